@@ -1,0 +1,196 @@
+"""Every field of a run, with its default, unit and source.
+
+A config file is this one plus its differences. Fields cannot be added by a
+run (the config is locked), and a field's type is the type of its default.
+`training/config.py` checks the values before anything is built.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Return the defaults: a small ViT and text transformer, sigmoid loss."""
+  config = ml_collections.ConfigDict()
+
+  # One seed for parameters, data order, augmentation and caption choice.
+  config.seed = 0
+  # Optimizer updates in the whole run.
+  config.total_steps = 1000
+  # Image-text pairs per step over all devices. A multiple of data x fsdp.
+  config.batch_size = 256
+
+  # Devices along each mesh axis; -1 (at most once) takes what is left.
+  config.mesh = ml_collections.ConfigDict()
+  config.mesh.data = -1  # batch split, parameters replicated
+  config.mesh.fsdp = 1  # batch split, parameters split
+  config.mesh.tensor = 1  # heads, MLP and vocabulary split
+
+  # (regex, axes) over parameter paths such as "img/blocks/mlp/up/kernel".
+  # The first match (re.fullmatch) wins, no match is an error, and so is a rule
+  # that matches nothing. Axes name one mesh axis (or None) a dimension,
+  # counted from the last one; leading dimensions not named are not split.
+  config.partition_rules = (
+    (r".*/attn/(query|key|value)/kernel", ("fsdp", "tensor")),
+    (r".*/attn/(query|key|value)/bias", ("tensor",)),
+    (r".*/attn/out/kernel", ("tensor", "fsdp")),
+    (r".*/mlp/up/kernel", ("fsdp", "tensor")),
+    (r".*/mlp/up/bias", ("tensor",)),
+    (r".*/mlp/down/kernel", ("tensor", "fsdp")),
+    (r"txt/token_embedding", ("tensor", "fsdp")),
+    (r".*", ()),
+  )
+
+  config.data = _data()
+  config.model = _model(config.data)
+  config.loss = _loss()
+  config.optimizer = _optimizer()
+  config.checkpoint = _checkpoint()
+  config.evaluate = _evaluate()
+
+  # Steps between two lines of metrics.jsonl.
+  config.log_every_steps = 1
+  return config
+
+
+def _data() -> ml_collections.ConfigDict:
+  data = ml_collections.ConfigDict()
+  # Key of input_pipeline.SOURCES.
+  data.source = "emoji"
+  # Prepared data: "emoji" renders its drawings into a folder below this one.
+  data.cache_dir = "cache"
+  # One language is drawn for each example and step; the first one is the
+  # language of the headline evaluation figures.
+  data.languages = ("en",)
+  # Pixels; images are square, RGB.
+  data.image_size = 64
+  # Tokens a caption is cut or padded to.
+  data.num_tokens = 16
+  # Key of input_pipeline.tokenizers.TOKENIZERS.
+  data.tokenizer = "bpe"
+  # Entries of the token embedding; a tokenizer may use fewer, never more.
+  data.vocab_size = 2048
+  # Side of the random square crop over the side of the image, lowest and
+  # highest; above 1 the image is placed on a larger white canvas.
+  data.crop_scale = (1.0, 1.0)
+  # Probability that an image is mirrored.
+  data.flip_probability = 0.0
+  # Threads that read and decode, and batches they may be ahead.
+  data.num_threads = 2
+  data.num_prefetch_batches = 4
+  return data
+
+
+def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  model = ml_collections.ConfigDict()
+  # Length of the embeddings that both towers meet in.
+  model.embed_dim = 256
+  # Arithmetic of both towers and heads: "bfloat16" or "float32". Parameters,
+  # normalisation statistics, embeddings' norm, logits and loss are float32.
+  model.dtype = "bfloat16"
+  # What the backward pass recomputes: "none" or "block" (each layer).
+  model.remat = "none"
+  # exp(log_scale) and bias of the logits at step 0. SigLIP: 10 and -10
+  # (arXiv 2303.15343, section 3.2). CLIP: 1 / 0.07, no bias.
+  model.scale_init = 10.0
+  model.bias_init = -10.0
+
+  image = model.image = ml_collections.ConfigDict()
+  image.tower = "vit"  # key of models.IMAGE_TOWERS
+  image.image_size = data.get_ref("image_size")
+  image.patch_size = 8
+  image.width = 192
+  image.depth = 6
+  image.num_heads = 3
+  image.mlp_width = 768
+  image.activation = "gelu_tanh"  # key of models.layers.ACTIVATIONS
+  image.position = "learned"  # or "sincos2d" (fixed; no parameters)
+  image.pool = "map"  # "cls", "gap" or "map" (attention pooling)
+  image.pre_norm = False  # CLIP normalises the tokens before layer 1
+  image.projection = True  # linear map from width to embed_dim
+  image.projection_bias = False
+  image.norm_epsilon = 1e-6
+
+  text = model.text = ml_collections.ConfigDict()
+  text.tower = "transformer"  # key of models.TEXT_TOWERS
+  text.vocab_size = data.get_ref("vocab_size")
+  text.num_tokens = data.get_ref("num_tokens")
+  text.width = 192
+  text.depth = 4
+  text.num_heads = 3
+  text.mlp_width = 768
+  text.activation = "gelu_tanh"
+  text.causal = False
+  # "last" or "first" position, "eot" (the last token that is not padding),
+  # "mean" over tokens that are not padding, or "map".
+  text.pool = "map"
+  # Whether attention and pooling leave out padding (id 0). SigLIP pads and
+  # attends to all positions; CLIP's causal tower needs no mask.
+  text.mask_padding = True
+  text.projection = True
+  text.projection_bias = False
+  text.norm_epsilon = 1e-6
+  return model
+
+
+def _loss() -> ml_collections.ConfigDict:
+  loss = ml_collections.ConfigDict()
+  loss.name = "sigmoid"  # key of losses.LOSSES
+  # Share of the target spread over all pairs; "softmax" only. ALIGN: 0.1
+  # (arXiv 2102.05918, section 5.1).
+  loss.label_smoothing = 0.0
+  return loss
+
+
+def _optimizer() -> ml_collections.ConfigDict:
+  optimizer = ml_collections.ConfigDict()
+  optimizer.name = "adamw"  # "adamw", "adafactor" or "lamb"
+  optimizer.learning_rate = 1e-3  # highest value of the schedule
+  optimizer.b1 = 0.9
+  optimizer.b2 = 0.95
+  optimizer.epsilon = 1e-8
+  # Type of the first moment; "bfloat16" halves its memory.
+  optimizer.moment_dtype = "float32"
+  # Largest norm of the whole gradient; 0 does not clip.
+  optimizer.clip_norm = 1.0
+
+  # "cosine", "linear" (both to final_fraction at the last step), "rsqrt"
+  # (inverse square root with `timescale_steps`) or "constant"; the latter two
+  # end in a linear cooldown to 0 where cooldown_steps is not 0.
+  optimizer.schedule = "cosine"
+  optimizer.warmup_steps = 100
+  optimizer.cooldown_steps = 0
+  optimizer.timescale_steps = 10_000
+  optimizer.final_fraction = 0.0
+
+  # Two conventions of published recipes. "lr": the decay is multiplied by the
+  # learning rate (PyTorch, optax). "schedule": by the schedule divided by its
+  # highest value (big_vision), so 1e-4 there is 0.1 here at rate 1e-3.
+  optimizer.weight_decay = 0.01
+  optimizer.weight_decay_convention = "lr"
+
+  # (regex, value) over parameter paths; the first match wins, no match is an
+  # error, and so is a rule that matches nothing.
+  optimizer.weight_decay_mults = ((r".*/kernel", 1.0), (r".*", 0.0))
+  optimizer.learning_rate_mults = ((r".*", 1.0),)
+  # A frozen parameter has no optimizer state and never changes.
+  optimizer.freeze = ((r".*", False),)
+  return optimizer
+
+
+def _checkpoint() -> ml_collections.ConfigDict:
+  checkpoint = ml_collections.ConfigDict()
+  checkpoint.every_steps = 1000  # the last step is always saved
+  checkpoint.keep = 3  # newest checkpoints kept
+  return checkpoint
+
+
+def _evaluate() -> ml_collections.ConfigDict:
+  evaluate = ml_collections.ConfigDict()
+  # 0: at the end only.
+  evaluate.every_steps = 0
+  evaluate.batch_size = 256
+  # Names of the source's held-out splits for image-text retrieval.
+  evaluate.retrieval = ("compositional", "unseen_concept")
+  # Keys of evaluators.zero_shot.TASKS.
+  evaluate.zero_shot = ("skin_tone",)
+  return evaluate
