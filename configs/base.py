@@ -94,8 +94,12 @@ def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   model.scale_init = 10.0
   model.bias_init = -10.0
 
+  # Of the pixels, red green blue, on a scale of 0 to 1. SigLIP: 0.5 each.
+  model.image_mean = (0.5, 0.5, 0.5)
+  model.image_std = (0.5, 0.5, 0.5)
+
   image = model.image = ml_collections.ConfigDict()
-  image.tower = "vit"  # key of models.IMAGE_TOWERS
+  image.tower = "vit"  # key of models.dual_encoder.IMAGE_TOWERS
   image.image_size = data.get_ref("image_size")
   image.patch_size = 8
   image.width = 192
@@ -111,7 +115,7 @@ def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   image.norm_epsilon = 1e-6
 
   text = model.text = ml_collections.ConfigDict()
-  text.tower = "transformer"  # key of models.TEXT_TOWERS
+  text.tower = "transformer"  # key of models.dual_encoder.TEXT_TOWERS
   text.vocab_size = data.get_ref("vocab_size")
   text.num_tokens = data.get_ref("num_tokens")
   text.width = 192

@@ -1,0 +1,122 @@
+"""Two towers that meet in one embedding space."""
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models import layers, text_transformer, vit
+
+DTYPES = ("bfloat16", "float32")
+REMATS = ("none", "block")
+IMAGE_TOWERS: Mapping[str, Any] = types.MappingProxyType({"vit": vit.ViT})
+TEXT_TOWERS: Mapping[str, Any] = types.MappingProxyType(
+  {"transformer": text_transformer.TextTransformer}
+)
+
+Params = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """Fields of `config.model`; configs/base.py explains them."""
+
+  embed_dim: int
+  dtype: str
+  remat: str
+  scale_init: float
+  bias_init: float
+  image_mean: tuple[float, ...]
+  image_std: tuple[float, ...]
+  image: vit.ViTConfig
+  text: text_transformer.TextTransformerConfig
+
+  def check(self) -> None:
+    """Raise ValueError where the fields do not fit together."""
+    layers.check_choice("model.dtype", self.dtype, DTYPES)
+    layers.check_choice("model.remat", self.remat, REMATS)
+    layers.check_choice("model.image.tower", self.image.tower, IMAGE_TOWERS)
+    layers.check_choice("model.text.tower", self.text.tower, TEXT_TOWERS)
+    if self.scale_init <= 0:
+      raise ValueError(
+        f"model.scale_init must be above 0; got {self.scale_init}"
+      )
+    self.image.check(self.embed_dim)
+    self.text.check(self.embed_dim)
+
+
+class DualEncoder(nnx.Module):
+  """An image tower, a text tower, and the scale and bias of their logits."""
+
+  def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    shared = {
+      "embed_dim": config.embed_dim,
+      "dtype": config.dtype,
+      "remat": config.remat,
+      "rngs": rngs,
+    }
+    self.img = IMAGE_TOWERS[config.image.tower](config.image, **shared)
+    self.txt = TEXT_TOWERS[config.text.tower](config.text, **shared)
+    self.log_scale = nnx.Param(jnp.full((), math.log(config.scale_init)))
+    self.bias = nnx.Param(jnp.full((), float(config.bias_init)))
+    self.config = config
+
+  def __call__(
+    self,
+    images_bYXC: jax.Array | None = None,
+    tokens_bL: jax.Array | None = None,
+  ) -> tuple[jax.Array | None, jax.Array | None]:
+    """Embed images, captions or both.
+
+    Args:
+      images_bYXC: uint8, or None to leave the image tower out.
+      tokens_bL: int32 ids, or None to leave the text tower out.
+
+    Returns:
+      zimg_bE and ztxt_bE, float32 with L2 norm 1, None for what was not given.
+    """
+    zimg_bE = None if images_bYXC is None else self.embed_images(images_bYXC)
+    ztxt_bE = None if tokens_bL is None else self.embed_texts(tokens_bL)
+    return zimg_bE, ztxt_bE
+
+  def embed_images(self, images_bYXC: jax.Array) -> jax.Array:
+    """Return zimg_bE, float32 with L2 norm 1, of uint8 images."""
+    mean = jnp.asarray(self.config.image_mean, jnp.float32)
+    std = jnp.asarray(self.config.image_std, jnp.float32)
+    x_bYXC = (images_bYXC.astype(jnp.float32) / 255.0 - mean) / std
+    return _l2_normalise(self.img(x_bYXC.astype(self.config.dtype)))
+
+  def embed_texts(self, tokens_bL: jax.Array) -> jax.Array:
+    """Return ztxt_bE, float32 with L2 norm 1, of int32 ids padded with 0."""
+    return _l2_normalise(self.txt(tokens_bL))
+
+
+def _l2_normalise(x_bE: jax.Array) -> jax.Array:
+  x_bE = x_bE.astype(jnp.float32)
+  # rsqrt of a clamped square: a gradient that stays finite at the zero vector.
+  square_b1 = jnp.sum(jnp.square(x_bE), axis=-1, keepdims=True)
+  return x_bE * jax.lax.rsqrt(jnp.maximum(square_b1, 1e-12))
+
+
+def init_params(config: ModelConfig, key: jax.Array) -> Params:
+  """Return a new model's parameters, a nested dict of float32 arrays."""
+  model = DualEncoder(config, rngs=nnx.Rngs(params=key))
+  return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+
+def make_graph(config: ModelConfig) -> nnx.GraphDef:
+  """Return the model without its parameters; no array is made."""
+  model = jax.eval_shape(
+    lambda: DualEncoder(config, rngs=nnx.Rngs(params=jax.random.key(0)))
+  )
+  return nnx.split(model)[0]
+
+
+def merge(graph: nnx.GraphDef, params: Params) -> DualEncoder:
+  """Return the model of `make_graph` with these parameters."""
+  return nnx.merge(graph, params)

@@ -1,0 +1,306 @@
+"""Layers that the towers share.
+
+Shape letters, as suffixes of array names here and in the rest of `models` and
+`losses`:
+
+  B global batch     N image tokens   H heads       V vocabulary
+  b batch as given   L text tokens    K head dim    Y X C height, width,
+    (per device in   D width          E embedding         channels
+    shard_map)       F MLP width      S any token axis (N or L)
+
+Modules hold float32 parameters; `dtype` is the type of the arithmetic.
+"""
+
+import functools
+import types
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+# Modules are plain pytrees: only JAX's own transforms are used on them.
+nnx.set_graph_mode(False)
+nnx.set_graph_updates(False)
+
+Activation = Callable[[jax.Array], jax.Array]
+
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+  """Approximate GELU as OpenAI's CLIP does: x * sigmoid(1.702 x)."""
+  return x * jax.nn.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: Mapping[str, Activation] = types.MappingProxyType(
+  {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "quick_gelu": quick_gelu,
+  }
+)
+
+
+class Dense(nnx.Module):
+  """Affine map of the last axis."""
+
+  def __init__(
+    self,
+    num_in: int,
+    num_out: int,
+    *,
+    dtype: str,
+    rngs: nnx.Rngs,
+    use_bias: bool = True,
+  ):
+    init = jax.nn.initializers.xavier_uniform()
+    self.kernel = nnx.Param(init(rngs.params(), (num_in, num_out)))
+    self.bias = nnx.Param(jnp.zeros((num_out,))) if use_bias else None
+    self.dtype = dtype
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    y = jnp.dot(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+    if self.bias is None:
+      return y
+    return y + self.bias[...].astype(self.dtype)
+
+
+class LayerNorm(nnx.Module):
+  """Layer normalisation; mean and variance in float32."""
+
+  def __init__(self, width: int, *, epsilon: float, dtype: str):
+    self.scale = nnx.Param(jnp.ones((width,)))
+    self.bias = nnx.Param(jnp.zeros((width,)))
+    self.epsilon = epsilon
+    self.dtype = dtype
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    x = x.astype(jnp.float32)
+    mean = jnp.mean(x, axis=-1, keepdims=True)
+    centred = x - mean
+    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+    factor = jax.lax.rsqrt(variance + self.epsilon) * self.scale[...]
+    return (centred * factor + self.bias[...]).astype(self.dtype)
+
+
+class Attention(nnx.Module):
+  """Multi-head attention with separate query, key and value kernels.
+
+  They are kept apart, [D, H * K] each, so that one rule splits heads over the
+  `tensor` axis without a reshard.
+  """
+
+  def __init__(self, width: int, num_heads: int, *, dtype: str, rngs: nnx.Rngs):
+    dense = functools.partial(Dense, width, width, dtype=dtype, rngs=rngs)
+    self.query = dense()
+    self.key = dense()
+    self.value = dense()
+    self.out = dense()
+    self.num_heads = num_heads
+
+  def __call__(
+    self,
+    x_bSD: jax.Array,
+    keys_bSD: jax.Array | None = None,
+    *,
+    mask_bHSS: jax.Array | None = None,
+    is_causal: bool = False,
+  ) -> jax.Array:
+    """Attend from x to keys (to x itself where None).
+
+    Args:
+      x_bSD: tokens that ask.
+      keys_bSD: tokens that are looked at.
+      mask_bHSS: bool, True where a token may look; axes of size 1 broadcast.
+      is_causal: whether a token sees only itself and those before it.
+
+    Returns:
+      [b, S, D] with the S of x.
+    """
+    keys_bSD = x_bSD if keys_bSD is None else keys_bSD
+    y_bSHK = jax.nn.dot_product_attention(
+      self._split_heads(self.query(x_bSD)),
+      self._split_heads(self.key(keys_bSD)),
+      self._split_heads(self.value(keys_bSD)),
+      mask=mask_bHSS,
+      is_causal=is_causal,
+    )
+    return self.out(y_bSHK.reshape(x_bSD.shape))
+
+  def _split_heads(self, x_bSD: jax.Array) -> jax.Array:
+    return x_bSD.reshape(*x_bSD.shape[:2], self.num_heads, -1)
+
+
+class Mlp(nnx.Module):
+  """Two affine maps with an activation between them."""
+
+  def __init__(
+    self,
+    width: int,
+    mlp_width: int,
+    *,
+    activation: str,
+    dtype: str,
+    rngs: nnx.Rngs,
+  ):
+    self.up = Dense(width, mlp_width, dtype=dtype, rngs=rngs)
+    self.down = Dense(mlp_width, width, dtype=dtype, rngs=rngs)
+    self.activation = activation
+
+  def __call__(self, x_bSD: jax.Array) -> jax.Array:
+    return self.down(ACTIVATIONS[self.activation](self.up(x_bSD)))
+
+
+class Block(nnx.Module):
+  """Pre-norm transformer layer (attention, then MLP)."""
+
+  def __init__(
+    self,
+    width: int,
+    num_heads: int,
+    mlp_width: int,
+    *,
+    activation: str,
+    norm_epsilon: float,
+    dtype: str,
+    rngs: nnx.Rngs,
+  ):
+    norm = functools.partial(
+      LayerNorm, width, epsilon=norm_epsilon, dtype=dtype
+    )
+    self.attn_norm = norm()
+    self.attn = Attention(width, num_heads, dtype=dtype, rngs=rngs)
+    self.mlp_norm = norm()
+    self.mlp = Mlp(
+      width, mlp_width, activation=activation, dtype=dtype, rngs=rngs
+    )
+
+  def __call__(
+    self,
+    x_bSD: jax.Array,
+    *,
+    mask_bHSS: jax.Array | None = None,
+    is_causal: bool = False,
+  ) -> jax.Array:
+    x_bSD = x_bSD + self.attn(
+      self.attn_norm(x_bSD), mask_bHSS=mask_bHSS, is_causal=is_causal
+    )
+    return x_bSD + self.mlp(self.mlp_norm(x_bSD))
+
+
+def make_stack(
+  make_block: Callable[[nnx.Rngs], Block], depth: int, rngs: nnx.Rngs
+) -> Block:
+  """Make `depth` layers as one, each parameter with a leading axis [depth]."""
+  keys = jax.random.split(rngs.params(), depth)
+  return jax.vmap(lambda key: make_block(nnx.Rngs(params=key)))(keys)
+
+
+def apply_stack(
+  blocks: Block,
+  x_bSD: jax.Array,
+  *,
+  remat: str,
+  mask_bHSS: jax.Array | None = None,
+  is_causal: bool = False,
+) -> jax.Array:
+  """Run stacked layers one after the other: compiled once, whatever the depth.
+
+  Args:
+    blocks: from `make_stack`.
+    x_bSD: tokens.
+    remat: "none", or "block" to keep only each layer's input for the backward
+      pass and compute the rest of the layer again.
+    mask_bHSS: as in `Attention`.
+    is_causal: as in `Attention`.
+
+  Returns:
+    [b, S, D].
+  """
+
+  def body(x_bSD: jax.Array, block: Block) -> tuple[jax.Array, None]:
+    return block(x_bSD, mask_bHSS=mask_bHSS, is_causal=is_causal), None
+
+  if remat == "block":
+    # Inside a scan nothing can be merged across the recomputation anyway.
+    body = jax.checkpoint(body, prevent_cse=False)
+  return jax.lax.scan(body, x_bSD, blocks)[0]
+
+
+class MapHead(nnx.Module):
+  """Pool tokens by multi-head attention from one learned query.
+
+  Source: "Scaling Vision Transformers" (arXiv 2106.04560), section 3.3.
+  """
+
+  def __init__(
+    self,
+    width: int,
+    num_heads: int,
+    mlp_width: int,
+    *,
+    activation: str,
+    norm_epsilon: float,
+    dtype: str,
+    rngs: nnx.Rngs,
+  ):
+    init = jax.nn.initializers.xavier_uniform()
+    self.probe = nnx.Param(init(rngs.params(), (1, width)))
+    self.attn = Attention(width, num_heads, dtype=dtype, rngs=rngs)
+    self.mlp_norm = LayerNorm(width, epsilon=norm_epsilon, dtype=dtype)
+    self.mlp = Mlp(
+      width, mlp_width, activation=activation, dtype=dtype, rngs=rngs
+    )
+
+  def __call__(
+    self, x_bSD: jax.Array, *, mask_bHSS: jax.Array | None = None
+  ) -> jax.Array:
+    """Return [b, D]; `mask_bHSS` as in `Attention`, its query axis 1."""
+    probe_b1D = jnp.broadcast_to(
+      self.probe[...].astype(x_bSD.dtype),
+      (x_bSD.shape[0], 1, x_bSD.shape[-1]),
+    )
+    y_b1D = self.attn(probe_b1D, x_bSD, mask_bHSS=mask_bHSS)
+    return (y_b1D + self.mlp(self.mlp_norm(y_b1D)))[:, 0]
+
+
+def sincos2d(height: int, width: int, dim: int) -> jax.Array:
+  """Fixed 2-D positions, [height * width, dim] float32, row by row.
+
+  Source: MoCo v3 (arXiv 2104.02057), temperature 10,000.
+
+  Raises:
+    ValueError: `dim` is not a multiple of 4.
+  """
+  if dim % 4:
+    raise ValueError(f"sincos2d positions need a width divisible by 4: {dim}")
+  y, x = jnp.mgrid[:height, :width].astype(jnp.float32)
+  frequencies = 10_000.0 ** -(jnp.arange(dim // 4) / (dim // 4 - 1))
+  waves = [
+    wave(jnp.outer(axis.ravel(), frequencies))
+    for axis in (x, y)
+    for wave in (jnp.sin, jnp.cos)
+  ]
+  return jnp.concatenate(waves, axis=1)
+
+
+def check_choice(field: str, value: str, choices) -> None:
+  """Raise ValueError, naming the field, where `value` is not a choice."""
+  if value not in choices:
+    raise ValueError(
+      f"{field} must be one of {', '.join(choices)}; got {value!r}"
+    )
+
+
+def check_transformer(section: str, config, embed_dim: int) -> None:
+  """Raise ValueError where a transformer tower's fields do not fit."""
+  check_choice(f"{section}.activation", config.activation, ACTIVATIONS)
+  if config.width % config.num_heads:
+    raise ValueError(
+      f"{section}.width must be a multiple of {section}.num_heads;"
+      f" got {config.width} and {config.num_heads}"
+    )
+  if not config.projection and config.width != embed_dim:
+    raise ValueError(
+      f"{section}.width must equal model.embed_dim where"
+      f" {section}.projection=False; got {config.width} and {embed_dim}"
+    )
