@@ -1,0 +1,121 @@
+"""Embeds many images or texts with a model whose arrays live on a mesh.
+
+Shape letters beside those of models/layers.py: here N counts the rows that
+were asked for, B the rows of one jitted call.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import P
+
+# The mesh axes that a batch is split over, in this order.
+BATCH_AXES = ("data", "fsdp")
+
+EmbedFn = Callable[[Any, jax.Array], jax.Array]
+
+
+class Interrupted(Exception):
+  """Embedding was stopped by `should_stop`; nothing was returned."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedder:
+  """Embeds arrays of any length, one batch of fixed shape at a time."""
+
+  images_fn: EmbedFn
+  texts_fn: EmbedFn
+  mesh: jax.sharding.Mesh
+  batch_size: int
+  should_stop: Callable[[], bool] | None = None
+
+  def images(self, params: Any, images_NYXC: np.ndarray) -> np.ndarray:
+    """Embed uint8 images: float32 zimg [N, E] on every host."""
+    _check(images_NYXC, np.uint8, 4, "images")
+    return self._embed(self.images_fn, params, images_NYXC, "image")
+
+  def texts(self, params: Any, tokens_NL: np.ndarray) -> np.ndarray:
+    """Embed int32 tokens: float32 ztxt [N, E] on every host."""
+    _check(tokens_NL, np.int32, 2, "tokens")
+    return self._embed(self.texts_fn, params, tokens_NL, "text")
+
+  def _embed(
+    self, fn: EmbedFn, params: Any, rows: np.ndarray, kind: str
+  ) -> np.ndarray:
+    sharding = jax.NamedSharding(self.mesh, P(BATCH_AXES))
+    done, ahead = [], None
+    for start in range(0, len(rows), self.batch_size):
+      if self.should_stop is not None and self.should_stop():
+        raise Interrupted(f"stopped after {start} of {len(rows)} {kind}s")
+      batch = _pad(rows[start : start + self.batch_size], self.batch_size)
+      z_BE = fn(params, to_global(batch, sharding))
+      # Fetching one batch late keeps the devices busy, and keeps the queue
+      # short enough for should_stop to be asked while there is work left.
+      if ahead is not None:
+        done.append(jax.device_get(ahead))
+      ahead = z_BE
+    done.append(jax.device_get(ahead))
+    z_NE = np.concatenate(done)[: len(rows)].astype(np.float32, copy=False)
+    if not np.isfinite(z_NE).all():
+      num_bad = int((~np.isfinite(z_NE)).any(axis=1).sum())
+      raise ValueError(
+        f"{num_bad} of {len(rows)} {kind} embeddings are not finite"
+      )
+    return z_NE
+
+
+def make_embedder(
+  embed_images: EmbedFn,
+  embed_texts: EmbedFn,
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
+  should_stop: Callable[[], bool] | None = None,
+) -> Embedder:
+  """Jit both functions so that a batch is split over the mesh.
+
+  Both take (params, batch) and return float32 rows of length 1. `should_stop`
+  is asked before each batch; with several processes it must give the same
+  answer on all of them, or the others wait for ever in a collective.
+  """
+  num_shards = int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
+  if batch_size < 1 or batch_size % num_shards:
+    raise ValueError(
+      f"evaluate.batch_size is {batch_size}, which is not a multiple of the "
+      f"{num_shards} devices (data x fsdp) that a batch is split over"
+    )
+  # Replicated, so that each process can read all rows.
+  replicated = jax.NamedSharding(mesh, P())
+  return Embedder(
+    images_fn=jax.jit(embed_images, out_shardings=replicated),
+    texts_fn=jax.jit(embed_texts, out_shardings=replicated),
+    mesh=mesh,
+    batch_size=batch_size,
+    should_stop=should_stop,
+  )
+
+
+def to_global(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+  """Make a global array of a host array that every process has in full."""
+  # Not jax.device_put, which compares the array across processes first. The
+  # transfer is meant, but only device_put passes a guard as "explicit".
+  with jax.transfer_guard_host_to_device("allow"):
+    return jax.make_array_from_callback(
+      array.shape, sharding, lambda index: array[index]
+    )
+
+
+def _pad(rows: np.ndarray, num_rows: int) -> np.ndarray:
+  # By copies of the last row: a row of padding tokens only may give NaN.
+  missing = num_rows - len(rows)
+  return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
+
+
+def _check(rows: np.ndarray, dtype: Any, ndim: int, what: str) -> None:
+  if rows.dtype != dtype or rows.ndim != ndim or not len(rows):
+    raise ValueError(
+      f"{what} must be {np.dtype(dtype).name} of {ndim} dimensions and not "
+      f"empty, got {rows.dtype} {rows.shape}"
+    )

@@ -1,0 +1,159 @@
+"""Image-text retrieval: recall@k and median rank, with ties at mid-rank.
+
+The rank of a query is that of its best right candidate:
+
+  rank = 1 + (wrong candidates above it) + (wrong candidates tied with it) / 2
+
+and recall@k is the share of queries with rank <= k. So a rank can be
+fractional, and a right candidate tied with one wrong one (rank 1.5) does not
+count for recall@1: a model whose embeddings are all alike gets rank (M+1)/2
+and no recall, instead of what the order of an argsort happens to give.
+
+Shape letters beside those of models/layers.py: Q queries, q queries of one
+block, M candidates.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import P
+
+from evaluators import embedding
+
+# Cosine similarities closer than this are tied. The same two vectors do not
+# give the same float32 bits at each place of a blocked matmul (errors of about
+# 1e-7 were seen), so exact equality would depend on the number of devices.
+TIE = 1e-6
+
+KS = (1, 5, 10)
+
+# Largest number of similarities held at once on a device (64 MiB of float32).
+_BLOCK_SIZE = 2**24
+
+
+def evaluate(
+  zimg_NE: np.ndarray,
+  ztxt_NE: np.ndarray,
+  texts: Sequence[str],
+  mesh: jax.sharding.Mesh,
+) -> dict[str, dict[str, float]]:
+  """Score N pairs in both directions, each against the N of the other side.
+
+  Row i of both belongs to texts[i]. Pairs with the same text are right answers
+  to each other.
+  """
+  _, label_N = np.unique(np.asarray(texts), return_inverse=True)
+  args = {"label_Q": label_N, "label_M": label_N, "mesh": mesh}
+  return {
+    "image_to_text": metrics(ranks(zimg_NE, ztxt_NE, **args)),
+    "text_to_image": metrics(ranks(ztxt_NE, zimg_NE, **args)),
+  }
+
+
+def metrics(rank_Q: np.ndarray) -> dict[str, float]:
+  """Sum up ranks: recall@k for each of KS, and the median rank."""
+  recalls = {f"R@{k}": float(np.mean(rank_Q <= k)) for k in KS}
+  return recalls | {"median_rank": float(np.median(rank_Q))}
+
+
+def chance(num_candidates: int) -> dict[str, float]:
+  """Return what `metrics` is expected to be for a random order.
+
+  One right candidate a query is assumed.
+  """
+  recalls = {f"R@{k}": min(1.0, k / num_candidates) for k in KS}
+  return recalls | {"median_rank": (num_candidates + 1) / 2}
+
+
+def ranks(
+  zquery_QE: np.ndarray,
+  zcand_ME: np.ndarray,
+  *,
+  label_Q: np.ndarray,
+  label_M: np.ndarray,
+  mesh: jax.sharding.Mesh,
+) -> np.ndarray:
+  """Rank each query's best right candidate: float64 [Q], 1 is best.
+
+  A candidate is right where its label (an integer >= 0) is the query's.
+  Embeddings are float32 and L2-normalised, and every process has all of them;
+  the work is split over queries.
+
+  Raises:
+    ValueError: a query has no right candidate.
+  """
+  orphans = np.flatnonzero(~np.isin(label_Q, label_M))
+  if orphans.size:
+    raise ValueError(
+      f"{orphans.size} of {len(label_Q)} queries have no right candidate, the "
+      f"first is query {orphans[0]}"
+    )
+  num_shards = int(np.prod([mesh.shape[a] for a in embedding.BATCH_AXES]))
+  rows = -(-len(zquery_QE) // num_shards)
+  num_blocks = -(-rows // max(1, _BLOCK_SIZE // len(zcand_ME)))
+  block_size = -(-rows // num_blocks)
+  padding = num_shards * num_blocks * block_size - len(zquery_QE)
+
+  split = jax.NamedSharding(mesh, P(embedding.BATCH_AXES))
+  whole = jax.NamedSharding(mesh, P())
+  rank_Q = _ranks(
+    embedding.to_global(np.pad(zquery_QE, ((0, padding), (0, 0))), split),
+    embedding.to_global(_padded_labels(label_Q, padding), split),
+    embedding.to_global(zcand_ME, whole),
+    embedding.to_global(_padded_labels(label_M, 0), whole),
+    mesh=mesh,
+    num_blocks=num_blocks,
+  )
+  return jax.device_get(rank_Q)[: len(zquery_QE)].astype(np.float64)
+
+
+def reference(
+  zquery_QE: np.ndarray,
+  zcand_ME: np.ndarray,
+  *,
+  label_Q: np.ndarray,
+  label_M: np.ndarray,
+) -> np.ndarray:
+  """Do what `ranks` does, in NumPy with the whole similarity matrix."""
+  sim_QM = zquery_QE @ zcand_ME.T
+  right_QM = label_Q[:, None] == label_M
+  best_Q1 = np.where(right_QM, sim_QM, -np.inf).max(axis=1, keepdims=True)
+  above_QM = ~right_QM & (sim_QM - best_Q1 > TIE)
+  tied_QM = ~right_QM & (np.abs(sim_QM - best_Q1) <= TIE)
+  return 1 + above_QM.sum(axis=1) + tied_QM.sum(axis=1) / 2
+
+
+@jax.jit(static_argnames=("mesh", "num_blocks"))
+def _ranks(zquery_QE, label_Q, zcand_ME, label_M, *, mesh, num_blocks):
+  def rank_shard(zquery_bE, label_b, zcand_ME, label_M):
+    def rank_block(block):
+      zquery_qE, label_q = block
+      sim_qM = jnp.matmul(
+        zquery_qE, zcand_ME.T, precision=jax.lax.Precision.HIGHEST
+      )
+      right_qM = label_q[:, None] == label_M
+      best_q = jnp.max(jnp.where(right_qM, sim_qM, -jnp.inf), axis=1)
+      gap_qM = sim_qM - best_q[:, None]
+      tied_qM = ~right_qM & (jnp.abs(gap_qM) <= TIE)
+      # Not "gap > TIE": a NaN then counts against the query, not for it.
+      above_qM = ~right_qM & ~tied_qM & ~(gap_qM < -TIE)
+      return 1 + jnp.sum(above_qM, axis=1) + jnp.sum(tied_qM, axis=1) / 2
+
+    blocks = jax.tree.map(
+      lambda x: x.reshape(num_blocks, -1, *x.shape[1:]), (zquery_bE, label_b)
+    )
+    return jax.lax.map(rank_block, blocks).reshape(-1)
+
+  split = P(embedding.BATCH_AXES)
+  rank_Q = jax.shard_map(
+    rank_shard, mesh=mesh, in_specs=(split, split, P(), P()), out_specs=split
+  )(zquery_QE, label_Q, zcand_ME, label_M)
+  # Replicated, so that each process can read all ranks.
+  return jax.lax.with_sharding_constraint(rank_Q, jax.NamedSharding(mesh, P()))
+
+
+def _padded_labels(labels: np.ndarray, padding: int) -> np.ndarray:
+  # -1 is no candidate's label.
+  return np.pad(labels.astype(np.int32), (0, padding), constant_values=-1)

@@ -1,0 +1,224 @@
+"""All evaluations of a run: what the training loop and --task=evaluate call.
+
+The only evaluator that knows the data. Each image and each distinct text is
+embedded once, however many figures it enters.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from evaluators import embedding, retrieval, zero_shot
+from evaluators import gallery as gallery_lib
+from input_pipeline import pipeline
+
+Results = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+  """What the evaluations read; loaded once a run."""
+
+  splits: Mapping[str, pipeline.Examples]
+  # All names of training and held-out sets, by language.
+  names: Mapping[str, Sequence[str]]
+  tokenizer: Callable[[list[str]], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Embeddings:
+  """What a model makes of Data: float32 rows of length 1."""
+
+  zimg: Mapping[str, np.ndarray]  # split -> [N, E]
+  row: Mapping[str, int]  # text -> row of ztxt
+  ztxt: np.ndarray
+
+  def texts(self, texts: Sequence[str]) -> np.ndarray:
+    """Return ztxt [N, E] of texts that were embedded."""
+    return self.ztxt[[self.row[text] for text in texts]]
+
+
+def load_data(config: Any) -> Data:
+  """Read the splits that config.evaluate needs, and all names."""
+  unknown = set(config.evaluate.zero_shot) - set(zero_shot.TASKS)
+  if unknown:
+    raise ValueError(
+      f"evaluate.zero_shot names {sorted(unknown)}; there is "
+      f"{sorted(zero_shot.TASKS)}"
+    )
+  splits = dict.fromkeys(config.evaluate.retrieval)
+  splits |= dict.fromkeys(task.split for task in _tasks(config).values())
+  return Data(
+    splits={name: pipeline.read_split(config.data, name) for name in splits},
+    names=pipeline.all_texts(config.data),
+    tokenizer=pipeline.make_tokenizer(config.data),
+  )
+
+
+def run(
+  config: Any, data: Data, embedder: embedding.Embedder, params: Any
+) -> Results:
+  """Embed and score; see `score` for what comes back.
+
+  Raises:
+    embedding.Interrupted: the embedder was told to stop.
+  """
+  return score(config, data, embed(config, data, embedder, params), embedder)
+
+
+def embed(
+  config: Any, data: Data, embedder: embedding.Embedder, params: Any
+) -> Embeddings:
+  """Embed every image of the splits and every distinct text once."""
+  first, *others = config.data.languages
+  texts = dict.fromkeys(data.names[first])
+  for split in data.splits.values():
+    for language in (first, *others):
+      texts |= dict.fromkeys(split.texts[language])
+  for task in _tasks(config).values():
+    texts |= dict.fromkeys(task.prompts())
+  return Embeddings(
+    zimg={
+      name: embedder.images(params, split.images)
+      for name, split in data.splits.items()
+    },
+    row={text: row for row, text in enumerate(texts)},
+    ztxt=embedder.texts(params, data.tokenizer(list(texts))),
+  )
+
+
+def score(
+  config: Any,
+  data: Data,
+  embeddings: Embeddings,
+  embedder: embedding.Embedder,
+) -> Results:
+  """Score embeddings: a tree of dicts, the content of results.json.
+
+  For each retrieval split: num_candidates, image_to_text, text_to_image and
+  all_names (image to text against all names) in the first language, then
+  "languages" where there are several; "zero_shot" has one entry a task.
+  """
+  mesh = embedder.mesh
+  first = config.data.languages[0]
+  results: Results = {}
+  for name in config.evaluate.retrieval:
+    split, zimg_NE = data.splits[name], embeddings.zimg[name]
+    by_language = {
+      language: retrieval.evaluate(
+        zimg_NE,
+        embeddings.texts(split.texts[language]),
+        split.texts[language],
+        mesh,
+      )
+      for language in config.data.languages
+    }
+    results[name] = {
+      "num_candidates": len(split.keys),
+      **by_language[first],
+      "all_names": _all_names(
+        zimg_NE, split.texts[first], data.names[first], embeddings, mesh
+      ),
+    }
+    if len(by_language) > 1:
+      results[name]["languages"] = by_language
+  if config.evaluate.zero_shot:
+    results["zero_shot"] = {
+      name: _zero_shot(config, name, data, embeddings, mesh)
+      for name in config.evaluate.zero_shot
+    }
+  return results
+
+
+def gallery(
+  config: Any,
+  data: Data,
+  embeddings: Embeddings,
+  embedder: embedding.Embedder,
+) -> list[gallery_lib.Panel]:
+  """Choose queries to look at, in both directions of each retrieval split."""
+  first = config.data.languages[0]
+  panels = []
+  for name in config.evaluate.retrieval:
+    split = data.splits[name]
+    panels += gallery_lib.make_panels(
+      name,
+      keys=split.keys,
+      texts=split.texts[first],
+      images_NYXC=split.images,
+      zimg_NE=embeddings.zimg[name],
+      ztxt_NE=embeddings.texts(split.texts[first]),
+      mesh=embedder.mesh,
+    )
+  return panels
+
+
+def scalars(results: Results) -> dict[str, float]:
+  """Flatten results to metrics such as "compositional/image_to_text/R@1".
+
+  Sizes (num_*) and tasks that were not run are left out.
+  """
+  return {
+    "/".join(path): value
+    for path, value in _leaves(results)
+    if isinstance(value, float) and not path[-1].startswith("num_")
+  }
+
+
+def _all_names(
+  zimg_NE: np.ndarray,
+  texts: Sequence[str],
+  names: Sequence[str],
+  embeddings: Embeddings,
+  mesh: Any,
+) -> Results:
+  _, label = np.unique(np.asarray([*texts, *names]), return_inverse=True)
+  rank_N = retrieval.ranks(
+    zimg_NE,
+    embeddings.texts(names),
+    label_Q=label[: len(texts)],
+    label_M=label[len(texts) :],
+    mesh=mesh,
+  )
+  return {"num_candidates": len(names), **retrieval.metrics(rank_N)}
+
+
+def _tasks(config: Any) -> dict[str, zero_shot.Task]:
+  # Those that can run: a model is not asked in a language it never saw.
+  return {
+    name: zero_shot.TASKS[name]
+    for name in config.evaluate.zero_shot
+    if zero_shot.TASKS[name].language in config.data.languages
+  }
+
+
+def _zero_shot(
+  config: Any, name: str, data: Data, embeddings: Embeddings, mesh: Any
+) -> Results:
+  task = zero_shot.TASKS[name]
+  if name not in _tasks(config):
+    return {
+      "not_run": f'its prompts need "{task.language}" in data.languages, which '
+      f"are {', '.join(config.data.languages)}"
+    }
+  row_N, label_N = zero_shot.labels(task, data.splits[task.split].keys)
+  return zero_shot.evaluate(
+    embeddings.zimg[task.split][row_N],
+    zero_shot.class_embeddings(
+      embeddings.texts(task.prompts()), len(task.classes)
+    ),
+    label_N,
+    mesh,
+  )
+
+
+def _leaves(
+  tree: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+  for key, value in tree.items():
+    if isinstance(value, Mapping):
+      yield from _leaves(value, (*path, key))
+    else:
+      yield (*path, key), value

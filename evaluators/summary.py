@@ -1,0 +1,146 @@
+"""Evaluation results for people and for files: rows, a table, results.json."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+from evaluators import retrieval, zero_shot
+
+_DIRECTIONS = {
+  "image_to_text": "image to text",
+  "text_to_image": "text to image",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+  """One figure and what chance would give."""
+
+  name: str  # "R@1", "median_rank", "top_1", ...
+  value: float
+  chance: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """The figures of one evaluation, or the reason why it was not run."""
+
+  group: str  # "compositional", "unseen_concept", "zero_shot"
+  label: str  # "image to text", "image to all names", "skin_tone"
+  num_candidates: int
+  figures: tuple[Figure, ...]
+  not_run: str = ""
+
+
+def rows(results: Mapping[str, Any]) -> list[Row]:
+  """List what `suite.score` returned, in its order."""
+  listed = []
+  for group, tree in results.items():
+    if group == "zero_shot":
+      listed += [_zero_shot_row(name, task) for name, task in tree.items()]
+      continue
+    size = tree["num_candidates"]
+    for direction, label in _DIRECTIONS.items():
+      listed.append(_retrieval_row(group, label, size, tree[direction]))
+    names = tree["all_names"]
+    listed.append(
+      _retrieval_row(
+        group, "image to all names", names["num_candidates"], names
+      )
+    )
+    for language, scores in tree.get("languages", {}).items():
+      for direction, label in _DIRECTIONS.items():
+        listed.append(
+          _retrieval_row(group, f"{label}, {language}", size, scores[direction])
+        )
+  return listed
+
+
+def table(results: Mapping[str, Any]) -> str:
+  """Render results as aligned text, chance in brackets beside each figure."""
+  lines: list[list[str]] = []
+  header: tuple[str, ...] = ()
+  group = ""
+  for row in rows(results):
+    names = tuple(_title(figure.name) for figure in row.figures)
+    if row.group != group or (names and names != header):
+      group, header = row.group, names or header
+      size = ["of"] if names else []
+      lines += [[], [group.replace("_", " "), *size, *names]]
+    if row.not_run:
+      lines.append([f"  {row.label.replace('_', ' ')}: not run, {row.not_run}"])
+      continue
+    lines.append(
+      [
+        f"  {row.label.replace('_', ' ')}",
+        f"{row.num_candidates:,}",
+        *(f"{number(f)} ({number(f, chance=True)})" for f in row.figures),
+      ]
+    )
+  lines = lines[1:]
+  widths = [
+    max(len(line[i]) for line in lines if len(line) > max(i, 1))
+    for i in range(max(map(len, lines)))
+  ]
+  text = [
+    "  ".join(
+      cell.ljust(width) if i == 0 else cell.rjust(width)
+      for i, (cell, width) in enumerate(zip(line, widths, strict=False))
+    ).rstrip()
+    for line in lines
+  ]
+  return "\n".join([*text, "", "In brackets: chance."])
+
+
+def number(figure: Figure, chance: bool = False) -> str:
+  """Write a figure with as many digits as it is worth."""
+  value = figure.chance if chance else figure.value
+  if figure.name == "median_rank":
+    return f"{value:,.1f}".removesuffix(".0")
+  return f"{value:.4f}" if chance and value < 0.001 else f"{value:.3f}"
+
+
+def write_results(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
+  """Write results.json whole or not at all."""
+  path = pathlib.Path(path)
+  handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+  try:
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+      json.dump(results, file, indent=2, allow_nan=False)
+      file.write("\n")
+      file.flush()
+      os.fsync(file.fileno())
+    # mkstemp makes a file that only its owner can read.
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
+  except BaseException:
+    os.unlink(temporary)
+    raise
+
+
+def _title(name: str) -> str:
+  return name.replace("_", " ").replace("top ", "top-")
+
+
+def _retrieval_row(
+  group: str, label: str, size: int, scores: Mapping[str, float]
+) -> Row:
+  chance = retrieval.chance(size)
+  figures = tuple(Figure(k, scores[k], chance[k]) for k in chance)
+  return Row(group, label, size, figures)
+
+
+def _zero_shot_row(name: str, scores: Mapping[str, Any]) -> Row:
+  if "not_run" in scores:
+    return Row("zero_shot", name, 0, (), scores["not_run"])
+  size = scores["num_classes"]
+  figures = tuple(
+    Figure(key, scores[key], chance)
+    for key, chance in zero_shot.chance(size).items()
+    if key in scores
+  )
+  return Row("zero_shot", name, size, figures)

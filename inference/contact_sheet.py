@@ -1,0 +1,143 @@
+"""A PNG of search results: a grid of pictures with rank, name and score."""
+
+import os
+import pathlib
+import tempfile
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from inference import search
+
+# Pixels.
+_PICTURE = 192
+_PADDING = 14  # between a card's edge and what is in it
+_GAP = 18  # between cards
+_MARGIN = 36
+_NAME_SIZE = 17
+_SMALL_SIZE = 14
+_TITLE_SIZE = 30
+_LINE = 22
+_NAME_LINES = 2
+
+_PAGE = "#f3f2ee"
+_CARD = "#ffffff"
+_EDGE = "#dedcd4"
+_INK = "#1d1c1a"
+_FAINT = "#77746c"
+_ACCENT = "#2f6f4f"
+
+_CARD_WIDTH = _PICTURE + 2 * _PADDING
+_CARD_HEIGHT = _PICTURE + 3 * _PADDING + (_NAME_LINES + 1) * _LINE
+
+
+def write_contact_sheet(
+  path: str | os.PathLike,
+  query: str,
+  matches: Sequence[search.Match],
+  num_columns: int = 4,
+) -> None:
+  """Write a PNG whole or not at all."""
+  if not matches:
+    raise ValueError("no matches to draw")
+  path = pathlib.Path(path)
+  sheet = draw(query, matches, num_columns)
+  handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+  try:
+    with os.fdopen(handle, "wb") as file:
+      sheet.save(file, format="PNG", optimize=True)
+    # mkstemp makes a file that only its owner can read.
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
+  except BaseException:
+    os.unlink(temporary)
+    raise
+
+
+def draw(
+  query: str, matches: Sequence[search.Match], num_columns: int
+) -> Image.Image:
+  """Draw the sheet: the query as title, then one card a match, row by row."""
+  num_columns = min(num_columns, len(matches))
+  num_rows = -(-len(matches) // num_columns)
+  # A title of a few words fits over two cards.
+  width = max(2, num_columns) * (_CARD_WIDTH + _GAP) - _GAP + 2 * _MARGIN
+  title = wrap(query, _font(_TITLE_SIZE), width - 2 * _MARGIN, 2)
+  top = _MARGIN + len(title) * (_TITLE_SIZE + 8) + _LINE + _GAP
+  height = top + num_rows * (_CARD_HEIGHT + _GAP) - _GAP + _MARGIN
+
+  sheet = Image.new("RGB", (width, height), _PAGE)
+  pen = ImageDraw.Draw(sheet)
+  for i, line in enumerate(title):
+    place = (_MARGIN, _MARGIN + i * (_TITLE_SIZE + 8))
+    pen.text(place, line, fill=_INK, font=_font(_TITLE_SIZE))
+  noun = "match" if len(matches) == 1 else "matches"
+  pen.text(
+    (_MARGIN, top - _LINE - _GAP),
+    f"Best {len(matches)} {noun}, score is cosine similarity",
+    fill=_FAINT,
+    font=_font(_SMALL_SIZE),
+  )
+  for i, match in enumerate(matches):
+    row, column = divmod(i, num_columns)
+    x = _MARGIN + column * (_CARD_WIDTH + _GAP)
+    y = top + row * (_CARD_HEIGHT + _GAP)
+    _draw_card(sheet, pen, x, y, match)
+  return sheet
+
+
+def wrap(
+  text: str,
+  font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+  width: float,
+  num_lines: int,
+) -> list[str]:
+  """Break text at spaces into lines of `width` pixels; the rest becomes "…"."""
+  lines, rest = [], " ".join(text.split())
+  while rest and len(lines) < num_lines:
+    end = len(rest)
+    is_last = len(lines) == num_lines - 1
+    while end > 1 and font.getlength(_elided(rest, end, is_last)) > width:
+      # By words while there are some, then by letters (long words, and
+      # languages that are written without spaces).
+      space = -1 if is_last else rest.rfind(" ", 0, end)
+      end = space if space > 0 else end - 1
+    lines.append(_elided(rest, end, is_last))
+    rest = rest[end:].lstrip()
+  return lines or [""]
+
+
+def _elided(text: str, end: int, is_last: bool) -> str:
+  return text[:end].rstrip() + ("…" if is_last and end < len(text) else "")
+
+
+def _draw_card(
+  sheet: Image.Image,
+  pen: ImageDraw.ImageDraw,
+  x: int,
+  y: int,
+  match: search.Match,
+) -> None:
+  box = (x, y, x + _CARD_WIDTH, y + _CARD_HEIGHT)
+  pen.rounded_rectangle(box, radius=10, fill=_CARD, outline=_EDGE)
+  picture = Image.fromarray(match.image_YXC)
+  # Smooth: a 64-pixel drawing enlarged without filter shows stairs.
+  picture = picture.resize((_PICTURE, _PICTURE), Image.Resampling.LANCZOS)
+  sheet.paste(picture, (x + _PADDING, y + _PADDING))
+
+  x += _PADDING
+  y += _PICTURE + 2 * _PADDING
+  small = _font(_SMALL_SIZE)
+  for i, line in enumerate(
+    wrap(match.name, _font(_NAME_SIZE), _PICTURE, _NAME_LINES)
+  ):
+    pen.text((x, y + i * _LINE), line, fill=_INK, font=_font(_NAME_SIZE))
+  y += _NAME_LINES * _LINE + 4
+  pen.text((x, y), f"#{match.rank}", fill=_ACCENT, font=small)
+  pen.text((x + 32, y), match.split.replace("_", " "), fill=_FAINT, font=small)
+  score = f"{match.score:.3f}"
+  pen.text((x + _PICTURE, y), score, fill=_INK, font=small, anchor="ra")
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+  return ImageFont.load_default(size)

@@ -1,0 +1,107 @@
+"""Search pictures by a sentence: --task=search on a trained run."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from evaluators import embedding
+from input_pipeline import pipeline
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+  """A picture that was found."""
+
+  rank: int  # 1 is best
+  score: float  # cosine similarity to the query
+  name: str
+  key: str
+  split: str
+  image_YXC: np.ndarray  # uint8
+
+
+def search(
+  embedder: embedding.Embedder,
+  params: Any,
+  tokenizer: Callable[[list[str]], np.ndarray],
+  examples: Mapping[str, pipeline.Examples],
+  query: str,
+  num_results: int = 12,
+) -> list[Match]:
+  """Return the pictures closest to a query, best first.
+
+  `examples` maps the name of a split to its examples. Names are shown in
+  the first language of each. Equal scores keep the order of the examples.
+
+  Raises:
+    ValueError: the query is empty, or num_results is below 1.
+  """
+  if not query.strip():
+    raise ValueError(
+      '--query is empty: say what to look for, as in --query="woman firefighter"'
+    )
+  if num_results < 1:
+    raise ValueError(f"num_results must be at least 1, got {num_results}")
+  rows = [
+    (split, row)
+    for split, part in examples.items()
+    for row in range(len(part.keys))
+  ]
+  images_NYXC = np.concatenate([part.images for part in examples.values()])
+  zimg_NE = embedder.images(params, images_NYXC)
+  ztxt_E = embedder.texts(params, tokenizer([query]))[0]
+  score_N = zimg_NE @ ztxt_E
+  matches = []
+  for n in np.argsort(-score_N, kind="stable")[:num_results]:
+    split, row = rows[n]
+    part = examples[split]
+    matches.append(
+      Match(
+        rank=len(matches) + 1,
+        score=float(score_N[n]),
+        name=next(iter(part.texts.values()))[row],
+        key=part.keys[row],
+        split=split,
+        image_YXC=part.images[row],
+      )
+    )
+  return matches
+
+
+def table(matches: list[Match]) -> str:
+  """Render matches as aligned plain text."""
+  cells = [["rank", "score", "name", "key", "split"]] + [
+    [str(m.rank), f"{m.score:.3f}", m.name, m.key, m.split.replace("_", " ")]
+    for m in matches
+  ]
+  widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+  return "\n".join(
+    "  ".join(
+      cell.rjust(width) if i < 2 else cell.ljust(width)
+      for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+    ).rstrip()
+    for line in cells
+  )
+
+
+def to_json(query: str, matches: list[Match], contact_sheet: str = "") -> str:
+  """Render matches as one JSON object, without the pictures."""
+  return json.dumps(
+    {
+      "query": query,
+      "contact_sheet": contact_sheet,
+      "matches": [
+        {
+          field.name: getattr(match, field.name)
+          for field in dataclasses.fields(match)
+          if field.name != "image_YXC"
+        }
+        for match in matches
+      ],
+    },
+    ensure_ascii=False,
+    indent=2,
+  )
