@@ -41,6 +41,11 @@ class Entry:
   answers: tuple[Answer, ...]
   right: Answer  # the best right candidate, among the answers or not
 
+  @property
+  def is_found(self) -> bool:
+    """Whether a right answer is among the answers."""
+    return any(answer.is_right for answer in self.answers)
+
 
 @dataclasses.dataclass(frozen=True)
 class Panel:

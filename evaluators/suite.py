@@ -105,21 +105,23 @@ def score(
   first = config.data.languages[0]
   results: Results = {}
   for name in config.evaluate.retrieval:
-    split, zimg_NE = data.splits[name], embeddings.zimg[name]
-    by_language = {
-      language: retrieval.evaluate(
-        zimg_NE,
-        embeddings.texts(split.texts[language]),
-        split.texts[language],
-        mesh,
-      )
-      for language in config.data.languages
-    }
+    by_language = {}
+    for language in config.data.languages:
+      row_N, texts = _named(data.splits[name], name, language)
+      zimg_NE, ztxt_NE = embeddings.zimg[name][row_N], embeddings.texts(texts)
+      by_language[language] = {
+        "num_candidates": len(texts),
+        **retrieval.evaluate(zimg_NE, ztxt_NE, texts, mesh),
+      }
+    row_N, texts = _named(data.splits[name], name, first)
     results[name] = {
-      "num_candidates": len(split.keys),
       **by_language[first],
       "all_names": _all_names(
-        zimg_NE, split.texts[first], data.names[first], embeddings, mesh
+        embeddings.zimg[name][row_N],
+        texts,
+        [text for text in data.names[first] if text],
+        embeddings,
+        mesh,
       ),
     }
     if len(by_language) > 1:
@@ -143,13 +145,14 @@ def gallery(
   panels = []
   for name in config.evaluate.retrieval:
     split = data.splits[name]
+    row_N, texts = _named(split, name, first)
     panels += gallery_lib.make_panels(
       name,
-      keys=split.keys,
-      texts=split.texts[first],
-      images_NYXC=split.images,
-      zimg_NE=embeddings.zimg[name],
-      ztxt_NE=embeddings.texts(split.texts[first]),
+      keys=[split.keys[row] for row in row_N],
+      texts=texts,
+      images_NYXC=split.images[row_N],
+      zimg_NE=embeddings.zimg[name][row_N],
+      ztxt_NE=embeddings.texts(texts),
       mesh=embedder.mesh,
     )
   return panels
@@ -165,6 +168,17 @@ def scalars(results: Results) -> dict[str, float]:
     for path, value in _leaves(results)
     if isinstance(value, float) and not path[-1].startswith("num_")
   }
+
+
+def _named(
+  split: pipeline.Examples, name: str, language: str
+) -> tuple[np.ndarray, list[str]]:
+  # The rows that have a name in the language, and the names.
+  texts = split.texts[language]
+  row_N = np.array([row for row, text in enumerate(texts) if text], np.int32)
+  if not row_N.size:
+    raise ValueError(f"no example of the {name} split has a text in {language}")
+  return row_N, [texts[row] for row in row_N]
 
 
 def _all_names(

@@ -3,12 +3,10 @@
 import dataclasses
 import json
 import os
-import pathlib
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from evaluators import retrieval, zero_shot
+from evaluators import atomic_file, retrieval, zero_shot
 
 _DIRECTIONS = {
   "image_to_text": "image to text",
@@ -53,6 +51,7 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
       )
     )
     for language, scores in tree.get("languages", {}).items():
+      size = scores["num_candidates"]
       for direction, label in _DIRECTIONS.items():
         listed.append(
           _retrieval_row(group, f"{label}, {language}", size, scores[direction])
@@ -66,7 +65,7 @@ def table(results: Mapping[str, Any]) -> str:
   header: tuple[str, ...] = ()
   group = ""
   for row in rows(results):
-    names = tuple(_title(figure.name) for figure in row.figures)
+    names = tuple(title(figure.name) for figure in row.figures)
     if row.group != group or (names and names != header):
       group, header = row.group, names or header
       size = ["of"] if names else []
@@ -106,23 +105,12 @@ def number(figure: Figure, chance: bool = False) -> str:
 
 def write_results(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
   """Write results.json whole or not at all."""
-  path = pathlib.Path(path)
-  handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-  try:
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-      json.dump(results, file, indent=2, allow_nan=False)
-      file.write("\n")
-      file.flush()
-      os.fsync(file.fileno())
-    # mkstemp makes a file that only its owner can read.
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-  except BaseException:
-    os.unlink(temporary)
-    raise
+  text = json.dumps(results, indent=2, allow_nan=False)
+  atomic_file.write(path, f"{text}\n".encode())
 
 
-def _title(name: str) -> str:
+def title(name: str) -> str:
+  """Write a figure's name for people: "R@1", "median rank", "top-1"."""
   return name.replace("_", " ").replace("top ", "top-")
 
 

@@ -1,12 +1,14 @@
 """A PNG of search results: a grid of pictures with rank, name and score."""
 
+import io
 import os
 import pathlib
-import tempfile
 from collections.abc import Sequence
 
+import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
+from evaluators import atomic_file
 from inference import search
 
 # Pixels.
@@ -17,6 +19,7 @@ _MARGIN = 36
 _NAME_SIZE = 17
 _SMALL_SIZE = 14
 _TITLE_SIZE = 30
+_TITLE_LINE = 42
 _LINE = 22
 _NAME_LINES = 2
 
@@ -40,18 +43,9 @@ def write_contact_sheet(
   """Write a PNG whole or not at all."""
   if not matches:
     raise ValueError("no matches to draw")
-  path = pathlib.Path(path)
-  sheet = draw(query, matches, num_columns)
-  handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-  try:
-    with os.fdopen(handle, "wb") as file:
-      sheet.save(file, format="PNG", optimize=True)
-    # mkstemp makes a file that only its owner can read.
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-  except BaseException:
-    os.unlink(temporary)
-    raise
+  buffer = io.BytesIO()
+  draw(query, matches, num_columns).save(buffer, format="PNG", optimize=True)
+  atomic_file.write(path, buffer.getvalue())
 
 
 def draw(
@@ -62,15 +56,16 @@ def draw(
   num_rows = -(-len(matches) // num_columns)
   # A title of a few words fits over two cards.
   width = max(2, num_columns) * (_CARD_WIDTH + _GAP) - _GAP + 2 * _MARGIN
-  title = wrap(query, _font(_TITLE_SIZE), width - 2 * _MARGIN, 2)
-  top = _MARGIN + len(title) * (_TITLE_SIZE + 8) + _LINE + _GAP
+  title_font = _font(_TITLE_SIZE, query)
+  title = wrap(query, title_font, width - 2 * _MARGIN, 2)
+  top = _MARGIN + len(title) * _TITLE_LINE + _LINE + _GAP
   height = top + num_rows * (_CARD_HEIGHT + _GAP) - _GAP + _MARGIN
 
   sheet = Image.new("RGB", (width, height), _PAGE)
   pen = ImageDraw.Draw(sheet)
   for i, line in enumerate(title):
-    place = (_MARGIN, _MARGIN + i * (_TITLE_SIZE + 8))
-    pen.text(place, line, fill=_INK, font=_font(_TITLE_SIZE))
+    place = (_MARGIN, _MARGIN + i * _TITLE_LINE)
+    pen.text(place, line, fill=_INK, font=title_font)
   noun = "match" if len(matches) == 1 else "matches"
   pen.text(
     (_MARGIN, top - _LINE - _GAP),
@@ -128,16 +123,22 @@ def _draw_card(
   x += _PADDING
   y += _PICTURE + 2 * _PADDING
   small = _font(_SMALL_SIZE)
-  for i, line in enumerate(
-    wrap(match.name, _font(_NAME_SIZE), _PICTURE, _NAME_LINES)
-  ):
-    pen.text((x, y + i * _LINE), line, fill=_INK, font=_font(_NAME_SIZE))
+  font = _font(_NAME_SIZE, match.name)
+  for i, line in enumerate(wrap(match.name, font, _PICTURE, _NAME_LINES)):
+    pen.text((x, y + i * _LINE), line, fill=_INK, font=font)
   y += _NAME_LINES * _LINE + 4
   pen.text((x, y), f"#{match.rank}", fill=_ACCENT, font=small)
-  pen.text((x + 32, y), match.split.replace("_", " "), fill=_FAINT, font=small)
+  pen.text((x + 36, y), match.split.replace("_", " "), fill=_FAINT, font=small)
   score = f"{match.score:.3f}"
   pen.text((x + _PICTURE, y), score, fill=_INK, font=small, anchor="ra")
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-  return ImageFont.load_default(size)
+def _font(
+  size: int, text: str = ""
+) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+  # Pillow's own font is the nicer one but has only Latin letters; the one that
+  # comes with matplotlib also has Cyrillic, Greek, Arabic and more (no CJK).
+  if all(ord(letter) < 0x180 or letter in "‘’“”–—…" for letter in text):
+    return ImageFont.load_default(size)
+  fonts = pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf")
+  return ImageFont.truetype(fonts / "DejaVuSans.ttf", size)

@@ -30,18 +30,21 @@ def search(
   examples: Mapping[str, pipeline.Examples],
   query: str,
   num_results: int = 12,
+  *,
+  language: str,
 ) -> list[Match]:
   """Return the pictures closest to a query, best first.
 
   `examples` maps the name of a split to its examples. Names are shown in
-  the first language of each. Equal scores keep the order of the examples.
+  `language`; a query may be in any that the model knows. Equal scores keep the order of the examples.
 
   Raises:
     ValueError: the query is empty, or num_results is below 1.
   """
   if not query.strip():
     raise ValueError(
-      '--query is empty: say what to look for, as in --query="woman firefighter"'
+      "--query is empty: say what to look for, as in "
+      '--query="woman firefighter"'
     )
   if num_results < 1:
     raise ValueError(f"num_results must be at least 1, got {num_results}")
@@ -62,7 +65,7 @@ def search(
       Match(
         rank=len(matches) + 1,
         score=float(score_N[n]),
-        name=next(iter(part.texts.values()))[row],
+        name=part.texts[language][row],
         key=part.keys[row],
         split=split,
         image_YXC=part.images[row],

@@ -1,0 +1,124 @@
+"""report.html: one self-contained page on what a run did and learned.
+
+No script, no request: charts are inline SVG whose colours are the page's CSS
+variables (so they follow light and dark mode), pictures are data: URLs.
+"""
+
+import base64
+import functools
+import io
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from evaluators import atomic_file, gallery, summary
+from training import report_charts
+
+# Pixels; larger pictures are made smaller in the page.
+_LARGEST_PICTURE = 128
+
+_QUESTIONS = {
+  "text_to_image": "Sentence to picture",
+  "image_to_text": "Picture to name",
+}
+
+
+def write(
+  workdir: str | os.PathLike,
+  *,
+  title: str,
+  facts: Mapping[str, Any],
+  results: Mapping[str, Any],
+  panels: Sequence[gallery.Panel] = (),
+) -> pathlib.Path:
+  """Write workdir/report.html whole or not at all; return its path.
+
+  `facts` are names and values for people, in the order to be shown; `results`
+  come from evaluators.suite.score and may be empty. Curves are drawn from
+  workdir/metrics.jsonl where that exists.
+  """
+  workdir = pathlib.Path(workdir)
+  path = workdir / "report.html"
+  metrics = report_charts.read_metrics(workdir / "metrics.jsonl")
+  page = render(
+    title=title, facts=facts, metrics=metrics, results=results, panels=panels
+  )
+  atomic_file.write(path, page.encode())
+  return path
+
+
+def render(
+  *,
+  title: str,
+  facts: Mapping[str, Any],
+  metrics: Mapping[int, Mapping[str, float]],
+  results: Mapping[str, Any],
+  panels: Sequence[gallery.Panel],
+) -> str:
+  """Return the page; `metrics` maps a step to its figures."""
+  rows = summary.rows(results)
+  return _template().render(
+    title=title,
+    facts=facts,
+    charts=report_charts.draw(metrics),
+    tiles=_tiles(rows),
+    groups=_by_group(rows),
+    panels=panels,
+    questions=_QUESTIONS,
+    rule=gallery.RULE,
+  )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+    autoescape=True,  # captions come from anywhere
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  environment.filters["words"] = lambda name: name.replace("_", " ")
+  environment.filters["title_of"] = summary.title
+  environment.filters["picture"] = _picture
+  environment.filters["rank"] = lambda r: f"{r:,.1f}".removesuffix(".0")
+  environment.filters["number"] = summary.number
+  environment.filters["chance"] = lambda f: summary.number(f, chance=True)
+  environment.filters["percent"] = lambda x: f"{100 * x:.2f}%"
+  return environment.get_template("report.html.jinja")
+
+
+def _tiles(rows: Sequence[summary.Row]) -> list[dict[str, Any]]:
+  # The first figure of image to text and of each zero-shot task.
+  headline = [
+    row
+    for row in rows
+    if row.figures
+    and (row.group == "zero_shot" or row.label.startswith("image to"))
+    and "," not in row.label
+  ]
+  return [{"row": row, "figure": row.figures[0]} for row in headline]
+
+
+def _by_group(
+  rows: Sequence[summary.Row],
+) -> dict[str, list[summary.Row]]:
+  groups: dict[str, list[summary.Row]] = {}
+  for row in rows:
+    groups.setdefault(row.group, []).append(row)
+  return groups
+
+
+def _picture(image_YXC: np.ndarray) -> str:
+  """Encode a picture as a data: URL."""
+  image = Image.fromarray(image_YXC)
+  image.thumbnail((_LARGEST_PICTURE, _LARGEST_PICTURE))
+  buffer = io.BytesIO()
+  image.save(buffer, format="PNG", optimize=True)
+  data = base64.b64encode(buffer.getvalue()).decode()
+  return f"data:image/png;base64,{data}"
