@@ -1,0 +1,55 @@
+"""Progress of a long piece of work, on a terminal or in a log."""
+
+import sys
+import time
+from typing import TextIO
+
+
+class Progress:
+  """Write count, rate and time left: one moving line, or a line at times.
+
+  A stream that is not a terminal (a log file, CI) gets a line every
+  `plain_seconds`, so short work leaves only its last line there.
+  """
+
+  def __init__(
+    self,
+    label: str,
+    total: int,
+    *,
+    stream: TextIO | None = None,
+    plain_seconds: float = 10.0,
+  ):
+    self._label = label
+    self._total = total
+    # Looked up late: pytest and absl replace sys.stderr.
+    self._stream = sys.stderr if stream is None else stream
+    self._is_terminal = self._stream.isatty()
+    self._interval = 0.1 if self._is_terminal else plain_seconds
+    self._start = self._last = time.monotonic()
+    self._done = 0
+
+  def advance(self) -> None:
+    """Count one item as done."""
+    self._done += 1
+    now = time.monotonic()
+    if now - self._last >= self._interval:
+      self._last = now
+      rate = self._done / (now - self._start)
+      left = (self._total - self._done) / rate
+      self._write(f"{rate:.0f}/s, {left:.0f} s left", last=False)
+
+  def close(self) -> None:
+    """Write the last line, with the time it all took."""
+    seconds = time.monotonic() - self._start
+    self._write(f"{seconds:.1f} s", last=True)
+
+  def _write(self, text: str, *, last: bool) -> None:
+    line = f"{self._label}: {self._done}/{self._total}, {text}"
+    if self._is_terminal:
+      # "\x1b[K" clears what a longer line before this one left.
+      line = f"\r{line}\x1b[K"
+    if last or not self._is_terminal:
+      line += "\n"
+    self._stream.write(line)
+    self._stream.flush()
