@@ -92,6 +92,7 @@ def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   # exp(log_scale) and bias of the logits at step 0. SigLIP: 10 and -10
   # (arXiv 2303.15343, section 3.2). CLIP: 1 / 0.07, no bias.
   model.scale_init = 10.0
+  model.scale_max = 0.0  # 0: no limit; CLIP (2.5) clips at 100
   model.bias_init = -10.0
 
   # Of the pixels, red green blue, on a scale of 0 to 1. SigLIP: 0.5 each.

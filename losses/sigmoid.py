@@ -28,7 +28,7 @@ def reference(
     bias: summand of the logits.
     label_smoothing: must be 0; the sigmoid loss has none.
   """
-  _check(label_smoothing)
+  check(label_smoothing)
   return _sum_of_pairs(zimg_BE, ztxt_BE, scale, bias, 0) / len(zimg_BE)
 
 
@@ -51,7 +51,7 @@ def sharded(
     axis_names: mesh axes that the rows are split over, in order.
     label_smoothing: must be 0.
   """
-  _check(label_smoothing)
+  check(label_smoothing)
   axes = tuple(axis_names)
 
   def local_loss(zimg_bE, ztxt_bE, scale, bias):
@@ -78,7 +78,8 @@ def _sum_of_pairs(zimg_bE, ztxt_BE, scale, bias, first) -> jax.Array:
   )
 
 
-def _check(label_smoothing: float) -> None:
+def check(label_smoothing: float) -> None:
+  """Raise ValueError where `label_smoothing` cannot be used."""
   if label_smoothing:
     raise ValueError(
       "loss.label_smoothing must be 0 with loss.name='sigmoid';"

@@ -87,3 +87,11 @@ def _cross_entropy(
       axis=1
     )
   return -jnp.sum(target_b)
+
+
+def check(label_smoothing: float) -> None:
+  """Raise ValueError where `label_smoothing` cannot be used."""
+  if not 0 <= label_smoothing < 1:
+    raise ValueError(
+      f"loss.label_smoothing must be in [0, 1); got {label_smoothing}"
+    )

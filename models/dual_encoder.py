@@ -30,6 +30,7 @@ class ModelConfig:
   dtype: str
   remat: str
   scale_init: float
+  scale_max: float
   bias_init: float
   image_mean: tuple[float, ...]
   image_std: tuple[float, ...]

@@ -1,0 +1,235 @@
+"""Checkpoints: the only file that knows Orbax.
+
+A checkpoint is one step's folder with the train state and the position of the
+data iterator. Orbax writes it beside its final name and renames it, so a run
+killed while saving leaves nothing that looks finished. What Orbax does not
+notice is a file that changed afterwards: each checkpoint therefore carries a
+digest of its arrays' bits, which is the same on every mesh, and one that does
+not match is not used.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+from orbax.checkpoint import v1 as ocp
+
+from training import train_state
+
+# Folders of a checkpoint. Parameters have one of their own, so that inference
+# reads nothing else.
+_PARAMS = "params"
+_OPTIMIZER = "optimizer"
+_DATA = "data"
+# Where unreadable checkpoints are moved: out of Orbax's sight, not deleted.
+_REJECTED = "rejected"
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+  """Fields of `config.checkpoint`; configs/base.py explains them."""
+
+  every_steps: int
+  keep: int
+
+  def check(self) -> None:
+    """Raise ValueError where a field's value cannot be used."""
+    for field in ("every_steps", "keep"):
+      if getattr(self, field) < 1:
+        raise ValueError(
+          f"checkpoint.{field} must be at least 1; got {getattr(self, field)}"
+        )
+
+
+class CheckpointError(Exception):
+  """No checkpoint could be read; the message names them and what to do."""
+
+
+class Checkpointer:
+  """Saves and restores train state and data iterator below one folder."""
+
+  def __init__(self, folder: pathlib.Path, *, keep: int):
+    self._folder = folder
+    policies = ocp.training.preservation_policies
+    self._orbax = ocp.training.Checkpointer(
+      folder,
+      save_decision_policy=_AlwaysSave(),
+      preservation_policy=policies.LatestN(keep),
+      cleanup_tmp_directories=True,
+    )
+
+  def steps(self) -> list[int]:
+    """Return the steps that have a finished checkpoint, oldest first."""
+    return sorted(found.step for found in self._orbax.checkpoints)
+
+  def save(
+    self, state: train_state.TrainState, iterator: Any, step: int
+  ) -> None:
+    """Start saving in the background; waits for a save still under way.
+
+    Args:
+      state: its arrays are copied before this returns.
+      iterator: a Grain iterator; its position is taken now.
+      step: the host's count of `state.step`.
+
+    Raises:
+      OSError: this save, or the one before, could not be written.
+    """
+    self.wait()
+    arrays = _arrays(state)
+    digests = {name: _digest(tree) for name, tree in arrays.items()}
+    self._orbax.save_checkpointables_async(
+      step,
+      arrays | {_DATA: iterator},
+      custom_metadata=digests | {_DATA: _position(iterator)},
+    )
+
+  def wait(self) -> None:
+    """Block until the save under way is finished.
+
+    Raises:
+      OSError: it could not be written.
+    """
+    self._orbax.wait()
+
+  def restore(
+    self, abstract: train_state.TrainState, iterator: Any
+  ) -> train_state.TrainState | None:
+    """Return the newest state that is whole, and move the iterator to it.
+
+    A newer one that cannot be read, or whose bits have changed, is reported
+    and moved to the folder "rejected".
+
+    Args:
+      abstract: ShapeDtypeStructs with the shardings to restore to, any mesh.
+      iterator: a Grain iterator of the same data; its position is changed.
+
+    Returns:
+      The state, or None where there is no checkpoint at all.
+
+    Raises:
+      CheckpointError: there are checkpoints, but none can be used.
+    """
+    start = iterator.get_state()
+
+    def load(step: int) -> dict[str, Any]:
+      iterator.set_state(start)
+      loaded = self._load(step, _arrays(abstract) | {_DATA: iterator})
+      expected = self._metadata(step)[_DATA]
+      if _position(iterator) != expected:
+        raise ValueError("the data iterator's position has changed")
+      return loaded
+
+    found = self._newest(load)
+    if found is None:
+      return None
+    step, loaded = found
+    for newer in [s for s in self.steps() if s > step]:
+      self._reject(newer)
+    return train_state.TrainState(params=loaded[_PARAMS], **loaded[_OPTIMIZER])
+
+  def restore_params(self, abstract_params: Any) -> tuple[int, Any] | None:
+    """Return the newest step with whole parameters, and these; else None.
+
+    Args:
+      abstract_params: ShapeDtypeStructs with the shardings to restore to.
+
+    Raises:
+      CheckpointError: there are checkpoints, but none can be used.
+    """
+    found = self._newest(
+      lambda step: self._load(step, {_PARAMS: abstract_params})
+    )
+    return None if found is None else (found[0], found[1][_PARAMS])
+
+  def _newest(self, load: Callable[[int], Any]) -> tuple[int, Any] | None:
+    """Return the newest step that `load` does not raise for, and its result."""
+    failures = []
+    for step in reversed(self.steps()):
+      try:
+        return step, load(step)
+      except Exception as error:  # Orbax raises whatever its layers raise
+        lines = str(error).strip().splitlines() or [""]
+        reason = f"{type(error).__name__}: {lines[0][:200]}"
+        failures.append(f"step {step} ({reason})")
+        logging.error("Checkpoint of step %d is not usable: %s", step, reason)
+    if failures:
+      raise CheckpointError(
+        f"No checkpoint in {self._folder} can be read: {'; '.join(failures)}."
+        " Restore the folder from a copy, or start anew in another --workdir."
+      )
+    return None
+
+  def _load(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
+    loaded = self._orbax.load_checkpointables(step, wanted)
+    for name, expected in self._metadata(step).items():
+      if name in loaded and name != _DATA:
+        found = _digest(loaded[name])
+        if found != expected:
+          raise ValueError(f"{name} has digest {found}, expected {expected}")
+    return loaded
+
+  def _metadata(self, step: int) -> dict[str, Any]:
+    return self._orbax.metadata(step).custom_metadata
+
+  def _reject(self, step: int) -> None:
+    if jax.process_index():
+      return
+    rejected = self._folder.parent / _REJECTED
+    rejected.mkdir(exist_ok=True)
+    target = rejected / str(step)
+    shutil.rmtree(target, ignore_errors=True)
+    (self._folder / str(step)).rename(target)
+    self._orbax.reload()
+
+  def close(self) -> None:
+    """Wait for saves and release what Orbax holds."""
+    self._orbax.close()
+
+
+class _AlwaysSave(ocp.training.save_decision_policies.SaveDecisionPolicy):
+  """The training loop decides when to save, nobody else."""
+
+  def should_save(
+    self, step: Any, previous_steps: Any, *, context: Any
+  ) -> bool:
+    del step, previous_steps, context
+    return True
+
+
+def _arrays(state: train_state.TrainState) -> dict[str, Any]:
+  return {
+    _PARAMS: state.params,
+    _OPTIMIZER: {"step": state.step, "opt_state": state.opt_state},
+  }
+
+
+def _position(iterator: Any) -> str:
+  """Return the iterator's position as text."""
+  return json.dumps(iterator.get_state(), sort_keys=True, default=str)
+
+
+def _digest(tree: Any) -> str:
+  """Return a hash of all arrays' bits, the same on every mesh."""
+  sums = jax.device_get(_bit_sums(jax.tree.leaves(tree)))
+  text = json.dumps([int(x) for x in sums])
+  return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@jax.jit
+def _bit_sums(arrays: list[jax.Array]) -> list[jax.Array]:
+  """Sum each array's bits as integers modulo 2 ** 32."""
+
+  def bit_sum(x: jax.Array) -> jax.Array:
+    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
+    bits = jax.lax.bitcast_convert_type(x, unsigned)
+    return jnp.sum(bits.astype(jnp.uint32), dtype=jnp.uint32)
+
+  return [bit_sum(x) for x in arrays]

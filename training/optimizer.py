@@ -1,0 +1,276 @@
+"""Optimizers, with rules for weight decay, learning rate and freezing.
+
+Layers are stacked: one leaf holds a kernel of all layers. Whatever looks at
+one layer's parameters as a whole (LAMB's trust ratio, Adafactor's clipping)
+does so for each layer of a stacked leaf.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from training import rules, schedule
+
+OPTIMIZERS = ("adamw", "adafactor", "lamb")
+DECAY_CONVENTIONS = ("lr", "schedule")
+MOMENT_DTYPES = ("float32", "bfloat16")
+Rules = tuple[tuple[str, Any], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+  """Fields of `config.optimizer`; configs/base.py explains them."""
+
+  name: str
+  learning_rate: float
+  b1: float
+  b2: float
+  epsilon: float
+  moment_dtype: str
+  clip_norm: float
+  schedule: str
+  warmup_steps: int
+  cooldown_steps: int
+  timescale_steps: int
+  final_fraction: float
+  weight_decay: float
+  weight_decay_convention: str
+  weight_decay_mults: Rules
+  learning_rate_mults: Rules
+  freeze: Rules
+
+  def check(self, total_steps: int) -> None:
+    """Raise ValueError where a field's value cannot be used."""
+    for field, choices in (
+      ("name", OPTIMIZERS),
+      ("weight_decay_convention", DECAY_CONVENTIONS),
+      ("moment_dtype", MOMENT_DTYPES),
+    ):
+      if getattr(self, field) not in choices:
+        raise ValueError(
+          f"optimizer.{field} must be one of {', '.join(choices)};"
+          f" got {getattr(self, field)!r}"
+        )
+    for field in ("learning_rate", "clip_norm", "weight_decay"):
+      if not getattr(self, field) >= 0:
+        raise ValueError(
+          f"optimizer.{field} must be at least 0; got {getattr(self, field)}"
+        )
+    if self.name == "lamb" and self.weight_decay_convention != "lr":
+      raise ValueError(
+        "optimizer.weight_decay_convention must be 'lr' with LAMB, whose trust"
+        f" ratio includes the decay; got {self.weight_decay_convention!r}"
+      )
+    self.make_schedule(total_steps)
+
+  def make_schedule(self, total_steps: int) -> schedule.Schedule:
+    """Return the factor of `learning_rate` at a step."""
+    return schedule.make_schedule(
+      self.schedule,
+      total_steps=total_steps,
+      warmup_steps=self.warmup_steps,
+      cooldown_steps=self.cooldown_steps,
+      timescale_steps=self.timescale_steps,
+      final_fraction=self.final_fraction,
+    )
+
+
+def make_optimizer(
+  config: OptimizerConfig, params: Any, total_steps: int
+) -> optax.GradientTransformation:
+  """Return the optimizer of `config` for parameters like `params`.
+
+  Args:
+    config: checked.
+    params: arrays or ShapeDtypeStructs; only paths and shapes are looked at.
+    total_steps: of the run, for the schedule.
+
+  Raises:
+    ValueError: a parameter without a rule, or a rule without a parameter.
+  """
+  factor = config.make_schedule(total_steps)
+  frozen = frozen_params(config, params)
+  decay_mults = rules.values(
+    rules.apply(
+      config.weight_decay_mults, params, "optimizer.weight_decay_mults"
+    ),
+    lambda mult: config.weight_decay * mult,
+  )
+  rate_mults = rules.values(
+    rules.apply(
+      config.learning_rate_mults, params, "optimizer.learning_rate_mults"
+    ),
+    float,
+  )
+  moments = {
+    "adamw": _adam,
+    "lamb": _adam,
+    "adafactor": _adafactor,
+  }[config.name](config)
+  rate = _scale_leaves(
+    rate_mults, lambda step: config.learning_rate * factor(step)
+  )
+  if config.weight_decay_convention == "schedule":
+    steps = [moments, rate, _add_decay(decay_mults, factor)]
+  else:
+    steps = [moments, _add_decay(decay_mults)]
+    if config.name == "lamb":
+      steps.append(_scale_by_trust_ratio())
+    steps.append(rate)
+  trained = optax.chain(*steps, optax.scale(-1.0))
+  labels = jax.tree.map(lambda x: "frozen" if x else "trained", frozen)
+  return optax.partition(
+    {"trained": trained, "frozen": optax.set_to_zero()}, labels
+  )
+
+
+def frozen_params(config: OptimizerConfig, params: Any) -> Any:
+  """Return a tree of bools: which parameters `config.freeze` holds fixed."""
+  return rules.values(
+    rules.apply(config.freeze, params, "optimizer.freeze"), bool
+  )
+
+
+def clip_by_global_norm(grads: Any, norm: jax.Array, limit: float) -> Any:
+  """Scale all gradients down so that their norm together is at most `limit`.
+
+  Args:
+    grads: tree of gradients.
+    norm: their global norm.
+    limit: 0 leaves them as they are.
+  """
+  if not limit:
+    return grads
+  factor = jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-12))
+  return jax.tree.map(lambda g: g * factor.astype(g.dtype), grads)
+
+
+def _adam(config: OptimizerConfig) -> optax.GradientTransformation:
+  return optax.scale_by_adam(
+    b1=config.b1,
+    b2=config.b2,
+    eps=config.epsilon,
+    mu_dtype=jnp.dtype(config.moment_dtype),
+  )
+
+
+def _adafactor(config: OptimizerConfig) -> optax.GradientTransformation:
+  """Factored second moments, clipped updates, a first moment if b1 > 0.
+
+  Source: Adafactor (arXiv 1804.04235): decay exponent 0.8, clipping at 1; the
+  first moment as in "Scaling Vision Transformers" (arXiv 2106.04560), 3.4.
+  """
+  steps = [
+    optax.scale_by_factored_rms(decay_rate=0.8, epsilon=1e-30),
+    _clip_by_rms(1.0),
+  ]
+  if config.b1:
+    steps.append(
+      optax.ema(
+        config.b1,
+        debias=False,
+        accumulator_dtype=jnp.dtype(config.moment_dtype),
+      )
+    )
+  return optax.chain(*steps)
+
+
+def _scale_leaves(
+  mults: Any, rate: Callable[[jax.Array], jax.Array]
+) -> optax.GradientTransformation:
+  """Multiply each leaf by rate(step) and by its own constant."""
+
+  def update(updates, state, params=None):
+    del params
+    now = rate(state.count)
+    # `partition` hides frozen leaves; the constants are looked up by path.
+    updates = _map_with_constants(
+      lambda u, mult: u * (now * mult).astype(u.dtype), mults, updates
+    )
+    return updates, optax.ScaleByScheduleState(count=state.count + 1)
+
+  return optax.GradientTransformation(_init_count, update)
+
+
+def _add_decay(
+  decays: Any, factor: schedule.Schedule | None = None
+) -> optax.GradientTransformation:
+  """Add each parameter times its own decay, times factor(step) if given."""
+
+  def update(updates, state, params=None):
+    now = 1.0 if factor is None else factor(state.count)
+    updates = _map_with_constants(
+      lambda u, decay, p: u + (decay * now * p).astype(u.dtype) if decay else u,
+      decays,
+      updates,
+      params,
+    )
+    return updates, optax.ScaleByScheduleState(count=state.count + 1)
+
+  return optax.GradientTransformation(_init_count, update)
+
+
+def _init_count(params: Any) -> optax.ScaleByScheduleState:
+  del params
+  return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
+
+
+def _map_with_constants(fn, constants, updates, *rest) -> Any:
+  """Map over leaves of `updates`, with the constant of the same path."""
+  by_path = {
+    rules.path_string(path): value
+    for path, value in jax.tree.leaves_with_path(constants)
+  }
+  return jax.tree.map_with_path(
+    lambda path, u, *r: fn(u, by_path[rules.path_string(path)], *r),
+    updates,
+    *rest,
+  )
+
+
+def _layer_axes(path: Any, x: jax.Array) -> tuple[int, ...]:
+  """Return the axes of one layer's part of a leaf (all, if not stacked)."""
+  stacked = "blocks" in rules.path_string(path).split("/")
+  return tuple(range(1 if stacked else 0, x.ndim))
+
+
+def _scale_by_trust_ratio() -> optax.GradientTransformation:
+  """Scale each layer's update to the norm of its parameters.
+
+  Source: LAMB (arXiv 1904.00962), algorithm 2, with phi the identity; 1 where
+  either norm is 0.
+  """
+
+  def scale(path, update, param):
+    axes = _layer_axes(path, param)
+    norm = lambda x: jnp.sqrt(  # noqa: E731
+      jnp.sum(jnp.square(x.astype(jnp.float32)), axis=axes, keepdims=True)
+    )
+    norm_p, norm_u = norm(param), norm(update)
+    ratio = jnp.where(
+      (norm_p > 0) & (norm_u > 0),
+      norm_p / jnp.where(norm_u > 0, norm_u, 1.0),
+      1.0,
+    )
+    return update * ratio.astype(update.dtype)
+
+  return optax.stateless(
+    lambda updates, params: jax.tree.map_with_path(scale, updates, params)
+  )
+
+
+def _clip_by_rms(limit: float) -> optax.GradientTransformation:
+  """Scale each layer's update down to a root mean square of `limit`."""
+
+  def clip(path, update):
+    axes = _layer_axes(path, update)
+    mean = jnp.mean(jnp.square(update), axis=axes, keepdims=True)
+    return update / jnp.maximum(1.0, jnp.sqrt(mean) / limit)
+
+  return optax.stateless(
+    lambda updates, params: jax.tree.map_with_path(clip, updates)
+  )

@@ -1,0 +1,171 @@
+"""Where arrays lie: the mesh, its axis names, and rules for parameters."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import P
+
+from training import rules
+
+AXES = ("data", "fsdp", "tensor")
+# Axes that the rows of a batch are split over, in this order.
+BATCH_AXES = ("data", "fsdp")
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+  """Fields of `config.mesh`; configs/base.py explains them."""
+
+  data: int
+  fsdp: int
+  tensor: int
+
+  def shape(self, num_devices: int) -> tuple[int, int, int]:
+    """Return devices along each axis of AXES, -1 resolved.
+
+    Raises:
+      ValueError: the axes do not multiply to the number of devices.
+    """
+    sizes = [self.data, self.fsdp, self.tensor]
+    got = (
+      f"mesh.data={self.data}, mesh.fsdp={self.fsdp}, mesh.tensor={self.tensor}"
+    )
+    if sizes.count(-1) > 1 or any(n == 0 or n < -1 for n in sizes):
+      raise ValueError(
+        f"mesh sizes must be at least 1, and at most one may be -1; got {got}"
+      )
+    if -1 in sizes:
+      known = math.prod(n for n in sizes if n != -1)
+      sizes[sizes.index(-1)] = num_devices // known if known else 0
+    if math.prod(sizes) != num_devices:
+      raise ValueError(
+        f"mesh sizes must multiply to the {num_devices} devices there are;"
+        f" got {got}"
+      )
+    return sizes[0], sizes[1], sizes[2]
+
+
+def make_mesh(
+  config: MeshConfig, devices: Sequence[jax.Device] | None = None
+) -> jax.sharding.Mesh:
+  """Make the mesh of all devices (or those given) with axes AXES."""
+  devices = jax.devices() if devices is None else devices
+  return jax.make_mesh(
+    config.shape(len(devices)),
+    AXES,
+    axis_types=(jax.sharding.AxisType.Auto,) * len(AXES),
+    devices=devices,
+  )
+
+
+def param_shardings(
+  partition_rules: Sequence[tuple[str, Sequence[str | None]]],
+  params: Any,
+  mesh: jax.sharding.Mesh,
+) -> Any:
+  """Return a NamedSharding for each parameter.
+
+  Args:
+    partition_rules: (regex, axes) with axes counted from the last dimension.
+    params: arrays or ShapeDtypeStructs.
+    mesh: from `make_mesh`.
+
+  Raises:
+    ValueError: a parameter without a rule, a rule without a parameter, an
+      unknown axis, or a dimension that an axis does not divide.
+  """
+  axes = rules.apply(partition_rules, params, "partition_rules")
+  return jax.tree.map_with_path(
+    lambda path, param, leaf: _sharding(path, param, tuple(leaf.value), mesh),
+    params,
+    axes,
+  )
+
+
+def _sharding(path, param, axes, mesh) -> jax.NamedSharding:
+  name = rules.path_string(path)
+  if len(axes) > param.ndim:
+    raise ValueError(
+      f"partition_rules: {name} has {param.ndim} dimensions, its rule names"
+      f" {len(axes)}: {axes}"
+    )
+  axes = (None,) * (param.ndim - len(axes)) + axes
+  for size, axis in zip(param.shape, axes, strict=True):
+    if axis is None:
+      continue
+    if axis not in AXES:
+      raise ValueError(
+        f"partition_rules: axes of {name} must be None or among"
+        f" {', '.join(AXES)}; got {axis!r}"
+      )
+    if size % mesh.shape[axis]:
+      raise ValueError(
+        f"partition_rules: {name} {param.shape} cannot be split over"
+        f" mesh.{axis}={mesh.shape[axis]}: {size} is not a multiple of it"
+      )
+  return jax.NamedSharding(mesh, P(*axes))
+
+
+def like_params(tree: Any, params: Any, shardings: Any, mesh) -> Any:
+  """Return shardings for optimizer state: a moment lies where its parameter is.
+
+  A leaf whose path ends in a parameter's path, with the same shape, gets that
+  parameter's sharding; everything else (counts, factored moments) is on every
+  device.
+  """
+  by_path = {
+    rules.path_string(path): (param.shape, sharding)
+    for (path, param), sharding in zip(
+      jax.tree.leaves_with_path(params), jax.tree.leaves(shardings), strict=True
+    )
+  }
+
+  def sharding_of(path, leaf):
+    for start in range(len(path)):
+      shape, sharding = by_path.get(
+        rules.path_string(path[start:]), (None, None)
+      )
+      if shape == leaf.shape:
+        return sharding
+    return replicated(mesh)
+
+  return jax.tree.map_with_path(sharding_of, tree)
+
+
+def replicated(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
+  """Return the sharding that puts a whole array on every device."""
+  return jax.NamedSharding(mesh, P())
+
+
+def batch_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
+  """Return the sharding that splits rows over BATCH_AXES."""
+  return jax.NamedSharding(mesh, P(BATCH_AXES))
+
+
+def num_batch_shards(mesh: jax.sharding.Mesh) -> int:
+  """Return into how many parts a batch is split."""
+  return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
+def check_batch_size(batch_size: int, mesh: jax.sharding.Mesh) -> None:
+  """Raise ValueError where a batch cannot be split over the mesh."""
+  if batch_size < 1 or batch_size % num_batch_shards(mesh):
+    raise ValueError(
+      "batch_size must be a multiple of data x fsdp ="
+      f" {mesh.shape['data']} x {mesh.shape['fsdp']}; got {batch_size}"
+    )
+
+
+def make_global(
+  batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh
+) -> dict[str, jax.Array]:
+  """Turn each process's rows into arrays split over the mesh."""
+  sharding = batch_sharding(mesh)
+  return {
+    name: jax.make_array_from_process_local_data(sharding, rows)
+    for name, rows in batch.items()
+  }

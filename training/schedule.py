@@ -1,0 +1,77 @@
+"""Learning rate as a function of the step."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Schedule = Callable[[jax.Array], jax.Array]
+SCHEDULES = ("cosine", "linear", "rsqrt", "constant")
+
+
+def make_schedule(
+  name: str,
+  *,
+  total_steps: int,
+  warmup_steps: int,
+  cooldown_steps: int,
+  timescale_steps: int,
+  final_fraction: float,
+) -> Schedule:
+  """Return the factor (0 to 1) of the highest learning rate at a step.
+
+  A linear warmup from 0 over `warmup_steps` multiplies all of them. With t the
+  steps since the warmup's end and T those that are left at it:
+    cosine: from 1 to final_fraction, half a cosine over T.
+    linear: from 1 to final_fraction over T.
+    rsqrt: 1 / sqrt(1 + t / timescale_steps), then the cooldown.
+    constant: 1, then the cooldown.
+  The cooldown takes the last `cooldown_steps` steps linearly to 0.
+  Source: "Scaling Vision Transformers" (arXiv 2106.04560), section 3.5, for
+  rsqrt with a cooldown.
+
+  Raises:
+    ValueError: an unknown name, or phases that do not fit in the run.
+  """
+  if name not in SCHEDULES:
+    raise ValueError(
+      f"optimizer.schedule must be one of {', '.join(SCHEDULES)}; got {name!r}"
+    )
+  if name in ("cosine", "linear") and cooldown_steps:
+    raise ValueError(
+      "optimizer.cooldown_steps must be 0 with optimizer.schedule="
+      f"{name!r}, which ends by itself; got {cooldown_steps}"
+    )
+  if min(warmup_steps, cooldown_steps) < 0 or timescale_steps < 1:
+    raise ValueError(
+      "optimizer.warmup_steps and cooldown_steps must be at least 0 and"
+      f" timescale_steps at least 1; got {warmup_steps}, {cooldown_steps} and"
+      f" {timescale_steps}"
+    )
+  if warmup_steps + cooldown_steps > total_steps:
+    raise ValueError(
+      "optimizer.warmup_steps + cooldown_steps must be at most total_steps;"
+      f" got {warmup_steps} + {cooldown_steps} and {total_steps}"
+    )
+
+  def factor(step: jax.Array) -> jax.Array:
+    step = jnp.asarray(step, jnp.float32)
+    since = jnp.maximum(step - warmup_steps, 0.0)
+    progress = jnp.minimum(since / max(total_steps - warmup_steps, 1), 1.0)
+    if name == "cosine":
+      wave = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+      body = final_fraction + (1.0 - final_fraction) * wave
+    elif name == "linear":
+      body = 1.0 + (final_fraction - 1.0) * progress
+    elif name == "rsqrt":
+      body = jax.lax.rsqrt(1.0 + since / timescale_steps)
+    else:
+      body = jnp.ones_like(step)
+    if warmup_steps:
+      body = body * jnp.minimum(step / warmup_steps, 1.0)
+    if cooldown_steps:
+      left = jnp.maximum(total_steps - step, 0.0)
+      body = body * jnp.minimum(left / cooldown_steps, 1.0)
+    return body
+
+  return factor

@@ -1,0 +1,70 @@
+"""What a run changes from step to step, made where it will lie."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from training import partitioning
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+  """Arrays only; all of it is saved in a checkpoint."""
+
+  step: Any  # int32 scalar: updates made so far
+  params: Any  # nested dict of float32 arrays
+  opt_state: Any
+
+
+def make_abstract(
+  init_params: Callable[[jax.Array], Any],
+  optimizer: optax.GradientTransformation,
+  partition_rules: Any,
+  mesh: jax.sharding.Mesh,
+) -> TrainState:
+  """Return the state as ShapeDtypeStructs with shardings; makes no array."""
+  init = _init_fn(init_params, optimizer)
+  shapes = jax.eval_shape(init, jax.random.key(0))
+  shardings = partitioning.param_shardings(partition_rules, shapes.params, mesh)
+  like = partitioning.like_params(shapes, shapes.params, shardings, mesh)
+  return jax.tree.map(
+    lambda shape, sharding: jax.ShapeDtypeStruct(
+      shape.shape, shape.dtype, sharding=sharding
+    ),
+    shapes,
+    like,
+  )
+
+
+def init(
+  init_params: Callable[[jax.Array], Any],
+  optimizer: optax.GradientTransformation,
+  abstract: TrainState,
+  seed: int,
+) -> TrainState:
+  """Make the state of step 0, every array built where it will lie."""
+  shardings = jax.tree.map(lambda x: x.sharding, abstract)
+  make = jax.jit(_init_fn(init_params, optimizer), out_shardings=shardings)
+  return make(jax.random.key(seed))
+
+
+def _init_fn(init_params, optimizer) -> Callable[[jax.Array], TrainState]:
+  def make(key: jax.Array) -> TrainState:
+    params = init_params(key)
+    return TrainState(
+      step=jnp.zeros((), jnp.int32),
+      params=params,
+      opt_state=optimizer.init(params),
+    )
+
+  return make
+
+
+def count_params(params: Any) -> int:
+  """Return the number of parameters."""
+  return sum(leaf.size for leaf in jax.tree.leaves(params))
