@@ -36,7 +36,8 @@ def search(
   """Return the pictures closest to a query, best first.
 
   `examples` maps the name of a split to its examples. Names are shown in
-  `language`; a query may be in any that the model knows. Equal scores keep the order of the examples.
+  `language`; a query may be in any that the model knows. Equal
+  scores keep the order of the examples.
 
   Raises:
     ValueError: the query is empty, or num_results is below 1.

@@ -1,0 +1,126 @@
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from evaluators import embedding
+from tests.evaluators import meshes
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def make_embedder(shape=(1, 1, 1), batch_size=8, **kwargs):
+  return embedding.make_embedder(
+    meshes.embed_images,
+    meshes.embed_texts,
+    meshes.make_mesh(shape),
+    batch_size,
+    **kwargs,
+  )
+
+
+@pytest.mark.parametrize("shape", meshes.SHAPES)
+@pytest.mark.parametrize("num_rows", [1, 8, 21])
+def test_rows_come_back_in_order(shape, num_rows):
+  table = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+  ids = np.random.default_rng(1).integers(0, 300, num_rows)
+  embedder = make_embedder(shape)
+  params = jax.device_put(table, jax.NamedSharding(embedder.mesh, jax.P()))
+  # As in the training loop.
+  with jax.transfer_guard("disallow"), jax.set_mesh(embedder.mesh):
+    zimg = embedder.images(params, meshes.images_of(ids))
+    ztxt = embedder.texts(params, np.stack([ids, ids], 1).astype(np.int32))
+  np.testing.assert_array_equal(zimg, table[ids])
+  np.testing.assert_array_equal(ztxt, table[ids])
+  assert zimg.dtype == ztxt.dtype == np.float32
+
+
+@pytest.mark.parametrize("batch_size", [0, 6, 12])
+def test_batch_size_that_does_not_divide_names_the_field(batch_size):
+  with pytest.raises(ValueError, match=r"evaluate\.batch_size .* 8 devices"):
+    make_embedder((4, 2, 1), batch_size)
+
+
+def test_stops_between_batches():
+  answers = iter([False, False, True])
+  embedder = make_embedder(should_stop=lambda: next(answers))
+  with pytest.raises(embedding.Interrupted, match="after 16 of 21 texts"):
+    embedder.texts(np.ones((1, 2), np.float32), np.zeros((21, 3), np.int32))
+
+
+def test_embeddings_that_are_not_finite_are_an_error():
+  table = np.array([[1.0, 0.0], [np.nan, 0.0]], np.float32)
+  with pytest.raises(ValueError, match="1 of 3 text embeddings are not fin"):
+    make_embedder().texts(table, np.array([[0], [1], [0]], np.int32))
+
+
+def test_padding_that_is_not_finite_is_no_error():
+  # Rows are padded by copies; zeros would look up the NaN.
+  table = np.array([[np.nan, 0.0], [1.0, 0.0]], np.float32)
+  z = make_embedder().texts(table, np.array([[1]], np.int32))
+  np.testing.assert_array_equal(z, [[1.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+  "tokens",
+  [
+    np.zeros((2, 3), np.int64),
+    np.zeros((2,), np.int32),
+    np.zeros((0, 3), np.int32),
+  ],
+)
+def test_wrong_arrays_are_refused(tokens):
+  got = re.escape(f"got {tokens.dtype} {tokens.shape}")
+  with pytest.raises(ValueError, match=f"tokens must be int32 .*{got}"):
+    make_embedder().texts(np.ones((1, 2), np.float32), tokens)
+
+
+def test_two_processes_get_all_rows_and_ranks():
+  with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    port = probe.getsockname()[1]
+  script = "import tests.evaluators.test_embedding as t; t.run_process({}, {})"
+  processes = [
+    subprocess.Popen(
+      [sys.executable, "-c", script.format(port, index)],
+      cwd=ROOT,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for index in range(2)
+  ]
+  try:
+    for process in processes:
+      out, err = process.communicate(timeout=100)
+      assert process.returncode == 0, err
+      assert out.strip().endswith("ok"), out
+  finally:
+    for process in processes:
+      process.kill()
+
+
+def run_process(port: int, index: int) -> None:
+  """Be one of two processes of two devices each."""
+  jax.config.update("jax_platforms", "cpu")
+  jax.config.update("jax_num_cpu_devices", 2)
+  jax.distributed.initialize(f"127.0.0.1:{port}", 2, index)
+  from evaluators import retrieval
+
+  table = meshes.unit(np.random.default_rng(0).normal(size=(300, 4)))
+  ids = np.random.default_rng(1).integers(0, 300, 21)
+  embedder = make_embedder((2, 2, 1))
+  assert embedder.mesh.is_multi_process
+  params = embedding.to_global(table, jax.NamedSharding(embedder.mesh, jax.P()))
+  z = embedder.images(params, meshes.images_of(ids))
+  np.testing.assert_array_equal(z, table[ids])
+  labels = {"label_Q": ids, "label_M": ids}
+  got = retrieval.ranks(z, z[:, ::-1].copy(), mesh=embedder.mesh, **labels)
+  want = retrieval.reference(z, z[:, ::-1], **labels)
+  np.testing.assert_array_equal(got, want)
+  print("ok")
