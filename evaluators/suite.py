@@ -79,6 +79,7 @@ def embed(
       texts |= dict.fromkeys(split.texts[language])
   for task in _tasks(config).values():
     texts |= dict.fromkeys(task.prompts())
+  texts.pop("", None)  # an example without a name in some language
   return Embeddings(
     zimg={
       name: embedder.images(params, split.images)

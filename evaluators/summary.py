@@ -61,6 +61,8 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
 
 def table(results: Mapping[str, Any]) -> str:
   """Render results as aligned text, chance in brackets beside each figure."""
+  if not results:
+    return ""
   lines: list[list[str]] = []
   header: tuple[str, ...] = ()
   group = ""

@@ -1,5 +1,6 @@
 """A PNG of search results: a grid of pictures with rank, name and score."""
 
+import bisect
 import io
 import os
 import pathlib
@@ -88,21 +89,30 @@ def wrap(
   num_lines: int,
 ) -> list[str]:
   """Break text at spaces into lines of `width` pixels; the rest becomes "…"."""
-  lines, rest = [], " ".join(text.split())
+  lines: list[str] = []
+  rest = " ".join(text.split())
   while rest and len(lines) < num_lines:
-    end = len(rest)
     is_last = len(lines) == num_lines - 1
-    while end > 1 and font.getlength(_elided(rest, end, is_last)) > width:
-      # By words while there are some, then by letters (long words, and
-      # languages that are written without spaces).
-      space = -1 if is_last else rest.rfind(" ", 0, end)
-      end = space if space > 0 else end - 1
-    lines.append(_elided(rest, end, is_last))
+
+    def is_too_wide(end: int, rest=rest, is_last=is_last) -> bool:
+      return font.getlength(_line(rest, end, is_last)) > width
+
+    # The first letter always goes in, or the loop would not end.
+    longest = min(len(rest), int(width))
+    end = longest
+    if is_too_wide(longest) or longest < len(rest):
+      end = bisect.bisect_left(range(2, longest + 1), True, key=is_too_wide) + 1
+    if end < len(rest) and not is_last:
+      # Between words where there are some, or else between letters (long
+      # words, and languages that are written without spaces).
+      space = rest.rfind(" ", 0, end + 1)
+      end = space if space > 0 else end
+    lines.append(_line(rest, end, is_last))
     rest = rest[end:].lstrip()
   return lines or [""]
 
 
-def _elided(text: str, end: int, is_last: bool) -> str:
+def _line(text: str, end: int, is_last: bool) -> str:
   return text[:end].rstrip() + ("…" if is_last and end < len(text) else "")
 
 

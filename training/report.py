@@ -83,13 +83,15 @@ def _template() -> jinja2.Template:
     trim_blocks=True,
     lstrip_blocks=True,
   )
-  environment.filters["words"] = lambda name: name.replace("_", " ")
-  environment.filters["title_of"] = summary.title
-  environment.filters["picture"] = _picture
-  environment.filters["rank"] = lambda r: f"{r:,.1f}".removesuffix(".0")
-  environment.filters["number"] = summary.number
-  environment.filters["chance"] = lambda f: summary.number(f, chance=True)
-  environment.filters["percent"] = lambda x: f"{100 * x:.2f}%"
+  environment.filters |= {
+    "words": _words,
+    "title_of": summary.title,
+    "picture": _picture,
+    "rank": _rank,
+    "number": summary.number,
+    "chance": _chance,
+    "percent": _percent,
+  }
   return environment.get_template("report.html.jinja")
 
 
@@ -112,6 +114,22 @@ def _by_group(
   for row in rows:
     groups.setdefault(row.group, []).append(row)
   return groups
+
+
+def _words(name: str) -> str:
+  return name.replace("_", " ")
+
+
+def _rank(rank: float) -> str:
+  return f"{rank:,.1f}".removesuffix(".0")
+
+
+def _chance(figure: summary.Figure) -> str:
+  return summary.number(figure, chance=True)
+
+
+def _percent(share: float) -> str:
+  return f"{100 * share:.2f}%"
 
 
 def _picture(image_YXC: np.ndarray) -> str:

@@ -212,6 +212,8 @@ def _svg(canvas: figure.Figure, salt: str) -> str:
   # HTML needs no namespaces, and the size is the page's affair.
   head, body = svg.split(">", 1)
   head = re.sub(r' (xmlns(:\w+)?|width|height|version)="[^"]*"', "", head)
+  # A style element would apply to the whole page; the page has these rules.
+  body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
   for color, variable in _VARIABLES.items():
     body = body.replace(color, variable)
   return f"{head}>{body}"
