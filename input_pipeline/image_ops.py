@@ -113,7 +113,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
   if image.has_transparency_data:
     image = image.convert("RGBA")
     # Skips the slow blend for the many files with an alpha of 255 throughout.
-    if image.getextrema()[3][0] < 255:
+    if np.asarray(image)[..., 3].min() < 255:
       canvas = Image.new("RGBA", image.size, (*WHITE, 255))
       image = Image.alpha_composite(canvas, image)
   return image.convert("RGB")

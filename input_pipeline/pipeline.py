@@ -93,6 +93,8 @@ def make_train_dataset(
     )
   folder = prepare(config)
   source = array_record.Records(folder / "train.array_record")
+  if not len(source):
+    raise ValueError(f"no training examples in {folder}")
   tokenizer = make_tokenizer(config)
 
   def make_example(
@@ -174,7 +176,7 @@ def all_keys(config: Data) -> tuple[str, ...]:
   return tuple(record.key for record in _read_all_records(config))
 
 
-def make_tokenizer(config: Data):
+def make_tokenizer(config: Data) -> tokenizers.Tokenizer:
   """Return the tokenizer, trained on the captions of `train` if need be.
 
   `vocab_size` of it is at most config.vocab_size.

@@ -39,8 +39,11 @@ class Progress:
       left = (self._total - self._done) / rate
       self._write(f"{rate:.0f}/s, {left:.0f} s left", last=False)
 
-  def close(self) -> None:
-    """Write the last line, with the time it all took."""
+  def __enter__(self) -> "Progress":
+    return self
+
+  def __exit__(self, *exception: object) -> None:
+    # Also after an exception: its message then starts on a line of its own.
     seconds = time.monotonic() - self._start
     self._write(f"{seconds:.1f} s", last=True)
 

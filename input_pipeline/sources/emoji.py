@@ -59,7 +59,7 @@ SAME_DRAWING = 8
 NUM_UNSEEN = 240
 # The first number for which `compositional` has 304 candidates; chosen by
 # nothing else.
-SALT = "diptych-emoji-21"
+SALT = "diptych-emoji-1"
 
 _TONES = re.compile("[\U0001f3fb-\U0001f3ff]")
 _TONE_NAMES = re.compile(
@@ -163,10 +163,10 @@ def assign_splits(
   bases = {}
   for concept in concepts:
     toneless = [i for i in concept if not entries[i].tones]
-    # The plainest spelling names the concept: "kiss", not "kiss woman man".
+    # The shortest name goes before: "Spain", not "Ceuta & Melilla".
     first = min(
       toneless or concept,
-      key=lambda i: (entries[i].key.count("-"), entries[i].key),
+      key=lambda i: (len(entries[i].family), entries[i].key),
     )
     for i in concept:
       concept_names[i] = entries[first].family
@@ -247,20 +247,23 @@ def _render_all(entries: Sequence[Entry], image_size: int) -> list[bytes]:
   # One thread: resvg-py holds the GIL, and starting processes would take
   # longer than they save.
   label = f"Rendering emoji at {image_size} pixels"
-  bar = progress.Progress(label, len(entries))
   rendered = []
-  for entry in entries:
-    rendered.append(render(entry, image_size))
-    bar.advance()
-  bar.close()
+  with progress.Progress(label, len(entries)) as bar:
+    for entry in entries:
+      rendered.append(render(entry, image_size))
+      bar.advance()
   return rendered
 
 
 def _without_alpha(png: bytes) -> bytes:
-  """Drop the alpha channel, 255 throughout, which costs time to decode."""
+  """Drop the alpha channel, which is 255 throughout, and the compression.
+
+  Both cost time in each epoch: 49 instead of 90 microseconds a picture at 64
+  pixels. ArrayRecord compresses its records anyway.
+  """
   buffer = io.BytesIO()
   image = Image.open(io.BytesIO(png)).convert("RGB")
-  image.save(buffer, "PNG", compress_level=6)
+  image.save(buffer, "PNG", compress_level=0)
   return buffer.getvalue()
 
 

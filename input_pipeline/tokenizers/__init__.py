@@ -12,6 +12,8 @@ A tokenizer has `vocab_size`, `__call__(texts) -> int32 [N, num_tokens]` and
 
 from input_pipeline.tokenizers import bpe, bytes
 
+Tokenizer = bpe.Bpe | bytes.Bytes
+
 # Name -> make_tokenizer(texts, folder, languages=, vocab_size=, num_tokens=).
 TOKENIZERS = {
   "bpe": bpe.make_tokenizer,

@@ -81,7 +81,10 @@ def make_tokenizer(
       folder.mkdir(exist_ok=True)
       prepared.write_atomic(path, text.encode())
     except OSError as error:
-      raise OSError(f"cannot write the tokenizer: {error}") from error
+      raise OSError(
+        f"cannot write the tokenizer: {error}. Free some space there, or set "
+        "data.cache_dir to another folder."
+      ) from error
   try:
     tokenizer = tokenizers.Tokenizer.from_file(str(path))
   except Exception as error:  # the package raises no narrower class
