@@ -10,7 +10,7 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 from evaluators import atomic_file
-from inference import search
+from inference import found
 
 # Pixels.
 _PICTURE = 192
@@ -38,7 +38,7 @@ _CARD_HEIGHT = _PICTURE + 3 * _PADDING + (_NAME_LINES + 1) * _LINE
 def write_contact_sheet(
   path: str | os.PathLike,
   query: str,
-  matches: Sequence[search.Match],
+  matches: Sequence[found.Match],
   num_columns: int = 4,
 ) -> None:
   """Write a PNG whole or not at all."""
@@ -50,7 +50,7 @@ def write_contact_sheet(
 
 
 def draw(
-  query: str, matches: Sequence[search.Match], num_columns: int
+  query: str, matches: Sequence[found.Match], num_columns: int
 ) -> Image.Image:
   """Draw the sheet: the query as title, then one card a match, row by row."""
   num_columns = min(num_columns, len(matches))
@@ -121,7 +121,7 @@ def _draw_card(
   pen: ImageDraw.ImageDraw,
   x: int,
   y: int,
-  match: search.Match,
+  match: found.Match,
 ) -> None:
   box = (x, y, x + _CARD_WIDTH, y + _CARD_HEIGHT)
   pen.rounded_rectangle(box, radius=10, fill=_CARD, outline=_EDGE)

@@ -116,7 +116,7 @@ def _loss_chart(metrics: Metrics) -> Chart | None:
     grid = canvas.add_gridspec(2, 1, height_ratios=(3.2, 1))
     top = canvas.add_subplot(grid[0])
     bottom = canvas.add_subplot(grid[1], sharex=top)
-    bottom.plot(rate_steps, rates, color=_SERIES[1], **_marker(rates))
+    bottom.plot(rate_steps, rates, color=_SERIES[1], marker=_marker(rates))
     peak = max(rates.max(), 1e-12)
     bottom.set_ylim(0, 1.15 * peak)
     bottom.set_yticks([0, peak], ["0", f"{peak:.3g}"])
@@ -137,7 +137,7 @@ def _loss_chart(metrics: Metrics) -> Chart | None:
       f"{2 * reach + 1} lines of metrics.jsonl."
     )
   else:
-    top.plot(steps, losses, color=_SERIES[0], **_marker(losses))
+    top.plot(steps, losses, color=_SERIES[0], marker=_marker(losses))
   # The first steps of a sigmoid loss are many times the last ones.
   if losses.min() > 0 and losses.max() / losses.min() > 10:
     top.set_yscale("log")
@@ -188,9 +188,9 @@ def _series(metrics: Metrics, name: str) -> tuple[np.ndarray, np.ndarray]:
   return steps, values
 
 
-def _marker(values: np.ndarray) -> dict[str, str]:
+def _marker(values: np.ndarray) -> str:
   # A line through one point cannot be seen.
-  return {"marker": "o"} if len(values) < 3 else {}
+  return "o" if len(values) < 3 else ""
 
 
 def _finish(plot: axes.Axes, steps: np.ndarray) -> None:
