@@ -176,7 +176,9 @@ def _lock(path: pathlib.Path) -> Iterator[None]:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-      logging.info("Waiting for another process that prepares %s", path.parent)
+      logging.warning(
+        "Waiting for another process that prepares %s", path.parent
+      )
       fcntl.flock(file, fcntl.LOCK_EX)
     yield
 

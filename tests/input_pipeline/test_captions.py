@@ -1,0 +1,29 @@
+import collections
+
+import numpy as np
+import pytest
+
+from input_pipeline import captions
+
+TEXTS = {"en": "dog", "de": "Hund", "fr": "chien", "it": "cane"}
+
+
+def test_languages_are_equally_likely():
+  rng = np.random.default_rng(0)
+  counts = collections.Counter(
+    captions.choose(TEXTS, ("de", "fr", "it"), rng) for _ in range(3000)
+  )
+  assert set(counts) == {"Hund", "chien", "cane"}
+  # Five standard deviations of a binomial count: 129.
+  assert all(abs(count - 1000) < 129 for count in counts.values())
+
+
+def test_missing_language_is_left_out():
+  rng = np.random.default_rng(0)
+  got = {captions.choose(TEXTS, ("zh", "en"), rng) for _ in range(20)}
+  assert got == {"dog"}
+
+
+def test_no_language():
+  with pytest.raises(ValueError, match=r"data.languages=\('zh',\).*'de'"):
+    captions.choose(TEXTS, ("zh",), np.random.default_rng(0))

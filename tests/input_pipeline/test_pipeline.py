@@ -1,0 +1,316 @@
+"""The chain: order, slices, resume, languages, and what a config may say."""
+
+import collections
+import dataclasses
+import io
+import itertools
+
+import grain
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import base
+from input_pipeline import image_ops, pipeline
+from input_pipeline.sources import array_record, prepared
+
+NUM_EXAMPLES = 23
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> pipeline.Data:
+  """Return a config over 23 flat pictures, of level 10 i, in two languages."""
+  folder = tmp_path_factory.mktemp("tiny") / "data"
+
+  def make() -> prepared.Splits:
+    records = [
+      array_record.Record(
+        f"k{i}", _png(i), {"en": f"dog {i}", "de": f"hund {i}"}
+      )
+      for i in range(NUM_EXAMPLES)
+    ]
+    return {"train": records, "test": records[:2]}
+
+  prepared.prepare(folder, make, versions={})
+  fields = base.get_config().data.to_dict() | {
+    "source": "folder",
+    "cache_dir": str(folder),
+    "image_size": 8,
+    "tokenizer": "bytes",
+  }
+  return pipeline.Data(**fields)
+
+
+def _png(i: int) -> bytes:
+  buffer = io.BytesIO()
+  Image.new("RGB", (8, 8), (10 * i,) * 3).save(buffer, "PNG")
+  return buffer.getvalue()
+
+
+def _batches(config, num, batch_size=8, seed=0, **options):
+  dataset = pipeline.make_train_dataset(
+    config, batch_size=batch_size, seed=seed, **options
+  )
+  return list(itertools.islice(dataset, num))
+
+
+def _indices(batches) -> list[int]:
+  """Return which examples the batches hold, read off their flat pictures."""
+  levels = np.concatenate([batch["images"][:, 0, 0, 0] for batch in batches])
+  return [int(level) // 10 for level in levels]
+
+
+def _assert_equal(left, right):
+  assert len(left) == len(right)
+  for a, b in zip(left, right, strict=True):
+    np.testing.assert_array_equal(a["images"], b["images"])
+    np.testing.assert_array_equal(a["tokens"], b["tokens"])
+
+
+def test_data_has_the_fields_of_the_config():
+  fields = {field.name for field in dataclasses.fields(pipeline.Data)}
+  assert fields == set(base.get_config().data.keys())
+
+
+def test_batch(tiny):
+  (batch,) = _batches(tiny, 1)
+  assert batch["images"].shape == (8, 8, 8, 3)
+  assert batch["images"].dtype == np.uint8
+  assert batch["tokens"].shape == (8, tiny.num_tokens)
+  assert batch["tokens"].dtype == np.int32
+
+
+def test_image_and_text_stay_together(tiny):
+  tokenizer = pipeline.make_tokenizer(tiny)
+  for batch in _batches(tiny, 10):
+    for i, ids in zip(_indices([batch]), batch["tokens"], strict=True):
+      assert tokenizer.decode(ids) == f"dog {i}"
+
+
+def test_each_epoch_has_all_examples_in_a_new_order(tiny):
+  # 23 batches of 8 are 8 epochs of 23; their borders are inside batches.
+  stream = _indices(_batches(tiny, NUM_EXAMPLES))
+  epochs = [
+    tuple(stream[start : start + NUM_EXAMPLES])
+    for start in range(0, len(stream), NUM_EXAMPLES)
+  ]
+  assert len(epochs) == 8
+  for epoch in epochs:
+    assert sorted(epoch) == list(range(NUM_EXAMPLES))
+  assert len(set(epochs)) == 8
+
+
+def test_seed_changes_the_order(tiny):
+  assert _indices(_batches(tiny, 3, seed=0)) != _indices(
+    _batches(tiny, 3, seed=1)
+  )
+
+
+@pytest.mark.parametrize("process_count", [2, 4])
+def test_processes_share_one_stream(tiny, process_count):
+  """The global batch does not depend on how many processes read it.
+
+  So slices are disjoint and complete over every epoch, whether or not its
+  length is a multiple of anything.
+  """
+  config = dataclasses.replace(
+    tiny,
+    languages=("en", "de"),
+    crop_scale=(0.5, 2.0),
+    flip_probability=0.5,
+  )
+  alone = _batches(config, 6)
+  slices = [
+    _batches(config, 6, process_index=i, process_count=process_count)
+    for i in range(process_count)
+  ]
+  for step, batch in enumerate(alone):
+    for i in range(process_count):
+      part = slices[i][step]
+      assert len(part["images"]) == 8 // process_count
+      for name in ("images", "tokens"):
+        np.testing.assert_array_equal(part[name], batch[name][i::process_count])
+
+
+def test_threads_do_not_change_the_data(tiny):
+  config = dataclasses.replace(
+    tiny, languages=("en", "de"), crop_scale=(0.5, 2.0), flip_probability=0.5
+  )
+  expected = _batches(dataclasses.replace(config, num_threads=0), 12)
+  for num_threads, num_batches in ((1, 1), (2, 4), (5, 2)):
+    got = _batches(
+      dataclasses.replace(
+        config, num_threads=num_threads, num_prefetch_batches=num_batches
+      ),
+      12,
+    )
+    _assert_equal(got, expected)
+
+
+def test_state_is_small_and_resume_exact(tiny):
+  config = dataclasses.replace(
+    tiny, languages=("en", "de"), crop_scale=(0.5, 2.0), flip_probability=0.5
+  )
+  expected = _batches(config, 12)
+  for stop in (0, 1, 5, 11):
+    iterator = iter(pipeline.make_train_dataset(config, batch_size=8, seed=0))
+    for _ in range(stop):
+      next(iterator)
+    state = iterator.get_state()
+    assert len(repr(state)) < 100
+    resumed = iter(pipeline.make_train_dataset(config, batch_size=8, seed=0))
+    resumed.set_state(state)
+    _assert_equal(list(itertools.islice(resumed, 12 - stop)), expected[stop:])
+
+
+def test_grain_agrees_that_resume_is_exact(tiny, monkeypatch):
+  # Grain's own check reads a data set to its end, so this one gets an end.
+  repeat = grain.MapDataset.repeat
+  monkeypatch.setattr(
+    grain.MapDataset, "repeat", lambda dataset: repeat(dataset, 3)
+  )
+  dataset = pipeline.make_train_dataset(tiny, batch_size=8, seed=0)
+  assert len(list(dataset)) == 3 * NUM_EXAMPLES // 8
+  grain.experimental.assert_equal_output_after_checkpoint(dataset)
+
+
+def test_caption_and_crop_are_drawn_anew_each_epoch(tiny):
+  config = dataclasses.replace(
+    tiny, languages=("en", "de"), crop_scale=(1.0, 2.0)
+  )
+  tokenizer = pipeline.make_tokenizer(config)
+  captions = collections.defaultdict(set)
+  pictures = collections.defaultdict(set)
+  for batch in _batches(config, NUM_EXAMPLES * 2):
+    for image, ids in zip(batch["images"], batch["tokens"], strict=True):
+      word, index = tokenizer.decode(ids).split()
+      captions[index].add(word)
+      pictures[index].add(image.tobytes())
+  assert len(captions) == NUM_EXAMPLES
+  # 16 epochs: one language throughout has a chance of 23 / 2^15 in all.
+  assert all(words == {"dog", "hund"} for words in captions.values())
+  assert all(len(crops) > 8 for crops in pictures.values())
+
+
+def test_all_languages_of_the_emoji_are_drawn(config):
+  languages = tuple(pipeline.all_texts(config))
+  assert len(languages) == 14
+  config = dataclasses.replace(
+    config, languages=languages, tokenizer="bytes", num_tokens=400
+  )
+  tokenizer = pipeline.make_tokenizer(config)
+  homes = collections.defaultdict(set)
+  for language, names in pipeline.all_texts(config).items():
+    for name in names:
+      homes[tokenizer.decode(tokenizer([name])[0])].add(language)
+  counts = collections.Counter()
+  for batch in _batches(config, 2, batch_size=500):
+    for ids in batch["tokens"]:
+      for language in homes[tokenizer.decode(ids)]:
+        counts[language] += 1
+  # 1000 draws are 71 a language; 5 standard deviations are 41. Names that are
+  # the same in two languages only add.
+  assert set(counts) == set(languages)
+  assert min(counts.values()) >= 30
+
+
+def test_read_split(tiny):
+  config = dataclasses.replace(tiny, image_size=5)
+  examples = pipeline.read_split(config, "test")
+  assert examples.keys == ("k0", "k1")
+  assert examples.texts == {
+    "de": ("hund 0", "hund 1"),
+    "en": ("dog 0", "dog 1"),
+  }
+  assert examples.images.shape == (2, 5, 5, 3)
+  assert examples.images.dtype == np.uint8
+  np.testing.assert_array_equal(examples.images[:, 2, 2, 1], [0, 10])
+
+
+def test_read_split_of_emoji_is_as_rendered(config):
+  examples = pipeline.read_split(config, "unseen_concept")
+  assert examples.images.shape == (len(examples.keys), 64, 64, 3)
+  # White corners on most, a drawing inside each.
+  assert (examples.images[:, 0, 0] == 255).all(-1).mean() > 0.9
+  assert (examples.images.min((1, 2, 3)) < 128).all()
+  assert len(examples.texts["en"]) == len(examples.keys)
+
+
+def test_all_texts(config):
+  texts, keys = pipeline.all_texts(config), pipeline.all_keys(config)
+  assert len(keys) == len(set(keys)) == 3953
+  assert all(len(names) == 3953 for names in texts.values())
+  firefighter = keys.index("1F469-200D-1F692")
+  assert texts["en"][firefighter] == "woman firefighter"
+  assert texts["fr"][firefighter] == "pompier femme"
+
+
+def test_prepare_is_idempotent(config):
+  folder = pipeline.prepare(config)
+  before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+  assert pipeline.prepare(config) == folder
+  after = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+  before.pop(folder / "tokenizers", None)
+  after.pop(folder / "tokenizers", None)
+  assert after == before
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"source": "cifar"}, r"data.source must be one of .*emoji.*got 'cifar'"),
+    ({"tokenizer": "x"}, r"data.tokenizer must be one of .*bpe.*got 'x'"),
+    ({"languages": ("en", "xx")}, r"data.languages .*'de', 'en'.*'xx'"),
+    ({"languages": ()}, r"data.languages .*got \[\]"),
+    ({"languages": ("en", "en")}, r"data.languages .*each once"),
+    ({"languages": "en"}, r"data.languages .*got 'en'"),
+    ({"crop_scale": (1.0, 0.5)}, r"data.crop_scale .*got \(1.0, 0.5\)"),
+    ({"crop_scale": (0.0, 1.0)}, r"data.crop_scale .*0 < low"),
+    ({"crop_scale": (1.0, float("nan"))}, r"data.crop_scale .*nan"),
+    ({"crop_scale": (1.0,)}, r"data.crop_scale"),
+    ({"flip_probability": 1.1}, r"data.flip_probability .*got 1.1"),
+    ({"flip_probability": -0.1}, r"data.flip_probability .*got -0.1"),
+    ({"image_size": 0}, r"data.image_size must be at least 1, got 0"),
+    ({"num_tokens": 1}, r"data.num_tokens must be at least 2, got 1"),
+    ({"num_threads": -1}, r"data.num_threads .*got -1"),
+    ({"num_prefetch_batches": -1}, r"data.num_prefetch_batches .*got -1"),
+  ],
+)
+def test_check(config, changes, message):
+  config.check()
+  with pytest.raises(ValueError, match=message):
+    dataclasses.replace(config, **changes).check()
+
+
+def test_language_that_a_folder_lacks(tiny):
+  config = dataclasses.replace(tiny, languages=("fr",))
+  with pytest.raises(ValueError, match=r"data.languages .*'de', 'en'.*'fr'"):
+    pipeline.prepare(config)
+
+
+def test_unknown_split(tiny):
+  with pytest.raises(ValueError, match=r"split .*'train', 'test'.*'val'"):
+    pipeline.read_split(tiny, "val")
+
+
+def test_folder_without_data(tiny, tmp_path):
+  config = dataclasses.replace(tiny, cache_dir=str(tmp_path))
+  with pytest.raises(ValueError, match="data.cache_dir.*no manifest.json"):
+    pipeline.prepare(config)
+
+
+def test_batch_not_divisible(tiny):
+  with pytest.raises(ValueError, match="batch_size 8 .* 3 processes"):
+    pipeline.make_train_dataset(
+      tiny, batch_size=8, seed=0, process_index=0, process_count=3
+    )
+
+
+def test_broken_example_is_named(tiny, monkeypatch):
+  def fail(data):
+    raise ValueError("cannot decode image")
+
+  monkeypatch.setattr(image_ops, "decode", fail)
+  config = dataclasses.replace(tiny, num_threads=0)
+  with pytest.raises(ValueError, match=r"example k\d+: cannot decode"):
+    _batches(config, 1)
