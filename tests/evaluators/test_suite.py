@@ -2,6 +2,7 @@ import dataclasses
 import json
 import types
 
+import jax
 import numpy as np
 import pytest
 
@@ -87,6 +88,18 @@ def test_results_have_the_structure_that_others_rely_on():
   assert task["num_examples"] == 20
   assert task["top_1"] > 0.8
   json.dumps(results, allow_nan=False)
+
+
+def test_runs_as_the_training_loop_runs_it():
+  embedder = make_embedder()
+  whole = jax.NamedSharding(embedder.mesh, jax.P())
+  params = jax.device_put(make_table(), whole)
+  config, data = make_config(), make_data()
+  with jax.transfer_guard("disallow"), jax.set_mesh(embedder.mesh):
+    embeddings = suite.embed(config, data, embedder, params)
+    results = suite.score(config, data, embeddings, embedder)
+    suite.gallery(config, data, embeddings, embedder)
+  assert results == suite.run(config, data, embedder, make_table())
 
 
 def test_all_names_are_harder_than_the_split():
