@@ -2,25 +2,26 @@
 
 import dataclasses
 import json
+import pathlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from evaluators import embedding
+from inference import contact_sheet, found, trained_run
 from input_pipeline import pipeline
 
 
-@dataclasses.dataclass(frozen=True)
-class Match:
-  """A picture that was found."""
-
-  rank: int  # 1 is best
-  score: float  # cosine similarity to the query
-  name: str
-  key: str
-  split: str
-  image_YXC: np.ndarray  # uint8
+def check_query(query: str) -> None:
+  """Raise ValueError where there is nothing to look for."""
+  if not query.strip():
+    raise ValueError(
+      "--query is empty: say what to look for, as in "
+      '--query="woman firefighter"'
+    )
 
 
 def search(
@@ -32,7 +33,7 @@ def search(
   num_results: int = 12,
   *,
   language: str,
-) -> list[Match]:
+) -> list[found.Match]:
   """Return the pictures closest to a query, best first.
 
   `examples` maps the name of a split to its examples. Names are shown in
@@ -42,11 +43,7 @@ def search(
   Raises:
     ValueError: the query is empty, or num_results is below 1.
   """
-  if not query.strip():
-    raise ValueError(
-      "--query is empty: say what to look for, as in "
-      '--query="woman firefighter"'
-    )
+  check_query(query)
   if num_results < 1:
     raise ValueError(f"num_results must be at least 1, got {num_results}")
   rows = [
@@ -63,7 +60,7 @@ def search(
     split, row = rows[n]
     part = examples[split]
     matches.append(
-      Match(
+      found.Match(
         rank=len(matches) + 1,
         score=float(score_N[n]),
         name=part.texts[language][row],
@@ -75,7 +72,7 @@ def search(
   return matches
 
 
-def table(matches: list[Match]) -> str:
+def table(matches: list[found.Match]) -> str:
   """Render matches as aligned plain text."""
   cells = [["rank", "score", "name", "key", "split"]] + [
     [str(m.rank), f"{m.score:.3f}", m.name, m.key, m.split.replace("_", " ")]
@@ -91,7 +88,9 @@ def table(matches: list[Match]) -> str:
   )
 
 
-def to_json(query: str, matches: list[Match], contact_sheet: str = "") -> str:
+def to_json(
+  query: str, matches: list[found.Match], contact_sheet: str = ""
+) -> str:
   """Render matches as one JSON object, without the pictures."""
   return json.dumps(
     {
@@ -109,3 +108,38 @@ def to_json(query: str, matches: list[Match], contact_sheet: str = "") -> str:
     ensure_ascii=False,
     indent=2,
   )
+
+
+def run(folder: pathlib.Path, query: str, *, as_json: bool = False) -> int:
+  """Search all drawings of a run's data; write a contact sheet beside it.
+
+  Raises:
+    ValueError: the query is empty.
+  """
+  check_query(query)
+  trained = trained_run.load(folder)
+  data = trained.config.data
+  examples = {
+    split: pipeline.read_split(data, split) for split in pipeline.splits(data)
+  }
+  with jax.set_mesh(trained.embedder.mesh):
+    matches = search(
+      trained.embedder,
+      trained.params,
+      pipeline.make_tokenizer(data),
+      examples,
+      query,
+      language=data.languages[0],
+    )
+  path = folder / f"search-{_slug(query)}.png"
+  contact_sheet.write_contact_sheet(path, query, matches)
+  if as_json:
+    print(to_json(query, matches, str(path)))
+  else:
+    print(table(matches))
+    print(f"Contact sheet: {path}")
+  return 0
+
+
+def _slug(query: str) -> str:
+  return re.sub(r"\W+", "-", query.lower()).strip("-")[:60] or "query"

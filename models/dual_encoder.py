@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ TEXT_TOWERS: Mapping[str, Any] = types.MappingProxyType(
 )
 
 Params = dict[str, Any]
+EmbedFn = Callable[[Params, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,3 +122,15 @@ def make_graph(config: ModelConfig) -> nnx.GraphDef:
 def merge(graph: nnx.GraphDef, params: Params) -> DualEncoder:
   """Return the model of `make_graph` with these parameters."""
   return nnx.merge(graph, params)
+
+
+def embed_fns(config: ModelConfig) -> tuple[EmbedFn, EmbedFn]:
+  """Return embed_images(params, images) and embed_texts(params, tokens).
+
+  Both are pure, and return float32 rows of L2 norm 1.
+  """
+  graph = make_graph(config)
+  return (
+    lambda params, images_bYXC: merge(graph, params).embed_images(images_bYXC),
+    lambda params, tokens_bL: merge(graph, params).embed_texts(tokens_bL),
+  )

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from training import train_state
+from training import failures, train_state
 
 # Folders of a checkpoint. Parameters have one of their own, so that inference
 # reads nothing else.
@@ -48,21 +48,30 @@ class CheckpointConfig:
         )
 
 
-class CheckpointError(Exception):
+class CheckpointError(failures.RunError):
   """No checkpoint could be read; the message names them and what to do."""
 
 
 class Checkpointer:
   """Saves and restores train state and data iterator below one folder."""
 
-  def __init__(self, folder: pathlib.Path, *, keep: int):
+  def __init__(self, folder: pathlib.Path, *, keep: int | None):
+    """Open a folder, made if it is not there.
+
+    Args:
+      folder: holds one folder a step.
+      keep: newest checkpoints that a save leaves; None to change nothing, for
+        those who only read (a run may be writing at the same time).
+    """
     self._folder = folder
     policies = ocp.training.preservation_policies
     self._orbax = ocp.training.Checkpointer(
-      folder,
+      folder.absolute(),
       save_decision_policy=_AlwaysSave(),
-      preservation_policy=policies.LatestN(keep),
-      cleanup_tmp_directories=True,
+      preservation_policy=(
+        policies.PreserveAll() if keep is None else policies.LatestN(keep)
+      ),
+      cleanup_tmp_directories=keep is not None,
     )
 
   def steps(self) -> list[int]:

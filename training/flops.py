@@ -42,7 +42,9 @@ def _equation_flops(equation: Any) -> int:
     return max(inner)
   if name == "shard_map":
     mesh = equation.params["mesh"]
-    shards = math.prod(mesh.shape[a] for a in equation.params["manual_axes"])
+    shards = math.prod(
+      mesh.shape[a] for a in equation.params["newly_manual_axes"]
+    )
     return shards * sum(inner)
   return sum(inner)
 

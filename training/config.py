@@ -1,0 +1,175 @@
+"""A run's configuration as frozen dataclasses, checked.
+
+Config files make an ml_collections.ConfigDict (configs/base.py); past this
+file there are only dataclasses, so a misspelt field cannot be read anywhere.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import losses
+from evaluators import zero_shot
+from input_pipeline import pipeline
+from models import dual_encoder
+from training import checkpointing, optimizer, partitioning
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+  """Fields of `config.evaluate`; configs/base.py explains them."""
+
+  every_steps: int
+  batch_size: int
+  retrieval: tuple[str, ...]
+  zero_shot: tuple[str, ...]
+
+  def check(self) -> None:
+    """Raise ValueError where a field's value cannot be used."""
+    if self.every_steps < 0:
+      raise ValueError(
+        f"evaluate.every_steps must be at least 0; got {self.every_steps}"
+      )
+    for name in self.zero_shot:
+      if name not in zero_shot.TASKS:
+        raise ValueError(
+          f"evaluate.zero_shot must be among {', '.join(zero_shot.TASKS)};"
+          f" got {name!r}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """All fields of a config file; configs/base.py explains them."""
+
+  seed: int
+  total_steps: int
+  batch_size: int
+  log_every_steps: int
+  mesh: partitioning.MeshConfig
+  partition_rules: tuple[tuple[str, tuple[str | None, ...]], ...]
+  data: pipeline.Data
+  model: dual_encoder.ModelConfig
+  loss: losses.LossConfig
+  optimizer: optimizer.OptimizerConfig
+  checkpoint: checkpointing.CheckpointConfig
+  evaluate: EvaluateConfig
+
+  def check(self) -> None:
+    """Raise ValueError, naming the field, where a value cannot be used."""
+    for field in ("total_steps", "batch_size", "log_every_steps"):
+      if getattr(self, field) < 1:
+        raise ValueError(
+          f"{field} must be at least 1; got {getattr(self, field)}"
+        )
+    if self.seed < 0:
+      raise ValueError(f"seed must be at least 0; got {self.seed}")
+    self.data.check()
+    self.model.check()
+    self.loss.check()
+    self.optimizer.check(self.total_steps)
+    self.checkpoint.check()
+    self.evaluate.check()
+    for tower_field, data_field in (
+      ("image.image_size", "image_size"),
+      ("text.num_tokens", "num_tokens"),
+      ("text.vocab_size", "vocab_size"),
+    ):
+      tower, field = tower_field.split(".")
+      wanted = getattr(self.data, data_field)
+      got = getattr(getattr(self.model, tower), field)
+      if got != wanted:
+        raise ValueError(
+          f"model.{tower_field} must equal data.{data_field}={wanted};"
+          f" got {got}"
+        )
+
+
+def from_mapping(values: Mapping[str, Any]) -> Config:
+  """Return the configuration of a ConfigDict's or a JSON file's content.
+
+  Raises:
+    ValueError: a missing or unknown field, or one of the wrong type.
+  """
+  return _section(Config, values, "")
+
+
+def to_mapping(config: Config) -> dict[str, Any]:
+  """Return the fields as nested dicts, ready for JSON."""
+  return dataclasses.asdict(config)
+
+
+def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+  """Return {"model.image.depth": (old value, new value), ...}."""
+  old_fields, new_fields = (_flat(to_mapping(c)) for c in (old, new))
+  return {
+    name: (old_fields[name], new_fields[name])
+    for name in old_fields
+    if old_fields[name] != new_fields[name]
+  }
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  flat = {}
+  for name, value in values.items():
+    if isinstance(value, Mapping):
+      flat |= _flat(value, f"{prefix}{name}.")
+    else:
+      flat[prefix + name] = value
+  return flat
+
+
+def _section(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
+  types_of = typing.get_type_hints(cls)
+  missing = [f"{prefix}{name}" for name in types_of if name not in values]
+  unknown = [f"{prefix}{name}" for name in values if name not in types_of]
+  if missing or unknown:
+    parts = []
+    if missing:
+      parts.append(f"lacks {', '.join(missing)}")
+    if unknown:
+      parts.append(f"has unknown {', '.join(unknown)}")
+    raise ValueError(f"The config {' and '.join(parts)}; see configs/base.py")
+  return cls(
+    **{
+      name: _value(kind, values[name], f"{prefix}{name}")
+      for name, kind in types_of.items()
+    }
+  )
+
+
+def _value(kind: Any, value: Any, name: str) -> Any:
+  if dataclasses.is_dataclass(kind):
+    if not isinstance(value, Mapping):
+      raise ValueError(f"{name} must be a section; got {value!r}")
+    return _section(typing.cast(type, kind), value, f"{name}.")
+  if kind is float and type(value) is int:
+    return float(value)
+  if typing.get_origin(kind) is tuple:
+    return _tuple(typing.get_args(kind), value, name)
+  if kind is Any or isinstance(kind, types.UnionType):
+    return value
+  # bool is an int to isinstance, but not to a reader of a config.
+  if type(value) is not kind:
+    raise ValueError(
+      f"{name} must be of type {kind.__name__}; got {value!r}"
+      f" ({type(value).__name__})"
+    )
+  return value
+
+
+def _tuple(kinds: tuple[Any, ...], value: Any, name: str) -> tuple[Any, ...]:
+  if not isinstance(value, list | tuple):
+    raise ValueError(f"{name} must be a tuple; got {value!r}")
+  if len(kinds) == 2 and kinds[1] is Ellipsis:
+    kinds = (kinds[0],) * len(value)
+  if len(kinds) != len(value):
+    raise ValueError(
+      f"{name} must have {len(kinds)} items; got {len(value)}: {value!r}"
+    )
+  return tuple(
+    _value(kind, item, f"{name}[{index}]")
+    for index, (kind, item) in enumerate(zip(kinds, value, strict=True))
+  )

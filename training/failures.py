@@ -1,0 +1,67 @@
+"""What the person at the terminal reads when a run fails.
+
+Imports nothing heavy, so that a misspelt flag is answered at once.
+"""
+
+import errno
+import os
+import pathlib
+import traceback
+
+from absl import app
+
+_ROOT = pathlib.Path(__file__).parent.parent
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class RunError(Exception):
+  """A failure whose message is all that its reader needs."""
+
+
+def describe(error: BaseException) -> str | None:
+  """Return a message of one or two lines, None if only a traceback will do.
+
+  Errors that this project raises speak for themselves, and so do the
+  operating system's; any other is a defect, and its traceback is wanted.
+  """
+  if _is_disk_full(error):
+    return (
+      f"The disk is full{_file_of(error)}. Checkpoints that were finished are"
+      " whole: free some space and run the same command to go on."
+    )
+  if isinstance(error, ModuleNotFoundError):
+    return (
+      f"{error}. To install what is needed: pip install -r requirements.txt"
+    )
+  if isinstance(error, OSError):
+    return f"{error.strerror or error}{_file_of(error)}"
+  if isinstance(error, RunError | app.UsageError) or _is_ours(error):
+    return str(error)
+  return None
+
+
+def describe_flag(error: Exception) -> str:
+  """Return a message on a flag or config field that could not be parsed."""
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  return " ".join(lines) or type(error).__name__
+
+
+def _is_disk_full(error: BaseException) -> bool:
+  # Below Orbax the number is lost and only the text is left.
+  return (isinstance(error, OSError) and error.errno in _FULL) or (
+    os.strerror(errno.ENOSPC) in str(error)
+  )
+
+
+def _file_of(error: BaseException) -> str:
+  filename = getattr(error, "filename", None)
+  return f": {os.fspath(filename)}" if filename else ""
+
+
+def _is_ours(error: BaseException) -> bool:
+  """Whether a ValueError was raised by a line of this project."""
+  frames = traceback.extract_tb(error.__traceback__)
+  if not isinstance(error, ValueError) or not frames:
+    return False
+  path = pathlib.Path(frames[-1].filename)
+  return path.is_relative_to(_ROOT) and "site-packages" not in path.parts

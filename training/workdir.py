@@ -1,0 +1,153 @@
+"""The folder of a run: what is in it, who may write to it, what started it."""
+
+import contextlib
+import datetime
+import fcntl
+import importlib.metadata
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from evaluators import atomic_file
+from training import config as config_lib
+from training import failures, metrics
+
+CONFIG = "config.json"
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+RESULTS = "results.json"
+REPORT = "report.html"
+
+_LIBRARIES = (
+  "jax",
+  "jaxlib",
+  "flax",
+  "optax",
+  "orbax-checkpoint",
+  "grain",
+  "numpy",
+  "ml_collections",
+)
+# What a resumed run may change: none of it alters a step's result, except
+# total_steps, which people do extend, and which is reported.
+_FREE = ("checkpoint.", "evaluate.", "mesh.", "log_every_steps", "total_steps")
+_FREE_DATA = (
+  "data.cache_dir",
+  "data.num_threads",
+  "data.num_prefetch_batches",
+)
+
+
+class WorkdirError(failures.RunError):
+  """The folder cannot be used; the message says why and what to do."""
+
+
+@contextlib.contextmanager
+def claim(folder: pathlib.Path) -> Iterator[None]:
+  """Make the folder, and keep other runs out of it while this one lasts.
+
+  Raises:
+    WorkdirError: it cannot be written, or another run is using it.
+  """
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = open(folder / ".lock", "w")  # noqa: SIM115 (held for the run)
+  except OSError as error:
+    raise WorkdirError(
+      f"--workdir={folder} cannot be written ({error.strerror}); give a folder"
+      " that you may write to"
+    ) from error
+  with lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise WorkdirError(
+        f"--workdir={folder} is in use by another run; wait for it, or give"
+        " another folder"
+      ) from error
+    yield
+
+
+def write_config(folder: pathlib.Path, config: config_lib.Config) -> None:
+  """Write config.json: the config, library versions and the commit."""
+  text = json.dumps(
+    {
+      "config": config_lib.to_mapping(config),
+      "command": sys.argv,
+      "started": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
+      "python": platform.python_version(),
+      "versions": versions(),
+      "commit": commit(),
+    },
+    indent=2,
+  )
+  atomic_file.write(folder / CONFIG, text.encode() + b"\n")
+
+
+def read_config(folder: pathlib.Path) -> config_lib.Config | None:
+  """Return the config that a run was started with, None without one.
+
+  Raises:
+    WorkdirError: config.json cannot be read.
+  """
+  try:
+    text = (folder / CONFIG).read_text()
+    return config_lib.from_mapping(json.loads(text)["config"])
+  except FileNotFoundError:
+    return None
+  except (OSError, ValueError, KeyError) as error:
+    raise WorkdirError(
+      f"{folder / CONFIG} cannot be read: {error}. It was written by another"
+      " version, or changed; give another --workdir"
+    ) from error
+
+
+def check_same(
+  folder: pathlib.Path, old: config_lib.Config, new: config_lib.Config
+) -> None:
+  """Let a run resume only what it would itself have made.
+
+  Raises:
+    WorkdirError: a field differs that alters the result; all are named.
+  """
+  changed = config_lib.differences(old, new)
+  refused = {
+    name: values
+    for name, values in changed.items()
+    if not name.startswith(_FREE) and name not in _FREE_DATA
+  }
+  if refused:
+    lines = "".join(
+      f"\n  {name}: {was!r} in the folder, {now!r} now"
+      for name, (was, now) in refused.items()
+    )
+    raise WorkdirError(
+      f"--workdir={folder} holds a run with another config; undo these"
+      f" changes to resume it, or give another folder:{lines}"
+    )
+  for name, (was, now) in changed.items():
+    metrics.say(f"Resuming with {name} changed from {was!r} to {now!r}")
+
+
+def versions() -> dict[str, str]:
+  """Return the versions of the libraries that a result depends on."""
+  return {name: importlib.metadata.version(name) for name in _LIBRARIES}
+
+
+def commit() -> str:
+  """Return the repository's commit, "+changes" if edited, "" if unknown."""
+  root = pathlib.Path(__file__).parent.parent
+
+  def git(*args: str) -> str:
+    return subprocess.run(
+      ("git", *args), cwd=root, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+  try:
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+  except (OSError, subprocess.CalledProcessError):
+    return ""
