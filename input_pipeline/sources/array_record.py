@@ -68,14 +68,16 @@ def write(path: pathlib.Path, records: Iterable[Record]) -> int:
       num_records += 1
     writer.close()
   except RuntimeError as error:  # the writer's only exception
-    raise OSError(f"cannot write {path}: {error}") from error
+    # "write() failed: No space left on device; writing ...; at byte ...".
+    reason = str(error).split(";")[0]
+    raise OSError(f"cannot write {path.name}: {reason}") from error
   with open(path, "rb") as file:
     os.fsync(file.fileno())
   # A writer whose last flush fails can close without an exception.
   written = _num_records(path)
   if written != num_records:
     raise OSError(
-      f"cannot write {path}: {num_records} records went in, {written} can be "
+      f"cannot write {path.name}: {num_records} records went in, {written} can be "
       "read back. Is the disk full?"
     )
   return num_records
