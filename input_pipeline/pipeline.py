@@ -148,6 +148,12 @@ def prepare(config: Data) -> pathlib.Path:
   return folder
 
 
+def splits(config: Data) -> tuple[str, ...]:
+  """Return the names of all splits, the one that is only left out too."""
+  manifest = prepared.read_manifest(prepare(config), check_digests=False)
+  return tuple(manifest.splits)
+
+
 def read_split(config: Data, split: str) -> Examples:
   """Return a whole split, images decoded and resized to image_size."""
   records = _read_records(config, split)
@@ -202,17 +208,17 @@ def make_tokenizer(config: Data) -> tokenizers.Tokenizer:
 
 
 def _read_records(config: Data, split: str) -> list[array_record.Record]:
+  names = splits(config)
+  if split not in names:
+    raise ValueError(f"the data has the splits {list(names)}, not {split!r}")
   folder = prepare(config)
-  manifest = prepared.read_manifest(folder, check_digests=False)
-  _check_choice("split", split, manifest.splits)
   return list(array_record.Records(folder / f"{split}.array_record"))
 
 
 def _read_all_records(config: Data) -> list[array_record.Record]:
-  manifest = prepared.read_manifest(prepare(config), check_digests=False)
   records = [
     record
-    for split in manifest.splits
+    for split in splits(config)
     for record in _read_records(config, split)
   ]
   return sorted(records, key=lambda record: record.key)

@@ -77,8 +77,8 @@ def write(path: pathlib.Path, records: Iterable[Record]) -> int:
   written = _num_records(path)
   if written != num_records:
     raise OSError(
-      f"cannot write {path.name}: {num_records} records went in, {written} can be "
-      "read back. Is the disk full?"
+      f"cannot write {path.name}: {num_records} records went in, {written} can "
+      "be read back. Is the disk full?"
     )
   return num_records
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from configs import base
 from input_pipeline import image_ops, pipeline
-from input_pipeline.sources import array_record, prepared
+from input_pipeline.sources import array_record, emoji, prepared
 
 NUM_EXAMPLES = 23
 
@@ -214,6 +214,11 @@ def test_all_languages_of_the_emoji_are_drawn(config):
   assert min(counts.values()) >= 30
 
 
+def test_splits(tiny, config):
+  assert pipeline.splits(tiny) == ("train", "test")
+  assert pipeline.splits(config) == emoji.SPLITS
+
+
 def test_read_split(tiny):
   config = dataclasses.replace(tiny, image_size=5)
   examples = pipeline.read_split(config, "test")
@@ -289,7 +294,9 @@ def test_language_that_a_folder_lacks(tiny):
 
 
 def test_unknown_split(tiny):
-  with pytest.raises(ValueError, match=r"split .*'train', 'test'.*'val'"):
+  with pytest.raises(
+    ValueError, match=r"splits \['train', 'test'\], not 'val'"
+  ):
     pipeline.read_split(tiny, "val")
 
 
