@@ -163,7 +163,7 @@ def test_training_is_deterministic():
       capture_output=True,
       check=True,
     ).stdout
-    for seed in ("1", "2", "4")
+    for seed in ("1", "2")
   }
   assert len(outputs) == 1
   assert b"<eos>" in outputs.pop()
