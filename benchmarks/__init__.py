@@ -1,0 +1,1 @@
+"""Speed of the project beside others'; each module runs with `python -m`."""

@@ -1,0 +1,250 @@
+"""Training step of ViT-B/32 CLIP on the CPU, beside open_clip's.
+
+  python -m benchmarks.train_step --peer_python=.venv-peer/bin/python
+
+The peer's environment, made once:
+
+  python3 -m venv .venv-peer
+  .venv-peer/bin/pip install torch==2.14.1 torchvision==0.29.1 open_clip_torch
+
+Both make the whole step (towers, softmax loss, gradients, AdamW) on random
+pixels and ids, at the same precision, on all cores that the process may use,
+and wait for the loss. Ours is `training.train_step`, compiled as a run
+compiles it; it also turns uint8 pixels into floats and logs metrics. The
+peer's pixels are floats already.
+
+They take turns, one step each, first and second in alternation, so that a
+machine that slows down slows both. images/s is of the median step; the ratio
+is the median of the rounds' ratios, ours over the peer's, above 1 where ours
+is faster. `matmul` is a 2048^3 float32 product in the same rounds: what the
+machine was able to do meanwhile.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from configs import base
+from models import dual_encoder
+from training import config as config_lib
+from training import optimizer, partitioning, train_state, train_step
+
+_PEER_PYTHON = flags.DEFINE_string(
+  "peer_python", None, "Interpreter of the peer's environment."
+)
+_PRECISIONS = flags.DEFINE_list(
+  "precisions", ["float32", "bfloat16"], "What to run, in order."
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Steps of each.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Pairs a step.")
+_JSON = flags.DEFINE_bool("json", False, "One JSON object a line.")
+
+_PEER = pathlib.Path(__file__).parent / "peers" / "train_step_open_clip.py"
+_MATMUL_SIZE = 2048
+# Makes one step and returns its seconds.
+Timed = Callable[[], float]
+
+
+def make_config(precision: str, batch_size: int) -> config_lib.Config:
+  """Return ViT-B/32 of CLIP (arXiv 2103.00020, table 20) with its AdamW."""
+  config = base.get_config()
+  config.batch_size = batch_size
+  config.mesh.data = 1
+  config.data.update(image_size=224, num_tokens=77, vocab_size=49_408)
+  config.model.update(
+    embed_dim=512, dtype=precision, scale_init=1 / 0.07, bias_init=0.0
+  )
+  tower = {"depth": 12, "activation": "quick_gelu", "norm_epsilon": 1e-5}
+  config.model.image.update(
+    patch_size=32,
+    width=768,
+    num_heads=12,
+    mlp_width=3072,
+    pool="cls",
+    pre_norm=True,
+    **tower,
+  )
+  config.model.text.update(
+    width=512,
+    num_heads=8,
+    mlp_width=2048,
+    causal=True,
+    pool="eot",
+    mask_padding=False,
+    **tower,
+  )
+  config.loss.name = "softmax"
+  config.optimizer.update(
+    learning_rate=5e-4,
+    b1=0.9,
+    b2=0.98,
+    epsilon=1e-6,
+    weight_decay=0.2,
+    clip_norm=0.0,
+  )
+  checked = config_lib.from_mapping(config.to_dict())
+  checked.check()
+  return checked
+
+
+def make_ours(config: config_lib.Config) -> Timed:
+  """Compile the project's step, with a state that it keeps."""
+  mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
+  init_params = functools.partial(dual_encoder.init_params, config.model)
+  opt = optimizer.make_optimizer(
+    config.optimizer,
+    jax.eval_shape(init_params, jax.random.key(0)),
+    config.total_steps,
+  )
+  rng = np.random.default_rng(0)
+  tokens = rng.integers(
+    1, config.data.vocab_size, (config.batch_size, config.data.num_tokens)
+  )
+  size = config.data.image_size
+  pixels = rng.integers(0, 256, (config.batch_size, size, size, 3))
+  with jax.set_mesh(mesh):
+    abstract = train_state.make_abstract(
+      init_params, opt, config.partition_rules, mesh
+    )
+    state = train_state.init(init_params, opt, abstract, config.seed)
+    batch = partitioning.make_global(
+      {"images": pixels.astype(np.uint8), "tokens": tokens.astype(np.int32)},
+      mesh,
+    )
+    step = train_step.make_train_step(
+      config.model, config.loss, config.optimizer, opt, config.total_steps
+    )
+    compiled = train_step.compile_train_step(step, abstract, batch, mesh)
+
+  def timed() -> float:
+    nonlocal state
+    start = time.perf_counter()
+    state, metrics = compiled(state, batch)
+    jax.block_until_ready((state, metrics))
+    return time.perf_counter() - start
+
+  timed()
+  return timed
+
+
+@contextlib.contextmanager
+def peer(python: str, precision: str, batch_size: int) -> Iterator[Timed]:
+  """Start the peer's process; it ends with the context."""
+  command = [
+    python,
+    str(_PEER),
+    f"--precision={precision}",
+    f"--batch_size={batch_size}",
+    f"--num_threads={len(os.sched_getaffinity(0))}",
+  ]
+  with subprocess.Popen(
+    command,
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    text=True,
+  ) as process:
+    if process.stdout.readline().strip() != "ready":
+      process.kill()
+      raise app.UsageError(
+        f"the peer did not start; run it to see why: {' '.join(command)}"
+      )
+
+    def timed() -> float:
+      process.stdin.write("step\n")
+      process.stdin.flush()
+      return float(process.stdout.readline())
+
+    try:
+      yield timed
+    finally:
+      process.stdin.close()
+
+
+def make_matmul() -> Timed:
+  """Compile the product whose speed stands for the machine's."""
+  x = jnp.ones((_MATMUL_SIZE, _MATMUL_SIZE), jnp.float32)
+  product = jax.jit(jnp.dot).lower(x, x).compile()
+
+  def timed() -> float:
+    start = time.perf_counter()
+    product(x, x).block_until_ready()
+    return time.perf_counter() - start
+
+  timed()
+  return timed
+
+
+def measure(runners: dict[str, Timed], rounds: int) -> dict[str, list[float]]:
+  """Return seconds of each runner in each round, taken in turn."""
+  seconds: dict[str, list[float]] = {name: [] for name in runners}
+  order = list(runners)
+  for _ in range(rounds):
+    for name in order:
+      seconds[name].append(runners[name]())
+    order.reverse()
+  return seconds
+
+
+def run(precision: str, batch_size: int, rounds: int) -> list[dict]:
+  """Return a row of the table for each contestant."""
+  with contextlib.ExitStack() as stack:
+    runners = {
+      "diptych": make_ours(make_config(precision, batch_size)),
+      "matmul": make_matmul(),
+    }
+    if _PEER_PYTHON.value:
+      runners["open_clip"] = stack.enter_context(
+        peer(_PEER_PYTHON.value, precision, batch_size)
+      )
+    seconds = measure(runners, rounds)
+  gflops = 2 * _MATMUL_SIZE**3 / 1e9 / statistics.median(seconds.pop("matmul"))
+  ours = seconds["diptych"]
+  return [
+    {
+      "name": name,
+      "precision": precision,
+      "images_per_s": batch_size / statistics.median(taken),
+      "ratio": statistics.median(
+        b / a for a, b in zip(ours, taken, strict=True)
+      ),
+      "matmul_gflops": gflops,
+    }
+    for name, taken in seconds.items()
+  ]
+
+
+def main(argv: Sequence[str]) -> None:
+  del argv
+  if not _JSON.value:
+    print(f"{'name':10} {'precision':9} images/s  ours/it  matmul GFLOP/s")
+  for precision in _PRECISIONS.value:
+    for row in run(precision, _BATCH_SIZE.value, _ROUNDS.value):
+      if _JSON.value:
+        print(json.dumps(row), flush=True)
+      else:
+        print(
+          f"{row['name']:10} {precision:9} {row['images_per_s']:8.2f}"
+          f" {row['ratio']:8.2f} {row['matmul_gflops']:15.0f}",
+          flush=True,
+        )
+  if not _PEER_PYTHON.value and not _JSON.value:
+    print(
+      "For the ratio to open_clip's step: --peer_python=PATH, the interpreter"
+      " of an environment that the docstring of this file tells how to make."
+    )
+
+
+if __name__ == "__main__":
+  app.run(main)
