@@ -5,10 +5,9 @@ python main.py --task=search --workdir=runs/quickstart --query="red car"
 """
 
 import pathlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from training import failures
@@ -27,15 +26,13 @@ def _train() -> int:
 
   if _CONFIG.value is None:
     raise app.UsageError("--config is missing: --config=configs/quickstart.py")
-  config = _checked_config()
-  return train.run(config, _workdir(), as_json=_JSON.value)
+  return train.run(_config(), _workdir(), as_json=_JSON.value)
 
 
 def _evaluate() -> int:
   from inference import evaluate
 
-  config = None if _CONFIG.value is None else _checked_config()
-  return evaluate.run(_workdir(), config, as_json=_JSON.value)
+  return evaluate.run(_workdir(), _config(), as_json=_JSON.value)
 
 
 def _search() -> int:
@@ -44,6 +41,7 @@ def _search() -> int:
   return search.run(_workdir(), _QUERY.value, as_json=_JSON.value)
 
 
+# Tasks import what they need: a misspelt flag is answered at once.
 TASKS: Mapping[str, Callable[[], int]] = {
   "train": _train,
   "evaluate": _evaluate,
@@ -51,12 +49,11 @@ TASKS: Mapping[str, Callable[[], int]] = {
 }
 
 
-def _checked_config():
-  from training import config as config_lib
+def _config():
+  from training import config
 
-  config = config_lib.from_mapping(_CONFIG.value.to_dict())
-  config.check()
-  return config
+  value = _CONFIG.value
+  return None if value is None else config.checked(value.to_dict())
 
 
 def _workdir() -> pathlib.Path:
@@ -66,32 +63,14 @@ def _workdir() -> pathlib.Path:
 
 
 def main(argv: Sequence[str]) -> int:
-  if not flags.FLAGS["verbosity"].present:
-    logging.set_verbosity(logging.WARNING)  # libraries log every step of theirs
-  try:
-    if len(argv) > 1:
-      raise app.UsageError(f"{argv[1]!r} is not a flag; flags start with --")
-    if _TASK.value not in TASKS:
-      raise app.UsageError(
-        f"--task must be one of {', '.join(TASKS)}; got {_TASK.value!r}"
-      )
-    return TASKS[_TASK.value]()
-  except Exception as error:
-    message = failures.describe(error)
-    if message is None:
-      raise
-    logging.debug("The traceback:", exc_info=True)  # with --verbosity=1
-    print(f"error: {message}", file=sys.stderr)
-    return 1
-
-
-def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
-  try:
-    return flags.FLAGS(argv)
-  except Exception as error:  # config files and ml_collections raise any
-    print(f"error: {failures.describe_flag(error)}", file=sys.stderr)
-    sys.exit(1)
+  if len(argv) > 1:
+    raise app.UsageError(f"{argv[1]!r} is not a flag; flags start with --")
+  if _TASK.value not in TASKS:
+    raise app.UsageError(
+      f"--task must be one of {', '.join(TASKS)}; got {_TASK.value!r}"
+    )
+  return TASKS[_TASK.value]()
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=_parse_flags)
+  app.run(failures.reported(main), flags_parser=failures.parse_flags)

@@ -10,10 +10,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import P
 
-# The mesh axes that a batch is split over, in this order.
-BATCH_AXES = ("data", "fsdp")
+from training import partitioning
 
 EmbedFn = Callable[[Any, jax.Array], jax.Array]
 
@@ -45,7 +43,7 @@ class Embedder:
   def _embed(
     self, fn: EmbedFn, params: Any, rows: np.ndarray, kind: str
   ) -> np.ndarray:
-    sharding = jax.NamedSharding(self.mesh, P(BATCH_AXES))
+    sharding = partitioning.batch_sharding(self.mesh)
     done, ahead = [], None
     for start in range(0, len(rows), self.batch_size):
       if self.should_stop is not None and self.should_stop():
@@ -80,14 +78,14 @@ def make_embedder(
   is asked before each batch; with several processes it must give the same
   answer on all of them, or the others wait for ever in a collective.
   """
-  num_shards = int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
+  num_shards = partitioning.num_batch_shards(mesh)
   if batch_size < 1 or batch_size % num_shards:
     raise ValueError(
       f"evaluate.batch_size is {batch_size}, which is not a multiple of the "
       f"{num_shards} devices (data x fsdp) that a batch is split over"
     )
   # Replicated, so that each process can read all rows.
-  replicated = jax.NamedSharding(mesh, P())
+  replicated = partitioning.replicated(mesh)
   return Embedder(
     images_fn=jax.jit(embed_images, out_shardings=replicated),
     texts_fn=jax.jit(embed_texts, out_shardings=replicated),

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from evaluators import atomic_file, retrieval, zero_shot
+from evaluators import retrieval, zero_shot
+from input_pipeline import atomic_file
 
 _DIRECTIONS = {
   "image_to_text": "image to text",

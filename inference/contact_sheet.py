@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from evaluators import atomic_file
 from inference import found
+from input_pipeline import atomic_file
 
 # Pixels.
 _PICTURE = 192

@@ -269,10 +269,13 @@ def sincos2d(height: int, width: int, dim: int) -> jax.Array:
   Source: MoCo v3 (arXiv 2104.02057), temperature 10,000.
 
   Raises:
-    ValueError: `dim` is not a multiple of 4.
+    ValueError: `dim` is not a multiple of 4, or below 8.
   """
-  if dim % 4:
-    raise ValueError(f"sincos2d positions need a width divisible by 4: {dim}")
+  if dim % 4 or dim < 8:
+    raise ValueError(
+      "sincos2d positions need a width that is a multiple of 4 and at least"
+      f" 8; got {dim}"
+    )
   y, x = jnp.mgrid[:height, :width].astype(jnp.float32)
   frequencies = 10_000.0 ** -(jnp.arange(dim // 4) / (dim // 4 - 1))
   waves = [

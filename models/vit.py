@@ -46,9 +46,9 @@ class ViTConfig:
     layers.check_choice("model.image.pool", self.pool, POOLS)
     layers.check_choice("model.image.position", self.position, POSITIONS)
     layers.check_transformer("model.image", self, embed_dim)
-    if self.position == "sincos2d" and self.width % 4:
+    if self.position == "sincos2d" and (self.width % 4 or self.width < 8):
       raise ValueError(
-        "model.image.width must be a multiple of 4 for"
+        "model.image.width must be a multiple of 4 and at least 8 for"
         f' model.image.position="sincos2d"; got {self.width}'
       )
 

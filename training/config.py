@@ -87,6 +87,17 @@ class Config:
         )
 
 
+def checked(values: Mapping[str, Any]) -> Config:
+  """Return `from_mapping`, its values checked too.
+
+  Raises:
+    ValueError: a field or value that cannot be used; the message names it.
+  """
+  config = from_mapping(values)
+  config.check()
+  return config
+
+
 def from_mapping(values: Mapping[str, Any]) -> Config:
   """Return the configuration of a ConfigDict's or a JSON file's content.
 

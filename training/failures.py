@@ -6,9 +6,11 @@ Imports nothing heavy, so that a misspelt flag is answered at once.
 import errno
 import os
 import pathlib
+import sys
 import traceback
+from collections.abc import Callable, Sequence
 
-from absl import app
+from absl import app, flags, logging
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -33,6 +35,8 @@ def describe(error: BaseException) -> str | None:
     return (
       f"{error}. To install what is needed: pip install -r requirements.txt"
     )
+  if "Failed loading config file" in str(error):
+    return f"--config: {str(error).splitlines()[-1].strip()}"
   if isinstance(error, OSError):
     return f"{error.strerror or error}{_file_of(error)}"
   if isinstance(error, RunError | app.UsageError) or _is_ours(error):
@@ -40,10 +44,41 @@ def describe(error: BaseException) -> str | None:
   return None
 
 
-def describe_flag(error: Exception) -> str:
-  """Return a message on a flag or config field that could not be parsed."""
-  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-  return " ".join(lines) or type(error).__name__
+def reported(
+  main: Callable[[Sequence[str]], int],
+) -> Callable[[Sequence[str]], int]:
+  """Return `main` with failures as a message and exit code 1.
+
+  Libraries' log lines are left out, and with them the traceback, unless
+  --verbosity is given (1 shows both).
+  """
+
+  def run(argv: Sequence[str]) -> int:
+    if not flags.FLAGS["verbosity"].present:
+      logging.set_verbosity(logging.WARNING)
+    try:
+      return main(argv)
+    except Exception as error:
+      message = describe(error)
+      if message is None:
+        raise
+      logging.debug("The traceback:", exc_info=True)
+      print(f"error: {message}", file=sys.stderr)
+      return 1
+
+  return run
+
+
+def parse_flags(argv: Sequence[str]) -> Sequence[str]:
+  """Parse absl flags; exit with a message where one cannot be parsed."""
+  try:
+    return flags.FLAGS(argv)
+  except Exception as error:  # config files and ml_collections raise any
+    # A KeyError's text is its message in quotes.
+    text = error.args[0] if isinstance(error, KeyError) else error
+    message = " ".join(str(text).split()) or type(error).__name__
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
 
 
 def _is_disk_full(error: BaseException) -> bool:

@@ -16,7 +16,7 @@ from typing import IO
 
 import tensorboardX
 
-from evaluators import atomic_file
+from input_pipeline import atomic_file
 
 # Seconds between two progress lines where there is no terminal.
 _LOG_SECONDS = 30.0

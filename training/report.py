@@ -16,7 +16,8 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from evaluators import atomic_file, gallery, summary
+from evaluators import gallery, summary
+from input_pipeline import atomic_file
 from training import report_charts
 
 # Pixels; larger pictures are made smaller in the page.

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from evaluators import atomic_file
+from input_pipeline import atomic_file
 from training import config as config_lib
 from training import failures, metrics
 

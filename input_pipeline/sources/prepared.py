@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from absl import logging
 
+from input_pipeline import atomic_file
 from input_pipeline.sources import array_record
 
 # Raised when the meaning of a prepared folder changes.
@@ -101,21 +102,6 @@ def read_manifest(
   return manifest
 
 
-def write_atomic(path: pathlib.Path, data: bytes) -> None:
-  """Write a file that is either old or new, never part of it."""
-  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
-  try:
-    with open(temporary, "wb") as file:
-      file.write(data)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
-  except BaseException:
-    temporary.unlink(missing_ok=True)
-    raise
-  _fsync_folder(path.parent)
-
-
 def _prepare_locked(
   folder: pathlib.Path,
   make_splits: Callable[[], Splits],
@@ -145,7 +131,7 @@ def _prepare_locked(
   except BaseException:
     _remove(temporary)
     raise
-  _fsync_folder(folder.parent)
+  atomic_file.fsync_folder(folder.parent)
 
 
 def _write_manifest(
@@ -166,7 +152,7 @@ def _write_manifest(
     files={path.name: (path.stat().st_size, _digest(path)) for path in files},
   )
   text = json.dumps(dataclasses.asdict(manifest), indent=2)
-  write_atomic(folder / "manifest.json", (text + "\n").encode())
+  atomic_file.write(folder / "manifest.json", (text + "\n").encode())
 
 
 @contextlib.contextmanager
@@ -193,12 +179,3 @@ def _remove(path: pathlib.Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
   else:
     path.unlink(missing_ok=True)
-
-
-def _fsync_folder(folder: pathlib.Path) -> None:
-  # A rename survives a power cut only when its folder is on disk.
-  descriptor = os.open(folder, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)

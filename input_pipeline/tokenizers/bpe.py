@@ -18,7 +18,7 @@ from tokenizers import (
   trainers,
 )
 
-from input_pipeline.sources import prepared
+from input_pipeline import atomic_file
 from input_pipeline.tokenizers import padding
 
 # Raised when training changes; part of the file's name.
@@ -79,7 +79,7 @@ def make_tokenizer(
     text = train(texts(), vocab_size).to_str(pretty=True)
     try:
       folder.mkdir(exist_ok=True)
-      prepared.write_atomic(path, text.encode())
+      atomic_file.write(path, text.encode())
     except OSError as error:
       raise OSError(
         f"cannot write the tokenizer: {error}. Free some space there, or set "

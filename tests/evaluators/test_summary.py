@@ -3,7 +3,8 @@ import os
 
 import pytest
 
-from evaluators import atomic_file, summary
+from evaluators import summary
+from input_pipeline import atomic_file
 
 SCORES = {"R@1": 0.8125, "R@5": 0.96, "R@10": 1.0, "median_rank": 1.5}
 RESULTS = {

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from input_pipeline import atomic_file
 from input_pipeline.sources import array_record, prepared
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -240,15 +241,15 @@ def test_folder_that_cannot_be_written(tmp_path):
     prepared.prepare(tmp_path / "file" / "data", _make, versions={})
 
 
-def test_write_atomic_keeps_the_old_file(tmp_path, monkeypatch):
+def test_atomic_file_keeps_the_old_file(tmp_path, monkeypatch):
   path = tmp_path / "a"
-  prepared.write_atomic(path, b"old")
+  atomic_file.write(path, b"old")
 
   def fail(*paths):
     raise OSError("no")
 
   monkeypatch.setattr(os, "replace", fail)
   with pytest.raises(OSError, match="no"):
-    prepared.write_atomic(path, b"new")
+    atomic_file.write(path, b"new")
   assert path.read_bytes() == b"old"
   assert [p.name for p in tmp_path.iterdir()] == ["a"]

@@ -2,21 +2,29 @@
 
 import os
 import pathlib
-import tempfile
+import secrets
 
 
 def write(path: str | os.PathLike, data: bytes) -> None:
   """Replace a file, or leave what was there (full disk, kill, no rights)."""
   path = pathlib.Path(path)
-  handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
   try:
-    with os.fdopen(handle, "wb") as file:
+    with open(temporary, "wb") as file:
       file.write(data)
       file.flush()
       os.fsync(file.fileno())
-    # mkstemp makes a file that only its owner can read.
-    os.chmod(temporary, 0o644)
     os.replace(temporary, path)
   except BaseException:
-    os.unlink(temporary)
+    temporary.unlink(missing_ok=True)
     raise
+  fsync_folder(path.parent)
+
+
+def fsync_folder(folder: pathlib.Path) -> None:
+  """Put on disk which files a folder has."""
+  handle = os.open(folder, os.O_RDONLY)
+  try:
+    os.fsync(handle)
+  finally:
+    os.close(handle)
