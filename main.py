@@ -24,9 +24,10 @@ _QUERY = flags.DEFINE_string("query", "", "What --task=search looks for.")
 def _train() -> int:
   from training import train
 
-  if _CONFIG.value is None:
+  config = _config()
+  if config is None:
     raise app.UsageError("--config is missing: --config=configs/quickstart.py")
-  return train.run(_config(), _workdir(), as_json=_JSON.value)
+  return train.run(config, _workdir(), as_json=_JSON.value)
 
 
 def _evaluate() -> int:

@@ -122,7 +122,7 @@ class TextTransformer(nnx.Module):
     self, x_bLD: jax.Array, real_bL: jax.Array, mask_b11L: jax.Array | None
   ) -> jax.Array:
     pool = self.config.pool
-    if pool == "map":
+    if self.pool is not None:
       return self.pool(x_bLD, mask_bHSS=mask_b11L)
     if pool == "mean":
       if mask_b11L is None:

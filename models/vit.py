@@ -139,12 +139,12 @@ class ViT(nnx.Module):
     if self.pre_norm is not None:
       x_bND = self.pre_norm(x_bND)
     x_bND = layers.apply_stack(self.blocks, x_bND, remat=self.remat)
-    if self.config.pool == "cls":
-      x_bD = self.norm(x_bND[:, 0])
+    if self.pool is not None:
+      x_bD = self.pool(self.norm(x_bND))
     elif self.config.pool == "gap":
       x_bD = jnp.mean(self.norm(x_bND), axis=1)
     else:
-      x_bD = self.pool(self.norm(x_bND))
+      x_bD = self.norm(x_bND[:, 0])
     return x_bD if self.projection is None else self.projection(x_bD)
 
   def _positions(self) -> jax.Array:

@@ -64,9 +64,9 @@ class Checkpointer:
         those who only read (a run may be writing at the same time).
     """
     self._folder = folder
-    policies = ocp.training.preservation_policies
+    policies: Any = ocp.training.preservation_policies
     self._orbax = ocp.training.Checkpointer(
-      folder.absolute(),
+      str(folder.absolute()),
       save_decision_policy=_AlwaysSave(),
       preservation_policy=(
         policies.PreserveAll() if keep is None else policies.LatestN(keep)
@@ -93,7 +93,9 @@ class Checkpointer:
     """
     self.wait()
     arrays = _arrays(state)
-    digests = {name: _digest(tree) for name, tree in arrays.items()}
+    digests: dict[str, Any] = {
+      name: _digest(tree) for name, tree in arrays.items()
+    }
     self._orbax.save_checkpointables_async(
       step,
       arrays | {_DATA: iterator},
@@ -186,7 +188,10 @@ class Checkpointer:
     return loaded
 
   def _metadata(self, step: int) -> dict[str, Any]:
-    return self._orbax.metadata(step).custom_metadata
+    found = self._orbax.metadata(step).custom_metadata
+    if not isinstance(found, dict):
+      raise ValueError("its digests are missing")
+    return found
 
   def _reject(self, step: int) -> None:
     if jax.process_index():

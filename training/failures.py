@@ -74,9 +74,13 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
   try:
     return flags.FLAGS(argv)
   except Exception as error:  # config files and ml_collections raise any
-    # A KeyError's text is its message in quotes.
-    text = error.args[0] if isinstance(error, KeyError) else error
+    # ml_collections wraps one error in another; a KeyError's text is quoted.
+    text: object = error
+    while isinstance(text, Exception) and text.args:
+      text = text.args[0]
     message = " ".join(str(text).split()) or type(error).__name__
+    if isinstance(error, AttributeError):
+      message = f"there is no config field {message}"
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
 

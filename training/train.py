@@ -180,8 +180,8 @@ class _Run:
       "compile/step_gflop": flops.count(step, abstract, batch) / 1e9,
       "compile/num_parameters": train_state.count_params(abstract.params),
       "compile/num_devices": self._mesh.size,
-      "compile/argument_mib": memory.argument_size_in_bytes / 2**20,
-      "compile/temporary_mib": memory.temp_size_in_bytes / 2**20,
+      "compile/argument_mib": _mib(memory, "argument_size_in_bytes"),
+      "compile/temporary_mib": _mib(memory, "temp_size_in_bytes"),
     }
     metrics.say(
       f"{facts['compile/num_parameters'] / 1e6:.2f} M parameters,"
@@ -363,3 +363,8 @@ def _in_thread(fn: Callable[[], T]) -> T:
   """Run fn in a thread, so that a signal is handled while it compiles."""
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     return pool.submit(fn).result()
+
+
+def _mib(memory: Any, field: str) -> float:
+  """Return a figure of the compiler's memory analysis, which may have none."""
+  return getattr(memory, field, 0) / 2**20

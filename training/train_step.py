@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -63,11 +64,10 @@ def make_train_step(
       grads, grad_norm, optimizer_config.clip_norm
     )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params: Any = optax.apply_updates(state.params, updates)
     if model_config.scale_max:
-      params["log_scale"] = jnp.minimum(
-        params["log_scale"], math.log(model_config.scale_max)
-      )
+      limit = math.log(model_config.scale_max)
+      params["log_scale"] = jnp.minimum(params["log_scale"], limit)
     metrics = {
       "train/loss": loss,
       "train/grad_norm": grad_norm,

@@ -31,7 +31,7 @@ class Record:
 
 def pack(record: Record) -> bytes:
   """Return the stored form of a record."""
-  return msgpack.packb(
+  return msgpack.Packer().pack(
     {
       "key": record.key,
       "image": record.image,
