@@ -1,0 +1,344 @@
+"""The dual encoder: properties over examples, precision, sizes, messages."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models import dual_encoder
+from tests.models import towers
+
+_IMAGES = {
+  f"{pool}-{position}": {"pool": pool, "position": position}
+  for pool in ("cls", "gap", "map")
+  for position in ("learned", "sincos2d")
+}
+
+
+def _norms(z_bE):
+  return np.linalg.norm(np.asarray(z_bE, np.float64), axis=1)
+
+
+@pytest.mark.parametrize("image", _IMAGES.values(), ids=_IMAGES)
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_image_embeddings(image, pre_norm):
+  model = towers.make_model(
+    towers.make_config(image={**image, "pre_norm": pre_norm})
+  )
+  images = towers.make_images(4)
+  zimg_bE = model.embed_images(images)
+  assert zimg_bE.shape == (4, 12)
+  assert zimg_bE.dtype == jnp.float32
+  np.testing.assert_allclose(_norms(zimg_bE), 1, rtol=1e-6)
+  # Other pictures, other embeddings; and each on its own the same.
+  assert np.abs(zimg_bE[0] - zimg_bE[1]).max() > 1e-3
+  np.testing.assert_allclose(
+    model.embed_images(images[1:2]), zimg_bE[1:2], atol=1e-6
+  )
+  # Patches have places: a picture turned upside down is another one.
+  assert np.abs(model.embed_images(images[:, ::-1]) - zimg_bE).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+  ("pool", "causal"),
+  [
+    (pool, causal)
+    for pool in ("last", "first", "eot", "mean", "map")
+    for causal in (False, True)
+    if not (pool == "first" and causal)
+  ],
+)
+def test_text_embeddings(pool, causal):
+  config = towers.make_config(
+    text={"pool": pool, "causal": causal, "mask_padding": False}
+  )
+  model = towers.make_model(config)
+  tokens = towers.make_tokens()
+  ztxt_bE = model.embed_texts(tokens)
+  assert ztxt_bE.shape == (3, 12)
+  assert ztxt_bE.dtype == jnp.float32
+  np.testing.assert_allclose(_norms(ztxt_bE), 1, rtol=1e-6)
+  np.testing.assert_allclose(
+    model.embed_texts(tokens[1:2]), ztxt_bE[1:2], atol=1e-6
+  )
+  swapped = tokens.at[:, :2].set(tokens[:, 1::-1])
+  assert np.abs(model.embed_texts(swapped) - ztxt_bE).max() > 1e-3
+
+
+@pytest.mark.parametrize("pool", ["first", "eot", "mean", "map"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_padding_does_not_change_an_embedding(pool, causal):
+  if pool == "first" and causal:
+    pytest.skip("refused by ModelConfig.check")
+  model = towers.make_model(
+    towers.make_config(text={"pool": pool, "causal": causal})
+  )
+  short = towers.make_tokens(lengths=(3, 5), num_tokens=5)
+  padded = jnp.pad(short, ((0, 0), (0, 3)))
+  # The same terms and zeros, in another order of summation.
+  np.testing.assert_allclose(
+    model.embed_texts(padded), model.embed_texts(short), atol=1e-6
+  )
+
+
+def test_causal_tower_does_not_see_the_future():
+  model = towers.make_model(
+    towers.make_config(text={"causal": True, "mask_padding": False})
+  )
+  tokens = towers.make_tokens(lengths=(8, 8))
+  changed = tokens.at[:, 5:].add(1)
+
+  def hidden(tokens_bL):
+    captured = {}
+    tower = model.txt
+
+    def pool(x_bLD, real_bL, mask_b11L):
+      del real_bL, mask_b11L
+      captured["x_bLD"] = x_bLD
+      return x_bLD[:, -1]
+
+    tower._pool = pool
+    tower(tokens_bL)
+    return captured["x_bLD"]
+
+  before, after = hidden(tokens), hidden(changed)
+  np.testing.assert_array_equal(before[:, :5], after[:, :5])
+  assert np.abs(before[:, 5:] - after[:, 5:]).max() > 1e-3
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_eot_is_the_last_token_that_is_not_padding(causal):
+  """A causal tower gives the same with all after eot cut off."""
+  config = towers.make_config(
+    text={"pool": "eot", "causal": causal, "mask_padding": False}
+  )
+  model = towers.make_model(config)
+  tokens = towers.make_tokens(lengths=(3,))
+  cut = np.abs(model.embed_texts(tokens) - model.embed_texts(tokens[:, :3]))
+  if causal:
+    assert cut.max() < 1e-6
+  else:  # without a mask the others see the padding
+    assert cut.max() > 1e-3
+
+
+def test_patch_matmul_equals_a_convolution():
+  model = towers.make_model(towers.make_config(image={"pool": "gap"}))
+  tower = model.img
+  images = jnp.asarray(towers.make_images(2), jnp.float32) / 255
+  kernel_YXCD = tower.patch.kernel[...].reshape(8, 8, 3, 16)
+  want = jax.lax.conv_general_dilated(
+    images,
+    kernel_YXCD,
+    window_strides=(8, 8),
+    padding="VALID",
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  ).reshape(2, 4, 16)
+  captured = {}
+  dense = tower.patch
+
+  def patch(x_bNF):
+    captured["y"] = dense(x_bNF) - dense.bias[...]
+    return dense(x_bNF)
+
+  tower.patch = patch
+  tower(images)
+  # 192 terms of order 0.1 in another order.
+  np.testing.assert_allclose(captured["y"], want, rtol=1e-5, atol=1e-5)
+
+
+def test_one_modality_alone():
+  model = towers.make_model(towers.MODEL)
+  images, tokens = towers.make_images(), towers.make_tokens()
+  zimg_bE, ztxt_bE = model(images, tokens)
+  only_images, no_texts = model(images)
+  no_images, only_texts = model(tokens_bL=tokens)
+  assert no_texts is None
+  assert no_images is None
+  np.testing.assert_array_equal(only_images, zimg_bE)
+  np.testing.assert_array_equal(only_texts, ztxt_bE)
+
+
+def test_pixels_are_normalised():
+  """A white image is what (1 - mean) / std, given as pixels, would be."""
+  model = towers.make_model(towers.MODEL)
+  plain = towers.make_model(
+    towers.make_config(image_mean=(0.0,) * 3, image_std=(1 / 255,) * 3)
+  )
+  mean, std = (np.asarray(x) for x in ((0.5, 0.4, 0.3), (0.5, 0.25, 0.2)))
+  black = jnp.zeros((1, 16, 16, 3), jnp.uint8)
+  want = plain.img(jnp.broadcast_to(jnp.float32(-mean / std), black.shape))
+  got = model.embed_images(black)
+  want = want / np.linalg.norm(want)
+  np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_bfloat16_is_near_float32():
+  images, tokens = towers.make_images(), towers.make_tokens()
+  params = towers.make_params(towers.MODEL)
+  outputs = {}
+  for dtype in dual_encoder.DTYPES:
+    config = towers.make_config(dtype=dtype)
+    assert {x.dtype for x in jax.tree.leaves(towers.make_params(config))} == {
+      jnp.dtype("float32")
+    }
+    graph = dual_encoder.make_graph(config)
+    outputs[dtype] = dual_encoder.merge(graph, params)(images, tokens)
+  for half, full in zip(outputs["bfloat16"], outputs["float32"], strict=True):
+    assert half.dtype == jnp.float32
+    np.testing.assert_allclose(_norms(half), 1, rtol=1e-6)
+    # 8 bits of mantissa, about 10 roundings deep, entries up to 1.
+    np.testing.assert_allclose(half, full, atol=5e-2)
+    assert np.abs(half - full).max() > 0  # it is another arithmetic
+
+
+def test_gradients_are_float32_finite_and_reach_every_parameter():
+  config = towers.make_config(dtype="bfloat16")
+  graph = dual_encoder.make_graph(config)
+  params = towers.make_params(config)
+  images, tokens = towers.make_images(), towers.make_tokens()
+
+  def loss_fn(params):
+    zimg, ztxt = dual_encoder.merge(graph, params)(images, tokens)
+    scale = jnp.exp(params["log_scale"])
+    return jnp.sum(jnp.square(scale * zimg @ ztxt.T + params["bias"]))
+
+  grads = jax.jit(jax.grad(loss_fn))(params)
+  for path, grad in jax.tree.leaves_with_path(grads):
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    assert grad.dtype == jnp.float32, name
+    assert np.isfinite(grad).all(), name
+    assert np.abs(grad).max() > 0, name
+
+
+def test_zero_embedding_has_a_finite_gradient():
+  """All projections 0: the norm's own gradient would be 0 / 0."""
+  graph = dual_encoder.make_graph(towers.MODEL)
+  params = towers.make_params(towers.MODEL)
+  for tower in ("img", "txt"):
+    params[tower]["projection"] = jax.tree.map(
+      jnp.zeros_like, params[tower]["projection"]
+    )
+
+  def loss_fn(params):
+    zimg, ztxt = dual_encoder.merge(graph, params)(
+      towers.make_images(), towers.make_tokens()
+    )
+    return jnp.sum(zimg * ztxt) + jnp.sum(zimg)
+
+  value, grads = jax.value_and_grad(loss_fn)(params)
+  assert value == 0
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(grads))
+
+
+def test_scale_and_bias_start_as_configured():
+  params = dual_encoder.init_params(towers.MODEL, jax.random.key(1))
+  np.testing.assert_allclose(np.exp(params["log_scale"]), 10, rtol=1e-6)
+  assert params["bias"] == -10
+
+
+def test_parameter_count_of_clip_vit_b_32():
+  """OpenAI's ViT-B/32 has 151,277,313; ours has a bias of the logits beside.
+
+  Everything else matches, its one position embedding for the class token too.
+  """
+  config = towers.make_config(
+    embed_dim=512,
+    image={
+      "image_size": 224,
+      "patch_size": 32,
+      "width": 768,
+      "depth": 12,
+      "num_heads": 12,
+      "mlp_width": 3072,
+      "pool": "cls",
+      "pre_norm": True,
+    },
+    text={
+      "vocab_size": 49_408,
+      "num_tokens": 77,
+      "width": 512,
+      "depth": 12,
+      "num_heads": 8,
+      "mlp_width": 2048,
+      "pool": "eot",
+      "causal": True,
+    },
+  )
+  config.check()
+  shapes = jax.eval_shape(
+    lambda key: dual_encoder.init_params(config, key), jax.random.key(0)
+  )
+  assert shapes["bias"].size == 1
+  count = sum(x.size for x in jax.tree.leaves(shapes))
+  assert count - shapes["bias"].size == 151_277_313
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"dtype": "float16"}, r"model\.dtype must be one of .*'float16'"),
+    ({"remat": "all"}, r"model\.remat must be one of .*'all'"),
+    ({"scale_init": 0.0}, r"model\.scale_init must be above 0"),
+    ({"image": {"tower": "vgg"}}, r"model\.image\.tower must be one of vit"),
+    ({"text": {"tower": "rnn"}}, r"model\.text\.tower must be one of trans"),
+    (
+      {"image": {"patch_size": 5}},
+      r"model\.image\.image_size .*model\.image\.patch_size; got 16 and 5",
+    ),
+    ({"image": {"pool": "max"}}, r"model\.image\.pool must be one of cls"),
+    ({"image": {"position": "2d"}}, r"model\.image\.position must be one of"),
+    (
+      {"image": {"activation": "relu6"}},
+      r"model\.image\.activation must be one of .*gelu",
+    ),
+    (
+      {"image": {"num_heads": 3}},
+      r"model\.image\.width .*model\.image\.num_heads; got 16 and 3",
+    ),
+    (
+      {"image": {"width": 6, "position": "sincos2d"}},
+      r"model\.image\.width must be a multiple of 4 .* got 6",
+    ),
+    (
+      {"image": {"projection": False}},
+      r"model\.image\.width must equal model\.embed_dim .* got 16 and 12",
+    ),
+    ({"text": {"pool": "max"}}, r"model\.text\.pool must be one of last"),
+    (
+      {"text": {"num_heads": 5}},
+      r"model\.text\.width .*model\.text\.num_heads; got 16 and 5",
+    ),
+    (
+      {"text": {"projection": False}},
+      r"model\.text\.width must equal model\.embed_dim .* got 16 and 12",
+    ),
+    (
+      {"text": {"pool": "first", "causal": True}},
+      r'model\.text\.pool="first" .*model\.text\.causal=True',
+    ),
+  ],
+)
+def test_check_names_the_field(changes, message):
+  towers.MODEL.check()
+  with pytest.raises(ValueError, match=message):
+    towers.make_config(**changes).check()
+
+
+def test_no_projection():
+  config = towers.make_config(
+    embed_dim=16, image={"projection": False}, text={"projection": False}
+  )
+  config.check()
+  params = dual_encoder.init_params(config, jax.random.key(0))
+  assert "projection" not in params["img"]
+  zimg_bE, ztxt_bE = towers.make_model(config)(
+    towers.make_images(), towers.make_tokens()
+  )
+  assert zimg_bE.shape == ztxt_bE.shape == (3, 16)
+
+
+def test_configs_are_frozen():
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    towers.MODEL.dtype = "float32"
