@@ -9,6 +9,7 @@ host.
 import concurrent.futures
 import contextlib
 import dataclasses
+import datetime
 import functools
 import json
 import math
@@ -80,6 +81,11 @@ def run(
     started_with = workdir.read_config(folder)
     if started_with is not None and checkpointer.steps():
       workdir.check_same(folder, started_with, config)
+      if workdir.is_complete(folder, config, checkpointer.steps()):
+        metrics.say(
+          f"{folder} is complete; the results of its last evaluation:"
+        )
+        return _print_results(workdir.read_results(folder), as_json)
     workdir.write_config(folder, config)
     return _Run(config, folder, mesh, stop, checkpointer).run(as_json)
 
@@ -93,6 +99,7 @@ class _Run:
     self._mesh: jax.sharding.Mesh = mesh
     self._stop: stop_lib.Stop = stop
     self._checkpointer: checkpointing.Checkpointer = checkpointer
+    self._images_per_s = 0.0
 
   def run(self, as_json: bool) -> int:
     config = self._config
@@ -132,7 +139,7 @@ class _Run:
       writer.write(config.total_steps, suite.scalars(results))
     summary.write_results(self._folder / workdir.RESULTS, results)
     self._write_report(results, panels, program.facts)
-    print(json.dumps(results) if as_json else summary.table(results))
+    _print_results(results, as_json)
     metrics.say(f"Report: {self._folder / workdir.REPORT}")
     return 0
 
@@ -247,6 +254,7 @@ class _Run:
         state, step_metrics = program.step(state, batch)
         reporter.add(step + 1, step_metrics)
     progress.end_line()
+    self._images_per_s = progress.images_per_s(step)
     self._checkpointer.wait()
     if is_last:
       return state
@@ -267,6 +275,8 @@ class _Run:
         "loss": config.loss.name,
         "parameters": f"{facts['compile/num_parameters']:,}",
         "GFLOP a step": f"{facts['compile/step_gflop']:,.1f}",
+        "finished": datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
+        "images a second": f"{self._images_per_s:,.0f}",
         "devices": f"{self._mesh.size} {jax.devices()[0].device_kind}",
         "languages": ", ".join(config.data.languages),
         **workdir.versions(),
@@ -357,6 +367,11 @@ class _Evaluator:
         suite.score(*args, embeddings, self._embedder),
         suite.gallery(*args, embeddings, self._embedder),
       )
+
+
+def _print_results(results: suite.Results, as_json: bool) -> int:
+  print(json.dumps(results) if as_json else summary.table(results))
+  return 0
 
 
 def _in_thread(fn: Callable[[], T]) -> T:

@@ -105,6 +105,20 @@ def read_config(folder: pathlib.Path) -> config_lib.Config | None:
     ) from error
 
 
+def is_complete(
+  folder: pathlib.Path, config: config_lib.Config, steps: list[int]
+) -> bool:
+  """Return whether a run has its last checkpoint, results and report."""
+  return steps[-1:] == [config.total_steps] and all(
+    (folder / name).exists() for name in (RESULTS, REPORT)
+  )
+
+
+def read_results(folder: pathlib.Path) -> dict[str, Any]:
+  """Return the results of a run's last evaluation."""
+  return json.loads((folder / RESULTS).read_text())
+
+
 def check_same(
   folder: pathlib.Path, old: config_lib.Config, new: config_lib.Config
 ) -> None:
