@@ -82,9 +82,7 @@ def run(
     if started_with is not None and checkpointer.steps():
       workdir.check_same(folder, started_with, config)
       if workdir.is_complete(folder, config, checkpointer.steps()):
-        metrics.say(
-          f"{folder} is complete; the results of its last evaluation:"
-        )
+        metrics.say(f"{folder} is complete; its last evaluation:")
         return _print_results(workdir.read_results(folder), as_json)
     workdir.write_config(folder, config)
     return _Run(config, folder, mesh, stop, checkpointer).run(as_json)

@@ -10,6 +10,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from input_pipeline import atomic_file
 from training import config as config_lib
