@@ -28,7 +28,9 @@ def _make_stack(depth=3, dtype="float32"):
       rngs=rngs,
     )
 
-  return layers.make_stack(make_block, depth, nnx.Rngs(params=0))
+  return jax.jit(
+    lambda: layers.make_stack(make_block, depth, nnx.Rngs(params=0))
+  )()
 
 
 @pytest.mark.parametrize(
@@ -126,11 +128,20 @@ def test_scan_equals_a_loop_over_layers():
   x_bSD = _noise(2, 5, 16)
   mask = jnp.asarray([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], bool)
   kwargs = {"mask_bHSS": mask[:, None, None, :], "is_causal": True}
+
+  @jax.jit
+  def run_block(block, x_bSD):
+    return block(x_bSD, **kwargs)
+
+  @jax.jit
+  def run_stack(blocks, x_bSD):
+    return layers.apply_stack(blocks, x_bSD, remat="none", **kwargs)
+
   want_bSD = x_bSD
   for i in range(3):
     block = jax.tree.map(lambda leaf, i=i: leaf[i], blocks)
-    want_bSD = block(want_bSD, **kwargs)
-  got_bSD = layers.apply_stack(blocks, x_bSD, remat="none", **kwargs)
+    want_bSD = run_block(block, want_bSD)
+  got_bSD = run_stack(blocks, x_bSD)
   np.testing.assert_allclose(got_bSD, want_bSD, **_CLOSE)
 
 
@@ -195,12 +206,13 @@ def test_map_head_ignores_what_is_masked():
     dtype="float32",
     rngs=nnx.Rngs(params=0),
   )
+  run = jax.jit(lambda head, x, mask=None: head(x, mask_bHSS=mask))
   x_bSD = _noise(2, 6, 16)
   mask_b11S = (np.arange(6) < 4)[None, None, None, :].repeat(2, axis=0)
-  got_bD = head(x_bSD, mask_bHSS=jnp.asarray(mask_b11S))
+  got_bD = run(head, x_bSD, mask_b11S)
   assert got_bD.shape == (2, 16)
-  np.testing.assert_allclose(got_bD, head(x_bSD[:, :4]), **_CLOSE)
-  assert np.abs(got_bD - head(x_bSD)).max() > 1e-3
+  np.testing.assert_allclose(got_bD, run(head, x_bSD[:, :4]), **_CLOSE)
+  assert np.abs(got_bD - run(head, x_bSD)).max() > 1e-3
 
 
 def test_check_choice_names_the_field():

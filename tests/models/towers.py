@@ -66,10 +66,12 @@ def make_config(image=None, text=None, **fields) -> dual_encoder.ModelConfig:
 
 def make_params(config: dual_encoder.ModelConfig) -> dual_encoder.Params:
   """Return parameters, none of them 0, so that each one matters."""
-  params = dual_encoder.init_params(config, jax.random.key(0))
+  shapes = jax.eval_shape(
+    lambda key: dual_encoder.init_params(config, key), jax.random.key(0)
+  )
   rng = np.random.default_rng(0)
   return jax.tree.map(
-    lambda x: x + 0.1 * rng.normal(size=x.shape).astype(np.float32), params
+    lambda x: jnp.asarray(0.3 * rng.normal(size=x.shape), x.dtype), shapes
   )
 
 
@@ -78,6 +80,18 @@ def make_model(config: dual_encoder.ModelConfig) -> dual_encoder.DualEncoder:
   return dual_encoder.merge(
     dual_encoder.make_graph(config), make_params(config)
   )
+
+
+@jax.jit
+def embed_images(model, images_bYXC):
+  """Embed as the model does, compiled."""
+  return model.embed_images(images_bYXC)
+
+
+@jax.jit
+def embed_texts(model, tokens_bL):
+  """Embed as the model does, compiled."""
+  return model.embed_texts(tokens_bL)
 
 
 def make_images(count: int = 3, size: int = 16) -> jax.Array:
