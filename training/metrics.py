@@ -70,15 +70,15 @@ def say(text: str) -> None:
 
 def _truncate(path: pathlib.Path, first_step: int) -> None:
   kept = []
-  for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+  for line in path.read_bytes().splitlines():
     try:
       row = json.loads(line)
     except ValueError:
       break  # a line that was cut short is the last one
     is_train = any(key.startswith(_TRAIN) for key in row)
     if row["step"] < first_step or (row["step"] == first_step and is_train):
-      kept.append(line)
-  atomic_file.write(path, "".join(kept).encode())
+      kept.append(line + b"\n")
+  atomic_file.write(path, b"".join(kept))
 
 
 class Progress:

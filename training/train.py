@@ -81,6 +81,7 @@ def run(
     started_with = workdir.read_config(folder)
     if started_with is not None and checkpointer.steps():
       workdir.check_same(folder, started_with, config)
+      workdir.check_steps(folder, config, checkpointer.steps())
       if workdir.is_complete(folder, config, checkpointer.steps()):
         metrics.say(f"{folder} is complete; its last evaluation:")
         return _print_results(workdir.read_results(folder), as_json)

@@ -59,7 +59,7 @@ def make_train_step(
       )
 
     loss, grads = jax.value_and_grad(loss_fn)(state.params)
-    grad_norm = optax.global_norm(grads)
+    grad_norm = optax.tree.norm(grads)
     grads = optimizer_lib.clip_by_global_norm(
       grads, grad_norm, optimizer_config.clip_norm
     )

@@ -99,7 +99,7 @@ def read_config(folder: pathlib.Path) -> config_lib.Config | None:
     return config_lib.from_mapping(json.loads(text)["config"])
   except FileNotFoundError:
     return None
-  except (OSError, ValueError, KeyError) as error:
+  except (OSError, ValueError, KeyError, TypeError) as error:
     raise WorkdirError(
       f"{folder / CONFIG} cannot be read: {error}. It was written by another"
       " version, or changed; give another --workdir"
@@ -145,6 +145,18 @@ def check_same(
     )
   for name, (was, now) in changed.items():
     metrics.say(f"Resuming with {name} changed from {was!r} to {now!r}")
+
+
+def check_steps(
+  folder: pathlib.Path, config: config_lib.Config, steps: list[int]
+) -> None:
+  """Raise WorkdirError where a run is past the last step asked for."""
+  if steps[-1] > config.total_steps:
+    raise WorkdirError(
+      f"--workdir={folder} has a checkpoint of step {steps[-1]} already, past"
+      f" total_steps={config.total_steps}; ask for more steps, or give another"
+      " folder"
+    )
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,55 @@
+"""What all tests share: 8 simulated devices, data, and one finished run."""
+
+import dataclasses
+import fcntl
+import pathlib
+
+import jax
+import pytest
+from absl import flags
+
+from tests import tiny
+
+# Before JAX starts. Tests that want fewer devices make a mesh of fewer.
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+  del config
+  # Grain reads its absl flags, which pytest never parses.
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(scope="session")
+def shared_dir(
+  tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> pathlib.Path:
+  """Return a folder that all processes of this test session share."""
+  folder = tmp_path_factory.getbasetemp()
+  return folder if worker_id == "master" else folder.parent
+
+
+@pytest.fixture(scope="session")
+def runner(shared_dir: pathlib.Path) -> tiny.Runner:
+  """Return what starts main.py with prepared data and compiled programs."""
+  return tiny.Runner(shared_dir / "cache", shared_dir / "compiled")
+
+
+@pytest.fixture(scope="session")
+def reference(shared_dir: pathlib.Path, runner: tiny.Runner) -> pathlib.Path:
+  """Return the folder of a run that nothing disturbed; copy it to change it.
+
+  Its processes' output is beside it, in reference.stdout and .stderr.
+  """
+  workdir = shared_dir / "reference"
+  done = shared_dir / "reference.stdout"
+  with open(shared_dir / "reference.lock", "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if not done.exists():
+      result = dataclasses.replace(runner, writes_compiled=True).run(workdir)
+      assert result.code == 0, result.stderr
+      (shared_dir / "reference.stderr").write_text(result.stderr)
+      done.write_text(result.stdout)
+  return workdir

@@ -1,0 +1,108 @@
+"""Learning rate schedules against slow formulas."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from training import schedule
+
+_TOTAL = 50
+
+
+def _make(name, warmup=10, cooldown=0, timescale=7, final=0.1, total=_TOTAL):
+  return schedule.make_schedule(
+    name,
+    total_steps=total,
+    warmup_steps=warmup,
+    cooldown_steps=cooldown,
+    timescale_steps=timescale,
+    final_fraction=final,
+  )
+
+
+def _slow(name, step, warmup, cooldown, timescale=7, final=0.1):
+  """One step's factor, in Python numbers and case by case."""
+  if step < warmup:
+    factor = step / warmup
+  elif name == "cosine":
+    angle = math.pi * (step - warmup) / (_TOTAL - warmup)
+    factor = final + (1 - final) * (math.cos(angle) + 1) / 2
+  elif name == "linear":
+    share = (step - warmup) / (_TOTAL - warmup)
+    factor = share * final + (1 - share)
+  elif name == "rsqrt":
+    factor = math.sqrt(timescale / (timescale + step - warmup))
+  else:
+    factor = 1.0
+  if step > _TOTAL - cooldown:
+    factor *= (_TOTAL - step) / cooldown
+  return factor
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 10])
+@pytest.mark.parametrize(
+  ("name", "cooldown"),
+  [
+    ("cosine", 0),
+    ("linear", 0),
+    ("rsqrt", 0),
+    ("rsqrt", 15),
+    ("constant", 0),
+    ("constant", 40),
+  ],
+)
+def test_against_a_slow_formula(name, cooldown, warmup):
+  factor = jax.vmap(_make(name, warmup, cooldown))
+  steps = np.arange(_TOTAL + 1)
+  expected = [_slow(name, int(step), warmup, cooldown) for step in steps]
+  # float32 rounding of about ten operations.
+  np.testing.assert_allclose(
+    factor(jnp.asarray(steps)), expected, rtol=2e-6, atol=1e-7
+  )
+
+
+@pytest.mark.parametrize("name", schedule.SCHEDULES)
+def test_ends(name):
+  factor = _make(name)
+  assert factor(0) == 0  # warmup begins at 0
+  assert factor(10) == 1  # and ends at the highest rate
+  if name in ("cosine", "linear"):
+    np.testing.assert_allclose(factor(_TOTAL), 0.1, rtol=1e-6)
+    np.testing.assert_allclose(factor(2 * _TOTAL), 0.1, rtol=1e-6)
+  else:
+    cooled = _make(name, cooldown=5)
+    assert cooled(_TOTAL) == 0
+    assert cooled(2 * _TOTAL) == 0
+    assert cooled(_TOTAL - 5) == factor(_TOTAL - 5) > 0
+
+
+def test_warmup_may_take_the_whole_run():
+  assert _make("cosine", warmup=_TOTAL)(_TOTAL) == 1
+
+
+def test_large_steps_are_exact():
+  # float32 holds integers up to 2 ** 24 only; runs are shorter.
+  factor = _make("linear", warmup=0, final=0.0, total=10_000_000)
+  np.testing.assert_allclose(factor(9_999_999), 1e-7, rtol=0.2)
+
+
+@pytest.mark.parametrize(
+  ("kwargs", "words"),
+  [
+    ({"name": "cosin"}, "optimizer.schedule must be one of cosine.*'cosin'"),
+    ({"name": "cosine", "cooldown": 3}, "cooldown_steps must be 0 .*got 3"),
+    ({"name": "linear", "cooldown": 3}, "cooldown_steps must be 0 .*got 3"),
+    ({"name": "rsqrt", "warmup": -1}, "at least 0.*-1"),
+    ({"name": "rsqrt", "timescale": 0}, "timescale_steps at least 1.*0"),
+    (
+      {"name": "constant", "warmup": 30, "cooldown": 21},
+      r"at most total_steps; got 30 \+ 21 and 50",
+    ),
+  ],
+)
+def test_refused(kwargs, words):
+  with pytest.raises(ValueError, match=words):
+    _make(**kwargs)

@@ -1,0 +1,133 @@
+"""The folder of a run."""
+
+import json
+
+import pytest
+
+from tests import tiny
+from training import workdir
+
+
+def test_claim_makes_the_folder(tmp_path):
+  folder = tmp_path / "a" / "b"
+  with workdir.claim(folder):
+    assert folder.is_dir()
+
+
+def test_claimed_twice(tmp_path):
+  with (
+    workdir.claim(tmp_path),
+    pytest.raises(
+      workdir.WorkdirError, match=f"--workdir={tmp_path} is in use by another"
+    ),
+    workdir.claim(tmp_path),
+  ):
+    pass
+  with workdir.claim(tmp_path):  # and free again
+    pass
+
+
+def test_unwritable(tmp_path):
+  (tmp_path / "file").write_text("")
+  with (
+    pytest.raises(workdir.WorkdirError, match=r"cannot be written \(Not a di"),
+    workdir.claim(tmp_path / "file" / "run"),
+  ):
+    pass
+
+
+def test_config_round_trip(tmp_path):
+  config = tiny.make_config()
+  assert workdir.read_config(tmp_path) is None
+  workdir.write_config(tmp_path, config)
+  assert workdir.read_config(tmp_path) == config
+  written = json.loads((tmp_path / "config.json").read_text())
+  assert written["versions"] == workdir.versions()
+  assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+  "text", ["", "{", "[]", "{}", '{"config": {"seed": 1}}', "null"]
+)
+def test_config_that_cannot_be_read(text, tmp_path):
+  (tmp_path / "config.json").write_text(text)
+  with pytest.raises(workdir.WorkdirError, match=r"config.json cannot be read"):
+    workdir.read_config(tmp_path)
+
+
+_REFUSED = {
+  "seed": 1,
+  "batch_size": 8,
+  "partition_rules": ((".*", ()),),
+  "data.languages": ("de",),
+  "data.image_size": 32,
+  "data.flip_probability": 0.5,
+  "model.image.depth": 3,
+  "loss.name": "softmax",
+  "optimizer.learning_rate": 0.5,
+}
+_FREE = {
+  "total_steps": 80,
+  "log_every_steps": 3,
+  "mesh.fsdp": 2,
+  "checkpoint.every_steps": 3,
+  "checkpoint.keep": 9,
+  "evaluate.every_steps": 3,
+  "evaluate.retrieval": (),
+  "data.cache_dir": "elsewhere",
+  "data.num_threads": 1,
+  "data.num_prefetch_batches": 1,
+}
+
+
+def _check(changes, tmp_path):
+  workdir.check_same(tmp_path, tiny.make_config(), tiny.make_config(changes))
+
+
+@pytest.mark.parametrize("name", _REFUSED)
+def test_a_change_that_alters_the_result(name, tmp_path):
+  with pytest.raises(workdir.WorkdirError) as raised:
+    _check({name: _REFUSED[name]} | _FREE, tmp_path)
+  text = str(raised.value)
+  assert str(tmp_path) in text
+  assert f"\n  {name}: " in text
+  assert text.endswith(f"{_REFUSED[name]!r} now") or name == "data.image_size"
+  for free in _FREE:
+    assert free not in text
+
+
+@pytest.mark.parametrize("name", _FREE)
+def test_a_change_that_does_not(name, tmp_path, capsys):
+  _check({name: _FREE[name]}, tmp_path)
+  said = capsys.readouterr().err
+  assert f"Resuming with {name} changed from " in said
+  assert f"to {_FREE[name]!r}" in said
+
+
+def test_every_difference_is_named(tmp_path):
+  with pytest.raises(workdir.WorkdirError) as raised:
+    _check(_REFUSED, tmp_path)
+  for name in _REFUSED:
+    assert f"\n  {name}: " in str(raised.value)
+
+
+def test_no_change(tmp_path, capsys):
+  _check({}, tmp_path)
+  assert not capsys.readouterr().err
+
+
+def test_steps_past_the_last_one(tmp_path):
+  config = tiny.make_config({"total_steps": 30})
+  workdir.check_steps(tmp_path, config, [10, 30])
+  with pytest.raises(workdir.WorkdirError, match="of step 31 .*total_steps=30"):
+    workdir.check_steps(tmp_path, config, [10, 31])
+
+
+def test_is_complete(tmp_path):
+  config = tiny.make_config({"total_steps": 30})
+  assert not workdir.is_complete(tmp_path, config, [10, 30])
+  for name in ("results.json", "report.html"):
+    (tmp_path / name).write_text("{}")
+  assert workdir.is_complete(tmp_path, config, [10, 30])
+  assert not workdir.is_complete(tmp_path, config, [10, 20])
+  assert not workdir.is_complete(tmp_path, config, [])
