@@ -13,7 +13,6 @@ from flax import nnx
 from models import layers, text_transformer, vit
 
 DTYPES = ("bfloat16", "float32")
-REMATS = ("none", "block")
 IMAGE_TOWERS: Mapping[str, Any] = types.MappingProxyType({"vit": vit.ViT})
 TEXT_TOWERS: Mapping[str, Any] = types.MappingProxyType(
   {"transformer": text_transformer.TextTransformer}
@@ -41,7 +40,7 @@ class ModelConfig:
   def check(self) -> None:
     """Raise ValueError where the fields do not fit together."""
     layers.check_choice("model.dtype", self.dtype, DTYPES)
-    layers.check_choice("model.remat", self.remat, REMATS)
+    layers.check_choice("model.remat", self.remat, layers.REMATS)
     layers.check_choice("model.image.tower", self.image.tower, IMAGE_TOWERS)
     layers.check_choice("model.text.tower", self.text.tower, TEXT_TOWERS)
     if self.scale_init <= 0:

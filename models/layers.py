@@ -14,6 +14,7 @@ Modules hold float32 parameters; `dtype` is the type of the arithmetic.
 import functools
 import types
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,19 @@ ACTIVATIONS: Mapping[str, Activation] = types.MappingProxyType(
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
     "quick_gelu": quick_gelu,
+  }
+)
+
+
+# What a layer keeps for its backward pass. "none": whatever that reads.
+# "dense": outputs of the affine maps; norms, activations and attention weights
+# are computed again, which costs less than to store and load them. "block": the
+# layer's input only, all else is computed again.
+REMATS: Mapping[str, Any] = types.MappingProxyType(
+  {
+    "none": None,
+    "dense": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "block": jax.checkpoint_policies.nothing_saveable,
   }
 )
 
@@ -208,8 +222,7 @@ def apply_stack(
   Args:
     blocks: from `make_stack`.
     x_bSD: tokens.
-    remat: "none", or "block" to keep only each layer's input for the backward
-      pass and compute the rest of the layer again.
+    remat: what the backward pass computes again; a key of REMATS.
     mask_bHSS: as in `Attention`.
     is_causal: as in `Attention`.
 
@@ -220,9 +233,10 @@ def apply_stack(
   def body(x_bSD: jax.Array, block: Block) -> tuple[jax.Array, None]:
     return block(x_bSD, mask_bHSS=mask_bHSS, is_causal=is_causal), None
 
-  if remat == "block":
+  policy = REMATS[remat]
+  if policy is not None:
     # Inside a scan nothing can be merged across the recomputation anyway.
-    body = jax.checkpoint(body, prevent_cse=False)
+    body = jax.checkpoint(body, prevent_cse=False, policy=policy)
   return jax.lax.scan(body, x_bSD, blocks)[0]
 
 
