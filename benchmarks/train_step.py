@@ -129,7 +129,11 @@ def make_ours(config: config_lib.Config) -> Timed:
     step = train_step.make_train_step(
       config.model, config.loss, config.optimizer, opt, config.total_steps
     )
-    compiled = train_step.compile_train_step(step, abstract, batch, mesh)
+    shapes = {
+      name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+      for name, x in batch.items()
+    }
+    compiled = train_step.compile_train_step(step, abstract, shapes, mesh)
 
   def timed() -> float:
     nonlocal state
@@ -159,21 +163,24 @@ def peer(python: str, precision: str, batch_size: int) -> Iterator[Timed]:
     stderr=subprocess.DEVNULL,
     text=True,
   ) as process:
-    if process.stdout.readline().strip() != "ready":
+    requests, answers = process.stdin, process.stdout
+    assert requests is not None  # both are pipes, see above
+    assert answers is not None
+    if answers.readline().strip() != "ready":
       process.kill()
       raise app.UsageError(
         f"the peer did not start; run it to see why: {' '.join(command)}"
       )
 
     def timed() -> float:
-      process.stdin.write("step\n")
-      process.stdin.flush()
-      return float(process.stdout.readline())
+      requests.write("step\n")
+      requests.flush()
+      return float(answers.readline())
 
     try:
       yield timed
     finally:
-      process.stdin.close()
+      requests.close()
 
 
 def make_matmul() -> Timed:
