@@ -87,7 +87,8 @@ def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   # Arithmetic of both towers and heads: "bfloat16" or "float32". Parameters,
   # normalisation statistics, embeddings' norm, logits and loss are float32.
   model.dtype = "bfloat16"
-  # What the backward pass recomputes: "none" or "block" (each layer).
+  # What the backward pass computes again: "none", "dense" (all but the affine
+  # maps; fastest on a CPU) or "block" (each layer from its input).
   model.remat = "none"
   # exp(log_scale) and bias of the logits at step 0. SigLIP: 10 and -10
   # (arXiv 2303.15343, section 3.2). CLIP: 1 / 0.07, no bias.
