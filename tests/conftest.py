@@ -8,7 +8,7 @@ import jax
 import pytest
 from absl import flags
 
-from tests import tiny
+from tests import runs
 
 # Before JAX starts. Tests that want fewer devices make a mesh of fewer.
 jax.config.update("jax_platforms", "cpu")
@@ -32,13 +32,13 @@ def shared_dir(
 
 
 @pytest.fixture(scope="session")
-def runner(shared_dir: pathlib.Path) -> tiny.Runner:
+def runner(shared_dir: pathlib.Path) -> runs.Runner:
   """Return what starts main.py with prepared data and compiled programs."""
-  return tiny.Runner(shared_dir / "cache", shared_dir / "compiled")
+  return runs.Runner(shared_dir / "cache", shared_dir / "compiled")
 
 
 @pytest.fixture(scope="session")
-def reference(shared_dir: pathlib.Path, runner: tiny.Runner) -> pathlib.Path:
+def reference(shared_dir: pathlib.Path, runner: runs.Runner) -> pathlib.Path:
   """Return the folder of a run that nothing disturbed; copy it to change it.
 
   Its processes' output is beside it, in reference.stdout and .stderr.

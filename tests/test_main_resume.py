@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests import tiny
+from tests import runs
 
 # Without evaluations: what is compared is training.
 _NO_EVALUATION = (
@@ -48,21 +48,19 @@ def _complete(runner, workdir, *args):
   return result
 
 
-@pytest.mark.parametrize("attempt", range(2))
-def test_killed_after_a_checkpoint(attempt, runner, reference, tmp_path):
-  # The second one compiles its own program, as on a fresh machine.
-  if attempt:
-    runner = dataclasses.replace(runner, compiled=None)
+def test_killed_after_a_checkpoint(runner, reference, tmp_path):
+  # It compiles its own program, as on a fresh machine; what resumes reads one.
+  fresh = dataclasses.replace(runner, compiled=None)
   workdir = tmp_path / "run"
-  process = runner.start(workdir, *_NO_EVALUATION)
+  process = fresh.start(workdir, *_NO_EVALUATION)
   first = workdir / "checkpoints" / "5"
-  tiny.wait_until(first.exists, process)
+  runs.wait_until(first.exists, process)
   time.sleep(random.uniform(0, 0.3))
-  tiny.kill(process)
-  assert tiny.last_step(workdir) < 40, "killed too late to show anything"
+  runs.kill(process)
+  assert runs.last_step(workdir) < 40, "killed too late to show anything"
   result = _complete(runner, workdir, *_NO_EVALUATION)
   assert "Resuming from the checkpoint of step " in result.stderr
-  tiny.assert_same_run(workdir, reference, runner.cache_dir)
+  runs.assert_same_run(workdir, reference, runner.cache_dir)
 
 
 def test_killed_while_preparing_and_while_compiling(
@@ -73,48 +71,48 @@ def test_killed_while_preparing_and_while_compiling(
 
   process = runner.start(workdir, *_NO_EVALUATION)
   preparing = lambda: any(runner.cache_dir.glob(".*.tmp-*"))  # noqa: E731
-  tiny.wait_until(preparing, process)
-  tiny.kill(process)
+  runs.wait_until(preparing, process)
+  runs.kill(process)
   assert not list(runner.cache_dir.glob("emoji*"))
 
   no_programs = dataclasses.replace(runner, compiled=None)
   process = no_programs.start(workdir, *_NO_EVALUATION)
-  tiny.wait_until((workdir / "checkpoints").exists, process)
+  runs.wait_until((workdir / "checkpoints").exists, process)
   time.sleep(3)  # restored nothing, made the state; compiles for seconds
-  tiny.kill(process)
-  assert not tiny.train_lines(workdir) if tiny.last_step(workdir) else True
+  runs.kill(process)
+  assert not runs.train_lines(workdir) if runs.last_step(workdir) else True
 
   result = _complete(runner, workdir, *_NO_EVALUATION)
   assert "Resuming" not in result.stderr
-  tiny.assert_same_run(workdir, reference, runner.cache_dir)
+  runs.assert_same_run(workdir, reference, runner.cache_dir)
 
 
 def test_sigterm_in_the_loop_saves_and_exits_0(runner, reference, tmp_path):
   workdir = tmp_path / "run"
   process = runner.start(workdir, *_NO_EVALUATION)
   # Step 7 is saved by nothing else.
-  tiny.wait_until(lambda: tiny.last_step(workdir) >= 7, process)
+  runs.wait_until(lambda: runs.last_step(workdir) >= 7, process)
   process.send_signal(signal.SIGTERM)
-  result = tiny.finish(process)
+  result = runs.finish(process)
   assert result.code == 0, result.stderr
   assert result.seconds < 20  # about 0.5; ten seconds of it are for others
   assert "SIGTERM: saved step " in result.stderr
   assert not (workdir / "results.json").exists()
-  stopped_at = tiny.last_step(workdir)
+  stopped_at = runs.last_step(workdir)
   saved = sorted(int(p.name) for p in (workdir / "checkpoints").iterdir())
   assert saved[-1] == stopped_at < 40
   _complete(runner, workdir, *_NO_EVALUATION)
-  tiny.assert_same_run(workdir, reference, runner.cache_dir)
+  runs.assert_same_run(workdir, reference, runner.cache_dir)
 
 
 def test_sigterm_while_compiling_exits_0_at_once(runner, tmp_path):
   workdir = tmp_path / "run"
   runner = dataclasses.replace(runner, compiled=None)
   process = runner.start(workdir)
-  tiny.wait_until((workdir / "checkpoints").exists, process)
+  runs.wait_until((workdir / "checkpoints").exists, process)
   time.sleep(2)
   process.send_signal(signal.SIGTERM)
-  result = tiny.finish(process)
+  result = runs.finish(process)
   assert result.code == 0
   assert result.seconds < 2  # it compiles for 10; nobody waits for that
   assert result.stderr.endswith("ending at once; nothing new was saved\n")
@@ -122,30 +120,35 @@ def test_sigterm_while_compiling_exits_0_at_once(runner, tmp_path):
   assert not list((workdir / "checkpoints").iterdir())
 
 
+# Sends the process SIGTERM just before the first step.
+_STOP_AT_ONCE = """
+import os, signal
+from training import stop
+begin = stop.Stop.begin
+def begin_and_stop(self):
+  begin(self)
+  os.kill(os.getpid(), signal.SIGTERM)
+stop.Stop.begin = begin_and_stop
+"""
+
+
 def test_stopped_twice_at_step_0(runner, reference, tmp_path):
   workdir = tmp_path / "run"
-  lines = workdir / "metrics.jsonl"
-  inodes = {0}
   for _ in range(2):
-    process = runner.start(workdir, *_NO_EVALUATION)
-    # The file is made, or made anew, just before the loop.
-    tiny.wait_until(
-      lambda: lines.exists() and lines.stat().st_ino not in inodes, process
-    )
-    process.send_signal(signal.SIGTERM)
-    result = tiny.finish(process)
+    result = runner.run(workdir, *_NO_EVALUATION, before=_STOP_AT_ONCE)
     assert result.code == 0, result.stderr
-    inodes.add(lines.stat().st_ino)
+    assert "SIGTERM: saved step 0 of 40" in result.stderr
+    assert [p.name for p in (workdir / "checkpoints").iterdir()] == ["0"]
   _complete(runner, workdir, *_NO_EVALUATION)
-  tiny.assert_same_run(workdir, reference, runner.cache_dir)
+  runs.assert_same_run(workdir, reference, runner.cache_dir)
 
 
 def test_sigint_exits_130(runner, tmp_path):
   workdir = tmp_path / "run"
   process = runner.start(workdir, *_NO_EVALUATION)
-  tiny.wait_until(lambda: tiny.last_step(workdir) >= 2, process)
+  runs.wait_until(lambda: runs.last_step(workdir) >= 2, process)
   process.send_signal(signal.SIGINT)
-  result = tiny.finish(process)
+  result = runs.finish(process)
   assert result.code == 130
   assert "SIGINT: saved step " in result.stderr
   assert "Traceback" not in result.stderr
@@ -162,7 +165,7 @@ def test_corrupted_newest_checkpoint(runner, reference, copied):
   result = _complete(runner, copied, *_NO_EVALUATION)
   assert "Checkpoint of step 40 is not usable" in result.stderr
   assert "Resuming from the checkpoint of step 35" in result.stderr
-  tiny.assert_same_run(copied, reference, runner.cache_dir)
+  runs.assert_same_run(copied, reference, runner.cache_dir)
 
 
 def test_a_checkpoint_without_its_metadata(runner, reference, copied):
@@ -170,7 +173,7 @@ def test_a_checkpoint_without_its_metadata(runner, reference, copied):
   result = _complete(runner, copied, *_NO_EVALUATION)
   assert "Checkpoint of step 40 is not usable" in result.stderr
   assert "Resuming from the checkpoint of step 35" in result.stderr
-  tiny.assert_same_run(copied, reference, runner.cache_dir)
+  runs.assert_same_run(copied, reference, runner.cache_dir)
 
 
 def test_all_checkpoints_broken(runner, copied):
@@ -226,7 +229,7 @@ def test_another_interval_is_accepted(runner, reference, copied):
   saved = {int(p.name) for p in (copied / "checkpoints").iterdir()}
   assert {30, 33, 36, 39, 40} <= saved
   assert 35 not in saved
-  tiny.assert_same_run(copied, reference, runner.cache_dir)
+  runs.assert_same_run(copied, reference, runner.cache_dir)
 
 
 def test_resume_on_another_mesh(runner, reference, tmp_path):
@@ -243,23 +246,23 @@ def test_resume_on_another_mesh(runner, reference, tmp_path):
     )
 
   process = start(8, 2)
-  tiny.wait_until((workdir / "checkpoints" / "10").exists, process)
+  runs.wait_until((workdir / "checkpoints" / "10").exists, process)
   process.send_signal(signal.SIGTERM)
-  assert tiny.finish(process).code == 0
-  stopped_at = tiny.last_step(workdir)
+  assert runs.finish(process).code == 0
+  stopped_at = runs.last_step(workdir)
   assert 10 <= stopped_at < 40
-  result = tiny.finish(start(4, 1))
+  result = runs.finish(start(4, 1))
   assert result.code == 0, result.stderr
   assert f"Resuming from the checkpoint of step {stopped_at}" in result.stderr
   assert "mesh.tensor changed from 2 to 1" in result.stderr
   devices = [
     row["compile/num_devices"]
-    for row in tiny.rows(workdir)
+    for row in runs.rows(workdir)
     if "compile/num_devices" in row
   ]
   assert devices == [8, 4]
   got, expected = (
-    [json.loads(line) for line in tiny.train_lines(folder)]
+    [json.loads(line) for line in runs.train_lines(folder)]
     for folder in (workdir, reference)
   )
   assert len(got) == len(expected) == 40
@@ -269,6 +272,6 @@ def test_resume_on_another_mesh(runner, reference, tmp_path):
       one["train/loss"], other["train/loss"], rtol=1e-3
     )
   arrays = jax.tree.map(
-    np.asarray, tiny.saved_arrays(workdir, runner.cache_dir)
+    np.asarray, runs.saved_arrays(workdir, runner.cache_dir)
   )
   assert len(arrays) > 50

@@ -9,10 +9,15 @@ not match is not used.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
+import logging as python_logging
 import pathlib
 import shutil
+import sys
+import types
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +68,7 @@ class Checkpointer:
       keep: newest checkpoints that a save leaves; None to change nothing, for
         those who only read (a run may be writing at the same time).
     """
+    _silence_orbax()
     self._folder = folder
     policies: Any = ocp.training.preservation_policies
     self._orbax = ocp.training.Checkpointer(
@@ -167,8 +173,10 @@ class Checkpointer:
       try:
         return step, load(step)
       except Exception as error:  # Orbax raises whatever its layers raise
+        while error.__cause__ is not None:
+          error = error.__cause__
         lines = str(error).strip().splitlines() or [""]
-        reason = f"{type(error).__name__}: {lines[0][:200]}"
+        reason = f"{type(error).__name__}: {lines[0][:150]}"
         failures.append(f"step {step} ({reason})")
         logging.error("Checkpoint of step %d is not usable: %s", step, reason)
     if failures:
@@ -223,6 +231,34 @@ def _arrays(state: train_state.TrainState) -> dict[str, Any]:
     _PARAMS: state.params,
     _OPTIMIZER: {"step": state.step, "opt_state": state.opt_state},
   }
+
+
+@functools.cache
+def _silence_orbax() -> None:
+  """Drop what Orbax prints beside the errors that it raises.
+
+  When one read or write fails, the others report to an event loop that is
+  closed by then: hundreds of lines, in which the one that says which
+  checkpoint is not usable would be lost. With --verbosity=0 its log is shown.
+  """
+  before = sys.unraisablehook
+
+  def hook(unraisable: Any) -> None:
+    of_orbax = isinstance(unraisable.object, types.CoroutineType)
+    if not of_orbax and str(unraisable.exc_value) != "Event loop is closed":
+      before(unraisable)
+
+  sys.unraisablehook = hook
+  warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+  logging.get_absl_logger().addFilter(
+    lambda record: (
+      "/orbax/" not in record.pathname
+      or logging.get_verbosity() >= logging.INFO
+    )
+  )
+  python_logging.getLogger("asyncio").addFilter(
+    lambda record: "exception was never retrieved" not in record.getMessage()
+  )
 
 
 def _position(iterator: Any) -> str:

@@ -26,6 +26,8 @@ def describe(error: BaseException) -> str | None:
   Errors that this project raises speak for themselves, and so do the
   operating system's; any other is a defect, and its traceback is wanted.
   """
+  if _is_ours(error):
+    return str(error)
   if _is_disk_full(error):
     return (
       f"The disk is full{_file_of(error)}. Checkpoints that were finished are"
@@ -39,7 +41,7 @@ def describe(error: BaseException) -> str | None:
     return f"--config: {str(error).splitlines()[-1].strip()}"
   if isinstance(error, OSError):
     return f"{error.strerror or error}{_file_of(error)}"
-  if isinstance(error, RunError | app.UsageError) or _is_ours(error):
+  if isinstance(error, RunError | app.UsageError):
     return str(error)
   return None
 
@@ -74,13 +76,17 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
   try:
     return flags.FLAGS(argv)
   except Exception as error:  # config files and ml_collections raise any
-    # ml_collections wraps one error in another; a KeyError's text is quoted.
-    text: object = error
-    while isinstance(text, Exception) and text.args:
-      text = text.args[0]
+    while error.args and isinstance(error.args[0], Exception):
+      error = error.args[0]  # ml_collections wraps one error in another
+    # A KeyError's text is quoted.
+    text = error.args[0] if isinstance(error, KeyError) else error
     message = " ".join(str(text).split()) or type(error).__name__
-    if isinstance(error, AttributeError):
+    if isinstance(error, ModuleNotFoundError):
+      message = str(describe(error))
+    elif isinstance(error, AttributeError):
       message = f"there is no config field {message}"
+    elif isinstance(error, SyntaxError):
+      message = f"--config: {message}"
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
 
@@ -98,9 +104,13 @@ def _file_of(error: BaseException) -> str:
 
 
 def _is_ours(error: BaseException) -> bool:
-  """Whether a ValueError was raised by a line of this project."""
+  """Whether a line of this project raised it, with words of its own."""
+  if isinstance(error, OSError):
+    said = error.errno is None
+  else:
+    said = isinstance(error, ValueError)
   frames = traceback.extract_tb(error.__traceback__)
-  if not isinstance(error, ValueError) or not frames:
+  if not said or not frames:
     return False
   path = pathlib.Path(frames[-1].filename)
   return path.is_relative_to(_ROOT) and "site-packages" not in path.parts

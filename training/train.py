@@ -210,7 +210,7 @@ class _Run:
       batch_size=config.batch_size,
     )
     reporter = _Reporter(config, writer, progress, self._checkpointer)
-    saved = first_step if first_step else None
+    saved = first_step if first_step in self._checkpointer.steps() else None
 
     def save(step: int) -> None:
       nonlocal saved

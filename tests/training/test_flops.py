@@ -7,7 +7,7 @@ import pytest
 from jax import P
 
 from models import dual_encoder
-from tests import tiny
+from tests import runs
 from training import flops, partitioning
 
 _X = jax.ShapeDtypeStruct((5, 7), jnp.float32)
@@ -83,7 +83,7 @@ def test_shard_map_counts_all_shards():
 @pytest.mark.parametrize("depth", [2, 5])
 def test_towers(depth):
   """The image tower's matmuls, added up by hand."""
-  config = tiny.make_config(
+  config = runs.make_config(
     {"model.image.depth": depth, "model.image.pool": "gap"}
   ).model
   batch, patches, width, mlp = 3, 4, 16, 32

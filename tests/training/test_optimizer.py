@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from tests import tiny
+from tests import runs
 from training import optimizer, rules
 
 _RTOL = 1e-6
@@ -28,7 +28,7 @@ def _config(**changes):
     "optimizer.warmup_steps": 2,
   }
   fields = {f"optimizer.{name}": value for name, value in changes.items()}
-  return tiny.make_config(defaults | fields).optimizer
+  return runs.make_config(defaults | fields).optimizer
 
 
 def _params(sizes=(130, 140)):

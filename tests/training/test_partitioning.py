@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import P
 
-from tests import tiny
+from tests import runs
 from training import partitioning, rules, train_state
 
 
@@ -81,9 +81,9 @@ def _expected_spec(name, ndim):
 @pytest.fixture(scope="module")
 def made():
   """Return the initial state on a mesh of 2 x 2 x 2, and its abstract."""
-  config = tiny.make_config()
+  config = runs.make_config()
   mesh = _mesh(2, 2, 2)
-  abstract, init_params, opt = tiny.abstract_state(config, mesh)
+  abstract, init_params, opt = runs.abstract_state(config, mesh)
   return train_state.init(init_params, opt, abstract, 0), abstract
 
 
@@ -112,8 +112,8 @@ def test_init_builds_every_array_where_it_will_lie(made):
 
 def test_init_compiles_without_a_whole_parameter():
   """No device holds the embedding whole, not even for a moment."""
-  config = tiny.make_config({"data.vocab_size": 65536})
-  abstract, init_params, opt = tiny.abstract_state(config, _mesh(1, 4, 2))
+  config = runs.make_config({"data.vocab_size": 65536})
+  abstract, init_params, opt = runs.abstract_state(config, _mesh(1, 4, 2))
   init = jax.jit(
     lambda key: train_state.init(init_params, opt, abstract, 0),
   )
@@ -126,9 +126,9 @@ def test_init_compiles_without_a_whole_parameter():
 
 def test_init_is_the_same_on_every_mesh(made):
   state, _ = made
-  config = tiny.make_config()
+  config = runs.make_config()
   mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
-  abstract, init_params, opt = tiny.abstract_state(config, mesh)
+  abstract, init_params, opt = runs.abstract_state(config, mesh)
   alone = train_state.init(init_params, opt, abstract, 0)
   for (path, x), y in zip(
     jax.tree.leaves_with_path(state), jax.tree.leaves(alone), strict=True
@@ -138,8 +138,8 @@ def test_init_is_the_same_on_every_mesh(made):
 
 @pytest.mark.parametrize("name", ["adamw", "lamb", "adafactor"])
 def test_optimizer_state_lies_where_its_parameter_is(name):
-  config = tiny.make_config({"optimizer.name": name})
-  abstract, _, _ = tiny.abstract_state(config, _mesh(2, 2, 2))
+  config = runs.make_config({"optimizer.name": name})
+  abstract, _, _ = runs.abstract_state(config, _mesh(2, 2, 2))
   shardings = {
     rules.path_string(path): (x.shape, x.sharding)
     for path, x in jax.tree.leaves_with_path(abstract.params)

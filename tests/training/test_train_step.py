@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models import dual_encoder
-from tests import tiny
+from tests import runs
 from training import (
   flops,
   partitioning,
@@ -51,7 +51,7 @@ def _build(config, shape=(1, 1, 1)):
   mesh = partitioning.make_mesh(
     partitioning.MeshConfig(*shape), jax.devices()[: int(np.prod(shape))]
   )
-  abstract, init_params, opt = tiny.abstract_state(config, mesh)
+  abstract, init_params, opt = runs.abstract_state(config, mesh)
   step = train_step.make_train_step(
     config.model, config.loss, config.optimizer, opt, config.total_steps
   )
@@ -73,12 +73,22 @@ def _arrays(tree):
   }
 
 
-_FAST = {"optimizer.warmup_steps": 1, "optimizer.learning_rate": 3e-3}
+# Where a gradient is 0 but for rounding (attention does not see a key's bias),
+# Adam takes the rounding's sign; a large epsilon keeps it out.
+_FAST = {
+  "optimizer.warmup_steps": 1,
+  "optimizer.learning_rate": 0.01,
+  "optimizer.epsilon": 0.01,
+}
+# Of parameters of size 0.1 after 8 updates. Each is a rate of 0.01 times a
+# gradient over 0.01, and gradients of size 1 differ by about ten roundings of
+# 1e-7 where sums are taken in another order.
+_ATOL = 2e-5
 
 
 @pytest.fixture(scope="module")
 def alone():
-  config = tiny.make_config(_FAST)
+  config = runs.make_config(_FAST)
   return config, *_build(config).run(config, 8)
 
 
@@ -92,7 +102,7 @@ def test_the_loss_falls(alone):
 def test_metrics(alone):
   config, _, seen = alone
   assert seen[0]["train/learning_rate"] == 0  # of warmup's first step
-  np.testing.assert_allclose(seen[1]["train/learning_rate"], 3e-3, rtol=1e-6)
+  np.testing.assert_allclose(seen[1]["train/learning_rate"], 0.01, rtol=1e-6)
   np.testing.assert_allclose(
     seen[0]["train/scale"], config.model.scale_init, rtol=1e-6
   )
@@ -103,10 +113,12 @@ def test_metrics(alone):
       assert value.shape == (), name
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 2), (8, 1, 1), (1, 4, 2)])
-def test_sharded_equals_one_device(shape, alone):
+def test_sharded_equals_one_device(alone):
   config, expected_state, expected = alone
-  state, seen = _build(config, shape).run(config, 8)
+  built = _build(config, (2, 2, 2))
+  before = jax.tree.map(lambda x: x.sharding, built.state)
+  state, seen = built.run(config, 8)
+  assert jax.tree.map(lambda x: x.sharding, state) == before
   for one, other in zip(seen, expected, strict=True):
     for name in one:
       # Sums over the batch and over contracted dimensions are split.
@@ -114,59 +126,28 @@ def test_sharded_equals_one_device(shape, alone):
         one[name], other[name], rtol=2e-4, err_msg=name
       )
   got = _arrays(state.params)
-  # Adam divides by the gradient's own size: where that is near 0, rounding
-  # decides its sign, for an update of at most the rate, 3e-3 a step. Such
-  # places are few.
   for name, x in _arrays(expected_state.params).items():
-    difference = np.abs(got[name] - x)
-    assert difference.max() < 7 * 3e-3, name
-    assert np.mean(difference > 1e-4) < 0.02, name
-
-
-def test_the_step_keeps_shardings(alone):
-  config = alone[0]
-  built = _build(config, (2, 2, 2))
-  before = jax.tree.map(lambda x: x.sharding, built.state)
-  state, _ = built.run(config, 1)
-  assert jax.tree.map(lambda x: x.sharding, state) == before
-
-
-def test_remat_changes_memory_not_the_result(alone):
-  config, expected_state, _ = alone
-  again = tiny.make_config(_FAST | {"model.remat": "block"})
-  state, _ = _build(again).run(again, 8)
-  for name, x in _arrays(expected_state.params).items():
-    got = _arrays(state.params)[name]
-    assert np.mean(np.abs(got - x) > 1e-4) < 0.02, name
+    np.testing.assert_allclose(got[name], x, atol=_ATOL, err_msg=name)
 
 
 def test_scale_max():
-  config = tiny.make_config(
-    _FAST | {"model.scale_max": 10.01, "optimizer.learning_rate": 0.05}
-  )
-  config = dataclasses.replace(
-    config, loss=dataclasses.replace(config.loss, name="softmax")
-  )
-  _, seen = _build(config).run(config, 6)
+  """An init above the limit is cut with the first update."""
+  config = runs.make_config(_FAST | {"model.scale_max": 5.0})
+  _, seen = _build(config).run(config, 3)
   scales = [float(metrics["train/scale"]) for metrics in seen]
-  assert max(scales) <= 10.01 * (1 + 1e-6)
-  free = dataclasses.replace(
-    config, model=dataclasses.replace(config.model, scale_max=0.0)
-  )
-  _, seen = _build(free).run(free, 6)
-  moved = [float(metrics["train/scale"]) for metrics in seen]
-  assert max(moved) > 10.02 or min(moved) < 9.9
+  np.testing.assert_allclose(scales[0], 10.0, rtol=1e-6)
+  assert max(scales[1:]) <= 5.0 * (1 + 1e-6)
 
 
 def test_frozen_towers_cost_no_gradient():
   """As in locked-image tuning: no backward pass through the image tower."""
   frozen = ((r"img/.*", True), (r".*", False))
-  config = tiny.make_config(_FAST)
-  locked = tiny.make_config(_FAST | {"optimizer.freeze": frozen})
+  config = runs.make_config(_FAST)
+  locked = runs.make_config(_FAST | {"optimizer.freeze": frozen})
 
   def count(config):
     mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
-    abstract, _, opt = tiny.abstract_state(config, mesh)
+    abstract, _, opt = runs.abstract_state(config, mesh)
     step = train_step.make_train_step(
       config.model, config.loss, config.optimizer, opt, config.total_steps
     )
@@ -176,7 +157,7 @@ def test_frozen_towers_cost_no_gradient():
   def forward(config):
     embed_images, _ = dual_encoder.embed_fns(config.model)
     mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
-    abstract, _, _ = tiny.abstract_state(config, mesh)
+    abstract, _, _ = runs.abstract_state(config, mesh)
     images = _batch(config)["images"]
     return flops.count(embed_images, abstract.params, images)
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests import tiny
+from tests import runs
 from training import workdir
 
 
@@ -37,7 +37,7 @@ def test_unwritable(tmp_path):
 
 
 def test_config_round_trip(tmp_path):
-  config = tiny.make_config()
+  config = runs.make_config()
   assert workdir.read_config(tmp_path) is None
   workdir.write_config(tmp_path, config)
   assert workdir.read_config(tmp_path) == config
@@ -81,7 +81,7 @@ _FREE = {
 
 
 def _check(changes, tmp_path):
-  workdir.check_same(tmp_path, tiny.make_config(), tiny.make_config(changes))
+  workdir.check_same(tmp_path, runs.make_config(), runs.make_config(changes))
 
 
 @pytest.mark.parametrize("name", _REFUSED)
@@ -117,14 +117,14 @@ def test_no_change(tmp_path, capsys):
 
 
 def test_steps_past_the_last_one(tmp_path):
-  config = tiny.make_config({"total_steps": 30})
+  config = runs.make_config({"total_steps": 30})
   workdir.check_steps(tmp_path, config, [10, 30])
   with pytest.raises(workdir.WorkdirError, match="of step 31 .*total_steps=30"):
     workdir.check_steps(tmp_path, config, [10, 31])
 
 
 def test_is_complete(tmp_path):
-  config = tiny.make_config({"total_steps": 30})
+  config = runs.make_config({"total_steps": 30})
   assert not workdir.is_complete(tmp_path, config, [10, 30])
   for name in ("results.json", "report.html"):
     (tmp_path / name).write_text("{}")

@@ -1,0 +1,215 @@
+"""Runs of tests/tiny.py: main.py as a process of its own, and what it saved."""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from input_pipeline import pipeline
+from models import dual_encoder
+from tests import tiny
+from training import checkpointing, optimizer, partitioning, train_state
+from training import config as config_lib
+
+ROOT = pathlib.Path(__file__).parent.parent
+# Seconds after which a process is taken to hang: a run takes 10 on a quiet
+# machine, ten times that where caches are cold and others compile.
+_PATIENCE = 240
+
+
+def make_config(
+  changes: Mapping[str, Any] | None = None,
+) -> config_lib.Config:
+  """Return the checked config, with {"model.dtype": value} changed."""
+  config = tiny.get_config()
+  config.update_from_flattened_dict(dict(changes or {}))
+  return config_lib.checked(config.to_dict())
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """What a process printed and returned."""
+
+  code: int
+  stdout: str
+  stderr: str
+  seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Runner:
+  """Starts main.py.
+
+  Attributes:
+    cache_dir: prepared data, shared.
+    compiled: compiled programs. Only the run that others are compared with
+      writes there: JAX writes these files in place, and a reader could see
+      half of one. None: compile everything.
+  """
+
+  cache_dir: pathlib.Path
+  compiled: pathlib.Path | None
+  writes_compiled: bool = False
+
+  def start(
+    self,
+    workdir: pathlib.Path | None,
+    *args: str,
+    config: str | None = "tests/tiny.py",
+    env: Mapping[str, str] | None = None,
+    before: str = "",
+  ) -> subprocess.Popen:
+    """Start a process; stdout and stderr are pipes; `before` is run first."""
+    command = [sys.executable, "main.py"]
+    if before:
+      run = "runpy.run_path('main.py', run_name='__main__')"
+      command[1:] = ["-c", f"import runpy\n{before}\n{run}"]
+    if config is not None:
+      command.append(f"--config={config}")
+      if config == "tests/tiny.py":
+        command.append(f"--config.data.cache_dir={self.cache_dir}")
+    if workdir is not None:
+      command.append(f"--workdir={workdir}")
+    settings = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    if self.compiled is not None:
+      least = "0.1" if self.writes_compiled else "1e9"
+      settings |= {
+        "JAX_COMPILATION_CACHE_DIR": str(self.compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": least,
+      }
+    return subprocess.Popen(
+      [*command, *args],
+      cwd=ROOT,
+      env=dict(os.environ) | settings | dict(env or {}),
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+
+  def run(self, *args: Any, **kwargs: Any) -> Result:
+    """Start a process and wait for its end; arguments as of `start`."""
+    return finish(self.start(*args, **kwargs))
+
+
+def finish(process: subprocess.Popen) -> Result:
+  """Wait for a process's end."""
+  start = time.monotonic()
+  try:
+    stdout, stderr = process.communicate(timeout=_PATIENCE)
+  except subprocess.TimeoutExpired:
+    process.kill()
+    stdout, stderr = process.communicate()
+    raise AssertionError(f"main.py hangs: {stdout}\n{stderr}") from None
+  return Result(process.returncode, stdout, stderr, time.monotonic() - start)
+
+
+def wait_until(
+  condition: Callable[[], bool], process: subprocess.Popen
+) -> None:
+  """Return as soon as `condition` holds; the process must not end before."""
+  deadline = time.monotonic() + _PATIENCE
+  while not condition():
+    if process.poll() is not None or time.monotonic() > deadline:
+      process.kill()
+      stdout, stderr = process.communicate()
+      raise AssertionError(
+        f"main.py ended ({process.returncode}) or hung: {stdout}\n{stderr}"
+      )
+    time.sleep(0.002)
+
+
+def kill(process: subprocess.Popen) -> None:
+  """SIGKILL; the process must not have ended by itself."""
+  process.send_signal(signal.SIGKILL)
+  process.communicate()
+  assert process.returncode == -signal.SIGKILL, process.returncode
+
+
+def rows(workdir: pathlib.Path) -> list[dict[str, Any]]:
+  """Return the lines of metrics.jsonl."""
+  path = workdir / "metrics.jsonl"
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def train_lines(workdir: pathlib.Path) -> list[str]:
+  """Return the lines of training steps in metrics.jsonl, as written."""
+  path = workdir / "metrics.jsonl"
+  return [
+    line for line in path.read_text().splitlines() if "train/loss" in line
+  ]
+
+
+def last_step(workdir: pathlib.Path) -> int:
+  """Return the last whole line's step in metrics.jsonl, 0 without any."""
+  try:
+    text = (workdir / "metrics.jsonl").read_text()
+  except FileNotFoundError:
+    return 0
+  lines = text[: text.rfind("\n") + 1].splitlines()
+  return max((json.loads(line)["step"] for line in lines), default=0)
+
+
+def abstract_state(
+  config: config_lib.Config, mesh: jax.sharding.Mesh
+) -> tuple[train_state.TrainState, Any, Any]:
+  """Return (shapes and shardings of the state, init_params, optimizer)."""
+  init_params = functools.partial(dual_encoder.init_params, config.model)
+  opt = optimizer.make_optimizer(
+    config.optimizer,
+    jax.eval_shape(init_params, jax.random.key(0)),
+    config.total_steps,
+  )
+  abstract = train_state.make_abstract(
+    init_params, opt, config.partition_rules, mesh
+  )
+  return abstract, init_params, opt
+
+
+def make_iterator(config: config_lib.Config) -> Any:
+  """Return the iterator of the training data that the loop would make."""
+  return iter(
+    pipeline.make_train_dataset(
+      config.data, batch_size=config.batch_size, seed=config.seed
+    )
+  )
+
+
+def saved_arrays(
+  workdir: pathlib.Path, cache_dir: pathlib.Path
+) -> dict[str, np.ndarray]:
+  """Return all arrays of a run's newest checkpoint, and nothing rejected."""
+  config = make_config({"data.cache_dir": str(cache_dir)})
+  mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
+  abstract, _, _ = abstract_state(config, mesh)
+  checkpointer = checkpointing.Checkpointer(workdir / "checkpoints", keep=None)
+  newest = checkpointer.steps()[-1]
+  state = checkpointer.restore(abstract, make_iterator(config))
+  checkpointer.close()
+  assert int(state.step) == newest
+  return {
+    jax.tree_util.keystr(path): np.asarray(x)
+    for path, x in jax.tree.leaves_with_path(state)
+  }
+
+
+def assert_same_run(
+  got: pathlib.Path, expected: pathlib.Path, cache_dir: pathlib.Path
+) -> None:
+  """Training lines equal to the byte, final arrays equal to the bit."""
+  assert train_lines(got) == train_lines(expected)
+  got_arrays, expected_arrays = (
+    saved_arrays(folder, cache_dir) for folder in (got, expected)
+  )
+  assert got_arrays.keys() == expected_arrays.keys()
+  for name, array in expected_arrays.items():
+    assert array.tobytes() == got_arrays[name].tobytes(), name
