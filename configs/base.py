@@ -69,10 +69,6 @@ def _data() -> ml_collections.ConfigDict:
   data.tokenizer = "bpe"
   # Entries of the token embedding; a tokenizer may use fewer, never more.
   data.vocab_size = 2048
-  # Examples of one concept in an epoch, at most; of more, each place draws one
-  # anew. 0: every example once. (MetaCLIP, arXiv 2309.16671, section 3.2, sets
-  # such a limit on the pairs of an entry.)
-  data.max_per_concept = 0
   # Side of the random square crop over the side of the image, lowest and
   # highest; above 1 the image is placed on a larger white canvas.
   data.crop_scale = (1.0, 1.0)

@@ -3,13 +3,13 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import grain
 import numpy as np
 
 import input_pipeline
-from input_pipeline import balance, captions, image_ops, tokenizers
+from input_pipeline import captions, image_ops, tokenizers
 from input_pipeline.sources import array_record, prepared
 
 
@@ -24,7 +24,6 @@ class Data:
   num_tokens: int
   tokenizer: str
   vocab_size: int
-  max_per_concept: int
   crop_scale: tuple[float, float]
   flip_probability: float
   num_threads: int
@@ -52,7 +51,6 @@ class Data:
     for name, lowest in (
       ("image_size", 1),
       ("num_tokens", 2),  # one token and the end of text
-      ("max_per_concept", 0),
       ("num_threads", 0),
       ("num_prefetch_batches", 0),
     ):
@@ -100,9 +98,8 @@ def make_train_dataset(
   tokenizer = make_tokenizer(config)
 
   def make_example(
-    place: Sequence[int], rng: np.random.Generator
+    record: array_record.Record, rng: np.random.Generator
   ) -> dict[str, np.ndarray]:
-    record = source[place[rng.integers(len(place))]]
     try:
       text = captions.choose(record.texts, config.languages, rng)
       image = image_ops.decode(record.image)
@@ -120,7 +117,7 @@ def make_train_dataset(
   # index is asked for, so what comes before the slice costs nothing for the
   # examples of other processes.
   return (
-    grain.MapDataset.source(balance.places(source, config.max_per_concept))
+    grain.MapDataset.source(source)
     .seed(seed)
     .shuffle()  # a new order each epoch
     .repeat()

@@ -2,13 +2,11 @@
 
 A record is a msgpack map (no pickle: reading a foreign file runs no code):
 
-  {"key": str, "image": bytes, "texts": {language: str}, "concept": str}
+  {"key": str, "image": bytes, "texts": {language: str}}
 
 `key` is unique in the data set, `image` an encoded PNG, JPEG or WebP, and
-`language` an ISO 639-1 code. Examples of one `concept` are variants of each
-other; "" (or no such field) is an example of its own. Files are written with
-group_size:1, one record a chunk, so that a random read decompresses nothing
-but its own record.
+`language` an ISO 639-1 code. Files are written with group_size:1, one record
+a chunk, so that a random read decompresses nothing but its own record.
 """
 
 import dataclasses
@@ -29,7 +27,6 @@ class Record:
   key: str
   image: bytes
   texts: Mapping[str, str]
-  concept: str = ""
 
 
 def pack(record: Record) -> bytes:
@@ -39,7 +36,6 @@ def pack(record: Record) -> bytes:
       "key": record.key,
       "image": record.image,
       "texts": dict(record.texts),
-      "concept": record.concept,
     }
   )
 

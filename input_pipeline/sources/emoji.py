@@ -53,7 +53,7 @@ LANGUAGES = (
 SPLITS = ("train", "compositional", "unseen_concept", "excluded")
 
 # Raised when the rule above, the names or the rendering change.
-RULE_VERSION = 2
+RULE_VERSION = 1
 RULE_SIZE = 64
 SAME_DRAWING = 8
 NUM_UNSEEN = 240
@@ -238,9 +238,7 @@ def _make_splits(image_size: int) -> prepared.Splits:
     rendered = _render_all(entries, image_size)
   splits = {name: [] for name in SPLITS}
   for entry, png in zip(entries, rendered, strict=True):
-    record = array_record.Record(
-      entry.key, _without_alpha(png), entry.texts, entry.family
-    )
+    record = array_record.Record(entry.key, _without_alpha(png), entry.texts)
     splits[entry.split].append(record)
   return splits
 
