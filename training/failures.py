@@ -83,7 +83,7 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
     message = " ".join(str(text).split()) or type(error).__name__
     if isinstance(error, ModuleNotFoundError):
       message = str(describe(error))
-    elif isinstance(error, AttributeError):
+    elif isinstance(error, AttributeError | KeyError):
       message = f"there is no config field {message}"
     elif isinstance(error, SyntaxError):
       message = f"--config: {message}"
