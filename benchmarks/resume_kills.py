@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from tests import runs
 
@@ -90,6 +90,7 @@ def kill_and_resume(
 
 def main(argv: list[str]) -> None:
   del argv
+  logging.set_verbosity(logging.WARNING)
   rng = random.Random(_SEED.value)
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
