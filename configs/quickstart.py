@@ -4,7 +4,8 @@ Data: OpenMoji drawings, Unicode CLDR names; no paper's recipe.
 Command:
   python main.py --config=configs/quickstart.py --workdir=runs/quickstart
 Hardware: 2 CPU cores.
-Expected: see experiments/quickstart/README.md.
+Expected: R@1 0.84 of 304 (compositional), 0.20 of 240 (unseen concept); see
+experiments/quickstart/README.md.
 """
 
 import ml_collections
