@@ -143,6 +143,43 @@ def test_stopped_twice_at_step_0(runner, reference, tmp_path):
   runs.assert_same_run(workdir, reference, runner.cache_dir)
 
 
+# Sends the process SIGTERM whenever it begins to evaluate.
+_STOP_IN_EVALUATION = """
+import os, signal
+from evaluators import suite
+embed = suite.embed
+def stop_and_embed(*args):
+  os.kill(os.getpid(), signal.SIGTERM)
+  return embed(*args)
+suite.embed = stop_and_embed
+"""
+
+
+def test_sigterm_in_evaluations(runner, reference, tmp_path):
+  workdir = tmp_path / "run"
+  # Step 12 is saved by nothing else.
+  args = ("--config.evaluate.every_steps=12", "--config.evaluate.zero_shot=()")
+  result = runner.run(workdir, *args, before=_STOP_IN_EVALUATION)
+  assert result.code == 0, result.stderr
+  assert "SIGTERM: saved step 12 of 40" in result.stderr
+
+  last_only = ("--config.evaluate.every_steps=0", *args[1:])
+  result = runner.run(workdir, *last_only, before=_STOP_IN_EVALUATION)
+  assert result.code == 0, result.stderr
+  assert "Resuming from the checkpoint of step 12" in result.stderr
+  assert "SIGTERM: stopped in the last evaluation" in result.stderr
+  assert not (workdir / "results.json").exists()
+
+  result = _complete(runner, workdir, *last_only)
+  assert "Resuming from the checkpoint of step 40" in result.stderr
+  runs.assert_same_run(workdir, reference, runner.cache_dir)
+  got, expected = (
+    json.loads((folder / "results.json").read_text())["compositional"]
+    for folder in (workdir, reference)
+  )
+  assert got == expected
+
+
 def test_sigint_exits_130(runner, tmp_path):
   workdir = tmp_path / "run"
   process = runner.start(workdir, *_NO_EVALUATION)
