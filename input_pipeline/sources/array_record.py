@@ -13,7 +13,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import SupportsIndex
+from typing import SupportsIndex, cast
 
 import grain
 import msgpack
@@ -31,13 +31,13 @@ class Record:
 
 def pack(record: Record) -> bytes:
   """Return the stored form of a record."""
-  return msgpack.Packer().pack(
-    {
-      "key": record.key,
-      "image": record.image,
-      "texts": dict(record.texts),
-    }
-  )
+  fields = {
+    "key": record.key,
+    "image": record.image,
+    "texts": dict(record.texts),
+  }
+  # packb is typed as if it could return None.
+  return cast(bytes, msgpack.packb(fields))
 
 
 def unpack(data: bytes) -> Record:
