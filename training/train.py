@@ -334,8 +334,8 @@ class _Reporter:
     )
     name, value = next(iter(broken.items()))
     raise NonFiniteError(
-      f"{name} is {value} at step {step}; {kept}. Try, in another --workdir, a lower"
-      " optimizer.learning_rate, a longer optimizer.warmup_steps or a"
+      f"{name} is {value} at step {step}; {kept}. Try, in another --workdir,"
+      " a lower optimizer.learning_rate, a longer optimizer.warmup_steps or a"
       " smaller optimizer.clip_norm."
     )
 
