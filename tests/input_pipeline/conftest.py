@@ -3,28 +3,15 @@
 import pathlib
 
 import pytest
-from absl import flags
 
 from configs import base
 from input_pipeline import pipeline
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _parsed_flags() -> None:
-  # Grain reads its absl flags, which pytest never parses.
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS.mark_as_parsed()
-
-
 @pytest.fixture(scope="session")
-def cache_dir(
-  tmp_path_factory: pytest.TempPathFactory, worker_id: str
-) -> pathlib.Path:
+def cache_dir(shared_dir: pathlib.Path) -> pathlib.Path:
   """Return a cache folder; whichever process comes first fills it."""
-  folder = tmp_path_factory.getbasetemp()
-  if worker_id != "master":
-    folder = folder.parent  # shared by the processes of pytest-xdist
-  return folder / "cache"
+  return shared_dir / "cache"
 
 
 @pytest.fixture(scope="session")
