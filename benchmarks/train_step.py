@@ -13,11 +13,17 @@ and wait for the loss. Ours is `training.train_step`, compiled as a run
 compiles it; it also turns uint8 pixels into floats and logs metrics. The
 peer's pixels are floats already.
 
-They take turns, one step each, first and second in alternation, so that a
-machine that slows down slows both. images/s is of the median step; the ratio
-is the median of the rounds' ratios, ours over the peer's, above 1 where ours
-is faster. `matmul` is a 2048^3 float32 product in the same rounds: what the
-machine was able to do meanwhile.
+A row of ours for each length of the batch's longest caption, in tokens of the
+context's 77 (--caption_tokens): with `text_lengths` the step cuts a batch to
+what its captions need, which changes no embedding. The peer computes all 77
+positions whatever the captions, so its one row stands beside all of ours.
+
+They take turns, one step each, forwards and backwards in alternation, so that
+a machine that slows down slows all. images/s is of the median step; the ratio
+is the median of the rounds' ratios, a row's speed over the peer's, above 1
+where ours is faster. `matmul` is a 2048^3 float32 product in the same rounds:
+what
+the machine was able to do meanwhile.
 """
 
 import contextlib
@@ -48,10 +54,14 @@ _PRECISIONS = flags.DEFINE_list(
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Steps of each.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Pairs a step.")
+_CAPTION_TOKENS = flags.DEFINE_list(
+  "caption_tokens", ["77", "32", "16"], "Longest caption; a row for each."
+)
 _JSON = flags.DEFINE_bool("json", False, "One JSON object a line.")
 
 _PEER = pathlib.Path(__file__).parent / "peers" / "train_step_open_clip.py"
 _MATMUL_SIZE = 2048
+_TEXT_LENGTHS = (16, 32, 48)
 # Makes one step and returns its seconds.
 Timed = Callable[[], float]
 
@@ -88,6 +98,7 @@ def make_config(precision: str, batch_size: int) -> config_lib.Config:
     mask_padding=False,
     **tower,
   )
+  config.text_lengths = _TEXT_LENGTHS
   config.loss.name = "softmax"
   config.optimizer.update(
     learning_rate=5e-4,
@@ -102,8 +113,14 @@ def make_config(precision: str, batch_size: int) -> config_lib.Config:
   return checked
 
 
-def make_ours(config: config_lib.Config) -> Timed:
-  """Compile the project's step, with a state that it keeps."""
+def make_ours(
+  config: config_lib.Config, caption_tokens: Sequence[int]
+) -> dict[str, Timed]:
+  """Compile the project's step, with a state that it keeps.
+
+  Returns:
+    That step for each length of the batch's longest caption.
+  """
   mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
   init_params = functools.partial(dual_encoder.init_params, config.model)
   opt = optimizer.make_optimizer(
@@ -114,7 +131,7 @@ def make_ours(config: config_lib.Config) -> Timed:
   rng = np.random.default_rng(0)
   tokens = rng.integers(
     1, config.data.vocab_size, (config.batch_size, config.data.num_tokens)
-  )
+  ).astype(np.int32)
   size = config.data.image_size
   pixels = rng.integers(0, 256, (config.batch_size, size, size, 3))
   with jax.set_mesh(mesh):
@@ -122,28 +139,31 @@ def make_ours(config: config_lib.Config) -> Timed:
       init_params, opt, config.partition_rules, mesh
     )
     state = train_state.init(init_params, opt, abstract, config.seed)
-    batch = partitioning.make_global(
-      {"images": pixels.astype(np.uint8), "tokens": tokens.astype(np.int32)},
-      mesh,
-    )
-    step = train_step.make_train_step(
-      config.model, config.loss, config.optimizer, opt, config.total_steps
-    )
+    batches = {}
+    for length in caption_tokens:
+      real = np.arange(config.data.num_tokens) < length
+      batches[length] = partitioning.make_global(
+        {"images": pixels.astype(np.uint8), "tokens": tokens * real}, mesh
+      )
+    step = train_step.make_train_step(config, opt)
     shapes = {
       name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
-      for name, x in batch.items()
+      for name, x in batches[caption_tokens[0]].items()
     }
     compiled = train_step.compile_train_step(step, abstract, shapes, mesh)
 
-  def timed() -> float:
+  def timed(length: int) -> float:
     nonlocal state
     start = time.perf_counter()
-    state, metrics = compiled(state, batch)
+    state, metrics = compiled(state, batches[length])
     jax.block_until_ready((state, metrics))
     return time.perf_counter() - start
 
-  timed()
-  return timed
+  runners = {}
+  for length in caption_tokens:
+    timed(length)
+    runners[f"diptych, {length} tokens"] = functools.partial(timed, length)
+  return runners
 
 
 @contextlib.contextmanager
@@ -212,7 +232,10 @@ def run(precision: str, batch_size: int, rounds: int) -> list[dict]:
   """Return a row of the table for each contestant."""
   with contextlib.ExitStack() as stack:
     runners = {
-      "diptych": make_ours(make_config(precision, batch_size)),
+      **make_ours(
+        make_config(precision, batch_size),
+        [int(length) for length in _CAPTION_TOKENS.value],
+      ),
       "matmul": make_matmul(),
     }
     if _PEER_PYTHON.value:
@@ -221,14 +244,16 @@ def run(precision: str, batch_size: int, rounds: int) -> list[dict]:
       )
     seconds = measure(runners, rounds)
   gflops = 2 * _MATMUL_SIZE**3 / 1e9 / statistics.median(seconds.pop("matmul"))
-  ours = seconds["diptych"]
+  peer_seconds = seconds.get("open_clip")
   return [
     {
       "name": name,
       "precision": precision,
       "images_per_s": batch_size / statistics.median(taken),
-      "ratio": statistics.median(
-        b / a for a, b in zip(ours, taken, strict=True)
+      # None without a peer.
+      "ratio": peer_seconds
+      and statistics.median(
+        b / a for a, b in zip(taken, peer_seconds, strict=True)
       ),
       "matmul_gflops": gflops,
     }
@@ -240,7 +265,7 @@ def main(argv: Sequence[str]) -> None:
   del argv
   logging.set_verbosity(logging.WARNING)
   if not _JSON.value:
-    print(f"{'name':10} {'precision':9} images/s    ratio  matmul GFLOP/s")
+    print(f"{'name':19} {'precision':9} images/s    ratio  matmul GFLOP/s")
   for precision in _PRECISIONS.value:
     for row in run(precision, _BATCH_SIZE.value, _ROUNDS.value):
       if _JSON.value:

@@ -18,6 +18,11 @@ def get_config() -> ml_collections.ConfigDict:
   config.total_steps = 1000
   # Image-text pairs per step over all devices. A multiple of data x fsdp.
   config.batch_size = 256
+  # Caption lengths, in tokens, below data.num_tokens that the step is compiled
+  # for as well: a batch is cut to the shortest that holds its longest caption.
+  # Exact, for towers that do not look at padding; worth its compile time where
+  # batches are small or all captions short.
+  config.text_lengths = ()
 
   # Devices along each mesh axis; -1 (at most once) takes what is left.
   config.mesh = ml_collections.ConfigDict()

@@ -31,6 +31,13 @@ class TextTransformerConfig:
   projection_bias: bool
   norm_epsilon: float
 
+  @property
+  def ignores_padding(self) -> bool:
+    """Whether an embedding is the same with less padding behind the caption."""
+    if self.pool == "last":
+      return False
+    return self.mask_padding or (self.causal and self.pool == "eot")
+
   def check(self, embed_dim: int) -> None:
     """Raise ValueError where the fields do not fit together."""
     layers.check_choice("model.text.pool", self.pool, POOLS)

@@ -14,7 +14,7 @@ import losses
 from evaluators import zero_shot
 from input_pipeline import pipeline
 from models import dual_encoder
-from training import checkpointing, optimizer, partitioning
+from training import checkpointing, optimizer, partitioning, text_lengths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Config:
   total_steps: int
   batch_size: int
   log_every_steps: int
+  text_lengths: tuple[int, ...]
   mesh: partitioning.MeshConfig
   partition_rules: tuple[tuple[str, tuple[str | None, ...]], ...]
   data: pipeline.Data
@@ -72,6 +73,7 @@ class Config:
     self.optimizer.check(self.total_steps)
     self.checkpoint.check()
     self.evaluate.check()
+    text_lengths.check(self.text_lengths, self.model.text)
     for tower_field, data_field in (
       ("image.image_size", "image_size"),
       ("text.num_tokens", "num_tokens"),

@@ -158,9 +158,7 @@ class _Run:
       state = self._checkpointer.restore(abstract, iterator)
       if state is None:
         state = train_state.init(init_params, opt, abstract, config.seed)
-      step = train_step.make_train_step(
-        config.model, config.loss, config.optimizer, opt, config.total_steps
-      )
+      step = train_step.make_train_step(config, opt)
       return state, self._compile(step, abstract)
 
   def _compile(self, step: Any, abstract: train_state.TrainState) -> _Program:

@@ -1,5 +1,6 @@
 """One training step: two towers, the loss, gradients, the optimizer."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +11,9 @@ import optax
 
 import losses
 from models import dual_encoder
+from training import config as config_lib
 from training import optimizer as optimizer_lib
-from training import partitioning, train_state
+from training import partitioning, text_lengths, train_state
 
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[
@@ -21,11 +23,7 @@ TrainStep = Callable[
 
 
 def make_train_step(
-  model_config: dual_encoder.ModelConfig,
-  loss_config: losses.LossConfig,
-  optimizer_config: optimizer_lib.OptimizerConfig,
-  optimizer: optax.GradientTransformation,
-  total_steps: int,
+  config: config_lib.Config, optimizer: optax.GradientTransformation
 ) -> TrainStep:
   """Return step(state, batch) -> (state, metrics), to be compiled.
 
@@ -33,14 +31,14 @@ def make_train_step(
   over BATCH_AXES; metrics are float32 scalars. Both are for the mesh in use
   (jax.set_mesh).
   """
-  graph = dual_encoder.make_graph(model_config)
-  loss_module = losses.LOSSES[loss_config.name]
-  schedule = optimizer_config.make_schedule(total_steps)
+  graph = dual_encoder.make_graph(config.model)
+  loss_module = losses.LOSSES[config.loss.name]
+  schedule = config.optimizer.make_schedule(config.total_steps)
 
   def step(state, batch):
-    frozen = optimizer_lib.frozen_params(optimizer_config, state.params)
+    frozen = optimizer_lib.frozen_params(config.optimizer, state.params)
 
-    def loss_fn(params):
+    def loss_fn(params, tokens_BL):
       # No gradient is computed for what no gradient will change.
       params = jax.tree.map(
         lambda p, is_frozen: jax.lax.stop_gradient(p) if is_frozen else p,
@@ -48,30 +46,34 @@ def make_train_step(
         frozen,
       )
       model = dual_encoder.merge(graph, params)
-      zimg_BE, ztxt_BE = model(batch["images"], batch["tokens"])
+      zimg_BE, ztxt_BE = model(batch["images"], tokens_BL)
       return loss_module.sharded(
         zimg_BE,
         ztxt_BE,
         scale=jnp.exp(params["log_scale"]),
         bias=params["bias"],
         axis_names=partitioning.BATCH_AXES,
-        label_smoothing=loss_config.label_smoothing,
+        label_smoothing=config.loss.label_smoothing,
       )
 
-    loss, grads = jax.value_and_grad(loss_fn)(state.params)
+    loss, grads = text_lengths.apply(
+      functools.partial(jax.value_and_grad(loss_fn), state.params),
+      batch["tokens"],
+      config.text_lengths,
+    )
     grad_norm = optax.tree.norm(grads)
     grads = optimizer_lib.clip_by_global_norm(
-      grads, grad_norm, optimizer_config.clip_norm
+      grads, grad_norm, config.optimizer.clip_norm
     )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    if model_config.scale_max:
-      limit = math.log(model_config.scale_max)
+    if config.model.scale_max:
+      limit = math.log(config.model.scale_max)
       params["log_scale"] = jnp.minimum(params["log_scale"], limit)
     metrics = {
       "train/loss": loss,
       "train/grad_norm": grad_norm,
-      "train/learning_rate": optimizer_config.learning_rate
+      "train/learning_rate": config.optimizer.learning_rate
       * schedule(state.step),
       "train/scale": jnp.exp(state.params["log_scale"]),
       "train/bias": state.params["bias"],

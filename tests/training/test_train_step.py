@@ -52,9 +52,7 @@ def _build(config, shape=(1, 1, 1)):
     partitioning.MeshConfig(*shape), jax.devices()[: int(np.prod(shape))]
   )
   abstract, init_params, opt = runs.abstract_state(config, mesh)
-  step = train_step.make_train_step(
-    config.model, config.loss, config.optimizer, opt, config.total_steps
-  )
+  step = train_step.make_train_step(config, opt)
   sharding = partitioning.batch_sharding(mesh)
   batch = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
@@ -148,9 +146,7 @@ def test_frozen_towers_cost_no_gradient():
   def count(config):
     mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
     abstract, _, opt = runs.abstract_state(config, mesh)
-    step = train_step.make_train_step(
-      config.model, config.loss, config.optimizer, opt, config.total_steps
-    )
+    step = train_step.make_train_step(config, opt)
     with jax.set_mesh(mesh):
       return flops.count(step, abstract, _batch(config))
 

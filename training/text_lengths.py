@@ -1,0 +1,57 @@
+"""Cut a batch of captions to the length that its longest one needs."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from models import text_transformer
+
+
+def apply(
+  fn: Callable[[jax.Array], Any],
+  tokens_BL: jax.Array,
+  lengths: Sequence[int],
+) -> Any:
+  """Return fn(tokens) with the tokens cut to the shortest length that fits.
+
+  Each length is a branch of one program, chosen on the device: all processes
+  take the same one without a word between them, and nothing compiles again.
+
+  Args:
+    fn: of int32 [B, l]; the shapes of what it returns do not depend on l.
+    tokens_BL: int32 ids padded at the end with 0.
+    lengths: ascending and below L, which is the last resort; none: never cut.
+  """
+  if not lengths:
+    return fn(tokens_BL)
+  choices = (*lengths, tokens_BL.shape[1])
+  real_BL = tokens_BL != text_transformer.PADDING_ID
+  longest = jnp.max(jnp.sum(real_BL, axis=1))
+  index = jnp.searchsorted(jnp.asarray(choices), longest)
+  branches = [lambda n=n: fn(tokens_BL[:, :n]) for n in choices]
+  return jax.lax.switch(index, branches)
+
+
+def check(
+  lengths: Sequence[int], text: text_transformer.TextTransformerConfig
+) -> None:
+  """Raise ValueError where lengths cannot be used, or would change a result."""
+  if not lengths:
+    return
+  if list(lengths) != sorted({*lengths}) or not (
+    lengths[0] > 0 and lengths[-1] < text.num_tokens
+  ):
+    raise ValueError(
+      "text_lengths must ascend, above 0 and below"
+      f" data.num_tokens={text.num_tokens}; got {tuple(lengths)}"
+    )
+  if not text.ignores_padding:
+    raise ValueError(
+      "text_lengths must be () for a text tower that looks at padding: it needs"
+      " model.text.mask_padding=True, or model.text.causal=True with"
+      ' model.text.pool="eot", and never model.text.pool="last"; got'
+      f" mask_padding={text.mask_padding}, causal={text.causal},"
+      f' pool="{text.pool}"'
+    )
