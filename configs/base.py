@@ -95,6 +95,9 @@ def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   # What the backward pass computes again: "none", "dense" (all but the affine
   # maps; fastest on a CPU) or "block" (each layer from its input).
   model.remat = "none"
+  # Parts of a device's batch that remat="block" computes one after the other:
+  # what a layer needs while it is computed shrinks by this factor.
+  model.remat_chunks = 1
   # exp(log_scale) and bias of the logits at step 0. SigLIP: 10 and -10
   # (arXiv 2303.15343, section 3.2). CLIP: 1 / 0.07, no bias.
   model.scale_init = 10.0
@@ -120,6 +123,10 @@ def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   image.projection = True  # linear map from width to embed_dim
   image.projection_bias = False
   image.norm_epsilon = 1e-6
+  image.dropout = 0.0  # after attention and MLP of each layer
+  # Share of patches left out in training, drawn for each image and step. FLIP
+  # (arXiv 2212.00794): 0.5 and 0.75.
+  image.patch_dropout = 0.0
 
   text = model.text = ml_collections.ConfigDict()
   text.tower = "transformer"  # key of models.dual_encoder.TEXT_TOWERS
@@ -140,6 +147,7 @@ def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   text.projection = True
   text.projection_bias = False
   text.norm_epsilon = 1e-6
+  text.dropout = 0.0
   return model
 
 

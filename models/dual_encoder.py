@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import layers, text_transformer, vit
+from models import layers, stack, text_transformer, vit
 
 DTYPES = ("bfloat16", "float32")
 IMAGE_TOWERS: Mapping[str, Any] = types.MappingProxyType({"vit": vit.ViT})
@@ -29,6 +29,7 @@ class ModelConfig:
   embed_dim: int
   dtype: str
   remat: str
+  remat_chunks: int
   scale_init: float
   scale_max: float
   bias_init: float
@@ -40,15 +41,30 @@ class ModelConfig:
   def check(self) -> None:
     """Raise ValueError where the fields do not fit together."""
     layers.check_choice("model.dtype", self.dtype, DTYPES)
-    layers.check_choice("model.remat", self.remat, layers.REMATS)
+    layers.check_choice("model.remat", self.remat, stack.REMATS)
     layers.check_choice("model.image.tower", self.image.tower, IMAGE_TOWERS)
     layers.check_choice("model.text.tower", self.text.tower, TEXT_TOWERS)
+    if self.remat_chunks < 1 or (
+      self.remat_chunks > 1 and self.remat != "block"
+    ):
+      raise ValueError(
+        "model.remat_chunks must be at least 1, and 1 unless"
+        f' model.remat="block"; got {self.remat_chunks} with'
+        f' model.remat="{self.remat}"'
+      )
     if self.scale_init <= 0:
       raise ValueError(
         f"model.scale_init must be above 0; got {self.scale_init}"
       )
     self.image.check(self.embed_dim)
     self.text.check(self.embed_dim)
+
+  @property
+  def draws(self) -> bool:
+    """Whether training draws random numbers in a tower."""
+    return bool(
+      self.image.patch_dropout or self.image.dropout or self.text.dropout
+    )
 
 
 class DualEncoder(nnx.Module):
@@ -59,9 +75,12 @@ class DualEncoder(nnx.Module):
       "embed_dim": config.embed_dim,
       "dtype": config.dtype,
       "remat": config.remat,
+      "remat_chunks": config.remat_chunks,
       "rngs": rngs,
     }
-    self.img = IMAGE_TOWERS[config.image.tower](config.image, **shared)
+    self.img = IMAGE_TOWERS[config.image.tower](
+      config.image, mean=config.image_mean, std=config.image_std, **shared
+    )
     self.txt = TEXT_TOWERS[config.text.tower](config.text, **shared)
     self.log_scale = nnx.Param(jnp.full((), math.log(config.scale_init)))
     self.bias = nnx.Param(jnp.full((), float(config.bias_init)))
@@ -71,30 +90,38 @@ class DualEncoder(nnx.Module):
     self,
     images_bYXC: jax.Array | None = None,
     tokens_bL: jax.Array | None = None,
+    keys_b: jax.Array | None = None,
   ) -> tuple[jax.Array | None, jax.Array | None]:
     """Embed images, captions or both.
 
     Args:
       images_bYXC: uint8, or None to leave the image tower out.
       tokens_bL: int32 ids, or None to leave the text tower out.
+      keys_b: one key an example, for what training draws; None draws nothing.
 
     Returns:
       zimg_bE and ztxt_bE, float32 with L2 norm 1, None for what was not given.
     """
-    zimg_bE = None if images_bYXC is None else self.embed_images(images_bYXC)
-    ztxt_bE = None if tokens_bL is None else self.embed_texts(tokens_bL)
+    zimg_bE = ztxt_bE = None
+    if images_bYXC is not None:
+      zimg_bE = self.embed_images(images_bYXC, keys_b)
+    if tokens_bL is not None:
+      # Another stream than the image's: towers may have the same depth.
+      keys_b = None if keys_b is None else layers.fold_in(keys_b, 1)
+      ztxt_bE = self.embed_texts(tokens_bL, keys_b)
     return zimg_bE, ztxt_bE
 
-  def embed_images(self, images_bYXC: jax.Array) -> jax.Array:
+  def embed_images(
+    self, images_bYXC: jax.Array, keys_b: jax.Array | None = None
+  ) -> jax.Array:
     """Return zimg_bE, float32 with L2 norm 1, of uint8 images."""
-    mean = jnp.asarray(self.config.image_mean, jnp.float32)
-    std = jnp.asarray(self.config.image_std, jnp.float32)
-    x_bYXC = (images_bYXC.astype(jnp.float32) / 255.0 - mean) / std
-    return _l2_normalise(self.img(x_bYXC.astype(self.config.dtype)))
+    return _l2_normalise(self.img(images_bYXC, keys_b))
 
-  def embed_texts(self, tokens_bL: jax.Array) -> jax.Array:
+  def embed_texts(
+    self, tokens_bL: jax.Array, keys_b: jax.Array | None = None
+  ) -> jax.Array:
     """Return ztxt_bE, float32 with L2 norm 1, of int32 ids padded with 0."""
-    return _l2_normalise(self.txt(tokens_bL))
+    return _l2_normalise(self.txt(tokens_bL, keys_b))
 
 
 def _l2_normalise(x_bE: jax.Array) -> jax.Array:

@@ -14,7 +14,6 @@ Modules hold float32 parameters; `dtype` is the type of the arithmetic.
 import functools
 import types
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,19 +36,6 @@ ACTIVATIONS: Mapping[str, Activation] = types.MappingProxyType(
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
     "quick_gelu": quick_gelu,
-  }
-)
-
-
-# What a layer keeps for its backward pass. "none": whatever that reads.
-# "dense": outputs of the affine maps; norms, activations and attention weights
-# are computed again, which costs less than to store and load them. "block": the
-# layer's input only, all else is computed again.
-REMATS: Mapping[str, Any] = types.MappingProxyType(
-  {
-    "none": None,
-    "dense": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "block": jax.checkpoint_policies.nothing_saveable,
   }
 )
 
@@ -167,82 +153,6 @@ class Mlp(nnx.Module):
     return self.down(ACTIVATIONS[self.activation](self.up(x_bSD)))
 
 
-class Block(nnx.Module):
-  """Pre-norm transformer layer (attention, then MLP)."""
-
-  def __init__(
-    self,
-    width: int,
-    num_heads: int,
-    mlp_width: int,
-    *,
-    activation: str,
-    norm_epsilon: float,
-    dtype: str,
-    rngs: nnx.Rngs,
-  ):
-    norm = functools.partial(
-      LayerNorm, width, epsilon=norm_epsilon, dtype=dtype
-    )
-    self.attn_norm = norm()
-    self.attn = Attention(width, num_heads, dtype=dtype, rngs=rngs)
-    self.mlp_norm = norm()
-    self.mlp = Mlp(
-      width, mlp_width, activation=activation, dtype=dtype, rngs=rngs
-    )
-
-  def __call__(
-    self,
-    x_bSD: jax.Array,
-    *,
-    mask_bHSS: jax.Array | None = None,
-    is_causal: bool = False,
-  ) -> jax.Array:
-    x_bSD = x_bSD + self.attn(
-      self.attn_norm(x_bSD), mask_bHSS=mask_bHSS, is_causal=is_causal
-    )
-    return x_bSD + self.mlp(self.mlp_norm(x_bSD))
-
-
-def make_stack(
-  make_block: Callable[[nnx.Rngs], Block], depth: int, rngs: nnx.Rngs
-) -> Block:
-  """Make `depth` layers as one, each parameter with a leading axis [depth]."""
-  keys = jax.random.split(rngs.params(), depth)
-  return jax.vmap(lambda key: make_block(nnx.Rngs(params=key)))(keys)
-
-
-def apply_stack(
-  blocks: Block,
-  x_bSD: jax.Array,
-  *,
-  remat: str,
-  mask_bHSS: jax.Array | None = None,
-  is_causal: bool = False,
-) -> jax.Array:
-  """Run stacked layers one after the other: compiled once, whatever the depth.
-
-  Args:
-    blocks: from `make_stack`.
-    x_bSD: tokens.
-    remat: what the backward pass computes again; a key of REMATS.
-    mask_bHSS: as in `Attention`.
-    is_causal: as in `Attention`.
-
-  Returns:
-    [b, S, D].
-  """
-
-  def body(x_bSD: jax.Array, block: Block) -> tuple[jax.Array, None]:
-    return block(x_bSD, mask_bHSS=mask_bHSS, is_causal=is_causal), None
-
-  policy = REMATS[remat]
-  if policy is not None:
-    # Inside a scan nothing can be merged across the recomputation anyway.
-    body = jax.checkpoint(body, prevent_cse=False, policy=policy)
-  return jax.lax.scan(body, x_bSD, blocks)[0]
-
-
 class MapHead(nnx.Module):
   """Pool tokens by multi-head attention from one learned query.
 
@@ -303,6 +213,34 @@ def sincos2d(height: int, width: int, dim: int) -> jax.Array:
   return jnp.concatenate(waves, axis=1)
 
 
+def dropout(x_bSD: jax.Array, keys_b: jax.Array, rate: float) -> jax.Array:
+  """Zero values with probability `rate`, scale the others up to the same mean.
+
+  One key an example: its draws do not depend on what else is in the batch.
+  """
+  keep_bSD = jax.vmap(
+    lambda key: jax.random.bernoulli(key, 1 - rate, x_bSD.shape[1:])
+  )(keys_b)
+  return jnp.where(keep_bSD, x_bSD / (1 - rate), 0)
+
+
+def fold_in(keys_b: jax.Array, value: int | jax.Array) -> jax.Array:
+  """Return new keys, one an example."""
+  return jax.vmap(lambda key: jax.random.fold_in(key, value))(keys_b)
+
+
+def normalise_pixels(
+  images_bYXC: jax.Array,
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+  dtype: str,
+) -> jax.Array:
+  """Return uint8 images as (images / 255 - mean) / std."""
+  x_bYXC = images_bYXC.astype(jnp.float32) / 255.0
+  x_bYXC = (x_bYXC - jnp.asarray(mean)) / jnp.asarray(std)
+  return x_bYXC.astype(dtype)
+
+
 def check_choice(field: str, value: str, choices) -> None:
   """Raise ValueError, naming the field, where `value` is not a choice."""
   if value not in choices:
@@ -314,6 +252,10 @@ def check_choice(field: str, value: str, choices) -> None:
 def check_transformer(section: str, config, embed_dim: int) -> None:
   """Raise ValueError where a transformer tower's fields do not fit."""
   check_choice(f"{section}.activation", config.activation, ACTIVATIONS)
+  if not 0 <= config.dropout < 1:
+    raise ValueError(
+      f"{section}.dropout must be in [0, 1); got {config.dropout}"
+    )
   if config.width % config.num_heads:
     raise ValueError(
       f"{section}.width must be a multiple of {section}.num_heads;"

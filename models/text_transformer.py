@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import layers
+from models import layers, stack
 
 POOLS = ("last", "first", "eot", "mean", "map")
 PADDING_ID = 0
@@ -30,6 +30,7 @@ class TextTransformerConfig:
   projection: bool
   projection_bias: bool
   norm_epsilon: float
+  dropout: float
 
   @property
   def ignores_padding(self) -> bool:
@@ -59,6 +60,7 @@ class TextTransformer(nnx.Module):
     embed_dim: int,
     dtype: str,
     remat: str,
+    remat_chunks: int,
     rngs: nnx.Rngs,
   ):
     width = config.width
@@ -77,8 +79,10 @@ class TextTransformer(nnx.Module):
       "norm_epsilon": config.norm_epsilon,
       "dtype": dtype,
     }
-    self.blocks = layers.make_stack(
-      lambda rngs: layers.Block(**block_args, rngs=rngs), config.depth, rngs
+    self.blocks = stack.make_stack(
+      lambda rngs: stack.Block(**block_args, dropout=config.dropout, rngs=rngs),
+      config.depth,
+      rngs,
     )
     self.norm = layers.LayerNorm(
       width, epsilon=config.norm_epsilon, dtype=dtype
@@ -100,46 +104,67 @@ class TextTransformer(nnx.Module):
     self.config = config
     self.dtype = dtype
     self.remat = remat
+    self.remat_chunks = remat_chunks
 
-  def __call__(self, tokens_bL: jax.Array) -> jax.Array:
+  def __call__(
+    self, tokens_bL: jax.Array, keys_b: jax.Array | None = None
+  ) -> jax.Array:
     """Embed captions.
 
     Args:
       tokens_bL: int32 ids, padded at the end with 0, L at most num_tokens.
+      keys_b: one key an example, for what training draws; None draws nothing.
 
     Returns:
       [b, E], not L2-normalised.
     """
-    length = tokens_bL.shape[1]
-    x_bLD = jnp.take(self.token_embedding[...], tokens_bL, axis=0)
-    x_bLD = (x_bLD + self.position[:length]).astype(self.dtype)
-    real_bL = tokens_bL != PADDING_ID
-    mask_b11L = real_bL[:, None, None, :] if self.config.mask_padding else None
-    x_bLD = layers.apply_stack(
-      self.blocks,
-      x_bLD,
+    rows = {"tokens": tokens_bL}
+    if keys_b is not None:
+      rows["keys"] = keys_b
+    one_token = self.config.pool in ("first", "last", "eot")
+    return stack.encode(
+      rows,
+      stem=self._stem,
+      blocks=self.blocks,
+      head=self._head,
       remat=self.remat,
-      mask_bHSS=mask_b11L,
+      chunks=self.remat_chunks,
+      mask_fn=self._mask,
       is_causal=self.config.causal,
+      token_fn=self._token if one_token else None,
     )
-    x_bD = self._pool(self.norm(x_bLD), real_bL, mask_b11L)
+
+  def _stem(self, rows: stack.Rows) -> jax.Array:
+    tokens_bL = rows["tokens"]
+    x_bLD = jnp.take(self.token_embedding[...], tokens_bL, axis=0)
+    x_bLD = x_bLD + self.position[: tokens_bL.shape[1]]
+    return x_bLD.astype(self.dtype)
+
+  def _mask(self, rows: stack.Rows) -> jax.Array | None:
+    if not self.config.mask_padding:
+      return None
+    return (rows["tokens"] != PADDING_ID)[:, None, None, :]
+
+  def _token(self, rows: stack.Rows) -> jax.Array:
+    """Return the position of the one token that is pooled, int32 [b]."""
+    b, length = rows["tokens"].shape
+    if self.config.pool == "eot":
+      num_real_b = jnp.sum(rows["tokens"] != PADDING_ID, axis=1)
+      return jnp.maximum(num_real_b - 1, 0)
+    position = 0 if self.config.pool == "first" else length - 1
+    return jnp.full((b,), position, jnp.int32)
+
+  def _head(self, x_bLD: jax.Array, rows: stack.Rows) -> jax.Array:
+    x_bD = self._pool(self.norm(x_bLD), self._mask(rows))
     return x_bD if self.projection is None else self.projection(x_bD)
 
-  def _pool(
-    self, x_bLD: jax.Array, real_bL: jax.Array, mask_b11L: jax.Array | None
-  ) -> jax.Array:
-    pool = self.config.pool
+  def _pool(self, x_bLD: jax.Array, mask_b11L: jax.Array | None) -> jax.Array:
     if self.pool is not None:
       return self.pool(x_bLD, mask_bHSS=mask_b11L)
-    if pool == "mean":
-      if mask_b11L is None:
-        return jnp.mean(x_bLD, axis=1)
-      weight_bL1 = real_bL[:, :, None].astype(jnp.float32)
-      total_bD = jnp.sum(x_bLD * weight_bL1, axis=1)
-      return (total_bD / jnp.sum(weight_bL1, axis=1)).astype(x_bLD.dtype)
-    if pool == "first":
-      return x_bLD[:, 0]
-    if pool == "last":
-      return x_bLD[:, -1]
-    eot_b = jnp.sum(real_bL, axis=1) - 1
-    return jnp.take_along_axis(x_bLD, eot_b[:, None, None], axis=1)[:, 0]
+    if self.config.pool != "mean":
+      return x_bLD[:, 0]  # the one token that the last layer computed
+    if mask_b11L is None:
+      return jnp.mean(x_bLD, axis=1)
+    weight_bL1 = mask_b11L[:, 0, 0, :, None].astype(jnp.float32)
+    total_bD = jnp.sum(x_bLD * weight_bL1, axis=1)
+    return (total_bD / jnp.sum(weight_bL1, axis=1)).astype(x_bLD.dtype)

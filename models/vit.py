@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import layers
+from models import layers, stack
 
 POOLS = ("cls", "gap", "map")
 POSITIONS = ("learned", "sincos2d")
@@ -31,10 +31,21 @@ class ViTConfig:
   projection: bool
   projection_bias: bool
   norm_epsilon: float
+  dropout: float
+  patch_dropout: float
 
   @property
   def num_tokens(self) -> int:
-    return (self.image_size // self.patch_size) ** 2 + (self.pool == "cls")
+    return self.num_patches + (self.pool == "cls")
+
+  @property
+  def num_patches(self) -> int:
+    return (self.image_size // self.patch_size) ** 2
+
+  @property
+  def num_kept_patches(self) -> int:
+    """Patches that training computes; at least one."""
+    return max(1, round(self.num_patches * (1 - self.patch_dropout)))
 
   def check(self, embed_dim: int) -> None:
     """Raise ValueError where the fields do not fit together."""
@@ -42,6 +53,10 @@ class ViTConfig:
       raise ValueError(
         "model.image.image_size must be a multiple of model.image.patch_size;"
         f" got {self.image_size} and {self.patch_size}"
+      )
+    if not 0 <= self.patch_dropout < 1:
+      raise ValueError(
+        f"model.image.patch_dropout must be in [0, 1); got {self.patch_dropout}"
       )
     layers.check_choice("model.image.pool", self.pool, POOLS)
     layers.check_choice("model.image.position", self.position, POSITIONS)
@@ -61,8 +76,11 @@ class ViT(nnx.Module):
     config: ViTConfig,
     *,
     embed_dim: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
     dtype: str,
     remat: str,
+    remat_chunks: int,
     rngs: nnx.Rngs,
   ):
     width = config.width
@@ -98,8 +116,10 @@ class ViT(nnx.Module):
       "norm_epsilon": config.norm_epsilon,
       "dtype": dtype,
     }
-    self.blocks = layers.make_stack(
-      lambda rngs: layers.Block(**block_args, rngs=rngs), config.depth, rngs
+    self.blocks = stack.make_stack(
+      lambda rngs: stack.Block(**block_args, dropout=config.dropout, rngs=rngs),
+      config.depth,
+      rngs,
     )
     self.norm = norm()
     self.pool = (
@@ -117,34 +137,65 @@ class ViT(nnx.Module):
       else None
     )
     self.config = config
+    self.mean, self.std = mean, std
     self.dtype = dtype
     self.remat = remat
+    self.remat_chunks = remat_chunks
 
-  def __call__(self, images_bYXC: jax.Array) -> jax.Array:
+  def __call__(
+    self, images_bYXC: jax.Array, keys_b: jax.Array | None = None
+  ) -> jax.Array:
     """Embed images.
 
     Args:
-      images_bYXC: floats, normalised, [b, image_size, image_size, 3].
+      images_bYXC: uint8, [b, image_size, image_size, 3].
+      keys_b: one key an example, for what training draws; None draws nothing.
 
     Returns:
       [b, E], not L2-normalised.
     """
-    x_bND = self.patch(_patches(images_bYXC, self.config.patch_size))
+    rows = {"images": images_bYXC}
+    if keys_b is not None:
+      rows["keys"] = keys_b
+    return stack.encode(
+      rows,
+      stem=self._stem,
+      blocks=self.blocks,
+      head=self._head,
+      remat=self.remat,
+      chunks=self.remat_chunks,
+      token_fn=None if self.cls is None else _first_token,
+    )
+
+  def _stem(self, rows: stack.Rows) -> jax.Array:
+    """Return tokens with their positions, the cls token first."""
+    images_bYXC = layers.normalise_pixels(
+      rows["images"], self.mean, self.std, self.dtype
+    )
+    patches_bNP = _patches(images_bYXC, self.config.patch_size)
+    position_ND = self._positions().astype(self.dtype)
+    num_first = position_ND.shape[0] - patches_bNP.shape[1]
+    position_1ND = position_ND[None, num_first:]
+    if "keys" in rows and self.config.patch_dropout:
+      kept_bN1 = _draw_patches(rows["keys"], self.config)[:, :, None]
+      patches_bNP = jnp.take_along_axis(patches_bNP, kept_bN1, axis=1)
+      position_1ND = jnp.take_along_axis(position_1ND, kept_bN1, axis=1)
+    x_bND = self.patch(patches_bNP) + position_1ND
     if self.cls is not None:
-      cls_b1D = jnp.broadcast_to(
-        self.cls[...].astype(self.dtype), (x_bND.shape[0], 1, x_bND.shape[2])
-      )
+      cls_1D = self.cls[...].astype(self.dtype) + position_ND[:num_first]
+      cls_b1D = jnp.broadcast_to(cls_1D, (x_bND.shape[0], 1, x_bND.shape[2]))
       x_bND = jnp.concatenate([cls_b1D, x_bND], axis=1)
-    x_bND = x_bND + self._positions().astype(self.dtype)
-    if self.pre_norm is not None:
-      x_bND = self.pre_norm(x_bND)
-    x_bND = layers.apply_stack(self.blocks, x_bND, remat=self.remat)
+    return x_bND if self.pre_norm is None else self.pre_norm(x_bND)
+
+  def _head(self, x_bND: jax.Array, rows: stack.Rows) -> jax.Array:
+    del rows
+    x_bND = self.norm(x_bND)
     if self.pool is not None:
-      x_bD = self.pool(self.norm(x_bND))
+      x_bD = self.pool(x_bND)
     elif self.config.pool == "gap":
-      x_bD = jnp.mean(self.norm(x_bND), axis=1)
+      x_bD = jnp.mean(x_bND, axis=1)
     else:
-      x_bD = self.norm(x_bND[:, 0])
+      x_bD = x_bND[:, 0]
     return x_bD if self.projection is None else self.projection(x_bD)
 
   def _positions(self) -> jax.Array:
@@ -155,6 +206,23 @@ class ViT(nnx.Module):
     if self.cls is None:
       return position_ND
     return jnp.pad(position_ND, ((1, 0), (0, 0)))  # the cls token has none
+
+
+def _first_token(rows: stack.Rows) -> jax.Array:
+  return jnp.zeros((len(rows["images"]),), jnp.int32)
+
+
+def _draw_patches(keys_b: jax.Array, config: ViTConfig) -> jax.Array:
+  """Return indices [b, num_kept_patches] of patches to keep, in order.
+
+  Source: FLIP (arXiv 2212.00794), section 3: uniform, without replacement.
+  """
+  keys_b = layers.fold_in(keys_b, config.depth)  # no layer has this index
+  noise_bN = jax.vmap(lambda key: jax.random.uniform(key, config.num_patches))(
+    keys_b
+  )
+  order_bN = jnp.argsort(noise_bN, axis=1)
+  return jnp.sort(order_bN[:, : config.num_kept_patches], axis=1)
 
 
 def _patches(images_bYXC: jax.Array, size: int) -> jax.Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models import dual_encoder
+from models import dual_encoder, layers
 from tests.models import towers
 
 _IMAGES = {
@@ -105,8 +105,8 @@ def test_causal_tower_does_not_see_the_future():
     captured = {}
     tower = model.txt
 
-    def pool(x_bLD, real_bL, mask_b11L):
-      del real_bL, mask_b11L
+    def pool(x_bLD, mask_b11L):
+      del mask_b11L
       captured["x_bLD"] = x_bLD
       return x_bLD[:, -1]
 
@@ -139,10 +139,10 @@ def test_eot_is_the_last_token_that_is_not_padding(causal):
 def test_patch_matmul_equals_a_convolution():
   model = towers.make_model(towers.make_config(image={"pool": "gap"}))
   tower = model.img
-  images = jnp.asarray(towers.make_images(2), jnp.float32) / 255
+  images = towers.make_images(2)
   kernel_YXCD = tower.patch.kernel[...].reshape(8, 8, 3, 16)
   want = jax.lax.conv_general_dilated(
-    images,
+    layers.normalise_pixels(images, tower.mean, tower.std, "float32"),
     kernel_YXCD,
     window_strides=(8, 8),
     padding="VALID",
@@ -175,15 +175,23 @@ def test_one_modality_alone():
 
 
 def test_pixels_are_normalised():
-  """A black image is what -mean / std, given to the tower, would be."""
+  """The patches' pixels are (value / 255 - mean) / std."""
   model = towers.make_model(towers.MODEL)
   mean, std = (np.asarray(x) for x in ((0.5, 0.4, 0.3), (0.5, 0.25, 0.2)))
-  black = jnp.zeros((1, 16, 16, 3), jnp.uint8)
-  pixels = jnp.broadcast_to(jnp.float32(-mean / std), black.shape)
-  want = jax.jit(lambda model, x: model.img(x))(model, pixels)
-  got = towers.embed_images(model, black)
-  want = want / np.linalg.norm(want)
-  np.testing.assert_allclose(got, want, atol=1e-6)
+  images = towers.make_images(2)
+  want = (np.asarray(images) / 255 - mean) / std
+  patches = {}
+  dense = model.img.patch
+
+  def patch(x_bNP):
+    patches["x"] = x_bNP
+    return dense(x_bNP)
+
+  model.img.patch = patch
+  model.img(images)
+  # A patch of 8 x 8: row by row, the channels of a pixel side by side.
+  got = patches["x"].reshape(2, 2, 2, 8, 8, 3).transpose(0, 1, 3, 2, 4, 5)
+  np.testing.assert_allclose(got.reshape(want.shape), want, atol=1e-6)
 
 
 def test_bfloat16_is_near_float32():
@@ -359,3 +367,39 @@ def test_no_projection():
 def test_configs_are_frozen():
   with pytest.raises(dataclasses.FrozenInstanceError):
     towers.MODEL.dtype = "float32"
+
+
+def test_patch_dropout_draws_by_example_and_only_with_keys():
+  """An image's kept patches do not depend on what else is in the batch."""
+  config = towers.make_config(image={"patch_dropout": 0.5, "patch_size": 4})
+  model = towers.make_model(config)
+  images = towers.make_images(4)
+  keys_b = jax.random.split(jax.random.key(0), 4)
+  seen = {}
+  dense = model.img.patch
+
+  def patch(x_bNP):
+    seen["shape"] = x_bNP.shape
+    return dense(x_bNP)
+
+  model.img.patch = patch
+  zimg_bE = model.embed_images(images, keys_b)
+  assert seen["shape"] == (4, 8, 48)  # of 16 patches
+  alone_bE = model.embed_images(images[2:3], keys_b[2:3])
+  np.testing.assert_allclose(alone_bE[0], zimg_bE[2], atol=1e-6)
+  same_bE = model.embed_images(jnp.stack([images[0]] * 2), keys_b[:2])
+  assert np.abs(same_bE[0] - same_bE[1]).max() > 1e-3
+  model.embed_images(images)
+  assert seen["shape"] == (4, 16, 48)
+
+
+def test_kept_patches_keep_their_positions():
+  """Keeping all of them, in whatever draw, changes nothing."""
+  config = towers.make_config(image={"patch_dropout": 0.01, "pool": "cls"})
+  assert config.image.num_kept_patches == config.image.num_patches
+  model = towers.make_model(config)
+  images = towers.make_images(3)
+  keys_b = jax.random.split(jax.random.key(0), 3)
+  np.testing.assert_allclose(
+    model.embed_images(images, keys_b), model.embed_images(images), atol=1e-6
+  )

@@ -16,23 +16,6 @@ def _noise(*shape, seed=0):
   return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def _make_stack(depth=3, dtype="float32"):
-  def make_block(rngs):
-    return layers.Block(
-      16,
-      2,
-      32,
-      activation="gelu",
-      norm_epsilon=1e-6,
-      dtype=dtype,
-      rngs=rngs,
-    )
-
-  return jax.jit(
-    lambda: layers.make_stack(make_block, depth, nnx.Rngs(params=0))
-  )()
-
-
 @pytest.mark.parametrize(
   ("height", "width", "dim"), [(1, 1, 8), (2, 3, 8), (3, 2, 12)]
 )
@@ -123,83 +106,6 @@ def test_quick_gelu():
   np.testing.assert_allclose(layers.quick_gelu(x), want, **_CLOSE)
 
 
-def test_scan_equals_a_loop_over_layers():
-  blocks = _make_stack()
-  x_bSD = _noise(2, 5, 16)
-  mask = jnp.asarray([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], bool)
-  kwargs = {"mask_bHSS": mask[:, None, None, :], "is_causal": True}
-
-  @jax.jit
-  def run_block(block, x_bSD):
-    return block(x_bSD, **kwargs)
-
-  @jax.jit
-  def run_stack(blocks, x_bSD):
-    return layers.apply_stack(blocks, x_bSD, remat="none", **kwargs)
-
-  want_bSD = x_bSD
-  for i in range(3):
-    block = jax.tree.map(lambda leaf, i=i: leaf[i], blocks)
-    want_bSD = run_block(block, want_bSD)
-  got_bSD = run_stack(blocks, x_bSD)
-  np.testing.assert_allclose(got_bSD, want_bSD, **_CLOSE)
-
-
-def test_layers_of_a_stack_start_different():
-  kernel = _make_stack().mlp.up.kernel[...]
-  assert kernel.shape == (3, 16, 32)
-  assert np.abs(np.diff(kernel, axis=0)).max() > 0.1
-
-
-@pytest.mark.parametrize(
-  ("remat", "dtype"),
-  [("dense", "float32"), ("block", "float32"), ("block", "bfloat16")],
-)
-def test_remat_changes_nothing(remat, dtype):
-  blocks = _make_stack(dtype=dtype)
-  x_bSD = jnp.asarray(_noise(2, 5, 16), dtype)
-
-  def loss_fn(blocks, x_bSD, remat):
-    y_bSD = layers.apply_stack(blocks, x_bSD, remat=remat)
-    return jnp.sum(jnp.square(y_bSD.astype(jnp.float32)))
-
-  run = jax.jit(jax.value_and_grad(loss_fn, argnums=(0, 1)), static_argnums=2)
-  want, got = run(blocks, x_bSD, "none"), run(blocks, x_bSD, remat)
-  # The same sums, but the compiler may fuse them otherwise; in bfloat16 it
-  # then rounds elsewhere (8 bits). A key's bias moves all logits of a softmax
-  # alike: its gradient is 0 but for rounding, so `atol` goes by the largest.
-  tolerance = 1e-5 if dtype == "float32" else 3e-2
-  largest = max(np.abs(x).max() for x in jax.tree.leaves(want[1]))
-
-  def check(got, want):
-    got, want = (np.asarray(x, np.float32) for x in (got, want))
-    np.testing.assert_allclose(
-      got, want, rtol=tolerance, atol=tolerance * float(largest)
-    )
-
-  jax.tree.map(check, got, want)
-
-
-def test_remat_keeps_less():
-  """Of a layer "dense" keeps about half, "block" only the input, [b, S, D]."""
-  blocks = _make_stack(depth=8)
-  x_bSD = _noise(8, 32, 16)
-
-  def loss_fn(blocks, remat):
-    return jnp.sum(layers.apply_stack(blocks, x_bSD, remat=remat))
-
-  none, dense, block = (
-    jax.jit(jax.grad(loss_fn), static_argnums=1)
-    .lower(blocks, remat)
-    .compile()
-    .memory_analysis()
-    .temp_size_in_bytes
-    for remat in ("none", "dense", "block")
-  )
-  assert dense < 0.7 * none
-  assert block < 0.6 * dense
-
-
 def test_map_head_ignores_what_is_masked():
   head = layers.MapHead(
     16,
@@ -217,6 +123,18 @@ def test_map_head_ignores_what_is_masked():
   assert got_bD.shape == (2, 16)
   np.testing.assert_allclose(got_bD, run(head, x_bSD[:, :4]), **_CLOSE)
   assert np.abs(got_bD - run(head, x_bSD)).max() > 1e-3
+
+
+def test_dropout_keeps_the_mean_and_draws_by_example():
+  keys_b = jax.random.split(jax.random.key(0), 4)
+  x_bSD = np.ones((4, 50, 40), np.float32)
+  y_bSD = np.asarray(layers.dropout(x_bSD, keys_b, 0.25))
+  np.testing.assert_allclose(np.unique(y_bSD), [0, 4 / 3], rtol=1e-6)
+  # 8,000 draws: the standard error of the share is 0.005.
+  assert abs((y_bSD == 0).mean() - 0.25) < 0.025
+  assert (y_bSD[0] != y_bSD[1]).any()
+  alone_bSD = layers.dropout(x_bSD[2:3], keys_b[2:3], 0.25)
+  np.testing.assert_array_equal(alone_bSD[0], y_bSD[2])
 
 
 def test_check_choice_names_the_field():

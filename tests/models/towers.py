@@ -23,6 +23,8 @@ IMAGE = vit.ViTConfig(
   projection=True,
   projection_bias=False,
   norm_epsilon=1e-6,
+  dropout=0.0,
+  patch_dropout=0.0,
 )
 TEXT = text_transformer.TextTransformerConfig(
   tower="transformer",
@@ -39,11 +41,13 @@ TEXT = text_transformer.TextTransformerConfig(
   projection=True,
   projection_bias=False,
   norm_epsilon=1e-6,
+  dropout=0.0,
 )
 MODEL = dual_encoder.ModelConfig(
   embed_dim=12,
   dtype="float32",
   remat="none",
+  remat_chunks=1,
   scale_init=10.0,
   scale_max=0.0,
   bias_init=-10.0,

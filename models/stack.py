@@ -1,0 +1,223 @@
+"""Transformer layers, stacked and scanned, and what is kept for their gradient.
+
+Memory is what a tower costs: `remat` says what a layer keeps of its forward
+pass, and `chunks` into how many parts the batch is cut while a layer is
+computed and computed again, so that only the layers' inputs are ever held for
+the whole batch.
+"""
+
+import functools
+import math
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models import layers
+
+# What a layer keeps for its backward pass. "none": whatever that reads.
+# "dense": outputs of the affine maps; norms, activations and attention weights
+# are computed again, which costs less than to store and load them. "block": the
+# layer's input only, all else is computed again.
+REMATS: Mapping[str, Any] = types.MappingProxyType(
+  {
+    "none": None,
+    "dense": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "block": jax.checkpoint_policies.nothing_saveable,
+  }
+)
+
+# Arrays with one row an example.
+Rows = dict[str, jax.Array]
+
+
+class Block(nnx.Module):
+  """Pre-norm transformer layer (attention, then MLP)."""
+
+  def __init__(
+    self,
+    width: int,
+    num_heads: int,
+    mlp_width: int,
+    *,
+    activation: str,
+    norm_epsilon: float,
+    dtype: str,
+    rngs: nnx.Rngs,
+    dropout: float = 0.0,
+  ):
+    norm = functools.partial(
+      layers.LayerNorm, width, epsilon=norm_epsilon, dtype=dtype
+    )
+    self.attn_norm = norm()
+    self.attn = layers.Attention(width, num_heads, dtype=dtype, rngs=rngs)
+    self.mlp_norm = norm()
+    self.mlp = layers.Mlp(
+      width, mlp_width, activation=activation, dtype=dtype, rngs=rngs
+    )
+    self.dropout = dropout
+
+  def __call__(
+    self,
+    x_bSD: jax.Array,
+    *,
+    mask_bHSS: jax.Array | None = None,
+    is_causal: bool = False,
+    token_b: jax.Array | None = None,
+    keys_b: jax.Array | None = None,
+  ) -> jax.Array:
+    """Return the tokens after this layer.
+
+    Args:
+      x_bSD: tokens.
+      mask_bHSS: as in `Attention`.
+      is_causal: as in `Attention`.
+      token_b: int32 positions; only those tokens are computed where given.
+      keys_b: one key an example; None leaves dropout out.
+
+    Returns:
+      [b, S, D], or [b, 1, D] with `token_b`.
+    """
+    normed_bSD = self.attn_norm(x_bSD)
+    asking_bSD = normed_bSD
+    if token_b is not None:
+      asking_bSD, x_bSD = _take(normed_bSD, token_b), _take(x_bSD, token_b)
+      if is_causal:
+        past_bS = jnp.arange(normed_bSD.shape[1]) <= token_b[:, None]
+        past_b11S = past_bS[:, None, None, :]
+        mask_bHSS = past_b11S if mask_bHSS is None else mask_bHSS & past_b11S
+        is_causal = False
+    y_bSD = self.attn(
+      asking_bSD, normed_bSD, mask_bHSS=mask_bHSS, is_causal=is_causal
+    )
+    x_bSD = x_bSD + self._drop(y_bSD, keys_b, 0)
+    y_bSD = self.mlp(self.mlp_norm(x_bSD))
+    return x_bSD + self._drop(y_bSD, keys_b, 1)
+
+  def _drop(
+    self, y_bSD: jax.Array, keys_b: jax.Array | None, index: int
+  ) -> jax.Array:
+    if keys_b is None or not self.dropout:
+      return y_bSD
+    return layers.dropout(y_bSD, layers.fold_in(keys_b, index), self.dropout)
+
+
+def _take(x_bSD: jax.Array, token_b: jax.Array) -> jax.Array:
+  """Return [b, 1, D], one token of each example."""
+  return jnp.take_along_axis(x_bSD, token_b[:, None, None], axis=1)
+
+
+def make_stack(
+  make_block: Callable[[nnx.Rngs], Block], depth: int, rngs: nnx.Rngs
+) -> Block:
+  """Make `depth` layers as one, each parameter with a leading axis [depth]."""
+  keys = jax.random.split(rngs.params(), depth)
+  return jax.vmap(lambda key: make_block(nnx.Rngs(params=key)))(keys)
+
+
+def encode(
+  rows: Rows,
+  *,
+  stem: Callable[[Rows], jax.Array],
+  blocks: Block,
+  head: Callable[[jax.Array, Rows], jax.Array],
+  remat: str,
+  chunks: int = 1,
+  mask_fn: Callable[[Rows], jax.Array | None] = lambda rows: None,
+  is_causal: bool = False,
+  token_fn: Callable[[Rows], jax.Array] | None = None,
+) -> jax.Array:
+  """Run a tower: stem, layers, head. Layers compile once, whatever the depth.
+
+  Args:
+    rows: what the examples have; "keys" are there where draws are wanted.
+    stem: from rows to tokens, [b, S, D].
+    blocks: from `make_stack`.
+    head: from tokens (and rows) to what is returned.
+    remat: what the backward pass computes again; a key of REMATS. With "block"
+      stem and head are computed again too.
+    chunks: parts that the batch is computed in; used with remat="block". Where
+      it does not divide the batch, their greatest common divisor.
+    mask_fn: from rows to a mask as in `Attention`.
+    is_causal: as in `Attention`.
+    token_fn: from rows to positions int32 [b], where the head wants one token
+      of each example only: the last layer computes no other.
+
+  Returns:
+    What `head` returns, for the whole batch.
+  """
+  batch_size = len(jax.tree.leaves(rows)[0])
+  chunks = math.gcd(chunks, batch_size) if remat == "block" else 1
+  rows = jax.tree.map(lambda x: _cut(x, chunks), rows)
+  in_chunks = functools.partial(_in_chunks, remat=remat, chunks=chunks)
+
+  def layer(block: Block, index: jax.Array, x_bSD, rows, token_b=None):
+    keys_b = rows.get("keys")
+    return block(
+      x_bSD,
+      mask_bHSS=mask_fn(rows),
+      is_causal=is_causal,
+      token_b=token_b,
+      keys_b=None if keys_b is None else layers.fold_in(keys_b, index),
+    )
+
+  def body(x, stacked):
+    fn = functools.partial(layer, *stacked)
+    return in_chunks(fn, x, rows, in_scan=True), None
+
+  x = in_chunks(stem, rows) if remat == "block" else stem(rows)
+  depth = len(jax.tree.leaves(blocks)[0])
+  indices = jnp.arange(depth)
+  if token_fn is None:
+    x, _ = jax.lax.scan(body, x, (blocks, indices))
+  else:
+    x, _ = jax.lax.scan(
+      body, x, jax.tree.map(lambda p: p[:-1], (blocks, indices))
+    )
+    last = jax.tree.map(lambda p: p[-1], blocks)
+
+    def last_layer(x_bSD, rows):
+      return layer(last, depth - 1, x_bSD, rows, token_fn(rows))
+
+    x = in_chunks(last_layer, x, rows)
+  y = in_chunks(head, x, rows) if remat == "block" else head(x, rows)
+  return _join(y, chunks)
+
+
+def _in_chunks(
+  fn: Callable[..., jax.Array],
+  *args: Any,
+  remat: str,
+  chunks: int,
+  in_scan: bool = False,
+) -> jax.Array:
+  """Return fn(*args), chunk by chunk, keeping what `remat` says."""
+  policy = REMATS[remat]
+  if policy is not None:
+    # Inside a scan nothing can be merged across the recomputation anyway.
+    fn = jax.checkpoint(
+      fn, prevent_cse=not in_scan and chunks == 1, policy=policy
+    )
+  if chunks == 1:
+    return fn(*args)
+  return jax.lax.map(lambda args: fn(*args), args)
+
+
+def _cut(x: jax.Array, chunks: int) -> jax.Array:
+  """Return [chunks, b / chunks, ...]; a chunk has every chunks-th row.
+
+  So a batch split over devices is cut on each of them, without communication.
+  """
+  if chunks == 1:
+    return x
+  return jnp.swapaxes(x.reshape(-1, chunks, *x.shape[1:]), 0, 1)
+
+
+def _join(x: jax.Array, chunks: int) -> jax.Array:
+  """Undo `_cut`."""
+  if chunks == 1:
+    return x
+  return jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])
