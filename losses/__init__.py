@@ -1,15 +1,27 @@
-"""Contrastive losses over pairs of L2-normalised embeddings."""
+"""Contrastive losses over pairs of L2-normalised embeddings.
+
+Each module has `reference` (the definition, for one device) and `sharded` (the
+same for rows split over devices, in bounded memory; see sharded.ShardedLoss).
+"""
 
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from losses import sigmoid, softmax
+import jax
+
+from losses import sigmoid, softmax, unicl
 
 LOSSES: Mapping[str, Any] = types.MappingProxyType(
-  {"sigmoid": sigmoid, "softmax": softmax}
+  {"sigmoid": sigmoid, "softmax": softmax, "unicl": unicl}
 )
+SCOPES = ("global", "device", "microbatch")
+
+# (zimg_BE, ztxt_BE, scale, bias, labels_B) -> loss
+LossFn = Callable[
+  [jax.Array, jax.Array, jax.Array, jax.Array, jax.Array | None], jax.Array
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +30,8 @@ class LossConfig:
 
   name: str
   label_smoothing: float
+  block_size: int
+  scope: str
 
   def check(self) -> None:
     """Raise ValueError where a field's value cannot be used."""
@@ -26,3 +40,39 @@ class LossConfig:
         f"loss.name must be one of {', '.join(LOSSES)}; got {self.name!r}"
       )
     LOSSES[self.name].check(self.label_smoothing)
+    if self.block_size < 1:
+      raise ValueError(
+        f"loss.block_size must be at least 1; got {self.block_size}"
+      )
+    if self.scope not in SCOPES:
+      raise ValueError(
+        f"loss.scope must be one of {', '.join(SCOPES)}; got {self.scope!r}"
+      )
+
+
+def make_loss(config: LossConfig, axis_names: Sequence[str]) -> LossFn:
+  """Make the loss of the rows it is given, for the mesh in use.
+
+  With scope "device", the mean of each device's loss on its rows alone. The
+  other scopes see all rows: whoever calls it chooses a batch or a micro-batch.
+
+  Args:
+    config: checked.
+    axis_names: mesh axes that the rows are split over, in order.
+  """
+  sharded = LOSSES[config.name].sharded
+
+  def loss_fn(zimg_BE, ztxt_BE, scale, bias, labels_B=None):
+    return sharded(
+      zimg_BE,
+      ztxt_BE,
+      scale=scale,
+      bias=bias,
+      labels_B=labels_B,
+      axis_names=axis_names,
+      block_size=config.block_size,
+      label_smoothing=config.label_smoothing,
+      loss_axes=() if config.scope == "device" else None,
+    )
+
+  return loss_fn

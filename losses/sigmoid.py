@@ -4,11 +4,11 @@ Source: SigLIP (arXiv 2303.15343), algorithm 1: the sum over all B * B pairs,
 divided by B.
 """
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
-from jax import P
+
+from losses import products, ring
+from losses import sharded as sharded_lib
 
 
 def reference(
@@ -17,65 +17,24 @@ def reference(
   *,
   scale: jax.Array,
   bias: jax.Array,
+  labels_B: jax.Array | None = None,
   label_smoothing: float = 0.0,
 ) -> jax.Array:
   """Return the loss, a float32 scalar, from the whole matrix of logits.
 
   Args:
-    zimg_BE: float32, L2-normalised.
-    ztxt_BE: float32, L2-normalised; row i belongs to row i of zimg_BE.
+    zimg_BE: float32 or bfloat16, L2-normalised.
+    ztxt_BE: likewise; row i belongs to row i of zimg_BE.
     scale: factor of the similarities, above 0.
     bias: summand of the logits.
+    labels_B: not used.
     label_smoothing: must be 0; the sigmoid loss has none.
   """
+  del labels_B
   check(label_smoothing)
-  return _sum_of_pairs(zimg_BE, ztxt_BE, scale, bias, 0) / len(zimg_BE)
-
-
-def sharded(
-  zimg_BE: jax.Array,
-  ztxt_BE: jax.Array,
-  *,
-  scale: jax.Array,
-  bias: jax.Array,
-  axis_names: Sequence[str],
-  label_smoothing: float = 0.0,
-) -> jax.Array:
-  """Return `reference` where rows lie split over mesh axes.
-
-  Args:
-    zimg_BE: as in `reference`, split over `axis_names` of the mesh in use.
-    ztxt_BE: likewise.
-    scale: as in `reference`.
-    bias: as in `reference`.
-    axis_names: mesh axes that the rows are split over, in order.
-    label_smoothing: must be 0.
-  """
-  check(label_smoothing)
-  axes = tuple(axis_names)
-
-  def local_loss(zimg_bE, ztxt_bE, scale, bias):
-    ztxt_BE = jax.lax.all_gather(ztxt_bE, axes, tiled=True)
-    first = jax.lax.axis_index(axes) * len(zimg_bE)
-    total = _sum_of_pairs(zimg_bE, ztxt_BE, scale, bias, first)
-    return jax.lax.psum(total, axes) / len(ztxt_BE)
-
-  return jax.shard_map(
-    local_loss, in_specs=(P(axes), P(axes), P(), P()), out_specs=P()
-  )(zimg_BE, ztxt_BE, scale, bias)
-
-
-def _sum_of_pairs(zimg_bE, ztxt_BE, scale, bias, first) -> jax.Array:
-  """Sum over pairs; image i belongs to text first + i."""
-  logits_bB = (
-    jnp.dot(zimg_bE, ztxt_BE.T, precision=jax.lax.Precision.HIGHEST) * scale
-    + bias
-  )
-  rows_b = jnp.arange(len(zimg_bE)) + first
-  positive_bB = rows_b[:, None] == jnp.arange(len(ztxt_BE))
-  return -jnp.sum(
-    jax.nn.log_sigmoid(jnp.where(positive_bB, logits_bB, -logits_bB))
-  )
+  logits_BB = products.logits(zimg_BE, ztxt_BE, scale, bias)
+  sign_BB = 2 * jnp.eye(len(zimg_BE)) - 1
+  return -jnp.sum(jax.nn.log_sigmoid(sign_BB * logits_BB)) / len(zimg_BE)
 
 
 def check(label_smoothing: float) -> None:
@@ -85,3 +44,63 @@ def check(label_smoothing: float) -> None:
       "loss.label_smoothing must be 0 with loss.name='sigmoid';"
       f" got {label_smoothing}"
     )
+
+
+def _device_loss(
+  rows: sharded_lib.Rows,
+  ring: ring.Ring,
+  *,
+  label_smoothing: float,
+  with_grads: bool,
+) -> tuple[jax.Array, sharded_lib.Grads | None]:
+  del label_smoothing  # 0, see check
+  zimg_bE, ztxt_bE, scale, bias, _ = rows
+  batch_size = len(zimg_bE) * ring.num_devices
+  ids_b = ring.ids(len(zimg_bE))
+
+  def visit(resident, block):
+    logits_bt = products.logits(zimg_bE, block.sent, scale, bias)
+    is_pair_bt = ids_b[:, None] == block.ids_t
+    # The loss of a pair is softplus(x).
+    x_bt = jnp.where(is_pair_bt, -logits_bt, logits_bt)
+    if block.is_row_t is not None:
+      x_bt = jnp.where(block.is_row_t, x_bt, -jnp.inf)
+    # softplus and its derivative from one exponential.
+    exp_bt = jnp.exp(-jnp.abs(x_bt))
+    loss_bt = jnp.maximum(x_bt, 0) + jnp.log1p(exp_bt)
+    loss_b = resident["loss_b"] + loss_bt.sum(axis=1)
+    if not with_grads:
+      return {"loss_b": loss_b}, None
+    slope_bt = jnp.where(x_bt < 0, exp_bt, 1) / (1 + exp_bt)
+    dlogits_bt = jnp.where(is_pair_bt, -slope_bt, slope_bt)
+    factors_bt = dlogits_bt.astype(zimg_bE.dtype)
+    return {
+      "loss_b": loss_b,
+      "dbias_b": resident["dbias_b"] + dlogits_bt.sum(axis=1),
+      "dzimg_bE": resident["dzimg_bE"]
+      + products.einsum("bt,tE->bE", factors_bt, block.sent),
+    }, block.collected + products.einsum("bt,bE->tE", factors_bt, zimg_bE)
+
+  # Sums stay apart by rows to the end, which keeps their rounding small.
+  zeros_b = jnp.zeros_like(zimg_bE[:, 0], jnp.float32)
+  zeros_bE = jnp.zeros_like(zimg_bE, jnp.float32)
+  resident = {"loss_b": zeros_b}
+  if with_grads:
+    resident |= {"dbias_b": zeros_b, "dzimg_bE": zeros_bE}
+  resident, dztxt_bE = ring.tour(
+    visit, resident, ztxt_bE, zeros_bE if with_grads else None
+  )
+  loss = resident["loss_b"].sum() / batch_size
+  if not with_grads:
+    return loss, None
+  # The similarities' gradient, summed with them, is in dzimg already.
+  dscale = jnp.sum(resident["dzimg_bE"] * zimg_bE) / batch_size
+  return loss, sharded_lib.Grads(
+    resident["dzimg_bE"] * (scale / batch_size),
+    dztxt_bE * (scale / batch_size),
+    dscale,
+    resident["dbias_b"].sum() / batch_size,
+  )
+
+
+sharded = sharded_lib.make_sharded(_device_loss, check)

@@ -48,6 +48,7 @@ class Config:
   total_steps: int
   batch_size: int
   log_every_steps: int
+  num_microbatches: int
   text_lengths: tuple[int, ...]
   mesh: partitioning.MeshConfig
   partition_rules: tuple[tuple[str, tuple[str | None, ...]], ...]
@@ -60,7 +61,12 @@ class Config:
 
   def check(self) -> None:
     """Raise ValueError, naming the field, where a value cannot be used."""
-    for field in ("total_steps", "batch_size", "log_every_steps"):
+    for field in (
+      "total_steps",
+      "batch_size",
+      "log_every_steps",
+      "num_microbatches",
+    ):
       if getattr(self, field) < 1:
         raise ValueError(
           f"{field} must be at least 1; got {getattr(self, field)}"

@@ -146,17 +146,30 @@ def batch_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
   return jax.NamedSharding(mesh, P(BATCH_AXES))
 
 
-def num_batch_shards(mesh: jax.sharding.Mesh) -> int:
+def num_batch_shards(
+  mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh,
+) -> int:
   """Return into how many parts a batch is split."""
   return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
 
 
-def check_batch_size(batch_size: int, mesh: jax.sharding.Mesh) -> None:
-  """Raise ValueError where a batch cannot be split over the mesh."""
-  if batch_size < 1 or batch_size % num_batch_shards(mesh):
+def check_batch_size(
+  batch_size: int,
+  mesh: jax.sharding.Mesh,
+  *,
+  num_microbatches: int = 1,
+  remat_chunks: int = 1,
+) -> None:
+  """Raise ValueError where a batch cannot be cut as the run cuts it."""
+  factors = {"data": mesh.shape["data"], "fsdp": mesh.shape["fsdp"]}
+  if num_microbatches > 1:
+    factors["num_microbatches"] = num_microbatches
+  if remat_chunks > 1:
+    factors["model.remat_chunks"] = remat_chunks
+  if batch_size < 1 or batch_size % math.prod(factors.values()):
     raise ValueError(
-      "batch_size must be a multiple of data x fsdp ="
-      f" {mesh.shape['data']} x {mesh.shape['fsdp']}; got {batch_size}"
+      f"batch_size must be a multiple of {' x '.join(factors)} ="
+      f" {' x '.join(str(n) for n in factors.values())}; got {batch_size}"
     )
 
 

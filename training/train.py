@@ -71,7 +71,12 @@ def run(
   """
   stop = stop_lib.Stop()
   mesh = partitioning.make_mesh(config.mesh)
-  partitioning.check_batch_size(config.batch_size, mesh)
+  partitioning.check_batch_size(
+    config.batch_size,
+    mesh,
+    num_microbatches=config.num_microbatches,
+    remat_chunks=config.model.remat_chunks,
+  )
   with workdir.claim(folder), contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
     checkpointer = checkpointing.Checkpointer(

@@ -12,14 +12,16 @@ import optax
 import losses
 from models import dual_encoder
 from training import config as config_lib
+from training import gradient_cache, partitioning, text_lengths, train_state
 from training import optimizer as optimizer_lib
-from training import partitioning, text_lengths, train_state
 
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[
   [train_state.TrainState, dict[str, jax.Array]],
   tuple[train_state.TrainState, Metrics],
 ]
+# Folded into the seed's key: what towers draw is not what parameters drew.
+_DRAWS = 1
 
 
 def make_train_step(
@@ -27,40 +29,17 @@ def make_train_step(
 ) -> TrainStep:
   """Return step(state, batch) -> (state, metrics), to be compiled.
 
-  `batch` holds "images", uint8 [B, Y, X, C], and "tokens", int32 [B, L], split
-  over BATCH_AXES; metrics are float32 scalars. Both are for the mesh in use
-  (jax.set_mesh).
+  `batch` holds "images", uint8 [B, Y, X, C], "tokens", int32 [B, L], and for
+  the UniCL loss "labels", int32 [B], split over BATCH_AXES; metrics are float32
+  scalars. Both are for the mesh in use (jax.set_mesh).
   """
-  graph = dual_encoder.make_graph(config.model)
-  loss_module = losses.LOSSES[config.loss.name]
   schedule = config.optimizer.make_schedule(config.total_steps)
+  loss_and_grads = _make_loss_and_grads(config)
 
   def step(state, batch):
-    frozen = optimizer_lib.frozen_params(config.optimizer, state.params)
-
-    def loss_fn(params, tokens_BL):
-      # No gradient is computed for what no gradient will change.
-      params = jax.tree.map(
-        lambda p, is_frozen: jax.lax.stop_gradient(p) if is_frozen else p,
-        params,
-        frozen,
-      )
-      model = dual_encoder.merge(graph, params)
-      zimg_BE, ztxt_BE = model(batch["images"], tokens_BL)
-      return loss_module.sharded(
-        zimg_BE,
-        ztxt_BE,
-        scale=jnp.exp(params["log_scale"]),
-        bias=params["bias"],
-        axis_names=partitioning.BATCH_AXES,
-        label_smoothing=config.loss.label_smoothing,
-      )
-
-    loss, grads = text_lengths.apply(
-      functools.partial(jax.value_and_grad(loss_fn), state.params),
-      batch["tokens"],
-      config.text_lengths,
-    )
+    if config.model.draws:
+      batch = batch | {"keys": _keys(config, state.step)}
+    loss, grads = loss_and_grads(state.params, batch)
     grad_norm = optax.tree.norm(grads)
     grads = optimizer_lib.clip_by_global_norm(
       grads, grad_norm, config.optimizer.clip_norm
@@ -84,6 +63,65 @@ def make_train_step(
     return state, metrics
 
   return step
+
+
+def _make_loss_and_grads(config: config_lib.Config) -> Callable[..., Any]:
+  """Return (params, batch) -> (loss, gradient), however it is computed."""
+  graph = dual_encoder.make_graph(config.model)
+  pair_loss = losses.make_loss(config.loss, partitioning.BATCH_AXES)
+  num_microbatches = config.num_microbatches
+
+  def loss_and_grads(params, batch):
+    frozen = optimizer_lib.frozen_params(config.optimizer, params)
+    # No gradient is computed for what no gradient will change.
+    live = jax.tree.map(lambda p, fixed: None if fixed else p, params, frozen)
+
+    def embed_fn(live, batch):
+      model = dual_encoder.merge(graph, _fill(params, live))
+      return model(batch["images"], batch["tokens"], batch.get("keys"))
+
+    def loss_fn(live, embeddings, batch):
+      filled = _fill(params, live)
+      scale, bias = jnp.exp(filled["log_scale"]), filled["bias"]
+      return pair_loss(*embeddings, scale, bias, batch.get("labels"))
+
+    def at_once(batch):
+      return jax.value_and_grad(
+        lambda live: loss_fn(live, embed_fn(live, batch), batch)
+      )(live)
+
+    if num_microbatches == 1:
+      loss, grads = at_once(batch)
+    elif config.loss.scope == "microbatch":
+      loss, grads = gradient_cache.mean_loss_and_grads(
+        at_once, batch, num_microbatches
+      )
+    else:
+      loss, grads = gradient_cache.loss_and_grads(
+        embed_fn, loss_fn, live, batch, num_microbatches
+      )
+    return loss, _fill(jax.tree.map(jnp.zeros_like, params), grads)
+
+  def cut_texts(params, batch):
+    return text_lengths.apply(
+      lambda tokens_Bl: loss_and_grads(params, batch | {"tokens": tokens_Bl}),
+      batch["tokens"],
+      config.text_lengths,
+    )
+
+  return cut_texts
+
+
+def _fill(params: Any, live: Any) -> Any:
+  """Return `live` with its Nones replaced by the leaves of `params`."""
+  return jax.tree.map(lambda p, x: p if x is None else x, params, live)
+
+
+def _keys(config: config_lib.Config, step: jax.Array) -> jax.Array:
+  """Return a key for each row of the batch: its draws are its own."""
+  key = jax.random.fold_in(jax.random.key(config.seed), _DRAWS)
+  fold_in = functools.partial(jax.random.fold_in, jax.random.fold_in(key, step))
+  return jax.vmap(fold_in)(jnp.arange(config.batch_size))
 
 
 def compile_train_step(

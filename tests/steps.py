@@ -1,0 +1,95 @@
+"""Training steps of tests/tiny.py on random rows, without a run around them."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from tests import runs
+from training import partitioning, rules, train_state, train_step
+
+
+def batch(config, seed=0):
+  """Return random pixels and ids; labels, some of them equal, for UniCL."""
+  rng = np.random.default_rng(seed)
+  size = config.data.image_size
+  tokens = rng.integers(
+    1, config.data.vocab_size, (config.batch_size, config.data.num_tokens)
+  )
+  rows = {
+    "images": rng.integers(
+      0, 256, (config.batch_size, size, size, 3), np.uint8
+    ),
+    "tokens": tokens.astype(np.int32),
+  }
+  if config.loss.name == "unicl":
+    rows["labels"] = rng.integers(0, 10, config.batch_size, np.int32)
+  return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+  """A state of step 0 and the compiled step."""
+
+  state: train_state.TrainState
+  step: jax.stages.Compiled
+  mesh: jax.sharding.Mesh
+
+  def run(self, config, num_steps):
+    """Return the state after some steps, and their metrics."""
+    state, seen = self.state, []
+    with jax.set_mesh(self.mesh):
+      for step in range(num_steps):
+        rows = partitioning.make_global(batch(config, step % 2), self.mesh)
+        state, metrics = self.step(state, rows)
+        seen.append(jax.device_get(metrics))
+    return state, seen
+
+  def loss(self, rows):
+    """Return the loss of other rows at step 0; the state is used up."""
+    state = jax.tree.map(lambda x: x.copy(), self.state)
+    with jax.set_mesh(self.mesh):
+      rows = partitioning.make_global(rows, self.mesh)
+      _, metrics = self.step(state, rows)
+    return float(metrics["train/loss"])
+
+
+def build(config, shape=(1, 1, 1)):
+  """Compile the step for a mesh of this shape (data, fsdp, tensor)."""
+  mesh = partitioning.make_mesh(
+    partitioning.MeshConfig(*shape), jax.devices()[: int(np.prod(shape))]
+  )
+  abstract, init_params, opt = runs.abstract_state(config, mesh)
+  step = train_step.make_train_step(config, opt)
+  sharding = partitioning.batch_sharding(mesh)
+  abstract_batch = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+    batch(config),
+  )
+  with jax.set_mesh(mesh):
+    state = train_state.init(init_params, opt, abstract, 0)
+    compiled = train_step.compile_train_step(
+      step, abstract, abstract_batch, mesh
+    )
+  return Built(state, compiled, mesh)
+
+
+def arrays(tree):
+  """Return {path: array}."""
+  return {
+    rules.path_string(path): np.asarray(x)
+    for path, x in jax.tree.leaves_with_path(tree)
+  }
+
+
+# Where a gradient is 0 but for rounding (attention does not see a key's bias),
+# Adam takes the rounding's sign; a large epsilon keeps it out.
+FAST = {
+  "optimizer.warmup_steps": 1,
+  "optimizer.learning_rate": 0.01,
+  "optimizer.epsilon": 0.01,
+}
+# Of parameters of size 0.1 after 8 updates. Each is a rate of 0.01 times a
+# gradient over 0.01, and gradients of size 1 differ by about ten roundings of
+# 1e-7 where sums are taken in another order.
+ATOL = 2e-5
