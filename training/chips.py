@@ -26,7 +26,7 @@ class Chip:
       pod's network; None where no figure is published.
     dimensions: of the torus that a slice is part of.
     source: pages of the documentation.
-    topology_options: what the compiler must be told beside the name.
+    config_name: how the compiler is to see the chip, where it must be told.
   """
 
   name: str
@@ -38,7 +38,7 @@ class Chip:
   dcn_gb_s: float | None
   dimensions: int
   source: str
-  topology_options: Mapping[str, str] = types.MappingProxyType({})
+  config_name: str = ""
 
 
 _PAGES = "docs.cloud.google.com/tpu/docs/"
@@ -61,9 +61,7 @@ CHIPS: Mapping[str, Chip] = types.MappingProxyType(
         dimensions=3,
         source=_PAGES + "v4",
         # Both cores of a chip as one device, as JAX shows them on a real one.
-        topology_options=types.MappingProxyType(
-          {"chip_config_name": "megacore"}
-        ),
+        config_name="megacore",
       ),
       Chip(
         name="v5e",

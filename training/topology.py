@@ -20,6 +20,8 @@ _ENVIRONMENT = {
   "TPU_ACCELERATOR_TYPE": "v5litepod-8",
   "TPU_WORKER_HOSTNAMES": "localhost",
   "TPU_WORKER_ID": "0",
+  # No chip is opened, so none has to be kept for one process alone.
+  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
 _EXAMPLES = "v5e:16x16, v4:4x4x4 or cpu:8"
 
@@ -41,12 +43,14 @@ class Topology:
   shape: tuple[int, ...]
 
 
-def parse(name: str, num_slices: int = 1) -> Topology:
+def parse(name: str | None, num_slices: int = 1) -> Topology:
   """Return what the flags mean.
 
   Raises:
     UsageError: they mean nothing; the message names the flag.
   """
+  if not name:
+    raise app.UsageError("--topology is missing: --topology=v5e:16x16")
   if num_slices < 1:
     raise app.UsageError(f"--num_slices must be at least 1; got {num_slices}")
   match = re.fullmatch(r"([a-z0-9]+):([1-9]\d*(?:x[1-9]\d*)*)", name)
@@ -78,12 +82,14 @@ def parse(name: str, num_slices: int = 1) -> Topology:
   return Topology(name, num_slices, chip, shape)
 
 
-def prepare(topology: Topology) -> None:
-  """Set the environment and JAX's options for `devices`.
+def prepare(name: str | None, num_slices: int = 1) -> Topology:
+  """Parse the flags, and set the environment and JAX's options for `devices`.
 
   Raises:
+    UsageError: as of `parse`.
     RunError: the TPU compiler is not installed.
   """
+  topology = parse(name, num_slices)
   if topology.chip is not None and not importlib.util.find_spec("libtpu"):
     raise failures.RunError(
       f"--topology={topology.name} needs the TPU compiler, which runs on any"
@@ -98,6 +104,7 @@ def prepare(topology: Topology) -> None:
   jax.config.update("jax_enable_compilation_cache", False)
   if topology.chip is None:
     jax.config.update("jax_num_cpu_devices", topology.shape[0])
+  return topology
 
 
 def devices(topology: Topology) -> list[Any]:
@@ -111,7 +118,9 @@ def devices(topology: Topology) -> list[Any]:
 
   if topology.chip is None:
     return jax.devices()
-  options: dict[str, Any] = dict(topology.chip.topology_options)
+  options: dict[str, Any] = {}
+  if topology.chip.config_name:
+    options["chip_config_name"] = topology.chip.config_name
   if topology.num_slices > 1:
     options["num_slices"] = topology.num_slices
   try:
@@ -121,6 +130,8 @@ def devices(topology: Topology) -> list[Any]:
       ).devices
     )
   except jax.errors.JaxRuntimeError as error:
+    if "INVALID_ARGUMENT" not in str(error):
+      raise
     raise app.UsageError(
       f"--topology must be a slice that exists, as {_EXAMPLES}; got"
       f" {topology.name!r}: {str(error).splitlines()[0]}"
