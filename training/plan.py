@@ -136,6 +136,8 @@ def compile_step(
   Raises:
     ValueError: the batch or the parameters cannot be split over the mesh.
   """
+  what = f"{topology.name} {_what(config, changes)}"
+  metrics.say(f"{what}: compiling")
   mesh = partitioning.make_mesh(config.mesh, devices)
   partitioning.check_batch_size(config.batch_size, mesh)
   program = step_program.make(config, mesh)
@@ -163,7 +165,7 @@ def compile_step(
   else:
     plan |= _memory(compiled, plan)
     plan |= _work(compiled, config, mesh, chip)
-  _say(plan, changes)
+  metrics.say(f"{what}: {_outcome(plan)}")
   return plan
 
 
@@ -396,15 +398,15 @@ def _flags(changes: Mapping[str, Any]) -> str:
   return " ".join(f"--config.{name}={value}" for name, value in changes.items())
 
 
-def _say(plan: Mapping[str, Any], changes: Mapping[str, Any] | None) -> None:
-  what = _flags(changes) if changes else f"batch {plan['batch_size']:,}"
+def _what(config: config_lib.Config, changes: Any) -> str:
+  return _flags(changes) if changes else f"batch {config.batch_size:,}"
+
+
+def _outcome(plan: Mapping[str, Any]) -> str:
   if plan["fits"]:
     result = f"fits, {plan['peak_gib']:.2f} GiB a device at its peak"
   else:
     result = "does not fit"
     if plan["needs_gib"]:
       result += f", needs {plan['needs_gib']:.2f} GiB a device"
-  metrics.say(
-    f"{plan['topology']} {what}: {result}"
-    f" (compiled in {plan['compile_s']:.0f} s)"
-  )
+  return f"{result} (compiled in {plan['compile_s']:.0f} s)"

@@ -24,6 +24,7 @@ from input_pipeline import pipeline
 from models import dual_encoder
 from training import (
   checkpointing,
+  compilation_cache,
   failures,
   flops,
   metrics,
@@ -67,6 +68,7 @@ def run(
   Returns:
     The exit code: 0 also when SIGTERM ended the run early, its state saved.
   """
+  compilation_cache.enable(folder)
   stop = stop_lib.Stop()
   mesh = partitioning.make_mesh(config.mesh)
   partitioning.check_batch_size(config.batch_size, mesh)
