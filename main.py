@@ -2,6 +2,7 @@
 
 python main.py --config=configs/quickstart.py --workdir=runs/quickstart
 python main.py --task=search --workdir=runs/quickstart --query="red car"
+python main.py --task=plan --config=configs/siglip.py:b16 --topology=v5e:16x16
 """
 
 import pathlib
@@ -18,16 +19,17 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _TASK = flags.DEFINE_string("task", "train", "What to do; see TASKS.")
 _JSON = flags.DEFINE_bool("json", False, "Print results as JSON.")
+_TOPOLOGY = flags.DEFINE_string(
+  "topology", None, "What --task=plan compiles for, as v5e:16x16 or cpu:8."
+)
+_NUM_SLICES = flags.DEFINE_integer("num_slices", 1, "Slices of --topology.")
 _QUERY = flags.DEFINE_string("query", "", "What --task=search looks for.")
 
 
 def _train() -> int:
   from training import train
 
-  config = _config()
-  if config is None:
-    raise app.UsageError("--config is missing: --config=configs/quickstart.py")
-  return train.run(config, _workdir(), as_json=_JSON.value)
+  return train.run(_needed_config(), _workdir(), as_json=_JSON.value)
 
 
 def _evaluate() -> int:
@@ -42,11 +44,23 @@ def _search() -> int:
   return search.run(_workdir(), _QUERY.value, as_json=_JSON.value)
 
 
+def _plan() -> int:
+  from training import topology
+
+  # Before anything imports JAX.
+  slices = topology.prepare(_TOPOLOGY.value, _NUM_SLICES.value)
+  from training import plan
+
+  folder = _workdir() if _WORKDIR.value else None
+  return plan.run(_needed_config(), slices, folder, as_json=_JSON.value)
+
+
 # Tasks import what they need: a misspelt flag is answered at once.
 TASKS: Mapping[str, Callable[[], int]] = {
   "train": _train,
   "evaluate": _evaluate,
   "search": _search,
+  "plan": _plan,
 }
 
 
@@ -55,6 +69,13 @@ def _config():
 
   value = _CONFIG.value
   return None if value is None else config.checked(value.to_dict())
+
+
+def _needed_config():
+  config = _config()
+  if config is None:
+    raise app.UsageError("--config is missing: --config=configs/quickstart.py")
+  return config
 
 
 def _workdir() -> pathlib.Path:

@@ -10,7 +10,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import datetime
-import functools
 import json
 import math
 import pathlib
@@ -19,19 +18,19 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
-import numpy as np
 
 from evaluators import embedding, suite, summary
 from input_pipeline import pipeline
 from models import dual_encoder
 from training import (
   checkpointing,
+  compilation_cache,
   failures,
   flops,
   metrics,
-  optimizer,
   partitioning,
   report,
+  step_program,
   train_state,
   train_step,
   workdir,
@@ -69,6 +68,7 @@ def run(
   Returns:
     The exit code: 0 also when SIGTERM ended the run early, its state saved.
   """
+  compilation_cache.enable(folder)
   stop = stop_lib.Stop()
   mesh = partitioning.make_mesh(config.mesh)
   partitioning.check_batch_size(
@@ -149,45 +149,28 @@ class _Run:
 
   def _build(self, iterator: Any) -> tuple[train_state.TrainState, _Program]:
     """Make or restore the state and compile the step."""
-    config = self._config
-    init_params = functools.partial(dual_encoder.init_params, config.model)
-    opt = optimizer.make_optimizer(
-      config.optimizer,
-      jax.eval_shape(init_params, jax.random.key(0)),
-      config.total_steps,
-    )
+    program = step_program.make(self._config, self._mesh)
     with jax.set_mesh(self._mesh):
-      abstract = train_state.make_abstract(
-        init_params, opt, config.partition_rules, self._mesh
-      )
-      state = self._checkpointer.restore(abstract, iterator)
+      state = self._checkpointer.restore(program.state, iterator)
       if state is None:
-        state = train_state.init(init_params, opt, abstract, config.seed)
-      step = train_step.make_train_step(config, opt)
-      return state, self._compile(step, abstract)
+        state = train_state.init(
+          program.init_params,
+          program.optimizer,
+          program.state,
+          self._config.seed,
+        )
+      return state, self._compile(program)
 
-  def _compile(self, step: Any, abstract: train_state.TrainState) -> _Program:
-    config = self._config
-    sharding = partitioning.batch_sharding(self._mesh)
-    size = config.data.image_size
-    batch = {
-      "images": jax.ShapeDtypeStruct(
-        (config.batch_size, size, size, 3), np.uint8, sharding=sharding
-      ),
-      "tokens": jax.ShapeDtypeStruct(
-        (config.batch_size, config.data.num_tokens),
-        np.int32,
-        sharding=sharding,
-      ),
-    }
+  def _compile(self, program: step_program.StepProgram) -> _Program:
+    traced = (program.step, program.state, program.batch)
     start = time.monotonic()
-    compiled = train_step.compile_train_step(step, abstract, batch, self._mesh)
+    compiled = train_step.compile_train_step(*traced, self._mesh)
     seconds = time.monotonic() - start
     memory = compiled.memory_analysis()
     facts = {
       "compile/seconds": seconds,
-      "compile/step_gflop": flops.count(step, abstract, batch) / 1e9,
-      "compile/num_parameters": train_state.count_params(abstract.params),
+      "compile/step_gflop": flops.count(*traced) / 1e9,
+      "compile/num_parameters": train_state.count_params(program.state.params),
       "compile/num_devices": self._mesh.size,
       "compile/argument_mib": _mib(memory, "argument_size_in_bytes"),
       "compile/temporary_mib": _mib(memory, "temp_size_in_bytes"),

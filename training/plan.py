@@ -1,0 +1,412 @@
+"""What a training step needs on a slice of TPU chips, without having one.
+
+The step is the one that training runs, compiled by XLA's TPU compiler. What
+does not fit does not compile; what would fit instead is found by compiling.
+"""
+
+import json
+import math
+import pathlib
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+
+from input_pipeline import atomic_file
+from training import (
+  collectives,
+  flops,
+  hlo,
+  hlo_costs,
+  metrics,
+  partitioning,
+  plan_table,
+  roofline,
+  step_program,
+  train_state,
+  train_step,
+)
+from training import config as config_lib
+from training import topology as topology_lib
+
+PLAN = "plan.json"
+_GIB = 2**30
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+# "Used 35.2G of 15.75G hbm", "required for ... (190.73G) exceeds ...".
+_NEEDED = re.compile(
+  r"Used ([\d.]+)([KMGT]) of|\(([\d.]+)([KMGT])\) exceeds available"
+)
+
+# Fields that trade time for memory, with the values to try, the cheapest
+# first; each is tried on top of model.remat="block". A new one (gradient
+# caching, blocks in chunks) is one more line; fields that a config does not
+# have are passed over.
+_MORE_MEMORY: tuple[tuple[str, tuple[int, ...]], ...] = (
+  ("model.remat_chunks", (2, 4, 8)),
+  ("num_microbatches", (2, 4, 8, 16)),
+)
+# Values of fields with which nothing is computed twice.
+_NO_RECOMPUTATION: Mapping[str, Any] = {
+  "model.remat": "none",
+  "num_microbatches": 1,
+}
+
+
+def run(
+  config: config_lib.Config,
+  topology: topology_lib.Topology,
+  folder: pathlib.Path | None,
+  *,
+  as_json: bool = False,
+) -> int:
+  """Compile the step, print what it needs; return 0 if it fits, else 1.
+
+  Args:
+    config: checked.
+    topology: from topology.prepare.
+    folder: where plan.json is written, if given.
+    as_json: print one JSON object instead of a table.
+  """
+  plan = make(config, topology, topology_lib.devices(topology))
+  if folder is not None:
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic_file.write(folder / PLAN, json.dumps(plan, indent=2).encode())
+  print(json.dumps(plan) if as_json else plan_table.table(plan), flush=True)
+  return 0 if plan["fits"] else 1
+
+
+def make(
+  config: config_lib.Config,
+  topology: topology_lib.Topology,
+  devices: list[Any],
+  *,
+  alternatives: bool = True,
+) -> dict[str, Any]:
+  """Return the plan, ready for JSON; plan_table explains its fields.
+
+  Args:
+    config: checked.
+    topology: what `devices` are.
+    devices: to compile for; they need not be there.
+    alternatives: where the step does not fit, look for what would.
+  """
+  plan = compile_step(config, topology, devices)
+  if plan["fits"] or not alternatives:
+    return plan
+
+  def attempt(changes: Mapping[str, Any]) -> dict[str, Any] | None:
+    try:
+      changed = _changed(config, changes)
+      return compile_step(changed, topology, devices, changes)
+    except ValueError as error:
+      metrics.say(f"  passed over {_flags(changes)}: {error}")
+      return None
+
+  plan["alternatives"] = []
+  for changes in _candidates(config, topology, len(devices)):
+    tried = attempt(changes)
+    if tried is None:
+      continue
+    plan["alternatives"].append(
+      {"flags": _flags(changes)}
+      | {k: tried[k] for k in ("fits", "peak_gib", "needs_gib", "compile_s")}
+    )
+    if tried["fits"]:
+      break
+  plan["largest_batch_size"] = _largest_batch(config, plan, attempt)
+  return plan
+
+
+def compile_step(
+  config: config_lib.Config,
+  topology: topology_lib.Topology,
+  devices: list[Any],
+  changes: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+  """Compile one step and return the plan of it.
+
+  Args:
+    config: checked.
+    topology: what `devices` are.
+    devices: to compile for.
+    changes: by which `config` differs from what was asked for, to be named.
+
+  Raises:
+    ValueError: the batch or the parameters cannot be split over the mesh.
+  """
+  what = f"{topology.name} {_what(config, changes)}"
+  metrics.say(f"{what}: compiling")
+  mesh = partitioning.make_mesh(config.mesh, devices)
+  partitioning.check_batch_size(config.batch_size, mesh)
+  program = step_program.make(config, mesh)
+  chip = topology.chip
+  plan: dict[str, Any] = {
+    "topology": topology.name,
+    "num_slices": topology.num_slices,
+    "chips": mesh.size,
+    "mesh": dict(mesh.shape),
+    "batch_size": config.batch_size,
+    "num_parameters": train_state.count_params(program.state.params),
+    "hbm_gib": chip.usable_hbm_gib if chip else None,
+    "parameters_gib": _gib_per_device(program.state.params),
+    "optimizer_gib": _gib_per_device(program.state.opt_state),
+    "batch_gib": _gib_per_device(program.batch),
+  }
+  with jax.set_mesh(mesh):
+    plan["step_tflop"] = (
+      flops.count(program.step, program.state, program.batch) / 1e12
+    )
+    compiled, error, plan["compile_s"] = _compile(program, mesh)
+  if compiled is None:
+    plan |= dict.fromkeys(_UNKNOWN_UNTIL_COMPILED)
+    plan |= {"fits": False, "needs_gib": _needed_gib(error)}
+  else:
+    plan |= _memory(compiled, plan)
+    plan |= _work(compiled, config, mesh, chip)
+  metrics.say(f"{what}: {_outcome(plan)}")
+  return plan
+
+
+_UNKNOWN_UNTIL_COMPILED = (
+  "argument_gib",
+  "temp_gib",
+  "peak_gib",
+  "activations_gib",
+  "model_tflop",
+  "compiled_tflop",
+  "xla_tflop",
+  "hbm_gb",
+  "collective_gb",
+  "collectives",
+  "seconds",
+  "bound",
+  "step_s_bound",
+  "images_per_s_bound",
+  "mfu_bound",
+)
+
+
+def _compile(program, mesh) -> tuple[Any, str, float]:
+  """Return (compiled or None, the compiler's error, seconds)."""
+  start = time.monotonic()
+  error = ""
+  compiled = None
+  try:
+    compiled = train_step.compile_train_step(
+      program.step, program.state, program.batch, mesh
+    )
+  except jax.errors.JaxRuntimeError as failure:
+    error = str(failure)
+    if "RESOURCE_EXHAUSTED" not in error:
+      raise
+  return compiled, error, time.monotonic() - start
+
+
+def _needed_gib(error: str) -> float | None:
+  match = _NEEDED.search(error)
+  if not match:
+    return None
+  number, unit = match.groups()[:2] if match.group(1) else match.groups()[2:]
+  return float(number) * _UNITS[unit] / _GIB
+
+
+def _memory(compiled, plan) -> dict[str, Any]:
+  """Return GiB on one device."""
+  analysis = compiled.memory_analysis()
+  peak = analysis.peak_memory_in_bytes / _GIB
+  known = plan["parameters_gib"] + plan["optimizer_gib"] + plan["batch_gib"]
+  return {
+    "fits": True,
+    "needs_gib": peak,
+    "argument_gib": analysis.argument_size_in_bytes / _GIB,
+    "temp_gib": analysis.temp_size_in_bytes / _GIB,
+    "peak_gib": peak,
+    "activations_gib": max(peak - known, 0.0),
+  }
+
+
+def _work(compiled, config, mesh, chip) -> dict[str, Any]:
+  """Return what the compiled step does and what that takes at least."""
+  program = hlo.parse(compiled.as_text())
+  chip_flops = hlo_costs.flops(program)
+  hbm_bytes = hlo_costs.memory_bytes(program)
+  sent = collectives.traffic(program, mesh)
+  bytes_over = {
+    network: sum(row.num_bytes for row in sent if row.network == network)
+    for network in ("ici", "dcn")
+  }
+  plain = _changed(
+    config,
+    {k: v for k, v in _NO_RECOMPUTATION.items() if k in _fields(config)},
+  )
+  once = step_program.make(plain, mesh)
+  with jax.set_mesh(mesh):
+    model_flops = flops.count(once.step, once.state, once.batch)
+  work: dict[str, Any] = {
+    "model_tflop": model_flops / 1e12,
+    "compiled_tflop": chip_flops * mesh.size / 1e12,
+    # A loop's body once: kept to compare with other people's figures.
+    "xla_tflop": _xla_flops(compiled) * mesh.size / 1e12,
+    "unknown_loops": program.unknown_loops,
+    "hbm_gb": hbm_bytes / 1e9,
+    "collective_gb": sum(bytes_over.values()) / 1e9,
+    "collectives": [
+      {
+        "kind": row.kind,
+        "axes": row.axes,
+        "network": row.network,
+        "count": row.count,
+        "gb": row.num_bytes / 1e9,
+      }
+      for row in sent
+    ],
+  }
+  bounds = dict.fromkeys(
+    ("seconds", "bound", "step_s_bound", "images_per_s_bound", "mfu_bound")
+  )
+  if chip is not None:
+    roof = roofline.make(
+      chip,
+      num_chips=mesh.size,
+      batch_size=config.batch_size,
+      chip_flops=chip_flops,
+      model_flops=model_flops,
+      hbm_bytes=hbm_bytes,
+      ici_bytes=bytes_over["ici"],
+      dcn_bytes=bytes_over["dcn"],
+    )
+    bounds = {
+      "seconds": dict(roof.seconds),
+      "bound": roof.bound,
+      "step_s_bound": roof.step_seconds,
+      "images_per_s_bound": roof.images_per_s,
+      "mfu_bound": roof.mfu,
+    }
+  return work | bounds
+
+
+def _xla_flops(compiled) -> float:
+  analysis = compiled.cost_analysis() or {}
+  return analysis.get("flops", 0.0)
+
+
+def _gib_per_device(tree: Any) -> float:
+  """Return what one device holds of ShapeDtypeStructs with shardings."""
+  return (
+    sum(
+      math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+      for x in jax.tree.leaves(tree)
+    )
+    / _GIB
+  )
+
+
+def _candidates(
+  config: config_lib.Config, topology: topology_lib.Topology, num_devices: int
+) -> Iterator[dict[str, Any]]:
+  """Yield changes that may make a step fit, the cheapest in time first."""
+  fields = _fields(config)
+  remats = ("none", "dense", "block")
+  stronger = remats[remats.index(config.model.remat) + 1 :]
+  block = {"model.remat": "block"} if stronger else {}
+  for remat in stronger:
+    yield {"model.remat": remat}
+  split = {}
+  whole_slice = num_devices // topology.num_slices // config.mesh.tensor
+  if config.mesh.fsdp < whole_slice:
+    split = {"mesh.data": -1, "mesh.fsdp": whole_slice}
+    yield split
+    if block:
+      yield block | split
+  for base in (block, block | split) if split else (block,):
+    for name, values in _MORE_MEMORY:
+      for value in values:
+        if name in fields and value > fields[name]:
+          yield base | {name: value}
+
+
+def _largest_batch(
+  config: config_lib.Config,
+  plan: Mapping[str, Any],
+  attempt: Callable[[Mapping[str, Any]], dict[str, Any] | None],
+) -> int | None:
+  """Return the largest batch that fits with nothing else changed.
+
+  Of powers of two times the batch shards, below `config.batch_size`. The
+  compiler's figure of what is needed says where to begin; that the result
+  fits, and that twice as much does not, is compiled.
+  """
+  shards = math.prod(plan["mesh"][axis] for axis in partitioning.BATCH_AXES)
+  sizes = []
+  while shards << len(sizes) < config.batch_size:
+    sizes.append(shards << len(sizes))
+  if not sizes:
+    return None
+  share = 0.5
+  if plan["needs_gib"] and plan["hbm_gib"]:
+    share = min(plan["hbm_gib"] / plan["needs_gib"], 1.0)
+  index = max(
+    (i for i, s in enumerate(sizes) if s <= share * config.batch_size),
+    default=0,
+  )
+
+  def fits(i: int) -> bool:
+    tried = attempt({"batch_size": sizes[i]})
+    return tried is not None and tried["fits"]
+
+  if fits(index):
+    while index + 1 < len(sizes) and fits(index + 1):
+      index += 1
+    return sizes[index]
+  while index and not fits(index - 1):
+    index -= 1
+  return sizes[index - 1] if index else None
+
+
+def _fields(config: config_lib.Config) -> dict[str, Any]:
+  """Return {"model.remat": "none", ...}."""
+
+  def flat(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+      if isinstance(value, Mapping):
+        found |= flat(value, f"{prefix}{name}.")
+      else:
+        found[prefix + name] = value
+    return found
+
+  return flat(config_lib.to_mapping(config), "")
+
+
+def _changed(
+  config: config_lib.Config, changes: Mapping[str, Any]
+) -> config_lib.Config:
+  """Return the config with {"model.remat": value} changed."""
+  values = config_lib.to_mapping(config)
+  for name, value in changes.items():
+    *path, last = name.split(".")
+    section = values
+    for part in path:
+      section = section[part]
+    section[last] = value
+  return config_lib.checked(values)
+
+
+def _flags(changes: Mapping[str, Any]) -> str:
+  return " ".join(f"--config.{name}={value}" for name, value in changes.items())
+
+
+def _what(config: config_lib.Config, changes: Any) -> str:
+  return _flags(changes) if changes else f"batch {config.batch_size:,}"
+
+
+def _outcome(plan: Mapping[str, Any]) -> str:
+  if plan["fits"]:
+    result = f"fits, {plan['peak_gib']:.2f} GiB a device at its peak"
+  else:
+    result = "does not fit"
+    if plan["needs_gib"]:
+      result += f", needs {plan['needs_gib']:.2f} GiB a device"
+  return f"{result} (compiled in {plan['compile_s']:.0f} s)"

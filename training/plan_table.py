@@ -1,0 +1,135 @@
+"""A plan as a person reads it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_WIDTH = 34
+_MEMORY = (
+  ("parameters", "parameters_gib"),
+  ("optimizer", "optimizer_gib"),
+  ("batch", "batch_gib"),
+  ("activations, temporaries", "activations_gib"),
+  ("peak", "peak_gib"),
+)
+_BOUNDS = {
+  "compute": "compute (bf16 peak)",
+  "hbm": "HBM",
+  "ici": "ICI (within a slice)",
+  "dcn": "DCN (between slices)",
+}
+
+
+def table(plan: Mapping[str, Any]) -> str:
+  """Return the lines of a plan (of plan.make) as one text."""
+  return "\n".join(_lines(plan))
+
+
+def _lines(plan: Mapping[str, Any]) -> Iterator[str]:
+  mesh = " x ".join(f"{name} {size}" for name, size in plan["mesh"].items())
+  slices = f" in {plan['num_slices']} slices" if plan["num_slices"] > 1 else ""
+  yield _row("topology", f"{plan['topology']}, {plan['chips']} devices{slices}")
+  yield _row("mesh", mesh)
+  yield _row("batch size", f"{plan['batch_size']:,}")
+  yield _row("parameters", f"{plan['num_parameters'] / 1e6:,.2f} M")
+  yield _row("fits", _verdict(plan))
+  yield _row("compile time", f"{plan['compile_s']:.1f} s")
+  yield ""
+  yield "Memory of each device"
+  for label, key in _MEMORY:
+    if plan[key] is not None:
+      yield _row(f"  {label}", f"{_number(plan[key])} GiB{_share(plan, key)}")
+  if plan["hbm_gib"]:
+    yield _row("  usable", f"{_number(plan['hbm_gib'])} GiB")
+  if plan["fits"]:
+    yield ""
+    yield from _work(plan)
+    yield ""
+    yield from _roofline(plan)
+  else:
+    yield ""
+    yield from _alternatives(plan)
+
+
+def _verdict(plan) -> str:
+  if not plan["fits"]:
+    needs = plan["needs_gib"]
+    return f"no, needs {needs:.2f} GiB a device" if needs else "no"
+  return "yes" if plan["hbm_gib"] else "it compiles; no limit is known"
+
+
+def _share(plan, key) -> str:
+  if not plan["hbm_gib"]:
+    return ""
+  return f" {plan[key] / plan['hbm_gib']:7.1%}"
+
+
+def _work(plan) -> Iterator[str]:
+  yield "Work of one step"
+  yield _row("  model, all devices", f"{_number(plan['model_tflop'])} TFLOP")
+  yield _row("  with recomputation", f"{_number(plan['step_tflop'])} TFLOP")
+  yield _row(
+    "  as compiled, all devices", f"{_number(plan['compiled_tflop'])} TFLOP"
+  )
+  yield _row(
+    "  XLA's own count",
+    f"{_number(plan['xla_tflop'])} TFLOP (the body of a loop once)",
+  )
+  yield _row("  memory traffic, each device", f"{_number(plan['hbm_gb'])} GB")
+  yield _row("  sent by each device", f"{_number(plan['collective_gb'])} GB")
+  for row in plan["collectives"]:
+    yield _row(
+      f"    {row['kind']}",
+      f"{_number(row['gb'])} GB {row['network'].upper()}"
+      f" {row['count']:6,} times over {row['axes'] or 'no axis'}",
+    )
+  if plan["unknown_loops"]:
+    yield (
+      f"  {plan['unknown_loops']} loops of unknown length are counted once:"
+      " these figures are too low"
+    )
+
+
+def _roofline(plan) -> Iterator[str]:
+  if not plan["seconds"]:
+    yield "No roofline: nothing is published of simulated devices."
+    return
+  yield "Least time of one step, if nothing else took any"
+  for name, seconds in plan["seconds"].items():
+    mark = "  <- bound" if name == plan["bound"] else ""
+    yield _row(f"  {_BOUNDS[name]}", f"{_number(seconds * 1e3)} ms{mark}")
+  if plan["num_slices"] > 1 and "dcn" not in plan["seconds"]:
+    yield _row(f"  {_BOUNDS['dcn']}", "   unknown: no figure is published")
+  yield _row(
+    "  images", f"{plan['images_per_s_bound']:10,.0f} a second at most"
+  )
+  yield _row("  MFU", f"{plan['mfu_bound']:10.1%} at most")
+
+
+def _alternatives(plan) -> Iterator[str]:
+  if "alternatives" not in plan:
+    return
+  yield "Compiled instead"
+  for row in plan["alternatives"]:
+    if row["fits"]:
+      result = f"fits, {row['peak_gib']:.2f} GiB"
+    elif row["needs_gib"]:
+      result = f"does not fit, {row['needs_gib']:.2f} GiB"
+    else:
+      result = "does not fit"
+    yield f"  {row['flags']}: {result}"
+  largest = plan["largest_batch_size"]
+  yield (
+    f"  --config.batch_size={largest}: the largest power of two times the"
+    " batch shards that fits with nothing else changed"
+    if largest
+    else "  no batch size fits with nothing else changed"
+  )
+
+
+def _row(label: str, value: str) -> str:
+  return f"{label:{_WIDTH}}{value}"
+
+
+def _number(x: float) -> str:
+  """Four digits that count, in 10 columns."""
+  return f"{x:>10,.0f}" if x >= 1000 else f"{x:>10.4g}"

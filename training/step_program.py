@@ -1,0 +1,70 @@
+"""What is compiled: the training step with the shapes that it is given."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from models import dual_encoder
+from training import config as config_lib
+from training import optimizer, partitioning, train_state, train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class StepProgram:
+  """A step, and all that it takes to compile it or to begin a run with it.
+
+  Attributes:
+    step: to be traced where the mesh is in use (jax.set_mesh).
+    state: ShapeDtypeStructs with shardings, and so is the batch.
+  """
+
+  step: train_step.TrainStep
+  state: train_state.TrainState
+  batch: dict[str, jax.ShapeDtypeStruct]
+  init_params: Callable[[jax.Array], Any]
+  optimizer: optax.GradientTransformation
+
+
+def make(config: config_lib.Config, mesh: jax.sharding.Mesh) -> StepProgram:
+  """Return the step of `config` on `mesh`; makes no array, compiles nothing.
+
+  Not to be called where a mesh that is not there is in use: the abstract key
+  would be made on it.
+  """
+  init_params = functools.partial(dual_encoder.init_params, config.model)
+  opt = optimizer.make_optimizer(
+    config.optimizer,
+    jax.eval_shape(init_params, jax.random.key(0)),
+    config.total_steps,
+  )
+  return StepProgram(
+    step=train_step.make_train_step(config, opt),
+    state=train_state.make_abstract(
+      init_params, opt, config.partition_rules, mesh
+    ),
+    batch=_abstract_batch(config, mesh),
+    init_params=init_params,
+    optimizer=opt,
+  )
+
+
+def _abstract_batch(config, mesh) -> dict[str, jax.ShapeDtypeStruct]:
+  sharding = partitioning.batch_sharding(mesh)
+  size = config.data.image_size
+  shapes = {
+    "images": ((size, size, 3), np.uint8),
+    "tokens": ((config.data.num_tokens,), np.int32),
+  }
+  if config.loss.name == "unicl":
+    shapes["labels"] = ((), np.int32)
+  return {
+    name: jax.ShapeDtypeStruct(
+      (config.batch_size, *shape), dtype, sharding=sharding
+    )
+    for name, (shape, dtype) in shapes.items()
+  }
