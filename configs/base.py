@@ -141,9 +141,17 @@ def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 def _loss() -> ml_collections.ConfigDict:
   loss = ml_collections.ConfigDict()
   loss.name = "sigmoid"  # key of losses.LOSSES
-  # Share of the target spread over all pairs; "softmax" only. ALIGN: 0.1
+  # Share of the target spread over all pairs; not with "sigmoid". ALIGN: 0.1
   # (arXiv 2102.05918, section 5.1).
   loss.label_smoothing = 0.0
+  # Most texts whose logits exist at once on a device. Each device holds float32
+  # logits of its images and this many texts, whatever the batch size.
+  loss.block_size = 256
+  # Whose texts are an image's negatives: "global" (the whole batch, as SigLIP,
+  # BioCLIP and Florence train), "device" (each device its own share, as
+  # CLIP-RSICD does on 8 TPU cores) or "microbatch" (one micro-batch over all
+  # devices, as gradient accumulation does in StreetCLIP).
+  loss.scope = "global"
   return loss
 
 

@@ -29,12 +29,12 @@ def make_train_step(
 ) -> TrainStep:
   """Return step(state, batch) -> (state, metrics), to be compiled.
 
-  `batch` holds "images", uint8 [B, Y, X, C], and "tokens", int32 [B, L], split
-  over BATCH_AXES; metrics are float32 scalars. Both are for the mesh in use
-  (jax.set_mesh).
+  `batch` holds "images", uint8 [B, Y, X, C], "tokens", int32 [B, L], and where
+  the loss needs them "labels", int32 [B], all split over BATCH_AXES; metrics
+  are float32 scalars. Both are for the mesh in use (jax.set_mesh).
   """
   graph = dual_encoder.make_graph(model_config)
-  loss_module = losses.LOSSES[loss_config.name]
+  pair_loss = losses.make_loss(loss_config, partitioning.BATCH_AXES)
   schedule = optimizer_config.make_schedule(total_steps)
 
   def step(state, batch):
@@ -49,13 +49,12 @@ def make_train_step(
       )
       model = dual_encoder.merge(graph, params)
       zimg_BE, ztxt_BE = model(batch["images"], batch["tokens"])
-      return loss_module.sharded(
+      return pair_loss(
         zimg_BE,
         ztxt_BE,
-        scale=jnp.exp(params["log_scale"]),
-        bias=params["bias"],
-        axis_names=partitioning.BATCH_AXES,
-        label_smoothing=loss_config.label_smoothing,
+        jnp.exp(params["log_scale"]),
+        params["bias"],
+        batch.get("labels"),
       )
 
     loss, grads = jax.value_and_grad(loss_fn)(state.params)

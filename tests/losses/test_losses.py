@@ -1,8 +1,10 @@
-"""Sharded losses against their references, a float64 oracle and golden values.
+"""References of the losses against a float64 oracle and golden values.
 
 Tolerances: inputs are float32 with 24 bits of mantissa, and a loss sums B * B
 terms, so 2e-6 relative is a few roundings.
 """
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -12,45 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import losses
-from losses import sigmoid, softmax
+from losses import sigmoid, softmax, unicl
+from tests.losses import pairs
 
 _RTOL = 2e-6
-_MESHES = (
-  ((1,), ("data",)),
-  ((2,), ("data",)),
-  ((8,), ("data",)),
-  ((4, 2), ("data", "fsdp")),
-  ((2, 4), ("data", "fsdp")),
-)
-_CASES = (("sigmoid", 0.0), ("softmax", 0.0), ("softmax", 0.1))
-
-
-def _embeddings(seed: int, size: int = 16, dim: int = 24):
-  """Return zimg_BE and ztxt_BE that resemble each other row by row."""
-  rng = np.random.default_rng(seed)
-  shared = rng.normal(size=(size, dim))
-  noisy = [shared + rng.normal(size=(size, dim)) for _ in range(2)]
-  unit = [z / np.linalg.norm(z, axis=1, keepdims=True) for z in noisy]
-  return tuple(z.astype(np.float32) for z in unit)
-
-
-def _make_mesh(shape, axis_names):
-  count = int(np.prod(shape))
-  return jax.make_mesh(
-    shape,
-    axis_names,
-    axis_types=(jax.sharding.AxisType.Auto,) * len(shape),
-    devices=jax.devices()[:count],
-  )
-
-
-def _value_and_grads(loss_fn, zimg, ztxt, scale, bias, **kwargs):
-  def call(zimg, ztxt, scale, bias):
-    return loss_fn(zimg, ztxt, scale=scale, bias=bias, **kwargs)
-
-  return jax.jit(jax.value_and_grad(call, argnums=(0, 1, 2, 3)))(
-    zimg, ztxt, jnp.float32(scale), jnp.float32(bias)
-  )
 
 
 def _float64_sigmoid(zimg, ztxt, scale, bias):
@@ -63,89 +30,70 @@ def _float64_sigmoid(zimg, ztxt, scale, bias):
   return total / len(zimg)
 
 
-def _float64_softmax(zimg, ztxt, scale, smoothing):
+def _float64_softmax(zimg, ztxt, scale, smoothing, labels):
   logits = scale * zimg.astype(np.float64) @ ztxt.astype(np.float64).T
-  targets = (1 - smoothing) * np.eye(len(zimg)) + smoothing / len(zimg)
   total = 0.0
   for matrix in (logits, logits.T):
     log_p = matrix - np.log(np.exp(matrix).sum(axis=1, keepdims=True))
-    total -= (targets * log_p).sum()
+    for i, label in enumerate(labels):
+      own = log_p[i, labels == label].mean()
+      total -= (1 - smoothing) * own + smoothing * log_p[i].mean()
   return total / (2 * len(zimg))
 
 
-@pytest.mark.parametrize(("shape", "axis_names"), _MESHES)
-@pytest.mark.parametrize(("name", "smoothing"), _CASES)
-def test_sharded_equals_reference(name, smoothing, shape, axis_names):
-  module = losses.LOSSES[name]
-  zimg, ztxt = _embeddings(0)
-  kwargs = {"label_smoothing": smoothing}
-  want = _value_and_grads(module.reference, zimg, ztxt, 10.0, -3.0, **kwargs)
-  mesh = _make_mesh(shape, axis_names)
-  rows = jax.NamedSharding(mesh, jax.P(axis_names))
-  with jax.set_mesh(mesh):
-    got = _value_and_grads(
-      module.sharded,
-      jax.device_put(zimg, rows),
-      jax.device_put(ztxt, rows),
-      10.0,
-      -3.0,
-      axis_names=axis_names,
-      **kwargs,
-    )
-  # atol: entries of a gradient that cancel to nearly 0 (the softmax's bias to
-  # exactly 0) keep the rounding of the terms, which are below 10.
-  jax.tree.map(
-    lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-5, atol=2e-6),
-    got,
-    want,
-  )
-  assert float(got[1][2]) != 0  # scale matters
-  assert np.abs(got[1][0]).max() > 1e-3
-
-
-@pytest.mark.parametrize(("name", "smoothing"), _CASES)
-def test_reference_equals_float64(name, smoothing):
-  zimg, ztxt = _embeddings(1)
-  got = losses.LOSSES[name].reference(
-    zimg, ztxt, scale=8.0, bias=-2.0, label_smoothing=smoothing
-  )
+def _float64(name, smoothing, zimg, ztxt, scale, bias, labels):
   if name == "sigmoid":
-    want = _float64_sigmoid(zimg, ztxt, 8.0, -2.0)
-  else:
-    want = _float64_softmax(zimg, ztxt, 8.0, smoothing)
+    return _float64_sigmoid(zimg, ztxt, scale, bias)
+  if name == "softmax":
+    labels = np.arange(len(zimg))
+  return _float64_softmax(zimg, ztxt, scale, smoothing, labels)
+
+
+@pytest.mark.parametrize(("name", "smoothing"), pairs.CASES)
+def test_reference_equals_float64(name, smoothing):
+  zimg, ztxt = pairs.embeddings(1)
+  labels = pairs.labels(1)
+  got = losses.LOSSES[name].reference(
+    zimg,
+    ztxt,
+    scale=8.0,
+    bias=-2.0,
+    labels_B=labels,
+    label_smoothing=smoothing,
+  )
+  want = _float64(name, smoothing, zimg, ztxt, 8.0, -2.0, labels)
   assert got.dtype == jnp.float32
   np.testing.assert_allclose(got, want, rtol=_RTOL)
 
 
-@pytest.mark.parametrize(("name", "smoothing"), _CASES)
+@pytest.mark.parametrize(("name", "smoothing"), pairs.CASES)
 def test_gradients_equal_float64_differences(name, smoothing):
-  zimg, ztxt = _embeddings(2, size=5, dim=4)
-  grads = _value_and_grads(
+  zimg, ztxt = pairs.embeddings(2, size=5, dim=4)
+  labels = np.asarray([0, 1, 0, 2, 1], np.int32)
+  scale, bias = pairs.SCALE, pairs.BIAS
+  grads = pairs.reference_grads(
     losses.LOSSES[name].reference,
     zimg,
     ztxt,
-    8.0,
-    -2.0,
+    labels,
     label_smoothing=smoothing,
   )[1]
 
   def oracle(zimg, scale, bias):
-    if name == "sigmoid":
-      return _float64_sigmoid(zimg, ztxt, scale, bias)
-    return _float64_softmax(zimg, ztxt, scale, smoothing)
+    return _float64(name, smoothing, zimg, ztxt, scale, bias, labels)
 
   step = 1e-5  # the central difference is then good to about 1e-9
   direction = np.random.default_rng(3).normal(size=zimg.shape)
   wide = zimg.astype(np.float64)
   along_zimg = (
-    oracle(wide + step * direction, 8.0, -2.0)
-    - oracle(wide - step * direction, 8.0, -2.0)
+    oracle(wide + step * direction, scale, bias)
+    - oracle(wide - step * direction, scale, bias)
   ) / (2 * step)
   along_scale = (
-    oracle(wide, 8.0 + step, -2.0) - oracle(wide, 8.0 - step, -2.0)
+    oracle(wide, scale + step, bias) - oracle(wide, scale - step, bias)
   ) / (2 * step)
   along_bias = (
-    oracle(wide, 8.0, -2.0 + step) - oracle(wide, 8.0, -2.0 - step)
+    oracle(wide, scale, bias + step) - oracle(wide, scale, bias - step)
   ) / (2 * step)
   np.testing.assert_allclose(
     np.sum(grads[0] * direction), along_zimg, rtol=1e-5
@@ -174,65 +122,103 @@ def test_sigmoid_golden(size, cosine, want):
   np.testing.assert_allclose(got, want, rtol=_RTOL)
 
 
-def test_softmax_golden():
+# Computed apart, in float64, from the papers' equations.
+@pytest.mark.parametrize(
+  ("name", "want"), [("softmax", 0.8361292542), ("unicl", 1.5361292542)]
+)
+def test_softmax_golden(name, want):
   zimg = np.asarray([[1, 0], [0, 1], [0.8, 0.6], [0.6, 0.8]], np.float32)
   ztxt = np.asarray([[1, 0], [0, 1], [0.6, 0.8], [0, 1]], np.float32)
-  got = softmax.reference(zimg, ztxt, scale=10.0, bias=0.0)
-  np.testing.assert_allclose(got, 0.8361292542, rtol=_RTOL)
+  labels = np.asarray([0, 1, 0, 2], np.int32)
+  got = losses.LOSSES[name].reference(
+    zimg, ztxt, scale=10.0, bias=0.0, labels_B=labels
+  )
+  np.testing.assert_allclose(got, want, rtol=_RTOL)
 
 
-@pytest.mark.parametrize(("name", "smoothing"), _CASES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_unicl_of_different_labels_is_softmax(smoothing):
+  zimg, ztxt = pairs.embeddings(7)
+  kwargs = {"scale": 10.0, "bias": 0.0, "label_smoothing": smoothing}
+  labels = np.arange(16, dtype=np.int32)[::-1]
+  np.testing.assert_allclose(
+    unicl.reference(zimg, ztxt, labels_B=labels, **kwargs),
+    softmax.reference(zimg, ztxt, **kwargs),
+    rtol=_RTOL,
+  )
+
+
+@pytest.mark.parametrize(("name", "smoothing"), pairs.CASES)
 @settings(max_examples=20, deadline=None, database=None, derandomize=True)
 @given(permutation=st.permutations(range(8)), seed=st.integers(0, 1000))
 def test_order_of_pairs_does_not_matter(name, smoothing, permutation, seed):
-  zimg, ztxt = _embeddings(seed, size=8)
+  zimg, ztxt = pairs.embeddings(seed, size=8)
+  labels = pairs.labels(seed, size=8)
   order = np.asarray(permutation)
   kwargs = {"scale": 10.0, "bias": -5.0, "label_smoothing": smoothing}
   reference = losses.LOSSES[name].reference
   np.testing.assert_allclose(
-    reference(zimg[order], ztxt[order], **kwargs),
-    reference(zimg, ztxt, **kwargs),
+    reference(zimg[order], ztxt[order], labels_B=labels[order], **kwargs),
+    reference(zimg, ztxt, labels_B=labels, **kwargs),
     rtol=_RTOL,
   )
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_right_pairs_cost_less_than_wrong_ones(name):
-  zimg, ztxt = _embeddings(4)
+  zimg, ztxt = pairs.embeddings(4)
   reference = losses.LOSSES[name].reference
-  right = reference(zimg, ztxt, scale=10.0, bias=-5.0)
-  wrong = reference(zimg, np.roll(ztxt, 1, axis=0), scale=10.0, bias=-5.0)
+  kwargs = {"scale": 10.0, "bias": -5.0, "labels_B": np.arange(16) // 2}
+  right = reference(zimg, ztxt, **kwargs)
+  wrong = reference(zimg, np.roll(ztxt, 2, axis=0), **kwargs)
   assert right < wrong
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_extreme_logits_stay_finite(name):
+@pytest.mark.parametrize("form", ["reference", "sharded"])
+def test_extreme_logits_stay_finite(name, form):
   """Scale 1e4: exp(logits) would overflow float32."""
-  zimg, ztxt = _embeddings(5)
-  value, grads = _value_and_grads(
-    losses.LOSSES[name].reference, zimg, -ztxt, 1e4, 0.0
-  )
-  assert all(np.isfinite(x).all() for x in jax.tree.leaves((value, grads)))
+  zimg, ztxt = pairs.embeddings(5)
+  module = losses.LOSSES[name]
+  args = (1000 * zimg, -ztxt, pairs.labels(5))
+  if form == "reference":
+    got = pairs.reference_grads(module.reference, *args)
+  else:
+    mesh = pairs.make_mesh(2)
+    got = pairs.sharded_grads(module.sharded, mesh, *args, block_size=4)
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(got))
 
 
 def test_sigmoid_refuses_label_smoothing():
-  zimg, ztxt = _embeddings(6)
+  zimg, ztxt = pairs.embeddings(6)
   kwargs = {"scale": 10.0, "bias": -10.0, "label_smoothing": 0.1}
   with pytest.raises(ValueError, match=r"loss\.label_smoothing must be 0"):
     sigmoid.reference(zimg, ztxt, **kwargs)
   with pytest.raises(ValueError, match=r"loss\.label_smoothing must be 0"):
-    sigmoid.sharded(zimg, ztxt, axis_names=("data",), **kwargs)
+    sigmoid.sharded(zimg, ztxt, axis_names=("data",), block_size=8, **kwargs)
 
 
 @pytest.mark.parametrize(
-  ("name", "smoothing", "message"),
+  ("changes", "message"),
   [
-    ("triplet", 0.0, r"loss\.name must be one of sigmoid, softmax; got 'tr"),
-    ("sigmoid", 0.1, r"loss\.label_smoothing must be 0 .* got 0\.1"),
-    ("softmax", 1.0, r"loss\.label_smoothing must be in \[0, 1\); got 1\.0"),
-    ("softmax", -0.1, r"loss\.label_smoothing must be in \[0, 1\); got -0"),
+    ({"name": "triplet"}, r"loss\.name must be one of sigmoid, .*; got 'trip"),
+    ({"label_smoothing": 0.1}, r"loss\.label_smoothing must be 0 .* got 0\.1"),
+    (
+      {"name": "softmax", "label_smoothing": 1.0},
+      r"loss\.label_smoothing must be in \[0, 1\); got 1\.0",
+    ),
+    (
+      {"name": "unicl", "label_smoothing": -0.1},
+      r"loss\.label_smoothing must be in \[0, 1\); got -0",
+    ),
+    ({"block_size": 0}, r"loss\.block_size must be at least 1; got 0"),
+    ({"scope": "host"}, r"loss\.scope must be one of global, .*; got 'host'"),
   ],
 )
-def test_check_names_the_field(name, smoothing, message):
+def test_check_names_the_field(changes, message):
+  config = losses.LossConfig(
+    name="sigmoid", label_smoothing=0.0, block_size=256, scope="global"
+  )
+  config.check()
   with pytest.raises(ValueError, match=message):
-    losses.LossConfig(name=name, label_smoothing=smoothing).check()
+    dataclasses.replace(config, **changes).check()
