@@ -20,6 +20,7 @@ compiler keeps on the chip.
 
 import json
 import os
+import pathlib
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,9 @@ _TABLES = flags.DEFINE_list("tables", ["memory", "time"], "What to print.")
 _LOSSES = flags.DEFINE_list("losses", list(losses.LOSSES), "Which losses.")
 _BLOCK_SIZE = flags.DEFINE_integer("block_size", 256, "As loss.block_size.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Steps of each.", lower_bound=1)
+_HLO_DIR = flags.DEFINE_string(
+  "hlo_dir", None, "Folder for the programs of the tpu table, as text."
+)
 _JSON = flags.DEFINE_bool("json", False, "One JSON object a line.")
 
 # (devices, rows on each)
@@ -192,6 +196,9 @@ def tpu_rows() -> Iterator[Row]:
   arguments = abstract_arguments(mesh, local_batch, 768, jnp.dtype("bfloat16"))
   for name in _LOSSES.value:
     compiled = compile_loss(name, "ring", mesh, arguments, _BLOCK_SIZE.value)
+    if _HLO_DIR.value:
+      path = pathlib.Path(_HLO_DIR.value, f"{name}.txt")
+      path.write_text(compiled.as_text())
     row = _row(name, "ring", len(devices), local_batch, compiled)
     peak = compiled.memory_analysis().peak_memory_in_bytes
     yield row | {

@@ -15,10 +15,10 @@ def _inputs(size=_NUM_ROWS):
   return *pairs.embeddings(0, size), pairs.labels(0, size)
 
 
+@pytest.mark.parametrize("shape", [(1,), (2,), (3,), (8,), (2, 4), (2, 2, 2)])
 @pytest.mark.parametrize(
-  "shape", [(1,), (2,), (3,), (8,), (4, 2), (2, 4), (2, 2, 2)]
+  ("name", "smoothing"), [("sigmoid", 0.0), ("softmax", 0.1), ("unicl", 0.0)]
 )
-@pytest.mark.parametrize(("name", "smoothing"), pairs.CASES)
 def test_equals_reference_on_every_mesh(name, smoothing, shape):
   module = losses.LOSSES[name]
   want = pairs.reference_grads(
@@ -36,13 +36,12 @@ def test_equals_reference_on_every_mesh(name, smoothing, shape):
   assert np.abs(got[1][0]).max() > 1e-3
 
 
-# 12 rows a device: 5, 7 and 8 do not divide it; 11 rows: nothing does.
-@pytest.mark.parametrize("block_size", [1, 2, 5, 7, 8, 12, 1000])
-@pytest.mark.parametrize("num_rows", [22, 24])
+# 11 rows a device, which no two streams of blocks divide.
+@pytest.mark.parametrize("block_size", [1, 4, 11, 1000])
 @pytest.mark.parametrize(("name", "smoothing"), pairs.CASES[::2])
-def test_block_size_does_not_matter(name, smoothing, num_rows, block_size):
+def test_block_size_does_not_matter(name, smoothing, block_size):
   module = losses.LOSSES[name]
-  inputs = _inputs(num_rows)
+  inputs = _inputs(22)
   want = pairs.reference_grads(
     module.reference, *inputs, label_smoothing=smoothing
   )
