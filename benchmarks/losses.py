@@ -18,12 +18,14 @@ high-bandwidth memory; peak_mib includes arguments, results and what the
 compiler keeps on the chip.
 """
 
+import functools
 import json
 import os
 import pathlib
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -110,7 +112,7 @@ def memory_rows() -> Iterator[Row]:
 
 
 def _row(name, form, num_devices, local_batch, compiled) -> Row:
-  memory = compiled.memory_analysis()
+  memory: Any = compiled.memory_analysis()
   return {
     "name": name if form == "ring" else f"{name}_{form}",
     "devices": num_devices,
@@ -139,7 +141,7 @@ def time_rows() -> Iterator[Row]:
       for form in ("ring", "matrix")
     }
     runners = {
-      form: lambda c=c: jax.block_until_ready(c(*arguments))
+      form: functools.partial(_run, c, arguments)
       for form, c in compiled.items()
     }
     seconds = measure(runners, _ROUNDS.value)
@@ -153,6 +155,10 @@ def time_rows() -> Iterator[Row]:
         "ratio": round(statistics.median(ratios), 3) if form == "ring" else 1.0,
         "gflop": round(products[form] * 2 * batch_size**2 * dim / 1e9),
       }
+
+
+def _run(compiled, arguments) -> None:
+  jax.block_until_ready(compiled(*arguments))
 
 
 def measure(
@@ -198,12 +204,12 @@ def tpu_rows() -> Iterator[Row]:
     compiled = compile_loss(name, "ring", mesh, arguments, _BLOCK_SIZE.value)
     if _HLO_DIR.value:
       path = pathlib.Path(_HLO_DIR.value, f"{name}.txt")
-      path.write_text(compiled.as_text())
+      path.write_text(str(compiled.as_text()))
     row = _row(name, "ring", len(devices), local_batch, compiled)
-    peak = compiled.memory_analysis().peak_memory_in_bytes
+    memory: Any = compiled.memory_analysis()
     yield row | {
       "topology": "v4:8x8x8",
-      "peak_mib": round(peak / 2**20, 3),
+      "peak_mib": round(memory.peak_memory_in_bytes / 2**20, 3),
     }
 
 

@@ -54,7 +54,7 @@ def make_train_step(
         ztxt_BE,
         jnp.exp(params["log_scale"]),
         params["bias"],
-        batch.get("labels"),
+        batch["labels"] if loss_config.needs_labels else None,
       )
 
     loss, grads = jax.value_and_grad(loss_fn)(state.params)
