@@ -140,7 +140,7 @@ def time_rows() -> Iterator[Row]:
       form: compile_loss(name, form, mesh, abstract, _BLOCK_SIZE.value)
       for form in ("ring", "matrix")
     }
-    runners = {
+    runners: dict[str, Callable[[], object]] = {
       form: functools.partial(_run, c, arguments)
       for form, c in compiled.items()
     }
