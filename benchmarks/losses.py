@@ -18,11 +18,14 @@ high-bandwidth memory; peak_mib includes arguments, results and what the
 compiler keeps on the chip.
 """
 
+import functools
 import json
 import os
+import pathlib
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +40,9 @@ _TABLES = flags.DEFINE_list("tables", ["memory", "time"], "What to print.")
 _LOSSES = flags.DEFINE_list("losses", list(losses.LOSSES), "Which losses.")
 _BLOCK_SIZE = flags.DEFINE_integer("block_size", 256, "As loss.block_size.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Steps of each.", lower_bound=1)
+_HLO_DIR = flags.DEFINE_string(
+  "hlo_dir", None, "Folder for the programs of the tpu table, as text."
+)
 _JSON = flags.DEFINE_bool("json", False, "One JSON object a line.")
 
 # (devices, rows on each)
@@ -106,7 +112,7 @@ def memory_rows() -> Iterator[Row]:
 
 
 def _row(name, form, num_devices, local_batch, compiled) -> Row:
-  memory = compiled.memory_analysis()
+  memory: Any = compiled.memory_analysis()
   return {
     "name": name if form == "ring" else f"{name}_{form}",
     "devices": num_devices,
@@ -134,8 +140,8 @@ def time_rows() -> Iterator[Row]:
       form: compile_loss(name, form, mesh, abstract, _BLOCK_SIZE.value)
       for form in ("ring", "matrix")
     }
-    runners = {
-      form: lambda c=c: jax.block_until_ready(c(*arguments))
+    runners: dict[str, Callable[[], object]] = {
+      form: functools.partial(_run, c, arguments)
       for form, c in compiled.items()
     }
     seconds = measure(runners, _ROUNDS.value)
@@ -149,6 +155,10 @@ def time_rows() -> Iterator[Row]:
         "ratio": round(statistics.median(ratios), 3) if form == "ring" else 1.0,
         "gflop": round(products[form] * 2 * batch_size**2 * dim / 1e9),
       }
+
+
+def _run(compiled, arguments) -> None:
+  jax.block_until_ready(compiled(*arguments))
 
 
 def measure(
@@ -192,11 +202,14 @@ def tpu_rows() -> Iterator[Row]:
   arguments = abstract_arguments(mesh, local_batch, 768, jnp.dtype("bfloat16"))
   for name in _LOSSES.value:
     compiled = compile_loss(name, "ring", mesh, arguments, _BLOCK_SIZE.value)
+    if _HLO_DIR.value:
+      path = pathlib.Path(_HLO_DIR.value, f"{name}.txt")
+      path.write_text(str(compiled.as_text()))
     row = _row(name, "ring", len(devices), local_batch, compiled)
-    peak = compiled.memory_analysis().peak_memory_in_bytes
+    memory: Any = compiled.memory_analysis()
     yield row | {
       "topology": "v4:8x8x8",
-      "peak_mib": round(peak / 2**20, 3),
+      "peak_mib": round(memory.peak_memory_in_bytes / 2**20, 3),
     }
 
 

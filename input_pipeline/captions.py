@@ -1,5 +1,6 @@
 """Which of an example's texts is its caption in this step."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -22,3 +23,12 @@ def choose(
       f"{tuple(texts)}"
     )
   return texts[present[rng.integers(len(present))]]
+
+
+def label(text: str) -> np.int32:
+  """Return a number that stands for this text, the same in every process.
+
+  Two texts share a number with probability 2**-32: in a batch of 24,576 one
+  false pair of 300 million is expected every 14 batches.
+  """
+  return np.uint32(zlib.crc32(text.encode())).view(np.int32)

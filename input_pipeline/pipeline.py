@@ -79,6 +79,7 @@ def make_train_dataset(
   seed: int,
   process_index: int = 0,
   process_count: int = 1,
+  with_labels: bool = False,
 ) -> grain.IterDataset:
   """Return the endless training data of one of several processes.
 
@@ -86,6 +87,7 @@ def make_train_dataset(
   b = batch_size / process_count. The global batch of a step (which examples,
   captions and crops) depends on `seed` alone, not on the number of processes
   or threads: processes take every process_count-th example of one stream.
+  With labels also "labels", int32 [b], equal where captions are equal.
   """
   if batch_size % process_count:
     raise ValueError(
@@ -111,7 +113,10 @@ def make_train_dataset(
     image = image_ops.random_flip(
       image, rng, probability=config.flip_probability
     )
-    return {"images": image, "tokens": tokenizer([text])[0]}
+    example = {"images": image, "tokens": tokenizer([text])[0]}
+    if with_labels:
+      example["labels"] = captions.label(text)
+    return example
 
   # Everything up to to_iter_dataset is lazy: an element is computed when its
   # index is asked for, so what comes before the slice costs nothing for the

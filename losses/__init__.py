@@ -19,9 +19,7 @@ LOSSES: Mapping[str, Any] = types.MappingProxyType(
 SCOPES = ("global", "device", "microbatch")
 
 # (zimg_BE, ztxt_BE, scale, bias, labels_B) -> loss
-LossFn = Callable[
-  [jax.Array, jax.Array, jax.Array, jax.Array, jax.Array | None], jax.Array
-]
+LossFn = Callable[..., jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +30,11 @@ class LossConfig:
   label_smoothing: float
   block_size: int
   scope: str
+
+  @property
+  def needs_labels(self) -> bool:
+    """Say whether a batch must hold "labels", equal where captions are."""
+    return self.name == "unicl"
 
   def check(self) -> None:
     """Raise ValueError where a field's value cannot be used."""

@@ -113,7 +113,7 @@ def make_sharded(
     axes = tuple(axis_names)
     group_axes = axes if loss_axes is None else tuple(loss_axes)
     ring = ring_lib.Ring(group_axes, block_size)
-    across = Rows(P(axes), P(axes), P(), P(), P(axes))
+    in_specs = (P(axes), P(axes), P(), P(), P(axes))
 
     def on_device(*arrays, with_grads):
       rows = Rows(*arrays)
@@ -126,7 +126,7 @@ def make_sharded(
       loss = jax.lax.psum(loss, axes) / num_groups
       if grads is None:
         return loss, None
-      return loss, Grads(
+      return loss, (
         (grads.zimg_bE / num_groups).astype(rows.zimg_bE.dtype),
         (grads.ztxt_bE / num_groups).astype(rows.ztxt_bE.dtype),
         jax.lax.psum(grads.scale, axes) / num_groups,
@@ -139,15 +139,15 @@ def make_sharded(
     def loss_fn(*arrays):
       return jax.shard_map(
         lambda *arrays: on_device(*arrays, with_grads=False)[0],
-        in_specs=tuple(across),
+        in_specs=in_specs,
         out_specs=P(),
       )(*arrays)
 
     def forward(*arrays):
       return jax.shard_map(
         lambda *arrays: on_device(*arrays, with_grads=True),
-        in_specs=tuple(across),
-        out_specs=(P(), Grads(P(axes), P(axes), P(), P())),
+        in_specs=in_specs,
+        out_specs=(P(), in_specs[:4]),
       )(*arrays)
 
     def backward(grads, cotangent):

@@ -22,7 +22,7 @@ def batch(config, seed=0):
     ),
     "tokens": tokens.astype(np.int32),
   }
-  if config.loss.name == "unicl":
+  if config.loss.needs_labels:
     rows["labels"] = rng.integers(0, 10, config.batch_size, np.int32)
   return rows
 

@@ -60,7 +60,7 @@ def _abstract_batch(config, mesh) -> dict[str, jax.ShapeDtypeStruct]:
     "images": ((size, size, 3), np.uint8),
     "tokens": ((config.data.num_tokens,), np.int32),
   }
-  if config.loss.name == "unicl":
+  if config.loss.needs_labels:
     shapes["labels"] = ((), np.int32)
   return {
     name: jax.ShapeDtypeStruct(

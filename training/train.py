@@ -116,6 +116,7 @@ class _Run:
         seed=config.seed,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
+        with_labels=config.loss.needs_labels,
       )
     )
     state, program = _in_thread(lambda: self._build(iterator))

@@ -29,9 +29,9 @@ def make_train_step(
 ) -> TrainStep:
   """Return step(state, batch) -> (state, metrics), to be compiled.
 
-  `batch` holds "images", uint8 [B, Y, X, C], "tokens", int32 [B, L], and for
-  the UniCL loss "labels", int32 [B], split over BATCH_AXES; metrics are float32
-  scalars. Both are for the mesh in use (jax.set_mesh).
+  `batch` holds "images", uint8 [B, Y, X, C], "tokens", int32 [B, L], and where
+  the loss needs them "labels", int32 [B], all split over BATCH_AXES; metrics
+  are float32 scalars. Both are for the mesh in use (jax.set_mesh).
   """
   schedule = config.optimizer.make_schedule(config.total_steps)
   loss_and_grads = _make_loss_and_grads(config)

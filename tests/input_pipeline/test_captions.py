@@ -27,3 +27,13 @@ def test_missing_language_is_left_out():
 def test_no_language():
   with pytest.raises(ValueError, match=r"data.languages=\('zh',\).*'de'"):
     captions.choose(TEXTS, ("zh",), np.random.default_rng(0))
+
+
+def test_a_label_stands_for_a_text():
+  texts = [f"caption {i}" for i in range(1000)]
+  labels = [captions.label(text) for text in texts]
+  assert len(set(labels)) == 1000
+  assert all(type(label) is np.int32 for label in labels)
+  # By zlib's checksum of the UTF-8 bytes, so that every process agrees.
+  assert captions.label("caf\u00e9") == captions.label("café")
+  assert captions.label("123456789") == np.uint32(0xCBF43926).view(np.int32)
