@@ -1,6 +1,7 @@
 """Where arrays lie: the mesh, its axis names, and rules for parameters."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -160,12 +161,47 @@ def check_batch_size(batch_size: int, mesh: jax.sharding.Mesh) -> None:
     )
 
 
+def local_rows(batch_size: int, mesh: jax.sharding.Mesh) -> list[int]:
+  """Return the rows of a global batch that this process's devices hold.
+
+  In order, not always without gaps: which devices a process has in a mesh is
+  up to the network between them. Processes that differ only along "tensor"
+  hold the same rows.
+  """
+  size = batch_size // num_batch_shards(mesh)
+  return [
+    row
+    for start in _local_starts(batch_size, mesh)
+    for row in range(start, start + size)
+  ]
+
+
 def make_global(
   batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh
 ) -> dict[str, jax.Array]:
-  """Turn each process's rows into arrays split over the mesh."""
+  """Make arrays split over the mesh of each process's `local_rows`."""
   sharding = batch_sharding(mesh)
-  return {
-    name: jax.make_array_from_process_local_data(sharding, rows)
-    for name, rows in batch.items()
-  }
+  num_shards = num_batch_shards(mesh)
+  num_local = len(_local_starts(num_shards, mesh))
+
+  def to_global(local: np.ndarray) -> jax.Array:
+    size = len(local) // num_local
+    starts = _local_starts(size * num_shards, mesh)
+
+    def shard(index: tuple[slice, ...]) -> np.ndarray:
+      at = starts.index(index[0].start or 0) * size
+      return local[at : at + size]
+
+    shape = (size * num_shards, *local.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, shard)
+
+  # The transfer is meant, but only device_put passes a guard as "explicit".
+  with jax.transfer_guard_host_to_device("allow"):
+    return {name: to_global(rows) for name, rows in batch.items()}
+
+
+@functools.lru_cache
+def _local_starts(batch_size: int, mesh: jax.sharding.Mesh) -> list[int]:
+  """Return where the shards begin that this process's devices hold."""
+  indices = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
+  return sorted({index[0].start or 0 for index in indices.values() if index})
