@@ -7,8 +7,8 @@ import jax
 
 from evaluators import suite, summary
 from inference import trained_run
-from training import config as config_lib
 from training import cluster, metrics, workdir
+from training import config as config_lib
 
 
 def run(

@@ -192,9 +192,20 @@ def run_joined(task: Callable[[], int]) -> int:
   """Run a task of `main.py`; where it fails, no process waits for another."""
   if _count == 1:
     return task()
+
+  def run(argv: Any) -> int:
+    del argv
+    try:
+      return task()
+    except Exception as error:
+      # A collective may fail because a process was lost, before that is known.
+      if _peers is not None and not isinstance(error, failures.RunError):
+        _peers.wait_lost()
+      raise
+
   code = 1
   try:
-    code = failures.reported(lambda _: task())([])
+    code = failures.reported(run)([])
   except Exception:
     sys.excepthook(*sys.exc_info())
   if code:

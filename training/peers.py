@@ -6,6 +6,7 @@ nothing: when a process is killed its kernel closes it, and when a machine
 falls silent keepalive does. Process 0 then tells the others.
 """
 
+import contextlib
 import os
 import selectors
 import socket
@@ -36,6 +37,7 @@ class Peers:
     self._sockets: dict[int, socket.socket] = {}
     self._said_bye: set[int] = set()
     self._leaving = False
+    self._lost = threading.Event()
 
   def listen(self) -> socket.socket:
     """Open the socket that `accept` waits on (process 0)."""
@@ -81,6 +83,11 @@ class Peers:
       break
     self._start()
 
+  def wait_lost(self) -> None:
+    """Give the thread time to find out that a process is lost."""
+    if self._lost.wait(_GRACE):
+      time.sleep(_GRACE + 10)  # `on_lost` ends the process before that
+
   def leave(self) -> None:
     """Tell the others that this process ends as it should."""
     self._leaving = True
@@ -108,8 +115,10 @@ class Peers:
       for key, _ in self._selector.select():
         lost = self._read(key.data, self._sockets[key.data])
         if lost is not None and not self._leaving:
+          self._lost.set()
           self._tell(b"%s %d" % (_LOST, lost))
-          time.sleep(_GRACE)
+          if lost:  # without process 0, JAX ends this one in a moment
+            time.sleep(_GRACE)
           self._on_lost(lost)
           return
 
@@ -131,10 +140,8 @@ class Peers:
 
   def _tell(self, line: bytes) -> None:
     for connection in self._sockets.values():
-      try:
+      with contextlib.suppress(OSError):  # it has ended itself
         connection.sendall(line + b"\n")
-      except OSError:
-        pass  # it has ended itself
 
 
 def addresses() -> list[str]:
