@@ -4,6 +4,7 @@ import dataclasses
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import grain
 import numpy as np
@@ -144,7 +145,7 @@ class _Share:
   def __len__(self) -> int:
     return len(self.stream) // self.batch_size * len(self.rows)
 
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+  def __getitem__(self, index: int) -> Any:
     batch, place = divmod(index, len(self.rows))
     return self.stream[batch * self.batch_size + self.rows[place]]
 

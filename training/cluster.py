@@ -34,6 +34,8 @@ _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID")
 # This process and how many there are; set once, by `join`.
 _index, _count = 0, 1
 _peers: peers.Peers | None = None
+# The last failure of this process that the others were told.
+_agreed: Exception | None = None
 
 
 class ClusterError(failures.RunError):
@@ -84,7 +86,9 @@ def join(
   try:
     # JAX ends the process where its own timeout is the first to pass.
     jax.distributed.initialize(
-      *(given or ()),
+      address,
+      num_processes,
+      process_id,
       initialization_timeout=timeout_seconds + 60,
       heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
     )
@@ -135,6 +139,7 @@ def together(fn: Callable[[], T]) -> T:
   Raises:
     ClusterError: it failed on another process, whose message this holds.
   """
+  global _agreed
   if _count == 1:
     return fn()
   failed, result = None, None
@@ -149,6 +154,7 @@ def together(fn: Callable[[], T]) -> T:
     row[: len(message)] = message
   rows = np.asarray(_gather(row))
   if failed is not None:
+    _agreed = failed
     raise failed
   for process, row in enumerate(rows):
     if row.any():
@@ -198,16 +204,19 @@ def run_joined(task: Callable[[], int]) -> int:
     try:
       return task()
     except Exception as error:
-      # A collective may fail because a process was lost, before that is known.
-      if _peers is not None and not isinstance(error, failures.RunError):
-        _peers.wait_lost()
+      if _peers is not None:
+        if error is _agreed or isinstance(error, failures.RunError):
+          _peers.leave()  # the others end for the same reason
+        else:
+          # A collective fails where a process was lost, before that is known.
+          _peers.wait_lost()
       raise
 
   code = 1
   try:
     code = failures.reported(run)([])
-  except Exception:
-    sys.excepthook(*sys.exc_info())
+  except Exception as error:
+    sys.excepthook(type(error), error, error.__traceback__)
   if code:
     peers.end_process(code)
   if _peers is not None:

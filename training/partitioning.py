@@ -53,14 +53,42 @@ class MeshConfig:
 def make_mesh(
   config: MeshConfig, devices: Sequence[jax.Device] | None = None
 ) -> jax.sharding.Mesh:
-  """Make the mesh of all devices (or those given) with axes AXES."""
-  devices = jax.devices() if devices is None else devices
-  return jax.make_mesh(
-    config.shape(len(devices)),
-    AXES,
-    axis_types=(jax.sharding.AxisType.Auto,) * len(AXES),
-    devices=devices,
-  )
+  """Make the mesh of all devices (or those given) with axes AXES.
+
+  The axes of each slice follow its network (ICI). Several slices lie one after
+  another along "data": over the slower network between them (DCN) go gradients
+  and what the loss exchanges, never parameters or activations.
+
+  Raises:
+    ValueError: the sizes do not fit the devices, or "data" not the slices.
+  """
+  devices = list(jax.devices() if devices is None else devices)
+  shape = config.shape(len(devices))
+  axis_types = (jax.sharding.AxisType.Auto,) * len(AXES)
+  slices: dict[int, list[jax.Device]] = {}
+  for device in devices:
+    slices.setdefault(getattr(device, "slice_index", 0), []).append(device)
+  if len(slices) == 1:
+    return jax.make_mesh(shape, AXES, axis_types=axis_types, devices=devices)
+  sizes = {len(members) for members in slices.values()}
+  if devices[0].platform != "tpu" and shape[0] % len(slices):
+    # A machine with GPUs counts as a slice, and "fsdp" may well be wider.
+    in_order = [d for index in sorted(slices) for d in slices[index]]
+    ordered = np.array(in_order).reshape(shape)
+    return jax.sharding.Mesh(ordered, AXES, axis_types=axis_types)
+  if len(sizes) > 1 or shape[0] % len(slices):
+    raise ValueError(
+      f"mesh.data={shape[0]} must be a multiple of the {len(slices)} slices"
+      f" that there are, of equal size; they have {sorted(sizes)} devices, and"
+      f" mesh.fsdp={shape[1]} x mesh.tensor={shape[2]} must fit into one"
+    )
+  within = (shape[0] // len(slices), *shape[1:])
+  parts = [
+    jax.make_mesh(within, AXES, axis_types=axis_types, devices=slices[index])
+    for index in sorted(slices)
+  ]
+  ordered = np.concatenate([part.devices for part in parts])
+  return jax.sharding.Mesh(ordered, AXES, axis_types=axis_types)
 
 
 def param_shardings(
@@ -188,7 +216,7 @@ def make_global(
     size = len(local) // num_local
     starts = _local_starts(size * num_shards, mesh)
 
-    def shard(index: tuple[slice, ...]) -> np.ndarray:
+    def shard(index: Any) -> np.ndarray:
       at = starts.index(index[0].start or 0) * size
       return local[at : at + size]
 
