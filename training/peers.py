@@ -57,16 +57,13 @@ class Peers:
         listener.settimeout(max(deadline - time.monotonic(), 0.01))
         try:
           connection, _ = listener.accept()
-          connection.settimeout(5)
-          got, process = connection.makefile().readline().split()
         except TimeoutError:
-          if time.monotonic() > deadline:
-            break  # JAX's heartbeat is left for those who did not come
-          continue
-        except (OSError, ValueError):
-          continue  # a stranger
-        if got == token:
-          self._add(int(process), connection)
+          break  # JAX's heartbeat is left for those who did not come
+        process = _introduced(connection, token)
+        if process is None:
+          connection.close()
+        else:
+          self._add(process, connection)
     self._start()
 
   def connect(
@@ -142,6 +139,22 @@ class Peers:
     for connection in self._sockets.values():
       with contextlib.suppress(OSError):  # it has ended itself
         connection.sendall(line + b"\n")
+
+
+def _introduced(connection: socket.socket, token: str) -> int | None:
+  """Return which process has connected, None for a stranger."""
+  connection.settimeout(5)
+  line = b""
+  try:
+    while not line.endswith(b"\n") and len(line) < 100:
+      byte = connection.recv(1)
+      if not byte:
+        return None
+      line += byte
+    got, process = line.decode().split()
+    return int(process) if got == token else None
+  except (OSError, ValueError):
+    return None
 
 
 def addresses() -> list[str]:
