@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from absl import app, flags
 from ml_collections import config_flags
 
-from training import failures
+from training import cluster_flags, failures
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Config file, as configs/quickstart.py.", lock_config=True
@@ -57,8 +57,8 @@ def _plan() -> int:
 
 # Tasks import what they need: a misspelt flag is answered at once.
 TASKS: Mapping[str, Callable[[], int]] = {
-  "train": _train,
-  "evaluate": _evaluate,
+  "train": cluster_flags.joined(_train),
+  "evaluate": cluster_flags.joined(_evaluate),
   "search": _search,
   "plan": _plan,
 }

@@ -7,8 +7,8 @@ import jax
 
 from evaluators import suite, summary
 from inference import trained_run
+from training import cluster, metrics, workdir
 from training import config as config_lib
-from training import metrics, workdir
 
 
 def run(
@@ -26,9 +26,10 @@ def run(
   """
   trained = trained_run.load(folder, config)
   metrics.say(f"Evaluating the checkpoint of step {trained.step}")
-  data = suite.load_data(trained.config)
+  data = cluster.first_then_all(lambda: suite.load_data(trained.config))
   with jax.set_mesh(trained.embedder.mesh):
     results = suite.run(trained.config, data, trained.embedder, trained.params)
-  summary.write_results(folder / workdir.RESULTS, results)
-  print(json.dumps(results) if as_json else summary.table(results))
+  if cluster.is_first():
+    summary.write_results(folder / workdir.RESULTS, results)
+    print(json.dumps(results) if as_json else summary.table(results))
   return 0

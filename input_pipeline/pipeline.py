@@ -3,7 +3,8 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import grain
 import numpy as np
@@ -77,22 +78,21 @@ def make_train_dataset(
   *,
   batch_size: int,
   seed: int,
-  process_index: int = 0,
-  process_count: int = 1,
+  rows: Sequence[int] | None = None,
   with_labels: bool = False,
 ) -> grain.IterDataset:
   """Return the endless training data of one of several processes.
 
-  Yields {"images": uint8 [b, Y, X, 3], "tokens": int32 [b, L]} with
-  b = batch_size / process_count. The global batch of a step (which examples,
-  captions and crops) depends on `seed` alone, not on the number of processes
-  or threads: processes take every process_count-th example of one stream.
-  With labels also "labels", int32 [b], equal where captions are equal.
+  Yields {"images": uint8 [b, Y, X, 3], "tokens": int32 [b, L]}: those rows of
+  each global batch that the process needs, all of them by default. The global
+  batch of a step (which examples, captions and crops, in which rows) depends
+  on `seed` alone, not on the number of processes or threads. Nor does an
+  iterator's position: it is the same on all processes. With labels there is
+  "labels" too, int32 [b], equal where captions are equal.
   """
-  if batch_size % process_count:
-    raise ValueError(
-      f"batch_size {batch_size} is not a multiple of {process_count} processes"
-    )
+  rows = range(batch_size) if rows is None else rows
+  if not len(rows) or not 0 <= min(rows) <= max(rows) < batch_size:
+    raise ValueError(f"rows must be of 0 to {batch_size - 1}; got {rows}")
   folder = prepare(config)
   source = array_record.Records(folder / "train.array_record")
   if not len(source):
@@ -119,16 +119,17 @@ def make_train_dataset(
     return example
 
   # Everything up to to_iter_dataset is lazy: an element is computed when its
-  # index is asked for, so what comes before the slice costs nothing for the
-  # examples of other processes.
-  return (
+  # index is asked for, so the examples of other processes cost nothing.
+  stream = (
     grain.MapDataset.source(source)
     .seed(seed)
     .shuffle()  # a new order each epoch
     .repeat()
     .random_map(make_example)  # rng from the seed and the place in the stream
-    .slice(slice(process_index, None, process_count))
-    .batch(batch_size // process_count, drop_remainder=True)
+  )
+  return (
+    grain.MapDataset.source(_Share(stream, batch_size, tuple(rows)))
+    .batch(len(rows), drop_remainder=True)
     .to_iter_dataset(
       grain.ReadOptions(
         num_threads=config.num_threads,
@@ -136,6 +137,22 @@ def make_train_dataset(
       )
     )
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Share:
+  """Those examples of a stream that are in some rows of the global batches."""
+
+  stream: grain.MapDataset
+  batch_size: int
+  rows: tuple[int, ...]
+
+  def __len__(self) -> int:
+    return len(self.stream) // self.batch_size * len(self.rows)
+
+  def __getitem__(self, index: int) -> Any:
+    batch, place = divmod(index, len(self.rows))
+    return self.stream[batch * self.batch_size + self.rows[place]]
 
 
 def prepare(config: Data) -> pathlib.Path:

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -95,6 +96,38 @@ class Runner:
       stderr=subprocess.PIPE,
       text=True,
     )
+
+  def start_cluster(
+    self,
+    workdir: pathlib.Path,
+    num_processes: int,
+    *args: str,
+    num_devices: int = 4,
+    before: str = "",
+  ) -> list[subprocess.Popen]:
+    """Start one run of several processes that share `num_devices`."""
+    with socket.socket() as probe:
+      probe.bind(("127.0.0.1", 0))
+      port = probe.getsockname()[1]
+    env = {
+      "JAX_NUM_CPU_DEVICES": str(num_devices // num_processes),
+      # Compiles in half the time, and these programs run for a moment only.
+      "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    }
+    if num_processes == 1:
+      return [self.start(workdir, *args, env=env, before=before)]
+    return [
+      self.start(
+        workdir,
+        f"--coordinator_address=127.0.0.1:{port}",
+        f"--num_processes={num_processes}",
+        f"--process_id={index}",
+        *args,
+        env=env,
+        before=before,
+      )
+      for index in range(num_processes)
+    ]
 
   def run(self, *args: Any, **kwargs: Any) -> Result:
     """Start a process and wait for its end; arguments as of `start`."""
@@ -187,7 +220,7 @@ def make_iterator(config: config_lib.Config) -> Any:
 def saved_arrays(
   workdir: pathlib.Path, cache_dir: pathlib.Path
 ) -> dict[str, np.ndarray]:
-  """Return all arrays of a run's newest checkpoint, and nothing rejected."""
+  """Return all arrays of a run's newest checkpoint; none must be rejected."""
   config = make_config({"data.cache_dir": str(cache_dir)})
   mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
   abstract, _, _ = abstract_state(config, mesh)

@@ -26,13 +26,14 @@ import jax.numpy as jnp
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from training import failures, train_state
+from training import cluster, failures, train_state
 
 # Folders of a checkpoint. Parameters have one of their own, so that inference
 # reads nothing else.
 _PARAMS = "params"
 _OPTIMIZER = "optimizer"
 _DATA = "data"
+_POSITION = "position.json"
 # Where unreadable checkpoints are moved: out of Orbax's sight, not deleted.
 _REJECTED = "rejected"
 
@@ -82,7 +83,9 @@ class Checkpointer:
 
   def steps(self) -> list[int]:
     """Return the steps that have a finished checkpoint, oldest first."""
-    return sorted(found.step for found in self._orbax.checkpoints)
+    return cluster.on_first(
+      lambda: sorted(found.step for found in self._orbax.checkpoints)
+    )
 
   def save(
     self, state: train_state.TrainState, iterator: Any, step: int
@@ -104,7 +107,7 @@ class Checkpointer:
     }
     self._orbax.save_checkpointables_async(
       step,
-      arrays | {_DATA: iterator},
+      arrays | {_DATA: _Place(iterator)},
       custom_metadata=digests | {_DATA: _position(iterator)},
     )
 
@@ -138,10 +141,10 @@ class Checkpointer:
 
     def load(step: int) -> dict[str, Any]:
       iterator.set_state(start)
-      loaded = self._load(step, _arrays(abstract) | {_DATA: iterator})
+      wanted = _arrays(abstract) | {_DATA: _Place(iterator)}
+      loaded = self._load(step, wanted)
       expected = self._metadata(step)[_DATA]
-      if _position(iterator) != expected:
-        raise ValueError("the data iterator's position has changed")
+      cluster.together(lambda: _check_position(iterator, expected))
       return loaded
 
     found = self._newest(load)
@@ -187,7 +190,9 @@ class Checkpointer:
     return None
 
   def _load(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
-    loaded = self._orbax.load_checkpointables(step, wanted)
+    loaded = cluster.together(
+      lambda: self._orbax.load_checkpointables(step, wanted)
+    )
     for name, expected in self._metadata(step).items():
       if name in loaded and name != _DATA:
         found = _digest(loaded[name])
@@ -196,19 +201,20 @@ class Checkpointer:
     return loaded
 
   def _metadata(self, step: int) -> dict[str, Any]:
-    found = self._orbax.metadata(step).custom_metadata
+    found = cluster.together(lambda: self._orbax.metadata(step).custom_metadata)
     if not isinstance(found, dict):
       raise ValueError("its digests are missing")
     return found
 
   def _reject(self, step: int) -> None:
-    if jax.process_index():
-      return
-    rejected = self._folder.parent / _REJECTED
-    rejected.mkdir(exist_ok=True)
-    target = rejected / str(step)
-    shutil.rmtree(target, ignore_errors=True)
-    (self._folder / str(step)).rename(target)
+    def move() -> None:
+      rejected = self._folder.parent / _REJECTED
+      rejected.mkdir(exist_ok=True)
+      target = rejected / str(step)
+      shutil.rmtree(target, ignore_errors=True)
+      (self._folder / str(step)).rename(target)
+
+    cluster.on_first(move)
     self._orbax.reload()
 
   def close(self) -> None:
@@ -224,6 +230,37 @@ class _AlwaysSave(ocp.training.save_decision_policies.SaveDecisionPolicy):
   ) -> bool:
     del step, previous_steps, context
     return True
+
+
+class _Place:
+  """A Grain iterator's position, as Orbax wants to save and load it.
+
+  Grain's own form is a file for each process, named by how many there are. But
+  the position is the same on all (see `make_train_dataset`), and a run may go
+  on with more or fewer.
+  """
+
+  def __init__(self, iterator: Any):
+    self._iterator = iterator
+
+  async def save(self, folder: Any) -> Any:
+    """Take the position now; return what writes it."""
+    text = _position(self._iterator)
+
+    async def write() -> None:
+      created = await folder.await_creation()
+      if cluster.is_first():
+        (created / _POSITION).write_text(text)
+
+    return write()
+
+  async def load(self, folder: Any) -> Any:
+    """Return what reads the position and moves the iterator there."""
+
+    async def read() -> None:
+      self._iterator.set_state(json.loads((folder / _POSITION).read_text()))
+
+    return read()
 
 
 def _arrays(state: train_state.TrainState) -> dict[str, Any]:
@@ -263,7 +300,12 @@ def _silence_orbax() -> None:
 
 def _position(iterator: Any) -> str:
   """Return the iterator's position as text."""
-  return json.dumps(iterator.get_state(), sort_keys=True, default=str)
+  return json.dumps(iterator.get_state(), sort_keys=True, default=int)
+
+
+def _check_position(iterator: Any, expected: str) -> None:
+  if _position(iterator) != expected:
+    raise ValueError("the data iterator's position has changed")
 
 
 def _digest(tree: Any) -> str:

@@ -17,6 +17,7 @@ from typing import IO
 import tensorboardX
 
 from input_pipeline import atomic_file
+from training import cluster
 
 # Seconds between two progress lines where there is no terminal.
 _LOG_SECONDS = 30.0
@@ -36,6 +37,10 @@ class Writer:
       first_step: the run goes on from the state of this step. Later lines go,
         and lines of other than training at this very step (they come again).
     """
+    # Of several processes, one writes.
+    self._is_open = cluster.is_first()
+    if not self._is_open:
+      return
     path = folder / name
     if path.exists():
       _truncate(path, first_step)
@@ -46,6 +51,8 @@ class Writer:
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Append one line and the events of one step."""
+    if not self._is_open:
+      return
     line = json.dumps({"step": step} | dict(metrics), allow_nan=False)
     self._lines.write(line + "\n")
     self._lines.flush()
@@ -54,18 +61,23 @@ class Writer:
 
   def sync(self) -> None:
     """Put on disk what was written: a checkpoint is to follow."""
+    if not self._is_open:
+      return
     self._lines.flush()
     os.fsync(self._lines.fileno())
 
   def close(self) -> None:
     """Write what is left and close the files."""
+    if not self._is_open:
+      return
     self._lines.close()
     self._events.close()
 
 
 def say(text: str) -> None:
-  """Tell the person at the terminal what the run is doing."""
-  print(text, file=sys.stderr, flush=True)
+  """Tell the person at the terminal what the run is doing, once."""
+  if cluster.is_first():
+    print(text, file=sys.stderr, flush=True)
 
 
 def _truncate(path: pathlib.Path, first_step: int) -> None:
@@ -96,7 +108,7 @@ class Progress:
     self._total_steps = total_steps
     self._batch_size = batch_size
     self._stream = stream
-    self._is_terminal = stream.isatty()
+    self._is_terminal = stream.isatty() and cluster.is_first()
     self._started = time.monotonic()
     self._paused = 0.0
     self._shown = self._started if self._is_terminal else 0.0

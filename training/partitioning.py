@@ -1,6 +1,7 @@
 """Where arrays lie: the mesh, its axis names, and rules for parameters."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -52,14 +53,42 @@ class MeshConfig:
 def make_mesh(
   config: MeshConfig, devices: Sequence[jax.Device] | None = None
 ) -> jax.sharding.Mesh:
-  """Make the mesh of all devices (or those given) with axes AXES."""
-  devices = jax.devices() if devices is None else devices
-  return jax.make_mesh(
-    config.shape(len(devices)),
-    AXES,
-    axis_types=(jax.sharding.AxisType.Auto,) * len(AXES),
-    devices=devices,
-  )
+  """Make the mesh of all devices (or those given) with axes AXES.
+
+  The axes of each slice follow its network (ICI). Several slices lie one after
+  another along "data": over the slower network between them (DCN) go gradients
+  and what the loss exchanges, never parameters or activations.
+
+  Raises:
+    ValueError: the sizes do not fit the devices, or "data" not the slices.
+  """
+  devices = list(jax.devices() if devices is None else devices)
+  shape = config.shape(len(devices))
+  axis_types = (jax.sharding.AxisType.Auto,) * len(AXES)
+  slices: dict[int, list[jax.Device]] = {}
+  for device in devices:
+    slices.setdefault(getattr(device, "slice_index", 0), []).append(device)
+  if len(slices) == 1:
+    return jax.make_mesh(shape, AXES, axis_types=axis_types, devices=devices)
+  sizes = {len(members) for members in slices.values()}
+  if devices[0].platform != "tpu" and shape[0] % len(slices):
+    # A machine with GPUs counts as a slice, and "fsdp" may well be wider.
+    in_order = [d for index in sorted(slices) for d in slices[index]]
+    ordered = np.array(in_order).reshape(shape)
+    return jax.sharding.Mesh(ordered, AXES, axis_types=axis_types)
+  if len(sizes) > 1 or shape[0] % len(slices):
+    raise ValueError(
+      f"mesh.data={shape[0]} must be a multiple of the {len(slices)} slices"
+      f" that there are, of equal size; they have {sorted(sizes)} devices, and"
+      f" mesh.fsdp={shape[1]} x mesh.tensor={shape[2]} must fit into one"
+    )
+  within = (shape[0] // len(slices), *shape[1:])
+  parts = [
+    jax.make_mesh(within, AXES, axis_types=axis_types, devices=slices[index])
+    for index in sorted(slices)
+  ]
+  ordered = np.concatenate([part.devices for part in parts])
+  return jax.sharding.Mesh(ordered, AXES, axis_types=axis_types)
 
 
 def param_shardings(
@@ -173,12 +202,47 @@ def check_batch_size(
     )
 
 
+def local_rows(batch_size: int, mesh: jax.sharding.Mesh) -> list[int]:
+  """Return the rows of a global batch that this process's devices hold.
+
+  In order, not always without gaps: which devices a process has in a mesh is
+  up to the network between them. Processes that differ only along "tensor"
+  hold the same rows.
+  """
+  size = batch_size // num_batch_shards(mesh)
+  return [
+    row
+    for start in _local_starts(batch_size, mesh)
+    for row in range(start, start + size)
+  ]
+
+
 def make_global(
   batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh
 ) -> dict[str, jax.Array]:
-  """Turn each process's rows into arrays split over the mesh."""
+  """Make arrays split over the mesh of each process's `local_rows`."""
   sharding = batch_sharding(mesh)
-  return {
-    name: jax.make_array_from_process_local_data(sharding, rows)
-    for name, rows in batch.items()
-  }
+  num_shards = num_batch_shards(mesh)
+  num_local = len(_local_starts(num_shards, mesh))
+
+  def to_global(local: np.ndarray) -> jax.Array:
+    size = len(local) // num_local
+    starts = _local_starts(size * num_shards, mesh)
+
+    def shard(index: Any) -> np.ndarray:
+      at = starts.index(index[0].start or 0) * size
+      return local[at : at + size]
+
+    shape = (size * num_shards, *local.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, shard)
+
+  # The transfer is meant, but only device_put passes a guard as "explicit".
+  with jax.transfer_guard_host_to_device("allow"):
+    return {name: to_global(rows) for name, rows in batch.items()}
+
+
+@functools.lru_cache
+def _local_starts(batch_size: int, mesh: jax.sharding.Mesh) -> list[int]:
+  """Return where the shards begin that this process's devices hold."""
+  indices = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
+  return sorted({index[0].start or 0 for index in indices.values() if index})

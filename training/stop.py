@@ -5,7 +5,7 @@ import signal
 import sys
 import types
 
-from training import metrics
+from training import cluster, metrics
 
 
 class Stop:
@@ -13,11 +13,14 @@ class Stop:
 
   Before `begin` there is nothing to lose (whatever is on disk was written
   whole), so the process ends at once; after it, the loop asks `requested`
-  between steps, saves and returns.
+  between steps, saves and returns. All processes of a run do so in the same
+  step, whichever of them got the signal.
   """
 
   def __init__(self) -> None:
     self._signal = 0
+    self._agreed = 0
+    self._late = cluster.Late()
     self._in_loop = False
     self._before = {
       number: signal.signal(number, self._handle)
@@ -29,17 +32,22 @@ class Stop:
     self._in_loop = True
 
   def requested(self) -> bool:
-    """Return whether the run was asked to end."""
-    return bool(self._signal)
+    """Return whether the run was asked to end: the same on all processes.
+
+    Which must all ask alike; they learn of each other's signals a call late.
+    """
+    self._agreed = self._late.highest(self._signal)
+    return bool(self._agreed)
 
   @property
   def name(self) -> str:
-    return signal.Signals(self._signal).name
+    return signal.Signals(self._agreed or self._signal).name
 
   @property
   def exit_code(self) -> int:
     """0 after SIGTERM: what was asked for was done. 130 after Ctrl-C."""
-    return 130 if self._signal == signal.SIGINT else 0
+    number = self._agreed or self._signal
+    return 130 if number == signal.SIGINT else 0
 
   def restore(self) -> None:
     """Give the signals back to whoever had them."""

@@ -24,6 +24,7 @@ from input_pipeline import pipeline
 from models import dual_encoder
 from training import (
   checkpointing,
+  cluster,
   compilation_cache,
   failures,
   flops,
@@ -77,21 +78,45 @@ def run(
     num_microbatches=config.num_microbatches,
     remat_chunks=config.model.remat_chunks,
   )
-  with workdir.claim(folder), contextlib.ExitStack() as stack:
+  with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
+    _claim(config, folder, stack)
     checkpointer = checkpointing.Checkpointer(
       folder / workdir.CHECKPOINTS, keep=config.checkpoint.keep
     )
     stack.callback(checkpointer.close)
-    started_with = workdir.read_config(folder)
-    if started_with is not None and checkpointer.steps():
-      workdir.check_same(folder, started_with, config)
-      workdir.check_steps(folder, config, checkpointer.steps())
-      if workdir.is_complete(folder, config, checkpointer.steps()):
-        metrics.say(f"{folder} is complete; its last evaluation:")
-        return _print_results(workdir.read_results(folder), as_json)
-    workdir.write_config(folder, config)
+    steps = checkpointer.steps()
+    if cluster.on_first(lambda: _is_complete(config, folder, steps)):
+      metrics.say(f"{folder} is complete; its last evaluation:")
+      results = cluster.on_first(lambda: workdir.read_results(folder))
+      return _print_results(results, as_json)
     return _Run(config, folder, mesh, stop, checkpointer).run(as_json)
+
+
+def _claim(
+  config: config_lib.Config, folder: pathlib.Path, stack: contextlib.ExitStack
+) -> None:
+  """Claim the folder for all processes, and check that they are one run."""
+  mapping = cluster.on_first(lambda: config_lib.to_mapping(config))
+  first = config_lib.from_mapping(mapping)
+  cluster.together(lambda: workdir.check_alike(first, config))
+  claim = workdir.claim(folder)
+  token = cluster.on_first(lambda: stack.enter_context(claim))
+  cluster.together(lambda: workdir.check_shared(folder, token))
+
+
+def _is_complete(
+  config: config_lib.Config, folder: pathlib.Path, steps: list[int]
+) -> bool:
+  """Return whether nothing is left to do; else make the folder this run's."""
+  started_with = workdir.read_config(folder)
+  if started_with is not None and steps:
+    workdir.check_same(folder, started_with, config)
+    workdir.check_steps(folder, config, steps)
+    if workdir.is_complete(folder, config, steps):
+      return True
+  workdir.write_config(folder, config)
+  return False
 
 
 class _Run:
@@ -107,16 +132,16 @@ class _Run:
 
   def run(self, as_json: bool) -> int:
     config = self._config
-    pipeline.prepare(config.data)
-    eval_data = suite.load_data(config)
-    iterator = iter(
-      pipeline.make_train_dataset(
-        config.data,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        with_labels=config.loss.needs_labels,
+    eval_data = cluster.first_then_all(lambda: suite.load_data(config))
+    iterator = cluster.together(
+      lambda: iter(
+        pipeline.make_train_dataset(
+          config.data,
+          batch_size=config.batch_size,
+          seed=config.seed,
+          rows=partitioning.local_rows(config.batch_size, self._mesh),
+          with_labels=config.loss.needs_labels,
+        )
       )
     )
     state, program = _in_thread(lambda: self._build(iterator))
@@ -142,8 +167,9 @@ class _Run:
         )
         return self._stop.exit_code
       writer.write(config.total_steps, suite.scalars(results))
-    summary.write_results(self._folder / workdir.RESULTS, results)
-    self._write_report(results, panels, program.facts)
+    if cluster.is_first():
+      summary.write_results(self._folder / workdir.RESULTS, results)
+      self._write_report(results, panels, program.facts)
     _print_results(results, as_json)
     metrics.say(f"Report: {self._folder / workdir.REPORT}")
     return 0
@@ -356,7 +382,8 @@ class _Evaluator:
 
 
 def _print_results(results: suite.Results, as_json: bool) -> int:
-  print(json.dumps(results) if as_json else summary.table(results))
+  if cluster.is_first():
+    print(json.dumps(results) if as_json else summary.table(results))
   return 0
 
 

@@ -7,8 +7,10 @@ import importlib.metadata
 import json
 import pathlib
 import platform
+import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +23,9 @@ METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 RESULTS = "results.json"
 REPORT = "report.html"
+_LOCK = ".lock"
+# Until another machine's file is seen: network disks cache what is in a folder.
+_SHARED_SECONDS = 60.0
 
 _LIBRARIES = (
   "jax",
@@ -47,15 +52,18 @@ class WorkdirError(failures.RunError):
 
 
 @contextlib.contextmanager
-def claim(folder: pathlib.Path) -> Iterator[None]:
+def claim(folder: pathlib.Path) -> Iterator[str]:
   """Make the folder, and keep other runs out of it while this one lasts.
+
+  Yields:
+    What the lock's file holds now; see `check_shared`.
 
   Raises:
     WorkdirError: it cannot be written, or another run is using it.
   """
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    lock = open(folder / ".lock", "w")  # noqa: SIM115 (held for the run)
+    lock = open(folder / _LOCK, "a")  # noqa: SIM115 (held for the run)
   except OSError as error:
     raise WorkdirError(
       f"--workdir={folder} cannot be written ({error.strerror}); give a folder"
@@ -69,7 +77,51 @@ def claim(folder: pathlib.Path) -> Iterator[None]:
         f"--workdir={folder} is in use by another run; wait for it, or give"
         " another folder"
       ) from error
-    yield
+    token = secrets.token_hex(16)
+    lock.truncate(0)
+    lock.write(token)
+    lock.flush()
+    yield token
+
+
+def check_shared(folder: pathlib.Path, token: str) -> None:
+  """Check that this process sees the folder that another one claimed.
+
+  Raises:
+    WorkdirError: it does not, for as long as a network disk may take.
+  """
+  deadline = time.monotonic() + _SHARED_SECONDS
+  while True:
+    with contextlib.suppress(OSError):
+      if (folder / _LOCK).read_text() == token:
+        return
+    if time.monotonic() > deadline:
+      raise WorkdirError(
+        f"--workdir={folder} is not the folder that process 0 sees; give one"
+        " on a disk that all machines share"
+      )
+    time.sleep(0.1)
+
+
+def check_alike(first: config_lib.Config, here: config_lib.Config) -> None:
+  """Check that this process was started with the config of process 0.
+
+  Raises:
+    WorkdirError: a field differs that must not; all are named.
+  """
+  different = {
+    name: values
+    for name, values in config_lib.differences(first, here).items()
+    if name not in _FREE_DATA
+  }
+  if different:
+    raise WorkdirError(
+      "all processes must have the same config; "
+      + "; ".join(
+        f"{name} is {theirs!r} on process 0 and {ours!r} here"
+        for name, (theirs, ours) in different.items()
+      )
+    )
 
 
 def write_config(folder: pathlib.Path, config: config_lib.Config) -> None:

@@ -106,12 +106,20 @@ def test_seed_changes_the_order(tiny):
   )
 
 
-@pytest.mark.parametrize("process_count", [2, 4])
-def test_processes_share_one_stream(tiny, process_count):
+@pytest.mark.parametrize(
+  "shares",
+  [
+    ((0, 1, 2, 3), (4, 5, 6, 7)),
+    ((0, 1), (2, 3), (4, 5), (6, 7)),
+    ((0, 1, 4, 5), (2, 3, 6, 7)),  # as a TPU's network may have it
+    ((0, 1, 2, 3), (0, 1, 2, 3), (4, 5, 6, 7), (4, 5, 6, 7)),  # "tensor"
+  ],
+)
+def test_processes_share_one_stream(tiny, shares):
   """The global batch does not depend on how many processes read it.
 
-  So slices are disjoint and complete over every epoch, whether or not its
-  length is a multiple of anything.
+  So shares are complete over every epoch, whether or not its length is a
+  multiple of anything.
   """
   config = dataclasses.replace(
     tiny,
@@ -120,16 +128,32 @@ def test_processes_share_one_stream(tiny, process_count):
     flip_probability=0.5,
   )
   alone = _batches(config, 6)
-  slices = [
-    _batches(config, 6, process_index=i, process_count=process_count)
-    for i in range(process_count)
-  ]
-  for step, batch in enumerate(alone):
-    for i in range(process_count):
-      part = slices[i][step]
-      assert len(part["images"]) == 8 // process_count
+  for rows in shares:
+    parts = _batches(config, 6, rows=rows)
+    for part, batch in zip(parts, alone, strict=True):
       for name in ("images", "tokens"):
-        np.testing.assert_array_equal(part[name], batch[name][i::process_count])
+        np.testing.assert_array_equal(part[name], batch[name][list(rows)])
+
+
+def test_a_position_is_the_same_for_every_share(tiny):
+  def after_3(rows):
+    iterator = iter(
+      pipeline.make_train_dataset(tiny, batch_size=8, seed=0, rows=rows)
+    )
+    for _ in range(3):
+      next(iterator)
+    return iterator
+
+  half = after_3((4, 5, 6, 7))
+  whole = after_3(None)
+  assert half.get_state() == whole.get_state()
+  expected = next(half)
+  next(whole)
+  other = after_3((4, 5, 6, 7))
+  other.set_state(whole.get_state())
+  assert other.get_state() == half.get_state()
+  half.set_state(after_3(None).get_state())
+  np.testing.assert_array_equal(next(half)["tokens"], expected["tokens"])
 
 
 def test_threads_do_not_change_the_data(tiny):
@@ -306,11 +330,10 @@ def test_folder_without_data(tiny, tmp_path):
     pipeline.prepare(config)
 
 
-def test_batch_not_divisible(tiny):
-  with pytest.raises(ValueError, match="batch_size 8 .* 3 processes"):
-    pipeline.make_train_dataset(
-      tiny, batch_size=8, seed=0, process_index=0, process_count=3
-    )
+@pytest.mark.parametrize("rows", [(), (7, 8), (-1, 0)])
+def test_rows_that_a_batch_has_not(tiny, rows):
+  with pytest.raises(ValueError, match="rows must be of 0 to 7"):
+    pipeline.make_train_dataset(tiny, batch_size=8, seed=0, rows=rows)
 
 
 def test_broken_example_is_named(tiny, monkeypatch):

@@ -1,5 +1,7 @@
 """Meshes, and where parameters and optimizer state lie."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +47,63 @@ def test_mesh_shape(sizes, expected):
 def test_mesh_refused(sizes, words):
   with pytest.raises(ValueError, match=words):
     _mesh(*sizes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Device:
+  """What the order of a mesh depends on."""
+
+  id: int
+  slice_index: int
+  coords: tuple[int, int, int]
+  platform: str = "tpu"
+  device_kind: str = "TPU v4"
+  process_index: int = 0
+  core_on_chip: int = 0
+
+
+def _slices(num_slices, platform="tpu"):
+  """Return slices of 2 x 2 x 1 chips, not in order."""
+  devices = [
+    _Device(4 * index + 2 * y + x, index, (x, y, 0), platform)
+    for index in range(num_slices)
+    for y in range(2)
+    for x in range(2)
+  ]
+  return devices[::-1]
+
+
+@pytest.mark.parametrize(
+  ("sizes", "shape"),
+  [((-1, 2, 1), (4, 2, 1)), ((2, 2, -1), (2, 2, 2)), ((8, 1, 1), (8, 1, 1))],
+)
+def test_slices_lie_along_data(sizes, shape):
+  config = partitioning.MeshConfig(*sizes)
+  devices = partitioning.make_mesh(config, _slices(2)).devices
+  assert devices.shape == shape
+  half = shape[0] // 2
+  for index, part in enumerate((devices[:half], devices[half:])):
+    assert {device.slice_index for device in part.flat} == {index}
+  # Within a slice as JAX orders it alone.
+  alone = jax.make_mesh(
+    (half, *shape[1:]), ("a", "b", "c"), devices=_slices(2)[:4]
+  )
+  np.testing.assert_array_equal(devices[half:], alone.devices)
+
+
+def test_axes_that_do_not_fit_into_a_slice():
+  config = partitioning.MeshConfig(1, 8, 1)
+  with pytest.raises(ValueError, match="mesh.data=1 .* multiple of the 2 sl"):
+    partitioning.make_mesh(config, _slices(2))
+  # Between machines with GPUs it is allowed.
+  devices = partitioning.make_mesh(config, _slices(2, "gpu")).devices
+  assert [d.slice_index for d in devices.flat] == [0] * 4 + [1] * 4
+
+
+def test_slices_of_different_sizes():
+  config = partitioning.MeshConfig(-1, 1, 1)
+  with pytest.raises(ValueError, match=r"equal size; they have \[2, 4\]"):
+    partitioning.make_mesh(config, _slices(2)[:6])
 
 
 def test_batch_size():
@@ -200,3 +259,7 @@ def test_make_global_splits_rows():
   x = partitioning.make_global({"x": rows}, mesh)["x"]
   np.testing.assert_array_equal(np.asarray(x), rows)
   assert {s.data.shape for s in x.addressable_shards} == {(2, 3)}
+
+
+def test_rows_of_one_process():
+  assert partitioning.local_rows(8, _mesh(2, 2, 2)) == list(range(8))

@@ -1,0 +1,176 @@
+"""Notices at once when another process of the run ends.
+
+JAX's own heartbeat takes longer, ends the process inside C++ and leaves a
+stack trace. Here each process keeps a connection to process 0 that carries
+nothing: when a process is killed its kernel closes it, and when a machine
+falls silent keepalive does. Process 0 then tells the others.
+"""
+
+import contextlib
+import os
+import selectors
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+# Seconds in which a process that was lost may turn out to have been stopped
+# by a signal that reaches this one too.
+_GRACE = 1.0
+# Keepalive: a silent machine counts as lost after 10 + 4 x 5 s.
+_IDLE, _INTERVAL, _PROBES = 10, 5, 4
+_BYE, _LOST = b"bye", b"lost"
+
+
+class Peers:
+  """Connections to the other processes, watched by a thread."""
+
+  def __init__(self, on_lost: Callable[[int], None]):
+    """Watch nobody yet.
+
+    Args:
+      on_lost: called once, in a thread, with the id of a lost process.
+    """
+    self._on_lost = on_lost
+    self._selector = selectors.DefaultSelector()
+    self._sockets: dict[int, socket.socket] = {}
+    self._said_bye: set[int] = set()
+    self._leaving = False
+    self._lost = threading.Event()
+
+  def listen(self) -> socket.socket:
+    """Open the socket that `accept` waits on (process 0)."""
+    if socket.has_dualstack_ipv6():
+      return socket.create_server(
+        ("", 0), family=socket.AF_INET6, dualstack_ipv6=True
+      )
+    return socket.create_server(("", 0))
+
+  def accept(
+    self, listener: socket.socket, token: str, num_peers: int, seconds: float
+  ) -> None:
+    """Take the connections that begin with `token`; then watch them."""
+    deadline = time.monotonic() + seconds
+    with listener:
+      while len(self._sockets) < num_peers:
+        listener.settimeout(max(deadline - time.monotonic(), 0.01))
+        try:
+          connection, _ = listener.accept()
+        except TimeoutError:
+          break  # JAX's heartbeat is left for those who did not come
+        process = _introduced(connection, token)
+        if process is None:
+          connection.close()
+        else:
+          self._add(process, connection)
+    self._start()
+
+  def connect(
+    self, hosts: Sequence[str], port: int, token: str, process: int
+  ) -> None:
+    """Connect to process 0 by the first of its names that answers; watch it."""
+    for host in hosts:
+      try:
+        connection = socket.create_connection((host, port), timeout=5)
+        connection.sendall(f"{token} {process}\n".encode())
+      except OSError:
+        continue
+      self._add(0, connection)
+      break
+    self._start()
+
+  def wait_lost(self) -> None:
+    """Give the thread time to find out that a process is lost."""
+    if self._lost.wait(_GRACE):
+      time.sleep(_GRACE + 10)  # `on_lost` ends the process before that
+
+  def leave(self) -> None:
+    """Tell the others that this process ends as it should."""
+    self._leaving = True
+    self._tell(_BYE)
+
+  def _add(self, process: int, connection: socket.socket) -> None:
+    connection.settimeout(None)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+      ("TCP_KEEPIDLE", _IDLE),
+      ("TCP_KEEPINTVL", _INTERVAL),
+      ("TCP_KEEPCNT", _PROBES),
+    ):
+      if hasattr(socket, name):  # not on every system
+        option = getattr(socket, name)
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    self._sockets[process] = connection
+    self._selector.register(connection, selectors.EVENT_READ, process)
+
+  def _start(self) -> None:
+    threading.Thread(target=self._watch, name="peers", daemon=True).start()
+
+  def _watch(self) -> None:
+    while self._selector.get_map():
+      for key, _ in self._selector.select():
+        lost = self._read(key.data, self._sockets[key.data])
+        if lost is not None and not self._leaving:
+          self._lost.set()
+          self._tell(b"%s %d" % (_LOST, lost))
+          if lost:  # without process 0, JAX ends this one in a moment
+            time.sleep(_GRACE)
+          self._on_lost(lost)
+          return
+
+  def _read(self, process: int, connection: socket.socket) -> int | None:
+    """Return which process is lost by what its connection says, or None."""
+    try:
+      data = connection.recv(100)
+    except OSError:
+      data = b""
+    if not data:
+      self._selector.unregister(connection)
+      return None if process in self._said_bye else process
+    for line in data.splitlines():
+      if line == _BYE:
+        self._said_bye.add(process)
+      elif line.startswith(_LOST):
+        return int(line.split()[1])
+    return None
+
+  def _tell(self, line: bytes) -> None:
+    for connection in self._sockets.values():
+      with contextlib.suppress(OSError):  # it has ended itself
+        connection.sendall(line + b"\n")
+
+
+def _introduced(connection: socket.socket, token: str) -> int | None:
+  """Return which process has connected, None for a stranger."""
+  connection.settimeout(5)
+  line = b""
+  try:
+    while not line.endswith(b"\n") and len(line) < 100:
+      byte = connection.recv(1)
+      if not byte:
+        return None
+      line += byte
+    got, process = line.decode().split()
+    return int(process) if got == token else None
+  except (OSError, ValueError):
+    return None
+
+
+def addresses() -> list[str]:
+  """Return names by which other machines may reach this one."""
+  names = [socket.gethostname()]
+  with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    try:
+      probe.connect(("10.255.255.255", 1))  # UDP: nothing is sent
+      names.insert(0, probe.getsockname()[0])
+    except OSError:
+      pass  # no network: only this machine
+  return [*names, "127.0.0.1"]
+
+
+def end_process(code: int) -> None:
+  """End now: JAX's way out would wait for processes that wait for this one."""
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)
