@@ -121,8 +121,13 @@ def _touched(program, computation, instruction) -> int:
   opcode = instruction.opcode
   if opcode in _FREE or opcode.endswith("-done"):
     return 0
+  if opcode == "custom-call" and "ConcatBitcast" in instruction.rest:
+    return 0
   if opcode == "copy-start":  # its result: (target, source, context)
     return _main_bytes(instruction.shapes[:2])
+  if opcode == "slice-start":  # likewise, and only the target's part is read
+    source, target = instruction.shapes[:2]
+    return target.num_bytes * (source.in_main_memory + target.in_main_memory)
   if opcode == "dynamic-update-slice":
     update = computation[instruction.operands[1]].shapes
     return 2 * _main_bytes(update)
@@ -219,9 +224,10 @@ def _part(body, name: str) -> int:
 
 
 def _aliases(text: str) -> tuple[set[int], set[int]]:
-  """Return operands and results that are one buffer, handed through."""
-  if "kind=kCustom" not in text:
-    return set(), set()
+  """Return operands and results that are one buffer, handed through.
+
+  A kernel that pushes an asynchronous operation on hands its buffers through.
+  """
   match = _ALIASED.search(text)
   if not match:
     return set(), set()
