@@ -255,6 +255,28 @@ def test_flops_of_a_convolution_leave_out_padding(padding):
   assert hlo_costs.flops(hlo.parse(compiled.as_text())) == expected
 
 
+@pytest.mark.parametrize("num_out", [1, 5, 12])
+@pytest.mark.parametrize("stride", [1, 2, 11])
+@pytest.mark.parametrize("dilation", [1, 3, 12])
+def test_taps_of_a_window_equal_those_tried_one_by_one(
+  num_out, stride, dilation
+):
+  for pad in (0, 2, 11):
+    window = {
+      "stride": stride,
+      "pad": pad,
+      "lhs_dilate": dilation,
+      "rhs_dilate": 2,
+    }
+    expected = 0
+    for o in range(num_out):
+      for k in range(12):
+        position = o * stride + 2 * k - pad
+        inside = 0 <= position < (4 - 1) * dilation + 1
+        expected += inside and position % dilation == 0
+    assert hlo_costs._taps(4, 12, num_out, window) == expected
+
+
 def test_memory_traffic_without_loops_is_near_xlas_own():
   def attend(q, k, v):
     return jnp.sum(jax.nn.dot_product_attention(q, k, v) ** 2)
