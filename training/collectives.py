@@ -70,7 +70,7 @@ def traffic(program: hlo.Program, mesh: jax.sharding.Mesh) -> list[Traffic]:
     Traffic(kind, axes, network, int(count), num_bytes)
     for (kind, axes, network), (count, num_bytes) in totals.items()
   ]
-  return sorted(rows, key=lambda row: -row.num_bytes)
+  return sorted(rows, key=lambda row: (-row.num_bytes, row.kind, row.axes))
 
 
 def _operations(program: hlo.Program):
