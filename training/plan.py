@@ -164,6 +164,7 @@ _UNKNOWN_UNTIL_COMPILED = (
   "model_tflop",
   "compiled_tflop",
   "xla_tflop",
+  "unknown_loops",
   "hbm_gb",
   "collective_gb",
   "collectives",
