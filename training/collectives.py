@@ -63,14 +63,14 @@ def traffic(program: hlo.Program, mesh: jax.sharding.Mesh) -> list[Traffic]:
   for name, instruction, runs in _operations(program):
     found = _sent(program, name, instruction, layout)
     if found is not None:
-      *key, num_bytes = found
-      totals[tuple(key)][0] += runs
-      totals[tuple(key)][1] += runs * num_bytes
+      kind, axes, network, num_bytes = found
+      totals[kind, axes, network][0] += runs
+      totals[kind, axes, network][1] += runs * num_bytes
   rows = [
     Traffic(kind, axes, network, int(count), num_bytes)
     for (kind, axes, network), (count, num_bytes) in totals.items()
   ]
-  return sorted(rows, key=lambda row: -row.num_bytes)
+  return sorted(rows, key=lambda row: (-row.num_bytes, row.kind, row.axes))
 
 
 def _operations(program: hlo.Program):

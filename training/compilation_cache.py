@@ -20,6 +20,7 @@ def enable(workdir: pathlib.Path) -> None:
   Args:
     workdir: of the run; need not exist yet.
   """
-  if jax.config.jax_compilation_cache_dir is None:
+  # JAX makes its options attributes at run time.
+  if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
     folder = workdir.resolve().parent / FOLDER
     jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -89,16 +89,27 @@ def _window(text: str, axis: int) -> dict[str, int]:
 
 
 def _taps(num_in: int, num_kernel: int, num_out: int, window) -> int:
-  """Count (output, kernel element) pairs that meet an element of the input."""
-  span = (num_in - 1) * window["lhs_dilate"] + 1
+  """Count (output, kernel element) pairs that meet an element of the input.
+
+  Output o and kernel element k meet position o * stride + shift(k) of the
+  dilated input, where only multiples of the dilation hold an element. For
+  each k these o are an arithmetic progression: batches are long.
+  """
+  stride, dilation = window["stride"], window["lhs_dilate"]
+  span = (num_in - 1) * dilation + 1
+  common = math.gcd(stride, dilation)
+  period = dilation // common
+  inverse = pow(stride // common, -1, period) if period > 1 else 0
   count = 0
   for k in range(num_kernel):
     shift = k * window["rhs_dilate"] - window["pad"]
-    count += sum(
-      0 <= o * window["stride"] + shift < span
-      and not (o * window["stride"] + shift) % window["lhs_dilate"]
-      for o in range(num_out)
-    )
+    if shift % common:
+      continue
+    first = max(0, -(shift // stride))
+    last = min(num_out - 1, (span - 1 - shift) // stride)
+    residue = -(shift // common) * inverse % period
+    first += (residue - first) % period
+    count += max(0, (last - first) // period + 1)
   return count
 
 
@@ -121,8 +132,13 @@ def _touched(program, computation, instruction) -> int:
   opcode = instruction.opcode
   if opcode in _FREE or opcode.endswith("-done"):
     return 0
+  if opcode == "custom-call" and "ConcatBitcast" in instruction.rest:
+    return 0
   if opcode == "copy-start":  # its result: (target, source, context)
     return _main_bytes(instruction.shapes[:2])
+  if opcode == "slice-start":  # likewise, and only the target's part is read
+    source, target = instruction.shapes[:2]
+    return target.num_bytes * (source.in_main_memory + target.in_main_memory)
   if opcode == "dynamic-update-slice":
     update = computation[instruction.operands[1]].shapes
     return 2 * _main_bytes(update)
@@ -219,9 +235,10 @@ def _part(body, name: str) -> int:
 
 
 def _aliases(text: str) -> tuple[set[int], set[int]]:
-  """Return operands and results that are one buffer, handed through."""
-  if "kind=kCustom" not in text:
-    return set(), set()
+  """Return operands and results that are one buffer, handed through.
+
+  A kernel that pushes an asynchronous operation on hands its buffers through.
+  """
   match = _ALIASED.search(text)
   if not match:
     return set(), set()

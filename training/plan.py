@@ -9,7 +9,7 @@ import math
 import pathlib
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -22,6 +22,7 @@ from training import (
   hlo_costs,
   metrics,
   partitioning,
+  plan_search,
   plan_table,
   roofline,
   step_program,
@@ -39,14 +40,6 @@ _NEEDED = re.compile(
   r"Used ([\d.]+)([KMGT]) of|\(([\d.]+)([KMGT])\) exceeds available"
 )
 
-# Fields that trade time for memory, with the values to try, the cheapest
-# first; each is tried on top of model.remat="block". A new one (gradient
-# caching, blocks in chunks) is one more line; fields that a config does not
-# have are passed over.
-_MORE_MEMORY: tuple[tuple[str, tuple[int, ...]], ...] = (
-  ("model.remat_chunks", (2, 4, 8)),
-  ("num_microbatches", (2, 4, 8, 16)),
-)
 # Values of fields with which nothing is computed twice.
 _NO_RECOMPUTATION: Mapping[str, Any] = {
   "model.remat": "none",
@@ -98,25 +91,19 @@ def make(
 
   def attempt(changes: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
-      changed = _changed(config, changes)
+      changed = plan_search.changed(config, changes)
       return compile_step(changed, topology, devices, changes)
     except ValueError as error:
-      metrics.say(f"  passed over {_flags(changes)}: {error}")
+      metrics.say(f"  passed over {plan_search.as_flags(changes)}: {error}")
       return None
 
-  plan["alternatives"] = []
-  for changes in _candidates(config, topology, len(devices)):
-    tried = attempt(changes)
-    if tried is None:
-      continue
-    plan["alternatives"].append(
-      {"flags": _flags(changes)}
-      | {k: tried[k] for k in ("fits", "peak_gib", "needs_gib", "compile_s")}
-    )
-    if tried["fits"]:
-      break
-  plan["largest_batch_size"] = _largest_batch(config, plan, attempt)
-  return plan
+  candidates = plan_search.candidates(
+    config, len(devices) // topology.num_slices
+  )
+  return plan | {
+    "alternatives": plan_search.first_that_fits(candidates, attempt),
+    "largest_batch_size": plan_search.largest_batch(config, plan, attempt),
+  }
 
 
 def compile_step(
@@ -177,6 +164,7 @@ _UNKNOWN_UNTIL_COMPILED = (
   "model_tflop",
   "compiled_tflop",
   "xla_tflop",
+  "unknown_loops",
   "hbm_gb",
   "collective_gb",
   "collectives",
@@ -237,9 +225,9 @@ def _work(compiled, config, mesh, chip) -> dict[str, Any]:
     network: sum(row.num_bytes for row in sent if row.network == network)
     for network in ("ici", "dcn")
   }
-  plain = _changed(
-    config,
-    {k: v for k, v in _NO_RECOMPUTATION.items() if k in _fields(config)},
+  fields = plan_search.fields(config)
+  plain = plan_search.changed(
+    config, {k: v for k, v in _NO_RECOMPUTATION.items() if k in fields}
   )
   once = step_program.make(plain, mesh)
   with jax.set_mesh(mesh):
@@ -303,103 +291,10 @@ def _gib_per_device(tree: Any) -> float:
   )
 
 
-def _candidates(
-  config: config_lib.Config, topology: topology_lib.Topology, num_devices: int
-) -> Iterator[dict[str, Any]]:
-  """Yield changes that may make a step fit, the cheapest in time first."""
-  fields = _fields(config)
-  remats = ("none", "dense", "block")
-  stronger = remats[remats.index(config.model.remat) + 1 :]
-  block = {"model.remat": "block"} if stronger else {}
-  for remat in stronger:
-    yield {"model.remat": remat}
-  split = {}
-  whole_slice = num_devices // topology.num_slices // config.mesh.tensor
-  if config.mesh.fsdp < whole_slice:
-    split = {"mesh.data": -1, "mesh.fsdp": whole_slice}
-    yield split
-    if block:
-      yield block | split
-  for base in (block, block | split) if split else (block,):
-    for name, values in _MORE_MEMORY:
-      for value in values:
-        if name in fields and value > fields[name]:
-          yield base | {name: value}
-
-
-def _largest_batch(
-  config: config_lib.Config,
-  plan: Mapping[str, Any],
-  attempt: Callable[[Mapping[str, Any]], dict[str, Any] | None],
-) -> int | None:
-  """Return the largest batch that fits with nothing else changed.
-
-  Of powers of two times the batch shards, below `config.batch_size`. The
-  compiler's figure of what is needed says where to begin; that the result
-  fits, and that twice as much does not, is compiled.
-  """
-  shards = math.prod(plan["mesh"][axis] for axis in partitioning.BATCH_AXES)
-  sizes = []
-  while shards << len(sizes) < config.batch_size:
-    sizes.append(shards << len(sizes))
-  if not sizes:
-    return None
-  share = 0.5
-  if plan["needs_gib"] and plan["hbm_gib"]:
-    share = min(plan["hbm_gib"] / plan["needs_gib"], 1.0)
-  index = max(
-    (i for i, s in enumerate(sizes) if s <= share * config.batch_size),
-    default=0,
-  )
-
-  def fits(i: int) -> bool:
-    tried = attempt({"batch_size": sizes[i]})
-    return tried is not None and tried["fits"]
-
-  if fits(index):
-    while index + 1 < len(sizes) and fits(index + 1):
-      index += 1
-    return sizes[index]
-  while index and not fits(index - 1):
-    index -= 1
-  return sizes[index - 1] if index else None
-
-
-def _fields(config: config_lib.Config) -> dict[str, Any]:
-  """Return {"model.remat": "none", ...}."""
-
-  def flat(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-      if isinstance(value, Mapping):
-        found |= flat(value, f"{prefix}{name}.")
-      else:
-        found[prefix + name] = value
-    return found
-
-  return flat(config_lib.to_mapping(config), "")
-
-
-def _changed(
-  config: config_lib.Config, changes: Mapping[str, Any]
-) -> config_lib.Config:
-  """Return the config with {"model.remat": value} changed."""
-  values = config_lib.to_mapping(config)
-  for name, value in changes.items():
-    *path, last = name.split(".")
-    section = values
-    for part in path:
-      section = section[part]
-    section[last] = value
-  return config_lib.checked(values)
-
-
-def _flags(changes: Mapping[str, Any]) -> str:
-  return " ".join(f"--config.{name}={value}" for name, value in changes.items())
-
-
 def _what(config: config_lib.Config, changes: Any) -> str:
-  return _flags(changes) if changes else f"batch {config.batch_size:,}"
+  return (
+    plan_search.as_flags(changes) if changes else f"batch {config.batch_size:,}"
+  )
 
 
 def _outcome(plan: Mapping[str, Any]) -> str:

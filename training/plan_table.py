@@ -74,13 +74,16 @@ def _work(plan) -> Iterator[str]:
     "  XLA's own count",
     f"{_number(plan['xla_tflop'])} TFLOP (the body of a loop once)",
   )
-  yield _row("  memory traffic, each device", f"{_number(plan['hbm_gb'])} GB")
+  yield _row(
+    "  memory traffic, each device",
+    f"{_number(plan['hbm_gb'])} GB (an estimate)",
+  )
   yield _row("  sent by each device", f"{_number(plan['collective_gb'])} GB")
   for row in plan["collectives"]:
+    network = f" {row['network'].upper()}" if plan["hbm_gib"] else ""
+    times = f"{row['count']:6,} times over {row['axes'] or 'no axis'}"
     yield _row(
-      f"    {row['kind']}",
-      f"{_number(row['gb'])} GB {row['network'].upper()}"
-      f" {row['count']:6,} times over {row['axes'] or 'no axis'}",
+      f"    {row['kind']}", f"{_number(row['gb'])} GB{network} {times}"
     )
   if plan["unknown_loops"]:
     yield (

@@ -1,7 +1,10 @@
 """The parser and the counts, on programs that XLA really compiled."""
 
+import types
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import P
 
@@ -255,6 +258,28 @@ def test_flops_of_a_convolution_leave_out_padding(padding):
   assert hlo_costs.flops(hlo.parse(compiled.as_text())) == expected
 
 
+@pytest.mark.parametrize("num_out", [1, 5, 12])
+@pytest.mark.parametrize("stride", [1, 2, 11])
+@pytest.mark.parametrize("dilation", [1, 3, 12])
+def test_taps_of_a_window_equal_those_tried_one_by_one(
+  num_out, stride, dilation
+):
+  for pad in (0, 2, 11):
+    window = {
+      "stride": stride,
+      "pad": pad,
+      "lhs_dilate": dilation,
+      "rhs_dilate": 2,
+    }
+    expected = 0
+    for o in range(num_out):
+      for k in range(12):
+        position = o * stride + 2 * k - pad
+        inside = 0 <= position < (4 - 1) * dilation + 1
+        expected += inside and position % dilation == 0
+    assert hlo_costs._taps(4, 12, num_out, window) == expected
+
+
 def test_memory_traffic_without_loops_is_near_xlas_own():
   def attend(q, k, v):
     return jnp.sum(jax.nn.dot_product_attention(q, k, v) ** 2)
@@ -282,3 +307,47 @@ def test_a_scan_reads_one_slice_of_its_stack_at_a_time():
   # Each turn reads the carry and a row and writes the carry: 3 rows, a few
   # more for copies; the whole stack in each turn would be 50 rows and more.
   assert 3 * length * row <= got <= 8 * length * row
+
+
+# What XLA for TPUs makes of a gradient's sum over two slices of four chips:
+# each slice's program numbers its own devices, hosts do what is between them.
+_SLICES = """
+HloModule jit_step, is_scheduled=true
+
+%all-reduce-scatter.1 (p: bf16[32,16]) -> bf16[16,16] {
+  %p = bf16[32,16]{1,0} parameter(0)
+  %all-reduce.1 = bf16[32,16]{1,0} all-reduce(%p), channel_id=1, \
+replica_groups={{0,1},{2,3}}, use_global_device_ids=true, to_apply=%add
+  %zero = u32[] constant(0)
+  ROOT %part = bf16[16,16]{1,0} dynamic-slice(%all-reduce.1, %zero, %zero)
+}
+
+ENTRY %main (x: bf16[32,16]) -> bf16[16,16] {
+  %x = bf16[32,16]{1,0} parameter(0)
+  %fusion.1 = bf16[16,16]{1,0} fusion(%x), kind=kCustom, \
+calls=%all-reduce-scatter.1
+  %after-all = token[] after-all()
+  %send = (bf16[16,16]{1,0}, u32[], token[]) send(%fusion.1, %after-all), \
+channel_id=3, is_host_transfer=true, frontend_attributes={\
+_xla_host_transfer_handler_name="xla_megascale_runtime",\
+_xla_megascale_transfer_type="ALL_REDUCE"}
+  %send-done = token[] send-done(%send), channel_id=3
+  %recv = (bf16[16,16]{1,0}, u32[], token[]) recv(%after-all), channel_id=4
+  ROOT %recv-done = bf16[16,16]{1,0} recv-done(%recv), channel_id=4
+}
+"""
+
+
+def test_several_slices():
+  # Two slices of 2 x 2 chips, one after the other along "data".
+  chips = [types.SimpleNamespace(slice_index=i // 4) for i in range(8)]
+  mesh = types.SimpleNamespace(
+    axis_names=("data", "fsdp"), devices=np.array(chips).reshape(4, 2), size=8
+  )
+  whole = 32 * 16 * 2
+  assert collectives.traffic(hlo.parse(_SLICES), mesh) == [
+    # Half of the array is left to each chip; in a ring of two slices each
+    # sends all of that half: one part to be added, one that is added up.
+    collectives.Traffic("all-reduce", "data", "dcn", 1, whole / 2),
+    collectives.Traffic("reduce-scatter", "fsdp", "ici", 1, whole / 2),
+  ]

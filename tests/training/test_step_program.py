@@ -1,0 +1,32 @@
+"""The shapes that the step is compiled with are those that a run gives it."""
+
+import jax
+import numpy as np
+
+from tests import runs
+from training import partitioning, step_program, train_state
+
+
+def test_shapes_and_shardings_are_those_of_a_run():
+  config = runs.make_config({"mesh.fsdp": 2, "model.image.width": 16})
+  mesh = partitioning.make_mesh(config.mesh)
+  program = step_program.make(config, mesh)
+  batch = partitioning.make_global(
+    {name: np.zeros(x.shape, x.dtype) for name, x in program.batch.items()},
+    mesh,
+  )
+  for name, x in program.batch.items():
+    assert batch[name].sharding == x.sharding
+  assert program.batch["images"].shape == (16, 16, 16, 3)
+  assert program.batch["tokens"].shape == (16, 8)
+  state = train_state.init(
+    program.init_params, program.optimizer, program.state, config.seed
+  )
+  same = jax.tree.map(
+    lambda x, like: (
+      (x.shape, x.dtype, x.sharding) == (like.shape, like.dtype, like.sharding)
+    ),
+    state,
+    program.state,
+  )
+  assert all(jax.tree.leaves(same))
