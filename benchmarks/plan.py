@@ -4,10 +4,12 @@
 
 Needs no TPU, but its compiler (requirements-tpu.txt); 1 to 2 minutes a
 compilation on 2 cores. ViT-B/16 at 224 pixels, 64 tokens, AdamW with a bfloat16
-first moment, each block recomputed; the compiler says what fits.
+first moment, each block recomputed, a chip's batch in eight parts; the compiler
+says what fits.
 
   v4-4096, v4-8192     peak on v4:2x2x1 (4 chips) at these batches
   v4-largest           largest power of two of the batch there
+  v4-microbatches      65,536 there, in 8 micro-batches
   v5e-replicated       peak on v5e:16x16 (256 chips) at batch 32,768
   v5e-fsdp             the same with parameters split over all chips
 
@@ -28,7 +30,12 @@ from training import topology as topology_lib
 ROWS: Mapping[str, tuple[str, Mapping[str, Any], bool]] = {
   "v4-4096": ("v4:2x2x1", {"batch_size": 4096}, False),
   "v4-8192": ("v4:2x2x1", {"batch_size": 8192}, False),
-  "v4-largest": ("v4:2x2x1", {"batch_size": 4096}, True),
+  "v4-largest": ("v4:2x2x1", {"batch_size": 16_384}, True),
+  "v4-microbatches": (
+    "v4:2x2x1",
+    {"batch_size": 65_536, "num_microbatches": 8},
+    False,
+  ),
   "v5e-replicated": ("v5e:16x16", {"batch_size": 32_768}, False),
   "v5e-fsdp": (
     "v5e:16x16",
