@@ -158,7 +158,9 @@ def test_two_processes_lose_the_first_and_go_on(runner, alone, tmp_path):
   first, second = _complete(runner.start_cluster(workdir, 2, *_ARGS))
   assert "Resuming from the checkpoint of step 10" in first.stderr
   assert "image to text" in first.stdout
-  assert second.stdout == ""
+  # Nothing but what the CPU's collectives print in C++.
+  assert "Rank" in second.stdout
+  assert "image" not in second.stdout
   _assert_close(workdir, alone, runner.cache_dir)
   got, expected = (
     json.loads((folder / "results.json").read_text())

@@ -80,43 +80,17 @@ def run(
   )
   with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
-    _claim(config, folder, stack)
+    workdir.claim_for_all(folder, config, stack)
     checkpointer = checkpointing.Checkpointer(
       folder / workdir.CHECKPOINTS, keep=config.checkpoint.keep
     )
     stack.callback(checkpointer.close)
     steps = checkpointer.steps()
-    if cluster.on_first(lambda: _is_complete(config, folder, steps)):
+    if cluster.on_first(lambda: workdir.begin(folder, config, steps)):
       metrics.say(f"{folder} is complete; its last evaluation:")
       results = cluster.on_first(lambda: workdir.read_results(folder))
       return _print_results(results, as_json)
     return _Run(config, folder, mesh, stop, checkpointer).run(as_json)
-
-
-def _claim(
-  config: config_lib.Config, folder: pathlib.Path, stack: contextlib.ExitStack
-) -> None:
-  """Claim the folder for all processes, and check that they are one run."""
-  mapping = cluster.on_first(lambda: config_lib.to_mapping(config))
-  first = config_lib.from_mapping(mapping)
-  cluster.together(lambda: workdir.check_alike(first, config))
-  claim = workdir.claim(folder)
-  token = cluster.on_first(lambda: stack.enter_context(claim))
-  cluster.together(lambda: workdir.check_shared(folder, token))
-
-
-def _is_complete(
-  config: config_lib.Config, folder: pathlib.Path, steps: list[int]
-) -> bool:
-  """Return whether nothing is left to do; else make the folder this run's."""
-  started_with = workdir.read_config(folder)
-  if started_with is not None and steps:
-    workdir.check_same(folder, started_with, config)
-    workdir.check_steps(folder, config, steps)
-    if workdir.is_complete(folder, config, steps):
-      return True
-  workdir.write_config(folder, config)
-  return False
 
 
 class _Run:

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from input_pipeline import atomic_file
+from training import cluster, failures, metrics
 from training import config as config_lib
-from training import failures, metrics
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -122,6 +122,46 @@ def check_alike(first: config_lib.Config, here: config_lib.Config) -> None:
         for name, (theirs, ours) in different.items()
       )
     )
+
+
+def claim_for_all(
+  folder: pathlib.Path, config: config_lib.Config, stack: contextlib.ExitStack
+) -> None:
+  """Claim the folder until `stack` ends; check that all processes are one run.
+
+  Raises:
+    WorkdirError: as `claim`, `check_shared` and `check_alike`.
+    ClusterError: one of these on another process.
+  """
+  mapping = cluster.on_first(lambda: config_lib.to_mapping(config))
+  first = config_lib.from_mapping(mapping)
+  cluster.together(lambda: check_alike(first, config))
+  claimed = claim(folder)
+  token = cluster.on_first(lambda: stack.enter_context(claimed))
+  cluster.together(lambda: check_shared(folder, token))
+
+
+def begin(
+  folder: pathlib.Path, config: config_lib.Config, steps: list[int]
+) -> bool:
+  """Return whether nothing is left to do; else make the folder this run's.
+
+  Args:
+    folder: the run's, claimed.
+    config: checked.
+    steps: that have a checkpoint.
+
+  Raises:
+    WorkdirError: another config's run is in it, or one past the last step.
+  """
+  started_with = read_config(folder)
+  if started_with is not None and steps:
+    check_same(folder, started_with, config)
+    check_steps(folder, config, steps)
+    if is_complete(folder, config, steps):
+      return True
+  write_config(folder, config)
+  return False
 
 
 def write_config(folder: pathlib.Path, config: config_lib.Config) -> None:
