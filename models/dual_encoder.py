@@ -70,12 +70,19 @@ class ModelConfig:
 class DualEncoder(nnx.Module):
   """An image tower, a text tower, and the scale and bias of their logits."""
 
-  def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+  def __init__(
+    self,
+    config: ModelConfig,
+    *,
+    rngs: nnx.Rngs,
+    batch_axes: tuple[str, ...] = (),
+  ):
     shared = {
       "embed_dim": config.embed_dim,
       "dtype": config.dtype,
       "remat": config.remat,
       "remat_chunks": config.remat_chunks,
+      "batch_axes": batch_axes,
       "rngs": rngs,
     }
     self.img = IMAGE_TOWERS[config.image.tower](
@@ -137,10 +144,20 @@ def init_params(config: ModelConfig, key: jax.Array) -> Params:
   return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
-def make_graph(config: ModelConfig) -> nnx.GraphDef:
-  """Return the model without its parameters; no array is made."""
+def make_graph(
+  config: ModelConfig, batch_axes: tuple[str, ...] = ()
+) -> nnx.GraphDef:
+  """Return the model without its parameters; no array is made.
+
+  Args:
+    config: checked.
+    batch_axes: axes of the mesh in use that batches are split over; see
+      stack.encode.
+  """
   model = jax.eval_shape(
-    lambda: DualEncoder(config, rngs=nnx.Rngs(params=jax.random.key(0)))
+    lambda: DualEncoder(
+      config, rngs=nnx.Rngs(params=jax.random.key(0)), batch_axes=batch_axes
+    )
   )
   return nnx.split(model)[0]
 

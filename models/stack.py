@@ -9,12 +9,13 @@ the whole batch.
 import functools
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import P
 
 from models import layers
 
@@ -129,6 +130,7 @@ def encode(
   mask_fn: Callable[[Rows], jax.Array | None] = lambda rows: None,
   is_causal: bool = False,
   token_fn: Callable[[Rows], jax.Array] | None = None,
+  batch_axes: Sequence[str] = (),
 ) -> jax.Array:
   """Run a tower: stem, layers, head. Layers compile once, whatever the depth.
 
@@ -145,6 +147,10 @@ def encode(
     is_causal: as in `Attention`.
     token_fn: from rows to positions int32 [b], where the head wants one token
       of each example only: the last layer computes no other.
+    batch_axes: mesh axes that the batch is split over, and stays split over in
+      every layer: where parameters are split over the same axes the compiler
+      might else rather move activations than gather parameters. () leaves it
+      to the compiler.
 
   Returns:
     What `head` returns, for the whole batch.
@@ -152,7 +158,20 @@ def encode(
   batch_size = len(jax.tree.leaves(rows)[0])
   chunks = math.gcd(chunks, batch_size) if remat == "block" else 1
   rows = jax.tree.map(lambda x: _cut(x, chunks), rows)
-  in_chunks = functools.partial(_in_chunks, remat=remat, chunks=chunks)
+
+  def in_place(fn):
+    def placed(*args):
+      *first, rows = args
+      return _split(
+        fn(*(_split(x, batch_axes) for x in first), rows), batch_axes
+      )
+
+    return placed
+
+  def in_chunks(fn, *args, in_scan=False):
+    return _in_chunks(
+      in_place(fn), *args, remat=remat, chunks=chunks, in_scan=in_scan
+    )
 
   def layer(block: Block, index: jax.Array, x_bSD, rows, token_b=None):
     keys_b = rows.get("keys")
@@ -168,7 +187,7 @@ def encode(
     fn = functools.partial(layer, *stacked)
     return in_chunks(fn, x, rows, in_scan=True), None
 
-  x = in_chunks(stem, rows) if remat == "block" else stem(rows)
+  x = in_chunks(stem, rows) if remat == "block" else in_place(stem)(rows)
   depth = len(jax.tree.leaves(blocks)[0])
   indices = jnp.arange(depth)
   if token_fn is None:
@@ -183,7 +202,7 @@ def encode(
       return layer(last, depth - 1, x_bSD, rows, token_fn(rows))
 
     x = in_chunks(last_layer, x, rows)
-  y = in_chunks(head, x, rows) if remat == "block" else head(x, rows)
+  y = in_chunks(head, x, rows) if remat == "block" else in_place(head)(x, rows)
   return _join(y, chunks)
 
 
@@ -214,6 +233,12 @@ def _cut(x: jax.Array, chunks: int) -> jax.Array:
   if chunks == 1:
     return x
   return jnp.swapaxes(x.reshape(-1, chunks, *x.shape[1:]), 0, 1)
+
+
+def _split(x: jax.Array, batch_axes: Sequence[str]) -> jax.Array:
+  if not batch_axes:
+    return x
+  return jax.lax.with_sharding_constraint(x, P(tuple(batch_axes)))
 
 
 def _join(x: jax.Array, chunks: int) -> jax.Array:

@@ -61,6 +61,7 @@ class TextTransformer(nnx.Module):
     dtype: str,
     remat: str,
     remat_chunks: int,
+    batch_axes: tuple[str, ...],
     rngs: nnx.Rngs,
   ):
     width = config.width
@@ -105,6 +106,7 @@ class TextTransformer(nnx.Module):
     self.dtype = dtype
     self.remat = remat
     self.remat_chunks = remat_chunks
+    self.batch_axes = batch_axes
 
   def __call__(
     self, tokens_bL: jax.Array, keys_b: jax.Array | None = None
@@ -129,6 +131,7 @@ class TextTransformer(nnx.Module):
       head=self._head,
       remat=self.remat,
       chunks=self.remat_chunks,
+      batch_axes=self.batch_axes,
       mask_fn=self._mask,
       is_causal=self.config.causal,
       token_fn=self._token if one_token else None,

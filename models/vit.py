@@ -81,6 +81,7 @@ class ViT(nnx.Module):
     dtype: str,
     remat: str,
     remat_chunks: int,
+    batch_axes: tuple[str, ...],
     rngs: nnx.Rngs,
   ):
     width = config.width
@@ -141,6 +142,7 @@ class ViT(nnx.Module):
     self.dtype = dtype
     self.remat = remat
     self.remat_chunks = remat_chunks
+    self.batch_axes = batch_axes
 
   def __call__(
     self, images_bYXC: jax.Array, keys_b: jax.Array | None = None
@@ -164,6 +166,7 @@ class ViT(nnx.Module):
       head=self._head,
       remat=self.remat,
       chunks=self.remat_chunks,
+      batch_axes=self.batch_axes,
       token_fn=None if self.cls is None else _first_token,
     )
 

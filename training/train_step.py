@@ -67,7 +67,7 @@ def make_train_step(
 
 def _make_loss_and_grads(config: config_lib.Config) -> Callable[..., Any]:
   """Return (params, batch) -> (loss, gradient), however it is computed."""
-  graph = dual_encoder.make_graph(config.model)
+  graph = dual_encoder.make_graph(config.model, partitioning.BATCH_AXES)
   pair_loss = losses.make_loss(config.loss, partitioning.BATCH_AXES)
   num_microbatches = config.num_microbatches
 
