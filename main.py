@@ -5,18 +5,12 @@ python main.py --task=search --workdir=runs/quickstart --query="red car"
 python main.py --task=plan --config=configs/siglip.py:b16 --topology=v5e:16x16
 """
 
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 from absl import app, flags
-from ml_collections import config_flags
 
-from training import cluster_flags, failures
+from training import cluster_flags, failures, run_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "Config file, as configs/quickstart.py.", lock_config=True
-)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _TASK = flags.DEFINE_string("task", "train", "What to do; see TASKS.")
 _JSON = flags.DEFINE_bool("json", False, "Print results as JSON.")
 _TOPOLOGY = flags.DEFINE_string(
@@ -29,19 +23,21 @@ _QUERY = flags.DEFINE_string("query", "", "What --task=search looks for.")
 def _train() -> int:
   from training import train
 
-  return train.run(_needed_config(), _workdir(), as_json=_JSON.value)
+  config, folder = run_flags.needed_config(), run_flags.workdir()
+  return train.run(config, folder, as_json=_JSON.value)
 
 
 def _evaluate() -> int:
   from inference import evaluate
 
-  return evaluate.run(_workdir(), _config(), as_json=_JSON.value)
+  config = run_flags.config()
+  return evaluate.run(run_flags.workdir(), config, as_json=_JSON.value)
 
 
 def _search() -> int:
   from inference import search
 
-  return search.run(_workdir(), _QUERY.value, as_json=_JSON.value)
+  return search.run(run_flags.workdir(), _QUERY.value, as_json=_JSON.value)
 
 
 def _plan() -> int:
@@ -51,8 +47,9 @@ def _plan() -> int:
   slices = topology.prepare(_TOPOLOGY.value, _NUM_SLICES.value)
   from training import plan
 
-  folder = _workdir() if _WORKDIR.value else None
-  return plan.run(_needed_config(), slices, folder, as_json=_JSON.value)
+  config = run_flags.needed_config()
+  folder = run_flags.workdir() if run_flags.has_workdir() else None
+  return plan.run(config, slices, folder, as_json=_JSON.value)
 
 
 # Tasks import what they need: a misspelt flag is answered at once.
@@ -62,26 +59,6 @@ TASKS: Mapping[str, Callable[[], int]] = {
   "search": _search,
   "plan": _plan,
 }
-
-
-def _config():
-  from training import config
-
-  value = _CONFIG.value
-  return None if value is None else config.checked(value.to_dict())
-
-
-def _needed_config():
-  config = _config()
-  if config is None:
-    raise app.UsageError("--config is missing: --config=configs/quickstart.py")
-  return config
-
-
-def _workdir() -> pathlib.Path:
-  if not _WORKDIR.value:
-    raise app.UsageError("--workdir is missing: --workdir=runs/NAME")
-  return pathlib.Path(_WORKDIR.value)
 
 
 def main(argv: Sequence[str]) -> int:
