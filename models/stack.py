@@ -146,7 +146,9 @@ def encode(
     mask_fn: from rows to a mask as in `Attention`.
     is_causal: as in `Attention`.
     token_fn: from rows to positions int32 [b], where the head wants one token
-      of each example only: the last layer computes no other.
+      of each example only. The last layer computes no other, except with
+      remat="block": all layers but one are a copy of almost all parameters,
+      and of their gradient, more memory than the work is worth there.
     batch_axes: mesh axes that the batch is split over, and stays split over in
       every layer: where parameters are split over the same axes the compiler
       might else rather move activations than gather parameters. () leaves it
@@ -190,7 +192,7 @@ def encode(
   x = in_chunks(stem, rows) if remat == "block" else in_place(stem)(rows)
   depth = len(jax.tree.leaves(blocks)[0])
   indices = jnp.arange(depth)
-  if token_fn is None:
+  if token_fn is None or remat == "block":
     x, _ = jax.lax.scan(body, x, (blocks, indices))
   else:
     x, _ = jax.lax.scan(
@@ -202,6 +204,12 @@ def encode(
       return layer(last, depth - 1, x_bSD, rows, token_fn(rows))
 
     x = in_chunks(last_layer, x, rows)
+  if token_fn is not None and remat == "block":
+    tower_head = head
+
+    def head(x_bSD, rows):
+      return tower_head(_take(x_bSD, token_fn(rows)), rows)
+
   y = in_chunks(head, x, rows) if remat == "block" else in_place(head)(x, rows)
   return _join(y, chunks)
 
