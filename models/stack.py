@@ -186,8 +186,16 @@ def encode(
     )
 
   def body(x, stacked):
+    if remat == "block":
+      # Or the compiler casts the kernels of all layers before the first one,
+      # and keeps them: half of the parameters' memory once more.
+      stacked = jax.lax.optimization_barrier(stacked)
     fn = functools.partial(layer, *stacked)
     return in_chunks(fn, x, rows, in_scan=True), None
+
+  if remat == "block":
+    # Computes again no more than the barrier: what is in it keeps its input.
+    body = jax.checkpoint(body, prevent_cse=False, policy=REMATS[remat])
 
   x = in_chunks(stem, rows) if remat == "block" else in_place(stem)(rows)
   depth = len(jax.tree.leaves(blocks)[0])
