@@ -186,17 +186,15 @@ def encode(
     )
 
   def body(x, stacked):
+    block, index = stacked
     if remat == "block":
-      # Or the compiler casts the kernels of all layers before the first one,
-      # and keeps them: half of the parameters' memory once more.
-      stacked = jax.lax.optimization_barrier(stacked)
-    fn = functools.partial(layer, *stacked)
+      block = _cast_late(block, index)
+    fn = functools.partial(layer, block, index)
     return in_chunks(fn, x, rows, in_scan=True), None
 
   if remat == "block":
-    # Computes again no more than the barrier: what is in it keeps its input.
+    # Computes no more again than the casts: what is in it keeps its input.
     body = jax.checkpoint(body, prevent_cse=False, policy=REMATS[remat])
-
   x = in_chunks(stem, rows) if remat == "block" else in_place(stem)(rows)
   depth = len(jax.tree.leaves(blocks)[0])
   indices = jnp.arange(depth)
@@ -249,6 +247,16 @@ def _cut(x: jax.Array, chunks: int) -> jax.Array:
   if chunks == 1:
     return x
   return jnp.swapaxes(x.reshape(-1, chunks, *x.shape[1:]), 0, 1)
+
+
+def _cast_late(block: Block, index: jax.Array) -> Block:
+  """Return the same parameters, times a 1 that the compiler cannot see through.
+
+  Else XLA:TPU casts the kernels of all layers before the first one and keeps
+  them: half of the parameters' memory once more.
+  """
+  one = jnp.where(index >= 0, 1.0, 0.0)
+  return jax.tree.map(lambda p: p * one, block)
 
 
 def _split(x: jax.Array, batch_axes: Sequence[str]) -> jax.Array:
