@@ -49,7 +49,8 @@ class Embedder:
       if self.should_stop is not None and self.should_stop():
         raise Interrupted(f"stopped after {start} of {len(rows)} {kind}s")
       batch = _pad(rows[start : start + self.batch_size], self.batch_size)
-      z_BE = fn(params, to_global(batch, sharding))
+      with jax.set_mesh(self.mesh):
+        z_BE = fn(params, to_global(batch, sharding))
       # Fetching one batch late keeps the devices busy, and keeps the queue
       # short enough for should_stop to be asked while there is work left.
       if ahead is not None:

@@ -76,6 +76,6 @@ def load(
   shards = partitioning.num_batch_shards(mesh)
   batch_size = -(-config.evaluate.batch_size // shards) * shards
   embedder = embedding.make_embedder(
-    *dual_encoder.embed_fns(model), mesh, batch_size
+    *dual_encoder.embed_fns(model, partitioning.BATCH_AXES), mesh, batch_size
   )
   return TrainedRun(config, step, params, embedder)

@@ -167,12 +167,15 @@ def merge(graph: nnx.GraphDef, params: Params) -> DualEncoder:
   return nnx.merge(graph, params)
 
 
-def embed_fns(config: ModelConfig) -> tuple[EmbedFn, EmbedFn]:
+def embed_fns(
+  config: ModelConfig, batch_axes: tuple[str, ...] = ()
+) -> tuple[EmbedFn, EmbedFn]:
   """Return embed_images(params, images) and embed_texts(params, tokens).
 
-  Both are pure, and return float32 rows of L2 norm 1.
+  Both are pure, and return float32 rows of L2 norm 1. `batch_axes` as in
+  `make_graph`.
   """
-  graph = make_graph(config)
+  graph = make_graph(config, batch_axes)
   return (
     lambda params, images_bYXC: merge(graph, params).embed_images(images_bYXC),
     lambda params, tokens_bL: merge(graph, params).embed_texts(tokens_bL),

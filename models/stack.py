@@ -158,24 +158,14 @@ def encode(
     What `head` returns, for the whole batch.
   """
   batch_size = len(jax.tree.leaves(rows)[0])
-  chunks = math.gcd(chunks, batch_size) if remat == "block" else 1
+  recomputes = remat == "block"
+  chunks = math.gcd(chunks, batch_size) if recomputes else 1
   rows = jax.tree.map(lambda x: _cut(x, chunks), rows)
+  apply = functools.partial(_apply, chunks=chunks, batch_axes=batch_axes)
+  apply_layer = functools.partial(apply, remat=remat)
+  apply_end = functools.partial(apply, remat=remat if recomputes else "none")
 
-  def in_place(fn):
-    def placed(*args):
-      *first, rows = args
-      return _split(
-        fn(*(_split(x, batch_axes) for x in first), rows), batch_axes
-      )
-
-    return placed
-
-  def in_chunks(fn, *args, in_scan=False):
-    return _in_chunks(
-      in_place(fn), *args, remat=remat, chunks=chunks, in_scan=in_scan
-    )
-
-  def layer(block: Block, index: jax.Array, x_bSD, rows, token_b=None):
+  def layer(block: Block, index: Any, x_bSD, rows, token_b=None):
     keys_b = rows.get("keys")
     return block(
       x_bSD,
@@ -187,56 +177,58 @@ def encode(
 
   def body(x, stacked):
     block, index = stacked
-    if remat == "block":
+    if recomputes:
       block = _cast_late(block, index)
     fn = functools.partial(layer, block, index)
-    return in_chunks(fn, x, rows, in_scan=True), None
+    return apply_layer(fn, x, rows, in_scan=True), None
 
-  if remat == "block":
+  if recomputes:
     # Computes no more again than the casts: what is in it keeps its input.
     body = jax.checkpoint(body, prevent_cse=False, policy=REMATS[remat])
-  x = in_chunks(stem, rows) if remat == "block" else in_place(stem)(rows)
+
+  x = apply_end(stem, rows)
   depth = len(jax.tree.leaves(blocks)[0])
-  indices = jnp.arange(depth)
-  if token_fn is None or remat == "block":
-    x, _ = jax.lax.scan(body, x, (blocks, indices))
+  stacked = (blocks, jnp.arange(depth))
+  if token_fn is None:
+    x, _ = jax.lax.scan(body, x, stacked)
+  elif recomputes:
+    x, _ = jax.lax.scan(body, x, stacked)
+    x = apply_end(lambda x_bSD, rows: _take(x_bSD, token_fn(rows)), x, rows)
   else:
-    x, _ = jax.lax.scan(
-      body, x, jax.tree.map(lambda p: p[:-1], (blocks, indices))
-    )
+    x, _ = jax.lax.scan(body, x, jax.tree.map(lambda p: p[:-1], stacked))
     last = jax.tree.map(lambda p: p[-1], blocks)
 
     def last_layer(x_bSD, rows):
       return layer(last, depth - 1, x_bSD, rows, token_fn(rows))
 
-    x = in_chunks(last_layer, x, rows)
-  if token_fn is not None and remat == "block":
-    tower_head = head
-
-    def head(x_bSD, rows):
-      return tower_head(_take(x_bSD, token_fn(rows)), rows)
-
-  y = in_chunks(head, x, rows) if remat == "block" else in_place(head)(x, rows)
-  return _join(y, chunks)
+    x = apply_layer(last_layer, x, rows)
+  return _join(apply_end(head, x, rows), chunks)
 
 
-def _in_chunks(
+def _apply(
   fn: Callable[..., jax.Array],
   *args: Any,
   remat: str,
   chunks: int,
+  batch_axes: Sequence[str],
   in_scan: bool = False,
 ) -> jax.Array:
-  """Return fn(*args), chunk by chunk, keeping what `remat` says."""
+  """Return fn(tokens, rows), chunk by chunk, keeping what `remat` says."""
+
+  def in_place(*args):
+    *tokens, rows = args
+    tokens = [_split(x, batch_axes) for x in tokens]
+    return _split(fn(*tokens, rows), batch_axes)
+
   policy = REMATS[remat]
   if policy is not None:
     # Inside a scan nothing can be merged across the recomputation anyway.
-    fn = jax.checkpoint(
-      fn, prevent_cse=not in_scan and chunks == 1, policy=policy
+    in_place = jax.checkpoint(
+      in_place, prevent_cse=not in_scan and chunks == 1, policy=policy
     )
   if chunks == 1:
-    return fn(*args)
-  return jax.lax.map(lambda args: fn(*args), args)
+    return in_place(*args)
+  return jax.lax.map(lambda args: in_place(*args), args)
 
 
 def _cut(x: jax.Array, chunks: int) -> jax.Array:

@@ -334,7 +334,7 @@ class _Evaluator:
     self._config: config_lib.Config = config
     self._data: suite.Data = data
     self._embedder = embedding.make_embedder(
-      *dual_encoder.embed_fns(config.model),
+      *dual_encoder.embed_fns(config.model, partitioning.BATCH_AXES),
       mesh,
       config.evaluate.batch_size,
       stop.requested,
