@@ -11,8 +11,6 @@ _DRAWS = {
   "model.image.dropout": 0.1,
   "model.text.dropout": 0.1,
 }
-# Sums over the batch are taken in another order.
-_RTOL = 2e-5
 
 
 def _train(changes, shape=(1, 1, 1)):
@@ -23,27 +21,27 @@ def _train(changes, shape=(1, 1, 1)):
   return seen, steps.arrays(state.params)
 
 
-def _check_same(got, want, atol=steps.ATOL, rtol=_RTOL):
+def _check_same(got, want, *, loss_rtol, atol):
+  """Sums over the batch are taken in another order; `atol` is of parameters."""
   for one, other in zip(got[0], want[0], strict=True):
-    for name in other:
-      np.testing.assert_allclose(
-        one[name], other[name], rtol=rtol, err_msg=name
-      )
+    np.testing.assert_allclose(
+      one["train/loss"], other["train/loss"], rtol=loss_rtol
+    )
   for name, x in want[1].items():
     np.testing.assert_allclose(got[1][name], x, atol=atol, err_msg=name)
 
 
 def test_equals_the_whole_batch():
-  """Labels are cut like the other rows."""
-  changes = {"loss.name": "unicl", "loss.block_size": 4}
+  """Labels are cut like the other rows; the second pass draws as the first."""
+  changes = _DRAWS | {"loss.name": "unicl", "loss.block_size": 4}
   want = _train(changes)
   got = _train(changes | {"num_microbatches": 4})
-  _check_same(got, want)
+  _check_same(got, want, loss_rtol=2e-5, atol=steps.ATOL)
 
 
-def test_equals_the_whole_batch_on_a_mesh_with_draws_and_remat():
-  """The second pass draws what the first drew, in whatever parts."""
-  changes = _DRAWS | {"loss.block_size": 2}
+def test_with_everything_that_saves_memory_and_bfloat16():
+  """Ring loss, fsdp and tensor axes, recomputed layers, chunks, draws."""
+  changes = _DRAWS | {"model.dtype": "bfloat16", "loss.block_size": 2}
   want = _train(changes)
   parts = {
     "num_microbatches": 2,
@@ -51,46 +49,31 @@ def test_equals_the_whole_batch_on_a_mesh_with_draws_and_remat():
     "model.remat_chunks": 2,
   }
   got = _train(changes | parts, (2, 2, 2))
-  _check_same(got, want, rtol=2e-4)
-  # The draws matter: another step's are another loss.
-  assert want[0][0]["train/loss"] != want[0][1]["train/loss"]
+  # Products have 8 bits, and their rounding depends on how they are split. A
+  # gradient g updates by 0.01 g / (g + 0.01); a few percent of it are 1e-4.
+  # A gradient that counts a device twice is off by 1e-3 and more.
+  _check_same(got, want, loss_rtol=1e-2, atol=4e-4)
 
 
-def test_bfloat16():
-  """Each product is rounded alike; only float32 sums change their order."""
-  changes = {"model.dtype": "bfloat16"}
-  want = _train(changes)
-  got = _train(changes | {"num_microbatches": 4})
-  # A row of a bfloat16 product may be rounded otherwise in a smaller batch:
-  # 8 bits of the gradients, each update at most 0.01 of a gradient over 0.01.
-  _check_same(got, want, atol=2e-3, rtol=2e-2)
-
-
-def test_scope_microbatch_is_the_mean_of_separate_losses():
-  changes = {"loss.scope": "microbatch", "loss.name": "softmax"}
-  got = _train(changes | {"num_microbatches": 4})
-  config = runs.make_config(steps.FAST | changes | {"batch_size": 4})
-  whole = runs.make_config(steps.FAST)
-  batch = steps.batch(whole)
-  parts = []
-  built = steps.build(config)
-  for i in range(4):
-    part = jax.tree.map(lambda x, i=i: x[4 * i : 4 * i + 4], batch)
-    parts.append(built.loss(part))
-  np.testing.assert_allclose(
-    got[0][0]["train/loss"], np.mean(parts), rtol=_RTOL
+def test_scopes_are_means_of_separate_losses():
+  """Of micro-batches, and of devices' rows: here they are the same rows."""
+  changes = {"loss.name": "softmax"}
+  alone = steps.build(
+    runs.make_config(steps.FAST | changes | {"batch_size": 4})
   )
-
-
-def test_scope_device_sees_a_devices_rows_only():
-  changes = {"loss.scope": "device", "loss.name": "softmax"}
-  on_four = _train(changes, (4, 1, 1))
-  as_parts = _train(
-    changes | {"loss.scope": "microbatch", "num_microbatches": 4}
+  batch = steps.batch(runs.make_config(steps.FAST))
+  want = np.mean(
+    [
+      alone.loss(jax.tree.map(lambda x, i=i: x[i : i + 4], batch))
+      for i in range(0, 16, 4)
+    ]
   )
-  np.testing.assert_allclose(
-    on_four[0][0]["train/loss"], as_parts[0][0]["train/loss"], rtol=_RTOL
-  )
+  microbatch = {"loss.scope": "microbatch", "num_microbatches": 4}
+  device = {"loss.scope": "device"}
+  for scope, shape in ((microbatch, (1, 1, 1)), (device, (4, 1, 1))):
+    config = runs.make_config(steps.FAST | changes | scope)
+    got = steps.build(config, shape).loss(batch)
+    np.testing.assert_allclose(got, want, rtol=2e-5, err_msg=str(scope))
 
 
 def test_microbatches_are_each_devices_own_rows():
