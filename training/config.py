@@ -122,12 +122,17 @@ def to_mapping(config: Config) -> dict[str, Any]:
 
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
   """Return {"model.image.depth": (old value, new value), ...}."""
-  old_fields, new_fields = (_flat(to_mapping(c)) for c in (old, new))
+  old_fields, new_fields = flat(old), flat(new)
   return {
     name: (old_fields[name], new_fields[name])
     for name in old_fields
     if old_fields[name] != new_fields[name]
   }
+
+
+def flat(config: Config) -> dict[str, Any]:
+  """Return {"model.image.depth": value, ...}."""
+  return _flat(to_mapping(config))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

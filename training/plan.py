@@ -43,6 +43,7 @@ _NEEDED = re.compile(
 # Values of fields with which nothing is computed twice.
 _NO_RECOMPUTATION: Mapping[str, Any] = {
   "model.remat": "none",
+  "model.remat_chunks": 1,
   "num_microbatches": 1,
 }
 
@@ -225,10 +226,7 @@ def _work(compiled, config, mesh, chip) -> dict[str, Any]:
     network: sum(row.num_bytes for row in sent if row.network == network)
     for network in ("ici", "dcn")
   }
-  fields = plan_search.fields(config)
-  plain = plan_search.changed(
-    config, {k: v for k, v in _NO_RECOMPUTATION.items() if k in fields}
-  )
+  plain = plan_search.changed(config, _NO_RECOMPUTATION)
   once = step_program.make(plain, mesh)
   with jax.set_mesh(mesh):
     model_flops = flops.count(once.step, once.state, once.batch)

@@ -45,7 +45,7 @@ def candidates(
     config: of the step that does not fit.
     slice_size: devices of one slice; parameters are split within slices.
   """
-  now = fields(config)
+  now = config_lib.flat(config)
   remats = ("none", "dense", "block")
   stronger = ()
   if config.model.remat in remats:
@@ -88,21 +88,6 @@ def largest_batch(
     if tried is not None and tried["fits"]:
       return size
   return None
-
-
-def fields(config: config_lib.Config) -> dict[str, Any]:
-  """Return {"model.remat": "none", ...}."""
-
-  def flat(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-      if isinstance(value, Mapping):
-        found |= flat(value, f"{prefix}{name}.")
-      else:
-        found[prefix + name] = value
-    return found
-
-  return flat(config_lib.to_mapping(config), "")
 
 
 def changed(
