@@ -221,9 +221,8 @@ def _draw_patches(keys_b: jax.Array, config: ViTConfig) -> jax.Array:
   Source: FLIP (arXiv 2212.00794), section 3: uniform, without replacement.
   """
   keys_b = layers.fold_in(keys_b, config.depth)  # no layer has this index
-  noise_bN = jax.vmap(lambda key: jax.random.uniform(key, config.num_patches))(
-    keys_b
-  )
+  shape = (config.num_patches,)
+  noise_bN = jax.vmap(lambda key: jax.random.uniform(key, shape))(keys_b)
   order_bN = jnp.argsort(noise_bN, axis=1)
   return jnp.sort(order_bN[:, : config.num_kept_patches], axis=1)
 

@@ -24,7 +24,7 @@ from training import partitioning
 
 # Arrays with one row a pair.
 Batch = dict[str, jax.Array]
-Embeddings = tuple[jax.Array, jax.Array]
+Embeddings = tuple[Any, Any]  # zimg and ztxt, [b, E] each
 
 
 def loss_and_grads(

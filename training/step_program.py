@@ -56,7 +56,7 @@ def make(config: config_lib.Config, mesh: jax.sharding.Mesh) -> StepProgram:
 def _abstract_batch(config, mesh) -> dict[str, jax.ShapeDtypeStruct]:
   sharding = partitioning.batch_sharding(mesh)
   size = config.data.image_size
-  shapes = {
+  shapes: dict[str, tuple[tuple[int, ...], Any]] = {
     "images": ((size, size, 3), np.uint8),
     "tokens": ((config.data.num_tokens,), np.int32),
   }
