@@ -40,6 +40,14 @@ _LIBRARIES = (
 # What a resumed run may change: none of it alters a step's result, except
 # total_steps, which people do extend, and which is reported.
 _FREE = ("checkpoint.", "evaluate.", "mesh.", "log_every_steps", "total_steps")
+# What only says how a step is computed: fewer devices have less memory.
+_FREE_COMPUTATION = (
+  "loss.block_size",
+  "model.remat",
+  "model.remat_chunks",
+  "num_microbatches",
+  "text_lengths",
+)
 _FREE_DATA = (
   "data.cache_dir",
   "data.num_threads",
@@ -221,10 +229,13 @@ def check_same(
     WorkdirError: a field differs that alters the result; all are named.
   """
   changed = config_lib.differences(old, new)
+  free = {*_FREE_DATA, *_FREE_COMPUTATION}
+  if new.loss.scope == "microbatch":
+    free.remove("num_microbatches")  # it says who is whose negative
   refused = {
     name: values
     for name, values in changed.items()
-    if not name.startswith(_FREE) and name not in _FREE_DATA
+    if not name.startswith(_FREE) and name not in free
   }
   if refused:
     lines = "".join(

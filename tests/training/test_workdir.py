@@ -74,6 +74,10 @@ _FREE = {
   "checkpoint.keep": 9,
   "evaluate.every_steps": 3,
   "evaluate.retrieval": (),
+  "loss.block_size": 3,
+  "model.remat": "block",
+  "num_microbatches": 2,
+  "text_lengths": (3,),
   "data.cache_dir": "elsewhere",
   "data.num_threads": 1,
   "data.num_prefetch_batches": 1,
@@ -94,6 +98,13 @@ def test_a_change_that_alters_the_result(name, tmp_path):
   assert text.endswith(f"{_REFUSED[name]!r} now") or name == "data.image_size"
   for free in _FREE:
     assert free not in text
+
+
+def test_microbatches_that_do_not_see_each_other_cannot_change(tmp_path):
+  scope = {"loss.scope": "microbatch"}
+  old, new = (runs.make_config(scope | {"num_microbatches": n}) for n in (1, 2))
+  with pytest.raises(workdir.WorkdirError, match="num_microbatches: 1 in"):
+    workdir.check_same(tmp_path, old, new)
 
 
 @pytest.mark.parametrize("name", _FREE)
