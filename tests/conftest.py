@@ -22,6 +22,14 @@ def pytest_configure(config: pytest.Config) -> None:
     flags.FLAGS.mark_as_parsed()
 
 
+@pytest.fixture
+def unoptimised():
+  """Compile in half the time programs that then run for milliseconds."""
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def shared_dir(
   tmp_path_factory: pytest.TempPathFactory, worker_id: str

@@ -34,6 +34,7 @@ def test_takes_the_shortest_length_that_fits(longest, cut_to):
   assert int(total) == tokens.sum()
 
 
+@pytest.mark.usefixtures("unoptimised")
 def test_a_step_is_the_same():
   losses = []
   for lengths in ((), (3, 5)):
