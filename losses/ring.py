@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 
 class Block(NamedTuple):
-  """The rows that are on this device for now."""
+  """The rows that visit this device together."""
 
   sent: Any  # pytree of arrays [t, ...]: what the rows' own device sent
   collected: Any  # pytree of arrays [t, ...]: what other devices added

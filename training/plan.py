@@ -127,7 +127,7 @@ def compile_step(
   what = f"{topology.name} {_what(config, changes)}"
   metrics.say(f"{what}: compiling")
   mesh = partitioning.make_mesh(config.mesh, devices)
-  partitioning.check_batch_size(config.batch_size, mesh)
+  step_program.check(config, mesh)
   program = step_program.make(config, mesh)
   chip = topology.chip
   plan: dict[str, Any] = {
@@ -234,7 +234,7 @@ def _work(compiled, config, mesh, chip) -> dict[str, Any]:
     "model_tflop": model_flops / 1e12,
     "compiled_tflop": chip_flops * mesh.size / 1e12,
     # A loop's body once: kept to compare with other people's figures.
-    "xla_tflop": _xla_flops(compiled) * mesh.size / 1e12,
+    "xla_tflop": _xla_tflop(compiled, mesh.size),
     "unknown_loops": program.unknown_loops,
     "hbm_gb": hbm_bytes / 1e9,
     "collective_gb": sum(bytes_over.values()) / 1e9,
@@ -273,9 +273,12 @@ def _work(compiled, config, mesh, chip) -> dict[str, Any]:
   return work | bounds
 
 
-def _xla_flops(compiled) -> float:
+def _xla_tflop(compiled, num_devices: int) -> float | None:
+  """Return XLA's own count for all devices, None where it has none."""
   analysis = compiled.cost_analysis() or {}
-  return analysis.get("flops", 0.0)
+  if "flops" not in analysis:
+    return None
+  return analysis["flops"] * num_devices / 1e12
 
 
 def _gib_per_device(tree: Any) -> float:

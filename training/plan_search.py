@@ -11,9 +11,7 @@ from training import partitioning
 Attempt = Callable[[Mapping[str, Any]], dict[str, Any] | None]
 
 # Fields that trade time for memory, with the values to try, the cheapest
-# first; each is tried on top of model.remat="block". A new one (gradient
-# caching, blocks in chunks) is one more line; fields that a config does not
-# have are passed over.
+# first; each is tried on top of model.remat="block".
 _MORE_MEMORY: tuple[tuple[str, tuple[int, ...]], ...] = (
   ("model.remat_chunks", (2, 4, 8)),
   ("num_microbatches", (2, 4, 8, 16)),
@@ -62,8 +60,10 @@ def candidates(
       yield block | split
   for base in (block, block | split) if split else (block,):
     for name, values in _MORE_MEMORY:
+      if name == "num_microbatches" and config.loss.scope == "microbatch":
+        continue  # it would be another loss
       for value in values:
-        if name in now and value > now[name]:
+        if value > now[name]:
           yield base | {name: value}
 
 

@@ -70,10 +70,11 @@ def _work(plan) -> Iterator[str]:
   yield _row(
     "  as compiled, all devices", f"{_number(plan['compiled_tflop'])} TFLOP"
   )
-  yield _row(
-    "  XLA's own count",
-    f"{_number(plan['xla_tflop'])} TFLOP (the body of a loop once)",
-  )
+  if plan["xla_tflop"] is not None:
+    yield _row(
+      "  XLA's own count",
+      f"{_number(plan['xla_tflop'])} TFLOP (the body of a loop once)",
+    )
   yield _row(
     "  memory traffic, each device",
     f"{_number(plan['hbm_gb'])} GB (an estimate)",

@@ -30,6 +30,16 @@ class StepProgram:
   optimizer: optax.GradientTransformation
 
 
+def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
+  """Raise ValueError where the batch cannot be cut as the step cuts it."""
+  partitioning.check_batch_size(
+    config.batch_size,
+    mesh,
+    num_microbatches=config.num_microbatches,
+    remat_chunks=config.model.remat_chunks,
+  )
+
+
 def make(config: config_lib.Config, mesh: jax.sharding.Mesh) -> StepProgram:
   """Return the step of `config` on `mesh`; makes no array, compiles nothing.
 

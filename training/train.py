@@ -72,12 +72,7 @@ def run(
   compilation_cache.enable(folder)
   stop = stop_lib.Stop()
   mesh = partitioning.make_mesh(config.mesh)
-  partitioning.check_batch_size(
-    config.batch_size,
-    mesh,
-    num_microbatches=config.num_microbatches,
-    remat_chunks=config.model.remat_chunks,
-  )
+  step_program.check(config, mesh)
   with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
     workdir.claim_for_all(folder, config, stack)

@@ -97,13 +97,16 @@ def test_nobody_at_the_address(runner, tmp_path):
   assert not (tmp_path / "run").exists()
 
 
+def _is_free(job: int) -> bool:
+  """Return whether nobody listens at the port that JAX makes of a job."""
+  with socket.socket() as probe:
+    return probe.connect_ex(("127.0.0.1", 65535 - 2**12 + 1 + job)) != 0
+
+
 def test_slurm(runner, tmp_path):
   """JAX finds the other process by what Slurm sets."""
   config = "--config.total_steps=10"
-  port = 65535 - 2**12 + 1 + int(_SLURM["SLURM_JOB_ID"])
-  with socket.socket() as probe:
-    if probe.connect_ex(("127.0.0.1", port)) == 0:
-      pytest.skip(f"port {port} is taken")
+  job = next(number for number in range(7, 2**12) if _is_free(number))
   processes = [
     runner.start(
       tmp_path / "run",
@@ -112,6 +115,7 @@ def test_slurm(runner, tmp_path):
       f"--config.seed={index}",
       env=_SLURM
       | {
+        "SLURM_JOB_ID": str(job),
         "SLURM_NTASKS": "2",
         "SLURM_PROCID": str(index),
         "SLURM_LOCALID": str(index),

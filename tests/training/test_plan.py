@@ -284,6 +284,21 @@ def test_splitting_parameters_is_tried(monkeypatch):
   assert got["alternatives"][-1]["fits"]
 
 
+def test_microbatches_are_tried_where_they_are_the_same_loss(monkeypatch):
+  _Memory(monkeypatch, 20, lambda c: 15 if c.num_microbatches == 4 else 40)
+  changes = {"batch_size": 64, "model.remat": "block", "mesh.fsdp": 8}
+  tried = {
+    scope: plan.make(
+      runs.make_config(changes | {"loss.scope": scope}), _SLICE, _DEVICES
+    )["alternatives"]
+    for scope in ("global", "microbatch")
+  }
+  last = tried["global"][-1]
+  assert (last["flags"], last["fits"]) == ("--config.num_microbatches=4", True)
+  assert tried["microbatch"]
+  assert not any("microbatch" in row["flags"] for row in tried["microbatch"])
+
+
 def test_what_does_not_fit_is_said_in_the_table(monkeypatch):
   _Memory(monkeypatch, 16, lambda c: c.batch_size / 8)
   config = runs.make_config({"batch_size": 256, "model.remat": "block"})
