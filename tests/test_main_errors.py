@@ -66,6 +66,7 @@ def test_misspelt_and_mistyped(args, words, runner, reference, tmp_path):
     (None, ("--config", "configs/quickstart.py")),
     ("configs/quickstrat.py", ("--config", "configs/quickstrat.py")),
     ("README.md", ("--config", "README.md")),
+    ("configs/siglip.py:b17", ("configs/siglip.py:VARIANT", "'b17'")),
   ],
 )
 def test_config_missing(config, words, runner, tmp_path):

@@ -79,8 +79,11 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
     while error.args and isinstance(error.args[0], Exception):
       error = error.args[0]  # ml_collections wraps one error in another
     # A KeyError's text is quoted.
-    text = error.args[0] if isinstance(error, KeyError) else error
-    message = " ".join(str(text).split()) or type(error).__name__
+    text = str(error.args[0] if isinstance(error, KeyError) else error)
+    if "Traceback (most recent call last)" in text:
+      # Of a config file that refused its argument; its last line says why.
+      text = text.strip().splitlines()[-1].strip().removeprefix("ValueError: ")
+    message = " ".join(text.split()) or type(error).__name__
     if isinstance(error, ModuleNotFoundError):
       message = str(describe(error))
     elif isinstance(error, AttributeError | KeyError):
