@@ -86,6 +86,13 @@ class ShardedLoss(Protocol):
     ...
 
 
+def needed(labels_B: jax.Array | None) -> jax.Array:
+  """Return the labels; ValueError where a loss that compares them has none."""
+  if labels_B is None:
+    raise ValueError("this loss needs labels_B, one int32 a pair; got None")
+  return labels_B
+
+
 def make_sharded(
   device_loss: DeviceLoss,
   check: Callable[[float], None],
@@ -108,8 +115,8 @@ def make_sharded(
     check(label_smoothing)
     if not uses_labels:
       labels_B = None
-    elif labels_B is None:
-      raise ValueError("this loss needs labels_B, one int32 a pair; got None")
+    else:
+      labels_B = needed(labels_B)
     axes = tuple(axis_names)
     group_axes = axes if loss_axes is None else tuple(loss_axes)
     ring = ring_lib.Ring(group_axes, block_size)

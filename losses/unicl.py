@@ -34,8 +34,7 @@ def reference(
     label_smoothing: share of the target spread evenly over all B columns.
   """
   check(label_smoothing)
-  if labels_B is None:
-    raise ValueError("this loss needs labels_B, one int32 a pair; got None")
+  labels_B = sharded_lib.needed(labels_B)
   logits_BB = products.logits(zimg_BE, ztxt_BE, scale, bias)
   target_BB = jnp.float32(labels_B[:, None] == labels_B)
   # The same by rows as by columns, as equal labels have equal counts.

@@ -121,6 +121,7 @@ def make_stack(
 
 def encode(
   rows: Rows,
+  keys_b: jax.Array | None = None,
   *,
   stem: Callable[[Rows], jax.Array],
   blocks: Block,
@@ -135,7 +136,8 @@ def encode(
   """Run a tower: stem, layers, head. Layers compile once, whatever the depth.
 
   Args:
-    rows: what the examples have; "keys" are there where draws are wanted.
+    rows: what the examples have.
+    keys_b: one key an example, "keys" of the rows below; None draws nothing.
     stem: from rows to tokens, [b, S, D].
     blocks: from `make_stack`.
     head: from tokens (and rows) to what is returned.
@@ -157,6 +159,8 @@ def encode(
   Returns:
     What `head` returns, for the whole batch.
   """
+  if keys_b is not None:
+    rows = rows | {"keys": keys_b}
   batch_size = len(jax.tree.leaves(rows)[0])
   recomputes = remat == "block"
   chunks = math.gcd(chunks, batch_size) if recomputes else 1
@@ -166,7 +170,7 @@ def encode(
   apply_end = functools.partial(apply, remat=remat if recomputes else "none")
 
   def layer(block: Block, index: Any, x_bSD, rows, token_b=None):
-    keys_b = rows.get("keys")
+    keys_b = rows.get("keys")  # of the rows at hand, which may be a chunk
     return block(
       x_bSD,
       mask_bHSS=mask_fn(rows),

@@ -120,12 +120,10 @@ class TextTransformer(nnx.Module):
     Returns:
       [b, E], not L2-normalised.
     """
-    rows = {"tokens": tokens_bL}
-    if keys_b is not None:
-      rows["keys"] = keys_b
     one_token = self.config.pool in ("first", "last", "eot")
     return stack.encode(
-      rows,
+      {"tokens": tokens_bL},
+      keys_b,
       stem=self._stem,
       blocks=self.blocks,
       head=self._head,

@@ -156,11 +156,9 @@ class ViT(nnx.Module):
     Returns:
       [b, E], not L2-normalised.
     """
-    rows = {"images": images_bYXC}
-    if keys_b is not None:
-      rows["keys"] = keys_b
     return stack.encode(
-      rows,
+      {"images": images_bYXC},
+      keys_b,
       stem=self._stem,
       blocks=self.blocks,
       head=self._head,

@@ -36,11 +36,9 @@ def _make_stack(depth=3, dtype="float32", dropout=0.0):
 
 def _run(blocks, x_bSD, *, remat="none", keys_b=None, **kwargs):
   """Run the layers alone: tokens in, tokens out."""
-  rows = {"x": x_bSD}
-  if keys_b is not None:
-    rows["keys"] = keys_b
   return stack.encode(
-    rows,
+    {"x": x_bSD},
+    keys_b,
     stem=lambda rows: rows["x"],
     blocks=blocks,
     head=lambda x_bSD, rows: x_bSD,
