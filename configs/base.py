@@ -7,6 +7,8 @@ run (the config is locked), and a field's type is the type of its default.
 
 import ml_collections
 
+from configs import towers
+
 
 def get_config() -> ml_collections.ConfigDict:
   """Return the defaults: a small ViT and text transformer, sigmoid loss."""
@@ -112,46 +114,8 @@ def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   model.image_mean = (0.5, 0.5, 0.5)
   model.image_std = (0.5, 0.5, 0.5)
 
-  image = model.image = ml_collections.ConfigDict()
-  image.tower = "vit"  # key of models.dual_encoder.IMAGE_TOWERS
-  image.image_size = data.get_ref("image_size")
-  image.patch_size = 8
-  image.width = 192
-  image.depth = 6
-  image.num_heads = 3
-  image.mlp_width = 768
-  image.activation = "gelu_tanh"  # key of models.layers.ACTIVATIONS
-  image.position = "learned"  # or "sincos2d" (fixed; no parameters)
-  image.pool = "map"  # "cls", "gap" or "map" (attention pooling)
-  image.pre_norm = False  # CLIP normalises the tokens before layer 1
-  image.projection = True  # linear map from width to embed_dim
-  image.projection_bias = False
-  image.norm_epsilon = 1e-6
-  image.dropout = 0.0  # after attention and MLP of each layer
-  # Share of patches left out in training, drawn for each image and step. FLIP
-  # (arXiv 2212.00794): 0.5 and 0.75.
-  image.patch_dropout = 0.0
-
-  text = model.text = ml_collections.ConfigDict()
-  text.tower = "transformer"  # key of models.dual_encoder.TEXT_TOWERS
-  text.vocab_size = data.get_ref("vocab_size")
-  text.num_tokens = data.get_ref("num_tokens")
-  text.width = 192
-  text.depth = 4
-  text.num_heads = 3
-  text.mlp_width = 768
-  text.activation = "gelu_tanh"
-  text.causal = False
-  # "last" or "first" position, "eot" (the last token that is not padding),
-  # "mean" over tokens that are not padding, or "map".
-  text.pool = "map"
-  # Whether attention and pooling leave out padding (id 0). SigLIP pads and
-  # attends to all positions; CLIP's causal tower needs no mask.
-  text.mask_padding = True
-  text.projection = True
-  text.projection_bias = False
-  text.norm_epsilon = 1e-6
-  text.dropout = 0.0
+  model.image = towers.vit(data)
+  model.text = towers.text_transformer(data)
   return model
 
 

@@ -13,6 +13,9 @@ from flax import nnx
 from models import layers, stack, text_transformer, vit
 
 DTYPES = ("bfloat16", "float32")
+# A config's `tower` is a Literal: training/config.py reads a section by it.
+ImageConfig = vit.ViTConfig
+TextConfig = text_transformer.TextTransformerConfig
 IMAGE_TOWERS: Mapping[str, Any] = types.MappingProxyType({"vit": vit.ViT})
 TEXT_TOWERS: Mapping[str, Any] = types.MappingProxyType(
   {"transformer": text_transformer.TextTransformer}
@@ -24,7 +27,10 @@ EmbedFn = Callable[[Params, jax.Array], jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-  """Fields of `config.model`; configs/base.py explains them."""
+  """Fields of `config.model`; configs/base.py explains them.
+
+  A model read from a file may have one tower only; the other is None.
+  """
 
   embed_dim: int
   dtype: str
@@ -35,15 +41,13 @@ class ModelConfig:
   bias_init: float
   image_mean: tuple[float, ...]
   image_std: tuple[float, ...]
-  image: vit.ViTConfig
-  text: text_transformer.TextTransformerConfig
+  image: ImageConfig | None
+  text: TextConfig | None
 
   def check(self) -> None:
     """Raise ValueError where the fields do not fit together."""
     layers.check_choice("model.dtype", self.dtype, DTYPES)
     layers.check_choice("model.remat", self.remat, stack.REMATS)
-    layers.check_choice("model.image.tower", self.image.tower, IMAGE_TOWERS)
-    layers.check_choice("model.text.tower", self.text.tower, TEXT_TOWERS)
     if self.remat_chunks < 1 or (
       self.remat_chunks > 1 and self.remat != "block"
     ):
@@ -56,15 +60,18 @@ class ModelConfig:
       raise ValueError(
         f"model.scale_init must be above 0; got {self.scale_init}"
       )
-    self.image.check(self.embed_dim)
-    self.text.check(self.embed_dim)
+    for tower in self.towers:
+      tower.check(self.embed_dim)
+
+  @property
+  def towers(self) -> tuple[ImageConfig | TextConfig, ...]:
+    """The configs of the towers that there are."""
+    return tuple(x for x in (self.image, self.text) if x is not None)
 
   @property
   def draws(self) -> bool:
     """Whether training draws random numbers in a tower."""
-    return bool(
-      self.image.patch_dropout or self.image.dropout or self.text.dropout
-    )
+    return any(tower.draws for tower in self.towers)
 
 
 class DualEncoder(nnx.Module):
@@ -85,10 +92,18 @@ class DualEncoder(nnx.Module):
       "batch_axes": batch_axes,
       "rngs": rngs,
     }
-    self.img = IMAGE_TOWERS[config.image.tower](
-      config.image, mean=config.image_mean, std=config.image_std, **shared
+    self.img = (
+      IMAGE_TOWERS[config.image.tower](
+        config.image, mean=config.image_mean, std=config.image_std, **shared
+      )
+      if config.image is not None
+      else None
     )
-    self.txt = TEXT_TOWERS[config.text.tower](config.text, **shared)
+    self.txt = (
+      TEXT_TOWERS[config.text.tower](config.text, **shared)
+      if config.text is not None
+      else None
+    )
     self.log_scale = nnx.Param(jnp.full((), math.log(config.scale_init)))
     self.bias = nnx.Param(jnp.full((), float(config.bias_init)))
     self.config = config
@@ -122,12 +137,16 @@ class DualEncoder(nnx.Module):
     self, images_bYXC: jax.Array, keys_b: jax.Array | None = None
   ) -> jax.Array:
     """Return zimg_bE, float32 with L2 norm 1, of uint8 images."""
+    if self.img is None:
+      raise ValueError("this model has no image tower")
     return _l2_normalise(self.img(images_bYXC, keys_b))
 
   def embed_texts(
     self, tokens_bL: jax.Array, keys_b: jax.Array | None = None
   ) -> jax.Array:
     """Return ztxt_bE, float32 with L2 norm 1, of int32 ids padded with 0."""
+    if self.txt is None:
+      raise ValueError("this model has no text tower")
     return _l2_normalise(self.txt(tokens_bL, keys_b))
 
 

@@ -1,6 +1,7 @@
 """Transformer over token ids as a text tower, causal (CLIP) or not (SigLIP)."""
 
 import dataclasses
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ PADDING_ID = 0
 class TextTransformerConfig:
   """Fields of `config.model.text`; configs/base.py explains them."""
 
-  tower: str
+  tower: typing.Literal["transformer"]
   vocab_size: int
   num_tokens: int
   width: int
@@ -31,6 +32,11 @@ class TextTransformerConfig:
   projection_bias: bool
   norm_epsilon: float
   dropout: float
+
+  @property
+  def draws(self) -> bool:
+    """Whether training draws random numbers."""
+    return bool(self.dropout)
 
   @property
   def ignores_padding(self) -> bool:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ POSITIONS = ("learned", "sincos2d")
 class ViTConfig:
   """Fields of `config.model.image`; configs/base.py explains them."""
 
-  tower: str
+  tower: typing.Literal["vit"]
   image_size: int
   patch_size: int
   width: int
@@ -33,6 +34,11 @@ class ViTConfig:
   norm_epsilon: float
   dropout: float
   patch_dropout: float
+
+  @property
+  def draws(self) -> bool:
+    """Whether training draws random numbers."""
+    return bool(self.dropout or self.patch_dropout)
 
   @property
   def num_tokens(self) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import losses
 from evaluators import zero_shot
 from input_pipeline import pipeline
-from models import dual_encoder
+from models import dual_encoder, layers
 from training import checkpointing, optimizer, partitioning, text_lengths
 
 
@@ -79,6 +79,7 @@ class Config:
     self.optimizer.check(self.total_steps)
     self.checkpoint.check()
     self.evaluate.check()
+    assert self.model.text is not None  # `from_mapping` refuses None
     text_lengths.check(self.text_lengths, self.model.text)
     for tower_field, data_field in (
       ("image.image_size", "image_size"),
@@ -165,6 +166,9 @@ def _section(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
 
 
 def _value(kind: Any, value: Any, name: str) -> Any:
+  members = _members(kind)
+  if members:
+    kind = _tower_kind(members, value, name)
   if dataclasses.is_dataclass(kind):
     if not isinstance(value, Mapping):
       raise ValueError(f"{name} must be a section; got {value!r}")
@@ -175,6 +179,8 @@ def _value(kind: Any, value: Any, name: str) -> Any:
     return _tuple(typing.get_args(kind), value, name)
   if kind is Any or isinstance(kind, types.UnionType):
     return value
+  if typing.get_origin(kind) is typing.Literal:
+    return value  # of a section that was chosen by it
   # bool is an int to isinstance, but not to a reader of a config.
   if type(value) is not kind:
     raise ValueError(
@@ -182,6 +188,26 @@ def _value(kind: Any, value: Any, name: str) -> Any:
       f" ({type(value).__name__})"
     )
   return value
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+  """Return the dataclasses of a union of them, which may admit None."""
+  if not isinstance(kind, types.UnionType):
+    return ()
+  return tuple(k for k in typing.get_args(kind) if dataclasses.is_dataclass(k))
+
+
+def _tower_kind(members: tuple[Any, ...], value: Any, name: str) -> Any:
+  """Return the dataclass whose `tower` is the section's."""
+  by_tower = {
+    typing.get_args(typing.get_type_hints(kind)["tower"])[0]: kind
+    for kind in members
+  }
+  if not isinstance(value, Mapping):
+    raise ValueError(f"{name} must be a section; got {value!r}")
+  tower = value.get("tower", "")
+  layers.check_choice(f"{name}.tower", tower, by_tower)
+  return by_tower[tower]
 
 
 def _tuple(kinds: tuple[Any, ...], value: Any, name: str) -> tuple[Any, ...]:

@@ -41,6 +41,15 @@ def test_configs_are_valid(module):
     ({"loss__name": 3}, r"loss.name must be of type str; got 3"),
     ({"model__text__causal": 1}, "model.text.causal must be of type bool"),
     ({"mesh": 3}, "mesh must be a section; got 3"),
+    (
+      {"model__image__tower": "vgg"},
+      r"model\.image\.tower must be one of vit.*got 'vgg'",
+    ),
+    (
+      {"model__text__tower": None},
+      r"model\.text\.tower must be one of transformer.*got ''",
+    ),
+    ({"model__image": 3}, "model.image must be a section; got 3"),
     ({"data__languages": "en"}, "data.languages must be a tuple; got 'en'"),
     ({"data__languages": ("en", 3)}, r"data.languages\[1\] must be .*str"),
     ({"data__crop_scale": (1.0,)}, "data.crop_scale must have 2 items; got 1"),
