@@ -1,0 +1,83 @@
+"""Compare a family's towers with what its published implementation computed.
+
+A golden file (npz, no pickle) has "config" (JSON text), "tensor:NAME" for each
+tensor of a small random model, "images" (uint8), "tokens" (int32), and what the
+published implementation made of them: "zimg", "ztxt" (L2-normalised), where
+there are such towers, "scale" and "bias" of its logits, where it has them.
+"""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+
+from models import dual_encoder
+from models.pretrained import mapping, source
+
+FOLDER = pathlib.Path(__file__).parent / "golden"
+
+
+def write(path, config, tensors, **arrays) -> None:
+  """Write a golden file; `tensors` by name, `arrays` as listed above."""
+  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+  np.savez_compressed(
+    path,
+    config=np.asarray(json.dumps(config)),
+    **{f"tensor:{name}": np.asarray(x) for name, x in tensors.items()},
+    **arrays,
+  )
+
+
+def read(path) -> tuple[source.Source, dict[str, np.ndarray]]:
+  """Return the model as found on disk, and the other arrays."""
+  with np.load(path, allow_pickle=False) as file:
+    arrays = dict(file)
+  tensors = {
+    name.removeprefix("tensor:"): arrays.pop(name)
+    for name in list(arrays)
+    if name.startswith("tensor:")
+  }
+  config = json.loads(str(arrays.pop("config")))
+  return source.Source(pathlib.Path(path), config, tensors), arrays
+
+
+def load(family, found: source.Source):
+  """Return the model's config and parameters as `family` reads them."""
+  assert family.recognises(found)
+  config = family.read_model(found)
+  config.check()
+  shapes = jax.eval_shape(
+    lambda key: dual_encoder.init_params(config, key), jax.random.key(0)
+  )
+  params = mapping.load(
+    family.links(config), found.tensors, shapes, ignored=family.IGNORED
+  )
+  return config, params
+
+
+def check(family, path, tolerance: float = 2e-5) -> None:
+  """Assert that embeddings and logits agree, and tensors come back bit-equal.
+
+  Tolerance is on the largest absolute difference: float32 sums in another
+  order.
+  """
+  found, expected = read(path)
+  config, params = load(family, found)
+  back = mapping.save(family.links(config), params)
+  for name, array in back.items():
+    np.testing.assert_array_equal(array, found.tensors[name], name)
+  model = dual_encoder.merge(
+    dual_encoder.make_graph(config), mapping.nested(params)
+  )
+  zimg, ztxt = jax.jit(lambda m, *args: m(*args))(
+    model, expected.get("images"), expected.get("tokens")
+  )
+  for name, got in (("zimg", zimg), ("ztxt", ztxt)):
+    if name in expected:
+      np.testing.assert_allclose(got, expected[name], atol=tolerance, rtol=0)
+  if "scale" in expected:
+    np.testing.assert_allclose(
+      np.exp(params["log_scale"]), expected["scale"], rtol=1e-6
+    )
+    np.testing.assert_allclose(params["bias"], expected.get("bias", 0.0))
