@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,8 +17,27 @@ Tensors = Mapping[str, np.ndarray]
 Resize = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
 
 
+# Names of one kind of problem that a message lists.
+_NUM_LISTED = 10
+
+
 class MappingError(ValueError):
-  """Tensors and parameters that do not fit; the message lists each of them."""
+  """Tensors and parameters that do not fit.
+
+  Attributes:
+    problems: names (and what is wrong) by kind; the message has the first ten
+      of each.
+  """
+
+  def __init__(self, problems: Mapping[str, Sequence[str]]):
+    self.problems = {kind: list(x) for kind, x in problems.items() if x}
+    lines = ["The weights do not fit."]
+    for kind, items in self.problems.items():
+      lines.append(f"{len(items)} {kind}:")
+      lines += [f"  {item}" for item in items[:_NUM_LISTED]]
+      if len(items) > _NUM_LISTED:
+        lines.append(f"  and {len(items) - _NUM_LISTED} more")
+    super().__init__("\n".join(lines))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,12 +113,13 @@ def load(
       for path in entry.ours:
         del wanted[path]
       continue
-    for path, array in zip(
-      entry.ours, _read(entry, depth, tensors), strict=True
-    ):
-      shape = wanted.pop(path)
-      if array.shape != shape and entry.resize is not None:
-        array = entry.resize(array, shape)
+    shapes_here = [wanted.pop(path) for path in entry.ours]
+    try:
+      arrays = _resized(entry, _read(entry, depth, tensors), shapes_here)
+    except (ValueError, IndexError) as error:  # a form that cannot be undone
+      problems["of another shape"].append(f"{names[0]}: {error}")
+      continue
+    for path, array, shape in zip(entry.ours, arrays, shapes_here, strict=True):
       if array.shape != shape:
         problems["of another shape"].append(
           f"{entry.theirs[0]}: expected {shape} for {path}; got {array.shape}"
@@ -111,7 +131,7 @@ def load(
     for name in tensors
     if name not in used and not any(re.fullmatch(x, name) for x in ignored)
   ]
-  _raise(problems)
+  raise_any(problems)
   return params
 
 
@@ -135,8 +155,9 @@ def save(links: Sequence[Link], params: Mapping[str, Any]) -> dict[str, Any]:
     for i in range(len(arrays[0]) if layered else 1):
       saved = entry.form.save([x[i] for x in arrays] if layered else arrays)
       for name, array in zip(entry.theirs, saved, strict=True):
-        tensors[_at(name, i)] = np.ascontiguousarray(array)
-  _raise({"without a name there": [p for p in params if p not in used]})
+        # Not ascontiguousarray, which makes a scalar a vector.
+        tensors[_at(name, i)] = np.asarray(array, order="C")
+  raise_any({"without a name there": [p for p in params if p not in used]})
   return tensors
 
 
@@ -180,7 +201,7 @@ def _depth(entry: Link, wanted: Mapping[str, Any], tensors: Tensors) -> int:
   return depth
 
 
-def _read(entry: Link, depth: int, tensors: Tensors) -> Iterable[np.ndarray]:
+def _read(entry: Link, depth: int, tensors: Tensors) -> Sequence[np.ndarray]:
   layers = [
     entry.form.load([tensors[_at(name, i)] for name in entry.theirs])
     for i in range(depth)
@@ -190,11 +211,20 @@ def _read(entry: Link, depth: int, tensors: Tensors) -> Iterable[np.ndarray]:
   return [np.stack(arrays) for arrays in zip(*layers, strict=True)]
 
 
-def _raise(problems: Mapping[str, Sequence[str]]) -> None:
-  lines = [
-    f"{len(items)} {kind}:\n  " + "\n  ".join(items)
-    for kind, items in problems.items()
-    if items
+def _resized(
+  entry: Link,
+  arrays: Sequence[np.ndarray],
+  shapes: Sequence[tuple[int, ...]],
+) -> list[np.ndarray]:
+  return [
+    array
+    if array.shape == shape or entry.resize is None
+    else entry.resize(array, shape)
+    for array, shape in zip(arrays, shapes, strict=True)
   ]
-  if lines:
-    raise MappingError("The weights do not fit. " + "\n".join(lines))
+
+
+def raise_any(problems: Mapping[str, Sequence[str]]) -> None:
+  """Raise MappingError where there are problems of some kind."""
+  if any(problems.values()):
+    raise MappingError(problems)
