@@ -89,6 +89,9 @@ def _data() -> ml_collections.ConfigDict:
   data.num_tokens = 16
   # Key of input_pipeline.tokenizers.TOKENIZERS.
   data.tokenizer = "bpe"
+  # File or folder with the vocabulary, for those that read one: all but "bpe"
+  # and "bytes". Their rules (marks, padding, case) are in tokenizers/rules.py.
+  data.tokenizer_path = ""
   # Entries of the token embedding; a tokenizer may use fewer, never more.
   data.vocab_size = 2048
   # Side of the random square crop over the side of the image, lowest and
