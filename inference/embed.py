@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import contextlib
+import functools
 import glob
 import itertools
 import json
@@ -11,19 +12,20 @@ import pathlib
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from evaluators import embedding
 from inference import loaded
-from input_pipeline import atomic_file, image_ops, progress
+from input_pipeline import atomic_file, image_ops, image_protocols, progress
 from training import workdir
 
 # Rows computed at once: enough to keep a CPU's cores busy.
 BATCH_SIZE = 32
 # Of the images in a folder; a pattern may name any file.
-SUFFIXES = tuple(".avif .bmp .gif .jpeg .jpg .png .ppm .tiff .tif .webp".split())
+SUFFIXES = tuple(
+  ".avif .bmp .gif .jpeg .jpg .png .ppm .tiff .tif .webp".split()
+)
 
 
 def run(
@@ -69,6 +71,7 @@ def run(
   ):
     if value and tower is None:
       raise ValueError(f"--{flag}: {path} has no tower for {flag}")
+  protocol = model.make_image_protocol() if images else None
   tokenizer = model.make_tokenizer() if texts else None
   facts = {
     "model": path,
@@ -83,10 +86,10 @@ def run(
     "versions": workdir.versions(),
   }
   with written_whole(folder) as temporary:
-    if image_paths:
+    if protocol is not None:
       embedder = loaded.make_embedder(model, min(batch_size, len(image_paths)))
-      apply = model.image_protocol.apply
-      with _prepared(image_paths, lambda x: _read_image(x, apply)) as rows:
+      read = functools.partial(_read_image, protocol)
+      with _prepared(image_paths, read) as rows:
         _save(temporary, "images", embedder, model, rows, len(image_paths))
     if tokenizer is not None:
       embedder = loaded.make_embedder(model, min(batch_size, len(lines)))
@@ -211,9 +214,11 @@ def _batches(rows: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
     yield np.stack(batch)
 
 
-def _read_image(path: pathlib.Path, apply: Callable[..., Any]) -> np.ndarray:
+def _read_image(
+  protocol: image_protocols.Protocol, path: pathlib.Path
+) -> np.ndarray:
   try:
-    return apply(image_ops.decode(path.read_bytes()))
+    return protocol.apply(image_ops.decode(path.read_bytes()))
   except ValueError as error:
     raise ValueError(f"--images: {path}: {error}") from error
 
@@ -230,8 +235,7 @@ def _prepared(
 
   def images() -> Iterator[np.ndarray]:
     ahead = collections.deque(
-      pool.submit(read, path)
-      for path in itertools.islice(left, 2 * BATCH_SIZE)
+      pool.submit(read, path) for path in itertools.islice(left, 2 * BATCH_SIZE)
     )
     while ahead:
       image = ahead.popleft().result()

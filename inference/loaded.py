@@ -12,6 +12,8 @@ from evaluators import embedding
 from inference import trained_run
 from input_pipeline import image_protocols, pipeline, tokenizers
 from models import dual_encoder, pretrained
+from models.pretrained import loading
+from training import config as config_lib
 from training import partitioning, workdir
 
 # Family of a model that was trained here.
@@ -27,7 +29,8 @@ class Model:
     family: RUN, or that of a published model.
     config: of the towers; one may be None.
     params: on every device of `mesh`.
-    image_protocol: None without an image tower.
+    make_image_protocol: raises ValueError where nothing says how images are
+      made ready.
     make_tokenizer: raises ValueError where there are no vocabulary files.
     mesh: all devices.
     step: updates made to a run's parameters, None for a published model.
@@ -37,7 +40,7 @@ class Model:
   family: str
   config: dual_encoder.ModelConfig
   params: Any
-  image_protocol: image_protocols.Protocol | None
+  make_image_protocol: Callable[[], image_protocols.Protocol]
   make_tokenizer: Callable[[], tokenizers.Tokenizer]
   mesh: jax.sharding.Mesh
   step: int | None = None
@@ -65,6 +68,11 @@ def load(path: str | pathlib.Path) -> Model:
   # On the devices there are now.
   mesh = partitioning.make_mesh(partitioning.MeshConfig(-1, 1, 1))
 
+  def make_image_protocol() -> image_protocols.Protocol:
+    if read.image_protocol is None:
+      raise ValueError(f"{path} cannot see images: {read.image_problem}")
+    return read.image_protocol
+
   def make_tokenizer() -> tokenizers.Tokenizer:
     if read.tokenizer is None:
       raise ValueError(f"{path} cannot read texts: {read.tokenizer_problem}")
@@ -75,7 +83,7 @@ def load(path: str | pathlib.Path) -> Model:
     family=read.family,
     config=read.config,
     params=jax.device_put(read.params, partitioning.replicated(mesh)),
-    image_protocol=read.image_protocol,
+    make_image_protocol=make_image_protocol,
     make_tokenizer=make_tokenizer,
     mesh=mesh,
   )
@@ -94,12 +102,19 @@ def load_run(folder: pathlib.Path) -> Model:
     family=RUN,
     config=config.model,
     params=trained.params,
-    image_protocol=image_protocols.of_run(
-      config.data.image_size, config.model.image_mean, config.model.image_std
-    ),
+    make_image_protocol=lambda: _run_protocol(config),
     make_tokenizer=lambda: pipeline.make_tokenizer(config.data),
     mesh=trained.embedder.mesh,
     step=trained.step,
+  )
+
+
+def _run_protocol(config: config_lib.Config) -> image_protocols.Protocol:
+  """Return how a run's evaluations see images (input_pipeline/pipeline.py)."""
+  return dataclasses.replace(
+    loading.published_protocol(config.model, "siglip"),
+    name=RUN,
+    source="input_pipeline.image_ops.resize",
   )
 
 

@@ -104,7 +104,7 @@ def _published(
 ) -> dict[str, np.ndarray]:
   found = sources.open_model(path)
   family = families.find(found)
-  theirs, _ = loading.read_config(family, found)
+  theirs = loading.read_config(family, found)
   _check_alike(path, prefix, theirs, config.model)
   model = config.model
   if prefix:
@@ -227,4 +227,3 @@ def _check_alike(
   ]
   if different:
     metrics.say(f"{path} is of another model: {'; '.join(different)}")
-

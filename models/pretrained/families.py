@@ -34,6 +34,16 @@ FAMILIES: tuple[Any, ...] = ()
 # Families that a model can be written as, by --format; each has `write_config`.
 EXPORTS: Mapping[str, tuple[Any, ...]] = {"hf": (), "open_clip": ()}
 
+# How a family's models see images where no file beside the weights says it:
+# key of input_pipeline.image_protocols.PROTOCOLS; of the others, "clip".
+IMAGE_PROTOCOLS: Mapping[str, str] = {
+  "hf_siglip": "siglip",
+  "hf_siglip2": "siglip",
+  "big_vision": "siglip",
+  "hf_vit": "vit",
+  "hf_align": "align",
+}
+
 
 def find(found: source.Source) -> Any:
   """Return the family of a model.

@@ -92,10 +92,10 @@ class NpzTensors(Mapping[str, np.ndarray]):
   def __init__(self, path: pathlib.Path):
     """Open a file that holds no Python objects."""
     self._path = path
-    try:
-      self._file = np.load(path, allow_pickle=False)
-    except _BROKEN as error:
-      raise ValueError(f"{path} is no intact npz file: {error}") from error
+    # NumPy would leave the file open.
+    if not zipfile.is_zipfile(path):
+      raise ValueError(f"{path} is no intact npz file; get it again")
+    self._file = np.load(path, allow_pickle=False)
 
   def __getitem__(self, name: str) -> np.ndarray:
     try:
