@@ -97,8 +97,8 @@ CLIP_HF = Rule(77, pad_id=49407, bos_id=49406, eos_id=49407)
 # BERT's uncased vocabulary (arXiv 1810.04805). 64: ALIGN (arXiv 2102.05918,
 # section 5; transformers' AlignProcessor).
 BERT = Rule(64, pad_id=0, bos_id=101, eos_id=102)
-# LiT in big_vision: no [SEP] after the text (pp/proj/flaxformer/bert_ops.py), 16
-# ids (configs/proj/image_text/lit_coco.py).
+# LiT in big_vision (pp/proj/flaxformer/bert_ops.py): no [SEP] after the text.
+# 16: its configs/proj/image_text/lit_coco.py.
 BERT_LIT = Rule(16, pad_id=0, bos_id=101, eos_id=None)
 # T5 (arXiv 1910.10683; seqio): C4 and mC4 vocabularies.
 T5 = Rule(64, pad_id=0, eos_id=1)
