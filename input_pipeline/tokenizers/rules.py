@@ -95,10 +95,10 @@ CLIP = Rule(77, pad_id=0, bos_id=49406, eos_id=49407, clean="clip")
 # HTML entities stay) is part of the vocabulary's codec.
 CLIP_HF = Rule(77, pad_id=49407, bos_id=49406, eos_id=49407)
 # BERT's uncased vocabulary (arXiv 1810.04805). 64: ALIGN (arXiv 2102.05918,
-# section 4.1; transformers' AlignProcessor).
+# section 5; transformers' AlignProcessor).
 BERT = Rule(64, pad_id=0, bos_id=101, eos_id=102)
-# big_vision (pp/proj/flaxformer/bert_ops.py), LiT: no [SEP] after the text. 16:
-# arXiv 2111.07991, section 4.1.
+# LiT in big_vision (pp/proj/flaxformer/bert_ops.py): no [SEP] after the text.
+# 16: its configs/proj/image_text/lit_coco.py.
 BERT_LIT = Rule(16, pad_id=0, bos_id=101, eos_id=None)
 # T5 (arXiv 1910.10683; seqio): C4 and mC4 vocabularies.
 T5 = Rule(64, pad_id=0, eos_id=1)

@@ -20,7 +20,9 @@ TEXTS = (
   "قطة سوداء على السطح ١٢٣ لَا",
   "שָׁלוֹם חתול",
   "काली बिल्ली छत पर",
-  "kissing 👩‍❤️‍💋‍👨 family 👨‍👩‍👧‍👦 flag 🏴\U000e0067\U000e0062\U000e007f 🇫🇷 👍🏽",
+  "kissing "
+  "👩‍❤️‍💋‍👨 family "
+  "👨‍👩‍👧‍👦 flag 🏴\U000e0067\U000e0062\U000e007f 🇫🇷 👍🏽",
   "Tom &amp; Jerry &amp;lt;b&amp;gt; &#39;quoted&#39; &eacute; &nbsp;x",
   "<p>markup</p> <br/>",
   "https://example.org/a_b-c?d=e&f=%20g#h user@example.org",
@@ -28,8 +30,10 @@ TEXTS = (
   "schÃ¶n broken âœ” encoding â€œquotesâ€\x9d",
   "snake_case CamelCase kebab-case __init__",
   "!!!??? $$$ ## *** ~~~ ^^ || \\ // @@ `code`",
-  "zero\u200bwidth soft\u00adhyphen nb\u00a0space thin\u2009space \u3000wide\ufeff",
-  "line\u2028separator next\u0085line form\ffeed \x1c\x1f control\x07bell\x00null",
+  "zero\u200bwidth soft\u00adhyphen nb\u00a0space thin\u2009space "
+  "\u3000wide\ufeff",
+  "line\u2028separator next\u0085line form\ffeed "
+  "\x1c\x1f control\x07bell\x00null",
   "ｆｕｌｌ ｗｉｄｔｈ ＡＢＣ ﬁ ﬂ ㎏ ™ ℃",
   "▁lower▁block and _ low line",
   "mathematical 𝒜𝓑 𝐱 \U0001f600 \ud7ff private \ue000 \U0010ffff",
