@@ -107,6 +107,7 @@ def _make_loss_and_grads(config: config_lib.Config) -> Callable[..., Any]:
       lambda tokens_Bl: loss_and_grads(params, batch | {"tokens": tokens_Bl}),
       batch["tokens"],
       config.text_lengths,
+      config.model.text,
     )
 
   return cut_texts
