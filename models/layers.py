@@ -299,7 +299,7 @@ def check_transformer(section: str, config, embed_dim: int) -> None:
     raise ValueError(
       f"{section}.dropout must be in [0, 1); got {config.dropout}"
     )
-  if config.width % config.num_heads:
+  if config.num_heads < 1 or config.width % config.num_heads:
     raise ValueError(
       f"{section}.width must be a multiple of {section}.num_heads;"
       f" got {config.width} and {config.num_heads}"

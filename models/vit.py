@@ -208,7 +208,7 @@ class ViT(nnx.Module):
 
   def _head(self, x_bND: jax.Array, rows: stack.Rows) -> jax.Array:
     del rows
-    if self.config.pool == "queries":
+    if isinstance(self.pool, layers.QueryPool):
       x_bD = self.norm(self.pool(x_bND))
     elif self.pool is not None:
       x_bD = self.pool(self.norm(x_bND))

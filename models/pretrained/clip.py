@@ -16,13 +16,13 @@ PAD_ID = 0
 # torch.nn.LayerNorm's.
 NORM_EPSILON = 1e-5
 # Of both towers, beyond sizes.
-_IMAGE = {
+_IMAGE: dict[str, Any] = {
   "position": "learned",
   "pool": "cls",
   "pre_norm": True,
   "projection_bias": False,
 }
-_TEXT = {
+_TEXT: dict[str, Any] = {
   "causal": True,
   "pool": "eot",
   "mask_padding": False,
@@ -32,13 +32,17 @@ _TEXT = {
 
 def make_image(**fields: Any) -> vit.ViTConfig:
   """Return CLIP's image tower; `fields` are those that vary, and exceptions."""
-  given = {"dropout": 0.0, "patch_dropout": 0.0, "projection": True}
+  given: dict[str, Any] = {
+    "dropout": 0.0,
+    "patch_dropout": 0.0,
+    "projection": True,
+  }
   return vit.ViTConfig(tower="vit", **_IMAGE | given | fields)
 
 
 def make_text(**fields: Any) -> text_transformer.TextTransformerConfig:
   """Return CLIP's text tower; `fields` are those that vary, and exceptions."""
-  given = {"dropout": 0.0, "pad_id": PAD_ID, "projection": True}
+  given: dict[str, Any] = {"dropout": 0.0, "pad_id": PAD_ID, "projection": True}
   return text_transformer.TextTransformerConfig(
     tower="transformer", **_TEXT | given | fields
   )
@@ -51,7 +55,7 @@ def make_model(
   **fields: Any,
 ) -> dual_encoder.ModelConfig:
   """Return the model of these towers; `fields` are exceptions."""
-  given = {
+  given: dict[str, Any] = {
     "scale_init": SCALE_INIT,
     "bias_init": 0.0,
     "image_mean": PIXEL_MEAN,

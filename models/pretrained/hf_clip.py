@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from models import dual_encoder, layers, text_transformer, vit
+from models import dual_encoder, text_transformer, vit
 from models.pretrained import (
   clip,
   forms,
   mapping,
   positions,
+  settings,
   source,
-  torch_names,
+  torch_links,
 )
 
 # Buffers of older versions.
@@ -28,12 +29,17 @@ IGNORED = (r".*\.position_ids",)
 _METACLIP_2 = "metaclip_2"
 _FAMILIES = ("clip", _METACLIP_2)
 _TEXT_KIND, _IMAGE_KIND = "_text_model", "_vision_model"
-_ACTIVATIONS: Mapping[str, str] = types.MappingProxyType(
+# Of a layer, ours and theirs.
+_LAYER: Mapping[str, str] = types.MappingProxyType(
   {
-    "quick_gelu": "quick_gelu",
-    "gelu": "gelu",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_new": "gelu_tanh",
+    "attn_norm": "layer_norm1",
+    "attn/query": "self_attn.q_proj",
+    "attn/key": "self_attn.k_proj",
+    "attn/value": "self_attn.v_proj",
+    "attn/out": "self_attn.out_proj",
+    "mlp_norm": "layer_norm2",
+    "mlp/up": "mlp.fc1",
+    "mlp/down": "mlp.fc2",
   }
 )
 _BOTH: Mapping[str, Any] = types.MappingProxyType(
@@ -68,6 +74,7 @@ _IMAGE: Mapping[str, Any] = types.MappingProxyType(
     "patch_size": 32,
   }
 )
+_IDS = ("pad_token_id", "eos_token_id")
 # A wrong value in the configs of CLIP that were published first: transformers
 # then takes the token of the highest id, which ends captions in CLIP's
 # vocabulary.
@@ -104,7 +111,15 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
     has_projection = "visual_projection.weight" in found.tensors
     image = _read_image(section, has_projection)
     embed_dim = embed_dim if has_projection else image.width
-  return clip.make_model(embed_dim, image, text, scale_init=scale)
+  processor = settings.beside(found, "preprocessor_config.json")
+  return clip.make_model(
+    embed_dim,
+    image,
+    text,
+    scale_init=scale,
+    image_mean=tuple(processor.get("image_mean", clip.PIXEL_MEAN)),
+    image_std=tuple(processor.get("image_std", clip.PIXEL_STD)),
+  )
 
 
 def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
@@ -187,19 +202,19 @@ def _section(
     given = config.get(f"{name}_dict")
     given = config.get(name) if given is None else given
   values = {**defaults, **(given or {})}
-  place = f"config.json: {name}." if name else "config.json: "
-  layers.check_choice(f"{place}hidden_act", values["hidden_act"], _ACTIVATIONS)
+  place = name or "config.json"
+  settings.expect(values, place, "hidden_act", *settings.ACTIVATIONS)
   for field, expected in (("attention_dropout", 0), ("num_channels", 3)):
-    if field in defaults and values[field] != expected:
-      raise ValueError(
-        f"{place}{field} must be {expected}; got {values[field]!r}"
-      )
+    if field in defaults:
+      settings.expect(values, place, field, expected)
   for field, default in defaults.items():
-    # A list is an image that is not square, or several ends of text.
-    if isinstance(default, int) and not isinstance(values[field], int):
-      raise ValueError(
-        f"{place}{field} must be one whole number; got {values[field]!r}"
-      )
+    if field in _IDS:
+      if type(values[field]) is not int or values[field] < 0:
+        raise ValueError(
+          f"{place}: {field} must be one id; got {values[field]!r}"
+        )
+    elif isinstance(default, int):
+      values[field] = settings.integer(values, place, field)
   return values
 
 
@@ -209,7 +224,7 @@ def _read_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
     "depth": values["num_hidden_layers"],
     "num_heads": values["num_attention_heads"],
     "mlp_width": values["intermediate_size"],
-    "activation": _ACTIVATIONS[values["hidden_act"]],
+    "activation": settings.ACTIVATIONS[values["hidden_act"]],
     "norm_epsilon": values["layer_norm_eps"],
   }
 
@@ -217,13 +232,12 @@ def _read_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
 def _write_sizes(
   tower: vit.ViTConfig | text_transformer.TextTransformerConfig, embed_dim: int
 ) -> dict[str, Any]:
-  names = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
   return {
     "hidden_size": tower.width,
     "num_hidden_layers": tower.depth,
     "num_attention_heads": tower.num_heads,
     "intermediate_size": tower.mlp_width,
-    "hidden_act": names[tower.activation],
+    "hidden_act": settings.WRITTEN[tower.activation],
     "layer_norm_eps": tower.norm_epsilon,
     "attention_dropout": 0.0,
     "projection_dim": embed_dim,
@@ -273,11 +287,11 @@ def _image_links(config: vit.ViTConfig) -> list[mapping.Link]:
       f"{tower}.embeddings.position_embedding.weight",
       resize=positions.resize_grid(1),
     ),
-    *torch_names.norm(
+    *torch_links.norm(
       "img/pre_norm", f"{tower}.pre_layrnorm"
     ),  # so spelt there
     *_blocks("img/blocks", tower),
-    *torch_names.norm("img/norm", f"{tower}.post_layernorm"),
+    *torch_links.norm("img/norm", f"{tower}.post_layernorm"),
     *_projection(config, "img", "visual_projection"),
   ]
 
@@ -296,7 +310,7 @@ def _text_links(
       resize=positions.resize_length,
     ),
     *_blocks("txt/blocks", tower),
-    *torch_names.norm("txt/norm", f"{tower}.final_layer_norm"),
+    *torch_links.norm("txt/norm", f"{tower}.final_layer_norm"),
     *_projection(config, "txt", "text_projection"),
   ]
 
@@ -305,26 +319,13 @@ def _projection(
   config: vit.ViTConfig | text_transformer.TextTransformerConfig,
   ours: str,
   theirs: str,
-) -> list[mapping.Link]:
+) -> tuple[mapping.Link, ...]:
   if not config.projection:
-    return []
-  return torch_names.dense(f"{ours}/projection", theirs, bias=False)
+    return ()
+  return torch_links.dense(f"{ours}/projection", theirs, use_bias=False)
 
 
-def _blocks(ours: str, tower: str) -> list[mapping.Link]:
-  theirs = f"{tower}.encoder.layers.{mapping.LAYER}"
-  pairs = {
-    "attn/query": "self_attn.q_proj",
-    "attn/key": "self_attn.k_proj",
-    "attn/value": "self_attn.v_proj",
-    "attn/out": "self_attn.out_proj",
-    "mlp/up": "mlp.fc1",
-    "mlp/down": "mlp.fc2",
-  }
-  result = [
-    *torch_names.norm(f"{ours}/attn_norm", f"{theirs}.layer_norm1"),
-    *torch_names.norm(f"{ours}/mlp_norm", f"{theirs}.layer_norm2"),
-  ]
-  for our_name, their_name in pairs.items():
-    result += torch_names.dense(f"{ours}/{our_name}", f"{theirs}.{their_name}")
-  return result
+def _blocks(ours: str, tower: str) -> tuple[mapping.Link, ...]:
+  return torch_links.block(
+    ours, f"{tower}.encoder.layers.{mapping.LAYER}", _LAYER
+  )

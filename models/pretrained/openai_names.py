@@ -1,7 +1,67 @@
 """Names of the tensors in OpenAI's CLIP, which open_clip's models extend."""
 
+import math
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
 from models import text_transformer, vit
-from models.pretrained import forms, mapping, positions, torch_names
+from models.pretrained import forms, mapping, positions, torch_links
+
+# Whole numbers beside the parameters; only OpenAI's archives have them.
+ARCHIVE_ONLY = ("input_resolution", "context_length", "vocab_size")
+
+# Of the text tower in every published model.
+_TEXT_HEAD_WIDTH = 64
+# Of a layer but for its attention, ours and theirs.
+_LAYER: Mapping[str, str] = types.MappingProxyType(
+  {
+    "attn_norm": "ln_1",
+    "mlp_norm": "ln_2",
+    "mlp/up": "mlp.c_fc",
+    "mlp/down": "mlp.c_proj",
+  }
+)
+
+
+def scale(tensors: mapping.Tensors) -> float:
+  """Return the scale of the logits."""
+  return math.exp(np.asarray(tensors["logit_scale"]).item())
+
+
+def image_sizes(tensors: mapping.Tensors, head_width: int) -> dict[str, Any]:
+  """Return fields of a Vision Transformer from the shapes of its tensors."""
+  width, _, _, patch_size = tensors["visual.conv1.weight"].shape
+  num_patches = len(tensors["visual.positional_embedding"]) - 1
+  return {
+    "image_size": patch_size * math.isqrt(num_patches),
+    "patch_size": patch_size,
+    "width": width,
+    "num_heads": width // head_width,
+    **_layer_sizes(tensors, "visual.transformer"),
+  }
+
+
+def text_sizes(tensors: mapping.Tensors, prefix: str = "") -> dict[str, Any]:
+  """Return fields of a text transformer from the shapes of its tensors."""
+  vocab_size, width = tensors[f"{prefix}token_embedding.weight"].shape
+  return {
+    "vocab_size": vocab_size,
+    "num_tokens": len(tensors[f"{prefix}positional_embedding"]),
+    "width": width,
+    "num_heads": width // _TEXT_HEAD_WIDTH,
+    **_layer_sizes(tensors, f"{prefix}transformer"),
+  }
+
+
+def _layer_sizes(tensors: mapping.Tensors, tower: str) -> dict[str, int]:
+  kernel = f"{tower}.resblocks.{{}}.mlp.c_fc.weight"
+  depth = 0
+  while kernel.format(depth) in tensors:
+    depth += 1
+  return {"depth": depth, "mlp_width": len(tensors[kernel.format(0)])}
 
 
 def image_links(
@@ -25,13 +85,13 @@ def image_links(
       "visual.positional_embedding",
       resize=positions.resize_grid(1),
     ),
-    *torch_names.norm("img/pre_norm", "visual.ln_pre"),
+    *torch_links.norm("img/pre_norm", "visual.ln_pre"),
     *_blocks("img/blocks", "visual.transformer"),
-    *torch_names.norm("img/norm", "visual.ln_post"),
+    *torch_links.norm("img/norm", "visual.ln_post"),
     mapping.link("img/projection/kernel", "visual.proj"),
   ]
   if config.pool == "queries":
-    links += _query_pool(apart=config.width != embed_dim)
+    links += _query_pool(fused=config.width == embed_dim)
   return tuple(links)
 
 
@@ -52,12 +112,12 @@ def text_links(
       resize=positions.resize_length,
     ),
     *_blocks("txt/blocks", f"{prefix}transformer"),
-    *torch_names.norm("txt/norm", f"{prefix}ln_final"),
+    *torch_links.norm("txt/norm", f"{prefix}ln_final"),
   ]
   if config.pool == "cls":
     links.append(mapping.link("txt/cls", f"{prefix}cls_emb", forms.ROW))
   if config.projection_bias:
-    links += torch_names.dense("txt/projection", f"{prefix}text_projection")
+    links += torch_links.dense("txt/projection", f"{prefix}text_projection")
   elif config.projection:
     links.append(
       mapping.link("txt/projection/kernel", f"{prefix}text_projection")
@@ -68,20 +128,35 @@ def text_links(
 def _blocks(ours: str, theirs: str) -> list[mapping.Link]:
   theirs = f"{theirs}.resblocks.{mapping.LAYER}"
   return [
-    *torch_names.norm(f"{ours}/attn_norm", f"{theirs}.ln_1"),
-    *torch_names.attention(f"{ours}/attn", f"{theirs}.attn"),
-    *torch_names.norm(f"{ours}/mlp_norm", f"{theirs}.ln_2"),
-    *torch_names.dense(f"{ours}/mlp/up", f"{theirs}.mlp.c_fc"),
-    *torch_names.dense(f"{ours}/mlp/down", f"{theirs}.mlp.c_proj"),
+    *torch_links.block(ours, theirs, _LAYER),
+    *torch_links.fused_attention(f"{ours}/attn", f"{theirs}.attn"),
   ]
 
 
-def _query_pool(*, apart: bool) -> list[mapping.Link]:
+def _query_pool(*, fused: bool) -> list[mapping.Link]:
+  ours, theirs = "img/pool", "visual.attn_pool"
+  links = [
+    mapping.link(f"{ours}/queries", f"{theirs}.query"),
+    *torch_links.norm(f"{ours}/query_norm", f"{theirs}.ln_q"),
+    *torch_links.norm(f"{ours}/key_norm", f"{theirs}.ln_k"),
+  ]
+  ours, theirs = f"{ours}/attn", f"{theirs}.attn"
+  if fused:
+    return [*links, *torch_links.fused_attention(ours, theirs)]
+  # torch.nn.MultiheadAttention of keys that have another width than queries.
+  parts = [f"{ours}/{name}" for name in ("query", "key", "value")]
   return [
-    mapping.link("img/pool/queries", "visual.attn_pool.query"),
-    *torch_names.norm("img/pool/query_norm", "visual.attn_pool.ln_q"),
-    *torch_names.norm("img/pool/key_norm", "visual.attn_pool.ln_k"),
-    *torch_names.attention(
-      "img/pool/attn", "visual.attn_pool.attn", apart=apart
+    *links,
+    *(
+      mapping.link(
+        f"{part}/kernel", f"{theirs}.{letter}_proj_weight", forms.DENSE
+      )
+      for part, letter in zip(parts, "qkv", strict=True)
     ),
+    mapping.link(
+      [f"{part}/bias" for part in parts],
+      f"{theirs}.in_proj_bias",
+      forms.QKV_BIAS,
+    ),
+    *torch_links.dense(f"{ours}/out", f"{theirs}.out_proj"),
   ]

@@ -1,55 +1,59 @@
-"""Position tables made to fit another resolution."""
+"""Fit learned positions to another resolution or length."""
 
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from models.pretrained import mapping
 
 
 def resize_grid(num_prefix: int) -> mapping.Resize:
-  """Return the resize of image positions, [num_prefix + side * side, D].
+  """Return what resizes image positions [num_prefix + side * side, D].
 
-  Rows of the prefix (such as the cls token's) stay; the square grid is resized
-  by anti-aliased bicubic interpolation, as open_clip does.
+  Bicubic with antialiasing, as open_clip and timm do when they load; the first
+  `num_prefix` rows (a cls token's) are kept. (big_vision's own loading is
+  linear, without antialiasing.)
 
   Raises:
-    ValueError: by what is returned, where a grid is not square.
+    ValueError: on use, where a table is not that of a square grid.
   """
 
   def resize(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    sides = [math.isqrt(n - num_prefix) for n in (len(array), shape[0])]
-    rows = [num_prefix + side**2 for side in sides]
-    if rows != [len(array), shape[0]] or array.shape[1:] != shape[1:]:
-      raise ValueError(
-        f"positions of {array.shape} cannot be resized to {shape}: expected"
-        f" {num_prefix} rows and a square grid, and the same width"
-      )
-    prefix, grid = array[:num_prefix], array[num_prefix:]
+    prefix, grid = np.split(array, [num_prefix])
+    old, new = (_side(x[0] - num_prefix) for x in (array.shape, shape))
+    width = array.shape[1]
     resized = jax.image.resize(
-      jnp.asarray(grid).reshape(sides[0], sides[0], -1),
-      (sides[1], sides[1], grid.shape[-1]),
-      "cubic",
+      grid.reshape(old, old, width).astype(np.float32),
+      (new, new, width),
+      method="cubic",
       antialias=True,
+      precision=jax.lax.Precision.HIGHEST,
     )
-    return np.concatenate(
-      [prefix, np.asarray(resized).reshape(rows[1] - num_prefix, -1)]
-    )
+    return np.concatenate([prefix, np.reshape(resized, (new * new, width))])
 
   return resize
 
 
 def resize_length(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-  """Return the first rows of a table of text positions.
+  """Return the first positions of a longer text table [L, D].
 
   Raises:
-    ValueError: the table has fewer rows than are wanted.
+    ValueError: the table is shorter: no position was learned for the rest.
   """
-  if len(array) < shape[0] or array.shape[1:] != shape[1:]:
+  if len(array) < shape[0]:
     raise ValueError(
-      f"text positions of {array.shape} cannot be cut to {shape}: expected at"
-      " least as many rows, and the same width"
+      f"the weights have {len(array)} text positions; expected at least"
+      f" model.text.num_tokens={shape[0]}"
     )
   return array[: shape[0]]
+
+
+def _side(count: int) -> int:
+  side = math.isqrt(count)
+  if side * side != count:
+    raise ValueError(
+      f"image positions can be resized from a square grid to another; got"
+      f" {count} positions"
+    )
+  return side

@@ -1,6 +1,6 @@
 """transformers' CLIP and MetaCLIP 2 with random weights: small, and in full.
 
-`python -m tests.parity.hf_clip` writes the golden files.
+`python -m tests.parity.golden_hf_clip` writes the golden files.
 """
 
 import torch
