@@ -51,6 +51,10 @@ class Link:
     resize: makes an array (here, all layers) fit a shape it does not have.
     optional: whether `theirs` may all be missing; then `ours` keep their
       values.
+    default: value of `ours` where all `theirs` are missing, or where there are
+      none: a format that has no such parameter. It is not written.
+    otherwise: other names of the same tensors, of files that have none of
+      `theirs`; they are not written.
   """
 
   ours: tuple[str, ...]
@@ -58,11 +62,13 @@ class Link:
   form: forms.Form = forms.SAME
   resize: Resize | None = None
   optional: bool = False
+  default: float | None = None
+  otherwise: tuple[str, ...] = ()
 
 
 def link(
   ours: str | Sequence[str],
-  theirs: str | Sequence[str],
+  theirs: str | Sequence[str] = (),
   form: forms.Form = forms.SAME,
   **fields: Any,
 ) -> Link:
@@ -101,10 +107,15 @@ def load(
   problems = collections.defaultdict(list)
   params, used = {}, set()
   for entry in links:
+    entry = _as_named(entry, tensors)
     depth = _depth(entry, wanted, tensors)
     names = [_at(name, i) for i in range(depth) for name in entry.theirs]
     used.update(names)
     if not all(path in wanted for path in entry.ours):
+      continue
+    if entry.default is not None and not any(n in tensors for n in names):
+      for path in entry.ours:
+        params[path] = np.full(wanted.pop(path), entry.default, np.float32)
       continue
     missing = [name for name in names if name not in tensors]
     if missing and not (entry.optional and len(missing) == len(names)):
@@ -143,21 +154,32 @@ def save(links: Sequence[Link], params: Mapping[str, Any]) -> dict[str, Any]:
     params: by path, NumPy arrays.
 
   Raises:
-    MappingError: a parameter has no link.
+    MappingError: a parameter has no link, or the format has no tensor for it
+      and another value.
   """
+  problems = collections.defaultdict(list)
   tensors, used = {}, set()
   for entry in links:
     if not all(path in params for path in entry.ours):
       continue
     used.update(entry.ours)
     arrays = [params[path] for path in entry.ours]
-    layered = LAYER in entry.theirs[0]
+    if entry.default is not None:
+      others = [p for p in entry.ours if np.any(params[p] != entry.default)]
+      if not entry.theirs:
+        problems[f"always {entry.default} there"] += [
+          f"{path}: got {params[path]}" for path in others
+        ]
+      if not entry.theirs or not others:
+        continue
+    layered = _layered(entry)
     for i in range(len(arrays[0]) if layered else 1):
       saved = entry.form.save([x[i] for x in arrays] if layered else arrays)
       for name, array in zip(entry.theirs, saved, strict=True):
         # Not ascontiguousarray, which makes a scalar a vector.
         tensors[_at(name, i)] = np.asarray(array, order="C")
-  raise_any({"without a name there": [p for p in params if p not in used]})
+  problems["without a name there"] += [p for p in params if p not in used]
+  raise_any(problems)
   return tensors
 
 
@@ -189,9 +211,22 @@ def _at(name: str, layer: int) -> str:
   return name.replace(LAYER, str(layer))
 
 
+def _as_named(entry: Link, tensors: Tensors) -> Link:
+  """Return the link by the names that the file has."""
+  if any(_at(name, 0) in tensors for name in entry.theirs) or not any(
+    _at(name, 0) in tensors for name in entry.otherwise
+  ):
+    return entry
+  return dataclasses.replace(entry, theirs=entry.otherwise)
+
+
+def _layered(entry: Link) -> bool:
+  return any(LAYER in name for name in entry.theirs)
+
+
 def _depth(entry: Link, wanted: Mapping[str, Any], tensors: Tensors) -> int:
   """Return the number of layers, as the file has it where nothing is wanted."""
-  if LAYER not in entry.theirs[0]:
+  if not _layered(entry):
     return 1
   if entry.ours[0] in wanted:
     return wanted[entry.ours[0]][0]
@@ -206,7 +241,7 @@ def _read(entry: Link, depth: int, tensors: Tensors) -> Sequence[np.ndarray]:
     entry.form.load([tensors[_at(name, i)] for name in entry.theirs])
     for i in range(depth)
   ]
-  if LAYER not in entry.theirs[0]:
+  if not _layered(entry):
     return layers[0]
   return [np.stack(arrays) for arrays in zip(*layers, strict=True)]
 
