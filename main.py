@@ -2,6 +2,7 @@
 
 python main.py --config=configs/quickstart.py --workdir=runs/quickstart
 python main.py --task=search --workdir=runs/quickstart --query="red car"
+python main.py --task=embed --init_from=MODEL --images="*.jpg" --out=out
 python main.py --task=plan --config=configs/siglip.py:b16 --topology=v5e:16x16
 """
 
@@ -9,35 +10,21 @@ from collections.abc import Callable, Mapping, Sequence
 
 from absl import app, flags
 
+from inference import inference_flags
 from training import cluster_flags, failures, run_flags
 
 _TASK = flags.DEFINE_string("task", "train", "What to do; see TASKS.")
-_JSON = flags.DEFINE_bool("json", False, "Print results as JSON.")
 _TOPOLOGY = flags.DEFINE_string(
   "topology", None, "What --task=plan compiles for, as v5e:16x16 or cpu:8."
 )
 _NUM_SLICES = flags.DEFINE_integer("num_slices", 1, "Slices of --topology.")
-_QUERY = flags.DEFINE_string("query", "", "What --task=search looks for.")
 
 
 def _train() -> int:
   from training import train
 
   config, folder = run_flags.needed_config(), run_flags.workdir()
-  return train.run(config, folder, as_json=_JSON.value)
-
-
-def _evaluate() -> int:
-  from inference import evaluate
-
-  config = run_flags.config()
-  return evaluate.run(run_flags.workdir(), config, as_json=_JSON.value)
-
-
-def _search() -> int:
-  from inference import search
-
-  return search.run(run_flags.workdir(), _QUERY.value, as_json=_JSON.value)
+  return train.run(config, folder, as_json=run_flags.as_json())
 
 
 def _plan() -> int:
@@ -49,14 +36,16 @@ def _plan() -> int:
 
   config = run_flags.needed_config()
   folder = run_flags.workdir() if run_flags.has_workdir() else None
-  return plan.run(config, slices, folder, as_json=_JSON.value)
+  return plan.run(config, slices, folder, as_json=run_flags.as_json())
 
 
 # Tasks import what they need: a misspelt flag is answered at once.
 TASKS: Mapping[str, Callable[[], int]] = {
   "train": cluster_flags.joined(_train),
-  "evaluate": cluster_flags.joined(_evaluate),
-  "search": _search,
+  "evaluate": cluster_flags.joined(inference_flags.evaluate),
+  "search": inference_flags.search,
+  "embed": inference_flags.embed,
+  "export": inference_flags.export,
   "plan": _plan,
 }
 

@@ -30,6 +30,17 @@ def get_config() -> ml_collections.ConfigDict:
   # batches are small or all captions short.
   config.text_lengths = ()
 
+  # Parameters to begin with: a published model's folder or file of weights
+  # (safetensors, npz), "hf://owner/name", or the workdir of a run. For both
+  # towers, or one for each; "" leaves parameters to the seed. Positions are
+  # resized to the run's resolution and text length.
+  config.init_from = ""
+  config.init_image_from = ""
+  config.init_text_from = ""
+  # Regexes (re.fullmatch) of parameters that are left to the seed all the same:
+  # (r"txt/projection/.*",) for a text tower that was published without one.
+  config.init_except = ()
+
   # Devices along each mesh axis; -1 (at most once) takes what is left.
   config.mesh = ml_collections.ConfigDict()
   config.mesh.data = -1  # batch split, parameters replicated
@@ -78,6 +89,9 @@ def _data() -> ml_collections.ConfigDict:
   data.num_tokens = 16
   # Key of input_pipeline.tokenizers.TOKENIZERS.
   data.tokenizer = "bpe"
+  # File or folder with the vocabulary, for those that read one: all but "bpe"
+  # and "bytes". Their rules (marks, padding, case) are in tokenizers/rules.py.
+  data.tokenizer_path = ""
   # Entries of the token embedding; a tokenizer may use fewer, never more.
   data.vocab_size = 2048
   # Side of the random square crop over the side of the image, lowest and

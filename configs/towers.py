@@ -20,7 +20,8 @@ def vit(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   image.mlp_width = 768
   image.activation = "gelu_tanh"  # key of models.layers.ACTIVATIONS
   image.position = "learned"  # or "sincos2d" (fixed; no parameters)
-  image.pool = "map"  # "cls", "gap" or "map" (attention pooling)
+  # "cls", "gap", "map" (attention pooling) or "queries" (CoCa's).
+  image.pool = "map"
   image.pre_norm = False  # CLIP normalises the tokens before layer 1
   image.projection = True  # linear map from width to embed_dim
   image.projection_bias = False
@@ -29,6 +30,9 @@ def vit(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   # Share of patches left out in training, drawn for each image and step. FLIP
   # (arXiv 2212.00794): 0.5 and 0.75.
   image.patch_dropout = 0.0
+  # Of pool="queries"; open_clip's CoCa has these.
+  image.num_queries = 256
+  image.pool_heads = 8
   return image
 
 
@@ -40,16 +44,19 @@ def text_transformer(
   text.tower = "transformer"  # key of models.dual_encoder.TEXT_TOWERS
   text.vocab_size = data.get_ref("vocab_size")
   text.num_tokens = data.get_ref("num_tokens")
+  text.pad_id = 0  # fills up captions; data.tokenizer's
+  text.eot_id = 1  # ends captions; data.tokenizer's
   text.width = 192
   text.depth = 4
   text.num_heads = 3
   text.mlp_width = 768
   text.activation = "gelu_tanh"
   text.causal = False
-  # "last" or "first" position, "eot" (the last token that is not padding),
-  # "mean" over tokens that are not padding, or "map".
+  # "last" or "first" position, "eot" (the first token eot_id), "mean" over
+  # tokens that are not padding, "map", or "cls" (CoCa's: a learned token behind
+  # the caption).
   text.pool = "map"
-  # Whether attention and pooling leave out padding (id 0). SigLIP pads and
+  # Whether attention and pooling leave out padding. SigLIP pads and
   # attends to all positions; CLIP's causal tower needs no mask.
   text.mask_padding = True
   text.projection = True

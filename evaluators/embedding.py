@@ -5,7 +5,7 @@ were asked for, B the rows of one jitted call.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -40,30 +40,49 @@ class Embedder:
     _check(tokens_NL, np.int32, 2, "tokens")
     return self._embed(self.texts_fn, params, tokens_NL, "text")
 
-  def _embed(
-    self, fn: EmbedFn, params: Any, rows: np.ndarray, kind: str
-  ) -> np.ndarray:
+  def stream(
+    self,
+    fn: EmbedFn,
+    params: Any,
+    batches: Iterable[np.ndarray],
+    kind: str,
+  ) -> Iterator[np.ndarray]:
+    """Yield float32 rows for each batch of at most `batch_size` rows.
+
+    Args:
+      fn: `images_fn` or `texts_fn`.
+      params: of the model.
+      batches: fetched one batch ahead of the devices.
+      kind: what a row is, for messages.
+
+    Raises:
+      ValueError: an embedding is not finite.
+    """
     sharding = partitioning.batch_sharding(self.mesh)
-    done, ahead = [], None
-    for start in range(0, len(rows), self.batch_size):
+    ahead = None
+    done = 0
+    for rows in batches:
       if self.should_stop is not None and self.should_stop():
-        raise Interrupted(f"stopped after {start} of {len(rows)} {kind}s")
-      batch = _pad(rows[start : start + self.batch_size], self.batch_size)
+        raise Interrupted(f"stopped after {done} {kind}s")
       with jax.set_mesh(self.mesh):
-        z_BE = fn(params, to_global(batch, sharding))
+        z_BE = fn(params, to_global(_pad(rows, self.batch_size), sharding))
       # Fetching one batch late keeps the devices busy, and keeps the queue
       # short enough for should_stop to be asked while there is work left.
       if ahead is not None:
-        done.append(jax.device_get(ahead))
-      ahead = z_BE
-    done.append(jax.device_get(ahead))
-    z_NE = np.concatenate(done)[: len(rows)].astype(np.float32, copy=False)
-    if not np.isfinite(z_NE).all():
-      num_bad = int((~np.isfinite(z_NE)).any(axis=1).sum())
-      raise ValueError(
-        f"{num_bad} of {len(rows)} {kind} embeddings are not finite"
-      )
-    return z_NE
+        yield _fetched(*ahead, kind)
+      ahead = z_BE, len(rows)
+      done += len(rows)
+    if ahead is not None:
+      yield _fetched(*ahead, kind)
+
+  def _embed(
+    self, fn: EmbedFn, params: Any, rows: np.ndarray, kind: str
+  ) -> np.ndarray:
+    batches = (
+      rows[start : start + self.batch_size]
+      for start in range(0, len(rows), self.batch_size)
+    )
+    return np.concatenate(list(self.stream(fn, params, batches, kind)))
 
 
 def make_embedder(
@@ -104,6 +123,16 @@ def to_global(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
     return jax.make_array_from_callback(
       array.shape, sharding, lambda index: array[index]
     )
+
+
+def _fetched(z_BE: jax.Array, num_rows: int, kind: str) -> np.ndarray:
+  z_NE = jax.device_get(z_BE)[:num_rows].astype(np.float32, copy=False)
+  if not np.isfinite(z_NE).all():
+    num_bad = int((~np.isfinite(z_NE)).any(axis=1).sum())
+    raise ValueError(
+      f"{num_bad} of {num_rows} {kind} embeddings are not finite"
+    )
+  return z_NE
 
 
 def _pad(rows: np.ndarray, num_rows: int) -> np.ndarray:

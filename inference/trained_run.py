@@ -54,18 +54,13 @@ def load(
     functools.partial(dual_encoder.init_params, model), jax.random.key(0)
   )
   whole = partitioning.replicated(mesh)
-  checkpointer = checkpointing.Checkpointer(
-    folder / workdir.CHECKPOINTS, keep=None
+  restored = checkpointing.restore_params(
+    folder / workdir.CHECKPOINTS,
+    jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
+      abstract,
+    ),
   )
-  try:
-    restored = checkpointer.restore_params(
-      jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
-        abstract,
-      )
-    )
-  finally:
-    checkpointer.close()
   if restored is None:
     raise workdir.WorkdirError(
       f"--workdir={folder} has no checkpoint yet; let the run go on until it"

@@ -24,6 +24,7 @@ class Data:
   image_size: int
   num_tokens: int
   tokenizer: str
+  tokenizer_path: str
   vocab_size: int
   crop_scale: tuple[float, float]
   flip_probability: float
@@ -34,6 +35,11 @@ class Data:
     """Raise ValueError for the first field that cannot be worked with."""
     _check_choice("source", self.source, input_pipeline.SOURCES)
     _check_choice("tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
+    if self.tokenizer_path and self.tokenizer in tokenizers.WITHOUT_FILE:
+      raise ValueError(
+        f'data.tokenizer_path must be "" for data.tokenizer='
+        f'"{self.tokenizer}", which reads no file; got {self.tokenizer_path!r}'
+      )
     known = input_pipeline.SOURCES[self.source].LANGUAGES
     if known is not None:
       _check_languages(self.languages, known)
@@ -207,7 +213,8 @@ def all_keys(config: Data) -> tuple[str, ...]:
 def make_tokenizer(config: Data) -> tokenizers.Tokenizer:
   """Return the tokenizer, trained on the captions of `train` if need be.
 
-  `vocab_size` of it is at most config.vocab_size.
+  `vocab_size` of it is at most config.vocab_size. Raises FileNotFoundError or
+  ValueError where config.tokenizer_path is not what the tokenizer reads.
   """
   folder = prepare(config)
 
@@ -226,6 +233,7 @@ def make_tokenizer(config: Data) -> tokenizers.Tokenizer:
     languages=config.languages,
     vocab_size=config.vocab_size,
     num_tokens=config.num_tokens,
+    path=config.tokenizer_path,
   )
 
 

@@ -222,6 +222,17 @@ class Checkpointer:
     self._orbax.close()
 
 
+def restore_params(
+  folder: pathlib.Path, abstract_params: Any
+) -> tuple[int, Any] | None:
+  """Return `Checkpointer.restore_params` of a folder that is only read."""
+  checkpointer = Checkpointer(folder, keep=None)
+  try:
+    return checkpointer.restore_params(abstract_params)
+  finally:
+    checkpointer.close()
+
+
 class _AlwaysSave(ocp.training.save_decision_policies.SaveDecisionPolicy):
   """The training loop decides when to save, nobody else."""
 

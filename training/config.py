@@ -50,6 +50,10 @@ class Config:
   log_every_steps: int
   num_microbatches: int
   text_lengths: tuple[int, ...]
+  init_from: str
+  init_image_from: str
+  init_text_from: str
+  init_except: tuple[str, ...]
   mesh: partitioning.MeshConfig
   partition_rules: tuple[tuple[str, tuple[str | None, ...]], ...]
   data: pipeline.Data
@@ -73,6 +77,12 @@ class Config:
         )
     if self.seed < 0:
       raise ValueError(f"seed must be at least 0; got {self.seed}")
+    if self.init_from and (self.init_image_from or self.init_text_from):
+      raise ValueError(
+        "init_from is for both towers; expected init_image_from and"
+        f' init_text_from to be ""; got {self.init_image_from!r} and'
+        f" {self.init_text_from!r}"
+      )
     self.data.check()
     self.model.check()
     self.loss.check()
@@ -134,6 +144,11 @@ def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
 def flat(config: Config) -> dict[str, Any]:
   """Return {"model.image.depth": value, ...}."""
   return _flat(to_mapping(config))
+
+
+def flat_model(model: dual_encoder.ModelConfig) -> dict[str, Any]:
+  """Return {"image.depth": value, ...}."""
+  return _flat(dataclasses.asdict(model))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

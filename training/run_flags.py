@@ -10,6 +10,7 @@ _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Config file, as configs/quickstart.py.", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_JSON = flags.DEFINE_bool("json", False, "Print results as JSON.")
 
 
 def config() -> Any:
@@ -38,3 +39,8 @@ def workdir() -> pathlib.Path:
 def has_workdir() -> bool:
   """Return whether --workdir is given."""
   return bool(_WORKDIR.value)
+
+
+def as_json() -> bool:
+  """Return whether results are printed as JSON."""
+  return _JSON.value

@@ -31,6 +31,7 @@ from training import (
   metrics,
   partitioning,
   report,
+  starting_weights,
   step_program,
   train_state,
   train_step,
@@ -81,18 +82,23 @@ def run(
     )
     stack.callback(checkpointer.close)
     steps = checkpointer.steps()
+    # Before the config is written: what cannot be read leaves no run behind.
+    given = {} if steps else starting_weights.read(config, mesh)
     if cluster.on_first(lambda: workdir.begin(folder, config, steps)):
       metrics.say(f"{folder} is complete; its last evaluation:")
       results = cluster.on_first(lambda: workdir.read_results(folder))
       return _print_results(results, as_json)
-    return _Run(config, folder, mesh, stop, checkpointer).run(as_json)
+    run = _Run(config, folder, mesh, stop, checkpointer, given)
+    del given  # the state of step 0 takes its place
+    return run.run(as_json)
 
 
 class _Run:
   """One run; holds what the stages of it share."""
 
-  def __init__(self, config, folder, mesh, stop, checkpointer):
+  def __init__(self, config, folder, mesh, stop, checkpointer, given):
     self._config: config_lib.Config = config
+    self._given: Any = given  # parameters to begin with
     self._folder: pathlib.Path = folder
     self._mesh: jax.sharding.Mesh = mesh
     self._stop: stop_lib.Stop = stop
@@ -154,7 +160,9 @@ class _Run:
           program.optimizer,
           program.state,
           self._config.seed,
+          self._given,
         )
+      self._given = None
       return state, self._compile(program)
 
   def _compile(self, program: step_program.StepProgram) -> _Program:

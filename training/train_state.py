@@ -46,16 +46,31 @@ def init(
   optimizer: optax.GradientTransformation,
   abstract: TrainState,
   seed: int,
+  given: Any = None,
 ) -> TrainState:
-  """Make the state of step 0, every array built where it will lie."""
+  """Make the state of step 0, every array built where it will lie.
+
+  Args:
+    init_params: of a key.
+    optimizer: of the run.
+    abstract: from `make_abstract`.
+    seed: of the parameters that are not given.
+    given: nested dict of parameters to begin with, some or all, each in its
+      sharding; not to be used afterwards.
+  """
   shardings = jax.tree.map(lambda x: x.sharding, abstract)
-  make = jax.jit(_init_fn(init_params, optimizer), out_shardings=shardings)
-  return make(jax.random.key(seed))
+  make = jax.jit(
+    _init_fn(init_params, optimizer),
+    out_shardings=shardings,
+    donate_argnums=1,
+  )
+  return make(jax.random.key(seed), given or {})
 
 
-def _init_fn(init_params, optimizer) -> Callable[[jax.Array], TrainState]:
-  def make(key: jax.Array) -> TrainState:
-    params = init_params(key)
+def _init_fn(init_params, optimizer) -> Callable[..., TrainState]:
+  def make(key: jax.Array, given: Any = None) -> TrainState:
+    # What is overlaid is never computed: XLA drops it.
+    params = _overlaid(init_params(key), given or {})
     return TrainState(
       step=jnp.zeros((), jnp.int32),
       params=params,
@@ -63,6 +78,19 @@ def _init_fn(init_params, optimizer) -> Callable[[jax.Array], TrainState]:
     )
 
   return make
+
+
+def _overlaid(params: Any, given: Any) -> Any:
+  return {
+    name: (
+      leaf
+      if name not in given
+      else _overlaid(leaf, given[name])
+      if isinstance(leaf, dict)
+      else given[name]
+    )
+    for name, leaf in params.items()
+  }
 
 
 def count_params(params: Any) -> int:

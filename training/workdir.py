@@ -188,6 +188,11 @@ def write_config(folder: pathlib.Path, config: config_lib.Config) -> None:
   atomic_file.write(folder / CONFIG, text.encode() + b"\n")
 
 
+def is_run(folder: pathlib.Path) -> bool:
+  """Return whether a folder is that of a run, begun or finished."""
+  return (folder / CONFIG).is_file() and (folder / CHECKPOINTS).is_dir()
+
+
 def read_config(folder: pathlib.Path) -> config_lib.Config | None:
   """Return the config that a run was started with, None without one.
 

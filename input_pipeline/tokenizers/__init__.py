@@ -1,21 +1,46 @@
 """Tokenizers: captions to int32 ids, by the name in `data.tokenizer`.
 
-A tokenizer has `vocab_size`, `__call__(texts) -> int32 [N, num_tokens]` and
-`decode(ids) -> str`. All keep one rule:
+A tokenizer (tokenizer.py) is a vocabulary's codec under a rule (rules.py): it
+has `vocab_size`, `num_tokens`, `pad_id`, `eos_id` (None where nothing ends a
+text), `rule`, `__call__(texts) -> int32 [N, num_tokens]` and
+`decode(ids) -> str`.
 
-- text is put in Unicode form NFKC and lower case;
-- id 0 (PAD) fills up to num_tokens, id 1 (EOS) ends every text; there is no
-  token for the beginning;
-- a longer text is cut to num_tokens - 1 tokens and still ends in EOS, so the
-  last token that is not padding is always EOS.
+"bpe" (trained on the captions of a run) and "bytes" put text in Unicode form
+NFKC and lower case; id 0 fills up to num_tokens, id 1 ends every text, a longer
+text is cut and still ends in 1. The others are published: their vocabulary is a
+file of the user's, named by `data.tokenizer_path`, and their rules are the
+constants of rules.py.
 """
 
-from input_pipeline.tokenizers import bpe, bytes
+from input_pipeline.tokenizers import (
+  bpe,
+  bytes,
+  clip,
+  hf,
+  sentencepiece,
+  tokenizer,
+  wordpiece,
+)
 
-Tokenizer = bpe.Bpe | bytes.Bytes
+Tokenizer = tokenizer.Tokenizer
 
-# Name -> make_tokenizer(texts, folder, languages=, vocab_size=, num_tokens=).
+# Name -> make_tokenizer(texts, folder, languages=, vocab_size=, num_tokens=,
+# path=).
 TOKENIZERS = {
   "bpe": bpe.make_tokenizer,
   "bytes": bytes.make_tokenizer,
+  "clip": clip.make_tokenizer,
+  "wordpiece": wordpiece.make_tokenizer,
+  "wordpiece_lit": wordpiece.make_lit_tokenizer,
+  "sentencepiece": sentencepiece.make_tokenizer,
+  "siglip": sentencepiece.make_siglip_tokenizer,
+  "siglip_train": sentencepiece.make_siglip_train_tokenizer,
+  "siglip2": sentencepiece.make_siglip2_tokenizer,
+  "hf": hf.make_tokenizer,
 }
+
+# Those that read no file of the user's.
+WITHOUT_FILE = ("bpe", "bytes")
+
+# load(folder, num_tokens=None): of a model folder, whatever its files.
+load = hf.load

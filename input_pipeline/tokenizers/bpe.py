@@ -4,11 +4,9 @@ Byte-pair encoding: Sennrich et al., arXiv 1508.07909; over bytes, so that no
 character is unknown: Radford et al., GPT-2 (2019), section 2.2.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import tokenizers
 from tokenizers import (
   decoders,
@@ -19,7 +17,7 @@ from tokenizers import (
 )
 
 from input_pipeline import atomic_file
-from input_pipeline.tokenizers import padding
+from input_pipeline.tokenizers import rules, tokenizer
 
 # Raised when training changes; part of the file's name.
 RULE_VERSION = 1
@@ -30,29 +28,6 @@ RULE_VERSION = 1
 _WORD = r" ?[\p{L}\p{M}\p{N}\-'’.]+| ?[^\s\p{L}\p{M}\p{N}\-'’.]|\s+"
 
 
-@dataclasses.dataclass(frozen=True)
-class Bpe:
-  """A trained tokenizer of the `tokenizers` package under our padding rule."""
-
-  tokenizer: tokenizers.Tokenizer
-  num_tokens: int
-
-  @property
-  def vocab_size(self) -> int:
-    """Return the number of entries that the training data filled."""
-    return self.tokenizer.get_vocab_size()
-
-  def __call__(self, texts: Sequence[str]) -> np.ndarray:
-    """Return ids, int32 [N, num_tokens]."""
-    # One by one: encode_batch starts threads of its own in each of Grain's.
-    ids = [self.tokenizer.encode(text).ids for text in texts]
-    return padding.pad(ids, self.num_tokens)
-
-  def decode(self, ids: Sequence[int]) -> str:
-    """Return the text in lower case; a character cut in two is U+FFFD."""
-    return self.tokenizer.decode(padding.unpad(ids)).removeprefix(" ")
-
-
 def make_tokenizer(
   texts: Callable[[], Sequence[str]],
   folder: pathlib.Path,
@@ -60,13 +35,15 @@ def make_tokenizer(
   languages: Sequence[str],
   vocab_size: int,
   num_tokens: int,
-) -> Bpe:
+  path: str = "",
+) -> tokenizer.Tokenizer:
   """Return the tokenizer trained on `texts()`, from `folder` if it is there.
 
   `languages` says what the texts are, for the name of the file. Raises
   ValueError for a vocabulary smaller than all bytes, OSError when the file
   cannot be written.
   """
+  del path
   smallest = 256 + 2
   if vocab_size < smallest:
     raise ValueError(
@@ -74,43 +51,49 @@ def make_tokenizer(
       f"(all bytes, padding, end of text), got {vocab_size}"
     )
   name = "-".join(sorted(languages))
-  path = folder / f"bpe-{name}-{vocab_size}-rule{RULE_VERSION}.json"
-  if not path.exists():
+  file = folder / f"bpe-{name}-{vocab_size}-rule{RULE_VERSION}.json"
+  if not file.exists():
     text = train(texts(), vocab_size).to_str(pretty=True)
     try:
       folder.mkdir(exist_ok=True)
-      atomic_file.write(path, text.encode())
+      atomic_file.write(file, text.encode())
     except OSError as error:
       raise OSError(
         f"cannot write the tokenizer: {error}. Free some space there, or set "
         "data.cache_dir to another folder."
       ) from error
   try:
-    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    trained = tokenizers.Tokenizer.from_file(str(file))
   except Exception as error:  # the package raises no narrower class
-    raise ValueError(f"{path} is no tokenizer, remove it: {error}") from error
-  return Bpe(tokenizer, num_tokens)
+    raise ValueError(f"{file} is no tokenizer, remove it: {error}") from error
+  # Without the space that training puts before the first word.
+  trained.decoder = decoders.Sequence(
+    [decoders.ByteLevel(), decoders.Strip(content=" ", left=1, right=0)]
+  )
+  return tokenizer.Tokenizer(
+    tokenizer.Compiled.make(trained), rules.run(num_tokens)
+  )
 
 
 def train(texts: Sequence[str], vocab_size: int) -> tokenizers.Tokenizer:
   """Return a tokenizer of at most `vocab_size` entries; deterministic."""
-  tokenizer = tokenizers.Tokenizer(models.BPE())
+  trained = tokenizers.Tokenizer(models.BPE())
   # The space before the first word makes it the same token as elsewhere.
-  tokenizer.normalizer = normalizers.Sequence(
+  trained.normalizer = normalizers.Sequence(
     [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Prepend(" ")]
   )
-  tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+  trained.pre_tokenizer = pre_tokenizers.Sequence(
     [
       pre_tokenizers.Split(tokenizers.Regex(_WORD), "isolated"),
       pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
     ]
   )
-  tokenizer.decoder = decoders.ByteLevel()
+  trained.decoder = decoders.ByteLevel()
   trainer = trainers.BpeTrainer(
     vocab_size=vocab_size,
     special_tokens=["<pad>", "<eos>"],  # ids 0 and 1
     initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     show_progress=False,
   )
-  tokenizer.train_from_iterator(texts, trainer)
-  return tokenizer
+  trained.train_from_iterator(texts, trainer)
+  return trained

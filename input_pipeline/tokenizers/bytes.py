@@ -5,9 +5,7 @@ import pathlib
 import unicodedata
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from input_pipeline.tokenizers import padding
+from input_pipeline.tokenizers import rules, tokenizer
 
 # Ids 0 and 1 are padding and end of text.
 _OFFSET = 2
@@ -15,24 +13,19 @@ _OFFSET = 2
 
 @dataclasses.dataclass(frozen=True)
 class Bytes:
-  """Byte b has id b + 2."""
+  """Byte b of the text in Unicode form NFKC and lower case has id b + 2."""
 
-  num_tokens: int
   vocab_size: int = 256 + _OFFSET
 
-  def __call__(self, texts: Sequence[str]) -> np.ndarray:
-    """Return ids, int32 [N, num_tokens]."""
-    encoded = (
-      unicodedata.normalize("NFKC", text).lower().encode() for text in texts
-    )
-    return padding.pad(
-      [[byte + _OFFSET for byte in text] for text in encoded], self.num_tokens
-    )
+  def encode(self, text: str) -> list[int]:
+    """Return the ids of a text."""
+    text = unicodedata.normalize("NFKC", text).lower()
+    return [byte + _OFFSET for byte in text.encode()]
 
-  def decode(self, ids: Sequence[int]) -> str:
+  def decode(self, ids: list[int]) -> str:
     """Return the text; a character cut in two becomes U+FFFD."""
-    kept = padding.unpad(ids)
-    return bytes(token - _OFFSET for token in kept).decode(errors="replace")
+    kept = bytes(token - _OFFSET for token in ids if token >= _OFFSET)
+    return kept.decode(errors="replace")
 
 
 def make_tokenizer(
@@ -42,13 +35,9 @@ def make_tokenizer(
   languages: Sequence[str],
   vocab_size: int,
   num_tokens: int,
-) -> Bytes:
+  path: str = "",
+) -> tokenizer.Tokenizer:
   """Return the tokenizer; it reads no text and writes no file."""
-  del texts, folder, languages
-  tokenizer = Bytes(num_tokens)
-  if vocab_size < tokenizer.vocab_size:
-    raise ValueError(
-      f'data.tokenizer="bytes" needs data.vocab_size of at least '
-      f"{tokenizer.vocab_size}, got {vocab_size}"
-    )
-  return tokenizer
+  del texts, folder, languages, path
+  made = tokenizer.Tokenizer(Bytes(), rules.run(num_tokens))
+  return tokenizer.check_size(made, "bytes", vocab_size)

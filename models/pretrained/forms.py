@@ -43,16 +43,26 @@ CONV = _each(
 ROW = _each(lambda x: x[None], lambda x: x[0])
 # [1, ...] there, [...] here.
 BATCHED = _each(lambda x: x[0], lambda x: x[None])
-# Query, key and value one below the other: kernels [3 out, in] there.
-QKV_KERNEL = Form(
-  lambda arrays: [x.T for x in np.split(arrays[0], 3)],
-  lambda arrays: [np.concatenate([x.T for x in arrays])],
-)
-# The same of biases, [3 out] there.
-QKV_BIAS = Form(
-  lambda arrays: list(np.split(arrays[0], 3)),
-  lambda arrays: [np.concatenate(arrays)],
-)
+
+
+def kernels(count: int) -> Form:
+  """Return the form of kernels one below the other, [count * out, in]."""
+  return Form(
+    lambda arrays: [x.T for x in np.split(arrays[0], count)],
+    lambda arrays: [np.concatenate([x.T for x in arrays])],
+  )
+
+
+def biases(count: int) -> Form:
+  """Return the form of biases one behind the other, [count * out]."""
+  return Form(
+    lambda arrays: list(np.split(arrays[0], count)),
+    lambda arrays: [np.concatenate(arrays)],
+  )
+
+
+# Of query, key and value in one array.
+QKV_KERNEL, QKV_BIAS = kernels(3), biases(3)
 
 
 def patch(size: int) -> Form:
@@ -64,3 +74,62 @@ def patch(size: int) -> Form:
     lambda x: x.transpose(2, 3, 1, 0).reshape(-1, x.shape[0]),
     lambda x: x.reshape(size, size, -1, x.shape[-1]).transpose(3, 2, 0, 1),
   )
+
+
+def flat_patch(size: int) -> Form:
+  """Return the form of a patch embedding [size, size, 3, D]."""
+  return _each(
+    lambda x: x.reshape(-1, x.shape[-1]),
+    lambda x: x.reshape(size, size, -1, x.shape[-1]),
+  )
+
+
+def flat_grid(side: int) -> Form:
+  """Return the form of positions [side, side, D], which are [side**2, D]."""
+  return _each(
+    lambda x: x.reshape(-1, x.shape[-1]),
+    lambda x: x.reshape(side, -1, x.shape[-1]),
+  )
+
+
+def joined_heads(num_heads: int, axis: int = -1) -> Form:
+  """Return the form of attention with heads apart: two axes there are one here.
+
+  Args:
+    num_heads: heads.
+    axis: here, of what is heads times head width; it counts from the end.
+
+  Raises:
+    ValueError: on use, where an array has another number of heads.
+  """
+  after = -axis - 1
+
+  def load(x: np.ndarray) -> np.ndarray:
+    end = x.ndim - after
+    if x.shape[end - 2] != num_heads:
+      raise ValueError(
+        f"expected attention with {num_heads} heads; got {x.shape[end - 2]} in"
+        f" an array of shape {x.shape}"
+      )
+    return x.reshape(*x.shape[: end - 2], -1, *x.shape[end:])
+
+  def save(x: np.ndarray) -> np.ndarray:
+    end = x.ndim - after
+    return x.reshape(*x.shape[: end - 1], num_heads, -1, *x.shape[end:])
+
+  return _each(load, save)
+
+
+def _add_position(arrays: Sequence[np.ndarray]) -> Arrays:
+  cls, table = arrays
+  return [cls[0], np.concatenate([np.zeros_like(cls[0]), table[0]])]
+
+
+def _take_position(arrays: Sequence[np.ndarray]) -> Arrays:
+  cls, table = arrays
+  return [(cls + table[:1])[None], table[None, 1:]]
+
+
+# A cls token [1, 1, D] and positions [1, N, D] of the patches only; here the
+# cls token has one too, of 0.
+CLS_WITHOUT_POSITION = Form(_add_position, _take_position)

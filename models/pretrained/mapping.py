@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,8 +17,27 @@ Tensors = Mapping[str, np.ndarray]
 Resize = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
 
 
+# Names of one kind of problem that a message lists.
+_NUM_LISTED = 10
+
+
 class MappingError(ValueError):
-  """Tensors and parameters that do not fit; the message lists each of them."""
+  """Tensors and parameters that do not fit.
+
+  Attributes:
+    problems: names (and what is wrong) by kind; the message has the first ten
+      of each.
+  """
+
+  def __init__(self, problems: Mapping[str, Sequence[str]]):
+    self.problems = {kind: list(x) for kind, x in problems.items() if x}
+    lines = ["The weights do not fit."]
+    for kind, items in self.problems.items():
+      lines.append(f"{len(items)} {kind}:")
+      lines += [f"  {item}" for item in items[:_NUM_LISTED]]
+      if len(items) > _NUM_LISTED:
+        lines.append(f"  and {len(items) - _NUM_LISTED} more")
+    super().__init__("\n".join(lines))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +51,10 @@ class Link:
     resize: makes an array (here, all layers) fit a shape it does not have.
     optional: whether `theirs` may all be missing; then `ours` keep their
       values.
+    default: value of `ours` where all `theirs` are missing, or where there are
+      none: a format that has no such parameter. It is not written.
+    also: other spellings of `theirs`, where published files differ in names
+      only; the first that is in the file is read, `theirs` is written.
   """
 
   ours: tuple[str, ...]
@@ -39,16 +62,32 @@ class Link:
   form: forms.Form = forms.SAME
   resize: Resize | None = None
   optional: bool = False
+  default: float | None = None
+  also: tuple[tuple[str, ...], ...] = ()
 
 
 def link(
   ours: str | Sequence[str],
-  theirs: str | Sequence[str],
+  theirs: str | Sequence[str] = (),
   form: forms.Form = forms.SAME,
   **fields: Any,
 ) -> Link:
   """Return a Link; single names need not be wrapped."""
   return Link(_names(ours), _names(theirs), form, **fields)
+
+
+def spelled(
+  links: Sequence[Link], *renames: Callable[[str], str]
+) -> tuple[Link, ...]:
+  """Return links that also know names as each of `renames` makes them."""
+  return tuple(
+    dataclasses.replace(
+      entry,
+      also=entry.also
+      + tuple(tuple(rename(n) for n in entry.theirs) for rename in renames),
+    )
+    for entry in links
+  )
 
 
 def load(
@@ -82,10 +121,15 @@ def load(
   problems = collections.defaultdict(list)
   params, used = {}, set()
   for entry in links:
+    entry = dataclasses.replace(entry, theirs=_spelling(entry, tensors))
     depth = _depth(entry, wanted, tensors)
     names = [_at(name, i) for i in range(depth) for name in entry.theirs]
     used.update(names)
     if not all(path in wanted for path in entry.ours):
+      continue
+    if entry.default is not None and not any(n in tensors for n in names):
+      for path in entry.ours:
+        params[path] = np.full(wanted.pop(path), entry.default, np.float32)
       continue
     missing = [name for name in names if name not in tensors]
     if missing and not (entry.optional and len(missing) == len(names)):
@@ -94,12 +138,13 @@ def load(
       for path in entry.ours:
         del wanted[path]
       continue
-    for path, array in zip(
-      entry.ours, _read(entry, depth, tensors), strict=True
-    ):
-      shape = wanted.pop(path)
-      if array.shape != shape and entry.resize is not None:
-        array = entry.resize(array, shape)
+    shapes_here = [wanted.pop(path) for path in entry.ours]
+    try:
+      arrays = _resized(entry, _read(entry, depth, tensors), shapes_here)
+    except (ValueError, IndexError) as error:  # a form that cannot be undone
+      problems["of another shape"].append(f"{names[0]}: {error}")
+      continue
+    for path, array, shape in zip(entry.ours, arrays, shapes_here, strict=True):
       if array.shape != shape:
         problems["of another shape"].append(
           f"{entry.theirs[0]}: expected {shape} for {path}; got {array.shape}"
@@ -111,7 +156,7 @@ def load(
     for name in tensors
     if name not in used and not any(re.fullmatch(x, name) for x in ignored)
   ]
-  _raise(problems)
+  raise_any(problems)
   return params
 
 
@@ -123,20 +168,32 @@ def save(links: Sequence[Link], params: Mapping[str, Any]) -> dict[str, Any]:
     params: by path, NumPy arrays.
 
   Raises:
-    MappingError: a parameter has no link.
+    MappingError: a parameter has no link, or the format has no tensor for it
+      and another value.
   """
+  problems = collections.defaultdict(list)
   tensors, used = {}, set()
   for entry in links:
     if not all(path in params for path in entry.ours):
       continue
     used.update(entry.ours)
     arrays = [params[path] for path in entry.ours]
-    layered = LAYER in entry.theirs[0]
+    if entry.default is not None:
+      others = [p for p in entry.ours if np.any(params[p] != entry.default)]
+      if not entry.theirs:
+        problems[f"always {entry.default} there"] += [
+          f"{path}: got {params[path]}" for path in others
+        ]
+      if not entry.theirs or not others:
+        continue
+    layered = _layered(entry)
     for i in range(len(arrays[0]) if layered else 1):
       saved = entry.form.save([x[i] for x in arrays] if layered else arrays)
       for name, array in zip(entry.theirs, saved, strict=True):
-        tensors[_at(name, i)] = np.ascontiguousarray(array)
-  _raise({"without a name there": [p for p in params if p not in used]})
+        # Not ascontiguousarray, which makes a scalar a vector.
+        tensors[_at(name, i)] = np.asarray(array, order="C")
+  problems["without a name there"] += [p for p in params if p not in used]
+  raise_any(problems)
   return tensors
 
 
@@ -168,9 +225,20 @@ def _at(name: str, layer: int) -> str:
   return name.replace(LAYER, str(layer))
 
 
+def _layered(entry: Link) -> bool:
+  return any(LAYER in name for name in entry.theirs)
+
+
+def _spelling(entry: Link, tensors: Tensors) -> tuple[str, ...]:
+  for theirs in (entry.theirs, *entry.also):
+    if any(_at(name, 0) in tensors for name in theirs):
+      return theirs
+  return entry.theirs
+
+
 def _depth(entry: Link, wanted: Mapping[str, Any], tensors: Tensors) -> int:
   """Return the number of layers, as the file has it where nothing is wanted."""
-  if LAYER not in entry.theirs[0]:
+  if not _layered(entry):
     return 1
   if entry.ours[0] in wanted:
     return wanted[entry.ours[0]][0]
@@ -180,21 +248,30 @@ def _depth(entry: Link, wanted: Mapping[str, Any], tensors: Tensors) -> int:
   return depth
 
 
-def _read(entry: Link, depth: int, tensors: Tensors) -> Iterable[np.ndarray]:
+def _read(entry: Link, depth: int, tensors: Tensors) -> Sequence[np.ndarray]:
   layers = [
     entry.form.load([tensors[_at(name, i)] for name in entry.theirs])
     for i in range(depth)
   ]
-  if LAYER not in entry.theirs[0]:
+  if not _layered(entry):
     return layers[0]
   return [np.stack(arrays) for arrays in zip(*layers, strict=True)]
 
 
-def _raise(problems: Mapping[str, Sequence[str]]) -> None:
-  lines = [
-    f"{len(items)} {kind}:\n  " + "\n  ".join(items)
-    for kind, items in problems.items()
-    if items
+def _resized(
+  entry: Link,
+  arrays: Sequence[np.ndarray],
+  shapes: Sequence[tuple[int, ...]],
+) -> list[np.ndarray]:
+  return [
+    array
+    if array.shape == shape or entry.resize is None
+    else entry.resize(array, shape)
+    for array, shape in zip(arrays, shapes, strict=True)
   ]
-  if lines:
-    raise MappingError("The weights do not fit. " + "\n".join(lines))
+
+
+def raise_any(problems: Mapping[str, Sequence[str]]) -> None:
+  """Raise MappingError where there are problems of some kind."""
+  if any(problems.values()):
+    raise MappingError(problems)

@@ -49,7 +49,7 @@ def test_batch_size_that_does_not_divide_names_the_field(batch_size):
 def test_stops_between_batches():
   answers = iter([False, False, True])
   embedder = make_embedder(should_stop=lambda: next(answers))
-  with pytest.raises(embedding.Interrupted, match="after 16 of 21 texts"):
+  with pytest.raises(embedding.Interrupted, match="after 16 texts"):
     embedder.texts(np.ones((1, 2), np.float32), np.zeros((21, 3), np.int32))
 
 

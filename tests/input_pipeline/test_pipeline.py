@@ -289,6 +289,10 @@ def test_prepare_is_idempotent(config):
   [
     ({"source": "cifar"}, r"data.source must be one of .*emoji.*got 'cifar'"),
     ({"tokenizer": "x"}, r"data.tokenizer must be one of .*bpe.*got 'x'"),
+    (
+      {"tokenizer_path": "x"},
+      r'data.tokenizer_path must be "" for data.tokenizer="bpe".*got \'x\'',
+    ),
     ({"languages": ("en", "xx")}, r"data.languages .*'de', 'en'.*'xx'"),
     ({"languages": ()}, r"data.languages .*got \[\]"),
     ({"languages": ("en", "en")}, r"data.languages .*each once"),
@@ -309,6 +313,26 @@ def test_check(config, changes, message):
   config.check()
   with pytest.raises(ValueError, match=message):
     dataclasses.replace(config, **changes).check()
+
+
+def test_vocabulary_of_the_users(tiny, tmp_path):
+  """A config is sound without it: only what needs the tokenizer asks."""
+  config = dataclasses.replace(tiny, tokenizer="wordpiece")
+  config.check()
+  with pytest.raises(FileNotFoundError, match="config.data.tokenizer_path"):
+    pipeline.make_train_dataset(config, batch_size=2, seed=0)
+  marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+  words = [*marks, "dog", *(str(i) for i in range(100))]
+  (tmp_path / "vocab.txt").write_text("\n".join(words))
+  config = dataclasses.replace(config, tokenizer_path=str(tmp_path))
+  batch = next(iter(pipeline.make_train_dataset(config, batch_size=2, seed=0)))
+  for row in batch["tokens"]:
+    assert row[:2].tolist() == [2, 4]
+    assert row[3] == 3
+    assert words[row[2]].isdigit()
+  config = dataclasses.replace(config, vocab_size=len(words) - 1)
+  with pytest.raises(ValueError, match="data.vocab_size of at least 105"):
+    pipeline.make_tokenizer(config)
 
 
 def test_language_that_a_folder_lacks(tiny):

@@ -30,6 +30,8 @@ TEXT = text_transformer.TextTransformerConfig(
   tower="transformer",
   vocab_size=50,
   num_tokens=8,
+  pad_id=0,
+  eot_id=1,
   width=16,
   depth=2,
   num_heads=2,
@@ -68,14 +70,19 @@ def make_config(image=None, text=None, **fields) -> dual_encoder.ModelConfig:
   )
 
 
-def make_params(config: dual_encoder.ModelConfig) -> dual_encoder.Params:
-  """Return parameters, none of them 0, so that each one matters."""
-  shapes = jax.eval_shape(
+def make_shapes(config: dual_encoder.ModelConfig) -> dual_encoder.Params:
+  """Return parameters without values."""
+  return jax.eval_shape(
     lambda key: dual_encoder.init_params(config, key), jax.random.key(0)
   )
+
+
+def make_params(config: dual_encoder.ModelConfig) -> dual_encoder.Params:
+  """Return parameters, none of them 0, so that each one matters."""
   rng = np.random.default_rng(0)
   return jax.tree.map(
-    lambda x: jnp.asarray(0.3 * rng.normal(size=x.shape), x.dtype), shapes
+    lambda x: jnp.asarray(0.3 * rng.normal(size=x.shape), x.dtype),
+    make_shapes(config),
   )
 
 

@@ -1,0 +1,248 @@
+"""--task=embed: images and texts to arrays of embeddings, in input order."""
+
+import collections
+import concurrent.futures
+import contextlib
+import functools
+import glob
+import itertools
+import json
+import os
+import pathlib
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from evaluators import embedding
+from inference import loaded
+from input_pipeline import atomic_file, image_ops, image_protocols, progress
+from training import workdir
+
+# Rows computed at once: enough to keep a CPU's cores busy.
+BATCH_SIZE = 32
+# Of the images in a folder; a pattern may name any file.
+SUFFIXES = tuple(
+  ".avif .bmp .gif .jpeg .jpg .png .ppm .tiff .tif .webp".split()
+)
+
+
+def run(
+  path: str,
+  *,
+  images: str,
+  texts: str,
+  out: str,
+  batch_size: int = BATCH_SIZE,
+  as_json: bool = False,
+) -> int:
+  """Embed with the model at `path`; write a folder, whole or not at all.
+
+  Args:
+    path: of a published model or a run.
+    images: see `find_images`; "" for none.
+    texts: see `read_texts`; "" for none.
+    out: of the folder: images.npy, texts.npy (float32, rows of length 1) and
+      embed.json. It must not be there, or be empty.
+    batch_size: most rows that are computed at once.
+    as_json: print embed.json instead of a line.
+
+  Raises:
+    ValueError, OSError: of a flag that cannot be followed.
+  """
+  if not images and not texts:
+    raise ValueError(
+      "nothing to embed: give --images=GLOB, --texts=FILE, or both"
+    )
+  if batch_size < 1:
+    raise ValueError(f"--batch_size must be at least 1; got {batch_size}")
+  if not out:
+    raise ValueError("--out is missing: --out=FOLDER")
+  folder = pathlib.Path(out)
+  check_free(folder)
+  # What is to be embedded, before a model of gigabytes is read.
+  image_paths = find_images(images) if images else []
+  lines = read_texts(pathlib.Path(texts)) if texts else []
+  model = loaded.load(path)
+  for flag, value, tower in (
+    ("images", images, model.config.image),
+    ("texts", texts, model.config.text),
+  ):
+    if value and tower is None:
+      raise ValueError(f"--{flag}: {path} has no tower for {flag}")
+  protocol = model.make_image_protocol() if images else None
+  tokenizer = model.make_tokenizer() if texts else None
+  facts = {
+    "model": path,
+    "family": model.family,
+    "step": model.step,
+    "embed_dim": model.config.embed_dim,
+    "scale": model.scale,
+    "bias": model.bias,
+    "images": [str(path) for path in image_paths],
+    "texts": texts,
+    "num_texts": len(lines),
+    "versions": workdir.versions(),
+  }
+  with written_whole(folder) as temporary:
+    if protocol is not None:
+      embedder = loaded.make_embedder(model, min(batch_size, len(image_paths)))
+      read = functools.partial(_read_image, protocol)
+      with _prepared(image_paths, read) as rows:
+        _save(temporary, "images", embedder, model, rows, len(image_paths))
+    if tokenizer is not None:
+      embedder = loaded.make_embedder(model, min(batch_size, len(lines)))
+      rows = (tokenizer([line])[0] for line in lines)
+      _save(temporary, "texts", embedder, model, rows, len(lines))
+    text = json.dumps(facts, indent=2, ensure_ascii=False)
+    atomic_file.write(temporary / "embed.json", text.encode() + b"\n")
+  print(
+    text
+    if as_json
+    else f"{len(image_paths)} images and {len(lines)} texts embedded in"
+    f" {folder}; scale {model.scale:.6g}, bias {model.bias:.6g}"
+  )
+  return 0
+
+
+def find_images(pattern: str) -> list[pathlib.Path]:
+  """Return the files of a pattern such as "photos/**/*.jpg", sorted by path.
+
+  A folder stands for the images in it (by suffix), and "~" for one's home.
+
+  Raises:
+    ValueError: there are none.
+  """
+  place = pathlib.Path(pattern).expanduser()
+  if place.is_dir():
+    paths = [p for p in place.iterdir() if p.suffix.lower() in SUFFIXES]
+    expected = f"files in it that end in {', '.join(SUFFIXES)}"
+  else:
+    paths = map(pathlib.Path, glob.glob(str(place), recursive=True))
+    expected = 'a folder or a quoted pattern, as --images="photos/*.jpg"'
+  found = sorted(path for path in paths if path.is_file())
+  if not found:
+    raise ValueError(f"--images={pattern} is no image; expected {expected}")
+  return found
+
+
+def read_texts(path: pathlib.Path) -> list[str]:
+  """Return the lines of a UTF-8 file, without spaces at their ends.
+
+  Raises:
+    ValueError: it is not text, has no lines, or one of them is empty (row N of
+      the embeddings is line N).
+  """
+  if not path.is_file():
+    raise ValueError(f"--texts={path} is no file; expected one text a line")
+  try:
+    # Not splitlines, which also breaks at characters that a text may hold.
+    lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+  except UnicodeDecodeError as error:
+    raise ValueError(f"--texts={path} is not UTF-8: {error}") from error
+  lines = [line.strip() for line in lines]
+  if "" in lines:
+    raise ValueError(
+      f"--texts={path}: line {lines.index('') + 1} of {len(lines)} is empty;"
+      " expected one text a line"
+    )
+  return lines
+
+
+def check_free(folder: pathlib.Path) -> None:
+  """Raise ValueError where a folder holds something already."""
+  if folder.is_dir() and any(folder.iterdir()):
+    raise ValueError(f"--out={folder} is not empty; give another folder")
+  if folder.exists() and not folder.is_dir():
+    raise ValueError(f"--out={folder} is a file; give a folder")
+
+
+@contextlib.contextmanager
+def written_whole(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yield a folder beside `folder`, which takes its name if all goes well.
+
+  Raises:
+    ValueError: nothing can be written there.
+  """
+  temporary = folder.with_name(f".{folder.name}.tmp-{secrets.token_hex(8)}")
+  try:
+    temporary.mkdir(parents=True)
+  except OSError as error:
+    raise ValueError(
+      f"--out={folder} cannot be written ({error.strerror}); give a folder that"
+      " you may write to"
+    ) from error
+  try:
+    yield temporary
+    os.replace(temporary, folder)
+  except BaseException:
+    shutil.rmtree(temporary, ignore_errors=True)
+    raise
+  atomic_file.fsync_folder(folder.parent)
+
+
+def _save(
+  folder: pathlib.Path,
+  name: str,
+  embedder: embedding.Embedder,
+  model: loaded.Model,
+  rows: Iterator[np.ndarray],
+  num_rows: int,
+) -> None:
+  """Embed rows into a file, which may be larger than memory."""
+  fn = embedder.images_fn if name == "images" else embedder.texts_fn
+  z_NE = np.lib.format.open_memmap(
+    folder / f"{name}.npy",
+    mode="w+",
+    dtype=np.float32,
+    shape=(num_rows, model.config.embed_dim),
+  )
+  start = 0
+  with progress.Progress(f"Embedding {name}", num_rows) as bar:
+    batches = _batches(rows, embedder.batch_size)
+    for z_BE in embedder.stream(fn, model.params, batches, name[:-1]):
+      z_NE[start : start + len(z_BE)] = z_BE
+      start += len(z_BE)
+      for _ in z_BE:
+        bar.advance()
+  z_NE.flush()
+
+
+def _batches(rows: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
+  while batch := list(itertools.islice(rows, size)):
+    yield np.stack(batch)
+
+
+def _read_image(
+  protocol: image_protocols.Protocol, path: pathlib.Path
+) -> np.ndarray:
+  try:
+    return protocol.apply(image_ops.decode(path.read_bytes()))
+  except ValueError as error:
+    raise ValueError(f"--images: {path}: {error}") from error
+
+
+@contextlib.contextmanager
+def _prepared(
+  paths: Sequence[pathlib.Path], read: Callable[[pathlib.Path], np.ndarray]
+) -> Iterator[Iterator[np.ndarray]]:
+  """Yield an iterator of images in order, read ahead by threads."""
+  num_threads = min(len(paths), os.cpu_count() or 1)
+  # Pillow decodes and resizes outside of Python's lock.
+  pool = concurrent.futures.ThreadPoolExecutor(num_threads)
+  left = iter(paths)
+
+  def images() -> Iterator[np.ndarray]:
+    ahead = collections.deque(
+      pool.submit(read, path) for path in itertools.islice(left, 2 * BATCH_SIZE)
+    )
+    while ahead:
+      image = ahead.popleft().result()
+      ahead.extend(pool.submit(read, x) for x in itertools.islice(left, 1))
+      yield image
+
+  try:
+    yield images()
+  finally:
+    pool.shutdown(cancel_futures=True)

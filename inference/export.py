@@ -1,0 +1,177 @@
+"""--task=export: a model's weights in the files of other libraries."""
+
+import dataclasses
+import json
+import pathlib
+import re
+import shutil
+from typing import Any
+
+import jax
+import safetensors.numpy
+
+from inference import embed, loaded
+from input_pipeline import atomic_file, image_protocols
+from input_pipeline.tokenizers import hf_files
+from models import dual_encoder
+from models.pretrained import families, loading, mapping, source
+from training import config as config_lib
+
+# What transformers and open_clip look for.
+_NAMES = {
+  "hf": ("config.json", "model.safetensors"),
+  "open_clip": ("open_clip_config.json", "open_clip_model.safetensors"),
+}
+# Fields that are how to train or compute, or stand in other files: those of
+# pixels beside the model's, scale and bias among its tensors.
+_FREE = re.compile(
+  r"dtype|remat|remat_chunks|scale_init|scale_max|bias_init"
+  r"|image_mean|image_std|(image|text)\.(dropout|patch_dropout)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+  """A model as a family's files hold it."""
+
+  family: str
+  config: dict[str, Any]
+  tensors: dict[str, Any]
+
+
+def run(
+  path: str | pathlib.Path, form: str, out: str, *, as_json: bool = False
+) -> int:
+  """Write a folder that transformers or open_clip loads, whole or not at all.
+
+  Args:
+    path: of a run or a published model.
+    form: "hf" (transformers) or "open_clip".
+    out: of the folder; it must not be there, or be empty.
+    as_json: print what was written as JSON.
+
+  Raises:
+    ValueError: a flag cannot be followed, or no family of that form has the
+      model; the message says which fields are in the way.
+  """
+  if form not in _NAMES:
+    raise ValueError(
+      f"--format must be one of {', '.join(_NAMES)}; got {form!r}"
+    )
+  if not out:
+    raise ValueError("--out is missing: --out=FOLDER")
+  folder = pathlib.Path(out)
+  embed.check_free(folder)
+  model = loaded.load(path)
+  written = write(model.config, model.params, form, prefer=model.family)
+  config_name, weights_name = _NAMES[form]
+  with embed.written_whole(folder) as temporary:
+    _write_json(temporary / config_name, written.config)
+    safetensors.numpy.save_file(
+      written.tensors,
+      temporary / weights_name,
+      metadata={"format": "pt"},  # transformers refuses a file without it
+    )
+    if model.config.image is not None and form == "hf":
+      _write_json(
+        temporary / loading.PREPROCESSOR,
+        image_protocols.to_hf(model.make_image_protocol()),
+      )
+    note = _write_tokenizer(model, temporary)
+    names = sorted(p.name for p in temporary.iterdir())
+  facts = {
+    "model": str(path),
+    "family": written.family,
+    "out": str(folder),
+    "files": names,
+    "tensors": len(written.tensors),
+    "parameters": sum(x.size for x in written.tensors.values()),
+    "note": note,
+  }
+  print(
+    json.dumps(facts, indent=2, ensure_ascii=False)
+    if as_json
+    else f"{facts['tensors']} tensors of {written.family} in {folder}:"
+    f" {', '.join(names)}" + (f"\nNo tokenizer files: {note}" if note else "")
+  )
+  return 0
+
+
+def write(
+  config: dual_encoder.ModelConfig, params: Any, form: str, prefer: str = ""
+) -> Written:
+  """Return a model's description and tensors as a family of `form` has them.
+
+  Args:
+    config: of the model.
+    params: nested dict of arrays.
+    form: key of families.EXPORTS.
+    prefer: name of the family to try first.
+
+  Raises:
+    ValueError: no family can express the model.
+  """
+  leaves = mapping.flat(jax.device_get(params))
+  reasons = []
+  for family in sorted(
+    families.EXPORTS[form], key=lambda x: families.name(x) != prefer
+  ):
+    name = families.name(family)
+    try:
+      written = family.write_config(config)
+      tensors = mapping.save(family.links(config), leaves)
+      found = source.Source(pathlib.Path(name), written, tensors)
+      different = _differences(config, family.read_model(found))
+    except ValueError as error:
+      reasons.append(f"{name}: {' '.join(str(error).split())}")
+      continue
+    if not different:
+      return Written(name, written, tensors)
+    reasons.append(f"{name}: {'; '.join(different)}")
+  raise ValueError(
+    f"--format={form} has no family with this model:"
+    + "".join(f"\n  {reason}" for reason in reasons)
+  )
+
+
+def _differences(
+  ours: dual_encoder.ModelConfig, theirs: dual_encoder.ModelConfig
+) -> list[str]:
+  """Return the fields that a family's files cannot say, or say otherwise."""
+  here, there = (config_lib.flat_model(x) for x in (ours, theirs))
+  # Ids that the tower never looks at.
+  unread = set()
+  if not here.get("text.mask_padding"):
+    unread.add("text.pad_id")
+  if here.get("text.pool") != "eot":
+    unread.add("text.eot_id")
+  return [
+    f"model.{name} is {here.get(name)!r}, it would be {there.get(name)!r}"
+    for name in here | there
+    if here.get(name) != there.get(name)
+    and not _FREE.fullmatch(name)
+    and name not in unread
+  ]
+
+
+def _write_tokenizer(model: loaded.Model, folder: pathlib.Path) -> str:
+  """Write what a tokenizer needs; return why not where it cannot be done."""
+  if model.config.text is None:
+    return ""
+  if model.family != loaded.RUN:
+    place = pathlib.Path(model.path)
+    place = place if place.is_dir() else place.parent
+    files = [place / name for name in hf_files.NAMES if (place / name).exists()]
+    for file in files:
+      shutil.copyfile(file, folder / file.name)
+    return "" if files else f"there are none in {place}"
+  try:
+    hf_files.write(model.make_tokenizer(), folder)
+  except ValueError as error:
+    return str(error)
+  return ""
+
+
+def _write_json(path: pathlib.Path, content: Any) -> None:
+  text = json.dumps(content, indent=2, ensure_ascii=False)
+  atomic_file.write(path, text.encode() + b"\n")

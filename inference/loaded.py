@@ -1,0 +1,131 @@
+"""Opens a model to use it: a run's folder, or whatever was published."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from evaluators import embedding
+from inference import trained_run
+from input_pipeline import image_protocols, pipeline, tokenizers
+from models import dual_encoder, pretrained
+from models.pretrained import loading
+from training import config as config_lib
+from training import partitioning, workdir
+
+# Family of a model that was trained here.
+RUN = "run"
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """A model, and what its inputs go through before it.
+
+  Attributes:
+    path: as it was named.
+    family: RUN, or that of a published model.
+    config: of the towers; one may be None.
+    params: on every device of `mesh`.
+    make_image_protocol: raises ValueError where nothing says how images are
+      made ready.
+    make_tokenizer: raises ValueError where there are no vocabulary files.
+    mesh: all devices.
+    step: updates made to a run's parameters, None for a published model.
+  """
+
+  path: str
+  family: str
+  config: dual_encoder.ModelConfig
+  params: Any
+  make_image_protocol: Callable[[], image_protocols.Protocol]
+  make_tokenizer: Callable[[], tokenizers.Tokenizer]
+  mesh: jax.sharding.Mesh
+  step: int | None = None
+
+  @property
+  def scale(self) -> float:
+    """What cosine similarities are multiplied with, for logits."""
+    return float(np.exp(np.asarray(self.params["log_scale"], np.float64)))
+
+  @property
+  def bias(self) -> float:
+    """What is added to logits."""
+    return float(self.params["bias"])
+
+
+def load(path: str | pathlib.Path) -> Model:
+  """Open a run's folder, or what models.pretrained.load takes.
+
+  Raises:
+    FileNotFoundError, ValueError: nothing is there that can be used.
+  """
+  if workdir.is_run(pathlib.Path(path)):
+    return load_run(pathlib.Path(path))
+  read = pretrained.load(path)
+  # On the devices there are now.
+  mesh = partitioning.make_mesh(partitioning.MeshConfig(-1, 1, 1))
+
+  def make_image_protocol() -> image_protocols.Protocol:
+    if read.image_protocol is None:
+      raise ValueError(f"{path} cannot see images: {read.image_problem}")
+    return read.image_protocol
+
+  def make_tokenizer() -> tokenizers.Tokenizer:
+    if read.tokenizer is None:
+      raise ValueError(f"{path} cannot read texts: {read.tokenizer_problem}")
+    return read.tokenizer
+
+  return Model(
+    path=str(path),
+    family=read.family,
+    config=read.config,
+    params=jax.device_put(read.params, partitioning.replicated(mesh)),
+    make_image_protocol=make_image_protocol,
+    make_tokenizer=make_tokenizer,
+    mesh=mesh,
+  )
+
+
+def load_run(folder: pathlib.Path) -> Model:
+  """Open a run's folder.
+
+  Raises:
+    workdir.WorkdirError: there is no run, or no checkpoint of it.
+  """
+  trained = trained_run.load(folder)
+  config = trained.config
+  return Model(
+    path=str(folder),
+    family=RUN,
+    config=config.model,
+    params=trained.params,
+    make_image_protocol=lambda: _run_protocol(config),
+    make_tokenizer=lambda: pipeline.make_tokenizer(config.data),
+    mesh=trained.embedder.mesh,
+    step=trained.step,
+  )
+
+
+def _run_protocol(config: config_lib.Config) -> image_protocols.Protocol:
+  """Return how a run's evaluations see images (input_pipeline/pipeline.py)."""
+  return dataclasses.replace(
+    loading.published_protocol(config.model, "siglip"),
+    name=RUN,
+    source="input_pipeline.image_ops.resize",
+  )
+
+
+def make_embedder(model: Model, batch_size: int) -> embedding.Embedder:
+  """Return what embeds batches of at most `batch_size` rows.
+
+  It is raised to a multiple of the devices.
+  """
+  shards = partitioning.num_batch_shards(model.mesh)
+  return embedding.make_embedder(
+    *dual_encoder.embed_fns(model.config, partitioning.BATCH_AXES),
+    model.mesh,
+    -(-batch_size // shards) * shards,
+  )

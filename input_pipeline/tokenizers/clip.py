@@ -1,0 +1,209 @@
+"""CLIP's byte-pair encoding of 49,408 entries, from the user's file.
+
+Radford et al., arXiv 2103.00020, section 2.4. The vocabulary follows from the
+list of merges alone: 256 bytes inside a word, 256 at its end, one entry for
+each merge, and the two marks of a text's ends.
+"""
+
+import dataclasses
+import gzip
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+from input_pipeline.tokenizers import rules, tokenizer, vocabulary
+
+FILES = vocabulary.Files(
+  "clip",
+  ("bpe_simple_vocab_16e6.txt.gz", "merges.txt", "tokenizer.json"),
+  "the first is in OpenAI's repository CLIP and in the package open_clip_torch "
+  "(folder open_clip), the others in folders of Hugging Face such as "
+  "openai/clip-vit-base-patch32",
+)
+
+# The published list goes on after these; they make 49,408 entries.
+_NUM_MERGES = 49_408 - 2 * 256 - 2
+
+# open_clip's marks, when a caption holds one; OpenAI's are never in the file.
+_MARKS = ("<start_of_text>", "<end_of_text>")
+_MARKS_HF = ("<|startoftext|>", "<|endoftext|>")
+
+# Endings of English words, letters, single digits, all else but spaces. The
+# original ignores case: by that the long s (U+017F) is an s, and the Greek
+# iota below a letter (U+0345), a mark whose capital is a letter, is neither and
+# falls out. What is a letter depends on the Unicode version of the package.
+_WORD = (
+  r"'[s\u017F]|'t|'re|'ve|'m|'ll|'d"
+  r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}\u0345]+"
+)
+_WORD_HF = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+  """The codec of open_clip: a mark within a caption is that mark's id."""
+
+  compiled: tokenizer.Compiled
+  split: pre_tokenizers.PreTokenizer
+
+  @property
+  def vocab_size(self) -> int:
+    """Return the number of entries."""
+    return self.compiled.vocab_size
+
+  def encode(self, text: str) -> list[int]:
+    """Return the ids of a cleaned text."""
+    if not any(mark in text for mark in _MARKS):
+      return self.compiled.encode(text)
+    ids = []
+    for word, _ in self.split.pre_tokenize_str(text):
+      if word in _MARKS:
+        ids.append(self.vocab_size - len(_MARKS) + _MARKS.index(word))
+      else:
+        ids.extend(self.compiled.encode(word))
+    return ids
+
+  def decode(self, ids: list[int]) -> str:
+    """Return the text, with a space after every word."""
+    return self.compiled.decode(ids).replace("</w>", " ").strip()
+
+
+def make_tokenizer(
+  texts: Callable[[], Sequence[str]],
+  folder: pathlib.Path,
+  *,
+  languages: Sequence[str],
+  vocab_size: int,
+  num_tokens: int,
+  path: str = "",
+) -> tokenizer.Tokenizer:
+  """Return CLIP's tokenizer under open_clip's rule, its vocabulary at `path`.
+
+  Raises FileNotFoundError or ValueError for what is no such vocabulary.
+  """
+  del texts, folder, languages
+  made = load(FILES.find(path), num_tokens)
+  return tokenizer.check_size(made, "clip", vocab_size)
+
+
+def load(file: pathlib.Path, num_tokens: int) -> tokenizer.Tokenizer:
+  """Return CLIP's tokenizer under open_clip's rule, rules.CLIP."""
+  entries, merges = _entries(file, _MARKS)
+  compiled = tokenizers.Tokenizer(_bpe(entries, merges))
+  compiled.pre_tokenizer = pre_tokenizers.Sequence(
+    [_split(_WORD), pre_tokenizers.ByteLevel(False, use_regex=False)]
+  )
+  compiled.decoder = decoders.ByteLevel()
+  bos, eos = (entries[mark] for mark in _MARKS)
+  return tokenizer.Tokenizer(
+    Clip(tokenizer.Compiled.make(compiled), _split("|".join([*_MARKS, _WORD]))),
+    dataclasses.replace(
+      rules.CLIP, num_tokens=num_tokens, bos_id=bos, eos_id=eos
+    ),
+  )
+
+
+def load_hf(file: pathlib.Path, num_tokens: int) -> tokenizer.Tokenizer:
+  """Return CLIP's tokenizer under transformers' rule, rules.CLIP_HF."""
+  entries, merges = _entries(file, _MARKS_HF)
+  compiled = tokenizers.Tokenizer(_bpe(entries, merges))
+  compiled.normalizer = normalizers.Sequence(
+    [
+      normalizers.NFC(),
+      normalizers.Replace(tokenizers.Regex(r"\s+"), " "),
+      normalizers.Lowercase(),
+    ]
+  )
+  compiled.pre_tokenizer = pre_tokenizers.Sequence(
+    [
+      _split(_WORD_HF),
+      pre_tokenizers.ByteLevel(False, use_regex=False),
+    ]
+  )
+  compiled.decoder = decoders.Sequence(
+    [
+      decoders.ByteLevel(),
+      decoders.Replace("</w>", " "),
+      decoders.Strip(content=" ", left=0, right=1),
+    ]
+  )
+  compiled.add_special_tokens(list(_MARKS_HF))
+  bos, eos = (entries[mark] for mark in _MARKS_HF)
+  return tokenizer.Tokenizer(
+    tokenizer.Compiled.make(compiled),
+    dataclasses.replace(
+      rules.CLIP_HF,
+      num_tokens=num_tokens,
+      bos_id=bos,
+      eos_id=eos,
+      pad_id=eos,
+    ),
+  )
+
+
+def read_merges(file: pathlib.Path) -> list[tuple[str, str]]:
+  """Return the pairs of a list of merges, at most those that CLIP uses."""
+  try:
+    if file.suffix == ".json":
+      merges = json.loads(file.read_text("utf-8"))["model"]["merges"]
+      lines = [m if isinstance(m, str) else " ".join(m) for m in merges]
+    else:
+      read = gzip.open if file.suffix == ".gz" else open
+      with read(file, "rt", encoding="utf-8", newline="\n") as stream:
+        lines = stream.read().split("\n")[1:]  # after the line of its version
+  except (
+    OSError,
+    UnicodeDecodeError,
+    KeyError,
+    TypeError,
+    ValueError,
+  ) as error:
+    raise FILES.refuse(file, error) from error
+  pairs = []
+  for line in lines[:_NUM_MERGES]:
+    if line:
+      pair = line.split()
+      if len(pair) != 2:
+        raise FILES.refuse(file, f"a merge is two pieces, got {line!r}")
+      pairs.append((pair[0], pair[1]))
+  if not pairs:
+    raise FILES.refuse(file, "it has no merges")
+  return pairs
+
+
+def _entries(
+  file: pathlib.Path, marks: Sequence[str]
+) -> tuple[dict[str, int], list[tuple[str, str]]]:
+  merges = read_merges(file)
+  letters = _byte_letters()
+  entries = [
+    *letters,
+    *(letter + "</w>" for letter in letters),
+    *("".join(pair) for pair in merges),
+    *marks,
+  ]
+  ids = {entry: i for i, entry in enumerate(entries)}
+  pieces = {piece for pair in merges for piece in pair}
+  if len(ids) != len(entries) or not pieces <= ids.keys():
+    raise FILES.refuse(file, "its merges do not build on each other")
+  return ids, merges
+
+
+def _bpe(ids: dict[str, int], merges: list[tuple[str, str]]) -> models.BPE:
+  return models.BPE(vocab=ids, merges=merges, end_of_word_suffix="</w>")
+
+
+def _byte_letters() -> list[str]:
+  """Return a printable letter for each byte, in the order of their ids."""
+  printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+  letters = [chr(byte) for byte in printable]
+  return letters + [chr(0x100 + i) for i in range(256 - len(printable))]
+
+
+def _split(words: str) -> pre_tokenizers.PreTokenizer:
+  return pre_tokenizers.Split(
+    tokenizers.Regex(words), behavior="removed", invert=True
+  )

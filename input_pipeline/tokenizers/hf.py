@@ -1,0 +1,284 @@
+"""The tokenizer of a model folder of Hugging Face or open_clip, by its files.
+
+What transformers 5 makes of the same folder: which file it prefers, what its
+classes add, and what tokenizer_config.json says of marks, padding and length.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tokenizers
+from tokenizers import decoders, normalizers
+
+from input_pipeline.tokenizers import (
+  clip,
+  rules,
+  sentencepiece,
+  tokenizer,
+  vocabulary,
+  wordpiece,
+)
+
+FILES = vocabulary.Files(
+  "hf",
+  ("tokenizer.json", "spiece.model", "merges.txt", "vocab.txt"),
+  "one of them, with tokenizer_config.json, is in every model folder of "
+  "Hugging Face; facebook/metaclip-2-worldwide-huge-quickgelu is one",
+)
+
+# Of transformers' processors (AlignProcessor, SiglipProcessor and its second):
+# shorter than what the tokenizers' own files say.
+_NUM_TOKENS = {"align": 64, "siglip": 64, "siglip2": 64}
+# A model_max_length above this means that there is none.
+_NO_LENGTH = 1_000_000
+# Classes that transformers pads on the left where no file says otherwise.
+_LEFT = ("GemmaTokenizer", "Siglip2Tokenizer")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Folder:
+  """The small files of a model folder; a missing one is empty."""
+
+  path: pathlib.Path
+  tokenizer: Mapping[str, Any]
+  marks: Mapping[str, Any]
+  model: Mapping[str, Any]
+  sentence: Mapping[str, Any]
+  open_clip: Mapping[str, Any]
+
+  @property
+  def model_type(self) -> str:
+    return self.model.get("model_type", "")
+
+  @property
+  def class_name(self) -> str:
+    return self.tokenizer.get("tokenizer_class", "").removesuffix("Fast")
+
+  def find(self, name: str) -> pathlib.Path | None:
+    file = self.path / name
+    return file if file.is_file() else None
+
+  def mark(self, name: str) -> str | None:
+    """Return the text of a mark such as "pad_token"."""
+    mark = self.tokenizer.get(name) or self.marks.get(name)
+    return mark["content"] if isinstance(mark, Mapping) else mark
+
+
+def make_tokenizer(
+  texts: Callable[[], Sequence[str]],
+  folder: pathlib.Path,
+  *,
+  languages: Sequence[str],
+  vocab_size: int,
+  num_tokens: int,
+  path: str = "",
+) -> tokenizer.Tokenizer:
+  """Return the tokenizer of the model folder `path`, or of a file in one.
+
+  Raises FileNotFoundError or ValueError for what is no such folder.
+  """
+  del texts, folder, languages
+  made = load(FILES.find(path).parent, num_tokens=num_tokens)
+  return tokenizer.check_size(made, "hf", vocab_size)
+
+
+def load(
+  folder: pathlib.Path, *, num_tokens: int | None = None
+) -> tokenizer.Tokenizer:
+  """Return the tokenizer of a model folder, by default of its own length.
+
+  Raises FileNotFoundError with the files that were looked for, ValueError for
+  files that say nothing of padding or length, or that cannot be followed.
+  """
+  files = _read(pathlib.Path(folder))
+  num_tokens = num_tokens or _num_tokens(files)
+  if files.open_clip:
+    return _load_open_clip(files, num_tokens)
+  return _load_transformers(files, num_tokens)
+
+
+def _load_open_clip(files: _Folder, num_tokens: int) -> tokenizer.Tokenizer:
+  text = _text_config(files)
+  if "hf_tokenizer_name" not in text:
+    for name in clip.FILES.names:
+      if file := files.find(name):
+        return clip.load(file, num_tokens)
+    raise _not_found(files.path, clip.FILES.names)
+  options = text.get("tokenizer_kwargs", {})
+  unknown = {name for name in options if name != "clean"}
+  clean = f"open_clip_{options.get('clean', 'whitespace')}"
+  if unknown:
+    raise ValueError(
+      f"{files.path}/open_clip_config.json: of tokenizer_kwargs only clean is "
+      f"followed, got {sorted(unknown)} too"
+    )
+  made = _load_transformers(files, num_tokens)
+  return dataclasses.replace(
+    made, rule=dataclasses.replace(made.rule, clean=clean)
+  )
+
+
+def _load_transformers(files: _Folder, num_tokens: int) -> tokenizer.Tokenizer:
+  siglip = files.class_name == "SiglipTokenizer" or (
+    not files.class_name and files.model_type == "siglip"
+  )
+  lower_case = files.tokenizer.get("do_lower_case", True)
+  clean = "siglip" if lower_case else "siglip_cased"
+  if siglip and (file := files.find("spiece.model")):
+    made = sentencepiece.load(file, num_tokens, "siglip")
+    return dataclasses.replace(
+      made, rule=dataclasses.replace(made.rule, clean=clean)
+    )
+  if file := files.find("tokenizer.json"):
+    return _load_json(
+      files, file, num_tokens, clean=clean if siglip else "none"
+    )
+  if file := files.find("merges.txt"):
+    if files.class_name not in ("CLIPTokenizer", ""):
+      raise ValueError(
+        f"{file} without tokenizer.json is read as CLIP's, but the class is "
+        f"{files.class_name}"
+      )
+    return clip.load_hf(file, num_tokens)
+  if file := files.find("vocab.txt"):
+    return wordpiece.load(
+      file,
+      num_tokens,
+      lower_case=lower_case,
+      strip_accents=files.tokenizer.get("strip_accents"),
+      split_chinese=files.tokenizer.get("tokenize_chinese_chars", True),
+    )
+  if file := files.find("spiece.model"):
+    return sentencepiece.load(file, num_tokens)
+  raise _not_found(files.path, FILES.names)
+
+
+def _load_json(
+  files: _Folder, file: pathlib.Path, num_tokens: int, *, clean: str
+) -> tokenizer.Tokenizer:
+  try:
+    compiled = tokenizers.Tokenizer.from_file(str(file))
+  except Exception as error:  # the package raises no narrower class
+    raise ValueError(f"{file} is no tokenizer: {error}") from error
+  if files.model_type == "siglip2" or files.class_name == "Siglip2Tokenizer":
+    steps = [normalizers.Lowercase(), compiled.normalizer]
+    compiled.normalizer = normalizers.Sequence([s for s in steps if s])
+  if suffix := getattr(compiled.model, "end_of_word_suffix", None):
+    steps = [
+      compiled.decoder,
+      decoders.Replace(suffix, " "),
+      decoders.Strip(content=" ", left=0, right=1),
+    ]
+    compiled.decoder = decoders.Sequence(steps)
+  padding = compiled.padding or {}
+  side = files.tokenizer.get("padding_side") or padding.get("direction")
+  side = side or ("left" if files.class_name in _LEFT else "right")
+  pad = files.mark("pad_token") or padding.get("pad_token")
+  pad_id = compiled.token_to_id(pad) if pad else None
+  if pad_id is None:
+    raise ValueError(
+      f"{files.path} names no padding: expected pad_token in "
+      "tokenizer_config.json or special_tokens_map.json to be an entry of "
+      f"tokenizer.json, got {pad!r}"
+    )
+  made = tokenizer.Compiled.make(compiled)
+  bos_id, eos_id = _ends(files, compiled)
+  return tokenizer.Tokenizer(
+    made,
+    rules.Rule(
+      num_tokens,
+      pad_id=pad_id,
+      bos_id=bos_id,
+      eos_id=eos_id,
+      clean=clean,
+      pad_left=side.lower() == "left",
+    ),
+  )
+
+
+def _ends(
+  files: _Folder, compiled: tokenizers.Tokenizer
+) -> tuple[int | None, int | None]:
+  """Return the ids before and after a text.
+
+  As tokenizer_config.json asks for by add_bos_token and add_eos_token, or else
+  as tokenizer.json's post-processor puts them.
+  """
+  flags = ("add_bos_token", "add_eos_token")
+  if any(flag in files.tokenizer for flag in flags):
+    ends = []
+    for flag in flags:
+      mark = files.mark(flag.removeprefix("add_"))
+      wanted = files.tokenizer.get(flag) and mark
+      ends.append(compiled.token_to_id(mark) if wanted else None)
+    return ends[0], ends[1]
+  encoding = compiled.encode("a")
+  places = [
+    i for i, mark in enumerate(encoding.special_tokens_mask) if not mark
+  ]
+  if not places:
+    raise ValueError(f'{files.path}: the text "a" has no token of its own')
+  before, after = encoding.ids[: places[0]], encoding.ids[places[-1] + 1 :]
+  if max(len(before), len(after)) > 1:
+    raise ValueError(
+      f"{files.path} puts {len(before)} ids before and {len(after)} after a "
+      "text; at most one of each is supported"
+    )
+  return (before or [None])[0], (after or [None])[0]
+
+
+def _num_tokens(files: _Folder) -> int:
+  lengths = [
+    _text_config(files).get("context_length", 77) if files.open_clip else None,
+    _NUM_TOKENS.get(files.model_type),
+    files.sentence.get("max_seq_length"),
+    files.model.get("text_config", files.model).get("max_position_embeddings"),
+    files.tokenizer.get("model_max_length"),
+  ]
+  known = [length for length in lengths if length and length < _NO_LENGTH]
+  if not known:
+    raise ValueError(
+      f"{files.path} does not say how long a text may be: expected "
+      "model_max_length in tokenizer_config.json or max_position_embeddings in "
+      "config.json; give num_tokens"
+    )
+  return int(min(known))
+
+
+def _text_config(files: _Folder) -> Mapping[str, Any]:
+  return files.open_clip.get("model_cfg", {}).get("text_cfg", {})
+
+
+def _read(folder: pathlib.Path) -> _Folder:
+  if not folder.is_dir():
+    raise FileNotFoundError(f"{folder} is no folder of a model")
+
+  def read(name: str) -> Mapping[str, Any]:
+    file = folder / name
+    if not file.is_file():
+      return {}
+    try:
+      values = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+      raise ValueError(f"{file} is no JSON: {error}") from error
+    if not isinstance(values, Mapping):
+      raise ValueError(f"{file} must hold an object, got {type(values)}")
+    return values
+
+  return _Folder(
+    folder,
+    tokenizer=read("tokenizer_config.json"),
+    marks=read("special_tokens_map.json"),
+    model=read("config.json"),
+    sentence=read("sentence_bert_config.json"),
+    open_clip=read("open_clip_config.json"),
+  )
+
+
+def _not_found(folder: pathlib.Path, names: Sequence[str]) -> FileNotFoundError:
+  return FileNotFoundError(
+    f"no tokenizer in {folder}: looked for {', '.join(names)}"
+  )

@@ -1,0 +1,100 @@
+"""A tokenizer: a vocabulary's codec under a rule."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import tokenizers
+
+from input_pipeline.tokenizers import cleaning, rules
+
+
+class Codec(Protocol):
+  """A vocabulary: text to ids and back, without marks and padding."""
+
+  @property
+  def vocab_size(self) -> int:
+    """Return the number of rows that a token embedding needs."""
+    ...
+
+  def encode(self, text: str) -> list[int]:
+    """Return the ids of a text."""
+    ...
+
+  def decode(self, ids: list[int]) -> str:
+    """Return the text of ids."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenizer:
+  """Texts to rows of ids. Threads may share one."""
+
+  codec: Codec
+  rule: rules.Rule
+
+  @property
+  def vocab_size(self) -> int:
+    """Return the number of rows that a token embedding needs."""
+    return self.codec.vocab_size
+
+  @property
+  def num_tokens(self) -> int:
+    """Return the length of a row."""
+    return self.rule.num_tokens
+
+  @property
+  def pad_id(self) -> int:
+    """Return what fills up a row."""
+    return self.rule.pad_id
+
+  @property
+  def eos_id(self) -> int | None:
+    """Return what ends a text, None where nothing does."""
+    return self.rule.eos_id
+
+  def __call__(self, texts: Sequence[str]) -> np.ndarray:
+    """Return ids, int32 [N, num_tokens]."""
+    clean = cleaning.CLEANINGS[self.rule.clean]
+    return self.rule.pack([self.codec.encode(clean(text)) for text in texts])
+
+  def decode(self, ids: Sequence[int]) -> str:
+    """Return the text as it was cleaned; a cut character is U+FFFD."""
+    return self.codec.decode(self.rule.unpack(ids))
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+  """A codec of the `tokenizers` package, its marks and padding left out."""
+
+  tokenizer: tokenizers.Tokenizer
+  # Where a vocabulary has holes, its highest id + 1.
+  vocab_size: int
+
+  @classmethod
+  def make(cls, tokenizer: tokenizers.Tokenizer) -> "Compiled":
+    """Return the codec; a length that the file asks for is switched off."""
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    return cls(tokenizer, max(vocabulary.values(), default=-1) + 1)
+
+  def encode(self, text: str) -> list[int]:
+    """Return the ids of a text."""
+    # One by one: encode_batch starts threads of its own in each of Grain's.
+    return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+  def decode(self, ids: list[int]) -> str:
+    """Return the text of ids."""
+    return self.tokenizer.decode(ids)
+
+
+def check_size(tokenizer: Tokenizer, name: str, vocab_size: int) -> Tokenizer:
+  """Return the tokenizer; raise ValueError for more ids than `vocab_size`."""
+  if tokenizer.vocab_size > vocab_size:
+    raise ValueError(
+      f'data.tokenizer="{name}" needs data.vocab_size of at least '
+      f"{tokenizer.vocab_size}, got {vocab_size}"
+    )
+  return tokenizer

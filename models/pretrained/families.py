@@ -1,0 +1,69 @@
+"""The published families, and which of them a model on disk belongs to."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from models import dual_encoder
+from models.pretrained import mapping, source
+
+
+class Family(Protocol):
+  """What a module of this folder that describes a family has."""
+
+  __name__: str
+  # Regular expressions of tensors that hold no parameter.
+  IGNORED: tuple[str, ...]
+
+  def recognises(self, found: source.Source, /) -> bool:
+    """Return whether a model is of this family."""
+    ...
+
+  def read_model(self, found: source.Source, /) -> dual_encoder.ModelConfig:
+    """Return the model that a description or its tensors' shapes tell of."""
+    ...
+
+  def links(
+    self, model: dual_encoder.ModelConfig, /
+  ) -> tuple[mapping.Link, ...]:
+    """Return which parameters each tensor of the whole file holds."""
+    ...
+
+
+# The first that recognises a model reads it.
+FAMILIES: tuple[Any, ...] = ()
+# Families that a model can be written as, by --format; each has `write_config`.
+EXPORTS: Mapping[str, tuple[Any, ...]] = {"hf": (), "open_clip": ()}
+
+# How a family's models see images where no file beside the weights says it:
+# key of input_pipeline.image_protocols.PROTOCOLS; of the others, "clip".
+IMAGE_PROTOCOLS: Mapping[str, str] = {
+  "hf_siglip": "siglip",
+  "hf_siglip2": "siglip",
+  "big_vision": "siglip",
+  "hf_vit": "vit",
+  "hf_align": "align",
+}
+
+
+def find(found: source.Source) -> Any:
+  """Return the family of a model.
+
+  Raises:
+    ValueError: it is of none.
+  """
+  for family in FAMILIES:
+    if family.recognises(found):
+      return family
+  tensors = list(found.tensors)
+  kind = found.config.get("model_type") or found.config.get("architectures")
+  raise ValueError(
+    f"{found.path} is of no family that is known ("
+    + ", ".join(name(family) for family in FAMILIES)
+    + f"): its config has model_type {kind!r}, and its {len(tensors)} tensors"
+    f" begin with {', '.join(tensors[:5])}"
+  )
+
+
+def name(family: Any) -> str:
+  """Return a family's name, that of its module."""
+  return family.__name__.rpartition(".")[2]

@@ -1,0 +1,191 @@
+"""--task=embed: rows in input order, whole files, and one-line messages."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inference import embed, loaded
+from input_pipeline import image_ops, image_protocols
+from input_pipeline.tokenizers import bytes as bytes_lib
+from input_pipeline.tokenizers import hf_files
+from models.pretrained import families
+from tests import runs
+from tests.models.pretrained import mirror
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
+TEXTS = ("a cat", "Ein Hund.", "猫", "a cat")
+
+
+@pytest.fixture(autouse=True)
+def _only_mirror(monkeypatch):
+  monkeypatch.setattr(families, "FAMILIES", (mirror,))
+
+
+@pytest.fixture(scope="module")
+def model():
+  """Return a tiny model's config and parameters."""
+  config = runs.make_config({"data.num_tokens": 12}).model
+  return config, mirror.random_params(config)
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+  """Return the model's folder with a vocabulary and what it does to images."""
+  made = bytes_lib.make_tokenizer(
+    list, tmp_path, languages=("en",), vocab_size=512, num_tokens=12
+  )
+  place = mirror.write(tmp_path / "model", *model)
+  hf_files.write(made, place)
+  squash = image_protocols.PROTOCOLS["siglip"].at(16)
+  (place / "preprocessor_config.json").write_text(
+    json.dumps(image_protocols.to_hf(squash))
+  )
+  return place
+
+
+@pytest.fixture
+def photos(tmp_path):
+  """Return a folder of five images of unequal sizes."""
+  place = tmp_path / "photos"
+  place.mkdir()
+  rng = np.random.default_rng(0)
+  for name in ("b.png", "a.jpg", "c10.PNG", "c9.webp", "d.gif"):
+    size = rng.integers(10, 40, 2)
+    pixels = rng.integers(0, 256, (*size, 3), np.uint8)
+    Image.fromarray(pixels).save(place / name)
+  (place / "notes.txt").write_text("no image")
+  return place
+
+
+def test_images_and_texts(model, folder, photos, tmp_path, capsys):
+  texts = tmp_path / "texts.txt"
+  texts.write_text("\ufeff" + "\n".join(TEXTS) + "\r\n", encoding="utf-8")
+  out = tmp_path / "new" / "out"
+  code = embed.run(
+    str(folder),
+    images=str(photos),
+    texts=str(texts),
+    out=str(out),
+    batch_size=2,
+  )
+  assert code == 0
+  assert sorted(p.name for p in out.iterdir()) == [
+    "embed.json",
+    "images.npy",
+    "texts.npy",
+  ]
+  assert [p.name for p in out.parent.iterdir()] == ["out"]
+  config, params = model
+  facts = json.loads((out / "embed.json").read_text())
+  names = ["a.jpg", "b.png", "c10.PNG", "c9.webp", "d.gif"]
+  assert facts["images"] == [str(photos / name) for name in names]
+  assert facts["num_texts"] == 4
+  assert facts["family"] == "mirror"
+  np.testing.assert_allclose(facts["scale"], np.exp(params["log_scale"]))
+  np.testing.assert_allclose(facts["bias"], params["bias"])
+  printed = capsys.readouterr()
+  assert f"scale {facts['scale']:.6g}, bias {facts['bias']:.6g}" in printed.out
+  assert "Embedding images: 5/5" in printed.err
+
+  images = [
+    image_ops.resize(image_ops.decode((photos / name).read_bytes()), 16)
+    for name in names
+  ]
+  tokenizer = loaded.load(folder).make_tokenizer()
+  zimg, ztxt = mirror.embed(
+    config,
+    params,
+    images_bYXC=np.stack(images),
+    tokens_bL=tokenizer(TEXTS),
+  )
+  for name, expected in (("images", zimg), ("texts", ztxt)):
+    got = np.load(out / f"{name}.npy", allow_pickle=False)
+    assert got.dtype == np.float32
+    # Sums of float32 in another order: 8 devices, batches of 8.
+    np.testing.assert_allclose(got, expected, atol=2e-6)
+    np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1.0, atol=1e-6)
+
+
+def test_one_tower_and_json(model, photos, tmp_path, capsys):
+  config, params = model
+  image_only = config.__class__(**(vars(config) | {"text": None}))
+  kept = {p: x for p, x in params.items() if not p.startswith("txt/")}
+  folder = mirror.write(tmp_path / "model", image_only, kept)
+  out = tmp_path / "out"
+  out.mkdir()  # empty: taken
+  args = {"out": str(out), "as_json": True}
+  embed.run(str(folder), images=str(photos / "b*"), texts="", **args)
+  facts = json.loads(capsys.readouterr().out)
+  assert facts == json.loads((out / "embed.json").read_text())
+  assert facts["images"] == [str(photos / "b.png")]
+  np.testing.assert_allclose(facts["scale"], image_only.scale_init)
+  assert not (out / "texts.npy").exists()
+  texts = tmp_path / "texts.txt"
+  texts.write_text("a")
+  args["out"] = str(tmp_path / "other")
+  with pytest.raises(ValueError, match="--texts: .* has no tower for texts"):
+    embed.run(str(folder), images="", texts=str(texts), **args)
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"images": "", "texts": ""}, r"give --images=GLOB, --texts=FILE"),
+    ({"out": ""}, "--out is missing"),
+    ({"out": "photos"}, r"--out=.*photos is not empty"),
+    ({"out": "photos/a.jpg"}, r"--out=.* is a file"),
+    ({"out": "photos/a.jpg/x"}, r"--out=.* cannot be written \(Not a dire"),
+    (
+      {"images": "none/*.jpg"},
+      r"--images=.*none/\*\.jpg is no image; .*quoted",
+    ),
+    ({"images": "empty"}, r"--images=.*empty is no image; .*\.jpg"),
+    ({"images": "photos/*"}, r"--images: .*notes\.txt: cannot decode"),
+    ({"texts": "none.txt"}, r"--texts=.*none\.txt is no file"),
+    ({"texts": "gap.txt"}, r"--texts=.*gap\.txt: line 2 of 3 is empty"),
+    ({"texts": "void.txt"}, r"--texts=.*: line 1 of 1 is empty"),
+    ({"texts": "photos/a.jpg"}, r"--texts=.* is not UTF-8"),
+    ({"batch_size": 0}, r"--batch_size must be at least 1; got 0"),
+    ({"model": "none"}, r"none does not exist; expected a folder with model"),
+  ],
+)
+def test_mistakes(changes, words, folder, photos, tmp_path):
+  (tmp_path / "empty").mkdir()
+  (tmp_path / "gap.txt").write_text("a\n \nb\n")
+  (tmp_path / "void.txt").write_text("")
+  (tmp_path / "good.txt").write_text("a\n")
+  before = sorted(tmp_path.rglob("*"))
+  flags = {"model": "model", "images": "", "texts": "good.txt", "out": "out"}
+  if "images" in changes:
+    flags["texts"] = ""
+  flags |= changes
+  for name in ("model", "images", "texts", "out"):
+    flags[name] = str(tmp_path / flags[name]) if flags[name] else ""
+  with pytest.raises((ValueError, FileNotFoundError), match=words) as caught:
+    embed.run(flags.pop("model"), **flags)
+  assert len(str(caught.value).splitlines()) == 1
+  assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_no_vocabulary(model, photos, tmp_path):
+  folder = mirror.write(tmp_path / "model", *model)
+  (tmp_path / "t.txt").write_text("a\n")
+  args = {"texts": str(tmp_path / "t.txt"), "out": str(tmp_path / "out")}
+  with pytest.raises(ValueError, match=r"cannot read texts: .*tokenizer\.json"):
+    embed.run(str(folder), images=str(photos), **args)
+  assert not (tmp_path / "out").exists()
+
+
+def test_an_embedding_that_is_not_finite(model, folder, photos, tmp_path):
+  config, params = model
+  broken = dict(params) | {
+    "img/position": np.full_like(params["img/position"], np.inf)
+  }
+  mirror.write(folder, config, broken)
+  with pytest.raises(ValueError, match="5 of 5 image embeddings are not fin"):
+    embed.run(
+      str(folder), images=str(photos), texts="", out=str(tmp_path / "out")
+    )
+  assert not list(tmp_path.glob("*out*"))

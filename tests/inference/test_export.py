@@ -1,0 +1,137 @@
+"""--task=export: the files say what the model is, to the bit, or it refuses."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import safetensors
+
+from inference import export, loaded
+from input_pipeline import image_protocols
+from models import pretrained
+from models.pretrained import families, mapping
+from tests import runs
+from tests.models.pretrained import mirror
+
+
+@pytest.fixture(autouse=True)
+def _only_mirror(monkeypatch):
+  monkeypatch.setattr(families, "FAMILIES", (mirror,))
+  exports = {"hf": (mirror,), "open_clip": ()}
+  monkeypatch.setattr(families, "EXPORTS", exports)
+
+
+@pytest.fixture(scope="module")
+def model():
+  """Return a tiny model's config and parameters."""
+  config = runs.make_config().model
+  return config, mirror.random_params(config)
+
+
+def _assert_same_params(got, expected):
+  got = mapping.flat(got)
+  assert got.keys() == expected.keys()
+  for path, array in expected.items():
+    assert got[path].shape == array.shape
+    assert np.asarray(got[path]).tobytes() == np.asarray(array).tobytes(), path
+
+
+def test_a_published_model_there_and_back(model, tmp_path, capsys):
+  source = mirror.write(tmp_path / "model", *model)
+  for name in ("vocab.json", "merges.txt", "README.md"):
+    (source / name).write_text(f"of {name}")
+  assert export.run(source, "hf", str(tmp_path / "out")) == 0
+  assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+    "config.json",
+    "merges.txt",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "vocab.json",
+  ]
+  assert (tmp_path / "out" / "merges.txt").read_text() == "of merges.txt"
+  with safetensors.safe_open(
+    tmp_path / "out" / "model.safetensors", framework="np"
+  ) as file:
+    assert file.metadata() == {"format": "pt"}
+  _assert_same_params(pretrained.load(tmp_path / "out").params, model[1])
+  assert "tensors of mirror in" in capsys.readouterr().out
+
+
+def test_a_run(reference, runner, tmp_path, capsys):
+  out = tmp_path / "out"
+  assert export.run(reference, "hf", str(out), as_json=True) == 0
+  facts = json.loads(capsys.readouterr().out)
+  assert facts["files"] == [
+    "config.json",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+  ]
+  ours, theirs = loaded.load(reference), loaded.load(out)
+  assert ours.step == 40
+  assert theirs.family == "mirror"
+  assert theirs.config == ours.config
+  _assert_same_params(theirs.params, mapping.flat(ours.params))
+  np.testing.assert_allclose(
+    (theirs.scale, theirs.bias), (ours.scale, ours.bias)
+  )
+  texts = ["Woman firefighter", "  ", "a very long caption indeed", "家 ﬁ"]
+  np.testing.assert_array_equal(
+    theirs.make_tokenizer()(texts), ours.make_tokenizer()(texts)
+  )
+  image = np.random.default_rng(0).integers(0, 256, (31, 17, 3), np.uint8)
+  np.testing.assert_array_equal(
+    *(x.make_image_protocol().apply(image) for x in (ours, theirs))
+  )
+
+
+def test_what_cannot_be_said_is_named(model):
+  config, params = model
+  text = dataclasses.replace(config.text, causal=True, dropout=0.1)
+  config = dataclasses.replace(config, text=text)
+  with pytest.raises(
+    ValueError,
+    match=r"no family with this model:\n  mirror: model\.text\.causal is"
+    r" True, it would be False$",
+  ):
+    export.write(config, mapping.nested(params), "hf")
+
+
+def test_training_and_unread_fields_do_not_matter(model):
+  config, params = model
+  image = dataclasses.replace(config.image, dropout=0.1)
+  config = dataclasses.replace(
+    config, image=image, dtype="bfloat16", remat="block"
+  )
+  written = export.write(config, mapping.nested(params), "hf", prefer="other")
+  assert written.family == "mirror"
+
+
+@pytest.mark.parametrize(
+  ("form", "out", "words"),
+  [
+    ("onnx", "out", "--format must be one of hf, open_clip; got 'onnx'"),
+    ("hf", "", "--out is missing"),
+    ("hf", "model", "--out=.*model is not empty"),
+    ("open_clip", "out", "--format=open_clip has no family with this model"),
+  ],
+)
+def test_mistakes(form, out, words, model, tmp_path):
+  source = mirror.write(tmp_path / "model", *model)
+  with pytest.raises(ValueError, match=words):
+    export.run(source, form, out and str(tmp_path / out))
+  assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_crops_first_has_no_processor(model, tmp_path, monkeypatch):
+  source = mirror.write(tmp_path / "model", *model)
+  monkeypatch.setattr(
+    families, "IMAGE_PROTOCOLS", {"mirror": "efficientnet_lite"}
+  )
+  assert "efficientnet_lite" in image_protocols.PROTOCOLS
+  with pytest.raises(ValueError, match="no processor of transformers does"):
+    export.run(source, "hf", str(tmp_path / "out"))
+  # Nothing half-written, no temporary folder either.
+  assert [p.name for p in tmp_path.iterdir()] == ["model"]

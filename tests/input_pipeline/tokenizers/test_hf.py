@@ -1,0 +1,285 @@
+"""Model folders of Hugging Face and open_clip: the file and rule they mean."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import tokenizers as package
+from tokenizers import models, normalizers, pre_tokenizers, processors
+
+from input_pipeline.tokenizers import clip, hf, rules
+from tests.input_pipeline.tokenizers import test_published
+
+TEXTS = ["A cat.", "two  Cats & a T", "", "a " * 50]
+
+
+@pytest.fixture
+def vocabulary(tmp_path):
+  """Return what writes one of the golden vocabularies into tmp_path."""
+
+  def write(name):
+    key, file, *_ = test_published.CASES[name]
+    data = test_published._golden("transformers.npz", key).tobytes()
+    (tmp_path / file).write_bytes(data)
+    return tmp_path / file
+
+  return write
+
+
+def _write(folder: pathlib.Path, **files) -> None:
+  for name, values in files.items():
+    (folder / f"{name}.json").write_text(json.dumps(values))
+
+
+def _words(folder: pathlib.Path, *, ends=True, **options) -> None:
+  """Write a tokenizer.json of a few words, as XLM-V's marks them."""
+  marks = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
+  words = {word: 4 + i for i, word in enumerate(("a", "cat", ".", "Cats"))}
+  made = package.Tokenizer(models.WordLevel(marks | words, unk_token="<unk>"))
+  made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+  made.normalizer = normalizers.NFC()
+  if ends:
+    made.post_processor = processors.TemplateProcessing(
+      single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+  if options:
+    made.enable_padding(**options)
+    made.enable_truncation(5)
+  made.add_special_tokens(list(marks))
+  made.save(str(folder / "tokenizer.json"))
+
+
+CONFIG = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+
+
+def test_json(tmp_path):
+  _words(tmp_path)
+  _write(tmp_path, tokenizer_config=CONFIG | {"model_max_length": 8})
+  tokenizer = hf.load(tmp_path)
+  assert tokenizer.rule == rules.Rule(8, pad_id=1, eos_id=2, bos_id=0)
+  assert tokenizer.vocab_size == 8
+  expected = [[0, 3, 5, 6, 2, 1, 1, 1], [0, 3, 7, 3, 4, 3, 2, 1]]
+  ids = tokenizer(TEXTS)
+  assert ids[:2].tolist() == expected
+  assert ids[2].tolist() == [0, 2] + [1] * 6
+  assert ids[3].tolist() == [0] + [4] * 6 + [2]
+  assert tokenizer.decode(ids[0]) == "cat ."
+
+
+def test_length_and_padding_within_the_json_do_not_count(tmp_path):
+  _words(tmp_path, direction="left", pad_id=1, pad_token="<pad>", length=4)
+  tokenizer = hf.load(tmp_path, num_tokens=8)
+  # But for the side, which transformers takes from there.
+  assert tokenizer(["a"]).tolist() == [[1] * 5 + [0, 4, 2]]
+  assert tokenizer(TEXTS)[3].tolist() == [0] + [4] * 6 + [2]
+  assert tokenizer.decode(tokenizer(["a"])[0]) == "a"
+  _write(tmp_path, tokenizer_config={"padding_side": "right"})
+  assert hf.load(tmp_path, num_tokens=8)(["a"])[0].tolist()[:3] == [0, 4, 2]
+
+
+@pytest.mark.parametrize(
+  ("flags", "expected"),
+  [
+    ({"add_bos_token": False, "add_eos_token": True}, [4, 2, 1, 1]),
+    ({"add_bos_token": True}, [0, 4, 1, 1]),
+    ({"add_eos_token": False}, [4, 1, 1, 1]),
+    ({}, [0, 4, 2, 1]),
+  ],
+)
+def test_config_says_which_marks(flags, expected, tmp_path):
+  _words(tmp_path)
+  _write(tmp_path, tokenizer_config=CONFIG | flags)
+  assert hf.load(tmp_path, num_tokens=4)(["a"]).tolist() == [expected]
+
+
+def test_marks_in_the_older_file(tmp_path):
+  _words(tmp_path, ends=False)
+  _write(tmp_path, special_tokens_map={"pad_token": {"content": "<unk>"}})
+  tokenizer = hf.load(tmp_path, num_tokens=3)
+  assert tokenizer.rule == rules.Rule(3, pad_id=3, eos_id=None)
+
+
+@pytest.mark.parametrize(
+  "files",
+  [
+    {"config": {"model_type": "siglip2"}},
+    {"tokenizer_config": {"tokenizer_class": "Siglip2TokenizerFast"}},
+  ],
+)
+def test_siglip2_is_lower_case(files, tmp_path):
+  _words(tmp_path)
+  files["tokenizer_config"] = CONFIG | files.get("tokenizer_config", {})
+  files["tokenizer_config"]["padding_side"] = "right"
+  _write(tmp_path, **files)
+  assert hf.load(tmp_path, num_tokens=4)(["CAT"]).tolist() == [[0, 5, 2, 1]]
+
+
+@pytest.mark.parametrize("class_name", ["GemmaTokenizer", "LlamaTokenizer"])
+def test_side_of_a_class(class_name, tmp_path):
+  _words(tmp_path)
+  _write(tmp_path, tokenizer_config=CONFIG | {"tokenizer_class": class_name})
+  left = hf.load(tmp_path, num_tokens=4)(["a"])[0, 0] == 1
+  assert left == (class_name == "GemmaTokenizer")
+
+
+@pytest.mark.parametrize(
+  ("files", "expected"),
+  [
+    ({"config": {"model_type": "align"}}, 64),
+    ({"config": {"text_config": {"max_position_embeddings": 77}}}, 77),
+    ({"config": {"max_position_embeddings": 512}}, 512),
+    (
+      {
+        "config": {"max_position_embeddings": 512},
+        "sentence_bert_config": {"max_seq_length": 256},
+      },
+      256,
+    ),
+    ({"tokenizer_config": CONFIG | {"model_max_length": 40}}, 40),
+  ],
+)
+def test_length(files, expected, tmp_path):
+  _words(tmp_path)
+  _write(tmp_path, **({"tokenizer_config": CONFIG} | files))
+  assert hf.load(tmp_path).num_tokens == expected
+  assert hf.load(tmp_path, num_tokens=9).num_tokens == 9
+
+
+def test_clip_files_of_both_libraries(vocabulary, tmp_path):
+  merges = vocabulary("clip")
+  _write(tmp_path, config={"text_config": {"max_position_embeddings": 77}})
+  ours = clip.load_hf(merges, 77)
+  assert hf.load(tmp_path).rule == ours.rule
+  np.testing.assert_array_equal(hf.load(tmp_path)(TEXTS), ours(TEXTS))
+  # The same with tokenizer.json, whose own decoder leaves "</w>".
+  ours.codec.tokenizer.save(str(tmp_path / "tokenizer.json"))
+  mark = "<|endoftext|>"
+  flags = {"add_bos_token": True, "add_eos_token": True}
+  config = {"pad_token": mark, "eos_token": mark} | flags
+  config["bos_token"] = "<|startoftext|>"
+  _write(tmp_path, tokenizer_config=config)
+  np.testing.assert_array_equal(hf.load(tmp_path)(TEXTS), ours(TEXTS))
+  assert hf.load(tmp_path).decode(ours(TEXTS)[0]) == "a cat ."
+  # open_clip's own file makes it open_clip's rule.
+  _write(tmp_path, open_clip_config={"model_cfg": {"text_cfg": {}}})
+  (tmp_path / "tokenizer.json").unlink()
+  loaded = hf.load(tmp_path)
+  assert loaded.rule == clip.load(merges, 77).rule
+  text = {"model_cfg": {"text_cfg": {"context_length": 76}}}
+  _write(tmp_path, open_clip_config=text)
+  assert hf.load(tmp_path).num_tokens == 76  # CoCa
+
+
+@pytest.mark.parametrize(
+  ("options", "clean"),
+  [
+    ({}, "open_clip_whitespace"),
+    ({"clean": "canonicalize"}, "open_clip_canonicalize"),
+  ],
+)
+def test_open_clip_around_a_tokenizer_of_hugging_face(options, clean, tmp_path):
+  _words(tmp_path)
+  text = {"hf_tokenizer_name": "x", "tokenizer_kwargs": options}
+  text["context_length"] = 64
+  config = {"model_cfg": {"text_cfg": text}}
+  _write(tmp_path, tokenizer_config=CONFIG, open_clip_config=config)
+  tokenizer = hf.load(tmp_path)
+  assert (tokenizer.rule.clean, tokenizer.num_tokens) == (clean, 64)
+  options["strip_sep_token"] = True
+  _write(tmp_path, open_clip_config=config)
+  with pytest.raises(ValueError, match="only clean.*strip_sep_token"):
+    hf.load(tmp_path)
+
+
+def test_wordpiece_by_its_config(vocabulary, tmp_path):
+  vocabulary("wordpiece")
+  uncased = hf.load(tmp_path, num_tokens=16)
+  assert uncased.decode(uncased(["A É"])[0]) == "a e"
+  _write(tmp_path, tokenizer_config={"do_lower_case": False})
+  cased = hf.load(tmp_path, num_tokens=16)
+  assert cased(["a"]).tolist() == uncased(["a"]).tolist()
+  assert cased(["A"]).tolist() != uncased(["A"]).tolist()
+
+
+def test_siglip_prefers_its_own_file(vocabulary, tmp_path):
+  vocabulary("siglip")
+  _words(tmp_path)
+  _write(tmp_path, config={"model_type": "siglip"})
+  tokenizer = hf.load(tmp_path)
+  assert tokenizer.rule == rules.SIGLIP
+  assert tokenizer.decode(tokenizer(["A Cat!"])[0]) == "a cat"
+  config = CONFIG | {
+    "do_lower_case": False,
+    "tokenizer_class": "SiglipTokenizer",
+  }
+  _write(tmp_path, tokenizer_config=config)
+  assert hf.load(tmp_path).rule.clean == "siglip_cased"
+  # Without it, the other file is read, cleaned in the same way.
+  (tmp_path / "spiece.model").unlink()
+  assert hf.load(tmp_path)(["ca!t"])[0].tolist()[:3] == [0, 5, 2]
+
+
+def test_t5_by_its_model(vocabulary, tmp_path):
+  vocabulary("siglip")
+  config = {"tokenizer_class": "T5Tokenizer", "model_max_length": 32}
+  _write(tmp_path, tokenizer_config=config)
+  tokenizer = hf.load(tmp_path)
+  assert tokenizer.rule == rules.Rule(32, pad_id=0, eos_id=1)
+
+
+@pytest.mark.parametrize(
+  ("files", "error", "expected"),
+  [
+    ({}, FileNotFoundError, "looked for tokenizer.json, spiece.model, merges"),
+    (
+      {"open_clip_config": {"model_cfg": {"text_cfg": {}}}},
+      FileNotFoundError,
+      "looked for bpe_simple_vocab_16e6.txt.gz, merges.txt, tokenizer.json",
+    ),
+    ({"config": []}, ValueError, "config.json must hold an object"),
+  ],
+)
+def test_nothing_to_load(files, error, expected, tmp_path):
+  _write(tmp_path, **files)
+  with pytest.raises(error, match=expected):
+    hf.load(tmp_path, num_tokens=8)
+  with pytest.raises(FileNotFoundError, match="no folder of a model"):
+    hf.load(tmp_path / "x")
+
+
+def test_what_cannot_be_followed(tmp_path):
+  _words(tmp_path)
+  with pytest.raises(ValueError, match="does not say how long.*num_tokens"):
+    hf.load(tmp_path)
+  with pytest.raises(ValueError, match="names no padding.*got None"):
+    hf.load(tmp_path, num_tokens=8)
+  _write(tmp_path, tokenizer_config={"pad_token": "<x>"})
+  with pytest.raises(ValueError, match="names no padding.*got '<x>'"):
+    hf.load(tmp_path, num_tokens=8)
+  _write(tmp_path, tokenizer_config=CONFIG)
+  text = (tmp_path / "tokenizer.json").read_text()
+  made = json.loads(text)
+  single = made["post_processor"]["single"]
+  made["post_processor"]["single"] = [single[0], *single]
+  (tmp_path / "tokenizer.json").write_text(json.dumps(made))
+  with pytest.raises(ValueError, match="2 ids before and 1 after a text"):
+    hf.load(tmp_path, num_tokens=8)
+  (tmp_path / "tokenizer.json").write_text(text[:-9])
+  with pytest.raises(ValueError, match=r"tokenizer.json is no tokenizer"):
+    hf.load(tmp_path, num_tokens=8)
+  (tmp_path / "tokenizer.json").unlink()
+  (tmp_path / "merges.txt").write_text("")
+  _write(tmp_path, tokenizer_config={"tokenizer_class": "GPT2Tokenizer"})
+  with pytest.raises(ValueError, match="read as CLIP's.*GPT2Tokenizer"):
+    hf.load(tmp_path, num_tokens=8)
+
+
+def test_by_its_name(tmp_path):
+  _words(tmp_path)
+  _write(tmp_path, tokenizer_config=CONFIG)
+  for path in (tmp_path, tmp_path / "tokenizer.json"):
+    tokenizer = test_published._make("hf", path, num_tokens=8)
+    assert tokenizer.vocab_size == 8
+  with pytest.raises(ValueError, match='"hf" needs data.vocab_size of at lea'):
+    test_published._make("hf", tmp_path, num_tokens=8, vocab_size=7)

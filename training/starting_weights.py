@@ -1,0 +1,229 @@
+"""Parameters that a run begins with: those of a published model or a run."""
+
+import dataclasses
+import functools
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from models import dual_encoder
+from models.pretrained import families, loading, mapping, positions, sources
+from training import (
+  checkpointing,
+  cluster,
+  metrics,
+  partitioning,
+  workdir,
+)
+from training import config as config_lib
+
+# Fields of a config that name what to read, and which parameters it is for.
+_FIELDS = {
+  "init_from": "",
+  "init_image_from": "img/",
+  "init_text_from": "txt/",
+}
+_SECTIONS = {"img/": "image", "txt/": "text"}
+# What may differ between a model and the run that its parameters go to.
+_FREE = re.compile(
+  r"dtype|remat|remat_chunks|scale_init|scale_max|bias_init|embed_dim"
+  r"|image\.(image_size|patch_dropout|dropout)|text\.(num_tokens|dropout)"
+)
+# Positions of our own towers, as positions.resize_* take them.
+_IMAGE_POSITION, _TEXT_POSITION = "img/position", "txt/position"
+Targets = Mapping[str, jax.ShapeDtypeStruct]
+
+
+def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
+  """Return the parameters to begin with, each made where it will lie.
+
+  Every process reads the files. Positions are resized to the run's. What
+  `init_except` names, and what no field is for, is not among them.
+
+  Returns:
+    A nested dict of some parameters or all, {} where no field is set.
+
+  Raises:
+    ValueError: a source cannot be read, or does not fit the run's model; the
+      message names field, source and parameters.
+  """
+  named = {f: getattr(config, f) for f in _FIELDS if getattr(config, f)}
+  if not named:
+    return {}
+  targets = _targets(config, mesh)
+  given: dict[str, jax.Array] = {}
+  for field, path in named.items():
+    prefix = _FIELDS[field]
+    wanted = {p: x for p, x in targets.items() if p.startswith(prefix)}
+    before = len(given)
+    try:
+      if workdir.is_run(pathlib.Path(path)):
+        given |= _of_run(pathlib.Path(path), prefix, config, wanted, mesh)
+      else:
+        params = cluster.together(
+          functools.partial(_published, path, prefix, config, wanted)
+        )
+        given |= {p: _placed(x, wanted[p]) for p, x in params.items()}
+    except (ValueError, OSError) as error:
+      raise ValueError(f"--config.{field}={path}: {error}") from error
+    num_read, num_all = len(given) - before, len(wanted)
+    metrics.say(f"Read {num_read} of {num_all} arrays from {path}")
+  return mapping.nested(given)
+
+
+def _targets(
+  config: config_lib.Config, mesh: jax.sharding.Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Return the parameters that may be read, with the run's shardings."""
+  shapes = loading.shapes_of(config.model)
+  shardings = mapping.flat(
+    partitioning.param_shardings(config.partition_rules, shapes, mesh)
+  )
+  targets = {
+    path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=shardings[path])
+    for path, x in mapping.flat(shapes).items()
+  }
+  for pattern in config.init_except:
+    matched = [path for path in targets if re.fullmatch(pattern, path)]
+    if not matched:
+      raise ValueError(
+        f"init_except: no parameter matches {pattern!r}; expected regular"
+        f" expressions of paths, such as {next(iter(shardings))!r}"
+      )
+    for path in matched:
+      del targets[path]
+  return targets
+
+
+def _published(
+  path: str, prefix: str, config: config_lib.Config, wanted: Targets
+) -> dict[str, np.ndarray]:
+  found = sources.open_model(path)
+  family = families.find(found)
+  theirs = loading.read_config(family, found)
+  _check_alike(path, prefix, theirs, config.model)
+  model = config.model
+  if prefix:
+    # The other tower's tensors are accounted for as they are in the file.
+    section = _SECTIONS[prefix]
+    model = dataclasses.replace(
+      theirs, embed_dim=model.embed_dim, **{section: getattr(model, section)}
+    )
+  return mapping.load(
+    family.links(model),
+    found.tensors,
+    dict(wanted),
+    ignored=family.IGNORED,
+    prefix=prefix,
+  )
+
+
+def _of_run(
+  folder: pathlib.Path,
+  prefix: str,
+  config: config_lib.Config,
+  wanted: Targets,
+  mesh: jax.sharding.Mesh,
+) -> dict[str, jax.Array]:
+  """Return parameters of a run's newest checkpoint."""
+  run = workdir.read_config(folder)
+  assert run is not None  # workdir.is_run
+  model = run.model
+  _check_alike(str(folder), prefix, model, config.model)
+  theirs = mapping.flat(loading.shapes_of(model))
+  resizes = _resizes(config.model)
+  problems = {
+    "missing": [path for path in wanted if path not in theirs],
+    "left over": [
+      path
+      for path in theirs
+      if path.startswith(prefix)
+      and path not in wanted
+      and not any(re.fullmatch(x, path) for x in config.init_except)
+    ],
+    "of another shape": [
+      f"{path}: expected {x.shape}; got {theirs[path].shape}"
+      for path, x in wanted.items()
+      if path in theirs
+      and theirs[path].shape != x.shape
+      and path not in resizes
+    ],
+  }
+  mapping.raise_any(problems)
+  whole = partitioning.replicated(mesh)
+  abstract = {
+    path: jax.ShapeDtypeStruct(
+      x.shape,
+      x.dtype,
+      sharding=(
+        wanted[path].sharding
+        if path in wanted and wanted[path].shape == x.shape
+        else whole
+      ),
+    )
+    for path, x in theirs.items()
+  }
+  restored = checkpointing.restore_params(
+    folder / workdir.CHECKPOINTS, mapping.nested(abstract)
+  )
+  if restored is None:
+    raise ValueError("this run has no checkpoint yet")
+  leaves = mapping.flat(restored[1])
+  return {
+    path: leaves[path]
+    if theirs[path].shape == x.shape
+    else _placed(resizes[path](np.asarray(leaves[path]), x.shape), x)
+    for path, x in wanted.items()
+  }
+
+
+def _resizes(model: dual_encoder.ModelConfig) -> dict[str, mapping.Resize]:
+  """Return what fits learned positions to another resolution or length."""
+  num_prefix = int(getattr(model.image, "pool", "") == "cls")
+  return {
+    _IMAGE_POSITION: positions.resize_grid(num_prefix),
+    _TEXT_POSITION: positions.resize_length,
+  }
+
+
+def _placed(array: np.ndarray, target: jax.ShapeDtypeStruct) -> jax.Array:
+  return jax.make_array_from_callback(
+    target.shape, target.sharding, lambda index: array[index]
+  )
+
+
+def _check_alike(
+  path: str,
+  prefix: str,
+  theirs: dual_encoder.ModelConfig,
+  ours: dual_encoder.ModelConfig,
+) -> None:
+  """Say in which settings the models differ; raise ValueError for a tower."""
+  sections = [_SECTIONS[prefix]] if prefix else list(_SECTIONS.values())
+  for section in sections:
+    there, here = getattr(theirs, section), getattr(ours, section)
+    if there is None:
+      other = "text" if section == "image" else "image"
+      raise ValueError(
+        f"there is no {section} tower in it; use --config.init_{other}_from"
+      )
+    if there.tower != here.tower:
+      raise ValueError(
+        f"its {section} tower is {there.tower!r}; expected"
+        f" model.{section}.tower={here.tower!r}"
+      )
+  there, here = (config_lib.flat_model(model) for model in (theirs, ours))
+  others = [f"{s}." for s in _SECTIONS.values() if s not in sections]
+  different = [
+    f"model.{name} is {value!r} in the run, {there.get(name)!r} there"
+    for name, value in here.items()
+    if there.get(name) != value
+    and not _FREE.fullmatch(name)
+    and not name.startswith(tuple(others))
+  ]
+  if different:
+    metrics.say(f"{path} is of another model: {'; '.join(different)}")
