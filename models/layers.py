@@ -92,12 +92,20 @@ class Attention(nnx.Module):
   `tensor` axis without a reshard.
   """
 
-  def __init__(self, width: int, num_heads: int, *, dtype: str, rngs: nnx.Rngs):
-    dense = functools.partial(Dense, width, width, dtype=dtype, rngs=rngs)
-    self.query = dense()
-    self.key = dense()
-    self.value = dense()
-    self.out = dense()
+  def __init__(
+    self,
+    width: int,
+    num_heads: int,
+    *,
+    dtype: str,
+    rngs: nnx.Rngs,
+    num_out: int | None = None,
+  ):
+    dense = functools.partial(Dense, width, dtype=dtype, rngs=rngs)
+    self.query = dense(width)
+    self.key = dense(width)
+    self.value = dense(width)
+    self.out = dense(num_out or width)
     self.num_heads = num_heads
 
   def __call__(
@@ -117,7 +125,7 @@ class Attention(nnx.Module):
       is_causal: whether a token sees only itself and those before it.
 
     Returns:
-      [b, S, D] with the S of x.
+      [b, S, D] with the S of x; `num_out` for D where that was given.
     """
     keys_bSD = x_bSD if keys_bSD is None else keys_bSD
     y_bSHK = jax.nn.dot_product_attention(
