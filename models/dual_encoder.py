@@ -10,14 +10,28 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import batch_norm, layers, resnet, stack, text_transformer, vit
+from models import (
+  batch_norm,
+  efficientnet,
+  layers,
+  resnet,
+  stack,
+  text_transformer,
+  vit,
+)
 
 DTYPES = ("bfloat16", "float32")
 # A config's `tower` is a Literal: training/config.py reads a section by it.
-ImageConfig = vit.ViTConfig | resnet.ResNetConfig
+ImageConfig = (
+  vit.ViTConfig | resnet.ResNetConfig | efficientnet.EfficientNetConfig
+)
 TextConfig = text_transformer.TextTransformerConfig
 IMAGE_TOWERS: Mapping[str, Any] = types.MappingProxyType(
-  {"vit": vit.ViT, "resnet": resnet.ResNet}
+  {
+    "vit": vit.ViT,
+    "resnet": resnet.ResNet,
+    "efficientnet": efficientnet.EfficientNet,
+  }
 )
 TEXT_TOWERS: Mapping[str, Any] = types.MappingProxyType(
   {"transformer": text_transformer.TextTransformer}

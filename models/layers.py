@@ -36,6 +36,8 @@ ACTIVATIONS: Mapping[str, Activation] = types.MappingProxyType(
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
     "quick_gelu": quick_gelu,
+    "relu6": jax.nn.relu6,
+    "swish": jax.nn.silu,
   }
 )
 
