@@ -24,7 +24,18 @@ from training import workdir
 BATCH_SIZE = 32
 # Of the images in a folder; a pattern may name any file.
 SUFFIXES = tuple(
-  ".avif .bmp .gif .jpeg .jpg .png .ppm .tiff .tif .webp".split()
+  [
+    ".avif",
+    ".bmp",
+    ".gif",
+    ".jpeg",
+    ".jpg",
+    ".png",
+    ".ppm",
+    ".tiff",
+    ".tif",
+    ".webp",
+  ]
 )
 
 
