@@ -1,23 +1,72 @@
-"""SigLIP (arXiv 2303.15343): towers and recipe of its English models.
+"""SigLIP (arXiv 2303.15343): towers and recipe of its released models.
 
-  b16  ViT-B/16 at 224 pixels, 203.2 M parameters
-Data: the paper's is not public. The captions' tokenizer (C4 English
-  SentencePiece, 32,000 tokens) and web data are not in this project yet:
-  `config.data` keeps the source and tokenizer of configs/base.py, so this
-  config is for --task=plan, and for a run once they are there.
+  b16 b16_256 b16_384 b16_512 l16_256 l16_384 so400m14 so400m14_384   English
+  b16_i18n_256 so400m16_i18n_256                             100+ languages
+  mini
+Data: WebLI is not public. `data.source` stays that of configs/base.py: sources
+  of web pairs are not in this project yet, so until then these are for
+  --task=plan and for starting from weights. The captions' tokenizer (C4 English
+  SentencePiece, 32,000 tokens; i18n: mC4, 250,000) needs its file:
+  --config.data.tokenizer_path=FILE.
 Command:
   python main.py --task=plan --config=configs/siglip.py:b16 \
     --topology=v5e:16x16
 Hardware: the paper trained b16 on 32 TPU v4 chips for 2 and for 5 days.
 Expected: not yet run. The paper's: ImageNet zero-shot 72.1 after 2 days (table
-  1); the published weights of 40e9 examples seen have 76.2 (table 3).
+  1). The published weights after 40e9 examples (table 3; b16 at 224 pixels
+  76.2, at 256 76.7, at 384 78.6, at 512 79.2; L/16 80.5 and 82.1; So400m/14 at
+  384 83.2). Sizes other than 224 (b16) and 256 are 5e9 examples more of the one
+  before, at a hundredth of the rate, without decay: give its run with
+  --config.init_from.
 """
+
+import dataclasses
 
 import ml_collections
 
-from configs import base
+from configs import base, mini, sizes, variants
 
-VARIANTS = ("b16",)
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+  """A released model.
+
+  Attributes:
+    num_parameters: of the published weights (open_clip 3.3.0's model), scale
+      and bias included.
+    is_longer: whether it goes on from the same tower at fewer pixels.
+  """
+
+  size: str
+  patch_size: int
+  image_size: int
+  num_parameters: int
+  num_tokens: int = 64
+  is_multilingual: bool = False
+  has_projection: bool = True
+  is_longer: bool = False
+
+
+VARIANTS = {
+  "b16": Variant("B", 16, 224, 203_155_970),
+  "b16_256": Variant("B", 16, 256, 203_202_050),
+  "b16_384": Variant("B", 16, 384, 203_447_810, is_longer=True),
+  "b16_512": Variant("B", 16, 512, 203_791_874, is_longer=True),
+  "l16_256": Variant("L", 16, 256, 652_150_786),
+  "l16_384": Variant("L", 16, 384, 652_478_466, is_longer=True),
+  "so400m14": Variant("So400m", 14, 224, 877_360_306, num_tokens=16),
+  "so400m14_384": Variant("So400m", 14, 384, 877_960_498, is_longer=True),
+  "b16_i18n_256": Variant("B", 16, 256, 370_626_050, is_multilingual=True),
+  "so400m16_i18n_256": Variant(
+    "So400m",
+    16,
+    256,
+    1_127_430_706,
+    is_multilingual=True,
+    has_projection=False,
+  ),
+}
+VARIANT_NAMES = (*VARIANTS, "mini")
 
 
 def get_config(arg: str = "b16") -> ml_collections.ConfigDict:
@@ -26,56 +75,79 @@ def get_config(arg: str = "b16") -> ml_collections.ConfigDict:
   Raises:
     ValueError: there is no such variant.
   """
-  if arg not in VARIANTS:
-    raise ValueError(
-      f"configs/siglip.py:VARIANT must be one of {', '.join(VARIANTS)}; got"
-      f" {arg!r}"
-    )
+  if arg == "mini":
+    return _mini()
+  variant = variants.pick(__file__, arg, VARIANTS)
   config = base.get_config()
-  config.batch_size = 32_768
-  # 40e9 examples in batches of 32,768, as the published weights have seen.
-  config.total_steps = 1_220_703
+  set_recipe(config, num_examples=5e9 if variant.is_longer else 40e9)
+  # The length of the warm-up is a guess: it was not found in a source.
+  config.optimizer.warmup_steps = 10_000
+  if variant.is_longer:
+    config.optimizer.learning_rate = 1e-5
+    config.optimizer.weight_decay = 0.0
 
-  config.data.image_size = 224
-  config.data.num_tokens = 64
-  config.data.vocab_size = 32_000
+  config.data.tokenizer = "siglip"
+  config.data.image_size = variant.image_size
+  config.data.num_tokens = variant.num_tokens
+  config.data.vocab_size = 250_000 if variant.is_multilingual else 32_000
+  width = sizes.VIT[variant.size]["width"]
+  set_towers(config, sizes.VIT[variant.size], sizes.VIT[variant.size], width)
+  config.model.image.patch_size = variant.patch_size
+  config.model.text.projection = variant.has_projection
+  return config
 
-  config.model.embed_dim = 768
-  # Recomputed layers, a chip's batch in eight parts: room for a batch of 16,384
-  # on 4 TPU v4 chips (benchmarks/plan.py).
-  config.model.remat = "block"
-  config.model.remat_chunks = 8
+
+def set_towers(
+  config: ml_collections.ConfigDict,
+  image_size: sizes.Fields,
+  text_size: sizes.Fields,
+  embed_dim: int,
+) -> None:
+  """Set SigLIP's towers: attention pooling, and the last of all positions."""
+  config.model.embed_dim = embed_dim
   image = config.model.image
-  image.patch_size = 16
-  image.width = 768
-  image.depth = 12
-  image.num_heads = 12
-  image.mlp_width = 3072
-  image.pool = "map"
+  image.update(image_size)
+  if image.tower == "vit":  # NaFlex knows no other
+    image.pool = "map"
   image.projection = False  # width is embed_dim
   text = config.model.text
-  text.width = 768
-  text.depth = 12
-  text.num_heads = 12
-  text.mlp_width = 3072
+  text.update(text_size)
+  # Captions are padded to the end and all positions looked at.
   text.pool = "last"
   text.mask_padding = False
   text.projection = True
   text.projection_bias = True
 
-  # The paper's table 3 models; its optimizer is Adafactor by default (a form
-  # with a first moment), and AdamW has the same b2 there. The length of the
-  # warm-up is a guess: it was not found in a source.
+
+def set_recipe(
+  config: ml_collections.ConfigDict, *, num_examples: float
+) -> None:
+  """Set batch, length and optimizer of a run over web pairs.
+
+  The paper's table 3 models; its optimizer is Adafactor by default (a form with
+  a first moment), and AdamW has the same b2 there.
+  """
+  config.batch_size = 32_768
+  config.total_steps = round(num_examples / config.batch_size)
   config.optimizer.learning_rate = 1e-3
-  config.optimizer.warmup_steps = 10_000
   config.optimizer.b2 = 0.95
   config.optimizer.moment_dtype = "bfloat16"
   config.optimizer.weight_decay = 1e-4
   config.optimizer.weight_decay_convention = "schedule"  # big_vision's
-
+  # Recomputed layers, a chip's batch in eight parts: room for a batch of 16,384
+  # on 4 TPU v4 chips (benchmarks/plan.py).
+  config.model.remat = "block"
+  config.model.remat_chunks = 8
   config.checkpoint.every_steps = 5000
   config.log_every_steps = 50
   # The emoji source's splits mean nothing here.
   config.evaluate.retrieval = ()
   config.evaluate.zero_shot = ()
+
+
+def _mini() -> ml_collections.ConfigDict:
+  config = base.get_config()
+  set_recipe(config, num_examples=40e9)
+  set_towers(config, mini.TRANSFORMER, mini.TRANSFORMER, 64)
+  mini.shrink(config)
   return config

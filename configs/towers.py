@@ -7,6 +7,13 @@ follow `config.data`.
 
 import ml_collections
 
+# To stand before base.py's partition rules: kernels of a ResNet or EfficientNet
+# split by output channels, which mesh.fsdp must divide.
+CONV_PARTITION_RULE = (
+  r"img/stages/.*/(conv\d|shortcut|expand|project)/kernel",
+  (None, "fsdp"),
+)
+
 
 def vit(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """Return a Vision Transformer of 3.2 M parameters (with base.py's data)."""
@@ -62,6 +69,81 @@ def _batch_norm(image: ml_collections.ConfigDict) -> None:
   image.norm_momentum = 0.99
 
 
+def naflex(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Return SigLIP 2's ViT for images of any shape, at base.py's small size."""
+  image = ml_collections.ConfigDict()
+  image.tower = "naflex"
+  # Of the square images that training makes; a multiple of patch_size.
+  image.image_size = data.get_ref("image_size")
+  image.patch_size = 8
+  image.max_num_patches = 256  # of an image, padding included
+  # Rows and columns of the table of positions, resized to each image.
+  image.position_size = 16
+  image.width = 192
+  image.depth = 6
+  image.num_heads = 3
+  image.mlp_width = 768
+  image.activation = "gelu_tanh"
+  image.projection = True
+  image.projection_bias = False
+  image.norm_epsilon = 1e-6
+  image.dropout = 0.0
+  return image
+
+
+def efficientnet(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Return EfficientNet-B0 (arXiv 1905.11946, table 1) without its last layer.
+
+  sizes.EFFICIENTNET has the factors of the others.
+  """
+  image = ml_collections.ConfigDict()
+  image.tower = "efficientnet"
+  image.image_size = data.get_ref("image_size")
+  image.width_factor = 1.0
+  image.depth_factor = 1.0
+  image.stem_width = 32
+  # Before scaling, of each stage: repeats, kernel size, stride, expansion,
+  # channels.
+  image.stages = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+  )
+  # Of the 1 x 1 convolution before pooling; 0: none, as in ALIGN. 1280 in
+  # EfficientNet's classifiers.
+  image.head_width = 0
+  image.fixed_ends = False  # Lite does not scale the first and last stage
+  image.squeeze = 0.25  # of squeeze-and-excitation; 0: none
+  image.activation = "swish"
+  image.padding = "same"  # TensorFlow's; see models/convolution.py
+  image.square_blocks = ()  # blocks with padding="square" all the same
+  image.projection = True
+  image.projection_bias = True
+  # Chance that the last block is left out of an image's residual in training,
+  # falling linearly to 0 at the first.
+  image.drop_path = 0.2
+  _batch_norm(image)
+  return image
+
+
+def convnext(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Return ConvNeXt-B (arXiv 2201.03545) as OpenCLIP uses it."""
+  image = ml_collections.ConfigDict()
+  image.tower = "convnext"
+  image.image_size = data.get_ref("image_size")  # at least 32
+  image.depths = (3, 3, 27, 3)  # blocks of each stage
+  image.widths = (128, 256, 512, 1024)
+  image.head = "linear"  # from the pooled channels to embed_dim; or "mlp"
+  image.head_bias = False
+  image.norm_epsilon = 1e-6
+  image.drop_path = 0.1  # as in open_clip's configs; see efficientnet
+  return image
+
+
 def text_transformer(
   data: ml_collections.ConfigDict,
 ) -> ml_collections.ConfigDict:
@@ -88,5 +170,28 @@ def text_transformer(
   text.projection = True
   text.projection_bias = False
   text.norm_epsilon = 1e-6
+  text.dropout = 0.0
+  return text
+
+
+def bert(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Return BERT (arXiv 1810.04805) of base.py's small size."""
+  text = ml_collections.ConfigDict()
+  text.tower = "bert"
+  text.vocab_size = data.get_ref("vocab_size")
+  text.num_tokens = data.get_ref("num_tokens")
+  text.num_types = 2  # of tokens; captions are of the first
+  text.width = 192
+  text.depth = 4
+  text.num_heads = 3
+  text.mlp_width = 768
+  text.activation = "gelu"
+  # "cls" (the first token), "pooler" (that, through a layer and tanh) or "mean"
+  # over tokens that are not padding.
+  text.pool = "cls"
+  text.pad_id = 0  # fills up captions; data.tokenizer's
+  text.projection = True
+  text.projection_bias = True
+  text.norm_epsilon = 1e-12
   text.dropout = 0.0
   return text

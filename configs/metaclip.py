@@ -1,0 +1,93 @@
+"""MetaCLIP (arXiv 2309.16671) and MetaCLIP 2 (arXiv 2507.22062).
+
+  vit_b32 vit_b16 vit_l14 vit_h14 vit_bigg14    English, CLIP's vocabulary
+  worldwide_h14                                 300+ languages, XLM-V, mini
+Data: web pairs balanced by t (curation is another task of this project); 12.8e9
+  pairs seen in batches of 32,768, whatever the size of the pool; worldwide:
+  29e9 in batches of 75,264. `data.source` stays that of configs/base.py:
+  sources of web pairs are not in this project yet. The tokenizer needs a file:
+  --config.data.tokenizer_path=, OpenAI's vocabulary or XLM-V's folder.
+Recipe: its section 4 and the released configs: AdamW, b2 0.98, epsilon 1e-6,
+  decay 0.2, 2,000 warm-up steps, cosine to 0, QuickGELU, scale at most 100;
+  worldwide: b2 0.95, decay 0.1.
+Command:
+  python main.py --config=configs/metaclip.py:vit_b32 --workdir=runs/metaclip \
+    --config.data.tokenizer_path=bpe_simple_vocab_16e6.txt.gz
+Hardware: not stated for the English models.
+Expected: not yet run. The paper's ImageNet zero-shot with t=20k (400 M pairs):
+  65.5, 70.8, 76.2 for B/32, B/16, L/14; with t=170k (2.5 B pairs): 67.6, 72.1,
+  79.2, and 80.5 for H/14, 82.1 for bigG/14.
+"""
+
+import dataclasses
+
+import ml_collections
+
+from configs import base, clip_towers, sizes, variants
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+  """A model and what in its recipe differs.
+
+  Attributes:
+    num_parameters: of open_clip 3.3.0's model of this size.
+    is_worldwide: MetaCLIP 2's vocabulary and recipe.
+  """
+
+  size: str
+  patch_size: int
+  embed_dim: int
+  num_parameters: int
+  learning_rate: float
+  text_depth: int = 12
+  is_worldwide: bool = False
+
+
+VARIANTS = {
+  "vit_b32": Variant("B", 32, 512, 151_277_313, 5e-4),
+  "vit_b16": Variant("B", 16, 512, 149_620_737, 5e-4),
+  "vit_l14": Variant("L", 14, 768, 427_616_513, 4e-4),
+  "vit_h14": Variant("H", 14, 1024, 986_109_441, 4e-4, 24),
+  "vit_bigg14": Variant("bigG", 14, 1280, 2_539_567_105, 4e-4, 32),
+  "worldwide_h14": Variant("H", 14, 1024, 1_858_783_745, 4e-4, 24, True),
+}
+VARIANT_NAMES = (*VARIANTS, "mini")
+
+
+def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
+  """Return the recipe of a variant.
+
+  Raises:
+    ValueError: there is no such variant.
+  """
+  if arg == "mini":
+    return clip_towers.make_mini("quick_gelu")
+  variant = variants.pick(__file__, arg, VARIANTS)
+  config = base.get_config()
+  clip_towers.web_run(
+    config,
+    batch_size=75_264 if variant.is_worldwide else 32_768,
+    num_examples=29e9 if variant.is_worldwide else 12.8e9,
+  )
+  clip_towers.set_adamw(
+    config,
+    learning_rate=variant.learning_rate,
+    warmup_steps=2000,
+    b2=0.95 if variant.is_worldwide else 0.98,
+    weight_decay=0.1 if variant.is_worldwide else 0.2,
+  )
+  clip_towers.set_vit(config, variant.size, variant.patch_size)
+  clip_towers.set_text(
+    config, sizes.clip_text(variant.embed_dim, variant.text_depth)
+  )
+  clip_towers.set_model(config, variant.embed_dim, "quick_gelu")
+  config.model.remat = "block"
+  config.data.crop_scale = (0.95, 1.0)
+  if variant.is_worldwide:
+    # facebook/xlm-v-base: <s> 0, <pad> 1, </s> 2.
+    config.data.tokenizer = "hf"
+    config.data.vocab_size = 901_629
+    config.model.text.pad_id = 1
+    config.model.text.eot_id = 2
+  return config

@@ -1,0 +1,109 @@
+"""SigLIP 2 (arXiv 2502.14786): towers of its releases, and its sigmoid stage.
+
+  b32_256 b16 b16_256 b16_384 b16_512 l16_256 l16_384 l16_512 so400m14
+  so400m14_384 so400m16_256 so400m16_384 so400m16_512 gopt16_256 gopt16_384
+  naflex_b16 naflex_so400m16    variable aspect and length, mini
+Data: WebLI is not public; 90 % English, 10 % of 109 languages. `data.source`
+  stays that of configs/base.py: sources of web pairs are not in this project
+  yet. The tokenizer (Gemma's, 256,000 tokens, lower-cased) needs its file:
+  --config.data.tokenizer_path=FILE.
+Recipe: Adam, rate 1e-3, decay 1e-4 (big_vision's convention), clipped at 1,
+  batch 32k, cosine, 20,000 warm-up steps, 40e9 examples. The decoder's and the
+  self-supervised losses are not in this project yet: this is the sigmoid loss
+  alone, which is not the paper's whole recipe.
+Command:
+  python main.py --task=plan --config=configs/siglip2.py:b16_256 \
+    --topology=v5e:16x16
+Hardware: the paper used up to 2,048 TPU v5e chips.
+Expected: not yet run. The published weights' ImageNet zero-shot (table 1): B/32
+  74.0, B/16 at 256 79.1, L/16 82.5, So400m/14 83.2, g-opt 84.5, NaFlex B/16
+  78.5 and So400m 83.5 at 256 tokens.
+"""
+
+import dataclasses
+
+import ml_collections
+
+from configs import base, mini, siglip, sizes, towers, variants
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+  """A released model; `text` is the size of its text tower.
+
+  Attributes:
+    num_parameters: of the published weights (open_clip 3.3.0's or
+      transformers' model of this size), scale and bias included; None where
+      neither has this resolution.
+  """
+
+  size: str
+  patch_size: int
+  image_size: int
+  num_parameters: int | None
+  text: str = ""
+  is_naflex: bool = False
+
+
+VARIANTS = {
+  "b32_256": Variant("B", 32, 256, 376_856_066),
+  "b16": Variant("B", 16, 224, 375_187_970),
+  "b16_256": Variant("B", 16, 256, 375_234_050),
+  "b16_384": Variant("B", 16, 384, None),
+  "b16_512": Variant("B", 16, 512, None),
+  "l16_256": Variant("L", 16, 256, 881_526_786),
+  "l16_384": Variant("L", 16, 384, 881_854_466),
+  "l16_512": Variant("L", 16, 512, None),
+  "so400m14": Variant("So400m", 14, 224, 1_135_463_602),
+  # 384 is not a multiple of 14: 27 x 27 patches are 378 pixels.
+  "so400m14_384": Variant("So400m", 14, 378, 1_136_008_498),
+  "so400m16_256": Variant("So400m", 16, 256, 1_135_670_962),
+  "so400m16_384": Variant("So400m", 16, 384, None),
+  "so400m16_512": Variant("So400m", 16, 512, None),
+  "gopt16_256": Variant("g-opt", 16, 256, 1_871_393_906, "So400m"),
+  "gopt16_384": Variant("g-opt", 16, 384, 1_871_885_426, "So400m"),
+  "naflex_b16": Variant("B", 16, 256, 375_234_050, is_naflex=True),
+  "naflex_so400m16": Variant("So400m", 16, 256, 1_135_670_962, is_naflex=True),
+}
+VARIANT_NAMES = (*VARIANTS, "mini")
+
+
+def get_config(arg: str = "b16_256") -> ml_collections.ConfigDict:
+  """Return the recipe of a variant.
+
+  Raises:
+    ValueError: there is no such variant.
+  """
+  if arg == "mini":
+    return _mini()
+  variant = variants.pick(__file__, arg, VARIANTS)
+  config = base.get_config()
+  siglip.set_recipe(config, num_examples=40e9)
+  config.optimizer.warmup_steps = 20_000
+  config.optimizer.clip_norm = 1.0
+
+  config.data.tokenizer = "siglip2"
+  config.data.image_size = variant.image_size
+  config.data.num_tokens = 64
+  config.data.vocab_size = 256_000
+  if variant.is_naflex:
+    config.model.image = towers.naflex(config.data)
+  image_size = sizes.VIT[variant.size]
+  siglip.set_towers(
+    config,
+    image_size,
+    sizes.VIT[variant.text or variant.size],
+    image_size["width"],
+  )
+  config.model.image.patch_size = variant.patch_size
+  return config
+
+
+def _mini() -> ml_collections.ConfigDict:
+  config = base.get_config()
+  siglip.set_recipe(config, num_examples=40e9)
+  config.model.image = towers.naflex(config.data)
+  siglip.set_towers(config, mini.TRANSFORMER, mini.TRANSFORMER, 64)
+  mini.shrink(config)
+  config.model.image.patch_size = 8
+  return config
