@@ -66,6 +66,7 @@ def check(family, path, tolerance: float = 2e-5) -> None:
   config, params = load(family, found)
   back = mapping.save(family.links(config), params)
   for name, array in back.items():
+    assert array.shape == found.tensors[name].shape, name
     np.testing.assert_array_equal(array, found.tensors[name], name)
   model = dual_encoder.merge(
     dual_encoder.make_graph(config), mapping.nested(params)
