@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from tests.models.pretrained import goldens
-from tests.parity import published
+from tests.parity import published_hf as published
 
 TOWER = {
   "hidden_size": 16,
