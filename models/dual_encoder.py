@@ -10,15 +10,17 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import layers, stack, text_transformer, vit
+from models import bert, layers, naflex, stack, text_transformer, vit
 
 DTYPES = ("bfloat16", "float32")
 # A config's `tower` is a Literal: training/config.py reads a section by it.
-ImageConfig = vit.ViTConfig
-TextConfig = text_transformer.TextTransformerConfig
-IMAGE_TOWERS: Mapping[str, Any] = types.MappingProxyType({"vit": vit.ViT})
+ImageConfig = vit.ViTConfig | naflex.NaFlexConfig
+TextConfig = text_transformer.TextTransformerConfig | bert.BertConfig
+IMAGE_TOWERS: Mapping[str, Any] = types.MappingProxyType(
+  {"vit": vit.ViT, "naflex": naflex.NaFlex}
+)
 TEXT_TOWERS: Mapping[str, Any] = types.MappingProxyType(
-  {"transformer": text_transformer.TextTransformer}
+  {"transformer": text_transformer.TextTransformer, "bert": bert.Bert}
 )
 
 Params = dict[str, Any]

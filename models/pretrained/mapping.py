@@ -34,8 +34,8 @@ class Link:
       values.
     default: value of `ours` where all `theirs` are missing, or where there are
       none: a format that has no such parameter. It is not written.
-    otherwise: other names of the same tensors, of files that have none of
-      `theirs`; they are not written.
+    also: other spellings of `theirs`, where published files differ in names
+      only; the first that is in the file is read, `theirs` is written.
   """
 
   ours: tuple[str, ...]
@@ -44,7 +44,7 @@ class Link:
   resize: Resize | None = None
   optional: bool = False
   default: float | None = None
-  otherwise: tuple[str, ...] = ()
+  also: tuple[tuple[str, ...], ...] = ()
 
 
 def link(
@@ -55,6 +55,20 @@ def link(
 ) -> Link:
   """Return a Link; single names need not be wrapped."""
   return Link(_names(ours), _names(theirs), form, **fields)
+
+
+def spelled(
+  links: Sequence[Link], *renames: Callable[[str], str]
+) -> tuple[Link, ...]:
+  """Return links that also know names as each of `renames` makes them."""
+  return tuple(
+    dataclasses.replace(
+      entry,
+      also=entry.also
+      + tuple(tuple(rename(n) for n in entry.theirs) for rename in renames),
+    )
+    for entry in links
+  )
 
 
 def load(
@@ -88,7 +102,7 @@ def load(
   problems = collections.defaultdict(list)
   params, used = {}, set()
   for entry in links:
-    entry = _as_named(entry, tensors)
+    entry = dataclasses.replace(entry, theirs=_spelling(entry, tensors))
     depth = _depth(entry, wanted, tensors)
     names = [_at(name, i) for i in range(depth) for name in entry.theirs]
     used.update(names)
@@ -191,17 +205,15 @@ def _at(name: str, layer: int) -> str:
   return name.replace(LAYER, str(layer))
 
 
-def _as_named(entry: Link, tensors: Tensors) -> Link:
-  """Return the link by the names that the file has."""
-  if any(_at(name, 0) in tensors for name in entry.theirs) or not any(
-    _at(name, 0) in tensors for name in entry.otherwise
-  ):
-    return entry
-  return dataclasses.replace(entry, theirs=entry.otherwise)
-
-
 def _layered(entry: Link) -> bool:
   return any(LAYER in name for name in entry.theirs)
+
+
+def _spelling(entry: Link, tensors: Tensors) -> tuple[str, ...]:
+  for theirs in (entry.theirs, *entry.also):
+    if any(_at(name, 0) in tensors for name in theirs):
+      return theirs
+  return entry.theirs
 
 
 def _depth(entry: Link, wanted: Mapping[str, Any], tensors: Tensors) -> int:

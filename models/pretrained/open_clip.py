@@ -94,7 +94,7 @@ def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
     )
     written, otherwise = (openai_names.text_links(text, x) for x in prefixes)
     result += [
-      dataclasses.replace(entry, otherwise=other.theirs)
+      dataclasses.replace(entry, also=(other.theirs,))
       for entry, other in zip(written, otherwise, strict=True)
     ]
   return tuple(result)
