@@ -10,7 +10,7 @@ import functools
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,8 @@ REMATS: Mapping[str, Any] = types.MappingProxyType(
 
 # Arrays with one row an example.
 Rows = dict[str, jax.Array]
+# A layer, called as `Block` is.
+Layer = TypeVar("Layer", bound=nnx.Module)
 
 
 class Block(nnx.Module):
@@ -112,8 +114,8 @@ def _take(x_bSD: jax.Array, token_b: jax.Array) -> jax.Array:
 
 
 def make_stack(
-  make_block: Callable[[nnx.Rngs], Block], depth: int, rngs: nnx.Rngs
-) -> Block:
+  make_block: Callable[[nnx.Rngs], Layer], depth: int, rngs: nnx.Rngs
+) -> Layer:
   """Make `depth` layers as one, each parameter with a leading axis [depth]."""
   keys = jax.random.split(rngs.params(), depth)
   return jax.vmap(lambda key: make_block(nnx.Rngs(params=key)))(keys)
@@ -124,7 +126,7 @@ def encode(
   keys_b: jax.Array | None = None,
   *,
   stem: Callable[[Rows], jax.Array],
-  blocks: Block,
+  blocks: nnx.Module,
   head: Callable[[jax.Array, Rows], jax.Array],
   remat: str,
   chunks: int = 1,
@@ -169,7 +171,7 @@ def encode(
   apply_layer = functools.partial(apply, remat=remat)
   apply_end = functools.partial(apply, remat=remat if recomputes else "none")
 
-  def layer(block: Block, index: Any, x_bSD, rows, token_b=None):
+  def layer(block: Any, index: Any, x_bSD, rows, token_b=None):
     keys_b = rows.get("keys")  # of the rows at hand, which may be a chunk
     return block(
       x_bSD,
@@ -245,7 +247,7 @@ def _cut(x: jax.Array, chunks: int) -> jax.Array:
   return jnp.swapaxes(x.reshape(-1, chunks, *x.shape[1:]), 0, 1)
 
 
-def _cast_late(block: Block, index: jax.Array) -> Block:
+def _cast_late(block: Layer, index: jax.Array) -> Layer:
   """Return the same parameters, times a 1 that the compiler cannot see through.
 
   Else XLA:TPU casts the kernels of all layers before the first one and keeps

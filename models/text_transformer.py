@@ -20,6 +20,8 @@ class TextTransformerConfig:
   tower: typing.Literal["transformer"]
   vocab_size: int
   num_tokens: int
+  pad_id: int
+  eot_id: int
   width: int
   depth: int
   num_heads: int

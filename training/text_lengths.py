@@ -34,10 +34,13 @@ def apply(
   return jax.lax.switch(index, branches)
 
 
-def check(
-  lengths: Sequence[int], text: text_transformer.TextTransformerConfig
-) -> None:
-  """Raise ValueError where lengths cannot be used, or would change a result."""
+def check(lengths: Sequence[int], text: Any) -> None:
+  """Raise ValueError where lengths cannot be used, or would change a result.
+
+  Args:
+    lengths: as in `apply`.
+    text: a text tower's config.
+  """
   if not lengths:
     return
   if list(lengths) != sorted({*lengths}) or not (

@@ -64,3 +64,73 @@ def patch(size: int) -> Form:
     lambda x: x.transpose(2, 3, 1, 0).reshape(-1, x.shape[0]),
     lambda x: x.reshape(size, size, -1, x.shape[-1]).transpose(3, 2, 0, 1),
   )
+
+
+def flat_patch(size: int) -> Form:
+  """Return the form of a patch embedding [size, size, 3, D]."""
+  return _each(
+    lambda x: x.reshape(-1, x.shape[-1]),
+    lambda x: x.reshape(size, size, -1, x.shape[-1]),
+  )
+
+
+def flat_grid(side: int) -> Form:
+  """Return the form of positions [side, side, D], which are [side**2, D]."""
+  return _each(
+    lambda x: x.reshape(-1, x.shape[-1]),
+    lambda x: x.reshape(side, -1, x.shape[-1]),
+  )
+
+
+def joined_heads(num_heads: int, axis: int = -1) -> Form:
+  """Return the form of attention with heads apart: two axes there are one here.
+
+  Args:
+    num_heads: heads.
+    axis: here, of what is heads times head width; it counts from the end.
+
+  Raises:
+    ValueError: on use, where an array has another number of heads.
+  """
+  after = -axis - 1
+
+  def load(x: np.ndarray) -> np.ndarray:
+    end = x.ndim - after
+    if x.shape[end - 2] != num_heads:
+      raise ValueError(
+        f"expected attention with {num_heads} heads; got {x.shape[end - 2]} in"
+        f" an array of shape {x.shape}"
+      )
+    return x.reshape(*x.shape[: end - 2], -1, *x.shape[end:])
+
+  def save(x: np.ndarray) -> np.ndarray:
+    end = x.ndim - after
+    return x.reshape(*x.shape[: end - 1], num_heads, -1, *x.shape[end:])
+
+  return _each(load, save)
+
+
+def _add_position(arrays: Sequence[np.ndarray]) -> Arrays:
+  cls, table = arrays
+  return [cls[0], np.concatenate([np.zeros_like(cls[0]), table[0]])]
+
+
+def _take_position(arrays: Sequence[np.ndarray]) -> Arrays:
+  cls, table = arrays
+  return [(cls + table[:1])[None], table[None, 1:]]
+
+
+# A cls token [1, 1, D] and positions [1, N, D] of the patches only; here the
+# cls token has one too, of 0.
+CLS_WITHOUT_POSITION = Form(_add_position, _take_position)
+
+
+def stacked(form: Form) -> Form:
+  """Return the form of arrays that are one here, stacked, each of `form`.
+
+  For layers that are not counted from 0 there; see mapping.LAYER.
+  """
+  return Form(
+    lambda arrays: [np.stack([form.load([x])[0] for x in arrays])],
+    lambda arrays: [form.save([x])[0] for x in arrays[0]],
+  )

@@ -32,6 +32,8 @@ class Link:
     resize: makes an array (here, all layers) fit a shape it does not have.
     optional: whether `theirs` may all be missing; then `ours` keep their
       values.
+    also: other spellings of `theirs`, where published files differ in names
+      only; the first that is in the file is read, `theirs` is written.
   """
 
   ours: tuple[str, ...]
@@ -39,6 +41,7 @@ class Link:
   form: forms.Form = forms.SAME
   resize: Resize | None = None
   optional: bool = False
+  also: tuple[tuple[str, ...], ...] = ()
 
 
 def link(
@@ -49,6 +52,20 @@ def link(
 ) -> Link:
   """Return a Link; single names need not be wrapped."""
   return Link(_names(ours), _names(theirs), form, **fields)
+
+
+def spelled(
+  links: Sequence[Link], *renames: Callable[[str], str]
+) -> tuple[Link, ...]:
+  """Return links that also know names as each of `renames` makes them."""
+  return tuple(
+    dataclasses.replace(
+      entry,
+      also=entry.also
+      + tuple(tuple(rename(n) for n in entry.theirs) for rename in renames),
+    )
+    for entry in links
+  )
 
 
 def load(
@@ -82,6 +99,7 @@ def load(
   problems = collections.defaultdict(list)
   params, used = {}, set()
   for entry in links:
+    entry = dataclasses.replace(entry, theirs=_spelling(entry, tensors))
     depth = _depth(entry, wanted, tensors)
     names = [_at(name, i) for i in range(depth) for name in entry.theirs]
     used.update(names)
@@ -166,6 +184,13 @@ def _names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 def _at(name: str, layer: int) -> str:
   return name.replace(LAYER, str(layer))
+
+
+def _spelling(entry: Link, tensors: Tensors) -> tuple[str, ...]:
+  for theirs in (entry.theirs, *entry.also):
+    if any(_at(name, 0) in tensors for name in theirs):
+      return theirs
+  return entry.theirs
 
 
 def _depth(entry: Link, wanted: Mapping[str, Any], tensors: Tensors) -> int:

@@ -309,8 +309,8 @@ def test_parameter_count_of_clip_vit_b_32():
     ({"remat": "all"}, r"model\.remat must be one of .*'all'"),
     ({"scale_init": 0.0}, r"model\.scale_init must be above 0"),
     (
-      {"image": {"patch_size": 5}},
-      r"model\.image\.image_size .*model\.image\.patch_size; got 16 and 5",
+      {"image": {"patch_size": 17}},
+      r"model\.image\.image_size .*model\.image\.patch_size, .* 16 and 17",
     ),
     ({"image": {"pool": "max"}}, r"model\.image\.pool must be one of cls"),
     ({"image": {"position": "2d"}}, r"model\.image\.position must be one of"),

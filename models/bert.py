@@ -1,0 +1,226 @@
+"""BERT (arXiv 1810.04805) as a text tower: layers that normalise last."""
+
+import dataclasses
+import functools
+import typing
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models import layers, stack
+
+POOLS = ("cls", "pooler", "mean")
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+  """Fields of `config.model.text`; configs/towers.py explains them."""
+
+  tower: typing.Literal["bert"]
+  vocab_size: int
+  num_tokens: int
+  num_types: int
+  width: int
+  depth: int
+  num_heads: int
+  mlp_width: int
+  activation: str
+  pool: str
+  pad_id: int
+  projection: bool
+  projection_bias: bool
+  norm_epsilon: float
+  dropout: float
+
+  @property
+  def draws(self) -> bool:
+    """Whether training draws random numbers."""
+    return bool(self.dropout)
+
+  @property
+  def ignores_padding(self) -> bool:
+    """Whether an embedding is the same with less padding behind the caption."""
+    return True
+
+  @property
+  def eot_id(self) -> int:
+    """No id: the end of a caption is a token like the others."""
+    return -1
+
+  def check(self, embed_dim: int) -> None:
+    """Raise ValueError where the fields do not fit together."""
+    layers.check_choice("model.text.pool", self.pool, POOLS)
+    layers.check_transformer("model.text", self, embed_dim)
+
+
+class Block(nnx.Module):
+  """Post-norm transformer layer (attention, then MLP)."""
+
+  def __init__(
+    self,
+    width: int,
+    num_heads: int,
+    mlp_width: int,
+    *,
+    activation: str,
+    norm_epsilon: float,
+    dtype: str,
+    rngs: nnx.Rngs,
+    dropout: float = 0.0,
+  ):
+    norm = functools.partial(
+      layers.LayerNorm, width, epsilon=norm_epsilon, dtype=dtype
+    )
+    self.attn = layers.Attention(width, num_heads, dtype=dtype, rngs=rngs)
+    self.attn_norm = norm()
+    self.mlp = layers.Mlp(
+      width, mlp_width, activation=activation, dtype=dtype, rngs=rngs
+    )
+    self.mlp_norm = norm()
+    self.dropout = dropout
+
+  def __call__(
+    self,
+    x_bSD: jax.Array,
+    *,
+    mask_bHSS: jax.Array | None = None,
+    is_causal: bool = False,
+    token_b: jax.Array | None = None,
+    keys_b: jax.Array | None = None,
+  ) -> jax.Array:
+    """Return the tokens after this layer; arguments as of `stack.Block`."""
+    asking_bSD = x_bSD
+    if token_b is not None:
+      asking_bSD = jnp.take_along_axis(x_bSD, token_b[:, None, None], axis=1)
+    y_bSD = self.attn(
+      asking_bSD, x_bSD, mask_bHSS=mask_bHSS, is_causal=is_causal
+    )
+    x_bSD = self.attn_norm(asking_bSD + self._drop(y_bSD, keys_b, 0))
+    return self.mlp_norm(x_bSD + self._drop(self.mlp(x_bSD), keys_b, 1))
+
+  def _drop(
+    self, y_bSD: jax.Array, keys_b: jax.Array | None, index: int
+  ) -> jax.Array:
+    if keys_b is None or not self.dropout:
+      return y_bSD
+    return layers.dropout(y_bSD, layers.fold_in(keys_b, index), self.dropout)
+
+
+class Bert(nnx.Module):
+  """Captions to one embedding each."""
+
+  def __init__(
+    self,
+    config: BertConfig,
+    *,
+    embed_dim: int,
+    dtype: str,
+    remat: str,
+    remat_chunks: int,
+    batch_axes: tuple[str, ...],
+    rngs: nnx.Rngs,
+  ):
+    width = config.width
+    # The paper's: normal, 0.02, for all tables.
+    normal = jax.nn.initializers.normal(0.02)
+    self.token_embedding = nnx.Param(
+      normal(rngs.params(), (config.vocab_size, width))
+    )
+    self.position = nnx.Param(normal(rngs.params(), (config.num_tokens, width)))
+    # A caption is one sentence: its tokens are all of type 0. The others are
+    # kept so that published weights come out as they came in.
+    self.type_embedding = nnx.Param(
+      normal(rngs.params(), (config.num_types, width))
+    )
+    self.embedding_norm = layers.LayerNorm(
+      width, epsilon=config.norm_epsilon, dtype=dtype
+    )
+    self.blocks = stack.make_stack(
+      lambda rngs: Block(
+        width,
+        config.num_heads,
+        config.mlp_width,
+        activation=config.activation,
+        norm_epsilon=config.norm_epsilon,
+        dtype=dtype,
+        dropout=config.dropout,
+        rngs=rngs,
+      ),
+      config.depth,
+      rngs,
+    )
+    self.pooler = (
+      layers.Dense(width, width, dtype=dtype, rngs=rngs)
+      if config.pool == "pooler"
+      else None
+    )
+    self.projection = (
+      layers.Dense(
+        width,
+        embed_dim,
+        dtype=dtype,
+        rngs=rngs,
+        use_bias=config.projection_bias,
+      )
+      if config.projection
+      else None
+    )
+    self.config = config
+    self.dtype = dtype
+    self.remat = remat
+    self.remat_chunks = remat_chunks
+    self.batch_axes = batch_axes
+
+  def __call__(
+    self, tokens_bL: jax.Array, keys_b: jax.Array | None = None
+  ) -> jax.Array:
+    """Embed captions.
+
+    Args:
+      tokens_bL: int32 ids, padded with `pad_id`, L at most num_tokens.
+      keys_b: one key an example, for what training draws; None draws nothing.
+
+    Returns:
+      [b, E], not L2-normalised.
+    """
+    return stack.encode(
+      {"tokens": tokens_bL},
+      keys_b,
+      stem=self._stem,
+      blocks=self.blocks,
+      head=self._head,
+      remat=self.remat,
+      chunks=self.remat_chunks,
+      batch_axes=self.batch_axes,
+      mask_fn=self._mask,
+      token_fn=None if self.config.pool == "mean" else _first_token,
+    )
+
+  def _stem(self, rows: stack.Rows) -> jax.Array:
+    tokens_bL = rows["tokens"]
+    x_bLD = jnp.take(self.token_embedding[...], tokens_bL, axis=0)
+    x_bLD = x_bLD + (
+      self.position[: tokens_bL.shape[1]] + self.type_embedding[:1]
+    )
+    return self.embedding_norm(x_bLD)
+
+  def _mask(self, rows: stack.Rows) -> jax.Array:
+    return (rows["tokens"] != self.config.pad_id)[:, None, None, :]
+
+  def _head(self, x_bLD: jax.Array, rows: stack.Rows) -> jax.Array:
+    if self.config.pool == "mean":
+      weight_bL1 = self._mask(rows)[:, 0, 0, :, None].astype(jnp.float32)
+      total_bD = jnp.sum(x_bLD * weight_bL1, axis=1)
+      # A row without a token, such as one that fills up a batch, is no NaN.
+      count_b1 = jnp.maximum(jnp.sum(weight_bL1, axis=1), 1)
+      x_bD = (total_bD / count_b1).astype(x_bLD.dtype)
+    else:
+      x_bD = x_bLD[:, 0]  # the one token that the last layer computed
+    if self.pooler is not None:
+      x_bD = jnp.tanh(self.pooler(x_bD))
+    return x_bD if self.projection is None else self.projection(x_bD)
+
+
+def _first_token(rows: stack.Rows) -> jax.Array:
+  return jnp.zeros((len(rows["tokens"]),), jnp.int32)

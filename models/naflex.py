@@ -1,0 +1,226 @@
+"""NaFlex (SigLIP 2, arXiv 2502.14786): a ViT for images of any shape.
+
+An image is a list of patches of its own height and width, filled up to a common
+length; the one table of positions is resized to each image.
+"""
+
+import dataclasses
+import typing
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models import layers, stack, vit
+
+
+class Patches(typing.NamedTuple):
+  """Images cut into patches, row by row; input_pipeline/naflex.py makes them.
+
+  Attributes:
+    patches_bNP: values 0 to 255 (uint8 or float), [b, N, patch_size**2 * 3];
+      those after an image's last one are padding, of any value.
+    shapes_b2: int32, rows and columns of each image, their product at most N.
+  """
+
+  patches_bNP: jax.Array
+  shapes_b2: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class NaFlexConfig:
+  """Fields of `config.model.image`; configs/towers.py explains them."""
+
+  tower: typing.Literal["naflex"]
+  image_size: int
+  patch_size: int
+  max_num_patches: int
+  position_size: int
+  width: int
+  depth: int
+  num_heads: int
+  mlp_width: int
+  activation: str
+  projection: bool
+  projection_bias: bool
+  norm_epsilon: float
+  dropout: float
+
+  @property
+  def draws(self) -> bool:
+    """Whether training draws random numbers."""
+    return bool(self.dropout)
+
+  @property
+  def num_tokens(self) -> int:
+    return self.max_num_patches
+
+  def check(self, embed_dim: int) -> None:
+    """Raise ValueError where the fields do not fit together."""
+    if self.image_size % self.patch_size:
+      raise ValueError(
+        "model.image.image_size must be a multiple of model.image.patch_size;"
+        f" got {self.image_size} and {self.patch_size}"
+      )
+    for field in ("max_num_patches", "position_size"):
+      if getattr(self, field) < 1:
+        raise ValueError(
+          f"model.image.{field} must be at least 1; got {getattr(self, field)}"
+        )
+    layers.check_transformer("model.image", self, embed_dim)
+
+
+class NaFlex(nnx.Module):
+  """Images to one embedding each; parameters as of `vit.ViT` with MAP head."""
+
+  def __init__(
+    self,
+    config: NaFlexConfig,
+    *,
+    embed_dim: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    dtype: str,
+    remat: str,
+    remat_chunks: int,
+    batch_axes: tuple[str, ...],
+    rngs: nnx.Rngs,
+  ):
+    width = config.width
+    normal = jax.nn.initializers.normal(stddev=width**-0.5)
+    self.patch = layers.Dense(
+      3 * config.patch_size**2, width, dtype=dtype, rngs=rngs
+    )
+    self.position = nnx.Param(
+      normal(rngs.params(), (config.position_size**2, width))
+    )
+    block_args = {
+      "width": width,
+      "num_heads": config.num_heads,
+      "mlp_width": config.mlp_width,
+      "activation": config.activation,
+      "norm_epsilon": config.norm_epsilon,
+      "dtype": dtype,
+    }
+    self.blocks = stack.make_stack(
+      lambda rngs: stack.Block(**block_args, dropout=config.dropout, rngs=rngs),
+      config.depth,
+      rngs,
+    )
+    self.norm = layers.LayerNorm(
+      width, epsilon=config.norm_epsilon, dtype=dtype
+    )
+    self.pool = layers.MapHead(**block_args, rngs=rngs)
+    self.projection = (
+      layers.Dense(
+        width,
+        embed_dim,
+        dtype=dtype,
+        rngs=rngs,
+        use_bias=config.projection_bias,
+      )
+      if config.projection
+      else None
+    )
+    self.config = config
+    self.mean, self.std = mean, std
+    self.dtype = dtype
+    self.remat = remat
+    self.remat_chunks = remat_chunks
+    self.batch_axes = batch_axes
+
+  def __call__(
+    self, images: jax.Array | Patches, keys_b: jax.Array | None = None
+  ) -> jax.Array:
+    """Embed images.
+
+    Args:
+      images: Patches, or uint8 [b, Y, X, 3] with sides that are multiples of
+        patch_size: those have no padding.
+      keys_b: one key an example, for what training draws; None draws nothing.
+
+    Returns:
+      [b, E], not L2-normalised.
+    """
+    if isinstance(images, Patches):
+      rows = {"patches": images.patches_bNP, "shapes": images.shapes_b2}
+    else:
+      rows = {"images": images}
+    return stack.encode(
+      rows,
+      keys_b,
+      stem=self._stem,
+      blocks=self.blocks,
+      head=self._head,
+      remat=self.remat,
+      chunks=self.remat_chunks,
+      mask_fn=_mask,
+      batch_axes=self.batch_axes,
+    )
+
+  def _stem(self, rows: stack.Rows) -> jax.Array:
+    size = self.config.patch_size
+    if "images" in rows:
+      patches_bNP = vit.cut_patches(rows["images"], size)
+      height, width = rows["images"].shape[1:3]
+      shapes_b2 = jnp.asarray([[height // size, width // size]])
+    else:
+      patches_bNP, shapes_b2 = rows["patches"], rows["shapes"]
+    pixels_bNPC = patches_bNP.reshape(*patches_bNP.shape[:2], size * size, 3)
+    patches_bNP = layers.normalise_pixels(
+      pixels_bNPC, self.mean, self.std, self.dtype
+    ).reshape(patches_bNP.shape)
+    position_bND = resize_positions(
+      self.position[...], shapes_b2, patches_bNP.shape[1]
+    )
+    return self.patch(patches_bNP) + position_bND.astype(self.dtype)
+
+  def _head(self, x_bND: jax.Array, rows: stack.Rows) -> jax.Array:
+    x_bD = self.pool(self.norm(x_bND), mask_bHSS=_mask(rows))
+    return x_bD if self.projection is None else self.projection(x_bD)
+
+
+def resize_positions(
+  table_PD: jax.Array, shapes_b2: jax.Array, num_tokens: int
+) -> jax.Array:
+  """Return positions [b, num_tokens, D] of images of these shapes.
+
+  Bilinear with antialiasing, from a square table, row by row; after an image's
+  last patch, some finite value. One matrix product for all images: a row of it
+  holds the weights of all of the table for one patch.
+  """
+  side = round(table_PD.shape[0] ** 0.5)
+  index_1N = jnp.arange(num_tokens)[None]
+  columns_b1 = shapes_b2[:, 1:]
+  y_bNP = _weights(index_1N // columns_b1, shapes_b2[:, :1], side)
+  x_bNP = _weights(index_1N % columns_b1, columns_b1, side)
+  weight_bNYX = y_bNP[..., :, None] * x_bNP[..., None, :]
+  return jnp.dot(
+    weight_bNYX.reshape(*weight_bNYX.shape[:2], side * side),
+    table_PD,
+    precision=jax.lax.Precision.HIGHEST,
+  )
+
+
+def _weights(index_bN: jax.Array, size_b1: jax.Array, side: int) -> jax.Array:
+  """Return weights [b, N, side] that resize `side` points to `size` of them.
+
+  A triangle around the point's place among the old ones; it is as wide as the
+  points are far apart, new or old, whichever is farther.
+  """
+  step_b1 = side / size_b1
+  # A patch of padding may lie beyond the last row.
+  index_bN = jnp.minimum(index_bN, size_b1 - 1)
+  centre_bN = (index_bN + 0.5) * step_b1
+  distance_bNS = jnp.abs(jnp.arange(side) + 0.5 - centre_bN[..., None])
+  reach_b11 = jnp.maximum(step_b1, 1.0)[..., None]
+  weight_bNS = jnp.maximum(1.0 - distance_bNS / reach_b11, 0.0)
+  return weight_bNS / jnp.sum(weight_bNS, axis=-1, keepdims=True)
+
+
+def _mask(rows: stack.Rows) -> jax.Array | None:
+  if "images" in rows:
+    return None
+  num_real_b1 = jnp.prod(rows["shapes"], axis=1, keepdims=True)
+  real_bN = jnp.arange(rows["patches"].shape[1]) < num_real_b1
+  return real_bN[:, None, None, :]

@@ -1,0 +1,59 @@
+"""Fit learned positions to another resolution or length."""
+
+import math
+
+import jax
+import numpy as np
+
+from models.pretrained import mapping
+
+
+def resize_grid(num_prefix: int) -> mapping.Resize:
+  """Return what resizes image positions [num_prefix + side * side, D].
+
+  Bicubic with antialiasing, as open_clip and timm do when they load; the first
+  `num_prefix` rows (a cls token's) are kept. (big_vision's own loading is
+  linear, without antialiasing.)
+
+  Raises:
+    ValueError: on use, where a table is not that of a square grid.
+  """
+
+  def resize(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    prefix, grid = np.split(array, [num_prefix])
+    old, new = (_side(x[0] - num_prefix) for x in (array.shape, shape))
+    width = array.shape[1]
+    resized = jax.image.resize(
+      grid.reshape(old, old, width).astype(np.float32),
+      (new, new, width),
+      method="cubic",
+      antialias=True,
+      precision=jax.lax.Precision.HIGHEST,
+    )
+    return np.concatenate([prefix, np.reshape(resized, (new * new, width))])
+
+  return resize
+
+
+def resize_length(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+  """Return the first positions of a longer text table [L, D].
+
+  Raises:
+    ValueError: the table is shorter: no position was learned for the rest.
+  """
+  if len(array) < shape[0]:
+    raise ValueError(
+      f"the weights have {len(array)} text positions; expected at least"
+      f" model.text.num_tokens={shape[0]}"
+    )
+  return array[: shape[0]]
+
+
+def _side(count: int) -> int:
+  side = math.isqrt(count)
+  if side * side != count:
+    raise ValueError(
+      f"image positions can be resized from a square grid to another; got"
+      f" {count} positions"
+    )
+  return side

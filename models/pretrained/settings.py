@@ -1,0 +1,98 @@
+"""Read the settings of transformers' json files."""
+
+import json
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from models.pretrained import source
+
+# hidden_act there, key of models.layers.ACTIVATIONS here.
+ACTIVATIONS: Mapping[str, str] = types.MappingProxyType(
+  {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+  }
+)
+# The same, to be written.
+WRITTEN: Mapping[str, str] = types.MappingProxyType(
+  {
+    "gelu": "gelu",
+    "gelu_tanh": "gelu_pytorch_tanh",
+    "quick_gelu": "quick_gelu",
+  }
+)
+
+
+def activation(config: Mapping[str, Any], section: str = "config.json") -> str:
+  """Return the key of models.layers.ACTIVATIONS for hidden_act."""
+  expect(config, section, "hidden_act", *ACTIVATIONS)
+  return ACTIVATIONS[config["hidden_act"]]
+
+
+def expect(
+  config: Mapping[str, Any], section: str, field: str, *allowed: Any
+) -> None:
+  """Raise ValueError where a field changes the function to one not known."""
+  if config[field] not in allowed:
+    raise ValueError(
+      f"{section}: {field} must be one of"
+      f" {', '.join(repr(x) for x in allowed)}; got {config[field]!r}"
+    )
+
+
+def integer(config: Mapping[str, Any], section: str, field: str) -> int:
+  """Return a size, which files may give twice, as [height, width]."""
+  value = config[field]
+  if isinstance(value, list | tuple) and len({*value}) == 1:
+    value = value[0]
+  if type(value) is not int or value < 1:
+    raise ValueError(
+      f"{section}: {field} must be an integer of at least 1 (two only where"
+      f" equal); got {config[field]!r}"
+    )
+  return value
+
+
+def beside(found: source.Source, name: str) -> Any:
+  """Return the content of another json file of the model's folder, or {}."""
+  path = (found.path if found.path.is_dir() else found.path.parent) / name
+  return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def image_statistics(
+  found: source.Source, default: tuple[float, float, float] = (0.5, 0.5, 0.5)
+) -> dict[str, tuple[float, ...]]:
+  """Return image_mean and image_std, as the folder's preprocessor has them."""
+  processor = beside(found, "preprocessor_config.json")
+  if not processor.get("do_normalize", True):
+    return {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
+  return {
+    field: tuple(processor.get(field, default))
+    for field in ("image_mean", "image_std")
+  }
+
+
+def refuse_others(
+  section: str, tower: Any, fields: Mapping[str, Any] | None
+) -> None:
+  """Raise ValueError where a format cannot express a tower.
+
+  Args:
+    section: of the config, for the message.
+    tower: its config, or None.
+    fields: what its fields must be; None: there must be no tower.
+  """
+  if (tower is None) != (fields is None):
+    raise ValueError(
+      f"{section} must be {'None' if fields is None else 'a tower'} in this"
+      f" format; got {'None' if tower is None else tower.tower}"
+    )
+  for field, wanted in (fields or {}).items():
+    got = getattr(tower, field, None)
+    if got != wanted:
+      raise ValueError(
+        f"{section}.{field} must be {wanted!r} in this format; got {got!r}"
+      )
