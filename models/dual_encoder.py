@@ -13,6 +13,7 @@ from flax import nnx
 from models import (
   batch_norm,
   bert,
+  convnext,
   efficientnet,
   layers,
   naflex,
@@ -29,6 +30,7 @@ ImageConfig = (
   | naflex.NaFlexConfig
   | resnet.ResNetConfig
   | efficientnet.EfficientNetConfig
+  | convnext.ConvNeXtConfig
 )
 TextConfig = text_transformer.TextTransformerConfig | bert.BertConfig
 IMAGE_TOWERS: Mapping[str, Any] = types.MappingProxyType(
@@ -37,14 +39,12 @@ IMAGE_TOWERS: Mapping[str, Any] = types.MappingProxyType(
     "naflex": naflex.NaFlex,
     "resnet": resnet.ResNet,
     "efficientnet": efficientnet.EfficientNet,
+    "convnext": convnext.ConvNeXt,
   }
 )
 TEXT_TOWERS: Mapping[str, Any] = types.MappingProxyType(
   {"transformer": text_transformer.TextTransformer, "bert": bert.Bert}
 )
-
-# Those that normalise over the batch.
-BATCH_NORM_TOWERS = ("resnet", "efficientnet")
 
 Params = dict[str, Any]
 EmbedFn = Callable[[Params, jax.Array], jax.Array]
@@ -101,9 +101,11 @@ class ModelConfig:
   @property
   def batch_norm_group(self) -> int | None:
     """Images normalised together in training, 0: all; None: no batch norm."""
-    if self.image is None or self.image.tower not in BATCH_NORM_TOWERS:
-      return None
-    return self.image.batch_norm_group
+    if isinstance(
+      self.image, resnet.ResNetConfig | efficientnet.EfficientNetConfig
+    ):
+      return self.image.batch_norm_group
+    return None
 
 
 class DualEncoder(nnx.Module):

@@ -105,10 +105,9 @@ class Attention(nnx.Module):
     num_out: int | None = None,
   ):
     dense = functools.partial(Dense, dtype=dtype, rngs=rngs)
-    key_width = width if key_width is None else key_width
     self.query = dense(width, width)
-    self.key = dense(key_width, width)
-    self.value = dense(key_width, width)
+    self.key = dense(key_width or width, width)
+    self.value = dense(key_width or width, width)
     self.out = dense(width, num_out or width)
     self.num_heads = num_heads
 
