@@ -11,7 +11,7 @@ import jax
 import safetensors.numpy
 
 from inference import embed, loaded
-from input_pipeline import atomic_file, image_protocols
+from input_pipeline import atomic_file, image_protocols, naflex
 from input_pipeline.tokenizers import hf_files
 from models import dual_encoder
 from models.pretrained import families, loading, mapping, source
@@ -73,9 +73,12 @@ def run(
       metadata={"format": "pt"},  # transformers refuses a file without it
     )
     if model.config.image is not None and form == "hf":
+      protocol = model.make_image_protocol()
       _write_json(
         temporary / loading.PREPROCESSOR,
-        image_protocols.to_hf(model.make_image_protocol()),
+        protocol.to_hf()
+        if isinstance(protocol, naflex.Protocol)
+        else image_protocols.to_hf(protocol),
       )
     note = _write_tokenizer(model, temporary)
     names = sorted(p.name for p in temporary.iterdir())
