@@ -27,8 +27,17 @@ Row = np.ndarray | tuple[np.ndarray, np.ndarray]
 # Rows computed at once: enough to keep a CPU's cores busy.
 BATCH_SIZE = 32
 # Of the images in a folder; a pattern may name any file.
-SUFFIXES = tuple(
-  ".avif .bmp .gif .jpeg .jpg .png .ppm .tiff .tif .webp".split()
+SUFFIXES = (
+  ".avif",
+  ".bmp",
+  ".gif",
+  ".jpeg",
+  ".jpg",
+  ".png",
+  ".ppm",
+  ".tif",
+  ".tiff",
+  ".webp",
 )
 
 
@@ -216,8 +225,8 @@ def _save(
 def _batches(rows: Iterator[Row], size: int) -> Iterator[Any]:
   while batch := list(itertools.islice(rows, size)):
     if isinstance(batch[0], tuple):  # of input_pipeline/naflex.py
-      patches, shapes = zip(*batch, strict=True)
-      yield naflex.Patches(np.stack(patches), np.stack(shapes))
+      parts: Any = map(np.stack, zip(*batch, strict=True))
+      yield naflex.Patches(*parts)
     else:
       yield np.stack(batch)
 

@@ -22,8 +22,11 @@ class Family(Protocol):
   """What a module of this folder that describes a family has."""
 
   __name__: str
-  # Regular expressions of tensors that hold no parameter.
-  IGNORED: tuple[str, ...]
+
+  @property
+  def IGNORED(self) -> tuple[str, ...]:
+    """Regular expressions of tensors that hold no parameter."""
+    ...
 
   def recognises(self, found: source.Source, /) -> bool:
     """Return whether a model is of this family."""

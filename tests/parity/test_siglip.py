@@ -22,7 +22,8 @@ from models.pretrained import (  # noqa: E402
   mapping,
 )
 from tests.models.pretrained import goldens  # noqa: E402
-from tests.parity import golden_siglip, published_hf as published  # noqa: E402
+from tests.parity import golden_siglip  # noqa: E402
+from tests.parity import published_hf as published  # noqa: E402
 
 _TINY = golden_siglip.TOWER
 _TOLERANCE = 2e-5
