@@ -36,6 +36,32 @@ def vit(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   return image
 
 
+def resnet(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Return the image tower of CLIP's RN50 (38.3 M parameters)."""
+  image = ml_collections.ConfigDict()
+  image.tower = "resnet"
+  image.image_size = data.get_ref("image_size")  # a multiple of 32
+  image.width = 64  # of the first stage, doubled in each that follows
+  image.depths = (3, 4, 6, 3)  # blocks of each stage
+  image.num_heads = 32  # of the attention pool, whose width is 32 x width
+  _batch_norm(image)
+  image.norm_epsilon = 1e-5  # PyTorch's defaults, as CLIP's code has them
+  image.norm_momentum = 0.9
+  return image
+
+
+def _batch_norm(image: ml_collections.ConfigDict) -> None:
+  # Images, one after the other in the batch, that are normalised together in
+  # training; 0: the whole batch over all devices. It must divide a device's
+  # images (of a micro-batch). ALIGN: 16, what a TPU core held (arXiv
+  # 2102.05918, section 5.1: 16384 pairs on 1024 cores).
+  image.batch_norm_group = 0
+  image.norm_epsilon = 1e-3  # added to the variance
+  # What is kept of the running statistics in each step; evaluation and frozen
+  # towers normalise by these.
+  image.norm_momentum = 0.99
+
+
 def text_transformer(
   data: ml_collections.ConfigDict,
 ) -> ml_collections.ConfigDict:

@@ -10,14 +10,37 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import bert, layers, naflex, stack, text_transformer, vit
+from models import (
+  batch_norm,
+  bert,
+  convnext,
+  efficientnet,
+  layers,
+  naflex,
+  resnet,
+  stack,
+  text_transformer,
+  vit,
+)
 
 DTYPES = ("bfloat16", "float32")
 # A config's `tower` is a Literal: training/config.py reads a section by it.
-ImageConfig = vit.ViTConfig | naflex.NaFlexConfig
+ImageConfig = (
+  vit.ViTConfig
+  | naflex.NaFlexConfig
+  | resnet.ResNetConfig
+  | efficientnet.EfficientNetConfig
+  | convnext.ConvNeXtConfig
+)
 TextConfig = text_transformer.TextTransformerConfig | bert.BertConfig
 IMAGE_TOWERS: Mapping[str, Any] = types.MappingProxyType(
-  {"vit": vit.ViT, "naflex": naflex.NaFlex}
+  {
+    "vit": vit.ViT,
+    "naflex": naflex.NaFlex,
+    "resnet": resnet.ResNet,
+    "efficientnet": efficientnet.EfficientNet,
+    "convnext": convnext.ConvNeXt,
+  }
 )
 TEXT_TOWERS: Mapping[str, Any] = types.MappingProxyType(
   {"transformer": text_transformer.TextTransformer, "bert": bert.Bert}
@@ -74,6 +97,15 @@ class ModelConfig:
   def draws(self) -> bool:
     """Whether training draws random numbers in a tower."""
     return any(tower.draws for tower in self.towers)
+
+  @property
+  def batch_norm_group(self) -> int | None:
+    """Images normalised together in training, 0: all; None: no batch norm."""
+    if isinstance(
+      self.image, resnet.ResNetConfig | efficientnet.EfficientNetConfig
+    ):
+      return self.image.batch_norm_group
+    return None
 
 
 class DualEncoder(nnx.Module):
@@ -134,6 +166,26 @@ class DualEncoder(nnx.Module):
       keys_b = None if keys_b is None else layers.fold_in(keys_b, 1)
       ztxt_bE = self.embed_texts(tokens_bL, keys_b)
     return zimg_bE, ztxt_bE
+
+  def embed_in_training(
+    self,
+    images_bYXC: jax.Array,
+    tokens_bL: jax.Array,
+    keys_b: jax.Array | None = None,
+  ) -> tuple[tuple[jax.Array | None, jax.Array | None], batch_norm.Statistics]:
+    """Embed pairs as `__call__` does, but normalise over the batch.
+
+    Returns:
+      (zimg_bE, ztxt_bE), and what replaces some of the parameters
+      (batch_norm.replace): running statistics, none without batch norm.
+    """
+    if self.config.batch_norm_group is None:
+      return self(images_bYXC, tokens_bL, keys_b), {}
+    assert self.img is not None
+    stats: batch_norm.Statistics = {}
+    zimg_bE = _l2_normalise(self.img(images_bYXC, keys_b, stats))
+    _, ztxt_bE = self(tokens_bL=tokens_bL, keys_b=keys_b)
+    return (zimg_bE, ztxt_bE), {"img": stats}
 
   def embed_images(
     self, images_bYXC: jax.Array, keys_b: jax.Array | None = None

@@ -36,6 +36,8 @@ ACTIVATIONS: Mapping[str, Activation] = types.MappingProxyType(
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
     "quick_gelu": quick_gelu,
+    "relu6": jax.nn.relu6,
+    "swish": jax.nn.silu,
   }
 )
 
@@ -100,13 +102,14 @@ class Attention(nnx.Module):
     dtype: str,
     rngs: nnx.Rngs,
     key_width: int | None = None,
+    num_out: int | None = None,
   ):
     dense = functools.partial(Dense, num_out=width, dtype=dtype, rngs=rngs)
     key_width = width if key_width is None else key_width
     self.query = dense(width)
     self.key = dense(key_width)
     self.value = dense(key_width)
-    self.out = dense(width)
+    self.out = Dense(width, num_out or width, dtype=dtype, rngs=rngs)
     self.num_heads = num_heads
 
   def __call__(
@@ -126,7 +129,7 @@ class Attention(nnx.Module):
       is_causal: whether a token sees only itself and those before it.
 
     Returns:
-      [b, S, D] with the S of x.
+      [b, S, D] with the S of x; `num_out` for D where that was given.
     """
     keys_bSD = x_bSD if keys_bSD is None else keys_bSD
     y_bSHK = jax.nn.dot_product_attention(

@@ -223,8 +223,8 @@ def _apply(
 
   def in_place(*args):
     *tokens, rows = args
-    tokens = [_split(x, batch_axes) for x in tokens]
-    return _split(fn(*tokens, rows), batch_axes)
+    tokens = [split_rows(x, batch_axes) for x in tokens]
+    return split_rows(fn(*tokens, rows), batch_axes)
 
   policy = REMATS[remat]
   if policy is not None:
@@ -257,7 +257,8 @@ def _cast_late(block: Layer, index: jax.Array) -> Layer:
   return jax.tree.map(lambda p: p * one, block)
 
 
-def _split(x: jax.Array, batch_axes: Sequence[str]) -> jax.Array:
+def split_rows(x: jax.Array, batch_axes: Sequence[str]) -> jax.Array:
+  """Keep an array's rows split over these axes of the mesh, if any."""
   if not batch_axes:
     return x
   return jax.lax.with_sharding_constraint(x, P(tuple(batch_axes)))

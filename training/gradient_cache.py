@@ -25,20 +25,26 @@ from training import partitioning
 # Arrays with one row a pair.
 Batch = dict[str, jax.Array]
 Embeddings = tuple[Any, Any]  # zimg and ztxt, [b, E] each
+# Arrays that a tower measures as it embeds, such as statistics of its batch.
+Measured = Any
 
 
 def loss_and_grads(
-  embed_fn: Callable[[Any, Batch], Embeddings],
+  embed_fn: Callable[[Any, Batch], tuple[Embeddings, Measured]],
   loss_fn: Callable[[Any, Embeddings, Batch], jax.Array],
   params: Any,
   batch: Batch,
   num_microbatches: int,
-) -> tuple[jax.Array, Any]:
+) -> tuple[tuple[jax.Array, Measured], Any]:
   """Return the loss of the batch and its gradient, for the mesh in use.
 
+  Beside the loss stands the mean over micro-batches of what was measured, in
+  the first pass.
+
   Args:
-    embed_fn: from parameters and rows to the embeddings of these rows. What it
-      draws depends on the rows alone, so that the second pass repeats it.
+    embed_fn: from parameters and rows to the embeddings of these rows, and what
+      is measured. What it draws depends on the rows alone, so that the second
+      pass repeats it.
     loss_fn: from parameters, the embeddings of all rows, and the rows.
     params: what is differentiated.
     batch: rows split over BATCH_AXES.
@@ -46,28 +52,30 @@ def loss_and_grads(
   """
   part = functools.partial(microbatch, num_microbatches=num_microbatches)
   indices = jnp.arange(num_microbatches)
-  embeddings = _join(
-    jax.lax.map(lambda index: embed_fn(params, part(batch, index)), indices)
+  parts, measured = jax.lax.map(
+    lambda index: embed_fn(params, part(batch, index)), indices
   )
+  embeddings = _join(parts)
   # The loss has parameters too: scale and bias.
   loss, (grads, dembeddings) = jax.value_and_grad(loss_fn, argnums=(0, 1))(
     params, embeddings, batch
   )
 
   def add_share(grads, index):
-    _, pull_back = jax.vjp(lambda p: embed_fn(p, part(batch, index)), params)
+    _, pull_back = jax.vjp(lambda p: embed_fn(p, part(batch, index))[0], params)
     (share,) = pull_back(part(dembeddings, index))
     return jax.tree.map(jnp.add, grads, share), None
 
   grads, _ = jax.lax.scan(add_share, grads, indices)
-  return loss, grads
+  measured = jax.tree.map(lambda x: jnp.mean(x, axis=0), measured)
+  return (loss, measured), grads
 
 
 def mean_loss_and_grads(
-  loss_and_grads_fn: Callable[[Batch], tuple[jax.Array, Any]],
+  loss_and_grads_fn: Callable[[Batch], Any],
   batch: Batch,
   num_microbatches: int,
-) -> tuple[jax.Array, Any]:
+) -> Any:
   """Return the mean over micro-batches that do not see each other.
 
   Plain gradient accumulation: `loss.scope="microbatch"`.

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from models import batch_norm
 from training import rules, schedule
 
 OPTIMIZERS = ("adamw", "adafactor", "lamb")
@@ -129,10 +130,47 @@ def make_optimizer(
 
 
 def frozen_params(config: OptimizerConfig, params: Any) -> Any:
-  """Return a tree of bools: which parameters `config.freeze` holds fixed."""
+  """Return a tree of bools: which parameters no gradient changes.
+
+  Those that `config.freeze` holds fixed, and running statistics.
+  """
+  return jax.tree.map_with_path(
+    lambda path, fixed: fixed or _is_statistic(path), _freeze(config, params)
+  )
+
+
+def locks_statistics(config: OptimizerConfig, params: Any) -> bool:
+  """Return whether `config.freeze` holds running statistics fixed.
+
+  Then they are what a tower normalises by in training too, as a locked tower
+  must.
+
+  Raises:
+    ValueError: it holds some of them and leaves others.
+  """
+  fixed = {
+    rules.path_string(path): value
+    for path, value in jax.tree.leaves_with_path(_freeze(config, params))
+    if _is_statistic(path)
+  }
+  if len(set(fixed.values())) > 1:
+    held = next(path for path, value in fixed.items() if value)
+    free = next(path for path, value in fixed.items() if not value)
+    raise ValueError(
+      "optimizer.freeze must hold all running statistics of batch norm or none"
+      f" of them; it holds {held}, not {free}"
+    )
+  return any(fixed.values())
+
+
+def _freeze(config: OptimizerConfig, params: Any) -> Any:
   return rules.values(
     rules.apply(config.freeze, params, "optimizer.freeze"), bool
   )
+
+
+def _is_statistic(path: Any) -> bool:
+  return batch_norm.is_statistic(rules.path_string(path))
 
 
 def clip_by_global_norm(grads: Any, norm: jax.Array, limit: float) -> Any:

@@ -38,6 +38,16 @@ def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
     num_microbatches=config.num_microbatches,
     remat_chunks=config.model.remat_chunks,
   )
+  group = config.model.batch_norm_group
+  shards = partitioning.num_batch_shards(mesh)
+  rows = config.batch_size // (shards * config.num_microbatches)
+  if group and rows % group:
+    raise ValueError(
+      f"model.image.batch_norm_group={group} must divide the images that a"
+      f" device embeds at a time: batch_size={config.batch_size} /"
+      f" {shards} devices / num_microbatches={config.num_microbatches}; got"
+      f" {rows}"
+    )
 
 
 def make(config: config_lib.Config, mesh: jax.sharding.Mesh) -> StepProgram:

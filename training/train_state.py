@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from training import partitioning
+from models import batch_norm
+from training import partitioning, rules
 
 
 @jax.tree_util.register_dataclass
@@ -94,5 +95,9 @@ def _overlaid(params: Any, given: Any) -> Any:
 
 
 def count_params(params: Any) -> int:
-  """Return the number of parameters."""
-  return sum(leaf.size for leaf in jax.tree.leaves(params))
+  """Return the number of parameters; running statistics are none."""
+  return sum(
+    leaf.size
+    for path, leaf in jax.tree.leaves_with_path(params)
+    if not batch_norm.is_statistic(rules.path_string(path))
+  )

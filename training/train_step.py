@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 import losses
-from models import dual_encoder
+from models import batch_norm, dual_encoder
 from training import config as config_lib
 from training import gradient_cache, partitioning, text_lengths, train_state
 from training import optimizer as optimizer_lib
@@ -39,13 +39,14 @@ def make_train_step(
   def step(state, batch):
     if config.model.draws:
       batch = batch | {"keys": _keys(config, state.step)}
-    loss, grads = loss_and_grads(state.params, batch)
+    (loss, stats), grads = loss_and_grads(state.params, batch)
     grad_norm = optax.tree.norm(grads)
     grads = optimizer_lib.clip_by_global_norm(
       grads, grad_norm, config.optimizer.clip_norm
     )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
+    params = batch_norm.replace(params, stats)
     if config.model.scale_max:
       limit = math.log(config.model.scale_max)
       params["log_scale"] = jnp.minimum(params["log_scale"], limit)
@@ -66,41 +67,48 @@ def make_train_step(
 
 
 def _make_loss_and_grads(config: config_lib.Config) -> Callable[..., Any]:
-  """Return (params, batch) -> (loss, gradient), however it is computed."""
+  """Return (params, batch) -> ((loss, statistics), gradient).
+
+  However it is computed. The statistics replace some of the parameters.
+  """
   graph = dual_encoder.make_graph(config.model, partitioning.BATCH_AXES)
   pair_loss = losses.make_loss(config.loss, partitioning.BATCH_AXES)
   num_microbatches = config.num_microbatches
 
   def loss_and_grads(params, batch):
     frozen = optimizer_lib.frozen_params(config.optimizer, params)
+    locked = optimizer_lib.locks_statistics(config.optimizer, params)
     # No gradient is computed for what no gradient will change.
     live = jax.tree.map(lambda p, fixed: None if fixed else p, params, frozen)
 
     def embed_fn(live, batch):
       model = dual_encoder.merge(graph, _fill(params, live))
-      return model(batch["images"], batch["tokens"], batch.get("keys"))
+      rows = batch["images"], batch["tokens"], batch.get("keys")
+      return (model(*rows), {}) if locked else model.embed_in_training(*rows)
 
     def loss_fn(live, embeddings, batch):
       filled = _fill(params, live)
       scale, bias = jnp.exp(filled["log_scale"]), filled["bias"]
       return pair_loss(*embeddings, scale, bias, batch.get("labels"))
 
+    def loss_and_stats(live, batch):
+      embeddings, stats = embed_fn(live, batch)
+      return loss_fn(live, embeddings, batch), stats
+
     def at_once(batch):
-      return jax.value_and_grad(
-        lambda live: loss_fn(live, embed_fn(live, batch), batch)
-      )(live)
+      return jax.value_and_grad(loss_and_stats, has_aux=True)(live, batch)
 
     if num_microbatches == 1:
-      loss, grads = at_once(batch)
+      seen, grads = at_once(batch)
     elif config.loss.scope == "microbatch":
-      loss, grads = gradient_cache.mean_loss_and_grads(
+      seen, grads = gradient_cache.mean_loss_and_grads(
         at_once, batch, num_microbatches
       )
     else:
-      loss, grads = gradient_cache.loss_and_grads(
+      seen, grads = gradient_cache.loss_and_grads(
         embed_fn, loss_fn, live, batch, num_microbatches
       )
-    return loss, _fill(jax.tree.map(jnp.zeros_like, params), grads)
+    return seen, _fill(jax.tree.map(jnp.zeros_like, params), grads)
 
   text = config.model.text
   assert text is not None  # `from_mapping` refuses None

@@ -133,3 +133,14 @@ def _take_position(arrays: Sequence[np.ndarray]) -> Arrays:
 # A cls token [1, 1, D] and positions [1, N, D] of the patches only; here the
 # cls token has one too, of 0.
 CLS_WITHOUT_POSITION = Form(_add_position, _take_position)
+
+
+def stacked(form: Form) -> Form:
+  """Return the form of arrays that are one here, stacked, each of `form`.
+
+  For layers that are not counted from 0 there; see mapping.LAYER.
+  """
+  return Form(
+    lambda arrays: [np.stack([form.load([x])[0] for x in arrays])],
+    lambda arrays: [form.save([x])[0] for x in arrays[0]],
+  )

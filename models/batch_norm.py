@@ -1,0 +1,146 @@
+"""Batch normalisation whose statistics are those of small groups.
+
+In PyTorch or with one program a device, a batch is what one device holds. Under
+jit it is the batch of all devices, which is another model: ALIGN's statistics
+are those of 16 images (arXiv 2102.05918 trains 16 images a core). So the group
+is a field of the config.
+
+The running statistics are leaves of the parameters, by name, so that they are
+saved, placed, exported and loaded like them. They are never trained: a training
+step replaces them with what the forward pass returns.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+# Nested dict of new running statistics, a part of the tree of parameters.
+Statistics = dict[str, Any]
+NAMES = ("running_mean", "running_var")
+
+
+class Statistic(nnx.Param):
+  """A running statistic: stored like a parameter, changed by no gradient."""
+
+
+def is_statistic(path: str) -> bool:
+  """Return whether "img/stem/norm/running_mean" or the like is a Statistic."""
+  return path.rsplit("/", 1)[-1] in NAMES
+
+
+class BatchNorm(nnx.Module):
+  """Normalise each channel; mean and variance in float32."""
+
+  def __init__(
+    self,
+    width: int,
+    *,
+    group: int,
+    epsilon: float,
+    momentum: float,
+    dtype: str,
+    scale_init: float = 1.0,
+  ):
+    """Make the parameters.
+
+    Args:
+      width: channels.
+      group: images that are normalised together in training, one after the
+        other in the batch; 0: all of them.
+      epsilon: added to the variance.
+      momentum: what is kept of the running statistics in each step (0.99 is
+        TensorFlow's default; PyTorch's default of 0.1 is 0.9 here).
+      dtype: of the result.
+      scale_init: 0 where a residual branch shall begin as nothing.
+    """
+    self.scale = nnx.Param(jnp.full((width,), scale_init))
+    self.bias = nnx.Param(jnp.zeros((width,)))
+    self.running_mean = Statistic(jnp.zeros((width,)))
+    self.running_var = Statistic(jnp.ones((width,)))
+    self.group = group
+    self.epsilon = epsilon
+    self.momentum = momentum
+    self.dtype = dtype
+
+  def __call__(
+    self, x_bYXC: jax.Array, stats: Statistics | None = None
+  ) -> jax.Array:
+    """Normalise by the running statistics, or by those of the batch.
+
+    Args:
+      x_bYXC: images.
+      stats: None to evaluate; else training, and the new running statistics
+        are put in here. They are of the mean over groups of a group's mean and
+        of its unbiased variance, as PyTorch and TensorFlow's fused kernel keep.
+
+    Raises:
+      ValueError: `group` does not divide the batch.
+    """
+    if stats is None:
+      mean_C, var_C = self.running_mean[...], self.running_var[...]
+      x_bYXC = self._normalise(x_bYXC.astype(jnp.float32) - mean_C, var_C)
+      return x_bYXC.astype(self.dtype)
+    batch_size = len(x_bYXC)
+    group = self.group or batch_size
+    if batch_size % group:
+      raise ValueError(
+        f"model.image.batch_norm_group={group} must divide the number of"
+        f" images that are embedded at a time; got {batch_size}"
+      )
+    # Rows of a group are neighbours, so they lie on one device.
+    x_ggYXC = x_bYXC.reshape(-1, group, *x_bYXC.shape[1:]).astype(jnp.float32)
+    axes = (1, 2, 3)
+    mean_g111C = jnp.mean(x_ggYXC, axes, keepdims=True)
+    centred = x_ggYXC - mean_g111C
+    var_g111C = jnp.mean(jnp.square(centred), axes, keepdims=True)
+    count = x_ggYXC[0, ..., 0].size
+    unbiased = count / max(count - 1, 1)
+    seen = (jnp.mean(mean_g111C, (0, *axes)), jnp.mean(var_g111C, (0, *axes)))
+    for name, old, new in zip(
+      NAMES,
+      (self.running_mean[...], self.running_var[...]),
+      (seen[0], unbiased * seen[1]),
+      strict=True,
+    ):
+      kept = self.momentum * old + (1 - self.momentum) * new
+      stats[name] = jax.lax.stop_gradient(kept)
+    y_ggYXC = self._normalise(centred, var_g111C)
+    return y_ggYXC.reshape(x_bYXC.shape).astype(self.dtype)
+
+  def _normalise(self, centred: jax.Array, var: jax.Array) -> jax.Array:
+    factor = jax.lax.rsqrt(var + self.epsilon) * self.scale[...]
+    return centred * factor + self.bias[...]
+
+
+def inside(stats: Statistics | None, name: str) -> Statistics | None:
+  """Return the place of a submodule's statistics; None where there are none."""
+  return None if stats is None else stats.setdefault(name, {})
+
+
+def replace(params: Any, stats: Statistics) -> Any:
+  """Return parameters with the leaves that `stats` has in place of theirs."""
+  if not isinstance(params, dict):
+    return stats
+  return {
+    name: replace(x, stats[name]) if name in stats else x
+    for name, x in params.items()
+  }
+
+
+def check(section: str, config: Any) -> None:
+  """Raise ValueError where the fields of batch normalisation cannot be used."""
+  if config.batch_norm_group < 0:
+    raise ValueError(
+      f"{section}.batch_norm_group must be at least 0; got"
+      f" {config.batch_norm_group}"
+    )
+  if not 0 <= config.norm_momentum < 1:
+    raise ValueError(
+      f"{section}.norm_momentum must be in [0, 1); got {config.norm_momentum}"
+    )
+  if config.norm_epsilon <= 0:
+    raise ValueError(
+      f"{section}.norm_epsilon must be above 0; got {config.norm_epsilon}"
+    )

@@ -1,0 +1,240 @@
+"""ConvNeXt (arXiv 2201.03545) as an image tower, as open_clip uses it."""
+
+import dataclasses
+import functools
+import typing
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models import convolution, layers, stack, stages
+
+# From pixels to the first stage's positions.
+PATCH_SIZE = 4
+KERNEL_SIZE = 7
+MLP_RATIO = 4
+HEADS = ("linear", "mlp")
+# The paper's initial values of convolutions (appendix A.1), and of the scale of
+# each residual branch.
+_INIT = jax.nn.initializers.truncated_normal(0.02)
+_BRANCH_SCALE = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvNeXtConfig:
+  """Fields of `config.model.image`; configs/towers.py explains them."""
+
+  tower: typing.Literal["convnext"]
+  image_size: int
+  depths: tuple[int, ...]
+  widths: tuple[int, ...]
+  head: str
+  head_bias: bool
+  norm_epsilon: float
+  drop_path: float
+
+  @property
+  def draws(self) -> bool:
+    """Whether training draws random numbers."""
+    return bool(self.drop_path)
+
+  def check(self, embed_dim: int) -> None:
+    """Raise ValueError where the fields do not fit together."""
+    del embed_dim  # the head makes any width
+    stride = PATCH_SIZE * 2 ** (len(self.depths) - 1)
+    if self.image_size < stride:
+      raise ValueError(
+        f"model.image.image_size must be at least {stride} with"
+        f" {len(self.depths)} stages; got {self.image_size}"
+      )
+    if not self.depths or len(self.depths) != len(self.widths):
+      raise ValueError(
+        "model.image.depths and model.image.widths must have one number for"
+        f" each stage; got {self.depths} and {self.widths}"
+      )
+    if min(*self.depths, *self.widths) < 1:
+      raise ValueError(
+        "model.image.depths and model.image.widths must be at least 1; got"
+        f" {self.depths} and {self.widths}"
+      )
+    layers.check_choice("model.image.head", self.head, HEADS)
+    convolution.check_drop_path("model.image.drop_path", self.drop_path)
+
+
+class Block(nnx.Module):
+  """Depthwise convolution, normalisation and MLP, on a residual branch."""
+
+  def __init__(
+    self, width: int, *, norm_epsilon: float, dtype: str, rngs: nnx.Rngs
+  ):
+    self.depthwise = convolution.DepthwiseConv(
+      width, KERNEL_SIZE, use_bias=True, init=_INIT, dtype=dtype, rngs=rngs
+    )
+    self.norm = layers.LayerNorm(width, epsilon=norm_epsilon, dtype=dtype)
+    self.mlp = layers.Mlp(
+      width, MLP_RATIO * width, activation="gelu", dtype=dtype, rngs=rngs
+    )
+    self.scale = nnx.Param(jnp.full((width,), _BRANCH_SCALE))
+    self.dtype = dtype
+
+  def __call__(
+    self,
+    x_bYXC: jax.Array,
+    stats: None,
+    keys_b: jax.Array | None = None,
+    rate: jax.Array | float = 0.0,
+  ) -> jax.Array:
+    del stats
+    y_bYXC = self.mlp(self.norm(self.depthwise(x_bYXC)))
+    y_bYXC = y_bYXC * self.scale[...].astype(self.dtype)
+    return x_bYXC + convolution.drop_path(y_bYXC, keys_b, rate)
+
+
+class Downsample(nnx.Module):
+  """Convolution of windows that do not overlap, and normalisation."""
+
+  def __init__(
+    self,
+    num_in: int,
+    num_out: int,
+    size: int,
+    *,
+    norm_first: bool,
+    norm_epsilon: float,
+    dtype: str,
+    rngs: nnx.Rngs,
+  ):
+    self.norm = layers.LayerNorm(
+      num_in if norm_first else num_out, epsilon=norm_epsilon, dtype=dtype
+    )
+    self.conv = convolution.Conv(
+      num_in,
+      num_out,
+      size,
+      stride=size,
+      use_bias=True,
+      init=_INIT,
+      dtype=dtype,
+      rngs=rngs,
+    )
+    self.norm_first = norm_first
+
+  def __call__(self, x_bYXC: jax.Array, stats: None) -> jax.Array:
+    del stats
+    if self.norm_first:
+      return self.conv(self.norm(x_bYXC))
+    return self.norm(self.conv(x_bYXC))
+
+
+class Stage(nnx.Module):
+  """Equal blocks, stacked, after a downsampling but for the first stage."""
+
+  def __init__(
+    self,
+    num_in: int | None,
+    width: int,
+    depth: int,
+    *,
+    rngs: nnx.Rngs,
+    **fields,
+  ):
+    self.downsample = (
+      Downsample(num_in, width, 2, norm_first=True, rngs=rngs, **fields)
+      if num_in
+      else None
+    )
+    self.blocks = stack.make_stack(
+      lambda rngs: Block(width, rngs=rngs, **fields), depth, rngs
+    )
+
+
+class ConvNeXt(nnx.Module):
+  """Images to one embedding each."""
+
+  def __init__(
+    self,
+    config: ConvNeXtConfig,
+    *,
+    embed_dim: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    dtype: str,
+    remat: str,
+    remat_chunks: int,
+    batch_axes: tuple[str, ...],
+    rngs: nnx.Rngs,
+  ):
+    del remat_chunks  # of the layers of a transformer
+    fields = {"norm_epsilon": config.norm_epsilon, "dtype": dtype}
+    self.stem = Downsample(
+      3, config.widths[0], PATCH_SIZE, norm_first=False, rngs=rngs, **fields
+    )
+    self.stages = nnx.Dict(
+      {
+        str(i): Stage(
+          config.widths[i - 1] if i else None,
+          width,
+          depth,
+          rngs=rngs,
+          **fields,
+        )
+        for i, (width, depth) in enumerate(
+          zip(config.widths, config.depths, strict=True)
+        )
+      }
+    )
+    width = config.widths[-1]
+    self.norm = layers.LayerNorm(
+      width, epsilon=config.norm_epsilon, dtype=dtype
+    )
+    dense = functools.partial(layers.Dense, dtype=dtype, rngs=rngs)
+    is_mlp = config.head == "mlp"
+    # open_clip's: the hidden layer of an MLP is twice the embedding.
+    self.hidden = dense(width, 2 * embed_dim) if is_mlp else None
+    self.projection = dense(
+      2 * embed_dim if is_mlp else width, embed_dim, use_bias=config.head_bias
+    )
+    self.config = config
+    self.mean, self.std = mean, std
+    self.dtype = dtype
+    self.remat = remat
+    self.batch_axes = batch_axes
+
+  def __call__(
+    self, images_bYXC: jax.Array, keys_b: jax.Array | None = None
+  ) -> jax.Array:
+    """Embed images.
+
+    Args:
+      images_bYXC: uint8, [b, Y, X, 3]; any size.
+      keys_b: one key an example, for what training draws; None draws nothing.
+
+    Returns:
+      [b, E], not L2-normalised.
+    """
+    how = {"remat": self.remat, "batch_axes": self.batch_axes}
+    depth = sum(self.config.depths)
+    drawn = ()  # keys and rate of each block
+    if keys_b is not None and self.config.drop_path:
+      indices = jnp.arange(depth)
+      keys = jax.vmap(lambda index: layers.fold_in(keys_b, index))(indices)
+      rates = self.config.drop_path * indices / max(depth - 1, 1)
+      drawn = keys, rates
+    x_bYXC = layers.normalise_pixels(
+      images_bYXC, self.mean, self.std, self.dtype
+    )
+    x_bYXC = stages.run(self.stem, x_bYXC, None, **how)
+    start = 0
+    for stage, depth in zip(
+      self.stages.values(), self.config.depths, strict=True
+    ):
+      if stage.downsample is not None:
+        x_bYXC = stages.run(stage.downsample, x_bYXC, None, **how)
+      rows = [x[start : start + depth] for x in drawn]
+      x_bYXC = stages.scan(stage.blocks, x_bYXC, None, *rows, **how)
+      start += depth
+    x_bC = self.norm(jnp.mean(x_bYXC, axis=(1, 2)))
+    if self.hidden is not None:
+      x_bC = layers.ACTIVATIONS["gelu"](self.hidden(x_bC))
+    return self.projection(x_bC)

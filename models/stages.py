@@ -1,0 +1,76 @@
+"""Blocks of a convolutional tower: run one by one, or scanned where equal.
+
+A block is called as block(x_bYXC, stats, *per_block): `stats` is None to
+evaluate, else a dict that it fills with new running statistics
+(models/batch_norm.py). Under jax.checkpoint and jax.lax.scan nothing may be
+changed in passing, so here that dict is a result.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from models import batch_norm, stack
+
+# As stack.REMATS; "dense" keeps the outputs of convolutions as well.
+REMATS: Mapping[str, Any] = {
+  **stack.REMATS,
+  "dense": jax.checkpoint_policies.save_from_both_policies(
+    stack.REMATS["dense"],
+    lambda prim, *_, **__: prim is jax.lax.conv_general_dilated_p,
+  ),
+}
+
+
+def run(
+  block: Callable[..., jax.Array],
+  x_bYXC: jax.Array,
+  stats: batch_norm.Statistics | None,
+  *per_block: Any,
+  remat: str,
+  batch_axes: Sequence[str],
+) -> jax.Array:
+  """Return a block's output; its new statistics are added to `stats`."""
+  fn = _pure(stats is not None, remat, batch_axes)
+  x_bYXC, seen = fn(block, x_bYXC, *per_block)
+  if stats is not None:
+    stats.update(seen)
+  return x_bYXC
+
+
+def scan(
+  blocks: Any,
+  x_bYXC: jax.Array,
+  stats: batch_norm.Statistics | None,
+  *per_block: Any,
+  remat: str,
+  batch_axes: Sequence[str],
+) -> jax.Array:
+  """Run blocks of `stack.make_stack`; compiles once, whatever their number.
+
+  Each of `per_block` has one row a block, and so has what `stats` is given.
+  """
+  fn = _pure(stats is not None, remat, batch_axes)
+  x_bYXC, seen = jax.lax.scan(
+    lambda x, stacked: fn(stacked[0], x, *stacked[1:]),
+    x_bYXC,
+    (blocks, *per_block),
+  )
+  if stats is not None:
+    stats.update(seen)
+  return x_bYXC
+
+
+def _pure(
+  trains: bool, remat: str, batch_axes: Sequence[str]
+) -> Callable[..., tuple[jax.Array, Any]]:
+  """Return fn(block, x, *per_block) -> (output, new statistics)."""
+
+  def fn(block, x_bYXC, *per_block):
+    seen = {} if trains else None
+    y_bYXC = block(x_bYXC, seen, *per_block)
+    return stack.split_rows(y_bYXC, batch_axes), seen
+
+  policy = REMATS[remat]
+  return fn if policy is None else jax.checkpoint(fn, policy=policy)
