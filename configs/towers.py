@@ -90,3 +90,55 @@ def text_transformer(
   text.norm_epsilon = 1e-6
   text.dropout = 0.0
   return text
+
+
+def naflex(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Return a ViT for images of any shape, SigLIP 2's, of 3.3 M parameters.
+
+  Square images, as the input pipeline makes them, have a shape too.
+  """
+  image = ml_collections.ConfigDict()
+  image.tower = "naflex"
+  image.image_size = data.get_ref("image_size")
+  image.patch_size = 8
+  # What images cut by input_pipeline/naflex.py are resized for and filled up
+  # to; square images of image_size are not. SigLIP 2: 256.
+  image.max_num_patches = 256
+  # Side of the table of positions, which is resized to each image. SigLIP 2's.
+  image.position_size = 16
+  image.width = 192
+  image.depth = 6
+  image.num_heads = 3
+  image.mlp_width = 768
+  image.activation = "gelu_tanh"
+  image.projection = True
+  image.projection_bias = False
+  image.norm_epsilon = 1e-6
+  image.dropout = 0.0
+  return image
+
+
+def bert(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Return a BERT of 4 layers of width 192; layers normalise last.
+
+  For a tokenizer that puts [CLS] first. Published ones have a dropout of 0.1.
+  """
+  text = ml_collections.ConfigDict()
+  text.tower = "bert"
+  text.vocab_size = data.get_ref("vocab_size")
+  text.num_tokens = data.get_ref("num_tokens")
+  text.num_types = 2  # token types of published weights; captions have type 0
+  text.width = 192
+  text.depth = 4
+  text.num_heads = 3
+  text.mlp_width = 768
+  text.activation = "gelu"
+  # "cls" (the first token; ALIGN), "pooler" (tanh of an affine map of it) or
+  # "mean" over tokens that are not padding (sentence-transformers).
+  text.pool = "cls"
+  text.pad_id = 0  # never looked at
+  text.projection = True
+  text.projection_bias = True
+  text.norm_epsilon = 1e-12
+  text.dropout = 0.0
+  return text

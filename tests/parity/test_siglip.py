@@ -147,7 +147,7 @@ def test_one_tower(tmp_path, record_property, tower):
   [
     (
       _TINY | {"num_patches": 16, "patch_size": 4},
-      [(4, 4), (2, 7), (6, 3), (1, 18), (18, 1)],
+      [(4, 4), (2, 7), (6, 3), (1, 18), (9, 2)],
       18,
     ),
     # google/siglip2-base-patch16-naflex, but for its 256,000 tokens.
@@ -172,6 +172,35 @@ def test_naflex(tmp_path, record_property, sizes, shapes, length):
   _check(ztxt, published.l2(text.pooler_output), record_property, "texts")
   again = transformers.Siglip2Config.from_dict(hf_siglip2.write_config(read))
   assert again.vision_config.to_dict() == config.vision_config.to_dict()
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (3, 2), (1, 7)])
+def test_naflex_positions(shape):
+  """Tall images are compared lying on their side.
+
+  PyTorch 2.13 on a CPU repeats the first row where the result has one column
+  (but not where it has one row); JAX, and so big_vision, does not.
+  """
+  rng = np.random.default_rng(0)
+  table = rng.normal(size=(4, 4, 3)).astype(np.float32)
+  resize = jax.jit(naflex.resize_positions, static_argnums=2)
+  for turned in (False, True):
+    want = torch.nn.functional.interpolate(
+      torch.from_numpy(table.transpose(2, 0, 1))[None],
+      size=shape,
+      mode="bilinear",
+      align_corners=False,
+      antialias=True,
+    )[0].permute(1, 2, 0)
+    if turned:
+      got = resize(
+        table.transpose(1, 0, 2).reshape(16, 3), np.asarray([shape[::-1]]), 45
+      )[0, : shape[0] * shape[1]]
+      got = got.reshape(*shape[::-1], 3).transpose(1, 0, 2)
+    else:
+      got = resize(table.reshape(16, 3), np.asarray([shape]), 45)
+      got = got[0, : shape[0] * shape[1]].reshape(*shape, 3)
+    np.testing.assert_allclose(got, want, atol=1e-6)
 
 
 @pytest.mark.parametrize(
