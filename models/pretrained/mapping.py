@@ -190,7 +190,7 @@ def save(links: Sequence[Link], params: Mapping[str, Any]) -> dict[str, Any]:
     for i in range(len(arrays[0]) if layered else 1):
       saved = entry.form.save([x[i] for x in arrays] if layered else arrays)
       for name, array in zip(entry.theirs, saved, strict=True):
-        # Not ascontiguousarray, which makes a scalar a vector.
+        # Not np.ascontiguousarray, which gives a number an axis.
         tensors[_at(name, i)] = np.asarray(array, order="C")
   problems["without a name there"] += [p for p in params if p not in used]
   raise_any(problems)

@@ -89,6 +89,16 @@ def compute(model, images, tokens) -> dict:
   }
 
 
+def compute_one(model, images, tokens):
+  """Return the embeddings of a model of one tower with its projection."""
+  with torch.no_grad():
+    if hasattr(model, "text_projection"):
+      out = model(input_ids=torch.from_numpy(tokens).long()).text_embeds
+    else:
+      out = model(pixel_values=published.pixels(images)).image_embeds
+  return published.normalised(out)
+
+
 def main() -> None:
   for name in VARIANTS:
     model = tiny(name)

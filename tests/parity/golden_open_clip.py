@@ -167,24 +167,31 @@ def inputs(eot_id: int, image_size: int) -> tuple[np.ndarray, np.ndarray]:
   return published.images(3, image_size), tokens
 
 
-def write(name, model, config, tensors, eot_id=40, image_size=12) -> None:
-  """Write a golden file, as tests/models/pretrained/goldens.py reads it."""
-  images, tokens = inputs(eot_id, image_size)
+def compute(model, images, tokens) -> dict:
+  """Return zimg, ztxt, scale, and bias where there is one."""
   with torch.no_grad():
     zimg = model.encode_image(published.pixels(images))
     ztxt = model.encode_text(torch.from_numpy(tokens).long())
-  arrays = {"scale": model.logit_scale.exp().item()}
+  arrays = {
+    "zimg": published.normalised(zimg),
+    "ztxt": published.normalised(ztxt),
+    "scale": model.logit_scale.exp().item(),
+  }
   if model.logit_bias is not None:
     arrays["bias"] = model.logit_bias.item()
+  return arrays
+
+
+def write(name, model, config, tensors, eot_id=40, image_size=12) -> None:
+  """Write a golden file, as tests/models/pretrained/goldens.py reads it."""
+  images, tokens = inputs(eot_id, image_size)
   np.savez_compressed(
     FOLDER / f"{name}.npz",
     config=np.asarray(json.dumps(config)),
     images=images,
     tokens=tokens,
-    zimg=published.normalised(zimg),
-    ztxt=published.normalised(ztxt),
     **{f"tensor:{k}": v for k, v in tensors.items()},
-    **arrays,
+    **compute(model, images, tokens),
   )
 
 
