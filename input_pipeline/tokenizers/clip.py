@@ -106,8 +106,13 @@ def load(file: pathlib.Path, num_tokens: int) -> tokenizer.Tokenizer:
   )
 
 
-def load_hf(file: pathlib.Path, num_tokens: int) -> tokenizer.Tokenizer:
-  """Return CLIP's tokenizer under transformers' rule, rules.CLIP_HF."""
+def load_hf(
+  file: pathlib.Path, num_tokens: int, *, pad: str | None = None
+) -> tokenizer.Tokenizer:
+  """Return CLIP's tokenizer under transformers' rule, rules.CLIP_HF.
+
+  `pad` is what a folder's files may name instead of the end of text.
+  """
   entries, merges = _entries(file, _MARKS_HF)
   compiled = tokenizers.Tokenizer(_bpe(entries, merges))
   compiled.normalizer = normalizers.Sequence(
@@ -130,7 +135,7 @@ def load_hf(file: pathlib.Path, num_tokens: int) -> tokenizer.Tokenizer:
       decoders.Strip(content=" ", left=0, right=1),
     ]
   )
-  compiled.add_special_tokens(list(_MARKS_HF))
+  compiled.add_special_tokens([*_MARKS_HF, *([pad] if pad in entries else [])])
   bos, eos = (entries[mark] for mark in _MARKS_HF)
   return tokenizer.Tokenizer(
     tokenizer.Compiled.make(compiled),
@@ -139,7 +144,7 @@ def load_hf(file: pathlib.Path, num_tokens: int) -> tokenizer.Tokenizer:
       num_tokens=num_tokens,
       bos_id=bos,
       eos_id=eos,
-      pad_id=eos,
+      pad_id=entries.get(pad or "", eos),
     ),
   )
 

@@ -34,6 +34,7 @@ FILES = vocabulary.Files(
 _NUM_TOKENS = {"align": 64, "siglip": 64, "siglip2": 64}
 # A model_max_length above this means that there is none.
 _NO_LENGTH = 1_000_000
+_MARKS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 # Classes that transformers pads on the left where no file says otherwise.
 _LEFT = ("GemmaTokenizer", "Siglip2Tokenizer")
 
@@ -63,7 +64,10 @@ class _Folder:
 
   def mark(self, name: str) -> str | None:
     """Return the text of a mark such as "pad_token"."""
-    mark = self.tokenizer.get(name) or self.marks.get(name)
+    files = [self.marks, self.tokenizer]
+    if "added_tokens_decoder" in self.tokenizer:  # of later versions
+      files.reverse()
+    mark = files[0].get(name) or files[1].get(name)
     return mark["content"] if isinstance(mark, Mapping) else mark
 
 
@@ -142,7 +146,7 @@ def _load_transformers(files: _Folder, num_tokens: int) -> tokenizer.Tokenizer:
         f"{file} without tokenizer.json is read as CLIP's, but the class is "
         f"{files.class_name}"
       )
-    return clip.load_hf(file, num_tokens)
+    return clip.load_hf(file, num_tokens, pad=files.mark("pad_token"))
   if file := files.find("vocab.txt"):
     return wordpiece.load(
       file,
@@ -166,6 +170,14 @@ def _load_json(
   if files.model_type == "siglip2" or files.class_name == "Siglip2Tokenizer":
     steps = [normalizers.Lowercase(), compiled.normalizer]
     compiled.normalizer = normalizers.Sequence([s for s in steps if s])
+  if files.class_name == "BertTokenizer":
+    # The class goes by its flags, whatever tokenizer.json has.
+    compiled.normalizer = normalizers.BertNormalizer(
+      clean_text=True,
+      handle_chinese_chars=files.tokenizer.get("tokenize_chinese_chars", True),
+      strip_accents=files.tokenizer.get("strip_accents"),
+      lowercase=files.tokenizer.get("do_lower_case", True),
+    )
   if suffix := getattr(compiled.model, "end_of_word_suffix", None):
     steps = [
       compiled.decoder,
@@ -177,7 +189,7 @@ def _load_json(
   side = files.tokenizer.get("padding_side") or padding.get("direction")
   side = side or ("left" if files.class_name in _LEFT else "right")
   pad = files.mark("pad_token") or padding.get("pad_token")
-  pad_id = compiled.token_to_id(pad) if pad else None
+  pad_id = _add_marks(files, compiled).get(pad or "")
   if pad_id is None:
     raise ValueError(
       f"{files.path} names no padding: expected pad_token in "
@@ -199,22 +211,32 @@ def _load_json(
   )
 
 
+def _add_marks(
+  files: _Folder, compiled: tokenizers.Tokenizer
+) -> dict[str, int]:
+  """Return all ids; make marks that the files name such within texts too.
+
+  A CLIP folder that pads with "!" has that for a mark wherever it stands.
+  """
+  ids = compiled.get_vocab(with_added_tokens=True)
+  known = {
+    token.content for token in compiled.get_added_tokens_decoder().values()
+  }
+  for name in _MARKS:
+    mark = files.mark(f"{name}_token")
+    if mark in ids and mark not in known:
+      compiled.add_special_tokens([mark])
+  return ids
+
+
 def _ends(
   files: _Folder, compiled: tokenizers.Tokenizer
 ) -> tuple[int | None, int | None]:
-  """Return the ids before and after a text.
+  """Return the ids before and after a text: what the post-processor puts there.
 
-  As tokenizer_config.json asks for by add_bos_token and add_eos_token, or else
-  as tokenizer.json's post-processor puts them.
+  As in transformers, add_bos_token and add_eos_token of tokenizer_config.json
+  do not count where there is a tokenizer.json.
   """
-  flags = ("add_bos_token", "add_eos_token")
-  if any(flag in files.tokenizer for flag in flags):
-    ends = []
-    for flag in flags:
-      mark = files.mark(flag.removeprefix("add_"))
-      wanted = files.tokenizer.get(flag) and mark
-      ends.append(compiled.token_to_id(mark) if wanted else None)
-    return ends[0], ends[1]
   encoding = compiled.encode("a")
   places = [
     i for i, mark in enumerate(encoding.special_tokens_mask) if not mark

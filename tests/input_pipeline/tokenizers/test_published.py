@@ -15,11 +15,9 @@ import pytest
 from input_pipeline import tokenizers
 from input_pipeline.tokenizers import (
   clip,
-  hf,
   rules,
   sentencepiece,
   vocabulary,
-  wordpiece,
 )
 from tests.input_pipeline.tokenizers import texts
 
@@ -195,7 +193,8 @@ ORIGINS = {
   "name", sorted(set(tokenizers.TOKENIZERS) - set(tokenizers.WITHOUT_FILE))
 )
 def test_missing_file_names_the_file_its_origin_and_the_flag(name, tmp_path):
-  expected = ORIGINS[name] + f".*{vocabulary.FLAG}=PATH; got "
+  expected = f'data.tokenizer="{name}" reads its vocabulary from .*'
+  expected += ORIGINS[name] + f".*{vocabulary.FLAG}=PATH; got "
   for path, got in (
     ("", '""'),
     (tmp_path, "a folder without any of these"),
@@ -249,8 +248,3 @@ def test_a_model_with_other_marks(folder):
     patch.setitem(sentencepiece._RULES, "siglip2", (rule, ""))
     with pytest.raises(ValueError, match="padding is id 0, expected 5"):
       sentencepiece.load(file, 8, "siglip2")
-
-
-def test_load_is_of_the_package():
-  assert tokenizers.load is hf.load
-  assert wordpiece.FILES.tokenizer in tokenizers.TOKENIZERS
