@@ -44,7 +44,7 @@ class Embedder:
     self,
     fn: EmbedFn,
     params: Any,
-    batches: Iterable[np.ndarray],
+    batches: Iterable[Any],
     kind: str,
   ) -> Iterator[np.ndarray]:
     """Yield float32 rows for each batch of at most `batch_size` rows.
@@ -52,7 +52,8 @@ class Embedder:
     Args:
       fn: `images_fn` or `texts_fn`.
       params: of the model.
-      batches: fetched one batch ahead of the devices.
+      batches: arrays, or trees of arrays, by row; fetched one batch ahead of
+        the devices.
       kind: what a row is, for messages.
 
     Raises:
@@ -61,17 +62,22 @@ class Embedder:
     sharding = partitioning.batch_sharding(self.mesh)
     ahead = None
     done = 0
-    for rows in batches:
+    for batch in batches:
       if self.should_stop is not None and self.should_stop():
         raise Interrupted(f"stopped after {done} {kind}s")
       with jax.set_mesh(self.mesh):
-        z_BE = fn(params, to_global(_pad(rows, self.batch_size), sharding))
+        z_BE = fn(
+          params,
+          jax.tree.map(
+            lambda x: to_global(_pad(x, self.batch_size), sharding), batch
+          ),
+        )
       # Fetching one batch late keeps the devices busy, and keeps the queue
       # short enough for should_stop to be asked while there is work left.
       if ahead is not None:
         yield _fetched(*ahead, kind)
-      ahead = z_BE, len(rows)
-      done += len(rows)
+      ahead = z_BE, len(jax.tree.leaves(batch)[0])
+      done += ahead[1]
     if ahead is not None:
       yield _fetched(*ahead, kind)
 

@@ -12,30 +12,32 @@ import pathlib
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from evaluators import embedding
 from inference import loaded
-from input_pipeline import atomic_file, image_ops, image_protocols, progress
+from input_pipeline import atomic_file, image_ops, progress
+from models import naflex
 from training import workdir
 
+# One image or text, ready for its tower.
+Row = np.ndarray | tuple[np.ndarray, np.ndarray]
 # Rows computed at once: enough to keep a CPU's cores busy.
 BATCH_SIZE = 32
 # Of the images in a folder; a pattern may name any file.
-SUFFIXES = tuple(
-  [
-    ".avif",
-    ".bmp",
-    ".gif",
-    ".jpeg",
-    ".jpg",
-    ".png",
-    ".ppm",
-    ".tiff",
-    ".tif",
-    ".webp",
-  ]
+SUFFIXES = (
+  ".avif",
+  ".bmp",
+  ".gif",
+  ".jpeg",
+  ".jpg",
+  ".png",
+  ".ppm",
+  ".tif",
+  ".tiff",
+  ".webp",
 )
 
 
@@ -198,7 +200,7 @@ def _save(
   name: str,
   embedder: embedding.Embedder,
   model: loaded.Model,
-  rows: Iterator[np.ndarray],
+  rows: Iterator[Row],
   num_rows: int,
 ) -> None:
   """Embed rows into a file, which may be larger than memory."""
@@ -220,14 +222,16 @@ def _save(
   z_NE.flush()
 
 
-def _batches(rows: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
+def _batches(rows: Iterator[Row], size: int) -> Iterator[Any]:
   while batch := list(itertools.islice(rows, size)):
-    yield np.stack(batch)
+    if isinstance(batch[0], tuple):  # of input_pipeline/naflex.py
+      parts: Any = map(np.stack, zip(*batch, strict=True))
+      yield naflex.Patches(*parts)
+    else:
+      yield np.stack(batch)
 
 
-def _read_image(
-  protocol: image_protocols.Protocol, path: pathlib.Path
-) -> np.ndarray:
+def _read_image(protocol: loaded.Protocol, path: pathlib.Path) -> Row:
   try:
     return protocol.apply(image_ops.decode(path.read_bytes()))
   except ValueError as error:
@@ -236,15 +240,15 @@ def _read_image(
 
 @contextlib.contextmanager
 def _prepared(
-  paths: Sequence[pathlib.Path], read: Callable[[pathlib.Path], np.ndarray]
-) -> Iterator[Iterator[np.ndarray]]:
+  paths: Sequence[pathlib.Path], read: Callable[[pathlib.Path], Row]
+) -> Iterator[Iterator[Row]]:
   """Yield an iterator of images in order, read ahead by threads."""
   num_threads = min(len(paths), os.cpu_count() or 1)
   # Pillow decodes and resizes outside of Python's lock.
   pool = concurrent.futures.ThreadPoolExecutor(num_threads)
   left = iter(paths)
 
-  def images() -> Iterator[np.ndarray]:
+  def images() -> Iterator[Row]:
     ahead = collections.deque(
       pool.submit(read, path) for path in itertools.islice(left, 2 * BATCH_SIZE)
     )

@@ -3,31 +3,26 @@
 import dataclasses
 import json
 import pathlib
-import re
 import shutil
 from typing import Any
 
 import jax
+import numpy as np
 import safetensors.numpy
 
 from inference import embed, loaded
-from input_pipeline import atomic_file, image_protocols
+from input_pipeline import atomic_file, image_protocols, naflex
 from input_pipeline.tokenizers import hf_files
 from models import dual_encoder
-from models.pretrained import families, loading, mapping, source
-from training import config as config_lib
+from models.pretrained import comparing, families, loading, mapping, source
 
 # What transformers and open_clip look for.
 _NAMES = {
   "hf": ("config.json", "model.safetensors"),
   "open_clip": ("open_clip_config.json", "open_clip_model.safetensors"),
 }
-# Fields that are how to train or compute, or stand in other files: those of
-# pixels beside the model's, scale and bias among its tensors.
-_FREE = re.compile(
-  r"dtype|remat|remat_chunks|scale_init|scale_max|bias_init"
-  r"|image_mean|image_std|(image|text)\.(dropout|patch_dropout)"
-)
+# Their place is beside the model's description.
+_PIXELS = "image_mean|image_std"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +68,12 @@ def run(
       metadata={"format": "pt"},  # transformers refuses a file without it
     )
     if model.config.image is not None and form == "hf":
+      protocol = model.make_image_protocol()
       _write_json(
         temporary / loading.PREPROCESSOR,
-        image_protocols.to_hf(model.make_image_protocol()),
+        protocol.to_hf()
+        if isinstance(protocol, naflex.Protocol)
+        else image_protocols.to_hf(protocol),
       )
     note = _write_tokenizer(model, temporary)
     names = sorted(p.name for p in temporary.iterdir())
@@ -112,6 +110,12 @@ def write(
     ValueError: no family can express the model.
   """
   leaves = mapping.flat(jax.device_get(params))
+  # What was learned, not what it began with.
+  config = dataclasses.replace(
+    config,
+    scale_init=float(np.exp(leaves["log_scale"])),
+    bias_init=float(leaves["bias"]),
+  )
   reasons = []
   for family in sorted(
     families.EXPORTS[form], key=lambda x: families.name(x) != prefer
@@ -121,37 +125,25 @@ def write(
       written = family.write_config(config)
       tensors = mapping.save(family.links(config), leaves)
       found = source.Source(pathlib.Path(name), written, tensors)
-      different = _differences(config, family.read_model(found))
+      different = comparing.differences(
+        config, family.read_model(found), _PIXELS
+      )
     except ValueError as error:
       reasons.append(f"{name}: {' '.join(str(error).split())}")
       continue
     if not different:
       return Written(name, written, tensors)
-    reasons.append(f"{name}: {'; '.join(different)}")
+    reasons.append(
+      f"{name}: "
+      + "; ".join(
+        f"{field} is {ours!r}, it would be {theirs!r}"
+        for field, (ours, theirs) in different.items()
+      )
+    )
   raise ValueError(
     f"--format={form} has no family with this model:"
     + "".join(f"\n  {reason}" for reason in reasons)
   )
-
-
-def _differences(
-  ours: dual_encoder.ModelConfig, theirs: dual_encoder.ModelConfig
-) -> list[str]:
-  """Return the fields that a family's files cannot say, or say otherwise."""
-  here, there = (config_lib.flat_model(x) for x in (ours, theirs))
-  # Ids that the tower never looks at.
-  unread = set()
-  if not here.get("text.mask_padding"):
-    unread.add("text.pad_id")
-  if here.get("text.pool") != "eot":
-    unread.add("text.eot_id")
-  return [
-    f"model.{name} is {here.get(name)!r}, it would be {there.get(name)!r}"
-    for name in here | there
-    if here.get(name) != there.get(name)
-    and not _FREE.fullmatch(name)
-    and name not in unread
-  ]
 
 
 def _write_tokenizer(model: loaded.Model, folder: pathlib.Path) -> str:

@@ -10,12 +10,13 @@ import numpy as np
 
 from evaluators import embedding
 from inference import trained_run
-from input_pipeline import image_protocols, pipeline, tokenizers
+from input_pipeline import image_protocols, naflex, pipeline, tokenizers
 from models import dual_encoder, pretrained
 from models.pretrained import loading
 from training import config as config_lib
 from training import partitioning, workdir
 
+Protocol = image_protocols.Protocol | naflex.Protocol
 # Family of a model that was trained here.
 RUN = "run"
 
@@ -40,7 +41,7 @@ class Model:
   family: str
   config: dual_encoder.ModelConfig
   params: Any
-  make_image_protocol: Callable[[], image_protocols.Protocol]
+  make_image_protocol: Callable[[], Protocol]
   make_tokenizer: Callable[[], tokenizers.Tokenizer]
   mesh: jax.sharding.Mesh
   step: int | None = None
@@ -68,7 +69,7 @@ def load(path: str | pathlib.Path) -> Model:
   # On the devices there are now.
   mesh = partitioning.make_mesh(partitioning.MeshConfig(-1, 1, 1))
 
-  def make_image_protocol() -> image_protocols.Protocol:
+  def make_image_protocol() -> Protocol:
     if read.image_protocol is None:
       raise ValueError(f"{path} cannot see images: {read.image_problem}")
     return read.image_protocol

@@ -4,10 +4,51 @@ Source: SigLIP 2 (arXiv 2502.14786), section 2.4.2; sizes and pixels are equal
 to those of transformers' Siglip2ImageProcessor.
 """
 
+import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 from PIL import Image
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+  """How a NaFlex model sees an image, as image_protocols has it for squares.
+
+  Attributes:
+    patch_size: in pixels.
+    max_num_patches: of an image.
+    mean, std: of red, green and blue on a scale of 0 to 1.
+  """
+
+  patch_size: int
+  max_num_patches: int
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+
+  def apply(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return patches and [rows, columns] of an image uint8 [Y, X, 3]."""
+    sizes = self.patch_size, self.max_num_patches
+    patches, shape, _ = patchify(resize(image, *sizes), *sizes)
+    return patches, shape
+
+  def to_hf(self) -> dict[str, Any]:
+    """Return the preprocessor_config.json that transformers follows."""
+    return {
+      "image_processor_type": "Siglip2ImageProcessor",
+      "do_convert_rgb": True,
+      "do_resize": True,
+      "resample": int(Image.Resampling.BILINEAR),
+      "do_rescale": True,
+      "rescale_factor": 1 / 255,
+      "do_normalize": True,
+      "image_mean": list(self.mean),
+      "image_std": list(self.std),
+      "patch_size": self.patch_size,
+      "max_num_patches": self.max_num_patches,
+    }
+
 
 # Where the search for the scale begins, and how close it comes.
 _MIN_SCALE, _MAX_SCALE, _PRECISION = 1e-6, 100.0, 1e-5

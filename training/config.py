@@ -146,11 +146,6 @@ def flat(config: Config) -> dict[str, Any]:
   return _flat(to_mapping(config))
 
 
-def flat_model(model: dual_encoder.ModelConfig) -> dict[str, Any]:
-  """Return {"image.depth": value, ...}."""
-  return _flat(dataclasses.asdict(model))
-
-
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
   flat = {}
   for name, value in values.items():

@@ -11,10 +11,18 @@ import jax
 import numpy as np
 
 from models import dual_encoder
-from models.pretrained import families, loading, mapping, positions, sources
+from models.pretrained import (
+  comparing,
+  families,
+  loading,
+  mapping,
+  positions,
+  sources,
+)
 from training import (
   checkpointing,
   cluster,
+  failures,
   metrics,
   partitioning,
   workdir,
@@ -29,10 +37,7 @@ _FIELDS = {
 }
 _SECTIONS = {"img/": "image", "txt/": "text"}
 # What may differ between a model and the run that its parameters go to.
-_FREE = re.compile(
-  r"dtype|remat|remat_chunks|scale_init|scale_max|bias_init|embed_dim"
-  r"|image\.(image_size|patch_dropout|dropout)|text\.(num_tokens|dropout)"
-)
+_FITTED = r"embed_dim|image\.image_size|text\.num_tokens"
 # Positions of our own towers, as positions.resize_* take them.
 _IMAGE_POSITION, _TEXT_POSITION = "img/position", "txt/position"
 Targets = Mapping[str, jax.ShapeDtypeStruct]
@@ -68,7 +73,7 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
           functools.partial(_published, path, prefix, config, wanted)
         )
         given |= {p: _placed(x, wanted[p]) for p, x in params.items()}
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, failures.RunError) as error:
       raise ValueError(f"--config.{field}={path}: {error}") from error
     num_read, num_all = len(given) - before, len(wanted)
     metrics.say(f"Read {num_read} of {num_all} arrays from {path}")
@@ -216,14 +221,13 @@ def _check_alike(
         f"its {section} tower is {there.tower!r}; expected"
         f" model.{section}.tower={here.tower!r}"
       )
-  there, here = (config_lib.flat_model(model) for model in (theirs, ours))
-  others = [f"{s}." for s in _SECTIONS.values() if s not in sections]
+  others = [f"model.{x}." for x in _SECTIONS.values() if x not in sections]
   different = [
-    f"model.{name} is {value!r} in the run, {there.get(name)!r} there"
-    for name, value in here.items()
-    if there.get(name) != value
-    and not _FREE.fullmatch(name)
-    and not name.startswith(tuple(others))
+    f"{name} is {here!r} in the run, {there!r} there"
+    for name, (here, there) in comparing.differences(
+      ours, theirs, _FITTED
+    ).items()
+    if not name.startswith(tuple(others))
   ]
   if different:
     metrics.say(f"{path} is of another model: {'; '.join(different)}")

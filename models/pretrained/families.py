@@ -4,15 +4,29 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from models import dual_encoder
-from models.pretrained import mapping, source
+from models.pretrained import (
+  big_vision,
+  hf_bert,
+  hf_clip,
+  hf_siglip,
+  hf_siglip2,
+  hf_vit,
+  mapping,
+  open_clip,
+  openai_clip,
+  source,
+)
 
 
 class Family(Protocol):
   """What a module of this folder that describes a family has."""
 
   __name__: str
-  # Regular expressions of tensors that hold no parameter.
-  IGNORED: tuple[str, ...]
+
+  @property
+  def IGNORED(self) -> tuple[str, ...]:
+    """Regular expressions of tensors that hold no parameter."""
+    ...
 
   def recognises(self, found: source.Source, /) -> bool:
     """Return whether a model is of this family."""
@@ -29,10 +43,30 @@ class Family(Protocol):
     ...
 
 
+class WrittenFamily(Family, Protocol):
+  """A family that models can be written as."""
+
+  def write_config(self, model: dual_encoder.ModelConfig, /) -> dict[str, Any]:
+    """Return the description; ValueError where it has no room for a field."""
+    ...
+
+
 # The first that recognises a model reads it.
-FAMILIES: tuple[Any, ...] = ()
+FAMILIES: tuple[Family, ...] = (
+  hf_clip,
+  hf_siglip,
+  hf_siglip2,
+  hf_bert,
+  hf_vit,
+  openai_clip,
+  open_clip,
+  big_vision,
+)
 # Families that a model can be written as, by --format; each has `write_config`.
-EXPORTS: Mapping[str, tuple[Any, ...]] = {"hf": (), "open_clip": ()}
+EXPORTS: Mapping[str, tuple[WrittenFamily, ...]] = {
+  "hf": (hf_clip, hf_siglip, hf_siglip2, hf_bert, hf_vit),
+  "open_clip": (open_clip,),
+}
 
 # How a family's models see images where no file beside the weights says it:
 # key of input_pipeline.image_protocols.PROTOCOLS; of the others, "clip".
@@ -45,7 +79,7 @@ IMAGE_PROTOCOLS: Mapping[str, str] = {
 }
 
 
-def find(found: source.Source) -> Any:
+def find(found: source.Source) -> Family:
   """Return the family of a model.
 
   Raises:
@@ -64,6 +98,6 @@ def find(found: source.Source) -> Any:
   )
 
 
-def name(family: Any) -> str:
+def name(family: Family) -> str:
   """Return a family's name, that of its module."""
   return family.__name__.rpartition(".")[2]

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from models import dual_encoder
+from models import naflex as naflex_tower
 from models.pretrained import families, mapping, source, sources
 
 # What describes how images are made ready, beside the weights.
@@ -70,7 +71,9 @@ def load(path: str | pathlib.Path) -> Pretrained:
   )
 
 
-def read_config(family: Any, found: source.Source) -> dual_encoder.ModelConfig:
+def read_config(
+  family: families.Family, found: source.Source
+) -> dual_encoder.ModelConfig:
   """Return a model, checked.
 
   Mean and deviation of pixels are those of the description of images, which
@@ -94,7 +97,9 @@ def shapes_of(config: dual_encoder.ModelConfig) -> Any:
 
 
 def _read_params(
-  family: Any, config: dual_encoder.ModelConfig, found: source.Source
+  family: families.Family,
+  config: dual_encoder.ModelConfig,
+  found: source.Source,
 ) -> dict[str, Any]:
   shapes = shapes_of(config)
   prefix = "txt/" if config.image is None else "img/"
@@ -119,16 +124,25 @@ def _read_params(
 
 
 def _image_protocol(
-  family: Any, config: dual_encoder.ModelConfig, found: source.Source
+  family: families.Family,
+  config: dual_encoder.ModelConfig,
+  found: source.Source,
 ) -> tuple[Any, str]:
   """Return what makes images ready, or None and why there is nothing."""
   if config.image is None:
     return None, "there is no image tower"
   # Late, as in `_tokenizer`.
-  from input_pipeline import image_protocols
+  from input_pipeline import image_protocols, naflex
 
   preprocessor = _folder(found) / PREPROCESSOR
   try:
+    if isinstance(config.image, naflex_tower.NaFlexConfig):
+      return naflex.Protocol(
+        config.image.patch_size,
+        config.image.max_num_patches,
+        config.image_mean,
+        config.image_std,
+      ), ""
     if "preprocess_cfg" in found.config:
       protocol = image_protocols.from_open_clip(found.config["preprocess_cfg"])
     elif preprocessor.is_file():

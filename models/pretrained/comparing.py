@@ -1,0 +1,65 @@
+"""In which settings two models differ, where it matters."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from models import dual_encoder
+
+# How to compute and to train, and what a model's logits begin with.
+_FREE = re.compile(
+  r"dtype|remat|remat_chunks|scale_init|scale_max|bias_init"
+  r"|(image|text)\.(dropout|patch_dropout)"
+)
+
+
+def differences(
+  ours: dual_encoder.ModelConfig,
+  theirs: dual_encoder.ModelConfig,
+  ignored: str = "",
+) -> dict[str, tuple[Any, Any]]:
+  """Return {"model.image.pool": (ours, theirs), ...}.
+
+  Left out is what changes no embedding: how to compute and train, and fields
+  that a tower does not look at. A field that one of them lacks is None there.
+
+  Args:
+    ours: model.
+    theirs: model.
+    ignored: regular expression (fullmatch) of further fields, such as
+      "embed_dim".
+  """
+  here, there = (_flat(dataclasses.asdict(model)) for model in (ours, theirs))
+  unread = _unread(here) & _unread(there)
+  return {
+    f"model.{name}": (here.get(name), there.get(name))
+    for name in here | there
+    if here.get(name) != there.get(name)
+    and name not in unread
+    and not _FREE.fullmatch(name)
+    and not re.fullmatch(ignored, name)
+  }
+
+
+def _unread(fields: Mapping[str, Any]) -> set[str]:
+  """Return the fields that this model's towers do not look at."""
+  unread = set()
+  if fields.get("image.pool") != "queries":
+    unread |= {"image.num_queries", "image.pool_heads"}
+  if fields.get("text.tower") == "transformer":
+    if not fields["text.mask_padding"] and fields["text.pool"] != "cls":
+      unread.add("text.pad_id")
+    if fields["text.pool"] != "eot":
+      unread.add("text.eot_id")
+  return unread
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  flat: dict[str, Any] = {}
+  for name, value in values.items():
+    if isinstance(value, Mapping):
+      flat |= _flat(value, f"{prefix}{name}.")
+    else:
+      flat[prefix + name] = value
+  return flat

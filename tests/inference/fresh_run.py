@@ -1,0 +1,39 @@
+"""A run's folder without a run: random parameters in a checkpoint."""
+
+import jax
+import numpy as np
+
+from models.pretrained import mapping
+from tests.models.pretrained import mirror
+from training import checkpointing, partitioning, train_state, workdir
+
+
+class _Iterator:
+  """Stands for the data's position, which nobody asks for."""
+
+  def get_state(self):
+    return {"next": 0}
+
+
+def write(folder, config, step=3, bias=None):
+  """Write a run's config and a checkpoint; return its parameters by path."""
+  folder.mkdir(parents=True)
+  workdir.write_config(folder, config)
+  params = mirror.random_params(config.model)
+  if bias is not None:
+    params["bias"] = np.asarray(bias, np.float32)
+  # Of every day's size: a random one may be e ** -0.5 or e ** 0.5.
+  params["log_scale"] = params["log_scale"] + 3
+  mesh = partitioning.make_mesh(partitioning.MeshConfig(-1, 1, 1))
+  state = jax.device_put(
+    train_state.TrainState(
+      step=jax.numpy.asarray(step), params=mapping.nested(params), opt_state={}
+    ),
+    partitioning.replicated(mesh),
+  )
+  checkpointer = checkpointing.Checkpointer(
+    folder / workdir.CHECKPOINTS, keep=1
+  )
+  checkpointer.save(state, _Iterator(), step)
+  checkpointer.close()
+  return params
