@@ -28,6 +28,7 @@ from absl import app, flags, logging
 from benchmarks import rounds
 from configs import clip, siglip
 from models import dual_encoder
+from models import stack as stack_lib
 from training import config as config_lib
 
 _PEER_PYTHON = flags.DEFINE_string(
@@ -53,7 +54,7 @@ def make_ours(name: str, batch_size: int) -> rounds.Timed:
   )
   params = dual_encoder.init_params(config, jax.random.key(0))
   embed_images, _ = dual_encoder.embed_fns(config)
-  params = dual_encoder.layers_apart(params)
+  params = stack_lib.layers_apart(params)
   size = config.image.image_size
   images = np.random.default_rng(0).integers(
     0, 256, (batch_size, size, size, 3), np.uint8

@@ -68,7 +68,7 @@ def get_config(arg: str = "coco_b16_base") -> ml_collections.ConfigDict:
   config.evaluate.zero_shot = ()
   config.data.image_size = 224
   config.data.num_tokens = 16
-  config.data.tokenizer = "wordpiece"
+  config.data.tokenizer = "wordpiece_lit"
   config.data.vocab_size = 30_522
   _set_towers(config, sizes.VIT[variant.image], sizes.BERT[variant.text])
   config.model.image.patch_size = 16

@@ -86,7 +86,7 @@ def get_config(arg: str = "b16") -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 1e-5
     config.optimizer.weight_decay = 0.0
 
-  config.data.tokenizer = "siglip"
+  config.data.tokenizer = "siglip_train"
   config.data.image_size = variant.image_size
   config.data.num_tokens = variant.num_tokens
   config.data.vocab_size = 250_000 if variant.is_multilingual else 32_000

@@ -47,9 +47,10 @@ BERT = _transformers(
   large=(1024, 24, 16, 4096),
 )
 
-# Width and depth as multiples of B0's: the authors' implementation (github.com/tensorflow/tpu, models/official/
-# efficientnet, efficientnet_builder.py), from memory but for B7 (transformers'
-# EfficientNetConfig); L2's 1,376 channels are ALIGN's (arXiv 2102.05918, 5.1).
+# Width and depth as multiples of B0's, as in the authors' implementation
+# (github.com/tensorflow/tpu, efficientnet_builder.py); from memory but for B7
+# (transformers' EfficientNetConfig) and the 1,376 channels of L2 (ALIGN, arXiv
+# 2102.05918, section 5.1).
 EFFICIENTNET = types.MappingProxyType(
   {
     name: {"width_factor": width, "depth_factor": depth}
