@@ -33,14 +33,13 @@ class Variant:
 
   Attributes:
     num_parameters: of the published weights (open_clip 3.3.0's or
-      transformers' model of this size), scale and bias included; None where
-      neither has this resolution.
+      transformers' model of this size), scale and bias included.
   """
 
   size: str
   patch_size: int
   image_size: int
-  num_parameters: int | None
+  num_parameters: int
   text: str = ""
   is_naflex: bool = False
 
@@ -49,17 +48,17 @@ VARIANTS = {
   "b32_256": Variant("B", 32, 256, 376_856_066),
   "b16": Variant("B", 16, 224, 375_187_970),
   "b16_256": Variant("B", 16, 256, 375_234_050),
-  "b16_384": Variant("B", 16, 384, None),
-  "b16_512": Variant("B", 16, 512, None),
+  "b16_384": Variant("B", 16, 384, 375_479_810),
+  "b16_512": Variant("B", 16, 512, 375_823_874),
   "l16_256": Variant("L", 16, 256, 881_526_786),
   "l16_384": Variant("L", 16, 384, 881_854_466),
-  "l16_512": Variant("L", 16, 512, None),
+  "l16_512": Variant("L", 16, 512, 882_313_218),
   "so400m14": Variant("So400m", 14, 224, 1_135_463_602),
   # 384 is not a multiple of 14: 27 x 27 patches are 378 pixels.
   "so400m14_384": Variant("So400m", 14, 378, 1_136_008_498),
   "so400m16_256": Variant("So400m", 16, 256, 1_135_670_962),
-  "so400m16_384": Variant("So400m", 16, 384, None),
-  "so400m16_512": Variant("So400m", 16, 512, None),
+  "so400m16_384": Variant("So400m", 16, 384, 1_136_039_602),
+  "so400m16_512": Variant("So400m", 16, 512, 1_136_555_698),
   "gopt16_256": Variant("g-opt", 16, 256, 1_871_393_906, "So400m"),
   "gopt16_384": Variant("g-opt", 16, 384, 1_871_885_426, "So400m"),
   "naflex_b16": Variant("B", 16, 256, 375_234_050, is_naflex=True),
