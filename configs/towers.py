@@ -10,7 +10,7 @@ import ml_collections
 # To stand before base.py's partition rules: kernels of a ResNet or EfficientNet
 # split by output channels, which mesh.fsdp must divide.
 CONV_PARTITION_RULE = (
-  r"img/stages/.*/(conv\d|shortcut|expand|project)/kernel",
+  r"img/stages/.*/(conv\d|shortcut|expand|depthwise|excite|project)/kernel",
   (None, "fsdp"),
 )
 
