@@ -53,6 +53,7 @@ class Variant:
     image: fields of the image tower.
     num_parameters: of open_clip 3.3.0's model, without CoCa's decoder.
     of: the variant whose recipe stands in where none was published.
+    is_coca: CoCa's towers, trained without its captioning loss.
   """
 
   tower: str
@@ -64,6 +65,7 @@ class Variant:
   recipe: Recipe
   text_depth: int = 12
   of: str = ""
+  is_coca: bool = False
 
 
 _B32 = Recipe(79_104, 1e-3, 2000, 34e9)
@@ -102,6 +104,13 @@ def _convnext(
 ) -> Variant:
   image = {"depths": depths, "widths": widths, "head": head}
   return Variant("convnext", image, *args, recipe=_B16, of="vit_b16", **fields)
+
+
+def _coca(*args, **fields) -> Variant:
+  variant = _vit(*args, **fields)
+  return dataclasses.replace(
+    variant, image={**variant.image, "pool": "queries"}, is_coca=True
+  )
 
 
 _CONVNEXT_BASE = ((3, 3, 27, 3), (128, 256, 512, 1024), "linear")
@@ -152,6 +161,8 @@ VARIANTS: dict[str, Variant] = {
   "convnext_large_d_320": _convnext(
     *_CONVNEXT_LARGE, 320, 768, 768, 351_772_609, text_depth=16
   ),
+  "coca_vit_b32": _coca("B", 32, 512, 512, 152_592_641, _B32, of="vit_b32"),
+  "coca_vit_l14": _coca("L", 14, 768, 768, 430_375_937, _L14, of="vit_l14"),
 }
 VARIANT_NAMES = (*VARIANTS, "mini")
 
@@ -180,6 +191,11 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   clip_towers.set_text(
     config, sizes.clip_text(variant.text_width, variant.text_depth)
   )
+  if variant.is_coca:
+    # A cls token of the tower's own stands behind 76 tokens of the caption.
+    config.data.num_tokens = 76
+    config.model.text.pool = "cls"
+    config.model.text.mask_padding = True
   clip_towers.set_model(config, variant.embed_dim, "gelu")
   config.model.remat = "block"
   config.data.crop_scale = (0.95, 1.0)
