@@ -153,7 +153,7 @@ def save(links: Sequence[Link], params: Mapping[str, Any]) -> dict[str, Any]:
     for i in range(len(arrays[0]) if layered else 1):
       saved = entry.form.save([x[i] for x in arrays] if layered else arrays)
       for name, array in zip(entry.theirs, saved, strict=True):
-        tensors[_at(name, i)] = np.ascontiguousarray(array)
+        tensors[_at(name, i)] = np.asarray(array, order="C")
   _raise({"without a name there": [p for p in params if p not in used]})
   return tensors
 
