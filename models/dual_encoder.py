@@ -198,7 +198,7 @@ class DualEncoder(nnx.Module):
   def embed_texts(
     self, tokens_bL: jax.Array, keys_b: jax.Array | None = None
   ) -> jax.Array:
-    """Return ztxt_bE, float32 with L2 norm 1, of int32 ids padded with 0."""
+    """Return ztxt_bE, float32 with L2 norm 1, of int32 ids."""
     if self.txt is None:
       raise ValueError("this model has no text tower")
     return _l2_normalise(self.txt(tokens_bL, keys_b))

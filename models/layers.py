@@ -101,13 +101,14 @@ class Attention(nnx.Module):
     *,
     dtype: str,
     rngs: nnx.Rngs,
+    key_width: int | None = None,
     num_out: int | None = None,
   ):
-    dense = functools.partial(Dense, width, dtype=dtype, rngs=rngs)
-    self.query = dense(width)
-    self.key = dense(width)
-    self.value = dense(width)
-    self.out = dense(num_out or width)
+    dense = functools.partial(Dense, dtype=dtype, rngs=rngs)
+    self.query = dense(width, width)
+    self.key = dense(key_width or width, width)
+    self.value = dense(key_width or width, width)
+    self.out = dense(width, num_out or width)
     self.num_heads = num_heads
 
   def __call__(
@@ -122,7 +123,7 @@ class Attention(nnx.Module):
 
     Args:
       x_bSD: tokens that ask.
-      keys_bSD: tokens that are looked at.
+      keys_bSD: tokens that are looked at, of width key_width.
       mask_bHSS: bool, True where a token may look; axes of size 1 broadcast.
       is_causal: whether a token sees only itself and those before it.
 
@@ -200,6 +201,40 @@ class MapHead(nnx.Module):
     return (y_b1D + self.mlp(self.mlp_norm(y_b1D)))[:, 0]
 
 
+class QueryPool(nnx.Module):
+  """Pool tokens by attention from the first of several learned queries.
+
+  Source: CoCa (arXiv 2205.01917), section 3.2, in the form of open_clip's
+  models: one set of queries, the first for the embedding; the others are what
+  the captioner looks at, and nothing here computes them.
+  """
+
+  def __init__(
+    self,
+    width: int,
+    num_heads: int,
+    num_queries: int,
+    *,
+    key_width: int,
+    norm_epsilon: float,
+    dtype: str,
+    rngs: nnx.Rngs,
+  ):
+    init = jax.nn.initializers.normal(1.0)
+    self.queries = nnx.Param(init(rngs.params(), (num_queries, width)))
+    self.query_norm = LayerNorm(width, epsilon=norm_epsilon, dtype=dtype)
+    self.key_norm = LayerNorm(key_width, epsilon=norm_epsilon, dtype=dtype)
+    self.attn = Attention(
+      width, num_heads, key_width=key_width, dtype=dtype, rngs=rngs
+    )
+
+  def __call__(self, x_bSD: jax.Array) -> jax.Array:
+    """Return [b, width] of tokens of width `key_width`."""
+    query_1E = self.query_norm(self.queries[:1])
+    query_b1E = jnp.broadcast_to(query_1E, (len(x_bSD), *query_1E.shape))
+    return self.attn(query_b1E, self.key_norm(x_bSD))[:, 0]
+
+
 def sincos2d(height: int, width: int, dim: int) -> jax.Array:
   """Fixed 2-D positions, [height * width, dim] float32, row by row.
 
@@ -266,7 +301,7 @@ def check_transformer(section: str, config, embed_dim: int) -> None:
     raise ValueError(
       f"{section}.dropout must be in [0, 1); got {config.dropout}"
     )
-  if config.width % config.num_heads:
+  if config.num_heads < 1 or config.width % config.num_heads:
     raise ValueError(
       f"{section}.width must be a multiple of {section}.num_heads;"
       f" got {config.width} and {config.num_heads}"

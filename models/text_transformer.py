@@ -9,8 +9,7 @@ from flax import nnx
 
 from models import layers, stack
 
-POOLS = ("last", "first", "eot", "mean", "map")
-PADDING_ID = 0
+POOLS = ("last", "first", "eot", "mean", "map", "cls")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +42,7 @@ class TextTransformerConfig:
   @property
   def ignores_padding(self) -> bool:
     """Whether an embedding is the same with less padding behind the caption."""
-    if self.pool == "last":
+    if self.pool in ("last", "cls"):
       return False
     return self.mask_padding or (self.causal and self.pool == "eot")
 
@@ -51,10 +50,17 @@ class TextTransformerConfig:
     """Raise ValueError where the fields do not fit together."""
     layers.check_choice("model.text.pool", self.pool, POOLS)
     layers.check_transformer("model.text", self, embed_dim)
+    for field in ("pad_id", "eot_id"):
+      if not 0 <= getattr(self, field) < self.vocab_size:
+        raise ValueError(
+          f"model.text.{field} must be at least 0 and below"
+          f" model.text.vocab_size={self.vocab_size}; got"
+          f" {getattr(self, field)}"
+        )
     if self.causal and self.pool == "first":
       raise ValueError(
         'model.text.pool="first" sees one token only with'
-        " model.text.causal=True; expected last, eot, mean or map"
+        " model.text.causal=True; expected last, eot, mean, map or cls"
       )
 
 
@@ -77,8 +83,14 @@ class TextTransformer(nnx.Module):
     self.token_embedding = nnx.Param(
       normal(0.02)(rngs.params(), (config.vocab_size, width))
     )
+    self.cls = (
+      nnx.Param(normal(0.01)(rngs.params(), (1, width)))
+      if config.pool == "cls"
+      else None
+    )
+    num_positions = config.num_tokens + (self.cls is not None)
     self.position = nnx.Param(
-      normal(0.01)(rngs.params(), (config.num_tokens, width))
+      normal(0.01)(rngs.params(), (num_positions, width))
     )
     block_args = {
       "width": width,
@@ -122,13 +134,13 @@ class TextTransformer(nnx.Module):
     """Embed captions.
 
     Args:
-      tokens_bL: int32 ids, padded at the end with 0, L at most num_tokens.
+      tokens_bL: int32 ids, padded at the end with pad_id, L at most num_tokens.
       keys_b: one key an example, for what training draws; None draws nothing.
 
     Returns:
       [b, E], not L2-normalised.
     """
-    one_token = self.config.pool in ("first", "last", "eot")
+    one_token = self.config.pool in ("first", "last", "eot", "cls")
     return stack.encode(
       {"tokens": tokens_bL},
       keys_b,
@@ -146,21 +158,38 @@ class TextTransformer(nnx.Module):
   def _stem(self, rows: stack.Rows) -> jax.Array:
     tokens_bL = rows["tokens"]
     x_bLD = jnp.take(self.token_embedding[...], tokens_bL, axis=0)
-    x_bLD = x_bLD + self.position[: tokens_bL.shape[1]]
+    if self.cls is not None:  # last: it sees the whole caption
+      cls_b1D = jnp.broadcast_to(self.cls[...], (len(x_bLD), 1, x_bLD.shape[2]))
+      x_bLD = jnp.concatenate([x_bLD, cls_b1D], axis=1)
+    x_bLD = x_bLD + self.position[: x_bLD.shape[1]]
     return x_bLD.astype(self.dtype)
 
   def _mask(self, rows: stack.Rows) -> jax.Array | None:
     if not self.config.mask_padding:
       return None
-    return (rows["tokens"] != PADDING_ID)[:, None, None, :]
+    real_bL = rows["tokens"] != self.config.pad_id
+    if self.cls is not None:
+      # As open_clip's CoCa weights were trained: the cls token is counted at
+      # the front, so that the first padding is seen, and the cls token itself
+      # only behind a caption of full length.
+      real_bL = jnp.pad(real_bL, ((0, 0), (1, 0)), constant_values=True)
+    return real_bL[:, None, None, :]
 
   def _token(self, rows: stack.Rows) -> jax.Array:
     """Return the position of the one token that is pooled, int32 [b]."""
-    b, length = rows["tokens"].shape
-    if self.config.pool == "eot":
-      num_real_b = jnp.sum(rows["tokens"] != PADDING_ID, axis=1)
-      return jnp.maximum(num_real_b - 1, 0)
-    position = 0 if self.config.pool == "first" else length - 1
+    config, tokens_bL = self.config, rows["tokens"]
+    b, length = tokens_bL.shape
+    if config.pool == "eot":
+      # Not the last token before the padding: CLIP pads with 0, which is also
+      # its token "!". That one only where a tokenizer ends captions otherwise.
+      is_eot_bL = tokens_bL == config.eot_id
+      last_b = lengths(tokens_bL, config.pad_id, config.eot_id) - 1
+      return jnp.where(
+        jnp.any(is_eot_bL, axis=1),
+        jnp.argmax(is_eot_bL, axis=1),
+        jnp.maximum(last_b, 0),
+      )
+    position = {"first": 0, "last": length - 1, "cls": length}[config.pool]
     return jnp.full((b,), position, jnp.int32)
 
   def _head(self, x_bLD: jax.Array, rows: stack.Rows) -> jax.Array:
@@ -177,3 +206,14 @@ class TextTransformer(nnx.Module):
     weight_bL1 = mask_b11L[:, 0, 0, :, None].astype(jnp.float32)
     total_bD = jnp.sum(x_bLD * weight_bL1, axis=1)
     return (total_bD / jnp.sum(weight_bL1, axis=1)).astype(x_bLD.dtype)
+
+
+def lengths(tokens_bL: jax.Array, pad_id: int, eot_id: int | None) -> jax.Array:
+  """Return how many tokens come before the padding, int32 [b].
+
+  What equals `pad_id` inside a caption counts as well, and the first padding
+  where it is the end of text too.
+  """
+  count_L = jnp.arange(1, tokens_bL.shape[1] + 1)
+  last_b = jnp.max(jnp.where(tokens_bL != pad_id, count_L, 0), axis=1)
+  return jnp.minimum(last_b + (pad_id == eot_id), tokens_bL.shape[1])

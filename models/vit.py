@@ -10,7 +10,7 @@ from flax import nnx
 
 from models import layers, stack
 
-POOLS = ("cls", "gap", "map")
+POOLS = ("cls", "gap", "map", "queries")
 POSITIONS = ("learned", "sincos2d")
 
 
@@ -34,6 +34,8 @@ class ViTConfig:
   norm_epsilon: float
   dropout: float
   patch_dropout: float
+  num_queries: int = 0
+  pool_heads: int = 0
 
   @property
   def draws(self) -> bool:
@@ -41,8 +43,13 @@ class ViTConfig:
     return bool(self.dropout or self.patch_dropout)
 
   @property
+  def has_cls(self) -> bool:
+    """Whether a learned token comes before the patches."""
+    return self.pool in ("cls", "queries")
+
+  @property
   def num_tokens(self) -> int:
-    return self.num_patches + (self.pool == "cls")
+    return self.num_patches + self.has_cls
 
   @property
   def num_patches(self) -> int:
@@ -67,6 +74,14 @@ class ViTConfig:
     layers.check_choice("model.image.pool", self.pool, POOLS)
     layers.check_choice("model.image.position", self.position, POSITIONS)
     layers.check_transformer("model.image", self, embed_dim)
+    if self.pool == "queries" and (
+      self.num_queries < 1 or self.pool_heads < 1 or embed_dim % self.pool_heads
+    ):
+      raise ValueError(
+        'model.image.pool="queries" needs model.image.num_queries of at least 1'
+        " and model.image.pool_heads that divides model.embed_dim; got"
+        f" {self.num_queries}, {self.pool_heads} and {embed_dim}"
+      )
     if self.position == "sincos2d" and (self.width % 4 or self.width < 8):
       raise ValueError(
         "model.image.width must be a multiple of 4 and at least 8 for"
@@ -102,9 +117,7 @@ class ViT(nnx.Module):
       use_bias=not config.pre_norm,
     )
     self.cls = (
-      nnx.Param(normal(rngs.params(), (1, width)))
-      if config.pool == "cls"
-      else None
+      nnx.Param(normal(rngs.params(), (1, width))) if config.has_cls else None
     )
     self.position = (
       nnx.Param(normal(rngs.params(), (config.num_tokens, width)))
@@ -112,9 +125,9 @@ class ViT(nnx.Module):
       else None
     )
     norm = functools.partial(
-      layers.LayerNorm, width, epsilon=config.norm_epsilon, dtype=dtype
+      layers.LayerNorm, epsilon=config.norm_epsilon, dtype=dtype
     )
-    self.pre_norm = norm() if config.pre_norm else None
+    self.pre_norm = norm(width) if config.pre_norm else None
     block_args = {
       "width": width,
       "num_heads": config.num_heads,
@@ -128,13 +141,12 @@ class ViT(nnx.Module):
       config.depth,
       rngs,
     )
-    self.norm = norm()
-    self.pool = (
-      layers.MapHead(**block_args, rngs=rngs) if config.pool == "map" else None
-    )
+    pooled_width = embed_dim if config.pool == "queries" else width
+    self.norm = norm(pooled_width)
+    self.pool = _make_pool(config, embed_dim, block_args, rngs)
     self.projection = (
       layers.Dense(
-        width,
+        pooled_width,
         embed_dim,
         dtype=dtype,
         rngs=rngs,
@@ -171,7 +183,7 @@ class ViT(nnx.Module):
       remat=self.remat,
       chunks=self.remat_chunks,
       batch_axes=self.batch_axes,
-      token_fn=None if self.cls is None else _first_token,
+      token_fn=_first_token if self.config.pool == "cls" else None,
     )
 
   def _stem(self, rows: stack.Rows) -> jax.Array:
@@ -196,13 +208,14 @@ class ViT(nnx.Module):
 
   def _head(self, x_bND: jax.Array, rows: stack.Rows) -> jax.Array:
     del rows
-    x_bND = self.norm(x_bND)
-    if self.pool is not None:
-      x_bD = self.pool(x_bND)
+    if isinstance(self.pool, layers.QueryPool):
+      x_bD = self.norm(self.pool(x_bND))
+    elif self.pool is not None:
+      x_bD = self.pool(self.norm(x_bND))
     elif self.config.pool == "gap":
-      x_bD = jnp.mean(x_bND, axis=1)
+      x_bD = jnp.mean(self.norm(x_bND), axis=1)
     else:
-      x_bD = x_bND[:, 0]
+      x_bD = self.norm(x_bND[:, 0])
     return x_bD if self.projection is None else self.projection(x_bD)
 
   def _positions(self) -> jax.Array:
@@ -213,6 +226,24 @@ class ViT(nnx.Module):
     if self.cls is None:
       return position_ND
     return jnp.pad(position_ND, ((1, 0), (0, 0)))  # the cls token has none
+
+
+def _make_pool(
+  config: ViTConfig, embed_dim: int, block_args: dict, rngs: nnx.Rngs
+) -> layers.MapHead | layers.QueryPool | None:
+  if config.pool == "map":
+    return layers.MapHead(**block_args, rngs=rngs)
+  if config.pool == "queries":
+    return layers.QueryPool(
+      embed_dim,
+      config.pool_heads,
+      config.num_queries,
+      key_width=config.width,
+      norm_epsilon=config.norm_epsilon,
+      dtype=block_args["dtype"],
+      rngs=rngs,
+    )
+  return None
 
 
 def _first_token(rows: stack.Rows) -> jax.Array:

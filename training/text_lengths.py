@@ -6,13 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from models import text_transformer
+from models import dual_encoder, text_transformer
 
 
 def apply(
   fn: Callable[[jax.Array], Any],
   tokens_BL: jax.Array,
   lengths: Sequence[int],
+  text: dual_encoder.TextConfig,
 ) -> Any:
   """Return fn(tokens) with the tokens cut to the shortest length that fits.
 
@@ -21,14 +22,16 @@ def apply(
 
   Args:
     fn: of int32 [B, l]; the shapes of what it returns do not depend on l.
-    tokens_BL: int32 ids padded at the end with 0.
+    tokens_BL: int32 ids padded at the end.
     lengths: ascending and below L, which is the last resort; none: never cut.
+    text: of the tower that the tokens are for.
   """
   if not lengths:
     return fn(tokens_BL)
   choices = (*lengths, tokens_BL.shape[1])
-  real_BL = tokens_BL != text_transformer.PADDING_ID
-  longest = jnp.max(jnp.sum(real_BL, axis=1))
+  # Only a tower that pools the end of text knows its id.
+  eot_id = getattr(text, "eot_id", None)
+  longest = jnp.max(text_transformer.lengths(tokens_BL, text.pad_id, eot_id))
   index = jnp.searchsorted(jnp.asarray(choices), longest)
   branches = [lambda n=n: fn(tokens_BL[:, :n]) for n in choices]
   return jax.lax.switch(index, branches)
@@ -54,7 +57,7 @@ def check(lengths: Sequence[int], text: Any) -> None:
     raise ValueError(
       "text_lengths must be () for a text tower that looks at padding: it needs"
       " model.text.mask_padding=True, or model.text.causal=True with"
-      ' model.text.pool="eot", and never model.text.pool="last"; got'
-      f" mask_padding={text.mask_padding}, causal={text.causal},"
-      f' pool="{text.pool}"'
+      ' model.text.pool="eot", and neither model.text.pool="last" nor'
+      f' model.text.pool="cls"; got mask_padding={text.mask_padding},'
+      f' causal={text.causal}, pool="{text.pool}"'
     )

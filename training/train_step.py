@@ -110,11 +110,15 @@ def _make_loss_and_grads(config: config_lib.Config) -> Callable[..., Any]:
       )
     return seen, _fill(jax.tree.map(jnp.zeros_like, params), grads)
 
+  text = config.model.text
+  assert text is not None  # `from_mapping` refuses None
+
   def cut_texts(params, batch):
     return text_lengths.apply(
       lambda tokens_Bl: loss_and_grads(params, batch | {"tokens": tokens_Bl}),
       batch["tokens"],
       config.text_lengths,
+      text,
     )
 
   return cut_texts

@@ -43,16 +43,26 @@ CONV = _each(
 ROW = _each(lambda x: x[None], lambda x: x[0])
 # [1, ...] there, [...] here.
 BATCHED = _each(lambda x: x[0], lambda x: x[None])
-# Query, key and value one below the other: kernels [3 out, in] there.
-QKV_KERNEL = Form(
-  lambda arrays: [x.T for x in np.split(arrays[0], 3)],
-  lambda arrays: [np.concatenate([x.T for x in arrays])],
-)
-# The same of biases, [3 out] there.
-QKV_BIAS = Form(
-  lambda arrays: list(np.split(arrays[0], 3)),
-  lambda arrays: [np.concatenate(arrays)],
-)
+
+
+def kernels(count: int) -> Form:
+  """Return the form of kernels one below the other, [count * out, in]."""
+  return Form(
+    lambda arrays: [x.T for x in np.split(arrays[0], count)],
+    lambda arrays: [np.concatenate([x.T for x in arrays])],
+  )
+
+
+def biases(count: int) -> Form:
+  """Return the form of biases one behind the other, [count * out]."""
+  return Form(
+    lambda arrays: list(np.split(arrays[0], count)),
+    lambda arrays: [np.concatenate(arrays)],
+  )
+
+
+# Of query, key and value in one array.
+QKV_KERNEL, QKV_BIAS = kernels(3), biases(3)
 
 
 def patch(size: int) -> Form:

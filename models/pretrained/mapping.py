@@ -32,6 +32,8 @@ class Link:
     resize: makes an array (here, all layers) fit a shape it does not have.
     optional: whether `theirs` may all be missing; then `ours` keep their
       values.
+    default: value of `ours` where all `theirs` are missing, or where there are
+      none: a format that has no such parameter. It is not written.
     also: other spellings of `theirs`, where published files differ in names
       only; the first that is in the file is read, `theirs` is written.
   """
@@ -41,12 +43,13 @@ class Link:
   form: forms.Form = forms.SAME
   resize: Resize | None = None
   optional: bool = False
+  default: float | None = None
   also: tuple[tuple[str, ...], ...] = ()
 
 
 def link(
   ours: str | Sequence[str],
-  theirs: str | Sequence[str],
+  theirs: str | Sequence[str] = (),
   form: forms.Form = forms.SAME,
   **fields: Any,
 ) -> Link:
@@ -105,6 +108,10 @@ def load(
     used.update(names)
     if not all(path in wanted for path in entry.ours):
       continue
+    if entry.default is not None and not any(n in tensors for n in names):
+      for path in entry.ours:
+        params[path] = np.full(wanted.pop(path), entry.default, np.float32)
+      continue
     missing = [name for name in names if name not in tensors]
     if missing and not (entry.optional and len(missing) == len(names)):
       problems["missing"] += [f"{n} (for {entry.ours[0]})" for n in missing]
@@ -141,20 +148,32 @@ def save(links: Sequence[Link], params: Mapping[str, Any]) -> dict[str, Any]:
     params: by path, NumPy arrays.
 
   Raises:
-    MappingError: a parameter has no link.
+    MappingError: a parameter has no link, or the format has no tensor for it
+      and another value.
   """
+  problems = collections.defaultdict(list)
   tensors, used = {}, set()
   for entry in links:
     if not all(path in params for path in entry.ours):
       continue
     used.update(entry.ours)
     arrays = [params[path] for path in entry.ours]
-    layered = LAYER in entry.theirs[0]
+    if entry.default is not None:
+      others = [p for p in entry.ours if np.any(params[p] != entry.default)]
+      if not entry.theirs:
+        problems[f"always {entry.default} there"] += [
+          f"{path}: got {params[path]}" for path in others
+        ]
+      if not entry.theirs or not others:
+        continue
+    layered = _layered(entry)
     for i in range(len(arrays[0]) if layered else 1):
       saved = entry.form.save([x[i] for x in arrays] if layered else arrays)
       for name, array in zip(entry.theirs, saved, strict=True):
+        # Not np.ascontiguousarray, which gives a number an axis.
         tensors[_at(name, i)] = np.asarray(array, order="C")
-  _raise({"without a name there": [p for p in params if p not in used]})
+  problems["without a name there"] += [p for p in params if p not in used]
+  _raise(problems)
   return tensors
 
 
@@ -186,6 +205,10 @@ def _at(name: str, layer: int) -> str:
   return name.replace(LAYER, str(layer))
 
 
+def _layered(entry: Link) -> bool:
+  return any(LAYER in name for name in entry.theirs)
+
+
 def _spelling(entry: Link, tensors: Tensors) -> tuple[str, ...]:
   for theirs in (entry.theirs, *entry.also):
     if any(_at(name, 0) in tensors for name in theirs):
@@ -195,7 +218,7 @@ def _spelling(entry: Link, tensors: Tensors) -> tuple[str, ...]:
 
 def _depth(entry: Link, wanted: Mapping[str, Any], tensors: Tensors) -> int:
   """Return the number of layers, as the file has it where nothing is wanted."""
-  if LAYER not in entry.theirs[0]:
+  if not _layered(entry):
     return 1
   if entry.ours[0] in wanted:
     return wanted[entry.ours[0]][0]
@@ -210,7 +233,7 @@ def _read(entry: Link, depth: int, tensors: Tensors) -> Iterable[np.ndarray]:
     entry.form.load([tensors[_at(name, i)] for name in entry.theirs])
     for i in range(depth)
   ]
-  if LAYER not in entry.theirs[0]:
+  if not _layered(entry):
     return layers[0]
   return [np.stack(arrays) for arrays in zip(*layers, strict=True)]
 

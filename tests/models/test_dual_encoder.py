@@ -12,7 +12,7 @@ from tests.models import towers
 
 _IMAGES = {
   f"{pool}-{position}": {"pool": pool, "position": position}
-  for pool in ("cls", "gap", "map")
+  for pool in ("cls", "gap", "map", "queries")
   for position in ("learned", "sincos2d")
 }
 
@@ -24,9 +24,11 @@ def _norms(z_bE):
 @pytest.mark.parametrize("image", _IMAGES.values(), ids=_IMAGES)
 def test_image_embeddings(image):
   pre_norm = image["pool"] == "cls"
-  model = towers.make_model(
-    towers.make_config(image={**image, "pre_norm": pre_norm})
+  config = towers.make_config(
+    image={**image, "pre_norm": pre_norm, "num_queries": 3, "pool_heads": 2}
   )
+  config.check()
+  model = towers.make_model(config)
   images = towers.make_images(4)
   zimg_bE = towers.embed_images(model, images)
   assert zimg_bE.shape == (4, 12)
@@ -47,7 +49,7 @@ def test_image_embeddings(image):
   ("pool", "causal"),
   [
     (pool, causal)
-    for pool in ("last", "first", "eot", "mean", "map")
+    for pool in ("last", "first", "eot", "mean", "map", "cls")
     for causal in (False, True)
     if not (pool == "first" and causal)
   ],
@@ -119,9 +121,71 @@ def test_causal_tower_does_not_see_the_future():
   assert np.abs(before[:, 5:] - after[:, 5:]).max() > 1e-3
 
 
+@pytest.mark.usefixtures("unoptimised")
+def test_eot_is_the_first_token_of_that_id():
+  """Padding's id inside a caption is a token, as CLIP's "!" is."""
+  config = towers.make_config(
+    text={"pool": "eot", "causal": True, "mask_padding": False, "eot_id": 49}
+  )
+  model = towers.make_model(config)
+  one_caption = {
+    "alone": [7, 0, 49],
+    "padded": [7, 0, 49, 0],
+    "padded with eot": [7, 0, 49, 49],
+    "something behind": [7, 0, 49, 3],
+  }
+  want = towers.embed_texts(model, jnp.asarray([[7, 0, 49]]))
+  for name, row in one_caption.items():
+    got = towers.embed_texts(model, jnp.asarray([row]))
+    np.testing.assert_allclose(got, want, atol=1e-6, err_msg=name)
+  others = towers.embed_texts(model, jnp.asarray([[7, 49, 0], [7, 0, 3]]))
+  assert np.abs(others - want).max(axis=1).min() > 1e-3
+
+
+@pytest.mark.usefixtures("unoptimised")
+def test_cls_token_sees_the_caption_and_the_first_padding():
+  """The rule of open_clip's CoCa, whose mask is one position late."""
+  config = towers.make_config(text={"pool": "cls", "causal": True})
+  model = towers.make_model(config)
+  tokens = jnp.asarray([[7, 9, 0, 0, 0, 0]])
+  want = towers.embed_texts(model, tokens)
+  # Positions 0 to 2 are seen, each through its embedding and position.
+  for position, seen in ((0, True), (1, True), (2, True), (3, False)):
+    tower = model.txt
+    table = tower.position[...]
+    tower.position[...] = table.at[position].multiply(-1.0)
+    got = towers.embed_texts(model, tokens)
+    tower.position[...] = table
+    assert (np.abs(got - want).max() > 1e-3) == seen, position
+  # How far away it is changes its own position.
+  longer = towers.embed_texts(model, jnp.pad(tokens, ((0, 0), (0, 1))))
+  assert np.abs(longer - want).max() > 1e-3
+
+
+def test_the_first_query_is_the_embedding():
+  config = towers.make_config(
+    image={"pool": "queries", "num_queries": 3, "pool_heads": 2}
+  )
+  params = towers.make_params(config)
+  graph = dual_encoder.make_graph(config)
+  images = towers.make_images(2)
+
+  def embed(changed):
+    queries = params["img"]["pool"]["queries"].at[changed].multiply(-1.0)
+    pool = params["img"]["pool"] | {"queries": queries}
+    model = dual_encoder.merge(
+      graph, params | {"img": params["img"] | {"pool": pool}}
+    )
+    return towers.embed_images(model, images)
+
+  first, second, third = embed(0), embed(1), embed(2)
+  np.testing.assert_array_equal(second, third)
+  assert np.abs(first - second).max() > 1e-3
+
+
 @pytest.mark.parametrize("causal", [False, True])
-def test_eot_is_the_last_token_that_is_not_padding(causal):
-  """A causal tower gives the same with all after eot cut off."""
+def test_without_eot_the_last_token_before_the_padding_is_pooled(causal):
+  """A causal tower gives the same with all after it cut off."""
   config = towers.make_config(
     text={"pool": "eot", "causal": causal, "mask_padding": False}
   )
@@ -313,6 +377,14 @@ def test_parameter_count_of_clip_vit_b_32():
       r"model\.image\.image_size .*model\.image\.patch_size, .* 16 and 17",
     ),
     ({"image": {"pool": "max"}}, r"model\.image\.pool must be one of cls"),
+    (
+      {"image": {"pool": "queries", "num_queries": 2, "pool_heads": 5}},
+      r"model\.image\.pool_heads that divides .* got 2, 5 and 12",
+    ),
+    (
+      {"text": {"eot_id": 50}},
+      r"model\.text\.eot_id must be .* model\.text\.vocab_size=50; got 50",
+    ),
     ({"image": {"position": "2d"}}, r"model\.image\.position must be one of"),
     (
       {"image": {"activation": "relu6"}},

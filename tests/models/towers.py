@@ -70,14 +70,19 @@ def make_config(image=None, text=None, **fields) -> dual_encoder.ModelConfig:
   )
 
 
-def make_params(config: dual_encoder.ModelConfig) -> dual_encoder.Params:
-  """Return parameters, none of them 0, so that each one matters."""
-  shapes = jax.eval_shape(
+def make_shapes(config: dual_encoder.ModelConfig) -> dual_encoder.Params:
+  """Return parameters without values."""
+  return jax.eval_shape(
     lambda key: dual_encoder.init_params(config, key), jax.random.key(0)
   )
+
+
+def make_params(config: dual_encoder.ModelConfig) -> dual_encoder.Params:
+  """Return parameters, none of them 0, so that each one matters."""
   rng = np.random.default_rng(0)
   return jax.tree.map(
-    lambda x: jnp.asarray(0.3 * rng.normal(size=x.shape), x.dtype), shapes
+    lambda x: jnp.asarray(0.3 * rng.normal(size=x.shape), x.dtype),
+    make_shapes(config),
   )
 
 

@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from tests.models.pretrained import goldens
-from tests.parity import published
+from tests.parity import published_hf as published
 
 TOWER = {
   "hidden_size": 16,
@@ -36,6 +36,7 @@ def main() -> None:
   _naflex()
   _bert()
   _vit()
+  _positions()
 
 
 def _siglip(name: str, text, vision=None) -> None:
@@ -125,6 +126,26 @@ def _vit() -> None:
   with torch.no_grad():
     logits = model(published.pixels(images)).logits
   _write("hf_vit", model, images=images, zimg=published.l2(logits))
+
+
+def _positions() -> None:
+  """Write tables as open_clip and timm resize them: PyTorch's bicubic."""
+  table = np.random.default_rng(0).normal(size=(36, 3)).astype(np.float32)
+  grid = torch.from_numpy(table.reshape(6, 6, 3)).permute(2, 0, 1)[None]
+  resized = {
+    f"side{side}": torch.nn.functional.interpolate(
+      grid,
+      size=(side, side),
+      mode="bicubic",
+      align_corners=False,
+      antialias=True,
+    )[0]
+    .permute(1, 2, 0)
+    .reshape(-1, 3)
+    .numpy()
+    for side in (2, 4, 9)
+  }
+  np.savez_compressed(goldens.FOLDER / "positions.npz", table=table, **resized)
 
 
 def _write(name: str, model, **arrays) -> None:

@@ -1,90 +1,77 @@
-"""Random models of transformers, with inputs and what it makes of them."""
+"""Small random models of published implementations, and what they compute.
+
+Needs torch; JAX is imported by none of this, as the environment of open_clip
+has none.
+"""
 
 import numpy as np
 import torch
 
-from input_pipeline import naflex
-from models.pretrained import source
+# OpenAI's, of CLIP.
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-  """Return the model for inference, no tensor of it 0 or 1 throughout.
-
-  Matrices keep the size of what they multiply; all else is near its usual
-  value, so that a full-size model's embeddings depend on its inputs.
-  """
+  """Fill parameters and statistics, so that no 0 or 1 hides a mistake."""
   generator = torch.Generator().manual_seed(seed)
   with torch.no_grad():
-    for name, x in model.named_parameters():
-      noise = torch.randn(x.shape, generator=generator)
-      if name in ("logit_scale", "logit_bias", "temperature"):
-        x.copy_(2 + 0.1 * noise)
-      elif x.ndim == 1 and name.lower().endswith("norm.weight"):
-        x.copy_(1 + 0.2 * noise)
-      elif x.ndim == 1:
-        x.copy_(x.mean() + 0.2 * noise)
-      elif "embed" in name and "patch" not in name:
-        x.copy_(0.5 * noise)
+    for name, p in model.named_parameters():
+      noise = torch.randn(p.shape, generator=generator)
+      if name.endswith("logit_scale"):
+        p.copy_(2.0 + 0.1 * noise)
+      elif p.ndim == 1 and name.endswith("weight"):  # of a norm
+        p.copy_(1.0 + 0.3 * noise)
       else:
-        x.copy_(noise / np.sqrt(x[0].numel()))
+        fan_in = p[0].numel() if p.ndim > 1 else 10
+        p.copy_(noise / max(fan_in, 10) ** 0.5)
+    for name, x in model.named_buffers():
+      if name.endswith(("running_mean", "running_var")):
+        noise = torch.randn(x.shape, generator=generator)
+        # Of activations of size 1; a variance is never negative.
+        x.copy_(0.1 * noise + float(name.endswith("var")))
   return model.eval()
 
 
-def found(model: torch.nn.Module, folder) -> source.Source:
-  """Return the model as saved on disk, under the names of published files."""
-  from safetensors import numpy as safetensors_numpy
-
-  model.save_pretrained(folder)
-  tensors = safetensors_numpy.load_file(folder / "model.safetensors")
-  return source.Source(folder, model.config.to_dict(), tensors)
+def tensors(model: torch.nn.Module) -> dict[str, np.ndarray]:
+  """Return what a file of the model holds."""
+  return {k: v.detach().numpy() for k, v in model.state_dict().items()}
 
 
-def make_images(count: int, size: int) -> np.ndarray:
-  """Return uint8 noise, [count, size, size, 3]."""
+def images(count: int, size: int, block: int = 1) -> np.ndarray:
+  """Return uint8 noise, [count, size, size, 3], in squares of one colour.
+
+  Large squares are told apart by a model that averages over many pixels too.
+  """
   rng = np.random.default_rng(1)
-  return rng.integers(0, 256, (count, size, size, 3), np.uint8)
+  side = -(-size // block)
+  noise = rng.integers(0, 256, (count, side, side, 3), np.uint8)
+  return noise.repeat(block, 1).repeat(block, 2)[:, :size, :size]
 
 
-def make_tokens(vocab_size: int, num_tokens: int, lengths) -> np.ndarray:
-  """Return captions of these lengths, padded with 0."""
-  rng = np.random.default_rng(2)
-  ids = rng.integers(1, vocab_size, (len(lengths), num_tokens))
-  real = np.arange(num_tokens) < np.asarray(lengths)[:, None]
-  return np.where(real, ids, 0).astype(np.int32)
+def pixels(images: np.ndarray, mean=MEAN, std=STD) -> torch.Tensor:
+  """Return what a published model takes, [b, 3, size, size]."""
+  x = (images.astype(np.float32) / 255 - np.float32(mean)) / np.float32(std)
+  return torch.from_numpy(x.astype(np.float32)).permute(0, 3, 1, 2)
 
 
-def make_patches(shapes, patch_size: int, max_num_patches: int):
-  """Return uint8 patches and shapes of noise with these rows and columns."""
-  rng = np.random.default_rng(3)
-  images = [
-    rng.integers(0, 256, (y * patch_size, x * patch_size, 3), np.uint8)
-    for y, x in shapes
-  ]
-  cut = [naflex.patchify(x, patch_size, max_num_patches) for x in images]
-  patches, sizes, _ = (np.stack(part) for part in zip(*cut, strict=True))
-  return patches, sizes
+def captions(
+  lengths, num_tokens: int, eot_id: int, pad_id: int = 0, seed: int = 2
+) -> np.ndarray:
+  """Return int32 ids below `eot_id`, an end of text, padding.
+
+  Ids are above 2; the second one of the longest caption is 0, in CLIP "!".
+  """
+  rng = np.random.default_rng(seed)
+  rows = np.full((len(lengths), num_tokens), pad_id, np.int32)
+  for row, length in zip(rows, lengths, strict=True):
+    row[: length - 1] = rng.integers(3, eot_id, length - 1)
+    row[length - 1] = eot_id
+  rows[int(np.argmax(lengths)), 1] = 0
+  return rows
 
 
-def pixels(images: np.ndarray) -> torch.Tensor:
-  """Return images as published towers take them, in -1..1, channels first."""
-  x = torch.from_numpy(images.astype(np.float32))
-  return ((x / 255 - 0.5) / 0.5).permute(0, 3, 1, 2)
-
-
-def embed_patches(model, patches: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-  """Return a Siglip2Model's embeddings of images."""
-  x = torch.from_numpy(patches.astype(np.float32))
-  real = np.arange(patches.shape[1]) < shapes.prod(1, keepdims=True)
-  with torch.no_grad():
-    return l2(
-      model.get_image_features(
-        pixel_values=(x / 255 - 0.5) / 0.5,
-        pixel_attention_mask=torch.from_numpy(real.astype(np.int32)),
-        spatial_shapes=torch.from_numpy(shapes.astype(np.int64)),
-      ).pooler_output
-    )
-
-
-def l2(x: torch.Tensor) -> np.ndarray:
+def normalised(x: torch.Tensor) -> np.ndarray:
   """Return rows of L2 norm 1."""
-  return torch.nn.functional.normalize(x.double(), dim=-1).float().numpy()
+  x = x.detach().float()
+  return (x / x.norm(dim=-1, keepdim=True)).numpy()

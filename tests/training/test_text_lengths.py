@@ -1,5 +1,7 @@
 """Captions cut to what the longest one needs: nothing changes but the work."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,16 +24,31 @@ _CAUSAL = {
 def test_takes_the_shortest_length_that_fits(longest, cut_to):
   lengths = np.asarray([1, longest, 1])
   tokens = np.where(np.arange(8) < lengths[:, None], 7, 0).astype(np.int32)
+  text = runs.make_config({}).model.text
   seen = []
 
   def fn(tokens_BL):
     seen.append(tokens_BL.shape[1])
     return jnp.full((), tokens_BL.shape[1]), jnp.sum(tokens_BL)
 
-  got, total = jax.jit(lambda x: text_lengths.apply(fn, x, (2, 5)))(tokens)
+  got, total = jax.jit(lambda x: text_lengths.apply(fn, x, (2, 5), text))(
+    tokens
+  )
   assert seen == [2, 5, 8]  # each is a branch of the program
   assert int(got) == cut_to
   assert int(total) == tokens.sum()
+
+
+def test_padding_s_id_inside_a_caption_counts():
+  """CLIP's "!" is the id that it pads with; some pad with the end of text."""
+  text = runs.make_config({}).model.text
+  for pad_id, eot_id, row in ((0, 9, [7, 0, 0, 9]), (9, 9, [7, 0, 0, 9])):
+    tokens = jnp.asarray([row + [pad_id] * 4])
+    config = dataclasses.replace(text, pad_id=pad_id, eot_id=eot_id)
+    got = text_lengths.apply(
+      lambda x: jnp.full((), x.shape[1]), tokens, (2, 3, 4, 5), config
+    )
+    assert int(got) == 4
 
 
 @pytest.mark.usefixtures("unoptimised")
@@ -76,6 +93,7 @@ def test_refuses(changes, message):
   ("pool", "mask_padding", "causal"),
   [
     ("last", True, True),
+    ("cls", True, True),
     ("eot", False, True),
     ("eot", False, False),
     ("mean", False, True),

@@ -86,6 +86,7 @@ def check(family, path, tolerance: float = 2e-5) -> None:
   )
   assert back
   for name, array in back.items():
+    assert array.shape == found.tensors[name].shape, name
     np.testing.assert_array_equal(array, found.tensors[name], name)
   model = dual_encoder.merge(
     dual_encoder.make_graph(config), mapping.nested(params)
