@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from inference import embed, loaded
-from input_pipeline import image_ops, image_protocols
+from input_pipeline import image_ops
 from input_pipeline.tokenizers import bytes as bytes_lib
 from input_pipeline.tokenizers import hf_files
 from models.pretrained import families
@@ -21,6 +21,7 @@ TEXTS = ("a cat", "Ein Hund.", "猫", "a cat")
 @pytest.fixture(autouse=True)
 def _only_mirror(monkeypatch):
   monkeypatch.setattr(families, "FAMILIES", (mirror,))
+  monkeypatch.setattr(families, "IMAGE_PROTOCOLS", {"mirror": "siglip"})
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +33,12 @@ def model():
 
 @pytest.fixture
 def folder(model, tmp_path):
-  """Return the model's folder with a vocabulary and what it does to images."""
+  """Return the model's folder with a vocabulary."""
   made = bytes_lib.make_tokenizer(
     list, tmp_path, languages=("en",), vocab_size=512, num_tokens=12
   )
   place = mirror.write(tmp_path / "model", *model)
   hf_files.write(made, place)
-  squash = image_protocols.PROTOCOLS["siglip"].at(16)
-  (place / "preprocessor_config.json").write_text(
-    json.dumps(image_protocols.to_hf(squash))
-  )
   return place
 
 
@@ -167,6 +164,16 @@ def test_mistakes(changes, words, folder, photos, tmp_path):
     embed.run(flags.pop("model"), **flags)
   assert len(str(caught.value).splitlines()) == 1
   assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_nothing_says_how_images_are_made_ready(
+  folder, photos, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(families, "IMAGE_PROTOCOLS", {})
+  with pytest.raises(ValueError, match="cannot see images: there is no prepro"):
+    embed.run(
+      str(folder), images=str(photos), texts="", out=str(tmp_path / "out")
+    )
 
 
 def test_no_vocabulary(model, photos, tmp_path):
