@@ -3,20 +3,17 @@
 import json
 
 import numpy as np
-import safetensors.numpy
 from PIL import Image
 
 from tests import runs
-from tests.models.pretrained import goldens
+from tests.models.pretrained import goldens, mirror
 
 
 def _published(folder):
   """Write a tiny CLIP as transformers keeps it; return its file and images."""
   found, arrays = goldens.read(goldens.FOLDER / "hf_clip.npz")
   folder.mkdir()
-  tensors = {x: np.array(y, order="C") for x, y in found.tensors.items()}
-  safetensors.numpy.save_file(tensors, folder / "model.safetensors")
-  (folder / "config.json").write_text(json.dumps(found.config))
+  mirror.write_source(folder, found)
   for i, image in enumerate(arrays["images"]):
     Image.fromarray(image).save(folder / f"{i}.png")
   return arrays

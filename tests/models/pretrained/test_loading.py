@@ -5,12 +5,11 @@ import json
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from input_pipeline import image_protocols
 from models import pretrained
-from models.pretrained import families, mapping, source, sources, timm_siglip
-from tests.models.pretrained import goldens
+from models.pretrained import families, mapping, source, timm_siglip
+from tests.models.pretrained import goldens, mirror
 
 # Of a golden file's name, its family; the longest name that fits is meant.
 _NAMES = {
@@ -38,12 +37,7 @@ def _folder(golden, folder):
   if _family(golden) == "big_vision":
     np.savez(folder / "weights.npz", **found.tensors)
     return folder / "weights.npz", found
-  is_open_clip = "model_cfg" in found.config
-  names = sources.WEIGHTS[2 if is_open_clip else 0]
-  tensors = {x: np.array(y, order="C") for x, y in found.tensors.items()}
-  safetensors.numpy.save_file(tensors, folder / names[0])
-  if found.config:
-    (folder / names[1]).write_text(json.dumps(found.config))
+  mirror.write_source(folder, found)
   return folder, found
 
 
