@@ -104,12 +104,11 @@ class Attention(nnx.Module):
     key_width: int | None = None,
     num_out: int | None = None,
   ):
-    dense = functools.partial(Dense, num_out=width, dtype=dtype, rngs=rngs)
-    key_width = width if key_width is None else key_width
-    self.query = dense(width)
-    self.key = dense(key_width)
-    self.value = dense(key_width)
-    self.out = Dense(width, num_out or width, dtype=dtype, rngs=rngs)
+    dense = functools.partial(Dense, dtype=dtype, rngs=rngs)
+    self.query = dense(width, width)
+    self.key = dense(key_width or width, width)
+    self.value = dense(key_width or width, width)
+    self.out = dense(width, num_out or width)
     self.num_heads = num_heads
 
   def __call__(

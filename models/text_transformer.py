@@ -208,7 +208,7 @@ class TextTransformer(nnx.Module):
     return (total_bD / jnp.sum(weight_bL1, axis=1)).astype(x_bLD.dtype)
 
 
-def lengths(tokens_bL: jax.Array, pad_id: int, eot_id: int) -> jax.Array:
+def lengths(tokens_bL: jax.Array, pad_id: int, eot_id: int | None) -> jax.Array:
   """Return how many tokens come before the padding, int32 [b].
 
   What equals `pad_id` inside a caption counts as well, and the first padding

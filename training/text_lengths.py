@@ -6,14 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from models import text_transformer
+from models import dual_encoder, text_transformer
 
 
 def apply(
   fn: Callable[[jax.Array], Any],
   tokens_BL: jax.Array,
   lengths: Sequence[int],
-  text: text_transformer.TextTransformerConfig,
+  text: dual_encoder.TextConfig,
 ) -> Any:
   """Return fn(tokens) with the tokens cut to the shortest length that fits.
 
@@ -29,9 +29,9 @@ def apply(
   if not lengths:
     return fn(tokens_BL)
   choices = (*lengths, tokens_BL.shape[1])
-  longest = jnp.max(
-    text_transformer.lengths(tokens_BL, text.pad_id, text.eot_id)
-  )
+  # Only a tower that pools the end of text knows its id.
+  eot_id = getattr(text, "eot_id", None)
+  longest = jnp.max(text_transformer.lengths(tokens_BL, text.pad_id, eot_id))
   index = jnp.searchsorted(jnp.asarray(choices), longest)
   branches = [lambda n=n: fn(tokens_BL[:, :n]) for n in choices]
   return jax.lax.switch(index, branches)

@@ -1,4 +1,4 @@
-"""Models of open_clip 3.3: Vision Transformers and text transformers, CoCa.
+"""Models of open_clip 3.3: CLIP's towers, ConvNeXt, CoCa, SigLIP.
 
 open_clip_config.json says what the model is. A file without one is a CLIP with
 open_clip's defaults: GELU, heads as in its model_configs, the highest id as the
@@ -16,17 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from models import dual_encoder, text_transformer, vit
+from models import convnext, dual_encoder, resnet, text_transformer, vit
 from models.pretrained import (
   clip,
+  clip_resnet,
   mapping,
   open_clip_config,
   openai_names,
   source,
+  timm_convnext,
   timm_siglip,
 )
 
-IGNORED = (r"text_decoder\..*", r"(.*\.)?attn_mask")
+IGNORED = (r"text_decoder\..*", r"(.*\.)?attn_mask", *clip_resnet.IGNORED)
 
 # Widths of image heads that are not 64: H, g, bigG, e (its model_configs).
 _HEAD_WIDTHS: Mapping[int, int] = types.MappingProxyType(
@@ -84,7 +86,11 @@ def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
     mapping.link("bias", "logit_bias", default=0.0),
   ]
   image, text = model.image, model.text
-  if isinstance(image, vit.ViTConfig) and image.pool == "map":
+  if isinstance(image, resnet.ResNetConfig):
+    result += clip_resnet.links(image)
+  elif isinstance(image, convnext.ConvNeXtConfig):
+    result += timm_convnext.links(image)
+  elif isinstance(image, vit.ViTConfig) and image.pool == "map":
     result += timm_siglip.links(image)
   elif isinstance(image, vit.ViTConfig):
     result += openai_names.image_links(image, model.embed_dim)
@@ -148,7 +154,10 @@ def _from_shapes(
 def _read_image(
   config: Mapping[str, Any], tensors: mapping.Tensors
 ) -> dual_encoder.ImageConfig:
-  trunk = config["vision_cfg"].get("timm_model_name") or ""
-  if "siglip" in trunk:
+  if clip_resnet.recognises_image(tensors):
+    return clip_resnet.read_image(tensors)[0]
+  if timm_convnext.recognises_image(tensors):
+    return timm_convnext.read_image(tensors, config["vision_cfg"])[0]
+  if timm_siglip.recognises_image(tensors):
     return timm_siglip.read_image(config["vision_cfg"], tensors)
   return open_clip_config.read_image(config)

@@ -5,7 +5,7 @@ import types
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from models import dual_encoder, text_transformer, vit
+from models import dual_encoder, resnet, text_transformer, vit
 from models.pretrained import clip, settings
 
 # What open_clip_config.json leaves out (model.py there): fields that are read,
@@ -165,43 +165,24 @@ def read_text(
 
 
 def write(model: dual_encoder.ModelConfig) -> dict[str, Any]:
-  """Return "model_cfg" of a model of open_clip's own transformers.
+  """Return "model_cfg" of a model whose towers are open_clip's own.
 
   Raises:
     ValueError: it has no room for a field.
   """
   image, text = model.image, model.text
-  pool = getattr(image, "pool", None)
-  coca = COCA_TEXT if getattr(text, "pool", None) == "cls" else {}
-  causal = getattr(text, "causal", None)
-  text_pool = getattr(text, "pool", None)
   clip.refuse(
     "open_clip",
-    clip.unlike_image(
-      image, projection=True, pool="queries" if pool == "queries" else "cls"
-    )
-    + clip.unlike_text(
-      text,
-      **{
-        "causal": causal,
-        "pool": text_pool if text_pool in _POOLS.values() else "eot",
-        "projection_bias": getattr(text, "projection_bias", None),
-        **coca,
-      },
-    )
+    _unlike_image(image)
+    + _unlike_text(text)
     + _unlike_activations(image, text),
   )
-  assert isinstance(image, vit.ViTConfig)
+  assert isinstance(image, vit.ViTConfig | resnet.ResNetConfig)
   assert isinstance(text, text_transformer.TextTransformerConfig)
   config: dict[str, Any] = {
     "embed_dim": model.embed_dim,
-    "quick_gelu": image.activation == _QUICK,
-    "vision_cfg": {
-      "image_size": image.image_size,
-      "patch_size": image.patch_size,
-      "head_width": image.width // image.num_heads,
-      **_write_sizes(image),
-    },
+    "quick_gelu": text.activation == _QUICK,
+    "vision_cfg": _write_image(image),
     "text_cfg": {
       "context_length": text.num_tokens,
       "vocab_size": text.vocab_size,
@@ -214,12 +195,6 @@ def write(model: dual_encoder.ModelConfig) -> dict[str, Any]:
       **_write_sizes(text),
     },
   }
-  if pool == "queries":
-    config["vision_cfg"] |= {
-      "attentional_pool": True,
-      "attn_pooler_queries": image.num_queries,
-      "attn_pooler_heads": image.pool_heads,
-    }
   if is_custom(text):
     config["custom_text"] = True
   if model.bias_init:
@@ -232,15 +207,57 @@ def is_custom(text: text_transformer.TextTransformerConfig) -> bool:
   return text.pool != "eot"
 
 
+def _unlike_image(image: Any) -> list[str]:
+  if isinstance(image, resnet.ResNetConfig):
+    heads = image.width * resnet.STRIDE // _IMAGE["head_width"]
+    return clip.unlike("model.image", image, {"num_heads": heads})
+  has_queries = getattr(image, "pool", None) == "queries"
+  return clip.unlike_image(
+    image, projection=True, pool="queries" if has_queries else "cls"
+  )
+
+
+def _unlike_text(text: Any) -> list[str]:
+  pool = getattr(text, "pool", None)
+  if pool == "cls":
+    return clip.unlike_text(text, **COCA_TEXT)
+  # The others may be of any kind, and look at padding or not.
+  free = {x: getattr(text, x, None) for x in ("causal", "projection_bias")}
+  pool = pool if pool in _POOLS.values() else "eot"
+  return clip.unlike_text(text, **free, pool=pool)
+
+
 def _unlike_activations(image: Any, text: Any) -> list[str]:
   """Return a line where one tower has QuickGELU and the other has not."""
   found = [getattr(x, "activation", None) for x in (image, text)]
-  if (found[0] == _QUICK) == (found[1] == _QUICK):
+  if None in found or (found[0] == _QUICK) == (found[1] == _QUICK):
     return []
   return [
     f"model.text.activation: expected {_QUICK!r} in both towers or in none; got"
     f" {found[1]!r}, and {found[0]!r} of the image tower"
   ]
+
+
+def _write_image(image: vit.ViTConfig | resnet.ResNetConfig) -> dict[str, Any]:
+  if isinstance(image, resnet.ResNetConfig):
+    return {
+      "image_size": image.image_size,
+      "layers": list(image.depths),
+      "width": image.width,
+    }
+  config = {
+    "image_size": image.image_size,
+    "patch_size": image.patch_size,
+    "head_width": image.width // image.num_heads,
+    **_write_sizes(image),
+  }
+  if image.pool == "queries":
+    config |= {
+      "attentional_pool": True,
+      "attn_pooler_queries": image.num_queries,
+      "attn_pooler_heads": image.pool_heads,
+    }
+  return config
 
 
 def _write_pool(

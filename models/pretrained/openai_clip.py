@@ -5,9 +5,16 @@ QuickGELU, heads of 64, and the highest id as the end of text.
 """
 
 from models import dual_encoder
-from models.pretrained import clip, mapping, open_clip, openai_names, source
+from models.pretrained import (
+  clip,
+  clip_resnet,
+  mapping,
+  open_clip,
+  openai_names,
+  source,
+)
 
-IGNORED = openai_names.ARCHIVE_ONLY
+IGNORED = (*openai_names.ARCHIVE_ONLY, *clip_resnet.IGNORED)
 
 _HEAD_WIDTH = 64
 _ACTIVATION = "quick_gelu"
@@ -19,7 +26,7 @@ def recognises(found: source.Source) -> bool:
     not found.config
     and "logit_scale" in found.tensors
     and "token_embedding.weight" in found.tensors
-    and any(name in found.tensors for name in IGNORED)
+    and any(name in found.tensors for name in openai_names.ARCHIVE_ONLY)
   )
 
 
@@ -28,9 +35,14 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
   tensors = found.tensors
   shared = {"activation": _ACTIVATION, "norm_epsilon": clip.NORM_EPSILON}
   text = openai_names.text_sizes(tensors)
+  if clip_resnet.recognises_image(tensors):
+    image = clip_resnet.read_image(tensors)[0]
+  else:
+    sizes = openai_names.image_sizes(tensors, _HEAD_WIDTH)
+    image = clip.make_image(**sizes, **shared)
   return clip.make_model(
     tensors["text_projection"].shape[1],
-    clip.make_image(**openai_names.image_sizes(tensors, _HEAD_WIDTH), **shared),
+    image,
     clip.make_text(**text, **shared, eot_id=text["vocab_size"] - 1),
     scale_init=openai_names.scale(tensors),
   )

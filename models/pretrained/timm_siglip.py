@@ -42,6 +42,11 @@ _POOL: Mapping[str, str] = types.MappingProxyType(
 )
 
 
+def recognises_image(tensors: mapping.Tensors) -> bool:
+  """Return whether the image tower is a SigLIP of timm."""
+  return f"{_TRUNK}.attn_pool.latent" in tensors
+
+
 def read_image(
   config: Mapping[str, Any], tensors: mapping.Tensors
 ) -> vit.ViTConfig:

@@ -13,7 +13,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-  """Fill every parameter, so that none of 0 or 1 hides a mistake."""
+  """Fill parameters and statistics, so that no 0 or 1 hides a mistake."""
   generator = torch.Generator().manual_seed(seed)
   with torch.no_grad():
     for name, p in model.named_parameters():
@@ -25,6 +25,11 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
       else:
         fan_in = p[0].numel() if p.ndim > 1 else 10
         p.copy_(noise / max(fan_in, 10) ** 0.5)
+    for name, x in model.named_buffers():
+      if name.endswith(("running_mean", "running_var")):
+        noise = torch.randn(x.shape, generator=generator)
+        # Of activations of size 1; a variance is never negative.
+        x.copy_(0.1 * noise + float(name.endswith("var")))
   return model.eval()
 
 
@@ -33,10 +38,15 @@ def tensors(model: torch.nn.Module) -> dict[str, np.ndarray]:
   return {k: v.detach().numpy() for k, v in model.state_dict().items()}
 
 
-def images(count: int, size: int, seed: int = 1) -> np.ndarray:
-  """Return uint8 noise, [count, size, size, 3]."""
-  rng = np.random.default_rng(seed)
-  return rng.integers(0, 256, (count, size, size, 3), np.uint8)
+def images(count: int, size: int, block: int = 1) -> np.ndarray:
+  """Return uint8 noise, [count, size, size, 3], in squares of one colour.
+
+  Large squares are told apart by a model that averages over many pixels too.
+  """
+  rng = np.random.default_rng(1)
+  side = -(-size // block)
+  noise = rng.integers(0, 256, (count, side, side, 3), np.uint8)
+  return noise.repeat(block, 1).repeat(block, 2)[:, :size, :size]
 
 
 def pixels(images: np.ndarray, mean=MEAN, std=STD) -> torch.Tensor:

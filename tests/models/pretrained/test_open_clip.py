@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from models import resnet
 from models.pretrained import mapping, open_clip, timm_siglip
 from tests.models import towers
 from tests.models.pretrained import goldens
@@ -47,6 +48,27 @@ def test_config_survives_writing(name):
   written = json.loads(json.dumps(open_clip.write_config(model)))
   again = open_clip.read_model(dataclasses.replace(found, config=written))
   assert again == model
+
+
+def test_a_resnet_is_written():
+  """Its heads are what its width makes them there."""
+  found = _golden("vit")
+  image = resnet.ResNetConfig(
+    tower="resnet",
+    image_size=96,
+    width=16,
+    depths=(1, 2, 3, 4),
+    num_heads=8,
+    batch_norm_group=0,
+    norm_epsilon=1e-5,
+    norm_momentum=0.9,
+  )
+  model = dataclasses.replace(open_clip.read_model(found), image=image)
+  written = open_clip.write_config(model)["model_cfg"]["vision_cfg"]
+  assert written == {"image_size": 96, "width": 16, "layers": [1, 2, 3, 4]}
+  image = dataclasses.replace(image, num_heads=4)
+  with pytest.raises(ValueError, match=r"image\.num_heads: expected 8; got 4"):
+    open_clip.write_config(dataclasses.replace(model, image=image))
 
 
 def test_mlp_widths_survive_writing():
