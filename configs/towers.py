@@ -93,7 +93,7 @@ def text_transformer(
 
 
 def naflex(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """Return a ViT for images of any shape, SigLIP 2's, of 3.3 M parameters.
+  """Return a ViT for images of any shape, SigLIP 2's, of 3.2 M parameters.
 
   Square images, as the input pipeline makes them, have a shape too.
   """
@@ -119,7 +119,7 @@ def naflex(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def bert(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """Return a BERT of 4 layers of width 192; layers normalise last.
+  """Return a BERT of 2.2 M parameters (with base.py's data).
 
   For a tokenizer that puts [CLS] first. Published ones have a dropout of 0.1.
   """

@@ -94,7 +94,11 @@ def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
       use_bias=model.text.projection_bias,
       optional=True,
     )
-  return mapping.spelled(found, lambda name: f"bert.{name}")
+  # A model of another task has BERT below "bert.", and the files of the first
+  # BERTs have TensorFlow's names of norms.
+  return mapping.spelled(
+    found, _below, _in_tensorflow, lambda name: _below(_in_tensorflow(name))
+  )
 
 
 def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
@@ -190,7 +194,24 @@ def written_text(text: bert.BertConfig) -> dict[str, Any]:
   }
 
 
+def _below(name: str) -> str:
+  return f"bert.{name}"
+
+
+def _in_tensorflow(name: str) -> str:
+  name = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+  return name.replace("LayerNorm.bias", "LayerNorm.beta")
+
+
 def _pool(found: source.Source) -> str:
+  for module in settings.beside(found, "modules.json"):
+    kind = module["type"].rsplit(".", 1)[-1]
+    # Embeddings are always of L2 norm 1 here.
+    if kind not in ("Transformer", "Pooling", "Normalize"):
+      raise ValueError(
+        "modules.json: modules must be Transformer, Pooling and Normalize; got"
+        f" {kind}"
+      )
   config = settings.beside(found, "1_Pooling/config.json")
   if not config:
     return "cls"

@@ -3,9 +3,11 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
+from models import dual_encoder
 from models.pretrained import (
   hf_bert,
   hf_siglip,
@@ -159,6 +161,23 @@ def test_pooling_of_sentence_transformers(tmp_path, pooling, want):
     hf_bert.read_model(found)
 
 
+def test_other_modules_of_sentence_transformers(tmp_path):
+  found = dataclasses.replace(_found("hf_bert"), path=tmp_path)
+  kinds = ["Transformer", "Pooling", "Normalize"]
+  file = tmp_path / "modules.json"
+
+  def write(kinds):
+    file.write_text(
+      json.dumps([{"type": f"sentence_transformers.models.{k}"} for k in kinds])
+    )
+
+  write(kinds)
+  hf_bert.read_model(found)
+  write([*kinds, "Dense"])
+  with pytest.raises(ValueError, match="modules.json: .* got Dense"):
+    hf_bert.read_model(found)
+
+
 def test_image_statistics(tmp_path):
   found = dataclasses.replace(_found("hf_vit"), path=tmp_path)
   assert hf_vit.read_model(found).image_mean == (0.5, 0.5, 0.5)
@@ -172,19 +191,54 @@ def test_image_statistics(tmp_path):
   assert (*model.image_mean, *model.image_std) == (0, 0, 0, 1, 1, 1)
 
 
-def test_names_below_a_prefix():
+@pytest.mark.parametrize("old", [False, True])
+def test_names_below_a_prefix(old):
   """BertModel's names, and those of BERT inside a model of another task."""
   found = _found("hf_bert")
-  tensors = {f"bert.{name}": x for name, x in found.tensors.items()}
+  norms = {"LayerNorm.weight": "LayerNorm.gamma"} if old else {}
+  norms |= {"LayerNorm.bias": "LayerNorm.beta"} if old else {}
+
+  def rename(name):
+    for new, former in norms.items():
+      name = name.replace(new, former)
+    return f"bert.{name}"
+
+  tensors = {rename(name): x for name, x in found.tensors.items()}
   tensors["bert.pooler.dense.weight"] = np.zeros((16, 16), np.float32)
   tensors["cls.predictions.bias"] = np.zeros(40, np.float32)
   _, want = goldens.load(hf_bert, found)
   _, got = goldens.load(hf_bert, dataclasses.replace(found, tensors=tensors))
   for path, x in want.items():
     np.testing.assert_array_equal(got[path], x, path)
-  tensors["bert.more"] = tensors.pop("bert.embeddings.LayerNorm.bias")
+  removed = rename("embeddings.LayerNorm.bias")
+  tensors["bert.more"] = tensors.pop(removed)
   with pytest.raises(
     mapping.MappingError,
     match=r"missing:\n  .*LayerNorm.bias .*\n1 left over:\n  bert.more",
   ):
     goldens.load(hf_bert, source.Source(found.path, found.config, tensors))
+
+
+@pytest.mark.parametrize("name", ["hf_bert", "hf_vit"])
+def test_a_projection_that_the_file_lacks_keeps_its_values(name):
+  """A run's tower with a projection may start from one without."""
+  found, family = _found(name), _NAMES[name]
+  tower, prefix = ("text", "txt") if name == "hf_bert" else ("image", "img")
+  tensors = {k: x for k, x in found.tensors.items() if "classifier" not in k}
+  model = family.read_model(dataclasses.replace(found, tensors=tensors))
+  projecting = dataclasses.replace(
+    getattr(model, tower), projection=True, projection_bias=False
+  )
+  model = dataclasses.replace(model, embed_dim=12, **{tower: projecting})
+  shapes = jax.eval_shape(
+    lambda key: dual_encoder.init_params(model, key), jax.random.key(0)
+  )
+  params = mapping.load(
+    family.links(model),
+    tensors,
+    shapes,
+    ignored=family.IGNORED,
+    prefix=f"{prefix}/",
+  )
+  wanted = {x for x in mapping.flat(shapes) if x.startswith(f"{prefix}/")}
+  assert wanted - {*params} == {f"{prefix}/projection/kernel"}
