@@ -8,6 +8,7 @@ from models import dual_encoder
 from models.pretrained import (
   big_vision,
   efficientnet_lite,
+  hf_align,
   hf_bert,
   hf_clip,
   hf_efficientnet,
@@ -59,6 +60,7 @@ FAMILIES: tuple[Family, ...] = (
   hf_clip,
   hf_siglip,
   hf_siglip2,
+  hf_align,
   hf_bert,
   hf_vit,
   hf_efficientnet,
@@ -69,7 +71,15 @@ FAMILIES: tuple[Family, ...] = (
 )
 # Families that a model can be written as, by --format; each has `write_config`.
 EXPORTS: Mapping[str, tuple[WrittenFamily, ...]] = {
-  "hf": (hf_clip, hf_siglip, hf_siglip2, hf_bert, hf_vit, hf_efficientnet),
+  "hf": (
+    hf_clip,
+    hf_siglip,
+    hf_siglip2,
+    hf_align,
+    hf_bert,
+    hf_vit,
+    hf_efficientnet,
+  ),
   "open_clip": (open_clip,),
 }
 
@@ -82,6 +92,7 @@ IMAGE_PROTOCOLS: Mapping[str, str] = types.MappingProxyType(
     "open_clip": "clip",
     "hf_siglip": "siglip",
     "big_vision": "siglip",
+    "hf_align": "align",
     "hf_vit": "vit",
     "efficientnet_lite": "efficientnet_lite",
   }

@@ -17,7 +17,7 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
   with torch.no_grad():
     for name, x in model.named_parameters():
       noise = torch.randn(x.shape, generator=generator)
-      if name in ("logit_scale", "logit_bias"):
+      if name in ("logit_scale", "logit_bias", "temperature"):
         x.copy_(2 + 0.1 * noise)
       elif x.ndim == 1 and name.lower().endswith("norm.weight"):
         x.copy_(1 + 0.2 * noise)

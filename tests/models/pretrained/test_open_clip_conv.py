@@ -31,7 +31,7 @@ def test_resnet_is_read_from_shapes():
     (1, 3, 1, 1),
     2,
   )
-  assert embed_dim == 12
+  assert embed_dim == 8
 
 
 def test_convnext_is_read_from_shapes():
