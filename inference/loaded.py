@@ -28,7 +28,7 @@ class Model:
   """A model, and what its inputs go through before it.
 
   Attributes:
-    path: as it was named.
+    path: where it was found; of the cache for an id of the hub.
     family: RUN, or that of a published model.
     config: of the towers; one may be None.
     params: on every device of `mesh`.
@@ -70,9 +70,8 @@ def load(path: str | pathlib.Path) -> Model:
   read = pretrained.load(path)
   # On the devices there are now.
   mesh = partitioning.make_mesh(partitioning.MeshConfig(-1, 1, 1))
-
   return Model(
-    path=str(path),
+    path=str(read.path),
     family=read.family,
     config=read.config,
     params=jax.device_put(read.params, partitioning.replicated(mesh)),

@@ -10,6 +10,7 @@ import pytest
 
 from models.pretrained import families, hf_bert, hf_vit, mapping, positions
 from tests import runs
+from tests.inference import fresh_run
 from tests.models.pretrained import goldens, mirror
 from training import partitioning, starting_weights, train, train_state
 
@@ -208,13 +209,16 @@ def test_both_towers_and_one():
     runs.make_config(changes)
 
 
-def test_of_a_run(reference, runner, tmp_path, capsys):
-  saved = runs.saved_arrays(reference, runner.cache_dir)
+def test_an_exception_that_is_no_regex():
+  with pytest.raises(ValueError, match=r"init_except: '\(' is no regular exp"):
+    runs.make_config({"init_except": ("(",)})
+
+
+def test_of_a_run(tmp_path, capsys):
+  reference = tmp_path / "source"
+  saved = fresh_run.write(reference, runs.make_config())
   got = _read({"init_from": str(reference)}, _mesh((1, 2, 2)))
-  for path, x in got.items():
-    keys = "".join(f"['{name}']" for name in path.split("/"))
-    np.testing.assert_array_equal(np.asarray(x), saved[f".params{keys}"])
-  assert len(got) == sum(name.startswith(".params") for name in saved)
+  _assert_equal(got, saved)
   assert "another model" not in capsys.readouterr().err
 
   image = _read({"init_image_from": str(reference), "data.image_size": 24})
