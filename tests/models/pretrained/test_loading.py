@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from input_pipeline import image_protocols
 from models import pretrained
 from models.pretrained import families, mapping, source, timm_siglip
+from tests import runs
 from tests.models.pretrained import goldens, mirror
 
 # Of a golden file's name, its family; the longest name that fits is meant.
@@ -123,3 +126,27 @@ def test_an_unknown_family(tmp_path):
     ValueError, match=r"no family .*hf_clip.*'llama', and its 2 .* a, b$"
   ):
     families.find(found)
+
+
+def test_nothing_heavy_is_imported():
+  """Importing takes as long as JAX and Flax do."""
+  heavy = (
+    "grain",
+    "orbax",
+    "tokenizers",
+    "matplotlib",
+    "PIL",
+    "input_pipeline",
+  )
+  script = (
+    "import sys, models.pretrained;"
+    f"print([name for name in {heavy} if name in sys.modules])"
+  )
+  result = subprocess.run(
+    (sys.executable, "-c", script),
+    cwd=runs.ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert result.stdout.strip() == "[]"
