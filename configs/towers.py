@@ -50,6 +50,66 @@ def resnet(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   return image
 
 
+def efficientnet(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Return EfficientNet-B0 without its classifier (4.0 M parameters).
+
+  Factors of width and depth: B1 (1.0, 1.1), B2 (1.1, 1.2), B3 (1.2, 1.4), B4
+  (1.4, 1.8), B5 (1.6, 2.2), B6 (1.8, 2.6), B7 (2.0, 3.1), L2 (4.3, 5.3)
+  (arXiv 1905.11946; tensorflow/tpu, efficientnet_builder.py).
+  """
+  image = ml_collections.ConfigDict()
+  image.tower = "efficientnet"
+  image.image_size = data.get_ref("image_size")
+  image.width_factor = 1.0
+  image.depth_factor = 1.0
+  # Channels of the first convolution, then (repeats, kernel size, stride,
+  # expansion, channels) of each stage, before scaling; table 1 of the paper.
+  image.stem_width = 32
+  image.stages = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+  )
+  # Channels of the last 1x1 convolution, before scaling; 0: none, as in ALIGN.
+  image.head_width = 1280
+  # Lite: stem and head are not scaled, the outer stages no deeper.
+  image.fixed_ends = False
+  # Width of squeeze-and-excitation over the block's input; 0 (Lite): none.
+  image.squeeze = 0.25
+  image.activation = "swish"  # key of models.layers.ACTIVATIONS; Lite: "relu6"
+  # "same" (TensorFlow's, by the size at hand) or "even" (as for even sizes,
+  # whatever they are: models of transformers), then with "square" for those
+  # blocks, counted from 0.
+  image.padding = "same"
+  image.square_blocks = ()
+  image.projection = True  # linear map from the pooled channels to embed_dim
+  image.projection_bias = False
+  # Probability that a block is left out for an image in training, for the last
+  # block; it rises from 0 along the tower (arXiv 1905.11946, section 5.2).
+  image.drop_path = 0.2
+  _batch_norm(image)
+  return image
+
+
+def convnext(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Return the image tower of open_clip's convnext_base (88.1 M parameters)."""
+  image = ml_collections.ConfigDict()
+  image.tower = "convnext"
+  image.image_size = data.get_ref("image_size")
+  image.depths = (3, 3, 27, 3)  # blocks of each stage
+  image.widths = (128, 256, 512, 1024)
+  # To embed_dim: "linear" or "mlp" (open_clip's _d models).
+  image.head = "linear"
+  image.head_bias = False
+  image.norm_epsilon = 1e-6
+  image.drop_path = 0.1  # as in EfficientNet; open_clip's timm_drop_path
+  return image
+
+
 def _batch_norm(image: ml_collections.ConfigDict) -> None:
   # Images, one after the other in the batch, that are normalised together in
   # training; 0: the whole batch over all devices. It must divide a device's

@@ -135,7 +135,10 @@ def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
     result += _image_links(model.image)
   if isinstance(model.text, text_transformer.TextTransformerConfig):
     result += _text_links(model.text)
-  return tuple(result)
+  if whole:
+    return tuple(result)
+  # As CLIPTextModel and CLIPVisionModel are written since transformers 5.
+  return mapping.spelled(result, lambda name: name.partition("_model.")[2])
 
 
 def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:

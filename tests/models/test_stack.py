@@ -124,10 +124,14 @@ def test_remat_keeps_less():
   assert block < 0.6 * dense
 
 
-@pytest.mark.parametrize("is_causal", [False, True])
-@pytest.mark.parametrize("depth", [1, 3])
-def test_one_token_of_the_last_layer(depth, is_causal):
+@pytest.mark.usefixtures("unoptimised")
+@pytest.mark.parametrize(
+  ("depth", "is_causal", "cut_from"),
+  [(1, False, 0), (1, True, 0), (3, False, 0), (3, True, 0), (3, True, 16)],
+)
+def test_one_token_of_the_last_layer(depth, is_causal, cut_from, monkeypatch):
   """Values and gradients are those of all tokens, one of them taken."""
+  monkeypatch.setattr(stack, "CUT_FROM_TOKENS", cut_from)  # 15 tokens
   blocks = _make_stack(depth)
   x_bSD = _noise(3, 5, 16)
   token_b = np.asarray([0, 4, 2], np.int32)

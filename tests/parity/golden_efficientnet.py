@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from tests.models.pretrained import goldens
-from tests.parity import published_hf as published
+from tests.parity import published_hf
 
 # Three stages: one that does not expand, one of three blocks, one padded as
 # odd sizes are. Images are 42, 21, 10 and 5 pixels high and wide on the way.
@@ -73,7 +73,7 @@ def randomise(model, x: torch.Tensor) -> torch.nn.Module:
 
   Its running statistics are near those of the images that are given.
   """
-  published.randomise(model)
+  published_hf.randomise(model)
   generator = torch.Generator().manual_seed(1)
   norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
   with torch.no_grad():
@@ -111,9 +111,9 @@ def align_embed(model, images, tokens):
 
 
 def _write_images(name: str, model) -> None:
-  images = published.make_images(2, VISION["image_size"])
+  images = published_hf.make_images(2, VISION["image_size"])
   randomise(model, pixels(images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-  _write(name, model, images=images, zimg=published.l2(embed(model, images)))
+  _write(name, model, images=images, zimg=published_hf.l2(embed(model, images)))
 
 
 def _align() -> None:
@@ -123,8 +123,8 @@ def _align() -> None:
     projection_dim=WIDTH,
   )
   model = transformers.AlignModel(config)
-  images = published.make_images(2, VISION["image_size"])
-  tokens = published.make_tokens(40, 8, LENGTHS)
+  images = published_hf.make_images(2, VISION["image_size"])
+  tokens = published_hf.make_tokens(40, 8, LENGTHS)
   randomise(model, pixels(images, (0.5,) * 3, (0.5,) * 3))
   with torch.no_grad():
     # What a log_scale of 2.5 is written as; see models/pretrained/hf_align.py.
@@ -144,7 +144,7 @@ def _align() -> None:
 
 def _write(name: str, model, **arrays) -> None:
   with tempfile.TemporaryDirectory() as folder:
-    found = published.found(model, pathlib.Path(folder))
+    found = published_hf.found(model, pathlib.Path(folder))
   goldens.write(
     goldens.FOLDER / f"{name}.npz", found.config, found.tensors, **arrays
   )

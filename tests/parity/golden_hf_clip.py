@@ -90,13 +90,16 @@ def compute(model, images, tokens) -> dict:
 
 
 def compute_one(model, images, tokens):
-  """Return the embeddings of a model of one tower with its projection."""
+  """Return the embeddings of a model of one tower."""
   with torch.no_grad():
-    if hasattr(model, "text_projection"):
-      out = model(input_ids=torch.from_numpy(tokens).long()).text_embeds
+    if model.config.model_type == "clip_text_model":
+      out = model(input_ids=torch.from_numpy(tokens).long())
     else:
-      out = model(pixel_values=published.pixels(images)).image_embeds
-  return published.normalised(out)
+      out = model(pixel_values=published.pixels(images))
+  for field in ("text_embeds", "image_embeds", "pooler_output"):
+    if field in out:  # the last where there is no projection
+      return published.normalised(out[field])
+  raise AssertionError(list(out))
 
 
 def main() -> None:

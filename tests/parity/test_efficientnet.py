@@ -16,7 +16,7 @@ from tests.models.pretrained import goldens
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 golden = pytest.importorskip("tests.parity.golden_efficientnet")
-published = pytest.importorskip("tests.parity.published_hf")
+published_hf = pytest.importorskip("tests.parity.published_hf")
 
 BOUND = 2e-5
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -56,12 +56,12 @@ def test_variants(fields, tmp_path):
   config = transformers.EfficientNetConfig(
     **{**golden.VISION, "hidden_dim": golden.HEAD_WIDTH, **fields}
   )
-  images = published.make_images(2, config.image_size)
+  images = published_hf.make_images(2, config.image_size)
   model = golden.randomise(
     transformers.EfficientNetModel(config), golden.pixels(images, MEAN, STD)
   )
-  expected = published.l2(golden.embed(model, images))
-  found = published.found(model, tmp_path)
+  expected = published_hf.l2(golden.embed(model, images))
+  found = published_hf.found(model, tmp_path)
   close(embed(hf_efficientnet, found, images)[0], expected)
 
 
@@ -73,13 +73,13 @@ def test_b0_in_full(tmp_path):
     image_size=224,
     num_labels=1000,
   )
-  images = published.make_images(2, 224)
+  images = published_hf.make_images(2, 224)
   model = golden.randomise(
     transformers.EfficientNetForImageClassification(config),
     golden.pixels(images, MEAN, STD),
   )
-  expected = published.l2(golden.embed(model, images))
-  found = published.found(model, tmp_path)
+  expected = published_hf.l2(golden.embed(model, images))
+  found = published_hf.found(model, tmp_path)
   close(embed(hf_efficientnet, found, images)[0], expected)
 
 
@@ -91,8 +91,8 @@ def test_align_base_in_full(tmp_path):
     projection_dim=640,
     temperature_init_value=0.07,
   )
-  images = published.make_images(2, 289)
-  tokens = published.make_tokens(30_522, 64, (9, 64))
+  images = published_hf.make_images(2, 289)
+  tokens = published_hf.make_tokens(30_522, 64, (9, 64))
   half = (0.5,) * 3
   model = golden.randomise(
     transformers.AlignModel(config), golden.pixels(images, half, half)
@@ -100,7 +100,7 @@ def test_align_base_in_full(tmp_path):
   with torch.no_grad():
     model.temperature.fill_(0.07)
   output = golden.align_embed(model, images, tokens)
-  found = published.found(model, tmp_path)
+  found = published_hf.found(model, tmp_path)
   zimg, ztxt, params = embed(hf_align, found, images, tokens)
   close(zimg, output.image_embeds.numpy())
   close(ztxt, output.text_embeds.numpy())
@@ -138,5 +138,5 @@ def test_transformers_loads_what_is_written(name, tmp_path):
     close(output.text_embeds.numpy(), expected["ztxt"])
     zimg = output.image_embeds.numpy()
   else:
-    zimg = published.l2(golden.embed(model, expected["images"]))
+    zimg = published_hf.l2(golden.embed(model, expected["images"]))
   close(zimg, expected["zimg"])

@@ -80,7 +80,7 @@ def test_labels_of_photos(logits):
   wrong = {
     path: int(label)
     for (_, path, right), label in zip(PHOTOS, got, strict=True)
-    if label not in right
+    if int(label) not in right
   }
   assert not wrong
 

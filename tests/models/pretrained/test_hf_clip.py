@@ -62,8 +62,10 @@ def test_an_old_section_replaces_the_new_one():
 
 
 @pytest.mark.usefixtures("unoptimised")
+@pytest.mark.parametrize("bare", [False, True])
 @pytest.mark.parametrize("tower", ["text", "vision"])
-def test_files_of_one_tower(tower):
+def test_files_of_one_tower(tower, bare):
+  """With its projection, or bare: without, and without a prefix of names."""
   found = _golden("clip")
   other = {"text": "vi", "vision": "text_"}[tower]
   tensors = {
@@ -71,6 +73,12 @@ def test_files_of_one_tower(tower):
     for name, x in found.tensors.items()
     if not name.startswith((other, "logit_scale"))
   }
+  if bare:
+    tensors = {
+      name.removeprefix(f"{tower}_model."): x
+      for name, x in tensors.items()
+      if "projection" not in name
+    }
   config = {
     **found.config[f"{tower}_config"],
     "model_type": f"clip_{tower}_model",
@@ -84,8 +92,11 @@ def test_files_of_one_tower(tower):
   )
   prefix = "txt/" if tower == "text" else "img/"
   assert {p for p in params if "/" in p} == {
-    p for p in whole if p.startswith(prefix)
+    p
+    for p in whole
+    if p.startswith(prefix) and not (bare and "projection" in p)
   }
+  assert model.embed_dim == (model.towers[0].width if bare else 12)
   for path in params.keys() - {"log_scale"}:
     np.testing.assert_array_equal(params[path], whole[path])
 

@@ -1,0 +1,190 @@
+"""Training steps of image towers that normalise over the batch."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from configs import towers
+from models import dual_encoder
+from tests import steps, tiny
+from training import config as config_lib
+from training import (
+  optimizer,
+  partitioning,
+  step_program,
+  train_state,
+)
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
+# float32 statistics and gradients whose sums are taken in another order; see
+# steps.ATOL.
+ATOL = steps.ATOL
+
+
+def make_config(kind="resnet", **changes):
+  config = tiny.get_config()
+  config.data.image_size = 32
+  image = getattr(towers, kind)(config.data)
+  if kind == "resnet":
+    image.width, image.depths, image.num_heads = 2, (1, 2, 1, 1), 2
+  if kind == "efficientnet":
+    image.width_factor, image.drop_path = 0.3, 0.5
+    image.stages = ((1, 3, 1, 1, 16), (2, 3, 2, 2, 24))
+    image.head_width = 0
+  if "batch_norm_group" in image:
+    image.batch_norm_group = 4
+  config.model.image = image
+  config.partition_rules = ((r".*", ()),)
+  config.update_from_flattened_dict({**steps.FAST, **changes})
+  return config_lib.checked(config.to_dict())
+
+
+@pytest.fixture(scope="module")
+def one_device():
+  """Return parameters by path before and after 3 steps."""
+  config = make_config()
+  built = steps.build(config)
+  before = steps.arrays(built.state.params)
+  state, metrics = built.run(config, 3)
+  return before, steps.arrays(state.params), metrics
+
+
+def assert_equal(config, shape, one_device):
+  _, expected, expected_metrics = one_device
+  state, metrics = steps.build(config, shape).run(config, 3)
+  got = steps.arrays(state.params)
+  assert got.keys() == expected.keys()
+  for path, array in expected.items():
+    np.testing.assert_allclose(got[path], array, atol=ATOL, err_msg=path)
+  for a, b in zip(metrics, expected_metrics, strict=True):
+    np.testing.assert_allclose(a["train/loss"], b["train/loss"], atol=ATOL)
+
+
+def test_statistics_move_with_the_batch(one_device):
+  before, after, _ = one_device
+  statistics = [path for path in before if "running" in path]
+  assert len(statistics) > 20
+  for path in statistics:
+    assert np.all(np.isfinite(after[path])), path
+    assert np.any(after[path] != before[path]), path
+  # 3 steps keep 0.9^3 of the first value, and the rest is of the pixels.
+  kept = after["img/stem/norm1/running_var"] - 0.729
+  assert np.all(kept > 0)
+  assert np.all(kept < 1)
+
+
+def test_two_devices_equal_one(one_device):
+  assert_equal(make_config(), (2, 1, 1), one_device)
+
+
+@pytest.mark.parametrize("remat", ["none", "block"])
+def test_micro_batches_equal_the_whole_batch(remat, one_device):
+  config = make_config(num_microbatches=2, **{"model.remat": remat})
+  assert_equal(config, (1, 1, 1), one_device)
+
+
+def test_groups_are_another_model_than_the_whole_batch(one_device):
+  config = make_config(**{"model.image.batch_norm_group": 0})
+  _, metrics = steps.build(config).run(config, 1)
+  difference = metrics[0]["train/loss"] - one_device[2][0]["train/loss"]
+  assert abs(difference) > 10 * ATOL
+
+
+@pytest.mark.parametrize("kind", ["efficientnet", "convnext"])
+def test_other_towers_train_on_two_devices(kind):
+  changes = {"model.remat": "block"}
+  if kind == "convnext":
+    changes |= {
+      "model.image.depths": (1, 2),
+      "model.image.widths": (8, 12),
+      "model.image.drop_path": 0.5,
+    }
+  config = make_config(kind, **changes)
+  built = steps.build(config, (1, 2, 1))
+  before = steps.arrays(built.state.params)
+  state, metrics = built.run(config, 2)
+  after = steps.arrays(state.params)
+  for path, array in after.items():
+    assert np.all(np.isfinite(array)), path
+    # What is added to an attention's keys changes nothing that is seen.
+    if not path.endswith("key/bias"):
+      assert np.any(array != before[path]), path
+  assert all(np.isfinite(m["train/loss"]) for m in metrics)
+
+
+def test_a_locked_tower_keeps_its_statistics():
+  config = make_config(
+    **{"optimizer.freeze": ((r"img/.*", True), (r".*", False))}
+  )
+  built = steps.build(config)
+  before = steps.arrays(built.state.params)
+  state, _ = built.run(config, 1)
+  after = steps.arrays(state.params)
+  for path, array in before.items():
+    if path.startswith("img/"):
+      np.testing.assert_array_equal(after[path], array, err_msg=path)
+  assert np.any(after["txt/token_embedding"] != before["txt/token_embedding"])
+
+
+def test_statistics_are_locked_together():
+  config = make_config(
+    **{"optimizer.freeze": ((r"img/stem/.*", True), (r".*", False))}
+  )
+  with pytest.raises(ValueError, match="must hold all running statistics"):
+    optimizer.locks_statistics(config.optimizer, abstract_params(config))
+
+
+def abstract_params(config):
+  return jax.eval_shape(
+    lambda key: dual_encoder.init_params(config.model, key), jax.random.key(0)
+  )
+
+
+def test_statistics_have_no_optimizer_state_and_are_no_parameters():
+  config = make_config()
+  params = abstract_params(config)
+  opt = optimizer.make_optimizer(config.optimizer, params, 10)
+  state = steps.arrays(
+    jax.tree.map(
+      lambda x: np.zeros(x.shape, np.int8), jax.eval_shape(opt.init, params)
+    )
+  )
+  assert any("img/stem/norm1/scale" in path for path in state)
+  assert not any("running" in path for path in state)
+  total = sum(x.size for x in jax.tree.leaves(params))
+  sizes = {
+    path: x.size
+    for path, x in steps.arrays(
+      jax.tree.map(lambda x: np.zeros(x.shape, np.int8), params)
+    ).items()
+  }
+  running = sum(n for path, n in sizes.items() if "running" in path)
+  assert train_state.count_params(params) == total - running > 0
+
+
+@pytest.mark.parametrize(
+  ("changes", "shape", "rows"),
+  [
+    ({"model.image.batch_norm_group": 16}, (2, 1, 1), 8),
+    ({"model.image.batch_norm_group": 3}, (1, 1, 1), 16),
+    ({"num_microbatches": 8}, (1, 1, 1), 2),
+  ],
+)
+def test_a_group_must_fit_into_what_a_device_embeds(changes, shape, rows):
+  config = make_config(**changes)
+  mesh = partitioning.make_mesh(
+    partitioning.MeshConfig(*shape), jax.devices()[: shape[0]]
+  )
+  with pytest.raises(ValueError, match=rf"batch_norm_group.*got {rows}"):
+    step_program.check(config, mesh)
+
+
+def test_a_group_may_be_the_whole_batch():
+  config = make_config(**{"model.image.batch_norm_group": 0})
+  mesh = partitioning.make_mesh(
+    partitioning.MeshConfig(2, 1, 1), jax.devices()[:2]
+  )
+  step_program.check(dataclasses.replace(config, num_microbatches=4), mesh)
