@@ -29,18 +29,15 @@ the machine was able to do meanwhile.
 import contextlib
 import functools
 import json
-import os
-import pathlib
 import statistics
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 
+from benchmarks import rounds
 from configs import base
 from models import dual_encoder
 from training import config as config_lib
@@ -59,11 +56,7 @@ _CAPTION_TOKENS = flags.DEFINE_list(
 )
 _JSON = flags.DEFINE_bool("json", False, "One JSON object a line.")
 
-_PEER = pathlib.Path(__file__).parent / "peers" / "train_step_open_clip.py"
-_MATMUL_SIZE = 2048
 _TEXT_LENGTHS = (16, 32, 48)
-# Makes one step and returns its seconds.
-Timed = Callable[[], float]
 
 
 def make_config(precision: str, batch_size: int) -> config_lib.Config:
@@ -115,7 +108,7 @@ def make_config(precision: str, batch_size: int) -> config_lib.Config:
 
 def make_ours(
   config: config_lib.Config, caption_tokens: Sequence[int]
-) -> dict[str, Timed]:
+) -> dict[str, rounds.Timed]:
   """Compile the project's step, with a state that it keeps.
 
   Returns:
@@ -166,69 +159,7 @@ def make_ours(
   return runners
 
 
-@contextlib.contextmanager
-def peer(python: str, precision: str, batch_size: int) -> Iterator[Timed]:
-  """Start the peer's process; it ends with the context."""
-  command = [
-    python,
-    str(_PEER),
-    f"--precision={precision}",
-    f"--batch_size={batch_size}",
-    f"--num_threads={len(os.sched_getaffinity(0))}",
-  ]
-  with subprocess.Popen(
-    command,
-    stdin=subprocess.PIPE,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.DEVNULL,
-    text=True,
-  ) as process:
-    requests, answers = process.stdin, process.stdout
-    assert requests is not None  # both are pipes, see above
-    assert answers is not None
-    if answers.readline().strip() != "ready":
-      process.kill()
-      raise app.UsageError(
-        f"the peer did not start; run it to see why: {' '.join(command)}"
-      )
-
-    def timed() -> float:
-      requests.write("step\n")
-      requests.flush()
-      return float(answers.readline())
-
-    try:
-      yield timed
-    finally:
-      requests.close()
-
-
-def make_matmul() -> Timed:
-  """Compile the product whose speed stands for the machine's."""
-  x = jnp.ones((_MATMUL_SIZE, _MATMUL_SIZE), jnp.float32)
-  product = jax.jit(jnp.dot).lower(x, x).compile()
-
-  def timed() -> float:
-    start = time.perf_counter()
-    product(x, x).block_until_ready()
-    return time.perf_counter() - start
-
-  timed()
-  return timed
-
-
-def measure(runners: dict[str, Timed], rounds: int) -> dict[str, list[float]]:
-  """Return seconds of each runner in each round, taken in turn."""
-  seconds: dict[str, list[float]] = {name: [] for name in runners}
-  order = list(runners)
-  for _ in range(rounds):
-    for name in order:
-      seconds[name].append(runners[name]())
-    order.reverse()
-  return seconds
-
-
-def run(precision: str, batch_size: int, rounds: int) -> list[dict]:
+def run(precision: str, batch_size: int, num_rounds: int) -> list[dict]:
   """Return a row of the table for each contestant."""
   with contextlib.ExitStack() as stack:
     runners = {
@@ -236,14 +167,19 @@ def run(precision: str, batch_size: int, rounds: int) -> list[dict]:
         make_config(precision, batch_size),
         [int(length) for length in _CAPTION_TOKENS.value],
       ),
-      "matmul": make_matmul(),
+      "matmul": rounds.make_matmul(),
     }
     if _PEER_PYTHON.value:
       runners["open_clip"] = stack.enter_context(
-        peer(_PEER_PYTHON.value, precision, batch_size)
+        rounds.peer(
+          _PEER_PYTHON.value,
+          "train_step_open_clip.py",
+          f"--precision={precision}",
+          f"--batch_size={batch_size}",
+        )
       )
-    seconds = measure(runners, rounds)
-  gflops = 2 * _MATMUL_SIZE**3 / 1e9 / statistics.median(seconds.pop("matmul"))
+    seconds = rounds.measure(runners, num_rounds)
+  gflops = rounds.MATMUL_GFLOP / statistics.median(seconds.pop("matmul"))
   peer_seconds = seconds.get("open_clip")
   return [
     {

@@ -131,17 +131,61 @@ class Attention(nnx.Module):
       [b, S, D] with the S of x; `num_out` for D where that was given.
     """
     keys_bSD = x_bSD if keys_bSD is None else keys_bSD
-    y_bSHK = jax.nn.dot_product_attention(
+    y_bHSK = attend(
       self._split_heads(self.query(x_bSD)),
       self._split_heads(self.key(keys_bSD)),
       self._split_heads(self.value(keys_bSD)),
-      mask=mask_bHSS,
+      mask_bHSS=mask_bHSS,
       is_causal=is_causal,
     )
-    return self.out(y_bSHK.reshape(x_bSD.shape))
+    return self.out(y_bHSK.swapaxes(1, 2).reshape(x_bSD.shape))
 
   def _split_heads(self, x_bSD: jax.Array) -> jax.Array:
-    return x_bSD.reshape(*x_bSD.shape[:2], self.num_heads, -1)
+    x_bSHK = x_bSD.reshape(*x_bSD.shape[:2], self.num_heads, -1)
+    return x_bSHK.swapaxes(1, 2)
+
+
+def attend(
+  query_bHSK: jax.Array,
+  key_bHSK: jax.Array,
+  value_bHSK: jax.Array,
+  *,
+  mask_bHSS: jax.Array | None = None,
+  is_causal: bool = False,
+) -> jax.Array:
+  """Return softmax(query key^T / sqrt(K)) value, softmax in float32.
+
+  jax.nn.dot_product_attention has the heads' axis inside: on a CPU its products
+  then take three times as long, and a TPU chooses its own layouts either way.
+
+  Args:
+    query_bHSK: of the tokens that ask.
+    key_bHSK: of the tokens that are looked at, as is `value_bHSK`.
+    value_bHSK: what is averaged.
+    mask_bHSS: bool, True where a token may look; axes of size 1 broadcast.
+    is_causal: whether a token sees only itself and those before it.
+
+  Returns:
+    [b, H, S, K] with the S of the query.
+  """
+  logits_bHSS = jnp.einsum(
+    "bhqk,bhsk->bhqs",
+    query_bHSK,
+    key_bHSK,
+    preferred_element_type=jnp.float32,
+  )
+  logits_bHSS *= query_bHSK.shape[-1] ** -0.5
+  if is_causal:
+    past_SS = jnp.tri(*logits_bHSS.shape[2:], dtype=bool)
+    mask_bHSS = past_SS if mask_bHSS is None else mask_bHSS & past_SS
+  if mask_bHSS is not None:
+    # Not -inf: a row that may look nowhere stays finite.
+    lowest = jnp.finfo(jnp.float32).min
+    logits_bHSS = jnp.where(mask_bHSS, logits_bHSS, lowest)
+  weights_bHSS = jax.nn.softmax(logits_bHSS, axis=-1)
+  return jnp.einsum(
+    "bhqs,bhsk->bhqk", weights_bHSS.astype(value_bHSK.dtype), value_bHSK
+  )
 
 
 class Mlp(nnx.Module):

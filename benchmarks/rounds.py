@@ -1,0 +1,87 @@
+"""Contestants that take turns, and a process for those of other libraries."""
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+from absl import app
+
+_PEERS = pathlib.Path(__file__).parent / "peers"
+_MATMUL_SIZE = 2048
+# Of one round of `make_matmul`.
+MATMUL_GFLOP = 2 * _MATMUL_SIZE**3 / 1e9
+# Makes one step and returns its seconds.
+Timed = Callable[[], float]
+
+
+@contextlib.contextmanager
+def peer(python: str, script: str, *args: str) -> Iterator[Timed]:
+  """Start a peer's process; it ends with the context.
+
+  Args:
+    python: interpreter of the peer's environment.
+    script: file of benchmarks/peers. It is given --num_threads, says "ready"
+      when it is, and answers each line with the seconds of one more step.
+    *args: flags of the script.
+  """
+  command = [
+    python,
+    str(_PEERS / script),
+    *args,
+    f"--num_threads={len(os.sched_getaffinity(0))}",
+  ]
+  with subprocess.Popen(
+    command,
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    text=True,
+  ) as process:
+    requests, answers = process.stdin, process.stdout
+    assert requests is not None  # both are pipes, see above
+    assert answers is not None
+    if answers.readline().strip() != "ready":
+      process.kill()
+      raise app.UsageError(
+        f"the peer did not start; run it to see why: {' '.join(command)}"
+      )
+
+    def timed() -> float:
+      requests.write("step\n")
+      requests.flush()
+      return float(answers.readline())
+
+    try:
+      yield timed
+    finally:
+      requests.close()
+
+
+def make_matmul() -> Timed:
+  """Compile the product whose speed stands for the machine's."""
+  x = jnp.ones((_MATMUL_SIZE, _MATMUL_SIZE), jnp.float32)
+  product = jax.jit(jnp.dot).lower(x, x).compile()
+
+  def timed() -> float:
+    start = time.perf_counter()
+    product(x, x).block_until_ready()
+    return time.perf_counter() - start
+
+  timed()
+  return timed
+
+
+def measure(runners: dict[str, Timed], rounds: int) -> dict[str, list[float]]:
+  """Return seconds of each runner in each round, taken in turn."""
+  seconds: dict[str, list[float]] = {name: [] for name in runners}
+  order = list(runners)
+  for _ in range(rounds):
+    for name in order:
+      seconds[name].append(runners[name]())
+    order.reverse()
+  return seconds
