@@ -45,7 +45,7 @@ CASES = {"hf_clip": _CLIP, "hf_siglip": _SIGLIP}
 
 
 @pytest.mark.parametrize("family", CASES)
-def test_transformers_loads_a_run(family, tmp_path, record_property):
+def test_transformers_loads_a_run(family, tmp_path):
   config = runs.make_config(CASES[family])
   params = fresh_run.write(tmp_path / "run", config)
   if family == "hf_clip":
@@ -95,7 +95,7 @@ def test_transformers_loads_a_run(family, tmp_path, record_property):
     ("logits", logits, result.logits_per_image, ours.scale),
   ):
     difference = np.abs(got - want.numpy()).max() / scale
-    record_property(name, float(difference))
+    print(family, name, difference)
     assert difference < 2e-5, name
   assert np.asarray(params["log_scale"]) == np.log(ours.scale).astype("f4")
 
@@ -155,7 +155,7 @@ def test_our_tokenizer_is_read(num_tokens, tmp_path):
 
 
 @pytest.mark.parametrize("family", ["hf_clip"])
-def test_open_clip_loads_a_run(family, tmp_path, record_property):
+def test_open_clip_loads_a_run(family, tmp_path):
   open_clip = pytest.importorskip("open_clip")
   config = runs.make_config(CASES[family])
   fresh_run.write(tmp_path / "run", config, bias=0.0)
@@ -179,5 +179,5 @@ def test_open_clip_loads_a_run(family, tmp_path, record_property):
     ("scale", np.float32(1.0), scale / ours.scale),
   ):
     difference = np.abs(got - want.numpy()).max()
-    record_property(name, float(difference))
+    print(family, name, difference)
     assert difference < 2e-5, name
