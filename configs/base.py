@@ -37,8 +37,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.init_from = ""
   config.init_image_from = ""
   config.init_text_from = ""
-  # Regexes (re.fullmatch) of parameters that are left to the seed all the same:
-  # (r"txt/projection/.*",) for a text tower that was published without one.
+  # Regexes (re.fullmatch) of parameters that are left to the seed all the same,
+  # and of tensors that are not read: (r"img/projection/.*", r"classifier\..*")
+  # for an image tower that was published as a classifier.
   config.init_except = ()
 
   # Devices along each mesh axis; -1 (at most once) takes what is left.

@@ -217,8 +217,7 @@ def _save(
     for z_BE in embedder.stream(fn, model.params, batches, name[:-1]):
       z_NE[start : start + len(z_BE)] = z_BE
       start += len(z_BE)
-      for _ in z_BE:
-        bar.advance()
+      bar.advance(len(z_BE))
   z_NE.flush()
 
 

@@ -116,6 +116,8 @@ def write(
     scale_init=float(np.exp(leaves["log_scale"])),
     bias_init=float(leaves["bias"]),
   )
+  if len(config.towers) == 1:  # it has no logits
+    leaves = {path: x for path, x in leaves.items() if "/" in path}
   reasons = []
   for family in sorted(
     families.EXPORTS[form], key=lambda x: families.name(x) != prefer

@@ -12,7 +12,10 @@ _INIT_FROM = flags.DEFINE_string(
   " or a run's workdir.",
 )
 _IMAGES = flags.DEFINE_string(
-  "images", "", "What --task=embed embeds: a folder or a quoted pattern."
+  "images",
+  "",
+  "What --task=embed embeds: a folder or a quoted pattern, in the order of the"
+  " files' paths.",
 )
 _TEXTS = flags.DEFINE_string(
   "texts", "", "What --task=embed embeds: a file with one text a line."

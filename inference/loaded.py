@@ -1,9 +1,10 @@
 """Opens a model to use it: a run's folder, or whatever was published."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from models.pretrained import loading
 from training import config as config_lib
 from training import partitioning, workdir
 
+T = TypeVar("T")
 Protocol = image_protocols.Protocol | naflex.Protocol
 # Family of a model that was trained here.
 RUN = "run"
@@ -26,7 +28,7 @@ class Model:
   """A model, and what its inputs go through before it.
 
   Attributes:
-    path: as it was named.
+    path: where it was found; of the cache for an id of the hub.
     family: RUN, or that of a published model.
     config: of the towers; one may be None.
     params: on every device of `mesh`.
@@ -68,26 +70,32 @@ def load(path: str | pathlib.Path) -> Model:
   read = pretrained.load(path)
   # On the devices there are now.
   mesh = partitioning.make_mesh(partitioning.MeshConfig(-1, 1, 1))
-
-  def make_image_protocol() -> Protocol:
-    if read.image_protocol is None:
-      raise ValueError(f"{path} cannot see images: {read.image_problem}")
-    return read.image_protocol
-
-  def make_tokenizer() -> tokenizers.Tokenizer:
-    if read.tokenizer is None:
-      raise ValueError(f"{path} cannot read texts: {read.tokenizer_problem}")
-    return read.tokenizer
-
   return Model(
-    path=str(path),
+    path=str(read.path),
     family=read.family,
     config=read.config,
     params=jax.device_put(read.params, partitioning.replicated(mesh)),
-    make_image_protocol=make_image_protocol,
-    make_tokenizer=make_tokenizer,
+    # Not closures over `read`, which would keep its parameters.
+    make_image_protocol=functools.partial(
+      _given,
+      read.image_protocol,
+      f"{path} cannot see images",
+      read.image_problem,
+    ),
+    make_tokenizer=functools.partial(
+      _given,
+      read.tokenizer,
+      f"{path} cannot read texts",
+      read.tokenizer_problem,
+    ),
     mesh=mesh,
   )
+
+
+def _given(made: T | None, what: str, why: str) -> T:
+  if made is None:
+    raise ValueError(f"{what}: {why}")
+  return made
 
 
 def load_run(folder: pathlib.Path) -> Model:

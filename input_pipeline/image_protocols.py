@@ -339,16 +339,19 @@ def _normalisation(
   config: Mapping[str, Any],
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
   """Return mean and std on a scale of 0 to 1, whatever the steps."""
+  # The class divides where its file does not say that it must not.
+  kind = str(config.get("image_processor_type", ""))
+  include_top = config.get("include_top", kind.startswith("EfficientNet"))
   factor = config.get("rescale_factor", 1 / 255)
   scale = np.full(3, factor if config.get("do_rescale", True) else 1.0)
   shift = np.full(3, -1.0 if config.get("rescale_offset") else 0.0)
   if config.get("do_normalize", True):
     mean, std = _triple(config["image_mean"]), _triple(config["image_std"])
     plain = np.allclose(scale * 255, 1) and not shift.any()
-    if plain and not config.get("include_top"):
+    if plain and not include_top:
       return mean, std  # to the digit
     scale, shift = scale / std, (shift - mean) / std
-  if config.get("include_top"):
+  if include_top:
     # EfficientNet's classifiers divide by it twice.
     std = np.asarray(_triple(config["image_std"]))
     scale, shift = scale / std, shift / std

@@ -29,9 +29,9 @@ class Progress:
     self._start = self._last = time.monotonic()
     self._done = 0
 
-  def advance(self) -> None:
-    """Count one item as done."""
-    self._done += 1
+  def advance(self, count: int = 1) -> None:
+    """Count items as done."""
+    self._done += count
     now = time.monotonic()
     if now - self._last >= self._interval:
       self._last = now

@@ -5,6 +5,7 @@ file there are only dataclasses, so a misspelt field cannot be read anywhere.
 """
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -83,6 +84,13 @@ class Config:
         f' init_text_from to be ""; got {self.init_image_from!r} and'
         f" {self.init_text_from!r}"
       )
+    for pattern in self.init_except:
+      try:
+        re.compile(pattern)
+      except re.error as error:
+        raise ValueError(
+          f"init_except: {pattern!r} is no regular expression: {error}"
+        ) from error
     self.data.check()
     self.model.check()
     self.loss.check()

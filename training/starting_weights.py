@@ -61,6 +61,7 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
     return {}
   targets = _targets(config, mesh)
   given: dict[str, jax.Array] = {}
+  names = set(mapping.flat(loading.shapes_of(config.model)))
   for field, path in named.items():
     prefix = _FIELDS[field]
     wanted = {p: x for p, x in targets.items() if p.startswith(prefix)}
@@ -69,14 +70,16 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
       if workdir.is_run(pathlib.Path(path)):
         given |= _of_run(pathlib.Path(path), prefix, config, wanted, mesh)
       else:
-        params = cluster.together(
+        params, tensors = cluster.together(
           functools.partial(_published, path, prefix, config, wanted)
         )
         given |= {p: _placed(x, wanted[p]) for p, x in params.items()}
+        names |= tensors
     except (ValueError, OSError, failures.RunError) as error:
       raise ValueError(f"--config.{field}={path}: {error}") from error
     num_read, num_all = len(given) - before, len(wanted)
     metrics.say(f"Read {num_read} of {num_all} arrays from {path}")
+  _check_excepted(config, names)
   return mapping.nested(given)
 
 
@@ -92,21 +95,28 @@ def _targets(
     path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=shardings[path])
     for path, x in mapping.flat(shapes).items()
   }
+  return {
+    path: x for path, x in targets.items() if not _is_excepted(config, path)
+  }
+
+
+def _is_excepted(config: config_lib.Config, name: str) -> bool:
+  return any(re.fullmatch(pattern, name) for pattern in config.init_except)
+
+
+def _check_excepted(config: config_lib.Config, names: set[str]) -> None:
   for pattern in config.init_except:
-    matched = [path for path in targets if re.fullmatch(pattern, path)]
-    if not matched:
+    if not any(re.fullmatch(pattern, name) for name in names):
       raise ValueError(
-        f"init_except: no parameter matches {pattern!r}; expected regular"
-        f" expressions of paths, such as {next(iter(shardings))!r}"
+        f"init_except: {pattern!r} matches no parameter and no tensor that was"
+        f" read; expected regular expressions of names such as {min(names)!r}"
       )
-    for path in matched:
-      del targets[path]
-  return targets
 
 
 def _published(
   path: str, prefix: str, config: config_lib.Config, wanted: Targets
-) -> dict[str, np.ndarray]:
+) -> tuple[dict[str, np.ndarray], set[str]]:
+  """Return parameters, and the names of the tensors that they come from."""
   found = sources.open_model(path)
   family = families.find(found)
   theirs = loading.read_config(family, found)
@@ -118,13 +128,14 @@ def _published(
     model = dataclasses.replace(
       theirs, embed_dim=model.embed_dim, **{section: getattr(model, section)}
     )
-  return mapping.load(
+  params = mapping.load(
     family.links(model),
     found.tensors,
     dict(wanted),
-    ignored=family.IGNORED,
+    ignored=(*family.IGNORED, *config.init_except),
     prefix=prefix,
   )
+  return params, set(found.tensors)
 
 
 def _of_run(
@@ -148,7 +159,7 @@ def _of_run(
       for path in theirs
       if path.startswith(prefix)
       and path not in wanted
-      and not any(re.fullmatch(x, path) for x in config.init_except)
+      and not _is_excepted(config, path)
     ],
     "of another shape": [
       f"{path}: expected {x.shape}; got {theirs[path].shape}"
@@ -189,10 +200,10 @@ def _of_run(
 def _resizes(model: dual_encoder.ModelConfig) -> dict[str, mapping.Resize]:
   """Return what fits learned positions to another resolution or length."""
   num_prefix = int(getattr(model.image, "pool", "") == "cls")
-  return {
-    _IMAGE_POSITION: positions.resize_grid(num_prefix),
-    _TEXT_POSITION: positions.resize_length,
-  }
+  resizes = {_IMAGE_POSITION: positions.resize_grid(num_prefix)}
+  if getattr(model.text, "pool", "") != "cls":  # its position is the last one
+    resizes[_TEXT_POSITION] = positions.resize_length
+  return resizes
 
 
 def _placed(array: np.ndarray, target: jax.ShapeDtypeStruct) -> jax.Array:

@@ -10,7 +10,8 @@ from models import dual_encoder
 # How to compute and to train, and what a model's logits begin with.
 _FREE = re.compile(
   r"dtype|remat|remat_chunks|scale_init|scale_max|bias_init"
-  r"|(image|text)\.(dropout|patch_dropout)"
+  r"|(image|text)\.(dropout|patch_dropout|drop_path)"
+  r"|image\.(batch_norm_group|norm_momentum)"
 )
 
 

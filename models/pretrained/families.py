@@ -1,13 +1,17 @@
 """The published families, and which of them a model on disk belongs to."""
 
+import types
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from models import dual_encoder
 from models.pretrained import (
   big_vision,
+  efficientnet_lite,
+  hf_align,
   hf_bert,
   hf_clip,
+  hf_efficientnet,
   hf_siglip,
   hf_siglip2,
   hf_vit,
@@ -56,27 +60,43 @@ FAMILIES: tuple[Family, ...] = (
   hf_clip,
   hf_siglip,
   hf_siglip2,
+  hf_align,
   hf_bert,
   hf_vit,
+  hf_efficientnet,
   openai_clip,
   open_clip,
   big_vision,
+  efficientnet_lite,
 )
 # Families that a model can be written as, by --format; each has `write_config`.
 EXPORTS: Mapping[str, tuple[WrittenFamily, ...]] = {
-  "hf": (hf_clip, hf_siglip, hf_siglip2, hf_bert, hf_vit),
+  "hf": (
+    hf_clip,
+    hf_siglip,
+    hf_siglip2,
+    hf_align,
+    hf_bert,
+    hf_vit,
+    hf_efficientnet,
+  ),
   "open_clip": (open_clip,),
 }
 
 # How a family's models see images where no file beside the weights says it:
-# key of input_pipeline.image_protocols.PROTOCOLS; of the others, "clip".
-IMAGE_PROTOCOLS: Mapping[str, str] = {
-  "hf_siglip": "siglip",
-  "hf_siglip2": "siglip",
-  "big_vision": "siglip",
-  "hf_vit": "vit",
-  "hf_align": "align",
-}
+# key of input_pipeline.image_protocols.PROTOCOLS. Of the others, a file must.
+IMAGE_PROTOCOLS: Mapping[str, str] = types.MappingProxyType(
+  {
+    "hf_clip": "clip",
+    "openai_clip": "clip",
+    "open_clip": "clip",
+    "hf_siglip": "siglip",
+    "big_vision": "siglip",
+    "hf_align": "align",
+    "hf_vit": "vit",
+    "efficientnet_lite": "efficientnet_lite",
+  }
+)
 
 
 def find(found: source.Source) -> Family:

@@ -149,7 +149,9 @@ def _image_protocol(
       content = json.loads(preprocessor.read_text(encoding="utf-8"))
       protocol = image_protocols.from_hf(content)
     else:
-      name = families.IMAGE_PROTOCOLS.get(families.name(family), "clip")
+      name = families.IMAGE_PROTOCOLS.get(families.name(family))
+      if name is None:
+        return None, f"there is no {PREPROCESSOR} in {_folder(found)}"
       protocol = published_protocol(config, name)
   except (ValueError, OSError) as error:
     return None, str(error)

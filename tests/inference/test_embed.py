@@ -7,12 +7,13 @@ import pytest
 from PIL import Image
 
 from inference import embed, loaded
-from input_pipeline import image_ops, image_protocols
+from input_pipeline import image_ops, naflex
 from input_pipeline.tokenizers import bytes as bytes_lib
 from input_pipeline.tokenizers import hf_files
-from models.pretrained import families
+from models import naflex as naflex_tower
+from models.pretrained import families, hf_siglip2
 from tests import runs
-from tests.models.pretrained import mirror
+from tests.models.pretrained import goldens, mirror
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 TEXTS = ("a cat", "Ein Hund.", "猫", "a cat")
@@ -21,6 +22,7 @@ TEXTS = ("a cat", "Ein Hund.", "猫", "a cat")
 @pytest.fixture(autouse=True)
 def _only_mirror(monkeypatch):
   monkeypatch.setattr(families, "FAMILIES", (mirror,))
+  monkeypatch.setattr(families, "IMAGE_PROTOCOLS", {"mirror": "siglip"})
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +34,12 @@ def model():
 
 @pytest.fixture
 def folder(model, tmp_path):
-  """Return the model's folder with a vocabulary and what it does to images."""
+  """Return the model's folder with a vocabulary."""
   made = bytes_lib.make_tokenizer(
     list, tmp_path, languages=("en",), vocab_size=512, num_tokens=12
   )
   place = mirror.write(tmp_path / "model", *model)
   hf_files.write(made, place)
-  squash = image_protocols.PROTOCOLS["siglip"].at(16)
-  (place / "preprocessor_config.json").write_text(
-    json.dumps(image_protocols.to_hf(squash))
-  )
   return place
 
 
@@ -169,6 +167,16 @@ def test_mistakes(changes, words, folder, photos, tmp_path):
   assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_nothing_says_how_images_are_made_ready(
+  folder, photos, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(families, "IMAGE_PROTOCOLS", {})
+  with pytest.raises(ValueError, match="cannot see images: there is no prepro"):
+    embed.run(
+      str(folder), images=str(photos), texts="", out=str(tmp_path / "out")
+    )
+
+
 def test_no_vocabulary(model, photos, tmp_path):
   folder = mirror.write(tmp_path / "model", *model)
   (tmp_path / "t.txt").write_text("a\n")
@@ -189,3 +197,27 @@ def test_an_embedding_that_is_not_finite(model, folder, photos, tmp_path):
       str(folder), images=str(photos), texts="", out=str(tmp_path / "out")
     )
   assert not list(tmp_path.glob("*out*"))
+
+
+def test_images_of_any_shape(photos, tmp_path, monkeypatch):
+  """NaFlex: each image at its own height and width."""
+  monkeypatch.setattr(families, "FAMILIES", (hf_siglip2,))
+  found, _ = goldens.read(goldens.FOLDER / "hf_siglip2.npz")
+  folder = tmp_path / "model"
+  folder.mkdir()
+  mirror.write_source(folder, found)
+  out = tmp_path / "out"
+  embed.run(str(folder), images=str(photos), texts="", out=str(out))
+  config, params = goldens.load(hf_siglip2, found)
+  sizes = config.image.patch_size, config.image.max_num_patches
+  rows = []
+  for path in embed.find_images(str(photos)):
+    image = image_ops.decode(path.read_bytes())
+    rows.append(naflex.patchify(naflex.resize(image, *sizes), *sizes)[:2])
+  patches, shapes = map(np.stack, zip(*rows, strict=True))
+  assert len(set(map(tuple, shapes))) > 1
+  zimg, _ = mirror.embed(
+    config, params, images_bYXC=naflex_tower.Patches(patches, shapes)
+  )
+  got = np.load(out / "images.npy")
+  np.testing.assert_allclose(got, zimg, atol=2e-6)  # as above

@@ -1,5 +1,6 @@
 """A run begins with what was published, or with what another run learned."""
 
+import dataclasses
 import json
 import shutil
 
@@ -7,9 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from models.pretrained import families, mapping, positions
+from models.pretrained import families, hf_bert, hf_vit, mapping, positions
 from tests import runs
-from tests.models.pretrained import mirror
+from tests.inference import fresh_run
+from tests.models.pretrained import goldens, mirror
 from training import partitioning, starting_weights, train, train_state
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
@@ -101,6 +103,34 @@ def test_towers_of_two_files_and_the_rest_by_the_seed(tmp_path):
   assert by_seed["bias"] == config.model.bias_init
 
 
+def test_a_vit_and_a_bert_that_were_published_apart(tmp_path, monkeypatch):
+  """As LiT begins (arXiv 2111.07991), here with new projections in both."""
+  monkeypatch.setattr(families, "FAMILIES", (hf_bert, hf_vit))
+  expected, read = {}, {}
+  for name, field in (("hf_vit", "image"), ("hf_bert", "text")):
+    found, _ = goldens.read(goldens.FOLDER / f"{name}.npz")
+    (tmp_path / name).mkdir()
+    mirror.write_source(tmp_path / name, found)
+    model, params = goldens.load(families.find(found), found)
+    read[field] = getattr(model, field)
+    expected |= {p: x for p, x in params.items() if "/projection/" not in p}
+  projection = {"projection": True, "projection_bias": False}
+  towers = {
+    name: dataclasses.replace(tower, **projection)
+    for name, tower in read.items()
+  }
+  config = runs.make_config()
+  config = dataclasses.replace(
+    config,
+    model=dataclasses.replace(config.model, **towers),
+    init_image_from=str(tmp_path / "hf_vit"),
+    init_text_from=str(tmp_path / "hf_bert"),
+    init_except=(r"(img|txt)/projection/.*", r"classifier\..*"),
+  )
+  given = mapping.flat(starting_weights.read(config, _mesh()))
+  _assert_equal(given, {p: x for p, x in expected.items() if "/" in p})
+
+
 def test_positions_are_fitted(tmp_path):
   expected = _published(
     tmp_path, {"data.image_size": 24, "data.num_tokens": 12}
@@ -146,6 +176,13 @@ def test_what_does_not_fit_is_listed(tmp_path):
   )
 
 
+def test_an_exception_that_is_none(tmp_path):
+  _published(tmp_path)
+  changes = {"init_from": str(tmp_path), "init_except": ("bias", "img/x")}
+  with pytest.raises(ValueError, match="init_except: 'img/x' matches no param"):
+    _read(changes)
+
+
 def test_a_tower_that_is_not_there(tmp_path):
   _published(tmp_path, without=["text"])
   error = _error({"init_from": str(tmp_path)})
@@ -166,25 +203,22 @@ def test_settings_that_differ_are_said(tmp_path, capsys):
   ) in said
 
 
-@pytest.mark.parametrize(
-  ("changes", "words"),
-  [
-    ({"init_from": "a", "init_text_from": "b"}, "init_from is for both .*'b'"),
-    ({"init_from": "a", "init_except": ("img/x",)}, r"init_except: .*'img/x'"),
-  ],
-)
-def test_fields_that_cannot_be_followed(changes, words):
-  with pytest.raises(ValueError, match=words):
-    _read(changes)
+def test_both_towers_and_one():
+  changes = {"init_from": "a", "init_text_from": "b"}
+  with pytest.raises(ValueError, match="init_from is for both .*'b'"):
+    runs.make_config(changes)
 
 
-def test_of_a_run(reference, runner, tmp_path, capsys):
-  saved = runs.saved_arrays(reference, runner.cache_dir)
+def test_an_exception_that_is_no_regex():
+  with pytest.raises(ValueError, match=r"init_except: '\(' is no regular exp"):
+    runs.make_config({"init_except": ("(",)})
+
+
+def test_of_a_run(tmp_path, capsys):
+  reference = tmp_path / "source"
+  saved = fresh_run.write(reference, runs.make_config())
   got = _read({"init_from": str(reference)}, _mesh((1, 2, 2)))
-  for path, x in got.items():
-    keys = "".join(f"['{name}']" for name in path.split("/"))
-    np.testing.assert_array_equal(np.asarray(x), saved[f".params{keys}"])
-  assert len(got) == sum(name.startswith(".params") for name in saved)
+  _assert_equal(got, saved)
   assert "another model" not in capsys.readouterr().err
 
   image = _read({"init_image_from": str(reference), "data.image_size": 24})

@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 
 from models import dual_encoder
-from models.pretrained import forms, loading, mapping, positions
+from models.pretrained import forms, loading, mapping, positions, sources
 from training import config as config_lib
 
 IGNORED = (r".*\.position_ids",)
@@ -84,6 +84,15 @@ def write(folder, model, params, **others):
   (folder / "config.json").write_text(json.dumps(write_config(model)))
   safetensors.numpy.save_file(tensors, folder / "model.safetensors")
   return folder
+
+
+def write_source(folder, found):
+  """Write a source.Source as the folder of transformers or open_clip."""
+  names = sources.WEIGHTS[2 if "model_cfg" in found.config else 0]
+  tensors = {name: np.array(x, order="C") for name, x in found.tensors.items()}
+  safetensors.numpy.save_file(tensors, folder / names[0])
+  if found.config:
+    (folder / names[1]).write_text(json.dumps(found.config))
 
 
 def embed(model, params, **inputs):
