@@ -119,6 +119,8 @@ def _set_towers(
   """Set the towers, the loss and LAMB."""
   config.model.embed_dim = embed_dim
   config.model.image = towers.efficientnet(config.data)
+  config.model.image.head_width = 0
+  config.model.image.projection_bias = True
   config.model.image.batch_norm_group = 16
   config.partition_rules = (
     towers.CONV_PARTITION_RULE,

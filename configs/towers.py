@@ -129,59 +129,6 @@ def _batch_norm(image: ml_collections.ConfigDict) -> None:
   image.norm_momentum = 0.99
 
 
-def efficientnet(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """Return EfficientNet-B0 (arXiv 1905.11946, table 1) without its last layer.
-
-  sizes.EFFICIENTNET has the factors of the others.
-  """
-  image = ml_collections.ConfigDict()
-  image.tower = "efficientnet"
-  image.image_size = data.get_ref("image_size")
-  image.width_factor = 1.0
-  image.depth_factor = 1.0
-  image.stem_width = 32
-  # Before scaling, of each stage: repeats, kernel size, stride, expansion,
-  # channels.
-  image.stages = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-  )
-  # Of the 1 x 1 convolution before pooling; 0: none, as in ALIGN. 1280 in
-  # EfficientNet's classifiers.
-  image.head_width = 0
-  image.fixed_ends = False  # Lite does not scale the first and last stage
-  image.squeeze = 0.25  # of squeeze-and-excitation; 0: none
-  image.activation = "swish"
-  image.padding = "same"  # TensorFlow's; see models/convolution.py
-  image.square_blocks = ()  # blocks with padding="square" all the same
-  image.projection = True
-  image.projection_bias = True
-  # Chance that the last block is left out of an image's residual in training,
-  # falling linearly to 0 at the first.
-  image.drop_path = 0.2
-  _batch_norm(image)
-  return image
-
-
-def convnext(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """Return ConvNeXt-B (arXiv 2201.03545) as OpenCLIP uses it."""
-  image = ml_collections.ConfigDict()
-  image.tower = "convnext"
-  image.image_size = data.get_ref("image_size")  # at least 32
-  image.depths = (3, 3, 27, 3)  # blocks of each stage
-  image.widths = (128, 256, 512, 1024)
-  image.head = "linear"  # from the pooled channels to embed_dim; or "mlp"
-  image.head_bias = False
-  image.norm_epsilon = 1e-6
-  image.drop_path = 0.1  # as in open_clip's configs; see efficientnet
-  return image
-
-
 def text_transformer(
   data: ml_collections.ConfigDict,
 ) -> ml_collections.ConfigDict:
