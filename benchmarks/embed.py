@@ -55,6 +55,7 @@ def make_ours(name: str, batch_size: int) -> rounds.Timed:
   params = dual_encoder.init_params(config, jax.random.key(0))
   embed_images, _ = dual_encoder.embed_fns(config)
   params = stack_lib.layers_apart(params)
+  assert config.image is not None
   size = config.image.image_size
   images = np.random.default_rng(0).integers(
     0, 256, (batch_size, size, size, 3), np.uint8

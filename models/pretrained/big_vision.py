@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from models import dual_encoder, naflex, text_transformer, vit
-from models.pretrained import forms, mapping, positions, source
+from models.pretrained import forms, mapping, positions, settings, source
 
 # A training checkpoint's, beside its parameters.
 IGNORED = (r"opt/.*",)
@@ -223,7 +223,10 @@ def _read_blocks(tensors: _Names, encoder: str, width: int) -> dict[str, Any]:
   }
 
 
-def _image_links(image: dual_encoder.ImageConfig) -> list[mapping.Link]:
+def _image_links(given: dual_encoder.ImageConfig) -> list[mapping.Link]:
+  image = settings.as_tower(
+    "model.image", given, vit.ViTConfig, naflex.NaFlexConfig
+  )
   is_flexible = isinstance(image, naflex.NaFlexConfig)
   found = [
     mapping.link(
@@ -267,7 +270,10 @@ def _image_links(image: dual_encoder.ImageConfig) -> list[mapping.Link]:
   return found
 
 
-def _text_links(text: dual_encoder.TextConfig) -> list[mapping.Link]:
+def _text_links(given: dual_encoder.TextConfig) -> list[mapping.Link]:
+  text = settings.as_tower(
+    "model.text", given, text_transformer.TextTransformerConfig
+  )
   found = [
     mapping.link("txt/token_embedding", "txt/Embed_0/embedding"),
     mapping.link(
@@ -339,7 +345,10 @@ def _mlp_links(ours: str, theirs: str) -> list[mapping.Link]:
 
 
 def _projection_links(
-  tower: str, config: dual_encoder.ImageConfig | dual_encoder.TextConfig
+  tower: str,
+  config: vit.ViTConfig
+  | naflex.NaFlexConfig
+  | text_transformer.TextTransformerConfig,
 ) -> list[mapping.Link]:
   if not config.projection:
     return []

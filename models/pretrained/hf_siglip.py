@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models import dual_encoder, text_transformer, vit
+from models import dual_encoder, naflex, text_transformer, vit
 from models.pretrained import (
   forms,
   mapping,
@@ -95,8 +95,10 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
 def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
   """Return the links of the whole file."""
   image = model.image
-  patch = None if image is None else forms.patch(image.patch_size)
-  return make_links(model, patch)
+  if image is None:
+    return make_links(model, None)
+  image = settings.as_tower("model.image", image, vit.ViTConfig)
+  return make_links(model, forms.patch(image.patch_size))
 
 
 def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
@@ -123,7 +125,9 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
     "vision_config": {
       "model_type": "siglip_vision_model",
       "image_size": model.image.image_size,
-      **written_vision(model.image),
+      **written_vision(
+        settings.as_tower("model.image", model.image, vit.ViTConfig)
+      ),
     },
     "text_config": {
       "model_type": "siglip_text_model",
@@ -243,7 +247,9 @@ def make_links(
   )
 
 
-def written_vision(image: dual_encoder.ImageConfig) -> dict[str, Any]:
+def written_vision(
+  image: vit.ViTConfig | naflex.NaFlexConfig,
+) -> dict[str, Any]:
   """Return vision_config but for its size."""
   return _written_tower(image) | {"patch_size": image.patch_size}
 
@@ -276,7 +282,9 @@ def written_text(model: dual_encoder.ModelConfig) -> dict[str, Any]:
 
 
 def _written_tower(
-  tower: dual_encoder.ImageConfig | dual_encoder.TextConfig,
+  tower: vit.ViTConfig
+  | naflex.NaFlexConfig
+  | text_transformer.TextTransformerConfig,
 ) -> dict[str, Any]:
   return {
     "hidden_size": tower.width,

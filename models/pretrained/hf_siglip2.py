@@ -71,7 +71,9 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
     "vision_config": {
       "model_type": "siglip2_vision_model",
       "num_patches": model.image.position_size**2,
-      **hf_siglip.written_vision(model.image),
+      **hf_siglip.written_vision(
+        settings.as_tower("model.image", model.image, naflex.NaFlexConfig)
+      ),
     },
     "text_config": {
       "model_type": "siglip2_text_model",

@@ -2,11 +2,13 @@
 
 import json
 import types
+import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from models.pretrained import source
 
+Tower = TypeVar("Tower")
 # hidden_act there, key of models.layers.ACTIVATIONS here.
 ACTIVATIONS: Mapping[str, str] = types.MappingProxyType(
   {
@@ -73,6 +75,22 @@ def image_statistics(
     field: tuple(processor.get(field, default))
     for field in ("image_mean", "image_std")
   }
+
+
+def as_tower(section: str, tower: Any, *kinds: type[Tower]) -> Tower:
+  """Return a tower's config where it is of a kind that the format can hold.
+
+  Raises:
+    ValueError: it is another tower.
+  """
+  if not isinstance(tower, kinds):
+    names = [typing.get_type_hints(kind)["tower"] for kind in kinds]
+    expected = ", ".join(typing.get_args(name)[0] for name in names)
+    raise ValueError(
+      f"{section}.tower must be one of {expected} for these weights; got"
+      f" {tower.tower}"
+    )
+  return tower
 
 
 def refuse_others(
