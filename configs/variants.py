@@ -13,7 +13,7 @@ def pick(file: str, arg: str, variants: Mapping[str, T]) -> T:
   Args:
     file: the config's `__file__`.
     arg: what follows the colon.
-    variants: by name.
+    variants: by name, all but "mini", which every file has.
 
   Raises:
     ValueError: there is none of that name.
@@ -21,6 +21,6 @@ def pick(file: str, arg: str, variants: Mapping[str, T]) -> T:
   if arg not in variants:
     raise ValueError(
       f"configs/{pathlib.Path(file).name}:VARIANT must be one of"
-      f" {', '.join(variants)}; got {arg!r}"
+      f" {', '.join((*variants, 'mini'))}; got {arg!r}"
     )
   return variants[arg]

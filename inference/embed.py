@@ -19,11 +19,14 @@ import numpy as np
 from evaluators import embedding
 from inference import loaded
 from input_pipeline import atomic_file, image_ops, progress
-from models import naflex
+from models import naflex, stack
 from training import workdir
 
 # One image or text, ready for its tower.
 Row = np.ndarray | tuple[np.ndarray, np.ndarray]
+# Rows up to which layers are computed apart (stack.layers_apart): with more, a
+# program that is shorter to compile is as fast.
+_FEW = 8
 # Rows computed at once: enough to keep a CPU's cores busy.
 BATCH_SIZE = 32
 # Of the images in a folder; a pattern may name any file.
@@ -211,10 +214,13 @@ def _save(
     dtype=np.float32,
     shape=(num_rows, model.config.embed_dim),
   )
+  params = model.params
+  if embedder.batch_size <= _FEW and model.mesh.size == 1:
+    params = stack.layers_apart(params)
   start = 0
   with progress.Progress(f"Embedding {name}", num_rows) as bar:
     batches = _batches(rows, embedder.batch_size)
-    for z_BE in embedder.stream(fn, model.params, batches, name[:-1]):
+    for z_BE in embedder.stream(fn, params, batches, name[:-1]):
       z_NE[start : start + len(z_BE)] = z_BE
       start += len(z_BE)
       bar.advance(len(z_BE))

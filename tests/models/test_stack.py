@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models import layers, stack
+from models import dual_encoder, layers, stack
+from tests.models import towers
 
 # Another order of the same float32 sums of up to 100 terms of order 1.
 _CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -154,6 +155,22 @@ def test_one_token_of_the_last_layer(depth, is_causal, cut_from, monkeypatch):
   jax.tree.map(
     lambda got, want: np.testing.assert_allclose(got, want, **_CLOSE), got, want
   )
+
+
+@pytest.mark.usefixtures("unoptimised")
+@pytest.mark.parametrize("one", [False, True])
+def test_layers_apart_change_nothing(one):
+  config = towers.make_config(image={"pool": "cls" if one else "gap"})
+  embed_images, embed_texts = map(jax.jit, dual_encoder.embed_fns(config))
+  params = towers.make_params(config)
+  apart = stack.layers_apart(params)
+  kernels = apart["img"]["blocks"]["mlp"]["up"]["kernel"]
+  assert [x.shape for x in kernels] == [(16, 32)] * 2
+  for fn, rows in (
+    (embed_images, towers.make_images()),
+    (embed_texts, towers.make_tokens()),
+  ):
+    np.testing.assert_allclose(fn(apart, rows), fn(params, rows), **_CLOSE)
 
 
 @pytest.mark.parametrize("chunks", [2, 4, 3])
