@@ -7,6 +7,16 @@ follow `config.data`.
 
 import ml_collections
 
+# To be put before base.py's where "fsdp" shall split a ResNet's or an
+# EfficientNet's convolutions too, by output channel: in the late stages they
+# are most of the parameters. Channels must be a multiple of mesh.fsdp.
+CONV_PARTITION_RULES = (
+  (
+    r"img/stages/.*/(conv[123]|shortcut|expand|project)/kernel",
+    ("fsdp",),
+  ),
+)
+
 
 def vit(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """Return a Vision Transformer of 3.2 M parameters (with base.py's data)."""

@@ -185,12 +185,12 @@ class Block(nnx.Module):
     inside = functools.partial(batch_norm.inside, stats)
     activation = layers.ACTIVATIONS[self.activation]
     y_bYXC = x_bYXC
-    if self.expand is not None:
+    if self.expand is not None and self.expand_norm is not None:
       y_bYXC = self.expand_norm(self.expand(y_bYXC), inside("expand_norm"))
       y_bYXC = activation(y_bYXC)
     y_bYXC = self.depthwise(y_bYXC)
     y_bYXC = activation(self.depthwise_norm(y_bYXC, inside("depthwise_norm")))
-    if self.squeeze is not None:
+    if self.squeeze is not None and self.excite is not None:
       gate_b11C = jnp.mean(y_bYXC, axis=(1, 2), keepdims=True)
       gate_b11C = self.excite(activation(self.squeeze(gate_b11C)))
       y_bYXC = y_bYXC * jax.nn.sigmoid(gate_b11C)

@@ -134,7 +134,7 @@ class Bottleneck(nnx.Module):
       y_bYXC = convolution.average_pool(y_bYXC, self.stride)
       x_bYXC = convolution.average_pool(x_bYXC, self.stride)
     y_bYXC = self.norm3(self.conv3(y_bYXC), inside("norm3"))
-    if self.shortcut is not None:
+    if self.shortcut is not None and self.shortcut_norm is not None:
       x_bYXC = self.shortcut(x_bYXC)
       x_bYXC = self.shortcut_norm(x_bYXC, inside("shortcut_norm"))
     return jax.nn.relu(x_bYXC + y_bYXC)

@@ -224,6 +224,7 @@ def _read_blocks(tensors: _Names, encoder: str, width: int) -> dict[str, Any]:
 
 
 def _image_links(image: dual_encoder.ImageConfig) -> list[mapping.Link]:
+  assert isinstance(image, vit.ViTConfig | naflex.NaFlexConfig)
   is_flexible = isinstance(image, naflex.NaFlexConfig)
   found = [
     mapping.link(
@@ -338,9 +339,7 @@ def _mlp_links(ours: str, theirs: str) -> list[mapping.Link]:
   ]
 
 
-def _projection_links(
-  tower: str, config: dual_encoder.ImageConfig | dual_encoder.TextConfig
-) -> list[mapping.Link]:
+def _projection_links(tower: str, config: Any) -> list[mapping.Link]:
   if not config.projection:
     return []
   leaves = ("kernel", "bias") if config.projection_bias else ("kernel",)

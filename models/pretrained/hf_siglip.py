@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models import dual_encoder, text_transformer, vit
+from models import dual_encoder, naflex, text_transformer, vit
 from models.pretrained import (
   forms,
   mapping,
@@ -95,6 +95,7 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
 def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
   """Return the links of the whole file."""
   image = model.image
+  assert image is None or isinstance(image, vit.ViTConfig)
   patch = None if image is None else forms.patch(image.patch_size)
   return make_links(model, patch)
 
@@ -245,6 +246,7 @@ def make_links(
 
 def written_vision(image: dual_encoder.ImageConfig) -> dict[str, Any]:
   """Return vision_config but for its size."""
+  assert isinstance(image, vit.ViTConfig | naflex.NaFlexConfig)
   return _written_tower(image) | {"patch_size": image.patch_size}
 
 
@@ -275,9 +277,7 @@ def written_text(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   }
 
 
-def _written_tower(
-  tower: dual_encoder.ImageConfig | dual_encoder.TextConfig,
-) -> dict[str, Any]:
+def _written_tower(tower: Any) -> dict[str, Any]:
   return {
     "hidden_size": tower.width,
     "intermediate_size": tower.mlp_width,
