@@ -34,9 +34,8 @@ def wide(width_factor, depth_factor):
   }
 
 
-# Sources: towers of open_clip 3.3.0's model_configs as it builds them (with
-# timm 1.0.31), and the counts that the B models of Keras and timm's
-# tf_efficientnet_l2 are published with (1000 classes).
+# As counted in towers of open_clip 3.3.0's model_configs, and in timm 1.0.31's
+# tf_efficientnet_b3, b7 and l2 (with 1000 classes).
 @pytest.mark.parametrize(
   ("tower", "embed_dim", "fields", "expected"),
   [
