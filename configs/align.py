@@ -123,7 +123,7 @@ def _set_towers(
   config.model.image.projection_bias = True
   config.model.image.batch_norm_group = 16
   config.partition_rules = (
-    towers.CONV_PARTITION_RULE,
+    *towers.CONV_PARTITION_RULES,
     *config.partition_rules,
   )
   config.model.text = towers.bert(config.data)

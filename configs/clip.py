@@ -65,7 +65,7 @@ class ResNet:
     config.data.image_size = self.image_size
     image = config.model.image = towers.resnet(config.data)
     config.partition_rules = (
-      towers.CONV_PARTITION_RULE,
+      *towers.CONV_PARTITION_RULES,
       *config.partition_rules,
     )
     image.depths = self.depths

@@ -7,11 +7,14 @@ follow `config.data`.
 
 import ml_collections
 
-# To stand before base.py's partition rules: kernels of a ResNet or EfficientNet
-# split by output channels, which mesh.fsdp must divide.
-CONV_PARTITION_RULE = (
-  r"img/stages/.*/(conv\d|shortcut|expand|depthwise|excite|project)/kernel",
-  (None, "fsdp"),
+# To be put before base.py's where "fsdp" shall split a ResNet's or an
+# EfficientNet's convolutions too, by output channel: in the late stages they
+# are most of the parameters. Channels must be a multiple of mesh.fsdp.
+CONV_PARTITION_RULES = (
+  (
+    r"img/stages/.*/(conv\d|shortcut|expand|depthwise|excite|project)/kernel",
+    ("fsdp",),
+  ),
 )
 
 

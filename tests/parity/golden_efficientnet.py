@@ -85,7 +85,7 @@ def randomise(model, x: torch.Tensor) -> torch.nn.Module:
     # random blocks of a B7 make float32's rounding grow to 0.07.
     for module in model.modules():
       if getattr(module, "apply_dropout", False):
-        module.project_bn.weight.mul_(0.25)
+        module.project_bn.weight.mul_(0.1)
     vision = getattr(model, "vision_model", model)
     # Without stochastic depth, which would leave out whole blocks.
     for module in vision.train().modules():

@@ -20,41 +20,45 @@ from training import (
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
 # float32 statistics and gradients whose sums are taken in another order; see
-# steps.ATOL.
+# steps.ATOL. The epsilon below keeps a normalisation by few values from making
+# more of them.
 ATOL = steps.ATOL
+STEPS = 3  # the first has a rate of 0
 
 
-def make_config(kind="resnet", **changes):
+def make_config(kind="efficientnet", **changes):
   config = tiny.get_config()
-  config.data.image_size = 32
+  config.data.image_size = 32 if kind == "resnet" else 16
   image = getattr(towers, kind)(config.data)
   if kind == "resnet":
     image.width, image.depths, image.num_heads = 2, (1, 2, 1, 1), 2
-  if kind == "efficientnet":
-    image.width_factor, image.drop_path = 0.3, 0.5
-    image.stages = ((1, 3, 1, 1, 16), (2, 3, 2, 2, 24))
-    image.head_width = 0
-  if "batch_norm_group" in image:
-    image.batch_norm_group = 4
+  else:
+    image.stages = ((1, 3, 1, 1, 8), (2, 3, 2, 2, 8))
+    image.stem_width, image.head_width, image.drop_path = 8, 0, 0.5
+  image.batch_norm_group = 4
+  image.norm_epsilon = 0.1
   config.model.image = image
   config.partition_rules = ((r".*", ()),)
+  if kind == "resnet":
+    rules = (*towers.CONV_PARTITION_RULES, *config.partition_rules)
+    config.partition_rules = rules
   config.update_from_flattened_dict({**steps.FAST, **changes})
   return config_lib.checked(config.to_dict())
 
 
 @pytest.fixture(scope="module")
 def one_device():
-  """Return parameters by path before and after 3 steps."""
+  """Return parameters by path before and after, and metrics."""
   config = make_config()
   built = steps.build(config)
   before = steps.arrays(built.state.params)
-  state, metrics = built.run(config, 3)
+  state, metrics = built.run(config, STEPS)
   return before, steps.arrays(state.params), metrics
 
 
 def assert_equal(config, shape, one_device):
   _, expected, expected_metrics = one_device
-  state, metrics = steps.build(config, shape).run(config, 3)
+  state, metrics = steps.build(config, shape).run(config, STEPS)
   got = steps.arrays(state.params)
   assert got.keys() == expected.keys()
   for path, array in expected.items():
@@ -66,53 +70,37 @@ def assert_equal(config, shape, one_device):
 def test_statistics_move_with_the_batch(one_device):
   before, after, _ = one_device
   statistics = [path for path in before if "running" in path]
-  assert len(statistics) > 20
+  assert len(statistics) == 2 * 9  # norms
   for path in statistics:
     assert np.all(np.isfinite(after[path])), path
     assert np.any(after[path] != before[path]), path
-  # 3 steps keep 0.9^3 of the first value, and the rest is of the pixels.
-  kept = after["img/stem/norm1/running_var"] - 0.729
+  # 0.99 of each value is kept, and of the mean's 0 nothing.
+  kept = after["img/stem/norm/running_var"] - 0.99**STEPS
   assert np.all(kept > 0)
-  assert np.all(kept < 1)
+  assert np.all(np.abs(after["img/stem/norm/running_mean"]) < 0.1)
 
 
 def test_two_devices_equal_one(one_device):
   assert_equal(make_config(), (2, 1, 1), one_device)
 
 
-@pytest.mark.parametrize("remat", ["none", "block"])
-def test_micro_batches_equal_the_whole_batch(remat, one_device):
-  config = make_config(num_microbatches=2, **{"model.remat": remat})
+def test_micro_batches_equal_the_whole_batch(one_device):
+  config = make_config(num_microbatches=2, **{"model.remat": "block"})
   assert_equal(config, (1, 1, 1), one_device)
 
 
-def test_groups_are_another_model_than_the_whole_batch(one_device):
-  config = make_config(**{"model.image.batch_norm_group": 0})
-  _, metrics = steps.build(config).run(config, 1)
-  difference = metrics[0]["train/loss"] - one_device[2][0]["train/loss"]
-  assert abs(difference) > 10 * ATOL
-
-
-@pytest.mark.parametrize("kind", ["efficientnet", "convnext"])
-def test_other_towers_train_on_two_devices(kind):
-  changes = {"model.remat": "block"}
-  if kind == "convnext":
-    changes |= {
-      "model.image.depths": (1, 2),
-      "model.image.widths": (8, 12),
-      "model.image.drop_path": 0.5,
-    }
-  config = make_config(kind, **changes)
+def test_a_resnet_trains_on_two_devices():
+  config = make_config("resnet")
   built = steps.build(config, (1, 2, 1))
   before = steps.arrays(built.state.params)
-  state, metrics = built.run(config, 2)
+  state, metrics = built.run(config, STEPS)
   after = steps.arrays(state.params)
-  for path, array in after.items():
-    assert np.all(np.isfinite(array)), path
-    # What is added to an attention's keys changes nothing that is seen.
-    if not path.endswith("key/bias"):
-      assert np.any(array != before[path]), path
+  assert all(np.isfinite(x).all() for x in after.values())
   assert all(np.isfinite(m["train/loss"]) for m in metrics)
+  # Not those behind a residual branch that begins as nothing.
+  unchanged = {path for path in after if np.all(after[path] == before[path])}
+  assert not any(path.startswith("img/stem") for path in unchanged)
+  assert not any("running" in path for path in unchanged)
 
 
 def test_a_locked_tower_keeps_its_statistics():
@@ -121,7 +109,7 @@ def test_a_locked_tower_keeps_its_statistics():
   )
   built = steps.build(config)
   before = steps.arrays(built.state.params)
-  state, _ = built.run(config, 1)
+  state, _ = built.run(config, 2)
   after = steps.arrays(state.params)
   for path, array in before.items():
     if path.startswith("img/"):
@@ -152,7 +140,7 @@ def test_statistics_have_no_optimizer_state_and_are_no_parameters():
       lambda x: np.zeros(x.shape, np.int8), jax.eval_shape(opt.init, params)
     )
   )
-  assert any("img/stem/norm1/scale" in path for path in state)
+  assert any("img/stem/norm/scale" in path for path in state)
   assert not any("running" in path for path in state)
   total = sum(x.size for x in jax.tree.leaves(params))
   sizes = {
