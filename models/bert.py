@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import layers, stack
+from models import layers, stack, tower
 
 POOLS = ("cls", "pooler", "mean")
 
@@ -113,12 +113,8 @@ class Bert(nnx.Module):
   def __init__(
     self,
     config: BertConfig,
+    settings: tower.Settings,
     *,
-    embed_dim: int,
-    dtype: str,
-    remat: str,
-    remat_chunks: int,
-    batch_axes: tuple[str, ...],
     rngs: nnx.Rngs,
   ):
     width = config.width
@@ -134,43 +130,17 @@ class Bert(nnx.Module):
       normal(rngs.params(), (config.num_types, width))
     )
     self.embedding_norm = layers.LayerNorm(
-      width, epsilon=config.norm_epsilon, dtype=dtype
+      width, epsilon=config.norm_epsilon, dtype=settings.dtype
     )
-    self.blocks = stack.make_stack(
-      lambda rngs: Block(
-        width,
-        config.num_heads,
-        config.mlp_width,
-        activation=config.activation,
-        norm_epsilon=config.norm_epsilon,
-        dtype=dtype,
-        dropout=config.dropout,
-        rngs=rngs,
-      ),
-      config.depth,
-      rngs,
-    )
+    self.blocks = tower.make_blocks(config, settings, rngs, Block)
     self.pooler = (
-      layers.Dense(width, width, dtype=dtype, rngs=rngs)
+      layers.Dense(width, width, dtype=settings.dtype, rngs=rngs)
       if config.pool == "pooler"
       else None
     )
-    self.projection = (
-      layers.Dense(
-        width,
-        embed_dim,
-        dtype=dtype,
-        rngs=rngs,
-        use_bias=config.projection_bias,
-      )
-      if config.projection
-      else None
-    )
+    self.projection = tower.make_projection(config, width, settings, rngs)
     self.config = config
-    self.dtype = dtype
-    self.remat = remat
-    self.remat_chunks = remat_chunks
-    self.batch_axes = batch_axes
+    self.settings = settings
 
   def __call__(
     self, tokens_bL: jax.Array, keys_b: jax.Array | None = None
@@ -190,9 +160,9 @@ class Bert(nnx.Module):
       stem=self._stem,
       blocks=self.blocks,
       head=self._head,
-      remat=self.remat,
-      chunks=self.remat_chunks,
-      batch_axes=self.batch_axes,
+      remat=self.settings.remat,
+      chunks=self.settings.remat_chunks,
+      batch_axes=self.settings.batch_axes,
       mask_fn=self._mask,
       token_fn=None if self.config.pool == "mean" else _first_token,
     )

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import convolution, layers, stack, stages
+from models import convolution, layers, stack, stages, tower
 
 # From pixels to the first stage's positions.
 PATCH_SIZE = 4
@@ -155,18 +155,11 @@ class ConvNeXt(nnx.Module):
   def __init__(
     self,
     config: ConvNeXtConfig,
+    settings: tower.Settings,
     *,
-    embed_dim: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    dtype: str,
-    remat: str,
-    remat_chunks: int,
-    batch_axes: tuple[str, ...],
     rngs: nnx.Rngs,
   ):
-    del remat_chunks  # of the layers of a transformer
-    fields = {"norm_epsilon": config.norm_epsilon, "dtype": dtype}
+    fields = {"norm_epsilon": config.norm_epsilon, "dtype": settings.dtype}
     self.stem = Downsample(
       3, config.widths[0], PATCH_SIZE, norm_first=False, rngs=rngs, **fields
     )
@@ -186,20 +179,19 @@ class ConvNeXt(nnx.Module):
     )
     width = config.widths[-1]
     self.norm = layers.LayerNorm(
-      width, epsilon=config.norm_epsilon, dtype=dtype
+      width, epsilon=config.norm_epsilon, dtype=settings.dtype
     )
-    dense = functools.partial(layers.Dense, dtype=dtype, rngs=rngs)
+    dense = functools.partial(layers.Dense, dtype=settings.dtype, rngs=rngs)
     is_mlp = config.head == "mlp"
     # open_clip's: the hidden layer of an MLP is twice the embedding.
-    self.hidden = dense(width, 2 * embed_dim) if is_mlp else None
+    self.hidden = dense(width, 2 * settings.embed_dim) if is_mlp else None
     self.projection = dense(
-      2 * embed_dim if is_mlp else width, embed_dim, use_bias=config.head_bias
+      2 * settings.embed_dim if is_mlp else width,
+      settings.embed_dim,
+      use_bias=config.head_bias,
     )
     self.config = config
-    self.mean, self.std = mean, std
-    self.dtype = dtype
-    self.remat = remat
-    self.batch_axes = batch_axes
+    self.settings = settings
 
   def __call__(
     self, images_bYXC: jax.Array, keys_b: jax.Array | None = None
@@ -213,7 +205,10 @@ class ConvNeXt(nnx.Module):
     Returns:
       [b, E], not L2-normalised.
     """
-    how = {"remat": self.remat, "batch_axes": self.batch_axes}
+    how = {
+      "remat": self.settings.remat,
+      "batch_axes": self.settings.batch_axes,
+    }
     depth = sum(self.config.depths)
     drawn = ()  # keys and rate of each block
     if keys_b is not None and self.config.drop_path:
@@ -221,9 +216,7 @@ class ConvNeXt(nnx.Module):
       keys = jax.vmap(lambda index: layers.fold_in(keys_b, index))(indices)
       rates = self.config.drop_path * indices / max(depth - 1, 1)
       drawn = keys, rates
-    x_bYXC = layers.normalise_pixels(
-      images_bYXC, self.mean, self.std, self.dtype
-    )
+    x_bYXC = self.settings.normalise(images_bYXC)
     x_bYXC = stages.run(self.stem, x_bYXC, None, **how)
     start = 0
     for stage, depth in zip(

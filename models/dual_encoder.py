@@ -20,6 +20,7 @@ from models import (
   resnet,
   stack,
   text_transformer,
+  tower,
   vit,
 )
 
@@ -85,8 +86,8 @@ class ModelConfig:
       raise ValueError(
         f"model.scale_init must be above 0; got {self.scale_init}"
       )
-    for tower in self.towers:
-      tower.check(self.embed_dim)
+    for config in self.towers:
+      config.check(self.embed_dim)
 
   @property
   def towers(self) -> tuple[ImageConfig | TextConfig, ...]:
@@ -96,7 +97,7 @@ class ModelConfig:
   @property
   def draws(self) -> bool:
     """Whether training draws random numbers in a tower."""
-    return any(tower.draws for tower in self.towers)
+    return any(config.draws for config in self.towers)
 
   @property
   def batch_norm_group(self) -> int | None:
@@ -118,23 +119,22 @@ class DualEncoder(nnx.Module):
     rngs: nnx.Rngs,
     batch_axes: tuple[str, ...] = (),
   ):
-    shared = {
-      "embed_dim": config.embed_dim,
-      "dtype": config.dtype,
-      "remat": config.remat,
-      "remat_chunks": config.remat_chunks,
-      "batch_axes": batch_axes,
-      "rngs": rngs,
-    }
+    settings = tower.Settings(
+      embed_dim=config.embed_dim,
+      mean=config.image_mean,
+      std=config.image_std,
+      dtype=config.dtype,
+      remat=config.remat,
+      remat_chunks=config.remat_chunks,
+      batch_axes=batch_axes,
+    )
     self.img = (
-      IMAGE_TOWERS[config.image.tower](
-        config.image, mean=config.image_mean, std=config.image_std, **shared
-      )
+      IMAGE_TOWERS[config.image.tower](config.image, settings, rngs=rngs)
       if config.image is not None
       else None
     )
     self.txt = (
-      TEXT_TOWERS[config.text.tower](config.text, **shared)
+      TEXT_TOWERS[config.text.tower](config.text, settings, rngs=rngs)
       if config.text is not None
       else None
     )

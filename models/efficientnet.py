@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import batch_norm, convolution, layers, stack, stages
+from models import batch_norm, convolution, layers, stack, stages, tower
 
 # Channels are rounded to a multiple of it.
 _DIVISOR = 8
@@ -260,25 +260,18 @@ class EfficientNet(nnx.Module):
   def __init__(
     self,
     config: EfficientNetConfig,
+    settings: tower.Settings,
     *,
-    embed_dim: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    dtype: str,
-    remat: str,
-    remat_chunks: int,
-    batch_axes: tuple[str, ...],
     rngs: nnx.Rngs,
   ):
-    del remat_chunks  # parts of a batch would have statistics of their own
     norm = functools.partial(
       batch_norm.BatchNorm,
       group=config.batch_norm_group,
       epsilon=config.norm_epsilon,
       momentum=config.norm_momentum,
-      dtype=dtype,
+      dtype=settings.dtype,
     )
-    conv = functools.partial(convolution.Conv, dtype=dtype, rngs=rngs)
+    conv = functools.partial(convolution.Conv, dtype=settings.dtype, rngs=rngs)
     self.stem = ConvNorm(
       conv(3, config.stem_channels, 3, stride=2, padding=config.padding),
       norm(config.stem_channels),
@@ -294,7 +287,7 @@ class EfficientNet(nnx.Module):
           squeeze=config.squeeze,
           activation=config.activation,
           norm=norm,
-          dtype=dtype,
+          dtype=settings.dtype,
           rngs=rngs,
         )
         for i, shape in enumerate(config.shapes)
@@ -309,22 +302,11 @@ class EfficientNet(nnx.Module):
       if config.head_width
       else None
     )
-    self.projection = (
-      layers.Dense(
-        config.out_width,
-        embed_dim,
-        dtype=dtype,
-        rngs=rngs,
-        use_bias=config.projection_bias,
-      )
-      if config.projection
-      else None
+    self.projection = tower.make_projection(
+      config, config.out_width, settings, rngs
     )
     self.config = config
-    self.mean, self.std = mean, std
-    self.dtype = dtype
-    self.remat = remat
-    self.batch_axes = batch_axes
+    self.settings = settings
 
   def __call__(
     self,
@@ -344,13 +326,14 @@ class EfficientNet(nnx.Module):
       [b, E], not L2-normalised.
     """
     inside = functools.partial(batch_norm.inside, stats)
-    how = {"remat": self.remat, "batch_axes": self.batch_axes}
+    how = {
+      "remat": self.settings.remat,
+      "batch_axes": self.settings.batch_axes,
+    }
     if not self.config.drop_path:
       keys_b = None
     rate_per_block = self.config.drop_path / self.config.num_blocks
-    x_bYXC = layers.normalise_pixels(
-      images_bYXC, self.mean, self.std, self.dtype
-    )
+    x_bYXC = self.settings.normalise(images_bYXC)
     x_bYXC = stages.run(self.stem, x_bYXC, inside("stem"), **how)
     for name, stage in self.stages.items():
       place = batch_norm.inside(inside("stages"), name)

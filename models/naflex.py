@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import layers, stack, vit
+from models import layers, stack, tower, vit
 
 
 class Patches(typing.NamedTuple):
@@ -76,58 +76,26 @@ class NaFlex(nnx.Module):
   def __init__(
     self,
     config: NaFlexConfig,
+    settings: tower.Settings,
     *,
-    embed_dim: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    dtype: str,
-    remat: str,
-    remat_chunks: int,
-    batch_axes: tuple[str, ...],
     rngs: nnx.Rngs,
   ):
     width = config.width
     normal = jax.nn.initializers.normal(stddev=width**-0.5)
     self.patch = layers.Dense(
-      3 * config.patch_size**2, width, dtype=dtype, rngs=rngs
+      3 * config.patch_size**2, width, dtype=settings.dtype, rngs=rngs
     )
     self.position = nnx.Param(
       normal(rngs.params(), (config.position_size**2, width))
     )
-    block_args = {
-      "width": width,
-      "num_heads": config.num_heads,
-      "mlp_width": config.mlp_width,
-      "activation": config.activation,
-      "norm_epsilon": config.norm_epsilon,
-      "dtype": dtype,
-    }
-    self.blocks = stack.make_stack(
-      lambda rngs: stack.Block(**block_args, dropout=config.dropout, rngs=rngs),
-      config.depth,
-      rngs,
-    )
+    self.blocks = tower.make_blocks(config, settings, rngs)
     self.norm = layers.LayerNorm(
-      width, epsilon=config.norm_epsilon, dtype=dtype
+      width, epsilon=config.norm_epsilon, dtype=settings.dtype
     )
-    self.pool = layers.MapHead(**block_args, rngs=rngs)
-    self.projection = (
-      layers.Dense(
-        width,
-        embed_dim,
-        dtype=dtype,
-        rngs=rngs,
-        use_bias=config.projection_bias,
-      )
-      if config.projection
-      else None
-    )
+    self.pool = layers.MapHead(**tower.block_args(config, settings), rngs=rngs)
+    self.projection = tower.make_projection(config, width, settings, rngs)
     self.config = config
-    self.mean, self.std = mean, std
-    self.dtype = dtype
-    self.remat = remat
-    self.remat_chunks = remat_chunks
-    self.batch_axes = batch_axes
+    self.settings = settings
 
   def __call__(
     self, images: jax.Array | Patches, keys_b: jax.Array | None = None
@@ -152,10 +120,10 @@ class NaFlex(nnx.Module):
       stem=self._stem,
       blocks=self.blocks,
       head=self._head,
-      remat=self.remat,
-      chunks=self.remat_chunks,
+      remat=self.settings.remat,
+      chunks=self.settings.remat_chunks,
       mask_fn=_mask,
-      batch_axes=self.batch_axes,
+      batch_axes=self.settings.batch_axes,
     )
 
   def _stem(self, rows: stack.Rows) -> jax.Array:
@@ -167,13 +135,13 @@ class NaFlex(nnx.Module):
     else:
       patches_bNP, shapes_b2 = rows["patches"], rows["shapes"]
     pixels_bNPC = patches_bNP.reshape(*patches_bNP.shape[:2], size * size, 3)
-    patches_bNP = layers.normalise_pixels(
-      pixels_bNPC, self.mean, self.std, self.dtype
-    ).reshape(patches_bNP.shape)
+    patches_bNP = self.settings.normalise(pixels_bNPC).reshape(
+      patches_bNP.shape
+    )
     position_bND = resize_positions(
       self.position[...], shapes_b2, patches_bNP.shape[1]
     )
-    return self.patch(patches_bNP) + position_bND.astype(self.dtype)
+    return self.patch(patches_bNP) + position_bND.astype(self.settings.dtype)
 
   def _head(self, x_bND: jax.Array, rows: stack.Rows) -> jax.Array:
     x_bD = self.pool(self.norm(x_bND), mask_bHSS=_mask(rows))

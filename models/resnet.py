@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import batch_norm, convolution, layers, stack, stages
+from models import batch_norm, convolution, layers, stack, stages, tower
 
 # A block's output has as many times the channels that it works with.
 EXPANSION = 4
@@ -184,25 +184,18 @@ class ResNet(nnx.Module):
   def __init__(
     self,
     config: ResNetConfig,
+    settings: tower.Settings,
     *,
-    embed_dim: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    dtype: str,
-    remat: str,
-    remat_chunks: int,
-    batch_axes: tuple[str, ...],
     rngs: nnx.Rngs,
   ):
-    del remat_chunks  # parts of a batch would have statistics of their own
     norm = functools.partial(
       batch_norm.BatchNorm,
       group=config.batch_norm_group,
       epsilon=config.norm_epsilon,
       momentum=config.norm_momentum,
-      dtype=dtype,
+      dtype=settings.dtype,
     )
-    fields = {"norm": norm, "dtype": dtype, "rngs": rngs}
+    fields = {"norm": norm, "dtype": settings.dtype, "rngs": rngs}
     self.stem = Stem(config.width, **fields)
     widths = [config.width * 2**i for i in range(len(config.depths))]
     inputs = [config.width] + [width * EXPANSION for width in widths[:-1]]
@@ -221,15 +214,12 @@ class ResNet(nnx.Module):
     self.attn = layers.Attention(
       config.out_width,
       config.num_heads,
-      num_out=embed_dim,
-      dtype=dtype,
+      num_out=settings.embed_dim,
+      dtype=settings.dtype,
       rngs=rngs,
     )
     self.config = config
-    self.mean, self.std = mean, std
-    self.dtype = dtype
-    self.remat = remat
-    self.batch_axes = batch_axes
+    self.settings = settings
 
   def __call__(
     self,
@@ -250,10 +240,11 @@ class ResNet(nnx.Module):
     """
     del keys_b
     inside = functools.partial(batch_norm.inside, stats)
-    x_bYXC = layers.normalise_pixels(
-      images_bYXC, self.mean, self.std, self.dtype
-    )
-    how = {"remat": self.remat, "batch_axes": self.batch_axes}
+    x_bYXC = self.settings.normalise(images_bYXC)
+    how = {
+      "remat": self.settings.remat,
+      "batch_axes": self.settings.batch_axes,
+    }
     x_bYXC = stages.run(self.stem, x_bYXC, inside("stem"), **how)
     for name, stage in self.stages.items():
       place = batch_norm.inside(inside("stages"), name)
@@ -261,5 +252,5 @@ class ResNet(nnx.Module):
     x_bND = x_bYXC.reshape(len(x_bYXC), -1, x_bYXC.shape[-1])
     mean_b1D = jnp.mean(x_bND, axis=1, keepdims=True)
     x_bND = jnp.concatenate([mean_b1D, x_bND], axis=1)
-    x_bND = x_bND + self.position[...].astype(self.dtype)
+    x_bND = x_bND + self.position[...].astype(self.settings.dtype)
     return self.attn(x_bND[:, :1], x_bND)[:, 0]

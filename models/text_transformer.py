@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import layers, stack
+from models import layers, stack, tower
 
 POOLS = ("last", "first", "eot", "mean", "map", "cls")
 
@@ -70,12 +70,8 @@ class TextTransformer(nnx.Module):
   def __init__(
     self,
     config: TextTransformerConfig,
+    settings: tower.Settings,
     *,
-    embed_dim: int,
-    dtype: str,
-    remat: str,
-    remat_chunks: int,
-    batch_axes: tuple[str, ...],
     rngs: nnx.Rngs,
   ):
     width = config.width
@@ -92,41 +88,18 @@ class TextTransformer(nnx.Module):
     self.position = nnx.Param(
       normal(0.01)(rngs.params(), (num_positions, width))
     )
-    block_args = {
-      "width": width,
-      "num_heads": config.num_heads,
-      "mlp_width": config.mlp_width,
-      "activation": config.activation,
-      "norm_epsilon": config.norm_epsilon,
-      "dtype": dtype,
-    }
-    self.blocks = stack.make_stack(
-      lambda rngs: stack.Block(**block_args, dropout=config.dropout, rngs=rngs),
-      config.depth,
-      rngs,
-    )
+    self.blocks = tower.make_blocks(config, settings, rngs)
     self.norm = layers.LayerNorm(
-      width, epsilon=config.norm_epsilon, dtype=dtype
+      width, epsilon=config.norm_epsilon, dtype=settings.dtype
     )
     self.pool = (
-      layers.MapHead(**block_args, rngs=rngs) if config.pool == "map" else None
-    )
-    self.projection = (
-      layers.Dense(
-        width,
-        embed_dim,
-        dtype=dtype,
-        rngs=rngs,
-        use_bias=config.projection_bias,
-      )
-      if config.projection
+      layers.MapHead(**tower.block_args(config, settings), rngs=rngs)
+      if config.pool == "map"
       else None
     )
+    self.projection = tower.make_projection(config, width, settings, rngs)
     self.config = config
-    self.dtype = dtype
-    self.remat = remat
-    self.remat_chunks = remat_chunks
-    self.batch_axes = batch_axes
+    self.settings = settings
 
   def __call__(
     self, tokens_bL: jax.Array, keys_b: jax.Array | None = None
@@ -147,9 +120,9 @@ class TextTransformer(nnx.Module):
       stem=self._stem,
       blocks=self.blocks,
       head=self._head,
-      remat=self.remat,
-      chunks=self.remat_chunks,
-      batch_axes=self.batch_axes,
+      remat=self.settings.remat,
+      chunks=self.settings.remat_chunks,
+      batch_axes=self.settings.batch_axes,
       mask_fn=self._mask,
       is_causal=self.config.causal,
       token_fn=self._token if one_token else None,
@@ -162,7 +135,7 @@ class TextTransformer(nnx.Module):
       cls_b1D = jnp.broadcast_to(self.cls[...], (len(x_bLD), 1, x_bLD.shape[2]))
       x_bLD = jnp.concatenate([x_bLD, cls_b1D], axis=1)
     x_bLD = x_bLD + self.position[: x_bLD.shape[1]]
-    return x_bLD.astype(self.dtype)
+    return x_bLD.astype(self.settings.dtype)
 
   def _mask(self, rows: stack.Rows) -> jax.Array | None:
     if not self.config.mask_padding:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import layers, stack
+from models import layers, stack, tower
 
 POOLS = ("cls", "gap", "map", "queries")
 POSITIONS = ("learned", "sincos2d")
@@ -95,14 +95,8 @@ class ViT(nnx.Module):
   def __init__(
     self,
     config: ViTConfig,
+    settings: tower.Settings,
     *,
-    embed_dim: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    dtype: str,
-    remat: str,
-    remat_chunks: int,
-    batch_axes: tuple[str, ...],
     rngs: nnx.Rngs,
   ):
     width = config.width
@@ -112,7 +106,7 @@ class ViT(nnx.Module):
     self.patch = layers.Dense(
       3 * config.patch_size**2,
       width,
-      dtype=dtype,
+      dtype=settings.dtype,
       rngs=rngs,
       use_bias=not config.pre_norm,
     )
@@ -125,42 +119,18 @@ class ViT(nnx.Module):
       else None
     )
     norm = functools.partial(
-      layers.LayerNorm, epsilon=config.norm_epsilon, dtype=dtype
+      layers.LayerNorm, epsilon=config.norm_epsilon, dtype=settings.dtype
     )
     self.pre_norm = norm(width) if config.pre_norm else None
-    block_args = {
-      "width": width,
-      "num_heads": config.num_heads,
-      "mlp_width": config.mlp_width,
-      "activation": config.activation,
-      "norm_epsilon": config.norm_epsilon,
-      "dtype": dtype,
-    }
-    self.blocks = stack.make_stack(
-      lambda rngs: stack.Block(**block_args, dropout=config.dropout, rngs=rngs),
-      config.depth,
-      rngs,
-    )
-    pooled_width = embed_dim if config.pool == "queries" else width
+    self.blocks = tower.make_blocks(config, settings, rngs)
+    pooled_width = settings.embed_dim if config.pool == "queries" else width
     self.norm = norm(pooled_width)
-    self.pool = _make_pool(config, embed_dim, block_args, rngs)
-    self.projection = (
-      layers.Dense(
-        pooled_width,
-        embed_dim,
-        dtype=dtype,
-        rngs=rngs,
-        use_bias=config.projection_bias,
-      )
-      if config.projection
-      else None
+    self.pool = _make_pool(config, settings, rngs)
+    self.projection = tower.make_projection(
+      config, pooled_width, settings, rngs
     )
     self.config = config
-    self.mean, self.std = mean, std
-    self.dtype = dtype
-    self.remat = remat
-    self.remat_chunks = remat_chunks
-    self.batch_axes = batch_axes
+    self.settings = settings
 
   def __call__(
     self, images_bYXC: jax.Array, keys_b: jax.Array | None = None
@@ -180,19 +150,17 @@ class ViT(nnx.Module):
       stem=self._stem,
       blocks=self.blocks,
       head=self._head,
-      remat=self.remat,
-      chunks=self.remat_chunks,
-      batch_axes=self.batch_axes,
+      remat=self.settings.remat,
+      chunks=self.settings.remat_chunks,
+      batch_axes=self.settings.batch_axes,
       token_fn=_first_token if self.config.pool == "cls" else None,
     )
 
   def _stem(self, rows: stack.Rows) -> jax.Array:
     """Return tokens with their positions, the cls token first."""
-    images_bYXC = layers.normalise_pixels(
-      rows["images"], self.mean, self.std, self.dtype
-    )
+    images_bYXC = self.settings.normalise(rows["images"])
     patches_bNP = cut_patches(images_bYXC, self.config.patch_size)
-    position_ND = self._positions().astype(self.dtype)
+    position_ND = self._positions().astype(self.settings.dtype)
     num_first = position_ND.shape[0] - patches_bNP.shape[1]
     position_1ND = position_ND[None, num_first:]
     if "keys" in rows and self.config.patch_dropout:
@@ -201,7 +169,9 @@ class ViT(nnx.Module):
       position_1ND = jnp.take_along_axis(position_1ND, kept_bN1, axis=1)
     x_bND = self.patch(patches_bNP) + position_1ND
     if self.cls is not None:
-      cls_1D = self.cls[...].astype(self.dtype) + position_ND[:num_first]
+      cls_1D = (
+        self.cls[...].astype(self.settings.dtype) + position_ND[:num_first]
+      )
       cls_b1D = jnp.broadcast_to(cls_1D, (x_bND.shape[0], 1, x_bND.shape[2]))
       x_bND = jnp.concatenate([cls_b1D, x_bND], axis=1)
     return x_bND if self.pre_norm is None else self.pre_norm(x_bND)
@@ -229,18 +199,18 @@ class ViT(nnx.Module):
 
 
 def _make_pool(
-  config: ViTConfig, embed_dim: int, block_args: dict, rngs: nnx.Rngs
+  config: ViTConfig, settings: tower.Settings, rngs: nnx.Rngs
 ) -> layers.MapHead | layers.QueryPool | None:
   if config.pool == "map":
-    return layers.MapHead(**block_args, rngs=rngs)
+    return layers.MapHead(**tower.block_args(config, settings), rngs=rngs)
   if config.pool == "queries":
     return layers.QueryPool(
-      embed_dim,
+      settings.embed_dim,
       config.pool_heads,
       config.num_queries,
       key_width=config.width,
       norm_epsilon=config.norm_epsilon,
-      dtype=block_args["dtype"],
+      dtype=settings.dtype,
       rngs=rngs,
     )
   return None

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models import dual_encoder, layers
+from models import dual_encoder
 from tests.models import towers
 
 
@@ -35,7 +35,7 @@ def test_patch_matmul_equals_a_convolution():
   images = towers.make_images(2)
   kernel_YXCD = tower.patch.kernel[...].reshape(8, 8, 3, 16)
   want = jax.lax.conv_general_dilated(
-    layers.normalise_pixels(images, tower.mean, tower.std, "float32"),
+    tower.settings.normalise(images),
     kernel_YXCD,
     window_strides=(8, 8),
     padding="VALID",
