@@ -7,4 +7,4 @@ if importlib.util.find_spec("torch") is None:
   collect_ignore_glob.append("test_*.py")
 # open_clip's models need torchvision, whose build is of several gigabytes.
 if importlib.util.find_spec("torchvision") is None:
-  collect_ignore_glob.append("test_open_clip.py")
+  collect_ignore_glob.append("test_open_clip*.py")
