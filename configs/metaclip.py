@@ -1,7 +1,8 @@
 """MetaCLIP (arXiv 2309.16671) and MetaCLIP 2 (arXiv 2507.22062).
 
   vit_b32 vit_b16 vit_l14 vit_h14 vit_bigg14    English, CLIP's vocabulary
-  worldwide_h14                                 300+ languages, XLM-V, mini
+  worldwide_l14 worldwide_h14 worldwide_h14_378 worldwide_bigg14, mini
+                                                300+ languages, XLM-V (l14: mT5)
 Data: web pairs balanced by t (curation is another task of this project); 12.8e9
   pairs seen in batches of 32,768, whatever the size of the pool; worldwide:
   29e9 in batches of 75,264. `data.source` stays that of configs/base.py:
@@ -32,7 +33,9 @@ class Variant:
 
   Attributes:
     num_parameters: of open_clip 3.3.0's model of this size.
-    is_worldwide: MetaCLIP 2's vocabulary and recipe.
+    is_worldwide: MetaCLIP 2's vocabulary and recipe (stated for H/14 at 224
+      pixels).
+    activation: of the published weights, by open_clip 3.3.0's list of them.
   """
 
   size: str
@@ -42,6 +45,8 @@ class Variant:
   learning_rate: float
   text_depth: int = 12
   is_worldwide: bool = False
+  image_size: int = 224
+  activation: str = "quick_gelu"
 
 
 VARIANTS = {
@@ -50,7 +55,14 @@ VARIANTS = {
   "vit_l14": Variant("L", 14, 768, 427_616_513, 4e-4),
   "vit_h14": Variant("H", 14, 1024, 986_109_441, 4e-4, 24),
   "vit_bigg14": Variant("bigG", 14, 1280, 2_539_567_105, 4e-4, 32),
+  "worldwide_l14": Variant("L", 14, 768, 581_747_969, 4e-4, 12, True),
   "worldwide_h14": Variant("H", 14, 1024, 1_858_783_745, 4e-4, 24, True),
+  "worldwide_h14_378": Variant(
+    "H", 14, 1024, 1_859_389_185, 4e-4, 24, True, 378, "gelu"
+  ),
+  "worldwide_bigg14": Variant(
+    "bigG", 14, 1280, 3_630_409_985, 4e-4, 32, True, activation="gelu"
+  ),
 }
 VARIANT_NAMES = (*VARIANTS, "mini")
 
@@ -77,17 +89,20 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
     b2=0.95 if variant.is_worldwide else 0.98,
     weight_decay=0.1 if variant.is_worldwide else 0.2,
   )
-  clip_towers.set_vit(config, variant.size, variant.patch_size)
+  clip_towers.set_vit(
+    config, variant.size, variant.patch_size, variant.image_size
+  )
   clip_towers.set_text(
     config, sizes.clip_text(variant.embed_dim, variant.text_depth)
   )
-  clip_towers.set_model(config, variant.embed_dim, "quick_gelu")
+  clip_towers.set_model(config, variant.embed_dim, variant.activation)
   config.model.remat = "block"
   config.data.crop_scale = (0.95, 1.0)
   if variant.is_worldwide:
-    # facebook/xlm-v-base: <s> 0, <pad> 1, </s> 2.
     config.data.tokenizer = "hf"
-    config.data.vocab_size = 901_629
-    config.model.text.pad_id = 1
-    config.model.text.eot_id = 2
+    text = config.model.text
+    if arg == "worldwide_l14":  # google/mt5-base: <pad> 0, </s> 1
+      config.data.vocab_size, text.pad_id, text.eot_id = 250_100, 0, 1
+    else:  # facebook/xlm-v-base: <s> 0, <pad> 1, </s> 2
+      config.data.vocab_size, text.pad_id, text.eot_id = 901_629, 1, 2
   return config
