@@ -10,6 +10,9 @@ from absl import flags
 
 from tests import runs
 
+# Files whose tests start processes or compile for a TPU.
+_LONG = ("test_main", "test_plan")
+
 # Before JAX starts. Tests that want fewer devices make a mesh of fewer.
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -20,6 +23,11 @@ def pytest_configure(config: pytest.Config) -> None:
   # Grain reads its absl flags, which pytest never parses.
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Begin with the longest, so that no worker waits for them at the end."""
+  items.sort(key=lambda item: not item.path.name.startswith(_LONG))
 
 
 @pytest.fixture

@@ -82,6 +82,9 @@ class Runner:
     if workdir is not None:
       command.append(f"--workdir={workdir}")
     settings = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    if "--task=plan" not in args:
+      # Compiles in half the time, and these programs run for a moment only.
+      settings["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
     if self.compiled is not None:
       least = "0.1" if self.writes_compiled else "1e9"
       settings |= {
@@ -109,11 +112,7 @@ class Runner:
     with socket.socket() as probe:
       probe.bind(("127.0.0.1", 0))
       port = probe.getsockname()[1]
-    env = {
-      "JAX_NUM_CPU_DEVICES": str(num_devices // num_processes),
-      # Compiles in half the time, and these programs run for a moment only.
-      "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }
+    env = {"JAX_NUM_CPU_DEVICES": str(num_devices // num_processes)}
     if num_processes == 1:
       return [self.start(workdir, *args, env=env, before=before)]
     return [
