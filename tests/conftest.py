@@ -16,6 +16,8 @@ _LONG = ("test_main", "test_plan")
 # Before JAX starts. Tests that want fewer devices make a mesh of fewer.
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
+# Compiles faster, and these programs run for a moment only.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,14 +30,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
   """Begin with the longest, so that no worker waits for them at the end."""
   items.sort(key=lambda item: not item.path.name.startswith(_LONG))
-
-
-@pytest.fixture
-def unoptimised():
-  """Compile in half the time programs that then run for milliseconds."""
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

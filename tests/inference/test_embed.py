@@ -15,7 +15,6 @@ from models.pretrained import families, hf_siglip2
 from tests import runs
 from tests.models.pretrained import goldens, mirror
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
 TEXTS = ("a cat", "Ein Hund.", "猫", "a cat")
 
 

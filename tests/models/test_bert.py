@@ -36,7 +36,7 @@ def _config(**fields):
 
 
 @pytest.mark.parametrize("pool", bert.POOLS)
-def test_padding_does_not_change_an_embedding(unoptimised, pool):
+def test_padding_does_not_change_an_embedding(pool):
   model = towers.make_model(_config(pool=pool))
   short = towers.make_tokens(lengths=(3, 5), num_tokens=5)
   padded = jnp.pad(short, ((0, 0), (0, 3)))
@@ -50,7 +50,7 @@ def test_padding_does_not_change_an_embedding(unoptimised, pool):
   assert (changed > 1e-3).all()
 
 
-def test_another_padding_id(unoptimised):
+def test_another_padding_id():
   """Which id is padding does not matter where nothing looks at its vector."""
   tokens = towers.make_tokens(lengths=(3, 5))
   tokens = jnp.where(tokens == 49, 1, tokens)
@@ -63,12 +63,12 @@ def test_another_padding_id(unoptimised):
   )
 
 
-def test_a_row_without_tokens_has_a_finite_mean(unoptimised):
+def test_a_row_without_tokens_has_a_finite_mean():
   model = towers.make_model(_config(pool="mean"))
   assert np.isfinite(towers.embed_texts(model, jnp.zeros((2, 8), int))).all()
 
 
-def test_dropout_is_the_same_in_chunks(unoptimised):
+def test_dropout_is_the_same_in_chunks():
   config = _config(dropout=0.5)
   tokens = towers.make_tokens(lengths=(3, 5, 8, 1))
   keys = jax.random.split(jax.random.key(0), 4)
@@ -82,7 +82,7 @@ def test_dropout_is_the_same_in_chunks(unoptimised):
   assert (np.abs(plain - want).max(axis=1) > 1e-3).all()
 
 
-def test_layers_normalise_last(unoptimised):
+def test_layers_normalise_last():
   """The last thing of a layer is a norm: tokens have its scale and bias."""
   block = bert.Block(
     16,

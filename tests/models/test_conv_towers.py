@@ -77,7 +77,6 @@ def test_published_sizes(tower, embed_dim, fields, expected):
   assert train_state.count_params(shapes["img"]) == expected
 
 
-@pytest.mark.usefixtures("unoptimised")
 def test_a_row_draws_for_itself():
   image = make_image(
     "convnext", image_size=16, depths=(2,), widths=(8,), drop_path=0.9

@@ -31,7 +31,6 @@ def general(x, kernel, stride, pads, groups=1):
   )
 
 
-@pytest.mark.usefixtures("unoptimised")
 @pytest.mark.parametrize(("size", "stride"), [(3, 1), (5, 2)])
 def test_depthwise_on_a_cpu_equals_grouped_convolution(size, stride):
   x, kernel = noise(2, 9, 8, 6), noise(size, size, 1, 6)

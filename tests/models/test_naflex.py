@@ -42,7 +42,7 @@ def _patches(shapes, length=20):
   return naflex.Patches(jnp.asarray(patches), jnp.asarray(shapes, jnp.int32))
 
 
-def test_a_square_image_with_the_full_grid_is_that_of_a_vit(unoptimised):
+def test_a_square_image_with_the_full_grid_is_that_of_a_vit():
   config = _config()
   vit = towers.make_config(image={"patch_size": 4, "projection_bias": True})
   vit = dataclasses.replace(vit, text=None)
@@ -57,7 +57,7 @@ def test_a_square_image_with_the_full_grid_is_that_of_a_vit(unoptimised):
     np.testing.assert_allclose(embed(params, given), want, atol=1e-6)
 
 
-def test_padding_does_not_change_an_embedding(unoptimised):
+def test_padding_does_not_change_an_embedding():
   model = towers.make_model(_config())
   shapes = [(2, 3), (5, 2), (4, 5)]
   short, long = _patches(shapes), _patches(shapes, length=26)
@@ -75,7 +75,7 @@ def test_padding_does_not_change_an_embedding(unoptimised):
   assert np.abs(towers.embed_images(model, seen) - zimg_bE)[0].max() > 1e-3
 
 
-def test_the_shape_is_seen(unoptimised):
+def test_the_shape_is_seen():
   model = towers.make_model(_config())
   lying, standing = _patches([(2, 6)] * 2), _patches([(2, 6), (6, 2)])
   lying, standing = (
@@ -87,7 +87,7 @@ def test_the_shape_is_seen(unoptimised):
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (2, 7), (1, 12), (5, 3), (12, 1)])
-def test_positions_are_resized_as_an_image_is(unoptimised, shape):
+def test_positions_are_resized_as_an_image_is(shape):
   table_PD = jnp.asarray(np.random.default_rng(0).normal(size=(16, 3)))
   resize = jax.jit(naflex.resize_positions, static_argnums=2)
   got_1ND = resize(table_PD, jnp.asarray([shape]), 18)
@@ -102,7 +102,7 @@ def test_positions_are_resized_as_an_image_is(unoptimised, shape):
   assert np.isfinite(got_1ND).all()
 
 
-def test_gradients_are_finite_in_chunks(unoptimised):
+def test_gradients_are_finite_in_chunks():
   """Also those of positions, which padding has too."""
   config = dataclasses.replace(_config(), remat="block", remat_chunks=2)
   params = towers.make_params(config)

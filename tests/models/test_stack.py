@@ -125,7 +125,6 @@ def test_remat_keeps_less():
   assert block < 0.6 * dense
 
 
-@pytest.mark.usefixtures("unoptimised")
 @pytest.mark.parametrize(
   ("depth", "is_causal", "cut_from"),
   [(1, False, 0), (1, True, 0), (3, False, 0), (3, True, 0), (3, True, 16)],
@@ -157,7 +156,6 @@ def test_one_token_of_the_last_layer(depth, is_causal, cut_from, monkeypatch):
   )
 
 
-@pytest.mark.usefixtures("unoptimised")
 @pytest.mark.parametrize("one", [False, True])
 def test_layers_apart_change_nothing(one):
   config = towers.make_config(image={"pool": "cls" if one else "gap"})

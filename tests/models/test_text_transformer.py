@@ -7,7 +7,6 @@ import pytest
 from tests.models import towers
 
 
-@pytest.mark.usefixtures("unoptimised")
 def test_eot_is_the_first_token_of_that_id():
   """Padding's id inside a caption is a token, as CLIP's "!" is."""
   config = towers.make_config(
@@ -28,7 +27,6 @@ def test_eot_is_the_first_token_of_that_id():
   assert np.abs(others - want).max(axis=1).min() > 1e-3
 
 
-@pytest.mark.usefixtures("unoptimised")
 def test_cls_token_sees_the_caption_and_the_first_padding():
   """The rule of open_clip's CoCa, whose mask is one position late."""
   config = towers.make_config(text={"pool": "cls", "causal": True})

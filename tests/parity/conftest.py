@@ -2,9 +2,14 @@
 
 import importlib.util
 
+import jax
+
 collect_ignore_glob = []
 if importlib.util.find_spec("torch") is None:
   collect_ignore_glob.append("test_*.py")
+else:
+  # These programs are large, and are for others to be compared with.
+  jax.config.update("jax_disable_most_optimizations", False)
 # open_clip's models need torchvision, whose build is of several gigabytes.
 if importlib.util.find_spec("torchvision") is None:
   collect_ignore_glob.append("test_open_clip*.py")

@@ -17,8 +17,6 @@ from training import (
   train_state,
 )
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
-
 # float32 statistics and gradients whose sums are taken in another order; see
 # steps.ATOL. The epsilon below keeps a normalisation by few values from making
 # more of them.

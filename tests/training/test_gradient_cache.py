@@ -2,7 +2,6 @@
 
 import jax
 import numpy as np
-import pytest
 
 from tests import runs, steps
 from training import gradient_cache, partitioning
@@ -32,7 +31,6 @@ def _check_same(got, want, *, loss_rtol, atol):
     np.testing.assert_allclose(got[1][name], x, atol=atol, err_msg=name)
 
 
-@pytest.mark.usefixtures("unoptimised")
 def test_equals_the_whole_batch():
   """Labels are cut like the other rows; the second pass draws as the first."""
   changes = _DRAWS | {"loss.name": "unicl", "loss.block_size": 4}
@@ -41,7 +39,6 @@ def test_equals_the_whole_batch():
   _check_same(got, want, loss_rtol=2e-5, atol=steps.ATOL)
 
 
-@pytest.mark.usefixtures("unoptimised")
 def test_with_everything_that_saves_memory_and_bfloat16():
   """Ring loss, fsdp and tensor axes, recomputed layers, chunks, draws."""
   changes = _DRAWS | {"model.dtype": "bfloat16", "loss.block_size": 2}
@@ -58,7 +55,6 @@ def test_with_everything_that_saves_memory_and_bfloat16():
   _check_same(got, want, loss_rtol=1e-2, atol=4e-4)
 
 
-@pytest.mark.usefixtures("unoptimised")
 def test_scopes_are_means_of_separate_losses():
   """Of micro-batches, and of devices' rows: here they are the same rows."""
   changes = {"loss.name": "softmax"}

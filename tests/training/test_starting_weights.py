@@ -14,8 +14,6 @@ from tests.inference import fresh_run
 from tests.models.pretrained import goldens, mirror
 from training import partitioning, starting_weights, train, train_state
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
-
 
 @pytest.fixture(autouse=True)
 def _only_mirror(monkeypatch):

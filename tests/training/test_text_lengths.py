@@ -51,7 +51,6 @@ def test_padding_s_id_inside_a_caption_counts():
     assert int(got) == 4
 
 
-@pytest.mark.usefixtures("unoptimised")
 def test_a_step_is_the_same():
   losses = []
   for lengths in ((), (3, 5)):

@@ -17,7 +17,7 @@ def _load(found, tensors):
   )
 
 
-def test_equals_open_clip(unoptimised):
+def test_equals_open_clip():
   goldens.check(big_vision, _PATH)
 
 

@@ -8,8 +8,6 @@ import pytest
 from models.pretrained import hf_align, hf_efficientnet, mapping
 from tests.models.pretrained import goldens
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
-
 
 @pytest.mark.parametrize(
   ("family", "name"),

@@ -16,5 +16,5 @@ from tests.models.pretrained import goldens
     ("hf_vit", hf_vit),
   ],
 )
-def test_equals_transformers(unoptimised, name, family):
+def test_equals_transformers(name, family):
   goldens.check(family, goldens.FOLDER / f"{name}.npz")

@@ -23,7 +23,6 @@ def _with(found, section="text_config", **fields):
   return dataclasses.replace(found, config={**found.config, section: changed})
 
 
-@pytest.mark.usefixtures("unoptimised")
 @pytest.mark.parametrize("name", _NAMES)
 def test_equals_transformers(name):
   goldens.check(hf_clip, goldens.FOLDER / f"hf_{name}.npz")
@@ -61,7 +60,6 @@ def test_an_old_section_replaces_the_new_one():
   assert model.text.num_heads == 4
 
 
-@pytest.mark.usefixtures("unoptimised")
 @pytest.mark.parametrize("bare", [False, True])
 @pytest.mark.parametrize("tower", ["text", "vision"])
 def test_files_of_one_tower(tower, bare):

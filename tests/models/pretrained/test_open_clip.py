@@ -28,13 +28,11 @@ def _with(found, section, **fields):
   )
 
 
-@pytest.mark.usefixtures("unoptimised")
 @pytest.mark.parametrize("name", _NAMES)
 def test_equals_open_clip(name):
   goldens.check(open_clip, goldens.FOLDER / f"open_clip_{name}.npz")
 
 
-@pytest.mark.usefixtures("unoptimised")
 def test_siglip_of_timm(monkeypatch):
   # Widths of published models only have a known number of heads.
   monkeypatch.setattr(timm_siglip, "_NUM_HEADS", {24: 2})

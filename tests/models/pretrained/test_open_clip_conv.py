@@ -6,8 +6,6 @@ import pytest
 from models.pretrained import clip_resnet, mapping, timm_convnext
 from tests.models.pretrained import goldens, image_tower
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
-
 
 @pytest.mark.parametrize(
   ("family", "name"),

@@ -2,15 +2,12 @@
 
 import dataclasses
 
-import pytest
-
 from models.pretrained import hf_clip, open_clip, openai_clip
 from tests.models.pretrained import goldens
 
 _GOLDEN = goldens.FOLDER / "openai_clip.npz"
 
 
-@pytest.mark.usefixtures("unoptimised")
 def test_equals_open_clip_s_reading_of_it():
   goldens.check(openai_clip, _GOLDEN)
 
