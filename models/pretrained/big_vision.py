@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from models import dual_encoder, naflex, text_transformer, vit
-from models.pretrained import forms, mapping, positions, settings, source
+from models.pretrained import forms, mapping, plain, positions, settings, source
 
 # A training checkpoint's, beside its parameters.
 IGNORED = (r"opt/.*",)
@@ -54,16 +54,10 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
       f"{found.path}: towers must meet in one space; got embeddings of"
       f" {' and '.join(map(str, embed_dims)) or 'no tower'}"
     )
-  return dual_encoder.ModelConfig(
+  return plain.make_model(
     embed_dim=embed_dims[0],
-    dtype="float32",
-    remat="none",
-    remat_chunks=1,
     scale_init=math.exp(tensors["t"].item()) if "t" in tensors else 1.0,
-    scale_max=0.0,
     bias_init=tensors["b"].item() if "b" in tensors else 0.0,
-    image_mean=(0.5, 0.5, 0.5),
-    image_std=(0.5, 0.5, 0.5),
     image=image,
     text=text,
   )

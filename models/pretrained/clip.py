@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models import dual_encoder, text_transformer, vit
+from models.pretrained import plain
 
 # OpenAI's pixels (CLIP's `_transform`); open_clip, MetaCLIP and DFN keep them.
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -61,11 +62,8 @@ def make_model(
     "image_mean": PIXEL_MEAN,
     "image_std": PIXEL_STD,
   }
-  return dual_encoder.ModelConfig(
+  return plain.make_model(
     embed_dim=embed_dim,
-    dtype="float32",
-    remat="none",
-    remat_chunks=1,
     scale_max=SCALE_MAX,
     image=image,
     text=text,

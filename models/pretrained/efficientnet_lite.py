@@ -13,12 +13,7 @@ import types
 from collections.abc import Mapping
 
 from models import dual_encoder, efficientnet
-from models.pretrained import (
-  conv_links,
-  mapping,
-  source,
-  torch_links,
-)
+from models.pretrained import conv_links, mapping, plain, source, torch_links
 
 IGNORED = conv_links.IGNORED
 _MEAN = 127 / 255
@@ -84,18 +79,11 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
       f"{found.path} must be one of EfficientNet-Lite0 to Lite4; got"
       f" {num_blocks} blocks, the last of {width} channels"
     )
-  return dual_encoder.ModelConfig(
+  return plain.make_model(
     embed_dim=embed_dim,
-    dtype="float32",
-    remat="none",
-    remat_chunks=1,
-    scale_init=1.0,
-    scale_max=0.0,
-    bias_init=0.0,
     image_mean=(_MEAN,) * 3,
     image_std=(_STD,) * 3,
     image=image,
-    text=None,
   )
 
 

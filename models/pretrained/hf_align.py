@@ -23,6 +23,7 @@ from models.pretrained import (
   hf_bert,
   hf_efficientnet,
   mapping,
+  plain,
   settings,
   source,
   torch_links,
@@ -69,14 +70,9 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
   if processor:
     mean, std = hf_efficientnet.read_pixels(processor)
   temperature = np.asarray(found.tensors["temperature"], np.float64).item()
-  return dual_encoder.ModelConfig(
+  return plain.make_model(
     embed_dim=embed_dim,
-    dtype="float32",
-    remat="none",
-    remat_chunks=1,
     scale_init=1 / temperature,
-    scale_max=0.0,
-    bias_init=0.0,
     image_mean=mean,
     image_std=std,
     image=image,

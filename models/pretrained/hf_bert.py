@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import bert, dual_encoder
-from models.pretrained import mapping, positions, settings, source, torch_links
+from models.pretrained import (
+  mapping,
+  plain,
+  positions,
+  settings,
+  source,
+  torch_links,
+)
 
 IGNORED = (
   r".*position_ids",
@@ -66,17 +73,8 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
     ValueError: a setting changes the function to one that is not known.
   """
   text = read_text(found.config, "config.json", pool=_pool(found))
-  return dual_encoder.ModelConfig(
+  return plain.make_model(
     embed_dim=text.width,
-    dtype="float32",
-    remat="none",
-    remat_chunks=1,
-    scale_init=1.0,
-    scale_max=0.0,
-    bias_init=0.0,
-    image_mean=(0.5, 0.5, 0.5),
-    image_std=(0.5, 0.5, 0.5),
-    image=None,
     text=text,
   )
 

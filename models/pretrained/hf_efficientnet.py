@@ -18,6 +18,7 @@ from models import dual_encoder, efficientnet
 from models.pretrained import (
   conv_links,
   mapping,
+  plain,
   settings,
   source,
   torch_links,
@@ -90,18 +91,11 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
     embed_dim = found.tensors[_CLASSIFIER].shape[0]
     image = dataclasses.replace(image, projection=True, projection_bias=True)
   mean, std = _pixels(found)
-  return dual_encoder.ModelConfig(
+  return plain.make_model(
     embed_dim=embed_dim,
-    dtype="float32",
-    remat="none",
-    remat_chunks=1,
-    scale_init=1.0,
-    scale_max=0.0,
-    bias_init=0.0,
     image_mean=mean,
     image_std=std,
     image=image,
-    text=None,
   )
 
 

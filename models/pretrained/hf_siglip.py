@@ -14,6 +14,7 @@ from models import dual_encoder, naflex, text_transformer, vit
 from models.pretrained import (
   forms,
   mapping,
+  plain,
   positions,
   settings,
   source,
@@ -212,13 +213,9 @@ def make_model(
     )
   tensors = found.tensors
   has_scale = "logit_scale" in tensors
-  return dual_encoder.ModelConfig(
+  return plain.make_model(
     embed_dim=sizes[0],
-    dtype="float32",
-    remat="none",
-    remat_chunks=1,
     scale_init=float(np.exp(tensors["logit_scale"][0])) if has_scale else 1.0,
-    scale_max=0.0,
     bias_init=float(tensors["logit_bias"][0]) if has_scale else 0.0,
     **settings.image_statistics(found),
     image=image,

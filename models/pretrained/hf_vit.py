@@ -13,6 +13,7 @@ from models import dual_encoder, vit
 from models.pretrained import (
   forms,
   mapping,
+  plain,
   positions,
   settings,
   source,
@@ -87,19 +88,12 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
     dropout=0.0,
     patch_dropout=0.0,
   )
-  return dual_encoder.ModelConfig(
+  return plain.make_model(
     embed_dim=(
       found.tensors["classifier.weight"].shape[0] if classifies else image.width
     ),
-    dtype="float32",
-    remat="none",
-    remat_chunks=1,
-    scale_init=1.0,
-    scale_max=0.0,
-    bias_init=0.0,
     **settings.image_statistics(found),
     image=image,
-    text=None,
   )
 
 

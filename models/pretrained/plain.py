@@ -1,0 +1,32 @@
+"""The model that a file of weights is read as."""
+
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from models import dual_encoder
+
+# Of a model that was read: no scale and bias of logits, no known pixels.
+_FIELDS: Mapping[str, Any] = types.MappingProxyType(
+  {
+    "dtype": "float32",
+    "remat": "none",
+    "remat_chunks": 1,
+    "scale_init": 1.0,
+    "scale_max": 0.0,
+    "bias_init": 0.0,
+    "image_mean": (0.5, 0.5, 0.5),
+    "image_std": (0.5, 0.5, 0.5),
+    "image": None,
+    "text": None,
+  }
+)
+
+
+def make_model(**fields: Any) -> dual_encoder.ModelConfig:
+  """Return a model in float32 that recomputes nothing.
+
+  Args:
+    **fields: embed_dim, a tower or two, and what else the source tells.
+  """
+  return dual_encoder.ModelConfig(**{**_FIELDS, **fields})
