@@ -33,6 +33,7 @@ from training import (
   report,
   starting_weights,
   step_program,
+  text_ids,
   train_state,
   train_step,
   workdir,
@@ -108,6 +109,7 @@ class _Run:
   def run(self, as_json: bool) -> int:
     config = self._config
     eval_data = cluster.first_then_all(lambda: suite.load_data(config))
+    text_ids.check(config, pipeline.make_tokenizer(config.data))
     iterator = cluster.together(
       lambda: iter(
         pipeline.make_train_dataset(

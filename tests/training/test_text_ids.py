@@ -1,0 +1,29 @@
+"""A text tower that looks for other ids than the tokenizer writes."""
+
+import pytest
+
+from input_pipeline import pipeline
+from tests import runs
+from training import text_ids
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"model.text.pool": "eot"}, None),
+    ({"model.text.pool": "eot", "model.text.eot_id": 2}, r"eot_id must be 1, "),
+    ({"model.text.eot_id": 2}, None),  # pooled otherwise
+    ({"model.text.pad_id": 3}, r"pad_id must be 0, .*'bytes'; got 3"),
+    ({"model.text.pad_id": 3, "model.text.mask_padding": False}, None),
+  ],
+)
+def test_ids(changes, words, shared_dir):
+  config = runs.make_config(
+    {"data.cache_dir": str(shared_dir / "cache"), **changes}
+  )
+  tokenizer = pipeline.make_tokenizer(config.data)
+  if words is None:
+    text_ids.check(config, tokenizer)
+  else:
+    with pytest.raises(ValueError, match=words):
+      text_ids.check(config, tokenizer)
