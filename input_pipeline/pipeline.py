@@ -216,7 +216,9 @@ def make_tokenizer(config: Data) -> tokenizers.Tokenizer:
   `vocab_size` of it is at most config.vocab_size. Raises FileNotFoundError or
   ValueError where config.tokenizer_path is not what the tokenizer reads.
   """
-  folder = prepare(config)
+  # Only what is trained here needs the data; a file can be missing at once.
+  trains = config.tokenizer in tokenizers.WITHOUT_FILE
+  folder = prepare(config) if trains else pathlib.Path(config.cache_dir)
 
   def texts() -> list[str]:
     # In a fixed order, so that a tie between merges falls the same way.

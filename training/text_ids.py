@@ -1,6 +1,6 @@
 """Whether the text tower knows the marks that the tokenizer writes."""
 
-from input_pipeline import tokenizers
+from input_pipeline import pipeline, tokenizers
 from training import config as config_lib
 
 
@@ -23,3 +23,13 @@ def check(config: config_lib.Config, tokenizer: tokenizers.Tokenizer) -> None:
         f"model.text.{field} must be {expected}, which {does} captions of"
         f" data.tokenizer={config.data.tokenizer!r}; got {got}"
       )
+
+
+def check_file(config: config_lib.Config) -> None:
+  """Check a tokenizer that reads the user's file, before data are prepared.
+
+  Raises:
+    FileNotFoundError, ValueError: of the file, or as `check`.
+  """
+  if config.data.tokenizer not in tokenizers.WITHOUT_FILE:
+    check(config, pipeline.make_tokenizer(config.data))

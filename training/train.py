@@ -75,6 +75,7 @@ def run(
   stop = stop_lib.Stop()
   mesh = partitioning.make_mesh(config.mesh)
   step_program.check(config, mesh)
+  text_ids.check_file(config)
   with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
     workdir.claim_for_all(folder, config, stack)

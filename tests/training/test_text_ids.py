@@ -4,7 +4,7 @@ import pytest
 
 from input_pipeline import pipeline
 from tests import runs
-from training import text_ids
+from training import text_ids, train
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,18 @@ def test_ids(changes, words, shared_dir):
   else:
     with pytest.raises(ValueError, match=words):
       text_ids.check(config, tokenizer)
+
+
+def test_a_file_that_is_not_there_costs_nothing(tmp_path):
+  cache = tmp_path / "cache"
+  config = runs.make_config(
+    {
+      "data.cache_dir": str(cache),
+      "data.tokenizer": "clip",
+      "data.vocab_size": 49_408,
+    }
+  )
+  with pytest.raises(FileNotFoundError, match="tokenizer_path"):
+    train.run(config, tmp_path / "run")
+  assert not cache.exists()
+  assert not (tmp_path / "run").exists()
