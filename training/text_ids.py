@@ -1,35 +1,34 @@
 """Whether the text tower knows the marks that the tokenizer writes."""
 
 from input_pipeline import pipeline, tokenizers
+from input_pipeline.tokenizers import rules
 from training import config as config_lib
 
 
-def check(config: config_lib.Config, tokenizer: tokenizers.Tokenizer) -> None:
-  """Raise ValueError where an id that the tower looks for is another one.
+def check(config: config_lib.Config) -> None:
+  """Check the tokenizer's file and ids; no data is prepared for it.
 
-  It would train all the same: pooled at the wrong token, or with padding that
-  is looked at.
+  A run would train all the same with other ids: pooled at the wrong token, or
+  with padding that is looked at.
+
+  Raises:
+    FileNotFoundError, ValueError: the user's vocabulary cannot be used, or the
+      tower looks for another id.
   """
+  if config.data.tokenizer in tokenizers.WITHOUT_FILE:
+    writes = rules.run(config.data.num_tokens)  # known before it is trained
+  else:
+    writes = pipeline.make_tokenizer(config.data)
   text = config.model.text
   assert text is not None  # of a run, training/config.py
   looked_for = []
   if text.pool == "eot":
-    looked_for.append(("eot_id", text.eot_id, tokenizer.eos_id, "ends"))
+    looked_for.append(("eot_id", text.eot_id, writes.eos_id, "ends"))
   if text.tower == "bert" or text.mask_padding:
-    looked_for.append(("pad_id", text.pad_id, tokenizer.pad_id, "fills up"))
+    looked_for.append(("pad_id", text.pad_id, writes.pad_id, "fills up"))
   for field, got, expected, does in looked_for:
     if got != expected:
       raise ValueError(
         f"model.text.{field} must be {expected}, which {does} captions of"
         f" data.tokenizer={config.data.tokenizer!r}; got {got}"
       )
-
-
-def check_file(config: config_lib.Config) -> None:
-  """Check a tokenizer that reads the user's file, before data are prepared.
-
-  Raises:
-    FileNotFoundError, ValueError: of the file, or as `check`.
-  """
-  if config.data.tokenizer not in tokenizers.WITHOUT_FILE:
-    check(config, pipeline.make_tokenizer(config.data))

@@ -75,7 +75,7 @@ def run(
   stop = stop_lib.Stop()
   mesh = partitioning.make_mesh(config.mesh)
   step_program.check(config, mesh)
-  text_ids.check_file(config)
+  text_ids.check(config)
   with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
     workdir.claim_for_all(folder, config, stack)
@@ -110,7 +110,6 @@ class _Run:
   def run(self, as_json: bool) -> int:
     config = self._config
     eval_data = cluster.first_then_all(lambda: suite.load_data(config))
-    text_ids.check(config, pipeline.make_tokenizer(config.data))
     iterator = cluster.together(
       lambda: iter(
         pipeline.make_train_dataset(

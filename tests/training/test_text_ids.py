@@ -2,7 +2,6 @@
 
 import pytest
 
-from input_pipeline import pipeline
 from tests import runs
 from training import text_ids, train
 
@@ -17,16 +16,15 @@ from training import text_ids, train
     ({"model.text.pad_id": 3, "model.text.mask_padding": False}, None),
   ],
 )
-def test_ids(changes, words, shared_dir):
-  config = runs.make_config(
-    {"data.cache_dir": str(shared_dir / "cache"), **changes}
-  )
-  tokenizer = pipeline.make_tokenizer(config.data)
+def test_ids(changes, words, tmp_path):
+  cache = tmp_path / "cache"
+  config = runs.make_config({"data.cache_dir": str(cache), **changes})
   if words is None:
-    text_ids.check(config, tokenizer)
+    text_ids.check(config)
   else:
     with pytest.raises(ValueError, match=words):
-      text_ids.check(config, tokenizer)
+      text_ids.check(config)
+  assert not cache.exists()
 
 
 def test_a_file_that_is_not_there_costs_nothing(tmp_path):
