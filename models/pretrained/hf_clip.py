@@ -96,10 +96,8 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
   config = found.config
   image = text = None
   scale = clip.SCALE_INIT
-  if one_tower:
-    embed_dim = {**_BOTH, **config}["projection_dim"]
-  else:
-    embed_dim = config.get("projection_dim", _BOTH["projection_dim"])
+  embed_dim = {**_BOTH, **config}["projection_dim"]
+  if not one_tower:
     scale = math.exp(np.asarray(found.tensors["logit_scale"]).item())
   if one_tower != _IMAGE_KIND:
     section = _section(config, _TEXT, "" if one_tower else "text_config")
@@ -111,14 +109,12 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
     has_projection = "visual_projection.weight" in found.tensors
     image = _read_image(section, has_projection)
     embed_dim = embed_dim if has_projection else image.width
-  processor = settings.beside(found, "preprocessor_config.json")
   return clip.make_model(
     embed_dim,
     image,
     text,
     scale_init=scale,
-    image_mean=tuple(processor.get("image_mean", clip.PIXEL_MEAN)),
-    image_std=tuple(processor.get("image_std", clip.PIXEL_STD)),
+    **settings.image_statistics(found, clip.PIXEL_MEAN, clip.PIXEL_STD),
   )
 
 

@@ -65,16 +65,19 @@ def beside(found: source.Source, name: str) -> Any:
 
 
 def image_statistics(
-  found: source.Source, default: tuple[float, float, float] = (0.5, 0.5, 0.5)
+  found: source.Source,
+  mean: tuple[float, ...] = (0.5, 0.5, 0.5),
+  std: tuple[float, ...] = (0.5, 0.5, 0.5),
 ) -> dict[str, tuple[float, ...]]:
-  """Return image_mean and image_std, as the folder's preprocessor has them."""
+  """Return image_mean and image_std, as the folder's preprocessor has them.
+
+  `mean` and `std` are those of the family where it has none.
+  """
   processor = beside(found, "preprocessor_config.json")
   if not processor.get("do_normalize", True):
     return {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
-  return {
-    field: tuple(processor.get(field, default))
-    for field in ("image_mean", "image_std")
-  }
+  values = {"image_mean": mean, "image_std": std, **processor}
+  return {field: tuple(values[field]) for field in ("image_mean", "image_std")}
 
 
 def as_tower(section: str, tower: Any, *kinds: type[Tower]) -> Tower:
