@@ -9,12 +9,17 @@ import dataclasses
 import gzip
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from input_pipeline.tokenizers import rules, tokenizer, vocabulary
+from input_pipeline.tokenizers import (
+  from_file,
+  rules,
+  tokenizer,
+  vocabulary,
+)
 
 FILES = vocabulary.Files(
   "clip",
@@ -69,24 +74,6 @@ class Clip:
   def decode(self, ids: list[int]) -> str:
     """Return the text, with a space after every word."""
     return self.compiled.decode(ids).replace("</w>", " ").strip()
-
-
-def make_tokenizer(
-  texts: Callable[[], Sequence[str]],
-  folder: pathlib.Path,
-  *,
-  languages: Sequence[str],
-  vocab_size: int,
-  num_tokens: int,
-  path: str = "",
-) -> tokenizer.Tokenizer:
-  """Return CLIP's tokenizer under open_clip's rule, its vocabulary at `path`.
-
-  Raises FileNotFoundError or ValueError for what is no such vocabulary.
-  """
-  del texts, folder, languages
-  made = load(FILES.find(path), num_tokens)
-  return tokenizer.check_size(made, "clip", vocab_size)
 
 
 def load(file: pathlib.Path, num_tokens: int) -> tokenizer.Tokenizer:
@@ -212,3 +199,6 @@ def _split(words: str) -> pre_tokenizers.PreTokenizer:
   return pre_tokenizers.Split(
     tokenizers.Regex(words), behavior="removed", invert=True
   )
+
+
+make_tokenizer = from_file.maker(load, FILES)

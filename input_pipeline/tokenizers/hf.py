@@ -7,7 +7,7 @@ classes add, and what tokenizer_config.json says of marks, padding and length.
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tokenizers
@@ -15,6 +15,7 @@ from tokenizers import decoders, normalizers
 
 from input_pipeline.tokenizers import (
   clip,
+  from_file,
   rules,
   sentencepiece,
   tokenizer,
@@ -69,24 +70,6 @@ class _Folder:
       files.reverse()
     mark = files[0].get(name) or files[1].get(name)
     return mark["content"] if isinstance(mark, Mapping) else mark
-
-
-def make_tokenizer(
-  texts: Callable[[], Sequence[str]],
-  folder: pathlib.Path,
-  *,
-  languages: Sequence[str],
-  vocab_size: int,
-  num_tokens: int,
-  path: str = "",
-) -> tokenizer.Tokenizer:
-  """Return the tokenizer of the model folder `path`, or of a file in one.
-
-  Raises FileNotFoundError or ValueError for what is no such folder.
-  """
-  del texts, folder, languages
-  made = load(FILES.find(path).parent, num_tokens=num_tokens)
-  return tokenizer.check_size(made, "hf", vocab_size)
 
 
 def load(
@@ -304,3 +287,10 @@ def _not_found(folder: pathlib.Path, names: Sequence[str]) -> FileNotFoundError:
   return FileNotFoundError(
     f"no tokenizer in {folder}: looked for {', '.join(names)}"
   )
+
+
+def _load_beside(file: pathlib.Path, num_tokens: int) -> tokenizer.Tokenizer:
+  return load(file.parent, num_tokens=num_tokens)
+
+
+make_tokenizer = from_file.maker(_load_beside, FILES)

@@ -7,11 +7,16 @@ spaces) is in the model itself.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import sentencepiece
 
-from input_pipeline.tokenizers import rules, tokenizer, vocabulary
+from input_pipeline.tokenizers import (
+  from_file,
+  rules,
+  tokenizer,
+  vocabulary,
+)
 
 _NAMES = ("spiece.model", "tokenizer.model", "sentencepiece.model")
 
@@ -92,26 +97,11 @@ def load(
   return tokenizer.Tokenizer(SentencePiece(processor), rule)
 
 
-def _make(
-  name: str,
-  texts: Callable[[], Sequence[str]],
-  folder: pathlib.Path,
-  *,
-  languages: Sequence[str],
-  vocab_size: int,
-  num_tokens: int,
-  path: str = "",
-) -> tokenizer.Tokenizer:
-  """Return the tokenizer called `name`, its model at `path`.
-
-  Raises FileNotFoundError or ValueError for what is no such model.
-  """
-  del texts, folder, languages
-  made = load(FILES[name].find(path), num_tokens, name)
-  return tokenizer.check_size(made, name, vocab_size)
+def _maker(name: str) -> Callable[..., tokenizer.Tokenizer]:
+  return from_file.maker(functools.partial(load, name=name), FILES[name])
 
 
-make_tokenizer = functools.partial(_make, "sentencepiece")
-make_siglip_tokenizer = functools.partial(_make, "siglip")
-make_siglip_train_tokenizer = functools.partial(_make, "siglip_train")
-make_siglip2_tokenizer = functools.partial(_make, "siglip2")
+make_tokenizer = _maker("sentencepiece")
+make_siglip_tokenizer = _maker("siglip")
+make_siglip_train_tokenizer = _maker("siglip_train")
+make_siglip2_tokenizer = _maker("siglip2")

@@ -8,12 +8,17 @@ alone, then the longest piece that fits.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from input_pipeline.tokenizers import rules, tokenizer, vocabulary
+from input_pipeline.tokenizers import (
+  from_file,
+  rules,
+  tokenizer,
+  vocabulary,
+)
 
 # Name -> rule.
 _RULES = {"wordpiece": rules.BERT, "wordpiece_lit": rules.BERT_LIT}
@@ -97,24 +102,9 @@ def _read(file: pathlib.Path, name: str) -> dict[str, int]:
   return {line: i for i, line in enumerate(lines)}
 
 
-def _make(
-  name: str,
-  texts: Callable[[], Sequence[str]],
-  folder: pathlib.Path,
-  *,
-  languages: Sequence[str],
-  vocab_size: int,
-  num_tokens: int,
-  path: str = "",
-) -> tokenizer.Tokenizer:
-  """Return the tokenizer called `name`, its vocabulary at `path`.
-
-  Raises FileNotFoundError or ValueError for what is no such vocabulary.
-  """
-  del texts, folder, languages
-  made = load(FILES[name].find(path), num_tokens, name)
-  return tokenizer.check_size(made, name, vocab_size)
+def _maker(name: str) -> Callable[..., tokenizer.Tokenizer]:
+  return from_file.maker(functools.partial(load, name=name), FILES[name])
 
 
-make_tokenizer = functools.partial(_make, "wordpiece")
-make_lit_tokenizer = functools.partial(_make, "wordpiece_lit")
+make_tokenizer = _maker("wordpiece")
+make_lit_tokenizer = _maker("wordpiece_lit")
