@@ -10,6 +10,8 @@ saved, placed, exported and loaded like them. They are never trained: a training
 step replaces them with what the forward pass returns.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -112,6 +114,17 @@ class BatchNorm(nnx.Module):
   def _normalise(self, centred: jax.Array, var: jax.Array) -> jax.Array:
     factor = jax.lax.rsqrt(var + self.epsilon) * self.scale[...]
     return centred * factor + self.bias[...]
+
+
+def maker(config: Any, dtype: str) -> Callable[..., BatchNorm]:
+  """Return what makes the norms of a tower, from width."""
+  return functools.partial(
+    BatchNorm,
+    group=config.batch_norm_group,
+    epsilon=config.norm_epsilon,
+    momentum=config.norm_momentum,
+    dtype=dtype,
+  )
 
 
 def inside(stats: Statistics | None, name: str) -> Statistics | None:

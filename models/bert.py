@@ -1,7 +1,6 @@
 """BERT (arXiv 1810.04805) as a text tower: layers that normalise last."""
 
 import dataclasses
-import functools
 import typing
 
 import jax
@@ -54,59 +53,6 @@ class BertConfig:
     layers.check_transformer("model.text", self, embed_dim)
 
 
-class Block(nnx.Module):
-  """Post-norm transformer layer (attention, then MLP)."""
-
-  def __init__(
-    self,
-    width: int,
-    num_heads: int,
-    mlp_width: int,
-    *,
-    activation: str,
-    norm_epsilon: float,
-    dtype: str,
-    rngs: nnx.Rngs,
-    dropout: float = 0.0,
-  ):
-    norm = functools.partial(
-      layers.LayerNorm, width, epsilon=norm_epsilon, dtype=dtype
-    )
-    self.attn = layers.Attention(width, num_heads, dtype=dtype, rngs=rngs)
-    self.attn_norm = norm()
-    self.mlp = layers.Mlp(
-      width, mlp_width, activation=activation, dtype=dtype, rngs=rngs
-    )
-    self.mlp_norm = norm()
-    self.dropout = dropout
-
-  def __call__(
-    self,
-    x_bSD: jax.Array,
-    *,
-    mask_bHSS: jax.Array | None = None,
-    is_causal: bool = False,
-    token_b: jax.Array | None = None,
-    keys_b: jax.Array | None = None,
-  ) -> jax.Array:
-    """Return the tokens after this layer; arguments as of `stack.Block`."""
-    asking_bSD = x_bSD
-    if token_b is not None:
-      asking_bSD = jnp.take_along_axis(x_bSD, token_b[:, None, None], axis=1)
-    y_bSD = self.attn(
-      asking_bSD, x_bSD, mask_bHSS=mask_bHSS, is_causal=is_causal
-    )
-    x_bSD = self.attn_norm(asking_bSD + self._drop(y_bSD, keys_b, 0))
-    return self.mlp_norm(x_bSD + self._drop(self.mlp(x_bSD), keys_b, 1))
-
-  def _drop(
-    self, y_bSD: jax.Array, keys_b: jax.Array | None, index: int
-  ) -> jax.Array:
-    if keys_b is None or not self.dropout:
-      return y_bSD
-    return layers.dropout(y_bSD, layers.fold_in(keys_b, index), self.dropout)
-
-
 class Bert(nnx.Module):
   """Captions to one embedding each."""
 
@@ -132,7 +78,7 @@ class Bert(nnx.Module):
     self.embedding_norm = layers.LayerNorm(
       width, epsilon=config.norm_epsilon, dtype=settings.dtype
     )
-    self.blocks = tower.make_blocks(config, settings, rngs, Block)
+    self.blocks = tower.make_blocks(config, settings, rngs, norm_last=True)
     self.pooler = (
       layers.Dense(width, width, dtype=settings.dtype, rngs=rngs)
       if config.pool == "pooler"
@@ -164,7 +110,7 @@ class Bert(nnx.Module):
       chunks=self.settings.remat_chunks,
       batch_axes=self.settings.batch_axes,
       mask_fn=self._mask,
-      token_fn=None if self.config.pool == "mean" else _first_token,
+      token_fn=None if self.config.pool == "mean" else stack.first_token,
     )
 
   def _stem(self, rows: stack.Rows) -> jax.Array:
@@ -180,17 +126,9 @@ class Bert(nnx.Module):
 
   def _head(self, x_bLD: jax.Array, rows: stack.Rows) -> jax.Array:
     if self.config.pool == "mean":
-      weight_bL1 = self._mask(rows)[:, 0, 0, :, None].astype(jnp.float32)
-      total_bD = jnp.sum(x_bLD * weight_bL1, axis=1)
-      # A row without a token, such as one that fills up a batch, is no NaN.
-      count_b1 = jnp.maximum(jnp.sum(weight_bL1, axis=1), 1)
-      x_bD = (total_bD / count_b1).astype(x_bLD.dtype)
+      x_bD = layers.mean_of(x_bLD, self._mask(rows))
     else:
       x_bD = x_bLD[:, 0]  # the one token that the last layer computed
     if self.pooler is not None:
       x_bD = jnp.tanh(self.pooler(x_bD))
     return x_bD if self.projection is None else self.projection(x_bD)
-
-
-def _first_token(rows: stack.Rows) -> jax.Array:
-  return jnp.zeros((len(rows["tokens"]),), jnp.int32)

@@ -264,13 +264,7 @@ class EfficientNet(nnx.Module):
     *,
     rngs: nnx.Rngs,
   ):
-    norm = functools.partial(
-      batch_norm.BatchNorm,
-      group=config.batch_norm_group,
-      epsilon=config.norm_epsilon,
-      momentum=config.norm_momentum,
-      dtype=settings.dtype,
-    )
+    norm = batch_norm.maker(config, settings.dtype)
     conv = functools.partial(convolution.Conv, dtype=settings.dtype, rngs=rngs)
     self.stem = ConvNorm(
       conv(3, config.stem_channels, 3, stride=2, padding=config.padding),

@@ -188,6 +188,16 @@ def attend(
   )
 
 
+def mean_of(x_bSD: jax.Array, mask_b11S: jax.Array) -> jax.Array:
+  """Return the mean of the tokens that the mask lets through, [b, D].
+
+  It is 0 for a row without a token, such as one that fills up a batch.
+  """
+  weight_bS1 = mask_b11S[:, 0, 0, :, None].astype(jnp.float32)
+  count_b1 = jnp.maximum(jnp.sum(weight_bS1, axis=1), 1)
+  return (jnp.sum(x_bSD * weight_bS1, axis=1) / count_b1).astype(x_bSD.dtype)
+
+
 class Mlp(nnx.Module):
   """Two affine maps with an activation between them."""
 

@@ -188,13 +188,7 @@ class ResNet(nnx.Module):
     *,
     rngs: nnx.Rngs,
   ):
-    norm = functools.partial(
-      batch_norm.BatchNorm,
-      group=config.batch_norm_group,
-      epsilon=config.norm_epsilon,
-      momentum=config.norm_momentum,
-      dtype=settings.dtype,
-    )
+    norm = batch_norm.maker(config, settings.dtype)
     fields = {"norm": norm, "dtype": settings.dtype, "rngs": rngs}
     self.stem = Stem(config.width, **fields)
     widths = [config.width * 2**i for i in range(len(config.depths))]

@@ -43,7 +43,7 @@ Layer = TypeVar("Layer", bound=nnx.Module)
 
 
 class Block(nnx.Module):
-  """Pre-norm transformer layer (attention, then MLP)."""
+  """Transformer layer: attention, then MLP, each normalised first or last."""
 
   def __init__(
     self,
@@ -56,7 +56,9 @@ class Block(nnx.Module):
     dtype: str,
     rngs: nnx.Rngs,
     dropout: float = 0.0,
+    norm_last: bool = False,
   ):
+    """Make the parameters; with `norm_last` residuals are normalised (BERT)."""
     norm = functools.partial(
       layers.LayerNorm, width, epsilon=norm_epsilon, dtype=dtype
     )
@@ -67,6 +69,7 @@ class Block(nnx.Module):
       width, mlp_width, activation=activation, dtype=dtype, rngs=rngs
     )
     self.dropout = dropout
+    self.norm_last = norm_last
 
   def __call__(
     self,
@@ -89,7 +92,7 @@ class Block(nnx.Module):
     Returns:
       [b, S, D], or [b, 1, D] with `token_b`.
     """
-    normed_bSD = self.attn_norm(x_bSD)
+    normed_bSD = x_bSD if self.norm_last else self.attn_norm(x_bSD)
     asking_bSD = normed_bSD
     if token_b is not None:
       asking_bSD, x_bSD = _take(normed_bSD, token_b), _take(x_bSD, token_b)
@@ -102,6 +105,9 @@ class Block(nnx.Module):
       asking_bSD, normed_bSD, mask_bHSS=mask_bHSS, is_causal=is_causal
     )
     x_bSD = x_bSD + self._drop(y_bSD, keys_b, 0)
+    if self.norm_last:
+      x_bSD = self.attn_norm(x_bSD)
+      return self.mlp_norm(x_bSD + self._drop(self.mlp(x_bSD), keys_b, 1))
     y_bSD = self.mlp(self.mlp_norm(x_bSD))
     return x_bSD + self._drop(y_bSD, keys_b, 1)
 
@@ -116,6 +122,11 @@ class Block(nnx.Module):
 def _take(x_bSD: jax.Array, token_b: jax.Array) -> jax.Array:
   """Return [b, 1, D], one token of each example."""
   return jnp.take_along_axis(x_bSD, token_b[:, None, None], axis=1)
+
+
+def first_token(rows: Rows) -> jax.Array:
+  """Return position 0 of each example: a `token_fn` of `encode`."""
+  return jnp.zeros((len(jax.tree.leaves(rows)[0]),), jnp.int32)
 
 
 def make_stack(

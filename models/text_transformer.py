@@ -176,9 +176,7 @@ class TextTransformer(nnx.Module):
       return x_bLD[:, 0]  # the one token that the last layer computed
     if mask_b11L is None:
       return jnp.mean(x_bLD, axis=1)
-    weight_bL1 = mask_b11L[:, 0, 0, :, None].astype(jnp.float32)
-    total_bD = jnp.sum(x_bLD * weight_bL1, axis=1)
-    return (total_bD / jnp.sum(weight_bL1, axis=1)).astype(x_bLD.dtype)
+    return layers.mean_of(x_bLD, mask_b11L)
 
 
 def lengths(tokens_bL: jax.Array, pad_id: int, eot_id: int | None) -> jax.Array:

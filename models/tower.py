@@ -55,12 +55,13 @@ def block_args(config: Any, settings: Settings) -> dict[str, Any]:
 
 
 def make_blocks(
-  config: Any, settings: Settings, rngs: nnx.Rngs, block: Any = stack.Block
-) -> Any:
+  config: Any, settings: Settings, rngs: nnx.Rngs, *, norm_last: bool = False
+) -> stack.Block:
   """Return the stacked layers of a transformer tower."""
-  args = block_args(config, settings) | {"dropout": config.dropout}
+  args = block_args(config, settings)
+  args |= {"dropout": config.dropout, "norm_last": norm_last}
   return stack.make_stack(
-    lambda rngs: block(**args, rngs=rngs), config.depth, rngs
+    lambda rngs: stack.Block(**args, rngs=rngs), config.depth, rngs
   )
 
 

@@ -153,7 +153,7 @@ class ViT(nnx.Module):
       remat=self.settings.remat,
       chunks=self.settings.remat_chunks,
       batch_axes=self.settings.batch_axes,
-      token_fn=_first_token if self.config.pool == "cls" else None,
+      token_fn=stack.first_token if self.config.pool == "cls" else None,
     )
 
   def _stem(self, rows: stack.Rows) -> jax.Array:
@@ -214,10 +214,6 @@ def _make_pool(
       rngs=rngs,
     )
   return None
-
-
-def _first_token(rows: stack.Rows) -> jax.Array:
-  return jnp.zeros((len(rows["images"]),), jnp.int32)
 
 
 def _draw_patches(keys_b: jax.Array, config: ViTConfig) -> jax.Array:

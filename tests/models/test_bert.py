@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models import bert, layers
+from models import bert, layers, stack
 from tests.models import towers
 
 _TEXT = bert.BertConfig(
@@ -84,7 +84,7 @@ def test_dropout_is_the_same_in_chunks():
 
 def test_layers_normalise_last():
   """The last thing of a layer is a norm: tokens have its scale and bias."""
-  block = bert.Block(
+  block = stack.Block(
     16,
     2,
     32,
@@ -92,6 +92,7 @@ def test_layers_normalise_last():
     norm_epsilon=1e-12,
     dtype="float32",
     rngs=layers.nnx.Rngs(0),
+    norm_last=True,
   )
   x_bSD = 5 + jax.random.normal(jax.random.key(1), (2, 3, 16))
   run = jax.jit(lambda block, *args: block(args[0], token_b=args[1]))
