@@ -101,8 +101,8 @@ def get_config(arg: str = "coyo_b7_base") -> ml_collections.ConfigDict:
   config.data.vocab_size = variant.vocab_size
   # 289 of 346 pixels; the paper resizes to a square first, which is not what a
   # square crop of an oblong image sees.
-  config.data.crop_scale = (289 / 346, 289 / 346)
-  config.data.flip_probability = 0.5
+  config.data.augmentation.crop_scale = (289 / 346, 289 / 346)
+  config.data.augmentation.flip_probability = 0.5
 
   _set_towers(config, sizes.BERT[variant.text], variant.embed_dim)
   config.model.image.update(sizes.EFFICIENTNET[variant.image])

@@ -7,7 +7,7 @@ run (the config is locked), and a field's type is the type of its default.
 
 import ml_collections
 
-from configs import towers
+from configs import sources, towers
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -77,15 +77,20 @@ def get_config() -> ml_collections.ConfigDict:
 
 def _data() -> ml_collections.ConfigDict:
   data = ml_collections.ConfigDict()
-  # Key of input_pipeline.SOURCES.
-  data.source = "emoji"
-  # Prepared data: "emoji" renders its drawings into a folder below this one.
+  # Name -> source (configs/sources.py); several are mixed. In the configs of
+  # this folder the first one is "main": --config.data.sources.main.path=...
+  data.sources = ml_collections.ConfigDict()
+  data.sources.main = sources.source(format="emoji", split="train")
+  # Indices of the sources, drawings, tokenizers: all that is made once.
   data.cache_dir = "cache"
   # One language is drawn for each example and step; the first one is the
   # language of the headline evaluation figures.
   data.languages = ("en",)
+  # A longer caption is a fault of its example, not cut: it is no caption.
+  data.max_caption_chars = 10_000
   # Pixels; images are square, RGB.
   data.image_size = 64
+  data.augmentation = _augmentation()
   # Tokens a caption is cut or padded to.
   data.num_tokens = 16
   # Key of input_pipeline.tokenizers.TOKENIZERS.
@@ -95,15 +100,27 @@ def _data() -> ml_collections.ConfigDict:
   data.tokenizer_path = ""
   # Entries of the token embedding; a tokenizer may use fewer, never more.
   data.vocab_size = 2048
-  # Side of the random square crop over the side of the image, lowest and
-  # highest; above 1 the image is placed on a larger white canvas.
-  data.crop_scale = (1.0, 1.0)
-  # Probability that an image is mirrored.
-  data.flip_probability = 0.0
-  # Threads that read and decode, and batches they may be ahead.
+  # Examples that cannot be used are replaced, named in data_errors.jsonl, and
+  # end the run when they are more than this share.
+  data.max_bad_fraction = 0.01
+  # Seconds without a batch after which the run says which stage it waits for.
+  data.stall_seconds = 60.0
+  # Processes that read and decode; 0 does it in threads of this process.
+  data.num_workers = 0
+  # Threads (of each of them) that do, and batches they may be ahead.
   data.num_threads = 2
   data.num_prefetch_batches = 4
   return data
+
+
+def _augmentation() -> ml_collections.ConfigDict:
+  augmentation = ml_collections.ConfigDict()
+  # Side of the random square crop over the side of the image, lowest and
+  # highest; above 1 the image is placed on a larger white canvas.
+  augmentation.crop_scale = (1.0, 1.0)
+  # Probability that an image is mirrored.
+  augmentation.flip_probability = 0.0
+  return augmentation
 
 
 def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

@@ -110,5 +110,5 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   clip_towers.set_model(config, variant.embed_dim, "quick_gelu")
   config.model.remat = "block"
   # Of a resized image, a square with the length of its shorter side.
-  config.data.crop_scale = (1.0, 1.0)
+  config.data.augmentation.crop_scale = (1.0, 1.0)
   return config

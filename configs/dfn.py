@@ -102,5 +102,5 @@ def get_config(arg: str = "filter") -> ml_collections.ConfigDict:
   )
   clip_towers.set_model(config, variant.embed_dim, variant.activation)
   config.model.remat = "block"
-  config.data.crop_scale = (0.95, 1.0)
+  config.data.augmentation.crop_scale = (0.95, 1.0)
   return config

@@ -97,7 +97,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   )
   clip_towers.set_model(config, variant.embed_dim, variant.activation)
   config.model.remat = "block"
-  config.data.crop_scale = (0.95, 1.0)
+  config.data.augmentation.crop_scale = (0.95, 1.0)
   if variant.is_worldwide:
     config.data.tokenizer = "hf"
     text = config.model.text

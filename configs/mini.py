@@ -6,6 +6,8 @@ the system run together, not how well the system does.
 
 import ml_collections
 
+from configs import sources
+
 TRANSFORMER = {"width": 64, "depth": 2, "num_heads": 4, "mlp_width": 256}
 
 
@@ -16,13 +18,13 @@ def shrink(config: ml_collections.ConfigDict) -> None:
   config.total_steps = 100
   config.log_every_steps = 1
 
-  config.data.source = "emoji"
+  config.data.sources.main = sources.source(format="emoji", split="train")
   config.data.tokenizer = "bpe"
   config.data.image_size = 32
   config.data.num_tokens = 12
   config.data.vocab_size = 1024
-  config.data.crop_scale = (0.8, 1.2)
-  config.data.flip_probability = 0.0
+  config.data.augmentation.crop_scale = (0.8, 1.2)
+  config.data.augmentation.flip_probability = 0.0
 
   config.model.embed_dim = 64
   config.model.dtype = "float32"

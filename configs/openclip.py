@@ -198,7 +198,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
     config.model.text.mask_padding = True
   clip_towers.set_model(config, variant.embed_dim, "gelu")
   config.model.remat = "block"
-  config.data.crop_scale = (0.95, 1.0)
+  config.data.augmentation.crop_scale = (0.95, 1.0)
   return config
 
 

@@ -23,9 +23,9 @@ def get_config() -> ml_collections.ConfigDict:
   # English names have 12 tokens at most.
   config.data.num_tokens = 12
   config.data.vocab_size = 1536
-  config.data.crop_scale = (0.8, 1.2)
+  config.data.augmentation.crop_scale = (0.8, 1.2)
   # Not mirrored: "facing right" is half of what some drawings are about.
-  config.data.flip_probability = 0.0
+  config.data.augmentation.flip_probability = 0.0
 
   config.model.dtype = "float32"  # bfloat16 is not faster on a CPU
   config.model.remat = "dense"

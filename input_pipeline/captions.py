@@ -5,24 +5,28 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from input_pipeline import faults
+
 
 def choose(
-  texts: Mapping[str, str],
+  texts: Mapping[str, Sequence[str]],
   languages: Sequence[str],
   rng: np.random.Generator,
 ) -> str:
-  """Return the text of one of `languages`, each as probable as the others.
+  """Return a text of one of `languages`, each as probable as the others.
 
-  A language that the example has no text in is left out; ValueError when
-  none is left.
+  One of several texts in that language is drawn. A language that the example
+  has no text in is left out; faults.ExampleError when none is left.
   """
-  present = [language for language in languages if language in texts]
+  present = [language for language in languages if texts.get(language)]
   if not present:
-    raise ValueError(
+    raise faults.ExampleError(
+      "caption_missing",
       f"no text in any of data.languages={tuple(languages)}; the example has "
-      f"{tuple(texts)}"
+      f"{tuple(texts)}",
     )
-  return texts[present[rng.integers(len(present))]]
+  found = texts[present[int(rng.integers(len(present)))]]
+  return found[int(rng.integers(len(found)))]
 
 
 def label(text: str) -> np.int32:

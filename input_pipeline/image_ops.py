@@ -10,6 +10,8 @@ import io
 import numpy as np
 from PIL import Image
 
+from input_pipeline import faults
+
 # A file of a few kilobytes can claim any size; 64 megapixels are 192 MB.
 MAX_PIXELS = 64_000_000
 
@@ -20,22 +22,23 @@ def decode(data: bytes) -> np.ndarray:
   """Decode PNG, JPEG, WebP or another format of Pillow, on white.
 
   Transparency is composited on white. EXIF orientation is ignored, as by the
-  loaders of CLIP and OpenCLIP. Raises ValueError for anything that is not an
-  intact image of at most MAX_PIXELS pixels.
+  loaders of CLIP and OpenCLIP. Raises faults.ExampleError for anything that is
+  not an intact image of at most MAX_PIXELS pixels.
   """
   try:
     image = Image.open(io.BytesIO(data))
     num_pixels = image.width * image.height
     if num_pixels > MAX_PIXELS:
-      raise ValueError(
+      raise faults.ExampleError(
+        "image_too_large",
         f"image of {image.width} x {image.height} = {num_pixels} pixels; at "
-        f"most {MAX_PIXELS} are decoded"
+        f"most {MAX_PIXELS} are decoded",
       )
     return np.asarray(_to_rgb(image))
   except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-    raise ValueError(
-      f"cannot decode image of {len(data)} bytes: {error}"
-    ) from (error)
+    raise faults.ExampleError(
+      "image_broken", f"cannot decode image of {len(data)} bytes: {error}"
+    ) from error
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:

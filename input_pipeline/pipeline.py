@@ -1,7 +1,8 @@
 """From a source to batches: the whole chain is in `make_train_dataset`."""
 
+import contextlib
 import dataclasses
-import math
+import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,55 +10,81 @@ from typing import Any
 import grain
 import numpy as np
 
-import input_pipeline
-from input_pipeline import captions, image_ops, tokenizers
-from input_pipeline.sources import array_record, prepared
+from input_pipeline import (
+  augmentation,
+  captions,
+  faults,
+  image_ops,
+  sources,
+  tokenizers,
+)
+from input_pipeline.sources import record as record_lib
+from input_pipeline.sources import settings
+
+# Examples of a source that are looked at for a caption before the run begins.
+_NUM_PROBED = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
   """The section `data` of a config; its fields are explained in base.py."""
 
-  source: str
+  # A dict has no hash; configs that differ in it alone may share theirs.
+  sources: Mapping[str, settings.Source] = dataclasses.field(hash=False)
   cache_dir: str
   languages: tuple[str, ...]
+  max_caption_chars: int
   image_size: int
+  augmentation: augmentation.Augmentation
   num_tokens: int
   tokenizer: str
   tokenizer_path: str
   vocab_size: int
-  crop_scale: tuple[float, float]
-  flip_probability: float
+  max_bad_fraction: float
+  stall_seconds: float
+  num_workers: int
   num_threads: int
   num_prefetch_batches: int
 
   def check(self) -> None:
     """Raise ValueError for the first field that cannot be worked with."""
-    _check_choice("source", self.source, input_pipeline.SOURCES)
+    if not self.sources:
+      raise ValueError("data.sources must name at least one source, got none")
+    for name, source in self.sources.items():
+      _check_choice(f"sources.{name}.format", source.format, sources.FORMATS)
+      source.check(name)
+    weights = {name: source.weight for name, source in self.sources.items()}
+    if any(weights.values()) and not all(weights.values()):
+      raise ValueError(
+        "data.sources: weight must be 0 for all sources (they are drawn by "
+        f"size) or for none, got {weights}"
+      )
     _check_choice("tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
     if self.tokenizer_path and self.tokenizer in tokenizers.WITHOUT_FILE:
       raise ValueError(
         f'data.tokenizer_path must be "" for data.tokenizer='
         f'"{self.tokenizer}", which reads no file; got {self.tokenizer_path!r}'
       )
-    known = input_pipeline.SOURCES[self.source].LANGUAGES
-    if known is not None:
-      _check_languages(self.languages, known)
-    if len(self.crop_scale) != 2 or not (
-      0 < self.crop_scale[0] <= self.crop_scale[1] < math.inf
-    ):
-      raise ValueError(
-        "data.crop_scale must be (low, high) with 0 < low <= high, got "
-        f"{self.crop_scale}"
+    known = [
+      sources.FORMATS[source.format].LANGUAGES
+      for source in self.sources.values()
+    ]
+    if None not in known:
+      _check_languages(
+        self.languages, [language for some in known for language in some or ()]
       )
-    if not 0 <= self.flip_probability <= 1:
+    self.augmentation.check(self.image_size)
+    if not 0 <= self.max_bad_fraction <= 1:
       raise ValueError(
-        "data.flip_probability must be between 0 and 1, got "
-        f"{self.flip_probability}"
+        "data.max_bad_fraction must be between 0 and 1, got "
+        f"{self.max_bad_fraction}"
       )
     for name, lowest in (
+      ("max_caption_chars", 1),
       ("image_size", 1),
       ("num_tokens", 2),  # one token and the end of text
+      ("stall_seconds", 0),
+      ("num_workers", 0),
       ("num_threads", 0),
       ("num_prefetch_batches", 0),
     ):
@@ -99,26 +126,17 @@ def make_train_dataset(
   rows = range(batch_size) if rows is None else rows
   if not len(rows) or not 0 <= min(rows) <= max(rows) < batch_size:
     raise ValueError(f"rows must be of 0 to {batch_size - 1}; got {rows}")
-  folder = prepare(config)
-  source = array_record.Records(folder / "train.array_record")
-  if not len(source):
-    raise ValueError(f"no training examples in {folder}")
+  (source,) = open_sources(config).values()
   tokenizer = make_tokenizer(config)
 
   def make_example(
-    record: array_record.Record, rng: np.random.Generator
+    record: record_lib.Record, rng: np.random.Generator
   ) -> dict[str, np.ndarray]:
     try:
       text = captions.choose(record.texts, config.languages, rng)
-      image = image_ops.decode(record.image)
+      image = config.augmentation.apply(record.image, config.image_size, rng)
     except ValueError as error:
       raise ValueError(f"example {record.key}: {error}") from error
-    image = image_ops.random_crop(
-      image, rng, size=config.image_size, scale=config.crop_scale
-    )
-    image = image_ops.random_flip(
-      image, rng, probability=config.flip_probability
-    )
     example = {"images": image, "tokens": tokenizer([text])[0]}
     if with_labels:
       example["labels"] = captions.label(text)
@@ -161,25 +179,67 @@ class _Share:
     return self.stream[batch * self.batch_size + self.rows[place]]
 
 
-def prepare(config: Data) -> pathlib.Path:
-  """Return the folder of prepared data, made now if it is not there.
+def prepare(config: Data) -> None:
+  """Make every index and render every drawing that is not there yet.
 
-  Raises ValueError for a config that does not fit it, OSError for a folder
-  that cannot be written, ModuleNotFoundError for a missing package.
+  Raises ValueError for a config that does not fit the data, OSError for a
+  folder that cannot be written, ModuleNotFoundError for a missing package.
   """
+  open_sources(config)
+
+
+def open_sources(config: Data) -> dict[str, record_lib.Records]:
+  """Return what each source trains on; raises as `prepare` does."""
   config.check()
-  folder = input_pipeline.SOURCES[config.source].prepare(
-    pathlib.Path(config.cache_dir), config.image_size
-  )
-  manifest = prepared.read_manifest(folder, check_digests=False)
-  _check_languages(config.languages, manifest.languages)
-  return folder
+  opened: dict[str, record_lib.Records] = {}
+  for name, source in config.sources.items():
+    records = sources.FORMATS[source.format].open_split(
+      source, source.split, _place(config, name)
+    )
+    if not len(records):
+      raise ValueError(f"data.sources.{name} has no training examples")
+    _check_captions(config, name, records)
+    opened[name] = records
+  return opened
+
+
+def _check_captions(
+  config: Data, name: str, records: record_lib.Records
+) -> None:
+  """Raise ValueError where none of the first examples has a caption."""
+  found = set()
+  for index in range(min(len(records), _NUM_PROBED)):
+    with contextlib.suppress(faults.ExampleError):
+      found |= {k for k, texts in records[index].texts.items() if any(texts)}
+  if not found & set(config.languages):
+    raise ValueError(
+      f"data.languages must be some of {sorted(found)}, in which the first "
+      f"examples of data.sources.{name} have captions; got "
+      f"{list(config.languages)}"
+    )
 
 
 def splits(config: Data) -> tuple[str, ...]:
   """Return the names of all splits, the one that is only left out too."""
-  manifest = prepared.read_manifest(prepare(config), check_digests=False)
-  return tuple(manifest.splits)
+  return tuple(_splits(config))
+
+
+def _splits(config: Data) -> dict[str, str]:
+  """Return split -> source; ValueError for a split that two sources have."""
+  found: dict[str, str] = {}
+  for name, source in config.sources.items():
+    place = _place(config, name)
+    for split in sources.FORMATS[source.format].splits(source, place):
+      if split in found and split != source.split:
+        raise ValueError(
+          f"data.sources {found[split]} and {name} both have a split {split!r}"
+        )
+      found[split] = name
+  return found
+
+
+def _place(config: Data, name: str) -> settings.Place:
+  return settings.Place(name, pathlib.Path(config.cache_dir), config.image_size)
 
 
 def read_split(config: Data, split: str) -> Examples:
@@ -218,20 +278,24 @@ def make_tokenizer(config: Data) -> tokenizers.Tokenizer:
   """
   # Only what is trained here needs the data; a file can be missing at once.
   trains = config.tokenizer in tokenizers.WITHOUT_FILE
-  folder = prepare(config) if trains else pathlib.Path(config.cache_dir)
+  opened = open_sources(config) if trains else {}
+  facts = sorted((name, some.fingerprint()) for name, some in opened.items())
+  digest = hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()
 
   def texts() -> list[str]:
     # In a fixed order, so that a tie between merges falls the same way.
     return [
-      record.texts[language]
-      for record in _read_records(config, "train")
-      for language in sorted(config.languages)
-      if language in record.texts
+      text
+      for name in sorted(opened)
+      for index in range(len(opened[name]))
+      for language, texts in sorted(opened[name][index].texts.items())
+      if language in config.languages
+      for text in texts
     ]
 
   return tokenizers.TOKENIZERS[config.tokenizer](
     texts,
-    folder / "tokenizers",
+    pathlib.Path(config.cache_dir) / "tokenizers" / digest,
     languages=config.languages,
     vocab_size=config.vocab_size,
     num_tokens=config.num_tokens,
@@ -239,15 +303,19 @@ def make_tokenizer(config: Data) -> tokenizers.Tokenizer:
   )
 
 
-def _read_records(config: Data, split: str) -> list[array_record.Record]:
-  names = splits(config)
-  if split not in names:
-    raise ValueError(f"the data has the splits {list(names)}, not {split!r}")
-  folder = prepare(config)
-  return list(array_record.Records(folder / f"{split}.array_record"))
+def _read_records(config: Data, split: str) -> list[record_lib.Record]:
+  owners = _splits(config)
+  if split not in owners:
+    raise ValueError(f"the data has the splits {list(owners)}, not {split!r}")
+  name = owners[split]
+  source = config.sources[name]
+  records = sources.FORMATS[source.format].open_split(
+    source, split, _place(config, name)
+  )
+  return [records[index] for index in range(len(records))]
 
 
-def _read_all_records(config: Data) -> list[array_record.Record]:
+def _read_all_records(config: Data) -> list[record_lib.Record]:
   records = [
     record
     for split in splits(config)
@@ -257,11 +325,11 @@ def _read_all_records(config: Data) -> list[array_record.Record]:
 
 
 def _texts(
-  records: list[array_record.Record],
+  records: list[record_lib.Record],
 ) -> dict[str, tuple[str, ...]]:
   languages = sorted({lang for record in records for lang in record.texts})
   return {
-    language: tuple(record.texts.get(language, "") for record in records)
+    language: tuple(record.texts.get(language, ("",))[0] for record in records)
     for language in languages
   }
 
@@ -271,7 +339,7 @@ def _check_choice(name: str, got: str, known: Mapping[str, object]) -> None:
     raise ValueError(f"data.{name} must be one of {list(known)}, got {got!r}")
 
 
-def _check_languages(got: tuple[str, ...], known: tuple[str, ...]) -> None:
+def _check_languages(got: tuple[str, ...], known: Sequence[str]) -> None:
   if not got or len(set(got)) != len(got) or not set(got) <= set(known):
     raise ValueError(
       f"data.languages must be some of {list(known)}, each once; got "

@@ -18,7 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.num_tokens = 8
   config.data.tokenizer = "bytes"
   config.data.vocab_size = 512
-  config.data.crop_scale = (0.7, 1.1)
+  config.data.augmentation.crop_scale = (0.7, 1.1)
   config.model.dtype = "float32"
   config.model.embed_dim = 16
   for tower in (config.model.image, config.model.text):

@@ -143,9 +143,10 @@ def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
   """Return {"model.image.depth": (old value, new value), ...}."""
   old_fields, new_fields = flat(old), flat(new)
   return {
-    name: (old_fields[name], new_fields[name])
-    for name in old_fields
-    if old_fields[name] != new_fields[name]
+    name: (old_fields.get(name), new_fields.get(name))
+    # A source that only one of them has is a difference too.
+    for name in {**old_fields, **new_fields}
+    if old_fields.get(name) != new_fields.get(name)
   }
 
 
@@ -195,6 +196,11 @@ def _value(kind: Any, value: Any, name: str) -> Any:
     return float(value)
   if typing.get_origin(kind) is tuple:
     return _tuple(typing.get_args(kind), value, name)
+  if typing.get_origin(kind) is Mapping:
+    if not isinstance(value, Mapping):
+      raise ValueError(f"{name} must be a section; got {value!r}")
+    (_, kind) = typing.get_args(kind)
+    return {key: _value(kind, v, f"{name}.{key}") for key, v in value.items()}
   if kind is Any or isinstance(kind, types.UnionType):
     return value
   if typing.get_origin(kind) is typing.Literal:

@@ -50,8 +50,11 @@ _FREE_COMPUTATION = (
 )
 _FREE_DATA = (
   "data.cache_dir",
+  "data.max_bad_fraction",
   "data.num_threads",
   "data.num_prefetch_batches",
+  "data.num_workers",
+  "data.stall_seconds",
 )
 
 

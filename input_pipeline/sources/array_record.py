@@ -2,40 +2,34 @@
 
 A record is a msgpack map (no pickle: reading a foreign file runs no code):
 
-  {"key": str, "image": bytes, "texts": {language: str}}
+  {"key": str, "image": bytes, "texts": {language: [str, ...]}}
 
 `key` is unique in the data set, `image` an encoded PNG, JPEG or WebP, and
-`language` an ISO 639-1 code. Files are written with group_size:1, one record
-a chunk, so that a random read decompresses nothing but its own record.
+`language` an ISO 639-1 code, of one caption or more; a string is one caption.
+Files are written with group_size:1, one record a chunk, so that a random read
+decompresses nothing but its own record.
 """
 
-import dataclasses
+import hashlib
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import SupportsIndex, cast
+from collections.abc import Iterable, Iterator
+from typing import cast
 
 import grain
 import msgpack
+import numpy as np
 from array_record.python import array_record_module
 
+from input_pipeline.sources import record as record_lib
 
-@dataclasses.dataclass(frozen=True)
-class Record:
-  """One example as it is stored."""
-
-  key: str
-  image: bytes
-  texts: Mapping[str, str]
+Record = record_lib.Record
 
 
 def pack(record: Record) -> bytes:
   """Return the stored form of a record."""
-  fields = {
-    "key": record.key,
-    "image": record.image,
-    "texts": dict(record.texts),
-  }
+  texts = {language: list(texts) for language, texts in record.texts.items()}
+  fields = {"key": record.key, "image": record.image, "texts": texts}
   # packb is typed as if it could return None.
   return cast(bytes, msgpack.packb(fields))
 
@@ -44,8 +38,15 @@ def unpack(data: bytes) -> Record:
   """Return the record stored in `data`; ValueError if it is not one."""
   try:
     fields = msgpack.unpackb(data)
-    return Record(**fields)
-  except (ValueError, TypeError, msgpack.UnpackException) as error:
+    texts = {
+      language: (texts,) if isinstance(texts, str) else tuple(texts)
+      for language, texts in fields["texts"].items()
+    }
+    return Record(**fields | {"texts": texts})
+  except (
+    *(ValueError, TypeError, KeyError, AttributeError),
+    msgpack.UnpackException,
+  ) as error:
     raise ValueError(
       "not a record of input_pipeline/sources/array_record.py: expected a "
       f"msgpack map of key, image, texts; got {len(data)} bytes ({error})"
@@ -102,12 +103,26 @@ class Records:
   def __len__(self) -> int:
     return len(self._source)
 
-  def __getitem__(self, index: SupportsIndex) -> Record:
+  def __getitem__(self, index: int) -> Record:
     return unpack(self._source[index])
 
   def __iter__(self) -> Iterator[Record]:
     for index in range(len(self)):
       yield self[index]
+
+  def fingerprint(self) -> str:
+    """Return hex digits of the files' names, sizes and times of change."""
+    facts = [
+      (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+      for path in self._paths
+    ]
+    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+
+  def uids(self) -> np.ndarray:
+    """Return each record's UID; reads every record."""
+    return np.array(
+      [record_lib.uid(record.key) for record in self], record_lib.UID
+    )
 
   def __repr__(self) -> str:
     return f"Records({', '.join(map(str, self._paths))})"

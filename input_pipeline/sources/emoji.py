@@ -44,7 +44,7 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline import progress
-from input_pipeline.sources import array_record, prepared
+from input_pipeline.sources import array_record, prepared, settings
 
 LANGUAGES = (
   *("ar", "de", "en", "es", "fa", "fr", "id"),
@@ -105,6 +105,30 @@ def prepare(cache_dir: pathlib.Path, image_size: int) -> pathlib.Path:
   folder = cache_dir / name
   prepared.prepare(folder, lambda: _make_splits(image_size), versions=versions)
   return folder
+
+
+def splits(source: settings.Source, place: settings.Place) -> tuple[str, ...]:
+  """Return the names of all splits, the one that is only left out too."""
+  del source, place
+  return SPLITS
+
+
+def open_split(
+  source: settings.Source, split: str, place: settings.Place
+) -> array_record.Records:
+  """Return the records of a split, rendered if need be."""
+  for field in ("path", "image", "caption", "language_field", "uid"):
+    if getattr(source, field):
+      raise ValueError(
+        f'data.sources.{place.name}.{field} is not used by format="emoji"; '
+        f"got {getattr(source, field)!r}"
+      )
+  if split not in SPLITS:
+    raise ValueError(
+      f"data.sources.{place.name}.split must be one of {list(SPLITS)}, got "
+      f"{split!r}"
+    )
+  return prepared.records(prepare(place.cache_dir, place.image_size), split)
 
 
 def read_entries() -> list[Entry]:
@@ -238,7 +262,8 @@ def _make_splits(image_size: int) -> prepared.Splits:
     rendered = _render_all(entries, image_size)
   splits = {name: [] for name in SPLITS}
   for entry, png in zip(entries, rendered, strict=True):
-    record = array_record.Record(entry.key, _without_alpha(png), entry.texts)
+    texts = {language: (text,) for language, text in entry.texts.items()}
+    record = array_record.Record(entry.key, _without_alpha(png), texts)
     splits[entry.split].append(record)
   return splits
 
@@ -324,7 +349,7 @@ def _import(name: str) -> types.ModuleType:
   except ModuleNotFoundError as error:
     package = name.replace("_", "-")
     raise ModuleNotFoundError(
-      f'data.source="emoji" needs the package {package}: '
+      f'format="emoji" of data.sources needs the package {package}: '
       f"pip install {package}, or pip install -r requirements.txt",
       name=name,
     ) from error

@@ -23,7 +23,9 @@ from collections.abc import Callable, Iterator, Mapping
 from absl import logging
 
 from input_pipeline import atomic_file
-from input_pipeline.sources import array_record
+from input_pipeline.sources import array_record, settings
+
+LANGUAGES = None
 
 # Raised when the meaning of a prepared folder changes.
 SCHEMA = 1
@@ -45,6 +47,40 @@ class Manifest:
 
 
 Splits = Mapping[str, list[array_record.Record]]
+
+
+def splits(source: settings.Source, place: settings.Place) -> tuple[str, ...]:
+  """Return the splits of the folder `source.path`; ValueError if it is none."""
+  return tuple(_opened(source, place).splits)
+
+
+def open_split(
+  source: settings.Source, split: str, place: settings.Place
+) -> array_record.Records:
+  """Return the records of a split of the folder `source.path`."""
+  names = splits(source, place)
+  if split not in names:
+    raise ValueError(
+      f"data.sources.{place.name}.split must be one of {list(names)}, got "
+      f"{split!r}"
+    )
+  return records(pathlib.Path(source.path), split)
+
+
+def records(folder: pathlib.Path, split: str) -> array_record.Records:
+  """Return the records of a split of a folder that is complete."""
+  return array_record.Records(folder / f"{split}.array_record")
+
+
+def _opened(source: settings.Source, place: settings.Place) -> "Manifest":
+  try:
+    # Sizes only: reading terabytes for their digests would take hours.
+    return read_manifest(pathlib.Path(source.path), check_digests=False)
+  except BrokenError as error:
+    raise ValueError(
+      f'data.sources.{place.name}.path must be a prepared folder for format="'
+      f'array_record": {error}'
+    ) from error
 
 
 def prepare(

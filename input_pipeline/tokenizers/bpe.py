@@ -55,7 +55,7 @@ def make_tokenizer(
   if not file.exists():
     text = train(texts(), vocab_size).to_str(pretty=True)
     try:
-      folder.mkdir(exist_ok=True)
+      folder.mkdir(parents=True, exist_ok=True)
       atomic_file.write(file, text.encode())
     except OSError as error:
       raise OSError(

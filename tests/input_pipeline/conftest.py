@@ -6,6 +6,7 @@ import pytest
 
 from configs import base
 from input_pipeline import pipeline
+from training import config as config_lib
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +18,8 @@ def cache_dir(shared_dir: pathlib.Path) -> pathlib.Path:
 @pytest.fixture(scope="session")
 def config(cache_dir: pathlib.Path) -> pipeline.Data:
   """Return the default `data` section, prepared."""
-  fields = base.get_config().data.to_dict() | {"cache_dir": str(cache_dir)}
-  config = pipeline.Data(**fields)
+  values = base.get_config()
+  values.data.cache_dir = str(cache_dir)
+  config = config_lib.from_mapping(values.to_dict()).data
   pipeline.prepare(config)
   return config

@@ -5,7 +5,12 @@ import pytest
 
 from input_pipeline import captions
 
-TEXTS = {"en": "dog", "de": "Hund", "fr": "chien", "it": "cane"}
+TEXTS = {
+  "en": ("dog",),
+  "de": ("Hund",),
+  "fr": ("chien",),
+  "it": ("cane",),
+}
 
 
 def test_languages_are_equally_likely():

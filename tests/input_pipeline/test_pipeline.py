@@ -4,15 +4,17 @@ import collections
 import dataclasses
 import io
 import itertools
+import pathlib
 
 import grain
 import numpy as np
 import pytest
 from PIL import Image
 
-from configs import base
-from input_pipeline import image_ops, pipeline
+from configs import base, sources
+from input_pipeline import augmentation, image_ops, pipeline
 from input_pipeline.sources import array_record, emoji, prepared
+from training import config as config_lib
 
 NUM_EXAMPLES = 23
 
@@ -25,20 +27,28 @@ def tiny(tmp_path_factory) -> pipeline.Data:
   def make() -> prepared.Splits:
     records = [
       array_record.Record(
-        f"k{i}", _png(i), {"en": f"dog {i}", "de": f"hund {i}"}
+        f"k{i}", _png(i), {"en": (f"dog {i}",), "de": (f"hund {i}",)}
       )
       for i in range(NUM_EXAMPLES)
     ]
     return {"train": records, "test": records[:2]}
 
   prepared.prepare(folder, make, versions={})
-  fields = base.get_config().data.to_dict() | {
-    "source": "folder",
-    "cache_dir": str(folder),
-    "image_size": 8,
-    "tokenizer": "bytes",
-  }
-  return pipeline.Data(**fields)
+  config = base.get_config().data
+  config.sources.main = sources.source(
+    format="array_record", path=str(folder), split="train"
+  )
+  config.cache_dir = str(folder.parent / "cache")
+  config.image_size = 8
+  config.tokenizer = "bytes"
+  return section(config)
+
+
+def section(values) -> pipeline.Data:
+  """Return the checked section of a config's `data`."""
+  config = base.get_config()
+  config.data = values
+  return config_lib.from_mapping(config.to_dict()).data
 
 
 def _png(i: int) -> bytes:
@@ -124,8 +134,7 @@ def test_processes_share_one_stream(tiny, shares):
   config = dataclasses.replace(
     tiny,
     languages=("en", "de"),
-    crop_scale=(0.5, 2.0),
-    flip_probability=0.5,
+    augmentation=augmentation.Augmentation((0.5, 2.0), 0.5),
   )
   alone = _batches(config, 6)
   for rows in shares:
@@ -158,7 +167,9 @@ def test_a_position_is_the_same_for_every_share(tiny):
 
 def test_threads_do_not_change_the_data(tiny):
   config = dataclasses.replace(
-    tiny, languages=("en", "de"), crop_scale=(0.5, 2.0), flip_probability=0.5
+    tiny,
+    languages=("en", "de"),
+    augmentation=augmentation.Augmentation((0.5, 2.0), 0.5),
   )
   expected = _batches(dataclasses.replace(config, num_threads=0), 12)
   for num_threads, num_batches in ((1, 1), (2, 4), (5, 2)):
@@ -173,7 +184,9 @@ def test_threads_do_not_change_the_data(tiny):
 
 def test_state_is_small_and_resume_exact(tiny):
   config = dataclasses.replace(
-    tiny, languages=("en", "de"), crop_scale=(0.5, 2.0), flip_probability=0.5
+    tiny,
+    languages=("en", "de"),
+    augmentation=augmentation.Augmentation((0.5, 2.0), 0.5),
   )
   expected = _batches(config, 12)
   for stop in (0, 1, 5, 11):
@@ -200,7 +213,9 @@ def test_grain_agrees_that_resume_is_exact(tiny, monkeypatch):
 
 def test_caption_and_crop_are_drawn_anew_each_epoch(tiny):
   config = dataclasses.replace(
-    tiny, languages=("en", "de"), crop_scale=(1.0, 2.0)
+    tiny,
+    languages=("en", "de"),
+    augmentation=augmentation.Augmentation((1.0, 2.0), 0.0),
   )
   tokenizer = pipeline.make_tokenizer(config)
   captions = collections.defaultdict(set)
@@ -275,19 +290,20 @@ def test_all_texts(config):
 
 
 def test_prepare_is_idempotent(config):
-  folder = pipeline.prepare(config)
-  before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-  assert pipeline.prepare(config) == folder
-  after = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-  before.pop(folder / "tokenizers", None)
-  after.pop(folder / "tokenizers", None)
-  assert after == before
+  def times():
+    files = pathlib.Path(config.cache_dir).glob("emoji-*/*")
+    return {path: path.stat().st_mtime_ns for path in files}
+
+  pipeline.prepare(config)
+  before = times()
+  assert before
+  pipeline.prepare(config)
+  assert times() == before
 
 
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"source": "cifar"}, r"data.source must be one of .*emoji.*got 'cifar'"),
     ({"tokenizer": "x"}, r"data.tokenizer must be one of .*bpe.*got 'x'"),
     (
       {"tokenizer_path": "x"},
@@ -297,12 +313,6 @@ def test_prepare_is_idempotent(config):
     ({"languages": ()}, r"data.languages .*got \[\]"),
     ({"languages": ("en", "en")}, r"data.languages .*each once"),
     ({"languages": "en"}, r"data.languages .*got 'en'"),
-    ({"crop_scale": (1.0, 0.5)}, r"data.crop_scale .*got \(1.0, 0.5\)"),
-    ({"crop_scale": (0.0, 1.0)}, r"data.crop_scale .*0 < low"),
-    ({"crop_scale": (1.0, float("nan"))}, r"data.crop_scale .*nan"),
-    ({"crop_scale": (1.0,)}, r"data.crop_scale"),
-    ({"flip_probability": 1.1}, r"data.flip_probability .*got 1.1"),
-    ({"flip_probability": -0.1}, r"data.flip_probability .*got -0.1"),
     ({"image_size": 0}, r"data.image_size must be at least 1, got 0"),
     ({"num_tokens": 1}, r"data.num_tokens must be at least 2, got 1"),
     ({"num_threads": -1}, r"data.num_threads .*got -1"),
@@ -349,8 +359,9 @@ def test_unknown_split(tiny):
 
 
 def test_folder_without_data(tiny, tmp_path):
-  config = dataclasses.replace(tiny, cache_dir=str(tmp_path))
-  with pytest.raises(ValueError, match="data.cache_dir.*no manifest.json"):
+  main = dataclasses.replace(tiny.sources["main"], path=str(tmp_path))
+  config = dataclasses.replace(tiny, sources={"main": main})
+  with pytest.raises(ValueError, match="sources.main.path.*no manifest.json"):
     pipeline.prepare(config)
 
 

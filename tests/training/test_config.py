@@ -52,7 +52,15 @@ def test_configs_are_valid(module):
     ({"model__image": 3}, "model.image must be a section; got 3"),
     ({"data__languages": "en"}, "data.languages must be a tuple; got 'en'"),
     ({"data__languages": ("en", 3)}, r"data.languages\[1\] must be .*str"),
-    ({"data__crop_scale": (1.0,)}, "data.crop_scale must have 2 items; got 1"),
+    (
+      {"data__augmentation__crop_scale": (1.0,)},
+      "data.augmentation.crop_scale must have 2 items; got 1",
+    ),
+    ({"data__sources": 3}, "data.sources must be a section; got 3"),
+    (
+      {"data__sources__main__weight": "much"},
+      "data.sources.main.weight must be of type float; got 'much'",
+    ),
     (
       {"partition_rules": ((".*", (), 3),)},
       r"partition_rules\[0\] must have 2 items",

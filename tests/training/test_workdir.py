@@ -61,7 +61,8 @@ _REFUSED = {
   "partition_rules": ((".*", ()),),
   "data.languages": ("de",),
   "data.image_size": 32,
-  "data.flip_probability": 0.5,
+  "data.augmentation.flip_probability": 0.5,
+  "data.sources.main.repeat": 2,
   "model.image.depth": 3,
   "loss.name": "softmax",
   "optimizer.learning_rate": 0.5,
@@ -81,6 +82,9 @@ _FREE = {
   "data.cache_dir": "elsewhere",
   "data.num_threads": 1,
   "data.num_prefetch_batches": 1,
+  "data.num_workers": 1,
+  "data.stall_seconds": 1.0,
+  "data.max_bad_fraction": 0.5,
 }
 
 

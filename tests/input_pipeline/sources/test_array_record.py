@@ -12,7 +12,8 @@ RECORDS = strategies.builds(
   key=strategies.text(),
   image=strategies.binary(),
   texts=strategies.dictionaries(
-    strategies.sampled_from(["en", "de", "zh"]), strategies.text()
+    strategies.sampled_from(["en", "de", "zh"]),
+    strategies.lists(strategies.text()).map(tuple),
   ),
 )
 
@@ -38,7 +39,7 @@ def test_unpack_refuses_other_fields(fields):
 
 def _records(num: int, start: int = 0) -> list[array_record.Record]:
   return [
-    array_record.Record(str(i), bytes(i), {"en": f"name {i}"})
+    array_record.Record(str(i), bytes(i), {"en": (f"name {i}",)})
     for i in range(start, start + num)
   ]
 

@@ -24,7 +24,7 @@ def make():
   {hook}
   return {{
     "train": [
-      array_record.Record(str(i), os.urandom(4096), {{"en": f"name {{i}}"}})
+      array_record.Record(str(i), os.urandom(4096), {{"en": (f"name {{i}}",)}})
       for i in range(300)
     ],
     "test": [],
@@ -51,7 +51,7 @@ def _start(
 
 def _records(num: int = 3) -> list[array_record.Record]:
   return [
-    array_record.Record(f"k{i}", bytes([i]) * 100, {"en": "a", "de": "ä"})
+    array_record.Record(f"k{i}", bytes([i]) * 100, {"en": ("a",), "de": ("ä",)})
     for i in range(num)
   ]
 

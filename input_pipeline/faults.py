@@ -1,0 +1,39 @@
+"""What can be wrong with one example, by kind; the run goes on without it."""
+
+import types
+from collections.abc import Mapping
+
+# Kind -> what it means. The names are those of data_errors.jsonl.
+KINDS: Mapping[str, str] = types.MappingProxyType(
+  {
+    "caption_missing": "no caption, or an empty one",
+    "caption_too_long": "a caption longer than data.max_caption_chars",
+    "file_missing": "a file that was listed is gone",
+    "image_broken": "an image that cannot be decoded, or not to its end",
+    "image_missing": "no image beside the caption",
+    "image_too_large": "an image of more pixels than are decoded",
+    "read_failed": "a read that failed each time it was tried",
+    "shard_changed": "a shard that is not the one that was indexed",
+    "shard_short": "a shard that ends before its last example",
+    "unsafe_member": "a pickle, or a path that leaves its folder",
+  }
+)
+# Those that may be gone the next time: a resumed run repeats what it did.
+TRANSIENT = frozenset({"file_missing", "read_failed"})
+
+
+class ExampleError(ValueError):
+  """One example that cannot be used, whatever is done again.
+
+  Attributes:
+    kind: a key of KINDS.
+  """
+
+  def __init__(self, kind: str, message: str):
+    super().__init__(message)
+    assert kind in KINDS, kind
+    self.kind = kind
+
+  # Both arguments, or an error of a worker process could not be read here.
+  def __reduce__(self):
+    return type(self), (self.kind, str(self))
