@@ -210,7 +210,7 @@ def is_custom(text: text_transformer.TextTransformerConfig) -> bool:
 
 def _unlike_image(image: Any) -> list[str]:
   if isinstance(image, convnext.ConvNeXtConfig):
-    return []
+    return timm_convnext.unlike_image(image)
   if isinstance(image, vit.ViTConfig) and image.pool == "map":
     return timm_siglip.unlike_image(image)
   if isinstance(image, resnet.ResNetConfig):

@@ -75,6 +75,15 @@ def read_image(
   return image, len(tensors[f"{last}.weight"])
 
 
+def unlike_image(image: convnext.ConvNeXtConfig) -> list[str]:
+  """Return a line for each field that timm's tower cannot have."""
+  if len(image.depths) == len(_DEEP):
+    return []
+  return [
+    f"model.image.depths: expected {len(_DEEP)} stages; got {image.depths!r}"
+  ]
+
+
 def write_image(image: convnext.ConvNeXtConfig) -> dict[str, Any]:
   """Return "vision_cfg" of open_clip_config.json."""
   config = {

@@ -142,6 +142,15 @@ def test_a_published_convnext_keeps_its_name(name, vision):
   }
 
 
+def test_timm_s_convnext_has_four_stages():
+  _, model = _convnext("timm_convnext")
+  image = dataclasses.replace(model.image, depths=(1, 1), widths=(8, 16))
+  with pytest.raises(
+    ValueError, match=r"depths: expected 4 stages; got \(1, 1"
+  ):
+    open_clip.write_config(dataclasses.replace(model, image=image))
+
+
 def test_the_norms_of_the_largest_convnext():
   found, _ = goldens.read(goldens.FOLDER / "timm_convnext.npz")
   for name, epsilon in (("convnext_base", 1e-6), ("convnext_xxlarge.x", 1e-5)):
