@@ -50,7 +50,8 @@ def _tokenizer_fields(model: loaded.Model, name: str) -> dict[str, Any]:
   from there. Where they could not be written, it then misses them; without a
   name, it would take CLIP's.
   """
-  given = pathlib.Path(model.path) / _CONFIG
+  path = pathlib.Path(model.path)
+  given = (path if path.is_dir() else path.parent) / _CONFIG
   if model.family != loaded.RUN and given.is_file():
     text_cfg = json.loads(given.read_text("utf-8"))["model_cfg"]["text_cfg"]
     return {x: text_cfg[x] for x in _TOKENIZER if x in text_cfg}

@@ -86,7 +86,7 @@ def unlike_image(image: convnext.ConvNeXtConfig) -> list[str]:
 
 def write_image(image: convnext.ConvNeXtConfig) -> dict[str, Any]:
   """Return "vision_cfg" of open_clip_config.json."""
-  config = {
+  config: dict[str, Any] = {
     "image_size": image.image_size,
     "timm_model_name": timm_trunk.name(_find_name(image)),
     "timm_pool": "",  # timm's own

@@ -107,7 +107,7 @@ def read_image(
   Raises:
     ValueError: it is no tower of SigLIP's.
   """
-  config = _DEFAULTS | config
+  config = {**_DEFAULTS, **config}
   settings.expect(config, "vision_cfg", "timm_pool", "map")
   settings.expect(config, "vision_cfg", "timm_proj", "none", "")
   if args is None:

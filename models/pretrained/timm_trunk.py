@@ -49,7 +49,7 @@ def place(config: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:
   model_cfg = config["model_cfg"]
   path = {"timm_model_name": f"{_LOCAL}{folder.resolve() / FOLDER}"}
   vision_cfg = model_cfg["vision_cfg"] | path
-  return config | {"model_cfg": model_cfg | {"vision_cfg": vision_cfg}}
+  return {**config, "model_cfg": model_cfg | {"vision_cfg": vision_cfg}}
 
 
 def read_args(
