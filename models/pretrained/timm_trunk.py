@@ -16,6 +16,8 @@ KEY = "timm_cfg"
 # In the folder of a model.
 FOLDER = "timm"
 _LOCAL = "local-dir:"
+# Names by which timm reads a description.
+_ELSEWHERE = (_LOCAL, "hf-hub:", "hf_hub:")
 
 
 def describe(architecture: str, **model_args: Any) -> dict[str, Any]:
@@ -64,15 +66,15 @@ def read_args(
   Raises:
     ValueError: the description is missing, or has other arguments.
   """
-  published = config["model_cfg"]["vision_cfg"].get("timm_model_name") or ""
-  if not published.startswith(_LOCAL):
-    return None
   if KEY not in config:
-    raise ValueError(
-      "vision_cfg: timm_model_name must be a model of timm, or"
-      f" open_clip_config.json have {KEY} (as --task=export writes it); got"
-      f" {published!r}"
-    )
+    place = config["model_cfg"]["vision_cfg"].get("timm_model_name") or ""
+    if place.startswith(_ELSEWHERE):
+      raise ValueError(
+        "vision_cfg: timm_model_name must be a model of timm, or"
+        f" open_clip_config.json have {KEY} (as --task=export writes it); got"
+        f" {place!r}"
+      )
+    return None
   args = config[KEY]["model_args"]
   if set(args) != set(known):
     raise ValueError(

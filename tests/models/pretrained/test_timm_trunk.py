@@ -168,10 +168,11 @@ def test_only_the_name_has_a_place(tmp_path):
   assert vision["timm_model_name"] == f"local-dir:{tmp_path / 'b' / 'timm'}"
   placed["model_cfg"]["vision_cfg"] = written["model_cfg"]["vision_cfg"]
   assert placed == written
-  vision["timm_model_name"] = "local-dir:/moved/away/timm"
-  placed["model_cfg"]["vision_cfg"] = vision
-  again = open_clip.read_model(dataclasses.replace(found, config=placed))
-  assert again == model
+  for name in ("local-dir:/moved/away/timm", "hf-hub:owner/name"):
+    vision["timm_model_name"] = name
+    placed["model_cfg"]["vision_cfg"] = vision
+    again = open_clip.read_model(dataclasses.replace(found, config=placed))
+    assert again == model
 
 
 def test_the_text_tower_alone_may_have_quick_gelu():
@@ -221,8 +222,14 @@ def test_mistakes_in_a_description():
       {"described": {"model_args": args | {"act_layer": "relu"}}},
       "timm_cfg: act_layer must be one of 'gelu', 'gelu_tanh'; got 'relu'",
     ),
-    ({"vision": {"timm_model_name": "vit_x"}}, "one of .*; got 'vit_x'"),
-    ({"vision": {"timm_model_name": None}}, "timm_model_name must be one of"),
+    (
+      {"vision": {"timm_model_name": "vit_x"}, "described": {}},
+      "one of .*; got 'vit_x'",
+    ),
+    (
+      {"vision": {"timm_model_name": None}, "described": {}},
+      "timm_model_name must be one of",
+    ),
     ({"vision": {"timm_pool": "avg"}}, "timm_pool must be one of 'map'"),
     ({"vision": {"timm_proj": "linear"}}, "timm_proj must be one of 'none'"),
   ):
