@@ -10,17 +10,30 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from inference import embed, loaded
+from inference import embed, loaded, open_clip_folder
 from input_pipeline import atomic_file, image_protocols, naflex
 from input_pipeline.tokenizers import hf_files
 from models import dual_encoder
-from models.pretrained import comparing, families, loading, mapping, source
+from models.pretrained import (
+  comparing,
+  families,
+  loading,
+  mapping,
+  source,
+  timm_trunk,
+)
 
 # What transformers and open_clip look for.
-_NAMES = {
-  "hf": ("config.json", "model.safetensors"),
-  "open_clip": ("open_clip_config.json", "open_clip_model.safetensors"),
+_WEIGHTS = {
+  "hf": "model.safetensors",
+  "open_clip": "open_clip_model.safetensors",
 }
+_MOVED = (
+  "\ntimm has no name for the image tower, and reads what it is from"
+  f" {timm_trunk.FOLDER}/config.json: where the folder is moved to another"
+  " place, set vision_cfg.timm_model_name in open_clip_config.json to"
+  f" local-dir:PLACE/{timm_trunk.FOLDER}"
+)
 # Their place is beside the model's description.
 _PIXELS = "image_mean|image_std"
 
@@ -49,9 +62,9 @@ def run(
     ValueError: a flag cannot be followed, or no family of that form has the
       model; the message says which fields are in the way.
   """
-  if form not in _NAMES:
+  if form not in _WEIGHTS:
     raise ValueError(
-      f"--format must be one of {', '.join(_NAMES)}; got {form!r}"
+      f"--format must be one of {', '.join(_WEIGHTS)}; got {form!r}"
     )
   if not out:
     raise ValueError("--out is missing: --out=FOLDER")
@@ -59,24 +72,21 @@ def run(
   embed.check_free(folder)
   model = loaded.load(path)
   written = write(model.config, model.params, form, prefer=model.family)
-  config_name, weights_name = _NAMES[form]
   with embed.written_whole(folder) as temporary:
-    _write_json(temporary / config_name, written.config)
     safetensors.numpy.save_file(
       written.tensors,
-      temporary / weights_name,
+      temporary / _WEIGHTS[form],
       metadata={"format": "pt"},  # transformers refuses a file without it
     )
-    if model.config.image is not None and form == "hf":
-      protocol = model.make_image_protocol()
-      _write_json(
-        temporary / loading.PREPROCESSOR,
-        protocol.to_hf()
-        if isinstance(protocol, naflex.Protocol)
-        else image_protocols.to_hf(protocol),
-      )
     note = _write_tokenizer(model, temporary)
-    names = sorted(p.name for p in temporary.iterdir())
+    others = open_clip_folder.files if form == "open_clip" else _hf_files
+    for name, content in others(written.config, model, folder).items():
+      _write_json(temporary / name, content)
+    names = sorted(
+      str(path.relative_to(temporary))
+      for path in temporary.rglob("*")
+      if path.is_file()
+    )
   facts = {
     "model": str(path),
     "family": written.family,
@@ -85,12 +95,15 @@ def run(
     "tensors": len(written.tensors),
     "parameters": sum(x.size for x in written.tensors.values()),
     "note": note,
+    "described": timm_trunk.KEY in written.config,
   }
   print(
     json.dumps(facts, indent=2, ensure_ascii=False)
     if as_json
     else f"{facts['tensors']} tensors of {written.family} in {folder}:"
-    f" {', '.join(names)}" + (f"\nNo tokenizer files: {note}" if note else "")
+    f" {', '.join(names)}"
+    + (f"\nNo tokenizer files: {note}" if note else "")
+    + (_MOVED if facts["described"] else "")
   )
   return 0
 
@@ -148,6 +161,21 @@ def write(
   )
 
 
+def _hf_files(
+  config: dict[str, Any], model: loaded.Model, folder: pathlib.Path
+) -> dict[str, Any]:
+  del folder  # it may be moved
+  files = {"config.json": config}
+  if model.config.image is not None:
+    protocol = model.make_image_protocol()
+    files[loading.PREPROCESSOR] = (
+      protocol.to_hf()
+      if isinstance(protocol, naflex.Protocol)
+      else image_protocols.to_hf(protocol)
+    )
+  return files
+
+
 def _write_tokenizer(model: loaded.Model, folder: pathlib.Path) -> str:
   """Write what a tokenizer needs; return why not where it cannot be done."""
   if model.config.text is None:
@@ -167,5 +195,6 @@ def _write_tokenizer(model: loaded.Model, folder: pathlib.Path) -> str:
 
 
 def _write_json(path: pathlib.Path, content: Any) -> None:
+  path.parent.mkdir(exist_ok=True)
   text = json.dumps(content, indent=2, ensure_ascii=False)
   atomic_file.write(path, text.encode() + b"\n")

@@ -250,6 +250,26 @@ def from_open_clip(config: Mapping[str, Any]) -> Protocol:
   )
 
 
+def to_open_clip(protocol: Protocol) -> dict[str, Any]:
+  """Return the `preprocess_cfg` that open_clip follows.
+
+  As in `to_hf`, a crop may lie one pixel beside it. Raises ValueError for a
+  protocol that crops more than what is beyond a square.
+  """
+  if protocol.resize == "crop_first" or protocol.resize_size != protocol.size:
+    raise ValueError(
+      f"image protocol {protocol.name} crops {protocol.size} of "
+      f"{protocol.resize_size} pixels, which open_clip does not"
+    )
+  return {
+    "size": protocol.size,
+    "mean": list(protocol.mean),
+    "std": list(protocol.std),
+    "interpolation": protocol.interpolation,
+    "resize_mode": protocol.resize,
+  }
+
+
 def from_hf(config: Mapping[str, Any]) -> Protocol:
   """Return the protocol of a preprocessor_config.json of transformers.
 

@@ -62,6 +62,7 @@ CLEANINGS: dict[str, Callable[[str], str]] = {
   "lower_ascii": _lower_ascii,
   "clip": _clip,
   "open_clip_whitespace": _repair,
+  "open_clip_lower": _clip,
   "open_clip_canonicalize": _repair_and_canonicalise,
   "siglip": _siglip,
   "siglip_cased": _siglip_cased,

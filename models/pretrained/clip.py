@@ -1,5 +1,6 @@
 """What all formats of CLIP's two transformers have in common."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,6 +70,17 @@ def make_model(
     text=text,
     **given | fields,
   )
+
+
+def mlp_ratio(width: int, mlp_width: int) -> float:
+  """Return what open_clip and timm multiply a width with for that of its MLP.
+
+  They cut the product's fraction off.
+  """
+  ratio = mlp_width / width
+  while int(width * ratio) < mlp_width:
+    ratio = math.nextafter(ratio, math.inf)
+  return ratio
 
 
 def unlike_image(config: Any, **exceptions: Any) -> list[str]:

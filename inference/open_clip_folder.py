@@ -1,0 +1,83 @@
+"""What open_clip reads beside the weights: towers, pixels, the tokenizer."""
+
+import json
+import pathlib
+from typing import Any
+
+from inference import loaded
+from input_pipeline import image_protocols, naflex
+from input_pipeline.tokenizers import rules, tokenizer
+from models.pretrained import timm_trunk
+
+_CONFIG = "open_clip_config.json"
+# Of "text_cfg". Without the first, open_clip takes CLIP's own vocabulary.
+_TOKENIZER = ("hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs")
+_CLIP_VOCAB_SIZE = 49_408
+
+
+def files(
+  config: dict[str, Any], model: loaded.Model, folder: pathlib.Path
+) -> dict[str, Any]:
+  """Return the content of JSON files by their names.
+
+  Args:
+    config: what the family writes of the model.
+    model: to be written.
+    folder: where the files will lie.
+
+  Raises:
+    ValueError: open_clip cannot make images ready as the model sees them.
+  """
+  content = timm_trunk.place(config, folder)
+  if model.config.image is not None:
+    protocol = model.make_image_protocol()
+    assert not isinstance(protocol, naflex.Protocol)  # no family writes it
+    content["preprocess_cfg"] = image_protocols.to_open_clip(protocol)
+  if model.config.text is not None:
+    model_cfg = content["model_cfg"]
+    text_cfg = model_cfg["text_cfg"] | _tokenizer_fields(model, folder.name)
+    content["model_cfg"] = model_cfg | {"text_cfg": text_cfg}
+  written = {_CONFIG: content}
+  if timm_trunk.KEY in config:
+    written[f"{timm_trunk.FOLDER}/config.json"] = config[timm_trunk.KEY]
+  return written
+
+
+def _tokenizer_fields(model: loaded.Model, name: str) -> dict[str, Any]:
+  """Return the fields of "text_cfg" by which open_clip finds the tokenizer.
+
+  A name is needed, whatever it is: open_clip reads the files of a local folder
+  from there. Where they could not be written, it then misses them; without a
+  name, it would take CLIP's.
+  """
+  path = pathlib.Path(model.path)
+  given = (path if path.is_dir() else path.parent) / _CONFIG
+  if model.family != loaded.RUN and given.is_file():
+    text_cfg = json.loads(given.read_text("utf-8"))["model_cfg"]["text_cfg"]
+    return {x: text_cfg[x] for x in _TOKENIZER if x in text_cfg}
+  try:
+    made = model.make_tokenizer()
+  except (ValueError, OSError):
+    made = None
+  if _is_clip(made, model):
+    return {}
+  clean = _cleaning(made)
+  options = {"tokenizer_kwargs": {"clean": clean}} if clean else {}
+  return {"hf_tokenizer_name": name, **options}
+
+
+def _is_clip(made: tokenizer.Tokenizer | None, model: loaded.Model) -> bool:
+  if made is None:
+    return getattr(model.config.text, "vocab_size", 0) == _CLIP_VOCAB_SIZE
+  marks = (rules.CLIP.bos_id, rules.CLIP.eos_id)
+  return (made.rule.bos_id, made.rule.eos_id) == marks
+
+
+def _cleaning(made: tokenizer.Tokenizer | None) -> str:
+  """Return the nearest of open_clip's rules; "" for its default."""
+  if made is None:
+    return ""
+  if made.rule.clean == "siglip":
+    return "canonicalize"
+  capital, small = made(["A", "a"])
+  return "lower" if (capital == small).all() else ""
