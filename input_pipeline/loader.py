@@ -19,6 +19,8 @@ from input_pipeline import ledger as ledger_lib
 # Examples of which the fraction is taken at least: with fewer, a few bad ones
 # beside each other would end a run whose data are good enough.
 _MIN_EXAMPLES = 10_000
+# Numbers of bad examples at which the log has all of them by kind.
+_SAID_AT = frozenset(10**n for n in range(1, 12))
 # Examples of each kind that the error of a run names.
 _NUM_NAMED = 3
 
@@ -115,14 +117,11 @@ class Loader:
       kinds = self._counts.setdefault(fault.source, {})
       kinds[fault.kind] = kinds.get(fault.kind, 0) + 1
       self._num_bad += 1
-      # At 10, 100, 1000, ...
-      if self._num_bad >= 10 and set(str(self._num_bad)[1:]) == {"0"}:
-        if str(self._num_bad)[0] == "1":
-          logging.warning(
-            "Left out of %d examples so far: %s",
-            self._num_examples,
-            self.summary(),
-          )
+      if self._num_bad in _SAID_AT:
+        logging.warning(
+          "Left out of %d examples so far: %s",
+          *(self._num_examples, self.summary()),
+        )
     self._ledger.write(found)
     self._check_fraction()
 
@@ -170,8 +169,10 @@ def make_loader(
   ledger = ledger_lib.Ledger(
     folder, batch_size=batch_size, process_index=process_index
   )
+  opened = pipeline.open_sources(config)
   dataset = pipeline.make_train_dataset(
     config,
+    opened=opened,
     batch_size=batch_size,
     seed=seed,
     rows=rows,
@@ -181,7 +182,7 @@ def make_loader(
   return Loader(
     dataset,
     ledger=ledger,
-    epoch=sum(pipeline.num_examples(config).values()),
+    epoch=sum(pipeline.num_examples(config, opened).values()),
     max_bad_fraction=config.max_bad_fraction,
   )
 
