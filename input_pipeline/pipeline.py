@@ -233,14 +233,6 @@ def open_sources(config: Data) -> Opened:
   return opened
 
 
-def num_examples(config: Data, opened: Opened) -> dict[str, int]:
-  """Return how many examples of each source an epoch has."""
-  return {
-    name: len(records) * config.sources[name].repeat
-    for name, records in opened.items()
-  }
-
-
 def splits(config: Data) -> tuple[str, ...]:
   """Return the names of all splits, the one that is only left out too."""
   return tuple(_splits(config))

@@ -9,7 +9,7 @@ import pytest
 
 from input_pipeline import augmentation, examples, faults, mixture
 from input_pipeline.tokenizers import bytes as bytes_lib
-from tests.input_pipeline import fake_source
+from tests.input_pipeline import fake_records
 
 
 def _maker(records, **changes) -> examples.Maker:
@@ -64,7 +64,7 @@ def test_random_numbers_are_grains():
 def test_a_bad_example_is_replaced(kind):
   broken = dict.fromkeys(range(10), kind)
   expected = {"image": "image_broken", "caption": "caption_missing"}
-  make = _maker(fake_source.Records("a", 40, broken))
+  make = _maker(fake_records.Records("a", 40, broken))
   got = make(mixture.Draw(123, 0, 4))
   fault = got[examples.FAULTS][0]
   assert fault.kind == expected.get(kind, kind)
@@ -85,7 +85,7 @@ def test_a_bad_example_is_replaced(kind):
 
 def test_a_substitute_may_be_bad_too():
   broken = dict.fromkeys(range(39), "image")
-  make = _maker(fake_source.Records("a", 40, broken))
+  make = _maker(fake_records.Records("a", 40, broken))
   got = make(mixture.Draw(5, 0, 1))
   assert make.tokenizer.decode(got["tokens"]) == "a 39"
   found = got[examples.FAULTS]
@@ -95,15 +95,15 @@ def test_a_substitute_may_be_bad_too():
 
 def test_nothing_to_replace_it_by():
   broken = dict.fromkeys(range(4), "image")
-  make = _maker(fake_source.Records("a", 4, broken))
+  make = _maker(fake_records.Records("a", 4, broken))
   with pytest.raises(ValueError, match=r"main: 200 examples in a row .*a\d"):
     make(mixture.Draw(5, 0, 1))
 
 
 def test_an_earlier_fault_happens_again():
   """A read that failed then and would not now."""
-  broken = _maker(fake_source.Records("a", 40, {4: "read_failed"}))
-  whole = _maker(fake_source.Records("a", 40))
+  broken = _maker(fake_records.Records("a", 40, {4: "read_failed"}))
+  whole = _maker(fake_records.Records("a", 40))
   draw = mixture.Draw(123, 0, 4)
   expected = broken(draw)
   assert expected[examples.FAULTS]
@@ -113,7 +113,7 @@ def test_an_earlier_fault_happens_again():
 
 
 def test_a_caption_that_is_too_long():
-  make = _maker(fake_source.Records("a", 40), max_caption_chars=3)
+  make = _maker(fake_records.Records("a", 40), max_caption_chars=3)
   got = make(mixture.Draw(1, 0, 12))
   fault = got[examples.FAULTS][0]
   assert fault.kind == "caption_too_long"
@@ -123,7 +123,7 @@ def test_a_caption_that_is_too_long():
 
 def test_a_defect_is_not_replaced():
   @dataclasses.dataclass
-  class Broken(fake_source.Records):
+  class Broken(fake_records.Records):
     def __getitem__(self, index):
       raise ValueError("a defect")
 

@@ -8,7 +8,7 @@ import pytest
 
 from configs import sources
 from input_pipeline.sources import record, settings, subset
-from tests.input_pipeline import fake_source
+from tests.input_pipeline import fake_records
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def _uids(records, indices):
 
 
 def test_keeps_the_sources_order(tmp_path, place):
-  records = fake_source.Records("a", 50)
+  records = fake_records.Records("a", 50)
   path = _file(tmp_path, _uids(records, (40, 3, 17)))
   found = subset.select(records, _source(path), place)
   assert len(found) == 3
@@ -46,7 +46,9 @@ def test_chunks_do_not_matter(monkeypatch):
   """Also UIDs that have their high half in common, and twice the same."""
   rng = np.random.default_rng(0)
   source = np.zeros(300, record.UID)
-  source["f0"] = rng.choice([0, 1, 2**63, 2**64 - 1], 300)
+  source["f0"] = np.array([0, 1, 2**63, 2**64 - 1], "u8")[
+    rng.integers(4, size=300)
+  ]
   source["f1"] = rng.integers(0, 60, 300)
   names = np.sort(source[rng.permutation(300)[:80]])
   names = np.sort(np.concatenate([names, names[-3:]]))
@@ -61,7 +63,7 @@ def test_chunks_do_not_matter(monkeypatch):
 
 
 def test_is_looked_up_once(tmp_path, place, monkeypatch):
-  records = fake_source.Records("a", 50)
+  records = fake_records.Records("a", 50)
   path = _file(tmp_path, _uids(records, (1, 2)))
   first = subset.select(records, _source(path), place)
   monkeypatch.setattr(
@@ -79,7 +81,7 @@ def test_is_looked_up_once(tmp_path, place, monkeypatch):
 
 
 def test_none_found_shows_both_sides(tmp_path, place):
-  records = fake_source.Records("a", 5)
+  records = fake_records.Records("a", 5)
   path = _file(tmp_path, [(1, 2)])
   ours = subset._hex(records.uids()[0])
   with pytest.raises(
@@ -104,12 +106,12 @@ def test_none_found_shows_both_sides(tmp_path, place):
 )
 def test_what_is_no_subset(tmp_path, place, array, message):
   np.save(tmp_path / "subset.npy", array, allow_pickle=True)
-  records = fake_source.Records("a", 5)
+  records = fake_records.Records("a", 5)
   with pytest.raises(ValueError, match=f"data.sources.main.subset.*{message}"):
     subset.select(records, _source(tmp_path / "subset.npy"), place)
 
 
 def test_no_file(tmp_path, place):
-  records = fake_source.Records("a", 5)
+  records = fake_records.Records("a", 5)
   with pytest.raises(ValueError, match=r"main.subset must be .*No such file"):
     subset.select(records, _source(tmp_path / "none.npy"), place)
