@@ -13,6 +13,7 @@ import numpy as np
 from evaluators import embedding, retrieval, zero_shot
 from evaluators import gallery as gallery_lib
 from input_pipeline import pipeline
+from models import naflex
 
 Results = dict[str, Any]
 
@@ -52,7 +53,8 @@ def load_data(config: Any) -> Data:
   splits |= dict.fromkeys(task.split for task in _tasks(config).values())
   return Data(
     splits={name: pipeline.read_split(config.data, name) for name in splits},
-    names=pipeline.all_texts(config.data),
+    # All of them are read: not of pairs from the web, which nothing asks for.
+    names=pipeline.all_texts(config.data) if splits else {},
     tokenizer=pipeline.make_tokenizer(config.data),
   )
 
@@ -73,7 +75,7 @@ def embed(
 ) -> Embeddings:
   """Embed every image of the splits and every distinct text once."""
   first, *others = config.data.languages
-  texts = dict.fromkeys(data.names[first])
+  texts = dict.fromkeys(data.names.get(first, ()))
   for split in data.splits.values():
     for language in (first, *others):
       texts |= dict.fromkeys(split.texts[language])
@@ -82,12 +84,25 @@ def embed(
   texts.pop("", None)  # an example without a name in some language
   return Embeddings(
     zimg={
-      name: embedder.images(params, split.images)
+      name: embedder.images(params, _seen(split))
       for name, split in data.splits.items()
     },
     row={text: row for row, text in enumerate(texts)},
-    ztxt=embedder.texts(params, data.tokenizer(list(texts))),
+    ztxt=(
+      embedder.texts(params, data.tokenizer(list(texts)))
+      if texts
+      else np.zeros((0, config.model.embed_dim), np.float32)
+    ),
   )
+
+
+def _seen(split: pipeline.Examples) -> np.ndarray | naflex.Patches:
+  """Return what the image tower is given."""
+  if split.patches is None:
+    return split.images
+  patches, shapes = split.patches
+  # The tower takes arrays of NumPy as well as JAX's, which its types name.
+  return naflex.Patches(patches, shapes)  # pyrefly: ignore[bad-argument-type]
 
 
 def score(

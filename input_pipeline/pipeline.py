@@ -107,11 +107,14 @@ class Examples:
   """A split in memory, in the order of the source, without augmentation.
 
   `images` is uint8 [N, Y, X, 3]; `keys` and each of `texts` have length N.
+  `patches` is what a NaFlex tower is given instead: patches and shapes, by
+  image; None for all others.
   """
 
   keys: tuple[str, ...]
   texts: dict[str, tuple[str, ...]]
   images: np.ndarray
+  patches: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def make_train_dataset(
@@ -128,7 +131,8 @@ def make_train_dataset(
 
   Yields {"images": uint8 [b, Y, X, 3], "tokens": int32 [b, L], "faults": list
   of faults.Fault}: those rows of each global batch that the process needs, all
-  of them by default, and the examples that others took the place of. The
+  of them by default, and the examples that others took the place of. With
+  data.augmentation.resize="naflex" images are patches, with "shapes". The
   global batch of a step (which examples, captions and crops, in which rows)
   depends on `seed` alone, not on the number of processes, workers or threads.
   Nor does an iterator's position: it is the same on all processes. With labels
@@ -264,10 +268,16 @@ def read_split(config: Data, split: str) -> Examples:
     for record in records
   ]
   size = config.image_size
+  seen = None
+  if config.augmentation.is_naflex and records:
+    rows = [config.augmentation.see(record.image) for record in records]
+    patches, shapes = zip(*rows, strict=True)
+    seen = np.stack(patches), np.stack(shapes)
   return Examples(
     keys=tuple(record.key for record in records),
     texts=_texts(records),
     images=np.stack(images) if images else np.zeros((0, size, size, 3), "u1"),
+    patches=seen,
   )
 
 
