@@ -11,9 +11,12 @@ Both raise ValueError that names the field for what a user has to change, and
 OSError or ModuleNotFoundError that says what to do.
 """
 
-from input_pipeline.sources import emoji, prepared
+from input_pipeline.sources import emoji, parquet, prepared, table, tfds
 
 FORMATS = {
   "emoji": emoji,
   "array_record": prepared,
+  "parquet": parquet,
+  "table": table,
+  "tfds": tfds,
 }
