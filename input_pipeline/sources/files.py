@@ -134,6 +134,23 @@ def read_range(
   return data
 
 
+def read(path: str) -> bytes:
+  """Return a whole file.
+
+  Raises faults.ExampleError: "file_missing", "read_failed".
+  """
+  if remote.is_remote(path):
+    return _read_remote(path, 0, None, TRY_SECONDS, WAITS)
+  path = _without_file_scheme(path)
+  try:
+    with open(path, "rb") as file:
+      return file.read()
+  except FileNotFoundError as error:
+    raise faults.ExampleError("file_missing", f"there is no {path}") from error
+  except OSError as error:
+    raise faults.ExampleError("read_failed", f"{path}: {error}") from error
+
+
 def open_file(path: str) -> BinaryIO:
   """Return a seekable file; reads of a URL are those of `read_range`."""
   path = _without_file_scheme(path)
@@ -225,7 +242,11 @@ def _pread(path: str, start: int, stop: int) -> bytes:
 
 
 def _read_remote(
-  path: str, start: int, stop: int, seconds: float, waits: Sequence[float]
+  path: str,
+  start: int,
+  stop: int | None,
+  seconds: float,
+  waits: Sequence[float],
 ) -> bytes:
   for wait in (*waits, None):
     try:
@@ -244,13 +265,13 @@ def _read_remote(
 
 
 def _failure(
-  path: str, start: int, stop: int, error: Exception, seconds: float
+  path: str, start: int, stop: int | None, error: Exception, seconds: float
 ) -> faults.ExampleError:
   """Return the fault that the last try of a read ended in."""
   reason = f"{type(error).__name__}: {error}"
   if isinstance(error, TimeoutError):
     reason = f"no answer within {seconds:g} s"
-  else:
+  elif stop is not None:
     # A range that begins behind the end of an object is refused as a whole.
     try:
       fs, name = remote.file_system(path)
@@ -263,7 +284,7 @@ def _failure(
         "shard_short", f"{path}: expected bytes up to {stop}, it has {size}"
       )
   return faults.ExampleError(
-    "read_failed", f"{path}, bytes {start} to {stop}: {reason}"
+    "read_failed", f"{path}, bytes {start} to {stop or 'end'}: {reason}"
   )
 
 
