@@ -13,7 +13,6 @@ import pathlib
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,8 @@ STAGES = ("read", "caption", "image", "tokenize", "batch")
 _NUMBERS = {name: number for number, name in enumerate(STAGES)}
 _IDLE = -1
 # Keys of a batch that `pop` takes out of it.
-SECONDS = "stage_seconds"  # float32 [b, len(STAGES)]
-ASSEMBLED = "stage_assembled"  # float64 [1], of the system's monotonic clock
+SECONDS = "stage_seconds"  # float32 [b, len(STAGES)], of each example
+ASSEMBLED = "stage_assembled"  # see `assembled`
 # Stage, since when, and the end of what it is about.
 _WHAT_BYTES = 116
 _NOTE = struct.Struct(f"<id{_WHAT_BYTES}s")
@@ -56,20 +55,6 @@ class Clocks:
     clock.reset()
     clock.enter("read", what)
     return clock
-
-  def assemble(
-    self,
-    make_batch: Callable[[Sequence[dict[str, Any]]], dict[str, Any]],
-    examples: Sequence[dict[str, Any]],
-  ) -> dict[str, Any]:
-    """Make a batch of examples that each have SECONDS; its time counts too."""
-    clock = self.start("")
-    clock.enter("batch", f"{len(examples)} examples")
-    batch = make_batch(examples)
-    clock.stop()
-    seconds = batch[SECONDS].copy()
-    seconds += clock.seconds() / len(examples)
-    return batch | {SECONDS: seconds, ASSEMBLED: np.array([time.monotonic()])}
 
 
 class Clock:
@@ -132,6 +117,17 @@ def about(what: str) -> None:
     clock.about(what)
 
 
+def assembled(start: float) -> np.ndarray:
+  """Return float64 [2]: the seconds since `start`, and when it is now.
+
+  Args:
+    start: time.monotonic() before examples were put together to a batch. That
+      clock is the system's, the same in all processes.
+  """
+  now = time.monotonic()
+  return np.array([now - start, now])
+
+
 @dataclasses.dataclass(frozen=True)
 class Work:
   """What a batch took.
@@ -139,7 +135,7 @@ class Work:
   Attributes:
     seconds: float64 [len(STAGES)], summed over the examples.
     num_examples: of this process's part of the batch.
-    assembled: when it was there, of the system's monotonic clock.
+    assembled: when it was there, by time.monotonic().
   """
 
   seconds: np.ndarray
@@ -149,11 +145,13 @@ class Work:
 
 def pop(batch: dict[str, Any]) -> Work | None:
   """Take the clocks out of a batch; None where it has none."""
-  if SECONDS not in batch:
+  rows = batch.pop(SECONDS, None)
+  times = batch.pop(ASSEMBLED, None)
+  if rows is None or times is None:
     return None
-  seconds = batch.pop(SECONDS)
-  (assembled,) = batch.pop(ASSEMBLED)
-  return Work(seconds.sum(axis=0, dtype="f8"), len(seconds), float(assembled))
+  seconds = rows.sum(axis=0, dtype=np.float64)
+  seconds[_NUMBERS["batch"]] += times[0]
+  return Work(seconds, len(rows), float(times[1]))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 
 import grain
 import numpy as np
@@ -106,12 +107,14 @@ def test_clocks_of_threads_travel_in_the_batch_and_are_popped(tmp_path):
     return {"tokens": np.array([index]), stages.SECONDS: timer.seconds()}
 
   def stack(examples):
-    return {k: np.stack([e[k] for e in examples]) for k in examples[0]}
+    start = time.monotonic()
+    batch = {k: np.stack([e[k] for e in examples]) for k in examples[0]}
+    return batch | {stages.ASSEMBLED: stages.assembled(start)}
 
   dataset = (
     grain.MapDataset.range(12)
     .map(example)
-    .batch(4, batch_fn=lambda some: clocks.assemble(stack, some))
+    .batch(4, batch_fn=stack)
     .to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=3))
   )
   batches = list(dataset)

@@ -49,7 +49,7 @@ def make_batch(seconds: dict[str, float], assembled: float):
   return {
     "images": np.zeros((NUM_EXAMPLES, 1)),
     stages.SECONDS: rows,
-    stages.ASSEMBLED: np.array([assembled]),
+    stages.ASSEMBLED: np.array([0.0, assembled]),
   }
 
 
