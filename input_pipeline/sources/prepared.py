@@ -11,18 +11,17 @@ folder, which nobody reads and the next preparation removes.
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
 import pathlib
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from absl import logging
 
-from input_pipeline import atomic_file
+from input_pipeline import atomic_file, folder_lock
 from input_pipeline.sources import array_record, settings
 
 LANGUAGES = None
@@ -99,7 +98,7 @@ def prepare(
     return
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder.parent / ".lock"):
+    with folder_lock.hold(folder.parent):
       _prepare_locked(folder, make_splits, versions)
   except OSError as error:
     raise OSError(
@@ -189,20 +188,6 @@ def _write_manifest(
   )
   text = json.dumps(dataclasses.asdict(manifest), indent=2)
   atomic_file.write(folder / "manifest.json", (text + "\n").encode())
-
-
-@contextlib.contextmanager
-def _lock(path: pathlib.Path) -> Iterator[None]:
-  """Hold the lock of a cache folder; the kernel frees it if we are killed."""
-  with open(path, "a") as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      logging.warning(
-        "Waiting for another process that prepares %s", path.parent
-      )
-      fcntl.flock(file, fcntl.LOCK_EX)
-    yield
 
 
 def _digest(path: pathlib.Path) -> str:
