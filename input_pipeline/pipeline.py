@@ -128,10 +128,11 @@ def make_train_dataset(
   Yields what data.augmentation makes ({"images": uint8 [b, Y, X, 3]}, or
   patches and shapes), "tokens", int32 [b, L], and "faults", a list of
   faults.Fault: those rows of each global batch that the process needs, all of
-  them by default, and the examples that others took the place of. The global batch of a step (which examples, captions and crops, in which rows)
-  depends on `seed` alone, not on the number of processes, workers or threads.
-  Nor does an iterator's position: it is the same on all processes. With labels
-  there is "labels" too, int32 [b], equal where captions are equal.
+  them by default, and the examples that others took the place of. The global
+  batch of a step (which examples, captions and crops, in which rows) depends on
+  `seed` alone, not on the number of processes, workers or threads. Nor does an
+  iterator's position: it is the same on all processes. With labels there is
+  "labels" too, int32 [b], equal where captions are equal.
 
   Args:
     config: checked.
