@@ -117,11 +117,11 @@ class Picture:
       eighths = _smallest_scale(box, height, width)
       if eighths < 8:
         pixels = _decode_jpeg(self._data, self.height, self.width, eighths)
+        # Not by the sides, which are rounded up. Pillow reads it whole.
+        if pixels.shape[:2] != (self.height, self.width):
+          box = box.scaled(eighths / 8, eighths / 8)
       else:
         pixels = self.pixels()
-    box = box.scaled(
-      pixels.shape[1] / self.width, pixels.shape[0] / self.height
-    )
     return _resize(pixels, box, height, width, interpolation)
 
 
@@ -269,7 +269,7 @@ def _resize_fast(
   kind = cykooz_resizer.PixelType.U8x3
   high, wide = pixels.shape[:2]
   source = cykooz_resizer.ImageData(
-    wide, high, kind, np.ascontiguousarray(pixels).tobytes()
+    wide, high, kind, pixels.tobytes()
   )
   target = cykooz_resizer.ImageData(width, height, kind)
   # A resizer of its own: one that is shared cannot be used by two threads.
