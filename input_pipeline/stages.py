@@ -38,10 +38,11 @@ class Clocks:
 
   Attributes:
     folder: exists, on this machine; each thread that makes examples has a file
-      there that says what it is doing.
+      there that says what it is doing. "" for no such files, nor seconds in
+      batches.
   """
 
-  folder: str
+  folder: str = ""
 
   def start(self, what: str) -> "Clock":
     """Return this thread's clock, at zero, in the stage "read".
@@ -69,12 +70,13 @@ class Clock:
     # Where nobody can look any more (the loop has ended, this thread has not
     # noticed), memory will do.
     self._note: mmap.mmap | bytearray = bytearray(_NOTE.size)
-    with (
-      contextlib.suppress(OSError),
-      open(pathlib.Path(folder) / name, "w+b") as file,
-    ):
-      file.truncate(_NOTE.size)
-      self._note = mmap.mmap(file.fileno(), _NOTE.size)
+    if folder:
+      with (
+        contextlib.suppress(OSError),
+        open(pathlib.Path(folder) / name, "w+b") as file,
+      ):
+        file.truncate(_NOTE.size)
+        self._note = mmap.mmap(file.fileno(), _NOTE.size)
     _NOTE.pack_into(self._note, 0, _IDLE, time.monotonic(), b"")
 
   def reset(self) -> None:
