@@ -17,6 +17,7 @@ from input_pipeline import (
   mixture,
   probe,
   sources,
+  stages,
   tokenizers,
   workers,
 )
@@ -126,6 +127,7 @@ def make_train_dataset(
   rows: Sequence[int] | None = None,
   with_labels: bool = False,
   repeated: Mapping[tuple[int, int], faults.Fault] | None = None,
+  clocks: stages.Clocks | None = None,
 ) -> grain.IterDataset | workers.Dataset:
   """Return the endless training data of one of several processes.
 
@@ -146,6 +148,7 @@ def make_train_dataset(
     rows: of the global batch that are wanted here.
     with_labels: whether there are labels.
     repeated: place -> fault of an earlier run that is to happen again.
+    clocks: run while examples are made; batches have what `stages.pop` takes.
   """
   rows = range(batch_size) if rows is None else rows
   if not len(rows) or not 0 <= min(rows) <= max(rows) < batch_size:
@@ -166,6 +169,7 @@ def make_train_dataset(
     with_labels=with_labels,
     seed=examples.example_seed(seed),
     repeated=repeated or {},
+    clocks=clocks or stages.Clocks(),
   )
 
   def shuffled(parts: Sequence[int], seed: int) -> grain.MapDataset:
