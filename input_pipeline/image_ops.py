@@ -1,44 +1,24 @@
-"""Images from encoded bytes to augmented squares: uint8 in, uint8 out.
+"""Images to squares, whole or cut at random: uint8 in, uint8 out.
 
 All arrays are [Y, X, 3] RGB in 0..255. What is random takes a
 `np.random.Generator`, so that an example depends on the seed and its place in
-the data order alone.
+the data order alone. Resized by Pillow itself, to the bit; picture.py has a
+faster way for photos.
 """
-
-import io
 
 import numpy as np
 from PIL import Image
 
-from input_pipeline import faults
-
-# A file of a few kilobytes can claim any size; 64 megapixels are 192 MB.
-MAX_PIXELS = 64_000_000
-
-WHITE = (255, 255, 255)
+from input_pipeline import picture
 
 
 def decode(data: bytes) -> np.ndarray:
-  """Decode PNG, JPEG, WebP or another format of Pillow, on white.
+  """Decode a whole image by the rules of picture.py, transparency on white.
 
-  Transparency is composited on white. EXIF orientation is ignored, as by the
-  loaders of CLIP and OpenCLIP. Raises faults.ExampleError for anything that is
-  not an intact image of at most MAX_PIXELS pixels.
+  Raises faults.ExampleError for anything that is not an intact image of at
+  most picture.MAX_PIXELS pixels.
   """
-  try:
-    image = Image.open(io.BytesIO(data))
-    num_pixels = image.width * image.height
-    if num_pixels > MAX_PIXELS:
-      raise faults.ExampleError(
-        "image_too_large",
-        f"image of {image.width} x {image.height} = {num_pixels} pixels; at "
-        f"most {MAX_PIXELS} are decoded",
-      )
-    return np.asarray(_to_rgb(image))
-  except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-    raise faults.ExampleError(
-      "image_broken", f"cannot decode image of {len(data)} bytes: {error}"
-    ) from error
+  return picture.open_picture(data).pixels()
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
@@ -105,18 +85,3 @@ def _resize_box(
     (size, size), Image.Resampling.BICUBIC, box=(left, top, right, bottom)
   )
   return np.asarray(resized)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-  if image.mode.startswith("I;16"):
-    # Pillow clips 16 bits to 8 instead of scaling them.
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert(
-      "RGB"
-    )
-  if image.has_transparency_data:
-    image = image.convert("RGBA")
-    # Skips the slow blend for the many files with an alpha of 255 throughout.
-    if np.asarray(image)[..., 3].min() < 255:
-      canvas = Image.new("RGBA", image.size, (*WHITE, 255))
-      image = Image.alpha_composite(canvas, image)
-  return image.convert("RGB")

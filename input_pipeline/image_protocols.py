@@ -11,14 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from input_pipeline import image_ops
-
-# Pillow's filters look at as many pixels as the image shrinks by, as those of
-# torchvision on Pillow's images and of transformers do.
-INTERPOLATIONS = {
-  "bilinear": Image.Resampling.BILINEAR,
-  "bicubic": Image.Resampling.BICUBIC,
-}
+from input_pipeline import picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +27,7 @@ class Protocol:
       centre; or "crop_first" (the centre, size / resize_size of the shorter
       side, resized to `size`).
     resize_size: pixels, at least `size`.
-    interpolation: key of INTERPOLATIONS.
+    interpolation: key of picture.INTERPOLATIONS.
     rounding: where half a pixel of the crop's offset goes: "even" (to an even
       number: torchvision) or "down" (transformers).
     mean, std: of red, green and blue on a scale of 0 to 1.
@@ -53,7 +46,7 @@ class Protocol:
   def __post_init__(self):
     for field, choices in (
       ("resize", ("shortest", "squash", "crop_first")),
-      ("interpolation", tuple(INTERPOLATIONS)),
+      ("interpolation", tuple(picture.INTERPOLATIONS)),
       ("rounding", ("even", "down")),
     ):
       if getattr(self, field) not in choices:
@@ -76,7 +69,7 @@ class Protocol:
     """Return uint8 [size, size, 3] of an image uint8 [Y, X, 3].
 
     Raises ValueError for an image so narrow that it would be resized to more
-    than image_ops.MAX_PIXELS pixels.
+    than picture.MAX_PIXELS pixels.
     """
     height, width = image.shape[:2]
     if self.resize == "crop_first":
@@ -102,15 +95,15 @@ class Protocol:
   def _resize(self, image: np.ndarray, height: int, width: int) -> np.ndarray:
     if image.shape[:2] == (height, width):
       return image
-    if height * width > image_ops.MAX_PIXELS:
+    if height * width > picture.MAX_PIXELS:
       raise ValueError(
         f"image protocol {self.name}: an image of {image.shape[1]} x "
         f"{image.shape[0]} would be resized to {width} x {height} pixels; at "
-        f"most {image_ops.MAX_PIXELS} are"
+        f"most {picture.MAX_PIXELS} are"
       )
     return np.asarray(
       Image.fromarray(np.ascontiguousarray(image)).resize(
-        (width, height), INTERPOLATIONS[self.interpolation]
+        (width, height), picture.INTERPOLATIONS[self.interpolation]
       )
     )
 
@@ -271,7 +264,7 @@ def from_hf(config: Mapping[str, Any]) -> Protocol:
     resize_size, resize = _square(size), "squash"
   cut = _square(crop) if crops else resize_size
   resample = config.get("resample")
-  interpolations = {int(v): name for name, v in INTERPOLATIONS.items()}
+  interpolations = {int(v): name for name, v in picture.INTERPOLATIONS.items()}
   if (
     not config.get("do_resize", True)
     or config.get("do_pad")
@@ -322,7 +315,7 @@ def to_hf(protocol: Protocol) -> dict[str, Any]:
     "do_convert_rgb": True,
     "do_resize": True,
     "size": {"shortest_edge": protocol.resize_size} if shortest else square,
-    "resample": int(INTERPOLATIONS[protocol.interpolation]),
+    "resample": int(picture.INTERPOLATIONS[protocol.interpolation]),
     "do_rescale": True,
     "rescale_factor": 1 / 255,
     "do_normalize": True,

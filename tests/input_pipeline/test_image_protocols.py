@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from input_pipeline import image_ops, image_protocols
+from input_pipeline import image_protocols, picture
 from tests.input_pipeline.golden import make_images
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -97,7 +97,7 @@ def test_other_sizes(protocol, size, resize_size):
 def test_a_strip_that_would_not_fit_in_memory():
   image = np.zeros((1, 40_000, 3), np.uint8)
   pixels = 224 * 224 * 40_000
-  assert pixels > image_ops.MAX_PIXELS
+  assert pixels > picture.MAX_PIXELS
   with pytest.raises(ValueError, match="40000 x 1 would be resized to 8960000"):
     CLIP.apply(image)
   assert ALIGN.apply(image).shape == (289, 289, 3)

@@ -1,0 +1,148 @@
+"""RandAugment (arXiv 1909.13719) as LiT trains with it.
+
+Operations, and what a magnitude means for each, are those of big_vision's
+`randaug` (pp/archive/autoaugment.py, distort_image_with_randaugment), made of
+Pillow's. Pillow rounds where TensorFlow cuts off and counts from the middle of
+pixels: levels may differ by 1, moved edges by a pixel. Its probabilities for
+operations are drawn but have no effect there, so there are none here.
+"""
+
+import types
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from PIL import Image, ImageChops, ImageEnhance, ImageOps
+
+# Magnitude at which the constants below are reached.
+_MAX_MAGNITUDE = 10.0
+# What comes in from outside the image, and fills holes.
+_GREY = (128, 128, 128)
+
+_Op = Callable[[Image.Image, float, np.random.Generator], Image.Image]
+
+
+def random_ops(
+  image: Image.Image,
+  rng: np.random.Generator,
+  *,
+  num_layers: int,
+  magnitude: float,
+) -> Image.Image:
+  """Apply operations of OPS, each drawn by itself, to an RGB image.
+
+  `rng` gives which one, then what it draws itself: a sign, a place.
+  """
+  names = tuple(OPS)
+  for _ in range(num_layers):
+    op = OPS[names[int(rng.integers(len(names)))]]
+    image = op(image, magnitude / _MAX_MAGNITUDE, rng)
+  return image
+
+
+def _signed(value: float, rng: np.random.Generator) -> float:
+  return value if rng.random() < 0.5 else -value
+
+
+def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> _Op:
+  return lambda image, level, rng: kind(image).enhance(1.8 * level + 0.1)
+
+
+def _affine(
+  image: Image.Image, coefficients: tuple[float, ...]
+) -> Image.Image:
+  """Take each pixel (x, y) of the result from (ax + by + c, dx + ey + f)."""
+  return image.transform(
+    image.size,
+    Image.Transform.AFFINE,
+    coefficients,
+    Image.Resampling.NEAREST,
+    fillcolor=_GREY,
+  )
+
+
+def _rotate(
+  image: Image.Image, level: float, rng: np.random.Generator
+) -> Image.Image:
+  return image.rotate(
+    _signed(30.0 * level, rng), Image.Resampling.NEAREST, fillcolor=_GREY
+  )
+
+
+def _posterize(
+  image: Image.Image, level: float, rng: np.random.Generator
+) -> Image.Image:
+  kept = 0xFF << (8 - min(int(4 * level), 8)) & 0xFF
+  return image.point([value & kept for value in range(256)] * 3)
+
+
+def _solarize(
+  image: Image.Image, level: float, rng: np.random.Generator
+) -> Image.Image:
+  # At magnitude 10 the threshold is 256, which no level reaches.
+  return ImageOps.solarize(image, int(256 * level))
+
+
+def _solarize_add(
+  image: Image.Image, level: float, rng: np.random.Generator
+) -> Image.Image:
+  added = int(110 * level)
+  table = [min(v + added, 255) if v < 128 else v for v in range(256)]
+  return image.point(table * 3)
+
+
+def _shear_x(
+  image: Image.Image, level: float, rng: np.random.Generator
+) -> Image.Image:
+  return _affine(image, (1, _signed(0.3 * level, rng), 0, 0, 1, 0))
+
+
+def _shear_y(
+  image: Image.Image, level: float, rng: np.random.Generator
+) -> Image.Image:
+  return _affine(image, (1, 0, 0, _signed(0.3 * level, rng), 1, 0))
+
+
+def _translate_x(
+  image: Image.Image, level: float, rng: np.random.Generator
+) -> Image.Image:
+  return _affine(image, (1, 0, _signed(100.0 * level, rng), 0, 1, 0))
+
+
+def _translate_y(
+  image: Image.Image, level: float, rng: np.random.Generator
+) -> Image.Image:
+  return _affine(image, (1, 0, 0, 0, 1, _signed(100.0 * level, rng)))
+
+
+def _cutout(
+  image: Image.Image, level: float, rng: np.random.Generator
+) -> Image.Image:
+  # A square of twice `reach`, its middle anywhere in the image.
+  reach = int(40 * level)
+  y, x = int(rng.integers(image.height)), int(rng.integers(image.width))
+  image = image.copy()
+  image.paste(_GREY, (x - reach, y - reach, x + reach, y + reach))
+  return image
+
+
+# Name there -> operation(image, magnitude / 10, rng).
+OPS: Mapping[str, _Op] = types.MappingProxyType(
+  {
+    "AutoContrast": lambda image, level, rng: ImageOps.autocontrast(image),
+    "Equalize": lambda image, level, rng: ImageOps.equalize(image),
+    "Invert": lambda image, level, rng: ImageChops.invert(image),
+    "Rotate": _rotate,
+    "Posterize": _posterize,
+    "Solarize": _solarize,
+    "Color": _enhance(ImageEnhance.Color),
+    "Contrast": _enhance(ImageEnhance.Contrast),
+    "Brightness": _enhance(ImageEnhance.Brightness),
+    "Sharpness": _enhance(ImageEnhance.Sharpness),
+    "ShearX": _shear_x,
+    "ShearY": _shear_y,
+    "TranslateX": _translate_x,
+    "TranslateY": _translate_y,
+    "Cutout": _cutout,
+    "SolarizeAdd": _solarize_add,
+  }
+)
