@@ -20,11 +20,7 @@ _IMAGES = flags.DEFINE_string(
 _TEXTS = flags.DEFINE_string(
   "texts", "", "What --task=embed embeds: a file with one text a line."
 )
-_OUT = flags.DEFINE_string(
-  "out",
-  "",
-  "Folder to write, new or empty; for --task=inspect-data, the HTML file.",
-)
+_OUT = flags.DEFINE_string("out", "", "Folder to write, new or empty.")
 _BATCH_SIZE = flags.DEFINE_integer(
   "batch_size", 32, "Most rows that --task=embed computes at once."
 )

@@ -113,7 +113,6 @@ def make_train_dataset(
   seed: int,
   rows: Sequence[int] | None = None,
   with_labels: bool = False,
-  with_metadata: bool = False,
 ) -> grain.IterDataset:
   """Return the endless training data of one of several processes.
 
@@ -122,33 +121,25 @@ def make_train_dataset(
   batch of a step (which examples, captions and crops, in which rows) depends
   on `seed` alone, not on the number of processes or threads. Nor does an
   iterator's position: it is the same on all processes. With labels there is
-  "labels" too, int32 [b], equal where captions are equal. With metadata, for
-  people, there are "key", "source", "language" and "caption" too, str [b].
+  "labels" too, int32 [b], equal where captions are equal.
   """
   rows = range(batch_size) if rows is None else rows
   if not len(rows) or not 0 <= min(rows) <= max(rows) < batch_size:
     raise ValueError(f"rows must be of 0 to {batch_size - 1}; got {rows}")
-  ((name, source),) = open_sources(config).items()
+  (source,) = open_sources(config).values()
   tokenizer = make_tokenizer(config)
 
   def make_example(
     record: record_lib.Record, rng: np.random.Generator
-  ) -> dict[str, Any]:
+  ) -> dict[str, np.ndarray]:
     try:
       text = captions.choose(record.texts, config.languages, rng)
       image = config.augmentation.apply(record.image, config.image_size, rng)
     except ValueError as error:
       raise ValueError(f"example {record.key}: {error}") from error
-    example: dict[str, Any] = {"images": image, "tokens": tokenizer([text])[0]}
+    example = {"images": image, "tokens": tokenizer([text])[0]}
     if with_labels:
       example["labels"] = captions.label(text)
-    if with_metadata:
-      example |= {"key": record.key, "source": name, "caption": text}
-      example["language"] = next(
-        language
-        for language in config.languages
-        if text in record.texts.get(language, ())
-      )
     return example
 
   # Everything up to to_iter_dataset is lazy: an element is computed when its
