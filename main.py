@@ -4,6 +4,7 @@ python main.py --config=configs/quickstart.py --workdir=runs/quickstart
 python main.py --task=inspect-data --config=configs/quickstart.py
 python main.py --task=search --workdir=runs/quickstart --query="red car"
 python main.py --task=embed --init_from=MODEL --images="*.jpg" --out=out
+python main.py --task=prepare --config=configs/quickstart.py --out=data
 python main.py --task=plan --config=configs/siglip.py:b16 --topology=v5e:16x16
 """
 
@@ -49,6 +50,7 @@ TASKS: Mapping[str, Callable[[], int]] = {
   "export": inference_flags.export,
   "inspect-data": data_flags.inspect_data,
   "plan": _plan,
+  "prepare": data_flags.prepare,
 }
 
 

@@ -1,14 +1,38 @@
-"""Flags of the tasks that only look at data; imports nothing heavy."""
+"""Flags of the tasks on data alone; imports nothing heavy."""
 
+import os
 import pathlib
 
 from absl import app, flags
 
 from training import run_flags
 
+_NUM_WORKERS = flags.DEFINE_integer(
+  "num_workers",
+  None,
+  "Processes of --task=prepare; 0 works in this one. Default: one a processor.",
+)
+_SHARD_EXAMPLES = flags.DEFINE_integer(
+  "shard_examples", 10_000, "Examples of one file of --task=prepare."
+)
 _NUM_EXAMPLES = flags.DEFINE_integer(
   "num_examples", 64, "Examples that --task=inspect-data shows."
 )
+
+
+def prepare() -> int:
+  """Run --task=prepare."""
+  config = run_flags.needed_config()
+  from input_pipeline import conversion
+
+  workers = _NUM_WORKERS.value
+  return conversion.run(
+    config.data,
+    run_flags.out(),
+    num_workers=len(os.sched_getaffinity(0)) if workers is None else workers,
+    shard_examples=_SHARD_EXAMPLES.value,
+    as_json=run_flags.as_json(),
+  )
 
 
 def inspect_data() -> int:
@@ -27,8 +51,7 @@ def inspect_data() -> int:
 
 def _page() -> pathlib.Path:
   """Return --out, by default a file in --workdir or the current folder."""
-  # A flag of inference_flags.py: of other tasks it is the folder.
-  if flags.FLAGS["out"].value:
-    return pathlib.Path(flags.FLAGS["out"].value)
+  if run_flags.out():
+    return pathlib.Path(run_flags.out())
   folder = run_flags.workdir() if run_flags.has_workdir() else pathlib.Path()
   return folder / "inspect-data.html"

@@ -110,11 +110,11 @@ def records(folder: pathlib.Path, split: str) -> array_record.Records:
 def _records(
   folder: str, split: str, manifest: Manifest
 ) -> array_record.Records:
-  names, counts = zip(*manifest.files_of(split), strict=True)
+  shards = manifest.files_of(split)
   uids = f"{split}.uids.npy"
   return array_record.Records(
-    *(f"{folder}/{name}" for name in names),
-    counts=counts,
+    *(f"{folder}/{name}" for name, _ in shards),
+    counts=[count for _, count in shards],
     uids_path=f"{folder}/{uids}" if uids in manifest.files else None,
   )
 
