@@ -11,9 +11,10 @@ Both raise ValueError that names the field for what a user has to change, and
 OSError or ModuleNotFoundError that says what to do.
 """
 
-from input_pipeline.sources import emoji, prepared
+from input_pipeline.sources import emoji, prepared, webdataset
 
 FORMATS = {
   "emoji": emoji,
   "array_record": prepared,
+  "webdataset": webdataset,
 }
