@@ -114,12 +114,50 @@ def _data() -> ml_collections.ConfigDict:
 
 
 def _augmentation() -> ml_collections.ConfigDict:
+  """Return a crop of the whole shorter side; nothing else is random."""
   augmentation = ml_collections.ConfigDict()
-  # Side of the random square crop over the side of the image, lowest and
-  # highest; above 1 the image is placed on a larger white canvas.
+  # How an image becomes data.image_size pixels square:
+  # - "square": a random square whose side is crop_scale times the image's
+  #   shorter side; above 1 the image is placed on a larger white canvas.
+  # - "area": a random part with crop_scale of the image's area and crop_ratio
+  #   of width to height (torchvision's RandomResizedCrop).
+  # - "squash": both sides to resize_size, whatever the shape, then cut.
+  # - "shortest": the shorter side to resize_size, then cut.
+  # - "protocol": what models are evaluated with; nothing is random.
+  # - "naflex": not square but in its own shape, as patches: for that tower.
+  augmentation.resize = "square"
   augmentation.crop_scale = (1.0, 1.0)
+  augmentation.crop_ratio = (3 / 4, 4 / 3)  # torchvision's default
+  # Pixels; 0 is data.image_size.
+  augmentation.resize_size = 0
+  # Whether "squash" and "shortest" cut at a random place, or the centre.
+  augmentation.random_crop = True
+  # Of "area", "squash", "shortest": "bicubic" or "bilinear", antialiased.
+  augmentation.interpolation = "bicubic"
+  # Key of input_pipeline.image_protocols.PROTOCOLS; "" but with "protocol".
+  augmentation.protocol = ""
+  # Of "naflex": side of a patch in pixels, and most patches of an image
+  # (SigLIP 2: 256). model.image of tower "naflex" takes both from here.
+  augmentation.patch_size = 8
+  augmentation.max_num_patches = 256
   # Probability that an image is mirrored.
   augmentation.flip_probability = 0.0
+  # Largest change of brightness, contrast, saturation (factors of 1 -+ this)
+  # and hue (of the whole circle), in random order: torchvision's ColorJitter;
+  # and the probability that anything of it happens (open_clip's default
+  # where it is used: 0.8).
+  augmentation.jitter = (0.0, 0.0, 0.0, 0.0)
+  augmentation.jitter_probability = 0.8
+  # Probability that an image loses its colours.
+  augmentation.gray_probability = 0.0
+  # Lowest and highest sigma of a Gaussian blur, in pixels of the result
+  # (SimCLR, arXiv 2002.05709, appendix A), and its probability.
+  augmentation.blur_sigma = (0.1, 2.0)
+  augmentation.blur_probability = 0.0
+  # RandAugment (arXiv 1909.13719): operations an image, 0 is none, and their
+  # magnitude on a scale on which LiT's is 10.
+  augmentation.randaug_layers = 0
+  augmentation.randaug_magnitude = 10.0
   return augmentation
 
 

@@ -87,6 +87,7 @@ def get_config(arg: str = "b16_256") -> ml_collections.ConfigDict:
   config.data.vocab_size = 256_000
   if variant.is_naflex:
     config.model.image = towers.naflex(config.data)
+    config.data.augmentation.resize = "naflex"
   image_size = sizes.VIT[variant.size]
   siglip.set_towers(
     config,
@@ -104,5 +105,8 @@ def _mini() -> ml_collections.ConfigDict:
   config.model.image = towers.naflex(config.data)
   siglip.set_towers(config, mini.TRANSFORMER, mini.TRANSFORMER, 64)
   mini.shrink(config)
-  config.model.image.patch_size = 8
+  config.data.augmentation.resize = "naflex"
+  config.data.augmentation.patch_size = 8
+  # Drawings of 32 x 32 pixels are 16 patches, and 4 are padding.
+  config.data.augmentation.max_num_patches = 20
   return config

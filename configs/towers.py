@@ -165,15 +165,15 @@ def text_transformer(
 def naflex(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """Return a ViT for images of any shape, SigLIP 2's, of 3.2 M parameters.
 
-  Square images, as the input pipeline makes them, have a shape too.
+  With data.augmentation.resize="naflex" images keep their shape; square ones
+  of image_size have a shape too.
   """
   image = ml_collections.ConfigDict()
   image.tower = "naflex"
   image.image_size = data.get_ref("image_size")
-  image.patch_size = 8
-  # What images cut by input_pipeline/naflex.py are resized for and filled up
-  # to; square images of image_size are not. SigLIP 2: 256.
-  image.max_num_patches = 256
+  # Set in data.augmentation, where images are cut into patches.
+  image.patch_size = data.augmentation.get_ref("patch_size")
+  image.max_num_patches = data.augmentation.get_ref("max_num_patches")
   # Side of the table of positions, which is resized to each image. SigLIP 2's.
   image.position_size = 16
   image.width = 192

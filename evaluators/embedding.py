@@ -5,12 +5,14 @@ were asked for, B the rows of one jitted call.
 """
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
+from models import naflex
 from training import partitioning
 
 EmbedFn = Callable[[Any, jax.Array], jax.Array]
@@ -30,9 +32,14 @@ class Embedder:
   batch_size: int
   should_stop: Callable[[], bool] | None = None
 
-  def images(self, params: Any, images_NYXC: np.ndarray) -> np.ndarray:
-    """Embed uint8 images: float32 zimg [N, E] on every host."""
-    _check(images_NYXC, np.uint8, 4, "images")
+  def images(
+    self, params: Any, images_NYXC: np.ndarray | naflex.Patches
+  ) -> np.ndarray:
+    """Embed uint8 images or patches: float32 zimg [N, E] on every host."""
+    if isinstance(images_NYXC, naflex.Patches):
+      _check(images_NYXC.patches_bNP, np.uint8, 3, "patches")
+    else:
+      _check(images_NYXC, np.uint8, 4, "images")
     return self._embed(self.images_fn, params, images_NYXC, "image")
 
   def texts(self, params: Any, tokens_NL: np.ndarray) -> np.ndarray:
@@ -82,11 +89,13 @@ class Embedder:
       yield _fetched(*ahead, kind)
 
   def _embed(
-    self, fn: EmbedFn, params: Any, rows: np.ndarray, kind: str
+    self, fn: EmbedFn, params: Any, rows: Any, kind: str
   ) -> np.ndarray:
+    num_rows = len(jax.tree.leaves(rows)[0])
     batches = (
-      rows[start : start + self.batch_size]
-      for start in range(0, len(rows), self.batch_size)
+      jax.tree.map(operator.itemgetter(slice(start, end)), rows)
+      for start in range(0, num_rows, self.batch_size)
+      for end in (start + self.batch_size,)
     )
     return np.concatenate(list(self.stream(fn, params, batches, kind)))
 

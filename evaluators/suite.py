@@ -13,6 +13,7 @@ import numpy as np
 from evaluators import embedding, retrieval, zero_shot
 from evaluators import gallery as gallery_lib
 from input_pipeline import pipeline
+from models import naflex
 
 Results = dict[str, Any]
 
@@ -82,12 +83,21 @@ def embed(
   texts.pop("", None)  # an example without a name in some language
   return Embeddings(
     zimg={
-      name: embedder.images(params, split.images)
+      name: embedder.images(params, _seen(split))
       for name, split in data.splits.items()
     },
     row={text: row for row, text in enumerate(texts)},
     ztxt=embedder.texts(params, data.tokenizer(list(texts))),
   )
+
+
+def _seen(split: pipeline.Examples) -> np.ndarray | naflex.Patches:
+  """Return what the image tower is given."""
+  if split.patches is None:
+    return split.images
+  patches, shapes = split.patches
+  # The tower takes arrays of NumPy as well as JAX's, which its types name.
+  return naflex.Patches(patches, shapes)  # pyrefly: ignore[bad-argument-type]
 
 
 def score(

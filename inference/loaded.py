@@ -118,8 +118,16 @@ def load_run(folder: pathlib.Path) -> Model:
   )
 
 
-def _run_protocol(config: config_lib.Config) -> image_protocols.Protocol:
+def _run_protocol(config: config_lib.Config) -> Protocol:
   """Return how a run's evaluations see images (input_pipeline/pipeline.py)."""
+  augmentation = config.data.augmentation
+  if augmentation.is_naflex:
+    return naflex.Protocol(
+      augmentation.patch_size,
+      augmentation.max_num_patches,
+      config.model.image_mean,
+      config.model.image_std,
+    )
   return dataclasses.replace(
     loading.published_protocol(config.model, "siglip"),
     name=RUN,

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from input_pipeline import picture
+
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
@@ -99,6 +101,17 @@ def resize(
     (width, height), Image.Resampling.BILINEAR
   )
   return np.asarray(resized)
+
+
+def resize_picture(
+  image: picture.Picture, patch_size: int, max_num_patches: int
+) -> np.ndarray:
+  """Do what `resize` does (within a level or two), decoding a JPEG small."""
+  height, width = target_size(
+    image.height, image.width, patch_size, max_num_patches
+  )
+  whole = picture.Box(0, 0, image.width, image.height)
+  return image.resized(whole, height, width, "bilinear")
 
 
 def patchify(

@@ -99,11 +99,14 @@ class Examples:
   """A split in memory, in the order of the source, without augmentation.
 
   `images` is uint8 [N, Y, X, 3]; `keys` and each of `texts` have length N.
+  `patches` is what a NaFlex tower is given instead: patches and shapes, by
+  image; None for all others.
   """
 
   keys: tuple[str, ...]
   texts: dict[str, tuple[str, ...]]
   images: np.ndarray
+  patches: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def make_train_dataset(
@@ -116,7 +119,8 @@ def make_train_dataset(
 ) -> grain.IterDataset:
   """Return the endless training data of one of several processes.
 
-  Yields {"images": uint8 [b, Y, X, 3], "tokens": int32 [b, L]}: those rows of
+  Yields what data.augmentation makes ({"images": uint8 [b, Y, X, 3]}, or
+  patches and shapes) and "tokens", int32 [b, L]: those rows of
   each global batch that the process needs, all of them by default. The global
   batch of a step (which examples, captions and crops, in which rows) depends
   on `seed` alone, not on the number of processes or threads. Nor does an
@@ -134,10 +138,10 @@ def make_train_dataset(
   ) -> dict[str, np.ndarray]:
     try:
       text = captions.choose(record.texts, config.languages, rng)
-      image = config.augmentation.apply(record.image, config.image_size, rng)
+      example = config.augmentation.apply(record.image, config.image_size, rng)
     except ValueError as error:
       raise ValueError(f"example {record.key}: {error}") from error
-    example = {"images": image, "tokens": tokenizer([text])[0]}
+    example["tokens"] = tokenizer([text])[0]
     if with_labels:
       example["labels"] = captions.label(text)
     return example
@@ -250,10 +254,16 @@ def read_split(config: Data, split: str) -> Examples:
     for record in records
   ]
   size = config.image_size
+  seen = None
+  if config.augmentation.is_naflex and records:
+    rows = [config.augmentation.see(record.image) for record in records]
+    patches, shapes = zip(*rows, strict=True)
+    seen = np.stack(patches), np.stack(shapes)
   return Examples(
     keys=tuple(record.key for record in records),
     texts=_texts(records),
     images=np.stack(images) if images else np.zeros((0, size, size, 3), "u1"),
+    patches=seen,
   )
 
 

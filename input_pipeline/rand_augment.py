@@ -47,9 +47,7 @@ def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> _Op:
   return lambda image, level, rng: kind(image).enhance(1.8 * level + 0.1)
 
 
-def _affine(
-  image: Image.Image, coefficients: tuple[float, ...]
-) -> Image.Image:
+def _affine(image: Image.Image, coefficients: tuple[float, ...]) -> Image.Image:
   """Take each pixel (x, y) of the result from (ax + by + c, dx + ey + f)."""
   return image.transform(
     image.size,

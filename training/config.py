@@ -5,6 +5,7 @@ file there are only dataclasses, so a misspelt field cannot be read anywhere.
 """
 
 import dataclasses
+import operator
 import re
 import types
 import typing
@@ -14,7 +15,7 @@ from typing import Any
 import losses
 from evaluators import zero_shot
 from input_pipeline import pipeline
-from models import dual_encoder, layers
+from models import dual_encoder, layers, naflex
 from training import checkpointing, optimizer, partitioning, text_lengths
 
 
@@ -97,16 +98,30 @@ class Config:
     self.optimizer.check(self.total_steps)
     self.checkpoint.check()
     self.evaluate.check()
-    assert self.model.text is not None  # `from_mapping` refuses None
+    # `from_mapping` refuses None.
+    assert self.model.image is not None
+    assert self.model.text is not None
     text_lengths.check(self.text_lengths, self.model.text)
-    for tower_field, data_field in (
+    if self.data.augmentation.is_naflex and not isinstance(
+      self.model.image, naflex.NaFlexConfig
+    ):
+      raise ValueError(
+        'data.augmentation.resize="naflex" makes patches, which only a tower'
+        f' "naflex" reads; got model.image.tower={self.model.image.tower!r}'
+      )
+    fields = [
       ("image.image_size", "image_size"),
       ("text.num_tokens", "num_tokens"),
       ("text.vocab_size", "vocab_size"),
-    ):
-      tower, field = tower_field.split(".")
-      wanted = getattr(self.data, data_field)
-      got = getattr(getattr(self.model, tower), field)
+    ]
+    if self.data.augmentation.is_naflex:
+      fields += [
+        ("image.patch_size", "augmentation.patch_size"),
+        ("image.max_num_patches", "augmentation.max_num_patches"),
+      ]
+    for tower_field, data_field in fields:
+      wanted = operator.attrgetter(data_field)(self.data)
+      got = operator.attrgetter(tower_field)(self.model)
       if got != wanted:
         raise ValueError(
           f"model.{tower_field} must equal data.{data_field}={wanted};"

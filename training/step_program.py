@@ -75,9 +75,8 @@ def make(config: config_lib.Config, mesh: jax.sharding.Mesh) -> StepProgram:
 
 def _abstract_batch(config, mesh) -> dict[str, jax.ShapeDtypeStruct]:
   sharding = partitioning.batch_sharding(mesh)
-  size = config.data.image_size
   shapes: dict[str, tuple[tuple[int, ...], Any]] = {
-    "images": ((size, size, 3), np.uint8),
+    **config.data.augmentation.shapes(config.data.image_size),
     "tokens": ((config.data.num_tokens,), np.int32),
   }
   if config.loss.needs_labels:

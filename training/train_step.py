@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 import losses
-from models import batch_norm, dual_encoder
+from models import batch_norm, dual_encoder, naflex
 from training import config as config_lib
 from training import gradient_cache, partitioning, text_lengths, train_state
 from training import optimizer as optimizer_lib
@@ -29,8 +29,9 @@ def make_train_step(
 ) -> TrainStep:
   """Return step(state, batch) -> (state, metrics), to be compiled.
 
-  `batch` holds "images", uint8 [B, Y, X, C], "tokens", int32 [B, L], and where
-  the loss needs them "labels", int32 [B], all split over BATCH_AXES; metrics
+  `batch` holds "images", uint8 [B, Y, X, C] (or patches, uint8 [B, N, P], with
+  "shapes", int32 [B, 2]: naflex.Patches), "tokens", int32 [B, L], and where the
+  loss needs them "labels", int32 [B], all split over BATCH_AXES; metrics
   are float32 scalars. Both are for the mesh in use (jax.set_mesh).
   """
   schedule = config.optimizer.make_schedule(config.total_steps)
@@ -83,7 +84,7 @@ def _make_loss_and_grads(config: config_lib.Config) -> Callable[..., Any]:
 
     def embed_fn(live, batch):
       model = dual_encoder.merge(graph, _fill(params, live))
-      rows = batch["images"], batch["tokens"], batch.get("keys")
+      rows = _images(batch), batch["tokens"], batch.get("keys")
       return (model(*rows), {}) if locked else model.embed_in_training(*rows)
 
     def loss_fn(live, embeddings, batch):
@@ -122,6 +123,12 @@ def _make_loss_and_grads(config: config_lib.Config) -> Callable[..., Any]:
     )
 
   return cut_texts
+
+
+def _images(batch: dict[str, jax.Array]) -> jax.Array | naflex.Patches:
+  if "shapes" in batch:
+    return naflex.Patches(batch["images"], batch["shapes"])
+  return batch["images"]
 
 
 def _fill(params: Any, live: Any) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from configs import base, sources
-from input_pipeline import augmentation, image_ops, pipeline
+from input_pipeline import picture, pipeline
 from input_pipeline.sources import array_record, emoji, prepared
 from training import config as config_lib
 
@@ -49,6 +49,13 @@ def section(values) -> pipeline.Data:
   config = base.get_config()
   config.data = values
   return config_lib.from_mapping(config.to_dict()).data
+
+
+def _augmentation(scale, flip_probability):
+  config = base.get_config().data
+  config.augmentation.crop_scale = scale
+  config.augmentation.flip_probability = flip_probability
+  return section(config).augmentation
 
 
 def _png(i: int) -> bytes:
@@ -134,7 +141,7 @@ def test_processes_share_one_stream(tiny, shares):
   config = dataclasses.replace(
     tiny,
     languages=("en", "de"),
-    augmentation=augmentation.Augmentation((0.5, 2.0), 0.5),
+    augmentation=_augmentation((0.5, 2.0), 0.5),
   )
   alone = _batches(config, 6)
   for rows in shares:
@@ -169,7 +176,7 @@ def test_threads_do_not_change_the_data(tiny):
   config = dataclasses.replace(
     tiny,
     languages=("en", "de"),
-    augmentation=augmentation.Augmentation((0.5, 2.0), 0.5),
+    augmentation=_augmentation((0.5, 2.0), 0.5),
   )
   expected = _batches(dataclasses.replace(config, num_threads=0), 12)
   for num_threads, num_batches in ((1, 1), (2, 4), (5, 2)):
@@ -186,7 +193,7 @@ def test_state_is_small_and_resume_exact(tiny):
   config = dataclasses.replace(
     tiny,
     languages=("en", "de"),
-    augmentation=augmentation.Augmentation((0.5, 2.0), 0.5),
+    augmentation=_augmentation((0.5, 2.0), 0.5),
   )
   expected = _batches(config, 12)
   for stop in (0, 1, 5, 11):
@@ -215,7 +222,7 @@ def test_caption_and_crop_are_drawn_anew_each_epoch(tiny):
   config = dataclasses.replace(
     tiny,
     languages=("en", "de"),
-    augmentation=augmentation.Augmentation((1.0, 2.0), 0.0),
+    augmentation=_augmentation((1.0, 2.0), 0.0),
   )
   tokenizer = pipeline.make_tokenizer(config)
   captions = collections.defaultdict(set)
@@ -375,7 +382,7 @@ def test_broken_example_is_named(tiny, monkeypatch):
   def fail(data):
     raise ValueError("cannot decode image")
 
-  monkeypatch.setattr(image_ops, "decode", fail)
+  monkeypatch.setattr(picture, "open_picture", fail)
   config = dataclasses.replace(tiny, num_threads=0)
   with pytest.raises(ValueError, match=r"example k\d+: cannot decode"):
     _batches(config, 1)
