@@ -5,11 +5,13 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
+from typing import Any
 
 import numpy as np
 
 from input_pipeline import (
   captions,
+  examples,
   faults,
   image_ops,
   pipeline,
@@ -80,10 +82,11 @@ class Survey:
 
 def first_examples(
   config: pipeline.Data, *, batch_size: int, seed: int, count: int
-) -> list[Shown]:
+) -> tuple[list[Shown], list[faults.Fault]]:
   """Return the first examples of a run, in the order of its batches.
 
-  At most `batch_size` a step; of larger batches only these rows are made.
+  At most `batch_size` a step; of larger batches only these rows are made. Also
+  returns the examples that some of them took the place of.
   """
   rows = range(min(count, batch_size))
   dataset = pipeline.make_train_dataset(
@@ -97,7 +100,7 @@ def first_examples(
     with_metadata=True,
   )
   tokenizer = pipeline.make_tokenizer(config)
-  batches = itertools.islice(iter(dataset), -(-count // len(rows)))
+  batches = list(itertools.islice(dataset, -(-count // len(rows))))
   shown = [
     Shown(
       step=step,
@@ -106,7 +109,7 @@ def first_examples(
       source=str(batch["source"][row]),
       language=str(batch["language"][row]),
       caption=str(batch["caption"][row]),
-      image=batch["images"][row],
+      image=_image(config, batch, row),
       pieces=pieces(tokenizer, batch["tokens"][row]),
       decoded=tokenizer.decode(batch["tokens"][row]),
       num_ids=tokenizer.num_ids(str(batch["caption"][row])),
@@ -114,7 +117,26 @@ def first_examples(
     for step, batch in enumerate(batches)
     for row in rows
   ]
-  return shown[:count]
+  last = shown[count - 1]
+  replaced = [
+    fault
+    for batch in batches
+    for fault in batch[examples.FAULTS]
+    if fault.position <= last.step * batch_size + last.row
+  ]
+  return shown[:count], replaced
+
+
+def _image(
+  config: pipeline.Data, batch: Mapping[str, Any], row: int
+) -> np.ndarray:
+  """Return an image as pixels, put together from its patches if need be."""
+  pixels = batch["images"][row]
+  if not config.augmentation.is_naflex:
+    return pixels
+  (rows, columns), side = batch["shapes"][row], config.augmentation.patch_size
+  patches = pixels[: rows * columns].reshape(rows, columns, side, side, 3)
+  return patches.swapaxes(1, 2).reshape(rows * side, columns * side, 3)
 
 
 def pieces(
@@ -157,8 +179,9 @@ def survey(
   shares = _shares(config, opened)
 
   def check(task: tuple[str, int]) -> _Checked:
+    name, index = task
     try:
-      return _check(config, tokenizer, opened[task[0]], task[1])
+      return _check(config, tokenizer, name, opened[name], index)
     finally:
       advance()
 
@@ -207,6 +230,7 @@ class _Checked:
 def _check(
   config: pipeline.Data,
   tokenizer: tokenizers.Tokenizer,
+  name: str,
   records: record_lib.Records,
   index: int,
 ) -> _Checked:
@@ -216,7 +240,13 @@ def _check(
     key = record.key
     # One caption of several, the same whenever this is run.
     rng = np.random.default_rng(index)
-    text = captions.choose(record.texts, config.languages, rng)
+    text = captions.choose(
+      record.texts,
+      config.languages,
+      rng,
+      max_chars=config.max_caption_chars,
+      templates=config.sources[name].templates,
+    )
     height, width, _ = image_ops.decode(record.image).shape
   except faults.ExampleError as error:
     return _Checked(fault=(error.kind, f"{key}: {error}"))

@@ -44,6 +44,7 @@ def render(
   config: pipeline.Data,
   surveys: Sequence[inspection.Survey],
   shown: Sequence[inspection.Shown],
+  replaced: Sequence[faults.Fault],
   *,
   batch_size: int,
   seed: int,
@@ -58,10 +59,17 @@ def render(
     shown_of=collections.Counter(example.source for example in shown),
     languages=collections.Counter(example.language for example in shown),
     lengths=bars(num_ids, marked=lambda low: low > config.num_tokens),
-    sides=bars(sides, marked=lambda low: low < config.image_size),
+    sides=bars(
+      sides,
+      marked=lambda low: (
+        low < config.image_size and not config.augmentation.is_naflex
+      ),
+    ),
     num_small=sum(side < config.image_size for side in sides),
     middle={"length": _median(num_ids), "side": _median(sides)},
     faults=_faults(surveys),
+    replaced=replaced,
+    is_naflex=config.augmentation.is_naflex,
     data=config,
     fields=_fields(config),
     batch_size=batch_size,

@@ -34,7 +34,7 @@ def run(
   )
   with progress.Progress("Checking examples", total) as bar:
     surveys = inspection.survey(config.data, opened, bar.advance)
-  shown = inspection.first_examples(
+  shown, replaced = inspection.first_examples(
     config.data,
     batch_size=config.batch_size,
     seed=config.seed,
@@ -44,6 +44,7 @@ def run(
     config.data,
     surveys,
     shown,
+    replaced,
     batch_size=config.batch_size,
     seed=config.seed,
   )

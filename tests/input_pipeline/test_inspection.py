@@ -9,7 +9,7 @@ import tokenizers
 from PIL import Image
 
 from configs import base
-from input_pipeline import inspection, inspection_page, pipeline
+from input_pipeline import faults, inspection, inspection_page, pipeline
 from input_pipeline.sources import record as record_lib
 from input_pipeline.tokenizers import rules, tokenizer
 from training import config as config_lib
@@ -49,9 +49,10 @@ def _png(shape=(6, 8), colour=(1, 2, 3)):
 
 @pytest.mark.parametrize("count", [3, 4, 10])
 def test_examples_are_the_run_s(small, count):
-  shown = inspection.first_examples(
+  shown, replaced = inspection.first_examples(
     small.data, batch_size=4, seed=7, count=count
   )
+  assert replaced == []
   assert [(one.step, one.row) for one in shown] == [
     divmod(i, 4) for i in range(count)
   ]
@@ -122,8 +123,9 @@ def test_survey_names_faults_and_the_page_is_safe(small, monkeypatch):
     decoded=bad,
     num_ids=26,
   )
+  fault = faults.Fault(1, 0, "main", 9, bad, "image_broken", bad)
   page = inspection_page.render(
-    small.data, [one], [shown], batch_size=4, seed=0
+    small.data, [one], [shown], [fault], batch_size=4, seed=0
   )
   assert "<script" not in page
   assert "&lt;script" in page

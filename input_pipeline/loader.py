@@ -1,0 +1,191 @@
+"""What the training loop draws batches from: arrays, with faults accounted.
+
+Faults come with the batch that they happened in, from whichever thread or
+process made it. Here they are counted as batches are consumed (what was only
+made in advance does not count), named in the log and in data_errors.jsonl, and
+beyond `data.max_bad_fraction` they end the run.
+"""
+
+import collections
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from absl import logging
+
+from input_pipeline import examples, faults, pipeline
+from input_pipeline import ledger as ledger_lib
+
+# Examples of which the fraction is taken at least: with fewer, a few bad ones
+# beside each other would end a run whose data are good enough.
+_MIN_EXAMPLES = 10_000
+# Examples of each kind that the error of a run names.
+_NUM_NAMED = 3
+
+
+class BadDataError(ValueError):
+  """More of the data is bad than data.max_bad_fraction allows."""
+
+
+class Loader:
+  """A Grain iterator of batches, with its faults taken out and counted.
+
+  Its state is that of the iterator: {"next_index": step}, the same on all
+  processes.
+  """
+
+  def __init__(
+    self,
+    dataset: Iterable[dict[str, Any]],
+    *,
+    ledger: ledger_lib.Ledger,
+    epoch: int,
+    max_bad_fraction: float,
+  ):
+    """Begin at step 0.
+
+    Args:
+      dataset: of `pipeline.make_train_dataset`.
+      ledger: what the faults are written to.
+      epoch: number of examples of an epoch.
+      max_bad_fraction: of the examples that were tried, the share that may be
+        bad. Of an epoch or 10,000 examples at least.
+    """
+    self._iterator: Any = iter(dataset)
+    self._ledger = ledger
+    self._min_examples = min(epoch, _MIN_EXAMPLES)
+    self._max_bad_fraction = max_bad_fraction
+    self._count_from(0)
+
+  def __iter__(self) -> "Loader":
+    return self
+
+  def __next__(self) -> dict[str, Any]:
+    batch = dict(next(self._iterator))
+    found = batch.pop(examples.FAULTS)
+    self._step += 1
+    self._num_examples += len(next(iter(batch.values())))
+    if found:
+      self._add(found)
+    return batch
+
+  def get_state(self) -> dict[str, int]:
+    """Return the position: the step whose batch is next."""
+    return self._iterator.get_state()
+
+  def set_state(self, state: Mapping[str, int]) -> None:
+    """Go to a position, with what was counted up to there."""
+    self._iterator.set_state(dict(state))
+    self._count_from(int(state["next_index"]))
+
+  @property
+  def bad_fraction(self) -> float:
+    """Return which share of the examples that were tried was bad."""
+    return self._num_bad / max(self._num_examples + self._num_bad, 1)
+
+  def summary(self) -> str:
+    """Return the faults by source and kind, "" where there are none."""
+    return "; ".join(
+      f"{source}: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+      for source, kinds in sorted(self._counts.items())
+    )
+
+  def sync(self) -> None:
+    """Put on disk what was counted: a checkpoint is to follow."""
+    self._ledger.write_totals(self._step, self._num_examples, self._counts)
+
+  def close(self) -> None:
+    """End what makes batches, and close the ledger."""
+    self._iterator.close()
+    self._ledger.close()
+
+  def _count_from(self, step: int) -> None:
+    self._step = step
+    self._num_examples, self._counts = self._ledger.totals(step)
+    self._num_bad = sum(sum(kinds.values()) for kinds in self._counts.values())
+    self._first = collections.defaultdict[str, list[faults.Fault]](list)
+
+  def _add(self, found: Sequence[faults.Fault]) -> None:
+    for fault in found:
+      first = self._first[fault.kind]
+      if len(first) < _NUM_NAMED:
+        first.append(fault)
+      if len(first) == 1:
+        logging.warning("Left out of the batches: %s", _describe(fault))
+      kinds = self._counts.setdefault(fault.source, {})
+      kinds[fault.kind] = kinds.get(fault.kind, 0) + 1
+      self._num_bad += 1
+      # At 10, 100, 1000, ...
+      if self._num_bad >= 10 and set(str(self._num_bad)[1:]) == {"0"}:
+        if str(self._num_bad)[0] == "1":
+          logging.warning(
+            "Left out of %d examples so far: %s",
+            self._num_examples,
+            self.summary(),
+          )
+    self._ledger.write(found)
+    self._check_fraction()
+
+  def _check_fraction(self) -> None:
+    num_tried = self._num_examples + self._num_bad
+    allowed = self._max_bad_fraction * max(num_tried, self._min_examples)
+    if self._num_bad <= allowed:
+      return
+    named = "".join(
+      f"\n  {_describe(fault)}"
+      for some in self._first.values()
+      for fault in some
+    )
+    raise BadDataError(
+      f"{self._num_bad} of {num_tried} examples cannot be used, more than "
+      f"data.max_bad_fraction={self._max_bad_fraction} of them or of the first "
+      f"{self._min_examples} ({self.summary()}), in step {self._step}. The "
+      f"first of each kind here:{named}\ndata_errors.jsonl in the run's folder "
+      "names more. Mend the data, or raise data.max_bad_fraction; the same "
+      "command then goes on from the last checkpoint, which is whole"
+    )
+
+
+def make_loader(
+  config: pipeline.Data,
+  *,
+  folder: pathlib.Path | None,
+  batch_size: int,
+  seed: int,
+  rows: Sequence[int] | None = None,
+  with_labels: bool = False,
+  process_index: int = 0,
+) -> Loader:
+  """Return the training data of one process of a run.
+
+  Args:
+    config: checked.
+    folder: of the run, for data_errors.jsonl; None to write nothing.
+    batch_size: of the global batch.
+    seed: as for `pipeline.make_train_dataset`, and so the next two.
+    rows: those that this process needs.
+    with_labels: whether batches have labels.
+    process_index: among the run's processes.
+  """
+  ledger = ledger_lib.Ledger(
+    folder, batch_size=batch_size, process_index=process_index
+  )
+  dataset = pipeline.make_train_dataset(
+    config,
+    batch_size=batch_size,
+    seed=seed,
+    rows=rows,
+    with_labels=with_labels,
+    repeated=ledger.repeated,
+  )
+  return Loader(
+    dataset,
+    ledger=ledger,
+    epoch=sum(pipeline.num_examples(config).values()),
+    max_bad_fraction=config.max_bad_fraction,
+  )
+
+
+def _describe(fault: faults.Fault) -> str:
+  name = fault.key or f"number {fault.index}"
+  return f"example {name} of {fault.source}: {fault.kind}: {fault.message}"
