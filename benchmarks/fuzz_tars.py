@@ -170,6 +170,8 @@ def _strange(name: str, rng: np.random.Generator) -> bytes:
     ),
     lambda: member("x", b"99 a=b\n" * 999, kind=tarfile.XHDTYPE),
     lambda: member("x", b"99999999999999999999 a=b\n", kind=tarfile.XHDTYPE),
+    lambda: member("x", b"9" * 5000 + b" a=b\n", kind=tarfile.XHDTYPE),
+    lambda: member("x", b"6 a=b\n" * 170_000, kind=tarfile.XHDTYPE),
     lambda: member("x", b"\xff" * 999, kind=tarfile.XGLTYPE),
     lambda: member("x", b"16 GNU.sparse.major=1\n" * 9, kind=tarfile.XHDTYPE),
     lambda: member(
