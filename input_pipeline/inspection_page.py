@@ -194,7 +194,7 @@ def _number(value: float) -> str:
 
 def _percent(share: float) -> str:
   digits = 0 if share in (0, 1) else 1
-  return f"{100 * share:.{digits}f} %"
+  return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def _median(values: Sequence[int]) -> int:
