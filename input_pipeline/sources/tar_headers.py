@@ -94,7 +94,8 @@ def next_member(read: Read, position: int) -> Member | None:
         raise HeaderError(f"one name for all members at byte {position}")
       position = -(-stop // BLOCK) * BLOCK
       continue
-    if kind == ord("S") or any(key.startswith(b"GNU.sparse") for key in pax):
+    is_sparse = pax and any(key.startswith(b"GNU.sparse") for key in pax)
+    if kind == ord("S") or is_sparse:
       raise SparseError(f"a sparse file at byte {position}")
     name = pax.get(b"path") or long_name or _name(header)
     if kind in _EMPTY:

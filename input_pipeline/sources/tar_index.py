@@ -203,14 +203,10 @@ def _scan(
   scan = functools.partial(_scan_one, uid_field=uid_field, parts=parts)
   megabytes = sum(tar.size for tar in tars) / 1e6
   warnings = []
-  with (
-    progress.Progress(
-      f"Indexing data.sources.{name}, MB", round(megabytes)
-    ) as shown,
-    _pool(tars) as pool,
-  ):
+  label = f"Indexing data.sources.{name}, MB"
+  with progress.Progress(label, round(megabytes)) as shown:
     done = 0.0
-    for tar, more in _completed(pool, scan, tars):
+    for tar, more in _completed(scan, tars):
       warnings.extend(more)
       before, done = done, done + tar.size / 1e6
       shown.advance(round(done) - round(before))
@@ -228,22 +224,14 @@ def _scan_one(
   return warnings
 
 
-class _Here(concurrent.futures.Executor):
-  """An executor for work that is too short for another process."""
-
-  def submit(self, fn, /, *args, **kwargs):
-    future: concurrent.futures.Future = concurrent.futures.Future()
-    future.set_result(fn(*args, **kwargs))
-    return future
-
-
-def _pool(tars: Sequence[files.File]) -> concurrent.futures.Executor:
+def _pool(tars: Sequence[files.File]) -> concurrent.futures.Executor | None:
+  """Return what scans tars at once; None for too little work."""
   if any(remote.is_remote(tar.path) for tar in tars):
     return concurrent.futures.ThreadPoolExecutor(_NUM_REMOTE_THREADS)
   num_processes = min(len(tars), len(os.sched_getaffinity(0)))
   size = sum(tar.size for tar in tars)
   if num_processes < 2 or size < _MIN_BYTES_FOR_PROCESSES:
-    return _Here()
+    return None
   return concurrent.futures.ProcessPoolExecutor(
     num_processes,
     # JAX has threads, which a forked process would lack.
@@ -252,20 +240,19 @@ def _pool(tars: Sequence[files.File]) -> concurrent.futures.Executor:
 
 
 def _completed(
-  pool: concurrent.futures.Executor,
-  scan: Callable[[files.File], list[str]],
-  tars: Iterable[files.File],
+  scan: Callable[[files.File], list[str]], tars: Sequence[files.File]
 ) -> Iterator[tuple[files.File, list[str]]]:
   """Yield each tar and what is wrong with it, in the order they are done."""
+  pool = _pool(tars)
+  if pool is None:
+    for tar in tars:
+      yield tar, scan(tar)
+    return
   try:
-    if isinstance(pool, _Here):
-      for tar in tars:
-        yield tar, scan(tar)
-      return
     futures = {pool.submit(scan, tar): tar for tar in tars}
     for future in concurrent.futures.as_completed(futures):
       yield futures[future], future.result()
-  except concurrent.futures.process.BrokenProcessPool as error:
+  except concurrent.futures.BrokenExecutor as error:
     raise OSError("a process that read tars was killed; try again") from error
   finally:
     pool.shutdown(cancel_futures=True)

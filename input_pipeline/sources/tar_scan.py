@@ -44,8 +44,8 @@ def scan(tar: files.File, uid_field: str) -> tuple[np.ndarray, list[str]]:
     try:
       member = tar_headers.next_member(groups.window, position)
     except tar_headers.HeaderError as error:
-      if position == 0 and not isinstance(error, tar_headers.CutError):
-        raise ValueError(_not_a_tar(tar, groups.window)) from error
+      if position == 0:
+        _check_is_tar(tar, groups.window, error)
       groups.close()
       groups.add(position, position + tar_headers.BLOCK, (0, 0))
       left = (tar.size - position) / 1e6
@@ -56,6 +56,8 @@ def scan(tar: files.File, uid_field: str) -> tuple[np.ndarray, list[str]]:
         f"{tar.path}: {error}: write it again without --sparse"
       ) from error
     if member is None:
+      if not tar.size:
+        groups.add(0, tar_headers.BLOCK, (0, 0))
       warnings += _ending(tar, position, groups.window)
       break
     position = member.next
@@ -148,16 +150,22 @@ class _Groups:
     self.spans.append((start, min(stop - start, MAX_LENGTH), name))
 
 
-def _not_a_tar(tar: files.File, window: _Window) -> str:
+def _check_is_tar(
+  tar: files.File, window: _Window, error: tar_headers.HeaderError
+) -> None:
+  """Raise ValueError for a file that is none, not even a piece of one."""
   start = window(0, 8)
   for magic, program in _PACKED.items():
     if start.startswith(magic):
-      return (
+      raise ValueError(
         f"{tar.path} is a compressed tar, in which nothing can be found "
         f"without unpacking all before it: {program} it first (images do not "
         "get smaller)"
-      )
-  return f"{tar.path} is not a tar: it begins with {start!r}"
+      ) from error
+  if not isinstance(error, tar_headers.CutError):
+    raise ValueError(
+      f"{tar.path} is not a tar: it begins with {start!r}"
+    ) from error
 
 
 def _ending(tar: files.File, position: int, window: _Window) -> list[str]:
