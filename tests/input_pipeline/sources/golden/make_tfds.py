@@ -2,7 +2,8 @@
 
 In an environment of its own:
 
-  pip install tensorflow-cpu tensorflow-datasets array_record pillow
+  pip install tensorflow-cpu tensorflow-datasets array_record \
+    importlib_resources pillow
   python -m tests.input_pipeline.sources.golden.make_tfds
 """
 
@@ -25,7 +26,7 @@ def example(index: int) -> dict[str, Any]:
   pixels = np.full((8, 8, 3), 20 * index, np.uint8)
   pixels[:4, :, 0] = 250
   file = io.BytesIO()
-  Image.fromarray(pixels).save(file, "JPEG")
+  Image.fromarray(pixels).save(file, "PNG")
   return {
     "image": file.getvalue(),
     "title": f"title {index}" if index % 4 != 3 else "",
@@ -43,7 +44,7 @@ def main() -> None:
   features = tfds.features.FeaturesDict(
     {
       "image": tfds.features.Image(
-        shape=(None, None, 3), encoding_format="jpeg"
+        shape=(None, None, 3), encoding_format="png"
       ),
       "title": tfds.features.Text(),
       "language": tfds.features.Text(),
