@@ -4,8 +4,8 @@
   coyo_b7_base COYO's: EfficientNet-B7 and BERT-base; the published weights
   b7_base b5_base b3_mini      the paper's ablations; b3_mini is its CC3M model
   mini
-Data: 1.8e9 pairs, not public; COYO-700M is. `data.source` stays that of
-  configs/base.py: sources of web pairs are not in this project yet. The
+Data: 1.8e9 pairs, not public; COYO-700M is, as URLs, which img2dataset makes
+  tars of: --config.data.sources.main.path="PATH/{00000..00999}.tar". The
   tokenizer needs a WordPiece vocabulary: --config.data.tokenizer_path=FILE
   (the paper's own has 100,000 entries and was not released; COYO uses
   bert-base-uncased's 30,522).
@@ -17,6 +17,7 @@ Recipe (section 5.1): resized to 346 x 346, random crop of 289 x 289, mirrored;
   COYO: batch 65,536, rate 2e-3, 40,000 warm-up steps, 300,000 steps.
 Command:
   python main.py --config=configs/align.py:coyo_b7_base --workdir=runs/align \
+    --config.data.sources.main.path="PATH/{00000..00999}.tar" \
     --config.data.tokenizer_path=vocab.txt
 Hardware: 1,024 TPU v3 cores (the paper); v3-1024 (COYO).
 Expected: not yet run. ImageNet zero-shot 76.4 (l2_large); COCO R@1 i2t / t2i:
@@ -28,7 +29,7 @@ import dataclasses
 
 import ml_collections
 
-from configs import base, mini, sizes, towers, variants
+from configs import base, mini, sizes, towers, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,21 +88,18 @@ def get_config(arg: str = "coyo_b7_base") -> ml_collections.ConfigDict:
     return _mini()
   variant = variants.pick(__file__, arg, VARIANTS)
   config = base.get_config()
-  config.batch_size = variant.batch_size
-  config.total_steps = variant.total_steps
-  config.log_every_steps = 50
-  config.checkpoint.every_steps = 5000
-  # The emoji source's splits mean nothing here.
-  config.evaluate.retrieval = ()
-  config.evaluate.zero_shot = ()
+  web.set_run(
+    config, batch_size=variant.batch_size, total_steps=variant.total_steps
+  )
 
   config.data.image_size = 289
   config.data.num_tokens = 64
   config.data.tokenizer = "wordpiece"
   config.data.vocab_size = variant.vocab_size
-  # 289 of 346 pixels; the paper resizes to a square first, which is not what a
-  # square crop of an oblong image sees.
-  config.data.augmentation.crop_scale = (289 / 346, 289 / 346)
+  config.data.augmentation.resize = "squash"
+  config.data.augmentation.resize_size = 346
+  # As the published weights are evaluated (image_protocols.py, "align").
+  config.data.augmentation.interpolation = "bilinear"
   config.data.augmentation.flip_probability = 0.5
 
   _set_towers(config, sizes.BERT[variant.text], variant.embed_dim)

@@ -2,15 +2,18 @@
 
   vit_b32 vit_b16 vit_l14 vit_l14_336 rn50 rn101 rn50x4 rn50x16 rn50x64, mini
 Data: the paper's 400 M pairs (WIT) are not public; 32 epochs, 12.8e9 pairs
-  seen, in batches of 32,768. Only augmentation: a random square crop of the
-  resized image. vit_l14_336 is one more epoch of vit_l14 at 336 pixels
-  (section 3.1.3; give its run with --config.init_from). `data.source` stays
-  that of configs/base.py: sources of web pairs are not in this project yet.
-  The tokenizer needs OpenAI's vocabulary: --config.data.tokenizer_path=FILE.
+  seen, in batches of 32,768. Yours are WebDataset tars:
+  --config.data.sources.main.path="PATH/{00000..00999}.tar". vit_l14_336 is one
+  more epoch of vit_l14 at 336 pixels (section 3.1.3; give its run with
+  --config.init_from). The tokenizer needs OpenAI's vocabulary:
+  --config.data.tokenizer_path=FILE.
+Augmentation: the shorter side resized to the model's size, and a random square
+  of it, nothing else (section 2.3; github.com/openai/CLIP/issues/33).
 Learning rates, b2 and epsilon of each model (tables 18 to 20) are from memory
   of the paper and were not read again.
 Command:
   python main.py --config=configs/clip.py:vit_b32 --workdir=runs/clip_b32 \
+    --config.data.sources.main.path="PATH/{00000..00999}.tar" \
     --config.data.tokenizer_path=bpe_simple_vocab_16e6.txt.gz
 Hardware: the paper trained vit_l14 on 256 V100 for 12 days, rn50x64 on 592 V100
   for 18 days (section 2.5).
@@ -24,7 +27,7 @@ import dataclasses
 
 import ml_collections
 
-from configs import base, clip_towers, sizes, towers, variants
+from configs import base, clip_towers, sizes, towers, variants, web
 
 _EXAMPLES = 400e6 * 32
 
@@ -99,8 +102,10 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
     return clip_towers.make_mini("quick_gelu")
   variant = variants.pick(__file__, arg, VARIANTS)
   config = base.get_config()
-  clip_towers.web_run(
-    config, batch_size=32_768, num_examples=variant.num_examples
+  web.set_run(
+    config,
+    batch_size=32_768,
+    total_steps=round(variant.num_examples / 32_768),
   )
   clip_towers.set_adamw(
     config, learning_rate=variant.learning_rate, warmup_steps=2000
@@ -109,6 +114,5 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   clip_towers.set_text(config, sizes.clip_text(variant.text_width))
   clip_towers.set_model(config, variant.embed_dim, "quick_gelu")
   config.model.remat = "block"
-  # Of a resized image, a square with the length of its shorter side.
-  config.data.augmentation.crop_scale = (1.0, 1.0)
+  config.data.augmentation.resize = "shortest"
   return config

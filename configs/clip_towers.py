@@ -96,25 +96,6 @@ def set_adamw(
   config.optimizer.clip_norm = 0.0
 
 
-def web_run(
-  config: ml_collections.ConfigDict, *, batch_size: int, num_examples: float
-) -> None:
-  """Set the length of a run over web pairs, and how often it is saved.
-
-  Args:
-    config: changed in place.
-    batch_size: pairs a step.
-    num_examples: pairs seen in the whole run.
-  """
-  config.batch_size = batch_size
-  config.total_steps = round(num_examples / batch_size)
-  config.checkpoint.every_steps = 5000
-  config.log_every_steps = 50
-  # The emoji source's splits mean nothing here.
-  config.evaluate.retrieval = ()
-  config.evaluate.zero_shot = ()
-
-
 def make_mini(activation: str) -> ml_collections.ConfigDict:
   """Return CLIP's parts with 64 channels, on emoji."""
   config = base.get_config()

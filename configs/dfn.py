@@ -5,9 +5,12 @@
                                           models trained on what it kept
 Data: `filter`: HQITP-350M is not public; the realistic stand-in is CC12M + CC3M
   + SS15M (its table 4). DFN-2B is the best 15 % of CommonPool's 12.8e9 pairs,
-  DFN-5B of 43e9. `data.source` stays that of configs/base.py: sources of web
-  pairs are not in this project yet. The tokenizer needs OpenAI's vocabulary:
-  --config.data.tokenizer_path=FILE.
+  DFN-5B of 43e9. Yours are WebDataset tars:
+  --config.data.sources.main.path="PATH/{00000000..00012895}.tar", with
+  --config.data.sources.main.subset=UIDS.npy what a filter kept of them. The
+  tokenizer needs OpenAI's vocabulary: --config.data.tokenizer_path=FILE.
+Augmentation: the filter has some (its ablation), which was not read; here it is
+  open_clip's crop of 0.9 to 1.0 of the area for all.
 Recipe: `filter`: 5.12e9 pairs in batches of 16,384, 2,000 warm-up steps,
   started from OpenAI's ViT-B/32 (--config.init_from). The recipes of the models
   beyond the pairs seen (12.8e9 or 39e9; 378 pixels: 5e9 more; of B/16 not even
@@ -15,6 +18,7 @@ Recipe: `filter`: 5.12e9 pairs in batches of 16,384, 2,000 warm-up steps,
   (configs/openclip.py); the filter's learning rate is that of its small ones.
 Command:
   python main.py --config=configs/dfn.py:filter --workdir=runs/dfn_filter \
+    --config.data.sources.main.path="PATH/{00000..01999}.tar" \
     --config.init_from=hf://openai/clip-vit-base-patch32 \
     --config.data.tokenizer_path=bpe_simple_vocab_16e6.txt.gz
 Hardware: not stated.
@@ -27,7 +31,7 @@ import dataclasses
 
 import ml_collections
 
-from configs import base, clip_towers, sizes, variants
+from configs import base, clip_towers, sizes, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +89,10 @@ def get_config(arg: str = "filter") -> ml_collections.ConfigDict:
     return clip_towers.make_mini("quick_gelu")
   variant = variants.pick(__file__, arg, VARIANTS)
   config = base.get_config()
-  clip_towers.web_run(
-    config, batch_size=variant.batch_size, num_examples=variant.num_examples
+  web.set_run(
+    config,
+    batch_size=variant.batch_size,
+    total_steps=round(variant.num_examples / variant.batch_size),
   )
   clip_towers.set_adamw(
     config,
@@ -102,5 +108,5 @@ def get_config(arg: str = "filter") -> ml_collections.ConfigDict:
   )
   clip_towers.set_model(config, variant.embed_dim, variant.activation)
   config.model.remat = "block"
-  config.data.augmentation.crop_scale = (0.95, 1.0)
+  web.set_open_clip_crop(config)
   return config

@@ -5,16 +5,19 @@ read it.
   b16_base l16_large    the same on CC12M and YFCC100M, mini
 Any image tower of `models` can be locked, with any text tower: freeze
   "img/.*" and name the weights.
-Data: COCO captions (train2017); CC12M + YFCC100M. `data.source` stays that of
-  configs/base.py: sources of these pairs are not in this project yet. The
-  tokenizer needs bert-base-uncased's vocabulary:
+Data: COCO captions (train) as TFDS prepares them:
+  --config.data.sources.main.format=tfds --config.data.sources.main.split=train
+  --config.data.sources.main.path=FOLDER/coco_captions/2014/1.1.0; CC12M and
+  YFCC100M as tars: --config.data.sources.main.path="PATH/{00000..01242}.tar".
+  The tokenizer needs bert-base-uncased's vocabulary:
   --config.data.tokenizer_path=FILE.
 Recipe: big_vision's lit_coco.py (commit 430df79): batch 4096, 5,000 steps, rate
   1e-3, decay 0.01, clipped at 1, cosine, 150 warm-up steps, a scale that
-  begins at 10, 16 tokens, softmax, RandAugment(2, 10), which is not in this
-  project yet. The image tower is AugReg's ViT (ImageNet-21k) without its head,
-  the text tower starts from BERT. For the larger ones 30,000 and 60,000 steps
-  (README_lit.md), all else as for COCO: not stated.
+  begins at 10, 16 tokens, softmax; images resized to a square (bilinear; here
+  antialiased), mirrored or not, RandAugment(2, 10). The image tower is AugReg's
+  ViT (ImageNet-21k) without its head, the text tower starts from BERT. For the
+  larger ones 30,000 and 60,000 steps (README_lit.md), all else as for COCO: not
+  stated.
 Command:
   python main.py --config=configs/lit.py:coco_b16_base --workdir=runs/lit \
     --config.init_image_from=PATH --config.init_text_from=PATH \
@@ -29,7 +32,7 @@ import dataclasses
 
 import ml_collections
 
-from configs import base, mini, sizes, towers, variants
+from configs import base, mini, sizes, towers, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +64,15 @@ def get_config(arg: str = "coco_b16_base") -> ml_collections.ConfigDict:
     return _mini()
   variant = variants.pick(__file__, arg, VARIANTS)
   config = base.get_config()
-  config.batch_size = variant.batch_size
-  config.total_steps = variant.total_steps
-  config.log_every_steps = 50
-  config.evaluate.retrieval = ()
-  config.evaluate.zero_shot = ()
+  web.set_run(
+    config, batch_size=variant.batch_size, total_steps=variant.total_steps
+  )
   config.data.image_size = 224
+  config.data.augmentation.resize = "squash"
+  config.data.augmentation.interpolation = "bilinear"
+  config.data.augmentation.flip_probability = 0.5
+  config.data.augmentation.randaug_layers = 2
+  config.data.augmentation.randaug_magnitude = 10.0
   config.data.num_tokens = 16
   config.data.tokenizer = "wordpiece_lit"
   config.data.vocab_size = 30_522

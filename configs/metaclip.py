@@ -5,14 +5,18 @@
                                                 300+ languages, XLM-V (l14: mT5)
 Data: web pairs balanced by t (curation is another task of this project); 12.8e9
   pairs seen in batches of 32,768, whatever the size of the pool; worldwide:
-  29e9 in batches of 75,264. `data.source` stays that of configs/base.py:
-  sources of web pairs are not in this project yet. The tokenizer needs a file:
-  --config.data.tokenizer_path=, OpenAI's vocabulary or XLM-V's folder.
+  29e9 in batches of 75,264. Yours are WebDataset tars:
+  --config.data.sources.main.path="PATH/{0..999}.tar"; for worldwide captions,
+  --config.data.languages and the source's language or language_field. The
+  tokenizer needs a file: --config.data.tokenizer_path=, OpenAI's vocabulary or
+  XLM-V's folder.
+Augmentation: not stated; open_clip's crop of 0.9 to 1.0 of the area.
 Recipe: its section 4 and the released configs: AdamW, b2 0.98, epsilon 1e-6,
   decay 0.2, 2,000 warm-up steps, cosine to 0, QuickGELU, scale at most 100;
   worldwide: b2 0.95, decay 0.1.
 Command:
   python main.py --config=configs/metaclip.py:vit_b32 --workdir=runs/metaclip \
+    --config.data.sources.main.path="PATH/{0..999}.tar" \
     --config.data.tokenizer_path=bpe_simple_vocab_16e6.txt.gz
 Hardware: not stated for the English models.
 Expected: not yet run. The paper's ImageNet zero-shot with t=20k (400 M pairs):
@@ -24,7 +28,7 @@ import dataclasses
 
 import ml_collections
 
-from configs import base, clip_towers, sizes, variants
+from configs import base, clip_towers, sizes, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +81,12 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
     return clip_towers.make_mini("quick_gelu")
   variant = variants.pick(__file__, arg, VARIANTS)
   config = base.get_config()
-  clip_towers.web_run(
+  batch_size = 75_264 if variant.is_worldwide else 32_768
+  num_examples = 29e9 if variant.is_worldwide else 12.8e9
+  web.set_run(
     config,
-    batch_size=75_264 if variant.is_worldwide else 32_768,
-    num_examples=29e9 if variant.is_worldwide else 12.8e9,
+    batch_size=batch_size,
+    total_steps=round(num_examples / batch_size),
   )
   clip_towers.set_adamw(
     config,
@@ -97,7 +103,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   )
   clip_towers.set_model(config, variant.embed_dim, variant.activation)
   config.model.remat = "block"
-  config.data.augmentation.crop_scale = (0.95, 1.0)
+  web.set_open_clip_crop(config)
   if variant.is_worldwide:
     config.data.tokenizer = "hf"
     text = config.model.text

@@ -23,6 +23,7 @@ def shrink(config: ml_collections.ConfigDict) -> None:
   config.data.image_size = 32
   config.data.num_tokens = 12
   config.data.vocab_size = 1024
+  config.data.augmentation.resize = "square"
   config.data.augmentation.crop_scale = (0.8, 1.2)
   config.data.augmentation.flip_probability = 0.0
 

@@ -9,10 +9,13 @@
   coca_vit_b32 coca_vit_l14                 CoCa's contrastive half
   mini
 Data: LAION-400M, LAION-2B (re-LAION today), CommonPool and DataComp-1B, all
-  lists of URLs. `data.source` stays that of configs/base.py: sources of web
-  pairs are not in this project yet. Crops of 0.9 to 1.0 of the area; only
-  squares here, so 0.95 to 1.0 of the shorter side.
-  The tokenizer needs OpenAI's vocabulary: --config.data.tokenizer_path=FILE.
+  lists of URLs, which img2dataset makes tars of:
+  --config.data.sources.main.path="PATH/{00000..41407}.tar". The tokenizer
+  needs OpenAI's vocabulary: --config.data.tokenizer_path=FILE.
+Augmentation: a random part of 0.9 to 1.0 of the area (open_clip's default);
+  convnext_large_d 0.33 to 1.0, its 320 pixels 0.5 to 1.0, by their model
+  cards; these also erase a random box in 35 and 40 % of the images, which is
+  not in this project.
 Recipes: LAION's scaling-law table (github.com/LAION-AI/scaling-laws-openclip,
   trained_models_info.csv); DataComp's scale_configs.py; open_clip's defaults
   for betas, epsilon and decay. Where a tower has no row of its own in these
@@ -20,6 +23,7 @@ Recipes: LAION's scaling-law table (github.com/LAION-AI/scaling-laws-openclip,
   tower in size; such rows are marked `of=`.
 Command:
   python main.py --config=configs/openclip.py:vit_b32 --workdir=runs/b32 \
+    --config.data.sources.main.path="PATH/{00000..41407}.tar" \
     --config.data.tokenizer_path=bpe_simple_vocab_16e6.txt.gz
 Hardware: A100 40 GB, as many as EXPECTED says.
 Expected: not yet run; EXPECTED has the published ImageNet zero-shot figures.
@@ -31,7 +35,7 @@ from typing import Any
 
 import ml_collections
 
-from configs import base, clip_towers, sizes, towers, variants
+from configs import base, clip_towers, sizes, towers, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Variant:
     num_parameters: of open_clip 3.3.0's model, without CoCa's decoder.
     of: the variant whose recipe stands in where none was published.
     is_coca: CoCa's towers, trained without its captioning loss.
+    lowest_area: share of the image that a crop has at least.
   """
 
   tower: str
@@ -66,6 +71,7 @@ class Variant:
   text_depth: int = 12
   of: str = ""
   is_coca: bool = False
+  lowest_area: float = 0.9
 
 
 _B32 = Recipe(79_104, 1e-3, 2000, 34e9)
@@ -156,10 +162,22 @@ VARIANTS: dict[str, Variant] = {
   "convnext_base_w": _convnext(*_CONVNEXT_BASE, 256, 640, 640, 179_385_345),
   "convnext_base_w_320": _convnext(*_CONVNEXT_BASE, 320, 640, 640, 179_385_345),
   "convnext_large_d": _convnext(
-    *_CONVNEXT_LARGE, 256, 768, 768, 351_772_609, text_depth=16
+    *_CONVNEXT_LARGE,
+    256,
+    768,
+    768,
+    351_772_609,
+    text_depth=16,
+    lowest_area=0.33,
   ),
   "convnext_large_d_320": _convnext(
-    *_CONVNEXT_LARGE, 320, 768, 768, 351_772_609, text_depth=16
+    *_CONVNEXT_LARGE,
+    320,
+    768,
+    768,
+    351_772_609,
+    text_depth=16,
+    lowest_area=0.5,
   ),
   "coca_vit_b32": _coca("B", 32, 512, 512, 152_592_641, _B32, of="vit_b32"),
   "coca_vit_l14": _coca("L", 14, 768, 768, 430_375_937, _L14, of="vit_l14"),
@@ -178,8 +196,10 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   variant = variants.pick(__file__, arg, VARIANTS)
   recipe = variant.recipe
   config = base.get_config()
-  clip_towers.web_run(
-    config, batch_size=recipe.batch_size, num_examples=recipe.num_examples
+  web.set_run(
+    config,
+    batch_size=recipe.batch_size,
+    total_steps=round(recipe.num_examples / recipe.batch_size),
   )
   clip_towers.set_adamw(
     config,
@@ -198,7 +218,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
     config.model.text.mask_padding = True
   clip_towers.set_model(config, variant.embed_dim, "gelu")
   config.model.remat = "block"
-  config.data.augmentation.crop_scale = (0.95, 1.0)
+  web.set_open_clip_crop(config, variant.lowest_area)
   return config
 
 

@@ -3,12 +3,18 @@
   b16 b16_256 b16_384 b16_512 l16_256 l16_384 so400m14 so400m14_384   English
   b16_i18n_256 so400m16_i18n_256                             100+ languages
   mini
-Data: WebLI is not public. `data.source` stays that of configs/base.py: sources
-  of web pairs are not in this project yet, so until then these are for
-  --task=plan and for starting from weights. The captions' tokenizer (C4 English
-  SentencePiece, 32,000 tokens; i18n: mC4, 250,000) needs its file:
-  --config.data.tokenizer_path=FILE.
+Data: WebLI is not public. Yours are WebDataset tars:
+  --config.data.sources.main.path="PATH/{00000..00999}.tar"; for i18n,
+  --config.data.languages and the source's language or language_field. The
+  captions' tokenizer (C4 English SentencePiece, 32,000 tokens; i18n: mC4,
+  250,000) needs its file: --config.data.tokenizer_path=FILE.
+Augmentation: none is stated. Images are resized to a square, whatever their
+  shape, as big_vision's demo of these models does (resize(224)); bilinear as
+  there, but antialiased, which TensorFlow's is not by default.
 Command:
+  python main.py --config=configs/siglip.py:b16 --workdir=runs/siglip_b16 \
+    --config.data.sources.main.path="PATH/{00000..00999}.tar" \
+    --config.data.tokenizer_path=c4_en.model
   python main.py --task=plan --config=configs/siglip.py:b16 \
     --topology=v5e:16x16
 Hardware: the paper trained b16 on 32 TPU v4 chips for 2 and for 5 days.
@@ -24,7 +30,7 @@ import dataclasses
 
 import ml_collections
 
-from configs import base, mini, sizes, variants
+from configs import base, mini, sizes, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +133,11 @@ def set_recipe(
   The paper's table 3 models; its optimizer is Adafactor by default (a form with
   a first moment), and AdamW has the same b2 there.
   """
-  config.batch_size = 32_768
-  config.total_steps = round(num_examples / config.batch_size)
+  web.set_run(
+    config, batch_size=32_768, total_steps=round(num_examples / 32_768)
+  )
+  config.data.augmentation.resize = "squash"
+  config.data.augmentation.interpolation = "bilinear"
   config.optimizer.learning_rate = 1e-3
   config.optimizer.b2 = 0.95
   config.optimizer.moment_dtype = "bfloat16"
@@ -138,11 +147,6 @@ def set_recipe(
   # on 4 TPU v4 chips (benchmarks/plan.py).
   config.model.remat = "block"
   config.model.remat_chunks = 8
-  config.checkpoint.every_steps = 5000
-  config.log_every_steps = 50
-  # The emoji source's splits mean nothing here.
-  config.evaluate.retrieval = ()
-  config.evaluate.zero_shot = ()
 
 
 def _mini() -> ml_collections.ConfigDict:

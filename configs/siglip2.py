@@ -3,15 +3,22 @@
   b32_256 b16 b16_256 b16_384 b16_512 l16_256 l16_384 l16_512 so400m14
   so400m14_384 so400m16_256 so400m16_384 so400m16_512 gopt16_256 gopt16_384
   naflex_b16 naflex_so400m16    variable aspect and length, mini
-Data: WebLI is not public; 90 % English, 10 % of 109 languages. `data.source`
-  stays that of configs/base.py: sources of web pairs are not in this project
-  yet. The tokenizer (Gemma's, 256,000 tokens, lower-cased) needs its file:
+Data: WebLI is not public; 90 % English, 10 % of 109 languages. Yours are
+  WebDataset tars: --config.data.sources.main.path="PATH/{00000..00999}.tar".
+  The tokenizer (Gemma's, 256,000 tokens, lower-cased) needs its file:
   --config.data.tokenizer_path=FILE.
+Augmentation: none is stated; resized to a square as in configs/siglip.py.
+  naflex_*: each image in its own shape, at most 256 patches (section 2.4.2;
+  --config.data.augmentation.max_num_patches is the paper's 128 to 1024, of
+  which it draws one a batch; here all batches have the same).
 Recipe: Adam, rate 1e-3, decay 1e-4 (big_vision's convention), clipped at 1,
   batch 32k, cosine, 20,000 warm-up steps, 40e9 examples. The decoder's and the
   self-supervised losses are not in this project yet: this is the sigmoid loss
   alone, which is not the paper's whole recipe.
 Command:
+  python main.py --config=configs/siglip2.py:naflex_b16 --workdir=runs/naflex \
+    --config.data.sources.main.path="PATH/{00000..00999}.tar" \
+    --config.data.tokenizer_path=gemma.model
   python main.py --task=plan --config=configs/siglip2.py:b16_256 \
     --topology=v5e:16x16
 Hardware: the paper used up to 2,048 TPU v5e chips.

@@ -37,7 +37,7 @@ class Embedder:
   ) -> np.ndarray:
     """Embed uint8 images or patches: float32 zimg [N, E] on every host."""
     if isinstance(images_NYXC, naflex.Patches):
-      _check(images_NYXC.patches_bNP, np.uint8, 3, "patches")
+      _check(np.asarray(images_NYXC.patches_bNP), np.uint8, 3, "patches")
     else:
       _check(images_NYXC, np.uint8, 4, "images")
     return self._embed(self.images_fn, params, images_NYXC, "image")

@@ -53,7 +53,8 @@ def load_data(config: Any) -> Data:
   splits |= dict.fromkeys(task.split for task in _tasks(config).values())
   return Data(
     splits={name: pipeline.read_split(config.data, name) for name in splits},
-    names=pipeline.all_texts(config.data),
+    # All of them are read: not of pairs from the web, which nothing asks for.
+    names=pipeline.all_texts(config.data) if splits else {},
     tokenizer=pipeline.make_tokenizer(config.data),
   )
 
@@ -74,7 +75,7 @@ def embed(
 ) -> Embeddings:
   """Embed every image of the splits and every distinct text once."""
   first, *others = config.data.languages
-  texts = dict.fromkeys(data.names[first])
+  texts = dict.fromkeys(data.names.get(first, ()))
   for split in data.splits.values():
     for language in (first, *others):
       texts |= dict.fromkeys(split.texts[language])
@@ -87,7 +88,11 @@ def embed(
       for name, split in data.splits.items()
     },
     row={text: row for row, text in enumerate(texts)},
-    ztxt=embedder.texts(params, data.tokenizer(list(texts))),
+    ztxt=(
+      embedder.texts(params, data.tokenizer(list(texts)))
+      if texts
+      else np.zeros((0, config.model.embed_dim), np.float32)
+    ),
   )
 
 

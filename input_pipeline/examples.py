@@ -95,10 +95,10 @@ class Maker:
       max_chars=self.max_caption_chars,
       templates=source.templates,
     )
-    example: dict[str, Any] = self.augmentation.apply(
-      record.image, self.image_size, rng
-    )
-    example["tokens"] = self.tokenizer([text])[0]
+    example: dict[str, Any] = {
+      **self.augmentation.apply(record.image, self.image_size, rng),
+      "tokens": self.tokenizer([text])[0],
+    }
     if self.with_labels:
       example["labels"] = captions.label(text)
     if self.with_metadata:

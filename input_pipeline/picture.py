@@ -135,16 +135,26 @@ def open_picture(data: bytes) -> Picture:
   Raises faults.ExampleError for what is no image or too large; one that is cut
   short may raise it only when it is decoded.
   """
-  if data.startswith(_JPEG_START):
-    try:
-      height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
-      colours = ""  # Pillow may know better, or say what is wrong
-    if colours in ("YCbCr", "RGB", "Gray", "GRAY"):
-      _check_size(height, width)
-      return Picture(data, height, width, None)
+  size = _jpeg_size(data)
+  if size is not None:
+    _check_size(*size)
+    return Picture(data, *size, None)
   pixels = _decode(data)
-  return Picture(data, *pixels.shape[:2], pixels)
+  height, width, _ = pixels.shape
+  return Picture(data, height, width, pixels)
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+  """Return height and width of a JPEG that simplejpeg reads, or None."""
+  if not data.startswith(_JPEG_START):
+    return None
+  try:
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+  except ValueError:
+    return None  # Pillow may know better, or say what is wrong
+  # CMYK and YCCK are left to Pillow.
+  is_read = colours in ("YCbCr", "RGB", "Gray")
+  return (int(height), int(width)) if is_read else None
 
 
 @functools.cache
@@ -160,9 +170,13 @@ def _decode_jpeg(
   data: bytes, height: int, width: int, eighths: int
 ) -> np.ndarray:
   _keep_freed_memory()
-  size = [-(-side * eighths // 8) for side in (height, width)]
   try:
-    pixels = simplejpeg.decode_jpeg(data, "RGB", False, False, *size)
+    pixels = simplejpeg.decode_jpeg(
+      data,
+      "RGB",
+      min_height=-(-height * eighths // 8),
+      min_width=-(-width * eighths // 8),
+    )
   except ValueError:
     # Stricter than Pillow, which reads on over an error where the file has its
     # end: what it makes of that is what others train on.

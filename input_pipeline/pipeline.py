@@ -126,10 +126,10 @@ def make_train_dataset(
 ) -> grain.IterDataset | workers.Dataset:
   """Return the endless training data of one of several processes.
 
-  Yields what data.augmentation makes ({"images": uint8 [b, Y, X, 3]}, or
-  patches and shapes), "tokens", int32 [b, L], and "faults", a list of
-  faults.Fault: those rows of each global batch that the process needs, all of
-  them by default, and the examples that others took the place of. The
+  Yields {"images": uint8 [b, Y, X, 3], "tokens": int32 [b, L], "faults": list
+  of faults.Fault}: those rows of each global batch that the process needs, all
+  of them by default, and the examples that others took the place of. With
+  data.augmentation.resize="naflex" images are patches, with "shapes". The
   global batch of a step (which examples, captions and crops, in which rows)
   depends on `seed` alone, not on the number of processes, workers or threads.
   Nor does an iterator's position: it is the same on all processes. With labels

@@ -125,7 +125,8 @@ def _make_loss_and_grads(config: config_lib.Config) -> Callable[..., Any]:
   return cut_texts
 
 
-def _images(batch: dict[str, jax.Array]) -> jax.Array | naflex.Patches:
+def _images(batch: dict[str, jax.Array]) -> Any:
+  """Return what the image tower is given."""
   if "shapes" in batch:
     return naflex.Patches(batch["images"], batch["shapes"])
   return batch["images"]
