@@ -40,7 +40,7 @@ HANG_SECONDS = 20
 
 _FILES = ("webdataset", "webdataset", "webdataset", *fuzz_tables.WRITERS)
 # Format of a file -> its key of sources.FORMATS.
-_KEYS = {"jsonl": "folder", "csv": "folder"}
+_KEYS = {"jsonl": "table", "csv": "table"}
 
 _FORMATS = flags.DEFINE_list("formats", list(_FILES), "Formats of the files.")
 _NUM_INPUTS = flags.DEFINE_integer("num_inputs", 1000, "How many inputs.")

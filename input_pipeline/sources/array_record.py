@@ -17,10 +17,9 @@ import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, cast
 
-import grain
 import msgpack
 import numpy as np
-from array_record.python import array_record_module
+from array_record.python import array_record_data_source, array_record_module
 
 from input_pipeline import faults
 from input_pipeline.sources import files, remote
@@ -151,7 +150,9 @@ class Records:
       if count
     ]
     self._source = (
-      grain.sources.ArrayRecordDataSource(self._spans) if self._spans else ()
+      array_record_data_source.ArrayRecordDataSource(self._spans)
+      if self._spans
+      else ()
     )
 
   def __len__(self) -> int:
