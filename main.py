@@ -1,6 +1,7 @@
 """Train and use image-text dual encoders.
 
 python main.py --config=configs/quickstart.py --workdir=runs/quickstart
+python main.py --task=inspect-data --config=configs/quickstart.py
 python main.py --task=search --workdir=runs/quickstart --query="red car"
 python main.py --task=embed --init_from=MODEL --images="*.jpg" --out=out
 python main.py --task=prepare --config=configs/quickstart.py --out=data
@@ -47,6 +48,7 @@ TASKS: Mapping[str, Callable[[], int]] = {
   "search": inference_flags.search,
   "embed": inference_flags.embed,
   "export": inference_flags.export,
+  "inspect-data": data_flags.inspect_data,
   "plan": _plan,
   "prepare": data_flags.prepare,
 }

@@ -16,7 +16,20 @@ def choose(
   max_chars: int,
   templates: Sequence[str] = (),
 ) -> str:
-  """Return a text of one of `languages`, each as probable as the others.
+  """Return the text of `draw`."""
+  chosen = draw(texts, languages, rng, max_chars=max_chars, templates=templates)
+  return chosen[1]
+
+
+def draw(
+  texts: Mapping[str, Sequence[str]],
+  languages: Sequence[str],
+  rng: np.random.Generator,
+  *,
+  max_chars: int,
+  templates: Sequence[str] = (),
+) -> tuple[str, str]:
+  """Return one of `languages`, each as probable as the others, and a text.
 
   One of several texts in that language is drawn, and one of the templates to
   put it in. A text that is empty or longer than `max_chars` is no text; a
@@ -34,11 +47,12 @@ def choose(
   present = [language for language in languages if usable[language]]
   if not present:
     raise _fault(texts, filled, max_chars)
-  found = usable[present[int(rng.integers(len(present)))]]
+  language = present[int(rng.integers(len(present)))]
+  found = usable[language]
   text = found[int(rng.integers(len(found)))]
   if templates:
     text = templates[int(rng.integers(len(templates)))].replace("{}", text)
-  return text
+  return language, text
 
 
 def _fault(

@@ -64,6 +64,7 @@ class Maker:
   seed: int
   repeated: Mapping[tuple[int, int], faults.Fault]
   clocks: stages.Clocks = stages.Clocks()
+  with_metadata: bool = False
 
   def __call__(self, draw: mixture.Draw) -> dict[str, Any]:
     """Return the arrays of one example, and the faults on the way to it."""
@@ -108,7 +109,7 @@ class Maker:
     rng: np.random.Generator,
     clock: stages.Clock,
   ) -> dict[str, Any]:
-    text = captions.choose(
+    language, text = captions.draw(
       record.texts,
       self.languages,
       rng,
@@ -123,6 +124,9 @@ class Maker:
     example["tokens"] = self.tokenizer([text])[0]
     if self.with_labels:
       example["labels"] = captions.label(text)
+    if self.with_metadata:
+      example |= {"key": record.key, "source": source.name}
+      example |= {"language": language, "caption": text}
     return example
 
 

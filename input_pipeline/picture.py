@@ -1,8 +1,8 @@
 """Encoded images, decoded once it is known how small they will be.
 
 Rules for what a file may be:
-- PNG, JPEG, WebP or another format that Pillow reads; several frames (GIF,
-  APNG, animated WebP, TIFF, MPO): the first.
+- JPEG, PNG, WebP, GIF, BMP or TIFF; several frames (GIF, APNG, animated WebP,
+  TIFF, MPO): the first.
 - EXIF orientation is ignored, as by the loaders of CLIP and OpenCLIP.
 - Palettes, grey and CMYK (YCCK too, by Pillow's plain formula: no profile of
   colours is applied, to any image) become RGB. Of 16 bits the upper 8 are
@@ -36,6 +36,10 @@ except ModuleNotFoundError:  # no wheel for this machine: Pillow does it
 
 # A file of a few kilobytes can claim any size; 64 megapixels are 192 MB.
 MAX_PIXELS = 64_000_000
+
+# Of Pillow's 43 formats those of pictures on the web and from cameras. Others
+# run programs (EPS: Ghostscript) or have seen few hostile files.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 WHITE = (255, 255, 255)
 
@@ -185,13 +189,15 @@ def _decode_jpeg(
 def _decode(data: bytes) -> np.ndarray:
   """Decode with Pillow: any format, always at full size."""
   try:
-    image = Image.open(io.BytesIO(data))
+    image = Image.open(io.BytesIO(data), formats=_FORMATS)
     _check_size(image.height, image.width)
     return np.asarray(_to_rgb(image))
   # Pillow's parsers of odd files raise more than they say, ValueError and
   # struct.error among them; whatever it is, the file is no image to us.
   except faults.ExampleError:
     raise
+  except Image.DecompressionBombError as error:  # far more than MAX_PIXELS
+    raise faults.ExampleError("image_too_large", str(error)) from error
   except Exception as error:
     raise faults.ExampleError(
       "image_broken", f"cannot decode image of {len(data)} bytes: {error}"

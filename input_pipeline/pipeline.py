@@ -126,6 +126,7 @@ def make_train_dataset(
   opened: Opened | None = None,
   rows: Sequence[int] | None = None,
   with_labels: bool = False,
+  with_metadata: bool = False,
   repeated: Mapping[tuple[int, int], faults.Fault] | None = None,
   clocks: stages.Clocks | None = None,
 ) -> grain.IterDataset | workers.Dataset:
@@ -147,6 +148,8 @@ def make_train_dataset(
     opened: `open_sources`, where that has been done.
     rows: of the global batch that are wanted here.
     with_labels: whether there are labels.
+    with_metadata: whether "key", "source", "language" and "caption" are there
+      too, str [b]: for people, not with worker processes.
     repeated: place -> fault of an earlier run that is to happen again.
     clocks: run while examples are made; batches have what `stages.pop` takes.
   """
@@ -170,6 +173,7 @@ def make_train_dataset(
     seed=examples.example_seed(seed),
     repeated=repeated or {},
     clocks=clocks or stages.Clocks(),
+    with_metadata=with_metadata,
   )
 
   def shuffled(parts: Sequence[int], seed: int) -> grain.MapDataset:

@@ -1,8 +1,9 @@
 """Flags of the tasks on data alone; imports nothing heavy."""
 
 import os
+import pathlib
 
-from absl import flags
+from absl import app, flags
 
 from training import run_flags
 
@@ -13,6 +14,9 @@ _NUM_WORKERS = flags.DEFINE_integer(
 )
 _SHARD_EXAMPLES = flags.DEFINE_integer(
   "shard_examples", 10_000, "Examples of one file of --task=prepare."
+)
+_NUM_EXAMPLES = flags.DEFINE_integer(
+  "num_examples", 64, "Examples that --task=inspect-data shows."
 )
 
 
@@ -29,3 +33,25 @@ def prepare() -> int:
     shard_examples=_SHARD_EXAMPLES.value,
     as_json=run_flags.as_json(),
   )
+
+
+def inspect_data() -> int:
+  """Run --task=inspect-data."""
+  if _NUM_EXAMPLES.value < 1:
+    raise app.UsageError(
+      f"--num_examples must be at least 1; got {_NUM_EXAMPLES.value}"
+    )
+  config, path = run_flags.needed_config(), _page()
+  from training import inspect_data
+
+  return inspect_data.run(
+    config, path, _NUM_EXAMPLES.value, as_json=run_flags.as_json()
+  )
+
+
+def _page() -> pathlib.Path:
+  """Return --out, by default a file in --workdir or the current folder."""
+  if run_flags.out():
+    return pathlib.Path(run_flags.out())
+  folder = run_flags.workdir() if run_flags.has_workdir() else pathlib.Path()
+  return folder / "inspect-data.html"

@@ -17,8 +17,10 @@ import numpy as np
 from PIL import Image
 
 from evaluators import gallery, summary
-from input_pipeline import atomic_file
+from input_pipeline import atomic_file, inspection_page
 from training import report_charts
+
+_FOLDER = pathlib.Path(__file__).parent
 
 # Pixels; larger pictures are made smaller in the page.
 _LARGEST_PICTURE = 128
@@ -78,7 +80,7 @@ def render(
 @functools.cache
 def _template() -> jinja2.Template:
   environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+    loader=jinja2.FileSystemLoader([_FOLDER, inspection_page.FOLDER]),
     autoescape=True,  # captions come from anywhere
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,

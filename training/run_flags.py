@@ -10,7 +10,11 @@ _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Config file, as configs/quickstart.py.", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-_OUT = flags.DEFINE_string("out", "", "Folder to write, new or empty.")
+_OUT = flags.DEFINE_string(
+  "out",
+  "",
+  "Folder to write, new or empty; for --task=inspect-data, the HTML file.",
+)
 _JSON = flags.DEFINE_bool("json", False, "Print results as JSON.")
 
 

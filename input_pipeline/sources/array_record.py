@@ -239,8 +239,10 @@ def _counts(paths: Sequence[str]) -> list[int]:
 
 def _num_records(path: str) -> int | None:
   """Return how many records can be found, None where the file is broken."""
-  reader = array_record_module.ArrayRecordReader(path)
   try:
-    return reader.num_records() if reader.ok() else None
-  finally:
+    reader = array_record_module.ArrayRecordReader(path)
+    count = reader.num_records() if reader.ok() else None
     reader.close()
+  except RuntimeError:  # its only exception; closing a broken file raises too
+    return None
+  return count

@@ -112,8 +112,13 @@ class Records:
     number, place = self._locate(index)
     table, rows = self._cache[number]
     place = place if rows is None else int(rows[place])
-    row = {name: table[name][place].as_py() for name in table.column_names}
     path = self._files[self._groups["file"][number]].path
+    try:
+      row = {name: table[name][place].as_py() for name in table.column_names}
+    except UnicodeDecodeError as error:
+      raise faults.ExampleError(
+        "caption_broken", f"row {index}, of {path}, is not UTF-8: {error}"
+      ) from error
     image = self._image(row[self._layout.columns.image], path, index)
     texts = columns.texts(
       self._layout.columns, row, self._source.language, index
@@ -166,7 +171,10 @@ class Records:
       with contextlib.suppress(faults.ExampleError):
         table, rows = self._read_columns(number, names)
     places = range(num_examples) if rows is None else rows.tolist()
-    values = table[name].to_pylist() if table is not None and name else None
+    values = None
+    if table is not None and name:
+      with contextlib.suppress(UnicodeDecodeError):
+        values = table[name].to_pylist()
     for place in places:
       yield self._key(None if values is None else values[place], number, place)
 
@@ -196,16 +204,16 @@ class Records:
         )
       with parquet_layout.opened(file.path) as reader:
         table = reader.read_row_group(group, columns=names, use_threads=False)
+      rows = parquet_layout.examples(table, self._layout)
     except FileNotFoundError as error:
       raise faults.ExampleError(
         "file_missing", f"{file.path} is gone"
       ) from error
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
       kind = "read_failed" if remote.is_remote(file.path) else "record_broken"
       raise faults.ExampleError(
         kind, f"row group {group} of {file.path}: {error}"
       ) from error
-    rows = parquet_layout.examples(table, self._layout)
     if (table.num_rows if rows is None else len(rows)) != (
       self._groups["num_examples"][number]
     ):

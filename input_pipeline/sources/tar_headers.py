@@ -13,6 +13,8 @@ BLOCK = 512
 # A name is at most 4,096 bytes on Linux (PATH_MAX); pax headers also carry
 # attributes. More than this is no name but a trap.
 _MAX_EXTENSION_BYTES = 1 << 20
+# Of a number that is at most that.
+_MAX_DIGITS = 7
 
 _FILES = frozenset(b"0\x007")
 # Links, devices, folders and pipes have no content, whatever size they state.
@@ -167,14 +169,16 @@ def _name(header: bytes) -> bytes:
 def _pax_fields(content: bytes, position: int) -> dict[bytes, bytes]:
   """Return the fields of a pax header: "LENGTH KEY=VALUE\\n" each."""
   fields = {}
-  while content.rstrip(b"\0"):
-    length, _, _ = content.partition(b" ")
-    if not length.isdigit() or not len(length) + 2 < int(length) <= len(
-      content
-    ):
+  # By position: cutting the front off each time takes a time that is squared in
+  # the number of records, a minute for a megabyte of short ones.
+  start, end = 0, len(content.rstrip(b"\0"))
+  while start < end:
+    space = content.find(b" ", start, start + _MAX_DIGITS + 1)
+    digits = content[start : max(space, start)]
+    stop = start + int(digits) if digits.isdigit() else 0
+    if not space + 2 < stop <= len(content):
       raise HeaderError(f"a broken pax header at byte {position}")
-    record = content[len(length) + 1 : int(length) - 1]
-    key, _, value = record.partition(b"=")
+    key, _, value = content[space + 1 : stop - 1].partition(b"=")
     fields[key] = value
-    content = content[int(length) :]
+    start = stop
   return fields

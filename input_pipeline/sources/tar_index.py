@@ -10,7 +10,7 @@ that was stopped knows of a tar is taken from there. It is always safe to
 delete the folder when nothing runs.
 """
 
-import concurrent.futures
+import concurrent.futures.process
 import dataclasses
 import functools
 import hashlib

@@ -16,6 +16,7 @@ class Bytes:
   """Byte b of the text in Unicode form NFKC and lower case has id b + 2."""
 
   vocab_size: int = 256 + _OFFSET
+  unk_id: None = None
 
   def encode(self, text: str) -> list[int]:
     """Return the ids of a text."""

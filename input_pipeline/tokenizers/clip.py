@@ -59,6 +59,11 @@ class Clip:
     """Return the number of entries."""
     return self.compiled.vocab_size
 
+  @property
+  def unk_id(self) -> int | None:
+    """Return None: all are made of bytes."""
+    return self.compiled.unk_id
+
   def encode(self, text: str) -> list[int]:
     """Return the ids of a cleaned text."""
     if not any(mark in text for mark in _MARKS):

@@ -40,12 +40,17 @@ class Rule:
         f"a rule's clean must be one of {sorted(cleaning.CLEANINGS)}, got "
         f"{self.clean!r}"
       )
-    num_marks = sum(mark is not None for mark in (self.bos_id, self.eos_id))
-    if self.num_tokens <= num_marks:
+    if self.num_tokens <= self.num_marks:
       raise ValueError(
-        f"num_tokens must be at least {num_marks + 1}, for one token of text "
-        f"beside {num_marks} that mark its ends; got {self.num_tokens}"
+        f"num_tokens must be at least {self.num_marks + 1}, for one token of "
+        f"text beside {self.num_marks} that mark its ends; got "
+        f"{self.num_tokens}"
       )
+
+  @property
+  def num_marks(self) -> int:
+    """Return how many ids stand around a text."""
+    return sum(mark is not None for mark in (self.bos_id, self.eos_id))
 
   def pack(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
     """Return int32 [N, num_tokens]: each sequence marked, cut and padded."""

@@ -62,6 +62,11 @@ class SentencePiece:
     """Return the number of pieces."""
     return self.processor.get_piece_size()
 
+  @property
+  def unk_id(self) -> int | None:
+    """Return the id of pieces that the model lacks."""
+    return self.processor.unk_id()
+
   def encode(self, text: str) -> list[int]:
     """Return the ids of a text; a mark's name within it is plain text."""
     return self.processor.encode(text)

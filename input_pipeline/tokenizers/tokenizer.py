@@ -1,6 +1,7 @@
 """A tokenizer: a vocabulary's codec under a rule."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -16,6 +17,11 @@ class Codec(Protocol):
   @property
   def vocab_size(self) -> int:
     """Return the number of rows that a token embedding needs."""
+    ...
+
+  @property
+  def unk_id(self) -> int | None:
+    """Return what stands for an unknown piece, None where none is unknown."""
     ...
 
   def encode(self, text: str) -> list[int]:
@@ -59,6 +65,11 @@ class Tokenizer:
     clean = cleaning.CLEANINGS[self.rule.clean]
     return self.rule.pack([self.codec.encode(clean(text)) for text in texts])
 
+  def num_ids(self, text: str) -> int:
+    """Return how many ids a text has with its marks, before it is cut."""
+    clean = cleaning.CLEANINGS[self.rule.clean]
+    return self.rule.num_marks + len(self.codec.encode(clean(text)))
+
   def decode(self, ids: Sequence[int]) -> str:
     """Return the text as it was cleaned; a cut character is U+FFFD."""
     return self.codec.decode(self.rule.unpack(ids))
@@ -79,6 +90,16 @@ class Compiled:
     tokenizer.no_truncation()
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
     return cls(tokenizer, max(vocabulary.values(), default=-1) + 1)
+
+  @property
+  def unk_id(self) -> int | None:
+    """Return what stands for an unknown piece, None where none is unknown."""
+    model = self.tokenizer.model
+    if isinstance(model, tokenizers.models.Unigram):
+      # The one model that does not tell; only its stored form does.
+      return json.loads(self.tokenizer.to_str())["model"]["unk_id"]
+    unknown = model.unk_token
+    return None if unknown is None else self.tokenizer.token_to_id(unknown)
 
   def encode(self, text: str) -> list[int]:
     """Return the ids of a text."""
