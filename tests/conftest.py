@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import os
 import pathlib
 
 import jax
@@ -18,6 +19,11 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 # Compiles faster, and these programs run for a moment only.
 jax.config.update("jax_disable_most_optimizations", True)
+with pytest.MonkeyPatch.context() as _patch:
+  # Read once, as the CPU client starts; no process of a test inherits it.
+  _flags = (os.environ.get("XLA_FLAGS", ""), runs.FAST_COMPILATION)
+  _patch.setenv("XLA_FLAGS", " ".join(_flags))
+  jax.devices()
 
 
 def pytest_configure(config: pytest.Config) -> None:

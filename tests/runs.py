@@ -23,6 +23,13 @@ from training import checkpointing, optimizer, partitioning, train_state
 from training import config as config_lib
 
 ROOT = pathlib.Path(__file__).parent.parent
+# XLA's older code for fused loops compiles in half the time. Newer versions do
+# not have it, and end a process that asks for it.
+FAST_COMPILATION = (
+  "--xla_cpu_use_fusion_emitters=false"
+  if jax.__version_info__ < (0, 11)
+  else ""
+)
 # Seconds after which a process is taken to hang: a run takes 10 on a quiet
 # machine, ten times that where caches are cold and others compile.
 _PATIENCE = 240
@@ -84,7 +91,9 @@ class Runner:
     settings = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
     if "--task=plan" not in args:
       # Compiles in half the time, and these programs run for a moment only.
-      settings["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+      settings["XLA_FLAGS"] = (
+        f"--xla_backend_optimization_level=0 {FAST_COMPILATION}"
+      )
     if self.compiled is not None:
       least = "0.1" if self.writes_compiled else "1e9"
       settings |= {
