@@ -72,6 +72,11 @@ def find(pattern: str, field: str) -> list[File]:
   """
   if not pattern:
     raise ValueError(f"{field} must name files, got ''")
+  if pattern.startswith("pipe:"):
+    raise ValueError(
+      f"{field} must be paths or URLs such as s3://, of which parts can be "
+      f"read; got a command, which is never run: {pattern!r}"
+    )
   if "::" in pattern:
     raise ValueError(
       f"{field} must be one pattern, got {pattern!r}; for several, give "
@@ -122,11 +127,17 @@ def read_range(
 
   Raises faults.ExampleError: "file_missing", "shard_short", "read_failed".
   """
+  if stop <= start:
+    return b""
   if not remote.is_remote(path):
     data = _read_local(_without_file_scheme(path), start, stop)
   else:
     data = _read_remote(path, start, stop, try_seconds, waits)
-  if len(data) != stop - start:
+  if len(data) > stop - start:
+    raise faults.ExampleError(
+      "read_failed", f"{path}: its server gives no parts of files"
+    )
+  if len(data) < stop - start:
     raise faults.ExampleError(
       "shard_short",
       f"{path}: expected bytes up to {stop}, it ends at {start + len(data)}",
