@@ -209,7 +209,8 @@ def _scan(
     for tar, more in _completed(scan, tars):
       warnings.extend(more)
       before, done = done, done + tar.size / 1e6
-      shown.advance(round(done) - round(before))
+      if round(done) > round(before):  # a rate needs a count
+        shown.advance(round(done) - round(before))
   for warning in warnings[:_NUM_NAMED]:
     logging.warning("%s", warning)
   if len(warnings) > _NUM_NAMED:
