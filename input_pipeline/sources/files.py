@@ -127,8 +127,6 @@ def read_range(
 
   Raises faults.ExampleError: "file_missing", "shard_short", "read_failed".
   """
-  if stop <= start:
-    return b""
   if not remote.is_remote(path):
     data = _read_local(_without_file_scheme(path), start, stop)
   else:
