@@ -244,7 +244,9 @@ def _counts(paths: Sequence[str]) -> list[int]:
 def _num_records(path: str) -> int | None:
   """Return how many records can be found, None where the file is broken."""
   reader = array_record_module.ArrayRecordReader(path)
+  num_records = reader.num_records() if reader.ok() else None
   try:
-    return reader.num_records() if reader.ok() else None
-  finally:
     reader.close()
+  except RuntimeError:  # says again what is wrong with the file
+    return None
+  return num_records
