@@ -11,7 +11,8 @@ Hidden files, folders, links and what has no extension belong to no example.
             "json.FIELD" of KEY.json: a string, a list of strings, or MetaCLIP's
             list of [key, string]. By default the first of txt, json.caption and
             json.texts that has a caption.
-  language  `source.language`, or "json.FIELD" in `source.language_field`
+  language  "json.FIELD" in `source.language_field` where it has one, or else
+            `source.language`
 
 Text is UTF-8, without the white space around it. The UID is that of the key,
 or of `source.uid`, "json.FIELD": only then does the index read the JSON files.
@@ -246,9 +247,9 @@ def _record(
     )
   language = layout.language
   if layout.language_field:
-    language = _fields(members, name).get(layout.language_field)
-    if not isinstance(language, str) or not language:
-      language = "und"
+    found = _fields(members, name).get(layout.language_field)
+    if found and isinstance(found, str):
+      language = found
   return record.Record(key, image, {language: _captions(members, layout, name)})
 
 
