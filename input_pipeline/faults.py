@@ -6,12 +6,14 @@ from collections.abc import Mapping
 # Kind -> what it means. The names are those of data_errors.jsonl.
 KINDS: Mapping[str, str] = types.MappingProxyType(
   {
+    "caption_broken": "a caption that is not text, or not to its end",
     "caption_missing": "no caption, or an empty one",
     "caption_too_long": "a caption longer than data.max_caption_chars",
     "file_missing": "a file that was listed is gone",
     "image_broken": "an image that cannot be decoded, or not to its end",
     "image_missing": "no image beside the caption",
     "image_too_large": "an image of more pixels than are decoded",
+    "member_twice": "two files where one is expected: which one is not known",
     "read_failed": "a read that failed each time it was tried",
     "record_broken": "stored bytes that are not a record",
     "shard_changed": "a shard that is not the one that was indexed",

@@ -13,19 +13,18 @@ temporary folder, which nobody reads and the next preparation removes.
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
 import pathlib
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from absl import logging
 
-from input_pipeline import atomic_file, faults
+from input_pipeline import atomic_file, faults, folder_lock
 from input_pipeline.sources import (
   array_record,
   files,
@@ -177,7 +176,7 @@ def prepare(
     return
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder.parent / ".lock"):
+    with folder_lock.hold(folder.parent):
       _prepare_locked(folder, make_splits, versions)
   except OSError as error:
     raise OSError(
@@ -315,20 +314,6 @@ def write_manifest(folder: pathlib.Path, manifest: Manifest) -> None:
 def facts_of(paths: Iterable[pathlib.Path]) -> dict[str, tuple[int, str]]:
   """Return name -> (bytes, digest) for `Manifest.files`."""
   return {path.name: (path.stat().st_size, digest_of(path)) for path in paths}
-
-
-@contextlib.contextmanager
-def _lock(path: pathlib.Path) -> Iterator[None]:
-  """Hold the lock of a cache folder; the kernel frees it if we are killed."""
-  with open(path, "a") as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      logging.warning(
-        "Waiting for another process that prepares %s", path.parent
-      )
-      fcntl.flock(file, fcntl.LOCK_EX)
-    yield
 
 
 def digest_of(path: pathlib.Path) -> str:

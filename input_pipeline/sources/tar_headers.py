@@ -1,0 +1,187 @@
+"""Members of a tar, found by its headers alone: POSIX ustar and pax, GNU, V7.
+
+Nothing is extracted, and nothing that a header says is trusted with more than
+a position in the file. What is no regular file (folders, links, devices) is
+passed over.
+"""
+
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+BLOCK = 512
+# A name is at most 4,096 bytes on Linux (PATH_MAX); pax headers also carry
+# attributes. More than this is no name but a trap.
+_MAX_EXTENSION_BYTES = 1 << 20
+
+_FILES = frozenset(b"0\x007")
+# Links, devices, folders and pipes have no content, whatever size they state.
+_EMPTY = frozenset(b"123456")
+# What says more of the next header: names of GNU and of POSIX (pax).
+_EXTENSIONS = frozenset(b"LKgxX")
+
+Read = Callable[[int, int], bytes]
+
+
+class HeaderError(ValueError):
+  """What should be a header is none: broken, or not a tar at all."""
+
+
+class CutError(HeaderError):
+  """The tar ends within a header."""
+
+
+class SparseError(ValueError):
+  """A file that is stored in pieces, with its holes left out."""
+
+
+class Member(NamedTuple):
+  """One member of a tar; positions are in bytes.
+
+  Attributes:
+    name: as it is stored; b"" for what is no regular file.
+    start: of its first header, those that lengthen its name included.
+    data: of its content.
+    stop: of the end of its content.
+  """
+
+  name: bytes
+  start: int
+  data: int
+  stop: int
+
+  @property
+  def next(self) -> int:
+    """Return where the next header is: contents fill whole blocks."""
+    return -(-self.stop // BLOCK) * BLOCK
+
+
+def next_member(read: Read, position: int) -> Member | None:
+  """Return the member at `position`, None at the end of the tar.
+
+  `read(start, size)` returns fewer bytes at the end of the file. Raises
+  HeaderError, SparseError.
+  """
+  start = position
+  long_name = b""
+  pax: dict[bytes, bytes] = {}
+  while True:
+    header = read(position, BLOCK)
+    if len(header) < BLOCK:
+      if header or position > start:
+        raise CutError(f"the tar ends within the header at byte {position}")
+      return None
+    if not header[0] and not any(header):
+      return None
+    _check(header, position)
+    kind = header[156]
+    data = position + BLOCK
+    if kind not in _EXTENSIONS:
+      break
+    stop = data + _size(header)
+    if stop - data > _MAX_EXTENSION_BYTES:
+      raise HeaderError(f"a name of {stop - data} bytes at byte {position}")
+    content = read(data, stop - data)
+    if len(content) < stop - data:
+      raise CutError(f"the tar ends within the name at byte {position}")
+    if kind == ord("L"):
+      long_name = content.partition(b"\0")[0]
+    elif kind == ord("g"):
+      if {b"path", b"size"} & set(_pax_fields(content, position)):
+        raise HeaderError(f"one name for all members at byte {position}")
+    elif kind != ord("K"):
+      pax = _pax_fields(content, position)
+    position = -(-stop // BLOCK) * BLOCK
+  size, name = _size(header), long_name or _name(header)
+  if pax:
+    size, name = _pax_size(pax, size), pax.get(b"path") or name
+  if kind == ord("S") or any(key.startswith(b"GNU.sparse") for key in pax):
+    raise SparseError(f"a sparse file at byte {position}")
+  if kind in _EMPTY:
+    size = 0
+  if kind not in _FILES or name.endswith(b"/"):
+    name = b""
+  return Member(name, start, data, data + size)
+
+
+def split_name(name: bytes) -> tuple[bytes, str] | None:
+  """Return a member's key and its lower-case extension.
+
+  As webdataset does: the key is the path up to the first dot of the file name,
+  and the extension all that follows. None for what belongs to no example: no
+  extension, hidden, or below a folder such as __meta__. "./" is left out.
+  """
+  name = name.removeprefix(b"./")
+  folder, slash, file = name.rpartition(b"/")
+  stem, dot, extension = file.partition(b".")
+  if not stem or not dot:
+    return None
+  top = folder.partition(b"/")[0]
+  if len(top) > 3 and top.startswith(b"__") and top.endswith(b"__"):
+    return None
+  return folder + slash + stem, extension.decode("latin-1").lower()
+
+
+def _check(header: bytes, position: int) -> None:
+  """Raise HeaderError for a header whose sum is not the one it states."""
+  try:
+    stated = _number(header[148:156])
+  except ValueError:
+    stated = -1
+  # The sum of a header is made with its own eight bytes as spaces. Adler-32
+  # has the sum of all bytes, modulo 65,521, in its lower half, after a 1.
+  found = zlib.adler32(header[156:], zlib.adler32(header[:148])) & 0xFFFF
+  if (found - 1 + 8 * ord(" ") - stated) % 65521:
+    # Some old programs summed signed bytes.
+    negative = sum(byte > 127 for byte in header[:148] + header[156:])
+    if (found - 1 + 8 * ord(" ") - 256 * negative - stated) % 65521:
+      raise HeaderError(f"no header at byte {position}")
+
+
+def _size(header: bytes) -> int:
+  try:
+    size = _number(header[124:136])
+  except ValueError as error:
+    raise HeaderError(f"a header without a size: {error}") from error
+  if size < 0:
+    raise HeaderError(f"a size of {size} bytes")
+  return size
+
+
+def _pax_size(pax: dict[bytes, bytes], size: int) -> int:
+  """Return the size that a pax header states, or else `size`."""
+  stated = pax.get(b"size", b"%d" % size)
+  if not stated.isdigit() or len(stated) > 20:
+    raise HeaderError(f"a size of {stated!r} bytes")
+  return int(stated)
+
+
+def _number(field: bytes) -> int:
+  """Return an octal number, or GNU's binary form of what is too large."""
+  if field[0] == 0x80:
+    return int.from_bytes(field[1:], "big")
+  return int(field.partition(b"\0")[0] or b"0", 8)
+
+
+def _name(header: bytes) -> bytes:
+  name = header[:100].partition(b"\0")[0]
+  # GNU's own format ("ustar  ") has times where POSIX has the name's start.
+  if header[257:263] == b"ustar\0" and header[345]:
+    return header[345:500].partition(b"\0")[0] + b"/" + name
+  return name
+
+
+def _pax_fields(content: bytes, position: int) -> dict[bytes, bytes]:
+  """Return the fields of a pax header: "LENGTH KEY=VALUE\\n" each."""
+  fields = {}
+  while content.rstrip(b"\0"):
+    length, _, _ = content.partition(b" ")
+    if not length.isdigit() or not len(length) + 2 < int(length) <= len(
+      content
+    ):
+      raise HeaderError(f"a broken pax header at byte {position}")
+    record = content[len(length) + 1 : int(length) - 1]
+    key, _, value = record.partition(b"=")
+    fields[key] = value
+    content = content[int(length) :]
+  return fields

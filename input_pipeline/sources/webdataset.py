@@ -1,0 +1,364 @@
+"""Tars of WebDataset's form, read in any order through an index.
+
+An example is the members that follow each other and share a key: the path up
+to the first dot of the file name (KEY.jpg, KEY.txt, KEY.json, in any order).
+Members of one key that do not follow each other are several examples, as they
+are for webdataset itself; each of them then lacks what the other one has.
+Hidden files, folders, links and what has no extension belong to no example.
+
+  image     the first of `source.image` that is there (jpg, jpeg, png, webp)
+  captions  each of `source.caption` that is there: an extension ("txt"), or
+            "json.FIELD" of KEY.json: a string, a list of strings, or MetaCLIP's
+            list of [key, string]. By default the first of txt, json.caption and
+            json.texts that has a caption.
+  language  "json.FIELD" in `source.language_field` where it has one, or else
+            `source.language`
+
+Text is UTF-8, without the white space around it. The UID is that of the key,
+or of `source.uid`, "json.FIELD": only then does the index read the JSON files.
+Nothing is written to disk, and an example with a member that torch or
+webdataset would unpickle is refused.
+"""
+
+import bisect
+import dataclasses
+import functools
+import hashlib
+import json
+import operator
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from input_pipeline import faults
+from input_pipeline.sources import (
+  files,
+  record,
+  settings,
+  tar_headers,
+  tar_index,
+  tar_scan,
+)
+
+LANGUAGES = None
+
+_IMAGES = ("jpg", "jpeg", "png", "webp")
+_CAPTIONS = ("txt", "json.caption", "json.texts")
+# What torch.load, pickle.load and webdataset's decoders unpickle.
+_PICKLES = frozenset(
+  (
+    *("pyd", "pickle", "pkl", "pck", "pcl", "dill", "joblib"),
+    *("pt", "pth", "ckpt"),
+  )
+)
+_COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+
+
+def splits(source: settings.Source, place: settings.Place) -> tuple[str, ...]:
+  """Return (): tars have no splits."""
+  del source, place
+  return ()
+
+
+def open_split(
+  source: settings.Source, split: str, place: settings.Place
+) -> "Records":
+  """Return the examples of the tars of `source.path`, indexed if need be."""
+  field = f"data.sources.{place.name}"
+  if split:
+    raise ValueError(
+      f'{field}.split must be "" for format="webdataset", got {split!r}; name '
+      "the tars of a split in path"
+    )
+  layout = _layout(source, field)
+  tars = files.find(source.path, f"{field}.path")
+  try:
+    folder = tar_index.prepare(
+      tars,
+      uid_field=_json_field(source.uid, f"{field}.uid"),
+      cache_dir=place.cache_dir,
+      name=place.name,
+    )
+  except ValueError as error:
+    raise ValueError(f"{field}: {error}") from error
+  return Records(folder, layout)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """Which members of an example are what; see the top of this file.
+
+  Attributes:
+    captions: extensions, and fields of the JSON as ("json", FIELD).
+    takes_first: whether one place that has captions is enough.
+    language_field: of the JSON; "" if all are in `language`.
+    uid_field: of the JSON; "" for the key.
+  """
+
+  images: tuple[str, ...]
+  captions: tuple[tuple[str, str], ...]
+  takes_first: bool
+  language: str
+  language_field: str
+  uid_field: str
+
+
+class Records:
+  """The examples of an index, as `record.Records`."""
+
+  def __init__(self, folder: pathlib.Path, layout: Layout):
+    self._folder = folder
+    self._layout = layout
+    self._index = tar_index.read(folder)
+
+  def __len__(self) -> int:
+    return len(self._index.spans)
+
+  def __getitem__(self, index: int) -> record.Record:
+    index = operator.index(index)
+    if not 0 <= index < len(self):
+      raise IndexError(f"{index} of {len(self)} examples")
+    tar = self._index.tars[bisect.bisect_right(self._index.stops, index)]
+    start, length, uid = self._index.spans[index].item()
+    name = f"{tar.path}, byte {start}"
+    if start + length > tar.size:
+      raise faults.ExampleError(
+        "shard_short", f"{name}: the tar ends within this example"
+      )
+    if length == tar_scan.MAX_LENGTH:
+      raise faults.ExampleError("image_too_large", f"{name}: 4 GiB or more")
+    data = files.read_range(tar.path, start, start + length)
+    try:
+      key, members = _members(data, name)
+    except (tar_headers.HeaderError, tar_headers.SparseError) as error:
+      raise _changed(tar, f"{name}: {error}") from error
+    name = f"{tar.path}, {key}"
+    found = tar_scan.uid(
+      key, self._layout.uid_field, _member(members, "json", name)
+    )
+    if found != uid:
+      raise faults.ExampleError(
+        "shard_changed", f"{name}: another example was indexed at byte {start}"
+      )
+    return _record(key, members, self._layout, name)
+
+  def fingerprint(self) -> str:
+    """Return hex digits of the tars' names, sizes and times of change."""
+    facts = [
+      (tar.path.rpartition("/")[2], tar.size, tar.version)
+      for tar in self._index.tars
+    ]
+    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+
+  def uids(self) -> np.ndarray:
+    """Return a UID [N], memory-mapped; (0, 0) where the JSON has none."""
+    return self._index.spans["uid"]
+
+  # Without the index, which the other process maps for itself.
+  def __reduce__(self):
+    return Records, (self._folder, self._layout)
+
+  def __repr__(self) -> str:
+    return f"Records({self._folder}, {self._layout})"
+
+
+# Extension -> content; None where two members have it.
+_Members = Mapping[str, bytes | None]
+
+
+def _members(data: bytes, name: str) -> tuple[str, _Members]:
+  """Return the key and the members of an example.
+
+  Raises tar_headers.HeaderError for what is not the whole of one example.
+  """
+  members: dict[str, bytes | None] = {}
+  found_key: bytes | None = None
+  position = 0
+
+  def read(start: int, size: int) -> bytes:
+    return data[start : start + size]
+
+  while position < len(data):
+    member = tar_headers.next_member(read, position)
+    if member is None or member.stop > len(data):
+      raise tar_headers.HeaderError("not the example that was indexed")
+    position = member.next
+    found = tar_headers.split_name(member.name)
+    if found is None:
+      continue
+    key, extension = found
+    if found_key is None:
+      found_key = key
+      _check_path(key, name)
+    if key != found_key:
+      raise tar_headers.HeaderError("two examples where one was indexed")
+    if _is_pickle(extension):
+      raise faults.ExampleError(
+        "unsafe_member", f"{name} has a pickle beside it: .{extension}"
+      )
+    content = None
+    if extension not in members:
+      content = data[member.data : member.stop]
+    members[extension] = content
+  if found_key is None:
+    raise tar_headers.HeaderError("no example where one was indexed")
+  return tar_scan.text_of(found_key), members
+
+
+def _check_path(key: bytes, name: str) -> None:
+  if key.startswith(b"/") or b".." in key.split(b"/"):
+    raise faults.ExampleError(
+      "unsafe_member", f"{name}: {key!r} leaves the folder of its tar"
+    )
+
+
+@functools.lru_cache(maxsize=256)  # the same few, once an example
+def _is_pickle(extension: str) -> bool:
+  for compression in _COMPRESSIONS:
+    extension = extension.removesuffix(compression)
+  return extension.rpartition(".")[2] in _PICKLES
+
+
+def _changed(tar: files.File, message: str) -> faults.ExampleError:
+  """Return the fault of bytes that are no example."""
+  try:
+    now = files.facts(tar.path)
+  except Exception as error:  # each fsspec package has its own
+    return faults.ExampleError("read_failed", f"{message}; {error}")
+  if (now.size, now.version) == (tar.size, tar.version):
+    return faults.ExampleError("shard_short", f"{message}: the tar is broken")
+  return faults.ExampleError(
+    "shard_changed", f"{message}: the tar has changed since it was indexed"
+  )
+
+
+def _record(
+  key: str, members: _Members, layout: Layout, name: str
+) -> record.Record:
+  images = (_member(members, kind, name) for kind in layout.images)
+  image = next(filter(None, images), None)
+  if image is None:
+    raise faults.ExampleError(
+      "image_missing",
+      f"{name} has {', '.join(sorted(members))}; none of them is one of "
+      f"{', '.join(layout.images)} with something in it",
+    )
+  language = layout.language
+  if layout.language_field:
+    found = _fields(members, name).get(layout.language_field)
+    if found and isinstance(found, str):
+      language = found
+  return record.Record(key, image, {language: _captions(members, layout, name)})
+
+
+def _captions(members: _Members, layout: Layout, name: str) -> tuple[str, ...]:
+  texts: list[str] = []
+  for kind, field in layout.captions:
+    if kind == "json":
+      found = _strings(_fields(members, name).get(field))
+    else:
+      data = _member(members, kind, name)
+      found = [] if data is None else [_decode(data, name)]
+    texts += filter(None, (_clean(text, name) for text in found))
+    if texts and layout.takes_first:
+      break
+  if not texts:
+    places = [f"{kind}.{field}".strip(".") for kind, field in layout.captions]
+    raise faults.ExampleError(
+      "caption_missing", f"{name} has no caption in {', '.join(places)}"
+    )
+  return tuple(texts)
+
+
+def _member(members: _Members, extension: str, name: str) -> bytes | None:
+  data = members.get(extension)
+  if data is None and extension in members:
+    raise faults.ExampleError("member_twice", f"{name} has two .{extension}")
+  return data
+
+
+def _fields(members: _Members, name: str) -> Mapping[str, Any]:
+  data = _member(members, "json", name)
+  if data is None:
+    return {}
+  try:
+    fields = json.loads(data)
+  except (ValueError, RecursionError) as error:
+    raise faults.ExampleError(
+      "caption_broken", f"{name}.json is not JSON: {error}"
+    ) from error
+  return fields if isinstance(fields, dict) else {}
+
+
+def _strings(value: Any) -> list[str]:
+  """Return the captions of a JSON field; what is of another form is none."""
+  if isinstance(value, str):
+    return [value]
+  if not isinstance(value, list):
+    return []
+  # MetaCLIP's [[key, caption], ...]; the key says where it was found.
+  last = [
+    item[-1] if isinstance(item, list) and item else item for item in value
+  ]
+  return [item for item in last if isinstance(item, str)]
+
+
+def _decode(data: bytes, name: str) -> str:
+  try:
+    return data.decode()
+  except UnicodeDecodeError as error:
+    raise faults.ExampleError(
+      "caption_broken", f"{name}: the caption is not UTF-8: {error}"
+    ) from error
+
+
+def _clean(text: str, name: str) -> str:
+  try:
+    text.encode()  # JSON can spell half a character, which UTF-8 cannot
+  except UnicodeEncodeError as error:
+    raise faults.ExampleError(
+      "caption_broken", f"{name}: the caption is not Unicode: {error}"
+    ) from error
+  return text.removeprefix("\ufeff").strip()
+
+
+def _layout(source: settings.Source, field: str) -> Layout:
+  captions = []
+  for place in source.caption or _CAPTIONS:
+    kind, _, name = place.partition(".")
+    if kind != "json":
+      kind, name = _extension(place, f"{field}.caption"), ""
+    elif not name:
+      raise ValueError(
+        f'{field}.caption must be of "txt" and "json.FIELD", got {place!r}'
+      )
+    captions.append((kind, name))
+  return Layout(
+    images=tuple(
+      _extension(image, f"{field}.image") for image in source.image or _IMAGES
+    ),
+    captions=tuple(captions),
+    takes_first=not source.caption,
+    language=source.language,
+    language_field=_json_field(
+      source.language_field, f"{field}.language_field"
+    ),
+    uid_field=_json_field(source.uid, f"{field}.uid"),
+  )
+
+
+def _extension(text: str, field: str) -> str:
+  extension = text.removeprefix(".").lower()
+  if not extension or "/" in extension:
+    raise ValueError(
+      f'{field} must be of extensions such as "jpg", got {text!r}'
+    )
+  return extension
+
+
+def _json_field(text: str, field: str) -> str:
+  if text in ("json", "json."):
+    raise ValueError(f'{field} must be "json.FIELD", got {text!r}')
+  return text.removeprefix("json.")
