@@ -12,21 +12,52 @@ def choose(
   texts: Mapping[str, Sequence[str]],
   languages: Sequence[str],
   rng: np.random.Generator,
+  *,
+  max_chars: int,
+  templates: Sequence[str] = (),
 ) -> str:
   """Return a text of one of `languages`, each as probable as the others.
 
-  One of several texts in that language is drawn. A language that the example
-  has no text in is left out; faults.ExampleError when none is left.
+  One of several texts in that language is drawn, and one of the templates to
+  put it in. A text that is empty or longer than `max_chars` is no text; a
+  language that the example has no text in is left out. Raises
+  faults.ExampleError when none is left.
   """
-  present = [language for language in languages if texts.get(language)]
+  filled = {
+    language: [text for text in texts.get(language, ()) if text.strip()]
+    for language in languages
+  }
+  usable = {
+    language: [text for text in found if len(text) <= max_chars]
+    for language, found in filled.items()
+  }
+  present = [language for language in languages if usable[language]]
   if not present:
-    raise faults.ExampleError(
-      "caption_missing",
-      f"no text in any of data.languages={tuple(languages)}; the example has "
-      f"{tuple(texts)}",
+    raise _fault(texts, filled, max_chars)
+  found = usable[present[int(rng.integers(len(present)))]]
+  text = found[int(rng.integers(len(found)))]
+  if templates:
+    text = templates[int(rng.integers(len(templates)))].replace("{}", text)
+  return text
+
+
+def _fault(
+  texts: Mapping[str, Sequence[str]],
+  filled: Mapping[str, Sequence[str]],
+  max_chars: int,
+) -> faults.ExampleError:
+  lengths = [len(text) for found in filled.values() for text in found]
+  if lengths:
+    return faults.ExampleError(
+      "caption_too_long",
+      f"the shortest caption has {min(lengths)} characters; "
+      f"data.max_caption_chars={max_chars}",
     )
-  found = texts[present[int(rng.integers(len(present)))]]
-  return found[int(rng.integers(len(found)))]
+  return faults.ExampleError(
+    "caption_missing",
+    f"no text in any of data.languages={tuple(filled)}; the example has "
+    f"{tuple(language for language in texts if any(texts[language]))}",
+  )
 
 
 def label(text: str) -> np.int32:

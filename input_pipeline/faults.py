@@ -1,5 +1,6 @@
 """What can be wrong with one example, by kind; the run goes on without it."""
 
+import dataclasses
 import types
 from collections.abc import Mapping
 
@@ -40,3 +41,31 @@ class ExampleError(ValueError):
   # Both arguments, or an error of a worker process could not be read here.
   def __reduce__(self):
     return type(self), (self.kind, str(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+  """One example that was left out, and where another took its place.
+
+  Attributes:
+    position: in the stream of examples: step * batch_size + row.
+    attempt: 0 for the example that was due, 1 for the first in its place, ...
+    source: name in data.sources.
+    index: of the example in the source.
+    key: its name, "" where it could not be read.
+    kind: a key of KINDS.
+    message: what was wrong.
+  """
+
+  position: int
+  attempt: int
+  source: str
+  index: int
+  key: str
+  kind: str
+  message: str
+
+  @property
+  def place(self) -> tuple[int, int]:
+    """Return what no two faults of a run share."""
+    return self.position, self.attempt

@@ -4,25 +4,27 @@ import contextlib
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import grain
 import numpy as np
 
 from input_pipeline import (
   augmentation,
-  captions,
+  examples,
   faults,
   image_ops,
+  mixture,
+  probe,
   sources,
   tokenizers,
+  workers,
 )
 from input_pipeline.sources import record as record_lib
-from input_pipeline.sources import settings
+from input_pipeline.sources import settings, subset
 
-# Examples of a source that are looked at for a caption before the run begins.
-_NUM_PROBED = 100
+# Name -> what the source trains on.
+Opened = Mapping[str, record_lib.Records]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +56,12 @@ class Data:
       _check_choice(f"sources.{name}.format", source.format, sources.FORMATS)
       source.check(name)
     weights = {name: source.weight for name, source in self.sources.items()}
+    repeats = {name: source.repeat for name, source in self.sources.items()}
+    if any(weights.values()) and set(repeats.values()) != {1}:
+      raise ValueError(
+        "data.sources: repeat must be 1 beside weights, which say how often "
+        f"examples come; got {repeats}"
+      )
     if any(weights.values()) and not all(weights.values()):
       raise ValueError(
         "data.sources: weight must be 0 for all sources (they are drawn by "
@@ -111,49 +119,84 @@ def make_train_dataset(
   *,
   batch_size: int,
   seed: int,
+  opened: Opened | None = None,
   rows: Sequence[int] | None = None,
   with_labels: bool = False,
-) -> grain.IterDataset:
+  repeated: Mapping[tuple[int, int], faults.Fault] | None = None,
+) -> grain.IterDataset | workers.Dataset:
   """Return the endless training data of one of several processes.
 
-  Yields {"images": uint8 [b, Y, X, 3], "tokens": int32 [b, L]}: those rows of
-  each global batch that the process needs, all of them by default. The global
-  batch of a step (which examples, captions and crops, in which rows) depends
-  on `seed` alone, not on the number of processes or threads. Nor does an
-  iterator's position: it is the same on all processes. With labels there is
-  "labels" too, int32 [b], equal where captions are equal.
+  Yields {"images": uint8 [b, Y, X, 3], "tokens": int32 [b, L], "faults": list
+  of faults.Fault}: those rows of each global batch that the process needs, all
+  of them by default, and the examples that others took the place of. The
+  global batch of a step (which examples, captions and crops, in which rows)
+  depends on `seed` alone, not on the number of processes, workers or threads.
+  Nor does an iterator's position: it is the same on all processes. With labels
+  there is "labels" too, int32 [b], equal where captions are equal.
+
+  Args:
+    config: checked.
+    batch_size: of the global batch.
+    seed: of the order and of what is drawn for each example.
+    opened: `open_sources`, where that has been done.
+    rows: of the global batch that are wanted here.
+    with_labels: whether there are labels.
+    repeated: place -> fault of an earlier run that is to happen again.
   """
   rows = range(batch_size) if rows is None else rows
   if not len(rows) or not 0 <= min(rows) <= max(rows) < batch_size:
     raise ValueError(f"rows must be of 0 to {batch_size - 1}; got {rows}")
-  (source,) = open_sources(config).values()
-  tokenizer = make_tokenizer(config)
+  opened = open_sources(config) if opened is None else opened
+  names = sorted(opened)  # a config's order must not matter
+  sections = [config.sources[name] for name in names]
+  make_example = examples.Maker(
+    sources=tuple(
+      examples.Source(name, opened[name], section.templates)
+      for name, section in zip(names, sections, strict=True)
+    ),
+    languages=config.languages,
+    max_caption_chars=config.max_caption_chars,
+    image_size=config.image_size,
+    augmentation=config.augmentation,
+    tokenizer=make_tokenizer(config, opened),
+    with_labels=with_labels,
+    seed=examples.example_seed(seed),
+    repeated=repeated or {},
+  )
 
-  def make_example(
-    record: record_lib.Record, rng: np.random.Generator
-  ) -> dict[str, np.ndarray]:
-    try:
-      text = captions.choose(record.texts, config.languages, rng)
-      image = config.augmentation.apply(record.image, config.image_size, rng)
-    except ValueError as error:
-      raise ValueError(f"example {record.key}: {error}") from error
-    example = {"images": image, "tokens": tokenizer([text])[0]}
-    if with_labels:
-      example["labels"] = captions.label(text)
-    return example
+  def shuffled(parts: Sequence[int], seed: int) -> grain.MapDataset:
+    """Return sources, each as often as it says, in a new order each epoch."""
+    lengths = [len(opened[names[i]]) for i in parts]
+    repeats = [sections[i].repeat for i in parts]
+    union = mixture.Union(parts, lengths, repeats)
+    epoch = grain.MapDataset.source(union).seed(seed).shuffle()
+    if len(union) > mixture.SHUFFLED_ONCE:
+      epoch = epoch.shuffle()
+    return epoch.repeat()
 
   # Everything up to to_iter_dataset is lazy: an element is computed when its
   # index is asked for, so the examples of other processes cost nothing.
-  stream = (
-    grain.MapDataset.source(source)
-    .seed(seed)
-    .shuffle()  # a new order each epoch
-    .repeat()
-    .random_map(make_example)  # rng from the seed and the place in the stream
-  )
+  every = range(len(sections))
+  weights = [section.weight for section in sections]
+  if any(weights):
+    streams = [
+      shuffled([i], mixture.source_seed(seed, names[i])) for i in every
+    ]
+    order = grain.MapDataset.source(mixture.Weighted(streams, weights))
+  else:
+    order = shuffled(every, seed)
+  draws = grain.MapDataset.source(mixture.Share(order, batch_size, tuple(rows)))
+  if config.num_workers:
+    return workers.Dataset(
+      draws.batch(len(rows), drop_remainder=True, batch_fn=list),
+      make_example,
+      num_workers=config.num_workers,
+      num_threads=config.num_threads,
+      num_ahead=config.num_prefetch_batches,
+    )
   return (
-    grain.MapDataset.source(_Share(stream, batch_size, tuple(rows)))
-    .batch(len(rows), drop_remainder=True)
+    draws.map(make_example)
+    .batch(len(rows), drop_remainder=True, batch_fn=examples.stack)
     .to_iter_dataset(
       grain.ReadOptions(
         num_threads=config.num_threads,
@@ -161,22 +204,6 @@ def make_train_dataset(
       )
     )
   )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Share:
-  """Those examples of a stream that are in some rows of the global batches."""
-
-  stream: grain.MapDataset
-  batch_size: int
-  rows: tuple[int, ...]
-
-  def __len__(self) -> int:
-    return len(self.stream) // self.batch_size * len(self.rows)
-
-  def __getitem__(self, index: int) -> Any:
-    batch, place = divmod(index, len(self.rows))
-    return self.stream[batch * self.batch_size + self.rows[place]]
 
 
 def prepare(config: Data) -> None:
@@ -188,35 +215,22 @@ def prepare(config: Data) -> None:
   open_sources(config)
 
 
-def open_sources(config: Data) -> dict[str, record_lib.Records]:
+def open_sources(config: Data) -> Opened:
   """Return what each source trains on; raises as `prepare` does."""
   config.check()
   opened: dict[str, record_lib.Records] = {}
   for name, source in config.sources.items():
+    place = _place(config, name)
     records = sources.FORMATS[source.format].open_split(
-      source, source.split, _place(config, name)
+      source, source.split, place
     )
     if not len(records):
       raise ValueError(f"data.sources.{name} has no training examples")
-    _check_captions(config, name, records)
+    if source.subset:
+      records = subset.select(records, source, place)
+    probe.check(name, source, records, config.languages)
     opened[name] = records
   return opened
-
-
-def _check_captions(
-  config: Data, name: str, records: record_lib.Records
-) -> None:
-  """Raise ValueError where none of the first examples has a caption."""
-  found = set()
-  for index in range(min(len(records), _NUM_PROBED)):
-    with contextlib.suppress(faults.ExampleError):
-      found |= {k for k, texts in records[index].texts.items() if any(texts)}
-  if not found & set(config.languages):
-    raise ValueError(
-      f"data.languages must be some of {sorted(found)}, in which the first "
-      f"examples of data.sources.{name} have captions; got "
-      f"{list(config.languages)}"
-    )
 
 
 def splits(config: Data) -> tuple[str, ...]:
@@ -270,7 +284,9 @@ def all_keys(config: Data) -> tuple[str, ...]:
   return tuple(record.key for record in _read_all_records(config))
 
 
-def make_tokenizer(config: Data) -> tokenizers.Tokenizer:
+def make_tokenizer(
+  config: Data, opened: Opened | None = None
+) -> tokenizers.Tokenizer:
   """Return the tokenizer, trained on the captions of `train` if need be.
 
   `vocab_size` of it is at most config.vocab_size. Raises FileNotFoundError or
@@ -278,7 +294,10 @@ def make_tokenizer(config: Data) -> tokenizers.Tokenizer:
   """
   # Only what is trained here needs the data; a file can be missing at once.
   trains = config.tokenizer in tokenizers.WITHOUT_FILE
-  opened = open_sources(config) if trains else {}
+  if not trains:
+    opened = {}
+  elif opened is None:
+    opened = open_sources(config)
   facts = sorted((name, some.fingerprint()) for name, some in opened.items())
   digest = hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()
 
@@ -287,8 +306,8 @@ def make_tokenizer(config: Data) -> tokenizers.Tokenizer:
     return [
       text
       for name in sorted(opened)
-      for index in range(len(opened[name]))
-      for language, texts in sorted(opened[name][index].texts.items())
+      for record in _usable(opened[name])
+      for language, texts in sorted(record.texts.items())
       if language in config.languages
       for text in texts
     ]
@@ -301,6 +320,12 @@ def make_tokenizer(config: Data) -> tokenizers.Tokenizer:
     num_tokens=config.num_tokens,
     path=config.tokenizer_path,
   )
+
+
+def _usable(records: record_lib.Records) -> Iterator[record_lib.Record]:
+  for index in range(len(records)):
+    with contextlib.suppress(faults.ExampleError):
+      yield records[index]
 
 
 def _read_records(config: Data, split: str) -> list[record_lib.Record]:

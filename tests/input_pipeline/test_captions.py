@@ -16,7 +16,8 @@ TEXTS = {
 def test_languages_are_equally_likely():
   rng = np.random.default_rng(0)
   counts = collections.Counter(
-    captions.choose(TEXTS, ("de", "fr", "it"), rng) for _ in range(3000)
+    captions.choose(TEXTS, ("de", "fr", "it"), rng, max_chars=100)
+    for _ in range(3000)
   )
   assert set(counts) == {"Hund", "chien", "cane"}
   # Five standard deviations of a binomial count: 129.
@@ -25,13 +26,15 @@ def test_languages_are_equally_likely():
 
 def test_missing_language_is_left_out():
   rng = np.random.default_rng(0)
-  got = {captions.choose(TEXTS, ("zh", "en"), rng) for _ in range(20)}
+  got = {
+    captions.choose(TEXTS, ("zh", "en"), rng, max_chars=100) for _ in range(20)
+  }
   assert got == {"dog"}
 
 
 def test_no_language():
   with pytest.raises(ValueError, match=r"data.languages=\('zh',\).*'de'"):
-    captions.choose(TEXTS, ("zh",), np.random.default_rng(0))
+    captions.choose(TEXTS, ("zh",), np.random.default_rng(0), max_chars=9)
 
 
 def test_a_label_stands_for_a_text():

@@ -1,0 +1,160 @@
+"""From a place of the stream to arrays, with another example for a bad one.
+
+What an example becomes depends on the seed, its position and the attempt
+alone: not on the process or thread that makes it, nor on what was made before.
+Knows neither Grain nor JAX, which worker processes (workers.py) do without.
+"""
+
+import dataclasses
+import hashlib
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from input_pipeline import augmentation, captions, faults, mixture, tokenizers
+from input_pipeline.sources import record as record_lib
+
+# An object's, in a library's message: another in each process.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+# Key of a batch under which its faults travel; everything else is an array.
+FAULTS = "faults"
+# Examples that are tried for one place. Where 9 of 10 are bad, all of 200 are
+# so for one place of 10**9.
+_MAX_ATTEMPTS = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """What examples of one source are made of."""
+
+  name: str
+  records: record_lib.Records
+  templates: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Maker:
+  """Makes examples; can be pickled.
+
+  Attributes:
+    seed: of `rng`.
+    repeated: place -> fault of an earlier run that is to happen again, so that
+      this one goes on as that one did.
+  """
+
+  sources: tuple[Source, ...]
+  languages: tuple[str, ...]
+  max_caption_chars: int
+  image_size: int
+  augmentation: augmentation.Augmentation
+  tokenizer: tokenizers.Tokenizer
+  with_labels: bool
+  seed: int
+  repeated: Mapping[tuple[int, int], faults.Fault]
+
+  def __call__(self, draw: mixture.Draw) -> dict[str, Any]:
+    """Return the arrays of one example, and the faults on the way to it."""
+    source, index = self.sources[draw.source], draw.index
+    found: list[faults.Fault] = []
+    for attempt in range(_MAX_ATTEMPTS):
+      place = (draw.position, attempt)
+      if place in self.repeated:
+        found.append(self.repeated[place])
+      else:
+        key = ""
+        try:
+          record = source.records[index]
+          key = record.key
+          arrays = self._make(source, record, rng(self.seed, *place))
+          return arrays | {FAULTS: tuple(found)}
+        except faults.ExampleError as error:
+          text = _ADDRESS.sub("", str(error))
+          facts = (*place, source.name, index, key, error.kind, text)
+          found.append(faults.Fault(*facts))
+        except ValueError as error:
+          name = key or f"{index} of data.sources.{source.name}"
+          raise ValueError(f"example {name}: {error}") from error
+      index = _substitute(self.seed, *place, len(source.records))
+    last = found[-1]
+    raise ValueError(
+      f"data.sources.{source.name}: {_MAX_ATTEMPTS} examples in a row cannot "
+      f"be used; the last one ({last.key or last.index}) has "
+      f"{last.kind}: {last.message}"
+    )
+
+  def _make(
+    self,
+    source: Source,
+    record: record_lib.Record,
+    rng: np.random.Generator,
+  ) -> dict[str, Any]:
+    text = captions.choose(
+      record.texts,
+      self.languages,
+      rng,
+      max_chars=self.max_caption_chars,
+      templates=source.templates,
+    )
+    image = self.augmentation.apply(record.image, self.image_size, rng)
+    example = {"images": image, "tokens": self.tokenizer([text])[0]}
+    if self.with_labels:
+      example["labels"] = captions.label(text)
+    return example
+
+
+def stack(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+  """Return a batch: arrays stacked, faults in one list."""
+  names = [name for name in examples[0] if name != FAULTS]
+  batch: dict[str, Any] = {
+    name: np.stack([example[name] for example in examples]) for name in names
+  }
+  batch[FAULTS] = faults_of(examples)
+  return batch
+
+
+def faults_of(examples: Sequence[Mapping[str, Any]]) -> list[faults.Fault]:
+  """Return the faults of all examples, in order."""
+  return [fault for example in examples for fault in example[FAULTS]]
+
+
+def example_seed(seed: int) -> int:
+  """Return the seed that Grain gives the operation in this place.
+
+  It was grain.MapDataset.random_map, third after `seed`; batches are to stay
+  what they were.
+  """
+  return int(np.random.SeedSequence((seed, 3)).generate_state(1, np.uint32)[0])
+
+
+_local = threading.local()
+
+
+def rng(seed: int, position: int, attempt: int) -> np.random.Generator:
+  """Return the random numbers of one place, valid until the next call here.
+
+  For attempt 0 those of grain.MapDataset.random_map.
+  """
+  # To make a Philox takes longer than to move one.
+  if getattr(_local, "seed", None) != seed:
+    _local.rng = np.random.Generator(np.random.Philox(seed))
+    _local.seed = seed
+  state = _local.rng.bit_generator.state
+  counter = np.array([0, attempt, 0, position], np.uint64)
+  _local.rng.bit_generator.state = state | {
+    "state": state["state"] | {"counter": counter},
+    "buffer": np.zeros(4, np.uint64),
+    "buffer_pos": 4,  # of 4: nothing left
+    "has_uint32": 0,
+    "uinteger": 0,
+  }
+  return _local.rng
+
+
+def _substitute(seed: int, position: int, attempt: int, length: int) -> int:
+  """Return the index of the example that is tried after this attempt."""
+  facts = f"{seed}/{position}/{attempt}".encode()
+  digest = hashlib.blake2b(facts, digest_size=16).digest()
+  return int.from_bytes(digest, "little") % length

@@ -1,0 +1,164 @@
+"""data_errors.jsonl: each example of a run that was left out, and why.
+
+A line is one fault, with the step (0 makes state 1) and the row of the global
+batch where it was due, or what was counted up to a step:
+
+  {"step": 7, "row": 3, "attempt": 0, "source": "main", "index": 12345,
+   "key": "000123", "kind": "image_broken", "message": "..."}
+  {"step": 1000, "examples": 256000, "replaced": 17,
+   "totals": {"main": {"image_broken": 18}}}
+
+Of several processes each writes a file of its own (data_errors.1.jsonl, ...);
+all are read when a run goes on.
+"""
+
+import collections
+import copy
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import IO, Any
+
+from input_pipeline import faults
+
+_NAME = "data_errors"
+# Lines of a kind that a process writes; after that it counts only. Of kinds
+# that may not happen again, a resumed run must know every one.
+MAX_LINES = 1000
+
+
+@dataclasses.dataclass
+class Totals:
+  """What a process counted before a step.
+
+  Attributes:
+    step: the step.
+    examples: rows of the batches that were consumed.
+    replaced: those that are in another's place.
+    totals: source -> kind -> faults; more than `replaced` where an example
+      that took the place of a bad one was bad as well.
+  """
+
+  step: int
+  examples: int
+  replaced: int
+  totals: dict[str, dict[str, int]]
+
+
+class Ledger:
+  """The files of a run; this process appends to its own."""
+
+  def __init__(
+    self,
+    folder: pathlib.Path | None,
+    *,
+    batch_size: int,
+    process_index: int = 0,
+  ):
+    """Read what earlier runs wrote.
+
+    Args:
+      folder: of the run; None to write nothing.
+      batch_size: of the global batch.
+      process_index: among the run's processes.
+    """
+    self._batch_size = batch_size
+    self._written: set[tuple[int, int]] = set()
+    self._num_lines: collections.Counter[str] = collections.Counter()
+    self._totals: list[Totals] = []
+    self._file: IO[str] | None = None
+    # Place -> fault that an earlier run met, and that might not be met again.
+    self.repeated: dict[tuple[int, int], faults.Fault] = {}
+    if folder is None:
+      return
+    suffix = f".{process_index}" if process_index else ""
+    self._path = folder / f"{_NAME}{suffix}.jsonl"
+    for path in folder.glob(f"{_NAME}*.jsonl"):
+      for line in _lines(path):
+        self._read(line, is_own=path == self._path)
+
+  def _read(self, line: Mapping[str, Any], *, is_own: bool) -> None:
+    if "totals" in line:
+      if is_own:
+        self._totals.append(Totals(**line))
+      return
+    fields = dict(line)
+    position = fields.pop("step") * self._batch_size + fields.pop("row")
+    fault = faults.Fault(position, **fields)
+    self._written.add(fault.place)
+    self._num_lines[fault.kind] += is_own
+    if fault.kind in faults.TRANSIENT:
+      self.repeated[fault.place] = fault
+
+  def totals(self, step: int) -> Totals:
+    """Return what was counted before a step."""
+    none = Totals(step=0, examples=0, replaced=0, totals={})
+    before = [line for line in self._totals if line.step <= step]
+    # The last line of several with one step is of the run that came last.
+    last = max(reversed(before), key=lambda line: line.step, default=none)
+    return copy.deepcopy(last)
+
+  def write(self, found: Iterable[faults.Fault]) -> None:
+    """Append faults that are not there yet, not too many of a kind."""
+    for fault in found:
+      is_known = fault.place in self._written
+      is_one_too_many = (
+        self._num_lines[fault.kind] >= MAX_LINES
+        and fault.kind not in faults.TRANSIENT
+      )
+      if is_known or is_one_too_many:
+        continue
+      self._num_lines[fault.kind] += 1
+      self._written.add(fault.place)
+      step, row = divmod(fault.position, self._batch_size)
+      self._append(
+        {
+          "step": step,
+          "row": row,
+          "attempt": fault.attempt,
+          "source": fault.source,
+          "index": fault.index,
+          "key": fault.key,
+          "kind": fault.kind,
+          "message": fault.message,
+        }
+      )
+
+  def write_totals(self, totals: Totals) -> None:
+    """Append what was counted before a step, and put all on disk."""
+    if totals.totals and totals not in self._totals:
+      self._append(dataclasses.asdict(totals))
+      self._totals.append(copy.deepcopy(totals))
+    if self._file is not None:
+      os.fsync(self._file.fileno())
+
+  def close(self) -> None:
+    """Close the file."""
+    if self._file is not None:
+      self._file.close()
+      self._file = None
+
+  def _append(self, line: Mapping[str, Any]) -> None:
+    if not hasattr(self, "_path"):
+      return
+    if self._file is None:
+      _drop_cut_line(self._path)
+      # Without a fault there is no file.
+      self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
+    self._file.write(json.dumps(line) + "\n")
+    # With the system at once: a killed run has told what it met.
+    self._file.flush()
+
+
+def _lines(path: pathlib.Path) -> Iterable[dict[str, Any]]:
+  for line in path.read_bytes().splitlines(keepends=True):
+    if line.endswith(b"\n"):  # all but one that a kill cut short
+      yield json.loads(line)
+
+
+def _drop_cut_line(path: pathlib.Path) -> None:
+  if path.exists():
+    data = path.read_bytes()
+    os.truncate(path, data.rfind(b"\n") + 1)

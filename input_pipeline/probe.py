@@ -1,0 +1,57 @@
+"""A look at a source's first examples, before a run begins with them."""
+
+from collections.abc import Sequence
+
+from input_pipeline import faults, image_ops
+from input_pipeline.sources import record as record_lib
+from input_pipeline.sources import settings
+
+# Examples that are looked at, at most: as many as are read in seconds from a
+# bucket far away.
+NUM_PROBED = 100
+
+
+def check(
+  name: str,
+  source: settings.Source,
+  records: record_lib.Records,
+  languages: Sequence[str],
+) -> None:
+  """Raise ValueError where none of the first examples can be trained on.
+
+  One with a caption in one of the languages and one with an image that can be
+  decoded are enough.
+  """
+  num_probed = min(len(records), NUM_PROBED)
+  where = f"the first {num_probed} examples of data.sources.{name}"
+  found: set[str] = set()
+  has_image = False
+  errors: list[faults.ExampleError] = []
+  for index in range(num_probed):
+    try:
+      record = records[index]
+      found |= {
+        language
+        for language, texts in record.texts.items()
+        if any(text.strip() for text in texts)
+      }
+      if not has_image:
+        image_ops.decode(record.image)
+        has_image = True
+    except faults.ExampleError as error:
+      errors.append(error)
+    if has_image and found & set(languages):
+      return
+  if len(errors) == num_probed:
+    raise ValueError(
+      f"none of {where} can be used: {errors[0].kind}: {errors[0]}"
+    )
+  if not found:
+    raise ValueError(
+      f"none of {where} has a caption; data.sources.{name}.caption says where "
+      f"captions are, got {list(source.caption)}"
+    )
+  raise ValueError(
+    f"data.languages must be some of {sorted(found)}, in which {where} have "
+    f"captions; got {list(languages)}"
+  )
