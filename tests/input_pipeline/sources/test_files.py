@@ -91,6 +91,16 @@ def test_find_refuses_what_no_package_reads(monkeypatch):
     files.find("gs://bucket/x", "my.field")
 
 
+def test_read(root):
+  _write(f"{root}/x", b"whole")
+  _write(f"{root}/empty")
+  assert files.read(f"{root}/x") == b"whole"
+  assert files.read(f"{root}/empty") == b""
+  with pytest.raises(faults.ExampleError) as caught:
+    files.read(f"{root}/gone")
+  assert caught.value.kind == "file_missing"
+
+
 def test_version_changes_with_the_file(root):
   path = f"{root}/x"
   _write(path, b"123")
