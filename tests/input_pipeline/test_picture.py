@@ -61,9 +61,9 @@ def test_jpegs_are_pillows_to_the_bit(mode, options):
   ("size", "box", "eighths", "limit"),
   [
     ((224, 224), (10, 5, 380, 290), 8, 0.3),
-    ((71, 90), (10, 5, 380, 290), 4, 2.0),
-    ((35, 46), (10, 5, 380, 290), 2, 2.0),
-    ((10, 11), (10, 5, 380, 290), 2, 2.0),
+    ((71, 90), (10, 5, 380, 290), 4, 1.3),
+    ((35, 46), (10, 5, 380, 290), 2, 1.3),
+    ((10, 11), (10, 5, 380, 290), 2, 1.3),
     ((350, 500), (0, 0, 400, 300), 8, 0.3),  # enlarged: Pillow itself
     ((200, 500), (0, 0, 400, 300), 8, 0.3),  # and in one direction
   ],
@@ -79,7 +79,8 @@ def test_resized_is_close_to_full_decoding(
   )
   assert got.shape == (*size, 3)
   expected = _pillow(data, box, *size, picture.INTERPOLATIONS[interpolation])
-  # 2 levels are what is promised of photos; 0.3 is what SIMD's other rounding
+  # 2 levels are promised of photos, 1.3 is the most that was measured (a place
+  # that is half a pixel off makes 3); 0.3 is what SIMD's other rounding
   # makes.
   assert np.abs(got - expected).mean() < limit
 
