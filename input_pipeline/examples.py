@@ -7,6 +7,7 @@ Knows neither Grain nor JAX, which worker processes (workers.py) do without.
 
 import dataclasses
 import hashlib
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,8 @@ import numpy as np
 from input_pipeline import augmentation, captions, faults, mixture, tokenizers
 from input_pipeline.sources import record as record_lib
 
+# An object's, in a library's message: another in each process.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 # Key of a batch under which its faults travel; everything else is an array.
 FAULTS = "faults"
 # Examples that are tried for one place. Where 9 of 10 are bad, all of 200 are
@@ -68,7 +71,8 @@ class Maker:
           arrays = self._make(source, record, rng(self.seed, *place))
           return arrays | {FAULTS: tuple(found)}
         except faults.ExampleError as error:
-          facts = (*place, source.name, index, key, error.kind, str(error))
+          text = _ADDRESS.sub("", str(error))
+          facts = (*place, source.name, index, key, error.kind, text)
           found.append(faults.Fault(*facts))
         except ValueError as error:
           name = key or f"{index} of data.sources.{source.name}"

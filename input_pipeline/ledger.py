@@ -5,13 +5,16 @@ batch where it was due, or what was counted up to a step:
 
   {"step": 7, "row": 3, "attempt": 0, "source": "main", "index": 12345,
    "key": "000123", "kind": "image_broken", "message": "..."}
-  {"step": 1000, "examples": 256000, "totals": {"main": {"image_broken": 17}}}
+  {"step": 1000, "examples": 256000, "replaced": 17,
+   "totals": {"main": {"image_broken": 18}}}
 
 Of several processes each writes a file of its own (data_errors.1.jsonl, ...);
 all are read when a run goes on.
 """
 
 import collections
+import copy
+import dataclasses
 import json
 import os
 import pathlib
@@ -25,7 +28,23 @@ _NAME = "data_errors"
 # that may not happen again, a resumed run must know every one.
 MAX_LINES = 1000
 
-Counts = dict[str, dict[str, int]]
+
+@dataclasses.dataclass
+class Totals:
+  """What a process counted before a step.
+
+  Attributes:
+    step: the step.
+    examples: rows of the batches that were consumed.
+    replaced: those that are in another's place.
+    totals: source -> kind -> faults; more than `replaced` where an example
+      that took the place of a bad one was bad as well.
+  """
+
+  step: int
+  examples: int
+  replaced: int
+  totals: dict[str, dict[str, int]]
 
 
 class Ledger:
@@ -48,7 +67,7 @@ class Ledger:
     self._batch_size = batch_size
     self._written: set[tuple[int, int]] = set()
     self._num_lines: collections.Counter[str] = collections.Counter()
-    self._totals: list[dict[str, Any]] = []
+    self._totals: list[Totals] = []
     self._file: IO[str] | None = None
     # Place -> fault that an earlier run met, and that might not be met again.
     self.repeated: dict[tuple[int, int], faults.Fault] = {}
@@ -63,7 +82,7 @@ class Ledger:
   def _read(self, line: Mapping[str, Any], *, is_own: bool) -> None:
     if "totals" in line:
       if is_own:
-        self._totals.append(dict(line))
+        self._totals.append(Totals(**line))
       return
     fields = dict(line)
     position = fields.pop("step") * self._batch_size + fields.pop("row")
@@ -73,13 +92,13 @@ class Ledger:
     if fault.kind in faults.TRANSIENT:
       self.repeated[fault.place] = fault
 
-  def totals(self, step: int) -> tuple[int, Counts]:
-    """Return the examples and the faults counted before a step."""
-    before = [line for line in self._totals if line["step"] <= step]
-    if not before:
-      return 0, {}
-    line = max(before, key=lambda line: line["step"])
-    return line["examples"], {k: dict(v) for k, v in line["totals"].items()}
+  def totals(self, step: int) -> Totals:
+    """Return what was counted before a step."""
+    none = Totals(step=0, examples=0, replaced=0, totals={})
+    before = [line for line in self._totals if line.step <= step]
+    # The last line of several with one step is of the run that came last.
+    last = max(reversed(before), key=lambda line: line.step, default=none)
+    return copy.deepcopy(last)
 
   def write(self, found: Iterable[faults.Fault]) -> None:
     """Append faults that are not there yet, not too many of a kind."""
@@ -107,12 +126,11 @@ class Ledger:
         }
       )
 
-  def write_totals(self, step: int, num_examples: int, counts: Counts) -> None:
+  def write_totals(self, totals: Totals) -> None:
     """Append what was counted before a step, and put all on disk."""
-    line = {"step": step, "examples": num_examples, "totals": counts}
-    if counts and line not in self._totals:
-      self._append(line)
-      self._totals.append(json.loads(json.dumps(line)))
+    if totals.totals and totals not in self._totals:
+      self._append(dataclasses.asdict(totals))
+      self._totals.append(copy.deepcopy(totals))
     if self._file is not None:
       os.fsync(self._file.fileno())
 

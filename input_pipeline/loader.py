@@ -7,6 +7,7 @@ beyond `data.max_bad_fraction` they end the run.
 """
 
 import collections
+import math
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,9 +17,13 @@ from absl import logging
 from input_pipeline import examples, faults, pipeline
 from input_pipeline import ledger as ledger_lib
 
-# Examples of which the fraction is taken at least: with fewer, a few bad ones
-# beside each other would end a run whose data are good enough.
-_MIN_EXAMPLES = 10_000
+# Examples of which the fraction is taken at least: fewer say little.
+_MIN_EXAMPLES = 1000
+# By chance a stretch of good enough data has more than its share of bad
+# examples; more by this many standard deviations it hardly ever has.
+_DEVIATIONS = 3
+# Numbers of examples left out at which the log has all of them by kind.
+_SAID_AT = frozenset(10**n for n in range(1, 12))
 # Examples of each kind that the error of a run names.
 _NUM_NAMED = 3
 
@@ -39,7 +44,6 @@ class Loader:
     dataset: Iterable[dict[str, Any]],
     *,
     ledger: ledger_lib.Ledger,
-    epoch: int,
     max_bad_fraction: float,
   ):
     """Begin at step 0.
@@ -47,13 +51,12 @@ class Loader:
     Args:
       dataset: of `pipeline.make_train_dataset`.
       ledger: what the faults are written to.
-      epoch: number of examples of an epoch.
-      max_bad_fraction: of the examples that were tried, the share that may be
-        bad. Of an epoch or 10,000 examples at least.
+      max_bad_fraction: share of the examples that others may take the place
+        of. The run ends when it is more by three standard deviations of
+        chance, of the first 1,000 examples or of all so far.
     """
     self._iterator: Any = iter(dataset)
     self._ledger = ledger
-    self._min_examples = min(epoch, _MIN_EXAMPLES)
     self._max_bad_fraction = max_bad_fraction
     self._count_from(0)
 
@@ -80,8 +83,8 @@ class Loader:
 
   @property
   def bad_fraction(self) -> float:
-    """Return which share of the examples that were tried was bad."""
-    return self._num_bad / max(self._num_examples + self._num_bad, 1)
+    """Return the share of the examples that others took the place of."""
+    return self._num_replaced / max(self._num_examples, 1)
 
   def summary(self) -> str:
     """Return the faults by source and kind, "" where there are none."""
@@ -92,7 +95,10 @@ class Loader:
 
   def sync(self) -> None:
     """Put on disk what was counted: a checkpoint is to follow."""
-    self._ledger.write_totals(self._step, self._num_examples, self._counts)
+    totals = ledger_lib.Totals(
+      self._step, self._num_examples, self._num_replaced, self._counts
+    )
+    self._ledger.write_totals(totals)
 
   def close(self) -> None:
     """End what makes batches, and close the ledger."""
@@ -101,8 +107,10 @@ class Loader:
 
   def _count_from(self, step: int) -> None:
     self._step = step
-    self._num_examples, self._counts = self._ledger.totals(step)
-    self._num_bad = sum(sum(kinds.values()) for kinds in self._counts.values())
+    totals = self._ledger.totals(step)
+    self._num_examples = totals.examples
+    self._num_replaced = totals.replaced
+    self._counts = totals.totals
     self._first = collections.defaultdict[str, list[faults.Fault]](list)
 
   def _add(self, found: Sequence[faults.Fault]) -> None:
@@ -114,35 +122,31 @@ class Loader:
         logging.warning("Left out of the batches: %s", _describe(fault))
       kinds = self._counts.setdefault(fault.source, {})
       kinds[fault.kind] = kinds.get(fault.kind, 0) + 1
-      self._num_bad += 1
-      # At 10, 100, 1000, ...
-      if self._num_bad >= 10 and set(str(self._num_bad)[1:]) == {"0"}:
-        if str(self._num_bad)[0] == "1":
+      if fault.attempt == 0:
+        self._num_replaced += 1
+        if self._num_replaced in _SAID_AT:
           logging.warning(
             "Left out of %d examples so far: %s",
-            self._num_examples,
-            self.summary(),
+            *(self._num_examples, self.summary()),
           )
     self._ledger.write(found)
     self._check_fraction()
 
   def _check_fraction(self) -> None:
-    num_tried = self._num_examples + self._num_bad
-    allowed = self._max_bad_fraction * max(num_tried, self._min_examples)
-    if self._num_bad <= allowed:
+    expected = self._max_bad_fraction * max(self._num_examples, _MIN_EXAMPLES)
+    allowed = expected + _DEVIATIONS * math.sqrt(expected)
+    if self._num_replaced <= allowed:
       return
-    named = "".join(
-      f"\n  {_describe(fault)}"
-      for some in self._first.values()
-      for fault in some
-    )
+    first = [fault for some in self._first.values() for fault in some]
+    named = "".join(f"\n  {_describe(fault)}" for fault in first)
     raise BadDataError(
-      f"{self._num_bad} of {num_tried} examples cannot be used, more than "
-      f"data.max_bad_fraction={self._max_bad_fraction} of them or of the first "
-      f"{self._min_examples} ({self.summary()}), in step {self._step}. The "
-      f"first of each kind here:{named}\ndata_errors.jsonl in the run's folder "
-      "names more. Mend the data, or raise data.max_bad_fraction; the same "
-      "command then goes on from the last checkpoint, which is whole"
+      f"{self._num_replaced} of {self._num_examples} examples cannot be used, "
+      f"more than data.max_bad_fraction={self._max_bad_fraction} allows of "
+      f"{max(self._num_examples, _MIN_EXAMPLES)} ({allowed:.0f}, chance "
+      f"included), in step {self._step}. By kind: {self.summary()}. The first "
+      f"since the start:{named}\ndata_errors.jsonl in the run's folder names "
+      "more. Mend the data, or raise data.max_bad_fraction; the same command "
+      "then goes on from the last checkpoint, which is whole"
     )
 
 
@@ -181,7 +185,6 @@ def make_loader(
   return Loader(
     dataset,
     ledger=ledger,
-    epoch=sum(pipeline.num_examples(config).values()),
     max_bad_fraction=config.max_bad_fraction,
   )
 

@@ -11,7 +11,13 @@ import hashlib
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
+
+# Grain permutes indices with a cipher of 4 rounds. Of epochs longer than this
+# some come out far from random: of 1,000 draws in a row, those next to each
+# other are correlated by 0.3 at 60,000 examples, 0.5 at 10**9 and 0.7 at
+# 4 * 10**9. Twice, nothing is left of it at any length up to 10**12.
+SHUFFLED_ONCE = 2**14
 
 
 class Draw(NamedTuple):
@@ -28,12 +34,9 @@ class Draw(NamedTuple):
   index: int
 
 
-class Order(Protocol):
-  """(source, index) for each position."""
-
-  def __len__(self) -> int: ...
-
-  def __getitem__(self, index: int) -> tuple[int, int]: ...
+# (source, index) for each position: a grain.MapDataset, whose own type allows
+# slices and None too, or a class of this file.
+Order = Any
 
 
 class Union:

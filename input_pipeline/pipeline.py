@@ -23,6 +23,9 @@ from input_pipeline import (
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import settings, subset
 
+# Name -> what the source trains on.
+Opened = Mapping[str, record_lib.Records]
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
@@ -119,6 +122,7 @@ def make_train_dataset(
   *,
   batch_size: int,
   seed: int,
+  opened: Opened | None = None,
   rows: Sequence[int] | None = None,
   with_labels: bool = False,
   repeated: Mapping[tuple[int, int], faults.Fault] | None = None,
@@ -138,6 +142,7 @@ def make_train_dataset(
     config: checked.
     batch_size: of the global batch.
     seed: of the order and of what is drawn for each example.
+    opened: `open_sources`, where that has been done.
     rows: of the global batch that are wanted here.
     with_labels: whether there are labels.
     repeated: place -> fault of an earlier run that is to happen again.
@@ -145,18 +150,19 @@ def make_train_dataset(
   rows = range(batch_size) if rows is None else rows
   if not len(rows) or not 0 <= min(rows) <= max(rows) < batch_size:
     raise ValueError(f"rows must be of 0 to {batch_size - 1}; got {rows}")
-  opened = open_sources(config)
-  sections = [config.sources[name] for name in opened]
+  opened = open_sources(config) if opened is None else opened
+  names = sorted(opened)  # a config's order must not matter
+  sections = [config.sources[name] for name in names]
   make_example = examples.Maker(
     sources=tuple(
-      examples.Source(name, records, config.sources[name].templates)
-      for name, records in opened.items()
+      examples.Source(name, opened[name], section.templates)
+      for name, section in zip(names, sections, strict=True)
     ),
     languages=config.languages,
     max_caption_chars=config.max_caption_chars,
     image_size=config.image_size,
     augmentation=config.augmentation,
-    tokenizer=make_tokenizer(config),
+    tokenizer=make_tokenizer(config, opened),
     with_labels=with_labels,
     seed=examples.example_seed(seed),
     repeated=repeated or {},
@@ -164,22 +170,22 @@ def make_train_dataset(
 
   def shuffled(parts: Sequence[int], seed: int) -> grain.MapDataset:
     """Return sources, each as often as it says, in a new order each epoch."""
-    lengths = [len(make_example.sources[i].records) for i in parts]
+    lengths = [len(opened[names[i]]) for i in parts]
     repeats = [sections[i].repeat for i in parts]
-    return (
-      grain.MapDataset.source(mixture.Union(parts, lengths, repeats))
-      .seed(seed)
-      .shuffle()
-      .repeat()
-    )
+    union = mixture.Union(parts, lengths, repeats)
+    epoch = grain.MapDataset.source(union).seed(seed).shuffle()
+    if len(union) > mixture.SHUFFLED_ONCE:
+      epoch = epoch.shuffle()
+    return epoch.repeat()
 
   # Everything up to to_iter_dataset is lazy: an element is computed when its
   # index is asked for, so the examples of other processes cost nothing.
   every = range(len(sections))
   weights = [section.weight for section in sections]
   if any(weights):
-    seeds = [mixture.source_seed(seed, name) for name in opened]
-    streams = [shuffled([i], seeds[i]) for i in every]
+    streams = [
+      shuffled([i], mixture.source_seed(seed, names[i])) for i in every
+    ]
     order = grain.MapDataset.source(mixture.Weighted(streams, weights))
   else:
     order = shuffled(every, seed)
@@ -213,7 +219,7 @@ def prepare(config: Data) -> None:
   open_sources(config)
 
 
-def open_sources(config: Data) -> dict[str, record_lib.Records]:
+def open_sources(config: Data) -> Opened:
   """Return what each source trains on; raises as `prepare` does."""
   config.check()
   opened: dict[str, record_lib.Records] = {}
@@ -229,14 +235,6 @@ def open_sources(config: Data) -> dict[str, record_lib.Records]:
     probe.check(name, source, records, config.languages)
     opened[name] = records
   return opened
-
-
-def num_examples(config: Data) -> dict[str, int]:
-  """Return how many examples each source has in an epoch."""
-  return {
-    name: len(records) * config.sources[name].repeat
-    for name, records in open_sources(config).items()
-  }
 
 
 def splits(config: Data) -> tuple[str, ...]:
@@ -296,7 +294,9 @@ def all_keys(config: Data) -> tuple[str, ...]:
   return tuple(record.key for record in _read_all_records(config))
 
 
-def make_tokenizer(config: Data) -> tokenizers.Tokenizer:
+def make_tokenizer(
+  config: Data, opened: Opened | None = None
+) -> tokenizers.Tokenizer:
   """Return the tokenizer, trained on the captions of `train` if need be.
 
   `vocab_size` of it is at most config.vocab_size. Raises FileNotFoundError or
@@ -304,7 +304,10 @@ def make_tokenizer(config: Data) -> tokenizers.Tokenizer:
   """
   # Only what is trained here needs the data; a file can be missing at once.
   trains = config.tokenizer in tokenizers.WITHOUT_FILE
-  opened = open_sources(config) if trains else {}
+  if not trains:
+    opened = {}
+  elif opened is None:
+    opened = open_sources(config)
   facts = sorted((name, some.fingerprint()) for name, some in opened.items())
   digest = hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()
 

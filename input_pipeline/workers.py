@@ -48,14 +48,14 @@ class Dataset:
   """What Grain's IterDataset is, with the work done by other processes.
 
   Attributes:
-    draws: the examples of each batch.
+    draws: those of each batch: a sequence, or a grain.MapDataset.
     make: makes one example; can be pickled.
     num_workers: at least 1.
     num_threads: of each of them.
     num_ahead: batches begun before they are asked for, of all workers.
   """
 
-  draws: Sequence[Sequence[mixture.Draw]]
+  draws: Any
   make: Make
   num_workers: int
   num_threads: int

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from input_pipeline import pipeline
+from input_pipeline import loader
 from models import dual_encoder
 from tests import tiny
 from training import checkpointing, optimizer, partitioning, train_state
@@ -209,10 +209,11 @@ def abstract_state(
 
 def make_iterator(config: config_lib.Config) -> Any:
   """Return the iterator of the training data that the loop would make."""
-  return iter(
-    pipeline.make_train_dataset(
-      config.data, batch_size=config.batch_size, seed=config.seed
-    )
+  return loader.make_loader(
+    config.data,
+    folder=None,
+    batch_size=config.batch_size,
+    seed=config.seed,
   )
 
 

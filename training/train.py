@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import jax
 
 from evaluators import embedding, suite, summary
-from input_pipeline import pipeline
+from input_pipeline import loader
 from models import dual_encoder
 from training import (
   checkpointing,
@@ -111,14 +111,14 @@ class _Run:
     config = self._config
     eval_data = cluster.first_then_all(lambda: suite.load_data(config))
     iterator = cluster.together(
-      lambda: iter(
-        pipeline.make_train_dataset(
-          config.data,
-          batch_size=config.batch_size,
-          seed=config.seed,
-          rows=partitioning.local_rows(config.batch_size, self._mesh),
-          with_labels=config.loss.needs_labels,
-        )
+      lambda: loader.make_loader(
+        config.data,
+        folder=self._folder,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        rows=partitioning.local_rows(config.batch_size, self._mesh),
+        with_labels=config.loss.needs_labels,
+        process_index=jax.process_index(),
       )
     )
     state, program = _in_thread(lambda: self._build(iterator))
@@ -126,7 +126,7 @@ class _Run:
     if first_step:
       metrics.say(f"Resuming from the checkpoint of step {first_step}")
     writer = metrics.Writer(self._folder, workdir.METRICS, first_step)
-    with contextlib.closing(writer):
+    with contextlib.closing(iterator), contextlib.closing(writer):
       writer.write(first_step, program.facts)
       self._stop.begin()
       evaluator = _Evaluator(config, eval_data, self._mesh, self._stop)
@@ -201,7 +201,7 @@ class _Run:
       total_steps=config.total_steps,
       batch_size=config.batch_size,
     )
-    reporter = _Reporter(config, writer, progress, self._checkpointer)
+    reporter = _Reporter(config, writer, progress, self._checkpointer, iterator)
     saved = first_step if first_step in self._checkpointer.steps() else None
 
     def save(step: int) -> None:
@@ -209,6 +209,7 @@ class _Run:
       if saved != step:
         with progress.pause():
           writer.sync()
+          iterator.sync()
           self._checkpointer.save(state, iterator, step)
         saved = step
 
@@ -245,6 +246,8 @@ class _Run:
         state, step_metrics = program.step(state, batch)
         reporter.add(step + 1, step_metrics)
     progress.end_line()
+    if iterator.summary():
+      metrics.say(f"Left out of the batches: {iterator.summary()}")
     self._images_per_s = progress.images_per_s(step)
     self._checkpointer.wait()
     if is_last:
@@ -281,11 +284,12 @@ class _Run:
 class _Reporter:
   """Passes metrics on one step late, and stops the run if they are broken."""
 
-  def __init__(self, config, writer, progress, checkpointer):
+  def __init__(self, config, writer, progress, checkpointer, iterator):
     self._config: config_lib.Config = config
     self._writer: metrics.Writer = writer
     self._progress: metrics.Progress = progress
     self._checkpointer: checkpointing.Checkpointer = checkpointer
+    self._iterator: loader.Loader = iterator
     self._pending: tuple[int, Any] | None = None
     self._clock = time.monotonic()
 
@@ -309,8 +313,10 @@ class _Reporter:
     self._progress.update(step, values["train/loss"])
     if time.monotonic() - self._clock > _CLOCK_SECONDS or is_last:
       self._clock = time.monotonic()
-      rate = self._progress.images_per_s(step)
-      self._writer.write(step, {"time/images_per_s": rate})
+      values = {"time/images_per_s": self._progress.images_per_s(step)}
+      if self._iterator.bad_fraction:
+        values["data/bad_fraction"] = self._iterator.bad_fraction
+      self._writer.write(step, values)
 
   def _check_finite(self, step: int, values: dict[str, float]) -> None:
     broken = {k: v for k, v in values.items() if not math.isfinite(v)}

@@ -16,10 +16,9 @@ import pathlib
 from collections.abc import Iterable, Iterator
 from typing import cast
 
-import grain
 import msgpack
 import numpy as np
-from array_record.python import array_record_module
+from array_record.python import array_record_data_source, array_record_module
 
 from input_pipeline.sources import record as record_lib
 
@@ -98,7 +97,9 @@ class Records:
     self._paths = paths
     # An empty file has no record to find: ArrayRecordDataSource refuses it.
     filled = [str(path) for path in paths if _num_records(path)]
-    self._source = grain.sources.ArrayRecordDataSource(filled) if filled else ()
+    self._source = (
+      array_record_data_source.ArrayRecordDataSource(filled) if filled else ()
+    )
 
   def __len__(self) -> int:
     return len(self._source)

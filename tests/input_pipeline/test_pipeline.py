@@ -399,7 +399,8 @@ def test_broken_example_is_named(tiny, monkeypatch):
   def fail(data):
     raise ValueError("cannot decode image")
 
-  monkeypatch.setattr(picture, "open_picture", fail)
   config = dataclasses.replace(tiny, num_threads=0)
+  dataset = pipeline.make_train_dataset(config, batch_size=8, seed=0)
+  monkeypatch.setattr(picture, "open_picture", fail)
   with pytest.raises(ValueError, match=r"example k\d+: cannot decode"):
-    _batches(config, 1)
+    next(iter(dataset))

@@ -1,0 +1,142 @@
+"""One example: its random numbers, its faults and who takes its place."""
+
+import dataclasses
+import pickle
+
+import grain
+import numpy as np
+import pytest
+
+from input_pipeline import augmentation, examples, faults, mixture
+from input_pipeline.tokenizers import bytes as bytes_lib
+from tests.input_pipeline import fake_records
+
+
+def _maker(records, **changes) -> examples.Maker:
+  maker = examples.Maker(
+    sources=(examples.Source("main", records, ()),),
+    languages=("en",),
+    max_caption_chars=20,
+    image_size=8,
+    augmentation=augmentation.Augmentation((0.5, 1.0), 0.5),
+    tokenizer=bytes_lib.make_tokenizer(
+      list,
+      None,
+      languages=("en",),
+      vocab_size=300,
+      num_tokens=16,
+      path="",
+    ),
+    with_labels=False,
+    seed=7,
+    repeated={},
+  )
+  return dataclasses.replace(maker, **changes)
+
+
+def _assert_same(left, right):
+  assert left[examples.FAULTS] == right[examples.FAULTS]
+  for name in ("images", "tokens"):
+    np.testing.assert_array_equal(left[name], right[name])
+
+
+def test_random_numbers_are_grains():
+  """Or batches of one source would not be what they were."""
+
+  def draw(_, rng):
+    return rng.random(), rng.integers(9, dtype=np.uint32), rng.integers(9)
+
+  seed = 5
+  order = grain.MapDataset.source(range(9)).seed(seed).shuffle().repeat()
+  dataset = order.random_map(draw)
+  for position in (0, 8, 9, 7**20):
+    rng = examples.rng(examples.example_seed(seed), position, 0)
+    assert dataset[position] == draw(None, rng)
+
+
+@pytest.mark.parametrize(
+  "kind",
+  [
+    *("image", "caption", "read_failed", "shard_short", "shard_changed"),
+    *("file_missing", "image_missing", "unsafe_member"),
+  ],
+)
+def test_a_bad_example_is_replaced(kind):
+  broken = dict.fromkeys(range(10), kind)
+  expected = {"image": "image_broken", "caption": "caption_missing"}
+  make = _maker(fake_records.Records("a", 40, broken))
+  got = make(mixture.Draw(123, 0, 4))
+  fault = got[examples.FAULTS][0]
+  assert fault.kind == expected.get(kind, kind)
+  assert fault.place == (123, 0)
+  assert (fault.source, fault.index) == ("main", 4)
+  assert fault.key == ("a4" if kind in expected else "")
+  # The same by another process, and whatever was made before.
+  make(mixture.Draw(3, 0, 30))
+  _assert_same(pickle.loads(pickle.dumps(make))(mixture.Draw(123, 0, 4)), got)
+  # Another place, another substitute: the bad are not all replaced by one.
+  texts = {
+    make.tokenizer.decode(make(mixture.Draw(i, 0, 4))["tokens"])
+    for i in range(8)
+  }
+  assert len(texts) > 4
+  assert not any(f"a {i}" in texts for i in range(10))
+
+
+def test_a_substitute_may_be_bad_too():
+  broken = dict.fromkeys(range(39), "image")
+  make = _maker(fake_records.Records("a", 40, broken))
+  got = make(mixture.Draw(5, 0, 1))
+  assert make.tokenizer.decode(got["tokens"]) == "a 39"
+  found = got[examples.FAULTS]
+  assert [fault.attempt for fault in found] == list(range(len(found)))
+  assert len({fault.index for fault in found}) > 5
+
+
+def test_nothing_to_replace_it_by():
+  broken = dict.fromkeys(range(4), "image")
+  make = _maker(fake_records.Records("a", 4, broken))
+  with pytest.raises(ValueError, match=r"main: 200 examples in a row .*a\d"):
+    make(mixture.Draw(5, 0, 1))
+
+
+def test_an_earlier_fault_happens_again():
+  """A read that failed then and would not now."""
+  broken = _maker(fake_records.Records("a", 40, {4: "read_failed"}))
+  whole = _maker(fake_records.Records("a", 40))
+  draw = mixture.Draw(123, 0, 4)
+  expected = broken(draw)
+  assert expected[examples.FAULTS]
+  repeated = {fault.place: fault for fault in expected[examples.FAULTS]}
+  _assert_same(dataclasses.replace(whole, repeated=repeated)(draw), expected)
+  assert not whole(draw)[examples.FAULTS]
+
+
+def test_a_caption_that_is_too_long():
+  make = _maker(fake_records.Records("a", 40), max_caption_chars=3)
+  got = make(mixture.Draw(1, 0, 12))
+  fault = got[examples.FAULTS][0]
+  assert fault.kind == "caption_too_long"
+  assert "4 characters; data.max_caption_chars=3" in fault.message
+  assert len(make.tokenizer.decode(got["tokens"])) == 3
+
+
+def test_a_defect_is_not_replaced():
+  @dataclasses.dataclass
+  class Broken(fake_records.Records):
+    def __getitem__(self, index):
+      raise ValueError("a defect")
+
+  with pytest.raises(ValueError, match="example 2 of data.sources.main: a def"):
+    _maker(Broken("a", 4))(mixture.Draw(0, 0, 2))
+
+
+def test_stack():
+  fault = faults.Fault(1, 0, "main", 2, "k", "image_broken", "text")
+  made = [
+    {"images": np.full((2, 2, 3), i, np.uint8), "faults": (fault,) * i}
+    for i in range(3)
+  ]
+  batch = examples.stack(made)
+  assert batch["images"].shape == (3, 2, 2, 3)
+  assert batch["faults"] == [fault] * 3
