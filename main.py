@@ -3,6 +3,7 @@
 python main.py --config=configs/quickstart.py --workdir=runs/quickstart
 python main.py --task=search --workdir=runs/quickstart --query="red car"
 python main.py --task=embed --init_from=MODEL --images="*.jpg" --out=out
+python main.py --task=prepare --config=configs/quickstart.py --out=data
 python main.py --task=plan --config=configs/siglip.py:b16 --topology=v5e:16x16
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from absl import app, flags
 
 from inference import inference_flags
-from training import cluster_flags, failures, run_flags
+from training import cluster_flags, data_flags, failures, run_flags
 
 _TASK = flags.DEFINE_string("task", "train", "What to do; see TASKS.")
 _TOPOLOGY = flags.DEFINE_string(
@@ -47,6 +48,7 @@ TASKS: Mapping[str, Callable[[], int]] = {
   "embed": inference_flags.embed,
   "export": inference_flags.export,
   "plan": _plan,
+  "prepare": data_flags.prepare,
 }
 
 

@@ -20,7 +20,6 @@ _IMAGES = flags.DEFINE_string(
 _TEXTS = flags.DEFINE_string(
   "texts", "", "What --task=embed embeds: a file with one text a line."
 )
-_OUT = flags.DEFINE_string("out", "", "Folder to write, new or empty.")
 _BATCH_SIZE = flags.DEFINE_integer(
   "batch_size", 32, "Most rows that --task=embed computes at once."
 )
@@ -55,7 +54,7 @@ def embed() -> int:
     path,
     images=_IMAGES.value,
     texts=_TEXTS.value,
-    out=_OUT.value,
+    out=run_flags.out(),
     batch_size=_BATCH_SIZE.value,
     as_json=run_flags.as_json(),
   )
@@ -67,7 +66,7 @@ def export() -> int:
   from inference import export
 
   return export.run(
-    path, _FORMAT.value, _OUT.value, as_json=run_flags.as_json()
+    path, _FORMAT.value, run_flags.out(), as_json=run_flags.as_json()
   )
 
 

@@ -16,6 +16,7 @@ KINDS: Mapping[str, str] = types.MappingProxyType(
     "image_too_large": "an image of more pixels than are decoded",
     "member_twice": "two files where one is expected: which one is not known",
     "read_failed": "a read that failed each time it was tried",
+    "record_broken": "stored bytes that are not a record",
     "shard_changed": "a shard that is not the one that was indexed",
     "shard_short": "a shard that ends before its last example",
     "unsafe_member": "a pickle, or a path that leaves its folder",

@@ -10,6 +10,7 @@ _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Config file, as configs/quickstart.py.", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_OUT = flags.DEFINE_string("out", "", "Folder to write, new or empty.")
 _JSON = flags.DEFINE_bool("json", False, "Print results as JSON.")
 
 
@@ -44,3 +45,8 @@ def has_workdir() -> bool:
 def as_json() -> bool:
   """Return whether results are printed as JSON."""
   return _JSON.value
+
+
+def out() -> str:
+  """Return --out, "" where it is missing."""
+  return _OUT.value

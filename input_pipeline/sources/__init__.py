@@ -11,10 +11,20 @@ Both raise ValueError that names the field for what a user has to change, and
 OSError or ModuleNotFoundError that says what to do.
 """
 
-from input_pipeline.sources import emoji, prepared, webdataset
+from input_pipeline.sources import (
+  emoji,
+  parquet,
+  prepared,
+  table,
+  tfds,
+  webdataset,
+)
 
 FORMATS = {
   "emoji": emoji,
   "array_record": prepared,
   "webdataset": webdataset,
+  "parquet": parquet,
+  "table": table,
+  "tfds": tfds,
 }

@@ -10,19 +10,33 @@ Files are written with group_size:1, one record a chunk, so that a random read
 decompresses nothing but its own record.
 """
 
+import concurrent.futures
+import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 import msgpack
 import numpy as np
 from array_record.python import array_record_data_source, array_record_module
 
+from input_pipeline import faults
+from input_pipeline.sources import files, remote
 from input_pipeline.sources import record as record_lib
 
 Record = record_lib.Record
+
+# Options of the writer: for images without compression of their own, and for
+# JPEG, PNG and WebP, which do not get smaller.
+COMPRESSED = "group_size:1"
+UNCOMPRESSED = "group_size:1,uncompressed"
+
+# array_record's own readers; other URLs are not files to it.
+SCHEMES = ("", "file", "gs")
+# Footers read at once, as many as array_record's own data source reads.
+_NUM_OPENED = 64
 
 
 def pack(record: Record) -> bytes:
@@ -34,25 +48,38 @@ def pack(record: Record) -> bytes:
 
 
 def unpack(data: bytes) -> Record:
-  """Return the record stored in `data`; ValueError if it is not one."""
+  """Return the record stored in `data`.
+
+  Raises faults.ExampleError, "record_broken", if it is not one.
+  """
   try:
     fields = msgpack.unpackb(data)
     texts = {
       language: (texts,) if isinstance(texts, str) else tuple(texts)
       for language, texts in fields["texts"].items()
     }
-    return Record(**fields | {"texts": texts})
+    record = Record(**fields | {"texts": texts})
+    if not isinstance(record.key, str) or not isinstance(record.image, bytes):
+      raise TypeError("key is not text, or image is not bytes")
+    if not all(
+      isinstance(text, str) for texts in texts.values() for text in texts
+    ):
+      raise TypeError("a caption is not text")
   except (
     *(ValueError, TypeError, KeyError, AttributeError),
     msgpack.UnpackException,
   ) as error:
-    raise ValueError(
+    raise faults.ExampleError(
+      "record_broken",
       "not a record of input_pipeline/sources/array_record.py: expected a "
-      f"msgpack map of key, image, texts; got {len(data)} bytes ({error})"
+      f"msgpack map of key, image, texts; got {len(data)} bytes ({error})",
     ) from error
+  return record
 
 
-def write(path: pathlib.Path, records: Iterable[Record]) -> int:
+def write(
+  path: pathlib.Path, records: Iterable[Record], options: str = COMPRESSED
+) -> int:
   """Write a file of records, on disk when this returns; return their number.
 
   Raises OSError when the file cannot be written (no folder, disk full).
@@ -62,7 +89,7 @@ def write(path: pathlib.Path, records: Iterable[Record]) -> int:
     # Python creates the file first, because the writer reports a missing
     # folder or permission only as a closed file.
     path.touch()
-    writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+    writer = array_record_module.ArrayRecordWriter(str(path), options)
     for record in records:
       writer.write(pack(record))
       num_records += 1
@@ -74,7 +101,7 @@ def write(path: pathlib.Path, records: Iterable[Record]) -> int:
   with open(path, "rb") as file:
     os.fsync(file.fileno())
   # A writer whose last flush fails can close without an exception.
-  written = _num_records(path)
+  written = _num_records(str(path))
   if written != num_records:
     raise OSError(
       f"cannot write {path.name}: {num_records} records went in, {written} can "
@@ -83,29 +110,66 @@ def write(path: pathlib.Path, records: Iterable[Record]) -> int:
   return num_records
 
 
+@dataclasses.dataclass
+class Span:
+  """Records of a file, in the words of array_record's FileInstruction."""
+
+  filename: str
+  skip: int
+  take: int
+  examples_in_shard: int
+
+
 class Records:
   """Random access to the records of one file or several, as a Grain source.
 
-  Raises FileNotFoundError for a missing file, and ValueError (at the record)
-  for bytes that are not a record.
+  Args:
+    paths: of local files, or of gs://.
+    counts: of their records, where they are known; else every file is opened.
+    uids_path: .npy file of their UIDs, where there is one.
+
+  Raises FileNotFoundError for a missing file, ValueError for one that is not
+  an ArrayRecord file or is cut short, and at a record faults.ExampleError.
   """
 
-  def __init__(self, *paths: pathlib.Path):
-    for path in paths:
-      if not path.is_file():
+  def __init__(
+    self,
+    *paths: str | os.PathLike,
+    counts: Sequence[int] | None = None,
+    uids_path: str | None = None,
+  ):
+    self._uids_path = uids_path
+    self._paths = tuple(map(_plain, paths))
+    for path in self._paths:
+      if not remote.is_remote(path) and not os.path.isfile(path):
         raise FileNotFoundError(f"no record file {path}")
-    self._paths = paths
+    if counts is None:
+      counts = _counts(self._paths)
     # An empty file has no record to find: ArrayRecordDataSource refuses it.
-    filled = [str(path) for path in paths if _num_records(path)]
+    self._spans = [
+      Span(path, 0, count, count)
+      for path, count in zip(self._paths, counts, strict=True)
+      if count
+    ]
+    # What grain.sources has adds traces and imports JAX, which a process that
+    # only reads does without.
     self._source = (
-      array_record_data_source.ArrayRecordDataSource(filled) if filled else ()
+      array_record_data_source.ArrayRecordDataSource(self._spans)
+      if self._spans
+      else ()
     )
 
   def __len__(self) -> int:
     return len(self._source)
 
   def __getitem__(self, index: int) -> Record:
-    return unpack(self._source[index])
+    if not 0 <= index < len(self):
+      raise IndexError(f"no record {index} of {len(self)}")
+    try:
+      data = self._source[index]
+    except (RuntimeError, ValueError, IndexError) as error:
+      raise self._fault(index, error) from error
+    return unpack(data)
 
   def __iter__(self) -> Iterator[Record]:
     for index in range(len(self)):
@@ -113,25 +177,76 @@ class Records:
 
   def fingerprint(self) -> str:
     """Return hex digits of the files' names, sizes and times of change."""
-    facts = [
-      (path.name, path.stat().st_size, path.stat().st_mtime_ns)
-      for path in self._paths
-    ]
+    facts = []
+    for path in self._paths:
+      if remote.is_remote(path):
+        facts.append((path, 0, 0))
+      else:
+        status = os.stat(path)
+        facts.append(
+          (os.path.basename(path), status.st_size, status.st_mtime_ns)
+        )
     return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
   def uids(self) -> np.ndarray:
-    """Return each record's UID; reads every record."""
-    return np.array(
-      [record_lib.uid(record.key) for record in self], record_lib.UID
-    )
+    """Return each record's UID; without a file of them, reads every record.
+
+    One that cannot be read has the UID of its place.
+    """
+    if self._uids_path is not None:
+      with files.open_file(self._uids_path) as file:
+        return np.load(file, allow_pickle=False)
+    found = np.empty(len(self), record_lib.UID)
+    for index in range(len(self)):
+      try:
+        found[index] = record_lib.uid(self[index].key)
+      except faults.ExampleError:
+        found[index] = record_lib.uid(f"broken record {index}")
+    return found
 
   def __repr__(self) -> str:
-    return f"Records({', '.join(map(str, self._paths))})"
+    return f"Records({', '.join(self._paths)})"
+
+  def _fault(self, index: int, error: Exception) -> faults.ExampleError:
+    """Return why a record could not be read."""
+    for span in self._spans:
+      if index < span.take:
+        break
+      index -= span.take
+    place = f"record {index} of {span.filename}"
+    if remote.is_remote(span.filename):
+      return faults.ExampleError("read_failed", f"{place}: {error}")
+    if not os.path.isfile(span.filename):
+      return faults.ExampleError("file_missing", f"{span.filename} is gone")
+    return faults.ExampleError(
+      "record_broken", f"{place}: {str(error).split(';')[0]}"
+    )
 
 
-def _num_records(path: pathlib.Path) -> int:
-  reader = array_record_module.ArrayRecordReader(str(path))
+def _plain(path: str | os.PathLike) -> str:
+  """Return a path as array_record opens it."""
+  text = os.fspath(path)
+  return text.partition("://")[2] if remote.scheme(text) == "file" else text
+
+
+def _counts(paths: Sequence[str]) -> list[int]:
+  """Return how many records each file has; ValueError for what is none."""
+  with concurrent.futures.ThreadPoolExecutor(_NUM_OPENED) as pool:
+    counts = list(pool.map(_num_records, paths))
+  for path, count in zip(paths, counts, strict=True):
+    if count is None:
+      raise ValueError(
+        f"{path} is not an ArrayRecord file, or one that was cut short"
+      )
+  return cast(list[int], counts)
+
+
+def _num_records(path: str) -> int | None:
+  """Return how many records can be found, None where the file is broken."""
+  reader = array_record_module.ArrayRecordReader(path)
+  num_records = reader.num_records() if reader.ok() else None
   try:
-    return reader.num_records() if reader.ok() else 0
-  finally:
     reader.close()
+  except RuntimeError:  # says again what is wrong with the file
+    return None
+  return num_records

@@ -117,12 +117,7 @@ def open_split(
   source: settings.Source, split: str, place: settings.Place
 ) -> array_record.Records:
   """Return the records of a split, rendered if need be."""
-  for field in ("path", "image", "caption", "language_field", "uid"):
-    if getattr(source, field):
-      raise ValueError(
-        f'data.sources.{place.name}.{field} is not used by format="emoji"; '
-        f"got {getattr(source, field)!r}"
-      )
+  source.refuse(place.name, "path", "image", "caption", "language_field", "uid")
   if split not in SPLITS:
     raise ValueError(
       f"data.sources.{place.name}.split must be one of {list(SPLITS)}, got "

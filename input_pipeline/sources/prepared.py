@@ -1,12 +1,14 @@
 """A folder of prepared data: all there and intact, or not there at all.
 
-  <folder>/<split>.array_record   one file a split
+  <folder>/<split>.array_record   one file a split, or
+  <folder>/<split>-00003-of-00012.array_record   several
+  <folder>/<split>.uids.npy       UIDs of the records, where they were written
   <folder>/manifest.json          written last; names every file and its digest
   <folder>/tokenizers/            trained later, not part of the manifest
 
-A folder is written under a temporary name beside its place and renamed when
-it is complete and on disk. A process killed on the way leaves a temporary
-folder, which nobody reads and the next preparation removes.
+What `prepare` makes is written under a temporary name beside its place and
+renamed when it is complete and on disk. A process killed on the way leaves a
+temporary folder, which nobody reads and the next preparation removes.
 """
 
 import contextlib
@@ -17,17 +19,27 @@ import os
 import pathlib
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from absl import logging
 
-from input_pipeline import atomic_file, folder_lock
-from input_pipeline.sources import array_record, settings
+from input_pipeline import atomic_file, faults, folder_lock
+from input_pipeline.sources import (
+  array_record,
+  files,
+  remote,
+  settings,
+)
 
 LANGUAGES = None
 
-# Raised when the meaning of a prepared folder changes.
-SCHEMA = 1
+# Raised when the meaning of a prepared folder changes. 2 names the files of a
+# split; in 1 it has one, of its own name.
+SCHEMA = 2
+_READABLE = (1, 2)
+
+MANIFEST = "manifest.json"
 
 
 class BrokenError(Exception):
@@ -36,49 +48,115 @@ class BrokenError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-  """What manifest.json says; `files` is name -> [bytes, BLAKE2b digest]."""
+  """What manifest.json says.
+
+  Attributes:
+    schema: SCHEMA when it was written.
+    splits: name -> number of records.
+    languages: of all texts.
+    versions: of what made it.
+    files: name -> [bytes, BLAKE2b digest].
+    shards: split -> [file, number of records] of each, in order.
+    made_from: what --task=prepare was asked for.
+  """
 
   schema: int
   splits: dict[str, int]
   languages: tuple[str, ...]
   versions: dict[str, str]
   files: dict[str, tuple[int, str]]
+  shards: dict[str, list[tuple[str, int]]] = dataclasses.field(
+    default_factory=dict
+  )
+  made_from: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+  def files_of(self, split: str) -> list[tuple[str, int]]:
+    """Return (file, number of records) of a split's files, in order."""
+    whole = [(f"{split}.array_record", self.splits[split])]
+    return self.shards.get(split, whole)
 
 
 Splits = Mapping[str, list[array_record.Record]]
 
 
 def splits(source: settings.Source, place: settings.Place) -> tuple[str, ...]:
-  """Return the splits of the folder `source.path`; ValueError if it is none."""
-  return tuple(_opened(source, place).splits)
+  """Return the splits of the folder `source.path`; () for a list of files."""
+  manifest = _opened(source, place)
+  return () if manifest is None else tuple(manifest.splits)
 
 
 def open_split(
   source: settings.Source, split: str, place: settings.Place
 ) -> array_record.Records:
-  """Return the records of a split of the folder `source.path`."""
-  names = splits(source, place)
-  if split not in names:
+  """Return the records of a split of a prepared folder, or of files."""
+  manifest = _opened(source, place)
+  if manifest is None:
+    return _open_files(source, split, place)
+  if split not in manifest.splits:
     raise ValueError(
-      f"data.sources.{place.name}.split must be one of {list(names)}, got "
-      f"{split!r}"
+      f"data.sources.{place.name}.split must be one of "
+      f"{list(manifest.splits)}, got {split!r}"
     )
-  return records(pathlib.Path(source.path), split)
+  return _records(source.path.rstrip("/"), split, manifest)
 
 
 def records(folder: pathlib.Path, split: str) -> array_record.Records:
   """Return the records of a split of a folder that is complete."""
-  return array_record.Records(folder / f"{split}.array_record")
+  manifest = read_manifest(folder, check_digests=False)
+  return _records(str(folder), split, manifest)
 
 
-def _opened(source: settings.Source, place: settings.Place) -> "Manifest":
+def _records(
+  folder: str, split: str, manifest: Manifest
+) -> array_record.Records:
+  shards = manifest.files_of(split)
+  uids = f"{split}.uids.npy"
+  return array_record.Records(
+    *(f"{folder}/{name}" for name, _ in shards),
+    counts=[count for _, count in shards],
+    uids_path=f"{folder}/{uids}" if uids in manifest.files else None,
+  )
+
+
+def _open_files(
+  source: settings.Source, split: str, place: settings.Place
+) -> array_record.Records:
+  field = f"data.sources.{place.name}"
+  if split:
+    raise ValueError(
+      f'{field}.split must be "" for a list of files (a prepared folder has '
+      f"splits), got {split!r}"
+    )
+  paths = files.expand(source.path, f"{field}.path")
+  try:
+    return array_record.Records(*paths)
+  except ValueError as error:
+    raise ValueError(f"{field}.path: {error}") from error
+
+
+def _opened(source: settings.Source, place: settings.Place) -> Manifest | None:
+  """Return the folder's manifest, None where `path` is a list of files."""
+  field = f"data.sources.{place.name}.path"
+  source.refuse(place.name, "image", "caption", "language_field", "uid")
+  scheme = remote.scheme(source.path)
+  if scheme not in array_record.SCHEMES:
+    raise ValueError(
+      f"{field}: ArrayRecord is read from disk and gs:// only, got {scheme}://"
+      "; copy the files"
+    )
+  if any(letter in source.path for letter in "*?[{") or source.path.endswith(
+    ".array_record"
+  ):
+    return None
   try:
     # Sizes only: reading terabytes for their digests would take hours.
+    if remote.is_remote(source.path):
+      return read_remote_manifest(source.path.rstrip("/"))
     return read_manifest(pathlib.Path(source.path), check_digests=False)
   except BrokenError as error:
     raise ValueError(
-      f'data.sources.{place.name}.path must be a prepared folder for format="'
-      f'array_record": {error}'
+      f'{field} must be a prepared folder for format="array_record", or '
+      f"*.array_record files: {error}"
     ) from error
 
 
@@ -115,25 +193,60 @@ def read_manifest(
   Sizes are always compared; digests (reading every byte) on request. Raises
   BrokenError with the first difference.
   """
-  path = folder / "manifest.json"
+  path = folder / MANIFEST
   try:
-    fields = json.loads(path.read_text(encoding="utf-8"))
-    manifest = Manifest(**fields | {"languages": tuple(fields["languages"])})
+    data = path.read_bytes()
   except FileNotFoundError as error:
-    raise BrokenError(f"{folder} has no manifest.json") from error
-  except (OSError, ValueError, TypeError, KeyError) as error:
+    raise BrokenError(f"{folder} has no {MANIFEST}") from error
+  except OSError as error:
     raise BrokenError(f"{path} is not a manifest: {error!r}") from error
-  if manifest.schema != SCHEMA:
-    raise BrokenError(
-      f"{path} has schema {manifest.schema}, this version reads {SCHEMA}"
-    )
+  manifest = _parsed(data, str(path))
   for name, (num_bytes, digest) in manifest.files.items():
     file = folder / name
     got = file.stat().st_size if file.is_file() else "no file"
     if got != num_bytes:
       raise BrokenError(f"{file}: expected {num_bytes} bytes, got {got}")
-    if check_digests and _digest(file) != digest:
+    if check_digests and digest_of(file) != digest:
       raise BrokenError(f"{file}: its bytes are not those that were written")
+  return manifest
+
+
+def read_remote_manifest(folder: str) -> Manifest:
+  """Return the manifest at a URL; BrokenError where a file's size differs."""
+  path = f"{folder}/{MANIFEST}"
+  try:
+    manifest = _parsed(files.read(path), path)
+  except faults.ExampleError as error:
+    raise BrokenError(str(error)) from error
+  # One listing instead of a request a file.
+  found = files.find(f"{folder}/*", folder)
+  sizes = {file.path.rpartition("/")[2]: file.size for file in found}
+  for name, (num_bytes, _) in manifest.files.items():
+    got = sizes.get(name, "no file")
+    if got != num_bytes:
+      raise BrokenError(
+        f"{folder}/{name}: expected {num_bytes} bytes, got {got}"
+      )
+  return manifest
+
+
+def _parsed(data: bytes, path: str) -> Manifest:
+  try:
+    fields = json.loads(data)
+    manifest = Manifest(**fields | {"languages": tuple(fields["languages"])})
+    names = [*manifest.files]
+    for split in manifest.splits:
+      names += [name for name, _ in manifest.files_of(split)]
+  except (ValueError, TypeError, KeyError, AttributeError) as error:
+    raise BrokenError(f"{path} is not a manifest: {error!r}") from error
+  if manifest.schema not in _READABLE:
+    raise BrokenError(
+      f"{path} has schema {manifest.schema}, this version reads "
+      f"{' and '.join(map(str, _READABLE))}"
+    )
+  for name in names:
+    if name not in manifest.files or "/" in name or name == "..":
+      raise BrokenError(f"{path} names {name!r}, which is no file of its own")
   return manifest
 
 
@@ -157,7 +270,7 @@ def _prepare_locked(
     splits = make_splits()
     for name, records in splits.items():
       array_record.write(temporary / f"{name}.array_record", records)
-    _write_manifest(temporary, splits, versions)
+    _write_made(temporary, splits, versions)
     if folder.exists():
       broken = folder.with_name(f".{folder.name}.tmp-{secrets.token_hex(8)}")
       os.rename(folder, broken)
@@ -169,11 +282,10 @@ def _prepare_locked(
   atomic_file.fsync_folder(folder.parent)
 
 
-def _write_manifest(
+def _write_made(
   folder: pathlib.Path, splits: Splits, versions: Mapping[str, str]
 ) -> None:
-  files = sorted(folder.glob("*.array_record"))
-  languages = {
+  texts = {
     language
     for records in splits.values()
     for record in records
@@ -182,15 +294,30 @@ def _write_manifest(
   manifest = Manifest(
     schema=SCHEMA,
     splits={name: len(records) for name, records in splits.items()},
-    languages=tuple(sorted(languages)),
+    languages=tuple(sorted(texts)),
     versions=dict(versions),
-    files={path.name: (path.stat().st_size, _digest(path)) for path in files},
+    files=facts_of(sorted(folder.glob("*.array_record"))),
+    shards={
+      name: [(f"{name}.array_record", len(records))]
+      for name, records in splits.items()
+    },
   )
+  write_manifest(folder, manifest)
+
+
+def write_manifest(folder: pathlib.Path, manifest: Manifest) -> None:
+  """Write manifest.json, the last file of a folder."""
   text = json.dumps(dataclasses.asdict(manifest), indent=2)
-  atomic_file.write(folder / "manifest.json", (text + "\n").encode())
+  atomic_file.write(folder / MANIFEST, (text + "\n").encode())
 
 
-def _digest(path: pathlib.Path) -> str:
+def facts_of(paths: Iterable[pathlib.Path]) -> dict[str, tuple[int, str]]:
+  """Return name -> (bytes, digest) for `Manifest.files`."""
+  return {path.name: (path.stat().st_size, digest_of(path)) for path in paths}
+
+
+def digest_of(path: pathlib.Path) -> str:
+  """Return the BLAKE2b digest of a file."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "blake2b").hexdigest()
 

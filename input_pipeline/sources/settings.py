@@ -43,6 +43,18 @@ class Source:
           f"{template!r}"
         )
 
+  def refuse(self, name: str, *fields: str) -> None:
+    """Raise ValueError for the first of these fields that is given.
+
+    For those that a format has no use for, which are () or "" when not given.
+    """
+    for field in fields:
+      if getattr(self, field):
+        raise ValueError(
+          f'data.sources.{name}.{field} is not used by format="{self.format}"; '
+          f"got {getattr(self, field)!r}"
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Place:

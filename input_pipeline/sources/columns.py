@@ -1,0 +1,122 @@
+"""Which columns of a table are image, captions, language and key."""
+
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from input_pipeline import faults
+from input_pipeline.sources import settings
+
+# Names that are looked for, the first one there is taken: ours and Hugging
+# Face's, img2dataset's (named by its images' format), those of open_clip's
+# tables (filepath, title), image folders'. Not "url": nobody crawls by mistake.
+IMAGES = (
+  *("image", "jpg", "png", "webp", "jpeg", "filepath", "file_name"),
+  *("image_path", "path"),
+)
+CAPTIONS = ("caption", "captions", "text", "title", "texts")
+KEYS = ("key",)
+
+# Rows of a table without a schema that are looked at for its columns.
+NUM_PROBED = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+  """Names of columns; None where there is none."""
+
+  image: str
+  captions: tuple[str, ...]
+  language: str | None
+  key: str | None
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """Return all of them, each once."""
+    optional = [name for name in (self.language, self.key) if name is not None]
+    return tuple(dict.fromkeys((self.image, *self.captions, *optional)))
+
+
+def choose(
+  source: settings.Source, names: Sequence[str], field: str
+) -> Columns:
+  """Return the columns to read; ValueError that lists those there are."""
+  if len(source.image) > 1:
+    raise ValueError(
+      f"{field}.image must be one column, got {list(source.image)}"
+    )
+  image = _first(f"{field}.image", source.image, IMAGES, names)
+  if source.caption:
+    for name in source.caption:
+      _check(f"{field}.caption", name, names)
+    captions = source.caption
+  else:
+    captions = (_first(f"{field}.caption", (), CAPTIONS, names),)
+  for option in ("language_field", "uid"):
+    if getattr(source, option):
+      _check(f"{field}.{option}", getattr(source, option), names)
+  key = source.uid or next((name for name in KEYS if name in names), None)
+  return Columns(image, captions, source.language_field or None, key)
+
+
+def texts(
+  columns: Columns, row: Mapping[str, Any], language: str, index: int
+) -> dict[str, tuple[str, ...]]:
+  """Return the captions of a row by language.
+
+  Raises faults.ExampleError: "caption_missing".
+  """
+  found = tuple(
+    clean(text)
+    for name in columns.captions
+    for text in _flat(row.get(name))
+    if text.strip()
+  )
+  if not found:
+    raise faults.ExampleError(
+      "caption_missing",
+      f"row {index} has no text in {', '.join(columns.captions)}",
+    )
+  if columns.language is not None:
+    value = row.get(columns.language)
+    language = value if isinstance(value, str) and value else language
+  return {language: found}
+
+
+def clean(text: str) -> str:
+  """Return text that can be encoded: JSON may have half a surrogate pair."""
+  return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _flat(value: Any) -> Iterator[str]:
+  """Yield the texts of a value; what is no text is none."""
+  if isinstance(value, str):
+    yield value
+  elif isinstance(value, list | tuple):
+    for item in value:
+      yield from _flat(item)
+
+
+def _first(
+  field: str,
+  given: Sequence[str],
+  usual: Sequence[str],
+  names: Collection[str],
+) -> str:
+  if given:
+    _check(field, given[0], names)
+    return given[0]
+  for name in usual:
+    if name in names:
+      return name
+  raise ValueError(
+    f"{field} must be given: none of the usual {', '.join(usual)} is among the "
+    f"columns {list(names)}"
+  )
+
+
+def _check(field: str, name: str, names: Collection[str]) -> None:
+  if name not in names:
+    raise ValueError(
+      f"{field} must be among the columns {list(names)}, got {name!r}"
+    )

@@ -1,0 +1,294 @@
+"""Rows of Parquet files, read in any order.
+
+What is known without being told: img2dataset's files (images in a binary column
+named jpg, png or webp; columns caption, key, status, of which only rows with
+the status "success" are examples), and those of Hugging Face's datasets (a
+struct image of bytes and path). A text column instead names files, by a path
+below the table's folder or a URL; see named_file.py. Captions are text, or
+lists of it, in one column or several.
+
+Parquet is read by whole row groups, so those used last are kept. Where they
+are large, a shuffled reader reads much more than it uses, and is told so.
+"""
+
+import concurrent.futures
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from input_pipeline import faults, progress
+from input_pipeline.sources import (
+  columns,
+  files,
+  kept,
+  named_file,
+  parquet_layout,
+  remote,
+  settings,
+)
+from input_pipeline.sources import record as record_lib
+
+LANGUAGES = None
+
+# Of decoded row groups that a process keeps. A shuffled reader seldom meets one
+# again; a reader in order, and its threads, need a few.
+_CACHE_BYTES = 256 * 2**20
+# Mean uncompressed bytes of a row group's images above which opening warns: at
+# 1 GB/s, 8 ms for each image, as long as decoding a large photograph.
+_WARN_BYTES = 8 * 2**20
+# Footers read at once, and from how many on it takes long enough to be shown.
+_NUM_OPENED = 16
+_NUM_SHOWN = 1000
+
+# A row group: of which file, which of its groups, its examples (rows, without
+# those that have another status), bytes of all its images.
+_GROUP = np.dtype(
+  [
+    ("file", "i4"),
+    ("number", "i4"),
+    ("num_examples", "i8"),
+    ("image_bytes", "i8"),
+  ]
+)
+
+
+def splits(source: settings.Source, place: settings.Place) -> tuple[str, ...]:
+  """Return (): the files that `path` names are one split."""
+  del source, place
+  return ()
+
+
+def open_split(
+  source: settings.Source, split: str, place: settings.Place
+) -> "Records":
+  """Return the rows of all files; reads their footers."""
+  field = f"data.sources.{place.name}"
+  if split:
+    raise ValueError(
+      f'{field}.split must be "" for format="parquet", whose path names the '
+      f"files of one; got {split!r}"
+    )
+  found = files.find(source.path, f"{field}.path")
+  layout, groups = _read_footers(found, source, field)
+  records = Records(source, found, layout, groups)
+  if not len(records):
+    raise ValueError(f"{field}.path: {source.path} has no rows to use")
+  _warn_of_large_groups(groups, field)
+  return records
+
+
+class Records:
+  """Rows of Parquet files; see record.Records."""
+
+  def __init__(
+    self,
+    source: settings.Source,
+    found: Sequence[files.File],
+    layout: parquet_layout.Layout,
+    groups: np.ndarray,
+  ):
+    self._arguments = source, tuple(found), layout, groups
+    self._source = source
+    self._files = tuple(found)
+    self._layout = layout
+    self._groups = groups
+    self._stops = np.cumsum(groups["num_examples"])
+    self._names = _names_from_common([file.path for file in found])
+    self._cache = kept.Kept(self._read_group, _CACHE_BYTES)
+
+  # Row groups are read again where this is unpickled, not sent there.
+  def __reduce__(self):
+    return type(self), self._arguments
+
+  def __len__(self) -> int:
+    return int(self._stops[-1]) if len(self._stops) else 0
+
+  def __getitem__(self, index: int) -> record_lib.Record:
+    number, place = self._locate(index)
+    table, rows = self._cache[number]
+    place = place if rows is None else int(rows[place])
+    row = {name: table[name][place].as_py() for name in table.column_names}
+    path = self._files[self._groups["file"][number]].path
+    image = self._image(row[self._layout.columns.image], path, index)
+    texts = columns.texts(
+      self._layout.columns, row, self._source.language, index
+    )
+    key = row.get(self._layout.columns.key or "")
+    return record_lib.Record(self._key(key, number, place), image, texts)
+
+  def fingerprint(self) -> str:
+    """Return hex digits of the files' names, sizes and versions."""
+    facts = [
+      (name, file.size, file.version)
+      for name, file in zip(self._names, self._files, strict=True)
+    ]
+    text = repr((facts, self._layout))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+  def uids(self) -> np.ndarray:
+    """Return the UIDs; reads no column but the key's."""
+    found = np.empty(len(self), record_lib.UID)
+    for number, stop in enumerate(self._stops.tolist()):
+      start = stop - int(self._groups["num_examples"][number])
+      for index, key in zip(
+        range(start, stop), self._keys(number), strict=True
+      ):
+        found[index] = record_lib.uid(key)
+    return found
+
+  def _locate(self, index: int) -> tuple[int, int]:
+    """Return (row group, which of its examples)."""
+    if not 0 <= index < len(self):
+      raise IndexError(f"no row {index} of {len(self)}")
+    number = int(np.searchsorted(self._stops, index, "right"))
+    start = int(self._stops[number] - self._groups["num_examples"][number])
+    return number, index - start
+
+  def _keys(self, number: int) -> Iterator[str]:
+    """Yield the keys of a row group's examples."""
+    name = self._layout.columns.key
+    num_examples = int(self._groups["num_examples"][number])
+    table, rows = None, None
+    names = (
+      [*self._layout.status]
+      if name is None
+      else [
+        name,
+        *self._layout.status,
+      ]
+    )
+    if names:
+      with contextlib.suppress(faults.ExampleError):
+        table, rows = self._read_columns(number, names)
+    places = range(num_examples) if rows is None else rows.tolist()
+    values = table[name].to_pylist() if table is not None and name else None
+    for place in places:
+      yield self._key(None if values is None else values[place], number, place)
+
+  def _read_group(
+    self, number: int
+  ) -> tuple[tuple[Any, np.ndarray | None], int]:
+    """Return what `_cache` keeps, and its bytes."""
+    found = self._read_columns(number, list(self._layout.read))
+    return found, found[0].nbytes
+
+  def _read_columns(
+    self, number: int, names: list[str]
+  ) -> tuple[Any, np.ndarray | None]:
+    """Return columns of a row group, and which rows are examples (None: all).
+
+    Raises faults.ExampleError.
+    """
+    import pyarrow
+
+    group = int(self._groups["number"][number])
+    file = self._files[self._groups["file"][number]]
+    try:
+      now = files.facts(file.path)
+      if (now.size, now.version) != (file.size, file.version):
+        raise faults.ExampleError(
+          "shard_changed", f"{file.path} changed after it was opened"
+        )
+      with parquet_layout.opened(file.path) as reader:
+        table = reader.read_row_group(group, columns=names, use_threads=False)
+    except FileNotFoundError as error:
+      raise faults.ExampleError(
+        "file_missing", f"{file.path} is gone"
+      ) from error
+    except (pyarrow.ArrowException, OSError) as error:
+      kind = "read_failed" if remote.is_remote(file.path) else "record_broken"
+      raise faults.ExampleError(
+        kind, f"row group {group} of {file.path}: {error}"
+      ) from error
+    rows = parquet_layout.examples(table, self._layout)
+    if (table.num_rows if rows is None else len(rows)) != (
+      self._groups["num_examples"][number]
+    ):
+      raise faults.ExampleError(
+        "shard_changed", f"{file.path} has other rows than when it was opened"
+      )
+    return table, rows
+
+  def _image(self, value: Any, path: str, index: int) -> bytes:
+    if isinstance(value, dict):
+      value = value.get("bytes") or value.get("path")
+    if isinstance(value, str) and value:
+      return named_file.read(value, path.rpartition("/")[0] or ".")
+    if not value:
+      raise faults.ExampleError(
+        "image_missing", f"row {index} has no {self._layout.columns.image}"
+      )
+    return value
+
+  def _key(self, value: Any, number: int, place: int) -> str:
+    if isinstance(value, bytes):
+      return value.hex()
+    if value is not None and value != "":
+      return columns.clean(str(value))
+    group = self._groups[number]
+    return f"{self._names[group['file']]}:{group['number']}:{place}"
+
+
+def _read_footers(
+  found: Sequence[files.File], source: settings.Source, field: str
+) -> tuple[parquet_layout.Layout, np.ndarray]:
+  """Return the layout that all files have, and their row groups."""
+  layouts, groups = [], []
+  with contextlib.ExitStack() as stack:
+    pool = stack.enter_context(
+      concurrent.futures.ThreadPoolExecutor(_NUM_OPENED)
+    )
+    bar = None
+    if len(found) >= _NUM_SHOWN:
+      bar = stack.enter_context(
+        progress.Progress("Reading Parquet footers", len(found))
+      )
+    footers = pool.map(
+      lambda file: parquet_layout.read(file.path, source, field), found
+    )
+    for number, (layout, some) in enumerate(footers):
+      layouts.append(layout)
+      groups.append(np.array([(number, *group) for group in some], _GROUP))
+      if layout != layouts[0]:
+        raise ValueError(
+          f"{field}.path: {found[number].path} has other columns than "
+          f"{found[0].path}: {layout} and {layouts[0]}"
+        )
+      if bar is not None:
+        bar.advance()
+  groups = np.concatenate(groups)
+  return layouts[0], groups[groups["num_examples"] > 0]
+
+
+def _warn_of_large_groups(groups: np.ndarray, field: str) -> None:
+  """Say what a shuffled reader would read for nothing, where it is much."""
+  image_bytes = groups["image_bytes"]
+  mean, total = image_bytes.mean(), image_bytes.sum()
+  # A small data set stays in memory once it is read.
+  if mean < _WARN_BYTES or total <= _CACHE_BYTES:
+    return
+  num_rows = groups["num_examples"].mean()
+  logging.warning(
+    "%s.path: row groups have %.0f rows and %.0f MB of images on average, and a"
+    " shuffled reader decodes a whole one for each image: %.0f MB for %.2f MB."
+    " Convert the files once: main.py --task=prepare --config=... --out=DIR",
+    *(field, num_rows, mean / 1e6, mean / 1e6, mean / num_rows / 1e6),
+  )
+
+
+def _names_from_common(paths: Sequence[str]) -> list[str]:
+  """Return paths without the folder that all are in.
+
+  A key must not say where a data set is kept.
+  """
+  if not remote.is_remote(paths[0]):
+    paths = [os.path.abspath(path) for path in paths]
+  root = paths[0].rpartition("/")[0]
+  while not all(path.startswith(root + "/") for path in paths):
+    root = root.rpartition("/")[0]
+  return [path[len(root) + 1 :] for path in paths]

@@ -1,0 +1,167 @@
+"""What is in a Parquet file: its columns by their use, and its row groups."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from input_pipeline.sources import columns, files, remote, settings
+
+# img2dataset's column, and what it says of an image that was downloaded.
+_STATUS = "status"
+_SUCCESS = "success"
+
+
+class Layout(NamedTuple):
+  """Columns that matter.
+
+  Attributes:
+    columns: by their use.
+    read: to be read for an example; "image.bytes" is part of a struct.
+    status: ("status",) where some rows are no examples, else ().
+  """
+
+  columns: columns.Columns
+  read: tuple[str, ...]
+  status: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[Any]:
+  """Yield a pyarrow.parquet.ParquetFile."""
+  from pyarrow import parquet
+
+  with contextlib.ExitStack() as stack:
+    source = path
+    if remote.is_remote(path):
+      source = stack.enter_context(files.open_file(path))
+    yield stack.enter_context(
+      parquet.ParquetFile(
+        source,
+        # Writers that wrote checksums want them looked at.
+        page_checksum_verification=True,
+      )
+    )
+
+
+def read(
+  path: str, source: settings.Source, field: str
+) -> tuple[Layout, list[tuple[int, int, int]]]:
+  """Return a file's layout, and (number, examples, image bytes) of its groups.
+
+  Raises ValueError that names the field for a file that has no such columns.
+  """
+  import pyarrow
+
+  try:
+    with opened(path) as reader:
+      layout = _layout(reader.schema_arrow, source, field)
+      return layout, [
+        (
+          number,
+          _num_examples(reader, number, layout),
+          _image_bytes(reader.metadata.row_group(number), layout),
+        )
+        for number in range(reader.metadata.num_row_groups)
+      ]
+  except (pyarrow.ArrowException, OSError) as error:
+    text = str(error).splitlines()[0]
+    raise ValueError(
+      f"{field}.path: {path} cannot be read as Parquet: {text}"
+    ) from error
+
+
+def examples(table: Any, layout: Layout) -> np.ndarray | None:
+  """Return which rows of a row group are examples, None for all."""
+  if not layout.status:
+    return None
+  return np.flatnonzero(
+    [value == _SUCCESS for value in table[_STATUS].to_pylist()]
+  )
+
+
+def _layout(schema: Any, source: settings.Source, field: str) -> Layout:
+  import pyarrow
+
+  found = columns.choose(source, schema.names, field)
+  kind = schema.field(found.image).type
+  read = list(found.names)
+  if pyarrow.types.is_struct(kind):
+    parts = {part.name: part.type for part in kind}
+    wanted = [name for name in ("bytes", "path") if name in parts]
+    if not wanted or not _is_binary(parts.get("bytes", pyarrow.binary())):
+      raise ValueError(
+        f"{field}.image must be a struct of bytes and path, got {found.image}: "
+        f"{kind}"
+      )
+    read[0:1] = [f"{found.image}.{name}" for name in wanted]
+  elif not _is_binary(kind) and not _is_text(kind):
+    raise ValueError(
+      f"{field}.image must be binary, a struct of bytes and path, or the text "
+      f"of a path or URL; column {found.image} is {kind}"
+    )
+  for name in found.captions:
+    kind = schema.field(name).type
+    while pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind):
+      kind = kind.value_type
+    if not _is_text(kind):
+      raise ValueError(
+        f"{field}.caption must be text or lists of it; column {name} is "
+        f"{schema.field(name).type}"
+      )
+  if found.language and not _is_text(schema.field(found.language).type):
+    raise ValueError(
+      f"{field}.language_field must be text; column {found.language} is "
+      f"{schema.field(found.language).type}"
+    )
+  # Any other table may have a status that means something else.
+  status = ()
+  if _STATUS in schema.names and {"key", "error_message"} & set(schema.names):
+    status = (_STATUS,)
+  return Layout(found, (*read, *status), status)
+
+
+def _is_text(kind: Any) -> bool:
+  import pyarrow
+
+  if pyarrow.types.is_dictionary(kind):
+    kind = kind.value_type
+  return pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
+
+
+def _is_binary(kind: Any) -> bool:
+  import pyarrow
+
+  return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
+
+
+def _num_examples(reader: Any, number: int, layout: Layout) -> int:
+  group = reader.metadata.row_group(number)
+  if not layout.status:
+    return group.num_rows
+  for place in range(group.num_columns):
+    column = group.column(place)
+    facts = column.statistics
+    if (
+      column.path_in_schema == _STATUS
+      and facts is not None
+      and facts.has_min_max
+      and facts.min == facts.max == _SUCCESS
+      and facts.null_count == 0
+    ):
+      return group.num_rows
+  rows = examples(reader.read_row_group(number, columns=[_STATUS]), layout)
+  return group.num_rows if rows is None else len(rows)
+
+
+def _image_bytes(group: Any, layout: Layout) -> int:
+  """Return the uncompressed bytes of a row group's images."""
+  wanted = layout.columns.image
+  parts = [group.column(place) for place in range(group.num_columns)]
+  return sum(
+    part.total_uncompressed_size
+    for part in parts
+    if part.path_in_schema == wanted
+    or part.path_in_schema.startswith(f"{wanted}.")
+  )

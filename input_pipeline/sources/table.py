@@ -1,0 +1,288 @@
+"""Files of images with a table of captions beside them.
+
+`path` is a table, or a folder with one of TABLES:
+
+  *.jsonl      a JSON object a line: {"image": "a/1.jpg", "caption": "a cat"},
+               or with several captions: {..., "caption": ["a cat", "a pet"]}
+  *.csv *.tsv  columns by the names in its first line; with a tab between them
+               where that line has one, as open_clip writes them
+
+The image column has a path below the table's folder, or a URL; see
+named_file.py. Keys are the column "key" where there is one, else the image's
+path and, as one image may have several rows, the row. Tables of a URL are
+copied below the cache folder; where the rows of a table begin is found once and
+kept there too, 8 bytes a row, shared by all workers.
+"""
+
+import array
+import csv
+import hashlib
+import io
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from input_pipeline import atomic_file, faults
+from input_pipeline.sources import columns, files, named_file, remote, settings
+from input_pipeline.sources import record as record_lib
+
+LANGUAGES = None
+
+TABLES = (
+  *("captions.jsonl", "captions.csv", "captions.tsv"),
+  "metadata.jsonl",  # of Hugging Face's image folders
+)
+_SEPARATED = (".csv", ".tsv")
+
+# Raised when the form of the index changes.
+_VERSION = 1
+
+
+def splits(source: settings.Source, place: settings.Place) -> tuple[str, ...]:
+  """Return (): a table has none."""
+  del source, place
+  return ()
+
+
+def open_split(
+  source: settings.Source, split: str, place: settings.Place
+) -> "Records":
+  """Return the rows of a table, its index made if need be."""
+  field = f"data.sources.{place.name}"
+  if split:
+    raise ValueError(
+      f'{field}.split must be "" for format="table", got {split!r}'
+    )
+  table = _find(source.path, field)
+  path, folder = table.path, table.path.rpartition("/")[0]
+  facts = (_VERSION, table.path, table.size, table.version)
+  digest = hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+  kept = place.cache_dir / "tables"
+  if remote.is_remote(path):
+    copy = kept / f"{digest}{pathlib.Path(path).suffix}"
+    if not copy.exists():
+      kept.mkdir(parents=True, exist_ok=True)
+      atomic_file.write(copy, files.read(path))
+    path = str(copy)
+  changing = _facts(path)
+  index = kept / f"{digest}.npy"
+  if not index.exists():
+    kept.mkdir(parents=True, exist_ok=True)
+    file = io.BytesIO()
+    np.save(file, _starts(path, field))
+    atomic_file.write(index, file.getvalue())
+  return Records(source, path, folder or ".", index, digest, changing, field)
+
+
+class Records:
+  """The rows of one table; see record.Records."""
+
+  def __init__(
+    self,
+    source: settings.Source,
+    path: str,
+    folder: str,
+    index: pathlib.Path,
+    digest: str,
+    facts: tuple[int, int],
+    field: str,
+  ):
+    self._arguments = source, path, folder, index, digest, facts, field
+    self._source = source
+    self._path = path
+    self._folder = folder
+    self._digest = digest
+    self._facts = facts
+    self._starts = np.load(index, mmap_mode="r", allow_pickle=False)
+    self._header: list[str] | None = None
+    if not len(self):
+      raise ValueError(f"{field}.path: {path} has no rows")
+    if _is_separated(path):
+      with open(path, "rb") as file:
+        header = file.read(int(self._starts[0]))
+      self._delimiter = _delimiter(header)
+      (self._header,) = _parsed(header, self._delimiter)
+    # A JSON table may leave out what a row does not have.
+    names = self._header or sorted(
+      {name for row in self._first_rows() for name in row}
+    )
+    self._columns = columns.choose(source, names, field)
+
+  # The index is mapped again where this is unpickled, not sent there.
+  def __reduce__(self):
+    return type(self), self._arguments
+
+  def __len__(self) -> int:
+    return len(self._starts) - 1
+
+  def __getitem__(self, index: int) -> record_lib.Record:
+    row = self._row(index)
+    image = row.get(self._columns.image)
+    if not isinstance(image, str) or not image:
+      raise faults.ExampleError(
+        "image_missing", f"row {index} names no {self._columns.image}"
+      )
+    texts = columns.texts(self._columns, row, self._source.language, index)
+    data = named_file.read(image, self._folder)
+    return record_lib.Record(self._key(index, row), data, texts)
+
+  def fingerprint(self) -> str:
+    """Return hex digits of the table's path, size and time of change."""
+    facts = (self._digest, self._columns)
+    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+
+  def uids(self) -> np.ndarray:
+    """Return the UIDs; reads the table, not the images."""
+    found = np.empty(len(self), record_lib.UID)
+    for index in range(len(self)):
+      try:
+        key = self._key(index, self._row(index))
+      except faults.ExampleError:
+        key = f"broken row {index}"
+      found[index] = record_lib.uid(key)
+    return found
+
+  def _key(self, index: int, row: Mapping[str, Any]) -> str:
+    if self._columns.key is not None:
+      key = row.get(self._columns.key)
+      if key not in (None, ""):
+        return columns.clean(str(key))
+    return columns.clean(f"{row.get(self._columns.image)}#{index}")
+
+  def _row(self, index: int) -> Mapping[str, Any]:
+    if not 0 <= index < len(self):
+      raise IndexError(f"no row {index} of {len(self)}")
+    start, stop = self._starts[index : index + 2].tolist()
+    if _facts(self._path) != self._facts:
+      raise faults.ExampleError(
+        "shard_changed", f"{self._path} changed after its rows were found"
+      )
+    data = files.read_range(self._path, start, stop)
+    try:
+      if self._header is None:
+        row = json.loads(data)
+        if not isinstance(row, dict):
+          raise ValueError("not an object")
+        return row
+      (values,) = _parsed(data, self._delimiter)
+      return dict(zip(self._header, values, strict=True))
+    except (ValueError, csv.Error, RecursionError) as error:
+      raise faults.ExampleError(
+        "record_broken", f"row {index} of {self._path}: {error}"
+      ) from error
+
+  def _first_rows(self) -> Iterator[Mapping[str, Any]]:
+    for index in range(min(len(self), columns.NUM_PROBED)):
+      try:
+        yield self._row(index)
+      except faults.ExampleError:
+        continue
+
+
+def _find(path: str, field: str) -> files.File:
+  """Return the table of a path, which may be its folder."""
+  if not path or any(letter in path for letter in "*?[{"):
+    raise ValueError(
+      f"{field}.path must be one table or the folder of one, got {path!r}"
+    )
+  suffix = pathlib.PurePosixPath(path).suffix
+  if suffix in (".jsonl", *_SEPARATED):
+    (found,) = files.find(path, f"{field}.path")
+    return found
+  for name in TABLES:
+    try:
+      return files.facts(f"{path.rstrip('/')}/{name}")
+    except (FileNotFoundError, NotADirectoryError):
+      continue
+  raise ValueError(
+    f"{field}.path must be a .jsonl, .csv or .tsv file, or a folder with "
+    f"{', '.join(TABLES)}; got {path!r}"
+  )
+
+
+def _facts(path: str) -> tuple[int, int]:
+  """Return size and time of change; faults.ExampleError where it is gone."""
+  try:
+    status = os.stat(path)
+  except OSError as error:
+    raise faults.ExampleError("file_missing", f"{path}: {error}") from error
+  return status.st_size, status.st_mtime_ns
+
+
+def _is_separated(path: str) -> bool:
+  return pathlib.PurePosixPath(path).suffix in _SEPARATED
+
+
+def _starts(path: str, field: str) -> np.ndarray:
+  """Return the offset of each row and, last, the file's size; uint64."""
+  with open(path, "rb") as file:
+    try:
+      if _is_separated(path):
+        found = _csv_starts(file)
+      else:
+        found = _line_starts(file)
+    except ValueError as error:
+      raise ValueError(f"{field}.path: {path}: {error}") from error
+  return np.frombuffer(found, np.uint64)
+
+
+def _line_starts(lines: Iterable[bytes]) -> array.array:
+  """Return where lines with anything in them begin."""
+  starts, place = array.array("Q"), 0
+  for line in lines:
+    if not line.isspace():
+      starts.append(place)
+    place += len(line)
+  starts.append(place)
+  return starts
+
+
+def _csv_starts(file: BinaryIO) -> array.array:
+  """Return where rows begin, which quotes may stretch over several lines.
+
+  Not the first, which has the names.
+  """
+  delimiter = _delimiter(file.readline())
+  file.seek(0)
+  place = 0
+
+  def counted() -> Iterator[str]:
+    nonlocal place
+    for line in file:
+      place += len(line)
+      yield _decoded(line)
+
+  starts, begin = array.array("Q"), 0
+  is_header = True
+  rows = csv.reader(counted(), delimiter=delimiter)
+  try:
+    for row in rows:
+      if row and not is_header:
+        starts.append(begin)
+      is_header = is_header and not row
+      begin = place
+  except csv.Error as error:
+    raise ValueError(
+      f"{error}, in the row that ends at line {rows.line_num}; is a quote "
+      "missing there?"
+    ) from error
+  starts.append(place)
+  return starts
+
+
+def _delimiter(header: bytes) -> str:
+  return "\t" if b"\t" in header else ","
+
+
+def _parsed(data: bytes, delimiter: str) -> list[list[str]]:
+  lines = io.StringIO(_decoded(data), newline="")
+  return [row for row in csv.reader(lines, delimiter=delimiter) if row]
+
+
+def _decoded(data: bytes) -> str:
+  # What is not UTF-8 is a fault of its row, or no fault where it is not used.
+  return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")

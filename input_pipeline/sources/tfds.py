@@ -1,0 +1,329 @@
+"""Data sets of TensorFlow Datasets, stored as ArrayRecord; no TensorFlow.
+
+`path` is the folder of a prepared data set, NAME/VERSION or
+NAME/CONFIG/VERSION with its dataset_info.json, local or at gs://; or a name,
+"NAME[/CONFIG][:VERSION]", that is looked for where TFDS keeps its own: the
+folder TFDS_DATA_DIR, else ~/tensorflow_datasets. Nothing is downloaded. A data
+set that was prepared as TFRecord has no random access: prepare it again with
+file_format="array_record".
+
+`image` is an Image feature, `caption` Text features ("captions.text" within a
+sequence) or a ClassLabel, whose names are the captions, "_" as a space. Images
+are as they are stored, not decoded.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from input_pipeline import faults
+from input_pipeline.sources import record as record_lib
+from input_pipeline.sources import remote, settings
+
+LANGUAGES = None
+
+# Text features that are looked for, the first one there is taken. TFDS's own
+# data sets of pairs have "caption" (laion400m) and "captions" (coco_captions).
+_CAPTIONS = ("caption", "captions", "text", "title")
+_NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:[\w.*]+)?")
+
+
+def splits(source: settings.Source, place: settings.Place) -> tuple[str, ...]:
+  """Return the data set's splits."""
+  return tuple(_builder(source.path, f"data.sources.{place.name}").info.splits)
+
+
+def open_split(
+  source: settings.Source, split: str, place: settings.Place
+) -> "Records":
+  """Return a split; TFDS's "train[:90%]" too."""
+  return Records(source, split, f"data.sources.{place.name}")
+
+
+class Records:
+  """Records of one split; see record.Records."""
+
+  def __init__(self, source: settings.Source, split: str, field: str):
+    self._arguments = source, split, field
+    self._source = source
+    info = _builder(source.path, field).info
+    if not split:
+      raise ValueError(
+        f"{field}.split must be one of {list(info.splits)}, got ''"
+      )
+    self._image = _find_image(source, info.features, field)
+    self._captions = _find_captions(source, info.features, field)
+    for name in ("language_field", "uid"):
+      path = getattr(source, name)
+      if path:
+        _feature(info.features, path, f"{field}.{name}")
+    self._names = {
+      path: tuple(feature.names)
+      for path in self._captions
+      if (feature := _feature(info.features, path, field)) is not None
+      and isinstance(feature, _tfds().features.ClassLabel)
+    }
+    self._dir = str(info.data_dir)
+    self._name = f"{info.full_name}:{split}"
+    self._data = _data_source(source.path, split, field)
+    self._spans = info.splits[split].file_instructions
+
+  # A data source holds open readers: it is opened again.
+  def __reduce__(self):
+    return type(self), self._arguments
+
+  def __len__(self) -> int:
+    return len(self._data)
+
+  def __getitem__(self, index: int) -> record_lib.Record:
+    example = self._example(index)
+    image = _value(example, self._image)
+    if not isinstance(image, bytes) or not image:
+      raise faults.ExampleError(
+        "image_missing", f"example {index} has no image"
+      )
+    texts = tuple(
+      text
+      for path in self._captions
+      for text in self._texts(path, _value(example, path))
+      if text.strip()
+    )
+    if not texts:
+      raise faults.ExampleError(
+        "caption_missing", f"example {index} has no text in {self._captions}"
+      )
+    language = self._source.language
+    if self._source.language_field:
+      found = _texts(_value(example, self._source.language_field))
+      language = next(filter(None, found), language)
+    return record_lib.Record(
+      self._key(index, example), image, {language: texts}
+    )
+
+  def fingerprint(self) -> str:
+    """Return hex digits of the data set's version, and facts of its files."""
+    facts: list[Any] = [self._name]
+    for span in self._spans:
+      name = os.path.basename(span.filename)
+      fact: tuple[Any, ...] = (name, span.skip, span.take)
+      if not remote.is_remote(span.filename):
+        status = os.stat(span.filename)
+        fact += (status.st_size, status.st_mtime_ns)
+      facts.append(fact)
+    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+
+  def uids(self) -> np.ndarray:
+    """Return the UIDs; of a feature, this reads every example."""
+    found = np.empty(len(self), record_lib.UID)
+    for index in range(len(self)):
+      example = {}
+      if self._source.uid:
+        try:
+          example = self._example(index)
+        except faults.ExampleError:
+          found[index] = record_lib.uid(f"broken record {index}")
+          continue
+      found[index] = record_lib.uid(self._key(index, example))
+    return found
+
+  def _example(self, index: int) -> dict[str, Any]:
+    if not 0 <= index < len(self):
+      raise IndexError(f"no example {index} of {len(self)}")
+    try:
+      return self._data[index]
+    except Exception as error:  # array_record's, protobuf's, TFDS's own
+      kind = "record_broken"
+      if remote.is_remote(self._dir):
+        kind = "read_failed"
+      elif not os.path.isdir(self._dir):
+        kind = "file_missing"
+      raise faults.ExampleError(
+        kind, f"{self._name}, example {index}: {error}"
+      ) from error
+
+  def _key(self, index: int, example: dict[str, Any]) -> str:
+    if self._source.uid:
+      value = _value(example, self._source.uid)
+      return value.decode() if isinstance(value, bytes) else str(value)
+    return f"{self._name}:{index}"
+
+  def _texts(self, path: str, value: Any) -> Iterator[str]:
+    if path in self._names:
+      names = self._names[path]
+      for label in np.ravel(value).tolist():
+        if 0 <= label < len(names):  # -1 is TFDS's "no label"
+          yield names[label].replace("_", " ")
+    else:
+      yield from _texts(value)
+
+
+def _tfds() -> Any:
+  try:
+    import tensorflow_datasets
+  except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+      'format="tfds" of data.sources needs the package tensorflow-datasets: '
+      "pip install -r requirements-tfds.txt",
+      name="tensorflow_datasets",
+    ) from error
+  return tensorflow_datasets
+
+
+# Reading the metadata of a large data set takes seconds.
+@functools.lru_cache(maxsize=16)
+def _builder(path: str, field: str) -> Any:
+  """Return TFDS's builder; ValueError where there is no such data set."""
+  tfds = _tfds()
+  folder = os.path.expanduser(path)
+  is_folder = remote.is_remote(path) or os.path.isdir(folder)
+  if not is_folder and not _NAME.fullmatch(path):
+    raise ValueError(
+      f"{field}.path must be the folder of a prepared data set, or NAME/CONFIG"
+      f":VERSION of one; got {path!r}"
+    )
+  try:
+    if is_folder:
+      builder = tfds.builder_from_directory(folder)
+    else:
+      builder = tfds.core.read_only_builder.builder_from_files(path)
+  except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+    text = str(error).splitlines()[0] if str(error) else repr(error)
+    raise ValueError(
+      f"{field}.path must be a prepared TFDS data set (a folder with "
+      f"dataset_info.json, or a name below TFDS_DATA_DIR), got {path!r}: {text}"
+    ) from error
+  if not isinstance(builder.info.features, tfds.features.FeaturesDict):
+    raise ValueError(f"{field}.path: {path} has no named features")
+  return builder
+
+
+def _data_source(path: str, split: str, field: str) -> Any:
+  tfds = _tfds()
+  builder = _builder(path, field)
+  media = (tfds.features.Image, tfds.features.Video, tfds.features.Audio)
+  decoders = {
+    name: tfds.decode.SkipDecoding()
+    for name, feature in builder.info.features.items()
+    if isinstance(feature, media)
+  }
+  try:
+    return builder.as_data_source(split, decoders=decoders)
+  except NotImplementedError as error:
+    raise ValueError(
+      f"{field}.path: {path} is stored as {builder.info.file_format}, which has"
+      ' no random access; prepare it with file_format="array_record"'
+    ) from error
+  except ValueError as error:
+    raise ValueError(
+      f"{field}.split must be one of {list(builder.info.splits)}, got {split!r}"
+      f": {str(error).splitlines()[0]}"
+    ) from error
+
+
+def _feature(features: Any, path: str, field: str) -> Any:
+  """Return a feature by its path; ValueError that lists those there are."""
+  tfds = _tfds()
+  found = features
+  for name in path.split("."):
+    if isinstance(found, tfds.features.Sequence):
+      found = found.feature
+    if not isinstance(found, tfds.features.FeaturesDict) or name not in found:
+      raise ValueError(
+        f"{field} must be among the features {sorted(_paths(features))}, got "
+        f"{path!r}"
+      )
+    found = found[name]
+  while isinstance(found, tfds.features.Sequence):
+    found = found.feature
+  return found
+
+
+def _paths(features: Any, prefix: str = "") -> Iterator[str]:
+  tfds = _tfds()
+  for name, feature in features.items():
+    while isinstance(feature, tfds.features.Sequence):
+      feature = feature.feature
+    if isinstance(feature, tfds.features.FeaturesDict):
+      yield from _paths(feature, f"{prefix}{name}.")
+    else:
+      yield prefix + name
+
+
+def _find_image(source: settings.Source, features: Any, field: str) -> str:
+  images = [
+    name
+    for name, feature in sorted(features.items())
+    if isinstance(feature, _tfds().features.Image)
+  ]
+  wanted = source.image or tuple(images)
+  if len(wanted) != 1 or wanted[0] not in images:
+    raise ValueError(
+      f"{field}.image must be one of the image features {images}, got "
+      f"{list(source.image)}"
+    )
+  return wanted[0]
+
+
+def _find_captions(
+  source: settings.Source, features: Any, field: str
+) -> tuple[str, ...]:
+  tfds = _tfds()
+  kinds = (tfds.features.Text, tfds.features.ClassLabel)
+  there = {
+    path: kind
+    for path in sorted(_paths(features))
+    if (kind := _caption_kind(_feature(features, path, field), kinds))
+  }
+  if source.caption:
+    for path in source.caption:
+      if path not in there:
+        raise ValueError(
+          f"{field}.caption must be among the features {list(there)} (text, or "
+          f"labels that have names), got {path!r}"
+        )
+    return source.caption
+  texts = [path for path, kind in there.items() if kind == "text"]
+  labels = [path for path, kind in there.items() if kind == "label"]
+  for name in _CAPTIONS:
+    named = [path for path in texts if path.split(".")[0] == name]
+    if len(named) == 1:
+      return (named[0],)
+  if len(labels) == 1:
+    return (labels[0],)
+  raise ValueError(
+    f"{field}.caption must be given, one or several of {list(there)}"
+  )
+
+
+def _caption_kind(feature: Any, kinds: Sequence[type]) -> str | None:
+  text, label = kinds
+  if isinstance(feature, label):
+    return "label" if feature.num_classes and feature.names else None
+  is_string = isinstance(feature, text) or (
+    not isinstance(feature, _tfds().features.Image)
+    and getattr(feature, "np_dtype", None) in (object, np.object_, str, bytes)
+  )
+  return "text" if is_string else None
+
+
+def _value(example: Any, path: str) -> Any:
+  for name in path.split("."):
+    # A sequence of dicts is stored as a dict of sequences.
+    example = example[name]
+  return example
+
+
+def _texts(value: Any) -> Iterator[str]:
+  if isinstance(value, bytes):
+    yield value.decode("utf-8", "replace")
+  elif isinstance(value, str):
+    yield value
+  elif isinstance(value, list | tuple | np.ndarray):
+    for item in value:
+      yield from _texts(item)
