@@ -28,8 +28,8 @@ from input_pipeline.sources import remote, settings
 
 LANGUAGES = None
 
-# Names of captions in TFDS's own data sets of pairs: coco_captions (captions),
-# laion400m and wit (caption), and others'.
+# Text features that are looked for, the first one there is taken. TFDS's own
+# data sets of pairs have "caption" (laion400m) and "captions" (coco_captions).
 _CAPTIONS = ("caption", "captions", "text", "title")
 _NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:[\w.*]+)?")
 
@@ -235,7 +235,7 @@ def _feature(features: Any, path: str, field: str) -> Any:
       found = found.feature
     if not isinstance(found, tfds.features.FeaturesDict) or name not in found:
       raise ValueError(
-        f"{field} must be among the features {list(_paths(features))}, got "
+        f"{field} must be among the features {sorted(_paths(features))}, got "
         f"{path!r}"
       )
     found = found[name]
@@ -258,7 +258,7 @@ def _paths(features: Any, prefix: str = "") -> Iterator[str]:
 def _find_image(source: settings.Source, features: Any, field: str) -> str:
   images = [
     name
-    for name, feature in features.items()
+    for name, feature in sorted(features.items())
     if isinstance(feature, _tfds().features.Image)
   ]
   wanted = source.image or tuple(images)
@@ -277,11 +277,8 @@ def _find_captions(
   kinds = (tfds.features.Text, tfds.features.ClassLabel)
   there = {
     path: kind
-    for path in _paths(features)
-    if isinstance(
-      feature := _feature(features, path, field), tfds.features.FeatureConnector
-    )
-    and (kind := _caption_kind(feature, kinds)) is not None
+    for path in sorted(_paths(features))
+    if (kind := _caption_kind(_feature(features, path, field), kinds))
   }
   if source.caption:
     for path in source.caption:
@@ -292,13 +289,13 @@ def _find_captions(
         )
     return source.caption
   texts = [path for path, kind in there.items() if kind == "text"]
-  named = [path for path in texts if path.split(".")[0] in _CAPTIONS]
   labels = [path for path, kind in there.items() if kind == "label"]
-  for choice in (named, labels):
-    if len(choice) == 1:
-      return (choice[0],)
-    if choice:
-      break
+  for name in _CAPTIONS:
+    named = [path for path in texts if path.split(".")[0] == name]
+    if len(named) == 1:
+      return (named[0],)
+  if len(labels) == 1:
+    return (labels[0],)
   raise ValueError(
     f"{field}.caption must be given, one or several of {list(there)}"
   )

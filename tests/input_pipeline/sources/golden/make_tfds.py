@@ -2,8 +2,7 @@
 
 In an environment of its own:
 
-  pip install tensorflow-cpu tensorflow-datasets array_record \
-    importlib_resources pillow
+  pip install -r requirements-tfds.txt tensorflow-cpu
   python -m tests.input_pipeline.sources.golden.make_tfds
 """
 

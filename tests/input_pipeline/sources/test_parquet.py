@@ -1,0 +1,179 @@
+"""What is particular to Parquet: schemas, row groups, files that change."""
+
+import logging
+import threading
+
+import pyarrow
+import pytest
+from pyarrow import parquet as pq
+
+from input_pipeline import faults
+from input_pipeline.sources import kept, parquet
+from tests.input_pipeline.sources import pairs
+
+ROWS = [{"jpg": pairs.png(i), "caption": f"text {i}"} for i in range(6)]
+
+
+def _write(path, rows=ROWS, **options):
+  pq.write_table(pyarrow.Table.from_pylist(rows), path, **options)
+
+
+def _open(folder, **fields):
+  source = pairs.source("parquet", folder / "*.parquet", **fields)
+  return parquet.open_split(source, "", pairs.place(folder))
+
+
+def _kind(records, index):
+  with pytest.raises(faults.ExampleError) as caught:
+    records[index]
+  return caught.value.kind
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"image": ("webp",)}, r"sources.main.image .* \['jpg', 'caption'\].*webp"),
+    ({"caption": ("caption", "alt")}, "sources.main.caption .*'alt'"),
+    ({"caption": ("jpg",)}, "sources.main.caption must be text .*jpg is bin"),
+    ({"language_field": "lang"}, "sources.main.language_field .*'lang'"),
+    ({"language_field": "jpg"}, "language_field must be text; column jpg"),
+    ({"uid": "id"}, "sources.main.uid must be among .*'id'"),
+  ],
+)
+def test_fields_that_do_not_fit(tmp_path, fields, message):
+  _write(tmp_path / "a.parquet")
+  with pytest.raises(ValueError, match=message):
+    _open(tmp_path, **fields)
+
+
+def test_files_that_do_not_fit(tmp_path):
+  _write(tmp_path / "a.parquet", [{"x": 1}])
+  with pytest.raises(ValueError, match=r"main.image must be given.*\['x'\]"):
+    _open(tmp_path)
+  _write(tmp_path / "a.parquet", [{"image": 1, "caption": "a"}])
+  with pytest.raises(ValueError, match="main.image must be binary.*int64"):
+    _open(tmp_path)
+  (tmp_path / "a.parquet").write_bytes(b"PAR1" * 10)
+  with pytest.raises(ValueError, match="a.parquet cannot be read as Parquet"):
+    _open(tmp_path)
+  _write(tmp_path / "a.parquet")
+  _write(tmp_path / "b.parquet", [{"png": b"", "caption": "a"}])
+  with pytest.raises(ValueError, match="b.parquet has other columns than"):
+    _open(tmp_path)
+  source = pairs.source("parquet", tmp_path / "a.parquet")
+  with pytest.raises(ValueError, match="split must be \"\" .*'train'"):
+    parquet.open_split(source, "train", pairs.place(tmp_path))
+
+
+def test_several_columns_of_captions(tmp_path):
+  rows = [{"jpg": b"i", "a": "one", "b": ["two", None, "three"]}]
+  _write(tmp_path / "a.parquet", rows)
+  record = _open(tmp_path, caption=("b", "a"), language="fr")[0]
+  assert record.texts == {"fr": ("two", "three", "one")}
+  # Without a column of keys: where the row is, not where the folder is.
+  assert record.key == "a.parquet:0:0"
+
+
+def test_a_file_that_changes_or_goes(tmp_path):
+  path = tmp_path / "a.parquet"
+  _write(path, row_group_size=2)
+  records = _open(tmp_path)
+  assert records[0].image == ROWS[0]["jpg"]
+  _write(path, ROWS[:5], row_group_size=2)
+  assert records[1].image == ROWS[1]["jpg"]  # of the row group that is kept
+  assert _kind(records, 2) == "shard_changed"
+  path.unlink()
+  assert _kind(records, 4) == "file_missing"
+  assert len(records.uids()) == len(records)
+
+
+def test_damage_is_a_fault_of_its_row_group(tmp_path):
+  path = tmp_path / "a.parquet"
+  _write(
+    *(path, ROWS),
+    row_group_size=2,
+    write_page_checksum=True,
+    compression="none",
+    write_statistics=False,
+    use_dictionary=False,
+  )
+  data = bytearray(path.read_bytes())
+  data[data.index(b"text 3")] ^= 1
+  path.write_bytes(data)
+  records = _open(tmp_path)
+  assert _kind(records, 2) == _kind(records, 3) == "record_broken"
+  assert records[4].texts == {"en": ("text 4",)}
+
+
+@pytest.mark.parametrize("name", ["../out.png", "/etc/passwd", "file:///out"])
+def test_paths_stay_in_the_folder(tmp_path, name):
+  _write(tmp_path / "a.parquet", [{"image": name, "caption": "a"}])
+  assert _kind(_open(tmp_path), 0) == "unsafe_member"
+
+
+def test_large_row_groups_are_said(tmp_path, monkeypatch, caplog):
+  # Limits as if these images were large.
+  monkeypatch.setattr(parquet, "_WARN_BYTES", 300)
+  monkeypatch.setattr(parquet, "_CACHE_BYTES", 0)
+  with caplog.at_level(logging.WARNING):
+    _write(tmp_path / "a.parquet", row_group_size=1)
+    _open(tmp_path)
+    assert not caplog.messages
+    _write(tmp_path / "a.parquet", row_group_size=6)
+    _open(tmp_path)
+  (message,) = caplog.messages
+  assert "data.sources.main.path: row groups have 6 rows" in message
+  assert "--task=prepare" in message
+
+
+def test_each_row_group_is_read_once(tmp_path, monkeypatch):
+  _write(tmp_path / "a.parquet", row_group_size=3)
+  records = _open(tmp_path)
+  read, real = [], parquet.Records._read_columns
+
+  def counted(self, number, names):
+    read.append((number, names))
+    return real(self, number, names)
+
+  monkeypatch.setattr(parquet.Records, "_read_columns", counted)
+  for index in (0, 2, 1, 4, 5, 0):
+    records[index]
+  assert read == [(0, ["jpg", "caption"]), (1, ["jpg", "caption"])]
+
+
+def test_kept_is_bounded_and_makes_once():
+  made = []
+  things = kept.Kept(lambda key: (made.append(key) or key, 10 * key), 45)
+  for key in (1, 2, 1, 3, 2, 1):  # 10 + 20; 3 has 30 and drops 2
+    assert things[key] == key
+  assert made == [1, 2, 3, 2, 1]
+  assert things.num_bytes() <= 45
+  things[9]  # larger than all that is kept
+  assert things.num_bytes() == 90
+
+  entered, leave = threading.Event(), threading.Event()
+
+  def slow(key):
+    made.append(key)
+    entered.set()
+    assert leave.wait(30)
+    raise OSError("no")
+
+  del made[:]
+  things, errors = kept.Kept(slow, 10), []
+
+  def ask():
+    try:
+      things[0]
+    except OSError as error:
+      errors.append(error)
+
+  threads = [threading.Thread(target=ask) for _ in range(3)]
+  threads[0].start()
+  assert entered.wait(30)
+  for thread in threads[1:]:
+    thread.start()
+  leave.set()
+  for thread in threads:
+    thread.join()
+  assert len(errors) == 3
