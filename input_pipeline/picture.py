@@ -13,8 +13,8 @@ Rules for what a file may be:
 
 JPEGs are decoded by libjpeg-turbo through simplejpeg, whose wheels have its
 SIMD code, which Pillow's lack: the same pixels in a third of the time. Where
-the result is so small that the difference cannot be seen, at a half, a quarter
-or an eighth of their size (`_SCALED_MARGIN`).
+the result is so small that it hardly makes a difference, at a half or a quarter
+of their size (`_SCALED_MARGIN`).
 """
 
 import ctypes
@@ -51,12 +51,13 @@ INTERPOLATIONS = {
 }
 
 # A JPEG is decoded at m eighths of its size if what is cut out still has this
-# many times the pixels of the result on each side. Measured on photos of 1600
-# x 1200 against full decoding and Pillow's bicubic, the worst mean difference
-# of a photo is 1.2 of 255 levels at 1.5, 1.7 at 1.25, 2.4 at 1. Other eighths
-# than these have no SIMD code in libjpeg-turbo: slower than all 8.
-_SCALED_MARGIN = 1.5
-_EIGHTHS = (1, 2, 4)
+# many times the pixels of the result on each side. Measured on photos of 300 x
+# 225 to 1600 x 1200 against full decoding and Pillow's bicubic, the worst mean
+# difference of a photo was 1.3 of 255 levels at 2, 2.1 at 1.5; at one eighth
+# 3.3 whatever the margin. Other eighths than these have no SIMD code in
+# libjpeg-turbo: slower than all 8.
+_SCALED_MARGIN = 2.0
+_EIGHTHS = (2, 4)
 
 # Bytes. glibc gives freed blocks above 128 kB back to the kernel, and every
 # image then pays for some hundred page faults: a third to a half of its time.
@@ -75,8 +76,8 @@ class Box(NamedTuple):
   right: float
   bottom: float
 
-  def scaled(self, x: float, y: float) -> "Box":
-    return Box(self.left * x, self.top * y, self.right * x, self.bottom * y)
+  def scaled(self, factor: float) -> "Box":
+    return Box(*(side * factor for side in self))
 
 
 class Picture:
@@ -119,13 +120,13 @@ class Picture:
     pixels = self._pixels
     if pixels is None:
       eighths = _smallest_scale(box, height, width)
-      if eighths < 8:
-        pixels = _decode_jpeg(self._data, self.height, self.width, eighths)
-      else:
+      if eighths == 8:
         pixels = self.pixels()
-    box = box.scaled(
-      pixels.shape[1] / self.width, pixels.shape[0] / self.height
-    )
+      else:
+        pixels = _decode_jpeg(self._data, self.height, self.width, eighths)
+        if pixels.shape[:2] != (self.height, self.width):  # Pillow's is whole
+          # Not by the sides, which are rounded up: half a pixel is too much.
+          box = box.scaled(eighths / 8)
     return _resize(pixels, box, height, width, interpolation)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from evaluators import embedding
+from models import naflex
 from tests.evaluators import meshes
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -38,6 +39,21 @@ def test_rows_come_back_in_order(shape, num_rows):
   np.testing.assert_array_equal(zimg, table[ids])
   np.testing.assert_array_equal(ztxt, table[ids])
   assert zimg.dtype == ztxt.dtype == np.float32
+
+
+def test_patches_are_embedded_by_rows_too():
+  def embed(params, images):
+    return images.patches_bNP[:, 0, :2] * params + images.shapes_b2
+
+  mesh = meshes.make_mesh((2, 1, 1))
+  embedder = embedding.make_embedder(embed, meshes.embed_texts, mesh, 4)
+  rng = np.random.default_rng(0)
+  patches = rng.integers(0, 256, (7, 3, 12), np.uint8)
+  shapes = rng.integers(1, 4, (7, 2), np.int32)
+  got = embedder.images(np.float32(0.5), naflex.Patches(patches, shapes))
+  np.testing.assert_array_equal(got, patches[:, 0, :2] * 0.5 + shapes)
+  with pytest.raises(ValueError, match="patches must be uint8 of 3"):
+    embedder.images(None, naflex.Patches(patches[0], shapes))
 
 
 @pytest.mark.parametrize("batch_size", [0, 6, 12])

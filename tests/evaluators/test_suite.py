@@ -207,6 +207,18 @@ def test_gallery_shows_the_share_of_hits():
       assert scores == sorted(scores, reverse=True)
 
 
+def test_a_run_that_evaluates_nothing():
+  config = make_config(zero_shot=())
+  config.evaluate.retrieval = ()
+  config.model = types.SimpleNamespace(embed_dim=32)
+  data = suite.Data(splits={}, names={}, tokenizer=Tokenizer())
+  embedder, table = make_embedder(), make_table()
+  assert suite.run(config, data, embedder, table) == {}
+  embeddings = suite.embed(config, data, embedder, table)
+  assert suite.gallery(config, data, embeddings, embedder) == []
+  assert suite.scalars({}) == {}
+
+
 def test_the_gallery_does_not_depend_on_the_order_of_the_data():
   config, embedder, table = make_config(), make_embedder(), make_table()
   chosen = []

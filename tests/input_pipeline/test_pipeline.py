@@ -372,6 +372,23 @@ def test_folder_without_data(tiny, tmp_path):
     pipeline.prepare(config)
 
 
+def test_patches_in_training_and_evaluation(tiny):
+  augmentation = dataclasses.replace(
+    tiny.augmentation, resize="naflex", patch_size=4, max_num_patches=6
+  )
+  config = dataclasses.replace(tiny, augmentation=augmentation, num_threads=0)
+  (batch,) = _batches(config, 1)
+  assert batch["images"].shape == (8, 6, 4 * 4 * 3)
+  # Drawings of 8 x 8 pixels: 4 patches, 2 of padding.
+  np.testing.assert_array_equal(batch["shapes"], [[2, 2]] * 8)
+  examples = pipeline.read_split(config, "test")
+  patches, shapes = examples.patches
+  assert patches.shape == (2, 6, 48)
+  np.testing.assert_array_equal(shapes, [[2, 2]] * 2)
+  assert examples.images.shape == (2, 8, 8, 3)
+  assert pipeline.read_split(tiny, "test").patches is None
+
+
 @pytest.mark.parametrize("rows", [(), (7, 8), (-1, 0)])
 def test_rows_that_a_batch_has_not(tiny, rows):
   with pytest.raises(ValueError, match="rows must be of 0 to 7"):

@@ -3,7 +3,9 @@
 import jax
 import numpy as np
 
+from configs import siglip2
 from tests import runs
+from training import config as config_lib
 from training import partitioning, step_program, train_state
 
 
@@ -30,3 +32,20 @@ def test_shapes_and_shardings_are_those_of_a_run():
     program.state,
   )
   assert all(jax.tree.leaves(same))
+
+
+def test_the_step_takes_patches():
+  """Images in their own shapes: what data.augmentation makes of them."""
+  config = siglip2.get_config("mini")
+  config.batch_size = 8
+  config.mesh.data = 2
+  config.mesh.fsdp = 4
+  config = config_lib.checked(config.to_dict())
+  mesh = partitioning.make_mesh(config.mesh)
+  program = step_program.make(config, mesh)
+  assert program.batch["images"].shape == (8, 20, 8 * 8 * 3)
+  assert program.batch["shapes"].shape == (8, 2)
+  with jax.set_mesh(mesh):
+    state, metrics = jax.eval_shape(program.step, program.state, program.batch)
+  assert metrics["train/loss"].shape == ()
+  assert jax.tree.structure(state) == jax.tree.structure(program.state)
