@@ -11,7 +11,8 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # Key of input_pipeline.sources.FORMATS.
   config.format = "webdataset"
   # Files: a path or an fsspec URL (gs://, s3://), with {000..123} and * in it.
-  # "array_record": a prepared folder. "tfds": NAME:VERSION. "emoji": "".
+  # "array_record": files, or the folder of --task=prepare. "table": a .jsonl,
+  # .csv or .tsv, or its folder. "tfds": a folder, or NAME:VERSION. "emoji": "".
   config.path = ""
   # Which of its splits is trained on, for formats that have several.
   config.split = ""

@@ -99,16 +99,14 @@ def begun(job: Job) -> str:
   try:
     plan = json.loads((folder / UNFINISHED / PLAN).read_text())
   except (OSError, ValueError) as error:
-    own = {UNFINISHED} | {
-      name for names in job.shards.values() for name, _, _ in names
-    }
-    # Killed between making the folder and writing the plan.
-    if found == [UNFINISHED] and set(_names(folder / UNFINISHED)) <= {".lock"}:
+    # Killed before the plan was written: a lock, or half of the plan.
+    if found == [UNFINISHED] and all(
+      name.startswith(".") for name in _names(folder / UNFINISHED)
+    ):
       return "new"
-    others = sorted(set(found) - own) or found
     raise ValueError(
       f"--out={folder} must be a new or empty folder, or one that this task "
-      f"has begun; it has {', '.join(others[:_NUM_SHOWN])}"
+      f"has begun; it has {', '.join(found[:_NUM_SHOWN])}"
     ) from error
   _check_plan(job, plan)
   return "unfinished"

@@ -11,11 +11,12 @@ decompresses nothing but its own record.
 """
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import msgpack
 import numpy as np
@@ -109,7 +110,8 @@ def write(
   return num_records
 
 
-class Span(NamedTuple):
+@dataclasses.dataclass
+class Span:
   """Records of a file, in the words of array_record's FileInstruction."""
 
   filename: str
@@ -149,6 +151,8 @@ class Records:
       for path, count in zip(self._paths, counts, strict=True)
       if count
     ]
+    # What grain.sources has adds traces and imports JAX, which a process that
+    # only reads does without.
     self._source = (
       array_record_data_source.ArrayRecordDataSource(self._spans)
       if self._spans

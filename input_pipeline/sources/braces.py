@@ -33,6 +33,13 @@ def expand(pattern: str) -> list[str]:
   return [prefix + head + tail for head in heads for tail in tails]
 
 
+def is_glob(path: str) -> bool:
+  """Return whether a path, its braces written out, stands for several."""
+  # "?" begins the query of an address.
+  magic = "*[" if path.startswith(("http://", "https://")) else "*?["
+  return any(letter in path for letter in magic)
+
+
 def _closing(pattern: str, start: int) -> int:
   depth = 0
   for place in range(start, len(pattern)):

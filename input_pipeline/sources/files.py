@@ -72,13 +72,18 @@ def find(pattern: str, field: str) -> list[File]:
   """
   if not pattern:
     raise ValueError(f"{field} must name files, got ''")
+  if pattern.startswith("pipe:"):
+    raise ValueError(
+      f"{field} must be paths or URLs such as s3://, of which parts can be "
+      f"read; got a command, which is never run: {pattern!r}"
+    )
   if "::" in pattern:
     raise ValueError(
       f"{field} must be one pattern, got {pattern!r}; for several, give "
       "data.sources several sources"
     )
   try:
-    paths = [_without_file_scheme(path) for path in braces.expand(pattern)]
+    paths = [remote.local_path(path) for path in braces.expand(pattern)]
   except ValueError as error:
     raise ValueError(f"{field}: {error}") from error
   try:
@@ -101,7 +106,7 @@ def facts(path: str) -> File:
   """Return what is known of one file now; FileNotFoundError, OSError."""
   # What is open under this name may be another file by now.
   _descriptor.cache_clear()
-  path = _without_file_scheme(path)
+  path = remote.local_path(path)
   if not remote.is_remote(path):
     return _local_facts(path)
   fs, name = remote.file_system(path)
@@ -123,10 +128,14 @@ def read_range(
   Raises faults.ExampleError: "file_missing", "shard_short", "read_failed".
   """
   if not remote.is_remote(path):
-    data = _read_local(_without_file_scheme(path), start, stop)
+    data = _read_local(remote.local_path(path), start, stop)
   else:
     data = _read_remote(path, start, stop, try_seconds, waits)
-  if len(data) != stop - start:
+  if len(data) > stop - start:
+    raise faults.ExampleError(
+      "read_failed", f"{path}: its server gives no parts of files"
+    )
+  if len(data) < stop - start:
     raise faults.ExampleError(
       "shard_short",
       f"{path}: expected bytes up to {stop}, it ends at {start + len(data)}",
@@ -141,7 +150,7 @@ def read(path: str) -> bytes:
   """
   if remote.is_remote(path):
     return _read_remote(path, 0, None, TRY_SECONDS, WAITS)
-  path = _without_file_scheme(path)
+  path = remote.local_path(path)
   try:
     with open(path, "rb") as file:
       return file.read()
@@ -153,7 +162,7 @@ def read(path: str) -> bytes:
 
 def open_file(path: str) -> BinaryIO:
   """Return a seekable file; reads of a URL are those of `read_range`."""
-  path = _without_file_scheme(path)
+  path = remote.local_path(path)
   if not remote.is_remote(path):
     return open(path, "rb")
   # Footers and headers are read in pieces; one request is for many of them.
@@ -248,6 +257,8 @@ def _read_remote(
   seconds: float,
   waits: Sequence[float],
 ) -> bytes:
+  if start == stop:
+    return b""  # a range that S3 has no words for
   for wait in (*waits, None):
     try:
       # Made anew for each process and thread, and kept by fsspec.
@@ -299,7 +310,7 @@ def _find(paths: list[str], field: str) -> list[File]:
   missing = [
     path
     for path, some in zip(paths, found, strict=True)
-    if not some and not _is_glob(path)
+    if not some and not braces.is_glob(path)
   ]
   if missing:
     raise ValueError(
@@ -323,7 +334,7 @@ def _look(path: str, field: str) -> Callable[[], list[File]]:
 
 
 def _look_local(path: str, field: str) -> list[File]:
-  if _is_glob(path):
+  if braces.is_glob(path):
     names = sorted(glob.glob(path, recursive=True))
     return [_local_facts(name) for name in names if not os.path.isdir(name)]
   if os.path.isdir(path):
@@ -335,7 +346,7 @@ def _look_remote(
   path: str, field: str, fs: fsspec.AbstractFileSystem, name: str
 ) -> list[File]:
   try:
-    if _is_glob(path):
+    if braces.is_glob(path):
       infos = remote.call(fs, "glob", name, detail=True, seconds=_LIST_SECONDS)
     else:
       infos = {name: remote.call(fs, "info", name, seconds=_LIST_SECONDS)}
@@ -347,7 +358,7 @@ def _look_remote(
     raise OSError(
       f"{field}: cannot look up {path}: {type(error).__name__}: {error}"
     ) from error
-  if not _is_glob(path):
+  if not braces.is_glob(path):
     if infos[name].get("type") == "directory":
       raise ValueError(_folder_message(path, field))
     return [_remote_facts(fs.unstrip_protocol(name), infos[name])]
@@ -377,15 +388,3 @@ def _remote_facts(path: str, info: dict[str, Any]) -> File:
     (f"{key}={info[key]}" for key in _VERSIONS if info.get(key)), ""
   )
   return File(path, int(info["size"] or 0), version)
-
-
-def _is_glob(path: str) -> bool:
-  # "?" begins the query of an address.
-  magic = "*[" if path.startswith(("http://", "https://")) else "*?["
-  return any(letter in path for letter in magic)
-
-
-def _without_file_scheme(path: str) -> str:
-  if remote.is_remote(path):
-    return path
-  return os.path.expanduser(path.partition("://")[2] or path)

@@ -30,6 +30,7 @@ class Kept(Generic[T]):
       collections.OrderedDict()
     )
     self._sizes: dict[int, int] = {}
+    self._num_bytes = 0
     self._lock = threading.Lock()
 
   def __getitem__(self, key: int) -> T:
@@ -46,7 +47,7 @@ class Kept(Generic[T]):
   def num_bytes(self) -> int:
     """Return the bytes of all that is kept."""
     with self._lock:
-      return sum(self._sizes.values())
+      return self._num_bytes
 
   def _fill(self, key: int, future: concurrent.futures.Future[T]) -> None:
     try:
@@ -58,8 +59,14 @@ class Kept(Generic[T]):
       return
     with self._lock:
       self._sizes[key] = num_bytes
-      for oldest in [other for other in self._things if other in self._sizes]:
-        if oldest == key or sum(self._sizes.values()) <= self._max_bytes:
-          continue
-        del self._things[oldest], self._sizes[oldest]
+      self._num_bytes += num_bytes
+      dropped = []
+      for oldest in self._things:
+        if self._num_bytes <= self._max_bytes:
+          break
+        if oldest != key and oldest in self._sizes:
+          self._num_bytes -= self._sizes.pop(oldest)
+          dropped.append(oldest)
+      for oldest in dropped:
+        del self._things[oldest]
     future.set_result(thing)

@@ -38,6 +38,8 @@ LANGUAGES = None
 # Of decoded row groups that a process keeps. A shuffled reader seldom meets one
 # again; a reader in order, and its threads, need a few.
 _CACHE_BYTES = 256 * 2**20
+# Of footers, which name every column of every row group.
+_FOOTER_BYTES = 64 * 2**20
 # Mean uncompressed bytes of a row group's images above which opening warns: at
 # 1 GB/s, 8 ms for each image, as long as decoding a large photograph.
 _WARN_BYTES = 8 * 2**20
@@ -100,6 +102,7 @@ class Records:
     self._stops = np.cumsum(groups["num_examples"])
     self._names = _names_from_common([file.path for file in found])
     self._cache = kept.Kept(self._read_group, _CACHE_BYTES)
+    self._footers = kept.Kept(self._read_footer, _FOOTER_BYTES)
 
   # Row groups are read again where this is unpickled, not sent there.
   def __reduce__(self):
@@ -185,6 +188,11 @@ class Records:
     found = self._read_columns(number, list(self._layout.read))
     return found, found[0].nbytes
 
+  def _read_footer(self, number: int) -> tuple[Any, int]:
+    """Return what `_footers` keeps of a file, and about its bytes."""
+    with parquet_layout.opened(self._files[number].path) as reader:
+      return reader.metadata, reader.metadata.serialized_size
+
   def _read_columns(
     self, number: int, names: list[str]
   ) -> tuple[Any, np.ndarray | None]:
@@ -202,7 +210,8 @@ class Records:
         raise faults.ExampleError(
           "shard_changed", f"{file.path} changed after it was opened"
         )
-      with parquet_layout.opened(file.path) as reader:
+      footer = self._footers[int(self._groups["file"][number])]
+      with parquet_layout.opened(file.path, footer) as reader:
         table = reader.read_row_group(group, columns=names, use_threads=False)
       rows = parquet_layout.examples(table, self._layout)
     except FileNotFoundError as error:

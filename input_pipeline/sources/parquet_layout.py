@@ -28,8 +28,8 @@ class Layout(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[Any]:
-  """Yield a pyarrow.parquet.ParquetFile."""
+def opened(path: str, footer: Any = None) -> Iterator[Any]:
+  """Yield a pyarrow.parquet.ParquetFile; its footer is read if not given."""
   from pyarrow import parquet
 
   with contextlib.ExitStack() as stack:
@@ -39,6 +39,7 @@ def opened(path: str) -> Iterator[Any]:
     yield stack.enter_context(
       parquet.ParquetFile(
         source,
+        metadata=footer,
         # Writers that wrote checksums want them looked at.
         page_checksum_verification=True,
       )

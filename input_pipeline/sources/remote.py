@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import functools
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -25,6 +26,13 @@ def scheme(path: str) -> str:
 def is_remote(path: str) -> bool:
   """Return whether a path is a URL, of another scheme than file://."""
   return scheme(path) not in ("", "file", "local")
+
+
+def local_path(path: str) -> str:
+  """Return the local path of file://, or what is in ~; a URL as it is."""
+  if is_remote(path):
+    return path
+  return os.path.expanduser(path.partition("://")[2] or path)
 
 
 def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -19,7 +19,8 @@ _MAX_DIGITS = 7
 _FILES = frozenset(b"0\x007")
 # Links, devices, folders and pipes have no content, whatever size they state.
 _EMPTY = frozenset(b"123456")
-_PAX = frozenset(b"xX")
+# What says more of the next header: names of GNU and of POSIX (pax).
+_EXTENSIONS = frozenset(b"LKgxX")
 
 Read = Callable[[int, int], bytes]
 
@@ -64,7 +65,7 @@ def next_member(read: Read, position: int) -> Member | None:
   HeaderError, SparseError.
   """
   start = position
-  long_name: bytes | None = None
+  long_name = b""
   pax: dict[bytes, bytes] = {}
   while True:
     header = read(position, BLOCK)
@@ -77,32 +78,32 @@ def next_member(read: Read, position: int) -> Member | None:
     _check(header, position)
     kind = header[156]
     data = position + BLOCK
-    stop = data + _size(header, pax)
-    if kind in b"LKg" or kind in _PAX:
-      if stop - data > _MAX_EXTENSION_BYTES:
-        raise HeaderError(f"a name of {stop - data} bytes at byte {position}")
-      content = read(data, stop - data)
-      if len(content) < stop - data:
-        raise CutError(f"the tar ends within the name at byte {position}")
-      if kind == ord("L"):
-        long_name = content.partition(b"\0")[0]
-      elif kind in _PAX:
-        pax = _pax_fields(content, position)
-      elif kind == ord("g") and {b"path", b"size"} & set(
-        _pax_fields(content, position)
-      ):
+    if kind not in _EXTENSIONS:
+      break
+    stop = data + _size(header)
+    if stop - data > _MAX_EXTENSION_BYTES:
+      raise HeaderError(f"a name of {stop - data} bytes at byte {position}")
+    content = read(data, stop - data)
+    if len(content) < stop - data:
+      raise CutError(f"the tar ends within the name at byte {position}")
+    if kind == ord("L"):
+      long_name = content.partition(b"\0")[0]
+    elif kind == ord("g"):
+      if {b"path", b"size"} & set(_pax_fields(content, position)):
         raise HeaderError(f"one name for all members at byte {position}")
-      position = -(-stop // BLOCK) * BLOCK
-      continue
-    is_sparse = pax and any(key.startswith(b"GNU.sparse") for key in pax)
-    if kind == ord("S") or is_sparse:
-      raise SparseError(f"a sparse file at byte {position}")
-    name = pax.get(b"path") or long_name or _name(header)
-    if kind in _EMPTY:
-      stop = data
-    if kind not in _FILES or name.endswith(b"/"):
-      name = b""
-    return Member(name, start, data, stop)
+    elif kind != ord("K"):
+      pax = _pax_fields(content, position)
+    position = -(-stop // BLOCK) * BLOCK
+  size, name = _size(header), long_name or _name(header)
+  if pax:
+    size, name = _pax_size(pax, size), pax.get(b"path") or name
+  if kind == ord("S") or any(key.startswith(b"GNU.sparse") for key in pax):
+    raise SparseError(f"a sparse file at byte {position}")
+  if kind in _EMPTY:
+    size = 0
+  if kind not in _FILES or name.endswith(b"/"):
+    name = b""
+  return Member(name, start, data, data + size)
 
 
 def split_name(name: bytes) -> tuple[bytes, str] | None:
@@ -139,11 +140,9 @@ def _check(header: bytes, position: int) -> None:
       raise HeaderError(f"no header at byte {position}")
 
 
-def _size(header: bytes, pax: dict[bytes, bytes]) -> int:
+def _size(header: bytes) -> int:
   try:
-    size = int(pax.get(b"size", b"-1"))
-    if size < 0:
-      size = _number(header[124:136])
+    size = _number(header[124:136])
   except ValueError as error:
     raise HeaderError(f"a header without a size: {error}") from error
   if size < 0:
@@ -151,11 +150,19 @@ def _size(header: bytes, pax: dict[bytes, bytes]) -> int:
   return size
 
 
+def _pax_size(pax: dict[bytes, bytes], size: int) -> int:
+  """Return the size that a pax header states, or else `size`."""
+  stated = pax.get(b"size", b"%d" % size)
+  if not stated.isdigit() or len(stated) > 20:
+    raise HeaderError(f"a size of {stated!r} bytes")
+  return int(stated)
+
+
 def _number(field: bytes) -> int:
   """Return an octal number, or GNU's binary form of what is too large."""
   if field[0] == 0x80:
     return int.from_bytes(field[1:], "big")
-  return int(field.partition(b"\0")[0].strip() or b"0", 8)
+  return int(field.partition(b"\0")[0] or b"0", 8)
 
 
 def _name(header: bytes) -> bytes:

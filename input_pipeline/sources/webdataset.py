@@ -11,7 +11,8 @@ Hidden files, folders, links and what has no extension belong to no example.
             "json.FIELD" of KEY.json: a string, a list of strings, or MetaCLIP's
             list of [key, string]. By default the first of txt, json.caption and
             json.texts that has a caption.
-  language  `source.language`, or "json.FIELD" in `source.language_field`
+  language  "json.FIELD" in `source.language_field` where it has one, or else
+            `source.language`
 
 Text is UTF-8, without the white space around it. The UID is that of the key,
 or of `source.uid`, "json.FIELD": only then does the index read the JSON files.
@@ -21,6 +22,7 @@ webdataset would unpickle is refused.
 
 import bisect
 import dataclasses
+import functools
 import hashlib
 import json
 import operator
@@ -174,10 +176,12 @@ def _members(data: bytes, name: str) -> tuple[str, _Members]:
   members: dict[str, bytes | None] = {}
   found_key: bytes | None = None
   position = 0
+
+  def read(start: int, size: int) -> bytes:
+    return data[start : start + size]
+
   while position < len(data):
-    member = tar_headers.next_member(
-      lambda start, size: data[start : start + size], position
-    )
+    member = tar_headers.next_member(read, position)
     if member is None or member.stop > len(data):
       raise tar_headers.HeaderError("not the example that was indexed")
     position = member.next
@@ -190,7 +194,10 @@ def _members(data: bytes, name: str) -> tuple[str, _Members]:
       _check_path(key, name)
     if key != found_key:
       raise tar_headers.HeaderError("two examples where one was indexed")
-    _check_extension(extension, name)
+    if _is_pickle(extension):
+      raise faults.ExampleError(
+        "unsafe_member", f"{name} has a pickle beside it: .{extension}"
+      )
     content = None
     if extension not in members:
       content = data[member.data : member.stop]
@@ -207,13 +214,11 @@ def _check_path(key: bytes, name: str) -> None:
     )
 
 
-def _check_extension(extension: str, name: str) -> None:
+@functools.lru_cache(maxsize=256)  # the same few, once an example
+def _is_pickle(extension: str) -> bool:
   for compression in _COMPRESSIONS:
     extension = extension.removesuffix(compression)
-  if extension.rpartition(".")[2] in _PICKLES:
-    raise faults.ExampleError(
-      "unsafe_member", f"{name} has a pickle beside it: .{extension}"
-    )
+  return extension.rpartition(".")[2] in _PICKLES
 
 
 def _changed(tar: files.File, message: str) -> faults.ExampleError:
@@ -242,9 +247,9 @@ def _record(
     )
   language = layout.language
   if layout.language_field:
-    language = _fields(members, name).get(layout.language_field)
-    if not isinstance(language, str) or not language:
-      language = "und"
+    found = _fields(members, name).get(layout.language_field)
+    if found and isinstance(found, str):
+      language = found
   return record.Record(key, image, {language: _captions(members, layout, name)})
 
 

@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from configs import sources as sources_config
 from input_pipeline.sources import array_record, prepared, record, settings
+from tests.input_pipeline.sources import tars
 
 CAPTIONS = (
   "a cat",
@@ -217,6 +218,21 @@ def _prepared(folder: pathlib.Path) -> Case:
   return Case(found, "train", tuple(some))
 
 
+def _tars(folder: pathlib.Path) -> Case:
+  for name, indices in (("00000", range(4)), ("00001", range(4, 6))):
+    members = {}
+    for i in indices:
+      if i != NO_IMAGE:
+        members[f"{key(i)}.png"] = png(i)
+      members[f"{key(i)}.txt"] = CAPTIONS[i].encode()
+      members[f"{key(i)}.json"] = json.dumps({"lang": language(i)}).encode()
+    tars.write(folder / f"{name}.tar", members)
+  found = source(
+    *("webdataset", folder / "{00000..00001}.tar"), language_field="json.lang"
+  )
+  return Case(found, "", _all())
+
+
 # Format -> what writes the pairs to a folder.
 CASES: dict[str, Callable[[pathlib.Path], Case]] = {
   "parquet of img2dataset": _img2dataset,
@@ -228,4 +244,5 @@ CASES: dict[str, Callable[[pathlib.Path], Case]] = {
   "csv with tabs": lambda folder: _csv(folder, ".csv", "\t"),
   "array_record files": _record_files,
   "prepared folder": _prepared,
+  "tars": _tars,
 }

@@ -2,9 +2,11 @@ import pathlib
 
 import hypothesis
 import msgpack
+import numpy as np
 import pytest
 from hypothesis import strategies
 
+from input_pipeline import faults
 from input_pipeline.sources import array_record
 
 RECORDS = strategies.builds(
@@ -30,7 +32,15 @@ def test_unpack_refuses_bytes(data):
 
 
 @pytest.mark.parametrize(
-  "fields", [{"key": "a"}, {"key": "a", "image": b"", "texts": {}, "x": 1}, [1]]
+  "fields",
+  [
+    {"key": "a"},
+    {"key": "a", "image": b"", "texts": {}, "x": 1},
+    [1],
+    {"key": 1, "image": b"", "texts": {}},
+    {"key": "a", "image": "a", "texts": {}},
+    {"key": "a", "image": b"", "texts": {"en": [1]}},
+  ],
 )
 def test_unpack_refuses_other_fields(fields):
   with pytest.raises(ValueError, match="expected a msgpack map of key, image"):
@@ -65,6 +75,36 @@ def test_empty(tmp_path):
 def test_missing_file(tmp_path):
   with pytest.raises(FileNotFoundError, match="no record file .*gone"):
     array_record.Records(tmp_path / "gone")
+
+
+def test_broken_files_and_records(tmp_path):
+  path = tmp_path / "a"
+  image = bytes(range(256)) * 100
+  some = [array_record.Record(key, image, {}) for key in "abc"]
+  array_record.write(path, some, array_record.UNCOMPRESSED)
+  data = bytearray(path.read_bytes())
+  assert image in data  # neither compressed nor cut up
+  data[len(image) + 1000] ^= 1  # in the second record
+  path.write_bytes(data)
+  records = array_record.Records(path)
+  assert [records[0], records[2]] == [some[0], some[2]]
+  with pytest.raises(faults.ExampleError, match="record 1 of .*hash") as caught:
+    records[1]
+  assert caught.value.kind == "record_broken"
+  assert len(np.unique(records.uids())) == 3
+  with pytest.raises(IndexError):
+    records[-1]
+
+  records = array_record.Records(path)
+  path.unlink()
+  with pytest.raises(faults.ExampleError, match="is gone") as caught:
+    records[0]
+  assert caught.value.kind == "file_missing"
+  path.write_bytes(data[:30_000])
+  with pytest.raises(
+    ValueError, match="a is not an ArrayRecord file, or .* cut"
+  ):
+    array_record.Records(path)
 
 
 def test_cannot_write(tmp_path):

@@ -84,9 +84,21 @@ def test_find_refuses_what_no_package_reads(monkeypatch):
     files.find("nobody://x", "my.field")
   with pytest.raises(ValueError, match="my.field must name files"):
     files.find("", "my.field")
+  with pytest.raises(ValueError, match="my.field .*a command, which is never"):
+    files.find("pipe:aws s3 cp s3://bucket/0.tar -", "my.field")
   monkeypatch.setitem(sys.modules, "gcsfs", None)
   with pytest.raises(ModuleNotFoundError, match="my.field.*pip install gcsfs"):
     files.find("gs://bucket/x", "my.field")
+
+
+def test_read(root):
+  _write(f"{root}/x", b"whole")
+  _write(f"{root}/empty")
+  assert files.read(f"{root}/x") == b"whole"
+  assert files.read(f"{root}/empty") == b""
+  with pytest.raises(faults.ExampleError) as caught:
+    files.read(f"{root}/gone")
+  assert caught.value.kind == "file_missing"
 
 
 def test_version_changes_with_the_file(root):
@@ -143,6 +155,17 @@ def test_remote_reads_are_tried_again(monkeypatch):
   failures.clear()
   with pytest.raises(faults.ExampleError, match="ConnectionReset.*by peer"):
     files.read_range("memory://data/x", 2, 4, waits=(0,))
+
+
+def test_a_server_without_ranges(monkeypatch):
+  monkeypatch.setattr(
+    fsspec.implementations.memory.MemoryFileSystem,
+    "cat_file",
+    lambda *args, **kwargs: b"all there is",
+  )
+  with pytest.raises(faults.ExampleError, match="no parts of") as caught:
+    files.read_range("memory://data/x", 2, 4)
+  assert caught.value.kind == "read_failed"
 
 
 def test_a_stalled_read_ends(monkeypatch):

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 
+import fsspec
 import pytest
 
 from input_pipeline import atomic_file
 from input_pipeline.sources import array_record, prepared
+from tests.input_pipeline.sources import pairs
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -77,6 +79,69 @@ def test_manifest_tells_what_is_there(folder):
   assert manifest.languages == ("de", "en")
   assert manifest.versions == {"emoji": "1"}
   assert set(manifest.files) == {"train.array_record", "test.array_record"}
+
+
+def test_folders_of_the_first_schema_are_read(folder):
+  """One file a split, which its manifest does not name."""
+  path = folder / "manifest.json"
+  fields = json.loads(path.read_text())
+  assert fields.pop("schema") == 2
+  assert fields.pop("made_from") == {}
+  fields["shards"]["train"] = []  # would be read, were it not left out
+  del fields["shards"]
+  path.write_text(json.dumps(fields | {"schema": 1}))
+  assert list(prepared.records(folder, "train")) == _records()
+
+
+def test_a_manifest_names_files_of_its_folder_only(folder):
+  path = folder / "manifest.json"
+  fields = json.loads(path.read_text())
+  fields["files"]["../x"] = fields["files"].pop("train.array_record")
+  fields["shards"]["train"] = [["../x", 3]]
+  path.write_text(json.dumps(fields))
+  with pytest.raises(prepared.BrokenError, match=r"names '../x', which is no"):
+    prepared.read_manifest(folder)
+
+
+def test_remote_manifest(folder):
+  fs = fsspec.filesystem("memory")
+  for path in folder.iterdir():
+    fs.pipe(f"/prep/{path.name}", path.read_bytes())
+  manifest = prepared.read_remote_manifest("memory://prep")
+  assert manifest == prepared.read_manifest(folder)
+  fs.pipe("/prep/train.array_record", b"short")
+  with pytest.raises(prepared.BrokenError, match="train.* bytes, got 5"):
+    prepared.read_remote_manifest("memory://prep")
+  with pytest.raises(prepared.BrokenError, match="none/manifest.json"):
+    prepared.read_remote_manifest("memory://none")
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    (
+      {"path": "s3://b/x"},
+      "main.path: ArrayRecord is read from disk and gs://",
+    ),
+    ({"path": "none"}, "main.path must be a prepared folder.*no manifest"),
+    ({"path": "none*"}, "main.path matches no file"),
+    ({"split": "dev"}, r"main.split must be one of \['train', 'test'\]"),
+    ({"uid": "uid"}, "main.uid is not used by format=.array_record"),
+    (
+      {"path": "train.array_record", "split": "train"},
+      "main.split must be .. ",
+    ),
+    ({"path": "manifest.json"}, "main.path must be a prepared folder"),
+    ({"path": "x.array_record"}, "x.array_record is not an ArrayRecord file"),
+  ],
+)
+def test_sections_that_do_not_fit(folder, monkeypatch, fields, message):
+  monkeypatch.chdir(folder)
+  (folder / "x.array_record").write_bytes(b"x" * 1000)
+  fields = {"path": str(folder)} | fields
+  source = pairs.source("array_record", **fields)
+  with pytest.raises(ValueError, match=message):
+    prepared.open_split(source, source.split, pairs.place(folder))
 
 
 def test_prepared_once(folder):

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -169,8 +170,6 @@ def test_index_is_made_once_mapped_and_bound_to_its_table(
 
 
 def test_a_table_at_a_url(tmp_path):
-  import fsspec
-
   fs = fsspec.filesystem("memory")
   row = json.dumps({"image": "1.png", "caption": "a"})
   fs.pipe({"/tbl/captions.jsonl": row.encode(), "/tbl/1.png": b"image"})

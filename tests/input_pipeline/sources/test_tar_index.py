@@ -1,5 +1,6 @@
 """An index is made once, whoever asks, and is never that of another tar."""
 
+import concurrent.futures
 import json
 import logging
 import os
@@ -143,6 +144,13 @@ def test_processes_make_the_same_index(folder, monkeypatch):
   (folder / "cache").rename(folder / "before")
   monkeypatch.setattr(tar_index, "_MIN_BYTES_FOR_PROCESSES", 0)
   monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(2))
+  # One process is enough: each takes seconds to start.
+  pool = concurrent.futures.ProcessPoolExecutor
+  monkeypatch.setattr(
+    concurrent.futures,
+    "ProcessPoolExecutor",
+    lambda number, **kwargs: pool(number // 2, **kwargs),
+  )
   found = tar_index.read(_prepare(folder))
   np.testing.assert_array_equal(found.spans, expected.spans)
   assert found.stops == expected.stops

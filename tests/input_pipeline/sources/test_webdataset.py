@@ -94,7 +94,7 @@ def test_metaclip(tmp_path):
     ({"language": "fr"}, ("i.jpg", {"fr": ("txt",)})),
     ({"language_field": "json.lang"}, ("i.jpg", {"de": ("txt",)})),
     ({"language_field": "lang"}, ("i.jpg", {"de": ("txt",)})),
-    ({"language_field": "json.no"}, ("i.jpg", {"und": ("txt",)})),
+    ({"language_field": "json.no"}, ("i.jpg", {"en": ("txt",)})),
   ],
 )
 def test_fields(tmp_path, fields, expected):
