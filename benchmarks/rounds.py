@@ -21,13 +21,24 @@ Timed = Callable[[], float]
 
 @contextlib.contextmanager
 def peer(python: str, script: str, *args: str) -> Iterator[Timed]:
+  """Start a peer whose answers are the seconds of one more step."""
+  with answers(python, script, *args) as ask:
+    yield lambda: float(ask())
+
+
+@contextlib.contextmanager
+def answers(
+  python: str, script: str, *args: str
+) -> Iterator[Callable[[], str]]:
   """Start a peer's process; it ends with the context.
 
   Args:
     python: interpreter of the peer's environment.
     script: file of benchmarks/peers. It is given --num_threads, says "ready"
-      when it is, and answers each line with the seconds of one more step.
+      when it is, and answers each line with one of its own.
     *args: flags of the script.
+
+  Yields what asks for one more answer.
   """
   command = [
     python,
@@ -42,22 +53,22 @@ def peer(python: str, script: str, *args: str) -> Iterator[Timed]:
     stderr=subprocess.DEVNULL,
     text=True,
   ) as process:
-    requests, answers = process.stdin, process.stdout
+    requests, lines = process.stdin, process.stdout
     assert requests is not None  # both are pipes, see above
-    assert answers is not None
-    if answers.readline().strip() != "ready":
+    assert lines is not None
+    if lines.readline().strip() != "ready":
       process.kill()
       raise app.UsageError(
         f"the peer did not start; run it to see why: {' '.join(command)}"
       )
 
-    def timed() -> float:
+    def ask() -> str:
       requests.write("step\n")
       requests.flush()
-      return float(answers.readline())
+      return lines.readline()
 
     try:
-      yield timed
+      yield ask
     finally:
       requests.close()
 

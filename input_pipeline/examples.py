@@ -9,12 +9,20 @@ import dataclasses
 import hashlib
 import re
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from input_pipeline import augmentation, captions, faults, mixture, tokenizers
+from input_pipeline import (
+  augmentation,
+  captions,
+  faults,
+  mixture,
+  stages,
+  tokenizers,
+)
 from input_pipeline.sources import record as record_lib
 
 # An object's, in a library's message: another in each process.
@@ -43,6 +51,7 @@ class Maker:
     seed: of `rng`.
     repeated: place -> fault of an earlier run that is to happen again, so that
       this one goes on as that one did.
+    clocks: of the stages of an example; their seconds travel with it.
   """
 
   sources: tuple[Source, ...]
@@ -55,11 +64,13 @@ class Maker:
   seed: int
   repeated: Mapping[tuple[int, int], faults.Fault]
   with_metadata: bool = False
+  clocks: stages.Clocks = stages.Clocks()
 
   def __call__(self, draw: mixture.Draw) -> dict[str, Any]:
     """Return the arrays of one example, and the faults on the way to it."""
     source, index = self.sources[draw.source], draw.index
     found: list[faults.Fault] = []
+    clock = self.clocks.start("")
     for attempt in range(_MAX_ATTEMPTS):
       place = (draw.position, attempt)
       if place in self.repeated:
@@ -67,9 +78,14 @@ class Maker:
       else:
         key = ""
         try:
+          clock.enter("read", f"example {index} of {source.name}")
           record = source.records[index]
           key = record.key
-          arrays = self._make(source, record, rng(self.seed, *place))
+          clock.enter("caption", f"example {key} of {source.name}")
+          arrays = self._make(source, record, rng(self.seed, *place), clock)
+          clock.stop()
+          if self.clocks.folder:
+            arrays[stages.SECONDS] = clock.seconds()
           return arrays | {FAULTS: tuple(found)}
         except faults.ExampleError as error:
           text = _ADDRESS.sub("", str(error))
@@ -91,6 +107,7 @@ class Maker:
     source: Source,
     record: record_lib.Record,
     rng: np.random.Generator,
+    clock: stages.Clock,
   ) -> dict[str, Any]:
     language, text = captions.draw(
       record.texts,
@@ -99,10 +116,12 @@ class Maker:
       max_chars=self.max_caption_chars,
       templates=source.templates,
     )
-    example: dict[str, Any] = {
-      **self.augmentation.apply(record.image, self.image_size, rng),
-      "tokens": self.tokenizer([text])[0],
-    }
+    clock.enter("image")
+    example: dict[str, Any] = dict(
+      self.augmentation.apply(record.image, self.image_size, rng)
+    )
+    clock.enter("tokenize")
+    example["tokens"] = self.tokenizer([text])[0]
     if self.with_labels:
       example["labels"] = captions.label(text)
     if self.with_metadata:
@@ -113,11 +132,14 @@ class Maker:
 
 def stack(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   """Return a batch: arrays stacked, faults in one list."""
+  start = time.monotonic()
   names = [name for name in examples[0] if name != FAULTS]
   batch: dict[str, Any] = {
     name: np.stack([example[name] for example in examples]) for name in names
   }
   batch[FAULTS] = faults_of(examples)
+  if stages.SECONDS in batch:
+    batch[stages.ASSEMBLED] = stages.assembled(start)
   return batch
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import logging
 
-from input_pipeline import examples, faults, pipeline
+from input_pipeline import examples, faults, pipeline, stages
 from input_pipeline import ledger as ledger_lib
 
 # Examples of which the fraction is taken at least: fewer say little.
@@ -159,6 +159,7 @@ def make_loader(
   rows: Sequence[int] | None = None,
   with_labels: bool = False,
   process_index: int = 0,
+  clocks: stages.Clocks | None = None,
 ) -> Loader:
   """Return the training data of one process of a run.
 
@@ -170,6 +171,7 @@ def make_loader(
     rows: those that this process needs.
     with_labels: whether batches have labels.
     process_index: among the run's processes.
+    clocks: as for `pipeline.make_train_dataset`; the watchdog's.
   """
   ledger = ledger_lib.Ledger(
     folder, batch_size=batch_size, process_index=process_index
@@ -181,6 +183,7 @@ def make_loader(
     rows=rows,
     with_labels=with_labels,
     repeated=ledger.repeated,
+    clocks=clocks,
   )
   return Loader(
     dataset,

@@ -17,6 +17,7 @@ from input_pipeline import (
   mixture,
   probe,
   sources,
+  stages,
   tokenizers,
   workers,
 )
@@ -127,6 +128,7 @@ def make_train_dataset(
   with_labels: bool = False,
   with_metadata: bool = False,
   repeated: Mapping[tuple[int, int], faults.Fault] | None = None,
+  clocks: stages.Clocks | None = None,
 ) -> grain.IterDataset | workers.Dataset:
   """Return the endless training data of one of several processes.
 
@@ -149,6 +151,7 @@ def make_train_dataset(
     with_metadata: whether "key", "source", "language" and "caption" are there
       too, str [b]: for people, not with worker processes.
     repeated: place -> fault of an earlier run that is to happen again.
+    clocks: run while examples are made; batches have what `stages.pop` takes.
   """
   rows = range(batch_size) if rows is None else rows
   if not len(rows) or not 0 <= min(rows) <= max(rows) < batch_size:
@@ -170,6 +173,7 @@ def make_train_dataset(
     seed=examples.example_seed(seed),
     repeated=repeated or {},
     with_metadata=with_metadata,
+    clocks=clocks or stages.Clocks(),
   )
 
   def shuffled(parts: Sequence[int], seed: int) -> grain.MapDataset:

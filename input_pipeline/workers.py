@@ -21,6 +21,7 @@ import os
 import pickle
 import signal
 import tempfile
+import time
 import traceback
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import examples, mixture
+from input_pipeline import examples, mixture, stages
 
 # Arrays begin where no element or SIMD register crosses a line of the cache.
 _ALIGNMENT = 64
@@ -160,8 +161,11 @@ class _Pool:
     if handle is None:
       error, text = content
       raise error from RuntimeError(f"in {process.name}:\n{text}")
-    layout, found = content
-    return _arrays(layout, handle) | {examples.FAULTS: found}
+    layout, found, times = content
+    made = _arrays(layout, handle) | {examples.FAULTS: found}
+    if stages.SECONDS in made:
+      made[stages.ASSEMBLED] = times
+    return made
 
   def _ended(self, worker: int) -> WorkerError:
     process = self._processes[worker]
@@ -216,8 +220,10 @@ def _work(socket: connection.Connection, make: Make, num_threads: int) -> None:
       handle = None
       try:
         made = list(threads.map(make, draws))
+        start = time.monotonic()
         layout, handle = _share(made)
-        message = "batch", (layout, examples.faults_of(made))
+        times = stages.assembled(start)
+        message = "batch", (layout, examples.faults_of(made), times)
       except Exception as error:
         message = "error", (_sendable(error), traceback.format_exc())
       try:

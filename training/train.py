@@ -10,6 +10,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import datetime
+import functools
 import json
 import math
 import pathlib
@@ -21,6 +22,7 @@ import jax
 
 from evaluators import embedding, suite, summary
 from input_pipeline import loader
+from input_pipeline import watchdog as watchdog_lib
 from models import dual_encoder
 from training import (
   checkpointing,
@@ -90,7 +92,8 @@ def run(
       metrics.say(f"{folder} is complete; its last evaluation:")
       results = cluster.on_first(lambda: workdir.read_results(folder))
       return _print_results(results, as_json)
-    run = _Run(config, folder, mesh, stop, checkpointer, given)
+    watchdog = stack.enter_context(watchdog_lib.watch(config.data))
+    run = _Run(config, folder, mesh, stop, checkpointer, watchdog, given)
     del given  # the state of step 0 takes its place
     return run.run(as_json)
 
@@ -98,13 +101,14 @@ def run(
 class _Run:
   """One run; holds what the stages of it share."""
 
-  def __init__(self, config, folder, mesh, stop, checkpointer, given):
+  def __init__(self, config, folder, mesh, stop, checkpointer, watchdog, given):
     self._config: config_lib.Config = config
     self._given: Any = given  # parameters to begin with
     self._folder: pathlib.Path = folder
     self._mesh: jax.sharding.Mesh = mesh
     self._stop: stop_lib.Stop = stop
     self._checkpointer: checkpointing.Checkpointer = checkpointer
+    self._watchdog: watchdog_lib.Watchdog = watchdog
     self._images_per_s = 0.0
 
   def run(self, as_json: bool) -> int:
@@ -119,6 +123,7 @@ class _Run:
         rows=partitioning.local_rows(config.batch_size, self._mesh),
         with_labels=config.loss.needs_labels,
         process_index=jax.process_index(),
+        clocks=self._watchdog.clocks,
       )
     )
     state, program = _in_thread(lambda: self._build(iterator))
@@ -201,7 +206,10 @@ class _Run:
       total_steps=config.total_steps,
       batch_size=config.batch_size,
     )
-    reporter = _Reporter(config, writer, progress, self._checkpointer, iterator)
+    watchdog = self._watchdog
+    reporter = _Reporter(
+      config, writer, progress, self._checkpointer, iterator, watchdog
+    )
     saved = first_step if first_step in self._checkpointer.steps() else None
 
     def save(step: int) -> None:
@@ -242,7 +250,8 @@ class _Run:
               stopping = True
         if is_last or stopping:
           break
-        batch = partitioning.make_global(next(iterator), self._mesh)
+        batch = watchdog.next(iterator, reporter.finished())
+        batch = partitioning.make_global(batch, self._mesh)
         state, step_metrics = program.step(state, batch)
         reporter.add(step + 1, step_metrics)
     progress.end_line()
@@ -284,18 +293,27 @@ class _Run:
 class _Reporter:
   """Passes metrics on one step late, and stops the run if they are broken."""
 
-  def __init__(self, config, writer, progress, checkpointer, iterator):
+  def __init__(
+    self, config, writer, progress, checkpointer, iterator, watchdog
+  ):
     self._config: config_lib.Config = config
     self._writer: metrics.Writer = writer
     self._progress: metrics.Progress = progress
     self._checkpointer: checkpointing.Checkpointer = checkpointer
     self._iterator: loader.Loader = iterator
+    self._watchdog: watchdog_lib.Watchdog = watchdog
     self._pending: tuple[int, Any] | None = None
     self._clock = time.monotonic()
 
   def add(self, step: int, device_metrics: Any) -> None:
     self.flush()
     self._pending = (step, device_metrics)
+
+  def finished(self) -> Callable[[], object] | None:
+    """Return what waits for the device; None if nothing is under way."""
+    if self._pending is None:
+      return None
+    return functools.partial(jax.block_until_ready, self._pending[1])
 
   def flush(self) -> None:
     if self._pending is None:
@@ -314,6 +332,7 @@ class _Reporter:
     if time.monotonic() - self._clock > _CLOCK_SECONDS or is_last:
       self._clock = time.monotonic()
       values = {"time/images_per_s": self._progress.images_per_s(step)}
+      values |= self._watchdog.report()
       if self._iterator.bad_fraction:
         values["data/bad_fraction"] = self._iterator.bad_fraction
       self._writer.write(step, values)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import fsspec
 
-from input_pipeline import faults
+from input_pipeline import faults, stages
 from input_pipeline.sources import braces, remote
 
 # One try of a remote read. An example is below 10 MB, and a connection below
@@ -127,6 +127,7 @@ def read_range(
 
   Raises faults.ExampleError: "file_missing", "shard_short", "read_failed".
   """
+  stages.about(path)  # what a stall is said to be about
   if not remote.is_remote(path):
     data = _read_local(remote.local_path(path), start, stop)
   else:

@@ -7,9 +7,17 @@ import grain
 import numpy as np
 import pytest
 
+from configs import base
 from input_pipeline import augmentation, examples, faults, mixture
 from input_pipeline.tokenizers import bytes as bytes_lib
 from tests.input_pipeline import fake_records
+
+
+def _augmentation() -> augmentation.Augmentation:
+  values = base.get_config().data.augmentation
+  values.crop_scale = (0.5, 1.0)
+  values.flip_probability = 0.5
+  return augmentation.Augmentation(**values)
 
 
 def _maker(records, **changes) -> examples.Maker:
@@ -18,7 +26,7 @@ def _maker(records, **changes) -> examples.Maker:
     languages=("en",),
     max_caption_chars=20,
     image_size=8,
-    augmentation=augmentation.Augmentation((0.5, 1.0), 0.5),
+    augmentation=_augmentation(),
     tokenizer=bytes_lib.make_tokenizer(
       list,
       None,
