@@ -102,14 +102,13 @@ class _Records(list):
     return "0"
 
 
-def test_survey_names_faults_and_the_page_is_safe(small, monkeypatch):
+def test_survey_names_faults_and_the_page_is_safe(small):
   bad = "<script>alert(1)</script>"
   records = _Records(
     record_lib.Record(f"key{i}", _png(), {"en": (bad,)}) for i in range(8)
   )
   records[2] = dataclasses.replace(records[2], image=_png()[:50])
   records[5] = dataclasses.replace(records[5], texts={"de": ("ja",)})
-  monkeypatch.setattr(pipeline, "open_sources", lambda _: {"main": records})
   (one,) = inspection.survey(small.data, {"main": records})
   assert [kind for kind, _ in one.faults] == ["image_broken", "caption_missing"]
   assert one.faults[0][1].startswith("key2: ")
@@ -145,14 +144,13 @@ def test_survey_names_faults_and_the_page_is_safe(small, monkeypatch):
   assert "10 of 26 tokens cut" in page
 
 
-def test_what_was_replaced_is_named(small, monkeypatch):
+def test_what_was_replaced_is_named(small):
   records = _Records(
     record_lib.Record(f"key{i}", _png(), {"en": ("a", "b")}) for i in range(6)
   )
   records[4] = dataclasses.replace(records[4], image=b"nothing")
-  monkeypatch.setattr(pipeline, "open_sources", lambda _: {"main": records})
   shown, replaced = inspection.first_examples(
-    small.data, batch_size=4, seed=0, count=6
+    small.data, batch_size=4, seed=0, count=6, opened={"main": records}
   )
   # An epoch has each once, so one of the six places was the broken one's.
   assert {fault.key for fault in replaced} == {"key4"}
