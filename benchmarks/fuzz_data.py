@@ -9,7 +9,7 @@ cropped. What may come of an input is an example, a fault (faults.ExampleError)
 or, of a file, a message for people; what may not:
 
   crash       any other exception, or the end of the process
-  hang        more than HANG_SECONDS
+  hang        more than HANG_SECONDS of processor time
   wrong pair  an image with another one's caption
 """
 
@@ -35,8 +35,10 @@ from input_pipeline import faults, picture, progress, sources
 from input_pipeline.sources import settings
 from training import failures
 
-# Hundreds of times what any of them takes.
-HANG_SECONDS = 20
+# Of processor time, ten times what the slowest takes (64 megapixels), and how
+# many times as long it may take on a machine with other work to do.
+HANG_SECONDS = 20.0
+_MAX_SLOWDOWN = 6
 
 _FILES = ("webdataset", "webdataset", "webdataset", *fuzz_tables.WRITERS)
 # Format of a file -> its key of sources.FORMATS.
@@ -142,17 +144,22 @@ def _guarded() -> Iterator[collections.Counter[str]]:
   def give_up(*_: object) -> None:
     raise _Hang
 
-  before = signal.signal(signal.SIGALRM, give_up)
-  signal.setitimer(signal.ITIMER_REAL, HANG_SECONDS)
-  try:
-    yield found
-  except _Hang:
-    found["hang"] += 1
-  except Exception as error:
-    found[f"crash: {_where(error)}"] += 1
-  finally:
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+  timers = (
+    (signal.ITIMER_PROF, signal.SIGPROF, HANG_SECONDS),
+    (signal.ITIMER_REAL, signal.SIGALRM, _MAX_SLOWDOWN * HANG_SECONDS),
+  )
+  with contextlib.ExitStack() as stack:
+    for timer, number, seconds in timers:
+      before = signal.signal(number, give_up)
+      stack.callback(signal.signal, number, before)
+      signal.setitimer(timer, seconds)
+      stack.callback(signal.setitimer, timer, 0)
+    try:
+      yield found
+    except _Hang:
+      found["hang"] += 1
+    except Exception as error:
+      found[f"crash: {_where(error)}"] += 1
 
 
 def _where(error: Exception) -> str:

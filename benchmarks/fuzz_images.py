@@ -61,6 +61,8 @@ def corrupt(data: bytes, rng: np.random.Generator) -> bytes:
 
 def flip_bits(data: bytes, rng: np.random.Generator) -> bytes:
   """Return the bytes with 1 to 16 bits turned over."""
+  if not data:
+    return data
   changed = bytearray(data)
   for place in rng.integers(8 * len(data), size=int(rng.integers(1, 17))):
     changed[place // 8] ^= 1 << (place % 8)

@@ -112,10 +112,6 @@ def _reorder_lines(data: bytes, rng: np.random.Generator) -> bytes:
   return b"\n".join(lines[i] for i in rng.permutation(len(lines)))
 
 
-def _flip(data: bytes, rng: np.random.Generator) -> bytes:
-  return fuzz_images.flip_bits(data, rng) if data else data
-
-
 def _replace(data: bytes, rng: np.random.Generator) -> bytes:
   del data
   hostile = fuzz_images.hostile()
@@ -124,7 +120,13 @@ def _replace(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 _BYTES: Sequence[Callable[[bytes, np.random.Generator], bytes]] = (
-  *(_flip, _flip, _flip, fuzz_images.truncate, _replace),
+  *(
+    fuzz_images.flip_bits,
+    fuzz_images.flip_bits,
+    fuzz_images.flip_bits,
+    fuzz_images.truncate,
+    _replace,
+  ),
 )
 _LINES: Sequence[Callable[[bytes, np.random.Generator], bytes]] = (
   *(_hostile_line, _hostile_line, _reorder_lines),

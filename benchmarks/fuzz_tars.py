@@ -187,17 +187,18 @@ def _compress(data: bytes, rng: np.random.Generator) -> bytes:
   return gzip.compress(data, 1)
 
 
-def _flip(data: bytes, rng: np.random.Generator) -> bytes:
-  return fuzz_images.flip_bits(data, rng) if data else data
-
-
 _MEMBERS = (
   *(_reorder, _swap, _repeat, _drop, _insert, _insert),
   *(_break_header, _break_header, _garbage),
 )
 _BYTES = (
-  *(_flip, _flip, fuzz_images.truncate, fuzz_images.truncate),
-  *(_flip, _compress),
+  *(
+    fuzz_images.flip_bits,
+    fuzz_images.flip_bits,
+    fuzz_images.truncate,
+    fuzz_images.truncate,
+  ),
+  *(fuzz_images.flip_bits, _compress),
 )
 
 

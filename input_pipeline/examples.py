@@ -63,8 +63,8 @@ class Maker:
   with_labels: bool
   seed: int
   repeated: Mapping[tuple[int, int], faults.Fault]
-  clocks: stages.Clocks = stages.Clocks()
   with_metadata: bool = False
+  clocks: stages.Clocks = stages.Clocks()
 
   def __call__(self, draw: mixture.Draw) -> dict[str, Any]:
     """Return the arrays of one example, and the faults on the way to it."""

@@ -81,7 +81,12 @@ class Survey:
 
 
 def first_examples(
-  config: pipeline.Data, *, batch_size: int, seed: int, count: int
+  config: pipeline.Data,
+  *,
+  batch_size: int,
+  seed: int,
+  count: int,
+  opened: pipeline.Opened | None = None,
 ) -> tuple[list[Shown], list[faults.Fault]]:
   """Return the first examples of a run, in the order of its batches.
 
@@ -96,10 +101,11 @@ def first_examples(
     ),
     batch_size=batch_size,
     seed=seed,
+    opened=opened,
     rows=rows,
     with_metadata=True,
   )
-  tokenizer = pipeline.make_tokenizer(config)
+  tokenizer = pipeline.make_tokenizer(config, opened)
   batches = list(itertools.islice(dataset, -(-count // len(rows))))
   shown = [
     Shown(
@@ -171,11 +177,11 @@ def pieces(
 
 def survey(
   config: pipeline.Data,
-  opened: Mapping[str, record_lib.Records],
+  opened: pipeline.Opened,
   advance: Callable[[], object] = lambda: None,
 ) -> list[Survey]:
   """Decode some examples of each source; call `advance` after each."""
-  tokenizer = pipeline.make_tokenizer(config)
+  tokenizer = pipeline.make_tokenizer(config, opened)
   shares = _shares(config, opened)
 
   def check(task: tuple[str, int]) -> _Checked:
@@ -253,9 +259,7 @@ def _check(
   return _Checked(tokenizer.num_ids(text), (height, width), len(record.image))
 
 
-def _shares(
-  config: pipeline.Data, opened: Mapping[str, record_lib.Records]
-) -> dict[str, float]:
+def _shares(config: pipeline.Data, opened: pipeline.Opened) -> dict[str, float]:
   weights = {name: source.weight for name, source in config.sources.items()}
   if not any(weights.values()):
     weights = {

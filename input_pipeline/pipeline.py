@@ -172,8 +172,8 @@ def make_train_dataset(
     with_labels=with_labels,
     seed=examples.example_seed(seed),
     repeated=repeated or {},
-    clocks=clocks or stages.Clocks(),
     with_metadata=with_metadata,
+    clocks=clocks or stages.Clocks(),
   )
 
   def shuffled(parts: Sequence[int], seed: int) -> grain.MapDataset:

@@ -39,6 +39,7 @@ def run(
     batch_size=config.batch_size,
     seed=config.seed,
     count=num_examples,
+    opened=opened,
   )
   page = inspection_page.render(
     config.data,

@@ -9,7 +9,13 @@ import tokenizers
 from PIL import Image
 
 from configs import base
-from input_pipeline import faults, inspection, inspection_page, pipeline
+from input_pipeline import (
+  faults,
+  inspection,
+  inspection_page,
+  naflex,
+  pipeline,
+)
 from input_pipeline.sources import record as record_lib
 from input_pipeline.tokenizers import rules, tokenizer
 from training import config as config_lib
@@ -96,14 +102,13 @@ class _Records(list):
     return "0"
 
 
-def test_survey_names_faults_and_the_page_is_safe(small, monkeypatch):
+def test_survey_names_faults_and_the_page_is_safe(small):
   bad = "<script>alert(1)</script>"
   records = _Records(
     record_lib.Record(f"key{i}", _png(), {"en": (bad,)}) for i in range(8)
   )
   records[2] = dataclasses.replace(records[2], image=_png()[:50])
   records[5] = dataclasses.replace(records[5], texts={"de": ("ja",)})
-  monkeypatch.setattr(pipeline, "open_sources", lambda _: {"main": records})
   (one,) = inspection.survey(small.data, {"main": records})
   assert [kind for kind, _ in one.faults] == ["image_broken", "caption_missing"]
   assert one.faults[0][1].startswith("key2: ")
@@ -137,6 +142,35 @@ def test_survey_names_faults_and_the_page_is_safe(small, monkeypatch):
   assert "key2: " in page
   assert "data.augmentation.crop_scale" in page
   assert "10 of 26 tokens cut" in page
+
+
+def test_what_was_replaced_is_named(small):
+  records = _Records(
+    record_lib.Record(f"key{i}", _png(), {"en": ("a", "b")}) for i in range(6)
+  )
+  records[4] = dataclasses.replace(records[4], image=b"nothing")
+  shown, replaced = inspection.first_examples(
+    small.data, batch_size=4, seed=0, count=6, opened={"main": records}
+  )
+  # An epoch has each once, so one of the six places was the broken one's.
+  assert {fault.key for fault in replaced} == {"key4"}
+  (fault,) = (fault for fault in replaced if fault.attempt == 0)
+  assert "key4" not in {one.key for one in shown}
+  taker = shown[fault.position]
+  assert (taker.step, taker.row) == divmod(fault.position, 4)
+  assert len({one.key for one in shown} - {taker.key}) >= 4
+  assert {one.caption for one in shown} <= {"a", "b"}
+
+
+def test_patches_become_a_picture_again(small):
+  augmentation = dataclasses.replace(
+    small.data.augmentation, resize="naflex", patch_size=4, max_num_patches=9
+  )
+  config = dataclasses.replace(small.data, augmentation=augmentation)
+  image = np.random.default_rng(0).integers(0, 256, (8, 16, 3), np.uint8)
+  patches, shape, _ = naflex.patchify(image, 4, 9)
+  batch = {"images": patches[None], "shapes": shape[None]}
+  np.testing.assert_array_equal(inspection._image(config, batch, 0), image)
 
 
 def test_share_goes_by_weight_or_by_size(small):
