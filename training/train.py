@@ -121,6 +121,8 @@ class _Run:
         process_index=jax.process_index(),
       )
     )
+    if self._checkpointer.steps():
+      cluster.together(iterator.check_unchanged)
     state, program = _in_thread(lambda: self._build(iterator))
     first_step = int(jax.device_get(state.step))
     if first_step:
