@@ -7,9 +7,9 @@ import grain
 import numpy as np
 import pytest
 
-from input_pipeline import augmentation, examples, faults, mixture
+from input_pipeline import examples, faults, mixture
 from input_pipeline.tokenizers import bytes as bytes_lib
-from tests.input_pipeline import fake_records
+from tests.input_pipeline import augmentations, fake_records
 
 
 def _maker(records, **changes) -> examples.Maker:
@@ -18,7 +18,9 @@ def _maker(records, **changes) -> examples.Maker:
     languages=("en",),
     max_caption_chars=20,
     image_size=8,
-    augmentation=augmentation.Augmentation((0.5, 1.0), 0.5),
+    augmentation=augmentations.make(
+      crop_scale=(0.5, 1.0), flip_probability=0.5
+    ),
     tokenizer=bytes_lib.make_tokenizer(
       list,
       None,
