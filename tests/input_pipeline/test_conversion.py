@@ -234,8 +234,11 @@ def test_other_folders_are_refused(config, whole, tmp_path):
     _run(config, whole, shard_examples=6)
   (tmp_path / "a").mkdir()
   (tmp_path / "a" / "x").touch()
-  with pytest.raises(ValueError, match="a must be a new or empty folder.* x$"):
-    _run(config, tmp_path / "a")
+  missing = dataclasses.replace(config.sources["main"], path="gone")
+  for source in (config.sources["main"], missing):  # said before it is opened
+    some = dataclasses.replace(config, sources={"main": source})
+    with pytest.raises(ValueError, match="a must be a new or empty .* x$"):
+      _run(some, tmp_path / "a")
   with pytest.raises(ValueError, match="x must be a folder, not a file"):
     _run(config, tmp_path / "a" / "x")
   with pytest.raises(ValueError, match="--out is missing"):
