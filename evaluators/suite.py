@@ -5,7 +5,7 @@ embedded once, however many figures it enters.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,13 +50,28 @@ def load_data(config: Any) -> Data:
       f"{sorted(zero_shot.TASKS)}"
     )
   splits = dict.fromkeys(config.evaluate.retrieval)
-  splits |= dict.fromkeys(task.split for task in _tasks(config).values())
+  _check_splits("retrieval", splits, config.data)
+  asked = dict.fromkeys(task.split for task in _tasks(config).values())
+  _check_splits("zero_shot", asked, config.data)
+  splits |= asked
   return Data(
     splits={name: pipeline.read_split(config.data, name) for name in splits},
     # All of them are read: not of pairs from the web, which nothing asks for.
     names=pipeline.all_texts(config.data) if splits else {},
     tokenizer=pipeline.make_tokenizer(config.data),
   )
+
+
+def _check_splits(
+  field: str, names: Collection[str], data: pipeline.Data
+) -> None:
+  known = pipeline.splits(data) if names else ()
+  missing = [name for name in names if name not in known]
+  if missing:
+    raise ValueError(
+      f"evaluate.{field} needs the splits {missing}, data.sources have "
+      f'{list(known)}; to evaluate nothing: --config.evaluate.{field}="()"'
+    )
 
 
 def run(

@@ -44,7 +44,7 @@ def _assert_refused(result, *words):
     (("--config.evaluate.zero_shot=('x',)",), ("evaluate.zero_shot", "'x'")),
     (
       ("--config.evaluate.retrieval=('dev',)",),
-      ("compositional", "'dev'"),
+      ("evaluate.retrieval", "compositional", "'dev'"),
     ),
     (("--task=trian",), ("--task", "trian", "train, evaluate, search")),
     (("train",), ("'train'", "--")),
