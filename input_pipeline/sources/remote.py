@@ -64,6 +64,7 @@ def call(
   future: concurrent.futures.Future
   if isinstance(fs, fsspec.asyn.AsyncFileSystem):
     coroutine = getattr(fs, f"_{method}")(*args, **kwargs)
+    assert fs.loop is not None  # None is for those made within a coroutine
     future = asyncio.run_coroutine_threadsafe(coroutine, fs.loop)
   else:
     future = concurrent.futures.Future()

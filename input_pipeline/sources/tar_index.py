@@ -30,9 +30,9 @@ from input_pipeline.sources import files, remote, tar_scan
 
 # Raised when the meaning of an index changes.
 _SCHEMA = 1
-# Starting a process takes about 2 s of computing; one gets through about 0.7 GB
-# of 20 kB images a second.
-_MIN_BYTES_FOR_PROCESSES = 4 << 30
+# Starting a process takes up to a second; one gets through about 1 GB of 20 kB
+# images a second.
+_MIN_BYTES_FOR_PROCESSES = 2 << 30
 # Remote tars wait for the network; each has a block of tar_scan's in memory.
 _NUM_REMOTE_THREADS = 16
 # Changed tars, broken ones, ... that are named in the log, one by one.
