@@ -11,6 +11,8 @@ Both raise ValueError that names the field for what a user has to change, and
 OSError or ModuleNotFoundError that says what to do.
 """
 
+from typing import Any
+
 from input_pipeline.sources import (
   emoji,
   parquet,
@@ -20,7 +22,8 @@ from input_pipeline.sources import (
   webdataset,
 )
 
-FORMATS = {
+# Any: a module, or in tests what stands for one.
+FORMATS: dict[str, Any] = {
   "emoji": emoji,
   "array_record": prepared,
   "webdataset": webdataset,

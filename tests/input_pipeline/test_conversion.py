@@ -289,6 +289,24 @@ def test_every_source_and_split(tmp_path, capsys):
     _run(config, out)
 
 
+def test_only_the_subset(config, tmp_path, capsys):
+  chosen = [pairs.key(1000 - index) for index in (3, 11, 12, 22)]
+  uids = np.array(sorted(map(record.uid, chosen)), record.UID)
+  np.save(tmp_path / "subset.npy", uids)
+  source = dataclasses.replace(
+    config.sources["main"], subset=str(tmp_path / "subset.npy")
+  )
+  out = tmp_path / "out"
+  _run(dataclasses.replace(config, sources={"main": source}), out)
+  assert [one.key for one in prepared.records(out, "train")] == chosen
+  flags = json.loads(capsys.readouterr().out)["main"]["flags"]
+  assert "--config.data.sources.main.subset=''" in flags
+  with pytest.raises(
+    ValueError, match="out holds another data set: its subset"
+  ):
+    _run(config, out)
+
+
 def test_keys_become_uids_where_they_differ(tmp_path):
   """For sources whose keys are not what `subset` names."""
   wanted = np.array([(1, 2), record.uid("b")], record.UID)
