@@ -79,3 +79,39 @@ def test_what_does_not_decay_in_clip():
   )
   # What open_clip 3.3.0's training leaves out of its decay, and our bias.
   assert count == 204_545 + 1
+
+
+@pytest.mark.parametrize(
+  ("module", "name", "fields"),
+  [
+    (clip, "vit_b32", {"resize": "shortest", "random_crop": True}),
+    (openclip, "vit_b32", {"resize": "area", "crop_scale": (0.9, 1.0)}),
+    (openclip, "convnext_large_d", {"crop_scale": (0.33, 1.0)}),
+    (metaclip, "vit_b32", {"resize": "area", "crop_scale": (0.9, 1.0)}),
+    (dfn, "filter", {"resize": "area", "crop_scale": (0.9, 1.0)}),
+    (siglip, "b16", {"resize": "squash", "resize_size": 0}),
+    (siglip2, "b16", {"resize": "squash", "flip_probability": 0.0}),
+    (siglip2, "naflex_b16", {"resize": "naflex", "patch_size": 16}),
+    (align, "b7_base", {"resize": "squash", "resize_size": 346}),
+    (lit, "coco_b16_base", {"randaug_layers": 2, "randaug_magnitude": 10.0}),
+  ],
+  ids=lambda value: getattr(value, "__name__", None),
+)
+def test_what_is_done_to_images(module, name, fields):
+  data = _config(module, name).data
+  for field, value in fields.items():
+    assert getattr(data.augmentation, field) == value, field
+  # Where the pairs are is the user's to say, by one flag.
+  assert data.sources.keys() == {"main"}
+  assert data.sources["main"].format == "webdataset"
+  assert data.sources["main"].path == ""
+
+
+@pytest.mark.parametrize("module", _MODULES)
+def test_drawings_are_cut_to_squares(module):
+  augmentation = _config(module, "mini").data.augmentation
+  if augmentation.is_naflex:
+    assert augmentation.max_num_patches == 20
+    return
+  assert augmentation.resize == "square"
+  assert augmentation.crop_scale == (0.8, 1.2)

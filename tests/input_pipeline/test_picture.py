@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -157,3 +158,47 @@ def test_a_jpeg_that_claims_too_much():
   with pytest.raises(faults.ExampleError, match="9000 x 9000") as error:
     picture.open_picture(bytes(data))
   assert error.value.kind == "image_too_large"
+
+
+def test_a_png_that_claims_more_than_pillow_takes():
+  data = bytearray(_encode(Image.new("1", (8, 8)), "PNG"))
+  data[16:24] = struct.pack(">II", 60_000, 60_000)
+  data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+  with pytest.raises(faults.ExampleError, match="3600000000 pixels") as error:
+    picture.open_picture(bytes(data))
+  assert error.value.kind == "image_too_large"
+
+
+def test_sixteen_bits_of_colour():
+  # What Pillow cannot write: a PNG of one pixel, 16 bits a channel.
+  def chunk(kind: bytes, body: bytes) -> bytes:
+    crc = struct.pack(">I", zlib.crc32(kind + body))
+    return struct.pack(">I", len(body)) + kind + body + crc
+
+  row = b"\x00" + struct.pack(">HHH", 0x12FF, 0x8000, 0xFFFF)
+  data = (
+    b"\x89PNG\r\n\x1a\n"
+    + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))
+    + chunk(b"IDAT", zlib.compress(row))
+    + chunk(b"IEND", b"")
+  )
+  pixels = picture.open_picture(data).pixels()
+  assert pixels.tolist() == [[[0x12, 0x80, 0xFF]]]
+
+
+def test_bytes_in_any_order_raise_nothing_else():
+  rng = np.random.default_rng(3)
+  made = [_encode(_photo(24, 24), form) for form in ("JPEG", "PNG", "WEBP")]
+  kinds = set()
+  for data in made * 40:
+    broken = bytearray(data)
+    for at in rng.integers(0, len(data), 6):
+      broken[at] ^= 1 << int(rng.integers(8))
+    try:
+      image = picture.open_picture(bytes(broken))
+      got = image.resized(picture.Box(0, 0, image.width, image.height), 8, 8)
+      assert got.shape == (8, 8, 3)
+    except faults.ExampleError as error:
+      kinds.add(error.kind)
+  assert "image_broken" in kinds
+  assert kinds <= {"image_broken", "image_too_large"}
