@@ -21,6 +21,7 @@ import resource
 import tempfile
 import time
 import types
+from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -100,11 +101,12 @@ def measure(folder: pathlib.Path) -> dict[str, float]:
   with open(path, "wb") as file:
     file.truncate(_LENGTH.value * _INDEX.itemsize)
   records = Records(path, make_jpeg())
-  formats.FORMATS["simulated"] = types.SimpleNamespace(
+  simulated: Any = types.SimpleNamespace(
     LANGUAGES=None,
     splits=lambda source, place: (),
     open_split=lambda source, split, place: records,
   )
+  formats.FORMATS["simulated"] = simulated
   config = make_config(str(folder / "cache"))
   start, start_cpu = time.monotonic(), time.process_time()
   made = loader.make_loader(

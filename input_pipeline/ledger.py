@@ -1,4 +1,6 @@
-"""data_errors.jsonl: each example of a run that was left out, and why.
+"""What a run's folder says of its data: errors, and which data they were.
+
+data_errors.jsonl has each example that was left out of the batches, and why.
 
 A line is one fault, with the step (0 makes state 1) and the row of the global
 batch where it was due, or what was counted up to a step:
@@ -9,7 +11,8 @@ batch where it was due, or what was counted up to a step:
    "totals": {"main": {"image_broken": 18}}}
 
 Of several processes each writes a file of its own (data_errors.1.jsonl, ...);
-all are read when a run goes on.
+all are read when a run goes on. data_sources.json has `Facts` of each source
+at the newest checkpoint.
 """
 
 import collections
@@ -21,12 +24,23 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import IO, Any
 
-from input_pipeline import faults
+from absl import logging
+
+from input_pipeline import atomic_file, faults
 
 _NAME = "data_errors"
+_SOURCES = "data_sources.json"
 # Lines of a kind that a process writes; after that it counts only. Of kinds
 # that may not happen again, a resumed run must know every one.
 MAX_LINES = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+  """A source as a run found it."""
+
+  examples: int
+  fingerprint: str
 
 
 @dataclasses.dataclass
@@ -69,6 +83,8 @@ class Ledger:
     self._num_lines: collections.Counter[str] = collections.Counter()
     self._totals: list[Totals] = []
     self._file: IO[str] | None = None
+    self._folder = folder
+    self._is_first = process_index == 0
     # Place -> fault that an earlier run met, and that might not be met again.
     self.repeated: dict[tuple[int, int], faults.Fault] = {}
     if folder is None:
@@ -133,6 +149,44 @@ class Ledger:
       self._totals.append(copy.deepcopy(totals))
     if self._file is not None:
       os.fsync(self._file.fileno())
+
+  def write_facts(self, facts: Mapping[str, Facts]) -> None:
+    """Note the sources as they are, once for all processes."""
+    if self._folder is None or not self._is_first:
+      return
+    path = self._folder / _SOURCES
+    if self._facts() != facts:
+      fields = {name: dataclasses.asdict(x) for name, x in facts.items()}
+      text = json.dumps(fields, indent=2, sort_keys=True)
+      atomic_file.write(path, text.encode() + b"\n")
+
+  def check_facts(self, facts: Mapping[str, Facts]) -> None:
+    """Raise ValueError for another number of examples than the run had.
+
+    Their order hangs on it. Where only the fingerprint differs (files that
+    were copied have other times) the log has a warning.
+    """
+    for name, was in self._facts().items():
+      now = facts[name]
+      if now.examples != was.examples:
+        raise ValueError(
+          f"data.sources.{name} has {now.examples} examples and had "
+          f"{was.examples} when {self._folder} was saved: bring back the data "
+          "of that time to resume this run, or give another --workdir"
+        )
+      if now.fingerprint != was.fingerprint:
+        logging.warning(
+          "Files of data.sources.%s have changed since %s was saved; the run "
+          "goes on exactly only if their examples are the same",
+          *(name, self._folder),
+        )
+
+  def _facts(self) -> dict[str, Facts]:
+    path = self._folder / _SOURCES if self._folder else None
+    if path is None or not path.exists():
+      return {}
+    fields = json.loads(path.read_text())
+    return {name: Facts(**some) for name, some in fields.items()}
 
   def close(self) -> None:
     """Close the file."""

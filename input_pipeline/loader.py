@@ -45,6 +45,7 @@ class Loader:
     *,
     ledger: ledger_lib.Ledger,
     max_bad_fraction: float,
+    facts: Mapping[str, ledger_lib.Facts],
   ):
     """Begin at step 0.
 
@@ -54,10 +55,12 @@ class Loader:
       max_bad_fraction: share of the examples that others may take the place
         of. The run ends when it is more by three standard deviations of
         chance, of the first 1,000 examples or of all so far.
+      facts: of each source.
     """
     self._iterator: Any = iter(dataset)
     self._ledger = ledger
     self._max_bad_fraction = max_bad_fraction
+    self._facts = facts
     self._count_from(0)
 
   def __iter__(self) -> "Loader":
@@ -81,6 +84,10 @@ class Loader:
     self._iterator.set_state(dict(state))
     self._count_from(int(state["next_index"]))
 
+  def check_unchanged(self) -> None:
+    """Raise ValueError where a resumed run would not see the same examples."""
+    self._ledger.check_facts(self._facts)
+
   @property
   def bad_fraction(self) -> float:
     """Return the share of the examples that others took the place of."""
@@ -99,6 +106,7 @@ class Loader:
       self._step, self._num_examples, self._num_replaced, self._counts
     )
     self._ledger.write_totals(totals)
+    self._ledger.write_facts(self._facts)
 
   def close(self) -> None:
     """End what makes batches, and close the ledger."""
@@ -176,8 +184,10 @@ def make_loader(
   ledger = ledger_lib.Ledger(
     folder, batch_size=batch_size, process_index=process_index
   )
+  opened = pipeline.open_sources(config)
   dataset = pipeline.make_train_dataset(
     config,
+    opened=opened,
     batch_size=batch_size,
     seed=seed,
     rows=rows,
@@ -189,6 +199,10 @@ def make_loader(
     dataset,
     ledger=ledger,
     max_bad_fraction=config.max_bad_fraction,
+    facts={
+      name: ledger_lib.Facts(len(records), records.fingerprint())
+      for name, records in opened.items()
+    },
   )
 
 

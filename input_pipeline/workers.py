@@ -34,6 +34,8 @@ from input_pipeline import examples, mixture, stages
 
 # Arrays begin where no element or SIMD register crosses a line of the cache.
 _ALIGNMENT = 64
+# Linux gives all pages at once, not each when it is first touched.
+_MAP = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
 # Seconds that a worker has to end an example that it has begun.
 _CLOSE_SECONDS = 5.0
 
@@ -129,7 +131,7 @@ class _Pool:
       here, there = context.Pipe(duplex=True)
       process = context.Process(
         target=_work,
-        args=(there, dataset.make, dataset.num_threads),
+        args=(there, dataset.num_threads),
         name=f"data worker {index}",
         daemon=True,
       )
@@ -137,14 +139,13 @@ class _Pool:
       process.start()
       self._processes.append(process)
       there.close()  # the worker has it: now its end is seen here
+    # Not with the processes: each would wait for the one before to read it.
+    for index in range(dataset.num_workers):
+      self._send(index, dataset.make)
 
   def ask(self, batch: int, draws: list[tuple[int, int, int]]) -> None:
     """Let the worker whose turn it is make a batch."""
-    worker = batch % len(self._processes)
-    try:
-      self._sockets[worker].send(draws)
-    except OSError as error:
-      raise self._ended(worker) from error
+    self._send(batch % len(self._processes), draws)
 
   def answer(self, batch: int) -> dict[str, Any]:
     """Return a batch that was asked for; raise what its making raised."""
@@ -166,6 +167,12 @@ class _Pool:
     if stages.SECONDS in made:
       made[stages.ASSEMBLED] = times
     return made
+
+  def _send(self, worker: int, content: Any) -> None:
+    try:
+      self._sockets[worker].send(content)
+    except OSError as error:
+      raise self._ended(worker) from error
 
   def _ended(self, worker: int) -> WorkerError:
     process = self._processes[worker]
@@ -207,10 +214,14 @@ def _close(
       process.join()
 
 
-def _work(socket: connection.Connection, make: Make, num_threads: int) -> None:
+def _work(socket: connection.Connection, num_threads: int) -> None:
   """Make batches until the socket is closed: the life of a worker."""
   for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, signal.SIG_IGN)
+  try:
+    make: Make = socket.recv()
+  except (EOFError, ConnectionError):
+    return
   with concurrent.futures.ThreadPoolExecutor(max(1, num_threads)) as threads:
     while True:
       try:
@@ -295,7 +306,7 @@ def _arrays(layout: Sequence[_Array], handle: int) -> dict[str, Any]:
   Closes the handle.
   """
   try:
-    memory = mmap.mmap(handle, max(array.end for array in layout))
+    memory = mmap.mmap(handle, max(array.end for array in layout), flags=_MAP)
   finally:
     os.close(handle)
   return {

@@ -126,6 +126,8 @@ class _Run:
         clocks=self._watchdog.clocks,
       )
     )
+    if self._checkpointer.steps():
+      cluster.together(iterator.check_unchanged)
     state, program = _in_thread(lambda: self._build(iterator))
     first_step = int(jax.device_get(state.step))
     if first_step:

@@ -12,6 +12,7 @@ import pytest
 
 from input_pipeline import ledger, loader, sources
 from tests.input_pipeline import fake_source
+from training import failures
 
 BATCH_SIZE = 6
 
@@ -102,7 +103,7 @@ def test_without_faults_there_is_no_file(monkeypatch, tmp_path):
   _take(made, 3)
   assert made.summary() == ""
   assert made.bad_fraction == 0
-  assert not list(data.folder.iterdir())
+  assert not list(data.folder.glob("data_errors*"))
 
 
 def test_what_was_made_in_advance_does_not_count(monkeypatch, tmp_path):
@@ -190,7 +191,8 @@ def _until(made, num):
       next(made)
     except loader.BadDataError as error:
       made.close()
-      return i, str(error)
+      # What main.py's reader gets, instead of a traceback.
+      return i, failures.describe(error)
   made.close()
   return num, ""
 
@@ -218,6 +220,21 @@ def test_how_many_are_allowed(monkeypatch, tmp_path, fraction, stops):
   num, text = _until(data.start(), 40)
   assert bool(text) == stops
   assert (num < 7) == stops  # in the first epoch
+
+
+def test_other_data_at_a_resume(monkeypatch, tmp_path, caplog):
+  data = Data(monkeypatch, tmp_path, {})
+  first = data.start()
+  first.check_unchanged()  # nothing was saved yet
+  _take(first, 1)
+  data.start(1).check_unchanged()
+  assert not caplog.messages
+  data.records.name = "b"
+  data.start(1).check_unchanged()
+  assert "data.sources.main have changed since" in caplog.text
+  data.records.num = 41
+  with pytest.raises(ValueError, match="has 41 examples and had 40 when .*run"):
+    data.start(1).check_unchanged()
 
 
 @pytest.mark.parametrize(
