@@ -19,8 +19,10 @@ faster. CPU ms are those of all processes for one image, which a machine with
 other work to do changes less.
 
 Then: how far the pixels are from decoding in full and Pillow's bicubic, on
-average and for the worst image (of 255 levels), what one example takes in which
-stage, and how large the index of the tars is.
+average and for the worst image (of 255 levels); what ours takes in which stage
+for one image, in one thread; and the bytes of the tars' index.
+
+A run that resumes far into a huge source: benchmarks/data_resume.py.
 """
 
 import contextlib
@@ -40,7 +42,7 @@ from PIL import Image
 
 from benchmarks import photos, rounds
 from configs import base, sources
-from input_pipeline import pipeline
+from input_pipeline import picture, pipeline, stages
 from training import config as config_lib
 
 _PEER_PYTHON = flags.DEFINE_string(
@@ -58,7 +60,8 @@ _BATCH_SIZE = 64
 _IMAGE_SIZE = 224
 _NUM_WORKERS = 2  # threads or processes, of either side
 _NUM_SHARDS = 4
-_NUM_COMPARED = 100
+_NUM_COMPARED = 100  # images
+_NUM_TIMED = 5  # batches
 # Seconds in which a contestant that is done takes no CPU time.
 _IDLE_SECONDS = 0.2
 
@@ -208,8 +211,6 @@ def compare_pixels(config: pipeline.Data) -> tuple[float, float]:
 
   Of the same boxes, of 255 levels.
   """
-  from input_pipeline import picture
-
   (records,) = pipeline.open_sources(config).values()
   rng = np.random.default_rng(0)
   differences = []
@@ -227,6 +228,30 @@ def compare_pixels(config: pipeline.Data) -> tuple[float, float]:
   return float(np.mean(differences)), float(np.max(differences))
 
 
+def time_stages(config: pipeline.Data) -> dict[str, float]:
+  """Return milliseconds of each stage for one image, in this thread."""
+  config = dataclasses.replace(config, num_workers=0, num_threads=0)
+  with tempfile.TemporaryDirectory() as folder:
+    iterator = iter(
+      pipeline.make_train_dataset(
+        config, batch_size=_BATCH_SIZE, seed=1, clocks=stages.Clocks(folder)
+      )
+    )
+    works = [stages.pop(next(iterator)) for _ in range(_NUM_TIMED)]
+  milliseconds = [
+    work.seconds / work.num_examples * 1e3 for work in works if work is not None
+  ]
+  medians = np.median(milliseconds, axis=0)
+  return dict(zip(stages.STAGES, medians.tolist(), strict=True))
+
+
+def index_bytes(config: pipeline.Data) -> float:
+  """Return the size of the index, which is made, for one example."""
+  num_examples = sum(map(len, pipeline.open_sources(config).values()))
+  files = pathlib.Path(config.cache_dir).rglob("*")
+  return sum(p.stat().st_size for p in files if p.is_file()) / num_examples
+
+
 def run(size: str, photographs: list[Image.Image]) -> Iterator[dict]:
   """Yield rows of the table for JPEGs of one size."""
   width, height = map(int, size.split("x"))
@@ -241,6 +266,7 @@ def run(size: str, photographs: list[Image.Image]) -> Iterator[dict]:
     threads, workers = (
       make_config(shards, f"{folder}/cache", num) for num in (0, _NUM_WORKERS)
     )
+    index = index_bytes(threads)
     contestants = {
       "2 threads": stack.enter_context(ours(threads)),
       "2 workers": stack.enter_context(ours(workers)),
@@ -251,6 +277,7 @@ def run(size: str, photographs: list[Image.Image]) -> Iterator[dict]:
       )
     turns = measure(contestants)
     mean, worst = compare_pixels(threads)
+    stage_ms = time_stages(threads)
   theirs = turns.get("open_clip")
   for name, own in turns.items():
     yield {
@@ -263,6 +290,8 @@ def run(size: str, photographs: list[Image.Image]) -> Iterator[dict]:
       "cpu_ratio": theirs and _ratio(theirs, own, lambda turn: turn.cpu_ms),
       "pixels_mean": mean,
       "pixels_worst": worst,
+      "stage_ms": stage_ms,
+      "index_bytes": index,
     }
 
 
@@ -272,25 +301,37 @@ def _ratio(
   return statistics.median(of(x) / of(y) for x, y in zip(a, b, strict=True))
 
 
+def _line(row: dict) -> str:
+  nan = float("nan")
+  return (
+    f"{row['jpegs']:10} {row['who']:10} {row['images_per_s']:8.0f}"
+    f" {row['ratio'] or nan:6.2f} {row['cpu_ms']:7.2f}"
+    f" {row['cpu_ratio'] or nan:6.2f}"
+  )
+
+
+def _facts(row: dict) -> str:
+  parts = ", ".join(
+    f"{stage} {value:.2f}" for stage, value in row["stage_ms"].items()
+  )
+  return (
+    f"{row['jpegs']:10} pixels off by {row['pixels_mean']:.2f} of 255 (worst"
+    f" image {row['pixels_worst']:.2f}); ms in one thread: {parts}; index:"
+    f" {row['index_bytes']:.0f} bytes an example"
+  )
+
+
 def main(argv: Sequence[str]) -> None:
   del argv
   logging.set_verbosity(logging.WARNING)
   photographs = photos.read(_PHOTOS.value)
   if not _JSON.value:
-    print("JPEGs      who        images/s  ratio  CPU ms  ratio  pixels")
+    print("JPEGs      who        images/s  ratio  CPU ms  ratio")
   for size in _SIZES.value:
-    for row in run(size, photographs):
-      if _JSON.value:
-        print(json.dumps(row), flush=True)
-        continue
-      nan = float("nan")
-      print(
-        f"{row['jpegs']:10} {row['who']:10} {row['images_per_s']:8.0f}"
-        f" {row['ratio'] or nan:6.2f} {row['cpu_ms']:7.2f}"
-        f" {row['cpu_ratio'] or nan:6.2f}"
-        f"  {row['pixels_mean']:.2f} (worst {row['pixels_worst']:.2f})",
-        flush=True,
-      )
+    for row in (rows := list(run(size, photographs))):
+      print(json.dumps(row) if _JSON.value else _line(row), flush=True)
+    if not _JSON.value:
+      print(_facts(rows[0]), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import base
-from input_pipeline import augmentation, examples, faults, mixture
+from input_pipeline import augmentation, examples, faults, mixture, stages
 from input_pipeline.tokenizers import bytes as bytes_lib
 from tests.input_pipeline import fake_records
 
@@ -148,3 +148,19 @@ def test_stack():
   batch = examples.stack(made)
   assert batch["images"].shape == (3, 2, 2, 3)
   assert batch["faults"] == [fault] * 3
+
+
+def test_seconds_of_all_attempts_travel_with_the_example(tmp_path):
+  records = fake_records.Records("a", 20, dict.fromkeys(range(18), "image"))
+  maker = dataclasses.replace(
+    _maker(records), clocks=stages.Clocks(str(tmp_path))
+  )
+  batch = examples.stack([maker(mixture.Draw(i, 0, i)) for i in range(3)])
+  seconds = batch[stages.SECONDS]
+  assert seconds.shape == (3, len(stages.STAGES))
+  work = stages.pop(batch)
+  assert (work.seconds > 0).all()
+  assert set(batch) == {"images", "tokens", "faults"}
+  (doing,) = stages.look(str(tmp_path))
+  assert not doing.stage
+  assert doing.what.endswith("of main")

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from input_pipeline import pipeline, sources, workers
+from input_pipeline import pipeline, sources, stages, workers
 from tests.input_pipeline import fake_source
 
 
@@ -26,13 +26,18 @@ def test_workers(monkeypatch, tmp_path):
   )
   config = fake_source.config(tmp_path)
 
-  def start(num_workers, num_threads, position=0):
+  def start(num_workers, num_threads, position=0, clocks=None):
     changed = dataclasses.replace(
       config, num_workers=num_workers, num_threads=num_threads
     )
     iterator = iter(
       pipeline.make_train_dataset(
-        changed, batch_size=6, seed=0, rows=(0, 1, 4), with_labels=True
+        changed,
+        batch_size=6,
+        seed=0,
+        rows=(0, 1, 4),
+        with_labels=True,
+        clocks=clocks,
       )
     )
     iterator.set_state({"next_index": position})
@@ -64,14 +69,24 @@ def test_workers(monkeypatch, tmp_path):
 
   # What a worker raises is raised here, with the place where it happened.
   records.broken[30] = "defect"
-  iterator = start(1, 1)
-  next(iterator)
+  (tmp_path / "clocks").mkdir()
+  iterator = start(1, 1, clocks=stages.Clocks(str(tmp_path / "clocks")))
+  batch, called = next(iterator), time.monotonic()
   pids = [process.pid for process in iterator._pool._processes]
   with pytest.raises(TypeError, match=r"that imported \[\]") as raised:
     list(itertools.islice(iterator, 60))
   assert "in data worker 0:" in str(raised.value.__cause__)
   assert "__getitem__" in str(raised.value.__cause__)
   assert not _alive(pids)
+
+  # The seconds of a worker's stages are in the batch, and its thread is seen.
+  work = stages.pop(batch)
+  assert set(batch) == {"images", "tokens", "labels", "faults"}
+  assert work.num_examples == 3
+  assert (work.seconds > 0).all()
+  assert work.assembled < called
+  (doing,) = stages.look(str(tmp_path / "clocks"))
+  assert doing.process == pids[0]
 
 
 def test_arrays_are_where_they_can_be_changed_and_go_when_they_go():
