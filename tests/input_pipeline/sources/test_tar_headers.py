@@ -133,7 +133,7 @@ def test_broken_pax_header():
     with pytest.raises(tar_headers.HeaderError, match="broken pax header"):
       _members(broken)
   # More digits than Python makes a number of, and than a header can have.
-  header = info.replace(size=0, name="x").tobuf(tarfile.USTAR_FORMAT)
+  header = tarfile.TarInfo("x").tobuf(tarfile.USTAR_FORMAT)
   digits = b"9" * 5000 + b" path=x\n"
   size = b"%011o\0" % len(digits)
   header = header[:124] + size + header[136:156] + b"x" + header[157:]
