@@ -55,6 +55,7 @@ def run(
     if value < lowest:
       raise ValueError(f"--{flag} must be at least {lowest}, got {value}")
   folder = pathlib.Path(out)
+  conversion_job.check_free(folder, config.sources)
   jobs = make_jobs(config, folder, shard_examples)
   conversion_job.check_out(folder, jobs)
   written = {

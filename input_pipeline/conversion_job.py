@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from input_pipeline.sources import prepared, settings
@@ -68,6 +68,20 @@ class Job:
         for i, start in enumerate(starts)
       ]
     return shards
+
+
+def check_free(out: pathlib.Path, names: Collection[str]) -> None:
+  """Raise ValueError for a folder that is of another kind.
+
+  Before the sources are opened, which may take an hour.
+  """
+  found = _names(out)
+  own = {prepared.MANIFEST, UNFINISHED} if len(names) == 1 else {*names}
+  if found and not own & set(found):
+    raise ValueError(
+      f"--out={out} must be a new or empty folder, or one that this task has "
+      f"begun; it has {', '.join(found[:_NUM_SHOWN])}"
+    )
 
 
 def check_out(out: pathlib.Path, jobs: Sequence[Job]) -> None:

@@ -8,6 +8,7 @@ that has its facts is complete.
 
 import collections
 import concurrent.futures
+import concurrent.futures.process
 import contextlib
 import dataclasses
 import json
@@ -256,6 +257,11 @@ def _write_in_pool(
         if stop.is_set():
           for future in pending:
             future.cancel()
+    except concurrent.futures.process.BrokenProcessPool as error:
+      raise OSError(
+        "a worker process was ended from outside (is memory short?); what is "
+        "complete stays, the same command goes on, with fewer --num_workers"
+      ) from error
     except BaseException:
       stop.set()
       pool.shutdown(cancel_futures=True)

@@ -117,9 +117,9 @@ def _layout(schema: Any, source: settings.Source, field: str) -> Layout:
       f"{field}.language_field must be text; column {found.language} is "
       f"{schema.field(found.language).type}"
     )
-  # Any other table may have a status that means something else.
+  # img2dataset writes both; elsewhere a status may mean something else.
   status = ()
-  if _STATUS in schema.names and {"key", "error_message"} & set(schema.names):
+  if {_STATUS, "error_message"} <= set(schema.names):
     status = (_STATUS,)
   return Layout(found, (*read, *status), status)
 

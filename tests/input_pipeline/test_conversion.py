@@ -20,6 +20,7 @@ from input_pipeline import (
 )
 from input_pipeline.sources import array_record, prepared, record
 from tests import runs
+from tests.input_pipeline import deadly_records
 from tests.input_pipeline.sources import pairs
 from training import config as config_lib
 
@@ -233,8 +234,11 @@ def test_other_folders_are_refused(config, whole, tmp_path):
     _run(config, whole, shard_examples=6)
   (tmp_path / "a").mkdir()
   (tmp_path / "a" / "x").touch()
-  with pytest.raises(ValueError, match="a must be a new or empty folder.* x$"):
-    _run(config, tmp_path / "a")
+  missing = dataclasses.replace(config.sources["main"], path="gone")
+  for source in (config.sources["main"], missing):  # said before it is opened
+    some = dataclasses.replace(config, sources={"main": source})
+    with pytest.raises(ValueError, match="a must be a new or empty .* x$"):
+      _run(some, tmp_path / "a")
   with pytest.raises(ValueError, match="x must be a folder, not a file"):
     _run(config, tmp_path / "a" / "x")
   with pytest.raises(ValueError, match="--out is missing"):
@@ -316,6 +320,21 @@ def test_keys_become_uids_where_they_differ(tmp_path):
   found = array_record.Records(tmp_path / "a.array_record")
   assert [one.key for one in found] == [f"{1:016x}{2:016x}", "b"]
   np.testing.assert_array_equal(found.uids(), wanted)
+
+
+def test_a_worker_that_is_killed(tmp_path):
+  task = shard_writer.Task(0, tmp_path / "a.array_record", 0, 1, None)
+  with pytest.raises(OSError, match="a worker process was ended.*goes on"):
+    shard_writer.write_all(
+      [deadly_records.Records([1])],
+      [task],
+      num_workers=1,
+      num_done=0,
+      num_bad=0,
+      max_bad=0,
+      label="Writing",
+    )
+  assert shard_writer.read_facts(task.path) is None
 
 
 def test_main(tmp_path):

@@ -1,8 +1,10 @@
 """What is particular to Parquet: schemas, row groups, files that change."""
 
 import logging
+import pickle
 import threading
 
+import fsspec
 import pyarrow
 import pytest
 from pyarrow import parquet as pq
@@ -109,6 +111,23 @@ def test_damage_is_a_fault_of_its_row_group(tmp_path):
 def test_paths_stay_in_the_folder(tmp_path, name):
   _write(tmp_path / "a.parquet", [{"image": name, "caption": "a"}])
   assert _kind(_open(tmp_path), 0) == "unsafe_member"
+
+
+def test_files_at_a_url(tmp_path):
+  fs = fsspec.filesystem("memory")
+  _write(tmp_path / "a.parquet", row_group_size=2)
+  rows = [{"jpg": None, "caption": "a"}, {"jpg": b"image", "caption": "b"}]
+  _write(tmp_path / "b.parquet", rows)
+  for name in ("a.parquet", "b.parquet"):
+    fs.pipe(f"/prq/{name}", (tmp_path / name).read_bytes())
+  source = pairs.source("parquet", "memory://prq/{a,b}.parquet")
+  records = parquet.open_split(source, "", pairs.place(tmp_path))
+  assert len(records) == 8
+  assert records[5].image == ROWS[5]["jpg"]
+  assert _kind(records, 6) == "image_missing"
+  assert pickle.loads(pickle.dumps(records))[7].key == "b.parquet:0:1"
+  fs.rm("/prq/b.parquet")
+  assert _kind(pickle.loads(pickle.dumps(records)), 7) == "file_missing"
 
 
 def test_large_row_groups_are_said(tmp_path, monkeypatch, caplog):
