@@ -100,8 +100,9 @@ def _data() -> ml_collections.ConfigDict:
   data.tokenizer_path = ""
   # Entries of the token embedding; a tokenizer may use fewer, never more.
   data.vocab_size = 2048
-  # Examples that cannot be used are replaced, named in data_errors.jsonl, and
-  # end the run when they are more than this share.
+  # Examples that cannot be used are replaced by others of their source, named
+  # in WORKDIR/data_errors.jsonl, and end the run when they are more than this
+  # share: of 1,000 examples or all so far, and by three standard deviations.
   data.max_bad_fraction = 0.01
   # Seconds without a batch after which the run says which stage it waits for.
   data.stall_seconds = 60.0

@@ -31,9 +31,10 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # Prompts such as "a photo of a {}.", one of which is drawn for each caption
   # and step: for names of classes.
   config.templates = ()
-  # Share of the batches beside other sources' weights; 0 goes by size.
+  # Share of the batches beside other sources' weights, each source in an order
+  # of its own. 0 (for all): an epoch has all examples of all sources, shuffled.
   config.weight = 0.0
-  # How often an epoch has each example.
+  # How often such an epoch has each example; 1 beside weights.
   config.repeat = 1
   # .npy file of the UIDs that are trained on (DataComp's form, or what
   # --task=curate writes); "" is all.

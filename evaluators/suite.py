@@ -84,7 +84,7 @@ def embed(
   texts.pop("", None)  # an example without a name in some language
   return Embeddings(
     zimg={
-      name: embedder.images(params, _seen(split))
+      name: embedder.images(params, seen(split))
       for name, split in data.splits.items()
     },
     row={text: row for row, text in enumerate(texts)},
@@ -96,7 +96,7 @@ def embed(
   )
 
 
-def _seen(split: pipeline.Examples) -> np.ndarray | naflex.Patches:
+def seen(split: pipeline.Examples) -> np.ndarray | naflex.Patches:
   """Return what the image tower is given."""
   if split.patches is None:
     return split.images

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from evaluators import embedding
+from evaluators import embedding, suite
 from inference import contact_sheet, found, trained_run
 from input_pipeline import pipeline
 
@@ -51,8 +51,10 @@ def search(
     for split, part in examples.items()
     for row in range(len(part.keys))
   ]
-  images_NYXC = np.concatenate([part.images for part in examples.values()])
-  zimg_NE = embedder.images(params, images_NYXC)
+  seen = [suite.seen(part) for part in examples.values()]
+  zimg_NE = embedder.images(
+    params, jax.tree.map(lambda *parts: np.concatenate(parts), *seen)
+  )
   ztxt_E = embedder.texts(params, tokenizer([query]))[0]
   score_N = zimg_NE @ ztxt_E
   matches = []

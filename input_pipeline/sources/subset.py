@@ -7,12 +7,12 @@ below the cache folder.
 
 import hashlib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from absl import logging
 
-from input_pipeline import atomic_file
+from input_pipeline import atomic_file, progress
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import settings
 
@@ -77,12 +77,15 @@ def select(
   path = place.cache_dir / "subsets" / f"{digest}.u8"
   if not path.exists():
     _check_sorted(field, source.subset, uids)
-    found = _positions(records.uids(), uids)
+    source_uids = records.uids()
+    label = f"Looking up data.sources.{place.name} in {source.subset}"
+    with progress.Progress(label, len(source_uids) * _num_parts(uids)) as bar:
+      found = _positions(source_uids, uids, bar.advance)
     if not len(found):
       raise ValueError(
         f"{field}={source.subset} names none of the {len(records)} examples: "
         f"the first UID there is {_hex(uids[0])}, that of the source "
-        f"{_hex(records.uids()[0])}. "
+        f"{_hex(source_uids[0])}. "
         f"data.sources.{place.name}.uid says where a source has its UIDs"
       )
     logging.info(
@@ -125,7 +128,9 @@ def _check_sorted(field: str, path: str, uids: np.ndarray) -> None:
       )
 
 
-def _positions(source: np.ndarray, subset: np.ndarray) -> np.ndarray:
+def _positions(
+  source: np.ndarray, subset: np.ndarray, advance: Callable[[int], None]
+) -> np.ndarray:
   """Return where `source` has a UID that the sorted `subset` has, ascending."""
   found = [np.zeros(0, np.int64)]
   for part in _chunks(subset, _FILE_CHUNK):
@@ -141,8 +146,13 @@ def _positions(source: np.ndarray, subset: np.ndarray) -> np.ndarray:
       places[again] = np.searchsorted(names, keys[again])
       places[places == len(names)] = 0
       found.append(start + np.flatnonzero(names[places] == keys))
+      advance(len(chunk))
   # Each position once, also where a UID is on both sides of a border.
   return np.unique(np.concatenate(found))
+
+
+def _num_parts(subset: np.ndarray) -> int:
+  return -(-len(subset) // _FILE_CHUNK)
 
 
 def _chunks(array: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -7,13 +7,12 @@ from PIL import Image
 
 from configs import base
 from input_pipeline import augmentation, image_ops, image_protocols, naflex
+from tests.input_pipeline import augmentations
 from training import config as config_lib
 
 
 def _section(**fields) -> augmentation.Augmentation:
-  config = base.get_config()
-  config.data.augmentation.update(fields)
-  made = config_lib.from_mapping(config.to_dict()).data.augmentation
+  made = augmentations.make(**fields)
   made.check(32)
   return made
 

@@ -3,7 +3,7 @@ import collections
 import numpy as np
 import pytest
 
-from input_pipeline import captions
+from input_pipeline import captions, faults
 
 TEXTS = {
   "en": ("dog",),
@@ -35,6 +35,47 @@ def test_missing_language_is_left_out():
 def test_no_language():
   with pytest.raises(ValueError, match=r"data.languages=\('zh',\).*'de'"):
     captions.choose(TEXTS, ("zh",), np.random.default_rng(0), max_chars=9)
+
+
+def _choose(texts, seed=0, **options):
+  options = {"max_chars": 9} | options
+  rng = np.random.default_rng(seed)
+  return captions.choose(texts, ("en", "de"), rng, **options)
+
+
+@pytest.mark.parametrize(
+  ("texts", "kind"),
+  [
+    ({}, "caption_missing"),
+    ({"fr": ("chien",)}, "caption_missing"),
+    ({"en": (), "de": ("", " \n\u3000")}, "caption_missing"),
+    ({"en": ("0123456789",), "de": ("",)}, "caption_too_long"),
+  ],
+)
+def test_what_is_no_caption(texts, kind):
+  with pytest.raises(faults.ExampleError) as raised:
+    _choose(texts)
+  assert raised.value.kind == kind
+  assert kind != "caption_too_long" or "10 characters" in str(raised.value)
+  # Beside one that is a caption, it is just never drawn.
+  whole = texts | {"en": (*texts.get("en", ()), "dog")}
+  assert {_choose(whole, seed) for seed in range(30)} == {"dog"}
+
+
+def test_templates_are_drawn_last():
+  """So a source without them has the captions that it had."""
+  texts = {"en": ("dog", "cat"), "de": ("Hund", "Katze", "Tier")}
+  templates = ("a {}.", "my {}", "the {}")
+  drawn = set()
+  for seed in range(60):
+    plain = _choose(texts, seed)
+    # Their characters are not the caption's.
+    text = _choose(texts, seed, templates=templates, max_chars=5)
+    assert plain in text
+    drawn.add((plain, text))
+  # 15 outcomes: one of them never in 60 draws has a chance of a few percent,
+  # half of them hardly any.
+  assert len(drawn) > 10
 
 
 def test_a_label_stands_for_a_text():

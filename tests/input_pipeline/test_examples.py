@@ -7,17 +7,9 @@ import grain
 import numpy as np
 import pytest
 
-from configs import base
-from input_pipeline import augmentation, examples, faults, mixture, stages
+from input_pipeline import examples, faults, mixture, stages
 from input_pipeline.tokenizers import bytes as bytes_lib
-from tests.input_pipeline import fake_records
-
-
-def _augmentation() -> augmentation.Augmentation:
-  values = base.get_config().data.augmentation
-  values.crop_scale = (0.5, 1.0)
-  values.flip_probability = 0.5
-  return augmentation.Augmentation(**values)
+from tests.input_pipeline import augmentations, fake_records
 
 
 def _maker(records, **changes) -> examples.Maker:
@@ -26,7 +18,9 @@ def _maker(records, **changes) -> examples.Maker:
     languages=("en",),
     max_caption_chars=20,
     image_size=8,
-    augmentation=_augmentation(),
+    augmentation=augmentations.make(
+      crop_scale=(0.5, 1.0), flip_probability=0.5
+    ),
     tokenizer=bytes_lib.make_tokenizer(
       list,
       None,

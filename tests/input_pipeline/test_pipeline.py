@@ -14,6 +14,7 @@ from PIL import Image
 from configs import base, sources
 from input_pipeline import picture, pipeline
 from input_pipeline.sources import array_record, emoji, prepared
+from tests.input_pipeline import augmentations
 from training import config as config_lib
 
 NUM_EXAMPLES = 23
@@ -49,13 +50,6 @@ def section(values) -> pipeline.Data:
   config = base.get_config()
   config.data = values
   return config_lib.from_mapping(config.to_dict()).data
-
-
-def _augmentation(scale, flip_probability):
-  config = base.get_config().data
-  config.augmentation.crop_scale = scale
-  config.augmentation.flip_probability = flip_probability
-  return section(config).augmentation
 
 
 def _png(i: int) -> bytes:
@@ -141,7 +135,9 @@ def test_processes_share_one_stream(tiny, shares):
   config = dataclasses.replace(
     tiny,
     languages=("en", "de"),
-    augmentation=_augmentation((0.5, 2.0), 0.5),
+    augmentation=augmentations.make(
+      crop_scale=(0.5, 2.0), flip_probability=0.5
+    ),
   )
   alone = _batches(config, 6)
   for rows in shares:
@@ -176,7 +172,9 @@ def test_threads_do_not_change_the_data(tiny):
   config = dataclasses.replace(
     tiny,
     languages=("en", "de"),
-    augmentation=_augmentation((0.5, 2.0), 0.5),
+    augmentation=augmentations.make(
+      crop_scale=(0.5, 2.0), flip_probability=0.5
+    ),
   )
   expected = _batches(dataclasses.replace(config, num_threads=0), 12)
   for num_threads, num_batches in ((1, 1), (2, 4), (5, 2)):
@@ -193,7 +191,9 @@ def test_state_is_small_and_resume_exact(tiny):
   config = dataclasses.replace(
     tiny,
     languages=("en", "de"),
-    augmentation=_augmentation((0.5, 2.0), 0.5),
+    augmentation=augmentations.make(
+      crop_scale=(0.5, 2.0), flip_probability=0.5
+    ),
   )
   expected = _batches(config, 12)
   for stop in (0, 1, 5, 11):
@@ -222,7 +222,9 @@ def test_caption_and_crop_are_drawn_anew_each_epoch(tiny):
   config = dataclasses.replace(
     tiny,
     languages=("en", "de"),
-    augmentation=_augmentation((1.0, 2.0), 0.0),
+    augmentation=augmentations.make(
+      crop_scale=(1.0, 2.0), flip_probability=0.0
+    ),
   )
   tokenizer = pipeline.make_tokenizer(config)
   captions = collections.defaultdict(set)

@@ -59,7 +59,10 @@ def test_chunks_do_not_matter(monkeypatch):
     monkeypatch.setattr(subset, "_FILE_CHUNK", sizes[0])
     monkeypatch.setattr(subset, "_SOURCE_CHUNK", sizes[1])
     subset._check_sorted("field", "path", names)
-    assert subset._positions(source, names).tolist() == expected
+    counted = []
+    found = subset._positions(source, names, counted.append)
+    assert found.tolist() == expected
+    assert sum(counted) == 300 * subset._num_parts(names)
 
 
 def test_is_looked_up_once(tmp_path, place, monkeypatch):
