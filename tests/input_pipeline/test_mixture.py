@@ -137,6 +137,19 @@ def test_shares_and_resume_of_a_mixture(monkeypatch, tmp_path):
       np.testing.assert_array_equal(got[name], batch[name][[1, 2, 5]])
 
 
+def test_a_subset_of_one_source(monkeypatch, tmp_path):
+  opened = {n: fake_source.Records(n, 9) for n in ("a", "b")}
+  np.save(tmp_path / "ids.npy", np.sort(opened["a"].uids()[[2, 5, 7]]))
+  fields = {"a": {"subset": str(tmp_path / "ids.npy"), "repeat": 3}}
+  config = _data(monkeypatch, tmp_path, opened, fields)
+  counts = collections.Counter(
+    fake_source.captions(config, _batches(config, 3))
+  )
+  assert counts == {f"a {i}": 3 for i in (2, 5, 7)} | {
+    f"b {i}": 1 for i in range(9)
+  }
+
+
 def test_repeat_beside_weights(monkeypatch, tmp_path):
   opened = {"a": fake_source.Records("a", 5)}
   fields = {"a": {"weight": 1.0, "repeat": 2}}
