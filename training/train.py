@@ -208,10 +208,9 @@ class _Run:
       total_steps=config.total_steps,
       batch_size=config.batch_size,
     )
-    watchdog = self._watchdog
-    reporter = _Reporter(
-      config, writer, progress, self._checkpointer, iterator, watchdog
-    )
+    args = (self._checkpointer, iterator, self._watchdog)
+    reporter = _Reporter(config, writer, progress, *args)
+    step_metrics = None  # of the step before, whose end the watchdog notes
     saved = first_step if first_step in self._checkpointer.steps() else None
 
     def save(step: int) -> None:
@@ -252,7 +251,8 @@ class _Run:
               stopping = True
         if is_last or stopping:
           break
-        batch = watchdog.next(iterator, reporter.finished())
+        finished = functools.partial(jax.block_until_ready, step_metrics)
+        batch = self._watchdog.next(iterator, finished)
         batch = partitioning.make_global(batch, self._mesh)
         state, step_metrics = program.step(state, batch)
         reporter.add(step + 1, step_metrics)
@@ -310,12 +310,6 @@ class _Reporter:
   def add(self, step: int, device_metrics: Any) -> None:
     self.flush()
     self._pending = (step, device_metrics)
-
-  def finished(self) -> Callable[[], object] | None:
-    """Return what waits for the device; None if nothing is under way."""
-    if self._pending is None:
-      return None
-    return functools.partial(jax.block_until_ready, self._pending[1])
 
   def flush(self) -> None:
     if self._pending is None:
