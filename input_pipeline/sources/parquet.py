@@ -48,7 +48,7 @@ _NUM_OPENED = 16
 _NUM_SHOWN = 1000
 
 # A row group: of which file, which of its groups, its examples (rows, without
-# those that have another status), bytes of all its images.
+# those that have another status), bytes uncompressed.
 _GROUP = np.dtype(
   [
     ("file", "i4"),

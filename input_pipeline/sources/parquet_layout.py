@@ -49,7 +49,7 @@ def opened(path: str, footer: Any = None) -> Iterator[Any]:
 def read(
   path: str, source: settings.Source, field: str
 ) -> tuple[Layout, list[tuple[int, int, int]]]:
-  """Return a file's layout, and (number, examples, image bytes) of its groups.
+  """Return a file's layout, and (number, examples, bytes) of its groups.
 
   Raises ValueError that names the field for a file that has no such columns.
   """

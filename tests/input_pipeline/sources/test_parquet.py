@@ -132,7 +132,7 @@ def test_files_at_a_url(tmp_path):
 
 def test_large_row_groups_are_said(tmp_path, monkeypatch, caplog):
   # Limits as if these images were large.
-  monkeypatch.setattr(parquet, "_WARN_BYTES", 300)
+  monkeypatch.setattr(parquet, "_WARN_BYTES", 600)
   monkeypatch.setattr(parquet, "_CACHE_BYTES", 0)
   with caplog.at_level(logging.WARNING):
     _write(tmp_path / "a.parquet", row_group_size=1)

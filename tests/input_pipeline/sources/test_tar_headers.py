@@ -132,6 +132,13 @@ def test_broken_pax_header():
     assert broken != data
     with pytest.raises(tar_headers.HeaderError, match="broken pax header"):
       _members(broken)
+  # More digits than Python makes a number of, and than a header can have.
+  header = tarfile.TarInfo("x").tobuf(tarfile.USTAR_FORMAT)
+  digits = b"9" * 5000 + b" path=x\n"
+  size = b"%011o\0" % len(digits)
+  header = header[:124] + size + header[136:156] + b"x" + header[157:]
+  with pytest.raises(tar_headers.HeaderError, match="broken pax header"):
+    _members(_with_sum(header) + digits.ljust(5120, b"\0"))
 
 
 @pytest.mark.parametrize(
