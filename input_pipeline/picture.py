@@ -275,9 +275,7 @@ def _resize_fast(
   )
   kind = cykooz_resizer.PixelType.U8x3
   high, wide = pixels.shape[:2]
-  source = cykooz_resizer.ImageData(
-    wide, high, kind, np.ascontiguousarray(pixels).tobytes()
-  )
+  source = cykooz_resizer.ImageData(wide, high, kind, pixels.tobytes())
   target = cykooz_resizer.ImageData(width, height, kind)
   # A resizer of its own: one that is shared cannot be used by two threads.
   cykooz_resizer.Resizer().resize(
