@@ -18,7 +18,6 @@ import math
 import mmap
 import multiprocessing
 import os
-import pickle
 import signal
 import tempfile
 import time
@@ -155,13 +154,15 @@ class _Pool:
     if socket not in connection.wait([socket, process.sentinel]):
       raise self._ended(worker)
     try:
-      kind, content = pickle.loads(socket.recv_bytes())
+      kind, content = socket.recv()
       handle = reduction.recv_handle(socket) if kind == "batch" else None
     except (EOFError, OSError) as error:
       raise self._ended(worker) from error
     if handle is None:
-      error, text = content
-      raise error from RuntimeError(f"in {process.name}:\n{text}")
+      is_users, message, text = content
+      cause = RuntimeError(f"in {process.name}:\n{text}")
+      # A ValueError is about the data or the config; others are ours.
+      raise (ValueError if is_users else RuntimeError)(message) from cause
     layout, found, times = content
     made = _arrays(layout, handle) | {examples.FAULTS: found}
     if stages.SECONDS in made:
@@ -236,9 +237,12 @@ def _work(socket: connection.Connection, num_threads: int) -> None:
         times = stages.assembled(start)
         message = "batch", (layout, examples.faults_of(made), times)
       except Exception as error:
-        message = "error", (_sendable(error), traceback.format_exc())
+        # In words: not every exception can be sent.
+        is_users = isinstance(error, ValueError)
+        words = str(error) if is_users else f"{type(error).__name__}: {error}"
+        message = "error", (is_users, words, traceback.format_exc())
       try:
-        socket.send_bytes(pickle.dumps(message))
+        socket.send(message)
         if handle is not None:
           reduction.send_handle(socket, handle, os.getppid())
       except OSError:
@@ -246,14 +250,6 @@ def _work(socket: connection.Connection, num_threads: int) -> None:
       finally:
         if handle is not None:
           os.close(handle)
-
-
-def _sendable(error: Exception) -> Exception:
-  try:
-    pickle.loads(pickle.dumps(error))
-  except Exception:  # whatever its class cannot do
-    return RuntimeError(f"{type(error).__name__}: {error}")
-  return error
 
 
 @dataclasses.dataclass(frozen=True)
