@@ -51,7 +51,7 @@ class Writer:
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Append one line and the events of one step."""
-    if not self._is_open:
+    if not self._is_open or not metrics:
       return
     line = json.dumps({"step": step} | dict(metrics), allow_nan=False)
     self._lines.write(line + "\n")
