@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 # Grain permutes indices with a cipher of 4 rounds. Of epochs longer than this
 # some come out far from random: of 1,000 draws in a row, those next to each
 # other are correlated by 0.4 at 10**6 examples and 0.5 at 10**9 (root mean
-# square of 20 seeds; 0.03 is chance). Twice, nothing is left of it up to 10**12.
+# square of 20 seeds; chance is 0.03). Twice, nothing is left up to 10**12.
 SHUFFLED_ONCE = 2**14
 
 
