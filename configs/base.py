@@ -159,6 +159,9 @@ def _augmentation() -> ml_collections.ConfigDict:
   # magnitude on a scale on which LiT's is 10.
   augmentation.randaug_layers = 0
   augmentation.randaug_magnitude = 10.0
+  # Probability that a box of 0.02 to 1/3 of the area becomes noise (random
+  # erasing, arXiv 1708.04896, as timm and open_clip do it).
+  augmentation.erase_probability = 0.0
   return augmentation
 
 

@@ -14,8 +14,8 @@ Data: LAION-400M, LAION-2B (re-LAION today), CommonPool and DataComp-1B, all
   needs OpenAI's vocabulary: --config.data.tokenizer_path=FILE.
 Augmentation: a random part of 0.9 to 1.0 of the area (open_clip's default);
   convnext_large_d 0.33 to 1.0, its 320 pixels 0.5 to 1.0, by their model
-  cards; these also erase a random box in 35 and 40 % of the images, which is
-  not in this project.
+  cards; these also erase a random box in 35 and 40 % of the images. The former
+  had a dropout of 0.1 in its head too, which is not in this project.
 Recipes: LAION's scaling-law table (github.com/LAION-AI/scaling-laws-openclip,
   trained_models_info.csv); DataComp's scale_configs.py; open_clip's defaults
   for betas, epsilon and decay. Where a tower has no row of its own in these
@@ -59,6 +59,7 @@ class Variant:
     of: the variant whose recipe stands in where none was published.
     is_coca: CoCa's towers, trained without its captioning loss.
     lowest_area: share of the image that a crop has at least.
+    erase_probability: of a random box of an image.
   """
 
   tower: str
@@ -72,6 +73,7 @@ class Variant:
   of: str = ""
   is_coca: bool = False
   lowest_area: float = 0.9
+  erase_probability: float = 0.0
 
 
 _B32 = Recipe(79_104, 1e-3, 2000, 34e9)
@@ -169,6 +171,7 @@ VARIANTS: dict[str, Variant] = {
     351_772_609,
     text_depth=16,
     lowest_area=0.33,
+    erase_probability=0.35,
   ),
   "convnext_large_d_320": _convnext(
     *_CONVNEXT_LARGE,
@@ -178,6 +181,7 @@ VARIANTS: dict[str, Variant] = {
     351_772_609,
     text_depth=16,
     lowest_area=0.5,
+    erase_probability=0.4,
   ),
   "coca_vit_b32": _coca("B", 32, 512, 512, 152_592_641, _B32, of="vit_b32"),
   "coca_vit_l14": _coca("L", 14, 768, 768, 430_375_937, _L14, of="vit_l14"),
@@ -219,6 +223,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   clip_towers.set_model(config, variant.embed_dim, "gelu")
   config.model.remat = "block"
   web.set_open_clip_crop(config, variant.lowest_area)
+  config.data.augmentation.erase_probability = variant.erase_probability
   return config
 
 

@@ -5,7 +5,8 @@ and its place in the data alone: the crop (image_ops.random_crop,
 cropping.area_box, cropping.resize_and_crop), one number for the mirror, then,
 each only where its field says that it can happen: one for whether colours
 change and what that takes (colour_ops.random_jitter), one for grey, one for
-blur and one for its sigma, RandAugment's (rand_augment.random_ops).
+blur and one for its sigma, RandAugment's (rand_augment.random_ops), one for
+erasing and what that takes (erasing.erase).
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from PIL import Image
 from input_pipeline import (
   colour_ops,
   cropping,
+  erasing,
   image_ops,
   image_protocols,
   naflex,
@@ -49,6 +51,7 @@ class Augmentation:
   blur_probability: float
   randaug_layers: int
   randaug_magnitude: float
+  erase_probability: float
 
   def check(self, image_size: int) -> None:
     """Raise ValueError, naming the field, for a value of no use."""
@@ -80,6 +83,7 @@ class Augmentation:
       "jitter_probability",
       "gray_probability",
       "blur_probability",
+      "erase_probability",
     ):
       self._check(field, 0 <= getattr(self, field) <= 1, "between 0 and 1")
     *factors, hue = self.jitter
@@ -141,6 +145,8 @@ class Augmentation:
     image = self._cut(picture.open_picture(data), size, rng)
     image = image_ops.random_flip(image, rng, probability=self.flip_probability)
     image = self._recolour(image, rng)
+    if self.erase_probability and rng.random() < self.erase_probability:
+      image = erasing.erase(image, rng)
     if not self.is_naflex:
       return {"images": image}
     patches, shape, _ = naflex.patchify(
