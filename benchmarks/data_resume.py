@@ -27,6 +27,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
+from benchmarks import memory
 from configs import base, sources
 from input_pipeline import sources as formats
 from input_pipeline.sources import record
@@ -118,7 +119,7 @@ def measure(folder: pathlib.Path) -> dict[str, float]:
   for _ in range(_BATCHES.value):
     next(made)
   end = time.monotonic()
-  peaks = [peak_mib(worker.pid) for worker in mp.active_children()]
+  peaks = [memory.peak_mib(worker.pid) for worker in mp.active_children()]
   made.close()
   usage = [
     resource.getrusage(who)
@@ -127,21 +128,11 @@ def measure(folder: pathlib.Path) -> dict[str, float]:
   return {
     "seconds": first - start,
     "own_cpu_seconds": first_cpu - start_cpu,
-    "peak_mib": peak_mib("self"),
+    "peak_mib": memory.peak_mib("self"),
     "worker_peak_mib": max(peaks, default=0.0),
     "images_per_s": _BATCHES.value * _BATCH_SIZE.value / (end - first),
     "cpu_seconds": sum(x.ru_utime + x.ru_stime for x in usage),
   }
-
-
-def peak_mib(process: int | str | None) -> float:
-  """Return the highest resident memory of a process (Linux).
-
-  What getrusage tells of a child begins with the memory of its parent.
-  """
-  status = pathlib.Path(f"/proc/{process}/status").read_text()
-  (line,) = (x for x in status.splitlines() if x.startswith("VmHWM:"))
-  return int(line.split()[1]) / 1024
 
 
 def main(argv: list[str]) -> None:

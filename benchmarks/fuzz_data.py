@@ -19,7 +19,6 @@ import faulthandler
 import json
 import pathlib
 import re
-import resource
 import signal
 import tempfile
 import time
@@ -30,7 +29,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from absl import app, flags
 
-from benchmarks import fuzz_images, fuzz_pairs, fuzz_tables, fuzz_tars
+from benchmarks import fuzz_images, fuzz_pairs, fuzz_tables, fuzz_tars, memory
 from input_pipeline import faults, picture, progress, sources
 from input_pipeline.sources import settings
 from training import failures
@@ -193,7 +192,6 @@ def main(argv: Sequence[str]) -> int:
       for outcome in filter(is_bad, found):
         bad.append({"input": number, "outcome": outcome})
       bar.advance()
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
   print(
     json.dumps(
       {
@@ -201,7 +199,7 @@ def main(argv: Sequence[str]) -> int:
         "outcomes": dict(total.most_common()),
         "slowest_seconds": round(slowest[0], 2),
         "slowest_input": slowest[1],
-        "peak_mib": round(peak),
+        "peak_mib": round(memory.peak_mib("self")),
         "bad": bad[:10],
         "num_bad": len(bad),
       },

@@ -11,9 +11,9 @@ import numpy as np
 
 from input_pipeline import image_protocols
 
-# Of the image's area; and height over width. timm's defaults.
+# Of the image's area; and the logarithm of height over width. timm's defaults.
 _AREA = (0.02, 1 / 3)
-_RATIO = (0.3, 1 / 0.3)
+_LOG_RATIO = (math.log(0.3), -math.log(0.3))
 # Boxes that are tried until one fits; if none does, nothing is erased.
 _TRIES = 10
 # What open_clip normalises with.
@@ -25,7 +25,7 @@ def erase(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
   height, width, channels = image.shape
   for _ in range(_TRIES):
     area = height * width * rng.uniform(*_AREA)
-    ratio = math.exp(rng.uniform(*map(math.log, _RATIO)))
+    ratio = math.exp(rng.uniform(*_LOG_RATIO))
     high = round(math.sqrt(area * ratio))
     wide = round(math.sqrt(area / ratio))
     if high < height and wide < width:
