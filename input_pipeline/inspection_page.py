@@ -1,10 +1,8 @@
 """The page of --task=inspect-data: one HTML file that loads nothing else."""
 
-import base64
 import collections
 import dataclasses
 import functools
-import io
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
@@ -14,10 +12,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from input_pipeline import faults, inspection, pipeline
-
-# Where page.css is, the look of this page and of report.html.
-FOLDER = pathlib.Path(__file__).parent
+from input_pipeline import faults, inspection, page, pipeline
 
 # Bars of a chart, and messages that a fault is shown with, at most.
 _NUM_BARS = 40
@@ -126,21 +121,16 @@ def bars(values: Sequence[int], *, marked: Any) -> list[Bar]:
 
 @functools.cache
 def _template() -> jinja2.Template:
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(FOLDER),
-    autoescape=True,  # captions come from anywhere
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
+  return page.template(
+    pathlib.Path(__file__).with_name("inspection.html.jinja"),
+    {
+      "picture": _picture,
+      "number": _number,
+      "percent": _percent,
+      "median": _median,
+      "bytes": _bytes,
+    },
   )
-  environment.filters |= {
-    "picture": _picture,
-    "number": _number,
-    "percent": _percent,
-    "median": _median,
-    "bytes": _bytes,
-  }
-  return environment.get_template("inspection.html.jinja")
 
 
 def _faults(
@@ -181,11 +171,7 @@ def _fields(config: pipeline.Data) -> dict[str, str]:
 
 
 def _picture(image: np.ndarray) -> str:
-  """Encode a picture, every pixel as it is, as a data: URL."""
-  buffer = io.BytesIO()
-  Image.fromarray(image).save(buffer, format="PNG")
-  data = base64.b64encode(buffer.getvalue()).decode()
-  return f"data:image/png;base64,{data}"
+  return page.data_url(Image.fromarray(image))
 
 
 def _number(value: float) -> str:

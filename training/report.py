@@ -4,9 +4,7 @@ No script, no request: charts are inline SVG whose colours are the page's CSS
 variables (so they follow light and dark mode), pictures are data: URLs.
 """
 
-import base64
 import functools
-import io
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -17,10 +15,8 @@ import numpy as np
 from PIL import Image
 
 from evaluators import gallery, summary
-from input_pipeline import atomic_file, inspection_page
+from input_pipeline import atomic_file, page
 from training import report_charts
-
-_FOLDER = pathlib.Path(__file__).parent
 
 # Pixels; larger pictures are made smaller in the page.
 _LARGEST_PICTURE = 128
@@ -48,10 +44,10 @@ def write(
   workdir = pathlib.Path(workdir)
   path = workdir / "report.html"
   metrics = report_charts.read_metrics(workdir / "metrics.jsonl")
-  page = render(
+  text = render(
     title=title, facts=facts, metrics=metrics, results=results, panels=panels
   )
-  atomic_file.write(path, page.encode())
+  atomic_file.write(path, text.encode())
   return path
 
 
@@ -79,23 +75,18 @@ def render(
 
 @functools.cache
 def _template() -> jinja2.Template:
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader([_FOLDER, inspection_page.FOLDER]),
-    autoescape=True,  # captions come from anywhere
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
+  return page.template(
+    pathlib.Path(__file__).with_name("report.html.jinja"),
+    {
+      "words": _words,
+      "title_of": summary.title,
+      "picture": _picture,
+      "rank": _rank,
+      "number": summary.number,
+      "chance": _chance,
+      "percent": _percent,
+    },
   )
-  environment.filters |= {
-    "words": _words,
-    "title_of": summary.title,
-    "picture": _picture,
-    "rank": _rank,
-    "number": summary.number,
-    "chance": _chance,
-    "percent": _percent,
-  }
-  return environment.get_template("report.html.jinja")
 
 
 def _tiles(rows: Sequence[summary.Row]) -> list[dict[str, Any]]:
@@ -136,10 +127,6 @@ def _percent(share: float) -> str:
 
 
 def _picture(image_YXC: np.ndarray) -> str:
-  """Encode a picture as a data: URL."""
   image = Image.fromarray(image_YXC)
   image.thumbnail((_LARGEST_PICTURE, _LARGEST_PICTURE))
-  buffer = io.BytesIO()
-  image.save(buffer, format="PNG", optimize=True)
-  data = base64.b64encode(buffer.getvalue()).decode()
-  return f"data:image/png;base64,{data}"
+  return page.data_url(image)

@@ -59,10 +59,7 @@ _GROUP = np.dtype(
 )
 
 
-def splits(source: settings.Source, place: settings.Place) -> tuple[str, ...]:
-  """Return (): the files that `path` names are one split."""
-  del source, place
-  return ()
+splits = settings.no_splits
 
 
 def open_split(
@@ -70,11 +67,7 @@ def open_split(
 ) -> "Records":
   """Return the rows of all files; reads their footers."""
   field = f"data.sources.{place.name}"
-  if split:
-    raise ValueError(
-      f'{field}.split must be "" for format="parquet", whose path names the '
-      f"files of one; got {split!r}"
-    )
+  settings.check_no_split(source, split, place)
   found = files.find(source.path, f"{field}.path")
   layout, groups = _read_footers(found, source, field)
   records = Records(source, found, layout, groups)

@@ -122,11 +122,7 @@ def _open_files(
   source: settings.Source, split: str, place: settings.Place
 ) -> array_record.Records:
   field = f"data.sources.{place.name}"
-  if split:
-    raise ValueError(
-      f'{field}.split must be "" for a list of files (a prepared folder has '
-      f"splits), got {split!r}"
-    )
+  settings.check_no_split(source, split, place)
   paths = files.expand(source.path, f"{field}.path")
   try:
     return array_record.Records(*paths)

@@ -69,3 +69,18 @@ class Place:
   name: str
   cache_dir: pathlib.Path
   image_size: int
+
+
+def no_splits(source: Source, place: Place) -> tuple[str, ...]:
+  """Return (): of formats whose `path` names the files of one split."""
+  del source, place
+  return ()
+
+
+def check_no_split(source: Source, split: str, place: Place) -> None:
+  """Raise ValueError for a split of a format that has none."""
+  if split:
+    raise ValueError(
+      f'data.sources.{place.name}.split must be "" for format='
+      f'"{source.format}", whose path names the files of one; got {split!r}'
+    )

@@ -42,10 +42,7 @@ _SEPARATED = (".csv", ".tsv")
 _VERSION = 1
 
 
-def splits(source: settings.Source, place: settings.Place) -> tuple[str, ...]:
-  """Return (): a table has none."""
-  del source, place
-  return ()
+splits = settings.no_splits
 
 
 def open_split(
@@ -53,10 +50,7 @@ def open_split(
 ) -> "Records":
   """Return the rows of a table, its index made if need be."""
   field = f"data.sources.{place.name}"
-  if split:
-    raise ValueError(
-      f'{field}.split must be "" for format="table", got {split!r}'
-    )
+  settings.check_no_split(source, split, place)
   table = _find(source.path, field)
   path, folder = table.path, table.path.rpartition("/")[0]
   facts = (_VERSION, table.path, table.size, table.version)

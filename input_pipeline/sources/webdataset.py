@@ -56,10 +56,7 @@ _PICKLES = frozenset(
 _COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 
 
-def splits(source: settings.Source, place: settings.Place) -> tuple[str, ...]:
-  """Return (): tars have no splits."""
-  del source, place
-  return ()
+splits = settings.no_splits
 
 
 def open_split(
@@ -67,11 +64,7 @@ def open_split(
 ) -> "Records":
   """Return the examples of the tars of `source.path`, indexed if need be."""
   field = f"data.sources.{place.name}"
-  if split:
-    raise ValueError(
-      f'{field}.split must be "" for format="webdataset", got {split!r}; name '
-      "the tars of a split in path"
-    )
+  settings.check_no_split(source, split, place)
   layout = _layout(source, field)
   tars = files.find(source.path, f"{field}.path")
   try:

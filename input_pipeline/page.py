@@ -1,0 +1,36 @@
+"""What the HTML pages share: one file each that loads nothing else."""
+
+import base64
+import io
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+# Where page.css is, the look of them all.
+_FOLDER = pathlib.Path(__file__).parent
+
+
+def template(
+  path: pathlib.Path, filters: Mapping[str, Callable[..., Any]]
+) -> jinja2.Template:
+  """Return the template in a file, which may include page.css."""
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader([path.parent, _FOLDER]),
+    autoescape=True,  # captions come from anywhere
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  environment.filters |= dict(filters)
+  return environment.get_template(path.name)
+
+
+def data_url(image: Image.Image) -> str:
+  """Return a picture, every pixel as it is, as a data: URL."""
+  buffer = io.BytesIO()
+  image.save(buffer, format="PNG", optimize=True)
+  data = base64.b64encode(buffer.getvalue()).decode()
+  return f"data:image/png;base64,{data}"
