@@ -10,7 +10,8 @@ Data: web pairs balanced by t (curation is another task of this project); 12.8e9
   --config.data.languages and the source's language or language_field. The
   tokenizer needs a file: --config.data.tokenizer_path=, OpenAI's vocabulary or
   XLM-V's folder.
-Augmentation: not stated; open_clip's crop of 0.9 to 1.0 of the area.
+Augmentation: a random part of 0.9 to 1.0 of the area (its released code,
+  src/mini_clip/transform.py), as open_clip's.
 Recipe: its section 4 and the released configs: AdamW, b2 0.98, epsilon 1e-6,
   decay 0.2, 2,000 warm-up steps, cosine to 0, QuickGELU, scale at most 100;
   worldwide: b2 0.95, decay 0.1.

@@ -114,21 +114,41 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _HALF = (0.5, 0.5, 0.5)
 
+_CLIP = Protocol(
+  name="clip",
+  source="openai/CLIP clip.py _transform; open_clip 3.3 image_transform "
+  "(LAION, DataComp, DFN but for those below)",
+  size=224,
+  resize="shortest",
+  resize_size=224,
+  interpolation="bicubic",
+  rounding="even",
+  mean=_CLIP_MEAN,
+  std=_CLIP_STD,
+)
+# TensorFlow's bicubic resizing there has no antialiasing; Pillow's has.
+_EFFICIENTNET = Protocol(
+  name="efficientnet",
+  source="tensorflow/tpu models/official/efficientnet: preprocessing.py "
+  "_decode_and_center_crop, efficientnet_builder.py MEAN_RGB",
+  size=224,
+  resize="crop_first",
+  resize_size=256,
+  interpolation="bicubic",
+  rounding="down",
+  mean=_IMAGENET_MEAN,
+  std=_IMAGENET_STD,
+)
+
 # At their commonest size; `at` gives the others.
 PROTOCOLS = {
   protocol.name: protocol
   for protocol in (
-    Protocol(
-      name="clip",
-      source="openai/CLIP clip.py _transform; open_clip 3.3 image_transform "
-      "(LAION, DataComp, MetaCLIP, DFN but for those below)",
-      size=224,
-      resize="shortest",
-      resize_size=224,
-      interpolation="bicubic",
-      rounding="even",
-      mean=_CLIP_MEAN,
-      std=_CLIP_STD,
+    _CLIP,
+    dataclasses.replace(
+      _CLIP,
+      name="metaclip",
+      source="facebookresearch/MetaCLIP src/mini_clip/transform.py",
     ),
     Protocol(
       name="clip_squash",
@@ -189,16 +209,11 @@ PROTOCOLS = {
       mean=_IMAGENET_MEAN,
       std=_IMAGENET_STD,
     ),
-    # TensorFlow's bicubic resizing there has no antialiasing; Pillow's has.
-    Protocol(
+    _EFFICIENTNET,
+    dataclasses.replace(
+      _EFFICIENTNET,
       name="efficientnet_lite",
-      source="tensorflow/tpu models/official/efficientnet: preprocessing.py "
-      "_decode_and_center_crop, lite/efficientnet_lite_builder.py MEAN_RGB",
-      size=224,
-      resize="crop_first",
-      resize_size=256,
-      interpolation="bicubic",
-      rounding="down",
+      source="the same, lite/efficientnet_lite_builder.py MEAN_RGB",
       mean=(127 / 255, 127 / 255, 127 / 255),
       std=(128 / 255, 128 / 255, 128 / 255),
     ),
