@@ -7,7 +7,6 @@ depends on the source and the size of a shard alone.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -22,6 +21,7 @@ import numpy as np
 from input_pipeline import (
   atomic_file,
   conversion_job,
+  folder_lock,
   pipeline,
   shard_writer,
   sources,
@@ -330,10 +330,10 @@ def _listed(kinds: Mapping[str, int]) -> str:
 
 @contextlib.contextmanager
 def _locked(folder: pathlib.Path) -> Iterator[None]:
-  """Keep other processes out; the kernel lets go if this one is killed."""
-  with open(folder / ".lock", "a") as file:
+  """Keep other processes out."""
+  with contextlib.ExitStack() as stack:
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      stack.enter_context(folder_lock.hold(folder, waits=False))
     except BlockingIOError as error:
       raise ValueError(
         f"--out={folder.parent} is being written by another process"

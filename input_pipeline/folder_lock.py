@@ -9,12 +9,17 @@ from absl import logging
 
 
 @contextlib.contextmanager
-def hold(folder: pathlib.Path) -> Iterator[None]:
-  """Hold the lock of a folder; the kernel frees it if we are killed."""
+def hold(folder: pathlib.Path, *, waits: bool = True) -> Iterator[None]:
+  """Hold the lock of a folder; the kernel frees it if we are killed.
+
+  Where another process holds it, wait for that one, or raise BlockingIOError.
+  """
   with open(folder / ".lock", "a") as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+      if not waits:
+        raise
       logging.warning("Waiting for another process that prepares %s", folder)
       fcntl.flock(file, fcntl.LOCK_EX)
     yield

@@ -12,7 +12,6 @@ decompresses nothing but its own record.
 
 import concurrent.futures
 import dataclasses
-import hashlib
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -186,7 +185,7 @@ class Records:
         facts.append(
           (os.path.basename(path), status.st_size, status.st_mtime_ns)
         )
-    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+    return record_lib.digest(facts)
 
   def uids(self) -> np.ndarray:
     """Return each record's UID; without a file of them, reads every record.

@@ -13,7 +13,6 @@ are large, a shuffled reader reads much more than it uses, and is told so.
 
 import concurrent.futures
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -128,8 +127,7 @@ class Records:
       (name, file.size, file.version)
       for name, file in zip(self._names, self._files, strict=True)
     ]
-    text = repr((facts, self._layout))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return record_lib.digest((facts, self._layout))
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads no column but the key's."""

@@ -54,6 +54,15 @@ class Records(Protocol):
     ...
 
 
+def digest(facts: object) -> str:
+  """Return 32 hex digits that stand for plain values: numbers, texts, tuples.
+
+  They are told apart by their repr, so not to be used where that is not the
+  same in every process.
+  """
+  return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+
+
 def uid(key: str) -> tuple[int, int]:
   """Return the halves of a key's UID: of its 32 hex digits, or of its hash."""
   if not _HEX.fullmatch(key):

@@ -5,7 +5,6 @@ publishes its subsets. Where they are in the source is looked up once and kept
 below the cache folder.
 """
 
-import hashlib
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -73,7 +72,7 @@ def select(
     *(_VERSION, records.fingerprint(), source.uid, source.subset),
     *(stat.st_size, stat.st_mtime_ns),
   )
-  digest = hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+  digest = record_lib.digest(facts)
   path = place.cache_dir / "subsets" / f"{digest}.u8"
   if not path.exists():
     _check_sorted(field, source.subset, uids)

@@ -16,7 +16,6 @@ kept there too, 8 bytes a row, shared by all workers.
 
 import array
 import csv
-import hashlib
 import io
 import json
 import os
@@ -54,7 +53,7 @@ def open_split(
   table = _find(source.path, field)
   path, folder = table.path, table.path.rpartition("/")[0]
   facts = (_VERSION, table.path, table.size, table.version)
-  digest = hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+  digest = record_lib.digest(facts)
   kept = place.cache_dir / "tables"
   if remote.is_remote(path):
     copy = kept / f"{digest}{pathlib.Path(path).suffix}"
@@ -126,8 +125,7 @@ class Records:
 
   def fingerprint(self) -> str:
     """Return hex digits of the table's path, size and time of change."""
-    facts = (self._digest, self._columns)
-    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+    return record_lib.digest((self._digest, self._columns))
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""

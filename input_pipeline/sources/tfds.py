@@ -13,7 +13,6 @@ are as they are stored, not decoded.
 """
 
 import functools
-import hashlib
 import json
 import os
 import re
@@ -116,7 +115,7 @@ class Records:
         status = os.stat(span.filename)
         fact += (status.st_size, status.st_mtime_ns)
       facts.append(fact)
-    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+    return record_lib.digest(facts)
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; of a feature, this reads every example."""

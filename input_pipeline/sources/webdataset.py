@@ -23,7 +23,6 @@ webdataset would unpickle is refused.
 import bisect
 import dataclasses
 import functools
-import hashlib
 import json
 import operator
 import pathlib
@@ -143,7 +142,7 @@ class Records:
       (tar.path.rpartition("/")[2], tar.size, tar.version)
       for tar in self._index.tars
     ]
-    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+    return record.digest(facts)
 
   def uids(self) -> np.ndarray:
     """Return a UID [N], memory-mapped; (0, 0) where the JSON has none."""
