@@ -9,14 +9,13 @@ import threading
 import time
 
 import pytest
+import s3fs
+from moto import server
 
 from configs import sources as source_configs
 from input_pipeline import faults
 from input_pipeline.sources import files, settings, webdataset
 from tests.input_pipeline.sources import tars
-
-server = pytest.importorskip("moto.server")
-s3fs = pytest.importorskip("s3fs")
 
 ROOT = "s3://a-bucket/shards"
 
