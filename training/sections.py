@@ -22,7 +22,9 @@ def make(
   Raises:
     ValueError: a missing or unknown field, or one of the wrong type.
   """
-  types_of = typing.get_type_hints(cls)
+  hints = typing.get_type_hints(cls)
+  # Not the annotations of class variables.
+  types_of = {f.name: hints[f.name] for f in dataclasses.fields(cls)}
   missing = [f"{prefix}{name}" for name in types_of if name not in values]
   unknown = [f"{prefix}{name}" for name in values if name not in types_of]
   if missing or unknown:
