@@ -23,7 +23,7 @@ class ContentDigest:
     if "text" not in table.column_names:
       return
     # Of bytes, so that a null (-1) is not an empty text.
-    lengths = pc.fill_null(pc.binary_length(table["text"]), -1)
+    lengths = pc.call_function("binary_length", [table["text"]]).fill_null(-1)
     self._lengths.update(lengths.to_numpy().astype("<i8").tobytes())
     for chunk in table["text"].chunks:
       if not len(chunk) or chunk.null_count == len(chunk):

@@ -39,23 +39,44 @@ _TASKS_AHEAD = 2
 
 
 class Ray:
-  """Runs tasks on a cluster; joined or started at the first of them."""
+  """Runs tasks on a cluster."""
 
   def __init__(self, num_workers: int):
-    """Do nothing yet.
+    """Join the cluster, or start one.
+
+    At once: starting it forks, which is not safe when JAX has threads.
 
     Args:
       num_workers: processors of the cluster that is started; one that is
         running has its own number.
     """
-    self._num_workers = num_workers
-    self._is_connected = False
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    address = os.environ.get("RAY_ADDRESS", "")
+    options: dict[str, Any] = {"address": address}
+    if not address:
+      options = {
+        "num_cpus": num_workers,
+        "include_dashboard": False,
+        "object_store_memory": _STORE_BYTES,
+      }
+    paths = [_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
+    try:
+      ray.init(
+        **options,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}},
+      )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+      raise failures.RunError(
+        "--engine=ray: no cluster could be joined or started "
+        f"(RAY_ADDRESS={address!r}): {error}"
+      ) from error
 
   def run(
     self, fn: Callable[[Any], Any], tasks: Sequence[Any]
   ) -> Iterator[tuple[int, Any | Exception]]:
     """Yield each task's number and result; see Engine.run."""
-    self._connect()
     # Once a worker, not with each task: it knows all shards of a pool.
     content = ray.put(pickle.dumps(fn, pickle.HIGHEST_PROTOCOL))
     # Ray must not retry: the ledger tells of each attempt.
@@ -85,37 +106,7 @@ class Ray:
 
   def close(self) -> None:
     """Leave the cluster; one that was started here ends."""
-    if self._is_connected:
-      ray.shutdown()
-      self._is_connected = False
-
-  def _connect(self) -> None:
-    if self._is_connected:
-      return
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    options: dict[str, Any] = {
-      "address": os.environ.get("RAY_ADDRESS"),
-    }
-    if not options["address"]:
-      options = {
-        "num_cpus": self._num_workers,
-        "include_dashboard": False,
-        "object_store_memory": _STORE_BYTES,
-      }
-    paths = [_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
-    try:
-      ray.init(
-        **options,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}},
-      )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-      raise failures.RunError(
-        "--engine=ray: no cluster could be joined or started "
-        f"(RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')!r}): {error}"
-      ) from error
-    self._is_connected = True
+    ray.shutdown()
 
 
 # Of a worker: the function of the run that it works for, by its reference.

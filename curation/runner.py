@@ -65,11 +65,13 @@ def run(
   try:
     with contextlib.ExitStack() as stack:
       stack.enter_context(_stoppable())
-      workers = engines.make(engine, num_workers)
-      stack.callback(workers.close)
       cache_dir = pathlib.Path(recipe.cache_dir)
       opened = formats.FORMATS[recipe.pool.format]
       pool = opened.open_pool(recipe.pool, cache_dir)
+      # Before Ray is started, which takes seconds.
+      recipe_lib.check_columns(recipe.steps, pool.columns)
+      workers = engines.make(engine, num_workers)
+      stack.callback(workers.close)
       facts = {"engine": engine, "num_workers": num_workers}
       manifest = curate(recipe, pool, folder, workers, facts)
   except Stopped as stop:
@@ -166,19 +168,21 @@ def _run_stages(
   made_in: dict[str, int] = {}
   found: list[passes.Pass] = []
   reduced: dict[str, dict[str, Any]] = {}
+  work = stage.Work(
+    pool=pool,
+    steps=recipe.steps,
+    stages=(),
+    workdir=folder,
+    cache_dir=pathlib.Path(recipe.cache_dir),
+    signals={},
+  )
   for current in planned:
     left_out = done[-1].left_out if done else ()
     current = plan.without(current, left_out)
     for name in current.steps:
       made_in |= dict.fromkeys(recipe.steps[name].signals, current.number)
-    work = stage.Work(
-      pool=pool,
-      steps=recipe.steps,
-      stages=(*done, current),
-      workdir=folder,
-      cache_dir=pathlib.Path(recipe.cache_dir),
-      signals=dict(made_in),
-    )
+    stages, made = (*done, current), dict(made_in)
+    work = dataclasses.replace(work, stages=stages, signals=made)
     names = ", ".join(current.steps) or "measuring"
     label = f"Stage {current.number + 1} of {len(planned)} ({names})"
     runs = engines.Inline() if current.on_mesh else engine

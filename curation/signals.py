@@ -135,7 +135,8 @@ def _table(
     codes[places[steps == shard_file.UNREADABLE]] = 0
     names += stage_.steps
     if "fault" in table.column_names:
-      faults = pc.coalesce(faults, table["fault"].take(indices))
+      found = table["fault"].take(indices)
+      faults = pc.call_function("coalesce", [faults, found])
     for name in table.column_names:
       if name not in shard_file.OWN:
         columns[name] = table[name].take(indices)

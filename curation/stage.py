@@ -10,7 +10,9 @@ A shard's Parquet file is written last: where it is, the shard is done.
 
 import dataclasses
 import functools
+import os
 import pathlib
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -113,7 +115,10 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
   for name, measure in measures.items():
     part = part_path(work.workdir, work.stage, name, shard)
     part.parent.mkdir(parents=True, exist_ok=True)
-    measure.save(part)
+    # Another worker may be at the same shard, one that was given up too early.
+    temporary = part.with_name(f".{part.name}.tmp-{secrets.token_hex(8)}")
+    measure.save(temporary)
+    os.replace(temporary, part)
   shard_file.write(path, written, tally)
   return tally
 

@@ -45,11 +45,14 @@ def fault_kinds(entered: pa.Table) -> dict[str, int]:
   """Return kind -> number of pairs that could not be read."""
   if "fault" not in entered.column_names:
     return {}
-  kinds = pc.extract_regex(entered["fault"].drop_null(), "^(?P<kind>[^:]*)")
-  counts = pc.value_counts(pc.struct_field(kinds, "kind"))
+  # Of "KIND: MESSAGE".
+  options = pc.ExtractRegexOptions("^(?P<kind>[^:]*)")
+  found = entered["fault"].drop_null()
+  parts = pc.call_function("extract_regex", [found], options)
+  kinds = pc.call_function("struct_field", [parts], pc.StructFieldOptions([0]))
   return {
     item["values"].as_py(): item["counts"].as_py()
-    for item in counts  # few: of faults.KINDS
+    for item in kinds.value_counts()  # few: of faults.KINDS
   }
 
 

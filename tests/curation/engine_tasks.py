@@ -3,10 +3,21 @@
 import os
 import signal
 import sys
+import time
 
 
 def square(number):
   return number * number
+
+
+def sleep(seconds):
+  time.sleep(seconds)
+  return seconds
+
+
+def process_id(number):
+  del number
+  return os.getpid()
 
 
 def maybe_die(number):
@@ -17,6 +28,12 @@ def maybe_die(number):
   return number
 
 
-def has_jax(number):
+def opens_a_shard(number):
   del number
+  # What the tasks of a curation import, all operators among it.
+  from curation import signals, stage, steps
+
+  assert signals
+  assert stage
+  assert steps.OPERATORS
   return "jax" in sys.modules

@@ -20,9 +20,7 @@ def random_uids(rng, num, high_bits):
 # one has all low ones, so that it is read to its end before the others.
 @pytest.mark.parametrize("high_bits", [1, 4, 62])
 @pytest.mark.parametrize("num_in_memory", [7, 60, 10_000])
-def test_merges_what_does_not_fit_in_memory(
-  tmp_path, high_bits, num_in_memory
-):
+def test_merges_what_does_not_fit_in_memory(tmp_path, high_bits, num_in_memory):
   rng = np.random.default_rng(0)
   runs = [random_uids(rng, num, high_bits) for num in (0, 1, 90, 300)]
   runs[2]["f0"] //= 4
