@@ -11,7 +11,10 @@ has to change, and OSError or ModuleNotFoundError that says what to do.
 from collections.abc import Mapping
 from typing import Any
 
-from curation.formats import parquet
+from curation.formats import parquet, webdataset
 
 # Any: a module.
-FORMATS: Mapping[str, Any] = {"parquet": parquet}
+FORMATS: Mapping[str, Any] = {
+  "webdataset": webdataset,
+  "parquet": parquet,
+}
