@@ -57,9 +57,7 @@ class Table:
       message = f"{len(texts)} captions; at most {1 << pool.CAPTION_BITS}"
       self.add_fault(place, uid, "caption_broken", message)
       return
-    for number, text in zip(
-      numbers or range(len(texts)), texts, strict=True
-    ):
+    for number, text in zip(numbers or range(len(texts)), texts, strict=True):
       self._append("uid", uid)
       self._append("row", place << pool.CAPTION_BITS | number)
       self._append("fault", None)

@@ -43,3 +43,8 @@ def refuse(config: recipe.PoolConfig, *fields: str) -> None:
         f'pool.{field} is not used by format="{config.format}"; got '
         f"{getattr(config, field)!r}"
       )
+
+
+def of_pool(message: str) -> str:
+  """Return what a source's message says of the pool that is that source."""
+  return message.replace(f"data.sources.{FIELD}", FIELD)

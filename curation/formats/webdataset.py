@@ -22,7 +22,6 @@ from input_pipeline.sources import (
 )
 from input_pipeline.sources import (
   files,
-  record,
   remote,
   tar_headers,
   tar_index,
@@ -148,15 +147,16 @@ class _Reader:
     sizes = columns & {"width", "height"}
     # From the fields, where they have both; the older name last.
     self._sizes = {
-      name: [f"original_{name}", name] for name in sizes if name in fields
-      or f"original_{name}" in fields
+      name: [f"original_{name}", name]
+      for name in sizes
+      if name in fields or f"original_{name}" in fields
     }
     self.is_measured = set(self._sizes) != sizes
     self.has_image = "image" in columns or self.is_measured
     self._has_fields = bool(self._types or self._sizes)
     self._has_language = "language" in columns
-    self.unread = frozenset() if self.has_image else frozenset(
-      source.layout.images
+    self.unread = (
+      frozenset() if self.has_image else frozenset(source.layout.images)
     )
 
   def add(self, table: pairs.Table, example: _Example) -> None:

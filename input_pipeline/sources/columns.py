@@ -81,7 +81,7 @@ def texts(
   found = tuple(
     clean(text)
     for name in columns.captions
-    for text in _flat(row.get(name))
+    for text in flat(row.get(name))
     if text.strip()
   )
   if not found:
@@ -100,13 +100,13 @@ def clean(text: str) -> str:
   return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _flat(value: Any) -> Iterator[str]:
+def flat(value: Any) -> Iterator[str]:
   """Yield the texts of a value; what is no text is none."""
   if isinstance(value, str):
     yield value
   elif isinstance(value, list | tuple):
     for item in value:
-      yield from _flat(item)
+      yield from flat(item)
 
 
 def _first(

@@ -271,9 +271,7 @@ def language_of(members: Members, layout: Layout, name: str) -> str:
   return layout.language
 
 
-def captions_of(
-  members: Members, layout: Layout, name: str
-) -> tuple[str, ...]:
+def captions_of(members: Members, layout: Layout, name: str) -> tuple[str, ...]:
   """Return an example's captions; raises faults.ExampleError."""
   texts: list[str] = []
   for kind, field in layout.captions:
