@@ -67,8 +67,8 @@ def prepare(
 ) -> pathlib.Path:
   """Return the folder of the index of `tars`, made if it is not there.
 
-  `uid_field` is of their JSON; "" takes the keys. `name` is "data.sources.NAME",
-  for messages. Any number of processes may call this at once. Raises ValueError
+  `uid_field` is of their JSON; "" takes the keys. `name` is the section's, for
+  messages. Any number of processes may call this at once. Raises ValueError
   for what is no tar, OSError for what cannot be read or written.
   """
   root = cache_dir / "tar_index"

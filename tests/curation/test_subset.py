@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from curation import operators, pool, subset
-from input_pipeline.sources import record
+from input_pipeline.sources import record, sorted_uids
 
 PLACE = operators.Place(pathlib.Path(), pathlib.Path())
 
@@ -32,7 +32,7 @@ def decide(paths, uids):
 @pytest.mark.parametrize("num_highs", [1, 5, 2**20])
 @pytest.mark.parametrize("num", [1, 2, 7, 300])
 def test_keeps_what_the_file_names(num, num_highs, tmp_path, monkeypatch):
-  monkeypatch.setattr(subset, "_STRIDE", 4)
+  monkeypatch.setattr(sorted_uids, "STRIDE", 4)
   rng = np.random.default_rng(num + num_highs)
   uids = make_uids(rng, num, num_highs)
   np.save(tmp_path / "a.npy", np.sort(np.repeat(uids, 3)))
@@ -51,7 +51,7 @@ def test_several_files_are_their_union(tmp_path):
 
 
 def test_files_of_no_use(tmp_path, monkeypatch):
-  monkeypatch.setattr(subset, "_STRIDE", 4)
+  monkeypatch.setattr(sorted_uids, "STRIDE", 4)
   uids = np.sort(make_uids(np.random.default_rng(0), 90, 2**20))
   np.save(tmp_path / "reverse.npy", uids[::-1])
   np.save(tmp_path / "numbers.npy", np.arange(9))
