@@ -25,7 +25,7 @@ def get_config():
   config.pool.path = PATH
   return config
 """
-_NUM_SHARDS = 150
+_NUM_SHARDS = 60
 
 
 @pytest.fixture(scope="module")
