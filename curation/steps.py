@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping
 
-from curation import align, operators
+from curation import align, entry_counts, language, metaclip, operators
 
 OPERATORS: Mapping[str, type[operators.Operator]] = {
+  "entry_counts": entry_counts.EntryCounts,
   "image_size": align.ImageSize,
+  "language": language.Language,
+  "metaclip_balance": metaclip.Balance,
+  "metaclip_match": metaclip.Match,
 }
