@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation import entries, matching, operators
+from curation import entry_lists, matching, operators
 
 # A part's file: the entries with a match, ascending.
 _COUNT = np.dtype([("entry", "<u4"), ("count", "<u8")])
@@ -75,19 +75,33 @@ def matches_of(table: pa.Table) -> matching.Matches:
   return matching.Matches(offsets - offsets[0], ids)
 
 
-def curve(counts: np.ndarray) -> list[tuple[int, int]]:
-  """Return rank (from 1) and count of entries, the most frequent first.
+def curves(before: np.ndarray, after: np.ndarray, t: int) -> dict[str, Any]:
+  """Return the counts of entries by rank before, for the report.
 
   At most 512 ranks, evenly far apart in their logarithm; entries without a
   match are left out.
   """
-  ordered = np.sort(counts[counts > 0])[::-1]
-  if not len(ordered):
-    return []
-  ranks = np.geomspace(1, len(ordered), _MAX_POINTS)
-  ranks = np.unique(np.round(ranks).astype(np.int64))
-  counted = ordered[ranks - 1]
-  return list(zip(ranks.tolist(), counted.tolist(), strict=True))
+  order = np.argsort(-before, kind="stable")[: np.count_nonzero(before)]
+  ranks = np.zeros(0, np.int64)
+  if len(order):
+    ranks = np.geomspace(1, len(order), _MAX_POINTS)
+    ranks = np.unique(np.round(ranks).astype(np.int64))
+  shown = order[ranks - 1]
+  return {
+    "ranks": ranks.tolist(),
+    "before": before[shown].tolist(),
+    "after": after[shown].tolist(),
+    "t": t,
+  }
+
+
+def facts(counts: np.ndarray) -> dict[str, int]:
+  """Return what the manifest says of counts."""
+  return {
+    "num_entries": len(counts),
+    "num_matched_entries": int(np.count_nonzero(counts)),
+    "num_matches": int(counts.sum()),
+  }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,15 +110,18 @@ class EntryCounts(operators.Reduction):
 
   Attributes:
     metadata: that of metaclip_match.
+    before: the metaclip_balance step that the counts are compared with, "" for
+      none. The curve is that of the language with most matches before it.
   """
 
   metadata: str
+  before: str
 
   measured = ("matches",)
 
   def files(self) -> tuple[str, ...]:
     """Return the metadata."""
-    return (self.metadata,)
+    return entry_lists.files(self.metadata)
 
   def measure(self, place: operators.Place) -> Counter:
     """Return what counts a shard's matches."""
@@ -117,16 +134,28 @@ class EntryCounts(operators.Reduction):
     place: operators.Place,
     run: operators.RunFn,
   ) -> dict[str, Any]:
-    """Return the curve of counts; the state has the counts, counts.npy."""
+    """Return totals and curves; the state has the counts, counts.npy."""
     del run
     assert place.state is not None
-    metadata = entries.open_metadata(self.metadata)
-    counts = total(parts, int(metadata.starts[-1]))
+    metadata = entry_lists.open_metadata(self.metadata)
+    counts = total(parts, metadata.num_entries)
     np.save(place.state / "counts.npy", counts, allow_pickle=False)
+    if not self.before:
+      return facts(counts)
+    earlier = dict(place.earlier)
+    if self.before not in earlier:
+      raise ValueError(
+        f"before={self.before!r} must be a metaclip_balance step before this "
+        f"one; those with a state are {', '.join(earlier) or 'none'}"
+      )
+    before = np.load(earlier[self.before] / "counts.npy", allow_pickle=False)
+    ts = np.load(earlier[self.before] / "ts.npy", allow_pickle=False)
+    matches = np.add.reduceat(before, metadata.starts[:-1])
+    most = int(np.argmax(matches))
+    own = slice(*metadata.starts[most : most + 2])
     return {
-      "num_matches": int(counts.sum()),
-      "num_matched_entries": int(np.count_nonzero(counts)),
-      "curve": curve(counts),
+      **facts(counts),
+      "curves": curves(before[own], counts[own], int(ts[most])),
     }
 
   def open(self, place: operators.Place) -> operators.DecideFn:

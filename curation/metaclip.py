@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from curation import (
   balancing,
-  entries,
   entry_counts,
+  entry_lists,
   hashing,
   matching,
   operators,
@@ -39,7 +39,7 @@ class Match(operators.Filter):
   Signal `matches`, list<uint32>: the entries, numbered through all languages.
 
   Attributes:
-    metadata: folder of LANGUAGE.txt, one such file or a .json; see `entries`.
+    metadata: folder of LANGUAGE.txt, one such file, or others: `entry_lists`.
     language: column or signal that says in which language a caption is; not
       read where the metadata are one file.
     other_names: pairs of a language there and the one whose entries to take.
@@ -59,11 +59,9 @@ class Match(operators.Filter):
   @property
   def columns(self) -> tuple[str, ...]:
     """Return the caption and, where it matters, its language."""
-    return ("text", self.language) if self._by_language else ("text",)
-
-  @property
-  def _by_language(self) -> bool:
-    return pathlib.Path(self.metadata).is_dir()
+    if entry_lists.by_language(self.metadata):
+      return ("text", self.language)
+    return ("text",)
 
   def check(self, field: str) -> None:
     """Raise ValueError for what is no metadata, mode or rule."""
@@ -78,7 +76,7 @@ class Match(operators.Filter):
         f"{self.ends!r}"
       )
     check_metadata(self.metadata, field)
-    if self._by_language and not self.language:
+    if entry_lists.by_language(self.metadata) and not self.language:
       raise ValueError(
         f"{field}.language must name a column, for {self.metadata} has entries "
         "by language; got ''"
@@ -86,12 +84,12 @@ class Match(operators.Filter):
 
   def files(self) -> tuple[str, ...]:
     """Return the metadata."""
-    return (self.metadata,)
+    return entry_lists.files(self.metadata)
 
   def open(self, place: operators.Place) -> operators.DecideFn:
     """Return what matches; makes a language's matcher when it is first met."""
     del place
-    metadata = entries.open_metadata(self.metadata)
+    metadata = entry_lists.open_metadata(self.metadata)
     other_names = dict(self.other_names)
     matchers: dict[int, matching.Matcher] = {}
     numbers: dict[str | None, int] = {}
@@ -107,7 +105,7 @@ class Match(operators.Filter):
 
     def decide(table: pa.Table) -> operators.Verdict:
       texts = table["text"].combine_chunks()
-      if not self._by_language:
+      if entry_lists.ANY in metadata.languages:
         return _verdict(match(0, texts))
       languages = table[self.language].combine_chunks().dictionary_encode()
       names = languages.dictionary.to_pylist()
@@ -189,7 +187,7 @@ class Balance(operators.Reduction):
 
   def files(self) -> tuple[str, ...]:
     """Return the metadata."""
-    return (self.metadata,)
+    return entry_lists.files(self.metadata)
 
   def measure(self, place: operators.Place) -> entry_counts.Counter:
     """Return what counts a shard's matches."""
@@ -202,26 +200,27 @@ class Balance(operators.Reduction):
     place: operators.Place,
     run: operators.RunFn,
   ) -> dict[str, Any]:
-    """Choose each language's t; the state has counts.npy and misses.npy."""
+    """Choose each language's t.
+
+    In the state: counts.npy [E], misses.npy [E], ts.npy [languages].
+    """
     del run
     assert place.state is not None
-    metadata = entries.open_metadata(self.metadata)
-    counts = entry_counts.total(parts, int(metadata.starts[-1]))
+    metadata = entry_lists.open_metadata(self.metadata)
+    counts = entry_counts.total(parts, metadata.num_entries)
     by_language = np.split(counts, metadata.starts[1:-1])
     ts = self._ts(metadata.languages, by_language)
     misses = [
       balancing.miss_probabilities(own, t)
       for own, t in zip(by_language, ts, strict=True)
     ]
-    np.save(place.state / "counts.npy", counts, allow_pickle=False)
-    np.save(
-      place.state / "misses.npy", np.concatenate(misses), allow_pickle=False
-    )
+    state = {"counts": counts, "misses": np.concatenate(misses), "ts": ts}
+    for name, array in state.items():
+      np.save(place.state / f"{name}.npy", array, allow_pickle=False)
     return {
-      **_facts(counts),
-      "curve": entry_counts.curve(counts),
+      **entry_counts.facts(counts),
       "languages": {
-        language: {"t": t, **_facts(own), **_head(own, t)}
+        language or "all": {"t": t, **entry_counts.facts(own), **_head(own, t)}
         for language, own, t in zip(
           metadata.languages, by_language, ts, strict=True
         )
@@ -265,32 +264,18 @@ class Balance(operators.Reduction):
     return ts
 
 
-def check_metadata(path: str, field: str) -> entries.Metadata:
+def check_metadata(path: str, field: str) -> entry_lists.Metadata:
   """Return the metadata; raise ValueError, naming `field`, for none."""
-  if not path or not pathlib.Path(path).exists():
-    raise ValueError(
-      f"{field}.metadata must be a folder of LANGUAGE.txt, a .txt or a .json; "
-      f"there is no {path!r}. A folder can be made as docs/curation.md says"
-    )
   try:
-    return entries.open_metadata(path)
+    return entry_lists.open_metadata(path)
   except ValueError as error:
     raise ValueError(f"{field}.metadata: {error}") from error
-
-
-def _facts(counts: np.ndarray) -> dict[str, int]:
-  return {
-    "num_entries": len(counts),
-    "num_matched_entries": int(np.count_nonzero(counts)),
-    "num_matches": int(counts.sum()),
-  }
 
 
 def _head(counts: np.ndarray, t: int) -> dict[str, Any]:
   return {
     "num_head_entries": int(np.count_nonzero(counts >= t)),
     "tail_mass": balancing.tail_mass(counts, t),
-    "curve": entry_counts.curve(counts),
   }
 
 

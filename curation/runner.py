@@ -175,7 +175,9 @@ def _reduce(
   temporary = folder.with_name(f".{name}.tmp-{secrets.token_hex(8)}")
   temporary.mkdir()
   try:
-    place = operators.Place(work.workdir, work.cache_dir, temporary)
+    place = operators.Place(
+      work.workdir, work.cache_dir, temporary, _earlier(work, name)
+    )
     found = step.reduce(parts, place, functools.partial(_run_all, engine))
     text = json.dumps(found)
     atomic_file.write(temporary / "facts.json", text.encode())
@@ -184,6 +186,19 @@ def _reduce(
     shutil.rmtree(temporary, ignore_errors=True)
     raise
   return found
+
+
+def _earlier(
+  work: stage.Work, name: str
+) -> tuple[tuple[str, pathlib.Path], ...]:
+  """Return the states of the reductions before a step."""
+  names = list(work.steps)
+  states = [
+    (other, stage.state_folder(work.workdir, work.stages, other))
+    for other in names[: names.index(name)]
+    if isinstance(work.steps[other], operators.Reduction)
+  ]
+  return tuple(states)
 
 
 def _run_all(engine: engines.Engine, fn: Any, items: Sequence[Any]) -> list:
