@@ -17,22 +17,22 @@ matches captions with the metadata and balances their entries. VARIANT is one of
   mini        as worldwide, of the names of emoji in 14 languages, with lists of
               words as the metadata; about 20 seconds, with nothing to prepare
 
-The pairs are those of each paper's own pool, which are not published. No variant
-but mini has been run on a pool of that size. A worker needs a core, and memory
-for the lookup tables: about 35 MB for 500,000 entries of languages that write
-spaces, 140 MB of those that do not. One 64-core machine is enough for 10e9
-captions, most of an hour of matching; see benchmarks/curation.py.
+The papers' pools are not published: no variant but mini has been run. A worker
+needs a core, and memory for the lookup tables: about 35 MB for 500,000 entries
+of languages that write spaces, 140 MB of those that do not. How fast it is:
+benchmarks/curation.py.
 
-Balanced before the images are downloaded, t has to be larger by as much as links
-are dead. What is in the selection is drawn once; with steps.balance.keep="all"
-the selection is all that matched, and a loader draws anew by keep_probability.
+If pairs are balanced before their images are downloaded, t has to be larger by
+as much as links are dead. What is in the selection is drawn once; with
+--config.steps.balance.keep=all the selection is all that matched, and a loader
+draws anew by the signal keep_probability.
 """
 
 from typing import Any
 
 import ml_collections
 
-from configs import curation
+from configs import curation, variants
 
 # The part of all matches that entries below t have (arXiv 2309.16671, section
 # 3.3: of t = 20,000 in its pool; the larger pool's t was chosen for the same).
@@ -42,18 +42,19 @@ _EMOJI_LANGUAGES = "ar,de,en,es,fa,fr,id,it,ja,ko,pt,ru,tr,zh"
 
 def get_config(variant: str = "tail") -> ml_collections.ConfigDict:
   """Return the recipe of a variant."""
-  variants = {
-    "400m": lambda: _english(t=20_000),
-    "2_5b": lambda: _english(t=170_000),
-    "tail": lambda: _english(t=0, mode="fixed"),
-    "worldwide": _worldwide,
-    "mini": _mini,
-  }
-  if variant not in variants:
-    raise ValueError(
-      f"the variant must be one of {', '.join(variants)}; got {variant!r}"
-    )
-  return variants[variant]()
+  if variant == "mini":
+    return _mini()
+  make = variants.pick(
+    __file__,
+    variant,
+    {
+      "400m": lambda: _english(t=20_000),
+      "2_5b": lambda: _english(t=170_000),
+      "tail": lambda: _english(t=0, mode="fixed"),
+      "worldwide": _worldwide,
+    },
+  )
+  return make()
 
 
 def _english(*, t: int, mode: str = "parity") -> ml_collections.ConfigDict:
@@ -90,7 +91,6 @@ def _mini() -> ml_collections.ConfigDict:
     )
   )
   config.pool.format = "emoji"
-  config.cache_dir = "/tmp/diptych-cache"
   return config
 
 
@@ -117,7 +117,7 @@ def _steps(
   return {
     "match": {
       "op": "metaclip_match",
-      # A folder of LANGUAGE.txt, one file, or others of curation/entry_lists.py.
+      # A folder of LANGUAGE.txt, one file, or others: curation/entry_lists.py.
       "metadata": metadata,
       # The column or signal that says which LANGUAGE.txt a caption's is.
       "language": "language",

