@@ -2,7 +2,14 @@
 
 from collections.abc import Mapping
 
-from curation import align, entry_counts, language, metaclip, operators
+from curation import (
+  align,
+  entry_counts,
+  language,
+  metaclip,
+  operators,
+  subset,
+)
 
 OPERATORS: Mapping[str, type[operators.Operator]] = {
   "entry_counts": entry_counts.EntryCounts,
@@ -10,4 +17,5 @@ OPERATORS: Mapping[str, type[operators.Operator]] = {
   "language": language.Language,
   "metaclip_balance": metaclip.Balance,
   "metaclip_match": metaclip.Match,
+  "subset": subset.Subset,
 }
