@@ -192,6 +192,27 @@ def test_other_parameters_begin_with_the_step_they_change(tmp_path, capsys):
   assert made["steps"][2]["parameters"]["min_width"] == 80
 
 
+def test_files_of_another_recipe_are_never_taken_for_ones_own(
+  tmp_path, monkeypatch
+):
+  pool = tiny.make_pool(tmp_path / "pool", 2, 30)
+  tiny.curate(tmp_path, pool)
+  expected = contents(tmp_path)
+  changed = tiny.STEPS | {"wider": tiny.Wide(80, "wider")}
+  count = 0
+  while True:
+    count += 1
+    with monkeypatch.context() as patches:
+      cut_at(patches, count, before=False)
+      try:
+        tiny.curate(tmp_path, pool, steps=changed)
+        break
+      except Cut:
+        pass
+    tiny.curate(tmp_path, pool)
+    assert contents(tmp_path) == expected, count
+
+
 class Failing(engines.Inline):
   """Fails on the second file, so many times."""
 
