@@ -120,9 +120,10 @@ def make(entries: pa.Array, *, mode: str, ends: str) -> Matcher:
   trie_ids, automaton_ids = np.flatnonzero(whole), np.flatnonzero(~whole)
   trie = automaton = None
   if len(trie_ids) or not len(entries):
-    trie = ngram_trie.make(tokens.of_entries(entries.filter(pa.array(whole))))
+    trie = ngram_trie.make(entries.filter(pa.array(whole)))
   if len(automaton_ids):
     ended = _with_ends(entries, left, right).take(pa.array(automaton_ids))
+    _check_distinct(ended)
     automaton = daachorse.DoubleArrayAhoCorasick(
       ended.cast(pa.large_binary()).to_pylist()
     )
@@ -154,12 +155,15 @@ def _check(entries: pa.Array) -> None:
       f"entry {number} of the metadata is {entries[number].as_py()!r}; "
       "expected one character or more, no tab, line's end or zero byte"
     )
+
+
+def _check_distinct(entries: pa.Array) -> None:
   counts = pc.value_counts(entries)
   if len(counts) < len(entries):
     twice = counts.filter(pc.greater(counts.field("counts"), 1))
     raise ValueError(
-      f"the metadata has the entry {twice[0]['values'].as_py()!r} "
-      f"{twice[0]['counts'].as_py()} times; expected each once"
+      f"the metadata has the entry {twice[0]['values'].as_py()!r} more than "
+      "once; expected each once"
     )
 
 

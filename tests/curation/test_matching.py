@@ -150,9 +150,10 @@ def test_finds_zero_bytes_only_where_they_are():
   [
     (["a", ""], "entry 1 of the metadata is ''"),
     (["a\tb"], r"entry 0 of the metadata is 'a\\tb'"),
-    (["a", "b", "a"], "has the entry 'a' 2 times"),
+    (["a", "b", "a"], "has the entry 'a' more than once"),
+    (["山", "b", "山"], "has the entry '山' more than once"),
   ],
 )
 def test_refuses_entries_that_cannot_be(entries, message):
   with pytest.raises(ValueError, match=message):
-    matching.make(pa.array(entries), mode="parity", ends="both")
+    matching.make(pa.array(entries), mode="parity", ends="by_script")
