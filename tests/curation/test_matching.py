@@ -131,6 +131,17 @@ def test_scripts_without_spaces_match_inside_of_words():
   assert match(texts, entries) == [[]] * 5
 
 
+def test_characters_of_four_bytes_do_not_shift_what_follows():
+  texts = ["😀😀😀", "山", "😀", "a\n山😀", "山"]
+  assert match(texts, ["山", "😀", "a"], ends="by_script") == [
+    [],
+    ["山"],
+    ["😀"],
+    ["山", "a"],
+    ["山"],
+  ]
+
+
 def test_takes_slices_chunks_and_no_texts_at_all():
   matcher = matching.make(pa.array(["b", "日"]), mode="fixed", ends="by_script")
   array = pa.array(["a", "b", "日"])
