@@ -122,7 +122,9 @@ class Reduction(Filter):
     """Fill `place.state` from what measures saved; any order of them.
 
     Returns:
-      Facts for the manifest and the report, ready for JSON.
+      Facts for the manifest, ready for JSON. curation.html draws "histogram"
+      and "curves" (see report_charts.py), and a table of "languages":
+      {language: {column: number}}.
     """
     raise NotImplementedError
 
