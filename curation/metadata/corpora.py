@@ -7,7 +7,7 @@ import bz2
 import dataclasses
 import gzip
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, cast
 
 import pyarrow as pa
@@ -58,7 +58,8 @@ def find(
   """
   if corpus.format == "glosses":
     folder = wordnet.find(corpus.path)
-    found = [Part(str(folder), wordnet.version(folder), 0, 1, 1)]
+    size = sum(path.stat().st_size for path in folder.glob("data.*"))
+    found = [Part(str(folder), wordnet.version(folder), 0, 1, size)]
   else:
     cut = _row_groups if corpus.format == "parquet" else _ranges
     found = [
@@ -94,7 +95,7 @@ def open_plain(path: str) -> BinaryIO:
   if path.endswith(".gz"):
     return cast(BinaryIO, gzip.GzipFile(fileobj=file))
   if path.endswith(".bz2"):
-    return bz2.BZ2File(file)
+    return cast(BinaryIO, bz2.BZ2File(file))
   if path.endswith(".zst"):
     return cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(file), "zstd"))
   return file
@@ -238,8 +239,3 @@ def _line_start(file: BinaryIO, at: int) -> int:
       return file.tell() - len(data) + end + 1
     if not data:
       return file.tell()
-
-
-def num_bytes(tasks: Sequence[Sequence[Part]]) -> int:
-  """Return the bytes of all parts, as stored."""
-  return sum(part.num_bytes for task in tasks for part in task)

@@ -69,6 +69,32 @@ class Merged:
     )
     return scores.Words(hashes, counts, int(counts.sum()))
 
+  def top_terms(
+    self, num_terms: int, min_count: int
+  ) -> tuple[list[str], np.ndarray]:
+    """Return the most frequent terms and their counts."""
+    tables = (term_counts.load(path) for path in self.terms)
+    return term_counts.top(tables, num_terms, min_count)
+
+  def top_pairs(
+    self, scorer: str, min_score: float, num_pairs: int
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the PAIRs that go together best and their scores."""
+
+    def parts() -> Iterator[np.ndarray]:
+      return (np.array(pair_counts.load(path)) for path in self.pairs)
+
+    words = self.words()
+    floor = scores.find_floor(parts, words) if scorer == "count_pmi" else 0.0
+    return scores.top(
+      parts(),
+      words,
+      scorer=scorer,
+      min_score=min_score,
+      num_pairs=num_pairs,
+      floor=floor,
+    )
+
   def names(self, hashes: np.ndarray) -> dict[int, str]:
     """Return hash -> term."""
     wanted = np.unique(hashes)
@@ -239,7 +265,8 @@ def _run_tasks(
       if isinstance(result, Exception):
         raise result
       done += sizes[todo[number]]
-      bar.advance(done // 10**6 - shown)
+      if done // 10**6 > shown:
+        bar.advance(done // 10**6 - shown)
       shown = done // 10**6
 
 

@@ -9,7 +9,7 @@ the number of runs changes a sum.
 import os
 import pathlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -157,7 +157,7 @@ def range_of(hashes: np.ndarray, part: int, num_parts: int) -> tuple[int, int]:
 
 
 def top(
-  tables: Sequence[pa.Table], num_terms: int, min_count: int
+  tables: Iterable[pa.Table], num_terms: int, min_count: int
 ) -> tuple[list[str], np.ndarray]:
   """Return the most frequent terms and their counts; ties by the term."""
   best = _table(pa.array([], pa.string()), np.zeros(0, np.int64))
