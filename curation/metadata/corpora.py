@@ -4,11 +4,12 @@ How a corpus is cut depends on its files alone, not on who works on it.
 """
 
 import bz2
+import contextlib
 import dataclasses
 import gzip
 import io
 from collections.abc import Callable, Iterator, Mapping
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -89,16 +90,20 @@ def read(part: Part, corpus: settings.Corpus) -> Iterator[pa.Array]:
     raise ValueError(f"{part.path} cannot be read: {error}") from error
 
 
-def open_plain(path: str) -> BinaryIO:
-  """Return a file as it was before it was compressed."""
-  file = files.open_file(path)
-  if path.endswith(".gz"):
-    return cast(BinaryIO, gzip.GzipFile(fileobj=file))
-  if path.endswith(".bz2"):
-    return cast(BinaryIO, bz2.BZ2File(file))
-  if path.endswith(".zst"):
-    return cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(file), "zstd"))
-  return file
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[BinaryIO]:
+  """Yield a file as it was before it was compressed."""
+  # The wrappers do not close what they are given.
+  with contextlib.ExitStack() as stack:
+    file: Any = stack.enter_context(files.open_file(path))
+    if path.endswith(".gz"):
+      file = stack.enter_context(gzip.GzipFile(fileobj=file))
+    elif path.endswith(".bz2"):
+      file = stack.enter_context(bz2.BZ2File(file))
+    elif path.endswith(".zst"):
+      plain = pa.CompressedInputStream(pa.PythonFile(file), "zstd")
+      file = stack.enter_context(plain)
+    yield file
 
 
 def _ranges(
@@ -198,7 +203,7 @@ def _blocks(part: Part) -> Iterator[bytes]:
 
   Those of a range are the lines that begin in it.
   """
-  with open_plain(part.path) as file:
+  with opened(part.path) as file:
     if part.path.endswith(_COMPRESSED):
       yield from _lines(file, None)
     else:

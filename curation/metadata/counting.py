@@ -260,14 +260,18 @@ def _run_tasks(
   todo = [number for number, task in enumerate(tasks) if not task[0].exists()]
   left = [tasks[number] for number in todo]
   done = shown = 0
-  with progress.Progress(label, sum(sizes[n] for n in todo) // 10**6) as bar:
+  with progress.Progress(label, _units(sum(sizes[n] for n in todo))) as bar:
     for number, result in engine.run(fn, left):
       if isinstance(result, Exception):
         raise result
       done += sizes[todo[number]]
-      if done // 10**6 > shown:
-        bar.advance(done // 10**6 - shown)
-      shown = done // 10**6
+      if _units(done) > shown:
+        bar.advance(_units(done) - shown)
+        shown = _units(done)
+
+
+def _units(num_bytes: int) -> int:
+  return -(-num_bytes // 10**6)
 
 
 @contextlib.contextmanager

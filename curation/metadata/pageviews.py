@@ -44,7 +44,7 @@ def count(path: str, reader: Reader, folder: pathlib.Path) -> None:
       counters[language] = term_counts.TermCounter(folder / language)
   try:
     with (
-      corpora.open_plain(path) as file,
+      corpora.opened(path) as file,
       pcsv.open_csv(
         file,
         read_options=pcsv.ReadOptions(
