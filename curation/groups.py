@@ -333,7 +333,7 @@ def _cut(
   found = runs.load(path)
   facts = []
   with runs.writing(out, len(found[0]) if found else 0) as append:
-    for keys, counts in runs.pieces(found) if found else ():
+    for keys, counts in runs.pieces(found):
       is_above = counts > least
       tied = np.flatnonzero(counts == least)[:ties]
       ties -= len(tied)
@@ -356,7 +356,7 @@ def _concatenate(paths: Sequence[pathlib.Path], out: pathlib.Path) -> None:
   num = sum(len(columns[0]) for columns in found if columns)
   with runs.writing(out, num) as append:
     for columns in found:
-      for piece in runs.pieces(columns) if columns else ():
+      for piece in runs.pieces(columns):
         append(piece)
 
 

@@ -2,8 +2,19 @@
 
 from collections.abc import Mapping
 
-from curation import align, operators
+from curation import align, fanout, operators,
 
 OPERATORS: Mapping[str, type[operators.Operator]] = {
   "image_size": align.ImageSize,
+  "aspect_ratio": align.AspectRatio,
+  "image_bytes": align.ImageBytes,
+  "word_count": align.WordCount,
+  "char_count": align.CharCount,
+  "at_most": align.AtMost,
+  "image_fanout": fanout.ImageFanout,
+  "text_fanout": fanout.TextFanout,
+  "duplicate_pairs": fanout.DuplicatePairs,
+  "rare_tokens": rare_tokens.RareTokens,
+  "blocklist": word_rules.Blocklist,
+  "contains_noun": word_rules.ContainsNoun,
 }
