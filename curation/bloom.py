@@ -1,4 +1,4 @@
-"""A Bloom filter of 64-bit keys: a set in few bits that sometimes errs with yes.
+"""A Bloom filter of 64-bit keys: a set in few bits, with some keys too many.
 
 Bloom, "Space/time trade-offs in hash coding with allowable errors" (CACM 13,
 1970), with its bits at h1 + i * h2, which is as good (Kirsch and Mitzenmacher,

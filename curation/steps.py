@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from curation import align, fanout, operators,
+from curation import align, fanout, operators, rare_tokens, word_rules
 
 OPERATORS: Mapping[str, type[operators.Operator]] = {
   "image_size": align.ImageSize,

@@ -19,7 +19,7 @@ _KEPT_WORDS = 1 << 20
 class Blocklist(operators.Filter):
   """Drop captions with a term of a file of the user's: profanity lists, say.
 
-  Case does not count, nor do ASCII punctuation and whitespace around words:
+  Case does not count, nor do whitespace and ASCII punctuation around words:
   "Damn!" has the term "damn", "damned" has not.
 
   Attributes:
@@ -109,13 +109,15 @@ def bare_words(
   """Return words in lower case without punctuation around, and whose they are.
 
   Returns:
-    Strings [W], which may be empty, and int64 [W]: the row of the text of each.
+    Strings [W], none of them empty, and int64 [W]: the row of the text of each.
   """
   lower = pc.call_function("utf8_lower", [texts])
   words, counts = strings.words(lower)
   options = pc.TrimOptions(string.punctuation)
   bare = pc.call_function("ascii_trim", [words], options)
-  return bare, np.repeat(np.arange(len(counts)), counts)
+  lengths = pc.call_function("binary_length", [bare]).to_numpy()
+  rows = np.repeat(np.arange(len(counts)), counts)
+  return bare.filter(pa.array(lengths > 0)), rows[lengths > 0]
 
 
 def _hashed_terms(paths: tuple[str, ...]) -> dict[int, np.ndarray]:
