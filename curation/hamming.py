@@ -18,6 +18,8 @@ from collections.abc import Iterator
 import numpy as np
 
 MAX_DISTANCE = 11
+# Of what is near nothing.
+FAR = 255
 _BANDS = 4
 _BAND_BITS = 16
 _NUM_KEYS = 1 << _BAND_BITS
@@ -74,8 +76,8 @@ class Index:
           yield left[near], right[near], distance[near]
 
   def nearest(self, hashes: np.ndarray) -> np.ndarray:
-    """Return uint8 [N]: bits to the nearest hash, 255 where none is near."""
-    best = np.full(len(hashes), 255, np.uint8)
+    """Return uint8 [N]: bits to the nearest hash, FAR where none is near."""
+    best = np.full(len(hashes), FAR, np.uint8)
     for left, _, distance in self.pairs(hashes):
       np.minimum.at(best, left, distance)
     return best

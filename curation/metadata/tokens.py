@@ -89,9 +89,7 @@ SPLITTERS: Mapping[str, Callable[[pa.Array, str], pa.ListArray]] = {
 def tokenize(texts: pa.Array, splitter: str, language: str) -> Tokens:
   """Return the tokens of a string array; markup (<...>) is left out."""
   # What is between two spaces is split once, however often it is there.
-  runs = pc.utf8_split_whitespace(
-    pc.replace_substring_regex(texts, _TAG, " ")
-  )
+  runs = pc.utf8_split_whitespace(pc.replace_substring_regex(texts, _TAG, " "))
   encoded = runs.flatten().dictionary_encode()
   parts = SPLITTERS[splitter](encoded.dictionary, language)
   terms = pc.utf8_trim_whitespace(parts.flatten()).dictionary_encode()
