@@ -2,8 +2,22 @@
 
 from collections.abc import Mapping
 
-from curation import align, operators
+from curation import (
+  align,
+  duplicate_images,
+  near_duplicates,
+  operators,
+  reference_images,
+  semantic_duplicates,
+  text_based,
+)
 
 OPERATORS: Mapping[str, type[operators.Operator]] = {
   "image_size": align.ImageSize,
+  "phash": duplicate_images.PerceptualHash,
+  "duplicate_images": duplicate_images.DuplicateImages,
+  "reference_images": reference_images.ReferenceImages,
+  "near_duplicates": near_duplicates.NearDuplicates,
+  "semdedup": semantic_duplicates.SemDeDup,
+  "text_based": text_based.TextBased,
 }
