@@ -207,7 +207,8 @@ def _decided(
         yield table
 
     fn = _opened_mesh(step, work.place(name))
-    for verdict in fn(shard.name, remembered()):
+    read = functools.partial(_fetched, work, shard)
+    for verdict in fn(shard, remembered(), read):
       yield _applied([(name, verdict)], seen.pop(0), counts)
     assert not seen, f"{name} gave fewer verdicts than tables"
     return
@@ -221,6 +222,15 @@ def _decided(
       verdict = _opened(step, work.place(name))(left)
       entered, left = _apply(verdict, number, name, entered, left, counts)
     yield entered, left
+
+
+def _fetched(
+  work: Work, shard: pool_lib.Shard, columns: Sequence[str], rows: np.ndarray
+) -> Iterator[pa.Table]:
+  """Yield columns of some pairs of a shard: an operators.ReadFn."""
+  max_rows = pool_lib.IMAGE_ROWS if "image" in columns else pool_lib.TEXT_ROWS
+  if len(rows):
+    yield from work.pool.read(shard, columns, max_rows=max_rows, rows=rows)
 
 
 def _applied(
