@@ -15,6 +15,7 @@ import pyarrow as pa
 from curation import (
   buckets,
   by_uid,
+  embeddings,
   gathered,
   operators,
   semantic_duplicates,
@@ -33,7 +34,8 @@ class NearDuplicates(operators.Reduction):
   training images); see curation/kmeans.py and curation/buckets.py.
 
   Attributes:
-    embedding: column of embeddings of the images, lists of one fixed size.
+    model: as in the step before it that embeds (op=embed or, with
+      "columns:NAME", stored_embeddings).
     references: .npy files of embeddings [R, E] by the same model, as
       `--task=embed --images=FOLDER` writes them (images.npy).
     num_clusters: ALIGN has 4,096 (its "4K").
@@ -44,7 +46,7 @@ class NearDuplicates(operators.Reduction):
     seed: of the rows that k-means starts with.
   """
 
-  embedding: str
+  model: str
   references: tuple[str, ...]
   num_clusters: int
   num_iterations: int
@@ -54,18 +56,11 @@ class NearDuplicates(operators.Reduction):
   seed: int
 
   @property
-  def columns(self) -> tuple[str, ...]:
-    return ("uid",)
-
-  @property
-  def measured(self) -> tuple[str, ...]:
-    return (self.embedding,)
-
-  @property
   def signals(self) -> tuple[str, ...]:
     return ("reference_cosine", "reference_row")
 
   def check(self, field: str) -> None:
+    embeddings.check_model(self.model, field)
     if not self.references:
       raise ValueError(
         f"{field}.references must name .npy files of embeddings; got ()"
@@ -93,11 +88,11 @@ class NearDuplicates(operators.Reduction):
       raise ValueError(f"{field}.references: {error}") from error
 
   def files(self) -> tuple[str, ...]:
-    return self.references
+    return (*embeddings.files_of(self.model), *self.references)
 
   def measure(self, place: operators.Place) -> gathered.Measure:
     del place
-    return gathered.Measure(self.embedding)
+    return gathered.Measure()
 
   def reduce(
     self,
@@ -107,17 +102,17 @@ class NearDuplicates(operators.Reduction):
   ) -> dict[str, Any]:
     del run
     # Workers import this file, and no JAX.
-    from curation import kmeans
+    from curation import kmeans, scorer
 
     assert place.state is not None
     z_RE = self._references()
     path = place.state / "embeddings.npy"
-    rows = gathered.gather(parts, path)
+    rows = gathered.gather(parts, scorer.open_store(place, self.model), path)
     z_NE = rows.z_NE
     if z_NE.shape[1] != z_RE.shape[1]:
       raise ValueError(
         f"references have embeddings of {z_RE.shape[1]} numbers,"
-        f" {self.embedding} of {z_NE.shape[1]}; expected the same model's"
+        f" {self.model} makes {z_NE.shape[1]}; expected the same model's"
       )
     mesh = semantic_duplicates.make_mesh()
     centroid_KE = kmeans.fit(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation import by_uid, gathered, hashing, operators
+from curation import by_uid, embeddings, gathered, hashing, operators
 from input_pipeline import atomic_file
 
 _RULE = "rule.json"
@@ -23,7 +23,8 @@ class SemDeDup(operators.Reduction):
   embeddings of all pairs that are left must fit on the disk once more.
 
   Attributes:
-    embedding: column of embeddings, lists of one fixed size.
+    model: as in the step before it that embeds (op=embed or, with
+      "columns:NAME", stored_embeddings).
     num_clusters: the paper has 50,000 for LAION-440M.
     num_iterations: of k-means.
     epsilon: a pair goes with a cosine above 1 - epsilon; 0 for `fraction`.
@@ -33,7 +34,7 @@ class SemDeDup(operators.Reduction):
     seed: of the rows that k-means starts with, and of those clusters.
   """
 
-  embedding: str
+  model: str
   num_clusters: int
   num_iterations: int
   epsilon: float
@@ -42,18 +43,11 @@ class SemDeDup(operators.Reduction):
   seed: int
 
   @property
-  def columns(self) -> tuple[str, ...]:
-    return ("uid",)
-
-  @property
-  def measured(self) -> tuple[str, ...]:
-    return (self.embedding,)
-
-  @property
   def signals(self) -> tuple[str, ...]:
     return ("semdedup_cosine",)
 
   def check(self, field: str) -> None:
+    embeddings.check_model(self.model, field)
     if (self.epsilon > 0) == (self.fraction > 0):
       raise ValueError(
         f"{field} needs epsilon or fraction above 0, and the other at 0; got"
@@ -70,9 +64,12 @@ class SemDeDup(operators.Reduction):
       field, num_clusters=self.num_clusters, num_iterations=self.num_iterations
     )
 
+  def files(self) -> tuple[str, ...]:
+    return embeddings.files_of(self.model)
+
   def measure(self, place: operators.Place) -> gathered.Measure:
     del place
-    return gathered.Measure(self.embedding)
+    return gathered.Measure()
 
   def reduce(
     self,
@@ -82,11 +79,11 @@ class SemDeDup(operators.Reduction):
   ) -> dict[str, Any]:
     del run
     # Workers import this file, and no JAX.
-    from curation import kmeans, semdedup
+    from curation import kmeans, scorer, semdedup
 
     assert place.state is not None
     path = place.state / "embeddings.npy"
-    rows = gathered.gather(parts, path)
+    rows = gathered.gather(parts, scorer.open_store(place, self.model), path)
     mesh = make_mesh()
     centroids_KE = kmeans.fit(
       rows.z_NE,

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation import engines, formats, recipe, runner
+from curation import embed, engines, formats, recipe, runner
 
 
 def uid(number: int) -> str:
@@ -55,7 +55,13 @@ def in_other_shards(num_rows: int) -> list[list[int]]:
   return [order[: num_rows // 3], [], order[num_rows // 3 :]]
 
 
-def embeddings(rows: np.ndarray) -> pa.Array:
-  """Return float16 [N, E] as a column."""
+def embeddings(rows: np.ndarray) -> dict[str, pa.Array]:
+  """Return columns of embeddings [N, E], for the step of `EMBED`."""
   flat = pa.array(rows.astype(np.float16).ravel())
-  return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
+  column = pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
+  return {"x_img": column, "x_txt": column}
+
+
+# The step before those that need embeddings, and their model.
+EMBED = {"embed": embed.StoredEmbeddings("x", "cosine")}
+MODEL = "columns:x"
