@@ -1,12 +1,12 @@
 """Embeddings of pairs, kept so that no pair is embedded twice.
 
   WORKDIR/embeddings/MODEL/model.json           what the model is
-  WORKDIR/embeddings/MODEL/SHARD-VERSION.npy    a record a pair, sorted by row
+  WORKDIR/embeddings/MODEL/SHARD.npy            a record a pair, sorted by row
   WORKDIR/embeddings/MODEL/references/*.npy     of what pairs are compared with
 
 MODEL stands for the content of a model (curation/scorer.py), or is
-"columns-NAME" for embeddings that the pool's files have. VERSION stands for the
-content of the shard. Rows that a later run adds are merged into the file.
+"columns-NAME" for embeddings that the pool's files have. Rows that a later run
+adds are merged into the file; those of a shard that has changed are replaced.
 Imports no JAX.
 """
 
@@ -17,7 +17,7 @@ import pathlib
 import numpy as np
 import pyarrow as pa
 
-from curation import hashing, pool
+from curation import by_uid, hashing, pool
 from input_pipeline import atomic_file
 from input_pipeline.sources import record
 
@@ -33,7 +33,7 @@ class MissingError(ValueError):
 def dtype(embed_dim: int) -> np.dtype:
   """Return the record of a pair.
 
-  `fault` is a key of input_pipeline.faults.KINDS where the pair cannot be
+  `version` stands for the content of the shard, and `fault` is a key of input_pipeline.faults.KINDS where the pair cannot be
   embedded, and its embeddings are zeros; b"" for all others, whose embeddings
   have length 1 but for rounding.
   """
@@ -41,6 +41,7 @@ def dtype(embed_dim: int) -> np.dtype:
     [
       ("uid", record.UID),
       ("row", "<i8"),
+      ("version", "S8"),
       ("fault", "S24"),
       ("zimg", "<f2", (embed_dim,)),
       ("ztxt", "<f2", (embed_dim,)),
@@ -54,46 +55,47 @@ class Store:
 
   folder: pathlib.Path
 
-  def path(self, shard: pool.Shard) -> pathlib.Path:
-    """Return the file of a shard as it is now."""
-    version = record.digest(shard.version)[:8]
-    return self.folder / f"{shard.name}-{version}.npy"
+  def path(self, name: str) -> pathlib.Path:
+    """Return the file of the shard of this name."""
+    return self.folder / f"{name}.npy"
+
+  def named(self, name: str) -> np.ndarray:
+    """Return a shard's records, of which there may be none; a memory map."""
+    path = self.path(name)
+    if not path.exists():
+      return np.zeros(0, dtype(1))
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
   def open(self, shard: pool.Shard) -> "Records":
-    """Return a shard's records, of which there may be none."""
-    path = self.path(shard)
-    if not path.exists():
-      return Records(shard.path, self.folder, np.zeros(0, dtype(1)))
-    found = np.load(path, mmap_mode="r", allow_pickle=False)
-    return Records(shard.path, self.folder, found)
+    """Return the records of a shard as it is now."""
+    return Records(shard, self.folder, self.named(shard.name))
 
   def add(self, shard: pool.Shard, records: np.ndarray) -> None:
     """Merge records of rows into a shard's; the new ones replace the old."""
-    old = self.open(shard).records
+    records["version"] = _version(shard)
+    old = self.named(shard.name)
     if len(old):
-      stays = ~np.isin(old["row"], records["row"])
+      stays = old["version"] == _version(shard)
+      stays &= ~np.isin(old["row"], records["row"])
       records = np.concatenate([old[stays], records])
     records = records[np.argsort(records["row"], kind="stable")]
-    file = io.BytesIO()
-    np.save(file, records, allow_pickle=False)
     self.folder.mkdir(parents=True, exist_ok=True)
-    atomic_file.write(self.path(shard), file.getbuffer())
+    save(self.path(shard.name), records)
 
 
 class Records:
-  """The stored records of a shard.
+  """The records of a shard, found by pairs."""
 
-  Attributes:
-    records: of `dtype`, by row; a memory map.
-  """
-
-  def __init__(self, path: str, folder: pathlib.Path, records: np.ndarray):
-    self.records = records
-    self._path = path
+  def __init__(
+    self, shard: pool.Shard, folder: pathlib.Path, records: np.ndarray
+  ):
+    self._records = records
+    self._path = shard.path
     self._folder = folder
     # Copies: a field of a memory map has its values far apart.
-    self._rows = records["row"].copy()
-    self._uids = records["uid"].copy()
+    self._rows = np.array(records["row"])
+    self._uids = np.array(records["uid"])
+    self._is_current = np.array(records["version"] == _version(shard))
 
   def missing(self, table: pa.Table) -> np.ndarray:
     """Return whether each pair of a table is not stored: bool [N]."""
@@ -106,24 +108,46 @@ class Records:
       MissingError: some are not stored.
     """
     places = self._places(table)
-    if (places < 0).any():
-      raise MissingError(
-        f"{int((places < 0).sum())} of {len(table)} pairs of {self._path} have "
-        f"no embeddings in {self._folder}; a step that embeds with the same "
-        "model (op=embed, or stored_embeddings) has to come before"
-      )
-    return self.records[places]
+    check_found(places, self._path, self._folder)
+    return self._records[places]
 
   def _places(self, table: pa.Table) -> np.ndarray:
     """Return where a table's pairs are; -1: nowhere."""
-    rows = table["row"].to_numpy()
-    if not len(self._rows):
-      return np.full(len(rows), -1)
-    places = np.searchsorted(self._rows, rows)
-    places[places == len(self._rows)] = 0
-    same = self._rows[places] == rows
-    same &= self._uids[places] == uids_of(table)
-    return np.where(same, places, -1)
+    rows, uids = table["row"].to_numpy(), uids_of(table)
+    places = places_of(self._rows, self._uids, rows, uids)
+    if len(self._rows):
+      places[~self._is_current[places]] = -1
+    return places
+
+
+def places_of(
+  stored_rows: np.ndarray,
+  stored_uids: np.ndarray,
+  rows: np.ndarray,
+  uids: np.ndarray,
+) -> np.ndarray:
+  """Return where pairs are among stored ones, sorted by row; -1: nowhere."""
+  if not len(stored_rows):
+    return np.full(len(rows), -1)
+  places = np.searchsorted(stored_rows, rows)
+  places[places == len(stored_rows)] = 0
+  same = (stored_rows[places] == rows) & (stored_uids[places] == uids)
+  return np.where(same, places, -1)
+
+
+def check_found(places: np.ndarray, path: str, folder: pathlib.Path) -> None:
+  """Raise MissingError where `places_of` did not find some pairs."""
+  num_missing = int((places < 0).sum())
+  if num_missing:
+    raise MissingError(
+      f"{num_missing} of {len(places)} pairs of {path} have no embeddings in "
+      f"{folder}; a step that embeds with the same model (op=embed, or "
+      "stored_embeddings) has to come before"
+    )
+
+
+def _version(shard: pool.Shard) -> bytes:
+  return record.digest(shard.version)[:8].encode()
 
 
 def of_columns(workdir: pathlib.Path, model: str) -> Store:
@@ -152,13 +176,17 @@ def files_of(model: str) -> tuple[str, ...]:
 
 def uids_of(table: pa.Table) -> np.ndarray:
   """Return the `uid` column as record.UID [N]."""
-  column = table["uid"].combine_chunks()
-  # Of fixed size: one buffer, which a slice begins somewhere in.
-  data = np.frombuffer(column.buffers()[1], np.uint8)[16 * column.offset :]
-  high, low = hashing.halves(data[: 16 * len(column)].reshape(-1, 16))
-  uids = np.empty(len(column), record.UID)
+  high, low = hashing.halves(by_uid.as_bytes(by_uid.of(table)))
+  uids = np.empty(len(table), record.UID)
   uids["f0"], uids["f1"] = high, low
   return uids
+
+
+def save(path: pathlib.Path, array: np.ndarray) -> None:
+  """Write a .npy file, whole or not at all."""
+  file = io.BytesIO()
+  np.save(file, array, allow_pickle=False)
+  atomic_file.write(path, file.getbuffer())
 
 
 def cosine(x_NE: np.ndarray, y_NE: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from input_pipeline import (
   tokenizers,
 )
 from input_pipeline.sources import record
+from training import partitioning
 
 # What a tokenizer is told apart by, beside its rule.
 _PROBE = "A photo of two red parrots, 2 métres apart!"
@@ -177,6 +178,11 @@ def open_store(place: operators.Place, model: str) -> embeddings.Store:
     text = json.dumps(scorer.facts, indent=2)
     atomic_file.write(store.folder / "model.json", text.encode() + b"\n")
   return store
+
+
+def make_mesh() -> jax.sharding.Mesh:
+  """Return the mesh of all devices, along "data"."""
+  return partitioning.make_mesh(partitioning.MeshConfig(-1, 1, 1))
 
 
 def _digest(params: object) -> str:

@@ -5,11 +5,15 @@ from collections.abc import Mapping
 from curation import (
   align,
   duplicate_images,
+  embed,
+  image_based,
   near_duplicates,
   operators,
   pca_hash,
   reference_images,
+  scores,
   semantic_duplicates,
+  similarity,
   text_based,
 )
 
@@ -21,5 +25,12 @@ OPERATORS: Mapping[str, type[operators.Operator]] = {
   "reference_images": reference_images.ReferenceImages,
   "near_duplicates": near_duplicates.NearDuplicates,
   "semdedup": semantic_duplicates.SemDeDup,
+  "embed": embed.Embed,
+  "stored_embeddings": embed.StoredEmbeddings,
+  "threshold": scores.Threshold,
+  "top_fraction": scores.TopFraction,
+  "negclip_loss": similarity.NegClipLoss,
+  "normsim": similarity.NormSim,
+  "image_based": image_based.ImageBased,
   "text_based": text_based.TextBased,
 }
