@@ -5,6 +5,7 @@ ILSVRC-2012, Flickr30K, MSCOCO and the other test sets.
 """
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from curation import (
   embeddings,
   gathered,
   operators,
+  random_batches,
+  references,
   semantic_duplicates,
 )
 from input_pipeline import progress
@@ -36,8 +39,9 @@ class NearDuplicates(operators.Reduction):
   Attributes:
     model: as in the step before it that embeds (op=embed or, with
       "columns:NAME", stored_embeddings).
-    references: .npy files of embeddings [R, E] by the same model, as
-      `--task=embed --images=FOLDER` writes them (images.npy).
+    references: for each set a folder of images, a pattern as
+      "images/**/*.jpg", or their embeddings by the same model (a .npy file
+      [R, E], a folder of --task=embed).
     num_clusters: ALIGN has 4,096 (its "4K").
     num_iterations: of k-means.
     num_nearest: clusters of an image; ALIGN has 10.
@@ -63,7 +67,7 @@ class NearDuplicates(operators.Reduction):
     embeddings.check_model(self.model, field)
     if not self.references:
       raise ValueError(
-        f"{field}.references must name .npy files of embeddings; got ()"
+        f"{field}.references must name images or their embeddings; got ()"
       )
     semantic_duplicates.check_positive(
       field,
@@ -82,17 +86,18 @@ class NearDuplicates(operators.Reduction):
       )
     try:
       buckets.check_packing(self.num_clusters, self.subset)
-      if all(pathlib.Path(path).exists() for path in self.references):
-        self._references()
     except ValueError as error:
-      raise ValueError(f"{field}.references: {error}") from error
+      raise ValueError(f"{field}: {error}") from error
+    for reference in self.references:
+      references.check(reference, field)
 
   def files(self) -> tuple[str, ...]:
-    return (*embeddings.files_of(self.model), *self.references)
+    found = map(references.files_of, self.references)
+    return (*embeddings.files_of(self.model), *itertools.chain(*found))
 
-  def measure(self, place: operators.Place) -> gathered.Measure:
+  def measure(self, place: operators.Place) -> operators.Measure:
     del place
-    return gathered.Measure()
+    return random_batches.Measure()
 
   def reduce(
     self,
@@ -105,16 +110,17 @@ class NearDuplicates(operators.Reduction):
     from curation import kmeans, scorer
 
     assert place.state is not None
-    z_RE = self._references()
+    found = [
+      references.load(place, self.model, reference)
+      for reference in self.references
+    ]
     path = place.state / "embeddings.npy"
     rows = gathered.gather(parts, scorer.open_store(place, self.model), path)
     z_NE = rows.z_NE
-    if z_NE.shape[1] != z_RE.shape[1]:
-      raise ValueError(
-        f"references have embeddings of {z_RE.shape[1]} numbers,"
-        f" {self.model} makes {z_NE.shape[1]}; expected the same model's"
-      )
-    mesh = semantic_duplicates.make_mesh()
+    for z_rE, reference in zip(found, self.references, strict=True):
+      references.check_width(z_rE, z_NE.shape[1], reference)
+    z_RE = np.concatenate(found)
+    mesh = scorer.make_mesh()
     centroid_KE = kmeans.fit(
       z_NE,
       rows.priority(self.seed),
@@ -122,7 +128,7 @@ class NearDuplicates(operators.Reduction):
       mesh,
     )
     find = {"mesh": mesh, "num_nearest": self.num_nearest}
-    references = buckets.References(
+    by_bucket = buckets.References(
       z_RE,
       kmeans.nearest(z_RE, centroid_KE, **find)[0],
       num_clusters=self.num_clusters,
@@ -134,7 +140,7 @@ class NearDuplicates(operators.Reduction):
       for part in gathered.batches(len(z_NE), _BLOCK):
         z_nE = np.asarray(z_NE[part])
         ids_nM, _ = kmeans.nearest(z_nE, centroid_KE, **find)
-        cosine_N[part], row_N[part] = references.nearest(z_nE, ids_nM)
+        cosine_N[part], row_N[part] = by_bucket.nearest(z_nE, ids_nM)
         bar.advance(len(z_nE))
     by_uid.write(place.state, rows.uids, cosine=cosine_N, row=row_N)
     path.unlink()
@@ -160,25 +166,3 @@ class NearDuplicates(operators.Reduction):
       )
 
     return decide
-
-  def _references(self) -> np.ndarray:
-    """Return all references, float16 or float32 [R, E].
-
-    Raises:
-      ValueError: a file holds something else.
-    """
-    arrays = []
-    for path in self.references:
-      array = np.load(path, mmap_mode="r", allow_pickle=False)
-      if array.ndim != 2 or array.dtype not in (np.float16, np.float32):
-        raise ValueError(
-          f"{path} must hold float16 or float32 [R, E]; got {array.dtype}"
-          f" {list(array.shape)}"
-        )
-      arrays.append(array)
-    widths = {array.shape[1] for array in arrays}
-    if len(widths) > 1:
-      raise ValueError(
-        f"files must have embeddings of one width; got {sorted(widths)}"
-      )
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

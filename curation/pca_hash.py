@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation import embeddings, gathered, operators
+from curation import embeddings, gathered, operators, random_batches
 from curation import pool as pool_lib
 
 NUM_BITS = 64
@@ -50,9 +50,9 @@ class PcaHash(operators.MeshFilter, operators.Reduction):
   def files(self) -> tuple[str, ...]:
     return embeddings.files_of(self.model)
 
-  def measure(self, place: operators.Place) -> gathered.Measure:
+  def measure(self, place: operators.Place) -> operators.Measure:
     del place
-    return gathered.Measure()
+    return random_batches.Measure()
 
   def reduce(
     self,

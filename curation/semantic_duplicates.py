@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation import by_uid, embeddings, gathered, hashing, operators
+from curation import (
+  by_uid,
+  embeddings,
+  gathered,
+  hashing,
+  operators,
+  random_batches,
+)
 from input_pipeline import atomic_file
 
 _RULE = "rule.json"
@@ -67,9 +74,9 @@ class SemDeDup(operators.Reduction):
   def files(self) -> tuple[str, ...]:
     return embeddings.files_of(self.model)
 
-  def measure(self, place: operators.Place) -> gathered.Measure:
+  def measure(self, place: operators.Place) -> operators.Measure:
     del place
-    return gathered.Measure()
+    return random_batches.Measure()
 
   def reduce(
     self,
@@ -84,7 +91,7 @@ class SemDeDup(operators.Reduction):
     assert place.state is not None
     path = place.state / "embeddings.npy"
     rows = gathered.gather(parts, scorer.open_store(place, self.model), path)
-    mesh = make_mesh()
+    mesh = scorer.make_mesh()
     centroids_KE = kmeans.fit(
       rows.z_NE,
       rows.priority(self.seed),
@@ -136,13 +143,6 @@ class SemDeDup(operators.Reduction):
     names = pairs.astype(">u8").view(np.uint8).reshape(-1, 16)
     order = np.argsort(hashing.h64(names, self.seed), kind="stable")
     return clusters[order[: max(1, round(len(order) * self.tuned_share))]]
-
-
-def make_mesh() -> Any:
-  """Return the mesh of all devices, along "data"."""
-  from training import partitioning
-
-  return partitioning.make_mesh(partitioning.MeshConfig(-1, 1, 1))
 
 
 def check_positive(field: str, **values: int) -> None:

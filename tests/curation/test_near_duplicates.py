@@ -56,17 +56,14 @@ def test_drops_what_is_near_a_reference_in_any_shards(tmp_path):
 def test_mistakes_are_named(tmp_path):
   with pytest.raises(ValueError, match="steps.a.references must name"):
     make_step().check("steps.a")
-  np.save(tmp_path / "a.npy", np.zeros((3, 4)))
-  with pytest.raises(ValueError, match=r"steps.a.references.*float64 \[3, 4\]"):
+  with pytest.raises(ValueError, match="steps.a.references: there is no"):
     make_step(tmp_path / "a.npy").check("steps.a")
   with pytest.raises(ValueError, match="subset <= num_nearest"):
     make_step(tmp_path / "a.npy", num_nearest=2).check("steps.a")
   np.save(tmp_path / "b.npy", np.eye(4, dtype=np.float32))
   step = make_step(tmp_path / "b.npy", num_clusters=3, num_nearest=3)
   columns = pools.embeddings(np.eye(8))
-  with pytest.raises(
-    ValueError, match="embeddings of 4 numbers, columns:x makes 8"
-  ):
+  with pytest.raises(ValueError, match="of 4 numbers, the pairs of 8"):
     pools.kept(
       tmp_path, "a", columns, pools.EMBED | {"it": step}, [list(range(8))]
     )
