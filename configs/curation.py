@@ -40,4 +40,8 @@ def pool() -> ml_collections.ConfigDict:
   config.language = "en"
   config.language_field = ""
   config.uid = ""
+  config.split = ""
+  # Of formats whose examples have captions in several: each of these languages'
+  # is a pair. () is all.
+  config.languages = ()
   return config

@@ -12,9 +12,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from curation import by_uid, embeddings, hashing, random_batches
+from input_pipeline import progress
 
 # Records copied at once.
 _BLOCK = 1 << 14
+# Of a histogram: ALIGN's threshold is then the edge of one.
+_NUM_BINS = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,24 +63,34 @@ def gather(
       " that dropped the last of them"
     )
   z_NE, start = None, 0
-  for part, pairs in zip(parts, all_pairs, strict=True):
-    if not len(pairs):
-      continue
-    records = store.named(part.name)
-    rows = embeddings.places_of(
-      records["row"], records["uid"], pairs["row"], pairs["uid"]
-    )
-    embeddings.check_found(rows, f"shard {part.name}", store.folder)
-    if z_NE is None:
-      shape = (len(uids), records.dtype["zimg"].shape[0])
-      z_NE = np.lib.format.open_memmap(
-        path, mode="w+", dtype=np.float16, shape=shape
+  with progress.Progress("Gathering embeddings", len(place)) as bar:
+    for part, pairs in zip(parts, all_pairs, strict=True):
+      if not len(pairs):
+        continue
+      records = store.named(part.name)
+      rows = embeddings.places_of(
+        records["row"], records["uid"], pairs["row"], pairs["uid"]
       )
-    for block in batches(len(pairs), _BLOCK):
-      z_NE[place[start:][block]] = records[rows[block]]["zimg"]
-    start += len(pairs)
+      embeddings.check_found(rows, f"shard {part.name}", store.folder)
+      if z_NE is None:
+        shape = (len(uids), records.dtype["zimg"].shape[0])
+        z_NE = np.lib.format.open_memmap(
+          path, mode="w+", dtype=np.float16, shape=shape
+        )
+      for block in batches(len(pairs), _BLOCK):
+        z_NE[place[start:][block]] = records[rows[block]]["zimg"]
+      start += len(pairs)
+      bar.advance(len(pairs))
   assert z_NE is not None
   return Embeddings(uids, z_NE)
+
+
+def distances(cosine_N: np.ndarray, cut: float) -> dict[str, object]:
+  """Return a histogram of 1 - cosine for the report: above `cut` is kept."""
+  counts, edges = np.histogram(
+    np.clip(1 - cosine_N, 0, 1), bins=_NUM_BINS, range=(0, 1)
+  )
+  return {"edges": edges.tolist(), "counts": counts.tolist(), "cut": cut}
 
 
 def batches(num_rows: int, size: int) -> Iterator[slice]:

@@ -22,6 +22,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from input_pipeline import progress
+
 MAX_DISTANCE = 11
 # Of what is near nothing.
 FAR = 255
@@ -59,6 +61,11 @@ class Index:
       np.cumsum(np.bincount(keys, minlength=_NUM_KEYS), out=starts[1:])
       self._bands.append((np.argsort(keys, kind="stable"), starts))
 
+  @property
+  def num_passes(self) -> int:
+    """Return how many times `candidates` goes over the hashes."""
+    return _BANDS * len(self._masks) if self._max_distance else 1
+
   def pairs(
     self, hashes: np.ndarray, *, chunk: int = _CHUNK
   ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -71,7 +78,7 @@ class Index:
     Yields:
       (places in `hashes`, places in the index, uint8 bits that differ).
     """
-    for order, first, count in self._candidates(hashes):
+    for order, first, count in self.candidates(hashes):
       for left, right in expand(first, count, chunk):
         right = order[right]
         distance = np.bitwise_count(hashes[left] ^ self._hashes[right])
@@ -79,8 +86,14 @@ class Index:
         if near.any():
           yield left[near], right[near], distance[near]
 
-  def _candidates(self, hashes: np.ndarray) -> Iterator[tuple]:
-    """Yield (order, first, count): order[first ... + count] are candidates."""
+  def candidates(self, hashes: np.ndarray) -> Iterator[tuple]:
+    """Yield, for each pass, which hashes of the index are to be compared.
+
+    Those of hash n are at order[first[n] : first[n] + count[n]].
+
+    Yields:
+      (order, first, count)
+    """
     if not self._max_distance:
       order, ordered = self._whole
       first = np.searchsorted(ordered, hashes)
@@ -120,19 +133,27 @@ def _candidate_pairs(
   """Yield pairs of places, no place with itself; one may come several times."""
   check_distance(max_distance, "max_distance")
   if max_distance >= _BANDS:
-    for i, j, _ in Index(hashes, max_distance).pairs(hashes):
-      # Each pair is met from both of its sides.
-      yield i[i < j], j[i < j]
+    index = Index(hashes, max_distance)
+    with progress.Progress("Bands of hashes", index.num_passes) as bar:
+      for order, first, count in index.candidates(hashes):
+        for i, place in expand(first, count, _CHUNK):
+          j = order[place]
+          # Each pair is met from both of its sides.
+          yield i[i < j], j[i < j]
+        bar.advance()
     return
-  for mask in _block_masks(max_distance + 3):
-    keys = hashes & mask
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    # Each with those behind it that have the same key.
-    place = np.arange(len(keys))
-    end = np.searchsorted(keys, keys, side="right")
-    for left, right in expand(place + 1, end - place - 1, _CHUNK):
-      yield order[left], order[right]
+  masks = _block_masks(max_distance + 3)
+  with progress.Progress("Blocks of hashes", len(masks)) as bar:
+    for mask in masks:
+      keys = hashes & mask
+      order = np.argsort(keys, kind="stable")
+      keys = keys[order]
+      # Each with those behind it that have the same key.
+      place = np.arange(len(keys))
+      end = np.searchsorted(keys, keys, side="right")
+      for left, right in expand(place + 1, end - place - 1, _CHUNK):
+        yield order[left], order[right]
+      bar.advance()
 
 
 def kept(

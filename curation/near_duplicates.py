@@ -149,6 +149,7 @@ class NearDuplicates(operators.Reduction):
       "num_references": len(z_RE),
       "num_duplicates": int((cosine_N > self.threshold).sum()),
       "num_without_bucket": int((row_N < 0).sum()),
+      "histogram": gathered.distances(cosine_N, 1 - self.threshold),
     }
 
   def open(self, place: operators.Place) -> operators.DecideFn:

@@ -22,6 +22,8 @@ class PoolConfig:
   language: str
   language_field: str
   uid: str
+  split: str = ""
+  languages: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -120,6 +120,7 @@ class SemDeDup(operators.Reduction):
       "num_duplicates": int((before_N > 1 - epsilon).sum()),
       "num_empty_clusters": int((sizes == 0).sum()),
       "largest_cluster": int(sizes.max()),
+      "histogram": gathered.distances(before_N, epsilon),
     }
 
   def open(self, place: operators.Place) -> operators.DecideFn:

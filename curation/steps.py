@@ -14,6 +14,7 @@ from curation import (
   scores,
   semantic_duplicates,
   similarity,
+  subset,
   text_based,
 )
 
@@ -32,5 +33,6 @@ OPERATORS: Mapping[str, type[operators.Operator]] = {
   "negclip_loss": similarity.NegClipLoss,
   "normsim": similarity.NormSim,
   "image_based": image_based.ImageBased,
+  "subset": subset.Subset,
   "text_based": text_based.TextBased,
 }
