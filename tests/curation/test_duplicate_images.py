@@ -47,7 +47,7 @@ def test_keeps_what_brute_force_keeps_in_any_shards(max_distance, tmp_path):
     dropped = len(np.unique(hashes)) - len(expected)
     assert facts["num_near_hashes"] == dropped
     # Nothing but the state is left.
-    states = (tmp_path / name / "work" / "stages").glob("*/state/it/*")
+    states = (tmp_path / name / "stages").glob("*/state/it/*")
     names = {path.name for path in states} - {"dropped"}
     assert names == {"winners", "facts.json"}
 

@@ -61,7 +61,7 @@ def test_keeps_what_the_reference_keeps_in_any_shards(tmp_path):
     facts = manifest["steps"][1]["facts"]
     assert facts["num_pairs"] == 230
     assert facts["num_duplicates"] == 230 - len(expected)
-  states = (tmp_path / "a" / "work" / "stages").glob("*/state/it/*")
+  states = (tmp_path / "a" / "stages").glob("*/state/it/*")
   assert "embeddings.npy" not in {path.name for path in states}
 
 
