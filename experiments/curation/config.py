@@ -1,7 +1,10 @@
 """The encoder that all arms train: icons at 32 pixels, on a laptop CPU.
 
-Data: experiments/curation/prepare_icons.py makes it; an arm is a selection,
-  --config.data.sources.main.subset=SELECTION.npy; "" is the raw pool.
+  arm      trained on the pool; an arm is a selection of it,
+           --config.data.sources.main.subset=SELECTION.npy ("": the raw pool)
+  filter   DFN's filter network: the same encoder, on the clean set
+
+Data: experiments/curation/prepare_icons.py makes it.
 Command: experiments/curation/README.md.
 Hardware: 2 CPU cores.
 """
@@ -10,25 +13,36 @@ import ml_collections
 
 from configs import base, sources
 
+_TARS = {
+  "arm": "data/icons/pool/*.tar",
+  "filter": "data/icons/trusted/*.tar",
+}
 
-def get_config() -> ml_collections.ConfigDict:
-  """Return towers of 1.6 M parameters that see 153,600 pairs."""
+
+def get_config(arg: str = "arm") -> ml_collections.ConfigDict:
+  """Return towers of 1.3 M parameters that see 128,000 pairs.
+
+  Raises:
+    ValueError: `arg` is neither "arm" nor "filter".
+  """
+  if arg not in _TARS:
+    raise ValueError(f"config.py:{arg} must be one of {list(_TARS)}")
   config = base.get_config()
-  config.batch_size = 256
-  config.total_steps = 600  # 0.96 epochs of the raw pool
-  config.log_every_steps = 20
+  config.batch_size = 64
+  config.total_steps = 2000
+  config.log_every_steps = 50
 
   config.data.sources.main = sources.source(
-    format="webdataset", path="data/icons/pool/*.tar", caption=("txt",)
+    format="webdataset", path=_TARS[arg], caption=("txt",)
   )
   config.data.image_size = 32
-  # 99 % of the captions have no more.
+  # Few captions have more.
   config.data.num_tokens = 12
   # One vocabulary for all arms, trained on the raw pool's captions.
   config.data.tokenizer = "hf"
   config.data.tokenizer_path = "data/icons/tokenizer"
   config.data.vocab_size = 2048
-  config.data.augmentation.crop_scale = (0.8, 1.2)
+  config.data.augmentation.crop_scale = (0.9, 1.1)
   # Not mirrored: "left" and "right" are what many are about.
   config.data.augmentation.flip_probability = 0.0
   # What a tar has that cannot be used is a fault of the pool's maker.
@@ -41,24 +55,24 @@ def get_config() -> ml_collections.ConfigDict:
   image.patch_size = 8
   image.width = 128
   image.depth = 4
-  image.num_heads = 4
+  image.num_heads = 2
   image.mlp_width = 512
   image.pool = "gap"
   text = config.model.text
   text.width = 128
-  text.depth = 2
-  text.num_heads = 4
+  text.depth = 1
+  text.num_heads = 2
   text.mlp_width = 512
   text.pool = "mean"
 
-  # Softmax, rate and decay as in configs/quickstart.py.
+  # Loss, rate, warm-up and decay as in configs/quickstart.py.
   config.loss.name = "softmax"
   config.optimizer.learning_rate = 1e-3
   config.optimizer.warmup_steps = 60
   config.optimizer.weight_decay = 0.1
 
-  # The last step alone is saved. run.py evaluates.
-  config.checkpoint.every_steps = config.total_steps
+  # run.py evaluates. Half-way is kept for a run that is stopped.
+  config.checkpoint.every_steps = 1000
   config.checkpoint.keep = 1
   config.evaluate.retrieval = ()
   config.evaluate.zero_shot = ()
