@@ -48,6 +48,7 @@ TASKS: Mapping[str, Callable[[], int]] = {
   "search": inference_flags.search,
   "embed": inference_flags.embed,
   "export": inference_flags.export,
+  "curate": data_flags.curate,
   "inspect-data": data_flags.inspect_data,
   "plan": _plan,
   "prepare": data_flags.prepare,

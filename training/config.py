@@ -7,16 +7,20 @@ file there are only dataclasses, so a misspelt field cannot be read anywhere.
 import dataclasses
 import operator
 import re
-import types
-import typing
 from collections.abc import Mapping
 from typing import Any
 
 import losses
 from evaluators import zero_shot
 from input_pipeline import pipeline
-from models import dual_encoder, layers, naflex
-from training import checkpointing, optimizer, partitioning, text_lengths
+from models import dual_encoder, naflex
+from training import (
+  checkpointing,
+  optimizer,
+  partitioning,
+  sections,
+  text_lengths,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +150,7 @@ def from_mapping(values: Mapping[str, Any]) -> Config:
   Raises:
     ValueError: a missing or unknown field, or one of the wrong type.
   """
-  return _section(Config, values, "")
+  return sections.make(Config, values, see="configs/base.py")
 
 
 def to_mapping(config: Config) -> dict[str, Any]:
@@ -178,87 +182,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     else:
       flat[prefix + name] = value
   return flat
-
-
-def _section(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
-  types_of = typing.get_type_hints(cls)
-  missing = [f"{prefix}{name}" for name in types_of if name not in values]
-  unknown = [f"{prefix}{name}" for name in values if name not in types_of]
-  if missing or unknown:
-    parts = []
-    if missing:
-      parts.append(f"lacks {', '.join(missing)}")
-    if unknown:
-      parts.append(f"has unknown {', '.join(unknown)}")
-    raise ValueError(f"The config {' and '.join(parts)}; see configs/base.py")
-  return cls(
-    **{
-      name: _value(kind, values[name], f"{prefix}{name}")
-      for name, kind in types_of.items()
-    }
-  )
-
-
-def _value(kind: Any, value: Any, name: str) -> Any:
-  members = _members(kind)
-  if members:
-    kind = _tower_kind(members, value, name)
-  if dataclasses.is_dataclass(kind):
-    if not isinstance(value, Mapping):
-      raise ValueError(f"{name} must be a section; got {value!r}")
-    return _section(typing.cast(type, kind), value, f"{name}.")
-  if kind is float and type(value) is int:
-    return float(value)
-  if typing.get_origin(kind) is tuple:
-    return _tuple(typing.get_args(kind), value, name)
-  if typing.get_origin(kind) is Mapping:
-    if not isinstance(value, Mapping):
-      raise ValueError(f"{name} must be a section; got {value!r}")
-    (_, kind) = typing.get_args(kind)
-    return {key: _value(kind, v, f"{name}.{key}") for key, v in value.items()}
-  if kind is Any or isinstance(kind, types.UnionType):
-    return value
-  if typing.get_origin(kind) is typing.Literal:
-    return value  # of a section that was chosen by it
-  # bool is an int to isinstance, but not to a reader of a config.
-  if type(value) is not kind:
-    raise ValueError(
-      f"{name} must be of type {kind.__name__}; got {value!r}"
-      f" ({type(value).__name__})"
-    )
-  return value
-
-
-def _members(kind: Any) -> tuple[Any, ...]:
-  """Return the dataclasses of a union of them, which may admit None."""
-  if not isinstance(kind, types.UnionType):
-    return ()
-  return tuple(k for k in typing.get_args(kind) if dataclasses.is_dataclass(k))
-
-
-def _tower_kind(members: tuple[Any, ...], value: Any, name: str) -> Any:
-  """Return the dataclass whose `tower` is the section's."""
-  by_tower = {
-    typing.get_args(typing.get_type_hints(kind)["tower"])[0]: kind
-    for kind in members
-  }
-  if not isinstance(value, Mapping):
-    raise ValueError(f"{name} must be a section; got {value!r}")
-  tower = value.get("tower", "")
-  layers.check_choice(f"{name}.tower", tower, by_tower)
-  return by_tower[tower]
-
-
-def _tuple(kinds: tuple[Any, ...], value: Any, name: str) -> tuple[Any, ...]:
-  if not isinstance(value, list | tuple):
-    raise ValueError(f"{name} must be a tuple; got {value!r}")
-  if len(kinds) == 2 and kinds[1] is Ellipsis:
-    kinds = (kinds[0],) * len(value)
-  if len(kinds) != len(value):
-    raise ValueError(
-      f"{name} must have {len(kinds)} items; got {len(value)}: {value!r}"
-    )
-  return tuple(
-    _value(kind, item, f"{name}[{index}]")
-    for index, (kind, item) in enumerate(zip(kinds, value, strict=True))
-  )

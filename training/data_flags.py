@@ -10,7 +10,13 @@ from training import run_flags
 _NUM_WORKERS = flags.DEFINE_integer(
   "num_workers",
   None,
-  "Processes of --task=prepare; 0 works in this one. Default: one a processor.",
+  "Processes of --task=prepare and curate; 0 works in this one. Default: one a"
+  " processor.",
+)
+_ENGINE = flags.DEFINE_string(
+  "engine",
+  "processes",
+  "Where --task=curate works on shards: inline, processes or ray.",
 )
 _SHARD_EXAMPLES = flags.DEFINE_integer(
   "shard_examples", 10_000, "Examples of one file of --task=prepare."
@@ -25,12 +31,25 @@ def prepare() -> int:
   config = run_flags.needed_config()
   from input_pipeline import conversion
 
-  workers = _NUM_WORKERS.value
   return conversion.run(
     config.data,
     run_flags.out(),
-    num_workers=len(os.sched_getaffinity(0)) if workers is None else workers,
+    num_workers=_num_workers(),
     shard_examples=_SHARD_EXAMPLES.value,
+    as_json=run_flags.as_json(),
+  )
+
+
+def curate() -> int:
+  """Run --task=curate."""
+  values, folder = run_flags.needed_values(), run_flags.workdir()
+  from curation import recipe, runner
+
+  return runner.run(
+    recipe.checked(values),
+    folder,
+    engine=_ENGINE.value,
+    num_workers=_num_workers(),
     as_json=run_flags.as_json(),
   )
 
@@ -47,6 +66,12 @@ def inspect_data() -> int:
   return inspect_data.run(
     config, path, _NUM_EXAMPLES.value, as_json=run_flags.as_json()
   )
+
+
+def _num_workers() -> int:
+  """Return --num_workers, by default one for each processor."""
+  workers = _NUM_WORKERS.value
+  return len(os.sched_getaffinity(0)) if workers is None else workers
 
 
 def _page() -> pathlib.Path:

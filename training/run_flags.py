@@ -26,6 +26,13 @@ def config() -> Any:
   return None if value is None else config_lib.checked(value.to_dict())
 
 
+def needed_values() -> dict[str, Any]:
+  """Return the fields of --config, of any kind; UsageError without it."""
+  if _CONFIG.value is None:
+    raise app.UsageError("--config is missing: --config=configs/NAME.py")
+  return _CONFIG.value.to_dict()
+
+
 def needed_config() -> Any:
   """Return `config`; UsageError where --config is missing."""
   value = config()

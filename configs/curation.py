@@ -1,0 +1,43 @@
+"""What the recipes of --task=curate share: every field, with its default."""
+
+from typing import Any
+
+import ml_collections
+
+
+def recipe(**steps: dict[str, Any]) -> ml_collections.ConfigDict:
+  """Return a recipe of these steps, in this order.
+
+  A step is a dict with `op`, a key of curation.steps.OPERATORS, and each field
+  of that operator.
+  """
+  config = ml_collections.ConfigDict()
+  config.pool = pool()
+  # Indices of tars, models: what other curations can use too.
+  config.cache_dir = "cache"
+  # Of a shard that fails, before the others are done without it.
+  config.max_attempts = 2
+  # Names of `steps`, in the order in which they are taken; what is left out of
+  # here is not done: --config.order="('image_size','aspect_ratio')".
+  config.order = tuple(steps)
+  config.steps = ml_collections.ConfigDict()
+  for name, fields in steps.items():
+    config.steps[name] = ml_collections.ConfigDict(fields)
+  return config
+
+
+def pool() -> ml_collections.ConfigDict:
+  """Return the section that says where the noisy pairs are."""
+  config = ml_collections.ConfigDict()
+  # Key of curation.formats.FORMATS.
+  config.format = "webdataset"
+  # Files: a path or an fsspec URL (gs://, s3://), with {000..123} and * in it.
+  config.path = ""
+  # The other fields mean what they mean in configs/sources.py, so that the
+  # selection fits the source that is trained on.
+  config.image = ()
+  config.caption = ()
+  config.language = "en"
+  config.language_field = ""
+  config.uid = ""
+  return config

@@ -1,0 +1,1 @@
+"""Noisy image-text pairs in, a training set out: see docs/curation.md."""

@@ -1,0 +1,54 @@
+"""Random numbers that depend on a pair's UID and a seed, and nothing else.
+
+Neither the order of shards nor the number of workers nor a resume changes what
+is drawn for a pair.
+"""
+
+import hashlib
+
+import numpy as np
+
+# The constants of SplitMix64's finalizer (Steele, Lea and Flood, OOPSLA 2014,
+# figure 15, variant 13), which mixes every bit into every other.
+_MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
+
+
+def h64(uids: np.ndarray, seed: int) -> np.ndarray:
+  """Return a uint64 [N] for UIDs: record.UID [N], or bytes as `halves` takes.
+
+  Seeds are any integers; each gives hashes that have nothing to do with
+  another's.
+  """
+  high, low = halves(uids)
+  mixed = mix(high ^ np.uint64(_seed_bits(seed, 0)))
+  return mix(mixed + low ^ np.uint64(_seed_bits(seed, 1)))
+
+
+def uniform(uids: np.ndarray, seed: int) -> np.ndarray:
+  """Return a float64 [N] in [0, 1): the top 53 bits of `h64`."""
+  return (h64(uids, seed) >> np.uint64(11)) * 2.0**-53
+
+
+def halves(uids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Return the uint64 halves of UIDs: of record.UID [N], or uint8 [N, 16].
+
+  The bytes have the high half first, and in it the high byte.
+  """
+  if uids.dtype.names:
+    high, low = uids.dtype.names
+    return uids[high].astype(np.uint64), uids[low].astype(np.uint64)
+  words = np.ascontiguousarray(uids).view(">u8").astype(np.uint64)
+  return words[:, 0], words[:, 1]
+
+
+def mix(bits: np.ndarray) -> np.ndarray:
+  """Return uint64 [N] of which each bit depends on all of the argument's."""
+  bits = (bits ^ (bits >> np.uint64(30))) * _MULTIPLIER_1
+  bits = (bits ^ (bits >> np.uint64(27))) * _MULTIPLIER_2
+  return bits ^ (bits >> np.uint64(31))
+
+
+def _seed_bits(seed: int, part: int) -> int:
+  digest = hashlib.blake2b(f"{seed}/{part}".encode(), digest_size=8).digest()
+  return int.from_bytes(digest, "little")

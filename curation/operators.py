@@ -1,0 +1,142 @@
+"""What a step of a recipe can do: the operators, by the name in `op`.
+
+An operator is a frozen dataclass; its fields are the step's parameters. Most
+are a `Filter`: a pure map over the pairs of a shard, in worker processes. A
+`Reduction` first measures each shard, and decides with what all of them gave
+together. A `MeshFilter` runs a model, in the process that has the devices.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+  """What a step says of some pairs.
+
+  Attributes:
+    keep: bool [N]; None keeps all.
+    signals: name -> [N] (NumPy or Arrow); columns for later steps, and of
+      signals/*.parquet.
+  """
+
+  keep: np.ndarray | None = None
+  signals: Mapping[str, np.ndarray | pa.Array | pa.ChunkedArray] = (
+    dataclasses.field(default_factory=dict)
+  )
+
+
+DecideFn = Callable[[pa.Table], Verdict]
+# Maps a function over items, in worker processes; results in order.
+RunFn = Callable[[Callable[[Any], Any], Sequence[Any]], Sequence[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """Where a step finds things.
+
+  Attributes:
+    workdir: of the curation.
+    cache_dir: for what other curations can use too.
+    state: folder that the step's `reduce` filled; None for other operators.
+  """
+
+  workdir: pathlib.Path
+  cache_dir: pathlib.Path
+  state: pathlib.Path | None = None
+
+
+class Operator:
+  """What all operators have.
+
+  Attributes:
+    version: raised when the same parameters give another result, so that a
+      workdir's earlier results are not used again.
+  """
+
+  version: ClassVar[int] = 1
+
+  @property
+  def columns(self) -> tuple[str, ...]:
+    """Return what is read: columns of the pool, signals of earlier steps."""
+    return ()
+
+  @property
+  def signals(self) -> tuple[str, ...]:
+    """Return the names of the signals that are made."""
+    return ()
+
+  def check(self, field: str) -> None:
+    """Raise ValueError, naming `field`.PARAMETER, for a value of no use."""
+
+  def files(self) -> tuple[str, ...]:
+    """Return paths of the files and folders that the result depends on."""
+    return ()
+
+
+class Filter(Operator):
+  """Decides about each pair alone."""
+
+  def open(self, place: Place) -> DecideFn:
+    """Return what decides; called once a process, and may be slow."""
+    raise NotImplementedError
+
+
+class Measure(Protocol):
+  """Gathers what one shard contributes to a reduction."""
+
+  def add(self, table: pa.Table) -> None:
+    """Add pairs."""
+    ...
+
+  def save(self, path: pathlib.Path) -> None:
+    """Write it; the same bytes for the same pairs."""
+    ...
+
+
+class Reduction(Filter):
+  """Decides with something that depends on all pairs."""
+
+  @property
+  def measured(self) -> tuple[str, ...]:
+    """Return the columns that `measure` reads."""
+    return ()
+
+  @property
+  def measures_raw(self) -> bool:
+    """Whether all pairs are measured, not only those left by steps before."""
+    return False
+
+  def measure(self, place: Place) -> Measure:
+    """Return what measures a shard; `place.state` is None."""
+    raise NotImplementedError
+
+  def reduce(
+    self, parts: Sequence[pathlib.Path], place: Place, run: RunFn
+  ) -> dict[str, Any]:
+    """Fill `place.state` from what measures saved; any order of them.
+
+    Returns:
+      Facts for the manifest, ready for JSON. curation.html draws "histogram"
+      and "curves" (see report_charts.py), and a table of "languages":
+      {language: {column: number}}.
+    """
+    raise NotImplementedError
+
+
+class MeshFilter(Operator):
+  """Runs a model over shards, in the process that has the devices."""
+
+  # Most pairs of a table that it is given.
+  batch_rows: ClassVar[int] = 1024
+
+  def open_shards(
+    self, place: Place
+  ) -> Callable[[str, Iterable[pa.Table]], Iterator[Verdict]]:
+    """Return fn(name of a shard, its tables) -> a verdict for each table."""
+    raise NotImplementedError

@@ -1,0 +1,9 @@
+"""The operators that a recipe can name."""
+
+from collections.abc import Mapping
+
+from curation import align, operators
+
+OPERATORS: Mapping[str, type[operators.Operator]] = {
+  "image_size": align.ImageSize,
+}
