@@ -1,6 +1,7 @@
 """What a trained run makes of the held-out icons: retrieval, classification."""
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -48,7 +49,7 @@ def evaluate(folder: pathlib.Path, data: pathlib.Path) -> dict[str, Any]:
   with jax.set_mesh(embedder.mesh):
     zimg_NE, names = read("retrieval")
     ztxt_NE = embedder.texts(params, tokenizer(names))
-    results = {
+    results: dict[str, Any] = {
       "retrieval": {
         "num_candidates": len(names),
         **retrieval.evaluate(zimg_NE, ztxt_NE, names, embedder.mesh),
@@ -65,7 +66,7 @@ def evaluate(folder: pathlib.Path, data: pathlib.Path) -> dict[str, Any]:
   return results
 
 
-def metric(results: dict[str, Any], path: str) -> float:
+def metric(results: Mapping[str, Any], path: str) -> float:
   """Return the figure at a path of METRICS."""
   value: Any = results
   for name in path.split("/"):

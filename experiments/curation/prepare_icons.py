@@ -6,12 +6,13 @@
 Below --out, all of it the same for the same version of the package:
 
   pool/00000.tar ...   KEY.png, KEY.txt and KEY.json as img2dataset writes them;
-                       the JSON has url, caption, width, height and, for tables
-                       of what was kept, `kind`: what web_noise.py did to it
+                       the JSON has uid, url, caption, width, height and kind
   trusted/00000.tar .. clean pairs of other icons of the same sets: what DFN's
                        filter is trained on
   heldout/retrieval.tar, heldout/zero_shot.tar
                        clean pairs of HELD_OUT sets, which the pool has none of
+  kinds.npy            uint8 [pairs of the pool]: what web_noise.py did to each,
+                       as a place in its SHARES; for tables of what was kept
   tokenizer/           byte-pair encoding trained on the pool's captions
   facts.json           written last: counts, sets, licences
 
@@ -28,6 +29,7 @@ import pathlib
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import resvg_py
 import tokenizers
 from absl import app, flags
@@ -65,9 +67,8 @@ TAR_PAIRS = 10_000
 
 def main(argv: Sequence[str]) -> None:
   del argv
-  for flag in ("icons", "out"):
-    if not flags.FLAGS[flag].value:
-      raise app.UsageError(f"--{flag} is missing; see the top of this file")
+  if not _ICONS.value or not _OUT.value:
+    raise app.UsageError("--icons=package and --out=FOLDER are both needed")
   out = pathlib.Path(_OUT.value)
   make(
     icon_sets.open_package(pathlib.Path(_ICONS.value)),
@@ -111,6 +112,11 @@ def make(
   for name, chosen in (("retrieval", retrieval), ("zero_shot", zero_shot)):
     pairs = [web_noise.clean_pair(icon, icon.words) for icon in chosen]
     write_tar(out / "heldout" / f"{name}.tar", pairs, 0)
+  kinds = list(web_noise.SHARES)
+  codes = np.array([kinds.index(pair.kind) for pair in pool], np.uint8)
+  buffer = io.BytesIO()
+  np.save(buffer, codes, allow_pickle=False)
+  atomic_file.write(out / "kinds.npy", buffer.getvalue())
   _write_tokenizer(out / "tokenizer", [pair.caption for pair in pool])
   facts = {
     "version": package.version,
