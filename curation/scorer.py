@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from curation import embeddings, operators
+from evaluators import embedding
 from inference import embed, loaded
 from input_pipeline import (
   atomic_file,
@@ -33,6 +34,7 @@ class Scorer:
   Attributes:
     key: stands for the model's parameters, and for what its inputs go through.
     facts: what it is, ready for JSON.
+    embedders: by batch size: what is compiled serves all shards.
   """
 
   model: loaded.Model
@@ -40,6 +42,9 @@ class Scorer:
   tokenizer: tokenizers.Tokenizer
   key: str
   facts: dict[str, object]
+  embedders: dict[int, embedding.Embedder] = dataclasses.field(
+    default_factory=dict
+  )
 
   @property
   def embed_dim(self) -> int:
@@ -55,7 +60,7 @@ class Scorer:
       (float32 [M, E] of those that can be seen; bytes [N], the fault of each
       of all, b"" for those.)
     """
-    embedder = loaded.make_embedder(self.model, batch_size)
+    embedder = self._embedder(batch_size)
     found: list[bytes] = []
 
     def seen(rows: Iterator[embed.Row | bytes]) -> Iterator[embed.Row]:
@@ -78,7 +83,7 @@ class Scorer:
 
   def texts(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
     """Embed texts: float32 [N, E]."""
-    embedder = loaded.make_embedder(self.model, batch_size)
+    embedder = self._embedder(batch_size)
     parts = [np.zeros((0, self.embed_dim), np.float32)]
     tokens = (
       self.tokenizer(texts[start : start + embedder.batch_size])
@@ -113,6 +118,12 @@ class Scorer:
     captions = [texts[place] for place in np.flatnonzero(good_N)]
     records["ztxt"][good_N] = self.texts(captions, batch_size)
     return records
+
+  def _embedder(self, batch_size: int) -> embedding.Embedder:
+    if batch_size not in self.embedders:
+      made = loaded.make_embedder(self.model, batch_size)
+      self.embedders[batch_size] = made
+    return self.embedders[batch_size]
 
   def _read(self, data: bytes | None) -> embed.Row | bytes:
     """Return an image ready for its tower, or the kind of its fault."""

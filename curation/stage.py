@@ -140,6 +140,8 @@ def _tables(work: Work, shard: pool_lib.Shard) -> Iterator[pa.Table]:
   if work.stage.number:
     previous = work.shard_path(work.stages[-2], shard)
     rows = alive(previous)["row"].to_numpy()
+    if not len(rows):
+      return  # nor are there the signals of steps that no pair came to
     signals = _carried(work, shard, carried, rows)
   is_mesh = work.stage.on_mesh
   max_rows = pool_lib.TEXT_ROWS
