@@ -177,16 +177,22 @@ def _call(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
   return pc.call_function(name, [column])
 
 
-def _images(read: operators.ReadFn, rows: np.ndarray) -> Iterator[bytes | None]:
-  """Yield the image of each row; None where the pool gives none."""
+def _images(
+  read: operators.ReadFn, rows: np.ndarray
+) -> Iterator[bytes | str | None]:
+  """Yield the image of each row, or the kind of its fault; None for none."""
   due = iter(rows.tolist())
   for table in read(("image",), rows):
-    for row, image in zip(
-      table["row"].to_pylist(), table["image"], strict=True
-    ):
+    found: list[bytes | str | None] = table["image"].to_pylist()
+    if "fault" in table.column_names:
+      # Of "KIND: MESSAGE".
+      for place, fault in enumerate(table["fault"].to_pylist()):
+        if fault is not None:
+          found[place] = fault.partition(":")[0]
+    for row, image in zip(table["row"].to_pylist(), found, strict=True):
       while next(due) != row:
         yield None
-      yield image.as_py()
+      yield image
   for _ in due:
     yield None
 

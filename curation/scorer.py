@@ -52,9 +52,9 @@ class Scorer:
     return self.model.config.embed_dim
 
   def images(
-    self, images: Iterable[bytes | None], batch_size: int
+    self, images: Iterable[bytes | str | None], batch_size: int
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Embed encoded images.
+    """Embed encoded images, as `pairs` takes them.
 
     Returns:
       (float32 [M, E] of those that can be seen; bytes [N], the fault of each
@@ -95,13 +95,14 @@ class Scorer:
     return np.concatenate(parts)
 
   def pairs(
-    self, pairs: pa.Table, images: Iterable[bytes | None], batch_size: int
+    self, pairs: pa.Table, images: Iterable[bytes | str | None], batch_size: int
   ) -> np.ndarray:
     """Return the store's record of each pair, embeddings.dtype [N].
 
     Args:
       pairs: with uid, row and text.
-      images: encoded, of each pair; None where there is none.
+      images: encoded, of each pair; the kind of its fault (a key of
+        faults.KINDS) where it could not be read, None where there is none.
       batch_size: most rows of one call.
     """
     records = np.zeros(len(pairs), embeddings.dtype(self.embed_dim))
@@ -125,8 +126,10 @@ class Scorer:
       self.embedders[batch_size] = made
     return self.embedders[batch_size]
 
-  def _read(self, data: bytes | None) -> embed.Row | bytes:
+  def _read(self, data: bytes | str | None) -> embed.Row | bytes:
     """Return an image ready for its tower, or the kind of its fault."""
+    if isinstance(data, str):
+      return data.encode()
     if not data:
       return b"image_missing"
     try:

@@ -13,6 +13,7 @@ from curation import (
   scores,
   semantic_duplicates,
   similarity,
+  subset,
   text_based,
 )
 
@@ -25,6 +26,7 @@ OPERATORS: Mapping[str, type[operators.Operator]] = {
   "semdedup": semantic_duplicates.SemDeDup,
   "embed": embed.Embed,
   "stored_embeddings": embed.StoredEmbeddings,
+  "subset": subset.Subset,
   "threshold": scores.Threshold,
   "top_fraction": scores.TopFraction,
   "negclip_loss": similarity.NegClipLoss,
