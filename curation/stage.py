@@ -261,9 +261,9 @@ def _decided_on_mesh(
       yield waiting.pop(0)
 
   start = time.perf_counter()
-  for verdict in _opened_mesh(step, work.place(name))(
-    shard, given(), functools.partial(_fetched, work, shard)
-  ):
+  read = functools.partial(_fetched, work, shard)
+  fn = _opened_mesh(step, work.place(name))
+  for verdict in fn(shard, given(), read):
     yield from unasked()
     entered, left = waiting.pop(0)
     num_entered = len(left)
