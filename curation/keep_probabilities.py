@@ -67,7 +67,7 @@ class _Parts:
     table = pq.read_table(path, columns=["uid", "row", "dropped_by", SIGNAL])
     chances = pc.fill_null(table[SIGNAL], 0.0).to_numpy().astype(np.float32)
     dropped = pc.fill_null(
-      pc.not_equal(table["dropped_by"], self.maker), False
+      pc.call_function("not_equal", [table["dropped_by"], self.maker]), False
     ).to_numpy()
     chances = np.where(dropped, np.float32(0), chances)
     rows = table["row"].to_numpy()
