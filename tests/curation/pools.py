@@ -20,11 +20,13 @@ def make_pool(folder: pathlib.Path, columns, shards):
 
   Args:
     folder: of the files; made.
-    columns: name -> Arrow array, of all pairs.
+    columns: name -> Arrow array, of all pairs; without `text` they get one.
     shards: lists of pairs' numbers, one a shard, in order.
   """
   folder.mkdir(parents=True)
-  table = pa.table(columns)
+  num_pairs = len(next(iter(columns.values())))
+  texts = {"text": pa.array([f"pair {n}" for n in range(num_pairs)])}
+  table = pa.table(texts | dict(columns))
   for number, rows in enumerate(shards):
     part = table.take(pa.array(rows, pa.int64()))
     part = part.append_column(
@@ -32,7 +34,7 @@ def make_pool(folder: pathlib.Path, columns, shards):
     )
     pq.write_table(part, folder / f"{number}.parquet")
   config = recipe.PoolConfig(
-    "parquet", str(folder / "*.parquet"), (), (), "en", "", ""
+    "parquet", str(folder / "*.parquet"), (), (), "en", "", "uid"
   )
   return formats.FORMATS["parquet"].open_pool(config, folder)
 
