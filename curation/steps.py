@@ -6,7 +6,10 @@ from curation import (
   align,
   duplicate_images,
   embed,
+  entry_counts,
   image_based,
+  language,
+  metaclip,
   near_duplicates,
   operators,
   reference_images,
@@ -18,6 +21,7 @@ from curation import (
 )
 
 OPERATORS: Mapping[str, type[operators.Operator]] = {
+  "entry_counts": entry_counts.EntryCounts,
   "image_size": align.ImageSize,
   "phash": duplicate_images.PerceptualHash,
   "duplicate_images": duplicate_images.DuplicateImages,
@@ -26,6 +30,9 @@ OPERATORS: Mapping[str, type[operators.Operator]] = {
   "semdedup": semantic_duplicates.SemDeDup,
   "embed": embed.Embed,
   "stored_embeddings": embed.StoredEmbeddings,
+  "language": language.Language,
+  "metaclip_balance": metaclip.Balance,
+  "metaclip_match": metaclip.Match,
   "subset": subset.Subset,
   "threshold": scores.Threshold,
   "top_fraction": scores.TopFraction,
