@@ -33,7 +33,7 @@ def make_rows(num=400):
   rows = []
   for n in range(num):
     # Every pair of these words is among the frequent terms.
-    words = [f"w{k}" for k in rng.integers(0, 4, 3 + n % 18)]
+    words = [f"w{k}" for k in rng.integers(0, 4, 2 + n % 18)]
     rows.append([f"{' '.join(words)} {n % 4}", f"u{n}", 300, 300, True])
   rows[0][2:] = 200, 300, False
   rows[1][2:] = 301, 903, False

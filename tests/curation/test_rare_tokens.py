@@ -102,7 +102,7 @@ def test_a_bloom_filter_keeps_all_that_is_frequent_and_little_else(tmp_path):
   bloom, _ = opened(tmp_path / "bloom", make_step(300, kind="bloom"), texts)
   too_many = bloom(table).keep.astype(int) - exact(table).keep
   assert set(too_many.tolist()) <= {0, 1}
-  # A rare term is let through at a rate of 0.01, and most captions have several:
+  # A rare term is let through at a rate of 0.01; most captions have several:
   # it is 1 of 213 captions here.
   assert too_many.sum() < 0.05 * (~exact(table).keep).sum()
   assert [p.name for p in (tmp_path / "bloom/state").iterdir()] == ["bloom"]
