@@ -2,7 +2,14 @@
 
 from collections.abc import Mapping
 
-from curation import align, fanout, operators, rare_tokens, word_rules
+from curation import (
+  align,
+  fanout,
+  operators,
+  rare_tokens,
+  subset,
+  word_rules,
+)
 
 OPERATORS: Mapping[str, type[operators.Operator]] = {
   "image_size": align.ImageSize,
@@ -17,4 +24,5 @@ OPERATORS: Mapping[str, type[operators.Operator]] = {
   "rare_tokens": rare_tokens.RareTokens,
   "blocklist": word_rules.Blocklist,
   "contains_noun": word_rules.ContainsNoun,
+  "subset": subset.Subset,
 }
