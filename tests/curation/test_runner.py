@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation import engines, manifest, passes, recipe, runner
+from curation import pool as pool_lib
 from tests.curation import tiny
 from training import failures, provenance
 
@@ -58,7 +59,7 @@ def test_signals_say_of_each_pair_what_dropped_it(tmp_path):
   paths = [tmp_path / "work/signals" / f"{s.name}.parquet" for s in pool.shards]
   for number, path in enumerate(paths):
     for pair in pq.read_table(path).to_pylist():
-      row = number * 50 + pair["row"]
+      row = number * 50 + (pair["row"] >> pool_lib.CAPTION_BITS)
       width = row * 31 % 97
       assert pair["uid"] == (row * 7919 % 1000).to_bytes(16, "big")
       assert pair["wide"] == width / 2
