@@ -180,6 +180,17 @@ def winners(
   return _selected(parts, out, run, _best, _contested)
 
 
+def every_winner(
+  parts: Sequence[pathlib.Path], out: pathlib.Path, run: operators.RunFn
+) -> dict[str, int]:
+  """Write a run of all keys and who wins: key, rank, high and low of the UID.
+
+  The lower rank, of the UID's hash, wins. Arguments and facts are those of
+  `winners`.
+  """
+  return _selected(parts, out, run, _best, _all)
+
+
 def _summed(columns: runs.Columns) -> runs.Columns:
   keys, counts = columns
   order = np.argsort(keys)
@@ -246,6 +257,11 @@ def _contested(
   several = counts > 1
   found = keys[several], high[several], low[several]
   return found, _count_facts(counts, several)
+
+
+def _all(columns: runs.Columns) -> tuple[runs.Columns, dict[str, int]]:
+  keys, counts, *winner = columns
+  return (keys, *winner), _count_facts(counts, counts > 1)
 
 
 def _count_facts(counts: np.ndarray, is_above: np.ndarray) -> dict[str, int]:
