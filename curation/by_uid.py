@@ -23,6 +23,12 @@ def of(table: pa.Table) -> np.ndarray:
   return np.frombuffer(data, UID, len(column), column.offset * UID.itemsize)
 
 
+def of_records(uids: np.ndarray) -> np.ndarray:
+  """Return S16 [N] of record.UID [N]."""
+  halves = np.stack([uids["f0"], uids["f1"]], axis=1).astype(">u8")
+  return halves.view(UID)[:, 0]
+
+
 def as_bytes(uids: np.ndarray) -> np.ndarray:
   """Return UIDs as curation.hashing takes them: uint8 [N, 16]."""
   return np.ascontiguousarray(uids).view(np.uint8).reshape(-1, UID.itemsize)

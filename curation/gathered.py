@@ -1,7 +1,8 @@
-"""Embeddings of all pairs in one array, sorted by UID.
+"""Image embeddings of all pairs that are left, in one array sorted by UID.
 
 So whatever is computed of them depends neither on the order of the shards nor
-on where these were cut.
+on where these were cut. The embeddings come from the store of the steps that
+embed (curation/embeddings.py).
 """
 
 import dataclasses
@@ -9,28 +10,14 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pyarrow as pa
 
-from curation import by_uid, hashing
+from curation import by_uid, embeddings, hashing, random_batches
+from input_pipeline import progress
 
-
-class Measure:
-  """What a shard contributes: UIDs and a column of embeddings, as float16."""
-
-  def __init__(self, column: str):
-    self._column = column
-    self._parts: list[np.ndarray] = []
-
-  def add(self, table: pa.Table) -> None:
-    z_NE = embeddings(table, self._column)
-    part = np.empty(len(z_NE), _dtype(z_NE.shape[1]))
-    part["uid"], part["z"] = by_uid.of(table), z_NE
-    self._parts.append(part)
-
-  def save(self, path: pathlib.Path) -> None:
-    empty = [np.empty(0, _dtype(0))]
-    with open(path, "wb") as file:
-      np.save(file, np.concatenate(self._parts or empty), allow_pickle=False)
+# Records copied at once.
+_BLOCK = 1 << 14
+# Of a histogram: ALIGN's threshold is then the edge of one.
+_NUM_BINS = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,59 +37,63 @@ class Embeddings:
     return hashing.h64(by_uid.as_bytes(self.uids), seed)
 
 
-def gather(parts: Sequence[pathlib.Path], path: pathlib.Path) -> Embeddings:
-  """Return the embeddings of all parts, written to a .npy file.
+def gather(
+  parts: Sequence[pathlib.Path], store: embeddings.Store, path: pathlib.Path
+) -> Embeddings:
+  """Return the embeddings of the pairs of all parts, written to a .npy file.
 
-  In memory are 32 bytes a pair. A pair that is there twice is taken once.
+  In memory are some 80 bytes a pair. A pair that is there twice is taken once.
+
+  Args:
+    parts: what random_batches.Measure saved, named as their shards.
+    store: where the embeddings are.
+    path: of the file to write.
 
   Raises:
-    ValueError: there are none, or of several widths.
+    embeddings.MissingError: pairs without embeddings; or there are no pairs.
   """
-  arrays = [np.load(part, mmap_mode="r") for part in parts]
-  arrays = [array for array in arrays if len(array)]
-  widths = {array.dtype["z"].shape[0] for array in arrays}
-  if len(widths) != 1:
-    raise ValueError(
-      "embeddings must be of one width; the pairs that are left have"
-      f" {sorted(widths) or 'none'}"
-    )
-  all_uids = np.concatenate([array["uid"] for array in arrays])
-  uids, place = np.unique(all_uids, return_inverse=True)
-  z_NE = np.lib.format.open_memmap(
-    path, mode="w+", dtype=np.float16, shape=(len(uids), *widths)
+  all_pairs = [random_batches.load(part) for part in parts]
+  names = [by_uid.of_records(pairs["uid"]) for pairs in all_pairs]
+  uids, place = np.unique(
+    np.concatenate([np.empty(0, by_uid.UID), *names]), return_inverse=True
   )
-  start = 0
-  for array in arrays:
-    z_NE[place[start : start + len(array)]] = array["z"]
-    start += len(array)
+  if not len(uids):
+    raise embeddings.MissingError(
+      "no pairs are left whose embeddings could be compared; look for the step"
+      " that dropped the last of them"
+    )
+  z_NE, start = None, 0
+  with progress.Progress("Gathering embeddings", len(place)) as bar:
+    for part, pairs in zip(parts, all_pairs, strict=True):
+      if not len(pairs):
+        continue
+      records = store.named(part.name)
+      rows = embeddings.places_of(
+        records["row"], records["uid"], pairs["row"], pairs["uid"]
+      )
+      embeddings.check_found(rows, f"shard {part.name}", store.folder)
+      if z_NE is None:
+        shape = (len(uids), records.dtype["zimg"].shape[0])
+        z_NE = np.lib.format.open_memmap(
+          path, mode="w+", dtype=np.float16, shape=shape
+        )
+      for block in batches(len(pairs), _BLOCK):
+        z_NE[place[start:][block]] = records[rows[block]]["zimg"]
+      start += len(pairs)
+      bar.advance(len(pairs))
+  assert z_NE is not None
   return Embeddings(uids, z_NE)
 
 
-def embeddings(table: pa.Table, column: str) -> np.ndarray:
-  """Return a column of lists of one length as an array [N, E].
-
-  Raises:
-    ValueError: the column holds no such lists.
-  """
-  values = table[column].combine_chunks()
-  if isinstance(values, pa.ChunkedArray):
-    values = pa.concat_arrays(values.chunks)
-  if not pa.types.is_fixed_size_list(values.type):
-    raise ValueError(
-      f"{column} must hold embeddings, lists of one fixed size; got"
-      f" {values.type}"
-    )
-  flat = values.flatten()
-  if flat.null_count or len(flat) != len(values) * values.type.list_size:
-    raise ValueError(f"{column} lacks the embeddings of some pairs")
-  return flat.to_numpy().reshape(len(values), values.type.list_size)
+def distances(cosine_N: np.ndarray, cut: float) -> dict[str, object]:
+  """Return a histogram of 1 - cosine for the report: above `cut` is kept."""
+  counts, edges = np.histogram(
+    np.clip(1 - cosine_N, 0, 1), bins=_NUM_BINS, range=(0, 1)
+  )
+  return {"edges": edges.tolist(), "counts": counts.tolist(), "cut": cut}
 
 
 def batches(num_rows: int, size: int) -> Iterator[slice]:
-  """Yield slices that cover rows."""
+  """Yield slices that cover rows, of `size` but for the last."""
   for start in range(0, num_rows, size):
-    yield slice(start, start + size)
-
-
-def _dtype(width: int) -> np.dtype:
-  return np.dtype([("uid", by_uid.UID), ("z", np.float16, (width,))])
+    yield slice(start, min(start + size, num_rows))

@@ -28,6 +28,7 @@ from jax import P
 
 from evaluators import embedding
 from input_pipeline import progress
+from losses import products
 from training import partitioning
 
 # Rows of length 1 as integers: the smallest step of float16 near 1 is 2^-11.
@@ -201,9 +202,7 @@ def _nearest_block(z_bE, blocks, num_clusters, num_nearest):
 
   def step(best, block):
     block_kE, start = block
-    score_bk = jnp.einsum(
-      "be,ke->bk", z_bE, block_kE, precision=jax.lax.Precision.HIGHEST
-    )
+    score_bk = products.einsum("bE,kE->bk", z_bE, block_kE)
     id_k = start + jnp.arange(size)
     score_bk = jnp.where(id_k < num_clusters, score_bk, -jnp.inf)
     id_bk = jnp.broadcast_to(id_k, score_bk.shape)

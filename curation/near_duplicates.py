@@ -5,6 +5,7 @@ ILSVRC-2012, Flickr30K, MSCOCO and the other test sets.
 """
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +16,11 @@ import pyarrow as pa
 from curation import (
   buckets,
   by_uid,
+  embeddings,
   gathered,
   operators,
+  random_batches,
+  references,
   semantic_duplicates,
 )
 from input_pipeline import progress
@@ -33,9 +37,11 @@ class NearDuplicates(operators.Reduction):
   training images); see curation/kmeans.py and curation/buckets.py.
 
   Attributes:
-    embedding: column of embeddings of the images, lists of one fixed size.
-    references: .npy files of embeddings [R, E] by the same model, as
-      `--task=embed --images=FOLDER` writes them (images.npy).
+    model: as in the step before it that embeds (op=embed or, with
+      "columns:NAME", stored_embeddings).
+    references: for each set a folder of images, a pattern as
+      "images/**/*.jpg", or their embeddings by the same model (a .npy file
+      [R, E], a folder of --task=embed).
     num_clusters: ALIGN has 4,096 (its "4K").
     num_iterations: of k-means.
     num_nearest: clusters of an image; ALIGN has 10.
@@ -44,7 +50,7 @@ class NearDuplicates(operators.Reduction):
     seed: of the rows that k-means starts with.
   """
 
-  embedding: str
+  model: str
   references: tuple[str, ...]
   num_clusters: int
   num_iterations: int
@@ -54,21 +60,14 @@ class NearDuplicates(operators.Reduction):
   seed: int
 
   @property
-  def columns(self) -> tuple[str, ...]:
-    return ("uid",)
-
-  @property
-  def measured(self) -> tuple[str, ...]:
-    return (self.embedding,)
-
-  @property
   def signals(self) -> tuple[str, ...]:
     return ("reference_cosine", "reference_row")
 
   def check(self, field: str) -> None:
+    embeddings.check_model(self.model, field)
     if not self.references:
       raise ValueError(
-        f"{field}.references must name .npy files of embeddings; got ()"
+        f"{field}.references must name images or their embeddings; got ()"
       )
     semantic_duplicates.check_positive(
       field,
@@ -87,17 +86,18 @@ class NearDuplicates(operators.Reduction):
       )
     try:
       buckets.check_packing(self.num_clusters, self.subset)
-      if all(pathlib.Path(path).exists() for path in self.references):
-        self._references()
     except ValueError as error:
-      raise ValueError(f"{field}.references: {error}") from error
+      raise ValueError(f"{field}: {error}") from error
+    for reference in self.references:
+      references.check(reference, field)
 
   def files(self) -> tuple[str, ...]:
-    return self.references
+    found = map(references.files_of, self.references)
+    return (*embeddings.files_of(self.model), *itertools.chain(*found))
 
-  def measure(self, place: operators.Place) -> gathered.Measure:
+  def measure(self, place: operators.Place) -> operators.Measure:
     del place
-    return gathered.Measure(self.embedding)
+    return random_batches.Measure()
 
   def reduce(
     self,
@@ -107,19 +107,20 @@ class NearDuplicates(operators.Reduction):
   ) -> dict[str, Any]:
     del run
     # Workers import this file, and no JAX.
-    from curation import kmeans
+    from curation import kmeans, scorer
 
     assert place.state is not None
-    z_RE = self._references()
+    found = [
+      references.load(place, self.model, reference)
+      for reference in self.references
+    ]
     path = place.state / "embeddings.npy"
-    rows = gathered.gather(parts, path)
+    rows = gathered.gather(parts, scorer.open_store(place, self.model), path)
     z_NE = rows.z_NE
-    if z_NE.shape[1] != z_RE.shape[1]:
-      raise ValueError(
-        f"references have embeddings of {z_RE.shape[1]} numbers,"
-        f" {self.embedding} of {z_NE.shape[1]}; expected the same model's"
-      )
-    mesh = semantic_duplicates.make_mesh()
+    for z_rE, reference in zip(found, self.references, strict=True):
+      references.check_width(z_rE, z_NE.shape[1], reference)
+    z_RE = np.concatenate(found)
+    mesh = scorer.make_mesh()
     centroid_KE = kmeans.fit(
       z_NE,
       rows.priority(self.seed),
@@ -127,7 +128,7 @@ class NearDuplicates(operators.Reduction):
       mesh,
     )
     find = {"mesh": mesh, "num_nearest": self.num_nearest}
-    references = buckets.References(
+    by_bucket = buckets.References(
       z_RE,
       kmeans.nearest(z_RE, centroid_KE, **find)[0],
       num_clusters=self.num_clusters,
@@ -139,7 +140,7 @@ class NearDuplicates(operators.Reduction):
       for part in gathered.batches(len(z_NE), _BLOCK):
         z_nE = np.asarray(z_NE[part])
         ids_nM, _ = kmeans.nearest(z_nE, centroid_KE, **find)
-        cosine_N[part], row_N[part] = references.nearest(z_nE, ids_nM)
+        cosine_N[part], row_N[part] = by_bucket.nearest(z_nE, ids_nM)
         bar.advance(len(z_nE))
     by_uid.write(place.state, rows.uids, cosine=cosine_N, row=row_N)
     path.unlink()
@@ -148,6 +149,7 @@ class NearDuplicates(operators.Reduction):
       "num_references": len(z_RE),
       "num_duplicates": int((cosine_N > self.threshold).sum()),
       "num_without_bucket": int((row_N < 0).sum()),
+      "histogram": gathered.distances(cosine_N, 1 - self.threshold),
     }
 
   def open(self, place: operators.Place) -> operators.DecideFn:
@@ -165,25 +167,3 @@ class NearDuplicates(operators.Reduction):
       )
 
     return decide
-
-  def _references(self) -> np.ndarray:
-    """Return all references, float16 or float32 [R, E].
-
-    Raises:
-      ValueError: a file holds something else.
-    """
-    arrays = []
-    for path in self.references:
-      array = np.load(path, mmap_mode="r", allow_pickle=False)
-      if array.ndim != 2 or array.dtype not in (np.float16, np.float32):
-        raise ValueError(
-          f"{path} must hold float16 or float32 [R, E]; got {array.dtype}"
-          f" {list(array.shape)}"
-        )
-      arrays.append(array)
-    widths = {array.shape[1] for array in arrays}
-    if len(widths) > 1:
-      raise ValueError(
-        f"files must have embeddings of one width; got {sorted(widths)}"
-      )
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

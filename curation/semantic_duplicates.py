@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation import by_uid, gathered, hashing, operators
+from curation import (
+  by_uid,
+  embeddings,
+  gathered,
+  hashing,
+  operators,
+  random_batches,
+)
 from input_pipeline import atomic_file
 
 _RULE = "rule.json"
@@ -23,7 +30,8 @@ class SemDeDup(operators.Reduction):
   embeddings of all pairs that are left must fit on the disk once more.
 
   Attributes:
-    embedding: column of embeddings, lists of one fixed size.
+    model: as in the step before it that embeds (op=embed or, with
+      "columns:NAME", stored_embeddings).
     num_clusters: the paper has 50,000 for LAION-440M.
     num_iterations: of k-means.
     epsilon: a pair goes with a cosine above 1 - epsilon; 0 for `fraction`.
@@ -33,7 +41,7 @@ class SemDeDup(operators.Reduction):
     seed: of the rows that k-means starts with, and of those clusters.
   """
 
-  embedding: str
+  model: str
   num_clusters: int
   num_iterations: int
   epsilon: float
@@ -42,18 +50,11 @@ class SemDeDup(operators.Reduction):
   seed: int
 
   @property
-  def columns(self) -> tuple[str, ...]:
-    return ("uid",)
-
-  @property
-  def measured(self) -> tuple[str, ...]:
-    return (self.embedding,)
-
-  @property
   def signals(self) -> tuple[str, ...]:
     return ("semdedup_cosine",)
 
   def check(self, field: str) -> None:
+    embeddings.check_model(self.model, field)
     if (self.epsilon > 0) == (self.fraction > 0):
       raise ValueError(
         f"{field} needs epsilon or fraction above 0, and the other at 0; got"
@@ -70,9 +71,12 @@ class SemDeDup(operators.Reduction):
       field, num_clusters=self.num_clusters, num_iterations=self.num_iterations
     )
 
-  def measure(self, place: operators.Place) -> gathered.Measure:
+  def files(self) -> tuple[str, ...]:
+    return embeddings.files_of(self.model)
+
+  def measure(self, place: operators.Place) -> operators.Measure:
     del place
-    return gathered.Measure(self.embedding)
+    return random_batches.Measure()
 
   def reduce(
     self,
@@ -82,12 +86,12 @@ class SemDeDup(operators.Reduction):
   ) -> dict[str, Any]:
     del run
     # Workers import this file, and no JAX.
-    from curation import kmeans, semdedup
+    from curation import kmeans, scorer, semdedup
 
     assert place.state is not None
     path = place.state / "embeddings.npy"
-    rows = gathered.gather(parts, path)
-    mesh = make_mesh()
+    rows = gathered.gather(parts, scorer.open_store(place, self.model), path)
+    mesh = scorer.make_mesh()
     centroids_KE = kmeans.fit(
       rows.z_NE,
       rows.priority(self.seed),
@@ -116,6 +120,7 @@ class SemDeDup(operators.Reduction):
       "num_duplicates": int((before_N > 1 - epsilon).sum()),
       "num_empty_clusters": int((sizes == 0).sum()),
       "largest_cluster": int(sizes.max()),
+      "histogram": gathered.distances(before_N, epsilon),
     }
 
   def open(self, place: operators.Place) -> operators.DecideFn:
@@ -139,13 +144,6 @@ class SemDeDup(operators.Reduction):
     names = pairs.astype(">u8").view(np.uint8).reshape(-1, 16)
     order = np.argsort(hashing.h64(names, self.seed), kind="stable")
     return clusters[order[: max(1, round(len(order) * self.tuned_share))]]
-
-
-def make_mesh() -> Any:
-  """Return the mesh of all devices, along "data"."""
-  from training import partitioning
-
-  return partitioning.make_mesh(partitioning.MeshConfig(-1, 1, 1))
 
 
 def check_positive(field: str, **values: int) -> None:

@@ -23,6 +23,7 @@ from jax import P
 
 from evaluators import embedding
 from input_pipeline import progress
+from losses import products
 from training import partitioning
 
 # Rows of a tile: a pair of tiles is one matrix product.
@@ -143,12 +144,7 @@ def _pair_fn(mesh: jax.sharding.Mesh):
   split = partitioning.batch_sharding(mesh)
 
   def pair(z_iE, cluster_i, z_jE, cluster_j, same):
-    cosine_ij = jnp.einsum(
-      "ie,je->ij",
-      _unit(z_iE),
-      _unit(z_jE),
-      precision=jax.lax.Precision.HIGHEST,
-    )
+    cosine_ij = products.einsum("iE,jE->ij", _unit(z_iE), _unit(z_jE))
     place = jnp.arange(len(z_iE))
     # Rows of an earlier tile all come before.
     before_ij = ~same | (place[:, None] < place[None])

@@ -1,13 +1,14 @@
 """Pools for tests of operators, and what a curation keeps of them."""
 
+import dataclasses
 import json
 import pathlib
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from curation import engines, formats, recipe, runner
+from curation import embed, engines, pool, recipe, runner
 
 
 def uid(number: int) -> str:
@@ -15,37 +16,72 @@ def uid(number: int) -> str:
   return f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}{number:016x}"
 
 
-def make_pool(folder: pathlib.Path, columns, shards):
-  """Write a pool; return it.
+@dataclasses.dataclass(frozen=True)
+class Pool:
+  """Pairs in memory; see curation.pool.Pool.
 
-  Args:
-    folder: of the files; made.
-    columns: name -> Arrow array, of all pairs; without `text` they get one.
-    shards: lists of pairs' numbers, one a shard, in order.
+  Attributes:
+    table: columns of all pairs.
+    rows: lists of pairs' numbers, one a shard, in order.
   """
-  folder.mkdir(parents=True)
-  num_pairs = len(next(iter(columns.values())))
-  texts = {"text": pa.array([f"pair {n}" for n in range(num_pairs)])}
-  table = pa.table(texts | dict(columns))
-  for number, rows in enumerate(shards):
-    part = table.take(pa.array(rows, pa.int64()))
-    part = part.append_column(
-      "uid", pa.array([uid(row) for row in rows], pa.string())
+
+  table: pa.Table
+  rows: Sequence[Sequence[int]]
+
+  @property
+  def shards(self) -> tuple[pool.Shard, ...]:
+    return tuple(
+      pool.Shard(f"shard-{number}", "memory", 0, len(rows), str(rows))
+      for number, rows in enumerate(self.rows)
     )
-    pq.write_table(part, folder / f"{number}.parquet")
-  config = recipe.PoolConfig(
-    "parquet", str(folder / "*.parquet"), (), (), "en", "", "uid"
-  )
-  return formats.FORMATS["parquet"].open_pool(config, folder)
+
+  @property
+  def columns(self) -> frozenset[str]:
+    return frozenset(self.table.column_names)
+
+  def read(
+    self,
+    shard: pool.Shard,
+    columns: Sequence[str],
+    *,
+    max_rows: int,
+    rows: np.ndarray | None = None,
+  ) -> Iterator[pa.Table]:
+    numbers = np.array(self.rows[int(shard.name.split("-")[1])], np.int64)
+    if rows is None:
+      rows = np.arange(len(numbers))
+    # Tables of several lengths, as those of files are.
+    for some in np.split(rows, range(50, len(rows), min(max_rows, 50))):
+      if len(some):
+        chosen = numbers[some]
+        names = [bytes.fromhex(uid(number)) for number in chosen.tolist()]
+        yield pa.table(
+          {
+            "uid": pa.array(names, pool.UID_TYPE),
+            "row": pa.array(some),
+            **{
+              column: self.table[column].take(pa.array(chosen))
+              for column in columns
+              if column not in ("uid", "row")
+            },
+          }
+        )
 
 
-def kept(tmp_path, name, columns, steps, shards):
+def kept(
+  tmp_path: pathlib.Path,
+  name: str,
+  columns: Mapping[str, pa.Array],
+  steps,
+  shards: Sequence[Sequence[int]],
+):
   """Curate; return (numbers of the pairs that are kept, the manifest)."""
-  pool = make_pool(tmp_path / name / "pool", columns, shards)
   config = recipe.PoolConfig("parquet", "", (), (), "en", "", "")
   recipe_ = recipe.Recipe(config, str(tmp_path / "cache"), 1, steps)
-  workdir = tmp_path / name / "work"
-  runner.curate(recipe_, pool, workdir, engines.Inline())
+  workdir = tmp_path / name
+  runner.curate(
+    recipe_, Pool(pa.table(columns), shards), workdir, engines.Inline()
+  )
   manifest = json.loads((workdir / "manifest.json").read_text())
   selection = np.load(workdir / "selection.npy")
   return sorted(selection["f1"].tolist()), manifest
@@ -57,7 +93,13 @@ def in_other_shards(num_rows: int) -> list[list[int]]:
   return [order[: num_rows // 3], [], order[num_rows // 3 :]]
 
 
-def embeddings(rows: np.ndarray) -> pa.Array:
-  """Return float16 [N, E] as a column."""
+def embeddings(rows: np.ndarray) -> dict[str, pa.Array]:
+  """Return columns of embeddings [N, E], for the step of `EMBED`."""
   flat = pa.array(rows.astype(np.float16).ravel())
-  return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
+  column = pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
+  return {"x_img": column, "x_txt": column}
+
+
+# The step before those that need embeddings, and their model.
+EMBED = {"embed": embed.StoredEmbeddings("x", "cosine")}
+MODEL = "columns:x"

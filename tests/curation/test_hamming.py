@@ -24,7 +24,7 @@ def brute_force(hashes, max_distance):
   return np.nonzero(np.triu(distance <= max_distance, 1))
 
 
-@pytest.mark.parametrize("max_distance", [0, 3, 4, 10, 11])
+@pytest.mark.parametrize("max_distance", [0, 1, 2, 3, 4, 10, 11])
 def test_all_pairs_are_found_once(max_distance):
   hashes = planted()
   got = hamming.near_pairs(hashes, max_distance)
@@ -50,11 +50,13 @@ def test_parts_do_not_change_what_is_found():
 
 def test_nearest_in_an_index():
   hashes = planted()
-  got = hamming.Index(hashes[:50], 6).nearest(hashes[50:])
+  hashes[60] = hashes[7]
   distance = np.bitwise_count(hashes[50:, None] ^ hashes[None, :50]).min(1)
-  expected = np.where(distance <= 6, distance, 255)
-  assert 0 < (expected < 255).mean() < 1
-  np.testing.assert_array_equal(got, expected)
+  for max_distance in (0, 2, 6):
+    got = hamming.Index(hashes[:50], max_distance).nearest(hashes[50:])
+    expected = np.where(distance <= max_distance, distance, hamming.FAR)
+    assert 0 < (expected < hamming.FAR).mean() < 1
+    np.testing.assert_array_equal(got, expected)
   empty = hamming.Index(np.empty(0, np.uint64), 6).nearest(hashes)
   assert (empty == 255).all()
 

@@ -10,7 +10,7 @@ from tests.evaluators import meshes
 
 def make_step(**fields):
   fields = {
-    "embedding": "zimg",
+    "model": pools.MODEL,
     "num_clusters": 9,
     "num_iterations": 3,
     "epsilon": 0.02,
@@ -45,7 +45,7 @@ def expected_cosines(rows, step):
 
 def test_keeps_what_the_reference_keeps_in_any_shards(tmp_path):
   rows, _, _ = test_semdedup.clustered()
-  columns = {"zimg": pools.embeddings(rows)}
+  columns = pools.embeddings(rows)
   step = make_step()
   before = expected_cosines(rows, step)
   expected = np.flatnonzero(before <= 0.98).tolist()
@@ -54,12 +54,14 @@ def test_keeps_what_the_reference_keeps_in_any_shards(tmp_path):
     ("a", [list(range(230))]),
     ("b", pools.in_other_shards(230)),
   ):
-    got, manifest = pools.kept(tmp_path, name, columns, {"it": step}, shards)
+    got, manifest = pools.kept(
+      tmp_path, name, columns, pools.EMBED | {"it": step}, shards
+    )
     assert got == expected
-    facts = manifest["steps"][0]["facts"]
+    facts = manifest["steps"][1]["facts"]
     assert facts["num_pairs"] == 230
     assert facts["num_duplicates"] == 230 - len(expected)
-  states = (tmp_path / "a" / "work" / "stages").glob("*/state/it/*")
+  states = (tmp_path / "a" / "stages").glob("*/state/it/*")
   assert "embeddings.npy" not in {path.name for path in states}
 
 
@@ -68,13 +70,13 @@ def test_a_fraction_goes(tmp_path, share, tolerance):
   rows, _, _ = test_semdedup.clustered()
   step = make_step(epsilon=0.0, fraction=0.5, tuned_share=share)
   step.check("steps.it")
-  columns = {"zimg": pools.embeddings(rows)}
+  columns = pools.embeddings(rows)
   got, manifest = pools.kept(
-    tmp_path, "a", columns, {"it": step}, [list(range(230))]
+    tmp_path, "a", columns, pools.EMBED | {"it": step}, [list(range(230))]
   )
   # Of some of the clusters only, which are not as the others are.
   assert len(got) / 230 == pytest.approx(0.5, abs=tolerance)
-  facts = manifest["steps"][0]["facts"]
+  facts = manifest["steps"][1]["facts"]
   assert (facts["num_tuned_pairs"] == 230) == (share == 1.0)
 
 
@@ -87,7 +89,7 @@ def test_mistakes_are_named(tmp_path):
     pools.kept(
       tmp_path,
       "a",
-      {"zimg": pools.embeddings(np.eye(3))},
-      {"it": make_step()},
+      pools.embeddings(np.eye(3)),
+      pools.EMBED | {"it": make_step()},
       [[0, 1, 2]],
     )
