@@ -155,7 +155,8 @@ def keys_of_many_values(
     above: number of values that is not yet written.
 
   Returns:
-    `num_keys`, of which `num_keys_above` are written.
+    `num_keys`, of which `num_keys_above` are written; `num` and `num_above`
+    values, of each key `above + 1` at most.
   """
   return _selected(
     parts, out, run, _distinct(above), functools.partial(_many_valued, above)
@@ -237,6 +238,7 @@ def _sums(counts: np.ndarray, starts: np.ndarray) -> np.ndarray:
   return np.add.reduceat(counts, starts) if len(starts) else counts[:0]
 
 
+_FACTS = ("num", "num_keys", "num_above", "num_keys_above")
 SelectFn = Callable[[runs.Columns], tuple[runs.Columns, dict[str, int]]]
 
 
@@ -278,7 +280,12 @@ def _many_valued(
   starts = _starts(keys)
   sizes = np.diff(np.append(starts, len(keys)))
   found = keys[starts[sizes > above]]
-  return (found,), {"num_keys": len(starts), "num_keys_above": len(found)}
+  return (found,), {
+    "num": len(keys),
+    "num_keys": len(starts),
+    "num_above": int(sizes[sizes > above].sum()),
+    "num_keys_above": len(found),
+  }
 
 
 def _selected(
@@ -360,7 +367,8 @@ def _cut(
 
 
 def _total(facts: Sequence[dict[str, int]]) -> dict[str, int]:
-  found = {"num_keys": 0, "num_keys_above": 0}
+  # Without any row too.
+  found = dict.fromkeys(_FACTS, 0)
   for counted in facts:
     for name, value in counted.items():
       found[name] = found.get(name, 0) + value

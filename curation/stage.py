@@ -261,9 +261,9 @@ def _decided_on_mesh(
       yield waiting.pop(0)
 
   start = time.perf_counter()
+  decide = _opened_mesh(step, work.place(name))
   read = functools.partial(_fetched, work, shard)
-  fn = _opened_mesh(step, work.place(name))
-  for verdict in fn(shard, given(), read):
+  for verdict in decide(shard, given(), read):
     yield from unasked()
     entered, left = waiting.pop(0)
     num_entered = len(left)
@@ -279,12 +279,12 @@ def _decided_on_mesh(
 
 
 def _fetched(
-  work: Work, shard: pool_lib.Shard, columns: Sequence[str], rows: np.ndarray
+  work: Work, shard: pool_lib.Shard, names: Sequence[str], rows: np.ndarray
 ) -> Iterator[pa.Table]:
   """Yield columns of some pairs of a shard: an operators.ReadFn."""
-  max_rows = pool_lib.IMAGE_ROWS if "image" in columns else pool_lib.TEXT_ROWS
+  max_rows = pool_lib.IMAGE_ROWS if "image" in names else pool_lib.TEXT_ROWS
   if len(rows):
-    yield from work.pool.read(shard, columns, max_rows=max_rows, rows=rows)
+    yield from work.pool.read(shard, names, max_rows=max_rows, rows=rows)
 
 
 def _measured(

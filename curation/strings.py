@@ -141,6 +141,8 @@ def _whole(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     values = values.dictionary_decode()
   if pa.types.is_fixed_size_binary(values.type):
     values = values.cast(pa.binary())
+  if pa.types.is_null(values.type):  # a column that no row has a value of
+    values = values.cast(pa.string())
   return values
 
 

@@ -1,4 +1,4 @@
-"""A pool of small pictures, and a run with random parameters to score it."""
+"""A pool of small pictures, and a model with random parameters to score it."""
 
 import io
 
@@ -6,19 +6,33 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from input_pipeline.tokenizers import bytes as tokenizer_bytes
+from input_pipeline.tokenizers import hf_files
+from models.pretrained import families
 from tests import runs
-from tests.inference import fresh_run
+from tests.models.pretrained import mirror
 
 NUM_PAIRS = 23
-# Not an image, no image, and no caption.
-BROKEN, EMPTY, SILENT = 4, 9, 17
+# Not an image, and none.
+BROKEN, EMPTY = 4, 9
 SHARDS = (list(range(12)), list(range(12, NUM_PAIRS)))
 
 
-def write_run(folder):
-  """Write a run that embeds; return its path."""
-  fresh_run.write(folder, runs.make_config())
-  return str(folder)
+def write_model(folder, patch):
+  """Write a published model that embeds; return its path."""
+  patch.setattr(families, "FAMILIES", (mirror,))
+  patch.setattr(families, "IMAGE_PROTOCOLS", {"mirror": "siglip"})
+  config = runs.make_config().model
+  place = mirror.write(folder / "model", config, mirror.random_params(config))
+  made = tokenizer_bytes.make_tokenizer(
+    list,
+    folder,
+    languages=("en",),
+    vocab_size=512,
+    num_tokens=config.text.num_tokens,
+  )
+  hf_files.write(made, place)
+  return str(place)
 
 
 def columns():
@@ -27,7 +41,6 @@ def columns():
   images = [_image(rng) for _ in range(NUM_PAIRS)]
   images[BROKEN], images[EMPTY] = b"GIF89a and no more", b""
   texts = [f"picture {number}" for number in range(NUM_PAIRS)]
-  texts[SILENT] = ""
   return {
     "text": pa.array(texts),
     "image": pa.array(images, pa.binary()),
