@@ -1,7 +1,8 @@
 """--task=curate: from a recipe to a selection, with all that is to be known.
 
 In the workdir: `stages` (what is done; see stage.py), selection.npy, signals/,
-manifest.json, failures.jsonl and curation.html. The same command goes on where
+keep.npy where pairs have probabilities, manifest.json, failures.jsonl and
+curation.html. The same command goes on where
 a run was stopped; with other parameters it goes on from the first step that
 they change.
 """
@@ -22,6 +23,7 @@ from typing import Any
 from curation import (
   engines,
   formats,
+  keep_probabilities,
   ledger,
   passes,
   plan,
@@ -233,6 +235,8 @@ def _select(
     run_all("selection", selection.merge_group, groups)
     runs, level = [group.path for group in groups], level + 1
   num_kept, digest = selection.write(runs, path)
+  paths = [signals.path_of(work.workdir, shard) for shard in shards]
+  keep_probabilities.update(work.workdir, work.steps, paths)
   return {
     "num_kept": num_kept,
     "kept_sha256": digest,
