@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from curation import align, operators
+from curation import align, operators, subset
 
 OPERATORS: Mapping[str, type[operators.Operator]] = {
   "image_size": align.ImageSize,
+  "subset": subset.Subset,
 }

@@ -20,7 +20,7 @@ from evaluators import embedding
 from inference import loaded
 from input_pipeline import atomic_file, image_ops, progress
 from models import naflex, stack
-from training import workdir
+from training import provenance
 
 # One image or text, ready for its tower.
 Row = np.ndarray | tuple[np.ndarray, np.ndarray]
@@ -99,7 +99,7 @@ def run(
     "images": [str(path) for path in image_paths],
     "texts": texts,
     "num_texts": len(lines),
-    "versions": workdir.versions(),
+    "versions": provenance.versions(),
   }
   with written_whole(folder) as temporary:
     if protocol is not None:

@@ -55,6 +55,13 @@ def draw(
   return language, text
 
 
+def numbered(texts: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+  """Return (language, text) of all texts, in the order that curation counts."""
+  return [
+    (language, text) for language in sorted(texts) for text in texts[language]
+  ]
+
+
 def _fault(
   texts: Mapping[str, Sequence[str]],
   filled: Mapping[str, Sequence[str]],

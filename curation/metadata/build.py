@@ -47,7 +47,7 @@ def run(
   """Build the entries, print what was written; return the exit code."""
   if not out:
     raise ValueError("--out is missing: --out=DIR, the folder to write")
-  workers = engines.ENGINES[engine](num_workers)
+  workers = engines.make(engine, num_workers)
   try:
     facts = build(metadata, pathlib.Path(out), workers)
   finally:
