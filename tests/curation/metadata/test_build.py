@@ -142,6 +142,23 @@ def test_a_count_that_was_stopped_goes_on(folder, cut, monkeypatch):
   assert contents(folder / "out") == contents(folder / "whole")
 
 
+def test_a_score_that_no_bigram_has(folder, caplog):
+  # The published limit, of a corpus of 2^30 tokens and more.
+  bigrams = {"scorer": "pmi", "min_score": 30.0}
+  facts = run(values(folder, bigrams=bigrams), folder / "out")
+  sources = {x["name"]: x for x in facts["languages"]["en"]["sources"]}
+  assert sources["bigrams"]["added"] == 0
+  assert "min_score=30; PMI cannot be above" in caplog.text
+
+
+def test_a_corpus_without_words(tmp_path):
+  (tmp_path / "wiki_0").write_text("... ?\n")
+  (tmp_path / "wiki_1").write_text("")
+  config = values(tmp_path, titles={"path": ""})
+  facts = run(config, tmp_path / "out")
+  assert facts["languages"]["en"]["entries"] == 100
+
+
 def test_shares_of_a_language_and_words_without_spaces(folder):
   (folder / "zh.jsonl").write_text(
     json.dumps({"text": "我喜欢北京。我喜欢北京。我。大学"}, ensure_ascii=False)
