@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -19,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from curation import engines, wordnet
 from curation.metadata import (
@@ -47,7 +49,7 @@ def run(
   """Build the entries, print what was written; return the exit code."""
   if not out:
     raise ValueError("--out is missing: --out=DIR, the folder to write")
-  workers = engines.ENGINES[engine](num_workers)
+  workers = engines.make(engine, num_workers)
   try:
     facts = build(metadata, pathlib.Path(out), workers)
   finally:
@@ -153,6 +155,16 @@ def _add_corpus(
     pairs, values = counted.top_pairs(
       bigrams.scorer, bigrams.min_score, num_pairs
     )
+    if not len(pairs):
+      logging.warning(
+        "languages.%s: none of %d bigrams has a score of at least"
+        " bigrams.min_score=%g; PMI cannot be above %.1f, the logarithm of the"
+        " corpus's tokens",
+        name,
+        counted.num_pairs,
+        bigrams.min_score,
+        math.log2(max(counted.words().total, 1)),
+      )
     names = counted.names(np.concatenate([pairs["first"], pairs["second"]]))
     terms = [
       names[first] + language.corpus.joiner + names[second]

@@ -22,7 +22,7 @@ from input_pipeline.sources import files
 
 # Bytes of a part, as stored, which is what a worker does at once and what is
 # done again after a kill. A compressed file is one part: it has no middle.
-PART_BYTES = 256 << 20
+PART_BYTES = 64 << 20
 # Bytes of text in memory at once.
 _BLOCK_BYTES = 8 << 20
 
@@ -157,6 +157,8 @@ def _jsonl(part: Part, corpus: settings.Corpus) -> Iterator[pa.Array]:
     unexpected_field_behavior="ignore",
   )
   for block in _blocks(part):
+    # Arrow takes any bytes here, and fails where the text is used.
+    block = block.decode("utf-8", "replace").encode()
     table = pj.read_json(
       io.BytesIO(block),
       read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
@@ -179,7 +181,9 @@ def _parquet(part: Part, corpus: settings.Corpus) -> Iterator[pa.Array]:
       columns=[corpus.column],
       use_threads=False,
     ):
-      yield batch.column(0).cast(pa.string()).drop_null()
+      column = batch.column(0).cast(pa.string()).drop_null()
+      column.validate(full=True)
+      yield column
 
 
 def _glosses(part: Part, corpus: settings.Corpus) -> Iterator[pa.Array]:

@@ -262,6 +262,11 @@ def _run_tasks(
   done = shown = 0
   with progress.Progress(label, _units(sum(sizes[n] for n in todo))) as bar:
     for number, result in engine.run(fn, left):
+      if isinstance(result, engines.TaskError) and result.is_users:
+        raise ValueError(
+          f"{result.message}. What was counted is kept; the same command goes"
+          " on from there"
+        ) from result
       if isinstance(result, Exception):
         raise result
       done += sizes[todo[number]]

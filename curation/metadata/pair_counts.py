@@ -12,9 +12,9 @@ import numpy as np
 from curation.metadata import term_counts
 
 PAIR = np.dtype([("first", "<u8"), ("second", "<u8"), ("count", "<i8")])
-# Pairs that a counter holds before it writes a run: 96 MB, and twice that when
-# they are sorted.
-_MAX_PAIRS = 4_000_000
+# Pairs that a counter holds before it writes a run: 72 MB, and three times that
+# when they are sorted.
+_MAX_PAIRS = 3_000_000
 
 
 class PairCounter:
@@ -80,17 +80,17 @@ def merge(
 
 def sum_pairs(parts: Sequence[np.ndarray]) -> np.ndarray:
   """Return each pair once with its count, sorted by first, then second."""
-  pairs = np.concatenate(parts)
-  if not len(pairs):
-    return pairs
-  order = np.lexsort((pairs["second"], pairs["first"]))
-  pairs = pairs[order]
-  is_new = np.ones(len(pairs), bool)
-  is_new[1:] = (pairs["first"][1:] != pairs["first"][:-1]) | (
-    pairs["second"][1:] != pairs["second"][:-1]
-  )
+  # Columns of their own: twice as fast as fields of PAIR.
+  first = np.concatenate([part["first"] for part in parts])
+  second = np.concatenate([part["second"] for part in parts])
+  order = np.lexsort((second, first))
+  first, second = first[order], second[order]
+  is_new = np.ones(len(order), bool)
+  is_new[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
   starts = np.flatnonzero(is_new)
-  counts = np.add.reduceat(pairs["count"], starts)
-  pairs = pairs[starts]
-  pairs["count"] = counts
+  pairs = np.empty(len(starts), PAIR)
+  pairs["first"], pairs["second"] = first[starts], second[starts]
+  if len(starts):
+    counts = np.concatenate([part["count"] for part in parts])[order]
+    pairs["count"] = np.add.reduceat(counts, starts)
   return pairs

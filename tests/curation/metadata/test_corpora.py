@@ -100,3 +100,12 @@ def test_files_that_are_not_there_or_cut_off(tmp_path):
   path.write_bytes(gzip.compress(b"a b\n" * 99)[:-9])
   with pytest.raises(ValueError, match="wiki.gz cannot be read"):
     read(corpus(path))
+
+
+def test_bytes_that_are_no_text(tmp_path):
+  path = tmp_path / "wiki"
+  path.write_bytes(b'{"text": "bro\xffken"}\n')
+  texts = ["bro\N{REPLACEMENT CHARACTER}ken"]
+  assert read(corpus(path, "jsonl"))[1] == texts
+  path.write_bytes(b"bro\xffken")
+  assert read(corpus(path))[1] == texts
