@@ -117,6 +117,7 @@ def read(
     weight=0.0,
     repeat=1,
     subset="",
+    keep="",
   )
   try:
     records = sources.FORMATS[source.format].open_split(

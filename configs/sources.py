@@ -39,5 +39,9 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # .npy file of the UIDs that are trained on (DataComp's form, or what
   # --task=curate writes); "" is all.
   config.subset = ""
+  # keep.npy of --task=curate, with the probability that a caption is kept. Each
+  # place of a batch draws anew: an example, one of its captions, and whether it
+  # is kept; if not, another example. "" keeps all.
+  config.keep = ""
   config.update(fields)
   return config

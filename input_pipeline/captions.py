@@ -55,6 +55,30 @@ def draw(
   return language, text
 
 
+def numbered(texts: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+  """Return (language, text) of all texts, in the order that curation counts."""
+  return [
+    (language, text) for language in sorted(texts) for text in texts[language]
+  ]
+
+
+def only(
+  texts: Mapping[str, Sequence[str]], number: int
+) -> dict[str, tuple[str, ...]]:
+  """Return the text of this number in `numbered`, by its language.
+
+  Raises faults.ExampleError where there are fewer.
+  """
+  found = numbered(texts)
+  if number >= len(found):
+    raise faults.ExampleError(
+      "caption_missing",
+      f"caption {number} was drawn; the example has {len(found)}",
+    )
+  language, text = found[number]
+  return {language: (text,)}
+
+
 def _fault(
   texts: Mapping[str, Sequence[str]],
   filled: Mapping[str, Sequence[str]],

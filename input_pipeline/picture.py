@@ -17,10 +17,12 @@ is so small that it hardly makes a difference, they are at a half or a quarter
 of their size (`_SCALED_MARGIN`).
 """
 
+import contextlib
 import ctypes
 import functools
 import io
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -146,6 +148,20 @@ def open_picture(data: bytes) -> Picture:
   return Picture(data, height, width, pixels)
 
 
+def size(data: bytes) -> tuple[int, int]:
+  """Return height and width, which the first bytes of an image say.
+
+  Raises faults.ExampleError as `open_picture` does; one that is cut short goes
+  unnoticed.
+  """
+  found = _jpeg_size(data)
+  if found is None:
+    with _opened(data) as image:
+      found = image.height, image.width
+  _check_size(*found)
+  return found
+
+
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
   """Return height and width of a JPEG that simplejpeg reads, or None."""
   if not data.startswith(_JPEG_START):
@@ -188,10 +204,16 @@ def _decode_jpeg(
 
 def _decode(data: bytes) -> np.ndarray:
   """Decode with Pillow: any format, always at full size."""
-  try:
-    image = Image.open(io.BytesIO(data), formats=_FORMATS)
+  with _opened(data) as image:
     _check_size(image.height, image.width)
     return np.asarray(_to_rgb(image))
+
+
+@contextlib.contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+  """Yield an image of Pillow's; what it raises becomes a fault."""
+  try:
+    yield Image.open(io.BytesIO(data), formats=_FORMATS)
   except faults.ExampleError:
     raise
   except Image.DecompressionBombError as error:  # twice what Pillow warns of

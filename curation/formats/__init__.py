@@ -11,7 +11,15 @@ has to change, and OSError or ModuleNotFoundError that says what to do.
 from collections.abc import Mapping
 from typing import Any
 
-from curation.formats import parquet
+from curation.formats import jsonl, parquet, records, table, webdataset
 
 # Any: a module.
-FORMATS: Mapping[str, Any] = {"parquet": parquet}
+FORMATS: Mapping[str, Any] = {
+  "webdataset": webdataset,
+  "parquet": parquet,
+  "table": table,
+  "jsonl": jsonl,
+  "emoji": records,
+  "array_record": records,
+  "tfds": records,
+}

@@ -23,7 +23,7 @@ NUM_PROBED = 100
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-  """Names of columns; None where there is none."""
+  """Names of columns; None, of an image "", where there is none."""
 
   image: str
   captions: tuple[str, ...]
@@ -33,19 +33,31 @@ class Columns:
   @property
   def names(self) -> tuple[str, ...]:
     """Return all of them, each once."""
-    optional = [name for name in (self.language, self.key) if name is not None]
-    return tuple(dict.fromkeys((self.image, *self.captions, *optional)))
+    names = (self.image, *self.captions, self.language, self.key)
+    return tuple(name for name in dict.fromkeys(names) if name)
 
 
 def choose(
-  source: settings.Source, names: Sequence[str], field: str
+  source: settings.Source,
+  names: Sequence[str],
+  field: str,
+  *,
+  needs_image: bool = True,
 ) -> Columns:
-  """Return the columns to read; ValueError that lists those there are."""
+  """Return the columns to read; ValueError that lists those there are.
+
+  A table without an image, which only curation reads, may have its keys in
+  `uid`, as DataComp's metadata do.
+  """
   if len(source.image) > 1:
     raise ValueError(
       f"{field}.image must be one column, got {list(source.image)}"
     )
-  image = _first(f"{field}.image", source.image, IMAGES, names)
+  keys = KEYS
+  if needs_image or source.image or not set(IMAGES).isdisjoint(names):
+    image = _first(f"{field}.image", source.image, IMAGES, names)
+  else:
+    image, keys = "", ("uid", *KEYS)
   if source.caption:
     for name in source.caption:
       _check(f"{field}.caption", name, names)
@@ -55,7 +67,7 @@ def choose(
   for option in ("language_field", "uid"):
     if getattr(source, option):
       _check(f"{field}.{option}", getattr(source, option), names)
-  key = source.uid or next((name for name in KEYS if name in names), None)
+  key = source.uid or next((name for name in keys if name in names), None)
   return Columns(image, captions, source.language_field or None, key)
 
 
@@ -69,7 +81,7 @@ def texts(
   found = tuple(
     clean(text)
     for name in columns.captions
-    for text in _flat(row.get(name))
+    for text in flat(row.get(name))
     if text.strip()
   )
   if not found:
@@ -88,13 +100,13 @@ def clean(text: str) -> str:
   return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _flat(value: Any) -> Iterator[str]:
+def flat(value: Any) -> Iterator[str]:
   """Yield the texts of a value; what is no text is none."""
   if isinstance(value, str):
     yield value
   elif isinstance(value, list | tuple):
     for item in value:
-      yield from _flat(item)
+      yield from flat(item)
 
 
 def _first(

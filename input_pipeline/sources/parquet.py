@@ -92,7 +92,7 @@ class Records:
     self._layout = layout
     self._groups = groups
     self._stops = np.cumsum(groups["num_examples"])
-    self._names = _names_from_common([file.path for file in found])
+    self._names = names_from_common([file.path for file in found])
     self._cache = kept.Kept(self._read_group, _CACHE_BYTES)
     self._footers = kept.Kept(self._read_footer, _FOOTER_BYTES)
 
@@ -289,7 +289,7 @@ def _warn_of_large_groups(groups: np.ndarray, field: str) -> None:
   )
 
 
-def _names_from_common(paths: Sequence[str]) -> list[str]:
+def names_from_common(paths: Sequence[str]) -> list[str]:
   """Return paths without the folder that all are in.
 
   A key must not say where a data set is kept.

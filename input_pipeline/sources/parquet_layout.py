@@ -28,8 +28,13 @@ class Layout(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(path: str, footer: Any = None) -> Iterator[Any]:
-  """Yield a pyarrow.parquet.ParquetFile; its footer is read if not given."""
+def opened(
+  path: str, footer: Any = None, buffer_size: int = 0
+) -> Iterator[Any]:
+  """Yield a pyarrow.parquet.ParquetFile; its footer is read if not given.
+
+  With a buffer, columns are read piece by piece, not at once.
+  """
   from pyarrow import parquet
 
   with contextlib.ExitStack() as stack:
@@ -40,6 +45,7 @@ def opened(path: str, footer: Any = None) -> Iterator[Any]:
       parquet.ParquetFile(
         source,
         metadata=footer,
+        buffer_size=buffer_size,
         # Writers that wrote checksums want them looked at.
         page_checksum_verification=True,
       )
@@ -57,7 +63,7 @@ def read(
 
   try:
     with opened(path) as reader:
-      layout = _layout(reader.schema_arrow, source, field)
+      layout = of_schema(reader.schema_arrow, source, field)
       return layout, [
         (
           number,
@@ -83,26 +89,20 @@ def examples(table: Any, layout: Layout) -> np.ndarray | None:
   )
 
 
-def _layout(schema: Any, source: settings.Source, field: str) -> Layout:
+def of_schema(
+  schema: Any,
+  source: settings.Source,
+  field: str,
+  *,
+  needs_image: bool = True,
+) -> Layout:
+  """Return the layout of a schema; raises as `read` does."""
   import pyarrow
 
-  found = columns.choose(source, schema.names, field)
-  kind = schema.field(found.image).type
+  found = columns.choose(source, schema.names, field, needs_image=needs_image)
   read = list(found.names)
-  if pyarrow.types.is_struct(kind):
-    parts = {part.name: part.type for part in kind}
-    wanted = [name for name in ("bytes", "path") if name in parts]
-    if not wanted or not _is_binary(parts.get("bytes", pyarrow.binary())):
-      raise ValueError(
-        f"{field}.image must be a struct of bytes and path, got {found.image}: "
-        f"{kind}"
-      )
-    read[0:1] = [f"{found.image}.{name}" for name in wanted]
-  elif not _is_binary(kind) and not _is_text(kind):
-    raise ValueError(
-      f"{field}.image must be binary, a struct of bytes and path, or the text "
-      f"of a path or URL; column {found.image} is {kind}"
-    )
+  if found.image:
+    read[0:1] = _image_parts(found.image, schema, field)
   for name in found.captions:
     kind = schema.field(name).type
     while pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind):
@@ -122,6 +122,27 @@ def _layout(schema: Any, source: settings.Source, field: str) -> Layout:
   if {_STATUS, "error_message"} <= set(schema.names):
     status = (_STATUS,)
   return Layout(found, (*read, *status), status)
+
+
+def _image_parts(name: str, schema: Any, field: str) -> list[str]:
+  """Return what is read of the image's column; ValueError for other types."""
+  import pyarrow
+
+  kind = schema.field(name).type
+  if pyarrow.types.is_struct(kind):
+    parts = {part.name: part.type for part in kind}
+    wanted = [part for part in ("bytes", "path") if part in parts]
+    if not wanted or not _is_binary(parts.get("bytes", pyarrow.binary())):
+      raise ValueError(
+        f"{field}.image must be a struct of bytes and path, got {name}: {kind}"
+      )
+    return [f"{name}.{part}" for part in wanted]
+  if not _is_binary(kind) and not _is_text(kind):
+    raise ValueError(
+      f"{field}.image must be binary, a struct of bytes and path, or the text "
+      f"of a path or URL; column {name} is {kind}"
+    )
+  return [name]
 
 
 def _is_text(kind: Any) -> bool:

@@ -25,6 +25,7 @@ class Source:
   weight: float
   repeat: int
   subset: str
+  keep: str
 
   def check(self, name: str) -> None:
     """Raise ValueError, naming the field, for a value of no use."""

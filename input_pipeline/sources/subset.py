@@ -66,7 +66,7 @@ def select(
   ValueError for a file that is not sorted UIDs, or none of the source's.
   """
   field = f"data.sources.{place.name}.subset"
-  uids = _open(field, source.subset)
+  uids = read(field, source.subset)
   stat = pathlib.Path(source.subset).stat()
   facts = (
     *(_VERSION, records.fingerprint(), source.uid, source.subset),
@@ -96,7 +96,8 @@ def select(
   return Records(records, path)
 
 
-def _open(field: str, path: str) -> np.ndarray:
+def read(field: str, path: str) -> np.ndarray:
+  """Return the UIDs of a file, memory-mapped; ValueError for another file."""
   try:
     uids = np.load(path, mmap_mode="r", allow_pickle=False)
   except (OSError, ValueError, EOFError) as error:

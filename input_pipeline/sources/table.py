@@ -50,11 +50,22 @@ def open_split(
   """Return the rows of a table, its index made if need be."""
   field = f"data.sources.{place.name}"
   settings.check_no_split(source, split, place)
+  return open_table(source, field, place.cache_dir)
+
+
+def open_table(
+  source: settings.Source,
+  field: str,
+  cache_dir: pathlib.Path,
+  *,
+  needs_image: bool = True,
+) -> "Records":
+  """Return the rows of a table, for messages of the section `field`."""
   table = _find(source.path, field)
   path, folder = table.path, table.path.rpartition("/")[0]
   facts = (_VERSION, table.path, table.size, table.version)
   digest = record_lib.digest(facts)
-  kept = place.cache_dir / "tables"
+  kept = cache_dir / "tables"
   if remote.is_remote(path):
     copy = kept / f"{digest}{pathlib.Path(path).suffix}"
     if not copy.exists():
@@ -68,11 +79,23 @@ def open_split(
     file = io.BytesIO()
     np.save(file, _starts(path, field))
     atomic_file.write(index, file.getvalue())
-  return Records(source, path, folder or ".", index, digest, changing, field)
+  return Records(
+    *(source, path, folder or ".", index, digest, changing, field),
+    needs_image=needs_image,
+  )
 
 
 class Records:
-  """The rows of one table; see record.Records."""
+  """The rows of one table; see record.Records.
+
+  Attributes:
+    path: of the table, on disk.
+    folder: that images are named in.
+    starts: uint64 [N + 1], the offset of each row and, last, the file's size.
+    header: the columns of CSV; None of JSON lines.
+    delimiter: of CSV.
+    columns: which are image, captions, language and key.
+  """
 
   def __init__(
     self,
@@ -83,49 +106,54 @@ class Records:
     digest: str,
     facts: tuple[int, int],
     field: str,
+    needs_image: bool = True,
   ):
-    self._arguments = source, path, folder, index, digest, facts, field
+    self._arguments = (
+      *(source, path, folder, index, digest, facts, field),
+      needs_image,
+    )
     self._source = source
-    self._path = path
-    self._folder = folder
+    self.path = path
+    self.folder = folder
     self._digest = digest
     self._facts = facts
-    self._starts = np.load(index, mmap_mode="r", allow_pickle=False)
-    self._header: list[str] | None = None
+    self.starts = np.load(index, mmap_mode="r", allow_pickle=False)
+    self.header: list[str] | None = None
+    self.delimiter = ""
     if not len(self):
       raise ValueError(f"{field}.path: {path} has no rows")
     if _is_separated(path):
       with open(path, "rb") as file:
-        header = file.read(int(self._starts[0]))
-      self._delimiter = _delimiter(header)
-      (self._header,) = _parsed(header, self._delimiter)
+        header = file.read(int(self.starts[0]))
+      self.delimiter = _delimiter(header)
+      (self.header,) = parsed(header, self.delimiter)
     # A JSON table may leave out what a row does not have.
-    names = self._header or sorted(
-      {name for row in self._first_rows() for name in row}
+    names = self.header or sorted(
+      {name for row in self.first_rows() for name in row}
     )
-    self._columns = columns.choose(source, names, field)
+    self.columns = columns.choose(source, names, field, needs_image=needs_image)
 
   # The index is mapped again where this is unpickled, not sent there.
   def __reduce__(self):
     return type(self), self._arguments
 
   def __len__(self) -> int:
-    return len(self._starts) - 1
+    return len(self.starts) - 1
 
   def __getitem__(self, index: int) -> record_lib.Record:
     row = self._row(index)
-    image = row.get(self._columns.image)
+    image = row.get(self.columns.image)
     if not isinstance(image, str) or not image:
       raise faults.ExampleError(
-        "image_missing", f"row {index} names no {self._columns.image}"
+        "image_missing", f"row {index} names no {self.columns.image}"
       )
-    texts = columns.texts(self._columns, row, self._source.language, index)
-    data = named_file.read(image, self._folder)
+    texts = columns.texts(self.columns, row, self._source.language, index)
+    data = named_file.read(image, self.folder)
     return record_lib.Record(self._key(index, row), data, texts)
 
   def fingerprint(self) -> str:
     """Return hex digits of the table's path, size and time of change."""
-    return record_lib.digest((self._digest, self._columns))
+    return record_lib.digest((self._digest, self.columns))
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""
@@ -139,35 +167,36 @@ class Records:
     return found
 
   def _key(self, index: int, row: Mapping[str, Any]) -> str:
-    if self._columns.key is not None:
-      key = row.get(self._columns.key)
+    if self.columns.key is not None:
+      key = row.get(self.columns.key)
       if key not in (None, ""):
         return columns.clean(str(key))
-    return columns.clean(f"{row.get(self._columns.image)}#{index}")
+    return columns.clean(f"{row.get(self.columns.image)}#{index}")
 
   def _row(self, index: int) -> Mapping[str, Any]:
     if not 0 <= index < len(self):
       raise IndexError(f"no row {index} of {len(self)}")
-    start, stop = self._starts[index : index + 2].tolist()
-    if _facts(self._path) != self._facts:
+    start, stop = self.starts[index : index + 2].tolist()
+    if _facts(self.path) != self._facts:
       raise faults.ExampleError(
-        "shard_changed", f"{self._path} changed after its rows were found"
+        "shard_changed", f"{self.path} changed after its rows were found"
       )
-    data = files.read_range(self._path, start, stop)
+    data = files.read_range(self.path, start, stop)
     try:
-      if self._header is None:
+      if self.header is None:
         row = json.loads(data)
         if not isinstance(row, dict):
           raise ValueError("not an object")
         return row
-      (values,) = _parsed(data, self._delimiter)
-      return dict(zip(self._header, values, strict=True))
+      (values,) = parsed(data, self.delimiter)
+      return dict(zip(self.header, values, strict=True))
     except (ValueError, csv.Error, RecursionError) as error:
       raise faults.ExampleError(
-        "record_broken", f"row {index} of {self._path}: {error}"
+        "record_broken", f"row {index} of {self.path}: {error}"
       ) from error
 
-  def _first_rows(self) -> Iterator[Mapping[str, Any]]:
+  def first_rows(self) -> Iterator[Mapping[str, Any]]:
+    """Yield those of the first rows that can be read."""
     for index in range(min(len(self), columns.NUM_PROBED)):
       try:
         yield self._row(index)
@@ -270,7 +299,8 @@ def _delimiter(header: bytes) -> str:
   return "\t" if b"\t" in header else ","
 
 
-def _parsed(data: bytes, delimiter: str) -> list[list[str]]:
+def parsed(data: bytes, delimiter: str) -> list[list[str]]:
+  """Return the rows of CSV; csv.Error for what is none."""
   lines = io.StringIO(_decoded(data), newline="")
   return [row for row in csv.reader(lines, delimiter=delimiter) if row]
 

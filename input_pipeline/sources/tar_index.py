@@ -67,7 +67,7 @@ def prepare(
 ) -> pathlib.Path:
   """Return the folder of the index of `tars`, made if it is not there.
 
-  `uid_field` is of their JSON; "" takes the keys. `name` is the source's, for
+  `uid_field` is of their JSON; "" takes the keys. `name` is the section's, for
   messages. Any number of processes may call this at once. Raises ValueError
   for what is no tar, OSError for what cannot be read or written.
   """
@@ -85,12 +85,13 @@ def prepare(
       _prepare_locked(folder, tars, uid_field, name)
   except OSError as error:
     raise OSError(
-      f"cannot write the index of data.sources.{name} below {root}: {error}. "
-      "Free some space there, or set data.cache_dir to another folder."
+      f"cannot write the index of {name} below {root}: {error}. "
+      "Free some space there, or set data.cache_dir (of a recipe: cache_dir) "
+      "to another folder."
     ) from error
   except faults.ExampleError as error:
     raise OSError(
-      f"cannot index data.sources.{name}: {error}. What is indexed so far is "
+      f"cannot index {name}: {error}. What is indexed so far is "
       "kept for the next time."
     ) from error
   return folder
@@ -203,7 +204,7 @@ def _scan(
   scan = functools.partial(_scan_one, uid_field=uid_field, parts=parts)
   megabytes = sum(tar.size for tar in tars) / 1e6
   warnings = []
-  label = f"Indexing data.sources.{name}, MB"
+  label = f"Indexing {name}, MB"
   with progress.Progress(label, round(megabytes)) as shown:
     done = 0.0
     for tar, more in _completed(scan, tars):

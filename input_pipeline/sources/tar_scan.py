@@ -37,7 +37,7 @@ def scan(tar: files.File, uid_field: str) -> tuple[np.ndarray, list[str]]:
   too, so that reading it counts as a fault. Raises ValueError for what is no
   tar, or has no example with `uid_field`; faults.ExampleError.
   """
-  groups = _Groups(_Window(tar), uid_field)
+  groups = _Groups(Window(tar), uid_field)
   warnings = []
   position = 0
   while True:
@@ -90,7 +90,7 @@ def text_of(name: bytes) -> str:
   return name.decode("utf-8", "backslashreplace")
 
 
-class _Window:
+class Window:
   """Reads of a file of which most are in the piece that was read before."""
 
   def __init__(self, tar: files.File):
@@ -114,7 +114,7 @@ class _Window:
 class _Groups:
   """The examples so far: members of one key that follow each other."""
 
-  def __init__(self, window: _Window, uid_field: str):
+  def __init__(self, window: Window, uid_field: str):
     self.window = window
     self.spans: list[tuple[int, int, tuple[int, int]]] = []
     self.num_with_uid = 0
@@ -151,7 +151,7 @@ class _Groups:
 
 
 def _check_is_tar(
-  tar: files.File, window: _Window, error: tar_headers.HeaderError
+  tar: files.File, window: Window, error: tar_headers.HeaderError
 ) -> None:
   """Raise ValueError for a file that is none, not even a piece of one."""
   start = window(0, 8)
@@ -168,7 +168,7 @@ def _check_is_tar(
     ) from error
 
 
-def _ending(tar: files.File, position: int, window: _Window) -> list[str]:
+def _ending(tar: files.File, position: int, window: Window) -> list[str]:
   if not window(position, tar_headers.BLOCK):
     return [f"{tar.path} has no end mark: is it cut short?"]
   left = tar.size - position

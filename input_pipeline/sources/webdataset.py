@@ -64,14 +64,14 @@ def open_split(
   """Return the examples of the tars of `source.path`, indexed if need be."""
   field = f"data.sources.{place.name}"
   settings.check_no_split(source, split, place)
-  layout = _layout(source, field)
+  layout = make_layout(source, field)
   tars = files.find(source.path, f"{field}.path")
   try:
     folder = tar_index.prepare(
       tars,
       uid_field=_json_field(source.uid, f"{field}.uid"),
       cache_dir=place.cache_dir,
-      name=place.name,
+      name=field,
     )
   except ValueError as error:
     raise ValueError(f"{field}: {error}") from error
@@ -123,9 +123,11 @@ class Records:
       raise faults.ExampleError("image_too_large", f"{name}: 4 GiB or more")
     data = files.read_range(tar.path, start, start + length)
     try:
-      key, members = _members(data, name)
+      key, members = members_of(
+        lambda start, size: data[start : start + size], 0, length, name
+      )
     except (tar_headers.HeaderError, tar_headers.SparseError) as error:
-      raise _changed(tar, f"{name}: {error}") from error
+      raise changed(tar, f"{name}: {error}") from error
     name = f"{tar.path}, {key}"
     found = tar_scan.uid(
       key, self._layout.uid_field, _member(members, "json", name)
@@ -157,24 +159,33 @@ class Records:
 
 
 # Extension -> content; None where two members have it.
-_Members = Mapping[str, bytes | None]
+Members = Mapping[str, bytes | None]
 
 
-def _members(data: bytes, name: str) -> tuple[str, _Members]:
+def members_of(
+  read: tar_headers.Read,
+  start: int,
+  stop: int,
+  name: str,
+  unread: frozenset[str] = frozenset(),
+) -> tuple[str, Members]:
   """Return the key and the members of an example.
 
-  Raises tar_headers.HeaderError for what is not the whole of one example.
+  Raises faults.ExampleError, and tar_headers.HeaderError for what is not the
+  whole of one example.
+
+  Args:
+    read: of the tar.
+    start, stop: of the example in what `read` reads.
+    name: for messages.
+    unread: extensions of members whose content is given as b"".
   """
   members: dict[str, bytes | None] = {}
   found_key: bytes | None = None
-  position = 0
-
-  def read(start: int, size: int) -> bytes:
-    return data[start : start + size]
-
-  while position < len(data):
+  position = start
+  while position < stop:
     member = tar_headers.next_member(read, position)
-    if member is None or member.stop > len(data):
+    if member is None or member.stop > stop:
       raise tar_headers.HeaderError("not the example that was indexed")
     position = member.next
     found = tar_headers.split_name(member.name)
@@ -191,8 +202,10 @@ def _members(data: bytes, name: str) -> tuple[str, _Members]:
         "unsafe_member", f"{name} has a pickle beside it: .{extension}"
       )
     content = None
-    if extension not in members:
-      content = data[member.data : member.stop]
+    if extension in unread and extension not in members:
+      content = b""
+    elif extension not in members:
+      content = read(member.data, member.stop - member.data)
     members[extension] = content
   if found_key is None:
     raise tar_headers.HeaderError("no example where one was indexed")
@@ -213,7 +226,7 @@ def _is_pickle(extension: str) -> bool:
   return extension.rpartition(".")[2] in _PICKLES
 
 
-def _changed(tar: files.File, message: str) -> faults.ExampleError:
+def changed(tar: files.File, message: str) -> faults.ExampleError:
   """Return the fault of bytes that are no example."""
   try:
     now = files.facts(tar.path)
@@ -227,8 +240,17 @@ def _changed(tar: files.File, message: str) -> faults.ExampleError:
 
 
 def _record(
-  key: str, members: _Members, layout: Layout, name: str
+  key: str, members: Members, layout: Layout, name: str
 ) -> record.Record:
+  image = image_of(members, layout, name)
+  language = language_of(members, layout, name)
+  return record.Record(
+    key, image, {language: captions_of(members, layout, name)}
+  )
+
+
+def image_of(members: Members, layout: Layout, name: str) -> bytes:
+  """Return an example's image; raises faults.ExampleError."""
   images = (_member(members, kind, name) for kind in layout.images)
   image = next(filter(None, images), None)
   if image is None:
@@ -237,19 +259,24 @@ def _record(
       f"{name} has {', '.join(sorted(members))}; none of them is one of "
       f"{', '.join(layout.images)} with something in it",
     )
-  language = layout.language
+  return image
+
+
+def language_of(members: Members, layout: Layout, name: str) -> str:
+  """Return the language of an example; raises faults.ExampleError."""
   if layout.language_field:
-    found = _fields(members, name).get(layout.language_field)
+    found = fields_of(members, name).get(layout.language_field)
     if found and isinstance(found, str):
-      language = found
-  return record.Record(key, image, {language: _captions(members, layout, name)})
+      return found
+  return layout.language
 
 
-def _captions(members: _Members, layout: Layout, name: str) -> tuple[str, ...]:
+def captions_of(members: Members, layout: Layout, name: str) -> tuple[str, ...]:
+  """Return an example's captions; raises faults.ExampleError."""
   texts: list[str] = []
   for kind, field in layout.captions:
     if kind == "json":
-      found = _strings(_fields(members, name).get(field))
+      found = _strings(fields_of(members, name).get(field))
     else:
       data = _member(members, kind, name)
       found = [] if data is None else [_decode(data, name)]
@@ -264,14 +291,15 @@ def _captions(members: _Members, layout: Layout, name: str) -> tuple[str, ...]:
   return tuple(texts)
 
 
-def _member(members: _Members, extension: str, name: str) -> bytes | None:
+def _member(members: Members, extension: str, name: str) -> bytes | None:
   data = members.get(extension)
   if data is None and extension in members:
     raise faults.ExampleError("member_twice", f"{name} has two .{extension}")
   return data
 
 
-def _fields(members: _Members, name: str) -> Mapping[str, Any]:
+def fields_of(members: Members, name: str) -> Mapping[str, Any]:
+  """Return the fields of an example's JSON; raises faults.ExampleError."""
   data = _member(members, "json", name)
   if data is None:
     return {}
@@ -316,7 +344,7 @@ def _clean(text: str, name: str) -> str:
   return text.removeprefix("\ufeff").strip()
 
 
-def _layout(source: settings.Source, field: str) -> Layout:
+def make_layout(source: settings.Source, field: str) -> Layout:
   captions = []
   for place in source.caption or _CAPTIONS:
     kind, _, name = place.partition(".")

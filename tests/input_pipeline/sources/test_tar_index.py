@@ -43,7 +43,7 @@ def _prepare(folder, pattern="*.tar", uid=""):
     files.find(f"{folder}/{pattern}", "path"),
     uid_field=uid,
     cache_dir=folder / "cache",
-    name="main",
+    name="data.sources.main",
   )
 
 
@@ -190,7 +190,7 @@ def test_tar_that_vanishes_meanwhile(folder):
   (folder / "1.tar").unlink()
   with pytest.raises(OSError, match="cannot index data.sources.main: .*1.tar"):
     tar_index.prepare(
-      listed, uid_field="", cache_dir=folder / "cache", name="main"
+      listed, uid_field="", cache_dir=folder / "cache", name="data.sources.main"
     )
 
 
@@ -223,7 +223,7 @@ def test_remote_tars(folder):
       files.find("memory://d/{0..2}.tar", "path"),
       uid_field="uid",
       cache_dir=folder / "cache",
-      name="main",
+      name="data.sources.main",
     )
   )
   expected = tar_index.read(_prepare(folder, uid="uid"))

@@ -1,0 +1,50 @@
+"""A pool's section as that of a source that training reads."""
+
+import pathlib
+
+from curation import recipe
+from input_pipeline.sources import settings
+
+# What messages begin with.
+FIELD = "pool"
+# Pixels of drawings, which have no size of their own.
+_DRAWN_SIZE = 64
+
+
+def source(config: recipe.PoolConfig) -> settings.Source:
+  """Return the source whose examples have the UIDs of the pool's pairs."""
+  return settings.Source(
+    format=config.format,
+    path=config.path,
+    split=config.split,
+    image=config.image,
+    caption=config.caption,
+    language=config.language,
+    language_field=config.language_field,
+    uid=config.uid,
+    templates=(),
+    weight=0.0,
+    repeat=1,
+    subset="",
+    keep="",
+  )
+
+
+def place(cache_dir: pathlib.Path) -> settings.Place:
+  """Return where its index is, or what is rendered."""
+  return settings.Place(FIELD, cache_dir, _DRAWN_SIZE)
+
+
+def refuse(config: recipe.PoolConfig, *fields: str) -> None:
+  """Raise ValueError for the first of these fields that is given."""
+  for field in fields:
+    if getattr(config, field):
+      raise ValueError(
+        f'pool.{field} is not used by format="{config.format}"; got '
+        f"{getattr(config, field)!r}"
+      )
+
+
+def of_pool(message: str) -> str:
+  """Return what a source's message says of the pool that is that source."""
+  return message.replace(f"data.sources.{FIELD}", FIELD)

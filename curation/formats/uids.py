@@ -1,0 +1,103 @@
+"""UIDs of a column of keys, as `record.uid` makes them one by one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from input_pipeline.sources import columns, record
+
+_NO_DIGIT = 255
+# Byte -> the digit that it is in lower-case hexadecimal.
+_DIGITS = np.full(256, _NO_DIGIT, np.uint8)
+_DIGITS[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
+
+
+def of_keys(
+  keys: pa.Array, other: Callable[[int], str] | None = None
+) -> np.ndarray:
+  """Return the UIDs of keys, record.UID [N].
+
+  Args:
+    keys: text, bytes or numbers.
+    other: place -> the key where there is none, or an empty one.
+  """
+  found = np.empty(len(keys), record.UID)
+  slow = np.arange(len(keys))
+  if is_text(keys.type) or is_bytes(keys.type):
+    size = 32 if is_text(keys.type) else 16
+    lengths = pc.fill_null(pc.binary_length(keys), 0).to_numpy(
+      zero_copy_only=False
+    )
+    fast = np.flatnonzero(lengths == size)
+    data = _bytes(keys, fast, size)
+    if size == 32:
+      digits = _DIGITS[data]
+      is_hex = (digits != _NO_DIGIT).all(1)
+      fast, digits = fast[is_hex], digits[is_hex]
+      data = digits[:, ::2] << 4 | digits[:, 1::2]
+    words = np.ascontiguousarray(data).view(">u8")
+    found["f0"][fast], found["f1"][fast] = words[:, 0], words[:, 1]
+    slow = np.setdiff1d(slow, fast, assume_unique=True)
+  # A hash a key.
+  rest = keys.take(pa.array(slow))
+  if is_text(rest.type):
+    rest = valid(rest)[0]
+  for place, key in zip(slow.tolist(), rest.to_pylist(), strict=True):
+    found[place] = record.uid(_text(key) or (other(place) if other else ""))
+  return found
+
+
+def valid(texts: pa.Array) -> tuple[pa.Array, np.ndarray]:
+  """Return strings with null for what is not UTF-8, and where, ascending."""
+  try:
+    texts.validate(full=True)
+    return texts, np.zeros(0, np.int64)
+  except pa.ArrowInvalid:
+    found, bad = [], []
+    for place, data in enumerate(texts.cast(pa.binary()).to_pylist()):
+      try:
+        found.append(None if data is None else data.decode())
+      except UnicodeDecodeError:
+        found.append(None)
+        bad.append(place)
+    return pa.array(found, pa.string()), np.array(bad, np.int64)
+
+
+def is_text(kind: pa.DataType) -> bool:
+  """Return whether a column has strings."""
+  return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+  """Return whether a column has bytes."""
+  return (
+    pa.types.is_binary(kind)
+    or pa.types.is_large_binary(kind)
+    or pa.types.is_fixed_size_binary(kind)
+  )
+
+
+def _bytes(keys: pa.Array, places: np.ndarray, size: int) -> np.ndarray:
+  """Return uint8 [n, size] of those values, which all have that length."""
+  values = keys if len(places) == len(keys) else keys.take(pa.array(places))
+  if not len(values):
+    return np.zeros((0, size), np.uint8)
+  if pa.types.is_fixed_size_binary(values.type):
+    start, data = values.offset * size, values.buffers()[1]
+  else:
+    is_large = values.type in (pa.large_string(), pa.large_binary())
+    offsets = np.frombuffer(values.buffers()[1], "<i8" if is_large else "<i4")
+    start, data = int(offsets[values.offset]), values.buffers()[2]
+  # No gaps: null and empty values take no bytes and others are not there.
+  return np.frombuffer(data, np.uint8, len(values) * size, start).reshape(
+    -1, size
+  )
+
+
+def _text(key: Any) -> str:
+  if isinstance(key, bytes):
+    return key.hex()
+  return "" if key is None else columns.clean(str(key))
