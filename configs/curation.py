@@ -17,6 +17,9 @@ def recipe(**steps: dict[str, Any]) -> ml_collections.ConfigDict:
   config.cache_dir = "cache"
   # Of a shard that fails, before the others are done without it.
   config.max_attempts = 2
+  # Share of the shards that may fail each time and are left out then, as the
+  # manifest says; with 0, none may.
+  config.max_failed_shards = 0.0
   # Names of `steps`, in the order in which they are taken; what is left out of
   # here is not done: --config.order="('image_size','aspect_ratio')".
   config.order = tuple(steps)

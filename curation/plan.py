@@ -13,7 +13,7 @@ from curation import operators
 from input_pipeline.sources import record
 
 # Raised when the form of what a stage writes changes.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Stage:
     raw_measures: names of those measured on all pairs; of the first stage.
     on_mesh: whether its one step runs a model.
     key: stands for all that its result depends on.
+    left_out: shards that are left out of what follows, as they cannot be read;
+      known when the stage is done.
   """
 
   number: int
@@ -35,11 +37,17 @@ class Stage:
   raw_measures: tuple[str, ...]
   on_mesh: bool
   key: str
+  left_out: tuple[str, ...] = ()
 
   @property
   def folder(self) -> str:
     """Return the name of its folder."""
     return f"{self.number:02d}-{self.key}"
+
+  @property
+  def suffix(self) -> str:
+    """Return what tells apart what all its shards gave from what some did."""
+    return f"-{record.digest(self.left_out)[:16]}" if self.left_out else ""
 
 
 def make(
@@ -68,6 +76,14 @@ def make(
       )
     )
   return tuple(stages)
+
+
+def without(stage: Stage, left_out: tuple[str, ...]) -> Stage:
+  """Return a stage that begins with fewer shards: its result is another."""
+  if not left_out:
+    return stage
+  key = record.digest((stage.key, left_out))[:16]
+  return dataclasses.replace(stage, key=key)
 
 
 def digest(step: operators.Operator) -> str:

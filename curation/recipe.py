@@ -2,13 +2,15 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from curation import operators, steps
 from training import sections
 
 _SEE = "configs/curation.py"
+# Columns that no step may make.
+_OWN = ("uid", "row", "step", "caption", "fault", "dropped_by")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +37,15 @@ class Recipe:
     cache_dir: for indices and models.
     max_attempts: of a shard that fails.
     steps: name -> operator, in the order in which they are taken.
+    max_failed_shards: share of the shards that may be left out, as they fail
+      each time.
   """
 
   pool: PoolConfig
   cache_dir: str
   max_attempts: int
   steps: Mapping[str, operators.Operator]
+  max_failed_shards: float = 0.0
 
 
 def checked(values: Mapping[str, Any]) -> Recipe:
@@ -49,7 +54,10 @@ def checked(values: Mapping[str, Any]) -> Recipe:
   Raises:
     ValueError: a field or value that cannot be used; the message names it.
   """
-  fields = ("pool", "cache_dir", "max_attempts", "order", "steps")
+  fields = (
+    *("pool", "cache_dir", "max_attempts", "max_failed_shards"),
+    *("order", "steps"),
+  )
   unknown = [name for name in values if name not in fields]
   missing = [name for name in fields if name not in values]
   if unknown or missing:
@@ -61,11 +69,17 @@ def checked(values: Mapping[str, Any]) -> Recipe:
     pool=sections.make(PoolConfig, values["pool"], prefix="pool.", see=_SEE),
     cache_dir=values["cache_dir"],
     max_attempts=values["max_attempts"],
+    max_failed_shards=float(values["max_failed_shards"]),
     steps=_steps(values["order"], values["steps"]),
   )
   if recipe.max_attempts < 1:
     raise ValueError(
       f"max_attempts must be at least 1; got {recipe.max_attempts}"
+    )
+  if not 0 <= recipe.max_failed_shards < 1:
+    raise ValueError(
+      "max_failed_shards must be a share, at least 0 and below 1; got "
+      f"{recipe.max_failed_shards}"
     )
   for name, step in recipe.steps.items():
     step.check(f"steps.{name}")
@@ -82,12 +96,59 @@ def check_signals(found: Mapping[str, operators.Operator]) -> None:
   makers: dict[str, str] = {}
   for name, step in found.items():
     for signal in step.signals:
+      if signal in _OWN:
+        raise ValueError(
+          f"steps.{name} makes a signal {signal!r}, which is a name of the "
+          "curation's own columns"
+        )
       if signal in makers:
         raise ValueError(
           f"steps.{makers[signal]} and steps.{name} both make the signal "
           f"{signal!r}; expected names that differ"
         )
       makers[signal] = name
+
+
+def check_columns(
+  found: Mapping[str, operators.Operator], pool_columns: Collection[str]
+) -> None:
+  """Raise ValueError where a step reads what is not there when it is done."""
+  makers = {signal: name for name in found for signal in found[name].signals}
+  known = {"uid", "row", *pool_columns}
+  # Measured before any step is taken.
+  for name, step in found.items():
+    if isinstance(step, operators.Reduction) and step.measures_raw:
+      _check_reads(name, step.measured, known, {}, found)
+  for name, step in found.items():
+    reads = tuple(step.columns)
+    if isinstance(step, operators.Reduction) and not step.measures_raw:
+      reads = (*step.measured, *reads)
+    if isinstance(step, operators.MeshFilter):
+      reads = (*reads, *step.fetched)
+    _check_reads(name, reads, known, makers, found)
+    known |= set(step.signals)
+
+
+def _check_reads(
+  name: str,
+  reads: Iterable[str],
+  known: Collection[str],
+  makers: Mapping[str, str],
+  order: Iterable[str],
+) -> None:
+  for column in reads:
+    if column in known:
+      continue
+    if column in makers:
+      raise ValueError(
+        f"steps.{name} reads {column}, which steps.{makers[column]} makes: "
+        f"put {makers[column]!r} before {name!r} in order; it is "
+        f"{', '.join(order)}"
+      )
+    raise ValueError(
+      f"steps.{name} reads {column}, which pool.path's files do not have; they "
+      f"have {', '.join(sorted(set(known) - {'uid', 'row'})) or 'none'}"
+    )
 
 
 def _steps(

@@ -1,56 +1,102 @@
 """--task=curate: from a recipe to a selection, with all that is to be known.
 
 In the workdir: `stages` (what is done; see stage.py), selection.npy, signals/,
-manifest.json, failures.jsonl and curation.html. The same command goes on where
+keep.npy (where a step balances), manifest.json, failures.jsonl and
+curation.html. The same command goes on where
 a run was stopped; with other parameters it goes on from the first step that
 they change.
 """
 
+import contextlib
+import dataclasses
 import functools
 import json
-import os
 import pathlib
-import secrets
 import shutil
+import signal
+import sys
 import time
-from collections.abc import Sequence
+import types
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from curation import engines, formats, operators, plan, selection, stage
+from curation import (
+  engines,
+  formats,
+  keep_probabilities,
+  ledger,
+  passes,
+  plan,
+  report,
+  selection,
+  signals,
+  stage,
+  workdir,
+)
+from curation import manifest as manifest_lib
 from curation import pool as pool_lib
 from curation import recipe as recipe_lib
-from input_pipeline import atomic_file, progress
-from input_pipeline.sources import record
+from input_pipeline import progress
 from training import failures
+
+SELECTION = "selection.npy"
+REPORT = "curation.html"
+
+
+class Stopped(BaseException):
+  """SIGTERM or Ctrl-C; not an Exception, so that no step takes it for one."""
+
+  def __init__(self, number: int):
+    super().__init__(signal.Signals(number).name)
+    self.number = number
 
 
 def run(
   recipe: recipe_lib.Recipe,
-  workdir: pathlib.Path,
+  folder: pathlib.Path,
   *,
   engine: str,
   num_workers: int,
   as_json: bool = False,
 ) -> int:
   """Curate; return the exit code."""
+  engines.check(engine, num_workers)
   if recipe.pool.format not in formats.FORMATS:
     raise ValueError(
       f"pool.format must be one of {', '.join(formats.FORMATS)}; got "
       f"{recipe.pool.format!r}"
     )
-  cache_dir = pathlib.Path(recipe.cache_dir)
-  pool = formats.FORMATS[recipe.pool.format].open_pool(recipe.pool, cache_dir)
-  workers = engines.ENGINES[engine](num_workers)
   try:
-    manifest = curate(recipe, pool, workdir, workers)
-  finally:
-    workers.close()
+    with contextlib.ExitStack() as stack:
+      stack.enter_context(_stoppable())
+      cache_dir = pathlib.Path(recipe.cache_dir)
+      opened = formats.FORMATS[recipe.pool.format]
+      pool = opened.open_pool(recipe.pool, cache_dir)
+      # Before Ray is started, which takes seconds.
+      recipe_lib.check_columns(recipe.steps, pool.columns)
+      workers = engines.make(engine, num_workers)
+      stack.callback(workers.close)
+      facts = {"engine": engine, "num_workers": num_workers}
+      manifest = curate(recipe, pool, folder, workers, facts)
+  except Stopped as stop:
+    print(
+      f"{stop}: ended; what is done stays, the same command goes on from there",
+      file=sys.stderr,
+    )
+    return 128 + stop.number
+  except OSError as error:
+    if not engines.is_disk_full(error):
+      raise
+    raise failures.RunError(
+      f"The disk is full ({error}). What is done is whole: free some space and "
+      "run the same command to go on"
+    ) from error
   if as_json:
     print(json.dumps(manifest, indent=2))
   else:
     print(
       f"{manifest['num_kept']} of {manifest['num_pairs']} pairs kept in "
-      f"{workdir / 'selection.npy'}"
+      f"{folder / SELECTION}"
     )
   return 0
 
@@ -58,154 +104,196 @@ def run(
 def curate(
   recipe: recipe_lib.Recipe,
   pool: pool_lib.Pool,
-  workdir: pathlib.Path,
+  folder: pathlib.Path,
   engine: engines.Engine,
+  facts_of_run: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-  """Run all stages; write the workdir's files and return the manifest."""
-  workdir.mkdir(parents=True, exist_ok=True)
-  facts = [(shard.name, shard.version) for shard in pool.shards]
-  stages = plan.make(recipe.steps, record.digest(tuple(sorted(facts))))
-  signals: dict[str, int] = {}
-  reduced: dict[str, dict[str, Any]] = {}
-  counts: dict[str, list[int]] = {}
-  for current in stages:
-    for name in current.steps:
-      signals |= dict.fromkeys(recipe.steps[name].signals, current.number)
-    work = stage.Work(
-      pool=pool,
-      steps=recipe.steps,
-      stages=stages[: current.number + 1],
-      workdir=workdir,
-      cache_dir=pathlib.Path(recipe.cache_dir),
-      signals=dict(signals),
+  """Run all stages; write the workdir's files and return the manifest.
+
+  Args:
+    recipe: checked.
+    pool: that it is about.
+    folder: the workdir.
+    engine: for all that needs no model.
+    facts_of_run: for the part of the manifest that is the run's own.
+
+  Raises:
+    ValueError: a step reads what the pool does not have.
+    RunError: see workdir.py and passes.py.
+  """
+  recipe_lib.check_columns(recipe.steps, pool.columns)
+  if not pool.shards:
+    raise ValueError(f"pool.path={recipe.pool.path!r} has no pairs")
+  start = time.time()
+  with workdir.claim(folder):
+    digest = workdir.begin(folder, recipe.pool, pool)
+    tries = passes.Tries(
+      recipe.max_attempts,
+      int(recipe.max_failed_shards * len(pool.shards)),
+      ledger.Ledger(folder),
     )
-    runs = engines.Inline() if current.on_mesh else engine
-    for name, (entered, kept) in _run_stage(work, runs, recipe).items():
-      counts[name] = [entered, kept]
-    for name in (*current.raw_measures, *current.measures):
-      reduced[name] = _reduce(work, name, engine)
-  last = stages[-1]
-  parts = [
-    stage.folder(workdir, last) / "shards" / f"{shard.name}.parquet"
-    for shard in pool.shards
-  ]
-  num_kept, digest = selection.write(parts, workdir / "selection.npy")
-  manifest = {
-    "num_pairs": sum(n for n, _ in [next(iter(counts.values()), [0, 0])]),
-    "num_kept": num_kept,
-    "kept_sha256": digest,
-    "steps": [
-      {
-        "name": name,
-        "op": type(step).__name__,
-        "in": counts[name][0],
-        "kept": counts[name][1],
-        "facts": reduced.get(name, {}),
-      }
-      for name, step in recipe.steps.items()
-    ],
-  }
-  text = json.dumps(manifest, indent=2)
-  atomic_file.write(workdir / "manifest.json", text.encode() + b"\n")
+    work, found, reduced = _run_stages(
+      recipe, pool, folder, engine, digest, tries
+    )
+    tallies = [one.tally for one in found]
+    shards = _left(pool, work.stages)
+    manifest = manifest_lib.make(
+      recipe, pool, work.stages, tallies, found[0].inputs, reduced
+    )
+    before = _done_before(work)
+    manifest |= before or _select(work, shards, engine, tries)
+    manifest["failures"] = tries.failures.failures(work.stages)
+    manifest["run"] = (facts_of_run or {}) | {
+      "seconds": round(time.time() - start, 3),
+      "stages": [
+        {"steps": list(one.steps), "seconds": round(each.seconds, 3)}
+        for one, each in zip(work.stages, found, strict=True)
+      ],
+    }
+    if not before or not (folder / REPORT).exists():
+      run_all = functools.partial(
+        passes.run_all, engine, tries, work.stage, "the report"
+      )
+      report.write(folder, manifest, pool, run_all)
+    manifest_lib.write(folder, manifest)
+    # Only now: with them, what is missing is made again in no time.
+    for name in ("kept", "merged"):
+      kept = stage.folder(folder, work.stage) / name
+      shutil.rmtree(kept, ignore_errors=True)
+    _tell_of_others(folder, work.stages)
   return manifest
 
 
-def _run_stage(
-  work: stage.Work, engine: engines.Engine, recipe: recipe_lib.Recipe
-) -> dict[str, list[int]]:
-  """Do every shard of a stage; return {step: [pairs in, pairs kept]}."""
-  totals = {name: [0, 0] for name in work.stage.steps}
-  pending: Sequence[pool_lib.Shard] = list(work.pool.shards)
-  label = f"Stage {work.stage.number + 1}: {', '.join(work.stage.steps)}"
-  with progress.Progress(f"{label}, shards", len(pending)) as bar:
-    for attempt in range(1, recipe.max_attempts + 1):
-      failed = []
-      fn = functools.partial(stage.run, work)
-      for number, result in engine.run(fn, pending):
-        if isinstance(result, Exception):
-          _note(work, pending[number], attempt, result)
-          failed.append(pending[number])
-          continue
-        bar.advance()
-        for name, (entered, kept) in result.items():
-          totals[name][0] += entered
-          totals[name][1] += kept
-      pending = failed
-      if not pending:
-        return totals
-  raise failures.RunError(
-    f"{len(pending)} of {len(work.pool.shards)} shards failed "
-    f"{recipe.max_attempts} times, {pending[0].path} among them; the others "
-    f"are done. {work.workdir / 'failures.jsonl'} says why; the same command "
-    "tries those again"
+def _run_stages(
+  recipe: recipe_lib.Recipe,
+  pool: pool_lib.Pool,
+  folder: pathlib.Path,
+  engine: engines.Engine,
+  digest: str,
+  tries: passes.Tries,
+) -> tuple[stage.Work, list[passes.Pass], dict[str, dict[str, Any]]]:
+  """Do all stages; return the last one's work, and what each gave."""
+  planned = plan.make(recipe.steps, digest)
+  done: tuple[plan.Stage, ...] = ()
+  made_in: dict[str, int] = {}
+  found: list[passes.Pass] = []
+  reduced: dict[str, dict[str, Any]] = {}
+  work = stage.Work(
+    pool=pool,
+    steps=recipe.steps,
+    stages=(),
+    workdir=folder,
+    cache_dir=pathlib.Path(recipe.cache_dir),
+    signals={},
   )
+  for current in planned:
+    left_out = done[-1].left_out if done else ()
+    current = plan.without(current, left_out)
+    for name in current.steps:
+      made_in |= dict.fromkeys(recipe.steps[name].signals, current.number)
+    stages, made = (*done, current), dict(made_in)
+    work = dataclasses.replace(work, stages=stages, signals=made)
+    names = ", ".join(current.steps) or "measuring"
+    label = f"Stage {current.number + 1} of {len(planned)} ({names})"
+    runs = engines.Inline() if current.on_mesh else engine
+    found.append(passes.run(work, _left(pool, done), runs, tries, label))
+    left_out = tuple(sorted({*left_out, *found[-1].left_out}))
+    more = len(left_out) - tries.max_failed
+    if more > 0:
+      raise failures.RunError(
+        f"{len(left_out)} of {len(pool.shards)} shards failed in one stage or "
+        f"another, {more} more than config.max_failed_shards lets be left out; "
+        f"{tries.failures.path} tells of all"
+      )
+    done = (*done, dataclasses.replace(current, left_out=left_out))
+    work = dataclasses.replace(work, stages=done)
+    for name in (*current.raw_measures, *current.measures):
+      shards = _left(pool, done)
+      reduced[name] = passes.reduce(work, shards, name, engine, tries)
+  return work, found, reduced
 
 
-def _note(
-  work: stage.Work, shard: pool_lib.Shard, attempt: int, error: Exception
-) -> None:
-  line = {
-    "time": time.time(),
-    "stage": work.stage.folder,
-    "steps": work.stage.steps,
-    "shard": shard.name,
-    "path": shard.path,
-    "attempt": attempt,
-    "error": f"{type(error).__name__}: {error}",
-  }
-  with open(work.workdir / "failures.jsonl", "a") as file:
-    file.write(json.dumps(line) + "\n")
-
-
-def _reduce(
-  work: stage.Work, name: str, engine: engines.Engine
+def _select(
+  work: stage.Work,
+  shards: Sequence[pool_lib.Shard],
+  engine: engines.Engine,
+  tries: passes.Tries,
 ) -> dict[str, Any]:
-  """Make a reduction's state, whole or not at all; return its facts."""
-  step = work.steps[name]
-  assert isinstance(step, operators.Reduction)
-  folder = stage.state_folder(work.workdir, work.stages, name)
-  facts = folder / "facts.json"
-  if facts.exists():
-    return json.loads(facts.read_text())
-  parts = [
-    stage.part_path(work.workdir, work.stage, name, shard)
-    for shard in work.pool.shards
-  ]
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  temporary = folder.with_name(f".{name}.tmp-{secrets.token_hex(8)}")
-  temporary.mkdir()
-  try:
-    place = operators.Place(
-      work.workdir, work.cache_dir, temporary, _earlier(work, name)
+  """Write selection.npy and signals/; return the manifest's part on them."""
+  # It is of the files that are about to be replaced, maybe by another recipe's.
+  (work.workdir / manifest_lib.NAME).unlink(missing_ok=True)
+  run_all = functools.partial(passes.run_all, engine, tries, work.stage)
+  with progress.Progress("Signals and selection, shards", len(shards)) as bar:
+    kinds = signals.types(work, shards)
+    fn = functools.partial(signals.finish, work, kinds)
+    numbers = run_all("signals", fn, shards, done=bar.advance)
+  for other in set(signals.folder(work.workdir).glob("*.parquet")) - {
+    signals.path_of(work.workdir, shard) for shard in shards
+  }:
+    other.unlink()  # of a shard that is left out now
+  runs = sorted(signals.run_path(work, shard) for shard in shards)
+  level = 0
+  while len(runs) > selection.FAN_IN:
+    merged = stage.folder(work.workdir, work.stage) / "merged"
+    groups = selection.groups(runs, merged, level)
+    run_all("selection", selection.merge_group, groups)
+    runs, level = [group.path for group in groups], level + 1
+  num_kept, digest = selection.write(runs, work.workdir / SELECTION)
+  paths = [signals.path_of(work.workdir, shard) for shard in shards]
+  keep_probabilities.update(work.workdir, work.steps, paths)
+  return {
+    "num_kept": num_kept,
+    "kept_sha256": digest,
+    "num_duplicate_uids": sum(numbers) - num_kept,
+  }
+
+
+def _done_before(work: stage.Work) -> dict[str, Any]:
+  """Return what `_select` did; nothing where it has to be done."""
+  before = manifest_lib.read(work.workdir) or {}
+  # The manifest is written when all the rest is.
+  is_done = (
+    before.get("key") == manifest_lib.key(work.stages)
+    and (work.workdir / SELECTION).exists()
+    and signals.folder(work.workdir).exists()
+  )
+  if not is_done:
+    return {}
+  names = ("num_kept", "kept_sha256", "num_duplicate_uids")
+  return {name: before[name] for name in names}
+
+
+def _left(
+  pool: pool_lib.Pool, stages: Sequence[plan.Stage]
+) -> list[pool_lib.Shard]:
+  """Return the shards that are not left out by now."""
+  left_out = set(stages[-1].left_out) if stages else set()
+  return [shard for shard in pool.shards if shard.name not in left_out]
+
+
+def _tell_of_others(folder: pathlib.Path, stages: Sequence[plan.Stage]) -> None:
+  others, num_bytes = workdir.other_stages(folder, stages)
+  if others:
+    print(
+      f"{len(others)} stages of other parameters take {num_bytes / 1e6:.1f} MB "
+      f"in {folder / workdir.STAGES}; they are used again with these "
+      f"parameters, and may be deleted: {', '.join(p.name for p in others)}",
+      file=sys.stderr,
     )
-    found = step.reduce(parts, place, functools.partial(_run_all, engine))
-    text = json.dumps(found)
-    atomic_file.write(temporary / "facts.json", text.encode())
-    os.rename(temporary, folder)
-  except BaseException:
-    shutil.rmtree(temporary, ignore_errors=True)
-    raise
-  return found
 
 
-def _earlier(
-  work: stage.Work, name: str
-) -> tuple[tuple[str, pathlib.Path], ...]:
-  """Return the states of the reductions before a step."""
-  names = list(work.steps)
-  states = [
-    (other, stage.state_folder(work.workdir, work.stages, other))
-    for other in names[: names.index(name)]
-    if isinstance(work.steps[other], operators.Reduction)
-  ]
-  return tuple(states)
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+  """Let SIGTERM and Ctrl-C raise Stopped."""
 
+  def stop(number: int, frame: types.FrameType | None) -> None:
+    del frame
+    raise Stopped(number)
 
-def _run_all(engine: engines.Engine, fn: Any, items: Sequence[Any]) -> list:
-  """Return fn of each item, in order; raise what one of them raised."""
-  results: dict[int, Any] = {}
-  for number, result in engine.run(fn, items):
-    if isinstance(result, Exception):
-      raise result
-    results[number] = result
-  return [results[number] for number in range(len(items))]
+  numbers = (signal.SIGTERM, signal.SIGINT)
+  before = [(number, signal.signal(number, stop)) for number in numbers]
+  try:
+    yield
+  finally:
+    for number, handler in before:
+      signal.signal(number, handler)

@@ -1,33 +1,27 @@
 """One pass over one shard: what a worker does.
 
-  stages/NN-KEY/shards/SHARD.parquet    a row for each pair that came in: uid,
-                                        row, step (number in the stage of the
-                                        step that dropped it, -1 for none), and
-                                        the signals of the stage's steps
-  stages/NN-KEY/parts/STEP/SHARD        what a reduction measured
+  stages/NN-KEY/shards/SHARD.parquet   see shard_file.py
+  stages/NN-KEY/parts/STEP/SHARD       what a reduction measured
+  stages/NN-KEY/state/STEP/            what it made of all parts
+  stages/NN-KEY/done.json              where the stage is done
 
-The Parquet file is written last: where it is, the shard is done.
+A shard's Parquet file is written last: where it is, the shard is done.
 """
 
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curation import operators, plan
+from curation import content_digest, operators, plan, shard_file, verdicts
 from curation import pool as pool_lib
-
-# Columns of a stage's files beside the signals.
-OWN = ("uid", "row", "step")
-_COUNTS = b"diptych.counts"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,36 +74,8 @@ def state_folder(
   """Return the folder of a reduction's global state."""
   for stage in stages:
     if name in (*stage.measures, *stage.raw_measures):
-      return folder(workdir, stage) / "state" / name
+      return folder(workdir, stage) / f"state{stage.suffix}" / name
   raise AssertionError(f"no stage measures {name}")
-
-
-def run(work: Work, shard: pool_lib.Shard) -> dict[str, list[int]]:
-  """Do a stage for a shard; return {step: [pairs in, pairs kept]}.
-
-  What is done already is not done again.
-  """
-  path = work.shard_path(work.stage, shard)
-  if path.exists():
-    return counts_of(path)
-  before = operators.Place(work.workdir, work.cache_dir)
-  names = (*work.stage.raw_measures, *work.stage.measures)
-  measures = {name: _reduction(work, name).measure(before) for name in names}
-  tables = _tables(work, shard)
-  for name in work.stage.raw_measures:
-    tables = _measured(tables, measures[name])
-  written, counts = [], {name: [0, 0] for name in work.stage.steps}
-  for entered, table in _decided(work, shard, tables, counts):
-    for name in work.stage.measures:
-      if len(table):
-        measures[name].add(table)
-    written.append(entered)
-  for name, measure in measures.items():
-    part = part_path(work.workdir, work.stage, name, shard)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    measure.save(part)
-  _write(path, written, counts)
-  return counts
 
 
 def part_path(
@@ -119,49 +85,45 @@ def part_path(
   return folder(workdir, stage) / "parts" / name / shard.name
 
 
-def counts_of(path: pathlib.Path) -> dict[str, list[int]]:
-  """Return {step: [pairs in, pairs kept]} of a shard that is done."""
-  metadata = pq.read_schema(path).metadata or {}
-  return json.loads(metadata[_COUNTS])
+def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
+  """Do a stage for a shard; return what was counted.
+
+  What is done already is not done again.
+  """
+  path = work.shard_path(work.stage, shard)
+  if path.exists():
+    return shard_file.read_tally(path)
+  before = operators.Place(work.workdir, work.cache_dir)
+  names = (*work.stage.raw_measures, *work.stage.measures)
+  measures = {name: _reduction(work, name).measure(before) for name in names}
+  tally = shard_file.Tally()
+  for name in work.stage.steps:
+    tally.count(name, 0, 0)
+  digest = content_digest.ContentDigest()
+  tables = _readable(work, _tables(work, shard), digest)
+  raw = {name: measures[name] for name in work.stage.raw_measures}
+  tables = _decided(work, shard, _measured(tables, raw, tally), tally)
+  last = {name: measures[name] for name in work.stage.measures}
+  written = []
+  for entered, _ in _measured(tables, last, tally):
+    tally.rows += len(entered)
+    for kind, num in verdicts.fault_kinds(entered).items():
+      tally.faults[kind] = tally.faults.get(kind, 0) + num
+    written.append(entered)
+  if not work.stage.number:
+    tally.sha256 = digest.hexdigest()
+  for name, measure in measures.items():
+    part = part_path(work.workdir, work.stage, name, shard)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    # Another worker may be at the same shard, one that was given up too early.
+    temporary = part.with_name(f".{part.name}.tmp-{secrets.token_hex(8)}")
+    measure.save(temporary)
+    os.replace(temporary, part)
+  shard_file.write(path, written, tally)
+  return tally
 
 
-def alive(path: pathlib.Path, columns: Sequence[str] = ("row",)) -> pa.Table:
-  """Return columns of the pairs that a stage's file says are kept."""
-  return pq.read_table(
-    path, columns=list(columns), filters=pc.field("step") == -1
-  )
-
-
-def _tables(work: Work, shard: pool_lib.Shard) -> Iterator[pa.Table]:
-  """Yield the pairs that come into the stage, with what its steps read."""
-  wanted = _columns(work)
-  carried = {name for name in wanted if name in work.signals}
-  rows, signals = None, None
-  if work.stage.number:
-    previous = work.shard_path(work.stages[-2], shard)
-    rows = alive(previous)["row"].to_numpy()
-    signals = _carried(work, shard, carried, rows)
-  is_mesh = work.stage.on_mesh
-  max_rows = pool_lib.TEXT_ROWS
-  if "image" in wanted:
-    max_rows = pool_lib.IMAGE_ROWS
-  if is_mesh:
-    step = work.steps[work.stage.steps[0]]
-    assert isinstance(step, operators.MeshFilter)
-    max_rows = step.batch_rows
-  start = 0
-  for table in work.pool.read(
-    shard, sorted(wanted - carried), max_rows=max_rows, rows=rows
-  ):
-    if signals is not None:
-      part = signals.slice(start, len(table))
-      for name in part.column_names:
-        table = table.append_column(name, part[name])
-    start += len(table)
-    yield table
-
-
-def _columns(work: Work) -> set[str]:
+def columns(work: Work) -> set[str]:
   """Return what the stage's steps and measures read and do not make."""
   wanted: set[str] = set()
   made: set[str] = set()
@@ -169,140 +131,175 @@ def _columns(work: Work) -> set[str]:
     wanted |= set(_reduction(work, name).measured)
   for name in work.stage.steps:
     wanted |= set(work.steps[name].columns) - made
-    made |= {n for n, s in work.signals.items() if s == work.stage.number}
+    made |= set(work.steps[name].signals)
   for name in work.stage.measures:
     wanted |= set(_reduction(work, name).measured) - made
+  if not work.stage.number:
+    wanted |= {"text", "caption"} & work.pool.columns
   return wanted - {"uid", "row"}
+
+
+def _tables(work: Work, shard: pool_lib.Shard) -> Iterator[pa.Table]:
+  """Yield the pairs that come into the stage, with what its steps read."""
+  wanted = columns(work)
+  number = work.stage.number
+  carried = {n for n in wanted if work.signals.get(n, number) < number}
+  rows, signals = None, pa.table({})
+  if number:
+    previous = work.shard_path(work.stages[-2], shard)
+    rows = shard_file.alive(previous)["row"].to_numpy()
+    if not len(rows):
+      return
+    signals = _carried(work, shard, carried, rows)
+  max_rows = pool_lib.TEXT_ROWS
+  if "image" in wanted:
+    max_rows = pool_lib.IMAGE_ROWS
+  if work.stage.on_mesh:
+    step = work.steps[work.stage.steps[0]]
+    assert isinstance(step, operators.MeshFilter)
+    max_rows = step.batch_rows
+  start = 0
+  for table in work.pool.read(
+    shard, sorted(wanted - carried), max_rows=max_rows, rows=rows
+  ):
+    if rows is not None:
+      _check_rows(shard, table, rows[start : start + len(table)])
+    part = signals.slice(start, len(table))
+    for name in part.column_names:
+      table = verdicts.with_column(table, name, part[name])
+    start += len(table)
+    yield table
+  if rows is not None and start != len(rows):
+    raise _changed(shard)
+
+
+def _check_rows(
+  shard: pool_lib.Shard, table: pa.Table, rows: np.ndarray
+) -> None:
+  if not np.array_equal(table["row"].to_numpy(), rows):
+    raise _changed(shard)
+
+
+def _changed(shard: pool_lib.Shard) -> OSError:
+  return OSError(
+    f"{shard.path} has changed since the first stage read it: other rows came "
+    "than were asked for. Bring it back, or give another --workdir"
+  )
 
 
 def _carried(
   work: Work, shard: pool_lib.Shard, names: Iterable[str], rows: np.ndarray
 ) -> pa.Table:
   """Return signals of earlier stages, of the pairs with these rows."""
-  columns = {}
+  found = {}
   for name in sorted(names):
     path = work.shard_path(work.stages[work.signals[name]], shard)
     table = pq.read_table(path, columns=["row", name])
     places = np.searchsorted(table["row"].to_numpy(), rows)
-    columns[name] = table[name].take(pa.array(places))
-  return pa.table(columns)
+    found[name] = table[name].take(pa.array(places))
+  return pa.table(found)
+
+
+def _readable(
+  work: Work,
+  tables: Iterable[pa.Table],
+  digest: content_digest.ContentDigest,
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+  """Yield both parts of each table (see verdicts.py); digest the first's."""
+  is_first = not work.stage.number
+  for table in tables:
+    if is_first:
+      digest.add(table)
+    yield verdicts.begin(table, has_caption=is_first)
 
 
 def _decided(
   work: Work,
   shard: pool_lib.Shard,
-  tables: Iterator[pa.Table],
-  counts: dict[str, list[int]],
+  tables: Iterable[tuple[pa.Table, pa.Table]],
+  tally: shard_file.Tally,
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-  """Yield what came in, marked, and what is left of it."""
+  """Yield both parts of each table, as the stage's steps leave them."""
   if work.stage.on_mesh:
-    (name,) = work.stage.steps
-    step = work.steps[name]
-    assert isinstance(step, operators.MeshFilter)
-    seen: list[pa.Table] = []
-
-    def remembered() -> Iterator[pa.Table]:
-      for table in tables:
-        seen.append(table)
-        yield table
-
-    fn = _opened_mesh(step, work.place(name))
-    for verdict in fn(shard.name, remembered()):
-      yield _applied([(name, verdict)], seen.pop(0), counts)
-    assert not seen, f"{name} gave fewer verdicts than tables"
+    yield from _decided_on_mesh(work, shard, tables, tally)
     return
-  for table in tables:
-    entered, left = _own(table), table
+  for entered, left in tables:
     for number, name in enumerate(work.stage.steps):
       if not len(left):
         break
       step = work.steps[name]
       assert isinstance(step, operators.Filter)
+      num_entered, start = len(left), time.perf_counter()
       verdict = _opened(step, work.place(name))(left)
-      entered, left = _apply(verdict, number, name, entered, left, counts)
+      seconds = time.perf_counter() - start
+      entered, left = verdicts.apply(verdict, number, name, entered, left)
+      tally.count(name, num_entered, len(left))
+      tally.spend(name, seconds)
     yield entered, left
 
 
-def _applied(
-  verdicts: list[tuple[str, operators.Verdict]],
-  table: pa.Table,
-  counts: dict[str, list[int]],
-) -> tuple[pa.Table, pa.Table]:
-  entered, left = _own(table), table
-  for number, (name, verdict) in enumerate(verdicts):
-    entered, left = _apply(verdict, number, name, entered, left, counts)
-  return entered, left
+def _decided_on_mesh(
+  work: Work,
+  shard: pool_lib.Shard,
+  tables: Iterable[tuple[pa.Table, pa.Table]],
+  tally: shard_file.Tally,
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+  (name,) = work.stage.steps
+  step = work.steps[name]
+  assert isinstance(step, operators.MeshFilter)
+  # The model may be some tables ahead of its verdicts.
+  waiting: list[tuple[pa.Table, pa.Table]] = []
+
+  def given() -> Iterator[pa.Table]:
+    for entered, left in tables:
+      waiting.append((entered, left))
+      if len(left):
+        yield left
+
+  def unasked() -> Iterator[tuple[pa.Table, pa.Table]]:
+    while waiting and not len(waiting[0][1]):
+      yield waiting.pop(0)
+
+  start = time.perf_counter()
+  decide = _opened_mesh(step, work.place(name))
+  read = functools.partial(_fetched, work, shard)
+  for verdict in decide(shard, given(), read):
+    yield from unasked()
+    entered, left = waiting.pop(0)
+    num_entered = len(left)
+    entered, left = verdicts.apply(verdict, 0, name, entered, left)
+    now = time.perf_counter()
+    tally.count(name, num_entered, len(left))
+    tally.spend(name, now - start)
+    start = now
+    yield entered, left
+  yield from unasked()
+  if waiting:
+    raise AssertionError(f"{name} gave fewer verdicts than it got tables")
 
 
-def _own(table: pa.Table) -> pa.Table:
-  steps = pa.array(np.full(len(table), -1, np.int16))
-  return table.select(["uid", "row"]).append_column("step", steps)
-
-
-def _apply(
-  verdict: operators.Verdict,
-  number: int,
-  name: str,
-  entered: pa.Table,
-  left: pa.Table,
-  counts: dict[str, list[int]],
-) -> tuple[pa.Table, pa.Table]:
-  """Return both with the signals, dropped pairs marked or gone."""
-  steps = entered["step"].to_numpy().copy()
-  places = np.flatnonzero(steps == -1)
-  keep = np.ones(len(left), bool) if verdict.keep is None else verdict.keep
-  if len(keep) != len(left) or keep.dtype != bool:
-    raise AssertionError(f"{name}: keep must be bool [{len(left)}]")
-  # Where in `left` each pair is, null where an earlier step dropped it.
-  index = np.zeros(len(entered), np.int64)
-  index[places] = np.arange(len(places))
-  indices = pa.array(index, mask=steps != -1)
-  for signal, values in verdict.signals.items():
-    column = pa.chunked_array(values) if isinstance(values, list) else values
-    if isinstance(column, np.ndarray):
-      column = pa.array(column)
-    entered = entered.append_column(signal, column.take(indices))
-    left = left.append_column(signal, column)
-  steps[places[~keep]] = number
-  place = entered.schema.get_field_index("step")
-  entered = entered.set_column(place, "step", pa.array(steps))
-  counts[name][0] += len(left)
-  counts[name][1] += int(keep.sum())
-  return entered, left if keep.all() else left.filter(pa.array(keep))
-
-
-def _write(
-  path: pathlib.Path, tables: list[pa.Table], counts: dict[str, list[int]]
-) -> None:
-  if tables:
-    # Batches that all pairs of were dropped early lack later steps' signals.
-    table = pa.concat_tables(tables, promote_options="default")
-  else:
-    table = pa.table(
-      {
-        "uid": pa.array([], pool_lib.UID_TYPE),
-        "row": pa.array([], pa.int64()),
-        "step": pa.array([], pa.int16()),
-      }
-    )
-  metadata = {_COUNTS: json.dumps(counts).encode()}
-  table = table.replace_schema_metadata(metadata)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
-  try:
-    pq.write_table(table, temporary, compression="zstd")
-    os.replace(temporary, path)
-  except BaseException:
-    temporary.unlink(missing_ok=True)
-    raise
+def _fetched(
+  work: Work, shard: pool_lib.Shard, names: Sequence[str], rows: np.ndarray
+) -> Iterator[pa.Table]:
+  """Yield columns of some pairs of a shard: an operators.ReadFn."""
+  max_rows = pool_lib.IMAGE_ROWS if "image" in names else pool_lib.TEXT_ROWS
+  if len(rows):
+    yield from work.pool.read(shard, names, max_rows=max_rows, rows=rows)
 
 
 def _measured(
-  tables: Iterator[pa.Table], measure: operators.Measure
-) -> Iterator[pa.Table]:
-  for table in tables:
-    measure.add(table)
-    yield table
+  tables: Iterable[tuple[pa.Table, pa.Table]],
+  measures: Mapping[str, operators.Measure],
+  tally: shard_file.Tally,
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+  """Yield what it gets, once the pairs that are left are measured."""
+  for entered, left in tables:
+    for name, measure in measures.items():
+      start = time.perf_counter()
+      if len(left):
+        measure.add(left)
+      tally.spend(name, time.perf_counter() - start)
+    yield entered, left
 
 
 def _reduction(work: Work, name: str) -> operators.Reduction:

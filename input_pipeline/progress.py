@@ -28,9 +28,11 @@ class Progress:
     self._interval = 0.1 if self._is_terminal else plain_seconds
     self._start = self._last = time.monotonic()
     self._done = 0
+    self._note = ""
 
-  def advance(self, count: int = 1) -> None:
-    """Count items as done."""
+  def advance(self, count: int = 1, *, note: str = "") -> None:
+    """Count items as done; `note` is shown beside them, as another rate."""
+    self._note = f", {note}" if note else ""
     self._done += count
     now = time.monotonic()
     if now - self._last >= self._interval:
@@ -48,7 +50,7 @@ class Progress:
     self._write(f"{seconds:.1f} s", last=True)
 
   def _write(self, text: str, *, last: bool) -> None:
-    line = f"{self._label}: {self._done}/{self._total}, {text}"
+    line = f"{self._label}: {self._done}/{self._total}{self._note}, {text}"
     if self._is_terminal:
       # "\x1b[K" clears what a longer line before this one left.
       line = f"\r{line}\x1b[K"

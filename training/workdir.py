@@ -3,19 +3,17 @@
 import contextlib
 import datetime
 import fcntl
-import importlib.metadata
 import json
 import pathlib
 import platform
 import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from input_pipeline import atomic_file
-from training import cluster, failures, metrics
+from training import cluster, failures, metrics, provenance
 from training import config as config_lib
 
 CONFIG = "config.json"
@@ -27,16 +25,6 @@ _LOCK = ".lock"
 # Until another machine's file is seen: network disks cache what is in a folder.
 _SHARED_SECONDS = 60.0
 
-_LIBRARIES = (
-  "jax",
-  "jaxlib",
-  "flax",
-  "optax",
-  "orbax-checkpoint",
-  "grain",
-  "numpy",
-  "ml_collections",
-)
 # What a resumed run may change: none of it alters a step's result, except
 # total_steps, which people do extend, and which is reported.
 _FREE = ("checkpoint.", "evaluate.", "mesh.", "log_every_steps", "total_steps")
@@ -183,8 +171,8 @@ def write_config(folder: pathlib.Path, config: config_lib.Config) -> None:
       "command": sys.argv,
       "started": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
       "python": platform.python_version(),
-      "versions": versions(),
-      "commit": commit(),
+      "versions": provenance.versions(),
+      "commit": provenance.commit(),
     },
     indent=2,
   )
@@ -268,24 +256,3 @@ def check_steps(
       f" total_steps={config.total_steps}; ask for more steps, or give another"
       " folder"
     )
-
-
-def versions() -> dict[str, str]:
-  """Return the versions of the libraries that a result depends on."""
-  return {name: importlib.metadata.version(name) for name in _LIBRARIES}
-
-
-def commit() -> str:
-  """Return the repository's commit, "+changes" if edited, "" if unknown."""
-  root = pathlib.Path(__file__).parent.parent
-
-  def git(*args: str) -> str:
-    return subprocess.run(
-      ("git", *args), cwd=root, capture_output=True, text=True, check=True
-    ).stdout.strip()
-
-  try:
-    changed = git("status", "--porcelain", "--untracked-files=no")
-    return git("rev-parse", "HEAD") + ("+changes" if changed else "")
-  except (OSError, subprocess.CalledProcessError):
-    return ""

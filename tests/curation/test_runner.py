@@ -1,159 +1,317 @@
-"""The runner: stages, reductions, resume, retry; on operators of its own."""
+"""The runner: stages, resume from every point, what a folder says of it."""
 
 import dataclasses
 import json
+import os
+import random
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curation import engines, formats, operators, plan, recipe, runner
-from training import failures
+from curation import engines, manifest, passes, recipe, runner
+from curation import pool as pool_lib
+from tests.curation import tiny
+from training import failures, provenance
 
 
-@dataclasses.dataclass(frozen=True)
-class Wide(operators.Filter):
-  """Keep what is wide enough; say how wide."""
-
-  min_width: int
-  signal: str
-  columns = ("width",)
-
-  @property
-  def signals(self):
-    return (self.signal,)
-
-  def open(self, place):
-    def decide(table):
-      widths = table["width"].to_numpy()
-      return operators.Verdict(
-        widths >= self.min_width, {self.signal: widths / 2}
-      )
-
-    return decide
+@pytest.fixture(autouse=True)
+def _no_git(monkeypatch):
+  monkeypatch.setattr(provenance, "commit", lambda: "")
 
 
-class Sum:
-  def __init__(self):
-    self.total = np.zeros(2, np.int64)
-
-  def add(self, table):
-    self.total += (int(table["wide"].to_numpy().sum()), len(table))
-
-  def save(self, path):
-    with open(path, "wb") as file:
-      np.save(file, self.total)
-
-
-@dataclasses.dataclass(frozen=True)
-class AboveMean(operators.Reduction):
-  """Keep what is above the mean of what is left."""
-
-  columns = ("wide",)
-  measured = ("wide",)
-
-  def measure(self, place):
-    return Sum()
-
-  def reduce(self, parts, place, run):
-    total, num = sum(run(np.load, parts))
-    np.save(place.state / "mean.npy", total / num)
-    return {"mean": total / num}
-
-  def open(self, place):
-    mean = np.load(place.state / "mean.npy")
-    return lambda table: operators.Verdict(table["wide"].to_numpy() > mean)
-
-
-def make_pool(folder, num_shards=3, num_rows=50):
-  for number in range(num_shards):
-    start = number * num_rows
-    rows = range(start, start + num_rows)
-    table = pa.table(
-      {
-        "uid": [f"{row * 7919 % 1000:032x}" for row in rows],
-        "text": [f"caption {row}" for row in rows],
-        "width": pa.array([row * 31 % 97 for row in rows], pa.int32()),
-      }
-    )
-    pq.write_table(table, folder / f"{number}.parquet", row_group_size=20)
-  config = recipe.PoolConfig(
-    "parquet", str(folder / "*.parquet"), (), (), "en", "", ""
-  )
-  return formats.FORMATS["parquet"].open_pool(config, folder)
-
-
-STEPS = {
-  "wide": Wide(20, "wide"),
-  "above_mean": AboveMean(),
-  "wider": Wide(70, "wider"),
-}
-
-
-def curate(tmp_path, pool, engine=None, steps=None):
-  config = recipe.PoolConfig("parquet", "", (), (), "en", "", "")
-  recipe_ = recipe.Recipe(config, str(tmp_path / "cache"), 2, steps or STEPS)
-  return runner.curate(
-    recipe_, pool, tmp_path / "work", engine or engines.Inline()
+def contents(folder):
+  """Return all that a curation says of its pairs."""
+  made = json.loads((folder / "work/manifest.json").read_text())
+  return (
+    manifest.comparable(made),
+    (folder / "work/selection.npy").read_bytes(),
+    {
+      path.name: pq.read_table(path).to_pydict()
+      for path in (folder / "work/signals").iterdir()
+    },
   )
 
 
 def test_keeps_what_a_loop_over_all_pairs_keeps(tmp_path):
   widths = [row * 31 % 97 for row in range(150)]
   left = [row for row in range(150) if widths[row] >= 20]
-  mean = sum(widths[row] // 2 for row in left)  # the sum is of whole numbers
-  manifest = curate(tmp_path, make_pool(tmp_path))
-  steps = manifest["steps"]
+  made = tiny.curate(tmp_path, tiny.make_pool(tmp_path))
+  steps = made["steps"]
+  mean = np.mean([widths[row] / 2 for row in left])
+  # The mean of halves is summed of their whole parts, by `Sum`.
+  assert abs(steps[1]["facts"]["mean"] - mean) < 0.5
   mean = steps[1]["facts"]["mean"]
   kept = [r for r in left if widths[r] / 2 > mean and widths[r] >= 70]
   selection = np.load(tmp_path / "work/selection.npy")
   assert selection["f1"].tolist() == sorted(row * 7919 % 1000 for row in kept)
-  assert manifest["num_pairs"] == 150
+  assert made["num_pairs"] == 150
   assert (steps[0]["in"], steps[0]["kept"]) == (150, len(left))
-  assert steps[2]["kept"] == manifest["num_kept"] == len(kept)
+  assert steps[2]["kept"] == made["num_kept"] == len(kept)
+  assert made["num_duplicate_uids"] == 0
+  assert sum(x["rows"] for x in made["inputs"]["shards"]) == 150
+
+
+def test_signals_say_of_each_pair_what_dropped_it(tmp_path):
+  pool = tiny.make_pool(tmp_path)
+  made = tiny.curate(tmp_path, pool)
+  mean = made["steps"][1]["facts"]["mean"]
+  paths = [tmp_path / "work/signals" / f"{s.name}.parquet" for s in pool.shards]
+  for number, path in enumerate(paths):
+    for pair in pq.read_table(path).to_pylist():
+      row = number * 50 + (pair["row"] >> pool_lib.CAPTION_BITS)
+      width = row * 31 % 97
+      assert pair["uid"] == (row * 7919 % 1000).to_bytes(16, "big")
+      assert pair["wide"] == width / 2
+      expected, wider = None, width / 2
+      if width < 20:
+        expected, wider = "wide", None
+      elif not width / 2 > mean:
+        expected, wider = "above_mean", None
+      elif width < 70:
+        expected = "wider"
+      assert (pair["dropped_by"], pair["wider"]) == (expected, wider)
+
+
+class Shuffled(engines.Inline):
+  """Tasks are done in another order, as by so many workers."""
+
+  def __init__(self, num_workers):
+    self.random = random.Random(num_workers)
+
+  def run(self, fn, tasks):
+    order = list(range(len(tasks)))
+    self.random.shuffle(order)
+    for number in order:
+      yield number, fn(tasks[number])
+
+
+def test_neither_workers_nor_the_order_of_shards_change_anything(tmp_path):
+  pool = tiny.make_pool(tmp_path / "pool")
+  tiny.curate(tmp_path / "0", pool)
+  expected = contents(tmp_path / "0")
+  for num in (2, 4, 16):
+    shards = list(pool.shards)
+    random.Random(num).shuffle(shards)
+    other = dataclasses.replace(pool, shards=tuple(shards))
+    tiny.curate(tmp_path / str(num), other, Shuffled(num))
+    assert contents(tmp_path / str(num)) == expected
+
+
+def test_real_processes_do_the_same_though_one_is_killed(tmp_path):
+  pool = tiny.make_pool(tmp_path / "pool")
+  (tmp_path / "flag").touch()
+  deadly = {"deadly": tiny.Deadly(str(tmp_path / "flag"))}
+  tiny.curate(tmp_path / "0", pool, steps=tiny.STEPS | deadly)
+  (tmp_path / "flag").unlink()
+  workers = engines.make("processes", 2)
+  try:
+    made = tiny.curate(tmp_path / "1", pool, workers, tiny.STEPS | deadly)
+  finally:
+    workers.close()
+  (failure,) = made["failures"]
+  assert failure["succeeded"]
+  assert "was killed by SIGKILL" in failure["error"]
+  assert contents(tmp_path / "1") == contents(tmp_path / "0")
+
+
+class Cut(BaseException):
+  """As a SIGKILL, for what does not clean up behind it."""
+
+
+def cut_at(monkeypatch, count):
+  """Raise Cut before the `count`th file takes its place."""
+  counted = 0
+
+  def patch(name):
+    real = getattr(os, name)
+
+    def replace(source, target):
+      nonlocal counted
+      counted += 1
+      if counted == count:
+        raise Cut
+      real(source, target)
+
+    monkeypatch.setattr(os, name, replace)
+
+  patch("replace")
+  patch("rename")
+
+
+def test_goes_on_from_wherever_it_was_stopped(tmp_path, monkeypatch):
+  pool = tiny.make_pool(tmp_path / "pool", 2, 30)
+  tiny.curate(tmp_path / "0", pool)
+  expected = contents(tmp_path / "0")
+  count = 0
+  while True:
+    count += 1
+    folder = tmp_path / str(count)
+    with monkeypatch.context() as patches:
+      cut_at(patches, count)
+      try:
+        tiny.curate(folder, pool)
+        break
+      except Cut:
+        pass
+    tiny.curate(folder, pool)
+    assert contents(folder) == expected, count
+  # Of two shards in two stages with a reduction, signals and selection.
+  assert count >= 15
+
+
+def test_what_is_done_is_not_done_again(tmp_path, capsys):
+  pool = tiny.make_pool(tmp_path / "pool")
+  first = tiny.curate(tmp_path, pool)
+  capsys.readouterr()
+  again = tiny.curate(tmp_path, pool, Raising())
+  assert again["kept_sha256"] == first["kept_sha256"]
+  said = capsys.readouterr().err
+  assert "Stage 1 of 2 (wide): done before" in said
+  assert "Stage 2 of 2 (above_mean, wider): done before" in said
+
+
+class Raising(engines.Inline):
+  def run(self, fn, tasks):
+    raise AssertionError("there is nothing to do")
+
+
+def test_other_parameters_begin_with_the_step_they_change(tmp_path, capsys):
+  pool = tiny.make_pool(tmp_path)
+  tiny.curate(tmp_path, pool)
+  changed = tiny.STEPS | {"wider": tiny.Wide(80, "wider")}
+  made = tiny.curate(tmp_path, pool, steps=changed)
+  names = sorted(p.name[:2] for p in (tmp_path / "work/stages").iterdir())
+  assert names == ["00", "01", "01"]
+  assert "1 stages of other parameters take" in capsys.readouterr().err
+  tiny.curate(tmp_path / "new", pool, steps=changed)
+  assert contents(tmp_path) == contents(tmp_path / "new")
+  assert made["steps"][2]["parameters"]["min_width"] == 80
+
+
+def test_files_of_another_recipe_are_never_taken_for_ones_own(
+  tmp_path, monkeypatch
+):
+  pool = tiny.make_pool(tmp_path / "pool", 2, 30)
+  tiny.curate(tmp_path, pool)
+  expected = contents(tmp_path)
+  changed = tiny.STEPS | {"wider": tiny.Wide(80, "wider")}
+  count = 0
+  while True:
+    count += 1
+    with monkeypatch.context() as patches:
+      cut_at(patches, count)
+      try:
+        tiny.curate(tmp_path, pool, steps=changed)
+        break
+      except Cut:
+        pass
+    tiny.curate(tmp_path, pool)
+    assert contents(tmp_path) == expected, count
 
 
 class Failing(engines.Inline):
-  """Fails on one task, so many times."""
+  """Fails on the second file, so many times."""
 
-  def __init__(self, times):
+  def __init__(self, times, error=None):
     self.times = times
-    self.done = 0
+    self.error = error or OSError("the disk is on fire")
 
   def run(self, fn, tasks):
     for number, task in enumerate(tasks):
       if getattr(task, "path", "").endswith("1.parquet") and self.times:
         self.times -= 1
-        yield number, OSError("the disk is on fire")
+        yield number, self.error
       else:
-        self.done += 1
         yield number, fn(task)
 
 
+def lines_of(folder):
+  text = (folder / "work/failures.jsonl").read_text()
+  return [json.loads(line) for line in text.splitlines()]
+
+
 def test_a_shard_that_fails_once_is_tried_again_alone(tmp_path):
-  engine = Failing(1)
-  manifest = curate(tmp_path, make_pool(tmp_path), engine)
-  expected = curate(tmp_path / "other", make_pool(tmp_path))
-  assert manifest["kept_sha256"] == expected["kept_sha256"]
-  (line,) = (tmp_path / "work/failures.jsonl").read_text().splitlines()
-  assert json.loads(line)["error"] == "OSError: the disk is on fire"
+  pool = tiny.make_pool(tmp_path / "pool")
+  tiny.curate(tmp_path / "0", pool)
+  made = tiny.curate(tmp_path / "1", pool, Failing(1))
+  assert contents(tmp_path / "1") == contents(tmp_path / "0")
+  failed, done = lines_of(tmp_path / "1")
+  assert (failed["kind"], failed["message"]) == (
+    "OSError",
+    "the disk is on fire",
+  )
+  assert failed["path"] == pool.shards[1].path
+  assert (failed["steps"], failed["attempt"]) == (["wide", "above_mean"], 1)
+  assert (done["attempt"], done["succeeded"]) == (2, True)
+  (failure,) = made["failures"]
+  assert (failure["num_failures"], failure["succeeded"]) == (1, True)
 
 
 def test_a_shard_that_always_fails_is_named_and_the_rest_is_done(tmp_path):
-  pool = make_pool(tmp_path)
+  pool = tiny.make_pool(tmp_path / "pool")
   with pytest.raises(failures.RunError, match="1 of 3 shards failed 2 times"):
-    curate(tmp_path, pool, Failing(9))
-  engine = Failing(0)
-  curate(tmp_path, pool, engine)
-  # 3 tasks in the first stage, of which two return at once, 3 in the second.
-  stages = plan.make(STEPS, "")
-  assert len(stages) == 2
+    tiny.curate(tmp_path, pool, Failing(9))
+  assert len(list((tmp_path / "work/stages").glob("00-*/shards/*"))) == 2
+  made = tiny.curate(tmp_path, pool)
+  (failure,) = made["failures"]
+  assert (failure["num_failures"], failure["succeeded"]) == (2, True)
 
 
-def test_other_parameters_begin_with_the_step_they_change(tmp_path):
-  pool = make_pool(tmp_path)
-  curate(tmp_path, pool)
-  curate(tmp_path, pool, steps=STEPS | {"wider": Wide(80, "wider")})
-  names = sorted(p.name[:2] for p in (tmp_path / "work/stages").iterdir())
-  assert names == ["00", "01", "01"]
+def test_a_shard_may_be_left_out_and_come_back(tmp_path):
+  pool = tiny.make_pool(tmp_path / "pool")
+  tiny.curate(tmp_path / "0", pool)
+  made = tiny.curate(tmp_path / "1", pool, Failing(9), max_failed=0.4)
+  (left_out,) = made["left_out"]
+  assert left_out["path"] == pool.shards[1].path
+  assert made["num_pairs"] == 100
+  (failure,) = made["failures"]
+  assert not failure["succeeded"]
+  two = dataclasses.replace(pool, shards=(pool.shards[0], pool.shards[2]))
+  tiny.curate(tmp_path / "2", two)
+  assert contents(tmp_path / "1")[1:] == contents(tmp_path / "2")[1:]
+  # Now it can be read: what was made without it is made again.
+  tiny.curate(tmp_path / "1", pool)
+  assert contents(tmp_path / "1")[1:] == contents(tmp_path / "0")[1:]
+
+
+def test_a_full_disk_ends_it_at_once(tmp_path):
+  pool = tiny.make_pool(tmp_path / "pool")
+  full = OSError(28, "No space left on device", "shards/1.parquet")
+  with pytest.raises(failures.RunError, match="disk is full.*same command"):
+    tiny.curate(tmp_path, pool, Failing(1, full))
+
+
+def test_where_nothing_works_it_ends_early(tmp_path, monkeypatch):
+  monkeypatch.setattr(passes, "_NUM_HOPELESS", 2)
+  pool = tiny.make_pool(tmp_path / "pool")
+  steps = {"wide": tiny.Wide(None, "wide")}
+  with pytest.raises(failures.RunError, match="first 2 of 3 tasks all failed"):
+    tiny.curate(tmp_path, pool, steps=steps)
+
+
+def test_another_pool_is_refused(tmp_path):
+  pool = tiny.make_pool(tmp_path / "pool")
+  tiny.curate(tmp_path, pool)
+  changed = dataclasses.replace(pool.shards[1], version="1/2")
+  other = dataclasses.replace(pool, shards=(pool.shards[0], changed))
+  with pytest.raises(failures.RunError, match=r"another pool.*\n.*1\.parquet"):
+    tiny.curate(tmp_path, other)
+
+
+def test_a_recipe_is_checked_before_anything_is_written(tmp_path):
+  pool = tiny.make_pool(tmp_path / "pool")
+  steps = {"tall": tiny.Wide(1, "tall"), "above_mean": tiny.AboveMean()}
+  with pytest.raises(ValueError, match="steps.above_mean reads wide, which"):
+    tiny.curate(tmp_path, pool, steps=steps)
+  steps = {"above_mean": tiny.AboveMean(), "wide": tiny.Wide(1, "wide")}
+  with pytest.raises(ValueError, match="put 'wide' before 'above_mean'"):
+    tiny.curate(tmp_path, pool, steps=steps)
+  assert not (tmp_path / "work").exists()
+
+
+def test_an_engine_that_is_not_there_is_answered_first(tmp_path):
+  config = recipe.PoolConfig("nothing", "", (), (), "en", "", "")
+  recipe_ = recipe.Recipe(config, "", 2, tiny.STEPS)
+  with pytest.raises(ValueError, match="inline, processes, ray; got 'spark'"):
+    runner.run(recipe_, tmp_path / "work", engine="spark", num_workers=1)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests import runs
-from training import workdir
+from training import provenance, workdir
 
 
 def test_claim_makes_the_folder(tmp_path):
@@ -42,7 +42,7 @@ def test_config_round_trip(tmp_path):
   workdir.write_config(tmp_path, config)
   assert workdir.read_config(tmp_path) == config
   written = json.loads((tmp_path / "config.json").read_text())
-  assert written["versions"] == workdir.versions()
+  assert written["versions"] == provenance.versions()
   assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
 
 

@@ -1,0 +1,47 @@
+"""What a result was made with: libraries and the commit; imports none of it."""
+
+import importlib.metadata
+import pathlib
+import subprocess
+
+_LIBRARIES = (
+  "jax",
+  "jaxlib",
+  "flax",
+  "optax",
+  "orbax-checkpoint",
+  "grain",
+  "numpy",
+  "ml_collections",
+)
+
+
+def versions(*others: str) -> dict[str, str]:
+  """Return the versions of the libraries that a result depends on.
+
+  Args:
+    others: that it depends on beside what all results do, if installed.
+  """
+  found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+  for name in others:
+    try:
+      found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      continue
+  return found
+
+
+def commit() -> str:
+  """Return the repository's commit, "+changes" if edited, "" if unknown."""
+  root = pathlib.Path(__file__).parent.parent
+
+  def git(*args: str) -> str:
+    return subprocess.run(
+      ("git", *args), cwd=root, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+  try:
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+  except (OSError, subprocess.CalledProcessError):
+    return ""
