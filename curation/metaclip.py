@@ -20,6 +20,7 @@ from curation import (
   hashing,
   matching,
   operators,
+  pool,
 )
 
 # How t follows from a tail mass.
@@ -241,7 +242,7 @@ class Balance(operators.Reduction):
       probabilities = balancing.keep_probabilities(matches, misses)
       keep = None
       if self.keep == "drawn":
-        keep = hashing.uniform(_uids(table), self.seed) < probabilities
+        keep = _draws(table, self.seed) < probabilities
       signal = {"keep_probability": probabilities.astype(np.float32)}
       return operators.Verdict(keep, signal)
 
@@ -303,7 +304,17 @@ def _gathered(
   return matching.Matches(offsets, ids)
 
 
-def _uids(table: pa.Table) -> np.ndarray:
+def _draws(table: pa.Table, seed: int) -> np.ndarray:
+  """Return a draw in [0, 1) for each pair: float64 [N].
+
+  It depends on its image's UID and, of several captions, on which it is.
+  """
   column = table["uid"].combine_chunks()
   data = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, 16)
-  return data[column.offset :][: len(column)]
+  uids = data[column.offset :][: len(column)]
+  captions = table["row"].to_numpy() & ((1 << pool.CAPTION_BITS) - 1)
+  draws = np.empty(len(uids))
+  for caption in np.unique(captions).tolist():
+    own = captions == caption
+    draws[own] = hashing.uniform(uids[own], seed + (caption << 64))
+  return draws

@@ -14,7 +14,7 @@ import os
 import pathlib
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -262,7 +262,9 @@ def _decided_on_mesh(
       yield waiting.pop(0)
 
   start = time.perf_counter()
-  for verdict in _opened_mesh(step, work.place(name))(shard.name, given()):
+  decide = _opened_mesh(step, work.place(name))
+  read = functools.partial(_fetched, work, shard)
+  for verdict in decide(shard, given(), read):
     yield from unasked()
     entered, left = waiting.pop(0)
     num_entered = len(left)
@@ -275,6 +277,15 @@ def _decided_on_mesh(
   yield from unasked()
   if waiting:
     raise AssertionError(f"{name} gave fewer verdicts than it got tables")
+
+
+def _fetched(
+  work: Work, shard: pool_lib.Shard, names: Sequence[str], rows: np.ndarray
+) -> Iterator[pa.Table]:
+  """Yield columns of some pairs of a shard: an operators.ReadFn."""
+  max_rows = pool_lib.IMAGE_ROWS if "image" in names else pool_lib.TEXT_ROWS
+  if len(rows):
+    yield from work.pool.read(shard, names, max_rows=max_rows, rows=rows)
 
 
 def _measured(

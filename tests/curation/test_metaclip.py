@@ -13,6 +13,7 @@ from curation import (
   formats,
   hashing,
   metaclip,
+  operators,
   recipe,
   runner,
   steps,
@@ -89,6 +90,7 @@ def curate(tmp_path, found, texts=TEXTS, num_shards=2):
   fields = dict.fromkeys(recipe.PoolConfig.__dataclass_fields__, "")
   fields |= {"format": "parquet", "path": str(folder / "*.parquet")}
   fields |= {"image": (), "caption": (), "language": "en"}
+  fields |= {"language_field": "language"}
   if "languages" in fields:
     fields["languages"] = ()
   config = recipe.PoolConfig(**fields)
@@ -204,6 +206,30 @@ def test_counting_in_runs_is_counting_at_once(tmp_path, monkeypatch):
   np.testing.assert_array_equal(total, expected)
   with pytest.raises(ValueError, match="metadata with 10 entries"):
     entry_counts.total([tmp_path / "part"], 10)
+
+
+def test_captions_of_an_image_are_drawn_for_each_alone(tmp_path, metadata):
+  np.save(tmp_path / "misses.npy", np.full(6, 0.5))
+  place = operators.Place(tmp_path, tmp_path, tmp_path)
+  decide = balance(metadata).open(place)
+
+  def keep(captions):
+    numbers = np.arange(1000)
+    return decide(
+      pa.table(
+        {
+          "uid": pa.array([b"%016d" % i for i in numbers], pa.binary(16)),
+          "row": numbers << 16 | captions,
+          "matches": pa.array([[0]] * 1000, pa.list_(pa.uint32())),
+        }
+      )
+    ).keep
+
+  first, second = keep(0), keep(1)
+  mixed = keep(np.arange(1000) % 2)
+  assert (mixed == np.where(np.arange(1000) % 2, second, first)).all()
+  # Half are kept of each, a quarter by both: 250, 3 sigma of which are 41.
+  assert abs(np.count_nonzero(first & second) - 250) < 41
 
 
 @pytest.mark.parametrize(
