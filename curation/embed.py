@@ -22,18 +22,26 @@ class Embed(operators.MeshFilter):
     signal: name of the cosine of image and text, float32; SIGNAL_fault is why
       a pair was dropped (a key of input_pipeline.faults.KINDS), else null.
     batch_size: pairs of one call, over all devices.
+    as_columns: whether the embeddings are signals too, SIGNAL_img and
+      SIGNAL_txt, for steps that read a column of embeddings (semdedup,
+      near_duplicates); they are on the disk a second time then.
   """
 
   model: str
   signal: str
   batch_size: int
+  as_columns: bool
 
   columns = ("text",)
   fetched = ("image",)
 
   @property
   def signals(self) -> tuple[str, ...]:
-    return (self.signal, f"{self.signal}_fault")
+    own = (self.signal, f"{self.signal}_fault")
+    return (*own, *self._column_names()) if self.as_columns else own
+
+  def _column_names(self) -> tuple[str, str]:
+    return f"{self.signal}_img", f"{self.signal}_txt"
 
   def check(self, field: str) -> None:
     if self.model.startswith(embeddings.COLUMNS):
@@ -73,7 +81,15 @@ class Embed(operators.MeshFilter):
         store.add(shard, model.pairs(pairs, images, self.batch_size))
         records = store.open(shard)
       for table in found:
-        yield _verdict(records.read(table), self.signal)
+        part = records.read(table)
+        verdict = _verdict(part, self.signal)
+        if self.as_columns:
+          columns = map(_column, (part["zimg"], part["ztxt"]))
+          names = self._column_names()
+          extra = dict(zip(names, columns, strict=True))
+          signals = {**verdict.signals, **extra}
+          verdict = dataclasses.replace(verdict, signals=signals)
+        yield verdict
 
     return decide
 
@@ -138,6 +154,12 @@ class StoredEmbeddings(operators.MeshFilter):
     return records
 
 
+def _column(z_NE: np.ndarray) -> pa.Array:
+  """Return rows as a column of lists of one fixed size."""
+  flat = pa.array(np.ascontiguousarray(z_NE).ravel())
+  return pa.FixedSizeListArray.from_arrays(flat, z_NE.shape[1])
+
+
 def _matrix(column: pa.ChunkedArray, name: str) -> np.ndarray:
   """Return a column of lists of one length as [N, E]."""
   lengths = np.unique(_call("list_value_length", column).to_numpy())
@@ -155,16 +177,22 @@ def _call(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
   return pc.call_function(name, [column])
 
 
-def _images(read: operators.ReadFn, rows: np.ndarray) -> Iterator[bytes | None]:
-  """Yield the image of each row; None where the pool gives none."""
+def _images(
+  read: operators.ReadFn, rows: np.ndarray
+) -> Iterator[bytes | str | None]:
+  """Yield the image of each row, or the kind of its fault; None for none."""
   due = iter(rows.tolist())
   for table in read(("image",), rows):
-    for row, image in zip(
-      table["row"].to_pylist(), table["image"], strict=True
-    ):
+    found: list[bytes | str | None] = table["image"].to_pylist()
+    if "fault" in table.column_names:
+      # Of "KIND: MESSAGE".
+      for place, fault in enumerate(table["fault"].to_pylist()):
+        if fault is not None:
+          found[place] = fault.partition(":")[0]
+    for row, image in zip(table["row"].to_pylist(), found, strict=True):
       while next(due) != row:
         yield None
-      yield image.as_py()
+      yield image
   for _ in due:
     yield None
 
