@@ -243,7 +243,8 @@ def _attempts(
   for _ in range(max_attempts):
     # Where memory ran out, a task gets all of it the next time.
     alone = [n for n in pending if n in broken and broken[n].was_killed]
-    together = [n for n in pending if n not in alone]
+    is_alone = set(alone)
+    together = [n for n in pending if n not in is_alone]
     rounds = [together, *([number] for number in alone)]
     broken = {}
     for numbers in rounds:
