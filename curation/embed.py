@@ -22,26 +22,18 @@ class Embed(operators.MeshFilter):
     signal: name of the cosine of image and text, float32; SIGNAL_fault is why
       a pair was dropped (a key of input_pipeline.faults.KINDS), else null.
     batch_size: pairs of one call, over all devices.
-    as_columns: whether the embeddings are signals too, SIGNAL_img and
-      SIGNAL_txt, for steps that read a column of embeddings (semdedup,
-      near_duplicates); they are on the disk a second time then.
   """
 
   model: str
   signal: str
   batch_size: int
-  as_columns: bool
 
   columns = ("text",)
   fetched = ("image",)
 
   @property
   def signals(self) -> tuple[str, ...]:
-    own = (self.signal, f"{self.signal}_fault")
-    return (*own, *self._column_names()) if self.as_columns else own
-
-  def _column_names(self) -> tuple[str, str]:
-    return f"{self.signal}_img", f"{self.signal}_txt"
+    return (self.signal, f"{self.signal}_fault")
 
   def check(self, field: str) -> None:
     if self.model.startswith(embeddings.COLUMNS):
@@ -81,15 +73,7 @@ class Embed(operators.MeshFilter):
         store.add(shard, model.pairs(pairs, images, self.batch_size))
         records = store.open(shard)
       for table in found:
-        part = records.read(table)
-        verdict = _verdict(part, self.signal)
-        if self.as_columns:
-          columns = map(_column, (part["zimg"], part["ztxt"]))
-          names = self._column_names()
-          extra = dict(zip(names, columns, strict=True))
-          signals = {**verdict.signals, **extra}
-          verdict = dataclasses.replace(verdict, signals=signals)
-        yield verdict
+        yield _verdict(records.read(table), self.signal)
 
     return decide
 
@@ -152,12 +136,6 @@ class StoredEmbeddings(operators.MeshFilter):
     records["zimg"] = embeddings.unit(image)
     records["ztxt"] = embeddings.unit(text)
     return records
-
-
-def _column(z_NE: np.ndarray) -> pa.Array:
-  """Return rows as a column of lists of one fixed size."""
-  flat = pa.array(np.ascontiguousarray(z_NE).ravel())
-  return pa.FixedSizeListArray.from_arrays(flat, z_NE.shape[1])
 
 
 def _matrix(column: pa.ChunkedArray, name: str) -> np.ndarray:

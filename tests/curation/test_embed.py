@@ -22,9 +22,8 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("embedded") / "pool"
-  return pools.make_pool(folder, scored.columns(), scored.SHARDS)
+def pool():
+  return pools.Pool(pa.table(scored.columns()), scored.SHARDS)
 
 
 @pytest.fixture
@@ -59,7 +58,7 @@ def signals(workdir, name):
 
 
 def test_scores_and_faults(run, pool, tmp_path):
-  step = embed.Embed(run, "dfn", 8, False)
+  step = embed.Embed(run, "dfn", 8)
   manifest = curate(pool, tmp_path, embed=step)
   bad = {
     scored.BROKEN: "image_broken",
@@ -91,7 +90,7 @@ def test_scores_and_faults(run, pool, tmp_path):
 
 
 def test_nothing_is_embedded_twice(run, pool, tmp_path, embedded):
-  step = embed.Embed(run, "dfn", 8, False)
+  step = embed.Embed(run, "dfn", 8)
   some = scores.Threshold("width", 6.0)
   curate(pool, tmp_path, some=some, embed=step)
   assert sorted(map(len, embedded)) == [6, 11]
@@ -112,7 +111,7 @@ def test_nothing_is_embedded_twice(run, pool, tmp_path, embedded):
 
 
 def test_a_stop_loses_one_shard(run, pool, tmp_path, embedded, monkeypatch):
-  step = embed.Embed(run, "dfn", 8, False)
+  step = embed.Embed(run, "dfn", 8)
   whole = curate(pool, tmp_path / "whole", embed=step)
   embedded.clear()
   add = embeddings.Store.add
@@ -199,8 +198,8 @@ def test_embeddings_of_the_pool(tmp_path):
   rng = np.random.default_rng(0)
   image, text = rng.normal(size=(2, 9, 8))
   columns = {
-    "b32_img": pools.embeddings(image),
-    "b32_txt": pools.embeddings(text),
+    "b32_img": pools.embeddings(image)["x_img"],
+    "b32_txt": pools.embeddings(text)["x_txt"],
   }
   pool = pools.make_pool(
     tmp_path / "pool", columns, ([0, 1, 2, 3], [4], list(range(5, 9)))
@@ -217,19 +216,12 @@ def test_embeddings_of_the_pool(tmp_path):
   # Rounded to float16 twice.
   np.testing.assert_allclose([found[n] for n in range(9)], expected, atol=4e-3)
   with pytest.raises(ValueError, match="stored_embeddings takes what"):
-    embed.Embed("columns:b32", "s", 8, False).check("steps.embed")
-
-
-def test_embeddings_as_columns(run, pool, tmp_path):
-  curate(pool, tmp_path, embed=embed.Embed(run, "dfn", 8, True))
-  found = signals(tmp_path, "dfn_img")
-  assert len(found[0]) == 16
-  assert np.linalg.norm(found[0]) == pytest.approx(1, abs=1e-3)
+    embed.Embed("columns:b32", "s", 8).check("steps.embed")
 
 
 def test_a_model_that_is_not_there_is_named():
   with pytest.raises(ValueError, match=r"steps\.embed\.model: there is no 'r"):
-    embed.Embed("runs/none", "s", 8, False).check("steps.embed")
+    embed.Embed("runs/none", "s", 8).check("steps.embed")
 
 
 def test_the_key_is_that_of_the_content(run, tmp_path):
