@@ -44,11 +44,13 @@ class Place:
     workdir: of the curation.
     cache_dir: for what other curations can use too.
     state: folder that the step's `reduce` filled; None for other operators.
+    earlier: to `reduce`, the states of the reductions before it, by step.
   """
 
   workdir: pathlib.Path
   cache_dir: pathlib.Path
   state: pathlib.Path | None = None
+  earlier: tuple[tuple[str, pathlib.Path], ...] = ()
 
 
 class Operator:

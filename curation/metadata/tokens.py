@@ -23,7 +23,7 @@ _SKIPPED = -2
 # Control characters, and those of formatting but for the zero-width joiner and
 # non-joiner, which words of Persian and Hindi have inside.
 _CONTROLS = (
-  r"\p{Cc}\p{Cn}\p{Co}\x{AD}\x{600}-\x{605}\x{61C}\x{200B}\x{200E}\x{200F}"
+  r"\p{Cc}\p{Co}\x{AD}\x{600}-\x{605}\x{61C}\x{200B}\x{200E}\x{200F}"
   r"\x{202A}-\x{202E}\x{2060}-\x{206F}\x{FEFF}"
 )
 _PUNCTUATION = r"\p{P}\p{S}"
