@@ -83,7 +83,8 @@ _SEMDEDUP = {
   "fraction": 0.5,
   # A pair goes with a cosine above 1 - epsilon; 0 for fraction.
   "epsilon": 0.0,
-  # Of the clusters, from which fraction tells epsilon.
+  # Of the clusters, from which fraction tells epsilon; 1.0 takes no longer here,
+  # and is right where clusters are few.
   "tuned_share": 0.1,
   # Ours; the paper does not say.
   "num_iterations": 20,
