@@ -21,8 +21,9 @@ align, semdedup and metaclip need a model: --config.steps.embed.model=PATH, a
 run's workdir or a published model; the other steps take the same one.
 
 Hardware: phash takes a core 2 ms for a photo of 512 x 384 pixels, most of it to
-decode it. Those with a model embed each pair once, on all devices, and need room
-for the image embeddings twice (1 KB each at 512 numbers) while they compare.
+decode it. Those with a model embed each pair once, on all devices, and need
+room for the image embeddings twice (1 KB each at 512 numbers) while they
+compare.
 Expected: the papers' pools are not published; no variant but mini has been run.
 """
 
@@ -83,8 +84,8 @@ _SEMDEDUP = {
   "fraction": 0.5,
   # A pair goes with a cosine above 1 - epsilon; 0 for fraction.
   "epsilon": 0.0,
-  # Of the clusters, from which fraction tells epsilon; 1.0 takes no longer here,
-  # and is right where clusters are few.
+  # Of the clusters, from which fraction tells epsilon. 1.0 takes no longer
+  # here, and is better where clusters are few.
   "tuned_share": 0.1,
   # Ours; the paper does not say.
   "num_iterations": 20,

@@ -130,4 +130,5 @@ class References:
 def _unit(z_PE: np.ndarray) -> np.ndarray:
   """Return float32 rows of length 1, as float16 did not quite keep them."""
   z_PE = z_PE.astype(np.float32)
-  return z_PE / np.linalg.norm(z_PE, axis=1, keepdims=True)
+  norm = np.linalg.norm(z_PE, axis=1, keepdims=True)
+  return z_PE / np.where(norm == 0, 1, norm)
