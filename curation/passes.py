@@ -257,10 +257,7 @@ def _attempts(
           continue
         error = engines.task_error(result)
         if error.disk_is_full:
-          raise failures.RunError(
-            f"The disk is full ({error.message}). What is done is whole: free "
-            "some space and run the same command to go on"
-          )
+          raise failures.RunError(engines.DISK_IS_FULL)
         note(number, error)
         broken[number] = error
         if not num_done and len(broken) == _NUM_HOPELESS:
