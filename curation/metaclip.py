@@ -270,7 +270,7 @@ class Balance(operators.Reduction):
 def _head(counts: np.ndarray, t: int) -> dict[str, Any]:
   return {
     "num_head_entries": int(np.count_nonzero(counts >= t)),
-    "tail_mass": balancing.tail_mass(counts, t),
+    "tail_mass": round(balancing.tail_mass(counts, t), 6),
   }
 
 
