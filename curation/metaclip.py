@@ -79,7 +79,13 @@ class Match(operators.Filter):
         f"{field}.ends must be one of {', '.join(matching.ENDS)}; got "
         f"{self.ends!r}"
       )
-    entry_lists.checked(self.metadata, field)
+    metadata = entry_lists.checked(self.metadata, field)
+    for number, language in enumerate(metadata.languages):
+      try:
+        matching.check(metadata.read(number))
+      except ValueError as error:
+        name = language or self.metadata
+        raise ValueError(f"{field}.metadata: {name}: {error}") from error
     if entry_lists.by_language(self.metadata) and not self.language:
       raise ValueError(
         f"{field}.language must name a column, for {self.metadata} has entries "

@@ -167,4 +167,9 @@ def test_finds_zero_bytes_only_where_they_are():
 )
 def test_refuses_entries_that_cannot_be(entries, message):
   with pytest.raises(ValueError, match=message):
-    matching.make(pa.array(entries), mode="parity", ends="by_script")
+    matching.check(pa.array(entries))
+
+
+def test_made_of_an_entry_twice_it_would_lose_one():
+  with pytest.raises(ValueError, match="has the entry 'a b' more than once"):
+    matching.make(pa.array(["a b", "a b"]), mode="fixed", ends="both")

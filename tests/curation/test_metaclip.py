@@ -252,6 +252,14 @@ def test_refuses_what_cannot_be(metadata, make, fields, message):
     make(metadata, **fields).check("steps.x")
 
 
+def test_an_entry_that_is_there_twice_is_found_before_anything_is_done(
+  tmp_path,
+):
+  (tmp_path / "ja.txt").write_text("山\n山\n")
+  with pytest.raises(ValueError, match="x.metadata: ja: the metadata .*'山'"):
+    match(str(tmp_path)).check("x")
+
+
 def test_the_operators_can_be_named():
   ops = {"metaclip_match", "metaclip_balance", "entry_counts", "language"}
   assert ops <= set(steps.OPERATORS)
