@@ -1,5 +1,6 @@
 """Matching, against a search for each entry in each caption."""
 
+import itertools
 import string
 
 import numpy as np
@@ -83,6 +84,22 @@ def test_equals_brute_force_in_several_scripts(mode, ends):
   found = "".join(entries[i] for i in np.unique(matches.ids))
   for letters in captions.SCRIPTS.values():
     assert set(letters) & set(found)
+
+
+@pytest.mark.parametrize("mode", matching.MODES)
+@pytest.mark.parametrize("ends", matching.ENDS)
+def test_equals_brute_force_in_all_short_texts(mode, ends):
+  def strings(alphabet, size):
+    for length in range(size + 1):
+      yield from map("".join, itertools.product(alphabet, repeat=length))
+
+  # Spaces side by side, and at ends, are where rules come apart.
+  entries = [entry for entry in strings("a .山か", 3) if entry]
+  texts = list(strings("a \t.山か", 4))
+  matcher = matching.make(pa.array(entries), mode=mode, ends=ends)
+  matches = matcher.match(pa.array(texts))
+  expected = brute_force(texts, entries, mode, ends)
+  np.testing.assert_array_equal(pairs_of(matches), expected)
 
 
 def match(texts, entries, mode="parity", ends="both"):
