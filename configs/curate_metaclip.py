@@ -18,8 +18,8 @@ matches captions with the metadata and balances their entries. VARIANT is one of
               words as the metadata; about 20 seconds, with nothing to prepare
 
 The papers' pools are not published: no variant but mini has been run. A worker
-needs a core, and memory for the lookup tables: about 35 MB for 500,000 entries
-of languages that write spaces, 140 MB of those that do not. How fast it is:
+needs a core, and about 60 MB for each 500,000 entries that it looks for (300 MB
+for a moment, where a script without spaces has so many). How fast it is:
 benchmarks/curation.py.
 
 If pairs are balanced before their images are downloaded, t has to be larger by
