@@ -51,7 +51,7 @@ _NUM_UNIGRAMS = 260_000
 NUM_WORDS = 50_000
 # As curation.pool.TEXT_ROWS.
 _BATCH = 16_384
-# Of one pair (MetaCLIP, arXiv 2309.16671, section 3.2).
+# Of one pair in MetaCLIP's first pool (arXiv 2309.16671).
 _MATCHES_PER_PAIR = 3.5
 
 

@@ -19,7 +19,7 @@ def metadata(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ("variant", "t", "t_language", "ends"),
   [
-    # Numbers of arXiv 2309.16671, section 3.3, and MetaCLIP 2's curate.py.
+    # Numbers of arXiv 2309.16671 and of MetaCLIP 2's curate.py.
     ("400m", 20_000, "", "both"),
     ("2_5b", 170_000, "", "both"),
     ("tail", 0, "", "both"),
