@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import pyarrow as pa
 
+from curation import pool
+
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
@@ -44,11 +46,13 @@ class Place:
     workdir: of the curation.
     cache_dir: for what other curations can use too.
     state: folder that the step's `reduce` filled; None for other operators.
+    earlier: to `reduce`, the states of the reductions before it, by step.
   """
 
   workdir: pathlib.Path
   cache_dir: pathlib.Path
   state: pathlib.Path | None = None
+  earlier: tuple[tuple[str, pathlib.Path], ...] = ()
 
 
 class Operator:
@@ -122,19 +126,32 @@ class Reduction(Filter):
     """Fill `place.state` from what measures saved; any order of them.
 
     Returns:
-      Facts for the manifest and the report, ready for JSON.
+      Facts for the manifest, ready for JSON. curation.html draws "histogram"
+      and "curves" (see report_charts.py), and a table of "languages":
+      {language: {column: number}}.
     """
     raise NotImplementedError
 
 
+# (columns, rows) -> tables of the pairs with these rows; see pool.Pool.read.
+ReadFn = Callable[[Sequence[str], np.ndarray], Iterator[pa.Table]]
+ShardFn = Callable[[pool.Shard, Iterable[pa.Table], ReadFn], Iterator[Verdict]]
+
+
 class MeshFilter(Operator):
-  """Runs a model over shards, in the process that has the devices."""
+  """Runs a model over shards, in the process that has the devices.
+
+  A Reduction can be one too: what it reduced is in `place.state`.
+  """
 
   # Most pairs of a table that it is given.
   batch_rows: ClassVar[int] = 1024
 
-  def open_shards(
-    self, place: Place
-  ) -> Callable[[str, Iterable[pa.Table]], Iterator[Verdict]]:
-    """Return fn(name of a shard, its tables) -> a verdict for each table."""
+  @property
+  def fetched(self) -> tuple[str, ...]:
+    """Return the pool's columns that are read where needed, with a ReadFn."""
+    return ()
+
+  def open_shards(self, place: Place) -> ShardFn:
+    """Return fn(shard, its tables, read) -> a verdict for each table."""
     raise NotImplementedError

@@ -138,7 +138,9 @@ def reduce(
   temporary = folder.with_name(f".{name}.tmp-{secrets.token_hex(8)}")
   temporary.mkdir()
   try:
-    place = operators.Place(work.workdir, work.cache_dir, temporary)
+    place = operators.Place(
+      work.workdir, work.cache_dir, temporary, _earlier(work, name)
+    )
     run_fn = functools.partial(run_all, engine, tries, work.stage, name)
     found = step.reduce(parts, place, run_fn)
     text = json.dumps(found)
@@ -148,6 +150,24 @@ def reduce(
     shutil.rmtree(temporary, ignore_errors=True)
     raise
   return json.loads(text)
+
+
+def _earlier(
+  work: stage.Work, name: str
+) -> tuple[tuple[str, pathlib.Path], ...]:
+  """Return the states of the reductions before a step, if they are made.
+
+  A step that measures all pairs is reduced before those that come first.
+  """
+  names = list(work.steps)
+  measured = {
+    other for one in work.stages for other in (*one.measures, *one.raw_measures)
+  }
+  return tuple(
+    (other, stage.state_folder(work.workdir, work.stages, other))
+    for other in names[: names.index(name)]
+    if other in measured
+  )
 
 
 def run_all(
@@ -223,7 +243,8 @@ def _attempts(
   for _ in range(max_attempts):
     # Where memory ran out, a task gets all of it the next time.
     alone = [n for n in pending if n in broken and broken[n].was_killed]
-    together = [n for n in pending if n not in alone]
+    is_alone = set(alone)
+    together = [n for n in pending if n not in is_alone]
     rounds = [together, *([number] for number in alone)]
     broken = {}
     for numbers in rounds:

@@ -14,7 +14,7 @@ import os
 import pathlib
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -93,6 +93,7 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
   path = work.shard_path(work.stage, shard)
   if path.exists():
     return shard_file.read_tally(path)
+  _forget_other_stages(work.stage.folder)
   before = operators.Place(work.workdir, work.cache_dir)
   names = (*work.stage.raw_measures, *work.stage.measures)
   measures = {name: _reduction(work, name).measure(before) for name in names}
@@ -261,7 +262,9 @@ def _decided_on_mesh(
       yield waiting.pop(0)
 
   start = time.perf_counter()
-  for verdict in _opened_mesh(step, work.place(name))(shard.name, given()):
+  decide = _opened_mesh(step, work.place(name))
+  read = functools.partial(_fetched, work, shard)
+  for verdict in decide(shard, given(), read):
     yield from unasked()
     entered, left = waiting.pop(0)
     num_entered = len(left)
@@ -274,6 +277,15 @@ def _decided_on_mesh(
   yield from unasked()
   if waiting:
     raise AssertionError(f"{name} gave fewer verdicts than it got tables")
+
+
+def _fetched(
+  work: Work, shard: pool_lib.Shard, names: Sequence[str], rows: np.ndarray
+) -> Iterator[pa.Table]:
+  """Yield columns of some pairs of a shard: an operators.ReadFn."""
+  max_rows = pool_lib.IMAGE_ROWS if "image" in names else pool_lib.TEXT_ROWS
+  if len(rows):
+    yield from work.pool.read(shard, names, max_rows=max_rows, rows=rows)
 
 
 def _measured(
@@ -295,6 +307,18 @@ def _reduction(work: Work, name: str) -> operators.Reduction:
   step = work.steps[name]
   assert isinstance(step, operators.Reduction)
   return step
+
+
+# The stage whose steps are open in this process.
+_opened_for: list[str] = []
+
+
+def _forget_other_stages(name: str) -> None:
+  """Free what steps of a stage that is done have in memory."""
+  if _opened_for != [name]:
+    _opened.cache_clear()
+    _opened_mesh.cache_clear()
+    _opened_for[:] = [name]
 
 
 # An automaton of 500,000 entries takes seconds to make.

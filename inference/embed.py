@@ -1,7 +1,5 @@
 """--task=embed: images and texts to arrays of embeddings, in input order."""
 
-import collections
-import concurrent.futures
 import contextlib
 import functools
 import glob
@@ -11,14 +9,14 @@ import os
 import pathlib
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from evaluators import embedding
 from inference import loaded
-from input_pipeline import atomic_file, image_ops, progress
+from input_pipeline import atomic_file, image_ops, progress, read_ahead
 from models import naflex, stack
 from training import provenance
 
@@ -105,7 +103,9 @@ def run(
     if protocol is not None:
       embedder = loaded.make_embedder(model, min(batch_size, len(image_paths)))
       read = functools.partial(_read_image, protocol)
-      with _prepared(image_paths, read) as rows:
+      # Pillow decodes and resizes outside of Python's lock.
+      ahead = read_ahead.mapped(read, image_paths, 2 * BATCH_SIZE)
+      with ahead as rows:
         _save(temporary, "images", embedder, model, rows, len(image_paths))
     if tokenizer is not None:
       embedder = loaded.make_embedder(model, min(batch_size, len(lines)))
@@ -219,15 +219,16 @@ def _save(
     params = stack.layers_apart(params)
   start = 0
   with progress.Progress(f"Embedding {name}", num_rows) as bar:
-    batches = _batches(rows, embedder.batch_size)
-    for z_BE in embedder.stream(fn, params, batches, name[:-1]):
+    stacked = batches(rows, embedder.batch_size)
+    for z_BE in embedder.stream(fn, params, stacked, name[:-1]):
       z_NE[start : start + len(z_BE)] = z_BE
       start += len(z_BE)
       bar.advance(len(z_BE))
   z_NE.flush()
 
 
-def _batches(rows: Iterator[Row], size: int) -> Iterator[Any]:
+def batches(rows: Iterator[Row], size: int) -> Iterator[Any]:
+  """Yield rows stacked by at most `size`, as Embedder.stream takes them."""
   while batch := list(itertools.islice(rows, size)):
     if isinstance(batch[0], tuple):  # of input_pipeline/naflex.py
       parts: Any = map(np.stack, zip(*batch, strict=True))
@@ -241,28 +242,3 @@ def _read_image(protocol: loaded.Protocol, path: pathlib.Path) -> Row:
     return protocol.apply(image_ops.decode(path.read_bytes()))
   except ValueError as error:
     raise ValueError(f"--images: {path}: {error}") from error
-
-
-@contextlib.contextmanager
-def _prepared(
-  paths: Sequence[pathlib.Path], read: Callable[[pathlib.Path], Row]
-) -> Iterator[Iterator[Row]]:
-  """Yield an iterator of images in order, read ahead by threads."""
-  num_threads = min(len(paths), os.cpu_count() or 1)
-  # Pillow decodes and resizes outside of Python's lock.
-  pool = concurrent.futures.ThreadPoolExecutor(num_threads)
-  left = iter(paths)
-
-  def images() -> Iterator[Row]:
-    ahead = collections.deque(
-      pool.submit(read, path) for path in itertools.islice(left, 2 * BATCH_SIZE)
-    )
-    while ahead:
-      image = ahead.popleft().result()
-      ahead.extend(pool.submit(read, x) for x in itertools.islice(left, 1))
-      yield image
-
-  try:
-    yield images()
-  finally:
-    pool.shutdown(cancel_futures=True)

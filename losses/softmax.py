@@ -85,11 +85,11 @@ def device_loss(
   def normalise(resident, block):
     logits_bt, is_match_bt = compare(block)
     return {
-      "by_row": _add_exp(resident["by_row"], logits_bt, 1),
+      "by_row": add_exp(resident["by_row"], logits_bt, 1),
       "matching_b": resident["matching_b"]
       + jnp.sum(logits_bt, axis=1, where=is_match_bt),
       "count_b": resident["count_b"] + is_match_bt.sum(axis=1),
-    }, _add_exp(block.collected, logits_bt, 0)
+    }, add_exp(block.collected, logits_bt, 0)
 
   nothing = (zeros_b - jnp.inf, zeros_b)  # largest logit, sum of exponentials
   resident, by_column = ring.tour(
@@ -140,7 +140,7 @@ def device_loss(
   )
 
 
-def _add_exp(total, logits_bt, axis):
+def add_exp(total, logits_bt, axis):
   """Add exp(logits), summed over `axis`, to (largest logit, sum)."""
   largest, total_exp = total
   new = jnp.maximum(largest, logits_bt.max(axis=axis))
