@@ -33,9 +33,8 @@ def update(
 ) -> None:
   """Write a curation's file, if there is something for it to say.
 
-  That is so where a step makes probabilities. It is so too where images have
-  several captions and some were dropped: the file then has those that are kept,
-  each with 1.
+  That is so where a step makes probabilities. Without any it is so where images
+  have several captions: the file then has those that are kept, each with 1.
 
   Args:
     workdir: where the file is, if there is any.
@@ -85,9 +84,7 @@ class _Parts:
 
   def read(self, label: str) -> Iterator[np.ndarray]:
     """Yield balanced.KEEP [N] of each part."""
-    with progress.Progress(f"Keep probabilities, {label}", len(self.paths)) as (
-      bar
-    ):
+    with progress.Progress(f"{FILE}, {label}", len(self.paths)) as (bar):
       for path in self.paths:
         yield self._read(path)
         bar.advance()
@@ -139,7 +136,7 @@ def _has_several(part: pathlib.Path) -> bool:
 def _write(parts: _Parts, path: pathlib.Path) -> int:
   """Write sorted captions, each once."""
   counts = np.zeros(1 << _BITS, np.int64)
-  for part in parts.read("counting"):
+  for part in parts.read("shards counted"):
     counts += np.bincount(_bucket(part), minlength=len(counts))
   stops = np.cumsum(counts)
   num = int(stops[-1])
@@ -149,7 +146,7 @@ def _write(parts: _Parts, path: pathlib.Path) -> int:
     return 0
   whole = np.lib.format.open_memmap(path, "w+", balanced.KEEP, (num,))
   places = stops - counts
-  for part in parts.read("sorting"):
+  for part in parts.read("shards sorted"):
     buckets = _bucket(part)
     order = np.argsort(buckets, kind="stable")
     found, sizes = np.unique(buckets, return_counts=True)
