@@ -1,12 +1,59 @@
-"""ALIGN's filters (arXiv 2102.05918, section 3)."""
+"""ALIGN's filters (arXiv 2102.05918, section 3), and COYO-700M's.
+
+python main.py --task=curate --config=configs/curate_align.py:VARIANT \
+  --config.pool.path='PATH/{00000..00999}.tar' --workdir=runs/align \
+  --engine=processes --num_workers=16
+keeps pairs by image size, caption length and how often each occurs. VARIANT is
+one of
+
+  align   the paper's filters. Not in it: the porn classifier, which is not
+          described, and near-duplicates of test sets, which are a step of their
+          own (`near_duplicates`)
+  coyo    the variant that made COYO-700M's 747M pairs of 10B (README.md of
+          kakaobrain/coyo-dataset). Steps that need files or columns of the
+          user's are defined, but not in `order`: profanity, nsfw, public
+  mini    ALIGN's filters with limits for the names of emoji, with nothing to
+          prepare
+
+Hardware: workers need a core and 1 GB each. Counting words and word pairs of 10
+billion captions leaves up to about 2 TB of sorted counts in the workdir.
+Expected: the papers' pools are not published; no variant but mini has been run.
+"""
 
 import ml_collections
 
-from configs import curation
+from configs import curation, curation_rules, variants
 
 
-def get_config() -> ml_collections.ConfigDict:
-  """Return the recipe."""
-  return curation.recipe(
-    image_size={"op": "image_size", "min_side": 200, "strict": True},
-  )
+def get_config(variant: str = "align") -> ml_collections.ConfigDict:
+  """Return the recipe of a variant."""
+  if variant == "mini":
+    return _mini()
+  return variants.pick(__file__, variant, {"align": _align, "coyo": _coyo})()
+
+
+def _align() -> ml_collections.ConfigDict:
+  # Tars have the images' addresses; sha256 tells them apart by content.
+  return curation.recipe(**curation_rules.align(image="url"))
+
+
+def _coyo() -> ml_collections.ConfigDict:
+  config = curation.recipe(**curation_rules.coyo())
+  users = ("profanity", "nsfw", "public")
+  config.order = tuple(name for name in config.order if name not in users)
+  return config
+
+
+def _mini() -> ml_collections.ConfigDict:
+  # Numbers of our own, so that each step drops something.
+  steps = curation_rules.align(image="", num_terms=20_000)
+  # Drawings are small, square, and have one name in a language.
+  steps["image_size"]["min_side"] = 32
+  del steps["image_fanout"]
+  steps["word_count"]["min_words"] = 2
+  steps["word_count"]["max_words"] = 8
+  # Names that more than two languages share.
+  steps["text_fanout"]["max_images"] = 2
+  config = curation.recipe(**steps)
+  config.pool.format = "emoji"
+  return config

@@ -69,8 +69,9 @@ class Embed(operators.MeshFilter):
       ]
       if any(map(len, missing)):
         pairs = pa.concat_tables(missing)
-        images = _images(read, pairs["row"].to_numpy())
-        store.add(shard, model.pairs(pairs, images, self.batch_size))
+        rows, image_N = _distinct(pairs)
+        images = _images(read, rows)
+        store.add(shard, model.pairs(pairs, images, image_N, self.batch_size))
         records = store.open(shard)
       for table in found:
         yield _verdict(records.read(table), self.signal)
@@ -155,16 +156,39 @@ def _call(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
   return pc.call_function(name, [column])
 
 
-def _images(read: operators.ReadFn, rows: np.ndarray) -> Iterator[bytes | None]:
-  """Yield the image of each row; None where the pool gives none."""
+def _distinct(pairs: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+  """Return rows of pairs with all images, and which of these each pair has.
+
+  Captions of one example share its image.
+  """
+  rows = pairs["row"].to_numpy()
+  example_N = rows >> pool_lib.CAPTION_BITS
+  uids = embeddings.uids_of(pairs)
+  keys = np.zeros(len(rows), [("example", "<i8"), ("uid", uids.dtype)])
+  keys["example"], keys["uid"] = example_N, uids
+  _, first, image_N = np.unique(keys, return_index=True, return_inverse=True)
+  order = np.argsort(first)
+  number = np.empty(len(order), np.int64)
+  number[order] = np.arange(len(order))
+  return rows[first[order]], number[image_N]
+
+
+def _images(
+  read: operators.ReadFn, rows: np.ndarray
+) -> Iterator[bytes | str | None]:
+  """Yield the image of each row, or the kind of its fault; None for none."""
   due = iter(rows.tolist())
   for table in read(("image",), rows):
-    for row, image in zip(
-      table["row"].to_pylist(), table["image"], strict=True
-    ):
+    found: list[bytes | str | None] = table["image"].to_pylist()
+    if "fault" in table.column_names:
+      # Of "KIND: MESSAGE".
+      for place, fault in enumerate(table["fault"].to_pylist()):
+        if fault is not None:
+          found[place] = fault.partition(":")[0]
+    for row, image in zip(table["row"].to_pylist(), found, strict=True):
       while next(due) != row:
         yield None
-      yield image.as_py()
+      yield image
   for _ in due:
     yield None
 

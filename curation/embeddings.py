@@ -33,9 +33,10 @@ class MissingError(ValueError):
 def dtype(embed_dim: int) -> np.dtype:
   """Return the record of a pair.
 
-  `version` stands for the content of the shard, and `fault` is a key of input_pipeline.faults.KINDS where the pair cannot be
-  embedded, and its embeddings are zeros; b"" for all others, whose embeddings
-  have length 1 but for rounding.
+  `version` stands for the content of the shard, and `fault` is a key of
+  input_pipeline.faults.KINDS where the pair cannot be embedded, and its
+  embeddings are zeros; b"" for all others, whose embeddings have length 1 but
+  for rounding.
   """
   return np.dtype(
     [

@@ -155,7 +155,8 @@ def keys_of_many_values(
     above: number of values that is not yet written.
 
   Returns:
-    `num_keys`, of which `num_keys_above` are written.
+    `num_keys`, of which `num_keys_above` are written; `num` and `num_above`
+    values, of each key `above + 1` at most.
   """
   return _selected(
     parts, out, run, _distinct(above), functools.partial(_many_valued, above)
@@ -237,6 +238,7 @@ def _sums(counts: np.ndarray, starts: np.ndarray) -> np.ndarray:
   return np.add.reduceat(counts, starts) if len(starts) else counts[:0]
 
 
+_FACTS = ("num", "num_keys", "num_above", "num_keys_above")
 SelectFn = Callable[[runs.Columns], tuple[runs.Columns, dict[str, int]]]
 
 
@@ -278,7 +280,12 @@ def _many_valued(
   starts = _starts(keys)
   sizes = np.diff(np.append(starts, len(keys)))
   found = keys[starts[sizes > above]]
-  return (found,), {"num_keys": len(starts), "num_keys_above": len(found)}
+  return (found,), {
+    "num": len(keys),
+    "num_keys": len(starts),
+    "num_above": int(sizes[sizes > above].sum()),
+    "num_keys_above": len(found),
+  }
 
 
 def _selected(
@@ -349,7 +356,7 @@ def _cut(
   found = runs.load(path)
   facts = []
   with runs.writing(out, len(found[0]) if found else 0) as append:
-    for keys, counts in runs.pieces(found) if found else ():
+    for keys, counts in runs.pieces(found):
       is_above = counts > least
       tied = np.flatnonzero(counts == least)[:ties]
       ties -= len(tied)
@@ -360,7 +367,8 @@ def _cut(
 
 
 def _total(facts: Sequence[dict[str, int]]) -> dict[str, int]:
-  found = {"num_keys": 0, "num_keys_above": 0}
+  # Without any row too.
+  found = dict.fromkeys(_FACTS, 0)
   for counted in facts:
     for name, value in counted.items():
       found[name] = found.get(name, 0) + value
@@ -372,7 +380,7 @@ def _concatenate(paths: Sequence[pathlib.Path], out: pathlib.Path) -> None:
   num = sum(len(columns[0]) for columns in found if columns)
   with runs.writing(out, num) as append:
     for columns in found:
-      for piece in runs.pieces(columns) if columns else ():
+      for piece in runs.pieces(columns):
         append(piece)
 
 

@@ -46,11 +46,13 @@ class Place:
     workdir: of the curation.
     cache_dir: for what other curations can use too.
     state: folder that the step's `reduce` filled; None for other operators.
+    earlier: to `reduce`, the states of the reductions before it, by step.
   """
 
   workdir: pathlib.Path
   cache_dir: pathlib.Path
   state: pathlib.Path | None = None
+  earlier: tuple[tuple[str, pathlib.Path], ...] = ()
 
 
 class Operator:
@@ -124,7 +126,9 @@ class Reduction(Filter):
     """Fill `place.state` from what measures saved; any order of them.
 
     Returns:
-      Facts for the manifest and the report, ready for JSON.
+      Facts for the manifest, ready for JSON. curation.html draws "histogram"
+      and "curves" (see report_charts.py), and a table of "languages":
+      {language: {column: number}}.
     """
     raise NotImplementedError
 

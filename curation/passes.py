@@ -138,7 +138,9 @@ def reduce(
   temporary = folder.with_name(f".{name}.tmp-{secrets.token_hex(8)}")
   temporary.mkdir()
   try:
-    place = operators.Place(work.workdir, work.cache_dir, temporary)
+    place = operators.Place(
+      work.workdir, work.cache_dir, temporary, _earlier(work, name)
+    )
     run_fn = functools.partial(run_all, engine, tries, work.stage, name)
     found = step.reduce(parts, place, run_fn)
     text = json.dumps(found)
@@ -148,6 +150,19 @@ def reduce(
     shutil.rmtree(temporary, ignore_errors=True)
     raise
   return json.loads(text)
+
+
+def _earlier(
+  work: stage.Work, name: str
+) -> tuple[tuple[str, pathlib.Path], ...]:
+  """Return the states of the reductions before a step."""
+  names = list(work.steps)
+  states = [
+    (other, stage.state_folder(work.workdir, work.stages, other))
+    for other in names[: names.index(name)]
+    if isinstance(work.steps[other], operators.Reduction)
+  ]
+  return tuple(states)
 
 
 def run_all(

@@ -123,6 +123,8 @@ def check_columns(
     reads = tuple(step.columns)
     if isinstance(step, operators.Reduction) and not step.measures_raw:
       reads = (*step.measured, *reads)
+    if isinstance(step, operators.MeshFilter):
+      reads = (*reads, *step.fetched)
     _check_reads(name, reads, known, makers, found)
     known |= set(step.signals)
 

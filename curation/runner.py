@@ -1,7 +1,8 @@
 """--task=curate: from a recipe to a selection, with all that is to be known.
 
 In the workdir: `stages` (what is done; see stage.py), selection.npy, signals/,
-manifest.json, failures.jsonl and curation.html. The same command goes on where
+keep.npy (where a step balances), manifest.json, failures.jsonl and
+curation.html. The same command goes on where
 a run was stopped; with other parameters it goes on from the first step that
 they change.
 """
@@ -22,9 +23,11 @@ from typing import Any
 from curation import (
   engines,
   formats,
+  keep_probabilities,
   ledger,
   passes,
   plan,
+  report,
   selection,
   signals,
   stage,
@@ -37,6 +40,8 @@ from input_pipeline import progress
 from training import failures
 
 SELECTION = "selection.npy"
+KEEP = "keep.npy"
+REPORT = "curation.html"
 
 
 class Stopped(BaseException):
@@ -136,7 +141,8 @@ def curate(
     manifest = manifest_lib.make(
       recipe, pool, work.stages, tallies, found[0].inputs, reduced
     )
-    manifest |= _select(work, shards, engine, tries)
+    before = _done_before(work)
+    manifest |= before or _select(work, shards, engine, tries)
     manifest["failures"] = tries.failures.failures(work.stages)
     manifest["run"] = (facts_of_run or {}) | {
       "seconds": round(time.time() - start, 3),
@@ -145,6 +151,11 @@ def curate(
         for one, each in zip(work.stages, found, strict=True)
       ],
     }
+    if not before or not (folder / REPORT).exists():
+      run_all = functools.partial(
+        passes.run_all, engine, tries, work.stage, "the report"
+      )
+      report.write(folder, manifest, pool, run_all)
     manifest_lib.write(folder, manifest)
     # Only now: with them, what is missing is made again in no time.
     for name in ("kept", "merged"):
@@ -210,12 +221,8 @@ def _select(
   tries: passes.Tries,
 ) -> dict[str, Any]:
   """Write selection.npy and signals/; return the manifest's part on them."""
-  path = work.workdir / SELECTION
-  before = manifest_lib.read(work.workdir) or {}
-  if before.get("key") == manifest_lib.key(work.stages) and path.exists():
-    # The manifest is written when all this is.
-    names = ("num_kept", "kept_sha256", "num_duplicate_uids")
-    return {name: before[name] for name in names}
+  # It is of the files that are about to be replaced, maybe by another recipe's.
+  (work.workdir / manifest_lib.NAME).unlink(missing_ok=True)
   run_all = functools.partial(passes.run_all, engine, tries, work.stage)
   with progress.Progress("Signals and selection, shards", len(shards)) as bar:
     kinds = signals.types(work, shards)
@@ -232,12 +239,39 @@ def _select(
     groups = selection.groups(runs, merged, level)
     run_all("selection", selection.merge_group, groups)
     runs, level = [group.path for group in groups], level + 1
-  num_kept, digest = selection.write(runs, path)
+  num_kept, digest = selection.write(runs, work.workdir / SELECTION)
+  _write_keep(work, shards)
   return {
     "num_kept": num_kept,
     "kept_sha256": digest,
     "num_duplicate_uids": sum(numbers) - num_kept,
   }
+
+
+def _done_before(work: stage.Work) -> dict[str, Any]:
+  """Return what `_select` did; nothing where it has to be done."""
+  before = manifest_lib.read(work.workdir) or {}
+  # The manifest is written when all the rest is.
+  is_done = (
+    before.get("key") == manifest_lib.key(work.stages)
+    and (work.workdir / SELECTION).exists()
+    and signals.folder(work.workdir).exists()
+  )
+  if not is_done:
+    return {}
+  names = ("num_kept", "kept_sha256", "num_duplicate_uids")
+  return {name: before[name] for name in names}
+
+
+def _write_keep(work: stage.Work, shards: Sequence[pool_lib.Shard]) -> None:
+  """Write keep.npy where a step says how probable it is to keep a pair."""
+  path = work.workdir / KEEP
+  for name, step in work.steps.items():
+    if keep_probabilities.SIGNAL in step.signals:
+      parts = [signals.path_of(work.workdir, shard) for shard in shards]
+      keep_probabilities.write(parts, path, name)
+      return
+  path.unlink(missing_ok=True)  # another recipe's
 
 
 def _left(

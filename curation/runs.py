@@ -118,9 +118,13 @@ def load(path: pathlib.Path) -> Columns:
 
 
 def pieces(columns: Columns) -> Iterator[Columns]:
-  """Yield the rows by as many as may be in memory at once; once for none."""
-  for start in range(0, max(len(columns[0]) if columns else 0, 1), _ROWS):
-    yield tuple(column[start : start + _ROWS] for column in columns)
+  """Yield the rows by as many as may be in memory at once.
+
+  Of a run without rows that has columns, these, for their types.
+  """
+  if columns:
+    for start in range(0, max(len(columns[0]), 1), _ROWS):
+      yield tuple(column[start : start + _ROWS] for column in columns)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from curation import embeddings, operators
+from evaluators import embedding
 from inference import embed, loaded
 from input_pipeline import (
   atomic_file,
@@ -33,6 +34,7 @@ class Scorer:
   Attributes:
     key: stands for the model's parameters, and for what its inputs go through.
     facts: what it is, ready for JSON.
+    embedders: by batch size: what is compiled serves all shards.
   """
 
   model: loaded.Model
@@ -40,6 +42,9 @@ class Scorer:
   tokenizer: tokenizers.Tokenizer
   key: str
   facts: dict[str, object]
+  embedders: dict[int, embedding.Embedder] = dataclasses.field(
+    default_factory=dict
+  )
 
   @property
   def embed_dim(self) -> int:
@@ -47,15 +52,15 @@ class Scorer:
     return self.model.config.embed_dim
 
   def images(
-    self, images: Iterable[bytes | None], batch_size: int
+    self, images: Iterable[bytes | str | None], batch_size: int
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Embed encoded images.
+    """Embed encoded images, as `pairs` takes them.
 
     Returns:
       (float32 [M, E] of those that can be seen; bytes [N], the fault of each
       of all, b"" for those.)
     """
-    embedder = loaded.make_embedder(self.model, batch_size)
+    embedder = self._embedder(batch_size)
     found: list[bytes] = []
 
     def seen(rows: Iterator[embed.Row | bytes]) -> Iterator[embed.Row]:
@@ -78,7 +83,7 @@ class Scorer:
 
   def texts(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
     """Embed texts: float32 [N, E]."""
-    embedder = loaded.make_embedder(self.model, batch_size)
+    embedder = self._embedder(batch_size)
     parts = [np.zeros((0, self.embed_dim), np.float32)]
     tokens = (
       self.tokenizer(texts[start : start + embedder.batch_size])
@@ -90,32 +95,49 @@ class Scorer:
     return np.concatenate(parts)
 
   def pairs(
-    self, pairs: pa.Table, images: Iterable[bytes | None], batch_size: int
+    self,
+    pairs: pa.Table,
+    images: Iterable[bytes | str | None],
+    image_N: np.ndarray,
+    batch_size: int,
   ) -> np.ndarray:
     """Return the store's record of each pair, embeddings.dtype [N].
 
     Args:
       pairs: with uid, row and text.
-      images: encoded, of each pair; None where there is none.
+      images: encoded; the kind of its fault (a key of faults.KINDS) where one
+        could not be read, None where there is none.
+      image_N: which of the images each pair has.
       batch_size: most rows of one call.
     """
     records = np.zeros(len(pairs), embeddings.dtype(self.embed_dim))
     records["uid"] = embeddings.uids_of(pairs)
     records["row"] = pairs["row"].to_numpy()
-    zimg_ME, fault_N = self.images(images, batch_size)
+    zimg_ME, fault_M = self.images(images, batch_size)
+    # Row of each image in zimg_ME, where it is seen.
+    place_N = (np.cumsum(fault_M == b"") - 1)[image_N]
+    fault_N = fault_M[image_N]
     is_seen_N = fault_N == b""
     texts = pairs["text"].to_pylist()
     is_read_N = np.array([bool(text) for text in texts], bool)
     fault_N[is_seen_N & ~is_read_N] = b"caption_missing"
     records["fault"] = fault_N
     good_N = is_seen_N & is_read_N
-    records["zimg"][good_N] = zimg_ME[is_read_N[is_seen_N]]
+    records["zimg"][good_N] = zimg_ME[place_N[good_N]]
     captions = [texts[place] for place in np.flatnonzero(good_N)]
     records["ztxt"][good_N] = self.texts(captions, batch_size)
     return records
 
-  def _read(self, data: bytes | None) -> embed.Row | bytes:
+  def _embedder(self, batch_size: int) -> embedding.Embedder:
+    if batch_size not in self.embedders:
+      made = loaded.make_embedder(self.model, batch_size)
+      self.embedders[batch_size] = made
+    return self.embedders[batch_size]
+
+  def _read(self, data: bytes | str | None) -> embed.Row | bytes:
     """Return an image ready for its tower, or the kind of its fault."""
+    if isinstance(data, str):
+      return data.encode()
     if not data:
       return b"image_missing"
     try:

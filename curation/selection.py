@@ -41,14 +41,6 @@ class Group:
   path: pathlib.Path
 
 
-def uids_of(data: np.ndarray) -> np.ndarray:
-  """Return record.UID [N] of uint8 [N, 16], high half first, big-endian."""
-  words = np.ascontiguousarray(data).view(">u8")
-  uids = np.empty(len(words), record.UID)
-  uids["f0"], uids["f1"] = words[:, 0], words[:, 1]
-  return uids
-
-
 def unique(uids: np.ndarray) -> np.ndarray:
   """Return UIDs in order, each once."""
   # Two columns of integers sort many times faster than one of pairs.

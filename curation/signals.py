@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 
 from curation import plan, selection, shard_file, stage
 from curation import pool as pool_lib
-from input_pipeline.sources import record
 
 _KEY = b"diptych.key"
 
@@ -73,7 +72,7 @@ def finish(
   kept = shard_file.alive(work.shard_path(work.stage, shard), ["uid"])
   if not run.exists():
     run.parent.mkdir(parents=True, exist_ok=True)
-    _write(run, _sorted_uids(kept).tobytes())
+    _write(run, selection.unique(pool_lib.uids(kept)).tobytes())
   if path.exists() and (pq.read_schema(path).metadata or {}).get(_KEY) == key:
     return len(kept)
   shard_file.write_table(path, _table(work, kinds, shard), {_KEY: key})
@@ -84,15 +83,6 @@ def _key(stages: Sequence[plan.Stage]) -> bytes:
   """Return what stands for all that is in the files."""
   last = stages[-1]
   return (last.key + last.suffix).encode()
-
-
-def _sorted_uids(table: pa.Table) -> np.ndarray:
-  column = table["uid"].combine_chunks()
-  if not len(column):
-    return np.zeros(0, record.UID)
-  data = np.frombuffer(column.buffers()[1], np.uint8)
-  data = data[16 * column.offset :][: 16 * len(column)]
-  return selection.unique(selection.uids_of(data.reshape(-1, 16)))
 
 
 def _write(path: pathlib.Path, data: bytes) -> None:

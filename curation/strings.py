@@ -49,6 +49,28 @@ def num_chars(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
   return _integers("utf8_length", _whole(texts))
 
 
+def num_fasttext_tokens(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
+  """Return the number of tokens that fastText sees in each text: int64 [N].
+
+  Tokens are between the seven bytes that separate words there, none of them
+  beyond ASCII; each newline is a token of its own (facebookresearch/fastText,
+  src/dictionary.cc, readWord).
+  """
+  array = _whole(texts)
+  starts = _offsets(array)
+  data = _bytes(array)
+  is_word = ~_FASTTEXT_SPACES[data]
+  # A token begins where a word's byte follows a space, or a text's start.
+  begins = is_word.copy()
+  begins[1:] &= ~is_word[:-1]
+  inside = starts[:-1][np.diff(starts) > 0]
+  begins[inside] = is_word[inside]
+  begins |= data == ord("\n")
+  before = np.zeros(len(data) + 1, np.int64)
+  np.cumsum(begins, out=before[1:])
+  return before[starts[1:]] - before[starts[:-1]]
+
+
 def squeezed(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
   """Return each text as Python's " ".join(text.split()) is; "" for a null."""
   found, counts = words(texts)
@@ -77,7 +99,7 @@ def hashes(values: pa.Array | pa.ChunkedArray, seed: int = 0) -> np.ndarray:
   first = hashing.mix(np.full(1, seed, np.int64).view(np.uint64) ^ _SALT)
   state = np.repeat(first, len(lengths))
   rounds = (lengths + 7) // 8
-  data = _data(array)
+  data = _eights(array)
   # Rows by falling length: those that are left are always the first.
   order = np.argsort(-rounds, kind="stable")
   left = np.searchsorted(
@@ -104,6 +126,8 @@ def hashes(values: pa.Array | pa.ChunkedArray, seed: int = 0) -> np.ndarray:
   return state
 
 
+_FASTTEXT_SPACES = np.zeros(256, bool)
+_FASTTEXT_SPACES[list(b" \n\r\t\v\f\0")] = True
 _ALL = np.uint64(2**64 - 1)
 # So that the empty text, of seed 0, is not hashed to mix(0) = 0.
 _SALT = np.uint64(0x9E3779B97F4A7C15)
@@ -117,6 +141,8 @@ def _whole(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     values = values.dictionary_decode()
   if pa.types.is_fixed_size_binary(values.type):
     values = values.cast(pa.binary())
+  if pa.types.is_null(values.type):  # a column that no row has a value of
+    values = values.cast(pa.string())
   return values
 
 
@@ -141,11 +167,17 @@ def _offsets(array: pa.Array) -> np.ndarray:
   return found.astype(np.int64)
 
 
-def _data(array: pa.Array) -> np.ndarray:
-  """Return the eight bytes from each byte on, as little-endian uint64."""
+def _bytes(array: pa.Array) -> np.ndarray:
+  """Return the bytes that the offsets are about, uint8."""
   buffer = array.buffers()[2]
-  size = 0 if buffer is None else buffer.size
-  data = np.zeros(size + 8, np.uint8)
-  if buffer is not None:
-    data[:size] = np.frombuffer(buffer, np.uint8)
-  return np.ndarray((size + 1,), "<u8", data, strides=(1,))
+  if buffer is None:
+    return np.zeros(0, np.uint8)
+  return np.frombuffer(buffer, np.uint8)
+
+
+def _eights(array: pa.Array) -> np.ndarray:
+  """Return the eight bytes from each byte on, as little-endian uint64."""
+  data = _bytes(array)
+  padded = np.zeros(len(data) + 8, np.uint8)
+  padded[: len(data)] = data
+  return np.ndarray((len(data) + 1,), "<u8", padded, strides=(1,))

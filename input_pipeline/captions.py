@@ -62,6 +62,23 @@ def numbered(texts: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
   ]
 
 
+def only(
+  texts: Mapping[str, Sequence[str]], number: int
+) -> dict[str, tuple[str, ...]]:
+  """Return the text of this number in `numbered`, by its language.
+
+  Raises faults.ExampleError where there are fewer.
+  """
+  found = numbered(texts)
+  if number >= len(found):
+    raise faults.ExampleError(
+      "caption_missing",
+      f"caption {number} was drawn; the example has {len(found)}",
+    )
+  language, text = found[number]
+  return {language: (text,)}
+
+
 def _fault(
   texts: Mapping[str, Sequence[str]],
   filled: Mapping[str, Sequence[str]],

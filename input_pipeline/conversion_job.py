@@ -15,7 +15,7 @@ PLAN = "plan.json"
 # Fields of a source that alter what its records are.
 _ALTERING = (
   *("format", "image", "caption", "language", "language_field"),
-  *("uid", "subset"),
+  *("uid", "subset", "keep"),
 )
 # Names that a message shows.
 _NUM_SHOWN = 3

@@ -23,6 +23,7 @@ from input_pipeline import (
   stages,
   tokenizers,
 )
+from input_pipeline.sources import balanced
 from input_pipeline.sources import record as record_lib
 
 # An object's, in a library's message: another in each process.
@@ -41,6 +42,17 @@ class Source:
   name: str
   records: record_lib.Records
   templates: tuple[str, ...]
+
+  def draw(
+    self, seed: int, place: tuple[int, int], index: int
+  ) -> tuple[int, int | None]:
+    """Return the example of a place, and which caption; None for any.
+
+    That is the one which is due, unless the source is balanced.
+    """
+    if isinstance(self.records, balanced.Records):
+      return self.records.draw(seed, *place, index)
+    return index, None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +90,16 @@ class Maker:
       else:
         key = ""
         try:
+          index, number = source.draw(self.seed, place, index)
           clock.enter("read", f"example {index} of {source.name}")
           record = source.records[index]
           key = record.key
           clock.enter("caption", f"example {key} of {source.name}")
-          arrays = self._make(source, record, rng(self.seed, *place), clock)
+          texts = record.texts
+          if number is not None:
+            texts = captions.only(texts, number)
+          drawn = rng(self.seed, *place)
+          arrays = self._make(source, record, texts, drawn, clock)
           clock.stop()
           if self.clocks.folder:
             arrays[stages.SECONDS] = clock.seconds()
@@ -106,11 +123,12 @@ class Maker:
     self,
     source: Source,
     record: record_lib.Record,
+    texts: Mapping[str, Sequence[str]],
     rng: np.random.Generator,
     clock: stages.Clock,
   ) -> dict[str, Any]:
     language, text = captions.draw(
-      record.texts,
+      texts,
       self.languages,
       rng,
       max_chars=self.max_caption_chars,

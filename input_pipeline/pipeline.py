@@ -21,8 +21,8 @@ from input_pipeline import (
   tokenizers,
   workers,
 )
+from input_pipeline.sources import balanced, settings, subset
 from input_pipeline.sources import record as record_lib
-from input_pipeline.sources import settings, subset
 
 # Name -> what the source trains on.
 Opened = Mapping[str, record_lib.Records]
@@ -240,6 +240,8 @@ def open_sources(config: Data) -> Opened:
       raise ValueError(f"data.sources.{name} has no training examples")
     if source.subset:
       records = subset.select(records, source, place)
+    if source.keep:
+      records = balanced.select(records, source, place)
     probe.check(name, source, records, config.languages)
     opened[name] = records
   return opened

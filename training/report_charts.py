@@ -1,65 +1,18 @@
 """Charts of report.html: loss, learning rate, recall over steps, as SVG."""
 
-import dataclasses
-import io
 import json
 import math
 import os
 import pathlib
-import re
 from collections.abc import Mapping
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib import axes, figure, ticker
 
-# Colours that matplotlib draws with, and the page's CSS variables that they
-# become; the values only have to differ from each other.
-_INK, _FAINT, _GRID = "#010101", "#020202", "#030303"
-_SERIES = ("#040404", "#050505", "#060606", "#070707")
-_VARIABLES = {
-  _INK: "var(--ink)",
-  _FAINT: "var(--faint)",
-  _GRID: "var(--line)",
-} | {color: f"var(--series-{i + 1})" for i, color in enumerate(_SERIES)}
-
-_STYLE = {
-  "axes.edgecolor": _FAINT,
-  "axes.grid": True,
-  "axes.grid.axis": "y",
-  "axes.labelcolor": _FAINT,
-  "axes.labelsize": 11,
-  "axes.spines.left": False,
-  "axes.spines.right": False,
-  "axes.spines.top": False,
-  "grid.color": _GRID,
-  "legend.fontsize": 11,
-  "legend.frameon": False,
-  "legend.labelcolor": _INK,
-  "lines.linewidth": 1.8,
-  "svg.fonttype": "none",  # real text: sharp, in the page's font and colours
-  "text.color": _INK,
-  "xtick.color": _FAINT,
-  "xtick.labelsize": 11,
-  "ytick.color": _FAINT,
-  "ytick.labelsize": 11,
-  "ytick.left": False,
-  "ytick.minor.left": False,
-}
-
-# A figure is this wide, in inches of 72 units.
-_WIDTH = 6.4
+from training import chart_style
 
 Metrics = Mapping[int, Mapping[str, float]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Chart:
-  """A drawing, what it shows, and a line below it."""
-
-  title: str
-  svg: str
-  note: str
 
 
 def read_metrics(path: str | os.PathLike) -> dict[int, dict[str, float]]:
@@ -87,9 +40,9 @@ def read_metrics(path: str | os.PathLike) -> dict[int, dict[str, float]]:
   return dict(sorted(metrics.items()))
 
 
-def draw(metrics: Metrics) -> list[Chart]:
+def draw(metrics: Metrics) -> list[chart_style.Chart]:
   """Draw the charts that there is data for."""
-  with mpl.rc_context(_STYLE):
+  with mpl.rc_context(chart_style.STYLE):
     charts = [_loss_chart(metrics), _recall_chart(metrics)]
   return [chart for chart in charts if chart is not None]
 
@@ -106,21 +59,25 @@ def smooth(values: np.ndarray, reach: int) -> np.ndarray:
   return (total[i + reach_N + 1] - total[i - reach_N]) / (2 * reach_N + 1)
 
 
-def _loss_chart(metrics: Metrics) -> Chart | None:
+def _loss_chart(metrics: Metrics) -> chart_style.Chart | None:
   steps, losses = _series(metrics, "train/loss")
   if not len(steps):
     return None
   rate_steps, rates = _series(metrics, "train/learning_rate")
-  canvas = figure.Figure(figsize=(_WIDTH, 4.2), layout="constrained")
+  canvas = figure.Figure(figsize=(chart_style.WIDTH, 4.2), layout="constrained")
   if len(rates):
     grid = canvas.add_gridspec(2, 1, height_ratios=(3.2, 1))
     top = canvas.add_subplot(grid[0])
     bottom = canvas.add_subplot(grid[1], sharex=top)
-    bottom.plot(rate_steps, rates, color=_SERIES[1], marker=_marker(rates))
+    bottom.plot(
+      rate_steps, rates, color=chart_style.SERIES[1], marker=_marker(rates)
+    )
     peak = max(rates.max(), 1e-12)
     bottom.set_ylim(0, 1.15 * peak)
     bottom.set_yticks([0, peak], ["0", f"{peak:.3g}"])
-    bottom.set_title("learning rate", loc="left", size=11, color=_FAINT)
+    bottom.set_title(
+      "learning rate", loc="left", size=11, color=chart_style.FAINT
+    )
     top.tick_params(labelbottom=False)
     _finish(bottom, rate_steps)
   else:
@@ -130,25 +87,29 @@ def _loss_chart(metrics: Metrics) -> Chart | None:
   note = "Loss of each step."
   reach = len(steps) // 40
   if reach >= 2:
-    top.plot(steps, losses, color=_SERIES[0], alpha=0.3, linewidth=0.8)
-    top.plot(steps, smooth(losses, reach), color=_SERIES[0])
+    top.plot(
+      steps, losses, color=chart_style.SERIES[0], alpha=0.3, linewidth=0.8
+    )
+    top.plot(steps, smooth(losses, reach), color=chart_style.SERIES[0])
     note = (
       "Faint: loss of each step. Line: average of "
       f"{2 * reach + 1} lines of metrics.jsonl."
     )
   else:
-    top.plot(steps, losses, color=_SERIES[0], marker=_marker(losses))
+    top.plot(steps, losses, color=chart_style.SERIES[0], marker=_marker(losses))
   # The first steps of a sigmoid loss are many times the last ones.
   if losses.min() > 0 and losses.max() / losses.min() > 10:
     top.set_yscale("log")
     top.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: f"{y:g}"))
     top.yaxis.set_minor_formatter(ticker.NullFormatter())
     note += " Logarithmic scale."
-  top.set_title("loss", loc="left", size=11, color=_FAINT)
-  return Chart("Training loss", _svg(canvas, "loss"), note)
+  top.set_title("loss", loc="left", size=11, color=chart_style.FAINT)
+  return chart_style.Chart(
+    "Training loss", chart_style.svg(canvas, "loss"), note
+  )
 
 
-def _recall_chart(metrics: Metrics) -> Chart | None:
+def _recall_chart(metrics: Metrics) -> chart_style.Chart | None:
   names = dict.fromkeys(
     name
     for record in metrics.values()
@@ -160,7 +121,7 @@ def _recall_chart(metrics: Metrics) -> Chart | None:
   steps = np.unique(np.concatenate([s for s, _ in series.values()] or [[]]))
   if len(steps) < 2:
     return None
-  canvas = figure.Figure(figsize=(_WIDTH, 4.2), layout="constrained")
+  canvas = figure.Figure(figsize=(chart_style.WIDTH, 4.2), layout="constrained")
   plot = canvas.add_subplot()
   splits = list(dict.fromkeys(name.split("/")[0] for name in names))
   for name, (x, y) in series.items():
@@ -168,18 +129,20 @@ def _recall_chart(metrics: Metrics) -> Chart | None:
     plot.plot(
       x,
       y,
-      color=_SERIES[splits.index(split) % len(_SERIES)],
+      color=chart_style.SERIES[splits.index(split) % len(chart_style.SERIES)],
       linestyle="-" if direction == "image_to_text" else (0, (4, 2)),
       marker="o",
       markersize=4,
       label=f"{split} {direction}".replace("_", " "),
     )
   plot.set_ylim(0, 1)
-  plot.set_title("R@1", loc="left", size=11, color=_FAINT)
+  plot.set_title("R@1", loc="left", size=11, color=chart_style.FAINT)
   canvas.legend(loc="outside lower left", ncols=2, handlelength=3)
   _finish(plot, steps)
   note = "Share of queries whose best answer is the right one."
-  return Chart("Recall while training", _svg(canvas, "recall"), note)
+  return chart_style.Chart(
+    "Recall while training", chart_style.svg(canvas, "recall"), note
+  )
 
 
 def _series(metrics: Metrics, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -199,21 +162,3 @@ def _finish(plot: axes.Axes, steps: np.ndarray) -> None:
   plot.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
   margin = 0.02 * (steps[-1] - steps[0]) or 1
   plot.set_xlim(steps[0] - margin, steps[-1] + margin)
-
-
-def _svg(canvas: figure.Figure, salt: str) -> str:
-  buffer = io.StringIO()
-  # The salt makes ids the same in each run and different in each chart.
-  with mpl.rc_context({"svg.hashsalt": salt}):
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    canvas.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-  svg = buffer.getvalue()
-  svg = svg[svg.index("<svg") :]
-  # HTML needs no namespaces, and the size is the page's affair.
-  head, body = svg.split(">", 1)
-  head = re.sub(r' (xmlns(:\w+)?|width|height|version)="[^"]*"', "", head)
-  # A style element would apply to the whole page; the page has these rules.
-  body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
-  for color, variable in _VARIABLES.items():
-    body = body.replace(color, variable)
-  return f"{head}>{body}"

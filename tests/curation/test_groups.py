@@ -100,7 +100,12 @@ def test_many_values_count_different_ones_only(tmp_path, cut):
   facts = groups.keys_of_many_values(parts, tmp_path / "out", run, above=above)
   (got,) = runs.load(tmp_path / "out")
   assert got.tolist() == expected
-  assert facts == {"num_keys": len(found), "num_keys_above": len(expected)}
+  assert facts == {
+    "num": sum(min(len(v), above + 1) for v in found.values()),
+    "num_keys": len(found),
+    "num_above": (above + 1) * len(expected),
+    "num_keys_above": len(expected),
+  }
 
 
 def test_one_pair_of_each_key_wins_wherever_it_is(tmp_path, cut):
@@ -127,5 +132,6 @@ def test_without_any_row_nothing_is_found(tmp_path, cut):
   assert facts["num_keys"] == 0
   keys, uids = pairs(10)
   assert key_sets.Winners(tmp_path / "out").keep(keys, uids).all()
-  groups.top_keys(parts, tmp_path / "keys", run, num_keys=3)
+  facts = groups.top_keys(parts, tmp_path / "keys", run, num_keys=3)
+  assert set(facts.values()) == {0}
   assert not key_sets.Keys(tmp_path / "keys").contains(keys).any()

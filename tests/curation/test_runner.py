@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation import engines, manifest, passes, recipe, runner
+from curation import pool as pool_lib
 from tests.curation import tiny
 from training import failures, provenance
 
@@ -58,7 +59,7 @@ def test_signals_say_of_each_pair_what_dropped_it(tmp_path):
   paths = [tmp_path / "work/signals" / f"{s.name}.parquet" for s in pool.shards]
   for number, path in enumerate(paths):
     for pair in pq.read_table(path).to_pylist():
-      row = number * 50 + pair["row"]
+      row = number * 50 + (pair["row"] >> pool_lib.CAPTION_BITS)
       width = row * 31 % 97
       assert pair["uid"] == (row * 7919 % 1000).to_bytes(16, "big")
       assert pair["wide"] == width / 2
@@ -189,6 +190,27 @@ def test_other_parameters_begin_with_the_step_they_change(tmp_path, capsys):
   tiny.curate(tmp_path / "new", pool, steps=changed)
   assert contents(tmp_path) == contents(tmp_path / "new")
   assert made["steps"][2]["parameters"]["min_width"] == 80
+
+
+def test_files_of_another_recipe_are_never_taken_for_ones_own(
+  tmp_path, monkeypatch
+):
+  pool = tiny.make_pool(tmp_path / "pool", 2, 30)
+  tiny.curate(tmp_path, pool)
+  expected = contents(tmp_path)
+  changed = tiny.STEPS | {"wider": tiny.Wide(80, "wider")}
+  count = 0
+  while True:
+    count += 1
+    with monkeypatch.context() as patches:
+      cut_at(patches, count, before=False)
+      try:
+        tiny.curate(tmp_path, pool, steps=changed)
+        break
+      except Cut:
+        pass
+    tiny.curate(tmp_path, pool)
+    assert contents(tmp_path) == expected, count
 
 
 class Failing(engines.Inline):

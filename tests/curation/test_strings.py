@@ -56,6 +56,8 @@ def test_a_null_has_no_words_and_the_hash_0():
   assert strings.num_chars(texts).tolist() == [3, 0, 0, 1]
   assert strings.squeezed(texts).to_pylist() == ["a b", "", "", "c"]
   assert (strings.hashes(texts) == 0).tolist() == [False, True, False, False]
+  assert strings.hashes(pa.nulls(2)).tolist() == [0, 0]
+  assert strings.num_words(pa.nulls(2)).tolist() == [0, 0]
 
 
 def test_hashes_depend_on_every_byte_and_the_length_alone():

@@ -1,4 +1,4 @@
-"""A pool and a recipe of a few pairs, with operators that workers can import."""
+"""A small pool and recipe, with operators that workers can import."""
 
 import dataclasses
 import os

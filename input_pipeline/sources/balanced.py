@@ -1,0 +1,211 @@
+"""Examples and captions that are drawn by their keep probabilities.
+
+MetaCLIP's balancing while training, instead of a selection before it: each
+place of the stream draws one of its example's captions, and whether that is
+kept; where it is not, another example is tried. So captions come in proportion
+to their probabilities, and others in each epoch (Xu et al., arXiv 2309.16671,
+section 3: online).
+
+The file is a sorted .npy array of KEEP: of each image that may be kept, all
+captions. What a place draws depends on the seed, its position and the attempt
+alone.
+"""
+
+import hashlib
+import io
+import json
+import math
+import pathlib
+
+import numpy as np
+from absl import logging
+
+from input_pipeline import atomic_file, progress
+from input_pipeline.sources import record as record_lib
+from input_pipeline.sources import settings, sorted_uids
+
+# A caption: its image's UID, its number in captions.numbered, its probability.
+KEEP = np.dtype([*record_lib.UID.descr, ("caption", "<u4"), ("keep", "<f4")])
+# An example: its position in the source, its captions' rows in the file.
+_PLACE = np.dtype(
+  [("position", "<u8"), ("first", "<u8"), ("num_captions", "<u4")]
+)
+# UIDs of the source that are looked up at once.
+_CHUNK = 2**20
+# Raised when the form of the cached files changes.
+_VERSION = 1
+# Draws for one place: without any kept once in e**64 places.
+_DRAWS_BY_MEAN = 64
+# 53 bits are what a float64 holds.
+_UNIT, _SHIFT = 2.0**-53, 11
+
+
+class Records:
+  """The records of others that may be kept; see record.Records."""
+
+  def __init__(
+    self, records: record_lib.Records, path: pathlib.Path, keep_path: str
+  ):
+    """Open what `select` has looked up.
+
+    Args:
+      records: of the whole source.
+      path: of the places' file, beside one of facts.
+      keep_path: of the file of KEEP.
+    """
+    self._records = records
+    self._path = path
+    self._keep_path = keep_path
+    # Plain arrays of the same memory: np.memmap is slow at single rows.
+    self._places = np.load(path, mmap_mode="r", allow_pickle=False).view(
+      np.ndarray
+    )
+    self._keep = np.load(keep_path, mmap_mode="r", allow_pickle=False).view(
+      np.ndarray
+    )
+    self.mean_keep: float = json.loads(_facts_path(path).read_text())["mean"]
+    self._max_draws = math.ceil(_DRAWS_BY_MEAN / self.mean_keep)
+
+  def __len__(self) -> int:
+    return len(self._places)
+
+  def __getitem__(self, index: int) -> record_lib.Record:
+    if not -len(self) <= index < len(self):
+      raise IndexError(f"{index} of {len(self)} examples")
+    return self._records[int(self._places["position"][index])]
+
+  def draw(
+    self, seed: int, position: int, attempt: int, index: int
+  ) -> tuple[int, int]:
+    """Return an example and the number of its caption.
+
+    Args:
+      seed: of the run's examples.
+      position: in the stream.
+      attempt: at this position.
+      index: of the example that is due.
+    """
+    for number in range(self._max_draws):
+      facts = f"{seed}/{position}/{attempt}/{number}/keep".encode()
+      digest = hashlib.blake2b(facts, digest_size=24).digest()
+      which, chance, other = (
+        int.from_bytes(digest[i : i + 8], "little") for i in (0, 8, 16)
+      )
+      _, first, num_captions = self._places[index].item()
+      # The upper bits of a product: unlike a remainder, as fair as can be.
+      _, _, caption, keep = self._keep[
+        first + (which * num_captions >> 64)
+      ].item()
+      if (chance >> _SHIFT) * _UNIT < keep:
+        return index, caption
+      index = other * len(self) >> 64
+    raise ValueError(
+      f"{self._keep_path}: {self._max_draws} draws in a row kept nothing, "
+      f"though {self.mean_keep:.3g} of them should"
+    )
+
+  def fingerprint(self) -> str:
+    """Return the name of the file of places, which stands for all."""
+    return self._path.stem
+
+  def uids(self) -> np.ndarray:
+    """Return each record's UID."""
+    return self._records.uids()[self._places["position"]]
+
+  # The files are mapped again where this is unpickled, not sent there.
+  def __reduce__(self):
+    return type(self), (self._records, self._path, self._keep_path)
+
+
+def select(
+  records: record_lib.Records, source: settings.Source, place: settings.Place
+) -> Records:
+  """Return the examples that `source.keep` may keep, in the source's order.
+
+  The first time, this reads every UID of the source. Raises ValueError for a
+  file that is none, or has none of the source's UIDs.
+  """
+  field = f"data.sources.{place.name}.keep"
+  keep = _open(field, source.keep)
+  stat = pathlib.Path(source.keep).stat()
+  facts = (
+    *(_VERSION, records.fingerprint(), source.uid, source.keep),
+    *(stat.st_size, stat.st_mtime_ns),
+  )
+  digest = record_lib.digest(facts)
+  path = place.cache_dir / "balanced" / f"{digest}.npy"
+  if not _facts_path(path).exists():
+    try:
+      names = sorted_uids.SortedUids(keep, source.keep)
+    except ValueError as error:
+      raise ValueError(f"{field}: {error}") from error
+    places, total = _look_up(records.uids(), names, keep, field)
+    if not total:
+      raise ValueError(
+        f"{field}={source.keep} keeps none of the {len(records)} examples; "
+        f"data.sources.{place.name}.uid says where a source has its UIDs"
+      )
+    mean = total / len(places)
+    logging.info(
+      "data.sources.%s: %d of %d examples may be kept, each with a "
+      "probability of %.3g on average",
+      *(place.name, len(places), len(records), mean),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = io.BytesIO()
+    np.save(file, places, allow_pickle=False)
+    atomic_file.write(path, file.getvalue())
+    atomic_file.write(_facts_path(path), json.dumps({"mean": mean}).encode())
+  return Records(records, path, source.keep)
+
+
+def _open(field: str, path: str) -> np.ndarray:
+  try:
+    keep = np.load(path, mmap_mode="r", allow_pickle=False)
+  except (OSError, ValueError, EOFError) as error:
+    raise ValueError(
+      f"{field} must be keep.npy of --task=curate, got {path}: {error}"
+    ) from error
+  if keep.ndim != 1 or keep.dtype != KEEP or not len(keep):
+    raise ValueError(
+      f"{field} must be keep.npy of --task=curate, one array [N] of UIDs, "
+      f"captions and probabilities; got {path} of {keep.dtype} "
+      f"{list(keep.shape)}"
+    )
+  return keep
+
+
+def _look_up(
+  uids: np.ndarray,
+  names: sorted_uids.SortedUids,
+  keep: np.ndarray,
+  field: str,
+) -> tuple[np.ndarray, float]:
+  """Return _PLACE of the examples that may be kept, and their means' sum."""
+  found, total = [np.zeros(0, _PLACE)], 0.0
+  with progress.Progress(f"Looking up {field}", len(uids)) as bar:
+    for start in range(0, len(uids), _CHUNK):
+      chunk = uids[start : start + _CHUNK]
+      first = names.first(chunk)
+      counts = names.stop(chunk) - first
+      some = np.flatnonzero(counts)
+      counts, first = counts[some], first[some]
+      # The rows of all their captions, one example's after the other.
+      ends = np.cumsum(counts)
+      rows = np.arange(ends[-1] if len(ends) else 0)
+      rows += np.repeat(first - (ends - counts), counts)
+      chances = keep[rows]["keep"].astype(np.float64)
+      means = np.add.reduceat(chances, ends - counts) if len(ends) else chances
+      means = means / counts
+      some, counts, first = (x[means > 0] for x in (some, counts, first))
+      places = np.empty(len(some), _PLACE)
+      places["position"] = start + some
+      places["first"], places["num_captions"] = first, counts
+      found.append(places)
+      total += float(means.sum())
+      bar.advance(len(chunk))
+  return np.concatenate(found), total
+
+
+def _facts_path(path: pathlib.Path) -> pathlib.Path:
+  return path.with_suffix(".json")
