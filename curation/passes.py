@@ -157,12 +157,11 @@ def _earlier(
 ) -> tuple[tuple[str, pathlib.Path], ...]:
   """Return the states of the reductions before a step."""
   names = list(work.steps)
-  states = [
+  return tuple(
     (other, stage.state_folder(work.workdir, work.stages, other))
     for other in names[: names.index(name)]
     if isinstance(work.steps[other], operators.Reduction)
-  ]
-  return tuple(states)
+  )
 
 
 def run_all(

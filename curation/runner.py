@@ -40,7 +40,6 @@ from input_pipeline import progress
 from training import failures
 
 SELECTION = "selection.npy"
-KEEP = "keep.npy"
 REPORT = "curation.html"
 
 
@@ -240,7 +239,8 @@ def _select(
     run_all("selection", selection.merge_group, groups)
     runs, level = [group.path for group in groups], level + 1
   num_kept, digest = selection.write(runs, work.workdir / SELECTION)
-  _write_keep(work, shards)
+  paths = [signals.path_of(work.workdir, shard) for shard in shards]
+  keep_probabilities.update(work.workdir, work.steps, paths)
   return {
     "num_kept": num_kept,
     "kept_sha256": digest,
@@ -261,17 +261,6 @@ def _done_before(work: stage.Work) -> dict[str, Any]:
     return {}
   names = ("num_kept", "kept_sha256", "num_duplicate_uids")
   return {name: before[name] for name in names}
-
-
-def _write_keep(work: stage.Work, shards: Sequence[pool_lib.Shard]) -> None:
-  """Write keep.npy where a step says how probable it is to keep a pair."""
-  path = work.workdir / KEEP
-  for name, step in work.steps.items():
-    if keep_probabilities.SIGNAL in step.signals:
-      parts = [signals.path_of(work.workdir, shard) for shard in shards]
-      keep_probabilities.write(parts, path, name)
-      return
-  path.unlink(missing_ok=True)  # another recipe's
 
 
 def _left(
