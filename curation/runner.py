@@ -150,12 +150,12 @@ def curate(
         for one, each in zip(work.stages, found, strict=True)
       ],
     }
-    if not before or not (folder / REPORT).exists():
+    manifest_lib.write(folder, manifest)
+    if not (folder / REPORT).exists():
       run_all = functools.partial(
         passes.run_all, engine, tries, work.stage, "the report"
       )
       report.write(folder, manifest, pool, run_all)
-    manifest_lib.write(folder, manifest)
     # Only now: with them, what is missing is made again in no time.
     for name in ("kept", "merged"):
       kept = stage.folder(folder, work.stage) / name
@@ -220,8 +220,9 @@ def _select(
   tries: passes.Tries,
 ) -> dict[str, Any]:
   """Write selection.npy and signals/; return the manifest's part on them."""
-  # It is of the files that are about to be replaced, maybe by another recipe's.
-  (work.workdir / manifest_lib.NAME).unlink(missing_ok=True)
+  # They tell of files that are about to be replaced, maybe of another recipe's.
+  for name in (manifest_lib.NAME, REPORT):
+    (work.workdir / name).unlink(missing_ok=True)
   run_all = functools.partial(passes.run_all, engine, tries, work.stage)
   with progress.Progress("Signals and selection, shards", len(shards)) as bar:
     kinds = signals.types(work, shards)
