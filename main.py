@@ -50,6 +50,7 @@ TASKS: Mapping[str, Callable[[], int]] = {
   "export": inference_flags.export,
   "curate": data_flags.curate,
   "inspect-data": data_flags.inspect_data,
+  "metadata": data_flags.metadata,
   "plan": _plan,
   "prepare": data_flags.prepare,
 }

@@ -10,13 +10,13 @@ from training import run_flags
 _NUM_WORKERS = flags.DEFINE_integer(
   "num_workers",
   None,
-  "Processes of --task=prepare and curate; 0 works in this one. Default: one a"
-  " processor.",
+  "Processes of --task=prepare, curate and metadata; 0 works in this one."
+  " Default: one a processor.",
 )
 _ENGINE = flags.DEFINE_string(
   "engine",
   "processes",
-  "Where --task=curate works on shards: inline, processes or ray.",
+  "Where --task=curate and metadata work: inline, processes or ray.",
 )
 _SHARD_EXAMPLES = flags.DEFINE_integer(
   "shard_examples", 10_000, "Examples of one file of --task=prepare."
@@ -48,6 +48,20 @@ def curate() -> int:
   return runner.run(
     recipe.checked(values),
     folder,
+    engine=_ENGINE.value,
+    num_workers=_num_workers(),
+    as_json=run_flags.as_json(),
+  )
+
+
+def metadata() -> int:
+  """Run --task=metadata."""
+  values = run_flags.needed_values()
+  from curation.metadata import build, settings
+
+  return build.run(
+    settings.checked(values),
+    run_flags.out(),
     engine=_ENGINE.value,
     num_workers=_num_workers(),
     as_json=run_flags.as_json(),

@@ -1,0 +1,309 @@
+"""`--task=metadata`: a folder with the entries of each language.
+
+  LANGUAGE.txt    an entry a line
+  metadata.json   where they come from, and the files' digests
+
+The folder is there whole or not at all. What was counted of the corpora is kept
+in .NAME.unfinished beside it until then; the next call goes on from there.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import math
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from curation import engines, wordnet
+from curation.metadata import (
+  corpora,
+  counting,
+  entries,
+  pageviews,
+  settings,
+)
+from input_pipeline import folder_lock
+from input_pipeline.sources import files
+
+SCHEMA = 1
+FACTS = "metadata.json"
+_PACKAGES = ("wordfreq", "wn", "icu4py", "pyarrow")
+
+
+def run(
+  metadata: settings.Metadata,
+  out: str,
+  *,
+  engine: str,
+  num_workers: int,
+  as_json: bool,
+) -> int:
+  """Build the entries, print what was written; return the exit code."""
+  if not out:
+    raise ValueError("--out is missing: --out=DIR, the folder to write")
+  workers = engines.make(engine, num_workers)
+  try:
+    facts = build(metadata, pathlib.Path(out), workers)
+  finally:
+    workers.close()
+  if as_json:
+    print(json.dumps(facts, indent=2))
+    return 0
+  for language, found in facts["languages"].items():
+    parts = ", ".join(
+      f"{source['name']} {source['added']:,}" for source in found["sources"]
+    )
+    print(f"{out}/{language}.txt: {found['entries']:,} entries ({parts})")
+  return 0
+
+
+def build(
+  metadata: settings.Metadata, out: pathlib.Path, engine: engines.Engine
+) -> dict[str, Any]:
+  """Write the folder; return the facts that are in its metadata.json.
+
+  Raises ValueError for what cannot be used, before anything is counted.
+  """
+  _check_free(out)
+  _check_packages(metadata)
+  tasks = {
+    name: corpora.find(language.corpus, f"languages.{name}.corpus")
+    for name, language in metadata.languages.items()
+    if language.corpus.format
+  }
+  views = _view_files(metadata)
+  work = out.with_name(f".{out.name}.unfinished")
+  # The names that are cheap to read come first, so that what is missing is
+  # said before hours of counting.
+  found = {name: _begun(name, x) for name, x in metadata.languages.items()}
+  try:
+    work.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise OSError(f"cannot write --out={out}: {error}") from error
+  with _locked(work, out):
+    titles = _count_titles(metadata, views, work, engine)
+    for name, language in metadata.languages.items():
+      if name in tasks:
+        _add_corpus(found[name], name, language, tasks[name], work, engine)
+      if name in titles:
+        _add_titles(found[name], language.titles, titles[name])
+    facts = _write(metadata, found, work / "done")
+    os.rename(work / "done", out)
+  shutil.rmtree(work, ignore_errors=True)
+  return facts
+
+
+def _check_free(out: pathlib.Path) -> None:
+  if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    raise ValueError(f"--out={out} must be new or an empty folder")
+
+
+def _check_packages(metadata: settings.Metadata) -> None:
+  """Raise ValueError where a package is missing that is used much later."""
+  for name, language in metadata.languages.items():
+    for field, is_used, package in (
+      ("corpus.splitter", language.corpus.splitter == "icu", "icu4py"),
+      ("unigrams.source", language.unigrams.source == "wordfreq", "wordfreq"),
+    ):
+      if is_used and importlib.util.find_spec(package) is None:
+        raise ValueError(
+          f"languages.{name}.{field} needs the package {package}: pip install"
+          " -r requirements-curation.txt"
+        )
+
+
+def _begun(name: str, language: settings.Language) -> entries.Entries:
+  """Return the entries that no corpus is needed for."""
+  found = entries.Entries(language.max_entries, language.max_chars)
+  found.add("digits", entries.DIGITS)
+  if language.wordnet.format == "wndb":
+    folder = wordnet.find(language.wordnet.path)
+    found.add("wordnet", entries.synset_names(folder))
+  elif language.wordnet.format == "omw":
+    found.add("wordnet", entries.omw_names(language.wordnet.path))
+  if language.unigrams.source == "wordfreq":
+    words = entries.wordfreq_words(name)
+    num_words = int(language.unigrams.fraction * len(words))
+    found.add("unigrams", words[:num_words], language.unigrams.max_entries)
+  return found
+
+
+def _add_corpus(
+  found: entries.Entries,
+  name: str,
+  language: settings.Language,
+  tasks: list[tuple[corpora.Part, ...]],
+  work: pathlib.Path,
+  engine: engines.Engine,
+) -> None:
+  """Add words and bigrams of a corpus."""
+  with_pairs = bool(language.bigrams.scorer)
+  # Not the thresholds: another call with others counts nothing again.
+  key = _digest(
+    [dataclasses.asdict(language.corpus), with_pairs]
+    + [dataclasses.astuple(part) for task in tasks for part in task]
+  )
+  counted = counting.count_corpus(
+    tasks,
+    language.corpus,
+    name,
+    work / f"{name}-{key}",
+    engine,
+    with_pairs=with_pairs,
+  )
+  unigrams, bigrams = language.unigrams, language.bigrams
+  if unigrams.source == "corpus":
+    limit = int(unigrams.fraction * counted.num_terms)
+    limit = min(limit, unigrams.max_entries)
+    terms, counts = counted.top_terms(limit + len(found), unigrams.min_count)
+    found.add("unigrams", terms, limit, counts)
+  if with_pairs:
+    num_pairs = bigrams.max_entries + len(found)
+    pairs, values = counted.top_pairs(
+      bigrams.scorer, bigrams.min_score, num_pairs
+    )
+    if not len(pairs):
+      logging.warning(
+        "languages.%s: none of %d bigrams has a score of at least"
+        " bigrams.min_score=%g; PMI cannot be above %.1f, the logarithm of the"
+        " corpus's tokens",
+        name,
+        counted.num_pairs,
+        bigrams.min_score,
+        math.log2(max(counted.words().total, 1)),
+      )
+    names = counted.names(np.concatenate([pairs["first"], pairs["second"]]))
+    terms = [
+      names[first] + language.corpus.joiner + names[second]
+      for first, second in zip(
+        pairs["first"].tolist(), pairs["second"].tolist(), strict=True
+      )
+    ]
+    found.add("bigrams", terms, bigrams.max_entries, values)
+
+
+def _add_titles(
+  found: entries.Entries, titles: settings.Titles, counted: counting.Merged
+) -> None:
+  limit = int(titles.fraction * counted.num_terms)
+  limit = min(limit, titles.max_entries)
+  terms, views = counted.top_terms(limit + len(found), titles.min_views)
+  found.add("titles", terms, limit, views)
+
+
+def _view_files(
+  metadata: settings.Metadata,
+) -> dict[tuple[str, int], dict[str, files.File]]:
+  """Return (pattern, min_line_views) -> its files, by path."""
+  found = {}
+  for name, language in metadata.languages.items():
+    titles = language.titles
+    key = (titles.path, titles.min_line_views)
+    if titles.path and key not in found:
+      field = f"languages.{name}.titles.path"
+      found[key] = {x.path: x for x in files.find(titles.path, field)}
+  return found
+
+
+def _count_titles(
+  metadata: settings.Metadata,
+  views: Mapping[tuple[str, int], Mapping[str, files.File]],
+  work: pathlib.Path,
+  engine: engines.Engine,
+) -> dict[str, counting.Merged]:
+  """Count titles: a file once, for all languages that it has."""
+  merged: dict[str, counting.Merged] = {}
+  for (pattern, min_line_views), found in views.items():
+    domains: dict[str, str] = {}
+    for name, language in metadata.languages.items():
+      titles = language.titles
+      if (titles.path, titles.min_line_views) != (pattern, min_line_views):
+        continue
+      for domain in titles.domains:
+        if domain in domains:
+          raise ValueError(
+            f"languages.{name}.titles.domains has {domain!r}, which"
+            f" languages.{domains[domain]} has too; expected it once"
+          )
+        domains[domain] = name
+    reader = pageviews.Reader(domains, min_line_views)
+    key = _digest(
+      [dataclasses.asdict(reader)]
+      + [dataclasses.astuple(file) for file in found.values()]
+    )
+    sizes = {path: file.size for path, file in found.items()}
+    merged |= counting.count_titles(
+      sizes, reader, work / f"views-{key}", engine
+    )
+  return merged
+
+
+def _write(
+  metadata: settings.Metadata,
+  found: Mapping[str, entries.Entries],
+  folder: pathlib.Path,
+) -> dict[str, Any]:
+  shutil.rmtree(folder, ignore_errors=True)
+  folder.mkdir()
+  languages = {}
+  for name, language in metadata.languages.items():
+    data = found[name].text().encode()
+    _write_file(folder / f"{name}.txt", data)
+    languages[name] = {
+      "entries": len(found[name]),
+      "sha256": hashlib.sha256(data).hexdigest(),
+      "sources": [dataclasses.asdict(x) for x in found[name].sources],
+      "settings": dataclasses.asdict(language),
+    }
+  facts = {
+    "schema": SCHEMA,
+    "languages": languages,
+    "versions": _versions(metadata),
+  }
+  text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+  _write_file(folder / FACTS, text.encode())
+  return facts
+
+
+def _write_file(path: pathlib.Path, data: bytes) -> None:
+  with open(path, "wb") as file:
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _versions(metadata: settings.Metadata) -> dict[str, str]:
+  """Return the versions of what entries were made from and with."""
+  found = {
+    f"wordnet ({name})": wordnet.version(wordnet.find(language.wordnet.path))
+    for name, language in metadata.languages.items()
+    if language.wordnet.format == "wndb"
+  }
+  for package in _PACKAGES:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      found[package] = importlib.metadata.version(package)
+  return found
+
+
+def _digest(values: list[Any]) -> str:
+  text = json.dumps([SCHEMA, *values], sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _locked(work: pathlib.Path, out: pathlib.Path) -> Iterator[None]:
+  with contextlib.ExitStack() as stack:
+    try:
+      stack.enter_context(folder_lock.hold(work, waits=False))
+    except BlockingIOError as error:
+      raise ValueError(f"--out={out} is written by another process") from error
+    yield

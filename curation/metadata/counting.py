@@ -1,0 +1,292 @@
+"""Counts of a corpus's words and bigrams, and of titles' views.
+
+  WORK/NAME/tasks/NNNNNN      runs of one task
+  WORK/NAME/merged            their sums, in ranges of hashes
+
+Each is there whole or not at all, so that a count that was stopped goes on.
+Neither the number of workers nor their order changes what is counted.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import pathlib
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curation import engines
+from curation.metadata import (
+  corpora,
+  pageviews,
+  pair_counts,
+  scores,
+  settings,
+  term_counts,
+  tokens,
+)
+from input_pipeline import progress
+
+# Rows of the runs that are added up at once: 150 MB of terms or pairs.
+_MERGED_ROWS = 4_000_000
+# Bytes of text that are cut into words at once.
+_TEXT_BYTES = 4 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Merged:
+  """What was counted.
+
+  Attributes:
+    terms: Arrow files of (hash, term, count), by hash.
+    pairs: files of pair_counts.PAIR.
+  """
+
+  terms: tuple[pathlib.Path, ...]
+  pairs: tuple[pathlib.Path, ...]
+
+  @property
+  def num_terms(self) -> int:
+    """Return how many different terms there are."""
+    return term_counts.num_rows(self.terms)
+
+  @property
+  def num_pairs(self) -> int:
+    """Return how many different pairs there are."""
+    return sum(len(pair_counts.load(path)) for path in self.pairs)
+
+  def words(self) -> scores.Words:
+    """Return the counts of all terms: 16 bytes a term."""
+    tables = [term_counts.load(path) for path in self.terms]
+    hashes, counts = (
+      np.concatenate([np.zeros(0, kind), *(t[name].to_numpy() for t in tables)])
+      for name, kind in (("hash", np.uint64), ("count", np.int64))
+    )
+    return scores.Words(hashes, counts, int(counts.sum()))
+
+  def top_terms(
+    self, num_terms: int, min_count: int
+  ) -> tuple[list[str], np.ndarray]:
+    """Return the most frequent terms and their counts."""
+    tables = (term_counts.load(path) for path in self.terms)
+    return term_counts.top(tables, num_terms, min_count)
+
+  def top_pairs(
+    self, scorer: str, min_score: float, num_pairs: int
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the PAIRs that go together best and their scores."""
+
+    def parts() -> Iterator[np.ndarray]:
+      return (np.array(pair_counts.load(path)) for path in self.pairs)
+
+    words = self.words()
+    floor = scores.find_floor(parts, words) if scorer == "count_pmi" else 0.0
+    return scores.top(
+      parts(),
+      words,
+      scorer=scorer,
+      min_score=min_score,
+      num_pairs=num_pairs,
+      floor=floor,
+    )
+
+  def names(self, hashes: np.ndarray) -> dict[int, str]:
+    """Return hash -> term."""
+    wanted = np.unique(hashes)
+    found: dict[int, str] = {}
+    for path in self.terms:
+      table = term_counts.load(path)
+      rows = np.flatnonzero(np.isin(table["hash"].to_numpy(), wanted))
+      table = table.take(rows)
+      found |= dict(
+        zip(table["hash"].to_pylist(), table["term"].to_pylist(), strict=True)
+      )
+    return found
+
+
+def count_corpus(
+  tasks: Sequence[Sequence[corpora.Part]],
+  corpus: settings.Corpus,
+  language: str,
+  folder: pathlib.Path,
+  engine: engines.Engine,
+  *,
+  with_pairs: bool,
+) -> Merged:
+  """Count a corpus; `folder` is what is left of an earlier call, or new."""
+  count = functools.partial(
+    _count_texts, corpus=corpus, language=language, with_pairs=with_pairs
+  )
+  _run_tasks(
+    engine,
+    count,
+    [(folder / "tasks" / f"{n:06d}", t) for n, t in enumerate(tasks)],
+    [sum(part.num_bytes for part in task) for task in tasks],
+    f"Counting words ({language}), MB",
+  )
+  found = [folder / "tasks" / f"{n:06d}" for n in range(len(tasks))]
+  terms = _merge(engine, found, "terms", folder / "merged")
+  pairs = _merge(engine, found, "pairs", folder / "merged")
+  return Merged(terms, pairs)
+
+
+def count_titles(
+  paths: Mapping[str, int],
+  reader: pageviews.Reader,
+  folder: pathlib.Path,
+  engine: engines.Engine,
+) -> dict[str, Merged]:
+  """Count the views of files (path -> bytes); return language -> titles."""
+  tasks = [folder / "tasks" / f"{n:06d}" for n in range(len(paths))]
+  _run_tasks(
+    engine,
+    functools.partial(_count_views, reader=reader),
+    list(zip(tasks, paths, strict=True)),
+    list(paths.values()),
+    "Counting page views, MB",
+  )
+  merged = {}
+  for language in dict.fromkeys(reader.domains.values()):
+    found = [task / language for task in tasks]
+    terms = _merge(engine, found, "terms", folder / "merged" / language)
+    merged[language] = Merged(terms, ())
+  return merged
+
+
+def _count_texts(
+  task: tuple[pathlib.Path, Sequence[corpora.Part]],
+  *,
+  corpus: settings.Corpus,
+  language: str,
+  with_pairs: bool,
+) -> None:
+  path, parts = task
+  with _whole(path) as folder:
+    terms = term_counts.TermCounter(folder)
+    pairs = pair_counts.PairCounter(folder)
+    for part in parts:
+      for texts in corpora.read(part, corpus):
+        for some in _slices(texts):
+          found = tokens.tokenize(some, corpus.splitter, language)
+          used = found.ids[found.ids >= 0]
+          counts = np.bincount(used, minlength=len(found.terms))
+          there = counts > 0
+          terms.add(found.terms.filter(pa.array(there)), counts[there])
+          if with_pairs:
+            pairs.add(found.ids, term_counts.hash64(found.terms))
+    terms.close()
+    pairs.close()
+
+
+def _count_views(
+  task: tuple[pathlib.Path, str], *, reader: pageviews.Reader
+) -> None:
+  path, file = task
+  with _whole(path) as folder:
+    pageviews.count(file, reader, folder)
+
+
+def _slices(texts: pa.Array) -> Iterator[pa.Array]:
+  """Yield parts of an array of about _TEXT_BYTES; a text stays whole."""
+  # Of all rows alike: long texts beside short ones make parts uneven.
+  num_parts = -(-texts.nbytes // _TEXT_BYTES)
+  step = max(1, -(-len(texts) // max(num_parts, 1)))
+  for start in range(0, len(texts), step):
+    yield texts.slice(start, step)
+
+
+def _merge(
+  engine: engines.Engine,
+  folders: Sequence[pathlib.Path],
+  kind: str,
+  out: pathlib.Path,
+) -> tuple[pathlib.Path, ...]:
+  """Add runs up; return files by range of hashes."""
+  paths = [
+    path for folder in folders for path in sorted(folder.glob(kind + "*"))
+  ]
+  count = term_counts.num_rows if kind == "terms" else _num_pairs
+  num_parts = max(1, -(-count(paths) // _MERGED_ROWS))
+  targets = [
+    out / f"{kind}-{part:04d}-of-{num_parts:04d}" for part in range(num_parts)
+  ]
+  out.mkdir(parents=True, exist_ok=True)
+  merge = functools.partial(_merge_part, paths=paths, kind=kind, out=out)
+  _run_tasks(
+    engine,
+    merge,
+    [(target, (part, num_parts)) for part, target in enumerate(targets)],
+    [1_000_000] * num_parts,
+    f"Adding up {kind}, parts",
+  )
+  return tuple(targets)
+
+
+def _merge_part(
+  task: tuple[pathlib.Path, tuple[int, int]],
+  *,
+  paths: Sequence[pathlib.Path],
+  kind: str,
+  out: pathlib.Path,
+) -> None:
+  target, (part, num_parts) = task
+  if kind == "terms":
+    term_counts.save(target, term_counts.merge(paths, part, num_parts))
+    return
+  temporary = out / f".{target.name}.tmp-{secrets.token_hex(8)}"
+  with open(temporary, "wb") as file:
+    pairs = pair_counts.merge(paths, part, num_parts)
+    np.save(file, pairs, allow_pickle=False)
+  os.replace(temporary, target)
+
+
+def _num_pairs(paths: Sequence[pathlib.Path]) -> int:
+  return sum(len(pair_counts.load(path)) for path in paths)
+
+
+def _run_tasks(
+  engine: engines.Engine,
+  fn: Callable[[Any], None],
+  tasks: Sequence[tuple[pathlib.Path, Any]],
+  sizes: Sequence[int],
+  label: str,
+) -> None:
+  """Do the tasks whose result (a path) is not there; raise what one raises."""
+  todo = [number for number, task in enumerate(tasks) if not task[0].exists()]
+  left = [tasks[number] for number in todo]
+  done = shown = 0
+  with progress.Progress(label, _units(sum(sizes[n] for n in todo))) as bar:
+    for number, result in engine.run(fn, left):
+      if isinstance(result, engines.TaskError) and result.is_users:
+        raise ValueError(
+          f"{result.message}. What was counted is kept; the same command goes"
+          " on from there"
+        ) from result
+      if isinstance(result, Exception):
+        raise result
+      done += sizes[todo[number]]
+      if _units(done) > shown:
+        bar.advance(_units(done) - shown)
+        shown = _units(done)
+
+
+def _units(num_bytes: int) -> int:
+  return -(-num_bytes // 10**6)
+
+
+@contextlib.contextmanager
+def _whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yield a folder that takes the name `path` if all goes well."""
+  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
+  temporary.mkdir(parents=True)
+  try:
+    yield temporary
+    os.rename(temporary, path)
+  except BaseException:
+    shutil.rmtree(temporary, ignore_errors=True)
+    raise

@@ -1,0 +1,93 @@
+"""What a trained run makes of the held-out icons: retrieval, classification."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from evaluators import retrieval, zero_shot
+from inference import trained_run
+from input_pipeline import image_ops, pipeline
+from input_pipeline.sources import settings, webdataset
+
+# The retrieval of whole names, the classification by what most of the pool's
+# captions look like beside the bare name (web_noise.py).
+TEMPLATES = ("{}", "{} icon")
+
+# Path in what `evaluate` returns -> what a table calls it.
+METRICS = {
+  "retrieval/image_to_text/R@1": "image to text R@1",
+  "retrieval/image_to_text/R@5": "image to text R@5",
+  "retrieval/text_to_image/R@1": "text to image R@1",
+  "zero_shot/mean_class_top_1": "zero-shot, mean of classes",
+}
+
+
+def evaluate(folder: pathlib.Path, data: pathlib.Path) -> dict[str, Any]:
+  """Score the newest checkpoint of the run in `folder`.
+
+  Args:
+    folder: of the run.
+    data: of prepare_icons.py.
+  """
+  trained = trained_run.load(folder)
+  tokenizer = pipeline.make_tokenizer(trained.config.data)
+  embedder, params = trained.embedder, trained.params
+  size = trained.config.data.image_size
+
+  def read(split: str) -> tuple[np.ndarray, list[str]]:
+    records = _open(data / "heldout" / f"{split}.tar", data / "cache")
+    images, texts = [], []
+    for index in range(len(records)):
+      record = records[index]
+      images.append(image_ops.resize(image_ops.decode(record.image), size))
+      texts.append(record.texts["en"][0])
+    return embedder.images(params, np.stack(images)), texts
+
+  with jax.set_mesh(embedder.mesh):
+    zimg_NE, names = read("retrieval")
+    ztxt_NE = embedder.texts(params, tokenizer(names))
+    results: dict[str, Any] = {
+      "retrieval": {
+        "num_candidates": len(names),
+        **retrieval.evaluate(zimg_NE, ztxt_NE, names, embedder.mesh),
+      }
+    }
+    zimg_NE, names = read("zero_shot")
+    classes, label_N = np.unique(names, return_inverse=True)
+    prompts = [form.format(name) for name in classes for form in TEMPLATES]
+    ztxt_PE = embedder.texts(params, tokenizer(prompts))
+    zclass_AE = zero_shot.class_embeddings(ztxt_PE, len(classes))
+    results["zero_shot"] = zero_shot.evaluate(
+      zimg_NE, zclass_AE, label_N, embedder.mesh
+    )
+  return results
+
+
+def metric(results: Mapping[str, Any], path: str) -> float:
+  """Return the figure at a path of METRICS."""
+  value: Any = results
+  for name in path.split("/"):
+    value = value[name]
+  return float(value)
+
+
+def _open(tar: pathlib.Path, cache_dir: pathlib.Path) -> webdataset.Records:
+  source = settings.Source(
+    format="webdataset",
+    path=str(tar),
+    split="",
+    image=(),
+    caption=("txt",),
+    language="en",
+    language_field="",
+    uid="",
+    templates=(),
+    weight=0.0,
+    repeat=1,
+    subset="",
+  )
+  place = settings.Place("heldout", cache_dir, image_size=0)
+  return webdataset.open_split(source, "", place)

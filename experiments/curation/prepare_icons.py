@@ -1,0 +1,292 @@
+"""Makes a noisy pool of icons, a clean set beside it and a held-out one.
+
+  npm pack @iconify/json && tar xzf iconify-json-*.tgz
+  python -m experiments.curation.prepare_icons --icons=package --out=data/icons
+
+Below --out, all of it the same for the same version of the package:
+
+  pool/00000.tar ...   KEY.png, KEY.txt and KEY.json as img2dataset writes them;
+                       the JSON has uid, url, caption, width, height and kind
+  trusted/00000.tar .. clean pairs of other icons of the same sets: what DFN's
+                       filter is trained on
+  heldout/retrieval.tar, heldout/zero_shot.tar
+                       clean pairs of HELD_OUT sets, which the pool has none of
+  kinds.npy            uint8 [pairs of the pool]: what web_noise.py did to each,
+                       as a place in its SHARES; for tables of what was kept
+  tokenizer/           byte-pair encoding trained on the pool's captions
+  facts.json           written last: counts, sets, licences
+
+Held-out pictures that equal one of the pool or of the clean set in every pixel
+are left out, and so are sets that are versions of a held-out one (KIN). A tar
+that is there is not made again, so a stopped call goes on.
+"""
+
+import collections
+import hashlib
+import io
+import json
+import pathlib
+import tarfile
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import resvg_py
+import tokenizers
+from absl import app, flags
+from PIL import Image
+
+from experiments.curation import icon_sets, web_noise
+from input_pipeline import atomic_file, progress
+from input_pipeline.tokenizers import bpe
+
+_ICONS = flags.DEFINE_string("icons", None, "The unpacked @iconify/json.")
+_OUT = flags.DEFINE_string("out", None, "Folder to write.")
+_NUM_POOL = flags.DEFINE_integer("num_pool", 160_000, "Pairs of the pool.")
+_NUM_TRUSTED = flags.DEFINE_integer("num_trusted", 20_000, "Clean pairs.")
+
+SALT = "diptych-icons-1"
+# Of different makers and styles: outlines, filled, in colour, emoji.
+HELD_OUT = (
+  *("lucide", "fa7-solid", "noto", "carbon", "iconoir", "bi", "ion"),
+  "flat-color-icons",
+)
+# Forks, other versions and other weights of these.
+KIN = (
+  *("feather", "lucide-lab", "fa", "fa-solid", "fa-regular", "fa-brands"),
+  *("fa6-solid", "fa6-regular", "fa6-brands", "fa7-regular", "fa7-brands"),
+  *("noto-v1", "famicons"),
+)
+NUM_RETRIEVAL = 1000
+NUM_CLASSES = 100
+# A name is asked for only where each of its words is in names of so many sets
+# that are not held out: what could have been learnt.
+MIN_SETS = 3
+VOCAB_SIZE = 2048
+TAR_PAIRS = 10_000
+
+
+def main(argv: Sequence[str]) -> None:
+  del argv
+  if not _ICONS.value or not _OUT.value:
+    raise app.UsageError("--icons=package and --out=FOLDER are both needed")
+  out = pathlib.Path(_OUT.value)
+  make(
+    icon_sets.open_package(pathlib.Path(_ICONS.value)),
+    out,
+    num_pool=_NUM_POOL.value,
+    num_trusted=_NUM_TRUSTED.value,
+  )
+  facts = json.loads((out / "facts.json").read_text())
+  del facts["licences"]
+  print(json.dumps(facts, indent=2))
+
+
+def make(
+  package: icon_sets.Package,
+  out: pathlib.Path,
+  *,
+  num_pool: int,
+  num_trusted: int,
+) -> None:
+  """Write everything that is not there yet."""
+  if (out / "facts.json").exists():
+    return
+  for folder in ("pool", "trusted", "heldout", "tokenizer"):
+    (out / folder).mkdir(parents=True, exist_ok=True)
+  icons, held_out = _read(package, num_pool + num_trusted)
+  pool = web_noise.corrupt(icons[:num_pool], package.titles, SALT)
+  trusted = [
+    web_noise.clean_pair(
+      icon, web_noise.caption(icon, package.titles[icon.prefix], SALT)
+    )
+    for icon in icons[num_pool:]
+  ]
+  seen = set()
+  with progress.Progress("Drawing icons", len(icons)) as bar:
+    for folder, pairs in (("pool", pool), ("trusted", trusted)):
+      for start in range(0, len(pairs), TAR_PAIRS):
+        path = out / folder / f"{start // TAR_PAIRS:05d}.tar"
+        some = pairs[start : start + TAR_PAIRS]
+        seen |= write_tar(path, some, start, bar.advance)
+  retrieval, zero_shot = choose(icons, held_out, seen)
+  for name, chosen in (("retrieval", retrieval), ("zero_shot", zero_shot)):
+    pairs = [web_noise.clean_pair(icon, icon.words) for icon in chosen]
+    write_tar(out / "heldout" / f"{name}.tar", pairs, 0)
+  kinds = list(web_noise.SHARES)
+  codes = np.array([kinds.index(pair.kind) for pair in pool], np.uint8)
+  buffer = io.BytesIO()
+  np.save(buffer, codes, allow_pickle=False)
+  atomic_file.write(out / "kinds.npy", buffer.getvalue())
+  _write_tokenizer(out / "tokenizer", [pair.caption for pair in pool])
+  facts = {
+    "version": package.version,
+    "pool": collections.Counter(pair.kind for pair in pool),
+    "trusted": len(trusted),
+    "retrieval": len(retrieval),
+    "zero_shot": len(zero_shot),
+    "classes": len({icon.words for icon in zero_shot}),
+    "sets": len({icon.prefix for icon in icons}),
+    "licences": {
+      prefix: package.licences[prefix]
+      for prefix in sorted({icon.prefix for icon in [*icons, *held_out]})
+    },
+  }
+  text = json.dumps(facts, indent=2) + "\n"
+  atomic_file.write(out / "facts.json", text.encode())
+
+
+def choose(
+  icons: Sequence[icon_sets.Icon],
+  held_out: Sequence[icon_sets.Icon],
+  seen: set[bytes],
+) -> tuple[list[icon_sets.Icon], list[icon_sets.Icon]]:
+  """Return the held-out icons for retrieval and those for classification.
+
+  Retrieval: of NUM_RETRIEVAL names one icon each. Classification: all icons of
+  the NUM_CLASSES names that most sets of `icons` have. `seen` are the digests
+  of pictures that must not be among them.
+  """
+  sets_of_word, sets_of_name = _sets(icons)
+  fresh, drawn = [], set(seen)
+  for icon in sorted(held_out, key=lambda icon: _rank("held out", icon)):
+    if icon.is_plain and all(
+      len(sets_of_word[word]) >= MIN_SETS for word in icon.words.split()
+    ):
+      digest = digest_of(render(web_noise.clean_pair(icon, "")))
+      if digest not in drawn:
+        drawn.add(digest)
+        fresh.append(icon)
+  one = {icon.words: icon for icon in reversed(fresh)}  # the first one wins
+  retrieval = sorted(one.values(), key=lambda icon: _rank("retrieval", icon))
+  classes = sorted(one, key=lambda name: (-len(sets_of_name[name]), name))
+  known = set(classes[:NUM_CLASSES])
+  return (
+    retrieval[:NUM_RETRIEVAL],
+    [icon for icon in fresh if icon.words in known],
+  )
+
+
+def render(pair: web_noise.Pair) -> bytes:
+  """Return the picture of a pair on white, a PNG without alpha channel."""
+  png = resvg_py.svg_to_bytes(
+    svg_string=pair.icon.svg(),
+    width=pair.width,
+    height=pair.height,
+    background="white",
+    # Fonts of the system must not matter.
+    skip_system_fonts=True,
+  )
+  buffer = io.BytesIO()
+  image = Image.open(io.BytesIO(png)).convert("RGB")
+  image.save(buffer, "PNG", compress_level=1)
+  return buffer.getvalue()
+
+
+def digest_of(png: bytes) -> bytes:
+  """Return 16 bytes that stand for the size and the pixels."""
+  image = Image.open(io.BytesIO(png))
+  data = repr(image.size).encode() + image.tobytes()
+  return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def write_tar(
+  path: pathlib.Path,
+  pairs: Sequence[web_noise.Pair],
+  first: int,
+  advance: Callable[[], None] = lambda: None,
+) -> set[bytes]:
+  """Write pairs, the first with key `first`; return their pictures' digests.
+
+  A tar that is there is only read.
+  """
+  if path.exists():
+    digests = set()
+    with tarfile.open(path) as tar:
+      for member in tar:
+        if member.name.endswith(".png"):
+          file = tar.extractfile(member)
+          assert file is not None, member.name
+          digests.add(digest_of(file.read()))
+          advance()
+    return digests
+  digests, buffer = set(), io.BytesIO()
+  with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as f:
+    for number, pair in enumerate(pairs, first):
+      png = render(pair)
+      digests.add(digest_of(png))
+      key = f"{number:09d}"
+      facts = {
+        "uid": hashlib.blake2b(key.encode(), digest_size=16).hexdigest(),
+        "url": pair.url,
+        "caption": pair.caption,
+        "width": pair.width,
+        "height": pair.height,
+        "original_width": pair.width,
+        "original_height": pair.height,
+        "kind": pair.kind,
+      }
+      _add(f, f"{key}.png", png)
+      _add(f, f"{key}.txt", pair.caption.encode())
+      _add(f, f"{key}.json", json.dumps(facts).encode())
+      advance()
+  atomic_file.write(path, buffer.getvalue())
+  return digests
+
+
+def _read(
+  package: icon_sets.Package, num_icons: int
+) -> tuple[list[icon_sets.Icon], list[icon_sets.Icon]]:
+  """Return `num_icons` icons, by hash, and all icons of HELD_OUT."""
+  found, held_out = [], []
+  with progress.Progress("Reading icon sets", len(package.titles)) as bar:
+    for prefix in package.titles:
+      if prefix in HELD_OUT:
+        held_out += package.icons(prefix)
+      elif prefix not in KIN:
+        found += package.icons(prefix)
+      bar.advance()
+  if len(found) < num_icons:
+    raise ValueError(
+      f"--num_pool and --num_trusted ask for {num_icons} icons; the package "
+      f"has {len(found)} that may be used"
+    )
+  found.sort(key=lambda icon: _rank("pool", icon))
+  return found[:num_icons], held_out
+
+
+def _sets(
+  icons: Iterable[icon_sets.Icon],
+) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+  words, names = collections.defaultdict(set), collections.defaultdict(set)
+  for icon in icons:
+    names[icon.words].add(icon.prefix)
+    for word in icon.words.split():
+      words[word].add(icon.prefix)
+  return words, names
+
+
+def _rank(purpose: str, icon: icon_sets.Icon) -> tuple[float, str]:
+  return icon_sets.draw(SALT, purpose, icon.key), icon.key
+
+
+def _write_tokenizer(folder: pathlib.Path, captions: Sequence[str]) -> None:
+  """Write what data.tokenizer="hf" reads; all arms have the same one."""
+  trained = bpe.train(captions, VOCAB_SIZE)
+  trained.post_processor = tokenizers.processors.TemplateProcessing(
+    single="$A <eos>", special_tokens=[("<eos>", 1)]
+  )
+  facts = {"pad_token": "<pad>", "eos_token": "<eos>"}
+  atomic_file.write(folder / "tokenizer.json", trained.to_str().encode())
+  atomic_file.write(
+    folder / "tokenizer_config.json", json.dumps(facts).encode()
+  )
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+  info = tarfile.TarInfo(name)  # time and owner 0: the same bytes each time
+  info.size = len(data)
+  tar.addfile(info, io.BytesIO(data))
+
+
+if __name__ == "__main__":
+  app.run(main)

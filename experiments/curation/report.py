@@ -1,0 +1,128 @@
+"""Sums up the runs: mean and spread of each figure, what each arm kept."""
+
+import json
+import pathlib
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import figure
+
+from experiments.curation import heldout, web_noise
+from input_pipeline import atomic_file
+from input_pipeline.sources import record
+
+# In the order of the tables.
+ARMS = {
+  "raw": "raw pool",
+  "align": "ALIGN",
+  "metaclip": "MetaCLIP",
+  "dfn": "DFN",
+}
+# Kinds of pairs whose caption is that of the picture.
+RIGHT = ("as_is", "head", "tiny", "stretched")
+
+# Arm -> what the runs of its seeds scored.
+Results = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def write(data: pathlib.Path, out: pathlib.Path) -> str:
+  """Write results.json, results.md and results.svg; return the table."""
+  results = {arm: _read(arm, out) for arm in ARMS}
+  kept = {arm: kept_kinds(arm, data, out) for arm in ARMS if results[arm]}
+  numbers = {
+    arm: {
+      "kept": kept[arm],
+      **{name: figures(results[arm], name) for name in heldout.METRICS},
+    }
+    for arm in kept
+  }
+  text = json.dumps(numbers, indent=2) + "\n"
+  atomic_file.write(out / "results.json", text.encode())
+  shown = table(results, kept)
+  atomic_file.write(out / "results.md", shown.encode())
+  _draw(results, out / "results.svg")
+  return shown
+
+
+def figures(runs: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+  """Return a figure of METRICS for each seed."""
+  return [heldout.metric(run, name) for run in runs]
+
+
+def spread(values: Sequence[float]) -> str:
+  """Return "mean ± standard deviation" in percent, over seeds."""
+  mean = 100 * statistics.mean(values)
+  if len(values) < 2:
+    return f"{mean:.1f} (1 seed)"
+  return f"{mean:.1f} ± {100 * statistics.stdev(values):.1f}"
+
+
+def table(results: Results, kept: Mapping[str, Mapping[str, int]]) -> str:
+  """Return two tables in Markdown: figures, and what was kept by kind."""
+  names = list(heldout.METRICS)
+  heads = ["pool", "pairs", "right", *(heldout.METRICS[n] for n in names)]
+  rows = []
+  for arm, counts in kept.items():
+    num_kept = sum(counts.values())
+    right = sum(counts[kind] for kind in RIGHT) / num_kept
+    rows.append(
+      [ARMS[arm], f"{num_kept:,}", f"{right:.0%}"]
+      + [spread(figures(results[arm], name)) for name in names]
+    )
+  kinds = list(web_noise.SHARES)
+  counted = [
+    [ARMS[arm], *(f"{counts[kind]:,}" for kind in kinds)]
+    for arm, counts in kept.items()
+  ]
+  return (
+    _markdown(heads, rows) + "\n" + _markdown(["pairs of", *kinds], counted)
+  )
+
+
+def kept_kinds(
+  arm: str, data: pathlib.Path, out: pathlib.Path
+) -> dict[str, int]:
+  """Count an arm's pairs by what web_noise.py did to them."""
+  kinds = np.load(data / "kinds.npy", allow_pickle=False)
+  if arm != "raw":
+    path = out / f"curate_{arm}" / "selection.npy"
+    selection = np.load(path, allow_pickle=False)
+    # Of 160,000 pairs, no two share the first half of a UID.
+    halves = [record.uid(f"{row:09d}")[0] for row in range(len(kinds))]
+    kinds = kinds[np.isin(np.array(halves, "u8"), selection["f0"])]
+  counts = np.bincount(kinds, minlength=len(web_noise.SHARES))
+  return dict(zip(web_noise.SHARES, counts.tolist(), strict=True))
+
+
+def _read(arm: str, out: pathlib.Path) -> list[dict[str, Any]]:
+  paths = sorted(out.glob(f"{arm}-*/heldout.json"))
+  return [json.loads(path.read_text()) for path in paths]
+
+
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  lines = [heads, ["---"] * len(heads), *rows]
+  return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _draw(results: Results, path: pathlib.Path) -> None:
+  """Draw each seed as a dot, and their mean as a bar."""
+  arms = [arm for arm in ARMS if results[arm]]
+  drawn = figure.Figure(figsize=(9, 2.6), layout="constrained")
+  for place, (name, title) in zip(
+    np.atleast_1d(drawn.subplots(1, len(heldout.METRICS))),
+    heldout.METRICS.items(),
+    strict=True,
+  ):
+    for x, arm in enumerate(arms):
+      values = [100 * value for value in figures(results[arm], name)]
+      place.bar(x, statistics.mean(values), color=f"C{x}", alpha=0.4)
+      place.plot([x] * len(values), values, "o", color=f"C{x}", markersize=4)
+    place.set_title(f"{title}, %", fontsize=9)
+    place.set_xticks(range(len(arms)), [ARMS[arm] for arm in arms], fontsize=7)
+    place.spines[["top", "right"]].set_visible(False)
+  # The same bytes for the same figures.
+  with mpl.rc_context({"svg.hashsalt": "icons"}):
+    drawn.savefig(path, metadata={"Date": None})

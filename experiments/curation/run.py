@@ -1,0 +1,109 @@
+"""Runs the experiment of this folder's README, and goes on where it stopped.
+
+  python -m experiments.curation.run --data=data/icons --out=runs/icons
+
+In --out: `filter` (DFN's network), curate_ARM (the selections), ARM-SEED (the
+runs; heldout.json marks a finished one), and what report.py makes of them:
+results.json, results.md, results.svg. Arms take turns, a seed at a time.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from experiments.curation import heldout, report
+from input_pipeline import atomic_file
+
+_DATA = flags.DEFINE_string("data", "data/icons", "Of prepare_icons.py.")
+_OUT = flags.DEFINE_string("out", "runs/icons", "Folder of the runs.")
+_ARMS = flags.DEFINE_list("arms", list(report.ARMS), "Which of them.")
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "One run each.")
+_REPORT_ONLY = flags.DEFINE_bool(
+  "report_only", False, "Sum up the runs that are finished; start none."
+)
+
+_CONFIG = "experiments/curation/config.py"
+
+
+def main(argv: Sequence[str]) -> None:
+  del argv
+  data, out = pathlib.Path(_DATA.value), pathlib.Path(_OUT.value)
+  unknown = [arm for arm in _ARMS.value if arm not in report.ARMS]
+  if unknown:
+    raise app.UsageError(
+      f"--arms must be of {', '.join(report.ARMS)}; got {unknown}"
+    )
+  if not (data / "facts.json").exists():
+    raise app.UsageError(
+      f"--data={data} holds no icons yet: python -m "
+      "experiments.curation.prepare_icons"
+    )
+  seeds = [int(seed) for seed in _SEEDS.value]
+  if not _REPORT_ONLY.value:
+    for arm in _ARMS.value:
+      select(arm, data, out)
+    for seed in seeds:
+      for arm in _ARMS.value:
+        train(arm, seed, data, out)
+  print(report.write(data, out))
+
+
+def select(arm: str, data: pathlib.Path, out: pathlib.Path) -> None:
+  """Curate the pool for an arm, unless it is the raw one or has been done."""
+  folder = out / f"curate_{arm}"
+  if arm == "raw" or (folder / "manifest.json").exists():
+    return
+  args = [
+    *("--task=curate", f"--config=experiments/curation/{arm}.py"),
+    *(f"--workdir={folder}", f"--config.pool.path={data}/pool/*.tar"),
+    *("--engine=processes", "--num_workers=2"),
+    f"--config.cache_dir={data}/cache",
+  ]
+  if arm == "dfn":
+    _train("filter", out / "filter", data, seed=0)
+    args.append(f"--config.steps.clip.model={out}/filter")
+  _main(*args)
+
+
+def train(arm: str, seed: int, data: pathlib.Path, out: pathlib.Path) -> None:
+  """Train and evaluate one run, unless it is finished."""
+  folder = out / f"{arm}-{seed}"
+  if (folder / "heldout.json").exists():
+    return
+  subset = "" if arm == "raw" else f"{out}/curate_{arm}/selection.npy"
+  _train("arm", folder, data, seed=seed, subset=subset)
+  results = json.dumps(heldout.evaluate(folder, data), indent=2)
+  atomic_file.write(folder / "heldout.json", results.encode() + b"\n")
+
+
+def _train(
+  variant: str,
+  folder: pathlib.Path,
+  data: pathlib.Path,
+  *,
+  seed: int,
+  subset: str = "",
+) -> None:
+  tars = "trusted" if variant == "filter" else "pool"
+  _main(
+    *(f"--config={_CONFIG}:{variant}", f"--workdir={folder}"),
+    *(f"--config.seed={seed}", f"--config.data.cache_dir={data}/cache"),
+    f"--config.data.sources.main.path={data}/{tars}/*.tar",
+    f"--config.data.sources.main.subset={subset}",
+    f"--config.data.tokenizer_path={data}/tokenizer",
+  )
+
+
+def _main(*args: str) -> None:
+  # A process of its own: a run that has ended goes on from its checkpoint, and
+  # two models are never in memory at once.
+  print(" ".join(("python main.py", *args)), flush=True)
+  subprocess.run([sys.executable, "main.py", *args], check=True)
+
+
+if __name__ == "__main__":
+  app.run(main)
