@@ -60,7 +60,7 @@ class References:
     num_clusters: int,
     subset: int,
   ):
-    """Sort the buckets: 12 to 28 bytes for each of the R x S, twice while sorting.
+    """Sort the buckets, with some 30 bytes for each of the R x S meanwhile.
 
     Args:
       z_RE: embeddings of length 1; float16 or float32, may be a memory map.
