@@ -69,8 +69,9 @@ class Embed(operators.MeshFilter):
       ]
       if any(map(len, missing)):
         pairs = pa.concat_tables(missing)
-        images = _images(read, pairs["row"].to_numpy())
-        store.add(shard, model.pairs(pairs, images, self.batch_size))
+        rows, image_N = _distinct(pairs)
+        images = _images(read, rows)
+        store.add(shard, model.pairs(pairs, images, image_N, self.batch_size))
         records = store.open(shard)
       for table in found:
         yield _verdict(records.read(table), self.signal)
@@ -153,6 +154,23 @@ def _matrix(column: pa.ChunkedArray, name: str) -> np.ndarray:
 def _call(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
   # By name: pyarrow.compute makes its functions as it is imported.
   return pc.call_function(name, [column])
+
+
+def _distinct(pairs: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+  """Return rows of pairs with all images, and which of these each pair has.
+
+  Captions of one example share its image.
+  """
+  rows = pairs["row"].to_numpy()
+  example_N = rows >> pool_lib.CAPTION_BITS
+  uids = embeddings.uids_of(pairs)
+  keys = np.zeros(len(rows), [("example", "<i8"), ("uid", uids.dtype)])
+  keys["example"], keys["uid"] = example_N, uids
+  _, first, image_N = np.unique(keys, return_index=True, return_inverse=True)
+  order = np.argsort(first)
+  number = np.empty(len(order), np.int64)
+  number[order] = np.arange(len(order))
+  return rows[first[order]], number[image_N]
 
 
 def _images(

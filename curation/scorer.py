@@ -95,27 +95,35 @@ class Scorer:
     return np.concatenate(parts)
 
   def pairs(
-    self, pairs: pa.Table, images: Iterable[bytes | str | None], batch_size: int
+    self,
+    pairs: pa.Table,
+    images: Iterable[bytes | str | None],
+    image_N: np.ndarray,
+    batch_size: int,
   ) -> np.ndarray:
     """Return the store's record of each pair, embeddings.dtype [N].
 
     Args:
       pairs: with uid, row and text.
-      images: encoded, of each pair; the kind of its fault (a key of
-        faults.KINDS) where it could not be read, None where there is none.
+      images: encoded; the kind of its fault (a key of faults.KINDS) where one
+        could not be read, None where there is none.
+      image_N: which of the images each pair has.
       batch_size: most rows of one call.
     """
     records = np.zeros(len(pairs), embeddings.dtype(self.embed_dim))
     records["uid"] = embeddings.uids_of(pairs)
     records["row"] = pairs["row"].to_numpy()
-    zimg_ME, fault_N = self.images(images, batch_size)
+    zimg_ME, fault_M = self.images(images, batch_size)
+    # Row of each image in zimg_ME, where it is seen.
+    place_N = (np.cumsum(fault_M == b"") - 1)[image_N]
+    fault_N = fault_M[image_N]
     is_seen_N = fault_N == b""
     texts = pairs["text"].to_pylist()
     is_read_N = np.array([bool(text) for text in texts], bool)
     fault_N[is_seen_N & ~is_read_N] = b"caption_missing"
     records["fault"] = fault_N
     good_N = is_seen_N & is_read_N
-    records["zimg"][good_N] = zimg_ME[is_read_N[is_seen_N]]
+    records["zimg"][good_N] = zimg_ME[place_N[good_N]]
     captions = [texts[place] for place in np.flatnonzero(good_N)]
     records["ztxt"][good_N] = self.texts(captions, batch_size)
     return records

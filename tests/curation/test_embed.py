@@ -110,6 +110,30 @@ def test_nothing_is_embedded_twice(run, pool, tmp_path, embedded):
     np.testing.assert_array_equal(again[number], value)
 
 
+def test_captions_of_one_image_share_it(run):
+  columns = scored.columns()
+  rows = np.array([0, 1, 2]) + (np.array([5, 5, 6]) << pool_lib.CAPTION_BITS)
+  uid = pools.Pool(pa.table(columns), [[0]])
+  (table,) = uid.read(uid.shards[0], (), max_rows=9)
+  pairs = pa.table(
+    {
+      "uid": pa.concat_arrays([table["uid"].combine_chunks()] * 3),
+      "row": pa.array(rows),
+      "text": pa.array(["a", "b", "c"]),
+    }
+  )
+  found, image = embed._distinct(pairs)
+  assert found.tolist() == [rows[0], rows[2]]
+  assert image.tolist() == [0, 0, 1]
+  images = [columns["image"][n].as_py() for n in (scored.BROKEN, 1)]
+  records = scorer.load(run).pairs(pairs, images, image, 8)
+  assert records["fault"].tolist() == [b"image_broken"] * 2 + [b""]
+  records = scorer.load(run).pairs(pairs, images[::-1], image, 8)
+  assert records["fault"].tolist() == [b""] * 2 + [b"image_broken"]
+  np.testing.assert_array_equal(records["zimg"][0], records["zimg"][1])
+  assert (records["ztxt"][0] != records["ztxt"][1]).any()
+
+
 def test_a_stop_loses_one_shard(run, pool, tmp_path, embedded, monkeypatch):
   step = embed.Embed(run, "dfn", 8)
   whole = curate(pool, tmp_path / "whole", embed=step)
@@ -201,9 +225,7 @@ def test_embeddings_of_the_pool(tmp_path):
     "b32_img": pools.embeddings(image)["x_img"],
     "b32_txt": pools.embeddings(text)["x_txt"],
   }
-  pool = pools.make_pool(
-    tmp_path / "pool", columns, ([0, 1, 2, 3], [4], list(range(5, 9)))
-  )
+  pool = pools.Pool(pa.table(columns), ([0, 1, 2, 3], [4], [5, 6, 7, 8]))
   curate(
     pool,
     tmp_path,

@@ -24,7 +24,7 @@ def test_threshold_is_kept(tmp_path):
   assert rows == [0, 2]
 
 
-@pytest.mark.parametrize("fraction", [0.01, 0.3, 0.5, 0.999, 1.0])
+@pytest.mark.parametrize("fraction", [0.3, 1.0])
 def test_fraction_is_datacomps(tmp_path, fraction):
   values = np.random.default_rng(0).normal(size=101).astype(np.float32)
   values[7] = values[11] = values[50]
