@@ -55,7 +55,10 @@ class Table:
     """Return the place of each UID, -1 for what is not there: int64 [N]."""
     if not len(self.uids):
       return np.full(len(uids), -1)
-    place = np.searchsorted(self.uids, uids)
+    # In order, so that each look-up is near the last.
+    order = np.argsort(uids)
+    place = np.empty(len(uids), np.int64)
+    place[order] = np.searchsorted(self.uids, uids[order])
     place = np.minimum(place, len(self.uids) - 1)
     return np.where(self.uids[place] == uids, place, -1)
 

@@ -12,10 +12,9 @@ from pyarrow import parquet
 from configs import base
 from curation import formats, operators, recipe, runner
 from input_pipeline import faults, pipeline
-from tests.curation import test_keep_probabilities
 from tests.curation.formats import test_formats
 from tests.input_pipeline import fake_source
-from tests.input_pipeline.sources import pairs, tars
+from tests.input_pipeline.sources import pairs, tars, test_balanced
 from training import config as config_lib
 
 NUM = 12
@@ -121,7 +120,7 @@ CHANCES = [[1.0], [0.0], [0.0, 0.3]]
 
 @pytest.fixture
 def balanced_data(tmp_path):
-  source = test_keep_probabilities.make_source(tmp_path, CAPTIONS, CHANCES)
+  source = test_balanced.make_source(tmp_path, CAPTIONS, CHANCES)
   return data_of(source, tmp_path / "cache")
 
 
