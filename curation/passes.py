@@ -19,8 +19,8 @@ from training import failures
 
 # Failures after which it is taken for sure that no shard can be done.
 _NUM_HOPELESS = 16
-# Tasks of a reduction from which on its progress is shown: fewer of them are done
-# at once, and each is short.
+# Tasks of a reduction from which on its progress is shown: each is short, and
+# workers do some at once.
 _NUM_SHOWN = 64
 
 
@@ -138,6 +138,9 @@ def reduce(
     stage.part_path(work.workdir, work.stage, name, shard) for shard in shards
   )
   folder.parent.mkdir(parents=True, exist_ok=True)
+  # Of runs that were killed; the counts of a large pool's words fill disks.
+  for left in folder.parent.glob(f".{name}.tmp-*"):
+    shutil.rmtree(left)
   temporary = folder.with_name(f".{name}.tmp-{secrets.token_hex(8)}")
   temporary.mkdir()
   try:
