@@ -186,7 +186,7 @@ def test_a_reduction_of_many_tasks_shows_how_far_it_is(
 def test_what_a_killed_reduction_left_is_removed(tmp_path):
   pool = tiny.make_pool(tmp_path / "pool")
   tiny.curate(tmp_path / "0", pool)
-  (state,) = tmp_path.glob("0/stages/*/state/above_mean")
+  (state,) = tmp_path.glob("0/**/state*/above_mean")
   state.rename(state.with_name(".above_mean.tmp-0"))
   tiny.curate(
     tmp_path / "0", pool, steps=tiny.STEPS | {"wider": tiny.Wide(80, "wider")}
