@@ -138,9 +138,6 @@ def reduce(
     stage.part_path(work.workdir, work.stage, name, shard) for shard in shards
   )
   folder.parent.mkdir(parents=True, exist_ok=True)
-  # Of runs that were killed; the counts of a large pool's words fill disks.
-  for left in folder.parent.glob(f".{name}.tmp-*"):
-    shutil.rmtree(left)
   temporary = folder.with_name(f".{name}.tmp-{secrets.token_hex(8)}")
   temporary.mkdir()
   try:

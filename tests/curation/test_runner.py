@@ -183,17 +183,6 @@ def test_a_reduction_of_many_tasks_shows_how_far_it_is(
   assert "Reducing above_mean, tasks: 3/3" in capsys.readouterr().err
 
 
-def test_what_a_killed_reduction_left_is_removed(tmp_path):
-  pool = tiny.make_pool(tmp_path / "pool")
-  tiny.curate(tmp_path / "0", pool)
-  (state,) = tmp_path.glob("0/**/state*/above_mean")
-  state.rename(state.with_name(".above_mean.tmp-0"))
-  tiny.curate(
-    tmp_path / "0", pool, steps=tiny.STEPS | {"wider": tiny.Wide(80, "wider")}
-  )
-  assert [path.name for path in state.parent.iterdir()] == ["above_mean"]
-
-
 class Raising(engines.Inline):
   def run(self, fn, tasks):
     raise AssertionError("there is nothing to do")
