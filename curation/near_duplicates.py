@@ -145,7 +145,7 @@ class NearDuplicates(operators.Reduction):
     by_uid.write(place.state, rows.uids, cosine=cosine_N, row=row_N)
     path.unlink()
     return {
-      "num_pairs": len(z_NE),
+      "num_images": len(z_NE),
       "num_references": len(z_RE),
       "num_duplicates": int((cosine_N > self.threshold).sum()),
       "num_without_bucket": int((row_N < 0).sum()),
