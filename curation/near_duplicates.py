@@ -34,7 +34,9 @@ class NearDuplicates(operators.Reduction):
   """Drop images that are near one of a reference set, found by buckets.
 
   The k-means runs on the images of the pool that are left (ALIGN: on all
-  training images); see curation/kmeans.py and curation/buckets.py.
+  training images); see curation/kmeans.py and curation/buckets.py. A step
+  normsim of the norm "inf" gives the largest cosine with all references, those
+  in other buckets too.
 
   Attributes:
     model: as in the step before it that embeds (op=embed or, with
