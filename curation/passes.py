@@ -155,12 +155,20 @@ def reduce(
 def _earlier(
   work: stage.Work, name: str
 ) -> tuple[tuple[str, pathlib.Path], ...]:
-  """Return the states of the reductions before a step."""
+  """Return the states, as far as there are any yet, of reductions before it.
+
+  What is measured over all pairs is reduced before earlier steps are.
+  """
   names = list(work.steps)
+  measured = {
+    other
+    for some in work.stages
+    for other in (*some.raw_measures, *some.measures)
+  }
   states = [
     (other, stage.state_folder(work.workdir, work.stages, other))
     for other in names[: names.index(name)]
-    if isinstance(work.steps[other], operators.Reduction)
+    if other in measured
   ]
   return tuple(states)
 
