@@ -48,7 +48,7 @@ _JSON = flags.DEFINE_bool("json", False, "One JSON object a line.")
 
 _NUM_UNIGRAMS = 260_000
 # Of which captions and longer entries are made.
-_NUM_WORDS = 50_000
+NUM_WORDS = 50_000
 # As curation.pool.TEXT_ROWS.
 _BATCH = 16_384
 # Of one pair (MetaCLIP, arXiv 2309.16671, section 3.2).
@@ -63,7 +63,7 @@ def words() -> np.ndarray:
 
 
 def _chances(power: float) -> np.ndarray:
-  weights = (np.arange(_NUM_WORDS) + 2.7) ** -power
+  weights = (np.arange(NUM_WORDS) + 2.7) ** -power
   return weights / weights.sum()
 
 
@@ -73,7 +73,7 @@ def make_entries(number: int) -> list[str]:
   found = dict.fromkeys(words()[:number])
   while len(found) < number:
     size = int(rng.choice([2, 3, 4], p=[0.75, 0.2, 0.05]))
-    for row in words()[rng.choice(_NUM_WORDS, (20_000, size), p=_chances(0.7))]:
+    for row in words()[rng.choice(NUM_WORDS, (20_000, size), p=_chances(0.7))]:
       found[" ".join(row)] = None
   return list(found)[:number]
 
@@ -82,7 +82,7 @@ def make_captions(number: int) -> list[str]:
   """Return captions of about nine words, some with punctuation."""
   rng = np.random.default_rng(1)
   sizes = np.clip(rng.poisson(9, number), 1, 40)
-  chosen = words()[rng.choice(_NUM_WORDS, sizes.sum(), p=_chances(1.0))]
+  chosen = words()[rng.choice(NUM_WORDS, sizes.sum(), p=_chances(1.0))]
   ends = rng.choice(["", ",", "."], sizes.sum(), p=[0.91, 0.06, 0.03])
   chosen = chosen + ends.astype(object)
   stops = np.cumsum(sizes)

@@ -149,9 +149,5 @@ def _steps(
       "seed": 0,
     },
     # For the report: the curve of counts before and after.
-    "balanced": {
-      "op": "entry_counts",
-      "metadata": metadata,
-      "before": "balance",
-    },
+    "balanced": {"op": "entry_counts", "metadata": metadata},
   }

@@ -1,8 +1,7 @@
 """Rules about single pairs and fan-outs under the names that papers give them.
 
 Each function returns steps for configs/curation.py's `recipe`, cheap ones
-first. The same words mean other boundaries in each of them: see the tests,
-tests/configs/test_curation_rules.py.
+first. The same words mean other boundaries in each of them.
 """
 
 from typing import Any

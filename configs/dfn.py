@@ -1,11 +1,17 @@
 """DFN, data filtering networks (arXiv 2309.17425): the filter and its models.
 
   filter                                  the network that scores pairs
+  filter_public                           the same, of public pairs
+  filter_finetune                         what `filter` ends with
   vit_b16 vit_l14 vit_l14_39b vit_h14 vit_h14_378, mini
                                           models trained on what it kept
-Data: `filter`: HQITP-350M is not public; the realistic stand-in is CC12M + CC3M
-  + SS15M (its table 4). DFN-2B is the best 15 % of CommonPool's 12.8e9 pairs,
-  DFN-5B of 43e9. Yours are WebDataset tars:
+Data: `filter`: HQITP-350M is not public. `filter_public`: CC12M + CC3M + SS15M
+  (its table 4), three sources: --config.data.sources.cc12m.path and so on; all
+  pairs, shuffled. `filter_finetune`: COCO, Flickr30K and ImageNet-1K's training
+  images, the sources coco, flickr30k and imagenet, of which the last has names
+  of classes as captions; one of OpenAI's prompts is drawn for each. DFN-2B is
+  the best 15 % of CommonPool's 12.8e9 pairs, DFN-5B of 43e9
+  (configs/curate_dfn.py selects them). Yours are WebDataset tars:
   --config.data.sources.main.path="PATH/{00000000..00012895}.tar", with
   --config.data.sources.main.subset=UIDS.npy what a filter kept of them. The
   tokenizer needs OpenAI's vocabulary: --config.data.tokenizer_path=FILE.
@@ -16,10 +22,20 @@ Recipe: `filter`: 5.12e9 pairs in batches of 16,384, 2,000 warm-up steps,
   beyond the pairs seen (12.8e9 or 39e9; 378 pixels: 5e9 more; of B/16 not even
   that) were in no source that we read; they take DataComp's xlarge recipe
   (configs/openclip.py); the filter's learning rate is that of its small ones.
+  `filter_public` takes the recipe of `filter`: its own was not read either.
+  `filter_finetune`: no source that we read has its steps, its learning rate or
+  how the weights before and after were ensembled. FINETUNE has numbers of our
+  own; weights are not ensembled.
 Command:
   python main.py --config=configs/dfn.py:filter --workdir=runs/dfn_filter \
     --config.data.sources.main.path="PATH/{00000..01999}.tar" \
     --config.init_from=hf://openai/clip-vit-base-patch32 \
+    --config.data.tokenizer_path=bpe_simple_vocab_16e6.txt.gz
+  python main.py --config=configs/dfn.py:filter_finetune \
+    --workdir=runs/dfn_filter_finetune --config.init_from=runs/dfn_filter \
+    --config.data.sources.coco.path="coco/{000..059}.tar" \
+    --config.data.sources.flickr30k.path="flickr30k/{00..14}.tar" \
+    --config.data.sources.imagenet.path="imagenet/{000..128}.tar" \
     --config.data.tokenizer_path=bpe_simple_vocab_16e6.txt.gz
 Hardware: not stated.
 Expected: not yet run. The published weights' ImageNet zero-shot by open_clip's
@@ -31,7 +47,20 @@ import dataclasses
 
 import ml_collections
 
-from configs import base, clip_towers, sizes, variants, web
+from configs import base, clip_towers, sizes, sources, variants, web
+
+# The seven of OpenAI's 80 prompts for ImageNet that are about as good as all
+# (openai/CLIP, notebooks/Prompt_Engineering_for_ImageNet.ipynb).
+TEMPLATES = (
+  "itap of a {}.",
+  "a bad photo of the {}.",
+  "a origami {}.",
+  "a photo of the large {}.",
+  "a {} in a video game.",
+  "art of the {}.",
+  "a photo of the small {}.",
+)
+PUBLIC = ("cc12m", "cc3m", "ss15m")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +82,25 @@ class Variant:
   warmup_steps: int = 10_000
   image_size: int = 224
   text_depth: int = 12
+  learning_rate: float = 1e-3
 
 
+# The filter's learning rate is that of DataComp's small and medium scales.
+_FILTER = Variant(
+  *("B", 32, 512, 151_277_313, "quick_gelu", 5.12e9, 16_384, 2000),
+  learning_rate=5e-4,
+)
+# Of our own: ten passes over 1.43e6 images (COCO's 118,287, Flickr30K's 29,000
+# and ImageNet's 1,281,167) at a fiftieth of the learning rate.
+FINETUNE = {
+  "num_examples": 14.3e6,
+  "warmup_steps": 50,
+  "learning_rate": 1e-5,
+}
 VARIANTS = {
-  "filter": Variant(
-    "B", 32, 512, 151_277_313, "quick_gelu", 5.12e9, 16_384, 2000
-  ),
+  "filter": _FILTER,
+  "filter_public": _FILTER,
+  "filter_finetune": dataclasses.replace(_FILTER, **FINETUNE),
   "vit_b16": Variant("B", 16, 512, 149_620_737, "quick_gelu", 12.8e9),
   "vit_l14": Variant("L", 14, 768, 427_616_513, "quick_gelu", 12.8e9),
   "vit_l14_39b": Variant("L", 14, 768, 427_616_513, "gelu", 39e9),
@@ -96,7 +138,7 @@ def get_config(arg: str = "filter") -> ml_collections.ConfigDict:
   )
   clip_towers.set_adamw(
     config,
-    learning_rate=1e-3 if variant.batch_size > 16_384 else 5e-4,
+    learning_rate=variant.learning_rate,
     warmup_steps=variant.warmup_steps,
     b2=0.95,
   )
@@ -109,4 +151,22 @@ def get_config(arg: str = "filter") -> ml_collections.ConfigDict:
   clip_towers.set_model(config, variant.embed_dim, variant.activation)
   config.model.remat = "block"
   web.set_open_clip_crop(config)
+  if arg in _SOURCES:
+    del config.data.sources.main
+    config.data.sources.update(_SOURCES[arg]())
   return config
+
+
+def _public() -> dict[str, ml_collections.ConfigDict]:
+  return {name: sources.source() for name in PUBLIC}
+
+
+def _finetune() -> dict[str, ml_collections.ConfigDict]:
+  return {
+    "coco": sources.source(),
+    "flickr30k": sources.source(),
+    "imagenet": sources.source(templates=TEMPLATES),
+  }
+
+
+_SOURCES = {"filter_public": _public, "filter_finetune": _finetune}

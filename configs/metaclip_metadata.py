@@ -32,10 +32,10 @@ _MAX_TITLES = 61_235
 # More than any language has: no limit.
 _NO_LIMIT = 1 << 40
 
-# Languages of `worldwide` -> (splitter, joiner, whether words have a space
-# between them): MetaCLIP 2 has 329 Wikipedias; these show each kind. Add yours.
+# Languages of `worldwide` beside English. MetaCLIP 2 has 329 Wikipedias; these
+# show each kind. Add yours.
 _SPACED = ("ar", "de", "es", "fr", "hi", "id", "it", "ko", "pl", "pt", "ru")
-# With words of ICU's dictionaries, which has none for Tibetan and Dzongkha.
+# Their words are those of ICU, which has no dictionary of Tibetan and Dzongkha.
 _UNSPACED = ("ja", "km", "lo", "my", "th", "zh")
 
 

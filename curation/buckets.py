@@ -60,7 +60,7 @@ class References:
     num_clusters: int,
     subset: int,
   ):
-    """Sort the buckets: 16 bytes for each of the R x S.
+    """Sort the buckets, with some 30 bytes for each of the R x S meanwhile.
 
     Args:
       z_RE: embeddings of length 1; float16 or float32, may be a memory map.
@@ -74,7 +74,7 @@ class References:
     packed = buckets(id_RM, num_clusters, subset)
     flat = packed.ravel()
     order = np.argsort(flat, kind="stable")
-    self._row = order // packed.shape[1]
+    self._row = (order // packed.shape[1]).astype(np.int32)
     self._bucket, self._start = np.unique(flat[order], return_index=True)
     self._start = np.append(self._start, len(flat))
 
@@ -130,4 +130,5 @@ class References:
 def _unit(z_PE: np.ndarray) -> np.ndarray:
   """Return float32 rows of length 1, as float16 did not quite keep them."""
   z_PE = z_PE.astype(np.float32)
-  return z_PE / np.linalg.norm(z_PE, axis=1, keepdims=True)
+  norm = np.linalg.norm(z_PE, axis=1, keepdims=True)
+  return z_PE / np.where(norm == 0, 1, norm)

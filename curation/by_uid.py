@@ -9,18 +9,14 @@ import pathlib
 import numpy as np
 import pyarrow as pa
 
+from curation import pool
+
 UID = np.dtype("S16")
 
 
 def of(table: pa.Table) -> np.ndarray:
   """Return the UIDs of a table's pairs, S16 [N]."""
-  column = table["uid"].combine_chunks()
-  if isinstance(column, pa.ChunkedArray):  # of no chunk, or of several
-    column = pa.concat_arrays(column.chunks) if column.num_chunks else None
-  if column is None or not len(column):
-    return np.empty(0, UID)
-  data = column.buffers()[1]
-  return np.frombuffer(data, UID, len(column), column.offset * UID.itemsize)
+  return of_records(pool.uids(table))
 
 
 def of_records(uids: np.ndarray) -> np.ndarray:
@@ -55,7 +51,10 @@ class Table:
     """Return the place of each UID, -1 for what is not there: int64 [N]."""
     if not len(self.uids):
       return np.full(len(uids), -1)
-    place = np.searchsorted(self.uids, uids)
+    # In order, so that each look-up is near the last.
+    order = np.argsort(uids)
+    place = np.empty(len(uids), np.int64)
+    place[order] = np.searchsorted(self.uids, uids[order])
     place = np.minimum(place, len(self.uids) - 1)
     return np.where(self.uids[place] == uids, place, -1)
 

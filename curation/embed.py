@@ -22,26 +22,18 @@ class Embed(operators.MeshFilter):
     signal: name of the cosine of image and text, float32; SIGNAL_fault is why
       a pair was dropped (a key of input_pipeline.faults.KINDS), else null.
     batch_size: pairs of one call, over all devices.
-    as_columns: whether the embeddings are signals too, SIGNAL_img and
-      SIGNAL_txt, for steps that read a column of embeddings (semdedup,
-      near_duplicates); they are on the disk a second time then.
   """
 
   model: str
   signal: str
   batch_size: int
-  as_columns: bool
 
   columns = ("text",)
   fetched = ("image",)
 
   @property
   def signals(self) -> tuple[str, ...]:
-    own = (self.signal, f"{self.signal}_fault")
-    return (*own, *self._column_names()) if self.as_columns else own
-
-  def _column_names(self) -> tuple[str, str]:
-    return f"{self.signal}_img", f"{self.signal}_txt"
+    return (self.signal, f"{self.signal}_fault")
 
   def check(self, field: str) -> None:
     if self.model.startswith(embeddings.COLUMNS):
@@ -77,19 +69,12 @@ class Embed(operators.MeshFilter):
       ]
       if any(map(len, missing)):
         pairs = pa.concat_tables(missing)
-        images = _images(read, pairs["row"].to_numpy())
-        store.add(shard, model.pairs(pairs, images, self.batch_size))
+        rows, image_N = _distinct(pairs)
+        images = _images(read, rows)
+        store.add(shard, model.pairs(pairs, images, image_N, self.batch_size))
         records = store.open(shard)
       for table in found:
-        part = records.read(table)
-        verdict = _verdict(part, self.signal)
-        if self.as_columns:
-          columns = map(_column, (part["zimg"], part["ztxt"]))
-          names = self._column_names()
-          extra = dict(zip(names, columns, strict=True))
-          signals = {**verdict.signals, **extra}
-          verdict = dataclasses.replace(verdict, signals=signals)
-        yield verdict
+        yield _verdict(records.read(table), self.signal)
 
     return decide
 
@@ -154,12 +139,6 @@ class StoredEmbeddings(operators.MeshFilter):
     return records
 
 
-def _column(z_NE: np.ndarray) -> pa.Array:
-  """Return rows as a column of lists of one fixed size."""
-  flat = pa.array(np.ascontiguousarray(z_NE).ravel())
-  return pa.FixedSizeListArray.from_arrays(flat, z_NE.shape[1])
-
-
 def _matrix(column: pa.ChunkedArray, name: str) -> np.ndarray:
   """Return a column of lists of one length as [N, E]."""
   lengths = np.unique(_call("list_value_length", column).to_numpy())
@@ -175,6 +154,23 @@ def _matrix(column: pa.ChunkedArray, name: str) -> np.ndarray:
 def _call(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
   # By name: pyarrow.compute makes its functions as it is imported.
   return pc.call_function(name, [column])
+
+
+def _distinct(pairs: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+  """Return rows of pairs with all images, and which of these each pair has.
+
+  Captions of one example share its image.
+  """
+  rows = pairs["row"].to_numpy()
+  example_N = rows >> pool_lib.CAPTION_BITS
+  uids = embeddings.uids_of(pairs)
+  keys = np.zeros(len(rows), [("example", "<i8"), ("uid", uids.dtype)])
+  keys["example"], keys["uid"] = example_N, uids
+  _, first, image_N = np.unique(keys, return_index=True, return_inverse=True)
+  order = np.argsort(first)
+  number = np.empty(len(order), np.int64)
+  number[order] = np.arange(len(order))
+  return rows[first[order]], number[image_N]
 
 
 def _images(

@@ -10,6 +10,11 @@ import pyarrow as pa
 
 from curation import entry_lists, matching, operators
 
+# Files of a state: matches of each entry, int64 [E], and, of metaclip_balance,
+# the t of each language, int64 [languages].
+COUNTS = "counts.npy"
+TS = "ts.npy"
+
 # A part's file: the entries with a match, ascending.
 _COUNT = np.dtype([("entry", "<u4"), ("count", "<u8")])
 # Numbers that are held until they are counted: 16 MiB.
@@ -108,16 +113,20 @@ def facts(counts: np.ndarray) -> dict[str, int]:
 class EntryCounts(operators.Reduction):
   """Count the entries of the pairs that are left, for the report; keep all.
 
+  After a step metaclip_balance, the report shows how often entries were matched
+  before it and now, in the language with most matches before.
+
   Attributes:
     metadata: that of metaclip_match.
-    before: the metaclip_balance step that the counts are compared with, "" for
-      none. The curve is that of the language with most matches before it.
   """
 
   metadata: str
-  before: str
 
   measured = ("matches",)
+
+  def check(self, field: str) -> None:
+    """Raise ValueError for what is no metadata."""
+    entry_lists.checked(self.metadata, field)
 
   def files(self) -> tuple[str, ...]:
     """Return the metadata."""
@@ -139,17 +148,12 @@ class EntryCounts(operators.Reduction):
     assert place.state is not None
     metadata = entry_lists.open_metadata(self.metadata)
     counts = total(parts, metadata.num_entries)
-    np.save(place.state / "counts.npy", counts, allow_pickle=False)
-    if not self.before:
+    np.save(place.state / COUNTS, counts, allow_pickle=False)
+    balanced = [path for _, path in place.earlier if (path / TS).exists()]
+    if not balanced:
       return facts(counts)
-    earlier = dict(place.earlier)
-    if self.before not in earlier:
-      raise ValueError(
-        f"before={self.before!r} must be a metaclip_balance step before this "
-        f"one; those with a state are {', '.join(earlier) or 'none'}"
-      )
-    before = np.load(earlier[self.before] / "counts.npy", allow_pickle=False)
-    ts = np.load(earlier[self.before] / "ts.npy", allow_pickle=False)
+    before = np.load(balanced[-1] / COUNTS, allow_pickle=False)
+    ts = np.load(balanced[-1] / TS, allow_pickle=False)
     matches = np.add.reduceat(before, metadata.starts[:-1])
     most = int(np.argmax(matches))
     own = slice(*metadata.starts[most : most + 2])

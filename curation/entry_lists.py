@@ -105,6 +105,14 @@ def open_metadata(path: str) -> Metadata:
   return Metadata(sources, starts)
 
 
+def checked(path: str, field: str) -> Metadata:
+  """Return the metadata at a path; name `field` in what is raised."""
+  try:
+    return open_metadata(path)
+  except ValueError as error:
+    raise ValueError(f"{field}.metadata: {error}") from error
+
+
 def _find(path: str) -> dict[str, pathlib.Path]:
   """Return the files of a folder by language, or the one file."""
   place = pathlib.Path(path)

@@ -88,7 +88,9 @@ def gather(
 def distances(cosine_N: np.ndarray, cut: float) -> dict[str, object]:
   """Return a histogram of 1 - cosine for the report: above `cut` is kept."""
   counts, edges = np.histogram(
-    np.clip(1 - cosine_N, 0, 1), bins=_NUM_BINS, range=(0, 1)
+    np.clip(1.0 - cosine_N.astype(np.float64), 0, 1),
+    bins=_NUM_BINS,
+    range=(0, 1),
   )
   return {"edges": edges.tolist(), "counts": counts.tolist(), "cut": cut}
 

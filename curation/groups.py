@@ -311,7 +311,7 @@ def _select(
 ) -> dict[str, int]:
   bucket, out = task
   facts = []
-  with runs.writing(out, runs.num_rows(bucket)) as append:
+  with runs.writing(out, runs.bucket_rows(bucket)) as append:
     for columns in runs.merged(bucket, combine):
       found, counted = select(columns)
       append(found)
@@ -329,7 +329,7 @@ def _counted(
   """
   bucket, out = task
   histograms = []
-  with runs.writing(out, runs.num_rows(bucket)) as append:
+  with runs.writing(out, runs.bucket_rows(bucket)) as append:
     for columns in runs.merged(bucket, _summed):
       append(columns)
       histograms.append(np.unique(columns[1], return_counts=True))
@@ -353,10 +353,9 @@ def _cut(
 ) -> dict[str, int]:
   """Write the keys of a count above `least`, and the first `ties` that tie."""
   path, out, least, ties = task
-  found = runs.load(path)
   facts = []
-  with runs.writing(out, len(found[0]) if found else 0) as append:
-    for keys, counts in runs.pieces(found):
+  with runs.writing(out, runs.num_rows([path])) as append:
+    for keys, counts in runs.pieces(path):
       is_above = counts > least
       tied = np.flatnonzero(counts == least)[:ties]
       ties -= len(tied)
@@ -376,11 +375,9 @@ def _total(facts: Sequence[dict[str, int]]) -> dict[str, int]:
 
 
 def _concatenate(paths: Sequence[pathlib.Path], out: pathlib.Path) -> None:
-  found = [runs.load(path) for path in paths]
-  num = sum(len(columns[0]) for columns in found if columns)
-  with runs.writing(out, num) as append:
-    for columns in found:
-      for piece in runs.pieces(columns):
+  with runs.writing(out, runs.num_rows(paths)) as append:
+    for path in paths:
+      for piece in runs.pieces(path):
         append(piece)
 
 

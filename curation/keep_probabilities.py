@@ -8,20 +8,41 @@ import dataclasses
 import os
 import pathlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curation import pool
+from curation import operators, pool
 from input_pipeline import progress
 from input_pipeline.sources import balanced
 
+FILE = "keep.npy"
 SIGNAL = "keep_probability"
 # Captions are sorted in this many parts, by the upper bits of their UIDs: of 10
 # billion, 60 MB each.
 _BITS = 12
+
+
+def update(
+  workdir: pathlib.Path,
+  steps: Mapping[str, operators.Operator],
+  parts: Sequence[pathlib.Path],
+) -> None:
+  """Write a curation's file, if one of its steps makes probabilities.
+
+  Args:
+    workdir: where the file is, if there is any.
+    steps: of the recipe.
+    parts: files of signals/.
+  """
+  path = workdir / FILE
+  makers = [name for name in steps if SIGNAL in steps[name].signals]
+  if makers:
+    write(parts, path, makers[0])
+  else:
+    path.unlink(missing_ok=True)  # of other parameters
 
 
 def write(parts: Sequence[pathlib.Path], path: pathlib.Path, maker: str) -> int:
@@ -29,8 +50,8 @@ def write(parts: Sequence[pathlib.Path], path: pathlib.Path, maker: str) -> int:
 
   A caption that a step dropped has 0, unless the one that makes the
   probabilities dropped it, by a draw. Steps behind that one have not seen what
-  it dropped, so it should be the last or drop nothing. The file does not depend
-  on the order of the parts.
+  it dropped, so it should be the last, or keep all (keep="all" of
+  metaclip_balance). The file does not depend on the order of the parts.
 
   Args:
     parts: of signals/, with uid, row, dropped_by and keep_probability.
@@ -67,7 +88,7 @@ class _Parts:
     table = pq.read_table(path, columns=["uid", "row", "dropped_by", SIGNAL])
     chances = pc.fill_null(table[SIGNAL], 0.0).to_numpy().astype(np.float32)
     dropped = pc.fill_null(
-      pc.not_equal(table["dropped_by"], self.maker), False
+      pc.call_function("not_equal", [table["dropped_by"], self.maker]), False
     ).to_numpy()
     chances = np.where(dropped, np.float32(0), chances)
     rows = table["row"].to_numpy()

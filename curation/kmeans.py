@@ -113,12 +113,12 @@ def nearest(
     of the lowest index is first.
 
   Raises:
-    ValueError: there are fewer centroids than `num_nearest`.
+    ValueError: `num_nearest` is above the centroids, or _BLOCK.
   """
-  if num_nearest > len(centroid_KE):
+  if not 1 <= num_nearest <= min(len(centroid_KE), _BLOCK):
     raise ValueError(
-      f"num_nearest is {num_nearest}, but there are only {len(centroid_KE)}"
-      " clusters"
+      f"num_nearest must be 1 to {_BLOCK}, and at most the"
+      f" {len(centroid_KE)} clusters there are; got {num_nearest}"
     )
   batch_size = _batch_size(batch_size, len(z_NE), mesh)
   blocks = _blocks(centroid_KE, mesh)
@@ -203,19 +203,19 @@ def _nearest_block(z_bE, blocks, num_clusters, num_nearest):
   def step(best, block):
     block_kE, start = block
     score_bk = products.einsum("bE,kE->bk", z_bE, block_kE)
-    id_k = start + jnp.arange(size)
-    score_bk = jnp.where(id_k < num_clusters, score_bk, -jnp.inf)
-    id_bk = jnp.broadcast_to(id_k, score_bk.shape)
-    # What was found first comes first: top_k keeps the order of equal ones.
-    score, ids = (
-      jnp.concatenate(pair, axis=1)
-      for pair in zip(best, (score_bk, id_bk), strict=True)
-    )
+    is_real_k = start + jnp.arange(size) < num_clusters
+    score_bk = jnp.where(is_real_k, score_bk, -jnp.inf)
     if num_nearest == 1:  # much faster than top_k
-      place = jnp.argmax(score, axis=1, keepdims=True)
-      top = jnp.take_along_axis(score, place, axis=1)
+      place = jnp.argmax(score_bk, axis=1, keepdims=True)
+      top = jnp.max(score_bk, axis=1, keepdims=True)
     else:
-      top, place = jax.lax.top_k(score, num_nearest)
+      top, place = jax.lax.top_k(score_bk, num_nearest)
+    # What was found first comes first: top_k keeps the order of equal ones.
+    scores, ids = (
+      jnp.concatenate(pair, axis=1)
+      for pair in zip(best, (top, start + place), strict=True)
+    )
+    top, place = jax.lax.top_k(scores, num_nearest)
     return (top, jnp.take_along_axis(ids, place, axis=1)), None
 
   start = (
@@ -262,5 +262,5 @@ def _batches(
 
 def _unit(rows: np.ndarray) -> np.ndarray:
   rows = rows.astype(np.float64)
-  rows /= np.linalg.norm(rows, axis=-1, keepdims=True)
-  return rows.astype(np.float32)
+  norm = np.linalg.norm(rows, axis=-1, keepdims=True)
+  return (rows / np.where(norm == 0, 1, norm)).astype(np.float32)

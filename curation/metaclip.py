@@ -32,6 +32,9 @@ T_RULES: Mapping[str, Callable[[np.ndarray, float], int]] = {
 # all, for a loader that draws itself, each epoch anew.
 KEEPS = ("drawn", "all")
 
+# File of the state: of each entry, 1 - p_e, float64 [E].
+_MISSES = "misses.npy"
+
 
 @dataclasses.dataclass(frozen=True)
 class Match(operators.Filter):
@@ -76,7 +79,7 @@ class Match(operators.Filter):
         f"{field}.ends must be one of {', '.join(matching.ENDS)}; got "
         f"{self.ends!r}"
       )
-    check_metadata(self.metadata, field)
+    entry_lists.checked(self.metadata, field)
     if entry_lists.by_language(self.metadata) and not self.language:
       raise ValueError(
         f"{field}.language must name a column, for {self.metadata} has entries "
@@ -175,7 +178,7 @@ class Balance(operators.Reduction):
       raise ValueError(
         f"{field}.keep must be one of {', '.join(KEEPS)}; got {self.keep!r}"
       )
-    metadata = check_metadata(self.metadata, field)
+    metadata = entry_lists.checked(self.metadata, field)
     if self.t_language and self.t_language not in metadata.languages:
       raise ValueError(
         f"{field}.t_language must be a language of {self.metadata}, or ''; got "
@@ -201,10 +204,7 @@ class Balance(operators.Reduction):
     place: operators.Place,
     run: operators.RunFn,
   ) -> dict[str, Any]:
-    """Choose each language's t.
-
-    In the state: counts.npy [E], misses.npy [E], ts.npy [languages].
-    """
+    """Choose each language's t; the state has it, counts and misses."""
     del run
     assert place.state is not None
     metadata = entry_lists.open_metadata(self.metadata)
@@ -215,9 +215,13 @@ class Balance(operators.Reduction):
       balancing.miss_probabilities(own, t)
       for own, t in zip(by_language, ts, strict=True)
     ]
-    state = {"counts": counts, "misses": np.concatenate(misses), "ts": ts}
+    state = {
+      entry_counts.COUNTS: counts,
+      entry_counts.TS: np.array(ts),
+      _MISSES: np.concatenate(misses),
+    }
     for name, array in state.items():
-      np.save(place.state / f"{name}.npy", array, allow_pickle=False)
+      np.save(place.state / name, array, allow_pickle=False)
     return {
       **entry_counts.facts(counts),
       "languages": {
@@ -233,9 +237,7 @@ class Balance(operators.Reduction):
     """Return what draws; see operators.Filter."""
     assert place.state is not None
     # One copy in memory for all workers of a machine.
-    misses = np.load(
-      place.state / "misses.npy", mmap_mode="r", allow_pickle=False
-    )
+    misses = np.load(place.state / _MISSES, mmap_mode="r", allow_pickle=False)
 
     def decide(table: pa.Table) -> operators.Verdict:
       matches = entry_counts.matches_of(table)
@@ -263,14 +265,6 @@ class Balance(operators.Reduction):
     if self.t:
       ts[given] = self.t
     return ts
-
-
-def check_metadata(path: str, field: str) -> entry_lists.Metadata:
-  """Return the metadata; raise ValueError, naming `field`, for none."""
-  try:
-    return entry_lists.open_metadata(path)
-  except ValueError as error:
-    raise ValueError(f"{field}.metadata: {error}") from error
 
 
 def _head(counts: np.ndarray, t: int) -> dict[str, Any]:

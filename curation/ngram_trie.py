@@ -17,12 +17,15 @@ Every table holds whole keys, so nothing is left to chance. The tables take some
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 
 from curation import int_table, tokens
 
 # The bytes of a word that belong to a token with so many bytes left.
 _MASKS = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
 _HALF = np.uint64(32)
+# Entries that are read at a time.
+_ENTRIES = 1 << 15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,38 +110,34 @@ class NgramTrie:
     return numbers
 
 
-def make(found: tokens.Tokens) -> NgramTrie:
-  """Return the trie of the tokens of distinct entries, numbered from 0."""
-  is_end = np.zeros(len(found.starts), bool)
-  is_end[found.ends] = True
-  own = np.flatnonzero(~is_end)
-  starts, lengths = found.starts[own], found.lengths[own]
+def make(entries: pa.Array) -> NgramTrie:
+  """Return the trie of entries, numbered from 0.
 
-  # Numbers of words.
-  counts = np.maximum(1, -(-lengths // 8))
-  first = np.cumsum(counts) - counts
-  token_of = np.repeat(np.arange(len(own)), counts)
-  done = 8 * (np.arange(len(token_of)) - first[token_of])
-  words = _words(found.data, starts[token_of] + done, lengths[token_of] - done)
-  distinct, word_numbers = np.unique(words, return_inverse=True)
-  word_numbers = (word_numbers + 1).astype(np.uint32)
+  Raises:
+    ValueError: an entry is there twice.
+  """
+  words, lengths, sizes = _read(entries)
+  distinct, inverse = np.unique(words, return_inverse=True)
+  del words
+  symbols = (inverse + 1).astype(np.uint32)
+  del inverse
   words_table = int_table.make(distinct, _count(1, len(distinct)))
 
-  # Numbers of tokens.
   numbers, tails, num_numbers = _extend(
-    word_numbers, first, counts, len(distinct) + 1
+    symbols, _num_words(lengths), len(distinct) + 1
   )
   length_of = np.full(num_numbers, -1, np.int32)
   length_of[numbers] = lengths
 
-  # Nodes.
-  entry_starts = np.r_[0, found.ends[:-1] + 1] - np.arange(len(found.ends))
-  sizes = np.diff(found.ends, prepend=-1) - 1
-  nodes, children, num_nodes = _extend(
-    numbers, entry_starts, sizes, num_numbers
-  )
+  nodes, children, num_nodes = _extend(numbers, sizes, num_numbers)
   entry_of = np.full(num_nodes, -1, np.int32)
-  entry_of[nodes] = np.arange(len(found.ends), dtype=np.int32)
+  entry_of[nodes] = np.arange(len(entries), dtype=np.int32)
+  replaced = np.flatnonzero(entry_of[nodes] != np.arange(len(entries)))
+  if len(replaced):
+    raise ValueError(
+      f"the metadata has the entry {entries[replaced[0]].as_py()!r} more than "
+      "once; expected each once"
+    )
   has_children = np.zeros(num_nodes, bool)
   stored = children.keys[children.values != 0]
   has_children[(stored >> _HALF).astype(np.int64)] = True
@@ -147,18 +146,49 @@ def make(found: tokens.Tokens) -> NgramTrie:
   )
 
 
+def _read(entries: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Return the words of all entries, bytes of tokens and tokens of entries.
+
+  uint64 [W], int32 [T] and int32 [E]. In parts, for places of tokens take
+  several times as much memory as what is returned.
+  """
+  words = [np.zeros(0, np.uint64)]
+  lengths, sizes = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
+  for start in range(0, len(entries), _ENTRIES):
+    found = tokens.of_entries(entries.slice(start, _ENTRIES))
+    own = np.ones(len(found.starts), bool)
+    own[found.ends] = False
+    starts, own_lengths = found.starts[own], found.lengths[own]
+    counts = _num_words(own_lengths)
+    first = np.cumsum(counts) - counts
+    token_of = np.repeat(np.arange(len(starts)), counts)
+    done = 8 * (np.arange(len(token_of)) - first[token_of])
+    words.append(
+      _words(found.data, starts[token_of] + done, own_lengths[token_of] - done)
+    )
+    lengths.append(own_lengths.astype(np.int32))
+    sizes.append((np.diff(found.ends, prepend=-1) - 1).astype(np.int32))
+  return np.concatenate(words), np.concatenate(lengths), np.concatenate(sizes)
+
+
+def _num_words(lengths: np.ndarray) -> np.ndarray:
+  """Return the words of tokens of so many bytes; an empty one has one."""
+  return np.maximum(1, -(-lengths // 8))
+
+
 def _extend(
-  symbols: np.ndarray, first: np.ndarray, counts: np.ndarray, num_nodes: int
+  symbols: np.ndarray, counts: np.ndarray, num_nodes: int
 ) -> tuple[np.ndarray, int_table.IntTable, int]:
   """Number the prefixes of sequences of symbols.
 
-  Sequence i is `symbols[first[i] : first[i] + counts[i]]`; a prefix of one
-  symbol has that symbol's number, longer ones those from `num_nodes` on.
-  Returns each whole sequence's number, the table of the longer ones and how
-  many numbers there are.
+  The sequences follow each other in `symbols`, each of `counts` and not empty.
+  A prefix of one symbol has that symbol's number, longer ones those from
+  `num_nodes` on. Returns each whole sequence's number, the table of the longer
+  ones and how many numbers there are.
   """
+  first = np.cumsum(counts) - counts
   nodes = symbols[first]
-  keys, values = [], []
+  keys, values = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint32)]
   done = 1
   while len(todo := np.flatnonzero(counts > done)):
     pairs = _pairs(nodes[todo], symbols[first[todo] + done])
@@ -168,10 +198,7 @@ def _extend(
     nodes[todo] = values[-1][inverse]
     num_nodes += len(distinct)
     done += 1
-  none = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint32)]
-  table = int_table.make(
-    np.concatenate(keys or none[0]), np.concatenate(values or none[1])
-  )
+  table = int_table.make(np.concatenate(keys), np.concatenate(values))
   return nodes, table, num_nodes
 
 

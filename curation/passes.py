@@ -155,22 +155,19 @@ def reduce(
 def _earlier(
   work: stage.Work, name: str
 ) -> tuple[tuple[str, pathlib.Path], ...]:
-  """Return the states, as far as there are any yet, of reductions before it.
+  """Return the states of the reductions before a step, if they are made.
 
-  What is measured over all pairs is reduced before earlier steps are.
+  A step that measures all pairs is reduced before those that come first.
   """
   names = list(work.steps)
   measured = {
-    other
-    for some in work.stages
-    for other in (*some.raw_measures, *some.measures)
+    other for one in work.stages for other in (*one.measures, *one.raw_measures)
   }
-  states = [
+  return tuple(
     (other, stage.state_folder(work.workdir, work.stages, other))
     for other in names[: names.index(name)]
     if other in measured
-  ]
-  return tuple(states)
+  )
 
 
 def run_all(
@@ -246,7 +243,8 @@ def _attempts(
   for _ in range(max_attempts):
     # Where memory ran out, a task gets all of it the next time.
     alone = [n for n in pending if n in broken and broken[n].was_killed]
-    together = [n for n in pending if n not in alone]
+    is_alone = set(alone)
+    together = [n for n in pending if n not in is_alone]
     rounds = [together, *([number] for number in alone)]
     broken = {}
     for numbers in rounds:

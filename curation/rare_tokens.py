@@ -101,7 +101,7 @@ class RareTokens(operators.Reduction):
     }
     if self.set == "bloom":
       made = bloom.make(facts["num_keys_above"], self.false_positive_rate)
-      for piece in runs.pieces(runs.load(state / "exact")):
+      for piece in runs.pieces(state / "exact"):
         made.add(*piece)
       made.save(state / "bloom")
       (state / "exact").unlink()

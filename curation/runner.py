@@ -40,7 +40,6 @@ from input_pipeline import progress
 from training import failures
 
 SELECTION = "selection.npy"
-KEEP = "keep.npy"
 REPORT = "curation.html"
 
 
@@ -151,12 +150,12 @@ def curate(
         for one, each in zip(work.stages, found, strict=True)
       ],
     }
-    if not before or not (folder / REPORT).exists():
+    manifest_lib.write(folder, manifest)
+    if not (folder / REPORT).exists():
       run_all = functools.partial(
         passes.run_all, engine, tries, work.stage, "the report"
       )
       report.write(folder, manifest, pool, run_all)
-    manifest_lib.write(folder, manifest)
     # Only now: with them, what is missing is made again in no time.
     for name in ("kept", "merged"):
       kept = stage.folder(folder, work.stage) / name
@@ -221,8 +220,9 @@ def _select(
   tries: passes.Tries,
 ) -> dict[str, Any]:
   """Write selection.npy and signals/; return the manifest's part on them."""
-  # It is of the files that are about to be replaced, maybe by another recipe's.
-  (work.workdir / manifest_lib.NAME).unlink(missing_ok=True)
+  # They tell of files that are about to be replaced, maybe of another recipe's.
+  for name in (manifest_lib.NAME, REPORT):
+    (work.workdir / name).unlink(missing_ok=True)
   run_all = functools.partial(passes.run_all, engine, tries, work.stage)
   with progress.Progress("Signals and selection, shards", len(shards)) as bar:
     kinds = signals.types(work, shards)
@@ -240,7 +240,8 @@ def _select(
     run_all("selection", selection.merge_group, groups)
     runs, level = [group.path for group in groups], level + 1
   num_kept, digest = selection.write(runs, work.workdir / SELECTION)
-  _write_keep(work, shards)
+  paths = [signals.path_of(work.workdir, shard) for shard in shards]
+  keep_probabilities.update(work.workdir, work.steps, paths)
   return {
     "num_kept": num_kept,
     "kept_sha256": digest,
@@ -261,17 +262,6 @@ def _done_before(work: stage.Work) -> dict[str, Any]:
     return {}
   names = ("num_kept", "kept_sha256", "num_duplicate_uids")
   return {name: before[name] for name in names}
-
-
-def _write_keep(work: stage.Work, shards: Sequence[pool_lib.Shard]) -> None:
-  """Write keep.npy where a step says how probable it is to keep a pair."""
-  path = work.workdir / KEEP
-  for name, step in work.steps.items():
-    if keep_probabilities.SIGNAL in step.signals:
-      parts = [signals.path_of(work.workdir, shard) for shard in shards]
-      keep_probabilities.write(parts, path, name)
-      return
-  path.unlink(missing_ok=True)  # another recipe's
 
 
 def _left(

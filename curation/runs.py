@@ -103,28 +103,67 @@ def writing(
 
 def load(path: pathlib.Path) -> Columns:
   """Return the columns of a run, memory-mapped; () for an empty file."""
-  with open(path, "rb") as file:
-    header = file.read(_HEADER_BYTES)
-  if not header:
-    return ()
-  facts = json.loads(header)
-  rows = facts["rows"]
+  header = _header(path)
   return tuple(
-    np.asarray(np.memmap(path, dtype, "r", start, (rows,)))
-    if rows
+    np.asarray(np.memmap(path, dtype, "r", start, (header.rows,)))
+    if header.rows
     else np.zeros(0, dtype)
-    for dtype, start in zip(facts["dtypes"], facts["starts"], strict=True)
+    for dtype, start in header.columns
   )
 
 
-def pieces(columns: Columns) -> Iterator[Columns]:
-  """Yield the rows by as many as may be in memory at once.
+def pieces(path: pathlib.Path) -> Iterator[Columns]:
+  """Yield the rows of a run by as many as may be in memory at once.
 
   Of a run without rows that has columns, these, for their types.
   """
-  if columns:
-    for start in range(0, max(len(columns[0]), 1), _ROWS):
-      yield tuple(column[start : start + _ROWS] for column in columns)
+  header = _header(path)
+  if header.columns:
+    for start in range(0, max(header.rows, 1), _ROWS):
+      yield _read(path, header, start, min(start + _ROWS, header.rows))
+
+
+def num_rows(paths: Sequence[pathlib.Path]) -> int:
+  """Return how many rows runs have together."""
+  return sum(_header(path).rows for path in paths)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Header:
+  """What the first bytes of a run say.
+
+  Attributes:
+    rows: their number.
+    columns: dtype, and the byte at which it begins, of each column.
+  """
+
+  rows: int
+  columns: tuple[tuple[np.dtype, int], ...]
+
+
+def _header(path: pathlib.Path) -> _Header:
+  with open(path, "rb") as file:
+    data = file.read(_HEADER_BYTES)
+  if not data:
+    return _Header(0, ())
+  facts = json.loads(data)
+  columns = zip(facts["dtypes"], facts["starts"], strict=True)
+  return _Header(
+    facts["rows"], tuple((np.dtype(name), start) for name, start in columns)
+  )
+
+
+def _read(
+  path: pathlib.Path, header: _Header, start: int, stop: int
+) -> Columns:
+  # Not memory-mapped: what was read would stay in memory as long as there is
+  # room, and look like a need of this process.
+  return tuple(
+    np.fromfile(
+      path, dtype, stop - start, offset=place + start * dtype.itemsize
+    )
+    for dtype, place in header.columns
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +205,7 @@ def buckets(
         path.unlink()
     paths = [path for _, path in tasks]
     level += 1
-  total = num_rows(Bucket(tuple(paths), 0, 2**64 - 1))
+  total = num_rows(paths)
   count = min(max(-(-total // _ROWS), 1), _MAX_BUCKETS)
   edges = [(number << 64) // count for number in range(count + 1)]
   return [
@@ -177,44 +216,41 @@ def buckets(
 
 def merged(bucket: Bucket, combine: CombineFn) -> Iterator[Columns]:
   """Yield combined rows of a bucket, by ascending ranges of keys."""
-  found = [part for path in bucket.paths if (part := _part(path, bucket))]
-  count = -(-sum(len(part[0]) for part in found) // _ROWS)
+  count = -(-bucket_rows(bucket) // _ROWS)
   span = bucket.last + 1 - bucket.first
-  ends = [bucket.first + span * i // count for i in range(1, count)]
-  cuts = [
-    [0, *np.searchsorted(p[0], np.array(ends, np.uint64)), len(p[0])]
-    for p in found
-  ]
+  lasts = [bucket.first + span * (i + 1) // count - 1 for i in range(count)]
+  cuts = {path: _cuts(path, bucket.first, lasts) for path in bucket.paths}
+  headers = {path: _header(path) for path in bucket.paths}
   for number in range(count):
     rows = [
-      tuple(column[cut[number] : cut[number + 1]] for column in part)
-      for part, cut in zip(found, cuts, strict=True)
+      _read(path, headers[path], *cut[number : number + 2])
+      for path, cut in cuts.items()
+      if cut[number] < cut[number + 1]
     ]
-    columns = tuple(np.concatenate(c) for c in zip(*rows, strict=True))
-    if len(columns[0]):
-      yield combine(columns)
+    if rows:
+      yield combine(tuple(np.concatenate(c) for c in zip(*rows, strict=True)))
 
 
-def num_rows(bucket: Bucket) -> int:
+def bucket_rows(bucket: Bucket) -> int:
   """Return how many rows a bucket has before they are combined."""
-  parts = (_part(path, bucket) for path in bucket.paths)
-  return sum(len(part[0]) for part in parts if part)
+  cuts = (_cuts(path, bucket.first, [bucket.last]) for path in bucket.paths)
+  return sum(stop - start for start, stop in cuts)
 
 
-def _part(path: pathlib.Path, bucket: Bucket) -> Columns:
+def _cuts(path: pathlib.Path, first: int, lasts: list[int]) -> list[int]:
+  """Return the row of the key `first`, and the rows behind each of `lasts`."""
   columns = load(path)
   if not columns:
-    return ()
-  start = np.searchsorted(columns[0], np.uint64(bucket.first))
-  stop = np.searchsorted(columns[0], np.uint64(bucket.last), side="right")
-  return tuple(column[start:stop] for column in columns)
+    return [0] * (len(lasts) + 1)
+  start = np.searchsorted(columns[0], np.uint64(first))
+  stops = np.searchsorted(columns[0], np.array(lasts, np.uint64), side="right")
+  return [int(start), *stops.tolist()]
 
 
 def _merge(
   combine: CombineFn, task: tuple[tuple[pathlib.Path, ...], pathlib.Path]
 ) -> None:
   paths, out = task
-  bucket = Bucket(paths, 0, 2**64 - 1)
-  with writing(out, num_rows(bucket)) as append:
-    for columns in merged(bucket, combine):
+  with writing(out, num_rows(paths)) as append:
+    for columns in merged(Bucket(paths, 0, 2**64 - 1), combine):
       append(columns)

@@ -57,65 +57,75 @@ class Scorer:
     """Embed encoded images, as `pairs` takes them.
 
     Returns:
-      (float32 [M, E] of those that can be seen; bytes [N], the fault of each
+      (float16 [M, E] of those that can be seen; bytes [N], the fault of each
       of all, b"" for those.)
     """
     embedder = self._embedder(batch_size)
-    found: list[bytes] = []
+    faults_N: list[bytes] = []
 
     def seen(rows: Iterator[embed.Row | bytes]) -> Iterator[embed.Row]:
       for row in rows:
-        found.append(row if isinstance(row, bytes) else b"")
+        faults_N.append(row if isinstance(row, bytes) else b"")
         if not isinstance(row, bytes):
           yield row
 
-    parts = [np.zeros((0, self.embed_dim), np.float32)]
+    parts = [np.zeros((0, self.embed_dim), np.float16)]
     # Pillow decodes and resizes outside of Python's lock.
     ahead = read_ahead.mapped(
       self._read, images, 2 * max(embedder.batch_size, embed.BATCH_SIZE)
     )
     with ahead as rows:
       batches = embed.batches(seen(rows), embedder.batch_size)
-      parts += embedder.stream(
+      found_BE = embedder.stream(
         embedder.images_fn, self.model.params, batches, "image"
       )
-    return np.concatenate(parts), np.array(found, "S24")
+      parts += (z_BE.astype(np.float16) for z_BE in found_BE)
+    return np.concatenate(parts), np.array(faults_N, "S24")
 
   def texts(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
-    """Embed texts: float32 [N, E]."""
+    """Embed texts: float16 [N, E]."""
     embedder = self._embedder(batch_size)
-    parts = [np.zeros((0, self.embed_dim), np.float32)]
+    parts = [np.zeros((0, self.embed_dim), np.float16)]
     tokens = (
       self.tokenizer(texts[start : start + embedder.batch_size])
       for start in range(0, len(texts), embedder.batch_size)
     )
-    parts += embedder.stream(
+    found_BE = embedder.stream(
       embedder.texts_fn, self.model.params, tokens, "text"
     )
+    parts += (z_BE.astype(np.float16) for z_BE in found_BE)
     return np.concatenate(parts)
 
   def pairs(
-    self, pairs: pa.Table, images: Iterable[bytes | str | None], batch_size: int
+    self,
+    pairs: pa.Table,
+    images: Iterable[bytes | str | None],
+    image_N: np.ndarray,
+    batch_size: int,
   ) -> np.ndarray:
     """Return the store's record of each pair, embeddings.dtype [N].
 
     Args:
       pairs: with uid, row and text.
-      images: encoded, of each pair; the kind of its fault (a key of
-        faults.KINDS) where it could not be read, None where there is none.
+      images: encoded; the kind of its fault (a key of faults.KINDS) where one
+        could not be read, None where there is none.
+      image_N: which of the images each pair has.
       batch_size: most rows of one call.
     """
     records = np.zeros(len(pairs), embeddings.dtype(self.embed_dim))
     records["uid"] = embeddings.uids_of(pairs)
     records["row"] = pairs["row"].to_numpy()
-    zimg_ME, fault_N = self.images(images, batch_size)
+    zimg_ME, fault_M = self.images(images, batch_size)
+    # Row of each image in zimg_ME, where it is seen.
+    place_N = (np.cumsum(fault_M == b"") - 1)[image_N]
+    fault_N = fault_M[image_N]
     is_seen_N = fault_N == b""
     texts = pairs["text"].to_pylist()
     is_read_N = np.array([bool(text) for text in texts], bool)
     fault_N[is_seen_N & ~is_read_N] = b"caption_missing"
     records["fault"] = fault_N
     good_N = is_seen_N & is_read_N
-    records["zimg"][good_N] = zimg_ME[is_read_N[is_seen_N]]
+    records["zimg"][good_N] = zimg_ME[place_N[good_N]]
     captions = [texts[place] for place in np.flatnonzero(good_N)]
     records["ztxt"][good_N] = self.texts(captions, batch_size)
     return records

@@ -60,13 +60,13 @@ class TopFraction(operators.Reduction):
   Attributes:
     column: the score, taken as float32.
     fraction: above 0, at most 1.
-    of_all: whether the cut is that of all pairs of the pool, whatever the steps
+    raw: whether the cut is that of all pairs of the pool, whatever the steps
       before dropped; for columns of the pool.
   """
 
   column: str
   fraction: float
-  of_all: bool
+  raw: bool
 
   @property
   def columns(self) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ class TopFraction(operators.Reduction):
 
   @property
   def measures_raw(self) -> bool:
-    return self.of_all
+    return self.raw
 
   def check(self, field: str) -> None:
     check_column(self.column, field)
@@ -100,12 +100,13 @@ class TopFraction(operators.Reduction):
     assert place.state is not None
     cut, summary = quantiles.fraction_threshold(parts, self.fraction, run)
     np.save(place.state / "cut.npy", cut)
+    # JSON has no infinity.
+    shown = float(cut) if np.isfinite(cut) else None
     facts: dict[str, Any] = {
       "score": self.column,
       "num_scores": summary.num,
       "num_without": summary.num_nan,
-      # JSON has no infinity.
-      "cut": float(cut) if np.isfinite(cut) else None,
+      "cut": shown,
     }
     if summary.num:
       edges = histogram_edges(summary.least, summary.greatest)
@@ -113,6 +114,7 @@ class TopFraction(operators.Reduction):
       facts["histogram"] = {
         "edges": edges.tolist(),
         "counts": counts.tolist(),
+        "cut": shown,
       }
     return facts
 

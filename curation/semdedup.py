@@ -166,4 +166,5 @@ def _pair_fn(mesh: jax.sharding.Mesh):
 def _unit(z_nE: jax.Array) -> jax.Array:
   """Return float32 rows of length 1, as float16 did not quite keep them."""
   z_nE = z_nE.astype(jnp.float32)
-  return z_nE / jnp.linalg.norm(z_nE, axis=1, keepdims=True)
+  norm = jnp.linalg.norm(z_nE, axis=1, keepdims=True)
+  return z_nE / jnp.where(norm == 0, 1, norm)

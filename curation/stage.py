@@ -93,6 +93,7 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
   path = work.shard_path(work.stage, shard)
   if path.exists():
     return shard_file.read_tally(path)
+  _forget_other_stages(work.stage.folder)
   before = operators.Place(work.workdir, work.cache_dir)
   names = (*work.stage.raw_measures, *work.stage.measures)
   measures = {name: _reduction(work, name).measure(before) for name in names}
@@ -306,6 +307,18 @@ def _reduction(work: Work, name: str) -> operators.Reduction:
   step = work.steps[name]
   assert isinstance(step, operators.Reduction)
   return step
+
+
+# The stage whose steps are open in this process.
+_opened_for: list[str] = []
+
+
+def _forget_other_stages(name: str) -> None:
+  """Free what steps of a stage that is done have in memory."""
+  if _opened_for != [name]:
+    _opened.cache_clear()
+    _opened_mesh.cache_clear()
+    _opened_for[:] = [name]
 
 
 # An automaton of 500,000 entries takes seconds to make.

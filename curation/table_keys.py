@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from curation import hashing, strings
+from curation import by_uid, hashing, strings
 
 
 def of(
@@ -40,9 +40,7 @@ def pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def uids(table: pa.Table) -> np.ndarray:
   """Return the UIDs of a table's pairs, as hashing.halves takes them."""
-  column = table["uid"].cast(pa.binary()).combine_chunks()
-  data = b"".join(column.to_pylist())
-  return np.frombuffer(data, np.uint8).reshape(-1, 16)
+  return by_uid.as_bytes(by_uid.of(table))
 
 
 # So that a pair's key is not that of its first half, or of the halves' sum.

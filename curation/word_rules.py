@@ -37,6 +37,9 @@ class Blocklist(operators.Filter):
         f"{field}.terms must name at least one file, with one term a line; got"
         " ()"
       )
+    if all(pathlib.Path(path).exists() for path in self.terms):
+      # A list without terms is found out here, and not first in a worker.
+      _hashed_terms(self.terms)
 
   def files(self) -> tuple[str, ...]:
     return self.terms
@@ -77,6 +80,15 @@ class ContainsNoun(operators.Filter):
   min_chars: int
 
   columns = ("text",)
+
+  def check(self, field: str) -> None:
+    # What lacks is found out here, and not first in a worker.
+    try:
+      wordnet.check_version(wordnet.find(self.wordnet))
+    except ValueError as error:
+      raise ValueError(
+        f"{field}.wordnet must be a folder of WordNet 3.0's files: {error}"
+      ) from error
 
   def files(self) -> tuple[str, ...]:
     return (self.wordnet,) if self.wordnet else ()

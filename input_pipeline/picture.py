@@ -149,7 +149,7 @@ def open_picture(data: bytes) -> Picture:
 
 
 def size(data: bytes) -> tuple[int, int]:
-  """Return height and width, which the first bytes of an image say.
+  """Return height and width, by an image's first bytes.
 
   Raises faults.ExampleError as `open_picture` does; one that is cut short goes
   unnoticed.

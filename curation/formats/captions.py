@@ -44,7 +44,16 @@ def read(columns: Sequence[pa.Array]) -> Captions:
     texts.append(found)
   places, text = np.concatenate(rows), pa.concat_arrays(texts)
   is_text = pc.fill_null(
-    pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(text)), 0), False
+    pc.call_function(
+      "greater",
+      [
+        pc.call_function(
+          "utf8_length", [pc.call_function("utf8_trim_whitespace", [text])]
+        ),
+        0,
+      ],
+    ),
+    False,
   ).to_numpy(zero_copy_only=False)
   bad = np.unique(np.concatenate(broken))
   is_text &= ~np.isin(places, bad)
@@ -89,8 +98,8 @@ def _flat(column: pa.Array) -> tuple[np.ndarray, pa.Array]:
     column = column.combine_chunks()
   rows = np.arange(len(column))
   while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-    rows = rows[pc.list_parent_indices(column).to_numpy()]
-    column = pc.list_flatten(column)
+    rows = rows[pc.call_function("list_parent_indices", [column]).to_numpy()]
+    column = pc.call_function("list_flatten", [column])
   if pa.types.is_dictionary(column.type):
     column = column.dictionary_decode()
   return rows, column if column.type == pa.string() else _string(column)

@@ -7,7 +7,7 @@ b32_txt, l14_img, l14_txt).
 import contextlib
 import zipfile
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ class Arrays:
   def __init__(self, path: str, names: Sequence[str]):
     """Open the arrays, all [N, D]; ValueError for what is none."""
     self._stack = contextlib.ExitStack()
-    self._members: dict[str, tuple[BinaryIO, np.dtype, int]] = {}
+    self._members: dict[str, tuple[IO[bytes], np.dtype, int]] = {}
     self._path = path
     self._place = dict.fromkeys(names, 0)
     with self._stack:
@@ -88,7 +88,7 @@ def names_of(path: str, num_rows: int) -> tuple[str, ...]:
   return tuple(sorted(found))
 
 
-def _header(member: BinaryIO, name: str) -> tuple[tuple[int, int], np.dtype]:
+def _header(member: IO[bytes], name: str) -> tuple[tuple[int, int], np.dtype]:
   """Return shape and type of an array [N, D] of numbers, row by row."""
   version = np.lib.format.read_magic(member)
   read = {

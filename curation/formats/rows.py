@@ -126,7 +126,9 @@ class Reader:
     """
     rows, numbers, text, messages = self._captions(table, places)
     if problems is not None:
-      messages = pc.coalesce(problems.take(pa.array(rows)), messages)
+      messages = pc.call_function(
+        "coalesce", [problems.take(pa.array(rows)), messages]
+      )
     # Each example once: captions of one image share it.
     examples, index = np.unique(rows, return_inverse=True)
     some = table.take(pa.array(examples))
@@ -149,7 +151,9 @@ class Reader:
     if self._has_image:
       images, missing = self._images(some)
       columns["image"] = images.take(again)
-      columns["fault"] = pc.coalesce(messages, missing.take(again))
+      columns["fault"] = pc.call_function(
+        "coalesce", [messages, missing.take(again)]
+      )
     made = pa.table(columns)
     for side, name in self._sides.items():
       if name and not self._is_measured:
@@ -205,17 +209,27 @@ class Reader:
       return pa.array([self._layout.language] * len(some), pa.string())
     found, _ = uids.valid(_plain(some[name]).combine_chunks())
     found = found.cast(pa.string())
-    is_given = pc.fill_null(pc.greater(pc.binary_length(found), 0), False)
-    return pc.if_else(is_given, found, self._layout.language)
+    is_given = pc.fill_null(
+      pc.call_function(
+        "greater", [pc.call_function("binary_length", [found]), 0]
+      ),
+      False,
+    )
+    return pc.call_function("if_else", [is_given, found, self._layout.language])
 
   def _images(self, some: pa.Table) -> tuple[pa.Array, pa.Array]:
     """Return encoded images, and what is wrong with those there are not."""
     column = some[self._layout.columns.image].combine_chunks()
     if uids.is_bytes(column.type):
       images = column.cast(pa.binary())
-      lacks = pc.equal(pc.fill_null(pc.binary_length(images), 0), 0)
+      lacks = pc.call_function(
+        "equal",
+        [pc.fill_null(pc.call_function("binary_length", [images]), 0), 0],
+      )
       message = f"image_missing: no {self._layout.columns.image}"
-      messages = pc.if_else(lacks, message, pa.scalar(None, pa.string()))
+      messages = pc.call_function(
+        "if_else", [lacks, message, pa.scalar(None, pa.string())]
+      )
       return images, messages
 
     def read(value: Any) -> tuple[bytes | None, str | None]:
@@ -251,7 +265,7 @@ def _named(name: Any, folder: str) -> tuple[bytes | None, str | None]:
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
   """Return a column whose values are not in a dictionary."""
   if pa.types.is_dictionary(column.type):
-    return pc.dictionary_decode(column)
+    return pc.call_function("dictionary_decode", [column])
   return column
 
 
@@ -261,12 +275,23 @@ def _sided(
   """Return a table with a width or height; a fault where there is none."""
   if not pa.types.is_integer(values.type):
     values = pc.cast(values, pa.float64())  # as pandas has them beside NaN
-  fits = pc.and_(pc.greater_equal(values, 0), pc.less(values, 2**31))
-  values = pc.if_else(pc.fill_null(fits, False), values, None)
+  fits = pc.call_function(
+    "and",
+    [
+      pc.call_function("greater_equal", [values, 0]),
+      pc.call_function("less", [values, 2**31]),
+    ],
+  )
+  values = pc.call_function(
+    "if_else", [pc.fill_null(fits, False), values, None]
+  )
   values = pc.cast(values, pa.int32(), safe=False)
-  lacks = pc.is_null(values)
-  message = pc.if_else(
-    lacks, f"record_broken: no {name}", pa.scalar(None, pa.string())
+  lacks = pc.call_function("is_null", [values])
+  message = pc.call_function(
+    "if_else",
+    [lacks, f"record_broken: no {name}", pa.scalar(None, pa.string())],
   )
   table = pairs.put(table, side, values)
-  return pairs.put(table, "fault", pc.coalesce(table["fault"], message))
+  return pairs.put(
+    table, "fault", pc.call_function("coalesce", [table["fault"], message])
+  )

@@ -28,9 +28,9 @@ def of_keys(
   slow = np.arange(len(keys))
   if is_text(keys.type) or is_bytes(keys.type):
     size = 32 if is_text(keys.type) else 16
-    lengths = pc.fill_null(pc.binary_length(keys), 0).to_numpy(
-      zero_copy_only=False
-    )
+    lengths = pc.fill_null(
+      pc.call_function("binary_length", [keys]), 0
+    ).to_numpy(zero_copy_only=False)
     fast = np.flatnonzero(lengths == size)
     data = _bytes(keys, fast, size)
     if size == 32:

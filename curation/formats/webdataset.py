@@ -7,8 +7,9 @@ the first examples have. Where no image is asked for, images are passed over.
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,17 +17,19 @@ import pyarrow as pa
 
 from curation import pool, recipe
 from curation.formats import pairs, section
-from input_pipeline import faults
+from input_pipeline import captions, faults
 from input_pipeline.sources import (
-  columns as columns_lib,
-)
-from input_pipeline.sources import (
+  caption_files,
   files,
   remote,
   tar_headers,
   tar_index,
   tar_scan,
   webdataset,
+  webdataset_layout,
+)
+from input_pipeline.sources import (
+  columns as columns_lib,
 )
 
 # Examples with their images are read together up to so many bytes, with gaps
@@ -39,7 +42,7 @@ def open_pool(config: recipe.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   """Return the examples of the tars, indexed if need be."""
   section.refuse(config, "split", "languages")
   source = section.source(config)
-  layout = webdataset.make_layout(source, section.FIELD)
+  layout = webdataset_layout.make(source, section.FIELD)
   tars = files.find(source.path, f"{section.FIELD}.path")
   try:
     folder = tar_index.prepare(
@@ -50,11 +53,20 @@ def open_pool(config: recipe.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
     )
   except ValueError as error:
     raise ValueError(f"{section.FIELD}: {error}") from error
-  index = tar_index.read(folder)
+  index = _index(folder)
+  texts = _texts(folder, layout)
+  try:
+    beside = [None] * len(tars) if texts is None else texts.facts()
+  except FileNotFoundError as error:
+    raise ValueError(
+      f"{section.FIELD}.caption={layout.caption_file!r}: {error}"
+    ) from error
   shards, start = [], 0
-  for tar, stop in zip(index.tars, index.stops, strict=True):
+  for tar, file, stop in zip(index.tars, beside, index.stops, strict=True):
     name = pool.shard_name(tar.path, 0)
     version = f"{tar.size}/{tar.version}"
+    if file is not None:
+      version += f"/{file.size}/{file.version}"
     shards.append(pool.Shard(name, tar.path, start, stop, version))
     start = stop
   return Pool(folder, layout, _probe(folder, layout, shards), tuple(shards))
@@ -72,7 +84,7 @@ class Pool:
   """
 
   folder: pathlib.Path
-  layout: webdataset.Layout
+  layout: webdataset_layout.Layout
   fields: tuple[tuple[str, pa.DataType], ...]
   shards: tuple[pool.Shard, ...]
 
@@ -123,6 +135,7 @@ class _Example(NamedTuple):
     place: in its tar.
     uid: record.UID.
     tar: that it is in.
+    tar_number: of that.
     start, stop: in bytes of the tar.
     read: of the tar.
   """
@@ -130,6 +143,7 @@ class _Example(NamedTuple):
   place: int
   uid: np.void
   tar: files.File
+  tar_number: int
   start: int
   stop: int
   read: tar_headers.Read
@@ -140,6 +154,7 @@ class _Reader:
 
   def __init__(self, source: Pool, columns: frozenset[str]):
     self._layout = source.layout
+    self._texts = _texts(source.folder, source.layout)
     self._types = {
       name: kind for name, kind in source.fields if name in columns
     }
@@ -163,15 +178,18 @@ class _Reader:
     """Add the pairs of an example, or what is wrong with it."""
     uid = int(example.uid[0]).to_bytes(8) + int(example.uid[1]).to_bytes(8)
     try:
-      texts, values = self._read(example)
+      found, values = self._read(example)
     except faults.ExampleError as error:
       if error.kind in (*faults.TRANSIENT, "shard_changed"):
         raise  # of the whole tar, which is tried again
       table.add_fault(example.place, uid, error.kind, str(error))
       return
-    table.add(example.place, uid, texts, values)
+    languages, texts = zip(*captions.numbered(found), strict=True)
+    table.add(example.place, uid, texts, values, languages)
 
-  def _read(self, example: _Example) -> tuple[tuple[str, ...], dict[str, Any]]:
+  def _read(
+    self, example: _Example
+  ) -> tuple[Mapping[str, Sequence[str]], dict[str, Any]]:
     layout, tar = self._layout, example.tar
     name = f"{tar.path}, byte {example.start}"
     if example.stop > tar.size:
@@ -188,10 +206,13 @@ class _Reader:
     values: dict[str, Any] = {}
     if self.has_image:
       values["image"] = webdataset.image_of(members, layout, name)
-    values["language"] = layout.language
-    if self._has_language:
-      values["language"] = webdataset.language_of(members, layout, name)
-    texts = webdataset.captions_of(members, layout, name)
+    if self._texts is not None:
+      texts = webdataset.listed(self._texts, example.tar_number, key, name)
+    else:
+      language = layout.language
+      if self._has_language:
+        language = webdataset.language_of(members, layout, name)
+      texts = {language: webdataset.captions_of(members, layout, name)}
     if self._has_fields or layout.uid_field:
       fields = webdataset.fields_of(members, name)
       if layout.uid_field and tuple(example.uid.item()) == (0, 0):
@@ -235,7 +256,7 @@ def _examples(
     for place, uid, start, stop in zip(
       places.tolist(), uids, starts.tolist(), stops.tolist(), strict=True
     ):
-      yield _Example(place, uid, tar, start, stop, read)
+      yield _Example(place, uid, tar, number, start, stop, read)
     return
   gap = _REMOTE_GAP if remote.is_remote(tar.path) else _LOCAL_GAP
   first = 0
@@ -248,7 +269,8 @@ def _examples(
     read = _Bytes(tar, int(starts[first]), int(stops[last - 1]))
     for i in range(first, last):
       yield _Example(
-        int(places[i]), uids[i], tar, int(starts[i]), int(stops[i]), read
+        *(int(places[i]), uids[i], tar, number),
+        *(int(starts[i]), int(stops[i]), read),
       )
     first = last
 
@@ -277,9 +299,16 @@ def _index(folder: pathlib.Path) -> tar_index.Index:
   return _indices[folder]
 
 
+@functools.lru_cache(maxsize=2)
+def _texts(
+  folder: pathlib.Path, layout: webdataset_layout.Layout
+) -> caption_files.CaptionFiles | None:
+  return webdataset.caption_files_of(layout, _index(folder))
+
+
 def _probe(
   folder: pathlib.Path,
-  layout: webdataset.Layout,
+  layout: webdataset_layout.Layout,
   shards: Sequence[pool.Shard],
 ) -> tuple[tuple[str, pa.DataType], ...]:
   """Return the fields of the first examples' JSON that can be columns."""

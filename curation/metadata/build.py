@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import math
 import os
@@ -73,6 +74,7 @@ def build(
   Raises ValueError for what cannot be used, before anything is counted.
   """
   _check_free(out)
+  _check_packages(metadata)
   tasks = {
     name: corpora.find(language.corpus, f"languages.{name}.corpus")
     for name, language in metadata.languages.items()
@@ -103,6 +105,20 @@ def build(
 def _check_free(out: pathlib.Path) -> None:
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
     raise ValueError(f"--out={out} must be new or an empty folder")
+
+
+def _check_packages(metadata: settings.Metadata) -> None:
+  """Raise ValueError where a package is missing that is used much later."""
+  for name, language in metadata.languages.items():
+    for field, is_used, package in (
+      ("corpus.splitter", language.corpus.splitter == "icu", "icu4py"),
+      ("unigrams.source", language.unigrams.source == "wordfreq", "wordfreq"),
+    ):
+      if is_used and importlib.util.find_spec(package) is None:
+        raise ValueError(
+          f"languages.{name}.{field} needs the package {package}: pip install"
+          " -r requirements-curation.txt"
+        )
 
 
 def _begun(name: str, language: settings.Language) -> entries.Entries:

@@ -20,6 +20,12 @@ _TAG = r"<[^<>\n]*>|&lt;.*?&gt;"
 _SPACE = r"^[\s\p{Z}\p{Cc}]*$"
 _BEGINS_AS_WORD = r"^[\p{L}\p{N}\p{M}]"
 _SKIPPED = -2
+# Control characters, and those of formatting but for the zero-width joiner and
+# non-joiner, which words of Persian and Hindi have inside.
+_CONTROLS = (
+  r"\p{Cc}\p{Co}\x{AD}\x{600}-\x{605}\x{61C}\x{200B}\x{200E}\x{200F}"
+  r"\x{202A}-\x{202E}\x{2060}-\x{206F}\x{FEFF}"
+)
 _PUNCTUATION = r"\p{P}\p{S}"
 # Punctuation that MetaCLIP 2 lists beside ASCII's.
 _PUBLISHED_PUNCTUATION = "，。、；：？¿！“”‘’（）【】《》〈〉「」『』～—"
@@ -51,7 +57,7 @@ def _words(pattern: str) -> Callable[[pa.Array, str], pa.ListArray]:
 
 def _not_in_words(extra: str) -> str:
   unspaced = "".join(rf"\p{{{script}}}" for script in _UNSPACED)
-  return rf"\s\p{{Z}}\p{{C}}{unspaced}{extra}"
+  return rf"\s\p{{Z}}{_CONTROLS}{unspaced}{extra}"
 
 
 def _pattern() -> str:

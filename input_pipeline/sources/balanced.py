@@ -187,7 +187,7 @@ def _look_up(
     for start in range(0, len(uids), _CHUNK):
       chunk = uids[start : start + _CHUNK]
       first = names.first(chunk)
-      counts = names.stop(chunk) - first
+      counts = names.count(chunk, first)
       some = np.flatnonzero(counts)
       counts, first = counts[some], first[some]
       # The rows of all their captions, one example's after the other.

@@ -46,6 +46,7 @@ def opened(
         source,
         metadata=footer,
         buffer_size=buffer_size,
+        pre_buffer=not buffer_size,
         # Writers that wrote checksums want them looked at.
         page_checksum_verification=True,
       )

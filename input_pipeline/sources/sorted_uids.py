@@ -37,29 +37,39 @@ class SortedUids:
 
   def first(self, uids: np.ndarray) -> np.ndarray:
     """Return int64 [n]: where each is or would be, the first of equal ones."""
-    return self._search(uids, is_after=False)
-
-  def stop(self, uids: np.ndarray) -> np.ndarray:
-    """Return int64 [n]: behind the last that is equal, or as `first`."""
-    return self._search(uids, is_after=True)
-
-  def _search(self, uids: np.ndarray, *, is_after: bool) -> np.ndarray:
-    highs, lows = uids["f0"], uids["f1"]
+    order = np.argsort(uids["f0"])  # what is read then lies together
+    highs, lows = uids["f0"][order], uids["f1"][order]
     # Of those in memory, the last that is below and the first that is above.
     low = np.searchsorted(self._highs, highs, "left") - 1
     low = np.maximum(low, 0) * self._stride
     high = np.searchsorted(self._highs, highs, "right") * self._stride
     high = np.minimum(high, len(self._uids))
+    all_highs, all_lows = self._uids["f0"], self._uids["f1"]
     while (low < high).any():
       middle = (low + high) // 2
-      found = self._uids[np.minimum(middle, len(self._uids) - 1)]
-      is_lower = found["f0"] < highs
-      same = found["f0"] == highs
-      if is_after:
-        is_lower |= same & (found["f1"] <= lows)
-      else:
-        is_lower |= same & (found["f1"] < lows)
+      # Where nothing is left to search, `middle` may be behind the end.
+      places = np.minimum(middle, len(self._uids) - 1)
+      found = all_highs[places]
+      is_lower = found < highs
+      same = np.flatnonzero(found == highs)
+      is_lower[same] = all_lows[places[same]] < lows[same]
       is_lower &= low < high
       low = np.where(is_lower, middle + 1, low)
       high = np.where(is_lower, high, np.minimum(high, middle))
-    return low
+    places = np.empty_like(low)
+    places[order] = low
+    return places
+
+  def count(self, uids: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Return int64 [n]: how often each is there, of what `first` gave."""
+    counts = np.zeros(len(uids), np.int64)
+    left = np.arange(len(uids))
+    while len(left):
+      places = first[left] + counts[left]
+      left, places = (x[places < len(self._uids)] for x in (left, places))
+      found = self._uids[places]
+      same = found["f0"] == uids["f0"][left]
+      same &= found["f1"] == uids["f1"][left]
+      left = left[same]
+      counts[left] += 1
+    return counts

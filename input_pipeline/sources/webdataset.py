@@ -10,7 +10,9 @@ Hidden files, folders, links and what has no extension belong to no example.
   captions  each of `source.caption` that is there: an extension ("txt"), or
             "json.FIELD" of KEY.json: a string, a list of strings, or MetaCLIP's
             list of [key, string]. By default the first of txt, json.caption and
-            json.texts that has a caption.
+            json.texts that has a caption. Or the one file that has the captions
+            of all examples of a tar, such as "../../json/{folder}/{tar}.json";
+            see caption_files.py.
   language  "json.FIELD" in `source.language_field` where it has one, or else
             `source.language`
 
@@ -21,7 +23,6 @@ webdataset would unpickle is refused.
 """
 
 import bisect
-import dataclasses
 import functools
 import json
 import operator
@@ -33,18 +34,18 @@ import numpy as np
 
 from input_pipeline import faults
 from input_pipeline.sources import (
+  caption_files,
   files,
   record,
   settings,
   tar_headers,
   tar_index,
   tar_scan,
+  webdataset_layout,
 )
 
 LANGUAGES = None
 
-_IMAGES = ("jpg", "jpeg", "png", "webp")
-_CAPTIONS = ("txt", "json.caption", "json.texts")
 # What torch.load, pickle.load and webdataset's decoders unpickle.
 _PICKLES = frozenset(
   (
@@ -64,12 +65,12 @@ def open_split(
   """Return the examples of the tars of `source.path`, indexed if need be."""
   field = f"data.sources.{place.name}"
   settings.check_no_split(source, split, place)
-  layout = make_layout(source, field)
+  layout = webdataset_layout.make(source, field)
   tars = files.find(source.path, f"{field}.path")
   try:
     folder = tar_index.prepare(
       tars,
-      uid_field=_json_field(source.uid, f"{field}.uid"),
+      uid_field=layout.uid_field,
       cache_dir=place.cache_dir,
       name=field,
     )
@@ -78,32 +79,14 @@ def open_split(
   return Records(folder, layout)
 
 
-@dataclasses.dataclass(frozen=True)
-class Layout:
-  """Which members of an example are what; see the top of this file.
-
-  Attributes:
-    captions: extensions, and fields of the JSON as ("json", FIELD).
-    takes_first: whether one place that has captions is enough.
-    language_field: of the JSON; "" if all are in `language`.
-    uid_field: of the JSON; "" for the key.
-  """
-
-  images: tuple[str, ...]
-  captions: tuple[tuple[str, str], ...]
-  takes_first: bool
-  language: str
-  language_field: str
-  uid_field: str
-
-
 class Records:
   """The examples of an index, as `record.Records`."""
 
-  def __init__(self, folder: pathlib.Path, layout: Layout):
+  def __init__(self, folder: pathlib.Path, layout: webdataset_layout.Layout):
     self._folder = folder
     self._layout = layout
     self._index = tar_index.read(folder)
+    self._texts = caption_files_of(layout, self._index)
 
   def __len__(self) -> int:
     return len(self._index.spans)
@@ -112,7 +95,8 @@ class Records:
     index = operator.index(index)
     if not 0 <= index < len(self):
       raise IndexError(f"{index} of {len(self)} examples")
-    tar = self._index.tars[bisect.bisect_right(self._index.stops, index)]
+    number = bisect.bisect_right(self._index.stops, index)
+    tar = self._index.tars[number]
     start, length, uid = self._index.spans[index].item()
     name = f"{tar.path}, byte {start}"
     if start + length > tar.size:
@@ -136,7 +120,13 @@ class Records:
       raise faults.ExampleError(
         "shard_changed", f"{name}: another example was indexed at byte {start}"
       )
-    return _record(key, members, self._layout, name)
+    image = image_of(members, self._layout, name)
+    if self._texts is not None:
+      texts = listed(self._texts, number, key, name)
+    else:
+      language = language_of(members, self._layout, name)
+      texts = {language: captions_of(members, self._layout, name)}
+    return record.Record(key, image, texts)
 
   def fingerprint(self) -> str:
     """Return hex digits of the tars' names, sizes and times of change."""
@@ -144,6 +134,8 @@ class Records:
       (tar.path.rpartition("/")[2], tar.size, tar.version)
       for tar in self._index.tars
     ]
+    if self._texts is not None:
+      facts += [(file.size, file.version) for file in self._texts.facts()]
     return record.digest(facts)
 
   def uids(self) -> np.ndarray:
@@ -239,17 +231,38 @@ def changed(tar: files.File, message: str) -> faults.ExampleError:
   )
 
 
-def _record(
-  key: str, members: Members, layout: Layout, name: str
-) -> record.Record:
-  image = image_of(members, layout, name)
-  language = language_of(members, layout, name)
-  return record.Record(
-    key, image, {language: captions_of(members, layout, name)}
-  )
+def caption_files_of(
+  layout: webdataset_layout.Layout, index: tar_index.Index
+) -> caption_files.CaptionFiles | None:
+  """Return the files that have the captions; None where the tars have them."""
+  if not layout.caption_file:
+    return None
+  paths = tuple(tar.path for tar in index.tars)
+  return caption_files.CaptionFiles(layout.caption_file, paths, layout.language)
 
 
-def image_of(members: Members, layout: Layout, name: str) -> bytes:
+def listed(
+  found: caption_files.CaptionFiles, number: int, key: str, name: str
+) -> caption_files.Texts:
+  """Return an example's captions; raises faults.ExampleError.
+
+  Args:
+    found: files of captions.
+    number: of the tar.
+    key: of the example.
+    name: for messages.
+  """
+  texts = found.texts(number, key)
+  if not texts:
+    raise faults.ExampleError(
+      "caption_missing", f"{name} has no caption in its tar's JSON file"
+    )
+  return texts
+
+
+def image_of(
+  members: Members, layout: webdataset_layout.Layout, name: str
+) -> bytes:
   """Return an example's image; raises faults.ExampleError."""
   images = (_member(members, kind, name) for kind in layout.images)
   image = next(filter(None, images), None)
@@ -262,7 +275,9 @@ def image_of(members: Members, layout: Layout, name: str) -> bytes:
   return image
 
 
-def language_of(members: Members, layout: Layout, name: str) -> str:
+def language_of(
+  members: Members, layout: webdataset_layout.Layout, name: str
+) -> str:
   """Return the language of an example; raises faults.ExampleError."""
   if layout.language_field:
     found = fields_of(members, name).get(layout.language_field)
@@ -271,7 +286,9 @@ def language_of(members: Members, layout: Layout, name: str) -> str:
   return layout.language
 
 
-def captions_of(members: Members, layout: Layout, name: str) -> tuple[str, ...]:
+def captions_of(
+  members: Members, layout: webdataset_layout.Layout, name: str
+) -> tuple[str, ...]:
   """Return an example's captions; raises faults.ExampleError."""
   texts: list[str] = []
   for kind, field in layout.captions:
@@ -342,43 +359,3 @@ def _clean(text: str, name: str) -> str:
       "caption_broken", f"{name}: the caption is not Unicode: {error}"
     ) from error
   return text.removeprefix("\ufeff").strip()
-
-
-def make_layout(source: settings.Source, field: str) -> Layout:
-  captions = []
-  for place in source.caption or _CAPTIONS:
-    kind, _, name = place.partition(".")
-    if kind != "json":
-      kind, name = _extension(place, f"{field}.caption"), ""
-    elif not name:
-      raise ValueError(
-        f'{field}.caption must be of "txt" and "json.FIELD", got {place!r}'
-      )
-    captions.append((kind, name))
-  return Layout(
-    images=tuple(
-      _extension(image, f"{field}.image") for image in source.image or _IMAGES
-    ),
-    captions=tuple(captions),
-    takes_first=not source.caption,
-    language=source.language,
-    language_field=_json_field(
-      source.language_field, f"{field}.language_field"
-    ),
-    uid_field=_json_field(source.uid, f"{field}.uid"),
-  )
-
-
-def _extension(text: str, field: str) -> str:
-  extension = text.removeprefix(".").lower()
-  if not extension or "/" in extension:
-    raise ValueError(
-      f'{field} must be of extensions such as "jpg", got {text!r}'
-    )
-  return extension
-
-
-def _json_field(text: str, field: str) -> str:
-  if text in ("json", "json."):
-    raise ValueError(f'{field} must be "json.FIELD", got {text!r}')
-  return text.removeprefix("json.")

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from configs import curate_align
+from configs import curate_align, curation, curation_rules
 from curation import engines, formats, recipe, runner
 
 
@@ -19,6 +19,19 @@ def test_recipes_are_whole():
   ]
   assert curate_align.get_config() == curate_align.get_config("align")
   recipe.checked(curate_align.get_config("mini").to_dict())
+  config = curate_align.get_config("coyo")
+  recipe.checked(config.to_dict())
+  # What is not in the order fits its operators too.
+  config.order = tuple(config.steps)
+  config.steps.profanity.terms = (__file__,)
+  config.steps.public.references = (__file__,)
+  assert len(recipe.checked(config.to_dict()).steps) == 13
+
+
+@pytest.mark.parametrize("name", ["basic_filter", "image_based_captions"])
+def test_datacomps_rules_are_whole(name):
+  config = curation.recipe(**getattr(curation_rules, name)())
+  assert "language" in recipe.checked(config.to_dict()).steps
 
 
 def test_an_unknown_variant():

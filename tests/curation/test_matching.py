@@ -131,6 +131,17 @@ def test_scripts_without_spaces_match_inside_of_words():
   assert match(texts, entries) == [[]] * 5
 
 
+def test_characters_of_four_bytes_do_not_shift_what_follows():
+  texts = ["😀😀😀", "山", "😀", "a\n山😀", "山"]
+  assert match(texts, ["山", "😀", "a"], ends="by_script") == [
+    [],
+    ["山"],
+    ["😀"],
+    ["山", "a"],
+    ["山"],
+  ]
+
+
 def test_takes_slices_chunks_and_no_texts_at_all():
   matcher = matching.make(pa.array(["b", "日"]), mode="fixed", ends="by_script")
   array = pa.array(["a", "b", "日"])
@@ -150,9 +161,10 @@ def test_finds_zero_bytes_only_where_they_are():
   [
     (["a", ""], "entry 1 of the metadata is ''"),
     (["a\tb"], r"entry 0 of the metadata is 'a\\tb'"),
-    (["a", "b", "a"], "has the entry 'a' 2 times"),
+    (["a", "b", "a"], "has the entry 'a' more than once"),
+    (["山", "b", "山"], "has the entry '山' more than once"),
   ],
 )
 def test_refuses_entries_that_cannot_be(entries, message):
   with pytest.raises(ValueError, match=message):
-    matching.make(pa.array(entries), mode="parity", ends="both")
+    matching.make(pa.array(entries), mode="parity", ends="by_script")

@@ -120,7 +120,7 @@ def test_matches_by_language_and_balances_all_entries(tmp_path, metadata):
   found = {
     "match": match(metadata, mode="fixed"),
     "balance": balance(metadata),
-    "balanced": entry_counts.EntryCounts(metadata, "balance"),
+    "balanced": entry_counts.EntryCounts(metadata),
   }
   manifest, signals = curate(tmp_path, found)
   expected = [expected_matches(*pair) for pair in TEXTS]

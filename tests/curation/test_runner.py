@@ -119,8 +119,8 @@ class Cut(BaseException):
   """As a SIGKILL, for what does not clean up behind it."""
 
 
-def cut_at(monkeypatch, count, *, before):
-  """Raise Cut at the `count`th file that takes its place."""
+def cut_at(monkeypatch, count):
+  """Raise Cut before the `count`th file takes its place."""
   counted = 0
 
   def patch(name):
@@ -129,11 +129,9 @@ def cut_at(monkeypatch, count, *, before):
     def replace(source, target):
       nonlocal counted
       counted += 1
-      if counted == count and before:
-        raise Cut
-      real(source, target)
       if counted == count:
         raise Cut
+      real(source, target)
 
     monkeypatch.setattr(os, name, replace)
 
@@ -141,8 +139,7 @@ def cut_at(monkeypatch, count, *, before):
   patch("rename")
 
 
-@pytest.mark.parametrize("before", [True, False])
-def test_goes_on_from_wherever_it_was_stopped(tmp_path, monkeypatch, before):
+def test_goes_on_from_wherever_it_was_stopped(tmp_path, monkeypatch):
   pool = tiny.make_pool(tmp_path / "pool", 2, 30)
   tiny.curate(tmp_path / "0", pool)
   expected = contents(tmp_path / "0")
@@ -151,7 +148,7 @@ def test_goes_on_from_wherever_it_was_stopped(tmp_path, monkeypatch, before):
     count += 1
     folder = tmp_path / str(count)
     with monkeypatch.context() as patches:
-      cut_at(patches, count, before=before)
+      cut_at(patches, count)
       try:
         tiny.curate(folder, pool)
         break
@@ -203,7 +200,7 @@ def test_files_of_another_recipe_are_never_taken_for_ones_own(
   while True:
     count += 1
     with monkeypatch.context() as patches:
-      cut_at(patches, count, before=False)
+      cut_at(patches, count)
       try:
         tiny.curate(tmp_path, pool, steps=changed)
         break

@@ -24,7 +24,7 @@ def test_threshold_is_kept(tmp_path):
   assert rows == [0, 2]
 
 
-@pytest.mark.parametrize("fraction", [0.01, 0.3, 0.5, 0.999, 1.0])
+@pytest.mark.parametrize("fraction", [0.3, 1.0])
 def test_fraction_is_datacomps(tmp_path, fraction):
   values = np.random.default_rng(0).normal(size=101).astype(np.float32)
   values[7] = values[11] = values[50]
@@ -52,15 +52,15 @@ def test_pairs_without_a_score_do_not_count(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("of_all", "expected"),
+  ("raw", "expected"),
   # Of 20 scores the one at index 10 is 9; of the 13 up to 12, at index 6, 6.
   [(True, [9, 10, 11, 12]), (False, [6, 7, 8, 9, 10, 11, 12])],
 )
-def test_of_all_pairs_or_of_those_left(tmp_path, of_all, expected):
+def test_of_all_pairs_or_of_those_left(tmp_path, raw, expected):
   columns = column(np.arange(20.0)) | {"below": pa.array(-np.arange(20.0))}
   steps = {
     "low": scores.Threshold("below", -12.0),
-    "top": scores.TopFraction("score", 0.5, of_all),
+    "top": scores.TopFraction("score", 0.5, raw),
   }
   rows, _ = pools.kept(tmp_path, "one", columns, steps, [list(range(20))])
   assert rows == expected

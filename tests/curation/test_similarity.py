@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from curation import (
-  embed,
   embeddings,
   image_based,
   negclip,
@@ -18,8 +17,7 @@ from tests.curation import pools
 from tests.evaluators import meshes
 
 NUM_PAIRS = 45
-MODEL = "columns:b32"
-STORED = embed.StoredEmbeddings("b32", "cosine")
+MODEL = pools.MODEL
 
 
 def rows(count, seed, width=8):
@@ -31,8 +29,8 @@ def rows(count, seed, width=8):
 @pytest.fixture(scope="module")
 def columns():
   return {
-    "b32_img": pools.embeddings(rows(NUM_PAIRS, 0)),
-    "b32_txt": pools.embeddings(rows(NUM_PAIRS, 1)),
+    "x_img": pools.embeddings(rows(NUM_PAIRS, 0))["x_img"],
+    "x_txt": pools.embeddings(rows(NUM_PAIRS, 1))["x_txt"],
   }
 
 
@@ -73,7 +71,7 @@ def test_normsim_is_its_reference(shape, norm, monkeypatch):
 
 def curated(tmp_path, name, columns, steps, shards=None):
   shards = shards or [list(range(20)), list(range(20, NUM_PAIRS))]
-  return pools.kept(tmp_path, name, columns, {"b32": STORED} | steps, shards)
+  return pools.kept(tmp_path, name, columns, pools.EMBED | steps, shards)
 
 
 def test_negclip_of_a_pool(tmp_path, columns, monkeypatch):
@@ -139,8 +137,8 @@ def test_image_based(tmp_path):
   group[:3] = [0, 1, 2]
   images = np.eye(8)[group] + 0.05 * rng.normal(size=(NUM_PAIRS, 8))
   columns = {
-    "b32_img": pools.embeddings(embeddings.unit(images)),
-    "b32_txt": pools.embeddings(rows(NUM_PAIRS, 1)),
+    "x_img": pools.embeddings(embeddings.unit(images))["x_img"],
+    "x_txt": pools.embeddings(rows(NUM_PAIRS, 1))["x_txt"],
   }
   near = np.eye(8)[[1, 1]] + 0.05 * rng.normal(size=(2, 8))
   np.save(tmp_path / "near.npy", near.astype(np.float32))

@@ -98,6 +98,46 @@ def test_what_cannot_be_read_is_dropped_by_read_in_any_stage(tmp_path):
   assert found["caption"] == [0, 1] * 5
 
 
+@dataclasses.dataclass(frozen=True)
+class Ahead(operators.MeshFilter):
+  """Keep even rows; verdicts come when the model has two tables more."""
+
+  batch_rows = 3
+  columns = ("width",)
+  signals = ("half",)
+
+  def open_shards(self, place):
+    def decide(shard, tables, read):
+      waiting = []
+      for table in tables:
+        assert len(table)
+        waiting.append(table)
+        if len(waiting) > 2:
+          yield self.verdict(waiting.pop(0))
+      yield from map(self.verdict, waiting)
+
+    return decide
+
+  def verdict(self, table):
+    rows = table["row"].to_numpy()
+    return operators.Verdict(rows % 2 == 0, {"half": rows / 2})
+
+
+def test_a_model_may_be_ahead_of_its_verdicts(tmp_path):
+  steps = {"ahead": Ahead(), **STEPS}
+  made = tiny.curate(tmp_path, Faulty(), steps=steps)
+  # Row 3 of each shard cannot be read, row 4 not its image.
+  assert [(x["in"], x["kept"]) for x in made["steps"]] == [
+    (18, 10),
+    (8, 8),
+    (8, 8),
+  ]
+  # All pairs are measured, whatever the model drops.
+  assert made["steps"][2]["facts"]["num"] == 18
+  found = pq.read_table(tmp_path / "work/signals/s0.parquet").to_pydict()
+  assert found["half"] == [0, 0.5, 1, None, 2, 2.5, 3, 3.5, 4, 4.5]
+
+
 def test_a_file_that_changed_meanwhile_fails(tmp_path):
   with pytest.raises(failures.RunError, match="s0 has changed since the first"):
     tiny.curate(tmp_path, Faulty(num_lost=1), steps=STEPS)

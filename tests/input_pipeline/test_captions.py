@@ -86,3 +86,15 @@ def test_a_label_stands_for_a_text():
   # By zlib's checksum of the UTF-8 bytes, so that every process agrees.
   assert captions.label("caf\u00e9") == captions.label("café")
   assert captions.label("123456789") == np.uint32(0xCBF43926).view(np.int32)
+
+
+def test_a_caption_by_its_number():
+  texts = {"en": ("dog", "cat"), "de": ("Hund",)}
+  assert captions.numbered(texts) == [
+    ("de", "Hund"),
+    ("en", "dog"),
+    ("en", "cat"),
+  ]
+  assert captions.only(texts, 2) == {"en": ("cat",)}
+  with pytest.raises(faults.ExampleError, match="caption 3 was drawn"):
+    captions.only(texts, 3)

@@ -202,3 +202,13 @@ def test_bytes_in_any_order_raise_nothing_else():
       kinds.add(error.kind)
   assert "image_broken" in kinds
   assert kinds <= {"image_broken", "image_too_large"}
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_the_size_is_known_from_the_first_bytes(form):
+  data = _encode(_photo(30, 40), form)
+  assert picture.size(data) == (30, 40)
+  for wrong in (b"", b"no image"):
+    with pytest.raises(faults.ExampleError) as raised:
+      picture.size(wrong)
+    assert raised.value.kind == "image_broken"

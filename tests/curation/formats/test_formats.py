@@ -320,3 +320,40 @@ def test_messages_name_the_field(tmp_path):
   ):
     with pytest.raises(ValueError, match=message):
       open_pool(pairs.source(format, tmp_path / path), tmp_path)
+
+
+def test_captions_in_files_of_their_own(tmp_path):
+  texts = {
+    "0": [["one", "en", [3, 5]], ["eins", "de", [1]], ["uno", "en", []]],
+    "1": [],
+    "2": ["plain", ["", "fr", []]],
+  }
+  for name in ("images/20", "json/20"):
+    (tmp_path / name).mkdir(parents=True)
+  members = {f"{i}.png": pairs.png(i) for i in range(4)}
+  tars.write(tmp_path / "images/20/21.tar", members)
+  path = tmp_path / "json/20/21.json"
+  path.write_text(json.dumps(texts))
+  source = pairs.source(
+    *("webdataset", tmp_path / "images/*/*.tar"),
+    caption=("../../json/{folder}/{tar}.json",),
+  )
+  records = sources.FORMATS["webdataset"].open_split(
+    source, "", pairs.place(tmp_path)
+  )
+  assert records[0].texts == {"en": ("one", "uno"), "de": ("eins",)}
+  opened, shards = open_pool(source, tmp_path)
+  found = rows_of(opened, shards, ("text", "language", "image"))
+  assert [
+    (row["pair"], row["fault"].partition(":")[0])
+    if row["fault"]
+    else (row["pair"], row["language"], row["text"], row["image"])
+    for row in found
+  ] == expected_of(records)
+  assert [row["text"] for row in found][:3] == ["eins", "one", "uno"]
+  version = shards[0].version
+  path.write_text(json.dumps(texts | {"3": ["late"]}))
+  assert open_pool(source, tmp_path)[1][0].version != version
+  path.unlink()
+  with pytest.raises(ValueError, match=r"pool.caption=.*No such file"):
+    open_pool(source, tmp_path)

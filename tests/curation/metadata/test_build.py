@@ -210,6 +210,13 @@ def test_mistakes_are_said_before_anything_is_written(folder, changed, message):
   assert sorted(folder.iterdir()) == before
 
 
+def test_a_package_that_is_missing(folder, monkeypatch):
+  monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+  config = values(folder, unigrams={"source": "wordfreq"})
+  with pytest.raises(ValueError, match="source needs the package wordfreq"):
+    run(config, folder / "out")
+
+
 def test_a_config_of_another_kind(tmp_path):
   with pytest.raises(ValueError, match="expected the field languages alone"):
     settings.checked({"seed": 0})

@@ -41,6 +41,12 @@ def test_words_of_scripts_with_spaces_are_whole(text):
   assert tokenize([f"{text} {text}"]) == [text, text, None]
 
 
+def test_joiners_inside_a_word_and_marks_of_direction_beside_one():
+  word = "می\N{ZERO WIDTH NON-JOINER}خواهم"
+  text = f"\N{RIGHT-TO-LEFT MARK}{word}"
+  assert tokenize([text]) == [None, word, None]
+
+
 def test_scripts_without_spaces():
   assert tokenize(["日本a"]) == ["日", "本", "a", None]
   words = tokenize(["我喜欢北京大学。 ไทย"], "icu", "zh")

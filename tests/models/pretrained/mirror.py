@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from models import dual_encoder
 from models.pretrained import forms, loading, mapping, positions, sources
-from training import config as config_lib
+from training import sections
 
 IGNORED = (r".*\.position_ids",)
 
@@ -36,7 +36,7 @@ def read_model(found):
 def _section(kind, name, value):
   if kind is None:
     return tuple(value) if isinstance(value, list) else value
-  return config_lib._value(kind | None, value, f"model.{name}")
+  return sections._value(kind | None, value, f"model.{name}", "configs/base.py")
 
 
 def write_config(model):

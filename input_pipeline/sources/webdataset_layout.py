@@ -1,0 +1,79 @@
+"""Which members of an example in a tar are what."""
+
+import dataclasses
+
+from input_pipeline.sources import caption_files, settings
+
+_IMAGES = ("jpg", "jpeg", "png", "webp")
+_CAPTIONS = ("txt", "json.caption", "json.texts")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """See the top of webdataset.py.
+
+  Attributes:
+    captions: extensions, and fields of the JSON as ("json", FIELD).
+    takes_first: whether one place that has captions is enough.
+    language_field: of the JSON; "" if all are in `language`.
+    uid_field: of the JSON; "" for the key.
+    caption_file: of caption_files.py, instead of `captions`; "" for none.
+  """
+
+  images: tuple[str, ...]
+  captions: tuple[tuple[str, str], ...]
+  takes_first: bool
+  language: str
+  language_field: str
+  uid_field: str
+  caption_file: str = ""
+
+
+def make(source: settings.Source, field: str) -> Layout:
+  """Return a section's layout; ValueError names the field."""
+  captions, caption_file = [], ""
+  for place in source.caption or _CAPTIONS:
+    kind, _, name = place.partition(".")
+    if caption_files.is_pattern(place):
+      if len(source.caption) > 1:
+        raise ValueError(
+          f"{field}.caption must be one where it is a file of captions, got "
+          f"{list(source.caption)}"
+        )
+      caption_file = place
+      continue
+    if kind != "json":
+      kind, name = _extension(place, f"{field}.caption"), ""
+    elif not name:
+      raise ValueError(
+        f'{field}.caption must be of "txt" and "json.FIELD", got {place!r}'
+      )
+    captions.append((kind, name))
+  return Layout(
+    images=tuple(
+      _extension(image, f"{field}.image") for image in source.image or _IMAGES
+    ),
+    captions=tuple(captions),
+    takes_first=not source.caption,
+    language=source.language,
+    language_field=_json_field(
+      source.language_field, f"{field}.language_field"
+    ),
+    uid_field=_json_field(source.uid, f"{field}.uid"),
+    caption_file=caption_file,
+  )
+
+
+def _extension(text: str, field: str) -> str:
+  extension = text.removeprefix(".").lower()
+  if not extension or "/" in extension:
+    raise ValueError(
+      f'{field} must be of extensions such as "jpg", got {text!r}'
+    )
+  return extension
+
+
+def _json_field(text: str, field: str) -> str:
+  if text in ("json", "json."):
+    raise ValueError(f'{field} must be "json.FIELD", got {text!r}')
+  return text.removeprefix("json.")
