@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from input_pipeline import sources
+from input_pipeline import faults, sources
 from tests.curation.formats import reading
 from tests.input_pipeline.sources import pairs
 
@@ -91,3 +91,24 @@ def test_pools_at_a_url(name, tmp_path):
   opened, shards = reading.open_pool(source, tmp_path)
   (row,) = reading.rows_of(opened, shards, ("text",))
   assert row["text"] == "first"
+
+
+@pytest.mark.parametrize(
+  ("name", "file"),
+  [
+    *(("parquet of img2dataset", "00000.parquet"), ("tars", "00000.tar")),
+    *(("jsonl", "captions.jsonl"), ("lines", "a.jsonl")),
+  ],
+)
+def test_a_file_that_changes_meanwhile(name, file, tmp_path):
+  path = tmp_path / file
+  if name == "lines":
+    path.write_text('{"text": "a"}')
+    source = pairs.source("jsonl", path)
+  else:
+    source = pairs.CASES[name](tmp_path).source
+  opened, shards = reading.open_pool(source, tmp_path)
+  path.write_bytes(path.read_bytes() + b" ")
+  with pytest.raises(faults.ExampleError) as raised:
+    reading.rows_of(opened, shards[:1], ("text",))
+  assert raised.value.kind == "shard_changed"

@@ -92,3 +92,24 @@ def test_captions_in_files_of_their_own(tmp_path):
   path.unlink()
   with pytest.raises(ValueError, match=r"pool.caption=.*No such file"):
     reading.open_pool(source, tmp_path)
+
+
+def test_pairs_that_turn_out_to_have_no_image(tmp_path):
+  members = {}
+  for i in range(3):
+    texts = [f"{i} a", f"{i} b", f"{i} c"]
+    members[f"{i}.json"] = json.dumps({"texts": texts}).encode()
+    if i != 1:
+      members[f"{i}.png"] = pairs.png(i)
+  tars.write(tmp_path / "0.tar", members)
+  source = pairs.source("webdataset", tmp_path / "0.tar")
+  opened, shards = reading.open_pool(source, tmp_path)
+  whole = reading.rows_of(opened, shards, ("text",))
+  assert not any(row["fault"] for row in whole)
+  rows = np.array([row["row"] for row in whole])[[1, 4, 5, 6]]
+  for columns in (("image",), ("width",), ("image", "text")):
+    found = reading.rows_of(opened, shards, columns, rows=rows, max_rows=2)
+    # Each row comes back, as the signals of steps before are by their order.
+    assert [row["row"] for row in found] == rows.tolist()
+    kinds = [(row["fault"] or "").partition(":")[0] for row in found]
+    assert kinds == ["", "image_missing", "image_missing", ""]
