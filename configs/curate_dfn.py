@@ -19,7 +19,8 @@ VARIANT is one of
 The model: --config.steps.embed.model=RUN, a folder of weights or hf://; all
 steps of a variant that use it follow. Another cut (--config.steps.top.fraction)
 embeds nothing again; nor do other steps before, but for pairs that are new.
-`mini` needs a filter network, which is trained in half a minute:
+`mini` takes about half a minute on two cores, once its filter is trained, which
+takes about one:
   python main.py --config=configs/dfn.py:mini --workdir=runs/dfn_mini
   python main.py --task=curate --config=configs/curate_dfn.py:mini \
     --workdir=runs/curate_dfn_mini
