@@ -9,15 +9,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from curation import engines, manifest, passes, recipe, runner
+from curation import engines, manifest, passes, recipe, report, runner
 from curation import pool as pool_lib
+from input_pipeline import atomic_file
 from tests.curation import tiny
 from training import failures, provenance
 
 
 @pytest.fixture(autouse=True)
-def _no_git(monkeypatch):
+def _nothing_slow(monkeypatch):
+  """Leave out git, and the page, which tests/curation/test_report.py draws."""
   monkeypatch.setattr(provenance, "commit", lambda: "")
+  monkeypatch.setattr(report, "write", lambda folder, *_: write_page(folder))
+
+
+def write_page(folder):
+  atomic_file.write(folder / runner.REPORT, b"page")
 
 
 def contents(folder):
@@ -30,6 +37,7 @@ def contents(folder):
       path.name: pq.read_table(path).to_pydict()
       for path in (folder / "work/signals").iterdir()
     },
+    (folder / "work" / runner.REPORT).read_bytes(),
   )
 
 
