@@ -24,8 +24,8 @@ takes about one:
   python main.py --config=configs/dfn.py:mini --workdir=runs/dfn_mini
   python main.py --task=curate --config=configs/curate_dfn.py:mini \
     --workdir=runs/curate_dfn_mini
-Hardware: devices for `embed`, whose time decoding images is likely to exceed;
-  a pair of B/32 embeddings takes 2 kB of the workdir.
+Hardware: devices for `embed`; with fast ones, reading and decoding images is
+  what takes time. A pair's embeddings by B/32 take 2 kB of the workdir.
 Expected: no variant but mini has been run. DataComp's figures for such sets are
   in the papers: medium, ImageNet / mean of 38: CLIP L/14 30 % .273 / .328, a
   filter of public data .307 / .349.
