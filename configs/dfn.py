@@ -49,7 +49,7 @@ import ml_collections
 
 from configs import base, clip_towers, sizes, sources, variants, web
 
-# What forward selection left of OpenAI's 80 prompts for ImageNet; a little better
+# What forward selection left of OpenAI's 80 prompts for ImageNet; a bit better
 # than all (openai/CLIP, notebooks/Prompt_Engineering_for_ImageNet.ipynb). Which
 # of both the paper means was not read.
 TEMPLATES = (
