@@ -34,6 +34,7 @@ from curation import (
   strings,
   table_keys,
 )
+from input_pipeline import progress
 
 MEMBERSHIPS = ("exact", "bloom")
 
@@ -101,9 +102,12 @@ class RareTokens(operators.Reduction):
       "least_count": facts["least_count"],
     }
     if self.membership == "bloom":
-      made = bloom.make(facts["num_keys_above"], self.false_positive_rate)
-      for piece in runs.pieces(state / "exact"):
-        made.add(*piece)
+      num_keys = facts["num_keys_above"]
+      made = bloom.make(num_keys, self.false_positive_rate)
+      with progress.Progress("Terms into the Bloom filter", num_keys) as bar:
+        for (keys,) in runs.pieces(state / "exact"):
+          made.add(keys)
+          bar.advance(len(keys))
       made.save(state / "bloom")
       (state / "exact").unlink()
     return found
