@@ -21,8 +21,8 @@ baselines/apply_filter.py)
   image_based_intersect_clip_score
                     both, the CLIP score being L/14's 30 % of the whole pool:
                     the filter of DataComp-1B
-  mini              basic's rules with numbers for the names of emoji; with
-                    nothing to prepare
+  mini              basic's rules for the names of emoji in three languages, but
+                    for the size of images; with nothing to prepare
 
 Embeddings of ImageNet-1k, by the same L/14 as DataComp's l14_img:
   python main.py --task=embed --init_from=hf://openai/clip-vit-large-patch14 \
@@ -126,9 +126,8 @@ def _both() -> dict[str, dict[str, Any]]:
 
 
 def _mini() -> ml_collections.ConfigDict:
-  # Numbers of our own, so that each step drops something.
   steps = curation_rules.basic_filter()
-  # Drawings are small.
+  # Drawings are small, and square: words and the language are what drops.
   steps["image_size"]["min_side"] = 32
   config = curation.recipe(**steps)
   config.pool.format = "emoji"

@@ -112,7 +112,7 @@ def embed(model: Any, signal: str) -> dict[str, Any]:
     "model": model,
     "signal": signal,
     # Pairs of one call, over all devices.
-    "batch_size": 1024,
+    "batch_size": 256,
   }
 
 

@@ -9,18 +9,14 @@ import pathlib
 import numpy as np
 import pyarrow as pa
 
+from curation import pool
+
 UID = np.dtype("S16")
 
 
 def of(table: pa.Table) -> np.ndarray:
   """Return the UIDs of a table's pairs, S16 [N]."""
-  column = table["uid"].combine_chunks()
-  if isinstance(column, pa.ChunkedArray):  # of no chunk, or of several
-    column = pa.concat_arrays(column.chunks) if column.num_chunks else None
-  if column is None or not len(column):
-    return np.empty(0, UID)
-  data = column.buffers()[1]
-  return np.frombuffer(data, UID, len(column), column.offset * UID.itemsize)
+  return of_records(pool.uids(table))
 
 
 def of_records(uids: np.ndarray) -> np.ndarray:

@@ -11,8 +11,9 @@ Imports no JAX.
 """
 
 import dataclasses
-import io
+import os
 import pathlib
+import secrets
 
 import numpy as np
 import pyarrow as pa
@@ -185,9 +186,17 @@ def uids_of(table: pa.Table) -> np.ndarray:
 
 def save(path: pathlib.Path, array: np.ndarray) -> None:
   """Write a .npy file, whole or not at all."""
-  file = io.BytesIO()
-  np.save(file, array, allow_pickle=False)
-  atomic_file.write(path, file.getbuffer())
+  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
+  try:
+    with open(temporary, "wb") as file:
+      np.save(file, array, allow_pickle=False)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  except BaseException:
+    temporary.unlink(missing_ok=True)
+    raise
+  atomic_file.fsync_folder(path.parent)
 
 
 def cosine(x_NE: np.ndarray, y_NE: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 A stage ends where a step has to know what all shards together gave: its measure
 is taken at the end of the stage, and the step itself begins the next one. Steps
-that run a model are a stage each, as they run elsewhere.
+that run a model are a stage each, as they run elsewhere, and nothing is
+measured in it.
 """
 
 import dataclasses
@@ -115,6 +116,10 @@ def _parts(
   for name, step in steps.items():
     is_reduction = isinstance(step, operators.Reduction)
     measured = (name,) if is_reduction and not step.measures_raw else ()
+    if measured and current and _on_mesh(steps[current[-1]]):
+      # Other parameters of what measures are no reason to run a model again.
+      yield tuple(current), ()
+      current = []
     if measured or (is_reduction and is_first):
       yield tuple(current), measured
       current, is_first = [], False

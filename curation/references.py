@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 
 from curation import embeddings, operators, plan
+from inference import image_files
 from input_pipeline import progress
 from input_pipeline.sources import record
 
@@ -29,11 +30,8 @@ def check(references: str, field: str) -> None:
       raise ValueError(f"{field}.references: there is no {references}")
     return
   if not (pathlib.Path(references) / _IMAGES).exists():
-    # JAX, which workers do not import.
-    from inference import embed
-
     try:
-      embed.find_images(references)
+      image_files.find(references)
     except ValueError as error:
       raise ValueError(
         f"{field}.references: {references} has neither {_IMAGES} (of "
@@ -53,8 +51,8 @@ def load(place: operators.Place, model: str, references: str) -> np.ndarray:
   Raises:
     ValueError: they are of no use, or not of the model.
   """
+  # JAX, which workers do not import.
   from curation import scorer
-  from inference import embed
 
   path = pathlib.Path(references)
   if path.is_dir() and (path / _IMAGES).exists():
@@ -66,7 +64,7 @@ def load(place: operators.Place, model: str, references: str) -> np.ndarray:
       f"references must be a .npy file of embeddings where the model is "
       f"{model!r}, which embeds no images; got {references}"
     )
-  found = embed.find_images(references)
+  found = image_files.find(references)
   facts = tuple((str(file), plan.file_facts(str(file))) for file in found)
   store = scorer.open_store(place, model)
   stored = store.folder / "references" / f"{record.digest(facts)}.npy"

@@ -57,41 +57,43 @@ class Scorer:
     """Embed encoded images, as `pairs` takes them.
 
     Returns:
-      (float32 [M, E] of those that can be seen; bytes [N], the fault of each
+      (float16 [M, E] of those that can be seen; bytes [N], the fault of each
       of all, b"" for those.)
     """
     embedder = self._embedder(batch_size)
-    found: list[bytes] = []
+    faults_N: list[bytes] = []
 
     def seen(rows: Iterator[embed.Row | bytes]) -> Iterator[embed.Row]:
       for row in rows:
-        found.append(row if isinstance(row, bytes) else b"")
+        faults_N.append(row if isinstance(row, bytes) else b"")
         if not isinstance(row, bytes):
           yield row
 
-    parts = [np.zeros((0, self.embed_dim), np.float32)]
+    parts = [np.zeros((0, self.embed_dim), np.float16)]
     # Pillow decodes and resizes outside of Python's lock.
     ahead = read_ahead.mapped(
       self._read, images, 2 * max(embedder.batch_size, embed.BATCH_SIZE)
     )
     with ahead as rows:
       batches = embed.batches(seen(rows), embedder.batch_size)
-      parts += embedder.stream(
+      found_BE = embedder.stream(
         embedder.images_fn, self.model.params, batches, "image"
       )
-    return np.concatenate(parts), np.array(found, "S24")
+      parts += (z_BE.astype(np.float16) for z_BE in found_BE)
+    return np.concatenate(parts), np.array(faults_N, "S24")
 
   def texts(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
-    """Embed texts: float32 [N, E]."""
+    """Embed texts: float16 [N, E]."""
     embedder = self._embedder(batch_size)
-    parts = [np.zeros((0, self.embed_dim), np.float32)]
+    parts = [np.zeros((0, self.embed_dim), np.float16)]
     tokens = (
       self.tokenizer(texts[start : start + embedder.batch_size])
       for start in range(0, len(texts), embedder.batch_size)
     )
-    parts += embedder.stream(
+    found_BE = embedder.stream(
       embedder.texts_fn, self.model.params, tokens, "text"
     )
+    parts += (z_BE.astype(np.float16) for z_BE in found_BE)
     return np.concatenate(parts)
 
   def pairs(

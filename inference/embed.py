@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import glob
 import itertools
 import json
 import os
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from evaluators import embedding
-from inference import loaded
+from inference import image_files, loaded
 from input_pipeline import atomic_file, image_ops, progress, read_ahead
 from models import naflex, stack
 from training import provenance
@@ -27,19 +26,6 @@ Row = np.ndarray | tuple[np.ndarray, np.ndarray]
 _FEW = 8
 # Rows computed at once: enough to keep a CPU's cores busy.
 BATCH_SIZE = 32
-# Of the images in a folder; a pattern may name any file.
-SUFFIXES = (
-  ".avif",
-  ".bmp",
-  ".gif",
-  ".jpeg",
-  ".jpg",
-  ".png",
-  ".ppm",
-  ".tif",
-  ".tiff",
-  ".webp",
-)
 
 
 def run(
@@ -55,7 +41,7 @@ def run(
 
   Args:
     path: of a published model or a run.
-    images: see `find_images`; "" for none.
+    images: see `image_files.find`; "" for none.
     texts: see `read_texts`; "" for none.
     out: of the folder: images.npy, texts.npy (float32, rows of length 1) and
       embed.json. It must not be there, or be empty.
@@ -76,7 +62,7 @@ def run(
   folder = pathlib.Path(out)
   check_free(folder)
   # What is to be embedded, before a model of gigabytes is read.
-  image_paths = find_images(images) if images else []
+  image_paths = image_files.find(images) if images else []
   lines = read_texts(pathlib.Path(texts)) if texts else []
   model = loaded.load(path)
   for flag, value, tower in (
@@ -120,27 +106,6 @@ def run(
     f" {folder}; scale {model.scale:.6g}, bias {model.bias:.6g}"
   )
   return 0
-
-
-def find_images(pattern: str) -> list[pathlib.Path]:
-  """Return the files of a pattern such as "photos/**/*.jpg", sorted by path.
-
-  A folder stands for the images in it (by suffix), and "~" for one's home.
-
-  Raises:
-    ValueError: there are none.
-  """
-  place = pathlib.Path(pattern).expanduser()
-  if place.is_dir():
-    paths = [p for p in place.iterdir() if p.suffix.lower() in SUFFIXES]
-    expected = f"files in it that end in {', '.join(SUFFIXES)}"
-  else:
-    paths = map(pathlib.Path, glob.glob(str(place), recursive=True))
-    expected = 'a folder or a quoted pattern, as --images="photos/*.jpg"'
-  found = sorted(path for path in paths if path.is_file())
-  if not found:
-    raise ValueError(f"--images={pattern} is no image; expected {expected}")
-  return found
 
 
 def read_texts(path: pathlib.Path) -> list[str]:

@@ -5,7 +5,7 @@ import pathlib
 import secrets
 
 
-def write(path: str | os.PathLike, data: bytes | memoryview) -> None:
+def write(path: str | os.PathLike, data: bytes) -> None:
   """Replace a file, or leave what was there (full disk, kill, no rights)."""
   path = pathlib.Path(path)
   temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
-from curation import embed, engines, pool, recipe, runner
+from curation import embed, engines, pool, recipe, report, runner
 
 
 def uid(number: int) -> str:
@@ -79,9 +80,12 @@ def kept(
   config = recipe.PoolConfig("parquet", "", (), (), "en", "", "")
   recipe_ = recipe.Recipe(config, str(tmp_path / "cache"), 1, steps)
   workdir = tmp_path / name
-  runner.curate(
-    recipe_, Pool(pa.table(columns), shards), workdir, engines.Inline()
-  )
+  with pytest.MonkeyPatch.context() as patch:
+    # Drawing the report takes longer than all else, and has its own tests.
+    patch.setattr(report, "write", lambda *args, **fields: None)
+    runner.curate(
+      recipe_, Pool(pa.table(columns), shards), workdir, engines.Inline()
+    )
   manifest = json.loads((workdir / "manifest.json").read_text())
   selection = np.load(workdir / "selection.npy")
   return sorted(selection["f1"].tolist()), manifest

@@ -107,7 +107,7 @@ class Ahead(operators.MeshFilter):
   signals = ("half",)
 
   def open_shards(self, place):
-    def decide(name, tables):
+    def decide(shard, tables, read):
       waiting = []
       for table in tables:
         assert len(table)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference import embed, loaded
+from inference import embed, image_files, loaded
 from input_pipeline import image_ops, naflex
 from input_pipeline.tokenizers import bytes as bytes_lib
 from input_pipeline.tokenizers import hf_files
@@ -210,7 +210,7 @@ def test_images_of_any_shape(photos, tmp_path, monkeypatch):
   config, params = goldens.load(hf_siglip2, found)
   sizes = config.image.patch_size, config.image.max_num_patches
   rows = []
-  for path in embed.find_images(str(photos)):
+  for path in image_files.find(str(photos)):
     image = image_ops.decode(path.read_bytes())
     rows.append(naflex.patchify(naflex.resize(image, *sizes), *sizes)[:2])
   patches, shapes = map(np.stack, zip(*rows, strict=True))

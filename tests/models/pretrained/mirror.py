@@ -36,9 +36,7 @@ def read_model(found):
 def _section(kind, name, value):
   if kind is None:
     return tuple(value) if isinstance(value, list) else value
-  return sections._value(
-    kind | None, value, f"model.{name}", "configs/base.py"
-  )
+  return sections._value(kind | None, value, f"model.{name}", "configs/base.py")
 
 
 def write_config(model):

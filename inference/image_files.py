@@ -1,0 +1,39 @@
+"""Which files a flag that names images means; imports no JAX."""
+
+import glob
+import pathlib
+
+# Of the images in a folder; a pattern may name any file.
+SUFFIXES = (
+  ".avif",
+  ".bmp",
+  ".gif",
+  ".jpeg",
+  ".jpg",
+  ".png",
+  ".ppm",
+  ".tif",
+  ".tiff",
+  ".webp",
+)
+
+
+def find(pattern: str) -> list[pathlib.Path]:
+  """Return the files of a pattern such as "photos/**/*.jpg", sorted by path.
+
+  A folder stands for the images in it (by suffix), and "~" for one's home.
+
+  Raises:
+    ValueError: there are none.
+  """
+  place = pathlib.Path(pattern).expanduser()
+  if place.is_dir():
+    paths = [p for p in place.iterdir() if p.suffix.lower() in SUFFIXES]
+    expected = f"files in it that end in {', '.join(SUFFIXES)}"
+  else:
+    paths = map(pathlib.Path, glob.glob(str(place), recursive=True))
+    expected = 'a folder or a quoted pattern, as --images="photos/*.jpg"'
+  found = sorted(path for path in paths if path.is_file())
+  if not found:
+    raise ValueError(f"--images={pattern} is no image; expected {expected}")
+  return found
