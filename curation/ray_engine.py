@@ -32,7 +32,7 @@ except ModuleNotFoundError as error:
 
 _ROOT = str(pathlib.Path(__file__).parent.parent)
 # Bytes; tasks and results are small. Ray takes a third of the memory otherwise.
-_STORE_BYTES = 256 << 20
+_STORE_BYTES = 128 << 20
 # Tasks that are handed out, for each processor of the cluster: the next one is
 # there when one is done.
 _TASKS_AHEAD = 2
