@@ -77,7 +77,7 @@ class Ray:
     self, fn: Callable[[Any], Any], tasks: Sequence[Any]
   ) -> Iterator[tuple[int, Any | Exception]]:
     """Yield each task's number and result; see Engine.run."""
-    # Once a worker, not with each task: it knows all shards of a pool.
+    # Once a worker, not with each task: a recipe can be long, tasks are many.
     content = ray.put(pickle.dumps(fn, pickle.HIGHEST_PROTOCOL))
     # Ray must not retry: the ledger tells of each attempt.
     remote = ray.remote(num_cpus=1, max_retries=0)(_attempt)
