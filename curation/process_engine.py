@@ -41,7 +41,7 @@ class Processes:
     self, fn: Callable[[Any], Any], tasks: Sequence[Any]
   ) -> Iterator[tuple[int, Any | Exception]]:
     """Yield each task's number and result; see Engine.run."""
-    # Once a worker, not with each task: it knows all shards of a pool.
+    # Once a worker, not with each task: a recipe can be long, tasks are many.
     content = pickle.dumps(fn, pickle.HIGHEST_PROTOCOL)
     waiting = iter(range(len(tasks)))
     # Starting is most of a worker's time where there is little to do.

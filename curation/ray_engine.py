@@ -32,7 +32,7 @@ except ModuleNotFoundError as error:
 
 _ROOT = str(pathlib.Path(__file__).parent.parent)
 # Bytes; tasks and results are small. Ray takes a third of the memory otherwise.
-_STORE_BYTES = 256 << 20
+_STORE_BYTES = 128 << 20
 # Tasks that are handed out, for each processor of the cluster: the next one is
 # there when one is done.
 _TASKS_AHEAD = 2
@@ -77,7 +77,7 @@ class Ray:
     self, fn: Callable[[Any], Any], tasks: Sequence[Any]
   ) -> Iterator[tuple[int, Any | Exception]]:
     """Yield each task's number and result; see Engine.run."""
-    # Once a worker, not with each task: it knows all shards of a pool.
+    # Once a worker, not with each task: a recipe can be long, tasks are many.
     content = ray.put(pickle.dumps(fn, pickle.HIGHEST_PROTOCOL))
     # Ray must not retry: the ledger tells of each attempt.
     remote = ray.remote(num_cpus=1, max_retries=0)(_attempt)
