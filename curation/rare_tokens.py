@@ -35,7 +35,7 @@ from curation import (
   table_keys,
 )
 
-SETS = ("exact", "bloom")
+MEMBERSHIPS = ("exact", "bloom")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class RareTokens(operators.Reduction):
     num_terms: in the list.
     bigrams: whether pairs of words are counted and looked up beside words.
     lowercase: whether case is ignored.
-    set: "exact", 8 bytes a term on disk, mapped into memory; or "bloom".
+    membership: "exact", 8 bytes a term on disk, mapped into memory; or "bloom".
     false_positive_rate: of the Bloom filter: the share of rare terms that it
       takes for frequent, so that a caption stays that should be dropped. 9.6
       bits a term at 0.01, 14.4 at 0.001.
@@ -55,7 +55,7 @@ class RareTokens(operators.Reduction):
   num_terms: int
   bigrams: bool
   lowercase: bool
-  set: str
+  membership: str
   false_positive_rate: float
 
   columns = ("text",)
@@ -67,9 +67,10 @@ class RareTokens(operators.Reduction):
       raise ValueError(
         f"{field}.num_terms must be at least 1; got {self.num_terms}"
       )
-    if self.set not in SETS:
+    if self.membership not in MEMBERSHIPS:
       raise ValueError(
-        f"{field}.set must be one of {', '.join(SETS)}; got {self.set!r}"
+        f"{field}.membership must be one of {', '.join(MEMBERSHIPS)}; got"
+        f" {self.membership!r}"
       )
     if not 0 < self.false_positive_rate < 1:
       raise ValueError(
@@ -99,7 +100,7 @@ class RareTokens(operators.Reduction):
       "num_frequent_occurrences": facts["num_above"],
       "least_count": facts["least_count"],
     }
-    if self.set == "bloom":
+    if self.membership == "bloom":
       made = bloom.make(facts["num_keys_above"], self.false_positive_rate)
       for piece in runs.pieces(state / "exact"):
         made.add(*piece)
@@ -109,7 +110,7 @@ class RareTokens(operators.Reduction):
 
   def open(self, place: operators.Place) -> operators.DecideFn:
     assert place.state is not None
-    if self.set == "bloom":
+    if self.membership == "bloom":
       frequent = bloom.load(place.state / "bloom")
     else:
       frequent = key_sets.Keys(place.state / "exact")

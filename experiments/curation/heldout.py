@@ -1,5 +1,6 @@
 """What a trained run makes of the held-out icons: retrieval, classification."""
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +39,8 @@ def evaluate(folder: pathlib.Path, data: pathlib.Path) -> dict[str, Any]:
   size = trained.config.data.image_size
 
   def read(split: str) -> tuple[np.ndarray, list[str]]:
-    records = _open(data / "heldout" / f"{split}.tar", data / "cache")
+    tar = data / "heldout" / f"{split}.tar"
+    records = _open(trained.config.data.sources["main"], tar, data / "cache")
     images, texts = [], []
     for index in range(len(records)):
       record = records[index]
@@ -74,20 +76,10 @@ def metric(results: Mapping[str, Any], path: str) -> float:
   return float(value)
 
 
-def _open(tar: pathlib.Path, cache_dir: pathlib.Path) -> webdataset.Records:
-  source = settings.Source(
-    format="webdataset",
-    path=str(tar),
-    split="",
-    image=(),
-    caption=("txt",),
-    language="en",
-    language_field="",
-    uid="",
-    templates=(),
-    weight=0.0,
-    repeat=1,
-    subset="",
-  )
+def _open(
+  source: settings.Source, tar: pathlib.Path, cache_dir: pathlib.Path
+) -> webdataset.Records:
+  """Return the records of a tar in place of the source's own."""
+  source = dataclasses.replace(source, path=str(tar), subset="", keep="")
   place = settings.Place("heldout", cache_dir, image_size=0)
   return webdataset.open_split(source, "", place)

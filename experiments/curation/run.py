@@ -63,6 +63,17 @@ def select(arm: str, data: pathlib.Path, out: pathlib.Path) -> None:
     *("--engine=processes", "--num_workers=2"),
     f"--config.cache_dir={data}/cache",
   ]
+  if arm == "metaclip":
+    metadata = data / "metadata"
+    if not (metadata / "metadata.json").exists():
+      _main(
+        *("--task=metadata", f"--out={metadata}"),
+        "--config=configs/metaclip_metadata.py:packages",
+      )
+    args += [
+      f"--config.steps.{step}.metadata={metadata}/en.txt"
+      for step in ("match", "balance", "balanced")
+    ]
   if arm == "dfn":
     _train("filter", out / "filter", data, seed=0)
     args.append(f"--config.steps.clip.model={out}/filter")

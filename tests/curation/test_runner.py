@@ -179,6 +179,18 @@ def test_what_is_done_is_not_done_again(tmp_path, capsys):
   assert "Stage 2 of 2 (above_mean, wider): done before" in said
 
 
+def test_a_reduction_of_many_tasks_shows_how_far_it_is(
+  tmp_path, capsys, monkeypatch
+):
+  pool = tiny.make_pool(tmp_path / "pool", 3)
+  monkeypatch.setattr(passes, "_NUM_SHOWN", 4)
+  tiny.curate(tmp_path / "0", pool)
+  assert "Reducing" not in capsys.readouterr().err
+  monkeypatch.setattr(passes, "_NUM_SHOWN", 3)
+  tiny.curate(tmp_path / "1", pool)
+  assert "Reducing above_mean, tasks: 3/3" in capsys.readouterr().err
+
+
 class Raising(engines.Inline):
   def run(self, fn, tasks):
     raise AssertionError("there is nothing to do")

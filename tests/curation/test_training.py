@@ -165,6 +165,29 @@ def test_a_fault_is_replaced_by_what_is_kept(balanced_data, monkeypatch):
   assert {fault.index for fault in found} == {1}
 
 
+def test_only_captions_that_are_kept_are_trained_on(tmp_path):
+  (tmp_path / "pool").mkdir()
+  members = {}
+  for i in range(4):
+    texts = [f"caption {n}" for n in range(3 * i, 3 * i + 3)]
+    members[f"{i}.png"] = pairs.png(i)
+    members[f"{i}.json"] = json.dumps({"texts": texts}).encode()
+  tars.write(tmp_path / "pool/0.tar", members)
+  source = pairs.source("webdataset", tmp_path / "pool/0.tar")
+  config = test_formats.config_of(source)
+  curated = recipe.Recipe(config, str(tmp_path / "cache"), 1, {"odd": Odd()})
+  runner.run(curated, tmp_path / "work", engine="inline", num_workers=0)
+  assert len(np.load(tmp_path / "work/selection.npy")) == 4
+  source = dataclasses.replace(source, keep=str(tmp_path / "work/keep.npy"))
+  data = data_of(source, tmp_path / "cache")
+  batches = itertools.islice(
+    pipeline.make_train_dataset(data, batch_size=8, seed=0), 8
+  )
+  # 64 draws: none of a caption that is drawn once in 8 has a chance of 2e-4.
+  drawn = set(fake_source.captions(data, batches))
+  assert drawn == {f"caption {n}" for n in range(1, 12, 2)}
+
+
 def test_emoji_in_several_languages_are_a_pool(shared_dir):
   config = recipe.PoolConfig(
     *("emoji", "", (), (), "en", "", ""),

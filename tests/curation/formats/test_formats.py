@@ -1,5 +1,6 @@
 """A pool has the pairs that training's source of the same section has."""
 
+import dataclasses
 import json
 import pickle
 
@@ -357,3 +358,33 @@ def test_captions_in_files_of_their_own(tmp_path):
   path.unlink()
   with pytest.raises(ValueError, match=r"pool.caption=.*No such file"):
     open_pool(source, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["parquet of Hugging Face", "tars", "jsonl"])
+def test_pools_at_a_url(name, tmp_path):
+  import fsspec
+
+  case = pairs.CASES[name](tmp_path)
+  memory = fsspec.filesystem("memory")
+  memory.store.clear()
+  for path in tmp_path.rglob("*"):
+    if path.is_file():
+      where = str(path.relative_to(tmp_path))
+      memory.pipe(f"/pool/{where}", path.read_bytes())
+  columns = ("text", "language", "image", "width")
+  local, shards = open_pool(case.source, tmp_path)
+  expected = rows_of(local, shards, columns)
+  path = case.source.path.replace(str(tmp_path), "memory://pool")
+  source = dataclasses.replace(case.source, path=path)
+  opened, shards = open_pool(source, tmp_path / "remote")
+  found = rows_of(opened, shards, columns)
+  for one, other in zip(found, expected, strict=True):
+    assert bool(one.pop("fault")) == bool(other.pop("fault"))
+    assert one == other
+  if name != "jsonl":  # which is one table
+    return
+  memory.pipe("/lines/a.jsonl", LINES[0].encode())
+  source = pairs.source("jsonl", "memory://lines/*.jsonl")
+  opened, shards = open_pool(source, tmp_path)
+  (row,) = rows_of(opened, shards, ("text",))
+  assert row["text"] == "first"

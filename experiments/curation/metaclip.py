@@ -1,0 +1,23 @@
+"""MetaCLIP's matching and balancing on the pool of icons; `--task=curate`.
+
+configs/curate_metaclip.py with its t for pools of any size (`tail`), without
+identification of languages: names of two words are too short for it, and all
+are English. The metadata are those that packages carry:
+  python main.py --task=metadata --out=data/icons/metadata \
+    --config=configs/metaclip_metadata.py:packages
+"""
+
+import ml_collections
+
+from configs import curate_metaclip
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Return the recipe."""
+  config = curate_metaclip.get_config("tail")
+  config.order = tuple(name for name in config.order if name != "language")
+  for name in config.order:
+    config.steps[name].metadata = "data/icons/metadata/en.txt"
+  config.pool.path = "data/icons/pool/*.tar"
+  config.pool.caption = ("txt",)
+  return config
