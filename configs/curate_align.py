@@ -18,9 +18,9 @@ one of
                languages, with nothing to prepare
 
 Hardware: a worker needs a core and about 300 MB. Counts of words and word pairs
-  take 16 bytes on disk for each different one of a shard: 105 bytes a caption
-  of 11 words in shards of 20,000 captions, 1 TB at 10 billion captions, and up
-  to as much again while they are merged.
+  take 16 bytes on disk for each different one of a shard, about 120 bytes a
+  caption (benchmarks/rare_tokens.py): 1.2 TB at 10 billion captions, and up to
+  twice as much again while they are merged.
 Expected: mini keeps 15,883 of 43,428 pairs, of 1,985 drawings, in less than a
   minute on 2 CPU cores. The papers' pools are not published: no other variant
   has been run on one.

@@ -84,7 +84,7 @@ class _Parts:
 
   def read(self, label: str) -> Iterator[np.ndarray]:
     """Yield balanced.KEEP [N] of each part."""
-    with progress.Progress(f"{FILE}, {label}", len(self.paths)) as (bar):
+    with progress.Progress(f"{FILE}, {label}", len(self.paths)) as bar:
       for path in self.paths:
         yield self._read(path)
         bar.advance()

@@ -34,6 +34,7 @@ from curation import (
   strings,
   table_keys,
 )
+from input_pipeline import progress
 
 MEMBERSHIPS = ("exact", "bloom")
 
@@ -101,9 +102,12 @@ class RareTokens(operators.Reduction):
       "least_count": facts["least_count"],
     }
     if self.membership == "bloom":
-      made = bloom.make(facts["num_keys_above"], self.false_positive_rate)
-      for piece in runs.pieces(state / "exact"):
-        made.add(*piece)
+      num_keys = facts["num_keys_above"]
+      made = bloom.make(num_keys, self.false_positive_rate)
+      with progress.Progress("Terms into the Bloom filter", num_keys) as bar:
+        for (keys,) in runs.pieces(state / "exact"):
+          made.add(keys)
+          bar.advance(len(keys))
       made.save(state / "bloom")
       (state / "exact").unlink()
     return found
@@ -116,38 +120,57 @@ class RareTokens(operators.Reduction):
       frequent = key_sets.Keys(place.state / "exact")
 
     def decide(table: pa.Table) -> operators.Verdict:
-      found, rows = self.terms_of(table["text"])
+      words = self.words_of(table["text"])
+      is_rare = ~frequent.contains(words.hashes)[words.which]
       keep = np.ones(len(table), bool)
-      keep[rows[~frequent.contains(found)]] = False
+      keep[words.rows[is_rare]] = False
+      if self.bigrams:
+        # Of the captions that are left.
+        first = words.with_next()
+        first = first[keep[words.rows[first]]]
+        is_rare = ~frequent.contains(words.pairs(first))
+        keep[words.rows[first[is_rare]]] = False
       return operators.Verdict(keep)
 
     return decide
 
-  def terms_of(self, texts: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `terms` does, with the step's parameters."""
-    return terms(texts, bigrams=self.bigrams, lowercase=self.lowercase)
+  def words_of(self, texts: pa.Array | pa.ChunkedArray) -> "_Words":
+    """Return the words of texts, with case as the step has it."""
+    if self.lowercase:
+      texts = pc.call_function("utf8_lower", [texts])
+    words, counts = strings.words(texts)
+    # Each word is hashed and looked up once.
+    encoded = words.dictionary_encode()
+    return _Words(
+      hashes=strings.hashes(encoded.dictionary),
+      which=encoded.indices.to_numpy(),
+      rows=np.repeat(np.arange(len(counts)), counts),
+    )
 
 
-def terms(
-  texts: pa.Array | pa.ChunkedArray, *, bigrams: bool, lowercase: bool
-) -> tuple[np.ndarray, np.ndarray]:
-  """Return hashes of all terms, uint64 [T], and which text has each, int64 [T].
+@dataclasses.dataclass(frozen=True)
+class _Words:
+  """All words of some texts, in order.
 
-  First are all words of all texts, then, with `bigrams`, all pairs of words.
+  Attributes:
+    hashes: uint64 [D], of the different words.
+    which: int32 [W]: the place of each word in `hashes`.
+    rows: int64 [W]: the row of the text that has it.
   """
-  if lowercase:
-    texts = pc.call_function("utf8_lower", [texts])
-  words, counts = strings.words(texts)
-  # Each word is hashed once.
-  encoded = words.dictionary_encode()
-  hashes = strings.hashes(encoded.dictionary)[encoded.indices.to_numpy()]
-  rows = np.repeat(np.arange(len(counts)), counts)
-  if not bigrams:
-    return hashes, rows
-  # Of the words that have one behind them in their text.
-  first = np.flatnonzero(rows[1:] == rows[:-1])
-  pairs = table_keys.pairs(hashes[first], hashes[first + 1])
-  return np.concatenate([hashes, pairs]), np.concatenate([rows, rows[first]])
+
+  hashes: np.ndarray
+  which: np.ndarray
+  rows: np.ndarray
+
+  def with_next(self) -> np.ndarray:
+    """Return the places of words that have another behind them: int64 [P]."""
+    return np.flatnonzero(self.rows[1:] == self.rows[:-1])
+
+  def pairs(self, first: np.ndarray) -> np.ndarray:
+    """Return the hashes of the pairs that begin with words at these places."""
+    return table_keys.pairs(
+      self.hashes[self.which[first]], self.hashes[self.which[first + 1]]
+    )
 
 
 class _Counts:
@@ -159,8 +182,12 @@ class _Counts:
 
   def add(self, table: pa.Table) -> None:
     """Add pairs."""
-    found, _ = self._step.terms_of(table["text"])
-    self._gathered.add(*np.unique(found, return_counts=True))
+    words = self._step.words_of(table["text"])
+    counts = np.bincount(words.which, minlength=len(words.hashes))
+    self._gathered.add(words.hashes, counts)
+    if self._step.bigrams:
+      pairs = words.pairs(words.with_next())
+      self._gathered.add(*np.unique(pairs, return_counts=True))
 
   def save(self, path: pathlib.Path) -> None:
     """Write the counts."""

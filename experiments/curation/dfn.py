@@ -1,35 +1,23 @@
 """DFN's filtering of the pool of icons; `--task=curate`.
 
-The filter network is this folder's config.py:filter, trained on the clean set:
-a dual encoder of the size of those that are trained on what it keeps. DFN
-(arXiv 2309.17425) keeps the best 15 % of CommonPool's 12.8e9 pairs; here it is a
-quarter, so that the selection has about as many pairs as ALIGN's and MetaCLIP's.
+configs/curate_dfn.py with another filter network and another cut. The network
+is this folder's config.py:filter, trained on the clean set: as large as those
+that are trained on what it keeps. DFN keeps the best 15 % of CommonPool's
+12.8e9 pairs; here it is a quarter, so that the selection has about as many
+pairs as ALIGN's and MetaCLIP's.
 """
 
 import ml_collections
 
-from configs import curation
+from configs import curate_dfn
 
 
 def get_config() -> ml_collections.ConfigDict:
   """Return the recipe."""
-  config = curation.recipe(
-    clip={
-      "op": "embed",
-      # The filter network's workdir.
-      "model": "runs/icons/filter",
-      "signal": "clip",
-      # No paper's: what a processor does at once.
-      "batch_size": 512,
-      "as_columns": False,
-    },
-    top={
-      "op": "top_fraction",
-      "column": "clip",
-      "fraction": 0.25,
-      "of_all": False,
-    },
-  )
+  config = curate_dfn.get_config("dfn_2b")
+  # The filter network's workdir.
+  config.steps.embed.model = "runs/icons/filter"
+  config.steps.top.fraction = 0.25
   config.pool.path = "data/icons/pool/*.tar"
   config.pool.caption = ("txt",)
   return config

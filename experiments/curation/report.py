@@ -53,23 +53,29 @@ def figures(runs: Sequence[Mapping[str, Any]], name: str) -> list[float]:
 
 
 def spread(values: Sequence[float]) -> str:
-  """Return "mean ± standard deviation" in percent, over seeds."""
-  mean = 100 * statistics.mean(values)
+  """Return "mean ± standard deviation" over seeds, of all seeds there are."""
+  mean = statistics.mean(values)
   if len(values) < 2:
-    return f"{mean:.1f} (1 seed)"
-  return f"{mean:.1f} ± {100 * statistics.stdev(values):.1f}"
+    return f"{mean:.1f}"
+  return f"{mean:.1f} ± {statistics.stdev(values):.1f}"
 
 
 def table(results: Results, kept: Mapping[str, Mapping[str, int]]) -> str:
   """Return two tables in Markdown: figures, and what was kept by kind."""
   names = list(heldout.METRICS)
-  heads = ["pool", "pairs", "right", *(heldout.METRICS[n] for n in names)]
+  heads = [
+    "trained on",
+    "pairs",
+    "right",
+    "seeds",
+    *(heldout.METRICS[n] for n in names),
+  ]
   rows = []
   for arm, counts in kept.items():
     num_kept = sum(counts.values())
     right = sum(counts[kind] for kind in RIGHT) / num_kept
     rows.append(
-      [ARMS[arm], f"{num_kept:,}", f"{right:.0%}"]
+      [ARMS[arm], f"{num_kept:,}", f"{right:.0%}", str(len(results[arm]))]
       + [spread(figures(results[arm], name)) for name in names]
     )
   kinds = list(web_noise.SHARES)
@@ -110,17 +116,18 @@ def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _draw(results: Results, path: pathlib.Path) -> None:
   """Draw each seed as a dot, and their mean as a bar."""
   arms = [arm for arm in ARMS if results[arm]]
-  drawn = figure.Figure(figsize=(9, 2.6), layout="constrained")
+  drawn = figure.Figure(figsize=(13, 2.6), layout="constrained")
   for place, (name, title) in zip(
     np.atleast_1d(drawn.subplots(1, len(heldout.METRICS))),
     heldout.METRICS.items(),
     strict=True,
   ):
     for x, arm in enumerate(arms):
-      values = [100 * value for value in figures(results[arm], name)]
+      values = figures(results[arm], name)
       place.bar(x, statistics.mean(values), color=f"C{x}", alpha=0.4)
       place.plot([x] * len(values), values, "o", color=f"C{x}", markersize=4)
-    place.set_title(f"{title}, %", fontsize=9)
+    unit = "" if name == heldout.MEDIAN_RANK else ", %"
+    place.set_title(title + unit, fontsize=9)
     place.set_xticks(range(len(arms)), [ARMS[arm] for arm in arms], fontsize=7)
     place.spines[["top", "right"]].set_visible(False)
   # The same bytes for the same figures.

@@ -22,6 +22,9 @@ _DATA = flags.DEFINE_string("data", "data/icons", "Of prepare_icons.py.")
 _OUT = flags.DEFINE_string("out", "runs/icons", "Folder of the runs.")
 _ARMS = flags.DEFINE_list("arms", list(report.ARMS), "Which of them.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "One run each.")
+_TOTAL_STEPS = flags.DEFINE_integer(
+  "total_steps", 0, "Of each run; 0 is what config.py has.", lower_bound=0
+)
 _REPORT_ONLY = flags.DEFINE_bool(
   "report_only", False, "Sum up the runs that are finished; start none."
 )
@@ -76,7 +79,7 @@ def select(arm: str, data: pathlib.Path, out: pathlib.Path) -> None:
     ]
   if arm == "dfn":
     _train("filter", out / "filter", data, seed=0)
-    args.append(f"--config.steps.clip.model={out}/filter")
+    args.append(f"--config.steps.embed.model={out}/filter")
   _main(*args)
 
 
@@ -100,7 +103,9 @@ def _train(
   subset: str = "",
 ) -> None:
   tars = "trusted" if variant == "filter" else "pool"
+  steps = _TOTAL_STEPS.value
   _main(
+    *([f"--config.total_steps={steps}"] if steps else []),
     *(f"--config={_CONFIG}:{variant}", f"--workdir={folder}"),
     *(f"--config.seed={seed}", f"--config.data.cache_dir={data}/cache"),
     f"--config.data.sources.main.path={data}/{tars}/*.tar",

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from configs import sources
 from experiments.curation import icon_sets, prepare_icons, web_noise
 from input_pipeline.sources import record, settings, webdataset
 from input_pipeline.tokenizers import hf
@@ -24,9 +25,8 @@ def made(tmp_path_factory):
 
 
 def records(path, folder):
-  source = settings.Source(
-    "webdataset", str(path), "", (), ("txt",), "en", "", "", (), 0.0, 1, ""
-  )
+  fields = sources.source(path=str(path), caption=("txt",)).to_dict()
+  source = settings.Source(**fields)
   place = settings.Place("icons", folder / "cache", 32)
   return webdataset.open_split(source, "", place)
 
