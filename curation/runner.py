@@ -92,8 +92,9 @@ def run(
     print(json.dumps(manifest, indent=2))
   else:
     print(
-      f"{manifest['num_kept']} of {manifest['num_pairs']} pairs kept in "
-      f"{folder / SELECTION}"
+      f"{manifest['num_kept']:,} of {manifest['num_pairs']:,} pairs kept, of "
+      f"{manifest['num_uids']:,} images: {folder / SELECTION}, "
+      f"{folder / REPORT}"
     )
   return 0
 
@@ -236,13 +237,14 @@ def _select(
     groups = selection.groups(runs, merged, level)
     run_all("selection", selection.merge_group, groups)
     runs, level = [group.path for group in groups], level + 1
-  num_kept, digest = selection.write(runs, work.workdir / SELECTION)
+  num_uids, digest = selection.write(runs, work.workdir / SELECTION)
   paths = [signals.path_of(work.workdir, shard) for shard in shards]
   keep_probabilities.update(work.workdir, work.steps, paths)
   return {
-    "num_kept": num_kept,
+    "num_kept": sum(numbers),
+    # Of one image's captions, several may be kept.
+    "num_uids": num_uids,
     "kept_sha256": digest,
-    "num_duplicate_uids": sum(numbers) - num_kept,
   }
 
 
@@ -257,7 +259,7 @@ def _done_before(work: stage.Work) -> dict[str, Any]:
   )
   if not is_done:
     return {}
-  names = ("num_kept", "kept_sha256", "num_duplicate_uids")
+  names = ("num_kept", "num_uids", "kept_sha256")
   return {name: before[name] for name in names}
 
 

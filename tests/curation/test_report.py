@@ -33,6 +33,7 @@ def make_manifest():
   return {
     "num_pairs": 100_000,
     "num_kept": 12_345,
+    "num_uids": 12_000,
     "steps": [
       step("image_size", "image_size", 100_000, 80_000, {}),
       step("balance", "metaclip_balance", 80_000, 24_100, {"curves": curves}),
@@ -105,5 +106,5 @@ def test_a_picture_that_cannot_be_read_is_said_to_be_none():
 
 
 def test_an_empty_pool_has_a_page_too():
-  manifest = {"num_pairs": 0, "num_kept": 0, "steps": []}
+  manifest = {"num_pairs": 0, "num_kept": 0, "num_uids": 0, "steps": []}
   assert "pairs in the pool" in report.render(manifest, {}, {})

@@ -56,7 +56,7 @@ def test_keeps_what_a_loop_over_all_pairs_keeps(tmp_path):
   assert made["num_pairs"] == 150
   assert (steps[0]["in"], steps[0]["kept"]) == (150, len(left))
   assert steps[2]["kept"] == made["num_kept"] == len(kept)
-  assert made["num_duplicate_uids"] == 0
+  assert made["num_uids"] == made["num_kept"]
   assert sum(x["rows"] for x in made["inputs"]["shards"]) == 150
 
 
