@@ -11,9 +11,7 @@ Imports no JAX.
 """
 
 import dataclasses
-import os
 import pathlib
-import secrets
 
 import numpy as np
 import pyarrow as pa
@@ -186,17 +184,8 @@ def uids_of(table: pa.Table) -> np.ndarray:
 
 def save(path: pathlib.Path, array: np.ndarray) -> None:
   """Write a .npy file, whole or not at all."""
-  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
-  try:
-    with open(temporary, "wb") as file:
-      np.save(file, array, allow_pickle=False)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
-  except BaseException:
-    temporary.unlink(missing_ok=True)
-    raise
-  atomic_file.fsync_folder(path.parent)
+  with atomic_file.replacing(path) as file:
+    np.save(file, array, allow_pickle=False)
 
 
 def cosine(x_NE: np.ndarray, y_NE: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from curation import (
-  embeddings,
+  of_embeddings,
   operators,
   random_batches,
   references,
@@ -18,7 +18,7 @@ from curation import pool as pool_lib
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageBased(operators.MeshFilter, operators.Reduction):
+class ImageBased(operators.MeshFilter, of_embeddings.OfEmbeddings):
   """Keep images of the clusters that some reference image belongs to.
 
   Gadre et al. (arXiv 2304.14108; mlfoundations/datacomp,
@@ -37,7 +37,6 @@ class ImageBased(operators.MeshFilter, operators.Reduction):
     seed: of the draw, and of the rows that k-means starts with.
   """
 
-  model: str
   references: str
   num_clusters: int
   num_iterations: int
@@ -45,11 +44,10 @@ class ImageBased(operators.MeshFilter, operators.Reduction):
   seed: int
 
   columns = ("uid",)
-  measured = ("uid",)
   signals = ("image_cluster",)
 
   def check(self, field: str) -> None:
-    embeddings.check_model(self.model, field)
+    super().check(field)
     references.check(self.references, field)
     for name in ("num_clusters", "num_iterations"):
       if getattr(self, name) < 1:
@@ -64,13 +62,9 @@ class ImageBased(operators.MeshFilter, operators.Reduction):
 
   def files(self) -> tuple[str, ...]:
     return (
-      *embeddings.files_of(self.model),
+      *super().files(),
       *references.files_of(self.references),
     )
-
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
-    return random_batches.Measure()
 
   def reduce(
     self,

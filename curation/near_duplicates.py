@@ -16,10 +16,9 @@ import pyarrow as pa
 from curation import (
   buckets,
   by_uid,
-  embeddings,
   gathered,
+  of_embeddings,
   operators,
-  random_batches,
   references,
   semantic_duplicates,
 )
@@ -30,7 +29,7 @@ _BLOCK = 1 << 14
 
 
 @dataclasses.dataclass(frozen=True)
-class NearDuplicates(operators.Reduction):
+class NearDuplicates(of_embeddings.OfEmbeddings):
   """Drop images that are near one of a reference set, found by buckets.
 
   The k-means runs on the images of the pool that are left (ALIGN: on all
@@ -52,7 +51,6 @@ class NearDuplicates(operators.Reduction):
     seed: of the rows that k-means starts with.
   """
 
-  model: str
   references: tuple[str, ...]
   num_clusters: int
   num_iterations: int
@@ -66,7 +64,7 @@ class NearDuplicates(operators.Reduction):
     return ("reference_cosine", "reference_row")
 
   def check(self, field: str) -> None:
-    embeddings.check_model(self.model, field)
+    super().check(field)
     if not self.references:
       raise ValueError(
         f"{field}.references must name images or their embeddings; got ()"
@@ -95,11 +93,7 @@ class NearDuplicates(operators.Reduction):
 
   def files(self) -> tuple[str, ...]:
     found = map(references.files_of, self.references)
-    return (*embeddings.files_of(self.model), *itertools.chain(*found))
-
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
-    return random_batches.Measure()
+    return (*super().files(), *itertools.chain(*found))
 
   def reduce(
     self,

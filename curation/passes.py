@@ -3,10 +3,7 @@
 import dataclasses
 import functools
 import json
-import os
 import pathlib
-import secrets
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -138,9 +135,7 @@ def reduce(
     stage.part_path(work.workdir, work.stage, name, shard) for shard in shards
   )
   folder.parent.mkdir(parents=True, exist_ok=True)
-  temporary = folder.with_name(f".{name}.tmp-{secrets.token_hex(8)}")
-  temporary.mkdir()
-  try:
+  with atomic_file.new_folder(folder) as temporary:
     place = operators.Place(
       work.workdir, work.cache_dir, temporary, _earlier(work, name)
     )
@@ -148,10 +143,6 @@ def reduce(
     found = step.reduce(parts, place, run_fn)
     text = json.dumps(found)
     atomic_file.write(temporary / "facts.json", text.encode())
-    os.rename(temporary, folder)
-  except BaseException:
-    shutil.rmtree(temporary, ignore_errors=True)
-    raise
   return json.loads(text)
 
 

@@ -13,7 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation import embeddings, gathered, operators, random_batches
+from curation import (
+  gathered,
+  of_embeddings,
+  operators,
+)
 from curation import pool as pool_lib
 
 NUM_BITS = 64
@@ -25,7 +29,7 @@ _BLOCK = 1 << 14
 
 
 @dataclasses.dataclass(frozen=True)
-class PcaHash(operators.MeshFilter, operators.Reduction):
+class PcaHash(operators.MeshFilter, of_embeddings.OfEmbeddings):
   """Hash images by the signs of their embeddings' principal components.
 
   A step duplicate_images that has this one's signal as its column drops what
@@ -37,7 +41,6 @@ class PcaHash(operators.MeshFilter, operators.Reduction):
     signal: name of the column of hashes, uint64.
   """
 
-  model: str
   signal: str
 
   @property
@@ -45,14 +48,7 @@ class PcaHash(operators.MeshFilter, operators.Reduction):
     return (self.signal,)
 
   def check(self, field: str) -> None:
-    embeddings.check_model(self.model, field)
-
-  def files(self) -> tuple[str, ...]:
-    return embeddings.files_of(self.model)
-
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
-    return random_batches.Measure()
+    super().check(field)
 
   def reduce(
     self,

@@ -7,15 +7,11 @@ time, by reading some of each: memory depends neither on how many pairs are kept
 nor on how many shards there are.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import io
-import os
 import pathlib
-import secrets
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
 
 import numpy as np
 
@@ -72,7 +68,7 @@ def merge_group(group: Group) -> None:
   if group.path.exists():
     return
   group.path.parent.mkdir(parents=True, exist_ok=True)
-  with _replacing(group.path) as file:
+  with atomic_file.replacing(group.path) as file:
     for uids in merged(group.runs):
       file.write(uids.tobytes())
 
@@ -84,7 +80,7 @@ def write(runs: Sequence[pathlib.Path], path: pathlib.Path) -> tuple[int, str]:
     How many, and the SHA-256 of the sorted UIDs, 16 little-endian bytes each.
   """
   num, digest = 0, hashlib.sha256()
-  with _replacing(path) as file:
+  with atomic_file.replacing(path) as file:
     # NumPy leaves room in a header for more rows.
     start = _header(0)
     file.write(start)
@@ -151,19 +147,3 @@ def _header(num: int) -> bytes:
     },
   )
   return file.getvalue()
-
-
-@contextlib.contextmanager
-def _replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
-  """Yield a file that takes the place of another once it is whole."""
-  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
-  try:
-    with open(temporary, "wb") as file:
-      yield file
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
-  except BaseException:
-    temporary.unlink(missing_ok=True)
-    raise
-  atomic_file.fsync_folder(path.parent)

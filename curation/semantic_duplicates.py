@@ -11,11 +11,10 @@ import pyarrow as pa
 
 from curation import (
   by_uid,
-  embeddings,
   gathered,
   hashing,
+  of_embeddings,
   operators,
-  random_batches,
 )
 from input_pipeline import atomic_file
 
@@ -23,7 +22,7 @@ _RULE = "rule.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class SemDeDup(operators.Reduction):
+class SemDeDup(of_embeddings.OfEmbeddings):
   """Of the near-copies in a cluster of embeddings, keep the farthest out.
 
   The rule is in curation/semdedup.py, the clusters in curation/kmeans.py. The
@@ -41,7 +40,6 @@ class SemDeDup(operators.Reduction):
     seed: of the rows that k-means starts with, and of those clusters.
   """
 
-  model: str
   num_clusters: int
   num_iterations: int
   epsilon: float
@@ -54,7 +52,7 @@ class SemDeDup(operators.Reduction):
     return ("semdedup_cosine",)
 
   def check(self, field: str) -> None:
-    embeddings.check_model(self.model, field)
+    super().check(field)
     if (self.epsilon > 0) == (self.fraction > 0):
       raise ValueError(
         f"{field} needs epsilon or fraction above 0, and the other at 0; got"
@@ -70,13 +68,6 @@ class SemDeDup(operators.Reduction):
     check_positive(
       field, num_clusters=self.num_clusters, num_iterations=self.num_iterations
     )
-
-  def files(self) -> tuple[str, ...]:
-    return embeddings.files_of(self.model)
-
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
-    return random_batches.Measure()
 
   def reduce(
     self,

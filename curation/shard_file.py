@@ -13,9 +13,7 @@ In the file's metadata: a `Tally`.
 
 import dataclasses
 import json
-import os
 import pathlib
-import secrets
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -23,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation import pool as pool_lib
+from input_pipeline import atomic_file
 
 ALIVE = -1
 UNREADABLE = -2
@@ -107,15 +106,8 @@ def write_table(
   """Write a table with metadata, whole or not at all."""
   table = table.replace_schema_metadata(metadata)
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
-  try:
-    pq.write_table(table, temporary, compression="zstd")
-    with open(temporary, "rb") as file:
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
-  except BaseException:
-    temporary.unlink(missing_ok=True)
-    raise
+  with atomic_file.replacing(path) as file:
+    pq.write_table(table, file, compression="zstd")
 
 
 def read_tally(path: pathlib.Path) -> Tally:

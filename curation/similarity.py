@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation import embeddings, operators, random_batches, references
+from curation import (
+  embeddings,
+  of_embeddings,
+  operators,
+  random_batches,
+  references,
+)
 from curation import pool as pool_lib
 from input_pipeline import progress
 
@@ -18,7 +24,7 @@ _BATCH_SIZE = 1024
 
 
 @dataclasses.dataclass(frozen=True)
-class NegClipLoss(operators.MeshFilter, operators.Reduction):
+class NegClipLoss(operators.MeshFilter, of_embeddings.OfEmbeddings):
   """Score pairs by negCLIPLoss; see curation/negclip.py. It keeps all.
 
   Attributes:
@@ -32,7 +38,6 @@ class NegClipLoss(operators.MeshFilter, operators.Reduction):
     seed: of the batches.
   """
 
-  model: str
   signal: str
   temperature: float
   batch_size: int
@@ -40,14 +45,13 @@ class NegClipLoss(operators.MeshFilter, operators.Reduction):
   seed: int
 
   columns = ("uid",)
-  measured = ("uid",)
 
   @property
   def signals(self) -> tuple[str, ...]:
     return (self.signal,)
 
   def check(self, field: str) -> None:
-    embeddings.check_model(self.model, field)
+    super().check(field)
     if not self.temperature > 0:
       raise ValueError(
         f"{field}.temperature must be above 0; got {self.temperature}"
@@ -57,13 +61,6 @@ class NegClipLoss(operators.MeshFilter, operators.Reduction):
         raise ValueError(
           f"{field}.{name} must be at least 1; got {getattr(self, name)}"
         )
-
-  def files(self) -> tuple[str, ...]:
-    return embeddings.files_of(self.model)
-
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
-    return random_batches.Measure()
 
   def reduce(
     self,

@@ -4,10 +4,7 @@ import contextlib
 import functools
 import itertools
 import json
-import os
 import pathlib
-import secrets
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -146,21 +143,15 @@ def written_whole(folder: pathlib.Path) -> Iterator[pathlib.Path]:
   Raises:
     ValueError: nothing can be written there.
   """
-  temporary = folder.with_name(f".{folder.name}.tmp-{secrets.token_hex(8)}")
-  try:
-    temporary.mkdir(parents=True)
-  except OSError as error:
-    raise ValueError(
-      f"--out={folder} cannot be written ({error.strerror}); give a folder that"
-      " you may write to"
-    ) from error
-  try:
+  with contextlib.ExitStack() as stack:
+    try:
+      temporary = stack.enter_context(atomic_file.new_folder(folder))
+    except OSError as error:
+      raise ValueError(
+        f"--out={folder} cannot be written ({error.strerror}); give a folder"
+        " that you may write to"
+      ) from error
     yield temporary
-    os.replace(temporary, folder)
-  except BaseException:
-    shutil.rmtree(temporary, ignore_errors=True)
-    raise
-  atomic_file.fsync_folder(folder.parent)
 
 
 def _save(

@@ -1,22 +1,61 @@
-"""Files that are there whole or not at all, whatever stops the process."""
+"""Files and folders that are there whole or not at all, whatever happens."""
 
+import contextlib
 import os
 import pathlib
 import secrets
+import shutil
+from collections.abc import Iterator
+from typing import BinaryIO
 
 
 def write(path: str | os.PathLike, data: bytes) -> None:
   """Replace a file, or leave what was there (full disk, kill, no rights)."""
+  with replacing(path) as file:
+    file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+  """Yield a new file that replaces the one at `path` if all goes well."""
   path = pathlib.Path(path)
-  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
+  temporary = _beside(path)
   try:
     with open(temporary, "wb") as file:
-      file.write(data)
+      yield file
       file.flush()
       os.fsync(file.fileno())
     os.replace(temporary, path)
   except BaseException:
     temporary.unlink(missing_ok=True)
+    raise
+  fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def new_folder(
+  path: pathlib.Path, *, replaces: bool = False
+) -> Iterator[pathlib.Path]:
+  """Yield a folder beside `path` that takes its name if all goes well.
+
+  Args:
+    path: not there, or an empty folder.
+    replaces: whether it may also be a folder that is of no use any more.
+
+  Raises:
+    OSError: on entering, where no folder can be made.
+  """
+  temporary = _beside(path)
+  temporary.mkdir(parents=True)
+  try:
+    yield temporary
+    if replaces and path.exists():
+      old = _beside(path)
+      os.rename(path, old)
+      shutil.rmtree(old, ignore_errors=True)
+    os.rename(temporary, path)
+  except BaseException:
+    shutil.rmtree(temporary, ignore_errors=True)
     raise
   fsync_folder(path.parent)
 
@@ -28,3 +67,7 @@ def fsync_folder(folder: pathlib.Path) -> None:
     os.fsync(handle)
   finally:
     os.close(handle)
+
+
+def _beside(path: pathlib.Path) -> pathlib.Path:
+  return path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")

@@ -7,13 +7,9 @@ Each is there whole or not at all, so that a count that was stopped goes on.
 Neither the number of workers nor their order changes what is counted.
 """
 
-import contextlib
 import dataclasses
 import functools
-import os
 import pathlib
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +26,7 @@ from curation.metadata import (
   term_counts,
   tokens,
 )
-from input_pipeline import progress
+from input_pipeline import atomic_file, progress
 
 # Rows of the runs that are added up at once: 150 MB of terms or pairs.
 _MERGED_ROWS = 4_000_000
@@ -166,7 +162,7 @@ def _count_texts(
   with_pairs: bool,
 ) -> None:
   path, parts = task
-  with _whole(path) as folder:
+  with atomic_file.new_folder(path) as folder:
     terms = term_counts.TermCounter(folder)
     pairs = pair_counts.PairCounter(folder)
     for part in parts:
@@ -187,7 +183,7 @@ def _count_views(
   task: tuple[pathlib.Path, str], *, reader: pageviews.Reader
 ) -> None:
   path, file = task
-  with _whole(path) as folder:
+  with atomic_file.new_folder(path) as folder:
     pageviews.count(file, reader, folder)
 
 
@@ -216,7 +212,7 @@ def _merge(
     out / f"{kind}-{part:04d}-of-{num_parts:04d}" for part in range(num_parts)
   ]
   out.mkdir(parents=True, exist_ok=True)
-  merge = functools.partial(_merge_part, paths=paths, kind=kind, out=out)
+  merge = functools.partial(_merge_part, paths=paths, kind=kind)
   _run_tasks(
     engine,
     merge,
@@ -232,17 +228,14 @@ def _merge_part(
   *,
   paths: Sequence[pathlib.Path],
   kind: str,
-  out: pathlib.Path,
 ) -> None:
   target, (part, num_parts) = task
   if kind == "terms":
     term_counts.save(target, term_counts.merge(paths, part, num_parts))
     return
-  temporary = out / f".{target.name}.tmp-{secrets.token_hex(8)}"
-  with open(temporary, "wb") as file:
-    pairs = pair_counts.merge(paths, part, num_parts)
+  pairs = pair_counts.merge(paths, part, num_parts)
+  with atomic_file.replacing(target) as file:
     np.save(file, pairs, allow_pickle=False)
-  os.replace(temporary, target)
 
 
 def _num_pairs(paths: Sequence[pathlib.Path]) -> int:
@@ -277,16 +270,3 @@ def _run_tasks(
 
 def _units(num_bytes: int) -> int:
   return -(-num_bytes // 10**6)
-
-
-@contextlib.contextmanager
-def _whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yield a folder that takes the name `path` if all goes well."""
-  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
-  temporary.mkdir(parents=True)
-  try:
-    yield temporary
-    os.rename(temporary, path)
-  except BaseException:
-    shutil.rmtree(temporary, ignore_errors=True)
-    raise

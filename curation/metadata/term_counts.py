@@ -6,9 +6,7 @@ ranges are added up one by one. Counts are integers, so neither the order nor
 the number of runs changes a sum.
 """
 
-import os
 import pathlib
-import secrets
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -101,14 +99,11 @@ def with_hashes(table: pa.Table) -> pa.Table:
 
 def save(path: pathlib.Path, table: pa.Table) -> None:
   """Write an Arrow file, whole or not at all."""
-  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
   with (
-    pa.OSFile(str(temporary), "wb") as file,
+    atomic_file.replacing(path) as file,
     pa.ipc.new_file(file, table.schema) as writer,
   ):
     writer.write_table(table)
-  os.replace(temporary, path)
-  atomic_file.fsync_folder(path.parent)
 
 
 def load(path: pathlib.Path) -> pa.Table:

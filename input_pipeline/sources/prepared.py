@@ -15,9 +15,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
-import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -260,22 +258,11 @@ def _prepare_locked(
   # Under the lock, nobody else is writing: these were left by a kill.
   for leftover in folder.parent.glob(".*.tmp-*"):
     _remove(leftover)
-  temporary = folder.with_name(f".{folder.name}.tmp-{secrets.token_hex(8)}")
-  try:
-    temporary.mkdir()
+  with atomic_file.new_folder(folder, replaces=True) as temporary:
     splits = make_splits()
     for name, records in splits.items():
       array_record.write(temporary / f"{name}.array_record", records)
     _write_made(temporary, splits, versions)
-    if folder.exists():
-      broken = folder.with_name(f".{folder.name}.tmp-{secrets.token_hex(8)}")
-      os.rename(folder, broken)
-      _remove(broken)
-    os.rename(temporary, folder)
-  except BaseException:
-    _remove(temporary)
-    raise
-  atomic_file.fsync_folder(folder.parent)
 
 
 def _write_made(

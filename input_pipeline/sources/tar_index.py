@@ -18,7 +18,6 @@ import json
 import multiprocessing
 import os
 import pathlib
-import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -144,9 +143,7 @@ def _prepare_locked(
   if todo:
     logging.info("Indexing %d of %d tars of %s", len(todo), len(tars), name)
     _scan(todo, uid_field, parts, name)
-  temporary = folder.with_name(f".{folder.name}.tmp-{secrets.token_hex(8)}")
-  temporary.mkdir()
-  try:
+  with atomic_file.new_folder(folder, replaces=True) as temporary:
     shards = []
     with open(temporary / "spans.bin", "wb") as file:
       for tar in tars:
@@ -158,12 +155,6 @@ def _prepare_locked(
       os.fsync(file.fileno())
     text = json.dumps({"uid": uid_field, "schema": _SCHEMA, "shards": shards})
     atomic_file.write(temporary / "shards.json", text.encode())
-    shutil.rmtree(folder, ignore_errors=True)  # a broken one
-    os.rename(temporary, folder)
-  except BaseException:
-    shutil.rmtree(temporary, ignore_errors=True)
-    raise
-  atomic_file.fsync_folder(folder.parent)
   for tar in tars:
     part(tar).unlink(missing_ok=True)
 
