@@ -1,6 +1,6 @@
 """Runs the experiment of this folder's README, and goes on where it stopped.
 
-  python -m experiments.curation.run --data=data/icons --out=runs/icons
+  python -m experiments.curation.run --data=cache/icons --out=runs/icons
 
 In --out: `filter` (DFN's network), curate_ARM (the selections), ARM-SEED (the
 runs; heldout.json marks a finished one), and what report.py makes of them:
@@ -13,12 +13,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from experiments.curation import heldout, report
 from input_pipeline import atomic_file
 
-_DATA = flags.DEFINE_string("data", "data/icons", "Of prepare_icons.py.")
+_DATA = flags.DEFINE_string("data", "cache/icons", "Of prepare_icons.py.")
 _OUT = flags.DEFINE_string("out", "runs/icons", "Folder of the runs.")
 _ARMS = flags.DEFINE_list("arms", list(report.ARMS), "Which of them.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "One run each.")
@@ -34,6 +34,7 @@ _CONFIG = "experiments/curation/config.py"
 
 def main(argv: Sequence[str]) -> None:
   del argv
+  logging.set_verbosity(logging.WARNING)  # Orbax tells of each file it reads
   data, out = pathlib.Path(_DATA.value), pathlib.Path(_OUT.value)
   unknown = [arm for arm in _ARMS.value if arm not in report.ARMS]
   if unknown:
