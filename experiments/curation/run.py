@@ -80,6 +80,7 @@ def select(arm: str, data: pathlib.Path, out: pathlib.Path) -> None:
     ]
   if arm == "dfn":
     _train("filter", out / "filter", data, seed=0)
+    _evaluate(out / "filter", data)
     args.append(f"--config.steps.embed.model={out}/filter")
   _main(*args)
 
@@ -91,8 +92,7 @@ def train(arm: str, seed: int, data: pathlib.Path, out: pathlib.Path) -> None:
     return
   subset = "" if arm == "raw" else f"{out}/curate_{arm}/selection.npy"
   _train("arm", folder, data, seed=seed, subset=subset)
-  results = json.dumps(heldout.evaluate(folder, data), indent=2)
-  atomic_file.write(folder / "heldout.json", results.encode() + b"\n")
+  _evaluate(folder, data)
 
 
 def _train(
@@ -106,13 +106,18 @@ def _train(
   tars = "trusted" if variant == "filter" else "pool"
   steps = _TOTAL_STEPS.value
   _main(
-    *([f"--config.total_steps={steps}"] if steps else []),
     *(f"--config={_CONFIG}:{variant}", f"--workdir={folder}"),
     *(f"--config.seed={seed}", f"--config.data.cache_dir={data}/cache"),
     f"--config.data.sources.main.path={data}/{tars}/*.tar",
     f"--config.data.sources.main.subset={subset}",
     f"--config.data.tokenizer_path={data}/tokenizer",
+    *([f"--config.total_steps={steps}"] if steps else []),
   )
+
+
+def _evaluate(folder: pathlib.Path, data: pathlib.Path) -> None:
+  results = json.dumps(heldout.evaluate(folder, data), indent=2)
+  atomic_file.write(folder / "heldout.json", results.encode() + b"\n")
 
 
 def _main(*args: str) -> None:
