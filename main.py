@@ -5,6 +5,7 @@ python main.py --task=inspect-data --config=configs/quickstart.py
 python main.py --task=search --workdir=runs/quickstart --query="red car"
 python main.py --task=embed --init_from=MODEL --images="*.jpg" --out=out
 python main.py --task=prepare --config=configs/quickstart.py --out=data
+python main.py --task=curate --config=configs/curate_align.py:mini --workdir=W
 python main.py --task=plan --config=configs/siglip.py:b16 --topology=v5e:16x16
 """
 

@@ -87,8 +87,9 @@ class Peak:
   rss: float = 0.0
   pss: float = 0.0
   num_processes: int = 0
+  during: str = ""
 
-  def look(self, process: int) -> None:
+  def look(self, process: int, log: pathlib.Path) -> None:
     """Take what a process and its descendants have now."""
     rss = pss = 0.0
     found = [process]
@@ -103,6 +104,8 @@ class Peak:
       sizes = dict(line.split()[:2] for line in lines[1:])
       rss += int(sizes["Rss:"]) / 1024
       pss += int(sizes["Pss:"]) / 1024
+    if pss > self.pss:
+      self.during = log.read_text().rpartition("\n")[0].rpartition("\n")[2]
     self.rss, self.pss = max(self.rss, rss), max(self.pss, pss)
     self.num_processes = max(self.num_processes, len(found))
 
@@ -169,7 +172,7 @@ def run(folder: pathlib.Path, metadata: pathlib.Path) -> dict[str, object]:
       stderr=subprocess.STDOUT,
     )
     while process.poll() is None:
-      peak.look(process.pid)
+      peak.look(process.pid, folder / "log.txt")
       time.sleep(_INTERVAL)
   if process.returncode:
     raise RuntimeError((folder / "log.txt").read_text())
@@ -178,6 +181,7 @@ def run(folder: pathlib.Path, metadata: pathlib.Path) -> dict[str, object]:
     "pss_mib": round(peak.pss),
     "rss_mib": round(peak.rss),
     "num_processes": peak.num_processes,
+    "after_line": peak.during,
     "seconds": round(time.monotonic() - start, 1),
     "num_pairs": manifest["num_pairs"],
     "matched": manifest["steps"][0]["kept"],

@@ -19,12 +19,13 @@ VARIANT is one of
 The model: --config.steps.embed.model=RUN, a folder of weights or hf://; all
 steps of a variant that use it follow. Another cut (--config.steps.top.fraction)
 embeds nothing again; nor do other steps before, but for pairs that are new.
-`mini` needs a filter network, which is trained in half a minute:
+`mini` takes about half a minute on two cores, once its filter is trained, which
+takes about one:
   python main.py --config=configs/dfn.py:mini --workdir=runs/dfn_mini
   python main.py --task=curate --config=configs/curate_dfn.py:mini \
     --workdir=runs/curate_dfn_mini
-Hardware: devices for `embed`, whose time decoding images is likely to exceed;
-  a pair of B/32 embeddings takes 2 kB of the workdir.
+Hardware: devices for `embed`; with fast ones, reading and decoding images is
+  what takes time. A pair's embeddings by B/32 take 2 kB of the workdir.
 Expected: no variant but mini has been run. DataComp's figures for such sets are
   in the papers: medium, ImageNet / mean of 38: CLIP L/14 30 % .273 / .328, a
   filter of public data .307 / .349.

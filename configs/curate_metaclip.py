@@ -7,9 +7,8 @@ python main.py --task=curate --config=configs/curate_metaclip.py:VARIANT \
   --engine=processes --num_workers=16
 matches captions with the metadata and balances their entries. VARIANT is one of
 
-  400m        t = 20,000: 1.6e9 English pairs to 400e6 (arXiv 2309.16671,
-              section 3.3)
-  2_5b        t = 170,000: 10.7e9 matched pairs to 2.5e9 (appendix A.2)
+  400m        t = 20,000: 1.6e9 matched English pairs to 400e6
+  2_5b        t = 170,000: 10.7e9 matched English pairs to 2.5e9
   tail        t such that entries below it have 6 % of all matches, as they have
               in both of these: for a pool of any other size
   worldwide   MetaCLIP 2: entries of each language, t = 170,000 for English and
@@ -18,8 +17,8 @@ matches captions with the metadata and balances their entries. VARIANT is one of
               words as the metadata; about 20 seconds, with nothing to prepare
 
 The papers' pools are not published: no variant but mini has been run. A worker
-needs a core, and memory for the lookup tables: about 35 MB for 500,000 entries
-of languages that write spaces, 140 MB of those that do not. How fast it is:
+needs a core, and about 60 MB for each 500,000 entries that it looks for (300 MB
+for a moment, where a script without spaces has so many). How fast it is:
 benchmarks/curation.py.
 
 If pairs are balanced before their images are downloaded, t has to be larger by
@@ -34,8 +33,8 @@ import ml_collections
 
 from configs import curation, variants
 
-# The part of all matches that entries below t have (arXiv 2309.16671, section
-# 3.3: of t = 20,000 in its pool; the larger pool's t was chosen for the same).
+# The part of all matches that entries below t have (arXiv 2309.16671: of t =
+# 20,000 in its pool; the larger pool's t was chosen for the same).
 _TAIL_MASS = 0.06
 _MINI_LANGUAGES = ("ar", "de", "en", "ja", "zh")
 

@@ -32,7 +32,9 @@ def recipe(**steps: dict[str, Any]) -> ml_collections.ConfigDict:
 def pool() -> ml_collections.ConfigDict:
   """Return the section that says where the noisy pairs are."""
   config = ml_collections.ConfigDict()
-  # Key of curation.formats.FORMATS.
+  # Key of curation.formats.FORMATS: "webdataset" (img2dataset's tars),
+  # "parquet" (img2dataset's, Hugging Face's, DataComp's metadata), "table" (one
+  # JSONL, CSV or TSV), "jsonl" (many), "emoji", "array_record", "tfds".
   config.format = "webdataset"
   # Files: a path or an fsspec URL (gs://, s3://), with {000..123} and * in it.
   config.path = ""

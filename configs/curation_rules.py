@@ -49,8 +49,44 @@ def align(*, image: str, num_terms: int = 100_000_000) -> Steps:
       "lowercase": True,
       # "bloom" needs 120 MB for 100 million terms at a rate of 0.01, 180 MB at
       # 0.001; "exact" 800 MB, of which a worker reads what it looks up.
-      "set": "exact",
+      "membership": "exact",
       "false_positive_rate": 0.001,
+    },
+  }
+
+
+def align_near_duplicates() -> Steps:
+  """Return the steps that drop near-duplicates of test sets (appendix A).
+
+  Model and references are the user's; both steps need the same model. The
+  paper's is trained for this purpose and not published.
+  """
+  return {
+    "embed": {
+      "op": "embed",
+      # A run's workdir, a published model's folder or file, or hf://.
+      "model": "",
+      "signal": "cosine",
+      # Pairs of one call, over all devices.
+      "batch_size": 1024,
+    },
+    "near_duplicates": {
+      "op": "near_duplicates",
+      "model": "",
+      # Of each set a folder of images, a pattern or their embeddings. The
+      # paper's: ILSVRC-2012, Flickr30K, COCO and all downstream tests.
+      "references": (),
+      # Of k-means on the pool's images; the paper's 4K.
+      "num_clusters": 4096,
+      # The paper does not say.
+      "num_iterations": 20,
+      # Clusters of an image, and how many of them make a bucket.
+      "num_nearest": 10,
+      "subset": 3,
+      # Cosine above which an image goes.
+      "threshold": 0.975,
+      # Of the rows that k-means starts with.
+      "seed": 0,
     },
   }
 

@@ -49,8 +49,9 @@ import ml_collections
 
 from configs import base, clip_towers, sizes, sources, variants, web
 
-# The seven of OpenAI's 80 prompts for ImageNet that are about as good as all
-# (openai/CLIP, notebooks/Prompt_Engineering_for_ImageNet.ipynb).
+# What forward selection left of OpenAI's 80 prompts for ImageNet; a bit better
+# than all (openai/CLIP, notebooks/Prompt_Engineering_for_ImageNet.ipynb). Which
+# of both the paper means was not read.
 TEMPLATES = (
   "itap of a {}.",
   "a bad photo of the {}.",

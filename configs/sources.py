@@ -20,7 +20,9 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # () is what the format's layouts agree on.
   config.image = ()
   # Where captions are: "txt" or "json.FIELD" of a tar, columns, features. Each
-  # that is there is a caption of the example; () as above.
+  # that is there is a caption of the example; () as above. Or one JSON file for
+  # each tar, as "../../json/{folder}/{tar}.json": for --task=curate and
+  # --task=prepare, which read in order.
   config.caption = ()
   # Language of the captions (ISO 639-1), and the field that says so where they
   # differ.

@@ -2,7 +2,8 @@
 
 With count_e the matches of an entry in the whole pool, an entry keeps a pair
 with probability p_e = min(1, t / count_e), and a pair is kept if one of its
-entries keeps it (arXiv 2309.16671, section 3.3 and algorithm 1):
+entries keeps it (arXiv 2309.16671; MetaCLIP,
+metaclip/balancing.py):
 
   keep(pair) = 1 - product over its entries of (1 - p_e)
 

@@ -50,15 +50,19 @@ class PerceptualHash(operators.Filter):
     return self._decide
 
   def _decide(self, table: pa.Table) -> operators.Verdict:
-    grey_NYX = np.zeros((len(table), phash.SIDE, phash.SIDE), np.uint8)
-    keep = np.ones(len(table), bool)
-    for n, image in enumerate(table["image"]):
+    # An image with several captions once.
+    _, first, back = np.unique(
+      by_uid.of(table), return_index=True, return_inverse=True
+    )
+    grey_NYX = np.zeros((len(first), phash.SIDE, phash.SIDE), np.uint8)
+    is_image = np.ones(len(first), bool)
+    for n, row in enumerate(first.tolist()):
       try:
-        grey_NYX[n] = phash.grey(image.as_py() or b"")
+        grey_NYX[n] = phash.grey(table["image"][row].as_py() or b"")
       except faults.ExampleError:
-        keep[n] = False
-    hashes = pa.array(phash.hashes(grey_NYX), mask=~keep)
-    return operators.Verdict(keep, {self.signal: hashes})
+        is_image[n] = False
+    hashes = pa.array(phash.hashes(grey_NYX)[back], mask=~is_image[back])
+    return operators.Verdict(is_image[back], {self.signal: hashes})
 
 
 @dataclasses.dataclass(frozen=True)

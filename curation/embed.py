@@ -186,7 +186,9 @@ def _images(
         if fault is not None:
           found[place] = fault.partition(":")[0]
     for row, image in zip(table["row"].to_pylist(), found, strict=True):
-      while next(due) != row:
+      while (asked := next(due, None)) != row:
+        if asked is None:
+          raise OSError(f"the pool gave row {row}, which nobody asked for")
         yield None
       yield image
   for _ in due:

@@ -165,8 +165,8 @@ def check_model(model: str, field: str) -> None:
   if not model or not pathlib.Path(model).exists():
     raise ValueError(
       f"{field}.model: there is no {model!r}; expected the folder of a run "
-      "(--workdir of its training), a published model's folder or file, or "
-      "hf://owner/name"
+      "(--workdir of its training; configs/dfn.py has filters), a published "
+      "model's folder or file, or hf://owner/name"
     )
 
 

@@ -11,6 +11,11 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+DISK_IS_FULL = (
+  "The disk is full. What is done is whole: free some space (folders of "
+  "WORKDIR/stages with other parameters may be deleted) and run the same "
+  "command to go on"
+)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 

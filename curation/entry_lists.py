@@ -82,7 +82,6 @@ def files(path: str) -> tuple[str, ...]:
   return () if path.startswith(_WORDFREQ) else (path,)
 
 
-@functools.lru_cache(maxsize=4)
 def open_metadata(path: str) -> Metadata:
   """Return the metadata at a path; counts the entries.
 

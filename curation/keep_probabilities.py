@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -30,7 +31,10 @@ def update(
   steps: Mapping[str, operators.Operator],
   parts: Sequence[pathlib.Path],
 ) -> None:
-  """Write a curation's file, if one of its steps makes probabilities.
+  """Write a curation's file, if there is something for it to say.
+
+  That is so where a step makes probabilities. Without any it is so where images
+  have several captions: the file then has those that are kept, each with 1.
 
   Args:
     workdir: where the file is, if there is any.
@@ -39,13 +43,15 @@ def update(
   """
   path = workdir / FILE
   makers = [name for name in steps if SIGNAL in steps[name].signals]
-  if makers:
-    write(parts, path, makers[0])
+  if makers or any(map(_has_several, parts)):
+    write(parts, path, makers[0] if makers else None)
   else:
     path.unlink(missing_ok=True)  # of other parameters
 
 
-def write(parts: Sequence[pathlib.Path], path: pathlib.Path, maker: str) -> int:
+def write(
+  parts: Sequence[pathlib.Path], path: pathlib.Path, maker: str | None
+) -> int:
   """Write the captions of images that may be kept; return how many.
 
   A caption that a step dropped has 0, unless the one that makes the
@@ -56,7 +62,8 @@ def write(parts: Sequence[pathlib.Path], path: pathlib.Path, maker: str) -> int:
   Args:
     parts: of signals/, with uid, row, dropped_by and keep_probability.
     path: of the .npy file of balanced.KEEP.
-    maker: name of the step that makes the probabilities.
+    maker: name of the step that makes the probabilities; None for 1 for each
+      caption that is kept, without the others.
   """
   temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
   try:
@@ -73,29 +80,29 @@ class _Parts:
   """The captions of all parts."""
 
   paths: tuple[pathlib.Path, ...]
-  maker: str
+  maker: str | None
 
   def read(self, label: str) -> Iterator[np.ndarray]:
     """Yield balanced.KEEP [N] of each part."""
-    with progress.Progress(f"Keep probabilities, {label}", len(self.paths)) as (
-      bar
-    ):
+    with progress.Progress(f"{FILE}, {label}", len(self.paths)) as bar:
       for path in self.paths:
         yield self._read(path)
         bar.advance()
 
   def _read(self, path: pathlib.Path) -> np.ndarray:
-    table = pq.read_table(path, columns=["uid", "row", "dropped_by", SIGNAL])
-    chances = pc.fill_null(table[SIGNAL], 0.0).to_numpy().astype(np.float32)
-    dropped = pc.fill_null(
-      pc.call_function("not_equal", [table["dropped_by"], self.maker]), False
-    ).to_numpy()
-    chances = np.where(dropped, np.float32(0), chances)
+    columns = ["uid", "row", "dropped_by"]
+    columns += [SIGNAL] if self.maker else []
+    table = pq.read_table(path, columns=columns)
     rows = table["row"].to_numpy()
-    # All captions of an image are in one part; with one that may be kept, the
-    # others must be there too, as one of all is drawn first.
-    _, image = np.unique(rows >> pool.CAPTION_BITS, return_inverse=True)
-    some = np.flatnonzero((np.bincount(image, chances) > 0)[image])
+    if self.maker:
+      chances = _chances(table, self.maker)
+      # All captions of an image are in one part; with one that may be kept, the
+      # others must be there too, as one of all is drawn first.
+      _, image = np.unique(rows >> pool.CAPTION_BITS, return_inverse=True)
+      some = np.flatnonzero((np.bincount(image, chances) > 0)[image])
+    else:
+      chances = np.ones(len(rows), np.float32)
+      some = np.flatnonzero(table["dropped_by"].is_null().to_numpy())
     found = np.empty(len(some), balanced.KEEP)
     uids = pool.uids(table)[some]
     found["f0"], found["f1"] = uids["f0"], uids["f1"]
@@ -104,10 +111,32 @@ class _Parts:
     return found
 
 
+def _chances(table: pa.Table, maker: str) -> np.ndarray:
+  """Return the probability of each pair, 0 where another step dropped it."""
+  chances = pc.fill_null(table[SIGNAL], 0.0).to_numpy().astype(np.float32)
+  other = pc.call_function("not_equal", [table["dropped_by"], maker])
+  dropped = pc.fill_null(other, False).to_numpy()
+  return np.where(dropped, np.float32(0), chances)
+
+
+def _has_several(part: pathlib.Path) -> bool:
+  """Return whether an image of a part has more than one caption."""
+  footer = pq.read_metadata(part)
+  names = footer.schema.to_arrow_schema().names
+  if "caption" not in names:
+    return False
+  place = names.index("caption")
+  found = (
+    footer.row_group(group).column(place).statistics
+    for group in range(footer.num_row_groups)
+  )
+  return any(some is not None and (some.max or 0) > 0 for some in found)
+
+
 def _write(parts: _Parts, path: pathlib.Path) -> int:
   """Write sorted captions, each once."""
   counts = np.zeros(1 << _BITS, np.int64)
-  for part in parts.read("counting"):
+  for part in parts.read("shards counted"):
     counts += np.bincount(_bucket(part), minlength=len(counts))
   stops = np.cumsum(counts)
   num = int(stops[-1])
@@ -117,7 +146,7 @@ def _write(parts: _Parts, path: pathlib.Path) -> int:
     return 0
   whole = np.lib.format.open_memmap(path, "w+", balanced.KEEP, (num,))
   places = stops - counts
-  for part in parts.read("sorting"):
+  for part in parts.read("shards sorted"):
     buckets = _bucket(part)
     order = np.argsort(buckets, kind="stable")
     found, sizes = np.unique(buckets, return_counts=True)

@@ -34,19 +34,21 @@ MODES = ("parity", "fixed")
 # as said above (MetaCLIP 2).
 ENDS = ("both", "by_script")
 
-# Code points, first and last, of metaclip/curation/substr_matching.py.
+# Blocks of Unicode that need no space, first and last code point, as MetaCLIP 2
+# has them (metaclip/curation/substr_matching.py).
 _UNSPACED = (
-  *((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF)),
-  *((0x2A700, 0x2B73F), (0x2B740, 0x2B81F), (0x2B820, 0x2CEAF)),
-  *((0x2CEB0, 0x2EBEF), (0xF900, 0xFAFF), (0x2E80, 0x2EFF)),
-  *((0x2F00, 0x2FDF), (0x2FF0, 0x2FFF)),
-  (0x0E00, 0x0E7F),  # Thai
-  (0x0E80, 0x0EFF),  # Lao
-  (0x1000, 0x109F),  # Burmese
+  (0x0E00, 0x109F),  # Thai, Lao, Tibetan, Burmese
   (0x1780, 0x17FF),  # Khmer
-  (0x0F00, 0x0FFF),  # Tibetan
+  (0x2E80, 0x2FDF),  # radicals
+  (0x2FF0, 0x2FFF),  # descriptions of ideographs
+  (0x3400, 0x4DBF),  # ideographs, as are those that follow
+  (0x4E00, 0x9FFF),
+  (0xF900, 0xFAFF),
+  (0x20000, 0x2A6DF),
+  (0x2A700, 0x2EBEF),
 )
-_WIDE_PUNCTUATION = "，。、；：？！“”‘’（）【】《》〈〉「」『』～—"
+# Beside ASCII's.
+_WIDE_PUNCTUATION = "—‘’“”、。〈〉《》「」『』【】！（），：；？～"
 _KANA = ((0x3040, 0x30FF),)
 # Captions that the automaton reads at a time: each match is a Python object.
 _AUTOMATON_TEXTS = 2048
@@ -102,11 +104,10 @@ def make(entries: pa.Array, *, mode: str, ends: str) -> Matcher:
   """Return the matcher of distinct entries, numbered from 0.
 
   Raises:
-    ValueError: an entry is empty, there twice, or has a tab, a line's end or a
-      zero byte in it.
+    ValueError: an entry is not as `check` wants it.
   """
   entries = entries.cast(pa.large_string())
-  _check(entries)
+  _check_characters(entries)
   if ends == "both":
     left = right = np.ones(len(entries), bool)
   else:
@@ -123,7 +124,6 @@ def make(entries: pa.Array, *, mode: str, ends: str) -> Matcher:
     trie = ngram_trie.make(entries.filter(pa.array(whole)))
   if len(automaton_ids):
     ended = _with_ends(entries, left, right).take(pa.array(automaton_ids))
-    _check_distinct(ended)
     patterns = ended.to_pylist()
     del ended
     _give_back()
@@ -146,7 +146,23 @@ def _give_back() -> None:
     trim(0)
 
 
-def _check(entries: pa.Array) -> None:
+def check(entries: pa.Array) -> None:
+  """Raise ValueError for entries that cannot be matched.
+
+  An empty one, one that is there twice, and one with a tab, a line's end or a
+  zero byte in it.
+  """
+  _check_characters(entries)
+  counts = pc.value_counts(entries)
+  if len(counts) < len(entries):
+    twice = counts.filter(pc.greater(counts.field("counts"), 1))
+    raise ValueError(
+      f"the metadata has the entry {twice[0]['values'].as_py()!r} more than "
+      "once; expected each once"
+    )
+
+
+def _check_characters(entries: pa.Array) -> None:
   wrong = pc.or_(
     pc.equal(pc.binary_length(entries), 0),
     pc.match_substring_regex(entries, "[\\t\\n\\r\\x00]"),
@@ -156,16 +172,6 @@ def _check(entries: pa.Array) -> None:
     raise ValueError(
       f"entry {number} of the metadata is {entries[number].as_py()!r}; "
       "expected one character or more, no tab, line's end or zero byte"
-    )
-
-
-def _check_distinct(entries: pa.Array) -> None:
-  counts = pc.value_counts(entries)
-  if len(counts) < len(entries):
-    twice = counts.filter(pc.greater(counts.field("counts"), 1))
-    raise ValueError(
-      f"the metadata has the entry {twice[0]['values'].as_py()!r} more than "
-      "once; expected each once"
     )
 
 

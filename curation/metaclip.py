@@ -79,7 +79,13 @@ class Match(operators.Filter):
         f"{field}.ends must be one of {', '.join(matching.ENDS)}; got "
         f"{self.ends!r}"
       )
-    entry_lists.checked(self.metadata, field)
+    metadata = entry_lists.checked(self.metadata, field)
+    for number, language in enumerate(metadata.languages):
+      try:
+        matching.check(metadata.read(number))
+      except ValueError as error:
+        name = language or self.metadata
+        raise ValueError(f"{field}.metadata: {name}: {error}") from error
     if entry_lists.by_language(self.metadata) and not self.language:
       raise ValueError(
         f"{field}.language must name a column, for {self.metadata} has entries "
@@ -270,7 +276,7 @@ class Balance(operators.Reduction):
 def _head(counts: np.ndarray, t: int) -> dict[str, Any]:
   return {
     "num_head_entries": int(np.count_nonzero(counts >= t)),
-    "tail_mass": balancing.tail_mass(counts, t),
+    "tail_mass": round(balancing.tail_mass(counts, t), 6),
   }
 
 

@@ -34,7 +34,9 @@ class NearDuplicates(operators.Reduction):
   """Drop images that are near one of a reference set, found by buckets.
 
   The k-means runs on the images of the pool that are left (ALIGN: on all
-  training images); see curation/kmeans.py and curation/buckets.py.
+  training images); see curation/kmeans.py and curation/buckets.py. A step
+  normsim of the norm "inf" gives the largest cosine with all references, those
+  in other buckets too.
 
   Attributes:
     model: as in the step before it that embeds (op=embed or, with
@@ -145,7 +147,7 @@ class NearDuplicates(operators.Reduction):
     by_uid.write(place.state, rows.uids, cosine=cosine_N, row=row_N)
     path.unlink()
     return {
-      "num_pairs": len(z_NE),
+      "num_images": len(z_NE),
       "num_references": len(z_RE),
       "num_duplicates": int((cosine_N > self.threshold).sum()),
       "num_without_bucket": int((row_N < 0).sum()),

@@ -19,6 +19,9 @@ from training import failures
 
 # Failures after which it is taken for sure that no shard can be done.
 _NUM_HOPELESS = 16
+# Tasks of a reduction from which on its progress is shown: each is short, and
+# workers do some at once.
+_NUM_SHOWN = 64
 
 
 @dataclasses.dataclass
@@ -141,7 +144,7 @@ def reduce(
     place = operators.Place(
       work.workdir, work.cache_dir, temporary, _earlier(work, name)
     )
-    run_fn = functools.partial(run_all, engine, tries, work.stage, name)
+    run_fn = functools.partial(_run_shown, engine, tries, work.stage, name)
     found = step.reduce(parts, place, run_fn)
     text = json.dumps(found)
     atomic_file.write(temporary / "facts.json", text.encode())
@@ -168,6 +171,22 @@ def _earlier(
     for other in names[: names.index(name)]
     if other in measured
   )
+
+
+def _run_shown(
+  engine: engines.Engine,
+  tries: Tries,
+  of_stage: plan.Stage,
+  name: str,
+  fn: Callable[[Any], Any],
+  items: Sequence[Any],
+) -> list[Any]:
+  """Return what `run_all` does; show progress of what can take long."""
+  run_fn = functools.partial(run_all, engine, tries, of_stage, name, fn, items)
+  if len(items) < _NUM_SHOWN:
+    return run_fn()
+  with progress.Progress(f"Reducing {name}, tasks", len(items)) as bar:
+    return run_fn(bar.advance)
 
 
 def run_all(
@@ -257,10 +276,7 @@ def _attempts(
           continue
         error = engines.task_error(result)
         if error.disk_is_full:
-          raise failures.RunError(
-            f"The disk is full ({error.message}). What is done is whole: free "
-            "some space and run the same command to go on"
-          )
+          raise failures.RunError(engines.DISK_IS_FULL)
         note(number, error)
         broken[number] = error
         if not num_done and len(broken) == _NUM_HOPELESS:

@@ -73,7 +73,7 @@ class PcaHash(operators.MeshFilter, operators.Reduction):
     np.save(place.state / "axes.npy", axes_ED, allow_pickle=False)
     path.unlink()
     return {
-      "num_pairs": len(z_NE),
+      "num_images": len(z_NE),
       "share_of_variance": float(variances_D.sum() / total) if total else 0.0,
     }
 

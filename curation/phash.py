@@ -3,7 +3,8 @@
 The DCT hash: the image in grey at 32 x 32, the 8 x 8 lowest frequencies of its
 two-dimensional DCT-II, a bit for each that is above their median; row by row,
 the first in the highest bit. That is `imagehash.phash`, whose hex digits are
-this number's, save for coefficients that lie within rounding of the median.
+this number's, save for coefficients that lie within rounding of the median, and
+for transparent images, which are on white here.
 
 Cosines are integers here (of COSINE_BITS bits), so that a hash depends neither
 on the machine nor on the other images of a batch, and images of one colour all

@@ -70,13 +70,11 @@ class Batches:
     parts: what Measure saved, sorted by name.
     store: has the embeddings of all of them.
     scratch: folder for buckets; they are removed again.
-    bucket: see BUCKET.
   """
 
   parts: tuple[pathlib.Path, ...]
   store: embeddings.Store
   scratch: pathlib.Path
-  bucket: int = BUCKET
 
   def __len__(self) -> int:
     """Return the number of pairs."""
@@ -155,7 +153,7 @@ class Batches:
 
   def _buckets(self, seed: int) -> Iterator[np.ndarray]:
     """Yield _PLACE [N] of each range of hashes, in the order of the ranges."""
-    num_buckets = max(1, -(-len(self) // self.bucket))
+    num_buckets = max(1, -(-len(self) // BUCKET))
     if num_buckets == 1:
       yield np.concatenate([np.zeros(0, _PLACE), *self._places(seed)])
       return

@@ -34,8 +34,9 @@ from curation import (
   strings,
   table_keys,
 )
+from input_pipeline import progress
 
-SETS = ("exact", "bloom")
+MEMBERSHIPS = ("exact", "bloom")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ class RareTokens(operators.Reduction):
     num_terms: in the list.
     bigrams: whether pairs of words are counted and looked up beside words.
     lowercase: whether case is ignored.
-    set: "exact", 8 bytes a term on disk, mapped into memory; or "bloom".
+    membership: "exact", 8 bytes a term on disk, mapped into memory; or "bloom".
     false_positive_rate: of the Bloom filter: the share of rare terms that it
       takes for frequent, so that a caption stays that should be dropped. 9.6
       bits a term at 0.01, 14.4 at 0.001.
@@ -55,7 +56,7 @@ class RareTokens(operators.Reduction):
   num_terms: int
   bigrams: bool
   lowercase: bool
-  set: str
+  membership: str
   false_positive_rate: float
 
   columns = ("text",)
@@ -67,9 +68,10 @@ class RareTokens(operators.Reduction):
       raise ValueError(
         f"{field}.num_terms must be at least 1; got {self.num_terms}"
       )
-    if self.set not in SETS:
+    if self.membership not in MEMBERSHIPS:
       raise ValueError(
-        f"{field}.set must be one of {', '.join(SETS)}; got {self.set!r}"
+        f"{field}.membership must be one of {', '.join(MEMBERSHIPS)}; got"
+        f" {self.membership!r}"
       )
     if not 0 < self.false_positive_rate < 1:
       raise ValueError(
@@ -99,54 +101,76 @@ class RareTokens(operators.Reduction):
       "num_frequent_occurrences": facts["num_above"],
       "least_count": facts["least_count"],
     }
-    if self.set == "bloom":
-      made = bloom.make(facts["num_keys_above"], self.false_positive_rate)
-      for piece in runs.pieces(state / "exact"):
-        made.add(*piece)
+    if self.membership == "bloom":
+      num_keys = facts["num_keys_above"]
+      made = bloom.make(num_keys, self.false_positive_rate)
+      with progress.Progress("Terms into the Bloom filter", num_keys) as bar:
+        for (keys,) in runs.pieces(state / "exact"):
+          made.add(keys)
+          bar.advance(len(keys))
       made.save(state / "bloom")
       (state / "exact").unlink()
     return found
 
   def open(self, place: operators.Place) -> operators.DecideFn:
     assert place.state is not None
-    if self.set == "bloom":
+    if self.membership == "bloom":
       frequent = bloom.load(place.state / "bloom")
     else:
       frequent = key_sets.Keys(place.state / "exact")
 
     def decide(table: pa.Table) -> operators.Verdict:
-      found, rows = self.terms_of(table["text"])
+      words = self.words_of(table["text"])
+      is_rare = ~frequent.contains(words.hashes)[words.which]
       keep = np.ones(len(table), bool)
-      keep[rows[~frequent.contains(found)]] = False
+      keep[words.rows[is_rare]] = False
+      if self.bigrams:
+        # Of the captions that are left.
+        first = words.with_next()
+        first = first[keep[words.rows[first]]]
+        is_rare = ~frequent.contains(words.pairs(first))
+        keep[words.rows[first[is_rare]]] = False
       return operators.Verdict(keep)
 
     return decide
 
-  def terms_of(self, texts: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `terms` does, with the step's parameters."""
-    return terms(texts, bigrams=self.bigrams, lowercase=self.lowercase)
+  def words_of(self, texts: pa.Array | pa.ChunkedArray) -> "_Words":
+    """Return the words of texts, with case as the step has it."""
+    if self.lowercase:
+      texts = pc.call_function("utf8_lower", [texts])
+    words, counts = strings.words(texts)
+    # Each word is hashed and looked up once.
+    encoded = words.dictionary_encode()
+    return _Words(
+      hashes=strings.hashes(encoded.dictionary),
+      which=encoded.indices.to_numpy(),
+      rows=np.repeat(np.arange(len(counts)), counts),
+    )
 
 
-def terms(
-  texts: pa.Array | pa.ChunkedArray, *, bigrams: bool, lowercase: bool
-) -> tuple[np.ndarray, np.ndarray]:
-  """Return hashes of all terms, uint64 [T], and which text has each, int64 [T].
+@dataclasses.dataclass(frozen=True)
+class _Words:
+  """All words of some texts, in order.
 
-  First are all words of all texts, then, with `bigrams`, all pairs of words.
+  Attributes:
+    hashes: uint64 [D], of the different words.
+    which: int32 [W]: the place of each word in `hashes`.
+    rows: int64 [W]: the row of the text that has it.
   """
-  if lowercase:
-    texts = pc.call_function("utf8_lower", [texts])
-  words, counts = strings.words(texts)
-  # Each word is hashed once.
-  encoded = words.dictionary_encode()
-  hashes = strings.hashes(encoded.dictionary)[encoded.indices.to_numpy()]
-  rows = np.repeat(np.arange(len(counts)), counts)
-  if not bigrams:
-    return hashes, rows
-  # Of the words that have one behind them in their text.
-  first = np.flatnonzero(rows[1:] == rows[:-1])
-  pairs = table_keys.pairs(hashes[first], hashes[first + 1])
-  return np.concatenate([hashes, pairs]), np.concatenate([rows, rows[first]])
+
+  hashes: np.ndarray
+  which: np.ndarray
+  rows: np.ndarray
+
+  def with_next(self) -> np.ndarray:
+    """Return the places of words that have another behind them: int64 [P]."""
+    return np.flatnonzero(self.rows[1:] == self.rows[:-1])
+
+  def pairs(self, first: np.ndarray) -> np.ndarray:
+    """Return the hashes of the pairs that begin with words at these places."""
+    return table_keys.pairs(
+      self.hashes[self.which[first]], self.hashes[self.which[first + 1]]
+    )
 
 
 class _Counts:
@@ -158,8 +182,12 @@ class _Counts:
 
   def add(self, table: pa.Table) -> None:
     """Add pairs."""
-    found, _ = self._step.terms_of(table["text"])
-    self._gathered.add(*np.unique(found, return_counts=True))
+    words = self._step.words_of(table["text"])
+    counts = np.bincount(words.which, minlength=len(words.hashes))
+    self._gathered.add(words.hashes, counts)
+    if self._step.bigrams:
+      pairs = words.pairs(words.with_next())
+      self._gathered.add(*np.unique(pairs, return_counts=True))
 
   def save(self, path: pathlib.Path) -> None:
     """Write the counts."""

@@ -73,7 +73,7 @@ def render(
         ],
       }
       for step in steps
-      if step["name"] in drawn
+      if step["name"] in drawn and step["kept"] < step["in"]
     ],
   )
 
@@ -82,7 +82,12 @@ def render(
 def _template() -> jinja2.Template:
   return page.template(
     pathlib.Path(__file__).with_name("curation.html.jinja"),
-    {"number": _number, "percent": _percent, "value": _value},
+    {
+      "number": _number,
+      "percent": _percent,
+      "value": _value,
+      "figure": _figure,
+    },
   )
 
 
@@ -133,6 +138,10 @@ def _picture(data: bytes | None) -> str:
 
 def _number(value: float) -> str:
   return f"{value:,.0f}"
+
+
+def _figure(value: float) -> str:
+  return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}"
 
 
 def _percent(share: float) -> str:

@@ -87,10 +87,7 @@ def run(
   except OSError as error:
     if not engines.is_disk_full(error):
       raise
-    raise failures.RunError(
-      f"The disk is full ({error}). What is done is whole: free some space and "
-      "run the same command to go on"
-    ) from error
+    raise failures.RunError(engines.DISK_IS_FULL) from error
   if as_json:
     print(json.dumps(manifest, indent=2))
   else:

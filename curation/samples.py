@@ -20,6 +20,8 @@ from curation import pool as pool_lib
 # Of each step, kept and dropped.
 NUM_SHOWN = 8
 _COLUMNS = ("uid", "row", "dropped_by")
+# Beside signals, in the files of signals/.
+_NO_SIGNALS = (*_COLUMNS, "caption", "fault")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -49,6 +51,7 @@ def of_shard(path: pathlib.Path, steps: Sequence[str]) -> Drawn:
   data = b"".join(table["uid"].to_pylist())
   uids = np.frombuffer(data, np.uint8).reshape(-1, 16)
   rows = table["row"].to_numpy()
+  captions = (rows % 2**pool_lib.CAPTION_BITS).astype(np.uint64)
   numbers = {name: number for number, name in enumerate(steps)}
   # Number of the step that dropped each pair: one more than all for kept ones,
   # -1 where it was not a step (a pair that could not be read).
@@ -60,7 +63,8 @@ def of_shard(path: pathlib.Path, steps: Sequence[str]) -> Drawn:
   dropped_at = np.array([*order, len(steps)], np.int64)[codes]
   drawn = {}
   for name, number in numbers.items():
-    draws = hashing.h64(uids, number)
+    # Of one image's captions, each has a draw of its own.
+    draws = hashing.mix(hashing.h64(uids, number) + captions)
     drawn[name] = (
       _lowest(draws, np.flatnonzero(dropped_at > number), uids, rows, path),
       _lowest(draws, np.flatnonzero(dropped_at == number), uids, rows, path),
@@ -139,7 +143,7 @@ def _signals(
   names = [
     field.name
     for field in schema
-    if field.name not in _COLUMNS and not pa.types.is_nested(field.type)
+    if field.name not in _NO_SIGNALS and not pa.types.is_nested(field.type)
   ]
   table = pq.read_table(path, columns=["row", *names])
   table = table.filter(pa.array(np.isin(table["row"].to_numpy(), rows)))

@@ -19,6 +19,7 @@ import pyarrow as pa
 from curation import operators, quantiles
 
 NUM_BINS = 64
+_FLOAT32 = np.dtype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Threshold(operators.Filter):
 
   Attributes:
     column: the score.
-    threshold: the lowest that is kept.
+    threshold: the lowest that is kept, in the type of the column.
   """
 
   column: str
@@ -44,9 +45,15 @@ class Threshold(operators.Filter):
 
   def open(self, place: operators.Place) -> operators.DecideFn:
     del place
-    return lambda table: operators.Verdict(
-      scores(table, self.column) >= np.float32(self.threshold)
-    )
+
+    def decide(table: pa.Table) -> operators.Verdict:
+      is_double = pa.types.is_float64(table.schema.field(self.column).type)
+      # As NumPy compares a column with a Python number: in the column's type.
+      kind = np.dtype(np.float64 if is_double else np.float32)
+      found = scores(table, self.column, kind)
+      return operators.Verdict(found >= kind.type(self.threshold))
+
+    return decide
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,8 +145,10 @@ class _Measure:
     self._scores.save(path)
 
 
-def scores(table: pa.Table, column: str) -> np.ndarray:
-  """Return a column as float32 [N], NaN where it is null.
+def scores(
+  table: pa.Table, column: str, dtype: np.dtype = _FLOAT32
+) -> np.ndarray:
+  """Return a column as floats [N], NaN where it is null.
 
   Raises:
     ValueError: it does not have numbers.
@@ -149,8 +158,8 @@ def scores(table: pa.Table, column: str) -> np.ndarray:
     raise ValueError(
       f"a score must be a column of numbers; {column} is of {kind}"
     )
-  found = table[column].cast(pa.float32(), safe=False)
-  return found.to_numpy().astype(np.float32, copy=False)
+  found = table[column].cast(pa.from_numpy_dtype(dtype), safe=False)
+  return found.to_numpy().astype(dtype, copy=False)
 
 
 def histogram_edges(least: float, greatest: float) -> np.ndarray:

@@ -24,8 +24,9 @@ from input_pipeline.sources import record
 
 # Runs that are merged at once, each of them an open file.
 FAN_IN = 256
-# UIDs in memory while runs are merged, of 16 bytes each.
-_NUM_IN_MEMORY = 2 << 20
+# UIDs of all runs in memory while they are merged: 22 MB with what sorting
+# takes, in each worker that merges.
+_NUM_IN_MEMORY = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True)

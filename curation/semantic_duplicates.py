@@ -108,7 +108,7 @@ class SemDeDup(operators.Reduction):
     if self.fraction:
       tuned = np.isin(cluster_N, self._tuned_clusters(cluster_N))
       epsilon = semdedup.epsilon(before_N[tuned], self.fraction)
-      facts["num_tuned_pairs"] = int(tuned.sum())
+      facts["num_tuned_images"] = int(tuned.sum())
     by_uid.write(place.state, rows.uids, cosine=before_N)
     rule = json.dumps({"epsilon": epsilon})
     atomic_file.write(place.state / _RULE, rule.encode())
@@ -116,7 +116,7 @@ class SemDeDup(operators.Reduction):
     sizes = np.bincount(cluster_N, minlength=self.num_clusters)
     return facts | {
       "epsilon": epsilon,
-      "num_pairs": len(before_N),
+      "num_images": len(before_N),
       "num_duplicates": int((before_N > 1 - epsilon).sum()),
       "num_empty_clusters": int((sizes == 0).sum()),
       "largest_cluster": int(sizes.max()),

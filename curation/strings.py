@@ -98,14 +98,16 @@ def hashes(values: pa.Array | pa.ChunkedArray, seed: int = 0) -> np.ndarray:
   starts = starts[:-1]
   first = hashing.mix(np.full(1, seed, np.int64).view(np.uint64) ^ _SALT)
   state = np.repeat(first, len(lengths))
-  rounds = (lengths + 7) // 8
+  rounds = np.minimum((lengths + 7) // 8, _MAX_ROUNDS + 1)
   data = _eights(array)
-  # Rows by falling length: those that are left are always the first.
-  order = np.argsort(-rounds, kind="stable")
-  left = np.searchsorted(
-    -rounds[order], -np.arange(1, _MAX_ROUNDS + 1), side="right"
-  )
-  num_long = int(np.count_nonzero(rounds > _MAX_ROUNDS))
+  # Rows by falling length: those that are left are always the first. Bytes are
+  # sorted without comparing them.
+  falling = (_MAX_ROUNDS + 1 - rounds).astype(np.uint8)
+  order = np.argsort(falling, kind="stable")
+  # How many rows have at least each number of rounds, from 1 on.
+  sizes = np.bincount(rounds, minlength=_MAX_ROUNDS + 2)
+  left = np.cumsum(sizes[::-1])[::-1][1:-1]
+  num_long = int(sizes[-1])
   for number, stop in enumerate(left):
     rows = order[num_long:stop]
     if not len(rows):

@@ -29,7 +29,7 @@ def of(
     column = table[name]
     if column.null_count:
       is_whole &= column.is_valid().to_numpy()
-    keys = hashing.mix(keys + _hashes(column, squeeze))
+    keys = hashing.mix(keys + _hashes(column, name, squeeze))
   return keys, is_whole
 
 
@@ -47,11 +47,16 @@ def uids(table: pa.Table) -> np.ndarray:
 _PAIR = np.uint64(0xD1B54A32D192ED03)
 
 
-def _hashes(column: pa.ChunkedArray, squeeze: bool) -> np.ndarray:
+def _hashes(column: pa.ChunkedArray, name: str, squeeze: bool) -> np.ndarray:
   kind = column.type
   if pa.types.is_integer(kind):
     values = column.fill_null(0).to_numpy()
     return hashing.mix(values.astype(np.int64).view(np.uint64))
+  if pa.types.is_floating(kind) or pa.types.is_nested(kind):
+    raise ValueError(
+      f"The column {name} must be of texts, bytes or whole numbers, by which"
+      f" pairs are told apart; got {kind}"
+    )
   if squeeze and kind in (pa.string(), pa.large_string()):
     return strings.hashes(strings.squeezed(column))
   return strings.hashes(column)

@@ -1,5 +1,6 @@
 """What a result was made with: libraries and the commit; imports none of it."""
 
+import functools
 import importlib.metadata
 import pathlib
 import subprocess
@@ -22,13 +23,18 @@ def versions(*others: str) -> dict[str, str]:
   Args:
     others: that it depends on beside what all results do, if installed.
   """
-  found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+  found = {name: _version(name) for name in _LIBRARIES}
   for name in others:
     try:
-      found[name] = importlib.metadata.version(name)
+      found[name] = _version(name)
     except importlib.metadata.PackageNotFoundError:
       continue
   return found
+
+
+@functools.cache
+def _version(name: str) -> str:
+  return importlib.metadata.version(name)
 
 
 def commit() -> str:

@@ -52,7 +52,7 @@ def open_pool(config: recipe.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
       path=file.path,
       start=start,
       stop=min(start + SHARD_BYTES, file.size),
-      version=f"{file.size}/{file.version}",
+      version=section.version_of(file),
     )
     for file in found
     for start in range(0, file.size, SHARD_BYTES)
@@ -92,6 +92,7 @@ class Pool:
     rows: np.ndarray | None = None,
   ) -> Iterator[pa.Table]:
     """Yield the pairs of a shard; see pool.Pool."""
+    section.check_unchanged(shard)
     folder = shard.path.rpartition("/")[0] or "."
     reader = rows_lib.Reader(self.table, folder, columns, rows)
     names = [*reader.names]

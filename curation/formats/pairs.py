@@ -13,13 +13,20 @@ from input_pipeline import faults, picture
 class Table:
   """The pairs of examples so far, as columns."""
 
-  def __init__(self, columns: Sequence[str], types: Mapping[str, pa.DataType]):
+  def __init__(
+    self,
+    columns: Sequence[str],
+    types: Mapping[str, pa.DataType],
+    rows: np.ndarray | None,
+  ):
     """Begin without any.
 
     Args:
       columns: that are wanted beside those that are always there.
       types: of the columns that are not among pool.TYPES.
+      rows: those that are wanted; None for all.
     """
+    self._rows = rows
     self._types = {
       name: pool.TYPES.get(name, types.get(name))
       for name in dict.fromkeys((*pool.ALWAYS, *columns))
@@ -70,20 +77,24 @@ class Table:
 
   def add_fault(self, place: int, uid: bytes, kind: str, message: str) -> None:
     """Add an example that cannot be used."""
-    for name in self._data:
-      self._append(name, None)
-    self._data["uid"][-1] = uid
-    self._data["row"][-1] = place << pool.CAPTION_BITS
-    self._data["fault"][-1] = f"{kind}: {message}"
+    row = place << pool.CAPTION_BITS
+    rows = [row]
+    if self._rows is not None:  # each of its captions has been a pair before
+      stop = row + (1 << pool.CAPTION_BITS)
+      first, last = np.searchsorted(self._rows, [row, stop])
+      rows = self._rows[first:last].tolist()
+    for row in rows:
+      for name in self._data:
+        self._append(name, None)
+      self._data["uid"][-1] = uid
+      self._data["row"][-1] = row
+      self._data["fault"][-1] = f"{kind}: {message}"
 
-  def take(
-    self, max_rows: int, rows: np.ndarray | None, *, is_last: bool
-  ) -> list[pa.Table]:
+  def take(self, max_rows: int, *, is_last: bool) -> list[pa.Table]:
     """Return what is full, or with `is_last` all, and forget it.
 
     Args:
       max_rows: of a table.
-      rows: those that are wanted; None for all.
       is_last: whether a table may be smaller.
     """
     if len(self) < max_rows and not is_last:
@@ -96,14 +107,14 @@ class Table:
     )
     for values in self._data.values():
       values.clear()
-    return list(cut(chosen(table, rows), max_rows))
+    return list(cut(_chosen(table, self._rows), max_rows))
 
   def _append(self, name: str, value: Any) -> None:
     if name in self._data:
       self._data[name].append(value)
 
 
-def chosen(table: pa.Table, rows: np.ndarray | None) -> pa.Table:
+def _chosen(table: pa.Table, rows: np.ndarray | None) -> pa.Table:
   """Return the rows with these numbers, ascending as the table's are."""
   if rows is None or not len(table):
     return table

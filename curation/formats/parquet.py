@@ -55,10 +55,8 @@ def open_pool(config: recipe.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
         f"{found[0].path}: {other} and {layout}"
       )
     names &= some
-    version = f"{file.size}/{file.version}"
     extra = beside.get(_stem(file.path))
-    if extra is not None:
-      version += f"/{extra.size}/{extra.version}"
+    version = section.version_of(*filter(None, (file, extra)))
     for start, stop in _parts(counts):
       name = pool.shard_name(file.path, start)
       shards.append(pool.Shard(name, file.path, start, stop, version))
@@ -105,6 +103,7 @@ class Pool:
     rows: np.ndarray | None = None,
   ) -> Iterator[pa.Table]:
     """Yield the pairs of a shard; see pool.Pool."""
+    section.check_unchanged(shard)
     arrays = [name for name in columns if name in self.arrays]
     beside = f"{_stem(shard.path)}.npz" if arrays else None
     with contextlib.ExitStack() as stack:

@@ -74,17 +74,18 @@ class Pool:
   ) -> Iterator[pa.Table]:
     """Yield the pairs of a shard; see pool.Pool."""
     records, uids = _opened(self.source, self.place)
+    section.check_same(shard, records.fingerprint())
     is_measured = bool({"width", "height"} & set(columns))
     reads = [*columns, "image"] if is_measured else columns
     places = pool.places(rows)
     if places is None:
       places = np.arange(shard.stop - shard.start)
-    table = pairs.Table(tuple(dict.fromkeys(reads)), {})
+    table = pairs.Table(tuple(dict.fromkeys(reads)), {}, rows)
     for is_last, place in _with_last(places.tolist()):
       if place is not None:
         index = shard.start + place
         self._add(table, place, uids[index], records, index)
-      for found in table.take(max_rows, rows, is_last=is_last):
+      for found in table.take(max_rows, is_last=is_last):
         yield pairs.sized(found, columns) if is_measured else found
 
   def _add(

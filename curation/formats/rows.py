@@ -15,6 +15,7 @@ from input_pipeline import faults
 from input_pipeline.sources import columns as columns_lib
 from input_pipeline.sources import named_file
 
+_WEB = ("http://", "https://")
 # Images that rows name, read at once.
 _NUM_OPENED = 16
 
@@ -257,7 +258,8 @@ def _named(name: Any, folder: str) -> tuple[bytes | None, str | None]:
   try:
     return named_file.read(name, folder), None
   except faults.ExampleError as error:
-    if error.kind == "read_failed":
+    # What does not answer on the web is gone; a disk or bucket is not.
+    if error.kind == "read_failed" and not name.startswith(_WEB):
       raise
     return None, f"{error.kind}: {error}"
 

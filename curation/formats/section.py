@@ -2,8 +2,9 @@
 
 import pathlib
 
-from curation import recipe
-from input_pipeline.sources import settings
+from curation import pool, recipe
+from input_pipeline import faults
+from input_pipeline.sources import files, remote, settings
 
 # What messages begin with.
 FIELD = "pool"
@@ -48,3 +49,26 @@ def refuse(config: recipe.PoolConfig, *fields: str) -> None:
 def of_pool(message: str) -> str:
   """Return what a source's message says of the pool that is that source."""
   return message.replace(f"data.sources.{FIELD}", FIELD)
+
+
+def version_of(*found: files.File) -> str:
+  """Return the version of a shard, of a file and those that belong to it."""
+  return "/".join(f"{file.size}/{file.version}" for file in found)
+
+
+def check_unchanged(shard: pool.Shard) -> None:
+  """Raise faults.ExampleError for a file that is not what was opened."""
+  now = files.facts(shard.path)
+  # A listing and a request for one file may say its time in two ways.
+  start = f"{now.size}/" if remote.is_remote(now.path) else version_of(now)
+  check_same(shard, start + shard.version[len(start) :])
+
+
+def check_same(shard: pool.Shard, version: str) -> None:
+  """Raise faults.ExampleError for another version than that of the shard."""
+  if version != shard.version:
+    raise faults.ExampleError(
+      "shard_changed",
+      f"{shard.path} changed after the curation began; start it again, in "
+      "another --workdir",
+    )

@@ -81,6 +81,8 @@ class Pool:
   ) -> Iterator[pa.Table]:
     """Yield the pairs of a shard; see pool.Pool."""
     records = _opened(self.source, self.cache_dir)
+    section.check_same(shard, records.fingerprint())
+    records.check_unchanged()
     reader = rows_lib.Reader(self.table, records.folder, columns, rows)
     places = reader.chosen(0, shard.stop - shard.start)
     if places is None:

@@ -64,9 +64,7 @@ def open_pool(config: recipe.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   shards, start = [], 0
   for tar, file, stop in zip(index.tars, beside, index.stops, strict=True):
     name = pool.shard_name(tar.path, 0)
-    version = f"{tar.size}/{tar.version}"
-    if file is not None:
-      version += f"/{file.size}/{file.version}"
+    version = section.version_of(*filter(None, (tar, file)))
     shards.append(pool.Shard(name, tar.path, start, stop, version))
     start = stop
   return Pool(folder, layout, _probe(folder, layout, shards), tuple(shards))
@@ -102,30 +100,31 @@ class Pool:
     rows: np.ndarray | None = None,
   ) -> Iterator[pa.Table]:
     """Yield the pairs of a shard; see pool.Pool."""
+    section.check_unchanged(shard)
     reader = _Reader(self, frozenset(columns))
     reads = list(columns)
     if reader.is_measured and "image" not in columns:
       reads.append("image")
-    table = pairs.Table(reads, dict(self.fields))
+    table = pairs.Table(reads, dict(self.fields), rows)
     for example in _examples(self, shard, pool.places(rows), reader):
       reader.add(table, example)
-      yield from self._taken(table, columns, max_rows, rows, reader, False)
-    yield from self._taken(table, columns, max_rows, rows, reader, True)
-
-  def _taken(
-    self,
-    table: pairs.Table,
-    columns: Sequence[str],
-    max_rows: int,
-    rows: np.ndarray | None,
-    reader: "_Reader",
-    is_last: bool,
-  ) -> Iterator[pa.Table]:
-    for found in table.take(max_rows, rows, is_last=is_last):
-      yield pairs.sized(found, columns) if reader.is_measured else found
+      yield from _taken(table, columns, max_rows, reader, is_last=False)
+    yield from _taken(table, columns, max_rows, reader, is_last=True)
 
   def __reduce__(self):
     return Pool, (self.folder, self.layout, self.fields, ())
+
+
+def _taken(
+  table: pairs.Table,
+  columns: Sequence[str],
+  max_rows: int,
+  reader: "_Reader",
+  *,
+  is_last: bool,
+) -> Iterator[pa.Table]:
+  for found in table.take(max_rows, is_last=is_last):
+    yield pairs.sized(found, columns) if reader.is_measured else found
 
 
 class _Example(NamedTuple):

@@ -166,6 +166,13 @@ class Records:
       found[index] = record_lib.uid(key)
     return found
 
+  def check_unchanged(self) -> None:
+    """Raise faults.ExampleError for a table that is not what was opened."""
+    if _facts(self.path) != self._facts:
+      raise faults.ExampleError(
+        "shard_changed", f"{self.path} changed after its rows were found"
+      )
+
   def _key(self, index: int, row: Mapping[str, Any]) -> str:
     if self.columns.key is not None:
       key = row.get(self.columns.key)
@@ -177,10 +184,7 @@ class Records:
     if not 0 <= index < len(self):
       raise IndexError(f"no row {index} of {len(self)}")
     start, stop = self.starts[index : index + 2].tolist()
-    if _facts(self.path) != self._facts:
-      raise faults.ExampleError(
-        "shard_changed", f"{self.path} changed after its rows were found"
-      )
+    self.check_unchanged()
     data = files.read_range(self.path, start, stop)
     try:
       if self.header is None:

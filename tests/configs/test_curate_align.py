@@ -19,6 +19,10 @@ def test_recipes_are_whole():
   ]
   assert curate_align.get_config() == curate_align.get_config("align")
   recipe.checked(curate_align.get_config("mini").to_dict())
+  config = curate_align.get_config("align_dedup")
+  config.steps.embed.model = config.steps.near_duplicates.model = "hf://a/b"
+  config.steps.near_duplicates.references = (__file__,)
+  assert list(recipe.checked(config.to_dict()).steps)[:6] == list(align.steps)
   config = curate_align.get_config("coyo")
   recipe.checked(config.to_dict())
   # What is not in the order fits its operators too.

@@ -26,8 +26,10 @@ def brute_force(rows, ids, refs, ref_ids):
   return best, np.where(best > -1, cosine.argmax(1), -1), shared
 
 
+@pytest.mark.parametrize("dense", [0, 64])
 @pytest.mark.parametrize("chunk", [1, 100, 1 << 22])
-def test_equals_brute_force(chunk, monkeypatch):
+def test_equals_brute_force(chunk, dense, monkeypatch):
+  monkeypatch.setattr(buckets, "_DENSE", dense)
   monkeypatch.setattr(buckets, "_JOIN_CHUNK", chunk)
   monkeypatch.setattr(buckets, "_COMPARE_CHUNK", max(chunk // 7, 1))
   rows, ids = embedded(40, 0)

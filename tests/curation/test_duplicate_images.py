@@ -59,6 +59,17 @@ def test_without_duplicates_all_are_kept(tmp_path):
   assert got == [0, 1, 2, 3, 4]
 
 
+def test_all_captions_of_the_image_that_wins_are_kept(tmp_path):
+  # Image 0 has two captions here and one there; image 1 looks the same.
+  shards, hashes = [[0, 0, 1], [2, 0]], np.array([5, 5, 6], np.uint64)
+  first, _ = np.argsort(priorities(3, 3)[:2])
+  step = duplicate_images.DuplicateImages("phash", 0, 3)
+  columns = {"phash": pa.array(hashes)}
+  got, manifest = pools.kept(tmp_path, "a", columns, {"it": step}, shards)
+  assert got == [first, 2]
+  assert manifest["steps"][0]["kept"] == (4 if first == 0 else 2)
+
+
 def test_hashes_are_made_of_images_and_what_is_none_is_dropped(tmp_path):
   files = [test_phash.encoded(n, "PNG", (60, 60)) for n in range(4)]
   # The first one again, as a JPEG at another size.

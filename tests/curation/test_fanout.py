@@ -119,6 +119,10 @@ def test_a_value_moved_to_another_column_is_another_key():
   assert keys[0] != keys[1]
   numbers = pa.table({"a": pa.array([-1, 0, 1], pa.int8())})
   assert len(set(table_keys.of(numbers, ("a",))[0].tolist())) == 3
+  with pytest.raises(
+    ValueError, match="column a must be of texts.* got double"
+  ):
+    table_keys.of(pa.table({"a": [0.5]}), ("a",))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Matching, against a search for each entry in each caption."""
 
+import itertools
 import string
 
 import numpy as np
@@ -85,6 +86,22 @@ def test_equals_brute_force_in_several_scripts(mode, ends):
     assert set(letters) & set(found)
 
 
+@pytest.mark.parametrize("mode", matching.MODES)
+@pytest.mark.parametrize("ends", matching.ENDS)
+def test_equals_brute_force_in_all_short_texts(mode, ends):
+  def strings(alphabet, size):
+    for length in range(size + 1):
+      yield from map("".join, itertools.product(alphabet, repeat=length))
+
+  # Spaces side by side, and at ends, are where rules come apart.
+  entries = [entry for entry in strings("a .山か", 3) if entry]
+  texts = list(strings("a \t.山か", 4))
+  matcher = matching.make(pa.array(entries), mode=mode, ends=ends)
+  matches = matcher.match(pa.array(texts))
+  expected = brute_force(texts, entries, mode, ends)
+  np.testing.assert_array_equal(pairs_of(matches), expected)
+
+
 def match(texts, entries, mode="parity", ends="both"):
   matcher = matching.make(pa.array(entries), mode=mode, ends=ends)
   matches = matcher.match(pa.array(texts, pa.string()))
@@ -167,4 +184,9 @@ def test_finds_zero_bytes_only_where_they_are():
 )
 def test_refuses_entries_that_cannot_be(entries, message):
   with pytest.raises(ValueError, match=message):
-    matching.make(pa.array(entries), mode="parity", ends="by_script")
+    matching.check(pa.array(entries))
+
+
+def test_made_of_an_entry_twice_it_would_lose_one():
+  with pytest.raises(ValueError, match="has the entry 'a b' more than once"):
+    matching.make(pa.array(["a b", "a b"]), mode="fixed", ends="both")

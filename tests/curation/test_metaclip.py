@@ -75,7 +75,7 @@ def balance(folder, **fields):
 def curate(tmp_path, found, texts=TEXTS, num_shards=2):
   """Return the manifest, and the signals of pairs by number."""
   folder = tmp_path / "pool"
-  folder.mkdir(exist_ok=True)
+  folder.mkdir(parents=True, exist_ok=True)
   numbers = np.arange(len(texts))
   for shard in range(num_shards):
     own = numbers[shard::num_shards].tolist()
@@ -155,6 +155,11 @@ def test_matches_by_language_and_balances_all_entries(tmp_path, metadata):
   left = [i for number in np.flatnonzero(kept) for i in expected[number]]
   left = np.bincount(left, minlength=6)
   assert after["facts"]["num_matches"] == left.sum()
+  other, _ = curate(tmp_path / "other", found, num_shards=5)
+  assert other["kept_sha256"] == manifest["kept_sha256"]
+  assert [step["facts"] for step in other["steps"]] == [
+    step["facts"] for step in manifest["steps"]
+  ]
   # English has most matches: "a" and "car" 50 each, "red car" 30, "sea" 3.
   assert after["facts"]["curves"] == {
     "ranks": [1, 2, 3, 4],
@@ -250,6 +255,14 @@ def test_captions_of_an_image_are_drawn_for_each_alone(tmp_path, metadata):
 def test_refuses_what_cannot_be(metadata, make, fields, message):
   with pytest.raises(ValueError, match=message):
     make(metadata, **fields).check("steps.x")
+
+
+def test_an_entry_that_is_there_twice_is_found_before_anything_is_done(
+  tmp_path,
+):
+  (tmp_path / "ja.txt").write_text("山\n山\n")
+  with pytest.raises(ValueError, match="x.metadata: ja: the metadata .*'山'"):
+    match(str(tmp_path)).check("x")
 
 
 def test_the_operators_can_be_named():

@@ -109,7 +109,7 @@ def test_a_bloom_filter_keeps_all_that_is_frequent_and_little_else(tmp_path):
 
 
 def test_a_pool_without_words(tmp_path):
-  for kind in rare_tokens.SETS:
+  for kind in rare_tokens.MEMBERSHIPS:
     op = make_step(5, kind=kind)
     decide, facts = opened(tmp_path / kind, op, [None, "", " "])
     assert facts["num_terms"] == 0
@@ -121,7 +121,7 @@ def test_a_pool_without_words(tmp_path):
   ("fields", "message"),
   [
     ((0, True, True, "exact", 0.1), "steps.it.num_terms .* got 0"),
-    ((1, True, True, "list", 0.1), "steps.it.set .* exact, bloom; got 'list'"),
+    ((1, True, True, "list", 0.1), "steps.it.membership .* bloom; got 'list'"),
     ((1, True, True, "bloom", 1.0), "steps.it.false_positive_rate .* got 1.0"),
   ],
 )

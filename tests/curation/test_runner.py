@@ -9,15 +9,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from curation import engines, manifest, passes, recipe, runner
+from curation import engines, manifest, passes, recipe, report, runner
 from curation import pool as pool_lib
+from input_pipeline import atomic_file
 from tests.curation import tiny
 from training import failures, provenance
 
 
 @pytest.fixture(autouse=True)
-def _no_git(monkeypatch):
+def _nothing_slow(monkeypatch):
+  """Leave out git, and the page, which tests/curation/test_report.py draws."""
   monkeypatch.setattr(provenance, "commit", lambda: "")
+  monkeypatch.setattr(report, "write", lambda folder, *_: write_page(folder))
+
+
+def write_page(folder):
+  atomic_file.write(folder / runner.REPORT, b"page")
 
 
 def contents(folder):
@@ -30,6 +37,7 @@ def contents(folder):
       path.name: pq.read_table(path).to_pydict()
       for path in (folder / "work/signals").iterdir()
     },
+    (folder / "work" / runner.REPORT).read_bytes(),
   )
 
 
@@ -169,6 +177,18 @@ def test_what_is_done_is_not_done_again(tmp_path, capsys):
   said = capsys.readouterr().err
   assert "Stage 1 of 2 (wide): done before" in said
   assert "Stage 2 of 2 (above_mean, wider): done before" in said
+
+
+def test_a_reduction_of_many_tasks_shows_how_far_it_is(
+  tmp_path, capsys, monkeypatch
+):
+  pool = tiny.make_pool(tmp_path / "pool", 3)
+  monkeypatch.setattr(passes, "_NUM_SHOWN", 4)
+  tiny.curate(tmp_path / "0", pool)
+  assert "Reducing" not in capsys.readouterr().err
+  monkeypatch.setattr(passes, "_NUM_SHOWN", 3)
+  tiny.curate(tmp_path / "1", pool)
+  assert "Reducing above_mean, tasks: 3/3" in capsys.readouterr().err
 
 
 class Raising(engines.Inline):

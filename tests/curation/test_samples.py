@@ -16,7 +16,7 @@ def write_signals(path, rows, seed=0):
   table = pa.table(
     {
       "uid": pa.array(uids, pool.UID_TYPE),
-      "row": pa.array(range(len(rows)), pa.int64()),
+      "row": pa.array(np.arange(len(rows)) << pool.CAPTION_BITS),
       "dropped_by": pa.array(dropped_by, pa.string()),
       "cosine": pa.array([row / 100 if row % 3 != 1 else None for row in rows]),
       "matches": pa.array([[1, 2]] * len(rows)),
@@ -62,6 +62,22 @@ def test_other_shards_show_the_same_pairs(tmp_path):
       assert got == [s.uid for s in whole[name][side]]
 
 
+def test_captions_of_one_image_are_drawn_apart(tmp_path):
+  uids = [number.to_bytes(16, "big") for number in range(40) for _ in range(2)]
+  rows = [n << pool.CAPTION_BITS | i for n in range(40) for i in range(2)]
+  table = pa.table(
+    {
+      "uid": pa.array(uids, pool.UID_TYPE),
+      "row": rows,
+      "dropped_by": pa.nulls(80, pa.string()),
+    }
+  )
+  pq.write_table(table, tmp_path / "a.parquet")
+  kept, _ = samples.of_shard(tmp_path / "a.parquet", STEPS)["size"]
+  # Drawn together, there would be half as many images.
+  assert len(all_uids(kept)) > samples.NUM_SHOWN / 2
+
+
 def test_a_shard_with_nothing_kept_gives_nothing(tmp_path):
   write_signals(tmp_path / "a.parquet", [])
   assert samples.of_shard(tmp_path / "a.parquet", STEPS) == {
@@ -83,7 +99,7 @@ class Pool:
     yield pa.table(
       {
         "row": rows,
-        "text": [f"{shard.name}{row}" for row in rows],
+        "text": [f"{shard.name}{row >> pool.CAPTION_BITS}" for row in rows],
         "width": np.full(len(rows), 7),
       }
     )

@@ -24,6 +24,14 @@ def test_threshold_is_kept(tmp_path):
   assert rows == [0, 2]
 
 
+def test_thresholds_are_of_the_columns_type():
+  below = np.nextafter(0.28, 0)
+  decide = scores.Threshold("score", 0.28).open(None)
+  for kind, expected in ((pa.float64(), False), (pa.float32(), True)):
+    table = pa.table({"score": pa.array([below, 0.28, None], kind)})
+    assert decide(table).keep.tolist() == [expected, True, False]
+
+
 @pytest.mark.parametrize("fraction", [0.3, 1.0])
 def test_fraction_is_datacomps(tmp_path, fraction):
   values = np.random.default_rng(0).normal(size=101).astype(np.float32)

@@ -52,14 +52,15 @@ def test_keeps_what_the_reference_keeps_in_any_shards(tmp_path):
   assert 40 < len(expected) < 200
   for name, shards in (
     ("a", [list(range(230))]),
-    ("b", pools.in_other_shards(230)),
+    # Some images with a second caption.
+    ("b", [*pools.in_other_shards(230), list(range(20))]),
   ):
     got, manifest = pools.kept(
       tmp_path, name, columns, pools.EMBED | {"it": step}, shards
     )
     assert got == expected
     facts = manifest["steps"][1]["facts"]
-    assert facts["num_pairs"] == 230
+    assert facts["num_images"] == 230
     assert facts["num_duplicates"] == 230 - len(expected)
   states = (tmp_path / "a" / "stages").glob("*/state/it/*")
   assert "embeddings.npy" not in {path.name for path in states}
@@ -77,7 +78,7 @@ def test_a_fraction_goes(tmp_path, share, tolerance):
   # Of some of the clusters only, which are not as the others are.
   assert len(got) / 230 == pytest.approx(0.5, abs=tolerance)
   facts = manifest["steps"][1]["facts"]
-  assert (facts["num_tuned_pairs"] == 230) == (share == 1.0)
+  assert (facts["num_tuned_images"] == 230) == (share == 1.0)
 
 
 def test_mistakes_are_named(tmp_path):

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from configs import base
 from curation import formats, operators, recipe, runner
 from input_pipeline import faults, pipeline
-from tests.curation.formats import test_formats
+from tests.curation.formats import reading
 from tests.input_pipeline import fake_source
 from tests.input_pipeline.sources import pairs, tars, test_balanced
 from training import config as config_lib
@@ -95,7 +95,7 @@ def test_what_is_kept_is_what_is_trained_on(write, tmp_path):
   folder.mkdir()
   source = write(folder)
   curated = recipe.Recipe(
-    pool=test_formats.config_of(source),
+    pool=reading.config_of(source),
     cache_dir=str(tmp_path / "cache"),
     max_attempts=1,
     steps={"odd": Odd()},
@@ -165,6 +165,29 @@ def test_a_fault_is_replaced_by_what_is_kept(balanced_data, monkeypatch):
   assert {fault.index for fault in found} == {1}
 
 
+def test_only_captions_that_are_kept_are_trained_on(tmp_path):
+  (tmp_path / "pool").mkdir()
+  members = {}
+  for i in range(4):
+    texts = [f"caption {n}" for n in range(3 * i, 3 * i + 3)]
+    members[f"{i}.png"] = pairs.png(i)
+    members[f"{i}.json"] = json.dumps({"texts": texts}).encode()
+  tars.write(tmp_path / "pool/0.tar", members)
+  source = pairs.source("webdataset", tmp_path / "pool/0.tar")
+  config = reading.config_of(source)
+  curated = recipe.Recipe(config, str(tmp_path / "cache"), 1, {"odd": Odd()})
+  runner.run(curated, tmp_path / "work", engine="inline", num_workers=0)
+  assert len(np.load(tmp_path / "work/selection.npy")) == 4
+  source = dataclasses.replace(source, keep=str(tmp_path / "work/keep.npy"))
+  data = data_of(source, tmp_path / "cache")
+  batches = itertools.islice(
+    pipeline.make_train_dataset(data, batch_size=8, seed=0), 8
+  )
+  # 64 draws: none of a caption that is drawn once in 8 has a chance of 2e-4.
+  drawn = set(fake_source.captions(data, batches))
+  assert drawn == {f"caption {n}" for n in range(1, 12, 2)}
+
+
 def test_emoji_in_several_languages_are_a_pool(shared_dir):
   config = recipe.PoolConfig(
     *("emoji", "", (), (), "en", "", ""),
@@ -205,7 +228,7 @@ def test_curation_writes_probabilities_for_the_loader(tmp_path):
   source = _write_tars(tmp_path / "pool")
   for steps in ({"balance": Chances()}, {"odd": Odd(), "balance": Chances()}):
     curated = recipe.Recipe(
-      *(test_formats.config_of(source), str(tmp_path / "cache"), 1, steps)
+      *(reading.config_of(source), str(tmp_path / "cache"), 1, steps)
     )
     runner.run(curated, tmp_path / "work", engine="inline", num_workers=0)
     keep = np.load(tmp_path / "work/keep.npy", allow_pickle=False)

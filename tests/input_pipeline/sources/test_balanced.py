@@ -1,6 +1,7 @@
 """Examples and captions drawn by their keep probabilities."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -37,7 +38,8 @@ def test_draws_are_in_proportion_to_the_probabilities(tmp_path):
   assert found.mean_keep == pytest.approx((1.0 + 0.3 + 0.2) / 3)
   num = 3000
   draws = [found.draw(0, position, 0, position % 3) for position in range(num)]
-  assert draws == [found.draw(0, i, 0, i % 3) for i in range(num)]
+  again = pickle.loads(pickle.dumps(found))  # as in a worker process
+  assert draws == [again.draw(0, i, 0, i % 3) for i in range(num)]
   assert draws != [found.draw(1, i, 0, i % 3) for i in range(num)]
   counts = {draw: draws.count(draw) for draw in set(draws)}
   expected = {(0, 0): 1.0, (1, 0): 0.25, (1, 1): 0.05, (2, 0): 0.2}

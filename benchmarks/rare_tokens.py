@@ -1,0 +1,206 @@
+"""ALIGN's rare-token rule: speed of its passes, size of its sets; on one core.
+
+taskset -c 0 python -m benchmarks.rare_tokens
+
+Captions are those of benchmarks/curation.py, of nine words on average. The peer
+counts the same words and word pairs by collections.Counter in a plain loop, and
+looks them up in a Python set, which has all that occur more than once. Both
+take turns; captions/s is of the median turn, ratios are the median of the
+rounds', by the clock and by CPU time.
+
+Reducing merges what shards counted to the list of the most frequent; the peak
+of memory is that of a process that does only this, for --shards shards and
+for ten times as many of the same captions. The false positives of the Bloom
+filter are of hashes that are not in it.
+"""
+
+import collections
+import itertools
+import json
+import multiprocessing
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from absl import app, flags
+
+from benchmarks import curation, memory
+from curation import bloom, operators, rare_tokens
+
+_TURNS = flags.DEFINE_integer("turns", 5, "Turns of each.", lower_bound=1)
+_CAPTIONS = flags.DEFINE_integer("captions", 65_536, "Of a turn.")
+_SHARDS = flags.DEFINE_integer("shards", 20, "To be reduced, of a turn each.")
+_TERMS = flags.DEFINE_integer("terms", 500_000, "In the list.")
+_AS_JSON = flags.DEFINE_bool("as_json", False, "One JSON object.")
+
+# As curation.pool.TEXT_ROWS.
+_BATCH = 16_384
+# Keys of the Bloom filter that is measured.
+_NUM_KEYS = 10_000_000
+
+
+def plain_terms(text: str) -> list[Any]:
+  """Return words and pairs of words."""
+  words = text.lower().split()
+  return [*words, *itertools.pairwise(words)]
+
+
+def plain_count(texts: Sequence[str]) -> collections.Counter:
+  """Count terms one by one."""
+  counter = collections.Counter()
+  for text in texts:
+    counter.update(plain_terms(text))
+  return counter
+
+
+def count(
+  step: rare_tokens.RareTokens, tables: Sequence[pa.Table], path: pathlib.Path
+) -> None:
+  """Count terms as a shard's pass does, and write the counts."""
+  measure = step.measure(_place(path.parent))
+  for table in tables:
+    measure.add(table)
+  measure.save(path)
+
+
+def compare(folder: pathlib.Path) -> dict[str, float]:
+  """Return speeds of counting and of looking up, and those of the peer."""
+  texts = curation.make_captions(_CAPTIONS.value)
+  tables = tables_of(texts)
+  step = make_step(_TERMS.value)
+  part = folder / "part"
+  frequent = {t for t, n in plain_count(texts).items() if n > 1}
+  count(step, tables, part)
+  # As many terms as the peer's set has.
+  step = make_step(len(frequent))
+  step.reduce([part], _place(folder), run)
+  decide = step.open(_place(folder))
+  calls: dict[str, Callable[[], object]] = {
+    "count": lambda: count(step, tables, part),
+    "plain_count": lambda: plain_count(texts),
+    "look_up": lambda: [decide(table) for table in tables],
+    "plain_look_up": lambda: [
+      frequent.issuperset(plain_terms(text)) for text in texts
+    ],
+  }
+  times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+  # The first turn warms up.
+  for _ in range(1 + _TURNS.value):
+    for name, call in calls.items():
+      times[name].append(timed(call))
+  found = {}
+  for name in ("count", "look_up"):
+    ours, plain = times[name][1:], times[f"plain_{name}"][1:]
+    for place, clock in enumerate(("", "cpu_")):
+      for who, turns in (("", ours), ("plain_", plain)):
+        seconds = statistics.median(turn[place] for turn in turns)
+        found[f"{who}{name}_captions_per_{clock}s"] = len(texts) / seconds
+      found[f"{name}_{clock}ratio"] = statistics.median(
+        b[place] / a[place] for a, b in zip(ours, plain, strict=True)
+      )
+  found["part_bytes_per_caption"] = part.stat().st_size / len(texts)
+  return found
+
+
+def reduce(num_shards: int, scale: int, folder: str, out: Any) -> None:
+  """Put seconds, rows and peak of memory of a reduction; of a fresh process."""
+  place = _place(pathlib.Path(folder))
+  parts = sorted(place.workdir.glob(f"{scale}-*"))
+  assert len(parts) == num_shards
+  step = make_step(500_000)
+  before = memory.peak_mib("self")
+  wall, _ = timed(lambda: step.reduce(parts, place, run))
+  size = sum(part.stat().st_size for part in parts)
+  out.put((wall, size / 16, memory.peak_mib("self"), before))
+
+
+def measure_reduction(folder: pathlib.Path) -> dict[str, float]:
+  """Return the speed of reducing, and its memory for more and more shards."""
+  step = make_step(_TERMS.value)
+  texts = curation.make_captions(_CAPTIONS.value * 4)
+  rng = np.random.default_rng(0)
+  found = {}
+  for scale in (1, 10):
+    num_shards = _SHARDS.value * scale
+    for number in range(num_shards):
+      rows = rng.integers(0, len(texts), _CAPTIONS.value // scale)
+      tables = tables_of([texts[row] for row in rows])
+      count(step, tables, folder / f"{scale}-{number:05d}")
+    context = multiprocessing.get_context("spawn")
+    out = context.Queue()
+    work = context.Process(
+      target=reduce, args=(num_shards, scale, str(folder), out)
+    )
+    work.start()
+    wall, num_rows, peak, before = out.get()
+    work.join()
+    found[f"reduce_{num_shards}_shards_rows_per_s"] = num_rows / wall
+    found[f"reduce_{num_shards}_shards_mib"] = peak - before
+  return found
+
+
+def measure_bloom() -> dict[str, float]:
+  """Return size and false positives of the filter, at the config's rate."""
+  rng = np.random.default_rng(0)
+  keys = rng.integers(0, 2**64, _NUM_KEYS, np.uint64)
+  made = bloom.make(len(keys), 0.001)
+  wall, _ = timed(lambda: made.add(keys))
+  bits, _ = bloom.size(len(keys), 0.001)
+  others = rng.integers(0, 2**64, 2_000_000, np.uint64)
+  return {
+    "bloom_added_per_s": len(keys) / wall,
+    "bloom_bits_per_key": bits / len(keys),
+    "bloom_false_positives": float(made.contains(others).mean()),
+    "exact_bits_per_key": 64.0,
+  }
+
+
+def make_step(num_terms: int) -> rare_tokens.RareTokens:
+  """Return ALIGN's step, with another number of terms."""
+  return rare_tokens.RareTokens(num_terms, True, True, "exact", 0.001)
+
+
+def tables_of(texts: Sequence[str]) -> list[pa.Table]:
+  """Return the texts as a pool gives them."""
+  starts = range(0, len(texts), _BATCH)
+  return [pa.table({"text": texts[i : i + _BATCH]}) for i in starts]
+
+
+def run(fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+  """Return fn of each item, as engines do."""
+  return [fn(item) for item in items]
+
+
+def timed(call: Callable[[], object]) -> tuple[float, float]:
+  """Return seconds by the clock and of this process's CPU time."""
+  wall, cpu = time.perf_counter(), time.process_time()
+  call()
+  return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def _place(folder: pathlib.Path) -> operators.Place:
+  return operators.Place(folder, folder, folder)
+
+
+def main(argv: Sequence[str]) -> None:
+  del argv
+  pa.set_cpu_count(1)
+  with tempfile.TemporaryDirectory() as name:
+    found = compare(pathlib.Path(name))
+  with tempfile.TemporaryDirectory() as name:
+    found |= measure_reduction(pathlib.Path(name))
+  found |= measure_bloom()
+  if _AS_JSON.value:
+    print(json.dumps(found))
+    return
+  for key, value in found.items():
+    print(f"{key}: {value:,.4g}" if value < 1000 else f"{key}: {value:,.0f}")
+
+
+if __name__ == "__main__":
+  app.run(main)
