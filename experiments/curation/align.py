@@ -20,6 +20,6 @@ def get_config() -> ml_collections.ConfigDict:
   # 3 in the paper; the upper limit, 20, is the paper's.
   steps["word_count"]["min_words"] = 1
   config = curation.recipe(**steps)
-  config.pool.path = "data/icons/pool/*.tar"
+  config.pool.path = "cache/icons/pool/*.tar"
   config.pool.caption = ("txt",)
   return config

@@ -14,8 +14,8 @@ import ml_collections
 from configs import base, sources
 
 _TARS = {
-  "arm": "data/icons/pool/*.tar",
-  "filter": "data/icons/trusted/*.tar",
+  "arm": "cache/icons/pool/*.tar",
+  "filter": "cache/icons/trusted/*.tar",
 }
 
 
@@ -40,7 +40,7 @@ def get_config(arg: str = "arm") -> ml_collections.ConfigDict:
   config.data.num_tokens = 12
   # One vocabulary for all arms, trained on the raw pool's captions.
   config.data.tokenizer = "hf"
-  config.data.tokenizer_path = "data/icons/tokenizer"
+  config.data.tokenizer_path = "cache/icons/tokenizer"
   config.data.vocab_size = 2048
   # Nothing random: a run sees a pair a few times at most.
   config.data.augmentation.resize = "squash"

@@ -18,6 +18,6 @@ def get_config() -> ml_collections.ConfigDict:
   # The filter network's workdir.
   config.steps.embed.model = "runs/icons/filter"
   config.steps.top.fraction = 0.25
-  config.pool.path = "data/icons/pool/*.tar"
+  config.pool.path = "cache/icons/pool/*.tar"
   config.pool.caption = ("txt",)
   return config

@@ -3,7 +3,7 @@
 configs/curate_metaclip.py with its t for pools of any size (`tail`), without
 identification of languages: names of two words are too short for it, and all
 are English. The metadata are those that packages carry:
-  python main.py --task=metadata --out=data/icons/metadata \
+  python main.py --task=metadata --out=cache/icons/metadata \
     --config=configs/metaclip_metadata.py:packages
 """
 
@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
   config = curate_metaclip.get_config("tail")
   config.order = tuple(name for name in config.order if name != "language")
   for name in config.order:
-    config.steps[name].metadata = "data/icons/metadata/en.txt"
-  config.pool.path = "data/icons/pool/*.tar"
+    config.steps[name].metadata = "cache/icons/metadata/en.txt"
+  config.pool.path = "cache/icons/pool/*.tar"
   config.pool.caption = ("txt",)
   return config

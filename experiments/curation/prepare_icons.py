@@ -1,7 +1,7 @@
 """Makes a noisy pool of icons, a clean set beside it and a held-out one.
 
   npm pack @iconify/json && tar xzf iconify-json-*.tgz
-  python -m experiments.curation.prepare_icons --icons=package --out=data/icons
+  python -m experiments.curation.prepare_icons --icons=package --out=cache/icons
 
 Below --out, all of it the same for the same version of the package:
 

@@ -130,6 +130,7 @@ def _draw(results: Results, path: pathlib.Path) -> None:
     place.set_title(title + unit, fontsize=9)
     place.set_xticks(range(len(arms)), [ARMS[arm] for arm in arms], fontsize=7)
     place.spines[["top", "right"]].set_visible(False)
-  # The same bytes for the same figures.
-  with mpl.rc_context({"svg.hashsalt": "icons"}):
+  # The same bytes for the same figures; text that is text.
+  style = {"svg.hashsalt": "icons", "svg.fonttype": "none"}
+  with mpl.rc_context(style):
     drawn.savefig(path, metadata={"Date": None})

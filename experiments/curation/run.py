@@ -1,6 +1,6 @@
 """Runs the experiment of this folder's README, and goes on where it stopped.
 
-  python -m experiments.curation.run --data=data/icons --out=runs/icons
+  python -m experiments.curation.run --data=cache/icons --out=runs/icons
 
 In --out: `filter` (DFN's network), curate_ARM (the selections), ARM-SEED (the
 runs; heldout.json marks a finished one), and what report.py makes of them:
@@ -13,12 +13,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from experiments.curation import heldout, report
 from input_pipeline import atomic_file
 
-_DATA = flags.DEFINE_string("data", "data/icons", "Of prepare_icons.py.")
+_DATA = flags.DEFINE_string("data", "cache/icons", "Of prepare_icons.py.")
 _OUT = flags.DEFINE_string("out", "runs/icons", "Folder of the runs.")
 _ARMS = flags.DEFINE_list("arms", list(report.ARMS), "Which of them.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "One run each.")
@@ -34,6 +34,7 @@ _CONFIG = "experiments/curation/config.py"
 
 def main(argv: Sequence[str]) -> None:
   del argv
+  logging.set_verbosity(logging.WARNING)  # Orbax tells of each file it reads
   data, out = pathlib.Path(_DATA.value), pathlib.Path(_OUT.value)
   unknown = [arm for arm in _ARMS.value if arm not in report.ARMS]
   if unknown:
@@ -79,6 +80,7 @@ def select(arm: str, data: pathlib.Path, out: pathlib.Path) -> None:
     ]
   if arm == "dfn":
     _train("filter", out / "filter", data, seed=0)
+    _evaluate(out / "filter", data)
     args.append(f"--config.steps.embed.model={out}/filter")
   _main(*args)
 
@@ -90,8 +92,7 @@ def train(arm: str, seed: int, data: pathlib.Path, out: pathlib.Path) -> None:
     return
   subset = "" if arm == "raw" else f"{out}/curate_{arm}/selection.npy"
   _train("arm", folder, data, seed=seed, subset=subset)
-  results = json.dumps(heldout.evaluate(folder, data), indent=2)
-  atomic_file.write(folder / "heldout.json", results.encode() + b"\n")
+  _evaluate(folder, data)
 
 
 def _train(
@@ -105,13 +106,18 @@ def _train(
   tars = "trusted" if variant == "filter" else "pool"
   steps = _TOTAL_STEPS.value
   _main(
-    *([f"--config.total_steps={steps}"] if steps else []),
     *(f"--config={_CONFIG}:{variant}", f"--workdir={folder}"),
     *(f"--config.seed={seed}", f"--config.data.cache_dir={data}/cache"),
     f"--config.data.sources.main.path={data}/{tars}/*.tar",
     f"--config.data.sources.main.subset={subset}",
     f"--config.data.tokenizer_path={data}/tokenizer",
+    *([f"--config.total_steps={steps}"] if steps else []),
   )
+
+
+def _evaluate(folder: pathlib.Path, data: pathlib.Path) -> None:
+  results = json.dumps(heldout.evaluate(folder, data), indent=2)
+  atomic_file.write(folder / "heldout.json", results.encode() + b"\n")
 
 
 def _main(*args: str) -> None:

@@ -140,7 +140,7 @@ def _swapped(
 ) -> dict[int, int]:
   """Return whose caption each row gets: that of the next one in hash order.
 
-  So the captions of these pairs are the same as before, each once.
+  So the names in these captions are the same as before, each as often.
   """
   order = sorted(
     rows, key=lambda i: icon_sets.draw(salt, "order", icons[i].key)
