@@ -60,6 +60,12 @@ def checked(values: Mapping[str, Any]) -> Recipe:
   )
   unknown = [name for name in values if name not in fields]
   missing = [name for name in fields if name not in values]
+  if len(missing) == len(fields):
+    raise ValueError(
+      "--config is no recipe of --task=curate: expected one of "
+      "configs/curate_*.py, with the fields "
+      f"{', '.join(fields)}; it has {', '.join(list(values)[:3])}, ..."
+    )
   if unknown or missing:
     raise ValueError(
       f"--config is no recipe of --task=curate: expected {', '.join(fields)}; "
