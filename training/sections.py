@@ -29,8 +29,8 @@ def make(
   unknown = [f"{prefix}{name}" for name in values if name not in types_of]
   if len(missing) == len(types_of) > 1:
     raise ValueError(
-      f"{prefix.removesuffix('.') or 'The config'} is of another kind: expected "
-      f"{', '.join(list(types_of)[:3])}, ... as in {see}; got "
+      f"{prefix.removesuffix('.') or 'The config'} is of another kind: "
+      f"expected {', '.join(list(types_of)[:3])}, ... as in {see}; got "
       f"{', '.join(list(values)[:3]) or 'none'}, ..."
     )
   if missing or unknown:
