@@ -6,9 +6,9 @@ that is killed (memory ran out) fails its own task and is replaced. Ctrl-C and
 SIGTERM are this process's to handle. Workers import no JAX.
 """
 
+import contextlib
 import ctypes
 import os
-import pickle
 import signal
 import sys
 import weakref
@@ -41,19 +41,17 @@ class Processes:
     self, fn: Callable[[Any], Any], tasks: Sequence[Any]
   ) -> Iterator[tuple[int, Any | Exception]]:
     """Yield each task's number and result; see Engine.run."""
-    # Once a worker, not with each task: a recipe can be long, tasks are many.
-    content = pickle.dumps(fn, pickle.HIGHEST_PROTOCOL)
     waiting = iter(range(len(tasks)))
     # Starting is most of a worker's time where there is little to do.
     for _ in range(min(self._num_workers, len(tasks)) - len(self._workers)):
       self._workers.append(_Worker())
     for worker in self._workers:
-      worker.content = None  # of the run before
+      worker.fn = None  # of the run before
 
     def give(worker: _Worker) -> None:
       number = next(waiting, None)
       if number is not None:
-        worker.give(content, number, tasks[number])
+        worker.give(fn, number, tasks[number])
 
     try:
       for worker in self._workers:
@@ -94,21 +92,18 @@ class _Worker:
     self.process.start()
     there.close()  # the worker has it: now its end is seen here
     self.number: int | None = None
-    self.content: bytes | None = None
+    self.fn: Callable[[Any], Any] | None = None
     self.has_ended = False
 
-  def give(self, content: bytes, number: int, task: Any) -> None:
+  def give(self, fn: Callable[[Any], Any], number: int, task: Any) -> None:
     """Let the process do a task."""
     self.number = number
-    try:
-      if self.content is not content:
-        self.socket.send_bytes(content)
-        self.content = content
-      else:
-        self.socket.send_bytes(b"")
-      self.socket.send(task)
-    except OSError:
-      pass  # it has ended: `take` says so
+    # Not with each task: a recipe can be long, tasks are many.
+    new_fn = None if self.fn is fn else fn
+    self.fn = fn
+    # Where it has ended, `take` says so.
+    with contextlib.suppress(OSError):
+      self.socket.send((new_fn, task))
 
   def take(self) -> tuple[int, Any]:
     """Return what became of the task, once it is known."""
@@ -168,20 +163,18 @@ def _work(socket: connection.Connection, parent: int) -> None:
   # other's way, and each thread has memory of its own.
   pa.set_cpu_count(1)
   pa.set_io_thread_count(_NUM_IO_THREADS)
-  fn: Callable[[Any], Any] | engines.TaskError | None = None
+  fn: Callable[[Any], Any] | None = None
   while True:
+    task = None
     try:
-      content = socket.recv_bytes()
-      if content:
-        fn = engines.attempt(pickle.loads, content)
-      task = socket.recv()
-    except (EOFError, OSError):
-      return
-    if isinstance(fn, engines.TaskError):
-      result = fn
-    else:
+      new_fn, task = socket.recv()
+      fn = new_fn or fn
       assert fn is not None
       result = engines.attempt(fn, task)
+    except (EOFError, OSError):
+      return
+    except Exception as error:  # a module that cannot be imported here
+      result = engines.task_error(error)
     del task
     pa.default_memory_pool().release_unused()
     try:

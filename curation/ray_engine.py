@@ -8,7 +8,6 @@ packages at the same path of each.
 import logging
 import os
 import pathlib
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -78,7 +77,7 @@ class Ray:
   ) -> Iterator[tuple[int, Any | Exception]]:
     """Yield each task's number and result; see Engine.run."""
     # Once a worker, not with each task: a recipe can be long, tasks are many.
-    content = ray.put(pickle.dumps(fn, pickle.HIGHEST_PROTOCOL))
+    function = ray.put(fn)
     # Ray must not retry: the ledger tells of each attempt.
     remote = ray.remote(num_cpus=1, max_retries=0)(_attempt)
     num_processors = int(ray.cluster_resources().get("CPU", 1))
@@ -89,7 +88,7 @@ class Ray:
       number = next(waiting, None)
       if number is not None:
         # In a list, a reference is handed on as it is.
-        reference = remote.remote([content], tasks[number])
+        reference = remote.remote([function], tasks[number])
         running[reference] = number
 
     try:
@@ -113,15 +112,15 @@ class Ray:
 _opened: dict[str, Any] = {}
 
 
-def _attempt(contents: list, task: Any) -> Any:
+def _attempt(functions: list, task: Any) -> Any:
   """Return what a task gave, in a worker; see engines.attempt."""
-  (reference,) = contents
+  (reference,) = functions
   key = reference.hex()
   if key not in _opened:
     # As in process_engine: a task has one processor.
     pa.set_cpu_count(1)
     _opened.clear()
-    _opened[key] = engines.attempt(pickle.loads, ray.get(reference))
+    _opened[key] = engines.attempt(ray.get, reference)
   fn = _opened[key]
   result = fn
   if not isinstance(fn, engines.TaskError):
