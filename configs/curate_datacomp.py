@@ -77,14 +77,7 @@ def _laion2b() -> dict[str, dict[str, Any]]:
   return {
     # Columns first: identifying languages takes far longer.
     "clip": {"op": "threshold", "column": _B32, "threshold": 0.28},
-    "language": {
-      "op": "language",
-      "identifier": "cld3",
-      "model": "",
-      "signal": "language",
-      "keep": ("en",),
-      "min_score": 0.0,
-    },
+    "language": curation_rules.language("cld3"),
   }
 
 

@@ -31,7 +31,7 @@ from typing import Any
 
 import ml_collections
 
-from configs import curation, variants
+from configs import curation, curation_rules, variants
 
 # The part of all matches that entries below t have (arXiv 2309.16671: of t =
 # 20,000 in its pool; the larger pool's t was chosen for the same).
@@ -60,14 +60,14 @@ def _english(*, t: int, mode: str = "parity") -> ml_collections.ConfigDict:
   return curation.recipe(
     # MetaCLIP identifies languages first (appendix A.2), with a model that is
     # not published.
-    language=_language(keep=("en",)),
+    language=curation_rules.language("fasttext"),
     **_steps("metadata/en.txt", mode=mode, ends="both", t=t),
   )
 
 
 def _worldwide() -> ml_collections.ConfigDict:
   return curation.recipe(
-    language=_language(keep=()),
+    language=curation_rules.language("fasttext", keep=()),
     **_steps(
       "metadata",
       mode="parity",
@@ -93,22 +93,6 @@ def _mini() -> ml_collections.ConfigDict:
   config.pool.split = "train"
   config.pool.languages = _MINI_LANGUAGES
   return config
-
-
-def _language(*, keep: tuple[str, ...]) -> dict[str, Any]:
-  return {
-    "op": "language",
-    # "fasttext" (lid.176) or "cld3".
-    "identifier": "fasttext",
-    # Path of another fastText model, lid.176.bin say; "" is lid.176.ftz.
-    "model": "",
-    # From here on in place of the pool's column of that name.
-    "signal": "language",
-    # Languages; () is all.
-    "keep": keep,
-    # In [0, 1]; what is identified with less is dropped.
-    "min_score": 0.0,
-  }
 
 
 def _steps(

@@ -116,14 +116,7 @@ def coyo() -> Steps:
     # Needs the column: OpenNSFW2's or GantMan's score.
     "nsfw": {"op": "at_most", "column": "nsfw_score", "max_value": 0.5},
     "noun": {"op": "contains_noun", "wordnet": "", "min_chars": 3},
-    "language": {
-      "op": "language",
-      "identifier": "cld3",
-      "model": "",
-      "signal": "language",
-      "keep": ("en",),
-      "min_score": 0.0,
-    },
+    "language": language("cld3"),
     "text_fanout": {
       "op": "text_fanout",
       # How often a caption occurs counts, whatever the image.
@@ -166,7 +159,7 @@ def basic_filter() -> Steps:
     # More than 2 words of text.split(), more than 5 characters.
     "word_count": _word_count(3, 0),
     "char_count": _char_count(6),
-    "language": _fasttext_english(),
+    "language": language("fasttext"),
   }
 
 
@@ -180,7 +173,7 @@ def image_based_captions() -> Steps:
     # More than 1 of fastText's tokens.
     "word_count": _word_count(2, 0, words="fasttext"),
     "char_count": _char_count(6),
-    "language": _fasttext_english(),
+    "language": language("fasttext"),
   }
 
 
@@ -216,14 +209,25 @@ def _char_count(min_chars: int) -> dict[str, Any]:
   }
 
 
-def _fasttext_english() -> dict[str, Any]:
+def language(
+  identifier: str, keep: tuple[str, ...] = ("en",)
+) -> dict[str, Any]:
+  """Return a step that identifies languages.
+
+  Args:
+    identifier: "fasttext" (lid.176) or "cld3".
+    keep: languages; () is all.
+  """
   return {
     "op": "language",
-    "identifier": "fasttext",
-    # DataComp's is lid.176.bin: a path; "" is the smaller lid.176.ftz.
+    "identifier": identifier,
+    # Path of another fastText model, as DataComp's lid.176.bin; "" is the
+    # smaller lid.176.ftz.
     "model": "",
+    # From here on in place of the pool's column of that name.
     "signal": "language",
-    "keep": ("en",),
-    # Of the most likely language; DataComp asks for none.
+    "keep": keep,
+    # In [0, 1], of the most likely language; what is identified with less is
+    # dropped. DataComp asks for none.
     "min_score": 0.0,
   }

@@ -16,6 +16,7 @@ from curation import (
   operators,
   phash,
   runs,
+  table_keys,
 )
 from input_pipeline import faults
 
@@ -133,7 +134,7 @@ class DuplicateImages(operators.Reduction):
 
     def decide(table: pa.Table) -> operators.Verdict:
       keys = _spread(read_hashes(table, self.column))
-      keep = winners.keep(keys, by_uid.as_bytes(by_uid.of(table)))
+      keep = winners.keep(keys, table_keys.uids(table))
       if dropped is not None:
         keep &= ~dropped.contains(keys)
       return operators.Verdict(keep)
@@ -150,7 +151,7 @@ class _Hashes:
 
   def add(self, table: pa.Table) -> None:
     keys = _spread(read_hashes(table, self._column))
-    self._members.add(keys, by_uid.as_bytes(by_uid.of(table)))
+    self._members.add(keys, table_keys.uids(table))
 
   def save(self, path: pathlib.Path) -> None:
     self._members.save(path)

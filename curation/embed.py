@@ -131,7 +131,7 @@ class StoredEmbeddings(operators.MeshFilter):
         f"{image.shape[1]} and {text.shape[1]}"
       )
     records = np.zeros(len(table), embeddings.dtype(image.shape[1]))
-    records["uid"] = embeddings.uids_of(table)
+    records["uid"] = pool_lib.uids(table)
     records["row"] = table["row"].to_numpy()
     # Whether the published ones have length 1 is not documented.
     records["zimg"] = embeddings.unit(image)
@@ -163,7 +163,7 @@ def _distinct(pairs: pa.Table) -> tuple[np.ndarray, np.ndarray]:
   """
   rows = pairs["row"].to_numpy()
   example_N = rows >> pool_lib.CAPTION_BITS
-  uids = embeddings.uids_of(pairs)
+  uids = pool_lib.uids(pairs)
   keys = np.zeros(len(rows), [("example", "<i8"), ("uid", uids.dtype)])
   keys["example"], keys["uid"] = example_N, uids
   _, first, image_N = np.unique(keys, return_index=True, return_inverse=True)

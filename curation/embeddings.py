@@ -16,7 +16,7 @@ import pathlib
 import numpy as np
 import pyarrow as pa
 
-from curation import by_uid, hashing, pool
+from curation import pool
 from input_pipeline import atomic_file
 from input_pipeline.sources import record
 
@@ -113,7 +113,7 @@ class Records:
 
   def _places(self, table: pa.Table) -> np.ndarray:
     """Return where a table's pairs are; -1: nowhere."""
-    rows, uids = table["row"].to_numpy(), uids_of(table)
+    rows, uids = table["row"].to_numpy(), pool.uids(table)
     places = places_of(self._rows, self._uids, rows, uids)
     if len(self._rows):
       places[~self._is_current[places]] = -1
@@ -172,14 +172,6 @@ def files_of(model: str) -> tuple[str, ...]:
   """Return the paths that a model's results depend on."""
   is_local = not model.startswith(COLUMNS) and "://" not in model
   return (model,) if is_local else ()
-
-
-def uids_of(table: pa.Table) -> np.ndarray:
-  """Return the `uid` column as record.UID [N]."""
-  high, low = hashing.halves(by_uid.as_bytes(by_uid.of(table)))
-  uids = np.empty(len(table), record.UID)
-  uids["f0"], uids["f1"] = high, low
-  return uids
 
 
 def save(path: pathlib.Path, array: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from curation import embeddings, hashing
+from curation import embeddings, hashing, pool
 from input_pipeline.sources import record
 
 # A pair that came to a step.
@@ -36,7 +36,7 @@ class Measure:
 
   def add(self, table: pa.Table) -> None:
     found = np.zeros(len(table), ROW)
-    found["uid"] = embeddings.uids_of(table)
+    found["uid"] = pool.uids(table)
     found["row"] = table["row"].to_numpy()
     self._found.append(found)
 

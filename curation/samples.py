@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from curation import hashing
 from curation import pool as pool_lib
+from input_pipeline.sources import record
 
 # Of each step, kept and dropped.
 NUM_SHOWN = 8
@@ -48,8 +49,7 @@ Drawn = dict[str, tuple[list[Sample], list[Sample]]]
 def of_shard(path: pathlib.Path, steps: Sequence[str]) -> Drawn:
   """Return the samples of one file of signals/."""
   table = pq.read_table(path, columns=list(_COLUMNS))
-  data = b"".join(table["uid"].to_pylist())
-  uids = np.frombuffer(data, np.uint8).reshape(-1, 16)
+  uids = pool_lib.uids(table)
   rows = table["row"].to_numpy()
   captions = (rows % 2**pool_lib.CAPTION_BITS).astype(np.uint64)
   numbers = {name: number for number, name in enumerate(steps)}
@@ -130,7 +130,7 @@ def _lowest(
     lowest = np.argpartition(draws[places], NUM_SHOWN)[:NUM_SHOWN]
     places = places[lowest]
   return sorted(
-    Sample(int(draws[i]), uids[i].tobytes().hex(), path.stem, int(rows[i]))
+    Sample(int(draws[i]), record.uid_hex(uids[i]), path.stem, int(rows[i]))
     for i in places
   )
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pyarrow as pa
 
-from curation import embeddings, operators
+from curation import embeddings, operators, pool
 from evaluators import embedding
 from inference import embed, loaded
 from input_pipeline import (
@@ -113,7 +113,7 @@ class Scorer:
       batch_size: most rows of one call.
     """
     records = np.zeros(len(pairs), embeddings.dtype(self.embed_dim))
-    records["uid"] = embeddings.uids_of(pairs)
+    records["uid"] = pool.uids(pairs)
     records["row"] = pairs["row"].to_numpy()
     zimg_ME, fault_M = self.images(images, batch_size)
     # Row of each image in zimg_ME, where it is seen.

@@ -182,7 +182,7 @@ def write(
           if uid != tuple(wanted.tolist()):
             # A prepared record has no name but its key.
             uid = tuple(wanted.tolist())
-            key = f"{uid[0]:016x}{uid[1]:016x}"
+            key = record_lib.uid_hex(wanted)
             record = dataclasses.replace(record, key=key)
         uids.append(uid)
         languages.update(record.texts)

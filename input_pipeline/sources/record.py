@@ -68,3 +68,8 @@ def uid(key: str) -> tuple[int, int]:
   if not _HEX.fullmatch(key):
     key = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
   return int(key[:16], 16), int(key[16:], 16)
+
+
+def uid_hex(uid: np.void) -> str:
+  """Return the 32 hex digits of one UID of an array."""
+  return f"{int(uid[0]):016x}{int(uid[1]):016x}"

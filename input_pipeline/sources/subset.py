@@ -83,8 +83,8 @@ def select(
     if not len(found):
       raise ValueError(
         f"{field}={source.subset} names none of the {len(records)} examples: "
-        f"the first UID there is {_hex(uids[0])}, that of the source "
-        f"{_hex(source_uids[0])}. "
+        f"the first UID there is {record_lib.uid_hex(uids[0])}, that of the "
+        f"source {record_lib.uid_hex(source_uids[0])}. "
         f"data.sources.{place.name}.uid says where a source has its UIDs"
       )
     logging.info(
@@ -123,8 +123,8 @@ def _check_sorted(field: str, path: str, uids: np.ndarray) -> None:
       first = start + int(wrong[0])
       raise ValueError(
         f"{field}={path} must be sorted (np.sort), but UID {first + 1}, "
-        f"{_hex(uids[first + 1])}, is lower than the one before, "
-        f"{_hex(uids[first])}"
+        f"{record_lib.uid_hex(uids[first + 1])}, is lower than the one before, "
+        f"{record_lib.uid_hex(uids[first])}"
       )
 
 
@@ -175,7 +175,3 @@ def _sortable(uids: np.ndarray) -> np.ndarray:
 def _highs(uids: np.ndarray) -> np.ndarray:
   high, _ = uids.dtype.names or ()
   return np.ascontiguousarray(uids[high])
-
-
-def _hex(uid: np.void) -> str:
-  return f"{int(uid[0]):016x}{int(uid[1]):016x}"

@@ -33,7 +33,7 @@ def embedded(monkeypatch):
   pairs = scorer.Scorer.pairs
 
   def counted(self, table, *args):
-    calls.append(embeddings.uids_of(table)["f1"].tolist())
+    calls.append(pool_lib.uids(table)["f1"].tolist())
     return pairs(self, table, *args)
 
   monkeypatch.setattr(scorer.Scorer, "pairs", counted)
@@ -179,7 +179,7 @@ def test_a_shard_that_changed_is_embedded_again(tmp_path):
   )
   shard = pool_lib.Shard("a", "a.tar", 0, 3, "first")
   records = np.zeros(3, embeddings.dtype(4))
-  records["uid"], records["row"] = embeddings.uids_of(table), [0, 1, 2]
+  records["uid"], records["row"] = pool_lib.uids(table), [0, 1, 2]
   records["zimg"] = records["ztxt"] = np.float16(0.5)
   store.add(shard, records[:2])
   assert store.open(shard).missing(table).tolist() == [False, False, True]

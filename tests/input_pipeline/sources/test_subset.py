@@ -86,7 +86,7 @@ def test_is_looked_up_once(tmp_path, place, monkeypatch):
 def test_none_found_shows_both_sides(tmp_path, place):
   records = fake_records.Records("a", 5)
   path = _file(tmp_path, [(1, 2)])
-  ours = subset._hex(records.uids()[0])
+  ours = record.uid_hex(records.uids()[0])
   with pytest.raises(
     ValueError,
     match=rf"main.subset=.* none of the 5 .*0{{15}}10{{15}}2, .*{ours}",
