@@ -5,7 +5,7 @@ python main.py --task=inspect-data --config=configs/quickstart.py
 python main.py --task=search --workdir=runs/quickstart --query="red car"
 python main.py --task=embed --init_from=MODEL --images="*.jpg" --out=out
 python main.py --task=prepare --config=configs/quickstart.py --out=data
-python main.py --task=curate --config=configs/curate_align.py:mini --workdir=W
+python main.py --task=curate --config=configs/curate/align.py:mini --workdir=W
 python main.py --task=plan --config=configs/siglip.py:b16 --topology=v5e:16x16
 """
 
@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from absl import app, flags
 
-from inference import inference_flags
-from training import cluster_flags, data_flags, failures, run_flags
+from runtime import failures
+from tasks import cluster_flags, data_flags, inference_flags
+from tasks import flags as flags_lib
 
 _TASK = flags.DEFINE_string("task", "train", "What to do; see TASKS.")
 _TOPOLOGY = flags.DEFINE_string(
@@ -26,20 +27,20 @@ _NUM_SLICES = flags.DEFINE_integer("num_slices", 1, "Slices of --topology.")
 def _train() -> int:
   from training import train
 
-  config, folder = run_flags.needed_config(), run_flags.workdir()
-  return train.run(config, folder, as_json=run_flags.as_json())
+  config, folder = flags_lib.needed_config(), flags_lib.workdir()
+  return train.run(config, folder, as_json=flags_lib.as_json())
 
 
 def _plan() -> int:
-  from training import topology
+  from training.plan import topology
 
   # Before anything imports JAX.
   slices = topology.prepare(_TOPOLOGY.value, _NUM_SLICES.value)
-  from training import plan
+  from training.plan import plan
 
-  config = run_flags.needed_config()
-  folder = run_flags.workdir() if run_flags.has_workdir() else None
-  return plan.run(config, slices, folder, as_json=run_flags.as_json())
+  config = flags_lib.needed_config()
+  folder = flags_lib.workdir() if flags_lib.has_workdir() else None
+  return plan.run(config, slices, folder, as_json=flags_lib.as_json())
 
 
 # Tasks import what they need: a misspelt flag is answered at once.

@@ -35,10 +35,11 @@ import wordfreq
 from absl import app, flags
 
 from benchmarks import memory
-from curation import balancing, hashing, matching
+from curation.captions import balancing, matching
+from curation.keys import hashing
 from input_pipeline.sources import record
-from tests.curation import captions as made
-from tests.curation import test_matching
+from tests.curation import caption_texts as made
+from tests.curation.captions import test_matching
 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each.", lower_bound=1)
 _NUM_ENTRIES = flags.DEFINE_integer("num_entries", 500_000, "Of the metadata.")

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from absl import app, flags
 
 from benchmarks import curation
-from input_pipeline import progress
+from runtime import progress
 
 _RUNS = flags.DEFINE_list(
   "runs",

@@ -41,8 +41,10 @@ from absl import app, flags, logging
 from PIL import Image
 
 from benchmarks import photos, rounds
-from configs import base, sources
-from input_pipeline import picture, pipeline, stages
+from configs import base
+from configs.parts import sources
+from input_pipeline import clocks, pipeline
+from input_pipeline.images import picture
 from training import config as config_lib
 
 _PEER_PYTHON = flags.DEFINE_string(
@@ -234,15 +236,15 @@ def time_stages(config: pipeline.Data) -> dict[str, float]:
   with tempfile.TemporaryDirectory() as folder:
     iterator = iter(
       pipeline.make_train_dataset(
-        config, batch_size=_BATCH_SIZE, seed=1, clocks=stages.Clocks(folder)
+        config, batch_size=_BATCH_SIZE, seed=1, clocks=clocks.Clocks(folder)
       )
     )
-    works = [stages.pop(next(iterator)) for _ in range(_NUM_TIMED)]
+    works = [clocks.pop(next(iterator)) for _ in range(_NUM_TIMED)]
   milliseconds = [
     work.seconds / work.num_examples * 1e3 for work in works if work is not None
   ]
   medians = np.median(milliseconds, axis=0)
-  return dict(zip(stages.STAGES, medians.tolist(), strict=True))
+  return dict(zip(clocks.STAGES, medians.tolist(), strict=True))
 
 
 def index_bytes(config: pipeline.Data) -> float:

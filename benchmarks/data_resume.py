@@ -28,7 +28,8 @@ from absl import app, flags
 from PIL import Image
 
 from benchmarks import memory
-from configs import base, sources
+from configs import base
+from configs.parts import sources
 from input_pipeline import sources as formats
 from input_pipeline.sources import record
 

@@ -24,7 +24,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from configs import siglip
-from training import topology as topology_lib
+from training.plan import topology as topology_lib
 
 # Name -> (topology, changed fields, whether to look for the largest batch).
 ROWS: Mapping[str, tuple[str, Mapping[str, Any], bool]] = {
@@ -55,7 +55,7 @@ def measure(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
   topology = topology_lib.prepare(topology_name)
   # JAX may be imported from here on.
   from training import config as config_lib
-  from training import plan
+  from training.plan import plan
 
   devices = topology_lib.devices(topology)
   config = siglip.get_config("b16")

@@ -30,7 +30,9 @@ import pyarrow as pa
 from absl import app, flags
 
 from benchmarks import curation, memory
-from curation import bloom, operators, rare_tokens
+from curation import operators
+from curation.keys import bloom
+from curation.rules import rare_tokens
 
 _TURNS = flags.DEFINE_integer("turns", 5, "Turns of each.", lower_bound=1)
 _CAPTIONS = flags.DEFINE_integer("captions", 65_536, "Of a turn.")

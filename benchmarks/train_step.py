@@ -40,8 +40,9 @@ from absl import app, flags, logging
 from benchmarks import rounds
 from configs import base
 from models import dual_encoder
+from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import optimizer, partitioning, train_state, train_step
+from training import optimizer, train_state, train_step
 
 _PEER_PYTHON = flags.DEFINE_string(
   "peer_python", None, "Interpreter of the peer's environment."
@@ -114,7 +115,7 @@ def make_ours(
   Returns:
     That step for each length of the batch's longest caption.
   """
-  mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
+  mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
   init_params = functools.partial(dual_encoder.init_params, config.model)
   opt = optimizer.make_optimizer(
     config.optimizer,
@@ -135,7 +136,7 @@ def make_ours(
     batches = {}
     for length in caption_tokens:
       real = np.arange(config.data.num_tokens) < length
-      batches[length] = partitioning.make_global(
+      batches[length] = mesh_lib.make_global(
         {"images": pixels.astype(np.uint8), "tokens": tokens * real}, mesh
       )
     step = train_step.make_train_step(config, opt)

@@ -7,7 +7,7 @@ run (the config is locked), and a field's type is the type of its default.
 
 import ml_collections
 
-from configs import sources, towers
+from configs.parts import sources, towers
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -77,8 +77,8 @@ def get_config() -> ml_collections.ConfigDict:
 
 def _data() -> ml_collections.ConfigDict:
   data = ml_collections.ConfigDict()
-  # Name -> source (configs/sources.py); several are mixed. In the configs of
-  # this folder the first one is "main": --config.data.sources.main.path=...
+  # Name -> source (configs/parts/sources.py); several are mixed. In the
+  # configs of this folder the first one is "main": --config.data.sources.main.path=...
   data.sources = ml_collections.ConfigDict()
   data.sources.main = sources.source(format="emoji", split="train")
   # Indices of the sources, drawings, tokenizers: all that is made once.
@@ -135,7 +135,7 @@ def _augmentation() -> ml_collections.ConfigDict:
   augmentation.random_crop = True
   # Of "area", "squash", "shortest": "bicubic" or "bilinear", antialiased.
   augmentation.interpolation = "bicubic"
-  # Key of input_pipeline.image_protocols.PROTOCOLS; "" but with "protocol".
+  # Key of image_protocols.PROTOCOLS; "" unless resize is "protocol".
   augmentation.protocol = ""
   # Of "naflex": side of a patch in pixels, and most patches of an image
   # (SigLIP 2: 256). model.image of tower "naflex" takes both from here.

@@ -27,7 +27,8 @@ import dataclasses
 
 import ml_collections
 
-from configs import base, clip_towers, sizes, towers, variants, web
+from configs import base
+from configs.parts import clip_towers, sizes, towers, variants, web
 
 _EXAMPLES = 400e6 * 32
 

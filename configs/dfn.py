@@ -11,7 +11,7 @@ Data: `filter`: HQITP-350M is not public. `filter_public`: CC12M + CC3M + SS15M
   images, the sources coco, flickr30k and imagenet, of which the last has names
   of classes as captions; one of OpenAI's prompts is drawn for each. DFN-2B is
   the best 15 % of CommonPool's 12.8e9 pairs, DFN-5B of 43e9
-  (configs/curate_dfn.py selects them). Yours are WebDataset tars:
+  (configs/curate/dfn.py selects them). Yours are WebDataset tars:
   --config.data.sources.main.path="PATH/{00000000..00012895}.tar", with
   --config.data.sources.main.subset=UIDS.npy what a filter kept of them. The
   tokenizer needs OpenAI's vocabulary: --config.data.tokenizer_path=FILE.
@@ -47,7 +47,8 @@ import dataclasses
 
 import ml_collections
 
-from configs import base, clip_towers, sizes, sources, variants, web
+from configs import base
+from configs.parts import clip_towers, sizes, sources, variants, web
 
 # What forward selection left of OpenAI's 80 prompts for ImageNet; a bit better
 # than all (openai/CLIP, notebooks/Prompt_Engineering_for_ImageNet.ipynb). Which

@@ -32,7 +32,8 @@ import dataclasses
 
 import ml_collections
 
-from configs import base, mini, sizes, towers, variants, web
+from configs import base
+from configs.parts import mini, sizes, towers, variants, web
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,8 @@ import dataclasses
 
 import ml_collections
 
-from configs import base, clip_towers, sizes, variants, web
+from configs import base
+from configs.parts import clip_towers, sizes, variants, web
 
 
 @dataclasses.dataclass(frozen=True)

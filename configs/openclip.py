@@ -35,7 +35,8 @@ from typing import Any
 
 import ml_collections
 
-from configs import base, clip_towers, sizes, towers, variants, web
+from configs import base
+from configs.parts import clip_towers, sizes, towers, variants, web
 
 
 @dataclasses.dataclass(frozen=True)

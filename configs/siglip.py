@@ -30,7 +30,8 @@ import dataclasses
 
 import ml_collections
 
-from configs import base, mini, sizes, variants, web
+from configs import base
+from configs.parts import mini, sizes, variants, web
 
 
 @dataclasses.dataclass(frozen=True)

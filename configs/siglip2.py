@@ -31,7 +31,8 @@ import dataclasses
 
 import ml_collections
 
-from configs import base, mini, siglip, sizes, towers, variants
+from configs import base, siglip
+from configs.parts import mini, sizes, towers, variants
 
 
 @dataclasses.dataclass(frozen=True)

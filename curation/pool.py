@@ -14,7 +14,7 @@ the columns that are asked for:
   caption   int32: number of the caption among those of its example, which are
             a pair each
   language  string (ISO 639-1; "und" where nobody knows)
-  image     binary: encoded, in any format of input_pipeline.image_ops.decode
+  image     binary: encoded, in any format of image_ops.decode
   width, height   int32: pixels of the image before anyone made it smaller
                   (original_width where the files have it)
   url, sha256, ...   any other column that the files have

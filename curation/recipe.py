@@ -5,17 +5,17 @@ import pathlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from curation import operators, steps
-from training import sections
+from curation import operators, rules
+from runtime import sections
 
-_SEE = "configs/curation.py"
+_SEE = "configs/curate/fields.py"
 # Columns that no step may make.
 _OWN = ("uid", "row", "step", "caption", "fault", "dropped_by")
 
 
 @dataclasses.dataclass(frozen=True)
 class PoolConfig:
-  """Fields of `config.pool`; configs/curation.py explains them."""
+  """Fields of `config.pool`; configs/curate/fields.py explains them."""
 
   format: str
   path: str
@@ -172,12 +172,12 @@ def _steps(
       raise ValueError(f"order names {name!r} twice")
     fields = dict(values[name])
     op = fields.pop("op", "")
-    if op not in steps.OPERATORS:
+    if op not in rules.OPERATORS:
       raise ValueError(
-        f"steps.{name}.op must be one of {', '.join(steps.OPERATORS)}; got "
+        f"steps.{name}.op must be one of {', '.join(rules.OPERATORS)}; got "
         f"{op!r}"
       )
     found[name] = sections.make(
-      steps.OPERATORS[op], fields, prefix=f"steps.{name}.", see=_SEE
+      rules.OPERATORS[op], fields, prefix=f"steps.{name}.", see=_SEE
     )
   return found

@@ -20,24 +20,25 @@ import types
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from curation import (
+from curation import pool as pool_lib
+from curation import pools
+from curation import recipe as recipe_lib
+from curation.engine import (
+  curation_folder,
   engines,
-  formats,
+  failures_file,
+  shard_pass,
+  stage_pass,
+)
+from curation.engine import stages as stages_lib
+from curation.outputs import (
+  curation_page,
   keep_probabilities,
-  ledger,
-  passes,
-  plan,
-  report,
   selection,
   signals,
-  stage,
-  workdir,
 )
-from curation import manifest as manifest_lib
-from curation import pool as pool_lib
-from curation import recipe as recipe_lib
-from input_pipeline import progress
-from training import failures
+from curation.outputs import manifest as manifest_lib
+from runtime import failures, progress
 
 SELECTION = "selection.npy"
 REPORT = "curation.html"
@@ -61,16 +62,16 @@ def run(
 ) -> int:
   """Curate; return the exit code."""
   engines.check(engine, num_workers)
-  if recipe.pool.format not in formats.FORMATS:
+  if recipe.pool.format not in pools.FORMATS:
     raise ValueError(
-      f"pool.format must be one of {', '.join(formats.FORMATS)}; got "
+      f"pool.format must be one of {', '.join(pools.FORMATS)}; got "
       f"{recipe.pool.format!r}"
     )
   try:
     with contextlib.ExitStack() as stack:
       stack.enter_context(_stoppable())
       cache_dir = pathlib.Path(recipe.cache_dir)
-      opened = formats.FORMATS[recipe.pool.format]
+      opened = pools.FORMATS[recipe.pool.format]
       pool = opened.open_pool(recipe.pool, cache_dir)
       # Before Ray is started, which takes seconds.
       recipe_lib.check_columns(recipe.steps, pool.columns)
@@ -123,12 +124,12 @@ def curate(
   if not pool.shards:
     raise ValueError(f"pool.path={recipe.pool.path!r} has no pairs")
   start = time.time()
-  with workdir.claim(folder):
-    digest = workdir.begin(folder, recipe.pool, pool)
-    tries = passes.Tries(
+  with curation_folder.claim(folder):
+    digest = curation_folder.begin(folder, recipe.pool, pool)
+    tries = stage_pass.Tries(
       recipe.max_attempts,
       int(recipe.max_failed_shards * len(pool.shards)),
-      ledger.Ledger(folder),
+      failures_file.Ledger(folder),
     )
     work, found, reduced = _run_stages(
       recipe, pool, folder, engine, digest, tries
@@ -151,12 +152,12 @@ def curate(
     manifest_lib.write(folder, manifest)
     if not (folder / REPORT).exists():
       run_all = functools.partial(
-        passes.run_all, engine, tries, work.stage, "the report"
+        stage_pass.run_all, engine, tries, work.stage, "the report"
       )
-      report.write(folder, manifest, pool, run_all)
+      curation_page.write(folder, manifest, pool, run_all)
     # Only now: with them, what is missing is made again in no time.
     for name in ("kept", "merged"):
-      kept = stage.folder(folder, work.stage) / name
+      kept = shard_pass.folder(folder, work.stage) / name
       shutil.rmtree(kept, ignore_errors=True)
     _tell_of_others(folder, work.stages)
   return manifest
@@ -168,15 +169,15 @@ def _run_stages(
   folder: pathlib.Path,
   engine: engines.Engine,
   digest: str,
-  tries: passes.Tries,
-) -> tuple[stage.Work, list[passes.Pass], dict[str, dict[str, Any]]]:
+  tries: stage_pass.Tries,
+) -> tuple[shard_pass.Work, list[stage_pass.Pass], dict[str, dict[str, Any]]]:
   """Do all stages; return the last one's work, and what each gave."""
-  planned = plan.make(recipe.steps, digest)
-  done: tuple[plan.Stage, ...] = ()
+  planned = stages_lib.make(recipe.steps, digest)
+  done: tuple[stages_lib.Stage, ...] = ()
   made_in: dict[str, int] = {}
-  found: list[passes.Pass] = []
+  found: list[stage_pass.Pass] = []
   reduced: dict[str, dict[str, Any]] = {}
-  work = stage.Work(
+  work = shard_pass.Work(
     pool=pool,
     steps=recipe.steps,
     stages=(),
@@ -186,7 +187,7 @@ def _run_stages(
   )
   for current in planned:
     left_out = done[-1].left_out if done else ()
-    current = plan.without(current, left_out)
+    current = stages_lib.without(current, left_out)
     for name in current.steps:
       made_in |= dict.fromkeys(recipe.steps[name].signals, current.number)
     stages, made = (*done, current), dict(made_in)
@@ -194,7 +195,7 @@ def _run_stages(
     names = ", ".join(current.steps) or "measuring"
     label = f"Stage {current.number + 1} of {len(planned)} ({names})"
     runs = engines.Inline() if current.on_mesh else engine
-    found.append(passes.run(work, _left(pool, done), runs, tries, label))
+    found.append(stage_pass.run(work, _left(pool, done), runs, tries, label))
     left_out = tuple(sorted({*left_out, *found[-1].left_out}))
     more = len(left_out) - tries.max_failed
     if more > 0:
@@ -207,21 +208,21 @@ def _run_stages(
     work = dataclasses.replace(work, stages=done)
     for name in (*current.raw_measures, *current.measures):
       shards = _left(pool, done)
-      reduced[name] = passes.reduce(work, shards, name, engine, tries)
+      reduced[name] = stage_pass.reduce(work, shards, name, engine, tries)
   return work, found, reduced
 
 
 def _select(
-  work: stage.Work,
+  work: shard_pass.Work,
   shards: Sequence[pool_lib.Shard],
   engine: engines.Engine,
-  tries: passes.Tries,
+  tries: stage_pass.Tries,
 ) -> dict[str, Any]:
   """Write selection.npy and signals/; return the manifest's part on them."""
   # They tell of files that are about to be replaced, maybe of another recipe's.
   for name in (manifest_lib.NAME, REPORT):
     (work.workdir / name).unlink(missing_ok=True)
-  run_all = functools.partial(passes.run_all, engine, tries, work.stage)
+  run_all = functools.partial(stage_pass.run_all, engine, tries, work.stage)
   with progress.Progress("Signals and selection, shards", len(shards)) as bar:
     kinds = signals.types(work, shards)
     fn = functools.partial(signals.finish, work, kinds)
@@ -233,7 +234,7 @@ def _select(
   runs = sorted(signals.run_path(work, shard) for shard in shards)
   level = 0
   while len(runs) > selection.FAN_IN:
-    merged = stage.folder(work.workdir, work.stage) / "merged"
+    merged = shard_pass.folder(work.workdir, work.stage) / "merged"
     groups = selection.groups(runs, merged, level)
     run_all("selection", selection.merge_group, groups)
     runs, level = [group.path for group in groups], level + 1
@@ -248,7 +249,7 @@ def _select(
   }
 
 
-def _done_before(work: stage.Work) -> dict[str, Any]:
+def _done_before(work: shard_pass.Work) -> dict[str, Any]:
   """Return what `_select` did; nothing where it has to be done."""
   before = manifest_lib.read(work.workdir) or {}
   # The manifest is written when all the rest is.
@@ -264,19 +265,21 @@ def _done_before(work: stage.Work) -> dict[str, Any]:
 
 
 def _left(
-  pool: pool_lib.Pool, stages: Sequence[plan.Stage]
+  pool: pool_lib.Pool, stages: Sequence[stages_lib.Stage]
 ) -> list[pool_lib.Shard]:
   """Return the shards that are not left out by now."""
   left_out = set(stages[-1].left_out) if stages else set()
   return [shard for shard in pool.shards if shard.name not in left_out]
 
 
-def _tell_of_others(folder: pathlib.Path, stages: Sequence[plan.Stage]) -> None:
-  others, num_bytes = workdir.other_stages(folder, stages)
+def _tell_of_others(
+  folder: pathlib.Path, stages: Sequence[stages_lib.Stage]
+) -> None:
+  others, num_bytes = curation_folder.other_stages(folder, stages)
   if others:
     print(
       f"{len(others)} stages of other parameters take {num_bytes / 1e6:.1f} MB "
-      f"in {folder / workdir.STAGES}; they are used again with these "
+      f"in {folder / curation_folder.STAGES}; they are used again with these "
       f"parameters, and may be deleted: {', '.join(p.name for p in others)}",
       file=sys.stderr,
     )

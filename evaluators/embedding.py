@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from models import naflex
-from training import partitioning
+from runtime import mesh as mesh_lib
 
 EmbedFn = Callable[[Any, jax.Array], jax.Array]
 
@@ -66,7 +66,7 @@ class Embedder:
     Raises:
       ValueError: an embedding is not finite.
     """
-    sharding = partitioning.batch_sharding(self.mesh)
+    sharding = mesh_lib.batch_sharding(self.mesh)
     ahead = None
     done = 0
     for batch in batches:
@@ -113,14 +113,14 @@ def make_embedder(
   is asked before each batch; with several processes it must give the same
   answer on all of them, or the others wait for ever in a collective.
   """
-  num_shards = partitioning.num_batch_shards(mesh)
+  num_shards = mesh_lib.num_batch_shards(mesh)
   if batch_size < 1 or batch_size % num_shards:
     raise ValueError(
       f"evaluate.batch_size is {batch_size}, which is not a multiple of the "
       f"{num_shards} devices (data x fsdp) that a batch is split over"
     )
   # Replicated, so that each process can read all rows.
-  replicated = partitioning.replicated(mesh)
+  replicated = mesh_lib.replicated(mesh)
   return Embedder(
     images_fn=jax.jit(embed_images, out_shardings=replicated),
     texts_fn=jax.jit(embed_texts, out_shardings=replicated),

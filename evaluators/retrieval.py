@@ -21,7 +21,7 @@ import numpy as np
 from jax import P
 
 from evaluators import embedding
-from training import partitioning
+from runtime import mesh as mesh_lib
 
 # Cosine similarities closer than this are tied. A float32 dot product of unit
 # vectors is off by about 1e-7, in an order of sums that depends on its place in
@@ -91,13 +91,13 @@ def ranks(
       f"{orphans.size} of {len(label_Q)} queries have no right candidate, the "
       f"first is query {orphans[0]}"
     )
-  num_shards = partitioning.num_batch_shards(mesh)
+  num_shards = mesh_lib.num_batch_shards(mesh)
   rows = -(-len(zquery_QE) // num_shards)
   num_blocks = -(-rows // max(1, _BLOCK_SIZE // len(zcand_ME)))
   block_size = -(-rows // num_blocks)
   padding = num_shards * num_blocks * block_size - len(zquery_QE)
 
-  split = partitioning.batch_sharding(mesh)
+  split = mesh_lib.batch_sharding(mesh)
   whole = jax.NamedSharding(mesh, P())
   rank_Q = _ranks(
     embedding.to_global(np.pad(zquery_QE, ((0, padding), (0, 0))), split),
@@ -147,7 +147,7 @@ def _ranks(zquery_QE, label_Q, zcand_ME, label_M, *, mesh, num_blocks):
     )
     return jax.lax.map(rank_block, blocks).reshape(-1)
 
-  split = P(partitioning.BATCH_AXES)
+  split = P(mesh_lib.BATCH_AXES)
   rank_Q = jax.shard_map(
     rank_shard, mesh=mesh, in_specs=(split, split, P(), P()), out_specs=split
   )(zquery_QE, label_Q, zcand_ME, label_M)

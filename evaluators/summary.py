@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evaluators import retrieval, zero_shot
-from input_pipeline import atomic_file
+from runtime import whole_files
 
 _DIRECTIONS = {
   "image_to_text": "image to text",
@@ -109,7 +109,7 @@ def number(figure: Figure, chance: bool = False) -> str:
 def write_results(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
   """Write results.json whole or not at all."""
   text = json.dumps(results, indent=2, allow_nan=False)
-  atomic_file.write(path, f"{text}\n".encode())
+  whole_files.write(path, f"{text}\n".encode())
 
 
 def title(name: str) -> str:

@@ -10,7 +10,7 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 from inference import found
-from input_pipeline import atomic_file
+from runtime import whole_files
 
 # Pixels.
 _PICTURE = 192
@@ -46,7 +46,7 @@ def write_contact_sheet(
     raise ValueError("no matches to draw")
   buffer = io.BytesIO()
   draw(query, matches, num_columns).save(buffer, format="PNG", optimize=True)
-  atomic_file.write(path, buffer.getvalue())
+  whole_files.write(path, buffer.getvalue())
 
 
 def draw(

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from evaluators import embedding
-from inference import image_files, loaded
-from input_pipeline import atomic_file, image_ops, progress, read_ahead
+from inference import image_files, read_ahead
+from inference import model as model_lib
+from input_pipeline.images import image_ops
 from models import naflex, stack
-from training import provenance
+from runtime import progress, provenance, whole_files
 
 # One image or text, ready for its tower.
 Row = np.ndarray | tuple[np.ndarray, np.ndarray]
@@ -61,7 +62,7 @@ def run(
   # What is to be embedded, before a model of gigabytes is read.
   image_paths = image_files.find(images) if images else []
   lines = read_texts(pathlib.Path(texts)) if texts else []
-  model = loaded.load(path)
+  model = model_lib.load(path)
   for flag, value, tower in (
     ("images", images, model.config.image),
     ("texts", texts, model.config.text),
@@ -84,18 +85,20 @@ def run(
   }
   with written_whole(folder) as temporary:
     if protocol is not None:
-      embedder = loaded.make_embedder(model, min(batch_size, len(image_paths)))
+      embedder = model_lib.make_embedder(
+        model, min(batch_size, len(image_paths))
+      )
       read = functools.partial(_read_image, protocol)
       # Pillow decodes and resizes outside of Python's lock.
       ahead = read_ahead.mapped(read, image_paths, 2 * BATCH_SIZE)
       with ahead as rows:
         _save(temporary, "images", embedder, model, rows, len(image_paths))
     if tokenizer is not None:
-      embedder = loaded.make_embedder(model, min(batch_size, len(lines)))
+      embedder = model_lib.make_embedder(model, min(batch_size, len(lines)))
       rows = (tokenizer([line])[0] for line in lines)
       _save(temporary, "texts", embedder, model, rows, len(lines))
     text = json.dumps(facts, indent=2, ensure_ascii=False)
-    atomic_file.write(temporary / "embed.json", text.encode() + b"\n")
+    whole_files.write(temporary / "embed.json", text.encode() + b"\n")
   print(
     text
     if as_json
@@ -145,7 +148,7 @@ def written_whole(folder: pathlib.Path) -> Iterator[pathlib.Path]:
   """
   with contextlib.ExitStack() as stack:
     try:
-      temporary = stack.enter_context(atomic_file.new_folder(folder))
+      temporary = stack.enter_context(whole_files.new_folder(folder))
     except OSError as error:
       raise ValueError(
         f"--out={folder} cannot be written ({error.strerror}); give a folder"
@@ -158,7 +161,7 @@ def _save(
   folder: pathlib.Path,
   name: str,
   embedder: embedding.Embedder,
-  model: loaded.Model,
+  model: model_lib.Model,
   rows: Iterator[Row],
   num_rows: int,
 ) -> None:
@@ -186,14 +189,14 @@ def _save(
 def batches(rows: Iterator[Row], size: int) -> Iterator[Any]:
   """Yield rows stacked by at most `size`, as Embedder.stream takes them."""
   while batch := list(itertools.islice(rows, size)):
-    if isinstance(batch[0], tuple):  # of input_pipeline/naflex.py
+    if isinstance(batch[0], tuple):  # of input_pipeline/images/naflex.py
       parts: Any = map(np.stack, zip(*batch, strict=True))
       yield naflex.Patches(*parts)
     else:
       yield np.stack(batch)
 
 
-def _read_image(protocol: loaded.Protocol, path: pathlib.Path) -> Row:
+def _read_image(protocol: model_lib.Protocol, path: pathlib.Path) -> Row:
   try:
     return protocol.apply(image_ops.decode(path.read_bytes()))
   except ValueError as error:

@@ -10,18 +10,14 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from inference import embed, loaded, open_clip_folder
-from input_pipeline import atomic_file, image_protocols, naflex
+from inference import embed, open_clip_folder
+from inference import model as model_lib
+from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import hf_files
 from models import dual_encoder
-from models.pretrained import (
-  comparing,
-  families,
-  loading,
-  mapping,
-  source,
-  timm_trunk,
-)
+from models.pretrained import comparing, families, loading, mapping, source
+from models.pretrained.families import timm_trunk
+from runtime import whole_files
 
 # What transformers and open_clip look for.
 _WEIGHTS = {
@@ -70,7 +66,7 @@ def run(
     raise ValueError("--out is missing: --out=FOLDER")
   folder = pathlib.Path(out)
   embed.check_free(folder)
-  model = loaded.load(path)
+  model = model_lib.load(path)
   written = write(model.config, model.params, form, prefer=model.family)
   with embed.written_whole(folder) as temporary:
     safetensors.numpy.save_file(
@@ -162,7 +158,7 @@ def write(
 
 
 def _hf_files(
-  config: dict[str, Any], model: loaded.Model, folder: pathlib.Path
+  config: dict[str, Any], model: model_lib.Model, folder: pathlib.Path
 ) -> dict[str, Any]:
   del folder  # it may be moved
   files = {"config.json": config}
@@ -176,11 +172,11 @@ def _hf_files(
   return files
 
 
-def _write_tokenizer(model: loaded.Model, folder: pathlib.Path) -> str:
+def _write_tokenizer(model: model_lib.Model, folder: pathlib.Path) -> str:
   """Write what a tokenizer needs; return why not where it cannot be done."""
   if model.config.text is None:
     return ""
-  if model.family != loaded.RUN:
+  if model.family != model_lib.RUN:
     place = pathlib.Path(model.path)
     place = place if place.is_dir() else place.parent
     files = [place / name for name in hf_files.NAMES if (place / name).exists()]
@@ -197,4 +193,4 @@ def _write_tokenizer(model: loaded.Model, folder: pathlib.Path) -> str:
 def _write_json(path: pathlib.Path, content: Any) -> None:
   path.parent.mkdir(exist_ok=True)
   text = json.dumps(content, indent=2, ensure_ascii=False)
-  atomic_file.write(path, text.encode() + b"\n")
+  whole_files.write(path, text.encode() + b"\n")

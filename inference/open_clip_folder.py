@@ -4,10 +4,10 @@ import json
 import pathlib
 from typing import Any
 
-from inference import loaded
-from input_pipeline import image_protocols, naflex
+from inference import model as model_lib
+from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import rules, tokenizer
-from models.pretrained import timm_trunk
+from models.pretrained.families import timm_trunk
 
 _CONFIG = "open_clip_config.json"
 # Of "text_cfg". Without the first, open_clip takes CLIP's own vocabulary.
@@ -16,7 +16,7 @@ _CLIP_VOCAB_SIZE = 49_408
 
 
 def files(
-  config: dict[str, Any], model: loaded.Model, folder: pathlib.Path
+  config: dict[str, Any], model: model_lib.Model, folder: pathlib.Path
 ) -> dict[str, Any]:
   """Return the content of JSON files by their names.
 
@@ -43,7 +43,7 @@ def files(
   return written
 
 
-def _tokenizer_fields(model: loaded.Model, name: str) -> dict[str, Any]:
+def _tokenizer_fields(model: model_lib.Model, name: str) -> dict[str, Any]:
   """Return the fields of "text_cfg" by which open_clip finds the tokenizer.
 
   A name is needed, whatever it is: open_clip reads the files of a local folder
@@ -52,7 +52,7 @@ def _tokenizer_fields(model: loaded.Model, name: str) -> dict[str, Any]:
   """
   path = pathlib.Path(model.path)
   given = (path if path.is_dir() else path.parent) / _CONFIG
-  if model.family != loaded.RUN and given.is_file():
+  if model.family != model_lib.RUN and given.is_file():
     text_cfg = json.loads(given.read_text("utf-8"))["model_cfg"]["text_cfg"]
     return {x: text_cfg[x] for x in _TOKENIZER if x in text_cfg}
   try:
@@ -66,7 +66,7 @@ def _tokenizer_fields(model: loaded.Model, name: str) -> dict[str, Any]:
   return {"hf_tokenizer_name": name, **options}
 
 
-def _is_clip(made: tokenizer.Tokenizer | None, model: loaded.Model) -> bool:
+def _is_clip(made: tokenizer.Tokenizer | None, model: model_lib.Model) -> bool:
   if made is None:
     return getattr(model.config.text, "vocab_size", 0) == _CLIP_VOCAB_SIZE
   marks = (rules.CLIP.bos_id, rules.CLIP.eos_id)

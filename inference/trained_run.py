@@ -9,7 +9,8 @@ import jax
 
 from evaluators import embedding
 from models import dual_encoder
-from training import checkpointing, partitioning, workdir
+from runtime import mesh as mesh_lib
+from training import checkpointing, workdir
 from training import config as config_lib
 
 
@@ -48,12 +49,12 @@ def load(
   else:
     workdir.check_same(folder, started_with, config)
   # On the devices there are now, whatever the run was trained on.
-  mesh = partitioning.make_mesh(partitioning.MeshConfig(-1, 1, 1))
+  mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(-1, 1, 1))
   model = config.model
   abstract = jax.eval_shape(
     functools.partial(dual_encoder.init_params, model), jax.random.key(0)
   )
-  whole = partitioning.replicated(mesh)
+  whole = mesh_lib.replicated(mesh)
   restored = checkpointing.restore_params(
     folder / workdir.CHECKPOINTS,
     jax.tree.map(
@@ -68,9 +69,9 @@ def load(
     )
   step, params = restored
   # Any number of devices must divide the batch of an evaluation.
-  shards = partitioning.num_batch_shards(mesh)
+  shards = mesh_lib.num_batch_shards(mesh)
   batch_size = -(-config.evaluate.batch_size // shards) * shards
   embedder = embedding.make_embedder(
-    *dual_encoder.embed_fns(model, partitioning.BATCH_AXES), mesh, batch_size
+    *dual_encoder.embed_fns(model, mesh_lib.BATCH_AXES), mesh, batch_size
   )
   return TrainedRun(config, step, params, embedder)

@@ -15,14 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import (
-  augmentation,
-  captions,
-  faults,
-  mixture,
-  stages,
-  tokenizers,
-)
+from input_pipeline import captions, faults, mixture, tokenizers
+from input_pipeline import clocks as clocks_lib
+from input_pipeline.images import augmentation
 from input_pipeline.sources import balanced
 from input_pipeline.sources import record as record_lib
 
@@ -76,7 +71,7 @@ class Maker:
   seed: int
   repeated: Mapping[tuple[int, int], faults.Fault]
   with_metadata: bool = False
-  clocks: stages.Clocks = stages.Clocks()
+  clocks: clocks_lib.Clocks = clocks_lib.Clocks()
 
   def __call__(self, draw: mixture.Draw) -> dict[str, Any]:
     """Return the arrays of one example, and the faults on the way to it."""
@@ -102,7 +97,7 @@ class Maker:
           arrays = self._make(source, record, texts, drawn, clock)
           clock.stop()
           if self.clocks.folder:
-            arrays[stages.SECONDS] = clock.seconds()
+            arrays[clocks_lib.SECONDS] = clock.seconds()
           return arrays | {FAULTS: tuple(found)}
         except faults.ExampleError as error:
           text = _ADDRESS.sub("", str(error))
@@ -125,7 +120,7 @@ class Maker:
     record: record_lib.Record,
     texts: Mapping[str, Sequence[str]],
     rng: np.random.Generator,
-    clock: stages.Clock,
+    clock: clocks_lib.Clock,
   ) -> dict[str, Any]:
     language, text = captions.draw(
       texts,
@@ -156,8 +151,8 @@ def stack(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     name: np.stack([example[name] for example in examples]) for name in names
   }
   batch[FAULTS] = faults_of(examples)
-  if stages.SECONDS in batch:
-    batch[stages.ASSEMBLED] = stages.assembled(start)
+  if clocks_lib.SECONDS in batch:
+    batch[clocks_lib.ASSEMBLED] = clocks_lib.assembled(start)
   return batch
 
 

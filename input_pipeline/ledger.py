@@ -26,7 +26,8 @@ from typing import IO, Any
 
 from absl import logging
 
-from input_pipeline import atomic_file, faults
+from input_pipeline import faults
+from runtime import whole_files
 
 _NAME = "data_errors"
 _SOURCES = "data_sources.json"
@@ -158,7 +159,7 @@ class Ledger:
     if self._facts() != facts:
       fields = {name: dataclasses.asdict(x) for name, x in facts.items()}
       text = json.dumps(fields, indent=2, sort_keys=True)
-      atomic_file.write(path, text.encode() + b"\n")
+      whole_files.write(path, text.encode() + b"\n")
 
   def check_facts(self, facts: Mapping[str, Facts]) -> None:
     """Raise ValueError for another number of examples than the run had.

@@ -14,7 +14,8 @@ from typing import Any
 
 from absl import logging
 
-from input_pipeline import examples, faults, pipeline, stages
+from input_pipeline import clocks as clocks_lib
+from input_pipeline import examples, faults, pipeline
 from input_pipeline import ledger as ledger_lib
 
 # Examples of which the fraction is taken at least: fewer say little.
@@ -167,7 +168,7 @@ def make_loader(
   rows: Sequence[int] | None = None,
   with_labels: bool = False,
   process_index: int = 0,
-  clocks: stages.Clocks | None = None,
+  clocks: clocks_lib.Clocks | None = None,
 ) -> Loader:
   """Return the training data of one process of a run.
 

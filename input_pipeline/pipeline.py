@@ -9,19 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 import grain
 import numpy as np
 
+from input_pipeline import clocks as clocks_lib
 from input_pipeline import (
-  augmentation,
   examples,
   faults,
-  image_ops,
   mixture,
   probe,
   sources,
-  stages,
   tokenizers,
   workers,
 )
-from input_pipeline.sources import balanced, settings, subset
+from input_pipeline.images import augmentation, image_ops
+from input_pipeline.sources import balanced, source_config, subset
 from input_pipeline.sources import record as record_lib
 
 # Name -> what the source trains on.
@@ -33,7 +32,7 @@ class Data:
   """The section `data` of a config; its fields are explained in base.py."""
 
   # A dict has no hash; configs that differ in it alone may share theirs.
-  sources: Mapping[str, settings.Source] = dataclasses.field(hash=False)
+  sources: Mapping[str, source_config.Source] = dataclasses.field(hash=False)
   cache_dir: str
   languages: tuple[str, ...]
   max_caption_chars: int
@@ -128,7 +127,7 @@ def make_train_dataset(
   with_labels: bool = False,
   with_metadata: bool = False,
   repeated: Mapping[tuple[int, int], faults.Fault] | None = None,
-  clocks: stages.Clocks | None = None,
+  clocks: clocks_lib.Clocks | None = None,
 ) -> grain.IterDataset | workers.Dataset:
   """Return the endless training data of one of several processes.
 
@@ -173,7 +172,7 @@ def make_train_dataset(
     seed=examples.example_seed(seed),
     repeated=repeated or {},
     with_metadata=with_metadata,
-    clocks=clocks or stages.Clocks(),
+    clocks=clocks or clocks_lib.Clocks(),
   )
 
   def shuffled(parts: Sequence[int], seed: int) -> grain.MapDataset:
@@ -266,8 +265,10 @@ def _splits(config: Data) -> dict[str, str]:
   return found
 
 
-def _place(config: Data, name: str) -> settings.Place:
-  return settings.Place(name, pathlib.Path(config.cache_dir), config.image_size)
+def _place(config: Data, name: str) -> source_config.Place:
+  return source_config.Place(
+    name, pathlib.Path(config.cache_dir), config.image_size
+  )
 
 
 def read_split(config: Data, split: str) -> Examples:

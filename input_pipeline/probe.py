@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from input_pipeline import faults, image_ops
+from input_pipeline import faults
+from input_pipeline.images import image_ops
 from input_pipeline.sources import record as record_lib
-from input_pipeline.sources import settings
+from input_pipeline.sources import source_config
 
 # Examples that are looked at, at most: as many as are read in seconds from a
 # bucket far away.
@@ -13,7 +14,7 @@ NUM_PROBED = 100
 
 def check(
   name: str,
-  source: settings.Source,
+  source: source_config.Source,
   records: record_lib.Records,
   languages: Sequence[str],
 ) -> None:

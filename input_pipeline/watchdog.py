@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import pipeline, stages
+from input_pipeline import clocks, pipeline
 
 # A run that waits less has at least 90 % of the speed that it could have.
 WARN_FRACTION = 0.1
@@ -66,7 +66,7 @@ class _Window:
   transferred: float = 0.0
   num_examples: int = 0
   seconds: np.ndarray = dataclasses.field(
-    default_factory=lambda: np.zeros(len(stages.STAGES))
+    default_factory=lambda: np.zeros(len(clocks.STAGES))
   )
 
 
@@ -80,7 +80,7 @@ class Watchdog:
     say: Callable[[str], object],
     now: Callable[[], float] = time.monotonic,
   ):
-    self.clocks = stages.Clocks(folder)  # for pipeline.make_train_dataset
+    self.clocks = clocks.Clocks(folder)  # for pipeline.make_train_dataset
     self._config = config
     self._say = say
     self._now = now
@@ -113,10 +113,10 @@ class Watchdog:
       self._waiting_since = None
     end = self._now()
     idle_since = done[0] if done else end
-    self._add(max(start, idle_since), end, stages.pop(batch))
+    self._add(max(start, idle_since), end, clocks.pop(batch))
     return batch
 
-  def _add(self, start: float, end: float, work: stages.Work | None) -> None:
+  def _add(self, start: float, end: float, work: clocks.Work | None) -> None:
     """Count a batch that the device waited for from `start` to `end`."""
     if self._recent is None or self._window is None:
       self._recent, self._window = _Window(end), _Window(end)
@@ -152,7 +152,7 @@ class Watchdog:
       milliseconds = recent.seconds / recent.num_examples * 1e3
       values |= {
         f"data/{stage}_ms": float(value)
-        for stage, value in zip(stages.STAGES, milliseconds, strict=True)
+        for stage, value in zip(clocks.STAGES, milliseconds, strict=True)
       }
     return values
 
@@ -229,7 +229,7 @@ def _warning(config: pipeline.Data, window: _Window, now: float) -> str:
   )
   if not window.num_examples:
     return text
-  shares = dict(zip(stages.STAGES, window.seconds, strict=True))
+  shares = dict(zip(clocks.STAGES, window.seconds, strict=True))
   total = max(sum(shares.values()), 1e-9)
   shares = {name: value / total for name, value in shares.items()}
   order = sorted(shares, key=lambda name: -shares[name])
@@ -300,7 +300,7 @@ def num_cores() -> int:
 
 
 def _who_does_what(folder: str, now: float) -> str:
-  found = stages.look(folder)
+  found = clocks.look(folder)
   if not found:
     return (
       "No thread has begun an example: worker processes are starting, or the"

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import examples, mixture, stages
+from input_pipeline import clocks, examples, mixture
 
 # Arrays begin where no element or SIMD register crosses a line of the cache.
 _ALIGNMENT = 64
@@ -165,8 +165,8 @@ class _Pool:
       raise (ValueError if is_users else RuntimeError)(message) from cause
     layout, found, times = content
     made = _arrays(layout, handle) | {examples.FAULTS: found}
-    if stages.SECONDS in made:
-      made[stages.ASSEMBLED] = times
+    if clocks.SECONDS in made:
+      made[clocks.ASSEMBLED] = times
     return made
 
   def _send(self, worker: int, content: Any) -> None:
@@ -234,7 +234,7 @@ def _work(socket: connection.Connection, num_threads: int) -> None:
         made = list(threads.map(make, draws))
         start = time.monotonic()
         layout, handle = _share(made)
-        times = stages.assembled(start)
+        times = clocks.assembled(start)
         message = "batch", (layout, examples.faults_of(made), times)
       except Exception as error:
         # In words: not every exception can be sent.

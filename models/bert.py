@@ -14,7 +14,7 @@ POOLS = ("cls", "pooler", "mean")
 
 @dataclasses.dataclass(frozen=True)
 class BertConfig:
-  """Fields of `config.model.text`; configs/towers.py explains them."""
+  """Fields of `config.model.text`; configs/parts/towers.py explains them."""
 
   tower: typing.Literal["bert"]
   vocab_size: int

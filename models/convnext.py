@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import convolution, layers, stack, stages, tower
+from models import conv_blocks, convolution, layers, stack, tower
 
 # From pixels to the first stage's positions.
 PATCH_SIZE = 4
@@ -23,7 +23,7 @@ _BRANCH_SCALE = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class ConvNeXtConfig:
-  """Fields of `config.model.image`; configs/towers.py explains them."""
+  """Fields of `config.model.image`; configs/parts/towers.py explains them."""
 
   tower: typing.Literal["convnext"]
   image_size: int
@@ -217,15 +217,15 @@ class ConvNeXt(nnx.Module):
       rates = self.config.drop_path * indices / max(depth - 1, 1)
       drawn = keys, rates
     x_bYXC = self.settings.normalise(images_bYXC)
-    x_bYXC = stages.run(self.stem, x_bYXC, None, **how)
+    x_bYXC = conv_blocks.run(self.stem, x_bYXC, None, **how)
     start = 0
     for stage, depth in zip(
       self.stages.values(), self.config.depths, strict=True
     ):
       if stage.downsample is not None:
-        x_bYXC = stages.run(stage.downsample, x_bYXC, None, **how)
+        x_bYXC = conv_blocks.run(stage.downsample, x_bYXC, None, **how)
       rows = [x[start : start + depth] for x in drawn]
-      x_bYXC = stages.scan(stage.blocks, x_bYXC, None, *rows, **how)
+      x_bYXC = conv_blocks.scan(stage.blocks, x_bYXC, None, *rows, **how)
       start += depth
     x_bC = self.norm(jnp.mean(x_bYXC, axis=(1, 2)))
     if self.hidden is not None:

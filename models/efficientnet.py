@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import batch_norm, convolution, layers, stack, stages, tower
+from models import batch_norm, conv_blocks, convolution, layers, stack, tower
 
 # Channels are rounded to a multiple of it.
 _DIVISOR = 8
@@ -34,7 +34,7 @@ class StageShape(typing.NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class EfficientNetConfig:
-  """Fields of `config.model.image`; configs/towers.py explains them."""
+  """Fields of `config.model.image`; configs/parts/towers.py explains them."""
 
   tower: typing.Literal["efficientnet"]
   image_size: int
@@ -248,10 +248,10 @@ class Stage(nnx.Module):
       keys = jax.vmap(lambda index: layers.fold_in(keys_b, index))(indices)
       drawn = keys, rate_per_block * indices
     first, rest = ([x[i] for x in drawn] for i in (0, slice(1, None)))
-    x_bYXC = stages.run(self.first, x_bYXC, inside("first"), *first, **how)
+    x_bYXC = conv_blocks.run(self.first, x_bYXC, inside("first"), *first, **how)
     if self.blocks is None:
       return x_bYXC
-    return stages.scan(self.blocks, x_bYXC, inside("blocks"), *rest, **how)
+    return conv_blocks.scan(self.blocks, x_bYXC, inside("blocks"), *rest, **how)
 
 
 class EfficientNet(nnx.Module):
@@ -328,11 +328,11 @@ class EfficientNet(nnx.Module):
       keys_b = None
     rate_per_block = self.config.drop_path / self.config.num_blocks
     x_bYXC = self.settings.normalise(images_bYXC)
-    x_bYXC = stages.run(self.stem, x_bYXC, inside("stem"), **how)
+    x_bYXC = conv_blocks.run(self.stem, x_bYXC, inside("stem"), **how)
     for name, stage in self.stages.items():
       place = batch_norm.inside(inside("stages"), name)
       x_bYXC = stage(x_bYXC, place, keys_b, rate_per_block, **how)
     if self.head is not None:
-      x_bYXC = stages.run(self.head, x_bYXC, inside("head"), **how)
+      x_bYXC = conv_blocks.run(self.head, x_bYXC, inside("head"), **how)
     x_bC = jnp.mean(x_bYXC, axis=(1, 2))
     return x_bC if self.projection is None else self.projection(x_bC)

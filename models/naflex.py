@@ -15,7 +15,7 @@ from models import layers, stack, tower, vit
 
 
 class Patches(typing.NamedTuple):
-  """Images cut into patches, row by row; input_pipeline/naflex.py makes them.
+  """Images cut into patches, row by row; input_pipeline makes them.
 
   Attributes:
     patches_bNP: values 0 to 255 (uint8 or float), [b, N, patch_size**2 * 3];
@@ -29,7 +29,7 @@ class Patches(typing.NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class NaFlexConfig:
-  """Fields of `config.model.image`; configs/towers.py explains them."""
+  """Fields of `config.model.image`; configs/parts/towers.py explains them."""
 
   tower: typing.Literal["naflex"]
   image_size: int

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import batch_norm, convolution, layers, stack, stages, tower
+from models import batch_norm, conv_blocks, convolution, layers, stack, tower
 
 # A block's output has as many times the channels that it works with.
 EXPANSION = 4
@@ -24,7 +24,7 @@ _INIT = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 @dataclasses.dataclass(frozen=True)
 class ResNetConfig:
-  """Fields of `config.model.image`; configs/towers.py explains them."""
+  """Fields of `config.model.image`; configs/parts/towers.py explains them."""
 
   tower: typing.Literal["resnet"]
   image_size: int
@@ -172,10 +172,10 @@ class Stage(nnx.Module):
     self, x_bYXC: jax.Array, stats: batch_norm.Statistics | None, **how
   ) -> jax.Array:
     inside = functools.partial(batch_norm.inside, stats)
-    x_bYXC = stages.run(self.first, x_bYXC, inside("first"), **how)
+    x_bYXC = conv_blocks.run(self.first, x_bYXC, inside("first"), **how)
     if self.blocks is None:
       return x_bYXC
-    return stages.scan(self.blocks, x_bYXC, inside("blocks"), **how)
+    return conv_blocks.scan(self.blocks, x_bYXC, inside("blocks"), **how)
 
 
 class ResNet(nnx.Module):
@@ -239,7 +239,7 @@ class ResNet(nnx.Module):
       "remat": self.settings.remat,
       "batch_axes": self.settings.batch_axes,
     }
-    x_bYXC = stages.run(self.stem, x_bYXC, inside("stem"), **how)
+    x_bYXC = conv_blocks.run(self.stem, x_bYXC, inside("stem"), **how)
     for name, stage in self.stages.items():
       place = batch_norm.inside(inside("stages"), name)
       x_bYXC = stage(x_bYXC, place, **how)

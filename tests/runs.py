@@ -18,8 +18,9 @@ import numpy as np
 
 from input_pipeline import loader
 from models import dual_encoder
+from runtime import mesh as mesh_lib
 from tests import tiny
-from training import checkpointing, optimizer, partitioning, train_state
+from training import checkpointing, optimizer, train_state
 from training import config as config_lib
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -231,7 +232,7 @@ def saved_arrays(
 ) -> dict[str, np.ndarray]:
   """Return all arrays of a run's newest checkpoint; none must be rejected."""
   config = make_config({"data.cache_dir": str(cache_dir)})
-  mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
+  mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
   abstract, _, _ = abstract_state(config, mesh)
   checkpointer = checkpointing.Checkpointer(workdir / "checkpoints", keep=None)
   newest = checkpointer.steps()[-1]

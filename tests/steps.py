@@ -5,8 +5,10 @@ import dataclasses
 import jax
 import numpy as np
 
+from runtime import mesh as mesh_lib
+from runtime import param_rules
 from tests import runs
-from training import partitioning, rules, train_state, train_step
+from training import train_state, train_step
 
 
 def batch(config, seed=0):
@@ -40,7 +42,7 @@ class Built:
     state, seen = self.state, []
     with jax.set_mesh(self.mesh):
       for step in range(num_steps):
-        rows = partitioning.make_global(batch(config, step % 2), self.mesh)
+        rows = mesh_lib.make_global(batch(config, step % 2), self.mesh)
         state, metrics = self.step(state, rows)
         seen.append(jax.device_get(metrics))
     return state, seen
@@ -49,19 +51,19 @@ class Built:
     """Return the loss of other rows at step 0; the state is used up."""
     state = jax.tree.map(lambda x: x.copy(), self.state)
     with jax.set_mesh(self.mesh):
-      rows = partitioning.make_global(rows, self.mesh)
+      rows = mesh_lib.make_global(rows, self.mesh)
       _, metrics = self.step(state, rows)
     return float(metrics["train/loss"])
 
 
 def build(config, shape=(1, 1, 1)):
   """Compile the step for a mesh of this shape (data, fsdp, tensor)."""
-  mesh = partitioning.make_mesh(
-    partitioning.MeshConfig(*shape), jax.devices()[: int(np.prod(shape))]
+  mesh = mesh_lib.make_mesh(
+    mesh_lib.MeshConfig(*shape), jax.devices()[: int(np.prod(shape))]
   )
   abstract, init_params, opt = runs.abstract_state(config, mesh)
   step = train_step.make_train_step(config, opt)
-  sharding = partitioning.batch_sharding(mesh)
+  sharding = mesh_lib.batch_sharding(mesh)
   abstract_batch = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
     batch(config),
@@ -77,7 +79,7 @@ def build(config, shape=(1, 1, 1)):
 def arrays(tree):
   """Return {path: array}."""
   return {
-    rules.path_string(path): np.asarray(x)
+    param_rules.path_string(path): np.asarray(x)
     for path, x in jax.tree.leaves_with_path(tree)
   }
 

@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from tests import runs
-from tests.models.pretrained import goldens, mirror
+from tests.models.pretrained import goldens
+from tests.models.pretrained.families import mirror
 
 
 def _published(folder):

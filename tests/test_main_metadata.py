@@ -12,7 +12,7 @@ def test_metadata_from_packages_alone(tmp_path):
   out = tmp_path / "metadata"
   command = (
     *(sys.executable, "main.py", "--task=metadata", "--engine=inline"),
-    *("--config=configs/metaclip_metadata.py:mini", f"--out={out}"),
+    *("--config=configs/curate/metadata.py:mini", f"--out={out}"),
     # A fifth of it: the bigrams take the time.
     "--config.languages.en.bigrams.scorer=",
   )

@@ -26,7 +26,8 @@ import jax.numpy as jnp
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from training import cluster, failures, train_state
+from runtime import cluster, failures
+from training import train_state
 
 # Folders of a checkpoint. Parameters have one of their own, so that inference
 # reads nothing else.

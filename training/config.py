@@ -14,13 +14,9 @@ import losses
 from evaluators import zero_shot
 from input_pipeline import pipeline
 from models import dual_encoder, naflex
-from training import (
-  checkpointing,
-  optimizer,
-  partitioning,
-  sections,
-  text_lengths,
-)
+from runtime import mesh as mesh_lib
+from runtime import sections
+from training import checkpointing, optimizer, text_lengths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +56,7 @@ class Config:
   init_image_from: str
   init_text_from: str
   init_except: tuple[str, ...]
-  mesh: partitioning.MeshConfig
+  mesh: mesh_lib.MeshConfig
   partition_rules: tuple[tuple[str, tuple[str | None, ...]], ...]
   data: pipeline.Data
   model: dual_encoder.ModelConfig

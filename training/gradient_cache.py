@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import P
 
-from training import partitioning
+from runtime import mesh as mesh_lib
 
 # Arrays with one row a pair.
 Batch = dict[str, jax.Array]
@@ -125,8 +125,8 @@ def _join(parts: Any) -> Any:
 
 
 def _num_shards() -> int:
-  return partitioning.num_batch_shards(jax.sharding.get_abstract_mesh())
+  return mesh_lib.num_batch_shards(jax.sharding.get_abstract_mesh())
 
 
 def _split_over_devices(x: jax.Array) -> jax.Array:
-  return jax.lax.with_sharding_constraint(x, P(partitioning.BATCH_AXES))
+  return jax.lax.with_sharding_constraint(x, P(mesh_lib.BATCH_AXES))

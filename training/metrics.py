@@ -16,8 +16,7 @@ from typing import IO
 
 import tensorboardX
 
-from input_pipeline import atomic_file
-from training import cluster
+from runtime import cluster, whole_files
 
 # Seconds between two progress lines where there is no terminal.
 _LOG_SECONDS = 30.0
@@ -90,7 +89,7 @@ def _truncate(path: pathlib.Path, first_step: int) -> None:
     is_train = any(key.startswith(_TRAIN) for key in row)
     if row["step"] < first_step or (row["step"] == first_step and is_train):
       kept.append(line + b"\n")
-  atomic_file.write(path, b"".join(kept))
+  whole_files.write(path, b"".join(kept))
 
 
 class Progress:

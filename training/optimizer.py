@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from models import batch_norm
-from training import rules, schedule
+from runtime import param_rules
+from training import schedule
 
 OPTIMIZERS = ("adamw", "adafactor", "lamb")
 DECAY_CONVENTIONS = ("lr", "schedule")
@@ -95,14 +96,14 @@ def make_optimizer(
   """
   factor = config.make_schedule(total_steps)
   frozen = frozen_params(config, params)
-  decay_mults = rules.values(
-    rules.apply(
+  decay_mults = param_rules.values(
+    param_rules.apply(
       config.weight_decay_mults, params, "optimizer.weight_decay_mults"
     ),
     lambda mult: config.weight_decay * mult,
   )
-  rate_mults = rules.values(
-    rules.apply(
+  rate_mults = param_rules.values(
+    param_rules.apply(
       config.learning_rate_mults, params, "optimizer.learning_rate_mults"
     ),
     float,
@@ -149,7 +150,7 @@ def locks_statistics(config: OptimizerConfig, params: Any) -> bool:
     ValueError: it holds some of them and leaves others.
   """
   fixed = {
-    rules.path_string(path): value
+    param_rules.path_string(path): value
     for path, value in jax.tree.leaves_with_path(_freeze(config, params))
     if _is_statistic(path)
   }
@@ -164,13 +165,13 @@ def locks_statistics(config: OptimizerConfig, params: Any) -> bool:
 
 
 def _freeze(config: OptimizerConfig, params: Any) -> Any:
-  return rules.values(
-    rules.apply(config.freeze, params, "optimizer.freeze"), bool
+  return param_rules.values(
+    param_rules.apply(config.freeze, params, "optimizer.freeze"), bool
   )
 
 
 def _is_statistic(path: Any) -> bool:
-  return batch_norm.is_statistic(rules.path_string(path))
+  return batch_norm.is_statistic(param_rules.path_string(path))
 
 
 def clip_by_global_norm(grads: Any, norm: jax.Array, limit: float) -> Any:
@@ -260,11 +261,11 @@ def _init_count(params: Any) -> optax.ScaleByScheduleState:
 def _map_with_constants(fn, constants, updates, *rest) -> Any:
   """Map over leaves of `updates`, with the constant of the same path."""
   by_path = {
-    rules.path_string(path): value
+    param_rules.path_string(path): value
     for path, value in jax.tree.leaves_with_path(constants)
   }
   return jax.tree.map_with_path(
-    lambda path, u, *r: fn(u, by_path[rules.path_string(path)], *r),
+    lambda path, u, *r: fn(u, by_path[param_rules.path_string(path)], *r),
     updates,
     *rest,
   )
@@ -272,7 +273,7 @@ def _map_with_constants(fn, constants, updates, *rest) -> Any:
 
 def _layer_axes(path: Any, x: jax.Array) -> tuple[int, ...]:
   """Return the axes of one layer's part of a leaf (all, if not stacked)."""
-  stacked = "blocks" in rules.path_string(path).split("/")
+  stacked = "blocks" in param_rules.path_string(path).split("/")
   return tuple(range(1 if stacked else 0, x.ndim))
 
 

@@ -16,17 +16,12 @@ from models.pretrained import (
   families,
   loading,
   mapping,
+  opening,
   positions,
-  sources,
 )
-from training import (
-  checkpointing,
-  cluster,
-  failures,
-  metrics,
-  partitioning,
-  workdir,
-)
+from runtime import cluster, failures
+from runtime import mesh as mesh_lib
+from training import checkpointing, metrics, workdir
 from training import config as config_lib
 
 # Fields of a config that name what to read, and which parameters it is for.
@@ -89,7 +84,7 @@ def _targets(
   """Return the parameters that may be read, with the run's shardings."""
   shapes = loading.shapes_of(config.model)
   shardings = mapping.flat(
-    partitioning.param_shardings(config.partition_rules, shapes, mesh)
+    mesh_lib.param_shardings(config.partition_rules, shapes, mesh)
   )
   targets = {
     path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=shardings[path])
@@ -117,7 +112,7 @@ def _published(
   path: str, prefix: str, config: config_lib.Config, wanted: Targets
 ) -> tuple[dict[str, np.ndarray], set[str]]:
   """Return parameters, and the names of the tensors that they come from."""
-  found = sources.open_model(path)
+  found = opening.open_model(path)
   family = families.find(found)
   theirs = loading.read_config(family, found)
   _check_alike(path, prefix, theirs, config.model)
@@ -170,7 +165,7 @@ def _of_run(
     ],
   }
   mapping.raise_any(problems)
-  whole = partitioning.replicated(mesh)
+  whole = mesh_lib.replicated(mesh)
   abstract = {
     path: jax.ShapeDtypeStruct(
       x.shape,

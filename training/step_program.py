@@ -10,8 +10,9 @@ import numpy as np
 import optax
 
 from models import dual_encoder
+from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import optimizer, partitioning, train_state, train_step
+from training import optimizer, train_state, train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,14 +33,14 @@ class StepProgram:
 
 def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
   """Raise ValueError where the batch cannot be cut as the step cuts it."""
-  partitioning.check_batch_size(
+  mesh_lib.check_batch_size(
     config.batch_size,
     mesh,
     num_microbatches=config.num_microbatches,
     remat_chunks=config.model.remat_chunks,
   )
   group = config.model.batch_norm_group
-  shards = partitioning.num_batch_shards(mesh)
+  shards = mesh_lib.num_batch_shards(mesh)
   rows = config.batch_size // (shards * config.num_microbatches)
   if group and rows % group:
     raise ValueError(
@@ -74,7 +75,7 @@ def make(config: config_lib.Config, mesh: jax.sharding.Mesh) -> StepProgram:
 
 
 def _abstract_batch(config, mesh) -> dict[str, jax.ShapeDtypeStruct]:
-  sharding = partitioning.batch_sharding(mesh)
+  sharding = mesh_lib.batch_sharding(mesh)
   shapes: dict[str, tuple[tuple[int, ...], Any]] = {
     **config.data.augmentation.shapes(config.data.image_size),
     "tokens": ((config.data.num_tokens,), np.int32),

@@ -5,7 +5,8 @@ import signal
 import sys
 import types
 
-from training import cluster, metrics
+from runtime import cluster
+from training import metrics
 
 
 class Stop:

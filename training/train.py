@@ -24,16 +24,12 @@ from evaluators import embedding, suite, summary
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
 from models import dual_encoder
+from runtime import cluster, compilation_cache, failures, provenance
+from runtime import mesh as mesh_lib
 from training import (
   checkpointing,
-  cluster,
-  compilation_cache,
-  failures,
   flops,
   metrics,
-  partitioning,
-  provenance,
-  report,
   starting_weights,
   step_program,
   text_ids,
@@ -43,6 +39,7 @@ from training import (
 )
 from training import config as config_lib
 from training import stop as stop_lib
+from training.report import report
 
 T = TypeVar("T")
 # Seconds between two lines on the clock in metrics.jsonl.
@@ -76,7 +73,7 @@ def run(
   """
   compilation_cache.enable(folder)
   stop = stop_lib.Stop()
-  mesh = partitioning.make_mesh(config.mesh)
+  mesh = mesh_lib.make_mesh(config.mesh)
   step_program.check(config, mesh)
   text_ids.check(config)
   with contextlib.ExitStack() as stack:
@@ -121,7 +118,7 @@ class _Run:
         folder=self._folder,
         batch_size=config.batch_size,
         seed=config.seed,
-        rows=partitioning.local_rows(config.batch_size, self._mesh),
+        rows=mesh_lib.local_rows(config.batch_size, self._mesh),
         with_labels=config.loss.needs_labels,
         process_index=jax.process_index(),
         clocks=self._watchdog.clocks,
@@ -254,7 +251,7 @@ class _Run:
           break
         finished = functools.partial(jax.block_until_ready, step_metrics)
         batch = self._watchdog.next(iterator, finished)
-        batch = partitioning.make_global(batch, self._mesh)
+        batch = mesh_lib.make_global(batch, self._mesh)
         state, step_metrics = program.step(state, batch)
         reporter.add(step + 1, step_metrics)
     progress.end_line()
@@ -361,7 +358,7 @@ class _Evaluator:
     self._config: config_lib.Config = config
     self._data: suite.Data = data
     self._embedder = embedding.make_embedder(
-      *dual_encoder.embed_fns(config.model, partitioning.BATCH_AXES),
+      *dual_encoder.embed_fns(config.model, mesh_lib.BATCH_AXES),
       mesh,
       config.evaluate.batch_size,
       stop.requested,

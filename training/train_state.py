@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from models import batch_norm
-from training import partitioning, rules
+from runtime import mesh as mesh_lib
+from runtime import param_rules
 
 
 @jax.tree_util.register_dataclass
@@ -31,8 +32,8 @@ def make_abstract(
   """Return the state as ShapeDtypeStructs with shardings; makes no array."""
   init = _init_fn(init_params, optimizer)
   shapes = jax.eval_shape(init, jax.random.key(0))
-  shardings = partitioning.param_shardings(partition_rules, shapes.params, mesh)
-  like = partitioning.like_params(shapes, shapes.params, shardings, mesh)
+  shardings = mesh_lib.param_shardings(partition_rules, shapes.params, mesh)
+  like = mesh_lib.like_params(shapes, shapes.params, shardings, mesh)
   return jax.tree.map(
     lambda shape, sharding: jax.ShapeDtypeStruct(
       shape.shape, shape.dtype, sharding=sharding
@@ -99,5 +100,5 @@ def count_params(params: Any) -> int:
   return sum(
     leaf.size
     for path, leaf in jax.tree.leaves_with_path(params)
-    if not batch_norm.is_statistic(rules.path_string(path))
+    if not batch_norm.is_statistic(param_rules.path_string(path))
   )

@@ -11,8 +11,9 @@ import optax
 
 import losses
 from models import batch_norm, dual_encoder, naflex
+from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import gradient_cache, partitioning, text_lengths, train_state
+from training import gradient_cache, text_lengths, train_state
 from training import optimizer as optimizer_lib
 
 Metrics = dict[str, jax.Array]
@@ -72,8 +73,8 @@ def _make_loss_and_grads(config: config_lib.Config) -> Callable[..., Any]:
 
   However it is computed. The statistics replace some of the parameters.
   """
-  graph = dual_encoder.make_graph(config.model, partitioning.BATCH_AXES)
-  pair_loss = losses.make_loss(config.loss, partitioning.BATCH_AXES)
+  graph = dual_encoder.make_graph(config.model, mesh_lib.BATCH_AXES)
+  pair_loss = losses.make_loss(config.loss, mesh_lib.BATCH_AXES)
   num_microbatches = config.num_microbatches
 
   def loss_and_grads(params, batch):
@@ -155,6 +156,6 @@ def compile_train_step(
   jitted = jax.jit(
     step,
     donate_argnums=0,
-    out_shardings=(shardings, partitioning.replicated(mesh)),
+    out_shardings=(shardings, mesh_lib.replicated(mesh)),
   )
   return jitted.lower(abstract_state, abstract_batch).compile()

@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from input_pipeline import atomic_file
-from training import cluster, failures, metrics, provenance
+from runtime import cluster, failures, provenance, whole_files
 from training import config as config_lib
+from training import metrics
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -176,7 +176,7 @@ def write_config(folder: pathlib.Path, config: config_lib.Config) -> None:
     },
     indent=2,
   )
-  atomic_file.write(folder / CONFIG, text.encode() + b"\n")
+  whole_files.write(folder / CONFIG, text.encode() + b"\n")
 
 
 def is_run(folder: pathlib.Path) -> bool:

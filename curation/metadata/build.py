@@ -23,16 +23,17 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from curation import engines, wordnet
+from curation.captions import wordnet
+from curation.engine import engines
 from curation.metadata import (
   corpora,
   counting,
   entries,
+  metadata_config,
   pageviews,
-  settings,
 )
-from input_pipeline import folder_lock
-from input_pipeline.sources import files
+from input_pipeline.storage import files
+from runtime import folder_lock
 
 SCHEMA = 1
 FACTS = "metadata.json"
@@ -40,7 +41,7 @@ _PACKAGES = ("wordfreq", "wn", "icu4py", "pyarrow")
 
 
 def run(
-  metadata: settings.Metadata,
+  metadata: metadata_config.Metadata,
   out: str,
   *,
   engine: str,
@@ -67,7 +68,7 @@ def run(
 
 
 def build(
-  metadata: settings.Metadata, out: pathlib.Path, engine: engines.Engine
+  metadata: metadata_config.Metadata, out: pathlib.Path, engine: engines.Engine
 ) -> dict[str, Any]:
   """Write the folder; return the facts that are in its metadata.json.
 
@@ -107,7 +108,7 @@ def _check_free(out: pathlib.Path) -> None:
     raise ValueError(f"--out={out} must be new or an empty folder")
 
 
-def _check_packages(metadata: settings.Metadata) -> None:
+def _check_packages(metadata: metadata_config.Metadata) -> None:
   """Raise ValueError where a package is missing that is used much later."""
   for name, language in metadata.languages.items():
     for field, is_used, package in (
@@ -121,7 +122,7 @@ def _check_packages(metadata: settings.Metadata) -> None:
         )
 
 
-def _begun(name: str, language: settings.Language) -> entries.Entries:
+def _begun(name: str, language: metadata_config.Language) -> entries.Entries:
   """Return the entries that no corpus is needed for."""
   found = entries.Entries(language.max_entries, language.max_chars)
   found.add("digits", entries.DIGITS)
@@ -140,7 +141,7 @@ def _begun(name: str, language: settings.Language) -> entries.Entries:
 def _add_corpus(
   found: entries.Entries,
   name: str,
-  language: settings.Language,
+  language: metadata_config.Language,
   tasks: list[tuple[corpora.Part, ...]],
   work: pathlib.Path,
   engine: engines.Engine,
@@ -192,7 +193,9 @@ def _add_corpus(
 
 
 def _add_titles(
-  found: entries.Entries, titles: settings.Titles, counted: counting.Merged
+  found: entries.Entries,
+  titles: metadata_config.Titles,
+  counted: counting.Merged,
 ) -> None:
   limit = int(titles.fraction * counted.num_terms)
   limit = min(limit, titles.max_entries)
@@ -201,7 +204,7 @@ def _add_titles(
 
 
 def _view_files(
-  metadata: settings.Metadata,
+  metadata: metadata_config.Metadata,
 ) -> dict[tuple[str, int], dict[str, files.File]]:
   """Return (pattern, min_line_views) -> its files, by path."""
   found = {}
@@ -215,7 +218,7 @@ def _view_files(
 
 
 def _count_titles(
-  metadata: settings.Metadata,
+  metadata: metadata_config.Metadata,
   views: Mapping[tuple[str, int], Mapping[str, files.File]],
   work: pathlib.Path,
   engine: engines.Engine,
@@ -248,7 +251,7 @@ def _count_titles(
 
 
 def _write(
-  metadata: settings.Metadata,
+  metadata: metadata_config.Metadata,
   found: Mapping[str, entries.Entries],
   folder: pathlib.Path,
 ) -> dict[str, Any]:
@@ -281,7 +284,7 @@ def _write_file(path: pathlib.Path, data: bytes) -> None:
     os.fsync(file.fileno())
 
 
-def _versions(metadata: settings.Metadata) -> dict[str, str]:
+def _versions(metadata: metadata_config.Metadata) -> dict[str, str]:
   """Return the versions of what entries were made from and with."""
   found = {
     f"wordnet ({name})": wordnet.version(wordnet.find(language.wordnet.path))

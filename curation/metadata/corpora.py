@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 
-from curation import wordnet
-from curation.metadata import settings
-from input_pipeline.sources import files
+from curation.captions import wordnet
+from curation.metadata import metadata_config
+from input_pipeline.storage import files
 
 # Bytes of a part, as stored, which is what a worker does at once and what is
 # done again after a kill. A compressed file is one part: it has no middle.
@@ -50,7 +50,7 @@ class Part:
 
 
 def find(
-  corpus: settings.Corpus, field: str, part_bytes: int = PART_BYTES
+  corpus: metadata_config.Corpus, field: str, part_bytes: int = PART_BYTES
 ) -> list[tuple[Part, ...]]:
   """Return tasks of parts, each of about `part_bytes`.
 
@@ -79,7 +79,7 @@ def find(
   return [tuple(task) for task in tasks]
 
 
-def read(part: Part, corpus: settings.Corpus) -> Iterator[pa.Array]:
+def read(part: Part, corpus: metadata_config.Corpus) -> Iterator[pa.Array]:
   """Yield string arrays: an element is a line or a document.
 
   Raises ValueError for what cannot be read; the message names the file.
@@ -107,7 +107,7 @@ def opened(path: str) -> Iterator[BinaryIO]:
 
 
 def _ranges(
-  file: files.File, corpus: settings.Corpus, field: str, part_bytes: int
+  file: files.File, corpus: metadata_config.Corpus, field: str, part_bytes: int
 ) -> Iterator[Part]:
   del corpus, field
   step = file.size if file.path.endswith(_COMPRESSED) else part_bytes
@@ -117,7 +117,7 @@ def _ranges(
 
 
 def _row_groups(
-  file: files.File, corpus: settings.Corpus, field: str, part_bytes: int
+  file: files.File, corpus: metadata_config.Corpus, field: str, part_bytes: int
 ) -> Iterator[Part]:
   with files.open_file(file.path) as opened:
     try:
@@ -144,14 +144,14 @@ def _row_groups(
       start, total = index + 1, 0
 
 
-def _text(part: Part, corpus: settings.Corpus) -> Iterator[pa.Array]:
+def _text(part: Part, corpus: metadata_config.Corpus) -> Iterator[pa.Array]:
   del corpus
   for block in _blocks(part):
     text = pa.array([block.decode("utf-8", "replace")])
     yield pc.split_pattern(text, "\n").flatten()
 
 
-def _jsonl(part: Part, corpus: settings.Corpus) -> Iterator[pa.Array]:
+def _jsonl(part: Part, corpus: metadata_config.Corpus) -> Iterator[pa.Array]:
   options = pj.ParseOptions(
     explicit_schema=pa.schema([(corpus.column, pa.string())]),
     unexpected_field_behavior="ignore",
@@ -173,7 +173,7 @@ def _jsonl(part: Part, corpus: settings.Corpus) -> Iterator[pa.Array]:
     yield column.drop_null()
 
 
-def _parquet(part: Part, corpus: settings.Corpus) -> Iterator[pa.Array]:
+def _parquet(part: Part, corpus: metadata_config.Corpus) -> Iterator[pa.Array]:
   with files.open_file(part.path) as opened:
     file = pq.ParquetFile(opened)
     for batch in file.iter_batches(
@@ -186,14 +186,14 @@ def _parquet(part: Part, corpus: settings.Corpus) -> Iterator[pa.Array]:
       yield column
 
 
-def _glosses(part: Part, corpus: settings.Corpus) -> Iterator[pa.Array]:
+def _glosses(part: Part, corpus: metadata_config.Corpus) -> Iterator[pa.Array]:
   del corpus
   folder = wordnet.find(part.path)
   yield pa.array([synset.gloss for synset in wordnet.synsets(folder)])
 
 
 _READERS: Mapping[
-  str, Callable[[Part, settings.Corpus], Iterator[pa.Array]]
+  str, Callable[[Part, metadata_config.Corpus], Iterator[pa.Array]]
 ] = {
   "text": _text,
   "jsonl": _jsonl,

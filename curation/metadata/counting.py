@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation import engines
+from curation.engine import engines
 from curation.metadata import (
+  bigram_scores,
   corpora,
+  corpus_words,
+  metadata_config,
   pageviews,
   pair_counts,
-  scores,
-  settings,
   term_counts,
-  tokens,
 )
-from input_pipeline import atomic_file, progress
+from runtime import progress, whole_files
 
 # Rows of the runs that are added up at once: 150 MB of terms or pairs.
 _MERGED_ROWS = 4_000_000
@@ -56,14 +56,14 @@ class Merged:
     """Return how many different pairs there are."""
     return sum(len(pair_counts.load(path)) for path in self.pairs)
 
-  def words(self) -> scores.Words:
+  def words(self) -> bigram_scores.Words:
     """Return the counts of all terms: 16 bytes a term."""
     tables = [term_counts.load(path) for path in self.terms]
     hashes, counts = (
       np.concatenate([np.zeros(0, kind), *(t[name].to_numpy() for t in tables)])
       for name, kind in (("hash", np.uint64), ("count", np.int64))
     )
-    return scores.Words(hashes, counts, int(counts.sum()))
+    return bigram_scores.Words(hashes, counts, int(counts.sum()))
 
   def top_terms(
     self, num_terms: int, min_count: int
@@ -81,8 +81,10 @@ class Merged:
       return (np.array(pair_counts.load(path)) for path in self.pairs)
 
     words = self.words()
-    floor = scores.find_floor(parts, words) if scorer == "count_pmi" else 0.0
-    return scores.top(
+    floor = (
+      bigram_scores.find_floor(parts, words) if scorer == "count_pmi" else 0.0
+    )
+    return bigram_scores.top(
       parts(),
       words,
       scorer=scorer,
@@ -107,7 +109,7 @@ class Merged:
 
 def count_corpus(
   tasks: Sequence[Sequence[corpora.Part]],
-  corpus: settings.Corpus,
+  corpus: metadata_config.Corpus,
   language: str,
   folder: pathlib.Path,
   engine: engines.Engine,
@@ -157,18 +159,18 @@ def count_titles(
 def _count_texts(
   task: tuple[pathlib.Path, Sequence[corpora.Part]],
   *,
-  corpus: settings.Corpus,
+  corpus: metadata_config.Corpus,
   language: str,
   with_pairs: bool,
 ) -> None:
   path, parts = task
-  with atomic_file.new_folder(path) as folder:
+  with whole_files.new_folder(path) as folder:
     terms = term_counts.TermCounter(folder)
     pairs = pair_counts.PairCounter(folder)
     for part in parts:
       for texts in corpora.read(part, corpus):
         for some in _slices(texts):
-          found = tokens.tokenize(some, corpus.splitter, language)
+          found = corpus_words.tokenize(some, corpus.splitter, language)
           used = found.ids[found.ids >= 0]
           counts = np.bincount(used, minlength=len(found.terms))
           there = counts > 0
@@ -183,7 +185,7 @@ def _count_views(
   task: tuple[pathlib.Path, str], *, reader: pageviews.Reader
 ) -> None:
   path, file = task
-  with atomic_file.new_folder(path) as folder:
+  with whole_files.new_folder(path) as folder:
     pageviews.count(file, reader, folder)
 
 
@@ -234,7 +236,7 @@ def _merge_part(
     term_counts.save(target, term_counts.merge(paths, part, num_parts))
     return
   pairs = pair_counts.merge(paths, part, num_parts)
-  with atomic_file.replacing(target) as file:
+  with whole_files.replacing(target) as file:
     np.save(file, pairs, allow_pickle=False)
 
 

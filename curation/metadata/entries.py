@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation import wordnet
+from curation.captions import wordnet
 
 # Punctuation, as Unicode and ASCII have it, and spaces: of such an entry there
 # is nothing to match.

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation import hashing
-from input_pipeline import atomic_file
+from curation.keys import hashing
+from runtime import whole_files
 
 # Terms that a counter holds before it writes a run: about 100 MB.
 _MAX_TERMS = 2_000_000
@@ -100,7 +100,7 @@ def with_hashes(table: pa.Table) -> pa.Table:
 def save(path: pathlib.Path, table: pa.Table) -> None:
   """Write an Arrow file, whole or not at all."""
   with (
-    atomic_file.replacing(path) as file,
+    whole_files.replacing(path) as file,
     pa.ipc.new_file(file, table.schema) as writer,
   ):
     writer.write_table(table)

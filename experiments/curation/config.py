@@ -11,7 +11,8 @@ Hardware: 2 CPU cores.
 
 import ml_collections
 
-from configs import base, sources
+from configs import base
+from configs.parts import sources
 
 _TARS = {
   "arm": "cache/icons/pool/*.tar",

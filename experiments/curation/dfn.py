@@ -1,6 +1,6 @@
 """DFN's filtering of the pool of icons; `--task=curate`.
 
-configs/curate_dfn.py with another filter network and another cut. The network
+configs/curate/dfn.py with another filter network and another cut. The network
 is this folder's config.py:filter, trained on the clean set: as large as those
 that are trained on what it keeps. DFN keeps the best 15 % of CommonPool's
 12.8e9 pairs; here it is a quarter, so that the selection has about as many
@@ -9,12 +9,12 @@ pairs as ALIGN's and MetaCLIP's.
 
 import ml_collections
 
-from configs import curate_dfn
+from configs.curate import dfn
 
 
 def get_config() -> ml_collections.ConfigDict:
   """Return the recipe."""
-  config = curate_dfn.get_config("dfn_2b")
+  config = dfn.get_config("dfn_2b")
   # The filter network's workdir.
   config.steps.embed.model = "runs/icons/filter"
   config.steps.top.fraction = 0.25

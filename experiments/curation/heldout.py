@@ -10,8 +10,9 @@ import numpy as np
 
 from evaluators import retrieval, zero_shot
 from inference import trained_run
-from input_pipeline import image_ops, pipeline
-from input_pipeline.sources import settings, webdataset
+from input_pipeline import pipeline
+from input_pipeline.images import image_ops
+from input_pipeline.sources import source_config, webdataset
 
 # The retrieval of whole names, the classification by what most of the pool's
 # captions look like beside the bare name (web_noise.py).
@@ -81,9 +82,9 @@ def metric(results: Mapping[str, Any], path: str) -> float:
 
 
 def _open(
-  source: settings.Source, tar: pathlib.Path, cache_dir: pathlib.Path
+  source: source_config.Source, tar: pathlib.Path, cache_dir: pathlib.Path
 ) -> webdataset.Records:
   """Return the records of a tar in place of the source's own."""
   source = dataclasses.replace(source, path=str(tar), subset="", keep="")
-  place = settings.Place("heldout", cache_dir, image_size=0)
+  place = source_config.Place("heldout", cache_dir, image_size=0)
   return webdataset.open_split(source, "", place)

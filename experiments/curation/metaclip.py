@@ -1,20 +1,20 @@
 """MetaCLIP's matching and balancing on the pool of icons; `--task=curate`.
 
-configs/curate_metaclip.py with its t for pools of any size (`tail`), without
+configs/curate/metaclip.py with its t for pools of any size (`tail`), without
 identification of languages: names of two words are too short for it, and all
 are English. The metadata are those that packages carry:
   python main.py --task=metadata --out=cache/icons/metadata \
-    --config=configs/metaclip_metadata.py:packages
+    --config=configs/curate/metadata.py:packages
 """
 
 import ml_collections
 
-from configs import curate_metaclip
+from configs.curate import metaclip
 
 
 def get_config() -> ml_collections.ConfigDict:
   """Return the recipe."""
-  config = curate_metaclip.get_config("tail")
+  config = metaclip.get_config("tail")
   config.order = tuple(name for name in config.order if name != "language")
   for name in config.order:
     config.steps[name].metadata = "cache/icons/metadata/en.txt"

@@ -36,8 +36,8 @@ from absl import app, flags
 from PIL import Image
 
 from experiments.curation import icon_sets, web_noise
-from input_pipeline import atomic_file, progress
 from input_pipeline.tokenizers import bpe
+from runtime import progress, whole_files
 
 _ICONS = flags.DEFINE_string("icons", None, "The unpacked @iconify/json.")
 _OUT = flags.DEFINE_string("out", None, "Folder to write.")
@@ -116,7 +116,7 @@ def make(
   codes = np.array([kinds.index(pair.kind) for pair in pool], np.uint8)
   buffer = io.BytesIO()
   np.save(buffer, codes, allow_pickle=False)
-  atomic_file.write(out / "kinds.npy", buffer.getvalue())
+  whole_files.write(out / "kinds.npy", buffer.getvalue())
   _write_tokenizer(out / "tokenizer", [pair.caption for pair in pool])
   facts = {
     "version": package.version,
@@ -132,7 +132,7 @@ def make(
     },
   }
   text = json.dumps(facts, indent=2) + "\n"
-  atomic_file.write(out / "facts.json", text.encode())
+  whole_files.write(out / "facts.json", text.encode())
 
 
 def choose(
@@ -229,7 +229,7 @@ def write_tar(
       _add(f, f"{key}.txt", pair.caption.encode())
       _add(f, f"{key}.json", json.dumps(facts).encode())
       advance()
-  atomic_file.write(path, buffer.getvalue())
+  whole_files.write(path, buffer.getvalue())
   return digests
 
 
@@ -276,8 +276,8 @@ def _write_tokenizer(folder: pathlib.Path, captions: Sequence[str]) -> None:
     single="$A <eos>", special_tokens=[("<eos>", 1)]
   )
   facts = {"pad_token": "<pad>", "eos_token": "<eos>"}
-  atomic_file.write(folder / "tokenizer.json", trained.to_str().encode())
-  atomic_file.write(
+  whole_files.write(folder / "tokenizer.json", trained.to_str().encode())
+  whole_files.write(
     folder / "tokenizer_config.json", json.dumps(facts).encode()
   )
 

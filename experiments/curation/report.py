@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib import figure
 
 from experiments.curation import heldout, web_noise
-from input_pipeline import atomic_file
 from input_pipeline.sources import record
+from runtime import whole_files
 
 # In the order of the tables.
 ARMS = {
@@ -40,9 +40,9 @@ def write(data: pathlib.Path, out: pathlib.Path) -> str:
     for arm in kept
   }
   text = json.dumps(numbers, indent=2) + "\n"
-  atomic_file.write(out / "results.json", text.encode())
+  whole_files.write(out / "results.json", text.encode())
   shown = table(results, kept)
-  atomic_file.write(out / "results.md", shown.encode())
+  whole_files.write(out / "results.md", shown.encode())
   _draw(results, out / "results.svg")
   return shown
 

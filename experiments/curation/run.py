@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 
 from experiments.curation import heldout, report
-from input_pipeline import atomic_file
+from runtime import whole_files
 
 _DATA = flags.DEFINE_string("data", "cache/icons", "Of prepare_icons.py.")
 _OUT = flags.DEFINE_string("out", "runs/icons", "Folder of the runs.")
@@ -72,7 +72,7 @@ def select(arm: str, data: pathlib.Path, out: pathlib.Path) -> None:
     if not (metadata / "metadata.json").exists():
       _main(
         *("--task=metadata", f"--out={metadata}"),
-        "--config=configs/metaclip_metadata.py:packages",
+        "--config=configs/curate/metadata.py:packages",
       )
     args += [
       f"--config.steps.{step}.metadata={metadata}/en.txt"
@@ -117,7 +117,7 @@ def _train(
 
 def _evaluate(folder: pathlib.Path, data: pathlib.Path) -> None:
   results = json.dumps(heldout.evaluate(folder, data), indent=2)
-  atomic_file.write(folder / "heldout.json", results.encode() + b"\n")
+  whole_files.write(folder / "heldout.json", results.encode() + b"\n")
 
 
 def _main(*args: str) -> None:

@@ -22,8 +22,8 @@ import numpy as np
 from array_record.python import array_record_data_source, array_record_module
 
 from input_pipeline import faults
-from input_pipeline.sources import files, remote
 from input_pipeline.sources import record as record_lib
+from input_pipeline.storage import files, remote
 
 Record = record_lib.Record
 

@@ -20,9 +20,10 @@ import pathlib
 import numpy as np
 from absl import logging
 
-from input_pipeline import atomic_file, progress
 from input_pipeline.sources import record as record_lib
-from input_pipeline.sources import settings, sorted_uids
+from input_pipeline.sources import source_config
+from input_pipeline.storage import uids as uids_lib
+from runtime import progress, whole_files
 
 # A caption: its image's UID, its number in captions.numbered, its probability.
 KEEP = np.dtype([*record_lib.UID.descr, ("caption", "<u4"), ("keep", "<f4")])
@@ -118,7 +119,9 @@ class Records:
 
 
 def select(
-  records: record_lib.Records, source: settings.Source, place: settings.Place
+  records: record_lib.Records,
+  source: source_config.Source,
+  place: source_config.Place,
 ) -> Records:
   """Return the examples that `source.keep` may keep, in the source's order.
 
@@ -136,7 +139,7 @@ def select(
   path = place.cache_dir / "balanced" / f"{digest}.npy"
   if not _facts_path(path).exists():
     try:
-      names = sorted_uids.SortedUids(keep, source.keep)
+      names = uids_lib.SortedUids(keep, source.keep)
     except ValueError as error:
       raise ValueError(f"{field}: {error}") from error
     places, total = _look_up(records.uids(), names, keep, field)
@@ -154,8 +157,8 @@ def select(
     path.parent.mkdir(parents=True, exist_ok=True)
     file = io.BytesIO()
     np.save(file, places, allow_pickle=False)
-    atomic_file.write(path, file.getvalue())
-    atomic_file.write(_facts_path(path), json.dumps({"mean": mean}).encode())
+    whole_files.write(path, file.getvalue())
+    whole_files.write(_facts_path(path), json.dumps({"mean": mean}).encode())
   return Records(records, path, source.keep)
 
 
@@ -177,7 +180,7 @@ def _open(field: str, path: str) -> np.ndarray:
 
 def _look_up(
   uids: np.ndarray,
-  names: sorted_uids.SortedUids,
+  names: uids_lib.SortedUids,
   keep: np.ndarray,
   field: str,
 ) -> tuple[np.ndarray, float]:

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from input_pipeline import faults
-from input_pipeline.sources import columns, files, kept, remote
+from input_pipeline.sources import columns
+from input_pipeline.storage import files, kept, remote
 
 # Of parsed files that a process keeps; what Python makes of one is about ten
 # times its bytes.

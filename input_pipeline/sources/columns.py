@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from input_pipeline import faults
-from input_pipeline.sources import settings
+from input_pipeline.sources import source_config
 
 # Names that are looked for, the first one there is taken: ours and Hugging
 # Face's, img2dataset's (named by its images' format), those of open_clip's
@@ -38,7 +38,7 @@ class Columns:
 
 
 def choose(
-  source: settings.Source,
+  source: source_config.Source,
   names: Sequence[str],
   field: str,
   *,

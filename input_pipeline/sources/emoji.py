@@ -43,8 +43,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from input_pipeline import progress
-from input_pipeline.sources import array_record, prepared, settings
+from input_pipeline.sources import array_record, prepared, source_config
+from runtime import progress
 
 LANGUAGES = (
   *("ar", "de", "en", "es", "fa", "fr", "id"),
@@ -107,14 +107,16 @@ def prepare(cache_dir: pathlib.Path, image_size: int) -> pathlib.Path:
   return folder
 
 
-def splits(source: settings.Source, place: settings.Place) -> tuple[str, ...]:
+def splits(
+  source: source_config.Source, place: source_config.Place
+) -> tuple[str, ...]:
   """Return the names of all splits, the one that is only left out too."""
   del source, place
   return SPLITS
 
 
 def open_split(
-  source: settings.Source, split: str, place: settings.Place
+  source: source_config.Source, split: str, place: source_config.Place
 ) -> array_record.Records:
   """Return the records of a split, rendered if need be."""
   source.refuse(place.name, "path", "image", "caption", "language_field", "uid")

@@ -4,7 +4,7 @@ import os
 import posixpath
 
 from input_pipeline import faults
-from input_pipeline.sources import files, remote
+from input_pipeline.storage import files, remote
 
 # What a row may name anywhere. Others (file, memory, zip, ...) reach into this
 # machine, where a table from elsewhere has nothing to choose.

@@ -20,17 +20,16 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from input_pipeline import faults, progress
+from input_pipeline import faults
 from input_pipeline.sources import (
   columns,
-  files,
-  kept,
   named_file,
   parquet_layout,
-  remote,
-  settings,
+  source_config,
 )
 from input_pipeline.sources import record as record_lib
+from input_pipeline.storage import files, kept, remote
+from runtime import progress
 
 LANGUAGES = None
 
@@ -58,15 +57,15 @@ _GROUP = np.dtype(
 )
 
 
-splits = settings.no_splits
+splits = source_config.no_splits
 
 
 def open_split(
-  source: settings.Source, split: str, place: settings.Place
+  source: source_config.Source, split: str, place: source_config.Place
 ) -> "Records":
   """Return the rows of all files; reads their footers."""
   field = f"data.sources.{place.name}"
-  settings.check_no_split(source, split, place)
+  source_config.check_no_split(source, split, place)
   found = files.find(source.path, f"{field}.path")
   layout, groups = _read_footers(found, source, field)
   records = Records(source, found, layout, groups)
@@ -81,7 +80,7 @@ class Records:
 
   def __init__(
     self,
-    source: settings.Source,
+    source: source_config.Source,
     found: Sequence[files.File],
     layout: parquet_layout.Layout,
     groups: np.ndarray,
@@ -243,7 +242,7 @@ class Records:
 
 
 def _read_footers(
-  found: Sequence[files.File], source: settings.Source, field: str
+  found: Sequence[files.File], source: source_config.Source, field: str
 ) -> tuple[parquet_layout.Layout, np.ndarray]:
   """Return the layout that all files have, and their row groups."""
   layouts, groups = [], []

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from input_pipeline.sources import columns, files, remote, settings
+from input_pipeline.sources import columns, source_config
+from input_pipeline.storage import files, remote
 
 # img2dataset's column, and what it says of an image that was downloaded.
 _STATUS = "status"
@@ -54,7 +55,7 @@ def opened(
 
 
 def read(
-  path: str, source: settings.Source, field: str
+  path: str, source: source_config.Source, field: str
 ) -> tuple[Layout, list[tuple[int, int, int]]]:
   """Return a file's layout, and (number, examples, bytes) of its groups.
 
@@ -92,7 +93,7 @@ def examples(table: Any, layout: Layout) -> np.ndarray | None:
 
 def of_schema(
   schema: Any,
-  source: settings.Source,
+  source: source_config.Source,
   field: str,
   *,
   needs_image: bool = True,

@@ -22,13 +22,10 @@ from typing import Any
 
 from absl import logging
 
-from input_pipeline import atomic_file, faults, folder_lock
-from input_pipeline.sources import (
-  array_record,
-  files,
-  remote,
-  settings,
-)
+from input_pipeline import faults
+from input_pipeline.sources import array_record, source_config
+from input_pipeline.storage import files, remote
+from runtime import folder_lock, whole_files
 
 LANGUAGES = None
 
@@ -77,14 +74,16 @@ class Manifest:
 Splits = Mapping[str, list[array_record.Record]]
 
 
-def splits(source: settings.Source, place: settings.Place) -> tuple[str, ...]:
+def splits(
+  source: source_config.Source, place: source_config.Place
+) -> tuple[str, ...]:
   """Return the splits of the folder `source.path`; () for a list of files."""
   manifest = _opened(source, place)
   return () if manifest is None else tuple(manifest.splits)
 
 
 def open_split(
-  source: settings.Source, split: str, place: settings.Place
+  source: source_config.Source, split: str, place: source_config.Place
 ) -> array_record.Records:
   """Return the records of a split of a prepared folder, or of files."""
   manifest = _opened(source, place)
@@ -117,10 +116,10 @@ def _records(
 
 
 def _open_files(
-  source: settings.Source, split: str, place: settings.Place
+  source: source_config.Source, split: str, place: source_config.Place
 ) -> array_record.Records:
   field = f"data.sources.{place.name}"
-  settings.check_no_split(source, split, place)
+  source_config.check_no_split(source, split, place)
   paths = files.expand(source.path, f"{field}.path")
   try:
     return array_record.Records(*paths)
@@ -128,7 +127,9 @@ def _open_files(
     raise ValueError(f"{field}.path: {error}") from error
 
 
-def _opened(source: settings.Source, place: settings.Place) -> Manifest | None:
+def _opened(
+  source: source_config.Source, place: source_config.Place
+) -> Manifest | None:
   """Return the folder's manifest, None where `path` is a list of files."""
   field = f"data.sources.{place.name}.path"
   source.refuse(place.name, "image", "caption", "language_field", "uid")
@@ -258,7 +259,7 @@ def _prepare_locked(
   # Under the lock, nobody else is writing: these were left by a kill.
   for leftover in folder.parent.glob(".*.tmp-*"):
     _remove(leftover)
-  with atomic_file.new_folder(folder, replaces=True) as temporary:
+  with whole_files.new_folder(folder, replaces=True) as temporary:
     splits = make_splits()
     for name, records in splits.items():
       array_record.write(temporary / f"{name}.array_record", records)
@@ -291,7 +292,7 @@ def _write_made(
 def write_manifest(folder: pathlib.Path, manifest: Manifest) -> None:
   """Write manifest.json, the last file of a folder."""
   text = json.dumps(dataclasses.asdict(manifest), indent=2)
-  atomic_file.write(folder / MANIFEST, (text + "\n").encode())
+  whole_files.write(folder / MANIFEST, (text + "\n").encode())
 
 
 def facts_of(paths: Iterable[pathlib.Path]) -> dict[str, tuple[int, str]]:

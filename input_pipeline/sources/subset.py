@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from absl import logging
 
-from input_pipeline import atomic_file, progress
 from input_pipeline.sources import record as record_lib
-from input_pipeline.sources import settings
+from input_pipeline.sources import source_config
+from runtime import progress, whole_files
 
 # UIDs looked at at once: of the file 24 bytes each are in memory.
 _FILE_CHUNK = 2**26
@@ -58,7 +58,9 @@ class Records:
 
 
 def select(
-  records: record_lib.Records, source: settings.Source, place: settings.Place
+  records: record_lib.Records,
+  source: source_config.Source,
+  place: source_config.Place,
 ) -> Records:
   """Return the examples that `source.subset` names, in the source's order.
 
@@ -92,7 +94,7 @@ def select(
       *(place.name, len(found), len(records), len(uids), source.subset),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_file.write(path, found.astype("<u8").tobytes())
+    whole_files.write(path, found.astype("<u8").tobytes())
   return Records(records, path)
 
 

@@ -25,9 +25,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from input_pipeline import atomic_file, faults
-from input_pipeline.sources import columns, files, named_file, remote, settings
+from input_pipeline import faults
+from input_pipeline.sources import columns, named_file, source_config
 from input_pipeline.sources import record as record_lib
+from input_pipeline.storage import files, remote
+from runtime import whole_files
 
 LANGUAGES = None
 
@@ -41,20 +43,20 @@ _SEPARATED = (".csv", ".tsv")
 _VERSION = 1
 
 
-splits = settings.no_splits
+splits = source_config.no_splits
 
 
 def open_split(
-  source: settings.Source, split: str, place: settings.Place
+  source: source_config.Source, split: str, place: source_config.Place
 ) -> "Records":
   """Return the rows of a table, its index made if need be."""
   field = f"data.sources.{place.name}"
-  settings.check_no_split(source, split, place)
+  source_config.check_no_split(source, split, place)
   return open_table(source, field, place.cache_dir)
 
 
 def open_table(
-  source: settings.Source,
+  source: source_config.Source,
   field: str,
   cache_dir: pathlib.Path,
   *,
@@ -70,7 +72,7 @@ def open_table(
     copy = kept / f"{digest}{pathlib.Path(path).suffix}"
     if not copy.exists():
       kept.mkdir(parents=True, exist_ok=True)
-      atomic_file.write(copy, files.read(path))
+      whole_files.write(copy, files.read(path))
     path = str(copy)
   changing = _facts(path)
   index = kept / f"{digest}.npy"
@@ -78,7 +80,7 @@ def open_table(
     kept.mkdir(parents=True, exist_ok=True)
     file = io.BytesIO()
     np.save(file, _starts(path, field))
-    atomic_file.write(index, file.getvalue())
+    whole_files.write(index, file.getvalue())
   return Records(
     *(source, path, folder or ".", index, digest, changing, field),
     needs_image=needs_image,
@@ -99,7 +101,7 @@ class Records:
 
   def __init__(
     self,
-    source: settings.Source,
+    source: source_config.Source,
     path: str,
     folder: str,
     index: pathlib.Path,

@@ -23,7 +23,8 @@ import numpy as np
 
 from input_pipeline import faults
 from input_pipeline.sources import record as record_lib
-from input_pipeline.sources import remote, settings
+from input_pipeline.sources import source_config
+from input_pipeline.storage import remote
 
 LANGUAGES = None
 
@@ -33,13 +34,15 @@ _CAPTIONS = ("caption", "captions", "text", "title")
 _NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:[\w.*]+)?")
 
 
-def splits(source: settings.Source, place: settings.Place) -> tuple[str, ...]:
+def splits(
+  source: source_config.Source, place: source_config.Place
+) -> tuple[str, ...]:
   """Return the data set's splits."""
   return tuple(_builder(source.path, f"data.sources.{place.name}").info.splits)
 
 
 def open_split(
-  source: settings.Source, split: str, place: settings.Place
+  source: source_config.Source, split: str, place: source_config.Place
 ) -> "Records":
   """Return a split; TFDS's "train[:90%]" too."""
   return Records(source, split, f"data.sources.{place.name}")
@@ -48,7 +51,7 @@ def open_split(
 class Records:
   """Records of one split; see record.Records."""
 
-  def __init__(self, source: settings.Source, split: str, field: str):
+  def __init__(self, source: source_config.Source, split: str, field: str):
     self._arguments = source, split, field
     self._source = source
     info = _builder(source.path, field).info
@@ -254,7 +257,7 @@ def _paths(features: Any, prefix: str = "") -> Iterator[str]:
       yield prefix + name
 
 
-def _find_image(source: settings.Source, features: Any, field: str) -> str:
+def _find_image(source: source_config.Source, features: Any, field: str) -> str:
   images = [
     name
     for name, feature in sorted(features.items())
@@ -270,7 +273,7 @@ def _find_image(source: settings.Source, features: Any, field: str) -> str:
 
 
 def _find_captions(
-  source: settings.Source, features: Any, field: str
+  source: source_config.Source, features: Any, field: str
 ) -> tuple[str, ...]:
   tfds = _tfds()
   kinds = (tfds.features.Text, tfds.features.ClassLabel)

@@ -35,14 +35,11 @@ import numpy as np
 from input_pipeline import faults
 from input_pipeline.sources import (
   caption_files,
-  files,
   record,
-  settings,
-  tar_headers,
-  tar_index,
-  tar_scan,
+  source_config,
   webdataset_layout,
 )
+from input_pipeline.storage import files, tar_headers, tar_index, tar_scan
 
 LANGUAGES = None
 
@@ -56,15 +53,15 @@ _PICKLES = frozenset(
 _COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 
 
-splits = settings.no_splits
+splits = source_config.no_splits
 
 
 def open_split(
-  source: settings.Source, split: str, place: settings.Place
+  source: source_config.Source, split: str, place: source_config.Place
 ) -> "Records":
   """Return the examples of the tars of `source.path`, indexed if need be."""
   field = f"data.sources.{place.name}"
-  settings.check_no_split(source, split, place)
+  source_config.check_no_split(source, split, place)
   layout = webdataset_layout.make(source, field)
   tars = files.find(source.path, f"{field}.path")
   try:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from input_pipeline.sources import caption_files, settings
+from input_pipeline.sources import caption_files, source_config
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _CAPTIONS = ("txt", "json.caption", "json.texts")
@@ -29,7 +29,7 @@ class Layout:
   caption_file: str = ""
 
 
-def make(source: settings.Source, field: str) -> Layout:
+def make(source: source_config.Source, field: str) -> Layout:
   """Return a section's layout; ValueError names the field."""
   captions, caption_file = [], ""
   for place in source.caption or _CAPTIONS:

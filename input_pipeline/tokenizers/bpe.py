@@ -16,8 +16,8 @@ from tokenizers import (
   trainers,
 )
 
-from input_pipeline import atomic_file
 from input_pipeline.tokenizers import rules, tokenizer
+from runtime import whole_files
 
 # Raised when training changes; part of the file's name.
 RULE_VERSION = 1
@@ -56,7 +56,7 @@ def make_tokenizer(
     text = train(texts(), vocab_size).to_str(pretty=True)
     try:
       folder.mkdir(parents=True, exist_ok=True)
-      atomic_file.write(file, text.encode())
+      whole_files.write(file, text.encode())
     except OSError as error:
       raise OSError(
         f"cannot write the tokenizer: {error}. Free some space there, or set "

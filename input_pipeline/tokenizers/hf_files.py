@@ -13,9 +13,9 @@ from tokenizers import (
   processors,
 )
 
-from input_pipeline import atomic_file
 from input_pipeline.tokenizers import bytes as bytes_lib
 from input_pipeline.tokenizers import tokenizer as tokenizer_lib
+from runtime import whole_files
 
 # All that a model folder may hold of a tokenizer.
 NAMES = (
@@ -77,11 +77,11 @@ def write(made: tokenizer_lib.Tokenizer, folder: pathlib.Path) -> None:
     "clean_up_tokenization_spaces": False,
     "pad_token": pad,
   } | {f"{name}_token": token for name, (token, _) in marks.items()}
-  atomic_file.write(
+  whole_files.write(
     folder / "tokenizer.json", whole.to_str(pretty=True).encode() + b"\n"
   )
   text = json.dumps(config, indent=2, ensure_ascii=False)
-  atomic_file.write(folder / "tokenizer_config.json", text.encode() + b"\n")
+  whole_files.write(folder / "tokenizer_config.json", text.encode() + b"\n")
 
 
 def _of_bytes(codec: bytes_lib.Bytes) -> tokenizers.Tokenizer:

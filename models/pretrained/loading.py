@@ -12,7 +12,7 @@ import numpy as np
 
 from models import dual_encoder
 from models import naflex as naflex_tower
-from models.pretrained import families, mapping, source, sources
+from models.pretrained import families, mapping, opening, source
 
 # What describes how images are made ready, beside the weights.
 PREPROCESSOR = "preprocessor_config.json"
@@ -27,7 +27,7 @@ class Pretrained:
     family: name of the module that read it.
     config: float32, without remat; of one tower where the file has one.
     params: nested dict of float32 NumPy arrays.
-    image_protocol: an input_pipeline.image_protocols.Protocol, which makes an
+    image_protocol: an image_protocols.Protocol, which makes an
       image ready for the tower; None where there is none.
     image_problem: why there is none; "" where there is one.
     tokenizer: an input_pipeline.tokenizers.Tokenizer; None without a text
@@ -54,7 +54,7 @@ def load(path: str | pathlib.Path) -> Pretrained:
   Raises:
     FileNotFoundError, ValueError: it cannot be read; the message says why.
   """
-  found = sources.open_model(path)
+  found = opening.open_model(path)
   family = families.find(found)
   config = read_config(family, found)
   protocol, image_problem = _image_protocol(family, config, found)
@@ -132,7 +132,7 @@ def _image_protocol(
   if config.image is None:
     return None, "there is no image tower"
   # Late, as in `_tokenizer`.
-  from input_pipeline import image_protocols, naflex
+  from input_pipeline.images import image_protocols, naflex
 
   preprocessor = _folder(found) / PREPROCESSOR
   try:
@@ -162,7 +162,7 @@ def _image_protocol(
 
 def published_protocol(config: dual_encoder.ModelConfig, name: str) -> Any:
   """Return a published protocol at the size, mean and deviation of a model."""
-  from input_pipeline import image_protocols
+  from input_pipeline.images import image_protocols
 
   assert config.image is not None
   (mean_r, mean_g, mean_b), (r, g, b) = config.image_mean, config.image_std

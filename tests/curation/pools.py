@@ -9,7 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation import embed, engines, pool, recipe, report, runner
+from curation import pool, recipe, runner
+from curation.engine import engines
+from curation.outputs import curation_page
+from curation.rules import model_scores
 
 
 def uid(number: int) -> str:
@@ -82,7 +85,7 @@ def kept(
   workdir = tmp_path / name
   with pytest.MonkeyPatch.context() as patch:
     # Drawing the report takes longer than all else, and has its own tests.
-    patch.setattr(report, "write", lambda *args, **fields: None)
+    patch.setattr(curation_page, "write", lambda *args, **fields: None)
     runner.curate(
       recipe_, Pool(pa.table(columns), shards), workdir, engines.Inline()
     )
@@ -105,5 +108,5 @@ def embeddings(rows: np.ndarray) -> dict[str, pa.Array]:
 
 
 # The step before those that need embeddings, and their model.
-EMBED = {"embed": embed.StoredEmbeddings("x", "cosine")}
+EMBED = {"embed": model_scores.StoredEmbeddings("x", "cosine")}
 MODEL = "columns:x"

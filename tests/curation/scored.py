@@ -10,7 +10,7 @@ from input_pipeline.tokenizers import bytes as tokenizer_bytes
 from input_pipeline.tokenizers import hf_files
 from models.pretrained import families
 from tests import runs
-from tests.models.pretrained import mirror
+from tests.models.pretrained.families import mirror
 
 NUM_PAIRS = 23
 # Not an image, and none.

@@ -9,22 +9,25 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from curation import engines, manifest, passes, recipe, report, runner
 from curation import pool as pool_lib
-from input_pipeline import atomic_file
+from curation import recipe, runner
+from curation.engine import engines, stage_pass
+from curation.outputs import curation_page, manifest
+from runtime import failures, provenance, whole_files
 from tests.curation import tiny
-from training import failures, provenance
 
 
 @pytest.fixture(autouse=True)
 def _nothing_slow(monkeypatch):
-  """Leave out git, and the page, which tests/curation/test_report.py draws."""
+  """Leave out git, and the page, which outputs/test_curation_page.py draws."""
   monkeypatch.setattr(provenance, "commit", lambda: "")
-  monkeypatch.setattr(report, "write", lambda folder, *_: write_page(folder))
+  monkeypatch.setattr(
+    curation_page, "write", lambda folder, *_: write_page(folder)
+  )
 
 
 def write_page(folder):
-  atomic_file.write(folder / runner.REPORT, b"page")
+  whole_files.write(folder / runner.REPORT, b"page")
 
 
 def contents(folder):
@@ -183,10 +186,10 @@ def test_a_reduction_of_many_tasks_shows_how_far_it_is(
   tmp_path, capsys, monkeypatch
 ):
   pool = tiny.make_pool(tmp_path / "pool", 3)
-  monkeypatch.setattr(passes, "_NUM_SHOWN", 4)
+  monkeypatch.setattr(stage_pass, "_NUM_SHOWN", 4)
   tiny.curate(tmp_path / "0", pool)
   assert "Reducing" not in capsys.readouterr().err
-  monkeypatch.setattr(passes, "_NUM_SHOWN", 3)
+  monkeypatch.setattr(stage_pass, "_NUM_SHOWN", 3)
   tiny.curate(tmp_path / "1", pool)
   assert "Reducing above_mean, tasks: 3/3" in capsys.readouterr().err
 
@@ -303,7 +306,7 @@ def test_a_full_disk_ends_it_at_once(tmp_path):
 
 
 def test_where_nothing_works_it_ends_early(tmp_path, monkeypatch):
-  monkeypatch.setattr(passes, "_NUM_HOPELESS", 2)
+  monkeypatch.setattr(stage_pass, "_NUM_HOPELESS", 2)
   pool = tiny.make_pool(tmp_path / "pool")
   steps = {"wide": tiny.Wide(None, "wide")}
   with pytest.raises(failures.RunError, match="first 2 of 3 tasks all failed"):

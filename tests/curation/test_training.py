@@ -10,9 +10,9 @@ import pytest
 from pyarrow import parquet
 
 from configs import base
-from curation import formats, operators, recipe, runner
+from curation import operators, pools, recipe, runner
 from input_pipeline import faults, pipeline
-from tests.curation.formats import reading
+from tests.curation.pools import reading
 from tests.input_pipeline import fake_source
 from tests.input_pipeline.sources import pairs, tars, test_balanced
 from training import config as config_lib
@@ -194,7 +194,7 @@ def test_emoji_in_several_languages_are_a_pool(shared_dir):
     split="compositional",
     languages=("de", "en"),
   )
-  opened = formats.FORMATS["emoji"].open_pool(config, shared_dir / "cache")
+  opened = pools.FORMATS["emoji"].open_pool(config, shared_dir / "cache")
   assert sum(shard.stop - shard.start for shard in opened.shards) == 304
   (table, *_) = opened.read(
     opened.shards[0], ["text", "language", "caption", "width"], max_rows=10

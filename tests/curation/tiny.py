@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation import engines, formats, operators, recipe, runner
+from curation import operators, pools, recipe, runner
+from curation.engine import engines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +106,7 @@ def make_pool(folder, num_shards=3, num_rows=50):
   config = recipe.PoolConfig(
     "parquet", str(folder / "*.parquet"), (), (), "en", "", ""
   )
-  return formats.FORMATS["parquet"].open_pool(config, folder)
+  return pools.FORMATS["parquet"].open_pool(config, folder)
 
 
 def curate(

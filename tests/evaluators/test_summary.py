@@ -4,7 +4,7 @@ import os
 import pytest
 
 from evaluators import summary
-from input_pipeline import atomic_file
+from runtime import whole_files
 
 SCORES = {"R@1": 0.8125, "R@5": 0.96, "R@10": 1.0, "median_rank": 1.5}
 RESULTS = {
@@ -79,6 +79,6 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 
   monkeypatch.setattr(os, "fsync", full_disk)
   with pytest.raises(OSError, match="No space left"):
-    atomic_file.write(path, b"new")
+    whole_files.write(path, b"new")
   assert path.read_text() == "old"
   assert os.listdir(tmp_path) == ["results.json"]

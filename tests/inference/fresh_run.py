@@ -4,8 +4,9 @@ import jax
 import numpy as np
 
 from models.pretrained import mapping
-from tests.models.pretrained import mirror
-from training import checkpointing, partitioning, train_state, workdir
+from runtime import mesh as mesh_lib
+from tests.models.pretrained.families import mirror
+from training import checkpointing, train_state, workdir
 
 
 class _Iterator:
@@ -24,12 +25,12 @@ def write(folder, config, step=3, bias=None):
     params["bias"] = np.asarray(bias, np.float32)
   # Of every day's size: a random one may be e ** -0.5 or e ** 0.5.
   params["log_scale"] = params["log_scale"] + 3
-  mesh = partitioning.make_mesh(partitioning.MeshConfig(-1, 1, 1))
+  mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(-1, 1, 1))
   state = jax.device_put(
     train_state.TrainState(
       step=jax.numpy.asarray(step), params=mapping.nested(params), opt_state={}
     ),
-    partitioning.replicated(mesh),
+    mesh_lib.replicated(mesh),
   )
   checkpointer = checkpointing.Checkpointer(
     folder / workdir.CHECKPOINTS, keep=1

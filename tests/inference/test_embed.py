@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference import embed, image_files, loaded
-from input_pipeline import image_ops, naflex
+from inference import embed, image_files
+from inference import model as model_lib
+from input_pipeline.images import image_ops, naflex
 from input_pipeline.tokenizers import bytes as bytes_lib
 from input_pipeline.tokenizers import hf_files
 from models import naflex as naflex_tower
-from models.pretrained import families, hf_siglip2
+from models.pretrained import families
+from models.pretrained.families import hf_siglip2
 from tests import runs
-from tests.models.pretrained import goldens, mirror
+from tests.models.pretrained import goldens
+from tests.models.pretrained.families import mirror
 
 TEXTS = ("a cat", "Ein Hund.", "猫", "a cat")
 
@@ -90,7 +93,7 @@ def test_images_and_texts(model, folder, photos, tmp_path, capsys):
     image_ops.resize(image_ops.decode((photos / name).read_bytes()), 16)
     for name in names
   ]
-  tokenizer = loaded.load(folder).make_tokenizer()
+  tokenizer = model_lib.load(folder).make_tokenizer()
   zimg, ztxt = mirror.embed(
     config,
     params,

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import safetensors
 
-from inference import export, loaded
-from input_pipeline import image_protocols
+from inference import export
+from inference import model as model_lib
+from input_pipeline.images import image_protocols
 from models import pretrained
 from models.pretrained import comparing, families, mapping
 from tests import runs
 from tests.inference import fresh_run
-from tests.models.pretrained import goldens, mirror
+from tests.models.pretrained import goldens
+from tests.models.pretrained.families import mirror
 
 # All families that can be written, by the golden files that they have.
 GOLDENS = [
@@ -103,7 +105,7 @@ def test_a_run(tmp_path, capsys):
     "tokenizer.json",
     "tokenizer_config.json",
   ]
-  ours, theirs = loaded.load(run), loaded.load(out)
+  ours, theirs = model_lib.load(run), model_lib.load(out)
   assert ours.step == 3
   assert theirs.family == "mirror"
   assert not comparing.differences(theirs.config, ours.config)

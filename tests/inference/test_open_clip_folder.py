@@ -6,12 +6,14 @@ import json
 import numpy as np
 import pytest
 
-from inference import export, loaded, open_clip_folder
-from input_pipeline import image_protocols
+from inference import export, open_clip_folder
+from inference import model as model_lib
+from input_pipeline.images import image_protocols
 from models.pretrained import mapping
 from tests import runs
 from tests.inference import fresh_run
-from tests.models.pretrained import goldens, mirror
+from tests.models.pretrained import goldens
+from tests.models.pretrained.families import mirror
 
 # Of tests/tiny.py's run.
 SIGLIP = {
@@ -53,7 +55,7 @@ def test_a_run_of_siglip_and_back(tmp_path, capsys):
   assert written["preprocess_cfg"]["resize_mode"] == "squash"
 
   moved = out.rename(tmp_path / "moved")
-  ours, theirs = loaded.load(tmp_path / "run"), loaded.load(moved)
+  ours, theirs = model_lib.load(tmp_path / "run"), model_lib.load(moved)
   assert theirs.family == "open_clip"
   got = mapping.flat(theirs.params)
   assert got.keys() == params.keys()
@@ -94,9 +96,9 @@ def _fields(make_tokenizer, vocab_size):
   found, _ = goldens.read(goldens.FOLDER / "open_clip_vit.npz")
   config, _ = goldens.load(export.families.find(found), found)
   text = dataclasses.replace(config.text, vocab_size=vocab_size)
-  model = loaded.Model(
+  model = model_lib.Model(
     path="run",
-    family=loaded.RUN,
+    family=model_lib.RUN,
     config=dataclasses.replace(config, text=text),
     params={},
     make_image_protocol=lambda: None,

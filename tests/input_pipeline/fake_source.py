@@ -3,7 +3,8 @@
 import types
 from collections.abc import Mapping
 
-from configs import base, sources
+from configs import base
+from configs.parts import sources
 from input_pipeline import pipeline
 from tests.input_pipeline import fake_records
 from training import config as config_lib

@@ -7,9 +7,10 @@ import grain
 import numpy as np
 import pytest
 
-from input_pipeline import examples, faults, mixture, stages
+from input_pipeline import clocks, examples, faults, mixture
 from input_pipeline.tokenizers import bytes as bytes_lib
-from tests.input_pipeline import augmentations, fake_records
+from tests.input_pipeline import fake_records
+from tests.input_pipeline.images import augmentations
 
 
 def _maker(records, **changes) -> examples.Maker:
@@ -147,14 +148,14 @@ def test_stack():
 def test_seconds_of_all_attempts_travel_with_the_example(tmp_path):
   records = fake_records.Records("a", 20, dict.fromkeys(range(18), "image"))
   maker = dataclasses.replace(
-    _maker(records), clocks=stages.Clocks(str(tmp_path))
+    _maker(records), clocks=clocks.Clocks(str(tmp_path))
   )
   batch = examples.stack([maker(mixture.Draw(i, 0, i)) for i in range(3)])
-  seconds = batch[stages.SECONDS]
-  assert seconds.shape == (3, len(stages.STAGES))
-  work = stages.pop(batch)
+  seconds = batch[clocks.SECONDS]
+  assert seconds.shape == (3, len(clocks.STAGES))
+  work = clocks.pop(batch)
   assert (work.seconds > 0).all()
   assert set(batch) == {"images", "tokens", "faults"}
-  (doing,) = stages.look(str(tmp_path))
+  (doing,) = clocks.look(str(tmp_path))
   assert not doing.stage
   assert doing.what.endswith("of main")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from input_pipeline import ledger, loader, sources
+from runtime import failures
 from tests.input_pipeline import fake_source
-from training import failures
 
 BATCH_SIZE = 6
 

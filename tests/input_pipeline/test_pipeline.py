@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import base, sources
-from input_pipeline import picture, pipeline
+from configs import base
+from configs.parts import sources
+from input_pipeline import pipeline
+from input_pipeline.images import picture
 from input_pipeline.sources import array_record, emoji, prepared
-from tests.input_pipeline import augmentations
+from tests.input_pipeline.images import augmentations
 from training import config as config_lib
 
 NUM_EXAMPLES = 23

@@ -6,8 +6,9 @@ import threading
 import numpy as np
 import pytest
 
-from configs import base, sources
-from input_pipeline import stages, watchdog
+from configs import base
+from configs.parts import sources
+from input_pipeline import clocks, watchdog
 from training import config as config_lib
 
 NUM_EXAMPLES = 8
@@ -43,13 +44,13 @@ class Loop:
 
 
 def make_batch(seconds: dict[str, float], assembled: float):
-  rows = np.zeros((NUM_EXAMPLES, len(stages.STAGES)), np.float32)
+  rows = np.zeros((NUM_EXAMPLES, len(clocks.STAGES)), np.float32)
   for stage, value in seconds.items():
-    rows[:, stages.STAGES.index(stage)] = value / NUM_EXAMPLES
+    rows[:, clocks.STAGES.index(stage)] = value / NUM_EXAMPLES
   return {
     "images": np.zeros((NUM_EXAMPLES, 1)),
-    stages.SECONDS: rows,
-    stages.ASSEMBLED: np.array([0.0, assembled]),
+    clocks.SECONDS: rows,
+    clocks.ASSEMBLED: np.array([0.0, assembled]),
   }
 
 

@@ -10,7 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from input_pipeline import pipeline, sources, stages, workers
+from input_pipeline import clocks as clocks_lib
+from input_pipeline import pipeline, sources, workers
 from tests.input_pipeline import fake_source
 
 
@@ -70,7 +71,7 @@ def test_workers(monkeypatch, tmp_path):
   # What a worker raises is raised here, with the place where it happened.
   records.broken[30] = "defect"
   (tmp_path / "clocks").mkdir()
-  iterator = start(1, 1, clocks=stages.Clocks(str(tmp_path / "clocks")))
+  iterator = start(1, 1, clocks=clocks_lib.Clocks(str(tmp_path / "clocks")))
   batch, called = next(iterator), time.monotonic()
   pids = [process.pid for process in iterator._pool._processes]
   with pytest.raises(
@@ -82,12 +83,12 @@ def test_workers(monkeypatch, tmp_path):
   assert not _alive(pids)
 
   # The seconds of a worker's stages are in the batch, and its thread is seen.
-  work = stages.pop(batch)
+  work = clocks_lib.pop(batch)
   assert set(batch) == {"images", "tokens", "labels", "faults"}
   assert work.num_examples == 3
   assert (work.seconds > 0).all()
   assert work.assembled < called
-  (doing,) = stages.look(str(tmp_path / "clocks"))
+  (doing,) = clocks_lib.look(str(tmp_path / "clocks"))
   assert doing.process == pids[0]
 
 

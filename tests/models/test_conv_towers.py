@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-import configs.towers
+import configs.parts.towers
 from configs import base
 from models import convnext, dual_encoder, efficientnet, resnet
 from tests.models import towers
@@ -20,7 +20,7 @@ CONFIGS = {
 
 
 def make_image(tower, **fields):
-  section = getattr(configs.towers, tower)(base.get_config().data)
+  section = getattr(configs.parts.towers, tower)(base.get_config().data)
   return dataclasses.replace(
     CONFIGS[tower](**section.to_dict()), **{"image_size": 224, **fields}
   )

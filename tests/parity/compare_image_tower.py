@@ -10,8 +10,10 @@ import jax
 import numpy as np
 
 from models import dual_encoder
-from models.pretrained import clip_resnet, mapping
-from tests.models.pretrained import goldens, image_tower
+from models.pretrained import mapping
+from models.pretrained.families import clip_resnet
+from tests.models.pretrained import goldens
+from tests.models.pretrained.families import image_tower
 
 
 def main() -> None:

@@ -112,7 +112,7 @@ def siglip() -> tuple[torch.nn.Module, dict]:
   model.visual = model_lib.TimmModel(
     "test_vit", embed_dim=24, image_size=16, pool="avg", proj="none"
   )
-  # Described as models/pretrained/timm_trunk.py has it.
+  # Described as models/pretrained/families/timm_trunk.py has it.
   described = {
     "architecture": "vit_base_patch16_siglip_224",
     "pretrained_cfg": {},

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from input_pipeline import naflex
+from input_pipeline.images import naflex
 from models.pretrained import source
 
 

@@ -7,7 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation.metadata import pair_counts, scores, term_counts, tokens
+from curation.metadata import (
+  bigram_scores,
+  corpus_words,
+  pair_counts,
+  term_counts,
+)
 
 collocations = pytest.importorskip("nltk.collocations")
 
@@ -15,7 +20,7 @@ TEXT = "the red fox and the red hen saw the red fox run the fox the hen a fox"
 
 
 def test_pmi_equals_nltk():
-  found = tokens.tokenize(pa.array([TEXT]), "words", "en")
+  found = corpus_words.tokenize(pa.array([TEXT]), "words", "en")
   finder = collocations.BigramCollocationFinder.from_words(TEXT.split())
   measure = collocations.BigramAssocMeasures.pmi
   expected = dict(finder.score_ngrams(measure))
@@ -25,12 +30,12 @@ def test_pmi_equals_nltk():
   ids = found.ids[found.ids >= 0]
   order = np.argsort(hashes)
   counts = np.bincount(ids, minlength=len(hashes))[order]
-  words = scores.Words(hashes[order], counts, len(ids))
+  words = bigram_scores.Words(hashes[order], counts, len(ids))
   first, second = hashes[ids[:-1]], hashes[ids[1:]]
   pairs = np.empty(len(first), pair_counts.PAIR)
   pairs["first"], pairs["second"], pairs["count"] = first, second, 1
   pairs = pair_counts.sum_pairs([pairs])
-  values = scores.pmi(pairs, words)
+  values = bigram_scores.pmi(pairs, words)
   assert (
     len(values) == len(expected) == len(set(zip(first, second, strict=True)))
   )

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from models import dual_encoder
-from models.pretrained import hf_align, hf_efficientnet, mapping
+from models.pretrained import mapping
+from models.pretrained.families import hf_align, hf_efficientnet
 from tests.models.pretrained import goldens
 
 torch = pytest.importorskip("torch")

@@ -14,7 +14,8 @@ transformers = pytest.importorskip("transformers")
 
 from PIL import Image  # noqa: E402
 
-from inference import export, loaded  # noqa: E402
+from inference import export  # noqa: E402
+from inference import model as model_lib  # noqa: E402
 from input_pipeline.tokenizers import bpe, hf_files  # noqa: E402
 from tests import runs  # noqa: E402
 from tests.inference import fresh_run  # noqa: E402
@@ -69,7 +70,7 @@ def test_transformers_loads_a_run(family, tmp_path):
     assert not info[kind], info
   tokenizer = transformers.AutoTokenizer.from_pretrained(out)
   processor = transformers.AutoImageProcessor.from_pretrained(out)
-  ours = loaded.load(run)
+  ours = model_lib.load(run)
   tokens = ours.make_tokenizer()(TEXTS)
   theirs = tokenizer(
     TEXTS, padding="max_length", truncation=True, return_tensors="pt"
@@ -85,7 +86,7 @@ def test_transformers_loads_a_run(family, tmp_path):
   with torch.no_grad():
     # Without the mask: our tower of this family looks at padding.
     result = model(input_ids=theirs["input_ids"], pixel_values=pixels)
-  embedder = loaded.make_embedder(ours, 4)
+  embedder = model_lib.make_embedder(ours, 4)
   zimg = embedder.images(ours.params, images)
   ztxt = embedder.texts(ours.params, tokens)
   logits = ours.scale * zimg @ ztxt.T + ours.bias

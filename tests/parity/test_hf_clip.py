@@ -11,7 +11,8 @@ pytest.importorskip("transformers")
 import transformers
 
 from models import dual_encoder
-from models.pretrained import hf_clip, mapping, source
+from models.pretrained import mapping, source
+from models.pretrained.families import hf_clip
 from tests.models.pretrained import goldens
 from tests.parity import golden_hf_clip, published
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from input_pipeline import image_protocols
-from tests.input_pipeline import test_image_protocols
-from tests.input_pipeline.golden import make_images
+from input_pipeline.images import image_protocols
+from tests.input_pipeline.images import test_image_protocols
+from tests.input_pipeline.images.golden import make_images
 
 transformers = pytest.importorskip("transformers")
 

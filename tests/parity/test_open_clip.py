@@ -12,7 +12,8 @@ pytest.importorskip("open_clip")
 import open_clip as published_open_clip
 
 from models import dual_encoder
-from models.pretrained import mapping, open_clip, source
+from models.pretrained import mapping, source
+from models.pretrained.families import open_clip
 from tests.models.pretrained import goldens
 from tests.parity import golden_open_clip, published
 

@@ -13,11 +13,13 @@ import torch
 from PIL import Image
 from safetensors import numpy as safetensors_numpy
 
-from inference import export, loaded
-from models.pretrained import source, timm_convnext, timm_siglip, timm_trunk
+from inference import export
+from inference import model as model_lib
+from models.pretrained import source
+from models.pretrained.families import timm_convnext, timm_siglip, timm_trunk
 from tests import runs
 from tests.inference import fresh_run
-from tests.models.pretrained import mirror
+from tests.models.pretrained.families import mirror
 from tests.parity import golden_open_clip, published, test_export
 
 # With the bias of the logits, which only SigLIP's have.
@@ -32,7 +34,7 @@ def _load(folder):
 
 
 def _embed(ours, images, tokens):
-  embedder = loaded.make_embedder(ours, 4)
+  embedder = model_lib.make_embedder(ours, 4)
   zimg = embedder.images(ours.params, images)
   return zimg, embedder.texts(ours.params, tokens), ours.scale
 
@@ -65,7 +67,7 @@ def test_open_clip_loads_a_run(case, tmp_path):
   fresh_run.write(tmp_path / "run", config, bias=CASES[case])
   out = tmp_path / "out"
   export.run(tmp_path / "run", "open_clip", str(out))
-  ours = loaded.load(tmp_path / "run")
+  ours = model_lib.load(tmp_path / "run")
   tokens = ours.make_tokenizer()(test_export.TEXTS)
   theirs = open_clip.get_tokenizer(f"local-dir:{out}")(test_export.TEXTS)
   np.testing.assert_array_equal(theirs.numpy(), tokens)
@@ -103,7 +105,7 @@ def test_open_clip_loads_a_convnext(tmp_path):
     assert array.tobytes() == found.tensors[name].tobytes(), name
   images = published.images(3, 70, block=14)
   _, tokens = golden_open_clip.inputs(40, 70)
-  embedded = _embed(loaded.load(folder), images, tokens)
+  embedded = _embed(model_lib.load(folder), images, tokens)
   for place in (folder, out):
     assert not _compare(embedded, *_load(place), images, tokens)
 

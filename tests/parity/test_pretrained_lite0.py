@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from input_pipeline import image_protocols
+from input_pipeline.images import image_protocols
 from models import dual_encoder
-from models.pretrained import efficientnet_lite, mapping, source
+from models.pretrained import mapping, source
+from models.pretrained.families import efficientnet_lite
 from tests.models.pretrained import goldens
 from tests.parity import photos
 

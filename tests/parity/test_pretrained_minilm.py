@@ -11,7 +11,8 @@ tokenizers = pytest.importorskip("tokenizers")
 import json  # noqa: E402
 
 from models import dual_encoder  # noqa: E402
-from models.pretrained import hf_bert, mapping, source  # noqa: E402
+from models.pretrained import mapping, source  # noqa: E402
+from models.pretrained.families import hf_bert  # noqa: E402
 from tests.models.pretrained import goldens  # noqa: E402
 
 _TEXTS = (

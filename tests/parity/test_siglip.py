@@ -12,15 +12,10 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from input_pipeline import naflex as naflex_input  # noqa: E402
+from input_pipeline.images import naflex as naflex_input  # noqa: E402
 from models import dual_encoder, naflex  # noqa: E402
-from models.pretrained import (  # noqa: E402
-  hf_bert,
-  hf_siglip,
-  hf_siglip2,
-  hf_vit,
-  mapping,
-)
+from models.pretrained import mapping  # noqa: E402
+from models.pretrained.families import hf_bert, hf_siglip, hf_siglip2, hf_vit  # noqa: E402
 from tests.models.pretrained import goldens  # noqa: E402
 from tests.parity import golden_siglip  # noqa: E402
 from tests.parity import published_hf as published  # noqa: E402

@@ -7,7 +7,7 @@ end: it reads copies with one.
 
 import pytest
 
-from curation import wordnet
+from curation.captions import wordnet
 
 nltk_data = pytest.importorskip("nltk.data")
 reader = pytest.importorskip("nltk.corpus.reader.wordnet")

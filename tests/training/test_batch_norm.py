@@ -6,16 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from configs import towers
+from configs.parts import towers
 from models import dual_encoder
+from runtime import mesh as mesh_lib
 from tests import steps, tiny
 from training import config as config_lib
-from training import (
-  optimizer,
-  partitioning,
-  step_program,
-  train_state,
-)
+from training import optimizer, step_program, train_state
 
 # float32 statistics and gradients whose sums are taken in another order; see
 # steps.ATOL. The epsilon below keeps a normalisation by few values from making
@@ -161,8 +157,8 @@ def test_statistics_have_no_optimizer_state_and_are_no_parameters():
 )
 def test_a_group_must_fit_into_what_a_device_embeds(changes, shape, rows):
   config = make_config(**changes)
-  mesh = partitioning.make_mesh(
-    partitioning.MeshConfig(*shape), jax.devices()[: shape[0]]
+  mesh = mesh_lib.make_mesh(
+    mesh_lib.MeshConfig(*shape), jax.devices()[: shape[0]]
   )
   with pytest.raises(ValueError, match=rf"batch_norm_group.*got {rows}"):
     step_program.check(config, mesh)
@@ -170,7 +166,5 @@ def test_a_group_must_fit_into_what_a_device_embeds(changes, shape, rows):
 
 def test_a_group_may_be_the_whole_batch():
   config = make_config(**{"model.image.batch_norm_group": 0})
-  mesh = partitioning.make_mesh(
-    partitioning.MeshConfig(2, 1, 1), jax.devices()[:2]
-  )
+  mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(2, 1, 1), jax.devices()[:2])
   step_program.check(dataclasses.replace(config, num_microbatches=4), mesh)

@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 from absl import logging
 
+from runtime import mesh as mesh_lib
 from tests import runs
-from training import checkpointing, partitioning
+from training import checkpointing
 
 _DAMAGES = ("truncate", "flip", "delete")
 
 
 def _mesh(count):
   shape = {1: (1, 1, 1), 4: (1, 2, 2), 8: (2, 2, 2)}[count]
-  return partitioning.make_mesh(
-    partitioning.MeshConfig(*shape), jax.devices()[:count]
-  )
+  return mesh_lib.make_mesh(mesh_lib.MeshConfig(*shape), jax.devices()[:count])
 
 
 @pytest.fixture(scope="module")

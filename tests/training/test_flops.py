@@ -7,8 +7,9 @@ import pytest
 from jax import P
 
 from models import dual_encoder
+from runtime import mesh as mesh_lib
 from tests import runs
-from training import flops, partitioning
+from training import flops
 
 _X = jax.ShapeDtypeStruct((5, 7), jnp.float32)
 _W = jax.ShapeDtypeStruct((7, 11), jnp.float32)
@@ -70,7 +71,7 @@ def test_cond_counts_the_larger_branch():
 
 
 def test_shard_map_counts_all_shards():
-  mesh = partitioning.make_mesh(partitioning.MeshConfig(2, 2, 2))
+  mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(2, 2, 2))
   x = jax.ShapeDtypeStruct((8, 7), jnp.float32)
   rows = P(("data", "fsdp"))
   split = jax.shard_map(

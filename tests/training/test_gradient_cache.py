@@ -3,8 +3,9 @@
 import jax
 import numpy as np
 
+from runtime import mesh as mesh_lib
 from tests import runs, steps
-from training import gradient_cache, partitioning
+from training import gradient_cache
 
 _DRAWS = {
   "model.image.patch_dropout": 0.25,
@@ -77,11 +78,9 @@ def test_scopes_are_means_of_separate_losses():
 
 
 def test_microbatches_are_each_devices_own_rows():
-  mesh = partitioning.make_mesh(
-    partitioning.MeshConfig(2, 1, 1), jax.devices()[:2]
-  )
+  mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(2, 1, 1), jax.devices()[:2])
   with jax.set_mesh(mesh):
-    rows = partitioning.make_global({"x": np.arange(8)}, mesh)
+    rows = mesh_lib.make_global({"x": np.arange(8)}, mesh)
     parts = [
       jax.jit(lambda rows, i=i: gradient_cache.microbatch(rows, i, 2))(rows)
       for i in range(2)

@@ -12,8 +12,9 @@ import numpy as np
 import optax
 import pytest
 
+from runtime import param_rules
 from tests import runs
-from training import optimizer, rules
+from training import optimizer
 
 _RTOL = 1e-6
 _TOTAL = 30
@@ -53,7 +54,7 @@ def _grads(params, step):
 
   def noise(path, x):
     # Layers differ in size, so that what is per layer shows.
-    stacked = "blocks" in rules.path_string(path)
+    stacked = "blocks" in param_rules.path_string(path)
     size = 10.0 ** np.arange(len(x)) if stacked else np.ones(1)
     shape = (-1,) + (1,) * (x.ndim - 1) if stacked else ()
     return jnp.asarray(
@@ -82,7 +83,7 @@ def _assert_close(got, expected, rtol=_RTOL):
       np.asarray(y, np.float32),
       rtol=rtol,
       atol=rtol,
-      err_msg=rules.path_string(path),
+      err_msg=param_rules.path_string(path),
     )
 
 
@@ -114,7 +115,7 @@ def _adamw_by_hand(config, params, *, decay_rate):
   """Return Adam with decay in NumPy, leaf by leaf; kernels decay."""
   out = {}
   for path, p in jax.tree.leaves_with_path(params):
-    name = rules.path_string(path)
+    name = param_rules.path_string(path)
     p = np.asarray(p, np.float64)
     m = v = np.zeros_like(p)
     decay = config.weight_decay if name.endswith("/kernel") else 0.0
@@ -151,7 +152,7 @@ def test_decay_conventions(convention, decay_rate):
   got, _ = _run(_make(config, params), params)
   expected = _adamw_by_hand(config, params, decay_rate=decay_rate)
   for path, x in jax.tree.leaves_with_path(got):
-    name = rules.path_string(path)
+    name = param_rules.path_string(path)
     np.testing.assert_allclose(x, expected[name], rtol=1e-5, err_msg=name)
 
 
@@ -280,12 +281,12 @@ def test_frozen_parameters(name):
   got, state = _run(opt, params)
   for path, x in jax.tree.leaves_with_path(got):
     before = functools.reduce(lambda t, k: t[k.key], path, params)
-    if "blocks" in rules.path_string(path):
+    if "blocks" in param_rules.path_string(path):
       np.testing.assert_array_equal(x, before)
     else:
       assert (x != before).all(), path
   for path, x in jax.tree.leaves_with_path(state):
-    assert "blocks" not in rules.path_string(path), path
+    assert "blocks" not in param_rules.path_string(path), path
     assert _DEPTH not in x.shape[:1], path
 
 

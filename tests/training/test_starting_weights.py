@@ -8,11 +8,14 @@ import jax
 import numpy as np
 import pytest
 
-from models.pretrained import families, hf_bert, hf_vit, mapping, positions
+from models.pretrained import families, mapping, positions
+from models.pretrained.families import hf_bert, hf_vit
+from runtime import mesh as mesh_lib
 from tests import runs
 from tests.inference import fresh_run
-from tests.models.pretrained import goldens, mirror
-from training import partitioning, starting_weights, train, train_state
+from tests.models.pretrained import goldens
+from tests.models.pretrained.families import mirror
+from training import starting_weights, train, train_state
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +25,7 @@ def _only_mirror(monkeypatch):
 
 def _mesh(shape=(1, 1, 1)):
   devices = jax.devices()[: int(np.prod(shape))]
-  return partitioning.make_mesh(partitioning.MeshConfig(*shape), devices)
+  return mesh_lib.make_mesh(mesh_lib.MeshConfig(*shape), devices)
 
 
 def _published(folder, changes=None, **fields):

@@ -4,16 +4,17 @@ import jax
 import numpy as np
 
 from configs import siglip2
+from runtime import mesh as mesh_lib
 from tests import runs
 from training import config as config_lib
-from training import partitioning, step_program, train_state
+from training import step_program, train_state
 
 
 def test_shapes_and_shardings_are_those_of_a_run():
   config = runs.make_config({"mesh.fsdp": 2, "model.image.width": 16})
-  mesh = partitioning.make_mesh(config.mesh)
+  mesh = mesh_lib.make_mesh(config.mesh)
   program = step_program.make(config, mesh)
-  batch = partitioning.make_global(
+  batch = mesh_lib.make_global(
     {name: np.zeros(x.shape, x.dtype) for name, x in program.batch.items()},
     mesh,
   )
@@ -41,7 +42,7 @@ def test_the_step_takes_patches():
   config.mesh.data = 2
   config.mesh.fsdp = 4
   config = config_lib.checked(config.to_dict())
-  mesh = partitioning.make_mesh(config.mesh)
+  mesh = mesh_lib.make_mesh(config.mesh)
   program = step_program.make(config, mesh)
   assert program.batch["images"].shape == (8, 20, 8 * 8 * 3)
   assert program.batch["shapes"].shape == (8, 2)

@@ -5,13 +5,10 @@ import numpy as np
 import pytest
 
 from models import dual_encoder
+from runtime import mesh as mesh_lib
+from runtime import param_rules
 from tests import runs, steps
-from training import (
-  flops,
-  partitioning,
-  rules,
-  train_step,
-)
+from training import flops, train_step
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +71,7 @@ def test_frozen_towers_cost_no_gradient():
   locked = runs.make_config(steps.FAST | {"optimizer.freeze": frozen})
 
   def count(config):
-    mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
+    mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
     abstract, _, opt = runs.abstract_state(config, mesh)
     step = train_step.make_train_step(config, opt)
     with jax.set_mesh(mesh):
@@ -82,7 +79,7 @@ def test_frozen_towers_cost_no_gradient():
 
   def forward(config):
     embed_images, _ = dual_encoder.embed_fns(config.model)
-    mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
+    mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
     abstract, _, _ = runs.abstract_state(config, mesh)
     images = steps.batch(config)["images"]
     return flops.count(embed_images, abstract.params, images)
@@ -100,4 +97,4 @@ def test_frozen_towers_cost_no_gradient():
     same = np.array_equal(x, after[name])
     assert same == name.startswith("img/"), name
   for path, _ in jax.tree.leaves_with_path(state.opt_state):
-    assert "/img/" not in rules.path_string(path)
+    assert "/img/" not in param_rules.path_string(path)

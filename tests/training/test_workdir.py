@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from runtime import provenance
 from tests import runs
-from training import provenance, workdir
+from training import workdir
 
 
 def test_claim_makes_the_folder(tmp_path):

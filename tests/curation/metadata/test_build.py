@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from configs import metaclip_metadata
-from curation import engines
-from curation.metadata import build, corpora, pageviews, settings
+from configs.curate import metadata
+from curation.engine import engines
+from curation.metadata import build, corpora, metadata_config, pageviews
 
 # red fox: 5 times, of 6 and 6; the others once or twice.
 TEXT = """\
@@ -48,7 +48,7 @@ class Failing(engines.Inline):
 
 
 def values(folder, **changed):
-  language = metaclip_metadata.language(
+  language = metadata.language(
     max_entries=108,
     corpus={"format": "text", "path": f"{folder}/wiki_*"},
     unigrams={"source": "corpus", "min_count": 2, "max_entries": 4},
@@ -83,7 +83,9 @@ def cut(monkeypatch):
 
 
 def run(config, out, engine=None):
-  return build.build(settings.checked(config), out, engine or engines.Inline())
+  return build.build(
+    metadata_config.checked(config), out, engine or engines.Inline()
+  )
 
 
 def contents(folder):
@@ -136,7 +138,7 @@ def test_a_count_that_was_stopped_goes_on(folder, cut, monkeypatch):
   )
   monkeypatch.delattr(pageviews, "count")
   run(values(folder), folder / "out")
-  corpus = settings.checked(values(folder)).languages["en"].corpus
+  corpus = metadata_config.checked(values(folder)).languages["en"].corpus
   tasks = corpora.find(corpus, "")
   assert seen == [part for task in tasks[1:] for part in task]
   assert contents(folder / "out") == contents(folder / "whole")
@@ -164,7 +166,7 @@ def test_shares_of_a_language_and_words_without_spaces(folder):
     json.dumps({"text": "我喜欢北京。我喜欢北京。我。大学"}, ensure_ascii=False)
   )
   config = values(folder)
-  config["languages"]["zh"] = metaclip_metadata.language(
+  config["languages"]["zh"] = metadata.language(
     corpus={
       "format": "jsonl",
       "path": f"{folder}/zh.jsonl",
@@ -219,10 +221,10 @@ def test_a_package_that_is_missing(folder, monkeypatch):
 
 def test_a_config_of_another_kind(tmp_path):
   with pytest.raises(ValueError, match="expected the field languages alone"):
-    settings.checked({"seed": 0})
-  language = metaclip_metadata.language().to_dict()
+    metadata_config.checked({"seed": 0})
+  language = metadata.language().to_dict()
   with pytest.raises(ValueError, match="letters, digits, - and _; got '../x'"):
-    settings.checked({"languages": {"../x": language}})
+    metadata_config.checked({"languages": {"../x": language}})
 
 
 def test_what_is_there_is_not_written_over(folder):
@@ -236,8 +238,8 @@ def test_what_is_there_is_not_written_over(folder):
   "variant", ["packages", "mini", "wikipedia", "worldwide"]
 )
 def test_variants(variant):
-  config = metaclip_metadata.get_config(variant)
-  found = settings.checked(config.to_dict()).languages
+  config = metadata.get_config(variant)
+  found = metadata_config.checked(config.to_dict()).languages
   assert found["en"].max_chars == 256
   if variant == "wikipedia":
     en = found["en"]
@@ -250,4 +252,4 @@ def test_variants(variant):
 
 def test_an_unknown_variant():
   with pytest.raises(ValueError, match="must be one of packages, mini"):
-    metaclip_metadata.get_config("large")
+    metadata.get_config("large")

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curation.metadata import corpora, settings
+from curation.metadata import corpora, metadata_config
 
 TEXTS = [f"text {n} é" * (n % 5) for n in range(50)]
 
 
 def corpus(path, form="text", column="text"):
-  return settings.Corpus(form, str(path), column, "words", " ")
+  return metadata_config.Corpus(form, str(path), column, "words", " ")
 
 
 def read(found, part_bytes=corpora.PART_BYTES):

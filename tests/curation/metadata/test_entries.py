@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from curation import wordnet
+from curation.captions import wordnet
 from curation.metadata import entries
 
 

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from configs import sources
+from configs.parts import sources
 from experiments.curation import icon_sets, prepare_icons, web_noise
-from input_pipeline.sources import record, settings, webdataset
+from input_pipeline.sources import record, source_config, webdataset
 from input_pipeline.tokenizers import hf
 from tests.experiments.curation import package
 
@@ -26,8 +26,8 @@ def made(tmp_path_factory):
 
 def records(path, folder):
   fields = sources.source(path=str(path), caption=("txt",)).to_dict()
-  source = settings.Source(**fields)
-  place = settings.Place("icons", folder / "cache", 32)
+  source = source_config.Source(**fields)
+  place = source_config.Place("icons", folder / "cache", 32)
   return webdataset.open_split(source, "", place)
 
 

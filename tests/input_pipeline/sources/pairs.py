@@ -12,8 +12,8 @@ import pyarrow
 from PIL import Image
 from pyarrow import parquet
 
-from configs import sources as sources_config
-from input_pipeline.sources import array_record, prepared, record, settings
+from configs.parts import sources as sources_config
+from input_pipeline.sources import array_record, prepared, record, source_config
 from tests.input_pipeline.sources import tars
 
 CAPTIONS = (
@@ -27,15 +27,15 @@ CAPTIONS = (
 NO_IMAGE, NO_CAPTION = 4, 5
 
 
-def source(format: str, path: object, **fields) -> settings.Source:
+def source(format: str, path: object, **fields) -> source_config.Source:
   """Return a section with every field."""
   section = sources_config.source(format=format, path=str(path), **fields)
-  return settings.Source(**section.to_dict())
+  return source_config.Source(**section.to_dict())
 
 
-def place(folder: pathlib.Path) -> settings.Place:
+def place(folder: pathlib.Path) -> source_config.Place:
   """Return the place of the source "main"."""
-  return settings.Place("main", folder / "cache", 8)
+  return source_config.Place("main", folder / "cache", 8)
 
 
 def png(index: int) -> bytes:
@@ -69,7 +69,7 @@ def expected(index: int, name: str | None = None) -> record.Record | str:
 class Case:
   """A source, and what reading it gives."""
 
-  source: settings.Source
+  source: source_config.Source
   split: str
   expected: tuple[record.Record | str, ...]
 

@@ -5,7 +5,11 @@ import json
 import pytest
 
 from input_pipeline import faults
-from input_pipeline.sources import caption_files, settings, webdataset_layout
+from input_pipeline.sources import (
+  caption_files,
+  source_config,
+  webdataset_layout,
+)
 from tests.input_pipeline.sources import pairs
 
 
@@ -42,7 +46,7 @@ def test_what_a_file_may_have(tmp_path):
 
 
 def test_beside_other_captions():
-  source: settings.Source = pairs.source(
+  source: source_config.Source = pairs.source(
     "webdataset", "0.tar", caption=("{tar}.json", "txt")
   )
   with pytest.raises(ValueError, match="main.caption must be one where"):

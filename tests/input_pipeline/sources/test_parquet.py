@@ -10,7 +10,8 @@ import pytest
 from pyarrow import parquet as pq
 
 from input_pipeline import faults
-from input_pipeline.sources import kept, parquet
+from input_pipeline.sources import parquet
+from input_pipeline.storage import kept
 from tests.input_pipeline.sources import pairs
 
 ROWS = [{"jpg": pairs.png(i), "caption": f"text {i}"} for i in range(6)]

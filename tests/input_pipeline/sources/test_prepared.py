@@ -11,8 +11,8 @@ import time
 import fsspec
 import pytest
 
-from input_pipeline import atomic_file
 from input_pipeline.sources import array_record, prepared
+from runtime import whole_files
 from tests.input_pipeline.sources import pairs
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -308,13 +308,13 @@ def test_folder_that_cannot_be_written(tmp_path):
 
 def test_atomic_file_keeps_the_old_file(tmp_path, monkeypatch):
   path = tmp_path / "a"
-  atomic_file.write(path, b"old")
+  whole_files.write(path, b"old")
 
   def fail(*paths):
     raise OSError("no")
 
   monkeypatch.setattr(os, "replace", fail)
   with pytest.raises(OSError, match="no"):
-    atomic_file.write(path, b"new")
+    whole_files.write(path, b"new")
   assert path.read_bytes() == b"old"
   assert [p.name for p in tmp_path.iterdir()] == ["a"]

@@ -6,19 +6,19 @@ import pickle
 import numpy as np
 import pytest
 
-from configs import sources
-from input_pipeline.sources import record, settings, subset
+from configs.parts import sources
+from input_pipeline.sources import record, source_config, subset
 from tests.input_pipeline import fake_records
 
 
 @pytest.fixture
-def place(tmp_path) -> settings.Place:
-  return settings.Place("main", tmp_path / "cache", 8)
+def place(tmp_path) -> source_config.Place:
+  return source_config.Place("main", tmp_path / "cache", 8)
 
 
-def _source(path) -> settings.Source:
+def _source(path) -> source_config.Source:
   fields = sources.source(format="fake", subset=str(path)).to_dict()
-  return settings.Source(**fields)
+  return source_config.Source(**fields)
 
 
 def _file(tmp_path, uids):

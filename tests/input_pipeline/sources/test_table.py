@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from input_pipeline import faults
-from input_pipeline.sources import files, named_file, table
+from input_pipeline.sources import named_file, table
+from input_pipeline.storage import files
 from tests.input_pipeline.sources import pairs
 
 

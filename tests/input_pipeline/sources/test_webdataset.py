@@ -14,9 +14,10 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from configs import sources as source_configs
+from configs.parts import sources as source_configs
 from input_pipeline import faults
-from input_pipeline.sources import record, settings, tar_scan, webdataset
+from input_pipeline.sources import record, source_config, webdataset
+from input_pipeline.storage import tar_scan
 from tests.input_pipeline.sources import tars
 
 # The least that is an example.
@@ -27,8 +28,10 @@ def _open(
   path: pathlib.Path | str, cache: pathlib.Path, **fields
 ) -> webdataset.Records:
   values = source_configs.source(path=str(path), **fields).to_dict()
-  source = settings.Source(**values)
-  return webdataset.open_split(source, "", settings.Place("main", cache, 8))
+  source = source_config.Source(**values)
+  return webdataset.open_split(
+    source, "", source_config.Place("main", cache, 8)
+  )
 
 
 def _one(tmp_path, members: tars.Members, **fields) -> record.Record:
@@ -132,8 +135,8 @@ def test_fields_that_are_refused(tmp_path, fields, message):
 
 
 def test_split_is_refused(tmp_path):
-  source = settings.Source(**source_configs.source(path="x").to_dict())
-  place = settings.Place("main", tmp_path, 8)
+  source = source_config.Source(**source_configs.source(path="x").to_dict())
+  place = source_config.Place("main", tmp_path, 8)
   assert webdataset.splits(source, place) == ()
   with pytest.raises(ValueError, match='main.split must be "".*got .train'):
     webdataset.open_split(source, "train", place)

@@ -8,11 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from input_pipeline import image_protocols
+from input_pipeline.images import image_protocols
 from models import pretrained
 from models.pretrained import families, mapping, source
 from tests import runs
-from tests.models.pretrained import goldens, mirror
+from tests.models.pretrained import goldens
+from tests.models.pretrained.families import mirror
 
 # Of a golden file's name, its family; the longest name that fits is meant.
 _NAMES = {

@@ -1,0 +1,1 @@
+"""Recipes of --task=curate and --task=metadata, one file a paper."""

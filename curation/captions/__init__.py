@@ -1,0 +1,1 @@
+"""Contents of captions: tokens, matched entries, WordNet."""

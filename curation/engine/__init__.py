@@ -1,0 +1,1 @@
+"""Stages, shards, workers: how a recipe is executed."""

@@ -1,0 +1,138 @@
+"""failures.jsonl: every shard that failed, each time, and whether it was done.
+
+A line is one attempt that failed, or the end of a shard's failures:
+
+  {"time": "2026-...", "stage": "00-...", "steps": ["match"], "shard": "...",
+   "path": "pool/00007.tar", "rows": [0, 10000], "attempt": 1,
+   "kind": "OSError", "message": "...", "traceback": "..."}
+  {"time": "...", "stage": "00-...", "shard": "...", "path": "...",
+   "attempt": 2, "succeeded": true}
+
+`rows` is what the shard is of its file: row groups, bytes or examples, as the
+pool's format counts. What a reduction failed of has no shard.
+"""
+
+import datetime
+import json
+import os
+import pathlib
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from curation import pool as pool_lib
+from curation.engine import engines
+from curation.engine import stages as stages_lib
+
+NAME = "failures.jsonl"
+# Of a traceback, in characters: its end says most.
+_MAX_TRACE = 4000
+
+
+class Ledger:
+  """The file of a curation; one process writes to it."""
+
+  def __init__(self, workdir: pathlib.Path):
+    """Read what earlier runs wrote."""
+    self.path = workdir / NAME
+    # (stage, shard) -> the last line of a failure, or of its end.
+    self._last: dict[tuple[str, str], dict[str, Any]] = {}
+    if self.path.exists():
+      _drop_cut_line(self.path)
+      for line in _lines(self.path):
+        self._remember(line)
+
+  def failed(
+    self,
+    stage: stages_lib.Stage,
+    steps: Collection[str],
+    shard: pool_lib.Shard | None,
+    error: engines.TaskError,
+  ) -> None:
+    """Note that an attempt at a shard failed; no shard: at a reduction."""
+    self._write(
+      self._facts(stage, steps, shard)
+      | {
+        "kind": error.kind,
+        "message": error.message,
+        "traceback": error.trace[-_MAX_TRACE:],
+      }
+    )
+
+  def succeeded(
+    self,
+    stage: stages_lib.Stage,
+    steps: Collection[str],
+    shard: pool_lib.Shard | None,
+  ) -> None:
+    """Note that something was done, if it had failed before."""
+    last = self._last.get((stage.folder, _name(steps, shard)))
+    if last is not None and not last.get("succeeded"):
+      self._write(self._facts(stage, steps, shard) | {"succeeded": True})
+
+  def failures(
+    self, stages: Collection[stages_lib.Stage]
+  ) -> list[dict[str, Any]]:
+    """Return what failed in these stages, and how it is now; for JSON."""
+    folders = {stage.folder for stage in stages}
+    found = [x for (stage, _), x in self._last.items() if stage in folders]
+    found.sort(key=lambda line: (line["stage"], line["shard"]))
+    return [
+      {
+        "stage": line["stage"],
+        "shard": line["shard"],
+        "path": line["path"],
+        "num_failures": line["attempt"] - bool(line.get("succeeded")),
+        "succeeded": bool(line.get("succeeded")),
+        "error": line["error"],
+      }
+      for line in found
+    ]
+
+  def _facts(
+    self,
+    stage: stages_lib.Stage,
+    steps: Collection[str],
+    shard: pool_lib.Shard | None,
+  ) -> dict[str, Any]:
+    key = stage.folder, _name(steps, shard)
+    now = datetime.datetime.now(datetime.UTC)
+    return {
+      "time": now.isoformat("T", "milliseconds"),
+      "stage": key[0],
+      "steps": list(steps),
+      "shard": key[1],
+      "path": shard.path if shard else "",
+      "rows": [shard.start, shard.stop] if shard else [],
+      "attempt": self._last.get(key, {}).get("attempt", 0) + 1,
+    }
+
+  def _write(self, line: dict[str, Any]) -> None:
+    with open(self.path, "a", encoding="utf-8") as file:
+      file.write(json.dumps(line) + "\n")
+      file.flush()
+      os.fsync(file.fileno())
+    self._remember(line)
+
+  def _remember(self, line: dict[str, Any]) -> None:
+    key = line["stage"], line["shard"]
+    error = self._last.get(key, {}).get("error", "")
+    if "kind" in line:
+      error = f"{line['kind']}: {line['message']}"
+    self._last[key] = line | {"error": error}
+
+
+def _name(steps: Collection[str], shard: pool_lib.Shard | None) -> str:
+  return shard.name if shard else f"all of {', '.join(steps)}"
+
+
+def _lines(path: pathlib.Path) -> Iterator[dict[str, Any]]:
+  with open(path, encoding="utf-8") as file:
+    for line in file:
+      yield json.loads(line)
+
+
+def _drop_cut_line(path: pathlib.Path) -> None:
+  """Drop a last line that a kill cut short."""
+  data = path.read_bytes()
+  if not data.endswith(b"\n"):
+    os.truncate(path, data.rfind(b"\n") + 1)

@@ -1,0 +1,339 @@
+"""One pass over one shard: what a worker does.
+
+  stages/NN-KEY/shards/SHARD.parquet   see shard_file.py
+  stages/NN-KEY/parts/STEP/SHARD       what a reduction measured
+  stages/NN-KEY/state/STEP/            what it made of all parts
+  stages/NN-KEY/done.json              where the stage is done
+
+A shard's Parquet file is written last: where it is, the shard is done.
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curation import operators
+from curation import pool as pool_lib
+from curation.engine import content_digest, shard_file, verdicts
+from curation.engine import stages as stages_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+  """All that a worker has to know to do any shard of a stage.
+
+  Attributes:
+    pool: of the curation.
+    steps: of the whole recipe.
+    stages: up to the one that is done.
+    workdir: of the curation.
+    cache_dir: of the recipe.
+    signals: name -> number of the stage whose files have it.
+  """
+
+  pool: pool_lib.Pool
+  steps: Mapping[str, operators.Operator]
+  stages: tuple[stages_lib.Stage, ...]
+  workdir: pathlib.Path
+  cache_dir: pathlib.Path
+  signals: Mapping[str, int]
+
+  @property
+  def stage(self) -> stages_lib.Stage:
+    """Return the stage that is done."""
+    return self.stages[-1]
+
+  def shard_path(
+    self, stage: stages_lib.Stage, shard: pool_lib.Shard
+  ) -> pathlib.Path:
+    """Return the file of a shard that a stage has done."""
+    return folder(self.workdir, stage) / "shards" / f"{shard.name}.parquet"
+
+  def place(self, name: str) -> operators.Place:
+    """Return the place of a step whose state, if any, is there."""
+    state = None
+    if isinstance(self.steps[name], operators.Reduction):
+      state = state_folder(self.workdir, self.stages, name)
+    return operators.Place(self.workdir, self.cache_dir, state)
+
+
+def folder(workdir: pathlib.Path, stage: stages_lib.Stage) -> pathlib.Path:
+  """Return the folder of a stage."""
+  return workdir / "stages" / stage.folder
+
+
+def state_folder(
+  workdir: pathlib.Path, stages: Iterable[stages_lib.Stage], name: str
+) -> pathlib.Path:
+  """Return the folder of a reduction's global state."""
+  for stage in stages:
+    if name in (*stage.measures, *stage.raw_measures):
+      return folder(workdir, stage) / f"state{stage.suffix}" / name
+  raise AssertionError(f"no stage measures {name}")
+
+
+def part_path(
+  workdir: pathlib.Path,
+  stage: stages_lib.Stage,
+  name: str,
+  shard: pool_lib.Shard,
+) -> pathlib.Path:
+  """Return where a reduction's measure of a shard is."""
+  return folder(workdir, stage) / "parts" / name / shard.name
+
+
+def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
+  """Do a stage for a shard; return what was counted.
+
+  What is done already is not done again.
+  """
+  path = work.shard_path(work.stage, shard)
+  if path.exists():
+    return shard_file.read_tally(path)
+  _forget_other_stages(work.stage.folder)
+  before = operators.Place(work.workdir, work.cache_dir)
+  names = (*work.stage.raw_measures, *work.stage.measures)
+  measures = {name: _reduction(work, name).measure(before) for name in names}
+  tally = shard_file.Tally()
+  for name in work.stage.steps:
+    tally.count(name, 0, 0)
+  digest = content_digest.ContentDigest()
+  tables = _readable(work, _tables(work, shard), digest)
+  raw = {name: measures[name] for name in work.stage.raw_measures}
+  tables = _decided(work, shard, _measured(tables, raw, tally), tally)
+  last = {name: measures[name] for name in work.stage.measures}
+  written = []
+  for entered, _ in _measured(tables, last, tally):
+    tally.rows += len(entered)
+    for kind, num in verdicts.fault_kinds(entered).items():
+      tally.faults[kind] = tally.faults.get(kind, 0) + num
+    written.append(entered)
+  if not work.stage.number:
+    tally.sha256 = digest.hexdigest()
+  for name, measure in measures.items():
+    part = part_path(work.workdir, work.stage, name, shard)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    # Another worker may be at the same shard, one that was given up too early.
+    temporary = part.with_name(f".{part.name}.tmp-{secrets.token_hex(8)}")
+    measure.save(temporary)
+    os.replace(temporary, part)
+  shard_file.write(path, written, tally)
+  return tally
+
+
+def columns(work: Work) -> set[str]:
+  """Return what the stage's steps and measures read and do not make."""
+  wanted: set[str] = set()
+  made: set[str] = set()
+  for name in work.stage.raw_measures:
+    wanted |= set(_reduction(work, name).measured)
+  for name in work.stage.steps:
+    wanted |= set(work.steps[name].columns) - made
+    made |= set(work.steps[name].signals)
+  for name in work.stage.measures:
+    wanted |= set(_reduction(work, name).measured) - made
+  if not work.stage.number:
+    wanted |= {"text", "caption"} & work.pool.columns
+  return wanted - {"uid", "row"}
+
+
+def _tables(work: Work, shard: pool_lib.Shard) -> Iterator[pa.Table]:
+  """Yield the pairs that come into the stage, with what its steps read."""
+  wanted = columns(work)
+  number = work.stage.number
+  carried = {n for n in wanted if work.signals.get(n, number) < number}
+  rows, signals = None, pa.table({})
+  if number:
+    previous = work.shard_path(work.stages[-2], shard)
+    rows = shard_file.alive(previous)["row"].to_numpy()
+    if not len(rows):
+      return
+    signals = _carried(work, shard, carried, rows)
+  max_rows = pool_lib.TEXT_ROWS
+  if "image" in wanted:
+    max_rows = pool_lib.IMAGE_ROWS
+  if work.stage.on_mesh:
+    step = work.steps[work.stage.steps[0]]
+    assert isinstance(step, operators.MeshFilter)
+    max_rows = step.batch_rows
+  start = 0
+  for table in work.pool.read(
+    shard, sorted(wanted - carried), max_rows=max_rows, rows=rows
+  ):
+    if rows is not None:
+      _check_rows(shard, table, rows[start : start + len(table)])
+    part = signals.slice(start, len(table))
+    for name in part.column_names:
+      table = verdicts.with_column(table, name, part[name])
+    start += len(table)
+    yield table
+  if rows is not None and start != len(rows):
+    raise _changed(shard)
+
+
+def _check_rows(
+  shard: pool_lib.Shard, table: pa.Table, rows: np.ndarray
+) -> None:
+  if not np.array_equal(table["row"].to_numpy(), rows):
+    raise _changed(shard)
+
+
+def _changed(shard: pool_lib.Shard) -> OSError:
+  return OSError(
+    f"{shard.path} has changed since the first stage read it: other rows came "
+    "than were asked for. Bring it back, or give another --workdir"
+  )
+
+
+def _carried(
+  work: Work, shard: pool_lib.Shard, names: Iterable[str], rows: np.ndarray
+) -> pa.Table:
+  """Return signals of earlier stages, of the pairs with these rows."""
+  found = {}
+  for name in sorted(names):
+    path = work.shard_path(work.stages[work.signals[name]], shard)
+    table = pq.read_table(path, columns=["row", name])
+    places = np.searchsorted(table["row"].to_numpy(), rows)
+    found[name] = table[name].take(pa.array(places))
+  return pa.table(found)
+
+
+def _readable(
+  work: Work,
+  tables: Iterable[pa.Table],
+  digest: content_digest.ContentDigest,
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+  """Yield both parts of each table (see verdicts.py); digest the first's."""
+  is_first = not work.stage.number
+  for table in tables:
+    if is_first:
+      digest.add(table)
+    yield verdicts.begin(table, has_caption=is_first)
+
+
+def _decided(
+  work: Work,
+  shard: pool_lib.Shard,
+  tables: Iterable[tuple[pa.Table, pa.Table]],
+  tally: shard_file.Tally,
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+  """Yield both parts of each table, as the stage's steps leave them."""
+  if work.stage.on_mesh:
+    yield from _decided_on_mesh(work, shard, tables, tally)
+    return
+  for entered, left in tables:
+    for number, name in enumerate(work.stage.steps):
+      if not len(left):
+        break
+      step = work.steps[name]
+      assert isinstance(step, operators.Filter)
+      num_entered, start = len(left), time.perf_counter()
+      verdict = _opened(step, work.place(name))(left)
+      seconds = time.perf_counter() - start
+      entered, left = verdicts.apply(verdict, number, name, entered, left)
+      tally.count(name, num_entered, len(left))
+      tally.spend(name, seconds)
+    yield entered, left
+
+
+def _decided_on_mesh(
+  work: Work,
+  shard: pool_lib.Shard,
+  tables: Iterable[tuple[pa.Table, pa.Table]],
+  tally: shard_file.Tally,
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+  (name,) = work.stage.steps
+  step = work.steps[name]
+  assert isinstance(step, operators.MeshFilter)
+  # The model may be some tables ahead of its verdicts.
+  waiting: list[tuple[pa.Table, pa.Table]] = []
+
+  def given() -> Iterator[pa.Table]:
+    for entered, left in tables:
+      waiting.append((entered, left))
+      if len(left):
+        yield left
+
+  def unasked() -> Iterator[tuple[pa.Table, pa.Table]]:
+    while waiting and not len(waiting[0][1]):
+      yield waiting.pop(0)
+
+  start = time.perf_counter()
+  decide = _opened_mesh(step, work.place(name))
+  read = functools.partial(_fetched, work, shard)
+  for verdict in decide(shard, given(), read):
+    yield from unasked()
+    entered, left = waiting.pop(0)
+    num_entered = len(left)
+    entered, left = verdicts.apply(verdict, 0, name, entered, left)
+    now = time.perf_counter()
+    tally.count(name, num_entered, len(left))
+    tally.spend(name, now - start)
+    start = now
+    yield entered, left
+  yield from unasked()
+  if waiting:
+    raise AssertionError(f"{name} gave fewer verdicts than it got tables")
+
+
+def _fetched(
+  work: Work, shard: pool_lib.Shard, names: Sequence[str], rows: np.ndarray
+) -> Iterator[pa.Table]:
+  """Yield columns of some pairs of a shard: an operators.ReadFn."""
+  max_rows = pool_lib.IMAGE_ROWS if "image" in names else pool_lib.TEXT_ROWS
+  if len(rows):
+    yield from work.pool.read(shard, names, max_rows=max_rows, rows=rows)
+
+
+def _measured(
+  tables: Iterable[tuple[pa.Table, pa.Table]],
+  measures: Mapping[str, operators.Measure],
+  tally: shard_file.Tally,
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+  """Yield what it gets, once the pairs that are left are measured."""
+  for entered, left in tables:
+    for name, measure in measures.items():
+      start = time.perf_counter()
+      if len(left):
+        measure.add(left)
+      tally.spend(name, time.perf_counter() - start)
+    yield entered, left
+
+
+def _reduction(work: Work, name: str) -> operators.Reduction:
+  step = work.steps[name]
+  assert isinstance(step, operators.Reduction)
+  return step
+
+
+# The stage whose steps are open in this process.
+_opened_for: list[str] = []
+
+
+def _forget_other_stages(name: str) -> None:
+  """Free what steps of a stage that is done have in memory."""
+  if _opened_for != [name]:
+    _opened.cache_clear()
+    _opened_mesh.cache_clear()
+    _opened_for[:] = [name]
+
+
+# An automaton of 500,000 entries takes seconds to make.
+@functools.lru_cache(maxsize=64)
+def _opened(
+  step: operators.Filter, place: operators.Place
+) -> operators.DecideFn:
+  return step.open(place)
+
+
+@functools.lru_cache(maxsize=8)
+def _opened_mesh(step: operators.MeshFilter, place: operators.Place):
+  return step.open_shards(place)

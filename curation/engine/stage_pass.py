@@ -1,0 +1,313 @@
+"""A stage over all shards: what fails is tried again, what is done is noted."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from curation import operators
+from curation import pool as pool_lib
+from curation.engine import (
+  engines,
+  failures_file,
+  shard_file,
+  shard_pass,
+  stages,
+)
+from runtime import failures, progress, whole_files
+
+# Failures after which it is taken for sure that no shard can be done.
+_NUM_HOPELESS = 16
+# Tasks of a reduction from which on its progress is shown: each is short, and
+# workers do some at once.
+_NUM_SHOWN = 64
+
+
+@dataclasses.dataclass
+class Pass:
+  """What became of a stage.
+
+  Attributes:
+    tally: of all shards.
+    inputs: shard -> its pairs and their digest; of the first stage.
+    left_out: names of the shards that failed for ever.
+    seconds: that it took this time.
+  """
+
+  tally: shard_file.Tally
+  inputs: dict[str, tuple[int, str]]
+  left_out: tuple[str, ...]
+  seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Tries:
+  """How failures are dealt with.
+
+  Attributes:
+    max_attempts: of a task.
+    max_failed: shards that may be left out.
+    failures: where they are noted.
+  """
+
+  max_attempts: int
+  max_failed: int
+  failures: failures_file.Ledger
+
+
+def run(
+  work: shard_pass.Work,
+  shards: Sequence[pool_lib.Shard],
+  engine: engines.Engine,
+  tries: Tries,
+  label: str,
+) -> Pass:
+  """Do a stage for shards.
+
+  Raises:
+    RunError: too many shards failed for ever, or the disk is full.
+  """
+  done = shard_pass.folder(work.workdir, work.stage) / "done.json"
+  if done.exists():
+    print(f"{label}: done before", file=sys.stderr)
+    return _read(done)
+  start = time.monotonic()
+  found = Pass(shard_file.Tally(), {}, ())
+  for name in work.stage.steps:
+    found.tally.count(name, 0, 0)
+  num_before = num_rows = 0
+  with progress.Progress(f"{label}, shards", len(shards)) as bar:
+
+    def take(number: int, tally: shard_file.Tally) -> None:
+      nonlocal num_before, num_rows
+      tries.failures.succeeded(work.stage, _names(work.stage), shards[number])
+      num_before += not tally.is_new
+      num_rows += tally.rows if tally.is_new else 0
+      rate = num_rows / max(time.monotonic() - start, 1e-9)
+      bar.advance(note=f"{rate:,.0f} pairs/s")
+      found.tally.add(tally)
+      if not work.stage.number:
+        found.inputs[shards[number].name] = (tally.rows, tally.sha256)
+
+    fn = functools.partial(shard_pass.run, work)
+    broken = _attempts(
+      engine,
+      fn,
+      shards,
+      tries.max_attempts,
+      take,
+      lambda number, error: tries.failures.failed(
+        work.stage, _names(work.stage), shards[number], error
+      ),
+    )
+  if num_before:
+    before = f"{num_before} of {len(shards)} shards done before"
+    print(f"{label}: {before}", file=sys.stderr)
+  if len(broken) > tries.max_failed:
+    number, error = min(broken.items())
+    raise failures.RunError(
+      f"{len(broken)} of {len(shards)} shards failed {tries.max_attempts} "
+      f"times, {shards[number].path} among them: {error}. The others are done. "
+      f"{tries.failures.path} tells of all; the same command tries them again, "
+      "config.max_failed_shards is the share that may be left out"
+    )
+  found.left_out = tuple(sorted(shards[number].name for number in broken))
+  found.seconds = time.monotonic() - start
+  if not broken:  # or the next run would not try them again
+    _write(done, found)
+  return found
+
+
+def reduce(
+  work: shard_pass.Work,
+  shards: Sequence[pool_lib.Shard],
+  name: str,
+  engine: engines.Engine,
+  tries: Tries,
+) -> dict[str, Any]:
+  """Make a reduction's state, whole or not at all; return its facts."""
+  step = work.steps[name]
+  assert isinstance(step, operators.Reduction)
+  folder = shard_pass.state_folder(work.workdir, work.stages, name)
+  facts = folder / "facts.json"
+  if facts.exists():
+    return json.loads(facts.read_text())
+  # In an order that does not depend on that of the files.
+  parts = sorted(
+    shard_pass.part_path(work.workdir, work.stage, name, shard)
+    for shard in shards
+  )
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  with whole_files.new_folder(folder) as temporary:
+    place = operators.Place(
+      work.workdir, work.cache_dir, temporary, _earlier(work, name)
+    )
+    run_fn = functools.partial(_run_shown, engine, tries, work.stage, name)
+    found = step.reduce(parts, place, run_fn)
+    text = json.dumps(found)
+    whole_files.write(temporary / "facts.json", text.encode())
+  return json.loads(text)
+
+
+def _earlier(
+  work: shard_pass.Work, name: str
+) -> tuple[tuple[str, pathlib.Path], ...]:
+  """Return the states of the reductions before a step, if they are made.
+
+  A step that measures all pairs is reduced before those that come first.
+  """
+  names = list(work.steps)
+  measured = {
+    other for one in work.stages for other in (*one.measures, *one.raw_measures)
+  }
+  return tuple(
+    (other, shard_pass.state_folder(work.workdir, work.stages, other))
+    for other in names[: names.index(name)]
+    if other in measured
+  )
+
+
+def _run_shown(
+  engine: engines.Engine,
+  tries: Tries,
+  of_stage: stages.Stage,
+  name: str,
+  fn: Callable[[Any], Any],
+  items: Sequence[Any],
+) -> list[Any]:
+  """Return what `run_all` does; show progress of what can take long."""
+  run_fn = functools.partial(run_all, engine, tries, of_stage, name, fn, items)
+  if len(items) < _NUM_SHOWN:
+    return run_fn()
+  with progress.Progress(f"Reducing {name}, tasks", len(items)) as bar:
+    return run_fn(bar.advance)
+
+
+def run_all(
+  engine: engines.Engine,
+  tries: Tries,
+  of_stage: stages.Stage,
+  name: str,
+  fn: Callable[[Any], Any],
+  items: Sequence[Any],
+  done: Callable[[], None] = lambda: None,
+) -> list[Any]:
+  """Return fn of each item, in order.
+
+  Args:
+    engine: that runs it.
+    tries: of each item.
+    of_stage: for the ledger.
+    name: what it is for: a step, "signals" or "selection".
+    fn: is run.
+    items: that it is run on.
+    done: called for each item that is done.
+
+  Raises:
+    RunError: one of them failed each time.
+  """
+  results: dict[int, Any] = {}
+
+  def take(number: int, result: Any) -> None:
+    results[number] = result
+    done()
+
+  broken = _attempts(
+    engine,
+    fn,
+    items,
+    tries.max_attempts,
+    take,
+    lambda _, error: tries.failures.failed(of_stage, (name,), None, error),
+  )
+  if broken:
+    number, error = min(broken.items())
+    if not error.is_users:
+      raise error  # a defect: its traceback is wanted
+    raise failures.RunError(
+      f"{name} failed {tries.max_attempts} times at {items[number]}: {error}. "
+      f"{tries.failures.path} tells more; the same command goes on from here"
+    )
+  tries.failures.succeeded(of_stage, (name,), None)
+  return [results[number] for number in range(len(items))]
+
+
+def _attempts(
+  engine: engines.Engine,
+  fn: Callable[[Any], Any],
+  tasks: Sequence[Any],
+  max_attempts: int,
+  take: Callable[[int, Any], None],
+  note: Callable[[int, engines.TaskError], None],
+) -> dict[int, engines.TaskError]:
+  """Run tasks until none fails; return those that fail for ever.
+
+  Args:
+    engine: that runs them.
+    fn: is run.
+    tasks: that it is run on.
+    max_attempts: of each task.
+    take: is given the number of a task and its result.
+    note: is given the number of a task that failed, and why.
+  """
+  num_done = 0
+  pending = list(range(len(tasks)))
+  broken: dict[int, engines.TaskError] = {}
+  for _ in range(max_attempts):
+    # Where memory ran out, a task gets all of it the next time.
+    alone = [n for n in pending if n in broken and broken[n].was_killed]
+    is_alone = set(alone)
+    together = [n for n in pending if n not in is_alone]
+    rounds = [together, *([number] for number in alone)]
+    broken = {}
+    for numbers in rounds:
+      given = [tasks[number] for number in numbers]
+      for place, result in engine.run(fn, given) if given else ():
+        number = numbers[place]
+        if not isinstance(result, Exception):
+          take(number, result)
+          num_done += 1
+          continue
+        error = engines.task_error(result)
+        if error.disk_is_full:
+          raise failures.RunError(engines.DISK_IS_FULL)
+        note(number, error)
+        broken[number] = error
+        if not num_done and len(broken) == _NUM_HOPELESS:
+          raise failures.RunError(
+            f"The first {_NUM_HOPELESS} of {len(tasks)} tasks all failed: "
+            f"{error}"
+          )
+    pending = sorted(broken)
+    if not pending:
+      break
+  return broken
+
+
+def _names(of_stage: stages.Stage) -> tuple[str, ...]:
+  """Return all steps that a stage does something for."""
+  return (
+    *of_stage.raw_measures,
+    *of_stage.steps,
+    *(n for n in of_stage.measures if n not in of_stage.steps),
+  )
+
+
+def _write(path: pathlib.Path, found: Pass) -> None:
+  fields = {
+    "tally": json.loads(found.tally.to_json()),
+    "inputs": found.inputs,
+    "seconds": found.seconds,
+  }
+  whole_files.write(path, json.dumps(fields).encode())
+
+
+def _read(path: pathlib.Path) -> Pass:
+  fields = json.loads(path.read_text())
+  tally = shard_file.tally_of_json(json.dumps(fields["tally"]))
+  inputs = {name: tuple(facts) for name, facts in fields["inputs"].items()}
+  return Pass(tally, inputs, (), fields["seconds"])

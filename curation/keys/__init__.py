@@ -1,0 +1,1 @@
+"""64-bit keys of texts, images and pairs, and sets of them."""

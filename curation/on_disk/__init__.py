@@ -1,0 +1,1 @@
+"""Data structures larger than memory, on local disk."""

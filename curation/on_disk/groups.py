@@ -1,0 +1,394 @@
+"""Group-by over all shards: how often keys occur, and one pair of each key.
+
+A key is a 64-bit hash (strings.hashes, hashing.mix). Two of N different keys
+are taken for one with an expected N * N / 2**65 pairs: 2.7 in 10 billion.
+Results are files that workers map into memory, the same for any order and any
+cut of the shards.
+
+  measure       reduce to                  and decide with (key_sets.py)
+  Occurrences   frequent_keys, top_keys    Keys.contains
+  Values        keys_of_many_values        Keys.contains
+  Members       winners                    Winners.keep
+"""
+
+import contextlib
+import functools
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from curation import operators
+from curation.keys import hashing
+from curation.on_disk import runs
+
+
+class Occurrences:
+  """Counts keys: the measure of a reduction."""
+
+  def __init__(self) -> None:
+    self._sorter = runs.Sorter(_summed)
+
+  def add(self, keys: np.ndarray, counts: np.ndarray | None = None) -> None:
+    """Add keys, uint64 [N], each once or `counts` (int64 [N]) times."""
+    if counts is None:
+      counts = np.ones(len(keys), np.int64)
+    self._sorter.add(keys, counts)
+
+  def save(self, path: pathlib.Path) -> None:
+    """Write the counts of the shard's keys."""
+    self._sorter.save(path)
+
+
+class Values:
+  """Gathers the different values of each key: the measure of a reduction."""
+
+  def __init__(self, above: int) -> None:
+    """Begin; `above` is that of `keys_of_many_values`, which needs no more."""
+    self._sorter = runs.Sorter(_distinct(above))
+
+  def add(self, keys: np.ndarray, values: np.ndarray) -> None:
+    """Add keys and the hashes of their values, uint64 [N] both."""
+    self._sorter.add(keys, values)
+
+  def save(self, path: pathlib.Path) -> None:
+    """Write the values of the shard's keys."""
+    self._sorter.save(path)
+
+
+class Members:
+  """Gathers which pair of each key wins: the measure of a reduction.
+
+  The one with the lowest hash of its UID does: chance decides, and the same
+  one wins wherever it is.
+  """
+
+  def __init__(self, seed: int) -> None:
+    self._sorter = runs.Sorter(_best)
+    self._seed = seed
+
+  def add(self, keys: np.ndarray, uids: np.ndarray) -> None:
+    """Add keys, uint64 [N], of pairs with UIDs as hashing.halves takes them."""
+    high, low = hashing.halves(uids)
+    rank = hashing.h64(uids, self._seed)
+    self._sorter.add(keys, np.ones(len(keys), np.int64), rank, high, low)
+
+  def save(self, path: pathlib.Path) -> None:
+    """Write the winner of each of the shard's keys."""
+    self._sorter.save(path)
+
+
+def frequent_keys(
+  parts: Sequence[pathlib.Path],
+  out: pathlib.Path,
+  run: operators.RunFn,
+  *,
+  above: int,
+) -> dict[str, int]:
+  """Write the keys that occur more than `above` times, for `key_sets.Keys`.
+
+  Args:
+    parts: what `Occurrences` saved.
+    out: file to write.
+    run: see operators.Reduction.
+    above: count that is not yet written.
+
+  Returns:
+    `num` occurrences of `num_keys` keys; `num_keys_above` are written, with
+    `num_above` occurrences.
+  """
+  return _selected(
+    parts, out, run, _summed, functools.partial(_frequent, above)
+  )
+
+
+def top_keys(
+  parts: Sequence[pathlib.Path],
+  out: pathlib.Path,
+  run: operators.RunFn,
+  *,
+  num_keys: int,
+) -> dict[str, int]:
+  """Write the `num_keys` keys that occur most often, for `key_sets.Keys`.
+
+  Of those that occur just as often as the last one, the lowest hashes are
+  taken.
+
+  Returns:
+    As `frequent_keys`, and `least_count`: of the keys that are written.
+  """
+  with _scratch(out) as folder:
+    found = runs.buckets(parts, _summed, folder, run)
+    tasks = [(bucket, folder / f"counts-{b}") for b, bucket in enumerate(found)]
+    histograms = run(_counted, tasks)
+    counts, keys = _joined(histograms)
+    # How many keys occur at least that often.
+    at_least = np.cumsum(keys[::-1])[::-1]
+    enough = np.flatnonzero(at_least >= num_keys)
+    place = int(enough[-1]) if len(enough) else 0
+    least = int(counts[place]) if len(counts) else 0
+    room = num_keys - int(keys[counts > least].sum())
+    cuts = []
+    for (_, path), (its_counts, its_keys) in zip(
+      tasks, histograms, strict=True
+    ):
+      ties = min(int(its_keys[its_counts == least].sum()), room)
+      room -= ties
+      cuts.append((path, path.with_name(f"top-{path.name}"), least, ties))
+    facts = run(_cut, cuts)
+    _concatenate([out for _, out, _, _ in cuts], out)
+  return _total(facts) | {"least_count": least}
+
+
+def keys_of_many_values(
+  parts: Sequence[pathlib.Path],
+  out: pathlib.Path,
+  run: operators.RunFn,
+  *,
+  above: int,
+) -> dict[str, int]:
+  """Write keys with more than `above` different values, for `key_sets.Keys`.
+
+  Args:
+    parts: what `Values` of the same `above` saved.
+    out: file to write.
+    run: see operators.Reduction.
+    above: number of values that is not yet written.
+
+  Returns:
+    `num_keys`, of which `num_keys_above` are written; `num` and `num_above`
+    values, of each key `above + 1` at most.
+  """
+  return _selected(
+    parts, out, run, _distinct(above), functools.partial(_many_valued, above)
+  )
+
+
+def winners(
+  parts: Sequence[pathlib.Path], out: pathlib.Path, run: operators.RunFn
+) -> dict[str, int]:
+  """Write which pair wins of each key of several, for `key_sets.Winners`.
+
+  Args:
+    parts: what `Members` saved.
+    out: file to write.
+    run: see operators.Reduction.
+
+  Returns:
+    `num` pairs with `num_keys` keys; `num_keys_above` keys are of more than one
+    pair, of `num_above` pairs together.
+  """
+  return _selected(parts, out, run, _best, _contested)
+
+
+def every_winner(
+  parts: Sequence[pathlib.Path], out: pathlib.Path, run: operators.RunFn
+) -> dict[str, int]:
+  """Write a run of all keys and who wins: key, rank, high and low of the UID.
+
+  The lower rank, of the UID's hash, wins. Arguments and facts are those of
+  `winners`.
+  """
+  return _selected(parts, out, run, _best, _all)
+
+
+def _summed(columns: runs.Columns) -> runs.Columns:
+  keys, counts = columns
+  order = np.argsort(keys)
+  keys = keys[order]
+  starts = _starts(keys)
+  return keys[starts], _sums(counts[order], starts)
+
+
+def _distinct(above: int) -> runs.CombineFn:
+  return functools.partial(_lowest_values, above + 1)
+
+
+def _lowest_values(most: int, columns: runs.Columns) -> runs.Columns:
+  """Return different (key, value), of each key the `most` lowest values."""
+  keys, values = columns
+  order = np.lexsort((values, keys))
+  keys, values = keys[order], values[order]
+  is_new = np.ones(len(keys), bool)
+  is_new[1:] = (keys[1:] != keys[:-1]) | (values[1:] != values[:-1])
+  keys, values = keys[is_new], values[is_new]
+  starts = _starts(keys)
+  sizes = np.diff(np.append(starts, len(keys)))
+  keep = np.arange(len(keys)) - np.repeat(starts, sizes) < most
+  return keys[keep], values[keep]
+
+
+def _best(columns: runs.Columns) -> runs.Columns:
+  keys, counts, rank, high, low = columns
+  order = np.lexsort((low, high, rank, keys))
+  starts = _starts(keys[order])
+  first = order[starts]
+  totals = _sums(counts[order], starts)
+  return keys[first], totals, rank[first], high[first], low[first]
+
+
+def _starts(keys: np.ndarray) -> np.ndarray:
+  """Return int64 [K]: where each of the sorted keys begins."""
+  is_new = np.ones(len(keys), bool)
+  is_new[1:] = keys[1:] != keys[:-1]
+  return np.flatnonzero(is_new)
+
+
+def _sums(counts: np.ndarray, starts: np.ndarray) -> np.ndarray:
+  # reduceat cannot do with no starts.
+  return np.add.reduceat(counts, starts) if len(starts) else counts[:0]
+
+
+_FACTS = ("num", "num_keys", "num_above", "num_keys_above")
+SelectFn = Callable[[runs.Columns], tuple[runs.Columns, dict[str, int]]]
+
+
+def _frequent(
+  above: int, columns: runs.Columns
+) -> tuple[runs.Columns, dict[str, int]]:
+  keys, counts = columns
+  is_above = counts > above
+  return (keys[is_above],), _count_facts(counts, is_above)
+
+
+def _contested(
+  columns: runs.Columns,
+) -> tuple[runs.Columns, dict[str, int]]:
+  keys, counts, _, high, low = columns
+  several = counts > 1
+  found = keys[several], high[several], low[several]
+  return found, _count_facts(counts, several)
+
+
+def _all(columns: runs.Columns) -> tuple[runs.Columns, dict[str, int]]:
+  keys, counts, *winner = columns
+  return (keys, *winner), _count_facts(counts, counts > 1)
+
+
+def _count_facts(counts: np.ndarray, is_above: np.ndarray) -> dict[str, int]:
+  return {
+    "num": int(counts.sum()),
+    "num_keys": len(counts),
+    "num_above": int(counts[is_above].sum()),
+    "num_keys_above": int(is_above.sum()),
+  }
+
+
+def _many_valued(
+  above: int, columns: runs.Columns
+) -> tuple[runs.Columns, dict[str, int]]:
+  keys, _ = columns
+  starts = _starts(keys)
+  sizes = np.diff(np.append(starts, len(keys)))
+  found = keys[starts[sizes > above]]
+  return (found,), {
+    "num": len(keys),
+    "num_keys": len(starts),
+    "num_above": int(sizes[sizes > above].sum()),
+    "num_keys_above": len(found),
+  }
+
+
+def _selected(
+  parts: Sequence[pathlib.Path],
+  out: pathlib.Path,
+  run: operators.RunFn,
+  combine: runs.CombineFn,
+  select: SelectFn,
+) -> dict[str, int]:
+  """Write what `select` takes of all combined rows; return its facts' sums."""
+  with _scratch(out) as folder:
+    found = runs.buckets(parts, combine, folder, run)
+    tasks = [(bucket, folder / f"{b}") for b, bucket in enumerate(found)]
+    facts = run(functools.partial(_select, combine, select), tasks)
+    _concatenate([path for _, path in tasks], out)
+  return _total(facts)
+
+
+def _select(
+  combine: runs.CombineFn,
+  select: SelectFn,
+  task: tuple[runs.Bucket, pathlib.Path],
+) -> dict[str, int]:
+  bucket, out = task
+  facts = []
+  with runs.writing(out, runs.bucket_rows(bucket)) as append:
+    for columns in runs.merged(bucket, combine):
+      found, counted = select(columns)
+      append(found)
+      facts.append(counted)
+  return _total(facts)
+
+
+def _counted(
+  task: tuple[runs.Bucket, pathlib.Path],
+) -> tuple[np.ndarray, np.ndarray]:
+  """Write a bucket's combined counts; return (count, number of keys with it).
+
+  N occurrences have at most about sqrt(2 N) different counts: 650,000 for the
+  210 billion words and word pairs of 10 billion captions.
+  """
+  bucket, out = task
+  histograms = []
+  with runs.writing(out, runs.bucket_rows(bucket)) as append:
+    for columns in runs.merged(bucket, _summed):
+      append(columns)
+      histograms.append(np.unique(columns[1], return_counts=True))
+  return _joined(histograms)
+
+
+def _joined(
+  histograms: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+  """Return one histogram, int64 both, by ascending count."""
+  nothing = np.zeros(0, np.int64)
+  columns = zip((nothing, nothing), *histograms, strict=True)
+  counts, keys = (np.concatenate(column) for column in columns)
+  order = np.argsort(counts)
+  starts = _starts(counts[order])
+  return counts[order][starts], _sums(keys[order], starts)
+
+
+def _cut(
+  task: tuple[pathlib.Path, pathlib.Path, int, int],
+) -> dict[str, int]:
+  """Write the keys of a count above `least`, and the first `ties` that tie."""
+  path, out, least, ties = task
+  facts = []
+  with runs.writing(out, runs.num_rows([path])) as append:
+    for keys, counts in runs.pieces(path):
+      is_above = counts > least
+      tied = np.flatnonzero(counts == least)[:ties]
+      ties -= len(tied)
+      is_above[tied] = True
+      append((keys[is_above],))
+      facts.append(_count_facts(counts, is_above))
+  return _total(facts)
+
+
+def _total(facts: Sequence[dict[str, int]]) -> dict[str, int]:
+  # Without any row too.
+  found = dict.fromkeys(_FACTS, 0)
+  for counted in facts:
+    for name, value in counted.items():
+      found[name] = found.get(name, 0) + value
+  return found
+
+
+def _concatenate(paths: Sequence[pathlib.Path], out: pathlib.Path) -> None:
+  with runs.writing(out, runs.num_rows(paths)) as append:
+    for path in paths:
+      for piece in runs.pieces(path):
+        append(piece)
+
+
+@contextlib.contextmanager
+def _scratch(out: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Give a folder beside `out` that is gone afterwards."""
+  folder = out.with_name(f".{out.name}.scratch")
+  folder.mkdir()
+  try:
+    yield folder
+  finally:
+    shutil.rmtree(folder, ignore_errors=True)

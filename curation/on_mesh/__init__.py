@@ -1,0 +1,1 @@
+"""Computations on devices: the one room of curation that imports JAX."""

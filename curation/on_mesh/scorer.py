@@ -1,0 +1,217 @@
+"""A model as curation uses it: its key in the store, and pairs embedded."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+import jax
+import numpy as np
+import pyarrow as pa
+
+from curation import operators, pool
+from curation.on_disk import embedding_store
+from evaluators import embedding
+from inference import embed, read_ahead
+from inference import model as model_lib
+from input_pipeline import faults, tokenizers
+from input_pipeline.images import image_ops
+from input_pipeline.sources import record
+from runtime import mesh as mesh_lib
+from runtime import whole_files
+
+# What a tokenizer is told apart by, beside its rule.
+_PROBE = "A photo of two red parrots, 2 métres apart!"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+  """A model that embeds pairs.
+
+  Attributes:
+    key: stands for the model's parameters, and for what its inputs go through.
+    facts: what it is, ready for JSON.
+    embedders: by batch size: what is compiled serves all shards.
+  """
+
+  model: model_lib.Model
+  protocol: model_lib.Protocol
+  tokenizer: tokenizers.Tokenizer
+  key: str
+  facts: dict[str, object]
+  embedders: dict[int, embedding.Embedder] = dataclasses.field(
+    default_factory=dict
+  )
+
+  @property
+  def embed_dim(self) -> int:
+    """Return the length of an embedding."""
+    return self.model.config.embed_dim
+
+  def images(
+    self, images: Iterable[bytes | str | None], batch_size: int
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Embed encoded images, as `pairs` takes them.
+
+    Returns:
+      (float16 [M, E] of those that can be seen; bytes [N], the fault of each
+      of all, b"" for those.)
+    """
+    embedder = self._embedder(batch_size)
+    faults_N: list[bytes] = []
+
+    def seen(rows: Iterator[embed.Row | bytes]) -> Iterator[embed.Row]:
+      for row in rows:
+        faults_N.append(row if isinstance(row, bytes) else b"")
+        if not isinstance(row, bytes):
+          yield row
+
+    parts = [np.zeros((0, self.embed_dim), np.float16)]
+    # Pillow decodes and resizes outside of Python's lock.
+    ahead = read_ahead.mapped(
+      self._read, images, 2 * max(embedder.batch_size, embed.BATCH_SIZE)
+    )
+    with ahead as rows:
+      batches = embed.batches(seen(rows), embedder.batch_size)
+      found_BE = embedder.stream(
+        embedder.images_fn, self.model.params, batches, "image"
+      )
+      parts += (z_BE.astype(np.float16) for z_BE in found_BE)
+    return np.concatenate(parts), np.array(faults_N, "S24")
+
+  def texts(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
+    """Embed texts: float16 [N, E]."""
+    embedder = self._embedder(batch_size)
+    parts = [np.zeros((0, self.embed_dim), np.float16)]
+    tokens = (
+      self.tokenizer(texts[start : start + embedder.batch_size])
+      for start in range(0, len(texts), embedder.batch_size)
+    )
+    found_BE = embedder.stream(
+      embedder.texts_fn, self.model.params, tokens, "text"
+    )
+    parts += (z_BE.astype(np.float16) for z_BE in found_BE)
+    return np.concatenate(parts)
+
+  def pairs(
+    self,
+    pairs: pa.Table,
+    images: Iterable[bytes | str | None],
+    image_N: np.ndarray,
+    batch_size: int,
+  ) -> np.ndarray:
+    """Return the store's record of each pair, embeddings.dtype [N].
+
+    Args:
+      pairs: with uid, row and text.
+      images: encoded; the kind of its fault (a key of faults.KINDS) where one
+        could not be read, None where there is none.
+      image_N: which of the images each pair has.
+      batch_size: most rows of one call.
+    """
+    records = np.zeros(len(pairs), embedding_store.dtype(self.embed_dim))
+    records["uid"] = pool.uids(pairs)
+    records["row"] = pairs["row"].to_numpy()
+    zimg_ME, fault_M = self.images(images, batch_size)
+    # Row of each image in zimg_ME, where it is seen.
+    place_N = (np.cumsum(fault_M == b"") - 1)[image_N]
+    fault_N = fault_M[image_N]
+    is_seen_N = fault_N == b""
+    texts = pairs["text"].to_pylist()
+    is_read_N = np.array([bool(text) for text in texts], bool)
+    fault_N[is_seen_N & ~is_read_N] = b"caption_missing"
+    records["fault"] = fault_N
+    good_N = is_seen_N & is_read_N
+    records["zimg"][good_N] = zimg_ME[place_N[good_N]]
+    captions = [texts[place] for place in np.flatnonzero(good_N)]
+    records["ztxt"][good_N] = self.texts(captions, batch_size)
+    return records
+
+  def _embedder(self, batch_size: int) -> embedding.Embedder:
+    if batch_size not in self.embedders:
+      made = model_lib.make_embedder(self.model, batch_size)
+      self.embedders[batch_size] = made
+    return self.embedders[batch_size]
+
+  def _read(self, data: bytes | str | None) -> embed.Row | bytes:
+    """Return an image ready for its tower, or the kind of its fault."""
+    if isinstance(data, str):
+      return data.encode()
+    if not data:
+      return b"image_missing"
+    try:
+      image = image_ops.decode(data)
+    except faults.ExampleError as error:
+      return error.kind.encode()
+    try:
+      return self.protocol.apply(image)
+    except ValueError:  # so narrow that it would become too large
+      return b"image_too_large"
+
+
+@functools.lru_cache(maxsize=1)
+def load(path: str) -> Scorer:
+  """Open a run's folder or a published model; the last one is kept.
+
+  Raises:
+    FileNotFoundError, ValueError: nothing is there that embeds both images and
+      texts.
+  """
+  model = model_lib.load(path)
+  for tower, what in (
+    (model.config.image, "images"),
+    (model.config.text, "texts"),
+  ):
+    if tower is None:
+      raise ValueError(
+        f"{path} has no tower for {what}; a filter needs one for images and "
+        "one for texts"
+      )
+  protocol, tokenizer = model.make_image_protocol(), model.make_tokenizer()
+  facts: dict[str, object] = {
+    "model": path,
+    "family": model.family,
+    "step": model.step,
+    "params": _digest(model.params),
+    "config": repr(model.config),
+    "image_protocol": repr(protocol),
+    "tokenizer": repr((tokenizer.rule, tokenizer([_PROBE])[0].tolist())),
+  }
+  # Not where the model was found: a copy is the same model.
+  key = record.digest(tuple((k, v) for k, v in facts.items() if k != "model"))
+  return Scorer(model, protocol, tokenizer, key, facts)
+
+
+def open_store(place: operators.Place, model: str) -> embedding_store.Store:
+  """Return where the embeddings of a model are, or of the pool's columns.
+
+  Args:
+    place: of the step.
+    model: what `load` takes, or embeddings.COLUMNS and their name.
+  """
+  folder = place.workdir / embedding_store.FOLDER
+  if model.startswith(embedding_store.COLUMNS):
+    return embedding_store.of_columns(place.workdir, model)
+  scorer = load(model)
+  store = embedding_store.Store(folder / scorer.key)
+  if not (store.folder / "model.json").exists():
+    store.folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(scorer.facts, indent=2)
+    whole_files.write(store.folder / "model.json", text.encode() + b"\n")
+  return store
+
+
+def make_mesh() -> jax.sharding.Mesh:
+  """Return the mesh of all devices, along "data"."""
+  return mesh_lib.make_mesh(mesh_lib.MeshConfig(-1, 1, 1))
+
+
+def _digest(params: object) -> str:
+  """Return what stands for the values of all parameters."""
+  digest = hashlib.blake2b(digest_size=16)
+  for path, array in jax.tree.leaves_with_path(params):
+    value = np.asarray(jax.device_get(array))
+    digest.update(repr((jax.tree_util.keystr(path), value.dtype)).encode())
+    digest.update(np.ascontiguousarray(value).data)
+  return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Files that a curation leaves: selection, manifest, signals, page."""

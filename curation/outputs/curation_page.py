@@ -1,0 +1,156 @@
+"""curation.html: what each step kept and dropped, to look at.
+
+One self-contained page: survival, counts of entries and scores with their cuts,
+languages, and samples with their pictures.
+"""
+
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from curation import operators
+from curation import pool as pool_lib
+from curation.outputs import curation_charts, samples
+from input_pipeline import faults
+from input_pipeline.images import image_ops
+from runtime import page, whole_files
+
+# Pixels of the longer side, in the page.
+_PICTURE = 160
+# Characters of a caption that are shown.
+_CAPTION = 200
+_TITLES = {"kept": "Kept", "dropped": "Dropped"}
+
+
+def write(
+  workdir: pathlib.Path,
+  manifest: Mapping[str, Any],
+  pool: pool_lib.Pool,
+  run: operators.RunFn,
+) -> pathlib.Path:
+  """Write workdir/curation.html whole or not at all; return its path.
+
+  Args:
+    workdir: of a curation that is done; has signals/.
+    manifest: as in manifest.json.
+    pool: where samples are read from.
+    run: maps a function over the shards.
+  """
+  names = [step["name"] for step in manifest["steps"]]
+  signals = workdir / "signals"
+  paths = sorted(signals.glob("*.parquet"))
+  parts = run(functools.partial(samples.of_shard, steps=names), paths)
+  drawn = samples.merge(parts)
+  shown = samples.read(drawn, pool, signals)
+  path = workdir / "curation.html"
+  whole_files.write(path, render(manifest, drawn, shown).encode())
+  return path
+
+
+def render(
+  manifest: Mapping[str, Any],
+  drawn: samples.Drawn,
+  shown: Mapping[samples.Sample, Mapping[str, Any]],
+) -> str:
+  """Return the page."""
+  steps = manifest["steps"]
+  return _template().render(
+    manifest=manifest,
+    steps=steps,
+    charts=[
+      chart
+      for step in steps
+      for chart in curation_charts.draw(step["name"], step["facts"])
+    ],
+    languages=_languages(steps),
+    galleries=[
+      {
+        "name": step["name"],
+        "sides": [
+          (_TITLES[side], [_card(s, shown[s]) for s in found if s in shown])
+          for side, found in zip(_TITLES, drawn[step["name"]], strict=True)
+        ],
+      }
+      for step in steps
+      if step["name"] in drawn and step["kept"] < step["in"]
+    ],
+  )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+  return page.template(
+    pathlib.Path(__file__).with_name("curation.html.jinja"),
+    {
+      "number": _number,
+      "percent": _percent,
+      "value": _value,
+      "figure": _figure,
+    },
+  )
+
+
+def _languages(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """Return the tables of languages that steps have in their facts.
+
+  `facts["languages"]` is {language: {column: number}}.
+  """
+  tables = []
+  for step in steps:
+    rows = step["facts"].get("languages")
+    if rows:
+      columns = list(
+        dict.fromkeys(name for row in rows.values() for name in row)
+      )
+      tables.append({"step": step["name"], "columns": columns, "rows": rows})
+  return tables
+
+
+def _card(sample: samples.Sample, fields: Mapping[str, Any]) -> dict[str, Any]:
+  text = fields.get("text") or ""
+  if len(text) > _CAPTION:
+    text = f"{text[:_CAPTION]}…"
+  size = ""
+  if fields.get("width") and fields.get("height"):
+    size = f"{fields['width']} × {fields['height']}"
+  return {
+    "uid": sample.uid,
+    "text": text,
+    "picture": _picture(fields.get("image")),
+    "size": size,
+    "language": fields.get("language") or "",
+    "signals": fields["signals"],
+  }
+
+
+def _picture(data: bytes | None) -> str:
+  """Return a data: URL, "" where there is no picture to be shown."""
+  if not data:
+    return ""
+  try:
+    image = Image.fromarray(image_ops.decode(data))
+  except faults.ExampleError:
+    return ""
+  image.thumbnail((_PICTURE, _PICTURE))
+  return page.data_url(image)
+
+
+def _number(value: float) -> str:
+  return f"{value:,.0f}"
+
+
+def _figure(value: float) -> str:
+  return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}"
+
+
+def _percent(share: float) -> str:
+  digits = 0 if share in (0, 1) else 1 if share >= 0.001 else 4
+  return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def _value(value: object) -> str:
+  return f"{value:.4g}" if isinstance(value, float) else str(value)

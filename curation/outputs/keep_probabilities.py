@@ -1,0 +1,203 @@
+"""keep.npy: the probability that each caption is kept, for the loader.
+
+From the signal `keep_probability` of a step that balances. Training draws by it
+(data.sources.NAME.keep), instead of reading a selection that was drawn once.
+"""
+
+import dataclasses
+import os
+import pathlib
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curation import operators, pool
+from input_pipeline.sources import balanced
+from runtime import progress
+
+FILE = "keep.npy"
+SIGNAL = "keep_probability"
+# Captions are sorted in this many parts, by the upper bits of their UIDs: of 10
+# billion, 60 MB each.
+_BITS = 12
+
+
+def update(
+  workdir: pathlib.Path,
+  steps: Mapping[str, operators.Operator],
+  parts: Sequence[pathlib.Path],
+) -> None:
+  """Write a curation's file, if there is something for it to say.
+
+  That is so where a step makes probabilities. Without any it is so where images
+  have several captions: the file then has those that are kept, each with 1.
+
+  Args:
+    workdir: where the file is, if there is any.
+    steps: of the recipe.
+    parts: files of signals/.
+  """
+  path = workdir / FILE
+  makers = [name for name in steps if SIGNAL in steps[name].signals]
+  if makers or any(map(_has_several, parts)):
+    write(parts, path, makers[0] if makers else None)
+  else:
+    path.unlink(missing_ok=True)  # of other parameters
+
+
+def write(
+  parts: Sequence[pathlib.Path], path: pathlib.Path, maker: str | None
+) -> int:
+  """Write the captions of images that may be kept; return how many.
+
+  A caption that a step dropped has 0, unless the one that makes the
+  probabilities dropped it, by a draw. Steps behind that one have not seen what
+  it dropped, so it should be the last, or keep all (keep="all" of
+  metaclip_balance). The file does not depend on the order of the parts.
+
+  Args:
+    parts: of signals/, with uid, row, dropped_by and keep_probability.
+    path: of the .npy file of balanced.KEEP.
+    maker: name of the step that makes the probabilities; None for 1 for each
+      caption that is kept, without the others.
+  """
+  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
+  try:
+    num = _write(_Parts(tuple(parts), maker), temporary)
+    os.replace(temporary, path)
+  except BaseException:
+    temporary.unlink(missing_ok=True)
+    raise
+  return num
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+  """The captions of all parts."""
+
+  paths: tuple[pathlib.Path, ...]
+  maker: str | None
+
+  def read(self, label: str) -> Iterator[np.ndarray]:
+    """Yield balanced.KEEP [N] of each part."""
+    with progress.Progress(f"{FILE}, {label}", len(self.paths)) as bar:
+      for path in self.paths:
+        yield self._read(path)
+        bar.advance()
+
+  def _read(self, path: pathlib.Path) -> np.ndarray:
+    columns = ["uid", "row", "dropped_by"]
+    columns += [SIGNAL] if self.maker else []
+    table = pq.read_table(path, columns=columns)
+    rows = table["row"].to_numpy()
+    if self.maker:
+      chances = _chances(table, self.maker)
+      # All captions of an image are in one part; with one that may be kept, the
+      # others must be there too, as one of all is drawn first.
+      _, image = np.unique(rows >> pool.CAPTION_BITS, return_inverse=True)
+      some = np.flatnonzero((np.bincount(image, chances) > 0)[image])
+    else:
+      chances = np.ones(len(rows), np.float32)
+      some = np.flatnonzero(table["dropped_by"].is_null().to_numpy())
+    found = np.empty(len(some), balanced.KEEP)
+    uids = pool.uids(table)[some]
+    found["f0"], found["f1"] = uids["f0"], uids["f1"]
+    found["caption"] = rows[some] & (1 << pool.CAPTION_BITS) - 1
+    found["keep"] = chances[some]
+    return found
+
+
+def _chances(table: pa.Table, maker: str) -> np.ndarray:
+  """Return the probability of each pair, 0 where another step dropped it."""
+  chances = pc.fill_null(table[SIGNAL], 0.0).to_numpy().astype(np.float32)
+  other = pc.call_function("not_equal", [table["dropped_by"], maker])
+  dropped = pc.fill_null(other, False).to_numpy()
+  return np.where(dropped, np.float32(0), chances)
+
+
+def _has_several(part: pathlib.Path) -> bool:
+  """Return whether an image of a part has more than one caption."""
+  footer = pq.read_metadata(part)
+  names = footer.schema.to_arrow_schema().names
+  if "caption" not in names:
+    return False
+  place = names.index("caption")
+  found = (
+    footer.row_group(group).column(place).statistics
+    for group in range(footer.num_row_groups)
+  )
+  return any(some is not None and (some.max or 0) > 0 for some in found)
+
+
+def _write(parts: _Parts, path: pathlib.Path) -> int:
+  """Write sorted captions, each once."""
+  counts = np.zeros(1 << _BITS, np.int64)
+  for part in parts.read("shards counted"):
+    counts += np.bincount(_bucket(part), minlength=len(counts))
+  stops = np.cumsum(counts)
+  num = int(stops[-1])
+  if not num:
+    with open(path, "wb") as file:
+      np.save(file, np.zeros(0, balanced.KEEP), allow_pickle=False)
+    return 0
+  whole = np.lib.format.open_memmap(path, "w+", balanced.KEEP, (num,))
+  places = stops - counts
+  for part in parts.read("shards sorted"):
+    buckets = _bucket(part)
+    order = np.argsort(buckets, kind="stable")
+    found, sizes = np.unique(buckets, return_counts=True)
+    start = 0
+    for bucket, size in zip(found.tolist(), sizes.tolist(), strict=True):
+      place = places[bucket]
+      whole[place : place + size] = part[order[start : start + size]]
+      places[bucket] += size
+      start += size
+  written = 0
+  for start, stop in zip(stops - counts, stops, strict=True):
+    some = _sorted(whole[start:stop])
+    whole[written : written + len(some)] = some
+    written += len(some)
+  whole.flush()
+  _shorten(path, whole.offset, written)
+  return written
+
+
+def _bucket(captions: np.ndarray) -> np.ndarray:
+  return (captions["f0"] >> np.uint64(64 - _BITS)).astype(np.int64)
+
+
+def _sorted(captions: np.ndarray) -> np.ndarray:
+  """Return captions in order; of equal ones the most probable."""
+  order = np.lexsort(
+    (
+      *(-captions["keep"], captions["caption"]),
+      *(captions["f1"], captions["f0"]),
+    )
+  )
+  found = captions[order]
+  names = found[["f0", "f1", "caption"]]
+  is_first = np.ones(len(found), bool)
+  is_first[1:] = names[1:] != names[:-1]
+  return found[is_first]
+
+
+def _shorten(path: pathlib.Path, offset: int, num: int) -> None:
+  """Make a file of captions one of the first `num`."""
+  with open(path, "r+b") as file:
+    np.lib.format.write_array_header_1_0(
+      file,
+      {
+        "descr": np.lib.format.dtype_to_descr(balanced.KEEP),
+        "fortran_order": False,
+        "shape": (num,),
+      },
+    )
+    # NumPy leaves room for longer numbers.
+    assert file.tell() == offset, "the header changed its length"
+    file.truncate(offset + num * balanced.KEEP.itemsize)
+    file.flush()
+    os.fsync(file.fileno())

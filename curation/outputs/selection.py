@@ -1,0 +1,149 @@
+"""The file of kept UIDs: sorted, of dtype "u8,u8", as DataComp publishes its.
+
+Training reads it as `data.sources.NAME.subset`, DataComp's resharder as it is.
+
+Runs (files of sorted UIDs, each once, without a header) are merged, many at a
+time, by reading some of each: memory depends neither on how many pairs are kept
+nor on how many shards there are.
+"""
+
+import dataclasses
+import hashlib
+import io
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from input_pipeline.sources import record
+from runtime import whole_files
+
+# Runs that are merged at once, each of them an open file.
+FAN_IN = 256
+# UIDs of all runs in memory while they are merged: 22 MB with what sorting
+# takes, in each worker that merges.
+_NUM_IN_MEMORY = 1 << 18
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+  """Runs that become one.
+
+  Attributes:
+    runs: files that are read.
+    path: file that is written.
+  """
+
+  runs: tuple[pathlib.Path, ...]
+  path: pathlib.Path
+
+
+def unique(uids: np.ndarray) -> np.ndarray:
+  """Return UIDs in order, each once."""
+  # Two columns of integers sort many times faster than one of pairs.
+  high, low = uids["f0"], uids["f1"]
+  order = np.argsort(high)
+  if (np.diff(high[order]) == 0).any():
+    order = np.lexsort((low, high))
+  uids = uids[order]
+  high, low = uids["f0"], uids["f1"]
+  is_new = np.ones(len(uids), bool)
+  is_new[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+  return uids if is_new.all() else uids[is_new]
+
+
+def groups(
+  runs: Sequence[pathlib.Path], folder: pathlib.Path, level: int
+) -> list[Group]:
+  """Return what to merge next, so that fewer runs are left."""
+  starts = range(0, len(runs), FAN_IN)
+  return [
+    Group(tuple(runs[i : i + FAN_IN]), folder / f"{level}-{number}")
+    for number, i in enumerate(starts)
+  ]
+
+
+def merge_group(group: Group) -> None:
+  """Write the one run of a group, whole or not at all, if it is not there."""
+  if group.path.exists():
+    return
+  group.path.parent.mkdir(parents=True, exist_ok=True)
+  with whole_files.replacing(group.path) as file:
+    for uids in merged(group.runs):
+      file.write(uids.tobytes())
+
+
+def write(runs: Sequence[pathlib.Path], path: pathlib.Path) -> tuple[int, str]:
+  """Write the UIDs of at most FAN_IN runs, each once, as an .npy file.
+
+  Returns:
+    How many, and the SHA-256 of the sorted UIDs, 16 little-endian bytes each.
+  """
+  num, digest = 0, hashlib.sha256()
+  with whole_files.replacing(path) as file:
+    # NumPy leaves room in a header for more rows.
+    start = _header(0)
+    file.write(start)
+    for uids in merged(runs):
+      data = uids.tobytes()
+      file.write(data)
+      digest.update(data)
+      num += len(uids)
+    header = _header(num)
+    assert len(header) == len(start)
+    file.seek(0)
+    file.write(header)
+  return num, digest.hexdigest()
+
+
+def merged(
+  runs: Sequence[pathlib.Path], num_in_memory: int = _NUM_IN_MEMORY
+) -> Iterator[np.ndarray]:
+  """Yield the UIDs of runs in order, each once, record.UID [N] at a time."""
+  num_of_each = max(1, num_in_memory // max(1, len(runs)))
+  size = record.UID.itemsize
+  lefts = [path.stat().st_size // size for path in runs]
+  starts = [0] * len(runs)
+  buffers = [np.zeros(0, record.UID) for _ in runs]
+  while True:
+    for number, path in enumerate(runs):
+      count = min(num_of_each - len(buffers[number]), lefts[number])
+      if count > 0:
+        more = np.fromfile(path, record.UID, count, offset=starts[number])
+        buffers[number] = np.concatenate((buffers[number], more))
+        starts[number] += count * size
+        lefts[number] -= count
+    # What is not read yet of a run is above the last of its buffer.
+    bounds = [b[-1] for b, left in zip(buffers, lefts, strict=True) if left]
+    bound = min(map(tuple, bounds), default=None)
+    taken = []
+    for number, buffer in enumerate(buffers):
+      stop = len(buffer) if bound is None else _num_up_to(buffer, bound)
+      taken.append(buffer[:stop])
+      buffers[number] = buffer[stop:]
+    found = unique(np.concatenate([np.zeros(0, record.UID), *taken]))
+    if len(found):
+      yield found
+    if bound is None:
+      return
+
+
+def _num_up_to(uids: np.ndarray, bound: tuple[int, int]) -> int:
+  """Return how many of sorted UIDs are at most `bound`."""
+  high, low = (np.uint64(half) for half in bound)
+  start = np.searchsorted(uids["f0"], high, "left")
+  stop = np.searchsorted(uids["f0"], high, "right")
+  return int(start + np.searchsorted(uids["f1"][start:stop], low, "right"))
+
+
+def _header(num: int) -> bytes:
+  file = io.BytesIO()
+  np.lib.format.write_array_header_1_0(
+    file,
+    {
+      "descr": np.lib.format.dtype_to_descr(record.UID),
+      "fortran_order": False,
+      "shape": (num,),
+    },
+  )
+  return file.getvalue()

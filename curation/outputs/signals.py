@@ -1,0 +1,145 @@
+"""What is known of each pair in the end: signals/SHARD.parquet.
+
+uid, row     of each pair of the shard
+caption      number of its caption, where the pool has it
+dropped_by   name of the step that dropped it, "read" where it could not be
+             read, null where it is kept
+fault        why it could not be read
+...          all signals, null behind the drop
+"""
+
+import pathlib
+import secrets
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curation import pool as pool_lib
+from curation.engine import shard_file, shard_pass
+from curation.engine import stages as stages_lib
+from curation.outputs import selection
+
+_KEY = b"diptych.key"
+
+
+def folder(workdir: pathlib.Path) -> pathlib.Path:
+  """Return the folder of the files."""
+  return workdir / "signals"
+
+
+def path_of(workdir: pathlib.Path, shard: pool_lib.Shard) -> pathlib.Path:
+  """Return a shard's file."""
+  return folder(workdir) / f"{shard.name}.parquet"
+
+
+def run_path(work: shard_pass.Work, shard: pool_lib.Shard) -> pathlib.Path:
+  """Return the file of a shard's kept UIDs, for selection.merged."""
+  return shard_pass.folder(work.workdir, work.stage) / "kept" / shard.name
+
+
+def types(
+  work: shard_pass.Work, shards: Sequence[pool_lib.Shard]
+) -> dict[str, pa.DataType]:
+  """Return the type of each signal; null where no pair ever had it."""
+  found = {name: pa.null() for name in work.signals}
+  for shard in shards:
+    missing = {name for name, kind in found.items() if pa.types.is_null(kind)}
+    for number in {work.signals[name] for name in missing}:
+      path = work.shard_path(work.stages[number], shard)
+      for field in pq.read_schema(path):
+        if field.name in missing:
+          found[field.name] = field.type
+    if not missing:
+      break
+  return found
+
+
+def finish(
+  work: shard_pass.Work, kinds: Mapping[str, pa.DataType], shard: pool_lib.Shard
+) -> int:
+  """Write a shard's file and the run of its kept UIDs; return how many pairs.
+
+  What is there already is not written again.
+
+  Args:
+    work: of the last stage.
+    kinds: type of each signal.
+    shard: of the pool.
+  """
+  path, run = path_of(work.workdir, shard), run_path(work, shard)
+  key = _key(work.stages)
+  kept = shard_file.alive(work.shard_path(work.stage, shard), ["uid"])
+  if not run.exists():
+    run.parent.mkdir(parents=True, exist_ok=True)
+    _write(run, selection.unique(pool_lib.uids(kept)).tobytes())
+  if path.exists() and (pq.read_schema(path).metadata or {}).get(_KEY) == key:
+    return len(kept)
+  shard_file.write_table(path, _table(work, kinds, shard), {_KEY: key})
+  return len(kept)
+
+
+def _key(stages: Sequence[stages_lib.Stage]) -> bytes:
+  """Return what stands for all that is in the files."""
+  last = stages[-1]
+  return (last.key + last.suffix).encode()
+
+
+def _write(path: pathlib.Path, data: bytes) -> None:
+  """Write a file that is cheap to make again: it is not forced to the disk."""
+  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
+  try:
+    temporary.write_bytes(data)
+    temporary.replace(path)
+  except BaseException:
+    temporary.unlink(missing_ok=True)
+    raise
+
+
+def _table(
+  work: shard_pass.Work, kinds: Mapping[str, pa.DataType], shard: pool_lib.Shard
+) -> pa.Table:
+  """Return what all stages say of a shard's pairs."""
+  names = [shard_file.READ]
+  whole = pa.table({})
+  codes = np.zeros(0, np.int32)
+  faults: pa.Array | pa.ChunkedArray = pa.nulls(0, pa.string())
+  columns = {}
+  for stage_ in work.stages:
+    table = pq.read_table(work.shard_path(stage_, shard))
+    if not stage_.number:
+      whole = table
+      codes = np.full(len(table), -1, np.int32)
+      faults = pa.nulls(len(table), pa.string())
+    # Where in the stage's file each pair is; null for those dropped before.
+    rows = whole["row"].to_numpy()
+    places = np.searchsorted(rows, table["row"].to_numpy())
+    index = np.zeros(len(whole), np.int64)
+    index[places] = np.arange(len(table))
+    is_absent = np.ones(len(whole), bool)
+    is_absent[places] = False
+    indices = pa.array(index, mask=is_absent)
+    steps = table["step"].to_numpy()
+    is_dropped = steps >= 0
+    codes[places[is_dropped]] = steps[is_dropped] + len(names)
+    codes[places[steps == shard_file.UNREADABLE]] = 0
+    names += stage_.steps
+    if "fault" in table.column_names:
+      found = table["fault"].take(indices)
+      faults = pc.call_function("coalesce", [faults, found])
+    for name in table.column_names:
+      if name not in shard_file.OWN:
+        columns[name] = table[name].take(indices)
+  own = {"uid": whole["uid"], "row": whole["row"]}
+  if "caption" in whole.column_names:
+    own["caption"] = whole["caption"]
+  dropped = pa.DictionaryArray.from_arrays(
+    pa.array(codes, mask=codes < 0), pa.array(names)
+  ).cast(pa.string())
+  own |= {"dropped_by": dropped, "fault": faults}
+  for name, kind in kinds.items():
+    made = columns.get(name, pa.nulls(len(whole), kind))
+    own[name] = made.cast(kind) if made.type != kind else made
+  return pa.table(own)

@@ -1,0 +1,198 @@
+"""Many files of JSON lines: captions, and where their images are if at all.
+
+A shard is the lines that begin in SHARD_BYTES of a file, so nothing is read to
+know the shards. A line without a key is named by its file and where it begins;
+its key is in `pool.uid`, `uid` or `key`.
+"""
+
+import dataclasses
+import functools
+import itertools
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from curation import pool, recipe
+from curation.pools import lines, pair_tables, section
+from curation.pools import rows as rows_lib
+from input_pipeline.sources import columns as columns_lib
+from input_pipeline.sources import parquet as parquet_lib
+from input_pipeline.storage import files
+
+SHARD_BYTES = 64 << 20
+# Read at once; a line may be longer.
+_READ_BYTES = 4 << 20
+_NEWLINE = 10
+
+
+def open_pool(config: recipe.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
+  """Return the lines of all files; reads the first few of the first."""
+  del cache_dir
+  section.refuse(config, "split", "languages")
+  field = f"{section.FIELD}.path"
+  found = [file for file in files.find(config.path, field) if file.size]
+  if not found:
+    raise ValueError(f"{field}: {config.path} has no lines")
+  rows = _first_rows(found[0])
+  names = sorted({name for row in rows for name in row})
+  if not names:
+    raise ValueError(f"{field}: {found[0].path} begins with no JSON objects")
+  columns = columns_lib.choose(
+    section.source(config), names, section.FIELD, needs_image=False
+  )
+  if columns.key is None and "uid" in names:
+    columns = dataclasses.replace(columns, key="uid")
+  form = lines.form(columns, rows)
+  shown = parquet_lib.names_from_common([file.path for file in found])
+  shards = tuple(
+    pool.Shard(
+      name=pool.shard_name(file.path, start),
+      path=file.path,
+      start=start,
+      stop=min(start + SHARD_BYTES, file.size),
+      version=section.version_of(file),
+    )
+    for file in found
+    for start in range(0, file.size, SHARD_BYTES)
+  )
+  table = rows_lib.Layout(columns, config.language, form.names)
+  root_length = len(found[0].path) - len(shown[0])
+  return Pool(form, table, root_length, shards)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+  """Lines of files; see pool.Pool.
+
+  Attributes:
+    form: how lines are read.
+    table: its columns.
+    root_length: of the part of a path that keys leave out.
+    shards: ranges of bytes.
+  """
+
+  form: lines.Form
+  table: rows_lib.Layout
+  root_length: int
+  shards: tuple[pool.Shard, ...]
+
+  @property
+  def columns(self) -> frozenset[str]:
+    """Return what can be asked for."""
+    return self.table.known
+
+  def read(
+    self,
+    shard: pool.Shard,
+    columns: Sequence[str],
+    *,
+    max_rows: int,
+    rows: np.ndarray | None = None,
+  ) -> Iterator[pa.Table]:
+    """Yield the pairs of a shard; see pool.Pool."""
+    section.check_unchanged(shard)
+    folder = shard.path.rpartition("/")[0] or "."
+    reader = rows_lib.Reader(self.table, folder, columns, rows)
+    names = [*reader.names]
+    first = 0
+    for offset, data in _blocks(shard):
+      starts = _starts(data)
+      stop = first + len(starts) - 1
+      chosen = reader.chosen(first, stop)
+      if chosen is None:
+        chosen = np.arange(stop - first)
+      for begin in range(0, len(chosen), max_rows):
+        some = chosen[begin : begin + max_rows]
+        begins, ends = starts[some], starts[some + 1]
+        if len(some) == len(starts) - 1:
+          part = data
+        else:
+          part = b"".join(
+            data[i:j]
+            for i, j in zip(begins.tolist(), ends.tolist(), strict=True)
+          )
+        offsets = np.concatenate([[0], np.cumsum(ends - begins)])
+        found, problems = self.form.read(part, offsets, names)
+        made, _ = reader.pairs(
+          found,
+          some + first,
+          functools.partial(self._key, shard, begins + offset),
+          problems,
+        )
+        yield from pair_tables.cut(made, max_rows)
+      first = stop
+
+  def _key(self, shard: pool.Shard, starts: np.ndarray, row: int) -> str:
+    """Return the key of a line that has none."""
+    return f"{shard.path[self.root_length :]}:{starts[row]}"
+
+  def __reduce__(self):
+    return Pool, (self.form, self.table, self.root_length, ())
+
+
+def _first_rows(file: files.File) -> list:
+  """Return those of a file's first lines that are objects."""
+  shard = pool.Shard("", file.path, 0, file.size, "")
+  for _, data in _blocks(shard):
+    starts = _starts(data)[: columns_lib.NUM_PROBED + 1].tolist()
+    rows = [
+      lines.parsed(data[start:stop])
+      for start, stop in itertools.pairwise(starts)
+    ]
+    return [row for row in rows if isinstance(row, dict)]
+  return []
+
+
+def _blocks(shard: pool.Shard) -> Iterator[tuple[int, bytes]]:
+  """Yield (offset, whole lines) of the lines that begin in a shard."""
+  size = int(shard.version.partition("/")[0] or shard.stop)
+  # From the byte before: if that ends a line, another begins here.
+  place = max(shard.start - 1, 0)
+  rest, is_skipping = b"", shard.start > 0
+  while place < size:
+    stop = min(place + _READ_BYTES, size)
+    data = files.read_range(shard.path, place, stop)
+    place = stop
+    if is_skipping:
+      cut = data.find(b"\n")
+      if cut < 0:
+        continue
+      is_skipping, data = False, data[cut + 1 :]
+    data = rest + data
+    offset = place - len(data)
+    if offset >= shard.stop:
+      return
+    if place >= shard.stop:
+      # The line that has the shard's last byte is its last.
+      last = data.find(b"\n", max(shard.stop - 1 - offset, 0))
+      if last >= 0 or place == size:
+        yield offset, data if last < 0 else data[: last + 1]
+        return
+    last = data.rfind(b"\n") + 1
+    # Lines to their end, but for one that is longer than what is read.
+    if place == size:
+      last = len(data)
+    if last:
+      yield offset, data[:last]
+    rest = data[last:]
+
+
+def _starts(data: bytes) -> np.ndarray:
+  """Return where lines with anything in them begin, and the end of the last.
+
+  Blank lines are part of the line before, where JSON has no use for them.
+  """
+  ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE) + 1
+  starts = np.concatenate([[0], ends])
+  if starts[-1] < len(data):
+    starts = np.concatenate([starts, [len(data)]])
+  lengths = np.diff(starts)
+  # A JSON object has at least two bytes beside the end of its line.
+  blank = [
+    i
+    for i in np.flatnonzero(lengths < 8).tolist()
+    if data[starts[i] : starts[i + 1]].isspace()
+  ]
+  return np.delete(starts, blank)

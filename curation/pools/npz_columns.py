@@ -1,0 +1,105 @@
+"""The .npz file beside a Parquet file: arrays with a row for each of its rows.
+
+DataComp's metadata have CLIP embeddings of images and captions in it (b32_img,
+b32_txt, l14_img, l14_txt).
+"""
+
+import contextlib
+import zipfile
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+
+from input_pipeline.storage import files
+
+# Bytes skipped at once on the way to the first row that is wanted.
+_SKIPPED = 4 << 20
+
+
+class Arrays:
+  """Some arrays of a file, read in order."""
+
+  def __init__(self, path: str, names: Sequence[str]):
+    """Open the arrays, all [N, D]; ValueError for what is none."""
+    self._stack = contextlib.ExitStack()
+    self._members: dict[str, tuple[IO[bytes], np.dtype, int]] = {}
+    self._path = path
+    self._place = dict.fromkeys(names, 0)
+    with self._stack:
+      opened = self._stack.enter_context(files.open_file(path))
+      packed = self._stack.enter_context(zipfile.ZipFile(opened))
+      for name in names:
+        member = self._stack.enter_context(packed.open(f"{name}.npy"))
+        shape, dtype = _header(member, f"{path}, {name}")
+        self._members[name] = member, dtype, shape[1]
+      self._stack = self._stack.pop_all()
+
+  def close(self) -> None:
+    """Close the file."""
+    self._stack.close()
+
+  def read(self, name: str, start: int, stop: int) -> pa.Array:
+    """Return rows, not before those that were read; a list [D] for each."""
+    member, dtype, width = self._members[name]
+    size = width * dtype.itemsize
+    skipped = (start - self._place[name]) * size
+    while skipped > 0:
+      skipped -= len(self._bytes(name, min(skipped, _SKIPPED)))
+    data = self._bytes(name, (stop - start) * size)
+    self._place[name] = stop
+    values = pa.array(np.frombuffer(data, dtype))
+    return pa.FixedSizeListArray.from_arrays(values, width)
+
+  def _bytes(self, name: str, size: int) -> bytes:
+    data = self._members[name][0].read(size)
+    if len(data) < size:
+      raise ValueError(
+        f"{self._path}: {name} has fewer rows than the Parquet file beside it"
+      )
+    return data
+
+
+@contextlib.contextmanager
+def opened(path: str | None, names: Sequence[str]) -> Iterator[Arrays | None]:
+  """Yield the arrays of a file; None where nothing is wanted."""
+  if path is None or not names:
+    yield None
+    return
+  arrays = Arrays(path, names)
+  try:
+    yield arrays
+  finally:
+    arrays.close()
+
+
+def names_of(path: str, num_rows: int) -> tuple[str, ...]:
+  """Return the names of the arrays that have so many rows."""
+  found = []
+  with files.open_file(path) as file, zipfile.ZipFile(file) as packed:
+    for name in packed.namelist():
+      if not name.endswith(".npy"):
+        continue
+      with packed.open(name) as member, contextlib.suppress(ValueError):
+        shape, _ = _header(member, name)
+        if shape[0] == num_rows:
+          found.append(name.removesuffix(".npy"))
+  return tuple(sorted(found))
+
+
+def _header(member: IO[bytes], name: str) -> tuple[tuple[int, int], np.dtype]:
+  """Return shape and type of an array [N, D] of numbers, row by row."""
+  version = np.lib.format.read_magic(member)
+  read = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+  }.get(version)
+  if read is None:
+    raise ValueError(f"{name}: version {version} of .npy is not known")
+  shape, is_fortran, dtype = read(member)
+  if len(shape) != 2 or is_fortran or dtype.kind not in "fiu":
+    raise ValueError(
+      f"{name}: expected numbers [N, D], got {dtype} {list(shape)}"
+    )
+  return shape, dtype

@@ -1,0 +1,246 @@
+"""Parquet files of pairs: img2dataset's, Hugging Face's, DataComp's metadata.
+
+A shard is some row groups of a file, about SHARD_ROWS rows. Image, captions and
+key are the columns that training's source has; see
+input_pipeline.sources.parquet. Files without images, which only curation reads,
+may have the key in `uid`. An .npz file of the same name gives more columns; see
+embeddings.py.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curation import pool, recipe
+from curation.pools import npz_columns, pair_tables, section
+from curation.pools import rows as rows_lib
+from input_pipeline.sources import parquet as source_lib
+from input_pipeline.sources import parquet_layout
+from input_pipeline.storage import files
+from runtime import progress
+
+# Rows of a shard, at least one row group: what a failure costs.
+SHARD_ROWS = 100_000
+# Of a column, decoded piece by piece.
+_BUFFER_BYTES = 1 << 20
+# Footers read at once.
+_NUM_OPENED = 16
+# Number of files from which on reading footers takes long enough to be shown.
+_NUM_SHOWN = 1000
+
+
+def open_pool(config: recipe.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
+  """Return the rows of all files; reads their footers."""
+  del cache_dir
+  section.refuse(config, "split", "languages")
+  found = files.find(config.path, f"{section.FIELD}.path")
+  footers = _footers(config, found)
+  layout, names, _ = footers[0]
+  beside = _files_beside(config.path)
+  first = beside.get(_stem(found[0].path))
+  arrays = ()
+  if first is not None:
+    arrays = npz_columns.names_of(first.path, sum(footers[0][2]))
+  shards = []
+  for file, (other, some, counts) in zip(found, footers, strict=True):
+    if other != layout:
+      raise ValueError(
+        f"{section.FIELD}.path: {file.path} has other columns than "
+        f"{found[0].path}: {other} and {layout}"
+      )
+    names &= some
+    extra = beside.get(_stem(file.path))
+    version = section.version_of(*filter(None, (file, extra)))
+    for start, stop in _parts(counts):
+      name = pool.shard_name(file.path, start)
+      shards.append(pool.Shard(name, file.path, start, stop, version))
+  shown = source_lib.names_from_common([file.path for file in found])
+  return Pool(
+    layout=layout,
+    table=rows_lib.Layout(layout.columns, config.language, frozenset(names)),
+    arrays=arrays,
+    # What its name in keys is shorter than its path by.
+    root_length=len(found[0].path) - len(shown[0]),
+    shards=tuple(shards),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+  """Rows of Parquet files; see pool.Pool.
+
+  Attributes:
+    layout: which columns are what, and which rows are examples.
+    table: the columns that all files have.
+    arrays: of the .npz files.
+    root_length: of the part of a path that keys leave out.
+    shards: ranges of row groups.
+  """
+
+  layout: parquet_layout.Layout
+  table: rows_lib.Layout
+  arrays: tuple[str, ...]
+  root_length: int
+  shards: tuple[pool.Shard, ...]
+
+  @property
+  def columns(self) -> frozenset[str]:
+    """Return what can be asked for."""
+    return self.table.known | set(self.arrays)
+
+  def read(
+    self,
+    shard: pool.Shard,
+    columns: Sequence[str],
+    *,
+    max_rows: int,
+    rows: np.ndarray | None = None,
+  ) -> Iterator[pa.Table]:
+    """Yield the pairs of a shard; see pool.Pool."""
+    section.check_unchanged(shard)
+    arrays = [name for name in columns if name in self.arrays]
+    beside = f"{_stem(shard.path)}.npz" if arrays else None
+    with contextlib.ExitStack() as stack:
+      file = stack.enter_context(
+        parquet_layout.opened(shard.path, buffer_size=_BUFFER_BYTES)
+      )
+      more = stack.enter_context(npz_columns.opened(beside, arrays))
+      counts = [
+        file.metadata.row_group(number).num_rows for number in range(shard.stop)
+      ]
+      stops = np.cumsum(counts)
+      # Rows of the file before the shard.
+      before = int(stops[shard.start - 1]) if shard.start else 0
+      folder = shard.path.rpartition("/")[0] or "."
+      reader = rows_lib.Reader(self.table, folder, columns, rows)
+      for number in range(shard.start, shard.stop):
+        start = int(stops[number]) - counts[number] - before
+        if not reader.wants(start, start + counts[number]):
+          continue
+        for batch in file.iter_batches(
+          batch_size=max_rows,
+          row_groups=[number],
+          columns=self._read(reader.names),
+          use_threads=False,
+        ):
+          stop = start + len(batch)
+          if reader.wants(start, stop):
+            table = pa.Table.from_batches([batch])
+            group_start = int(stops[number]) - counts[number] - before
+            found, places = self._pairs(
+              reader, table, start, f"{shard.path}:{number}", group_start
+            )
+            for name in arrays:
+              assert more is not None
+              values = more.read(name, before + start, before + stop)
+              found = pair_tables.put(
+                found, name, values.take(pa.array(places))
+              )
+            yield from pair_tables.cut(found, max_rows)
+          start = stop
+
+  def _pairs(
+    self,
+    reader: rows_lib.Reader,
+    table: pa.Table,
+    start: int,
+    group: str,
+    group_start: int,
+  ) -> tuple[pa.Table, np.ndarray]:
+    """Return the pairs of rows, and the row in `table` that each is of."""
+    places = np.arange(start, start + len(table))
+    examples = parquet_layout.examples(table, self.layout)
+    if examples is not None:
+      table, places = table.take(pa.array(examples)), places[examples]
+    shown = group[self.root_length :]
+    found, rows = reader.pairs(
+      table, places, lambda row: f"{shown}:{places[row] - group_start}"
+    )
+    return found, rows if examples is None else examples[rows]
+
+  def _read(self, names: Sequence[str]) -> list[str]:
+    """Return the columns to read, of the image's struct only some."""
+    image = self.layout.columns.image
+    parts = [n for n in self.layout.read if n.partition(".")[0] == image]
+    found = [part for n in names for part in (parts if n == image else [n])]
+    # Where nothing is read, a column still says how many rows there are.
+    return [*found, *self.layout.status] or [min(self.table.names)]
+
+  def __reduce__(self):
+    values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+    return functools.partial(Pool, **values | {"shards": ()}), ()
+
+
+def _footers(
+  config: recipe.PoolConfig, found: Sequence[files.File]
+) -> list[tuple[parquet_layout.Layout, set[str], list[int]]]:
+  """Return layout, columns and row groups' numbers of rows of each file."""
+  source = section.source(config)
+
+  def read(file: files.File) -> tuple[parquet_layout.Layout, set[str], Any]:
+    try:
+      with parquet_layout.opened(file.path) as reader:
+        schema, footer = reader.schema_arrow, reader.metadata
+        layout = parquet_layout.of_schema(
+          schema, source, section.FIELD, needs_image=False
+        )
+        counts = [
+          footer.row_group(number).num_rows
+          for number in range(footer.num_row_groups)
+        ]
+        return layout, set(schema.names), counts
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+      text = str(error).splitlines()[0]
+      raise ValueError(
+        f"{section.FIELD}.path: {file.path} cannot be read as Parquet: {text}"
+      ) from error
+
+  with contextlib.ExitStack() as stack:
+    threads = stack.enter_context(
+      concurrent.futures.ThreadPoolExecutor(_NUM_OPENED)
+    )
+    bar = None
+    if len(found) >= _NUM_SHOWN:
+      bar = stack.enter_context(
+        progress.Progress("Reading Parquet footers", len(found))
+      )
+    footers = []
+    for footer in threads.map(read, found):
+      footers.append(footer)
+      if bar is not None:
+        bar.advance()
+    return footers
+
+
+def _files_beside(pattern: str) -> Mapping[str, files.File]:
+  """Return the .npz files beside Parquet files, by their paths' stems."""
+  if not pattern.endswith(".parquet"):
+    return {}
+  try:
+    found = files.find(f"{_stem(pattern)}.npz", f"{section.FIELD}.path")
+  except ValueError:
+    return {}
+  return {_stem(file.path): file for file in found}
+
+
+def _stem(path: str) -> str:
+  return path.rpartition(".")[0]
+
+
+def _parts(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
+  """Yield ranges of row groups, none with many more rows than SHARD_ROWS."""
+  start = num_rows = 0
+  for number, count in enumerate(counts):
+    if num_rows and num_rows + count > SHARD_ROWS:
+      yield start, number
+      start, num_rows = number, 0
+    num_rows += count
+  if num_rows:
+    yield start, len(counts)

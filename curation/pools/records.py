@@ -1,0 +1,142 @@
+"""Examples of training's other sources as a pool, read one by one.
+
+For what is small or read whole anyway: the emoji, ArrayRecord, TFDS. An example
+has a pair for each of its captions, in each of `pool.languages`. The number of
+a caption is that among all of the example, languages in alphabetical order.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from curation import pool, recipe
+from curation.pools import pair_tables, section
+from input_pipeline import captions, faults, sources
+from input_pipeline.sources import record, source_config
+
+# Examples of a shard.
+SHARD_EXAMPLES = 500
+
+
+def open_pool(config: recipe.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
+  """Return the examples of a split; rendered or indexed if need be."""
+  source, place = section.source(config), section.place(cache_dir)
+  try:
+    records = sources.FORMATS[config.format].open_split(
+      source, config.split, place
+    )
+  except ValueError as error:
+    raise ValueError(section.of_pool(str(error))) from error
+  path = f"{config.format}:{config.path or config.split}"
+  version = records.fingerprint()
+  shards = [
+    pool.Shard(
+      name=pool.shard_name(f"{path}/{config.split}", start),
+      path=path,
+      start=start,
+      stop=min(start + SHARD_EXAMPLES, len(records)),
+      version=version,
+    )
+    for start in range(0, len(records), SHARD_EXAMPLES)
+  ]
+  return Pool(source, place, config.languages, tuple(shards))
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+  """Examples of a source; see pool.Pool.
+
+  Attributes:
+    source: that has them.
+    place: of its index.
+    languages: of the captions that are pairs; () for all.
+    shards: ranges of examples.
+  """
+
+  source: source_config.Source
+  place: source_config.Place
+  languages: tuple[str, ...]
+  shards: tuple[pool.Shard, ...]
+
+  columns = frozenset(pool.TYPES)
+
+  def read(
+    self,
+    shard: pool.Shard,
+    columns: Sequence[str],
+    *,
+    max_rows: int,
+    rows: np.ndarray | None = None,
+  ) -> Iterator[pa.Table]:
+    """Yield the pairs of a shard; see pool.Pool."""
+    records, uids = _opened(self.source, self.place)
+    section.check_same(shard, records.fingerprint())
+    is_measured = bool({"width", "height"} & set(columns))
+    reads = [*columns, "image"] if is_measured else columns
+    places = pool.places(rows)
+    if places is None:
+      places = np.arange(shard.stop - shard.start)
+    table = pair_tables.Table(tuple(dict.fromkeys(reads)), {}, rows)
+    for is_last, place in _with_last(places.tolist()):
+      if place is not None:
+        index = shard.start + place
+        self._add(table, place, uids[index], records, index)
+      for found in table.take(max_rows, is_last=is_last):
+        yield pair_tables.sized(found, columns) if is_measured else found
+
+  def _add(
+    self,
+    table: pair_tables.Table,
+    place: int,
+    uid: np.void,
+    records: record.Records,
+    index: int,
+  ) -> None:
+    name = int(uid[0]).to_bytes(8) + int(uid[1]).to_bytes(8)
+    try:
+      found = records[index]
+      wanted = [
+        (number, language, text)
+        for number, (language, text) in enumerate(
+          captions.numbered(found.texts)
+        )
+        if (not self.languages or language in self.languages) and text.strip()
+      ]
+      if not wanted:
+        raise faults.ExampleError(
+          "caption_missing",
+          f"{found.key} has captions in {', '.join(sorted(found.texts))}; "
+          f"pool.languages={self.languages}",
+        )
+    except faults.ExampleError as error:
+      if error.kind in (*faults.TRANSIENT, "shard_changed"):
+        raise
+      table.add_fault(place, name, error.kind, str(error))
+      return
+    numbers, languages, texts = zip(*wanted, strict=True)
+    table.add(place, name, texts, {"image": found.image}, languages, numbers)
+
+  def __reduce__(self):
+    return Pool, (self.source, self.place, self.languages, ())
+
+
+def _with_last(places: Sequence[int]) -> Iterator[tuple[bool, int | None]]:
+  """Yield (False, place) for each and, at the end, (True, None)."""
+  for place in places:
+    yield False, place
+  yield True, None
+
+
+# One pool is worked on at a time.
+@functools.lru_cache(maxsize=2)
+def _opened(
+  source: source_config.Source, place: source_config.Place
+) -> tuple[record.Records, np.ndarray]:
+  records = sources.FORMATS[source.format].open_split(
+    source, source.split, place
+  )
+  return records, records.uids()

@@ -1,0 +1,301 @@
+"""Rows of tables with named columns as pairs: of Parquet, JSON and CSV."""
+
+import concurrent.futures
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation import pool
+from curation.pools import caption_columns, key_columns, pair_tables
+from input_pipeline import faults
+from input_pipeline.sources import columns as columns_lib
+from input_pipeline.sources import named_file
+
+_WEB = ("http://", "https://")
+# Images that rows name, read at once.
+_NUM_OPENED = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """What the columns of a table are.
+
+  Attributes:
+    columns: which are image, captions, language and key.
+    language: of captions whose row does not say.
+    names: all columns.
+  """
+
+  columns: columns_lib.Columns
+  language: str
+  names: frozenset[str]
+
+  @property
+  def known(self) -> frozenset[str]:
+    """Return the columns of a pool that can be asked for."""
+    found = self.names | set(pool.TYPES)
+    if not self.columns.image:
+      found -= {"image"}
+      found -= {side for side in ("width", "height") if not self.side(side)}
+    return frozenset(found)
+
+  def side(self, side: str) -> str:
+    """Return the column of a width or height, "" where there is none."""
+    names = (f"original_{side}", side)
+    return next((name for name in names if name in self.names), "")
+
+
+class Reader:
+  """Makes pairs of the rows of a shard.
+
+  Attributes:
+    names: columns of the table that it reads.
+  """
+
+  def __init__(
+    self,
+    layout: Layout,
+    folder: str,
+    columns: Sequence[str],
+    rows: np.ndarray | None,
+  ):
+    """Begin a shard.
+
+    Args:
+      layout: of its table.
+      folder: that images are named in.
+      columns: that are wanted.
+      rows: of the pairs that are wanted; None for all.
+    """
+    self._layout = layout
+    self._folder = folder
+    self._columns = tuple(name for name in columns if name not in pool.ALWAYS)
+    self._rows = rows
+    self._places = pool.places(rows)
+    found = layout.columns
+    # Later, it is known which captions are pairs.
+    self._has_text = rows is None or "text" in columns
+    self._sides = {
+      side: layout.side(side) for side in ("width", "height") if side in columns
+    }
+    self._is_measured = not all(self._sides.values())
+    self._has_image = "image" in columns or self._is_measured
+    self._others = tuple(
+      name
+      for name in self._columns
+      if name in layout.names and name not in pool.TYPES
+    )
+    wanted = [*self._others, *self._sides.values()]
+    wanted += [found.key] if found.key else []
+    wanted += found.captions if self._has_text else ()
+    wanted += [found.language] if found.language else []
+    wanted += [found.image] if self._has_image else []
+    self.names = tuple(dict.fromkeys(name for name in wanted if name))
+
+  def wants(self, start: int, stop: int) -> bool:
+    """Return whether any pair of some rows of the shard is wanted."""
+    if self._places is None:
+      return True
+    first, last = np.searchsorted(self._places, [start, stop])
+    return first < last
+
+  def chosen(self, start: int, stop: int) -> np.ndarray | None:
+    """Return which rows of some of the shard are wanted; None for all."""
+    if self._places is None:
+      return None
+    first, last = np.searchsorted(self._places, [start, stop])
+    return self._places[first:last] - start
+
+  def pairs(
+    self,
+    table: pa.Table,
+    places: np.ndarray,
+    positional: Callable[[int], str],
+    problems: pa.Array | None = None,
+  ) -> tuple[pa.Table, np.ndarray]:
+    """Return the pairs of rows, and the row in `table` that each is of.
+
+    Args:
+      table: of the columns `names`.
+      places: int64, of its rows in the shard, ascending.
+      positional: row in `table` -> key where the table has none.
+      problems: string, what is wrong with each row, null for most.
+    """
+    rows, numbers, text, messages = self._captions(table, places)
+    if problems is not None:
+      messages = pc.call_function(
+        "coalesce", [problems.take(pa.array(rows)), messages]
+      )
+    # Each example once: captions of one image share it.
+    examples, index = np.unique(rows, return_inverse=True)
+    some = table.take(pa.array(examples))
+    keys = self._uids(some, lambda place: positional(int(examples[place])))
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {
+      "uid": pool.uid_column(keys[index]),
+      "row": pa.array(places[rows] << pool.CAPTION_BITS | numbers),
+      "fault": messages,
+    }
+    again = pa.array(index)
+    for name in self._columns:
+      if name == "text":
+        columns[name] = text
+      elif name == "caption":
+        columns[name] = pa.array(numbers, pa.int32())
+      elif name == "language":
+        columns[name] = self._languages(some).take(again)
+      elif name in self._others:
+        columns[name] = _plain(some[name]).take(again)
+    if self._has_image:
+      images, missing = self._images(some)
+      columns["image"] = images.take(again)
+      columns["fault"] = pc.call_function(
+        "coalesce", [messages, missing.take(again)]
+      )
+    made = pa.table(columns)
+    for side, name in self._sides.items():
+      if name and not self._is_measured:
+        made = _sided(made, side, some[name].take(again), name)
+    if self._is_measured:
+      made = pair_tables.sized(made, self._columns)
+    return made.select([*pool.ALWAYS, *self._present(made)]), rows
+
+  def _present(self, made: pa.Table) -> list[str]:
+    return [name for name in self._columns if name in made.column_names]
+
+  def _captions(
+    self, table: pa.Table, places: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray, pa.Array, pa.Array]:
+    """Return row in the table, number, text and fault of each pair."""
+    wanted = np.zeros(0, np.int64)
+    if self._rows is not None and len(places):
+      first, last = np.searchsorted(
+        self._rows >> pool.CAPTION_BITS, [places[0], places[-1] + 1]
+      )
+      wanted = self._rows[first:last]
+      wanted = wanted[np.isin(wanted >> pool.CAPTION_BITS, places)]
+    if not self._has_text:
+      rows = np.searchsorted(places, wanted >> pool.CAPTION_BITS)
+      nothing = pa.nulls(len(rows), pa.string())
+      numbers = wanted & (1 << pool.CAPTION_BITS) - 1
+      return rows, numbers, nothing, nothing
+    names = self._layout.columns.captions
+    found = caption_columns.read(
+      [table[name].combine_chunks() for name in names]
+    )
+    if self._rows is None:
+      return found.rows, found.numbers, found.texts, found.faults
+    numbers = places[found.rows] << pool.CAPTION_BITS | found.numbers
+    keep = np.flatnonzero(np.isin(numbers, wanted))
+    kept = pa.array(keep)
+    return (
+      *(found.rows[keep], found.numbers[keep]),
+      *(found.texts.take(kept), found.faults.take(kept)),
+    )
+
+  def _uids(
+    self, some: pa.Table, positional: Callable[[int], str]
+  ) -> np.ndarray:
+    name = self._layout.columns.key
+    if name is None:
+      keys = pa.nulls(len(some), pa.string())
+    else:
+      keys = _plain(some[name]).combine_chunks()
+    return key_columns.of_keys(keys, positional)
+
+  def _languages(self, some: pa.Table) -> pa.Array:
+    name = self._layout.columns.language
+    if name is None:
+      return pa.array([self._layout.language] * len(some), pa.string())
+    found, _ = key_columns.valid(_plain(some[name]).combine_chunks())
+    found = found.cast(pa.string())
+    is_given = pc.fill_null(
+      pc.call_function(
+        "greater", [pc.call_function("binary_length", [found]), 0]
+      ),
+      False,
+    )
+    return pc.call_function("if_else", [is_given, found, self._layout.language])
+
+  def _images(self, some: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """Return encoded images, and what is wrong with those there are not."""
+    column = some[self._layout.columns.image].combine_chunks()
+    if key_columns.is_bytes(column.type):
+      images = column.cast(pa.binary())
+      lacks = pc.call_function(
+        "equal",
+        [pc.fill_null(pc.call_function("binary_length", [images]), 0), 0],
+      )
+      message = f"image_missing: no {self._layout.columns.image}"
+      messages = pc.call_function(
+        "if_else", [lacks, message, pa.scalar(None, pa.string())]
+      )
+      return images, messages
+
+    def read(value: Any) -> tuple[bytes | None, str | None]:
+      if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+      if isinstance(value, bytes) and value:
+        return value, None
+      return _named(value, self._folder)
+
+    with concurrent.futures.ThreadPoolExecutor(_NUM_OPENED) as threads:
+      found = list(threads.map(read, column.to_pylist()))
+    return (
+      pa.array([image for image, _ in found], pa.binary()),
+      pa.array([message for _, message in found], pa.string()),
+    )
+
+
+def _named(name: Any, folder: str) -> tuple[bytes | None, str | None]:
+  """Return the image that a row names, or what is wrong with it.
+
+  Raises faults.ExampleError where trying again may help.
+  """
+  if not isinstance(name, str) or not name:
+    return None, "image_missing: the row names no image"
+  try:
+    return named_file.read(name, folder), None
+  except faults.ExampleError as error:
+    # What does not answer on the web is gone; a disk or bucket is not.
+    if error.kind == "read_failed" and not name.startswith(_WEB):
+      raise
+    return None, f"{error.kind}: {error}"
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+  """Return a column whose values are not in a dictionary."""
+  if pa.types.is_dictionary(column.type):
+    return pc.call_function("dictionary_decode", [column])
+  return column
+
+
+def _sided(
+  table: pa.Table, side: str, values: pa.ChunkedArray, name: str
+) -> pa.Table:
+  """Return a table with a width or height; a fault where there is none."""
+  if not pa.types.is_integer(values.type):
+    values = pc.cast(values, pa.float64())  # as pandas has them beside NaN
+  fits = pc.call_function(
+    "and",
+    [
+      pc.call_function("greater_equal", [values, 0]),
+      pc.call_function("less", [values, 2**31]),
+    ],
+  )
+  values = pc.call_function(
+    "if_else", [pc.fill_null(fits, False), values, None]
+  )
+  values = pc.cast(values, pa.int32(), safe=False)
+  lacks = pc.call_function("is_null", [values])
+  message = pc.call_function(
+    "if_else",
+    [lacks, f"record_broken: no {name}", pa.scalar(None, pa.string())],
+  )
+  table = pair_tables.put(table, side, values)
+  return pair_tables.put(
+    table, "fault", pc.call_function("coalesce", [table["fault"], message])
+  )

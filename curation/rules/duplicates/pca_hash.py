@@ -1,0 +1,136 @@
+"""64-bit hashes of image embeddings: the signs of their principal components.
+
+MetaCLIP (Xu et al., arXiv 2309.16671, appendix A.2) drops images of which such
+a hash is equal. Here it is of the embeddings of a recipe's model, around the
+mean of the images that are left, with bits in the order of the variances.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curation import operators
+from curation import pool as pool_lib
+from curation.on_disk import gathered, of_embeddings
+
+NUM_BITS = 64
+# Embeddings and axes as whole numbers: products of rows of length 1 then add up
+# below 2^53, exactly, in whatever order a float64 product takes them.
+_FIXED_POINT = 1 << 20
+# Rows whose products are added at once.
+_BLOCK = 1 << 14
+
+
+@dataclasses.dataclass(frozen=True)
+class PcaHash(operators.MeshFilter, of_embeddings.OfEmbeddings):
+  """Hash images by the signs of their embeddings' principal components.
+
+  A step duplicate_images that has this one's signal as its column drops what
+  has an equal hash.
+
+  Attributes:
+    model: as in the step before it that embeds (op=embed or, with
+      "columns:NAME", stored_embeddings).
+    signal: name of the column of hashes, uint64.
+  """
+
+  signal: str
+
+  @property
+  def signals(self) -> tuple[str, ...]:
+    return (self.signal,)
+
+  def check(self, field: str) -> None:
+    super().check(field)
+
+  def reduce(
+    self,
+    parts: Sequence[pathlib.Path],
+    place: operators.Place,
+    run: operators.RunFn,
+  ) -> dict[str, Any]:
+    del run
+    # Workers import this file, and no JAX.
+    from curation.on_mesh import scorer
+
+    assert place.state is not None
+    path = place.state / "embeddings.npy"
+    store = scorer.open_store(place, self.model)
+    z_NE = gathered.gather(parts, store, path).z_NE
+    mean_E, axes_ED, variances_D, total = principal_axes(z_NE)
+    np.save(place.state / "mean.npy", mean_E, allow_pickle=False)
+    np.save(place.state / "axes.npy", axes_ED, allow_pickle=False)
+    path.unlink()
+    return {
+      "num_images": len(z_NE),
+      "share_of_variance": float(variances_D.sum() / total) if total else 0.0,
+    }
+
+  def open_shards(self, place: operators.Place) -> operators.ShardFn:
+    from curation.on_mesh import scorer
+
+    assert place.state is not None
+    store = scorer.open_store(place, self.model)
+    mean_E = np.load(place.state / "mean.npy", allow_pickle=False)
+    axes_ED = np.load(place.state / "axes.npy", allow_pickle=False)
+
+    def decide(
+      shard: pool_lib.Shard,
+      tables: Iterable[pa.Table],
+      read: operators.ReadFn,
+    ) -> Iterator[operators.Verdict]:
+      del read
+      records = store.open(shard)
+      for table in tables:
+        hashed = hashes(records.read(table)["zimg"], mean_E, axes_ED)
+        yield operators.Verdict(None, {self.signal: hashed})
+
+    return decide
+
+
+def principal_axes(
+  z_NE: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+  """Return the axes of the 64 largest variances, largest first.
+
+  Returns:
+    (mean [E], axes [E, 64], variances [64], sum of all variances), float64. Of
+    each axis the entry of the largest size is positive.
+
+  Raises:
+    ValueError: embeddings have fewer than 64 numbers.
+  """
+  num_rows, width = z_NE.shape
+  if width < NUM_BITS:
+    raise ValueError(
+      f"a hash of {NUM_BITS} bits needs embeddings of at least as many numbers;"
+      f" got {width}"
+    )
+  sum_E, sum_EE = np.zeros(width), np.zeros((width, width))
+  for block in gathered.batches(num_rows, _BLOCK):
+    z_nE = z_NE[block].astype(np.float64)
+    sum_E += z_nE.sum(axis=0)
+    sum_EE += z_nE.T @ z_nE
+  mean_E = sum_E / num_rows
+  covariance_EE = sum_EE / num_rows - np.outer(mean_E, mean_E)
+  variance_E, axes_EE = np.linalg.eigh(covariance_EE)
+  axes_ED = axes_EE[:, ::-1][:, :NUM_BITS]
+  largest = np.argmax(np.abs(axes_ED), axis=0)
+  axes_ED = axes_ED * np.sign(axes_ED[largest, np.arange(NUM_BITS)])
+  variances_D = variance_E[::-1][:NUM_BITS]
+  return mean_E, axes_ED, variances_D, float(variance_E.sum())
+
+
+def hashes(
+  z_NE: np.ndarray, mean_E: np.ndarray, axes_ED: np.ndarray
+) -> np.ndarray:
+  """Return uint64 [N]; the first axis' sign is the highest bit."""
+  fixed_NE = np.round(z_NE.astype(np.float64) * _FIXED_POINT)
+  fixed_ED = np.round(axes_ED * _FIXED_POINT)
+  threshold_D = np.round(mean_E * _FIXED_POINT) @ fixed_ED
+  bits = fixed_NE @ fixed_ED > threshold_D
+  return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)

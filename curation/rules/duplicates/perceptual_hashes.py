@@ -1,0 +1,182 @@
+"""Operators on perceptual hashes: make them, and drop images that share one."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curation import operators
+from curation.keys import hamming
+from curation.on_disk import by_uid, groups, key_sets, runs, table_keys
+from curation.rules.duplicates import phash
+from input_pipeline import faults
+
+# Hashes are grouped by their product with this odd number, modulo 2^64 (2^64
+# divided by the golden ratio: Knuth, volume 3, section 6.4), as groups.py wants
+# keys that are spread evenly: a DCT hash nearly always begins with a 1.
+_SPREAD = 0x9E3779B97F4A7C15
+_UNSPREAD = pow(_SPREAD, -1, 2**64)
+_WINNERS, _DROPPED = "winners", "dropped"
+
+
+@dataclasses.dataclass(frozen=True)
+class PerceptualHash(operators.Filter):
+  """Hash images (phash.py); drop what cannot be decoded.
+
+  Attributes:
+    signal: name of the column of hashes, uint64.
+  """
+
+  signal: str
+
+  @property
+  def columns(self) -> tuple[str, ...]:
+    return ("image",)
+
+  @property
+  def signals(self) -> tuple[str, ...]:
+    return (self.signal,)
+
+  def open(self, place: operators.Place) -> operators.DecideFn:
+    del place
+    return self._decide
+
+  def _decide(self, table: pa.Table) -> operators.Verdict:
+    # An image with several captions once.
+    _, first, back = np.unique(
+      by_uid.of(table), return_index=True, return_inverse=True
+    )
+    grey_NYX = np.zeros((len(first), phash.SIDE, phash.SIDE), np.uint8)
+    is_image = np.ones(len(first), bool)
+    for n, row in enumerate(first.tolist()):
+      try:
+        grey_NYX[n] = phash.grey(table["image"][row].as_py() or b"")
+      except faults.ExampleError:
+        is_image[n] = False
+    hashes = pa.array(phash.hashes(grey_NYX)[back], mask=~is_image[back])
+    return operators.Verdict(is_image[back], {self.signal: hashes})
+
+
+@dataclasses.dataclass(frozen=True)
+class DuplicateImages(operators.Reduction):
+  """Keep one of the images whose hashes are equal, or near.
+
+  Of equal hashes stays the pair with the lowest hash of its uid. Of hashes
+  that are near, in the order of those lowest hashes, each stays that is not
+  near one that stays (curation/keys/hamming.py): so a dropped image is within
+  `max_distance` of one that is kept, and no two that are kept are.
+
+  Equal hashes are grouped in workers, in constant memory (groups.py).
+  Near ones are found among all different hashes at once, in one process: see
+  keys/hamming.py. That is for tens of millions of images up to a distance
+  of 3, for a million or so up to 11.
+
+  Attributes:
+    column: of 64-bit hashes (uint64), as `phash` makes them.
+    max_distance: bits in which hashes may differ: 0 (COYO-700M), or up to 11;
+      imagededup's default is 10.
+    seed: of who stays.
+  """
+
+  column: str
+  max_distance: int
+  seed: int
+
+  @property
+  def columns(self) -> tuple[str, ...]:
+    return (self.column,)
+
+  @property
+  def measured(self) -> tuple[str, ...]:
+    return (self.column,)
+
+  def check(self, field: str) -> None:
+    hamming.check_distance(self.max_distance, f"{field}.max_distance")
+
+  def measure(self, place: operators.Place) -> "_Hashes":
+    del place
+    return _Hashes(self.column, self.seed)
+
+  def reduce(
+    self,
+    parts: Sequence[pathlib.Path],
+    place: operators.Place,
+    run: operators.RunFn,
+  ) -> dict[str, Any]:
+    assert place.state is not None
+    facts = groups.winners(parts, place.state / _WINNERS, run)
+    found = {"num_hashes": facts["num_keys"], "num_near_hashes": 0}
+    if self.max_distance:
+      path = place.state / "every_winner"
+      groups.every_winner(parts, path, run)
+      keys = _dropped(runs.load(path), self.max_distance)
+      path.unlink()
+      with runs.writing(place.state / _DROPPED, len(keys)) as append:
+        append((keys,))
+      found["num_near_hashes"] = len(keys)
+    return found
+
+  def open(self, place: operators.Place) -> operators.DecideFn:
+    assert place.state is not None
+    winners = key_sets.Winners(place.state / _WINNERS)
+    dropped = None
+    if self.max_distance:
+      dropped = key_sets.Keys(place.state / _DROPPED)
+
+    def decide(table: pa.Table) -> operators.Verdict:
+      keys = _spread(read_hashes(table, self.column))
+      keep = winners.keep(keys, table_keys.uids(table))
+      if dropped is not None:
+        keep &= ~dropped.contains(keys)
+      return operators.Verdict(keep)
+
+    return decide
+
+
+class _Hashes:
+  """What a shard contributes: the winner of each of its hashes."""
+
+  def __init__(self, column: str, seed: int):
+    self._column = column
+    self._members = groups.Members(seed)
+
+  def add(self, table: pa.Table) -> None:
+    keys = _spread(read_hashes(table, self._column))
+    self._members.add(keys, table_keys.uids(table))
+
+  def save(self, path: pathlib.Path) -> None:
+    self._members.save(path)
+
+
+def read_hashes(table: pa.Table, column: str) -> np.ndarray:
+  """Return a column of 64-bit hashes as uint64 [N].
+
+  Raises:
+    ValueError: it holds something else.
+  """
+  values = table[column]
+  if values.type != pa.uint64() or values.null_count:
+    raise ValueError(
+      f"{column} must hold a hash of every pair, uint64; got {values.type}"
+      f" with {values.null_count} nulls"
+    )
+  return values.to_numpy()
+
+
+def _dropped(columns: runs.Columns, max_distance: int) -> np.ndarray:
+  """Return the keys of hashes that do not stay, uint64, ascending."""
+  if not columns:
+    return np.empty(0, np.uint64)
+  keys, rank, high, low = columns
+  order = np.lexsort((low, high, rank))
+  priority = np.empty(len(order), np.int64)
+  priority[order] = np.arange(len(order))
+  first, second = hamming.near_pairs(keys * np.uint64(_UNSPREAD), max_distance)
+  return keys[~hamming.kept(first, second, priority)]
+
+
+def _spread(hashes: np.ndarray) -> np.ndarray:
+  return hashes * np.uint64(_SPREAD)

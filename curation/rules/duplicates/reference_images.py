@@ -1,0 +1,92 @@
+"""Operator that drops images whose perceptual hash a reference set has.
+
+COYO-700M (kakaobrain/coyo-dataset, README) drops images with the perceptual
+hash of one of ImageNet-1K and 21K, Flickr30K, COCO, CC3M and CC12M.
+"""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curation import operators
+from curation.keys import hamming
+from curation.rules.duplicates import perceptual_hashes
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferenceImages(operators.Filter):
+  """Drop images of which the hash equals, or is near, one of a reference set.
+
+  Attributes:
+    column: of 64-bit hashes (uint64), as `phash` makes them; of the pool, and
+      of the references' Parquet files.
+    references: .npy files of uint64, Parquet files, or folders of these, as
+      signals/ of another curation that has a step `phash`.
+    max_distance: bits in which hashes may differ: 0 (COYO-700M), up to 11.
+  """
+
+  column: str
+  references: tuple[str, ...]
+  max_distance: int
+
+  @property
+  def columns(self) -> tuple[str, ...]:
+    return (self.column,)
+
+  @property
+  def signals(self) -> tuple[str, ...]:
+    return ("reference_distance",)
+
+  def check(self, field: str) -> None:
+    hamming.check_distance(self.max_distance, f"{field}.max_distance")
+    if not self.references:
+      raise ValueError(
+        f"{field}.references must name files of hashes; got (). Curate the"
+        " reference set with a step phash: its signals/ has them"
+      )
+
+  def files(self) -> tuple[str, ...]:
+    return self.references
+
+  def open(self, place: operators.Place) -> operators.DecideFn:
+    del place
+    parts = [read(pathlib.Path(path), self.column) for path in self.references]
+    index = hamming.Index(np.unique(np.concatenate(parts)), self.max_distance)
+
+    def decide(table: pa.Table) -> operators.Verdict:
+      hashes = perceptual_hashes.read_hashes(table, self.column)
+      distance = index.nearest(hashes)
+      return operators.Verdict(
+        distance == hamming.FAR, {"reference_distance": distance}
+      )
+
+    return decide
+
+
+def read(path: pathlib.Path, column: str) -> np.ndarray:
+  """Return the hashes of a file or a folder's files, uint64; nulls left out.
+
+  Raises:
+    ValueError: there are none.
+  """
+  if path.is_dir():
+    files = sorted([*path.rglob("*.npy"), *path.rglob("*.parquet")])
+    if not files:
+      raise ValueError(f"{path} has no .npy or .parquet files of hashes")
+    return np.concatenate([read(file, column) for file in files])
+  if path.suffix == ".npy":
+    hashes = np.load(path, allow_pickle=False)
+    if hashes.dtype != np.uint64 or hashes.ndim != 1:
+      raise ValueError(
+        f"{path} must hold hashes, uint64 [R]; got {hashes.dtype}"
+        f" {list(hashes.shape)}"
+      )
+    return hashes
+  names = pq.read_schema(path).names
+  if column not in names:
+    raise ValueError(f"{path} has no column {column}; it has {names}")
+  values = pq.read_table(path, columns=[column])[column].drop_null()
+  return perceptual_hashes.read_hashes(pa.table({column: values}), column)

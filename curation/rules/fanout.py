@@ -1,0 +1,260 @@
+"""Rules about how often an image, a caption or a pair occurs among all shards.
+
+Jia et al. (ALIGN, arXiv 2102.05918, section 3) drop images that go with over
+1000 alt-texts, and alt-texts that over 10 images share. COYO-700M (README.md of
+kakaobrain/coyo-dataset) drops texts that appear more than 10 times, and all but
+one of the pairs that have image hash and text in common.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curation import operators
+from curation.on_disk import groups, key_sets, table_keys
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFanout(operators.Reduction):
+  """Drop images that go with too many different captions.
+
+  A pair of which the image has no name is kept.
+
+  Attributes:
+    image: column that names the image: "url", or a hash of its content.
+    max_texts: an image with so many is kept.
+    raw: whether all pairs of the pool are counted, not only those left by the
+      steps before.
+  """
+
+  image: str
+  max_texts: int
+  raw: bool
+
+  @property
+  def columns(self) -> tuple[str, ...]:
+    return (self.image,)
+
+  @property
+  def measured(self) -> tuple[str, ...]:
+    return (self.image, "text")
+
+  @property
+  def measures_raw(self) -> bool:
+    return self.raw
+
+  def check(self, field: str) -> None:
+    if not self.image:
+      raise ValueError(
+        f"{field}.image must name the column that tells images apart, as url;"
+        " got ''"
+      )
+    _check_most(f"{field}.max_texts", self.max_texts)
+
+  def measure(self, place: operators.Place) -> operators.Measure:
+    del place
+    fn = functools.partial(_keys_and_values, self.image, "text", False)
+    return _Measure(groups.Values(self.max_texts), fn)
+
+  def reduce(
+    self,
+    parts: Sequence[pathlib.Path],
+    place: operators.Place,
+    run: operators.RunFn,
+  ) -> dict[str, Any]:
+    facts = groups.keys_of_many_values(
+      parts, _path(place), run, above=self.max_texts
+    )
+    return {
+      "num_images": facts["num_keys"],
+      "num_images_dropped": facts["num_keys_above"],
+    }
+
+  def open(self, place: operators.Place) -> operators.DecideFn:
+    return _dropping(place, self.image, squeeze=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextFanout(operators.Reduction):
+  """Drop captions that too many images share.
+
+  Attributes:
+    image: column that names the image; then different images are counted. ""
+      counts how often the caption occurs.
+    max_images: a caption of so many is kept.
+    squeeze: whether captions are the same that differ in whitespace only.
+    raw: whether all pairs of the pool are counted, not only those left by the
+      steps before.
+  """
+
+  image: str
+  max_images: int
+  squeeze: bool
+  raw: bool
+
+  columns = ("text",)
+
+  @property
+  def measured(self) -> tuple[str, ...]:
+    return ("text", self.image) if self.image else ("text",)
+
+  @property
+  def measures_raw(self) -> bool:
+    return self.raw
+
+  def check(self, field: str) -> None:
+    _check_most(f"{field}.max_images", self.max_images)
+
+  def measure(self, place: operators.Place) -> operators.Measure:
+    del place
+    if not self.image:
+      fn = functools.partial(_keys, ("text",), self.squeeze)
+      return _Measure(groups.Occurrences(), fn)
+    fn = functools.partial(_keys_and_values, "text", self.image, self.squeeze)
+    return _Measure(groups.Values(self.max_images), fn)
+
+  def reduce(
+    self,
+    parts: Sequence[pathlib.Path],
+    place: operators.Place,
+    run: operators.RunFn,
+  ) -> dict[str, Any]:
+    reduce_fn = groups.keys_of_many_values
+    if not self.image:
+      reduce_fn = groups.frequent_keys
+    facts = reduce_fn(parts, _path(place), run, above=self.max_images)
+    return {
+      "num_texts": facts["num_keys"],
+      "num_texts_dropped": facts["num_keys_above"],
+    }
+
+  def open(self, place: operators.Place) -> operators.DecideFn:
+    return _dropping(place, "text", self.squeeze)
+
+
+@dataclasses.dataclass(frozen=True)
+class DuplicatePairs(operators.Reduction):
+  """Keep one of the pairs that have the same values in some columns.
+
+  Which one is drawn by a hash of the UIDs. Pairs without a value in one of the
+  columns are all kept.
+
+  Attributes:
+    same: columns, as ("phash", "text"); of texts, bytes or whole numbers.
+    squeeze: whether texts are the same that differ in whitespace only.
+    seed: of the draw.
+  """
+
+  same: tuple[str, ...]
+  squeeze: bool
+  seed: int
+
+  @property
+  def columns(self) -> tuple[str, ...]:
+    return self.same
+
+  @property
+  def measured(self) -> tuple[str, ...]:
+    return self.same
+
+  def check(self, field: str) -> None:
+    if not self.same:
+      raise ValueError(f"{field}.same must name at least one column; got ()")
+
+  def measure(self, place: operators.Place) -> operators.Measure:
+    del place
+    fn = functools.partial(_keys_and_uids, self.same, self.squeeze)
+    return _Measure(groups.Members(self.seed), fn)
+
+  def reduce(
+    self,
+    parts: Sequence[pathlib.Path],
+    place: operators.Place,
+    run: operators.RunFn,
+  ) -> dict[str, Any]:
+    facts = groups.winners(parts, _path(place), run)
+    return {
+      "num_groups": facts["num_keys"],
+      "num_groups_of_several": facts["num_keys_above"],
+    }
+
+  def open(self, place: operators.Place) -> operators.DecideFn:
+    winners = key_sets.Winners(_path(place))
+
+    def decide(table: pa.Table) -> operators.Verdict:
+      keys, is_whole = table_keys.of(table, self.same, squeeze=self.squeeze)
+      wins = winners.keep(keys, table_keys.uids(table))
+      return operators.Verdict(wins | ~is_whole)
+
+    return decide
+
+
+class _Measure:
+  """Adds what `columns_fn` takes of tables to a measure of groups.py."""
+
+  def __init__(
+    self,
+    gathered: groups.Occurrences | groups.Values | groups.Members,
+    columns_fn: Callable[[pa.Table], tuple[np.ndarray, ...]],
+  ) -> None:
+    self._gathered = gathered
+    self._columns_fn = columns_fn
+
+  def add(self, table: pa.Table) -> None:
+    """Add pairs."""
+    self._gathered.add(*self._columns_fn(table))
+
+  def save(self, path: pathlib.Path) -> None:
+    """Write it."""
+    self._gathered.save(path)
+
+
+def _keys_and_values(
+  key: str, value: str, squeeze: bool, table: pa.Table
+) -> tuple[np.ndarray, ...]:
+  keys, has_key = table_keys.of(table, (key,), squeeze=squeeze)
+  values, has_value = table_keys.of(table, (value,), squeeze=squeeze)
+  is_whole = has_key & has_value
+  return keys[is_whole], values[is_whole]
+
+
+def _keys(
+  names: tuple[str, ...], squeeze: bool, table: pa.Table
+) -> tuple[np.ndarray, ...]:
+  keys, is_whole = table_keys.of(table, names, squeeze=squeeze)
+  return (keys[is_whole],)
+
+
+def _keys_and_uids(
+  names: tuple[str, ...], squeeze: bool, table: pa.Table
+) -> tuple[np.ndarray, ...]:
+  keys, is_whole = table_keys.of(table, names, squeeze=squeeze)
+  return keys[is_whole], table_keys.uids(table)[is_whole]
+
+
+def _dropping(
+  place: operators.Place, name: str, squeeze: bool
+) -> operators.DecideFn:
+  """Return what drops the pairs whose key is in the step's file."""
+  dropped = key_sets.Keys(_path(place))
+
+  def decide(table: pa.Table) -> operators.Verdict:
+    keys, is_whole = table_keys.of(table, (name,), squeeze=squeeze)
+    return operators.Verdict(~(dropped.contains(keys) & is_whole))
+
+  return decide
+
+
+def _path(place: operators.Place) -> pathlib.Path:
+  assert place.state is not None
+  return place.state / "keys"
+
+
+def _check_most(field: str, most: int) -> None:
+  if most < 1:
+    raise ValueError(f"{field} must be at least 1; got {most}")

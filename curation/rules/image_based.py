@@ -1,0 +1,135 @@
+"""DataComp's image-based filter: images near those of ImageNet-1k."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curation import operators
+from curation import pool as pool_lib
+from curation.on_disk import of_embeddings, random_batches
+from curation.rules import references
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageBased(operators.MeshFilter, of_embeddings.OfEmbeddings):
+  """Keep images of the clusters that some reference image belongs to.
+
+  Gadre et al. (arXiv 2304.14108; mlfoundations/datacomp,
+  baselines/image_based_clustering.py): k-means of the pool's image embeddings
+  by inner product, 20 iterations, 100,000 centroids; ImageNet-1k's training
+  images are the references. Here spherical k-means (on_mesh/kmeans.py) in
+  place of faiss'; images are clustered after the steps before this one.
+
+  Attributes:
+    model: of an earlier step `embed`; "columns:NAME" of `stored_embeddings`.
+    references: as that of similarity.NormSim.
+    num_clusters: fewer where there are fewer images is an error.
+    num_iterations: of k-means.
+    num_sampled: pairs that clusters are found with, drawn by hash; about that
+      many. DataComp took about 160e6 at its large and xlarge scales.
+    seed: of the draw, and of the rows that k-means starts with.
+  """
+
+  references: str
+  num_clusters: int
+  num_iterations: int
+  num_sampled: int
+  seed: int
+
+  columns = ("uid",)
+  signals = ("image_cluster",)
+
+  def check(self, field: str) -> None:
+    super().check(field)
+    references.check(self.references, field)
+    for name in ("num_clusters", "num_iterations"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"{field}.{name} must be at least 1; got {getattr(self, name)}"
+        )
+    if self.num_sampled < self.num_clusters:
+      raise ValueError(
+        f"{field}.num_sampled must be at least num_clusters "
+        f"({self.num_clusters}); got {self.num_sampled}"
+      )
+
+  def files(self) -> tuple[str, ...]:
+    return (
+      *super().files(),
+      *references.files_of(self.references),
+    )
+
+  def reduce(
+    self,
+    parts: Sequence[pathlib.Path],
+    place: operators.Place,
+    run: operators.RunFn,
+  ) -> dict[str, Any]:
+    del run
+    # JAX, which workers do not import.
+    from curation.on_mesh import kmeans, scorer
+
+    assert place.state is not None
+    mesh = scorer.make_mesh()
+    z_RE = references.load(place, self.model, self.references)
+    pairs = random_batches.Batches(
+      tuple(sorted(parts, key=lambda part: part.name)),
+      scorer.open_store(place, self.model),
+      place.state,
+    )
+    path = place.state / "sample.npy"
+    share = min(1.0, self.num_sampled / max(len(pairs), 1))
+    z_NE, hash_N = pairs.sample(share, self.seed, path)
+    references.check_width(z_RE, z_NE.shape[1], self.references)
+    centroid_KE = kmeans.fit(
+      z_NE,
+      hash_N,
+      kmeans.KMeans(self.num_clusters, self.num_iterations),
+      mesh,
+    )
+    ids_R1, _ = kmeans.nearest(z_RE, centroid_KE, mesh)
+    is_hit_K = np.zeros(self.num_clusters, bool)
+    is_hit_K[ids_R1[:, 0]] = True
+    np.save(place.state / "centroids.npy", centroid_KE, allow_pickle=False)
+    np.save(place.state / "is_hit.npy", is_hit_K, allow_pickle=False)
+    path.unlink()
+    return {
+      "num_pairs": len(pairs),
+      "num_sampled": len(z_NE),
+      "num_references": len(z_RE),
+      "num_clusters": self.num_clusters,
+      "num_hit": int(is_hit_K.sum()),
+    }
+
+  def open_shards(self, place: operators.Place) -> operators.ShardFn:
+    from curation.on_mesh import kmeans, scorer
+
+    assert place.state is not None
+    store = scorer.open_store(place, self.model)
+    mesh = scorer.make_mesh()
+    centroid_KE = np.load(place.state / "centroids.npy", allow_pickle=False)
+    is_hit_K = np.load(place.state / "is_hit.npy", allow_pickle=False)
+
+    def decide(
+      shard: pool_lib.Shard,
+      tables: Iterable[pa.Table],
+      read: operators.ReadFn,
+    ) -> Iterator[operators.Verdict]:
+      del read
+      found, records = list(tables), store.open(shard)
+      if not found:
+        return
+      # All at once: the centroids are put on the devices for each call.
+      zimg_NE = records.read(pa.concat_tables(found))["zimg"]
+      ids_N1, _ = kmeans.nearest(zimg_NE, centroid_KE, mesh)
+      start = 0
+      for table in found:
+        ids = ids_N1[start : start + len(table), 0]
+        start += len(table)
+        yield operators.Verdict(is_hit_K[ids], {"image_cluster": ids})
+
+    return decide

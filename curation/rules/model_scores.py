@@ -1,0 +1,203 @@
+"""The steps that embed pairs, once, and give the cosine of each."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation import operators
+from curation import pool as pool_lib
+from curation.on_disk import embedding_store
+
+
+@dataclasses.dataclass(frozen=True)
+class Embed(operators.MeshFilter):
+  """Embed pairs with a model; drop those that cannot be embedded.
+
+  What is stored already (on_disk/embedding_store.py) is not embedded again.
+
+  Attributes:
+    model: a run's workdir, a published model's folder or file, or hf://.
+    signal: name of the cosine of image and text, float32; SIGNAL_fault is why
+      a pair was dropped (a key of input_pipeline.faults.KINDS), else null.
+    batch_size: pairs of one call, over all devices.
+  """
+
+  model: str
+  signal: str
+  batch_size: int
+
+  columns = ("text",)
+  fetched = ("image",)
+
+  @property
+  def signals(self) -> tuple[str, ...]:
+    return (self.signal, f"{self.signal}_fault")
+
+  def check(self, field: str) -> None:
+    if self.model.startswith(embedding_store.COLUMNS):
+      raise ValueError(
+        f"{field}.model is {self.model!r}, but embeds with a model; "
+        "op=stored_embeddings takes what the pool's files have"
+      )
+    embedding_store.check_model(self.model, field)
+    if self.batch_size < 1:
+      raise ValueError(
+        f"{field}.batch_size must be at least 1; got {self.batch_size}"
+      )
+
+  def files(self) -> tuple[str, ...]:
+    return embedding_store.files_of(self.model)
+
+  def open_shards(self, place: operators.Place) -> operators.ShardFn:
+    # Workers import this module, but not JAX.
+    from curation.on_mesh import scorer
+
+    model = scorer.load(self.model)
+    store = scorer.open_store(place, self.model)
+
+    def decide(
+      shard: pool_lib.Shard,
+      tables: Iterable[pa.Table],
+      read: operators.ReadFn,
+    ) -> Iterator[operators.Verdict]:
+      found = list(tables)
+      records = store.open(shard)
+      missing = [
+        table.filter(pa.array(records.missing(table))) for table in found
+      ]
+      if any(map(len, missing)):
+        pairs = pa.concat_tables(missing)
+        rows, image_N = _distinct(pairs)
+        images = _images(read, rows)
+        store.add(shard, model.pairs(pairs, images, image_N, self.batch_size))
+        records = store.open(shard)
+      for table in found:
+        yield _verdict(records.read(table), self.signal)
+
+    return decide
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredEmbeddings(operators.MeshFilter):
+  """Take embeddings that the pool's files have, as DataComp's.
+
+  Steps after it use them as those of the model "columns:NAME".
+
+  Attributes:
+    name: of the columns NAME_img and NAME_txt: "b32" or "l14" of DataComp's.
+    signal: as that of Embed.
+  """
+
+  name: str
+  signal: str
+
+  @property
+  def columns(self) -> tuple[str, ...]:
+    return (f"{self.name}_img", f"{self.name}_txt")
+
+  @property
+  def signals(self) -> tuple[str, ...]:
+    return (self.signal, f"{self.signal}_fault")
+
+  def check(self, field: str) -> None:
+    if not self.name:
+      raise ValueError(f"{field}.name is empty; expected b32, say")
+
+  def open_shards(self, place: operators.Place) -> operators.ShardFn:
+    model = embedding_store.COLUMNS + self.name
+    store = embedding_store.of_columns(place.workdir, model)
+
+    def decide(
+      shard: pool_lib.Shard,
+      tables: Iterable[pa.Table],
+      read: operators.ReadFn,
+    ) -> Iterator[operators.Verdict]:
+      del read
+      records = [self._records(table) for table in tables]
+      if records:
+        store.add(shard, np.concatenate(records))
+      for part in records:
+        yield _verdict(part, self.signal)
+
+    return decide
+
+  def _records(self, table: pa.Table) -> np.ndarray:
+    image, text = (_matrix(table[name], name) for name in self.columns)
+    if image.shape != text.shape:
+      raise ValueError(
+        f"{' and '.join(self.columns)} must be of one length; got "
+        f"{image.shape[1]} and {text.shape[1]}"
+      )
+    records = np.zeros(len(table), embedding_store.dtype(image.shape[1]))
+    records["uid"] = pool_lib.uids(table)
+    records["row"] = table["row"].to_numpy()
+    # Whether the published ones have length 1 is not documented.
+    records["zimg"] = embedding_store.unit(image)
+    records["ztxt"] = embedding_store.unit(text)
+    return records
+
+
+def _matrix(column: pa.ChunkedArray, name: str) -> np.ndarray:
+  """Return a column of lists of one length as [N, E]."""
+  lengths = np.unique(_call("list_value_length", column).to_numpy())
+  if len(lengths) != 1 or column.null_count:
+    raise ValueError(
+      f"{name} must have a list of one length in each row; got lengths "
+      f"{lengths.tolist()[:5]} and {column.null_count} empty rows"
+    )
+  values = _call("list_flatten", column).combine_chunks().to_numpy()
+  return values.reshape(len(column), int(lengths[0]))
+
+
+def _call(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+  # By name: pyarrow.compute makes its functions as it is imported.
+  return pc.call_function(name, [column])
+
+
+def _distinct(pairs: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+  """Return rows of pairs with all images, and which of these each pair has.
+
+  Captions of one example share its image.
+  """
+  rows = pairs["row"].to_numpy()
+  example_N = rows >> pool_lib.CAPTION_BITS
+  uids = pool_lib.uids(pairs)
+  keys = np.zeros(len(rows), [("example", "<i8"), ("uid", uids.dtype)])
+  keys["example"], keys["uid"] = example_N, uids
+  _, first, image_N = np.unique(keys, return_index=True, return_inverse=True)
+  order = np.argsort(first)
+  number = np.empty(len(order), np.int64)
+  number[order] = np.arange(len(order))
+  return rows[first[order]], number[image_N]
+
+
+def _images(
+  read: operators.ReadFn, rows: np.ndarray
+) -> Iterator[bytes | str | None]:
+  """Yield the image of each row, or the kind of its fault; None for none."""
+  due = iter(rows.tolist())
+  for table in read(("image",), rows):
+    found: list[bytes | str | None] = table["image"].to_pylist()
+    if "fault" in table.column_names:
+      # Of "KIND: MESSAGE".
+      for place, fault in enumerate(table["fault"].to_pylist()):
+        if fault is not None:
+          found[place] = fault.partition(":")[0]
+    for row, image in zip(table["row"].to_pylist(), found, strict=True):
+      while (asked := next(due, None)) != row:
+        if asked is None:
+          raise OSError(f"the pool gave row {row}, which nobody asked for")
+        yield None
+      yield image
+  for _ in due:
+    yield None
+
+
+def _verdict(records: np.ndarray, signal: str) -> operators.Verdict:
+  cosines = embedding_store.cosine(records["zimg"], records["ztxt"])
+  keep = records["fault"] == b""
+  faults = pa.array(records["fault"].astype("U"), mask=keep)
+  return operators.Verdict(keep, {signal: cosines, f"{signal}_fault": faults})

@@ -1,0 +1,112 @@
+"""Embeddings of images that pairs are compared with: of a target task, say."""
+
+import pathlib
+
+import numpy as np
+
+from curation import operators
+from curation.engine import stages
+from curation.on_disk import embedding_store
+from inference import image_files
+from input_pipeline.sources import record
+from runtime import progress
+
+# Of --task=embed.
+_IMAGES = "images.npy"
+_BATCH_SIZE = 256
+# Rows that are normalised at once.
+_BLOCK = 1 << 16
+
+
+def check(references: str, field: str) -> None:
+  """Raise ValueError, naming `field`.references, where there can be none."""
+  if not references:
+    raise ValueError(
+      f"{field}.references is empty; expected a .npy file of embeddings "
+      "[R, E], a folder of --task=embed, a folder of images or a pattern as "
+      '"images/**/*.jpg"'
+    )
+  if references.endswith(".npy"):
+    path = pathlib.Path(references)
+    if not path.exists():
+      raise ValueError(f"{field}.references: there is no {references}")
+    return
+  if not (pathlib.Path(references) / _IMAGES).exists():
+    try:
+      image_files.find(references)
+    except ValueError as error:
+      raise ValueError(
+        f"{field}.references: {references} has neither {_IMAGES} (of "
+        f"--task=embed) nor images: {error}"
+      ) from error
+
+
+def files_of(references: str) -> tuple[str, ...]:
+  """Return the paths that depend on what the images are."""
+  # A pattern's files change its result too, but a pattern is no path.
+  return (references,) if pathlib.Path(references).exists() else ()
+
+
+def load(place: operators.Place, model: str, references: str) -> np.ndarray:
+  """Return float16 [R, E] of length 1; images are embedded once.
+
+  Raises:
+    ValueError: they are of no use, or not of the model.
+  """
+  # JAX, which workers do not import.
+  from curation.on_mesh import scorer
+
+  path = pathlib.Path(references)
+  if path.is_dir() and (path / _IMAGES).exists():
+    path = path / _IMAGES
+  if path.suffix == ".npy":
+    return _of_file(path)
+  if model.startswith(embedding_store.COLUMNS):
+    raise ValueError(
+      f"references must be a .npy file of embeddings where the model is "
+      f"{model!r}, which embeds no images; got {references}"
+    )
+  found = image_files.find(references)
+  facts = tuple((str(file), stages.file_facts(str(file))) for file in found)
+  store = scorer.open_store(place, model)
+  stored = store.folder / "references" / f"{record.digest(facts)}.npy"
+  if stored.exists():
+    return _of_file(stored)
+  with progress.Progress("Embedding references", len(found)) as bar:
+
+    def images():
+      for file in found:
+        yield file.read_bytes()
+        bar.advance()
+
+    zimg_RE, fault_N = scorer.load(model).images(images(), _BATCH_SIZE)
+  for file, fault in zip(found, fault_N.tolist(), strict=True):
+    if fault:
+      raise ValueError(f"references: {file}: {fault.decode()}")
+  stored.parent.mkdir(parents=True, exist_ok=True)
+  embedding_store.save(stored, embedding_store.unit(zimg_RE))
+  return _of_file(stored)
+
+
+def check_width(z_RE: np.ndarray, embed_dim: int, references: str) -> None:
+  """Raise ValueError where references are not of the pairs' model."""
+  if z_RE.shape[1] != embed_dim:
+    raise ValueError(
+      f"references {references} have embeddings of {z_RE.shape[1]} numbers, "
+      f"the pairs of {embed_dim}; expected those of the same model"
+    )
+
+
+def _of_file(path: pathlib.Path) -> np.ndarray:
+  found = np.load(path, mmap_mode="r", allow_pickle=False)
+  is_float = found.dtype in (np.float16, np.float32)
+  if found.ndim != 2 or not is_float or not found.size:
+    raise ValueError(
+      f"{path} must hold float16 or float32 [R, E]; got {found.dtype} "
+      f"{list(found.shape)}"
+    )
+  unit_RE = np.empty(found.shape, np.float16)
+  for start in range(0, len(found), _BLOCK):
+    part = slice(start, start + _BLOCK)
+    unit_RE[part] = embedding_store.unit(found[part])
+  return unit_RE

@@ -1,0 +1,224 @@
+"""Rules about the size of an image and the length of its caption.
+
+ALIGN's (Jia et al., arXiv 2102.05918, section 3), COYO-700M's (README.md of
+kakaobrain/coyo-dataset) and those of DataComp's `basic_filter` and of the
+captions of its image-based filter (mlfoundations/datacomp,
+baselines/apply_filter.py) differ in their boundaries: configs/curate/rules.py has
+each by name.
+"""
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation import operators
+from curation.keys import strings
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSize(operators.Filter):
+  """Keep images of which the shorter side is long enough.
+
+  An image of unknown size is dropped.
+
+  Attributes:
+    min_side: pixels.
+    strict: whether an image of just that size is dropped.
+  """
+
+  min_side: int
+  strict: bool
+
+  columns = ("width", "height")
+
+  def check(self, field: str) -> None:
+    if self.min_side < 0:
+      raise ValueError(
+        f"{field}.min_side must be at least 0; got {self.min_side}"
+      )
+
+  def open(self, place: operators.Place) -> operators.DecideFn:
+    del place
+
+    def decide(table: pa.Table) -> operators.Verdict:
+      shorter, _ = _sides(table)
+      if self.strict:
+        return operators.Verdict(shorter > self.min_side)
+      return operators.Verdict(shorter >= self.min_side)
+
+    return decide
+
+
+@dataclasses.dataclass(frozen=True)
+class AspectRatio(operators.Filter):
+  """Keep images of which no side is too long for the other.
+
+  An image of unknown size, or without any pixel, is dropped.
+
+  Attributes:
+    max_ratio: of the longer to the shorter side.
+    strict: whether an image of just that ratio is dropped.
+  """
+
+  max_ratio: float
+  strict: bool
+
+  columns = ("width", "height")
+
+  def check(self, field: str) -> None:
+    if not self.max_ratio >= 1:
+      raise ValueError(
+        f"{field}.max_ratio must be at least 1; got {self.max_ratio}"
+      )
+
+  def open(self, place: operators.Place) -> operators.DecideFn:
+    del place
+
+    def decide(table: pa.Table) -> operators.Verdict:
+      shorter, longer = _sides(table)
+      # Without dividing: exact.
+      limit = self.max_ratio * shorter
+      is_slim = longer < limit if self.strict else longer <= limit
+      return operators.Verdict(is_slim & (shorter > 0))
+
+    return decide
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageBytes(operators.Filter):
+  """Keep images of which the encoded file is large enough.
+
+  Attributes:
+    min_bytes: of the smallest that is kept.
+  """
+
+  min_bytes: int
+
+  columns = ("image",)
+
+  def open(self, place: operators.Place) -> operators.DecideFn:
+    del place
+
+    def decide(table: pa.Table) -> operators.Verdict:
+      sizes = pc.call_function("binary_length", [table["image"]])
+      keep = sizes.fill_null(0).to_numpy() >= self.min_bytes
+      return operators.Verdict(keep)
+
+    return decide
+
+
+@dataclasses.dataclass(frozen=True)
+class WordCount(operators.Filter):
+  """Keep captions of so many words.
+
+  Attributes:
+    min_words: of the shortest that is kept.
+    max_words: of the longest that is kept; 0 for any.
+    words: what a word is; key of WORDS.
+  """
+
+  min_words: int
+  max_words: int
+  words: str
+
+  columns = ("text",)
+
+  def check(self, field: str) -> None:
+    _check_range(field, "words", self.min_words, self.max_words)
+    if self.words not in WORDS:
+      raise ValueError(
+        f"{field}.words must be one of {', '.join(WORDS)}; got {self.words!r}"
+      )
+
+  def open(self, place: operators.Place) -> operators.DecideFn:
+    del place
+    count_fn = WORDS[self.words]
+    return lambda table: operators.Verdict(
+      _within(count_fn(table["text"]), self.min_words, self.max_words)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class CharCount(operators.Filter):
+  """Keep captions of so many characters: Unicode code points.
+
+  Attributes:
+    min_chars: of the shortest that is kept.
+    max_chars: of the longest that is kept; 0 for any.
+    squeeze: whether whitespace is squeezed before, as " ".join(text.split()).
+  """
+
+  min_chars: int
+  max_chars: int
+  squeeze: bool
+
+  columns = ("text",)
+
+  def check(self, field: str) -> None:
+    _check_range(field, "chars", self.min_chars, self.max_chars)
+
+  def open(self, place: operators.Place) -> operators.DecideFn:
+    del place
+
+    def decide(table: pa.Table) -> operators.Verdict:
+      texts = table["text"]
+      if self.squeeze:
+        texts = strings.squeezed(texts)
+      counts = strings.num_chars(texts)
+      return operators.Verdict(_within(counts, self.min_chars, self.max_chars))
+
+    return decide
+
+
+@dataclasses.dataclass(frozen=True)
+class AtMost(operators.Filter):
+  """Keep pairs of which a column's value is not too high.
+
+  A pair without a value (null, NaN) is dropped.
+
+  Attributes:
+    column: of numbers: an NSFW score that the pool's files have, say.
+    max_value: the highest that is kept.
+  """
+
+  column: str
+  max_value: float
+
+  @property
+  def columns(self) -> tuple[str, ...]:
+    return (self.column,)
+
+  def open(self, place: operators.Place) -> operators.DecideFn:
+    del place
+    # A null becomes NaN, which is not at most anything.
+    return lambda table: operators.Verdict(
+      table[self.column].to_numpy() <= self.max_value
+    )
+
+
+# Name -> count(column of texts): int64 [N].
+WORDS = {"split": strings.num_words, "fasttext": strings.num_fasttext_tokens}
+
+
+def _sides(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+  """Return the shorter and the longer sides, float64; NaN where unknown."""
+  width = table["width"].to_numpy().astype(np.float64)
+  height = table["height"].to_numpy().astype(np.float64)
+  return np.minimum(width, height), np.maximum(width, height)
+
+
+def _within(counts: np.ndarray, least: int, most: int) -> np.ndarray:
+  is_within = counts >= least
+  return is_within & (counts <= most) if most else is_within
+
+
+def _check_range(field: str, name: str, least: int, most: int) -> None:
+  if least < 0:
+    raise ValueError(f"{field}.min_{name} must be at least 0; got {least}")
+  if most and most < least:
+    raise ValueError(
+      f"{field}.max_{name} must be 0, for no limit, or at least"
+      f" {field}.min_{name}, which is {least}; got {most}"
+    )

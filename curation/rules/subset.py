@@ -1,0 +1,55 @@
+"""Files of UIDs as a step: DataComp's subsets, or earlier selections."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import pyarrow as pa
+
+from curation import operators, pool
+from input_pipeline.sources import subset as subset_lib
+from input_pipeline.storage import uids as uids_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Subset(operators.Filter):
+  """Keep the pairs that some of the files name.
+
+  One step with several files is their union; a step each, their intersection.
+  UIDs that a file repeats, as some of DataComp's do, are kept once.
+
+  Attributes:
+    paths: .npy files of sorted UIDs, dtype "u8,u8".
+  """
+
+  paths: tuple[str, ...]
+
+  def check(self, field: str) -> None:
+    """Look at the files."""
+    if not self.paths:
+      raise ValueError(f"{field}.paths must name .npy files of UIDs, got ()")
+    for path in self.paths:
+      if not pathlib.Path(path).is_file():
+        raise ValueError(f"{field}.paths: there is no file {path}")
+      subset_lib.read(f"{field}.paths", path)
+
+  def files(self) -> tuple[str, ...]:
+    """Return the files."""
+    return self.paths
+
+  def open(self, place: operators.Place) -> operators.DecideFn:
+    """Map the files; raises ValueError for one that is not sorted."""
+    del place
+    sets = [
+      uids_lib.SortedUids(subset_lib.read("subset", path), path)
+      for path in self.paths
+    ]
+
+    def decide(table: pa.Table) -> operators.Verdict:
+      uids = pool.uids(table)
+      keep = np.zeros(len(uids), bool)
+      for names in sets:
+        keep |= names.have(uids)
+      return operators.Verdict(keep)
+
+    return decide

@@ -1,0 +1,219 @@
+"""The section `data.augmentation`: from encoded images to training inputs.
+
+An example draws its numbers in a fixed order, so that it depends on the seed
+and its place in the data alone: the crop (image_ops.random_crop,
+cropping.area_box, cropping.resize_and_crop), one number for the mirror, then,
+each only where its field says that it can happen: one for whether colours
+change and what that takes (colour_ops.random_jitter), one for grey, one for
+blur and one for its sigma, RandAugment's (rand_augment.random_ops), one for
+erasing and what that takes (erasing.erase).
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+from PIL import Image
+
+from input_pipeline.images import (
+  colour_ops,
+  cropping,
+  erasing,
+  image_ops,
+  image_protocols,
+  naflex,
+  picture,
+  rand_augment,
+)
+
+# What the field `resize` may be; configs/base.py says what each does.
+RESIZES = ("square", "area", "squash", "shortest", "protocol", "naflex")
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+  """Fields of the section; configs/base.py explains them."""
+
+  resize: str
+  crop_scale: tuple[float, float]
+  crop_ratio: tuple[float, float]
+  resize_size: int
+  random_crop: bool
+  interpolation: str
+  protocol: str
+  patch_size: int
+  max_num_patches: int
+  flip_probability: float
+  jitter: tuple[float, float, float, float]
+  jitter_probability: float
+  gray_probability: float
+  blur_sigma: tuple[float, float]
+  blur_probability: float
+  randaug_layers: int
+  randaug_magnitude: float
+  erase_probability: float
+
+  def check(self, image_size: int) -> None:
+    """Raise ValueError, naming the field, for a value of no use."""
+    for field, choices in (
+      ("resize", RESIZES),
+      ("interpolation", tuple(picture.INTERPOLATIONS)),
+      ("protocol", ("", *image_protocols.PROTOCOLS)),
+    ):
+      self._check(field, getattr(self, field) in choices, f"one of {choices}")
+    for field in ("crop_scale", "crop_ratio", "blur_sigma"):
+      low, high = getattr(self, field)
+      self._check(
+        field, 0 < low <= high < math.inf, "(low, high) with 0 < low <= high"
+      )
+    if self.resize == "area":
+      self._check("crop_scale", self.crop_scale[1] <= 1, "at most 1 of an area")
+    self._check(
+      "protocol",
+      bool(self.protocol) == (self.resize == "protocol"),
+      'a name with resize="protocol", and "" without',
+    )
+    self._check(
+      "resize_size",
+      self.resize_size == 0 or self.resize_size >= image_size,
+      f"0, or at least data.image_size={image_size}",
+    )
+    for field in (
+      "flip_probability",
+      "jitter_probability",
+      "gray_probability",
+      "blur_probability",
+      "erase_probability",
+    ):
+      self._check(field, 0 <= getattr(self, field) <= 1, "between 0 and 1")
+    *factors, hue = self.jitter
+    self._check(
+      "jitter",
+      all(0 <= factor < math.inf for factor in factors) and 0 <= hue <= 0.5,
+      "at least 0, the last (hue) at most 0.5",
+    )
+    for field in ("patch_size", "max_num_patches"):
+      self._check(field, getattr(self, field) >= 1, "at least 1")
+    self._check("randaug_layers", self.randaug_layers >= 0, "at least 0")
+    # Above 20, "Posterize" would be asked for more than 8 bits.
+    self._check(
+      "randaug_magnitude", 0 <= self.randaug_magnitude <= 20, "0 to 20"
+    )
+
+  def _check(self, field: str, is_right: bool, expected: str) -> None:
+    if not is_right:
+      raise ValueError(
+        f"data.augmentation.{field} must be {expected}; got "
+        f"{getattr(self, field)!r}"
+      )
+
+  @property
+  def is_naflex(self) -> bool:
+    """Whether images come as patches, each in its own shape."""
+    return self.resize == "naflex"
+
+  def shapes(self, size: int) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Return shape and dtype of each array that `apply` makes."""
+    if self.is_naflex:
+      return {
+        "images": (
+          (self.max_num_patches, 3 * self.patch_size**2),
+          np.uint8,
+        ),
+        "shapes": ((2,), np.int32),
+      }
+    return {"images": ((size, size, 3), np.uint8)}
+
+  def apply(
+    self, data: bytes, size: int, rng: np.random.Generator
+  ) -> dict[str, np.ndarray]:
+    """Return what a tower is given of one image.
+
+    Args:
+      data: an encoded image.
+      size: of square images, in pixels.
+      rng: of this example and step.
+
+    Returns:
+      "images", uint8 [size, size, 3]; with resize="naflex" "images", uint8
+      [max_num_patches, patch_size**2 * 3], and "shapes", int32 [2]: rows and
+      columns of patches.
+
+    Raises:
+      faults.ExampleError: a broken image.
+    """
+    image = self._cut(picture.open_picture(data), size, rng)
+    image = image_ops.random_flip(image, rng, probability=self.flip_probability)
+    image = self._recolour(image, rng)
+    if self.erase_probability and rng.random() < self.erase_probability:
+      image = erasing.erase(image, rng)
+    if not self.is_naflex:
+      return {"images": image}
+    patches, shape, _ = naflex.patchify(
+      image, self.patch_size, self.max_num_patches
+    )
+    return {"images": patches, "shapes": shape}
+
+  def see(self, data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Return patches and shape of an image for evaluation: nothing is drawn."""
+    image = naflex.resize_picture(
+      picture.open_picture(data), self.patch_size, self.max_num_patches
+    )
+    return naflex.patchify(image, self.patch_size, self.max_num_patches)[:2]
+
+  def _cut(
+    self, image: picture.Picture, size: int, rng: np.random.Generator
+  ) -> np.ndarray:
+    if self.resize == "square":
+      return image_ops.random_crop(
+        image.pixels(), rng, size=size, scale=self.crop_scale
+      )
+    if self.resize == "naflex":
+      return naflex.resize_picture(image, self.patch_size, self.max_num_patches)
+    if self.resize == "protocol":
+      protocol = image_protocols.PROTOCOLS[self.protocol].at(size)
+      return protocol.apply(image.pixels())
+    if self.resize == "area":
+      box = cropping.area_box(
+        image.height,
+        image.width,
+        rng,
+        scale=self.crop_scale,
+        ratio=self.crop_ratio,
+      )
+      return image.resized(box, size, size, self.interpolation)
+    return cropping.resize_and_crop(
+      image,
+      rng if self.random_crop else None,
+      size=size,
+      resize_size=self.resize_size or size,
+      squash=self.resize == "squash",
+      interpolation=self.interpolation,
+    )
+
+  def _recolour(
+    self, pixels: np.ndarray, rng: np.random.Generator
+  ) -> np.ndarray:
+    jitters = any(self.jitter) and self.jitter_probability
+    if not (
+      jitters
+      or self.gray_probability
+      or self.blur_probability
+      or self.randaug_layers
+    ):
+      return pixels
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    if jitters and rng.random() < self.jitter_probability:
+      image = colour_ops.random_jitter(image, rng, self.jitter)
+    if self.gray_probability and rng.random() < self.gray_probability:
+      image = colour_ops.to_gray(image)
+    if self.blur_probability and rng.random() < self.blur_probability:
+      image = colour_ops.blur(image, rng.uniform(*self.blur_sigma))
+    if self.randaug_layers:
+      image = rand_augment.random_ops(
+        image,
+        rng,
+        num_layers=self.randaug_layers,
+        magnitude=self.randaug_magnitude,
+      )
+    return np.asarray(image)

@@ -1,0 +1,100 @@
+"""Which part of an image a training example shows, and at what size.
+
+What is random takes a `np.random.Generator`; the order of its numbers is part
+of what each function says, as an example depends on them.
+"""
+
+import math
+
+import numpy as np
+
+from input_pipeline import faults
+from input_pipeline.images import picture
+
+# torchvision's RandomResizedCrop tries so often before it takes the centre.
+_NUM_TRIES = 10
+
+
+def area_box(
+  height: int,
+  width: int,
+  rng: np.random.Generator,
+  *,
+  scale: tuple[float, float],
+  ratio: tuple[float, float],
+) -> picture.Box:
+  """Draw a part of an image by its area and shape, in whole pixels.
+
+  The rule of torchvision's RandomResizedCrop. Each try draws area and shape;
+  the one that fits in the image then draws its top and left.
+
+  Args:
+    height, width: of the image.
+    rng: at most 2 numbers a try, and 2 in the end.
+    scale: lowest and highest share of the image's area.
+    ratio: lowest and highest width / height; its logarithm is uniform.
+  """
+  low, high = math.log(ratio[0]), math.log(ratio[1])
+  for _ in range(_NUM_TRIES):
+    area = height * width * rng.uniform(*scale)
+    shape = math.exp(rng.uniform(low, high))
+    wide, tall = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+    if 0 < wide <= width and 0 < tall <= height:
+      top = int(rng.integers(height - tall + 1))
+      left = int(rng.integers(width - wide + 1))
+      return picture.Box(left, top, left + wide, top + tall)
+  # The centre, as much of the image as `ratio` allows.
+  tall, wide = height, width
+  if width / height < ratio[0]:
+    tall = max(round(width / ratio[0]), 1)
+  elif width / height > ratio[1]:
+    wide = max(round(height * ratio[1]), 1)
+  top, left = (height - tall) // 2, (width - wide) // 2
+  return picture.Box(left, top, left + wide, top + tall)
+
+
+def resize_and_crop(
+  image: picture.Picture,
+  rng: np.random.Generator | None,
+  *,
+  size: int,
+  resize_size: int,
+  squash: bool,
+  interpolation: str,
+) -> np.ndarray:
+  """Resize an image and cut a square of whole pixels out of the result.
+
+  Args:
+    image: of any size.
+    rng: gives the square's top and left; None is the centre.
+    size: of the square in pixels.
+    resize_size: pixels, at least `size`; of both sides with `squash`, or of
+      the shorter one, the image's shape being kept.
+    squash: which of the two.
+    interpolation: key of picture.INTERPOLATIONS.
+
+  Raises:
+    faults.ExampleError: the shape is kept, and so far from a square that there
+      would be more than picture.MAX_PIXELS pixels.
+  """
+  tall = wide = resize_size
+  if not squash:
+    # torchvision's Resize cuts the longer side off.
+    if image.height > image.width:
+      tall = int(resize_size * image.height / image.width)
+    else:
+      wide = int(resize_size * image.width / image.height)
+  if tall * wide > picture.MAX_PIXELS:
+    raise faults.ExampleError(
+      "image_too_large",
+      f"image of {image.width} x {image.height} would be resized to {wide} x "
+      f"{tall} pixels; at most {picture.MAX_PIXELS} are",
+    )
+  whole = picture.Box(0, 0, image.width, image.height)
+  pixels = image.resized(whole, tall, wide, interpolation)
+  if rng is None:
+    top, left = (tall - size) // 2, (wide - size) // 2
+  else:
+    top = int(rng.integers(tall - size + 1))
+    left = int(rng.integers(wide - size + 1))
+  return pixels[top : top + size, left : left + size]

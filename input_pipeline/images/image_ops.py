@@ -1,0 +1,87 @@
+"""Images to squares, whole or cut at random: uint8 in, uint8 out.
+
+All arrays are [Y, X, 3] RGB in 0..255. What is random takes a
+`np.random.Generator`, so that an example depends on the seed and its place in
+the data order alone. Resized by Pillow itself, to the bit; picture.py has a
+faster way for photos.
+"""
+
+import numpy as np
+from PIL import Image
+
+from input_pipeline.images import picture
+
+
+def decode(data: bytes) -> np.ndarray:
+  """Decode a whole image by the rules of picture.py, transparency on white.
+
+  Raises faults.ExampleError for anything that is not an intact image of at
+  most picture.MAX_PIXELS pixels.
+  """
+  return picture.open_picture(data).pixels()
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+  """Resize to [size, size, 3], bicubic with antialiasing; not kept in shape."""
+  return _resize_box(image, size, (0.0, 0.0, image.shape[1], image.shape[0]))
+
+
+def random_crop(
+  image: np.ndarray,
+  rng: np.random.Generator,
+  *,
+  size: int,
+  scale: tuple[float, float],
+) -> np.ndarray:
+  """Cut a random square and resize it to [size, size, 3].
+
+  The square's side is drawn from `scale` times the image's shorter side. One
+  larger than the image is filled up with white, the image at a random place
+  in it.
+  """
+  height, width = image.shape[:2]
+  low, high = scale
+  side = min(height, width) * (low + (high - low) * rng.random())
+  # Both offsets are drawn whatever the side: one image takes three numbers.
+  top = (height - side) * rng.random()
+  left = (width - side) * rng.random()
+  if side <= min(height, width):
+    return _resize_box(image, size, (left, top, left + side, top + side))
+  return _resize_box(*_on_canvas(image, side, top, left, size))
+
+
+def random_flip(
+  image: np.ndarray, rng: np.random.Generator, *, probability: float
+) -> np.ndarray:
+  """Mirror left and right with the given probability."""
+  return image[:, ::-1] if rng.random() < probability else image
+
+
+def _on_canvas(
+  image: np.ndarray, side: float, top: float, left: float, size: int
+) -> tuple[np.ndarray, int, tuple[float, float, float, float]]:
+  """Return a white canvas that holds image and square, and the square."""
+  height, width = image.shape[:2]
+  # Whole pixels of white on each side, so that the image is not resampled
+  # twice; the square itself keeps its fraction of a pixel.
+  pad_top, pad_left = int(np.ceil(max(-top, 0))), int(np.ceil(max(-left, 0)))
+  pad_bottom = int(np.ceil(max(top + side - height, 0)))
+  pad_right = int(np.ceil(max(left + side - width, 0)))
+  padding = ((pad_top, pad_bottom), (pad_left, pad_right), (0, 0))
+  canvas = np.pad(image, padding, constant_values=255)
+  top, left = top + pad_top, left + pad_left
+  return canvas, size, (left, top, left + side, top + side)
+
+
+def _resize_box(
+  image: np.ndarray, size: int, box: tuple[float, float, float, float]
+) -> np.ndarray:
+  if box == (0, 0, size, size) and image.shape[:2] == (size, size):
+    return image
+  # Rounding may leave the box a hair outside, which Pillow refuses.
+  left, top = max(box[0], 0.0), max(box[1], 0.0)
+  right, bottom = min(box[2], image.shape[1]), min(box[3], image.shape[0])
+  resized = Image.fromarray(np.ascontiguousarray(image)).resize(
+    (size, size), Image.Resampling.BICUBIC, box=(left, top, right, bottom)
+  )
+  return np.asarray(resized)

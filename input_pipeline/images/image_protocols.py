@@ -1,0 +1,404 @@
+"""How published models see an image at evaluation: resize, crop, mean and std.
+
+A protocol gives uint8; its `mean` and `std` are for the model's configuration
+(`model.image_mean`, `model.image_std`), which normalises on the device.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from input_pipeline.images import picture
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+  """From an image of any size to a square of `size` pixels.
+
+  Attributes:
+    name: the key in PROTOCOLS, or what the protocol was read from.
+    source: where it is published.
+    size: side of the result in pixels.
+    resize: "shortest" (the shorter side to resize_size, the shape kept),
+      "squash" (both sides to resize_size), both then cut to `size` in the
+      centre; or "crop_first" (the centre, size / resize_size of the shorter
+      side, resized to `size`).
+    resize_size: pixels, at least `size`.
+    interpolation: key of picture.INTERPOLATIONS.
+    rounding: where half a pixel of the crop's offset goes: "even" (to an even
+      number: torchvision) or "down" (transformers).
+    mean, std: of red, green and blue on a scale of 0 to 1.
+  """
+
+  name: str
+  source: str
+  size: int
+  resize: str
+  resize_size: int
+  interpolation: str
+  rounding: str
+  mean: tuple[float, float, float]
+  std: tuple[float, float, float]
+
+  def __post_init__(self):
+    for field, choices in (
+      ("resize", ("shortest", "squash", "crop_first")),
+      ("interpolation", tuple(picture.INTERPOLATIONS)),
+      ("rounding", ("even", "down")),
+    ):
+      if getattr(self, field) not in choices:
+        raise ValueError(
+          f"image protocol {self.name}: {field} must be one of {choices}, got "
+          f"{getattr(self, field)!r}"
+        )
+    if not 0 < self.size <= self.resize_size:
+      raise ValueError(
+        f"image protocol {self.name}: expected 0 < size <= resize_size, got "
+        f"size {self.size} and resize_size {self.resize_size}"
+      )
+
+  def at(self, size: int) -> "Protocol":
+    """Return the same protocol for another size, as published for several."""
+    resize_size = round(self.resize_size * size / self.size)
+    return dataclasses.replace(self, size=size, resize_size=resize_size)
+
+  def apply(self, image: np.ndarray) -> np.ndarray:
+    """Return uint8 [size, size, 3] of an image uint8 [Y, X, 3].
+
+    Raises ValueError for an image so narrow that it would be resized to more
+    than picture.MAX_PIXELS pixels.
+    """
+    height, width = image.shape[:2]
+    if self.resize == "crop_first":
+      side = int(self.size / self.resize_size * min(height, width))
+      side = max(side, 1)
+      top, left = (height - side + 1) // 2, (width - side + 1) // 2
+      image = image[top : top + side, left : left + side]
+      return self._resize(image, self.size, self.size)
+    high = wide = self.resize_size
+    if self.resize == "shortest":
+      if height > width:
+        high = int(self.resize_size * height / width)
+      else:
+        wide = int(self.resize_size * width / height)
+    image = self._resize(image, high, wide)
+    top, left = self._offset(high), self._offset(wide)
+    return image[top : top + self.size, left : left + self.size]
+
+  def _offset(self, side: int) -> int:
+    rest = side - self.size
+    return rest // 2 if self.rounding == "down" else round(rest / 2)
+
+  def _resize(self, image: np.ndarray, height: int, width: int) -> np.ndarray:
+    if image.shape[:2] == (height, width):
+      return image
+    if height * width > picture.MAX_PIXELS:
+      raise ValueError(
+        f"image protocol {self.name}: an image of {image.shape[1]} x "
+        f"{image.shape[0]} would be resized to {width} x {height} pixels; at "
+        f"most {picture.MAX_PIXELS} are"
+      )
+    return np.asarray(
+      Image.fromarray(np.ascontiguousarray(image)).resize(
+        (width, height), picture.INTERPOLATIONS[self.interpolation]
+      )
+    )
+
+
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_HALF = (0.5, 0.5, 0.5)
+
+_CLIP = Protocol(
+  name="clip",
+  source="openai/CLIP clip.py _transform; open_clip 3.3 image_transform "
+  "(LAION, DataComp, DFN but for those below)",
+  size=224,
+  resize="shortest",
+  resize_size=224,
+  interpolation="bicubic",
+  rounding="even",
+  mean=_CLIP_MEAN,
+  std=_CLIP_STD,
+)
+# TensorFlow's bicubic resizing there has no antialiasing; Pillow's has.
+_EFFICIENTNET = Protocol(
+  name="efficientnet",
+  source="tensorflow/tpu models/official/efficientnet: preprocessing.py "
+  "_decode_and_center_crop, efficientnet_builder.py MEAN_RGB",
+  size=224,
+  resize="crop_first",
+  resize_size=256,
+  interpolation="bicubic",
+  rounding="down",
+  mean=_IMAGENET_MEAN,
+  std=_IMAGENET_STD,
+)
+
+# At their commonest size; `at` gives the others.
+PROTOCOLS = {
+  protocol.name: protocol
+  for protocol in (
+    _CLIP,
+    dataclasses.replace(
+      _CLIP,
+      name="metaclip",
+      source="facebookresearch/MetaCLIP src/mini_clip/transform.py",
+    ),
+    Protocol(
+      name="clip_squash",
+      source="open_clip 3.3 pretrained.py (DFN-5B's H/14, MetaCLIP 2 at 378)",
+      size=224,
+      resize="squash",
+      resize_size=224,
+      interpolation="bicubic",
+      rounding="even",
+      mean=_CLIP_MEAN,
+      std=_CLIP_STD,
+    ),
+    # big_vision, which trained SigLIP, resizes bilinearly and without
+    # antialiasing (pp/ops_image.py get_resize), which no protocol here does.
+    Protocol(
+      name="siglip",
+      source="transformers 5.23 SiglipImageProcessor; open_clip 3.3 "
+      "pretrained.py (webli: squash, bicubic), SigLIP 2 of fixed size too",
+      size=224,
+      resize="squash",
+      resize_size=224,
+      interpolation="bicubic",
+      rounding="down",
+      mean=_HALF,
+      std=_HALF,
+    ),
+    Protocol(
+      name="align",
+      source="arXiv 2102.05918 section 5 (346, then 289); transformers "
+      "convert_align_tf_to_hf.py get_processor (squash, bilinear, -1 to 1)",
+      size=289,
+      resize="squash",
+      resize_size=346,
+      interpolation="bilinear",
+      rounding="down",
+      mean=_HALF,
+      std=_HALF,
+    ),
+    Protocol(
+      name="vit",
+      source="transformers 5.23 ViTImageProcessor",
+      size=224,
+      resize="squash",
+      resize_size=224,
+      interpolation="bilinear",
+      rounding="down",
+      mean=_HALF,
+      std=_HALF,
+    ),
+    Protocol(
+      name="imagenet",
+      source="torchvision.transforms._presets ImageClassification, its ResNets",
+      size=224,
+      resize="shortest",
+      resize_size=256,
+      interpolation="bilinear",
+      rounding="even",
+      mean=_IMAGENET_MEAN,
+      std=_IMAGENET_STD,
+    ),
+    _EFFICIENTNET,
+    dataclasses.replace(
+      _EFFICIENTNET,
+      name="efficientnet_lite",
+      source="the same, lite/efficientnet_lite_builder.py MEAN_RGB",
+      mean=(127 / 255, 127 / 255, 127 / 255),
+      std=(128 / 255, 128 / 255, 128 / 255),
+    ),
+  )
+}
+
+
+def from_open_clip(config: Mapping[str, Any]) -> Protocol:
+  """Return the protocol of `preprocess_cfg` in an open_clip_config.json.
+
+  Raises ValueError for one that is not among those here.
+  """
+  resize = config.get("resize_mode", "shortest")
+  interpolation = config.get("interpolation", "bicubic")
+  size = config.get("size", 224)
+  sides = set(size) if isinstance(size, (list, tuple)) else {size}
+  if (
+    len(sides) != 1
+    or resize == "longest"
+    or config.get("mode")
+    not in (
+      None,
+      "RGB",
+    )
+  ):
+    raise ValueError(
+      "open_clip's preprocess_cfg must be of a square, RGB and resize_mode "
+      f'"shortest" or "squash", got {dict(config)}'
+    )
+  (side,) = sides
+  return Protocol(
+    name="open_clip",
+    source="open_clip_config.json",
+    size=side,
+    resize=resize,
+    resize_size=side,
+    # open_clip evaluates with bicubic where training drew one at random.
+    interpolation="bicubic" if interpolation == "random" else interpolation,
+    rounding="even",
+    mean=_triple(config.get("mean", _CLIP_MEAN)),
+    std=_triple(config.get("std", _CLIP_STD)),
+  )
+
+
+def to_open_clip(protocol: Protocol) -> dict[str, Any]:
+  """Return the `preprocess_cfg` that open_clip follows.
+
+  As in `to_hf`, a crop may lie one pixel beside it. Raises ValueError for a
+  protocol that crops more than what is beyond a square.
+  """
+  if protocol.resize == "crop_first" or protocol.resize_size != protocol.size:
+    raise ValueError(
+      f"image protocol {protocol.name} crops {protocol.size} of "
+      f"{protocol.resize_size} pixels, which open_clip does not"
+    )
+  return {
+    "size": protocol.size,
+    "mean": list(protocol.mean),
+    "std": list(protocol.std),
+    "interpolation": protocol.interpolation,
+    "resize_mode": protocol.resize,
+  }
+
+
+def from_hf(config: Mapping[str, Any]) -> Protocol:
+  """Return the protocol of a preprocessor_config.json of transformers.
+
+  Raises ValueError for a processor that does something else as well.
+  """
+  kind = config.get("image_processor_type") or config.get(
+    "feature_extractor_type", ""
+  )
+  # transformers' defaults, of classes whose files do not write them all.
+  crops = config.get("do_center_crop", kind.startswith("CLIP"))
+  size, crop = config.get("size"), config.get("crop_size")
+  shortest = _edge(size, "shortest_edge")
+  # A number is a square, but for CLIP's first files: the shorter side.
+  if isinstance(size, int):
+    resize_size, resize = size, "shortest" if crops else "squash"
+  elif shortest:
+    resize_size, resize = shortest, "shortest"
+  else:
+    resize_size, resize = _square(size), "squash"
+  cut = _square(crop) if crops else resize_size
+  resample = config.get("resample")
+  interpolations = {int(v): name for name, v in picture.INTERPOLATIONS.items()}
+  if (
+    not config.get("do_resize", True)
+    or config.get("do_pad")
+    or "max_num_patches" in config
+    or "crop_pct" in config
+    or resample not in interpolations
+    or not (resize_size and cut)
+    or (resize == "shortest" and not crops)
+  ):
+    raise ValueError(
+      "preprocessor_config.json must resize to a square or to a shorter side, "
+      f"with resample among {sorted(interpolations)}, then at most crop the "
+      f"centre; got {dict(config)}"
+    )
+  mean, std = _normalisation(config)
+  return Protocol(
+    name=kind or "hf",
+    source="preprocessor_config.json",
+    size=cut,
+    resize=resize,
+    resize_size=resize_size,
+    interpolation=interpolations[resample],
+    rounding="down",
+    mean=mean,
+    std=std,
+  )
+
+
+def to_hf(protocol: Protocol) -> dict[str, Any]:
+  """Return the preprocessor_config.json that transformers follows.
+
+  transformers rounds the crop's offset down: where the protocol's rounding is
+  "even", the result may lie one pixel beside it. Raises ValueError for the
+  protocols that crop first, for which transformers has no processor.
+  """
+  if protocol.resize == "crop_first":
+    raise ValueError(
+      f"image protocol {protocol.name} crops before it resizes, which no "
+      'processor of transformers does: expected resize "shortest" or "squash"'
+    )
+  square = {"height": protocol.resize_size, "width": protocol.resize_size}
+  shortest = protocol.resize == "shortest"
+  crops = shortest or protocol.size < protocol.resize_size
+  config = {
+    "image_processor_type": (
+      "CLIPImageProcessor" if crops else "SiglipImageProcessor"
+    ),
+    "do_convert_rgb": True,
+    "do_resize": True,
+    "size": {"shortest_edge": protocol.resize_size} if shortest else square,
+    "resample": int(picture.INTERPOLATIONS[protocol.interpolation]),
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": list(protocol.mean),
+    "image_std": list(protocol.std),
+  }
+  if crops:
+    config["do_center_crop"] = True
+    config["crop_size"] = {"height": protocol.size, "width": protocol.size}
+  return config
+
+
+def _normalisation(
+  config: Mapping[str, Any],
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+  """Return mean and std on a scale of 0 to 1, whatever the steps."""
+  # The class divides where its file does not say that it must not.
+  kind = str(config.get("image_processor_type", ""))
+  include_top = config.get("include_top", kind.startswith("EfficientNet"))
+  factor = config.get("rescale_factor", 1 / 255)
+  scale = np.full(3, factor if config.get("do_rescale", True) else 1.0)
+  shift = np.full(3, -1.0 if config.get("rescale_offset") else 0.0)
+  if config.get("do_normalize", True):
+    mean, std = _triple(config["image_mean"]), _triple(config["image_std"])
+    plain = np.allclose(scale * 255, 1) and not shift.any()
+    if plain and not include_top:
+      return mean, std  # to the digit
+    scale, shift = scale / std, (shift - mean) / std
+  if include_top:
+    # EfficientNet's classifiers divide by it twice.
+    std = np.asarray(_triple(config["image_std"]))
+    scale, shift = scale / std, shift / std
+  std = 1 / (255 * scale)
+  return _triple((-shift * std).tolist()), _triple(std.tolist())
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+  red, green, blue = [values] * 3 if isinstance(values, float) else values
+  return float(red), float(green), float(blue)
+
+
+def _edge(size: Any, name: str) -> int | None:
+  return size.get(name) if isinstance(size, Mapping) else None
+
+
+def _square(size: Any) -> int | None:
+  """Return the side of a square, None for anything else."""
+  if isinstance(size, int):
+    return size
+  height, width = _edge(size, "height"), _edge(size, "width")
+  return height if height == width else None

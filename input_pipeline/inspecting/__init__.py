@@ -1,0 +1,1 @@
+"""The page of --task=inspect-data."""

@@ -1,0 +1,264 @@
+"""What a run is going to train on: its first examples, and how sources look."""
+
+import collections
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
+from typing import Any
+
+import numpy as np
+
+from input_pipeline import captions, examples, faults, pipeline, tokenizers
+from input_pipeline.images import image_ops
+from input_pipeline.sources import record as record_lib
+from input_pipeline.sources import source_config
+
+# Examples of each source that `survey` decodes, evenly spaced: a share of 1 %
+# of bad ones is then missed with a probability of 0.99**256 = 8 %.
+NUM_CHECKED = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+  """One id of a caption; `kind` is "text", "unknown", "mark" or "padding"."""
+
+  id: int
+  text: str
+  kind: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+  """One example as the step gets it.
+
+  Attributes:
+    step: whose batch it is in.
+    row: of that batch.
+    image: uint8 [Y, X, 3], augmented.
+    num_ids: of the caption before it was cut to data.num_tokens.
+  """
+
+  step: int
+  row: int
+  key: str
+  source: str
+  language: str
+  caption: str
+  image: np.ndarray
+  pieces: tuple[Piece, ...]
+  decoded: str
+  num_ids: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+  """What NUM_CHECKED examples of a source say about it.
+
+  Attributes:
+    share: of the batches, by weight or by size and repeat.
+    num_ids: of one caption of each usable example, before it is cut.
+    sizes: (height, width) of the images before augmentation.
+    num_bytes: of the encoded images.
+    faults: kind and message of each example that cannot be used.
+  """
+
+  name: str
+  settings: source_config.Source
+  num_examples: int
+  share: float
+  num_checked: int
+  num_ids: tuple[int, ...]
+  sizes: tuple[tuple[int, int], ...]
+  num_bytes: tuple[int, ...]
+  faults: tuple[tuple[str, str], ...]
+
+
+def first_examples(
+  config: pipeline.Data,
+  *,
+  batch_size: int,
+  seed: int,
+  count: int,
+  opened: pipeline.Opened | None = None,
+) -> tuple[list[Shown], list[faults.Fault]]:
+  """Return the first examples of a run, in the order of its batches.
+
+  At most `batch_size` a step; of larger batches only these rows are made. Also
+  returns the examples that some of them took the place of.
+  """
+  rows = range(min(count, batch_size))
+  dataset = pipeline.make_train_dataset(
+    # No worker or batch ahead: nothing is made that is not shown.
+    dataclasses.replace(
+      config, num_workers=0, num_threads=0, num_prefetch_batches=0
+    ),
+    batch_size=batch_size,
+    seed=seed,
+    opened=opened,
+    rows=rows,
+    with_metadata=True,
+  )
+  tokenizer = pipeline.make_tokenizer(config, opened)
+  batches = list(itertools.islice(dataset, -(-count // len(rows))))
+  shown = [
+    Shown(
+      step=step,
+      row=row,
+      key=str(batch["key"][row]),
+      source=str(batch["source"][row]),
+      language=str(batch["language"][row]),
+      caption=str(batch["caption"][row]),
+      image=_image(config, batch, row),
+      pieces=pieces(tokenizer, batch["tokens"][row]),
+      decoded=tokenizer.decode(batch["tokens"][row]),
+      num_ids=tokenizer.num_ids(str(batch["caption"][row])),
+    )
+    for step, batch in enumerate(batches)
+    for row in rows
+  ]
+  last = shown[count - 1]
+  replaced = [
+    fault
+    for batch in batches
+    for fault in batch[examples.FAULTS]
+    if fault.position <= last.step * batch_size + last.row
+  ]
+  return shown[:count], replaced
+
+
+def _image(
+  config: pipeline.Data, batch: Mapping[str, Any], row: int
+) -> np.ndarray:
+  """Return an image as pixels, put together from its patches if need be."""
+  pixels = batch["images"][row]
+  if not config.augmentation.is_naflex:
+    return pixels
+  (rows, columns), side = batch["shapes"][row], config.augmentation.patch_size
+  patches = pixels[: rows * columns].reshape(rows, columns, side, side, 3)
+  return patches.swapaxes(1, 2).reshape(rows * side, columns * side, 3)
+
+
+def pieces(
+  tokenizer: tokenizers.Tokenizer, ids: Sequence[int] | np.ndarray
+) -> tuple[Piece, ...]:
+  """Return what each id of a row stands for."""
+  rule, codec = tokenizer.rule, tokenizer.codec
+  tokens = [int(token) for token in ids]
+  kinds = ["unknown" if token == codec.unk_id else "text" for token in tokens]
+  start, end = 0, len(tokens)
+  if rule.pad_left:
+    while start < end and tokens[start] == rule.pad_id:
+      start += 1
+  first = start
+  if rule.bos_id is not None and tokens[start : start + 1] == [rule.bos_id]:
+    kinds[start] = "mark"
+    first += 1
+  # As in Rule.unpack: with an end, padding is what follows it.
+  if rule.eos_id in tokens[first:]:
+    end = tokens.index(rule.eos_id, first) + 1
+    kinds[end - 1] = "mark"
+  else:
+    while end > first and tokens[end - 1] == rule.pad_id:
+      end -= 1
+  kinds[:start] = ["padding"] * start
+  kinds[end:] = ["padding"] * (len(tokens) - end)
+  return tuple(
+    Piece(token, codec.decode([token]) if kind == "text" else "", kind)
+    for token, kind in zip(tokens, kinds, strict=True)
+  )
+
+
+def survey(
+  config: pipeline.Data,
+  opened: pipeline.Opened,
+  advance: Callable[[], object] = lambda: None,
+) -> list[Survey]:
+  """Decode some examples of each source; call `advance` after each."""
+  tokenizer = pipeline.make_tokenizer(config, opened)
+  shares = _shares(config, opened)
+
+  def check(task: tuple[str, int]) -> _Checked:
+    name, index = task
+    try:
+      return _check(config, tokenizer, name, opened[name], index)
+    finally:
+      advance()
+
+  surveys = []
+  with futures.ThreadPoolExecutor(max(1, config.num_threads)) as pool:
+    for name, records in opened.items():
+      indices = checked_indices(len(records))
+      checked = list(pool.map(check, ((name, index) for index in indices)))
+      good = [one for one in checked if one.fault is None]
+      surveys.append(
+        Survey(
+          name=name,
+          settings=config.sources[name],
+          num_examples=len(records),
+          share=shares[name],
+          num_checked=len(checked),
+          num_ids=tuple(one.num_ids for one in good),
+          sizes=tuple(one.size for one in good),
+          num_bytes=tuple(one.num_bytes for one in good),
+          faults=tuple(one.fault for one in checked if one.fault),
+        )
+      )
+  return surveys
+
+
+def checked_indices(num_examples: int) -> list[int]:
+  """Return the indices of the examples of a source that are decoded."""
+  count = min(num_examples, NUM_CHECKED)
+  return [index * num_examples // count for index in range(count)]
+
+
+def counted(surveys: Sequence[Survey]) -> Mapping[str, int]:
+  """Return fault -> how many examples have it, most frequent first."""
+  kinds = [kind for one in surveys for kind, _ in one.faults]
+  return dict(collections.Counter(kinds).most_common())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Checked:
+  num_ids: int = 0
+  size: tuple[int, int] = (0, 0)
+  num_bytes: int = 0
+  fault: tuple[str, str] | None = None
+
+
+def _check(
+  config: pipeline.Data,
+  tokenizer: tokenizers.Tokenizer,
+  name: str,
+  records: record_lib.Records,
+  index: int,
+) -> _Checked:
+  key = f"example {index}"
+  try:
+    record = records[index]
+    key = record.key
+    # One caption of several, the same whenever this is run.
+    rng = np.random.default_rng(index)
+    text = captions.choose(
+      record.texts,
+      config.languages,
+      rng,
+      max_chars=config.max_caption_chars,
+      templates=config.sources[name].templates,
+    )
+    height, width, _ = image_ops.decode(record.image).shape
+  except faults.ExampleError as error:
+    return _Checked(fault=(error.kind, f"{key}: {error}"))
+  return _Checked(tokenizer.num_ids(text), (height, width), len(record.image))
+
+
+def _shares(config: pipeline.Data, opened: pipeline.Opened) -> dict[str, float]:
+  weights = {name: source.weight for name, source in config.sources.items()}
+  if not any(weights.values()):
+    weights = {
+      name: len(records) * config.sources[name].repeat
+      for name, records in opened.items()
+    }
+  total = sum(weights.values())
+  return {name: weight / total for name, weight in weights.items()}

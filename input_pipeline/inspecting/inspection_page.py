@@ -1,0 +1,193 @@
+"""The page of --task=inspect-data: one HTML file that loads nothing else."""
+
+import collections
+import dataclasses
+import functools
+import pathlib
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from input_pipeline import faults, pipeline
+from input_pipeline.inspecting import inspection
+from runtime import page
+
+# Bars of a chart, and messages that a fault is shown with, at most.
+_NUM_BARS = 40
+_NUM_MESSAGES = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+  """One bar of a chart: whole numbers from `low` to below `high`."""
+
+  low: int
+  high: int
+  count: int
+  is_marked: bool
+
+  @property
+  def label(self) -> str:
+    """Return the numbers that it stands for."""
+    last = self.high - 1
+    return f"{self.low}" if last == self.low else f"{self.low}–{last}"
+
+
+def render(
+  config: pipeline.Data,
+  surveys: Sequence[inspection.Survey],
+  shown: Sequence[inspection.Shown],
+  replaced: Sequence[faults.Fault],
+  *,
+  batch_size: int,
+  seed: int,
+) -> str:
+  """Return the page."""
+  num_ids = [n for one in surveys for n in one.num_ids]
+  sides = [min(size) for one in surveys for size in one.sizes]
+  return _template().render(
+    figures=figures(config, surveys),
+    surveys=surveys,
+    shown=shown,
+    shown_of=collections.Counter(example.source for example in shown),
+    languages=collections.Counter(example.language for example in shown),
+    lengths=bars(num_ids, marked=lambda low: low > config.num_tokens),
+    sides=bars(
+      sides,
+      marked=lambda low: (
+        low < config.image_size and not config.augmentation.is_naflex
+      ),
+    ),
+    num_small=sum(side < config.image_size for side in sides),
+    middle={"length": _median(num_ids), "side": _median(sides)},
+    faults=_faults(surveys),
+    replaced=replaced,
+    is_naflex=config.augmentation.is_naflex,
+    data=config,
+    fields=_fields(config),
+    batch_size=batch_size,
+    seed=seed,
+  )
+
+
+def figures(
+  config: pipeline.Data, surveys: Sequence[inspection.Survey]
+) -> dict[str, Any]:
+  """Return what the page comes to, ready for JSON."""
+  num_ids = [n for one in surveys for n in one.num_ids]
+  return {
+    "num_sources": len(surveys),
+    "num_examples": sum(one.num_examples for one in surveys),
+    "num_checked": sum(one.num_checked for one in surveys),
+    "num_unusable": sum(len(one.faults) for one in surveys),
+    "faults": dict(inspection.counted(surveys)),
+    "num_captions": len(num_ids),
+    "num_cut": sum(n > config.num_tokens for n in num_ids),
+    "num_tokens": config.num_tokens,
+    "max_bad_fraction": config.max_bad_fraction,
+  }
+
+
+def summary(figures: Mapping[str, Any]) -> str:
+  """Return `figures` as a line for people."""
+  cut = figures["num_cut"] / max(figures["num_captions"], 1)
+  kinds = ", ".join(f"{n} {kind}" for kind, n in figures["faults"].items())
+  return (
+    f"{_number(figures['num_examples'])} examples in "
+    f"{figures['num_sources']} source(s); of {figures['num_checked']} decoded, "
+    f"{figures['num_unusable']} cannot be used{f' ({kinds})' if kinds else ''}"
+    f"; {_percent(cut)} of captions are cut at {figures['num_tokens']} tokens"
+  )
+
+
+def bars(values: Sequence[int], *, marked: Any) -> list[Bar]:
+  """Return a histogram of whole numbers, at most _NUM_BARS equal bars.
+
+  `marked` says of a bar's lowest number whether the bar is marked.
+  """
+  if not values:
+    return []
+  low, high = min(values), max(values) + 1
+  width = -(-(high - low) // _NUM_BARS)
+  edges = range(low, high + width, width)
+  counts, _ = np.histogram(values, edges)
+  return [
+    Bar(start, start + width, int(count), marked(start))
+    for start, count in zip(edges, counts, strict=False)
+  ]
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+  return page.template(
+    pathlib.Path(__file__).with_name("inspection.html.jinja"),
+    {
+      "picture": _picture,
+      "number": _number,
+      "percent": _percent,
+      "median": _median,
+      "bytes": _bytes,
+    },
+  )
+
+
+def _faults(
+  surveys: Sequence[inspection.Survey],
+) -> list[dict[str, Any]]:
+  found = []
+  for kind, count in inspection.counted(surveys).items():
+    messages = [
+      f"{one.name}: {message}"
+      for one in surveys
+      for other, message in one.faults
+      if other == kind
+    ]
+    found.append(
+      {
+        "kind": kind,
+        "meaning": faults.KINDS[kind],
+        "count": count,
+        "messages": messages[:_NUM_MESSAGES],
+      }
+    )
+  return found
+
+
+def _fields(config: pipeline.Data) -> dict[str, str]:
+  """Return the section's fields as flags name them."""
+  fields: dict[str, str] = {}
+
+  def add(values: Mapping[str, Any], prefix: str) -> None:
+    for name, value in values.items():
+      if isinstance(value, Mapping):
+        add(value, f"{prefix}{name}.")
+      else:
+        fields[prefix + name] = repr(value)
+
+  add(dataclasses.asdict(config), "data.")
+  return fields
+
+
+def _picture(image: np.ndarray) -> str:
+  return page.data_url(Image.fromarray(image))
+
+
+def _number(value: float) -> str:
+  return f"{value:,.0f}"
+
+
+def _percent(share: float) -> str:
+  digits = 0 if share in (0, 1) else 1
+  return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def _median(values: Sequence[int]) -> int:
+  return int(statistics.median(values)) if values else 0
+
+
+def _bytes(count: int) -> str:
+  return f"{count / 1e3:,.0f} kB" if count >= 10_000 else f"{count:,} B"

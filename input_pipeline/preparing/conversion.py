@@ -1,0 +1,336 @@
+"""`--task=prepare`: the sources of a config as prepared folders.
+
+One source becomes the folder itself, several a folder each, named after them.
+A folder is complete when it has its manifest.json; before, what is done is in
+UNFINISHED below it, and the next call goes on from there. Which bytes come out
+depends on the source and the size of a shard alone.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from input_pipeline import pipeline, sources
+from input_pipeline.preparing import conversion_job, shard_writer
+from input_pipeline.sources import prepared, source_config
+from input_pipeline.sources import record as record_lib
+from runtime import folder_lock, whole_files
+
+ERRORS = "data_errors.jsonl"
+
+# The split of a format that has none.
+_ONLY_SPLIT = "train"
+# Faults that a message shows.
+_NUM_SHOWN = 3
+
+
+def run(
+  config: pipeline.Data,
+  out: str,
+  *,
+  num_workers: int,
+  shard_examples: int,
+  as_json: bool,
+) -> int:
+  """Convert the sources, print what was written and the flags to use it."""
+  if not out:
+    raise ValueError("--out is missing: --out=DIR, the folder to write")
+  for flag, value, lowest in (
+    ("num_workers", num_workers, 0),
+    ("shard_examples", shard_examples, 1),
+  ):
+    if value < lowest:
+      raise ValueError(f"--{flag} must be at least {lowest}, got {value}")
+  folder = pathlib.Path(out)
+  conversion_job.check_free(folder, config.sources)
+  jobs = make_jobs(config, folder, shard_examples)
+  conversion_job.check_out(folder, jobs)
+  written = {
+    job.name: convert(
+      job, num_workers=num_workers, max_bad_fraction=config.max_bad_fraction
+    )
+    for job in jobs
+  }
+  if as_json:
+    print(json.dumps(written))
+  else:
+    for job in jobs:
+      _print_facts(written[job.name])
+  return 0
+
+
+def make_jobs(
+  config: pipeline.Data, out: pathlib.Path, shard_examples: int
+) -> list[conversion_job.Job]:
+  """Open the sources; raises as `pipeline.open_sources` does."""
+  jobs = []
+  for name, records in pipeline.open_sources(config).items():
+    source = config.sources[name]
+    module = sources.FORMATS[source.format]
+    place = source_config.Place(
+      name, pathlib.Path(config.cache_dir), config.image_size
+    )
+    others = module.splits(source, place)
+    trained = re.sub(r"[^A-Za-z0-9_]+", "_", source.split).strip("_")
+    trained = source.split if source.split in others else trained
+    splits = {trained or _ONLY_SPLIT: records}
+    # Not beside a part of a split, as TFDS has them.
+    if source.split in others:
+      splits = {
+        split: (
+          records
+          if split == source.split
+          else module.open_split(source, split, place)
+        )
+        for split in others
+      }
+    folder = out if len(config.sources) == 1 else out / name
+    trained = trained or _ONLY_SPLIT
+    jobs.append(
+      conversion_job.Job(name, source, folder, splits, trained, shard_examples)
+    )
+  return jobs
+
+
+def convert(
+  job: conversion_job.Job, *, num_workers: int, max_bad_fraction: float
+) -> dict[str, Any]:
+  """Write what is missing of the folder; return facts about it.
+
+  Raises ValueError where more than that share of the examples cannot be used,
+  OSError for a folder that cannot be written.
+  """
+  if conversion_job.begun(job) == "complete":
+    shutil.rmtree(job.folder / conversion_job.UNFINISHED, ignore_errors=True)
+    return _facts_of(job)
+  work = job.folder / conversion_job.UNFINISHED
+  try:
+    work.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise OSError(f"cannot write --out={job.folder}: {error}") from error
+  with _locked(work):
+    for leftover in work.glob(".*.tmp-*"):
+      leftover.unlink(missing_ok=True)
+    plan = json.dumps(job.plan, indent=2).encode()
+    whole_files.write(work / conversion_job.PLAN, plan)
+    _write_shards(job, num_workers, max_bad_fraction)
+    _finish(job)
+  shutil.rmtree(work, ignore_errors=True)
+  return _facts_of(job)
+
+
+def _write_shards(
+  job: conversion_job.Job, num_workers: int, max_bad_fraction: float
+) -> None:
+  work = job.folder / conversion_job.UNFINISHED
+  tasks, complete = [], []
+  for number, (split, shards) in enumerate(job.shards.items()):
+    uids = None
+    for name, start, stop in shards:
+      facts = shard_writer.read_facts(work / name)
+      if facts is not None and _is_whole(job, name, facts):
+        complete.append((number, stop - start, facts))
+        continue
+      if job.source.uid and uids is None:
+        uids = job.splits[split].uids()
+      tasks.append(
+        shard_writer.Task(
+          split=number,
+          path=work / name,
+          start=start,
+          stop=stop,
+          uids=None if uids is None else uids[start:stop],
+        )
+      )
+  total = sum(map(len, job.splits.values()))
+  try:
+    shard_writer.write_all(
+      tuple(job.splits.values()),
+      tasks,
+      num_workers=num_workers,
+      num_done=sum(examples for _, examples, _ in complete),
+      num_bad=sum(len(facts.faults) for _, _, facts in complete),
+      max_bad=int(max_bad_fraction * total),
+      label=f"Preparing {job.name}",
+    )
+  except shard_writer.TooManyFaultsError as error:
+    found = [*error.faults]
+    for number, shards in enumerate(job.shards.values()):
+      for name, _, _ in shards:
+        facts = shard_writer.read_facts(work / name)
+        found += [(number, *fault) for fault in facts.faults] if facts else []
+    _write_errors(job, found)
+    raise ValueError(_too_many(job, found, total, max_bad_fraction)) from error
+
+
+def _is_whole(
+  job: conversion_job.Job, name: str, facts: shard_writer.Facts
+) -> bool:
+  # Those moved to their place stay there when the process is killed.
+  return any(
+    path.is_file() and path.stat().st_size == facts.num_bytes
+    for path in (
+      job.folder / conversion_job.UNFINISHED / name,
+      job.folder / name,
+    )
+  )
+
+
+def _too_many(
+  job: conversion_job.Job,
+  found: Sequence[tuple[int, int, str, str]],
+  total: int,
+  max_bad_fraction: float,
+) -> str:
+  kinds = shard_writer.count_kinds([kind for _, _, kind, _ in found])
+  shown = "; ".join(text for *_, text in sorted(found)[:_NUM_SHOWN])
+  return (
+    f"data.sources.{job.name}: {len(found)} of {total} examples cannot be used "
+    f"so far ({_listed(kinds)}), more than data.max_bad_fraction="
+    f"{max_bad_fraction}; all are in {job.folder / ERRORS}, the first: {shown}"
+  )
+
+
+def _finish(job: conversion_job.Job) -> None:
+  """Move complete shards to their places and write what belongs to them."""
+  work = job.folder / conversion_job.UNFINISHED
+  shards: dict[str, list[tuple[str, int]]] = {}
+  files, found, languages = {}, [], set()
+  for number, (split, names) in enumerate(job.shards.items()):
+    shards[split] = []
+    for name, _, _ in names:
+      facts = shard_writer.read_facts(work / name)
+      assert facts is not None, name
+      shards[split].append((name, facts.num_records))
+      files[name] = (facts.num_bytes, facts.digest)
+      found += [(number, *fault) for fault in facts.faults]
+      languages.update(facts.languages)
+      if (work / name).exists():
+        os.replace(work / name, job.folder / name)
+    path = job.folder / f"{split}.uids.npy"
+    _join_uids(path, [work / name for name, _, _ in names])
+    files |= prepared.facts_of([path])
+  _write_errors(job, found)
+  manifest = prepared.Manifest(
+    schema=prepared.SCHEMA,
+    splits={
+      split: sum(count for _, count in names) for split, names in shards.items()
+    },
+    languages=tuple(sorted(languages)),
+    versions={},
+    files=files,
+    shards=shards,
+    made_from=job.plan,
+  )
+  prepared.write_manifest(job.folder, manifest)
+
+
+def _join_uids(path: pathlib.Path, shards: Sequence[pathlib.Path]) -> None:
+  """Write one .npy file of the UIDs of all shards, one shard in memory."""
+  parts = [shard_writer.uids_path(shard) for shard in shards]
+  num_bytes = sum(part.stat().st_size for part in parts)
+  header = {
+    "descr": np.lib.format.dtype_to_descr(record_lib.UID),
+    "fortran_order": False,
+    "shape": (num_bytes // record_lib.UID.itemsize,),
+  }
+  temporary = path.with_name(f".{path.name}.tmp")
+  with open(temporary, "wb") as file:
+    np.lib.format.write_array_header_1_0(file, header)
+    for part in parts:
+      file.write(part.read_bytes())
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(temporary, path)
+
+
+def _write_errors(
+  job: conversion_job.Job, found: Sequence[tuple[int, int, str, str]]
+) -> None:
+  splits = list(job.splits)
+  lines = [
+    json.dumps(
+      {
+        "source": job.name,
+        "split": splits[number],
+        "index": index,
+        "kind": kind,
+        "message": message,
+      },
+      ensure_ascii=False,
+    )
+    for number, index, kind, message in sorted(found)
+  ]
+  text = "".join(line + "\n" for line in lines)
+  whole_files.write(job.folder / ERRORS, text.encode())
+
+
+def _facts_of(job: conversion_job.Job) -> dict[str, Any]:
+  manifest = prepared.read_manifest(job.folder, check_digests=False)
+  lines = (job.folder / ERRORS).read_text().splitlines()
+  return {
+    "source": job.name,
+    "folder": str(job.folder),
+    "splits": manifest.splits,
+    "languages": list(manifest.languages),
+    "num_files": sum(map(len, manifest.shards.values())),
+    "num_bytes": sum(num_bytes for num_bytes, _ in manifest.files.values()),
+    "left_out": shard_writer.count_kinds(
+      [json.loads(line)["kind"] for line in lines]
+    ),
+    "flags": _flags(job),
+  }
+
+
+def _flags(job: conversion_job.Job) -> list[str]:
+  """Return the flags that make the config read the folder."""
+  changed = {
+    "format": "array_record",
+    "path": str(job.folder),
+    "split": job.trained,
+  }
+  # What the records have by now; refused where it is left.
+  for field in ("image", "caption", "language_field", "uid", "subset"):
+    value = getattr(job.source, field)
+    if value:
+      changed[field] = "()" if isinstance(value, tuple) else ""
+  return [
+    f"--config.data.sources.{job.name}.{field}={shlex.quote(value)}"
+    for field, value in changed.items()
+  ]
+
+
+def _print_facts(facts: Mapping[str, Any]) -> None:
+  counts = ", ".join(f"{name} {num:,}" for name, num in facts["splits"].items())
+  print(
+    f"{facts['folder']}: {counts} examples in {facts['num_files']} files of "
+    f"{facts['num_bytes'] / 1e6:,.1f} MB"
+  )
+  if facts["left_out"]:
+    print(f"left out: {_listed(facts['left_out'])} (see {ERRORS} there)")
+  print("to use it:", *facts["flags"], sep="\n  ")
+
+
+def _listed(kinds: Mapping[str, int]) -> str:
+  return ", ".join(f"{kind} {num:,}" for kind, num in kinds.items())
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[None]:
+  """Keep other processes out."""
+  with contextlib.ExitStack() as stack:
+    try:
+      stack.enter_context(folder_lock.hold(folder, waits=False))
+    except BlockingIOError as error:
+      raise ValueError(
+        f"--out={folder.parent} is being written by another process"
+      ) from error
+    yield

@@ -1,0 +1,87 @@
+"""The section `data.sources.NAME` of a config: where pairs are, and how many.
+
+All formats share one section, so that a flag can turn the tars of a config
+into Parquet. A format refuses fields that it has no use for.
+"""
+
+import dataclasses
+import math
+import pathlib
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Fields of one source; configs/parts/sources.py explains them."""
+
+  format: str
+  path: str
+  split: str
+  image: tuple[str, ...]
+  caption: tuple[str, ...]
+  language: str
+  language_field: str
+  uid: str
+  templates: tuple[str, ...]
+  weight: float
+  repeat: int
+  subset: str
+  keep: str
+
+  def check(self, name: str) -> None:
+    """Raise ValueError, naming the field, for a value of no use."""
+    if not 0 <= self.weight < math.inf:
+      raise ValueError(
+        f"data.sources.{name}.weight must be at least 0, got {self.weight}"
+      )
+    if self.repeat < 1:
+      raise ValueError(
+        f"data.sources.{name}.repeat must be at least 1, got {self.repeat}"
+      )
+    for template in self.templates:
+      if template.count("{}") != 1:
+        raise ValueError(
+          f"data.sources.{name}.templates must each have one {{}}, got "
+          f"{template!r}"
+        )
+
+  def refuse(self, name: str, *fields: str) -> None:
+    """Raise ValueError for the first of these fields that is given.
+
+    For those that a format has no use for, which are () or "" when not given.
+    """
+    for field in fields:
+      if getattr(self, field):
+        raise ValueError(
+          f'data.sources.{name}.{field} is not used by format="{self.format}"; '
+          f"got {getattr(self, field)!r}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """What a format needs beside its section.
+
+  Attributes:
+    name: of the source: its errors begin with "data.sources.{name}".
+    cache_dir: for an index, or what is rendered; made when it is needed.
+    image_size: in pixels, for sources that can draw at any size.
+  """
+
+  name: str
+  cache_dir: pathlib.Path
+  image_size: int
+
+
+def no_splits(source: Source, place: Place) -> tuple[str, ...]:
+  """Return (): of formats whose `path` names the files of one split."""
+  del source, place
+  return ()
+
+
+def check_no_split(source: Source, split: str, place: Place) -> None:
+  """Raise ValueError for a split of a format that has none."""
+  if split:
+    raise ValueError(
+      f'data.sources.{place.name}.split must be "" for format='
+      f'"{source.format}", whose path names the files of one; got {split!r}'
+    )

@@ -1,0 +1,1 @@
+"""Files and places: local and remote files, tar indices, UIDs on disk."""

@@ -1,0 +1,391 @@
+"""Files that sources read: on disk, or at a URL that fsspec knows.
+
+A path is local, or a URL: file://, gs://, s3://, https://, memory://. Reading
+is by ranges, from any thread and any process, forked or not. A file at a URL is
+tried several times and given up after a while: a server that never answers
+must not stop a run. A disk that hangs cannot be given up.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import glob
+import io
+import os
+import stat
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
+
+import fsspec
+
+from input_pipeline import clocks, faults
+from input_pipeline.storage import braces, remote
+
+# One try of a remote read. An example is below 10 MB, and a connection below
+# 0.5 MB/s of no use; object stores answer within a second. Together with WAITS
+# a read ends within about 70 s.
+TRY_SECONDS = 20.0
+# Seconds between tries: what is overloaded is left alone for longer each time.
+WAITS = (0.5, 2.0)
+# One listing, or the facts of one remote file: a listing of 100,000 objects is
+# 100 requests, one after the other.
+_LIST_SECONDS = 120.0
+# Requests at once for the facts of remote files that were listed by braces.
+_NUM_REQUESTS = 32
+# Open files of a process: below the 1,024 that a Linux shell allows, as other
+# parts of the program have theirs.
+_NUM_DESCRIPTORS = 256
+# What tells one version of a remote file from another, by preference.
+_VERSIONS = (
+  *("generation", "etag", "ETag", "mtime"),
+  *("LastModified", "last_modified", "updated", "created"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+  """A file and what tells its versions apart.
+
+  Attributes:
+    path: local, or a URL.
+    size: in bytes.
+    version: changes with the content (time of change, ETag); "" if unknown.
+  """
+
+  path: str
+  size: int
+  version: str
+
+
+def expand(pattern: str, field: str) -> list[str]:
+  """Return the paths of `find`."""
+  return [file.path for file in find(pattern, field)]
+
+
+def find(pattern: str, field: str) -> list[File]:
+  """Return the files of a pattern with {000..123}, {a,b} and * in it.
+
+  In the order of the braces, then by name. Raises, naming `field`: ValueError
+  where nothing matches, or a file that braces list is not there, is a folder
+  or is there twice; ModuleNotFoundError for a missing package; OSError.
+  """
+  if not pattern:
+    raise ValueError(f"{field} must name files, got ''")
+  if pattern.startswith("pipe:"):
+    raise ValueError(
+      f"{field} must be paths or URLs such as s3://, of which parts can be "
+      f"read; got a command, which is never run: {pattern!r}"
+    )
+  if "::" in pattern:
+    raise ValueError(
+      f"{field} must be one pattern, got {pattern!r}; for several, give "
+      "data.sources several sources"
+    )
+  try:
+    paths = [remote.local_path(path) for path in braces.expand(pattern)]
+  except ValueError as error:
+    raise ValueError(f"{field}: {error}") from error
+  try:
+    files = _find(paths, field)
+  except TimeoutError as error:
+    raise TimeoutError(
+      f"{field}: no answer within {_LIST_SECONDS:.0f} s for {pattern}"
+    ) from error
+  if not files:
+    raise ValueError(f"{field} matches no file: {pattern}")
+  seen: set[str] = set()
+  for file in files:
+    if file.path in seen:
+      raise ValueError(f"{field} names {file.path} twice: {pattern}")
+    seen.add(file.path)
+  return files
+
+
+def facts(path: str) -> File:
+  """Return what is known of one file now; FileNotFoundError, OSError."""
+  # What is open under this name may be another file by now.
+  _descriptor.cache_clear()
+  path = remote.local_path(path)
+  if not remote.is_remote(path):
+    return _local_facts(path)
+  fs, name = remote.file_system(path)
+  fs.invalidate_cache()
+  info = remote.call(fs, "info", name, seconds=_LIST_SECONDS)
+  return _remote_facts(fs.unstrip_protocol(name), info)
+
+
+def read_range(
+  path: str,
+  start: int,
+  stop: int,
+  *,
+  try_seconds: float = TRY_SECONDS,
+  waits: Sequence[float] = WAITS,
+) -> bytes:
+  """Return the bytes from `start` up to `stop`, all of them.
+
+  Raises faults.ExampleError: "file_missing", "shard_short", "read_failed".
+  """
+  clocks.about(path)  # what a stall is said to be about
+  if not remote.is_remote(path):
+    data = _read_local(remote.local_path(path), start, stop)
+  else:
+    data = _read_remote(path, start, stop, try_seconds, waits)
+  if len(data) > stop - start:
+    raise faults.ExampleError(
+      "read_failed", f"{path}: its server gives no parts of files"
+    )
+  if len(data) < stop - start:
+    raise faults.ExampleError(
+      "shard_short",
+      f"{path}: expected bytes up to {stop}, it ends at {start + len(data)}",
+    )
+  return data
+
+
+def read(path: str) -> bytes:
+  """Return a whole file.
+
+  Raises faults.ExampleError: "file_missing", "read_failed".
+  """
+  if remote.is_remote(path):
+    return _read_remote(path, 0, None, TRY_SECONDS, WAITS)
+  path = remote.local_path(path)
+  try:
+    with open(path, "rb") as file:
+      return file.read()
+  except FileNotFoundError as error:
+    raise faults.ExampleError("file_missing", f"there is no {path}") from error
+  except OSError as error:
+    raise faults.ExampleError("read_failed", f"{path}: {error}") from error
+
+
+def open_file(path: str) -> BinaryIO:
+  """Return a seekable file; reads of a URL are those of `read_range`."""
+  path = remote.local_path(path)
+  if not remote.is_remote(path):
+    return open(path, "rb")
+  # Footers and headers are read in pieces; one request is for many of them.
+  return io.BufferedReader(_RangeFile(facts(path)), buffer_size=1 << 20)
+
+
+class _RangeFile(io.RawIOBase):
+  """A remote file, read by ranges."""
+
+  def __init__(self, file: File):
+    self._file = file
+    self._position = 0
+
+  def readable(self) -> bool:
+    return True
+
+  def seekable(self) -> bool:
+    return True
+
+  def tell(self) -> int:
+    return self._position
+
+  def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+    base = {
+      io.SEEK_SET: 0,
+      io.SEEK_CUR: self._position,
+      io.SEEK_END: self._file.size,
+    }[whence]
+    self._position = max(0, base + offset)
+    return self._position
+
+  def readinto(self, buffer: Any) -> int:
+    stop = min(self._position + len(buffer), self._file.size)
+    if stop <= self._position:
+      return 0
+    data = read_range(self._file.path, self._position, stop)
+    buffer[: len(data)] = data
+    self._position = stop
+    return len(data)
+
+
+class _Descriptor:
+  """An open file, closed when the last thread that reads it lets go."""
+
+  def __init__(self, path: str):
+    self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+  def __del__(self):
+    if hasattr(self, "number"):
+      os.close(self.number)
+
+
+# pread has no position that processes could share by a fork, and this cache
+# no lock that a fork could find held.
+@functools.lru_cache(maxsize=_NUM_DESCRIPTORS)
+def _descriptor(path: str) -> _Descriptor:
+  return _Descriptor(path)
+
+
+def _read_local(path: str, start: int, stop: int) -> bytes:
+  try:
+    try:
+      return _pread(path, start, stop)
+    except OSError:
+      # On a network disk, a file that was replaced has a stale descriptor.
+      _descriptor.cache_clear()
+      return _pread(path, start, stop)
+  except FileNotFoundError as error:
+    raise faults.ExampleError("file_missing", f"{path} is gone") from error
+  except OSError as error:
+    raise faults.ExampleError("read_failed", f"{path}: {error}") from error
+
+
+def _pread(path: str, start: int, stop: int) -> bytes:
+  descriptor = _descriptor(path)
+  data = os.pread(descriptor.number, stop - start, start)
+  # The kernel gives at most 2 GiB at once, and less after a signal.
+  while data and len(data) < stop - start:
+    more = os.pread(
+      descriptor.number, stop - start - len(data), start + len(data)
+    )
+    if not more:
+      break
+    data += more
+  return data
+
+
+def _read_remote(
+  path: str,
+  start: int,
+  stop: int | None,
+  seconds: float,
+  waits: Sequence[float],
+) -> bytes:
+  if start == stop:
+    return b""  # a range that S3 has no words for
+  for wait in (*waits, None):
+    try:
+      # Made anew for each process and thread, and kept by fsspec.
+      fs, name = remote.file_system(path)
+      return remote.call(
+        fs, "cat_file", name, start=start, end=stop, seconds=seconds
+      )
+    except FileNotFoundError as error:
+      raise faults.ExampleError("file_missing", f"{path} is gone") from error
+    except Exception as error:  # each fsspec package has its own
+      if wait is None:
+        raise _failure(path, start, stop, error, seconds) from error
+    time.sleep(wait)
+  raise AssertionError
+
+
+def _failure(
+  path: str, start: int, stop: int | None, error: Exception, seconds: float
+) -> faults.ExampleError:
+  """Return the fault that the last try of a read ended in."""
+  reason = f"{type(error).__name__}: {error}"
+  if isinstance(error, TimeoutError):
+    reason = f"no answer within {seconds:g} s"
+  elif stop is not None:
+    # A range that begins behind the end of an object is refused as a whole.
+    try:
+      fs, name = remote.file_system(path)
+      fs.invalidate_cache()
+      size = remote.call(fs, "info", name, seconds=seconds)["size"]
+    except Exception:
+      size = stop
+    if size < stop:
+      return faults.ExampleError(
+        "shard_short", f"{path}: expected bytes up to {stop}, it has {size}"
+      )
+  return faults.ExampleError(
+    "read_failed", f"{path}, bytes {start} to {stop or 'end'}: {reason}"
+  )
+
+
+def _find(paths: list[str], field: str) -> list[File]:
+  """Return the files of paths and globs; ValueError for those not there."""
+  _descriptor.cache_clear()
+  with concurrent.futures.ThreadPoolExecutor(_NUM_REQUESTS) as pool:
+    looks = [_look(path, field) for path in paths]
+    # Local files are found faster than threads are started.
+    run = pool.map if any(map(remote.is_remote, paths)) else map
+    found = list(run(lambda look: look(), looks))
+  missing = [
+    path
+    for path, some in zip(paths, found, strict=True)
+    if not some and not braces.is_glob(path)
+  ]
+  if missing:
+    raise ValueError(
+      f"{field} lists {len(paths)} files, of which {len(missing)} are not "
+      f"there, first {missing[0]}"
+    )
+  return [file for some in found for file in some]
+
+
+def _look(path: str, field: str) -> Callable[[], list[File]]:
+  """Return what finds the files of a path (none if it is gone) or a glob."""
+  if not remote.is_remote(path):
+    return functools.partial(_look_local, path, field)
+  try:
+    fs, name = remote.file_system(path)
+  except (ImportError, ValueError) as error:
+    raise type(error)(f"{field}: {path}: {error}") from error
+  # Here, as a thread of the pool would get a file system of its own.
+  fs.invalidate_cache()
+  return functools.partial(_look_remote, path, field, fs, name)
+
+
+def _look_local(path: str, field: str) -> list[File]:
+  if braces.is_glob(path):
+    names = sorted(glob.glob(path, recursive=True))
+    return [_local_facts(name) for name in names if not os.path.isdir(name)]
+  if os.path.isdir(path):
+    raise ValueError(_folder_message(path, field))
+  return [_local_facts(path)] if os.path.exists(path) else []
+
+
+def _look_remote(
+  path: str, field: str, fs: fsspec.AbstractFileSystem, name: str
+) -> list[File]:
+  try:
+    if braces.is_glob(path):
+      infos = remote.call(fs, "glob", name, detail=True, seconds=_LIST_SECONDS)
+    else:
+      infos = {name: remote.call(fs, "info", name, seconds=_LIST_SECONDS)}
+  except FileNotFoundError:
+    return []
+  except TimeoutError:
+    raise
+  except Exception as error:  # each fsspec package has its own
+    raise OSError(
+      f"{field}: cannot look up {path}: {type(error).__name__}: {error}"
+    ) from error
+  if not braces.is_glob(path):
+    if infos[name].get("type") == "directory":
+      raise ValueError(_folder_message(path, field))
+    return [_remote_facts(fs.unstrip_protocol(name), infos[name])]
+  return [
+    _remote_facts(fs.unstrip_protocol(name), info)
+    for name, info in sorted(infos.items())
+    if info.get("type") != "directory"
+  ]
+
+
+def _folder_message(path: str, field: str) -> str:
+  return (
+    f"{field} must name files, and {path} is a folder; did you mean "
+    f"{path.rstrip('/')}/*?"
+  )
+
+
+def _local_facts(path: str) -> File:
+  status = os.stat(path)
+  if stat.S_ISDIR(status.st_mode):
+    raise IsADirectoryError(f"{path} is a folder")
+  return File(path, status.st_size, f"mtime={status.st_mtime_ns}")
+
+
+def _remote_facts(path: str, info: dict[str, Any]) -> File:
+  version = next(
+    (f"{key}={info[key]}" for key in _VERSIONS if info.get(key)), ""
+  )
+  return File(path, int(info["size"] or 0), version)

@@ -1,0 +1,262 @@
+"""Where each example of many tars is, kept in a file beside no tar.
+
+  <cache_dir>/tar_index/<digest>/spans.bin     SPAN [N], to be memory-mapped
+  <cache_dir>/tar_index/<digest>/shards.json   the tars, and how many each has
+  <cache_dir>/tar_index/parts/                 of a build that is under way
+
+The digest is of the tars' paths, sizes and times of change (or ETags), so that
+an index is never changed once it is written; what another index or a build
+that was stopped knows of a tar is taken from there. It is always safe to
+delete the folder when nothing runs.
+"""
+
+import concurrent.futures.process
+import dataclasses
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from absl import logging
+
+from input_pipeline import faults
+from input_pipeline.storage import files, remote, tar_scan
+from runtime import folder_lock, progress, whole_files
+
+# Raised when the meaning of an index changes.
+_SCHEMA = 1
+# Starting a process takes up to a second; one gets through about 1 GB of 20 kB
+# images a second.
+_MIN_BYTES_FOR_PROCESSES = 2 << 30
+# Remote tars wait for the network; each has a block of tar_scan's in memory.
+_NUM_REMOTE_THREADS = 16
+# Changed tars, broken ones, ... that are named in the log, one by one.
+_NUM_NAMED = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+  """The examples of some tars, in the order of the tars and in theirs.
+
+  Attributes:
+    tars: as they were when they were indexed.
+    stops: number of examples up to the end of each.
+    spans: SPAN [N], memory-mapped.
+  """
+
+  tars: tuple[files.File, ...]
+  stops: tuple[int, ...]
+  spans: np.ndarray
+
+
+class BrokenError(Exception):
+  """An index is not there, or not what was written."""
+
+
+def prepare(
+  tars: Sequence[files.File],
+  *,
+  uid_field: str,
+  cache_dir: pathlib.Path,
+  name: str,
+) -> pathlib.Path:
+  """Return the folder of the index of `tars`, made if it is not there.
+
+  `uid_field` is of their JSON; "" takes the keys. `name` is the section's, for
+  messages. Any number of processes may call this at once. Raises ValueError
+  for what is no tar, OSError for what cannot be read or written.
+  """
+  root = cache_dir / "tar_index"
+  facts = [_SCHEMA, uid_field, *map(dataclasses.astuple, tars)]
+  folder = root / _digest(facts)
+  try:
+    read(folder)
+    return folder
+  except BrokenError:
+    pass
+  try:
+    root.mkdir(parents=True, exist_ok=True)
+    with folder_lock.hold(root):
+      _prepare_locked(folder, tars, uid_field, name)
+  except OSError as error:
+    raise OSError(
+      f"cannot write the index of {name} below {root}: {error}. "
+      "Free some space there, or set data.cache_dir (of a recipe: cache_dir) "
+      "to another folder."
+    ) from error
+  except faults.ExampleError as error:
+    raise OSError(
+      f"cannot index {name}: {error}. What is indexed so far is "
+      "kept for the next time."
+    ) from error
+  return folder
+
+
+def read(folder: pathlib.Path) -> Index:
+  """Return an index that `prepare` made; raises BrokenError."""
+  try:
+    fields = json.loads((folder / "shards.json").read_bytes())
+    tars, stops, total = [], [], 0
+    for path, size, version, count in fields["shards"]:
+      tars.append(files.File(path, size, version))
+      total += count
+      stops.append(total)
+    size = (folder / "spans.bin").stat().st_size
+    if size != total * tar_scan.SPAN.itemsize:
+      raise ValueError(f"spans.bin has {size} bytes for {total} examples")
+    spans = np.zeros(0, tar_scan.SPAN)
+    if total:
+      spans = np.memmap(folder / "spans.bin", tar_scan.SPAN, "r")
+  except (OSError, ValueError, TypeError, KeyError) as error:
+    raise BrokenError(f"{folder} is not an index of tars: {error!r}") from error
+  # A plain array of the same memory: np.memmap is slow at single rows.
+  return Index(tuple(tars), tuple(stops), spans.view(np.ndarray))
+
+
+def _prepare_locked(
+  folder: pathlib.Path,
+  tars: Sequence[files.File],
+  uid_field: str,
+  name: str,
+) -> None:
+  try:
+    read(folder)  # written by another process in the meantime
+    return
+  except BrokenError as error:
+    if folder.exists():
+      logging.warning("Indexing anew, because %s", error)
+  # Under the lock, nobody else is writing: these were left by a kill.
+  for leftover in folder.parent.glob(".*.tmp-*"):
+    shutil.rmtree(leftover, ignore_errors=True)
+  parts = folder.parent / "parts"
+  parts.mkdir(exist_ok=True)
+  for leftover in parts.glob(".*.tmp-*"):
+    leftover.unlink(missing_ok=True)
+  known = _known(folder.parent, uid_field)
+  _name_changed(tars, known)
+  part = functools.partial(_part, parts, uid_field)
+  todo = [tar for tar in tars if tar not in known and not part(tar).exists()]
+  if todo:
+    logging.info("Indexing %d of %d tars of %s", len(todo), len(tars), name)
+    _scan(todo, uid_field, parts, name)
+  with whole_files.new_folder(folder, replaces=True) as temporary:
+    shards = []
+    with open(temporary / "spans.bin", "wb") as file:
+      for tar in tars:
+        data = known[tar].tobytes() if tar in known else part(tar).read_bytes()
+        file.write(data)
+        count = len(data) // tar_scan.SPAN.itemsize
+        shards.append([tar.path, tar.size, tar.version, count])
+      file.flush()
+      os.fsync(file.fileno())
+    text = json.dumps({"uid": uid_field, "schema": _SCHEMA, "shards": shards})
+    whole_files.write(temporary / "shards.json", text.encode())
+  for tar in tars:
+    part(tar).unlink(missing_ok=True)
+
+
+def _known(root: pathlib.Path, uid_field: str) -> dict[files.File, np.ndarray]:
+  """Return the spans of each tar that another index has."""
+  known = {}
+  for path in sorted(root.glob("*/shards.json")):
+    try:
+      index = read(path.parent)
+      fields = json.loads(path.read_bytes())
+    except (BrokenError, OSError, ValueError):
+      continue
+    if (fields.get("schema"), fields.get("uid")) != (_SCHEMA, uid_field):
+      continue
+    starts = (0, *index.stops)
+    for tar, start, stop in zip(index.tars, starts, index.stops, strict=False):
+      known[tar] = index.spans[start:stop]
+  return known
+
+
+def _name_changed(
+  tars: Iterable[files.File], known: Iterable[files.File]
+) -> None:
+  known = set(known)
+  paths = {tar.path for tar in known}
+  changed = [t.path for t in tars if t not in known and t.path in paths]
+  for path in changed[:_NUM_NAMED]:
+    logging.warning("%s has changed: it is indexed again", path)
+  if len(changed) > _NUM_NAMED:
+    logging.warning("and %d more tars", len(changed) - _NUM_NAMED)
+
+
+def _scan(
+  tars: Sequence[files.File], uid_field: str, parts: pathlib.Path, name: str
+) -> None:
+  """Write the part of each tar."""
+  scan = functools.partial(_scan_one, uid_field=uid_field, parts=parts)
+  megabytes = sum(tar.size for tar in tars) / 1e6
+  warnings = []
+  label = f"Indexing {name}, MB"
+  with progress.Progress(label, round(megabytes)) as shown:
+    done = 0.0
+    for tar, more in _completed(scan, tars):
+      warnings.extend(more)
+      before, done = done, done + tar.size / 1e6
+      if round(done) > round(before):  # a rate needs a count
+        shown.advance(round(done) - round(before))
+  for warning in warnings[:_NUM_NAMED]:
+    logging.warning("%s", warning)
+  if len(warnings) > _NUM_NAMED:
+    logging.warning("and %d more such tars", len(warnings) - _NUM_NAMED)
+
+
+def _scan_one(
+  tar: files.File, *, uid_field: str, parts: pathlib.Path
+) -> list[str]:
+  spans, warnings = tar_scan.scan(tar, uid_field)
+  whole_files.write(_part(parts, uid_field, tar), spans.tobytes())
+  return warnings
+
+
+def _pool(tars: Sequence[files.File]) -> concurrent.futures.Executor | None:
+  """Return what scans tars at once; None for too little work."""
+  if any(remote.is_remote(tar.path) for tar in tars):
+    return concurrent.futures.ThreadPoolExecutor(_NUM_REMOTE_THREADS)
+  num_processes = min(len(tars), len(os.sched_getaffinity(0)))
+  size = sum(tar.size for tar in tars)
+  if num_processes < 2 or size < _MIN_BYTES_FOR_PROCESSES:
+    return None
+  return concurrent.futures.ProcessPoolExecutor(
+    num_processes,
+    # JAX has threads, which a forked process would lack.
+    mp_context=multiprocessing.get_context("spawn"),
+  )
+
+
+def _completed(
+  scan: Callable[[files.File], list[str]], tars: Sequence[files.File]
+) -> Iterator[tuple[files.File, list[str]]]:
+  """Yield each tar and what is wrong with it, in the order they are done."""
+  pool = _pool(tars)
+  if pool is None:
+    for tar in tars:
+      yield tar, scan(tar)
+    return
+  try:
+    futures = {pool.submit(scan, tar): tar for tar in tars}
+    for future in concurrent.futures.as_completed(futures):
+      yield futures[future], future.result()
+  except concurrent.futures.BrokenExecutor as error:
+    raise OSError("a process that read tars was killed; try again") from error
+  finally:
+    pool.shutdown(cancel_futures=True)
+
+
+def _part(parts: pathlib.Path, uid_field: str, tar: files.File) -> pathlib.Path:
+  facts = [_SCHEMA, uid_field, *dataclasses.astuple(tar)]
+  return parts / f"{_digest(facts)}.bin"
+
+
+def _digest(facts: list) -> str:
+  text = json.dumps(facts)
+  return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

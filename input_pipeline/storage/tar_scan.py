@@ -1,0 +1,181 @@
+"""Find the examples of one tar by its headers, without reading images."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from input_pipeline.sources import record
+from input_pipeline.storage import files, remote, tar_headers
+
+# One example: consecutive members of one key. 28 bytes.
+SPAN = np.dtype([("start", "<u8"), ("length", "<u4"), ("uid", record.UID)])
+# Of an example that is longer than this (4 GiB), which nobody reads.
+MAX_LENGTH = 2**32 - 1
+
+# Beside most images there are a caption and a JSON file that fit in here with
+# their headers and the next one: one read an example.
+_LOCAL_WINDOW = 8 << 10
+# A request takes as long as some megabytes do: the images come along.
+_REMOTE_WINDOW = 8 << 20
+# What comes after the end mark: tar fills its last record with zeros, 10 KiB
+# by default.
+_MAX_FILLING = 1 << 20
+
+# First bytes of what tars are packed with -> how they are unpacked.
+_PACKED = {
+  b"\x1f\x8b": "gunzip",
+  b"BZh": "bunzip2",
+  b"\xfd7zXZ": "unxz",
+  b"\x28\xb5\x2f\xfd": "unzstd",
+}
+
+
+def scan(tar: files.File, uid_field: str) -> tuple[np.ndarray, list[str]]:
+  """Return SPAN [N] of a tar's examples, and what is wrong with it, in words.
+
+  An example that is cut off, and what is behind a broken header, has a span
+  too, so that reading it counts as a fault. Raises ValueError for what is no
+  tar, or has no example with `uid_field`; faults.ExampleError.
+  """
+  groups = _Groups(Window(tar), uid_field)
+  warnings = []
+  position = 0
+  while True:
+    try:
+      member = tar_headers.next_member(groups.window, position)
+    except tar_headers.HeaderError as error:
+      if position == 0:
+        _check_is_tar(tar, groups.window, error)
+      groups.close()
+      groups.add(position, position + tar_headers.BLOCK, (0, 0))
+      left = (tar.size - position) / 1e6
+      warnings.append(f"{tar.path}: {error}; {left:.1f} MB are not used")
+      break
+    except tar_headers.SparseError as error:
+      raise ValueError(
+        f"{tar.path}: {error}: write it again without --sparse"
+      ) from error
+    if member is None:
+      if not tar.size:
+        groups.add(0, tar_headers.BLOCK, (0, 0))
+      warnings += _ending(tar, position, groups.window)
+      break
+    position = member.next
+    groups.member(member)
+    if member.stop > tar.size:
+      warnings.append(f"{tar.path} is cut short: it ends within an example")
+      break
+  groups.close()
+  spans = np.array(groups.spans, SPAN)
+  if uid_field and len(spans) and not groups.num_with_uid:
+    raise ValueError(f"no example of {tar.path} has {uid_field!r} in its JSON")
+  return spans, warnings
+
+
+def uid(key: str, field: str, data: bytes | None) -> tuple[int, int]:
+  """Return the UID of an example, (0, 0) if its JSON `data` has none."""
+  if not field:
+    return record.uid(key)
+  try:
+    value: Any = json.loads(data or b"")[field]
+    if not isinstance(value, str | int):
+      return 0, 0
+    return record.uid(str(value))
+  except (ValueError, TypeError, KeyError, RecursionError):
+    return 0, 0
+
+
+def text_of(name: bytes) -> str:
+  """Return a name as text; bytes that are no UTF-8 are spelled out."""
+  return name.decode("utf-8", "backslashreplace")
+
+
+class Window:
+  """Reads of a file of which most are in the piece that was read before."""
+
+  def __init__(self, tar: files.File):
+    self._tar = tar
+    is_remote = remote.is_remote(tar.path)
+    self._length = _REMOTE_WINDOW if is_remote else _LOCAL_WINDOW
+    self._start = 0
+    self._data = b""
+
+  def __call__(self, start: int, size: int) -> bytes:
+    stop = min(start + size, self._tar.size)
+    if not self._start <= start <= stop <= self._start + len(self._data):
+      end = min(max(stop, start + self._length), self._tar.size)
+      self._data = b""
+      if start < end:
+        self._data = files.read_range(self._tar.path, start, end)
+      self._start = start
+    return self._data[start - self._start : stop - self._start]
+
+
+class _Groups:
+  """The examples so far: members of one key that follow each other."""
+
+  def __init__(self, window: Window, uid_field: str):
+    self.window = window
+    self.spans: list[tuple[int, int, tuple[int, int]]] = []
+    self.num_with_uid = 0
+    self._uid_field = uid_field
+    self._key: bytes | None = None
+    self._start = self._stop = 0
+    self._json: bytes | None = None
+
+  def member(self, member: tar_headers.Member) -> None:
+    """Add a member to its example; one without a key belongs to none."""
+    found = tar_headers.split_name(member.name)
+    if found is None:
+      return
+    key, extension = found
+    if key != self._key:
+      self.close()
+      self._key, self._start, self._json = key, member.start, None
+    self._stop = member.stop
+    if self._uid_field and extension == "json" and self._json is None:
+      self._json = self.window(member.data, member.stop - member.data)
+
+  def close(self) -> None:
+    """End the example that is under way."""
+    if self._key is None:
+      return
+    name = uid(text_of(self._key), self._uid_field, self._json)
+    self.num_with_uid += name != (0, 0)
+    self.add(self._start, self._stop, name)
+    self._key = None
+
+  def add(self, start: int, stop: int, name: tuple[int, int]) -> None:
+    """Add the span of an example."""
+    self.spans.append((start, min(stop - start, MAX_LENGTH), name))
+
+
+def _check_is_tar(
+  tar: files.File, window: Window, error: tar_headers.HeaderError
+) -> None:
+  """Raise ValueError for a file that is none, not even a piece of one."""
+  start = window(0, 8)
+  for magic, program in _PACKED.items():
+    if start.startswith(magic):
+      raise ValueError(
+        f"{tar.path} is a compressed tar, in which nothing can be found "
+        f"without unpacking all before it: {program} it first (images do not "
+        "get smaller)"
+      ) from error
+  if not isinstance(error, tar_headers.CutError):
+    raise ValueError(
+      f"{tar.path} is not a tar: it begins with {start!r}"
+    ) from error
+
+
+def _ending(tar: files.File, position: int, window: Window) -> list[str]:
+  if not window(position, tar_headers.BLOCK):
+    return [f"{tar.path} has no end mark: is it cut short?"]
+  left = tar.size - position
+  if left > _MAX_FILLING:
+    return [
+      f"{tar.path} goes on for {left / 1e6:.1f} MB after its end mark; that "
+      "is not used. If tars were joined by cat, list them one by one"
+    ]
+  return []

@@ -1,0 +1,117 @@
+"""What all formats of CLIP's two transformers have in common."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from models import dual_encoder, text_transformer, vit
+from models.pretrained.families import fresh
+
+# OpenAI's pixels (CLIP's `_transform`); open_clip, MetaCLIP and DFN keep them.
+PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
+PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
+# CLIP (arXiv 2103.00020), section 2.5: at most 100, at first 1 / 0.07.
+SCALE_MAX = 100.0
+SCALE_INIT = 1 / 0.07
+# Of OpenAI's tokenizer; it fills up with 0, which is also its token "!".
+PAD_ID = 0
+# torch.nn.LayerNorm's.
+NORM_EPSILON = 1e-5
+# Of both towers, beyond sizes.
+_IMAGE: dict[str, Any] = {
+  "position": "learned",
+  "pool": "cls",
+  "pre_norm": True,
+  "projection_bias": False,
+}
+_TEXT: dict[str, Any] = {
+  "causal": True,
+  "pool": "eot",
+  "mask_padding": False,
+  "projection_bias": False,
+}
+
+
+def make_image(**fields: Any) -> vit.ViTConfig:
+  """Return CLIP's image tower; `fields` are those that vary, and exceptions."""
+  given: dict[str, Any] = {
+    "dropout": 0.0,
+    "patch_dropout": 0.0,
+    "projection": True,
+  }
+  return vit.ViTConfig(tower="vit", **_IMAGE | given | fields)
+
+
+def make_text(**fields: Any) -> text_transformer.TextTransformerConfig:
+  """Return CLIP's text tower; `fields` are those that vary, and exceptions."""
+  given: dict[str, Any] = {"dropout": 0.0, "pad_id": PAD_ID, "projection": True}
+  return text_transformer.TextTransformerConfig(
+    tower="transformer", **_TEXT | given | fields
+  )
+
+
+def make_model(
+  embed_dim: int,
+  image: dual_encoder.ImageConfig | None,
+  text: dual_encoder.TextConfig | None,
+  **fields: Any,
+) -> dual_encoder.ModelConfig:
+  """Return the model of these towers; `fields` are exceptions."""
+  given: dict[str, Any] = {
+    "scale_init": SCALE_INIT,
+    "bias_init": 0.0,
+    "image_mean": PIXEL_MEAN,
+    "image_std": PIXEL_STD,
+  }
+  return fresh.make_model(
+    embed_dim=embed_dim,
+    scale_max=SCALE_MAX,
+    image=image,
+    text=text,
+    **given | fields,
+  )
+
+
+def mlp_ratio(width: int, mlp_width: int) -> float:
+  """Return what open_clip and timm multiply a width with for that of its MLP.
+
+  They cut the product's fraction off.
+  """
+  ratio = mlp_width / width
+  while int(width * ratio) < mlp_width:
+    ratio = math.nextafter(ratio, math.inf)
+  return ratio
+
+
+def unlike_image(config: Any, **exceptions: Any) -> list[str]:
+  """Return a line for each field that CLIP's image tower has otherwise."""
+  return unlike("model.image", config, {"tower": "vit"} | _IMAGE | exceptions)
+
+
+def unlike_text(config: Any, **exceptions: Any) -> list[str]:
+  """Return a line for each field that CLIP's text tower has otherwise."""
+  return unlike(
+    "model.text", config, {"tower": "transformer"} | _TEXT | exceptions
+  )
+
+
+def unlike(section: str, config: Any, expected: dict[str, Any]) -> list[str]:
+  """Return a line for each field that is not as expected."""
+  return [
+    f"{section}.{field}: expected {value!r}; got {got!r}"
+    for field, value in expected.items()
+    if (got := getattr(config, field, None)) != value
+  ]
+
+
+def refuse(name: str, problems: Sequence[str]) -> None:
+  """Raise ValueError where there are problems.
+
+  Args:
+    name: of the format that has no room for them.
+    problems: a line each.
+  """
+  if problems:
+    raise ValueError(
+      f"{name} cannot express this model:\n  " + "\n  ".join(problems)
+    )

@@ -1,0 +1,146 @@
+"""ALIGN as transformers keeps it: AlignModel, EfficientNet and BERT.
+
+Its logits are divided by `temperature`, where ours are multiplied by
+exp(log_scale): log_scale = -log(temperature). Between exp(-8) and exp(-2),
+where temperatures are, float32 has more numbers than their logarithms have. So
+one that no log_scale was written as comes back with an error of up to 2.4e-7 of
+its value. All other tensors come back to the bit, and so do a log_scale that
+was written and a temperature of 1.
+
+BERT's pooler is in the files, and nothing reads it: it is left out.
+"""
+
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from models import bert, dual_encoder, efficientnet
+from models.pretrained import forms, mapping, source
+from models.pretrained.families import (
+  conv_links,
+  fresh,
+  hf_bert,
+  hf_efficientnet,
+  hf_json,
+  torch_links,
+)
+
+IGNORED = (
+  *conv_links.IGNORED,
+  r"text_model\.pooler\..*",
+  r".*\.position_ids",
+)
+_VISION, _TEXT = "vision_model.", "text_model."
+# What config.json leaves out: transformers 5.23, configuration_align.py.
+_DEFAULTS: Mapping[str, Any] = types.MappingProxyType(
+  {"projection_dim": 640, "text_config": {}, "vision_config": {}}
+)
+# x / 127.5 - 1: of the published model (convert_align_tf_to_hf.py).
+_PIXELS = (0.5, 0.5, 0.5)
+
+
+def recognises(found: source.Source) -> bool:
+  """Return whether config.json says so."""
+  return found.config.get("model_type") == "align"
+
+
+def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+  """Return the model that config.json describes.
+
+  Raises:
+    ValueError: a setting changes the function to one that is not known.
+  """
+  config: dict[str, Any] = {**_DEFAULTS, **found.config}
+  embed_dim = hf_json.integer(config, "config.json", "projection_dim")
+  image = hf_efficientnet.read_image(
+    config["vision_config"] or {}, "vision_config", has_head=False
+  )
+  if image.out_width != embed_dim:
+    raise ValueError(
+      "config.json: projection_dim must equal the"
+      f" {image.out_width} channels that vision_config ends with; got"
+      f" {embed_dim}"
+    )
+  mean = std = _PIXELS
+  processor = hf_json.beside(found, "preprocessor_config.json")
+  if processor:
+    mean, std = hf_efficientnet.read_pixels(processor)
+  temperature = np.asarray(found.tensors["temperature"], np.float64).item()
+  return fresh.make_model(
+    embed_dim=embed_dim,
+    scale_init=1 / temperature,
+    image_mean=mean,
+    image_std=std,
+    image=image,
+    text=hf_bert.read_text(
+      config["text_config"] or {},
+      "text_config",
+      pool="cls",
+      projection=True,
+      projection_bias=True,
+    ),
+  )
+
+
+def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
+  """Return the links of the whole file."""
+  image = model.image
+  assert isinstance(image, efficientnet.EfficientNetConfig)
+  return (
+    mapping.link(("log_scale", "bias"), "temperature", _TEMPERATURE),
+    *hf_efficientnet.image_links(image, _VISION),
+    *hf_bert.text_links(model.text, _TEXT),
+    *torch_links.dense("txt/projection", "text_projection"),
+  )
+
+
+def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
+  """Return the content of config.json.
+
+  Raises:
+    ValueError: transformers' AlignModel has no room for a field.
+  """
+  image, text = model.image, model.text
+  hf_json.refuse_others(
+    "model.image", image, {"head_width": 0, "projection": False}
+  )
+  hf_json.refuse_others(
+    "model.text",
+    text,
+    {"pool": "cls", "projection": True, "projection_bias": True},
+  )
+  assert isinstance(image, efficientnet.EfficientNetConfig)
+  assert isinstance(text, bert.BertConfig)
+  return {
+    "architectures": ["AlignModel"],
+    "model_type": "align",
+    "projection_dim": model.embed_dim,
+    "temperature_init_value": 1 / model.scale_init,
+    "vision_config": {
+      "model_type": "align_vision_model",
+      **hf_efficientnet.written_image(image),
+    },
+    "text_config": {
+      "model_type": "align_text_model",
+      **hf_bert.written_text(text),
+    },
+  }
+
+
+def _load_temperature(arrays: Sequence[np.ndarray]) -> forms.Arrays:
+  log_scale = -np.log(np.asarray(arrays[0], np.float64))
+  return [log_scale.astype(np.float32), np.zeros_like(log_scale, np.float32)]
+
+
+def _save_temperature(arrays: Sequence[np.ndarray]) -> forms.Arrays:
+  log_scale, bias = arrays
+  if np.any(bias):
+    raise ValueError(
+      f"ALIGN's logits have no bias: it must be 0 to be written; got {bias}"
+    )
+  return [np.exp(-np.asarray(log_scale, np.float64)).astype(np.float32)]
+
+
+_TEMPERATURE = forms.Form(_load_temperature, _save_temperature)

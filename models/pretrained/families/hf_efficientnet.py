@@ -1,0 +1,277 @@
+"""EfficientNet as transformers keeps it: an image tower, or a classifier.
+
+A classifier (EfficientNetForImageClassification) is read as a tower whose
+projection is the classifier: its embedding, before normalisation, is the
+logits, so that the largest value's index is the label.
+
+Nowhere does transformers pad by an image's size: sizes are taken to be even but
+before the blocks that the config lists in depthwise_padding. So a published
+model is exact at the size that it was made for, whatever is read here.
+"""
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from models import dual_encoder, efficientnet
+from models.pretrained import mapping, source
+from models.pretrained.families import conv_links, fresh, hf_json, torch_links
+
+IGNORED = conv_links.IGNORED
+_CLASSIFIER = "classifier.weight"
+# Before the names of a classifier's trunk.
+_TRUNK = "efficientnet."
+# What config.json leaves out: transformers 5.23, configuration_efficientnet.py.
+_DEFAULTS: Mapping[str, Any] = types.MappingProxyType(
+  {
+    "num_channels": 3,
+    "image_size": 600,
+    "width_coefficient": 2.0,
+    "depth_coefficient": 3.1,
+    "depth_divisor": 8,
+    "kernel_sizes": (3, 3, 5, 3, 5, 5, 3),
+    "in_channels": (32, 16, 24, 40, 80, 112, 192),
+    "out_channels": (16, 24, 40, 80, 112, 192, 320),
+    "depthwise_padding": (),
+    "strides": (1, 2, 2, 2, 1, 2, 1),
+    "num_block_repeats": (1, 2, 2, 3, 3, 4, 1),
+    "expand_ratios": (1, 6, 6, 6, 6, 6, 6),
+    "squeeze_expansion_ratio": 0.25,
+    "hidden_act": "swish",
+    "hidden_dim": 2560,
+    "pooling_type": "mean",
+    "batch_norm_eps": 0.001,
+    "drop_connect_rate": 0.2,
+  }
+)
+# Of the first and the last convolution: not fields there.
+_STEM_WIDTH = 32
+_HEAD_WIDTH = 1280
+# The paper's, for training (arXiv 1905.11946, section 5.2). The field of
+# transformers' config is 0.99 too, but PyTorch's momentum is what is replaced.
+_NORM_MOMENTUM = 0.99
+# Of the published models (transformers, convert_efficientnet_to_pytorch.py).
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+_BLOCK: Mapping[str, str] = types.MappingProxyType(
+  {
+    "expand": "expansion.expand_conv",
+    "expand_norm": "expansion.expand_bn",
+    "depthwise": "depthwise_conv.depthwise_conv",
+    "depthwise_norm": "depthwise_conv.depthwise_norm",
+    "squeeze": "squeeze_excite.reduce",
+    "excite": "squeeze_excite.expand",
+    "project": "projection.project_conv",
+    "project_norm": "projection.project_bn",
+  }
+)
+
+
+def recognises(found: source.Source) -> bool:
+  """Return whether config.json says so."""
+  return found.config.get("model_type") == "efficientnet"
+
+
+def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+  """Return the model: an image tower, its classifier as the projection.
+
+  Raises:
+    ValueError: a setting changes the function to one that is not known.
+  """
+  image = read_image(found.config, "config.json", has_head=True)
+  embed_dim = image.out_width
+  if _CLASSIFIER in found.tensors:
+    embed_dim = found.tensors[_CLASSIFIER].shape[0]
+    image = dataclasses.replace(image, projection=True, projection_bias=True)
+  mean, std = _pixels(found)
+  return fresh.make_model(
+    embed_dim=embed_dim,
+    image_mean=mean,
+    image_std=std,
+    image=image,
+  )
+
+
+def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
+  """Return the links of the whole file."""
+  image = model.image
+  assert isinstance(image, efficientnet.EfficientNetConfig)
+  if not image.projection:
+    return image_links(image, "")
+  return (
+    *image_links(image, _TRUNK),
+    *torch_links.dense("img/projection", "classifier"),
+  )
+
+
+def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
+  """Return the config.json of a model with an image tower only.
+
+  Raises:
+    ValueError: transformers has no room for a field.
+  """
+  hf_json.refuse_others("model.text", model.text, None)
+  hf_json.refuse_others("model.image", model.image, {"head_width": _HEAD_WIDTH})
+  assert isinstance(model.image, efficientnet.EfficientNetConfig)
+  config = {"model_type": "efficientnet", **written_image(model.image)}
+  if not model.image.projection:
+    return {**config, "architectures": ["EfficientNetModel"]}
+  labels = {str(i): f"LABEL_{i}" for i in range(model.embed_dim)}
+  return {
+    **config,
+    "architectures": ["EfficientNetForImageClassification"],
+    "id2label": labels,
+    "label2id": {label: int(i) for i, label in labels.items()},
+  }
+
+
+def read_image(
+  found: Mapping[str, Any], section: str, *, has_head: bool
+) -> efficientnet.EfficientNetConfig:
+  """Return the tower of these settings; `section` names them in messages.
+
+  Args:
+    found: the settings.
+    section: name of the file, or of the part of it.
+    has_head: whether the last convolution is there, which ALIGN leaves out.
+  """
+  config: dict[str, Any] = {**_DEFAULTS, **found}
+  hf_json.expect(config, section, "num_channels", 3)
+  hf_json.expect(config, section, "depth_divisor", 8)
+  hf_json.expect(config, section, "pooling_type", "mean")
+  hf_json.expect(config, section, "hidden_act", "swish", "silu")
+  widths = list(config["out_channels"])
+  if list(config["in_channels"]) != [_STEM_WIDTH, *widths[:-1]]:
+    raise ValueError(
+      f"{section}: in_channels must be {_STEM_WIDTH} and then out_channels but"
+      f" for the last; got {config['in_channels']} with {widths}"
+    )
+  columns = (
+    "num_block_repeats",
+    "kernel_sizes",
+    "strides",
+    "expand_ratios",
+    "out_channels",
+  )
+  if len({len(config[column]) for column in columns}) > 1:
+    raise ValueError(
+      f"{section}: {', '.join(columns)} must be of the same length; got"
+      f" {', '.join(str(len(config[column])) for column in columns)}"
+    )
+  stages = zip(*(config[column] for column in columns), strict=True)
+  image = efficientnet.EfficientNetConfig(
+    tower="efficientnet",
+    image_size=hf_json.integer(config, section, "image_size"),
+    width_factor=float(config["width_coefficient"]),
+    depth_factor=float(config["depth_coefficient"]),
+    stem_width=_STEM_WIDTH,
+    stages=tuple(stages),
+    head_width=_HEAD_WIDTH if has_head else 0,
+    fixed_ends=False,
+    squeeze=float(config["squeeze_expansion_ratio"]),
+    activation="swish",
+    padding="even",
+    square_blocks=tuple(config["depthwise_padding"]),
+    projection=False,
+    projection_bias=False,
+    drop_path=float(config["drop_connect_rate"]),
+    batch_norm_group=0,
+    norm_epsilon=float(config["batch_norm_eps"]),
+    norm_momentum=_NORM_MOMENTUM,
+  )
+  if has_head:
+    hf_json.expect(config, section, "hidden_dim", image.out_width)
+  return image
+
+
+def written_image(image: efficientnet.EfficientNetConfig) -> dict[str, Any]:
+  """Return the settings of the tower.
+
+  Raises:
+    ValueError: transformers has no room for a field.
+  """
+  fields = {
+    "stem_width": _STEM_WIDTH,
+    "fixed_ends": False,
+    "activation": "swish",
+    "padding": "even",
+  }
+  hf_json.refuse_others("model.image", image, fields)
+  if not image.squeeze:
+    raise ValueError("model.image.squeeze must be above 0 in this format")
+  repeats, sizes, strides, expands, widths = zip(*image.stages, strict=True)
+  return {
+    "num_channels": 3,
+    "image_size": image.image_size,
+    "width_coefficient": image.width_factor,
+    "depth_coefficient": image.depth_factor,
+    "depth_divisor": 8,
+    "kernel_sizes": list(sizes),
+    "in_channels": [_STEM_WIDTH, *widths[:-1]],
+    "out_channels": list(widths),
+    "depthwise_padding": list(image.square_blocks),
+    "strides": list(strides),
+    "num_block_repeats": list(repeats),
+    "expand_ratios": list(expands),
+    "squeeze_expansion_ratio": image.squeeze,
+    "hidden_act": "swish",
+    "hidden_dim": image.out_width,
+    "pooling_type": "mean",
+    "batch_norm_eps": image.norm_epsilon,
+    "drop_connect_rate": image.drop_path,
+  }
+
+
+def image_links(
+  image: efficientnet.EfficientNetConfig, prefix: str
+) -> tuple[mapping.Link, ...]:
+  """Return the links of a tower whose names there begin with `prefix`."""
+  encoder = f"{prefix}encoder"
+  result = [
+    *conv_links.conv("img/stem/conv", f"{prefix}embeddings.convolution"),
+    *conv_links.norm("img/stem/norm", f"{prefix}embeddings.batchnorm"),
+  ]
+  for i, shape in enumerate(image.shapes):
+    blocks = [f"{encoder}.blocks.{shape.start + j}" for j in range(shape.depth)]
+    result += conv_links.inverted_blocks(
+      f"img/stages/{i}", blocks, _BLOCK, expands=shape.expand > 1
+    )
+  if image.head_width:
+    result += conv_links.conv("img/head/conv", f"{encoder}.top_conv")
+    result += conv_links.norm("img/head/norm", f"{encoder}.top_bn")
+  return tuple(result)
+
+
+def _pixels(
+  found: source.Source,
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+  """Return mean and standard deviation, on a scale of 0 to 1."""
+  processor = hf_json.beside(found, "preprocessor_config.json")
+  if not processor:
+    return _MEAN, _STD
+  return read_pixels(processor)
+
+
+def read_pixels(
+  processor: Mapping[str, Any],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+  """Return what an EfficientNetImageProcessor does to pixels as one step.
+
+  It multiplies by rescale_factor, may subtract 1, may normalise, and with
+  include_top divides by image_std once more.
+  """
+  factor = 255 * processor.get("rescale_factor", 1 / 255)
+  shift = 1.0 if processor.get("rescale_offset", False) else 0.0
+  if not processor.get("do_rescale", True):
+    factor, shift = 255.0, 0.0
+  mean, std = (0.0,) * 3, (1.0,) * 3
+  given = tuple(processor.get("image_std", (0.5,) * 3))
+  if processor.get("do_normalize", True):
+    mean, std = tuple(processor.get("image_mean", (0.5,) * 3)), given
+  if processor.get("include_top", True):
+    std = tuple(a * b for a, b in zip(std, given, strict=True))
+  return (
+    tuple((shift + m) / factor for m in mean),
+    tuple(s / factor for s in std),
+  )

@@ -1,0 +1,184 @@
+"""ViT as transformers stores it (ViTModel, ViTForImageClassification).
+
+An image tower that pools the cls token; a classifier is its projection. A
+ViTModel's pooler (tanh of an affine map) is left out: a LiT tower starts from
+the cls token itself.
+"""
+
+import dataclasses
+import types
+from typing import Any
+
+from models import dual_encoder, vit
+from models.pretrained import forms, mapping, positions, source
+from models.pretrained.families import fresh, hf_json, torch_links
+
+IGNORED = (
+  r"(vit\.)?pooler\..*",
+  r"(vit\.)?embeddings\.mask_token",  # of masked image modelling
+)
+# What a config.json leaves out: transformers 5.23, configuration_vit.py.
+_DEFAULTS = types.MappingProxyType(
+  {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "image_size": 224,
+    "patch_size": 16,
+    "num_channels": 3,
+    "qkv_bias": True,
+  }
+)
+_BLOCK = {
+  "attn_norm": "layernorm_before",
+  "attn/query": "attention.attention.query",
+  "attn/key": "attention.attention.key",
+  "attn/value": "attention.attention.value",
+  "attn/out": "attention.output.dense",
+  "mlp_norm": "layernorm_after",
+  "mlp/up": "intermediate.dense",
+  "mlp/down": "output.dense",
+}
+
+
+def recognises(found: source.Source) -> bool:
+  """Return whether the model is of this family."""
+  return found.config.get("model_type") == "vit"
+
+
+def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+  """Return the model's config: an image tower, and a classifier if it has one.
+
+  Raises:
+    ValueError: a setting changes the function to one that is not known.
+  """
+  config: dict[str, Any] = {**_DEFAULTS, **found.config}
+  hf_json.expect(config, "config.json", "num_channels", 3)
+  hf_json.expect(config, "config.json", "qkv_bias", True)
+
+  def size(field: str) -> int:
+    return hf_json.integer(config, "config.json", field)
+
+  classifies = "classifier.weight" in found.tensors
+  image = vit.ViTConfig(
+    tower="vit",
+    image_size=size("image_size"),
+    patch_size=size("patch_size"),
+    width=size("hidden_size"),
+    depth=size("num_hidden_layers"),
+    num_heads=size("num_attention_heads"),
+    mlp_width=size("intermediate_size"),
+    activation=hf_json.activation(config),
+    position="learned",
+    pool="cls",
+    pre_norm=False,
+    projection=classifies,
+    projection_bias=classifies,
+    norm_epsilon=config["layer_norm_eps"],
+    dropout=0.0,
+    patch_dropout=0.0,
+  )
+  return fresh.make_model(
+    embed_dim=(
+      found.tensors["classifier.weight"].shape[0] if classifies else image.width
+    ),
+    **hf_json.image_statistics(found),
+    image=image,
+  )
+
+
+def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
+  """Return the links of the whole file.
+
+  A model with a projection that starts from a ViT without a classifier keeps
+  its projection's values.
+  """
+  image = model.image
+  assert isinstance(image, vit.ViTConfig)
+  patches = "embeddings.patch_embeddings.projection"
+  found = [
+    mapping.link("img/cls", "embeddings.cls_token", forms.BATCHED),
+    mapping.link(
+      "img/patch/kernel", f"{patches}.weight", forms.patch(image.patch_size)
+    ),
+    mapping.link("img/patch/bias", f"{patches}.bias"),
+    mapping.link(
+      "img/position",
+      "embeddings.position_embeddings",
+      forms.BATCHED,
+      resize=positions.resize_grid(1),
+    ),
+    *torch_links.block("img/blocks", f"encoder.layer.{mapping.LAYER}", _BLOCK),
+    *torch_links.norm("img/norm", "layernorm"),
+  ]
+  if not image.projection:
+    return mapping.spelled(found, _in_classifier)
+  # A classifier's file has the tower below "vit.".
+  found = [
+    dataclasses.replace(
+      entry,
+      theirs=tuple(_in_classifier(name) for name in entry.theirs),
+      also=(entry.theirs,),
+    )
+    for entry in found
+  ]
+  return (
+    *found,
+    *torch_links.dense(
+      "img/projection",
+      "classifier",
+      use_bias=image.projection_bias,
+      optional=True,
+    ),
+  )
+
+
+def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
+  """Return the config.json of a model with an image tower only.
+
+  Raises:
+    ValueError: the model is not such a ViT.
+  """
+  hf_json.refuse_others("model.text", model.text, None)
+  hf_json.refuse_others(
+    "model.image",
+    model.image,
+    {
+      "tower": "vit",
+      "position": "learned",
+      "pool": "cls",
+      "pre_norm": False,
+    },
+  )
+  image = model.image
+  assert isinstance(image, vit.ViTConfig)
+  labels = {}
+  if image.projection:
+    hf_json.refuse_others("model.image", image, {"projection_bias": True})
+    names = [f"LABEL_{index}" for index in range(model.embed_dim)]
+    labels = {
+      "id2label": {str(index): name for index, name in enumerate(names)},
+      "label2id": {name: index for index, name in enumerate(names)},
+    }
+  return {
+    "architectures": [
+      "ViTForImageClassification" if image.projection else "ViTModel"
+    ],
+    "model_type": "vit",
+    **labels,
+    "image_size": image.image_size,
+    "patch_size": image.patch_size,
+    "hidden_size": image.width,
+    "num_hidden_layers": image.depth,
+    "num_attention_heads": image.num_heads,
+    "intermediate_size": image.mlp_width,
+    "hidden_act": hf_json.WRITTEN[image.activation],
+    "layer_norm_eps": image.norm_epsilon,
+  }
+
+
+def _in_classifier(name: str) -> str:
+  return f"vit.{name}"

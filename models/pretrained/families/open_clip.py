@@ -1,0 +1,179 @@
+"""Models of open_clip 3.3: CLIP's towers, ConvNeXt, CoCa, SigLIP.
+
+open_clip_config.json says what the model is. A file without one is a CLIP with
+open_clip's defaults: GELU, heads as in its model_configs, the highest id as the
+end of text; whether another activation was meant cannot be seen in the tensors.
+
+Of CoCa, what embeds is read; its captioner (text_decoder) embeds nothing and is
+left out. What is written is then open_clip's CustomTextCLIP with the same
+towers.
+"""
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from models import convnext, dual_encoder, resnet, text_transformer, vit
+from models.pretrained import mapping, source
+from models.pretrained.families import (
+  clip_resnet,
+  clip_transformers,
+  open_clip_config,
+  openai_names,
+  timm_convnext,
+  timm_siglip,
+  timm_trunk,
+)
+
+IGNORED = (r"text_decoder\..*", r"(.*\.)?attn_mask", *clip_resnet.IGNORED)
+
+# Widths of image heads that are not 64: H, g, bigG, e (its model_configs).
+_HEAD_WIDTHS: Mapping[int, int] = types.MappingProxyType(
+  {1280: 80, 1408: 88, 1664: 104, 1792: 112}
+)
+
+
+def recognises(found: source.Source) -> bool:
+  """Return whether a file is open_clip's: by its config, else by its names."""
+  if found.config:
+    return "model_cfg" in found.config
+  return (
+    "logit_scale" in found.tensors
+    and f"{_prefix(found.tensors)}token_embedding.weight" in found.tensors
+    and not any(name in found.tensors for name in openai_names.ARCHIVE_ONLY)
+  )
+
+
+def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+  """Return the model that open_clip_config.json or the shapes describe.
+
+  Raises:
+    ValueError: a field is not known here, or has a value that is not; or there
+      is no open_clip_config.json, and no Vision Transformer of open_clip's own.
+  """
+  tensors = found.tensors
+  bias = tensors.get("logit_bias")
+  pixels = found.config.get("preprocess_cfg", {})
+  fields = {
+    "scale_init": openai_names.scale(tensors),
+    "bias_init": 0.0 if bias is None else np.asarray(bias).item(),
+    "image_mean": tuple(pixels.get("mean", clip_transformers.PIXEL_MEAN)),
+    "image_std": tuple(pixels.get("std", clip_transformers.PIXEL_STD)),
+  }
+  if not found.config:
+    return clip_transformers.make_model(*_from_shapes(tensors), **fields)
+  config = found.config["model_cfg"]
+  open_clip_config.check(config)
+  return clip_transformers.make_model(
+    config["embed_dim"],
+    _read_image(found.config, tensors),
+    open_clip_config.read_text(config),
+    **fields,
+  )
+
+
+def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
+  """Return the links of the whole file.
+
+  The text tower's names have "text." before them where open_clip's
+  CustomTextCLIP or CoCa holds it; both are read.
+  """
+  result = [
+    mapping.link("log_scale", "logit_scale"),
+    mapping.link("bias", "logit_bias", default=0.0),
+  ]
+  image, text = model.image, model.text
+  if isinstance(image, resnet.ResNetConfig):
+    result += clip_resnet.links(image)
+  elif isinstance(image, convnext.ConvNeXtConfig):
+    result += timm_convnext.links(image)
+  elif isinstance(image, vit.ViTConfig) and image.pool == "map":
+    result += timm_siglip.links(image)
+  elif isinstance(image, vit.ViTConfig):
+    result += openai_names.image_links(image, model.embed_dim)
+  if isinstance(text, text_transformer.TextTransformerConfig):
+    prefixes = (
+      ("text.", "") if open_clip_config.is_custom(text) else ("", "text.")
+    )
+    written, otherwise = (openai_names.text_links(text, x) for x in prefixes)
+    result += [
+      dataclasses.replace(entry, also=(other.theirs,))
+      for entry, other in zip(written, otherwise, strict=True)
+    ]
+  return tuple(result)
+
+
+def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
+  """Return the content of open_clip_config.json.
+
+  Raises:
+    ValueError: there is no room for a field there.
+  """
+  image = model.image
+  config = {
+    "model_cfg": open_clip_config.write(model),
+    "preprocess_cfg": {
+      "mean": list(model.image_mean),
+      "std": list(model.image_std),
+    },
+  }
+  described = None
+  if isinstance(image, convnext.ConvNeXtConfig):
+    described = timm_convnext.describe_image(image)
+  elif isinstance(image, vit.ViTConfig) and image.pool == "map":
+    described = timm_siglip.describe_image(image)
+  return config | ({timm_trunk.KEY: described} if described else {})
+
+
+def _prefix(tensors: mapping.Tensors) -> str:
+  return "text." if "text.token_embedding.weight" in tensors else ""
+
+
+def _from_shapes(
+  tensors: mapping.Tensors,
+) -> tuple[int, vit.ViTConfig, text_transformer.TextTransformerConfig]:
+  if "visual.conv1.weight" not in tensors or "visual.proj" not in tensors:
+    raise ValueError(
+      "open_clip_config.json must lie beside this file: its image tower is not"
+      " open_clip's own Vision Transformer"
+    )
+  prefix = _prefix(tensors)
+  shared = {
+    "activation": "gelu",
+    "norm_epsilon": clip_transformers.NORM_EPSILON,
+  }
+  width = len(tensors["visual.conv1.weight"])
+  image = openai_names.image_sizes(tensors, _HEAD_WIDTHS.get(width, 64))
+  if "visual.attn_pool.query" in tensors:
+    image["pool"] = "queries"
+    image["num_queries"] = len(tensors["visual.attn_pool.query"])
+    image["pool_heads"] = 8
+  text = openai_names.text_sizes(tensors, prefix)
+  if f"{prefix}cls_emb" in tensors:
+    text |= open_clip_config.COCA_TEXT | {"num_tokens": text["num_tokens"] - 1}
+  return (
+    tensors["visual.proj"].shape[1],
+    clip_transformers.make_image(**image, **shared),
+    clip_transformers.make_text(
+      **text, **shared, eot_id=text["vocab_size"] - 1
+    ),
+  )
+
+
+def _read_image(
+  config: Mapping[str, Any], tensors: mapping.Tensors
+) -> dual_encoder.ImageConfig:
+  model_cfg = config["model_cfg"]
+  vision_cfg = model_cfg["vision_cfg"]
+  if clip_resnet.recognises_image(tensors):
+    return clip_resnet.read_image(tensors)[0]
+  if timm_convnext.recognises_image(tensors):
+    args = timm_trunk.read_args(config, timm_convnext.ARGS)
+    return timm_convnext.read_image(tensors, vision_cfg, args)[0]
+  if timm_siglip.recognises_image(tensors):
+    args = timm_trunk.read_args(config, timm_siglip.ARGS)
+    return timm_siglip.read_image(vision_cfg, args)
+  return open_clip_config.read_image(model_cfg)

@@ -1,0 +1,57 @@
+"""OpenAI's CLIP: a state dict of its released archives, as safetensors.
+
+Sizes are those of the tensors. What they do not say is the same in all of them:
+QuickGELU, heads of 64, and the highest id as the end of text.
+"""
+
+from models import dual_encoder
+from models.pretrained import mapping, source
+from models.pretrained.families import (
+  clip_resnet,
+  clip_transformers,
+  open_clip,
+  openai_names,
+)
+
+IGNORED = (*openai_names.ARCHIVE_ONLY, *clip_resnet.IGNORED)
+
+_HEAD_WIDTH = 64
+_ACTIVATION = "quick_gelu"
+
+
+def recognises(found: source.Source) -> bool:
+  """Return whether the tensors are OpenAI's, not open_clip's of those names."""
+  return (
+    not found.config
+    and "logit_scale" in found.tensors
+    and "token_embedding.weight" in found.tensors
+    and any(name in found.tensors for name in openai_names.ARCHIVE_ONLY)
+  )
+
+
+def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+  """Return the model that the shapes describe."""
+  tensors = found.tensors
+  shared = {
+    "activation": _ACTIVATION,
+    "norm_epsilon": clip_transformers.NORM_EPSILON,
+  }
+  text = openai_names.text_sizes(tensors)
+  if clip_resnet.recognises_image(tensors):
+    image = clip_resnet.read_image(tensors)[0]
+  else:
+    sizes = openai_names.image_sizes(tensors, _HEAD_WIDTH)
+    image = clip_transformers.make_image(**sizes, **shared)
+  return clip_transformers.make_model(
+    tensors["text_projection"].shape[1],
+    image,
+    clip_transformers.make_text(
+      **text, **shared, eot_id=text["vocab_size"] - 1
+    ),
+    scale_init=openai_names.scale(tensors),
+  )
+
+
+def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
+  """Return the links of the whole file, whose names open_clip keeps."""
+  return open_clip.links(model)

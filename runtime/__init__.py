@@ -1,0 +1,1 @@
+"""Process-level services that know no image, text or model."""

@@ -1,0 +1,373 @@
+"""Several processes that are one run: joining, agreeing, leaving.
+
+Every process calls the functions here in the same order, as JAX's own
+collectives want it. A run of one process joins nothing, and each function
+then does what its name says for one.
+"""
+
+import contextlib
+import functools
+import glob
+import importlib.util
+import json
+import os
+import secrets
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax import P
+
+from runtime import failures, lost_processes
+
+T = TypeVar("T")
+# JAX finds out about a lost machine by itself after this many seconds; it is
+# the second line of defence behind runtime/lost_processes.py.
+_HEARTBEAT_SECONDS = 60
+# Bytes of an error's message that other processes are told.
+_MESSAGE_BYTES = 2000
+_SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID")
+
+# This process and how many there are; set once, by `join`.
+_index, _count = 0, 1
+_peers: lost_processes.Peers | None = None
+# The last failure of this process that the others were told.
+_agreed: Exception | None = None
+
+
+class ClusterError(failures.RunError):
+  """The processes cannot be, or are no longer, one run."""
+
+
+def join(
+  address: str | None,
+  num_processes: int | None,
+  process_id: int | None,
+  timeout_seconds: int,
+) -> None:
+  """Join the other processes; call before anything touches a device.
+
+  With three None the environment decides: a Slurm step of several tasks, a
+  TPU slice of several workers, or else nothing is joined.
+
+  Args:
+    address: HOST:PORT of process 0.
+    num_processes: how many there are, 1 to join nothing whatever the
+      environment says.
+    process_id: from 0 on.
+    timeout_seconds: until all must have come.
+
+  Raises:
+    ClusterError: the arguments do not fit together.
+  """
+  global _index, _count, _peers
+  given = _checked(address, num_processes, process_id)
+  if given is None and num_processes == 1:
+    return
+  where = "--coordinator_address" if given else _environment()
+  if not where:
+    return
+  wanted = f"the {num_processes} processes" if given else "all processes"
+  timer = threading.Timer(
+    timeout_seconds,
+    _give_up,
+    (
+      f"{where}: {wanted} did not come together at"
+      f" {address or 'the address of process 0'} within {timeout_seconds} s"
+      " (--join_timeout_seconds). Is each started, with another --process_id,"
+      " and can it reach that port?",
+    ),
+  )
+  timer.daemon = True
+  timer.start()
+  try:
+    # JAX ends the process where its own timeout is the first to pass.
+    jax.distributed.initialize(
+      address,
+      num_processes,
+      process_id,
+      initialization_timeout=timeout_seconds + 60,
+      heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+    )
+    _index, _count = jax.process_index(), jax.process_count()
+  except ValueError as error:
+    if given or "coordinator_address" not in str(error):
+      raise ClusterError(f"{where}: {error}") from error
+    return  # looked like a slice, but JAX finds nothing to join
+  finally:
+    timer.cancel()
+  if _count > 1:
+    _peers = lost_processes.Peers(_lost)
+    _meet(_peers, address, timeout_seconds)
+
+
+def is_first() -> bool:
+  """Return whether this process writes the files and talks to people."""
+  return _index == 0
+
+
+def count() -> int:
+  """Return the number of processes."""
+  return _count
+
+
+def on_first(fn: Callable[[], T]) -> T:
+  """Return to all what `fn` returns on process 0; the others do not call it.
+
+  Args:
+    fn: returns what JSON can carry. What it raises ends all processes.
+  """
+  if _count == 1:
+    return fn()
+  text = together(lambda: json.dumps(fn()) if is_first() else "")
+  size = int(_first_row(np.array([len(text.encode())], np.int32))[0])
+  row = np.zeros(size, np.uint8)
+  if is_first():
+    row = np.frombuffer(text.encode(), np.uint8)
+  return json.loads(_first_row(row).tobytes())
+
+
+def together(fn: Callable[[], T]) -> T:
+  """Return what `fn` returns here, once it has succeeded on all processes.
+
+  Args:
+    fn: uses no other process, so that it fails here alone.
+
+  Raises:
+    ClusterError: it failed on another process, whose message this holds.
+  """
+  global _agreed
+  if _count == 1:
+    return fn()
+  failed, result = None, None
+  try:
+    result = fn()
+  except Exception as error:
+    failed = error
+  row = np.zeros(_MESSAGE_BYTES, np.uint8)
+  if failed is not None:
+    text = failures.describe(failed) or f"{type(failed).__name__}: {failed}"
+    message = np.frombuffer(text.encode()[:_MESSAGE_BYTES], np.uint8)
+    row[: len(message)] = message
+  rows = np.asarray(_gather(row))
+  if failed is not None:
+    _agreed = failed
+    raise failed
+  for process, row in enumerate(rows):
+    if row.any():
+      text = row.tobytes().rstrip(b"\0").decode(errors="ignore")
+      raise ClusterError(f"process {process}: {text}")
+  return result  # pyrefly: ignore[bad-return]
+
+
+def first_then_all(fn: Callable[[], T]) -> T:
+  """Return what `fn` returns here; process 0 calls it before the others.
+
+  So that what it writes on a shared disk is written once, whether or not locks
+  hold there between machines.
+  """
+  if _count == 1:
+    return fn()
+  result = together(lambda: fn() if is_first() else None)
+  others = together(lambda: None if is_first() else fn())
+  return result if is_first() else others  # pyrefly: ignore[bad-return]
+
+
+class Late:
+  """Shares a small number; each process learns all of them a call later.
+
+  So nobody waits: while the step at hand is computed, the numbers of the call
+  before arrive. With one process there is no delay.
+  """
+
+  def __init__(self) -> None:
+    self._ahead: jax.Array | None = None
+
+  def highest(self, number: int) -> int:
+    """Return the highest of the numbers, 0 to 255, of the call before."""
+    if _count == 1:
+      return number
+    before, self._ahead = self._ahead, _gather(np.array([number], np.uint8))
+    return 0 if before is None else int(np.asarray(before).max())
+
+
+def run_joined(task: Callable[[], int]) -> int:
+  """Run a task of `main.py`; where it fails, no process waits for another."""
+  if _count == 1:
+    return task()
+
+  def run(argv: Any) -> int:
+    del argv
+    try:
+      return task()
+    except Exception as error:
+      if _peers is not None:
+        if error is _agreed or isinstance(error, failures.RunError):
+          _peers.leave()  # the others end for the same reason
+        else:
+          # A collective fails where a process was lost, before that is known.
+          _peers.wait_lost()
+      raise
+
+  code = 1
+  try:
+    code = failures.reported(run)([])
+  except Exception as error:
+    sys.excepthook(type(error), error, error.__traceback__)
+  if code:
+    lost_processes.end_process(code)
+  if _peers is not None:
+    _peers.leave()
+  return code
+
+
+def _checked(
+  address: str | None, num_processes: int | None, process_id: int | None
+) -> tuple[str, int, int] | None:
+  """Return the arguments if all are given, None if the environment decides."""
+  values = {
+    "--coordinator_address": address,
+    "--num_processes": num_processes,
+    "--process_id": process_id,
+  }
+  missing = [name for name, value in values.items() if value is None]
+  if len(missing) == 3 or (num_processes == 1 and len(missing) == 2):
+    return None
+  if missing or address is None or num_processes is None or process_id is None:
+    raise ClusterError(
+      f"{' and '.join(missing)} missing: several processes need"
+      " --coordinator_address=HOST:PORT, --num_processes=N and --process_id=I;"
+      " on a TPU slice and under Slurm leave out all three"
+    )
+  host, _, port = address.rpartition(":")
+  if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    raise ClusterError(
+      f"--coordinator_address must be HOST:PORT of process 0; got {address!r}"
+    )
+  if num_processes < 1:
+    raise ClusterError(
+      f"--num_processes must be at least 1; got {num_processes}"
+    )
+  if not 0 <= process_id < num_processes:
+    raise ClusterError(
+      f"--process_id must be from 0 to --num_processes - 1 ="
+      f" {num_processes - 1}; got {process_id}"
+    )
+  if num_processes == 1:
+    return None
+  if process_id == 0:
+    _check_port(address, int(port))
+  return address, num_processes, process_id
+
+
+def _check_port(address: str, port: int) -> None:
+  # JAX crashes where it cannot listen.
+  try:
+    with socket.socket() as probe:
+      probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+      probe.bind(("", port))
+  except OSError as error:
+    raise ClusterError(
+      f"--coordinator_address={address}: process 0 cannot listen on port"
+      f" {port} ({error.strerror}); give another port to all processes"
+    ) from error
+
+
+def _environment() -> str:
+  """Return what shows that there are other processes, "" without a sign.
+
+  Looks at variables and device files only: no network, and no library that
+  would ask for it.
+  """
+  if (
+    all(name in os.environ for name in _SLURM)
+    and int(os.environ.get("SLURM_NTASKS", "1")) > 1
+  ):
+    return "Slurm"
+  # Whether the slice has other workers is JAX's to find out.
+  wants_tpu = "tpu" in (os.environ.get("JAX_PLATFORMS") or "tpu")
+  chips = glob.glob("/dev/accel[0-9]*") + glob.glob("/dev/vfio/[0-9]*")
+  if wants_tpu and chips and importlib.util.find_spec("libtpu"):
+    return "TPU slice"
+  return ""
+
+
+def _meet(
+  others: lost_processes.Peers, address: str | None, seconds: float
+) -> None:
+  """Connect all processes to process 0, to notice when one is lost."""
+  size = 500
+  row = np.zeros(size, np.uint8)
+  listener, told = None, {}
+  if is_first():
+    listener = others.listen()
+    hosts = [address.rpartition(":")[0].strip("[]")] if address else []
+    told = {
+      "hosts": [*hosts, *lost_processes.addresses()],
+      "port": listener.getsockname()[1],
+      "token": secrets.token_hex(16),
+    }
+    text = json.dumps(told).encode()
+    row[: len(text)] = np.frombuffer(text, np.uint8)
+  told = json.loads(_first_row(row).tobytes().rstrip(b"\0"))
+  if listener is not None:
+    others.accept(listener, told["token"], _count - 1, min(seconds, 30))
+  else:
+    others.connect(told["hosts"], told["port"], told["token"], _index)
+
+
+def _lost(process: int) -> None:
+  _give_up(
+    f"process {process} of {_count} ended or cannot be reached, so process"
+    f" {_index} stops; see its own output for why. Checkpoints that were"
+    " finished are whole: run the same command on all to go on."
+  )
+
+
+def _give_up(message: str) -> None:
+  print(f"\nerror: {message}", file=sys.stderr, flush=True)
+  lost_processes.end_process(1)
+
+
+def _first_row(row: np.ndarray) -> np.ndarray:
+  return np.asarray(_gather(row))[0]
+
+
+def _gather(row: np.ndarray) -> jax.Array:
+  """Return [processes, len(row)], not waited for; rows are of equal length."""
+  mesh = _mesh()
+  # On a CPU, collectives of two programs can meet in one Gloo connection and
+  # mix; other devices take programs in order.
+  is_cpu = jax.devices()[0].platform == "cpu"
+  if is_cpu:
+    for array in jax.live_arrays():
+      # Some were donated; what failed will be met by whoever uses it.
+      with contextlib.suppress(RuntimeError):
+        array.block_until_ready()
+  split = jax.NamedSharding(mesh, P("process"))
+  with jax.transfer_guard("allow"), jax.set_mesh(mesh):
+    rows = jax.make_array_from_callback(
+      (_count, len(row)), split, lambda _: row[None]
+    )
+    gathered = _replicated()(rows)
+  return jax.block_until_ready(gathered) if is_cpu else gathered
+
+
+@functools.cache
+def _mesh() -> jax.sharding.Mesh:
+  """Return a mesh of one device of each process."""
+  first: dict[int, Any] = {}
+  for device in sorted(jax.devices(), key=lambda device: device.id):
+    first.setdefault(device.process_index, device)
+  devices = np.array([first[process] for process in range(_count)])
+  return jax.sharding.Mesh(devices, ("process",))
+
+
+@functools.cache
+def _replicated() -> Callable[[jax.Array], jax.Array]:
+  # A jitted function of its own, so that it is compiled once a shape.
+  return jax.jit(lambda x: x, out_shardings=jax.NamedSharding(_mesh(), P()))

@@ -1,0 +1,248 @@
+"""Where arrays lie: the mesh, its axis names, and rules for parameters."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import P
+
+from runtime import param_rules
+
+AXES = ("data", "fsdp", "tensor")
+# Axes that the rows of a batch are split over, in this order.
+BATCH_AXES = ("data", "fsdp")
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+  """Fields of `config.mesh`; configs/base.py explains them."""
+
+  data: int
+  fsdp: int
+  tensor: int
+
+  def shape(self, num_devices: int) -> tuple[int, int, int]:
+    """Return devices along each axis of AXES, -1 resolved.
+
+    Raises:
+      ValueError: the axes do not multiply to the number of devices.
+    """
+    sizes = [self.data, self.fsdp, self.tensor]
+    got = (
+      f"mesh.data={self.data}, mesh.fsdp={self.fsdp}, mesh.tensor={self.tensor}"
+    )
+    if sizes.count(-1) > 1 or any(n == 0 or n < -1 for n in sizes):
+      raise ValueError(
+        f"mesh sizes must be at least 1, and at most one may be -1; got {got}"
+      )
+    if -1 in sizes:
+      known = math.prod(n for n in sizes if n != -1)
+      sizes[sizes.index(-1)] = num_devices // known if known else 0
+    if math.prod(sizes) != num_devices:
+      raise ValueError(
+        f"mesh sizes must multiply to the {num_devices} devices there are;"
+        f" got {got}"
+      )
+    return sizes[0], sizes[1], sizes[2]
+
+
+def make_mesh(
+  config: MeshConfig, devices: Sequence[jax.Device] | None = None
+) -> jax.sharding.Mesh:
+  """Make the mesh of all devices (or those given) with axes AXES.
+
+  The axes of each slice follow its network (ICI). Several slices lie one after
+  another along "data": over the slower network between them (DCN) go gradients
+  and what the loss exchanges, never parameters or activations.
+
+  Raises:
+    ValueError: the sizes do not fit the devices, or "data" not the slices.
+  """
+  devices = list(jax.devices() if devices is None else devices)
+  shape = config.shape(len(devices))
+  axis_types = (jax.sharding.AxisType.Auto,) * len(AXES)
+  slices: dict[int, list[jax.Device]] = {}
+  for device in devices:
+    slices.setdefault(getattr(device, "slice_index", 0), []).append(device)
+  if len(slices) == 1:
+    return jax.make_mesh(shape, AXES, axis_types=axis_types, devices=devices)
+  sizes = {len(members) for members in slices.values()}
+  if devices[0].platform != "tpu" and shape[0] % len(slices):
+    # A machine with GPUs counts as a slice, and "fsdp" may well be wider.
+    in_order = [d for index in sorted(slices) for d in slices[index]]
+    ordered = np.array(in_order).reshape(shape)
+    return jax.sharding.Mesh(ordered, AXES, axis_types=axis_types)
+  if len(sizes) > 1 or shape[0] % len(slices):
+    raise ValueError(
+      f"mesh.data={shape[0]} must be a multiple of the {len(slices)} slices"
+      f" that there are, of equal size; they have {sorted(sizes)} devices, and"
+      f" mesh.fsdp={shape[1]} x mesh.tensor={shape[2]} must fit into one"
+    )
+  within = (shape[0] // len(slices), *shape[1:])
+  parts = [
+    jax.make_mesh(within, AXES, axis_types=axis_types, devices=slices[index])
+    for index in sorted(slices)
+  ]
+  ordered = np.concatenate([part.devices for part in parts])
+  return jax.sharding.Mesh(ordered, AXES, axis_types=axis_types)
+
+
+def param_shardings(
+  partition_rules: Sequence[tuple[str, Sequence[str | None]]],
+  params: Any,
+  mesh: jax.sharding.Mesh,
+) -> Any:
+  """Return a NamedSharding for each parameter.
+
+  Args:
+    partition_rules: (regex, axes) with axes counted from the last dimension.
+    params: arrays or ShapeDtypeStructs.
+    mesh: from `make_mesh`.
+
+  Raises:
+    ValueError: a parameter without a rule, a rule without a parameter, an
+      unknown axis, or a dimension that an axis does not divide.
+  """
+  axes = param_rules.apply(partition_rules, params, "partition_rules")
+  return jax.tree.map_with_path(
+    lambda path, param, leaf: _sharding(path, param, tuple(leaf.value), mesh),
+    params,
+    axes,
+  )
+
+
+def _sharding(path, param, axes, mesh) -> jax.NamedSharding:
+  name = param_rules.path_string(path)
+  if len(axes) > param.ndim:
+    raise ValueError(
+      f"partition_rules: {name} has {param.ndim} dimensions, its rule names"
+      f" {len(axes)}: {axes}"
+    )
+  axes = (None,) * (param.ndim - len(axes)) + axes
+  for size, axis in zip(param.shape, axes, strict=True):
+    if axis is None:
+      continue
+    if axis not in AXES:
+      raise ValueError(
+        f"partition_rules: axes of {name} must be None or among"
+        f" {', '.join(AXES)}; got {axis!r}"
+      )
+    if size % mesh.shape[axis]:
+      raise ValueError(
+        f"partition_rules: {name} {param.shape} cannot be split over"
+        f" mesh.{axis}={mesh.shape[axis]}: {size} is not a multiple of it"
+      )
+  return jax.NamedSharding(mesh, P(*axes))
+
+
+def like_params(tree: Any, params: Any, shardings: Any, mesh) -> Any:
+  """Return shardings for optimizer state: a moment lies where its parameter is.
+
+  A leaf whose path ends in a parameter's path, with the same shape, gets that
+  parameter's sharding; everything else (counts, factored moments) is on every
+  device.
+  """
+  by_path = {
+    param_rules.path_string(path): (param.shape, sharding)
+    for (path, param), sharding in zip(
+      jax.tree.leaves_with_path(params), jax.tree.leaves(shardings), strict=True
+    )
+  }
+
+  def sharding_of(path, leaf):
+    for start in range(len(path)):
+      shape, sharding = by_path.get(
+        param_rules.path_string(path[start:]), (None, None)
+      )
+      if shape == leaf.shape:
+        return sharding
+    return replicated(mesh)
+
+  return jax.tree.map_with_path(sharding_of, tree)
+
+
+def replicated(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
+  """Return the sharding that puts a whole array on every device."""
+  return jax.NamedSharding(mesh, P())
+
+
+def batch_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
+  """Return the sharding that splits rows over BATCH_AXES."""
+  return jax.NamedSharding(mesh, P(BATCH_AXES))
+
+
+def num_batch_shards(
+  mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh,
+) -> int:
+  """Return into how many parts a batch is split."""
+  return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
+def check_batch_size(
+  batch_size: int,
+  mesh: jax.sharding.Mesh,
+  *,
+  num_microbatches: int = 1,
+  remat_chunks: int = 1,
+) -> None:
+  """Raise ValueError where a batch cannot be cut as the run cuts it."""
+  factors = {"data": mesh.shape["data"], "fsdp": mesh.shape["fsdp"]}
+  if num_microbatches > 1:
+    factors["num_microbatches"] = num_microbatches
+  if remat_chunks > 1:
+    factors["model.remat_chunks"] = remat_chunks
+  if batch_size < 1 or batch_size % math.prod(factors.values()):
+    raise ValueError(
+      f"batch_size must be a multiple of {' x '.join(factors)} ="
+      f" {' x '.join(str(n) for n in factors.values())}; got {batch_size}"
+    )
+
+
+def local_rows(batch_size: int, mesh: jax.sharding.Mesh) -> list[int]:
+  """Return the rows of a global batch that this process's devices hold.
+
+  In order, not always without gaps: which devices a process has in a mesh is
+  up to the network between them. Processes that differ only along "tensor"
+  hold the same rows.
+  """
+  size = batch_size // num_batch_shards(mesh)
+  return [
+    row
+    for start in _local_starts(batch_size, mesh)
+    for row in range(start, start + size)
+  ]
+
+
+def make_global(
+  batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh
+) -> dict[str, jax.Array]:
+  """Make arrays split over the mesh of each process's `local_rows`."""
+  sharding = batch_sharding(mesh)
+  num_shards = num_batch_shards(mesh)
+  num_local = len(_local_starts(num_shards, mesh))
+
+  def to_global(local: np.ndarray) -> jax.Array:
+    size = len(local) // num_local
+    starts = _local_starts(size * num_shards, mesh)
+
+    def shard(index: Any) -> np.ndarray:
+      at = starts.index(index[0].start or 0) * size
+      return local[at : at + size]
+
+    shape = (size * num_shards, *local.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, shard)
+
+  # The transfer is meant, but only device_put passes a guard as "explicit".
+  with jax.transfer_guard_host_to_device("allow"):
+    return {name: to_global(rows) for name, rows in batch.items()}
+
+
+@functools.lru_cache
+def _local_starts(batch_size: int, mesh: jax.sharding.Mesh) -> list[int]:
+  """Return where the shards begin that this process's devices hold."""
+  indices = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
+  return sorted({index[0].start or 0 for index in indices.values() if index})

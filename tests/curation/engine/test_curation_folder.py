@@ -1,0 +1,50 @@
+"""A folder belongs to one curation at a time."""
+
+import pytest
+
+from curation.engine import curation_folder
+from runtime import failures
+from tests.curation import tiny
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+  pool = tiny.make_pool(tmp_path / "pool", 1, 5)
+  with (
+    curation_folder.claim(tmp_path / "work"),
+    pytest.raises(failures.RunError, match="work is in use by another run"),
+  ):
+    tiny.curate(tmp_path, pool)
+  tiny.curate(tmp_path, pool)  # and free again
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+  (tmp_path / "work").touch()
+  pool = tiny.make_pool(tmp_path / "pool", 1, 5)
+  with pytest.raises(failures.RunError, match="work cannot be written"):
+    tiny.curate(tmp_path, pool)
+
+
+def test_the_folder_of_a_training_run_is_refused(tmp_path):
+  (tmp_path / "work/checkpoints").mkdir(parents=True)
+  pool = tiny.make_pool(tmp_path / "pool", 1, 5)
+  with pytest.raises(failures.RunError, match="that of a training run"):
+    tiny.curate(tmp_path, pool)
+
+
+def test_what_a_kill_left_half_written_is_deleted(tmp_path):
+  pool = tiny.make_pool(tmp_path / "pool", 1, 5)
+  tiny.curate(tmp_path, pool)
+  work = tmp_path / "work"
+  (stage,) = work.glob("stages/00-*")
+  left = [
+    work / ".selection.npy.tmp-1",
+    work / "signals/.a.parquet.tmp-2",
+    stage / "shards/.a.parquet.tmp-3",
+    stage / "parts/above_mean/.a.tmp-4",
+    stage / "state/.above_mean.tmp-5/mean.npy",
+  ]
+  left[-1].parent.mkdir()
+  for path in left:
+    path.touch()
+  tiny.curate(tmp_path, pool)
+  assert not [path for path in left if path.exists()]

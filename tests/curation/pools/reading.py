@@ -1,0 +1,54 @@
+"""Reads pools as lists of dicts."""
+
+import pickle
+
+import numpy as np
+
+from curation import pool, pools, recipe
+from input_pipeline import faults
+
+
+def config_of(source) -> recipe.PoolConfig:
+  return recipe.PoolConfig(
+    *(source.format, source.path, source.image, source.caption),
+    *(source.language, source.language_field, source.uid, source.split),
+  )
+
+
+def open_pool(source, folder) -> pool.Pool:
+  opened = pools.FORMATS[source.format].open_pool(config_of(source), folder)
+  return pickle.loads(pickle.dumps(opened)), opened.shards
+
+
+def rows_of(opened, shards, columns, max_rows=3, rows=None) -> list[dict]:
+  found = []
+  for shard in shards:
+    last = -1
+    for table in opened.read(shard, columns, max_rows=max_rows, rows=rows):
+      assert 0 < len(table) <= max_rows
+      assert set(table.column_names) == {*pool.ALWAYS, *columns}
+      for name in table.column_names:
+        if name in pool.TYPES:
+          assert table[name].type == pool.TYPES[name]
+      numbers = table["row"].to_numpy()
+      assert (np.diff(numbers, prepend=last) > 0).all()
+      last = numbers[-1]
+      uids = pool.uids(table)
+      for number, row in enumerate(table.to_pylist()):
+        found.append(row | {"pair": tuple(uids[number].item())})
+  return found
+
+
+def expected_of(records) -> list[tuple]:
+  """Return (UID, language, caption, image) or (UID, kind of fault)."""
+  found = []
+  for uid, index in zip(records.uids(), range(len(records)), strict=True):
+    try:
+      record = records[index]
+    except faults.ExampleError as error:
+      found.append((tuple(uid.item()), error.kind))
+      continue
+    for language in sorted(record.texts):
+      for text in record.texts[language]:
+        found.append((tuple(uid.item()), language, text, record.image))
+  return found

@@ -1,0 +1,160 @@
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import base
+from input_pipeline.images import (
+  augmentation,
+  image_ops,
+  image_protocols,
+  naflex,
+)
+from tests.input_pipeline.images import augmentations
+from training import config as config_lib
+
+
+def _section(**fields) -> augmentation.Augmentation:
+  made = augmentations.make(**fields)
+  made.check(32)
+  return made
+
+
+def _rng(seed: int = 0) -> np.random.Generator:
+  return np.random.default_rng(seed)
+
+
+def _encoded(form: str = "JPEG", size=(90, 60)) -> bytes:
+  noise = Image.fromarray(_rng(9).integers(0, 256, (6, 9, 3), np.uint8))
+  buffer = io.BytesIO()
+  noise.resize(size, Image.Resampling.BICUBIC).save(buffer, form)
+  return buffer.getvalue()
+
+
+def test_drawings_are_cut_as_they_always_were():
+  """The figures of quickstart are of these pixels."""
+  made = _section(crop_scale=(0.8, 1.2), flip_probability=0.5)
+  for seed in range(6):
+    rng = _rng(seed)
+    image = image_ops.decode(_encoded("PNG"))
+    expected = image_ops.random_crop(image, rng, size=32, scale=(0.8, 1.2))
+    expected = image_ops.random_flip(expected, rng, probability=0.5)
+    got = made.apply(_encoded("PNG"), 32, _rng(seed))
+    assert got.keys() == {"images"}
+    np.testing.assert_array_equal(got["images"], expected)
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {"resize": "square", "crop_scale": (0.5, 1.5)},
+    {"resize": "area", "crop_scale": (0.3, 1.0)},
+    {"resize": "squash", "resize_size": 40},
+    {"resize": "shortest"},
+    {"resize": "squash", "jitter": (0.4, 0.4, 0.4, 0.1)},
+    {"resize": "squash", "gray_probability": 0.5},
+    {"resize": "squash", "blur_probability": 1.0},
+    {"resize": "squash", "randaug_layers": 2},
+    {"resize": "naflex", "flip_probability": 0.5},
+  ],
+  ids=lambda fields: "-".join(map(str, fields.values())),
+)
+def test_depends_on_the_seed_and_nothing_else(fields):
+  made = _section(**fields)
+  for form in ("JPEG", "PNG"):
+    data = _encoded(form)
+    first = [made.apply(data, 32, _rng(seed)) for seed in range(8)]
+    again = [made.apply(data, 32, _rng(seed)) for seed in range(8)]
+    for a, b in zip(first, again, strict=True):
+      assert a.keys() == made.shapes(32).keys()
+      for name, (shape, dtype) in made.shapes(32).items():
+        assert (a[name].shape, a[name].dtype) == (shape, dtype)
+        np.testing.assert_array_equal(a[name], b[name])
+    assert len({x["images"].tobytes() for x in first}) > 1, "nothing is random"
+
+
+@pytest.mark.parametrize("fields", [{"resize": "squash"}, {"jitter": (0,) * 4}])
+def test_what_draws_nothing(fields):
+  made = _section(**fields)
+  images = {
+    made.apply(_encoded(size=(60, 60)), 32, _rng(seed))["images"].tobytes()
+    for seed in range(4)
+  }
+  assert len(images) == 1
+
+
+@pytest.mark.parametrize("name", image_protocols.PROTOCOLS)
+def test_protocol(name):
+  made = _section(resize="protocol", protocol=name)
+  expected = image_protocols.PROTOCOLS[name].at(32)
+  np.testing.assert_array_equal(
+    made.apply(_encoded(), 32, _rng())["images"],
+    expected.apply(image_ops.decode(_encoded())),
+  )
+
+
+def test_naflex_keeps_the_shape():
+  made = _section(resize="naflex", patch_size=8, max_num_patches=30)
+  data = _encoded("PNG")
+  got = made.apply(data, 32, _rng())
+  assert got["shapes"].tolist() == [4, 6]  # of 60 x 90 pixels
+  protocol = naflex.Protocol(8, 30, (0.5,) * 3, (0.5,) * 3)
+  patches, shape = protocol.apply(image_ops.decode(data))
+  np.testing.assert_array_equal(got["shapes"], shape)
+  # Resized by SIMD: a level here and there.
+  assert np.abs(got["images"].astype(int) - patches).max() <= 2
+  assert not got["images"][24:].any()  # padding
+  seen = made.see(data)
+  np.testing.assert_array_equal(seen[0], got["images"])
+  np.testing.assert_array_equal(seen[1], got["shapes"])
+
+
+def test_probabilities_count_examples():
+  made = _section(resize="squash", gray_probability=0.3)
+  data = _encoded(size=(8, 8))
+  num_gray = sum(
+    not np.ptp(made.apply(data, 8, _rng(seed))["images"], axis=-1).any()
+    for seed in range(400)
+  )
+  # Five standard deviations of a binomial share.
+  assert num_gray / 400 == pytest.approx(0.3, abs=5 * (0.3 * 0.7 / 400) ** 0.5)
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    ("resize", "crop", "one of"),
+    ("interpolation", "nearest", "one of"),
+    ("protocol", "clip", 'a name with resize="protocol"'),
+    ("crop_scale", (0.0, 1.0), "0 < low <= high"),
+    ("crop_ratio", (2.0, 1.0), "0 < low <= high"),
+    ("resize_size", 31, "0, or at least data.image_size=32"),
+    ("flip_probability", 1.5, "between 0 and 1"),
+    ("jitter", (0.1, 0.1, 0.1, 0.6), "hue"),
+    ("blur_sigma", (0.0, 1.0), "0 < low <= high"),
+    ("randaug_layers", -1, "at least 0"),
+    ("randaug_magnitude", 30.0, "0 to 20"),
+    ("max_num_patches", 0, "at least 1"),
+  ],
+)
+def test_fields_of_no_use(field, value, message):
+  made = dataclasses.replace(_section(), **{field: value})
+  with pytest.raises(
+    ValueError, match=rf"data\.augmentation\.{field} must be .*{message}"
+  ):
+    made.check(32)
+
+
+def test_an_area_above_the_whole():
+  made = dataclasses.replace(_section(), resize="area", crop_scale=(0.5, 1.2))
+  with pytest.raises(ValueError, match="crop_scale must be at most 1"):
+    made.check(32)
+
+
+def test_patches_need_their_tower():
+  config = base.get_config()
+  config.data.augmentation.resize = "naflex"
+  with pytest.raises(ValueError, match='a tower "naflex" reads'):
+    config_lib.checked(config.to_dict())

@@ -1,0 +1,239 @@
+"""Image protocols against goldens of the packages that publish them."""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from input_pipeline.images import image_protocols, picture
+from tests.input_pipeline.images.golden import make_images
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+CLIP = image_protocols.PROTOCOLS["clip"]
+ALIGN = image_protocols.PROTOCOLS["align"]
+LITE = image_protocols.PROTOCOLS["efficientnet_lite"]
+GOLDENS = {
+  "clip": "open_clip_images.npz",
+  "clip_squash": "open_clip_images.npz",
+  "imagenet": "open_clip_images.npz",
+  "clip_hf": "transformers_images.npz",
+  "siglip": "transformers_images.npz",
+  "vit": "transformers_images.npz",
+  "align": "transformers_images.npz",
+}
+CLIP_HF = dataclasses.replace(CLIP, rounding="down")
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_pixels_are_the_originals(name):
+  protocol = (image_protocols.PROTOCOLS | {"clip_hf": CLIP_HF})[name]
+  protocol = protocol.at(make_images.SIZE)
+  with np.load(GOLDEN / GOLDENS[name], allow_pickle=False) as arrays:
+    golden = arrays[name]
+  for image, expected in zip(make_images.images(), golden, strict=True):
+    result = protocol.apply(image)
+    assert result.dtype == np.uint8
+    np.testing.assert_array_equal(result, expected, err_msg=str(image.shape))
+
+
+def test_the_two_roundings_differ():
+  """So that the goldens above can tell one from the other."""
+  protocol = CLIP.at(32)
+  same = [
+    np.array_equal(
+      protocol.apply(image),
+      dataclasses.replace(protocol, rounding="down").apply(image),
+    )
+    for image in make_images.images()
+  ]
+  assert True in same
+  assert False in same
+
+
+@pytest.mark.parametrize("name", image_protocols.PROTOCOLS)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (224, 224)])
+def test_size_of_the_result(name, shape):
+  image = np.full((*shape, 3), 200, np.uint8)
+  protocol = image_protocols.PROTOCOLS[name]
+  result = protocol.apply(image)
+  assert result.shape == (protocol.size, protocol.size, 3)
+  # Filters sum to 1, so one colour stays that colour.
+  assert (result == 200).all()
+
+
+def test_an_image_of_the_right_size_is_left_alone():
+  image = make_images.images()[4]
+  assert image.shape == (32, 32, 3)
+  np.testing.assert_array_equal(CLIP.at(32).apply(image), image)
+
+
+def test_crop_first():
+  """The centre, 7/8 of the shorter side, is what is resized."""
+  image = np.zeros((80, 120, 3), np.uint8)
+  image[5:75, 25:95] = 255  # 70 = 80 * 224 / 256
+  assert (LITE.at(28).apply(image) == 255).all()
+  image[5] = 0
+  assert not (LITE.at(28).apply(image) == 255).all()
+
+
+@pytest.mark.parametrize(
+  ("protocol", "size", "resize_size"),
+  [
+    (CLIP, 336, 336),
+    (image_protocols.PROTOCOLS["imagenet"], 224, 256),
+    (ALIGN, 289, 346),
+    # tensorflow/tpu: size + round(size * (1 / 0.875 - 1)).
+    (LITE, 240, 274),
+    (LITE, 300, 343),
+  ],
+)
+def test_other_sizes(protocol, size, resize_size):
+  assert protocol.at(size).resize_size == resize_size
+  assert protocol.at(size).size == size
+
+
+def test_a_strip_that_would_not_fit_in_memory():
+  image = np.zeros((1, 40_000, 3), np.uint8)
+  pixels = 224 * 224 * 40_000
+  assert pixels > picture.MAX_PIXELS
+  with pytest.raises(ValueError, match="40000 x 1 would be resized to 8960000"):
+    CLIP.apply(image)
+  assert ALIGN.apply(image).shape == (289, 289, 3)
+
+
+@pytest.mark.parametrize(
+  ("change", "expected"),
+  [
+    ({"resize": "x"}, "clip: resize must be one of .*got 'x'"),
+    ({"interpolation": "x"}, "interpolation must be one of .*got 'x'"),
+    ({"rounding": "x"}, "rounding must be one of .*got 'x'"),
+    ({"resize_size": 9}, "size <= resize_size, got size 224 and resize_size 9"),
+    ({"size": 0}, "0 < size"),
+  ],
+)
+def test_fields_are_checked(change, expected):
+  with pytest.raises(ValueError, match=expected):
+    dataclasses.replace(CLIP, **change)
+
+
+@pytest.mark.parametrize("name", image_protocols.PROTOCOLS)
+def test_to_transformers_and_back(name):
+  protocol = image_protocols.PROTOCOLS[name]
+  if protocol.resize == "crop_first":
+    with pytest.raises(ValueError, match="crops before it resizes"):
+      image_protocols.to_hf(protocol)
+    return
+  config = json.loads(json.dumps(image_protocols.to_hf(protocol)))
+  back = image_protocols.from_hf(config)
+  same = {"name": back.name, "source": back.source, "rounding": "down"}
+  assert back == dataclasses.replace(protocol, **same)
+
+
+# As the folders of these models have them (openai/clip-vit-base-patch32's first
+# file, convert_align_tf_to_hf.py, SiglipImageProcessor's default).
+HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+ALIGN_HF = {
+  "image_processor_type": "EfficientNetImageProcessor",
+  "do_center_crop": True,
+  "crop_size": {"height": 289, "width": 289},
+  "size": {"height": 346, "width": 346},
+  "resample": 2,
+  "rescale_factor": 1 / 127.5,
+  "rescale_offset": True,
+  "do_normalize": False,
+  "include_top": False,
+}
+
+
+@pytest.mark.parametrize(
+  ("config", "expected"),
+  [
+    (
+      {
+        "feature_extractor_type": "CLIPFeatureExtractor",
+        "do_center_crop": True,
+        "crop_size": 224,
+        "size": 224,
+        "resample": 3,
+        "image_mean": list(CLIP.mean),
+        "image_std": list(CLIP.std),
+      },
+      CLIP_HF,
+    ),
+    (
+      HALF | {"size": {"height": 384, "width": 384}, "resample": 3},
+      image_protocols.PROTOCOLS["siglip"].at(384),
+    ),
+    (ALIGN_HF, ALIGN),
+    (
+      HALF | {"size": 224, "resample": 2, "rescale_factor": 1 / 255},
+      image_protocols.PROTOCOLS["vit"],
+    ),
+  ],
+)
+def test_from_transformers(config, expected):
+  got = image_protocols.from_hf(config)
+  named = dataclasses.replace(expected, name=got.name, source=got.source)
+  # 1 / 127.5 is no exact float.
+  np.testing.assert_allclose(
+    [got.mean, got.std], [named.mean, named.std], 1e-12
+  )
+  assert dataclasses.replace(got, mean=named.mean, std=named.std) == named
+
+
+def test_std_twice():
+  """EfficientNet's classifiers: (x / 255 - mean) / std, then / std again."""
+  config = ALIGN_HF | {"do_normalize": True, "include_top": True}
+  config |= {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
+  config |= {"rescale_factor": 1 / 255, "rescale_offset": False}
+  got = image_protocols.from_hf(config)
+  x, mean, std = 0.7, np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.3, 0.4])
+  expected = (x - mean) / std / std
+  # Float64 rounding.
+  np.testing.assert_allclose(
+    (x - np.array(got.mean)) / got.std, expected, 1e-12
+  )
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    {"do_resize": False},
+    {"do_pad": True},
+    {"max_num_patches": 256},
+    {"crop_pct": 0.875},
+    {"resample": 0},
+    {"resample": None},
+    {"size": {"height": 9, "width": 8}},
+    {"size": {"shortest_edge": 346}, "do_center_crop": False},
+    {"crop_size": {"height": 9, "width": 8}},
+  ],
+)
+def test_what_transformers_does_and_we_do_not(change):
+  with pytest.raises(
+    ValueError, match=r"preprocessor_config.json must.*got \{"
+  ):
+    image_protocols.from_hf(ALIGN_HF | change)
+
+
+def test_from_open_clip():
+  config = {"size": 224, "mode": "RGB", "interpolation": "bicubic"}
+  config |= {"mean": list(CLIP.mean), "std": list(CLIP.std), "fill_color": 0}
+  for resize_mode, name in (("shortest", "clip"), ("squash", "clip_squash")):
+    got = image_protocols.from_open_clip(config | {"resize_mode": resize_mode})
+    expected = image_protocols.PROTOCOLS[name]
+    same = {"name": got.name, "source": got.source}
+    assert got == dataclasses.replace(expected, **same)
+  got = image_protocols.from_open_clip({"size": [336, 336]})
+  assert (got.size, got.mean) == (336, CLIP.mean)
+  for change in ({"resize_mode": "longest"}, {"size": [1, 2]}, {"mode": "L"}):
+    with pytest.raises(ValueError, match=r"preprocess_cfg must.*got \{"):
+      image_protocols.from_open_clip(config | change)
+
+
+def test_every_protocol_names_its_source():
+  for name, protocol in image_protocols.PROTOCOLS.items():
+    assert protocol.name == name
+    assert protocol.source

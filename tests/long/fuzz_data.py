@@ -1,0 +1,216 @@
+"""Feed the data pipeline broken and hostile inputs; count what comes of them.
+
+  python -m tests.long.fuzz_data [--num_inputs=1000] [--first=0]
+
+Input i is the same in every run: `--first=i --num_inputs=1` repeats it. Every
+third is a file of pairs (WebDataset, ArrayRecord, Parquet, JSON lines, CSV),
+read from its first example to its last; the others are images, decoded and
+cropped. What may come of an input is an example, a fault (faults.ExampleError)
+or, of a file, a message for people; what may not:
+
+  crash       any other exception, or the end of the process
+  hang        more than HANG_SECONDS of processor time
+  wrong pair  an image with another one's caption
+"""
+
+import collections
+import contextlib
+import faulthandler
+import json
+import pathlib
+import re
+import signal
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import memory
+from input_pipeline import faults, sources
+from input_pipeline.images import picture
+from input_pipeline.sources import source_config
+from runtime import failures, progress
+from tests.long import fuzz_images, fuzz_pairs, fuzz_tables, fuzz_tars
+
+# Of processor time, ten times what the slowest takes (64 megapixels), and how
+# many times as long it may take on a machine with other work to do.
+HANG_SECONDS = 20.0
+_MAX_SLOWDOWN = 6
+
+_FILES = ("webdataset", "webdataset", "webdataset", *fuzz_tables.WRITERS)
+# Format of a file -> its key of sources.FORMATS.
+_KEYS = {"jsonl": "table", "csv": "table"}
+
+_FORMATS = flags.DEFINE_list("formats", list(_FILES), "Formats of the files.")
+_NUM_INPUTS = flags.DEFINE_integer("num_inputs", 1000, "How many inputs.")
+_FIRST = flags.DEFINE_integer("first", 0, "Number of the first one.")
+
+
+class _Hang(BaseException):
+  """Raised by the alarm; no code under test may catch it."""
+
+
+def run(
+  number: int, folder: pathlib.Path, formats: Sequence[str] = _FILES
+) -> collections.Counter[str]:
+  """Return what came of one input, written to `folder` if it is a file."""
+  rng = np.random.default_rng((0, number))
+  hostile = list(fuzz_images.hostile().values())
+  with _guarded() as found:
+    if number < len(hostile):
+      found[image(hostile[number], rng)] += 1
+    elif number % 3:
+      found[image(fuzz_images.corrupted(rng), rng)] += 1
+    else:
+      name = formats[number // 3 % len(formats)]
+      path = write(name, folder, rng)
+      found.update(read(name, path, folder / "cache"))
+  return found
+
+
+def image(data: bytes, rng: np.random.Generator) -> str:
+  """Decode and crop an image; return "image" or the fault that it has."""
+  try:
+    opened = picture.open_picture(data)
+    side = min(opened.height, opened.width) * (0.1 + 0.9 * rng.random())
+    pixels = opened.resized(picture.Box(0, 0, side, side), 16, 16)
+  except faults.ExampleError as error:
+    return error.kind
+  assert pixels.shape == (16, 16, 3)
+  assert pixels.dtype == np.uint8
+  return "image"
+
+
+def write(
+  name: str, folder: pathlib.Path, rng: np.random.Generator | None
+) -> pathlib.Path:
+  """Write a file of pairs, whole where there is no `rng`."""
+  if name == "webdataset":
+    path = folder / "pairs.tar"
+    path.write_bytes(
+      fuzz_tars.whole() if rng is None else fuzz_tars.corrupted(rng)
+    )
+    return path
+  path = fuzz_tables.WRITERS[name](folder)
+  if rng is not None:
+    fuzz_tables.corrupt(path, rng)
+  return path
+
+
+def read(
+  name: str, path: pathlib.Path, cache_dir: pathlib.Path
+) -> collections.Counter[str]:
+  """Read all of a file of pairs; return what its examples are."""
+  found: collections.Counter[str] = collections.Counter()
+  source = source_config.Source(
+    format=_KEYS.get(name, name),
+    path=str(path),
+    split="",
+    image=(),
+    caption=(),
+    language="en",
+    language_field="",
+    uid="",
+    templates=(),
+    weight=0.0,
+    repeat=1,
+    subset="",
+    keep="",
+  )
+  try:
+    records = sources.FORMATS[source.format].open_split(
+      source, "", source_config.Place("fuzz", cache_dir, 16)
+    )
+    records.fingerprint()
+    assert len(records.uids()) == len(records)
+  except (ValueError, OSError) as error:
+    if failures.describe(error) is None:
+      raise
+    return collections.Counter({"refused": 1})
+  for index in range(len(records)):
+    try:
+      found[fuzz_pairs.outcome(records[index])] += 1
+    except faults.ExampleError as error:
+      found[error.kind] += 1
+  return found
+
+
+@contextlib.contextmanager
+def _guarded() -> Iterator[collections.Counter[str]]:
+  found: collections.Counter[str] = collections.Counter()
+
+  def give_up(*_: object) -> None:
+    raise _Hang
+
+  timers = (
+    (signal.ITIMER_PROF, signal.SIGPROF, HANG_SECONDS),
+    (signal.ITIMER_REAL, signal.SIGALRM, _MAX_SLOWDOWN * HANG_SECONDS),
+  )
+  with contextlib.ExitStack() as stack:
+    for timer, number, seconds in timers:
+      before = signal.signal(number, give_up)
+      stack.callback(signal.signal, number, before)
+      signal.setitimer(timer, seconds)
+      stack.callback(signal.setitimer, timer, 0)
+    try:
+      yield found
+    except _Hang:
+      found["hang"] += 1
+    except Exception as error:
+      found[f"crash: {_where(error)}"] += 1
+
+
+def _where(error: Exception) -> str:
+  """Return the last line of ours that an error came through, and the error."""
+  frames = traceback.extract_tb(error.__traceback__)
+  ours = [f for f in frames if "input_pipeline" in f.filename] or frames
+  place = f"{pathlib.Path(ours[-1].filename).name}:{ours[-1].lineno}"
+  message = re.sub(r"0x[0-9a-f]+|\d+", "N", str(error))[:80]
+  return f"{place} {type(error).__name__}: {message}"
+
+
+def is_bad(outcome: str) -> bool:
+  """Return whether this must not come of any input."""
+  return outcome.startswith(("crash", "hang", "wrong pair"))
+
+
+def main(argv: Sequence[str]) -> int:
+  del argv
+  faulthandler.enable()  # says where, if the process itself dies
+  warnings.simplefilter("ignore")  # Pillow's, of broken files
+  total: collections.Counter[str] = collections.Counter()
+  bad, slowest = [], (0.0, -1)
+  last = _FIRST.value + _NUM_INPUTS.value
+  with progress.Progress("Inputs", _NUM_INPUTS.value) as bar:
+    for number in range(_FIRST.value, last):
+      start = time.monotonic()
+      with tempfile.TemporaryDirectory() as folder:
+        found = run(number, pathlib.Path(folder), _FORMATS.value)
+      slowest = max(slowest, (time.monotonic() - start, number))
+      total.update(found)
+      for outcome in filter(is_bad, found):
+        bad.append({"input": number, "outcome": outcome})
+      bar.advance()
+  print(
+    json.dumps(
+      {
+        "num_inputs": _NUM_INPUTS.value,
+        "outcomes": dict(total.most_common()),
+        "slowest_seconds": round(slowest[0], 2),
+        "slowest_input": slowest[1],
+        "peak_mib": round(memory.peak_mib("self")),
+        "bad": bad[:10],
+        "num_bad": len(bad),
+      },
+      indent=2,
+    )
+  )
+  return int(bool(bad))
+
+
+if __name__ == "__main__":
+  app.run(main)

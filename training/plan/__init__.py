@@ -1,0 +1,1 @@
+"""--task=plan: a training step compiled for devices that are not there."""

@@ -1,0 +1,300 @@
+"""What a training step needs on a slice of TPU chips, without having one.
+
+The step is the one that training runs, compiled by XLA's TPU compiler. What
+does not fit does not compile; what would fit instead is found by compiling.
+"""
+
+import json
+import math
+import pathlib
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from runtime import mesh as mesh_lib
+from runtime import whole_files
+from training import config as config_lib
+from training import flops, metrics, step_program, train_state, train_step
+from training.plan import (
+  collectives,
+  hlo,
+  hlo_costs,
+  roofline,
+  search,
+  table,
+)
+from training.plan import topology as topology_lib
+
+PLAN = "plan.json"
+_GIB = 2**30
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+# "Used 35.2G of 15.75G hbm", "required for ... (190.73G) exceeds ...".
+_NEEDED = re.compile(
+  r"Used ([\d.]+)([KMGT]) of|\(([\d.]+)([KMGT])\) exceeds available"
+)
+
+# Values of fields with which nothing is computed twice.
+_NO_RECOMPUTATION: Mapping[str, Any] = {
+  "model.remat": "none",
+  "model.remat_chunks": 1,
+  "num_microbatches": 1,
+}
+
+
+def run(
+  config: config_lib.Config,
+  topology: topology_lib.Topology,
+  folder: pathlib.Path | None,
+  *,
+  as_json: bool = False,
+) -> int:
+  """Compile the step, print what it needs; return 0 if it fits, else 1.
+
+  Args:
+    config: checked.
+    topology: from topology.prepare.
+    folder: where plan.json is written, if given.
+    as_json: print one JSON object instead of a table.
+  """
+  plan = make(config, topology, topology_lib.devices(topology))
+  if folder is not None:
+    folder.mkdir(parents=True, exist_ok=True)
+    whole_files.write(folder / PLAN, json.dumps(plan, indent=2).encode())
+  print(json.dumps(plan) if as_json else table.table(plan), flush=True)
+  return 0 if plan["fits"] else 1
+
+
+def make(
+  config: config_lib.Config,
+  topology: topology_lib.Topology,
+  devices: list[Any],
+  *,
+  alternatives: bool = True,
+) -> dict[str, Any]:
+  """Return the plan, ready for JSON; plan_table explains its fields.
+
+  Args:
+    config: checked.
+    topology: what `devices` are.
+    devices: to compile for; they need not be there.
+    alternatives: where the step does not fit, look for what would.
+  """
+  plan = compile_step(config, topology, devices)
+  if plan["fits"] or not alternatives:
+    return plan
+
+  def attempt(changes: Mapping[str, Any]) -> dict[str, Any] | None:
+    try:
+      changed = search.changed(config, changes)
+      return compile_step(changed, topology, devices, changes)
+    except ValueError as error:
+      metrics.say(f"  passed over {search.as_flags(changes)}: {error}")
+      return None
+
+  candidates = search.candidates(config, len(devices) // topology.num_slices)
+  return plan | {
+    "alternatives": search.first_that_fits(candidates, attempt),
+    "largest_batch_size": search.largest_batch(config, plan, attempt),
+  }
+
+
+def compile_step(
+  config: config_lib.Config,
+  topology: topology_lib.Topology,
+  devices: list[Any],
+  changes: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+  """Compile one step and return the plan of it.
+
+  Args:
+    config: checked.
+    topology: what `devices` are.
+    devices: to compile for.
+    changes: by which `config` differs from what was asked for, to be named.
+
+  Raises:
+    ValueError: the batch or the parameters cannot be split over the mesh.
+  """
+  what = f"{topology.name} {_what(config, changes)}"
+  metrics.say(f"{what}: compiling")
+  mesh = mesh_lib.make_mesh(config.mesh, devices)
+  step_program.check(config, mesh)
+  program = step_program.make(config, mesh)
+  chip = topology.chip
+  plan: dict[str, Any] = {
+    "topology": topology.name,
+    "num_slices": topology.num_slices,
+    "chips": mesh.size,
+    "mesh": dict(mesh.shape),
+    "batch_size": config.batch_size,
+    "num_parameters": train_state.count_params(program.state.params),
+    "hbm_gib": chip.usable_hbm_gib if chip else None,
+    "parameters_gib": _gib_per_device(program.state.params),
+    "optimizer_gib": _gib_per_device(program.state.opt_state),
+    "batch_gib": _gib_per_device(program.batch),
+  }
+  with jax.set_mesh(mesh):
+    plan["step_tflop"] = (
+      flops.count(program.step, program.state, program.batch) / 1e12
+    )
+    compiled, error, plan["compile_s"] = _compile(program, mesh)
+  if compiled is None:
+    plan |= dict.fromkeys(_UNKNOWN_UNTIL_COMPILED)
+    plan |= {"fits": False, "needs_gib": _needed_gib(error)}
+  else:
+    plan |= _memory(compiled, plan)
+    plan |= _work(compiled, config, mesh, chip)
+  metrics.say(f"{what}: {_outcome(plan)}")
+  return plan
+
+
+_UNKNOWN_UNTIL_COMPILED = (
+  "argument_gib",
+  "temp_gib",
+  "peak_gib",
+  "activations_gib",
+  "model_tflop",
+  "compiled_tflop",
+  "xla_tflop",
+  "unknown_loops",
+  "hbm_gb",
+  "collective_gb",
+  "collectives",
+  "seconds",
+  "bound",
+  "step_s_bound",
+  "images_per_s_bound",
+  "mfu_bound",
+)
+
+
+def _compile(program, mesh) -> tuple[Any, str, float]:
+  """Return (compiled or None, the compiler's error, seconds)."""
+  start = time.monotonic()
+  error = ""
+  compiled = None
+  try:
+    compiled = train_step.compile_train_step(
+      program.step, program.state, program.batch, mesh
+    )
+  except jax.errors.JaxRuntimeError as failure:
+    error = str(failure)
+    if "RESOURCE_EXHAUSTED" not in error:
+      raise
+  return compiled, error, time.monotonic() - start
+
+
+def _needed_gib(error: str) -> float | None:
+  match = _NEEDED.search(error)
+  if not match:
+    return None
+  number, unit = match.groups()[:2] if match.group(1) else match.groups()[2:]
+  return float(number) * _UNITS[unit] / _GIB
+
+
+def _memory(compiled, plan) -> dict[str, Any]:
+  """Return GiB on one device."""
+  analysis = compiled.memory_analysis()
+  peak = analysis.peak_memory_in_bytes / _GIB
+  known = plan["parameters_gib"] + plan["optimizer_gib"] + plan["batch_gib"]
+  return {
+    "fits": True,
+    "needs_gib": peak,
+    "argument_gib": analysis.argument_size_in_bytes / _GIB,
+    "temp_gib": analysis.temp_size_in_bytes / _GIB,
+    "peak_gib": peak,
+    "activations_gib": max(peak - known, 0.0),
+  }
+
+
+def _work(compiled, config, mesh, chip) -> dict[str, Any]:
+  """Return what the compiled step does and what that takes at least."""
+  program = hlo.parse(compiled.as_text())
+  chip_flops = hlo_costs.flops(program)
+  hbm_bytes = hlo_costs.memory_bytes(program)
+  sent = collectives.traffic(program, mesh)
+  bytes_over = {
+    network: sum(row.num_bytes for row in sent if row.network == network)
+    for network in ("ici", "dcn")
+  }
+  plain = search.changed(config, _NO_RECOMPUTATION)
+  once = step_program.make(plain, mesh)
+  with jax.set_mesh(mesh):
+    model_flops = flops.count(once.step, once.state, once.batch)
+  work: dict[str, Any] = {
+    "model_tflop": model_flops / 1e12,
+    "compiled_tflop": chip_flops * mesh.size / 1e12,
+    # A loop's body once: kept to compare with other people's figures.
+    "xla_tflop": _xla_tflop(compiled, mesh.size),
+    "unknown_loops": program.unknown_loops,
+    "hbm_gb": hbm_bytes / 1e9,
+    "collective_gb": sum(bytes_over.values()) / 1e9,
+    "collectives": [
+      {
+        "kind": row.kind,
+        "axes": row.axes,
+        "network": row.network,
+        "count": row.count,
+        "gb": row.num_bytes / 1e9,
+      }
+      for row in sent
+    ],
+  }
+  bounds = dict.fromkeys(
+    ("seconds", "bound", "step_s_bound", "images_per_s_bound", "mfu_bound")
+  )
+  if chip is not None:
+    roof = roofline.make(
+      chip,
+      num_chips=mesh.size,
+      batch_size=config.batch_size,
+      chip_flops=chip_flops,
+      model_flops=model_flops,
+      hbm_bytes=hbm_bytes,
+      ici_bytes=bytes_over["ici"],
+      dcn_bytes=bytes_over["dcn"],
+    )
+    bounds = {
+      "seconds": dict(roof.seconds),
+      "bound": roof.bound,
+      "step_s_bound": roof.step_seconds,
+      "images_per_s_bound": roof.images_per_s,
+      "mfu_bound": roof.mfu,
+    }
+  return work | bounds
+
+
+def _xla_tflop(compiled, num_devices: int) -> float | None:
+  """Return XLA's own count for all devices, None where it has none."""
+  analysis = compiled.cost_analysis() or {}
+  if "flops" not in analysis:
+    return None
+  return analysis["flops"] * num_devices / 1e12
+
+
+def _gib_per_device(tree: Any) -> float:
+  """Return what one device holds of ShapeDtypeStructs with shardings."""
+  return (
+    sum(
+      math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+      for x in jax.tree.leaves(tree)
+    )
+    / _GIB
+  )
+
+
+def _what(config: config_lib.Config, changes: Any) -> str:
+  return search.as_flags(changes) if changes else f"batch {config.batch_size:,}"
+
+
+def _outcome(plan: Mapping[str, Any]) -> str:
+  if plan["fits"]:
+    result = f"fits, {plan['peak_gib']:.2f} GiB a device at its peak"
+  else:
+    result = "does not fit"
+    if plan["needs_gib"]:
+      result += f", needs {plan['needs_gib']:.2f} GiB a device"
+  return f"{result} (compiled in {plan['compile_s']:.0f} s)"

@@ -1,0 +1,66 @@
+"""The least time that a step can take on a chip, from what the step does."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from training.plan import chips
+
+
+@dataclasses.dataclass(frozen=True)
+class Roofline:
+  """Bounds that assume full overlap and every resource at its peak rate.
+
+  Attributes:
+    seconds: "compute", "hbm", "ici" and, where it is known, "dcn" -> how long
+      the step would take if it needed nothing else.
+    bound: the key of the longest.
+    mfu: share of the chips' peak that the model's own arithmetic (no
+      recomputation) can reach.
+  """
+
+  seconds: Mapping[str, float]
+  bound: str
+  step_seconds: float
+  images_per_s: float
+  mfu: float
+
+
+def make(
+  chip: chips.Chip,
+  *,
+  num_chips: int,
+  batch_size: int,
+  chip_flops: float,
+  model_flops: float,
+  hbm_bytes: float,
+  ici_bytes: float,
+  dcn_bytes: float,
+) -> Roofline:
+  """Return the roofline of one step.
+
+  Args:
+    chip: of which all are.
+    num_chips: in all slices.
+    batch_size: images a step over all chips.
+    chip_flops: that one chip does, recomputation included.
+    model_flops: that the model needs over all chips, without recomputation.
+    hbm_bytes: that one chip reads and writes.
+    ici_bytes: that one chip sends within its slice.
+    dcn_bytes: that one chip sends to other slices.
+  """
+  seconds = {
+    "compute": chip_flops / (chip.peak_gflops * 1e9),
+    "hbm": hbm_bytes / (chip.hbm_gb_s * 1e9),
+    "ici": ici_bytes / (chip.ici_gb_s * 1e9),
+  }
+  if chip.dcn_gb_s is not None and dcn_bytes:
+    seconds["dcn"] = dcn_bytes / (chip.dcn_gb_s * 1e9)
+  bound = max(seconds, key=lambda name: seconds[name])
+  step_seconds = seconds[bound]
+  return Roofline(
+    seconds=seconds,
+    bound=bound,
+    step_seconds=step_seconds,
+    images_per_s=batch_size / step_seconds,
+    mfu=model_flops / (step_seconds * num_chips * chip.peak_gflops * 1e9),
+  )

@@ -1,0 +1,132 @@
+"""report.html: one self-contained page on what a run did and learned.
+
+No script, no request: charts are inline SVG whose colours are the page's CSS
+variables (so they follow light and dark mode), pictures are data: URLs.
+"""
+
+import functools
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from evaluators import gallery, summary
+from runtime import page, whole_files
+from training.report import report_charts
+
+# Pixels; larger pictures are made smaller in the page.
+_LARGEST_PICTURE = 128
+
+_QUESTIONS = {
+  "text_to_image": "Sentence to picture",
+  "image_to_text": "Picture to name",
+}
+
+
+def write(
+  workdir: str | os.PathLike,
+  *,
+  title: str,
+  facts: Mapping[str, Any],
+  results: Mapping[str, Any],
+  panels: Sequence[gallery.Panel] = (),
+) -> pathlib.Path:
+  """Write workdir/report.html whole or not at all; return its path.
+
+  `facts` are names and values for people, in the order to be shown; `results`
+  come from evaluators.suite.score and may be empty. Curves are drawn from
+  workdir/metrics.jsonl where that exists.
+  """
+  workdir = pathlib.Path(workdir)
+  path = workdir / "report.html"
+  metrics = report_charts.read_metrics(workdir / "metrics.jsonl")
+  text = render(
+    title=title, facts=facts, metrics=metrics, results=results, panels=panels
+  )
+  whole_files.write(path, text.encode())
+  return path
+
+
+def render(
+  *,
+  title: str,
+  facts: Mapping[str, Any],
+  metrics: Mapping[int, Mapping[str, float]],
+  results: Mapping[str, Any],
+  panels: Sequence[gallery.Panel],
+) -> str:
+  """Return the page; `metrics` maps a step to its figures."""
+  rows = summary.rows(results)
+  return _template().render(
+    title=title,
+    facts=facts,
+    charts=report_charts.draw(metrics),
+    tiles=_tiles(rows),
+    groups=_by_group(rows),
+    panels=panels,
+    questions=_QUESTIONS,
+    rule=gallery.RULE,
+  )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+  return page.template(
+    pathlib.Path(__file__).with_name("report.html.jinja"),
+    {
+      "words": _words,
+      "title_of": summary.title,
+      "picture": _picture,
+      "rank": _rank,
+      "number": summary.number,
+      "chance": _chance,
+      "percent": _percent,
+    },
+  )
+
+
+def _tiles(rows: Sequence[summary.Row]) -> list[dict[str, Any]]:
+  # The first figure of image to text and of each zero-shot task.
+  headline = [
+    row
+    for row in rows
+    if row.figures
+    and (row.group == "zero_shot" or row.label.startswith("image to"))
+    and "," not in row.label
+  ]
+  return [{"row": row, "figure": row.figures[0]} for row in headline]
+
+
+def _by_group(
+  rows: Sequence[summary.Row],
+) -> dict[str, list[summary.Row]]:
+  groups: dict[str, list[summary.Row]] = {}
+  for row in rows:
+    groups.setdefault(row.group, []).append(row)
+  return groups
+
+
+def _words(name: str) -> str:
+  return name.replace("_", " ")
+
+
+def _rank(rank: float) -> str:
+  return f"{rank:,.1f}".removesuffix(".0")
+
+
+def _chance(figure: summary.Figure) -> str:
+  return summary.number(figure, chance=True)
+
+
+def _percent(share: float) -> str:
+  return f"{100 * share:.2f}%"
+
+
+def _picture(image_YXC: np.ndarray) -> str:
+  image = Image.fromarray(image_YXC)
+  image.thumbnail((_LARGEST_PICTURE, _LARGEST_PICTURE))
+  return page.data_url(image)
