@@ -78,7 +78,8 @@ def get_config() -> ml_collections.ConfigDict:
 def _data() -> ml_collections.ConfigDict:
   data = ml_collections.ConfigDict()
   # Name -> source (configs/parts/sources.py); several are mixed. In the
-  # configs of this folder the first one is "main": --config.data.sources.main.path=...
+  # configs of this folder the first one is "main":
+  # --config.data.sources.main.path=...
   data.sources = ml_collections.ConfigDict()
   data.sources.main = sources.source(format="emoji", split="train")
   # Indices of the sources, drawings, tokenizers: all that is made once.

@@ -21,7 +21,7 @@ _RULE = "rule.json"
 class SemDeDup(of_embeddings.OfEmbeddings):
   """Of the near-copies in a cluster of embeddings, keep the farthest out.
 
-  The rule is in on_mesh/nearest_before.py, the clusters in on_mesh/kmeans.py. The
+  The rule is in on_mesh/nearest_before.py, the clusters in kmeans.py. The
   embeddings of all pairs that are left must fit on the disk once more.
 
   Attributes:
