@@ -155,3 +155,16 @@ class MeshFilter(Operator):
   def open_shards(self, place: Place) -> ShardFn:
     """Return fn(shard, its tables, read) -> a verdict for each table."""
     raise NotImplementedError
+
+
+def file_facts(path: str) -> tuple[object, ...]:
+  """Return what tells versions of a file or a folder's files apart."""
+  place = pathlib.Path(path)
+  if not place.exists():
+    return (path,)
+  found = sorted(place.rglob("*")) if place.is_dir() else [place]
+  return tuple(
+    (str(file.relative_to(place)), file.stat().st_size, file.stat().st_mtime_ns)
+    for file in found
+    if file.is_file()
+  )

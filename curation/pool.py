@@ -55,6 +55,21 @@ TEXT_ROWS = 16_384
 
 
 @dataclasses.dataclass(frozen=True)
+class PoolConfig:
+  """Fields of `config.pool`; configs/curate/fields.py explains them."""
+
+  format: str
+  path: str
+  image: tuple[str, ...]
+  caption: tuple[str, ...]
+  language: str
+  language_field: str
+  uid: str
+  split: str = ""
+  languages: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Shard:
   """A part of a pool.
 

@@ -6,26 +6,12 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from curation import operators, rules
+from curation import pool as pool_lib
 from runtime import sections
 
 _SEE = "configs/curate/fields.py"
 # Columns that no step may make.
 _OWN = ("uid", "row", "step", "caption", "fault", "dropped_by")
-
-
-@dataclasses.dataclass(frozen=True)
-class PoolConfig:
-  """Fields of `config.pool`; configs/curate/fields.py explains them."""
-
-  format: str
-  path: str
-  image: tuple[str, ...]
-  caption: tuple[str, ...]
-  language: str
-  language_field: str
-  uid: str
-  split: str = ""
-  languages: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +27,7 @@ class Recipe:
       each time.
   """
 
-  pool: PoolConfig
+  pool: pool_lib.PoolConfig
   cache_dir: str
   max_attempts: int
   steps: Mapping[str, operators.Operator]
@@ -72,7 +58,9 @@ def checked(values: Mapping[str, Any]) -> Recipe:
       f"missing {missing}, unknown {unknown}. See {_SEE}"
     )
   recipe = Recipe(
-    pool=sections.make(PoolConfig, values["pool"], prefix="pool.", see=_SEE),
+    pool=sections.make(
+      pool_lib.PoolConfig, values["pool"], prefix="pool.", see=_SEE
+    ),
     cache_dir=values["cache_dir"],
     max_attempts=values["max_attempts"],
     max_failed_shards=float(values["max_failed_shards"]),

@@ -160,5 +160,5 @@ def _check(rows: np.ndarray, dtype: Any, ndim: int, what: str) -> None:
   if rows.dtype != dtype or rows.ndim != ndim or not len(rows):
     raise ValueError(
       f"{what} must be {np.dtype(dtype).name} of {ndim} dimensions and not "
-      f"empty, got {rows.dtype} {rows.shape}"
+      f"empty; got {rows.dtype} {rows.shape}"
     )

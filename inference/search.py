@@ -45,7 +45,7 @@ def search(
   """
   check_query(query)
   if num_results < 1:
-    raise ValueError(f"num_results must be at least 1, got {num_results}")
+    raise ValueError(f"num_results must be at least 1; got {num_results}")
   rows = [
     (split, row)
     for split, part in examples.items()

@@ -51,7 +51,7 @@ class Data:
   def check(self) -> None:
     """Raise ValueError for the first field that cannot be worked with."""
     if not self.sources:
-      raise ValueError("data.sources must name at least one source, got none")
+      raise ValueError("data.sources must name at least one source; got none")
     for name, source in self.sources.items():
       _check_choice(f"sources.{name}.format", source.format, sources.FORMATS)
       source.check(name)
@@ -65,7 +65,7 @@ class Data:
     if any(weights.values()) and not all(weights.values()):
       raise ValueError(
         "data.sources: weight must be 0 for all sources (they are drawn by "
-        f"size) or for none, got {weights}"
+        f"size) or for none; got {weights}"
       )
     _check_choice("tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
     if self.tokenizer_path and self.tokenizer in tokenizers.WITHOUT_FILE:
@@ -84,7 +84,7 @@ class Data:
     self.augmentation.check(self.image_size)
     if not 0 <= self.max_bad_fraction <= 1:
       raise ValueError(
-        "data.max_bad_fraction must be between 0 and 1, got "
+        "data.max_bad_fraction must be between 0 and 1; got "
         f"{self.max_bad_fraction}"
       )
     for name, lowest in (
@@ -98,7 +98,7 @@ class Data:
     ):
       if getattr(self, name) < lowest:
         raise ValueError(
-          f"data.{name} must be at least {lowest}, got {getattr(self, name)}"
+          f"data.{name} must be at least {lowest}; got {getattr(self, name)}"
         )
 
 
@@ -382,7 +382,7 @@ def _texts(
 
 def _check_choice(name: str, got: str, known: Mapping[str, object]) -> None:
   if got not in known:
-    raise ValueError(f"data.{name} must be one of {list(known)}, got {got!r}")
+    raise ValueError(f"data.{name} must be one of {list(known)}; got {got!r}")
 
 
 def _check_languages(got: tuple[str, ...], known: Sequence[str]) -> None:

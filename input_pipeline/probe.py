@@ -50,7 +50,7 @@ def check(
   if not found:
     raise ValueError(
       f"none of {where} has a caption; data.sources.{name}.caption says where "
-      f"captions are, got {list(source.caption)}"
+      f"captions are; got {list(source.caption)}"
     )
   raise ValueError(
     f"data.languages must be some of {sorted(found)}, in which {where} have "

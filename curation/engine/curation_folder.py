@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from curation import pool as pool_lib
-from curation import recipe
 from curation.engine import stages as stages_lib
 from input_pipeline.sources import record
 from runtime import failures, folder_lock, whole_files
@@ -49,7 +48,7 @@ def claim(folder: pathlib.Path) -> Iterator[None]:
 
 
 def begin(
-  folder: pathlib.Path, config: recipe.PoolConfig, pool: pool_lib.Pool
+  folder: pathlib.Path, config: pool_lib.PoolConfig, pool: pool_lib.Pool
 ) -> str:
   """Return a digest of the pool; make the folder, claimed, this pool's.
 

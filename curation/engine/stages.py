@@ -7,7 +7,6 @@ measured in it.
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Iterator, Mapping
 
 from curation import operators
@@ -89,21 +88,8 @@ def without(stage: Stage, left_out: tuple[str, ...]) -> Stage:
 
 def digest(step: operators.Operator) -> str:
   """Return what stands for a step: its operator, parameters and files."""
-  files = tuple(file_facts(path) for path in step.files())
+  files = tuple(operators.file_facts(path) for path in step.files())
   return record.digest((type(step).__name__, step.version, repr(step), files))
-
-
-def file_facts(path: str) -> tuple[object, ...]:
-  """Return what tells versions of a file or a folder's files apart."""
-  place = pathlib.Path(path)
-  if not place.exists():
-    return (path,)
-  found = sorted(place.rglob("*")) if place.is_dir() else [place]
-  return tuple(
-    (str(file.relative_to(place)), file.stat().st_size, file.stat().st_mtime_ns)
-    for file in found
-    if file.is_file()
-  )
 
 
 def _parts(

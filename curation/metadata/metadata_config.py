@@ -93,7 +93,7 @@ def checked(values: Mapping[str, Any]) -> Metadata:
   if set(values) != {"languages"}:
     raise ValueError(
       "--config is no config of --task=metadata: expected the field languages"
-      f" alone, got {', '.join(sorted(values)) or 'none'}; see {SEE}"
+      f" alone; got {', '.join(sorted(values)) or 'none'}; see {SEE}"
     )
   metadata = sections.make(Metadata, values, see=SEE)
   if not metadata.languages:
@@ -163,20 +163,20 @@ def _check_sources(language: Language, field: str) -> None:
     )
   needs_path = corpus.format in ("text", "jsonl", "parquet")
   if needs_path and not corpus.path:
-    raise ValueError(f"{field}.corpus.path must name files, got ''")
+    raise ValueError(f"{field}.corpus.path must name files; got ''")
   if corpus.format in ("jsonl", "parquet") and not corpus.column:
     raise ValueError(
-      f"{field}.corpus.column must name the field with the text, got ''"
+      f"{field}.corpus.column must name the field with the text; got ''"
     )
   if language.wordnet.format == "omw" and not language.wordnet.path:
     raise ValueError(
       f"{field}.wordnet.path must name a tab file of the Open Multilingual"
-      " Wordnet, got ''"
+      " Wordnet; got ''"
     )
   titles = language.titles
   if titles.path and not titles.domains:
     raise ValueError(
-      f"{field}.titles.domains must name domains such as 'en', got ()"
+      f"{field}.titles.domains must name domains such as 'en'; got ()"
     )
   if not (
     language.wordnet.format

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from curation import pool, recipe
+from curation import pool
 from curation.pools import lines, pair_tables, section
 from curation.pools import rows as rows_lib
 from input_pipeline.sources import columns as columns_lib
@@ -27,7 +27,7 @@ _READ_BYTES = 4 << 20
 _NEWLINE = 10
 
 
-def open_pool(config: recipe.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
+def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   """Return the lines of all files; reads the first few of the first."""
   del cache_dir
   section.refuse(config, "split", "languages")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation import pool, recipe
+from curation import pool
 from curation.pools import npz_columns, pair_tables, section
 from curation.pools import rows as rows_lib
 from input_pipeline.sources import parquet as source_lib
@@ -36,7 +36,7 @@ _NUM_OPENED = 16
 _NUM_SHOWN = 1000
 
 
-def open_pool(config: recipe.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
+def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   """Return the rows of all files; reads their footers."""
   del cache_dir
   section.refuse(config, "split", "languages")
@@ -179,7 +179,7 @@ class Pool:
 
 
 def _footers(
-  config: recipe.PoolConfig, found: Sequence[files.File]
+  config: pool.PoolConfig, found: Sequence[files.File]
 ) -> list[tuple[parquet_layout.Layout, set[str], list[int]]]:
   """Return layout, columns and row groups' numbers of rows of each file."""
   source = section.source(config)

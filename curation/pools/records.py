@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from curation import pool, recipe
+from curation import pool
 from curation.pools import pair_tables, section
 from input_pipeline import captions, faults, sources
 from input_pipeline.sources import record, source_config
@@ -22,7 +22,7 @@ from input_pipeline.sources import record, source_config
 SHARD_EXAMPLES = 500
 
 
-def open_pool(config: recipe.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
+def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   """Return the examples of a split; rendered or indexed if need be."""
   source, place = section.source(config), section.place(cache_dir)
   try:

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from curation import pool, recipe
+from curation import pool
 from input_pipeline import faults
 from input_pipeline.sources import source_config
 from input_pipeline.storage import files, remote
@@ -13,7 +13,7 @@ FIELD = "pool"
 _DRAWN_SIZE = 64
 
 
-def source(config: recipe.PoolConfig) -> source_config.Source:
+def source(config: pool.PoolConfig) -> source_config.Source:
   """Return the source whose examples have the UIDs of the pool's pairs."""
   return source_config.Source(
     format=config.format,
@@ -37,7 +37,7 @@ def place(cache_dir: pathlib.Path) -> source_config.Place:
   return source_config.Place(FIELD, cache_dir, _DRAWN_SIZE)
 
 
-def refuse(config: recipe.PoolConfig, *fields: str) -> None:
+def refuse(config: pool.PoolConfig, *fields: str) -> None:
   """Raise ValueError for the first of these fields that is given."""
   for field in fields:
     if getattr(config, field):

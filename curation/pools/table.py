@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from curation import pool, recipe
+from curation import pool
 from curation.pools import lines, pair_tables, section
 from curation.pools import rows as rows_lib
 from input_pipeline.sources import source_config
@@ -24,7 +24,7 @@ SHARD_BYTES = 64 << 20
 _READ_BYTES = 4 << 20
 
 
-def open_pool(config: recipe.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
+def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   """Return the rows of a table; finds where they begin the first time."""
   section.refuse(config, "split", "languages")
   source = section.source(config)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from curation import pool, recipe
+from curation import pool
 from curation.pools import pair_tables, section
 from input_pipeline import captions, faults
 from input_pipeline.sources import caption_files, webdataset, webdataset_layout
@@ -36,7 +36,7 @@ _READ_BYTES = 16 << 20
 _REMOTE_GAP, _LOCAL_GAP = 1 << 20, 64 << 10
 
 
-def open_pool(config: recipe.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
+def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   """Return the examples of the tars, indexed if need be."""
   section.refuse(config, "split", "languages")
   source = section.source(config)

@@ -5,7 +5,6 @@ import pathlib
 import numpy as np
 
 from curation import operators
-from curation.engine import stages
 from curation.on_disk import embedding_store
 from inference import image_files
 from input_pipeline.sources import record
@@ -67,7 +66,7 @@ def load(place: operators.Place, model: str, references: str) -> np.ndarray:
       f"{model!r}, which embeds no images; got {references}"
     )
   found = image_files.find(references)
-  facts = tuple((str(file), stages.file_facts(str(file))) for file in found)
+  facts = tuple((str(file), operators.file_facts(str(file))) for file in found)
   store = scorer.open_store(place, model)
   stored = store.folder / "references" / f"{record.digest(facts)}.npy"
   if stored.exists():

@@ -27,7 +27,7 @@ class Subset(operators.Filter):
   def check(self, field: str) -> None:
     """Look at the files."""
     if not self.paths:
-      raise ValueError(f"{field}.paths must name .npy files of UIDs, got ()")
+      raise ValueError(f"{field}.paths must name .npy files of UIDs; got ()")
     for path in self.paths:
       if not pathlib.Path(path).is_file():
         raise ValueError(f"{field}.paths: there is no file {path}")

@@ -51,12 +51,12 @@ class Protocol:
     ):
       if getattr(self, field) not in choices:
         raise ValueError(
-          f"image protocol {self.name}: {field} must be one of {choices}, got "
+          f"image protocol {self.name}: {field} must be one of {choices}; got "
           f"{getattr(self, field)!r}"
         )
     if not 0 < self.size <= self.resize_size:
       raise ValueError(
-        f"image protocol {self.name}: expected 0 < size <= resize_size, got "
+        f"image protocol {self.name}: expected 0 < size <= resize_size; got "
         f"size {self.size} and resize_size {self.resize_size}"
       )
 
@@ -241,7 +241,7 @@ def from_open_clip(config: Mapping[str, Any]) -> Protocol:
   ):
     raise ValueError(
       "open_clip's preprocess_cfg must be of a square, RGB and resize_mode "
-      f'"shortest" or "squash", got {dict(config)}'
+      f'"shortest" or "squash"; got {dict(config)}'
     )
   (side,) = sides
   return Protocol(

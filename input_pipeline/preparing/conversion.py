@@ -48,7 +48,7 @@ def run(
     ("shard_examples", shard_examples, 1),
   ):
     if value < lowest:
-      raise ValueError(f"--{flag} must be at least {lowest}, got {value}")
+      raise ValueError(f"--{flag} must be at least {lowest}; got {value}")
   folder = pathlib.Path(out)
   conversion_job.check_free(folder, config.sources)
   jobs = make_jobs(config, folder, shard_examples)

@@ -167,7 +167,7 @@ def _open(field: str, path: str) -> np.ndarray:
     keep = np.load(path, mmap_mode="r", allow_pickle=False)
   except (OSError, ValueError, EOFError) as error:
     raise ValueError(
-      f"{field} must be keep.npy of --task=curate, got {path}: {error}"
+      f"{field} must be keep.npy of --task=curate; got {path}: {error}"
     ) from error
   if keep.ndim != 1 or keep.dtype != KEEP or not len(keep):
     raise ValueError(

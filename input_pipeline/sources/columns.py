@@ -51,7 +51,7 @@ def choose(
   """
   if len(source.image) > 1:
     raise ValueError(
-      f"{field}.image must be one column, got {list(source.image)}"
+      f"{field}.image must be one column; got {list(source.image)}"
     )
   keys = KEYS
   if needs_image or source.image or not set(IMAGES).isdisjoint(names):
@@ -130,5 +130,5 @@ def _first(
 def _check(field: str, name: str, names: Collection[str]) -> None:
   if name not in names:
     raise ValueError(
-      f"{field} must be among the columns {list(names)}, got {name!r}"
+      f"{field} must be among the columns {list(names)}; got {name!r}"
     )

@@ -122,7 +122,7 @@ def open_split(
   source.refuse(place.name, "path", "image", "caption", "language_field", "uid")
   if split not in SPLITS:
     raise ValueError(
-      f"data.sources.{place.name}.split must be one of {list(SPLITS)}, got "
+      f"data.sources.{place.name}.split must be one of {list(SPLITS)}; got "
       f"{split!r}"
     )
   return prepared.records(prepare(place.cache_dir, place.image_size), split)

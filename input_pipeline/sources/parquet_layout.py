@@ -136,7 +136,7 @@ def _image_parts(name: str, schema: Any, field: str) -> list[str]:
     wanted = [part for part in ("bytes", "path") if part in parts]
     if not wanted or not _is_binary(parts.get("bytes", pyarrow.binary())):
       raise ValueError(
-        f"{field}.image must be a struct of bytes and path, got {name}: {kind}"
+        f"{field}.image must be a struct of bytes and path; got {name}: {kind}"
       )
     return [f"{name}.{part}" for part in wanted]
   if not _is_binary(kind) and not _is_text(kind):

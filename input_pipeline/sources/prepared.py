@@ -92,7 +92,7 @@ def open_split(
   if split not in manifest.splits:
     raise ValueError(
       f"data.sources.{place.name}.split must be one of "
-      f"{list(manifest.splits)}, got {split!r}"
+      f"{list(manifest.splits)}; got {split!r}"
     )
   return _records(source.path.rstrip("/"), split, manifest)
 
@@ -136,7 +136,7 @@ def _opened(
   scheme = remote.scheme(source.path)
   if scheme not in array_record.SCHEMES:
     raise ValueError(
-      f"{field}: ArrayRecord is read from disk and gs:// only, got {scheme}://"
+      f"{field}: ArrayRecord is read from disk and gs:// only; got {scheme}://"
       "; copy the files"
     )
   if any(letter in source.path for letter in "*?[{") or source.path.endswith(
@@ -200,7 +200,7 @@ def read_manifest(
     file = folder / name
     got = file.stat().st_size if file.is_file() else "no file"
     if got != num_bytes:
-      raise BrokenError(f"{file}: expected {num_bytes} bytes, got {got}")
+      raise BrokenError(f"{file}: expected {num_bytes} bytes; got {got}")
     if check_digests and digest_of(file) != digest:
       raise BrokenError(f"{file}: its bytes are not those that were written")
   return manifest
@@ -220,7 +220,7 @@ def read_remote_manifest(folder: str) -> Manifest:
     got = sizes.get(name, "no file")
     if got != num_bytes:
       raise BrokenError(
-        f"{folder}/{name}: expected {num_bytes} bytes, got {got}"
+        f"{folder}/{name}: expected {num_bytes} bytes; got {got}"
       )
   return manifest
 

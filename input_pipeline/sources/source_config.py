@@ -31,16 +31,16 @@ class Source:
     """Raise ValueError, naming the field, for a value of no use."""
     if not 0 <= self.weight < math.inf:
       raise ValueError(
-        f"data.sources.{name}.weight must be at least 0, got {self.weight}"
+        f"data.sources.{name}.weight must be at least 0; got {self.weight}"
       )
     if self.repeat < 1:
       raise ValueError(
-        f"data.sources.{name}.repeat must be at least 1, got {self.repeat}"
+        f"data.sources.{name}.repeat must be at least 1; got {self.repeat}"
       )
     for template in self.templates:
       if template.count("{}") != 1:
         raise ValueError(
-          f"data.sources.{name}.templates must each have one {{}}, got "
+          f"data.sources.{name}.templates must each have one {{}}; got "
           f"{template!r}"
         )
 

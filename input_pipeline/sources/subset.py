@@ -104,12 +104,12 @@ def read(field: str, path: str) -> np.ndarray:
     uids = np.load(path, mmap_mode="r", allow_pickle=False)
   except (OSError, ValueError, EOFError) as error:
     raise ValueError(
-      f"{field} must be a .npy file of UIDs, got {path}: {error}"
+      f"{field} must be a .npy file of UIDs; got {path}: {error}"
     ) from error
   kinds = [uids.dtype[i] for i in range(len(uids.dtype))]
   if uids.ndim != 1 or kinds != [np.dtype("<u8")] * 2:
     raise ValueError(
-      f'{field} must be a .npy file of one array [N] of dtype "u8,u8", got '
+      f'{field} must be a .npy file of one array [N] of dtype "u8,u8"; got '
       f"{path} of {uids.dtype} {list(uids.shape)}"
     )
   if not len(uids):

@@ -214,7 +214,7 @@ def _find(path: str, field: str) -> files.File:
   """Return the table of a path, which may be its folder."""
   if not path or any(letter in path for letter in "*?[{"):
     raise ValueError(
-      f"{field}.path must be one table or the folder of one, got {path!r}"
+      f"{field}.path must be one table or the folder of one; got {path!r}"
     )
   suffix = pathlib.PurePosixPath(path).suffix
   if suffix in (".jsonl", *_SEPARATED):

@@ -57,7 +57,7 @@ class Records:
     info = _builder(source.path, field).info
     if not split:
       raise ValueError(
-        f"{field}.split must be one of {list(info.splits)}, got ''"
+        f"{field}.split must be one of {list(info.splits)}; got ''"
       )
     self._image = _find_image(source, info.features, field)
     self._captions = _find_captions(source, info.features, field)
@@ -198,7 +198,7 @@ def _builder(path: str, field: str) -> Any:
     text = str(error).splitlines()[0] if str(error) else repr(error)
     raise ValueError(
       f"{field}.path must be a prepared TFDS data set (a folder with "
-      f"dataset_info.json, or a name below TFDS_DATA_DIR), got {path!r}: {text}"
+      f"dataset_info.json, or a name below TFDS_DATA_DIR); got {path!r}: {text}"
     ) from error
   if not isinstance(builder.info.features, tfds.features.FeaturesDict):
     raise ValueError(f"{field}.path: {path} has no named features")
@@ -223,7 +223,7 @@ def _data_source(path: str, split: str, field: str) -> Any:
     ) from error
   except ValueError as error:
     raise ValueError(
-      f"{field}.split must be one of {list(builder.info.splits)}, got {split!r}"
+      f"{field}.split must be one of {list(builder.info.splits)}; got {split!r}"
       f": {str(error).splitlines()[0]}"
     ) from error
 
@@ -237,7 +237,7 @@ def _feature(features: Any, path: str, field: str) -> Any:
       found = found.feature
     if not isinstance(found, tfds.features.FeaturesDict) or name not in found:
       raise ValueError(
-        f"{field} must be among the features {sorted(_paths(features))}, got "
+        f"{field} must be among the features {sorted(_paths(features))}; got "
         f"{path!r}"
       )
     found = found[name]
@@ -266,7 +266,7 @@ def _find_image(source: source_config.Source, features: Any, field: str) -> str:
   wanted = source.image or tuple(images)
   if len(wanted) != 1 or wanted[0] not in images:
     raise ValueError(
-      f"{field}.image must be one of the image features {images}, got "
+      f"{field}.image must be one of the image features {images}; got "
       f"{list(source.image)}"
     )
   return wanted[0]
@@ -287,7 +287,7 @@ def _find_captions(
       if path not in there:
         raise ValueError(
           f"{field}.caption must be among the features {list(there)} (text, or "
-          f"labels that have names), got {path!r}"
+          f"labels that have names); got {path!r}"
         )
     return source.caption
   texts = [path for path, kind in there.items() if kind == "text"]

@@ -37,7 +37,7 @@ def make(source: source_config.Source, field: str) -> Layout:
     if caption_files.is_pattern(place):
       if len(source.caption) > 1:
         raise ValueError(
-          f"{field}.caption must be one where it is a file of captions, got "
+          f"{field}.caption must be one where it is a file of captions; got "
           f"{list(source.caption)}"
         )
       caption_file = place
@@ -46,7 +46,7 @@ def make(source: source_config.Source, field: str) -> Layout:
       kind, name = _extension(place, f"{field}.caption"), ""
     elif not name:
       raise ValueError(
-        f'{field}.caption must be of "txt" and "json.FIELD", got {place!r}'
+        f'{field}.caption must be of "txt" and "json.FIELD"; got {place!r}'
       )
     captions.append((kind, name))
   return Layout(
@@ -68,12 +68,12 @@ def _extension(text: str, field: str) -> str:
   extension = text.removeprefix(".").lower()
   if not extension or "/" in extension:
     raise ValueError(
-      f'{field} must be of extensions such as "jpg", got {text!r}'
+      f'{field} must be of extensions such as "jpg"; got {text!r}'
     )
   return extension
 
 
 def _json_field(text: str, field: str) -> str:
   if text in ("json", "json."):
-    raise ValueError(f'{field} must be "json.FIELD", got {text!r}')
+    raise ValueError(f'{field} must be "json.FIELD"; got {text!r}')
   return text.removeprefix("json.")

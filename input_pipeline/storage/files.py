@@ -71,7 +71,7 @@ def find(pattern: str, field: str) -> list[File]:
   or is there twice; ModuleNotFoundError for a missing package; OSError.
   """
   if not pattern:
-    raise ValueError(f"{field} must name files, got ''")
+    raise ValueError(f"{field} must name files; got ''")
   if pattern.startswith("pipe:"):
     raise ValueError(
       f"{field} must be paths or URLs such as s3://, of which parts can be "
@@ -79,7 +79,7 @@ def find(pattern: str, field: str) -> list[File]:
     )
   if "::" in pattern:
     raise ValueError(
-      f"{field} must be one pattern, got {pattern!r}; for several, give "
+      f"{field} must be one pattern; got {pattern!r}; for several, give "
       "data.sources several sources"
     )
   try:

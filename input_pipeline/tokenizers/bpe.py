@@ -48,7 +48,7 @@ def make_tokenizer(
   if vocab_size < smallest:
     raise ValueError(
       f'data.tokenizer="bpe" needs data.vocab_size of at least {smallest} '
-      f"(all bytes, padding, end of text), got {vocab_size}"
+      f"(all bytes, padding, end of text); got {vocab_size}"
     )
   name = "-".join(sorted(languages))
   file = folder / f"bpe-{name}-{vocab_size}-rule{RULE_VERSION}.json"

@@ -164,7 +164,7 @@ def read_merges(file: pathlib.Path) -> list[tuple[str, str]]:
     if line:
       pair = line.split()
       if len(pair) != 2:
-        raise FILES.refuse(file, f"a merge is two pieces, got {line!r}")
+        raise FILES.refuse(file, f"a merge is two pieces; got {line!r}")
       pairs.append((pair[0], pair[1]))
   if not pairs:
     raise FILES.refuse(file, "it has no merges")

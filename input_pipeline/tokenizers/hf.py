@@ -100,7 +100,7 @@ def _load_open_clip(files: _Folder, num_tokens: int) -> tokenizer.Tokenizer:
   if unknown:
     raise ValueError(
       f"{files.path}/open_clip_config.json: of tokenizer_kwargs only clean is "
-      f"followed, got {sorted(unknown)} too"
+      f"followed; got {sorted(unknown)} too"
     )
   made = _load_transformers(files, num_tokens)
   return dataclasses.replace(
@@ -177,7 +177,7 @@ def _load_json(
     raise ValueError(
       f"{files.path} names no padding: expected pad_token in "
       "tokenizer_config.json or special_tokens_map.json to be an entry of "
-      f"tokenizer.json, got {pad!r}"
+      f"tokenizer.json; got {pad!r}"
     )
   made = tokenizer.Compiled.make(compiled)
   bos_id, eos_id = _ends(files, compiled)
@@ -270,7 +270,7 @@ def _read(folder: pathlib.Path) -> _Folder:
     except (OSError, ValueError) as error:
       raise ValueError(f"{file} is no JSON: {error}") from error
     if not isinstance(values, Mapping):
-      raise ValueError(f"{file} must hold an object, got {type(values)}")
+      raise ValueError(f"{file} must hold an object; got {type(values)}")
     return values
 
   return _Folder(

@@ -37,7 +37,7 @@ class Rule:
   def __post_init__(self):
     if self.clean not in cleaning.CLEANINGS:
       raise ValueError(
-        f"a rule's clean must be one of {sorted(cleaning.CLEANINGS)}, got "
+        f"a rule's clean must be one of {sorted(cleaning.CLEANINGS)}; got "
         f"{self.clean!r}"
       )
     if self.num_tokens <= self.num_marks:

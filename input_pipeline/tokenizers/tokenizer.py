@@ -116,6 +116,6 @@ def check_size(tokenizer: Tokenizer, name: str, vocab_size: int) -> Tokenizer:
   if tokenizer.vocab_size > vocab_size:
     raise ValueError(
       f'data.tokenizer="{name}" needs data.vocab_size of at least '
-      f"{tokenizer.vocab_size}, got {vocab_size}"
+      f"{tokenizer.vocab_size}; got {vocab_size}"
     )
   return tokenizer

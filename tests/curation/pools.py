@@ -80,7 +80,7 @@ def kept(
   shards: Sequence[Sequence[int]],
 ):
   """Curate; return (numbers of the pairs that are kept, the manifest)."""
-  config = recipe.PoolConfig("parquet", "", (), (), "en", "", "")
+  config = pool.PoolConfig("parquet", "", (), (), "en", "", "")
   recipe_ = recipe.Recipe(config, str(tmp_path / "cache"), 1, steps)
   workdir = tmp_path / name
   with pytest.MonkeyPatch.context() as patch:

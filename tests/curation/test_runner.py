@@ -334,7 +334,7 @@ def test_a_recipe_is_checked_before_anything_is_written(tmp_path):
 
 
 def test_an_engine_that_is_not_there_is_answered_first(tmp_path):
-  config = recipe.PoolConfig("nothing", "", (), (), "en", "", "")
+  config = pool_lib.PoolConfig("nothing", "", (), (), "en", "", "")
   recipe_ = recipe.Recipe(config, "", 2, tiny.STEPS)
   with pytest.raises(ValueError, match="inline, processes, ray; got 'spark'"):
     runner.run(recipe_, tmp_path / "work", engine="spark", num_workers=1)

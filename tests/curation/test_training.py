@@ -11,6 +11,7 @@ from pyarrow import parquet
 
 from configs import base
 from curation import operators, pools, recipe, runner
+from curation import pool as pool_lib
 from input_pipeline import faults, pipeline
 from tests.curation.pools import reading
 from tests.input_pipeline import fake_source
@@ -189,7 +190,7 @@ def test_only_captions_that_are_kept_are_trained_on(tmp_path):
 
 
 def test_emoji_in_several_languages_are_a_pool(shared_dir):
-  config = recipe.PoolConfig(
+  config = pool_lib.PoolConfig(
     *("emoji", "", (), (), "en", "", ""),
     split="compositional",
     languages=("de", "en"),

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation import operators, pools, recipe, runner
+from curation import pool as pool_lib
 from curation.engine import engines
 
 
@@ -103,7 +104,7 @@ def make_pool(folder, num_shards=3, num_rows=50):
       }
     )
     pq.write_table(table, folder / f"{number}.parquet", row_group_size=20)
-  config = recipe.PoolConfig(
+  config = pool_lib.PoolConfig(
     "parquet", str(folder / "*.parquet"), (), (), "en", "", ""
   )
   return pools.FORMATS["parquet"].open_pool(config, folder)
@@ -113,7 +114,7 @@ def curate(
   folder, pool, engine=None, steps=None, max_attempts=2, max_failed=0.0
 ):
   """Curate into folder / "work"."""
-  config = recipe.PoolConfig("parquet", "", (), (), "en", "", "")
+  config = pool_lib.PoolConfig("parquet", "", (), (), "en", "", "")
   recipe_ = recipe.Recipe(
     config, str(folder / "cache"), max_attempts, steps or STEPS, max_failed
   )

@@ -70,7 +70,7 @@ def test_empty_query_names_the_flag(query):
 
 
 def test_no_results_asked_for():
-  with pytest.raises(ValueError, match="num_results must be at least 1, got 0"):
+  with pytest.raises(ValueError, match="num_results must be at least 1; got 0"):
     run("cat", 0)
 
 

@@ -4,12 +4,12 @@ import pickle
 
 import numpy as np
 
-from curation import pool, pools, recipe
+from curation import pool, pools
 from input_pipeline import faults
 
 
-def config_of(source) -> recipe.PoolConfig:
-  return recipe.PoolConfig(
+def config_of(source) -> pool.PoolConfig:
+  return pool.PoolConfig(
     *(source.format, source.path, source.image, source.caption),
     *(source.language, source.language_field, source.uid, source.split),
   )

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation import operators, pools, recipe, rules, runner
+from curation import pool as pool_lib
 from curation.engine import engines
 from curation.keys import hashing
 from curation.rules import entry_counts, metaclip
@@ -80,13 +81,13 @@ def curate(tmp_path, found, texts=TEXTS, num_shards=2):
       }
     )
     pq.write_table(table, folder / f"{shard}.parquet", row_group_size=7)
-  fields = dict.fromkeys(recipe.PoolConfig.__dataclass_fields__, "")
+  fields = dict.fromkeys(pool_lib.PoolConfig.__dataclass_fields__, "")
   fields |= {"format": "parquet", "path": str(folder / "*.parquet")}
   fields |= {"image": (), "caption": (), "language": "en"}
   fields |= {"language_field": "language"}
   if "languages" in fields:
     fields["languages"] = ()
-  config = recipe.PoolConfig(**fields)
+  config = pool_lib.PoolConfig(**fields)
   pool = pools.FORMATS["parquet"].open_pool(config, tmp_path)
   workdir = tmp_path / "work"
   whole = recipe.Recipe(config, str(tmp_path / "cache"), 1, found)

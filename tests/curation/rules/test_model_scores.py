@@ -45,7 +45,7 @@ def embedded(monkeypatch):
 
 
 def curate(pool, workdir, **steps):
-  config = recipe.PoolConfig("parquet", "", (), (), "en", "", "")
+  config = pool_lib.PoolConfig("parquet", "", (), (), "en", "", "")
   made = recipe.Recipe(config, str(workdir / "cache"), 1, steps)
   return runner.curate(made, pool, workdir, engines.Inline())
 

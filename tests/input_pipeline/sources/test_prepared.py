@@ -110,7 +110,7 @@ def test_remote_manifest(folder):
   manifest = prepared.read_remote_manifest("memory://prep")
   assert manifest == prepared.read_manifest(folder)
   fs.pipe("/prep/train.array_record", b"short")
-  with pytest.raises(prepared.BrokenError, match="train.* bytes, got 5"):
+  with pytest.raises(prepared.BrokenError, match="train.* bytes; got 5"):
     prepared.read_remote_manifest("memory://prep")
   with pytest.raises(prepared.BrokenError, match="none/manifest.json"):
     prepared.read_remote_manifest("memory://none")
@@ -185,8 +185,8 @@ def _other_schema(folder):
   ("damage", "message"),
   [
     (_flip_byte, "train.array_record: its bytes are not"),
-    (_cut, "train.array_record: expected .* bytes, got 1000"),
-    (_remove_file, "test.array_record: expected .* bytes, got no file"),
+    (_cut, "train.array_record: expected .* bytes; got 1000"),
+    (_remove_file, "test.array_record: expected .* bytes; got no file"),
     (_remove_manifest, "has no manifest"),
     (_cut_manifest, "is not a manifest"),
     (_other_schema, "has schema 0"),

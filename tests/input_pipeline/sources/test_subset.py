@@ -97,7 +97,7 @@ def test_none_found_shows_both_sides(tmp_path, place):
 @pytest.mark.parametrize(
   ("array", "message"),
   [
-    (np.zeros(3, "u8"), r'dtype "u8,u8", got .* of uint64 \[3\]'),
+    (np.zeros(3, "u8"), r'dtype "u8,u8"; got .* of uint64 \[3\]'),
     (np.zeros((2, 2), record.UID), r"\[2, 2\]"),
     (np.zeros(0, record.UID), "names no example"),
     (

@@ -121,7 +121,7 @@ def test_found_by_name(tmp_path):
     ({"uid": "captions.uid"}, "main.uid must be among .*'captions.id'"),
     ({"language_field": "x"}, "main.language_field must be among"),
     ({"split": "trian"}, r"main.split must be one of \['train', 'test'\]"),
-    ({"split": ""}, r"main.split must be one of \['train', 'test'\], got ''"),
+    ({"split": ""}, r"main.split must be one of \['train', 'test'\]; got ''"),
     ({"path": "/"}, "main.path must be a prepared TFDS data set"),
     ({"path": "../x"}, "main.path must be the folder of"),
   ],

@@ -124,7 +124,7 @@ def test_fields(tmp_path, fields, expected):
     ({"caption": ("json",)}, r"main.caption must be of .*got 'json'"),
     ({"caption": ("",)}, r"main.caption must be of extensions.*got ''"),
     ({"image": ("a/b",)}, r"main.image must be of extensions.*got 'a/b'"),
-    ({"uid": "json."}, r"main.uid must be \"json.FIELD\", got 'json.'"),
+    ({"uid": "json."}, r"main.uid must be \"json.FIELD\"; got 'json.'"),
     ({"language_field": "json"}, "main.language_field must be"),
     ({"uid": "json.no"}, r"sources.main: no example of .*x.tar has 'no' in"),
   ],

@@ -208,7 +208,7 @@ def test_missing_file_names_the_file_its_origin_and_the_flag(name, tmp_path):
 def test_vocabulary_larger_than_the_embedding(name, folder):
   size = _make(name, folder / name).vocab_size
   with pytest.raises(
-    ValueError, match=f"vocab_size of at least {size}, got {size - 1}"
+    ValueError, match=f"vocab_size of at least {size}; got {size - 1}"
   ):
     _make(name, folder / name, vocab_size=size - 1)
   _make(name, folder / name, vocab_size=size)
