@@ -88,6 +88,11 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
       message = str(describe(error))
     elif isinstance(error, AttributeError | KeyError):
       message = f"there is no config field {message}"
+    elif isinstance(error, flags.UnrecognizedFlagError) and (
+      error.flagname.startswith("config.")
+    ):
+      # Fields become flags when their config is read.
+      message = f"--{error.flagname} needs --config=configs/NAME.py beside it"
     elif isinstance(error, SyntaxError):
       message = f"--config: {message}"
     print(f"error: {message}", file=sys.stderr)

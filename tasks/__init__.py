@@ -1,1 +1,36 @@
-"""Tasks of main.py, one file each: flags, checks of flags, one call."""
+"""Tasks of main.py, one file each.
+
+A task's module has a docstring, whose first line is its entry in --help;
+FLAGS, all flags that the task reads (any other is refused by name); and
+run(), which returns the exit code. Modules import what they need in run(), so
+that a misspelt flag is answered before JAX is imported.
+"""
+
+import types
+from collections.abc import Mapping
+
+from tasks import (
+  curate,
+  embed,
+  evaluate,
+  export,
+  inspect_data,
+  metadata,
+  plan,
+  prepare,
+  search,
+  train,
+)
+
+TASKS: Mapping[str, types.ModuleType] = {
+  "train": train,
+  "evaluate": evaluate,
+  "search": search,
+  "embed": embed,
+  "export": export,
+  "curate": curate,
+  "metadata": metadata,
+  "prepare": prepare,
+  "inspect-data": inspect_data,
+  "plan": plan,
+}

@@ -1,4 +1,4 @@
-"""Flags of a run of several processes; imports nothing heavy by itself."""
+"""Flags of a run of several processes."""
 
 from collections.abc import Callable
 
@@ -10,25 +10,26 @@ _ADDRESS = flags.DEFINE_string(
   "HOST:PORT of process 0, for a run of several processes. Not needed on a"
   " TPU slice or under Slurm.",
 )
-_NUM = flags.DEFINE_integer(
-  "num_processes", None, "Processes in the run; 1 joins nothing."
+_NUM_PROCESSES = flags.DEFINE_integer(
+  "num_processes", None, "Number of processes in the run; 1 joins nothing."
 )
-_ID = flags.DEFINE_integer("process_id", None, "This process, from 0 on.")
+_PROCESS_ID = flags.DEFINE_integer(
+  "process_id", None, "Index of this process, from 0 on."
+)
 _TIMEOUT = flags.DEFINE_integer(
   "join_timeout_seconds",
   300,
-  "Until when all processes must have joined.",
+  "Seconds within which all processes must have joined.",
   lower_bound=1,
 )
+FLAGS = (_ADDRESS, _NUM_PROCESSES, _PROCESS_ID, _TIMEOUT)
 
 
-def joined(task: Callable[[], int]) -> Callable[[], int]:
-  """Return the task as one that joins the run's other processes first."""
+def run_joined(task: Callable[[], int]) -> int:
+  """Join the run's other processes, then run the task in all of them."""
+  from runtime import cluster
 
-  def run() -> int:
-    from runtime import cluster
-
-    cluster.join(_ADDRESS.value, _NUM.value, _ID.value, _TIMEOUT.value)
-    return cluster.run_joined(task)
-
-  return run
+  cluster.join(
+    _ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _TIMEOUT.value
+  )
+  return cluster.run_joined(task)

@@ -1,36 +1,55 @@
-"""Flags that name a run: its config and its folder; imports nothing heavy."""
+"""Flags that several tasks share, and their values checked."""
 
+import os
 import pathlib
 from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "Config file, as configs/quickstart.py.", lock_config=True
+CONFIG = config_flags.DEFINE_config_file(
+  "config",
+  None,
+  "Config file, as configs/quickstart.py or configs/clip.py:vit_b32. Its fields"
+  " are changed by --config.FIELD=VALUE.",
+  lock_config=True,
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-_OUT = flags.DEFINE_string(
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+OUT = flags.DEFINE_string(
   "out",
   "",
-  "Folder to write, new or empty; for --task=inspect-data, the HTML file.",
+  "Folder to write, new or empty; for --task=inspect-data, HTML file to write.",
 )
-_JSON = flags.DEFINE_bool("json", False, "Print results as JSON.")
+JSON = flags.DEFINE_bool("json", False, "JSON on stdout instead of a table.")
+INIT_FROM = flags.DEFINE_string(
+  "init_from",
+  "",
+  "Model to use: a published model's folder or file of weights,"
+  " hf://owner/name, or a run's workdir.",
+)
+NUM_WORKERS = flags.DEFINE_integer(
+  "num_workers",
+  None,
+  "Worker processes; 0 works in this process. Default: one for each processor.",
+)
+ENGINE = flags.DEFINE_string(
+  "engine", "processes", "Place of the work: inline, processes or ray."
+)
 
 
 def config() -> Any:
   """Return the checked training.config.Config of --config, None without it."""
   from training import config as config_lib
 
-  value = _CONFIG.value
+  value = CONFIG.value
   return None if value is None else config_lib.checked(value.to_dict())
 
 
 def needed_values() -> dict[str, Any]:
   """Return the fields of --config, of any kind; UsageError without it."""
-  if _CONFIG.value is None:
+  if CONFIG.value is None:
     raise app.UsageError("--config is missing: --config=configs/NAME.py")
-  return _CONFIG.value.to_dict()
+  return CONFIG.value.to_dict()
 
 
 def needed_config() -> Any:
@@ -43,21 +62,23 @@ def needed_config() -> Any:
 
 def workdir() -> pathlib.Path:
   """Return --workdir; UsageError where it is missing."""
-  if not _WORKDIR.value:
+  if not WORKDIR.value:
     raise app.UsageError("--workdir is missing: --workdir=runs/NAME")
-  return pathlib.Path(_WORKDIR.value)
+  return pathlib.Path(WORKDIR.value)
 
 
-def has_workdir() -> bool:
-  """Return whether --workdir is given."""
-  return bool(_WORKDIR.value)
+def model() -> str:
+  """Return --init_from or --workdir; UsageError unless one is given."""
+  published, run = INIT_FROM.value, WORKDIR.value or ""
+  if bool(published) == bool(run):
+    raise app.UsageError(
+      "give the model: --init_from=PATH of a published one, or --workdir=RUN"
+      " of a run (one of both)"
+    )
+  return published or run
 
 
-def as_json() -> bool:
-  """Return whether results are printed as JSON."""
-  return _JSON.value
-
-
-def out() -> str:
-  """Return --out, "" where it is missing."""
-  return _OUT.value
+def num_workers() -> int:
+  """Return --num_workers, by default one for each processor."""
+  workers = NUM_WORKERS.value
+  return len(os.sched_getaffinity(0)) if workers is None else workers

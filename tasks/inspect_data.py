@@ -1,68 +1,39 @@
-"""--task=inspect-data: a page on what a run is going to train on."""
+"""Write an HTML page of the first examples as the first steps get them."""
 
-import json
 import pathlib
 
-from input_pipeline import pipeline
-from input_pipeline.inspecting import inspection, inspection_page
-from runtime import failures, progress, whole_files
-from training import config as config_lib
+from absl import app
+from absl import flags as absl_flags
+
+from tasks import flags
+
+_NUM_EXAMPLES = absl_flags.DEFINE_integer(
+  "num_examples", 64, "Examples shown on the page."
+)
+FLAGS = (flags.CONFIG, flags.OUT, flags.WORKDIR, _NUM_EXAMPLES, flags.JSON)
 
 
-def run(
-  config: config_lib.Config,
-  path: pathlib.Path,
-  num_examples: int,
-  *,
-  as_json: bool = False,
-) -> int:
-  """Write the page, print where it is and what it comes to.
-
-  Raises:
-    RunError: `path` cannot be written.
-    ValueError, OSError: the data cannot be used.
-  """
-  _check_path(path)
-  opened = pipeline.open_sources(config.data)
-  total = sum(
-    len(inspection.checked_indices(len(records))) for records in opened.values()
-  )
-  with progress.Progress("Checking examples", total) as bar:
-    surveys = inspection.survey(config.data, opened, bar.advance)
-  shown, replaced = inspection.first_examples(
-    config.data,
-    batch_size=config.batch_size,
-    seed=config.seed,
-    count=num_examples,
-    opened=opened,
-  )
-  page = inspection_page.render(
-    config.data,
-    surveys,
-    shown,
-    replaced,
-    batch_size=config.batch_size,
-    seed=config.seed,
-  )
-  whole_files.write(path, page.encode())
-  figures = inspection_page.figures(config.data, surveys)
-  if as_json:
-    print(json.dumps({"page": str(path), **figures}))
-  else:
-    print(f"{path}\n{inspection_page.summary(figures)}")
-  return 0
-
-
-def _check_path(path: pathlib.Path) -> None:
-  if path.is_dir():
-    raise failures.RunError(
-      "--out must be a file for --task=inspect-data, as"
-      f" {path / 'inspect-data.html'}; got the folder {path}"
+def run() -> int:
+  """Run --task=inspect-data."""
+  if _NUM_EXAMPLES.value < 1:
+    raise app.UsageError(
+      f"--num_examples must be at least 1; got {_NUM_EXAMPLES.value}"
     )
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise failures.RunError(
-      f"--out: the folder {path.parent} cannot be made ({error.strerror});"
-      " give another file"
-    ) from error
+  config = flags.needed_config()
+  from input_pipeline.inspecting import inspection_page
+
+  return inspection_page.write(
+    _page(),
+    config.data,
+    batch_size=config.batch_size,
+    seed=config.seed,
+    num_examples=_NUM_EXAMPLES.value,
+    as_json=flags.JSON.value,
+  )
+
+
+def _page() -> pathlib.Path:
+  """Return --out, by default a file in --workdir or the current folder."""
+  if flags.OUT.value:
+    return pathlib.Path(flags.OUT.value)
+  return pathlib.Path(flags.WORKDIR.value or ".") / "inspect-data.html"

@@ -4,7 +4,6 @@ A room is a subfolder of a large folder, or a file that lies flat in it.
 """
 
 import ast
-import graphlib
 import pathlib
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -49,13 +49,15 @@ def _assert_refused(result, *words):
     (("--task=trian",), ("--task", "trian", "train, evaluate, search")),
     (("train",), ("'train'", "--")),
     (("--task=search", "--query= "), ("--query", "empty")),
+    (("--query=car",), ("--query", "not used by --task=train", "search")),
     (("--task=evaluate",), ("--workdir", "no config.json")),
   ],
 )
 def test_misspelt_and_mistyped(args, words, runner, reference, tmp_path):
   del reference  # prepared data
   workdir = tmp_path / "run"
-  _assert_refused(runner.run(workdir, *args), *words)
+  config = None if "--task=search" in args else "tests/tiny.py"
+  _assert_refused(runner.run(workdir, *args, config=config), *words)
   left = [p for p in workdir.rglob("*") if p.is_file()]
   assert {p.name for p in left} <= {".lock", "config.json"}
 
@@ -97,8 +99,10 @@ def test_mesh_that_the_devices_do_not_fill(runner, tmp_path):
 @pytest.mark.parametrize("task", ["train", "evaluate", "search"])
 def test_workdir_below_a_file(task, runner, tmp_path):
   (tmp_path / "file").write_text("kept")
+  query = ("--query=car",) if task == "search" else ()
+  config = None if task == "search" else "tests/tiny.py"
   result = runner.run(
-    tmp_path / "file" / "run", f"--task={task}", "--query=car"
+    tmp_path / "file" / "run", f"--task={task}", *query, config=config
   )
   _assert_refused(result, "--workdir", str(tmp_path / "file"))
   assert (tmp_path / "file").read_text() == "kept"

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import json
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from PIL import Image
 
 from input_pipeline import faults, pipeline
 from input_pipeline.inspecting import inspection
-from runtime import page
+from runtime import failures, page, progress, whole_files
 
 # Bars of a chart, and messages that a fault is shown with, at most.
 _NUM_BARS = 40
@@ -35,6 +36,54 @@ class Bar:
     """Return the numbers that it stands for."""
     last = self.high - 1
     return f"{self.low}" if last == self.low else f"{self.low}–{last}"
+
+
+def write(
+  path: pathlib.Path,
+  config: pipeline.Data,
+  *,
+  batch_size: int,
+  seed: int,
+  num_examples: int,
+  as_json: bool = False,
+) -> int:
+  """Write the page of a run's data, print its path and a summary.
+
+  Args:
+    path: HTML file to write.
+    config: data section of the run's config.
+    batch_size: examples a step.
+    seed: seed of the run.
+    num_examples: examples to show.
+    as_json: print JSON instead of text.
+
+  Returns:
+    The exit code.
+
+  Raises:
+    RunError: `path` cannot be written.
+    ValueError, OSError: the data cannot be used.
+  """
+  _check_path(path)
+  opened = pipeline.open_sources(config)
+  total = sum(
+    len(inspection.checked_indices(len(records))) for records in opened.values()
+  )
+  with progress.Progress("Checking examples", total) as bar:
+    surveys = inspection.survey(config, opened, bar.advance)
+  shown, replaced = inspection.first_examples(
+    config, batch_size=batch_size, seed=seed, count=num_examples, opened=opened
+  )
+  html = render(
+    config, surveys, shown, replaced, batch_size=batch_size, seed=seed
+  )
+  whole_files.write(path, html.encode())
+  totals = figures(config, surveys)
+  if as_json:
+    print(json.dumps({"page": str(path), **totals}))
+  else:
+    print(f"{path}\n{summary(totals)}")
+  return 0
 
 
 def render(
@@ -191,3 +240,18 @@ def _median(values: Sequence[int]) -> int:
 
 def _bytes(count: int) -> str:
   return f"{count / 1e3:,.0f} kB" if count >= 10_000 else f"{count:,} B"
+
+
+def _check_path(path: pathlib.Path) -> None:
+  if path.is_dir():
+    raise failures.RunError(
+      "--out must be a file for --task=inspect-data, as"
+      f" {path / 'inspect-data.html'}; got the folder {path}"
+    )
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise failures.RunError(
+      f"--out: the folder {path.parent} cannot be made ({error.strerror});"
+      " give another file"
+    ) from error

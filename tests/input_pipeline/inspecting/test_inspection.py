@@ -15,7 +15,6 @@ from input_pipeline.inspecting import inspection, inspection_page
 from input_pipeline.sources import record as record_lib
 from input_pipeline.tokenizers import rules, tokenizer
 from runtime import failures
-from tasks import inspect_data
 from training import config as config_lib
 
 
@@ -200,14 +199,15 @@ def test_bars_hold_every_value():
 
 def test_task_writes_the_page_and_says_where(small, tmp_path, capsys):
   path = tmp_path / "new" / "page.html"
-  assert inspect_data.run(small, path, 2, as_json=True) == 0
+  how = {"batch_size": small.batch_size, "seed": small.seed, "num_examples": 2}
+  assert inspection_page.write(path, small.data, **how, as_json=True) == 0
   got = json.loads(capsys.readouterr().out)
   assert got["page"] == str(path)
   assert got["num_checked"] == 256
   assert got["num_unusable"] == 0
   assert path.read_text().count("<article") == 2
   with pytest.raises(failures.RunError, match="--out must be a file"):
-    inspect_data.run(small, tmp_path, 2)
+    inspection_page.write(tmp_path, small.data, **how)
 
 
 def test_unknown_ids_of_compiled_vocabularies():

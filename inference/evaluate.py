@@ -1,0 +1,36 @@
+"""--task=evaluate: a trained run's evaluations, without training."""
+
+import json
+import pathlib
+
+import jax
+
+from evaluators import suite, summary
+from inference import trained_run
+from runtime import cluster
+from training import config as config_lib
+from training import metrics, workdir
+
+
+def run(
+  folder: pathlib.Path,
+  config: config_lib.Config | None = None,
+  *,
+  as_json: bool = False,
+) -> int:
+  """Evaluate the newest checkpoint of a run; write results.json.
+
+  Args:
+    folder: the run's.
+    config: to evaluate by another config than the run's own.
+    as_json: print JSON instead of a table.
+  """
+  trained = trained_run.load(folder, config)
+  metrics.say(f"Evaluating the checkpoint of step {trained.step}")
+  data = cluster.first_then_all(lambda: suite.load_data(trained.config))
+  with jax.set_mesh(trained.embedder.mesh):
+    results = suite.run(trained.config, data, trained.embedder, trained.params)
+  if cluster.is_first():
+    summary.write_results(folder / workdir.RESULTS, results)
+    print(json.dumps(results) if as_json else summary.table(results))
+  return 0

@@ -1,0 +1,20 @@
+"""Export a model as a folder that transformers or open_clip loads."""
+
+from absl import flags as absl_flags
+
+from tasks import flags
+
+_FORMAT = absl_flags.DEFINE_string(
+  "format", "hf", "Format to write: hf (transformers) or open_clip."
+)
+FLAGS = (flags.INIT_FROM, flags.WORKDIR, _FORMAT, flags.OUT, flags.JSON)
+
+
+def run() -> int:
+  """Run --task=export."""
+  path = flags.model()
+  from inference import export
+
+  return export.run(
+    path, _FORMAT.value, flags.OUT.value, as_json=flags.JSON.value
+  )

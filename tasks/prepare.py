@@ -1,0 +1,30 @@
+"""Convert a config's sources to ArrayRecord files, in parallel; resumable."""
+
+from absl import flags as absl_flags
+
+from tasks import flags
+
+_SHARD_EXAMPLES = absl_flags.DEFINE_integer(
+  "shard_examples", 10_000, "Examples in each ArrayRecord file."
+)
+FLAGS = (
+  flags.CONFIG,
+  flags.OUT,
+  flags.NUM_WORKERS,
+  _SHARD_EXAMPLES,
+  flags.JSON,
+)
+
+
+def run() -> int:
+  """Run --task=prepare."""
+  config = flags.needed_config()
+  from input_pipeline.preparing import conversion
+
+  return conversion.run(
+    config.data,
+    flags.OUT.value,
+    num_workers=flags.num_workers(),
+    shard_examples=_SHARD_EXAMPLES.value,
+    as_json=flags.JSON.value,
+  )
