@@ -8,7 +8,7 @@ import pytest
 from configs.curate import datacomp, dfn
 from curation import pools, recipe, runner
 from curation.engine import engines
-from tests.curation import embedded_pools
+from tests.curation import synth
 
 # Columns of DataComp's metadata and of the .npz beside it.
 DATACOMP = (
@@ -77,7 +77,7 @@ def test_image_based_and_the_clip_score_of_a_whole_pool(tmp_path):
   (tmp_path / "pool").mkdir()
   for number, rows in enumerate(np.split(np.arange(num_pairs), 2)):
     table = {
-      "uid": [embedded_pools.uid(row) for row in rows.tolist()],
+      "uid": [synth.uid(row) for row in rows.tolist()],
       "text": [texts[row] for row in rows],
       "url": [f"{row}" for row in rows],
       "clip_l14_similarity_score": scores[rows],
