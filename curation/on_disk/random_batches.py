@@ -31,7 +31,7 @@ class Batch:
 
   Attributes:
     part: uint32 [N], number of the part of each pair.
-    index: uint32 [N], index of each pair in its part.
+    index: uint32 [N], index of each pair in the part.
     zimg: float16 [N, E].
     ztxt: float16 [N, E].
   """
