@@ -1,29 +1,23 @@
-"""--task=embed: images and texts to arrays of embeddings, in input order."""
+"""A folder of embeddings: images.npy and texts.npy, in input order."""
 
 import contextlib
 import functools
-import itertools
 import json
 import pathlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from evaluators import embedding
-from inference import image_files, read_ahead
+from inference import image_files, published, read_ahead, row_batches
 from inference import model as model_lib
 from input_pipeline.images import image_ops
-from models import naflex, stack
+from models import stack
 from runtime import progress, provenance, whole_files
 
-# One image or text, ready for its tower.
-Row = np.ndarray | tuple[np.ndarray, np.ndarray]
 # Rows up to which layers are computed apart (stack.layers_apart): with more, a
 # program that is shorter to compile is as fast.
 _FEW = 8
-# Rows computed at once: enough to keep a CPU's cores busy.
-BATCH_SIZE = 32
 
 
 def run(
@@ -32,7 +26,7 @@ def run(
   images: str,
   texts: str,
   out: str,
-  batch_size: int = BATCH_SIZE,
+  batch_size: int = row_batches.BATCH_SIZE,
   as_json: bool = False,
 ) -> int:
   """Embed with the model at `path`; write a folder, whole or not at all.
@@ -85,16 +79,14 @@ def run(
   }
   with written_whole(folder) as temporary:
     if protocol is not None:
-      embedder = model_lib.make_embedder(
-        model, min(batch_size, len(image_paths))
-      )
+      embedder = model.make_embedder(min(batch_size, len(image_paths)))
       read = functools.partial(_read_image, protocol)
       # Pillow decodes and resizes outside of Python's lock.
-      ahead = read_ahead.mapped(read, image_paths, 2 * BATCH_SIZE)
+      ahead = read_ahead.mapped(read, image_paths, 2 * row_batches.BATCH_SIZE)
       with ahead as rows:
         _save(temporary, "images", embedder, model, rows, len(image_paths))
     if tokenizer is not None:
-      embedder = model_lib.make_embedder(model, min(batch_size, len(lines)))
+      embedder = model.make_embedder(min(batch_size, len(lines)))
       rows = (tokenizer([line])[0] for line in lines)
       _save(temporary, "texts", embedder, model, rows, len(lines))
     text = json.dumps(facts, indent=2, ensure_ascii=False)
@@ -162,7 +154,7 @@ def _save(
   name: str,
   embedder: embedding.Embedder,
   model: model_lib.Model,
-  rows: Iterator[Row],
+  rows: Iterator[row_batches.Row],
   num_rows: int,
 ) -> None:
   """Embed rows into a file, which may be larger than memory."""
@@ -178,7 +170,7 @@ def _save(
     params = stack.layers_apart(params)
   start = 0
   with progress.Progress(f"Embedding {name}", num_rows) as bar:
-    stacked = batches(rows, embedder.batch_size)
+    stacked = row_batches.batches(rows, embedder.batch_size)
     for z_BE in embedder.stream(fn, params, stacked, name[:-1]):
       z_NE[start : start + len(z_BE)] = z_BE
       start += len(z_BE)
@@ -186,17 +178,9 @@ def _save(
   z_NE.flush()
 
 
-def batches(rows: Iterator[Row], size: int) -> Iterator[Any]:
-  """Yield rows stacked by at most `size`, as Embedder.stream takes them."""
-  while batch := list(itertools.islice(rows, size)):
-    if isinstance(batch[0], tuple):  # of input_pipeline/images/naflex.py
-      parts: Any = map(np.stack, zip(*batch, strict=True))
-      yield naflex.Patches(*parts)
-    else:
-      yield np.stack(batch)
-
-
-def _read_image(protocol: model_lib.Protocol, path: pathlib.Path) -> Row:
+def _read_image(
+  protocol: published.Protocol, path: pathlib.Path
+) -> row_batches.Row:
   try:
     return protocol.apply(image_ops.decode(path.read_bytes()))
   except ValueError as error:

@@ -15,7 +15,7 @@ from inference import model as model_lib
 from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import hf_files
 from models import dual_encoder
-from models.pretrained import comparing, families, loading, mapping, source
+from models.pretrained import comparing, families, mapping, opening, pixels
 from models.pretrained.families import timm_trunk
 from runtime import whole_files
 
@@ -135,9 +135,9 @@ def write(
     try:
       written = family.write_config(config)
       tensors = mapping.save(family.links(config), leaves)
-      found = source.Source(pathlib.Path(name), written, tensors)
+      files = opening.PublishedFiles(pathlib.Path(name), written, tensors)
       different = comparing.differences(
-        config, family.read_model(found), _PIXELS
+        config, family.read_model(files), _PIXELS
       )
     except ValueError as error:
       reasons.append(f"{name}: {' '.join(str(error).split())}")
@@ -164,7 +164,7 @@ def _hf_files(
   files = {"config.json": config}
   if model.config.image is not None:
     protocol = model.make_image_protocol()
-    files[loading.PREPROCESSOR] = (
+    files[pixels.PREPROCESSOR] = (
       protocol.to_hf()
       if isinstance(protocol, naflex.Protocol)
       else image_protocols.to_hf(protocol)

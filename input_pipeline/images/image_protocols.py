@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline.images import picture
+from models.pretrained import pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,8 +254,8 @@ def from_open_clip(config: Mapping[str, Any]) -> Protocol:
     # open_clip evaluates with bicubic where training drew one at random.
     interpolation="bicubic" if interpolation == "random" else interpolation,
     rounding="even",
-    mean=_triple(config.get("mean", _CLIP_MEAN)),
-    std=_triple(config.get("std", _CLIP_STD)),
+    mean=pixels.triple(config.get("mean", _CLIP_MEAN)),
+    std=pixels.triple(config.get("std", _CLIP_STD)),
   )
 
 
@@ -314,7 +315,7 @@ def from_hf(config: Mapping[str, Any]) -> Protocol:
       f"with resample among {sorted(interpolations)}, then at most crop the "
       f"centre; got {dict(config)}"
     )
-  mean, std = _normalisation(config)
+  mean, std = pixels.statistics(config)
   return Protocol(
     name=kind or "hf",
     source="preprocessor_config.json",
@@ -361,35 +362,6 @@ def to_hf(protocol: Protocol) -> dict[str, Any]:
     config["do_center_crop"] = True
     config["crop_size"] = {"height": protocol.size, "width": protocol.size}
   return config
-
-
-def _normalisation(
-  config: Mapping[str, Any],
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-  """Return mean and std on a scale of 0 to 1, whatever the steps."""
-  # The class divides where its file does not say that it must not.
-  kind = str(config.get("image_processor_type", ""))
-  include_top = config.get("include_top", kind.startswith("EfficientNet"))
-  factor = config.get("rescale_factor", 1 / 255)
-  scale = np.full(3, factor if config.get("do_rescale", True) else 1.0)
-  shift = np.full(3, -1.0 if config.get("rescale_offset") else 0.0)
-  if config.get("do_normalize", True):
-    mean, std = _triple(config["image_mean"]), _triple(config["image_std"])
-    plain = np.allclose(scale * 255, 1) and not shift.any()
-    if plain and not include_top:
-      return mean, std  # to the digit
-    scale, shift = scale / std, (shift - mean) / std
-  if include_top:
-    # EfficientNet's classifiers divide by it twice.
-    std = np.asarray(_triple(config["image_std"]))
-    scale, shift = scale / std, shift / std
-  std = 1 / (255 * scale)
-  return _triple((-shift * std).tolist()), _triple(std.tolist())
-
-
-def _triple(values: Any) -> tuple[float, float, float]:
-  red, green, blue = [values] * 3 if isinstance(values, float) else values
-  return float(red), float(green), float(blue)
 
 
 def _edge(size: Any, name: str) -> int | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from models import dual_encoder
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening
 from models.pretrained.families import (
   big_vision,
   efficientnet_lite,
@@ -31,11 +31,13 @@ class Family(Protocol):
     """Regular expressions of tensors that hold no parameter."""
     ...
 
-  def recognises(self, found: source.Source, /) -> bool:
+  def recognises(self, files: opening.PublishedFiles, /) -> bool:
     """Return whether a model is of this family."""
     ...
 
-  def read_model(self, found: source.Source, /) -> dual_encoder.ModelConfig:
+  def read_model(
+    self, files: opening.PublishedFiles, /
+  ) -> dual_encoder.ModelConfig:
     """Return the model that a description or its tensors' shapes tell of."""
     ...
 
@@ -98,7 +100,7 @@ IMAGE_PROTOCOLS: Mapping[str, str] = types.MappingProxyType(
 )
 
 
-def find(found: source.Source) -> Family:
+def find(found: opening.PublishedFiles) -> Family:
   """Return the family of a model.
 
   Raises:

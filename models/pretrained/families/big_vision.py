@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from models import dual_encoder, naflex, text_transformer, vit
-from models.pretrained import forms, mapping, positions, source
+from models.pretrained import forms, mapping, opening, positions
 from models.pretrained.families import fresh, hf_json
 
 # A training checkpoint's, beside its parameters.
@@ -23,7 +23,7 @@ _ACTIVATION = "gelu_tanh"  # flax.linen.gelu
 _ATTENTION = "MultiHeadDotProductAttention_0"
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(found: opening.PublishedFiles) -> bool:
   """Return whether the tensors have this family's names."""
   return any(
     f"{root}{tower}" in found.tensors
@@ -35,7 +35,7 @@ def recognises(found: source.Source) -> bool:
   )
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(found: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model's config.
 
   Raises:

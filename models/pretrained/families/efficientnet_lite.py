@@ -13,7 +13,7 @@ import types
 from collections.abc import Mapping
 
 from models import dual_encoder, efficientnet
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening
 from models.pretrained.families import conv_links, fresh, torch_links
 
 IGNORED = conv_links.IGNORED
@@ -50,7 +50,7 @@ _BLOCK: Mapping[str, str] = types.MappingProxyType(
 )
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(found: opening.PublishedFiles) -> bool:
   """Return whether the names are the package's, and of a Lite model."""
   return (
     not found.config
@@ -59,7 +59,7 @@ def recognises(found: source.Source) -> bool:
   )
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(found: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model, whose size follows from its blocks.
 
   Raises:

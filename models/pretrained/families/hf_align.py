@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from models import bert, dual_encoder, efficientnet
-from models.pretrained import forms, mapping, source
+from models.pretrained import forms, mapping, opening
 from models.pretrained.families import (
   conv_links,
   fresh,
@@ -41,12 +41,12 @@ _DEFAULTS: Mapping[str, Any] = types.MappingProxyType(
 _PIXELS = (0.5, 0.5, 0.5)
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(found: opening.PublishedFiles) -> bool:
   """Return whether config.json says so."""
   return found.config.get("model_type") == "align"
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(found: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model that config.json describes.
 
   Raises:
@@ -63,16 +63,12 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
       f" {image.out_width} channels that vision_config ends with; got"
       f" {embed_dim}"
     )
-  mean = std = _PIXELS
-  processor = hf_json.beside(found, "preprocessor_config.json")
-  if processor:
-    mean, std = hf_efficientnet.read_pixels(processor)
   temperature = np.asarray(found.tensors["temperature"], np.float64).item()
   return fresh.make_model(
     embed_dim=embed_dim,
     scale_init=1 / temperature,
-    image_mean=mean,
-    image_std=std,
+    image_mean=_PIXELS,
+    image_std=_PIXELS,
     image=image,
     text=hf_bert.read_text(
       config["text_config"] or {},

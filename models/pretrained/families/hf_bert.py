@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import bert, dual_encoder
-from models.pretrained import mapping, positions, source
+from models.pretrained import mapping, opening, positions
 from models.pretrained.families import fresh, hf_json, torch_links
 
 IGNORED = (
@@ -55,12 +55,12 @@ _BLOCK = {
 }
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(found: opening.PublishedFiles) -> bool:
   """Return whether the model is of this family."""
   return found.config.get("model_type") == "bert"
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(found: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model's config: a text tower without a projection.
 
   Raises:
@@ -195,7 +195,7 @@ def _in_tensorflow(name: str) -> str:
   return name.replace("LayerNorm.bias", "LayerNorm.beta")
 
 
-def _pool(found: source.Source) -> str:
+def _pool(found: opening.PublishedFiles) -> str:
   for module in hf_json.beside(found, "modules.json"):
     kind = module["type"].rsplit(".", 1)[-1]
     # Embeddings are always of L2 norm 1 here.

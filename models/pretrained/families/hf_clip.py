@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from models import dual_encoder, text_transformer, vit
-from models.pretrained import forms, mapping, positions, source
+from models.pretrained import forms, mapping, opening, positions
 from models.pretrained.families import clip_transformers, hf_json, torch_links
 
 # Buffers of older versions.
@@ -74,12 +74,12 @@ _IDS = ("pad_token_id", "eos_token_id")
 _OLD_EOS = 2
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(found: opening.PublishedFiles) -> bool:
   """Return whether config.json says so."""
   return _kind(found)[0] in _FAMILIES
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(found: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model that config.json describes.
 
   Raises:
@@ -107,9 +107,6 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
     image,
     text,
     scale_init=scale,
-    **hf_json.image_statistics(
-      found, clip_transformers.PIXEL_MEAN, clip_transformers.PIXEL_STD
-    ),
   )
 
 
@@ -175,7 +172,7 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   }
 
 
-def _kind(found: source.Source) -> tuple[str, str]:
+def _kind(found: opening.PublishedFiles) -> tuple[str, str]:
   """Return the family, and the kind of the only tower, "" for both towers."""
   model_type = found.config.get("model_type", "")
   for one_tower in (_TEXT_KIND, _IMAGE_KIND):

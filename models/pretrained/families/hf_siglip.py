@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from models import dual_encoder, naflex, text_transformer, vit
-from models.pretrained import forms, mapping, positions, source
+from models.pretrained import forms, mapping, opening, positions
 from models.pretrained.families import fresh, hf_json, torch_links
 
 # Positions that files of older versions of transformers hold.
@@ -55,7 +55,7 @@ _BLOCK = {
 }
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(found: opening.PublishedFiles) -> bool:
   """Return whether the model is of this family."""
   return found.config.get("model_type") in (
     "siglip",
@@ -64,7 +64,7 @@ def recognises(found: source.Source) -> bool:
   )
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(found: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model's config.
 
   Raises:
@@ -170,7 +170,7 @@ def tower_fields(config: Mapping[str, Any], section: str) -> dict[str, Any]:
 
 
 def make_model(
-  found: source.Source,
+  found: opening.PublishedFiles,
   image: dual_encoder.ImageConfig | None,
   vision: Mapping[str, Any] | None,
   text: Mapping[str, Any] | None,
@@ -210,7 +210,6 @@ def make_model(
     embed_dim=sizes[0],
     scale_init=float(np.exp(tensors["logit_scale"][0])) if has_scale else 1.0,
     bias_init=float(tensors["logit_bias"][0]) if has_scale else 0.0,
-    **hf_json.image_statistics(found),
     image=image,
     text=text_config,
   )

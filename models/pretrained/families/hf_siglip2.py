@@ -5,7 +5,7 @@ import types
 from typing import Any
 
 from models import dual_encoder, naflex
-from models.pretrained import forms, mapping, source
+from models.pretrained import forms, mapping, opening
 from models.pretrained.families import hf_json, hf_siglip
 
 IGNORED = hf_siglip.IGNORED
@@ -13,7 +13,7 @@ IGNORED = hf_siglip.IGNORED
 _VISION = types.MappingProxyType({**hf_siglip.VISION, "num_patches": 256})
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(found: opening.PublishedFiles) -> bool:
   """Return whether the model is of this family."""
   return found.config.get("model_type") in (
     "siglip2",
@@ -22,7 +22,7 @@ def recognises(found: source.Source) -> bool:
   )
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(found: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model's config.
 
   Raises:

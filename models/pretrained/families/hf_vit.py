@@ -10,7 +10,7 @@ import types
 from typing import Any
 
 from models import dual_encoder, vit
-from models.pretrained import forms, mapping, positions, source
+from models.pretrained import forms, mapping, opening, positions
 from models.pretrained.families import fresh, hf_json, torch_links
 
 IGNORED = (
@@ -44,12 +44,12 @@ _BLOCK = {
 }
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(found: opening.PublishedFiles) -> bool:
   """Return whether the model is of this family."""
   return found.config.get("model_type") == "vit"
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(found: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model's config: an image tower, and a classifier if it has one.
 
   Raises:
@@ -85,7 +85,6 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
     embed_dim=(
       found.tensors["classifier.weight"].shape[0] if classifies else image.width
     ),
-    **hf_json.image_statistics(found),
     image=image,
   )
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from models import convnext, dual_encoder, resnet, text_transformer, vit
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening, pixels
 from models.pretrained.families import (
   clip_resnet,
   clip_transformers,
@@ -36,7 +36,7 @@ _HEAD_WIDTHS: Mapping[int, int] = types.MappingProxyType(
 )
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(found: opening.PublishedFiles) -> bool:
   """Return whether a file is open_clip's: by its config, else by its names."""
   if found.config:
     return "model_cfg" in found.config
@@ -47,7 +47,7 @@ def recognises(found: source.Source) -> bool:
   )
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(found: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model that open_clip_config.json or the shapes describe.
 
   Raises:
@@ -56,12 +56,16 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
   """
   tensors = found.tensors
   bias = tensors.get("logit_bias")
-  pixels = found.config.get("preprocess_cfg", {})
+  preprocess = found.config.get("preprocess_cfg", {})
   fields = {
     "scale_init": openai_names.scale(tensors),
     "bias_init": 0.0 if bias is None else np.asarray(bias).item(),
-    "image_mean": tuple(pixels.get("mean", clip_transformers.PIXEL_MEAN)),
-    "image_std": tuple(pixels.get("std", clip_transformers.PIXEL_STD)),
+    "image_mean": pixels.triple(
+      preprocess.get("mean", clip_transformers.PIXEL_MEAN)
+    ),
+    "image_std": pixels.triple(
+      preprocess.get("std", clip_transformers.PIXEL_STD)
+    ),
   }
   if not found.config:
     return clip_transformers.make_model(*_from_shapes(tensors), **fields)

@@ -5,7 +5,7 @@ QuickGELU, heads of 64, and the highest id as the end of text.
 """
 
 from models import dual_encoder
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening
 from models.pretrained.families import (
   clip_resnet,
   clip_transformers,
@@ -19,7 +19,7 @@ _HEAD_WIDTH = 64
 _ACTIVATION = "quick_gelu"
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(found: opening.PublishedFiles) -> bool:
   """Return whether the tensors are OpenAI's, not open_clip's of those names."""
   return (
     not found.config
@@ -29,7 +29,7 @@ def recognises(found: source.Source) -> bool:
   )
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(found: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model that the shapes describe."""
   tensors = found.tensors
   shared = {
