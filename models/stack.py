@@ -32,8 +32,8 @@ REMATS: Mapping[str, Any] = types.MappingProxyType(
 )
 
 # Fewest tokens of a batch for which the last layer computes only one token of
-# each example. CLIP ViT-B/32 on a CPU: one image (50 tokens) takes 2.3 times the
-# time with this cut as without, 8 images 1.3 times, 32 images as much.
+# each example. CLIP ViT-B/32 on a CPU: one image (50 tokens) takes 2.3 times
+# the time with this cut as without, 8 images 1.3 times, 32 images as much.
 CUT_FROM_TOKENS = 2048
 
 # Arrays with one row an example.
@@ -245,10 +245,10 @@ def encode(
 def layers_apart(params: Any) -> Any:
   """Return parameters whose stacked leaves are tuples of the layers' arrays.
 
-  `encode` then unrolls the layers instead of scanning over them: it takes longer
-  to compile, and embeds a small batch on a CPU in half the time, since a scan
-  there copies each layer's parameters out of the stack. Use it on one device
-  and without a gradient.
+  `encode` then unrolls the layers instead of scanning over them: it takes
+  longer to compile, and embeds a small batch on a CPU in half the time, since
+  a scan there copies each layer's parameters out of the stack. Use it on one
+  device and without a gradient.
   """
 
   def split(path, x):
