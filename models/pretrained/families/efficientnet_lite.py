@@ -1,7 +1,7 @@
 """EfficientNet-Lite in the names of efficientnet_lite_pytorch, as safetensors.
 
-The package's archives are pickles: tests/parity/convert_lite.py makes a
-safetensors file of one. The classifier is read as the projection, as in
+The package's archives are pickles, which tests/parity/convert_lite.py converts
+to safetensors. The classifier is read as the projection, as in
 hf_efficientnet.py.
 
 Sources: tensorflow/tpu, models/official/efficientnet/lite (sizes; pixels are
@@ -51,7 +51,7 @@ _BLOCK: Mapping[str, str] = types.MappingProxyType(
 
 
 def recognises(found: source.Source) -> bool:
-  """Return whether the names are the package's, and of a Lite model."""
+  """Return whether the names are the package's, for a Lite model."""
   return (
     not found.config
     and "_blocks.0._depthwise_conv.weight" in found.tensors
@@ -60,7 +60,7 @@ def recognises(found: source.Source) -> bool:
 
 
 def read_model(found: source.Source) -> dual_encoder.ModelConfig:
-  """Return the model, whose size follows from its blocks.
+  """Return the model's config; its size follows from its blocks.
 
   Raises:
     ValueError: no published variant has as many blocks of these widths.

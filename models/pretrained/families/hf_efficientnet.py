@@ -4,9 +4,9 @@ A classifier (EfficientNetForImageClassification) is read as a tower whose
 projection is the classifier: its embedding, before normalisation, is the
 logits, so that the largest value's index is the label.
 
-Nowhere does transformers pad by an image's size: sizes are taken to be even but
-before the blocks that the config lists in depthwise_padding. So a published
-model is exact at the size that it was made for, whatever is read here.
+The padding of transformers does not depend on the image's size: sizes are taken
+to be even, except before the blocks that the config lists in depthwise_padding.
+A published model is thus exact only at the size that it was made for.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from models.pretrained.families import conv_links, fresh, hf_json, torch_links
 
 IGNORED = conv_links.IGNORED
 _CLASSIFIER = "classifier.weight"
-# Before the names of a classifier's trunk.
+# Prefix of the names of a classifier's trunk.
 _TRUNK = "efficientnet."
-# What config.json leaves out: transformers 5.23, configuration_efficientnet.py.
+# Defaults for config.json: transformers 5.23, configuration_efficientnet.py.
 _DEFAULTS: Mapping[str, Any] = types.MappingProxyType(
   {
     "num_channels": 3,
@@ -45,13 +45,14 @@ _DEFAULTS: Mapping[str, Any] = types.MappingProxyType(
     "drop_connect_rate": 0.2,
   }
 )
-# Of the first and the last convolution: not fields there.
+# Widths of the first and the last convolution, not fields of config.json.
 _STEM_WIDTH = 32
 _HEAD_WIDTH = 1280
-# The paper's, for training (arXiv 1905.11946, section 5.2). The field of
-# transformers' config is 0.99 too, but PyTorch's momentum is what is replaced.
+# Momentum of the paper's training (arXiv 1905.11946, section 5.2). The field of
+# transformers' config is 0.99 too, but PyTorch's is the share that is replaced.
 _NORM_MOMENTUM = 0.99
-# Of the published models (transformers, convert_efficientnet_to_pytorch.py).
+# Pixel statistics of the published models (transformers,
+# convert_efficientnet_to_pytorch.py).
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _BLOCK: Mapping[str, str] = types.MappingProxyType(
@@ -69,7 +70,7 @@ _BLOCK: Mapping[str, str] = types.MappingProxyType(
 
 
 def recognises(found: source.Source) -> bool:
-  """Return whether config.json says so."""
+  """Return whether config.json names this family."""
   return found.config.get("model_type") == "efficientnet"
 
 
@@ -77,7 +78,7 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
   """Return the model: an image tower, its classifier as the projection.
 
   Raises:
-    ValueError: a setting changes the function to one that is not known.
+    ValueError: a setting has a value that the tower here cannot express.
   """
   image = read_image(found.config, "config.json", has_head=True)
   embed_dim = image.out_width
@@ -109,7 +110,7 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   """Return the config.json of a model with an image tower only.
 
   Raises:
-    ValueError: transformers has no room for a field.
+    ValueError: transformers' config cannot express a field.
   """
   hf_json.refuse_others("model.text", model.text, None)
   hf_json.refuse_others("model.image", model.image, {"head_width": _HEAD_WIDTH})
@@ -127,16 +128,16 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
 
 
 def read_image(
-  found: Mapping[str, Any], section: str, *, has_head: bool
+  settings: Mapping[str, Any], section: str, *, has_head: bool
 ) -> efficientnet.EfficientNetConfig:
-  """Return the tower of these settings; `section` names them in messages.
+  """Return the config of the image tower.
 
   Args:
-    found: the settings.
-    section: name of the file, or of the part of it.
-    has_head: whether the last convolution is there, which ALIGN leaves out.
+    settings: the tower's settings in config.json.
+    section: name of the file or of its section, for messages.
+    has_head: whether the tower has its last convolution; ALIGN leaves it out.
   """
-  config: dict[str, Any] = {**_DEFAULTS, **found}
+  config: dict[str, Any] = {**_DEFAULTS, **settings}
   hf_json.expect(config, section, "num_channels", 3)
   hf_json.expect(config, section, "depth_divisor", 8)
   hf_json.expect(config, section, "pooling_type", "mean")
@@ -144,8 +145,8 @@ def read_image(
   widths = list(config["out_channels"])
   if list(config["in_channels"]) != [_STEM_WIDTH, *widths[:-1]]:
     raise ValueError(
-      f"{section}: in_channels must be {_STEM_WIDTH} and then out_channels but"
-      f" for the last; got {config['in_channels']} with {widths}"
+      f"{section}: in_channels must be {_STEM_WIDTH} followed by all but the"
+      f" last of out_channels; got {config['in_channels']} with {widths}"
     )
   columns = (
     "num_block_repeats",
@@ -189,7 +190,7 @@ def written_image(image: efficientnet.EfficientNetConfig) -> dict[str, Any]:
   """Return the settings of the tower.
 
   Raises:
-    ValueError: transformers has no room for a field.
+    ValueError: transformers' config cannot express a field.
   """
   fields = {
     "stem_width": _STEM_WIDTH,
@@ -226,7 +227,7 @@ def written_image(image: efficientnet.EfficientNetConfig) -> dict[str, Any]:
 def image_links(
   image: efficientnet.EfficientNetConfig, prefix: str
 ) -> tuple[mapping.Link, ...]:
-  """Return the links of a tower whose names there begin with `prefix`."""
+  """Return the links of a tower whose names in the file begin with `prefix`."""
   encoder = f"{prefix}encoder"
   result = [
     *conv_links.conv("img/stem/conv", f"{prefix}embeddings.convolution"),
@@ -256,21 +257,21 @@ def _pixels(
 def read_pixels(
   processor: Mapping[str, Any],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Return what an EfficientNetImageProcessor does to pixels as one step.
+  """Return mean and std equal to all steps of an EfficientNetImageProcessor.
 
-  It multiplies by rescale_factor, may subtract 1, may normalise, and with
-  include_top divides by image_std once more.
+  The processor multiplies by rescale_factor, may subtract 1, may normalise, and
+  with include_top divides by image_std once more.
   """
   factor = 255 * processor.get("rescale_factor", 1 / 255)
   shift = 1.0 if processor.get("rescale_offset", False) else 0.0
   if not processor.get("do_rescale", True):
     factor, shift = 255.0, 0.0
   mean, std = (0.0,) * 3, (1.0,) * 3
-  given = tuple(processor.get("image_std", (0.5,) * 3))
+  image_std = tuple(processor.get("image_std", (0.5,) * 3))
   if processor.get("do_normalize", True):
-    mean, std = tuple(processor.get("image_mean", (0.5,) * 3)), given
+    mean, std = tuple(processor.get("image_mean", (0.5,) * 3)), image_std
   if processor.get("include_top", True):
-    std = tuple(a * b for a, b in zip(std, given, strict=True))
+    std = tuple(a * b for a, b in zip(std, image_std, strict=True))
   return (
     tuple((shift + m) / factor for m in mean),
     tuple(s / factor for s in std),

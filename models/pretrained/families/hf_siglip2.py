@@ -1,4 +1,4 @@
-"""SigLIP 2 NaFlex as transformers stores it (its Siglip2Model)."""
+"""SigLIP 2 NaFlex as transformers stores it (Siglip2Model)."""
 
 import math
 import types
@@ -9,7 +9,7 @@ from models.pretrained import forms, mapping, source
 from models.pretrained.families import hf_json, hf_siglip
 
 IGNORED = hf_siglip.IGNORED
-# What a config.json leaves out: transformers 5.23, configuration_siglip2.py.
+# Defaults for config.json: transformers 5.23, configuration_siglip2.py.
 _VISION = types.MappingProxyType({**hf_siglip.VISION, "num_patches": 256})
 
 
@@ -26,7 +26,7 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
   """Return the model's config.
 
   Raises:
-    ValueError: a setting is not one of a published SigLIP 2.
+    ValueError: a setting has a value that no published SigLIP 2 has.
   """
   vision, text = hf_siglip.sections(found.config, _VISION, hf_siglip.TEXT)
   image = None

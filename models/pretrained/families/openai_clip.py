@@ -1,6 +1,6 @@
 """OpenAI's CLIP: a state dict of its released archives, as safetensors.
 
-Sizes are those of the tensors. What they do not say is the same in all of them:
+Sizes are read from the tensors. The other fields are the same in all archives:
 QuickGELU, heads of 64, and the highest id as the end of text.
 """
 
@@ -53,5 +53,5 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
 
 
 def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
-  """Return the links of the whole file, whose names open_clip keeps."""
+  """Return the links of the whole file; open_clip has the same names."""
   return open_clip.links(model)
