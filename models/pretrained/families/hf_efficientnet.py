@@ -4,9 +4,9 @@ A classifier (EfficientNetForImageClassification) is read as a tower whose
 projection is the classifier: its embedding, before normalisation, is the
 logits, so that the largest value's index is the label.
 
-Nowhere does transformers pad by an image's size: sizes are taken to be even but
-before the blocks that the config lists in depthwise_padding. So a published
-model is exact at the size that it was made for, whatever is read here.
+The padding of transformers does not depend on the image's size: sizes are taken
+to be even, except before the blocks that the config lists in depthwise_padding.
+A published model is thus exact only at the size that it was made for.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from models.pretrained.families import conv_links, fresh, hf_json, torch_links
 
 IGNORED = conv_links.IGNORED
 _CLASSIFIER = "classifier.weight"
-# Before the names of a classifier's trunk.
+# Prefix of the names of a classifier's trunk.
 _TRUNK = "efficientnet."
-# What config.json leaves out: transformers 5.23, configuration_efficientnet.py.
+# Defaults for config.json: transformers 5.23, configuration_efficientnet.py.
 _DEFAULTS: Mapping[str, Any] = types.MappingProxyType(
   {
     "num_channels": 3,
@@ -45,13 +45,14 @@ _DEFAULTS: Mapping[str, Any] = types.MappingProxyType(
     "drop_connect_rate": 0.2,
   }
 )
-# Of the first and the last convolution: not fields there.
+# Widths of the first and the last convolution, not fields of config.json.
 _STEM_WIDTH = 32
 _HEAD_WIDTH = 1280
-# The paper's, for training (arXiv 1905.11946, section 5.2). The field of
-# transformers' config is 0.99 too, but PyTorch's momentum is what is replaced.
+# Momentum of the paper's training (arXiv 1905.11946, section 5.2). The field of
+# transformers' config is 0.99 too, but PyTorch's is the share that is replaced.
 _NORM_MOMENTUM = 0.99
-# Of the published models (transformers, convert_efficientnet_to_pytorch.py).
+# Pixel statistics of the published models (transformers,
+# convert_efficientnet_to_pytorch.py).
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _BLOCK: Mapping[str, str] = types.MappingProxyType(
@@ -68,21 +69,21 @@ _BLOCK: Mapping[str, str] = types.MappingProxyType(
 )
 
 
-def recognises(found: opening.PublishedFiles) -> bool:
-  """Return whether config.json says so."""
-  return found.config.get("model_type") == "efficientnet"
+def recognises(files: opening.PublishedFiles) -> bool:
+  """Return whether config.json names this family."""
+  return files.config.get("model_type") == "efficientnet"
 
 
-def read_model(found: opening.PublishedFiles) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model: an image tower, its classifier as the projection.
 
   Raises:
-    ValueError: a setting changes the function to one that is not known.
+    ValueError: a setting has a value that the tower here cannot express.
   """
-  image = read_image(found.config, "config.json", has_head=True)
+  image = read_image(files.config, "config.json", has_head=True)
   embed_dim = image.out_width
-  if _CLASSIFIER in found.tensors:
-    embed_dim = found.tensors[_CLASSIFIER].shape[0]
+  if _CLASSIFIER in files.tensors:
+    embed_dim = files.tensors[_CLASSIFIER].shape[0]
     image = dataclasses.replace(image, projection=True, projection_bias=True)
   return fresh.make_model(
     embed_dim=embed_dim,
@@ -108,7 +109,7 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   """Return the config.json of a model with an image tower only.
 
   Raises:
-    ValueError: transformers has no room for a field.
+    ValueError: transformers' config cannot express a field.
   """
   hf_json.refuse_others("model.text", model.text, None)
   hf_json.refuse_others("model.image", model.image, {"head_width": _HEAD_WIDTH})
@@ -126,16 +127,16 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
 
 
 def read_image(
-  found: Mapping[str, Any], section: str, *, has_head: bool
+  settings: Mapping[str, Any], section: str, *, has_head: bool
 ) -> efficientnet.EfficientNetConfig:
-  """Return the tower of these settings; `section` names them in messages.
+  """Return the config of the image tower.
 
   Args:
-    found: the settings.
-    section: name of the file, or of the part of it.
-    has_head: whether the last convolution is there, which ALIGN leaves out.
+    settings: the tower's settings in config.json.
+    section: name of the file or of its section, for messages.
+    has_head: whether the tower has its last convolution; ALIGN leaves it out.
   """
-  config: dict[str, Any] = {**_DEFAULTS, **found}
+  config: dict[str, Any] = {**_DEFAULTS, **settings}
   hf_json.expect(config, section, "num_channels", 3)
   hf_json.expect(config, section, "depth_divisor", 8)
   hf_json.expect(config, section, "pooling_type", "mean")
@@ -143,8 +144,8 @@ def read_image(
   widths = list(config["out_channels"])
   if list(config["in_channels"]) != [_STEM_WIDTH, *widths[:-1]]:
     raise ValueError(
-      f"{section}: in_channels must be {_STEM_WIDTH} and then out_channels but"
-      f" for the last; got {config['in_channels']} with {widths}"
+      f"{section}: in_channels must be {_STEM_WIDTH} followed by all but the"
+      f" last of out_channels; got {config['in_channels']} with {widths}"
     )
   columns = (
     "num_block_repeats",
@@ -188,7 +189,7 @@ def written_image(image: efficientnet.EfficientNetConfig) -> dict[str, Any]:
   """Return the settings of the tower.
 
   Raises:
-    ValueError: transformers has no room for a field.
+    ValueError: transformers' config cannot express a field.
   """
   fields = {
     "stem_width": _STEM_WIDTH,
@@ -225,7 +226,7 @@ def written_image(image: efficientnet.EfficientNetConfig) -> dict[str, Any]:
 def image_links(
   image: efficientnet.EfficientNetConfig, prefix: str
 ) -> tuple[mapping.Link, ...]:
-  """Return the links of a tower whose names there begin with `prefix`."""
+  """Return the links of a tower whose names in the file begin with `prefix`."""
   encoder = f"{prefix}encoder"
   result = [
     *conv_links.conv("img/stem/conv", f"{prefix}embeddings.convolution"),
