@@ -15,8 +15,8 @@ from input_pipeline.images import image_ops
 from models import stack
 from runtime import progress, provenance, whole_files
 
-# Rows up to which layers are computed apart (stack.layers_apart): with more, a
-# program that is shorter to compile is as fast.
+# Largest batch whose layers are computed apart (stack.layers_apart): with more
+# rows, a program that is shorter to compile is as fast.
 _FEW = 8
 
 
@@ -32,16 +32,16 @@ def run(
   """Embed with the model at `path`; write a folder, whole or not at all.
 
   Args:
-    path: of a published model or a run.
-    images: see `image_files.find`; "" for none.
-    texts: see `read_texts`; "" for none.
-    out: of the folder: images.npy, texts.npy (float32, rows of length 1) and
-      embed.json. It must not be there, or be empty.
+    path: run or published model, as `model.load` takes it.
+    images: pattern as `image_files.find` takes it; "" for none.
+    texts: file as `read_texts` takes it; "" for none.
+    out: folder to write images.npy, texts.npy (float32, rows of length 1) and
+      embed.json to. It must not exist, or be empty.
     batch_size: most rows that are computed at once.
     as_json: print embed.json instead of a line.
 
   Raises:
-    ValueError, OSError: of a flag that cannot be followed.
+    ValueError, OSError: an argument is wrong; the message names its flag.
   """
   if not images and not texts:
     raise ValueError(
@@ -53,7 +53,7 @@ def run(
     raise ValueError("--out is missing: --out=FOLDER")
   folder = pathlib.Path(out)
   check_free(folder)
-  # What is to be embedded, before a model of gigabytes is read.
+  # Inputs are listed before a model of gigabytes is read.
   image_paths = image_files.find(images) if images else []
   lines = read_texts(pathlib.Path(texts)) if texts else []
   model = model_lib.load(path)
@@ -104,8 +104,8 @@ def read_texts(path: pathlib.Path) -> list[str]:
   """Return the lines of a UTF-8 file, without spaces at their ends.
 
   Raises:
-    ValueError: it is not text, has no lines, or one of them is empty (row N of
-      the embeddings is line N).
+    ValueError: the file is not text, has no lines, or a line is empty (row N
+      of the embeddings is line N).
   """
   if not path.is_file():
     raise ValueError(f"--texts={path} is no file; expected one text a line")
@@ -157,7 +157,7 @@ def _save(
   rows: Iterator[row_batches.Row],
   num_rows: int,
 ) -> None:
-  """Embed rows into a file, which may be larger than memory."""
+  """Write the embeddings of rows to a file; it may be larger than memory."""
   fn = embedder.images_fn if name == "images" else embedder.texts_fn
   z_NE = np.lib.format.open_memmap(
     folder / f"{name}.npy",

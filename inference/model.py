@@ -49,6 +49,12 @@ class Model:
   step: int | None = None
 
   @property
+  def folder(self) -> pathlib.Path:
+    """Folder of the model's files."""
+    path = pathlib.Path(self.path)
+    return path if path.is_dir() else path.parent
+
+  @property
   def scale(self) -> float:
     """Factor of cosine similarities in the logits."""
     return float(np.exp(np.asarray(self.params["log_scale"], np.float64)))

@@ -1,4 +1,11 @@
-"""The published families of models, and the choice of one for files on disk."""
+"""The published families of models, and the choice of one for files on disk.
+
+To add a family, write a module here with the functions of `Family`, and name it
+in FAMILIES: before those that would recognise its files too. If models are to
+be written as it, it also has `write_config`, and is named in EXPORTS. If no
+file beside its weights describes how images are prepared, IMAGE_PROTOCOLS does.
+Its proof is a golden file (tests/models/pretrained/goldens.py).
+"""
 
 import types
 from collections.abc import Mapping
