@@ -15,7 +15,7 @@ from runtime import whole_files
 
 # Pixels.
 _PICTURE = 192
-_PADDING = 14  # between a card's edge and what is in it
+_PADDING = 14  # inside a card's edge
 _GAP = 18  # between cards
 _MARGIN = 36
 _NAME_SIZE = 17
@@ -114,8 +114,8 @@ def wrap(
     if is_too_wide(longest) or longest < len(rest):
       end = bisect.bisect_left(range(2, longest + 1), True, key=is_too_wide) + 1
     if end < len(rest) and not is_last:
-      # Between words where there are some, or else between letters (long
-      # words, and languages that are written without spaces).
+      # Break between words, or else between letters (long words, and
+      # languages written without spaces).
       space = rest.rfind(" ", 0, end + 1)
       end = space if space > 0 else end
     lines.append(_line(rest, end, is_last))

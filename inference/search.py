@@ -1,4 +1,4 @@
-"""Search pictures by a sentence: --task=search on a trained run."""
+"""Pictures of a run's data, searched by a sentence."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ from input_pipeline import pipeline
 
 
 def check_query(query: str) -> None:
-  """Raise ValueError where there is nothing to look for."""
+  """Raise ValueError for a query without a letter."""
   if not query.strip():
     raise ValueError(
       "--query is empty: say what to look for, as in "

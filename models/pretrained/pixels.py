@@ -26,7 +26,7 @@ def statistics(
     **defaults: image_mean and image_std where the file has none.
   """
   config = {**defaults, **processor}
-  # The class divides where its file does not say that it must not.
+  # EfficientNet's class divides again unless its file forbids it.
   kind = str(config.get("image_processor_type", ""))
   include_top = config.get("include_top", kind.startswith("EfficientNet"))
   factor = config.get("rescale_factor", 1 / 255)
