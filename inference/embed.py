@@ -13,7 +13,7 @@ from inference import image_files, published, read_ahead, row_batches
 from inference import model as model_lib
 from input_pipeline.images import image_ops
 from models import stack
-from runtime import progress, provenance, whole_files
+from runtime import checks, progress, provenance, whole_files
 
 # Largest batch whose layers are computed apart (stack.layers_apart): with more
 # rows, a program that is shorter to compile is as fast.
@@ -47,8 +47,7 @@ def run(
     raise ValueError(
       "nothing to embed: give --images=GLOB, --texts=FILE, or both"
     )
-  if batch_size < 1:
-    raise ValueError(f"--batch_size must be at least 1; got {batch_size}")
+  checks.at_least("--batch_size", batch_size, 1)
   if not out:
     raise ValueError("--out is missing: --out=FOLDER")
   folder = pathlib.Path(out)

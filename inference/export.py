@@ -17,7 +17,7 @@ from input_pipeline.tokenizers import hf_files
 from models import dual_encoder
 from models.pretrained import comparing, families, mapping, opening, pixels
 from models.pretrained.families import timm_trunk
-from runtime import whole_files
+from runtime import checks, whole_files
 
 # File of weights that transformers and open_clip look for.
 _WEIGHTS = {
@@ -58,10 +58,7 @@ def run(
     ValueError: a flag is wrong, or no family of that form can express the
       model; the message names the fields that it cannot express.
   """
-  if form not in _WEIGHTS:
-    raise ValueError(
-      f"--format must be one of {', '.join(_WEIGHTS)}; got {form!r}"
-    )
+  checks.one_of("--format", form, _WEIGHTS)
   if not out:
     raise ValueError("--out is missing: --out=FOLDER")
   folder = pathlib.Path(out)

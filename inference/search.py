@@ -14,6 +14,7 @@ from evaluators import embedding, suite
 from inference import contact_sheet
 from inference import model as model_lib
 from input_pipeline import pipeline
+from runtime import checks
 
 
 def check_query(query: str) -> None:
@@ -45,8 +46,7 @@ def search(
     ValueError: the query is empty, or num_results is below 1.
   """
   check_query(query)
-  if num_results < 1:
-    raise ValueError(f"num_results must be at least 1; got {num_results}")
+  checks.at_least("num_results", num_results, 1)
   rows = [
     (split, row)
     for split, part in examples.items()
