@@ -84,8 +84,8 @@ def test_a_folder_that_is_gone_does_not_stop_the_clock(tmp_path):
 
 def test_a_process_that_was_killed_in_a_stage_is_seen_in_it(tmp_path):
   script = (
-    "import os, signal; from input_pipeline import stages;"
-    f"stages.Clocks({str(tmp_path)!r}).start('x').enter('image', 'photo 7');"
+    "import os, signal; from input_pipeline import clocks;"
+    f"clocks.Clocks({str(tmp_path)!r}).start('x').enter('image', 'photo 7');"
     "os.kill(os.getpid(), signal.SIGKILL)"
   )
   process = subprocess.Popen([sys.executable, "-c", script])
