@@ -50,11 +50,11 @@ _NUM_WORDS = 9
 # Seconds between two looks at the memory.
 _INTERVAL = 0.25
 _CONFIG = """
-from configs import curation
+from configs.curate import fields
 
 
 def get_config():
-  config = curation.recipe(
+  config = fields.recipe(
     match={{
       "op": "metaclip_match",
       "metadata": {metadata!r},

@@ -15,10 +15,10 @@ from curation import recipe, runner
 from tests import runs
 
 _CONFIG = """
-from configs import curation
+from configs.curate import fields
 
 def get_config():
-  config = curation.recipe(
+  config = fields.recipe(
     size={"op": "image_size", "min_side": 40, "strict": True},
   )
   config.pool.format = "parquet"

@@ -5,22 +5,23 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+_ROOT = pathlib.Path(__file__).parents[2]
 
 
 def pick(file: str, arg: str, variants: Mapping[str, T]) -> T:
   """Return the variant that the config file's argument names.
 
   Args:
-    file: the config's `__file__`.
-    arg: what follows the colon.
-    variants: by name, all but "mini", which every file has.
+    file: `__file__` of the config.
+    arg: text behind the colon.
+    variants: variants by name, without "mini", which every file has.
 
   Raises:
-    ValueError: there is none of that name.
+    ValueError: no variant has that name.
   """
   if arg not in variants:
     raise ValueError(
-      f"configs/{pathlib.Path(file).name}:VARIANT must be one of"
+      f"{pathlib.Path(file).relative_to(_ROOT)}:VARIANT must be one of"
       f" {', '.join((*variants, 'mini'))}; got {arg!r}"
     )
   return variants[arg]

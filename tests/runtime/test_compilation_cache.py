@@ -74,7 +74,7 @@ def test_a_place_that_was_chosen_wins(env, code, expected, tmp_path):
   }
   program = (
     f"import jax, pathlib; {code}"
-    "from training import compilation_cache; "
+    "from runtime import compilation_cache; "
     f"compilation_cache.enable(pathlib.Path({str(tmp_path)!r}) / 'runs/a'); "
     "print(jax.config.jax_compilation_cache_dir)"
   )

@@ -33,6 +33,6 @@ def test_is_a_recipe(variant, ops, tmp_path):
 
 def test_an_unknown_variant_is_named():
   with pytest.raises(
-    ValueError, match="curate_dedup.py:VARIANT must be one of"
+    ValueError, match="configs/curate/dedup.py:VARIANT must be one of"
   ):
     dedup.get_config("all")

@@ -6,10 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.curate import datacomp, dfn
-from curation import pools as pools_lib
-from curation import recipe, runner
+from curation import pools, recipe, runner
 from curation.engine import engines
-from tests.curation import pools
+from tests.curation import synth
 
 # Columns of DataComp's metadata and of the .npz beside it.
 DATACOMP = (
@@ -78,7 +77,7 @@ def test_image_based_and_the_clip_score_of_a_whole_pool(tmp_path):
   (tmp_path / "pool").mkdir()
   for number, rows in enumerate(np.split(np.arange(num_pairs), 2)):
     table = {
-      "uid": [pools.uid(row) for row in rows.tolist()],
+      "uid": [synth.uid(row) for row in rows.tolist()],
       "text": [texts[row] for row in rows],
       "url": [f"{row}" for row in rows],
       "clip_l14_similarity_score": scores[rows],
@@ -96,9 +95,7 @@ def test_image_based_and_the_clip_score_of_a_whole_pool(tmp_path):
   # The package's model identifies "dog" too; only its length is to count.
   config.order = tuple(name for name in config.order if name != "language")
   checked = recipe.checked(config.to_dict())
-  pool = pools_lib.FORMATS["parquet"].open_pool(
-    checked.pool, tmp_path / "cache"
-  )
+  pool = pools.FORMATS["parquet"].open_pool(checked.pool, tmp_path / "cache")
   work = tmp_path / "work"
   runner.curate(checked, pool, work, engines.Inline())
   kept = sorted(np.load(work / "selection.npy")["f1"].tolist())

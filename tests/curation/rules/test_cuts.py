@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from curation.rules import cuts
-from tests.curation import pools
+from tests.curation import synth
 
 
 def column(values):
@@ -15,7 +15,7 @@ def column(values):
 def kept(tmp_path, values, step, shards=None):
   shards = shards or [list(range(len(values)))]
   name = f"case{len(list(tmp_path.iterdir()))}"
-  return pools.kept(tmp_path, name, column(values), {"cut": step}, shards)
+  return synth.kept(tmp_path, name, column(values), {"cut": step}, shards)
 
 
 def test_threshold_is_kept(tmp_path):
@@ -42,7 +42,7 @@ def test_fraction_is_datacomps(tmp_path, fraction):
   index = int(len(values) * fraction)
   cut = descending[index] if index < len(values) else -np.inf
   assert rows == np.flatnonzero(values >= cut).tolist()
-  again, _ = kept(tmp_path, values, step, pools.in_other_shards(101))
+  again, _ = kept(tmp_path, values, step, synth.in_other_shards(101))
   assert again == rows
   facts = manifest["steps"][0]["facts"]
   assert sum(facts["histogram"]["counts"]) == facts["num_scores"] == 101
@@ -68,7 +68,7 @@ def test_of_all_pairs_or_of_those_left(tmp_path, raw, expected):
     "low": cuts.Threshold("below", -12.0),
     "top": cuts.TopFraction("score", 0.5, raw),
   }
-  rows, _ = pools.kept(tmp_path, "one", columns, steps, [list(range(20))])
+  rows, _ = synth.kept(tmp_path, "one", columns, steps, [list(range(20))])
   assert rows == expected
 
 

@@ -15,7 +15,7 @@ from curation.engine import engines
 from curation.on_disk import embedding_store
 from curation.on_mesh import scorer
 from curation.rules import cuts, model_scores
-from tests.curation import pools, scored
+from tests.curation import scored, synth
 from tests.evaluators import meshes
 
 
@@ -27,7 +27,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pool():
-  return pools.Pool(pa.table(scored.columns()), scored.SHARDS)
+  return synth.Pool(pa.table(scored.columns()), scored.SHARDS)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_another_fraction_does_not_look_at_embeddings(
 def test_captions_of_one_image_share_it(run):
   columns = scored.columns()
   rows = np.array([0, 1, 2]) + (np.array([5, 5, 6]) << pool_lib.CAPTION_BITS)
-  uid = pools.Pool(pa.table(columns), [[0]])
+  uid = synth.Pool(pa.table(columns), [[0]])
   (table,) = uid.read(uid.shards[0], (), max_rows=9)
   pairs = pa.table(
     {
@@ -241,10 +241,10 @@ def test_embeddings_of_the_pool(tmp_path):
   rng = np.random.default_rng(0)
   image, text = rng.normal(size=(2, 9, 8))
   columns = {
-    "b32_img": pools.embeddings(image)["x_img"],
-    "b32_txt": pools.embeddings(text)["x_txt"],
+    "b32_img": synth.embeddings(image)["x_img"],
+    "b32_txt": synth.embeddings(text)["x_txt"],
   }
-  pool = pools.Pool(pa.table(columns), ([0, 1, 2, 3], [4], [5, 6, 7, 8]))
+  pool = synth.Pool(pa.table(columns), ([0, 1, 2, 3], [4], [5, 6, 7, 8]))
   curate(
     pool,
     tmp_path,

@@ -7,11 +7,11 @@ import pytest
 from curation.on_disk import embedding_store, random_batches
 from curation.on_mesh import negclip, normsim
 from curation.rules import cuts, image_based, negclip_normsim
-from tests.curation import pools
+from tests.curation import synth
 from tests.evaluators import meshes
 
 NUM_PAIRS = 45
-MODEL = pools.MODEL
+MODEL = synth.MODEL
 
 
 def rows(count, seed, width=8):
@@ -23,8 +23,8 @@ def rows(count, seed, width=8):
 @pytest.fixture(scope="module")
 def columns():
   return {
-    "x_img": pools.embeddings(rows(NUM_PAIRS, 0))["x_img"],
-    "x_txt": pools.embeddings(rows(NUM_PAIRS, 1))["x_txt"],
+    "x_img": synth.embeddings(rows(NUM_PAIRS, 0))["x_img"],
+    "x_txt": synth.embeddings(rows(NUM_PAIRS, 1))["x_txt"],
   }
 
 
@@ -65,7 +65,7 @@ def test_normsim_is_its_reference(shape, norm, monkeypatch):
 
 def curated(tmp_path, name, columns, steps, shards=None):
   shards = shards or [list(range(20)), list(range(20, NUM_PAIRS))]
-  return pools.kept(tmp_path, name, columns, pools.EMBED | steps, shards)
+  return synth.kept(tmp_path, name, columns, synth.EMBED | steps, shards)
 
 
 def test_negclip_of_a_pool(tmp_path, columns, monkeypatch):
@@ -79,7 +79,8 @@ def test_negclip_of_a_pool(tmp_path, columns, monkeypatch):
   assert facts["least_batch"] == facts["greatest_batch"] == 15
   zimg, ztxt = rows(NUM_PAIRS, 0), rows(NUM_PAIRS, 1)
   uids = np.array(
-    [(int(pools.uid(n)[:16], 16), n) for n in range(NUM_PAIRS)], "u8,u8"
+    [(int(synth.uid(n)[:16], 16), n) for n in range(NUM_PAIRS)],
+    "u8,u8",
   )
   total = np.zeros(NUM_PAIRS)
   for number in range(3):
@@ -90,7 +91,7 @@ def test_negclip_of_a_pool(tmp_path, columns, monkeypatch):
   assert kept == np.flatnonzero(total >= cut).tolist()
   monkeypatch.setattr(random_batches, "BUCKET", 7)
   monkeypatch.setattr(random_batches, "_BUFFER", 10)
-  shards = pools.in_other_shards(NUM_PAIRS)
+  shards = synth.in_other_shards(NUM_PAIRS)
   other, again = curated(tmp_path, "other", columns, steps, shards)
   assert other == kept
   histograms = [
@@ -133,8 +134,8 @@ def test_image_based(tmp_path):
   group[:3] = [0, 1, 2]
   images = np.eye(8)[group] + 0.05 * rng.normal(size=(NUM_PAIRS, 8))
   columns = {
-    "x_img": pools.embeddings(embedding_store.unit(images))["x_img"],
-    "x_txt": pools.embeddings(rows(NUM_PAIRS, 1))["x_txt"],
+    "x_img": synth.embeddings(embedding_store.unit(images))["x_img"],
+    "x_txt": synth.embeddings(rows(NUM_PAIRS, 1))["x_txt"],
   }
   near = np.eye(8)[[1, 1]] + 0.05 * rng.normal(size=(2, 8))
   np.save(tmp_path / "near.npy", near.astype(np.float32))
@@ -145,7 +146,7 @@ def test_image_based(tmp_path):
   found = {}
   for name, shards in (
     ("one", None),
-    ("other", pools.in_other_shards(NUM_PAIRS)),
+    ("other", synth.in_other_shards(NUM_PAIRS)),
   ):
     found[name], manifest = curated(
       tmp_path, name, columns, {"near": step}, shards

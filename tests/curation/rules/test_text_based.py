@@ -5,7 +5,7 @@ import pytest
 
 from curation.captions import wordnet
 from curation.rules import text_based
-from tests.curation import pools
+from tests.curation import synth
 
 DOG = "n02084071"
 
@@ -31,7 +31,7 @@ def kept(tmp_path, step, texts):
   columns = {"text": pa.array(texts)}
   half = len(texts) // 2
   shards = [list(range(half)), list(range(half, len(texts)))]
-  return pools.kept(tmp_path, "a", columns, {"it": step}, shards)[0]
+  return synth.kept(tmp_path, "a", columns, {"it": step}, shards)[0]
 
 
 def test_a_word_that_names_a_class_keeps_its_caption(tmp_path, classes):

@@ -174,8 +174,8 @@ def _kill_at(monkeypatch, module, name, call):
   ("module", "name", "call", "num_left"),
   [
     (array_record, "write", 3, 3),
-    (shard_writer.atomic_file, "write", 1, 5),  # the plan
-    (shard_writer.atomic_file, "write", 5, 4),  # facts of the second shard
+    (shard_writer.whole_files, "write", 1, 5),  # the plan
+    (shard_writer.whole_files, "write", 5, 4),  # facts of the second shard
     (conversion, "_join_uids", 1, 0),  # shards are in their places
     (prepared, "write_manifest", 1, 0),
     (conversion.shutil, "rmtree", 1, None),  # all is done but cleaning up

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from curation.rules.duplicates import near_duplicates
-from tests.curation import pools
+from tests.curation import synth
 from tests.evaluators import meshes
 
 
 def make_step(*references, **fields):
   fields = {
-    "model": pools.MODEL,
+    "model": synth.MODEL,
     "num_clusters": 12,
     "num_iterations": 3,
     "num_nearest": 6,
@@ -38,13 +38,13 @@ def test_drops_what_is_near_a_reference_in_any_shards(tmp_path):
   assert 95 < len(expected) < 119
   # No cosine is so close to the threshold that float16 decides.
   assert np.abs(cosine - 0.975).min() > 1e-4
-  columns = pools.embeddings(rows)
+  columns = synth.embeddings(rows)
   for name, shards in (
     ("a", [list(range(120))]),
-    ("b", pools.in_other_shards(120)),
+    ("b", synth.in_other_shards(120)),
   ):
-    got, manifest = pools.kept(
-      tmp_path, name, columns, pools.EMBED | {"it": step}, shards
+    got, manifest = synth.kept(
+      tmp_path, name, columns, synth.EMBED | {"it": step}, shards
     )
     # What is that near shares 3 of its 6 nearest clusters, here as in general.
     assert got == expected
@@ -62,8 +62,12 @@ def test_mistakes_are_named(tmp_path):
     make_step(tmp_path / "a.npy", num_nearest=2).check("steps.a")
   np.save(tmp_path / "b.npy", np.eye(4, dtype=np.float32))
   step = make_step(tmp_path / "b.npy", num_clusters=3, num_nearest=3)
-  columns = pools.embeddings(np.eye(8))
+  columns = synth.embeddings(np.eye(8))
   with pytest.raises(ValueError, match="of 4 numbers, the pairs of 8"):
-    pools.kept(
-      tmp_path, "a", columns, pools.EMBED | {"it": step}, [list(range(8))]
+    synth.kept(
+      tmp_path,
+      "a",
+      columns,
+      synth.EMBED | {"it": step},
+      [list(range(8))],
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from curation.rules.duplicates import pca_hash, perceptual_hashes
-from tests.curation import pools
+from tests.curation import synth
 from tests.evaluators import meshes
 
 
@@ -37,16 +37,16 @@ def test_bits_are_signs_of_the_components():
 
 
 def test_copies_are_dropped_in_any_shards(tmp_path):
-  steps = pools.EMBED | {
-    "hash": pca_hash.PcaHash(pools.MODEL, "pca_hash"),
+  steps = synth.EMBED | {
+    "hash": pca_hash.PcaHash(synth.MODEL, "pca_hash"),
     "it": perceptual_hashes.DuplicateImages("pca_hash", 0, 0),
   }
-  columns = pools.embeddings(make_rows())
+  columns = synth.embeddings(make_rows())
   results = [
-    pools.kept(tmp_path, name, columns, steps, shards)
+    synth.kept(tmp_path, name, columns, steps, shards)
     for name, shards in (
       ("a", [list(range(200))]),
-      ("b", pools.in_other_shards(200)),
+      ("b", synth.in_other_shards(200)),
     )
   ]
   got, manifest = results[0]

@@ -11,13 +11,13 @@ from PIL import Image
 from curation.keys import hashing
 from curation.on_disk import by_uid
 from curation.rules.duplicates import perceptual_hashes, phash, reference_images
-from tests.curation import pools
+from tests.curation import synth
 from tests.curation.keys import test_hamming
 from tests.curation.rules.duplicates import test_phash
 
 
 def priorities(num_rows, seed):
-  names = b"".join(bytes.fromhex(pools.uid(row)) for row in range(num_rows))
+  names = b"".join(bytes.fromhex(synth.uid(row)) for row in range(num_rows))
   data = np.frombuffer(names, np.uint8).reshape(-1, 16)
   return hashing.h64(data, seed)
 
@@ -42,9 +42,9 @@ def test_keeps_what_brute_force_keeps_in_any_shards(max_distance, tmp_path):
   assert len(expected) < len(np.unique(hashes)) + (max_distance == 0)
   for name, shards in (
     ("a", [list(range(70)), list(range(70, 150))]),
-    ("b", pools.in_other_shards(150)),
+    ("b", synth.in_other_shards(150)),
   ):
-    got, manifest = pools.kept(tmp_path, name, columns, {"it": step}, shards)
+    got, manifest = synth.kept(tmp_path, name, columns, {"it": step}, shards)
     assert got == expected, name
     facts = manifest["steps"][0]["facts"]
     assert facts["num_hashes"] == len(np.unique(hashes))
@@ -59,7 +59,7 @@ def test_keeps_what_brute_force_keeps_in_any_shards(max_distance, tmp_path):
 def test_without_duplicates_all_are_kept(tmp_path):
   step = perceptual_hashes.DuplicateImages("phash", 0, 3)
   columns = {"phash": pa.array(np.arange(5, dtype=np.uint64))}
-  got, _ = pools.kept(tmp_path, "a", columns, {"it": step}, [[0, 3], [1, 2, 4]])
+  got, _ = synth.kept(tmp_path, "a", columns, {"it": step}, [[0, 3], [1, 2, 4]])
   assert got == [0, 1, 2, 3, 4]
 
 
@@ -69,7 +69,7 @@ def test_all_captions_of_the_image_that_wins_are_kept(tmp_path):
   first, _ = np.argsort(priorities(3, 3)[:2])
   step = perceptual_hashes.DuplicateImages("phash", 0, 3)
   columns = {"phash": pa.array(hashes)}
-  got, manifest = pools.kept(tmp_path, "a", columns, {"it": step}, shards)
+  got, manifest = synth.kept(tmp_path, "a", columns, {"it": step}, shards)
   assert got == [first, 2]
   assert manifest["steps"][0]["kept"] == (4 if first == 0 else 2)
 
@@ -85,7 +85,7 @@ def test_hashes_are_made_of_images_and_what_is_none_is_dropped(tmp_path):
     "it": perceptual_hashes.DuplicateImages("phash", 4, 0),
   }
   columns = {"image": pa.array(images, pa.binary())}
-  got, manifest = pools.kept(tmp_path, "a", columns, steps, [list(range(7))])
+  got, manifest = synth.kept(tmp_path, "a", columns, steps, [list(range(7))])
   assert manifest["steps"][0]["kept"] == 5
   assert len(got) == 4
   assert {1, 2, 3} < set(got)
@@ -103,7 +103,7 @@ def test_reference_hashes(tmp_path):
   for max_distance in (0, 5):
     step = reference_images.ReferenceImages("phash", paths, max_distance)
     step.check("steps.it")
-    got, _ = pools.kept(
+    got, _ = synth.kept(
       tmp_path, f"{max_distance}", columns, {"it": step}, [list(range(80))]
     )
     distance = np.bitwise_count(hashes[:, None] ^ all_references).min(1)

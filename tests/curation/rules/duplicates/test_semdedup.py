@@ -5,14 +5,14 @@ import pytest
 
 from curation.on_mesh import kmeans, nearest_before
 from curation.rules.duplicates import semdedup as semdedup_lib
-from tests.curation import pools
+from tests.curation import synth
 from tests.curation.on_mesh import test_nearest_before
 from tests.evaluators import meshes
 
 
 def make_step(**fields):
   fields = {
-    "model": pools.MODEL,
+    "model": synth.MODEL,
     "num_clusters": 9,
     "num_iterations": 3,
     "epsilon": 0.02,
@@ -25,7 +25,7 @@ def make_step(**fields):
 
 def expected_cosines(rows, step):
   """Return the reference's cosines with the step's clusters."""
-  uids = np.array([pools.uid(n) for n in range(len(rows))])
+  uids = np.array([synth.uid(n) for n in range(len(rows))])
   order = np.argsort(uids)
   embeddings = semdedup_lib.gathered.Embeddings(
     np.array([bytes.fromhex(uid) for uid in uids[order]], "S16"), rows[order]
@@ -47,7 +47,7 @@ def expected_cosines(rows, step):
 
 def test_keeps_what_the_reference_keeps_in_any_shards(tmp_path):
   rows, _, _ = test_nearest_before.clustered()
-  columns = pools.embeddings(rows)
+  columns = synth.embeddings(rows)
   step = make_step()
   before = expected_cosines(rows, step)
   expected = np.flatnonzero(before <= 0.98).tolist()
@@ -55,10 +55,10 @@ def test_keeps_what_the_reference_keeps_in_any_shards(tmp_path):
   for name, shards in (
     ("a", [list(range(230))]),
     # Some images with a second caption.
-    ("b", [*pools.in_other_shards(230), list(range(20))]),
+    ("b", [*synth.in_other_shards(230), list(range(20))]),
   ):
-    got, manifest = pools.kept(
-      tmp_path, name, columns, pools.EMBED | {"it": step}, shards
+    got, manifest = synth.kept(
+      tmp_path, name, columns, synth.EMBED | {"it": step}, shards
     )
     assert got == expected
     facts = manifest["steps"][1]["facts"]
@@ -73,9 +73,13 @@ def test_a_fraction_goes(tmp_path, share, tolerance):
   rows, _, _ = test_nearest_before.clustered()
   step = make_step(epsilon=0.0, fraction=0.5, tuned_share=share)
   step.check("steps.it")
-  columns = pools.embeddings(rows)
-  got, manifest = pools.kept(
-    tmp_path, "a", columns, pools.EMBED | {"it": step}, [list(range(230))]
+  columns = synth.embeddings(rows)
+  got, manifest = synth.kept(
+    tmp_path,
+    "a",
+    columns,
+    synth.EMBED | {"it": step},
+    [list(range(230))],
   )
   # Of some of the clusters only, which are not as the others are.
   assert len(got) / 230 == pytest.approx(0.5, abs=tolerance)
@@ -89,10 +93,10 @@ def test_mistakes_are_named(tmp_path):
   with pytest.raises(ValueError, match="steps.a.num_clusters must be at least"):
     make_step(num_clusters=0).check("steps.a")
   with pytest.raises(ValueError, match="num_clusters is 9.* only 3 rows"):
-    pools.kept(
+    synth.kept(
       tmp_path,
       "a",
-      pools.embeddings(np.eye(3)),
-      pools.EMBED | {"it": make_step()},
+      synth.embeddings(np.eye(3)),
+      synth.EMBED | {"it": make_step()},
       [[0, 1, 2]],
     )
