@@ -34,7 +34,7 @@ def _load(folder):
 
 
 def _embed(ours, images, tokens):
-  embedder = model_lib.make_embedder(ours, 4)
+  embedder = ours.make_embedder(4)
   zimg = embedder.images(ours.params, images)
   return zimg, embedder.texts(ours.params, tokens), ours.scale
 
