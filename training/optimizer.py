@@ -1,8 +1,8 @@
 """Optimizers, with rules for weight decay, learning rate and freezing.
 
-Layers are stacked: one leaf holds a kernel of all layers. Whatever looks at
-one layer's parameters as a whole (LAMB's trust ratio, Adafactor's clipping)
-does so for each layer of a stacked leaf.
+Layers are stacked: one leaf holds a kernel of all layers. Functions of one
+layer's whole parameters (LAMB's trust ratio, Adafactor's clipping) are applied
+to each layer of a stacked leaf.
 """
 
 import dataclasses
@@ -172,7 +172,7 @@ def clip_by_global_norm(grads: Any, norm: jax.Array, limit: float) -> Any:
   Args:
     grads: tree of gradients.
     norm: their global norm.
-    limit: 0 leaves them as they are.
+    limit: highest norm; 0 for no limit.
   """
   if not limit:
     return grads

@@ -18,7 +18,7 @@ def test_shapes_and_shardings_are_those_of_a_run():
     jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), program.batch), mesh
   )
   jax.tree.map(
-    lambda x, like: np.testing.assert_(x.sharding == like.sharding),
+    lambda x, like: np.testing.assert_equal(x.sharding, like.sharding),
     batch,
     program.batch,
   )
