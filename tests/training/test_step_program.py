@@ -17,11 +17,10 @@ def test_shapes_and_shardings_are_those_of_a_run():
   batch = mesh_lib.make_global(
     jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), program.batch), mesh
   )
-  jax.tree.map(
-    lambda x, like: np.testing.assert_equal(x.sharding, like.sharding),
-    batch,
-    program.batch,
-  )
+  for x, like in zip(
+    *map(jax.tree.leaves, (batch, program.batch)), strict=True
+  ):
+    assert x.sharding == like.sharding
   assert program.batch.images.shape == (16, 16, 16, 3)
   assert program.batch.tokens.shape == (16, 8)
   assert program.batch.labels is program.batch.keys is None
