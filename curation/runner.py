@@ -77,7 +77,7 @@ def run(
       manifest = curate(recipe, pool, folder, workers, facts)
   except Stopped as stop:
     print(
-      f"{stop}: ended; what is done stays, the same command goes on from there",
+      f"{stop}: ended; finished work is kept, the same command resumes from it",
       file=sys.stderr,
     )
     return 128 + stop.number

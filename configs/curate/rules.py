@@ -48,7 +48,7 @@ def align(*, image: str, num_terms: int = 100_000_000) -> Steps:
       # The paper does not say.
       "lowercase": True,
       # "bloom" needs 120 MB for 100 million terms at a rate of 0.01, 180 MB at
-      # 0.001; "exact" 800 MB on disk, of which a worker reads what it looks up.
+      # 0.001; "exact" 800 MB on disk, mapped into memory.
       "membership": "exact",
       "false_positive_rate": 0.001,
     },

@@ -31,7 +31,7 @@ def as_bytes(uids: np.ndarray) -> np.ndarray:
 
 
 class Table:
-  """Arrays sorted by UID, opened as memory maps: a worker reads what it needs.
+  """Arrays sorted by UID, opened as memory maps.
 
   Attributes:
     uids: S16 [N], ascending, without repeats.

@@ -160,13 +160,13 @@ def load(path: str) -> Scorer:
       and texts.
   """
   model = model_lib.load(path)
-  for tower, what in (
+  for tower, inputs in (
     (model.config.image, "images"),
     (model.config.text, "texts"),
   ):
     if tower is None:
       raise ValueError(
-        f"{path} has no tower for {what}; a filter needs one for images and "
+        f"{path} has no tower for {inputs}; a filter needs one for images and "
         "one for texts"
       )
   protocol, tokenizer = model.make_image_protocol(), model.make_tokenizer()

@@ -12,9 +12,8 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from curation import operators, recipe
+from curation import operators, recipe, rules
 from curation import pool as pool_lib
-from curation import rules as steps_lib
 from curation.engine import shard_file
 from curation.engine import stages as stages_lib
 from runtime import provenance, whole_files
@@ -116,7 +115,7 @@ def write(workdir: pathlib.Path, manifest: Mapping[str, Any]) -> None:
 
 def op_of(step: operators.Operator) -> str:
   """Return the name of an operator in recipes."""
-  for name, operator in steps_lib.OPERATORS.items():
+  for name, operator in rules.OPERATORS.items():
     if type(step) is operator:
       return name
   return type(step).__name__

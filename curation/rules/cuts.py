@@ -50,7 +50,7 @@ class Threshold(operators.Filter):
 
     def decide(table: pa.Table) -> operators.Verdict:
       is_double = pa.types.is_float64(table.schema.field(self.column).type)
-      # As NumPy compares a column with a Python number: in the column's type.
+      # NumPy compares a column with a Python number in the column's type.
       kind = np.dtype(np.float64 if is_double else np.float32)
       score_N = scores(table, self.column, kind)
       return operators.Verdict(score_N >= kind.type(self.threshold))
