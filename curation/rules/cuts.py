@@ -174,6 +174,6 @@ def check_column(column: str, field: str) -> None:
   """Raise ValueError, naming `field`.column, for an empty name."""
   if not column:
     raise ValueError(
-      f"{field}.column is empty; expected a signal of an earlier step or a "
-      "column of the pool, as clip_l14_similarity_score"
+      f"{field}.column must name a signal of an earlier step or a column of "
+      "the pool, as clip_l14_similarity_score; got ''"
     )
