@@ -48,8 +48,10 @@ def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
   mesh_lib.check_batch_size(
     config.batch_size,
     mesh,
-    num_microbatches=config.num_microbatches,
-    remat_chunks=config.model.remat_chunks,
+    {
+      "num_microbatches": config.num_microbatches,
+      "model.remat_chunks": config.model.remat_chunks,
+    },
   )
   group = config.model.batch_norm_group
   shards = mesh_lib.num_batch_shards(mesh)
