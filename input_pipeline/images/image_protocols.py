@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline.images import picture
+from models.pretrained import pixels
 from runtime import checks
 
 
@@ -248,8 +249,8 @@ def from_open_clip(config: Mapping[str, Any]) -> Protocol:
     # open_clip evaluates with bicubic if training drew interpolation at random.
     interpolation="bicubic" if interpolation == "random" else interpolation,
     rounding="even",
-    mean=_triple(config.get("mean", _CLIP_MEAN)),
-    std=_triple(config.get("std", _CLIP_STD)),
+    mean=pixels.triple(config.get("mean", _CLIP_MEAN)),
+    std=pixels.triple(config.get("std", _CLIP_STD)),
   )
 
 
@@ -309,7 +310,7 @@ def from_hf(config: Mapping[str, Any]) -> Protocol:
       f"with resample among {sorted(interpolations)}, then at most crop the "
       f"centre; got {dict(config)}"
     )
-  mean, std = _normalisation(config)
+  mean, std = pixels.statistics(config)
   return Protocol(
     name=kind or "hf",
     source="preprocessor_config.json",
@@ -356,35 +357,6 @@ def to_hf(protocol: Protocol) -> dict[str, Any]:
     config["do_center_crop"] = True
     config["crop_size"] = {"height": protocol.size, "width": protocol.size}
   return config
-
-
-def _normalisation(
-  config: Mapping[str, Any],
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-  """Return mean and std on a scale of 0 to 1, equal to all steps on pixels."""
-  # EfficientNet's class divides by image_std again unless its file forbids it.
-  kind = str(config.get("image_processor_type", ""))
-  include_top = config.get("include_top", kind.startswith("EfficientNet"))
-  factor = config.get("rescale_factor", 1 / 255)
-  scale = np.full(3, factor if config.get("do_rescale", True) else 1.0)
-  shift = np.full(3, -1.0 if config.get("rescale_offset") else 0.0)
-  if config.get("do_normalize", True):
-    mean, std = _triple(config["image_mean"]), _triple(config["image_std"])
-    plain = np.allclose(scale * 255, 1) and not shift.any()
-    if plain and not include_top:
-      return mean, std  # the file's digits, not rounded by the arithmetic below
-    scale, shift = scale / std, (shift - mean) / std
-  if include_top:
-    # EfficientNet's classifiers divide by image_std twice.
-    std = np.asarray(_triple(config["image_std"]))
-    scale, shift = scale / std, shift / std
-  std = 1 / (255 * scale)
-  return _triple((-shift * std).tolist()), _triple(std.tolist())
-
-
-def _triple(values: Any) -> tuple[float, float, float]:
-  red, green, blue = [values] * 3 if isinstance(values, float) else values
-  return float(red), float(green), float(blue)
 
 
 def _edge(size: Any, name: str) -> int | None:

@@ -1,11 +1,18 @@
-"""The published families of models, and the choice of one for files on disk."""
+"""The published families of models, and the choice of one for files on disk.
+
+To add a family, write a module here with the functions of `Family`, and name it
+in FAMILIES: before those that would recognise its files too. If models are to
+be written as it, it also has `write_config`, and is named in EXPORTS. If no
+file beside its weights describes how images are prepared, IMAGE_PROTOCOLS does.
+Its proof is a golden file (tests/models/pretrained/goldens.py).
+"""
 
 import types
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from models import dual_encoder
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening
 from models.pretrained.families import (
   big_vision,
   efficientnet_lite,
@@ -31,11 +38,13 @@ class Family(Protocol):
     """Regular expressions of tensors that hold no parameter."""
     ...
 
-  def recognises(self, found: source.Source, /) -> bool:
+  def recognises(self, files: opening.PublishedFiles, /) -> bool:
     """Return whether a model is of this family."""
     ...
 
-  def read_model(self, found: source.Source, /) -> dual_encoder.ModelConfig:
+  def read_model(
+    self, files: opening.PublishedFiles, /
+  ) -> dual_encoder.ModelConfig:
     """Return the model's config, from its description or its shapes."""
     ...
 
@@ -98,19 +107,19 @@ IMAGE_PROTOCOLS: Mapping[str, str] = types.MappingProxyType(
 )
 
 
-def find(found: source.Source) -> Family:
+def find(files: opening.PublishedFiles) -> Family:
   """Return the family of a model.
 
   Raises:
     ValueError: it is of none.
   """
   for family in FAMILIES:
-    if family.recognises(found):
+    if family.recognises(files):
       return family
-  tensors = list(found.tensors)
-  kind = found.config.get("model_type") or found.config.get("architectures")
+  tensors = list(files.tensors)
+  kind = files.config.get("model_type") or files.config.get("architectures")
   raise ValueError(
-    f"{found.path} is of no family that is known ("
+    f"{files.path} is of no family that is known ("
     + ", ".join(name(family) for family in FAMILIES)
     + f"): its config has model_type {kind!r}, and its {len(tensors)} tensors"
     f" begin with {', '.join(tensors[:5])}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from models import dual_encoder, naflex, text_transformer, vit
-from models.pretrained import forms, mapping, positions, source
+from models.pretrained import forms, mapping, opening, positions
 from models.pretrained.families import fresh, hf_json
 
 # Optimizer state in a training checkpoint.
@@ -23,10 +23,10 @@ _ACTIVATION = "gelu_tanh"  # flax.linen.gelu
 _ATTENTION = "MultiHeadDotProductAttention_0"
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(files: opening.PublishedFiles) -> bool:
   """Return whether the tensors have this family's names."""
   return any(
-    f"{root}{tower}" in found.tensors
+    f"{root}{tower}" in files.tensors
     for root in ("params/", "")
     for tower in (
       "img/Transformer/encoder_norm/scale",
@@ -35,13 +35,13 @@ def recognises(found: source.Source) -> bool:
   )
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model's config.
 
   Raises:
     ValueError: the tensors are not those of a model of this family.
   """
-  tensors = _Names(found.tensors)
+  tensors = _Names(files.tensors)
   image = text = None
   embed_dims = []
   if "img/embedding/kernel" in tensors:
@@ -52,7 +52,7 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
     embed_dims.append(embed_dim)
   if not embed_dims or len({*embed_dims}) > 1:
     raise ValueError(
-      f"{found.path}: towers must meet in one space; got embeddings of"
+      f"{files.path}: towers must meet in one space; got embeddings of"
       f" {' and '.join(map(str, embed_dims)) or 'no tower'}"
     )
   return fresh.make_model(

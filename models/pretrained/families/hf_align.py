@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from models import bert, dual_encoder, efficientnet
-from models.pretrained import forms, mapping, source
+from models.pretrained import forms, mapping, opening
 from models.pretrained.families import (
   conv_links,
   fresh,
@@ -41,18 +41,18 @@ _DEFAULTS: Mapping[str, Any] = types.MappingProxyType(
 _PIXELS = (0.5, 0.5, 0.5)
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(files: opening.PublishedFiles) -> bool:
   """Return whether config.json names this family."""
-  return found.config.get("model_type") == "align"
+  return files.config.get("model_type") == "align"
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model that config.json describes.
 
   Raises:
     ValueError: a setting has a value that the towers here cannot express.
   """
-  config: dict[str, Any] = {**_DEFAULTS, **found.config}
+  config: dict[str, Any] = {**_DEFAULTS, **files.config}
   embed_dim = hf_json.integer(config, "config.json", "projection_dim")
   image = hf_efficientnet.read_image(
     config["vision_config"] or {}, "vision_config", has_head=False
@@ -63,16 +63,12 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
       f" {image.out_width} channels that vision_config ends with; got"
       f" {embed_dim}"
     )
-  mean = std = _PIXELS
-  processor = hf_json.beside(found, "preprocessor_config.json")
-  if processor:
-    mean, std = hf_efficientnet.read_pixels(processor)
-  temperature = np.asarray(found.tensors["temperature"], np.float64).item()
+  temperature = np.asarray(files.tensors["temperature"], np.float64).item()
   return fresh.make_model(
     embed_dim=embed_dim,
     scale_init=1 / temperature,
-    image_mean=mean,
-    image_std=std,
+    image_mean=_PIXELS,
+    image_std=_PIXELS,
     image=image,
     text=hf_bert.read_text(
       config["text_config"] or {},

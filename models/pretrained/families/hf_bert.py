@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import bert, dual_encoder
-from models.pretrained import mapping, positions, source
+from models.pretrained import mapping, opening, positions
 from models.pretrained.families import fresh, hf_json, torch_links
 
 IGNORED = (
@@ -55,18 +55,18 @@ _BLOCK = {
 }
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(files: opening.PublishedFiles) -> bool:
   """Return whether the model is of this family."""
-  return found.config.get("model_type") == "bert"
+  return files.config.get("model_type") == "bert"
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model's config: a text tower without a projection.
 
   Raises:
     ValueError: a setting has a value that the tower here cannot express.
   """
-  text = read_text(found.config, "config.json", pool=_pool(found))
+  text = read_text(files.config, "config.json", pool=_pool(files))
   return fresh.make_model(
     embed_dim=text.width,
     text=text,
@@ -195,8 +195,8 @@ def _in_tensorflow(name: str) -> str:
   return name.replace("LayerNorm.bias", "LayerNorm.beta")
 
 
-def _pool(found: source.Source) -> str:
-  for module in hf_json.beside(found, "modules.json"):
+def _pool(files: opening.PublishedFiles) -> str:
+  for module in hf_json.beside(files, "modules.json"):
     kind = module["type"].rsplit(".", 1)[-1]
     # Normalize changes nothing: embeddings here always have L2 norm 1.
     if kind not in ("Transformer", "Pooling", "Normalize"):
@@ -204,7 +204,7 @@ def _pool(found: source.Source) -> str:
         "modules.json: modules must be Transformer, Pooling and Normalize; got"
         f" {kind}"
       )
-  config = hf_json.beside(found, "1_Pooling/config.json")
+  config = hf_json.beside(files, "1_Pooling/config.json")
   if not config:
     return "cls"
   modes = [

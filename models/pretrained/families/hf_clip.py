@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from models import dual_encoder, text_transformer, vit
-from models.pretrained import forms, mapping, positions, source
+from models.pretrained import forms, mapping, opening, positions
 from models.pretrained.families import clip_transformers, hf_json, torch_links
 
 # Buffers in files of older versions.
@@ -73,32 +73,32 @@ _IDS = ("pad_token_id", "eos_token_id")
 _OLD_EOS = 2
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(files: opening.PublishedFiles) -> bool:
   """Return whether config.json names this family."""
-  return _kind(found)[0] in _FAMILIES
+  return _kind(files)[0] in _FAMILIES
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model that config.json describes.
 
   Raises:
     ValueError: a field, named in the message, has an unsupported value.
   """
-  family, one_tower = _kind(found)
-  config = found.config
+  family, one_tower = _kind(files)
+  config = files.config
   image = text = None
   scale = clip_transformers.SCALE_INIT
   embed_dim = {**_BOTH, **config}["projection_dim"]
   if not one_tower:
-    scale = math.exp(np.asarray(found.tensors["logit_scale"]).item())
+    scale = math.exp(np.asarray(files.tensors["logit_scale"]).item())
   if one_tower != _IMAGE_KIND:
     section = _section(config, _TEXT, "" if one_tower else "text_config")
-    has_projection = "text_projection.weight" in found.tensors
+    has_projection = "text_projection.weight" in files.tensors
     text = _read_text(section, family, has_projection)
     embed_dim = embed_dim if has_projection else text.width
   if one_tower != _TEXT_KIND:
     section = _section(config, _IMAGE, "" if one_tower else "vision_config")
-    has_projection = "visual_projection.weight" in found.tensors
+    has_projection = "visual_projection.weight" in files.tensors
     image = _read_image(section, has_projection)
     embed_dim = embed_dim if has_projection else image.width
   return clip_transformers.make_model(
@@ -106,9 +106,6 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
     image,
     text,
     scale_init=scale,
-    **hf_json.image_statistics(
-      found, clip_transformers.PIXEL_MEAN, clip_transformers.PIXEL_STD
-    ),
   )
 
 
@@ -174,9 +171,9 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   }
 
 
-def _kind(found: source.Source) -> tuple[str, str]:
+def _kind(files: opening.PublishedFiles) -> tuple[str, str]:
   """Return the family, and the kind of its only tower ("" for two towers)."""
-  model_type = found.config.get("model_type", "")
+  model_type = files.config.get("model_type", "")
   for one_tower in (_TEXT_KIND, _IMAGE_KIND):
     if model_type.endswith(one_tower):
       return model_type.removesuffix(one_tower), one_tower

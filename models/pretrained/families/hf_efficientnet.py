@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import dual_encoder, efficientnet
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening
 from models.pretrained.families import conv_links, fresh, hf_json, torch_links
 
 IGNORED = conv_links.IGNORED
@@ -69,27 +69,26 @@ _BLOCK: Mapping[str, str] = types.MappingProxyType(
 )
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(files: opening.PublishedFiles) -> bool:
   """Return whether config.json names this family."""
-  return found.config.get("model_type") == "efficientnet"
+  return files.config.get("model_type") == "efficientnet"
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model: an image tower, its classifier as the projection.
 
   Raises:
     ValueError: a setting has a value that the tower here cannot express.
   """
-  image = read_image(found.config, "config.json", has_head=True)
+  image = read_image(files.config, "config.json", has_head=True)
   embed_dim = image.out_width
-  if _CLASSIFIER in found.tensors:
-    embed_dim = found.tensors[_CLASSIFIER].shape[0]
+  if _CLASSIFIER in files.tensors:
+    embed_dim = files.tensors[_CLASSIFIER].shape[0]
     image = dataclasses.replace(image, projection=True, projection_bias=True)
-  mean, std = _pixels(found)
   return fresh.make_model(
     embed_dim=embed_dim,
-    image_mean=mean,
-    image_std=std,
+    image_mean=_MEAN,
+    image_std=_STD,
     image=image,
   )
 
@@ -242,37 +241,3 @@ def image_links(
     result += conv_links.conv("img/head/conv", f"{encoder}.top_conv")
     result += conv_links.norm("img/head/norm", f"{encoder}.top_bn")
   return tuple(result)
-
-
-def _pixels(
-  found: source.Source,
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Return mean and standard deviation, on a scale of 0 to 1."""
-  processor = hf_json.beside(found, "preprocessor_config.json")
-  if not processor:
-    return _MEAN, _STD
-  return read_pixels(processor)
-
-
-def read_pixels(
-  processor: Mapping[str, Any],
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Return mean and std equal to all steps of an EfficientNetImageProcessor.
-
-  The processor multiplies by rescale_factor, may subtract 1, may normalise, and
-  with include_top divides by image_std once more.
-  """
-  factor = 255 * processor.get("rescale_factor", 1 / 255)
-  shift = 1.0 if processor.get("rescale_offset", False) else 0.0
-  if not processor.get("do_rescale", True):
-    factor, shift = 255.0, 0.0
-  mean, std = (0.0,) * 3, (1.0,) * 3
-  image_std = tuple(processor.get("image_std", (0.5,) * 3))
-  if processor.get("do_normalize", True):
-    mean, std = tuple(processor.get("image_mean", (0.5,) * 3)), image_std
-  if processor.get("include_top", True):
-    std = tuple(a * b for a, b in zip(std, image_std, strict=True))
-  return (
-    tuple((shift + m) / factor for m in mean),
-    tuple(s / factor for s in std),
-  )

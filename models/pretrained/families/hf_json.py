@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from models.pretrained import source
+from models.pretrained import opening
 
 Tower = TypeVar("Tower")
 # From hidden_act in config.json to the key of models.layers.ACTIVATIONS.
@@ -58,26 +58,10 @@ def integer(config: Mapping[str, Any], section: str, field: str) -> int:
   return value
 
 
-def beside(found: source.Source, name: str) -> Any:
-  """Return the content of a json file in the model's folder, {} if missing."""
-  path = (found.path if found.path.is_dir() else found.path.parent) / name
-  return json.loads(path.read_text()) if path.is_file() else {}
-
-
-def image_statistics(
-  found: source.Source,
-  mean: tuple[float, ...] = (0.5, 0.5, 0.5),
-  std: tuple[float, ...] = (0.5, 0.5, 0.5),
-) -> dict[str, tuple[float, ...]]:
-  """Return image_mean and image_std from the folder's preprocessor.
-
-  `mean` and `std` are the family's values, for a folder without them.
-  """
-  processor = beside(found, "preprocessor_config.json")
-  if not processor.get("do_normalize", True):
-    return {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
-  values = {"image_mean": mean, "image_std": std, **processor}
-  return {field: tuple(values[field]) for field in ("image_mean", "image_std")}
+def beside(files: opening.PublishedFiles, name: str) -> Any:
+  """Return the content of a JSON file beside the weights, {} if missing."""
+  path = files.folder / name
+  return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def as_tower(section: str, tower: Any, *kinds: type[Tower]) -> Tower:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from models import dual_encoder, naflex, text_transformer, vit
-from models.pretrained import forms, mapping, positions, source
+from models.pretrained import forms, mapping, opening, positions
 from models.pretrained.families import fresh, hf_json, torch_links
 
 # Positions that files of older versions of transformers hold.
@@ -55,22 +55,22 @@ _BLOCK = {
 }
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(files: opening.PublishedFiles) -> bool:
   """Return whether the model is of this family."""
-  return found.config.get("model_type") in (
+  return files.config.get("model_type") in (
     "siglip",
     "siglip_vision_model",
     "siglip_text_model",
   )
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model's config.
 
   Raises:
     ValueError: a setting has a value that no published SigLIP has.
   """
-  vision, text = sections(found.config, VISION, TEXT)
+  vision, text = sections(files.config, VISION, TEXT)
   image = None
   if vision is not None:
     image = vit.ViTConfig(
@@ -83,7 +83,7 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
       patch_dropout=0.0,
       **tower_fields(vision, "vision_config"),
     )
-  return make_model(found, image, vision, text)
+  return make_model(files, image, vision, text)
 
 
 def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
@@ -170,7 +170,7 @@ def tower_fields(config: Mapping[str, Any], section: str) -> dict[str, Any]:
 
 
 def make_model(
-  found: source.Source,
+  files: opening.PublishedFiles,
   image: dual_encoder.ImageConfig | None,
   vision: Mapping[str, Any] | None,
   text: Mapping[str, Any] | None,
@@ -204,13 +204,12 @@ def make_model(
       "text_config: projection_size must equal vision_config's hidden_size;"
       f" got {sizes[1]} and {sizes[0]}"
     )
-  tensors = found.tensors
+  tensors = files.tensors
   has_scale = "logit_scale" in tensors
   return fresh.make_model(
     embed_dim=sizes[0],
     scale_init=float(np.exp(tensors["logit_scale"][0])) if has_scale else 1.0,
     bias_init=float(tensors["logit_bias"][0]) if has_scale else 0.0,
-    **hf_json.image_statistics(found),
     image=image,
     text=text_config,
   )

@@ -10,7 +10,7 @@ import types
 from typing import Any
 
 from models import dual_encoder, vit
-from models.pretrained import forms, mapping, positions, source
+from models.pretrained import forms, mapping, opening, positions
 from models.pretrained.families import fresh, hf_json, torch_links
 
 IGNORED = (
@@ -44,25 +44,25 @@ _BLOCK = {
 }
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(files: opening.PublishedFiles) -> bool:
   """Return whether the model is of this family."""
-  return found.config.get("model_type") == "vit"
+  return files.config.get("model_type") == "vit"
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model's config: an image tower, and a classifier if it has one.
 
   Raises:
     ValueError: a setting has a value that the tower here cannot express.
   """
-  config: dict[str, Any] = {**_DEFAULTS, **found.config}
+  config: dict[str, Any] = {**_DEFAULTS, **files.config}
   hf_json.expect(config, "config.json", "num_channels", 3)
   hf_json.expect(config, "config.json", "qkv_bias", True)
 
   def size(field: str) -> int:
     return hf_json.integer(config, "config.json", field)
 
-  classifies = "classifier.weight" in found.tensors
+  classifies = "classifier.weight" in files.tensors
   image = vit.ViTConfig(
     tower="vit",
     image_size=size("image_size"),
@@ -83,9 +83,8 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
   )
   return fresh.make_model(
     embed_dim=(
-      found.tensors["classifier.weight"].shape[0] if classifies else image.width
+      files.tensors["classifier.weight"].shape[0] if classifies else image.width
     ),
-    **hf_json.image_statistics(found),
     image=image,
   )
 

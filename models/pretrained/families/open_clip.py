@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from models import convnext, dual_encoder, resnet, text_transformer, vit
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening, pixels
 from models.pretrained.families import (
   clip_resnet,
   clip_transformers,
@@ -37,18 +37,18 @@ _HEAD_WIDTHS: Mapping[int, int] = types.MappingProxyType(
 )
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(files: opening.PublishedFiles) -> bool:
   """Return whether a file is open_clip's, by its config or else its names."""
-  if found.config:
-    return "model_cfg" in found.config
+  if files.config:
+    return "model_cfg" in files.config
   return (
-    "logit_scale" in found.tensors
-    and f"{_prefix(found.tensors)}token_embedding.weight" in found.tensors
-    and not any(name in found.tensors for name in openai_names.ARCHIVE_ONLY)
+    "logit_scale" in files.tensors
+    and f"{_prefix(files.tensors)}token_embedding.weight" in files.tensors
+    and not any(name in files.tensors for name in openai_names.ARCHIVE_ONLY)
   )
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model that open_clip_config.json or the shapes describe.
 
   Raises:
@@ -56,22 +56,26 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
       open_clip_config.json and the image tower is not open_clip's own Vision
       Transformer.
   """
-  tensors = found.tensors
+  tensors = files.tensors
   bias = tensors.get("logit_bias")
-  pixels = found.config.get("preprocess_cfg", {})
+  preprocess = files.config.get("preprocess_cfg", {})
   fields = {
     "scale_init": openai_names.scale(tensors),
     "bias_init": 0.0 if bias is None else np.asarray(bias).item(),
-    "image_mean": tuple(pixels.get("mean", clip_transformers.PIXEL_MEAN)),
-    "image_std": tuple(pixels.get("std", clip_transformers.PIXEL_STD)),
+    "image_mean": pixels.triple(
+      preprocess.get("mean", clip_transformers.PIXEL_MEAN)
+    ),
+    "image_std": pixels.triple(
+      preprocess.get("std", clip_transformers.PIXEL_STD)
+    ),
   }
-  if not found.config:
+  if not files.config:
     return clip_transformers.make_model(*_from_shapes(tensors), **fields)
-  config = found.config["model_cfg"]
+  config = files.config["model_cfg"]
   open_clip_config.check(config)
   return clip_transformers.make_model(
     config["embed_dim"],
-    _read_image(found.config, tensors),
+    _read_image(files.config, tensors),
     open_clip_config.read_text(config),
     **fields,
   )
