@@ -206,7 +206,7 @@ def _loss() -> ml_collections.ConfigDict:
   # (arXiv 2102.05918, section 5.1).
   loss.label_smoothing = 0.0
   # Most texts whose logits exist at once on a device. Each device holds float32
-  # logits of its images and this many texts, whatever the batch size.
+  # logits of its images and this many texts, for any batch size.
   loss.block_size = 256
   # Rows whose texts are an image's negatives: "global" (the whole batch, as in
   # SigLIP, BioCLIP and Florence), "device" (the device's own share, as in

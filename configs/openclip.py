@@ -25,7 +25,7 @@ Command:
   python main.py --config=configs/openclip.py:vit_b32 --workdir=runs/b32 \
     --config.data.sources.main.path="PATH/{00000..41407}.tar" \
     --config.data.tokenizer_path=bpe_simple_vocab_16e6.txt.gz
-Hardware: A100 40 GB, as many as EXPECTED says.
+Hardware: A100 40 GB, in the numbers of EXPECTED.
 Expected: not yet run; EXPECTED has the published ImageNet zero-shot figures.
 """
 

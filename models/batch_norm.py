@@ -7,7 +7,7 @@ the group is a field of the config.
 
 The running statistics are leaves of the parameters, by name, so that they are
 saved, placed, exported and loaded like them. They are never trained: a training
-step replaces them with what the forward pass returns.
+step replaces them with the new statistics that the forward pass returns.
 """
 
 import functools
