@@ -1,7 +1,7 @@
-"""A run's configuration as frozen dataclasses, checked.
+"""Configuration of a run as frozen dataclasses, checked.
 
-Config files make an ml_collections.ConfigDict (configs/base.py); past this
-file there are only dataclasses, so a misspelt field cannot be read anywhere.
+Config files make an ml_collections.ConfigDict (configs/base.py); all code past
+this file uses dataclasses, so a misspelt field cannot be read.
 """
 
 import dataclasses

@@ -263,7 +263,7 @@ def _work(compiled, config, mesh, chip) -> dict[str, Any]:
 
 
 def _xla_tflop(compiled, num_devices: int) -> float | None:
-  """Return XLA's own count for all devices, None where it has none."""
+  """Return XLA's own count for all devices, None if it has none."""
   analysis = compiled.cost_analysis() or {}
   if "flops" not in analysis:
     return None
