@@ -1,6 +1,5 @@
 """--task=embed: images and texts to arrays of embeddings, in input order."""
 
-import contextlib
 import functools
 import itertools
 import json
@@ -15,7 +14,7 @@ from inference import image_files, read_ahead
 from inference import model as model_lib
 from input_pipeline.images import image_ops
 from models import naflex, stack
-from runtime import progress, provenance, whole_files
+from runtime import checks, progress, provenance, unfinished, whole_files
 
 # One image or text, ready for its tower.
 Row = np.ndarray | tuple[np.ndarray, np.ndarray]
@@ -53,12 +52,11 @@ def run(
     raise ValueError(
       "nothing to embed: give --images=GLOB, --texts=FILE, or both"
     )
-  if batch_size < 1:
-    raise ValueError(f"--batch_size must be at least 1; got {batch_size}")
+  checks.at_least("--batch_size", batch_size, 1)
   if not out:
     raise ValueError("--out is missing: --out=FOLDER")
   folder = pathlib.Path(out)
-  check_free(folder)
+  unfinished.check_free(folder)
   # What is to be embedded, before a model of gigabytes is read.
   image_paths = image_files.find(images) if images else []
   lines = read_texts(pathlib.Path(texts)) if texts else []
@@ -83,7 +81,7 @@ def run(
     "num_texts": len(lines),
     "versions": provenance.versions(),
   }
-  with written_whole(folder) as temporary:
+  with unfinished.whole(folder) as temporary:
     if protocol is not None:
       embedder = model_lib.make_embedder(
         model, min(batch_size, len(image_paths))
@@ -129,32 +127,6 @@ def read_texts(path: pathlib.Path) -> list[str]:
       " expected one text a line"
     )
   return lines
-
-
-def check_free(folder: pathlib.Path) -> None:
-  """Raise ValueError where a folder holds something already."""
-  if folder.is_dir() and any(folder.iterdir()):
-    raise ValueError(f"--out={folder} is not empty; give another folder")
-  if folder.exists() and not folder.is_dir():
-    raise ValueError(f"--out={folder} is a file; give a folder")
-
-
-@contextlib.contextmanager
-def written_whole(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yield a folder beside `folder`, which takes its name if all goes well.
-
-  Raises:
-    ValueError: nothing can be written there.
-  """
-  with contextlib.ExitStack() as stack:
-    try:
-      temporary = stack.enter_context(whole_files.new_folder(folder))
-    except OSError as error:
-      raise ValueError(
-        f"--out={folder} cannot be written ({error.strerror}); give a folder"
-        " that you may write to"
-      ) from error
-    yield temporary
 
 
 def _save(

@@ -1,4 +1,4 @@
-"""What a run's folder says of its data: errors, and which data they were.
+"""Files of a run about its data: errors, and the sources that it read.
 
 data_errors.jsonl has each example that was left out of the batches, and why.
 
@@ -19,15 +19,14 @@ import collections
 import copy
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Iterable, Mapping
-from typing import IO, Any
+from typing import Any
 
 from absl import logging
 
 from input_pipeline import faults
-from runtime import whole_files
+from runtime import jsonl, whole_files
 
 _NAME = "data_errors"
 _SOURCES = "data_sources.json"
@@ -83,7 +82,7 @@ class Ledger:
     self._written: set[tuple[int, int]] = set()
     self._num_lines: collections.Counter[str] = collections.Counter()
     self._totals: list[Totals] = []
-    self._file: IO[str] | None = None
+    self._file: jsonl.Writer | None = None
     self._folder = folder
     self._is_first = process_index == 0
     # Place -> fault that an earlier run met, and that might not be met again.
@@ -91,10 +90,11 @@ class Ledger:
     if folder is None:
       return
     suffix = f".{process_index}" if process_index else ""
-    self._path = folder / f"{_NAME}{suffix}.jsonl"
+    own = folder / f"{_NAME}{suffix}.jsonl"
+    self._file = jsonl.Writer(own)
     for path in folder.glob(f"{_NAME}*.jsonl"):
-      for line in _lines(path):
-        self._read(line, is_own=path == self._path)
+      for line in jsonl.read(path):
+        self._read(line, is_own=path == own)
 
   def _read(self, line: Mapping[str, Any], *, is_own: bool) -> None:
     if "totals" in line:
@@ -149,7 +149,7 @@ class Ledger:
       self._append(dataclasses.asdict(totals))
       self._totals.append(copy.deepcopy(totals))
     if self._file is not None:
-      os.fsync(self._file.fileno())
+      self._file.sync()
 
   def write_facts(self, facts: Mapping[str, Facts]) -> None:
     """Note the sources as they are, once for all processes."""
@@ -193,27 +193,7 @@ class Ledger:
     """Close the file."""
     if self._file is not None:
       self._file.close()
-      self._file = None
 
   def _append(self, line: Mapping[str, Any]) -> None:
-    if not hasattr(self, "_path"):
-      return
-    if self._file is None:
-      _drop_cut_line(self._path)
-      # Without a fault there is no file.
-      self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
-    self._file.write(json.dumps(line) + "\n")
-    # With the system at once: a killed run has told what it met.
-    self._file.flush()
-
-
-def _lines(path: pathlib.Path) -> Iterable[dict[str, Any]]:
-  for line in path.read_bytes().splitlines(keepends=True):
-    if line.endswith(b"\n"):  # all but one that a kill cut short
-      yield json.loads(line)
-
-
-def _drop_cut_line(path: pathlib.Path) -> None:
-  if path.exists():
-    data = path.read_bytes()
-    os.truncate(path, data.rfind(b"\n") + 1)
+    if self._file is not None:
+      self._file.write(line)

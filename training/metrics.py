@@ -1,4 +1,4 @@
-"""What a run reports: metrics.jsonl, TensorBoard events, a progress line.
+"""Reports of a run: metrics.jsonl, TensorBoard events, a progress line.
 
 The only file that writes metrics. `metrics.jsonl` has one JSON object a line:
 lines of training steps hold the step and what the step computed, nothing of
@@ -6,17 +6,15 @@ the clock, so that a resumed run's lines equal an unbroken one's to the byte;
 the clock has lines of its own.
 """
 
-import json
-import os
 import pathlib
 import sys
 import time
 from collections.abc import Mapping
-from typing import IO
+from typing import IO, Any
 
 import tensorboardX
 
-from runtime import cluster, whole_files
+from runtime import cluster, jsonl
 
 # Seconds between two progress lines where there is no terminal.
 _LOG_SECONDS = 30.0
@@ -41,9 +39,14 @@ class Writer:
     if not self._is_open:
       return
     path = folder / name
-    if path.exists():
-      _truncate(path, first_step)
-    self._lines: IO[str] = open(path, "a", encoding="utf-8")  # noqa: SIM115
+
+    def is_before(line: dict[str, Any]) -> bool:
+      is_train = any(key.startswith(_TRAIN) for key in line)
+      step = line["step"]
+      return step < first_step or (step == first_step and is_train)
+
+    jsonl.keep(path, is_before)
+    self._lines = jsonl.Writer(path)
     self._events = tensorboardX.SummaryWriter(
       str(folder / "tensorboard"), purge_step=first_step + 1, flush_secs=30
     )
@@ -52,18 +55,14 @@ class Writer:
     """Append one line and the events of one step."""
     if not self._is_open or not metrics:
       return
-    line = json.dumps({"step": step} | dict(metrics), allow_nan=False)
-    self._lines.write(line + "\n")
-    self._lines.flush()
+    self._lines.write({"step": step} | dict(metrics))
     for name, value in metrics.items():
       self._events.add_scalar(name, value, step)
 
   def sync(self) -> None:
     """Put on disk what was written: a checkpoint is to follow."""
-    if not self._is_open:
-      return
-    self._lines.flush()
-    os.fsync(self._lines.fileno())
+    if self._is_open:
+      self._lines.sync()
 
   def close(self) -> None:
     """Write what is left and close the files."""
@@ -77,19 +76,6 @@ def say(text: str) -> None:
   """Tell the person at the terminal what the run is doing, once."""
   if cluster.is_first():
     print(text, file=sys.stderr, flush=True)
-
-
-def _truncate(path: pathlib.Path, first_step: int) -> None:
-  kept = []
-  for line in path.read_bytes().splitlines():
-    try:
-      row = json.loads(line)
-    except ValueError:
-      break  # a line that was cut short is the last one
-    is_train = any(key.startswith(_TRAIN) for key in row)
-    if row["step"] < first_step or (row["step"] == first_step and is_train):
-      kept.append(line + b"\n")
-  whole_files.write(path, b"".join(kept))
 
 
 class Progress:

@@ -13,15 +13,13 @@ pool's format counts. What a reduction failed of has no shard.
 """
 
 import datetime
-import json
-import os
 import pathlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 from curation import pool as pool_lib
-from curation.engine import engines
 from curation.engine import stages as stages_lib
+from runtime import jsonl, processes
 
 NAME = "failures.jsonl"
 # Of a traceback, in characters: its end says most.
@@ -36,17 +34,16 @@ class Ledger:
     self.path = workdir / NAME
     # (stage, shard) -> the last line of a failure, or of its end.
     self._last: dict[tuple[str, str], dict[str, Any]] = {}
-    if self.path.exists():
-      _drop_cut_line(self.path)
-      for line in _lines(self.path):
-        self._remember(line)
+    self._lines = jsonl.Writer(self.path)
+    for line in jsonl.read(self.path):
+      self._remember(line)
 
   def failed(
     self,
     stage: stages_lib.Stage,
     steps: Collection[str],
     shard: pool_lib.Shard | None,
-    error: engines.TaskError,
+    error: processes.TaskError,
   ) -> None:
     """Note that an attempt at a shard failed; no shard: at a reduction."""
     self._write(
@@ -107,10 +104,9 @@ class Ledger:
     }
 
   def _write(self, line: dict[str, Any]) -> None:
-    with open(self.path, "a", encoding="utf-8") as file:
-      file.write(json.dumps(line) + "\n")
-      file.flush()
-      os.fsync(file.fileno())
+    self._lines.write(line)
+    self._lines.sync()
+    self._lines.close()
     self._remember(line)
 
   def _remember(self, line: dict[str, Any]) -> None:
@@ -123,16 +119,3 @@ class Ledger:
 
 def _name(steps: Collection[str], shard: pool_lib.Shard | None) -> str:
   return shard.name if shard else f"all of {', '.join(steps)}"
-
-
-def _lines(path: pathlib.Path) -> Iterator[dict[str, Any]]:
-  with open(path, encoding="utf-8") as file:
-    for line in file:
-      yield json.loads(line)
-
-
-def _drop_cut_line(path: pathlib.Path) -> None:
-  """Drop a last line that a kill cut short."""
-  data = path.read_bytes()
-  if not data.endswith(b"\n"):
-    os.truncate(path, data.rfind(b"\n") + 1)

@@ -10,9 +10,7 @@ A shard's Parquet file is written last: where it is, the shard is done.
 
 import dataclasses
 import functools
-import os
 import pathlib
-import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -24,6 +22,7 @@ from curation import operators
 from curation import pool as pool_lib
 from curation.engine import content_digest, shard_file, verdicts
 from curation.engine import stages as stages_lib
+from runtime import whole_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,9 +121,8 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
     part = part_path(work.workdir, work.stage, name, shard)
     part.parent.mkdir(parents=True, exist_ok=True)
     # Another worker may be at the same shard, one that was given up too early.
-    temporary = part.with_name(f".{part.name}.tmp-{secrets.token_hex(8)}")
-    measure.save(temporary)
-    os.replace(temporary, part)
+    with whole_files.new_file(part) as temporary:
+      measure.save(temporary)
   shard_file.write(path, written, tally)
   return tally
 

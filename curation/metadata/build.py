@@ -3,8 +3,8 @@
   LANGUAGE.txt    an entry a line
   metadata.json   where they come from, and the files' digests
 
-The folder is there whole or not at all. What was counted of the corpora is kept
-in .NAME.unfinished beside it until then; the next call goes on from there.
+The folder is there whole or not at all. Counts of the corpora are kept in
+.NAME.unfinished beside it until then; the next call goes on from there.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import math
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from curation.metadata import (
   pageviews,
 )
 from input_pipeline.storage import files
-from runtime import folder_lock
+from runtime import unfinished, whole_files
 
 SCHEMA = 1
 FACTS = "metadata.json"
@@ -74,7 +74,7 @@ def build(
 
   Raises ValueError for what cannot be used, before anything is counted.
   """
-  _check_free(out)
+  unfinished.check_free(out)
   _check_packages(metadata)
   tasks = {
     name: corpora.find(language.corpus, f"languages.{name}.corpus")
@@ -86,11 +86,7 @@ def build(
   # The names that are cheap to read come first, so that what is missing is
   # said before hours of counting.
   found = {name: _begun(name, x) for name, x in metadata.languages.items()}
-  try:
-    work.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise OSError(f"cannot write --out={out}: {error}") from error
-  with _locked(work, out):
+  with unfinished.resumed(work, f"--out={out}"):
     titles = _count_titles(metadata, views, work, engine)
     for name, language in metadata.languages.items():
       if name in tasks:
@@ -99,13 +95,7 @@ def build(
         _add_titles(found[name], language.titles, titles[name])
     facts = _write(metadata, found, work / "done")
     os.rename(work / "done", out)
-  shutil.rmtree(work, ignore_errors=True)
   return facts
-
-
-def _check_free(out: pathlib.Path) -> None:
-  if out.exists() and (not out.is_dir() or any(out.iterdir())):
-    raise ValueError(f"--out={out} must be new or an empty folder")
 
 
 def _check_packages(metadata: metadata_config.Metadata) -> None:
@@ -260,7 +250,7 @@ def _write(
   languages = {}
   for name, language in metadata.languages.items():
     data = found[name].text().encode()
-    _write_file(folder / f"{name}.txt", data)
+    whole_files.write(folder / f"{name}.txt", data)
     languages[name] = {
       "entries": len(found[name]),
       "sha256": hashlib.sha256(data).hexdigest(),
@@ -273,15 +263,8 @@ def _write(
     "versions": _versions(metadata),
   }
   text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-  _write_file(folder / FACTS, text.encode())
+  whole_files.write(folder / FACTS, text.encode())
   return facts
-
-
-def _write_file(path: pathlib.Path, data: bytes) -> None:
-  with open(path, "wb") as file:
-    file.write(data)
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _versions(metadata: metadata_config.Metadata) -> dict[str, str]:
@@ -300,13 +283,3 @@ def _versions(metadata: metadata_config.Metadata) -> dict[str, str]:
 def _digest(values: list[Any]) -> str:
   text = json.dumps([SCHEMA, *values], sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _locked(work: pathlib.Path, out: pathlib.Path) -> Iterator[None]:
-  with contextlib.ExitStack() as stack:
-    try:
-      stack.enter_context(folder_lock.hold(work, waits=False))
-    except BlockingIOError as error:
-      raise ValueError(f"--out={out} is written by another process") from error
-    yield

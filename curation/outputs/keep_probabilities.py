@@ -7,7 +7,6 @@ From the signal `keep_probability` of a step that balances. Training draws by it
 import dataclasses
 import os
 import pathlib
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 
 from curation import operators, pool
 from input_pipeline.sources import balanced
-from runtime import progress
+from runtime import progress, whole_files
 
 FILE = "keep.npy"
 SIGNAL = "keep_probability"
@@ -65,14 +64,8 @@ def write(
     maker: name of the step that makes the probabilities; None for 1 for each
       caption that is kept, without the others.
   """
-  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
-  try:
-    num = _write(_Parts(tuple(parts), maker), temporary)
-    os.replace(temporary, path)
-  except BaseException:
-    temporary.unlink(missing_ok=True)
-    raise
-  return num
+  with whole_files.new_file(path) as temporary:
+    return _write(_Parts(tuple(parts), maker), temporary)
 
 
 @dataclasses.dataclass(frozen=True)

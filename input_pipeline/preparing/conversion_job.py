@@ -1,4 +1,4 @@
-"""What one source becomes, and whether a folder may take it."""
+"""Conversion of one source, and the check that its folder may be written."""
 
 import dataclasses
 import json
@@ -8,6 +8,7 @@ from typing import Any
 
 from input_pipeline.sources import prepared, source_config
 from input_pipeline.sources import record as record_lib
+from runtime import unfinished
 
 UNFINISHED = ".unfinished"
 PLAN = "plan.json"
@@ -17,8 +18,7 @@ _ALTERING = (
   *("format", "image", "caption", "language", "language_field"),
   *("uid", "subset", "keep"),
 )
-# Names that a message shows.
-_NUM_SHOWN = 3
+_BEGUN = "that this task has begun"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,72 +75,51 @@ def check_free(out: pathlib.Path, names: Collection[str]) -> None:
 
   Before the sources are opened, which may take an hour.
   """
-  found = _names(out)
+  there = unfinished.names(out)
   own = {prepared.MANIFEST, UNFINISHED} if len(names) == 1 else {*names}
-  if found and not own & set(found):
-    raise ValueError(
-      f"--out={out} must be a new or empty folder, or one that this task has "
-      f"begun; it has {', '.join(found[:_NUM_SHOWN])}"
-    )
+  if there and not own & set(there):
+    raise unfinished.taken(out, there, _BEGUN)
 
 
 def check_out(out: pathlib.Path, jobs: Sequence[Job]) -> None:
   """Raise ValueError where a folder has anything that is not the job's own."""
   names = {job.name for job in jobs if job.folder != out}
-  if names and out.exists():
-    others = sorted(set(_names(out)) - names)
-    if others:
-      raise ValueError(
-        f"--out={out} must be a new or empty folder, or one with the sources "
-        f"{sorted(names)}; it has {', '.join(others[:_NUM_SHOWN])}"
-      )
+  others = sorted(set(unfinished.names(out)) - names)
+  if names and others:
+    raise unfinished.taken(out, others, f"with the sources {sorted(names)}")
   for job in jobs:
     begun(job)
 
 
 def begun(job: Job) -> str:
   """Return "new", "unfinished" or "complete"; ValueError for other folders."""
-  folder, found = job.folder, _names(job.folder)
-  if prepared.MANIFEST in found:
+  folder, there = job.folder, unfinished.names(job.folder)
+  if prepared.MANIFEST in there:
     try:
       manifest = prepared.read_manifest(folder, check_digests=False)
     except prepared.BrokenError as error:
       raise ValueError(f"--out: {error}; give another folder") from error
     _check_plan(job, manifest.made_from)
     return "complete"
-  if not found:
+  if not there:
     return "new"
   try:
     plan = json.loads((folder / UNFINISHED / PLAN).read_text())
   except (OSError, ValueError) as error:
     # Killed before the plan was written: a lock, or half of the plan.
-    if found == [UNFINISHED] and all(
-      name.startswith(".") for name in _names(folder / UNFINISHED)
+    if there == [UNFINISHED] and all(
+      name.startswith(".") for name in unfinished.names(folder / UNFINISHED)
     ):
       return "new"
-    raise ValueError(
-      f"--out={folder} must be a new or empty folder, or one that this task "
-      f"has begun; it has {', '.join(found[:_NUM_SHOWN])}"
-    ) from error
+    raise unfinished.taken(folder, there, _BEGUN) from error
   _check_plan(job, plan)
   return "unfinished"
 
 
 def _check_plan(job: Job, plan: Mapping[str, Any]) -> None:
-  for field, value in job.plan.items():
-    if plan.get(field) != value:
-      raise ValueError(
-        f"--out={job.folder} holds another data set: its {field} is "
-        f"{plan.get(field)!r}, that of data.sources.{job.name} is {value!r}; "
-        "give another folder"
-      )
-
-
-def _names(folder: pathlib.Path) -> list[str]:
-  """Return what is in a folder; ValueError where it is a file."""
-  try:
-    return sorted(path.name for path in folder.iterdir())
-  except FileNotFoundError:
-    return []
-  except NotADirectoryError as error:
-    raise ValueError(f"--out={folder} must be a folder, not a file") from error
+  if changed := unfinished.changes(plan, job.plan, f"{job.name}."):
+    raise unfinished.other_key(
+      f"--out={job.folder}",
+      f"another data set; bring data.sources.{job.name} back",
+      changed,
+    )
