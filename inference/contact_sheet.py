@@ -1,20 +1,21 @@
 """A PNG of search results: a grid of pictures with rank, name and score."""
 
 import bisect
+import dataclasses
 import io
 import os
 import pathlib
 from collections.abc import Sequence
 
 import matplotlib
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from inference import found
 from runtime import whole_files
 
 # Pixels.
 _PICTURE = 192
-_PADDING = 14  # between a card's edge and what is in it
+_PADDING = 14  # inside a card's edge
 _GAP = 18  # between cards
 _MARGIN = 36
 _NAME_SIZE = 17
@@ -35,10 +36,22 @@ _CARD_WIDTH = _PICTURE + 2 * _PADDING
 _CARD_HEIGHT = _PICTURE + 3 * _PADDING + (_NAME_LINES + 1) * _LINE
 
 
+@dataclasses.dataclass(frozen=True)
+class Match:
+  """A picture that a search returned."""
+
+  rank: int  # 1 is best
+  score: float  # cosine similarity with the query
+  name: str
+  key: str
+  split: str
+  image_YXC: np.ndarray  # uint8
+
+
 def write_contact_sheet(
   path: str | os.PathLike,
   query: str,
-  matches: Sequence[found.Match],
+  matches: Sequence[Match],
   num_columns: int = 4,
 ) -> None:
   """Write a PNG whole or not at all."""
@@ -49,9 +62,7 @@ def write_contact_sheet(
   whole_files.write(path, buffer.getvalue())
 
 
-def draw(
-  query: str, matches: Sequence[found.Match], num_columns: int
-) -> Image.Image:
+def draw(query: str, matches: Sequence[Match], num_columns: int) -> Image.Image:
   """Draw the sheet: the query as title, then one card a match, row by row."""
   num_columns = min(num_columns, len(matches))
   num_rows = -(-len(matches) // num_columns)
@@ -65,8 +76,8 @@ def draw(
   sheet = Image.new("RGB", (width, height), _PAGE)
   pen = ImageDraw.Draw(sheet)
   for i, line in enumerate(title):
-    place = (_MARGIN, _MARGIN + i * _TITLE_LINE)
-    pen.text(place, line, fill=_INK, font=title_font)
+    corner = (_MARGIN, _MARGIN + i * _TITLE_LINE)
+    pen.text(corner, line, fill=_INK, font=title_font)
   noun = "match" if len(matches) == 1 else "matches"
   pen.text(
     (_MARGIN, top - _LINE - _GAP),
@@ -103,8 +114,8 @@ def wrap(
     if is_too_wide(longest) or longest < len(rest):
       end = bisect.bisect_left(range(2, longest + 1), True, key=is_too_wide) + 1
     if end < len(rest) and not is_last:
-      # Between words where there are some, or else between letters (long
-      # words, and languages that are written without spaces).
+      # Break between words, or else between letters (long words, and
+      # languages written without spaces).
       space = rest.rfind(" ", 0, end + 1)
       end = space if space > 0 else end
     lines.append(_line(rest, end, is_last))
@@ -121,7 +132,7 @@ def _draw_card(
   pen: ImageDraw.ImageDraw,
   x: int,
   y: int,
-  match: found.Match,
+  match: Match,
 ) -> None:
   box = (x, y, x + _CARD_WIDTH, y + _CARD_HEIGHT)
   pen.rounded_rectangle(box, radius=10, fill=_CARD, outline=_EDGE)

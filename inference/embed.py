@@ -1,28 +1,22 @@
-"""--task=embed: images and texts to arrays of embeddings, in input order."""
+"""A folder of embeddings: images.npy and texts.npy, in input order."""
 
 import functools
-import itertools
 import json
 import pathlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from evaluators import embedding
-from inference import image_files, read_ahead
+from inference import image_files, published, read_ahead, row_batches
 from inference import model as model_lib
 from input_pipeline.images import image_ops
-from models import naflex, stack
+from models import stack
 from runtime import checks, progress, provenance, unfinished, whole_files
 
-# One image or text, ready for its tower.
-Row = np.ndarray | tuple[np.ndarray, np.ndarray]
-# Rows up to which layers are computed apart (stack.layers_apart): with more, a
-# program that is shorter to compile is as fast.
+# Largest batch whose layers are computed apart (stack.layers_apart): with more
+# rows, a program that is shorter to compile is as fast.
 _FEW = 8
-# Rows computed at once: enough to keep a CPU's cores busy.
-BATCH_SIZE = 32
 
 
 def run(
@@ -31,22 +25,22 @@ def run(
   images: str,
   texts: str,
   out: str,
-  batch_size: int = BATCH_SIZE,
+  batch_size: int = row_batches.BATCH_SIZE,
   as_json: bool = False,
 ) -> int:
   """Embed with the model at `path`; write a folder, whole or not at all.
 
   Args:
-    path: of a published model or a run.
-    images: see `image_files.find`; "" for none.
-    texts: see `read_texts`; "" for none.
-    out: of the folder: images.npy, texts.npy (float32, rows of length 1) and
-      embed.json. It must not be there, or be empty.
+    path: run or published model, as `model.load` takes it.
+    images: pattern as `image_files.find` takes it; "" for none.
+    texts: file as `read_texts` takes it; "" for none.
+    out: folder to write images.npy, texts.npy (float32, rows of length 1) and
+      embed.json to. It must not exist, or be empty.
     batch_size: most rows that are computed at once.
     as_json: print embed.json instead of a line.
 
   Raises:
-    ValueError, OSError: of a flag that cannot be followed.
+    ValueError, OSError: an argument is wrong; the message names its flag.
   """
   if not images and not texts:
     raise ValueError(
@@ -57,7 +51,7 @@ def run(
     raise ValueError("--out is missing: --out=FOLDER")
   folder = pathlib.Path(out)
   unfinished.check_free(folder)
-  # What is to be embedded, before a model of gigabytes is read.
+  # Inputs are listed before a model of gigabytes is read.
   image_paths = image_files.find(images) if images else []
   lines = read_texts(pathlib.Path(texts)) if texts else []
   model = model_lib.load(path)
@@ -83,16 +77,14 @@ def run(
   }
   with unfinished.whole(folder) as temporary:
     if protocol is not None:
-      embedder = model_lib.make_embedder(
-        model, min(batch_size, len(image_paths))
-      )
+      embedder = model.make_embedder(min(batch_size, len(image_paths)))
       read = functools.partial(_read_image, protocol)
       # Pillow decodes and resizes outside of Python's lock.
-      ahead = read_ahead.mapped(read, image_paths, 2 * BATCH_SIZE)
+      ahead = read_ahead.mapped(read, image_paths, 2 * row_batches.BATCH_SIZE)
       with ahead as rows:
         _save(temporary, "images", embedder, model, rows, len(image_paths))
     if tokenizer is not None:
-      embedder = model_lib.make_embedder(model, min(batch_size, len(lines)))
+      embedder = model.make_embedder(min(batch_size, len(lines)))
       rows = (tokenizer([line])[0] for line in lines)
       _save(temporary, "texts", embedder, model, rows, len(lines))
     text = json.dumps(facts, indent=2, ensure_ascii=False)
@@ -110,8 +102,8 @@ def read_texts(path: pathlib.Path) -> list[str]:
   """Return the lines of a UTF-8 file, without spaces at their ends.
 
   Raises:
-    ValueError: it is not text, has no lines, or one of them is empty (row N of
-      the embeddings is line N).
+    ValueError: the file is not text, has no lines, or a line is empty (row N
+      of the embeddings is line N).
   """
   if not path.is_file():
     raise ValueError(f"--texts={path} is no file; expected one text a line")
@@ -134,10 +126,10 @@ def _save(
   name: str,
   embedder: embedding.Embedder,
   model: model_lib.Model,
-  rows: Iterator[Row],
+  rows: Iterator[row_batches.Row],
   num_rows: int,
 ) -> None:
-  """Embed rows into a file, which may be larger than memory."""
+  """Write the embeddings of rows to a file; it may be larger than memory."""
   fn = embedder.images_fn if name == "images" else embedder.texts_fn
   z_NE = np.lib.format.open_memmap(
     folder / f"{name}.npy",
@@ -150,7 +142,7 @@ def _save(
     params = stack.layers_apart(params)
   start = 0
   with progress.Progress(f"Embedding {name}", num_rows) as bar:
-    stacked = batches(rows, embedder.batch_size)
+    stacked = row_batches.batches(rows, embedder.batch_size)
     for z_BE in embedder.stream(fn, params, stacked, name[:-1]):
       z_NE[start : start + len(z_BE)] = z_BE
       start += len(z_BE)
@@ -158,17 +150,9 @@ def _save(
   z_NE.flush()
 
 
-def batches(rows: Iterator[Row], size: int) -> Iterator[Any]:
-  """Yield rows stacked by at most `size`, as Embedder.stream takes them."""
-  while batch := list(itertools.islice(rows, size)):
-    if isinstance(batch[0], tuple):  # of input_pipeline/images/naflex.py
-      parts: Any = map(np.stack, zip(*batch, strict=True))
-      yield naflex.Patches(*parts)
-    else:
-      yield np.stack(batch)
-
-
-def _read_image(protocol: model_lib.Protocol, path: pathlib.Path) -> Row:
+def _read_image(
+  protocol: published.Protocol, path: pathlib.Path
+) -> row_batches.Row:
   try:
     return protocol.apply(image_ops.decode(path.read_bytes()))
   except ValueError as error:

@@ -1,4 +1,4 @@
-"""--task=evaluate: a trained run's evaluations, without training."""
+"""Evaluation of a run's newest checkpoint, without training."""
 
 import json
 import pathlib
@@ -6,7 +6,7 @@ import pathlib
 import jax
 
 from evaluators import suite, summary
-from inference import trained_run
+from inference import model as model_lib
 from runtime import cluster
 from training import config as config_lib
 from training import metrics, workdir
@@ -25,11 +25,12 @@ def run(
     config: to evaluate by another config than the run's own.
     as_json: print JSON instead of a table.
   """
-  trained = trained_run.load(folder, config)
-  metrics.say(f"Evaluating the checkpoint of step {trained.step}")
-  data = cluster.first_then_all(lambda: suite.load_data(trained.config))
-  with jax.set_mesh(trained.embedder.mesh):
-    results = suite.run(trained.config, data, trained.embedder, trained.params)
+  config, model = model_lib.load_run(folder, config)
+  metrics.say(f"Evaluating the checkpoint of step {model.step}")
+  data = cluster.first_then_all(lambda: suite.load_data(config))
+  embedder = model.make_embedder(config.evaluate.batch_size)
+  with jax.set_mesh(model.mesh):
+    results = suite.run(config, data, embedder, model.params)
   if cluster.is_first():
     summary.write_results(folder / workdir.RESULTS, results)
     print(json.dumps(results) if as_json else summary.table(results))

@@ -1,4 +1,4 @@
-"""--task=export: a model's weights in the files of other libraries."""
+"""A model written as a folder that transformers or open_clip loads."""
 
 import dataclasses
 import json
@@ -15,28 +15,28 @@ from inference import open_clip_folder
 from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import hf_files
 from models import dual_encoder
-from models.pretrained import comparing, families, loading, mapping, source
+from models.pretrained import comparing, families, mapping, opening, pixels
 from models.pretrained.families import timm_trunk
-from runtime import unfinished, whole_files
+from runtime import checks, unfinished, whole_files
 
-# What transformers and open_clip look for.
+# File of weights that transformers and open_clip look for.
 _WEIGHTS = {
   "hf": "model.safetensors",
   "open_clip": "open_clip_model.safetensors",
 }
 _MOVED = (
-  "\ntimm has no name for the image tower, and reads what it is from"
-  f" {timm_trunk.FOLDER}/config.json: where the folder is moved to another"
-  " place, set vision_cfg.timm_model_name in open_clip_config.json to"
-  f" local-dir:PLACE/{timm_trunk.FOLDER}"
+  "\ntimm has no name for the image tower, and reads its description from"
+  f" {timm_trunk.FOLDER}/config.json: where the folder is moved, set"
+  " vision_cfg.timm_model_name in open_clip_config.json to"
+  f" local-dir:FOLDER/{timm_trunk.FOLDER}"
 )
-# Their place is beside the model's description.
+# Fields that a file beside the model's description holds.
 _PIXELS = "image_mean|image_std"
 
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-  """A model as a family's files hold it."""
+  """A model's description and tensors in the form of a family."""
 
   family: str
   config: dict[str, Any]
@@ -49,19 +49,16 @@ def run(
   """Write a folder that transformers or open_clip loads, whole or not at all.
 
   Args:
-    path: of a run or a published model.
+    path: run or published model, as `model.load` takes it.
     form: "hf" (transformers) or "open_clip".
-    out: of the folder; it must not be there, or be empty.
-    as_json: print what was written as JSON.
+    out: folder to write; it must not exist, or be empty.
+    as_json: print a summary as JSON instead of a line.
 
   Raises:
-    ValueError: a flag cannot be followed, or no family of that form has the
-      model; the message says which fields are in the way.
+    ValueError: a flag is wrong, or no family of that form can express the
+      model; the message names the fields that it cannot express.
   """
-  if form not in _WEIGHTS:
-    raise ValueError(
-      f"--format must be one of {', '.join(_WEIGHTS)}; got {form!r}"
-    )
+  checks.one_of("--format", form, _WEIGHTS)
   if not out:
     raise ValueError("--out is missing: --out=FOLDER")
   folder = pathlib.Path(out)
@@ -110,7 +107,7 @@ def write(
   """Return a model's description and tensors as a family of `form` has them.
 
   Args:
-    config: of the model.
+    config: the model's.
     params: nested dict of arrays.
     form: key of families.EXPORTS.
     prefer: name of the family to try first.
@@ -119,7 +116,7 @@ def write(
     ValueError: no family can express the model.
   """
   leaves = mapping.flat(jax.device_get(params))
-  # What was learned, not what it began with.
+  # The learned values, not the initial ones.
   config = dataclasses.replace(
     config,
     scale_init=float(np.exp(leaves["log_scale"])),
@@ -135,9 +132,9 @@ def write(
     try:
       written = family.write_config(config)
       tensors = mapping.save(family.links(config), leaves)
-      found = source.Source(pathlib.Path(name), written, tensors)
+      files = opening.PublishedFiles(pathlib.Path(name), written, tensors)
       different = comparing.differences(
-        config, family.read_model(found), _PIXELS
+        config, family.read_model(files), _PIXELS
       )
     except ValueError as error:
       reasons.append(f"{name}: {' '.join(str(error).split())}")
@@ -160,11 +157,11 @@ def write(
 def _hf_files(
   config: dict[str, Any], model: model_lib.Model, folder: pathlib.Path
 ) -> dict[str, Any]:
-  del folder  # it may be moved
+  del folder  # transformers needs no path, so the folder may be moved
   files = {"config.json": config}
   if model.config.image is not None:
     protocol = model.make_image_protocol()
-    files[loading.PREPROCESSOR] = (
+    files[pixels.PREPROCESSOR] = (
       protocol.to_hf()
       if isinstance(protocol, naflex.Protocol)
       else image_protocols.to_hf(protocol)
@@ -173,16 +170,15 @@ def _hf_files(
 
 
 def _write_tokenizer(model: model_lib.Model, folder: pathlib.Path) -> str:
-  """Write what a tokenizer needs; return why not where it cannot be done."""
+  """Write the tokenizer's files; return "", or why they cannot be written."""
   if model.config.text is None:
     return ""
   if model.family != model_lib.RUN:
-    place = pathlib.Path(model.path)
-    place = place if place.is_dir() else place.parent
-    files = [place / name for name in hf_files.NAMES if (place / name).exists()]
+    files = [model.folder / name for name in hf_files.NAMES]
+    files = [file for file in files if file.exists()]
     for file in files:
       shutil.copyfile(file, folder / file.name)
-    return "" if files else f"there are none in {place}"
+    return "" if files else f"there are none in {model.folder}"
   try:
     hf_files.write(model.make_tokenizer(), folder)
   except ValueError as error:

@@ -1,9 +1,9 @@
-"""Which files a flag that names images means; imports no JAX."""
+"""Image files named by a flag; imports no JAX."""
 
 import glob
 import pathlib
 
-# Of the images in a folder; a pattern may name any file.
+# Suffixes of the images in a folder; a pattern may name any file.
 SUFFIXES = (
   ".avif",
   ".bmp",
@@ -24,16 +24,16 @@ def find(pattern: str) -> list[pathlib.Path]:
   A folder stands for the images in it (by suffix), and "~" for one's home.
 
   Raises:
-    ValueError: there are none.
+    ValueError: the pattern names no file, or the folder has no images.
   """
-  place = pathlib.Path(pattern).expanduser()
-  if place.is_dir():
-    paths = [p for p in place.iterdir() if p.suffix.lower() in SUFFIXES]
+  path = pathlib.Path(pattern).expanduser()
+  if path.is_dir():
+    paths = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES]
     expected = f"files in it that end in {', '.join(SUFFIXES)}"
   else:
-    paths = map(pathlib.Path, glob.glob(str(place), recursive=True))
+    paths = map(pathlib.Path, glob.glob(str(path), recursive=True))
     expected = 'a folder or a quoted pattern, as --images="photos/*.jpg"'
-  found = sorted(path for path in paths if path.is_file())
-  if not found:
+  files = sorted(path for path in paths if path.is_file())
+  if not files:
     raise ValueError(f"--images={pattern} is no image; expected {expected}")
-  return found
+  return files

@@ -1,43 +1,41 @@
-"""Opens a model to use it: a run's folder, or whatever was published."""
+"""A model to be used: a run's newest parameters, or published weights."""
 
 import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 
 from evaluators import embedding
-from inference import trained_run
+from inference import published
 from input_pipeline import pipeline, tokenizers
-from input_pipeline.images import image_protocols, naflex
-from models import dual_encoder, pretrained
-from models.pretrained import loading
+from input_pipeline.images import naflex
+from models import dual_encoder
+from models.pretrained import families, loading, opening
 from runtime import mesh as mesh_lib
+from training import checkpointing, workdir
 from training import config as config_lib
-from training import workdir
 
-T = TypeVar("T")
-Protocol = image_protocols.Protocol | naflex.Protocol
 # Family of a model that was trained here.
 RUN = "run"
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-  """A model, and what its inputs go through before it.
+  """A model with the image protocol and the tokenizer of its inputs.
 
   Attributes:
-    path: where it was found; of the cache for an id of the hub.
-    family: RUN, or that of a published model.
-    config: of the towers; one may be None.
+    path: folder or file; for an id of the hub, its folder in the cache.
+    family: RUN, or the family of a published model.
+    config: of the towers; one of them may be None.
     params: on every device of `mesh`.
-    make_image_protocol: raises ValueError where nothing says how images are
-      made ready.
-    make_tokenizer: raises ValueError where there are no vocabulary files.
     mesh: all devices.
+    make_image_protocol: reads files; raises ValueError where none describes
+      how images are prepared.
+    make_tokenizer: reads files; raises ValueError where there is no vocabulary.
     step: updates made to a run's parameters, None for a published model.
   """
 
@@ -45,82 +43,135 @@ class Model:
   family: str
   config: dual_encoder.ModelConfig
   params: Any
-  make_image_protocol: Callable[[], Protocol]
-  make_tokenizer: Callable[[], tokenizers.Tokenizer]
   mesh: jax.sharding.Mesh
+  make_image_protocol: Callable[[], published.Protocol]
+  make_tokenizer: Callable[[], tokenizers.Tokenizer]
   step: int | None = None
 
   @property
+  def folder(self) -> pathlib.Path:
+    """Folder of the model's files."""
+    path = pathlib.Path(self.path)
+    return path if path.is_dir() else path.parent
+
+  @property
   def scale(self) -> float:
-    """What cosine similarities are multiplied with, for logits."""
+    """Factor of cosine similarities in the logits."""
     return float(np.exp(np.asarray(self.params["log_scale"], np.float64)))
 
   @property
   def bias(self) -> float:
-    """What is added to logits."""
+    """Summand of the logits."""
     return float(self.params["bias"])
+
+  def make_embedder(self, batch_size: int) -> embedding.Embedder:
+    """Return an embedder whose batches are split over the devices.
+
+    Args:
+      batch_size: rows of a batch, raised to a multiple of the devices.
+    """
+    shards = mesh_lib.num_batch_shards(self.mesh)
+    return embedding.make_embedder(
+      *dual_encoder.embed_fns(self.config, mesh_lib.BATCH_AXES),
+      self.mesh,
+      -(-batch_size // shards) * shards,
+    )
 
 
 def load(path: str | pathlib.Path) -> Model:
-  """Open a run's folder, or what models.pretrained.load takes.
+  """Open a run or a published model.
+
+  Args:
+    path: a run's folder, a folder or file of published weights, or
+      "hf://owner/name[@revision]".
 
   Raises:
-    FileNotFoundError, ValueError: nothing is there that can be used.
+    FileNotFoundError, ValueError: no model that can be read is there.
+    workdir.WorkdirError: the run has no checkpoint.
   """
   if workdir.is_run(pathlib.Path(path)):
-    return load_run(pathlib.Path(path))
-  read = pretrained.load(path)
-  # On the devices there are now.
-  mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(-1, 1, 1))
+    return load_run(pathlib.Path(path))[1]
+  files = opening.open_model(path)
+  family = families.find(files)
+  config = loading.read_config(family, files)
+  params = loading.read_params(family, config, files)
+  # Open files of weights need not live as long as the model.
+  described = dataclasses.replace(files, tensors={})
+  name, mesh = families.name(family), _make_mesh()
   return Model(
-    path=str(read.path),
-    family=read.family,
-    config=read.config,
-    params=jax.device_put(read.params, mesh_lib.replicated(mesh)),
-    # Not closures over `read`, which would keep its parameters.
+    path=str(files.path),
+    family=name,
+    config=config,
+    params=jax.device_put(params, mesh_lib.replicated(mesh)),
+    mesh=mesh,
     make_image_protocol=functools.partial(
-      _given,
-      read.image_protocol,
-      f"{path} cannot see images",
-      read.image_problem,
+      published.image_protocol, str(path), name, config, described
     ),
     make_tokenizer=functools.partial(
-      _given,
-      read.tokenizer,
-      f"{path} cannot read texts",
-      read.tokenizer_problem,
+      published.tokenizer, str(path), config, described
     ),
-    mesh=mesh,
   )
 
 
-def _given(made: T | None, what: str, why: str) -> T:
-  if made is None:
-    raise ValueError(f"{what}: {why}")
-  return made
+def load_run(
+  folder: pathlib.Path, config: config_lib.Config | None = None
+) -> tuple[config_lib.Config, Model]:
+  """Return a run's config, and its model at the newest checkpoint.
 
-
-def load_run(folder: pathlib.Path) -> Model:
-  """Open a run's folder.
+  Args:
+    folder: the run's.
+    config: to be used in place of the run's own (another evaluation, say); its
+      model must be the run's.
 
   Raises:
-    workdir.WorkdirError: there is no run, or no checkpoint of it.
+    workdir.WorkdirError: there is no run or no checkpoint of it, or `config`
+      has another model.
+    checkpointing.CheckpointError: there are checkpoints, but none is whole.
   """
-  trained = trained_run.load(folder)
-  config = trained.config
-  return Model(
+  started_with = workdir.read_config(folder)
+  if started_with is None:
+    raise workdir.WorkdirError(
+      f"--workdir={folder} holds no run (no {workdir.CONFIG}); train one with"
+      " --config=... first"
+    )
+  if config is None:
+    config = started_with
+  else:
+    workdir.check_same(folder, started_with, config)
+  mesh = _make_mesh()
+  whole = mesh_lib.replicated(mesh)
+  restored = checkpointing.restore_params(
+    folder / workdir.CHECKPOINTS,
+    jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
+      loading.shapes_of(config.model),
+    ),
+  )
+  if restored is None:
+    raise workdir.WorkdirError(
+      f"--workdir={folder} has no checkpoint yet; let the run go on until it"
+      " has saved one (checkpoint.every_steps)"
+    )
+  step, params = restored
+  model = Model(
     path=str(folder),
     family=RUN,
     config=config.model,
-    params=trained.params,
-    make_image_protocol=lambda: _run_protocol(config),
-    make_tokenizer=lambda: pipeline.make_tokenizer(config.data),
-    mesh=trained.embedder.mesh,
-    step=trained.step,
+    params=params,
+    mesh=mesh,
+    make_image_protocol=functools.partial(_run_protocol, config),
+    make_tokenizer=functools.partial(pipeline.make_tokenizer, config.data),
+    step=step,
   )
+  return config, model
 
 
-def _run_protocol(config: config_lib.Config) -> Protocol:
+def _make_mesh() -> jax.sharding.Mesh:
+  """Return the devices of now, whatever a run was trained on."""
+  return mesh_lib.make_mesh(mesh_lib.MeshConfig(-1, 1, 1))
+
+
+def _run_protocol(config: config_lib.Config) -> published.Protocol:
   """Return how a run's evaluations see images (input_pipeline/pipeline.py)."""
   augmentation = config.data.augmentation
   if augmentation.is_naflex:
@@ -131,20 +182,7 @@ def _run_protocol(config: config_lib.Config) -> Protocol:
       config.model.image_std,
     )
   return dataclasses.replace(
-    loading.published_protocol(config.model, "siglip"),
+    published.protocol_for(config.model, "siglip"),
     name=RUN,
     source="input_pipeline.images.image_ops.resize",
-  )
-
-
-def make_embedder(model: Model, batch_size: int) -> embedding.Embedder:
-  """Return what embeds batches of at most `batch_size` rows.
-
-  It is raised to a multiple of the devices.
-  """
-  shards = mesh_lib.num_batch_shards(model.mesh)
-  return embedding.make_embedder(
-    *dual_encoder.embed_fns(model.config, mesh_lib.BATCH_AXES),
-    model.mesh,
-    -(-batch_size // shards) * shards,
   )

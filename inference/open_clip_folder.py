@@ -1,4 +1,4 @@
-"""What open_clip reads beside the weights: towers, pixels, the tokenizer."""
+"""Files that open_clip reads beside weights: towers, pixels, tokenizer."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ from input_pipeline.tokenizers import rules, tokenizer
 from models.pretrained.families import timm_trunk
 
 _CONFIG = "open_clip_config.json"
-# Of "text_cfg". Without the first, open_clip takes CLIP's own vocabulary.
+# Fields of "text_cfg". Without the first, open_clip takes CLIP's vocabulary.
 _TOKENIZER = ("hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs")
 _CLIP_VOCAB_SIZE = 49_408
 
@@ -21,12 +21,12 @@ def files(
   """Return the content of JSON files by their names.
 
   Args:
-    config: what the family writes of the model.
-    model: to be written.
-    folder: where the files will lie.
+    config: description by models.pretrained.families.open_clip.
+    model: model to be written.
+    folder: path that the files will have.
 
   Raises:
-    ValueError: open_clip cannot make images ready as the model sees them.
+    ValueError: open_clip cannot prepare images as the model sees them.
   """
   content = timm_trunk.place(config, folder)
   if model.config.image is not None:
@@ -46,14 +46,13 @@ def files(
 def _tokenizer_fields(model: model_lib.Model, name: str) -> dict[str, Any]:
   """Return the fields of "text_cfg" by which open_clip finds the tokenizer.
 
-  A name is needed, whatever it is: open_clip reads the files of a local folder
-  from there. Where they could not be written, it then misses them; without a
-  name, it would take CLIP's.
+  open_clip reads a tokenizer's files from the local folder if there is a name,
+  whatever it is. If they are missing, it then fails; without a name, it would
+  silently take CLIP's.
   """
-  path = pathlib.Path(model.path)
-  given = (path if path.is_dir() else path.parent) / _CONFIG
-  if model.family != model_lib.RUN and given.is_file():
-    text_cfg = json.loads(given.read_text("utf-8"))["model_cfg"]["text_cfg"]
+  original = model.folder / _CONFIG
+  if model.family != model_lib.RUN and original.is_file():
+    text_cfg = json.loads(original.read_text("utf-8"))["model_cfg"]["text_cfg"]
     return {x: text_cfg[x] for x in _TOKENIZER if x in text_cfg}
   try:
     made = model.make_tokenizer()

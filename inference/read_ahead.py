@@ -1,4 +1,4 @@
-"""Work on items in threads, ahead of who takes the results, in order."""
+"""A function mapped over items by threads, results in order."""
 
 import collections
 import concurrent.futures
@@ -19,20 +19,20 @@ def mapped(
   """Yield an iterator of `fn` of each item, in order.
 
   Args:
-    fn: is called in threads; what it raises is raised where its result is due.
+    fn: called in threads; its exception is raised in place of its result.
     items: taken one by one, in the thread that takes the results.
-    num_ahead: results that wait at most.
+    num_ahead: most results computed before they are taken.
   """
   pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1)
-  left = iter(items)
+  remaining = iter(items)
 
   def results() -> Iterator[R]:
     ahead = collections.deque(
-      pool.submit(fn, item) for item in itertools.islice(left, num_ahead)
+      pool.submit(fn, item) for item in itertools.islice(remaining, num_ahead)
     )
     while ahead:
       result = ahead.popleft().result()
-      ahead.extend(pool.submit(fn, x) for x in itertools.islice(left, 1))
+      ahead.extend(pool.submit(fn, x) for x in itertools.islice(remaining, 1))
       yield result
 
   try:

@@ -1,4 +1,4 @@
-"""Search pictures by a sentence: --task=search on a trained run."""
+"""Pictures of a run's data, searched by a sentence."""
 
 import dataclasses
 import json
@@ -11,12 +11,14 @@ import jax
 import numpy as np
 
 from evaluators import embedding, suite
-from inference import contact_sheet, found, trained_run
+from inference import contact_sheet
+from inference import model as model_lib
 from input_pipeline import pipeline
+from runtime import checks
 
 
 def check_query(query: str) -> None:
-  """Raise ValueError where there is nothing to look for."""
+  """Raise ValueError for a query without a letter."""
   if not query.strip():
     raise ValueError(
       "--query is empty: say what to look for, as in "
@@ -33,7 +35,7 @@ def search(
   num_results: int = 12,
   *,
   language: str,
-) -> list[found.Match]:
+) -> list[contact_sheet.Match]:
   """Return the pictures closest to a query, best first.
 
   `examples` maps the name of a split to its examples. Names are shown in
@@ -44,8 +46,7 @@ def search(
     ValueError: the query is empty, or num_results is below 1.
   """
   check_query(query)
-  if num_results < 1:
-    raise ValueError(f"num_results must be at least 1; got {num_results}")
+  checks.at_least("num_results", num_results, 1)
   rows = [
     (split, row)
     for split, part in examples.items()
@@ -62,7 +63,7 @@ def search(
     split, row = rows[n]
     part = examples[split]
     matches.append(
-      found.Match(
+      contact_sheet.Match(
         rank=len(matches) + 1,
         score=float(score_N[n]),
         name=part.texts[language][row],
@@ -74,7 +75,7 @@ def search(
   return matches
 
 
-def table(matches: list[found.Match]) -> str:
+def table(matches: list[contact_sheet.Match]) -> str:
   """Render matches as aligned plain text."""
   cells = [["rank", "score", "name", "key", "split"]] + [
     [str(m.rank), f"{m.score:.3f}", m.name, m.key, m.split.replace("_", " ")]
@@ -91,13 +92,13 @@ def table(matches: list[found.Match]) -> str:
 
 
 def to_json(
-  query: str, matches: list[found.Match], contact_sheet: str = ""
+  query: str, matches: list[contact_sheet.Match], sheet: str = ""
 ) -> str:
   """Render matches as one JSON object, without the pictures."""
   return json.dumps(
     {
       "query": query,
-      "contact_sheet": contact_sheet,
+      "contact_sheet": sheet,
       "matches": [
         {
           field.name: getattr(match, field.name)
@@ -119,16 +120,17 @@ def run(folder: pathlib.Path, query: str, *, as_json: bool = False) -> int:
     ValueError: the query is empty.
   """
   check_query(query)
-  trained = trained_run.load(folder)
-  data = trained.config.data
+  config, model = model_lib.load_run(folder)
+  embedder = model.make_embedder(config.evaluate.batch_size)
+  data = config.data
   examples = {
     split: pipeline.read_split(data, split) for split in pipeline.splits(data)
   }
-  with jax.set_mesh(trained.embedder.mesh):
+  with jax.set_mesh(model.mesh):
     matches = search(
-      trained.embedder,
-      trained.params,
-      pipeline.make_tokenizer(data),
+      embedder,
+      model.params,
+      model.make_tokenizer(),
       examples,
       query,
       language=data.languages[0],

@@ -1,4 +1,4 @@
-"""Which of an example's texts is its caption in this step."""
+"""Choice of an example's caption among its texts, and labels of captions."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ def choose(
   max_chars: int,
   templates: Sequence[str] = (),
 ) -> str:
-  """Return the text of `draw`."""
+  """Return the text that `draw` draws, without its language."""
   chosen = draw(texts, languages, rng, max_chars=max_chars, templates=templates)
   return chosen[1]
 
@@ -29,27 +29,27 @@ def draw(
   max_chars: int,
   templates: Sequence[str] = (),
 ) -> tuple[str, str]:
-  """Return one of `languages`, each as probable as the others, and a text.
+  """Return one of `languages`, drawn uniformly, and a text in it.
 
   One of several texts in that language is drawn, and one of the templates to
-  put it in. A text that is empty or longer than `max_chars` is no text; a
-  language that the example has no text in is left out. Raises
-  faults.ExampleError when none is left.
+  fill with it. Texts that are empty or longer than `max_chars` are left out,
+  and so are languages without a text. Raises faults.ExampleError when none is
+  left.
   """
   filled = {
     language: [text for text in texts.get(language, ()) if text.strip()]
     for language in languages
   }
   usable = {
-    language: [text for text in found if len(text) <= max_chars]
-    for language, found in filled.items()
+    language: [text for text in candidates if len(text) <= max_chars]
+    for language, candidates in filled.items()
   }
   present = [language for language in languages if usable[language]]
   if not present:
     raise _fault(texts, filled, max_chars)
   language = present[int(rng.integers(len(present)))]
-  found = usable[language]
-  text = found[int(rng.integers(len(found)))]
+  candidates = usable[language]
+  text = candidates[int(rng.integers(len(candidates)))]
   if templates:
     text = templates[int(rng.integers(len(templates)))].replace("{}", text)
   return language, text
@@ -67,15 +67,15 @@ def only(
 ) -> dict[str, tuple[str, ...]]:
   """Return the text of this number in `numbered`, by its language.
 
-  Raises faults.ExampleError where there are fewer.
+  Raises faults.ExampleError if the example has fewer texts.
   """
-  found = numbered(texts)
-  if number >= len(found):
+  captions = numbered(texts)
+  if number >= len(captions):
     raise faults.ExampleError(
       "caption_missing",
-      f"caption {number} was drawn; the example has {len(found)}",
+      f"caption {number} was drawn; the example has {len(captions)}",
     )
-  language, text = found[number]
+  language, text = captions[number]
   return {language: (text,)}
 
 
@@ -84,7 +84,7 @@ def _fault(
   filled: Mapping[str, Sequence[str]],
   max_chars: int,
 ) -> faults.ExampleError:
-  lengths = [len(text) for found in filled.values() for text in found]
+  lengths = [len(text) for present in filled.values() for text in present]
   if lengths:
     return faults.ExampleError(
       "caption_too_long",
@@ -99,7 +99,7 @@ def _fault(
 
 
 def label(text: str) -> np.int32:
-  """Return a number that stands for this text, the same in every process.
+  """Return a hash of this text, the same in every process.
 
   Two texts share a number with probability 2**-32: in a batch of 24,576 one
   false pair of 300 million is expected every 14 batches.

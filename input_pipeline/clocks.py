@@ -1,8 +1,8 @@
-"""Clocks of the stages that an example goes through, and who is in which.
+"""Clocks of the stages in making an example, and notes of each thread's stage.
 
-A thread that makes examples says when it comes to a stage. The seconds travel
-in the batch; what the thread is doing now stands in a small memory-mapped file
-of its own, which another process can read while the thread is stuck.
+A thread that makes examples calls its clock when it enters a stage. The seconds
+travel in the batch. A small memory-mapped file of each thread holds its present
+stage; another process can read it while the thread is stuck.
 """
 
 import contextlib
@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-# Up to "tokenize" of one example; "batch" puts examples together.
+# Stages of one example up to "tokenize"; "batch" stacks examples.
 STAGES = ("read", "caption", "image", "tokenize", "batch")
 _NUMBERS = {name: number for number, name in enumerate(STAGES)}
 _IDLE = -1
-# Keys of a batch that `pop` takes out of it.
-SECONDS = "stage_seconds"  # float32 [b, len(STAGES)], of each example
+# Keys of a batch that `pop` removes.
+SECONDS = "stage_seconds"  # float32 [b, len(STAGES)], one row an example
 ASSEMBLED = "stage_assembled"  # see `assembled`
-# Stage, since when, and the end of what it is about.
+# Format of a note: stage, its start, and the end of the subject's name.
 _WHAT_BYTES = 116
 _NOTE = struct.Struct(f"<id{_WHAT_BYTES}s")
 _HEAD = struct.Struct("<id")
@@ -34,12 +34,12 @@ _thread = threading.local()
 
 @dataclasses.dataclass(frozen=True)
 class Clocks:
-  """Makes a clock for each thread; can be sent to worker processes.
+  """Maker of a clock for each thread; can be sent to worker processes.
 
   Attributes:
-    folder: exists, on this machine; each thread that makes examples has a file
-      there that says what it is doing. "" for no such files, nor seconds in
-      batches.
+    folder: existing local folder, in which each thread that makes examples has
+      a file with its present stage. "" makes no such files and adds no seconds
+      to batches.
   """
 
   folder: str = ""
@@ -48,7 +48,7 @@ class Clocks:
     """Return this thread's clock, at zero, in the stage "read".
 
     Args:
-      what: names the example, for a person.
+      what: name of the example, for a person.
     """
     clock = getattr(_thread, "clock", None)
     if clock is None or clock.folder != self.folder:
@@ -67,8 +67,8 @@ class Clock:
     self._stage = _IDLE
     self._since = 0.0
     name = f"{os.getpid()}-{threading.get_native_id()}"
-    # Where nobody can look any more (the loop has ended, this thread has not
-    # noticed), memory will do.
+    # Without a folder that exists (the loop has ended and deleted it, this
+    # thread has not noticed), the note is kept in memory.
     self._note: mmap.mmap | bytearray = bytearray(_NOTE.size)
     if folder:
       with (
@@ -80,12 +80,12 @@ class Clock:
     _NOTE.pack_into(self._note, 0, _IDLE, time.monotonic(), b"")
 
   def reset(self) -> None:
-    """Forget all seconds, and where an example was left that failed."""
+    """Clear all seconds, and the stage of an earlier example that failed."""
     self._seconds = [0.0] * len(STAGES)
     self._stage = _IDLE
 
   def enter(self, stage: str, what: str | None = None) -> None:
-    """Come to a stage; `what` takes the place of the example's name."""
+    """Enter a stage; `what` replaces the example's name in the note."""
     self._change(_NUMBERS[stage])
     if what is None:
       _HEAD.pack_into(self._note, 0, self._stage, self._since)
@@ -93,7 +93,7 @@ class Clock:
       _NOTE.pack_into(self._note, 0, self._stage, self._since, _end(what))
 
   def about(self, what: str) -> None:
-    """Say what the stage is about now: the file that is read, say."""
+    """Note the stage's present subject, such as the file being read."""
     _NOTE.pack_into(self._note, 0, self._stage, self._since, _end(what))
 
   def stop(self) -> None:
@@ -102,7 +102,7 @@ class Clock:
     _HEAD.pack_into(self._note, 0, _IDLE, self._since)
 
   def seconds(self) -> np.ndarray:
-    """Return float32 [len(STAGES)] of the stages that were left."""
+    """Return float32 [len(STAGES)]: the seconds of finished stages."""
     return np.array(self._seconds, np.float32)
 
   def _change(self, stage: int) -> None:
@@ -113,18 +113,18 @@ class Clock:
 
 
 def about(what: str) -> None:
-  """Say which file this thread reads now; nothing where no clock runs."""
+  """Note the file that this thread reads now; do nothing without a clock."""
   clock = getattr(_thread, "clock", None)
   if clock is not None:
     clock.about(what)
 
 
 def assembled(start: float) -> np.ndarray:
-  """Return float64 [2]: the seconds since `start`, and when it is now.
+  """Return float64 [2]: the seconds since `start`, and time.monotonic().
 
   Args:
-    start: time.monotonic() before examples were put together to a batch. That
-      clock is the system's, the same in all processes.
+    start: time.monotonic() before examples were stacked to a batch; this clock
+      is the system's, the same in all processes.
   """
   now = time.monotonic()
   return np.array([now - start, now])
@@ -132,12 +132,12 @@ def assembled(start: float) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-  """What a batch took.
+  """Work done for a batch.
 
   Attributes:
     seconds: float64 [len(STAGES)], summed over the examples.
-    num_examples: of this process's part of the batch.
-    assembled: when it was there, by time.monotonic().
+    num_examples: examples in this process's part of the batch.
+    assembled: time.monotonic() when the batch was complete.
   """
 
   seconds: np.ndarray
@@ -146,7 +146,7 @@ class Work:
 
 
 def pop(batch: dict[str, Any]) -> Work | None:
-  """Take the clocks out of a batch; None where it has none."""
+  """Remove the clocks from a batch and return them; None if it has none."""
   rows = batch.pop(SECONDS, None)
   times = batch.pop(ASSEMBLED, None)
   if rows is None or times is None:
@@ -158,7 +158,7 @@ def pop(batch: dict[str, Any]) -> Work | None:
 
 @dataclasses.dataclass(frozen=True)
 class Doing:
-  """What a thread is doing; `stage` is "" between two examples."""
+  """Activity of a thread; `stage` is "" between two examples."""
 
   process: int
   thread: int
@@ -168,15 +168,15 @@ class Doing:
 
 
 def look(folder: str) -> list[Doing]:
-  """Return what each thread with a clock in a folder is doing."""
-  found = []
+  """Return the activity of each thread with a clock in a folder."""
+  activities = []
   for path in sorted(pathlib.Path(folder).iterdir()):
     data = path.read_bytes()
-    if len(data) != _NOTE.size:  # its thread is just making it
+    if len(data) != _NOTE.size:  # its thread is still creating it
       continue
     stage, since, what = _NOTE.unpack(data)
     process, _, thread = path.name.partition("-")
-    found.append(
+    activities.append(
       Doing(
         int(process),
         int(thread),
@@ -185,10 +185,10 @@ def look(folder: str) -> list[Doing]:
         what.rstrip(b"\0").decode(errors="replace"),
       )
     )
-  return found
+  return activities
 
 
 def _end(what: str) -> bytes:
-  """Return what a note has room for: a path is told by its end."""
+  """Return the last bytes of `what` that fit in a note: a path's end."""
   data = what.encode()
   return data if len(data) <= _WHAT_BYTES else data[-_WHAT_BYTES:]

@@ -1,8 +1,8 @@
-"""From a place of the stream to arrays, with another example for a bad one.
+"""Arrays of the example at a position of the stream; bad ones are replaced.
 
-What an example becomes depends on the seed, its position and the attempt
-alone: not on the process or thread that makes it, nor on what was made before.
-Knows neither Grain nor JAX, which worker processes (workers.py) do without.
+The arrays depend only on the seed, the position and the attempt: neither on the
+process or thread that makes them, nor on earlier examples. This module imports
+neither Grain nor JAX, so worker processes (workers.py) do without them.
 """
 
 import dataclasses
@@ -21,44 +21,49 @@ from input_pipeline.images import augmentation
 from input_pipeline.sources import balanced
 from input_pipeline.sources import record as record_lib
 
-# An object's, in a library's message: another in each process.
+# Address of an object in a library's message, different in each process.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 # Key of a batch under which its faults travel; everything else is an array.
 FAULTS = "faults"
-# Examples that are tried for one place. Where 9 of 10 are bad, all of 200 are
-# so for one place of 10**9.
+# Examples that are tried for one position. If 9 of 10 are bad, all 200 are bad
+# for one position of 10**9.
 _MAX_ATTEMPTS = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """What examples of one source are made of."""
+  """An opened source, and the templates of its captions."""
 
   name: str
   records: record_lib.Records
   templates: tuple[str, ...]
 
   def draw(
-    self, seed: int, place: tuple[int, int], index: int
+    self, seed: int, slot: tuple[int, int], index: int
   ) -> tuple[int, int | None]:
-    """Return the example of a place, and which caption; None for any.
+    """Return an example's index, and its caption's number (None for any).
 
-    That is the one which is due, unless the source is balanced.
+    The index is the one that is due, unless the source is balanced.
+
+    Args:
+      seed: seed of the run's examples.
+      slot: position in the stream, and attempt.
+      index: index of the example that is due.
     """
     if isinstance(self.records, balanced.Records):
-      return self.records.draw(seed, *place, index)
+      return self.records.draw(seed, *slot, index)
     return index, None
 
 
 @dataclasses.dataclass(frozen=True)
 class Maker:
-  """Makes examples; can be pickled.
+  """Maker of examples; can be pickled.
 
   Attributes:
-    seed: of `rng`.
-    repeated: place -> fault of an earlier run that is to happen again, so that
-      this one goes on as that one did.
-    clocks: of the stages of an example; their seconds travel with it.
+    seed: seed of `rng`.
+    repeated: (position, attempt) -> fault of the run before it was resumed,
+      raised again, so that the resumed run sees the same examples.
+    clocks: clocks of an example's stages; their seconds travel with it.
   """
 
   sources: tuple[Source, ...]
@@ -74,18 +79,18 @@ class Maker:
   clocks: clocks_lib.Clocks = clocks_lib.Clocks()
 
   def __call__(self, draw: mixture.Draw) -> dict[str, Any]:
-    """Return the arrays of one example, and the faults on the way to it."""
+    """Return the arrays of one example, and the faults of those it replaces."""
     source, index = self.sources[draw.source], draw.index
-    found: list[faults.Fault] = []
+    example_faults: list[faults.Fault] = []
     clock = self.clocks.start("")
     for attempt in range(_MAX_ATTEMPTS):
-      place = (draw.position, attempt)
-      if place in self.repeated:
-        found.append(self.repeated[place])
+      slot = (draw.position, attempt)
+      if slot in self.repeated:
+        example_faults.append(self.repeated[slot])
       else:
         key = ""
         try:
-          index, number = source.draw(self.seed, place, index)
+          index, number = source.draw(self.seed, slot, index)
           clock.enter("read", f"example {index} of {source.name}")
           record = source.records[index]
           key = record.key
@@ -93,21 +98,21 @@ class Maker:
           texts = record.texts
           if number is not None:
             texts = captions.only(texts, number)
-          drawn = rng(self.seed, *place)
+          drawn = rng(self.seed, *slot)
           arrays = self._make(source, record, texts, drawn, clock)
           clock.stop()
           if self.clocks.folder:
             arrays[clocks_lib.SECONDS] = clock.seconds()
-          return arrays | {FAULTS: tuple(found)}
+          return arrays | {FAULTS: tuple(example_faults)}
         except faults.ExampleError as error:
           text = _ADDRESS.sub("", str(error))
-          facts = (*place, source.name, index, key, error.kind, text)
-          found.append(faults.Fault(*facts))
+          facts = (*slot, source.name, index, key, error.kind, text)
+          example_faults.append(faults.Fault(*facts))
         except ValueError as error:
           name = key or f"{index} of data.sources.{source.name}"
           raise ValueError(f"example {name}: {error}") from error
-      index = _substitute(self.seed, *place, len(source.records))
-    last = found[-1]
+      index = _substitute(self.seed, *slot, len(source.records))
+    last = example_faults[-1]
     raise ValueError(
       f"data.sources.{source.name}: {_MAX_ATTEMPTS} examples in a row cannot "
       f"be used; the last one ({last.key or last.index}) has "
@@ -162,10 +167,10 @@ def faults_of(examples: Sequence[Mapping[str, Any]]) -> list[faults.Fault]:
 
 
 def example_seed(seed: int) -> int:
-  """Return the seed that Grain gives the operation in this place.
+  """Return the seed that Grain gives the third operation after `seed`.
 
-  It was grain.MapDataset.random_map, third after `seed`; batches are to stay
-  what they were.
+  Examples were once drawn by grain.MapDataset.random_map in that position, and
+  batches must stay the same.
   """
   return int(np.random.SeedSequence((seed, 3)).generate_state(1, np.uint32)[0])
 
@@ -174,11 +179,11 @@ _local = threading.local()
 
 
 def rng(seed: int, position: int, attempt: int) -> np.random.Generator:
-  """Return the random numbers of one place, valid until the next call here.
+  """Return the generator of one position, valid until this thread's next call.
 
-  For attempt 0 those of grain.MapDataset.random_map.
+  For attempt 0 it draws the numbers of grain.MapDataset.random_map.
   """
-  # To make a Philox takes longer than to move one.
+  # Moving a Philox takes less time than making one.
   if getattr(_local, "seed", None) != seed:
     _local.rng = np.random.Generator(np.random.Philox(seed))
     _local.seed = seed
@@ -187,7 +192,7 @@ def rng(seed: int, position: int, attempt: int) -> np.random.Generator:
   _local.rng.bit_generator.state = state | {
     "state": state["state"] | {"counter": counter},
     "buffer": np.zeros(4, np.uint64),
-    "buffer_pos": 4,  # of 4: nothing left
+    "buffer_pos": 4,  # the buffer of 4 is used up
     "has_uint32": 0,
     "uinteger": 0,
   }
@@ -195,7 +200,7 @@ def rng(seed: int, position: int, attempt: int) -> np.random.Generator:
 
 
 def _substitute(seed: int, position: int, attempt: int, length: int) -> int:
-  """Return the index of the example that is tried after this attempt."""
+  """Return the index of the example that is tried after this one failed."""
   facts = f"{seed}/{position}/{attempt}".encode()
   digest = hashlib.blake2b(facts, digest_size=16).digest()
   return int.from_bytes(digest, "little") % length

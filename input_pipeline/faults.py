@@ -1,10 +1,10 @@
-"""What can be wrong with one example, by kind; the run goes on without it."""
+"""Faults of single examples, by kind; the run goes on without the example."""
 
 import dataclasses
 import types
 from collections.abc import Mapping
 
-# Kind -> what it means. The names are those of data_errors.jsonl.
+# Kind -> meaning. The kinds are named so in data_errors.jsonl.
 KINDS: Mapping[str, str] = types.MappingProxyType(
   {
     "caption_broken": "a caption that is not text, or not to its end",
@@ -22,12 +22,13 @@ KINDS: Mapping[str, str] = types.MappingProxyType(
     "unsafe_member": "a pickle, or a path that leaves its folder",
   }
 )
-# Those that may be gone the next time: a resumed run repeats what it did.
+# Kinds that may not occur at the next read. A resumed run replaces the example
+# again nevertheless, to repeat the first run.
 TRANSIENT = frozenset({"file_missing", "read_failed"})
 
 
 class ExampleError(ValueError):
-  """One example that cannot be used, whatever is done again.
+  """Error for one example that cannot be used.
 
   Attributes:
     kind: a key of KINDS.
@@ -38,23 +39,23 @@ class ExampleError(ValueError):
     assert kind in KINDS, kind
     self.kind = kind
 
-  # Both arguments, or an error of a worker process could not be read here.
+  # Exceptions pickle with one argument by default; workers send this one.
   def __reduce__(self):
     return type(self), (self.kind, str(self))
 
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-  """One example that was left out, and where another took its place.
+  """One example that was left out and replaced by another.
 
   Attributes:
-    position: in the stream of examples: step * batch_size + row.
-    attempt: 0 for the example that was due, 1 for the first in its place, ...
+    position: position in the stream of examples: step * batch_size + row.
+    attempt: 0 for the example that was due, 1 for its first replacement, ...
     source: name in data.sources.
-    index: of the example in the source.
-    key: its name, "" where it could not be read.
+    index: index of the example in the source.
+    key: name of the example, "" if it could not be read.
     kind: a key of KINDS.
-    message: what was wrong.
+    message: description of the fault.
   """
 
   position: int
@@ -67,5 +68,5 @@ class Fault:
 
   @property
   def place(self) -> tuple[int, int]:
-    """Return what no two faults of a run share."""
+    """Return (position, attempt), unique among the faults of a run."""
     return self.position, self.attempt

@@ -1,9 +1,9 @@
-"""What the training loop draws batches from: arrays, with faults accounted.
+"""Iterator of the training loop's batches, which counts and records faults.
 
-Faults come with the batch that they happened in, from whichever thread or
-process made it. Here they are counted as batches are consumed (what was only
-made in advance does not count), named in the log and in data_errors.jsonl, and
-beyond `data.max_bad_fraction` they end the run.
+Faults arrive in the batch that they happened in, from the thread or process
+that made it. They are counted when a batch is consumed (batches only made in
+advance do not count) and written to the log and to data_errors.jsonl; more of
+them than `data.max_bad_fraction` end the run.
 """
 
 import collections
@@ -18,14 +18,14 @@ from input_pipeline import clocks as clocks_lib
 from input_pipeline import examples, faults, pipeline
 from input_pipeline import ledger as ledger_lib
 
-# Examples of which the fraction is taken at least: fewer say little.
+# Least number of examples that the allowed number of bad ones is computed for.
 _MIN_EXAMPLES = 1000
-# By chance a stretch of good enough data has more than its share of bad
-# examples; more by this many standard deviations it hardly ever has.
+# Standard deviations by which the number of bad examples may exceed its
+# expectation: good data may have more than its share by chance.
 _DEVIATIONS = 3
-# Numbers of examples left out at which the log has all of them by kind.
+# Log a summary by kind at the 10th, 100th, 1,000th ... bad example.
 _SAID_AT = frozenset(10**n for n in range(1, 12))
-# Examples of each kind that the error of a run names.
+# Examples of each kind that the run's error message names.
 _NUM_NAMED = 3
 
 
@@ -34,9 +34,9 @@ class BadDataError(ValueError):
 
 
 class Loader:
-  """A Grain iterator of batches, with its faults taken out and counted.
+  """A Grain iterator of batches, with faults removed and counted.
 
-  Its state is that of the iterator: {"next_index": step}, the same on all
+  The state is that of the iterator: {"next_index": step}, the same on all
   processes.
   """
 
@@ -51,12 +51,12 @@ class Loader:
     """Begin at step 0.
 
     Args:
-      dataset: of `pipeline.make_train_dataset`.
-      ledger: what the faults are written to.
-      max_bad_fraction: share of the examples that others may take the place
-        of. The run ends when it is more by three standard deviations of
+      dataset: batches of `pipeline.make_train_dataset`.
+      ledger: record that the faults are written to.
+      max_bad_fraction: share of examples that may be replaced. The run ends
+        when the replaced examples exceed it by three standard deviations of
         chance, of the first 1,000 examples or of all so far.
-      facts: of each source.
+      facts: size and fingerprint of each source.
     """
     self._iterator: Any = iter(dataset)
     self._ledger = ledger
@@ -69,11 +69,11 @@ class Loader:
 
   def __next__(self) -> dict[str, Any]:
     batch = dict(next(self._iterator))
-    found = batch.pop(examples.FAULTS)
+    batch_faults = batch.pop(examples.FAULTS)
     self._step += 1
     self._num_examples += len(next(iter(batch.values())))
-    if found:
-      self._add(found)
+    if batch_faults:
+      self._add(batch_faults)
     return batch
 
   def get_state(self) -> dict[str, int]:
@@ -81,28 +81,28 @@ class Loader:
     return self._iterator.get_state()
 
   def set_state(self, state: Mapping[str, int]) -> None:
-    """Go to a position, with what was counted up to there."""
+    """Go to a position, with the counts up to there."""
     self._iterator.set_state(dict(state))
     self._count_from(int(state["next_index"]))
 
   def check_unchanged(self) -> None:
-    """Raise ValueError where a resumed run would not see the same examples."""
+    """Raise ValueError if a resumed run would not see the same examples."""
     self._ledger.check_facts(self._facts)
 
   @property
   def bad_fraction(self) -> float:
-    """Return the share of the examples that others took the place of."""
+    """Return the share of the examples that were replaced."""
     return self._num_replaced / max(self._num_examples, 1)
 
   def summary(self) -> str:
-    """Return the faults by source and kind, "" where there are none."""
+    """Return the faults by source and kind as a line; "" without faults."""
     return "; ".join(
       f"{source}: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items())
       for source, kinds in sorted(self._counts.items())
     )
 
   def sync(self) -> None:
-    """Put on disk what was counted: a checkpoint is to follow."""
+    """Write the counts to disk; called before a checkpoint is saved."""
     totals = ledger_lib.Totals(
       self._step, self._num_examples, self._num_replaced, self._counts
     )
@@ -110,7 +110,7 @@ class Loader:
     self._ledger.write_facts(self._facts)
 
   def close(self) -> None:
-    """End what makes batches, and close the ledger."""
+    """End the iterator's threads and processes, and close the ledger."""
     self._iterator.close()
     self._ledger.close()
 
@@ -122,8 +122,8 @@ class Loader:
     self._counts = totals.totals
     self._first = collections.defaultdict[str, list[faults.Fault]](list)
 
-  def _add(self, found: Sequence[faults.Fault]) -> None:
-    for fault in found:
+  def _add(self, batch_faults: Sequence[faults.Fault]) -> None:
+    for fault in batch_faults:
       first = self._first[fault.kind]
       if len(first) < _NUM_NAMED:
         first.append(fault)
@@ -138,7 +138,7 @@ class Loader:
             "Left out of %d examples so far: %s",
             *(self._num_examples, self.summary()),
           )
-    self._ledger.write(found)
+    self._ledger.write(batch_faults)
     self._check_fraction()
 
   def _check_fraction(self) -> None:
@@ -146,7 +146,7 @@ class Loader:
     allowed = expected + _DEVIATIONS * math.sqrt(expected)
     if self._num_replaced <= allowed:
       return
-    first = [fault for some in self._first.values() for fault in some]
+    first = [fault for group in self._first.values() for fault in group]
     named = "".join(f"\n  {_describe(fault)}" for fault in first)
     raise BadDataError(
       f"{self._num_replaced} of {self._num_examples} examples cannot be used, "
@@ -173,14 +173,14 @@ def make_loader(
   """Return the training data of one process of a run.
 
   Args:
-    config: checked.
-    folder: of the run, for data_errors.jsonl; None to write nothing.
-    batch_size: of the global batch.
-    seed: as for `pipeline.make_train_dataset`, and so the next two.
-    rows: those that this process needs.
+    config: checked config of the data.
+    folder: folder of the run, for data_errors.jsonl; None writes no file.
+    batch_size: size of the global batch.
+    seed: as in `pipeline.make_train_dataset`.
+    rows: rows of the global batch that this process needs; None for all.
     with_labels: whether batches have labels.
-    process_index: among the run's processes.
-    clocks: as for `pipeline.make_train_dataset`; the watchdog's.
+    process_index: index among the run's processes.
+    clocks: clocks of the watchdog.
   """
   ledger = ledger_lib.Ledger(
     folder, batch_size=batch_size, process_index=process_index

@@ -1,7 +1,7 @@
-"""Which example of which source is at which place of the stream.
+"""Order of the stream: the source and index of the example at each position.
 
-All of it is arithmetic on indices: nothing is drawn from a buffer and nothing
-is kept, so any place can be asked for at once.
+The order is arithmetic on indices, without a buffer and without state, so any
+position can be computed at once.
 """
 
 import bisect
@@ -13,20 +13,21 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-# Grain permutes indices with a cipher of 4 rounds. Of epochs longer than this
-# some come out far from random: of 1,000 draws in a row, those next to each
-# other are correlated by 0.4 at 10**6 examples and 0.5 at 10**9 (root mean
-# square of 20 seeds; chance is 0.03). Twice, nothing is left up to 10**12.
+# Longest epoch that is shuffled once. Grain permutes indices with a cipher of 4
+# rounds, and longer epochs come out far from random for some seeds: of 1,000
+# draws in a row, neighbours are correlated by 0.4 at 10**6 examples and 0.5 at
+# 10**9 (root mean square of 20 seeds; chance is 0.03). Shuffled twice, no
+# correlation is left up to 10**12.
 SHUFFLED_ONCE = 2**14
 
 
 class Draw(NamedTuple):
-  """One place of the stream.
+  """Example at one position of the stream.
 
   Attributes:
     position: step * batch_size + row.
     source: index among the sources, in the order of the config.
-    index: of the example in that source.
+    index: index of the example in that source.
   """
 
   position: int
@@ -40,7 +41,7 @@ Order = Any
 
 
 class Union:
-  """An epoch of several sources: each one's examples as often as it says."""
+  """An epoch of several sources, each with its own number of repeats."""
 
   def __init__(
     self,
@@ -63,16 +64,17 @@ class Union:
 
 
 class Weighted:
-  """Endless streams in turn, so that each has its share of every stretch.
+  """Endless streams, interleaved so that each has its share of every stretch.
 
-  Of the first k elements, source 0 has its share rounded up, source 1 its
-  share of what is left, and so on: exact after each sum of the weights (as
-  whole numbers), and off by less than the number of sources in between.
+  Among the first k elements, source 0 has its share rounded up, source 1 its
+  share of the rest, and so on. The shares are exact after each sum of the
+  weights (as whole numbers), and off by less than the number of sources in
+  between.
   """
 
   def __init__(self, streams: Sequence[Order], weights: Sequence[float]):
     self._streams = tuple(streams)
-    # As it is written: 0.1 is a tenth, not the nearest binary fraction.
+    # Weights are read as decimals: 0.1 is a tenth, not the nearest float.
     exact = [fractions.Fraction(str(weight)) for weight in weights]
     scale = math.lcm(*(weight.denominator for weight in exact))
     self._weights = tuple(int(weight * scale) for weight in exact)
@@ -83,21 +85,21 @@ class Weighted:
   def __getitem__(self, index: int) -> tuple[int, int]:
     before, after = index, index + 1
     left = sum(self._weights)
-    # `before` and `after`: elements of the sources from here on, among the
-    # first `index` and `index + 1`. The one that has the element takes one
-    # more of the latter.
+    # `before` and `after` count the elements of this source and the later ones
+    # among the first `index` and `index + 1`. The source whose count grows has
+    # the element.
     for stream, weight in zip(self._streams, self._weights, strict=True):
       rest_before = before * (left - weight) // left
       rest_after = after * (left - weight) // left
       if rest_after == rest_before:
         return stream[before - rest_before]
       before, after, left = rest_before, rest_after, left - weight
-    raise AssertionError("the last source has what no other has")
+    raise AssertionError("no source has the element")
 
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-  """Those places of an order that are in some rows of the global batches."""
+  """The part of an order that lies in these rows of the global batches."""
 
   order: Order
   batch_size: int
@@ -107,12 +109,12 @@ class Share:
     return len(self.order) // self.batch_size * len(self.rows)
 
   def __getitem__(self, index: int) -> Draw:
-    batch, place = divmod(index, len(self.rows))
-    position = batch * self.batch_size + self.rows[place]
+    batch, row = divmod(index, len(self.rows))
+    position = batch * self.batch_size + self.rows[row]
     return Draw(position, *self.order[position])
 
 
 def source_seed(seed: int, name: str) -> int:
-  """Return the seed of a source's own order, whatever others there are."""
+  """Return the seed of a source's order, independent of other sources."""
   digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=4).digest()
   return int.from_bytes(digest, "little")

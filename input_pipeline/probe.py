@@ -1,4 +1,4 @@
-"""A look at a source's first examples, before a run begins with them."""
+"""Check of a source's first examples before a run begins."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,7 @@ from input_pipeline.images import image_ops
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 
-# Examples that are looked at, at most: as many as are read in seconds from a
-# bucket far away.
+# Most examples that are read: from a distant bucket, they take seconds.
 NUM_PROBED = 100
 
 
@@ -18,20 +17,20 @@ def check(
   records: record_lib.Records,
   languages: Sequence[str],
 ) -> None:
-  """Raise ValueError where none of the first examples can be trained on.
+  """Raise ValueError if none of the first examples can be trained on.
 
-  One with a caption in one of the languages and one with an image that can be
-  decoded are enough.
+  One example with a caption in one of the languages and one with an image that
+  can be decoded are enough.
   """
   num_probed = min(len(records), NUM_PROBED)
   where = f"the first {num_probed} examples of data.sources.{name}"
-  found: set[str] = set()
+  present: set[str] = set()
   has_image = False
   errors: list[faults.ExampleError] = []
   for index in range(num_probed):
     try:
       record = records[index]
-      found |= {
+      present |= {
         language
         for language, texts in record.texts.items()
         if any(text.strip() for text in texts)
@@ -41,18 +40,18 @@ def check(
         has_image = True
     except faults.ExampleError as error:
       errors.append(error)
-    if has_image and found & set(languages):
+    if has_image and present & set(languages):
       return
   if len(errors) == num_probed:
     raise ValueError(
       f"none of {where} can be used: {errors[0].kind}: {errors[0]}"
     )
-  if not found:
+  if not present:
     raise ValueError(
       f"none of {where} has a caption; data.sources.{name}.caption says where "
       f"captions are; got {list(source.caption)}"
     )
   raise ValueError(
-    f"data.languages must be some of {sorted(found)}, in which {where} have "
+    f"data.languages must be some of {sorted(present)}, in which {where} have "
     f"captions; got {list(languages)}"
   )

@@ -1,4 +1,8 @@
-"""How much of the time the step waits for data, and which stage is to blame."""
+"""Watchdog of the input: share of time waited for data, and the stage to blame.
+
+It warns when the step waits too long in all, and says what each thread is doing
+when no batch comes.
+"""
 
 import collections
 import contextlib
@@ -16,15 +20,17 @@ import numpy as np
 
 from input_pipeline import clocks, pipeline
 
-# A run that waits less has at least 90 % of the speed that it could have.
+# Share of time waited above which a warning is printed: a run that waits less
+# has at least 90 % of its possible speed.
 WARN_FRACTION = 0.1
-# Of the time that a warning is about: evaluations and saves are shorter.
+# Length of the window that a warning is computed over, longer than evaluations
+# and saves.
 _WINDOW_SECONDS = 60.0
-# Between two warnings: advice that is not followed is not wanted.
+# Least seconds between two warnings, not to repeat advice that is ignored.
 _QUIET_SECONDS = 600.0
-# Threads that are named when nothing comes, those first that are stuck longest.
+# Most threads named when no batch comes, those stuck longest first.
 _NUM_NAMED = 8
-# A stall is noticed this late, as a part of data.stall_seconds.
+# Interval between checks for a stall, as a fraction of data.stall_seconds.
 _POLL = 0.25
 
 
@@ -36,9 +42,10 @@ def watch(
   """Yield the watchdog of a loop; its threads and files end with the context.
 
   Args:
-    config: whose batches are waited for.
-    say: takes a line for people, also from another thread; None: to stderr of
-      every process, for all wait for the one that gets no data.
+    config: config of the data whose batches are fetched.
+    say: function that prints a line, also called from another thread. None
+      prints to stderr in every process, since all processes wait for the one
+      that gets no data.
   """
   with tempfile.TemporaryDirectory(
     prefix="diptych-stages-", ignore_cleanup_errors=True
@@ -58,11 +65,11 @@ def watch(
 
 @dataclasses.dataclass
 class _Window:
-  """What came about since a time."""
+  """Waiting time and work counted since `start`."""
 
   start: float
   waited: float = 0.0
-  # Of `waited`, when the batch was already made.
+  # Part of `waited` after the batch was made, spent on its transfer.
   transferred: float = 0.0
   num_examples: int = 0
   seconds: np.ndarray = dataclasses.field(
@@ -87,10 +94,11 @@ class Watchdog:
     self._finisher = _Finisher(now)
     # None until the first batch, which waits for workers to start.
     self._recent: _Window | None = None  # since the last `report`
-    self._window: _Window | None = None  # a warning's
+    self._window: _Window | None = None  # since the last check for a warning
     self._last_warning = -_QUIET_SECONDS
     self._waiting_since: float | None = None
-    self._stall: tuple[float, int] = (0.0, 0)  # the wait, and lines about it
+    # Start of the stall reported last, and lines printed about it.
+    self._stall: tuple[float, int] = (0.0, 0)
 
   def next(
     self,
@@ -100,9 +108,10 @@ class Watchdog:
     """Return the next batch without its clocks.
 
     Args:
-      iterator: of make_train_dataset(clocks=self.clocks).
-      finished: returns when the device has done the step before. Waiting for
-        data costs nothing until then, though the host waits. None: at once.
+      iterator: iterator of make_train_dataset(clocks=self.clocks).
+      finished: function that returns when the device has finished the step
+        before. Until then waiting for data costs nothing, though the host
+        waits. None: the device is idle from the start.
     """
     start = self._now()
     done = self._finisher.wait_for(finished)
@@ -129,10 +138,10 @@ class Watchdog:
         window.seconds += work.seconds
 
   def report(self) -> dict[str, float]:
-    """Return metrics since the last call; say so if data are too slow.
+    """Return metrics since the last call; print a warning if data are slow.
 
-    "data/wait_fraction" of the time, and milliseconds an example of each stage,
-    summed over threads ("data/image_ms").
+    "data/wait_fraction" is a share of the time; "data/image_ms" and the like
+    are milliseconds an example of each stage, summed over threads.
     """
     now = self._now()
     recent, window = self._recent, self._window
@@ -157,14 +166,14 @@ class Watchdog:
     return values
 
   def look_for_stalls(self, stop: threading.Event) -> None:
-    """Say where the data are stuck, each time that no batch comes for long."""
+    """Print the threads' stages whenever no batch comes for stall_seconds."""
     while not stop.wait(self._config.stall_seconds * _POLL):
       text = self.stall(self._now())
       if text:
         self._say(text)
 
   def stall(self, now: float) -> str:
-    """Return what is to be said of a wait that goes on, "" for nothing new."""
+    """Return the next line about a wait that goes on; "" if not yet due."""
     since = self._waiting_since
     if since is None:
       return ""
@@ -184,7 +193,7 @@ class Watchdog:
 
 
 class _Finisher:
-  """A thread that notes when the device has finished a step."""
+  """Thread that records when the device has finished a step."""
 
   def __init__(self, now: Callable[[], float]):
     self._now = now
@@ -208,15 +217,15 @@ class _Finisher:
   def _run(self) -> None:
     while (wait := self._waits.get()) is not None:
       finished, done = wait
-      # What went wrong with the step is raised where its metrics are read.
+      # An error of the step is raised where its metrics are read.
       with contextlib.suppress(Exception):
         finished()
       done.append(self._now())
-      del wait, finished  # else they hold the step's arrays until the next
+      del wait, finished  # frees the step's arrays before the next wait
 
 
 def _say(text: str) -> None:
-  # On a terminal the progress line is there; its next update comes below.
+  # On a terminal, the progress line is cleared; its next update comes below.
   clear = "\r\x1b[K" if sys.stderr.isatty() else ""
   print(f"{clear}{text}", file=sys.stderr, flush=True)
 
@@ -243,7 +252,7 @@ def _warning(config: pipeline.Data, window: _Window, now: float) -> str:
   if window.transferred > 0.5 * window.waited:
     text += (
       f"; of the wait {window.transferred / window.waited:.0%} is for batches"
-      f" that were made but not here: {_transfer_advice(config)}"
+      f" that were made but not yet transferred: {_transfer_advice(config)}"
     )
     return text
   return f"{text}: {advice(config, order[0], num_cores())}"
@@ -260,7 +269,7 @@ def _transfer_advice(config: pipeline.Data) -> str:
 
 
 def advice(config: pipeline.Data, stage: str, cores: int) -> str:
-  """Return what a user can change where a stage takes most of the work."""
+  """Return advice to a user whose data spend most of the work in a stage."""
   num_threads = f"data.num_threads (now {config.num_threads})"
   num_workers = f"data.num_workers (now {config.num_workers}, {cores} cores)"
   if not config.num_threads and not config.num_workers:
@@ -282,32 +291,33 @@ def advice(config: pipeline.Data, stage: str, cores: int) -> str:
   if stage == "image" and lanes < cores:
     return f"raise {num_threads} or {num_workers}"
   if stage in ("caption", "tokenize") and config.num_workers < cores:
-    # Python's lock: threads of one process do this one after the other.
+    # Python's lock serialises this stage among threads of one process.
     return f"raise {num_workers}; threads do not help here"
   if stage == "image":
     return (
-      f"{lanes} threads for {cores} cores: what helps is a smaller image to"
-      " decode, or more cores a device"
+      f"{lanes} threads for {cores} cores: store smaller images, or take more"
+      " cores a device"
     )
   return f"raise {num_workers} or take more cores a device"
 
 
 def num_cores() -> int:
-  """Return how many cores this process may use."""
+  """Return the number of cores that this process may use."""
   if hasattr(os, "sched_getaffinity"):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
 
 
 def _who_does_what(folder: str, now: float) -> str:
-  found = clocks.look(folder)
-  if not found:
+  activities = clocks.look(folder)
+  if not activities:
     return (
       "No thread has begun an example: worker processes are starting, or the"
       " sources are being opened"
     )
   busy = sorted(
-    (doing for doing in found if doing.stage), key=lambda doing: doing.since
+    (doing for doing in activities if doing.stage),
+    key=lambda doing: doing.since,
   )
   lines = [
     f"{_process(doing.process)}, thread {doing.thread}: {doing.stage} of"
@@ -316,8 +326,8 @@ def _who_does_what(folder: str, now: float) -> str:
   ]
   left = collections.Counter(doing.stage for doing in busy[_NUM_NAMED:])
   lines += [f"{count} more in {stage}" for stage, count in left.items()]
-  if len(busy) < len(found):
-    lines.append(f"{len(found) - len(busy)} between two examples")
+  if len(busy) < len(activities):
+    lines.append(f"{len(activities) - len(busy)} between two examples")
   return "Threads that make examples: " + "; ".join(lines)
 
 

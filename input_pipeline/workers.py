@@ -1,14 +1,19 @@
-"""Batches made by other processes, in the order of one.
+"""Batches made by worker processes, in the same order as by one process.
 
 This process decides which examples are in a batch (`mixture.Draw`) and sends
-that to a worker, which reads, decodes, tokenizes and puts the arrays into
-memory that both share. Batch i is worker i % num_workers's, so neither their
-number nor their speed changes what comes, and a position is the index of the
-next batch and nothing else.
+them to a worker, which reads, decodes, tokenizes and writes the arrays into
+shared memory. Worker i % num_workers makes batch i, so neither the number of
+workers nor their speed changes the batches, and the state of the iterator is
+the index of the next batch alone.
 
-Nothing outlives the processes: shared memory has no name, and a worker whose
-socket is closed ends (runtime/processes.py). Workers import neither JAX nor
-Grain.
+Grain's own worker processes (mp_prefetch, Grain 0.2.18) are not used: each
+imports JAX, 189 MiB against 62 MiB here before any data is read, and the state
+has a position for each worker, so a run could not resume with another
+num_workers or with threads.
+
+No resource outlives the processes: shared memory has no name, and a worker
+whose socket is closed ends (runtime/processes.py). Workers import neither JAX
+nor Grain.
 """
 
 import concurrent.futures

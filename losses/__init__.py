@@ -54,10 +54,11 @@ class LossConfig:
 
 
 def make_loss(config: LossConfig, axis_names: Sequence[str]) -> LossFn:
-  """Make the loss of the rows it is given, for the mesh in use.
+  """Make a function from rows to their loss, for the mesh in use.
 
-  With scope "device", the mean of each device's loss on its rows alone. The
-  other scopes see all rows: whoever calls it chooses a batch or a micro-batch.
+  With scope "device", the loss is the mean of each device's loss on its own
+  rows. With the other scopes it compares all rows that it receives: the caller
+  passes a whole batch or one micro-batch.
 
   Args:
     config: checked.

@@ -1,4 +1,4 @@
-"""Products of embeddings: float32 sums, whatever the embeddings' type."""
+"""Products of embeddings, summed in float32 for any type of embedding."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,9 @@ import jax.numpy as jnp
 def einsum(spec: str, x: jax.Array, y: jax.Array) -> jax.Array:
   """Return the float32 product of two arrays of the same type.
 
-  float32 is multiplied as such, also where the hardware would rather round it
-  to bfloat16; bfloat16 stays bfloat16, which is what its matrix units take.
+  float32 factors keep full precision, also on hardware that by default rounds
+  them to bfloat16. bfloat16 factors are multiplied as they are, the input type
+  of the matrix units.
   """
   return jnp.einsum(
     spec,
@@ -22,5 +23,5 @@ def einsum(spec: str, x: jax.Array, y: jax.Array) -> jax.Array:
 def logits(
   zimg_bE: jax.Array, ztxt_tE: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> jax.Array:
-  """Return float32 [b, t]: similarities, scaled and shifted."""
+  """Return float32 [b, t]: similarities * scale + bias."""
   return einsum("bE,tE->bt", zimg_bE, ztxt_tE) * scale + bias

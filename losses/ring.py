@@ -1,11 +1,11 @@
-"""How the rows of all devices visit every device, in bounded memory.
+"""Tour in which the rows of all devices visit every device, in bounded memory.
 
 The rows of a device are cut into blocks of two halves. One half of each travels
 to the next device, the other to the previous one, until every row has been on
 every device: links work in both directions, a hop is between neighbours and
 carries half of the rows, and a device holds no more rows than its own share
-whatever the number of devices. What is computed about a row on the way (such as
-its gradient) travels with it and comes home.
+whatever the number of devices. Results about a row (such as its gradient)
+travel with it and end on the row's own device.
 
 Letters beside those of models/layers.py: t rows of the visiting block, s the
 two streams, c blocks, h rows of half a block.
@@ -22,11 +22,10 @@ import jax.numpy as jnp
 class Block(NamedTuple):
   """The rows that visit this device together."""
 
-  sent: Any  # pytree of arrays [t, ...]: what the rows' own device sent
-  collected: Any  # pytree of arrays [t, ...]: what other devices added
+  sent: Any  # pytree of arrays [t, ...] from the rows' own device
+  collected: Any  # pytree of arrays [t, ...], updated by earlier visits
   ids_t: jax.Array  # int32, number of each row in the global batch
-  # Which rows are not padding; None where all are.
-  is_row_t: jax.Array | None
+  is_row_t: jax.Array | None  # bool, False for padding; None without padding
 
 
 # (resident, block) -> (resident, collected)
@@ -38,7 +37,8 @@ class Ring:
   """The devices along mesh axes, to be used inside shard_map.
 
   Attributes:
-    axes: mesh axes, in the order that splits the rows; () is each device alone.
+    axes: mesh axes, in the order that splits the rows; () makes a ring of each
+      single device.
     block_size: most rows in a block.
   """
 
@@ -70,11 +70,11 @@ class Ring:
     for each block and the one after.
 
     Args:
-      visit: called for each block, n * b rows in all.
-      resident: its state, which stays on this device.
-      sent: pytree of arrays [b, ...] that every device shall see.
-      collected: pytree of arrays [b, ...], the same on every device: what
-        nobody has added to yet. It is returned as the visits left it.
+      visit: function called for each block, on n * b rows in all.
+      resident: state of `visit`, which stays on this device.
+      sent: pytree of arrays [b, ...] that visit every device.
+      collected: pytree of arrays [b, ...], the same on every device: initial
+        values of the results that visits update and that are returned.
     """
     num_rows = len(jax.tree.leaves(sent)[0])
     # Two streams: a block has at least two rows.
@@ -101,10 +101,10 @@ class Ring:
         return jax.lax.dynamic_update_index_in_dim(x_sch, x_sh, block, 1)
 
       here_sh = jax.tree.map(take, sent_sch)
-      # Nothing that travels now depends on this visit: what was collected about
-      # these rows is still on the device where they were before. So transfers
-      # take place while the visit computes. (The last one brings the rows back
-      # to where they started; leaving it out would take a second loop.)
+      # Transfers run while the visit computes, since no array that travels now
+      # depends on this visit: the results about these rows are still on the
+      # device that the rows visited before. (The last transfer brings the rows
+      # home; leaving it out would take a second loop.)
       next_sh = self._pass_on(here_sh)
       arrived_sh = self._pass_on(jax.tree.map(take, collected_sch))
       owner_s = self._index + jnp.stack([-hop, hop])

@@ -1,7 +1,10 @@
-"""From the work of one device to a loss that can be differentiated.
+"""Maker of a differentiable loss over global arrays from one device's share.
 
 The gradients are computed along with the value, block by block, so reverse
-mode stores no logits: only four gradients wait for the backward pass.
+mode stores no logits: only four gradients wait for the backward pass. Each
+module therefore writes its gradient by hand beside the value. The test over
+meshes makes this acceptable: tests/losses/test_sharded.py compares value and
+gradients with automatic differentiation of `reference`.
 """
 
 import math
@@ -16,7 +19,7 @@ from losses import ring as ring_lib
 
 
 class Rows(NamedTuple):
-  """What one device is given: its rows, and the two scalars."""
+  """Inputs of one device: its rows, and the two scalars."""
 
   zimg_bE: jax.Array
   ztxt_bE: jax.Array
@@ -26,10 +29,7 @@ class Rows(NamedTuple):
 
 
 class Grads(NamedTuple):
-  """Gradients of the ring's loss; those of the scalars are this device's share.
-
-  All float32.
-  """
+  """Gradients of the ring's loss, float32; for scalars, this device's share."""
 
   zimg_bE: jax.Array
   ztxt_bE: jax.Array
@@ -79,15 +79,15 @@ class ShardedLoss(Protocol):
       block_size: most text rows whose logits exist at once on a device; memory
         grows with it, and so does the work between two transfers.
       label_smoothing: as in `reference`.
-      loss_axes: the axes among `axis_names` whose devices see each other's
-        rows, all by default; the result is the mean of the losses of such
-        groups. () gives each device a loss of its own.
+      loss_axes: axes among `axis_names` along which devices compare their rows
+        with each other, all by default; the result is the mean of the losses
+        of such groups. () gives each device a loss of its own.
     """
     ...
 
 
 def needed(labels_B: jax.Array | None) -> jax.Array:
-  """Return the labels; ValueError where a loss that compares them has none."""
+  """Return the labels of a loss that compares them; ValueError for None."""
   if labels_B is None:
     raise ValueError("this loss needs labels_B, one int32 a pair; got None")
   return labels_B
@@ -98,7 +98,13 @@ def make_sharded(
   check: Callable[[float], None],
   uses_labels: bool = False,
 ) -> ShardedLoss:
-  """Make a loss of global arrays from what one device does for it."""
+  """Make a loss over global arrays from one device's share of it.
+
+  Args:
+    device_loss: function that returns a device's share and its gradients.
+    check: function that raises ValueError for an invalid label_smoothing.
+    uses_labels: whether `device_loss` reads `labels_b`.
+  """
 
   def sharded(
     zimg_BE,
@@ -140,8 +146,8 @@ def make_sharded(
         jax.lax.psum(grads.bias, axes) / num_groups,
       )
 
-    # Differentiation stays outside shard_map: that of a psum inside would
-    # count each device's share of the loss differently.
+    # The loss is differentiated outside shard_map: inside, the derivative of
+    # the psum would count each device's share of the loss differently.
     @jax.custom_vjp
     def loss_fn(*arrays):
       return jax.shard_map(

@@ -27,8 +27,12 @@ def reference(
     ztxt_BE: likewise; row i belongs to row i of zimg_BE.
     scale: factor of the similarities, above 0.
     bias: summand of the logits.
-    labels_B: not used.
+    labels_B: ignored.
     label_smoothing: must be 0; the sigmoid loss has none.
+
+  >>> zimg, ztxt = jnp.eye(2), jnp.array([[0.6, 0.8], [0.0, 1.0]])
+  >>> print(f"{reference(zimg, ztxt, scale=10.0, bias=-5.0):.4f}")
+  1.6876
   """
   del labels_B
   check(label_smoothing)
@@ -38,7 +42,7 @@ def reference(
 
 
 def check(label_smoothing: float) -> None:
-  """Raise ValueError where `label_smoothing` cannot be used."""
+  """Raise ValueError for a `label_smoothing` other than 0."""
   if label_smoothing:
     raise ValueError(
       "loss.label_smoothing must be 0 with loss.name='sigmoid';"
@@ -53,6 +57,11 @@ def _device_loss(
   label_smoothing: float,
   with_grads: bool,
 ) -> tuple[jax.Array, sharded_lib.Grads | None]:
+  """Return a device's share of the loss in one tour.
+
+  The gradient is written by hand beside the value; the test over meshes
+  (tests/losses/test_sharded.py) makes this acceptable.
+  """
   del label_smoothing  # 0, see check
   zimg_bE, ztxt_bE, scale, bias, _ = rows
   batch_size = len(zimg_bE) * ring.num_devices
@@ -81,7 +90,7 @@ def _device_loss(
       + products.einsum("bt,tE->bE", factors_bt, block.sent),
     }, block.collected + products.einsum("bt,bE->tE", factors_bt, zimg_bE)
 
-  # Sums stay apart by rows to the end, which keeps their rounding small.
+  # Each row has its own sums to the end, which keeps their rounding small.
   zeros_b = jnp.zeros_like(zimg_bE[:, 0], jnp.float32)
   zeros_bE = jnp.zeros_like(zimg_bE, jnp.float32)
   resident = {"loss_b": zeros_b}
@@ -93,7 +102,7 @@ def _device_loss(
   loss = resident["loss_b"].sum() / batch_size
   if not with_grads:
     return loss, None
-  # The similarities' gradient, summed with them, is in dzimg already.
+  # dzimg already sums the similarities' gradients times the texts.
   dscale = jnp.sum(resident["dzimg_bE"] * zimg_bE) / batch_size
   return loss, sharded_lib.Grads(
     resident["dzimg_bE"] * (scale / batch_size),

@@ -11,8 +11,8 @@ from losses import products
 from losses import ring as ring_lib
 from losses import sharded as sharded_lib
 
-# Logit of a padded column: its exponential is 0, and it is finite, so that no
-# difference with it is undefined.
+# Logit of a padded column: its exponential is 0, and it is finite, so that a
+# difference with it is never NaN.
 _PADDING = -1e30
 
 
@@ -32,8 +32,12 @@ def reference(
     ztxt_BE: likewise; row i belongs to row i of zimg_BE.
     scale: factor of the similarities, above 0; CLIP's 1 / temperature.
     bias: summand of the logits; a softmax does not depend on it.
-    labels_B: not used.
+    labels_B: ignored.
     label_smoothing: share of the target spread evenly over all B columns.
+
+  >>> zimg, ztxt = jnp.eye(2), jnp.array([[0.6, 0.8], [0.0, 1.0]])
+  >>> print(f"{reference(zimg, ztxt, scale=10.0, bias=0.0):.4f}")
+  0.5641
   """
   del labels_B
   check(label_smoothing)
@@ -45,7 +49,7 @@ def reference(
 
 
 def check(label_smoothing: float) -> None:
-  """Raise ValueError where `label_smoothing` cannot be used."""
+  """Raise ValueError for a `label_smoothing` outside [0, 1)."""
   if not 0 <= label_smoothing < 1:
     raise ValueError(
       f"loss.label_smoothing must be in [0, 1); got {label_smoothing}"
@@ -61,7 +65,9 @@ def device_loss(
 ) -> tuple[jax.Array, sharded_lib.Grads | None]:
   """Return a device's share in two tours: normalisers first, then gradients.
 
-  The matches of a row are the rows of its label, or itself without labels.
+  The matches of a row are the rows of its label, or itself without labels. The
+  gradient is written by hand beside the value; the test over meshes
+  (tests/losses/test_sharded.py) makes this acceptable.
   """
   zimg_bE, ztxt_bE, scale, bias, labels_b = rows
   batch_size = len(zimg_bE) * ring.num_devices
@@ -71,7 +77,7 @@ def device_loss(
   sent = {"ztxt": ztxt_bE, "labels": labels_b}
 
   def compare(block):
-    """Return the logits of a block, and which of its texts are matches."""
+    """Return the logits of a block, and a mask of its matches."""
     logits_bt = products.logits(zimg_bE, block.sent["ztxt"], scale, bias)
     if labels_b is None:
       is_match_bt = ids_b[:, None] == block.ids_t

@@ -1,8 +1,8 @@
 """UniCL: a softmax loss where pairs of equal label are all each other's match.
 
 Source: UniCL (arXiv 2204.03610), equations 3 to 5, used by Florence (arXiv
-2111.11432); theirs is the sum over the batch of both directions, here it is
-the mean, so that different labels give the softmax loss.
+2111.11432). The paper sums over the batch and both directions; this is the
+mean, so that with all labels different it equals the softmax loss.
 """
 
 import jax
@@ -32,12 +32,17 @@ def reference(
     bias: summand of the logits; a softmax does not depend on it.
     labels_B: int32, equal where captions are equal.
     label_smoothing: share of the target spread evenly over all B columns.
+
+  >>> zimg, ztxt = jnp.eye(2), jnp.array([[0.6, 0.8], [0.0, 1.0]])
+  >>> args = {"scale": 10.0, "bias": 0.0, "labels_B": jnp.array([7, 7])}
+  >>> print(f"{reference(zimg, ztxt, **args):.4f}")
+  2.5641
   """
   check(label_smoothing)
   labels_B = sharded_lib.needed(labels_B)
   logits_BB = products.logits(zimg_BE, ztxt_BE, scale, bias)
   target_BB = jnp.float32(labels_B[:, None] == labels_B)
-  # The same by rows as by columns, as equal labels have equal counts.
+  # The target is symmetric, since rows of equal label have equal counts.
   target_BB /= target_BB.sum(axis=1, keepdims=True)
   target_BB = jnp.add(
     (1 - label_smoothing) * target_BB, label_smoothing / len(zimg_BE)

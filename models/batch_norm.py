@@ -1,9 +1,9 @@
 """Batch normalisation whose statistics are those of small groups.
 
-In PyTorch or with one program a device, a batch is what one device holds. Under
-jit it is the batch of all devices, which is another model: ALIGN's statistics
-are those of 16 images (arXiv 2102.05918 trains 16 images a core). So the group
-is a field of the config.
+In PyTorch or with one program a device, a batch is the rows of one device.
+Under jit it is the batch of all devices, which is another model: ALIGN's
+statistics are those of 16 images (arXiv 2102.05918 trains 16 images a core). So
+the group is a field of the config.
 
 The running statistics are leaves of the parameters, by name, so that they are
 saved, placed, exported and loaded like them. They are never trained: a training
@@ -49,13 +49,13 @@ class BatchNorm(nnx.Module):
 
     Args:
       width: channels.
-      group: images that are normalised together in training, one after the
-        other in the batch; 0: all of them.
+      group: images that are normalised together in training, neighbours in the
+        batch; 0 for the whole batch.
       epsilon: added to the variance.
-      momentum: what is kept of the running statistics in each step (0.99 is
+      momentum: share of the running statistics kept in each step (0.99 is
         TensorFlow's default; PyTorch's default of 0.1 is 0.9 here).
-      dtype: of the result.
-      scale_init: 0 where a residual branch shall begin as nothing.
+      dtype: type of the result.
+      scale_init: initial scale; 0 makes a residual branch begin as zero.
     """
     self.scale = nnx.Param(jnp.full((width,), scale_init))
     self.bias = nnx.Param(jnp.zeros((width,)))
@@ -73,9 +73,9 @@ class BatchNorm(nnx.Module):
 
     Args:
       x_bYXC: images.
-      stats: None to evaluate; else training, and the new running statistics
-        are put in here. They are of the mean over groups of a group's mean and
-        of its unbiased variance, as PyTorch and TensorFlow's fused kernel keep.
+      stats: None to evaluate. In training, a dict that receives the new running
+        statistics: of the groups' means and unbiased variances, averaged over
+        groups, as PyTorch and TensorFlow's fused kernel keep them.
 
     Raises:
       ValueError: `group` does not divide the batch.
@@ -99,11 +99,12 @@ class BatchNorm(nnx.Module):
     var_g111C = jnp.mean(jnp.square(centred), axes, keepdims=True)
     count = x_ggYXC[0, ..., 0].size
     unbiased = count / max(count - 1, 1)
-    seen = (jnp.mean(mean_g111C, (0, *axes)), jnp.mean(var_g111C, (0, *axes)))
+    mean_C = jnp.mean(mean_g111C, (0, *axes))
+    var_C = unbiased * jnp.mean(var_g111C, (0, *axes))
     for name, old, new in zip(
       NAMES,
       (self.running_mean[...], self.running_var[...]),
-      (seen[0], unbiased * seen[1]),
+      (mean_C, var_C),
       strict=True,
     ):
       kept = self.momentum * old + (1 - self.momentum) * new
@@ -117,7 +118,7 @@ class BatchNorm(nnx.Module):
 
 
 def maker(config: Any, dtype: str) -> Callable[..., BatchNorm]:
-  """Return what makes the norms of a tower, from width."""
+  """Return the function from width to a BatchNorm of this tower."""
   return functools.partial(
     BatchNorm,
     group=config.batch_norm_group,
@@ -128,12 +129,12 @@ def maker(config: Any, dtype: str) -> Callable[..., BatchNorm]:
 
 
 def inside(stats: Statistics | None, name: str) -> Statistics | None:
-  """Return the place of a submodule's statistics; None where there are none."""
+  """Return a submodule's dict in `stats`, made if new; None for no `stats`."""
   return None if stats is None else stats.setdefault(name, {})
 
 
 def replace(params: Any, stats: Statistics) -> Any:
-  """Return parameters with the leaves that `stats` has in place of theirs."""
+  """Return `params` with each leaf that `stats` contains replaced by it."""
   if not isinstance(params, dict):
     return stats
   return {

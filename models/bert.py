@@ -64,14 +64,14 @@ class Bert(nnx.Module):
     rngs: nnx.Rngs,
   ):
     width = config.width
-    # The paper's: normal, 0.02, for all tables.
+    # Initial values of all tables, as in the paper: normal, 0.02.
     normal = jax.nn.initializers.normal(0.02)
     self.token_embedding = nnx.Param(
       normal(rngs.params(), (config.vocab_size, width))
     )
     self.position = nnx.Param(normal(rngs.params(), (config.num_tokens, width)))
-    # A caption is one sentence: its tokens are all of type 0. The others are
-    # kept so that published weights come out as they came in.
+    # A caption is one sentence: its tokens are all of type 0. The other types
+    # are kept so that published weights are exported unchanged.
     self.type_embedding = nnx.Param(
       normal(rngs.params(), (config.num_types, width))
     )
@@ -95,7 +95,7 @@ class Bert(nnx.Module):
 
     Args:
       tokens_bL: int32 ids, padded with `pad_id`, L at most num_tokens.
-      keys_b: one key an example, for what training draws; None draws nothing.
+      keys_b: one random key an example, used in training; None draws nothing.
 
     Returns:
       [b, E], not L2-normalised.

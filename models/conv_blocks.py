@@ -1,9 +1,9 @@
 """Blocks of a convolutional tower: run one by one, or scanned where equal.
 
 A block is called as block(x_bYXC, stats, *per_block): `stats` is None to
-evaluate, else a dict that it fills with new running statistics
-(models/batch_norm.py). Under jax.checkpoint and jax.lax.scan nothing may be
-changed in passing, so here that dict is a result.
+evaluate, else a dict that the block fills with new running statistics
+(models/batch_norm.py). A function under jax.checkpoint or jax.lax.scan may have
+no side effects, so the functions here return that dict as a result.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,9 +33,9 @@ def run(
 ) -> jax.Array:
   """Return a block's output; its new statistics are added to `stats`."""
   fn = _pure(stats is not None, remat, batch_axes)
-  x_bYXC, seen = fn(block, x_bYXC, *per_block)
+  x_bYXC, new_stats = fn(block, x_bYXC, *per_block)
   if stats is not None:
-    stats.update(seen)
+    stats.update(new_stats)
   return x_bYXC
 
 
@@ -49,16 +49,17 @@ def scan(
 ) -> jax.Array:
   """Run blocks of `stack.make_stack`; compiles once, whatever their number.
 
-  Each of `per_block` has one row a block, and so has what `stats` is given.
+  Each array in `per_block`, and each statistic added to `stats`, has a leading
+  axis with one row a block.
   """
   fn = _pure(stats is not None, remat, batch_axes)
-  x_bYXC, seen = jax.lax.scan(
+  x_bYXC, new_stats = jax.lax.scan(
     lambda x, stacked: fn(stacked[0], x, *stacked[1:]),
     x_bYXC,
     (blocks, *per_block),
   )
   if stats is not None:
-    stats.update(seen)
+    stats.update(new_stats)
   return x_bYXC
 
 
@@ -68,9 +69,9 @@ def _pure(
   """Return fn(block, x, *per_block) -> (output, new statistics)."""
 
   def fn(block, x_bYXC, *per_block):
-    seen = {} if trains else None
-    y_bYXC = block(x_bYXC, seen, *per_block)
-    return stack.split_rows(y_bYXC, batch_axes), seen
+    new_stats = {} if trains else None
+    y_bYXC = block(x_bYXC, new_stats, *per_block)
+    return stack.split_rows(y_bYXC, batch_axes), new_stats
 
   policy = REMATS[remat]
   return fn if policy is None else jax.checkpoint(fn, policy=policy)

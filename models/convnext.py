@@ -10,7 +10,7 @@ from flax import nnx
 
 from models import conv_blocks, convolution, layers, stack, tower
 
-# From pixels to the first stage's positions.
+# Side of the patch of pixels that is one position of the first stage.
 PATCH_SIZE = 4
 KERNEL_SIZE = 7
 MLP_RATIO = 4
@@ -183,7 +183,7 @@ class ConvNeXt(nnx.Module):
     )
     dense = functools.partial(layers.Dense, dtype=settings.dtype, rngs=rngs)
     is_mlp = config.head == "mlp"
-    # open_clip's: the hidden layer of an MLP is twice the embedding.
+    # As in open_clip, the hidden layer of an MLP is twice the embedding.
     self.hidden = dense(width, 2 * settings.embed_dim) if is_mlp else None
     self.projection = dense(
       2 * settings.embed_dim if is_mlp else width,
@@ -200,7 +200,7 @@ class ConvNeXt(nnx.Module):
 
     Args:
       images_bYXC: uint8, [b, Y, X, 3]; any size.
-      keys_b: one key an example, for what training draws; None draws nothing.
+      keys_b: one random key an example, used in training; None draws nothing.
 
     Returns:
       [b, E], not L2-normalised.

@@ -1,6 +1,6 @@
 """Convolutions of images, channels last.
 
-Kernels are [Y, X, in, out]; of a depthwise convolution [Y, X, 1, C].
+Kernels are [Y, X, in, out]; those of a depthwise convolution are [Y, X, 1, C].
 """
 
 import functools
@@ -15,11 +15,11 @@ from models import layers
 
 Init = Callable[..., jax.Array]
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-# "same": as TensorFlow's, by the size of the image. "even": as TensorFlow's
-# where all sizes are even, which models in PyTorch that come from TensorFlow
-# use for any size. "square": half the kernel on each side. "valid": none.
+# "same": TensorFlow's padding, which depends on the size of the image. "even":
+# TensorFlow's padding of an even size, used for any size by PyTorch models that
+# come from TensorFlow. "square": half the kernel on each side. "valid": none.
 PADDINGS = ("same", "even", "square", "valid")
-# He et al. (arXiv 1502.01852), for the number of outputs.
+# He et al. (arXiv 1502.01852), scaled by the number of outputs.
 HE = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
@@ -133,7 +133,7 @@ def check_drop_path(field: str, rate: float) -> None:
 def check_projection(
   section: str, projection: bool, width: int, embed_dim: int
 ) -> None:
-  """Raise ValueError where the pooled width is not that of the embedding."""
+  """Raise ValueError for a pooled width that is not that of the embedding."""
   if not projection and width != embed_dim:
     raise ValueError(
       f"model.embed_dim must equal the {width} channels that are pooled where"
@@ -165,7 +165,7 @@ def _same(side: int, size: int, stride: int) -> tuple[int, int]:
 
 
 def _windows(x_bYXC: jax.Array, size: int) -> jax.Array:
-  """Return [b, Y / size, X / size, size * size * C]; what is over is cut."""
+  """Return [b, Y / size, X / size, size * size * C]; a remainder is cut off."""
   if size == 1:
     return x_bYXC
   b, height, width, channels = x_bYXC.shape

@@ -91,7 +91,7 @@ class ModelConfig:
 
   @property
   def towers(self) -> tuple[ImageConfig | TextConfig, ...]:
-    """The configs of the towers that there are."""
+    """The configs of the towers that this model has."""
     return tuple(x for x in (self.image, self.text) if x is not None)
 
   @property
@@ -153,16 +153,16 @@ class DualEncoder(nnx.Module):
     Args:
       images_bYXC: uint8, or None to leave the image tower out.
       tokens_bL: int32 ids, or None to leave the text tower out.
-      keys_b: one key an example, for what training draws; None draws nothing.
+      keys_b: one random key an example, used in training; None draws nothing.
 
     Returns:
-      zimg_bE and ztxt_bE, float32 with L2 norm 1, None for what was not given.
+      zimg_bE and ztxt_bE, float32 with L2 norm 1; None for an input left out.
     """
     zimg_bE = ztxt_bE = None
     if images_bYXC is not None:
       zimg_bE = self.embed_images(images_bYXC, keys_b)
     if tokens_bL is not None:
-      # Another stream than the image's: towers may have the same depth.
+      # Not the image tower's random stream: towers may have the same depth.
       keys_b = None if keys_b is None else layers.fold_in(keys_b, 1)
       ztxt_bE = self.embed_texts(tokens_bL, keys_b)
     return zimg_bE, ztxt_bE
@@ -176,8 +176,8 @@ class DualEncoder(nnx.Module):
     """Embed pairs as `__call__` does, but normalise over the batch.
 
     Returns:
-      (zimg_bE, ztxt_bE), and what replaces some of the parameters
-      (batch_norm.replace): running statistics, none without batch norm.
+      (zimg_bE, ztxt_bE), and the new running statistics that replace leaves of
+      the parameters (batch_norm.replace); {} without batch norm.
     """
     if self.config.batch_norm_group is None:
       return self(images_bYXC, tokens_bL, keys_b), {}
@@ -206,7 +206,7 @@ class DualEncoder(nnx.Module):
 
 def _l2_normalise(x_bE: jax.Array) -> jax.Array:
   x_bE = x_bE.astype(jnp.float32)
-  # rsqrt of a clamped square: a gradient that stays finite at the zero vector.
+  # The square is clamped, so that the gradient is finite at the zero vector.
   square_b1 = jnp.sum(jnp.square(x_bE), axis=-1, keepdims=True)
   return x_bE * jax.lax.rsqrt(jnp.maximum(square_b1, 1e-12))
 

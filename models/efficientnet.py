@@ -16,7 +16,7 @@ from flax import nnx
 
 from models import batch_norm, conv_blocks, convolution, layers, stack, tower
 
-# Channels are rounded to a multiple of it.
+# Numbers of channels are rounded to a multiple of this.
 _DIVISOR = 8
 
 
@@ -29,7 +29,7 @@ class StageShape(typing.NamedTuple):
   size: int
   stride: int
   expand: int
-  start: int  # blocks before it
+  start: int  # number of blocks in earlier stages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ class EfficientNetConfig:
 
   @property
   def shapes(self) -> tuple[StageShape, ...]:
-    """What each stage is after scaling."""
+    """Shapes of the stages after scaling."""
     shapes, num_in, start = [], self.stem_channels, 0
     for i, (repeats, size, stride, expand, width) in enumerate(self.stages):
       depth, width = math.ceil(self.depth_factor * repeats), self._round(width)
@@ -166,7 +166,7 @@ class Block(nnx.Module):
       width, size, stride=stride, padding=padding, dtype=dtype, rngs=rngs
     )
     self.depthwise_norm = norm(width)
-    # Of the block's input, not of what it is expanded to.
+    # A share of the block's input channels, not of the expanded ones.
     squeezed = max(1, int(num_in * squeeze))
     self.squeeze = conv(width, squeezed, use_bias=True) if squeeze else None
     self.excite = conv(squeezed, width, use_bias=True) if squeeze else None
@@ -312,9 +312,9 @@ class EfficientNet(nnx.Module):
 
     Args:
       images_bYXC: uint8, [b, Y, X, 3]; any size.
-      keys_b: one key an example, for what training draws; None draws nothing.
-      stats: None to evaluate; in training what new running statistics are put
-        in, as models/batch_norm.py describes.
+      keys_b: one random key an example, used in training; None draws nothing.
+      stats: None to evaluate; in training, the dict that receives new running
+        statistics (models/batch_norm.py).
 
     Returns:
       [b, E], not L2-normalised.
@@ -330,8 +330,8 @@ class EfficientNet(nnx.Module):
     x_bYXC = self.settings.normalise(images_bYXC)
     x_bYXC = conv_blocks.run(self.stem, x_bYXC, inside("stem"), **how)
     for name, stage in self.stages.items():
-      place = batch_norm.inside(inside("stages"), name)
-      x_bYXC = stage(x_bYXC, place, keys_b, rate_per_block, **how)
+      stage_stats = batch_norm.inside(inside("stages"), name)
+      x_bYXC = stage(x_bYXC, stage_stats, keys_b, rate_per_block, **how)
     if self.head is not None:
       x_bYXC = conv_blocks.run(self.head, x_bYXC, inside("head"), **how)
     x_bC = jnp.mean(x_bYXC, axis=(1, 2))

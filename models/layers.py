@@ -90,8 +90,8 @@ class LayerNorm(nnx.Module):
 class Attention(nnx.Module):
   """Multi-head attention with separate query, key and value kernels.
 
-  They are kept apart, [D, H * K] each, so that one rule splits heads over the
-  `tensor` axis without a reshard.
+  The kernels are not fused, [D, H * K] each, so that one partitioning rule
+  splits heads over the `tensor` axis without a reshard.
   """
 
   def __init__(
@@ -122,13 +122,14 @@ class Attention(nnx.Module):
     """Attend from x to keys (to x itself where None).
 
     Args:
-      x_bSD: tokens that ask.
-      keys_bSD: tokens that are looked at, of width key_width.
-      mask_bHSS: bool, True where a token may look; axes of size 1 broadcast.
-      is_causal: whether a token sees only itself and those before it.
+      x_bSD: tokens that make the queries.
+      keys_bSD: tokens that make keys and values, of width key_width.
+      mask_bHSS: bool, True where a query may attend to a key; axes of size 1
+        broadcast.
+      is_causal: whether a token attends only to itself and earlier tokens.
 
     Returns:
-      [b, S, D] with the S of x; `num_out` for D where that was given.
+      [b, S, D] with the S of x; D is `num_out` if that is set.
     """
     keys_bSD = x_bSD if keys_bSD is None else keys_bSD
     y_bHSK = attend(
@@ -159,11 +160,12 @@ def attend(
   then take three times as long, and a TPU chooses its own layouts either way.
 
   Args:
-    query_bHSK: of the tokens that ask.
-    key_bHSK: of the tokens that are looked at, as is `value_bHSK`.
-    value_bHSK: what is averaged.
-    mask_bHSS: bool, True where a token may look; axes of size 1 broadcast.
-    is_causal: whether a token sees only itself and those before it.
+    query_bHSK: queries.
+    key_bHSK: keys.
+    value_bHSK: values, averaged with the softmax as weights.
+    mask_bHSS: bool, True where a query may attend to a key; axes of size 1
+      broadcast.
+    is_causal: whether a token attends only to itself and earlier tokens.
 
   Returns:
     [b, H, S, K] with the S of the query.
@@ -179,7 +181,7 @@ def attend(
     past_SS = jnp.tri(*logits_bHSS.shape[2:], dtype=bool)
     mask_bHSS = past_SS if mask_bHSS is None else mask_bHSS & past_SS
   if mask_bHSS is not None:
-    # Not -inf: a row that may look nowhere stays finite.
+    # Not -inf: a query that may attend to no key stays finite.
     lowest = jnp.finfo(jnp.float32).min
     logits_bHSS = jnp.where(mask_bHSS, logits_bHSS, lowest)
   weights_bHSS = jax.nn.softmax(logits_bHSS, axis=-1)
@@ -189,9 +191,9 @@ def attend(
 
 
 def mean_of(x_bSD: jax.Array, mask_b11S: jax.Array) -> jax.Array:
-  """Return the mean of the tokens that the mask lets through, [b, D].
+  """Return the mean of the tokens where the mask is True, [b, D].
 
-  It is 0 for a row without a token, such as one that fills up a batch.
+  The mean of no tokens, as in a row that fills up a batch, is 0.
   """
   weight_bS1 = mask_b11S[:, 0, 0, :, None].astype(jnp.float32)
   count_b1 = jnp.maximum(jnp.sum(weight_bS1, axis=1), 1)
@@ -259,8 +261,8 @@ class QueryPool(nnx.Module):
   """Pool tokens by attention from the first of several learned queries.
 
   Source: CoCa (arXiv 2205.01917), section 3.2, in the form of open_clip's
-  models: one set of queries, the first for the embedding; the others are what
-  the captioner looks at, and nothing here computes them.
+  models: one set of queries, the first for the embedding. The others serve the
+  captioner and are not computed here.
   """
 
   def __init__(
@@ -315,7 +317,7 @@ def sincos2d(height: int, width: int, dim: int) -> jax.Array:
 def dropout(x_bSD: jax.Array, keys_b: jax.Array, rate: float) -> jax.Array:
   """Zero values with probability `rate`, scale the others up to the same mean.
 
-  One key an example: its draws do not depend on what else is in the batch.
+  One key an example: its draws do not depend on the rest of the batch.
   """
   keep_bSD = jax.vmap(
     lambda key: jax.random.bernoulli(key, 1 - rate, x_bSD.shape[1:])
@@ -324,7 +326,7 @@ def dropout(x_bSD: jax.Array, keys_b: jax.Array, rate: float) -> jax.Array:
 
 
 def fold_in(keys_b: jax.Array, value: int | jax.Array) -> jax.Array:
-  """Return new keys, one an example."""
+  """Return one new key an example, by folding `value` into each."""
   return jax.vmap(lambda key: jax.random.fold_in(key, value))(keys_b)
 
 

@@ -19,7 +19,7 @@ class Patches(typing.NamedTuple):
 
   Attributes:
     patches_bNP: values 0 to 255 (uint8 or float), [b, N, patch_size**2 * 3];
-      those after an image's last one are padding, of any value.
+      patches after an image's last one are padding, of any value.
     shapes_b2: int32, rows and columns of each image, their product at most N.
   """
 
@@ -71,7 +71,7 @@ class NaFlexConfig:
 
 
 class NaFlex(nnx.Module):
-  """Images to one embedding each; parameters as of `vit.ViT` with MAP head."""
+  """Images to one embedding each; parameters as in `vit.ViT` with MAP head."""
 
   def __init__(
     self,
@@ -104,8 +104,8 @@ class NaFlex(nnx.Module):
 
     Args:
       images: Patches, or uint8 [b, Y, X, 3] with sides that are multiples of
-        patch_size: those have no padding.
-      keys_b: one key an example, for what training draws; None draws nothing.
+        patch_size, so without padding.
+      keys_b: one random key an example, used in training; None draws nothing.
 
     Returns:
       [b, E], not L2-normalised.
@@ -153,9 +153,9 @@ def resize_positions(
 ) -> jax.Array:
   """Return positions [b, num_tokens, D] of images of these shapes.
 
-  Bilinear with antialiasing, from a square table, row by row; after an image's
-  last patch, some finite value. One matrix product for all images: a row of it
-  holds the weights of all of the table for one patch.
+  Bilinear with antialiasing, from a square table, row by row; values after an
+  image's last patch are finite. One matrix product serves all images: each row
+  of the matrix has the weights of all table entries for one patch.
   """
   side = round(table_PD.shape[0] ** 0.5)
   index_1N = jnp.arange(num_tokens)[None]
@@ -173,8 +173,8 @@ def resize_positions(
 def _weights(index_bN: jax.Array, size_b1: jax.Array, side: int) -> jax.Array:
   """Return weights [b, N, side] that resize `side` points to `size` of them.
 
-  A triangle around the point's place among the old ones; it is as wide as the
-  points are far apart, new or old, whichever is farther.
+  The weights are a triangle around the new point among the old ones, as wide as
+  the larger of the two distances between neighbouring points, new and old.
   """
   step_b1 = side / size_b1
   # A patch of padding may lie beyond the last row.

@@ -14,11 +14,12 @@ from flax import nnx
 
 from models import batch_norm, conv_blocks, convolution, layers, stack, tower
 
-# A block's output has as many times the channels that it works with.
+# Ratio of a block's output channels to the channels inside it.
 EXPANSION = 4
-# From image to tokens: two halvings by the stem, one by each later stage.
+# Ratio of image side to token grid: the stem halves twice, each later stage
+# once.
 STRIDE = 32
-# PyTorch's default for convolutions, which CLIP's code leaves as it is.
+# PyTorch's default initial values of convolutions, unchanged in CLIP's code.
 _INIT = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
@@ -117,7 +118,7 @@ class Bottleneck(nnx.Module):
     self.conv2 = conv(width, width, 3)
     self.norm2 = norm(width)
     self.conv3 = conv(width, num_out, 1)
-    # A new block is the identity, as CLIP's code begins.
+    # A new block is the identity, as in CLIP's code.
     self.norm3 = norm(num_out, scale_init=0.0)
     changes = stride > 1 or num_in != num_out
     self.shortcut = conv(num_in, num_out, 1) if changes else None
@@ -225,9 +226,9 @@ class ResNet(nnx.Module):
 
     Args:
       images_bYXC: uint8, [b, image_size, image_size, 3].
-      keys_b: not looked at; nothing is drawn.
-      stats: None to evaluate; in training what new running statistics are put
-        in, as models/batch_norm.py describes.
+      keys_b: ignored; this tower draws nothing.
+      stats: None to evaluate; in training, the dict that receives new running
+        statistics (models/batch_norm.py).
 
     Returns:
       [b, E], not L2-normalised.
@@ -241,8 +242,8 @@ class ResNet(nnx.Module):
     }
     x_bYXC = conv_blocks.run(self.stem, x_bYXC, inside("stem"), **how)
     for name, stage in self.stages.items():
-      place = batch_norm.inside(inside("stages"), name)
-      x_bYXC = stage(x_bYXC, place, **how)
+      stage_stats = batch_norm.inside(inside("stages"), name)
+      x_bYXC = stage(x_bYXC, stage_stats, **how)
     x_bND = x_bYXC.reshape(len(x_bYXC), -1, x_bYXC.shape[-1])
     mean_b1D = jnp.mean(x_bND, axis=1, keepdims=True)
     x_bND = jnp.concatenate([mean_b1D, x_bND], axis=1)

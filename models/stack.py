@@ -1,8 +1,8 @@
-"""Transformer layers, stacked and scanned, and what is kept for their gradient.
+"""Transformer layers, stacked and scanned, with rematerialisation.
 
-Memory is what a tower costs: `remat` says what a layer keeps of its forward
-pass, and `chunks` into how many parts the batch is cut while a layer is
-computed and computed again, so that only the layers' inputs are ever held for
+Two arguments bound a tower's memory: `remat` chooses the activations that a
+layer saves for its backward pass, and `chunks` cuts the batch into parts while
+a layer is computed and recomputed, so that only the layers' inputs exist for
 the whole batch.
 """
 
@@ -19,10 +19,10 @@ from jax import P
 
 from models import layers
 
-# What a layer keeps for its backward pass. "none": whatever that reads.
-# "dense": outputs of the affine maps; norms, activations and attention weights
-# are computed again, which costs less than to store and load them. "block": the
-# layer's input only, all else is computed again.
+# Activations that a layer saves for its backward pass. "none": all that it
+# reads. "dense": outputs of the affine maps; norms, activations and attention
+# weights are recomputed, which costs less than to store and load them. "block":
+# the layer's input only; all else is recomputed.
 REMATS: Mapping[str, Any] = types.MappingProxyType(
   {
     "none": None,
@@ -31,9 +31,9 @@ REMATS: Mapping[str, Any] = types.MappingProxyType(
   }
 )
 
-# Tokens of a batch from which on the last layer is cut to one of each example.
-# CLIP ViT-B/32 on a CPU: one image (50 tokens) takes 2.3 times the time with
-# it as without, 8 images 1.3 times, 32 images as much.
+# Fewest tokens of a batch for which the last layer computes only one token of
+# each example. CLIP ViT-B/32 on a CPU: one image (50 tokens) takes 2.3 times
+# the time with this cut as without, 8 images 1.3 times, 32 images as much.
 CUT_FROM_TOKENS = 2048
 
 # Arrays with one row an example.
@@ -86,7 +86,8 @@ class Block(nnx.Module):
       x_bSD: tokens.
       mask_bHSS: as in `Attention`.
       is_causal: as in `Attention`.
-      token_b: int32 positions; only those tokens are computed where given.
+      token_b: int32 position in each example of the only token to compute; None
+        computes all.
       keys_b: one key an example; None leaves dropout out.
 
     Returns:
@@ -154,29 +155,29 @@ def encode(
   """Run a tower: stem, layers, head. Layers compile once, whatever the depth.
 
   Args:
-    rows: what the examples have.
-    keys_b: one key an example, "keys" of the rows below; None draws nothing.
-    stem: from rows to tokens, [b, S, D].
-    blocks: from `make_stack`.
-    head: from tokens (and rows) to what is returned.
-    remat: what the backward pass computes again; a key of REMATS. With "block"
-      stem and head are computed again too.
-    chunks: parts that the batch is computed in; used with remat="block". Where
-      it does not divide the batch, their greatest common divisor.
-    mask_fn: from rows to a mask as in `Attention`.
+    rows: arrays of the examples, passed to `stem`, `head` and the functions.
+    keys_b: one random key an example, added to the rows as "keys"; None draws
+      nothing.
+    stem: function from rows to tokens, [b, S, D].
+    blocks: layers from `make_stack`.
+    head: function from tokens and rows to the result.
+    remat: a key of REMATS. With "block", stem and head are recomputed too.
+    chunks: number of parts that the batch is cut into; used with remat="block".
+      If it does not divide the batch, the greatest common divisor is used.
+    mask_fn: function from rows to a mask as in `Attention`.
     is_causal: as in `Attention`.
-    token_fn: from rows to positions int32 [b], where the head wants one token
-      of each example only. The last layer computes no other, except in small
-      batches and with remat="block": all layers but one are a copy of almost
-      all parameters, and of their gradient, more time and more memory than
-      the work is worth there.
+    token_fn: function from rows to positions int32 [b], for a head that uses
+      one token of each example. The last layer then computes no other, except
+      in small batches and with remat="block": to run all layers but the last
+      copies almost all parameters, and their gradient, which there costs more
+      time and memory than the cut saves.
     batch_axes: mesh axes that the batch is split over, and stays split over in
-      every layer: where parameters are split over the same axes the compiler
-      might else rather move activations than gather parameters. () leaves it
-      to the compiler.
+      every layer: for parameters that are split over the same axes the
+      compiler might otherwise move activations instead of gathering
+      parameters. () leaves it to the compiler.
 
   Returns:
-    What `head` returns, for the whole batch.
+    The result of `head` for the whole batch.
   """
   if keys_b is not None:
     rows = rows | {"keys": keys_b}
@@ -189,7 +190,7 @@ def encode(
   apply_end = functools.partial(apply, remat=remat if recomputes else "none")
 
   def layer(block: Any, index: Any, x_bSD, rows, token_b=None):
-    keys_b = rows.get("keys")  # of the rows at hand, which may be a chunk
+    keys_b = rows.get("keys")  # keys of these rows, which may be one chunk
     return block(
       x_bSD,
       mask_bHSS=mask_fn(rows),
@@ -206,16 +207,17 @@ def encode(
     return apply_layer(fn, x, rows, in_scan=True), None
 
   if recomputes:
-    # Computes no more again than the casts: what is in it keeps its input.
+    # This outer checkpoint recomputes only the casts of `_cast_late`; the layer
+    # inside is already a checkpoint that saves its own input.
     body = jax.checkpoint(body, prevent_cse=False, policy=REMATS[remat])
 
   apart = _apart(blocks)
 
   def run(x, start: int, stop: int):
-    """Apply some of the layers."""
+    """Apply the layers from index `start` to `stop`, exclusive."""
     if apart is None:
-      some = jax.tree.map(lambda p: p[start:stop], blocks)
-      return jax.lax.scan(body, x, (some, jnp.arange(start, stop)))[0]
+      layers_between = jax.tree.map(lambda p: p[start:stop], blocks)
+      return jax.lax.scan(body, x, (layers_between, jnp.arange(start, stop)))[0]
     for index in range(start, stop):
       x, _ = body(x, (apart[index], index))
     return x
@@ -243,9 +245,10 @@ def encode(
 def layers_apart(params: Any) -> Any:
   """Return parameters whose stacked leaves are tuples of the layers' arrays.
 
-  `encode` then has a layer after the other instead of a loop: longer to
-  compile, and a small batch is embedded in half the time on a CPU, which copies
-  each layer's parameters out of a stack. For one device and no gradient.
+  `encode` then unrolls the layers instead of scanning over them: it takes
+  longer to compile, and embeds a small batch on a CPU in half the time, since
+  a scan there copies each layer's parameters out of the stack. Use it on one
+  device and without a gradient.
   """
 
   def split(path, x):
@@ -256,7 +259,7 @@ def layers_apart(params: Any) -> Any:
 
 
 def _apart(blocks: nnx.Module) -> list[nnx.Module] | None:
-  """Return the layers where the parameters are as `layers_apart` makes them."""
+  """Return the layers of parameters from `layers_apart`; None for a stack."""
   is_tuple = lambda x: isinstance(x, tuple)  # noqa: E731
   first = jax.tree.leaves(blocks, is_leaf=is_tuple)[0]
   if not is_tuple(first):
@@ -275,7 +278,7 @@ def _apply(
   batch_axes: Sequence[str],
   in_scan: bool = False,
 ) -> jax.Array:
-  """Return fn(tokens, rows), chunk by chunk, keeping what `remat` says."""
+  """Return fn(tokens, rows), chunk by chunk, checkpointed as `remat` says."""
 
   def in_place(*args):
     *tokens, rows = args
@@ -296,7 +299,7 @@ def _apply(
 def _cut(x: jax.Array, chunks: int) -> jax.Array:
   """Return [chunks, b / chunks, ...]; a chunk has every chunks-th row.
 
-  So a batch split over devices is cut on each of them, without communication.
+  A batch split over devices is thus cut on each of them, without communication.
   """
   if chunks == 1:
     return x
@@ -304,10 +307,10 @@ def _cut(x: jax.Array, chunks: int) -> jax.Array:
 
 
 def _cast_late(block: Layer, index: jax.Array) -> Layer:
-  """Return the same parameters, times a 1 that the compiler cannot see through.
+  """Return the parameters times a 1 that the compiler cannot fold away.
 
-  Else XLA:TPU casts the kernels of all layers before the first one and keeps
-  them: half of the parameters' memory once more.
+  Without it, XLA:TPU casts the kernels of all layers before the first layer and
+  keeps the copies: half of the parameters' memory once more.
   """
   one = jnp.where(index >= 0, 1.0, 0.0)
   return jax.tree.map(lambda p: p * one, block)

@@ -108,7 +108,7 @@ class TextTransformer(nnx.Module):
 
     Args:
       tokens_bL: int32 ids, padded at the end with pad_id, L at most num_tokens.
-      keys_b: one key an example, for what training draws; None draws nothing.
+      keys_b: one random key an example, used in training; None draws nothing.
 
     Returns:
       [b, E], not L2-normalised.
@@ -142,9 +142,9 @@ class TextTransformer(nnx.Module):
       return None
     real_bL = rows["tokens"] != self.config.pad_id
     if self.cls is not None:
-      # As open_clip's CoCa weights were trained: the cls token is counted at
-      # the front, so that the first padding is seen, and the cls token itself
-      # only behind a caption of full length.
+      # As open_clip's CoCa weights were trained: the mask counts the cls token
+      # at the front, so it leaves in the first padding token, and the cls token
+      # itself only behind a caption of full length.
       real_bL = jnp.pad(real_bL, ((0, 0), (1, 0)), constant_values=True)
     return real_bL[:, None, None, :]
 
@@ -154,7 +154,8 @@ class TextTransformer(nnx.Module):
     b, length = tokens_bL.shape
     if config.pool == "eot":
       # Not the last token before the padding: CLIP pads with 0, which is also
-      # its token "!". That one only where a tokenizer ends captions otherwise.
+      # its token "!". The last token is pooled only in captions without
+      # `eot_id`, whose tokenizer ends them otherwise.
       is_eot_bL = tokens_bL == config.eot_id
       last_b = lengths(tokens_bL, config.pad_id, config.eot_id) - 1
       return jnp.where(
@@ -180,10 +181,10 @@ class TextTransformer(nnx.Module):
 
 
 def lengths(tokens_bL: jax.Array, pad_id: int, eot_id: int | None) -> jax.Array:
-  """Return how many tokens come before the padding, int32 [b].
+  """Return the number of tokens before the padding, int32 [b].
 
-  What equals `pad_id` inside a caption counts as well, and the first padding
-  where it is the end of text too.
+  Tokens equal to `pad_id` inside a caption count as well, and so does the first
+  padding token if it is the end of text too.
   """
   count_L = jnp.arange(1, tokens_bL.shape[1] + 1)
   last_b = jnp.max(jnp.where(tokens_bL != pad_id, count_L, 0), axis=1)

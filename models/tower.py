@@ -1,4 +1,4 @@
-"""What every tower is given beside its config, and what most are made of."""
+"""Settings that all towers of a model share, and makers of common parts."""
 
 import dataclasses
 from typing import Any
@@ -11,17 +11,17 @@ from models import layers, stack
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """What the towers of a model share.
+  """Settings that all towers of a model share.
 
   Attributes:
     embed_dim: length of an embedding.
-    mean: of the pixels, red green blue, on a scale of 0 to 1; of no interest
-      to a text tower, and so is `std`.
-    std: their standard deviation.
-    dtype: of the arithmetic.
-    remat: what the backward pass computes again; a key of stack.REMATS.
-    remat_chunks: as `chunks` of stack.encode; convolutions do without.
-    batch_axes: as of stack.encode.
+    mean: mean of the pixels, red green blue, on a scale of 0 to 1; text towers
+      ignore it.
+    std: standard deviation of the pixels; text towers ignore it.
+    dtype: type of the arithmetic.
+    remat: a key of stack.REMATS.
+    remat_chunks: `chunks` of stack.encode; convolutional towers ignore it.
+    batch_axes: as in stack.encode.
   """
 
   embed_dim: int
@@ -33,16 +33,16 @@ class Settings:
   batch_axes: tuple[str, ...]
 
   def normalise(self, pixels: jax.Array) -> jax.Array:
-    """Return pixels of 0 to 255 as the image tower takes them."""
+    """Return pixels of 0 to 255, normalised by mean and std."""
     return layers.normalise_pixels(pixels, self.mean, self.std, self.dtype)
 
 
 def block_args(config: Any, settings: Settings) -> dict[str, Any]:
-  """Return what `stack.Block` and `layers.MapHead` are made with.
+  """Return arguments of `stack.Block` and `layers.MapHead`.
 
   Args:
-    config: of a transformer tower.
-    settings: of the model.
+    config: config of a transformer tower.
+    settings: settings of the model.
   """
   return {
     "width": config.width,
@@ -68,7 +68,7 @@ def make_blocks(
 def make_projection(
   config: Any, num_in: int, settings: Settings, rngs: nnx.Rngs
 ) -> layers.Dense | None:
-  """Return the affine map to the embedding, None where a config has none."""
+  """Return the affine map to the embedding, None for a config without one."""
   if not config.projection:
     return None
   return layers.Dense(

@@ -101,8 +101,8 @@ class ViT(nnx.Module):
   ):
     width = config.width
     normal = jax.nn.initializers.normal(stddev=width**-0.5)
-    # A matmul over flattened patches: the same map as a strided convolution,
-    # and what both a TPU and a CPU do fastest.
+    # A matmul over flattened patches is the same map as a strided convolution,
+    # and faster on both a TPU and a CPU.
     self.patch = layers.Dense(
       3 * config.patch_size**2,
       width,
@@ -139,7 +139,7 @@ class ViT(nnx.Module):
 
     Args:
       images_bYXC: uint8, [b, image_size, image_size, 3].
-      keys_b: one key an example, for what training draws; None draws nothing.
+      keys_b: one random key an example, used in training; None draws nothing.
 
     Returns:
       [b, E], not L2-normalised.

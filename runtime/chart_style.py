@@ -1,4 +1,4 @@
-"""How the charts of our pages are drawn: SVG in the colours of page.css."""
+"""Style of the charts on HTML pages: SVG in the colours of page.css."""
 
 import dataclasses
 import io
@@ -7,8 +7,8 @@ import re
 import matplotlib as mpl
 from matplotlib import figure
 
-# Colours that matplotlib draws with, and the page's CSS variables that they
-# become; the values only have to differ from each other.
+# Colours that matplotlib draws with, each replaced by a CSS variable of the
+# page; the values only have to differ from each other.
 INK, FAINT, _GRID = "#010101", "#020202", "#030303"
 SERIES = ("#040404", "#050505", "#060606", "#070707")
 _VARIABLES = {
@@ -31,7 +31,7 @@ STYLE = {
   "legend.frameon": False,
   "legend.labelcolor": INK,
   "lines.linewidth": 1.8,
-  "svg.fonttype": "none",  # real text: sharp, in the page's font and colours
+  "svg.fonttype": "none",  # keeps text as text, in the page's font and colours
   "text.color": INK,
   "xtick.color": FAINT,
   "xtick.labelsize": 11,
@@ -41,13 +41,13 @@ STYLE = {
   "ytick.minor.left": False,
 }
 
-# A figure is this wide, in inches of 72 units.
+# Width of a figure, in inches of 72 units.
 WIDTH = 6.4
 
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-  """A drawing, what it shows, and a line below it."""
+  """A drawing with its title and a line below it."""
 
   title: str
   svg: str
@@ -63,7 +63,7 @@ def svg(canvas: figure.Figure, salt: str) -> str:
     canvas.savefig(buffer, format="svg", transparent=True, metadata=nothing)
   text = buffer.getvalue()
   text = text[text.index("<svg") :]
-  # HTML needs no namespaces, and the size is the page's affair.
+  # HTML needs no namespaces, and the page sets the size.
   head, body = text.split(">", 1)
   head = re.sub(r' (xmlns(:\w+)?|width|height|version)="[^"]*"', "", head)
   # A style element would apply to the whole page; the page has these rules.

@@ -1,8 +1,8 @@
 """Several processes that are one run: joining, agreeing, leaving.
 
-Every process calls the functions here in the same order, as JAX's own
-collectives want it. A run of one process joins nothing, and each function
-then does what its name says for one.
+Every process must call the functions here in the same order, as with JAX's own
+collectives. A run of one process joins nothing; each function then applies to
+that process alone.
 """
 
 import contextlib
@@ -25,22 +25,22 @@ from jax import P
 from runtime import failures, lost_processes
 
 T = TypeVar("T")
-# JAX finds out about a lost machine by itself after this many seconds; it is
-# the second line of defence behind runtime/lost_processes.py.
+# Seconds after which JAX itself detects a lost machine: the second line of
+# defence behind runtime/lost_processes.py.
 _HEARTBEAT_SECONDS = 60
-# Bytes of an error's message that other processes are told.
+# Most bytes of an error's message that are sent to other processes.
 _MESSAGE_BYTES = 2000
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID")
 
-# This process and how many there are; set once, by `join`.
+# Index of this process and number of processes; set once, by `join`.
 _index, _count = 0, 1
 _peers: lost_processes.Peers | None = None
-# The last failure of this process that the others were told.
+# The last failure of this process that was sent to the others.
 _agreed: Exception | None = None
 
 
 class ClusterError(failures.RunError):
-  """The processes cannot be, or are no longer, one run."""
+  """Error of processes that cannot form one run, or no longer do."""
 
 
 def join(
@@ -49,29 +49,28 @@ def join(
   process_id: int | None,
   timeout_seconds: int,
 ) -> None:
-  """Join the other processes; call before anything touches a device.
+  """Join the other processes; call before the first use of a device.
 
-  With three None the environment decides: a Slurm step of several tasks, a
-  TPU slice of several workers, or else nothing is joined.
+  If all three are None, the environment decides: a Slurm step of several tasks
+  or a TPU slice of several workers is joined, otherwise nothing.
 
   Args:
     address: HOST:PORT of process 0.
-    num_processes: how many there are, 1 to join nothing whatever the
-      environment says.
-    process_id: from 0 on.
-    timeout_seconds: until all must have come.
+    num_processes: number of processes; 1 joins nothing in any environment.
+    process_id: index of this process, from 0 on.
+    timeout_seconds: time in which all processes must have joined.
 
   Raises:
     ClusterError: the arguments do not fit together.
   """
   global _index, _count, _peers
-  given = _checked(address, num_processes, process_id)
-  if given is None and num_processes == 1:
+  checked = _checked(address, num_processes, process_id)
+  if checked is None and num_processes == 1:
     return
-  where = "--coordinator_address" if given else _environment()
+  where = "--coordinator_address" if checked else _environment()
   if not where:
     return
-  wanted = f"the {num_processes} processes" if given else "all processes"
+  wanted = f"the {num_processes} processes" if checked else "all processes"
   timer = threading.Timer(
     timeout_seconds,
     _give_up,
@@ -85,7 +84,7 @@ def join(
   timer.daemon = True
   timer.start()
   try:
-    # JAX ends the process where its own timeout is the first to pass.
+    # JAX would end this process if its own timeout passed first.
     jax.distributed.initialize(
       address,
       num_processes,
@@ -95,9 +94,9 @@ def join(
     )
     _index, _count = jax.process_index(), jax.process_count()
   except ValueError as error:
-    if given or "coordinator_address" not in str(error):
+    if checked or "coordinator_address" not in str(error):
       raise ClusterError(f"{where}: {error}") from error
-    return  # looked like a slice, but JAX finds nothing to join
+    return  # the environment looks like a slice, but JAX has nothing to join
   finally:
     timer.cancel()
   if _count > 1:
@@ -106,7 +105,7 @@ def join(
 
 
 def is_first() -> bool:
-  """Return whether this process writes the files and talks to people."""
+  """Return whether this process is the one that writes files and messages."""
   return _index == 0
 
 
@@ -116,10 +115,11 @@ def count() -> int:
 
 
 def on_first(fn: Callable[[], T]) -> T:
-  """Return to all what `fn` returns on process 0; the others do not call it.
+  """Call `fn` on process 0 only and return its result on every process.
 
   Args:
-    fn: returns what JSON can carry. What it raises ends all processes.
+    fn: function whose result JSON can express. An exception in it ends all
+      processes.
   """
   if _count == 1:
     return fn()
@@ -132,13 +132,13 @@ def on_first(fn: Callable[[], T]) -> T:
 
 
 def together(fn: Callable[[], T]) -> T:
-  """Return what `fn` returns here, once it has succeeded on all processes.
+  """Return this process's result of `fn`, once all processes have theirs.
 
   Args:
-    fn: uses no other process, so that it fails here alone.
+    fn: function without collectives, so that it may fail on one process alone.
 
   Raises:
-    ClusterError: it failed on another process, whose message this holds.
+    ClusterError: `fn` failed on another process; the message has its error.
   """
   global _agreed
   if _count == 1:
@@ -165,10 +165,10 @@ def together(fn: Callable[[], T]) -> T:
 
 
 def first_then_all(fn: Callable[[], T]) -> T:
-  """Return what `fn` returns here; process 0 calls it before the others.
+  """Call `fn` on process 0, then on the others; return this process's result.
 
-  So that what it writes on a shared disk is written once, whether or not locks
-  hold there between machines.
+  Files that `fn` writes to a shared disk are thus written once, even if locks
+  do not work there between machines.
   """
   if _count == 1:
     return fn()
@@ -177,18 +177,18 @@ def first_then_all(fn: Callable[[], T]) -> T:
   return result if is_first() else others  # pyrefly: ignore[bad-return]
 
 
-class Late:
-  """Shares a small number; each process learns all of them a call later.
+class DelayedMax:
+  """Maximum over processes, returned one call late so that no process waits.
 
-  So nobody waits: while the step at hand is computed, the numbers of the call
-  before arrive. With one process there is no delay.
+  The numbers of one call are sent while the next step is computed. With one
+  process there is no delay.
   """
 
   def __init__(self) -> None:
     self._ahead: jax.Array | None = None
 
   def highest(self, number: int) -> int:
-    """Return the highest of the numbers, 0 to 255, of the call before."""
+    """Send a number, 0 to 255; return the highest of the previous call."""
     if _count == 1:
       return number
     before, self._ahead = self._ahead, _gather(np.array([number], np.uint8))
@@ -196,7 +196,7 @@ class Late:
 
 
 def run_joined(task: Callable[[], int]) -> int:
-  """Run a task of `main.py`; where it fails, no process waits for another."""
+  """Run a task of `main.py`; after a failure no process waits for another."""
   if _count == 1:
     return task()
 
@@ -209,7 +209,7 @@ def run_joined(task: Callable[[], int]) -> int:
         if error is _agreed or isinstance(error, failures.RunError):
           _peers.leave()  # the others end for the same reason
         else:
-          # A collective fails where a process was lost, before that is known.
+          # A lost process first shows as the failure of a collective.
           _peers.wait_lost()
       raise
 
@@ -265,7 +265,7 @@ def _checked(
 
 
 def _check_port(address: str, port: int) -> None:
-  # JAX crashes where it cannot listen.
+  # JAX crashes if it cannot listen.
   try:
     with socket.socket() as probe:
       probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -278,17 +278,17 @@ def _check_port(address: str, port: int) -> None:
 
 
 def _environment() -> str:
-  """Return what shows that there are other processes, "" without a sign.
+  """Return the name of an environment with several processes, "" for none.
 
-  Looks at variables and device files only: no network, and no library that
-  would ask for it.
+  Only variables and device files are read: no network access, and no library
+  that needs it.
   """
   if (
     all(name in os.environ for name in _SLURM)
     and int(os.environ.get("SLURM_NTASKS", "1")) > 1
   ):
     return "Slurm"
-  # Whether the slice has other workers is JAX's to find out.
+  # JAX finds out later whether the slice has other workers.
   wants_tpu = "tpu" in (os.environ.get("JAX_PLATFORMS") or "tpu")
   chips = glob.glob("/dev/accel[0-9]*") + glob.glob("/dev/vfio/[0-9]*")
   if wants_tpu and chips and importlib.util.find_spec("libtpu"):
@@ -299,7 +299,7 @@ def _environment() -> str:
 def _meet(
   others: lost_processes.Peers, address: str | None, seconds: float
 ) -> None:
-  """Connect all processes to process 0, to notice when one is lost."""
+  """Connect all processes to process 0, to detect the loss of one."""
   size = 500
   row = np.zeros(size, np.uint8)
   listener, told = None, {}
@@ -323,8 +323,8 @@ def _meet(
 def _lost(process: int) -> None:
   _give_up(
     f"process {process} of {_count} ended or cannot be reached, so process"
-    f" {_index} stops; see its own output for why. Checkpoints that were"
-    " finished are whole: run the same command on all to go on."
+    f" {_index} stops; process {process}'s output has the reason. Finished"
+    " checkpoints are whole: run the same command on all to go on."
   )
 
 
@@ -338,14 +338,14 @@ def _first_row(row: np.ndarray) -> np.ndarray:
 
 
 def _gather(row: np.ndarray) -> jax.Array:
-  """Return [processes, len(row)], not waited for; rows are of equal length."""
+  """Return [processes, len(row)] without waiting; rows have equal length."""
   mesh = _mesh()
-  # On a CPU, collectives of two programs can meet in one Gloo connection and
-  # mix; other devices take programs in order.
+  # On a CPU, collectives of two programs can mix in one Gloo connection; other
+  # devices run programs in order.
   is_cpu = jax.devices()[0].platform == "cpu"
   if is_cpu:
     for array in jax.live_arrays():
-      # Some were donated; what failed will be met by whoever uses it.
+      # Some arrays were donated; a failed one raises again at its next use.
       with contextlib.suppress(RuntimeError):
         array.block_until_ready()
   split = jax.NamedSharding(mesh, P("process"))
@@ -359,7 +359,7 @@ def _gather(row: np.ndarray) -> jax.Array:
 
 @functools.cache
 def _mesh() -> jax.sharding.Mesh:
-  """Return a mesh of one device of each process."""
+  """Return a mesh with one device of each process."""
   first: dict[int, Any] = {}
   for device in sorted(jax.devices(), key=lambda device: device.id):
     first.setdefault(device.process_index, device)
@@ -369,5 +369,5 @@ def _mesh() -> jax.sharding.Mesh:
 
 @functools.cache
 def _replicated() -> Callable[[jax.Array], jax.Array]:
-  # A jitted function of its own, so that it is compiled once a shape.
+  # The jitted function is cached, so that it is compiled once for each shape.
   return jax.jit(lambda x: x, out_shardings=jax.NamedSharding(_mesh(), P()))

@@ -1,6 +1,7 @@
-"""What the person at the terminal reads when a run fails.
+"""Messages at the terminal when a run fails.
 
-Imports nothing heavy, so that a misspelt flag is answered at once.
+This module imports no slow library, so that a misspelt flag is reported at
+once.
 """
 
 import errno
@@ -17,14 +18,14 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class RunError(Exception):
-  """A failure whose message is all that its reader needs."""
+  """Failure whose message suffices: it is printed without a traceback."""
 
 
 def describe(error: BaseException) -> str | None:
   """Return a message of one or two lines, None if only a traceback will do.
 
-  Errors that this project raises speak for themselves, and so do the
-  operating system's; any other is a defect, and its traceback is wanted.
+  Errors raised by this project and by the operating system are explained by
+  their messages; any other is a defect, and its traceback is needed.
   """
   if _is_ours(error):
     return str(error)
@@ -57,10 +58,10 @@ def is_disk_full(error: BaseException) -> bool:
 def reported(
   main: Callable[[Sequence[str]], int],
 ) -> Callable[[Sequence[str]], int]:
-  """Return `main` with failures as a message and exit code 1.
+  """Return `main` with failures turned into a message and exit code 1.
 
-  Libraries' log lines are left out, and with them the traceback, unless
-  --verbosity is given (1 shows both).
+  Log lines of libraries and the traceback are hidden unless --verbosity is set
+  (1 shows both).
   """
 
   def run(argv: Sequence[str]) -> int:
@@ -80,7 +81,7 @@ def reported(
 
 
 def parse_flags(argv: Sequence[str]) -> Sequence[str]:
-  """Parse absl flags; exit with a message where one cannot be parsed."""
+  """Parse absl flags; exit with a message if one cannot be parsed."""
   try:
     return flags.FLAGS(argv)
   except Exception as error:  # config files and ml_collections raise any
@@ -89,7 +90,7 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
     # A KeyError's text is quoted.
     text = str(error.args[0] if isinstance(error, KeyError) else error)
     if "Traceback (most recent call last)" in text:
-      # Of a config file that refused its argument; its last line says why.
+      # The last line of a config file's traceback has the reason.
       text = text.strip().splitlines()[-1].strip().removeprefix("ValueError: ")
     message = " ".join(text.split()) or type(error).__name__
     if isinstance(error, ModuleNotFoundError):
@@ -113,7 +114,7 @@ def _file_of(error: BaseException) -> str:
 
 
 def _is_ours(error: BaseException) -> bool:
-  """Whether a line of this project raised it, with words of its own."""
+  """Return whether a line of this project raised the error and its message."""
   if isinstance(error, OSError):
     said = error.errno is None
   else:

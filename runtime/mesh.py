@@ -1,4 +1,4 @@
-"""Where arrays lie: the mesh, its axis names, and rules for parameters."""
+"""Placement of arrays: the mesh, its axis names, and shardings."""
 
 import dataclasses
 import functools
@@ -53,11 +53,11 @@ class MeshConfig:
 def make_mesh(
   config: MeshConfig, devices: Sequence[jax.Device] | None = None
 ) -> jax.sharding.Mesh:
-  """Make the mesh of all devices (or those given) with axes AXES.
+  """Make the mesh of all devices (or of `devices`) with axes AXES.
 
   The axes of each slice follow its network (ICI). Several slices lie one after
-  another along "data": over the slower network between them (DCN) go gradients
-  and what the loss exchanges, never parameters or activations.
+  another along "data": the slower network between them (DCN) carries gradients
+  and the loss's embeddings, never parameters or activations.
 
   Raises:
     ValueError: the sizes do not fit the devices, or "data" not the slices.
@@ -72,7 +72,7 @@ def make_mesh(
     return jax.make_mesh(shape, AXES, axis_types=axis_types, devices=devices)
   sizes = {len(members) for members in slices.values()}
   if devices[0].platform != "tpu" and shape[0] % len(slices):
-    # A machine with GPUs counts as a slice, and "fsdp" may well be wider.
+    # A machine with GPUs counts as a slice, but "fsdp" may span several.
     in_order = [d for index in sorted(slices) for d in slices[index]]
     ordered = np.array(in_order).reshape(shape)
     return jax.sharding.Mesh(ordered, AXES, axis_types=axis_types)
@@ -140,11 +140,10 @@ def _sharding(path, param, axes, mesh) -> jax.NamedSharding:
 
 
 def like_params(tree: Any, params: Any, shardings: Any, mesh) -> Any:
-  """Return shardings for optimizer state: a moment lies where its parameter is.
+  """Return shardings for optimizer state: each moment as its parameter.
 
   A leaf whose path ends in a parameter's path, with the same shape, gets that
-  parameter's sharding; everything else (counts, factored moments) is on every
-  device.
+  parameter's sharding; other leaves (counts, factored moments) are replicated.
   """
   by_path = {
     param_rules.path_string(path): (param.shape, sharding)
@@ -178,7 +177,7 @@ def batch_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
 def num_batch_shards(
   mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh,
 ) -> int:
-  """Return into how many parts a batch is split."""
+  """Return the number of parts that a batch is split into."""
   return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
 
 
@@ -189,7 +188,7 @@ def check_batch_size(
   num_microbatches: int = 1,
   remat_chunks: int = 1,
 ) -> None:
-  """Raise ValueError where a batch cannot be cut as the run cuts it."""
+  """Raise ValueError for a batch that the run cannot split evenly."""
   factors = {"data": mesh.shape["data"], "fsdp": mesh.shape["fsdp"]}
   if num_microbatches > 1:
     factors["num_microbatches"] = num_microbatches
@@ -205,9 +204,9 @@ def check_batch_size(
 def local_rows(batch_size: int, mesh: jax.sharding.Mesh) -> list[int]:
   """Return the rows of a global batch that this process's devices hold.
 
-  In order, not always without gaps: which devices a process has in a mesh is
-  up to the network between them. Processes that differ only along "tensor"
-  hold the same rows.
+  Rows are in order but may have gaps, since the network between devices decides
+  their order in the mesh. Processes that differ only along "tensor" hold the
+  same rows.
   """
   size = batch_size // num_batch_shards(mesh)
   return [
@@ -236,13 +235,13 @@ def make_global(
     shape = (size * num_shards, *local.shape[1:])
     return jax.make_array_from_callback(shape, sharding, shard)
 
-  # The transfer is meant, but only device_put passes a guard as "explicit".
+  # The transfer is intended, but a guard lets only device_put pass as explicit.
   with jax.transfer_guard_host_to_device("allow"):
     return {name: to_global(rows) for name, rows in batch.items()}
 
 
 @functools.lru_cache
 def _local_starts(batch_size: int, mesh: jax.sharding.Mesh) -> list[int]:
-  """Return where the shards begin that this process's devices hold."""
+  """Return the first rows of the shards that this process's devices hold."""
   indices = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
   return sorted({index[0].start or 0 for index in indices.values() if index})

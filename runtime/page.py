@@ -1,4 +1,4 @@
-"""What the HTML pages share: one file each that loads nothing else."""
+"""Templates and images of HTML pages, each one file that loads no other."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-# Where page.css is, the look of them all.
+# Folder of page.css, the style of all pages.
 _FOLDER = pathlib.Path(__file__).parent
 
 
@@ -19,7 +19,7 @@ def template(
   """Return the template in a file, which may include page.css."""
   environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader([path.parent, _FOLDER]),
-    autoescape=True,  # captions come from anywhere
+    autoescape=True,  # captions are untrusted text
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
@@ -29,7 +29,7 @@ def template(
 
 
 def data_url(image: Image.Image) -> str:
-  """Return a picture, every pixel as it is, as a data: URL."""
+  """Return a picture as a lossless data: URL."""
   buffer = io.BytesIO()
   image.save(buffer, format="PNG", optimize=True)
   data = base64.b64encode(buffer.getvalue()).decode()

@@ -13,12 +13,12 @@ def path_string(path: Sequence[Any]) -> str:
 
 
 def apply(rules: Sequence[tuple[str, Any]], tree: Any, field: str) -> Any:
-  """Return a tree like `tree` that holds each leaf's rule value.
+  """Return a tree like `tree` with the value of each leaf's rule, wrapped.
 
   Args:
     rules: (regex, value); the first whose regex matches a whole path wins.
-    tree: parameters, or anything with their paths.
-    field: the config field that the rules come from, for messages.
+    tree: parameters, or any tree with their paths.
+    field: config field that the rules come from, for messages.
 
   Raises:
     ValueError: a leaf that no rule matches, or a rule that wins nowhere.
@@ -31,7 +31,7 @@ def apply(rules: Sequence[tuple[str, Any]], tree: Any, field: str) -> Any:
     for index, (pattern, value) in enumerate(patterns):
       if pattern.fullmatch(name):
         used[index] = True
-        # Wrapped: a tuple as a leaf would be taken for a subtree.
+        # Wrapped, since JAX takes a tuple for a subtree.
         return _Leaf(value)
     raise ValueError(
       f"{field} has no rule for parameter {name!r}; add one, or a last rule"

@@ -6,10 +6,10 @@ from typing import TextIO
 
 
 class Progress:
-  """Write count, rate and time left: one moving line, or a line at times.
+  """Progress line with count, rate and time left, rewritten on a terminal.
 
   A stream that is not a terminal (a log file, CI) gets a line every
-  `plain_seconds`, so short work leaves only its last line there.
+  `plain_seconds`, so short work writes only its last line there.
   """
 
   def __init__(
@@ -22,7 +22,7 @@ class Progress:
   ):
     self._label = label
     self._total = total
-    # Looked up late: pytest and absl replace sys.stderr.
+    # sys.stderr is read at run time: pytest and absl replace it.
     self._stream = sys.stderr if stream is None else stream
     self._is_terminal = self._stream.isatty()
     self._interval = 0.1 if self._is_terminal else plain_seconds
@@ -31,7 +31,7 @@ class Progress:
     self._note = ""
 
   def advance(self, count: int = 1, *, note: str = "") -> None:
-    """Count items as done; `note` is shown beside them, as another rate."""
+    """Count items as done; `note`, such as another rate, is shown with them."""
     self._note = f", {note}" if note else ""
     self._done += count
     now = time.monotonic()
@@ -45,14 +45,14 @@ class Progress:
     return self
 
   def __exit__(self, *exception: object) -> None:
-    # Also after an exception: its message then starts on a line of its own.
+    # Written after an exception too: its message then starts on a new line.
     seconds = time.monotonic() - self._start
     self._write(f"{seconds:.1f} s", last=True)
 
   def _write(self, text: str, *, last: bool) -> None:
     line = f"{self._label}: {self._done}/{self._total}{self._note}, {text}"
     if self._is_terminal:
-      # "\x1b[K" clears what a longer line before this one left.
+      # "\x1b[K" clears the rest of a longer line before this one.
       line = f"\r{line}\x1b[K"
     if last or not self._is_terminal:
       line += "\n"

@@ -1,4 +1,4 @@
-"""What a result was made with: libraries and the commit; imports none of it."""
+"""Provenance of results: versions of libraries (not imported), and commit."""
 
 import functools
 import importlib.metadata
@@ -21,15 +21,15 @@ def versions(*others: str) -> dict[str, str]:
   """Return the versions of the libraries that a result depends on.
 
   Args:
-    others: that it depends on beside what all results do, if installed.
+    others: further libraries, left out if not installed.
   """
-  found = {name: _version(name) for name in _LIBRARIES}
+  versions_by_name = {name: _version(name) for name in _LIBRARIES}
   for name in others:
     try:
-      found[name] = _version(name)
+      versions_by_name[name] = _version(name)
     except importlib.metadata.PackageNotFoundError:
       continue
-  return found
+  return versions_by_name
 
 
 @functools.cache

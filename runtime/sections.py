@@ -1,4 +1,4 @@
-"""Sections of a config as frozen dataclasses, their fields' types checked."""
+"""Sections of a config as frozen dataclasses, with checked types of fields."""
 
 import dataclasses
 import types
@@ -13,17 +13,17 @@ def make(
   """Return the dataclass `cls` of a section's values.
 
   Args:
-    cls: its fields may be dataclasses, tuples and mappings of them; of a union
-      of dataclasses, the field `tower` tells which one.
-    values: of a ConfigDict or a JSON file.
-    prefix: of the fields' names in messages, as "steps.NAME.".
-    see: where the fields are explained.
+    cls: dataclass whose fields may be dataclasses, tuples and mappings of them;
+      the field `tower` selects one of a union of dataclasses.
+    values: values of a ConfigDict or a JSON file.
+    prefix: prefix of the fields' names in messages, such as "steps.NAME.".
+    see: file that explains the fields, for messages.
 
   Raises:
     ValueError: a missing or unknown field, or one of the wrong type.
   """
   hints = typing.get_type_hints(cls)
-  # Not the annotations of class variables.
+  # dataclasses.fields, since hints also has class variables.
   types_of = {f.name: hints[f.name] for f in dataclasses.fields(cls)}
   missing = [f"{prefix}{name}" for name in types_of if name not in values]
   unknown = [f"{prefix}{name}" for name in values if name not in types_of]
@@ -70,8 +70,8 @@ def _value(kind: Any, value: Any, name: str, see: str) -> Any:
   if kind is Any or isinstance(kind, types.UnionType):
     return value
   if typing.get_origin(kind) is typing.Literal:
-    return value  # of a section that was chosen by it
-  # bool is an int to isinstance, but not to a reader of a config.
+    return value  # checked when it selected the section's dataclass
+  # Not isinstance, for which a bool is an int.
   if type(value) is not kind:
     raise ValueError(
       f"{name} must be of type {kind.__name__}; got {value!r}"
@@ -81,14 +81,14 @@ def _value(kind: Any, value: Any, name: str, see: str) -> Any:
 
 
 def _members(kind: Any) -> tuple[Any, ...]:
-  """Return the dataclasses of a union of them, which may admit None."""
+  """Return the dataclasses of a union, which may admit None; else ()."""
   if not isinstance(kind, types.UnionType):
     return ()
   return tuple(k for k in typing.get_args(kind) if dataclasses.is_dataclass(k))
 
 
 def _tower_kind(members: tuple[Any, ...], value: Any, name: str) -> Any:
-  """Return the dataclass whose `tower` is the section's."""
+  """Return the dataclass whose `tower` equals the section's."""
   by_tower = {
     typing.get_args(typing.get_type_hints(kind)["tower"])[0]: kind
     for kind in members

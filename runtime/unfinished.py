@@ -129,12 +129,9 @@ def names(out: pathlib.Path) -> list[str]:
   Raises:
     ValueError: it is a file.
   """
-  try:
-    return sorted(path.name for path in out.iterdir())
-  except FileNotFoundError:
-    return []
-  except NotADirectoryError as error:
-    raise ValueError(f"--out={out} must be a folder, not a file") from error
+  if out.exists() and not out.is_dir():
+    raise ValueError(f"--out={out} must be a folder, not a file")
+  return sorted(path.name for path in out.iterdir()) if out.exists() else []
 
 
 def check_free(out: pathlib.Path) -> None:

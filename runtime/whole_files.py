@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, whatever happens."""
+"""Files and folders that are written whole or not at all."""
 
 import contextlib
 import os
@@ -10,14 +10,14 @@ from typing import BinaryIO
 
 
 def write(path: str | os.PathLike, data: bytes) -> None:
-  """Replace a file, or leave what was there (full disk, kill, no rights)."""
+  """Replace a file, or leave the old one (full disk, kill, no rights)."""
   with replacing(path) as file:
     file.write(data)
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-  """Yield a new file that replaces the one at `path` if all goes well."""
+  """Yield a new file that replaces `path` on exit without an exception."""
   path = pathlib.Path(path)
   with new_file(path) as temporary, open(temporary, "wb") as file:
     yield file
@@ -45,14 +45,14 @@ def new_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def new_folder(
   path: pathlib.Path, *, replaces: bool = False
 ) -> Iterator[pathlib.Path]:
-  """Yield a folder beside `path` that takes its name if all goes well.
+  """Yield a folder that is renamed to `path` on exit without an exception.
 
   Args:
-    path: not there, or an empty folder.
-    replaces: whether it may also be a folder that is of no use any more.
+    path: missing, or an empty folder.
+    replaces: whether `path` may also be a folder to delete.
 
   Raises:
-    OSError: on entering, where no folder can be made.
+    OSError: on entering, if no folder can be made.
   """
   temporary = _beside(path)
   temporary.mkdir(parents=True)
@@ -70,7 +70,7 @@ def new_folder(
 
 
 def fsync_folder(folder: pathlib.Path) -> None:
-  """Put on disk which files a folder has."""
+  """Flush a folder's list of files to disk."""
   handle = os.open(folder, os.O_RDONLY)
   try:
     os.fsync(handle)

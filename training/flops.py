@@ -1,7 +1,7 @@
 """Floating-point operations of a traced function, counted from its program.
 
-XLA's own count takes the body of a scan once, however often it runs; towers
-here are scans over layers, so that count is several times too low.
+XLA's own count includes the body of a scan once, however often it runs; towers
+here are scans over layers, so XLA's count is several times too low.
 """
 
 import math
@@ -15,11 +15,11 @@ def count(fn: Callable[..., Any], *args: Any) -> int:
   """Return the FLOPs of the matmuls and convolutions of fn(*args).
 
   A multiplication and an addition are two. Recomputation (jax.checkpoint) is
-  counted where it happens. Inside shard_map the work of one shard counts for
-  all of them.
+  counted each time. Inside shard_map the work of one shard is multiplied by the
+  number of shards.
 
   Args:
-    fn: traceable.
+    fn: traceable function.
     *args: arrays or ShapeDtypeStructs.
   """
   return _jaxpr_flops(jax.make_jaxpr(fn)(*args).jaxpr)
@@ -50,13 +50,13 @@ def _equation_flops(equation: Any) -> int:
 
 
 def _inner_jaxprs(equation: Any) -> list[Any]:
-  found = []
+  jaxprs = []
   for value in equation.params.values():
     for item in value if isinstance(value, tuple | list) else (value,):
       jaxpr = getattr(item, "jaxpr", item)  # a ClosedJaxpr holds a Jaxpr
       if hasattr(jaxpr, "eqns"):
-        found.append(jaxpr)
-  return found
+        jaxprs.append(jaxpr)
+  return jaxprs
 
 
 def _dot_flops(equation: Any) -> int:

@@ -1,12 +1,11 @@
-"""The gradient of a batch that does not fit in memory, micro-batch by
-micro-batch.
+"""Gradient of a batch that does not fit in memory, by micro-batches.
 
 A contrastive loss needs the embeddings of the whole batch, a tower's gradient
-only the activations of some of it. So all micro-batches are embedded first, and
-nothing is kept of that; the loss and its gradient with respect to the
-embeddings follow; then each micro-batch is embedded again, this time for its
-share of the parameters' gradient. The result is the gradient of the whole
-batch, for the price of one more forward pass.
+only the activations of a part of it. First all micro-batches are embedded
+without storing activations; the loss and its gradient with respect to the
+embeddings follow; then each micro-batch is embedded again, for its share of the
+parameters' gradient. The result is the gradient of the whole batch, at the cost
+of one more forward pass.
 
 Source: "Scaling Deep Contrastive Learning Batch Size under Memory Limited
 Setup" (arXiv 2101.06983).
@@ -25,7 +24,7 @@ from runtime import mesh as mesh_lib
 # Arrays with one row a pair.
 Batch = dict[str, jax.Array]
 Embeddings = tuple[Any, Any]  # zimg and ztxt, [b, E] each
-# Arrays that a tower measures as it embeds, such as statistics of its batch.
+# Arrays that a tower returns beside embeddings, such as batch statistics.
 Measured = Any
 
 
@@ -38,17 +37,17 @@ def loss_and_grads(
 ) -> tuple[tuple[jax.Array, Measured], Any]:
   """Return the loss of the batch and its gradient, for the mesh in use.
 
-  Beside the loss stands the mean over micro-batches of what was measured, in
-  the first pass.
+  The loss comes with the mean over micro-batches of the measured arrays of the
+  first pass.
 
   Args:
-    embed_fn: from parameters and rows to the embeddings of these rows, and what
-      is measured. What it draws depends on the rows alone, so that the second
-      pass repeats it.
-    loss_fn: from parameters, the embeddings of all rows, and the rows.
-    params: what is differentiated.
+    embed_fn: function from parameters and rows to embeddings of these rows and
+      measured arrays. Its random numbers depend on the rows alone, so that the
+      second pass repeats them.
+    loss_fn: function from parameters, the embeddings of all rows, and the rows.
+    params: parameters to differentiate.
     batch: rows split over BATCH_AXES.
-    num_microbatches: each device's rows are cut into as many parts.
+    num_microbatches: number of parts that each device's rows are cut into.
   """
   part = functools.partial(microbatch, num_microbatches=num_microbatches)
   indices = jnp.arange(num_microbatches)
@@ -76,9 +75,9 @@ def mean_loss_and_grads(
   batch: Batch,
   num_microbatches: int,
 ) -> Any:
-  """Return the mean over micro-batches that do not see each other.
+  """Return the mean of the losses and gradients of separate micro-batches.
 
-  Plain gradient accumulation: `loss.scope="microbatch"`.
+  This is plain gradient accumulation: `loss.scope="microbatch"`.
   """
 
   def add(total, index):
@@ -98,8 +97,8 @@ def microbatch(batch: Any, index: Any, num_microbatches: int) -> Any:
 
   Args:
     batch: pytree of arrays [B, ...] split over BATCH_AXES.
-    index: of the part, int32; may be traced.
-    num_microbatches: divides every device's number of rows.
+    index: index of the part, int32; may be traced.
+    num_microbatches: number of parts, a divisor of every device's rows.
   """
   num_shards = _num_shards()
 

@@ -1,40 +1,42 @@
-"""Reports of a run: metrics.jsonl, TensorBoard events, a progress line.
+"""Metrics of a run: metrics.jsonl, TensorBoard events, a progress line.
 
-The only file that writes metrics. `metrics.jsonl` has one JSON object a line:
-lines of training steps hold the step and what the step computed, nothing of
-the clock, so that a resumed run's lines equal an unbroken one's to the byte;
-the clock has lines of its own.
+No other file writes metrics. `metrics.jsonl` has one JSON object a line. Lines
+of training steps contain the step and its results, but no times, so that a
+resumed run's lines equal an unbroken one's to the byte; times have lines of
+their own.
 """
 
+import contextlib
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 import tensorboardX
 
 from runtime import cluster, jsonl
 
-# Seconds between two progress lines where there is no terminal.
+# Seconds between two progress lines without a terminal.
 _LOG_SECONDS = 30.0
-# Keys of training lines start with this; those of the clock with "time/".
+# Prefix of the keys of training lines; keys of times start with "time/".
 _TRAIN = "train/"
 
 
 class Writer:
-  """Appends metrics to files below a folder."""
+  """Writer that appends metrics to files below a folder."""
 
   def __init__(self, folder: pathlib.Path, name: str, first_step: int):
-    """Open the files, dropping what a run that was killed wrote too much.
+    """Open the files, and delete lines that a resumed run will write again.
 
     Args:
-      folder: exists.
-      name: file of JSON lines in it.
-      first_step: the run goes on from the state of this step. Later lines go,
-        and lines of other than training at this very step (they come again).
+      folder: existing folder.
+      name: name of the file of JSON lines in it.
+      first_step: step the run resumes from. Lines of later steps are deleted,
+        and so are this step's evaluation and clock lines: they will be written
+        again.
     """
-    # Of several processes, one writes.
+    # Only the first of several processes writes.
     self._is_open = cluster.is_first()
     if not self._is_open:
       return
@@ -60,12 +62,12 @@ class Writer:
       self._events.add_scalar(name, value, step)
 
   def sync(self) -> None:
-    """Put on disk what was written: a checkpoint is to follow."""
+    """Flush the lines to disk; called before a checkpoint is saved."""
     if self._is_open:
       self._lines.sync()
 
   def close(self) -> None:
-    """Write what is left and close the files."""
+    """Write the remaining events and close the files."""
     if not self._is_open:
       return
     self._lines.close()
@@ -73,13 +75,13 @@ class Writer:
 
 
 def say(text: str) -> None:
-  """Tell the person at the terminal what the run is doing, once."""
+  """Print a line to stderr, from one process of the run only."""
   if cluster.is_first():
     print(text, file=sys.stderr, flush=True)
 
 
 class Progress:
-  """A line on the terminal that is written over; a log line without one."""
+  """Progress line of training, rewritten on a terminal, else appended."""
 
   def __init__(
     self,
@@ -100,7 +102,7 @@ class Progress:
     self._open_line = False
 
   def update(self, step: int, loss: float) -> None:
-    """Show the metrics of a step, not more often than people can read."""
+    """Show the metrics of a step, at most ten times a second."""
     now = time.monotonic()
     wait = 0.1 if self._is_terminal else _LOG_SECONDS
     if now - self._shown < wait and step != self._total_steps:
@@ -124,28 +126,21 @@ class Progress:
     seconds = time.monotonic() - self._started - self._paused
     return (step - self._first_step) * self._batch_size / max(seconds, 1e-9)
 
-  def pause(self) -> "_Pause":
-    """Return a context whose time does not count (evaluation, saving)."""
-    return _Pause(self)
+  @contextlib.contextmanager
+  def pause(self) -> Iterator[None]:
+    """Leave the time in this context out of the rate (evaluation, saving)."""
+    start = time.monotonic()
+    try:
+      yield
+    finally:
+      self._paused += time.monotonic() - start
 
   def end_line(self) -> None:
-    """Leave the line as it is, so that other output starts below it."""
+    """End the line, so that other output starts below it."""
     if self._open_line:
       self._stream.write("\n")
       self._stream.flush()
       self._open_line = False
-
-
-class _Pause:
-  def __init__(self, progress: Progress):
-    self._progress = progress
-    self._start = 0.0
-
-  def __enter__(self) -> None:
-    self._start = time.monotonic()
-
-  def __exit__(self, *error: object) -> None:
-    self._progress._paused += time.monotonic() - self._start
 
 
 def _clock(seconds: float) -> str:

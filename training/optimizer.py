@@ -1,8 +1,8 @@
 """Optimizers, with rules for weight decay, learning rate and freezing.
 
-Layers are stacked: one leaf holds a kernel of all layers. Whatever looks at
-one layer's parameters as a whole (LAMB's trust ratio, Adafactor's clipping)
-does so for each layer of a stacked leaf.
+Layers are stacked: one leaf holds a kernel of all layers. Functions of one
+layer's whole parameters (LAMB's trust ratio, Adafactor's clipping) are applied
+to each layer of a stacked leaf.
 """
 
 import dataclasses
@@ -87,9 +87,9 @@ def make_optimizer(
   """Return the optimizer of `config` for parameters like `params`.
 
   Args:
-    config: checked.
-    params: arrays or ShapeDtypeStructs; only paths and shapes are looked at.
-    total_steps: of the run, for the schedule.
+    config: checked config.
+    params: arrays or ShapeDtypeStructs; only paths and shapes are read.
+    total_steps: steps of the run, for the schedule.
 
   Raises:
     ValueError: a parameter without a rule, or a rule without a parameter.
@@ -131,9 +131,9 @@ def make_optimizer(
 
 
 def frozen_params(config: OptimizerConfig, params: Any) -> Any:
-  """Return a tree of bools: which parameters no gradient changes.
+  """Return a tree of bools, True for parameters that no gradient changes.
 
-  Those that `config.freeze` holds fixed, and running statistics.
+  These are the parameters frozen by `config.freeze`, and running statistics.
   """
   return jax.tree.map_with_path(
     lambda path, fixed: fixed or _is_statistic(path), _freeze(config, params)
@@ -141,13 +141,12 @@ def frozen_params(config: OptimizerConfig, params: Any) -> Any:
 
 
 def locks_statistics(config: OptimizerConfig, params: Any) -> bool:
-  """Return whether `config.freeze` holds running statistics fixed.
+  """Return whether `config.freeze` freezes the running statistics.
 
-  Then they are what a tower normalises by in training too, as a locked tower
-  must.
+  A locked tower then normalises by them in training too.
 
   Raises:
-    ValueError: it holds some of them and leaves others.
+    ValueError: it freezes some of them but not all.
   """
   fixed = {
     param_rules.path_string(path): value
@@ -180,7 +179,7 @@ def clip_by_global_norm(grads: Any, norm: jax.Array, limit: float) -> Any:
   Args:
     grads: tree of gradients.
     norm: their global norm.
-    limit: 0 leaves them as they are.
+    limit: highest norm; 0 for no limit.
   """
   if not limit:
     return grads

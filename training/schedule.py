@@ -18,15 +18,15 @@ def make_schedule(
   timescale_steps: int,
   final_fraction: float,
 ) -> Schedule:
-  """Return the factor (0 to 1) of the highest learning rate at a step.
+  """Return a function from the step to a factor (0 to 1) of the learning rate.
 
-  A linear warmup from 0 over `warmup_steps` multiplies all of them. With t the
-  steps since the warmup's end and T those that are left at it:
+  A linear warmup from 0 over `warmup_steps` multiplies every schedule. With t
+  the steps since the end of the warmup and T the steps left at that time:
     cosine: from 1 to final_fraction, half a cosine over T.
     linear: from 1 to final_fraction over T.
     rsqrt: 1 / sqrt(1 + t / timescale_steps), then the cooldown.
     constant: 1, then the cooldown.
-  The cooldown takes the last `cooldown_steps` steps linearly to 0.
+  The cooldown goes linearly to 0 over the last `cooldown_steps` steps.
   Source: "Scaling Vision Transformers" (arXiv 2106.04560), section 3.5, for
   rsqrt with a cooldown.
 

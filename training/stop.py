@@ -1,4 +1,4 @@
-"""Ending early when asked: SIGTERM (a preempted machine) and Ctrl-C."""
+"""Early end of a run on SIGTERM (a preempted machine) or Ctrl-C."""
 
 import os
 import signal
@@ -10,18 +10,18 @@ from training import metrics
 
 
 class Stop:
-  """Remembers that the run was asked to end.
+  """Handler of signals that request the end of a run.
 
-  Before `begin` there is nothing to lose (whatever is on disk was written
-  whole), so the process ends at once; after it, the loop asks `requested`
-  between steps, saves and returns. All processes of a run do so in the same
-  step, whichever of them got the signal.
+  Before `begin` there is no state to save (files on disk are whole), so the
+  process ends at once. After it, the loop calls `requested` between steps,
+  saves and returns. All processes of a run do so in the same step, whichever
+  process received the signal.
   """
 
   def __init__(self) -> None:
     self._signal = 0
     self._agreed = 0
-    self._late = cluster.Late()
+    self._delayed_max = cluster.DelayedMax()
     self._in_loop = False
     self._before = {
       number: signal.signal(number, self._handle)
@@ -29,15 +29,16 @@ class Stop:
     }
 
   def begin(self) -> None:
-    """Say that from now on there is state to be saved."""
+    """Let signals wait for `requested`: from now on there is state to save."""
     self._in_loop = True
 
   def requested(self) -> bool:
     """Return whether the run was asked to end: the same on all processes.
 
-    Which must all ask alike; they learn of each other's signals a call late.
+    Collective: every process must call this once per step. A signal on one
+    process is seen by the others one call later.
     """
-    self._agreed = self._late.highest(self._signal)
+    self._agreed = self._delayed_max.highest(self._signal)
     return bool(self._agreed)
 
   @property
@@ -46,12 +47,12 @@ class Stop:
 
   @property
   def exit_code(self) -> int:
-    """0 after SIGTERM: what was asked for was done. 130 after Ctrl-C."""
+    """Return 0 after SIGTERM, since the request was met; 130 after Ctrl-C."""
     number = self._agreed or self._signal
     return 130 if number == signal.SIGINT else 0
 
   def restore(self) -> None:
-    """Give the signals back to whoever had them."""
+    """Restore the signal handlers from before."""
     for number, handler in self._before.items():
       signal.signal(number, handler)
 
@@ -62,5 +63,5 @@ class Stop:
     if not self._in_loop or again:
       metrics.say(f"{self.name}: ending at once; nothing new was saved")
       sys.stdout.flush()
-      # Not sys.exit: a compilation in another thread would be waited for.
+      # Not sys.exit, which would wait for a compilation in another thread.
       os._exit(self.exit_code)

@@ -1,4 +1,4 @@
-"""A digest of what was read, so that a selection can be checked years later."""
+"""Digest of the pairs read, so that a selection can be checked years later."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 
 class ContentDigest:
-  """Digests UIDs and texts, however they are cut into tables."""
+  """Digest of UIDs and texts that does not depend on how tables are cut."""
 
   def __init__(self) -> None:
     self._uids = hashlib.sha256()
@@ -22,7 +22,7 @@ class ContentDigest:
       self._uids.update(memoryview(chunk.buffers()[1])[start : start + size])
     if "text" not in table.column_names:
       return
-    # Of bytes, so that a null (-1) is not an empty text.
+    # Lengths in bytes; -1 tells a null from an empty text.
     lengths = pc.call_function("binary_length", [table["text"]]).fill_null(-1)
     self._lengths.update(lengths.to_numpy().astype("<i8").tobytes())
     for chunk in table["text"].chunks:
@@ -36,6 +36,6 @@ class ContentDigest:
       self._texts.update(memoryview(data)[bounds[0] : bounds[len(chunk)]])
 
   def hexdigest(self) -> str:
-    """Return the digest: SHA-256 of those of UIDs, lengths and texts."""
+    """Return SHA-256 of the digests of UIDs, lengths and texts."""
     parts = (self._uids, self._lengths, self._texts)
     return hashlib.sha256(b"".join(p.digest() for p in parts)).hexdigest()

@@ -1,14 +1,14 @@
-"""What a stage writes for one shard: a Parquet file.
+"""Parquet file that a stage writes for one shard.
 
-  uid, row   of each pair that came into the stage
-  caption    number of the pair's caption among its image's; of the first
-             stage, where the pool has it
-  step       number in the stage of the step that dropped the pair, ALIVE for
-             none, UNREADABLE where it could not be read
-  fault      why it could not be read; where there is such a pair
-  ...        the signals of the stage's steps, null behind the drop
+  uid, row   every pair that entered the stage
+  caption    number of the pair's caption among its image's; first stage only,
+             where the pool has it
+  step       number within the stage of the step that dropped the pair, ALIVE
+             if none did, UNREADABLE if it could not be read
+  fault      reason why a pair could not be read; only if there is one
+  ...        signals of the stage's steps, null for pairs dropped before
 
-In the file's metadata: a `Tally`.
+The file's metadata contain a `Tally`.
 """
 
 import dataclasses
@@ -25,24 +25,24 @@ from runtime import whole_files
 
 ALIVE = -1
 UNREADABLE = -2
-# Columns beside the signals.
+# Columns that are no signals.
 OWN = ("uid", "row", "caption", "step", "fault")
-# What a pair that could not be read was dropped by.
+# Name of the step that drops unreadable pairs.
 READ = "read"
 _TALLY = b"diptych.tally"
 
 
 @dataclasses.dataclass
 class Tally:
-  """What is counted while a stage is done; of one shard, or of several.
+  """Counts of a stage, for one shard or summed over several.
 
   Attributes:
-    rows: pairs that came in.
+    rows: pairs that entered.
     counts: step -> [pairs in, pairs kept].
-    seconds: step -> seconds that it took, summed over workers.
+    seconds: step -> duration in seconds, summed over workers.
     faults: kind -> pairs that could not be read.
-    sha256: of a shard's UIDs and texts; of the first stage.
-    is_new: whether it was done just now; not stored.
+    sha256: digest of a shard's UIDs and texts; first stage only.
+    is_new: whether the shard was processed just now; not stored.
   """
 
   rows: int = 0
@@ -53,7 +53,7 @@ class Tally:
   is_new: bool = True
 
   def add(self, other: "Tally") -> None:
-    """Count another's pairs too."""
+    """Add the counts of another tally."""
     self.rows += other.rows
     for name, (entered, kept) in other.counts.items():
       self.count(name, entered, kept)
@@ -63,17 +63,17 @@ class Tally:
       self.faults[kind] = self.faults.get(kind, 0) + num
 
   def count(self, name: str, entered: int, kept: int) -> None:
-    """Count pairs of a step."""
+    """Add pairs that entered a step, and those that it kept."""
     numbers = self.counts.setdefault(name, [0, 0])
     numbers[0] += entered
     numbers[1] += kept
 
   def spend(self, name: str, seconds: float) -> None:
-    """Count time of a step."""
+    """Add seconds that a step took."""
     self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
   def to_json(self) -> str:
-    """Return what `tally_of_json` reads."""
+    """Return JSON for `tally_of_json`."""
     fields = dataclasses.asdict(self)
     del fields["is_new"]
     return json.dumps(fields)
@@ -87,7 +87,7 @@ def tally_of_json(text: str | bytes) -> Tally:
 def write(path: pathlib.Path, tables: Sequence[pa.Table], tally: Tally) -> None:
   """Write a file, whole or not at all."""
   if tables:
-    # Batches that all pairs of were dropped early lack later steps' signals.
+    # A batch whose pairs were all dropped early lacks later steps' signals.
     table = pa.concat_tables(tables, promote_options="default")
   else:
     table = pa.table(
@@ -116,6 +116,6 @@ def read_tally(path: pathlib.Path) -> Tally:
 
 
 def alive(path: pathlib.Path, columns: Sequence[str] = ("row",)) -> pa.Table:
-  """Return columns of the pairs that a file says are kept."""
+  """Return columns of the pairs that no step dropped."""
   table = pq.read_table(path, columns=[*columns, "step"])
   return table.filter(pc.field("step") == ALIVE).select(list(columns))

@@ -1,11 +1,11 @@
-"""One pass over one shard: what a worker does.
+"""One stage over one shard: the work of a worker.
 
   stages/NN-KEY/shards/SHARD.parquet   see shard_file.py
-  stages/NN-KEY/parts/STEP/SHARD       what a reduction measured
-  stages/NN-KEY/state/STEP/            what it made of all parts
-  stages/NN-KEY/done.json              where the stage is done
+  stages/NN-KEY/parts/STEP/SHARD       measure of a reduction on the shard
+  stages/NN-KEY/state/STEP/            state that it computed from all parts
+  stages/NN-KEY/done.json              written when the stage is done
 
-A shard's Parquet file is written last: where it is, the shard is done.
+A shard's Parquet file is written last: if it exists, the shard is done.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ import functools
 import pathlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,15 +28,15 @@ from runtime import whole_files
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-  """All that a worker has to know to do any shard of a stage.
+  """Arguments of a worker, the same for all shards of a stage.
 
   Attributes:
-    pool: of the curation.
-    steps: of the whole recipe.
-    stages: up to the one that is done.
-    workdir: of the curation.
-    cache_dir: of the recipe.
-    signals: name -> number of the stage whose files have it.
+    pool: pool of the curation.
+    steps: all steps of the recipe.
+    stages: stages up to the current one.
+    workdir: folder of the curation.
+    cache_dir: cache folder of the recipe.
+    signals: signal -> number of the stage whose files contain it.
   """
 
   pool: pool_lib.Pool
@@ -47,17 +48,17 @@ class Work:
 
   @property
   def stage(self) -> stages_lib.Stage:
-    """Return the stage that is done."""
+    """Return the current stage."""
     return self.stages[-1]
 
   def shard_path(
     self, stage: stages_lib.Stage, shard: pool_lib.Shard
   ) -> pathlib.Path:
-    """Return the file of a shard that a stage has done."""
+    """Return the Parquet file that a stage writes for a shard."""
     return folder(self.workdir, stage) / "shards" / f"{shard.name}.parquet"
 
   def place(self, name: str) -> operators.Place:
-    """Return the place of a step whose state, if any, is there."""
+    """Return the folders that a step may use."""
     state = None
     if isinstance(self.steps[name], operators.Reduction):
       state = state_folder(self.workdir, self.stages, name)
@@ -85,19 +86,15 @@ def part_path(
   name: str,
   shard: pool_lib.Shard,
 ) -> pathlib.Path:
-  """Return where a reduction's measure of a shard is."""
+  """Return the file of a reduction's measure on a shard."""
   return folder(workdir, stage) / "parts" / name / shard.name
 
 
 def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
-  """Do a stage for a shard; return what was counted.
-
-  What is done already is not done again.
-  """
+  """Run a stage on a shard, unless its file exists; return the tally."""
   path = work.shard_path(work.stage, shard)
   if path.exists():
     return shard_file.read_tally(path)
-  _forget_other_stages(work.stage.folder)
   before = operators.Place(work.workdir, work.cache_dir)
   names = (*work.stage.raw_measures, *work.stage.measures)
   measures = {name: _reduction(work, name).measure(before) for name in names}
@@ -120,7 +117,7 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
   for name, measure in measures.items():
     part = part_path(work.workdir, work.stage, name, shard)
     part.parent.mkdir(parents=True, exist_ok=True)
-    # Another worker may be at the same shard, one that was given up too early.
+    # A worker that was given up too early may still write the same part.
     with whole_files.new_file(part) as temporary:
       measure.save(temporary)
   shard_file.write(path, written, tally)
@@ -128,7 +125,7 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
 
 
 def columns(work: Work) -> set[str]:
-  """Return what the stage's steps and measures read and do not make."""
+  """Return the columns that the stage's steps read and do not make."""
   wanted: set[str] = set()
   made: set[str] = set()
   for name in work.stage.raw_measures:
@@ -144,7 +141,7 @@ def columns(work: Work) -> set[str]:
 
 
 def _tables(work: Work, shard: pool_lib.Shard) -> Iterator[pa.Table]:
-  """Yield the pairs that come into the stage, with what its steps read."""
+  """Yield the pairs that enter the stage, with the columns its steps read."""
   wanted = columns(work)
   number = work.stage.number
   carried = {n for n in wanted if work.signals.get(n, number) < number}
@@ -186,22 +183,22 @@ def _check_rows(
 
 def _changed(shard: pool_lib.Shard) -> OSError:
   return OSError(
-    f"{shard.path} has changed since the first stage read it: other rows came "
-    "than were asked for. Bring it back, or give another --workdir"
+    f"{shard.path} has changed since the first stage read it: its rows are "
+    "others. Restore the file, or give another --workdir"
   )
 
 
 def _carried(
   work: Work, shard: pool_lib.Shard, names: Iterable[str], rows: np.ndarray
 ) -> pa.Table:
-  """Return signals of earlier stages, of the pairs with these rows."""
-  found = {}
+  """Return signals of earlier stages for the pairs with these rows."""
+  signals = {}
   for name in sorted(names):
     path = work.shard_path(work.stages[work.signals[name]], shard)
     table = pq.read_table(path, columns=["row", name])
-    places = np.searchsorted(table["row"].to_numpy(), rows)
-    found[name] = table[name].take(pa.array(places))
-  return pa.table(found)
+    indices = np.searchsorted(table["row"].to_numpy(), rows)
+    signals[name] = table[name].take(pa.array(indices))
+  return pa.table(signals)
 
 
 def _readable(
@@ -209,7 +206,7 @@ def _readable(
   tables: Iterable[pa.Table],
   digest: content_digest.ContentDigest,
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-  """Yield both parts of each table (see verdicts.py); digest the first's."""
+  """Yield both parts of each table (verdicts.py); digest the first stage's."""
   is_first = not work.stage.number
   for table in tables:
     if is_first:
@@ -223,7 +220,7 @@ def _decided(
   tables: Iterable[tuple[pa.Table, pa.Table]],
   tally: shard_file.Tally,
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-  """Yield both parts of each table, as the stage's steps leave them."""
+  """Yield both parts of each table after the stage's steps."""
   if work.stage.on_mesh:
     yield from _decided_on_mesh(work, shard, tables, tally)
     return
@@ -231,10 +228,8 @@ def _decided(
     for number, name in enumerate(work.stage.steps):
       if not len(left):
         break
-      step = work.steps[name]
-      assert isinstance(step, operators.Filter)
       num_entered, start = len(left), time.perf_counter()
-      verdict = _opened(step, work.place(name))(left)
+      verdict = _opened(work, name)(left)
       seconds = time.perf_counter() - start
       entered, left = verdicts.apply(verdict, number, name, entered, left)
       tally.count(name, num_entered, len(left))
@@ -249,26 +244,24 @@ def _decided_on_mesh(
   tally: shard_file.Tally,
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
   (name,) = work.stage.steps
-  step = work.steps[name]
-  assert isinstance(step, operators.MeshFilter)
-  # The model may be some tables ahead of its verdicts.
+  # The model may have read several tables ahead of its verdicts.
   waiting: list[tuple[pa.Table, pa.Table]] = []
 
-  def given() -> Iterator[pa.Table]:
+  def remaining() -> Iterator[pa.Table]:
     for entered, left in tables:
       waiting.append((entered, left))
       if len(left):
         yield left
 
-  def unasked() -> Iterator[tuple[pa.Table, pa.Table]]:
+  def emptied() -> Iterator[tuple[pa.Table, pa.Table]]:
     while waiting and not len(waiting[0][1]):
       yield waiting.pop(0)
 
   start = time.perf_counter()
-  decide = _opened_mesh(step, work.place(name))
+  decide = _opened(work, name)
   read = functools.partial(_fetched, work, shard)
-  for verdict in decide(shard, given(), read):
-    yield from unasked()
+  for verdict in decide(shard, remaining(), read):
+    yield from emptied()
     entered, left = waiting.pop(0)
     num_entered = len(left)
     entered, left = verdicts.apply(verdict, 0, name, entered, left)
@@ -277,15 +270,15 @@ def _decided_on_mesh(
     tally.spend(name, now - start)
     start = now
     yield entered, left
-  yield from unasked()
+  yield from emptied()
   if waiting:
-    raise AssertionError(f"{name} gave fewer verdicts than it got tables")
+    raise AssertionError(f"{name} returned fewer verdicts than tables")
 
 
 def _fetched(
   work: Work, shard: pool_lib.Shard, names: Sequence[str], rows: np.ndarray
 ) -> Iterator[pa.Table]:
-  """Yield columns of some pairs of a shard: an operators.ReadFn."""
+  """Yield columns of the pairs with these rows: an operators.ReadFn."""
   max_rows = pool_lib.IMAGE_ROWS if "image" in names else pool_lib.TEXT_ROWS
   if len(rows):
     yield from work.pool.read(shard, names, max_rows=max_rows, rows=rows)
@@ -296,7 +289,7 @@ def _measured(
   measures: Mapping[str, operators.Measure],
   tally: shard_file.Tally,
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-  """Yield what it gets, once the pairs that are left are measured."""
+  """Yield each table unchanged, after measuring the pairs still left."""
   for entered, left in tables:
     for name, measure in measures.items():
       start = time.perf_counter()
@@ -312,26 +305,25 @@ def _reduction(work: Work, name: str) -> operators.Reduction:
   return step
 
 
-# The stage whose steps are open in this process.
-_opened_for: list[str] = []
+@functools.lru_cache(maxsize=1)
+def _open_steps(stage_folder: str) -> dict[Any, Any]:
+  """Return the cache of a stage's opened steps; another stage's is freed.
+
+  Opening can take seconds: an automaton of 500,000 entries does.
+  """
+  del stage_folder  # the key
+  return {}
 
 
-def _forget_other_stages(name: str) -> None:
-  """Free what steps of a stage that is done have in memory."""
-  if _opened_for != [name]:
-    _opened.cache_clear()
-    _opened_mesh.cache_clear()
-    _opened_for[:] = [name]
-
-
-# An automaton of 500,000 entries takes seconds to make.
-@functools.lru_cache(maxsize=64)
-def _opened(
-  step: operators.Filter, place: operators.Place
-) -> operators.DecideFn:
-  return step.open(place)
-
-
-@functools.lru_cache(maxsize=8)
-def _opened_mesh(step: operators.MeshFilter, place: operators.Place):
-  return step.open_shards(place)
+def _opened(work: Work, name: str) -> Any:
+  """Return step.open(place), of a mesh filter step.open_shards(place)."""
+  step, place = work.steps[name], work.place(name)
+  opened = _open_steps(work.stage.folder)
+  if (step, place) not in opened:
+    if work.stage.on_mesh:
+      assert isinstance(step, operators.MeshFilter)
+      opened[step, place] = step.open_shards(place)
+    else:
+      assert isinstance(step, operators.Filter)
+      opened[step, place] = step.open(place)
+  return opened[step, place]

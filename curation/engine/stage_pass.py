@@ -1,4 +1,4 @@
-"""A stage over all shards: what fails is tried again, what is done is noted."""
+"""One stage over all shards: failed shards are retried, finished ones noted."""
 
 import dataclasses
 import functools
@@ -20,22 +20,21 @@ from curation.engine import (
 )
 from runtime import failures, processes, progress, whole_files
 
-# Failures after which it is taken for sure that no shard can be done.
+# Number of failures without a success after which the stage is given up.
 _NUM_HOPELESS = 16
-# Tasks of a reduction from which on its progress is shown: each is short, and
-# workers do some at once.
+# Number of tasks from which on a reduction shows progress: tasks are short.
 _NUM_SHOWN = 64
 
 
 @dataclasses.dataclass
 class Pass:
-  """What became of a stage.
+  """Result of a stage.
 
   Attributes:
-    tally: of all shards.
-    inputs: shard -> its pairs and their digest; of the first stage.
-    left_out: names of the shards that failed for ever.
-    seconds: that it took this time.
+    tally: sum over all shards.
+    inputs: shard name -> (number of pairs, digest); first stage only.
+    left_out: names of shards that failed at every attempt.
+    seconds: duration in this process, 0 if the stage was done before.
   """
 
   tally: shard_file.Tally
@@ -46,12 +45,12 @@ class Pass:
 
 @dataclasses.dataclass(frozen=True)
 class Tries:
-  """How failures are dealt with.
+  """Policy for failures.
 
   Attributes:
-    max_attempts: of a task.
-    max_failed: shards that may be left out.
-    failures: where they are noted.
+    max_attempts: attempts for each task.
+    max_failed: number of shards that may be left out.
+    failures: ledger of failures.
   """
 
   max_attempts: int
@@ -66,19 +65,19 @@ def run(
   tries: Tries,
   label: str,
 ) -> Pass:
-  """Do a stage for shards.
+  """Run a stage over shards.
 
   Raises:
-    RunError: too many shards failed for ever, or the disk is full.
+    RunError: too many shards failed at every attempt, or the disk is full.
   """
   done = shard_pass.folder(work.workdir, work.stage) / "done.json"
   if done.exists():
     print(f"{label}: done before", file=sys.stderr)
     return _read(done)
   start = time.monotonic()
-  found = Pass(shard_file.Tally(), {}, ())
+  result = Pass(shard_file.Tally(), {}, ())
   for name in work.stage.steps:
-    found.tally.count(name, 0, 0)
+    result.tally.count(name, 0, 0)
   num_before = num_rows = 0
   with progress.Progress(f"{label}, shards", len(shards)) as bar:
 
@@ -89,9 +88,9 @@ def run(
       num_rows += tally.rows if tally.is_new else 0
       rate = num_rows / max(time.monotonic() - start, 1e-9)
       bar.advance(note=f"{rate:,.0f} pairs/s")
-      found.tally.add(tally)
+      result.tally.add(tally)
       if not work.stage.number:
-        found.inputs[shards[number].name] = (tally.rows, tally.sha256)
+        result.inputs[shards[number].name] = (tally.rows, tally.sha256)
 
     fn = functools.partial(shard_pass.run, work)
     broken = _attempts(
@@ -112,14 +111,14 @@ def run(
     raise failures.RunError(
       f"{len(broken)} of {len(shards)} shards failed {tries.max_attempts} "
       f"times, {shards[number].path} among them: {error}. The others are done. "
-      f"{tries.failures.path} tells of all; the same command tries them again, "
+      f"{tries.failures.path} lists all; the same command retries them, "
       "config.max_failed_shards is the share that may be left out"
     )
-  found.left_out = tuple(sorted(shards[number].name for number in broken))
-  found.seconds = time.monotonic() - start
-  if not broken:  # or the next run would not try them again
-    _write(done, found)
-  return found
+  result.left_out = tuple(sorted(shards[number].name for number in broken))
+  result.seconds = time.monotonic() - start
+  if not broken:  # done.json would keep the next run from retrying
+    _write(done, result)
+  return result
 
 
 def reduce(
@@ -129,14 +128,14 @@ def reduce(
   engine: engines.Engine,
   tries: Tries,
 ) -> dict[str, Any]:
-  """Make a reduction's state, whole or not at all; return its facts."""
+  """Compute a reduction's state, whole or not at all; return its facts."""
   step = work.steps[name]
   assert isinstance(step, operators.Reduction)
   folder = shard_pass.state_folder(work.workdir, work.stages, name)
   facts = folder / "facts.json"
   if facts.exists():
     return json.loads(facts.read_text())
-  # In an order that does not depend on that of the files.
+  # Sorted, so that the order of the pool's files has no effect.
   parts = sorted(
     shard_pass.part_path(work.workdir, work.stage, name, shard)
     for shard in shards
@@ -147,8 +146,7 @@ def reduce(
       work.workdir, work.cache_dir, temporary, _earlier(work, name)
     )
     run_fn = functools.partial(_run_shown, engine, tries, work.stage, name)
-    found = step.reduce(parts, place, run_fn)
-    text = json.dumps(found)
+    text = json.dumps(step.reduce(parts, place, run_fn))
     whole_files.write(temporary / "facts.json", text.encode())
   return json.loads(text)
 
@@ -156,9 +154,9 @@ def reduce(
 def _earlier(
   work: shard_pass.Work, name: str
 ) -> tuple[tuple[str, pathlib.Path], ...]:
-  """Return the states of the reductions before a step, if they are made.
+  """Return (name, state folder) of the reductions before a step.
 
-  A step that measures all pairs is reduced before those that come first.
+  A step that measures all pairs (measures_raw) is reduced before earlier steps.
   """
   names = list(work.steps)
   measured = {
@@ -179,7 +177,7 @@ def _run_shown(
   fn: Callable[[Any], Any],
   items: Sequence[Any],
 ) -> list[Any]:
-  """Return what `run_all` does; show progress of what can take long."""
+  """Return `run_all`, with a progress bar where there are many tasks."""
   run_fn = functools.partial(run_all, engine, tries, of_stage, name, fn, items)
   if len(items) < _NUM_SHOWN:
     return run_fn()
@@ -196,19 +194,19 @@ def run_all(
   items: Sequence[Any],
   done: Callable[[], None] = lambda: None,
 ) -> list[Any]:
-  """Return fn of each item, in order.
+  """Return fn(item) of each item, in order.
 
   Args:
-    engine: that runs it.
-    tries: of each item.
-    of_stage: for the ledger.
-    name: what it is for: a step, "signals" or "selection".
-    fn: is run.
-    items: that it is run on.
-    done: called for each item that is done.
+    engine: runs `fn`.
+    tries: policy for failures.
+    of_stage: stage that failures are noted under.
+    name: step that failures are noted under, or "signals" or "selection".
+    fn: function to run.
+    items: arguments of `fn`.
+    done: called once for each finished item.
 
   Raises:
-    RunError: one of them failed each time.
+    RunError: an item failed at every attempt.
   """
   results: dict[int, Any] = {}
 
@@ -244,30 +242,30 @@ def _attempts(
   take: Callable[[int, Any], None],
   note: Callable[[int, processes.TaskError], None],
 ) -> dict[int, processes.TaskError]:
-  """Run tasks until none fails; return those that fail for ever.
+  """Run tasks until none fails; return number -> error of those that never did.
 
   Args:
-    engine: that runs them.
-    fn: is run.
-    tasks: that it is run on.
-    max_attempts: of each task.
-    take: is given the number of a task and its result.
-    note: is given the number of a task that failed, and why.
+    engine: runs `fn`.
+    fn: function to run.
+    tasks: arguments of `fn`.
+    max_attempts: attempts for each task.
+    take: called with the number and the result of each finished task.
+    note: called with the number and the error of each failure.
   """
   num_done = 0
   pending = list(range(len(tasks)))
   broken: dict[int, processes.TaskError] = {}
   for _ in range(max_attempts):
-    # Where memory ran out, a task gets all of it the next time.
+    # A task whose worker was killed is retried with all memory to itself.
     alone = [n for n in pending if n in broken and broken[n].was_killed]
     is_alone = set(alone)
     together = [n for n in pending if n not in is_alone]
     rounds = [together, *([number] for number in alone)]
     broken = {}
     for numbers in rounds:
-      given = [tasks[number] for number in numbers]
-      for place, result in engine.run(fn, given) if given else ():
-        number = numbers[place]
+      batch = [tasks[number] for number in numbers]
+      for index, result in engine.run(fn, batch) if batch else ():
+        number = numbers[index]
         if not isinstance(result, Exception):
           take(number, result)
           num_done += 1
@@ -289,7 +287,7 @@ def _attempts(
 
 
 def _names(of_stage: stages.Stage) -> tuple[str, ...]:
-  """Return all steps that a stage does something for."""
+  """Return the names of all steps that a stage runs or measures."""
   return (
     *of_stage.raw_measures,
     *of_stage.steps,
@@ -297,11 +295,11 @@ def _names(of_stage: stages.Stage) -> tuple[str, ...]:
   )
 
 
-def _write(path: pathlib.Path, found: Pass) -> None:
+def _write(path: pathlib.Path, result: Pass) -> None:
   fields = {
-    "tally": json.loads(found.tally.to_json()),
-    "inputs": found.inputs,
-    "seconds": found.seconds,
+    "tally": json.loads(result.tally.to_json()),
+    "inputs": result.inputs,
+    "seconds": result.seconds,
   }
   whole_files.write(path, json.dumps(fields).encode())
 

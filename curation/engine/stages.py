@@ -1,9 +1,9 @@
-"""Cuts a recipe's steps into stages, each one pass over the shards.
+"""Stages of a recipe: groups of steps, each group one pass over the shards.
 
-A stage ends where a step has to know what all shards together gave: its measure
-is taken at the end of the stage, and the step itself begins the next one. Steps
-that run a model are a stage each, as they run elsewhere, and nothing is
-measured in it.
+A stage ends before a step that depends on all shards (a reduction): the step
+is measured at the end of the stage, and decides at the start of the next one.
+A step that runs a model is a stage of its own, as it runs on devices; nothing
+is measured in that stage.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from curation import operators
 from input_pipeline.sources import record
 
-# Raised when the form of what a stage writes changes.
+# Version of the files that a stage writes; raised when their form changes.
 _VERSION = 2
 
 
@@ -21,14 +21,14 @@ class Stage:
   """One pass.
 
   Attributes:
-    number: 0 for the first.
-    steps: names of those that decide in it, in order.
-    measures: names of reductions measured on what is left at its end.
-    raw_measures: names of those measured on all pairs; of the first stage.
-    on_mesh: whether its one step runs a model.
-    key: stands for all that its result depends on.
-    left_out: shards that are left out of what follows, as they cannot be read;
-      known when the stage is done.
+    number: index of the stage, from 0 on.
+    steps: names of the steps that decide in it, in order.
+    measures: names of reductions measured on the pairs left at its end.
+    raw_measures: names of reductions measured on all pairs; first stage only.
+    on_mesh: whether its only step runs a model.
+    key: digest of everything that its result depends on.
+    left_out: unreadable shards, which later stages leave out; known when the
+      stage is done.
   """
 
   number: int
@@ -41,12 +41,15 @@ class Stage:
 
   @property
   def folder(self) -> str:
-    """Return the name of its folder."""
+    """Return the name of the stage's folder."""
     return f"{self.number:02d}-{self.key}"
 
   @property
   def suffix(self) -> str:
-    """Return what tells apart what all its shards gave from what some did."""
+    """Return the suffix of the state folder: "" if no shard was left out.
+
+    A reduction over fewer shards is thus never taken for one over all.
+    """
     return f"-{record.digest(self.left_out)[:16]}" if self.left_out else ""
 
 
@@ -79,7 +82,7 @@ def make(
 
 
 def without(stage: Stage, left_out: tuple[str, ...]) -> Stage:
-  """Return a stage that begins with fewer shards: its result is another."""
+  """Return a stage without some shards; its key, as its result, is another."""
   if not left_out:
     return stage
   key = record.digest((stage.key, left_out))[:16]
@@ -87,7 +90,7 @@ def without(stage: Stage, left_out: tuple[str, ...]) -> Stage:
 
 
 def digest(step: operators.Operator) -> str:
-  """Return what stands for a step: its operator, parameters and files."""
+  """Return a digest of a step: its operator, parameters and files."""
   files = tuple(operators.file_facts(path) for path in step.files())
   return record.digest((type(step).__name__, step.version, repr(step), files))
 
@@ -97,13 +100,13 @@ def _parts(
 ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
   """Yield the steps and the measures of each stage."""
   current: list[str] = []
-  # Whether the first stage, in which raw measures are taken, is still open.
+  # Whether the first stage, the one with raw measures, is still open.
   is_first = True
   for name, step in steps.items():
     is_reduction = isinstance(step, operators.Reduction)
     measured = (name,) if is_reduction and not step.measures_raw else ()
     if measured and current and _on_mesh(steps[current[-1]]):
-      # Other parameters of what measures are no reason to run a model again.
+      # Other parameters of a reduction must not cause a model to run again.
       yield tuple(current), ()
       current = []
     if measured or (is_reduction and is_first):

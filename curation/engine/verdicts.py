@@ -1,8 +1,8 @@
-"""What steps say of a table of pairs, put together.
+"""Verdicts of several steps on one table of pairs, combined.
 
-A table is in two parts: `entered`, all its pairs with what shard_file.py says
-of them, and `left`, the pairs that no step has dropped yet, with what the next
-steps read.
+A table has two parts: `entered`, all its pairs with the columns of
+shard_file.py, and `left`, the pairs that no step has dropped yet, with the
+columns that later steps read.
 """
 
 import numpy as np
@@ -12,19 +12,19 @@ import pyarrow.compute as pc
 from curation import operators
 from curation.engine import shard_file
 
-_OF_POOL = ("uid", "row", "caption")
+_POOL_COLUMNS = ("uid", "row", "caption")
 
 
 def begin(table: pa.Table, *, has_caption: bool) -> tuple[pa.Table, pa.Table]:
-  """Return both parts, with the pairs dropped that could not be read.
+  """Return both parts; unreadable pairs are dropped from `left`.
 
   Args:
-    table: as a pool reads it; see pool.Pool.
-    has_caption: whether `caption` is to be in `entered`.
+    table: table as pool.Pool.read yields it.
+    has_caption: whether `entered` has the column `caption`.
   """
   names = [
     name
-    for name in _OF_POOL
+    for name in _POOL_COLUMNS
     if name in table.column_names and (has_caption or name != "caption")
   ]
   steps = np.full(len(table), shard_file.ALIVE, np.int16)
@@ -43,13 +43,13 @@ def begin(table: pa.Table, *, has_caption: bool) -> tuple[pa.Table, pa.Table]:
 
 
 def fault_kinds(entered: pa.Table) -> dict[str, int]:
-  """Return kind -> number of pairs that could not be read."""
+  """Return kind -> number of unreadable pairs."""
   if "fault" not in entered.column_names:
     return {}
-  # Of "KIND: MESSAGE".
+  # Faults are "KIND: MESSAGE".
   options = pc.ExtractRegexOptions("^(?P<kind>[^:]*)")
-  found = entered["fault"].drop_null()
-  parts = pc.call_function("extract_regex", [found], options)
+  faults = entered["fault"].drop_null()
+  parts = pc.call_function("extract_regex", [faults], options)
   kinds = pc.call_function("struct_field", [parts], pc.StructFieldOptions([0]))
   return {
     item["values"].as_py(): item["counts"].as_py()
@@ -64,14 +64,14 @@ def apply(
   entered: pa.Table,
   left: pa.Table,
 ) -> tuple[pa.Table, pa.Table]:
-  """Return both parts with a step's signals, and without what it drops.
+  """Return both parts with a step's signals, without the pairs it drops.
 
   Args:
-    verdict: on the pairs of `left`.
-    number: of the step in its stage.
-    name: of the step, for messages.
-    entered: see above.
-    left: see above.
+    verdict: verdict on the pairs of `left`.
+    number: number of the step in its stage.
+    name: name of the step, for messages.
+    entered: first part, see the module.
+    left: second part, see the module.
   """
   keep = np.ones(len(left), bool) if verdict.keep is None else verdict.keep
   if len(keep) != len(left) or keep.dtype != bool:
@@ -79,12 +79,12 @@ def apply(
       f"{name}: keep must be bool [{len(left)}]; got {keep.dtype} {keep.shape}"
     )
   steps = entered["step"].to_numpy()
-  places = np.flatnonzero(steps == shard_file.ALIVE)
+  alive = np.flatnonzero(steps == shard_file.ALIVE)
   indices = None
-  if len(places) < len(entered):
-    # Where in `left` each pair is, null where an earlier step dropped it.
+  if len(alive) < len(entered):
+    # Index of each pair in `left`, null if an earlier step dropped it.
     index = np.zeros(len(entered), np.int64)
-    index[places] = np.arange(len(places))
+    index[alive] = np.arange(len(alive))
     indices = pa.array(index, mask=steps != shard_file.ALIVE)
   for signal, values in verdict.signals.items():
     column = pa.array(values) if isinstance(values, np.ndarray) else values
@@ -98,17 +98,17 @@ def apply(
   if keep.all():
     return entered, left
   steps = steps.copy()
-  steps[places[~keep]] = number
-  place = entered.schema.get_field_index("step")
-  entered = entered.set_column(place, "step", pa.array(steps))
+  steps[alive[~keep]] = number
+  column = entered.schema.get_field_index("step")
+  entered = entered.set_column(column, "step", pa.array(steps))
   return entered, left.filter(pa.array(keep))
 
 
 def with_column(
   table: pa.Table, name: str, column: pa.Array | pa.ChunkedArray
 ) -> pa.Table:
-  """Return a table with a column, in the place of one of the same name."""
-  place = table.schema.get_field_index(name)
-  if place < 0:
+  """Return a table with a column added, or replaced if the name exists."""
+  index = table.schema.get_field_index(name)
+  if index < 0:
     return table.append_column(name, column)
-  return table.set_column(place, name, column)
+  return table.set_column(index, name, column)

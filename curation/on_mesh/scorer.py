@@ -13,8 +13,8 @@ import pyarrow as pa
 from curation import operators, pool
 from curation.on_disk import embedding_store
 from evaluators import embedding
-from inference import embed, read_ahead
 from inference import model as model_lib
+from inference import published, read_ahead, row_batches
 from input_pipeline import faults, tokenizers
 from input_pipeline.images import image_ops
 from input_pipeline.sources import record
@@ -36,7 +36,7 @@ class Scorer:
   """
 
   model: model_lib.Model
-  protocol: model_lib.Protocol
+  protocol: published.Protocol
   tokenizer: tokenizers.Tokenizer
   key: str
   facts: dict[str, object]
@@ -61,7 +61,9 @@ class Scorer:
     embedder = self._embedder(batch_size)
     faults_N: list[bytes] = []
 
-    def seen(rows: Iterator[embed.Row | bytes]) -> Iterator[embed.Row]:
+    def seen(
+      rows: Iterator[row_batches.Row | bytes],
+    ) -> Iterator[row_batches.Row]:
       for row in rows:
         faults_N.append(row if isinstance(row, bytes) else b"")
         if not isinstance(row, bytes):
@@ -70,10 +72,10 @@ class Scorer:
     parts = [np.zeros((0, self.embed_dim), np.float16)]
     # Pillow decodes and resizes outside of Python's lock.
     ahead = read_ahead.mapped(
-      self._read, images, 2 * max(embedder.batch_size, embed.BATCH_SIZE)
+      self._read, images, 2 * max(embedder.batch_size, row_batches.BATCH_SIZE)
     )
     with ahead as rows:
-      batches = embed.batches(seen(rows), embedder.batch_size)
+      batches = row_batches.batches(seen(rows), embedder.batch_size)
       found_BE = embedder.stream(
         embedder.images_fn, self.model.params, batches, "image"
       )
@@ -130,11 +132,10 @@ class Scorer:
 
   def _embedder(self, batch_size: int) -> embedding.Embedder:
     if batch_size not in self.embedders:
-      made = model_lib.make_embedder(self.model, batch_size)
-      self.embedders[batch_size] = made
+      self.embedders[batch_size] = self.model.make_embedder(batch_size)
     return self.embedders[batch_size]
 
-  def _read(self, data: bytes | str | None) -> embed.Row | bytes:
+  def _read(self, data: bytes | str | None) -> row_batches.Row | bytes:
     """Return an image ready for its tower, or the kind of its fault."""
     if isinstance(data, str):
       return data.encode()

@@ -9,8 +9,7 @@ import jax
 import numpy as np
 
 from evaluators import retrieval, zero_shot
-from inference import trained_run
-from input_pipeline import pipeline
+from inference import model as model_lib
 from input_pipeline.images import image_ops
 from input_pipeline.sources import source_config, webdataset
 
@@ -38,14 +37,14 @@ def evaluate(folder: pathlib.Path, data: pathlib.Path) -> dict[str, Any]:
     folder: of the run.
     data: of prepare_icons.py.
   """
-  trained = trained_run.load(folder)
-  tokenizer = pipeline.make_tokenizer(trained.config.data)
-  embedder, params = trained.embedder, trained.params
-  size = trained.config.data.image_size
+  config, model = model_lib.load_run(folder)
+  tokenizer, params = model.make_tokenizer(), model.params
+  embedder = model.make_embedder(config.evaluate.batch_size)
+  size = config.data.image_size
 
   def read(split: str) -> tuple[np.ndarray, list[str]]:
     tar = data / "heldout" / f"{split}.tar"
-    records = _open(trained.config.data.sources["main"], tar, data / "cache")
+    records = _open(config.data.sources["main"], tar, data / "cache")
     images, texts = [], []
     for index in range(len(records)):
       record = records[index]

@@ -1,12 +1,12 @@
 """The section `data.augmentation`: from encoded images to training inputs.
 
-An example draws its numbers in a fixed order, so that it depends on the seed
-and its place in the data alone: the crop (image_ops.random_crop,
-cropping.area_box, cropping.resize_and_crop), one number for the mirror, then,
-each only where its field says that it can happen: one for whether colours
-change and what that takes (colour_ops.random_jitter), one for grey, one for
-blur and one for its sigma, RandAugment's (rand_augment.random_ops), one for
-erasing and what that takes (erasing.erase).
+Random numbers of an example are drawn in a fixed order, so that the example
+depends only on the seed and its position in the data: the crop's
+(image_ops.random_crop, cropping.area_box, cropping.resize_and_crop), one for
+the mirror, then, each only if its field enables it: one for whether colours
+change and those of colour_ops.random_jitter, one for grey, one for blur and one
+for its sigma, those of rand_augment.random_ops, one for erasing and those of
+erasing.erase.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from input_pipeline.images import (
   rand_augment,
 )
 
-# What the field `resize` may be; configs/base.py says what each does.
+# Values of the field `resize`; configs/base.py explains each.
 RESIZES = ("square", "area", "squash", "shortest", "protocol", "naflex")
 
 
@@ -54,7 +54,7 @@ class Augmentation:
   erase_probability: float
 
   def check(self, image_size: int) -> None:
-    """Raise ValueError, naming the field, for a value of no use."""
+    """Raise ValueError, naming the field, for a value that cannot be used."""
     for field, choices in (
       ("resize", RESIZES),
       ("interpolation", tuple(picture.INTERPOLATIONS)),
@@ -95,7 +95,7 @@ class Augmentation:
     for field in ("patch_size", "max_num_patches"):
       self._check(field, getattr(self, field) >= 1, "at least 1")
     self._check("randaug_layers", self.randaug_layers >= 0, "at least 0")
-    # Above 20, "Posterize" would be asked for more than 8 bits.
+    # Above 20, "Posterize" would remove more than 8 bits.
     self._check(
       "randaug_magnitude", 0 <= self.randaug_magnitude <= 20, "0 to 20"
     )
@@ -109,7 +109,7 @@ class Augmentation:
 
   @property
   def is_naflex(self) -> bool:
-    """Whether images come as patches, each in its own shape."""
+    """Whether images are cut into patches, each image in its own shape."""
     return self.resize == "naflex"
 
   def shapes(self, size: int) -> dict[str, tuple[tuple[int, ...], type]]:
@@ -127,15 +127,15 @@ class Augmentation:
   def apply(
     self, data: bytes, size: int, rng: np.random.Generator
   ) -> dict[str, np.ndarray]:
-    """Return what a tower is given of one image.
+    """Return the arrays of one training image.
 
     Args:
       data: an encoded image.
-      size: of square images, in pixels.
-      rng: of this example and step.
+      size: side of square images, in pixels.
+      rng: generator of this example and step.
 
     Returns:
-      "images", uint8 [size, size, 3]; with resize="naflex" "images", uint8
+      "images", uint8 [size, size, 3]; with resize="naflex", "images", uint8
       [max_num_patches, patch_size**2 * 3], and "shapes", int32 [2]: rows and
       columns of patches.
 
@@ -155,7 +155,7 @@ class Augmentation:
     return {"images": patches, "shapes": shape}
 
   def see(self, data: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Return patches and shape of an image for evaluation: nothing is drawn."""
+    """Return patches and shape of an image for evaluation, without drawing."""
     image = naflex.resize_picture(
       picture.open_picture(data), self.patch_size, self.max_num_patches
     )

@@ -1,7 +1,7 @@
-"""Random changes of colour and focus, as torchvision and Pillow make them.
+"""Random changes of colour and focus, equal to torchvision's and Pillow's.
 
-Images are Pillow's, RGB, and keep their size. Operations take their strength;
-functions that draw it take a `np.random.Generator`.
+Images are RGB images of Pillow and keep their size. Operations take their
+strength; functions that draw it take a `np.random.Generator`.
 """
 
 import functools
@@ -16,19 +16,19 @@ def adjust_brightness(image: Image.Image, factor: float) -> Image.Image:
 
 
 def adjust_contrast(image: Image.Image, factor: float) -> Image.Image:
-  """Move away from the mean grey; 1 changes nothing, 0 is that grey."""
+  """Scale the distance from the mean grey; 1 changes nothing, 0 is the grey."""
   return ImageEnhance.Contrast(image).enhance(factor)
 
 
 def adjust_saturation(image: Image.Image, factor: float) -> Image.Image:
-  """Move away from each pixel's grey; 1 changes nothing, 0 is grey."""
+  """Scale the distance from each pixel's grey; 1 changes nothing, 0 is grey."""
   return ImageEnhance.Color(image).enhance(factor)
 
 
 def adjust_hue(image: Image.Image, turn: float) -> Image.Image:
-  """Turn the circle of hues by `turn`, -0.5 to 0.5 of it."""
+  """Rotate the circle of hues by `turn`, a fraction of it from -0.5 to 0.5."""
   hue, saturation, value = image.convert("HSV").split()
-  # 255 steps to the circle, and towards 0, as torchvision's for Pillow images.
+  # The circle has 255 steps, rounded towards 0, as torchvision does for Pillow.
   step = int(turn * 255)
   table = [(level + step) % 256 for level in range(256)]
   return Image.merge("HSV", (hue.point(table), saturation, value)).convert(
@@ -42,7 +42,7 @@ def to_gray(image: Image.Image) -> Image.Image:
 
 
 def blur(image: Image.Image, sigma: float) -> Image.Image:
-  """Blur by a Gaussian of `sigma` pixels, which Pillow builds of boxes."""
+  """Blur by a Gaussian of `sigma` pixels; Pillow approximates it by boxes."""
   return image.filter(ImageFilter.GaussianBlur(sigma))
 
 
@@ -54,26 +54,27 @@ def random_jitter(
   """Change brightness, contrast, saturation and hue, in random order.
 
   Args:
-    image: to be changed.
-    rng: gives the order, then a number for each strength that is not 0.
-    strength: of the four; factors are drawn from 1 - strength (not below 0) to
-      1 + strength, the hue's turn from -strength to strength. torchvision's
-      ColorJitter draws from the same distribution.
+    image: RGB image.
+    rng: generator of the order, then of one number for each strength other
+      than 0.
+    strength: strengths of the four changes. Factors are drawn from 1 - strength
+      (not below 0) to 1 + strength, the hue's turn from -strength to strength:
+      the distribution of torchvision's ColorJitter.
   """
   brightness, contrast, saturation, hue = strength
   order = rng.permutation(4)
   changes = {
     index: functools.partial(
-      change, factor=rng.uniform(max(0.0, 1 - some), 1 + some)
+      change, factor=rng.uniform(max(0.0, 1 - amount), 1 + amount)
     )
-    for index, (change, some) in enumerate(
+    for index, (change, amount) in enumerate(
       (
         (adjust_brightness, brightness),
         (adjust_contrast, contrast),
         (adjust_saturation, saturation),
       )
     )
-    if some
+    if amount
   }
   if hue:
     changes[3] = functools.partial(adjust_hue, turn=rng.uniform(-hue, hue))

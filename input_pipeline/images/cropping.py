@@ -1,7 +1,7 @@
-"""Which part of an image a training example shows, and at what size.
+"""Crops of training images: by area and shape, or by resizing first.
 
-What is random takes a `np.random.Generator`; the order of its numbers is part
-of what each function says, as an example depends on them.
+Random functions take a `np.random.Generator`. Each documents the order in which
+it draws numbers, since the training examples depend on it.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 from input_pipeline import faults
 from input_pipeline.images import picture
 
-# torchvision's RandomResizedCrop tries so often before it takes the centre.
+# Tries of torchvision's RandomResizedCrop before it takes the centre.
 _NUM_TRIES = 10
 
 
@@ -25,12 +25,12 @@ def area_box(
 ) -> picture.Box:
   """Draw a part of an image by its area and shape, in whole pixels.
 
-  The rule of torchvision's RandomResizedCrop. Each try draws area and shape;
-  the one that fits in the image then draws its top and left.
+  The rule is that of torchvision's RandomResizedCrop. Each try draws area and
+  shape; the first that fits in the image then draws its top and left.
 
   Args:
-    height, width: of the image.
-    rng: at most 2 numbers a try, and 2 in the end.
+    height, width: size of the image in pixels.
+    rng: generator of 2 numbers a try, and of 2 in the end.
     scale: lowest and highest share of the image's area.
     ratio: lowest and highest width / height; its logarithm is uniform.
   """
@@ -43,7 +43,7 @@ def area_box(
       top = int(rng.integers(height - tall + 1))
       left = int(rng.integers(width - wide + 1))
       return picture.Box(left, top, left + wide, top + tall)
-  # The centre, as much of the image as `ratio` allows.
+  # No try fitted: the centre, as much of the image as `ratio` allows.
   tall, wide = height, width
   if width / height < ratio[0]:
     tall = max(round(width / ratio[0]), 1)
@@ -65,21 +65,22 @@ def resize_and_crop(
   """Resize an image and cut a square of whole pixels out of the result.
 
   Args:
-    image: of any size.
-    rng: gives the square's top and left; None is the centre.
-    size: of the square in pixels.
-    resize_size: pixels, at least `size`; of both sides with `squash`, or of
-      the shorter one, the image's shape being kept.
-    squash: which of the two.
+    image: image of any size.
+    rng: generator of the square's top and left; None cuts out the centre.
+    size: side of the square in pixels.
+    resize_size: pixels of both sides with `squash`, else of the shorter side;
+      at least `size`.
+    squash: whether both sides become `resize_size`; otherwise the image keeps
+      its shape.
     interpolation: key of picture.INTERPOLATIONS.
 
   Raises:
-    faults.ExampleError: the shape is kept, and so far from a square that there
-      would be more than picture.MAX_PIXELS pixels.
+    faults.ExampleError: an image that keeps its shape is so long that it would
+      be resized to more than picture.MAX_PIXELS pixels.
   """
   tall = wide = resize_size
   if not squash:
-    # torchvision's Resize cuts the longer side off.
+    # torchvision's Resize rounds the longer side down.
     if image.height > image.width:
       tall = int(resize_size * image.height / image.width)
     else:

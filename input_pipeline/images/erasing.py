@@ -1,8 +1,8 @@
 """Random erasing (arXiv 1708.04896): a box of noise over a part of an image.
 
 Areas, shapes and noise are those of timm 1.0's RandomErasing (mode "pixel"),
-through which open_clip erases: normal noise on its normalised pixels. Here it
-is put back to levels of 0 to 255 and cut off there, which changes 6 % of it.
+which open_clip uses: normal noise on its normalised pixels. Here the noise is
+converted to levels and clipped to 0 to 255, which changes 6 % of it.
 """
 
 import math
@@ -11,17 +11,19 @@ import numpy as np
 
 from input_pipeline.images import image_protocols
 
-# Of the image's area; and the logarithm of height over width. timm's defaults.
+# Range of the box's share of the image's area, and range of the logarithm of
+# its height over width; timm's defaults.
 _AREA = (0.02, 1 / 3)
 _LOG_RATIO = (math.log(0.3), -math.log(0.3))
-# Boxes that are tried until one fits; if none does, nothing is erased.
+# Number of boxes that are tried until one fits; if none does, nothing is
+# erased.
 _TRIES = 10
-# What open_clip normalises with.
+# Protocol whose mean and std open_clip normalises with.
 _CLIP = image_protocols.PROTOCOLS["clip"]
 
 
 def erase(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """Return uint8 [Y, X, 3] with noise in a box of it."""
+  """Return an image uint8 [Y, X, 3] with one random box replaced by noise."""
   height, width, channels = image.shape
   for _ in range(_TRIES):
     area = height * width * rng.uniform(*_AREA)

@@ -1,9 +1,9 @@
 """Images to squares, whole or cut at random: uint8 in, uint8 out.
 
-All arrays are [Y, X, 3] RGB in 0..255. What is random takes a
-`np.random.Generator`, so that an example depends on the seed and its place in
-the data order alone. Resized by Pillow itself, to the bit; picture.py has a
-faster way for photos.
+All arrays are [Y, X, 3] RGB in 0..255. Random functions take a
+`np.random.Generator`, so that an example depends only on the seed and its
+position in the data. Pillow itself resizes here, so results equal Pillow's to
+the bit; picture.py has a faster way for photos.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-  """Resize to [size, size, 3], bicubic with antialiasing; not kept in shape."""
+  """Resize to [size, size, 3], bicubic with antialiasing; may be distorted."""
   return _resize_box(image, size, (0.0, 0.0, image.shape[1], image.shape[0]))
 
 
@@ -35,14 +35,13 @@ def random_crop(
 ) -> np.ndarray:
   """Cut a random square and resize it to [size, size, 3].
 
-  The square's side is drawn from `scale` times the image's shorter side. One
-  larger than the image is filled up with white, the image at a random place
-  in it.
+  The square's side is drawn from `scale` times the image's shorter side. A
+  square larger than the image shows it at a random position on white.
   """
   height, width = image.shape[:2]
   low, high = scale
   side = min(height, width) * (low + (high - low) * rng.random())
-  # Both offsets are drawn whatever the side: one image takes three numbers.
+  # Both offsets are drawn for any side: each image takes three numbers.
   top = (height - side) * rng.random()
   left = (width - side) * rng.random()
   if side <= min(height, width):
@@ -78,7 +77,7 @@ def _resize_box(
 ) -> np.ndarray:
   if box == (0, 0, size, size) and image.shape[:2] == (size, size):
     return image
-  # Rounding may leave the box a hair outside, which Pillow refuses.
+  # Rounding may move the box's edge just outside, which Pillow refuses.
   left, top = max(box[0], 0.0), max(box[1], 0.0)
   right, bottom = min(box[2], image.shape[1]), min(box[3], image.shape[0])
   resized = Image.fromarray(np.ascontiguousarray(image)).resize(

@@ -1,7 +1,7 @@
-"""How published models see an image at evaluation: resize, crop, mean and std.
+"""Image protocols of published models at evaluation: resize, crop, mean, std.
 
-A protocol gives uint8; its `mean` and `std` are for the model's configuration
-(`model.image_mean`, `model.image_std`), which normalises on the device.
+A protocol returns uint8. Its `mean` and `std` are copied into the model's
+config (`model.image_mean`, `model.image_std`), since the device normalises.
 """
 
 import dataclasses
@@ -12,25 +12,27 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline.images import picture
+from models.pretrained import pixels
+from runtime import checks
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-  """From an image of any size to a square of `size` pixels.
+  """Steps from an image of any size to a square of `size` pixels.
 
   Attributes:
-    name: the key in PROTOCOLS, or what the protocol was read from.
-    source: where it is published.
+    name: key in PROTOCOLS, or kind of the file that the protocol was read from.
+    source: publication or file that defines it.
     size: side of the result in pixels.
-    resize: "shortest" (the shorter side to resize_size, the shape kept),
-      "squash" (both sides to resize_size), both then cut to `size` in the
+    resize: "shortest" (the shorter side to resize_size, the shape kept) or
+      "squash" (both sides to resize_size), either then cropped to `size` in the
       centre; or "crop_first" (the centre, size / resize_size of the shorter
       side, resized to `size`).
     resize_size: pixels, at least `size`.
     interpolation: key of picture.INTERPOLATIONS.
-    rounding: where half a pixel of the crop's offset goes: "even" (to an even
+    rounding: rounding of half a pixel in the crop's offset: "even" (to an even
       number: torchvision) or "down" (transformers).
-    mean, std: of red, green and blue on a scale of 0 to 1.
+    mean, std: statistics of red, green and blue on a scale of 0 to 1.
   """
 
   name: str
@@ -49,19 +51,13 @@ class Protocol:
       ("interpolation", tuple(picture.INTERPOLATIONS)),
       ("rounding", ("even", "down")),
     ):
-      if getattr(self, field) not in choices:
-        raise ValueError(
-          f"image protocol {self.name}: {field} must be one of {choices}; got "
-          f"{getattr(self, field)!r}"
-        )
-    if not 0 < self.size <= self.resize_size:
-      raise ValueError(
-        f"image protocol {self.name}: expected 0 < size <= resize_size; got "
-        f"size {self.size} and resize_size {self.resize_size}"
-      )
+      name = f"image protocol {self.name}: {field}"
+      checks.one_of(name, getattr(self, field), choices)
+    name = f"image protocol {self.name}: size"
+    checks.between(name, self.size, 1, self.resize_size)
 
   def at(self, size: int) -> "Protocol":
-    """Return the same protocol for another size, as published for several."""
+    """Return the protocol for another size, resize_size in proportion."""
     resize_size = round(self.resize_size * size / self.size)
     return dataclasses.replace(self, size=size, resize_size=resize_size)
 
@@ -117,7 +113,7 @@ _HALF = (0.5, 0.5, 0.5)
 _CLIP = Protocol(
   name="clip",
   source="openai/CLIP clip.py _transform; open_clip 3.3 image_transform "
-  "(LAION, DataComp, DFN but for those below)",
+  "(LAION, DataComp, DFN except the models named below)",
   size=224,
   resize="shortest",
   resize_size=224,
@@ -126,7 +122,7 @@ _CLIP = Protocol(
   mean=_CLIP_MEAN,
   std=_CLIP_STD,
 )
-# TensorFlow's bicubic resizing there has no antialiasing; Pillow's has.
+# The source resizes without antialiasing (TensorFlow's bicubic); Pillow has it.
 _EFFICIENTNET = Protocol(
   name="efficientnet",
   source="tensorflow/tpu models/official/efficientnet: preprocessing.py "
@@ -140,7 +136,7 @@ _EFFICIENTNET = Protocol(
   std=_IMAGENET_STD,
 )
 
-# At their commonest size; `at` gives the others.
+# Protocols at their commonest size; `at` returns other sizes.
 PROTOCOLS = {
   protocol.name: protocol
   for protocol in (
@@ -161,8 +157,8 @@ PROTOCOLS = {
       mean=_CLIP_MEAN,
       std=_CLIP_STD,
     ),
-    # big_vision, which trained SigLIP, resizes bilinearly and without
-    # antialiasing (pp/ops_image.py get_resize), which no protocol here does.
+    # SigLIP was trained by big_vision, which resizes bilinearly and without
+    # antialiasing (pp/ops_image.py get_resize); no protocol here does.
     Protocol(
       name="siglip",
       source="transformers 5.23 SiglipImageProcessor; open_clip 3.3 "
@@ -224,7 +220,7 @@ PROTOCOLS = {
 def from_open_clip(config: Mapping[str, Any]) -> Protocol:
   """Return the protocol of `preprocess_cfg` in an open_clip_config.json.
 
-  Raises ValueError for one that is not among those here.
+  Raises ValueError for a preprocessing that no Protocol can express.
   """
   resize = config.get("resize_mode", "shortest")
   interpolation = config.get("interpolation", "bicubic")
@@ -240,8 +236,8 @@ def from_open_clip(config: Mapping[str, Any]) -> Protocol:
     )
   ):
     raise ValueError(
-      "open_clip's preprocess_cfg must be of a square, RGB and resize_mode "
-      f'"shortest" or "squash"; got {dict(config)}'
+      "open_clip's preprocess_cfg must have a square size, mode RGB and "
+      f'resize_mode "shortest" or "squash"; got {dict(config)}'
     )
   (side,) = sides
   return Protocol(
@@ -250,19 +246,19 @@ def from_open_clip(config: Mapping[str, Any]) -> Protocol:
     size=side,
     resize=resize,
     resize_size=side,
-    # open_clip evaluates with bicubic where training drew one at random.
+    # open_clip evaluates with bicubic if training drew interpolation at random.
     interpolation="bicubic" if interpolation == "random" else interpolation,
     rounding="even",
-    mean=_triple(config.get("mean", _CLIP_MEAN)),
-    std=_triple(config.get("std", _CLIP_STD)),
+    mean=pixels.triple(config.get("mean", _CLIP_MEAN)),
+    std=pixels.triple(config.get("std", _CLIP_STD)),
   )
 
 
 def to_open_clip(protocol: Protocol) -> dict[str, Any]:
   """Return the `preprocess_cfg` that open_clip follows.
 
-  As in `to_hf`, a crop may lie one pixel beside it. Raises ValueError for a
-  protocol that crops more than what is beyond a square.
+  As in `to_hf`, a crop may be off by one pixel. Raises ValueError for a
+  protocol that crops more than the excess of the longer side.
   """
   if protocol.resize == "crop_first" or protocol.resize_size != protocol.size:
     raise ValueError(
@@ -281,16 +277,16 @@ def to_open_clip(protocol: Protocol) -> dict[str, Any]:
 def from_hf(config: Mapping[str, Any]) -> Protocol:
   """Return the protocol of a preprocessor_config.json of transformers.
 
-  Raises ValueError for a processor that does something else as well.
+  Raises ValueError for a processor with steps that no Protocol can express.
   """
   kind = config.get("image_processor_type") or config.get(
     "feature_extractor_type", ""
   )
-  # transformers' defaults, of classes whose files do not write them all.
+  # Defaults of transformers, whose files do not contain all fields.
   crops = config.get("do_center_crop", kind.startswith("CLIP"))
   size, crop = config.get("size"), config.get("crop_size")
   shortest = _edge(size, "shortest_edge")
-  # A number is a square, but for CLIP's first files: the shorter side.
+  # A number is a square, except in CLIP's first files: the shorter side.
   if isinstance(size, int):
     resize_size, resize = size, "shortest" if crops else "squash"
   elif shortest:
@@ -314,7 +310,7 @@ def from_hf(config: Mapping[str, Any]) -> Protocol:
       f"with resample among {sorted(interpolations)}, then at most crop the "
       f"centre; got {dict(config)}"
     )
-  mean, std = _normalisation(config)
+  mean, std = pixels.statistics(config)
   return Protocol(
     name=kind or "hf",
     source="preprocessor_config.json",
@@ -331,9 +327,9 @@ def from_hf(config: Mapping[str, Any]) -> Protocol:
 def to_hf(protocol: Protocol) -> dict[str, Any]:
   """Return the preprocessor_config.json that transformers follows.
 
-  transformers rounds the crop's offset down: where the protocol's rounding is
-  "even", the result may lie one pixel beside it. Raises ValueError for the
-  protocols that crop first, for which transformers has no processor.
+  transformers rounds the crop's offset down: for a protocol with rounding
+  "even", the crop may be off by one pixel. Raises ValueError for a protocol
+  with resize "crop_first", which no processor of transformers does.
   """
   if protocol.resize == "crop_first":
     raise ValueError(
@@ -361,35 +357,6 @@ def to_hf(protocol: Protocol) -> dict[str, Any]:
     config["do_center_crop"] = True
     config["crop_size"] = {"height": protocol.size, "width": protocol.size}
   return config
-
-
-def _normalisation(
-  config: Mapping[str, Any],
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-  """Return mean and std on a scale of 0 to 1, whatever the steps."""
-  # The class divides where its file does not say that it must not.
-  kind = str(config.get("image_processor_type", ""))
-  include_top = config.get("include_top", kind.startswith("EfficientNet"))
-  factor = config.get("rescale_factor", 1 / 255)
-  scale = np.full(3, factor if config.get("do_rescale", True) else 1.0)
-  shift = np.full(3, -1.0 if config.get("rescale_offset") else 0.0)
-  if config.get("do_normalize", True):
-    mean, std = _triple(config["image_mean"]), _triple(config["image_std"])
-    plain = np.allclose(scale * 255, 1) and not shift.any()
-    if plain and not include_top:
-      return mean, std  # to the digit
-    scale, shift = scale / std, (shift - mean) / std
-  if include_top:
-    # EfficientNet's classifiers divide by it twice.
-    std = np.asarray(_triple(config["image_std"]))
-    scale, shift = scale / std, shift / std
-  std = 1 / (255 * scale)
-  return _triple((-shift * std).tolist()), _triple(std.tolist())
-
-
-def _triple(values: Any) -> tuple[float, float, float]:
-  red, green, blue = [values] * 3 if isinstance(values, float) else values
-  return float(red), float(green), float(blue)
 
 
 def _edge(size: Any, name: str) -> int | None:

@@ -12,16 +12,17 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline.images import picture
+from runtime import checks
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-  """How a NaFlex model sees an image, as image_protocols has it for squares.
+  """Image protocol of a NaFlex model; image_protocols has those for squares.
 
   Attributes:
-    patch_size: in pixels.
-    max_num_patches: of an image.
-    mean, std: of red, green and blue on a scale of 0 to 1.
+    patch_size: side of a patch in pixels.
+    max_num_patches: most patches of an image.
+    mean, std: statistics of red, green and blue on a scale of 0 to 1.
   """
 
   patch_size: int
@@ -52,7 +53,7 @@ class Protocol:
     }
 
 
-# Where the search for the scale begins, and how close it comes.
+# Range of the search for the scale, and the interval at which it ends.
 _MIN_SCALE, _MAX_SCALE, _PRECISION = 1e-6, 100.0, 1e-5
 
 
@@ -61,14 +62,14 @@ def target_size(
 ) -> tuple[int, int]:
   """Return the (height, width) that an image is resized to.
 
-  The largest of its shape, sides rounded up to multiples of `patch_size`, that
-  has at most `max_num_patches` patches: small images are enlarged.
+  It is the largest of the image's shape, sides rounded up to multiples of
+  `patch_size`, with at most `max_num_patches` patches: small images are
+  enlarged.
   """
-  if min(height, width, patch_size, max_num_patches) < 1:
-    raise ValueError(
-      "height, width, patch_size and max_num_patches must be at least 1; got"
-      f" {height}, {width}, {patch_size} and {max_num_patches}"
-    )
+  checks.at_least("height", height, 1)
+  checks.at_least("width", width, 1)
+  checks.at_least("patch_size", patch_size, 1)
+  checks.at_least("max_num_patches", max_num_patches, 1)
 
   def patches(scale: float) -> tuple[int, int]:
     rows, columns = (
@@ -106,7 +107,7 @@ def resize(
 def resize_picture(
   image: picture.Picture, patch_size: int, max_num_patches: int
 ) -> np.ndarray:
-  """Do what `resize` does (within a level or two), decoding a JPEG small."""
+  """Resize like `resize`, within a level or two, decoding a JPEG small."""
   height, width = target_size(
     image.height, image.width, patch_size, max_num_patches
   )
@@ -121,15 +122,16 @@ def patchify(
 
   Args:
     image: [Y, X, 3], sides multiples of `patch_size`.
-    patch_size: in pixels.
-    max_num_patches: what is filled up to.
+    patch_size: side of a patch in pixels.
+    max_num_patches: number of patches after padding.
 
   Returns:
     Patches [max_num_patches, patch_size**2 * 3]; rows and columns, int32 [2];
-    which patches are not padding, bool [max_num_patches].
+    mask of patches that are not padding, bool [max_num_patches].
 
   Raises:
-    ValueError: the image is of another size, or has more patches.
+    ValueError: a side is no multiple of `patch_size`, or there are more patches
+      than `max_num_patches`.
   """
   height, width, channels = image.shape
   rows, columns = height // patch_size, width // patch_size

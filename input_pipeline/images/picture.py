@@ -1,20 +1,19 @@
-"""Encoded images, decoded once it is known how small they will be.
+"""Encoded images, decoded as soon as the size of the result is known.
 
-Rules for what a file may be:
+Rules for files:
 - JPEG, PNG, WebP, GIF, BMP or TIFF; several frames (GIF, APNG, animated WebP,
   TIFF, MPO): the first.
 - EXIF orientation is ignored, as by the loaders of CLIP and OpenCLIP.
-- Palettes, grey and CMYK (YCCK too, by Pillow's plain formula: no profile of
-  colours is applied, to any image) become RGB. Of 16 bits the upper 8 are
-  kept.
+- Palettes, grey and CMYK (YCCK too, by Pillow's plain formula: colour profiles
+  are never applied) become RGB. 16-bit values keep their upper 8 bits.
 - Transparency is composited on white.
 - A file that ends too early, claims more than MAX_PIXELS or is no image is a
   fault of its example (faults.ExampleError).
 
-JPEGs are decoded through simplejpeg: Pillow's pixels, to the bit, in two thirds
-of its time, as they need not come out of Pillow's own memory. Where the result
-is so small that it hardly makes a difference, they are at a half or a quarter
-of their size (`_SCALED_MARGIN`).
+JPEGs are decoded by simplejpeg: Pillow's pixels, to the bit, in two thirds of
+its time, as they are not copied out of Pillow's own memory. For a result so
+small that the difference is slight, they are decoded at a half or a quarter of
+their size (`_SCALED_MARGIN`).
 """
 
 import contextlib
@@ -33,45 +32,46 @@ from input_pipeline import faults
 
 try:
   import cykooz_resizer
-except ModuleNotFoundError:  # no wheel for this machine: Pillow does it
+except ModuleNotFoundError:  # no wheel for this machine: Pillow resizes
   cykooz_resizer = None
 
 # A file of a few kilobytes can claim any size; 64 megapixels are 192 MB.
 MAX_PIXELS = 64_000_000
 
-# Of Pillow's 43 formats those of pictures on the web and from cameras. Others
-# run programs (EPS: Ghostscript) or have seen few hostile files.
+# Formats of pictures on the web and from cameras, among Pillow's 43. Others run
+# programs (EPS: Ghostscript) or were rarely tested with hostile files.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 WHITE = (255, 255, 255)
 
-# Pillow's filters look at as many pixels as the image shrinks by, as those of
-# torchvision on Pillow's images and of transformers do.
+# Pillow's filters are antialiased: their support grows with the shrinking
+# factor, as in torchvision on Pillow's images and in transformers.
 INTERPOLATIONS = {
   "bilinear": Image.Resampling.BILINEAR,
   "bicubic": Image.Resampling.BICUBIC,
 }
 
-# A JPEG is decoded at m eighths of its size if what is cut out still has this
+# A JPEG is decoded at m eighths of its size if the crop then still has this
 # many times the pixels of the result on each side. Measured on photos of 300 x
 # 225 to 1600 x 1200 against full decoding and Pillow's bicubic, the worst mean
-# difference of a photo was 1.3 of 255 levels at 2, 2.1 at 1.5; at one eighth
-# 3.3 whatever the margin. Other eighths than these have no SIMD code in
-# libjpeg-turbo: slower than all 8.
+# difference of a photo was 1.3 of 255 levels at 2, 2.1 at 1.5; at one eighth it
+# was 3.3 for any margin. Eighths other than these have no SIMD code in
+# libjpeg-turbo and are slower than all 8.
 _SCALED_MARGIN = 2.0
 _EIGHTHS = (2, 4)
 
-# Bytes. glibc gives freed blocks above 128 kB back to the kernel, and every
-# image then pays for some hundred page faults: a third to a half of its time.
+# Thresholds of glibc's malloc in bytes. By default it returns freed blocks
+# above 128 kB to the kernel, and every image then pays for a hundred or so page
+# faults: a third to a half of its time.
 _KEPT_BLOCK = 1 << 25
 _KEPT_MEMORY = 1 << 26
-_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # constants of glibc's malloc.h
 
 _JPEG_START = b"\xff\xd8\xff"
 
 
 class Box(NamedTuple):
-  """A part of an image, in its pixels; fractions are allowed."""
+  """Part of an image, in its pixels; fractions are allowed."""
 
   left: float
   top: float
@@ -83,10 +83,10 @@ class Box(NamedTuple):
 
 
 class Picture:
-  """An image of a known size that is decoded when it is asked for.
+  """Image of a known size that is decoded when its pixels are read.
 
   Attributes:
-    height, width: in pixels.
+    height, width: size in pixels.
   """
 
   def __init__(
@@ -112,11 +112,11 @@ class Picture:
   ) -> np.ndarray:
     """Return a part of the image at another size, uint8 [height, width, 3].
 
-    With antialiasing, and as if nothing were beyond the pixels of the box.
+    It is antialiased and does not depend on pixels outside the box.
 
     Args:
-      box: of this image's pixels, not empty, nothing of it outside.
-      height, width: of the result in pixels.
+      box: part of this image in its pixels, not empty, wholly inside.
+      height, width: size of the result in pixels.
       interpolation: key of INTERPOLATIONS.
     """
     pixels = self._pixels
@@ -126,17 +126,18 @@ class Picture:
         pixels = self.pixels()
       else:
         pixels = _decode_jpeg(self._data, self.height, self.width, eighths)
-        if pixels.shape[:2] != (self.height, self.width):  # Pillow's is whole
-          # Not by the sides, which are rounded up: half a pixel is too much.
+        # Pillow, the fallback for broken JPEGs, decodes at full size.
+        if pixels.shape[:2] != (self.height, self.width):
+          # Not the ratio of sides: they are rounded up, by up to half a pixel.
           box = box.scaled(eighths / 8)
     return _resize(pixels, box, height, width, interpolation)
 
 
 def open_picture(data: bytes) -> Picture:
-  """Return an image, of which a JPEG's pixels are not decoded yet.
+  """Return an image; the pixels of a JPEG are not decoded yet.
 
-  Raises faults.ExampleError for what is no image or too large; one that is cut
-  short may raise it only when it is decoded.
+  Raises faults.ExampleError for data that is no image or too large; an image
+  that is cut short may raise it only when it is decoded.
   """
   _keep_freed_memory()
   size = _jpeg_size(data)
@@ -151,15 +152,15 @@ def open_picture(data: bytes) -> Picture:
 def size(data: bytes) -> tuple[int, int]:
   """Return height and width, by an image's first bytes.
 
-  Raises faults.ExampleError as `open_picture` does; one that is cut short goes
-  unnoticed.
+  Raises faults.ExampleError as `open_picture` does; an image that is cut short
+  goes unnoticed.
   """
-  found = _jpeg_size(data)
-  if found is None:
+  sides = _jpeg_size(data)
+  if sides is None:
     with _opened(data) as image:
-      found = image.height, image.width
-  _check_size(*found)
-  return found
+      sides = image.height, image.width
+  _check_size(*sides)
+  return sides
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
@@ -169,7 +170,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
   try:
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
   except ValueError:
-    return None  # Pillow may know better, or say what is wrong
+    return None  # Pillow may read it, or raises the error to report
   # CMYK and YCCK are left to Pillow.
   is_read = colours in ("YCbCr", "RGB", "Gray")
   return (int(height), int(width)) if is_read else None
@@ -177,9 +178,9 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 @functools.cache
 def _keep_freed_memory() -> None:
-  """Let this process keep what its images will need again at once."""
+  """Let this process keep freed memory, which the next image will reuse."""
   mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-  if mallopt is not None:  # as elsewhere than with glibc
+  if mallopt is not None:  # only glibc has it
     mallopt(_M_MMAP_THRESHOLD, _KEPT_BLOCK)
     mallopt(_M_TRIM_THRESHOLD, _KEPT_MEMORY)
 
@@ -195,8 +196,8 @@ def _decode_jpeg(
       min_width=-(-width * eighths // 8),
     )
   except ValueError:
-    # Stricter than Pillow, which reads on over an error where the file has its
-    # end: what it makes of that is what others train on.
+    # simplejpeg is stricter than Pillow, which reads past an error if the file
+    # has its end marker. Other projects train on Pillow's result.
     pixels = _decode(data)
   pixels.flags.writeable = False
   return pixels
@@ -211,15 +212,16 @@ def _decode(data: bytes) -> np.ndarray:
 
 @contextlib.contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
-  """Yield an image of Pillow's; what it raises becomes a fault."""
+  """Yield an image of Pillow; its exceptions become faults."""
   try:
     yield Image.open(io.BytesIO(data), formats=_FORMATS)
   except faults.ExampleError:
     raise
-  except Image.DecompressionBombError as error:  # twice what Pillow warns of
+  # Pillow raises this above twice the size that it warns of.
+  except Image.DecompressionBombError as error:
     raise faults.ExampleError("image_too_large", str(error)) from error
-  # Pillow's parsers of odd files raise more than they say, ValueError and
-  # struct.error among them; whatever it is, the file is no image to us.
+  # Pillow's parsers of odd files raise undocumented exceptions, ValueError and
+  # struct.error among them; with any of them the file is no usable image.
   except Exception as error:
     raise faults.ExampleError(
       "image_broken", f"cannot decode image of {len(data)} bytes: {error}"
@@ -243,7 +245,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     )
   if image.has_transparency_data:
     image = image.convert("RGBA")
-    # Skips the slow blend for the many files with an alpha of 255 throughout.
+    # The slow blend is skipped for the many files whose alpha is 255
+    # throughout.
     if np.asarray(image)[..., 3].min() < 255:
       canvas = Image.new("RGBA", image.size, (*WHITE, 255))
       image = Image.alpha_composite(canvas, image)
@@ -261,12 +264,12 @@ def _smallest_scale(box: Box, height: int, width: int) -> int:
 def _resize(
   pixels: np.ndarray, box: Box, height: int, width: int, interpolation: str
 ) -> np.ndarray:
-  # Whole pixels first: what is beyond them is not to be looked at.
+  # Cut to whole pixels first, so that the filter reads none beyond them.
   left, top = math.floor(box.left), math.floor(box.top)
   right, bottom = math.ceil(box.right), math.ceil(box.bottom)
   pixels = pixels[top:bottom, left:right]
   high, wide = pixels.shape[:2]
-  # Rounding may leave a box a hair outside.
+  # Rounding may move the box's edge just outside.
   box = Box(
     max(box.left - left, 0.0),
     max(box.top - top, 0.0),
@@ -276,7 +279,8 @@ def _resize(
   if box == (0, 0, width, height):
     return pixels
   shrinks = box.right - box.left >= width and box.bottom - box.top >= height
-  # Enlarging, it is up to 16 levels away from Pillow; shrinking, about 1.
+  # cykooz_resizer differs from Pillow by up to 16 levels when it enlarges, by
+  # about 1 when it shrinks.
   if cykooz_resizer is not None and shrinks:
     return _resize_fast(pixels, box, height, width, interpolation)
   resized = Image.fromarray(np.ascontiguousarray(pixels)).resize(
@@ -288,10 +292,10 @@ def _resize(
 def _resize_fast(
   pixels: np.ndarray, box: Box, height: int, width: int, interpolation: str
 ) -> np.ndarray:
-  """Do what Pillow does (the same kernels) with SIMD instructions."""
+  """Resize with Pillow's kernels, by SIMD instructions."""
   assert cykooz_resizer is not None
   filters = cykooz_resizer.FilterType
-  # Catmull and Rom's spline is the bicubic kernel with a = -0.5, Pillow's.
+  # Catmull and Rom's spline is Pillow's bicubic kernel, with a = -0.5.
   kernel = (
     filters.catmull_rom if interpolation == "bicubic" else filters.bilinear
   )
@@ -299,7 +303,7 @@ def _resize_fast(
   high, wide = pixels.shape[:2]
   source = cykooz_resizer.ImageData(wide, high, kind, pixels.tobytes())
   target = cykooz_resizer.ImageData(width, height, kind)
-  # A resizer of its own: one that is shared cannot be used by two threads.
+  # One resizer for each call: two threads cannot share one.
   cykooz_resizer.Resizer().resize(
     source,
     target,

@@ -1,10 +1,10 @@
-"""RandAugment (arXiv 1909.13719) as LiT trains with it.
+"""RandAugment (arXiv 1909.13719) as used in LiT's training.
 
-Operations, and what a magnitude means for each, are those of big_vision's
-`randaug` (pp/archive/autoaugment.py, distort_image_with_randaugment), made of
-Pillow's. Pillow rounds where TensorFlow cuts off and counts from the middle of
-pixels: levels may differ by 1, moved edges by a pixel. Its probabilities for
-operations are drawn but have no effect there, so there are none here.
+Operations and their magnitudes are those of big_vision's `randaug`
+(pp/archive/autoaugment.py, distort_image_with_randaugment), built on Pillow.
+Pillow rounds values that TensorFlow truncates and counts from the middle of
+pixels: levels may differ by 1, moved edges by a pixel. big_vision's
+probabilities of operations are drawn but have no effect, so they are left out.
 """
 
 import types
@@ -15,7 +15,7 @@ from PIL import Image, ImageChops, ImageEnhance, ImageOps
 
 # Magnitude at which the constants below are reached.
 _MAX_MAGNITUDE = 10.0
-# What comes in from outside the image, and fills holes.
+# Colour of pixels from outside the image, and of holes.
 _GREY = (128, 128, 128)
 
 _Op = Callable[[Image.Image, float, np.random.Generator], Image.Image]
@@ -28,9 +28,10 @@ def random_ops(
   num_layers: int,
   magnitude: float,
 ) -> Image.Image:
-  """Apply operations of OPS, each drawn by itself, to an RGB image.
+  """Apply operations of OPS, each drawn independently, to an RGB image.
 
-  `rng` gives which one, then what it draws itself: a sign, a place.
+  `rng` draws the operation, then the operation's own numbers: a sign or a
+  position.
   """
   names = tuple(OPS)
   for _ in range(num_layers):
@@ -76,7 +77,7 @@ def _posterize(
 def _solarize(
   image: Image.Image, level: float, rng: np.random.Generator
 ) -> Image.Image:
-  # At magnitude 10 the threshold is 256, which no level reaches.
+  # At magnitude 10 the threshold is 256, above every level.
   return ImageOps.solarize(image, int(256 * level))
 
 
@@ -115,7 +116,7 @@ def _translate_y(
 def _cutout(
   image: Image.Image, level: float, rng: np.random.Generator
 ) -> Image.Image:
-  # A square of twice `reach`, its middle anywhere in the image.
+  # A square of side 2 * reach, its middle anywhere in the image.
   reach = int(40 * level)
   y, x = int(rng.integers(image.height)), int(rng.integers(image.width))
   image = image.copy()
@@ -123,7 +124,7 @@ def _cutout(
   return image
 
 
-# Name there -> operation(image, magnitude / 10, rng).
+# Name in big_vision -> operation(image, magnitude / 10, rng).
 OPS: Mapping[str, _Op] = types.MappingProxyType(
   {
     "AutoContrast": lambda image, level, rng: ImageOps.autocontrast(image),

@@ -1,4 +1,4 @@
-"""What a run is going to train on: its first examples, and how sources look."""
+"""Inspection of a run's data: its first examples, and a survey of sources."""
 
 import collections
 import dataclasses
@@ -14,8 +14,8 @@ from input_pipeline.images import image_ops
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 
-# Examples of each source that `survey` decodes, evenly spaced: a share of 1 %
-# of bad ones is then missed with a probability of 0.99**256 = 8 %.
+# Examples of each source that `survey` decodes, evenly spaced: it then misses a
+# share of 1 % of bad examples with a probability of 0.99**256 = 8 %.
 NUM_CHECKED = 256
 
 
@@ -30,13 +30,13 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-  """One example as the step gets it.
+  """One example as the training step receives it.
 
   Attributes:
-    step: whose batch it is in.
-    row: of that batch.
+    step: step whose batch contains it.
+    row: row of that batch.
     image: uint8 [Y, X, 3], augmented.
-    num_ids: of the caption before it was cut to data.num_tokens.
+    num_ids: number of the caption's ids before it was cut to data.num_tokens.
   """
 
   step: int
@@ -53,13 +53,14 @@ class Shown:
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-  """What NUM_CHECKED examples of a source say about it.
+  """Statistics of one source, from NUM_CHECKED of its examples.
 
   Attributes:
-    share: of the batches, by weight or by size and repeat.
-    num_ids: of one caption of each usable example, before it is cut.
+    share: share of the batches, by weight or by size and repeat.
+    num_ids: numbers of ids of one caption of each usable example, before it is
+      cut.
     sizes: (height, width) of the images before augmentation.
-    num_bytes: of the encoded images.
+    num_bytes: sizes of the encoded images in bytes.
     faults: kind and message of each example that cannot be used.
   """
 
@@ -84,12 +85,12 @@ def first_examples(
 ) -> tuple[list[Shown], list[faults.Fault]]:
   """Return the first examples of a run, in the order of its batches.
 
-  At most `batch_size` a step; of larger batches only these rows are made. Also
-  returns the examples that some of them took the place of.
+  At most `batch_size` are of one step; only these rows of a batch are made. The
+  second result lists the bad examples that were replaced among them.
   """
   rows = range(min(count, batch_size))
   dataset = pipeline.make_train_dataset(
-    # No worker or batch ahead: nothing is made that is not shown.
+    # No workers and no prefetching: only the shown examples are made.
     dataclasses.replace(
       config, num_workers=0, num_threads=0, num_prefetch_batches=0
     ),
@@ -130,7 +131,7 @@ def first_examples(
 def _image(
   config: pipeline.Data, batch: Mapping[str, Any], row: int
 ) -> np.ndarray:
-  """Return an image as pixels, put together from its patches if need be."""
+  """Return an image as pixels, joined from patches if it has them."""
   pixels = batch["images"][row]
   if not config.augmentation.is_naflex:
     return pixels
@@ -142,7 +143,7 @@ def _image(
 def pieces(
   tokenizer: tokenizers.Tokenizer, ids: Sequence[int] | np.ndarray
 ) -> tuple[Piece, ...]:
-  """Return what each id of a row stands for."""
+  """Return text and kind of each id of a row."""
   rule, codec = tokenizer.rule, tokenizer.codec
   tokens = [int(token) for token in ids]
   kinds = ["unknown" if token == codec.unk_id else "text" for token in tokens]
@@ -154,7 +155,7 @@ def pieces(
   if rule.bos_id is not None and tokens[start : start + 1] == [rule.bos_id]:
     kinds[start] = "mark"
     first += 1
-  # As in Rule.unpack: with an end, padding is what follows it.
+  # As in Rule.unpack, all ids after an end of text are padding.
   if rule.eos_id in tokens[first:]:
     end = tokens.index(rule.eos_id, first) + 1
     kinds[end - 1] = "mark"
@@ -214,7 +215,7 @@ def checked_indices(num_examples: int) -> list[int]:
 
 
 def counted(surveys: Sequence[Survey]) -> Mapping[str, int]:
-  """Return fault -> how many examples have it, most frequent first."""
+  """Return the number of examples for each kind of fault, highest first."""
   kinds = [kind for one in surveys for kind, _ in one.faults]
   return dict(collections.Counter(kinds).most_common())
 
@@ -238,7 +239,7 @@ def _check(
   try:
     record = records[index]
     key = record.key
-    # One caption of several, the same whenever this is run.
+    # One caption of several, the same in every inspection.
     rng = np.random.default_rng(index)
     text = captions.choose(
       record.texts,

@@ -17,7 +17,7 @@ from input_pipeline import faults, pipeline
 from input_pipeline.inspecting import inspection
 from runtime import failures, page, progress, whole_files
 
-# Bars of a chart, and messages that a fault is shown with, at most.
+# Most bars of a chart, and most messages shown for a kind of fault.
 _NUM_BARS = 40
 _NUM_MESSAGES = 3
 
@@ -33,7 +33,7 @@ class Bar:
 
   @property
   def label(self) -> str:
-    """Return the numbers that it stands for."""
+    """Return the range of numbers that the bar counts."""
     last = self.high - 1
     return f"{self.low}" if last == self.low else f"{self.low}–{last}"
 
@@ -126,7 +126,7 @@ def render(
 def figures(
   config: pipeline.Data, surveys: Sequence[inspection.Survey]
 ) -> dict[str, Any]:
-  """Return what the page comes to, ready for JSON."""
+  """Return the page's totals, ready for JSON."""
   num_ids = [n for one in surveys for n in one.num_ids]
   return {
     "num_sources": len(surveys),
@@ -156,7 +156,7 @@ def summary(figures: Mapping[str, Any]) -> str:
 def bars(values: Sequence[int], *, marked: Any) -> list[Bar]:
   """Return a histogram of whole numbers, at most _NUM_BARS equal bars.
 
-  `marked` says of a bar's lowest number whether the bar is marked.
+  `marked` maps a bar's lowest number to whether the bar is marked.
   """
   if not values:
     return []
@@ -187,7 +187,7 @@ def _template() -> jinja2.Template:
 def _faults(
   surveys: Sequence[inspection.Survey],
 ) -> list[dict[str, Any]]:
-  found = []
+  entries = []
   for kind, count in inspection.counted(surveys).items():
     messages = [
       f"{one.name}: {message}"
@@ -195,7 +195,7 @@ def _faults(
       for other, message in one.faults
       if other == kind
     ]
-    found.append(
+    entries.append(
       {
         "kind": kind,
         "meaning": faults.KINDS[kind],
@@ -203,11 +203,11 @@ def _faults(
         "messages": messages[:_NUM_MESSAGES],
       }
     )
-  return found
+  return entries
 
 
 def _fields(config: pipeline.Data) -> dict[str, str]:
-  """Return the section's fields as flags name them."""
+  """Return the section's fields by their names in flags."""
   fields: dict[str, str] = {}
 
   def add(values: Mapping[str, Any], prefix: str) -> None:

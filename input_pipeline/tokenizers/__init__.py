@@ -1,15 +1,15 @@
 """Tokenizers: captions to int32 ids, by the name in `data.tokenizer`.
 
 A tokenizer (tokenizer.py) is a vocabulary's codec under a rule (rules.py): it
-has `vocab_size`, `num_tokens`, `pad_id`, `eos_id` (None where nothing ends a
-text), `rule`, `__call__(texts) -> int32 [N, num_tokens]` and
+has `vocab_size`, `num_tokens`, `pad_id`, `eos_id` (None for a rule without an
+end of text), `rule`, `__call__(texts) -> int32 [N, num_tokens]` and
 `decode(ids) -> str`.
 
-"bpe" (trained on the captions of a run) and "bytes" put text in Unicode form
-NFKC and lower case; id 0 fills up to num_tokens, id 1 ends every text, a longer
-text is cut and still ends in 1. The others are published: their vocabulary is a
-file of the user's, named by `data.tokenizer_path`, and their rules are the
-constants of rules.py.
+"bpe" (trained on the captions of a run) and "bytes" convert text to Unicode
+form NFKC and lower case; id 0 pads to num_tokens, id 1 ends every text, a
+longer text is cut and still ends in 1. The others are published: their
+vocabulary is a file that the user names by `data.tokenizer_path`, and their
+rules are the constants of rules.py.
 """
 
 from input_pipeline.tokenizers import (
@@ -39,8 +39,8 @@ TOKENIZERS = {
   "hf": hf.make_tokenizer,
 }
 
-# Those that read no file of the user's.
+# Tokenizers that need no data.tokenizer_path.
 WITHOUT_FILE = ("bpe", "bytes")
 
-# load(folder, num_tokens=None): of a model folder, whatever its files.
+# load(folder, num_tokens=None): tokenizer of a model folder, by its files.
 load = hf.load

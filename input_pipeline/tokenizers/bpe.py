@@ -19,7 +19,7 @@ from tokenizers import (
 from input_pipeline.tokenizers import rules, tokenizer
 from runtime import whole_files
 
-# Raised when training changes; part of the file's name.
+# Version to increase when training changes; part of the file's name.
 RULE_VERSION = 1
 
 # Words are letters, marks, digits, hyphens, apostrophes and full stops, with
@@ -37,9 +37,9 @@ def make_tokenizer(
   num_tokens: int,
   path: str = "",
 ) -> tokenizer.Tokenizer:
-  """Return the tokenizer trained on `texts()`, from `folder` if it is there.
+  """Return the tokenizer trained on `texts()`, cached as a file in `folder`.
 
-  `languages` says what the texts are, for the name of the file. Raises
+  `languages`, those of the texts, are part of the file's name. Raises
   ValueError for a vocabulary smaller than all bytes, OSError when the file
   cannot be written.
   """
@@ -66,7 +66,7 @@ def make_tokenizer(
     trained = tokenizers.Tokenizer.from_file(str(file))
   except Exception as error:  # the package raises no narrower class
     raise ValueError(f"{file} is no tokenizer, remove it: {error}") from error
-  # Without the space that training puts before the first word.
+  # Decoding strips the space that training puts before the first word.
   trained.decoder = decoders.Sequence(
     [decoders.ByteLevel(), decoders.Strip(content=" ", left=1, right=0)]
   )

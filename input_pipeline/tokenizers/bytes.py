@@ -1,4 +1,4 @@
-"""Text as its UTF-8 bytes: nothing to train, nothing unknown."""
+"""Text as its UTF-8 bytes: no training, no unknown pieces."""
 
 import dataclasses
 import pathlib

@@ -1,4 +1,4 @@
-"""What published tokenizers do to a text before they look at words."""
+"""Cleaning of texts by published tokenizers, before the split into words."""
 
 import html
 import string
@@ -11,36 +11,37 @@ _LOWER_ASCII = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def _clip(text: str) -> str:
-  """Follow CLIP: repaired, HTML entities read, spaces collapsed, lower."""
+  """Clean as CLIP: repaired, HTML entities decoded, spaces collapsed, lower."""
   return _repair(text).lower()
 
 
 def _repair(text: str) -> str:
-  # Twice, since captions from the web hold entities of entities: "&amp;lt;".
+  # Unescaped twice: captions from the web contain entities of entities, such as
+  # "&amp;lt;".
   text = html.unescape(html.unescape(ftfy.fix_text(text)))
   return _collapse(text)
 
 
 def _repair_and_canonicalise(text: str) -> str:
-  """Follow open_clip's SigLIP: repaired, no punctuation, lower case."""
+  """Clean as open_clip's SigLIP: repaired, no punctuation, lower case."""
   text = _repair(text).replace("_", " ").translate(_NO_PUNCTUATION)
   return _collapse(text.lower())
 
 
 def _siglip(text: str) -> str:
-  """Follow transformers' SigLIP: lower case, no punctuation."""
+  """Clean as transformers' SigLIP: lower case, no punctuation."""
   return _siglip_cased(text.lower())
 
 
 def _siglip_cased(text: str) -> str:
-  # U+2581 is how SentencePiece writes a space.
+  # SentencePiece writes a space as U+2581.
   text = text.replace("\N{LOWER ONE EIGHTH BLOCK}", " ")
   return _collapse(text.translate(_NO_PUNCTUATION))
 
 
 def _lower_chars(text: str) -> str:
-  # As the `tokenizers` package does: each letter by itself. Python's own gives
-  # a Greek sigma at the end of a word another letter.
+  # As in the `tokenizers` package, each letter by itself: str.lower() maps a
+  # Greek sigma at the end of a word to another letter.
   return "".join(char.lower() for char in text)
 
 

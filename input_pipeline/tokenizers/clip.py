@@ -2,7 +2,7 @@
 
 Radford et al., arXiv 2103.00020, section 2.4. The vocabulary follows from the
 list of merges alone: 256 bytes inside a word, 256 at its end, one entry for
-each merge, and the two marks of a text's ends.
+each merge, and the marks of a text's start and end.
 """
 
 import dataclasses
@@ -29,17 +29,18 @@ FILES = vocabulary.Files(
   "openai/clip-vit-base-patch32",
 )
 
-# The published list goes on after these; they make 49,408 entries.
+# Merges used, for 49,408 entries in all; the published list is longer.
 _NUM_MERGES = 49_408 - 2 * 256 - 2
 
-# open_clip's marks, when a caption holds one; OpenAI's are never in the file.
+# Marks of open_clip, recognised within captions; the file contains none.
 _MARKS = ("<start_of_text>", "<end_of_text>")
 _MARKS_HF = ("<|startoftext|>", "<|endoftext|>")
 
-# Endings of English words, letters, single digits, all else but spaces. The
-# original ignores case: by that the long s (U+017F) is an s, and the Greek
-# iota below a letter (U+0345), a mark whose capital is a letter, is neither and
-# falls out. What is a letter depends on the Unicode version of the package.
+# Endings of English words, letters, single digits, all else except spaces. The
+# original pattern ignores case: the long s (U+017F) thus is an s, and the Greek
+# iota below a letter (U+0345), a mark whose capital is a letter, matches
+# nothing and is dropped. Letters are defined by the Unicode version of the
+# package.
 _WORD = (
   r"'[s\u017F]|'t|'re|'ve|'m|'ll|'d"
   r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}\u0345]+"
@@ -49,7 +50,7 @@ _WORD_HF = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-  """The codec of open_clip: a mark within a caption is that mark's id."""
+  """Codec of open_clip, which encodes a mark within a caption as its id."""
 
   compiled: tokenizer.Compiled
   split: pre_tokenizers.PreTokenizer
@@ -61,7 +62,7 @@ class Clip:
 
   @property
   def unk_id(self) -> int | None:
-    """Return None: all are made of bytes."""
+    """Return None: every text can be encoded from bytes."""
     return self.compiled.unk_id
 
   def encode(self, text: str) -> list[int]:
@@ -103,7 +104,8 @@ def load_hf(
 ) -> tokenizer.Tokenizer:
   """Return CLIP's tokenizer under transformers' rule, rules.CLIP_HF.
 
-  `pad` is what a folder's files may name instead of the end of text.
+  `pad` is the padding token in the folder's files; None or unknown: the end of
+  text.
   """
   entries, merges = _entries(file, _MARKS_HF)
   compiled = tokenizers.Tokenizer(_bpe(entries, merges))
@@ -142,7 +144,7 @@ def load_hf(
 
 
 def read_merges(file: pathlib.Path) -> list[tuple[str, str]]:
-  """Return the pairs of a list of merges, at most those that CLIP uses."""
+  """Return the pairs of a list of merges, cut to those that CLIP uses."""
   try:
     if file.suffix == ".json":
       merges = json.loads(file.read_text("utf-8"))["model"]["merges"]
@@ -150,7 +152,7 @@ def read_merges(file: pathlib.Path) -> list[tuple[str, str]]:
     else:
       read = gzip.open if file.suffix == ".gz" else open
       with read(file, "rt", encoding="utf-8", newline="\n") as stream:
-        lines = stream.read().split("\n")[1:]  # after the line of its version
+        lines = stream.read().split("\n")[1:]  # the first line is a version
   except (
     OSError,
     UnicodeDecodeError,

@@ -1,4 +1,4 @@
-"""Tokenizers that read the user's vocabulary, as TOKENIZERS has them."""
+"""Maker of the entries of TOKENIZERS that read the user's vocabulary."""
 
 import pathlib
 from collections.abc import Callable, Sequence
@@ -10,11 +10,11 @@ def maker(
   load: Callable[[pathlib.Path, int], tokenizer.Tokenizer],
   files: vocabulary.Files,
 ) -> Callable[..., tokenizer.Tokenizer]:
-  """Return make_tokenizer of what reads one of `files`.
+  """Return the make_tokenizer of a tokenizer that reads one of `files`.
 
   Args:
-    load: from the file and num_tokens.
-    files: what is looked for at `path`.
+    load: function from the file and num_tokens to the tokenizer.
+    files: files that are searched at `path`.
   """
 
   def make_tokenizer(
@@ -28,7 +28,7 @@ def maker(
   ) -> tokenizer.Tokenizer:
     """Return the tokenizer whose vocabulary is at `path`; trains nothing.
 
-    Raises FileNotFoundError or ValueError for what is no such vocabulary.
+    Raises FileNotFoundError for a missing file, ValueError for a wrong one.
     """
     del texts, folder, languages
     made = load(files.find(path), num_tokens)

@@ -1,7 +1,7 @@
 """The tokenizer of a model folder of Hugging Face or open_clip, by its files.
 
-What transformers 5 makes of the same folder: which file it prefers, what its
-classes add, and what tokenizer_config.json says of marks, padding and length.
+The choice follows transformers 5: its preference among files, the defaults of
+its classes, and marks, padding and length in tokenizer_config.json.
 """
 
 import dataclasses
@@ -30,13 +30,13 @@ FILES = vocabulary.Files(
   "Hugging Face; facebook/metaclip-2-worldwide-huge-quickgelu is one",
 )
 
-# Of transformers' processors (AlignProcessor, SiglipProcessor and its second):
-# shorter than what the tokenizers' own files say.
+# Lengths of transformers' processors (AlignProcessor, SiglipProcessor and
+# Siglip2Processor), shorter than those in the tokenizers' files.
 _NUM_TOKENS = {"align": 64, "siglip": 64, "siglip2": 64}
-# A model_max_length above this means that there is none.
+# A model_max_length above this means that the length is unlimited.
 _NO_LENGTH = 1_000_000
 _MARKS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
-# Classes that transformers pads on the left where no file says otherwise.
+# Classes that transformers pads on the left unless a file says otherwise.
 _LEFT = ("GemmaTokenizer", "Siglip2Tokenizer")
 
 
@@ -66,7 +66,7 @@ class _Folder:
   def mark(self, name: str) -> str | None:
     """Return the text of a mark such as "pad_token"."""
     files = [self.marks, self.tokenizer]
-    if "added_tokens_decoder" in self.tokenizer:  # of later versions
+    if "added_tokens_decoder" in self.tokenizer:  # written by later versions
       files.reverse()
     mark = files[0].get(name) or files[1].get(name)
     return mark["content"] if isinstance(mark, Mapping) else mark
@@ -75,10 +75,15 @@ class _Folder:
 def load(
   folder: pathlib.Path, *, num_tokens: int | None = None
 ) -> tokenizer.Tokenizer:
-  """Return the tokenizer of a model folder, by default of its own length.
+  """Return the tokenizer of a model folder.
 
-  Raises FileNotFoundError with the files that were looked for, ValueError for
-  files that say nothing of padding or length, or that cannot be followed.
+  Args:
+    folder: folder with the files of a published model.
+    num_tokens: length of a row of ids; None takes it from the folder's files.
+
+  Raises:
+    FileNotFoundError: no tokenizer; the message lists the files searched.
+    ValueError: the files define no padding or length, or are not supported.
   """
   files = _read(pathlib.Path(folder))
   num_tokens = num_tokens or _num_tokens(files)
@@ -154,7 +159,7 @@ def _load_json(
     steps = [normalizers.Lowercase(), compiled.normalizer]
     compiled.normalizer = normalizers.Sequence([s for s in steps if s])
   if files.class_name == "BertTokenizer":
-    # The class goes by its flags, whatever tokenizer.json has.
+    # The class follows its flags and ignores the normalizer of tokenizer.json.
     compiled.normalizer = normalizers.BertNormalizer(
       clean_text=True,
       handle_chinese_chars=files.tokenizer.get("tokenize_chinese_chars", True),
@@ -197,9 +202,9 @@ def _load_json(
 def _add_marks(
   files: _Folder, compiled: tokenizers.Tokenizer
 ) -> dict[str, int]:
-  """Return all ids; make marks that the files name such within texts too.
+  """Return all ids, after making the files' marks special within texts too.
 
-  A CLIP folder that pads with "!" has that for a mark wherever it stands.
+  A CLIP folder that pads with "!" then has a mark for every "!" in a text.
   """
   ids = compiled.get_vocab(with_added_tokens=True)
   known = {
@@ -215,18 +220,21 @@ def _add_marks(
 def _ends(
   files: _Folder, compiled: tokenizers.Tokenizer
 ) -> tuple[int | None, int | None]:
-  """Return the ids before and after a text: what the post-processor puts there.
+  """Return the ids that the post-processor puts before and after a text.
 
   As in transformers, add_bos_token and add_eos_token of tokenizer_config.json
-  do not count where there is a tokenizer.json.
+  are ignored beside a tokenizer.json.
   """
   encoding = compiled.encode("a")
-  places = [
+  positions = [
     i for i, mark in enumerate(encoding.special_tokens_mask) if not mark
   ]
-  if not places:
+  if not positions:
     raise ValueError(f'{files.path}: the text "a" has no token of its own')
-  before, after = encoding.ids[: places[0]], encoding.ids[places[-1] + 1 :]
+  before, after = (
+    encoding.ids[: positions[0]],
+    encoding.ids[positions[-1] + 1 :],
+  )
   if max(len(before), len(after)) > 1:
     raise ValueError(
       f"{files.path} puts {len(before)} ids before and {len(after)} after a "

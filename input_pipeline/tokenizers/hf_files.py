@@ -1,4 +1,4 @@
-"""Writes a tokenizer as transformers' AutoTokenizer reads it."""
+"""Writer of tokenizers in the files that transformers' AutoTokenizer reads."""
 
 import json
 import pathlib
@@ -17,7 +17,7 @@ from input_pipeline.tokenizers import bytes as bytes_lib
 from input_pipeline.tokenizers import tokenizer as tokenizer_lib
 from runtime import whole_files
 
-# All that a model folder may hold of a tokenizer.
+# All files of a tokenizer that a model folder may contain.
 NAMES = (
   "tokenizer.json",
   "tokenizer_config.json",
@@ -33,7 +33,7 @@ NAMES = (
 
 
 def write(made: tokenizer_lib.Tokenizer, folder: pathlib.Path) -> None:
-  """Write tokenizer.json and tokenizer_config.json, of the same ids.
+  """Write tokenizer.json and tokenizer_config.json that give the same ids.
 
   Raises:
     ValueError: these files cannot express the tokenizer.
@@ -87,8 +87,8 @@ def write(made: tokenizer_lib.Tokenizer, folder: pathlib.Path) -> None:
 def _of_bytes(codec: bytes_lib.Bytes) -> tokenizers.Tokenizer:
   """Return byte-pair encoding without pairs: one token a byte.
 
-  One letter differs: in lower case, a capital sigma that ends a word is "σ"
-  there and "ς" in Python.
+  One letter differs: the `tokenizers` package lowers a capital sigma at the end
+  of a word to "σ", Python to "ς".
   """
   first = codec.vocab_size - 256
   vocabulary = {"<pad>": 0, "<eos>": 1} | {
@@ -109,8 +109,8 @@ def _of_bytes(codec: bytes_lib.Bytes) -> tokenizers.Tokenizer:
 def _letters() -> list[str]:
   """Return the letter that ByteLevel writes for each byte.
 
-  A byte that is a visible letter of Latin-1 is that letter; the others are
-  those from U+0100 on, in order (GPT-2's encoder).
+  A byte that is a visible letter of Latin-1 is that letter; other bytes are the
+  letters from U+0100 on, in order (GPT-2's encoder).
   """
   letters, num_hidden = [], 0
   for byte in range(256):

@@ -1,7 +1,8 @@
-"""What a tokenizer does around its vocabulary, and the published rules.
+"""Rules of tokenizers beside their vocabulary, and the published rules.
 
 A vocabulary alone does not fix the ids: the same SentencePiece file is padded
-with 1 by SigLIP and with 0 by T5. A `Rule` says the rest.
+with 1 by SigLIP and with 0 by T5. A `Rule` fixes cleaning, marks, padding and
+length.
 """
 
 import dataclasses
@@ -10,18 +11,19 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from input_pipeline.tokenizers import cleaning
+from runtime import checks
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """How the ids of a text become a row of `num_tokens` ids.
+  """Rule that packs the ids of a text into a row of `num_tokens` ids.
 
   Attributes:
     num_tokens: length of every row; a longer text loses its end.
-    pad_id: fills up what is left of a row.
-    eos_id: follows every text; None for rules without.
-    bos_id: precedes every text; None for rules without.
-    clean: what is done to a text first; key of cleaning.CLEANINGS.
+    pad_id: id that fills the rest of a row.
+    eos_id: id after every text; None for rules without one.
+    bos_id: id before every text; None for rules without one.
+    clean: cleaning applied to a text first; key of cleaning.CLEANINGS.
     cut_keeps_eos: whether a text that is cut still ends in eos_id.
     pad_left: whether padding comes before the text.
   """
@@ -35,21 +37,13 @@ class Rule:
   pad_left: bool = False
 
   def __post_init__(self):
-    if self.clean not in cleaning.CLEANINGS:
-      raise ValueError(
-        f"a rule's clean must be one of {sorted(cleaning.CLEANINGS)}; got "
-        f"{self.clean!r}"
-      )
-    if self.num_tokens <= self.num_marks:
-      raise ValueError(
-        f"num_tokens must be at least {self.num_marks + 1}, for one token of "
-        f"text beside {self.num_marks} that mark its ends; got "
-        f"{self.num_tokens}"
-      )
+    checks.one_of("a rule's clean", self.clean, sorted(cleaning.CLEANINGS))
+    # One token of text beside the marks of its ends.
+    checks.at_least("num_tokens", self.num_tokens, self.num_marks + 1)
 
   @property
   def num_marks(self) -> int:
-    """Return how many ids stand around a text."""
+    """Return the number of ids before and after a text."""
     return sum(mark is not None for mark in (self.bos_id, self.eos_id))
 
   def pack(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
@@ -75,8 +69,8 @@ class Rule:
         tokens.pop(0)
     if self.bos_id is not None and tokens[:1] == [self.bos_id]:
       tokens.pop(0)
-    # With an end, padding is what follows it; only without one does an id that
-    # is also a token of the vocabulary (0 is "!" for CLIP) mean padding.
+    # All ids after an end of text are padding. Only in a text without one is
+    # pad_id, which may also be a token (0 is "!" for CLIP), read as padding.
     if self.eos_id in tokens:
       return tokens[: tokens.index(self.eos_id)]
     while tokens and tokens[-1] == self.pad_id:
@@ -85,12 +79,12 @@ class Rule:
 
 
 def run(num_tokens: int) -> Rule:
-  """Return the rule of the vocabularies that are made here ("bpe", "bytes")."""
+  """Return the rule of the vocabularies of our own ("bpe", "bytes")."""
   return Rule(num_tokens, pad_id=0, eos_id=1)
 
 
-# Published rules, with the length that their models were trained with. What
-# builds a tokenizer takes the ids from the user's file and the rest from here.
+# Published rules, with the length that their models were trained with. A
+# tokenizer takes its ids from the user's file and the other fields from here.
 
 # open_clip 3.3 (tokenizer.py, SimpleTokenizer) and OpenAI's clip.tokenize with
 # truncate=True: LAION's and DataComp's releases, MetaCLIP 1, DFN. CoCa: 76.

@@ -1,7 +1,7 @@
 """SentencePiece models (the user's file) under T5's and SigLIP's rules.
 
-Kudo and Richardson, arXiv 1808.06226. How text is normalised (Unicode form,
-spaces) is in the model itself.
+Kudo and Richardson, arXiv 1808.06226. The model itself defines the
+normalisation of text (Unicode form, spaces).
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from input_pipeline.tokenizers import (
 
 _NAMES = ("spiece.model", "tokenizer.model", "sentencepiece.model")
 
-# Name -> rule and where its models use the file from.
+# Name -> rule, and origin of the file that its models use.
 _RULES: dict[str, tuple[rules.Rule, str]] = {
   "sentencepiece": (
     rules.T5,
@@ -64,7 +64,7 @@ class SentencePiece:
 
   @property
   def unk_id(self) -> int | None:
-    """Return the id of pieces that the model lacks."""
+    """Return the id of pieces that are not in the model."""
     return self.processor.unk_id()
 
   def encode(self, text: str) -> list[int]:
@@ -94,7 +94,7 @@ def load(
       file,
       f"the end of a text is id {processor.eos_id()}, expected {rule.eos_id}",
     )
-  # SigLIP pads with the end of text, whatever the model calls padding.
+  # SigLIP pads with the end of text and ignores the model's own padding.
   if rule.pad_id != rule.eos_id and processor.pad_id() != rule.pad_id:
     raise FILES[name].refuse(
       file, f"padding is id {processor.pad_id()}, expected {rule.pad_id}"

@@ -21,7 +21,7 @@ class Codec(Protocol):
 
   @property
   def unk_id(self) -> int | None:
-    """Return what stands for an unknown piece, None where none is unknown."""
+    """Return the id of unknown pieces; None if no piece can be unknown."""
     ...
 
   def encode(self, text: str) -> list[int]:
@@ -52,12 +52,12 @@ class Tokenizer:
 
   @property
   def pad_id(self) -> int:
-    """Return what fills up a row."""
+    """Return the id that fills the rest of a row."""
     return self.rule.pad_id
 
   @property
   def eos_id(self) -> int | None:
-    """Return what ends a text, None where nothing does."""
+    """Return the id after a text; None for rules without one."""
     return self.rule.eos_id
 
   def __call__(self, texts: Sequence[str]) -> np.ndarray:
@@ -66,7 +66,7 @@ class Tokenizer:
     return self.rule.pack([self.codec.encode(clean(text)) for text in texts])
 
   def num_ids(self, text: str) -> int:
-    """Return how many ids a text has with its marks, before it is cut."""
+    """Return the number of ids of a text with its marks, before it is cut."""
     clean = cleaning.CLEANINGS[self.rule.clean]
     return self.rule.num_marks + len(self.codec.encode(clean(text)))
 
@@ -80,12 +80,12 @@ class Compiled:
   """A codec of the `tokenizers` package, its marks and padding left out."""
 
   tokenizer: tokenizers.Tokenizer
-  # Where a vocabulary has holes, its highest id + 1.
+  # Highest id + 1: more than the number of entries if ids have gaps.
   vocab_size: int
 
   @classmethod
   def make(cls, tokenizer: tokenizers.Tokenizer) -> "Compiled":
-    """Return the codec; a length that the file asks for is switched off."""
+    """Return the codec, with padding and truncation of the file disabled."""
     tokenizer.no_padding()
     tokenizer.no_truncation()
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
@@ -93,17 +93,18 @@ class Compiled:
 
   @property
   def unk_id(self) -> int | None:
-    """Return what stands for an unknown piece, None where none is unknown."""
+    """Return the id of unknown pieces; None if no piece can be unknown."""
     model = self.tokenizer.model
     if isinstance(model, tokenizers.models.Unigram):
-      # The one model that does not tell; only its stored form does.
+      # This model has no attribute for it; only its stored form does.
       return json.loads(self.tokenizer.to_str())["model"]["unk_id"]
     unknown = model.unk_token
     return None if unknown is None else self.tokenizer.token_to_id(unknown)
 
   def encode(self, text: str) -> list[int]:
     """Return the ids of a text."""
-    # One by one: encode_batch starts threads of its own in each of Grain's.
+    # Texts are encoded singly: encode_batch would start threads of its own in
+    # each of Grain's threads.
     return self.tokenizer.encode(text, add_special_tokens=False).ids
 
   def decode(self, ids: list[int]) -> str:

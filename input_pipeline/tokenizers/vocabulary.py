@@ -1,4 +1,4 @@
-"""The user's vocabulary file: where it is, or where it can be had."""
+"""Search for the user's vocabulary file, and errors that name its origin."""
 
 import dataclasses
 import pathlib
@@ -8,25 +8,25 @@ FLAG = "--config.data.tokenizer_path"
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-  """What a tokenizer reads: names of files, best first, and their origin."""
+  """Files that a tokenizer reads: names, best first, and their origin."""
 
   tokenizer: str
   names: tuple[str, ...]
   origin: str
 
   def find(self, path: str) -> pathlib.Path:
-    """Return the file that `path` is, or the best one in the folder `path`.
+    """Return the file `path`, or the best file in the folder `path`.
 
-    Raises FileNotFoundError, which says what would do and where it is from.
+    Raises FileNotFoundError, which names usable files and their origin.
     """
-    given = pathlib.Path(path).expanduser()
-    if path and given.is_file():
-      return given
-    if path and given.is_dir():
+    target = pathlib.Path(path).expanduser()
+    if path and target.is_file():
+      return target
+    if path and target.is_dir():
       for name in self.names:
-        if (given / name).is_file():
-          return given / name
-      got = f"a folder without any of these: {given}"
+        if (target / name).is_file():
+          return target / name
+      got = f"a folder without any of these: {target}"
     else:
       got = f"{path!r}, which is not there" if path else '""'
     raise FileNotFoundError(
@@ -36,7 +36,7 @@ class Files:
     )
 
   def refuse(self, file: pathlib.Path, reason: object) -> ValueError:
-    """Return the error for a file that is no such vocabulary."""
+    """Return the error for a file that is no vocabulary of this tokenizer."""
     return ValueError(
       f'{file} is no vocabulary for data.tokenizer="{self.tokenizer}": '
       f"{reason}. Expected {' or '.join(self.names)}: {self.origin}."

@@ -1,8 +1,8 @@
 """BERT's uncased WordPiece, from the user's vocab.txt or tokenizer.json.
 
 Devlin et al., arXiv 1810.04805, section 3; google-research/bert,
-tokenization.py: lower case without accents, punctuation and Chinese characters
-alone, then the longest piece that fits.
+tokenization.py: lower case without accents, each punctuation mark and Chinese
+character a word of its own, then the longest piece that fits.
 """
 
 import dataclasses
@@ -48,8 +48,8 @@ def load(
 ) -> tokenizer.Tokenizer:
   """Return BERT's tokenizer under the rule called `name`.
 
-  Accents go with the capitals unless `strip_accents` says otherwise. Raises
-  ValueError for what is no such vocabulary.
+  Accents are stripped if `strip_accents`; None strips them with `lower_case`.
+  Raises ValueError for a file that is no vocabulary of BERT.
   """
   rule = _RULES[name]
   if file.suffix == ".json":
@@ -62,7 +62,7 @@ def load(
       models.WordPiece(
         vocab=_read(file, name),
         unk_token=_UNK,
-        max_input_chars_per_word=100,  # as transformers
+        max_input_chars_per_word=100,  # as in transformers
       )
     )
     compiled.normalizer = normalizers.BertNormalizer(
@@ -97,7 +97,7 @@ def _read(file: pathlib.Path, name: str) -> dict[str, int]:
     text = file.read_text("utf-8")
   except (OSError, UnicodeDecodeError) as error:
     raise FILES[name].refuse(file, error) from error
-  # Not splitlines(): a vocabulary may hold U+2028, which that takes for one.
+  # Not splitlines(): it splits at U+2028, which a vocabulary may contain.
   lines = text.removesuffix("\n").split("\n")
   return {line: i for i, line in enumerate(lines)}
 

@@ -1,9 +1,5 @@
 """Weights of published models: read, named as ours, and written again.
 
-`load(path)` opens any of them.
+opening.py opens files, families/ says what they hold, loading.py reads config
+and parameters. inference/model.py joins them with tokenizer and image protocol.
 """
-
-from models.pretrained import loading
-
-Pretrained = loading.Pretrained
-load = loading.load

@@ -1,4 +1,4 @@
-"""In which settings two models differ, where it matters."""
+"""Settings in which two models differ, if they change an embedding."""
 
 import dataclasses
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 from models import dual_encoder
 
-# How to compute and to train, and what a model's logits begin with.
+# Fields of computing and training, and initial values of the logits.
 _FREE = re.compile(
   r"dtype|remat|remat_chunks|scale_init|scale_max|bias_init"
   r"|(image|text)\.(dropout|patch_dropout|drop_path)"
@@ -22,12 +22,12 @@ def differences(
 ) -> dict[str, tuple[Any, Any]]:
   """Return {"model.image.pool": (ours, theirs), ...}.
 
-  Left out is what changes no embedding: how to compute and train, and fields
-  that a tower does not look at. A field that one of them lacks is None there.
+  Fields that change no embedding are left out: those of computing and training,
+  and those that a tower does not read. A field that one model lacks is None.
 
   Args:
-    ours: model.
-    theirs: model.
+    ours: one model.
+    theirs: the other model.
     ignored: regular expression (fullmatch) of further fields, such as
       "embed_dim".
   """
@@ -44,7 +44,7 @@ def differences(
 
 
 def _unread(fields: Mapping[str, Any]) -> set[str]:
-  """Return the fields that this model's towers do not look at."""
+  """Return the fields that this model's towers do not read."""
   unread = set()
   if fields.get("image.pool") != "queries":
     unread |= {"image.num_queries", "image.pool_heads"}

@@ -1,8 +1,8 @@
-"""How a published file lays out an array that is a parameter here.
+"""Layouts of parameters in published files, each with its inverse.
 
 PyTorch keeps the kernel of an affine map as [out, in] and that of a convolution
 as [out, in, Y, X]; here they are [in, out] and [Y, X, in, out]. Every form can
-be undone, so that what is read can be written again to the bit.
+be undone, so that a file that was read can be written again to the bit.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ Arrays = list[np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-  """Two functions, each other's inverse, between arrays there and here."""
+  """Inverse functions between a file's arrays and our parameters."""
 
   load: Callable[[Sequence[np.ndarray]], Arrays]
   save: Callable[[Sequence[np.ndarray]], Arrays]
@@ -31,17 +31,17 @@ def _each(
   )
 
 
-# The array as it is.
+# An array that is the same in both.
 SAME = _each(lambda x: x, lambda x: x)
-# The kernel of an affine map, [out, in] there.
+# The kernel of an affine map, [out, in] in the file.
 DENSE = _each(np.transpose, np.transpose)
-# The kernel of a convolution, [out, in, Y, X] there and [Y, X, in, out] here.
+# The kernel of a convolution, [out, in, Y, X] in the file.
 CONV = _each(
   lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1)
 )
-# A vector there that is a table of one row here, such as a cls token.
+# A vector in the file that is a table of one row here, such as a cls token.
 ROW = _each(lambda x: x[None], lambda x: x[0])
-# [1, ...] there, [...] here.
+# An array [1, ...] in the file, [...] here.
 BATCHED = _each(lambda x: x[0], lambda x: x[None])
 
 
@@ -61,7 +61,7 @@ def biases(count: int) -> Form:
   )
 
 
-# Of query, key and value in one array.
+# Query, key and value in one array.
 QKV_KERNEL, QKV_BIAS = kernels(3), biases(3)
 
 
@@ -85,7 +85,7 @@ def flat_patch(size: int) -> Form:
 
 
 def flat_grid(side: int) -> Form:
-  """Return the form of positions [side, side, D], which are [side**2, D]."""
+  """Return the form of positions [side, side, D], here [side**2, D]."""
   return _each(
     lambda x: x.reshape(-1, x.shape[-1]),
     lambda x: x.reshape(side, -1, x.shape[-1]),
@@ -93,14 +93,14 @@ def flat_grid(side: int) -> Form:
 
 
 def joined_heads(num_heads: int, axis: int = -1) -> Form:
-  """Return the form of attention with heads apart: two axes there are one here.
+  """Return the form of attention whose heads are an axis of their own.
 
   Args:
     num_heads: heads.
-    axis: here, of what is heads times head width; it counts from the end.
+    axis: our axis of length heads times head width, counted from the end.
 
   Raises:
-    ValueError: on use, where an array has another number of heads.
+    ValueError: on use, if an array has another number of heads.
   """
   after = -axis - 1
 
@@ -130,15 +130,15 @@ def _take_position(arrays: Sequence[np.ndarray]) -> Arrays:
   return [(cls + table[:1])[None], table[None, 1:]]
 
 
-# A cls token [1, 1, D] and positions [1, N, D] of the patches only; here the
-# cls token has one too, of 0.
+# A cls token [1, 1, D] and positions [1, N, D] of the patches only. Here the
+# cls token has a position too, which is 0.
 CLS_WITHOUT_POSITION = Form(_add_position, _take_position)
 
 
 def stacked(form: Form) -> Form:
-  """Return the form of arrays that are one here, stacked, each of `form`.
+  """Return the form of arrays that are stacked here, each of `form`.
 
-  For layers that are not counted from 0 there; see mapping.LAYER.
+  Layers that a file does not count from 0 need it; others have mapping.LAYER.
   """
   return Form(
     lambda arrays: [np.stack([form.load([x])[0] for x in arrays])],

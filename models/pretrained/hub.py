@@ -1,12 +1,13 @@
-"""Downloads a published model by its id, where the network allows."""
+"""Download of a published model by its id on the hub."""
 
 import pathlib
 from collections.abc import Sequence
 
 _PREFIX = "hf://"
-# Descriptions and vocabularies; weights are chosen by name. Never a pickle.
+# Patterns of descriptions and vocabularies. Weights are chosen by name; a
+# pickle is never downloaded.
 _SMALL = ("*.json", "*.txt", "*.model")
-# An index does not help without the files that it names.
+# Files that an index of weights names.
 _SHARDS = "model-*-of-*.safetensors"
 
 
@@ -19,12 +20,12 @@ def download(path: str, weights: Sequence[str]) -> pathlib.Path:
   """Return a local folder of "hf://owner/name[@revision]".
 
   Args:
-    path: the id.
-    weights: files of weights; the first that the model has is downloaded.
+    path: id of the model.
+    weights: names of files of weights; the first that exists is downloaded.
 
   Raises:
-    ValueError: it is no id, the package huggingface_hub is not installed, or
-      the model can neither be reached nor is in the cache.
+    ValueError: the path is no id, the package huggingface_hub is not installed,
+      or the model can neither be downloaded nor is in the cache.
   """
   name, _, revision = path.removeprefix(_PREFIX).partition("@")
   if len(name.split("/")) != 2 or not all(name.split("/")):
@@ -41,7 +42,7 @@ def download(path: str, weights: Sequence[str]) -> pathlib.Path:
     return pathlib.Path(
       _snapshot(huggingface_hub, name, revision or None, weights)
     )
-  except Exception as error:  # of the hub, of its HTTP client, of sockets
+  except Exception as error:  # the hub's, its HTTP client's or a socket's
     reason = (str(error).strip().splitlines() or [""])[0][:200]
     raise ValueError(
       f"{path} cannot be downloaded ({type(error).__name__}: {reason});"
@@ -53,7 +54,7 @@ def _snapshot(huggingface_hub, name, revision, weights) -> str:
   try:
     files = huggingface_hub.HfApi().list_repo_files(name, revision=revision)
   except Exception:
-    # Without a network, what an earlier download left.
+    # Without a network, an earlier download is used.
     return huggingface_hub.snapshot_download(
       name, revision=revision, local_files_only=True
     )

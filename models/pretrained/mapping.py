@@ -1,4 +1,4 @@
-"""Parameters from tensors under other names, each of them accounted for."""
+"""Parameters from tensors under other names; every tensor is accounted for."""
 
 import collections
 import dataclasses
@@ -11,22 +11,21 @@ import numpy as np
 
 from models.pretrained import forms
 
-# In a name there, the index of a layer; the parameter here stacks all layers.
+# Index of a layer in a tensor's name; our parameter stacks all layers.
 LAYER = "{layer}"
 Tensors = Mapping[str, np.ndarray]
 Resize = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
-
 
 # Names of one kind of problem that a message lists.
 _NUM_LISTED = 10
 
 
 class MappingError(ValueError):
-  """Tensors and parameters that do not fit.
+  """Tensors that do not fit the parameters.
 
   Attributes:
-    problems: names (and what is wrong) by kind; the message has the first ten
-      of each.
+    problems: by kind, names (and details); the message lists the first ten of
+      each kind.
   """
 
   def __init__(self, problems: Mapping[str, Sequence[str]]):
@@ -42,18 +41,18 @@ class MappingError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-  """Some parameters here and the tensors that hold them there.
+  """Parameters of ours and the tensors of a file that hold them.
 
   Attributes:
     ours: paths, such as "img/blocks/attn/query/kernel".
-    theirs: names; all with LAYER in them, or none.
+    theirs: names of tensors; all of them with LAYER, or none.
     form: between arrays of `theirs` and of `ours`, of one layer at a time.
-    resize: makes an array (here, all layers) fit a shape it does not have.
+    resize: function that fits one of our arrays (all layers) to another shape.
     optional: whether `theirs` may all be missing; then `ours` keep their
       values.
-    default: value of `ours` where all `theirs` are missing, or where there are
-      none: a format that has no such parameter. It is not written.
-    also: other spellings of `theirs`, where published files differ in names
+    default: value of `ours` if all `theirs` are missing, or if a format has no
+      such parameter (`theirs` is empty). It is not written.
+    also: other spellings of `theirs`, for published files that differ in names
       only; the first that is in the file is read, `theirs` is written.
   """
 
@@ -72,7 +71,7 @@ def link(
   form: forms.Form = forms.SAME,
   **fields: Any,
 ) -> Link:
-  """Return a Link; single names need not be wrapped."""
+  """Return a Link; a single name needs no tuple."""
   return Link(_names(ours), _names(theirs), form, **fields)
 
 
@@ -101,13 +100,13 @@ def load(
   """Return parameters by path, float32.
 
   Args:
-    links: of the whole file.
-    tensors: by name; may read lazily.
-    shapes: of our parameters, a tree of what has `shape`.
-    ignored: regular expressions (fullmatch) of names that hold no parameter,
+    links: links of the whole file.
+    tensors: tensors by name; may be read lazily.
+    shapes: tree of our parameters' shapes (leaves with a `shape`).
+    ignored: regular expressions (fullmatch) of tensors that hold no parameter,
       such as buffers of positions.
-    prefix: only parameters below it are looked for ("img/": one tower); links
-      of others merely account for their tensors.
+    prefix: parameters to return begin so ("img/": one tower); links of others
+      only account for their tensors.
 
   Raises:
     MappingError: a tensor is missing, left over or of the wrong shape, or a
@@ -141,7 +140,7 @@ def load(
     shapes_here = [wanted.pop(path) for path in entry.ours]
     try:
       arrays = _resized(entry, _read(entry, depth, tensors), shapes_here)
-    except (ValueError, IndexError) as error:  # a form that cannot be undone
+    except (ValueError, IndexError) as error:  # the form does not apply
       problems["of another shape"].append(f"{names[0]}: {error}")
       continue
     for path, array, shape in zip(entry.ours, arrays, shapes_here, strict=True):
@@ -164,12 +163,12 @@ def save(links: Sequence[Link], params: Mapping[str, Any]) -> dict[str, Any]:
   """Return tensors by name, the inverse of `load`.
 
   Args:
-    links: of the whole file.
-    params: by path, NumPy arrays.
+    links: links of the whole file.
+    params: NumPy arrays by path.
 
   Raises:
-    MappingError: a parameter has no link, or the format has no tensor for it
-      and another value.
+    MappingError: a parameter has no link, or its value is not the default of a
+      link without tensors.
   """
   problems = collections.defaultdict(list)
   tensors, used = {}, set()
@@ -210,10 +209,10 @@ def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
   tree: dict[str, Any] = {}
   for path, leaf in leaves.items():
     *folders, name = path.split("/")
-    place = tree
+    node = tree
     for folder in folders:
-      place = place.setdefault(folder, {})
-    place[name] = leaf
+      node = node.setdefault(folder, {})
+    node[name] = leaf
   return tree
 
 
@@ -237,7 +236,7 @@ def _spelling(entry: Link, tensors: Tensors) -> tuple[str, ...]:
 
 
 def _depth(entry: Link, wanted: Mapping[str, Any], tensors: Tensors) -> int:
-  """Return the number of layers, as the file has it where nothing is wanted."""
+  """Return the number of layers: ours, or the file's if ours is not wanted."""
   if not _layered(entry):
     return 1
   if entry.ours[0] in wanted:
@@ -272,6 +271,6 @@ def _resized(
 
 
 def raise_any(problems: Mapping[str, Sequence[str]]) -> None:
-  """Raise MappingError where there are problems of some kind."""
+  """Raise MappingError if there is a problem of any kind."""
   if any(problems.values()):
     raise MappingError(problems)

@@ -1,5 +1,6 @@
-"""Opens a published model: which files hold it, and its tensors by name."""
+"""Open a published model: its description, and its tensors by name."""
 
+import dataclasses
 import json
 import pathlib
 import zipfile
@@ -10,9 +11,9 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
-from models.pretrained import hub, source
+from models.pretrained import hub, mapping
 
-# What holds tensors, in the order looked for, and what describes them.
+# Files of tensors, in the order looked for, and the files that describe them.
 WEIGHTS = (
   ("model.safetensors", "config.json"),
   ("model.safetensors.index.json", "config.json"),
@@ -25,8 +26,30 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile)
 
 
-def open_model(path: str | pathlib.Path) -> source.Source:
-  """Return a published model as it is found; tensors are read when asked for.
+@dataclasses.dataclass(frozen=True)
+class PublishedFiles:
+  """A published model's own description and its tensors.
+
+  Attributes:
+    path: file or folder that was named; for an id of the hub, its folder in the
+      cache.
+    config: content of config.json (transformers) or open_clip_config.json
+      (open_clip); empty where there is none.
+    tensors: by the names in the file; may be read when asked for.
+  """
+
+  path: pathlib.Path
+  config: Mapping[str, Any]
+  tensors: mapping.Tensors
+
+  @property
+  def folder(self) -> pathlib.Path:
+    """Folder of the weights and of the files beside them."""
+    return self.path if self.path.is_dir() else self.path.parent
+
+
+def open_model(path: str | pathlib.Path) -> PublishedFiles:
+  """Open a published model; its tensors are read when asked for.
 
   Args:
     path: a folder, a file of weights, or "hf://owner/name[@revision]".
@@ -47,7 +70,7 @@ def open_model(path: str | pathlib.Path) -> source.Source:
   _check_kind(weights)
   is_npz = weights.suffix == ".npz"
   tensors = NpzTensors(weights) if is_npz else _safe(weights)
-  return source.Source(path, _config(weights), tensors)
+  return PublishedFiles(path, _config(weights), tensors)
 
 
 class Tensors(Mapping[str, np.ndarray]):
@@ -57,7 +80,7 @@ class Tensors(Mapping[str, np.ndarray]):
   """
 
   def __init__(self, files: Mapping[str, pathlib.Path]):
-    """Open files; `files` says where each name is found."""
+    """Open files; `files` has the file of each tensor by its name."""
     self._files = dict(files)
     self._open = {path: _open(path) for path in set(self._files.values())}
 
@@ -69,7 +92,7 @@ class Tensors(Mapping[str, np.ndarray]):
       raise ValueError(f"{self._files[name]} is broken: {error}") from error
 
   def check(self) -> None:
-    """Raise ValueError where a file lacks a name that it is said to hold."""
+    """Raise ValueError where a file lacks a tensor that its index names."""
     for path, file in self._open.items():
       held = set(file.keys())
       for name, where in self._files.items():
@@ -128,10 +151,10 @@ def _weights_in(folder: pathlib.Path) -> pathlib.Path:
   pickles = [name for name in names if name.endswith(_PICKLES)]
   if pickles and not others:
     _check_kind(folder / pickles[0])
-  found = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
+  listed = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
   raise FileNotFoundError(
     f"{folder} has no weights that are read: expected {_wanted()}; found"
-    f" {found or 'nothing'}"
+    f" {listed or 'nothing'}"
     + (". Name one of its files" if len(others) > 1 else "")
   )
 

@@ -1,4 +1,4 @@
-"""Fit learned positions to another resolution or length."""
+"""Learned positions fitted to another resolution or length."""
 
 import math
 
@@ -9,14 +9,14 @@ from models.pretrained import mapping
 
 
 def resize_grid(num_prefix: int) -> mapping.Resize:
-  """Return what resizes image positions [num_prefix + side * side, D].
+  """Return a function that resizes positions [num_prefix + side * side, D].
 
   Bicubic with antialiasing, as open_clip and timm do when they load; the first
   `num_prefix` rows (a cls token's) are kept. (big_vision's own loading is
   linear, without antialiasing.)
 
   Raises:
-    ValueError: on use, where a table is not that of a square grid.
+    ValueError: on use, if a table is not of a square grid.
   """
 
   def resize(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -39,7 +39,7 @@ def resize_length(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
   """Return the first positions of a longer text table [L, D].
 
   Raises:
-    ValueError: the table is shorter: no position was learned for the rest.
+    ValueError: the table is shorter; the rest was never learned.
   """
   if len(array) < shape[0]:
     raise ValueError(

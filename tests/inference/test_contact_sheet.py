@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
-from inference import contact_sheet, found
+from inference import contact_sheet
 
 FONT = ImageFont.load_default(17)
 
@@ -15,7 +15,7 @@ def make_matches(num, name="cat", size=64):
   color = np.array([200, 30, 60], np.uint8)
   image = np.broadcast_to(color, (size, size, 3))
   return [
-    found.Match(i + 1, 0.9 - i / 100, name, f"k{i}", "train", image)
+    contact_sheet.Match(i + 1, 0.9 - i / 100, name, f"k{i}", "train", image)
     for i in range(num)
   ]
 

@@ -11,7 +11,6 @@ import safetensors
 from inference import export
 from inference import model as model_lib
 from input_pipeline.images import image_protocols
-from models import pretrained
 from models.pretrained import comparing, families, mapping
 from tests import runs
 from tests.inference import fresh_run
@@ -87,7 +86,7 @@ def test_a_published_model_there_and_back(model, tmp_path, capsys):
     tmp_path / "out" / "model.safetensors", framework="np"
   ) as file:
     assert file.metadata() == {"format": "pt"}
-  _assert_same_params(pretrained.load(tmp_path / "out").params, model[1])
+  _assert_same_params(model_lib.load(tmp_path / "out").params, model[1])
   assert "tensors of mirror in" in capsys.readouterr().out
 
 
@@ -153,7 +152,7 @@ def test_training_and_unread_fields_do_not_matter(model):
   [
     ("onnx", "out", "--format must be one of hf, open_clip; got 'onnx'"),
     ("hf", "", "--out is missing"),
-    ("hf", "model", "--out=.*model is not empty"),
+    ("hf", "model", "--out=.*model must be a new or empty folder"),
     ("open_clip", "out", "--format=open_clip has no family with this model"),
   ],
 )

@@ -162,7 +162,10 @@ def test_batches_that_are_late_though_made_are_told_apart(tmp_path):
   loop = Loop(tmp_path, num_workers=4)
   run_for_a_minute(loop, transfer=0.4)
   (said,) = loop.said
-  assert "of the wait 80% is for batches that were made but not here" in said
+  assert (
+    "of the wait 80% is for batches that were made but not yet transferred"
+    in said
+  )
   assert "data.num_workers (now 4)" in said
 
 

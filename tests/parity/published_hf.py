@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from input_pipeline.images import naflex
-from models.pretrained import source
+from models.pretrained import opening
 
 
 def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
@@ -30,13 +30,13 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
   return model.eval()
 
 
-def found(model: torch.nn.Module, folder) -> source.Source:
+def found(model: torch.nn.Module, folder) -> opening.PublishedFiles:
   """Return the model as saved on disk, under the names of published files."""
   from safetensors import numpy as safetensors_numpy
 
   model.save_pretrained(folder)
   tensors = safetensors_numpy.load_file(folder / "model.safetensors")
-  return source.Source(folder, model.config.to_dict(), tensors)
+  return opening.PublishedFiles(folder, model.config.to_dict(), tensors)
 
 
 def make_images(count: int, size: int) -> np.ndarray:

@@ -86,7 +86,7 @@ def test_transformers_loads_a_run(family, tmp_path):
   with torch.no_grad():
     # Without the mask: our tower of this family looks at padding.
     result = model(input_ids=theirs["input_ids"], pixel_values=pixels)
-  embedder = model_lib.make_embedder(ours, 4)
+  embedder = ours.make_embedder(4)
   zimg = embedder.images(ours.params, images)
   ztxt = embedder.texts(ours.params, tokens)
   logits = ours.scale * zimg @ ztxt.T + ours.bias

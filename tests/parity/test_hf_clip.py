@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 import transformers
 
 from models import dual_encoder
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening
 from models.pretrained.families import hf_clip
 from tests.models.pretrained import goldens
 from tests.parity import golden_hf_clip, published
@@ -22,7 +22,9 @@ _ATOL = 2e-5
 
 def _source(model):
   config = json.loads(model.config.to_json_string())
-  return source.Source(goldens.FOLDER, config, published.tensors(model))
+  return opening.PublishedFiles(
+    goldens.FOLDER, config, published.tensors(model)
+  )
 
 
 def _embed(found, images, tokens):

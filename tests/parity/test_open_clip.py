@@ -12,7 +12,7 @@ pytest.importorskip("open_clip")
 import open_clip as published_open_clip
 
 from models import dual_encoder
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening
 from models.pretrained.families import open_clip
 from tests.models.pretrained import goldens
 from tests.parity import golden_open_clip, published
@@ -23,7 +23,9 @@ _ATOL = 2e-5
 
 def _source(model, model_cfg):
   config = {"model_cfg": model_cfg}
-  return source.Source(goldens.FOLDER, config, published.tensors(model))
+  return opening.PublishedFiles(
+    goldens.FOLDER, config, published.tensors(model)
+  )
 
 
 def _compare(model, model_cfg, images, tokens):

@@ -15,7 +15,7 @@ from safetensors import numpy as safetensors_numpy
 
 from inference import export
 from inference import model as model_lib
-from models.pretrained import source
+from models.pretrained import opening
 from models.pretrained.families import timm_convnext, timm_siglip, timm_trunk
 from tests import runs
 from tests.inference import fresh_run
@@ -34,7 +34,7 @@ def _load(folder):
 
 
 def _embed(ours, images, tokens):
-  embedder = model_lib.make_embedder(ours, 4)
+  embedder = ours.make_embedder(4)
   zimg = embedder.images(ours.params, images)
   return zimg, embedder.texts(ours.params, tokens), ours.scale
 
@@ -97,7 +97,7 @@ def test_open_clip_loads_a_convnext(tmp_path):
     {"model_cfg": model_cfg, timm_trunk.KEY: described}, folder
   )
   model = golden_open_clip.make(config["model_cfg"])
-  found = source.Source(folder, config, published.tensors(model))
+  found = opening.PublishedFiles(folder, config, published.tensors(model))
   mirror.write_source(folder, found)
   export.run(folder, "open_clip", str(out))
   written = safetensors_numpy.load_file(out / "open_clip_model.safetensors")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from input_pipeline.images import image_protocols
 from models import dual_encoder
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening
 from models.pretrained.families import efficientnet_lite
 from tests.models.pretrained import goldens
 from tests.parity import photos
@@ -47,7 +47,7 @@ def lite0(tmp_path_factory):
   path = tmp_path_factory.mktemp("lite0") / "lite0.safetensors"
   archive = package.EfficientnetLite0ModelFile.get_model_file_path()
   convert_lite.convert(archive, str(path))
-  return source.Source(path, {}, safetensors_numpy.load_file(path))
+  return opening.PublishedFiles(path, {}, safetensors_numpy.load_file(path))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ tokenizers = pytest.importorskip("tokenizers")
 import json  # noqa: E402
 
 from models import dual_encoder  # noqa: E402
-from models.pretrained import mapping, source  # noqa: E402
+from models.pretrained import mapping, opening  # noqa: E402
 from models.pretrained.families import hf_bert  # noqa: E402
 from tests.models.pretrained import goldens  # noqa: E402
 
@@ -24,7 +24,7 @@ _TEXTS = (
 
 def test_similarity_of_sentences():
   folder = minilm.get_model_path()
-  found = source.Source(
+  found = opening.PublishedFiles(
     folder,
     json.loads((folder / "config.json").read_text()),
     safetensors_numpy.load_file(folder / "model.safetensors"),

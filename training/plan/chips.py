@@ -1,9 +1,9 @@
-"""What one TPU chip can do: the figures that a plan is measured against.
+"""Figures of TPU chips that a plan is measured against.
 
-Source of all but `usable_hbm_gib`: the pages of Google Cloud's TPU
-documentation that `source` names, read in 2026-11. `usable_hbm_gib` is what
-XLA's TPU compiler of libtpu 0.0.42 lets a program have: it is in the text of
-its "Ran out of memory" errors.
+All figures except `usable_hbm_gib` are from the pages of Google Cloud's TPU
+documentation named in `source`, read in 2026-11. `usable_hbm_gib` is the limit
+of XLA's TPU compiler (libtpu 0.0.42), in the text of its "Ran out of memory"
+errors.
 """
 
 import dataclasses
@@ -16,17 +16,17 @@ class Chip:
   """One kind of chip; rates in units of 1e9 a second.
 
   Attributes:
-    peak_gflops: bfloat16 matrix arithmetic.
+    peak_gflops: rate of bfloat16 matrix arithmetic.
     hbm_gib: memory on the chip.
-    usable_hbm_gib: of it, what a program may have.
-    hbm_gb_s: of that memory.
-    ici_gb_s: what a chip can send to others of its slice over all its links
-      together: half of the documented sum of both directions.
-    dcn_gb_s: what a chip can send to other slices, its share of the host's or
-      pod's network; None where no figure is published.
-    dimensions: of the torus that a slice is part of.
+    usable_hbm_gib: part of the memory that a program may use.
+    hbm_gb_s: bandwidth of the memory.
+    ici_gb_s: rate at which a chip can send to others of its slice over all its
+      links together: half of the documented sum of both directions.
+    dcn_gb_s: rate at which a chip can send to other slices, its share of the
+      host's or pod's network; None if no figure is published.
+    dimensions: dimensions of the torus that a slice is part of.
     source: pages of the documentation.
-    config_name: how the compiler is to see the chip, where it must be told.
+    config_name: name of the compiler's configuration; "" for the default.
   """
 
   name: str
@@ -53,14 +53,14 @@ CHIPS: Mapping[str, Chip] = types.MappingProxyType(
         hbm_gib=32,
         usable_hbm_gib=30.75,
         hbm_gb_s=1200,
-        # Not on the page. All-reduce bandwidth of a pod is, 1.1 PB/s for 4096
-        # chips; for v5e and v6e that quotient is exactly half of the
-        # documented bidirectional bandwidth of a chip.
+        # Derived, since the page has only the all-reduce bandwidth of a pod,
+        # 1.1 PB/s for 4096 chips; for v5e and v6e that quotient is exactly
+        # half of the documented bidirectional bandwidth of a chip.
         ici_gb_s=1.1e6 / 4096,
         dcn_gb_s=None,
         dimensions=3,
         source=_PAGES + "v4",
-        # Both cores of a chip as one device, as JAX shows them on a real one.
+        # Makes both cores of a chip one device, as JAX does on a real chip.
         config_name="megacore",
       ),
       Chip(

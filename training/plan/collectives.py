@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices, and along which mesh axes."""
+"""Traffic between devices of a compiled program, by mesh axes."""
 
 import collections
 import dataclasses
@@ -19,7 +19,7 @@ KINDS = (
   "collective-permute",
   "all-to-all",
 )
-# How XLA names, in a program for several slices, what hosts do between them.
+# Kind of a transfer between slices, done by hosts, in XLA's text.
 _DCN = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 _CHAIN = re.compile(r'chain_id="?(\d+)"?')
 _LISTED = re.compile(r"replica_groups=\{((?:\{[\d,]*\},?)*)\}")
@@ -36,15 +36,15 @@ _PAIRS = re.compile(r"source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}")
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-  """What one chip sends in one step.
+  """Data that one chip sends in one step, by kind, axes and network.
 
   Attributes:
     kind: one of KINDS.
-    axes: mesh axes along which it goes, "data" or "data+fsdp".
+    axes: mesh axes along which it is sent, "data" or "data+fsdp".
     network: "ici" within a slice, "dcn" between slices.
-    count: operations.
-    num_bytes: sent by one chip if each operation is done the way that sends
-      least (a ring).
+    count: number of operations.
+    num_bytes: bytes sent by one chip if each operation uses the algorithm that
+      sends least (a ring).
   """
 
   kind: str
@@ -55,15 +55,15 @@ class Traffic:
 
 
 def traffic(program: hlo.Program, mesh: jax.sharding.Mesh) -> list[Traffic]:
-  """Return what `program`, compiled for `mesh`, sends; largest first."""
+  """Return the traffic of `program`, compiled for `mesh`; largest first."""
   layout = _Layout(mesh)
   totals: dict[tuple[str, str, str], list[float]] = collections.defaultdict(
     lambda: [0, 0.0]
   )
   for name, instruction, runs in _operations(program):
-    found = _sent(program, name, instruction, layout)
-    if found is not None:
-      kind, axes, network, num_bytes = found
+    sent = _sent(program, name, instruction, layout)
+    if sent is not None:
+      kind, axes, network, num_bytes = sent
       totals[kind, axes, network][0] += runs
       totals[kind, axes, network][1] += runs * num_bytes
   rows = [
@@ -77,9 +77,9 @@ def _operations(program: hlo.Program):
   """Yield (computation, instruction, runs), each operation once.
 
   XLA for TPUs spreads an asynchronous operation over kernels: its start, its
-  end, and others that push it on while they compute. All of them hold a copy
-  of the instruction with the same chain_id; the one that runs least often is
-  as often as the operation is done.
+  end, and others that advance it while they compute. Each has a copy of the
+  instruction with the same chain_id; the copy that runs least often runs as
+  often as the operation.
   """
   chains: dict[tuple[str, str], tuple[str, hlo.Instruction, int]] = {}
   for name, instruction, runs in program.instructions():
@@ -113,7 +113,7 @@ def _sent(
       return None
     kind = between.group(1).lower().replace("_", "-")
     slices = layout.num_slices
-    # What is handed over for a gather is this chip's part, else the whole.
+    # A gather's operand is this chip's part, other operands are the whole.
     total = num_in * (slices if kind == "all-gather" else 1)
     return kind, layout.slice_axes, "dcn", ring_bytes(kind, total, slices)
   if kind == "collective-permute":
@@ -140,13 +140,13 @@ def _sent(
 
 
 def ring_bytes(kind: str, num_bytes: float, size: int) -> float:
-  """Return what each of `size` devices in a ring must send at least.
+  """Return the bytes that each of `size` devices in a ring must send.
 
   Args:
     kind: one of KINDS.
-    num_bytes: of the whole array before a reduction or an exchange, after a
-      gather.
-    size: of the group.
+    num_bytes: size of the whole array before a reduction or an exchange, after
+      a gather.
+    size: number of devices in the group.
   """
   if kind == "collective-permute":
     return float(num_bytes)
@@ -155,7 +155,7 @@ def ring_bytes(kind: str, num_bytes: float, size: int) -> float:
 
 
 def _keeps_a_part(program: hlo.Program, name: str) -> bool:
-  """Whether a fused all-reduce is XLA for TPUs' form of a reduce-scatter."""
+  """Return whether a fused all-reduce is a reduce-scatter of XLA for TPUs."""
   caller = program.callers.get(name)
   return caller is not None and (
     "all-reduce-scatter" in name or "all-reduce-scatter" in caller.name
@@ -163,7 +163,7 @@ def _keeps_a_part(program: hlo.Program, name: str) -> bool:
 
 
 class _Layout:
-  """Which mesh axes and slices a device's number stands for."""
+  """Mesh coordinates and slice of each device's number."""
 
   def __init__(self, mesh: jax.sharding.Mesh):
     self._names: tuple[Any, ...] = mesh.axis_names
@@ -198,11 +198,11 @@ class _Layout:
 def replica_groups(text: str, num_devices: int) -> list[list[int]]:
   """Return the groups of an instruction, in any of the forms XLA writes.
 
-  Listed, {{0,1},{2,3}}; as a reshaped and transposed count, [2,2]<=[2,2]T(1,0);
-  or as axes of a mesh, mesh['a'=2,'b'=2] {'b'}.
+  The forms are a list, {{0,1},{2,3}}; a reshaped and transposed count,
+  [2,2]<=[2,2]T(1,0); and axes of a mesh, mesh['a'=2,'b'=2] {'b'}.
 
   Raises:
-    ValueError: the form is none of these.
+    ValueError: the text has none of these forms.
   """
   listed = _LISTED.search(text)
   if listed:
@@ -220,7 +220,7 @@ def replica_groups(text: str, num_devices: int) -> list[list[int]]:
   if named:
     return _mesh_groups(*named.groups())
   raise ValueError(
-    f"replica groups in a form that is not known: {text[:200]!r}"
+    f"replica groups must be in a known form; got {text[:200]!r}"
   )
 
 
@@ -229,7 +229,7 @@ def _mesh_groups(axes, source, order, chosen) -> list[list[int]]:
   names = list(sizes)
   ids = _iota(_numbers(source) or [math.prod(sizes.values())], _numbers(order))
   ids = ids.reshape(list(sizes.values()))
-  # An axis may be given in part: 'a':(2)4 is its factor of 4 after one of 2.
+  # An axis may be named in part: 'a':(2)4 is its factor of 4 after one of 2.
   split: list[int] = []
   group_axes = []
   wanted = {

@@ -1,8 +1,9 @@
-"""XLA's text of a compiled program, parsed as far as counting needs it.
+"""Parser of XLA's text of a compiled program, as far as counting needs it.
 
 A compiled program is a set of computations, lists of instructions that call
-one another. `Program.runs` says how often each is run in one execution, with
-loops counted as often as they turn, which XLA's own cost analysis does not do.
+one another. `Program.runs` has the number of runs of each computation in one
+execution, including all iterations of loops, which XLA's own cost analysis
+counts once.
 """
 
 import collections
@@ -50,12 +51,12 @@ class Shape:
 
   @property
   def num_bytes(self) -> int:
-    # Without the padding of tiled layouts.
+    # The padding of tiled layouts is not counted.
     if self.dtype in _ITEM_BYTES:
       return self.size * _ITEM_BYTES[self.dtype]
     bits = re.match(r"[a-z]+(\d+)", self.dtype)
     if not bits:
-      raise ValueError(f"an HLO type of unknown size: {self.dtype!r}")
+      raise ValueError(f"HLO type must have a known size; got {self.dtype!r}")
     return -(-self.size * int(bits.group(1)) // 8)
 
 
@@ -64,10 +65,10 @@ class Instruction:
   """One line of a computation.
 
   Attributes:
-    shapes: of the result; those of a tuple flattened.
-    operands: names of instructions; for a constant or parameter its text.
-    called: (role, computation), as ("body", "region_0.1").
-    rest: the text after the operands.
+    shapes: shapes of the result, a tuple flattened.
+    operands: names of instructions; the text of a constant or parameter.
+    called: (role, computation), such as ("body", "region_0.1").
+    rest: text after the operands.
   """
 
   name: str
@@ -92,11 +93,11 @@ class Program:
 
   Attributes:
     computations: name -> instructions by name, in order.
-    runs: name -> how often one execution of the program runs it; those not
-      reached (such as the addition of a reduction) are not in it.
-    fused: names of those whose instructions run inside one kernel.
-    callers: fused computation -> the instruction that calls it.
-    unknown_loops: loops without a known count, taken to turn once.
+    runs: name -> number of runs in one execution of the program; computations
+      not reached (such as the addition of a reduction) are left out.
+    fused: names of computations whose instructions run inside one kernel.
+    callers: fused computation -> instruction that calls it.
+    unknown_loops: number of loops without a known count, counted once.
   """
 
   computations: dict[str, Computation]
@@ -106,7 +107,7 @@ class Program:
   unknown_loops: int
 
   def instructions(self) -> Iterator[tuple[str, Instruction, int]]:
-    """Yield (computation, instruction, runs) of all that is run."""
+    """Yield (computation, instruction, runs) of everything that runs."""
     for name, runs in self.runs.items():
       for instruction in self.computations[name].values():
         yield name, instruction, runs
@@ -129,7 +130,7 @@ def parse(text: str) -> Program:
       if match.group(1):
         entry = match.group(2)
   if not entry:
-    raise ValueError("the text holds no compiled program: it has no ENTRY")
+    raise ValueError("the text has no compiled program: ENTRY is missing")
   return _count_runs(computations, entry)
 
 
@@ -165,18 +166,18 @@ def _split_arguments(tail: str) -> tuple[str, str]:
 
 
 def shapes(text: str) -> tuple[Shape, ...]:
-  """Return the arrays of a type, "(f32[2,3]{1,0}, u32[])" say, in order."""
-  found = []
+  """Return the arrays of a type, such as "(f32[2,3]{1,0}, u32[])", in order."""
+  arrays = []
   for dtype, dims, layout in _SHAPE.findall(text):
     space = _SPACE.search(layout)
-    found.append(
+    arrays.append(
       Shape(
         dtype,
         tuple(int(n.lstrip("<=")) for n in dims.split(",") if n),
         space is None or space.group(1) == "0",
       )
     )
-  return tuple(found)
+  return tuple(arrays)
 
 
 def _count_runs(computations: dict[str, Computation], entry: str) -> Program:
@@ -192,7 +193,7 @@ def _count_runs(computations: dict[str, Computation], entry: str) -> Program:
         unknown += trips is None
       for role, target in instruction.called:
         if role == "to_apply" and instruction.opcode != "call":
-          continue  # the operator of a reduction
+          continue  # the operation of a reduction
         if instruction.opcode in ("fusion", "async-start"):
           fused.add(target)
           callers[target] = instruction
@@ -202,7 +203,7 @@ def _count_runs(computations: dict[str, Computation], entry: str) -> Program:
     runs[name] += name == entry
     for target, times in calls[name]:
       runs[target] += runs[name] * times
-  # What a fused computation calls runs inside the same kernel.
+  # Computations called by a fused one run inside the same kernel.
   pending = list(fused)
   while pending:
     for target, _ in calls[pending.pop()]:
@@ -230,10 +231,10 @@ def _callers_first(entry: str, calls) -> list[str]:
 def _trip_count(
   loop: Instruction, computation: Computation, computations
 ) -> int | None:
-  """Return how often a loop turns, None where its text does not say.
+  """Return a loop's number of iterations, None if its text does not have it.
 
-  XLA for CPUs writes it down. XLA for TPUs leaves it to be read from the
-  condition, "index < constant"; the loops of lax.scan count up by 1.
+  XLA for CPUs writes the number. For TPUs it follows from the condition,
+  "index < constant"; the loops of lax.scan count up by 1.
   """
   known = _TRIPS.search(loop.rest)
   if known:

@@ -1,7 +1,8 @@
 """Arithmetic and memory traffic of a compiled program, loops included.
 
 XLA's cost analysis counts the body of a loop once, and towers here are loops
-over layers. These are counts of the same things from the program's text.
+over layers. The counts here are taken from the program's text, with all
+iterations.
 """
 
 import math
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from training.plan import hlo
 
-# These only name, group or wait for what is in memory already.
+# Instructions that only name, group or wait for arrays already in memory.
 _FREE = frozenset(
   (
     "after-all",
@@ -34,7 +35,7 @@ _ALIASED = re.compile(r"output_to_operand_aliasing=\{(.*?\)\})")
 
 
 def flops(program: hlo.Program) -> int:
-  """Return the FLOPs of matmuls and convolutions that one device does."""
+  """Return the FLOPs of one device's matmuls and convolutions."""
   total = 0
   for name, instruction, runs in program.instructions():
     if instruction.opcode == "dot":
@@ -52,14 +53,16 @@ def _dot_flops(instruction, computation) -> int:
 
 
 def _conv_flops(instruction, computation) -> int:
-  """Count the products with elements that are there, not with padding.
+  """Count the products with elements of the input, not with padding.
 
   XLA for TPUs writes a batch of matmuls as one convolution whose dilation and
   padding let each output meet one element only.
   """
   labels = _LABELS.search(instruction.rest)
   if not labels:
-    raise ValueError(f"a convolution without labels: {instruction.rest[:200]}")
+    raise ValueError(
+      f"a convolution must have dim_labels; got {instruction.rest[:200]!r}"
+    )
   left_labels, kernel_labels, out_labels = labels.groups()
   left, kernel = (
     computation[name].shapes[0].dims for name in instruction.operands[:2]
@@ -79,13 +82,13 @@ def _conv_flops(instruction, computation) -> int:
 
 def _window(text: str, axis: int) -> dict[str, int]:
   """Return size, stride, pad (low) and dilations of one axis of a window."""
-  found = {"stride": 1, "pad": 0, "lhs_dilate": 1, "rhs_dilate": 1}
+  fields = {"stride": 1, "pad": 0, "lhs_dilate": 1, "rhs_dilate": 1}
   window = re.search(r"window=\{([^}]*)\}", text)
   for item in window.group(1).split() if window else ():
     name, _, values = item.partition("=")
-    if name in found:
-      found[name] = int(values.split("x")[axis].split("_")[0])
-  return found
+    if name in fields:
+      fields[name] = int(values.split("x")[axis].split("_")[0])
+  return fields
 
 
 def _taps(num_in: int, num_kernel: int, num_out: int, window) -> int:
@@ -117,9 +120,9 @@ def memory_bytes(program: hlo.Program) -> int:
   """Return the bytes that one device reads from and writes to main memory.
 
   Each instruction that is not inside a fused computation reads its operands
-  and writes its result, of which only the part counts that it touches: a
-  layer's slice of stacked parameters, say. What lies in on-chip memory does
-  not count. Padding of layouts is left out.
+  and writes its result. Only the part that it touches is counted, such as a
+  layer's slice of stacked parameters. Arrays in on-chip memory and the padding
+  of layouts are not counted.
   """
   total = 0
   for name, instruction, runs in program.instructions():
@@ -134,9 +137,9 @@ def _touched(program, computation, instruction) -> int:
     return 0
   if opcode == "custom-call" and "ConcatBitcast" in instruction.rest:
     return 0
-  if opcode == "copy-start":  # its result: (target, source, context)
+  if opcode == "copy-start":  # the result is (target, source, context)
     return _main_bytes(instruction.shapes[:2])
-  if opcode == "slice-start":  # likewise, and only the target's part is read
+  if opcode == "slice-start":  # as copy-start, but reads the target's part only
     source, target = instruction.shapes[:2]
     return target.num_bytes * (source.in_main_memory + target.in_main_memory)
   if opcode == "dynamic-update-slice":
@@ -198,8 +201,8 @@ def _reads_part(user: hlo.Instruction, name: str) -> bool:
 
 
 def _users(body, name: str) -> list[tuple[hlo.Instruction, str]]:
-  """Return who uses a value, seen through views of it, and by which name."""
-  found = []
+  """Return the users of a value or of views of it, each with the name used."""
+  users = []
   pending = [name]
   while pending:
     name = pending.pop()
@@ -209,25 +212,25 @@ def _users(body, name: str) -> list[tuple[hlo.Instruction, str]]:
       if user.opcode in _VIEWS and not user.is_root:
         pending.append(user.name)
       else:
-        found.append((user, name))
-  return found
+        users.append((user, name))
+  return users
 
 
 def _updates(body) -> list[hlo.Instruction]:
-  """Return the updates in place that a fused computation ends in."""
+  """Return the in-place updates at the end of a fused computation."""
   root = next((i for i in body.values() if i.is_root), None)
   if root is None:
     return []
   ends = [root]
   if root.opcode == "tuple":
     ends = [body[name] for name in root.operands if name in body]
-  found = []
+  updates = []
   for end in ends:
     while end.opcode in _VIEWS and end.operands[0] in body:
       end = body[end.operands[0]]
     if end.opcode == "dynamic-update-slice":
-      found.append(end)
-  return found
+      updates.append(end)
+  return updates
 
 
 def _part(body, name: str) -> int:
@@ -235,9 +238,9 @@ def _part(body, name: str) -> int:
 
 
 def _aliases(text: str) -> tuple[set[int], set[int]]:
-  """Return operands and results that are one buffer, handed through.
+  """Return the numbers of operands and results that share a buffer.
 
-  A kernel that pushes an asynchronous operation on hands its buffers through.
+  A kernel that advances an asynchronous operation passes its buffers through.
   """
   match = _ALIASED.search(text)
   if not match:

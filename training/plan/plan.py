@@ -1,7 +1,7 @@
-"""What a training step needs on a slice of TPU chips, without having one.
+"""Plan of a training step on a slice of TPU chips, made without the chips.
 
-The step is the one that training runs, compiled by XLA's TPU compiler. What
-does not fit does not compile; what would fit instead is found by compiling.
+The step of training is compiled by XLA's TPU compiler. A step that does not fit
+in memory does not compile; alternatives that fit are searched by compiling.
 """
 
 import json
@@ -51,12 +51,12 @@ def run(
   *,
   as_json: bool = False,
 ) -> int:
-  """Compile the step, print what it needs; return 0 if it fits, else 1.
+  """Compile the step and print its plan; return 0 if it fits, else 1.
 
   Args:
-    config: checked.
-    topology: from topology.prepare.
-    folder: where plan.json is written, if given.
+    config: checked config.
+    topology: result of topology.prepare.
+    folder: folder to write plan.json to; None writes no file.
     as_json: print one JSON object instead of a table.
   """
   plan = make(config, topology, topology_lib.devices(topology))
@@ -74,13 +74,14 @@ def make(
   *,
   alternatives: bool = True,
 ) -> dict[str, Any]:
-  """Return the plan, ready for JSON; plan_table explains its fields.
+  """Return the plan, ready for JSON; table.py labels its fields.
 
   Args:
-    config: checked.
-    topology: what `devices` are.
-    devices: to compile for; they need not be there.
-    alternatives: where the step does not fit, look for what would.
+    config: checked config.
+    topology: topology of `devices`.
+    devices: devices to compile for; they need not exist.
+    alternatives: whether to search for changes with which a step fits that
+      does not.
   """
   plan = compile_step(config, topology, devices)
   if plan["fits"] or not alternatives:
@@ -107,13 +108,13 @@ def compile_step(
   devices: list[Any],
   changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-  """Compile one step and return the plan of it.
+  """Compile one step and return its plan.
 
   Args:
-    config: checked.
-    topology: what `devices` are.
-    devices: to compile for.
-    changes: by which `config` differs from what was asked for, to be named.
+    config: checked config.
+    topology: topology of `devices`.
+    devices: devices to compile for.
+    changes: changes already made to the user's config, for messages.
 
   Raises:
     ValueError: the batch or the parameters cannot be split over the mesh.
@@ -211,7 +212,7 @@ def _memory(compiled, plan) -> dict[str, Any]:
 
 
 def _work(compiled, config, mesh, chip) -> dict[str, Any]:
-  """Return what the compiled step does and what that takes at least."""
+  """Return the work of the compiled step, and bounds of its time."""
   program = hlo.parse(compiled.as_text())
   chip_flops = hlo_costs.flops(program)
   hbm_bytes = hlo_costs.memory_bytes(program)
@@ -227,7 +228,7 @@ def _work(compiled, config, mesh, chip) -> dict[str, Any]:
   work: dict[str, Any] = {
     "model_tflop": model_flops / 1e12,
     "compiled_tflop": chip_flops * mesh.size / 1e12,
-    # A loop's body once: kept to compare with other people's figures.
+    # Counts a loop's body once; kept to compare with published figures.
     "xla_tflop": _xla_tflop(compiled, mesh.size),
     "unknown_loops": program.unknown_loops,
     "hbm_gb": hbm_bytes / 1e9,
@@ -276,7 +277,7 @@ def _xla_tflop(compiled, num_devices: int) -> float | None:
 
 
 def _gib_per_device(tree: Any) -> float:
-  """Return what one device holds of ShapeDtypeStructs with shardings."""
+  """Return one device's GiB of ShapeDtypeStructs with shardings."""
   return (
     sum(
       math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize

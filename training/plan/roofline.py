@@ -1,4 +1,4 @@
-"""The least time that a step can take on a chip, from what the step does."""
+"""Roofline of a step: the least time that its work can take on a chip."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ class Roofline:
   """Bounds that assume full overlap and every resource at its peak rate.
 
   Attributes:
-    seconds: "compute", "hbm", "ici" and, where it is known, "dcn" -> how long
-      the step would take if it needed nothing else.
-    bound: the key of the longest.
+    seconds: "compute", "hbm", "ici" and, if known, "dcn" -> time of the step
+      if it needed no other resource.
+    bound: key of the longest time.
     mfu: share of the chips' peak that the model's own arithmetic (no
       recomputation) can reach.
   """
@@ -39,14 +39,14 @@ def make(
   """Return the roofline of one step.
 
   Args:
-    chip: of which all are.
-    num_chips: in all slices.
+    chip: kind of all chips.
+    num_chips: number of chips in all slices.
     batch_size: images a step over all chips.
-    chip_flops: that one chip does, recomputation included.
-    model_flops: that the model needs over all chips, without recomputation.
-    hbm_bytes: that one chip reads and writes.
-    ici_bytes: that one chip sends within its slice.
-    dcn_bytes: that one chip sends to other slices.
+    chip_flops: FLOPs of one chip, recomputation included.
+    model_flops: FLOPs of the model over all chips, without recomputation.
+    hbm_bytes: bytes that one chip reads and writes.
+    ici_bytes: bytes that one chip sends within its slice.
+    dcn_bytes: bytes that one chip sends to other slices.
   """
   seconds = {
     "compute": chip_flops / (chip.peak_gflops * 1e9),

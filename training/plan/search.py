@@ -1,4 +1,4 @@
-"""What to change so that a step fits, tried by compiling it."""
+"""Search for changes of the config with which a step fits, by compiling."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 from runtime import mesh as mesh_lib
 from training import config as config_lib
 
-# Compiles a step with changed fields; None where they do not go together.
+# Compiles a step with changed fields; returns None for an invalid combination.
 Attempt = Callable[[Mapping[str, Any]], dict[str, Any] | None]
 
 # Fields that trade time for memory, with the values to try, the cheapest
@@ -21,7 +21,7 @@ _MORE_MEMORY: tuple[tuple[str, tuple[int, ...]], ...] = (
 def first_that_fits(
   changes: Iterable[Mapping[str, Any]], attempt: Attempt
 ) -> list[dict[str, Any]]:
-  """Return what was tried, up to and with the first that fits."""
+  """Return the changes tried, ending with the first that fits."""
   rows = []
   for change in changes:
     tried = attempt(change)
@@ -40,7 +40,7 @@ def candidates(
   """Yield changes that may make a step fit, the cheapest in time first.
 
   Args:
-    config: of the step that does not fit.
+    config: config of the step that does not fit.
     slice_size: devices of one slice; parameters are split within slices.
   """
   now = config_lib.flat(config)
@@ -74,9 +74,9 @@ def largest_batch(
 ) -> int | None:
   """Return the largest batch that fits with nothing else changed.
 
-  Of powers of two times the batch shards, below `config.batch_size`; by
-  halving, since what does not fit fails in a fraction of the time that what
-  fits takes to compile.
+  Sizes are powers of two times the batch shards, below `config.batch_size`. The
+  largest are tried first, since a step that does not fit fails in a fraction of
+  the time that one that fits takes to compile.
   """
   size = math.prod(plan["mesh"][axis] for axis in mesh_lib.BATCH_AXES)
   sizes = []
@@ -105,5 +105,5 @@ def changed(
 
 
 def as_flags(changes: Mapping[str, Any]) -> str:
-  """Return what the user would type."""
+  """Return the changes as flags of main.py."""
   return " ".join(f"--config.{name}={value}" for name, value in changes.items())

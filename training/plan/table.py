@@ -1,4 +1,4 @@
-"""A plan as a person reads it."""
+"""Text table of a plan."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ _BOUNDS = {
 
 
 def table(plan: Mapping[str, Any]) -> str:
-  """Return the lines of a plan (of plan.make) as one text."""
+  """Return a plan (from plan.make) as text."""
   return "\n".join(_lines(plan))
 
 
@@ -135,5 +135,5 @@ def _row(label: str, value: str) -> str:
 
 
 def _number(x: float) -> str:
-  """Four digits that count, in 10 columns."""
+  """Return four significant digits in 10 columns."""
   return f"{x:>10,.0f}" if x >= 1000 else f"{x:>10.4g}"

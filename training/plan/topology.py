@@ -1,7 +1,7 @@
-"""The slice that --topology names, without having it.
+"""Devices of the slice in --topology, for compilation without the hardware.
 
-Must be used before anything imports JAX: the TPU compiler reads its settings
-from the environment when it is loaded.
+Call `prepare` before JAX is imported: the TPU compiler reads its settings from
+the environment when it is loaded.
 """
 
 import dataclasses
@@ -16,12 +16,12 @@ from runtime import failures
 from training.plan import chips
 
 _ENVIRONMENT = {
-  "JAX_PLATFORMS": "cpu",  # arrays that a compilation needs; TPUs stay free
-  "TPU_SKIP_MDS_QUERY": "1",  # there is no metadata server to ask
+  "JAX_PLATFORMS": "cpu",  # arrays of a compilation; TPUs stay free
+  "TPU_SKIP_MDS_QUERY": "1",  # there is no metadata server
   "TPU_ACCELERATOR_TYPE": "v5litepod-8",
   "TPU_WORKER_HOSTNAMES": "localhost",
   "TPU_WORKER_ID": "0",
-  # No chip is opened, so none has to be kept for one process alone.
+  # No chip is opened, so several processes may load libtpu.
   "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
 _EXAMPLES = "v5e:16x16, v4:4x4x4 or cpu:8"
@@ -32,10 +32,10 @@ class Topology:
   """A parsed --topology and --num_slices.
 
   Attributes:
-    name: as the user gave it, "v5e:16x16".
-    num_slices: copies of it, joined by the data-center network.
-    chip: None for simulated CPU devices.
-    shape: chips along each dimension of one slice, (16, 16).
+    name: value of the flag, such as "v5e:16x16".
+    num_slices: number of slices, joined by the data-center network.
+    chip: kind of chip; None for simulated CPU devices.
+    shape: chips along each dimension of one slice, such as (16, 16).
   """
 
   name: str
@@ -45,10 +45,10 @@ class Topology:
 
 
 def parse(name: str | None, num_slices: int = 1) -> Topology:
-  """Return what the flags mean.
+  """Return the topology of the flags.
 
   Raises:
-    UsageError: they mean nothing; the message names the flag.
+    UsageError: a flag has an invalid value; the message names the flag.
   """
   if not name:
     raise app.UsageError("--topology is missing: --topology=v5e:16x16")
@@ -87,21 +87,21 @@ def prepare(name: str | None, num_slices: int = 1) -> Topology:
   """Parse the flags, and set the environment and JAX's options for `devices`.
 
   Raises:
-    UsageError: as of `parse`.
+    UsageError: as in `parse`.
     RunError: the TPU compiler is not installed.
   """
   topology = parse(name, num_slices)
   if topology.chip is not None and not importlib.util.find_spec("libtpu"):
     raise failures.RunError(
       f"--topology={topology.name} needs the TPU compiler, which runs on any"
-      " Linux machine: pip install -r requirements-tpu.txt. Without it there"
-      " is --topology=cpu:8"
+      " Linux machine: pip install -r requirements-tpu.txt. Without it, use"
+      " --topology=cpu:8"
     )
   os.environ.update(_ENVIRONMENT)
   import jax
 
   jax.config.update("jax_platforms", "cpu")
-  # A program from the cache does not tell how long it took to compile.
+  # A program from the cache would have no compilation time.
   jax.config.update("jax_enable_compilation_cache", False)
   if topology.chip is None:
     jax.config.update("jax_num_cpu_devices", topology.shape[0])
@@ -109,10 +109,10 @@ def prepare(name: str | None, num_slices: int = 1) -> Topology:
 
 
 def devices(topology: Topology) -> list[Any]:
-  """Return the devices of all slices; those of a TPU can only be compiled for.
+  """Return the devices of all slices; TPU devices can only be compiled for.
 
   Raises:
-    UsageError: there is no such slice; the message holds the compiler's.
+    UsageError: no such slice exists; the message has the compiler's reason.
   """
   import jax
   from jax.experimental import topologies

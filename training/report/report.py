@@ -1,7 +1,8 @@
-"""report.html: one self-contained page on what a run did and learned.
+"""Report of a run: report.html, one self-contained page.
 
-No script, no request: charts are inline SVG whose colours are the page's CSS
-variables (so they follow light and dark mode), pictures are data: URLs.
+The page has no script and makes no request: charts are inline SVG whose colours
+are the page's CSS variables (so they follow light and dark mode), pictures are
+data: URLs.
 """
 
 import functools
@@ -18,7 +19,7 @@ from evaluators import gallery, summary
 from runtime import page, whole_files
 from training.report import report_charts
 
-# Pixels; larger pictures are made smaller in the page.
+# Longest side in pixels; larger pictures are resized to it.
 _LARGEST_PICTURE = 128
 
 _QUESTIONS = {
@@ -37,9 +38,9 @@ def write(
 ) -> pathlib.Path:
   """Write workdir/report.html whole or not at all; return its path.
 
-  `facts` are names and values for people, in the order to be shown; `results`
-  come from evaluators.suite.score and may be empty. Curves are drawn from
-  workdir/metrics.jsonl where that exists.
+  `facts` are names and values, shown in this order; `results` come from
+  evaluators.suite.score and may be empty. Curves are drawn from
+  workdir/metrics.jsonl if it exists.
   """
   workdir = pathlib.Path(workdir)
   path = workdir / "report.html"
@@ -90,7 +91,7 @@ def _template() -> jinja2.Template:
 
 
 def _tiles(rows: Sequence[summary.Row]) -> list[dict[str, Any]]:
-  # The first figure of image to text and of each zero-shot task.
+  # Rows of image to text and of each zero-shot task, for their first figure.
   headline = [
     row
     for row in rows

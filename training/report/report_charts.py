@@ -18,8 +18,8 @@ Metrics = Mapping[int, Mapping[str, float]]
 def read_metrics(path: str | os.PathLike) -> dict[int, dict[str, float]]:
   """Read metrics.jsonl: finite figures by step, steps ascending.
 
-  Lines of one step are merged, later ones win. A line that does not parse
-  (the last one of a process that was killed) and a missing file are no error.
+  Lines of one step are merged, later ones win. A line that cannot be parsed
+  (the last line of a process that was killed) and a missing file are no error.
   """
   metrics: dict[int, dict[str, float]] = {}
   path = pathlib.Path(path)
@@ -41,7 +41,7 @@ def read_metrics(path: str | os.PathLike) -> dict[int, dict[str, float]]:
 
 
 def draw(metrics: Metrics) -> list[chart_style.Chart]:
-  """Draw the charts that there is data for."""
+  """Draw the charts for which there are data."""
   with mpl.rc_context(chart_style.STYLE):
     charts = [_loss_chart(metrics), _recall_chart(metrics)]
   return [chart for chart in charts if chart is not None]
@@ -50,8 +50,8 @@ def draw(metrics: Metrics) -> list[chart_style.Chart]:
 def smooth(values: np.ndarray, reach: int) -> np.ndarray:
   """Average each value with `reach` neighbours on either side.
 
-  Near the ends with fewer, as many on one side as on the other: an average
-  over the past only would lag behind a falling loss.
+  Near the ends fewer are used, equally many on both sides: an average over past
+  values only would lag behind a falling loss.
   """
   total = np.concatenate([[0.0], np.cumsum(values)])
   i = np.arange(len(values))
@@ -97,7 +97,7 @@ def _loss_chart(metrics: Metrics) -> chart_style.Chart | None:
     )
   else:
     top.plot(steps, losses, color=chart_style.SERIES[0], marker=_marker(losses))
-  # The first steps of a sigmoid loss are many times the last ones.
+  # A sigmoid loss starts at many times its final value.
   if losses.min() > 0 and losses.max() / losses.min() > 10:
     top.set_yscale("log")
     top.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: f"{y:g}"))
@@ -152,7 +152,7 @@ def _series(metrics: Metrics, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _marker(values: np.ndarray) -> str:
-  # A line through one point cannot be seen.
+  # A line through one point is invisible without a marker.
   return "o" if len(values) < 3 else ""
 
 

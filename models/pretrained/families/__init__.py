@@ -1,11 +1,18 @@
-"""The published families, and which of them a model on disk belongs to."""
+"""The published families of models, and the choice of one for files on disk.
+
+To add a family, write a module here with the functions of `Family`, and name it
+in FAMILIES: before those that would recognise its files too. If models are to
+be written as it, it also has `write_config`, and is named in EXPORTS. If no
+file beside its weights describes how images are prepared, IMAGE_PROTOCOLS does.
+Its proof is a golden file (tests/models/pretrained/goldens.py).
+"""
 
 import types
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from models import dual_encoder
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening
 from models.pretrained.families import (
   big_vision,
   efficientnet_lite,
@@ -22,7 +29,7 @@ from models.pretrained.families import (
 
 
 class Family(Protocol):
-  """What a module of this folder that describes a family has."""
+  """Contents of a module of this folder that describes a family."""
 
   __name__: str
 
@@ -31,26 +38,28 @@ class Family(Protocol):
     """Regular expressions of tensors that hold no parameter."""
     ...
 
-  def recognises(self, found: source.Source, /) -> bool:
+  def recognises(self, files: opening.PublishedFiles, /) -> bool:
     """Return whether a model is of this family."""
     ...
 
-  def read_model(self, found: source.Source, /) -> dual_encoder.ModelConfig:
-    """Return the model that a description or its tensors' shapes tell of."""
+  def read_model(
+    self, files: opening.PublishedFiles, /
+  ) -> dual_encoder.ModelConfig:
+    """Return the model's config, from its description or its shapes."""
     ...
 
   def links(
     self, model: dual_encoder.ModelConfig, /
   ) -> tuple[mapping.Link, ...]:
-    """Return which parameters each tensor of the whole file holds."""
+    """Return links from each tensor of the file to its parameters."""
     ...
 
 
 class WrittenFamily(Family, Protocol):
-  """A family that models can be written as."""
+  """Family whose format --task=export can write."""
 
   def write_config(self, model: dual_encoder.ModelConfig, /) -> dict[str, Any]:
-    """Return the description; ValueError where it has no room for a field."""
+    """Return the description; ValueError for a field that it cannot express."""
     ...
 
 
@@ -82,8 +91,8 @@ EXPORTS: Mapping[str, tuple[WrittenFamily, ...]] = {
   "open_clip": (open_clip,),
 }
 
-# How a family's models see images where no file beside the weights says it:
-# key of image_protocols.PROTOCOLS. Of the others, a file must.
+# Image protocol of a family (key of image_protocols.PROTOCOLS) for models
+# without a file that describes it. Models of other families need that file.
 IMAGE_PROTOCOLS: Mapping[str, str] = types.MappingProxyType(
   {
     "hf_clip": "clip",
@@ -98,19 +107,19 @@ IMAGE_PROTOCOLS: Mapping[str, str] = types.MappingProxyType(
 )
 
 
-def find(found: source.Source) -> Family:
+def find(files: opening.PublishedFiles) -> Family:
   """Return the family of a model.
 
   Raises:
     ValueError: it is of none.
   """
   for family in FAMILIES:
-    if family.recognises(found):
+    if family.recognises(files):
       return family
-  tensors = list(found.tensors)
-  kind = found.config.get("model_type") or found.config.get("architectures")
+  tensors = list(files.tensors)
+  kind = files.config.get("model_type") or files.config.get("architectures")
   raise ValueError(
-    f"{found.path} is of no family that is known ("
+    f"{files.path} is of no family that is known ("
     + ", ".join(name(family) for family in FAMILIES)
     + f"): its config has model_type {kind!r}, and its {len(tensors)} tensors"
     f" begin with {', '.join(tensors[:5])}"

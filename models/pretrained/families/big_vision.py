@@ -1,9 +1,9 @@
 """SigLIP, SigLIP 2 and NaFlex as big_vision releases them (npz).
 
-Layers are apart (encoderblock_0) or stacked (encoderblock); attention kernels
-are [D, H, K]. All sizes are read from shapes; what shapes cannot tell is what
-big_vision's models do: tanh GELU, epsilon 1e-6, and for text the last position
-pooled (models/proj/image_text/text_transformer.py, pool_type="last").
+Layers are separate (encoderblock_0) or stacked (encoderblock); attention
+kernels are [D, H, K]. All sizes are read from shapes; the other fields have the
+values of big_vision's models: tanh GELU, epsilon 1e-6, and for text the last
+position pooled (models/proj/image_text/text_transformer.py, pool_type="last").
 """
 
 import math
@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 
 from models import dual_encoder, naflex, text_transformer, vit
-from models.pretrained import forms, mapping, positions, source
+from models.pretrained import forms, mapping, opening, positions
 from models.pretrained.families import fresh, hf_json
 
-# A training checkpoint's, beside its parameters.
+# Optimizer state in a training checkpoint.
 IGNORED = (r"opt/.*",)
 _EPSILON = 1e-6  # flax.linen.LayerNorm
 _ACTIVATION = "gelu_tanh"  # flax.linen.gelu
 _ATTENTION = "MultiHeadDotProductAttention_0"
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(files: opening.PublishedFiles) -> bool:
   """Return whether the tensors have this family's names."""
   return any(
-    f"{root}{tower}" in found.tensors
+    f"{root}{tower}" in files.tensors
     for root in ("params/", "")
     for tower in (
       "img/Transformer/encoder_norm/scale",
@@ -35,13 +35,13 @@ def recognises(found: source.Source) -> bool:
   )
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model's config.
 
   Raises:
-    ValueError: the tensors are not those of such a model.
+    ValueError: the tensors are not those of a model of this family.
   """
-  tensors = _Names(found.tensors)
+  tensors = _Names(files.tensors)
   image = text = None
   embed_dims = []
   if "img/embedding/kernel" in tensors:
@@ -52,7 +52,7 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
     embed_dims.append(embed_dim)
   if not embed_dims or len({*embed_dims}) > 1:
     raise ValueError(
-      f"{found.path}: towers must meet in one space; got embeddings of"
+      f"{files.path}: towers must meet in one space; got embeddings of"
       f" {' and '.join(map(str, embed_dims)) or 'no tower'}"
     )
   return fresh.make_model(
@@ -66,18 +66,18 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
 
 def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
   """Return the links of the whole file."""
-  found: list[mapping.Link] = []
+  entries: list[mapping.Link] = []
   if model.image is not None:
-    found += _image_links(model.image)
+    entries += _image_links(model.image)
   if model.text is not None:
-    found += _text_links(model.text)
+    entries += _text_links(model.text)
   if model.image is not None and model.text is not None:
-    found += (
+    entries += (
       mapping.link("log_scale", "t", forms.BATCHED),
       # LiT has a scale only.
       mapping.link("bias", "b", forms.BATCHED, optional=True),
     )
-  found = [
+  entries = [
     mapping.link(
       entry.ours,
       [f"params/{name}" for name in entry.theirs],
@@ -85,7 +85,7 @@ def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
       resize=entry.resize,
       optional=entry.optional,
     )
-    for entry in found
+    for entry in entries
   ]
 
   def stacked(name: str) -> str:
@@ -94,11 +94,13 @@ def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
   def bare(name: str) -> str:
     return name.removeprefix("params/")
 
-  return mapping.spelled(found, stacked, bare, lambda name: bare(stacked(name)))
+  return mapping.spelled(
+    entries, stacked, bare, lambda name: bare(stacked(name))
+  )
 
 
 class _Names:
-  """Tensors by the names they have below "params/", where that is."""
+  """Tensors by name, without the prefix "params/" if they have it."""
 
   def __init__(self, tensors: mapping.Tensors):
     self._tensors = tensors
@@ -178,8 +180,8 @@ def _read_text(
     tower="transformer",
     vocab_size=vocab_size,
     num_tokens=tensors["txt/pos_embedding"].shape[1],
-    # Neither is looked at: padding is a token like the others, and the last
-    # position is pooled.
+    # Unused fields: padding is a token like the others, and the last position
+    # is pooled.
     pad_id=1,
     eot_id=1,
     causal=False,
@@ -193,7 +195,7 @@ def _read_text(
 
 
 def _read_blocks(tensors: _Names, encoder: str, width: int) -> dict[str, Any]:
-  """Return the fields that towers share."""
+  """Return the config fields that both towers have."""
   up = "MlpBlock_0/Dense_0/kernel"
   query = f"{_ATTENTION}/query/kernel"
   if f"{encoder}/encoderblock/{up}" in tensors:
@@ -218,12 +220,12 @@ def _read_blocks(tensors: _Names, encoder: str, width: int) -> dict[str, Any]:
   }
 
 
-def _image_links(given: dual_encoder.ImageConfig) -> list[mapping.Link]:
+def _image_links(config: dual_encoder.ImageConfig) -> list[mapping.Link]:
   image = hf_json.as_tower(
-    "model.image", given, vit.ViTConfig, naflex.NaFlexConfig
+    "model.image", config, vit.ViTConfig, naflex.NaFlexConfig
   )
   is_flexible = isinstance(image, naflex.NaFlexConfig)
-  found = [
+  entries = [
     mapping.link(
       "img/patch/kernel",
       "img/embedding/kernel",
@@ -236,14 +238,14 @@ def _image_links(given: dual_encoder.ImageConfig) -> list[mapping.Link]:
   table = "img/pos_embedding"
   if is_flexible:
     grid = forms.flat_grid(image.position_size)
-    found.append(
+    entries.append(
       mapping.link("img/position", table, grid, resize=positions.resize_grid(0))
     )
-    return [*found, *_map_links("img", image.num_heads)]
+    return [*entries, *_map_links("img", image.num_heads)]
   assert isinstance(image, vit.ViTConfig)
   if image.pool == "cls":
-    # There the cls token has no position.
-    found.append(
+    # The cls token has no position in big_vision.
+    entries.append(
       mapping.link(
         ["img/cls", "img/position"],
         ["img/cls", table],
@@ -252,7 +254,7 @@ def _image_links(given: dual_encoder.ImageConfig) -> list[mapping.Link]:
       )
     )
   elif image.position == "learned":
-    found.append(
+    entries.append(
       mapping.link(
         "img/position",
         table,
@@ -261,15 +263,15 @@ def _image_links(given: dual_encoder.ImageConfig) -> list[mapping.Link]:
       )
     )
   if image.pool == "map":
-    found += _map_links("img", image.num_heads)
-  return found
+    entries += _map_links("img", image.num_heads)
+  return entries
 
 
-def _text_links(given: dual_encoder.TextConfig) -> list[mapping.Link]:
+def _text_links(config: dual_encoder.TextConfig) -> list[mapping.Link]:
   text = hf_json.as_tower(
-    "model.text", given, text_transformer.TextTransformerConfig
+    "model.text", config, text_transformer.TextTransformerConfig
   )
-  found = [
+  entries = [
     mapping.link("txt/token_embedding", "txt/Embed_0/embedding"),
     mapping.link(
       "txt/position",
@@ -281,8 +283,8 @@ def _text_links(given: dual_encoder.TextConfig) -> list[mapping.Link]:
     *_projection_links("txt", text),
   ]
   if text.pool == "map":
-    found += _map_links("txt", text.num_heads)
-  return found
+    entries += _map_links("txt", text.num_heads)
+  return entries
 
 
 def _encoder_links(
@@ -314,14 +316,14 @@ def _attention_links(
 ) -> list[mapping.Link]:
   theirs = f"{theirs}/{_ATTENTION}"
   joined = forms.joined_heads(num_heads)
-  found = []
+  entries = []
   for name in ("query", "key", "value"):
     for leaf in ("kernel", "bias"):
-      found.append(
+      entries.append(
         mapping.link(f"{ours}/{name}/{leaf}", f"{theirs}/{name}/{leaf}", joined)
       )
   return [
-    *found,
+    *entries,
     mapping.link(
       f"{ours}/out/kernel",
       f"{theirs}/out/kernel",

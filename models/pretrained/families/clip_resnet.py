@@ -1,6 +1,6 @@
 """The image tower of OpenAI's CLIP ResNets, by the names of its state dict.
 
-open_clip's are the same.
+open_clip uses the same names.
 """
 
 import math
@@ -12,10 +12,10 @@ from models.pretrained.families import conv_links, torch_links
 IGNORED = conv_links.IGNORED
 # Channels of a head of the attention pool in every published model.
 HEAD_WIDTH = 64
-# PyTorch's defaults, which CLIP's code leaves as they are.
+# PyTorch's defaults, unchanged in CLIP's code.
 _NORM_EPSILON = 1e-5
 _NORM_MOMENTUM = 0.9
-# Three convolutions, of the stem and of each block, with their norms.
+# Three convolutions with their norms, in the stem and in each block.
 _CONVS = {
   **{f"conv{i}": f"conv{i}" for i in (1, 2, 3)},
   **{f"norm{i}": f"bn{i}" for i in (1, 2, 3)},

@@ -1,4 +1,4 @@
-"""What all formats of CLIP's two transformers have in common."""
+"""Fields and checks shared by all formats of CLIP's two transformers."""
 
 import math
 from collections.abc import Sequence
@@ -7,17 +7,18 @@ from typing import Any
 from models import dual_encoder, text_transformer, vit
 from models.pretrained.families import fresh
 
-# OpenAI's pixels (CLIP's `_transform`); open_clip, MetaCLIP and DFN keep them.
+# Statistics of OpenAI's pixels (CLIP's `_transform`), also used by open_clip,
+# MetaCLIP and DFN.
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
-# CLIP (arXiv 2103.00020), section 2.5: at most 100, at first 1 / 0.07.
+# CLIP (arXiv 2103.00020), section 2.5: at most 100, initially 1 / 0.07.
 SCALE_MAX = 100.0
 SCALE_INIT = 1 / 0.07
-# Of OpenAI's tokenizer; it fills up with 0, which is also its token "!".
+# Padding of OpenAI's tokenizer: 0, which is also its token "!".
 PAD_ID = 0
-# torch.nn.LayerNorm's.
+# Default of torch.nn.LayerNorm.
 NORM_EPSILON = 1e-5
-# Of both towers, beyond sizes.
+# Fields of both towers that are the same in all models.
 _IMAGE: dict[str, Any] = {
   "position": "learned",
   "pool": "cls",
@@ -33,20 +34,24 @@ _TEXT: dict[str, Any] = {
 
 
 def make_image(**fields: Any) -> vit.ViTConfig:
-  """Return CLIP's image tower; `fields` are those that vary, and exceptions."""
-  given: dict[str, Any] = {
+  """Return CLIP's image tower; `fields` has its sizes and exceptions."""
+  defaults: dict[str, Any] = {
     "dropout": 0.0,
     "patch_dropout": 0.0,
     "projection": True,
   }
-  return vit.ViTConfig(tower="vit", **_IMAGE | given | fields)
+  return vit.ViTConfig(tower="vit", **_IMAGE | defaults | fields)
 
 
 def make_text(**fields: Any) -> text_transformer.TextTransformerConfig:
-  """Return CLIP's text tower; `fields` are those that vary, and exceptions."""
-  given: dict[str, Any] = {"dropout": 0.0, "pad_id": PAD_ID, "projection": True}
+  """Return CLIP's text tower; `fields` has its sizes and exceptions."""
+  defaults: dict[str, Any] = {
+    "dropout": 0.0,
+    "pad_id": PAD_ID,
+    "projection": True,
+  }
   return text_transformer.TextTransformerConfig(
-    tower="transformer", **_TEXT | given | fields
+    tower="transformer", **_TEXT | defaults | fields
   )
 
 
@@ -56,8 +61,8 @@ def make_model(
   text: dual_encoder.TextConfig | None,
   **fields: Any,
 ) -> dual_encoder.ModelConfig:
-  """Return the model of these towers; `fields` are exceptions."""
-  given: dict[str, Any] = {
+  """Return the model of these towers; `fields` has exceptions."""
+  defaults: dict[str, Any] = {
     "scale_init": SCALE_INIT,
     "bias_init": 0.0,
     "image_mean": PIXEL_MEAN,
@@ -68,14 +73,14 @@ def make_model(
     scale_max=SCALE_MAX,
     image=image,
     text=text,
-    **given | fields,
+    **defaults | fields,
   )
 
 
 def mlp_ratio(width: int, mlp_width: int) -> float:
-  """Return what open_clip and timm multiply a width with for that of its MLP.
+  """Return the ratio that open_clip and timm need for this width of an MLP.
 
-  They cut the product's fraction off.
+  Both multiply the tower's width with it and cut the product's fraction off.
   """
   ratio = mlp_width / width
   while int(width * ratio) < mlp_width:
@@ -105,11 +110,11 @@ def unlike(section: str, config: Any, expected: dict[str, Any]) -> list[str]:
 
 
 def refuse(name: str, problems: Sequence[str]) -> None:
-  """Raise ValueError where there are problems.
+  """Raise ValueError if there are problems.
 
   Args:
-    name: of the format that has no room for them.
-    problems: a line each.
+    name: name of the format that cannot express the model.
+    problems: lines, one for each problem.
   """
   if problems:
     raise ValueError(

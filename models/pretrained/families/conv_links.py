@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from models import batch_norm
 from models.pretrained import forms, mapping
 
-# torch.nn.BatchNorm2d counts its batches, which nothing here depends on.
+# Number of batches that torch.nn.BatchNorm2d counts; no output depends on it.
 IGNORED = (r".*\.num_batches_tracked",)
-# Of a torch.nn.BatchNorm2d; a layer norm has the first two.
+# Leaves of a torch.nn.BatchNorm2d; a layer norm has the first two.
 _NORM = {
   "scale": "weight",
   "bias": "bias",
@@ -45,7 +45,7 @@ def block(
     ours: path of the block here.
     theirs: name of the block there, or names.
     names: from modules here, below `ours` ("conv1", "norm1"), to those there.
-    with_bias: of `names`, convolutions with a bias.
+    with_bias: keys of `names` that are convolutions with a bias.
   """
   links = []
   for module, name in names.items():
@@ -73,8 +73,9 @@ def inverted_blocks(
   Args:
     ours: path of the stage here.
     theirs: names of its blocks there.
-    names: as of `block`; those of squeeze-and-excitation have a bias.
-    expands: whether the blocks' first convolution is there.
+    names: as in `block`; the convolutions of squeeze-and-excitation have a
+      bias.
+    expands: whether the blocks have their first convolution.
   """
   if not expands:
     names = {k: v for k, v in names.items() if not k.startswith("expand")}

@@ -1,7 +1,7 @@
 """EfficientNet-Lite in the names of efficientnet_lite_pytorch, as safetensors.
 
-The package's archives are pickles: tests/parity/convert_lite.py makes a
-safetensors file of one. The classifier is read as the projection, as in
+The package's archives are pickles, which tests/parity/convert_lite.py converts
+to safetensors. The classifier is read as the projection, as in
 hf_efficientnet.py.
 
 Sources: tensorflow/tpu, models/official/efficientnet/lite (sizes; pixels are
@@ -13,7 +13,7 @@ import types
 from collections.abc import Mapping
 
 from models import dual_encoder, efficientnet
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening
 from models.pretrained.families import conv_links, fresh, torch_links
 
 IGNORED = conv_links.IGNORED
@@ -50,34 +50,34 @@ _BLOCK: Mapping[str, str] = types.MappingProxyType(
 )
 
 
-def recognises(found: source.Source) -> bool:
-  """Return whether the names are the package's, and of a Lite model."""
+def recognises(files: opening.PublishedFiles) -> bool:
+  """Return whether the names are the package's, for a Lite model."""
   return (
-    not found.config
-    and "_blocks.0._depthwise_conv.weight" in found.tensors
-    and "_blocks.0._se_reduce.weight" not in found.tensors
+    not files.config
+    and "_blocks.0._depthwise_conv.weight" in files.tensors
+    and "_blocks.0._se_reduce.weight" not in files.tensors
   )
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
-  """Return the model, whose size follows from its blocks.
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
+  """Return the model's config; its size follows from its blocks.
 
   Raises:
     ValueError: no published variant has as many blocks of these widths.
   """
-  embed_dim = found.tensors["_fc.weight"].shape[0]
+  embed_dim = files.tensors["_fc.weight"].shape[0]
   num_blocks = 0
-  while f"_blocks.{num_blocks}._project_conv.weight" in found.tensors:
+  while f"_blocks.{num_blocks}._project_conv.weight" in files.tensors:
     num_blocks += 1
   last = f"_blocks.{num_blocks - 1}._project_conv.weight"
-  width = found.tensors[last].shape[0]
+  width = files.tensors[last].shape[0]
   for width_factor, depth_factor, image_size in VARIANTS:
     image = make_image(width_factor, depth_factor, image_size)
     if (image.num_blocks, image.shapes[-1].width) == (num_blocks, width):
       break
   else:
     raise ValueError(
-      f"{found.path} must be one of EfficientNet-Lite0 to Lite4; got"
+      f"{files.path} must be one of EfficientNet-Lite0 to Lite4; got"
       f" {num_blocks} blocks, the last of {width} channels"
     )
   return fresh.make_model(

@@ -1,4 +1,4 @@
-"""The model that a file of weights is read as."""
+"""Config of a model that is read from a file of weights."""
 
 import types
 from collections.abc import Mapping
@@ -6,7 +6,8 @@ from typing import Any
 
 from models import dual_encoder
 
-# Of a model that was read: no scale and bias of logits, no known pixels.
+# Defaults for a file that has no scale and bias of logits and no pixel
+# statistics.
 _FIELDS: Mapping[str, Any] = types.MappingProxyType(
   {
     "dtype": "float32",
@@ -24,9 +25,10 @@ _FIELDS: Mapping[str, Any] = types.MappingProxyType(
 
 
 def make_model(**fields: Any) -> dual_encoder.ModelConfig:
-  """Return a model in float32 that recomputes nothing.
+  """Return the config of a model in float32 that recomputes nothing.
 
   Args:
-    **fields: embed_dim, a tower or two, and what else the source tells.
+    **fields: embed_dim, one or two towers, and other fields that the file
+      defines.
   """
   return dual_encoder.ModelConfig(**{**_FIELDS, **fields})

@@ -1,13 +1,13 @@
 """ALIGN as transformers keeps it: AlignModel, EfficientNet and BERT.
 
-Its logits are divided by `temperature`, where ours are multiplied by
-exp(log_scale): log_scale = -log(temperature). Between exp(-8) and exp(-2),
-where temperatures are, float32 has more numbers than their logarithms have. So
-one that no log_scale was written as comes back with an error of up to 2.4e-7 of
-its value. All other tensors come back to the bit, and so do a log_scale that
-was written and a temperature of 1.
+AlignModel divides its logits by `temperature`; ours are multiplied by
+exp(log_scale): log_scale = -log(temperature). Between exp(-8) and exp(-2), the
+range of temperatures, float32 has more numbers than their logarithms have. A
+temperature that was not written from a log_scale is thus read and written with
+an error of up to 2.4e-7 of its value. All other tensors are kept to the bit,
+and so are a log_scale that was written and a temperature of 1.
 
-BERT's pooler is in the files, and nothing reads it: it is left out.
+BERT's pooler is in the files but unused by AlignModel, and is left out.
 """
 
 import types
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from models import bert, dual_encoder, efficientnet
-from models.pretrained import forms, mapping, source
+from models.pretrained import forms, mapping, opening
 from models.pretrained.families import (
   conv_links,
   fresh,
@@ -33,26 +33,26 @@ IGNORED = (
   r".*\.position_ids",
 )
 _VISION, _TEXT = "vision_model.", "text_model."
-# What config.json leaves out: transformers 5.23, configuration_align.py.
+# Defaults for config.json: transformers 5.23, configuration_align.py.
 _DEFAULTS: Mapping[str, Any] = types.MappingProxyType(
   {"projection_dim": 640, "text_config": {}, "vision_config": {}}
 )
-# x / 127.5 - 1: of the published model (convert_align_tf_to_hf.py).
+# Pixels of the published model, x / 127.5 - 1 (convert_align_tf_to_hf.py).
 _PIXELS = (0.5, 0.5, 0.5)
 
 
-def recognises(found: source.Source) -> bool:
-  """Return whether config.json says so."""
-  return found.config.get("model_type") == "align"
+def recognises(files: opening.PublishedFiles) -> bool:
+  """Return whether config.json names this family."""
+  return files.config.get("model_type") == "align"
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model that config.json describes.
 
   Raises:
-    ValueError: a setting changes the function to one that is not known.
+    ValueError: a setting has a value that the towers here cannot express.
   """
-  config: dict[str, Any] = {**_DEFAULTS, **found.config}
+  config: dict[str, Any] = {**_DEFAULTS, **files.config}
   embed_dim = hf_json.integer(config, "config.json", "projection_dim")
   image = hf_efficientnet.read_image(
     config["vision_config"] or {}, "vision_config", has_head=False
@@ -63,16 +63,12 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
       f" {image.out_width} channels that vision_config ends with; got"
       f" {embed_dim}"
     )
-  mean = std = _PIXELS
-  processor = hf_json.beside(found, "preprocessor_config.json")
-  if processor:
-    mean, std = hf_efficientnet.read_pixels(processor)
-  temperature = np.asarray(found.tensors["temperature"], np.float64).item()
+  temperature = np.asarray(files.tensors["temperature"], np.float64).item()
   return fresh.make_model(
     embed_dim=embed_dim,
     scale_init=1 / temperature,
-    image_mean=mean,
-    image_std=std,
+    image_mean=_PIXELS,
+    image_std=_PIXELS,
     image=image,
     text=hf_bert.read_text(
       config["text_config"] or {},
@@ -100,7 +96,7 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   """Return the content of config.json.
 
   Raises:
-    ValueError: transformers' AlignModel has no room for a field.
+    ValueError: transformers' AlignModel cannot express a field.
   """
   image, text = model.image, model.text
   hf_json.refuse_others(
@@ -138,7 +134,7 @@ def _save_temperature(arrays: Sequence[np.ndarray]) -> forms.Arrays:
   log_scale, bias = arrays
   if np.any(bias):
     raise ValueError(
-      f"ALIGN's logits have no bias: it must be 0 to be written; got {bias}"
+      f"bias must be 0, since ALIGN's logits have none; got {bias}"
     )
   return [np.exp(-np.asarray(log_scale, np.float64)).astype(np.float32)]
 

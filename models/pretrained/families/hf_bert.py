@@ -1,8 +1,8 @@
 """BERT and sentence-transformers' BERT, as transformers stores them: text only.
 
-What is pooled is what the folder's 1_Pooling says (sentence-transformers), else
-the [CLS] token's last hidden state. Heads of other tasks are left out, and so
-is BERT's pooler where it is not what is pooled.
+Pooling follows the folder's 1_Pooling (sentence-transformers); without it, the
+[CLS] token's last hidden state is pooled. Heads of other tasks are left out,
+and so is BERT's pooler unless it is the pooling.
 """
 
 import types
@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import bert, dual_encoder
-from models.pretrained import mapping, positions, source
+from models.pretrained import mapping, opening, positions
 from models.pretrained.families import fresh, hf_json, torch_links
 
 IGNORED = (
   r".*position_ids",
   r"(bert\.)?pooler\..*",
-  r"cls\..*",  # of masked language modelling and next sentences
+  r"cls\..*",  # heads of masked language modelling and next sentences
 )
-# What a config.json leaves out: transformers 5.23, configuration_bert.py;
-# position_embedding_type: older versions of it.
+# Defaults for config.json: transformers 5.23, configuration_bert.py;
+# position_embedding_type: older versions.
 _DEFAULTS = types.MappingProxyType(
   {
     "vocab_size": 30_522,
@@ -36,7 +36,7 @@ _DEFAULTS = types.MappingProxyType(
     "position_embedding_type": "absolute",
   }
 )
-# Sentence-transformers' pooling modes that bert.POOLS has.
+# Pooling modes of sentence-transformers, and their names in bert.POOLS.
 _POOLS = {
   "cls": "cls",
   "cls_token": "cls",
@@ -55,18 +55,18 @@ _BLOCK = {
 }
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(files: opening.PublishedFiles) -> bool:
   """Return whether the model is of this family."""
-  return found.config.get("model_type") == "bert"
+  return files.config.get("model_type") == "bert"
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model's config: a text tower without a projection.
 
   Raises:
-    ValueError: a setting changes the function to one that is not known.
+    ValueError: a setting has a value that the tower here cannot express.
   """
-  text = read_text(found.config, "config.json", pool=_pool(found))
+  text = read_text(files.config, "config.json", pool=_pool(files))
   return fresh.make_model(
     embed_dim=text.width,
     text=text,
@@ -76,20 +76,20 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
 def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
   """Return the links of the whole file.
 
-  BERT has no projection: that of a model that it starts keeps its values.
+  BERT has no projection: a model that starts from it keeps its own.
   """
-  found = [*text_links(model.text)]
+  entries = [*text_links(model.text)]
   if model.text is not None and model.text.projection:
-    found += torch_links.dense(
+    entries += torch_links.dense(
       "txt/projection",
       "text_projection",
       use_bias=model.text.projection_bias,
       optional=True,
     )
-  # A model of another task has BERT below "bert.", and the files of the first
-  # BERTs have TensorFlow's names of norms.
+  # Files of models for other tasks have BERT below "bert.", and files of the
+  # first BERTs have TensorFlow's names of norms.
   return mapping.spelled(
-    found, _below, _in_tensorflow, lambda name: _below(_in_tensorflow(name))
+    entries, _below, _in_tensorflow, lambda name: _below(_in_tensorflow(name))
   )
 
 
@@ -110,7 +110,7 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
 
 
 def read_text(
-  found: Mapping[str, Any],
+  settings: Mapping[str, Any],
   section: str,
   *,
   pool: str,
@@ -118,7 +118,7 @@ def read_text(
   projection_bias: bool = False,
 ) -> bert.BertConfig:
   """Return the tower of a BERT's settings; `section` names them in messages."""
-  config: dict[str, Any] = {**_DEFAULTS, **found}
+  config: dict[str, Any] = {**_DEFAULTS, **settings}
   hf_json.expect(config, section, "is_decoder", False)
   hf_json.expect(config, section, "position_embedding_type", "absolute")
 
@@ -147,10 +147,10 @@ def read_text(
 def text_links(
   text: dual_encoder.TextConfig | None, prefix: str = ""
 ) -> tuple[mapping.Link, ...]:
-  """Return the links of a BERT whose names there begin with `prefix`."""
+  """Return the links of a BERT whose names in the file begin with `prefix`."""
   assert isinstance(text, bert.BertConfig)
   embeddings = f"{prefix}embeddings"
-  found = [
+  entries = [
     mapping.link("txt/token_embedding", f"{embeddings}.word_embeddings.weight"),
     mapping.link(
       "txt/position",
@@ -166,8 +166,8 @@ def text_links(
     ),
   ]
   if text.pool == "pooler":
-    found += torch_links.dense("txt/pooler", f"{prefix}pooler.dense")
-  return tuple(found)
+    entries += torch_links.dense("txt/pooler", f"{prefix}pooler.dense")
+  return tuple(entries)
 
 
 def written_text(text: bert.BertConfig) -> dict[str, Any]:
@@ -195,16 +195,16 @@ def _in_tensorflow(name: str) -> str:
   return name.replace("LayerNorm.bias", "LayerNorm.beta")
 
 
-def _pool(found: source.Source) -> str:
-  for module in hf_json.beside(found, "modules.json"):
+def _pool(files: opening.PublishedFiles) -> str:
+  for module in hf_json.beside(files, "modules.json"):
     kind = module["type"].rsplit(".", 1)[-1]
-    # Embeddings are always of L2 norm 1 here.
+    # Normalize changes nothing: embeddings here always have L2 norm 1.
     if kind not in ("Transformer", "Pooling", "Normalize"):
       raise ValueError(
         "modules.json: modules must be Transformer, Pooling and Normalize; got"
         f" {kind}"
       )
-  config = hf_json.beside(found, "1_Pooling/config.json")
+  config = hf_json.beside(files, "1_Pooling/config.json")
   if not config:
     return "cls"
   modes = [

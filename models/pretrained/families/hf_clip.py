@@ -1,7 +1,7 @@
 """CLIP and MetaCLIP 2 as transformers keeps them: CLIPModel, MetaClip2Model.
 
-Of config.json the fields are read that those classes read; what is left out has
-the classes' defaults (transformers 5.23). Files of one tower (such as
+The fields of config.json that those classes read are read here; a field left
+out has the classes' default (transformers 5.23). Files of one tower (such as
 CLIPTextModelWithProjection) are models of one tower.
 """
 
@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from models import dual_encoder, text_transformer, vit
-from models.pretrained import forms, mapping, positions, source
+from models.pretrained import forms, mapping, opening, positions
 from models.pretrained.families import clip_transformers, hf_json, torch_links
 
-# Buffers of older versions.
+# Buffers in files of older versions.
 IGNORED = (r".*\.position_ids",)
 
 _METACLIP_2 = "metaclip_2"
 _FAMILIES = ("clip", _METACLIP_2)
 _TEXT_KIND, _IMAGE_KIND = "_text_model", "_vision_model"
-# Of a layer, ours and theirs.
+# Modules of a layer: name here, name in the file.
 _LAYER: Mapping[str, str] = types.MappingProxyType(
   {
     "attn_norm": "layer_norm1",
@@ -68,38 +68,37 @@ _IMAGE: Mapping[str, Any] = types.MappingProxyType(
   }
 )
 _IDS = ("pad_token_id", "eos_token_id")
-# A wrong value in the configs of CLIP that were published first: transformers
-# then takes the token of the highest id, which ends captions in CLIP's
-# vocabulary.
+# Wrong value in the first published configs of CLIP: with it, transformers
+# pools the token of the highest id, the end of text in CLIP's vocabulary.
 _OLD_EOS = 2
 
 
-def recognises(found: source.Source) -> bool:
-  """Return whether config.json says so."""
-  return _kind(found)[0] in _FAMILIES
+def recognises(files: opening.PublishedFiles) -> bool:
+  """Return whether config.json names this family."""
+  return _kind(files)[0] in _FAMILIES
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model that config.json describes.
 
   Raises:
-    ValueError: a field has a value that is not known here; it is named.
+    ValueError: a field, named in the message, has an unsupported value.
   """
-  family, one_tower = _kind(found)
-  config = found.config
+  family, one_tower = _kind(files)
+  config = files.config
   image = text = None
   scale = clip_transformers.SCALE_INIT
   embed_dim = {**_BOTH, **config}["projection_dim"]
   if not one_tower:
-    scale = math.exp(np.asarray(found.tensors["logit_scale"]).item())
+    scale = math.exp(np.asarray(files.tensors["logit_scale"]).item())
   if one_tower != _IMAGE_KIND:
     section = _section(config, _TEXT, "" if one_tower else "text_config")
-    has_projection = "text_projection.weight" in found.tensors
+    has_projection = "text_projection.weight" in files.tensors
     text = _read_text(section, family, has_projection)
     embed_dim = embed_dim if has_projection else text.width
   if one_tower != _TEXT_KIND:
     section = _section(config, _IMAGE, "" if one_tower else "vision_config")
-    has_projection = "visual_projection.weight" in found.tensors
+    has_projection = "visual_projection.weight" in files.tensors
     image = _read_image(section, has_projection)
     embed_dim = embed_dim if has_projection else image.width
   return clip_transformers.make_model(
@@ -107,9 +106,6 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
     image,
     text,
     scale_init=scale,
-    **hf_json.image_statistics(
-      found, clip_transformers.PIXEL_MEAN, clip_transformers.PIXEL_STD
-    ),
   )
 
 
@@ -128,15 +124,15 @@ def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
     result += _text_links(model.text)
   if whole:
     return tuple(result)
-  # As CLIPTextModel and CLIPVisionModel are written since transformers 5.
+  # Names of CLIPTextModel and CLIPVisionModel since transformers 5.
   return mapping.spelled(result, lambda name: name.partition("_model.")[2])
 
 
 def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
-  """Return the content of config.json, of a model with both towers.
+  """Return the content of config.json, for a model with both towers.
 
   Raises:
-    ValueError: transformers' CLIPModel has no room for a field.
+    ValueError: transformers' CLIPModel cannot express a field.
   """
   image, text = model.image, model.text
   clip_transformers.refuse(
@@ -147,7 +143,7 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   )
   assert isinstance(image, vit.ViTConfig)
   assert isinstance(text, text_transformer.TextTransformerConfig)
-  # CLIPModel takes this end of text for the wrong one of old configs.
+  # CLIPModel mistakes this end of text for the wrong value of old configs.
   family = _METACLIP_2 if text.eot_id == _OLD_EOS else "clip"
   class_name = "MetaClip2Model" if family == _METACLIP_2 else "CLIPModel"
   return {
@@ -175,9 +171,9 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   }
 
 
-def _kind(found: source.Source) -> tuple[str, str]:
-  """Return the family, and the kind of the only tower, "" for both towers."""
-  model_type = found.config.get("model_type", "")
+def _kind(files: opening.PublishedFiles) -> tuple[str, str]:
+  """Return the family, and the kind of its only tower ("" for two towers)."""
+  model_type = files.config.get("model_type", "")
   for one_tower in (_TEXT_KIND, _IMAGE_KIND):
     if model_type.endswith(one_tower):
       return model_type.removesuffix(one_tower), one_tower
@@ -187,28 +183,28 @@ def _kind(found: source.Source) -> tuple[str, str]:
 def _section(
   config: Mapping[str, Any], defaults: Mapping[str, Any], name: str
 ) -> dict[str, Any]:
-  """Return the fields of a tower, their names as config.json has them.
+  """Return the fields of a tower by their names in config.json.
 
-  Old files say the same twice, and transformers believes "text_config_dict".
+  Old files have each section twice; transformers reads "text_config_dict".
   """
-  given = config
+  fields = config
   if name:
-    given = config.get(f"{name}_dict")
-    given = config.get(name) if given is None else given
-  values = {**defaults, **(given or {})}
-  place = name or "config.json"
-  hf_json.expect(values, place, "hidden_act", *hf_json.ACTIVATIONS)
+    fields = config.get(f"{name}_dict")
+    fields = config.get(name) if fields is None else fields
+  values = {**defaults, **(fields or {})}
+  label = name or "config.json"
+  hf_json.expect(values, label, "hidden_act", *hf_json.ACTIVATIONS)
   for field, expected in (("attention_dropout", 0), ("num_channels", 3)):
     if field in defaults:
-      hf_json.expect(values, place, field, expected)
+      hf_json.expect(values, label, field, expected)
   for field, default in defaults.items():
     if field in _IDS:
       if type(values[field]) is not int or values[field] < 0:
         raise ValueError(
-          f"{place}: {field} must be one id; got {values[field]!r}"
+          f"{label}: {field} must be one id; got {values[field]!r}"
         )
     elif isinstance(default, int):
-      values[field] = hf_json.integer(values, place, field)
+      values[field] = hf_json.integer(values, label, field)
   return values
 
 

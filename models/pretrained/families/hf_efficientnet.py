@@ -4,9 +4,9 @@ A classifier (EfficientNetForImageClassification) is read as a tower whose
 projection is the classifier: its embedding, before normalisation, is the
 logits, so that the largest value's index is the label.
 
-Nowhere does transformers pad by an image's size: sizes are taken to be even but
-before the blocks that the config lists in depthwise_padding. So a published
-model is exact at the size that it was made for, whatever is read here.
+The padding of transformers does not depend on the image's size: sizes are taken
+to be even, except before the blocks that the config lists in depthwise_padding.
+A published model is thus exact only at the size that it was made for.
 """
 
 import dataclasses
@@ -15,14 +15,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import dual_encoder, efficientnet
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening
 from models.pretrained.families import conv_links, fresh, hf_json, torch_links
 
 IGNORED = conv_links.IGNORED
 _CLASSIFIER = "classifier.weight"
-# Before the names of a classifier's trunk.
+# Prefix of the names of a classifier's trunk.
 _TRUNK = "efficientnet."
-# What config.json leaves out: transformers 5.23, configuration_efficientnet.py.
+# Defaults for config.json: transformers 5.23, configuration_efficientnet.py.
 _DEFAULTS: Mapping[str, Any] = types.MappingProxyType(
   {
     "num_channels": 3,
@@ -45,13 +45,14 @@ _DEFAULTS: Mapping[str, Any] = types.MappingProxyType(
     "drop_connect_rate": 0.2,
   }
 )
-# Of the first and the last convolution: not fields there.
+# Widths of the first and the last convolution, not fields of config.json.
 _STEM_WIDTH = 32
 _HEAD_WIDTH = 1280
-# The paper's, for training (arXiv 1905.11946, section 5.2). The field of
-# transformers' config is 0.99 too, but PyTorch's momentum is what is replaced.
+# Momentum of the paper's training (arXiv 1905.11946, section 5.2). The field of
+# transformers' config is 0.99 too, but PyTorch's is the share that is replaced.
 _NORM_MOMENTUM = 0.99
-# Of the published models (transformers, convert_efficientnet_to_pytorch.py).
+# Pixel statistics of the published models (transformers,
+# convert_efficientnet_to_pytorch.py).
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _BLOCK: Mapping[str, str] = types.MappingProxyType(
@@ -68,27 +69,26 @@ _BLOCK: Mapping[str, str] = types.MappingProxyType(
 )
 
 
-def recognises(found: source.Source) -> bool:
-  """Return whether config.json says so."""
-  return found.config.get("model_type") == "efficientnet"
+def recognises(files: opening.PublishedFiles) -> bool:
+  """Return whether config.json names this family."""
+  return files.config.get("model_type") == "efficientnet"
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model: an image tower, its classifier as the projection.
 
   Raises:
-    ValueError: a setting changes the function to one that is not known.
+    ValueError: a setting has a value that the tower here cannot express.
   """
-  image = read_image(found.config, "config.json", has_head=True)
+  image = read_image(files.config, "config.json", has_head=True)
   embed_dim = image.out_width
-  if _CLASSIFIER in found.tensors:
-    embed_dim = found.tensors[_CLASSIFIER].shape[0]
+  if _CLASSIFIER in files.tensors:
+    embed_dim = files.tensors[_CLASSIFIER].shape[0]
     image = dataclasses.replace(image, projection=True, projection_bias=True)
-  mean, std = _pixels(found)
   return fresh.make_model(
     embed_dim=embed_dim,
-    image_mean=mean,
-    image_std=std,
+    image_mean=_MEAN,
+    image_std=_STD,
     image=image,
   )
 
@@ -109,7 +109,7 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   """Return the config.json of a model with an image tower only.
 
   Raises:
-    ValueError: transformers has no room for a field.
+    ValueError: transformers' config cannot express a field.
   """
   hf_json.refuse_others("model.text", model.text, None)
   hf_json.refuse_others("model.image", model.image, {"head_width": _HEAD_WIDTH})
@@ -127,16 +127,16 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
 
 
 def read_image(
-  found: Mapping[str, Any], section: str, *, has_head: bool
+  settings: Mapping[str, Any], section: str, *, has_head: bool
 ) -> efficientnet.EfficientNetConfig:
-  """Return the tower of these settings; `section` names them in messages.
+  """Return the config of the image tower.
 
   Args:
-    found: the settings.
-    section: name of the file, or of the part of it.
-    has_head: whether the last convolution is there, which ALIGN leaves out.
+    settings: the tower's settings in config.json.
+    section: name of the file or of its section, for messages.
+    has_head: whether the tower has its last convolution; ALIGN leaves it out.
   """
-  config: dict[str, Any] = {**_DEFAULTS, **found}
+  config: dict[str, Any] = {**_DEFAULTS, **settings}
   hf_json.expect(config, section, "num_channels", 3)
   hf_json.expect(config, section, "depth_divisor", 8)
   hf_json.expect(config, section, "pooling_type", "mean")
@@ -144,8 +144,8 @@ def read_image(
   widths = list(config["out_channels"])
   if list(config["in_channels"]) != [_STEM_WIDTH, *widths[:-1]]:
     raise ValueError(
-      f"{section}: in_channels must be {_STEM_WIDTH} and then out_channels but"
-      f" for the last; got {config['in_channels']} with {widths}"
+      f"{section}: in_channels must be {_STEM_WIDTH} followed by all but the"
+      f" last of out_channels; got {config['in_channels']} with {widths}"
     )
   columns = (
     "num_block_repeats",
@@ -189,7 +189,7 @@ def written_image(image: efficientnet.EfficientNetConfig) -> dict[str, Any]:
   """Return the settings of the tower.
 
   Raises:
-    ValueError: transformers has no room for a field.
+    ValueError: transformers' config cannot express a field.
   """
   fields = {
     "stem_width": _STEM_WIDTH,
@@ -226,7 +226,7 @@ def written_image(image: efficientnet.EfficientNetConfig) -> dict[str, Any]:
 def image_links(
   image: efficientnet.EfficientNetConfig, prefix: str
 ) -> tuple[mapping.Link, ...]:
-  """Return the links of a tower whose names there begin with `prefix`."""
+  """Return the links of a tower whose names in the file begin with `prefix`."""
   encoder = f"{prefix}encoder"
   result = [
     *conv_links.conv("img/stem/conv", f"{prefix}embeddings.convolution"),
@@ -241,37 +241,3 @@ def image_links(
     result += conv_links.conv("img/head/conv", f"{encoder}.top_conv")
     result += conv_links.norm("img/head/norm", f"{encoder}.top_bn")
   return tuple(result)
-
-
-def _pixels(
-  found: source.Source,
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Return mean and standard deviation, on a scale of 0 to 1."""
-  processor = hf_json.beside(found, "preprocessor_config.json")
-  if not processor:
-    return _MEAN, _STD
-  return read_pixels(processor)
-
-
-def read_pixels(
-  processor: Mapping[str, Any],
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Return what an EfficientNetImageProcessor does to pixels as one step.
-
-  It multiplies by rescale_factor, may subtract 1, may normalise, and with
-  include_top divides by image_std once more.
-  """
-  factor = 255 * processor.get("rescale_factor", 1 / 255)
-  shift = 1.0 if processor.get("rescale_offset", False) else 0.0
-  if not processor.get("do_rescale", True):
-    factor, shift = 255.0, 0.0
-  mean, std = (0.0,) * 3, (1.0,) * 3
-  given = tuple(processor.get("image_std", (0.5,) * 3))
-  if processor.get("do_normalize", True):
-    mean, std = tuple(processor.get("image_mean", (0.5,) * 3)), given
-  if processor.get("include_top", True):
-    std = tuple(a * b for a, b in zip(std, given, strict=True))
-  return (
-    tuple((shift + m) / factor for m in mean),
-    tuple(s / factor for s in std),
-  )

@@ -1,4 +1,4 @@
-"""Read the settings of transformers' json files."""
+"""Readers and checks of the settings in transformers' json files."""
 
 import json
 import types
@@ -6,10 +6,10 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from models.pretrained import source
+from models.pretrained import opening
 
 Tower = TypeVar("Tower")
-# hidden_act there, key of models.layers.ACTIVATIONS here.
+# From hidden_act in config.json to the key of models.layers.ACTIVATIONS.
 ACTIVATIONS: Mapping[str, str] = types.MappingProxyType(
   {
     "gelu": "gelu",
@@ -18,7 +18,7 @@ ACTIVATIONS: Mapping[str, str] = types.MappingProxyType(
     "quick_gelu": "quick_gelu",
   }
 )
-# The same, to be written.
+# From the key of models.layers.ACTIVATIONS to the hidden_act that is written.
 WRITTEN: Mapping[str, str] = types.MappingProxyType(
   {
     "gelu": "gelu",
@@ -37,7 +37,7 @@ def activation(config: Mapping[str, Any], section: str = "config.json") -> str:
 def expect(
   config: Mapping[str, Any], section: str, field: str, *allowed: Any
 ) -> None:
-  """Raise ValueError where a field changes the function to one not known."""
+  """Raise ValueError for a field whose value is not one of `allowed`."""
   if config[field] not in allowed:
     raise ValueError(
       f"{section}: {field} must be one of"
@@ -46,7 +46,7 @@ def expect(
 
 
 def integer(config: Mapping[str, Any], section: str, field: str) -> int:
-  """Return a size, which files may give twice, as [height, width]."""
+  """Return a size; a file may have it as [height, width] with equal values."""
   value = config[field]
   if isinstance(value, list | tuple) and len({*value}) == 1:
     value = value[0]
@@ -58,33 +58,17 @@ def integer(config: Mapping[str, Any], section: str, field: str) -> int:
   return value
 
 
-def beside(found: source.Source, name: str) -> Any:
-  """Return the content of another json file of the model's folder, or {}."""
-  path = (found.path if found.path.is_dir() else found.path.parent) / name
-  return json.loads(path.read_text()) if path.is_file() else {}
-
-
-def image_statistics(
-  found: source.Source,
-  mean: tuple[float, ...] = (0.5, 0.5, 0.5),
-  std: tuple[float, ...] = (0.5, 0.5, 0.5),
-) -> dict[str, tuple[float, ...]]:
-  """Return image_mean and image_std, as the folder's preprocessor has them.
-
-  `mean` and `std` are those of the family where it has none.
-  """
-  processor = beside(found, "preprocessor_config.json")
-  if not processor.get("do_normalize", True):
-    return {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
-  values = {"image_mean": mean, "image_std": std, **processor}
-  return {field: tuple(values[field]) for field in ("image_mean", "image_std")}
+def beside(files: opening.PublishedFiles, name: str) -> Any:
+  """Return the content of a JSON file beside the weights, {} if missing."""
+  path = files.folder / name
+  return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def as_tower(section: str, tower: Any, *kinds: type[Tower]) -> Tower:
-  """Return a tower's config where it is of a kind that the format can hold.
+  """Return the tower's config, narrowed to one of `kinds`.
 
   Raises:
-    ValueError: it is another tower.
+    ValueError: the tower is of another kind.
   """
   if not isinstance(tower, kinds):
     names = [typing.get_type_hints(kind)["tower"] for kind in kinds]
@@ -99,12 +83,12 @@ def as_tower(section: str, tower: Any, *kinds: type[Tower]) -> Tower:
 def refuse_others(
   section: str, tower: Any, fields: Mapping[str, Any] | None
 ) -> None:
-  """Raise ValueError where a format cannot express a tower.
+  """Raise ValueError for a tower that a format cannot express.
 
   Args:
-    section: of the config, for the message.
-    tower: its config, or None.
-    fields: what its fields must be; None: there must be no tower.
+    section: section of our config, for the message.
+    tower: the tower's config, or None.
+    fields: values that the tower's fields must have; None forbids a tower.
   """
   if (tower is None) != (fields is None):
     raise ValueError(

@@ -1,7 +1,7 @@
 """SigLIP, and SigLIP 2 of fixed resolution, as transformers stores them.
 
-Both are its SiglipModel; one tower of it (SiglipVisionModel, SiglipTextModel)
-is read too. SigLIP 2 NaFlex is hf_siglip2.
+Both are SiglipModel in transformers; files of one tower (SiglipVisionModel,
+SiglipTextModel) are read too. SigLIP 2 NaFlex is in hf_siglip2.
 """
 
 import types
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from models import dual_encoder, naflex, text_transformer, vit
-from models.pretrained import forms, mapping, positions, source
+from models.pretrained import forms, mapping, opening, positions
 from models.pretrained.families import fresh, hf_json, torch_links
 
 # Positions that files of older versions of transformers hold.
 IGNORED = (r".*position_ids",)
-# What a config.json leaves out: transformers 5.23, configuration_siglip.py.
+# Defaults for config.json: transformers 5.23, configuration_siglip.py.
 _TOWER = {
   "hidden_size": 768,
   "intermediate_size": 3072,
@@ -55,22 +55,22 @@ _BLOCK = {
 }
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(files: opening.PublishedFiles) -> bool:
   """Return whether the model is of this family."""
-  return found.config.get("model_type") in (
+  return files.config.get("model_type") in (
     "siglip",
     "siglip_vision_model",
     "siglip_text_model",
   )
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model's config.
 
   Raises:
-    ValueError: a setting is not one of a published SigLIP.
+    ValueError: a setting has a value that no published SigLIP has.
   """
-  vision, text = sections(found.config, VISION, TEXT)
+  vision, text = sections(files.config, VISION, TEXT)
   image = None
   if vision is not None:
     image = vit.ViTConfig(
@@ -83,7 +83,7 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
       patch_dropout=0.0,
       **tower_fields(vision, "vision_config"),
     )
-  return make_model(found, image, vision, text)
+  return make_model(files, image, vision, text)
 
 
 def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
@@ -135,9 +135,9 @@ def sections(
   vision: Mapping[str, Any],
   text: Mapping[str, Any],
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-  """Return the settings of both towers, None for one that there is not.
+  """Return the settings of both towers, None for a tower that is missing.
 
-  `vision` and `text` are what a config.json leaves out.
+  `vision` and `text` are the defaults for a config.json.
   """
   kind = config["model_type"]
   has_text = not kind.endswith("_vision_model")
@@ -152,7 +152,7 @@ def sections(
 
 
 def tower_fields(config: Mapping[str, Any], section: str) -> dict[str, Any]:
-  """Return the fields that both towers have; no tower projects but the text."""
+  """Return the fields that both towers have."""
   if section == "vision_config":
     hf_json.expect(config, section, "num_channels", 3)
     hf_json.expect(config, section, "vision_use_head", True)
@@ -170,7 +170,7 @@ def tower_fields(config: Mapping[str, Any], section: str) -> dict[str, Any]:
 
 
 def make_model(
-  found: source.Source,
+  files: opening.PublishedFiles,
   image: dual_encoder.ImageConfig | None,
   vision: Mapping[str, Any] | None,
   text: Mapping[str, Any] | None,
@@ -189,8 +189,8 @@ def make_model(
       num_tokens=hf_json.integer(
         text, "text_config", "max_position_embeddings"
       ),
-      # Neither is looked at: padding is a token like the others, and the last
-      # position is pooled.
+      # Unused fields: padding is a token like the others, and the last position
+      # is pooled.
       pad_id=text["pad_token_id"],
       eot_id=1,
       causal=False,
@@ -204,13 +204,12 @@ def make_model(
       "text_config: projection_size must equal vision_config's hidden_size;"
       f" got {sizes[1]} and {sizes[0]}"
     )
-  tensors = found.tensors
+  tensors = files.tensors
   has_scale = "logit_scale" in tensors
   return fresh.make_model(
     embed_dim=sizes[0],
     scale_init=float(np.exp(tensors["logit_scale"][0])) if has_scale else 1.0,
     bias_init=float(tensors["logit_bias"][0]) if has_scale else 0.0,
-    **hf_json.image_statistics(found),
     image=image,
     text=text_config,
   )
@@ -219,20 +218,20 @@ def make_model(
 def make_links(
   model: dual_encoder.ModelConfig, patch: forms.Form | None
 ) -> tuple[mapping.Link, ...]:
-  """Return the links of the whole file; `patch` is of the patch embedding."""
-  found: list[mapping.Link] = []
+  """Return the links of the file; `patch` is the patch embedding's form."""
+  entries: list[mapping.Link] = []
   if patch is not None:
-    found += _vision_links(patch)
+    entries += _vision_links(patch)
   if model.text is not None:
-    found += _text_links()
+    entries += _text_links()
   if patch is not None and model.text is not None:
-    found += (
+    entries += (
       mapping.link("log_scale", "logit_scale", forms.BATCHED),
       mapping.link("bias", "logit_bias", forms.BATCHED),
     )
-  # A file of one tower has its names without that tower's.
+  # A file of one tower has its names without the tower's prefix.
   return mapping.spelled(
-    found,
+    entries,
     lambda name: name.removeprefix("vision_model.").removeprefix("text_model."),
   )
 
@@ -240,12 +239,12 @@ def make_links(
 def written_vision(
   image: vit.ViTConfig | naflex.NaFlexConfig,
 ) -> dict[str, Any]:
-  """Return vision_config but for its size."""
+  """Return vision_config without its image size."""
   return _written_tower(image) | {"patch_size": image.patch_size}
 
 
 def written_text(model: dual_encoder.ModelConfig) -> dict[str, Any]:
-  """Return text_config but for its type.
+  """Return text_config without its model_type.
 
   Raises:
     ValueError: the tower is not a SigLIP's.

@@ -1,34 +1,34 @@
-"""SigLIP 2 NaFlex as transformers stores it (its Siglip2Model)."""
+"""SigLIP 2 NaFlex as transformers stores it (Siglip2Model)."""
 
 import math
 import types
 from typing import Any
 
 from models import dual_encoder, naflex
-from models.pretrained import forms, mapping, source
+from models.pretrained import forms, mapping, opening
 from models.pretrained.families import hf_json, hf_siglip
 
 IGNORED = hf_siglip.IGNORED
-# What a config.json leaves out: transformers 5.23, configuration_siglip2.py.
+# Defaults for config.json: transformers 5.23, configuration_siglip2.py.
 _VISION = types.MappingProxyType({**hf_siglip.VISION, "num_patches": 256})
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(files: opening.PublishedFiles) -> bool:
   """Return whether the model is of this family."""
-  return found.config.get("model_type") in (
+  return files.config.get("model_type") in (
     "siglip2",
     "siglip2_vision_model",
     "siglip2_text_model",
   )
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model's config.
 
   Raises:
-    ValueError: a setting is not one of a published SigLIP 2.
+    ValueError: a setting has a value that no published SigLIP 2 has.
   """
-  vision, text = hf_siglip.sections(found.config, _VISION, hf_siglip.TEXT)
+  vision, text = hf_siglip.sections(files.config, _VISION, hf_siglip.TEXT)
   image = None
   if vision is not None:
     count = hf_json.integer(vision, "vision_config", "num_patches")
@@ -38,7 +38,7 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
         f"vision_config: num_patches must be a square; got {count}"
       )
     patch_size = hf_json.integer(vision, "vision_config", "patch_size")
-    processor = hf_json.beside(found, "preprocessor_config.json")
+    processor = hf_json.beside(files, "preprocessor_config.json")
     image = naflex.NaFlexConfig(
       tower="naflex",
       image_size=side * patch_size,
@@ -47,7 +47,7 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
       position_size=side,
       **hf_siglip.tower_fields(vision, "vision_config"),
     )
-  return hf_siglip.make_model(found, image, vision, text)
+  return hf_siglip.make_model(files, image, vision, text)
 
 
 def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:

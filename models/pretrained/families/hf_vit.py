@@ -1,8 +1,8 @@
 """ViT as transformers stores it (ViTModel, ViTForImageClassification).
 
-An image tower that pools the cls token; a classifier is its projection. A
-ViTModel's pooler (tanh of an affine map) is left out: a LiT tower starts from
-the cls token itself.
+It is read as an image tower that pools the cls token; a classifier becomes its
+projection. A ViTModel's pooler (tanh of an affine map) is left out: a LiT tower
+starts from the cls token itself.
 """
 
 import dataclasses
@@ -10,14 +10,14 @@ import types
 from typing import Any
 
 from models import dual_encoder, vit
-from models.pretrained import forms, mapping, positions, source
+from models.pretrained import forms, mapping, opening, positions
 from models.pretrained.families import fresh, hf_json, torch_links
 
 IGNORED = (
   r"(vit\.)?pooler\..*",
-  r"(vit\.)?embeddings\.mask_token",  # of masked image modelling
+  r"(vit\.)?embeddings\.mask_token",  # for masked image modelling
 )
-# What a config.json leaves out: transformers 5.23, configuration_vit.py.
+# Defaults for config.json: transformers 5.23, configuration_vit.py.
 _DEFAULTS = types.MappingProxyType(
   {
     "hidden_size": 768,
@@ -44,25 +44,25 @@ _BLOCK = {
 }
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(files: opening.PublishedFiles) -> bool:
   """Return whether the model is of this family."""
-  return found.config.get("model_type") == "vit"
+  return files.config.get("model_type") == "vit"
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model's config: an image tower, and a classifier if it has one.
 
   Raises:
-    ValueError: a setting changes the function to one that is not known.
+    ValueError: a setting has a value that the tower here cannot express.
   """
-  config: dict[str, Any] = {**_DEFAULTS, **found.config}
+  config: dict[str, Any] = {**_DEFAULTS, **files.config}
   hf_json.expect(config, "config.json", "num_channels", 3)
   hf_json.expect(config, "config.json", "qkv_bias", True)
 
   def size(field: str) -> int:
     return hf_json.integer(config, "config.json", field)
 
-  classifies = "classifier.weight" in found.tensors
+  classifies = "classifier.weight" in files.tensors
   image = vit.ViTConfig(
     tower="vit",
     image_size=size("image_size"),
@@ -83,9 +83,8 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
   )
   return fresh.make_model(
     embed_dim=(
-      found.tensors["classifier.weight"].shape[0] if classifies else image.width
+      files.tensors["classifier.weight"].shape[0] if classifies else image.width
     ),
-    **hf_json.image_statistics(found),
     image=image,
   )
 
@@ -94,12 +93,12 @@ def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
   """Return the links of the whole file.
 
   A model with a projection that starts from a ViT without a classifier keeps
-  its projection's values.
+  its own projection.
   """
   image = model.image
   assert isinstance(image, vit.ViTConfig)
   patches = "embeddings.patch_embeddings.projection"
-  found = [
+  entries = [
     mapping.link("img/cls", "embeddings.cls_token", forms.BATCHED),
     mapping.link(
       "img/patch/kernel", f"{patches}.weight", forms.patch(image.patch_size)
@@ -115,18 +114,18 @@ def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
     *torch_links.norm("img/norm", "layernorm"),
   ]
   if not image.projection:
-    return mapping.spelled(found, _in_classifier)
+    return mapping.spelled(entries, _in_classifier)
   # A classifier's file has the tower below "vit.".
-  found = [
+  entries = [
     dataclasses.replace(
       entry,
       theirs=tuple(_in_classifier(name) for name in entry.theirs),
       also=(entry.theirs,),
     )
-    for entry in found
+    for entry in entries
   ]
   return (
-    *found,
+    *entries,
     *torch_links.dense(
       "img/projection",
       "classifier",
@@ -140,7 +139,7 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   """Return the config.json of a model with an image tower only.
 
   Raises:
-    ValueError: the model is not such a ViT.
+    ValueError: the model is not a ViT that transformers can express.
   """
   hf_json.refuse_others("model.text", model.text, None)
   hf_json.refuse_others(

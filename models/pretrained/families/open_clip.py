@@ -1,11 +1,12 @@
 """Models of open_clip 3.3: CLIP's towers, ConvNeXt, CoCa, SigLIP.
 
-open_clip_config.json says what the model is. A file without one is a CLIP with
-open_clip's defaults: GELU, heads as in its model_configs, the highest id as the
-end of text; whether another activation was meant cannot be seen in the tensors.
+open_clip_config.json describes the model. A file without one is read as a CLIP
+with open_clip's defaults: GELU, heads as in its model_configs, the highest id
+as the end of text. The tensors do not show whether it was trained with another
+activation.
 
-Of CoCa, what embeds is read; its captioner (text_decoder) embeds nothing and is
-left out. What is written is then open_clip's CustomTextCLIP with the same
+The two towers of a CoCa are read; its captioner (text_decoder) embeds nothing
+and is left out. It is exported as open_clip's CustomTextCLIP with the same
 towers.
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from models import convnext, dual_encoder, resnet, text_transformer, vit
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening, pixels
 from models.pretrained.families import (
   clip_resnet,
   clip_transformers,
@@ -30,46 +31,51 @@ from models.pretrained.families import (
 
 IGNORED = (r"text_decoder\..*", r"(.*\.)?attn_mask", *clip_resnet.IGNORED)
 
-# Widths of image heads that are not 64: H, g, bigG, e (its model_configs).
+# Head widths other than 64 by image width: H, g, bigG, e (its model_configs).
 _HEAD_WIDTHS: Mapping[int, int] = types.MappingProxyType(
   {1280: 80, 1408: 88, 1664: 104, 1792: 112}
 )
 
 
-def recognises(found: source.Source) -> bool:
-  """Return whether a file is open_clip's: by its config, else by its names."""
-  if found.config:
-    return "model_cfg" in found.config
+def recognises(files: opening.PublishedFiles) -> bool:
+  """Return whether a file is open_clip's, by its config or else its names."""
+  if files.config:
+    return "model_cfg" in files.config
   return (
-    "logit_scale" in found.tensors
-    and f"{_prefix(found.tensors)}token_embedding.weight" in found.tensors
-    and not any(name in found.tensors for name in openai_names.ARCHIVE_ONLY)
+    "logit_scale" in files.tensors
+    and f"{_prefix(files.tensors)}token_embedding.weight" in files.tensors
+    and not any(name in files.tensors for name in openai_names.ARCHIVE_ONLY)
   )
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model that open_clip_config.json or the shapes describe.
 
   Raises:
-    ValueError: a field is not known here, or has a value that is not; or there
-      is no open_clip_config.json, and no Vision Transformer of open_clip's own.
+    ValueError: a field or its value is not supported; or there is no
+      open_clip_config.json and the image tower is not open_clip's own Vision
+      Transformer.
   """
-  tensors = found.tensors
+  tensors = files.tensors
   bias = tensors.get("logit_bias")
-  pixels = found.config.get("preprocess_cfg", {})
+  preprocess = files.config.get("preprocess_cfg", {})
   fields = {
     "scale_init": openai_names.scale(tensors),
     "bias_init": 0.0 if bias is None else np.asarray(bias).item(),
-    "image_mean": tuple(pixels.get("mean", clip_transformers.PIXEL_MEAN)),
-    "image_std": tuple(pixels.get("std", clip_transformers.PIXEL_STD)),
+    "image_mean": pixels.triple(
+      preprocess.get("mean", clip_transformers.PIXEL_MEAN)
+    ),
+    "image_std": pixels.triple(
+      preprocess.get("std", clip_transformers.PIXEL_STD)
+    ),
   }
-  if not found.config:
+  if not files.config:
     return clip_transformers.make_model(*_from_shapes(tensors), **fields)
-  config = found.config["model_cfg"]
+  config = files.config["model_cfg"]
   open_clip_config.check(config)
   return clip_transformers.make_model(
     config["embed_dim"],
-    _read_image(found.config, tensors),
+    _read_image(files.config, tensors),
     open_clip_config.read_text(config),
     **fields,
   )
@@ -78,8 +84,8 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
 def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
   """Return the links of the whole file.
 
-  The text tower's names have "text." before them where open_clip's
-  CustomTextCLIP or CoCa holds it; both are read.
+  Names of the text tower begin with "text." in open_clip's CustomTextCLIP and
+  CoCa; names with and without it are read.
   """
   result = [
     mapping.link("log_scale", "logit_scale"),
@@ -110,7 +116,7 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   """Return the content of open_clip_config.json.
 
   Raises:
-    ValueError: there is no room for a field there.
+    ValueError: open_clip_config.json cannot express a field.
   """
   image = model.image
   config = {

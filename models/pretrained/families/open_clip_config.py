@@ -1,4 +1,4 @@
-"""What a model of open_clip 3.3 is: "model_cfg" of open_clip_config.json."""
+"""Section "model_cfg" of open_clip_config.json, as of open_clip 3.3."""
 
 import types
 from collections.abc import Collection, Mapping
@@ -12,8 +12,8 @@ from models.pretrained.families import (
   timm_siglip,
 )
 
-# What open_clip_config.json leaves out (model.py there): fields that are read,
-# and fields that change the function and have no room here.
+# Defaults for open_clip_config.json (model.py in open_clip): fields that are
+# read, and fields that the towers here cannot express.
 _BOTH: Mapping[str, Any] = types.MappingProxyType(
   {"layers": 12, "mlp_ratio": 4.0, "act_kwargs": None, "norm_kwargs": None}
 )
@@ -70,7 +70,7 @@ _TEXT: Mapping[str, Any] = types.MappingProxyType(
 _TEXT_FIXED: Mapping[str, Any] = types.MappingProxyType(
   {**_FIXED, "hf_model_name": None}
 )
-# They do not change what a model computes.
+# Fields that do not change a model's output.
 _HARMLESS = (
   "output_tokens",
   "patch_dropout",
@@ -91,11 +91,11 @@ _MODEL = (
   "init_logit_bias",
   "multimodal_cfg",
 )
-# Of CoCa's text tower, whose cls token is pooled.
+# Fields of CoCa's text tower, whose cls token is pooled.
 COCA_TEXT: dict[str, Any] = {"pool": "cls", "mask_padding": True}
 _QUICK = "quick_gelu"
 _TANH = {"approximate": "tanh"}
-# Ends of text of the tokenizers that go with pool_type="last" (SigLIP's).
+# End of text of SigLIP's tokenizers, used with pool_type="last".
 _LAST_EOT_ID = 1
 _POOLS: Mapping[str, str] = types.MappingProxyType(
   {"argmax": "eot", "eos": "eot", "first": "first", "last": "last"}
@@ -103,7 +103,7 @@ _POOLS: Mapping[str, str] = types.MappingProxyType(
 
 
 def check(config: Mapping[str, Any]) -> None:
-  """Raise ValueError where "model_cfg" has a field that is not known here."""
+  """Raise ValueError for a field of "model_cfg" that is not supported."""
   _refuse_unknown("model_cfg", config, _MODEL)
 
 
@@ -111,8 +111,7 @@ def read_image(config: Mapping[str, Any]) -> vit.ViTConfig:
   """Return the Vision Transformer of "model_cfg".
 
   Raises:
-    ValueError: a field of "vision_cfg" is not known here, or has a value that
-      is not.
+    ValueError: a field of "vision_cfg" or its value is not supported.
   """
   values = _section("vision_cfg", config["vision_cfg"], _IMAGE, _IMAGE_FIXED)
   if values["attentional_pool"] not in (False, True):
@@ -142,25 +141,24 @@ def read_text(
   """Return the text tower of "model_cfg".
 
   Raises:
-    ValueError: a field of "text_cfg" is not known here, or has a value that is
-      not.
+    ValueError: a field of "text_cfg" or its value is not supported.
   """
   values = _section("text_cfg", config["text_cfg"], _TEXT, _TEXT_FIXED)
   hf_json.expect(values, "text_cfg", "pool_type", *_POOLS)
   hf_json.expect(values, "text_cfg", "proj_type", "linear", "none")
   eot_ids = {"eos": values["eos_id"], "last": _LAST_EOT_ID}
-  given = {
+  fields = {
     "pool": _POOLS[values["pool_type"]],
     "eot_id": eot_ids.get(values["pool_type"], values["vocab_size"] - 1),
     "causal": not values["no_causal_mask"],
     "projection": values["proj_type"] == "linear",
     "projection_bias": values["proj_bias"],
   }
-  if values["embed_cls"]:  # whatever pool_type says
-    given |= COCA_TEXT
+  if values["embed_cls"]:  # overrides pool_type
+    fields |= COCA_TEXT
   return clip_transformers.make_text(
     **_read_sizes("text_cfg", values, config),
-    **given,
+    **fields,
     num_heads=values["heads"],
     vocab_size=values["vocab_size"],
     num_tokens=values["context_length"],
@@ -172,7 +170,7 @@ def write(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   """Return "model_cfg" of a model whose text tower is open_clip's own.
 
   Raises:
-    ValueError: it has no room for a field.
+    ValueError: "model_cfg" cannot express a field.
   """
   image, text = model.image, model.text
   clip_transformers.refuse(
@@ -231,25 +229,27 @@ def _unlike_text(text: Any) -> list[str]:
   pool = getattr(text, "pool", None)
   if pool == "cls":
     return clip_transformers.unlike_text(text, **COCA_TEXT)
-  # The others may be of any kind, and look at padding or not.
+  # Text towers of other pools may have any value of these fields.
   free = {x: getattr(text, x, None) for x in ("causal", "projection_bias")}
   pool = pool if pool in _POOLS.values() else "eot"
   return clip_transformers.unlike_text(text, **free, pool=pool)
 
 
 def _unlike_activations(image: Any, text: Any) -> list[str]:
-  """Return a line where one tower has QuickGELU and the other has not.
+  """Return a line if exactly one tower has QuickGELU.
 
-  quick_gelu is of the text tower alone where timm makes the other.
+  quick_gelu applies to the text tower alone if timm makes the image tower.
   """
   if getattr(image, "pool", None) == "map":
     return []
-  found = [getattr(x, "activation", None) for x in (image, text)]
-  if None in found or (found[0] == _QUICK) == (found[1] == _QUICK):
+  activations = [getattr(x, "activation", None) for x in (image, text)]
+  if None in activations or (activations[0] == _QUICK) == (
+    activations[1] == _QUICK
+  ):
     return []
   return [
     f"model.text.activation: expected {_QUICK!r} in both towers or in none; got"
-    f" {found[1]!r}, and {found[0]!r} of the image tower"
+    f" {activations[1]!r}, and {activations[0]!r} of the image tower"
   ]
 
 
@@ -333,21 +333,21 @@ def _read_sizes(
 
 def _section(
   name: str,
-  given: Mapping[str, Any],
+  values: Mapping[str, Any],
   known: Mapping[str, Any],
   fixed: Mapping[str, Any],
 ) -> dict[str, Any]:
-  """Return all fields of a tower that matter here."""
-  _refuse_unknown(name, given, (*known, *fixed, *_HARMLESS))
+  """Return the supported fields of a tower; refuse other values of `fixed`."""
+  _refuse_unknown(name, values, (*known, *fixed, *_HARMLESS))
   for field in fixed:
-    hf_json.expect({**fixed, **given}, name, field, fixed[field])
-  return {**known, **given}
+    hf_json.expect({**fixed, **values}, name, field, fixed[field])
+  return {**known, **values}
 
 
 def _refuse_unknown(
-  name: str, given: Mapping[str, Any], known: Collection[str]
+  name: str, values: Mapping[str, Any], known: Collection[str]
 ) -> None:
-  unknown = [field for field in given if field not in known]
+  unknown = [field for field in values if field not in known]
   if unknown:
     raise ValueError(
       f"{name} has fields that are not known here: {', '.join(unknown)}"

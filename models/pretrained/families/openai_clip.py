@@ -1,11 +1,11 @@
 """OpenAI's CLIP: a state dict of its released archives, as safetensors.
 
-Sizes are those of the tensors. What they do not say is the same in all of them:
+Sizes are read from the tensors. The other fields are the same in all archives:
 QuickGELU, heads of 64, and the highest id as the end of text.
 """
 
 from models import dual_encoder
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening
 from models.pretrained.families import (
   clip_resnet,
   clip_transformers,
@@ -19,19 +19,19 @@ _HEAD_WIDTH = 64
 _ACTIVATION = "quick_gelu"
 
 
-def recognises(found: source.Source) -> bool:
+def recognises(files: opening.PublishedFiles) -> bool:
   """Return whether the tensors are OpenAI's, not open_clip's of those names."""
   return (
-    not found.config
-    and "logit_scale" in found.tensors
-    and "token_embedding.weight" in found.tensors
-    and any(name in found.tensors for name in openai_names.ARCHIVE_ONLY)
+    not files.config
+    and "logit_scale" in files.tensors
+    and "token_embedding.weight" in files.tensors
+    and any(name in files.tensors for name in openai_names.ARCHIVE_ONLY)
   )
 
 
-def read_model(found: source.Source) -> dual_encoder.ModelConfig:
+def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model that the shapes describe."""
-  tensors = found.tensors
+  tensors = files.tensors
   shared = {
     "activation": _ACTIVATION,
     "norm_epsilon": clip_transformers.NORM_EPSILON,
@@ -53,5 +53,5 @@ def read_model(found: source.Source) -> dual_encoder.ModelConfig:
 
 
 def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
-  """Return the links of the whole file, whose names open_clip keeps."""
+  """Return the links of the whole file; open_clip has the same names."""
   return open_clip.links(model)

@@ -14,9 +14,9 @@ from models.pretrained.families import torch_links
 # Whole numbers beside the parameters; only OpenAI's archives have them.
 ARCHIVE_ONLY = ("input_resolution", "context_length", "vocab_size")
 
-# Of the text tower in every published model.
+# Head width of the text tower in every published model.
 _TEXT_HEAD_WIDTH = 64
-# Of a layer but for its attention, ours and theirs.
+# Modules of a layer except attention: name here, name in the file.
 _LAYER: Mapping[str, str] = types.MappingProxyType(
   {
     "attn_norm": "ln_1",
@@ -71,8 +71,8 @@ def image_links(
   """Return the links of a Vision Transformer, with CoCa's pooling or without.
 
   Args:
-    config: of the tower.
-    embed_dim: of the model.
+    config: config of the image tower.
+    embed_dim: length of the model's embeddings.
   """
   links = [
     mapping.link(
@@ -102,8 +102,8 @@ def text_links(
   """Return the links of a text transformer.
 
   Args:
-    config: of the tower.
-    prefix: of the names.
+    config: config of the text tower.
+    prefix: prefix of the names in the file.
   """
   links = [
     mapping.link("txt/token_embedding", f"{prefix}token_embedding.weight"),
@@ -144,7 +144,7 @@ def _query_pool(*, fused: bool) -> list[mapping.Link]:
   ours, theirs = f"{ours}/attn", f"{theirs}.attn"
   if fused:
     return [*links, *torch_links.fused_attention(ours, theirs)]
-  # torch.nn.MultiheadAttention of keys that have another width than queries.
+  # torch.nn.MultiheadAttention with keys of another width than the queries.
   parts = [f"{ours}/{name}" for name in ("query", "key", "value")]
   return [
     *links,

@@ -12,7 +12,7 @@ IGNORED: tuple[str, ...] = ()
 _TRUNK = "visual.trunk"
 _HEAD = "visual.head"
 # timm 1.0.31, convnext.py: depths and widths of the models in open_clip's
-# model_configs; the norms' epsilon is 1e-6 but for the largest.
+# model_configs; the norms' epsilon is 1e-6 except in the largest.
 _NORM_EPSILON = 1e-6
 _DEEP = (3, 3, 27, 3)
 _MODELS: Mapping[str, tuple[tuple[int, ...], tuple[int, ...], float]] = (
@@ -27,7 +27,7 @@ _MODELS: Mapping[str, tuple[tuple[int, ...], tuple[int, ...], float]] = (
     }
   )
 )
-# Of a tower without a name.
+# Architecture that a tower without a name in timm is described with.
 _ARCHITECTURE = "convnext_base"
 ARGS = ("depths", "dims", "norm_eps")
 
@@ -45,11 +45,12 @@ def read_image(
   """Return the tower, and the width of its embeddings.
 
   Args:
-    tensors: of the file.
-    config: vision_cfg of the model in open_clip; all of the tower's fields but
-      these follow from shapes: image_size, timm_drop_path, and by
-      timm_model_name the norms' epsilon.
-    args: of timm, where the tower is described: all of ARGS.
+    tensors: tensors of the file.
+    config: vision_cfg of the model in open_clip. It is read for image_size,
+      timm_drop_path and, by timm_model_name, the norms' epsilon; the tower's
+      other fields follow from shapes.
+    args: timm's arguments (all of ARGS) for a tower that is described, else
+      None.
   """
   depths, widths = [], []
   while f"{_TRUNK}.stages.{len(depths)}.blocks.0.gamma" in tensors:
@@ -77,7 +78,7 @@ def read_image(
 
 
 def unlike_image(image: convnext.ConvNeXtConfig) -> list[str]:
-  """Return a line for each field that timm's tower cannot have."""
+  """Return a line for each field that timm's tower cannot express."""
   if len(image.depths) == len(_DEEP):
     return []
   return [
@@ -100,7 +101,7 @@ def write_image(image: convnext.ConvNeXtConfig) -> dict[str, Any]:
 
 
 def describe_image(image: convnext.ConvNeXtConfig) -> dict[str, Any] | None:
-  """Return timm's description of a tower for which it has no name."""
+  """Return timm's description of a tower without a name in timm."""
   if _find_name(image):
     return None
   return timm_trunk.describe(

@@ -25,8 +25,8 @@ _SIZES: Mapping[str, tuple[int, int, int, int]] = types.MappingProxyType(
     "giantopt": (1536, 40, 16, 6144),
   }
 )
-# Size, patch size, image sizes; with the exact GELU, and with the approximation
-# that big_vision and transformers have in all of them.
+# Size, patch size and image sizes of towers with the exact GELU, and of towers
+# with the approximation that big_vision and transformers use for all.
 _EXACT = (
   ("base", 16, (224, 256, 384, 512)),
   ("large", 16, (256, 384)),
@@ -38,8 +38,8 @@ _TANH = (
   ("so400m", 16, (256, 384, 512)),
   ("giantopt", 16, (256, 384)),
 )
-_ACTIVATIONS = ("gelu", "gelu_tanh")  # named alike here and in timm
-# What describes a tower without a name: arguments there, fields here.
+_ACTIVATIONS = ("gelu", "gelu_tanh")  # the same names here and in timm
+# Description of a tower without a name in timm: arguments there, fields here.
 _ARCHITECTURE = "vit_base_patch16_siglip_224"
 _ARGS: Mapping[str, str] = types.MappingProxyType(
   {
@@ -61,13 +61,13 @@ _FIXED: dict[str, Any] = {
   "projection_bias": False,
   "norm_epsilon": _NORM_EPSILON,
 }
-# What open_clip_config.json leaves out (open_clip 3.3, model.py).
+# Defaults for open_clip_config.json (open_clip 3.3, model.py).
 _DEFAULTS: dict[str, Any] = {
   "timm_model_name": None,
   "timm_pool": "avg",
   "timm_proj": "linear",
 }
-# Of a layer but for its attention, ours and theirs.
+# Modules of a layer except attention: name here, name in the file.
 _LAYER: Mapping[str, str] = types.MappingProxyType(
   {
     "attn_norm": "norm1",
@@ -100,10 +100,11 @@ def read_image(
 
   Args:
     config: "vision_cfg" of open_clip_config.json.
-    args: of timm, where the tower is described: all of ARGS.
+    args: timm's arguments (all of ARGS) for a tower that is described, else
+      None.
 
   Raises:
-    ValueError: it is no tower of SigLIP's.
+    ValueError: the tower is not one of SigLIP's.
   """
   config = {**_DEFAULTS, **config}
   hf_json.expect(config, "vision_cfg", "timm_pool", "map")
@@ -125,7 +126,7 @@ def read_image(
 
 
 def unlike_image(image: vit.ViTConfig) -> list[str]:
-  """Return a line for each field that timm's tower cannot have."""
+  """Return a line for each field that timm's tower cannot express."""
   problems = clip_transformers.unlike("model.image", image, _FIXED)
   if image.activation not in _ACTIVATIONS:
     problems.append(
@@ -146,7 +147,7 @@ def write_image(image: vit.ViTConfig) -> dict[str, Any]:
 
 
 def describe_image(image: vit.ViTConfig) -> dict[str, Any] | None:
-  """Return timm's description of a tower for which it has no name."""
+  """Return timm's description of a tower without a name in timm."""
   if _find_name(image):
     return None
   return timm_trunk.describe(
@@ -231,5 +232,5 @@ def _models() -> Iterator[tuple[str, vit.ViTConfig]]:
         )
 
 
-# By their names there.
+# Towers by their names in timm.
 _MODELS: Mapping[str, vit.ViTConfig] = types.MappingProxyType(dict(_models()))

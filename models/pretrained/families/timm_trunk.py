@@ -1,22 +1,22 @@
-"""The image towers that open_clip has timm make: by name, or described.
+"""Image towers that open_clip makes with timm: by name, or by a description.
 
-open_clip 3.3 hands timm a name, neither sizes nor an activation (its
-timm_model.py). A tower for which timm has no name is named "local-dir:FOLDER":
-timm reads its architecture and arguments from FOLDER/config.json. The same lies
-in open_clip_config.json as "timm_cfg", which open_clip does not look at: so a
-model can be read here wherever its folder went.
+open_clip 3.3 passes a name to timm, neither sizes nor an activation (its
+timm_model.py). A tower without a name in timm is named "local-dir:FOLDER": timm
+reads its architecture and arguments from FOLDER/config.json. A copy is in
+open_clip_config.json as "timm_cfg", which open_clip ignores: a model can thus
+be read here after its folder was moved.
 """
 
 import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-# Of open_clip_config.json, beside "model_cfg".
+# Key in open_clip_config.json, beside "model_cfg".
 KEY = "timm_cfg"
-# In the folder of a model.
+# Name of the subfolder with config.json in the folder of a model.
 FOLDER = "timm"
 _LOCAL = "local-dir:"
-# Names by which timm reads a description.
+# Prefixes of names for which timm reads a description.
 _ELSEWHERE = (_LOCAL, "hf-hub:", "hf_hub:")
 
 
@@ -24,10 +24,10 @@ def describe(architecture: str, **model_args: Any) -> dict[str, Any]:
   """Return the config.json of a tower.
 
   Args:
-    architecture: a model of timm.
-    model_args: what is otherwise in this one.
+    architecture: name of a model in timm.
+    model_args: arguments in which the tower differs from it.
   """
-  # Without "pretrained_cfg", timm takes the whole file for one.
+  # Without the key "pretrained_cfg", timm reads the whole file as one.
   return {
     "architecture": architecture,
     "pretrained_cfg": {},
@@ -36,15 +36,15 @@ def describe(architecture: str, **model_args: Any) -> dict[str, Any]:
 
 
 def name(published: str | None) -> str:
-  """Return timm_model_name, where the folder of the model is not yet known."""
+  """Return timm_model_name for a model whose folder is not yet known."""
   return published or f"{_LOCAL}{FOLDER}"
 
 
 def place(config: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:
-  """Return open_clip_config.json with the place of the tower's description.
+  """Return open_clip_config.json with the path of the tower's description.
 
-  timm takes a path as it is given, so only an absolute one is found from
-  everywhere.
+  The path is absolute, since timm resolves a relative one against the current
+  folder.
   """
   if KEY not in config:
     return dict(config)
@@ -57,22 +57,22 @@ def place(config: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:
 def read_args(
   config: Mapping[str, Any], known: Collection[str]
 ) -> Mapping[str, Any] | None:
-  """Return timm's arguments of a tower that is described, None of a named one.
+  """Return timm's arguments of a described tower, None for a named one.
 
   Args:
-    config: open_clip_config.json.
-    known: the arguments, all of which must be there.
+    config: content of open_clip_config.json.
+    known: names of the arguments, all of them required.
 
   Raises:
     ValueError: the description is missing, or has other arguments.
   """
   if KEY not in config:
-    place = config["model_cfg"]["vision_cfg"].get("timm_model_name") or ""
-    if place.startswith(_ELSEWHERE):
+    model_name = config["model_cfg"]["vision_cfg"].get("timm_model_name") or ""
+    if model_name.startswith(_ELSEWHERE):
       raise ValueError(
         "vision_cfg: timm_model_name must be a model of timm, or"
         f" open_clip_config.json have {KEY} (as --task=export writes it); got"
-        f" {place!r}"
+        f" {model_name!r}"
       )
     return None
   args = config[KEY]["model_args"]

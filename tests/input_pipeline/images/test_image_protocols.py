@@ -109,8 +109,8 @@ def test_a_strip_that_would_not_fit_in_memory():
     ({"resize": "x"}, "clip: resize must be one of .*got 'x'"),
     ({"interpolation": "x"}, "interpolation must be one of .*got 'x'"),
     ({"rounding": "x"}, "rounding must be one of .*got 'x'"),
-    ({"resize_size": 9}, "size <= resize_size; got size 224 and resize_size 9"),
-    ({"size": 0}, "0 < size"),
+    ({"resize_size": 9}, "clip: size must be between 1 and 9; got 224"),
+    ({"size": 0}, "size must be between 1 and 224; got 0"),
   ],
 )
 def test_fields_are_checked(change, expected):

@@ -58,7 +58,7 @@ def test_no_room_for_text(rule, lowest):
   rule = PUBLISHED[rule]
   dataclasses.replace(rule, num_tokens=lowest)
   with pytest.raises(
-    ValueError, match=f"at least {lowest}, .*got {lowest - 1}"
+    ValueError, match=f"num_tokens must be at least {lowest}; got {lowest - 1}"
   ):
     dataclasses.replace(rule, num_tokens=lowest - 1)
 

@@ -14,9 +14,43 @@ import jax
 import numpy as np
 
 from models import dual_encoder, naflex
-from models.pretrained import mapping, source
+from models.pretrained import families, mapping, opening
+from tests.models.pretrained.families import mirror
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
+# Family of the golden files whose names begin so; the longest name counts.
+_FAMILIES = {
+  "hf_metaclip_2": "hf_clip",
+  **{
+    families.name(family): families.name(family) for family in families.FAMILIES
+  },
+}
+# Golden files of whole published models. A single tower of open_clip has no
+# family of its own.
+MODELS = sorted(
+  path.stem
+  for path in FOLDER.glob("*.npz")
+  if path.stem.startswith(tuple(_FAMILIES))
+)
+
+
+def family_name(golden: str) -> str:
+  """Return the name of the family of a golden file."""
+  return _FAMILIES[max(filter(golden.startswith, _FAMILIES), key=len)]
+
+
+def write_published(golden, folder):
+  """Write a golden model as a published folder or file.
+
+  Returns:
+    The path, and the model as `read` returns it.
+  """
+  found, _ = read(FOLDER / f"{golden}.npz")
+  if family_name(golden) == "big_vision":
+    np.savez(folder / "weights.npz", **found.tensors)
+    return folder / "weights.npz", found
+  mirror.write_source(folder, found)
+  return folder, found
 
 
 def write(path, config, tensors, **arrays) -> None:
@@ -30,7 +64,7 @@ def write(path, config, tensors, **arrays) -> None:
   )
 
 
-def read(path) -> tuple[source.Source, dict[str, np.ndarray]]:
+def read(path) -> tuple[opening.PublishedFiles, dict[str, np.ndarray]]:
   """Return the model as found on disk, and the other arrays."""
   with np.load(path, allow_pickle=False) as file:
     arrays = dict(file)
@@ -40,10 +74,10 @@ def read(path) -> tuple[source.Source, dict[str, np.ndarray]]:
     if name.startswith("tensor:")
   }
   config = json.loads(str(arrays.pop("config")))
-  return source.Source(pathlib.Path(path), config, tensors), arrays
+  return opening.PublishedFiles(pathlib.Path(path), config, tensors), arrays
 
 
-def load(family, found: source.Source):
+def load(family, found: opening.PublishedFiles):
   """Return the model's config and parameters as `family` reads them."""
   assert family.recognises(found)
   config = family.read_model(found)

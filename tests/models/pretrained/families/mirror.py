@@ -87,7 +87,7 @@ def write(folder, model, params, **others):
 
 
 def write_source(folder, found):
-  """Write a source.Source as the folder of transformers or open_clip."""
+  """Write PublishedFiles as the folder of transformers or open_clip."""
   names = opening.WEIGHTS[2 if "model_cfg" in found.config else 0]
   tensors = {name: np.array(x, order="C") for name, x in found.tensors.items()}
   safetensors.numpy.save_file(tensors, folder / names[0])

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening
 from models.pretrained.families import big_vision
 from tests.models.pretrained import goldens
 
@@ -14,7 +14,7 @@ _PATH = goldens.FOLDER / "big_vision.npz"
 
 def _load(found, tensors):
   return goldens.load(
-    big_vision, source.Source(found.path, found.config, tensors)
+    big_vision, opening.PublishedFiles(found.path, found.config, tensors)
   )
 
 

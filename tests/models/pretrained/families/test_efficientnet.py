@@ -29,7 +29,7 @@ def test_equals_transformers(family, name):
     ("depth_divisor", 16, "depth_divisor must be one of 8"),
     ("hidden_act", "relu", "hidden_act must be one of"),
     ("hidden_dim", 1280, "hidden_dim must be one of 384; got 1280"),
-    ("in_channels", [32, 16, 16], "in_channels must be 32 and then"),
+    ("in_channels", [32, 16, 16], "in_channels must be 32 followed by"),
     ("strides", [1, 2], "must be of the same length; got 3, 3, 2, 3, 3"),
   ],
 )
@@ -40,41 +40,11 @@ def test_settings_that_are_not_known_are_refused(field, value, message):
     hf_efficientnet.read_model(found)
 
 
-@pytest.mark.parametrize(
-  ("processor", "first", "last"),
-  [
-    # The published EfficientNets' (mean 0.485, deviation 0.229) and ALIGN's.
-    (
-      {
-        "image_mean": [0.485, 0.456, 0.406],
-        "image_std": [0.47853944, 0.4732864, 0.47434163],
-      },
-      (0.485, 0.229),
-      (0.406, 0.225),
-    ),
-    (
-      {
-        "rescale_factor": 1 / 127.5,
-        "rescale_offset": True,
-        "do_normalize": False,
-        "include_top": False,
-      },
-      (0.5, 0.5),
-      (0.5, 0.5),
-    ),
-  ],
-)
-def test_a_processor_is_one_mean_and_deviation(processor, first, last):
-  mean, std = hf_efficientnet.read_pixels(processor)
-  np.testing.assert_allclose((mean[0], std[0]), first, rtol=1e-6)
-  np.testing.assert_allclose((mean[2], std[2]), last, rtol=1e-6)
-
-
 def test_align_has_no_bias_to_write():
   found, _ = goldens.read(goldens.FOLDER / "hf_align.npz")
   model, params = goldens.load(hf_align, found)
   params["bias"] = np.float32(-10)
-  with pytest.raises(ValueError, match="bias: it must be 0 .* got -10"):
+  with pytest.raises(ValueError, match="bias must be 0.* got -10"):
     mapping.save(hf_align.links(model), params)
 
 

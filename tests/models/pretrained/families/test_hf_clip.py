@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from models.pretrained import mapping, source
+from models.pretrained import mapping, opening
 from models.pretrained.families import hf_clip
 from tests.models import towers
 from tests.models.pretrained import goldens
@@ -40,7 +40,7 @@ def test_config_survives_writing(name):
 def test_what_config_json_leaves_out_is_the_class_s_default():
   scale = {"logit_scale": np.float32(np.log(50))}
   projections = {"text_projection.weight": 0, "visual_projection.weight": 0}
-  found = source.Source(
+  found = opening.PublishedFiles(
     goldens.FOLDER, {"model_type": "clip"}, scale | projections
   )
   model = hf_clip.read_model(found)

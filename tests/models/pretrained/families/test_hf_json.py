@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models import dual_encoder
-from models.pretrained import mapping, source
+from models.pretrained import loading, mapping
 from models.pretrained.families import hf_bert, hf_siglip, hf_siglip2, hf_vit
 from tests.models.pretrained import goldens
 
@@ -174,14 +174,15 @@ def test_other_modules_of_sentence_transformers(tmp_path):
 
 def test_image_statistics(tmp_path):
   found = dataclasses.replace(_found("hf_vit"), path=tmp_path)
-  assert hf_vit.read_model(found).image_mean == (0.5, 0.5, 0.5)
+  model = loading.read_config(hf_vit, found)
+  assert model.image_mean == (0.5, 0.5, 0.5)
   file = tmp_path / "preprocessor_config.json"
   file.write_text(json.dumps({"image_mean": [0.1, 0.2, 0.3]}))
-  model = hf_vit.read_model(found)
+  model = loading.read_config(hf_vit, found)
   assert model.image_mean == (0.1, 0.2, 0.3)
   assert model.image_std == (0.5, 0.5, 0.5)
   file.write_text(json.dumps({"do_normalize": False}))
-  model = hf_vit.read_model(found)
+  model = loading.read_config(hf_vit, found)
   assert (*model.image_mean, *model.image_std) == (0, 0, 0, 1, 1, 1)
 
 
@@ -210,7 +211,7 @@ def test_names_below_a_prefix(old):
     mapping.MappingError,
     match=r"missing:\n  .*LayerNorm.bias .*\n1 left over:\n  bert.more",
   ):
-    goldens.load(hf_bert, source.Source(found.path, found.config, tensors))
+    goldens.load(hf_bert, dataclasses.replace(found, tensors=tensors))
 
 
 @pytest.mark.parametrize("name", ["hf_bert", "hf_vit"])

@@ -1,0 +1,63 @@
+"""Image protocol and tokenizer of a published folder, made when asked for."""
+
+import dataclasses
+import json
+
+import pytest
+
+from inference import model as model_lib
+from input_pipeline.images import image_protocols
+from input_pipeline.tokenizers import bytes as bytes_lib
+from input_pipeline.tokenizers import hf_files
+from tests.models.pretrained import goldens
+
+
+@pytest.mark.parametrize("golden", goldens.MODELS)
+def test_who_has_a_protocol(golden, tmp_path):
+  path, _ = goldens.write_published(golden, tmp_path)
+  model = model_lib.load(path)
+  assert model.family == goldens.family_name(golden)
+  assert model.step is None
+  with pytest.raises(ValueError, match=r"cannot read texts: "):
+    model.make_tokenizer()
+  # An EfficientNet of any size has a protocol of its own, in its folder.
+  if model.config.image is not None and model.family != "hf_efficientnet":
+    protocol = model.make_image_protocol()
+    assert protocol.mean == model.config.image_mean
+    assert protocol.std == model.config.image_std
+  else:
+    with pytest.raises(ValueError, match=r"cannot see images: there is no "):
+      model.make_image_protocol()
+
+
+def test_images_are_made_ready_as_the_folder_says(tmp_path):
+  goldens.write_published("hf_clip", tmp_path)
+  model = model_lib.load(tmp_path)
+  size = model.config.image.image_size
+  assert model.make_image_protocol() == image_protocols.PROTOCOLS["clip"].at(
+    size
+  )
+  squash = dataclasses.replace(
+    image_protocols.PROTOCOLS["siglip"].at(size), std=(0.1, 0.2, 0.3)
+  )
+  described = tmp_path / "preprocessor_config.json"
+  described.write_text(json.dumps(image_protocols.to_hf(squash)))
+  model = model_lib.load(tmp_path)
+  assert model.make_image_protocol().resize == "squash"
+  assert model.make_image_protocol().size == size
+  assert model.config.image_std == (0.1, 0.2, 0.3)
+  described.write_text('{"do_pad": true}')
+  model = model_lib.load(tmp_path)
+  with pytest.raises(ValueError, match="cannot see images: .*do_pad"):
+    model.make_image_protocol()
+
+
+def test_a_vocabulary_larger_than_the_model_s(tmp_path):
+  goldens.write_published("hf_clip", tmp_path)
+  made = bytes_lib.make_tokenizer(
+    list, tmp_path, languages=(), vocab_size=258, num_tokens=5
+  )
+  hf_files.write(made, tmp_path)
+  model = model_lib.load(tmp_path)
+  with pytest.raises(ValueError, match="has 258 entries; the model has"):
+    model.make_tokenizer()

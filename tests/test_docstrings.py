@@ -1,0 +1,16 @@
+"""Numeric examples in the docstrings of losses and protocols, executed."""
+
+import doctest
+
+import pytest
+
+from losses import sigmoid, softmax, unicl
+
+
+@pytest.mark.parametrize(
+  "module", [sigmoid, softmax, unicl], ids=lambda module: module.__name__
+)
+def test_examples(module):
+  results = doctest.testmod(module)
+  assert results.attempted >= 2
+  assert results.failed == 0
