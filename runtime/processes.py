@@ -8,6 +8,7 @@ import no JAX.
 
 import atexit
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import pickle
@@ -28,6 +29,7 @@ _CLOSE_SECONDS = 5.0
 _NUM_IO_THREADS = 2
 
 
+@dataclasses.dataclass(eq=False)
 class TaskError(Exception):
   """Failure of a task in words: not every exception can be sent.
 
@@ -42,23 +44,15 @@ class TaskError(Exception):
     disk_is_full: whether no task can go on.
   """
 
-  def __init__(
-    self,
-    kind: str,
-    message: str,
-    trace: str = "",
-    *,
-    is_users: bool = False,
-    was_killed: bool = False,
-    disk_is_full: bool = False,
-  ):
-    super().__init__(f"{kind}: {message}")
-    self.kind = kind
-    self.message = message
-    self.trace = trace
-    self.is_users = is_users
-    self.was_killed = was_killed
-    self.disk_is_full = disk_is_full
+  kind: str
+  message: str
+  trace: str = ""
+  is_users: bool = False
+  was_killed: bool = False
+  disk_is_full: bool = False
+
+  def __str__(self) -> str:
+    return f"{self.kind}: {self.message}"
 
   def __reduce__(self):
     return _task_error, (vars(self), _sendable(self.__cause__))

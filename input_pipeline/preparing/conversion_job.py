@@ -117,9 +117,9 @@ def begun(job: Job) -> str:
 
 
 def _check_plan(job: Job, plan: Mapping[str, Any]) -> None:
-  if changed := unfinished.changes(plan, job.plan, f"{job.name}."):
+  if changed := unfinished.changes(plan, job.plan):
     raise unfinished.other_key(
       f"--out={job.folder}",
-      f"another data set; bring data.sources.{job.name} back",
+      f"another data set than data.sources.{job.name}; undo these changes",
       changed,
     )

@@ -227,7 +227,7 @@ def test_other_folders_are_refused(config, whole, tmp_path):
   before = _files(tmp_path)
   with pytest.raises(
     failures.RunError,
-    match="whole holds another data set.*\n  main.shard_examples: 5 in the",
+    match="whole holds another data set.*\n  shard_examples: 5 in the",
   ):
     _run(config, whole, shard_examples=6)
   (tmp_path / "a").mkdir()
@@ -249,7 +249,7 @@ def test_other_folders_are_refused(config, whole, tmp_path):
   # A source that has changed since is another data set.
   _write_table(tmp_path / "a.parquet", NUM_ROWS - 1)
   with pytest.raises(
-    failures.RunError, match="whole holds another data set.*\n  main.examples: "
+    failures.RunError, match="whole holds another data set.*\n  examples: "
   ):
     _run(config, whole)
 
@@ -306,7 +306,7 @@ def test_only_the_subset(config, tmp_path, capsys):
   flags = json.loads(capsys.readouterr().out)["main"]["flags"]
   assert "--config.data.sources.main.subset=''" in flags
   with pytest.raises(
-    failures.RunError, match="out holds another data set.*\n  main.subset: "
+    failures.RunError, match="out holds another data set.*\n  subset: "
   ):
     _run(config, out)
 
