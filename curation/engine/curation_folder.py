@@ -15,7 +15,7 @@ STAGES = "stages"
 _POOL = "pool.json"
 # Names in the folder of a training run.
 _OF_A_RUN = ("checkpoints", "metrics.jsonl")
-# Files that a message names.
+# Number of files that a message names.
 _NUM_NAMED = 3
 
 
@@ -25,7 +25,7 @@ def begin(
   """Return a digest of the pool; make the folder, claimed, this pool's.
 
   Raises:
-    RunError: it is that of a training run or of another pool.
+    RunError: it belongs to a training run or to another pool.
   """
   names = [name for name in _OF_A_RUN if (folder / name).exists()]
   if names:
@@ -42,7 +42,7 @@ def begin(
   )
   text = json.dumps({"pool": section, "shards": shards})
   whole_files.write(folder / _POOL, text.encode())
-  # Not the paths: a folder of files may be mounted elsewhere tomorrow.
+  # Paths are left out: the pool's folder may be mounted elsewhere tomorrow.
   return record.digest(tuple((name, version) for name, _, version in shards))
 
 

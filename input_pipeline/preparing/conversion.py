@@ -25,9 +25,9 @@ from runtime import checks, unfinished, whole_files
 
 ERRORS = "data_errors.jsonl"
 
-# The split of a format that has none.
+# Name of the split of a format that has none.
 _ONLY_SPLIT = "train"
-# Faults that a message shows.
+# Number of faults that a message shows.
 _NUM_SHOWN = 3
 
 
@@ -77,7 +77,7 @@ def make_jobs(
     trained = re.sub(r"[^A-Za-z0-9_]+", "_", source.split).strip("_")
     trained = source.split if source.split in others else trained
     splits = {trained or _ONLY_SPLIT: records}
-    # Not beside a part of a split, as TFDS has them.
+    # A part of a split, which TFDS has, is converted without other splits.
     if source.split in others:
       splits = {
         split: (
@@ -98,10 +98,12 @@ def make_jobs(
 def convert(
   job: conversion_job.Job, *, num_workers: int, max_bad_fraction: float
 ) -> dict[str, Any]:
-  """Write what is missing of the folder; return facts about it.
+  """Write the missing shards of a folder; return facts about it.
 
-  Raises ValueError where more than that share of the examples cannot be used,
-  OSError for a folder that cannot be written.
+  Raises:
+    ValueError: more than that share of the examples cannot be used.
+    RunError: the folder cannot be written, or another process is writing it.
+    OSError: the disk is full.
   """
   if conversion_job.begun(job) == "complete":
     shutil.rmtree(job.folder / conversion_job.UNFINISHED, ignore_errors=True)
@@ -192,7 +194,7 @@ def _too_many(
 
 
 def _finish(job: conversion_job.Job) -> None:
-  """Move complete shards to their places and write what belongs to them."""
+  """Move complete shards into the folder; write UIDs, errors and manifest."""
   work = job.folder / conversion_job.UNFINISHED
   shards: dict[str, list[tuple[str, int]]] = {}
   files, left_out, languages = {}, [], set()
@@ -285,7 +287,7 @@ def _flags(job: conversion_job.Job) -> list[str]:
     "path": str(job.folder),
     "split": job.trained,
   }
-  # What the records have by now; refused where it is left.
+  # Fields that the records have absorbed; array_record refuses their values.
   for field in ("image", "caption", "language_field", "uid", "subset"):
     value = getattr(job.source, field)
     if value:

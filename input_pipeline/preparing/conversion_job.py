@@ -13,7 +13,7 @@ from runtime import unfinished
 UNFINISHED = ".unfinished"
 PLAN = "plan.json"
 
-# Fields of a source that alter what its records are.
+# Fields of a source that alter its records.
 _ALTERING = (
   *("format", "image", "caption", "language", "language_field"),
   *("uid", "subset", "keep"),
@@ -27,11 +27,11 @@ class Job:
 
   Attributes:
     name: in data.sources.
-    source: its section.
-    folder: that is written.
+    source: section of the config.
+    folder: folder to write.
     splits: name in the folder -> records.
-    trained: the split of these that the config trains on.
-    shard_examples: examples of a shard.
+    trained: name of the split that the config trains on.
+    shard_examples: number of examples of a shard.
   """
 
   name: str
@@ -43,14 +43,12 @@ class Job:
 
   @property
   def plan(self) -> dict[str, Any]:
-    """Return what tells this job from another, ready for JSON."""
+    """Return the key of the job, ready for JSON: another job has another."""
     fields = dataclasses.asdict(self.source)
     plan: dict[str, Any] = {name: fields[name] for name in _ALTERING}
     plan["shard_examples"] = self.shard_examples
-    plan["examples"] = {name: len(some) for name, some in self.splits.items()}
-    plan["content"] = {
-      name: some.fingerprint() for name, some in self.splits.items()
-    }
+    plan["examples"] = {name: len(x) for name, x in self.splits.items()}
+    plan["content"] = {name: x.fingerprint() for name, x in self.splits.items()}
     return json.loads(json.dumps(plan))
 
   @property
@@ -71,9 +69,9 @@ class Job:
 
 
 def check_free(out: pathlib.Path, names: Collection[str]) -> None:
-  """Raise ValueError for a folder that is of another kind.
+  """Raise ValueError for a folder that this task has not begun.
 
-  Before the sources are opened, which may take an hour.
+  Called before the sources are opened, which may take an hour.
   """
   there = unfinished.names(out)
   own = {prepared.MANIFEST, UNFINISHED} if len(names) == 1 else {*names}
@@ -82,7 +80,7 @@ def check_free(out: pathlib.Path, names: Collection[str]) -> None:
 
 
 def check_out(out: pathlib.Path, jobs: Sequence[Job]) -> None:
-  """Raise ValueError where a folder has anything that is not the job's own."""
+  """Raise ValueError where a folder has anything that is no job's own."""
   names = {job.name for job in jobs if job.folder != out}
   others = sorted(set(unfinished.names(out)) - names)
   if names and others:
@@ -92,7 +90,12 @@ def check_out(out: pathlib.Path, jobs: Sequence[Job]) -> None:
 
 
 def begun(job: Job) -> str:
-  """Return "new", "unfinished" or "complete"; ValueError for other folders."""
+  """Return "new", "unfinished" or "complete".
+
+  Raises:
+    ValueError: the folder has other files.
+    RunError: it was begun with another job.
+  """
   folder, there = job.folder, unfinished.names(job.folder)
   if prepared.MANIFEST in there:
     try:
@@ -106,7 +109,7 @@ def begun(job: Job) -> str:
   try:
     plan = json.loads((folder / UNFINISHED / PLAN).read_text())
   except (OSError, ValueError) as error:
-    # Killed before the plan was written: a lock, or half of the plan.
+    # A process killed before it wrote the plan leaves a lock, or half a plan.
     if there == [UNFINISHED] and all(
       name.startswith(".") for name in unfinished.names(folder / UNFINISHED)
     ):

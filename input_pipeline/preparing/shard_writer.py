@@ -1,7 +1,7 @@
 """Shards of a prepared folder, each whole or not there, by several processes.
 
 A shard holds the examples start..stop of a split, without those that cannot be
-used, so its bytes depend on neither the other shards nor on who writes it.
+used, so its bytes depend neither on other shards nor on the process.
 Beside it are its facts (`Facts`, JSON) and the UIDs of its records; a shard
 that has its facts is complete.
 """
@@ -23,7 +23,7 @@ from runtime import processes, progress, whole_files
 
 # Examples of a shard that are counted at once: each time costs a message.
 _COUNTED_AT_ONCE = 50
-# Characters of a fault's message that are kept; some quote what they read.
+# Characters of a fault's message that are kept; some messages quote bytes.
 _MAX_MESSAGE = 500
 _ADVICE = (
   "fewer --num_workers. Complete shards stay; the same command goes on from"
@@ -39,10 +39,10 @@ class Task:
   """One shard to write.
 
   Attributes:
-    split: index of its records among those given to `write_all`.
-    path: of its file.
+    split: index of its records among the splits of `write_all`.
+    path: path of its file.
     start, stop: examples of the split.
-    uids: of these examples where their keys do not tell; UID [stop - start].
+    uids: UID [stop - start] of the examples, where keys differ from UIDs.
   """
 
   split: int
@@ -57,11 +57,11 @@ class Facts:
   """Facts about a complete shard.
 
   Attributes:
-    num_records: in the file.
-    num_bytes: of the file.
-    digest: BLAKE2b of it.
-    languages: of its texts.
-    faults: of each example left out.
+    num_records: records in the file.
+    num_bytes: size of the file.
+    digest: BLAKE2b of the file.
+    languages: languages of its texts.
+    faults: one for each example left out.
   """
 
   num_records: int
@@ -75,7 +75,7 @@ class TooManyFaultsError(Exception):
   """More examples than are allowed cannot be used.
 
   Attributes:
-    faults: (split, index, kind, message) of those of unfinished shards.
+    faults: (split, index, kind, message) of the unfinished shards' faults.
   """
 
   def __init__(self, left_out: Sequence[tuple[int, int, str, str]]):

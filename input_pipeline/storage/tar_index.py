@@ -1,8 +1,8 @@
 """Index of many tars: the span of each example, kept in a folder of its own.
 
   <cache_dir>/tar_index/<digest>/spans.bin     SPAN [N], to be memory-mapped
-  <cache_dir>/tar_index/<digest>/shards.json   the tars, and how many each has
-  <cache_dir>/tar_index/parts/                 of a build that is under way
+  <cache_dir>/tar_index/<digest>/shards.json   tars and their example counts
+  <cache_dir>/tar_index/parts/                 parts of an unfinished build
 
 The digest is of the tars' paths, sizes and times of change (or ETags), so that
 an index is never changed once it is written; a tar that another index or a
@@ -35,7 +35,7 @@ _MIN_BYTES_FOR_PROCESSES = 2 << 30
 # Remote tars wait for the network; each has a block of tar_scan's in memory.
 _NUM_REMOTE_THREADS = 16
 _ADVICE = "again, with fewer programs beside this one"
-# Changed tars, broken ones, ... that are named in the log, one by one.
+# Number of changed or broken tars that the log names one by one.
 _NUM_NAMED = 5
 
 
@@ -44,8 +44,8 @@ class Index:
   """The examples of some tars, in the order of the tars and in theirs.
 
   Attributes:
-    tars: as they were when they were indexed.
-    stops: number of examples up to the end of each.
+    tars: facts about the files when they were indexed.
+    stops: number of examples up to the end of each tar.
     spans: SPAN [N], memory-mapped.
   """
 
@@ -55,7 +55,7 @@ class Index:
 
 
 class BrokenError(Exception):
-  """An index is not there, or not what was written."""
+  """An index is missing, or differs from the one that was written."""
 
 
 def prepare(
@@ -67,9 +67,17 @@ def prepare(
 ) -> pathlib.Path:
   """Return the folder of the index of `tars`, made if it is not there.
 
-  `uid_field` is of their JSON; "" takes the keys. `name` is the section's, for
-  messages. Any number of processes may call this at once. Raises ValueError
-  for what is no tar, OSError for what cannot be read or written.
+  Any number of processes may call this at once.
+
+  Args:
+    tars: files to index.
+    uid_field: field of the members' JSON; "" takes the keys.
+    cache_dir: folder of all indexes.
+    name: name of the config section, for messages.
+
+  Raises:
+    ValueError: a file is no tar.
+    OSError: a file cannot be read, or the index cannot be written.
   """
   root = cache_dir / "tar_index"
   facts = [_SCHEMA, uid_field, *map(dataclasses.astuple, tars)]
