@@ -2,8 +2,8 @@
 
 A worker has one socket to this process and ends when the socket is closed, at
 the latest when this process is gone. Ctrl-C and SIGTERM are for this process to
-handle. `Worker` is the life of one; `Pool` gives tasks to several. Workers
-import no JAX.
+handle. `Worker` is the life of one; `Pool` gives tasks to several. This module
+imports no JAX.
 """
 
 import atexit
@@ -277,6 +277,7 @@ class Pool:
         if result.was_killed:
           raise OSError(result.message) from result
         cause, result.__cause__ = result.__cause__, None
+        result.add_note(result.trace)
         if cause is None:
           raise result
         raise cause from result
