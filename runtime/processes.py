@@ -115,6 +115,14 @@ class Worker:
     self.process.start()
     there.close()  # the worker has it: now its end is noticed here
 
+  def receive(self) -> Any:
+    """Return a message that has arrived; None from an ended process."""
+    with contextlib.suppress(EOFError, OSError):
+      # It may have sent something before it ended.
+      if self.socket.poll():
+        return self.socket.recv()
+    return None
+
   def how_ended(self, advice: str) -> str:
     """Return a sentence about a process that ended by itself.
 
@@ -200,14 +208,14 @@ class Pool:
     """
     self._num_workers = num_workers
     self._advice = advice
-    self._workers: list[_TaskWorker] = []
+    self._workers: list[Worker] = []
     self._close = closing(self, self._workers)
 
   def run(
     self,
     fn: Callable[[Any], Any],
     tasks: Sequence[Any],
-    told: Callable[[int, Any], None] | None = None,
+    told: Callable[[int, Any], None] = lambda number, content: None,
   ) -> Iterator[tuple[int, Any | TaskError]]:
     """Yield (number of a task, its result or exception) as they are done.
 
@@ -217,56 +225,67 @@ class Pool:
       told: called with the number of a task and an argument of `tell` in it.
     """
     waiting = iter(range(len(tasks)))
+    running: dict[Worker, int] = {}
+    informed: set[Worker] = set()
+
+    def give(worker: Worker) -> None:
+      number = next(waiting, None)
+      if number is None:
+        return
+      running[worker] = number
+      # Once for each worker: a recipe can be long, tasks are many.
+      new_fn = None if worker in informed else fn
+      informed.add(worker)
+      # An ended worker is noticed when its result is waited for.
+      with contextlib.suppress(OSError):
+        worker.socket.send((new_fn, tasks[number]))
+
     # Starting is most of a worker's time where there is little to do.
     for _ in range(min(self._num_workers, len(tasks)) - len(self._workers)):
-      self._workers.append(_TaskWorker())
-    for worker in self._workers:
-      worker.fn = None  # of the run before
-
-    def give(worker: _TaskWorker) -> None:
-      number = next(waiting, None)
-      if number is not None:
-        worker.give(fn, number, tasks[number])
-
+      self._start()
     try:
       for worker in self._workers:
         give(worker)
-      while busy := [w for w in self._workers if w.number is not None]:
+      while running:
         ready = connection.wait(
-          [x for w in busy for x in (w.socket, w.process.sentinel)]
+          [x for w in running for x in (w.socket, w.process.sentinel)]
         )
-        for worker in busy:
+        for worker, number in [*running.items()]:
           if not (worker.socket in ready or worker.process.sentinel in ready):
             continue
-          number, message = worker.number, worker.take()
-          assert number is not None
-          if message is None:
-            error = TaskError(
-              *("WorkerKilled", worker.how_ended(self._advice)),
-              is_users=True,
-              was_killed=True,
-            )
-            worker.end()
-            index = self._workers.index(worker)
-            self._workers[index] = worker = _TaskWorker()
-            message = True, error
-          is_result, content = message
-          if is_result:
-            give(worker)
-            yield number, content
-          elif told is not None:
+          message = worker.receive()
+          is_result, content = message or (True, None)
+          if not is_result:
             told(number, content)
+            continue
+          del running[worker]
+          if message is None:
+            content = self._dismiss(worker)
+            worker = self._start()
+          give(worker)
+          yield number, content
     finally:
       # Where the caller goes no further, tasks under way are of no use.
-      for worker in [w for w in self._workers if w.number is not None]:
+      for worker in running:
         worker.kill()
         self._workers.remove(worker)
+
+  def _start(self) -> Worker:
+    self._workers.append(Worker(_work, name="worker"))
+    return self._workers[-1]
+
+  def _dismiss(self, worker: Worker) -> TaskError:
+    """Remove a worker that has ended; return the error of its task."""
+    message = worker.how_ended(self._advice)
+    worker.end()
+    self._workers.remove(worker)
+    return TaskError("WorkerKilled", message, is_users=True, was_killed=True)
 
   def results(
     self,
     fn: Callable[[Any], Any],
     tasks: Sequence[Any],
-    told: Callable[[int, Any], None] | None = None,
+    told: Callable[[int, Any], None] = lambda number, content: None,
   ) -> Iterator[tuple[int, Any]]:
     """Yield as `run` does, but raise what the first task to fail raised.
 
@@ -295,36 +314,6 @@ def tell(content: Any) -> None:
 
 # This process's end, where it is the worker of a pool.
 _socket: list[connection.Connection] = []
-
-
-class _TaskWorker(Worker):
-  """One worker and its task."""
-
-  def __init__(self) -> None:
-    super().__init__(_work, name="worker")
-    self.number: int | None = None
-    self.fn: Callable[[Any], Any] | None = None
-
-  def give(self, fn: Callable[[Any], Any], number: int, task: Any) -> None:
-    """Let the process do a task."""
-    self.number = number
-    # Not with each task: a recipe can be long, tasks are many.
-    new_fn = None if self.fn is fn else fn
-    self.fn = fn
-    # Where it has ended, `take` says so.
-    with contextlib.suppress(OSError):
-      self.socket.send((new_fn, task))
-
-  def take(self) -> tuple[bool, Any] | None:
-    """Return (whether it is the result, content); None from an ended one."""
-    message = None
-    # One that has ended may have sent the result.
-    with contextlib.suppress(EOFError, OSError):
-      if self.socket.poll():
-        message = self.socket.recv()
-    if message is None or message[0]:
-      self.number = None
-    return message
 
 
 def _work(socket: connection.Connection) -> None:
