@@ -23,9 +23,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
+from models import batch_norm
 from runtime import cluster, failures
 from training import train_state
 
@@ -33,6 +35,7 @@ from training import train_state
 # reads nothing else.
 _PARAMS = "params"
 _OPTIMIZER = "optimizer"
+_EMA = "ema"
 _DATA = "data"
 _POSITION = "position.json"
 # Where unreadable checkpoints are moved: out of Orbax's sight, not deleted.
@@ -154,7 +157,7 @@ class Checkpointer:
     step, loaded = found
     for newer in [s for s in self.steps() if s > step]:
       self._reject(newer)
-    return train_state.TrainState(params=loaded[_PARAMS], **loaded[_OPTIMIZER])
+    return _state(loaded)
 
   def restore_params(self, abstract_params: Any) -> tuple[int, Any] | None:
     """Return the newest step with whole parameters, and these; else None.
@@ -276,10 +279,49 @@ class _Place:
 
 
 def _arrays(state: train_state.TrainState) -> dict[str, Any]:
-  return {
-    _PARAMS: state.params,
-    _OPTIMIZER: {"step": state.step, "opt_state": state.opt_state},
+  """Return the trees of a checkpoint, by the folder that each is saved in."""
+  # Statistics are saved with the parameters, as inference reads that folder
+  # alone. Orbax wants the optimizer's state in the form that it had when they
+  # were parameters: with a gap in the place of each.
+  gaps = jax.tree.map(lambda _: optax.MaskedNode(), state.stats)
+  opt_state = _map_moments(
+    lambda tree: batch_norm.join(tree, gaps), state.opt_state, state.params
+  )
+  arrays = {
+    _PARAMS: state.variables,
+    _OPTIMIZER: {"step": state.step, "opt_state": opt_state},
   }
+  return arrays | ({_EMA: state.ema} if state.ema else {})
+
+
+def _state(arrays: dict[str, Any]) -> train_state.TrainState:
+  """Return the state of `_arrays`."""
+  params, stats = batch_norm.split(arrays[_PARAMS])
+  optimizer = arrays[_OPTIMIZER]
+  return train_state.TrainState(
+    step=optimizer["step"],
+    params=params,
+    opt_state=_map_moments(
+      lambda tree: batch_norm.split(tree)[0], optimizer["opt_state"], params
+    ),
+    stats=stats,
+    ema=arrays.get(_EMA, {}),
+  )
+
+
+def _map_moments(
+  fn: Callable[[Any], Any], opt_state: Any, params: dict[str, Any]
+) -> Any:
+  """Return `opt_state` with fn(tree) for each tree that is like `params`."""
+
+  def is_like_params(tree: Any) -> bool:
+    return isinstance(tree, dict) and tree.keys() == params.keys()
+
+  return jax.tree.map(
+    lambda x: fn(x) if is_like_params(x) else x,
+    opt_state,
+    is_leaf=is_like_params,
+  )
 
 
 @functools.cache
