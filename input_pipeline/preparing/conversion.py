@@ -21,7 +21,7 @@ from input_pipeline import pipeline, sources
 from input_pipeline.preparing import conversion_job, shard_writer
 from input_pipeline.sources import prepared, source_config
 from input_pipeline.sources import record as record_lib
-from runtime import checks, unfinished, whole_files
+from runtime import checks, jsonl, unfinished, whole_files
 
 ERRORS = "data_errors.jsonl"
 
@@ -47,7 +47,8 @@ def run(
   folder = pathlib.Path(out)
   conversion_job.check_free(folder, config.sources)
   jobs = make_jobs(config, folder, shard_examples)
-  conversion_job.check_out(folder, jobs)
+  for job in jobs:
+    conversion_job.begun(job)
   written = {
     job.name: convert(
       job, num_workers=num_workers, max_bad_fraction=config.max_bad_fraction
@@ -265,7 +266,6 @@ def _write_errors(
 
 def _facts_of(job: conversion_job.Job) -> dict[str, Any]:
   manifest = prepared.read_manifest(job.folder, check_digests=False)
-  lines = (job.folder / ERRORS).read_text().splitlines()
   return {
     "source": job.name,
     "folder": str(job.folder),
@@ -274,7 +274,7 @@ def _facts_of(job: conversion_job.Job) -> dict[str, Any]:
     "num_files": sum(map(len, manifest.shards.values())),
     "num_bytes": sum(num_bytes for num_bytes, _ in manifest.files.values()),
     "left_out": shard_writer.count_kinds(
-      [json.loads(line)["kind"] for line in lines]
+      [line["kind"] for line in jsonl.read(job.folder / ERRORS)]
     ),
     "flags": _flags(job),
   }

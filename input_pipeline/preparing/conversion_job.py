@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from input_pipeline.sources import prepared, source_config
@@ -68,25 +68,20 @@ class Job:
     return shards
 
 
-def check_free(out: pathlib.Path, names: Collection[str]) -> None:
+def check_free(out: pathlib.Path, sources: Collection[str]) -> None:
   """Raise ValueError for a folder that this task has not begun.
 
-  Called before the sources are opened, which may take an hour.
+  Called before the sources are opened, which may take an hour; `begun` says
+  more afterwards.
   """
-  there = unfinished.names(out)
-  own = {prepared.MANIFEST, UNFINISHED} if len(names) == 1 else {*names}
-  if there and not own & set(there):
-    raise unfinished.taken(out, there, _BEGUN)
-
-
-def check_out(out: pathlib.Path, jobs: Sequence[Job]) -> None:
-  """Raise ValueError where a folder has anything that is no job's own."""
-  names = {job.name for job in jobs if job.folder != out}
-  others = sorted(set(unfinished.names(out)) - names)
-  if names and others:
-    raise unfinished.taken(out, others, f"with the sources {sorted(names)}")
-  for job in jobs:
-    begun(job)
+  there = {*unfinished.names(out)}
+  if len(sources) > 1:
+    others, begun_by = there - {*sources}, f"with the sources {sorted(sources)}"
+  else:
+    is_begun = there & {prepared.MANIFEST, UNFINISHED}
+    others, begun_by = set() if is_begun else there, _BEGUN
+  if others:
+    raise unfinished.taken(out, sorted(others), begun_by)
 
 
 def begun(job: Job) -> str:
