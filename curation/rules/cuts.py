@@ -97,7 +97,10 @@ class TopFraction(operators.Filter, operators.Reduction):
 
   def measure(self, place: operators.Place) -> operators.Measure:
     del place
-    return _Measure(self.column)
+    gathered = quantiles.Scores()
+    return operators.MeasureOf(
+      lambda table: gathered.add(scores(table, self.column)), gathered.save
+    )
 
   def reduce(
     self,
@@ -130,20 +133,6 @@ class TopFraction(operators.Filter, operators.Reduction):
     assert place.state is not None
     cut = np.load(place.state / "cut.npy", allow_pickle=False)
     return lambda table: operators.Verdict(scores(table, self.column) >= cut)
-
-
-class _Measure:
-  """Scores of a shard."""
-
-  def __init__(self, column: str):
-    self._column = column
-    self._scores = quantiles.Scores()
-
-  def add(self, table: pa.Table) -> None:
-    self._scores.add(scores(table, self._column))
-
-  def save(self, path: pathlib.Path) -> None:
-    self._scores.save(path)
 
 
 def scores(
