@@ -11,7 +11,14 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from runtime import cluster, failures, provenance, unfinished, whole_files
+from runtime import (
+  cluster,
+  failures,
+  marks,
+  provenance,
+  unfinished,
+  whole_files,
+)
 from training import config as config_lib
 from training import metrics
 
@@ -22,26 +29,6 @@ RESULTS = "results.json"
 REPORT = "report.html"
 # Until another machine's file is seen: network disks cache what is in a folder.
 _SHARED_SECONDS = 60.0
-
-# What a resumed run may change: none of it alters a step's result, except
-# total_steps, which people do extend, and which is reported.
-_FREE = ("checkpoint.", "evaluate.", "mesh.", "log_every_steps", "total_steps")
-# What only says how a step is computed: fewer devices have less memory.
-_FREE_COMPUTATION = (
-  "loss.block_size",
-  "model.remat",
-  "model.remat_chunks",
-  "num_microbatches",
-  "text_lengths",
-)
-_FREE_DATA = (
-  "data.cache_dir",
-  "data.max_bad_fraction",
-  "data.num_threads",
-  "data.num_prefetch_batches",
-  "data.num_workers",
-  "data.stall_seconds",
-)
 
 
 class WorkdirError(failures.RunError):
@@ -94,7 +81,7 @@ def check_alike(first: config_lib.Config, here: config_lib.Config) -> None:
   different = {
     name: values
     for name, values in config_lib.differences(first, here).items()
-    if name not in _FREE_DATA
+    if not marks.of(config_lib.Config, name).is_local
   }
   if different:
     raise WorkdirError(
@@ -208,13 +195,12 @@ def check_same(
     WorkdirError: a field differs that alters the result; all are named.
   """
   changed = config_lib.differences(old, new)
-  free = {*_FREE_DATA, *_FREE_COMPUTATION}
-  if new.loss.scope == "microbatch":
-    free.remove("num_microbatches")  # it says who is whose negative
   refused = {
     name: values
     for name, values in changed.items()
-    if not name.startswith(_FREE) and name not in free
+    if not marks.of(config_lib.Config, name).may_change
+    # Micro-batches say which rows are negatives of each other.
+    or (name == "num_microbatches" and new.loss.scope == "microbatch")
   }
   if refused:
     lines = "".join(

@@ -195,9 +195,9 @@ def test_shares_of_a_language_and_words_without_spaces(folder):
     ({"corpus": {"path": "none*"}}, "languages.en.corpus.path matches no file"),
     ({"titles": {"path": "none*"}}, "languages.en.titles.path matches no file"),
     ({"titles": {"domains": ()}}, "titles.domains must name domains"),
-    ({"bigrams": {"scorer": "npmi"}}, "must be one of '', 'pmi', 'count_pmi'"),
+    ({"bigrams": {"scorer": "npmi"}}, "must be one of '', pmi, count_pmi"),
     ({"corpus": {"format": ""}}, "but unigrams or bigrams are counted in it"),
-    ({"unigrams": {"fraction": 0.0}}, "above 0 and at most 1; got 0.0"),
+    ({"unigrams": {"fraction": 0.0}}, "fraction must be above 0; got 0.0"),
     ({"max_chars": 0}, "languages.en.max_chars must be at least 1; got 0"),
     ({"wordnet": {"format": "omw"}}, "wordnet.path must name a tab file"),
     (
