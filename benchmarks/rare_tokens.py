@@ -64,7 +64,7 @@ def count(
   step: rare_tokens.RareTokens, tables: Sequence[pa.Table], path: pathlib.Path
 ) -> None:
   """Count terms as a shard's pass does, and write the counts."""
-  measure = step.measure(_place(path.parent))
+  measure = step.measure(_context(path.parent))
   for table in tables:
     measure.add(table)
   measure.save(path)
@@ -80,8 +80,8 @@ def compare(folder: pathlib.Path) -> dict[str, float]:
   count(step, tables, part)
   # As many terms as the peer's set has.
   step = make_step(len(frequent))
-  step.reduce([part], _place(folder), run)
-  decide = step.open(_place(folder))
+  step.reduce([part], _context(folder), run)
+  decide = step.open(_context(folder))
   calls: dict[str, Callable[[], object]] = {
     "count": lambda: count(step, tables, part),
     "plain_count": lambda: plain_count(texts),
@@ -111,12 +111,12 @@ def compare(folder: pathlib.Path) -> dict[str, float]:
 
 def reduce(num_shards: int, scale: int, folder: str, out: Any) -> None:
   """Put seconds, rows and peak of memory of a reduction; of a fresh process."""
-  place = _place(pathlib.Path(folder))
-  parts = sorted(place.workdir.glob(f"{scale}-*"))
+  context = _context(pathlib.Path(folder))
+  parts = sorted(context.workdir.glob(f"{scale}-*"))
   assert len(parts) == num_shards
   step = make_step(500_000)
   before = memory.peak_mib("self")
-  wall, _ = timed(lambda: step.reduce(parts, place, run))
+  wall, _ = timed(lambda: step.reduce(parts, context, run))
   size = sum(part.stat().st_size for part in parts)
   out.put((wall, size / 16, memory.peak_mib("self"), before))
 
@@ -185,8 +185,8 @@ def timed(call: Callable[[], object]) -> tuple[float, float]:
   return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def _place(folder: pathlib.Path) -> operators.Place:
-  return operators.Place(folder, folder, folder)
+def _context(folder: pathlib.Path) -> operators.StepContext:
+  return operators.StepContext(folder, folder, folder)
 
 
 def main(argv: Sequence[str]) -> None:

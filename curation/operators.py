@@ -39,14 +39,14 @@ RunFn = Callable[[Callable[[Any], Any], Sequence[Any]], Sequence[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-  """Where a step finds things.
+class StepContext:
+  """Folders that a step reads and writes.
 
   Attributes:
-    workdir: of the curation.
-    cache_dir: for what other curations can use too.
+    workdir: folder of the curation.
+    cache_dir: folder of files that other curations can use too.
     state: folder that the step's `reduce` filled; None for other operators.
-    earlier: to `reduce`, the states of the reductions before it, by step.
+    earlier: (step, state) of each reduction before; only `reduce` gets them.
   """
 
   workdir: pathlib.Path
@@ -86,7 +86,7 @@ class Operator:
 class Filter(Operator):
   """Decides about each pair alone."""
 
-  def open(self, place: Place) -> DecideFn:
+  def open(self, context: StepContext) -> DecideFn:
     """Return what decides; called once a process, and may be slow."""
     raise NotImplementedError
 
@@ -116,14 +116,14 @@ class Reduction(Filter):
     """Whether all pairs are measured, not only those left by steps before."""
     return False
 
-  def measure(self, place: Place) -> Measure:
-    """Return what measures a shard; `place.state` is None."""
+  def measure(self, context: StepContext) -> Measure:
+    """Return what measures a shard; `context.state` is None."""
     raise NotImplementedError
 
   def reduce(
-    self, parts: Sequence[pathlib.Path], place: Place, run: RunFn
+    self, parts: Sequence[pathlib.Path], context: StepContext, run: RunFn
   ) -> dict[str, Any]:
-    """Fill `place.state` from what measures saved; any order of them.
+    """Fill `context.state` from what measures saved; any order of them.
 
     Returns:
       Facts for the manifest, ready for JSON. curation.html draws "histogram"
@@ -141,7 +141,7 @@ ShardFn = Callable[[pool.Shard, Iterable[pa.Table], ReadFn], Iterator[Verdict]]
 class MeshFilter(Operator):
   """Runs a model over shards, in the process that has the devices.
 
-  A Reduction can be one too: what it reduced is in `place.state`.
+  A Reduction can be one too: what it reduced is in `context.state`.
   """
 
   # Most pairs of a table that it is given.
@@ -152,7 +152,7 @@ class MeshFilter(Operator):
     """Return the pool's columns that are read where needed, with a ReadFn."""
     return ()
 
-  def open_shards(self, place: Place) -> ShardFn:
+  def open_shards(self, context: StepContext) -> ShardFn:
     """Return fn(shard, its tables, read) -> a verdict for each table."""
     raise NotImplementedError
 

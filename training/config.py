@@ -58,7 +58,7 @@ class Config:
   init_except: tuple[str, ...]
   mesh: mesh_lib.MeshConfig
   partition_rules: tuple[tuple[str, tuple[str | None, ...]], ...]
-  data: pipeline.Data
+  data: pipeline.DataConfig
   model: dual_encoder.ModelConfig
   loss: losses.LossConfig
   optimizer: optimizer.OptimizerConfig

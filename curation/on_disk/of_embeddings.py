@@ -22,6 +22,6 @@ class OfEmbeddings(operators.Reduction):
   def files(self) -> tuple[str, ...]:
     return embedding_store.files_of(self.model)
 
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
+  def measure(self, context: operators.StepContext) -> operators.Measure:
+    del context
     return random_batches.Measure()

@@ -133,24 +133,24 @@ class EntryCounts(operators.Reduction):
     """Return the metadata."""
     return entry_lists.files(self.metadata)
 
-  def measure(self, place: operators.Place) -> Counter:
+  def measure(self, context: operators.StepContext) -> Counter:
     """Return what counts a shard's matches."""
-    del place
+    del context
     return Counter()
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     """Return totals and curves; the state has the counts, counts.npy."""
     del run
-    assert place.state is not None
+    assert context.state is not None
     metadata = entry_lists.open_metadata(self.metadata)
     counts = total(parts, metadata.num_entries)
-    np.save(place.state / COUNTS, counts, allow_pickle=False)
-    balanced = [path for _, path in place.earlier if (path / TS).exists()]
+    np.save(context.state / COUNTS, counts, allow_pickle=False)
+    balanced = [path for _, path in context.earlier if (path / TS).exists()]
     if not balanced:
       return facts(counts)
     before = np.load(balanced[-1] / COUNTS, allow_pickle=False)
@@ -163,9 +163,9 @@ class EntryCounts(operators.Reduction):
       "curves": curves(before[own], counts[own], int(ts[most])),
     }
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
     """Return what keeps all."""
-    del place
+    del context
     return lambda table: operators.Verdict()
 
 

@@ -91,9 +91,9 @@ class Match(operators.Filter):
     """Return the metadata."""
     return entry_lists.files(self.metadata)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
     """Return what matches; makes a language's matcher when it is first met."""
-    del place
+    del context
     metadata = entry_lists.open_metadata(self.metadata)
     other_names = dict(self.other_names)
     matchers: dict[int, matching.Matcher] = {}
@@ -194,20 +194,20 @@ class Balance(operators.Reduction):
     """Return the metadata."""
     return entry_lists.files(self.metadata)
 
-  def measure(self, place: operators.Place) -> entry_counts.Counter:
+  def measure(self, context: operators.StepContext) -> entry_counts.Counter:
     """Return what counts a shard's matches."""
-    del place
+    del context
     return entry_counts.Counter()
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     """Choose each language's t; the state has it, counts and misses."""
     del run
-    assert place.state is not None
+    assert context.state is not None
     metadata = entry_lists.open_metadata(self.metadata)
     counts = entry_counts.total(parts, metadata.num_entries)
     by_language = np.split(counts, metadata.starts[1:-1])
@@ -222,7 +222,7 @@ class Balance(operators.Reduction):
       _MISSES: np.concatenate(misses),
     }
     for name, array in state.items():
-      np.save(place.state / name, array, allow_pickle=False)
+      np.save(context.state / name, array, allow_pickle=False)
     return {
       **entry_counts.facts(counts),
       "languages": {
@@ -234,11 +234,11 @@ class Balance(operators.Reduction):
       },
     }
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
     """Return what draws; see operators.Filter."""
-    assert place.state is not None
+    assert context.state is not None
     # One copy in memory for all workers of a machine.
-    misses = np.load(place.state / _MISSES, mmap_mode="r", allow_pickle=False)
+    misses = np.load(context.state / _MISSES, mmap_mode="r", allow_pickle=False)
 
     def decide(table: pa.Table) -> operators.Verdict:
       matches = entry_counts.matches_of(table)

@@ -39,8 +39,8 @@ class ImageSize(operators.Filter):
         f"{field}.min_side must be at least 0; got {self.min_side}"
       )
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
 
     def decide(table: pa.Table) -> operators.Verdict:
       shorter, _ = _sides(table)
@@ -73,8 +73,8 @@ class AspectRatio(operators.Filter):
         f"{field}.max_ratio must be at least 1; got {self.max_ratio}"
       )
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
 
     def decide(table: pa.Table) -> operators.Verdict:
       shorter, longer = _sides(table)
@@ -98,8 +98,8 @@ class ImageBytes(operators.Filter):
 
   columns = ("image",)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
 
     def decide(table: pa.Table) -> operators.Verdict:
       sizes = pc.call_function("binary_length", [table["image"]])
@@ -132,8 +132,8 @@ class WordCount(operators.Filter):
         f"{field}.words must be one of {', '.join(WORDS)}; got {self.words!r}"
       )
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
     count_fn = WORDS[self.words]
     return lambda table: operators.Verdict(
       _within(count_fn(table["text"]), self.min_words, self.max_words)
@@ -159,8 +159,8 @@ class CharCount(operators.Filter):
   def check(self, field: str) -> None:
     _check_range(field, "chars", self.min_chars, self.max_chars)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
 
     def decide(table: pa.Table) -> operators.Verdict:
       texts = table["text"]
@@ -190,8 +190,8 @@ class AtMost(operators.Filter):
   def columns(self) -> tuple[str, ...]:
     return (self.column,)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
     # A null becomes NaN, which is not at most anything.
     return lambda table: operators.Verdict(
       table[self.column].to_numpy() <= self.max_value

@@ -10,7 +10,7 @@ import pathlib
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class SourceConfig:
   """Fields of one source; configs/parts/sources.py explains them."""
 
   format: str
@@ -58,13 +58,13 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-  """What a format needs beside its section.
+class SourceContext:
+  """Facts that a format needs beside its section.
 
   Attributes:
-    name: of the source: its errors begin with "data.sources.{name}".
-    cache_dir: for an index, or what is rendered; made when it is needed.
-    image_size: in pixels, for sources that can draw at any size.
+    name: name of the source; its errors begin with "data.sources.{name}".
+    cache_dir: folder of indexes and rendered images; created when needed.
+    image_size: pixels, for sources that can draw at any size.
   """
 
   name: str
@@ -72,16 +72,18 @@ class Place:
   image_size: int
 
 
-def no_splits(source: Source, place: Place) -> tuple[str, ...]:
+def no_splits(source: SourceConfig, context: SourceContext) -> tuple[str, ...]:
   """Return (): of formats whose `path` names the files of one split."""
-  del source, place
+  del source, context
   return ()
 
 
-def check_no_split(source: Source, split: str, place: Place) -> None:
+def check_no_split(
+  source: SourceConfig, split: str, context: SourceContext
+) -> None:
   """Raise ValueError for a split of a format that has none."""
   if split:
     raise ValueError(
-      f'data.sources.{place.name}.split must be "" for format='
+      f'data.sources.{context.name}.split must be "" for format='
       f'"{source.format}", whose path names the files of one; got {split!r}'
     )
