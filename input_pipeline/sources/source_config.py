@@ -1,7 +1,7 @@
-"""The section `data.sources.NAME` of a config: where pairs are, and how many.
+"""The section `data.sources.NAME` of a config: location and number of pairs.
 
 All formats share one section, so that a flag can turn the tars of a config
-into Parquet. A format refuses fields that it has no use for.
+into Parquet. A format refuses fields that it does not use.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class SourceConfig:
   keep: str
 
   def check(self, name: str) -> None:
-    """Raise ValueError, naming the field, for a value of no use."""
+    """Raise ValueError, naming the field, for a value that cannot be used."""
     if not 0 <= self.weight < math.inf:
       raise ValueError(
         f"data.sources.{name}.weight must be at least 0; got {self.weight}"
@@ -45,9 +45,9 @@ class SourceConfig:
         )
 
   def refuse(self, name: str, *fields: str) -> None:
-    """Raise ValueError for the first of these fields that is given.
+    """Raise ValueError for the first of these fields that is set.
 
-    For those that a format has no use for, which are () or "" when not given.
+    The fields are those that a format does not use; unset is () or "".
     """
     for field in fields:
       if getattr(self, field):
@@ -59,12 +59,12 @@ class SourceConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SourceContext:
-  """Facts that a format needs beside its section.
+  """Context of a source beside its section.
 
   Attributes:
     name: name of the source; its errors begin with "data.sources.{name}".
-    cache_dir: folder of indexes and rendered images; created when needed.
-    image_size: pixels, for sources that can draw at any size.
+    cache_dir: folder for an index or rendered images; made when needed.
+    image_size: size in pixels, for sources that can draw at any size.
   """
 
   name: str
@@ -73,7 +73,7 @@ class SourceContext:
 
 
 def no_splits(source: SourceConfig, context: SourceContext) -> tuple[str, ...]:
-  """Return (): of formats whose `path` names the files of one split."""
+  """Return (), for formats whose `path` names the files of one split."""
   del source, context
   return ()
 
@@ -81,7 +81,7 @@ def no_splits(source: SourceConfig, context: SourceContext) -> tuple[str, ...]:
 def check_no_split(
   source: SourceConfig, split: str, context: SourceContext
 ) -> None:
-  """Raise ValueError for a split of a format that has none."""
+  """Raise ValueError for a split, in a format without splits."""
   if split:
     raise ValueError(
       f'data.sources.{context.name}.split must be "" for format='
