@@ -61,7 +61,7 @@ class Config:
   init_except: marks.Fixed[tuple[str, ...]]
   mesh: marks.Free[mesh_lib.MeshConfig]
   partition_rules: marks.Fixed[tuple[tuple[str, tuple[str | None, ...]], ...]]
-  data: pipeline.Data
+  data: pipeline.DataConfig
   model: dual_encoder.ModelConfig
   loss: losses.LossConfig
   optimizer: marks.Fixed[optimizer.OptimizerConfig]

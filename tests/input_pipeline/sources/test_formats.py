@@ -28,7 +28,7 @@ def case(request, tmp_path):
 
 def _open(case, tmp_path):
   module = sources.FORMATS[case.source.format]
-  place = pairs.place(tmp_path)
+  place = pairs.context(tmp_path)
   splits = module.splits(case.source, place)
   assert case.split in (splits or ("",))
   return module.open_split(case.source, case.split, place)

@@ -21,7 +21,7 @@ def _write(folder, *rows, name="captions.jsonl"):
 
 def _open(folder, path=None, **fields):
   source = pairs.source("table", path or folder, **fields)
-  return table.open_split(source, "", pairs.place(folder))
+  return table.open_split(source, "", pairs.context(folder))
 
 
 def _kind(records, index):
