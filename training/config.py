@@ -12,10 +12,11 @@ from typing import Any
 
 import losses
 from evaluators import zero_shot
-from input_pipeline import pipeline
+from input_pipeline import pipeline, tokenizers
+from input_pipeline.tokenizers import rules
 from models import dual_encoder, naflex
+from runtime import checks, sections
 from runtime import mesh as mesh_lib
-from runtime import sections
 from training import checkpointing, optimizer, text_lengths
 
 
@@ -73,12 +74,8 @@ class Config:
       "log_every_steps",
       "num_microbatches",
     ):
-      if getattr(self, field) < 1:
-        raise ValueError(
-          f"{field} must be at least 1; got {getattr(self, field)}"
-        )
-    if self.seed < 0:
-      raise ValueError(f"seed must be at least 0; got {self.seed}")
+      checks.at_least(field, getattr(self, field), 1)
+    checks.at_least("seed", self.seed, 0)
     if self.init_from and (self.init_image_from or self.init_text_from):
       raise ValueError(
         "init_from is for both towers; expected init_image_from and"
@@ -126,6 +123,35 @@ class Config:
         raise ValueError(
           f"model.{tower_field} must equal data.{data_field}={wanted};"
           f" got {got}"
+        )
+
+  def check_text_ids(self) -> None:
+    """Raise ValueError where tower and tokenizer have different special ids.
+
+    The run would train without an error otherwise: pooled at the wrong token,
+    or attending to padding. No data is prepared, but a tokenizer's file is
+    read.
+
+    Raises:
+      FileNotFoundError, ValueError: the vocabulary cannot be used, or an id of
+        the text tower is not the tokenizer's.
+    """
+    if self.data.tokenizer in tokenizers.WITHOUT_FILE:
+      special = rules.run(self.data.num_tokens)  # known before it is trained
+    else:
+      special = pipeline.make_tokenizer(self.data)
+    text = self.model.text
+    assert text is not None  # `from_mapping` refuses None.
+    used = []
+    if text.pool == "eot":
+      used.append(("eot_id", text.eot_id, special.eos_id, "ends"))
+    if text.tower == "bert" or text.mask_padding:
+      used.append(("pad_id", text.pad_id, special.pad_id, "fills up"))
+    for field, got, expected, does in used:
+      if got != expected:
+        raise ValueError(
+          f"model.text.{field} must be {expected}, which {does} captions of"
+          f" data.tokenizer={self.data.tokenizer!r}; got {got}"
         )
 
 

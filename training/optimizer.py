@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from models import batch_norm
-from runtime import param_rules
+from runtime import checks, param_rules
 from training import schedule
 
 OPTIMIZERS = ("adamw", "adafactor", "lamb")
@@ -52,16 +52,9 @@ class OptimizerConfig:
       ("weight_decay_convention", DECAY_CONVENTIONS),
       ("moment_dtype", MOMENT_DTYPES),
     ):
-      if getattr(self, field) not in choices:
-        raise ValueError(
-          f"optimizer.{field} must be one of {', '.join(choices)};"
-          f" got {getattr(self, field)!r}"
-        )
+      checks.one_of(f"optimizer.{field}", getattr(self, field), choices)
     for field in ("learning_rate", "clip_norm", "weight_decay"):
-      if not getattr(self, field) >= 0:
-        raise ValueError(
-          f"optimizer.{field} must be at least 0; got {getattr(self, field)}"
-        )
+      checks.at_least(f"optimizer.{field}", getattr(self, field), 0)
     if self.name == "lamb" and self.weight_decay_convention != "lr":
       raise ValueError(
         "optimizer.weight_decay_convention must be 'lr' with LAMB, whose trust"
