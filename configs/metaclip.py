@@ -4,7 +4,7 @@
   worldwide_l14 worldwide_h14 worldwide_h14_378 worldwide_bigg14, mini
                                                 300+ languages, XLM-V (l14: mT5)
 Data: web pairs balanced by t (curation is another task of this project); 12.8e9
-  pairs seen in batches of 32,768, whatever the size of the pool; worldwide:
+  pairs seen in batches of 32,768, for any size of the pool; worldwide:
   29e9 in batches of 75,264. Yours are WebDataset tars:
   --config.data.sources.main.path="PATH/{0..999}.tar"; for worldwide captions,
   --config.data.languages and the source's language or language_field. The
@@ -35,13 +35,13 @@ from configs.parts import clip_towers, sizes, variants, web
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-  """A model and what in its recipe differs.
+  """A model and the fields in which its recipe differs.
 
   Attributes:
-    num_parameters: of open_clip 3.3.0's model of this size.
-    is_worldwide: MetaCLIP 2's vocabulary and recipe (stated for H/14 at 224
-      pixels).
-    activation: of the published weights, by open_clip 3.3.0's list of them.
+    num_parameters: parameters of open_clip 3.3.0's model of this size.
+    is_worldwide: whether it has MetaCLIP 2's vocabulary and recipe (stated for
+      H/14 at 224 pixels).
+    activation: activation of the published weights, by open_clip 3.3.0's list.
   """
 
   size: str
@@ -77,7 +77,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   """Return the recipe of a variant.
 
   Raises:
-    ValueError: there is no such variant.
+    ValueError: no variant has this name.
   """
   if arg == "mini":
     return clip_towers.make_mini("quick_gelu")

@@ -24,7 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.num_tokens = 12
   config.data.vocab_size = 1536
   config.data.augmentation.crop_scale = (0.8, 1.2)
-  # Not mirrored: "facing right" is half of what some drawings are about.
+  # Not mirrored: names of drawings contain "facing right".
   config.data.augmentation.flip_probability = 0.0
 
   config.model.dtype = "float32"  # bfloat16 is not faster on a CPU

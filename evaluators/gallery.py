@@ -1,8 +1,8 @@
 """Queries and their best answers, to look at in a report.
 
-Which queries: sorted by the rank of the right answer (then by a hash of the
-key) and taken at even distances. So successes and failures have the share
-here that they have in the figures, and nobody picks.
+Queries are sorted by the rank of the right answer (then by a hash of the key)
+and taken at even distances. Hits and misses thus have the same share as in the
+figures, and no query is chosen by hand.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ class Entry:
 
   text: str
   image_YXC: np.ndarray  # uint8
-  rank: float  # of the best right candidate, ties at mid-rank
+  rank: float  # rank of the best right candidate, ties at mid-rank
   answers: tuple[Answer, ...]
   right: Answer  # the best right candidate, among the answers or not
 

@@ -23,7 +23,7 @@ class Task:
   """A classification task over the examples of one split."""
 
   split: str
-  language: str  # of the prompts
+  language: str  # language of the prompts
   classes: tuple[str, ...]
   templates: tuple[str, ...]  # "{}" stands for the class
   # Class index of an example's key, or None for an example to leave out.
@@ -70,8 +70,11 @@ _SKIN_TONE_BASES = (
 def skin_tone_label(key: str) -> int | None:
   """Return the skin tone of a drawing: 0 (light) to 4 (dark).
 
-  `key` is its code points in hex joined by "-" ("1F44B-1F3FF"). A drawing
-  with no tone, or with two different ones, has no label.
+  `key` has the drawing's code points in hex joined by "-". A drawing without a
+  tone, or with two different ones, has no label.
+
+  >>> skin_tone_label("1F44B-1F3FF")
+  4
   """
   tones = set(key.upper().split("-")) & set(_SKIN_TONES)
   return _SKIN_TONES.index(tones.pop()) if len(tones) == 1 else None
@@ -108,6 +111,9 @@ def class_embeddings(ztxt_PE: np.ndarray, num_classes: int) -> np.ndarray:
   """Average the prompts of each class: float32 [A, E] of length 1.
 
   The P = A * T rows are normalised embeddings in the order of Task.prompts.
+
+  >>> class_embeddings(np.array([[1.0, 0.0], [0.0, 1.0]]), num_classes=1)
+  array([[0.70710678, 0.70710678]])
   """
   mean_AE = ztxt_PE.reshape(num_classes, -1, ztxt_PE.shape[-1]).mean(axis=1)
   norm_A1 = np.linalg.norm(mean_AE, axis=-1, keepdims=True)
@@ -123,6 +129,12 @@ def evaluate(
   """Score images against classes: top-1, per-class mean, top-5 if A > 5.
 
   "mean_class_top_1" is the mean over classes that have examples.
+
+  >>> from runtime import mesh as mesh_lib
+  >>> mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(1, 1, 1), jax.devices()[:1])
+  >>> z = np.eye(3, dtype=np.float32)
+  >>> evaluate(z[[0, 0, 1, 2]], z, np.array([0, 0, 0, 2]), mesh)["top_1"]
+  0.75
   """
   num_classes = len(zclass_AE)
   rank_N = retrieval.ranks(
@@ -146,7 +158,11 @@ def evaluate(
 
 
 def chance(num_classes: int) -> dict[str, float]:
-  """Return what a random choice among the classes is expected to score."""
+  """Return the expected scores of a random choice among the classes.
+
+  >>> chance(10)["top_5"]
+  0.5
+  """
   return {
     "top_1": 1 / num_classes,
     "mean_class_top_1": 1 / num_classes,

@@ -121,7 +121,7 @@ class Attention(nnx.Module):
     mask_bHSS: jax.Array | None = None,
     is_causal: bool = False,
   ) -> jax.Array:
-    """Attend from x to keys (to x itself where None).
+    """Attend from x to keys (to x itself if keys_bSD is None).
 
     Args:
       x_bSD: tokens that make the queries.

@@ -1,7 +1,7 @@
-"""What every `:mini` variant shares: a system's own parts, small, on emoji.
+"""Settings of every `:mini` variant: a system's own parts, small, on emoji.
 
-A minute on two CPU cores; it shows that towers, loss, optimizer and rules of
-the system run together, not how well the system does.
+A mini run takes a minute on two CPU cores. It shows that towers, loss,
+optimizer and rules of the system run together, not how good the system is.
 """
 
 import ml_collections
@@ -12,7 +12,7 @@ TRANSFORMER = {"width": 64, "depth": 2, "num_heads": 4, "mlp_width": 256}
 
 
 def shrink(config: ml_collections.ConfigDict) -> None:
-  """Set data, length and precision; towers are the caller's."""
+  """Set data, length and precision; the caller sets the towers."""
   config.batch_size = 64
   config.num_microbatches = 1
   config.total_steps = 100

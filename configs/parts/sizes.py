@@ -1,6 +1,6 @@
-"""Published sizes of towers: what "ViT-B" or "BERT-large" means in numbers.
+"""Published sizes of towers: "ViT-B" or "BERT-large" in numbers.
 
-Sources, by table; every total that follows from them is tested against the
+Each table names its sources. Every resulting total is tested against the
 parameters of the published model (tests/configs/parts/test_variants.py).
 """
 
@@ -48,9 +48,9 @@ BERT = _transformers(
 )
 
 # Width and depth as multiples of B0's, as in the authors' implementation
-# (github.com/tensorflow/tpu, efficientnet_builder.py); from memory but for B7
-# (transformers' EfficientNetConfig) and the 1,376 channels of L2 (ALIGN, arXiv
-# 2102.05918, section 5.1).
+# (github.com/tensorflow/tpu, efficientnet_builder.py). They are from memory,
+# except B7 (transformers' EfficientNetConfig) and the 1,376 channels of L2
+# (ALIGN, arXiv 2102.05918, section 5.1).
 EFFICIENTNET = types.MappingProxyType(
   {
     name: {"width_factor": width, "depth_factor": depth}

@@ -1,7 +1,7 @@
-"""The section `data.sources.NAME` of a config: where pairs are, and how many.
+"""The section `data.sources.NAME` of a config: location and number of pairs.
 
 All formats share one section, so that a flag can turn the tars of a config
-into Parquet. A format refuses fields that it has no use for.
+into Parquet. A format refuses fields that it does not use.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ class Source:
   keep: str
 
   def check(self, name: str) -> None:
-    """Raise ValueError, naming the field, for a value of no use."""
+    """Raise ValueError, naming the field, for a value that cannot be used."""
     if not 0 <= self.weight < math.inf:
       raise ValueError(
         f"data.sources.{name}.weight must be at least 0; got {self.weight}"
@@ -44,9 +44,9 @@ class Source:
         )
 
   def refuse(self, name: str, *fields: str) -> None:
-    """Raise ValueError for the first of these fields that is given.
+    """Raise ValueError for the first of these fields that is set.
 
-    For those that a format has no use for, which are () or "" when not given.
+    The fields are those that a format does not use; unset is () or "".
     """
     for field in fields:
       if getattr(self, field):
@@ -58,12 +58,12 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-  """What a format needs beside its section.
+  """Context of a source beside its section.
 
   Attributes:
-    name: of the source: its errors begin with "data.sources.{name}".
-    cache_dir: for an index, or what is rendered; made when it is needed.
-    image_size: in pixels, for sources that can draw at any size.
+    name: name of the source; its errors begin with "data.sources.{name}".
+    cache_dir: folder for an index or rendered images; made when needed.
+    image_size: size in pixels, for sources that can draw at any size.
   """
 
   name: str
@@ -72,13 +72,13 @@ class Place:
 
 
 def no_splits(source: Source, place: Place) -> tuple[str, ...]:
-  """Return (): of formats whose `path` names the files of one split."""
+  """Return (), for formats whose `path` names the files of one split."""
   del source, place
   return ()
 
 
 def check_no_split(source: Source, split: str, place: Place) -> None:
-  """Raise ValueError for a split of a format that has none."""
+  """Raise ValueError for a split, in a format without splits."""
   if split:
     raise ValueError(
       f'data.sources.{place.name}.split must be "" for format='
