@@ -40,7 +40,7 @@ class Data:
   languages: marks.Fixed[tuple[str, ...]]
   max_caption_chars: marks.Fixed[int]
   image_size: marks.Fixed[int]
-  augmentation: marks.Fixed[augmentation.Augmentation]
+  augmentation: augmentation.Augmentation
   num_tokens: marks.Fixed[int]
   tokenizer: marks.Fixed[str]
   tokenizer_path: marks.Fixed[str]

@@ -60,13 +60,13 @@ class Config:
   init_image_from: marks.Fixed[str]
   init_text_from: marks.Fixed[str]
   init_except: marks.Fixed[tuple[str, ...]]
-  mesh: marks.Free[mesh_lib.MeshConfig]
+  mesh: mesh_lib.MeshConfig
   partition_rules: marks.Fixed[tuple[tuple[str, tuple[str | None, ...]], ...]]
   data: pipeline.Data
   model: dual_encoder.ModelConfig
   loss: losses.LossConfig
-  optimizer: marks.Fixed[optimizer.OptimizerConfig]
-  checkpoint: marks.Free[checkpointing.CheckpointConfig]
+  optimizer: optimizer.OptimizerConfig
+  checkpoint: checkpointing.CheckpointConfig
   evaluate: marks.Free[EvaluateConfig]
 
   def check(self) -> None:
@@ -196,14 +196,4 @@ def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
 
 def flat(config: Config) -> dict[str, Any]:
   """Return {"model.image.depth": value, ...}."""
-  return _flat(to_mapping(config))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  flat = {}
-  for name, value in values.items():
-    if isinstance(value, Mapping):
-      flat |= _flat(value, f"{prefix}{name}.")
-    else:
-      flat[prefix + name] = value
-  return flat
+  return sections.flat(to_mapping(config))

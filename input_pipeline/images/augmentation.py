@@ -25,7 +25,7 @@ from input_pipeline.images import (
   picture,
   rand_augment,
 )
-from runtime import checks
+from runtime import checks, marks
 
 # Values of the field `resize`; configs/base.py explains each.
 RESIZES = ("square", "area", "squash", "shortest", "protocol", "naflex")
@@ -35,24 +35,24 @@ RESIZES = ("square", "area", "squash", "shortest", "protocol", "naflex")
 class Augmentation:
   """Fields of the section; configs/base.py explains them."""
 
-  resize: str
-  crop_scale: tuple[float, float]
-  crop_ratio: tuple[float, float]
-  resize_size: int
-  random_crop: bool
-  interpolation: str
-  protocol: str
-  patch_size: int
-  max_num_patches: int
-  flip_probability: float
-  jitter: tuple[float, float, float, float]
-  jitter_probability: float
-  gray_probability: float
-  blur_sigma: tuple[float, float]
-  blur_probability: float
-  randaug_layers: int
-  randaug_magnitude: float
-  erase_probability: float
+  resize: marks.Fixed[str]
+  crop_scale: marks.Fixed[tuple[float, float]]
+  crop_ratio: marks.Fixed[tuple[float, float]]
+  resize_size: marks.Fixed[int]
+  random_crop: marks.Fixed[bool]
+  interpolation: marks.Fixed[str]
+  protocol: marks.Fixed[str]
+  patch_size: marks.Fixed[int]
+  max_num_patches: marks.Fixed[int]
+  flip_probability: marks.Fixed[float]
+  jitter: marks.Fixed[tuple[float, float, float, float]]
+  jitter_probability: marks.Fixed[float]
+  gray_probability: marks.Fixed[float]
+  blur_sigma: marks.Fixed[tuple[float, float]]
+  blur_probability: marks.Fixed[float]
+  randaug_layers: marks.Fixed[int]
+  randaug_magnitude: marks.Fixed[float]
+  erase_probability: marks.Fixed[float]
 
   def check(self, image_size: int) -> None:
     """Raise ValueError, naming the field, for a value that cannot be used."""
