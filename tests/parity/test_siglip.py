@@ -17,8 +17,8 @@ from models import dual_encoder, naflex  # noqa: E402
 from models.pretrained import mapping  # noqa: E402
 from models.pretrained.families import hf_bert, hf_siglip, hf_siglip2, hf_vit  # noqa: E402
 from tests.models.pretrained import goldens  # noqa: E402
-from tests.parity import golden_siglip  # noqa: E402
-from tests.parity import published_hf as published  # noqa: E402
+from tests.parity.makers import golden_siglip  # noqa: E402
+from tests.parity.makers import published_hf as published  # noqa: E402
 
 _TINY = golden_siglip.TOWER
 _TOLERANCE = 2e-5

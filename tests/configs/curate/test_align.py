@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.curate import align as align_lib
-from configs.curate import fields, rules
+from configs.curate import fields
+from configs.curate import steps as steps_lib
 from curation import pools, recipe, runner
 from curation.engine import engines
 
@@ -36,7 +37,7 @@ def test_recipes_are_whole():
 
 @pytest.mark.parametrize("name", ["basic_filter", "image_based_captions"])
 def test_datacomps_rules_are_whole(name):
-  config = fields.recipe(**getattr(rules, name)())
+  config = fields.recipe(**getattr(steps_lib, name)())
   assert "language" in recipe.checked(config.to_dict()).steps
 
 

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from tests import runs
-from training.plan import plan, table
+from training.plan import plan, plan_table
 from training.plan import topology as topology_lib
 
 needs_tpu_compiler = pytest.mark.skipif(
@@ -303,7 +303,7 @@ def test_what_does_not_fit_is_said_in_the_table(monkeypatch):
   _Memory(monkeypatch, 16, lambda c: c.batch_size / 8)
   config = runs.make_config({"batch_size": 256, "model.remat": "block"})
   got = plan.make(config, _SLICE, _DEVICES)
-  text = table.table(
+  text = plan_table.table(
     dict.fromkeys(
       ("parameters_gib", "optimizer_gib", "batch_gib", "activations_gib"), 1.0
     )

@@ -8,12 +8,8 @@ import numpy as np
 import pytest
 
 from models.pretrained import mapping
-from models.pretrained.families import (
-  open_clip,
-  timm_convnext,
-  timm_siglip,
-  timm_trunk,
-)
+from models.pretrained.families import open_clip
+from models.pretrained.parts import timm_convnext, timm_siglip, timm_trunk
 from tests.models.pretrained import goldens
 
 _NAMES = sorted(timm_siglip._MODELS)
