@@ -22,7 +22,7 @@ from input_pipeline import (
 from input_pipeline.images import augmentation, image_ops
 from input_pipeline.sources import balanced, source_config, subset
 from input_pipeline.sources import record as record_lib
-from runtime import marks
+from runtime import checks, marks
 
 # Name -> what the source trains on.
 Opened = Mapping[str, record_lib.Records]
@@ -40,7 +40,7 @@ class DataConfig:
   languages: marks.Fixed[tuple[str, ...]]
   max_caption_chars: marks.Fixed[int]
   image_size: marks.Fixed[int]
-  augmentation: marks.Fixed[augmentation.Augmentation]
+  augmentation: augmentation.Augmentation
   num_tokens: marks.Fixed[int]
   tokenizer: marks.Fixed[str]
   tokenizer_path: marks.Fixed[str]
@@ -56,7 +56,8 @@ class DataConfig:
     if not self.sources:
       raise ValueError("data.sources must name at least one source; got none")
     for name, source in self.sources.items():
-      _check_choice(f"sources.{name}.format", source.format, sources.FORMATS)
+      format_field = f"data.sources.{name}.format"
+      checks.one_of(format_field, source.format, sources.FORMATS)
       source.check(name)
     weights = {name: source.weight for name, source in self.sources.items()}
     repeats = {name: source.repeat for name, source in self.sources.items()}
@@ -70,7 +71,7 @@ class DataConfig:
         "data.sources: weight must be 0 for all sources (they are drawn by "
         f"size) or for none; got {weights}"
       )
-    _check_choice("tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
+    checks.one_of("data.tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
     if self.tokenizer_path and self.tokenizer in tokenizers.WITHOUT_FILE:
       raise ValueError(
         f'data.tokenizer_path must be "" for data.tokenizer='
@@ -85,11 +86,7 @@ class DataConfig:
         self.languages, [language for some in known for language in some or ()]
       )
     self.augmentation.check(self.image_size)
-    if not 0 <= self.max_bad_fraction <= 1:
-      raise ValueError(
-        "data.max_bad_fraction must be between 0 and 1; got "
-        f"{self.max_bad_fraction}"
-      )
+    checks.between("data.max_bad_fraction", self.max_bad_fraction, 0, 1)
     for name, lowest in (
       ("max_caption_chars", 1),
       ("image_size", 1),
@@ -99,10 +96,7 @@ class DataConfig:
       ("num_threads", 0),
       ("num_prefetch_batches", 0),
     ):
-      if getattr(self, name) < lowest:
-        raise ValueError(
-          f"data.{name} must be at least {lowest}; got {getattr(self, name)}"
-        )
+      checks.at_least(f"data.{name}", getattr(self, name), lowest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -381,11 +375,6 @@ def _texts(
     language: tuple(record.texts.get(language, ("",))[0] for record in records)
     for language in languages
   }
-
-
-def _check_choice(name: str, got: str, known: Mapping[str, object]) -> None:
-  if got not in known:
-    raise ValueError(f"data.{name} must be one of {list(known)}; got {got!r}")
 
 
 def _check_languages(got: tuple[str, ...], known: Sequence[str]) -> None:

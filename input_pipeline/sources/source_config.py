@@ -8,6 +8,8 @@ import dataclasses
 import math
 import pathlib
 
+from runtime import checks
+
 
 @dataclasses.dataclass(frozen=True)
 class SourceConfig:
@@ -33,10 +35,7 @@ class SourceConfig:
       raise ValueError(
         f"data.sources.{name}.weight must be at least 0; got {self.weight}"
       )
-    if self.repeat < 1:
-      raise ValueError(
-        f"data.sources.{name}.repeat must be at least 1; got {self.repeat}"
-      )
+    checks.at_least(f"data.sources.{name}.repeat", self.repeat, 1)
     for template in self.templates:
       if template.count("{}") != 1:
         raise ValueError(
