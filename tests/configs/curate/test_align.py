@@ -27,7 +27,7 @@ def test_recipes_are_whole():
   assert list(recipe.checked(config.to_dict()).steps)[:6] == list(align.steps)
   config = align_lib.get_config("coyo")
   recipe.checked(config.to_dict())
-  # What is not in the order fits its operators too.
+  # Steps outside the order fit their operators too.
   config.order = tuple(config.steps)
   config.steps.profanity.terms = (__file__,)
   config.steps.public.references = (__file__,)

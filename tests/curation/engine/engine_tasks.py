@@ -30,7 +30,7 @@ def maybe_die(number):
 
 def opens_a_shard(number):
   del number
-  # What the tasks of a curation import, all operators among it.
+  # Imports of a curation's tasks, including all operators.
   from curation import rules
   from curation.engine import shard_pass
   from curation.outputs import signals
