@@ -38,7 +38,7 @@ from curation.outputs import (
   signals,
 )
 from curation.outputs import manifest as manifest_lib
-from runtime import checks, failures, progress
+from runtime import checks, failures, progress, unfinished
 
 SELECTION = "selection.npy"
 REPORT = "curation.html"
@@ -82,7 +82,7 @@ def run(
     )
     return 128 + stop.number
   except OSError as error:
-    if not engines.is_disk_full(error):
+    if not failures.is_disk_full(error):
       raise
     raise failures.RunError(engines.DISK_IS_FULL) from error
   if as_json:
@@ -120,7 +120,7 @@ def curate(
   if not pool.shards:
     raise ValueError(f"pool.path={recipe.pool.path!r} has no pairs")
   start = time.time()
-  with curation_folder.claim(folder):
+  with unfinished.claim(folder, f"--workdir={folder}"):
     digest = curation_folder.begin(folder, recipe.pool, pool)
     tries = stage_pass.Tries(
       recipe.max_attempts,

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import fcntl
 import json
 import pathlib
 import platform
@@ -12,7 +11,14 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from runtime import cluster, failures, marks, provenance, whole_files
+from runtime import (
+  cluster,
+  failures,
+  marks,
+  provenance,
+  unfinished,
+  whole_files,
+)
 from training import config as config_lib
 from training import metrics
 
@@ -21,7 +27,6 @@ METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 RESULTS = "results.json"
 REPORT = "report.html"
-_LOCK = ".lock"
 # Until another machine's file is seen: network disks cache what is in a folder.
 _SHARED_SECONDS = 60.0
 
@@ -35,27 +40,12 @@ def claim(folder: pathlib.Path) -> Iterator[str]:
   """Make the folder, and keep other runs out of it while this one lasts.
 
   Yields:
-    What the lock's file holds now; see `check_shared`.
+    Token in the lock's file; see `check_shared`.
 
   Raises:
-    WorkdirError: it cannot be written, or another run is using it.
+    RunError: it cannot be written, or another run is using it.
   """
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = open(folder / _LOCK, "a")  # noqa: SIM115 (held for the run)
-  except OSError as error:
-    raise WorkdirError(
-      f"--workdir={folder} cannot be written ({error.strerror}); give a folder"
-      " that you may write to"
-    ) from error
-  with lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      raise WorkdirError(
-        f"--workdir={folder} is in use by another run; wait for it, or give"
-        " another folder"
-      ) from error
+  with unfinished.claim(folder, f"--workdir={folder}") as lock:
     token = secrets.token_hex(16)
     lock.truncate(0)
     lock.write(token)
@@ -72,7 +62,7 @@ def check_shared(folder: pathlib.Path, token: str) -> None:
   deadline = time.monotonic() + _SHARED_SECONDS
   while True:
     with contextlib.suppress(OSError):
-      if (folder / _LOCK).read_text() == token:
+      if (folder / unfinished.LOCK).read_text() == token:
         return
     if time.monotonic() > deadline:
       raise WorkdirError(
@@ -109,7 +99,7 @@ def claim_for_all(
   """Claim the folder until `stack` ends; check that all processes are one run.
 
   Raises:
-    WorkdirError: as `claim`, `check_shared` and `check_alike`.
+    RunError: as `claim`, `check_shared` and `check_alike`.
     ClusterError: one of these on another process.
   """
   mapping = cluster.on_first(lambda: config_lib.to_mapping(config))

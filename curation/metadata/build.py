@@ -17,7 +17,7 @@ import math
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from curation.metadata import (
   pageviews,
 )
 from input_pipeline.storage import files
-from runtime import folder_lock
+from runtime import unfinished, whole_files
 
 SCHEMA = 1
 FACTS = "metadata.json"
@@ -75,7 +75,7 @@ def build(
   Raises:
     ValueError: a source cannot be used; raised before anything is counted.
   """
-  _check_free(out)
+  unfinished.check_free(out)
   _check_packages(metadata)
   tasks = {
     name: corpora.find(language.corpus, f"languages.{name}.corpus")
@@ -87,11 +87,7 @@ def build(
   # Sources that are cheap to read come first, so that a missing one is reported
   # before hours of counting.
   sets = {name: _begun(name, x) for name, x in metadata.languages.items()}
-  try:
-    work.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise OSError(f"cannot write --out={out}: {error}") from error
-  with _locked(work, out):
+  with unfinished.resumed(work, f"--out={out}"):
     titles = _count_titles(metadata, views, work, engine)
     for name, language in metadata.languages.items():
       if name in tasks:
@@ -100,13 +96,7 @@ def build(
         _add_titles(sets[name], language.titles, titles[name])
     facts = _write(metadata, sets, work / "done")
     os.rename(work / "done", out)
-  shutil.rmtree(work, ignore_errors=True)
   return facts
-
-
-def _check_free(out: pathlib.Path) -> None:
-  if out.exists() and (not out.is_dir() or any(out.iterdir())):
-    raise ValueError(f"--out={out} must be new or an empty folder")
 
 
 def _check_packages(metadata: metadata_config.Metadata) -> None:
@@ -261,7 +251,7 @@ def _write(
   languages = {}
   for name, language in metadata.languages.items():
     data = sets[name].text().encode()
-    _write_file(folder / f"{name}.txt", data)
+    whole_files.write(folder / f"{name}.txt", data)
     languages[name] = {
       "entries": len(sets[name]),
       "sha256": hashlib.sha256(data).hexdigest(),
@@ -274,15 +264,8 @@ def _write(
     "versions": _versions(metadata),
   }
   text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-  _write_file(folder / FACTS, text.encode())
+  whole_files.write(folder / FACTS, text.encode())
   return facts
-
-
-def _write_file(path: pathlib.Path, data: bytes) -> None:
-  with open(path, "wb") as file:
-    file.write(data)
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _versions(metadata: metadata_config.Metadata) -> dict[str, str]:
@@ -301,13 +284,3 @@ def _versions(metadata: metadata_config.Metadata) -> dict[str, str]:
 def _digest(values: list[Any]) -> str:
   text = json.dumps([SCHEMA, *values], sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _locked(work: pathlib.Path, out: pathlib.Path) -> Iterator[None]:
-  with contextlib.ExitStack() as stack:
-    try:
-      stack.enter_context(folder_lock.hold(work, waits=False))
-    except BlockingIOError as error:
-      raise ValueError(f"--out={out} is written by another process") from error
-    yield

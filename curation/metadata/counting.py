@@ -26,7 +26,7 @@ from curation.metadata import (
   pair_counts,
   term_counts,
 )
-from runtime import progress, whole_files
+from runtime import processes, progress, whole_files
 
 # Rows of runs that are added up at once: 150 MB of terms or pairs.
 _MERGED_ROWS = 4_000_000
@@ -259,7 +259,7 @@ def _run_tasks(
   done = shown = 0
   with progress.Progress(label, _units(sum(sizes[n] for n in todo))) as bar:
     for number, result in engine.run(fn, left):
-      if isinstance(result, engines.TaskError) and result.is_users:
+      if isinstance(result, processes.TaskError) and result.is_users:
         raise ValueError(
           f"{result.message}. What was counted is kept; the same command goes"
           " on from there"

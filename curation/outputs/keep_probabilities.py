@@ -8,7 +8,6 @@ that was drawn once.
 import dataclasses
 import os
 import pathlib
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 
 from curation import operators, pool
 from input_pipeline.sources import balanced
-from runtime import progress
+from runtime import progress, whole_files
 
 FILE = "keep.npy"
 SIGNAL = "keep_probability"
@@ -66,14 +65,8 @@ def write(
     maker: name of the step that computes the probabilities; None writes the
       kept captions alone, with probability 1.
   """
-  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
-  try:
-    num = _write(_Parts(tuple(parts), maker), temporary)
-    os.replace(temporary, path)
-  except BaseException:
-    temporary.unlink(missing_ok=True)
-    raise
-  return num
+  with whole_files.new_file(path) as temporary:
+    return _write(_Parts(tuple(parts), maker), temporary)
 
 
 @dataclasses.dataclass(frozen=True)

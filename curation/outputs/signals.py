@@ -9,7 +9,6 @@ fault        reason that it could not be read
 """
 
 import pathlib
-import secrets
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,6 +20,7 @@ from curation import pool as pool_lib
 from curation.engine import shard_file, shard_pass
 from curation.engine import stages as stages_lib
 from curation.outputs import selection
+from runtime import whole_files
 
 _KEY = b"diptych.key"
 
@@ -89,13 +89,8 @@ def _key(stages: Sequence[stages_lib.Stage]) -> bytes:
 
 def _write(path: pathlib.Path, data: bytes) -> None:
   """Write a file without fsync, since it is cheap to make again."""
-  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
-  try:
+  with whole_files.new_file(path) as temporary:
     temporary.write_bytes(data)
-    temporary.replace(path)
-  except BaseException:
-    temporary.unlink(missing_ok=True)
-    raise
 
 
 def _table(

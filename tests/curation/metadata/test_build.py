@@ -9,6 +9,7 @@ import pytest
 from configs.curate import metadata
 from curation.engine import engines
 from curation.metadata import build, corpora, metadata_config, pageviews
+from runtime import processes
 
 # red fox: 5 times, of 6 and 6; the others once or twice.
 TEXT = """\
@@ -44,7 +45,7 @@ class Failing(engines.Inline):
     for number, result in super().run(fn, tasks):
       yield number, result
       if "corpus" in fn.keywords:
-        yield number + 1, engines.task_error(OSError("no memory"))
+        yield number + 1, processes.task_error(OSError("no memory"))
 
 
 def values(folder, **changed):
@@ -230,7 +231,9 @@ def test_a_config_of_another_kind(tmp_path):
 def test_what_is_there_is_not_written_over(folder):
   (folder / "out").mkdir()
   (folder / "out" / "notes").write_text("mine")
-  with pytest.raises(ValueError, match="must be new or an empty folder"):
+  with pytest.raises(
+    ValueError, match="must be a new or empty folder; it has notes"
+  ):
     run(values(folder), folder / "out")
 
 
