@@ -10,7 +10,7 @@ SCRIPTS = {
   "Thai": "กขงจนมาิ",
   "Arabic": "ابتدرسعم",
 }
-# Separators of words; most often a space.
+# What stands between words; most often a space.
 _BETWEEN = (*(" ",) * 12, "", ", ", ".", "! ", "  ", "\t", "`", "-")
 
 
@@ -38,7 +38,7 @@ def make(
     start = rng.integers(len(caption) + 1)
     part = caption[start : start + rng.integers(1, 25)]
     if rng.random() < 0.7:
-      # A part of whole words, split at spaces.
+      # Of whole words, as far as spaces say.
       pieces = caption.split(" ")
       first = rng.integers(len(pieces))
       part = " ".join(pieces[first : first + rng.integers(1, 5)])

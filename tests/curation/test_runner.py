@@ -167,7 +167,7 @@ def test_goes_on_from_wherever_it_was_stopped(tmp_path, monkeypatch):
         pass
     tiny.curate(folder, pool)
     assert contents(folder) == expected, count
-  # Two shards in two stages, with a reduction, signals and selection.
+  # Of two shards in two stages with a reduction, signals and selection.
   assert count >= 15
 
 

@@ -5,7 +5,7 @@ import sys
 
 def opens_a_shard(number):
   del number
-  # Imports of a curation's tasks, including all operators.
+  # What the tasks of a curation import, all operators among it.
   from curation import rules
   from curation.engine import shard_pass
   from curation.outputs import signals

@@ -59,7 +59,7 @@ def test_pairs_without_a_score_do_not_count(tmp_path):
 
 @pytest.mark.parametrize(
   ("raw", "expected"),
-  # The score at index 10 of all 20 is 9; at index 6 of the 13 up to 12 it is 6.
+  # Of 20 scores the one at index 10 is 9; of the 13 up to 12, at index 6, 6.
   [(True, [9, 10, 11, 12]), (False, [6, 7, 8, 9, 10, 11, 12])],
 )
 def test_of_all_pairs_or_of_those_left(tmp_path, raw, expected):

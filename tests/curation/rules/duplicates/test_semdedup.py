@@ -81,7 +81,7 @@ def test_a_fraction_goes(tmp_path, share, tolerance):
     synth.EMBED | {"it": step},
     [list(range(230))],
   )
-  # The tolerance covers tuning on a part of the clusters, which differ.
+  # Of some of the clusters only, which are not as the others are.
   assert len(got) / 230 == pytest.approx(0.5, abs=tolerance)
   facts = manifest["steps"][1]["facts"]
   assert (facts["num_tuned_images"] == 230) == (share == 1.0)
