@@ -63,7 +63,7 @@ def load_data(config: Any) -> Data:
 
 
 def _check_splits(
-  field: str, names: Collection[str], data: pipeline.Data
+  field: str, names: Collection[str], data: pipeline.DataConfig
 ) -> None:
   known = pipeline.splits(data) if names else ()
   missing = [name for name in names if name not in known]

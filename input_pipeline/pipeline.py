@@ -22,17 +22,17 @@ from input_pipeline import (
 from input_pipeline.images import augmentation, image_ops
 from input_pipeline.sources import balanced, source_config, subset
 from input_pipeline.sources import record as record_lib
-from runtime import marks
+from runtime import checks, marks
 
 # Name -> what the source trains on.
 Opened = Mapping[str, record_lib.Records]
 
 
 @dataclasses.dataclass(frozen=True)
-class Data:
+class DataConfig:
   """The section `data` of a config; its fields are explained in base.py."""
 
-  sources: marks.Fixed[Mapping[str, source_config.Source]] = (
+  sources: marks.Fixed[Mapping[str, source_config.SourceConfig]] = (
     # A dict has no hash; configs that differ in it alone may share theirs.
     dataclasses.field(hash=False)
   )
@@ -40,7 +40,7 @@ class Data:
   languages: marks.Fixed[tuple[str, ...]]
   max_caption_chars: marks.Fixed[int]
   image_size: marks.Fixed[int]
-  augmentation: marks.Fixed[augmentation.Augmentation]
+  augmentation: augmentation.Augmentation
   num_tokens: marks.Fixed[int]
   tokenizer: marks.Fixed[str]
   tokenizer_path: marks.Fixed[str]
@@ -56,7 +56,8 @@ class Data:
     if not self.sources:
       raise ValueError("data.sources must name at least one source; got none")
     for name, source in self.sources.items():
-      _check_choice(f"sources.{name}.format", source.format, sources.FORMATS)
+      format_field = f"data.sources.{name}.format"
+      checks.one_of(format_field, source.format, sources.FORMATS)
       source.check(name)
     weights = {name: source.weight for name, source in self.sources.items()}
     repeats = {name: source.repeat for name, source in self.sources.items()}
@@ -70,7 +71,7 @@ class Data:
         "data.sources: weight must be 0 for all sources (they are drawn by "
         f"size) or for none; got {weights}"
       )
-    _check_choice("tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
+    checks.one_of("data.tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
     if self.tokenizer_path and self.tokenizer in tokenizers.WITHOUT_FILE:
       raise ValueError(
         f'data.tokenizer_path must be "" for data.tokenizer='
@@ -85,11 +86,7 @@ class Data:
         self.languages, [language for some in known for language in some or ()]
       )
     self.augmentation.check(self.image_size)
-    if not 0 <= self.max_bad_fraction <= 1:
-      raise ValueError(
-        "data.max_bad_fraction must be between 0 and 1; got "
-        f"{self.max_bad_fraction}"
-      )
+    checks.between("data.max_bad_fraction", self.max_bad_fraction, 0, 1)
     for name, lowest in (
       ("max_caption_chars", 1),
       ("image_size", 1),
@@ -99,10 +96,7 @@ class Data:
       ("num_threads", 0),
       ("num_prefetch_batches", 0),
     ):
-      if getattr(self, name) < lowest:
-        raise ValueError(
-          f"data.{name} must be at least {lowest}; got {getattr(self, name)}"
-        )
+      checks.at_least(f"data.{name}", getattr(self, name), lowest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +115,7 @@ class Examples:
 
 
 def make_train_dataset(
-  config: Data,
+  config: DataConfig,
   *,
   batch_size: int,
   seed: int,
@@ -220,7 +214,7 @@ def make_train_dataset(
   )
 
 
-def prepare(config: Data) -> None:
+def prepare(config: DataConfig) -> None:
   """Make every index and render every drawing that is not there yet.
 
   Raises ValueError for a config that does not fit the data, OSError for a
@@ -229,37 +223,37 @@ def prepare(config: Data) -> None:
   open_sources(config)
 
 
-def open_sources(config: Data) -> Opened:
+def open_sources(config: DataConfig) -> Opened:
   """Return what each source trains on; raises as `prepare` does."""
   config.check()
   opened: dict[str, record_lib.Records] = {}
   for name, source in config.sources.items():
-    place = _place(config, name)
+    context = _context(config, name)
     records = sources.FORMATS[source.format].open_split(
-      source, source.split, place
+      source, source.split, context
     )
     if not len(records):
       raise ValueError(f"data.sources.{name} has no training examples")
     if source.subset:
-      records = subset.select(records, source, place)
+      records = subset.select(records, source, context)
     if source.keep:
-      records = balanced.select(records, source, place)
+      records = balanced.select(records, source, context)
     probe.check(name, source, records, config.languages)
     opened[name] = records
   return opened
 
 
-def splits(config: Data) -> tuple[str, ...]:
+def splits(config: DataConfig) -> tuple[str, ...]:
   """Return the names of all splits, the one that is only left out too."""
   return tuple(_splits(config))
 
 
-def _splits(config: Data) -> dict[str, str]:
+def _splits(config: DataConfig) -> dict[str, str]:
   """Return split -> source; ValueError for a split that two sources have."""
   found: dict[str, str] = {}
   for name, source in config.sources.items():
-    place = _place(config, name)
-    for split in sources.FORMATS[source.format].splits(source, place):
+    context = _context(config, name)
+    for split in sources.FORMATS[source.format].splits(source, context):
       if split in found and split != source.split:
         raise ValueError(
           f"data.sources {found[split]} and {name} both have a split {split!r}"
@@ -268,13 +262,13 @@ def _splits(config: Data) -> dict[str, str]:
   return found
 
 
-def _place(config: Data, name: str) -> source_config.Place:
-  return source_config.Place(
+def _context(config: DataConfig, name: str) -> source_config.SourceContext:
+  return source_config.SourceContext(
     name, pathlib.Path(config.cache_dir), config.image_size
   )
 
 
-def read_split(config: Data, split: str) -> Examples:
+def read_split(config: DataConfig, split: str) -> Examples:
   """Return a whole split, images decoded and resized to image_size."""
   records = _read_records(config, split)
   images = [
@@ -295,7 +289,7 @@ def read_split(config: Data, split: str) -> Examples:
   )
 
 
-def all_texts(config: Data) -> dict[str, tuple[str, ...]]:
+def all_texts(config: DataConfig) -> dict[str, tuple[str, ...]]:
   """Return every name there is, of all splits and what is in none of them.
 
   Language -> names, in the order of `all_keys`.
@@ -303,13 +297,13 @@ def all_texts(config: Data) -> dict[str, tuple[str, ...]]:
   return _texts(_read_all_records(config))
 
 
-def all_keys(config: Data) -> tuple[str, ...]:
+def all_keys(config: DataConfig) -> tuple[str, ...]:
   """Return the keys that belong to `all_texts`."""
   return tuple(record.key for record in _read_all_records(config))
 
 
 def make_tokenizer(
-  config: Data, opened: Opened | None = None
+  config: DataConfig, opened: Opened | None = None
 ) -> tokenizers.Tokenizer:
   """Return the tokenizer, trained on the captions of `train` if need be.
 
@@ -352,19 +346,19 @@ def _usable(records: record_lib.Records) -> Iterator[record_lib.Record]:
       yield records[index]
 
 
-def _read_records(config: Data, split: str) -> list[record_lib.Record]:
+def _read_records(config: DataConfig, split: str) -> list[record_lib.Record]:
   owners = _splits(config)
   if split not in owners:
     raise ValueError(f"the data has the splits {list(owners)}, not {split!r}")
   name = owners[split]
   source = config.sources[name]
   records = sources.FORMATS[source.format].open_split(
-    source, split, _place(config, name)
+    source, split, _context(config, name)
   )
   return [records[index] for index in range(len(records))]
 
 
-def _read_all_records(config: Data) -> list[record_lib.Record]:
+def _read_all_records(config: DataConfig) -> list[record_lib.Record]:
   records = [
     record
     for split in splits(config)
@@ -381,11 +375,6 @@ def _texts(
     language: tuple(record.texts.get(language, ("",))[0] for record in records)
     for language in languages
   }
-
-
-def _check_choice(name: str, got: str, known: Mapping[str, object]) -> None:
-  if got not in known:
-    raise ValueError(f"data.{name} must be one of {list(known)}; got {got!r}")
 
 
 def _check_languages(got: tuple[str, ...], known: Sequence[str]) -> None:

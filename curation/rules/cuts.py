@@ -45,8 +45,8 @@ class Threshold(operators.Filter):
     if np.isnan(self.threshold):
       raise ValueError(f"{field}.threshold must be a number; got nan")
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
 
     def decide(table: pa.Table) -> operators.Verdict:
       is_double = pa.types.is_float64(table.schema.field(self.column).type)
@@ -95,8 +95,8 @@ class TopFraction(operators.Filter, operators.Reduction):
     checks.above(f"{field}.fraction", self.fraction, 0)
     checks.between(f"{field}.fraction", self.fraction, 0, 1)
 
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
+  def measure(self, context: operators.StepContext) -> operators.Measure:
+    del context
     gathered = quantiles.Scores()
     return operators.MeasureOf(
       lambda table: gathered.add(scores(table, self.column)), gathered.save
@@ -105,12 +105,12 @@ class TopFraction(operators.Filter, operators.Reduction):
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
-    assert place.state is not None
+    assert context.state is not None
     cut, summary = quantiles.fraction_threshold(parts, self.fraction, run)
-    np.save(place.state / "cut.npy", cut)
+    np.save(context.state / "cut.npy", cut)
     # JSON has no infinity.
     shown = float(cut) if np.isfinite(cut) else None
     facts: dict[str, Any] = {
@@ -129,9 +129,9 @@ class TopFraction(operators.Filter, operators.Reduction):
       }
     return facts
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    assert place.state is not None
-    cut = np.load(place.state / "cut.npy", allow_pickle=False)
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    assert context.state is not None
+    cut = np.load(context.state / "cut.npy", allow_pickle=False)
     return lambda table: operators.Verdict(scores(table, self.column) >= cut)
 
 

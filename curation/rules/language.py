@@ -123,9 +123,9 @@ class Language(operators.Filter):
     """Return the path of the user's model."""
     return (self.model,) if self.model else ()
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
     """Open the identifier; see operators.Filter."""
-    del place
+    del context
     identify = IDENTIFIERS[self.identifier](self.model)
     kept = pa.array(self.keep, pa.string())
 

@@ -46,7 +46,9 @@ def files_of(references: str) -> tuple[str, ...]:
   return (references,) if pathlib.Path(references).exists() else ()
 
 
-def load(place: operators.Place, model: str, references: str) -> np.ndarray:
+def load(
+  context: operators.StepContext, model: str, references: str
+) -> np.ndarray:
   """Return float16 [R, E] of length 1; images are embedded once.
 
   Raises:
@@ -68,7 +70,7 @@ def load(place: operators.Place, model: str, references: str) -> np.ndarray:
     )
   files = image_files.find(references)
   facts = tuple((str(file), operators.file_facts(str(file))) for file in files)
-  store = scorer.open_store(place, model)
+  store = scorer.open_store(context, model)
   stored = store.folder / "references" / f"{record.digest(facts)}.npy"
   if stored.exists():
     return _of_file(stored)

@@ -81,9 +81,9 @@ def metric(results: Mapping[str, Any], path: str) -> float:
 
 
 def _open(
-  source: source_config.Source, tar: pathlib.Path, cache_dir: pathlib.Path
+  source: source_config.SourceConfig, tar: pathlib.Path, cache_dir: pathlib.Path
 ) -> webdataset.Records:
   """Return the records of a tar, read with the source's other fields."""
   source = dataclasses.replace(source, path=str(tar), subset="", keep="")
-  place = source_config.Place("heldout", cache_dir, image_size=0)
-  return webdataset.open_split(source, "", place)
+  context = source_config.SourceContext("heldout", cache_dir, image_size=0)
+  return webdataset.open_split(source, "", context)

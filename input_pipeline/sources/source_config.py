@@ -8,9 +8,11 @@ import dataclasses
 import math
 import pathlib
 
+from runtime import checks
+
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class SourceConfig:
   """Fields of one source; configs/parts/sources.py explains them."""
 
   format: str
@@ -33,10 +35,7 @@ class Source:
       raise ValueError(
         f"data.sources.{name}.weight must be at least 0; got {self.weight}"
       )
-    if self.repeat < 1:
-      raise ValueError(
-        f"data.sources.{name}.repeat must be at least 1; got {self.repeat}"
-      )
+    checks.at_least(f"data.sources.{name}.repeat", self.repeat, 1)
     for template in self.templates:
       if template.count("{}") != 1:
         raise ValueError(
@@ -58,7 +57,7 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class SourceContext:
   """Context of a source beside its section.
 
   Attributes:
@@ -72,16 +71,18 @@ class Place:
   image_size: int
 
 
-def no_splits(source: Source, place: Place) -> tuple[str, ...]:
+def no_splits(source: SourceConfig, context: SourceContext) -> tuple[str, ...]:
   """Return (), for formats whose `path` names the files of one split."""
-  del source, place
+  del source, context
   return ()
 
 
-def check_no_split(source: Source, split: str, place: Place) -> None:
+def check_no_split(
+  source: SourceConfig, split: str, context: SourceContext
+) -> None:
   """Raise ValueError for a split, in a format without splits."""
   if split:
     raise ValueError(
-      f'data.sources.{place.name}.split must be "" for format='
+      f'data.sources.{context.name}.split must be "" for format='
       f'"{source.format}", whose path names the files of one; got {split!r}'
     )

@@ -35,23 +35,29 @@ _NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:[\w.*]+)?")
 
 
 def splits(
-  source: source_config.Source, place: source_config.Place
+  source: source_config.SourceConfig, context: source_config.SourceContext
 ) -> tuple[str, ...]:
   """Return the data set's splits."""
-  return tuple(_builder(source.path, f"data.sources.{place.name}").info.splits)
+  return tuple(
+    _builder(source.path, f"data.sources.{context.name}").info.splits
+  )
 
 
 def open_split(
-  source: source_config.Source, split: str, place: source_config.Place
+  source: source_config.SourceConfig,
+  split: str,
+  context: source_config.SourceContext,
 ) -> "Records":
   """Return a split, or a part of one such as "train[:90%]"."""
-  return Records(source, split, f"data.sources.{place.name}")
+  return Records(source, split, f"data.sources.{context.name}")
 
 
 class Records:
   """Records of one split; see record.Records."""
 
-  def __init__(self, source: source_config.Source, split: str, field: str):
+  def __init__(
+    self, source: source_config.SourceConfig, split: str, field: str
+  ):
     self._arguments = source, split, field
     self._source = source
     info = _builder(source.path, field).info
@@ -259,7 +265,9 @@ def _paths(features: Any, prefix: str = "") -> Iterator[str]:
       yield prefix + name
 
 
-def _find_image(source: source_config.Source, features: Any, field: str) -> str:
+def _find_image(
+  source: source_config.SourceConfig, features: Any, field: str
+) -> str:
   images = [
     name
     for name, feature in sorted(features.items())
@@ -275,7 +283,7 @@ def _find_image(source: source_config.Source, features: Any, field: str) -> str:
 
 
 def _find_captions(
-  source: source_config.Source, features: Any, field: str
+  source: source_config.SourceConfig, features: Any, field: str
 ) -> tuple[str, ...]:
   tfds = _tfds()
   kinds = (tfds.features.Text, tfds.features.ClassLabel)

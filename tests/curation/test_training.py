@@ -75,7 +75,7 @@ def _write_table(folder):
   return pairs.source("table", folder)
 
 
-def data_of(source, cache_dir) -> pipeline.Data:
+def data_of(source, cache_dir) -> pipeline.DataConfig:
   values = base.get_config()
   values.data = fake_source_values(cache_dir)
   values.data.sources.main = dataclasses.asdict(source)

@@ -16,7 +16,7 @@ def cache_dir(shared_dir: pathlib.Path) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def config(cache_dir: pathlib.Path) -> pipeline.Data:
+def config(cache_dir: pathlib.Path) -> pipeline.DataConfig:
   """Return the default `data` section, prepared."""
   values = base.get_config()
   values.data.cache_dir = str(cache_dir)

@@ -56,7 +56,7 @@ def test_open_clip_loads_what_is_written(name, tmp_path):
   _, tokens = golden_open_clip.inputs(2 if name == "eos" else 40, size)
   images = published.images(3, size, block=size // 3)
   config, params = _compare(model, model_cfg, images, tokens)
-  # What a run has learned is what it starts from when read again.
+  # The learned bias becomes the initial one when read again.
   config = dataclasses.replace(config, bias_init=float(params["bias"]))
   written = json.dumps(open_clip.write_config(config))
   (tmp_path / "open_clip_config.json").write_text(written)

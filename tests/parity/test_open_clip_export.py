@@ -1,4 +1,4 @@
-"""What --task=export writes, loaded by open_clip: the same embeddings.
+"""Folders of --task=export, loaded by open_clip, give equal embeddings.
 
 Differences are float32 sums in another order.
 """

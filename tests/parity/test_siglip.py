@@ -92,7 +92,7 @@ def test_siglip(tmp_path, record_property, vision, text):
   for section in ("vision_config", "text_config"):
     got = getattr(again, section).to_dict()
     want = getattr(config, section).to_dict()
-    # Of a tokenizer, not of the model.
+    # Fields of a tokenizer, not of the model.
     for field in ("bos_token_id", "eos_token_id"):
       got.pop(field, None)
       want.pop(field, None)

@@ -29,7 +29,7 @@ def make(**fields):
 
 def decide(step, texts, tmp_path):
   table = pa.table({"text": pa.array(texts, pa.string())})
-  return step.open(operators.Place(tmp_path, tmp_path))(table)
+  return step.open(operators.StepContext(tmp_path, tmp_path))(table)
 
 
 @pytest.mark.parametrize("identifier", language.IDENTIFIERS)

@@ -9,7 +9,7 @@ from curation import operators
 from curation.rules import sizes as sizes_lib
 from runtime import sections
 
-PLACE = operators.Place(None, None)
+PLACE = operators.StepContext(None, None)
 
 
 def decided(op, table):

@@ -127,7 +127,7 @@ def _align() -> None:
   tokens = published_hf.make_tokens(40, 8, LENGTHS)
   randomise(model, pixels(images, (0.5,) * 3, (0.5,) * 3))
   with torch.no_grad():
-    # What a log_scale of 2.5 is written as; see families/hf_align.py.
+    # The form of a log_scale of 2.5; see families/hf_align.py.
     model.temperature.fill_(float(np.float32(np.exp(-2.5))))
   output = align_embed(model, images, tokens)
   _write(

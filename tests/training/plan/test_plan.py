@@ -68,7 +68,7 @@ def test_simulated_devices_through_main(runner, tmp_path):
   assert got["batch_size"] == 16
   assert got["fits"] is True
   assert got["compile_s"] > 0
-  # Of simulated devices nothing is published.
+  # No figures are published for simulated devices.
   assert got["hbm_gib"] is got["bound"] is got["images_per_s_bound"] is None
   assert "batch 16: fits" in result.stderr
 
@@ -240,7 +240,7 @@ def test_the_largest_batch_is_found(monkeypatch, usable, largest):
   got = plan.make(config, _SLICE, _DEVICES)
   assert not got["fits"]
   assert got["largest_batch_size"] == largest
-  # That twice as much does not fit was tried too, or is what was asked for.
+  # Twice the size was tried too, or is the size asked for.
   tried = [c["batch_size"] for c in memory.asked if "batch_size" in c]
   assert largest in tried
   assert 2 * largest in [*tried, config.batch_size]
