@@ -38,10 +38,9 @@ from absl import app, flags, logging
 
 from benchmarks import rounds
 from configs import base
-from models import dual_encoder
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import optimizer, train_state, train_step
+from training import step_program, train_state, train_step
 
 _PEER_PYTHON = flags.DEFINE_string(
   "peer_python", None, "Interpreter of the peer's environment."
@@ -119,12 +118,7 @@ def make_ours(
     A timed step for each length of the batch's longest caption, by name.
   """
   mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
-  init_params = functools.partial(dual_encoder.init_params, config.model)
-  opt = optimizer.make_optimizer(
-    config.optimizer,
-    jax.eval_shape(init_params, jax.random.key(0)),
-    config.total_steps,
-  )
+  program = step_program.make(config, mesh)
   rng = np.random.default_rng(0)
   tokens = rng.integers(
     1, config.data.vocab_size, (config.batch_size, config.data.num_tokens)
@@ -132,22 +126,17 @@ def make_ours(
   size = config.data.image_size
   pixels = rng.integers(0, 256, (config.batch_size, size, size, 3))
   with jax.set_mesh(mesh):
-    abstract = train_state.make_abstract(
-      init_params, opt, config.partition_rules, mesh
+    state = train_state.init(
+      program.init_params, program.optimizer, program.state, config.seed
     )
-    state = train_state.init(init_params, opt, abstract, config.seed)
     batches = {}
     for length in caption_tokens:
       real = np.arange(config.data.num_tokens) < length
-      batches[length] = mesh_lib.make_global(
-        {"images": pixels.astype(np.uint8), "tokens": tokens * real}, mesh
-      )
-    step = train_step.make_train_step(config, opt)
-    shapes = {
-      name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
-      for name, x in batches[caption_tokens[0]].items()
-    }
-    compiled = train_step.compile_train_step(step, abstract, shapes, mesh)
+      arrays = {"images": pixels.astype(np.uint8), "tokens": tokens * real}
+      batches[length] = mesh_lib.make_global(program.batch_of(arrays), mesh)
+    compiled = train_step.compile_train_step(
+      program.step, program.state, program.batch, mesh
+    )
 
   def timed(length: int) -> float:
     nonlocal state

@@ -5,9 +5,10 @@ Under jit it is the batch of all devices, which is another model: ALIGN's
 statistics are those of 16 images (arXiv 2102.05918 trains 16 images a core). So
 the group is a field of the config.
 
-The running statistics are leaves of the parameters, by name, so that they are
-saved, placed, exported and loaded like them. They are never trained: a training
-step replaces them with the new statistics that the forward pass returns.
+Running statistics are leaves of a model's variables, beside its parameters, so
+that they are placed, exported and loaded with them. A training state keeps them
+apart (`split`): they are never trained, each step replaces them with those that
+the forward pass returns.
 """
 
 import functools
@@ -18,18 +19,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-# Nested dict of new running statistics, a part of the tree of parameters.
+# Nested dict of running statistics, with the paths that they have in a model.
 Statistics = dict[str, Any]
 NAMES = ("running_mean", "running_var")
 
 
 class Statistic(nnx.Param):
   """A running statistic: stored like a parameter, changed by no gradient."""
-
-
-def is_statistic(path: str) -> bool:
-  """Return whether "img/stem/norm/running_mean" or the like is a Statistic."""
-  return path.rsplit("/", 1)[-1] in NAMES
 
 
 class BatchNorm(nnx.Module):
@@ -133,14 +129,37 @@ def inside(stats: Statistics | None, name: str) -> Statistics | None:
   return None if stats is None else stats.setdefault(name, {})
 
 
-def replace(params: Any, stats: Statistics) -> Any:
-  """Return `params` with each leaf that `stats` contains replaced by it."""
-  if not isinstance(params, dict):
-    return stats
-  return {
-    name: replace(x, stats[name]) if name in stats else x
-    for name, x in params.items()
-  }
+def split(variables: dict[str, Any]) -> tuple[dict[str, Any], Statistics]:
+  """Return a model's variables as (parameters, running statistics).
+
+  Args:
+    variables: nested dict with any leaves, as dual_encoder.init_params returns.
+  """
+  params: dict[str, Any] = {}
+  stats: Statistics = {}
+  for name, x in variables.items():
+    if isinstance(x, dict):
+      inner_params, inner_stats = split(x)
+      if inner_params:
+        params[name] = inner_params
+      if inner_stats:
+        stats[name] = inner_stats
+    elif name in NAMES:
+      stats[name] = x
+    else:
+      params[name] = x
+  return params, stats
+
+
+def join(params: dict[str, Any], stats: Statistics) -> dict[str, Any]:
+  """Return variables with the leaves of both; those of `stats` come first."""
+  joined = dict(params)
+  for name, x in stats.items():
+    if isinstance(x, dict):
+      joined[name] = join(joined.get(name, {}), x)
+    else:
+      joined[name] = x
+  return joined
 
 
 def check(section: str, config: Any) -> None:

@@ -176,8 +176,7 @@ class DualEncoder(nnx.Module):
     """Embed pairs as `__call__` does, but normalise over the batch.
 
     Returns:
-      (zimg_bE, ztxt_bE), and the new running statistics that replace leaves of
-      the parameters (batch_norm.replace); {} without batch norm.
+      (zimg_bE, ztxt_bE), and the new running statistics, {} without batch norm.
     """
     if self.config.batch_norm_group is None:
       return self(images_bYXC, tokens_bL, keys_b), {}

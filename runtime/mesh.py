@@ -216,10 +216,13 @@ def local_rows(batch_size: int, mesh: jax.sharding.Mesh) -> list[int]:
   ]
 
 
-def make_global(
-  batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh
-) -> dict[str, jax.Array]:
-  """Make arrays split over the mesh of each process's `local_rows`."""
+def make_global(batch: Any, mesh: jax.sharding.Mesh) -> Any:
+  """Make global arrays, split over the mesh, of each process's `local_rows`.
+
+  Args:
+    batch: pytree of NumPy arrays [local rows, ...].
+    mesh: mesh of `make_mesh`.
+  """
   sharding = batch_sharding(mesh)
   num_shards = num_batch_shards(mesh)
   num_local = len(_local_starts(num_shards, mesh))
@@ -237,7 +240,7 @@ def make_global(
 
   # The transfer is intended, but a guard lets only device_put pass as explicit.
   with jax.transfer_guard_host_to_device("allow"):
-    return {name: to_global(rows) for name, rows in batch.items()}
+    return jax.tree.map(to_global, batch)
 
 
 @functools.lru_cache

@@ -1,7 +1,6 @@
 """Runs of tests/tiny.py: main.py as a process of its own, and what it saved."""
 
 import dataclasses
-import functools
 import json
 import os
 import pathlib
@@ -17,10 +16,9 @@ import jax
 import numpy as np
 
 from input_pipeline import loader
-from models import dual_encoder
 from runtime import mesh as mesh_lib
 from tests import tiny
-from training import checkpointing, optimizer, train_state
+from training import checkpointing, step_program, train_state
 from training import config as config_lib
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -205,16 +203,8 @@ def abstract_state(
   config: config_lib.Config, mesh: jax.sharding.Mesh
 ) -> tuple[train_state.TrainState, Any, Any]:
   """Return (shapes and shardings of the state, init_params, optimizer)."""
-  init_params = functools.partial(dual_encoder.init_params, config.model)
-  opt = optimizer.make_optimizer(
-    config.optimizer,
-    jax.eval_shape(init_params, jax.random.key(0)),
-    config.total_steps,
-  )
-  abstract = train_state.make_abstract(
-    init_params, opt, config.partition_rules, mesh
-  )
-  return abstract, init_params, opt
+  program = step_program.make(config, mesh)
+  return program.state, program.init_params, program.optimizer
 
 
 def make_iterator(config: config_lib.Config) -> Any:

@@ -7,12 +7,12 @@ import numpy as np
 
 from runtime import mesh as mesh_lib
 from runtime import param_rules
-from tests import runs
-from training import train_state, train_step
+from training import step_program, train_state, train_step
+from training.objectives import pairs
 
 
 def batch(config, seed=0):
-  """Return random pixels and ids; labels, some of them equal, for UniCL."""
+  """Return arrays as the loader does; labels, some equal, for UniCL."""
   rng = np.random.default_rng(seed)
   size = config.data.image_size
   tokens = rng.integers(
@@ -42,7 +42,7 @@ class Built:
     state, seen = self.state, []
     with jax.set_mesh(self.mesh):
       for step in range(num_steps):
-        rows = mesh_lib.make_global(batch(config, step % 2), self.mesh)
+        rows = global_batch(batch(config, step % 2), self.mesh)
         state, metrics = self.step(state, rows)
         seen.append(jax.device_get(metrics))
     return state, seen
@@ -51,7 +51,7 @@ class Built:
     """Return the loss of other rows at step 0; the state is used up."""
     state = jax.tree.map(lambda x: x.copy(), self.state)
     with jax.set_mesh(self.mesh):
-      rows = mesh_lib.make_global(rows, self.mesh)
+      rows = global_batch(rows, self.mesh)
       _, metrics = self.step(state, rows)
     return float(metrics["train/loss"])
 
@@ -61,19 +61,20 @@ def build(config, shape=(1, 1, 1)):
   mesh = mesh_lib.make_mesh(
     mesh_lib.MeshConfig(*shape), jax.devices()[: int(np.prod(shape))]
   )
-  abstract, init_params, opt = runs.abstract_state(config, mesh)
-  step = train_step.make_train_step(config, opt)
-  sharding = mesh_lib.batch_sharding(mesh)
-  abstract_batch = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-    batch(config),
-  )
+  program = step_program.make(config, mesh)
   with jax.set_mesh(mesh):
-    state = train_state.init(init_params, opt, abstract, 0)
+    state = train_state.init(
+      program.init_params, program.optimizer, program.state, 0
+    )
     compiled = train_step.compile_train_step(
-      step, abstract, abstract_batch, mesh
+      program.step, program.state, program.batch, mesh
     )
   return Built(state, compiled, mesh)
+
+
+def global_batch(rows, mesh):
+  """Return a batch on the devices."""
+  return mesh_lib.make_global(pairs.batch_of(rows), mesh)
 
 
 def arrays(tree):

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
+from models import batch_norm
 from runtime import cluster, failures
 from training import train_state
 
@@ -33,6 +34,7 @@ from training import train_state
 # reads nothing else.
 _PARAMS = "params"
 _OPTIMIZER = "optimizer"
+_EMA = "ema"
 _DATA = "data"
 _POSITION = "position.json"
 # Where unreadable checkpoints are moved: out of Orbax's sight, not deleted.
@@ -154,7 +156,13 @@ class Checkpointer:
     step, loaded = found
     for newer in [s for s in self.steps() if s > step]:
       self._reject(newer)
-    return train_state.TrainState(params=loaded[_PARAMS], **loaded[_OPTIMIZER])
+    params, stats = batch_norm.split(loaded[_PARAMS])
+    return train_state.TrainState(
+      params=params,
+      stats=stats,
+      ema=loaded.get(_EMA, {}),
+      **loaded[_OPTIMIZER],
+    )
 
   def restore_params(self, abstract_params: Any) -> tuple[int, Any] | None:
     """Return the newest step with whole parameters, and these; else None.
@@ -276,10 +284,13 @@ class _Place:
 
 
 def _arrays(state: train_state.TrainState) -> dict[str, Any]:
-  return {
-    _PARAMS: state.params,
+  """Return the trees of a checkpoint, by the folder that each is saved in."""
+  arrays = {
+    # With the statistics: inference reads this folder alone.
+    _PARAMS: state.variables,
     _OPTIMIZER: {"step": state.step, "opt_state": state.opt_state},
   }
+  return arrays | ({_EMA: state.ema} if state.ema else {})
 
 
 @functools.cache

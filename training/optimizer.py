@@ -82,29 +82,30 @@ class OptimizerConfig:
 
 
 def make_optimizer(
-  config: OptimizerConfig, params: Any, total_steps: int
+  config: OptimizerConfig, variables: Any, total_steps: int
 ) -> optax.GradientTransformation:
-  """Return the optimizer of `config` for parameters like `params`.
+  """Return the optimizer of a model's parameters.
 
   Args:
-    config: checked config.
-    params: arrays or ShapeDtypeStructs; only paths and shapes are read.
-    total_steps: steps of the run, for the schedule.
+    config: checked.
+    variables: parameters and running statistics, arrays or ShapeDtypeStructs;
+      only their paths and shapes are used. Rules apply to both kinds.
+    total_steps: number of steps of the run, for the schedule.
 
   Raises:
     ValueError: a parameter without a rule, or a rule without a parameter.
   """
   factor = config.make_schedule(total_steps)
-  frozen = frozen_params(config, params)
+  frozen = frozen_params(config, variables)
   decay_mults = param_rules.values(
     param_rules.apply(
-      config.weight_decay_mults, params, "optimizer.weight_decay_mults"
+      config.weight_decay_mults, variables, "optimizer.weight_decay_mults"
     ),
     lambda mult: config.weight_decay * mult,
   )
   rate_mults = param_rules.values(
     param_rules.apply(
-      config.learning_rate_mults, params, "optimizer.learning_rate_mults"
+      config.learning_rate_mults, variables, "optimizer.learning_rate_mults"
     ),
     float,
   )
@@ -130,28 +131,24 @@ def make_optimizer(
   )
 
 
-def frozen_params(config: OptimizerConfig, params: Any) -> Any:
-  """Return a tree of bools, True for parameters that no gradient changes.
-
-  These are the parameters frozen by `config.freeze`, and running statistics.
-  """
-  return jax.tree.map_with_path(
-    lambda path, fixed: fixed or _is_statistic(path), _freeze(config, params)
-  )
+def frozen_params(config: OptimizerConfig, variables: Any) -> Any:
+  """Return a tree of bools: which parameters `config.freeze` holds fixed."""
+  params, _ = batch_norm.split(_freeze(config, variables))
+  return params
 
 
-def locks_statistics(config: OptimizerConfig, params: Any) -> bool:
-  """Return whether `config.freeze` freezes the running statistics.
+def locks_statistics(config: OptimizerConfig, variables: Any) -> bool:
+  """Return whether `config.freeze` holds running statistics fixed.
 
-  A locked tower then normalises by them in training too.
+  A locked tower normalises by its running statistics in training too.
 
   Raises:
-    ValueError: it freezes some of them but not all.
+    ValueError: some statistics are held fixed and others are not.
   """
+  _, stats = batch_norm.split(_freeze(config, variables))
   fixed = {
     param_rules.path_string(path): value
-    for path, value in jax.tree.leaves_with_path(_freeze(config, params))
-    if _is_statistic(path)
+    for path, value in jax.tree.leaves_with_path(stats)
   }
   if len(set(fixed.values())) > 1:
     held = next(path for path, value in fixed.items() if value)
@@ -163,14 +160,10 @@ def locks_statistics(config: OptimizerConfig, params: Any) -> bool:
   return any(fixed.values())
 
 
-def _freeze(config: OptimizerConfig, params: Any) -> Any:
+def _freeze(config: OptimizerConfig, variables: Any) -> Any:
   return param_rules.values(
-    param_rules.apply(config.freeze, params, "optimizer.freeze"), bool
+    param_rules.apply(config.freeze, variables, "optimizer.freeze"), bool
   )
-
-
-def _is_statistic(path: Any) -> bool:
-  return batch_norm.is_statistic(param_rules.path_string(path))
 
 
 def clip_by_global_norm(grads: Any, norm: jax.Array, limit: float) -> Any:

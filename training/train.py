@@ -1,4 +1,4 @@
-"""The training loop, and what is done before and after it.
+"""Training loop, with its preparation and its end.
 
 State i is the state after i updates. Step i of the loop saves and evaluates
 state i, fetches a batch, dispatches the step that makes state i + 1, and only
@@ -12,9 +12,7 @@ import dataclasses
 import datetime
 import functools
 import json
-import math
 import pathlib
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -23,18 +21,17 @@ import jax
 from evaluators import embedding, suite, summary
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
-from models import dual_encoder
-from runtime import cluster, compilation_cache, failures, provenance
+from runtime import cluster, compilation_cache, provenance
 from runtime import mesh as mesh_lib
 from training import (
   checkpointing,
-  flops,
+  evaluation,
   metrics,
+  reporter,
   starting_weights,
   step_program,
   text_ids,
   train_state,
-  train_step,
   workdir,
 )
 from training import config as config_lib
@@ -42,20 +39,123 @@ from training import stop as stop_lib
 from training.report import report
 
 T = TypeVar("T")
-# Seconds between two lines on the clock in metrics.jsonl.
-_CLOCK_SECONDS = 10.0
-
-
-class NonFiniteError(failures.RunError):
-  """The loss or its gradient is not a number; the message names the step."""
 
 
 @dataclasses.dataclass(frozen=True)
-class _Program:
-  """The compiled step and what is known of it."""
+class Due:
+  """Decisions about one step of the loop.
 
-  step: Callable[..., Any]
-  facts: dict[str, float]
+  Attributes:
+    save: whether the state is saved.
+    evaluate: whether the state is evaluated.
+    last: whether the loop ends before another update.
+  """
+
+  save: bool
+  evaluate: bool
+  last: bool
+
+
+def due(
+  step: int, config: config_lib.Config, *, first_step: int, stopping: bool
+) -> Due:
+  """Decide about the state of `step`.
+
+  Args:
+    step: number of updates made so far.
+    config: checked config of the run.
+    first_step: step that the loop began with; its state needs no saving.
+    stopping: whether the run was asked to end.
+  """
+  is_complete = step == config.total_steps
+  every = config.evaluate.every_steps
+  return Due(
+    save=is_complete
+    or stopping
+    or (step > first_step and step % config.checkpoint.every_steps == 0),
+    # The state of the last step is evaluated after the loop.
+    evaluate=bool(every and step and step % every == 0)
+    and not (is_complete or stopping),
+    last=is_complete or stopping,
+  )
+
+
+@dataclasses.dataclass
+class Session:
+  """Parts of a run that its loop uses.
+
+  Attributes:
+    step_fn: compiled training step.
+    batch_of: arrays by name, as the loader yields them -> batch of `step_fn`.
+    saved_step: newest step with a checkpoint, None without any.
+  """
+
+  config: config_lib.Config
+  mesh: jax.sharding.Mesh
+  stop: stop_lib.Stop
+  checkpointer: checkpointing.Checkpointer
+  watchdog: watchdog_lib.Watchdog
+  iterator: loader.Loader
+  writer: metrics.Writer
+  progress: metrics.Progress
+  reporter: reporter.Reporter
+  evaluate_fn: Callable[[Any], dict[str, float]]
+  step_fn: Callable[..., Any]
+  batch_of: Callable[[dict[str, Any]], Any]
+  saved_step: int | None
+
+  def save(self, state: train_state.TrainState, step: int) -> None:
+    """Save the state, unless it was saved before."""
+    if self.saved_step == step:
+      return
+    with self.progress.pause():
+      self.writer.sync()
+      self.iterator.sync()
+      self.checkpointer.save(state, self.iterator, step)
+    self.saved_step = step
+
+  def evaluate(self, state: train_state.TrainState, step: int) -> bool:
+    """Evaluate the state, write its figures; False if asked to end."""
+    with self.progress.pause():
+      try:
+        self.writer.write(step, self.evaluate_fn(state.variables))
+      except embedding.Interrupted:
+        return False
+    return True
+
+  def fetch(self, last_metrics: Any) -> Any:
+    """Return the next batch on the devices.
+
+    Args:
+      last_metrics: metrics of the step under way; the watchdog takes its end
+        from them.
+    """
+    finished = functools.partial(jax.block_until_ready, last_metrics)
+    arrays = self.watchdog.next(self.iterator, finished)
+    return mesh_lib.make_global(self.batch_of(arrays), self.mesh)
+
+
+def loop(
+  session: Session, state: train_state.TrainState, first_step: int
+) -> tuple[train_state.TrainState, int]:
+  """Train until the last step, or until asked to end; return state and step."""
+  step, step_metrics = first_step, None
+  while True:
+    stopping = session.stop.requested()
+    now = due(step, session.config, first_step=first_step, stopping=stopping)
+    if now.save or now.evaluate:
+      session.reporter.flush()  # raises for a loss that is not finite
+    if now.save:  # before the evaluation: if that fails, no step is lost
+      session.save(state, step)
+    if now.evaluate and not session.evaluate(state, step):
+      session.save(state, step)
+      return state, step
+    if now.last:
+      return state, step
+    batch = session.fetch(step_metrics)
+    state, step_metrics = session.step_fn(state, batch)
+    step += 1
+    session.reporter.add(step, step_metrics)
 
 
 def run(
@@ -64,9 +164,9 @@ def run(
   """Train to the last step, evaluate, write the report; resume if begun.
 
   Args:
-    config: checked.
-    folder: the run's, made if it is not there.
-    as_json: print the results as JSON instead of a table.
+    config: checked config of the run.
+    folder: folder of the run, made if it is not there.
+    as_json: whether results are printed as JSON instead of a table.
 
   Returns:
     The exit code: 0 also when SIGTERM ended the run early, its state saved.
@@ -84,299 +184,142 @@ def run(
     )
     stack.callback(checkpointer.close)
     steps = checkpointer.steps()
-    # Before the config is written: what cannot be read leaves no run behind.
+    # Read before the config is written: a failure leaves no run behind.
     given = {} if steps else starting_weights.read(config, mesh)
     if cluster.on_first(lambda: workdir.begin(folder, config, steps)):
       metrics.say(f"{folder} is complete; its last evaluation:")
       results = cluster.on_first(lambda: workdir.read_results(folder))
       return _print_results(results, as_json)
     watchdog = stack.enter_context(watchdog_lib.watch(config.data))
-    run = _Run(config, folder, mesh, stop, checkpointer, watchdog, given)
-    del given  # the state of step 0 takes its place
-    return run.run(as_json)
-
-
-class _Run:
-  """One run; holds what the stages of it share."""
-
-  def __init__(self, config, folder, mesh, stop, checkpointer, watchdog, given):
-    self._config: config_lib.Config = config
-    self._given: Any = given  # parameters to begin with
-    self._folder: pathlib.Path = folder
-    self._mesh: jax.sharding.Mesh = mesh
-    self._stop: stop_lib.Stop = stop
-    self._checkpointer: checkpointing.Checkpointer = checkpointer
-    self._watchdog: watchdog_lib.Watchdog = watchdog
-    self._images_per_s = 0.0
-
-  def run(self, as_json: bool) -> int:
-    config = self._config
-    eval_data = cluster.first_then_all(lambda: suite.load_data(config))
+    evaluator = evaluation.make(config, mesh, stop.requested)
     iterator = cluster.together(
       lambda: loader.make_loader(
         config.data,
-        folder=self._folder,
+        folder=folder,
         batch_size=config.batch_size,
         seed=config.seed,
-        rows=mesh_lib.local_rows(config.batch_size, self._mesh),
+        rows=mesh_lib.local_rows(config.batch_size, mesh),
         with_labels=config.loss.needs_labels,
         process_index=jax.process_index(),
-        clocks=self._watchdog.clocks,
+        clocks=watchdog.clocks,
       )
     )
-    if self._checkpointer.steps():
+    stack.enter_context(contextlib.closing(iterator))
+    if steps:
       cluster.together(iterator.check_unchanged)
-    state, program = _in_thread(lambda: self._build(iterator))
+    program = step_program.make(config, mesh)
+    state, step_fn, facts = _in_thread(
+      lambda: _build(config, mesh, program, checkpointer, iterator, given)
+    )
     first_step = int(jax.device_get(state.step))
     if first_step:
       metrics.say(f"Resuming from the checkpoint of step {first_step}")
-    writer = metrics.Writer(self._folder, workdir.METRICS, first_step)
-    with contextlib.closing(iterator), contextlib.closing(writer):
-      writer.write(first_step, program.facts)
-      self._stop.begin()
-      evaluator = _Evaluator(config, eval_data, self._mesh, self._stop)
-      state = self._loop(
-        state, first_step, program, iterator, writer, evaluator
-      )
-      if state is None:
-        return self._stop.exit_code
-      try:
-        results, panels = evaluator.final(state.params)
-      except embedding.Interrupted:
-        metrics.say(
-          f"{self._stop.name}: stopped in the last evaluation; run the same"
-          " command to do it again"
-        )
-        return self._stop.exit_code
-      writer.write(config.total_steps, suite.scalars(results))
-    if cluster.is_first():
-      summary.write_results(self._folder / workdir.RESULTS, results)
-      self._write_report(results, panels, program.facts)
-    _print_results(results, as_json)
-    metrics.say(f"Report: {self._folder / workdir.REPORT}")
-    return 0
-
-  def _build(self, iterator: Any) -> tuple[train_state.TrainState, _Program]:
-    """Make or restore the state and compile the step."""
-    program = step_program.make(self._config, self._mesh)
-    with jax.set_mesh(self._mesh):
-      state = self._checkpointer.restore(program.state, iterator)
-      if state is None:
-        state = train_state.init(
-          program.init_params,
-          program.optimizer,
-          program.state,
-          self._config.seed,
-          self._given,
-        )
-      self._given = None
-      return state, self._compile(program)
-
-  def _compile(self, program: step_program.StepProgram) -> _Program:
-    traced = (program.step, program.state, program.batch)
-    start = time.monotonic()
-    compiled = train_step.compile_train_step(*traced, self._mesh)
-    seconds = time.monotonic() - start
-    memory = compiled.memory_analysis()
-    facts = {
-      "compile/seconds": seconds,
-      "compile/step_gflop": flops.count(*traced) / 1e9,
-      "compile/num_parameters": train_state.count_params(program.state.params),
-      "compile/num_devices": self._mesh.size,
-      "compile/argument_mib": _mib(memory, "argument_size_in_bytes"),
-      "compile/temporary_mib": _mib(memory, "temp_size_in_bytes"),
-    }
-    metrics.say(
-      f"{facts['compile/num_parameters'] / 1e6:.2f} M parameters,"
-      f" {facts['compile/step_gflop']:,.1f} GFLOP a step,"
-      f" {self._mesh.size} {jax.devices()[0].platform} device(s), each with"
-      f" {facts['compile/argument_mib']:,.0f} MiB of state and batch and"
-      f" {facts['compile/temporary_mib']:,.0f} MiB of temporaries;"
-      f" compiled in {seconds:.1f} s"
-    )
-    return _Program(compiled, facts)
-
-  def _loop(
-    self, state, first_step, program, iterator, writer, evaluator
-  ) -> train_state.TrainState | None:
-    """Return the state of the last step, None if asked to stop before it."""
-    config = self._config
+    writer = metrics.Writer(folder, workdir.METRICS, first_step)
+    stack.enter_context(contextlib.closing(writer))
+    writer.write(first_step, facts)
     progress = metrics.Progress(
       first_step=first_step,
       total_steps=config.total_steps,
       batch_size=config.batch_size,
     )
-    args = (self._checkpointer, iterator, self._watchdog)
-    reporter = _Reporter(config, writer, progress, *args)
-    step_metrics = None  # of the step before, whose end the watchdog notes
-    saved = first_step if first_step in self._checkpointer.steps() else None
-
-    def save(step: int) -> None:
-      nonlocal saved
-      if saved != step:
-        with progress.pause():
-          writer.sync()
-          iterator.sync()
-          self._checkpointer.save(state, iterator, step)
-        saved = step
-
-    with jax.transfer_guard("disallow"), jax.set_mesh(self._mesh):
-      for step in range(first_step, config.total_steps + 1):
-        is_last = step == config.total_steps
-        stopping = self._stop.requested()
-        to_save = (
-          is_last
-          or stopping
-          or (step > first_step and step % config.checkpoint.every_steps == 0)
-        )
-        to_evaluate = (
-          config.evaluate.every_steps
-          and step
-          and step % config.evaluate.every_steps == 0
-          and not is_last
-        )
-        if to_save or to_evaluate:
-          # Nothing is saved that came from a loss that is not finite.
-          reporter.flush()
-        if to_save:
-          save(step)
-        if to_evaluate and not stopping:
-          with progress.pause():
-            try:
-              writer.write(step, evaluator.scalars(state.params))
-            except embedding.Interrupted:
-              save(step)
-              stopping = True
-        if is_last or stopping:
-          break
-        finished = functools.partial(jax.block_until_ready, step_metrics)
-        batch = self._watchdog.next(iterator, finished)
-        batch = mesh_lib.make_global(batch, self._mesh)
-        state, step_metrics = program.step(state, batch)
-        reporter.add(step + 1, step_metrics)
+    session = Session(
+      config=config,
+      mesh=mesh,
+      stop=stop,
+      checkpointer=checkpointer,
+      watchdog=watchdog,
+      iterator=iterator,
+      writer=writer,
+      progress=progress,
+      reporter=reporter.Reporter(
+        config, writer, progress, checkpointer, iterator, watchdog
+      ),
+      evaluate_fn=evaluator.scalars,
+      step_fn=step_fn,
+      batch_of=program.batch_of,
+      saved_step=first_step if first_step in steps else None,
+    )
+    stop.begin()
+    with jax.transfer_guard("disallow"), jax.set_mesh(mesh):
+      state, step = loop(session, state, first_step)
     progress.end_line()
     if iterator.summary():
       metrics.say(f"Left out of the batches: {iterator.summary()}")
-    self._images_per_s = progress.images_per_s(step)
-    self._checkpointer.wait()
-    if is_last:
-      return state
-    metrics.say(
-      f"{self._stop.name}: saved step {step} of {config.total_steps} in"
-      f" {self._folder}; run the same command to go on"
-    )
-    return None
-
-  def _write_report(self, results, panels, facts) -> None:
-    config = self._config
-    report.write(
-      self._folder,
-      title=self._folder.name,
-      facts={
-        "steps": f"{config.total_steps:,}",
-        "batch size": f"{config.batch_size:,}",
-        "loss": config.loss.name,
-        "parameters": f"{facts['compile/num_parameters']:,}",
-        "GFLOP a step": f"{facts['compile/step_gflop']:,.1f}",
-        "finished": datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
-        "images a second": f"{self._images_per_s:,.0f}",
-        "devices": f"{self._mesh.size} {jax.devices()[0].device_kind}",
-        "languages": ", ".join(config.data.languages),
-        **provenance.versions(),
-        "commit": provenance.commit()[:12] or "unknown",
-      },
-      results=results,
-      panels=panels,
-    )
-
-
-class _Reporter:
-  """Passes metrics on one step late, and stops the run if they are broken."""
-
-  def __init__(
-    self, config, writer, progress, checkpointer, iterator, watchdog
-  ):
-    self._config: config_lib.Config = config
-    self._writer: metrics.Writer = writer
-    self._progress: metrics.Progress = progress
-    self._checkpointer: checkpointing.Checkpointer = checkpointer
-    self._iterator: loader.Loader = iterator
-    self._watchdog: watchdog_lib.Watchdog = watchdog
-    self._pending: tuple[int, Any] | None = None
-    self._clock = time.monotonic()
-
-  def add(self, step: int, device_metrics: Any) -> None:
-    self.flush()
-    self._pending = (step, device_metrics)
-
-  def flush(self) -> None:
-    if self._pending is None:
-      return
-    step, device_metrics = self._pending
-    self._pending = None
-    values = {
-      name: float(value)
-      for name, value in jax.device_get(device_metrics).items()
-    }
-    self._check_finite(step, values)
-    is_last = step == self._config.total_steps
-    if step % self._config.log_every_steps == 0 or is_last:
-      self._writer.write(step, values)
-    self._progress.update(step, values["train/loss"])
-    if time.monotonic() - self._clock > _CLOCK_SECONDS or is_last:
-      self._clock = time.monotonic()
-      values = {"time/images_per_s": self._progress.images_per_s(step)}
-      values |= self._watchdog.report()
-      if self._iterator.bad_fraction:
-        values["data/bad_fraction"] = self._iterator.bad_fraction
-      self._writer.write(step, values)
-
-  def _check_finite(self, step: int, values: dict[str, float]) -> None:
-    broken = {k: v for k, v in values.items() if not math.isfinite(v)}
-    if not broken:
-      return
-    self._progress.end_line()
-    self._checkpointer.wait()
-    good = self._checkpointer.steps()
-    kept = (
-      f"the checkpoint of step {good[-1]} is whole"
-      if good
-      else "there is no checkpoint yet"
-    )
-    name, value = next(iter(broken.items()))
-    raise NonFiniteError(
-      f"{name} is {value} at step {step}; {kept}. Try, in another --workdir,"
-      " a lower optimizer.learning_rate, a longer optimizer.warmup_steps or a"
-      " smaller optimizer.clip_norm."
-    )
-
-
-class _Evaluator:
-  """Evaluates parameters on the held-out data."""
-
-  def __init__(self, config, data, mesh, stop):
-    self._config: config_lib.Config = config
-    self._data: suite.Data = data
-    self._embedder = embedding.make_embedder(
-      *dual_encoder.embed_fns(config.model, mesh_lib.BATCH_AXES),
-      mesh,
-      config.evaluate.batch_size,
-      stop.requested,
-    )
-
-  def scalars(self, params: Any) -> dict[str, float]:
-    return suite.scalars(
-      suite.run(self._config, self._data, self._embedder, params)
-    )
-
-  def final(self, params: Any) -> tuple[suite.Results, Any]:
-    with jax.set_mesh(self._embedder.mesh):
-      args = (self._config, self._data)
-      embeddings = suite.embed(*args, self._embedder, params)
-      return (
-        suite.score(*args, embeddings, self._embedder),
-        suite.gallery(*args, embeddings, self._embedder),
+    checkpointer.wait()
+    if step < config.total_steps:
+      metrics.say(
+        f"{stop.name}: saved step {step} of {config.total_steps} in {folder};"
+        " run the same command to go on"
       )
+      return stop.exit_code
+    try:
+      results, panels = evaluator.final(state.variables)
+    except embedding.Interrupted:
+      metrics.say(
+        f"{stop.name}: stopped in the last evaluation; run the same command to"
+        " do it again"
+      )
+      return stop.exit_code
+    writer.write(config.total_steps, suite.scalars(results))
+  if cluster.is_first():
+    summary.write_results(folder / workdir.RESULTS, results)
+    rate = progress.images_per_s(step)
+    _write_report(folder, config, mesh, facts, rate, results, panels)
+  _print_results(results, as_json)
+  metrics.say(f"Report: {folder / workdir.REPORT}")
+  return 0
+
+
+def _build(
+  config: config_lib.Config,
+  mesh: jax.sharding.Mesh,
+  program: step_program.StepProgram,
+  checkpointer: checkpointing.Checkpointer,
+  iterator: loader.Loader,
+  given: Any,
+) -> tuple[train_state.TrainState, Callable[..., Any], dict[str, float]]:
+  """Restore or make the state, and compile the step; return its facts too."""
+  with jax.set_mesh(mesh):
+    state = checkpointer.restore(program.state, iterator)
+    if state is None:
+      state = train_state.init(
+        program.init_params,
+        program.optimizer,
+        program.state,
+        config.seed,
+        given,
+      )
+    return state, *step_program.compile_step(program, mesh)
+
+
+def _write_report(
+  folder: pathlib.Path,
+  config: config_lib.Config,
+  mesh: jax.sharding.Mesh,
+  facts: dict[str, float],
+  images_per_s: float,
+  results: suite.Results,
+  panels: Any,
+) -> None:
+  report.write(
+    folder,
+    title=folder.name,
+    facts={
+      "steps": f"{config.total_steps:,}",
+      "batch size": f"{config.batch_size:,}",
+      "loss": config.loss.name,
+      "parameters": f"{facts['compile/num_parameters']:,}",
+      "GFLOP a step": f"{facts['compile/step_gflop']:,.1f}",
+      "finished": datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
+      "images a second": f"{images_per_s:,.0f}",
+      "devices": f"{mesh.size} {jax.devices()[0].device_kind}",
+      "languages": ", ".join(config.data.languages),
+      **provenance.versions(),
+      "commit": provenance.commit()[:12] or "unknown",
+    },
+    results=results,
+    panels=panels,
+  )
 
 
 def _print_results(results: suite.Results, as_json: bool) -> int:
@@ -389,8 +332,3 @@ def _in_thread(fn: Callable[[], T]) -> T:
   """Run fn in a thread, so that a signal is handled while it compiles."""
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     return pool.submit(fn).result()
-
-
-def _mib(memory: Any, field: str) -> float:
-  """Return a figure of the compiler's memory analysis, which may have none."""
-  return getattr(memory, field, 0) / 2**20

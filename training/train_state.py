@@ -1,4 +1,4 @@
-"""What a run changes from step to step, made where it will lie."""
+"""State of a training run, every array made in its final sharding."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,17 +10,33 @@ import optax
 
 from models import batch_norm
 from runtime import mesh as mesh_lib
-from runtime import param_rules
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-  """Arrays only; all of it is saved in a checkpoint."""
+  """Arrays of a run; a checkpoint holds all of them.
 
-  step: Any  # int32 scalar: updates made so far
-  params: Any  # nested dict of float32 arrays
+  Attributes:
+    step: int32 scalar, number of updates made so far.
+    params: trained parameters, nested dict of float32 arrays.
+    opt_state: state of the optimizer.
+    stats: running statistics (models/batch_norm.py), a nested dict of float32
+      arrays; empty for a model without any.
+    ema: averaged or teacher copy of the parameters; empty for an objective
+      without one.
+  """
+
+  step: Any
+  params: Any
   opt_state: Any
+  stats: Any = dataclasses.field(default_factory=dict)
+  ema: Any = dataclasses.field(default_factory=dict)
+
+  @property
+  def variables(self) -> Any:
+    """Return parameters and statistics in one tree, as a model takes them."""
+    return batch_norm.join(self.params, self.stats)
 
 
 def make_abstract(
@@ -32,8 +48,9 @@ def make_abstract(
   """Return the state as ShapeDtypeStructs with shardings; makes no array."""
   init = _init_fn(init_params, optimizer)
   shapes = jax.eval_shape(init, jax.random.key(0))
-  shardings = mesh_lib.param_shardings(partition_rules, shapes.params, mesh)
-  like = mesh_lib.like_params(shapes, shapes.params, shardings, mesh)
+  variables = shapes.variables
+  shardings = mesh_lib.param_shardings(partition_rules, variables, mesh)
+  like = mesh_lib.like_params(shapes, variables, shardings, mesh)
   return jax.tree.map(
     lambda shape, sharding: jax.ShapeDtypeStruct(
       shape.shape, shape.dtype, sharding=sharding
@@ -53,12 +70,12 @@ def init(
   """Make the state of step 0, every array built where it will lie.
 
   Args:
-    init_params: of a key.
-    optimizer: of the run.
-    abstract: from `make_abstract`.
-    seed: of the parameters that are not given.
-    given: nested dict of parameters to begin with, some or all, each in its
-      sharding; not to be used afterwards.
+    init_params: key -> new variables, parameters and statistics.
+    optimizer: optimizer of the run.
+    abstract: result of `make_abstract`.
+    seed: seed of the variables that are not given.
+    given: nested dict of variables to begin with, some or all, each in its
+      sharding; donated, not to be used afterwards.
   """
   shardings = jax.tree.map(lambda x: x.sharding, abstract)
   make = jax.jit(
@@ -71,12 +88,14 @@ def init(
 
 def _init_fn(init_params, optimizer) -> Callable[..., TrainState]:
   def make(key: jax.Array, given: Any = None) -> TrainState:
-    # What is overlaid is never computed: XLA drops it.
-    params = _overlaid(init_params(key), given or {})
+    # XLA drops the computation of leaves that are overlaid.
+    variables = _overlaid(init_params(key), given or {})
+    params, stats = batch_norm.split(variables)
     return TrainState(
       step=jnp.zeros((), jnp.int32),
       params=params,
       opt_state=optimizer.init(params),
+      stats=stats,
     )
 
   return make
@@ -95,10 +114,7 @@ def _overlaid(params: Any, given: Any) -> Any:
   }
 
 
-def count_params(params: Any) -> int:
-  """Return the number of parameters; running statistics are none."""
-  return sum(
-    leaf.size
-    for path, leaf in jax.tree.leaves_with_path(params)
-    if not batch_norm.is_statistic(param_rules.path_string(path))
-  )
+def count_params(variables: Any) -> int:
+  """Return the number of parameters; running statistics do not count."""
+  params, _ = batch_norm.split(variables)
+  return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -88,11 +88,20 @@ def test_a_group_that_does_not_fit_is_refused():
     make_norm(3)(jnp.asarray(make_images()), {})
 
 
-def test_replaces_statistics_only():
-  params = {"img": {"norm": {"scale": 1, "running_mean": 2}}, "bias": 3}
-  stats = {"img": {"norm": {"running_mean": 4}}}
-  assert batch_norm.replace(params, stats) == {
+def test_statistics_are_split_off_and_joined_again():
+  variables = {"img": {"norm": {"scale": 1, "running_mean": 2}}, "bias": 3}
+  params, stats = batch_norm.split(variables)
+  assert params == {"img": {"norm": {"scale": 1}}, "bias": 3}
+  assert stats == {"img": {"norm": {"running_mean": 2}}}
+  assert batch_norm.join(params, stats) == variables
+  assert batch_norm.join(params, {}) == params
+  new = {"img": {"norm": {"running_mean": 4}}}
+  assert batch_norm.join(variables, new) == {
     "img": {"norm": {"scale": 1, "running_mean": 4}},
     "bias": 3,
   }
-  assert batch_norm.replace(params, {}) == params
+
+
+def test_a_model_without_statistics_has_none():
+  variables = {"img": {"kernel": 1}, "bias": 3}
+  assert batch_norm.split(variables) == (variables, {})

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs.parts import towers
-from models import dual_encoder
+from models import batch_norm, dual_encoder
 from runtime import mesh as mesh_lib
 from tests import steps, tiny
 from training import config as config_lib
@@ -45,15 +45,15 @@ def one_device():
   """Return parameters by path before and after, and metrics."""
   config = make_config()
   built = steps.build(config)
-  before = steps.arrays(built.state.params)
+  before = steps.arrays(built.state.variables)
   state, metrics = built.run(config, STEPS)
-  return before, steps.arrays(state.params), metrics
+  return before, steps.arrays(state.variables), metrics
 
 
 def assert_equal(config, shape, one_device):
   _, expected, expected_metrics = one_device
   state, metrics = steps.build(config, shape).run(config, STEPS)
-  got = steps.arrays(state.params)
+  got = steps.arrays(state.variables)
   assert got.keys() == expected.keys()
   for path, array in expected.items():
     np.testing.assert_allclose(got[path], array, atol=ATOL, err_msg=path)
@@ -86,9 +86,9 @@ def test_micro_batches_equal_the_whole_batch(one_device):
 def test_a_resnet_trains_on_two_devices():
   config = make_config("resnet")
   built = steps.build(config, (1, 2, 1))
-  before = steps.arrays(built.state.params)
+  before = steps.arrays(built.state.variables)
   state, metrics = built.run(config, STEPS)
-  after = steps.arrays(state.params)
+  after = steps.arrays(state.variables)
   assert all(np.isfinite(x).all() for x in after.values())
   assert all(np.isfinite(m["train/loss"]) for m in metrics)
   # Not those behind a residual branch that begins as nothing.
@@ -102,9 +102,9 @@ def test_a_locked_tower_keeps_its_statistics():
     **{"optimizer.freeze": ((r"img/.*", True), (r".*", False))}
   )
   built = steps.build(config)
-  before = steps.arrays(built.state.params)
+  before = steps.arrays(built.state.variables)
   state, _ = built.run(config, 2)
-  after = steps.arrays(state.params)
+  after = steps.arrays(state.variables)
   for path, array in before.items():
     if path.startswith("img/"):
       np.testing.assert_array_equal(after[path], array, err_msg=path)
@@ -131,7 +131,8 @@ def test_statistics_have_no_optimizer_state_and_are_no_parameters():
   opt = optimizer.make_optimizer(config.optimizer, params, 10)
   state = steps.arrays(
     jax.tree.map(
-      lambda x: np.zeros(x.shape, np.int8), jax.eval_shape(opt.init, params)
+      lambda x: np.zeros(x.shape, np.int8),
+      jax.eval_shape(opt.init, batch_norm.split(params)[0]),
     )
   )
   assert any("img/stem/norm/scale" in path for path in state)

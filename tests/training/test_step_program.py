@@ -15,13 +15,15 @@ def test_shapes_and_shardings_are_those_of_a_run():
   mesh = mesh_lib.make_mesh(config.mesh)
   program = step_program.make(config, mesh)
   batch = mesh_lib.make_global(
-    {name: np.zeros(x.shape, x.dtype) for name, x in program.batch.items()},
-    mesh,
+    jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), program.batch), mesh
   )
-  for name, x in program.batch.items():
-    assert batch[name].sharding == x.sharding
-  assert program.batch["images"].shape == (16, 16, 16, 3)
-  assert program.batch["tokens"].shape == (16, 8)
+  for x, like in zip(
+    *map(jax.tree.leaves, (batch, program.batch)), strict=True
+  ):
+    assert x.sharding == like.sharding
+  assert program.batch.images.shape == (16, 16, 16, 3)
+  assert program.batch.tokens.shape == (16, 8)
+  assert program.batch.labels is program.batch.keys is None
   state = train_state.init(
     program.init_params, program.optimizer, program.state, config.seed
   )
@@ -44,8 +46,8 @@ def test_the_step_takes_patches():
   config = config_lib.checked(config.to_dict())
   mesh = mesh_lib.make_mesh(config.mesh)
   program = step_program.make(config, mesh)
-  assert program.batch["images"].shape == (8, 20, 8 * 8 * 3)
-  assert program.batch["shapes"].shape == (8, 2)
+  assert program.batch.images.patches_bNP.shape == (8, 20, 8 * 8 * 3)
+  assert program.batch.images.shapes_b2.shape == (8, 2)
   with jax.set_mesh(mesh):
     state, metrics = jax.eval_shape(program.step, program.state, program.batch)
   assert metrics["train/loss"].shape == ()

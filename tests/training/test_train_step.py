@@ -8,7 +8,7 @@ from models import dual_encoder
 from runtime import mesh as mesh_lib
 from runtime import param_rules
 from tests import runs, steps
-from training import flops, train_step
+from training import flops, step_program
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +72,9 @@ def test_frozen_towers_cost_no_gradient():
 
   def count(config):
     mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
-    abstract, _, opt = runs.abstract_state(config, mesh)
-    step = train_step.make_train_step(config, opt)
+    program = step_program.make(config, mesh)
     with jax.set_mesh(mesh):
-      return flops.count(step, abstract, steps.batch(config))
+      return flops.count(program.step, program.state, program.batch)
 
   def forward(config):
     embed_images, _ = dual_encoder.embed_fns(config.model)

@@ -1,0 +1,53 @@
+"""Evaluation of a run's state during and after training."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from evaluators import embedding, suite
+from models import dual_encoder
+from runtime import cluster
+from runtime import mesh as mesh_lib
+from training import config as config_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+  """Held-out data of a run, and the functions that embed it."""
+
+  config: config_lib.Config
+  data: suite.Data
+  embedder: embedding.Embedder
+
+  def scalars(self, variables: Any) -> dict[str, float]:
+    """Return the figures of an evaluation, by name."""
+    args = (self.config, self.data, self.embedder, variables)
+    return suite.scalars(suite.run(*args))
+
+  def final(self, variables: Any) -> tuple[suite.Results, Any]:
+    """Return the last evaluation's results, and pictures for the report."""
+    with jax.set_mesh(self.embedder.mesh):
+      args = (self.config, self.data)
+      embeddings = suite.embed(*args, self.embedder, variables)
+      return (
+        suite.score(*args, embeddings, self.embedder),
+        suite.gallery(*args, embeddings, self.embedder),
+      )
+
+
+def make(
+  config: config_lib.Config,
+  mesh: jax.sharding.Mesh,
+  should_stop: Callable[[], bool],
+) -> Evaluator:
+  """Read the held-out data; every process calls this."""
+  data = cluster.first_then_all(lambda: suite.load_data(config))
+  embedder = embedding.make_embedder(
+    *dual_encoder.embed_fns(config.model, mesh_lib.BATCH_AXES),
+    mesh,
+    config.evaluate.batch_size,
+    should_stop,
+  )
+  return Evaluator(config, data, embedder)

@@ -1,0 +1,16 @@
+"""Kinds of training: which arrays a batch holds, which model, which loss."""
+
+from collections.abc import Callable, Mapping
+
+import losses
+from training import config as config_lib
+from training.objectives import objective, pairs
+
+MakeFn = Callable[[config_lib.Config], objective.Objective]
+# Key of config.loss.name -> function that makes its objective.
+OBJECTIVES: Mapping[str, MakeFn] = dict.fromkeys(losses.LOSSES, pairs.make)
+
+
+def make(config: config_lib.Config) -> objective.Objective:
+  """Return the objective that a config's loss belongs to."""
+  return OBJECTIVES[config.loss.name](config)

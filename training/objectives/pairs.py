@@ -1,0 +1,86 @@
+"""Pairs: an image tower and a text tower, and a loss of their embeddings.
+
+The objective of CLIP, SigLIP, ALIGN and UniCL, which differ in towers and loss.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import losses
+from models import batch_norm, dual_encoder, naflex
+from runtime import mesh as mesh_lib
+from training import config as config_lib
+from training.objectives import objective
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+  """Rows of image-text pairs, split over the mesh's batch axes.
+
+  Attributes:
+    images: uint8 [B, Y, X, C], or naflex.Patches.
+    tokens: int32 [B, L].
+    labels: int32 [B], equal where captions are equal; None unless the loss
+      needs them.
+    keys: random key of each row, [B]; None unless a tower draws numbers.
+  """
+
+  images: Any
+  tokens: Any
+  labels: Any = None
+  keys: Any = None
+
+
+def make(config: config_lib.Config) -> objective.Objective:
+  """Return the objective of a checked config."""
+  graph = dual_encoder.make_graph(config.model, mesh_lib.BATCH_AXES)
+  pair_loss = losses.make_loss(config.loss, mesh_lib.BATCH_AXES)
+
+  def embed(params, stats, batch: Batch):
+    model = dual_encoder.merge(graph, batch_norm.join(params, stats))
+    return model.embed_in_training(batch.images, batch.tokens, batch.keys)
+
+  def loss(params, embeddings, batch: Batch):
+    scale, bias = jnp.exp(params["log_scale"]), params["bias"]
+    return pair_loss(*embeddings, scale, bias, batch.labels)
+
+  def embed_locked(params, stats, batch: Batch):
+    model = dual_encoder.merge(graph, batch_norm.join(params, stats))
+    return model(batch.images, batch.tokens, batch.keys)
+
+  def metrics(params):
+    scale, bias = jnp.exp(params["log_scale"]), params["bias"]
+    return {"train/scale": scale, "train/bias": bias}
+
+  return objective.Objective(
+    _shapes(config), batch_of, embed, embed_locked, loss, metrics
+  )
+
+
+def batch_of(arrays: Mapping[str, Any]) -> Batch:
+  """Return the batch of a loader's arrays (input_pipeline/examples.py)."""
+  images = arrays["images"]
+  if "shapes" in arrays:
+    images = naflex.Patches(images, arrays["shapes"])
+  return Batch(images, arrays["tokens"], arrays.get("labels"))
+
+
+def _shapes(config: config_lib.Config) -> Batch:
+  shapes = {
+    **config.data.augmentation.shapes(config.data.image_size),
+    "tokens": ((config.data.num_tokens,), np.int32),
+  }
+  if config.loss.needs_labels:
+    shapes["labels"] = ((), np.int32)
+  return batch_of(
+    {
+      name: jax.ShapeDtypeStruct((config.batch_size, *shape), dtype)
+      for name, (shape, dtype) in shapes.items()
+    }
+  )
