@@ -14,7 +14,7 @@ from typing import Any
 
 from runtime import cluster, failures, provenance, whole_files
 from training import config as config_lib
-from training import metrics
+from training import metrics, old_config
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -44,6 +44,10 @@ _FREE_DATA = (
   "data.num_workers",
   "data.stall_seconds",
 )
+
+
+# Sections of evaluation sets, which the message of a resumed run sums up.
+_SETS = "evaluate.sets."
 
 
 class WorkdirError(failures.RunError):
@@ -192,7 +196,8 @@ def read_config(folder: pathlib.Path) -> config_lib.Config | None:
   """
   try:
     text = (folder / CONFIG).read_text()
-    return config_lib.from_mapping(json.loads(text)["config"])
+    values = old_config.upgraded(json.loads(text)["config"])
+    return config_lib.from_mapping(values)
   except FileNotFoundError:
     return None
   except (OSError, ValueError, KeyError, TypeError) as error:
@@ -243,7 +248,13 @@ def check_same(
       f" changes to resume it, or give another folder:{lines}"
     )
   for name, (was, now) in changed.items():
-    metrics.say(f"Resuming with {name} changed from {was!r} to {now!r}")
+    if not name.startswith(_SETS):
+      metrics.say(f"Resuming with {name} changed from {was!r} to {now!r}")
+  sets = {name.split(".")[2] for name in changed if name.startswith(_SETS)}
+  if sets:  # one line instead of one for each of their fields
+    metrics.say(
+      f"Resuming with evaluate.sets changed: {', '.join(sorted(sets))}"
+    )
 
 
 def check_steps(

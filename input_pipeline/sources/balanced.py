@@ -128,7 +128,7 @@ def select(
   The first time, this reads every UID of the source. Raises ValueError for a
   file that is none, or has none of the source's UIDs.
   """
-  field = f"data.sources.{place.name}.keep"
+  field = f"{place.field}.keep"
   keep = _open(field, source.keep)
   stat = pathlib.Path(source.keep).stat()
   facts = (
@@ -146,13 +146,13 @@ def select(
     if not total:
       raise ValueError(
         f"{field}={source.keep} keeps none of the {len(records)} examples; "
-        f"data.sources.{place.name}.uid says where a source has its UIDs"
+        f"{place.field}.uid says where a source has its UIDs"
       )
     mean = total / len(places)
     logging.info(
-      "data.sources.%s: %d of %d examples may be kept, each with a "
+      "%s: %d of %d examples may be kept, each with a "
       "probability of %.3g on average",
-      *(place.name, len(places), len(records), mean),
+      *(place.field, len(places), len(records), mean),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     file = io.BytesIO()

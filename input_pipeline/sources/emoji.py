@@ -119,11 +119,12 @@ def open_split(
   source: source_config.Source, split: str, place: source_config.Place
 ) -> array_record.Records:
   """Return the records of a split, rendered if need be."""
-  source.refuse(place.name, "path", "image", "caption", "language_field", "uid")
+  source.refuse(
+    place.field, "path", "image", "caption", "language_field", "uid"
+  )
   if split not in SPLITS:
     raise ValueError(
-      f"data.sources.{place.name}.split must be one of {list(SPLITS)}; got "
-      f"{split!r}"
+      f"{place.field}.split must be one of {list(SPLITS)}; got {split!r}"
     )
   return prepared.records(prepare(place.cache_dir, place.image_size), split)
 

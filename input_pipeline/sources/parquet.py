@@ -64,7 +64,7 @@ def open_split(
   source: source_config.Source, split: str, place: source_config.Place
 ) -> "Records":
   """Return the rows of all files; reads their footers."""
-  field = f"data.sources.{place.name}"
+  field = f"{place.field}"
   source_config.check_no_split(source, split, place)
   found = files.find(source.path, f"{field}.path")
   layout, groups = _read_footers(found, source, field)

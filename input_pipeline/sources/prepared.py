@@ -91,7 +91,7 @@ def open_split(
     return _open_files(source, split, place)
   if split not in manifest.splits:
     raise ValueError(
-      f"data.sources.{place.name}.split must be one of "
+      f"{place.field}.split must be one of "
       f"{list(manifest.splits)}; got {split!r}"
     )
   return _records(source.path.rstrip("/"), split, manifest)
@@ -118,7 +118,7 @@ def _records(
 def _open_files(
   source: source_config.Source, split: str, place: source_config.Place
 ) -> array_record.Records:
-  field = f"data.sources.{place.name}"
+  field = f"{place.field}"
   source_config.check_no_split(source, split, place)
   paths = files.expand(source.path, f"{field}.path")
   try:
@@ -131,8 +131,8 @@ def _opened(
   source: source_config.Source, place: source_config.Place
 ) -> Manifest | None:
   """Return the folder's manifest, None where `path` is a list of files."""
-  field = f"data.sources.{place.name}.path"
-  source.refuse(place.name, "image", "caption", "language_field", "uid")
+  field = f"{place.field}.path"
+  source.refuse(place.field, "image", "caption", "language_field", "uid")
   scheme = remote.scheme(source.path)
   if scheme not in array_record.SCHEMES:
     raise ValueError(

@@ -50,7 +50,7 @@ def open_split(
   source: source_config.Source, split: str, place: source_config.Place
 ) -> "Records":
   """Return the rows of a table, its index made if need be."""
-  field = f"data.sources.{place.name}"
+  field = f"{place.field}"
   source_config.check_no_split(source, split, place)
   return open_table(source, field, place.cache_dir)
 

@@ -38,14 +38,14 @@ def splits(
   source: source_config.Source, place: source_config.Place
 ) -> tuple[str, ...]:
   """Return the data set's splits."""
-  return tuple(_builder(source.path, f"data.sources.{place.name}").info.splits)
+  return tuple(_builder(source.path, f"{place.field}").info.splits)
 
 
 def open_split(
   source: source_config.Source, split: str, place: source_config.Place
 ) -> "Records":
   """Return a split; TFDS's "train[:90%]" too."""
-  return Records(source, split, f"data.sources.{place.name}")
+  return Records(source, split, f"{place.field}")
 
 
 class Records:

@@ -60,7 +60,7 @@ def open_split(
   source: source_config.Source, split: str, place: source_config.Place
 ) -> "Records":
   """Return the examples of the tars of `source.path`, indexed if need be."""
-  field = f"data.sources.{place.name}"
+  field = f"{place.field}"
   source_config.check_no_split(source, split, place)
   layout = webdataset_layout.make(source, field)
   tars = files.find(source.path, f"{field}.path")
