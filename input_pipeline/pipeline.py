@@ -21,6 +21,7 @@ from input_pipeline import (
 from input_pipeline.images import augmentation
 from input_pipeline.sources import balanced, source_config, subset
 from input_pipeline.sources import record as record_lib
+from runtime import marks
 
 # Name -> what the source trains on.
 Opened = Mapping[str, record_lib.Records]
@@ -30,22 +31,24 @@ Opened = Mapping[str, record_lib.Records]
 class Data:
   """The section `data` of a config; its fields are explained in base.py."""
 
-  # A dict has no hash; configs that differ in it alone may share theirs.
-  sources: Mapping[str, source_config.Source] = dataclasses.field(hash=False)
-  cache_dir: str
-  languages: tuple[str, ...]
-  max_caption_chars: int
-  image_size: int
-  augmentation: augmentation.Augmentation
-  num_tokens: int
-  tokenizer: str
-  tokenizer_path: str
-  vocab_size: int
-  max_bad_fraction: float
-  stall_seconds: float
-  num_workers: int
-  num_threads: int
-  num_prefetch_batches: int
+  sources: marks.Fixed[Mapping[str, source_config.Source]] = (
+    # A dict has no hash; configs that differ in it alone may share theirs.
+    dataclasses.field(hash=False)
+  )
+  cache_dir: marks.Local[str]
+  languages: marks.Fixed[tuple[str, ...]]
+  max_caption_chars: marks.Fixed[int]
+  image_size: marks.Fixed[int]
+  augmentation: marks.Fixed[augmentation.Augmentation]
+  num_tokens: marks.Fixed[int]
+  tokenizer: marks.Fixed[str]
+  tokenizer_path: marks.Fixed[str]
+  vocab_size: marks.Fixed[int]
+  max_bad_fraction: marks.Local[float]
+  stall_seconds: marks.Local[float]
+  num_workers: marks.Local[int]
+  num_threads: marks.Local[int]
+  num_prefetch_batches: marks.Local[int]
 
   def check(self) -> None:
     """Raise ValueError for the first field that cannot be worked with."""

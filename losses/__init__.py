@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from losses import sigmoid, softmax, unicl
+from runtime import marks
 
 LOSSES: Mapping[str, Any] = types.MappingProxyType(
   {"sigmoid": sigmoid, "softmax": softmax, "unicl": unicl}
@@ -26,10 +27,10 @@ LossFn = Callable[..., jax.Array]
 class LossConfig:
   """Fields of `config.loss`; configs/base.py explains them."""
 
-  name: str
-  label_smoothing: float
-  block_size: int
-  scope: str
+  name: marks.Fixed[str]
+  label_smoothing: marks.Fixed[float]
+  block_size: marks.Free[int]
+  scope: marks.Fixed[str]
 
   @property
   def needs_labels(self) -> bool:

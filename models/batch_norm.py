@@ -6,9 +6,9 @@ statistics are those of 16 images (arXiv 2102.05918 trains 16 images a core). So
 the group is a field of the config.
 
 Running statistics are leaves of a model's variables, beside its parameters, so
-that they are placed, exported and loaded with them. A training state keeps them
-apart (`split`): they are never trained, each step replaces them with those that
-the forward pass returns.
+that they are placed, exported and loaded with them. They are never trained: a
+training state keeps them apart (`split`), and each step replaces them with the
+new statistics that the forward pass returns.
 """
 
 import functools

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import conv_blocks, convolution, layers, stack, tower
+from runtime import marks
 
 # Side of the patch of pixels that is one position of the first stage.
 PATCH_SIZE = 4
@@ -25,14 +26,14 @@ _BRANCH_SCALE = 1e-6
 class ConvNeXtConfig:
   """Fields of `config.model.image`; configs/parts/towers.py explains them."""
 
-  tower: typing.Literal["convnext"]
-  image_size: int
-  depths: tuple[int, ...]
-  widths: tuple[int, ...]
-  head: str
-  head_bias: bool
-  norm_epsilon: float
-  drop_path: float
+  tower: marks.Fixed[typing.Literal["convnext"]]
+  image_size: marks.Fixed[int]
+  depths: marks.Fixed[tuple[int, ...]]
+  widths: marks.Fixed[tuple[int, ...]]
+  head: marks.Fixed[str]
+  head_bias: marks.Fixed[bool]
+  norm_epsilon: marks.Fixed[float]
+  drop_path: marks.Training[float]
 
   @property
   def draws(self) -> bool:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import batch_norm, conv_blocks, convolution, layers, stack, tower
+from runtime import marks
 
 # Numbers of channels are rounded to a multiple of this.
 _DIVISOR = 8
@@ -36,24 +37,24 @@ class StageShape(typing.NamedTuple):
 class EfficientNetConfig:
   """Fields of `config.model.image`; configs/parts/towers.py explains them."""
 
-  tower: typing.Literal["efficientnet"]
-  image_size: int
-  width_factor: float
-  depth_factor: float
-  stem_width: int
-  stages: tuple[tuple[int, ...], ...]
-  head_width: int
-  fixed_ends: bool
-  squeeze: float
-  activation: str
-  padding: str
-  square_blocks: tuple[int, ...]
-  projection: bool
-  projection_bias: bool
-  drop_path: float
-  batch_norm_group: int
-  norm_epsilon: float
-  norm_momentum: float
+  tower: marks.Fixed[typing.Literal["efficientnet"]]
+  image_size: marks.Fixed[int]
+  width_factor: marks.Fixed[float]
+  depth_factor: marks.Fixed[float]
+  stem_width: marks.Fixed[int]
+  stages: marks.Fixed[tuple[tuple[int, ...], ...]]
+  head_width: marks.Fixed[int]
+  fixed_ends: marks.Fixed[bool]
+  squeeze: marks.Fixed[float]
+  activation: marks.Fixed[str]
+  padding: marks.Fixed[str]
+  square_blocks: marks.Fixed[tuple[int, ...]]
+  projection: marks.Fixed[bool]
+  projection_bias: marks.Fixed[bool]
+  drop_path: marks.Training[float]
+  batch_norm_group: marks.Training[int]
+  norm_epsilon: marks.Fixed[float]
+  norm_momentum: marks.Training[float]
 
   @property
   def draws(self) -> bool:

@@ -28,6 +28,5 @@ def between(field: str, value: float, low: float, high: float) -> None:
 def one_of(field: str, value: Any, choices: Collection[Any]) -> None:
   """Raise ValueError, naming `field`, for a value that is not a choice."""
   if value not in choices:
-    raise ValueError(
-      f"{field} must be one of {', '.join(map(str, choices))}; got {value!r}"
-    )
+    names = ", ".join(str(choice) or "''" for choice in choices)
+    raise ValueError(f"{field} must be one of {names}; got {value!r}")

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -184,16 +184,17 @@ def num_batch_shards(
 def check_batch_size(
   batch_size: int,
   mesh: jax.sharding.Mesh,
-  *,
-  num_microbatches: int = 1,
-  remat_chunks: int = 1,
+  parts: Mapping[str, int] | None = None,
 ) -> None:
-  """Raise ValueError for a batch that the run cannot split evenly."""
+  """Raise ValueError for a batch that the run cannot split evenly.
+
+  Args:
+    batch_size: rows of a global batch.
+    mesh: mesh that the rows are split over.
+    parts: config field -> number of parts that each device's rows are cut into.
+  """
   factors = {"data": mesh.shape["data"], "fsdp": mesh.shape["fsdp"]}
-  if num_microbatches > 1:
-    factors["num_microbatches"] = num_microbatches
-  if remat_chunks > 1:
-    factors["model.remat_chunks"] = remat_chunks
+  factors |= {name: n for name, n in (parts or {}).items() if n > 1}
   if batch_size < 1 or batch_size % math.prod(factors.values()):
     raise ValueError(
       f"batch_size must be a multiple of {' x '.join(factors)} ="

@@ -1,12 +1,13 @@
-"""A run's configuration as frozen dataclasses, checked.
+"""Configuration of a run as frozen dataclasses, checked.
 
-Config files make an ml_collections.ConfigDict (configs/base.py); past this
-file there are only dataclasses, so a misspelt field cannot be read anywhere.
+Config files make an ml_collections.ConfigDict (configs/base.py); all code past
+this file uses dataclasses, so a misspelt field cannot be read.
 """
 
 import dataclasses
 import operator
 import re
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +15,8 @@ import losses
 from evaluators import suite
 from input_pipeline import pipeline
 from models import dual_encoder, naflex
+from runtime import marks, sections
 from runtime import mesh as mesh_lib
-from runtime import sections
 from training import checkpointing, optimizer, text_lengths
 
 
@@ -23,24 +24,26 @@ from training import checkpointing, optimizer, text_lengths
 class Config:
   """All fields of a config file; configs/base.py explains them."""
 
-  seed: int
-  total_steps: int
-  batch_size: int
-  log_every_steps: int
-  num_microbatches: int
-  text_lengths: tuple[int, ...]
-  init_from: str
-  init_image_from: str
-  init_text_from: str
-  init_except: tuple[str, ...]
-  mesh: mesh_lib.MeshConfig
-  partition_rules: tuple[tuple[str, tuple[str | None, ...]], ...]
+  seed: marks.Fixed[int]
+  total_steps: marks.Free[int]
+  batch_size: marks.Fixed[int]
+  log_every_steps: marks.Free[int]
+  num_microbatches: typing.Annotated[
+    int, marks.recomputes(1, 2, 4, 8, 16, cost=2)
+  ]
+  text_lengths: marks.Free[tuple[int, ...]]
+  init_from: marks.Fixed[str]
+  init_image_from: marks.Fixed[str]
+  init_text_from: marks.Fixed[str]
+  init_except: marks.Fixed[tuple[str, ...]]
+  mesh: marks.Free[mesh_lib.MeshConfig]
+  partition_rules: marks.Fixed[tuple[tuple[str, tuple[str | None, ...]], ...]]
   data: pipeline.Data
   model: dual_encoder.ModelConfig
   loss: losses.LossConfig
-  optimizer: optimizer.OptimizerConfig
-  checkpoint: checkpointing.CheckpointConfig
-  evaluate: suite.EvaluateConfig
+  optimizer: marks.Fixed[optimizer.OptimizerConfig]
+  checkpoint: marks.Free[checkpointing.CheckpointConfig]
+  evaluate: marks.Free[suite.EvaluateConfig]
 
   def check(self) -> None:
     """Raise ValueError, naming the field, where a value cannot be used."""

@@ -1,7 +1,7 @@
-"""Gradient of an objective: the plain case, and the wrappers of it.
+"""Gradient of an objective: the plain case, and wrappers of it.
 
-A wrapper takes a gradient function and returns one, which is the same where
-the config does not ask for it.
+A wrapper maps a gradient function to another, or to itself if the config does
+not enable it.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Whether the text tower knows the marks that the tokenizer writes."""
+"""Check that the text tower uses the ids of the tokenizer's marks."""
 
 from input_pipeline import pipeline, tokenizers
 from input_pipeline.tokenizers import rules
@@ -8,12 +8,12 @@ from training import config as config_lib
 def check(config: config_lib.Config) -> None:
   """Check the tokenizer's file and ids; no data is prepared for it.
 
-  A run would train all the same with other ids: pooled at the wrong token, or
-  with padding that is looked at.
+  A run would also train with wrong ids, but pool the wrong token, or attend to
+  padding.
 
   Raises:
     FileNotFoundError, ValueError: the user's vocabulary cannot be used, or the
-      tower looks for another id.
+      tower has another id.
   """
   if config.data.tokenizer in tokenizers.WITHOUT_FILE:
     writes = rules.run(config.data.num_tokens)  # known before it is trained

@@ -185,7 +185,7 @@ def run(
     stack.callback(checkpointer.close)
     steps = checkpointer.steps()
     # Read before the config is written: a failure leaves no run behind.
-    given = {} if steps else starting_weights.read(config, mesh)
+    initial = {} if steps else starting_weights.read(config, mesh)
     if cluster.on_first(lambda: workdir.begin(folder, config, steps)):
       metrics.say(f"{folder} is complete; its last evaluation:")
       results = cluster.on_first(lambda: workdir.read_results(folder))
@@ -209,7 +209,7 @@ def run(
       cluster.together(iterator.check_unchanged)
     program = step_program.make(config, mesh)
     state, step_fn, facts = _in_thread(
-      lambda: _build(config, mesh, program, checkpointer, iterator, given)
+      lambda: _build(config, mesh, program, checkpointer, iterator, initial)
     )
     first_step = int(jax.device_get(state.step))
     if first_step:
@@ -276,7 +276,7 @@ def _build(
   program: step_program.StepProgram,
   checkpointer: checkpointing.Checkpointer,
   iterator: loader.Loader,
-  given: Any,
+  initial: Any,
 ) -> tuple[train_state.TrainState, Callable[..., Any], dict[str, float]]:
   """Restore or make the state, and compile the step; return its facts too."""
   with jax.set_mesh(mesh):
@@ -287,7 +287,7 @@ def _build(
         program.optimizer,
         program.state,
         config.seed,
-        given,
+        initial,
       )
     return state, *step_program.compile_step(program, mesh)
 

@@ -1,7 +1,7 @@
-"""Rules about single pairs and fan-outs under the names that papers give them.
+"""Rules about single pairs and fan-outs, under the names in their papers.
 
 Each function returns steps for configs/curate/fields.py's `recipe`, cheap ones
-first. The same words mean other boundaries in each of them.
+first. Equal words have other boundaries in each paper.
 """
 
 from typing import Any
@@ -12,12 +12,12 @@ Steps = dict[str, dict[str, Any]]
 def align(*, image: str, num_terms: int = 100_000_000) -> Steps:
   """Return ALIGN's filters (arXiv 2102.05918, section 3).
 
-  In the paper's order, but that the length of captions stands before two rules
-  which, too, are about captions alone: these keep the same pairs in any order.
+  The order is the paper's, except that the length of captions comes before two
+  other rules about captions: these three keep the same pairs in any order.
 
   Args:
-    image: column that tells images apart; the paper does not say by what.
-    num_terms: of the list of frequent words and word pairs.
+    image: column that identifies images; the paper does not name one.
+    num_terms: length of the list of frequent words and word pairs.
   """
   return {
     "image_size": _image_size(200, strict=True),
@@ -25,30 +25,30 @@ def align(*, image: str, num_terms: int = 100_000_000) -> Steps:
     "image_fanout": {
       "op": "image_fanout",
       "image": image,
-      # Dropped are images with more.
+      # Images with more captions are dropped.
       "max_texts": 1000,
-      # Whether pairs count that an earlier step dropped.
+      # Whether pairs that earlier steps dropped are counted.
       "raw": False,
     },
     "word_count": _word_count(3, 20),
     "text_fanout": {
       "op": "text_fanout",
-      # Different images are counted; "" counts how often a caption occurs.
+      # Column of the images to count; "" counts occurrences of a caption.
       "image": image,
-      # Dropped are captions with more.
+      # Captions of more images are dropped.
       "max_images": 10,
       "squeeze": False,
       "raw": False,
     },
     "rare_tokens": {
       "op": "rare_tokens",
-      # Words and word pairs in one list, counted over the whole pool.
+      # Length of one list of words and word pairs, counted over the whole pool.
       "num_terms": num_terms,
       "bigrams": True,
       # The paper does not say.
       "lowercase": True,
       # "bloom" needs 120 MB for 100 million terms at a rate of 0.01, 180 MB at
-      # 0.001; "exact" 800 MB, of which a worker reads what it looks up.
+      # 0.001; "exact" 800 MB on disk, mapped into memory.
       "membership": "exact",
       "false_positive_rate": 0.001,
     },
@@ -58,8 +58,8 @@ def align(*, image: str, num_terms: int = 100_000_000) -> Steps:
 def align_near_duplicates() -> Steps:
   """Return the steps that drop near-duplicates of test sets (appendix A).
 
-  Model and references are the user's; both steps need the same model. The
-  paper's is trained for this purpose and not published.
+  The user names the model, the same for both steps, and the references. The
+  paper's model was trained for this purpose and is not published.
   """
   return {
     "embed": {
@@ -67,25 +67,25 @@ def align_near_duplicates() -> Steps:
       # A run's workdir, a published model's folder or file, or hf://.
       "model": "",
       "signal": "cosine",
-      # Pairs of one call, over all devices.
+      # Number of pairs of one call, over all devices.
       "batch_size": 1024,
     },
     "near_duplicates": {
       "op": "near_duplicates",
       "model": "",
-      # Of each set a folder of images, a pattern or their embeddings. The
+      # For each set a folder of images, a pattern or their embeddings. The
       # paper's: ILSVRC-2012, Flickr30K, COCO and all downstream tests.
       "references": (),
-      # Of k-means on the pool's images; the paper's 4K.
+      # Clusters of the pool's images; the paper's 4K.
       "num_clusters": 4096,
-      # The paper does not say.
+      # A number of ours; the paper does not say.
       "num_iterations": 20,
-      # Clusters of an image, and how many of them make a bucket.
+      # Nearest clusters of an image, and the number of them that make a bucket.
       "num_nearest": 10,
       "subset": 3,
-      # Cosine above which an image goes.
+      # Cosine above which an image is dropped.
       "threshold": 0.975,
-      # Of the rows that k-means starts with.
+      # Random seed of the first centroids.
       "seed": 0,
     },
   }
@@ -94,41 +94,42 @@ def align_near_duplicates() -> Steps:
 def coyo() -> Steps:
   """Return COYO-700M's filters (README.md of kakaobrain/coyo-dataset).
 
-  `curate_align.py:coyo` leaves those out of its order that need a file or a
-  column of the user's. The README's limits of 256 words and of 1000 (it says
+  Steps that need a file or a column of the user's are not in the order of
+  `curate/align.py:coyo`. The README's limits of 256 words and of 1000 (it says
   words) do not both fit its statistics: up to 323 words and 1000 characters.
-  Words are counted here as Python's text.split(), and 1000 are characters.
+  Here words are those of Python's text.split(), and 1000 is a number of
+  characters.
   """
   return {
     "image_size": _image_size(200, strict=False),
     "aspect_ratio": _aspect_ratio(strict=False),
     "char_count": {
       "op": "char_count",
-      # 5 and less are dropped.
+      # Captions of at most 5 characters are dropped.
       "min_chars": 6,
       "max_chars": 1000,
       # Each run of whitespace counts as one character.
       "squeeze": True,
     },
     "word_count": _word_count(3, 256),
-    # Needs the file: lists of profanities are not part of this project.
+    # A file is needed: lists of profanities are not part of this project.
     "profanity": {"op": "blocklist", "terms": ()},
-    # Needs the column: OpenNSFW2's or GantMan's score.
+    # A column is needed: OpenNSFW2's or GantMan's score.
     "nsfw": {"op": "at_most", "column": "nsfw_score", "max_value": 0.5},
     "noun": {"op": "contains_noun", "wordnet": "", "min_chars": 3},
     "language": language("cld3"),
     "text_fanout": {
       "op": "text_fanout",
-      # How often a caption occurs counts, whatever the image.
+      # Occurrences of a caption are counted, with any image.
       "image": "",
       "max_images": 10,
       "squeeze": True,
       "raw": False,
     },
-    # 5 KB, where a KB is taken to be 1024 bytes.
+    # Limit of 5 KB, with a KB taken as 1024 bytes.
     "image_bytes": {"op": "image_bytes", "min_bytes": 5 * 1024},
     "phash": {"op": "phash", "signal": "phash"},
-    # Needs the files: hashes of ImageNet-1K and 21K, Flickr30K, COCO, CC3M and
+    # Files are needed: hashes of ImageNet-1K and 21K, Flickr30K, COCO, CC3M and
     # CC12M.
     "public": {
       "op": "reference_images",
@@ -138,10 +139,10 @@ def coyo() -> Steps:
     },
     "duplicates": {
       "op": "duplicate_pairs",
-      # One is kept of those that have both in common.
+      # One of the pairs with equal values in both columns is kept.
       "same": ("phash", "text"),
       "squeeze": True,
-      # Of the draw of the one that stays.
+      # Random seed of the choice of the kept pair.
       "seed": 0,
     },
   }
@@ -156,7 +157,7 @@ def basic_filter() -> Steps:
   return {
     "image_size": _image_size(200, strict=False),
     "aspect_ratio": _aspect_ratio(strict=False),
-    # More than 2 words of text.split(), more than 5 characters.
+    # Captions have more than 2 words of text.split(), more than 5 characters.
     "word_count": _word_count(3, 0),
     "char_count": _char_count(6),
     "language": language("fasttext"),
@@ -170,7 +171,7 @@ def image_based_captions() -> Steps:
   baselines/apply_filter.py, caption_filter.
   """
   return {
-    # More than 1 of fastText's tokens.
+    # Captions have more than 1 of fastText's tokens.
     "word_count": _word_count(2, 0, words="fasttext"),
     "char_count": _char_count(6),
     "language": language("fasttext"),
@@ -178,12 +179,12 @@ def image_based_captions() -> Steps:
 
 
 def _image_size(min_side: int, *, strict: bool) -> dict[str, Any]:
-  # Pixels of the shorter side; whether just as many are too few.
+  # Shortest side in pixels; `strict` drops images of exactly that size.
   return {"op": "image_size", "min_side": min_side, "strict": strict}
 
 
 def _aspect_ratio(*, strict: bool) -> dict[str, Any]:
-  # Of the longer to the shorter side; whether just 3 is too much.
+  # Highest ratio of the sides; `strict` drops a ratio of exactly 3.
   return {"op": "aspect_ratio", "max_ratio": 3.0, "strict": strict}
 
 
@@ -192,10 +193,10 @@ def _word_count(
 ) -> dict[str, Any]:
   return {
     "op": "word_count",
-    # Both are kept; 0 is no limit.
+    # Limits, inclusive; a maximum of 0 is no limit.
     "min_words": min_words,
     "max_words": max_words,
-    # Python's text.split() or fastText's tokens.
+    # Definition of a word: Python's text.split() or fastText's tokens.
     "words": words,
   }
 
@@ -216,7 +217,7 @@ def language(
 
   Args:
     identifier: "fasttext" (lid.176) or "cld3".
-    keep: languages; () is all.
+    keep: languages that are kept; () keeps all.
   """
   return {
     "op": "language",
@@ -224,10 +225,10 @@ def language(
     # Path of another fastText model, as DataComp's lid.176.bin; "" is the
     # smaller lid.176.ftz.
     "model": "",
-    # From here on in place of the pool's column of that name.
+    # Name that replaces the pool's column for later steps.
     "signal": "language",
     "keep": keep,
-    # In [0, 1], of the most likely language; what is identified with less is
-    # dropped. DataComp asks for none.
+    # Lowest score in [0, 1] of the most likely language with which a caption is
+    # kept. DataComp has no limit.
     "min_score": 0.0,
   }

@@ -10,9 +10,7 @@ A shard's Parquet file is written last: if it exists, the shard is done.
 
 import dataclasses
 import functools
-import os
 import pathlib
-import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -25,6 +23,7 @@ from curation import operators
 from curation import pool as pool_lib
 from curation.engine import content_digest, shard_file, verdicts
 from curation.engine import stages as stages_lib
+from runtime import whole_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,9 +118,8 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
     part = part_path(work.workdir, work.stage, name, shard)
     part.parent.mkdir(parents=True, exist_ok=True)
     # A worker that was given up too early may still write the same part.
-    temporary = part.with_name(f".{part.name}.tmp-{secrets.token_hex(8)}")
-    measure.save(temporary)
-    os.replace(temporary, part)
+    with whole_files.new_file(part) as temporary:
+      measure.save(temporary)
   shard_file.write(path, written, tally)
   return tally
 

@@ -1,4 +1,4 @@
-"""Cuts: pairs whose score is above a value, or among the highest.
+"""Cuts by a score: at least a value, or among the highest of all pairs.
 
 A score is a signal of an earlier step, or a column of the pool's files, such as
 DataComp's clip_l14_similarity_score. A pair without a score (null, NaN) is
@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from curation import operators
 from curation.on_disk import quantiles
+from runtime import checks
 
 NUM_BINS = 64
 _FLOAT32 = np.dtype(np.float32)
@@ -28,8 +29,8 @@ class Threshold(operators.Filter):
   """Keep pairs whose score is at least a value.
 
   Attributes:
-    column: the score.
-    threshold: the lowest that is kept, in the type of the column.
+    column: name of the score.
+    threshold: lowest score that is kept, in the type of the column.
   """
 
   column: str
@@ -49,27 +50,28 @@ class Threshold(operators.Filter):
 
     def decide(table: pa.Table) -> operators.Verdict:
       is_double = pa.types.is_float64(table.schema.field(self.column).type)
-      # As NumPy compares a column with a Python number: in the column's type.
+      # NumPy compares a column with a Python number in the column's type.
       kind = np.dtype(np.float64 if is_double else np.float32)
-      found = scores(table, self.column, kind)
-      return operators.Verdict(found >= kind.type(self.threshold))
+      score_N = scores(table, self.column, kind)
+      return operators.Verdict(score_N >= kind.type(self.threshold))
 
     return decide
 
 
 @dataclasses.dataclass(frozen=True)
-class TopFraction(operators.Reduction):
+class TopFraction(operators.Filter, operators.Reduction):
   """Keep the pairs with the highest scores, of those that come to this step.
 
   The cut is DataComp's (baselines/apply_filter.py): the score at index
-  int(N * fraction) of the descending order of N scores; what is as high is
-  kept. So that are int(N * fraction) + 1 pairs, and all that tie with the last.
+  int(N * fraction) of the descending order of N scores. Pairs with a score at
+  least as high are kept: int(N * fraction) + 1, and those that tie with the
+  last of them.
 
   Attributes:
-    column: the score, taken as float32.
-    fraction: above 0, at most 1.
-    raw: whether the cut is that of all pairs of the pool, whatever the steps
-      before dropped; for columns of the pool.
+    column: name of the score, taken as float32.
+    fraction: share that is kept, above 0, at most 1.
+    raw: whether the cut is computed over all pairs of the pool, also those
+      that earlier steps dropped; for columns of the pool.
   """
 
   column: str
@@ -90,10 +92,8 @@ class TopFraction(operators.Reduction):
 
   def check(self, field: str) -> None:
     check_column(self.column, field)
-    if not 0 < self.fraction <= 1:
-      raise ValueError(
-        f"{field}.fraction must be above 0 and at most 1; got {self.fraction}"
-      )
+    checks.above(f"{field}.fraction", self.fraction, 0)
+    checks.between(f"{field}.fraction", self.fraction, 0, 1)
 
   def measure(self, place: operators.Place) -> operators.Measure:
     del place
@@ -133,7 +133,7 @@ class TopFraction(operators.Reduction):
 
 
 class _Measure:
-  """The scores of a shard."""
+  """Scores of a shard."""
 
   def __init__(self, column: str):
     self._column = column
@@ -152,26 +152,26 @@ def scores(
   """Return a column as floats [N], NaN where it is null.
 
   Raises:
-    ValueError: it does not have numbers.
+    ValueError: the column does not hold numbers.
   """
   kind = table.schema.field(column).type
   if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
     raise ValueError(
       f"a score must be a column of numbers; {column} is of {kind}"
     )
-  found = table[column].cast(pa.from_numpy_dtype(dtype), safe=False)
-  return found.to_numpy().astype(dtype, copy=False)
+  floats = table[column].cast(pa.from_numpy_dtype(dtype), safe=False)
+  return floats.to_numpy().astype(dtype, copy=False)
 
 
 def histogram_edges(least: float, greatest: float) -> np.ndarray:
-  """Return the edges of NUM_BINS bins that all scores are in."""
+  """Return the edges of NUM_BINS bins that cover all scores."""
   if least == greatest:
     least, greatest = least - 0.5, greatest + 0.5
   return np.linspace(least, greatest, NUM_BINS + 1)
 
 
 def check_column(column: str, field: str) -> None:
-  """Raise ValueError, naming `field`.column, where there is no name."""
+  """Raise ValueError, naming `field`.column, for an empty name."""
   if not column:
     raise ValueError(
       f"{field}.column is empty; expected a signal of an earlier step or a "

@@ -1,4 +1,4 @@
-"""Rules about how often an image, a caption or a pair occurs among all shards.
+"""Counts over all shards: captions of an image, images of a caption, pairs.
 
 Jia et al. (ALIGN, arXiv 2102.05918, section 3) drop images that go with over
 1000 alt-texts, and alt-texts that over 10 images share. COYO-700M (README.md of
@@ -17,19 +17,20 @@ import pyarrow as pa
 
 from curation import operators
 from curation.on_disk import groups, key_sets, table_keys
+from runtime import checks
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageFanout(operators.Reduction):
+class ImageFanout(operators.Filter, operators.Reduction):
   """Drop images that go with too many different captions.
 
-  A pair of which the image has no name is kept.
+  Pairs whose image has no name are kept.
 
   Attributes:
     image: column that names the image: "url", or a hash of its content.
-    max_texts: an image with so many is kept.
-    raw: whether all pairs of the pool are counted, not only those left by the
-      steps before.
+    max_texts: highest number of captions with which an image is kept.
+    raw: whether all pairs of the pool are counted, also those that earlier
+      steps dropped.
   """
 
   image: str
@@ -54,7 +55,7 @@ class ImageFanout(operators.Reduction):
         f"{field}.image must name the column that tells images apart, as url;"
         " got ''"
       )
-    _check_most(f"{field}.max_texts", self.max_texts)
+    checks.at_least(f"{field}.max_texts", self.max_texts, 1)
 
   def measure(self, place: operators.Place) -> operators.Measure:
     del place
@@ -80,16 +81,16 @@ class ImageFanout(operators.Reduction):
 
 
 @dataclasses.dataclass(frozen=True)
-class TextFanout(operators.Reduction):
+class TextFanout(operators.Filter, operators.Reduction):
   """Drop captions that too many images share.
 
   Attributes:
-    image: column that names the image; then different images are counted. ""
-      counts how often the caption occurs.
-    max_images: a caption of so many is kept.
-    squeeze: whether captions are the same that differ in whitespace only.
-    raw: whether all pairs of the pool are counted, not only those left by the
-      steps before.
+    image: column that names the image, to count different images. ""
+      counts the occurrences of the caption.
+    max_images: highest count with which a caption is kept.
+    squeeze: whether captions that differ in whitespace only are the same.
+    raw: whether all pairs of the pool are counted, also those that earlier
+      steps dropped.
   """
 
   image: str
@@ -108,7 +109,7 @@ class TextFanout(operators.Reduction):
     return self.raw
 
   def check(self, field: str) -> None:
-    _check_most(f"{field}.max_images", self.max_images)
+    checks.at_least(f"{field}.max_images", self.max_images, 1)
 
   def measure(self, place: operators.Place) -> operators.Measure:
     del place
@@ -138,16 +139,16 @@ class TextFanout(operators.Reduction):
 
 
 @dataclasses.dataclass(frozen=True)
-class DuplicatePairs(operators.Reduction):
-  """Keep one of the pairs that have the same values in some columns.
+class DuplicatePairs(operators.Filter, operators.Reduction):
+  """Keep one of the pairs that have the same values in the `same` columns.
 
-  Which one is drawn by a hash of the UIDs. Pairs without a value in one of the
-  columns are all kept.
+  The pair that stays is drawn by a hash of the UIDs. Pairs without a value in
+  one of the columns are all kept.
 
   Attributes:
-    same: columns, as ("phash", "text"); of texts, bytes or whole numbers.
-    squeeze: whether texts are the same that differ in whitespace only.
-    seed: of the draw.
+    same: columns, as ("phash", "text"), of texts, bytes or whole numbers.
+    squeeze: whether texts that differ in whitespace only are the same.
+    seed: random seed of the draw.
   """
 
   same: tuple[str, ...]
@@ -195,7 +196,7 @@ class DuplicatePairs(operators.Reduction):
 
 
 class _Measure:
-  """Adds what `columns_fn` takes of tables to a measure of groups.py."""
+  """Feeds `columns_fn(table)` to a measure of groups.py."""
 
   def __init__(
     self,
@@ -210,7 +211,7 @@ class _Measure:
     self._gathered.add(*self._columns_fn(table))
 
   def save(self, path: pathlib.Path) -> None:
-    """Write it."""
+    """Write the measure."""
     self._gathered.save(path)
 
 
@@ -240,7 +241,7 @@ def _keys_and_uids(
 def _dropping(
   place: operators.Place, name: str, squeeze: bool
 ) -> operators.DecideFn:
-  """Return what drops the pairs whose key is in the step's file."""
+  """Return a function that drops the pairs whose key is in the step's file."""
   dropped = key_sets.Keys(_path(place))
 
   def decide(table: pa.Table) -> operators.Verdict:
@@ -253,8 +254,3 @@ def _dropping(
 def _path(place: operators.Place) -> pathlib.Path:
   assert place.state is not None
   return place.state / "keys"
-
-
-def _check_most(field: str, most: int) -> None:
-  if most < 1:
-    raise ValueError(f"{field} must be at least 1; got {most}")

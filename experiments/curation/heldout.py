@@ -1,4 +1,4 @@
-"""What a trained run makes of the held-out icons: retrieval, classification."""
+"""Scores of a trained run on held-out icons: retrieval, classification."""
 
 import dataclasses
 import pathlib
@@ -12,12 +12,12 @@ from evaluators import retrieval, zero_shot
 from inference import model as model_lib
 from input_pipeline import evaluation_split
 
-# The retrieval of whole names, the classification by what most of the pool's
-# captions look like beside the bare name (web_noise.py).
+# Prompts of the classification: the two most common forms of the pool's
+# captions (web_noise.py).
 TEMPLATES = ("{}", "{} icon")
 
-# Path in what `evaluate` returns -> what a table calls it. All are in percent
-# but MEDIAN_RANK, of which a small one is good.
+# Path in the result of `evaluate` -> name in tables. All figures are in percent
+# but MEDIAN_RANK, which is better when lower.
 METRICS = {
   "retrieval/image_to_text/R@1": "R@1",
   "retrieval/image_to_text/R@5": "R@5",
@@ -33,8 +33,8 @@ def evaluate(folder: pathlib.Path, data: pathlib.Path) -> dict[str, Any]:
   """Score the newest checkpoint of the run in `folder`.
 
   Args:
-    folder: of the run.
-    data: of prepare_icons.py.
+    folder: folder of the run.
+    data: folder written by prepare_icons.py.
   """
   config, model = model_lib.load_run(folder)
   tokenizer, params = model.make_tokenizer(), model.params
@@ -75,7 +75,7 @@ def evaluate(folder: pathlib.Path, data: pathlib.Path) -> dict[str, Any]:
 
 
 def metric(results: Mapping[str, Any], path: str) -> float:
-  """Return the figure at a path of METRICS, as a table shows it."""
+  """Return the figure at a path of METRICS, in the unit of tables."""
   value: Any = results
   for name in path.split("/"):
     value = value[name]

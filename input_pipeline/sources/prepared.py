@@ -6,9 +6,9 @@
   <folder>/manifest.json          written last; names every file and its digest
   <folder>/tokenizers/            trained later, not part of the manifest
 
-What `prepare` makes is written under a temporary name beside its place and
-renamed when it is complete and on disk. A process killed on the way leaves a
-temporary folder, which nobody reads and the next preparation removes.
+`prepare` writes under a temporary name beside the folder, which is renamed when
+it is complete and on disk. A process killed on the way leaves a temporary
+folder, which nobody reads and the next preparation deletes.
 """
 
 import contextlib
@@ -16,7 +16,6 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -25,7 +24,7 @@ from absl import logging
 from input_pipeline import faults
 from input_pipeline.sources import array_record, source_config
 from input_pipeline.storage import files, remote
-from runtime import folder_lock, whole_files
+from runtime import unfinished, whole_files
 
 LANGUAGES = None
 
@@ -118,7 +117,7 @@ def _records(
 def _open_files(
   source: source_config.Source, split: str, place: source_config.Place
 ) -> array_record.Records:
-  field = f"{place.field}"
+  field = place.field
   source_config.check_no_split(source, split, place)
   paths = files.expand(source.path, f"{field}.path")
   try:
@@ -170,8 +169,7 @@ def prepare(
     read_manifest(folder)
     return
   try:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder_lock.hold(folder.parent):
+    with unfinished.turn(folder.parent):
       _prepare_locked(folder, make_splits, versions)
   except OSError as error:
     raise OSError(
@@ -256,9 +254,6 @@ def _prepare_locked(
   except BrokenError as error:
     if folder.exists():
       logging.warning("Preparing anew, because %s", error)
-  # Under the lock, nobody else is writing: these were left by a kill.
-  for leftover in folder.parent.glob(".*.tmp-*"):
-    _remove(leftover)
   with whole_files.new_folder(folder, replaces=True) as temporary:
     splits = make_splits()
     for name, records in splits.items():
@@ -304,10 +299,3 @@ def digest_of(path: pathlib.Path) -> str:
   """Return the BLAKE2b digest of a file."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "blake2b").hexdigest()
-
-
-def _remove(path: pathlib.Path) -> None:
-  if path.is_dir() and not path.is_symlink():
-    shutil.rmtree(path, ignore_errors=True)
-  else:
-    path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""The section `data.sources.NAME` of a config: where pairs are, and how many.
+"""The section `data.sources.NAME` of a config: location and number of pairs.
 
 All formats share one section, so that a flag can turn the tars of a config
-into Parquet. A format refuses fields that it has no use for.
+into Parquet. A format refuses fields that it does not use.
 """
 
 import dataclasses
@@ -86,13 +86,13 @@ class Place:
 
 
 def no_splits(source: Source, place: Place) -> tuple[str, ...]:
-  """Return (): of formats whose `path` names the files of one split."""
+  """Return (), for formats whose `path` names the files of one split."""
   del source, place
   return ()
 
 
 def check_no_split(source: Source, split: str, place: Place) -> None:
-  """Raise ValueError for a split of a format that has none."""
+  """Raise ValueError for a split, in a format without splits."""
   if split:
     raise ValueError(
       f'{place.field}.split must be "" for format='

@@ -1,7 +1,7 @@
-"""Those examples of a source that a file of UIDs names.
+"""Subset of a source: the examples named by a file of UIDs.
 
 The file is a sorted .npy array of `record.UID` (dtype "u8,u8"), as DataComp
-publishes its subsets. Where they are in the source is looked up once and kept
+publishes its subsets. Their positions in the source are looked up once and kept
 below the cache folder.
 """
 
@@ -15,21 +15,21 @@ from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 from runtime import progress, whole_files
 
-# UIDs looked at at once: of the file 24 bytes each are in memory.
+# UIDs compared at once; those of the file take 24 bytes each in memory.
 _FILE_CHUNK = 2**26
 _SOURCE_CHUNK = 2**20
-# Raised when the form of the cached files changes.
+# Version to increase when the form of the cached files changes.
 _VERSION = 1
 
 
 class Records:
-  """The records at some positions of others; see record.Records."""
+  """Records at selected positions of a source; see record.Records."""
 
   def __init__(self, records: record_lib.Records, path: pathlib.Path):
     """Open a subset.
 
     Args:
-      records: of the whole source.
+      records: records of the whole source.
       path: file of ascending positions, little-endian uint64.
     """
     self._records = records
@@ -45,14 +45,14 @@ class Records:
     return self._records[int(self._positions[index])]
 
   def fingerprint(self) -> str:
-    """Return the name of the file of positions, which stands for both."""
+    """Return the name of the file of positions, a digest of both."""
     return self._path.stem
 
   def uids(self) -> np.ndarray:
     """Return each record's UID."""
     return self._records.uids()[self._positions]
 
-  # The positions are mapped again where this is unpickled, not sent there.
+  # Pickled by its path: the positions are mapped again when unpickled.
   def __reduce__(self):
     return type(self), (self._records, self._path)
 
@@ -64,8 +64,8 @@ def select(
 ) -> Records:
   """Return the examples that `source.subset` names, in the source's order.
 
-  The first time, this reads every UID of the source and of the file. Raises
-  ValueError for a file that is not sorted UIDs, or none of the source's.
+  The first call reads every UID of the source and of the file. Raises
+  ValueError for a file without sorted UIDs, or with none of the source's.
   """
   field = f"{place.field}.subset"
   uids = read(field, source.subset)
@@ -87,7 +87,7 @@ def select(
         f"{field}={source.subset} names none of the {len(records)} examples: "
         f"the first UID there is {record_lib.uid_hex(uids[0])}, that of the "
         f"source {record_lib.uid_hex(source_uids[0])}. "
-        f"{place.field}.uid says where a source has its UIDs"
+        f"{place.field}.uid names the field of the UIDs"
       )
     logging.info(
       "%s: %d of %d examples are among the %d of %s",
@@ -140,7 +140,7 @@ def _positions(
     for start in range(0, len(source), _SOURCE_CHUNK):
       chunk = source[start : start + _SOURCE_CHUNK]
       keys = _sortable(chunk)
-      # By the high half, in half the time; again where another has the same.
+      # Compared by the high half, in half the time, then fully if it is equal.
       places = np.searchsorted(highs, _highs(chunk))
       places[places == len(names)] = 0  # behind the last: equal to none
       again = highs[places] == _highs(chunk)

@@ -6,13 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import dual_encoder
-
-# Fields of computing and training, and initial values of the logits.
-_FREE = re.compile(
-  r"dtype|remat|remat_chunks|scale_init|scale_max|bias_init"
-  r"|(image|text)\.(dropout|patch_dropout|drop_path)"
-  r"|image\.(batch_norm_group|norm_momentum)"
-)
+from runtime import marks
 
 
 def differences(
@@ -38,7 +32,7 @@ def differences(
     for name in here | there
     if here.get(name) != there.get(name)
     and name not in unread
-    and not _FREE.fullmatch(name)
+    and marks.of(dual_encoder.ModelConfig, name).embeds
     and not re.fullmatch(ignored, name)
   }
 

@@ -49,7 +49,7 @@ class Sum:
 
 
 @dataclasses.dataclass(frozen=True)
-class AboveMean(operators.Reduction):
+class AboveMean(operators.Filter, operators.Reduction):
   """Keep what is above the mean of what is left."""
 
   columns = ("wide",)

@@ -58,7 +58,7 @@ def test_workers(monkeypatch, tmp_path):
     assert iterator.get_state() == expected.get_state() == {"next_index": step}
 
   # One that is killed is an error with its name, and the others end.
-  pids = [process.pid for process in iterator._pool._processes]
+  pids = [worker.process.pid for worker in iterator._pool.workers]
   os.kill(pids[1], signal.SIGTERM)  # which is not for them
   next(iterator)
   os.kill(pids[1], signal.SIGKILL)
@@ -73,7 +73,7 @@ def test_workers(monkeypatch, tmp_path):
   (tmp_path / "clocks").mkdir()
   iterator = start(1, 1, clocks=clocks_lib.Clocks(str(tmp_path / "clocks")))
   batch, called = next(iterator), time.monotonic()
-  pids = [process.pid for process in iterator._pool._processes]
+  pids = [worker.process.pid for worker in iterator._pool.workers]
   with pytest.raises(
     RuntimeError, match=r"TypeError: .*imported \[\]"
   ) as raised:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from runtime import provenance
+from runtime import failures, provenance
 from tests import runs
 from training import workdir
 
@@ -20,7 +20,7 @@ def test_claimed_twice(tmp_path):
   with (
     workdir.claim(tmp_path),
     pytest.raises(
-      workdir.WorkdirError, match=f"--workdir={tmp_path} is in use by another"
+      failures.RunError, match=f"--workdir={tmp_path} is in use by another"
     ),
     workdir.claim(tmp_path),
   ):
@@ -32,7 +32,7 @@ def test_claimed_twice(tmp_path):
 def test_unwritable(tmp_path):
   (tmp_path / "file").write_text("")
   with (
-    pytest.raises(workdir.WorkdirError, match=r"cannot be written \(Not a di"),
+    pytest.raises(failures.RunError, match=r"cannot be written \(Not a di"),
     workdir.claim(tmp_path / "file" / "run"),
   ):
     pass

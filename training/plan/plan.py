@@ -14,8 +14,8 @@ from typing import Any
 
 import jax
 
+from runtime import marks, whole_files
 from runtime import mesh as mesh_lib
-from runtime import whole_files
 from training import config as config_lib
 from training import flops, metrics, step_program, train_state, train_step
 from training.plan import (
@@ -35,13 +35,6 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _NEEDED = re.compile(
   r"Used ([\d.]+)([KMGT]) of|\(([\d.]+)([KMGT])\) exceeds available"
 )
-
-# Values of fields with which nothing is computed twice.
-_NO_RECOMPUTATION: Mapping[str, Any] = {
-  "model.remat": "none",
-  "model.remat_chunks": 1,
-  "num_microbatches": 1,
-}
 
 
 def run(
@@ -221,7 +214,8 @@ def _work(compiled, config, mesh, chip) -> dict[str, Any]:
     network: sum(row.num_bytes for row in sent if row.network == network)
     for network in ("ici", "dcn")
   }
-  plain = search.changed(config, _NO_RECOMPUTATION)
+  nothing_twice = marks.no_recomputation(config_lib.Config)
+  plain = search.changed(config, nothing_twice)
   once = step_program.make(plain, mesh)
   with jax.set_mesh(mesh):
     model_flops = flops.count(once.step, once.state, once.batch)

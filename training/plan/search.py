@@ -4,18 +4,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from runtime import marks
 from runtime import mesh as mesh_lib
 from training import config as config_lib
 
 # Compiles a step with changed fields; returns None for an invalid combination.
 Attempt = Callable[[Mapping[str, Any]], dict[str, Any] | None]
-
-# Fields that trade time for memory, with the values to try, the cheapest
-# first; each is tried on top of model.remat="block".
-_MORE_MEMORY: tuple[tuple[str, tuple[int, ...]], ...] = (
-  ("model.remat_chunks", (2, 4, 8)),
-  ("num_microbatches", (2, 4, 8, 16)),
-)
 
 
 def first_that_fits(
@@ -44,7 +38,8 @@ def candidates(
     slice_size: devices of one slice; parameters are split within slices.
   """
   now = config_lib.flat(config)
-  remats = ("none", "dense", "block")
+  fields = marks.recomputing(config_lib.Config)
+  remats = fields.pop("model.remat")
   stronger = ()
   if config.model.remat in remats:
     stronger = remats[remats.index(config.model.remat) + 1 :]
@@ -59,10 +54,11 @@ def candidates(
     if block:
       yield block | split
   for base in (block, block | split) if split else (block,):
-    for name, values in _MORE_MEMORY:
+    # Each is tried with model.remat="block".
+    for name, values in fields.items():
       if name == "num_microbatches" and config.loss.scope == "microbatch":
         continue  # it would be another loss
-      for value in values:
+      for value in values[1:]:
         if value > now[name]:
           yield base | {name: value}
 

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import dual_encoder
+from runtime import marks
 
 # Defaults for a file that has no scale and bias of logits and no pixel
 # statistics.
 _FIELDS: Mapping[str, Any] = types.MappingProxyType(
   {
     "dtype": "float32",
-    "remat": "none",
-    "remat_chunks": 1,
+    **marks.no_recomputation(dual_encoder.ModelConfig),
     "scale_init": 1.0,
     "scale_max": 0.0,
     "bias_init": 0.0,

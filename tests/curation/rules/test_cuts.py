@@ -84,7 +84,7 @@ def test_equal_scores_have_a_histogram(tmp_path):
   ("step", "message"),
   [
     (cuts.TopFraction("s", 0.0, False), "fraction must be above 0"),
-    (cuts.TopFraction("s", 15.0, False), "at most 1; got 15"),
+    (cuts.TopFraction("s", 15.0, False), "between 0 and 1; got 15"),
     (cuts.TopFraction("", 0.5, False), r"steps\.cut\.column is empty"),
     (cuts.Threshold("s", float("nan")), "threshold must be a number"),
   ],

@@ -70,7 +70,7 @@ def test_reads_a_user_s_model(tmp_path):
     ({"identifier": "x"}, "s.identifier must be one of fasttext, cld3"),
     ({"identifier": "cld3", "model": "m"}, "s.model is of identifier"),
     ({"signal": ""}, "s.signal must be a name"),
-    ({"min_score": 2.0}, r"s.min_score must be in \[0, 1\]"),
+    ({"min_score": 2.0}, r"s.min_score must be between 0 and 1"),
   ],
 )
 def test_refuses_what_cannot_be(fields, message):

@@ -1,0 +1,51 @@
+"""Decisions of the training loop."""
+
+import itertools
+
+import pytest
+
+from tests import runs
+from training import train
+
+CONFIG = runs.make_config(
+  {
+    "total_steps": 12,
+    "checkpoint.every_steps": 4,
+    "evaluate.every_steps": 3,
+  }
+)
+
+
+def due(step, *, first_step=0, stopping=False, config=CONFIG):
+  return train.due(step, config, first_step=first_step, stopping=stopping)
+
+
+def test_saves_and_evaluates_by_their_own_periods():
+  decisions = [due(step) for step in range(13)]
+  assert [n for n, now in enumerate(decisions) if now.save] == [4, 8, 12]
+  # The state of the last step is evaluated after the loop.
+  assert [n for n, now in enumerate(decisions) if now.evaluate] == [3, 6, 9]
+  assert [n for n, now in enumerate(decisions) if now.last] == [12]
+
+
+def test_the_state_a_run_begins_with_is_not_saved_again():
+  assert not due(4, first_step=4).save
+  assert due(8, first_step=4).save
+
+
+@pytest.mark.parametrize("step", [0, 3, 4, 5, 12])
+def test_a_stop_saves_and_ends_at_any_step(step):
+  now = due(step, stopping=True)
+  assert now.save
+  assert now.last
+  assert not now.evaluate
+
+
+def test_no_evaluation_during_training():
+  config = runs.make_config({"evaluate.every_steps": 0, "total_steps": 12})
+  assert not any(due(step, config=config).evaluate for step in range(13))
+
+
+def test_every_run_ends():
+  for step, stopping in itertools.product(range(13), (False, True)):
+    assert due(step, stopping=stopping).last == (stopping or step == 12)
