@@ -99,10 +99,11 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   Raises:
     ValueError: no variant has this name.
   """
-  if arg == "mini":
-    return clip_towers.make_mini("quick_gelu")
-  variant = variants.pick(__file__, arg, VARIANTS)
   config = base.get_config()
+  if arg == "mini":
+    clip_towers.set_mini(config, "quick_gelu")
+    return config
+  variant = variants.pick(__file__, arg, VARIANTS)
   web.set_run(
     config,
     batch_size=32_768,

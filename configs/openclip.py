@@ -197,11 +197,12 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   Raises:
     ValueError: no variant has this name.
   """
+  config = base.get_config()
   if arg == "mini":
-    return clip_towers.make_mini("gelu")
+    clip_towers.set_mini(config, "gelu")
+    return config
   variant = variants.pick(__file__, arg, VARIANTS)
   recipe = variant.recipe
-  config = base.get_config()
   web.set_run(
     config,
     batch_size=recipe.batch_size,

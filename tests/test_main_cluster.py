@@ -11,14 +11,10 @@ import pytest
 
 from tests import runs
 
-_ARGS = (
-  "--config.total_steps=15",
-  "--config.evaluate.retrieval=('compositional',)",
-)
+_ARGS = ("--config.total_steps=15",)
 _NO_EVALUATION = (
   "--config.total_steps=15",
-  "--config.evaluate.retrieval=()",
-  "--config.evaluate.zero_shot=()",
+  "--config.evaluate.sets={}",
 )
 # From step 11 on a second each, so that a signal does not come too late.
 _SLOW = """

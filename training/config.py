@@ -12,36 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import losses
-from evaluators import zero_shot
+from evaluators import suite
 from input_pipeline import pipeline, tokenizers
 from input_pipeline.tokenizers import rules
 from models import dual_encoder, naflex
 from runtime import checks, marks, sections
 from runtime import mesh as mesh_lib
 from training import checkpointing, optimizer, text_lengths
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
-  """Fields of `config.evaluate`; configs/base.py explains them."""
-
-  every_steps: int
-  batch_size: int
-  retrieval: tuple[str, ...]
-  zero_shot: tuple[str, ...]
-
-  def check(self) -> None:
-    """Raise ValueError where a field's value cannot be used."""
-    if self.every_steps < 0:
-      raise ValueError(
-        f"evaluate.every_steps must be at least 0; got {self.every_steps}"
-      )
-    for name in self.zero_shot:
-      if name not in zero_shot.TASKS:
-        raise ValueError(
-          f"evaluate.zero_shot must be among {', '.join(zero_shot.TASKS)};"
-          f" got {name!r}"
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +44,7 @@ class Config:
   loss: losses.LossConfig
   optimizer: optimizer.OptimizerConfig
   checkpoint: checkpointing.CheckpointConfig
-  evaluate: marks.Free[EvaluateConfig]
+  evaluate: marks.Free[suite.EvaluateConfig]
 
   def check(self) -> None:
     """Raise ValueError, naming the field, where a value cannot be used."""

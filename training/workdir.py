@@ -20,7 +20,7 @@ from runtime import (
   whole_files,
 )
 from training import config as config_lib
-from training import metrics
+from training import metrics, old_config
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -29,6 +29,8 @@ RESULTS = "results.json"
 REPORT = "report.html"
 # Until another machine's file is seen: network disks cache what is in a folder.
 _SHARED_SECONDS = 60.0
+# Sections of evaluation sets, which the message of a resumed run sums up.
+_SETS = "evaluate.sets."
 
 
 class WorkdirError(failures.RunError):
@@ -162,7 +164,8 @@ def read_config(folder: pathlib.Path) -> config_lib.Config | None:
   """
   try:
     text = (folder / CONFIG).read_text()
-    return config_lib.from_mapping(json.loads(text)["config"])
+    values = old_config.upgraded(json.loads(text)["config"])
+    return config_lib.from_mapping(values)
   except FileNotFoundError:
     return None
   except (OSError, ValueError, KeyError, TypeError) as error:
@@ -209,7 +212,13 @@ def check_same(
       refused,
     )
   for name, (was, now) in changed.items():
-    metrics.say(f"Resuming with {name} changed from {was!r} to {now!r}")
+    if not name.startswith(_SETS):
+      metrics.say(f"Resuming with {name} changed from {was!r} to {now!r}")
+  sets = {name.split(".")[2] for name in changed if name.startswith(_SETS)}
+  if sets:  # one line instead of one for each of their fields
+    metrics.say(
+      f"Resuming with evaluate.sets changed: {', '.join(sorted(sets))}"
+    )
 
 
 def check_steps(

@@ -5,7 +5,6 @@ from typing import Any
 
 import ml_collections
 
-from configs import base
 from configs.parts import mini, tower_sizes, towers
 
 VOCAB_SIZE = 49_408
@@ -97,9 +96,8 @@ def set_adamw(
   config.optimizer.clip_norm = 0.0
 
 
-def make_mini(activation: str) -> ml_collections.ConfigDict:
-  """Return CLIP's parts with 64 channels, on emoji."""
-  config = base.get_config()
+def set_mini(config: ml_collections.ConfigDict, activation: str) -> None:
+  """Set CLIP's parts with 64 channels, on emoji."""
   set_adamw(config, learning_rate=1e-3, warmup_steps=10)
   set_vit(config, "S", 8)
   config.model.image.update(mini.TRANSFORMER)
@@ -107,4 +105,3 @@ def make_mini(activation: str) -> ml_collections.ConfigDict:
   set_model(config, 64, activation)
   mini.shrink(config)
   config.model.text.eot_id = 1  # end of text of the tokenizer "bpe"
-  return config

@@ -6,6 +6,8 @@ import ml_collections
 import pytest
 
 from configs import base, quickstart
+from configs.parts import sources
+from evaluators.sets import kinds
 from tests import runs, tiny
 from training import config as config_lib
 from training import train
@@ -23,6 +25,9 @@ def _values(**changes):
     else:
       section[name] = value
   return values
+
+
+_RETRIEVAL = kinds.retrieval(sources.source(format="emoji").to_dict())
 
 
 @pytest.mark.parametrize("module", [base, quickstart, tiny])
@@ -83,7 +88,10 @@ def test_wrong_fields(changes, words):
     ({"checkpoint__every_steps": 0}, "checkpoint.every_steps must be at leas"),
     ({"checkpoint__keep": 0}, "checkpoint.keep must be at least 1; got 0"),
     ({"evaluate__every_steps": -1}, "evaluate.every_steps must be at least 0"),
-    ({"evaluate__zero_shot": ("cats",)}, "evaluate.zero_shot must be .*'cats'"),
+    (
+      {"evaluate__sets": {"zero_shot": _RETRIEVAL}},
+      "evaluate.sets must have other names than 'zero_shot'",
+    ),
     ({"optimizer__name": "sgd"}, "optimizer.name must be one of.*'sgd'"),
     ({"optimizer__learning_rate": -1.0}, "optimizer.learning_rate .*-1.0"),
     ({"optimizer__learning_rate": float("nan")}, "learning_rate .*nan"),
@@ -117,8 +125,9 @@ def test_an_int_will_do_for_a_float():
   assert type(config.model.scale_init) is float
 
 
-def test_json_round_trip():
-  config = config_lib.from_mapping(_values())
+@pytest.mark.parametrize("module", [base, quickstart])
+def test_json_round_trip(module):
+  config = config_lib.from_mapping(module.get_config().to_dict())
   text = json.dumps(config_lib.to_mapping(config))
   again = config_lib.from_mapping(json.loads(text))
   assert again == config

@@ -264,8 +264,7 @@ def test_a_run_from_a_run(runner, reference, tmp_path):
     tmp_path / "run",
     *args,
     "--config.total_steps=2",
-    "--config.evaluate.retrieval=()",
-    "--config.evaluate.zero_shot=()",
+    "--config.evaluate.sets={}",
   )
   assert result.code == 0, result.stderr
   assert "checkpoint of step 1" in result.stderr

@@ -1,5 +1,6 @@
 """The folder of a run."""
 
+import dataclasses
 import json
 
 import pytest
@@ -75,7 +76,6 @@ _FREE = {
   "checkpoint.every_steps": 3,
   "checkpoint.keep": 9,
   "evaluate.every_steps": 3,
-  "evaluate.retrieval": (),
   "loss.block_size": 3,
   "model.remat": "block",
   "num_microbatches": 2,
@@ -118,6 +118,17 @@ def test_a_change_that_does_not(name, tmp_path, capsys):
   said = capsys.readouterr().err
   assert f"Resuming with {name} changed from " in said
   assert f"to {_FREE[name]!r}" in said
+
+
+def test_a_change_of_sets_is_one_line(tmp_path, capsys):
+  old = runs.make_config()
+  evaluate = dataclasses.replace(old.evaluate, sets={})
+  new = dataclasses.replace(old, evaluate=evaluate)
+  workdir.check_same(tmp_path, old, new)
+  assert capsys.readouterr().err.splitlines() == [
+    "Resuming with evaluate.sets changed: compositional, skin_tone,"
+    " unseen_concept"
+  ]
 
 
 def test_every_difference_is_named(tmp_path):
