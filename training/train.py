@@ -29,9 +29,9 @@ from training import (
   metrics,
   reporter,
   starting_weights,
-  step_program,
   text_ids,
   train_state,
+  train_step,
   workdir,
 )
 from training import config as config_lib
@@ -174,7 +174,7 @@ def run(
   compilation_cache.enable(folder)
   stop = stop_lib.Stop()
   mesh = mesh_lib.make_mesh(config.mesh)
-  step_program.check(config, mesh)
+  train_step.check(config, mesh)
   text_ids.check(config)
   with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
@@ -207,7 +207,7 @@ def run(
     stack.enter_context(contextlib.closing(iterator))
     if steps:
       cluster.together(iterator.check_unchanged)
-    program = step_program.make(config, mesh)
+    program = train_step.make(config, mesh)
     state, step_fn, facts = _in_thread(
       lambda: _build(config, mesh, program, checkpointer, iterator, given)
     )
@@ -273,7 +273,7 @@ def run(
 def _build(
   config: config_lib.Config,
   mesh: jax.sharding.Mesh,
-  program: step_program.StepProgram,
+  program: train_step.StepProgram,
   checkpointer: checkpointing.Checkpointer,
   iterator: loader.Loader,
   given: Any,
@@ -289,7 +289,7 @@ def _build(
         config.seed,
         given,
       )
-    return state, *step_program.compile_step(program, mesh)
+    return state, *train_step.compile_with_facts(program, mesh)
 
 
 def _write_report(
