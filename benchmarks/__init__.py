@@ -1,1 +1,1 @@
-"""Speed of the project beside others'; each module runs with `python -m`."""
+"""Speed and memory beside other libraries; run each module by `python -m`."""

@@ -3,20 +3,21 @@
 pip install "pyahocorasick>=2.3,<3"
 taskset -c 0 python -m benchmarks.curation
 
-Captions are made of the words of wordfreq, each as often as in English (Zipf),
+Captions consist of the words of wordfreq, each as often as in English (Zipf),
 with punctuation; the 500,000 entries are its 260,000 most frequent words and
 pairs, triples and fours of words. The peer is pyahocorasick in a plain loop: a
 caption is spaced by str.replace, matched by `iter`, and its set of entries is
-counted with NumPy. Both take turns; captions/s is of the median turn, spacing
-and counting included, and the ratio is the median of the rounds' ratios, by the
-clock and by CPU time.
+counted with NumPy. Both take turns; captions/s is the rate of the median turn,
+spacing and counting included, and the ratio is the median of the rounds'
+ratios, by the clock and by CPU time.
 
 `by_script` is the rule for scripts without spaces, with as many made-up entries
-and captions of Han characters. Memory is what a matcher adds to a process of
-its own (resident, at its end), and the most while the matcher was made.
+and captions of Han characters. Memory is the resident memory that a matcher
+adds to a process of its own, at its end, and the peak while it was made.
 
-Exactness: counts of all entries, against a search for each of 5,000 entries in
-20,000 captions in six scripts, in both modes and by both rules for ends.
+Exactness compares the counts of all entries with a search for each of 5,000
+entries in 20,000 captions in six scripts, in both modes and by both rules for
+ends.
 """
 
 import functools
@@ -41,18 +42,24 @@ from input_pipeline.sources import record
 from tests.curation import caption_texts as made
 from tests.curation.captions import test_matching
 
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each.", lower_bound=1)
-_NUM_ENTRIES = flags.DEFINE_integer("num_entries", 500_000, "Of the metadata.")
-_NUM_CAPTIONS = flags.DEFINE_integer("num_captions", 100_000, "Of a turn.")
-_NUM_PAIRS = flags.DEFINE_integer("num_pairs", 4_000_000, "To be balanced.")
-_JSON = flags.DEFINE_bool("json", False, "One JSON object a line.")
+_ROUNDS = flags.DEFINE_integer(
+  "rounds", 5, "Rounds; each contestant has one turn a round.", lower_bound=1
+)
+_NUM_ENTRIES = flags.DEFINE_integer(
+  "num_entries", 500_000, "Entries in the metadata."
+)
+_NUM_CAPTIONS = flags.DEFINE_integer(
+  "num_captions", 100_000, "Captions per round."
+)
+_NUM_PAIRS = flags.DEFINE_integer("num_pairs", 4_000_000, "Pairs to balance.")
+_JSON = flags.DEFINE_bool("json", False, "Print one JSON object a line.")
 
 _NUM_UNIGRAMS = 260_000
-# Of which captions and longer entries are made.
+# Words that captions and longer entries are drawn from.
 NUM_WORDS = 50_000
-# As curation.pool.TEXT_ROWS.
+# Captions of a batch, as curation.pool.TEXT_ROWS.
 _BATCH = 16_384
-# Of one pair in MetaCLIP's first pool (arXiv 2309.16671).
+# Matches of one pair in MetaCLIP's first pool (arXiv 2309.16671).
 _MATCHES_PER_PAIR = 3.5
 
 
@@ -71,12 +78,12 @@ def _chances(power: float) -> np.ndarray:
 def make_entries(number: int) -> list[str]:
   """Return distinct words and sequences of 2 to 4 words."""
   rng = np.random.default_rng(0)
-  found = dict.fromkeys(words()[:number])
-  while len(found) < number:
+  entries = dict.fromkeys(words()[:number])
+  while len(entries) < number:
     size = int(rng.choice([2, 3, 4], p=[0.75, 0.2, 0.05]))
     for row in words()[rng.choice(NUM_WORDS, (20_000, size), p=_chances(0.7))]:
-      found[" ".join(row)] = None
-  return list(found)[:number]
+      entries[" ".join(row)] = None
+  return list(entries)[:number]
 
 
 def make_captions(number: int) -> list[str]:
@@ -96,12 +103,12 @@ def make_captions(number: int) -> list[str]:
 def make_han_entries(number: int) -> list[str]:
   """Return distinct sequences of 1 to 6 Han characters."""
   rng = np.random.default_rng(2)
-  found: dict[str, None] = {}
-  while len(found) < number:
+  entries: dict[str, None] = {}
+  while len(entries) < number:
     size = int(rng.integers(1, 7))
     codes = 0x4E00 + rng.zipf(1.2, (20_000, size)) % 4000
-    found |= dict.fromkeys("".join(map(chr, row)) for row in codes)
-  return list(found)[:number]
+    entries |= dict.fromkeys("".join(map(chr, row)) for row in codes)
+  return list(entries)[:number]
 
 
 def make_han_captions(number: int) -> list[str]:
@@ -129,7 +136,7 @@ def make_plain(entries: list[str], ends: str = "both") -> Any:
 def count_plain(
   automaton: Any, texts: Sequence[str], num_entries: int
 ) -> np.ndarray:
-  """Count the captions of each entry, one caption after the other."""
+  """Count the captions that match each entry, caption by caption."""
   counts = np.zeros(num_entries, np.int64)
   for text in texts:
     text = f" {text} "
@@ -144,7 +151,7 @@ def count_plain(
 def count_ours(
   matcher: matching.Matcher, texts: pa.Array, num_entries: int
 ) -> np.ndarray:
-  """Count the captions of each entry, a batch after the other."""
+  """Count the captions that match each entry, batch by batch."""
   counts = np.zeros(num_entries, np.int64)
   for start in range(0, len(texts), _BATCH):
     ids = matcher.match(texts.slice(start, _BATCH)).ids
@@ -160,7 +167,7 @@ def make_ours(entries: list[str], ends: str = "both") -> matching.Matcher:
 def compare_speed(
   entries: list[str], texts: list[str], ends: str
 ) -> dict[str, float]:
-  """Return captions/s of both, and ratios."""
+  """Return captions/s of both contestants, and ratios."""
   array = pa.array(texts)
   plain, ours = make_plain(entries, ends), make_ours(entries, ends)
   contestants = {
@@ -189,7 +196,7 @@ def compare_speed(
 
 
 def measure_balancing() -> dict[str, float]:
-  """Return pairs/s of hash, probability and draw."""
+  """Return pairs/s of hashing, computing a probability and drawing."""
   rng = np.random.default_rng(0)
   number, num_entries = _NUM_PAIRS.value, _NUM_ENTRIES.value
   counts = (1e8 / (np.arange(num_entries) + 1.0) ** 1.1).astype(np.int64)
@@ -218,7 +225,7 @@ def measure_balancing() -> dict[str, float]:
 
 
 def _grown(name: str, number: int) -> tuple[float, float]:
-  """Return the MiB that a matcher adds to this process, at its end and most."""
+  """Return the MiB that a matcher adds to this process: at its end, at peak."""
   make_list, make = _MATCHERS[name]
   entries = make_list(number)
   before = _resident()
@@ -248,16 +255,16 @@ _MATCHERS: dict[str, tuple[Callable, Callable]] = {
 def measure_memory() -> dict[str, tuple[float, float]]:
   """Return MiB of each matcher, made in a process of its own."""
   context = multiprocessing.get_context("spawn")
-  found = {}
+  memory_by_name = {}
   for name in _MATCHERS:
-    # One process each: what one leaves is not the next one's.
+    # One process for each, so that no memory is left over from another.
     with context.Pool(1) as pool:
-      found[name] = pool.apply(_grown, (name, _NUM_ENTRIES.value))
-  return found
+      memory_by_name[name] = pool.apply(_grown, (name, _NUM_ENTRIES.value))
+  return memory_by_name
 
 
 def check_exactness() -> int:
-  """Return how many counts were compared; raise where two differ."""
+  """Return the number of compared counts; raise if two differ."""
   texts, entries = made.make(20_000, 5000)
   array, num_compared = pa.array(texts), 0
   for mode in matching.MODES:
@@ -272,7 +279,7 @@ def check_exactness() -> int:
 
 
 def _timed(call: Callable[[], object]) -> tuple[float, float]:
-  """Return seconds by the clock and of this process's CPU time."""
+  """Return the seconds of a call, by the clock and by this process's CPU."""
   wall, cpu = time.perf_counter(), time.process_time()
   call()
   return time.perf_counter() - wall, time.process_time() - cpu

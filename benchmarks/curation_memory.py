@@ -7,9 +7,9 @@ taskset -c 0,1 python -m benchmarks.curation_memory \
 Each run is NUMBER_OF_CAPTIONS:NUMBER_OF_SHARDS, and `main.py --task=curate` in
 a process of its own with --num_workers others. Captions and entries are those
 of benchmarks/curation.py, written to Parquet files in --folder; runs of the
-same captions must keep the same pairs, whatever their shards. Memory is the
-most at one time of all processes together, sampled: `pss`, in which a page that
-several share counts once, and `rss`, where it counts in each.
+same captions must keep the same pairs for any number of shards. Memory is the
+sampled peak of all processes together: `pss`, in which a shared page counts
+once, and `rss`, in which it counts in each process.
 """
 
 import dataclasses
@@ -34,20 +34,20 @@ from runtime import progress
 _RUNS = flags.DEFINE_list(
   "runs",
   ["10_000_000:100", "10_000_000:1000", "2_500_000:100"],
-  "NUMBER_OF_CAPTIONS:NUMBER_OF_SHARDS, of each run.",
+  "Runs, each as NUMBER_OF_CAPTIONS:NUMBER_OF_SHARDS.",
 )
 _FOLDER = flags.DEFINE_string(
-  "folder", None, "Where captions are written; a temporary folder by default."
+  "folder", None, "Folder to write captions to; by default a temporary one."
 )
-_NUM_WORKERS = flags.DEFINE_integer("num_workers", 2, "Processes.")
-_ENTRIES = flags.DEFINE_integer("entries", 500_000, "Of the metadata.")
+_NUM_WORKERS = flags.DEFINE_integer("num_workers", 2, "Worker processes.")
+_ENTRIES = flags.DEFINE_integer("entries", 500_000, "Entries in the metadata.")
 
 _ROOT = pathlib.Path(__file__).parent.parent
-# Captions that are made at once, and rows of a row group.
+# Captions made at once, and rows of a row group.
 _UNIT = 2_500
-# Words of a caption, about; as benchmarks/curation.py.
+# Mean number of words of a caption, as in benchmarks/curation.py.
 _NUM_WORDS = 9
-# Seconds between two looks at the memory.
+# Seconds between two samples of the memory.
 _INTERVAL = 0.25
 _CONFIG = """
 from configs.curate import fields
@@ -82,7 +82,7 @@ def get_config():
 
 @dataclasses.dataclass
 class Peak:
-  """The most memory of some processes at one time, in MiB."""
+  """Peak memory of several processes together, in MiB."""
 
   rss: float = 0.0
   pss: float = 0.0
@@ -90,28 +90,28 @@ class Peak:
   during: str = ""
 
   def look(self, process: int, log: pathlib.Path) -> None:
-    """Take what a process and its descendants have now."""
+    """Sample the memory of a process and its descendants."""
     rss = pss = 0.0
-    found = [process]
-    for number in found:
+    numbers = [process]
+    for number in numbers:
       try:
         folder = pathlib.Path(f"/proc/{number}")
         children = (folder / f"task/{number}/children").read_text()
         lines = (folder / "smaps_rollup").read_text().splitlines()
-      except OSError:  # it has ended
+      except OSError:  # the process has ended
         continue
-      found += map(int, children.split())
+      numbers += map(int, children.split())
       sizes = dict(line.split()[:2] for line in lines[1:])
       rss += int(sizes["Rss:"]) / 1024
       pss += int(sizes["Pss:"]) / 1024
     if pss > self.pss:
       self.during = log.read_text().rpartition("\n")[0].rpartition("\n")[2]
     self.rss, self.pss = max(self.rss, rss), max(self.pss, pss)
-    self.num_processes = max(self.num_processes, len(found))
+    self.num_processes = max(self.num_processes, len(numbers))
 
 
 def captions(unit: int) -> pa.Table:
-  """Return _UNIT captions with their UIDs, the same ones for each unit."""
+  """Return _UNIT captions with their UIDs, the same at every call."""
   rng = np.random.default_rng(unit)
   sizes = np.clip(rng.poisson(_NUM_WORDS, _UNIT), 1, 40)
   words = pa.array(curation.words())
@@ -131,7 +131,7 @@ def captions(unit: int) -> pa.Table:
 
 
 def write_pool(folder: pathlib.Path, num: int, num_shards: int) -> None:
-  """Write `num` captions in so many files."""
+  """Write `num` captions, split over `num_shards` files."""
   folder.mkdir(parents=True)
   num_units = num // _UNIT
   if num_units % num_shards:
@@ -154,7 +154,7 @@ def write_pool(folder: pathlib.Path, num: int, num_shards: int) -> None:
 
 
 def run(folder: pathlib.Path, metadata: pathlib.Path) -> dict[str, object]:
-  """Curate the captions of a folder; return what it took."""
+  """Curate the captions of a folder; return time and memory."""
   config = folder / "config.py"
   path = str(folder / "pool" / "*.parquet")
   config.write_text(_CONFIG.format(metadata=str(metadata), path=path))
@@ -203,12 +203,12 @@ def main(argv: list[str]) -> None:
     for num, num_shards in pairs:
       folder = root / f"{num}-{num_shards}"
       write_pool(folder / "pool", num, num_shards)
-      found = run(folder, metadata)
-      print(json.dumps({"shards": num_shards, **found}), flush=True)
-      digests.setdefault(num, set()).add(found["kept_sha256"])
+      result = run(folder, metadata)
+      print(json.dumps({"shards": num_shards, **result}), flush=True)
+      digests.setdefault(num, set()).add(result["kept_sha256"])
       shutil.rmtree(folder)
-    if any(len(some) > 1 for some in digests.values()):
-      raise AssertionError(f"shards changed what is kept: {digests}")
+    if any(len(group) > 1 for group in digests.values()):
+      raise AssertionError(f"kept pairs depend on the shards: {digests}")
   finally:
     shutil.rmtree(root)
 

@@ -12,17 +12,17 @@ for training), and tokens of its caption. Ours does it in 2 threads, and in 2
 worker processes (data.num_workers); open_clip in 2 worker processes (--workers,
 with the pixels normalised to floats, which ours leaves to the device).
 
-They take turns, an epoch each, forwards and backwards in alternation. images/s
-is of the median turn, without the batches that were made ahead or while workers
-started; the ratio is the median of the rounds' ratios, above 1 where ours is
-faster. CPU ms are those of all processes for one image, which a machine with
-other work to do changes less.
+The contestants take turns, an epoch each, forwards and backwards in
+alternation. images/s is the rate of the median turn, without the batches made
+ahead or while workers started; the ratio is the median of the rounds' ratios,
+above 1 if ours is faster. CPU ms are the CPU time of all processes for one
+image, which depends less on other work of the machine.
 
-Then: how far the pixels are from decoding in full and Pillow's bicubic, on
-average and for the worst image (of 255 levels); what ours takes in which stage
-for one image, in one thread; and the bytes of the tars' index.
+Further rows have the difference of pixels from full decoding and Pillow's
+bicubic, on average and for the worst image (of 255 levels); the time of each of
+our stages for one image, in one thread; and the bytes of the tars' index.
 
-A run that resumes far into a huge source: benchmarks/data_resume.py.
+benchmarks/data_resume.py measures a run that resumes far into a huge source.
 """
 
 import contextlib
@@ -51,12 +51,16 @@ _PEER_PYTHON = flags.DEFINE_string(
   "peer_python", None, "Interpreter of the peer's environment."
 )
 _PHOTOS = flags.DEFINE_string("photos", "", "Folder of images or tars of them.")
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each.", lower_bound=1)
-_SIZES = flags.DEFINE_list("sizes", ["500x400", "1600x1200"], "Of the JPEGs.")
-_NUM_EXAMPLES = flags.DEFINE_integer(
-  "num_examples", 1024, "Images of a turn, and in the tars.", lower_bound=512
+_ROUNDS = flags.DEFINE_integer(
+  "rounds", 5, "Rounds; each contestant has one turn a round.", lower_bound=1
 )
-_JSON = flags.DEFINE_bool("json", False, "One JSON object a line.")
+_SIZES = flags.DEFINE_list(
+  "sizes", ["500x400", "1600x1200"], "Sizes of the JPEGs, WIDTHxHEIGHT."
+)
+_NUM_EXAMPLES = flags.DEFINE_integer(
+  "num_examples", 1024, "Images in the tars, read once a turn.", lower_bound=512
+)
+_JSON = flags.DEFINE_bool("json", False, "Print one JSON object a line.")
 
 _BATCH_SIZE = 64
 _IMAGE_SIZE = 224
@@ -64,18 +68,19 @@ _NUM_WORKERS = 2  # threads or processes, of either side
 _NUM_SHARDS = 4
 _NUM_COMPARED = 100  # images
 _NUM_TIMED = 5  # batches
-# Seconds in which a contestant that is done takes no CPU time.
+# Seconds without CPU time after which a contestant counts as idle.
 _IDLE_SECONDS = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
 class Turn:
-  """What a contestant did.
+  """Measurements of one turn of a contestant.
 
   Attributes:
-    seconds, num_timed: of its steady state, and the images of that time.
+    seconds: duration of its steady state.
+    num_timed: images made in that time.
     num_made: images made in the whole turn.
-    cpu_seconds: of all processes in the whole turn; nan where unknown.
+    cpu_seconds: CPU time of all processes in the whole turn; nan if unknown.
   """
 
   seconds: float
@@ -96,15 +101,15 @@ Contestant = Callable[[], Turn]
 
 
 def cpu_seconds() -> float:
-  """Return the CPU time of this process and of what it started and lives on.
+  """Return the CPU seconds of this process and its living descendants.
 
-  As Linux tells it (proc(5)); nan elsewhere.
+  They are read from /proc (proc(5)); the result is nan elsewhere than on Linux.
   """
   todo, seconds = [os.getpid()], 0.0
   while todo:
     process = pathlib.Path(f"/proc/{todo.pop()}")
     try:
-      # After the name, which may hold spaces; fields 14 and 15.
+      # Split after the name, which may contain spaces; fields 14 and 15 follow.
       fields = (process / "stat").read_text().rpartition(")")[2].split()
       children = [
         path.read_text().split() for path in process.glob("task/*/children")
@@ -112,14 +117,16 @@ def cpu_seconds() -> float:
     except OSError:
       if not pathlib.Path("/proc/self").exists():
         return float("nan")
-      continue  # it has just ended
+      continue  # the process has just ended
     seconds += sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
-    todo += [int(child) for some in children for child in some]
+    todo += [int(child) for group in children for child in group]
   return seconds
 
 
-def make_config(shards: str, cache: str, num_workers: int) -> pipeline.Data:
-  """Return the section `data`: 2 threads, or `num_workers` with one each."""
+def make_config(
+  shards: str, cache: str, num_workers: int
+) -> pipeline.DataConfig:
+  """Return the section `data`: 2 threads, or `num_workers` of one thread."""
   config = base.get_config()
   data = config.data
   data.sources = {"main": sources.source(format="webdataset", path=shards)}
@@ -133,13 +140,13 @@ def make_config(shards: str, cache: str, num_workers: int) -> pipeline.Data:
 
 
 @contextlib.contextmanager
-def ours(config: pipeline.Data) -> Iterator[Contestant]:
+def ours(config: pipeline.DataConfig) -> Iterator[Contestant]:
   """Yield our pipeline, its workers started."""
   iterator = iter(
     pipeline.make_train_dataset(config, batch_size=_BATCH_SIZE, seed=0)
   )
-  # Those that were made ahead while the others had their turn, and one of each
-  # worker that was under way.
+  # Batches made ahead while the others had their turn, and one in progress in
+  # each worker.
   num_ahead = config.num_prefetch_batches + _NUM_WORKERS
   num_batches = _NUM_EXAMPLES.value // _BATCH_SIZE
 
@@ -186,7 +193,7 @@ def open_clip(python: str, shards: str) -> Iterator[Contestant]:
 
 
 def measure(contestants: dict[str, Contestant]) -> dict[str, list[Turn]]:
-  """Return the turns of each, taken alternately."""
+  """Return the turns of each contestant, taken alternately."""
   turns: dict[str, list[Turn]] = {name: [] for name in contestants}
   order = list(contestants)
   for _ in range(_ROUNDS.value):
@@ -200,7 +207,7 @@ def measure(contestants: dict[str, Contestant]) -> dict[str, list[Turn]]:
 
 
 def _idle_cpu_seconds() -> float:
-  """Return CPU seconds when nobody makes batches ahead any more."""
+  """Return CPU seconds once no process makes batches ahead any more."""
   before, now = float("-inf"), cpu_seconds()
   while now > before:
     time.sleep(_IDLE_SECONDS)
@@ -208,10 +215,10 @@ def _idle_cpu_seconds() -> float:
   return now
 
 
-def compare_pixels(config: pipeline.Data) -> tuple[float, float]:
-  """Return mean and largest mean difference from decoding in full.
+def compare_pixels(config: pipeline.DataConfig) -> tuple[float, float]:
+  """Return an image's mean difference from full decoding: mean, and largest.
 
-  Of the same boxes, of 255 levels.
+  Both resize the same boxes; differences are in levels of 0 to 255.
   """
   (records,) = pipeline.open_sources(config).values()
   rng = np.random.default_rng(0)
@@ -230,7 +237,7 @@ def compare_pixels(config: pipeline.Data) -> tuple[float, float]:
   return float(np.mean(differences)), float(np.max(differences))
 
 
-def time_stages(config: pipeline.Data) -> dict[str, float]:
+def time_stages(config: pipeline.DataConfig) -> dict[str, float]:
   """Return milliseconds of each stage for one image, in this thread."""
   config = dataclasses.replace(config, num_workers=0, num_threads=0)
   with tempfile.TemporaryDirectory() as folder:
@@ -247,8 +254,8 @@ def time_stages(config: pipeline.Data) -> dict[str, float]:
   return dict(zip(clocks.STAGES, medians.tolist(), strict=True))
 
 
-def index_bytes(config: pipeline.Data) -> float:
-  """Return the size of the index, which is made, for one example."""
+def index_bytes(config: pipeline.DataConfig) -> float:
+  """Make the index; return its bytes for one example."""
   num_examples = sum(map(len, pipeline.open_sources(config).values()))
   files = pathlib.Path(config.cache_dir).rglob("*")
   return sum(p.stat().st_size for p in files if p.is_file()) / num_examples
@@ -287,7 +294,7 @@ def run(size: str, photographs: list[Image.Image]) -> Iterator[dict]:
       "who": name,
       "images_per_s": statistics.median(turn.rate for turn in own),
       "cpu_ms": statistics.median(turn.cpu_ms for turn in own),
-      # None without a peer.
+      # None if there is no peer.
       "ratio": theirs and _ratio(own, theirs, lambda turn: turn.rate),
       "cpu_ratio": theirs and _ratio(theirs, own, lambda turn: turn.cpu_ms),
       "pixels_mean": mean,

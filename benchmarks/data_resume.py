@@ -1,15 +1,15 @@
-"""The first batch of a run that resumes far into a huge source.
+"""Time to the first batch of a run that resumes far into a huge source.
 
   python -m benchmarks.data_resume
   python -m benchmarks.data_resume --num_workers=2
 
 The source has 10^9 examples by its length and by an index of 40 bytes each,
-mapped from a sparse file of 40 GB that takes no space; the pictures are one
-JPEG of 500 x 400 pixels. From the config to the first batch of 64 examples of
-224 pixels at sample 10^8: opening, checking, ordering, reading the index,
-decoding. Peak memory is of this process, imports of JAX and Grain included,
-and of the largest worker. images/s is of the batches that follow, CPU seconds
-of all processes.
+mapped from a sparse file of 40 GB that takes no space; all pictures are one
+JPEG of 500 x 400 pixels. The time is from the config to the first batch of 64
+examples of 224 pixels at sample 10^8: opening, checking, ordering, reading the
+index, decoding. Peak memory is that of this process, imports of JAX and Grain
+included, and that of the largest worker. images/s is the rate of the following
+batches, CPU seconds are those of all processes.
 """
 
 import dataclasses
@@ -34,19 +34,27 @@ from input_pipeline import sources as formats
 from input_pipeline.sources import record
 
 _LENGTH = flags.DEFINE_integer("length", 10**9, "Examples of the source.")
-_SAMPLE = flags.DEFINE_integer("sample", 10**8, "Where the run resumes.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Examples at once.")
-_NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "data.num_workers.")
-_NUM_THREADS = flags.DEFINE_integer("num_threads", 2, "data.num_threads.")
+_SAMPLE = flags.DEFINE_integer(
+  "sample", 10**8, "Sample that the run resumes from."
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Examples in a batch.")
+_NUM_WORKERS = flags.DEFINE_integer(
+  "num_workers", 0, "Worker processes, data.num_workers."
+)
+_NUM_THREADS = flags.DEFINE_integer(
+  "num_threads", 2, "Threads per process, data.num_threads."
+)
 _BATCHES = flags.DEFINE_integer("batches", 10, "Batches after the first one.")
-_JSON = flags.DEFINE_bool("json", False, "A JSON object instead of a line.")
+_JSON = flags.DEFINE_bool(
+  "json", False, "Print a JSON object instead of a line."
+)
 
 _INDEX = np.dtype([("offset", "<u8"), ("bytes", "<u8"), ("rest", "V24")])
 
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-  """As many records as an index has entries."""
+  """Simulated records, one for each entry of an index."""
 
   path: pathlib.Path
   image: bytes
@@ -63,7 +71,7 @@ class Records:
     return str(len(self))
 
   def uids(self) -> np.ndarray:
-    raise NotImplementedError("nothing here asks for them")
+    raise NotImplementedError("this benchmark reads no UIDs")
 
 
 def make_config(cache_dir: str):
@@ -96,7 +104,7 @@ def make_jpeg() -> bytes:
 
 def measure(folder: pathlib.Path) -> dict[str, float]:
   """Return seconds to the first batch, peak memory and images/s after it."""
-  # Here, because workers import this file and are to do without JAX.
+  # Imported here, since workers import this file and must not import JAX.
   from input_pipeline import loader
 
   path = folder / "index"
@@ -105,8 +113,8 @@ def measure(folder: pathlib.Path) -> dict[str, float]:
   records = Records(path, make_jpeg())
   simulated: Any = types.SimpleNamespace(
     LANGUAGES=None,
-    splits=lambda source, place: (),
-    open_split=lambda source, split, place: records,
+    splits=lambda *_: (),
+    open_split=lambda *_: records,
   )
   formats.FORMATS["simulated"] = simulated
   config = make_config(str(folder / "cache"))

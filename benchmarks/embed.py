@@ -1,17 +1,18 @@
-"""Embedding images with CLIP B/32 and SigLIP B/16 on the CPU, beside open_clip.
+"""Speed of embedding images on the CPU, beside open_clip.
 
   python -m benchmarks.embed --peer_python=.venv-peer/bin/python
 
-The peer's environment is made as benchmarks/train_step.py says. Both have the
-published towers with random weights in float32, on all cores that the process
-may use, and give L2-normalised embeddings of one image and of 32. Ours starts
-from uint8 pixels, the peer's are floats already.
+benchmarks/train_step.py explains how to make the peer's environment. Both run
+the published towers of CLIP B/32 and SigLIP B/16 with random weights in
+float32, on all cores that the process may use, and return L2-normalised
+embeddings of one image and of 32. Ours starts from uint8 pixels, the peer from
+floats.
 
-They take turns, one batch each, forwards and backwards in alternation, so that
-a machine that slows down slows all. images/s is of the median batch; the ratio
-is the median of the rounds' ratios, above 1 where ours is faster. `matmul` is a
-2048^3 float32 product in the same rounds: what the machine was able to do
-meanwhile.
+The contestants take turns, one batch each, forwards and backwards in
+alternation, so that a machine that slows down slows all. images/s is the rate
+of the median batch; the ratio is the median of the rounds' ratios, above 1 if
+ours is faster. `matmul` is a 2048^3 float32 product in the same rounds, as a
+measure of the machine's speed at that time.
 """
 
 import contextlib
@@ -34,11 +35,15 @@ from training import config as config_lib
 _PEER_PYTHON = flags.DEFINE_string(
   "peer_python", None, "Interpreter of the peer's environment."
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 15, "Batches of each.", lower_bound=1)
-_BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "32"], "Images at once.")
-_JSON = flags.DEFINE_bool("json", False, "One JSON object a line.")
+_ROUNDS = flags.DEFINE_integer(
+  "rounds", 15, "Rounds; each contestant embeds one batch a round.", 1
+)
+_BATCH_SIZES = flags.DEFINE_list(
+  "batch_sizes", ["1", "32"], "Batch sizes, in images."
+)
+_JSON = flags.DEFINE_bool("json", False, "Print one JSON object a line.")
 
-# Our variant and the name of the same towers in open_clip.
+# Name -> our variant, and names of the same towers in open_clip.
 _MODELS = {
   "CLIP B/32": (clip, "vit_b32", "ViT-B-32-quickgelu"),
   "SigLIP B/16": (siglip, "b16", "ViT-B-16-SigLIP"),
@@ -46,7 +51,7 @@ _MODELS = {
 
 
 def make_ours(name: str, batch_size: int) -> rounds.Timed:
-  """Compile what embeds a batch of one size, its parameters at hand."""
+  """Compile the embedding of a batch of one size; return a timed call."""
   module, variant, _ = _MODELS[name]
   config = config_lib.checked(module.get_config(variant).to_dict()).model
   config = dataclasses.replace(
@@ -94,7 +99,7 @@ def run(name: str, batch_size: int, num_rounds: int) -> dict:
     "model": name,
     "batch_size": batch_size,
     "images_per_s": batch_size / medians["ours"],
-    # None without a peer.
+    # None if there is no peer.
     "open_clip_images_per_s": theirs and batch_size / medians["open_clip"],
     "ratio": theirs
     and statistics.median(
@@ -125,7 +130,7 @@ def main(argv: Sequence[str]) -> None:
   if not _PEER_PYTHON.value and not _JSON.value:
     print(
       "For the ratio to open_clip: --peer_python=PATH, the interpreter of an"
-      " environment that benchmarks/train_step.py tells how to make."
+      " environment made as benchmarks/train_step.py explains."
     )
 
 

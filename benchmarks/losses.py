@@ -2,20 +2,20 @@
 
   python -m benchmarks.losses [--json] [--tables=memory,time,tpu]
 
-`memory` is what the compiler allots beside arguments and results
-(`temp_size_in_bytes`), per simulated CPU device, embeddings float32 of length
-512; `matrix` rows are `reference`, split by the compiler under jit.
+`memory` is the memory that the compiler allocates beside arguments and results
+(`temp_size_in_bytes`), per simulated CPU device, for float32 embeddings of
+length 512; `matrix` rows are `reference`, split by the compiler under jit.
 
 `time` runs both on 8 simulated CPU devices, 2048 rows each, one step each in
-turn, first and second in alternation; the ratio is the median of the rounds'
-ratios, ours over the reference's, below 1 where ours is faster. GFLOP are
-those of the matrix products by formula: both do three for each pair of rows, of
-which a softmax's second tour repeats one.
+turn, in alternating order; the ratio is the median of the rounds' ratios, ours
+over the reference's, below 1 if ours is faster. GFLOP are those of the matrix
+products by formula: both compute three for each pair of rows; a softmax's
+second tour repeats one of them.
 
 `tpu` compiles a batch of 1,048,576 for 512 TPU v4 chips, bfloat16 embeddings
 of length 768; no TPU is needed, but `pip install libtpu`. `temp_mib` there is
-high-bandwidth memory; peak_mib includes arguments, results and what the
-compiler keeps on the chip.
+high-bandwidth memory; peak_mib includes arguments, results and the memory that
+the compiler uses on the chip.
 """
 
 import functools
@@ -36,16 +36,22 @@ from jax.experimental import topologies
 
 import losses
 
-_TABLES = flags.DEFINE_list("tables", ["memory", "time"], "What to print.")
-_LOSSES = flags.DEFINE_list("losses", list(losses.LOSSES), "Which losses.")
-_BLOCK_SIZE = flags.DEFINE_integer("block_size", 256, "As loss.block_size.")
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Steps of each.", lower_bound=1)
+_TABLES = flags.DEFINE_list(
+  "tables", ["memory", "time"], "Tables to print: memory, time, tpu."
+)
+_LOSSES = flags.DEFINE_list("losses", list(losses.LOSSES), "Losses to measure.")
+_BLOCK_SIZE = flags.DEFINE_integer(
+  "block_size", 256, "Rows of a block, loss.block_size."
+)
+_ROUNDS = flags.DEFINE_integer(
+  "rounds", 5, "Rounds; each form makes one step a round.", lower_bound=1
+)
 _HLO_DIR = flags.DEFINE_string(
   "hlo_dir", None, "Folder for the programs of the tpu table, as text."
 )
-_JSON = flags.DEFINE_bool("json", False, "One JSON object a line.")
+_JSON = flags.DEFINE_bool("json", False, "Print one JSON object a line.")
 
-# (devices, rows on each)
+# (number of devices, rows on each)
 _MEMORY_SIZES = ((8, 1024), (8, 2048), (32, 1024))
 _TIME_SIZE = (8, 2048)
 _AXES = ("data", "fsdp")
@@ -53,7 +59,7 @@ Row = dict[str, str | int | float]
 
 
 def make_mesh(devices: Sequence[jax.Device]) -> jax.sharding.Mesh:
-  """Make a mesh of the axes that a batch is split over."""
+  """Make a mesh with the axes that a batch is split over."""
   return jax.sharding.Mesh(
     np.asarray(devices).reshape(-1, 1),
     _AXES,
@@ -184,7 +190,7 @@ def tpu_devices(topology: str, **kwargs) -> Sequence[jax.Device]:
   Raises:
     RuntimeError: libtpu is not installed, or does not know the topology.
   """
-  # The TPU library would ask a metadata server what machine this is.
+  # Without it, the TPU library asks a metadata server for the machine's kind.
   os.environ["TPU_SKIP_MDS_QUERY"] = "1"
   os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
   os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")

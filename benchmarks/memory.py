@@ -1,4 +1,4 @@
-"""The memory of a process."""
+"""Peak memory of a process."""
 
 import pathlib
 
@@ -6,7 +6,7 @@ import pathlib
 def peak_mib(process: int | str | None) -> float:
   """Return the highest resident memory of a process (Linux).
 
-  What getrusage tells of a child begins with the memory of its parent.
+  It is read from /proc, since getrusage of a child starts at its parent's peak.
   """
   status = pathlib.Path(f"/proc/{process}/status").read_text()
   (line,) = (x for x in status.splitlines() if x.startswith("VmHWM:"))

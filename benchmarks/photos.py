@@ -1,4 +1,4 @@
-"""WebDataset tars of photographs of a wanted size, for benchmarks/data.py."""
+"""WebDataset tars of photographs of one size, for benchmarks/data.py."""
 
 import importlib.util
 import io
@@ -21,12 +21,12 @@ _SCIKIT_IMAGE = (
   "rocket.jpg",
 )
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-# Photographs that are kept in memory to cut pictures from.
+# Most photographs kept in memory, to cut pictures from.
 _NUM_PHOTOS = 400
-# Pictures of their own; further members of the tars repeat their bytes.
+# Number of different pictures; further members of the tars repeat their bytes.
 _NUM_PICTURES = 250
-# Above so many pixels a picture is four photographs side by side, so that it
-# has about as much detail a pixel as they do, not a blur that is decoded fast.
+# Pixels above which a picture is four photographs side by side, so that it has
+# about as much detail a pixel as they do, not a blur that is decoded fast.
 _MOSAIC_PIXELS = 1_000_000
 _QUALITY = 90
 
@@ -35,24 +35,24 @@ def read(path: str) -> list[Image.Image]:
   """Return photographs from a folder of images or tars.
 
   Args:
-    path: "" for those that scikit-image ships, which need not be installed
-      whole: its wheel's skimage/data will do.
+    path: folder; "" for the photographs in the wheel of scikit-image, of which
+      skimage/data alone may be installed.
   """
   if path:
-    found = _read_folder(pathlib.Path(path))
+    encoded = _read_folder(pathlib.Path(path))
   else:
     spec = importlib.util.find_spec("skimage")
-    places = spec.submodule_search_locations if spec else None
-    if not places:
+    folders = spec.submodule_search_locations if spec else None
+    if not folders:
       raise app.UsageError(
-        "no photographs: give --photos=FOLDER of images or tars, or pip install"
-        " scikit-image"
+        "no photographs: set --photos=FOLDER with images or tars, or pip"
+        " install scikit-image"
       )
-    folder = pathlib.Path(next(iter(places))) / "data"
-    found = ((folder / name).read_bytes() for name in _SCIKIT_IMAGE)
+    folder = pathlib.Path(next(iter(folders))) / "data"
+    encoded = ((folder / name).read_bytes() for name in _SCIKIT_IMAGE)
   photos = [
     Image.open(io.BytesIO(data)).convert("RGB")
-    for data in itertools.islice(found, _NUM_PHOTOS)
+    for data in itertools.islice(encoded, _NUM_PHOTOS)
   ]
   if not photos:
     raise app.UsageError(f"--photos={path} has no {', '.join(_SUFFIXES)}")
@@ -67,11 +67,11 @@ def write(
   num_examples: int,
   num_shards: int,
 ) -> str:
-  """Write tars of .jpg and .txt; return their name, in braces.
+  """Write tars of .jpg and .txt; return their name, a pattern in braces.
 
-  Each side is between 0.9 and 1.1 times that of `size` (width, height), the
-  quality is 90; a picture is cut at random from one photograph or, if it is
-  large, put together from four.
+  Each side is 0.9 to 1.1 times the side in `size` (width, height), the quality
+  is 90; a picture is cut at random from one photograph or, if it is large,
+  composed of four.
   """
   rng = np.random.default_rng(0)
   pictures = [
@@ -111,7 +111,7 @@ def _picture(
 def _cut(
   photos: list[Image.Image], width: int, height: int, rng: np.random.Generator
 ) -> Image.Image:
-  """Return 0.7 to 1 of a photograph's side in another shape, resized."""
+  """Return a part of a photograph, 0.7 to 1 of its side, resized."""
   photo = photos[int(rng.integers(len(photos)))]
   scale = rng.uniform(0.7, 1) * min(photo.width / width, photo.height / height)
   left = rng.uniform(0, photo.width - scale * width)

@@ -2,19 +2,19 @@
 
   python -m benchmarks.plan [--rows=v4-4096,v4-largest] [--json]
 
-Needs no TPU, but its compiler (requirements-tpu.txt); 1 to 2 minutes a
-compilation on 2 cores. ViT-B/16 at 224 pixels, 64 tokens, AdamW with a bfloat16
-first moment, each block recomputed, a chip's batch in eight parts; the compiler
-says what fits.
+It needs no TPU, but its compiler (requirements-tpu.txt), and takes 1 to 2
+minutes a compilation on 2 cores. The model is ViT-B/16 at 224 pixels, 64
+tokens, AdamW with a bfloat16 first moment, each block recomputed, a chip's
+batch in eight parts; a batch fits if it compiles.
 
   v4-4096, v4-8192     peak on v4:2x2x1 (4 chips) at these batches
-  v4-largest           largest power of two of the batch there
-  v4-microbatches      65,536 there, in 8 micro-batches
+  v4-largest           largest batch on v4:2x2x1, a power of two
+  v4-microbatches      batch 65,536 on v4:2x2x1, in 8 micro-batches
   v5e-replicated       peak on v5e:16x16 (256 chips) at batch 32,768
   v5e-fsdp             the same with parameters split over all chips
 
-`--changes` measures other settings, as
---changes=model.remat=none,mesh.fsdp=4 in all rows.
+`--changes` measures other settings in all rows, for example
+--changes=model.remat=none,mesh.fsdp=4.
 """
 
 import json
@@ -26,7 +26,7 @@ from absl import app, flags, logging
 from configs import siglip
 from training.plan import topology as topology_lib
 
-# Name -> (topology, changed fields, whether to look for the largest batch).
+# Name -> (topology, changed fields, whether to search for the largest batch).
 ROWS: Mapping[str, tuple[str, Mapping[str, Any], bool]] = {
   "v4-4096": ("v4:2x2x1", {"batch_size": 4096}, False),
   "v4-8192": ("v4:2x2x1", {"batch_size": 8192}, False),
@@ -44,9 +44,11 @@ ROWS: Mapping[str, tuple[str, Mapping[str, Any], bool]] = {
   ),
 }
 
-_ROWS = flags.DEFINE_list("rows", list(ROWS), "Which of ROWS to print.")
-_CHANGES = flags.DEFINE_list("changes", [], "FIELD=VALUE for all rows.")
-_JSON = flags.DEFINE_bool("json", False, "One JSON object a line.")
+_ROWS = flags.DEFINE_list("rows", list(ROWS), "Rows to print.")
+_CHANGES = flags.DEFINE_list(
+  "changes", [], "Changes of the config in all rows, each FIELD=VALUE."
+)
+_JSON = flags.DEFINE_bool("json", False, "Print one JSON object a line.")
 
 
 def measure(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def measure(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
 
   got = compiled(config.batch_size)
   if largest:
-    # Up from the batch that was given, or down to one that fits.
+    # Search up from the row's batch, or down to one that fits.
     while got["fits"]:
       more = compiled(2 * got["batch_size"])
       if not more["fits"]:

@@ -4,14 +4,14 @@ taskset -c 0 python -m benchmarks.rare_tokens
 
 Captions are those of benchmarks/curation.py, of nine words on average. The peer
 counts the same words and word pairs by collections.Counter in a plain loop, and
-looks them up in a Python set, which has all that occur more than once. Both
-take turns; captions/s is of the median turn, ratios are the median of the
-rounds', by the clock and by CPU time.
+looks them up in a Python set of all that occur more than once. Both take turns;
+captions/s is the rate of the median turn, ratios are medians of the rounds'
+ratios, by the clock and by CPU time.
 
-Reducing merges what shards counted to the list of the most frequent; the peak
-of memory is that of a process that does only this, for --shards shards and
-for ten times as many of the same captions. The false positives of the Bloom
-filter are of hashes that are not in it.
+Reducing merges the shards' counts to the list of the most frequent terms; the
+peak of memory is that of a process that only reduces, for --shards shards and
+for ten times as many shards of the same captions. The false positives of the
+Bloom filter are measured with hashes that are not in it.
 """
 
 import collections
@@ -34,20 +34,26 @@ from curation import operators
 from curation.keys import bloom
 from curation.rules import rare_tokens
 
-_TURNS = flags.DEFINE_integer("turns", 5, "Turns of each.", lower_bound=1)
-_CAPTIONS = flags.DEFINE_integer("captions", 65_536, "Of a turn.")
-_SHARDS = flags.DEFINE_integer("shards", 20, "To be reduced, of a turn each.")
-_TERMS = flags.DEFINE_integer("terms", 500_000, "In the list.")
-_AS_JSON = flags.DEFINE_bool("as_json", False, "One JSON object.")
+_TURNS = flags.DEFINE_integer(
+  "turns", 5, "Turns of each contestant.", lower_bound=1
+)
+_CAPTIONS = flags.DEFINE_integer("captions", 65_536, "Captions per turn.")
+_SHARDS = flags.DEFINE_integer(
+  "shards", 20, "Shards to reduce, each of --captions captions."
+)
+_TERMS = flags.DEFINE_integer(
+  "terms", 500_000, "Terms in the list of the most frequent."
+)
+_AS_JSON = flags.DEFINE_bool("as_json", False, "Print one JSON object.")
 
-# As curation.pool.TEXT_ROWS.
+# Captions of a batch, as curation.pool.TEXT_ROWS.
 _BATCH = 16_384
 # Keys of the Bloom filter that is measured.
 _NUM_KEYS = 10_000_000
 
 
 def plain_terms(text: str) -> list[Any]:
-  """Return words and pairs of words."""
+  """Return a caption's words and pairs of words."""
   words = text.lower().split()
   return [*words, *itertools.pairwise(words)]
 
@@ -71,14 +77,14 @@ def count(
 
 
 def compare(folder: pathlib.Path) -> dict[str, float]:
-  """Return speeds of counting and of looking up, and those of the peer."""
+  """Return our and the peer's speeds of counting and of looking up."""
   texts = curation.make_captions(_CAPTIONS.value)
   tables = tables_of(texts)
   step = make_step(_TERMS.value)
   part = folder / "part"
   frequent = {t for t, n in plain_count(texts).items() if n > 1}
   count(step, tables, part)
-  # As many terms as the peer's set has.
+  # The list has as many terms as the peer's set.
   step = make_step(len(frequent))
   step.reduce([part], _place(folder), run)
   decide = step.open(_place(folder))
@@ -95,38 +101,38 @@ def compare(folder: pathlib.Path) -> dict[str, float]:
   for _ in range(1 + _TURNS.value):
     for name, call in calls.items():
       times[name].append(timed(call))
-  found = {}
+  results = {}
   for name in ("count", "look_up"):
     ours, plain = times[name][1:], times[f"plain_{name}"][1:]
-    for place, clock in enumerate(("", "cpu_")):
+    for index, clock in enumerate(("", "cpu_")):
       for who, turns in (("", ours), ("plain_", plain)):
-        seconds = statistics.median(turn[place] for turn in turns)
-        found[f"{who}{name}_captions_per_{clock}s"] = len(texts) / seconds
-      found[f"{name}_{clock}ratio"] = statistics.median(
-        b[place] / a[place] for a, b in zip(ours, plain, strict=True)
+        seconds = statistics.median(turn[index] for turn in turns)
+        results[f"{who}{name}_captions_per_{clock}s"] = len(texts) / seconds
+      results[f"{name}_{clock}ratio"] = statistics.median(
+        b[index] / a[index] for a, b in zip(ours, plain, strict=True)
       )
-  found["part_bytes_per_caption"] = part.stat().st_size / len(texts)
-  return found
+  results["part_bytes_per_caption"] = part.stat().st_size / len(texts)
+  return results
 
 
 def reduce(num_shards: int, scale: int, folder: str, out: Any) -> None:
-  """Put seconds, rows and peak of memory of a reduction; of a fresh process."""
-  place = _place(pathlib.Path(folder))
-  parts = sorted(place.workdir.glob(f"{scale}-*"))
+  """Reduce in a fresh process; put seconds, rows and memory into `out`."""
+  context = _place(pathlib.Path(folder))
+  parts = sorted(context.workdir.glob(f"{scale}-*"))
   assert len(parts) == num_shards
   step = make_step(500_000)
   before = memory.peak_mib("self")
-  wall, _ = timed(lambda: step.reduce(parts, place, run))
+  wall, _ = timed(lambda: step.reduce(parts, context, run))
   size = sum(part.stat().st_size for part in parts)
   out.put((wall, size / 16, memory.peak_mib("self"), before))
 
 
 def measure_reduction(folder: pathlib.Path) -> dict[str, float]:
-  """Return the speed of reducing, and its memory for more and more shards."""
+  """Return the speed of reducing, and its memory for two numbers of shards."""
   step = make_step(_TERMS.value)
   texts = curation.make_captions(_CAPTIONS.value * 4)
   rng = np.random.default_rng(0)
-  found = {}
+  results = {}
   for scale in (1, 10):
     num_shards = _SHARDS.value * scale
     for number in range(num_shards):
@@ -141,9 +147,9 @@ def measure_reduction(folder: pathlib.Path) -> dict[str, float]:
     work.start()
     wall, num_rows, peak, before = out.get()
     work.join()
-    found[f"reduce_{num_shards}_shards_rows_per_s"] = num_rows / wall
-    found[f"reduce_{num_shards}_shards_mib"] = peak - before
-  return found
+    results[f"reduce_{num_shards}_shards_rows_per_s"] = num_rows / wall
+    results[f"reduce_{num_shards}_shards_mib"] = peak - before
+  return results
 
 
 def measure_bloom() -> dict[str, float]:
@@ -168,39 +174,39 @@ def make_step(num_terms: int) -> rare_tokens.RareTokens:
 
 
 def tables_of(texts: Sequence[str]) -> list[pa.Table]:
-  """Return the texts as a pool gives them."""
+  """Return the texts as tables, as a pool yields them."""
   starts = range(0, len(texts), _BATCH)
   return [pa.table({"text": texts[i : i + _BATCH]}) for i in starts]
 
 
 def run(fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-  """Return fn of each item, as engines do."""
+  """Return fn(item) of each item, as engines do."""
   return [fn(item) for item in items]
 
 
 def timed(call: Callable[[], object]) -> tuple[float, float]:
-  """Return seconds by the clock and of this process's CPU time."""
+  """Return the seconds of a call, by the clock and by this process's CPU."""
   wall, cpu = time.perf_counter(), time.process_time()
   call()
   return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def _place(folder: pathlib.Path) -> operators.Place:
-  return operators.Place(folder, folder, folder)
+def _place(folder: pathlib.Path) -> operators.StepContext:
+  return operators.StepContext(folder, folder, folder)
 
 
 def main(argv: Sequence[str]) -> None:
   del argv
   pa.set_cpu_count(1)
   with tempfile.TemporaryDirectory() as name:
-    found = compare(pathlib.Path(name))
+    results = compare(pathlib.Path(name))
   with tempfile.TemporaryDirectory() as name:
-    found |= measure_reduction(pathlib.Path(name))
-  found |= measure_bloom()
+    results |= measure_reduction(pathlib.Path(name))
+  results |= measure_bloom()
   if _AS_JSON.value:
-    print(json.dumps(found))
+    print(json.dumps(results))
     return
-  for key, value in found.items():
+  for key, value in results.items():
     print(f"{key}: {value:,.4g}" if value < 1000 else f"{key}: {value:,.0f}")
 
 

@@ -1,4 +1,4 @@
-"""Contestants that take turns, and a process for those of other libraries."""
+"""Contestants that take turns, and processes for other libraries."""
 
 import contextlib
 import os
@@ -13,15 +13,15 @@ from absl import app
 
 _PEERS = pathlib.Path(__file__).parent / "peers"
 _MATMUL_SIZE = 2048
-# Of one round of `make_matmul`.
+# GFLOP of one round of `make_matmul`.
 MATMUL_GFLOP = 2 * _MATMUL_SIZE**3 / 1e9
-# Makes one step and returns its seconds.
+# Function that makes one step and returns its seconds.
 Timed = Callable[[], float]
 
 
 @contextlib.contextmanager
 def peer(python: str, script: str, *args: str) -> Iterator[Timed]:
-  """Start a peer whose answers are the seconds of one more step."""
+  """Start a peer; yield a function that runs a step and returns its seconds."""
   with answers(python, script, *args) as ask:
     yield lambda: float(ask())
 
@@ -34,11 +34,12 @@ def answers(
 
   Args:
     python: interpreter of the peer's environment.
-    script: file of benchmarks/peers. It is given --num_threads, says "ready"
-      when it is, and answers each line with one of its own.
+    script: file of benchmarks/peers. It takes --num_threads, prints "ready",
+      and answers each line with a line.
     *args: flags of the script.
 
-  Yields what asks for one more answer.
+  Yields:
+    A function that requests the next answer.
   """
   command = [
     python,
@@ -54,12 +55,12 @@ def answers(
     text=True,
   ) as process:
     requests, lines = process.stdin, process.stdout
-    assert requests is not None  # both are pipes, see above
+    assert requests is not None  # both are subprocess.PIPE
     assert lines is not None
     if lines.readline().strip() != "ready":
       process.kill()
       raise app.UsageError(
-        f"the peer did not start; run it to see why: {' '.join(command)}"
+        f"the peer did not start; for its error, run {' '.join(command)}"
       )
 
     def ask() -> str:
@@ -74,7 +75,7 @@ def answers(
 
 
 def make_matmul() -> Timed:
-  """Compile the product whose speed stands for the machine's."""
+  """Compile a matrix product that measures the machine's speed."""
   x = jnp.ones((_MATMUL_SIZE, _MATMUL_SIZE), jnp.float32)
   product = jax.jit(jnp.dot).lower(x, x).compile()
 

@@ -1,4 +1,4 @@
-"""Training step of ViT-B/32 CLIP on the CPU, beside open_clip's.
+"""Speed of a training step of ViT-B/32 CLIP on the CPU, beside open_clip's.
 
   python -m benchmarks.train_step --peer_python=.venv-peer/bin/python
 
@@ -10,20 +10,19 @@ The peer's environment, made once:
 Both make the whole step (towers, softmax loss, gradients, AdamW) on random
 pixels and ids, at the same precision, on all cores that the process may use,
 and wait for the loss. Ours is `training.train_step`, compiled as a run
-compiles it; it also turns uint8 pixels into floats and logs metrics. The
+compiles it; it also converts uint8 pixels to floats and logs metrics. The
 peer's pixels are floats already.
 
-A row of ours for each length of the batch's longest caption, in tokens of the
+Ours has a row for each length of the batch's longest caption, in tokens of the
 context's 77 (--caption_tokens): with `text_lengths` the step cuts a batch to
-what its captions need, which changes no embedding. The peer computes all 77
-positions whatever the captions, so its one row stands beside all of ours.
+the length of its captions, which changes no embedding. The peer always computes
+all 77 positions, so its one row is compared with all of ours.
 
-They take turns, one step each, forwards and backwards in alternation, so that
-a machine that slows down slows all. images/s is of the median step; the ratio
-is the median of the rounds' ratios, a row's speed over the peer's, above 1
-where ours is faster. `matmul` is a 2048^3 float32 product in the same rounds:
-what
-the machine was able to do meanwhile.
+The contestants take turns, one step each, forwards and backwards in
+alternation, so that a machine that slows down slows all. images/s is the rate
+of the median step; the ratio is the median of the rounds' ratios, a row's speed
+over the peer's, above 1 if ours is faster. `matmul` is a 2048^3 float32 product
+in the same rounds, as a measure of the machine's speed at that time.
 """
 
 import contextlib
@@ -47,14 +46,18 @@ _PEER_PYTHON = flags.DEFINE_string(
   "peer_python", None, "Interpreter of the peer's environment."
 )
 _PRECISIONS = flags.DEFINE_list(
-  "precisions", ["float32", "bfloat16"], "What to run, in order."
+  "precisions", ["float32", "bfloat16"], "Precisions to run, in order."
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Steps of each.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer(
+  "rounds", 7, "Rounds; each contestant makes one step a round.", lower_bound=1
+)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Pairs a step.")
 _CAPTION_TOKENS = flags.DEFINE_list(
-  "caption_tokens", ["77", "32", "16"], "Longest caption; a row for each."
+  "caption_tokens",
+  ["77", "32", "16"],
+  "Tokens of the batch's longest caption; one row for each.",
 )
-_JSON = flags.DEFINE_bool("json", False, "One JSON object a line.")
+_JSON = flags.DEFINE_bool("json", False, "Print one JSON object a line.")
 
 _TEXT_LENGTHS = (16, 32, 48)
 
@@ -109,10 +112,10 @@ def make_config(precision: str, batch_size: int) -> config_lib.Config:
 def make_ours(
   config: config_lib.Config, caption_tokens: Sequence[int]
 ) -> dict[str, rounds.Timed]:
-  """Compile the project's step, with a state that it keeps.
+  """Compile the project's step, with a state that it updates.
 
   Returns:
-    That step for each length of the batch's longest caption.
+    A timed step for each length of the batch's longest caption, by name.
   """
   mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
   program = train_step.make(config, mesh)
@@ -174,7 +177,7 @@ def run(precision: str, batch_size: int, num_rounds: int) -> list[dict]:
       "name": name,
       "precision": precision,
       "images_per_s": batch_size / statistics.median(taken),
-      # None without a peer.
+      # None if there is no peer.
       "ratio": peer_seconds
       and statistics.median(
         b / a for a, b in zip(taken, peer_seconds, strict=True)
@@ -203,7 +206,7 @@ def main(argv: Sequence[str]) -> None:
   if not _PEER_PYTHON.value and not _JSON.value:
     print(
       "For the ratio to open_clip's step: --peer_python=PATH, the interpreter"
-      " of an environment that the docstring of this file tells how to make."
+      " of an environment made as the docstring of this file explains."
     )
 
 

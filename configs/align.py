@@ -11,9 +11,9 @@ Data: 1.8e9 pairs, not public; COYO-700M is, as URLs, which img2dataset makes
   bert-base-uncased's 30,522).
 Recipe (section 5.1): resized to 346 x 346, random crop of 289 x 289, mirrored;
   LAMB, decay 1e-5, 10,000 warm-up steps to 1e-3, linear to 0 over 1.2 M steps,
-  batch 16,384; label smoothing 0.1; a temperature that begins at 1. Its loss
-  is the sum of both directions, here it is their mean: LAMB does not see the
-  factor. BatchNorm's statistics come from 16 images, as on its 1,024 cores.
+  batch 16,384; label smoothing 0.1; a temperature initialised to 1. The paper's
+  loss is the sum of both directions, ours their mean: LAMB is invariant to the
+  factor. BatchNorm's statistics are those of 16 images, as on its 1,024 cores.
   COYO: batch 65,536, rate 2e-3, 40,000 warm-up steps, 300,000 steps.
 Command:
   python main.py --config=configs/align.py:coyo_b7_base --workdir=runs/align \
@@ -30,7 +30,7 @@ import dataclasses
 import ml_collections
 
 from configs import base
-from configs.parts import mini, sizes, towers, variants, web
+from configs.parts import mini, tower_sizes, towers, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Variant:
   """A pair of towers and a run.
 
   Attributes:
-    image: a name of models.efficientnet's sizes.
+    image: key of sizes.EFFICIENTNET.
     has_projection: whether a linear map follows the image's pooled channels
-      (the ablations' towers meet in 640; B7 has as many channels by itself).
-    num_parameters: of the published weights, where there are any: 172,117,841
-      without a pooler (590,592) that nothing uses and 448 of 512 positions
+      (the ablations' embeddings have length 640; B7 has as many channels).
+    num_parameters: parameters of the published weights, None without any:
+      172,117,841 less an unused pooler (590,592) and 448 of 512 positions
       (344,064), as captions have at most 64 tokens.
   """
 
@@ -83,7 +83,7 @@ def get_config(arg: str = "coyo_b7_base") -> ml_collections.ConfigDict:
   """Return the recipe of a variant.
 
   Raises:
-    ValueError: there is no such variant.
+    ValueError: no variant has this name.
   """
   if arg == "mini":
     return _mini()
@@ -99,12 +99,13 @@ def get_config(arg: str = "coyo_b7_base") -> ml_collections.ConfigDict:
   config.data.vocab_size = variant.vocab_size
   config.data.augmentation.resize = "squash"
   config.data.augmentation.resize_size = 346
-  # As the published weights are evaluated (image_protocols.py, "align").
+  # Bilinear, as in the evaluation of the published weights (image_protocols.py,
+  # "align").
   config.data.augmentation.interpolation = "bilinear"
   config.data.augmentation.flip_probability = 0.5
 
-  _set_towers(config, sizes.BERT[variant.text], variant.embed_dim)
-  config.model.image.update(sizes.EFFICIENTNET[variant.image])
+  _set_towers(config, tower_sizes.BERT[variant.text], variant.embed_dim)
+  config.model.image.update(tower_sizes.EFFICIENTNET[variant.image])
   config.model.image.projection = variant.has_projection
   config.optimizer.learning_rate = variant.learning_rate
   config.optimizer.warmup_steps = variant.warmup_steps
@@ -113,7 +114,9 @@ def get_config(arg: str = "coyo_b7_base") -> ml_collections.ConfigDict:
 
 
 def _set_towers(
-  config: ml_collections.ConfigDict, text_size: sizes.Fields, embed_dim: int
+  config: ml_collections.ConfigDict,
+  text_size: tower_sizes.Fields,
+  embed_dim: int,
 ) -> None:
   """Set the towers, the loss and LAMB."""
   config.model.embed_dim = embed_dim
@@ -139,7 +142,7 @@ def _set_towers(
   config.optimizer.schedule = "linear"
   config.optimizer.clip_norm = 0.0
   config.optimizer.weight_decay = 1e-5
-  # COYO-ALIGN leaves out batch normalisation alone.
+  # COYO-ALIGN decays all parameters except those of batch normalisation.
   config.optimizer.weight_decay_mults = (
     (r"img/.*norm/.*", 0.0),
     (r".*", 1.0),

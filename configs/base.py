@@ -1,7 +1,7 @@
 """Every field of a run, with its default, unit and source.
 
-A config file is this one plus its differences. Fields cannot be added by a
-run (the config is locked), and a field's type is the type of its default.
+Other config files change some of these fields. A run cannot add fields (the
+config is locked), and a field's type is the type of its default.
 `training/config.py` checks the values before anything is built.
 """
 
@@ -20,38 +20,39 @@ def get_config() -> ml_collections.ConfigDict:
   config.total_steps = 1000
   # Image-text pairs per step over all devices. A multiple of data x fsdp.
   config.batch_size = 256
-  # Parts that each device's rows are embedded in, one after the other, where a
-  # batch does not fit in memory. The update is the one of the whole batch (with
-  # loss.scope="global") for one more forward pass.
+  # Parts that each device's rows are embedded in, one after the other, for a
+  # batch that does not fit in memory. The update equals that of the whole batch
+  # (with loss.scope="global"), at the cost of one more forward pass.
   config.num_microbatches = 1
-  # Caption lengths, in tokens, below data.num_tokens that the step is compiled
-  # for as well: a batch is cut to the shortest that holds its longest caption.
-  # Exact, for towers that do not look at padding; worth its compile time where
-  # batches are small or all captions short.
+  # Further caption lengths, in tokens below data.num_tokens, that the step is
+  # compiled for: a batch is cut to the shortest that fits its longest caption.
+  # The result is exact, and needs a text tower that ignores padding. The
+  # compile time pays off if batches are small or all captions short.
   config.text_lengths = ()
 
-  # Parameters to begin with: a published model's folder or file of weights
-  # (safetensors, npz), "hf://owner/name", or the workdir of a run. For both
-  # towers, or one for each; "" leaves parameters to the seed. Positions are
-  # resized to the run's resolution and text length.
+  # Initial parameters: a published model's folder or file of weights
+  # (safetensors, npz), "hf://owner/name", or the workdir of a run. One for both
+  # towers, or one for each; "" initialises from the seed. Positions are resized
+  # to the run's resolution and text length.
   config.init_from = ""
   config.init_image_from = ""
   config.init_text_from = ""
-  # Regexes (re.fullmatch) of parameters that are left to the seed all the same,
-  # and of tensors that are not read: (r"img/projection/.*", r"classifier\..*")
-  # for an image tower that was published as a classifier.
+  # Regexes (re.fullmatch) of parameters that are initialised from the seed
+  # nevertheless, and of tensors that are not read: (r"img/projection/.*",
+  # r"classifier\..*") for an image tower that was published as a classifier.
   config.init_except = ()
 
-  # Devices along each mesh axis; -1 (at most once) takes what is left.
+  # Devices along each mesh axis; -1 (at most once) stands for all others.
   config.mesh = ml_collections.ConfigDict()
   config.mesh.data = -1  # batch split, parameters replicated
   config.mesh.fsdp = 1  # batch split, parameters split
   config.mesh.tensor = 1  # heads, MLP and vocabulary split
 
   # (regex, axes) over parameter paths such as "img/blocks/mlp/up/kernel".
-  # The first match (re.fullmatch) wins, no match is an error, and so is a rule
-  # that matches nothing. Axes name one mesh axis (or None) a dimension,
-  # counted from the last one; leading dimensions not named are not split.
+  # The first match (re.fullmatch) wins. A parameter without a match is an
+  # error, and so is a rule that wins for none. Axes name one mesh axis (or
+  # None) for each dimension, counted from the last; other dimensions are not
+  # split.
   config.partition_rules = (
     (r".*/attn/(query|key|value)/kernel", ("fsdp", "tensor")),
     (r".*/attn/(query|key|value)/bias", ("tensor",)),
@@ -81,36 +82,37 @@ def _data() -> ml_collections.ConfigDict:
   # configs of this folder the first one is "main":
   # --config.data.sources.main.path=...
   data.sources = ml_collections.ConfigDict()
-  data.sources.main = sources.source(format="emoji", split="train")
-  # Indices of the sources, drawings, tokenizers: all that is made once.
+  data.sources.main = sources.source(format="webdataset")
+  # Folder of files made once: indices of sources, drawings, tokenizers.
   data.cache_dir = "cache"
   # One language is drawn for each example and step; the first one is the
   # language of the headline evaluation figures.
   data.languages = ("en",)
-  # A longer caption is a fault of its example, not cut: it is no caption.
+  # Most characters of a caption; a longer one is a fault of its example.
   data.max_caption_chars = 10_000
-  # Pixels; images are square, RGB.
+  # Side of images in pixels; they are square, RGB.
   data.image_size = 64
   data.augmentation = _augmentation()
-  # Tokens a caption is cut or padded to.
+  # Tokens that a caption is cut or padded to.
   data.num_tokens = 16
   # Key of input_pipeline.tokenizers.TOKENIZERS.
   data.tokenizer = "bpe"
-  # File or folder with the vocabulary, for those that read one: all but "bpe"
-  # and "bytes". Their rules (marks, padding, case) are in tokenizers/rules.py.
+  # File or folder with the vocabulary, read by all tokenizers except "bpe" and
+  # "bytes". Rules (marks, padding, case) are in tokenizers/rules.py.
   data.tokenizer_path = ""
   # Entries of the token embedding; a tokenizer may use fewer, never more.
   data.vocab_size = 2048
-  # Examples that cannot be used are replaced by others of their source, named
-  # in WORKDIR/data_errors.jsonl, and end the run when they are more than this
-  # share: of 1,000 examples or all so far, and by three standard deviations.
+  # Largest share of examples that cannot be used, of 1,000 examples or all so
+  # far; above it by three standard deviations, the run ends. Such examples are
+  # replaced by others of their source and named in WORKDIR/data_errors.jsonl.
   data.max_bad_fraction = 0.01
-  # Seconds without a batch after which the run says which stage it waits for.
+  # Seconds without a batch after which the run prints the stage it waits for.
   data.stall_seconds = 60.0
-  # Processes that read and decode; 0 does it in threads of this process.
+  # Worker processes that read and decode; 0 uses threads of this process.
   data.num_workers = 0
-  # Threads (of each of them) that do, and batches they may be ahead.
+  # Decoding threads per worker process (of this process when num_workers is 0).
   data.num_threads = 2
+  # Batches prepared in advance.
   data.num_prefetch_batches = 4
   return data
 
@@ -118,66 +120,68 @@ def _data() -> ml_collections.ConfigDict:
 def _augmentation() -> ml_collections.ConfigDict:
   """Return a crop of the whole shorter side; nothing else is random."""
   augmentation = ml_collections.ConfigDict()
-  # How an image becomes data.image_size pixels square:
+  # Resize and crop to a square of data.image_size pixels:
   # - "square": a random square whose side is crop_scale times the image's
   #   shorter side; above 1 the image is placed on a larger white canvas.
   # - "area": a random part with crop_scale of the image's area and crop_ratio
   #   of width to height (torchvision's RandomResizedCrop).
-  # - "squash": both sides to resize_size, whatever the shape, then cut.
-  # - "shortest": the shorter side to resize_size, then cut.
-  # - "protocol": what models are evaluated with; nothing is random.
-  # - "naflex": not square but in its own shape, as patches: for that tower.
+  # - "squash": both sides to resize_size, ignoring the shape, then a crop.
+  # - "shortest": the shorter side to resize_size, then a crop.
+  # - "protocol": the steps of an evaluation; nothing is random.
+  # - "naflex": patches of the image in its own shape, for the tower "naflex".
   augmentation.resize = "square"
   augmentation.crop_scale = (1.0, 1.0)
   augmentation.crop_ratio = (3 / 4, 4 / 3)  # torchvision's default
-  # Pixels; 0 is data.image_size.
+  # Pixels that "squash" and "shortest" resize to; 0 is data.image_size.
   augmentation.resize_size = 0
-  # Whether "squash" and "shortest" cut at a random place, or the centre.
+  # True: "squash" and "shortest" crop at a random position. False: the centre.
   augmentation.random_crop = True
-  # Of "area", "squash", "shortest": "bicubic" or "bilinear", antialiased.
+  # Filter of "area", "squash", "shortest": "bicubic" or "bilinear",
+  # antialiased.
   augmentation.interpolation = "bicubic"
   # Key of image_protocols.PROTOCOLS; "" unless resize is "protocol".
   augmentation.protocol = ""
-  # Of "naflex": side of a patch in pixels, and most patches of an image
-  # (SigLIP 2: 256). model.image of tower "naflex" takes both from here.
+  # Side of a patch in pixels, and most patches of an image (SigLIP 2: 256), for
+  # "naflex". model.image of tower "naflex" takes both from here.
   augmentation.patch_size = 8
   augmentation.max_num_patches = 256
   # Probability that an image is mirrored.
   augmentation.flip_probability = 0.0
   # Largest change of brightness, contrast, saturation (factors of 1 -+ this)
-  # and hue (of the whole circle), in random order: torchvision's ColorJitter;
-  # and the probability that anything of it happens (open_clip's default
-  # where it is used: 0.8).
+  # and hue (fraction of the circle), in random order: torchvision's
+  # ColorJitter. Next: the probability that an image is changed so (open_clip's
+  # default when enabled: 0.8).
   augmentation.jitter = (0.0, 0.0, 0.0, 0.0)
   augmentation.jitter_probability = 0.8
-  # Probability that an image loses its colours.
+  # Probability that an image is converted to grey.
   augmentation.gray_probability = 0.0
   # Lowest and highest sigma of a Gaussian blur, in pixels of the result
   # (SimCLR, arXiv 2002.05709, appendix A), and its probability.
   augmentation.blur_sigma = (0.1, 2.0)
   augmentation.blur_probability = 0.0
-  # RandAugment (arXiv 1909.13719): operations an image, 0 is none, and their
-  # magnitude on a scale on which LiT's is 10.
+  # RandAugment (arXiv 1909.13719): number of operations an image, 0 for none,
+  # and their magnitude; LiT's is 10.
   augmentation.randaug_layers = 0
   augmentation.randaug_magnitude = 10.0
   # Probability that a box of 0.02 to 1/3 of the area becomes noise (random
-  # erasing, arXiv 1708.04896, as timm and open_clip do it).
+  # erasing, arXiv 1708.04896, as in timm and open_clip).
   augmentation.erase_probability = 0.0
   return augmentation
 
 
 def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   model = ml_collections.ConfigDict()
-  # Length of the embeddings that both towers meet in.
+  # Length of the embeddings of both towers.
   model.embed_dim = 256
-  # Arithmetic of both towers and heads: "bfloat16" or "float32". Parameters,
-  # normalisation statistics, embeddings' norm, logits and loss are float32.
+  # Type of the arithmetic of both towers and heads: "bfloat16" or "float32".
+  # Parameters, normalisation statistics, embeddings' norm, logits and loss are
+  # float32.
   model.dtype = "bfloat16"
-  # What the backward pass computes again: "none", "dense" (all but the affine
+  # Recomputation in the backward pass: "none", "dense" (all except the affine
   # maps; fastest on a CPU) or "block" (each layer from its input).
   model.remat = "none"
   # Parts of a device's batch that remat="block" computes one after the other:
-  # what a layer needs while it is computed shrinks by this factor.
+  # the memory of a layer's activations shrinks by this factor.
   model.remat_chunks = 1
   # exp(log_scale) and bias of the logits at step 0. SigLIP: 10 and -10
   # (arXiv 2303.15343, section 3.2). CLIP: 1 / 0.07, no bias.
@@ -185,7 +189,8 @@ def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   model.scale_max = 0.0  # 0: no limit; CLIP (2.5) clips at 100
   model.bias_init = -10.0
 
-  # Of the pixels, red green blue, on a scale of 0 to 1. SigLIP: 0.5 each.
+  # Mean and standard deviation of the pixels, red green blue, on a scale of 0
+  # to 1. SigLIP: 0.5 each.
   model.image_mean = (0.5, 0.5, 0.5)
   model.image_std = (0.5, 0.5, 0.5)
 
@@ -201,12 +206,12 @@ def _loss() -> ml_collections.ConfigDict:
   # (arXiv 2102.05918, section 5.1).
   loss.label_smoothing = 0.0
   # Most texts whose logits exist at once on a device. Each device holds float32
-  # logits of its images and this many texts, whatever the batch size.
+  # logits of its images and this many texts, for any batch size.
   loss.block_size = 256
-  # Whose texts are an image's negatives: "global" (the whole batch, as SigLIP,
-  # BioCLIP and Florence train), "device" (each device its own share, as
-  # CLIP-RSICD does on 8 TPU cores) or "microbatch" (one micro-batch over all
-  # devices, as gradient accumulation does in StreetCLIP).
+  # Rows whose texts are an image's negatives: "global" (the whole batch, as in
+  # SigLIP, BioCLIP and Florence), "device" (the device's own share, as in
+  # CLIP-RSICD on 8 TPU cores) or "microbatch" (one micro-batch over all
+  # devices, as with gradient accumulation in StreetCLIP).
   loss.scope = "global"
   return loss
 
@@ -225,7 +230,7 @@ def _optimizer() -> ml_collections.ConfigDict:
 
   # "cosine", "linear" (both to final_fraction at the last step), "rsqrt"
   # (inverse square root with `timescale_steps`) or "constant"; the latter two
-  # end in a linear cooldown to 0 where cooldown_steps is not 0.
+  # end in a linear cooldown to 0 unless cooldown_steps is 0.
   optimizer.schedule = "cosine"
   optimizer.warmup_steps = 100
   optimizer.cooldown_steps = 0
@@ -238,8 +243,8 @@ def _optimizer() -> ml_collections.ConfigDict:
   optimizer.weight_decay = 0.01
   optimizer.weight_decay_convention = "lr"
 
-  # (regex, value) over parameter paths; the first match wins, no match is an
-  # error, and so is a rule that matches nothing.
+  # (regex, value) over parameter paths; the first match wins. A parameter
+  # without a match is an error, and so is a rule that wins for none.
   optimizer.weight_decay_mults = ((r".*/kernel", 1.0), (r".*", 0.0))
   optimizer.learning_rate_mults = ((r".*", 1.0),)
   # A frozen parameter has no optimizer state and never changes.
@@ -259,8 +264,8 @@ def _evaluate() -> ml_collections.ConfigDict:
   # 0: at the end only.
   evaluate.every_steps = 0
   evaluate.batch_size = 256
-  # Names of the source's held-out splits for image-text retrieval.
-  evaluate.retrieval = ("compositional", "unseen_concept")
-  # Keys of evaluators.zero_shot.TASKS.
-  evaluate.zero_shot = ("skin_tone",)
+  # Name -> section of a set that figures are taken on, as the functions of
+  # evaluators/sets return it; configs/evaluate has suites of them. A set has a
+  # source of its own. None: --config.evaluate.sets={}
+  evaluate.sets = ml_collections.ConfigDict()
   return evaluate

@@ -7,8 +7,8 @@ Data: the paper's 400 M pairs (WIT) are not public; 32 epochs, 12.8e9 pairs
   more epoch of vit_l14 at 336 pixels (section 3.1.3; give its run with
   --config.init_from). The tokenizer needs OpenAI's vocabulary:
   --config.data.tokenizer_path=FILE.
-Augmentation: the shorter side resized to the model's size, and a random square
-  of it, nothing else (section 2.3; github.com/openai/CLIP/issues/33).
+Augmentation: the shorter side resized to the model's size, then a random square
+  crop, nothing else (section 2.3; github.com/openai/CLIP/issues/33).
 Learning rates, b2 and epsilon of each model (tables 18 to 20) are from memory
   of the paper and were not read again.
 Command:
@@ -28,7 +28,7 @@ import dataclasses
 import ml_collections
 
 from configs import base
-from configs.parts import clip_towers, sizes, towers, variants, web
+from configs.parts import clip_towers, tower_sizes, towers, variants, web
 
 _EXAMPLES = 400e6 * 32
 
@@ -41,7 +41,7 @@ class ViT:
   patch_size: int
   embed_dim: int
   text_width: int
-  num_parameters: int  # of the published weights, the scale included
+  num_parameters: int  # parameters of the published weights, with the scale
   learning_rate: float
   image_size: int = 224
   num_examples: float = _EXAMPLES
@@ -97,12 +97,13 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   """Return the recipe of a variant.
 
   Raises:
-    ValueError: there is no such variant.
+    ValueError: no variant has this name.
   """
-  if arg == "mini":
-    return clip_towers.make_mini("quick_gelu")
-  variant = variants.pick(__file__, arg, VARIANTS)
   config = base.get_config()
+  if arg == "mini":
+    clip_towers.set_mini(config, "quick_gelu")
+    return config
+  variant = variants.pick(__file__, arg, VARIANTS)
   web.set_run(
     config,
     batch_size=32_768,
@@ -112,7 +113,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
     config, learning_rate=variant.learning_rate, warmup_steps=2000
   )
   variant.set(config)
-  clip_towers.set_text(config, sizes.clip_text(variant.text_width))
+  clip_towers.set_text(config, tower_sizes.clip_text(variant.text_width))
   clip_towers.set_model(config, variant.embed_dim, "quick_gelu")
   config.model.remat = "block"
   config.data.augmentation.resize = "shortest"

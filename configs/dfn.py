@@ -1,20 +1,20 @@
 """DFN, data filtering networks (arXiv 2309.17425): the filter and its models.
 
   filter                                  the network that scores pairs
-  filter_public                           the same, of public pairs
-  filter_finetune                         what `filter` ends with
+  filter_public                           the same, on public pairs
+  filter_finetune                         the last phase of `filter`
   vit_b16 vit_l14 vit_l14_39b vit_h14 vit_h14_378, mini
-                                          models trained on what it kept
+                                          models trained on the kept pairs
 Data: `filter`: HQITP-350M is not public. `filter_public`: CC12M + CC3M + SS15M
   (its table 4), three sources: --config.data.sources.cc12m.path and so on; all
   pairs, shuffled. `filter_finetune`: COCO, Flickr30K and ImageNet-1K's training
-  images, the sources coco, flickr30k and imagenet, of which the last has names
-  of classes as captions; one of OpenAI's prompts is drawn for each. DFN-2B is
+  images, the sources coco, flickr30k and imagenet. The captions of the last are
+  names of classes; one of OpenAI's prompts is drawn for each. DFN-2B is
   the best 15 % of CommonPool's 12.8e9 pairs, DFN-5B of 43e9
   (configs/curate/dfn.py selects them). Yours are WebDataset tars:
-  --config.data.sources.main.path="PATH/{00000000..00012895}.tar", with
-  --config.data.sources.main.subset=UIDS.npy what a filter kept of them. The
-  tokenizer needs OpenAI's vocabulary: --config.data.tokenizer_path=FILE.
+  --config.data.sources.main.path="PATH/{00000000..00012895}.tar", and
+  --config.data.sources.main.subset=UIDS.npy names the pairs that a filter kept.
+  The tokenizer needs OpenAI's vocabulary: --config.data.tokenizer_path=FILE.
 Augmentation: the filter has some (its ablation), which was not read; here it is
   open_clip's crop of 0.9 to 1.0 of the area for all.
 Recipe: `filter`: 5.12e9 pairs in batches of 16,384, 2,000 warm-up steps,
@@ -48,11 +48,12 @@ import dataclasses
 import ml_collections
 
 from configs import base
-from configs.parts import clip_towers, sizes, sources, variants, web
+from configs.parts import clip_towers, sources, tower_sizes, variants, web
 
-# What forward selection left of OpenAI's 80 prompts for ImageNet; a bit better
-# than all (openai/CLIP, notebooks/Prompt_Engineering_for_ImageNet.ipynb). Which
-# of both the paper means was not read.
+# Prompts that forward selection left of OpenAI's 80 for ImageNet, slightly
+# better than all 80 (openai/CLIP,
+# notebooks/Prompt_Engineering_for_ImageNet.ipynb). We did not read which set
+# the paper uses.
 TEMPLATES = (
   "itap of a {}.",
   "a bad photo of the {}.",
@@ -70,8 +71,8 @@ class Variant:
   """A model and its run.
 
   Attributes:
-    num_parameters: of open_clip 3.3.0's model of this size.
-    activation: of the published weights.
+    num_parameters: parameters of open_clip 3.3.0's model of this size.
+    activation: activation of the published weights.
   """
 
   size: str
@@ -92,8 +93,8 @@ _FILTER = Variant(
   *("B", 32, 512, 151_277_313, "quick_gelu", 5.12e9, 16_384, 2000),
   learning_rate=5e-4,
 )
-# Of our own: ten passes over 1.43e6 images (COCO's 118,287, Flickr30K's 29,000
-# and ImageNet's 1,281,167) at a fiftieth of the learning rate.
+# Numbers of our own: ten passes over 1.43e6 images (COCO's 118,287, Flickr30K's
+# 29,000 and ImageNet's 1,281,167) at a fiftieth of the learning rate.
 FINETUNE = {
   "num_examples": 14.3e6,
   "warmup_steps": 50,
@@ -127,12 +128,13 @@ def get_config(arg: str = "filter") -> ml_collections.ConfigDict:
   """Return the recipe of a variant.
 
   Raises:
-    ValueError: there is no such variant.
+    ValueError: no variant has this name.
   """
-  if arg == "mini":
-    return clip_towers.make_mini("quick_gelu")
-  variant = variants.pick(__file__, arg, VARIANTS)
   config = base.get_config()
+  if arg == "mini":
+    clip_towers.set_mini(config, "quick_gelu")
+    return config
+  variant = variants.pick(__file__, arg, VARIANTS)
   web.set_run(
     config,
     batch_size=variant.batch_size,
@@ -148,7 +150,7 @@ def get_config(arg: str = "filter") -> ml_collections.ConfigDict:
     config, variant.size, variant.patch_size, variant.image_size
   )
   clip_towers.set_text(
-    config, sizes.clip_text(variant.embed_dim, variant.text_depth)
+    config, tower_sizes.clip_text(variant.embed_dim, variant.text_depth)
   )
   clip_towers.set_model(config, variant.embed_dim, variant.activation)
   config.model.remat = "block"

@@ -1,5 +1,4 @@
-"""LiT (arXiv 2111.07991): a locked image tower, a text tower that learns to
-read it.
+"""LiT (arXiv 2111.07991): a locked image tower and a trained text tower.
 
   coco_b16_base     ViT-B/16 locked, BERT-base, COCO captions: the cheapest run
   b16_base l16_large    the same on CC12M and YFCC100M, mini
@@ -12,12 +11,12 @@ Data: COCO captions (train) as TFDS prepares them:
   The tokenizer needs bert-base-uncased's vocabulary:
   --config.data.tokenizer_path=FILE.
 Recipe: big_vision's lit_coco.py (commit 430df79): batch 4096, 5,000 steps, rate
-  1e-3, decay 0.01, clipped at 1, cosine, 150 warm-up steps, a scale that
-  begins at 10, 16 tokens, softmax; images resized to a square (bilinear; here
-  antialiased), mirrored or not, RandAugment(2, 10). The image tower is AugReg's
-  ViT (ImageNet-21k) without its head, the text tower starts from BERT. For the
-  larger ones 30,000 and 60,000 steps (README_lit.md), all else as for COCO: not
-  stated.
+  1e-3, decay 0.01, clipped at 1, cosine, 150 warm-up steps, a scale initialised
+  to 10, 16 tokens, softmax; images resized to a square (bilinear; here
+  antialiased), randomly mirrored, RandAugment(2, 10). The image tower is
+  AugReg's ViT (ImageNet-21k) without its head, the text tower starts from BERT.
+  The larger ones have 30,000 and 60,000 steps (README_lit.md); the rest of
+  their recipe is not stated and is that of COCO here.
 Command:
   python main.py --config=configs/lit.py:coco_b16_base --workdir=runs/lit \
     --config.init_image_from=PATH --config.init_text_from=PATH \
@@ -25,7 +24,8 @@ Command:
 Hardware: 64 TPU v4 chips, an eighth of a day (b16_base), a day (l16_large).
 Expected: not yet run. ImageNet zero-shot 20.7, COCO R@1 i2t / t2i 47.2 / 32.1
   (coco_b16_base); 72.1 (b16_base), 75.7 (l16_large).
-`mini` locks an image tower that knows nothing, unless it is given weights.
+`mini` locks an image tower with random weights, unless --config.init_image_from
+names some.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ import dataclasses
 import ml_collections
 
 from configs import base
-from configs.parts import mini, sizes, towers, variants, web
+from configs.parts import mini, tower_sizes, towers, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ def get_config(arg: str = "coco_b16_base") -> ml_collections.ConfigDict:
   """Return the recipe of a variant.
 
   Raises:
-    ValueError: there is no such variant.
+    ValueError: no variant has this name.
   """
   if arg == "mini":
     return _mini()
@@ -77,7 +77,9 @@ def get_config(arg: str = "coco_b16_base") -> ml_collections.ConfigDict:
   config.data.num_tokens = 16
   config.data.tokenizer = "wordpiece_lit"
   config.data.vocab_size = 30_522
-  _set_towers(config, sizes.VIT[variant.image], sizes.BERT[variant.text])
+  _set_towers(
+    config, tower_sizes.VIT[variant.image], tower_sizes.BERT[variant.text]
+  )
   config.model.image.patch_size = 16
   config.optimizer.warmup_steps = 150
   config.model.remat = "block"
@@ -86,13 +88,13 @@ def get_config(arg: str = "coco_b16_base") -> ml_collections.ConfigDict:
 
 def _set_towers(
   config: ml_collections.ConfigDict,
-  image_size: sizes.Fields,
-  text_size: sizes.Fields,
+  image_size: tower_sizes.Fields,
+  text_size: tower_sizes.Fields,
 ) -> None:
   image = config.model.image
   image.update(image_size)
   image.pool = "cls"
-  image.projection = False  # the text tower comes to the image's width
+  image.projection = False  # the text tower projects to the image's width
   image.activation = "gelu"
   config.model.embed_dim = image_size["width"]
   config.model.text = towers.bert(config.data)
@@ -107,7 +109,7 @@ def _set_towers(
   config.optimizer.name = "adamw"
   config.optimizer.learning_rate = 1e-3
   config.optimizer.weight_decay = 0.01
-  config.optimizer.weight_decay_convention = "schedule"  # big_vision's
+  config.optimizer.weight_decay_convention = "schedule"  # as in big_vision
   config.optimizer.clip_norm = 1.0
   config.optimizer.freeze = ((r"img/.*", True), (r".*", False))
 

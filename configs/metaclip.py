@@ -4,7 +4,7 @@
   worldwide_l14 worldwide_h14 worldwide_h14_378 worldwide_bigg14, mini
                                                 300+ languages, XLM-V (l14: mT5)
 Data: web pairs balanced by t (curation is another task of this project); 12.8e9
-  pairs seen in batches of 32,768, whatever the size of the pool; worldwide:
+  pairs seen in batches of 32,768, for any size of the pool; worldwide:
   29e9 in batches of 75,264. Yours are WebDataset tars:
   --config.data.sources.main.path="PATH/{0..999}.tar"; for worldwide captions,
   --config.data.languages and the source's language or language_field. The
@@ -30,18 +30,18 @@ import dataclasses
 import ml_collections
 
 from configs import base
-from configs.parts import clip_towers, sizes, variants, web
+from configs.parts import clip_towers, tower_sizes, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-  """A model and what in its recipe differs.
+  """A model and the fields in which its recipe differs.
 
   Attributes:
-    num_parameters: of open_clip 3.3.0's model of this size.
-    is_worldwide: MetaCLIP 2's vocabulary and recipe (stated for H/14 at 224
-      pixels).
-    activation: of the published weights, by open_clip 3.3.0's list of them.
+    num_parameters: parameters of open_clip 3.3.0's model of this size.
+    is_worldwide: whether it has MetaCLIP 2's vocabulary and recipe (stated for
+      H/14 at 224 pixels).
+    activation: activation of the published weights, by open_clip 3.3.0's list.
   """
 
   size: str
@@ -77,12 +77,13 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   """Return the recipe of a variant.
 
   Raises:
-    ValueError: there is no such variant.
+    ValueError: no variant has this name.
   """
-  if arg == "mini":
-    return clip_towers.make_mini("quick_gelu")
-  variant = variants.pick(__file__, arg, VARIANTS)
   config = base.get_config()
+  if arg == "mini":
+    clip_towers.set_mini(config, "quick_gelu")
+    return config
+  variant = variants.pick(__file__, arg, VARIANTS)
   batch_size = 75_264 if variant.is_worldwide else 32_768
   num_examples = 29e9 if variant.is_worldwide else 12.8e9
   web.set_run(
@@ -101,7 +102,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
     config, variant.size, variant.patch_size, variant.image_size
   )
   clip_towers.set_text(
-    config, sizes.clip_text(variant.embed_dim, variant.text_depth)
+    config, tower_sizes.clip_text(variant.embed_dim, variant.text_depth)
   )
   clip_towers.set_model(config, variant.embed_dim, variant.activation)
   config.model.remat = "block"

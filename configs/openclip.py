@@ -9,7 +9,7 @@
   coca_vit_b32 coca_vit_l14                 CoCa's contrastive half
   mini
 Data: LAION-400M, LAION-2B (re-LAION today), CommonPool and DataComp-1B, all
-  lists of URLs, which img2dataset makes tars of:
+  lists of URLs, which img2dataset downloads into tars:
   --config.data.sources.main.path="PATH/{00000..41407}.tar". The tokenizer
   needs OpenAI's vocabulary: --config.data.tokenizer_path=FILE.
 Augmentation: a random part of 0.9 to 1.0 of the area (open_clip's default);
@@ -18,14 +18,14 @@ Augmentation: a random part of 0.9 to 1.0 of the area (open_clip's default);
   had a dropout of 0.1 in its head too, which is not in this project.
 Recipes: LAION's scaling-law table (github.com/LAION-AI/scaling-laws-openclip,
   trained_models_info.csv); DataComp's scale_configs.py; open_clip's defaults
-  for betas, epsilon and decay. Where a tower has no row of its own in these
-  (S, M, B/32-256, B/16+, bigG, ConvNeXt, CoCa) it takes the row of the next
-  tower in size; such rows are marked `of=`.
+  for betas, epsilon and decay. A tower without a row in these (S, M, B/32-256,
+  B/16+, bigG, ConvNeXt, CoCa) takes the row of the next tower in size; such
+  rows are marked `of=`.
 Command:
   python main.py --config=configs/openclip.py:vit_b32 --workdir=runs/b32 \
     --config.data.sources.main.path="PATH/{00000..41407}.tar" \
     --config.data.tokenizer_path=bpe_simple_vocab_16e6.txt.gz
-Hardware: A100 40 GB, as many as EXPECTED says.
+Hardware: A100 40 GB, in the numbers of EXPECTED.
 Expected: not yet run; EXPECTED has the published ImageNet zero-shot figures.
 """
 
@@ -36,7 +36,7 @@ from typing import Any
 import ml_collections
 
 from configs import base
-from configs.parts import clip_towers, sizes, towers, variants, web
+from configs.parts import clip_towers, tower_sizes, towers, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,15 +52,16 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-  """A model, its recipe, and what the published weights count.
+  """A model, its recipe, and the size of the published weights.
 
   Attributes:
     image: fields of the image tower.
-    num_parameters: of open_clip 3.3.0's model, without CoCa's decoder.
-    of: the variant whose recipe stands in where none was published.
-    is_coca: CoCa's towers, trained without its captioning loss.
-    lowest_area: share of the image that a crop has at least.
-    erase_probability: of a random box of an image.
+    num_parameters: parameters of open_clip 3.3.0's model, without CoCa's
+      decoder.
+    of: variant whose recipe is taken if none was published.
+    is_coca: whether the towers are CoCa's, trained without its captioning loss.
+    lowest_area: lowest share of the image's area in a crop.
+    erase_probability: probability that a random box of an image is erased.
   """
 
   tower: str
@@ -104,7 +105,7 @@ EXPECTED = {
 def _vit(
   size: str, patch_size: int, *args, image_size=224, **fields
 ) -> Variant:
-  image = {**sizes.VIT[size], "patch_size": patch_size}
+  image = {**tower_sizes.VIT[size], "patch_size": patch_size}
   return Variant("vit", image, image_size, *args, **fields)
 
 
@@ -134,7 +135,7 @@ VARIANTS: dict[str, Variant] = {
     "B", 32, 512, 512, 151_288_833, _B32, image_size=256, of="vit_b32"
   ),
   "vit_b16": _vit("B", 16, 512, 512, 149_620_737, _B16),
-  # 896 channels: of no other model.
+  # 896 channels, as in no other model.
   "vit_b16_plus_240": Variant(
     "vit",
     {
@@ -194,13 +195,14 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   """Return the recipe of a variant.
 
   Raises:
-    ValueError: there is no such variant.
+    ValueError: no variant has this name.
   """
+  config = base.get_config()
   if arg == "mini":
-    return clip_towers.make_mini("gelu")
+    clip_towers.set_mini(config, "gelu")
+    return config
   variant = variants.pick(__file__, arg, VARIANTS)
   recipe = variant.recipe
-  config = base.get_config()
   web.set_run(
     config,
     batch_size=recipe.batch_size,
@@ -214,10 +216,10 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   )
   _set_image(config, variant)
   clip_towers.set_text(
-    config, sizes.clip_text(variant.text_width, variant.text_depth)
+    config, tower_sizes.clip_text(variant.text_width, variant.text_depth)
   )
   if variant.is_coca:
-    # A cls token of the tower's own stands behind 76 tokens of the caption.
+    # The tower's own cls token follows 76 tokens of the caption.
     config.data.num_tokens = 76
     config.model.text.pool = "cls"
     config.model.text.mask_padding = True

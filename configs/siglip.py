@@ -8,9 +8,9 @@ Data: WebLI is not public. Yours are WebDataset tars:
   --config.data.languages and the source's language or language_field. The
   captions' tokenizer (C4 English SentencePiece, 32,000 tokens; i18n: mC4,
   250,000) needs its file: --config.data.tokenizer_path=FILE.
-Augmentation: none is stated. Images are resized to a square, whatever their
-  shape, as big_vision's demo of these models does (resize(224)); bilinear as
-  there, but antialiased, which TensorFlow's is not by default.
+Augmentation: none is stated. Images of any shape are resized to a square, as in
+  big_vision's demo of these models (resize(224)); bilinear as there, but
+  antialiased, unlike TensorFlow's default.
 Command:
   python main.py --config=configs/siglip.py:b16 --workdir=runs/siglip_b16 \
     --config.data.sources.main.path="PATH/{00000..00999}.tar" \
@@ -21,9 +21,9 @@ Hardware: the paper trained b16 on 32 TPU v4 chips for 2 and for 5 days.
 Expected: not yet run. The paper's: ImageNet zero-shot 72.1 after 2 days (table
   1). The published weights after 40e9 examples (table 3; b16 at 224 pixels
   76.2, at 256 76.7, at 384 78.6, at 512 79.2; L/16 80.5 and 82.1; So400m/14 at
-  384 83.2). Sizes other than 224 (b16) and 256 are 5e9 examples more of the one
-  before, at a hundredth of the rate, without decay: give its run with
-  --config.init_from.
+  384 83.2). Models of other sizes than 224 (b16) and 256 train for 5e9 more
+  examples from the size before, at a hundredth of the rate, without decay: name
+  that run with --config.init_from.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ import dataclasses
 import ml_collections
 
 from configs import base
-from configs.parts import mini, sizes, variants, web
+from configs.parts import mini, tower_sizes, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Variant:
   """A released model.
 
   Attributes:
-    num_parameters: of the published weights (open_clip 3.3.0's model), scale
-      and bias included.
-    is_longer: whether it goes on from the same tower at fewer pixels.
+    num_parameters: parameters of the published weights (open_clip 3.3.0's
+      model), scale and bias included.
+    is_longer: whether training continues the same tower at fewer pixels.
   """
 
   size: str
@@ -80,14 +80,14 @@ def get_config(arg: str = "b16") -> ml_collections.ConfigDict:
   """Return the recipe of a variant.
 
   Raises:
-    ValueError: there is no such variant.
+    ValueError: no variant has this name.
   """
   if arg == "mini":
     return _mini()
   variant = variants.pick(__file__, arg, VARIANTS)
   config = base.get_config()
   set_recipe(config, num_examples=5e9 if variant.is_longer else 40e9)
-  # The length of the warm-up is a guess: it was not found in a source.
+  # The length of the warm-up is a guess: no source states it.
   config.optimizer.warmup_steps = 10_000
   if variant.is_longer:
     config.optimizer.learning_rate = 1e-5
@@ -97,8 +97,10 @@ def get_config(arg: str = "b16") -> ml_collections.ConfigDict:
   config.data.image_size = variant.image_size
   config.data.num_tokens = variant.num_tokens
   config.data.vocab_size = 250_000 if variant.is_multilingual else 32_000
-  width = sizes.VIT[variant.size]["width"]
-  set_towers(config, sizes.VIT[variant.size], sizes.VIT[variant.size], width)
+  width = tower_sizes.VIT[variant.size]["width"]
+  set_towers(
+    config, tower_sizes.VIT[variant.size], tower_sizes.VIT[variant.size], width
+  )
   config.model.image.patch_size = variant.patch_size
   config.model.text.projection = variant.has_projection
   return config
@@ -106,20 +108,20 @@ def get_config(arg: str = "b16") -> ml_collections.ConfigDict:
 
 def set_towers(
   config: ml_collections.ConfigDict,
-  image_size: sizes.Fields,
-  text_size: sizes.Fields,
+  image_size: tower_sizes.Fields,
+  text_size: tower_sizes.Fields,
   embed_dim: int,
 ) -> None:
-  """Set SigLIP's towers: attention pooling, and the last of all positions."""
+  """Set SigLIP's towers: attention pooling for images, last token for text."""
   config.model.embed_dim = embed_dim
   image = config.model.image
   image.update(image_size)
-  if image.tower == "vit":  # NaFlex knows no other
+  if image.tower == "vit":  # NaFlex has no other pool
     image.pool = "map"
   image.projection = False  # width is embed_dim
   text = config.model.text
   text.update(text_size)
-  # Captions are padded to the end and all positions looked at.
+  # Captions are padded to the end, and attention includes all positions.
   text.pool = "last"
   text.mask_padding = False
   text.projection = True
@@ -131,8 +133,8 @@ def set_recipe(
 ) -> None:
   """Set batch, length and optimizer of a run over web pairs.
 
-  The paper's table 3 models; its optimizer is Adafactor by default (a form with
-  a first moment), and AdamW has the same b2 there.
+  It is the recipe of the paper's models in table 3. Its default optimizer is
+  Adafactor (a form with a first moment); AdamW has the same b2 there.
   """
   web.set_run(
     config, batch_size=32_768, total_steps=round(num_examples / 32_768)
@@ -143,9 +145,9 @@ def set_recipe(
   config.optimizer.b2 = 0.95
   config.optimizer.moment_dtype = "bfloat16"
   config.optimizer.weight_decay = 1e-4
-  config.optimizer.weight_decay_convention = "schedule"  # big_vision's
-  # Recomputed layers, a chip's batch in eight parts: room for a batch of 16,384
-  # on 4 TPU v4 chips (benchmarks/plan.py).
+  config.optimizer.weight_decay_convention = "schedule"  # as in big_vision
+  # Recomputed layers and a chip's batch in eight parts, so that a batch of
+  # 16,384 fits on 4 TPU v4 chips (benchmarks/plan.py).
   config.model.remat = "block"
   config.model.remat_chunks = 8
 

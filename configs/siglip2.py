@@ -8,13 +8,13 @@ Data: WebLI is not public; 90 % English, 10 % of 109 languages. Yours are
   The tokenizer (Gemma's, 256,000 tokens, lower-cased) needs its file:
   --config.data.tokenizer_path=FILE.
 Augmentation: none is stated; resized to a square as in configs/siglip.py.
-  naflex_*: each image in its own shape, at most 256 patches (section 2.4.2;
-  --config.data.augmentation.max_num_patches is the paper's 128 to 1024, of
-  which it draws one a batch; here all batches have the same).
+  naflex_*: each image in its own shape, at most 256 patches (section 2.4.2).
+  The paper draws a limit of 128 to 1024 for each batch; here all batches have
+  --config.data.augmentation.max_num_patches.
 Recipe: Adam, rate 1e-3, decay 1e-4 (big_vision's convention), clipped at 1,
   batch 32k, cosine, 20,000 warm-up steps, 40e9 examples. The decoder's and the
-  self-supervised losses are not in this project yet: this is the sigmoid loss
-  alone, which is not the paper's whole recipe.
+  self-supervised losses are not in this project yet: the sigmoid loss alone is
+  not the paper's whole recipe.
 Command:
   python main.py --config=configs/siglip2.py:naflex_b16 --workdir=runs/naflex \
     --config.data.sources.main.path="PATH/{00000..00999}.tar" \
@@ -32,7 +32,7 @@ import dataclasses
 import ml_collections
 
 from configs import base, siglip
-from configs.parts import mini, sizes, towers, variants
+from configs.parts import mini, tower_sizes, towers, variants
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Variant:
   """A released model; `text` is the size of its text tower.
 
   Attributes:
-    num_parameters: of the published weights (open_clip 3.3.0's or
+    num_parameters: parameters of the published weights (open_clip 3.3.0's or
       transformers' model of this size), scale and bias included.
   """
 
@@ -79,7 +79,7 @@ def get_config(arg: str = "b16_256") -> ml_collections.ConfigDict:
   """Return the recipe of a variant.
 
   Raises:
-    ValueError: there is no such variant.
+    ValueError: no variant has this name.
   """
   if arg == "mini":
     return _mini()
@@ -96,11 +96,11 @@ def get_config(arg: str = "b16_256") -> ml_collections.ConfigDict:
   if variant.is_naflex:
     config.model.image = towers.naflex(config.data)
     config.data.augmentation.resize = "naflex"
-  image_size = sizes.VIT[variant.size]
+  image_size = tower_sizes.VIT[variant.size]
   siglip.set_towers(
     config,
     image_size,
-    sizes.VIT[variant.text or variant.size],
+    tower_sizes.VIT[variant.text or variant.size],
     image_size["width"],
   )
   config.model.image.patch_size = variant.patch_size

@@ -1,9 +1,10 @@
-"""What a step of a recipe can do: the operators, by the name in `op`.
+"""Interfaces of the operators that the steps of a recipe run.
 
 An operator is a frozen dataclass; its fields are the step's parameters. Most
 are a `Filter`: a pure map over the pairs of a shard, in worker processes. A
-`Reduction` first measures each shard, and decides with what all of them gave
-together. A `MeshFilter` runs a model, in the process that has the devices.
+`MeshFilter` runs a model, in the process that has the devices. Either may also
+be a `Reduction`: it first measures each shard, then combines the measures of
+all shards into a state that its decisions read.
 """
 
 import dataclasses
@@ -19,11 +20,11 @@ from curation import pool
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-  """What a step says of some pairs.
+  """Decision of a step about the pairs of a table.
 
   Attributes:
     keep: bool [N]; None keeps all.
-    signals: name -> [N] (NumPy or Arrow); columns for later steps, and of
+    signals: name -> [N] (NumPy or Arrow); columns for later steps and for
       signals/*.parquet.
   """
 
@@ -34,19 +35,19 @@ class Verdict:
 
 
 DecideFn = Callable[[pa.Table], Verdict]
-# Maps a function over items, in worker processes; results in order.
+# map(fn, items) in worker processes; results in order.
 RunFn = Callable[[Callable[[Any], Any], Sequence[Any]], Sequence[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-  """Where a step finds things.
+class StepContext:
+  """Folders that a step reads and writes.
 
   Attributes:
-    workdir: of the curation.
-    cache_dir: for what other curations can use too.
+    workdir: folder of the curation.
+    cache_dir: folder that curations share.
     state: folder that the step's `reduce` filled; None for other operators.
-    earlier: to `reduce`, the states of the reductions before it, by step.
+    earlier: for `reduce`, (step, state) of each reduction before this one.
   """
 
   workdir: pathlib.Path
@@ -56,55 +57,74 @@ class Place:
 
 
 class Operator:
-  """What all operators have.
+  """Base of all operators.
 
   Attributes:
-    version: raised when the same parameters give another result, so that a
-      workdir's earlier results are not used again.
+    version: raised when a change of the code changes the result of the same
+      parameters, so that a workdir's earlier results are not used again.
   """
 
   version: ClassVar[int] = 1
 
   @property
   def columns(self) -> tuple[str, ...]:
-    """Return what is read: columns of the pool, signals of earlier steps."""
+    """Return the columns that are read: of the pool, and earlier signals."""
     return ()
 
   @property
   def signals(self) -> tuple[str, ...]:
-    """Return the names of the signals that are made."""
+    """Return the names of the signals of the step's verdicts."""
     return ()
 
   def check(self, field: str) -> None:
-    """Raise ValueError, naming `field`.PARAMETER, for a value of no use."""
+    """Raise ValueError, naming `field`.PARAMETER, for a bad value."""
 
   def files(self) -> tuple[str, ...]:
-    """Return paths of the files and folders that the result depends on."""
+    """Return the paths of files and folders that the result depends on."""
     return ()
 
 
 class Filter(Operator):
-  """Decides about each pair alone."""
+  """Operator that decides about the pairs of a table in a worker process."""
 
-  def open(self, place: Place) -> DecideFn:
-    """Return what decides; called once a process, and may be slow."""
+  def open(self, context: StepContext) -> DecideFn:
+    """Return fn(table) -> Verdict; called once a process, and may be slow."""
     raise NotImplementedError
 
 
 class Measure(Protocol):
-  """Gathers what one shard contributes to a reduction."""
+  """Contribution of one shard to a reduction."""
 
   def add(self, table: pa.Table) -> None:
     """Add pairs."""
     ...
 
   def save(self, path: pathlib.Path) -> None:
-    """Write it; the same bytes for the same pairs."""
+    """Write the measure; the same bytes for the same pairs."""
     ...
 
 
-class Reduction(Filter):
-  """Decides with something that depends on all pairs."""
+@dataclasses.dataclass(frozen=True)
+class MeasureOf:
+  """Measure made of two functions."""
+
+  add_fn: Callable[[pa.Table], None]
+  save_fn: Callable[[pathlib.Path], None]
+
+  def add(self, table: pa.Table) -> None:
+    """Add pairs."""
+    self.add_fn(table)
+
+  def save(self, path: pathlib.Path) -> None:
+    """Write the measure."""
+    self.save_fn(path)
+
+
+class Reduction:
+  """Part of an operator whose decisions depend on all pairs.
+
+  A class inherits it beside `Filter` or `MeshFilter`.
+  """
 
   @property
   def measured(self) -> tuple[str, ...]:
@@ -113,58 +133,55 @@ class Reduction(Filter):
 
   @property
   def measures_raw(self) -> bool:
-    """Whether all pairs are measured, not only those left by steps before."""
+    """Whether all pairs are measured, also those that earlier steps dropped."""
     return False
 
-  def measure(self, place: Place) -> Measure:
-    """Return what measures a shard; `place.state` is None."""
+  def measure(self, context: StepContext) -> Measure:
+    """Return an empty measure for one shard; `context.state` is None."""
     raise NotImplementedError
 
   def reduce(
-    self, parts: Sequence[pathlib.Path], place: Place, run: RunFn
+    self, parts: Sequence[pathlib.Path], context: StepContext, run: RunFn
   ) -> dict[str, Any]:
-    """Fill `place.state` from what measures saved; any order of them.
+    """Fill `context.state` from the files of the measures, in any order.
 
     Returns:
       Facts for the manifest, ready for JSON. curation.html draws "histogram"
-      and "curves" (see report_charts.py), and a table of "languages":
+      and "curves" (see outputs/curation_charts.py), and a table of "languages":
       {language: {column: number}}.
     """
     raise NotImplementedError
 
 
-# (columns, rows) -> tables of the pairs with these rows; see pool.Pool.read.
+# read(columns, rows) -> tables of the pairs in these rows; see pool.Pool.read.
 ReadFn = Callable[[Sequence[str], np.ndarray], Iterator[pa.Table]]
 ShardFn = Callable[[pool.Shard, Iterable[pa.Table], ReadFn], Iterator[Verdict]]
 
 
 class MeshFilter(Operator):
-  """Runs a model over shards, in the process that has the devices.
+  """Operator that runs a model over shards, in the process with the devices."""
 
-  A Reduction can be one too: what it reduced is in `place.state`.
-  """
-
-  # Most pairs of a table that it is given.
+  # Highest number of pairs in a table passed to the ShardFn.
   batch_rows: ClassVar[int] = 1024
 
   @property
   def fetched(self) -> tuple[str, ...]:
-    """Return the pool's columns that are read where needed, with a ReadFn."""
+    """Return the pool's columns that are read on demand, with a ReadFn."""
     return ()
 
-  def open_shards(self, place: Place) -> ShardFn:
-    """Return fn(shard, its tables, read) -> a verdict for each table."""
+  def open_shards(self, context: StepContext) -> ShardFn:
+    """Return fn(shard, tables, read) -> a verdict for each table."""
     raise NotImplementedError
 
 
 def file_facts(path: str) -> tuple[object, ...]:
-  """Return what tells versions of a file or a folder's files apart."""
-  place = pathlib.Path(path)
-  if not place.exists():
+  """Return sizes and times that identify a version of a file or a folder."""
+  root = pathlib.Path(path)
+  if not root.exists():
     return (path,)
-  found = sorted(place.rglob("*")) if place.is_dir() else [place]
+  files = sorted(root.rglob("*")) if root.is_dir() else [root]
   return tuple(
-    (str(file.relative_to(place)), file.stat().st_size, file.stat().st_mtime_ns)
-    for file in found
+    (str(file.relative_to(root)), file.stat().st_size, file.stat().st_mtime_ns)
+    for file in files
     if file.is_file()
   )

@@ -1,25 +1,25 @@
-"""The pairs that a curation begins with, in shards.
+"""Interface of pools: the image-text pairs that a curation reads, in shards.
 
-A shard is the unit of work, of retry and of resume: a tar, some row groups of
-a Parquet file, a range of a file of JSON lines. It is read as Arrow tables with
-the columns that are asked for:
+A shard is the unit of work, of retry and of resume: a tar, row groups of a
+Parquet file, a range of a file of JSON lines. It is read as Arrow tables with
+the requested columns:
 
   uid       fixed_size_binary(16): input_pipeline.sources.record.UID, high half
-            first, big-endian; that which training's source has
-  row       int64: place of the example in its shard << CAPTION_BITS | number
+            first, big-endian; equal to the UID in training
+  row       int64: index of the example in its shard << CAPTION_BITS | number
             of the caption; ascending, with gaps
-  fault     string: "KIND: MESSAGE" (of input_pipeline.faults) where the pair
-            cannot be used: then nothing else of it is known. Null elsewhere
-  text      string: the caption, as training would see it
-  caption   int32: number of the caption among those of its example, which are
-            a pair each
-  language  string (ISO 639-1; "und" where nobody knows)
+  fault     string: "KIND: MESSAGE" (of input_pipeline.faults) for an unusable
+            pair, whose other columns are null; else null
+  text      string: the caption, as in training
+  caption   int32: number of the caption among those of its example; each
+            caption is a pair
+  language  string (ISO 639-1; "und" if unknown)
   image     binary: encoded, in any format of image_ops.decode
-  width, height   int32: pixels of the image before anyone made it smaller
-                  (original_width where the files have it)
-  url, sha256, ...   any other column that the files have
+  width, height   int32: pixels of the image before any resizing
+                  (original_width if the files have it)
+  url, sha256, ...   any other column of the files
 
-The first three are always there.
+uid, row and fault are always there.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ import pyarrow as pa
 from input_pipeline.sources import record
 
 UID_TYPE = pa.binary(16)
-# Types of the columns that are not just those of the files.
+# Types of the columns with a fixed meaning.
 TYPES: Mapping[str, pa.DataType] = {
   "uid": UID_TYPE,
   "row": pa.int64(),
@@ -45,11 +45,11 @@ TYPES: Mapping[str, pa.DataType] = {
   "width": pa.int32(),
   "height": pa.int32(),
 }
-# Those of every table.
+# Columns of every table.
 ALWAYS = ("uid", "row", "fault")
 # Lower bits of `row`: an example has at most 65,536 captions.
 CAPTION_BITS = 16
-# Rows of a table with images, and without.
+# Highest number of rows of a table with images, and without.
 IMAGE_ROWS = 256
 TEXT_ROWS = 16_384
 
@@ -71,15 +71,16 @@ class PoolConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-  """A part of a pool.
+  """Part of a pool.
 
   Attributes:
-    name: of letters, digits, "-" and "_"; no two shards of a pool share it, and
-      it is the same whatever other shards there are.
-    path: of its file.
-    start: first row group, byte or example; what the format says.
-    stop: behind the last.
-    version: changes with the content (of files.File: size and version).
+    name: letters, digits, "-" and "_"; unique in the pool, and independent of
+      the other shards.
+    path: path of its file.
+    start: first row group, byte or example, by format.
+    stop: end, exclusive.
+    version: string that changes with the content (size and version of a
+      files.File).
   """
 
   name: str
@@ -96,13 +97,13 @@ class Pool(Protocol):
   def shards(self) -> Sequence[Shard]:
     """Return all shards, in the order of the files.
 
-    In another process there are none: a pool is pickled without them.
+    A pool is pickled without its shards: other processes get none.
     """
     ...
 
   @property
   def columns(self) -> frozenset[str]:
-    """Return the names of the columns that can be asked for."""
+    """Return the names of the columns that can be requested."""
     ...
 
   def read(
@@ -113,13 +114,13 @@ class Pool(Protocol):
     max_rows: int,
     rows: np.ndarray | None = None,
   ) -> Iterator[pa.Table]:
-    """Yield the pairs of a shard in order, by at most `max_rows`.
+    """Yield the pairs of a shard in order, in tables.
 
     Args:
-      shard: of this pool.
-      columns: beside those that are always there.
-      max_rows: of a table; a table is not empty.
-      rows: int64, ascending: only these are read. None for all.
+      shard: shard of this pool.
+      columns: requested columns beside ALWAYS.
+      max_rows: highest number of rows of a table; no table is empty.
+      rows: int64, ascending: rows to read; None for all.
     """
     ...
 
@@ -152,8 +153,8 @@ def uid_column(found: np.ndarray) -> pa.Array:
 
 
 def places(rows: np.ndarray | None) -> np.ndarray | None:
-  """Return the examples that have some of these rows, ascending."""
+  """Return the distinct examples of ascending rows; None for None."""
   if rows is None:
     return None
-  found = rows >> CAPTION_BITS
-  return found[np.flatnonzero(np.diff(found, prepend=-1))]
+  examples = rows >> CAPTION_BITS
+  return examples[np.flatnonzero(np.diff(examples, prepend=-1))]

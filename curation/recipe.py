@@ -1,4 +1,4 @@
-"""A curation's configuration as frozen dataclasses, checked."""
+"""Config of --task=curate as frozen dataclasses, checked."""
 
 import dataclasses
 import pathlib
@@ -7,7 +7,7 @@ from typing import Any
 
 from curation import operators, rules
 from curation import pool as pool_lib
-from runtime import sections
+from runtime import checks, sections
 
 _SEE = "configs/curate/fields.py"
 # Columns that no step may make.
@@ -16,15 +16,15 @@ _OWN = ("uid", "row", "step", "caption", "fault", "dropped_by")
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-  """A curation.
+  """Parameters of a curation.
 
   Attributes:
-    pool: where the pairs are.
-    cache_dir: for indices and models.
-    max_attempts: of a shard that fails.
-    steps: name -> operator, in the order in which they are taken.
-    max_failed_shards: share of the shards that may be left out, as they fail
-      each time.
+    pool: location and columns of the pairs.
+    cache_dir: folder for indices and models.
+    max_attempts: highest number of attempts at a shard that fails.
+    steps: name -> operator, in the order in which they run.
+    max_failed_shards: share of the shards that may be left out because all
+      attempts failed.
   """
 
   pool: pool_lib.PoolConfig
@@ -38,7 +38,7 @@ def checked(values: Mapping[str, Any]) -> Recipe:
   """Return the recipe of a config's values.
 
   Raises:
-    ValueError: a field or value that cannot be used; the message names it.
+    ValueError: a field is unknown or its value is bad; the message names it.
   """
   fields = (
     *("pool", "cache_dir", "max_attempts", "max_failed_shards"),
@@ -49,7 +49,7 @@ def checked(values: Mapping[str, Any]) -> Recipe:
   if len(missing) == len(fields):
     raise ValueError(
       "--config is no recipe of --task=curate: expected one of "
-      "configs/curate_*.py, with the fields "
+      "configs/curate/*.py, with the fields "
       f"{', '.join(fields)}; it has {', '.join(list(values)[:3])}, ..."
     )
   if unknown or missing:
@@ -66,13 +66,10 @@ def checked(values: Mapping[str, Any]) -> Recipe:
     max_failed_shards=float(values["max_failed_shards"]),
     steps=_steps(values["order"], values["steps"]),
   )
-  if recipe.max_attempts < 1:
-    raise ValueError(
-      f"max_attempts must be at least 1; got {recipe.max_attempts}"
-    )
+  checks.at_least("max_attempts", recipe.max_attempts, 1)
   if not 0 <= recipe.max_failed_shards < 1:
     raise ValueError(
-      "max_failed_shards must be a share, at least 0 and below 1; got "
+      "max_failed_shards must be at least 0 and below 1; got "
       f"{recipe.max_failed_shards}"
     )
   for name, step in recipe.steps.items():
@@ -85,15 +82,15 @@ def checked(values: Mapping[str, Any]) -> Recipe:
   return recipe
 
 
-def check_signals(found: Mapping[str, operators.Operator]) -> None:
-  """Raise ValueError where two steps make a signal of the same name."""
+def check_signals(steps: Mapping[str, operators.Operator]) -> None:
+  """Raise ValueError if two steps make a signal of the same name."""
   makers: dict[str, str] = {}
-  for name, step in found.items():
+  for name, step in steps.items():
     for signal in step.signals:
       if signal in _OWN:
         raise ValueError(
-          f"steps.{name} makes a signal {signal!r}, which is a name of the "
-          "curation's own columns"
+          f"steps.{name} makes a signal {signal!r}, a name that is reserved; "
+          f"expected none of {', '.join(_OWN)}"
         )
       if signal in makers:
         raise ValueError(
@@ -104,22 +101,22 @@ def check_signals(found: Mapping[str, operators.Operator]) -> None:
 
 
 def check_columns(
-  found: Mapping[str, operators.Operator], pool_columns: Collection[str]
+  steps: Mapping[str, operators.Operator], pool_columns: Collection[str]
 ) -> None:
-  """Raise ValueError where a step reads what is not there when it is done."""
-  makers = {signal: name for name in found for signal in found[name].signals}
+  """Raise ValueError if a step reads a column that does not exist before it."""
+  makers = {signal: name for name in steps for signal in steps[name].signals}
   known = {"uid", "row", *pool_columns}
-  # Measured before any step is taken.
-  for name, step in found.items():
+  # These reductions measure before the first step runs.
+  for name, step in steps.items():
     if isinstance(step, operators.Reduction) and step.measures_raw:
-      _check_reads(name, step.measured, known, {}, found)
-  for name, step in found.items():
+      _check_reads(name, step.measured, known, {}, steps)
+  for name, step in steps.items():
     reads = tuple(step.columns)
     if isinstance(step, operators.Reduction) and not step.measures_raw:
       reads = (*step.measured, *reads)
     if isinstance(step, operators.MeshFilter):
       reads = (*reads, *step.fetched)
-    _check_reads(name, reads, known, makers, found)
+    _check_reads(name, reads, known, makers, steps)
     known |= set(step.signals)
 
 
@@ -149,23 +146,19 @@ def _steps(
   order: tuple[str, ...], values: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, operators.Operator]:
   """Return the operators of the steps that are in `order`."""
-  found: dict[str, operators.Operator] = {}
+  steps: dict[str, operators.Operator] = {}
   for name in order:
     if name not in values:
       raise ValueError(
         f"order names {name!r}, which is not among the steps "
         f"{', '.join(values)}"
       )
-    if name in found:
+    if name in steps:
       raise ValueError(f"order names {name!r} twice")
     fields = dict(values[name])
     op = fields.pop("op", "")
-    if op not in rules.OPERATORS:
-      raise ValueError(
-        f"steps.{name}.op must be one of {', '.join(rules.OPERATORS)}; got "
-        f"{op!r}"
-      )
-    found[name] = sections.make(
+    checks.one_of(f"steps.{name}.op", op, rules.OPERATORS)
+    steps[name] = sections.make(
       rules.OPERATORS[op], fields, prefix=f"steps.{name}.", see=_SEE
     )
-  return found
+  return steps

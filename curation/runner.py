@@ -1,10 +1,10 @@
-"""--task=curate: from a recipe to a selection, with all that is to be known.
+"""--task=curate: runs a recipe on a pool; writes the selection and reports.
 
-In the workdir: `stages` (what is done; see stage.py), selection.npy, signals/,
-keep.npy (where a step balances), manifest.json, failures.jsonl and
-curation.html. The same command goes on where
-a run was stopped; with other parameters it goes on from the first step that
-they change.
+The workdir gets `stages` (finished work; see engine/shard_pass.py),
+selection.npy, signals/, keep.npy (see outputs/keep_probabilities.py),
+manifest.json, failures.jsonl and curation.html. The same command resumes a
+stopped run; with other parameters it resumes at the first step that they
+change.
 """
 
 import contextlib
@@ -38,14 +38,14 @@ from curation.outputs import (
   signals,
 )
 from curation.outputs import manifest as manifest_lib
-from runtime import failures, progress
+from runtime import checks, failures, progress, unfinished
 
 SELECTION = "selection.npy"
 REPORT = "curation.html"
 
 
 class Stopped(BaseException):
-  """SIGTERM or Ctrl-C; not an Exception, so that no step takes it for one."""
+  """SIGTERM or Ctrl-C; no Exception, so that no step's handler catches it."""
 
   def __init__(self, number: int):
     super().__init__(signal.Signals(number).name)
@@ -62,18 +62,14 @@ def run(
 ) -> int:
   """Curate; return the exit code."""
   engines.check(engine, num_workers)
-  if recipe.pool.format not in pools.FORMATS:
-    raise ValueError(
-      f"pool.format must be one of {', '.join(pools.FORMATS)}; got "
-      f"{recipe.pool.format!r}"
-    )
+  checks.one_of("pool.format", recipe.pool.format, pools.FORMATS)
   try:
     with contextlib.ExitStack() as stack:
       stack.enter_context(_stoppable())
       cache_dir = pathlib.Path(recipe.cache_dir)
       opened = pools.FORMATS[recipe.pool.format]
       pool = opened.open_pool(recipe.pool, cache_dir)
-      # Before Ray is started, which takes seconds.
+      # Checked before Ray is started, which takes seconds.
       recipe_lib.check_columns(recipe.steps, pool.columns)
       workers = engines.make(engine, num_workers)
       stack.callback(workers.close)
@@ -81,12 +77,12 @@ def run(
       manifest = curate(recipe, pool, folder, workers, facts)
   except Stopped as stop:
     print(
-      f"{stop}: ended; what is done stays, the same command goes on from there",
+      f"{stop}: ended; finished work is kept, the same command resumes from it",
       file=sys.stderr,
     )
     return 128 + stop.number
   except OSError as error:
-    if not engines.is_disk_full(error):
+    if not failures.is_disk_full(error):
       raise
     raise failures.RunError(engines.DISK_IS_FULL) from error
   if as_json:
@@ -110,34 +106,34 @@ def curate(
   """Run all stages; write the workdir's files and return the manifest.
 
   Args:
-    recipe: checked.
-    pool: that it is about.
+    recipe: checked recipe.
+    pool: pool of the recipe.
     folder: the workdir.
-    engine: for all that needs no model.
-    facts_of_run: for the part of the manifest that is the run's own.
+    engine: engine for all work without a model.
+    facts_of_run: fields for the manifest's section `run`.
 
   Raises:
-    ValueError: a step reads what the pool does not have.
-    RunError: see workdir.py and passes.py.
+    ValueError: a step reads a column that the pool does not have.
+    RunError: see engine/curation_folder.py and engine/stage_pass.py.
   """
   recipe_lib.check_columns(recipe.steps, pool.columns)
   if not pool.shards:
     raise ValueError(f"pool.path={recipe.pool.path!r} has no pairs")
   start = time.time()
-  with curation_folder.claim(folder):
+  with unfinished.claim(folder, f"--workdir={folder}"):
     digest = curation_folder.begin(folder, recipe.pool, pool)
     tries = stage_pass.Tries(
       recipe.max_attempts,
       int(recipe.max_failed_shards * len(pool.shards)),
       failures_file.Ledger(folder),
     )
-    work, found, reduced = _run_stages(
+    work, passes, reduced = _run_stages(
       recipe, pool, folder, engine, digest, tries
     )
-    tallies = [one.tally for one in found]
+    tallies = [done.tally for done in passes]
     shards = _left(pool, work.stages)
     manifest = manifest_lib.make(
-      recipe, pool, work.stages, tallies, found[0].inputs, reduced
+      recipe, pool, work.stages, tallies, passes[0].inputs, reduced
     )
     before = _done_before(work)
     manifest |= before or _select(work, shards, engine, tries)
@@ -145,8 +141,8 @@ def curate(
     manifest["run"] = (facts_of_run or {}) | {
       "seconds": round(time.time() - start, 3),
       "stages": [
-        {"steps": list(one.steps), "seconds": round(each.seconds, 3)}
-        for one, each in zip(work.stages, found, strict=True)
+        {"steps": list(stage.steps), "seconds": round(done.seconds, 3)}
+        for stage, done in zip(work.stages, passes, strict=True)
       ],
     }
     manifest_lib.write(folder, manifest)
@@ -155,7 +151,7 @@ def curate(
         stage_pass.run_all, engine, tries, work.stage, "the report"
       )
       curation_page.write(folder, manifest, pool, run_all)
-    # Only now: with them, what is missing is made again in no time.
+    # Deleted last: with these files, a stopped run resumes in no time.
     for name in ("kept", "merged"):
       kept = shard_pass.folder(folder, work.stage) / name
       shutil.rmtree(kept, ignore_errors=True)
@@ -171,11 +167,11 @@ def _run_stages(
   digest: str,
   tries: stage_pass.Tries,
 ) -> tuple[shard_pass.Work, list[stage_pass.Pass], dict[str, dict[str, Any]]]:
-  """Do all stages; return the last one's work, and what each gave."""
+  """Run all stages; return the last work, all passes, and reductions' facts."""
   planned = stages_lib.make(recipe.steps, digest)
   done: tuple[stages_lib.Stage, ...] = ()
   made_in: dict[str, int] = {}
-  found: list[stage_pass.Pass] = []
+  passes: list[stage_pass.Pass] = []
   reduced: dict[str, dict[str, Any]] = {}
   work = shard_pass.Work(
     pool=pool,
@@ -195,21 +191,21 @@ def _run_stages(
     names = ", ".join(current.steps) or "measuring"
     label = f"Stage {current.number + 1} of {len(planned)} ({names})"
     runs = engines.Inline() if current.on_mesh else engine
-    found.append(stage_pass.run(work, _left(pool, done), runs, tries, label))
-    left_out = tuple(sorted({*left_out, *found[-1].left_out}))
+    passes.append(stage_pass.run(work, _left(pool, done), runs, tries, label))
+    left_out = tuple(sorted({*left_out, *passes[-1].left_out}))
     more = len(left_out) - tries.max_failed
     if more > 0:
       raise failures.RunError(
         f"{len(left_out)} of {len(pool.shards)} shards failed in one stage or "
-        f"another, {more} more than config.max_failed_shards lets be left out; "
-        f"{tries.failures.path} tells of all"
+        f"another, {more} more than config.max_failed_shards allows; "
+        f"{tries.failures.path} lists them"
       )
     done = (*done, dataclasses.replace(current, left_out=left_out))
     work = dataclasses.replace(work, stages=done)
     for name in (*current.raw_measures, *current.measures):
       shards = _left(pool, done)
       reduced[name] = stage_pass.reduce(work, shards, name, engine, tries)
-  return work, found, reduced
+  return work, passes, reduced
 
 
 def _select(
@@ -218,8 +214,8 @@ def _select(
   engine: engines.Engine,
   tries: stage_pass.Tries,
 ) -> dict[str, Any]:
-  """Write selection.npy and signals/; return the manifest's part on them."""
-  # They tell of files that are about to be replaced, maybe of another recipe's.
+  """Write selection.npy and signals/; return their fields of the manifest."""
+  # These describe files that are about to be replaced, maybe another recipe's.
   for name in (manifest_lib.NAME, REPORT):
     (work.workdir / name).unlink(missing_ok=True)
   run_all = functools.partial(stage_pass.run_all, engine, tries, work.stage)
@@ -230,7 +226,7 @@ def _select(
   for other in set(signals.folder(work.workdir).glob("*.parquet")) - {
     signals.path_of(work.workdir, shard) for shard in shards
   }:
-    other.unlink()  # of a shard that is left out now
+    other.unlink()  # left by a shard that is now left out
   runs = sorted(signals.run_path(work, shard) for shard in shards)
   level = 0
   while len(runs) > selection.FAN_IN:
@@ -243,16 +239,16 @@ def _select(
   keep_probabilities.update(work.workdir, work.steps, paths)
   return {
     "num_kept": sum(numbers),
-    # Of one image's captions, several may be kept.
+    # Below num_kept if several captions of an image are kept.
     "num_uids": num_uids,
     "kept_sha256": digest,
   }
 
 
 def _done_before(work: shard_pass.Work) -> dict[str, Any]:
-  """Return what `_select` did; nothing where it has to be done."""
+  """Return the result of an earlier `_select`; empty if it must run."""
   before = manifest_lib.read(work.workdir) or {}
-  # The manifest is written when all the rest is.
+  # The manifest is written last.
   is_done = (
     before.get("key") == manifest_lib.key(work.stages)
     and (work.workdir / SELECTION).exists()
@@ -267,7 +263,7 @@ def _done_before(work: shard_pass.Work) -> dict[str, Any]:
 def _left(
   pool: pool_lib.Pool, stages: Sequence[stages_lib.Stage]
 ) -> list[pool_lib.Shard]:
-  """Return the shards that are not left out by now."""
+  """Return the shards that are not left out so far."""
   left_out = set(stages[-1].left_out) if stages else set()
   return [shard for shard in pool.shards if shard.name not in left_out]
 
@@ -287,7 +283,7 @@ def _tell_of_others(
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-  """Let SIGTERM and Ctrl-C raise Stopped."""
+  """Make SIGTERM and Ctrl-C raise Stopped."""
 
   def stop(number: int, frame: types.FrameType | None) -> None:
     del frame

@@ -1,30 +1,46 @@
-"""Embeds many images or texts with a model whose arrays live on a mesh.
+"""Embedding of many images or texts with a model whose arrays lie on a mesh.
 
-Shape letters beside those of models/layers.py: here N counts the rows that
-were asked for, B the rows of one jitted call.
+Shape letters beside those of models/layers.py: here N counts all rows to embed,
+B the rows of one jitted call.
 """
 
 import dataclasses
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from input_pipeline import evaluation_split
 from models import naflex
 from runtime import mesh as mesh_lib
 
 EmbedFn = Callable[[Any, jax.Array], jax.Array]
 
 
+@dataclasses.dataclass(frozen=True)
+class Examples:
+  """Embedded images of a split, with the keys and captions of its examples.
+
+  Attributes:
+    keys: key of each example.
+    texts: first caption of each example in each of its languages.
+    zimg_NE: float32 [N, E] of length 1.
+  """
+
+  keys: tuple[str, ...]
+  texts: tuple[Mapping[str, str], ...]
+  zimg_NE: np.ndarray
+
+
 class Interrupted(Exception):
-  """Embedding was stopped by `should_stop`; nothing was returned."""
+  """Exception for an embedding that `should_stop` ended early."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Embedder:
-  """Embeds arrays of any length, one batch of fixed shape at a time."""
+  """Functions that embed arrays of any length, in batches of fixed shape."""
 
   images_fn: EmbedFn
   texts_fn: EmbedFn
@@ -42,6 +58,25 @@ class Embedder:
       _check(images_NYXC, np.uint8, 4, "images")
     return self._embed(self.images_fn, params, images_NYXC, "image")
 
+  def split(self, params: Any, split: evaluation_split.Split) -> Examples:
+    """Embed all images of a split, each batch of them decoded when needed."""
+    keys, texts = [], []
+
+    def images() -> Iterator[Any]:
+      for batch in split.batches(self.batch_size):
+        keys.extend(batch.keys)
+        texts.extend(batch.texts)
+        rows = batch.images
+        # The tower takes NumPy's arrays as well as JAX's, which its types name.
+        yield (
+          naflex.Patches(*rows)  # pyrefly: ignore[bad-argument-type]
+          if isinstance(rows, tuple)
+          else rows
+        )
+
+    z_BE = list(self.stream(self.images_fn, params, images(), "image"))
+    return Examples(tuple(keys), tuple(texts), np.concatenate(z_BE))
+
   def texts(self, params: Any, tokens_NL: np.ndarray) -> np.ndarray:
     """Embed int32 tokens: float32 ztxt [N, E] on every host."""
     _check(tokens_NL, np.int32, 2, "tokens")
@@ -58,10 +93,10 @@ class Embedder:
 
     Args:
       fn: `images_fn` or `texts_fn`.
-      params: of the model.
+      params: parameters of the model.
       batches: arrays, or trees of arrays, by row; fetched one batch ahead of
         the devices.
-      kind: what a row is, for messages.
+      kind: noun for a row in messages, such as "image".
 
     Raises:
       ValueError: an embedding is not finite.
@@ -79,8 +114,8 @@ class Embedder:
             lambda x: to_global(_pad(x, self.batch_size), sharding), batch
           ),
         )
-      # Fetching one batch late keeps the devices busy, and keeps the queue
-      # short enough for should_stop to be asked while there is work left.
+      # Fetching one batch late keeps the devices busy, and the queue so short
+      # that should_stop is called while work is left.
       if ahead is not None:
         yield _fetched(*ahead, kind)
       ahead = z_BE, len(jax.tree.leaves(batch)[0])
@@ -110,8 +145,8 @@ def make_embedder(
   """Jit both functions so that a batch is split over the mesh.
 
   Both take (params, batch) and return float32 rows of length 1. `should_stop`
-  is asked before each batch; with several processes it must give the same
-  answer on all of them, or the others wait for ever in a collective.
+  is called before each batch; it must return the same value on all processes,
+  or the others wait for ever in a collective.
   """
   num_shards = mesh_lib.num_batch_shards(mesh)
   if batch_size < 1 or batch_size % num_shards:
@@ -119,7 +154,7 @@ def make_embedder(
       f"evaluate.batch_size is {batch_size}, which is not a multiple of the "
       f"{num_shards} devices (data x fsdp) that a batch is split over"
     )
-  # Replicated, so that each process can read all rows.
+  # Outputs are replicated, so that each process can read all rows.
   replicated = mesh_lib.replicated(mesh)
   return Embedder(
     images_fn=jax.jit(embed_images, out_shardings=replicated),
@@ -133,7 +168,7 @@ def make_embedder(
 def to_global(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
   """Make a global array of a host array that every process has in full."""
   # Not jax.device_put, which compares the array across processes first. The
-  # transfer is meant, but only device_put passes a guard as "explicit".
+  # transfer is intended, but a guard lets only device_put pass as explicit.
   with jax.transfer_guard_host_to_device("allow"):
     return jax.make_array_from_callback(
       array.shape, sharding, lambda index: array[index]
@@ -151,7 +186,7 @@ def _fetched(z_BE: jax.Array, num_rows: int, kind: str) -> np.ndarray:
 
 
 def _pad(rows: np.ndarray, num_rows: int) -> np.ndarray:
-  # By copies of the last row: a row of padding tokens only may give NaN.
+  # Copies of the last row: a row of padding tokens only may embed as NaN.
   missing = num_rows - len(rows)
   return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
 

@@ -4,15 +4,17 @@ The rank of a query is that of its best right candidate:
 
   rank = 1 + (wrong candidates above it) + (wrong candidates tied with it) / 2
 
-and recall@k is the share of queries with rank <= k. So a rank can be
+and recall@k is the share of queries with rank <= k. A rank can thus be
 fractional, and a right candidate tied with one wrong one (rank 1.5) does not
-count for recall@1: a model whose embeddings are all alike gets rank (M+1)/2
-and no recall, instead of what the order of an argsort happens to give.
+count for recall@1: a model whose embeddings are all equal gets rank (M+1)/2
+and no recall, instead of figures that depend on the order of an argsort.
 
 Shape letters beside those of models/layers.py: Q queries, q queries of one
 block, M candidates.
 """
 
+import dataclasses
+import typing
 from collections.abc import Sequence
 
 import jax
@@ -21,17 +23,48 @@ import numpy as np
 from jax import P
 
 from evaluators import embedding
+from input_pipeline import evaluation_split
+from input_pipeline.sources import source_config
+from runtime import checks
 from runtime import mesh as mesh_lib
 
 # Cosine similarities closer than this are tied. A float32 dot product of unit
-# vectors is off by about 1e-7, in an order of sums that depends on its place in
-# a blocked matmul: exact equality would depend on the number of devices.
+# vectors is off by about 1e-7, and the order of its sums depends on its
+# position in a blocked matmul: exact equality would depend on the number of
+# devices.
 TIE = 1e-6
 
 KS = (1, 5, 10)
+METRICS = (*(f"R@{k}" for k in KS), "median_rank")
 
 # Largest number of similarities held at once on a device (64 MiB of float32).
 _BLOCK_SIZE = 2**24
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrievalConfig:
+  """Section of an evaluation set for retrieval in both directions.
+
+  Attributes:
+    kind: selects this section's dataclass.
+    source: images with captions; the first caption of an image is used.
+    all_names: whether images are also ranked against the captions of every
+      split of the source, in the first of data.languages.
+    metrics: figures to report, of METRICS.
+  """
+
+  kind: typing.Literal["retrieval"]
+  source: source_config.SourceConfig
+  all_names: bool
+  metrics: tuple[str, ...]
+
+  def check(self, field: str) -> None:
+    """Raise ValueError, naming the field, where a value cannot be used."""
+    evaluation_split.check_source(self.source, f"{field}.source")
+    if not self.metrics:
+      raise ValueError(f"{field}.metrics must have at least one item; got ()")
+    for metric in self.metrics:
+      checks.one_of(f"{field}.metrics", metric, METRICS)
 
 
 def evaluate(
@@ -44,6 +77,11 @@ def evaluate(
 
   Row i of both belongs to texts[i]. Pairs with the same text are right answers
   to each other.
+
+  >>> mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(1, 1, 1), jax.devices()[:1])
+  >>> z = np.eye(3, dtype=np.float32)
+  >>> evaluate(z, z[[0, 2, 1]], ["a", "b", "c"], mesh)["text_to_image"]["R@1"]
+  0.3333333333333333
   """
   _, label_N = np.unique(np.asarray(texts), return_inverse=True)
   args = {"label_Q": label_N, "label_M": label_N, "mesh": mesh}
@@ -54,15 +92,22 @@ def evaluate(
 
 
 def metrics(rank_Q: np.ndarray) -> dict[str, float]:
-  """Sum up ranks: recall@k for each of KS, and the median rank."""
+  """Return recall@k for each of KS, and the median rank.
+
+  >>> metrics(np.array([1.0, 1.5, 3.5, 7.0]))
+  {'R@1': 0.25, 'R@5': 0.75, 'R@10': 1.0, 'median_rank': 2.5}
+  """
   recalls = {f"R@{k}": float(np.mean(rank_Q <= k)) for k in KS}
   return recalls | {"median_rank": float(np.median(rank_Q))}
 
 
 def chance(num_candidates: int) -> dict[str, float]:
-  """Return what `metrics` is expected to be for a random order.
+  """Return the expected `metrics` of a random order.
 
   One right candidate a query is assumed.
+
+  >>> chance(50)
+  {'R@1': 0.02, 'R@5': 0.1, 'R@10': 0.2, 'median_rank': 25.5}
   """
   recalls = {f"R@{k}": min(1.0, k / num_candidates) for k in KS}
   return recalls | {"median_rank": (num_candidates + 1) / 2}
@@ -78,7 +123,7 @@ def ranks(
 ) -> np.ndarray:
   """Rank each query's best right candidate: float64 [Q], 1 is best.
 
-  A candidate is right where its label (an integer >= 0) is the query's.
+  A candidate is right if its label (an integer >= 0) equals the query's.
   Embeddings are float32 and L2-normalised, and every process has all of them;
   the work is split over queries.
 
@@ -117,7 +162,12 @@ def reference(
   label_Q: np.ndarray,
   label_M: np.ndarray,
 ) -> np.ndarray:
-  """Do what `ranks` does, in NumPy with the whole similarity matrix."""
+  """Return `ranks`, computed in NumPy with the whole similarity matrix.
+
+  >>> z = np.eye(3, dtype=np.float32)
+  >>> reference(z, z[[0, 0, 2]], label_Q=np.arange(3), label_M=np.arange(3))
+  array([1.5, 2. , 1. ])
+  """
   sim_QM = zquery_QE @ zcand_ME.T
   right_QM = label_Q[:, None] == label_M
   best_Q1 = np.where(right_QM, sim_QM, -np.inf).max(axis=1, keepdims=True)
@@ -151,7 +201,7 @@ def _ranks(zquery_QE, label_Q, zcand_ME, label_M, *, mesh, num_blocks):
   rank_Q = jax.shard_map(
     rank_shard, mesh=mesh, in_specs=(split, split, P(), P()), out_specs=split
   )(zquery_QE, label_Q, zcand_ME, label_M)
-  # Replicated, so that each process can read all ranks.
+  # The ranks are replicated, so that each process can read all of them.
   return jax.lax.with_sharding_constraint(rank_Q, jax.NamedSharding(mesh, P()))
 
 

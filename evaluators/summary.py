@@ -1,4 +1,4 @@
-"""Evaluation results for people and for files: rows, a table, results.json."""
+"""Evaluation results as rows, as a text table and as results.json."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ _DIRECTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-  """One figure and what chance would give."""
+  """One figure and its expectation by chance."""
 
   name: str  # "R@1", "median_rank", "top_1", ...
   value: float
@@ -36,7 +36,7 @@ class Row:
 
 
 def rows(results: Mapping[str, Any]) -> list[Row]:
-  """List what `suite.score` returned, in its order."""
+  """Return rows of the results of `suite.score`, in their order."""
   listed = []
   for group, tree in results.items():
     if group == "zero_shot":
@@ -45,12 +45,9 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
     size = tree["num_candidates"]
     for direction, label in _DIRECTIONS.items():
       listed.append(_retrieval_row(group, label, size, tree[direction]))
-    names = tree["all_names"]
-    listed.append(
-      _retrieval_row(
-        group, "image to all names", names["num_candidates"], names
-      )
-    )
+    if names := tree.get("all_names"):
+      size = names["num_candidates"]
+      listed.append(_retrieval_row(group, "image to all names", size, names))
     for language, scores in tree.get("languages", {}).items():
       size = scores["num_candidates"]
       for direction, label in _DIRECTIONS.items():
@@ -99,7 +96,7 @@ def table(results: Mapping[str, Any]) -> str:
 
 
 def number(figure: Figure, chance: bool = False) -> str:
-  """Write a figure with as many digits as it is worth."""
+  """Return a figure with its significant digits."""
   value = figure.chance if chance else figure.value
   if figure.name == "median_rank":
     return f"{value:,.1f}".removesuffix(".0")
@@ -113,7 +110,7 @@ def write_results(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
 
 
 def title(name: str) -> str:
-  """Write a figure's name for people: "R@1", "median rank", "top-1"."""
+  """Return a figure's name for people: "R@1", "median rank", "top-1"."""
   return name.replace("_", " ").replace("top ", "top-")
 
 
@@ -121,7 +118,9 @@ def _retrieval_row(
   group: str, label: str, size: int, scores: Mapping[str, float]
 ) -> Row:
   chance = retrieval.chance(size)
-  figures = tuple(Figure(k, scores[k], chance[k]) for k in chance)
+  figures = tuple(
+    Figure(k, scores[k], chance[k]) for k in chance if k in scores
+  )
   return Row(group, label, size, figures)
 
 

@@ -1,6 +1,5 @@
 """A folder of embeddings: images.npy and texts.npy, in input order."""
 
-import contextlib
 import functools
 import json
 import pathlib
@@ -13,7 +12,7 @@ from inference import image_files, published, read_ahead, row_batches
 from inference import model as model_lib
 from input_pipeline.images import image_ops
 from models import stack
-from runtime import checks, progress, provenance, whole_files
+from runtime import checks, progress, provenance, unfinished, whole_files
 
 # Largest batch whose layers are computed apart (stack.layers_apart): with more
 # rows, a program that is shorter to compile is as fast.
@@ -51,7 +50,7 @@ def run(
   if not out:
     raise ValueError("--out is missing: --out=FOLDER")
   folder = pathlib.Path(out)
-  check_free(folder)
+  unfinished.check_free(folder)
   # Inputs are listed before a model of gigabytes is read.
   image_paths = image_files.find(images) if images else []
   lines = read_texts(pathlib.Path(texts)) if texts else []
@@ -76,7 +75,7 @@ def run(
     "num_texts": len(lines),
     "versions": provenance.versions(),
   }
-  with written_whole(folder) as temporary:
+  with unfinished.whole(folder) as temporary:
     if protocol is not None:
       embedder = model.make_embedder(min(batch_size, len(image_paths)))
       read = functools.partial(_read_image, protocol)
@@ -120,32 +119,6 @@ def read_texts(path: pathlib.Path) -> list[str]:
       " expected one text a line"
     )
   return lines
-
-
-def check_free(folder: pathlib.Path) -> None:
-  """Raise ValueError where a folder holds something already."""
-  if folder.is_dir() and any(folder.iterdir()):
-    raise ValueError(f"--out={folder} is not empty; give another folder")
-  if folder.exists() and not folder.is_dir():
-    raise ValueError(f"--out={folder} is a file; give a folder")
-
-
-@contextlib.contextmanager
-def written_whole(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yield a folder beside `folder`, which takes its name if all goes well.
-
-  Raises:
-    ValueError: nothing can be written there.
-  """
-  with contextlib.ExitStack() as stack:
-    try:
-      temporary = stack.enter_context(whole_files.new_folder(folder))
-    except OSError as error:
-      raise ValueError(
-        f"--out={folder} cannot be written ({error.strerror}); give a folder"
-        " that you may write to"
-      ) from error
-    yield temporary
 
 
 def _save(

@@ -10,14 +10,14 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from inference import embed, open_clip_folder
 from inference import model as model_lib
+from inference import open_clip_folder
 from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import hf_files
 from models import dual_encoder
 from models.pretrained import comparing, families, mapping, opening, pixels
-from models.pretrained.families import timm_trunk
-from runtime import checks, whole_files
+from models.pretrained.parts import timm_trunk
+from runtime import checks, unfinished, whole_files
 
 # File of weights that transformers and open_clip look for.
 _WEIGHTS = {
@@ -62,10 +62,10 @@ def run(
   if not out:
     raise ValueError("--out is missing: --out=FOLDER")
   folder = pathlib.Path(out)
-  embed.check_free(folder)
+  unfinished.check_free(folder)
   model = model_lib.load(path)
   written = write(model.config, model.params, form, prefer=model.family)
-  with embed.written_whole(folder) as temporary:
+  with unfinished.whole(folder) as temporary:
     safetensors.numpy.save_file(
       written.tensors,
       temporary / _WEIGHTS[form],

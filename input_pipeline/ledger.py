@@ -1,9 +1,10 @@
-"""What a run's folder says of its data: errors, and which data they were.
+"""Files of a run about its data: errors, and the sources that it read.
 
-data_errors.jsonl has each example that was left out of the batches, and why.
+data_errors.jsonl has each example that was left out of the batches, with the
+reason.
 
 A line is one fault, with the step (0 makes state 1) and the row of the global
-batch where it was due, or what was counted up to a step:
+batch where the example was due, or the totals up to a step:
 
   {"step": 7, "row": 3, "attempt": 0, "source": "main", "index": 12345,
    "key": "000123", "kind": "image_broken", "message": "..."}
@@ -19,26 +20,25 @@ import collections
 import copy
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Iterable, Mapping
-from typing import IO, Any
+from typing import Any
 
 from absl import logging
 
 from input_pipeline import faults
-from runtime import whole_files
+from runtime import jsonl, whole_files
 
 _NAME = "data_errors"
 _SOURCES = "data_sources.json"
-# Lines of a kind that a process writes; after that it counts only. Of kinds
-# that may not happen again, a resumed run must know every one.
+# Lines that a process writes of one kind; further faults are only counted.
+# Transient kinds have no limit: a resumed run must know every such fault.
 MAX_LINES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-  """A source as a run found it."""
+  """Size and fingerprint of a source when a run read it."""
 
   examples: int
   fingerprint: str
@@ -46,12 +46,12 @@ class Facts:
 
 @dataclasses.dataclass
 class Totals:
-  """What a process counted before a step.
+  """Counts of a process before a step.
 
   Attributes:
     step: the step.
     examples: rows of the batches that were consumed.
-    replaced: those that are in another's place.
+    replaced: rows that took the place of an example that was left out.
     totals: source -> kind -> faults; more than `replaced` where an example
       that took the place of a bad one was bad as well.
   """
@@ -72,29 +72,30 @@ class Ledger:
     batch_size: int,
     process_index: int = 0,
   ):
-    """Read what earlier runs wrote.
+    """Read the lines of earlier runs.
 
     Args:
-      folder: of the run; None to write nothing.
-      batch_size: of the global batch.
+      folder: folder of the run; None writes no file.
+      batch_size: size of the global batch.
       process_index: among the run's processes.
     """
     self._batch_size = batch_size
     self._written: set[tuple[int, int]] = set()
     self._num_lines: collections.Counter[str] = collections.Counter()
     self._totals: list[Totals] = []
-    self._file: IO[str] | None = None
+    self._file: jsonl.Writer | None = None
     self._folder = folder
     self._is_first = process_index == 0
-    # Place -> fault that an earlier run met, and that might not be met again.
+    # (position, attempt) -> transient fault of an earlier run, to be repeated.
     self.repeated: dict[tuple[int, int], faults.Fault] = {}
     if folder is None:
       return
     suffix = f".{process_index}" if process_index else ""
-    self._path = folder / f"{_NAME}{suffix}.jsonl"
+    own = folder / f"{_NAME}{suffix}.jsonl"
+    self._file = jsonl.Writer(own)
     for path in folder.glob(f"{_NAME}*.jsonl"):
-      for line in _lines(path):
-        self._read(line, is_own=path == self._path)
+      for line in jsonl.read(path):
+        self._read(line, is_own=path == own)
 
   def _read(self, line: Mapping[str, Any], *, is_own: bool) -> None:
     if "totals" in line:
@@ -104,23 +105,23 @@ class Ledger:
     fields = dict(line)
     position = fields.pop("step") * self._batch_size + fields.pop("row")
     fault = faults.Fault(position, **fields)
-    self._written.add(fault.place)
+    self._written.add(fault.slot)
     self._num_lines[fault.kind] += is_own
     if fault.kind in faults.TRANSIENT:
-      self.repeated[fault.place] = fault
+      self.repeated[fault.slot] = fault
 
   def totals(self, step: int) -> Totals:
-    """Return what was counted before a step."""
+    """Return the counts before a step."""
     none = Totals(step=0, examples=0, replaced=0, totals={})
     before = [line for line in self._totals if line.step <= step]
-    # The last line of several with one step is of the run that came last.
+    # Several lines may have one step; the last run wrote the last of them.
     last = max(reversed(before), key=lambda line: line.step, default=none)
     return copy.deepcopy(last)
 
-  def write(self, found: Iterable[faults.Fault]) -> None:
-    """Append faults that are not there yet, not too many of a kind."""
-    for fault in found:
-      is_known = fault.place in self._written
+  def write(self, new: Iterable[faults.Fault]) -> None:
+    """Append faults that are not there yet, up to MAX_LINES of a kind."""
+    for fault in new:
+      is_known = fault.slot in self._written
       is_one_too_many = (
         self._num_lines[fault.kind] >= MAX_LINES
         and fault.kind not in faults.TRANSIENT
@@ -128,7 +129,7 @@ class Ledger:
       if is_known or is_one_too_many:
         continue
       self._num_lines[fault.kind] += 1
-      self._written.add(fault.place)
+      self._written.add(fault.slot)
       step, row = divmod(fault.position, self._batch_size)
       self._append(
         {
@@ -144,15 +145,15 @@ class Ledger:
       )
 
   def write_totals(self, totals: Totals) -> None:
-    """Append what was counted before a step, and put all on disk."""
+    """Append the counts before a step, and put all lines on disk."""
     if totals.totals and totals not in self._totals:
       self._append(dataclasses.asdict(totals))
       self._totals.append(copy.deepcopy(totals))
     if self._file is not None:
-      os.fsync(self._file.fileno())
+      self._file.sync()
 
   def write_facts(self, facts: Mapping[str, Facts]) -> None:
-    """Note the sources as they are, once for all processes."""
+    """Write data_sources.json, once for all processes."""
     if self._folder is None or not self._is_first:
       return
     path = self._folder / _SOURCES
@@ -164,8 +165,8 @@ class Ledger:
   def check_facts(self, facts: Mapping[str, Facts]) -> None:
     """Raise ValueError for another number of examples than the run had.
 
-    Their order hangs on it. Where only the fingerprint differs (files that
-    were copied have other times) the log has a warning.
+    The order of examples depends on that number. If only the fingerprint
+    differs (copied files have other times), a warning is logged.
     """
     for name, was in self._facts().items():
       now = facts[name]
@@ -187,33 +188,13 @@ class Ledger:
     if path is None or not path.exists():
       return {}
     fields = json.loads(path.read_text())
-    return {name: Facts(**some) for name, some in fields.items()}
+    return {name: Facts(**facts) for name, facts in fields.items()}
 
   def close(self) -> None:
     """Close the file."""
     if self._file is not None:
       self._file.close()
-      self._file = None
 
   def _append(self, line: Mapping[str, Any]) -> None:
-    if not hasattr(self, "_path"):
-      return
-    if self._file is None:
-      _drop_cut_line(self._path)
-      # Without a fault there is no file.
-      self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
-    self._file.write(json.dumps(line) + "\n")
-    # With the system at once: a killed run has told what it met.
-    self._file.flush()
-
-
-def _lines(path: pathlib.Path) -> Iterable[dict[str, Any]]:
-  for line in path.read_bytes().splitlines(keepends=True):
-    if line.endswith(b"\n"):  # all but one that a kill cut short
-      yield json.loads(line)
-
-
-def _drop_cut_line(path: pathlib.Path) -> None:
-  if path.exists():
-    data = path.read_bytes()
-    os.truncate(path, data.rfind(b"\n") + 1)
+    if self._file is not None:
+      self._file.write(line)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 # Longest epoch that is shuffled once. Grain permutes indices with a cipher of 4
-# rounds, and longer epochs come out far from random for some seeds: of 1,000
+# rounds, and longer epochs are far from random for some seeds: of 1,000
 # draws in a row, neighbours are correlated by 0.4 at 10**6 examples and 0.5 at
 # 10**9 (root mean square of 20 seeds; chance is 0.03). Shuffled twice, no
 # correlation is left up to 10**12.

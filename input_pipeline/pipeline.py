@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import grain
-import numpy as np
 
 from input_pipeline import clocks as clocks_lib
 from input_pipeline import (
@@ -19,42 +18,46 @@ from input_pipeline import (
   tokenizers,
   workers,
 )
-from input_pipeline.images import augmentation, image_ops
+from input_pipeline.images import augmentation
 from input_pipeline.sources import balanced, source_config, subset
 from input_pipeline.sources import record as record_lib
+from runtime import checks, marks
 
 # Name -> what the source trains on.
 Opened = Mapping[str, record_lib.Records]
 
 
 @dataclasses.dataclass(frozen=True)
-class Data:
+class DataConfig:
   """The section `data` of a config; its fields are explained in base.py."""
 
-  # A dict has no hash; configs that differ in it alone may share theirs.
-  sources: Mapping[str, source_config.Source] = dataclasses.field(hash=False)
-  cache_dir: str
-  languages: tuple[str, ...]
-  max_caption_chars: int
-  image_size: int
+  sources: marks.Fixed[Mapping[str, source_config.SourceConfig]] = (
+    # A dict has no hash; configs that differ in it alone may share theirs.
+    dataclasses.field(hash=False)
+  )
+  cache_dir: marks.Local[str]
+  languages: marks.Fixed[tuple[str, ...]]
+  max_caption_chars: marks.Fixed[int]
+  image_size: marks.Fixed[int]
   augmentation: augmentation.Augmentation
-  num_tokens: int
-  tokenizer: str
-  tokenizer_path: str
-  vocab_size: int
-  max_bad_fraction: float
-  stall_seconds: float
-  num_workers: int
-  num_threads: int
-  num_prefetch_batches: int
+  num_tokens: marks.Fixed[int]
+  tokenizer: marks.Fixed[str]
+  tokenizer_path: marks.Fixed[str]
+  vocab_size: marks.Fixed[int]
+  max_bad_fraction: marks.Local[float]
+  stall_seconds: marks.Local[float]
+  num_workers: marks.Local[int]
+  num_threads: marks.Local[int]
+  num_prefetch_batches: marks.Local[int]
 
   def check(self) -> None:
     """Raise ValueError for the first field that cannot be worked with."""
     if not self.sources:
       raise ValueError("data.sources must name at least one source; got none")
     for name, source in self.sources.items():
-      _check_choice(f"sources.{name}.format", source.format, sources.FORMATS)
-      source.check(name)
+      format_field = f"data.sources.{name}.format"
+      checks.one_of(format_field, source.format, sources.FORMATS)
+      source.check(f"data.sources.{name}")
     weights = {name: source.weight for name, source in self.sources.items()}
     repeats = {name: source.repeat for name, source in self.sources.items()}
     if any(weights.values()) and set(repeats.values()) != {1}:
@@ -67,7 +70,7 @@ class Data:
         "data.sources: weight must be 0 for all sources (they are drawn by "
         f"size) or for none; got {weights}"
       )
-    _check_choice("tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
+    checks.one_of("data.tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
     if self.tokenizer_path and self.tokenizer in tokenizers.WITHOUT_FILE:
       raise ValueError(
         f'data.tokenizer_path must be "" for data.tokenizer='
@@ -82,11 +85,7 @@ class Data:
         self.languages, [language for some in known for language in some or ()]
       )
     self.augmentation.check(self.image_size)
-    if not 0 <= self.max_bad_fraction <= 1:
-      raise ValueError(
-        "data.max_bad_fraction must be between 0 and 1; got "
-        f"{self.max_bad_fraction}"
-      )
+    checks.between("data.max_bad_fraction", self.max_bad_fraction, 0, 1)
     for name, lowest in (
       ("max_caption_chars", 1),
       ("image_size", 1),
@@ -96,29 +95,24 @@ class Data:
       ("num_threads", 0),
       ("num_prefetch_batches", 0),
     ):
-      if getattr(self, name) < lowest:
-        raise ValueError(
-          f"data.{name} must be at least {lowest}; got {getattr(self, name)}"
-        )
+      checks.at_least(f"data.{name}", getattr(self, name), lowest)
 
+  def context(
+    self, name: str, section: str = "data.sources"
+  ) -> source_config.SourceContext:
+    """Return the context in which a format reads a source.
 
-@dataclasses.dataclass(frozen=True)
-class Examples:
-  """A split in memory, in the order of the source, without augmentation.
-
-  `images` is uint8 [N, Y, X, 3]; `keys` and each of `texts` have length N.
-  `patches` is what a NaFlex tower is given instead: patches and shapes, by
-  image; None for all others.
-  """
-
-  keys: tuple[str, ...]
-  texts: dict[str, tuple[str, ...]]
-  images: np.ndarray
-  patches: tuple[np.ndarray, np.ndarray] | None = None
+    Args:
+      name: name of the source.
+      section: field of the config that holds the source's section.
+    """
+    return source_config.SourceContext(
+      name, pathlib.Path(self.cache_dir), self.image_size, section
+    )
 
 
 def make_train_dataset(
-  config: Data,
+  config: DataConfig,
   *,
   batch_size: int,
   seed: int,
@@ -217,7 +211,7 @@ def make_train_dataset(
   )
 
 
-def prepare(config: Data) -> None:
+def prepare(config: DataConfig) -> None:
   """Make every index and render every drawing that is not there yet.
 
   Raises ValueError for a config that does not fit the data, OSError for a
@@ -226,96 +220,36 @@ def prepare(config: Data) -> None:
   open_sources(config)
 
 
-def open_sources(config: Data) -> Opened:
+def open_sources(config: DataConfig) -> Opened:
   """Return what each source trains on; raises as `prepare` does."""
   config.check()
   opened: dict[str, record_lib.Records] = {}
   for name, source in config.sources.items():
-    place = _place(config, name)
+    context = config.context(name)
     records = sources.FORMATS[source.format].open_split(
-      source, source.split, place
+      source, source.split, context
     )
     if not len(records):
       raise ValueError(f"data.sources.{name} has no training examples")
     if source.subset:
-      records = subset.select(records, source, place)
+      records = subset.select(records, source, context)
     if source.keep:
-      records = balanced.select(records, source, place)
+      records = balanced.select(records, source, context)
     probe.check(name, source, records, config.languages)
     opened[name] = records
   return opened
 
 
-def splits(config: Data) -> tuple[str, ...]:
-  """Return the names of all splits, the one that is only left out too."""
-  return tuple(_splits(config))
-
-
-def _splits(config: Data) -> dict[str, str]:
-  """Return split -> source; ValueError for a split that two sources have."""
-  found: dict[str, str] = {}
-  for name, source in config.sources.items():
-    place = _place(config, name)
-    for split in sources.FORMATS[source.format].splits(source, place):
-      if split in found and split != source.split:
-        raise ValueError(
-          f"data.sources {found[split]} and {name} both have a split {split!r}"
-        )
-      found[split] = name
-  return found
-
-
-def _place(config: Data, name: str) -> source_config.Place:
-  return source_config.Place(
-    name, pathlib.Path(config.cache_dir), config.image_size
-  )
-
-
-def read_split(config: Data, split: str) -> Examples:
-  """Return a whole split, images decoded and resized to image_size."""
-  records = _read_records(config, split)
-  images = [
-    image_ops.resize(image_ops.decode(record.image), config.image_size)
-    for record in records
-  ]
-  size = config.image_size
-  seen = None
-  if config.augmentation.is_naflex and records:
-    rows = [config.augmentation.see(record.image) for record in records]
-    patches, shapes = zip(*rows, strict=True)
-    seen = np.stack(patches), np.stack(shapes)
-  return Examples(
-    keys=tuple(record.key for record in records),
-    texts=_texts(records),
-    images=np.stack(images) if images else np.zeros((0, size, size, 3), "u1"),
-    patches=seen,
-  )
-
-
-def all_texts(config: Data) -> dict[str, tuple[str, ...]]:
-  """Return every name there is, of all splits and what is in none of them.
-
-  Language -> names, in the order of `all_keys`.
-  """
-  return _texts(_read_all_records(config))
-
-
-def all_keys(config: Data) -> tuple[str, ...]:
-  """Return the keys that belong to `all_texts`."""
-  return tuple(record.key for record in _read_all_records(config))
-
-
 def make_tokenizer(
-  config: Data, opened: Opened | None = None
+  config: DataConfig, opened: Opened | None = None
 ) -> tokenizers.Tokenizer:
   """Return the tokenizer, trained on the captions of `train` if need be.
 
   `vocab_size` of it is at most config.vocab_size. Raises FileNotFoundError or
   ValueError where config.tokenizer_path is not what the tokenizer reads.
   """
-  # Only what is trained here needs the data; a file can be missing at once.
-  trains = config.tokenizer in tokenizers.WITHOUT_FILE
-  if not trains:
+  # Other tokenizers do not need the data; their missing file is named at once.
+  if config.tokenizer not in tokenizers.TRAINED:
     opened = {}
   elif opened is None:
     opened = open_sources(config)
@@ -347,37 +281,6 @@ def _usable(records: record_lib.Records) -> Iterator[record_lib.Record]:
   for index in range(len(records)):
     with contextlib.suppress(faults.ExampleError):
       yield records[index]
-
-
-def _read_records(config: Data, split: str) -> list[record_lib.Record]:
-  owners = _splits(config)
-  if split not in owners:
-    raise ValueError(f"the data has the splits {list(owners)}, not {split!r}")
-  name = owners[split]
-  source = config.sources[name]
-  records = sources.FORMATS[source.format].open_split(
-    source, split, _place(config, name)
-  )
-  return [records[index] for index in range(len(records))]
-
-
-def _read_all_records(config: Data) -> list[record_lib.Record]:
-  records = [
-    record
-    for split in splits(config)
-    for record in _read_records(config, split)
-  ]
-  return sorted(records, key=lambda record: record.key)
-
-
-def _texts(
-  records: list[record_lib.Record],
-) -> dict[str, tuple[str, ...]]:
-  languages = sorted({lang for record in records for lang in record.texts})
-  return {
-    language: tuple(record.texts.get(language, ("",))[0] for record in records)
-    for language in languages
-  }
 
 
 def _check_choice(name: str, got: str, known: Mapping[str, object]) -> None:

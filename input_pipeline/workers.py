@@ -11,23 +11,18 @@ imports JAX, 189 MiB against 62 MiB here before any data is read, and the state
 has a position for each worker, so a run could not resume with another
 num_workers or with threads.
 
-A worker has one socket to this process and no resource that outlives both:
-shared memory has no name, and a worker whose socket is closed ends. This
-process handles SIGTERM and Ctrl-C. Workers import neither JAX nor Grain.
+No resource outlives the processes: shared memory has no name, and a worker
+whose socket is closed ends (runtime/processes.py). Workers import neither JAX
+nor Grain.
 """
 
-import atexit
 import concurrent.futures
 import dataclasses
 import math
 import mmap
-import multiprocessing
 import os
-import signal
 import tempfile
 import time
-import traceback
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import connection, reduction
 from typing import Any
@@ -35,31 +30,31 @@ from typing import Any
 import numpy as np
 
 from input_pipeline import clocks, examples, mixture
+from runtime import processes
 
-# Arrays begin where no element or SIMD register crosses a line of the cache.
+# Bytes that arrays are aligned to, so that no element or SIMD register crosses
+# a line of the cache.
 _ALIGNMENT = 64
-# Linux gives all pages at once, not each when it is first touched.
+# Flags of the mapping: Linux allocates all pages at once, not at first use.
 _MAP = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-# Seconds that a worker has to end an example that it has begun.
-_CLOSE_SECONDS = 5.0
 
 Make = Callable[[mixture.Draw], Mapping[str, Any]]
 
 
 class WorkerError(ValueError):
-  """A worker process ended by itself; the message names it and what to do."""
+  """Error for a worker process that ended; the message has advice."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """What Grain's IterDataset is, with the work done by other processes.
+  """Data set like Grain's IterDataset, whose batches other processes make.
 
   Attributes:
-    draws: those of each batch: a sequence, or a grain.MapDataset.
-    make: makes one example; can be pickled.
-    num_workers: at least 1.
-    num_threads: of each of them.
-    num_ahead: batches begun before they are asked for, of all workers.
+    draws: draws of each batch: a sequence, or a grain.MapDataset.
+    make: function that makes one example; can be pickled.
+    num_workers: number of processes, at least 1.
+    num_threads: threads of each process.
+    num_ahead: batches begun in advance, over all workers.
   """
 
   draws: Any
@@ -73,12 +68,12 @@ class Dataset:
 
 
 class Iterator:
-  """Goes through a Dataset; starts its processes at the first batch."""
+  """Iterator of a Dataset; it starts the processes at the first batch."""
 
   def __init__(self, dataset: Dataset):
     self._dataset = dataset
     self._next = 0  # batch that is returned next
-    self._asked = 0  # batch that is asked for next
+    self._asked = 0  # batch that is requested next
     self._pool: _Pool | None = None
 
   def __iter__(self) -> "Iterator":
@@ -109,54 +104,45 @@ class Iterator:
     return {"next_index": self._next}
 
   def set_state(self, state: Mapping[str, int]) -> None:
-    """Go on with another batch."""
-    self.close()  # what is under way is of no use any more
+    """Continue with another batch."""
+    self.close()  # batches under way are of no use any more
     self._next = int(state["next_index"])
 
   def close(self) -> None:
-    """End the processes; they are started again if need be."""
+    """End the processes; the next batch starts them again."""
     if self._pool is not None:
       self._pool.close()
       self._pool = None
 
 
 class _Pool:
-  """Worker processes and the sockets to them."""
+  """Worker processes, each of which has every num_workers-th batch."""
 
   def __init__(self, dataset: Dataset):
-    # Not "fork": this process has JAX's threads.
-    context = multiprocessing.get_context("spawn")
-    self._processes: list[Any] = []
-    self._sockets: list[connection.Connection] = []
+    self.workers: list[processes.Worker] = []
     # Before the first process starts, so that none is forgotten.
-    self.close = weakref.finalize(self, _close, self._processes, self._sockets)
-    _pools.add(self)
+    self.close = processes.closing(self, self.workers)
     for index in range(dataset.num_workers):
-      here, there = context.Pipe(duplex=True)
-      process = context.Process(
-        target=_work,
-        args=(there, dataset.num_threads),
-        name=f"data worker {index}",
-        daemon=True,
+      self.workers.append(
+        processes.Worker(
+          _work, dataset.num_threads, name=f"data worker {index}"
+        )
       )
-      self._sockets.append(here)
-      process.start()
-      self._processes.append(process)
-      there.close()  # the worker has it: now its end is seen here
-    # Not with the processes: each would wait for the one before to read it.
-    for index in range(dataset.num_workers):
-      self._send(index, dataset.make)
+    # Sent after all starts: each start would wait for the last worker to read
+    # it.
+    for worker in self.workers:
+      self._send(worker, dataset.make)
 
   def ask(self, batch: int, draws: list[tuple[int, int, int]]) -> None:
-    """Let the worker whose turn it is make a batch."""
-    self._send(batch % len(self._processes), draws)
+    """Send a batch's draws to the worker whose turn it is."""
+    self._send(self.workers[batch % len(self.workers)], draws)
 
   def answer(self, batch: int) -> dict[str, Any]:
-    """Return a batch that was asked for; raise what its making raised."""
-    worker = batch % len(self._processes)
-    socket, process = self._sockets[worker], self._processes[worker]
+    """Return a requested batch; raise the worker's exception."""
+    worker = self.workers[batch % len(self.workers)]
+    socket = worker.socket
     # Both: a worker that is killed may have sent something before.
-    if socket not in connection.wait([socket, process.sentinel]):
+    if socket not in connection.wait([socket, worker.process.sentinel]):
       raise self._ended(worker)
     try:
       kind, content = socket.recv()
@@ -164,66 +150,35 @@ class _Pool:
     except (EOFError, OSError) as error:
       raise self._ended(worker) from error
     if handle is None:
-      is_users, message, text = content
-      cause = RuntimeError(f"in {process.name}:\n{text}")
+      cause = RuntimeError(f"in {worker.process.name}:\n{content.trace}")
       # A ValueError is about the data or the config; others are ours.
-      raise (ValueError if is_users else RuntimeError)(message) from cause
-    layout, found, times = content
-    made = _arrays(layout, handle) | {examples.FAULTS: found}
+      if isinstance(content.__cause__, ValueError):
+        raise ValueError(content.message) from cause
+      raise RuntimeError(str(content)) from cause
+    layout, left_out, times = content
+    made = _arrays(layout, handle) | {examples.FAULTS: left_out}
     if clocks.SECONDS in made:
       made[clocks.ASSEMBLED] = times
     return made
 
-  def _send(self, worker: int, content: Any) -> None:
+  def _send(self, worker: processes.Worker, content: Any) -> None:
     try:
-      self._sockets[worker].send(content)
+      worker.socket.send(content)
     except OSError as error:
       raise self._ended(worker) from error
 
-  def _ended(self, worker: int) -> WorkerError:
-    process = self._processes[worker]
-    process.join(_CLOSE_SECONDS)
-    code = process.exitcode
-    how = (
-      f"was killed by {signal.Signals(-code).name}"
-      if code is not None and code < 0
-      else f"ended with exit code {code}"
-    )
+  def _ended(self, worker: processes.Worker) -> WorkerError:
     return WorkerError(
-      f"{process.name} (process {process.pid}, of data.num_workers="
-      f"{len(self._processes)}) {how}; what it wrote is above. SIGKILL mostly"
-      " means that memory ran out: try fewer data.num_workers or"
-      " data.num_prefetch_batches. The same command resumes the run"
+      worker.how_ended(
+        f"fewer data.num_workers (now {len(self.workers)}) or"
+        " data.num_prefetch_batches. Its last words are above. The same command"
+        " resumes the run"
+      )
     )
-
-
-_pools: "weakref.WeakSet[_Pool]" = weakref.WeakSet()
-
-
-# Registered later than multiprocessing's own, so called before: that one waits
-# for processes that wait for their sockets to close.
-@atexit.register
-def _close_all() -> None:
-  for pool in list(_pools):
-    pool.close()
-
-
-def _close(
-  processes: Sequence[Any], sockets: Sequence[connection.Connection]
-) -> None:
-  for socket in sockets:
-    socket.close()
-  for process in processes:
-    process.join(_CLOSE_SECONDS)
-    if process.is_alive():
-      process.kill()
-      process.join()
 
 
 def _work(socket: connection.Connection, num_threads: int) -> None:
-  """Make batches until the socket is closed: the life of a worker."""
-  for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, signal.SIG_IGN)
+  """Make batches until the socket is closed; runs in a worker process."""
   try:
     make: Make = socket.recv()
   except (EOFError, ConnectionError):
@@ -242,10 +197,7 @@ def _work(socket: connection.Connection, num_threads: int) -> None:
         times = clocks.assembled(start)
         message = "batch", (layout, examples.faults_of(made), times)
       except Exception as error:
-        # In words: not every exception can be sent.
-        is_users = isinstance(error, ValueError)
-        words = str(error) if is_users else f"{type(error).__name__}: {error}"
-        message = "error", (is_users, words, traceback.format_exc())
+        message = "error", processes.task_error(error)
       try:
         socket.send(message)
         if handle is not None:
@@ -259,7 +211,7 @@ def _work(socket: connection.Connection, num_threads: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Array:
-  """Where one array is in shared memory."""
+  """Position of one array in shared memory."""
 
   name: str
   shape: tuple[int, ...]
@@ -272,7 +224,7 @@ class _Array:
 
 
 def _share(made: Sequence[Mapping[str, Any]]) -> tuple[list[_Array], int]:
-  """Stack examples in shared memory; return what is where, and its handle."""
+  """Stack examples in shared memory; return its layout and its handle."""
   layout: list[_Array] = []
   end = 0
   for name, value in made[0].items():
@@ -302,7 +254,7 @@ def _memory() -> int:
 
 
 def _arrays(layout: Sequence[_Array], handle: int) -> dict[str, Any]:
-  """Return the arrays in shared memory, which goes when they go.
+  """Return the arrays in shared memory, which is freed with them.
 
   Closes the handle.
   """

@@ -4,7 +4,7 @@ The rows of a device are cut into blocks of two halves. One half of each travels
 to the next device, the other to the previous one, until every row has been on
 every device: links work in both directions, a hop is between neighbours and
 carries half of the rows, and a device holds no more rows than its own share
-whatever the number of devices. Results about a row (such as its gradient)
+for any number of devices. Results about a row (such as its gradient)
 travel with it and end on the row's own device.
 
 Letters beside those of models/layers.py: t rows of the visiting block, s the

@@ -6,9 +6,9 @@ statistics are those of 16 images (arXiv 2102.05918 trains 16 images a core). So
 the group is a field of the config.
 
 Running statistics are leaves of a model's variables, beside its parameters, so
-that they are placed, exported and loaded with them. A training state keeps them
-apart (`split`): they are never trained, each step replaces them with those that
-the forward pass returns.
+that they are placed, exported and loaded with them. They are never trained: a
+training state keeps them apart (`split`), and each step replaces them with the
+new statistics that the forward pass returns.
 """
 
 import functools
@@ -18,6 +18,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+
+from runtime import checks
 
 # Nested dict of running statistics, with the paths that they have in a model.
 Statistics = dict[str, Any]
@@ -164,16 +166,6 @@ def join(params: dict[str, Any], stats: Statistics) -> dict[str, Any]:
 
 def check(section: str, config: Any) -> None:
   """Raise ValueError where the fields of batch normalisation cannot be used."""
-  if config.batch_norm_group < 0:
-    raise ValueError(
-      f"{section}.batch_norm_group must be at least 0; got"
-      f" {config.batch_norm_group}"
-    )
-  if not 0 <= config.norm_momentum < 1:
-    raise ValueError(
-      f"{section}.norm_momentum must be in [0, 1); got {config.norm_momentum}"
-    )
-  if config.norm_epsilon <= 0:
-    raise ValueError(
-      f"{section}.norm_epsilon must be above 0; got {config.norm_epsilon}"
-    )
+  checks.at_least(f"{section}.batch_norm_group", config.batch_norm_group, 0)
+  checks.in_range(f"{section}.norm_momentum", config.norm_momentum, 0, 1)
+  checks.above(f"{section}.norm_epsilon", config.norm_epsilon, 0)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import layers, stack, tower
+from runtime import checks, marks
 
 POOLS = ("cls", "pooler", "mean")
 
@@ -16,21 +17,21 @@ POOLS = ("cls", "pooler", "mean")
 class BertConfig:
   """Fields of `config.model.text`; configs/parts/towers.py explains them."""
 
-  tower: typing.Literal["bert"]
-  vocab_size: int
-  num_tokens: int
-  num_types: int
-  width: int
-  depth: int
-  num_heads: int
-  mlp_width: int
-  activation: str
-  pool: str
-  pad_id: int
-  projection: bool
-  projection_bias: bool
-  norm_epsilon: float
-  dropout: float
+  tower: marks.Fixed[typing.Literal["bert"]]
+  vocab_size: marks.Fixed[int]
+  num_tokens: marks.Fixed[int]
+  num_types: marks.Fixed[int]
+  width: marks.Fixed[int]
+  depth: marks.Fixed[int]
+  num_heads: marks.Fixed[int]
+  mlp_width: marks.Fixed[int]
+  activation: marks.Fixed[str]
+  pool: marks.Fixed[str]
+  pad_id: marks.Fixed[int]
+  projection: marks.Fixed[bool]
+  projection_bias: marks.Fixed[bool]
+  norm_epsilon: marks.Fixed[float]
+  dropout: marks.Training[float]
 
   @property
   def draws(self) -> bool:
@@ -49,7 +50,7 @@ class BertConfig:
 
   def check(self, embed_dim: int) -> None:
     """Raise ValueError where the fields do not fit together."""
-    layers.check_choice("model.text.pool", self.pool, POOLS)
+    checks.one_of("model.text.pool", self.pool, POOLS)
     layers.check_transformer("model.text", self, embed_dim)
 
 
@@ -106,9 +107,7 @@ class Bert(nnx.Module):
       stem=self._stem,
       blocks=self.blocks,
       head=self._head,
-      remat=self.settings.remat,
-      chunks=self.settings.remat_chunks,
-      batch_axes=self.settings.batch_axes,
+      **self.settings.encode_args,
       mask_fn=self._mask,
       token_fn=None if self.config.pool == "mean" else stack.first_token,
     )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import conv_blocks, convolution, layers, stack, tower
+from runtime import checks, marks
 
 # Side of the patch of pixels that is one position of the first stage.
 PATCH_SIZE = 4
@@ -25,14 +26,14 @@ _BRANCH_SCALE = 1e-6
 class ConvNeXtConfig:
   """Fields of `config.model.image`; configs/parts/towers.py explains them."""
 
-  tower: typing.Literal["convnext"]
-  image_size: int
-  depths: tuple[int, ...]
-  widths: tuple[int, ...]
-  head: str
-  head_bias: bool
-  norm_epsilon: float
-  drop_path: float
+  tower: marks.Fixed[typing.Literal["convnext"]]
+  image_size: marks.Fixed[int]
+  depths: marks.Fixed[tuple[int, ...]]
+  widths: marks.Fixed[tuple[int, ...]]
+  head: marks.Fixed[str]
+  head_bias: marks.Fixed[bool]
+  norm_epsilon: marks.Fixed[float]
+  drop_path: marks.Training[float]
 
   @property
   def draws(self) -> bool:
@@ -43,11 +44,7 @@ class ConvNeXtConfig:
     """Raise ValueError where the fields do not fit together."""
     del embed_dim  # the head makes any width
     stride = PATCH_SIZE * 2 ** (len(self.depths) - 1)
-    if self.image_size < stride:
-      raise ValueError(
-        f"model.image.image_size must be at least {stride} with"
-        f" {len(self.depths)} stages; got {self.image_size}"
-      )
+    checks.at_least("model.image.image_size", self.image_size, stride)
     if not self.depths or len(self.depths) != len(self.widths):
       raise ValueError(
         "model.image.depths and model.image.widths must have one number for"
@@ -58,8 +55,8 @@ class ConvNeXtConfig:
         "model.image.depths and model.image.widths must be at least 1; got"
         f" {self.depths} and {self.widths}"
       )
-    layers.check_choice("model.image.head", self.head, HEADS)
-    convolution.check_drop_path("model.image.drop_path", self.drop_path)
+    checks.one_of("model.image.head", self.head, HEADS)
+    checks.in_range("model.image.drop_path", self.drop_path, 0, 1)
 
 
 class Block(nnx.Module):

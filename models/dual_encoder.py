@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import types
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from models import (
   tower,
   vit,
 )
+from runtime import checks, marks
 
 DTYPES = ("bfloat16", "float32")
 # A config's `tower` is a Literal: training/config.py reads a section by it.
@@ -58,22 +60,24 @@ class ModelConfig:
   A model read from a file may have one tower only; the other is None.
   """
 
-  embed_dim: int
-  dtype: str
-  remat: str
-  remat_chunks: int
-  scale_init: float
-  scale_max: float
-  bias_init: float
-  image_mean: tuple[float, ...]
-  image_std: tuple[float, ...]
+  embed_dim: marks.Fixed[int]
+  dtype: marks.Training[str]
+  remat: typing.Annotated[
+    str, marks.recomputes("none", "dense", "block", cost=0)
+  ]
+  remat_chunks: typing.Annotated[int, marks.recomputes(1, 2, 4, 8, cost=1)]
+  scale_init: marks.Training[float]
+  scale_max: marks.Training[float]
+  bias_init: marks.Training[float]
+  image_mean: marks.Fixed[tuple[float, ...]]
+  image_std: marks.Fixed[tuple[float, ...]]
   image: ImageConfig | None
   text: TextConfig | None
 
   def check(self) -> None:
     """Raise ValueError where the fields do not fit together."""
-    layers.check_choice("model.dtype", self.dtype, DTYPES)
-    layers.check_choice("model.remat", self.remat, stack.REMATS)
+    checks.one_of("model.dtype", self.dtype, DTYPES)
+    checks.one_of("model.remat", self.remat, stack.REMATS)
     if self.remat_chunks < 1 or (
       self.remat_chunks > 1 and self.remat != "block"
     ):
@@ -82,10 +86,7 @@ class ModelConfig:
         f' model.remat="block"; got {self.remat_chunks} with'
         f' model.remat="{self.remat}"'
       )
-    if self.scale_init <= 0:
-      raise ValueError(
-        f"model.scale_init must be above 0; got {self.scale_init}"
-      )
+    checks.above("model.scale_init", self.scale_init, 0)
     for config in self.towers:
       config.check(self.embed_dim)
 

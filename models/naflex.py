@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import layers, stack, tower, vit
+from runtime import checks, marks
 
 
 class Patches(typing.NamedTuple):
@@ -31,20 +32,20 @@ class Patches(typing.NamedTuple):
 class NaFlexConfig:
   """Fields of `config.model.image`; configs/parts/towers.py explains them."""
 
-  tower: typing.Literal["naflex"]
-  image_size: int
-  patch_size: int
-  max_num_patches: int
-  position_size: int
-  width: int
-  depth: int
-  num_heads: int
-  mlp_width: int
-  activation: str
-  projection: bool
-  projection_bias: bool
-  norm_epsilon: float
-  dropout: float
+  tower: marks.Fixed[typing.Literal["naflex"]]
+  image_size: marks.Fixed[int]
+  patch_size: marks.Fixed[int]
+  max_num_patches: marks.Fixed[int]
+  position_size: marks.Fixed[int]
+  width: marks.Fixed[int]
+  depth: marks.Fixed[int]
+  num_heads: marks.Fixed[int]
+  mlp_width: marks.Fixed[int]
+  activation: marks.Fixed[str]
+  projection: marks.Fixed[bool]
+  projection_bias: marks.Fixed[bool]
+  norm_epsilon: marks.Fixed[float]
+  dropout: marks.Training[float]
 
   @property
   def draws(self) -> bool:
@@ -63,10 +64,7 @@ class NaFlexConfig:
         f" got {self.image_size} and {self.patch_size}"
       )
     for field in ("max_num_patches", "position_size"):
-      if getattr(self, field) < 1:
-        raise ValueError(
-          f"model.image.{field} must be at least 1; got {getattr(self, field)}"
-        )
+      checks.at_least(f"model.image.{field}", getattr(self, field), 1)
     layers.check_transformer("model.image", self, embed_dim)
 
 
@@ -120,10 +118,8 @@ class NaFlex(nnx.Module):
       stem=self._stem,
       blocks=self.blocks,
       head=self._head,
-      remat=self.settings.remat,
-      chunks=self.settings.remat_chunks,
       mask_fn=_mask,
-      batch_axes=self.settings.batch_axes,
+      **self.settings.encode_args,
     )
 
   def _stem(self, rows: stack.Rows) -> jax.Array:

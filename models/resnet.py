@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import batch_norm, conv_blocks, convolution, layers, stack, tower
+from runtime import marks
 
 # Ratio of a block's output channels to the channels inside it.
 EXPANSION = 4
@@ -27,14 +28,14 @@ _INIT = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 class ResNetConfig:
   """Fields of `config.model.image`; configs/parts/towers.py explains them."""
 
-  tower: typing.Literal["resnet"]
-  image_size: int
-  width: int
-  depths: tuple[int, ...]
-  num_heads: int
-  batch_norm_group: int
-  norm_epsilon: float
-  norm_momentum: float
+  tower: marks.Fixed[typing.Literal["resnet"]]
+  image_size: marks.Fixed[int]
+  width: marks.Fixed[int]
+  depths: marks.Fixed[tuple[int, ...]]
+  num_heads: marks.Fixed[int]
+  batch_norm_group: marks.Training[int]
+  norm_epsilon: marks.Fixed[float]
+  norm_momentum: marks.Training[float]
 
   @property
   def draws(self) -> bool:

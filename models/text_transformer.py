@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import layers, stack, tower
+from runtime import checks, marks
 
 POOLS = ("last", "first", "eot", "mean", "map", "cls")
 
@@ -16,23 +17,23 @@ POOLS = ("last", "first", "eot", "mean", "map", "cls")
 class TextTransformerConfig:
   """Fields of `config.model.text`; configs/base.py explains them."""
 
-  tower: typing.Literal["transformer"]
-  vocab_size: int
-  num_tokens: int
-  pad_id: int
-  eot_id: int
-  width: int
-  depth: int
-  num_heads: int
-  mlp_width: int
-  activation: str
-  causal: bool
-  pool: str
-  mask_padding: bool
-  projection: bool
-  projection_bias: bool
-  norm_epsilon: float
-  dropout: float
+  tower: marks.Fixed[typing.Literal["transformer"]]
+  vocab_size: marks.Fixed[int]
+  num_tokens: marks.Fixed[int]
+  pad_id: marks.Fixed[int]
+  eot_id: marks.Fixed[int]
+  width: marks.Fixed[int]
+  depth: marks.Fixed[int]
+  num_heads: marks.Fixed[int]
+  mlp_width: marks.Fixed[int]
+  activation: marks.Fixed[str]
+  causal: marks.Fixed[bool]
+  pool: marks.Fixed[str]
+  mask_padding: marks.Fixed[bool]
+  projection: marks.Fixed[bool]
+  projection_bias: marks.Fixed[bool]
+  norm_epsilon: marks.Fixed[float]
+  dropout: marks.Training[float]
 
   @property
   def draws(self) -> bool:
@@ -48,7 +49,7 @@ class TextTransformerConfig:
 
   def check(self, embed_dim: int) -> None:
     """Raise ValueError where the fields do not fit together."""
-    layers.check_choice("model.text.pool", self.pool, POOLS)
+    checks.one_of("model.text.pool", self.pool, POOLS)
     layers.check_transformer("model.text", self, embed_dim)
     for field in ("pad_id", "eot_id"):
       if not 0 <= getattr(self, field) < self.vocab_size:
@@ -120,9 +121,7 @@ class TextTransformer(nnx.Module):
       stem=self._stem,
       blocks=self.blocks,
       head=self._head,
-      remat=self.settings.remat,
-      chunks=self.settings.remat_chunks,
-      batch_axes=self.settings.batch_axes,
+      **self.settings.encode_args,
       mask_fn=self._mask,
       is_causal=self.config.causal,
       token_fn=self._token if one_token else None,

@@ -32,6 +32,15 @@ class Settings:
   remat_chunks: int
   batch_axes: tuple[str, ...]
 
+  @property
+  def encode_args(self) -> dict[str, Any]:
+    """Return the arguments of stack.encode that all towers share."""
+    return {
+      "remat": self.remat,
+      "chunks": self.remat_chunks,
+      "batch_axes": self.batch_axes,
+    }
+
   def normalise(self, pixels: jax.Array) -> jax.Array:
     """Return pixels of 0 to 255, normalised by mean and std."""
     return layers.normalise_pixels(pixels, self.mean, self.std, self.dtype)

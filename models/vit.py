@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import layers, stack, tower
+from runtime import checks, marks
 
 POOLS = ("cls", "gap", "map", "queries")
 POSITIONS = ("learned", "sincos2d")
@@ -18,24 +19,24 @@ POSITIONS = ("learned", "sincos2d")
 class ViTConfig:
   """Fields of `config.model.image`; configs/base.py explains them."""
 
-  tower: typing.Literal["vit"]
-  image_size: int
-  patch_size: int
-  width: int
-  depth: int
-  num_heads: int
-  mlp_width: int
-  activation: str
-  position: str
-  pool: str
-  pre_norm: bool
-  projection: bool
-  projection_bias: bool
-  norm_epsilon: float
-  dropout: float
-  patch_dropout: float
-  num_queries: int = 0
-  pool_heads: int = 0
+  tower: marks.Fixed[typing.Literal["vit"]]
+  image_size: marks.Fixed[int]
+  patch_size: marks.Fixed[int]
+  width: marks.Fixed[int]
+  depth: marks.Fixed[int]
+  num_heads: marks.Fixed[int]
+  mlp_width: marks.Fixed[int]
+  activation: marks.Fixed[str]
+  position: marks.Fixed[str]
+  pool: marks.Fixed[str]
+  pre_norm: marks.Fixed[bool]
+  projection: marks.Fixed[bool]
+  projection_bias: marks.Fixed[bool]
+  norm_epsilon: marks.Fixed[float]
+  dropout: marks.Training[float]
+  patch_dropout: marks.Training[float]
+  num_queries: marks.Fixed[int] = 0
+  pool_heads: marks.Fixed[int] = 0
 
   @property
   def draws(self) -> bool:
@@ -67,12 +68,9 @@ class ViTConfig:
         "model.image.image_size must be at least model.image.patch_size, and"
         f" that at least 1; got {self.image_size} and {self.patch_size}"
       )
-    if not 0 <= self.patch_dropout < 1:
-      raise ValueError(
-        f"model.image.patch_dropout must be in [0, 1); got {self.patch_dropout}"
-      )
-    layers.check_choice("model.image.pool", self.pool, POOLS)
-    layers.check_choice("model.image.position", self.position, POSITIONS)
+    checks.in_range("model.image.patch_dropout", self.patch_dropout, 0, 1)
+    checks.one_of("model.image.pool", self.pool, POOLS)
+    checks.one_of("model.image.position", self.position, POSITIONS)
     layers.check_transformer("model.image", self, embed_dim)
     if self.pool == "queries" and (
       self.num_queries < 1 or self.pool_heads < 1 or embed_dim % self.pool_heads
@@ -150,9 +148,7 @@ class ViT(nnx.Module):
       stem=self._stem,
       blocks=self.blocks,
       head=self._head,
-      remat=self.settings.remat,
-      chunks=self.settings.remat_chunks,
-      batch_axes=self.settings.batch_axes,
+      **self.settings.encode_args,
       token_fn=stack.first_token if self.config.pool == "cls" else None,
     )
 

@@ -9,7 +9,7 @@ import os
 import pathlib
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from absl import app, flags, logging
 
@@ -29,7 +29,7 @@ def describe(error: BaseException) -> str | None:
   """
   if _is_ours(error):
     return str(error)
-  if _is_disk_full(error):
+  if is_disk_full(error):
     return (
       f"The disk is full{_file_of(error)}. Checkpoints that were finished are"
       " whole: free some space and run the same command to go on."
@@ -45,6 +45,14 @@ def describe(error: BaseException) -> str | None:
   if isinstance(error, RunError | app.UsageError):
     return str(error)
   return None
+
+
+def is_disk_full(error: BaseException) -> bool:
+  """Return whether a write failed for want of space."""
+  # Orbax and Arrow may lose the number, and only the text is left.
+  return (isinstance(error, OSError) and error.errno in _FULL) or (
+    os.strerror(errno.ENOSPC) in str(error)
+  )
 
 
 def reported(
@@ -72,8 +80,20 @@ def reported(
   return run
 
 
-def parse_flags(argv: Sequence[str]) -> Sequence[str]:
-  """Parse absl flags; exit with a message if one cannot be parsed."""
+def parse_flags(
+  argv: Sequence[str], removed: Mapping[str, str]
+) -> Sequence[str]:
+  """Parse absl flags; exit with a message if one cannot be parsed.
+
+  Args:
+    argv: command line.
+    removed: message for each flag that earlier versions had.
+  """
+  for arg in argv:
+    name = arg.lstrip("-").partition("=")[0]
+    if arg.startswith("-") and name in removed:
+      print(f"error: --{name} {removed[name]}", file=sys.stderr)
+      sys.exit(1)
   try:
     return flags.FLAGS(argv)
   except Exception as error:  # config files and ml_collections raise any
@@ -98,13 +118,6 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
       message = f"--config: {message}"
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
-
-
-def _is_disk_full(error: BaseException) -> bool:
-  # Orbax drops the error number and keeps only the text.
-  return (isinstance(error, OSError) and error.errno in _FULL) or (
-    os.strerror(errno.ENOSPC) in str(error)
-  )
 
 
 def _file_of(error: BaseException) -> str:

@@ -3,14 +3,14 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax import P
 
-from runtime import param_rules
+from runtime import marks, param_rules
 
 AXES = ("data", "fsdp", "tensor")
 # Axes that the rows of a batch are split over, in this order.
@@ -21,9 +21,9 @@ BATCH_AXES = ("data", "fsdp")
 class MeshConfig:
   """Fields of `config.mesh`; configs/base.py explains them."""
 
-  data: int
-  fsdp: int
-  tensor: int
+  data: marks.Free[int]
+  fsdp: marks.Free[int]
+  tensor: marks.Free[int]
 
   def shape(self, num_devices: int) -> tuple[int, int, int]:
     """Return devices along each axis of AXES, -1 resolved.
@@ -184,16 +184,17 @@ def num_batch_shards(
 def check_batch_size(
   batch_size: int,
   mesh: jax.sharding.Mesh,
-  *,
-  num_microbatches: int = 1,
-  remat_chunks: int = 1,
+  parts: Mapping[str, int] | None = None,
 ) -> None:
-  """Raise ValueError for a batch that the run cannot split evenly."""
+  """Raise ValueError for a batch that the run cannot split evenly.
+
+  Args:
+    batch_size: rows of a global batch.
+    mesh: mesh that the rows are split over.
+    parts: config field -> number of parts that each device's rows are cut into.
+  """
   factors = {"data": mesh.shape["data"], "fsdp": mesh.shape["fsdp"]}
-  if num_microbatches > 1:
-    factors["num_microbatches"] = num_microbatches
-  if remat_chunks > 1:
-    factors["model.remat_chunks"] = remat_chunks
+  factors |= {name: n for name, n in (parts or {}).items() if n > 1}
   if batch_size < 1 or batch_size % math.prod(factors.values()):
     raise ValueError(
       f"batch_size must be a multiple of {' x '.join(factors)} ="

@@ -19,17 +19,26 @@ def write(path: str | os.PathLike, data: bytes) -> None:
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
   """Yield a new file that replaces `path` on exit without an exception."""
   path = pathlib.Path(path)
+  with new_file(path) as temporary, open(temporary, "wb") as file:
+    yield file
+    file.flush()
+    os.fsync(file.fileno())
+  fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def new_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yield a path beside `path`; the file there replaces it if all goes well.
+
+  Nothing is forced to the disk.
+  """
   temporary = _beside(path)
   try:
-    with open(temporary, "wb") as file:
-      yield file
-      file.flush()
-      os.fsync(file.fileno())
+    yield temporary
     os.replace(temporary, path)
   except BaseException:
     temporary.unlink(missing_ok=True)
     raise
-  fsync_folder(path.parent)
 
 
 @contextlib.contextmanager

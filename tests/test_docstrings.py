@@ -4,11 +4,14 @@ import doctest
 
 import pytest
 
+from evaluators import retrieval, zero_shot
 from losses import sigmoid, softmax, unicl
 
 
 @pytest.mark.parametrize(
-  "module", [sigmoid, softmax, unicl], ids=lambda module: module.__name__
+  "module",
+  [sigmoid, softmax, unicl, retrieval, zero_shot],
+  ids=lambda module: module.__name__,
 )
 def test_examples(module):
   results = doctest.testmod(module)

@@ -2,10 +2,10 @@
 
 A checkpoint is one step's folder with the train state and the position of the
 data iterator. Orbax writes it beside its final name and renames it, so a run
-killed while saving leaves nothing that looks finished. What Orbax does not
-notice is a file that changed afterwards: each checkpoint therefore carries a
-digest of its arrays' bits, which is the same on every mesh, and one that does
-not match is not used.
+killed while saving leaves no folder that looks finished. Orbax does not detect
+a file that changed afterwards: each checkpoint therefore has a digest of its
+arrays' bits, which is the same on every mesh, and a checkpoint that does not
+match its digest is not used.
 """
 
 import dataclasses
@@ -28,17 +28,17 @@ from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from models import batch_norm
-from runtime import cluster, failures
+from runtime import checks, cluster, failures, marks
 from training import train_state
 
-# Folders of a checkpoint. Parameters have one of their own, so that inference
-# reads nothing else.
+# Folders of a checkpoint. Parameters have their own, so that inference reads no
+# other.
 _PARAMS = "params"
 _OPTIMIZER = "optimizer"
 _EMA = "ema"
 _DATA = "data"
 _POSITION = "position.json"
-# Where unreadable checkpoints are moved: out of Orbax's sight, not deleted.
+# Folder that unreadable checkpoints are moved to, where Orbax ignores them.
 _REJECTED = "rejected"
 
 
@@ -46,32 +46,29 @@ _REJECTED = "rejected"
 class CheckpointConfig:
   """Fields of `config.checkpoint`; configs/base.py explains them."""
 
-  every_steps: int
-  keep: int
+  every_steps: marks.Free[int]
+  keep: marks.Free[int]
 
   def check(self) -> None:
     """Raise ValueError where a field's value cannot be used."""
     for field in ("every_steps", "keep"):
-      if getattr(self, field) < 1:
-        raise ValueError(
-          f"checkpoint.{field} must be at least 1; got {getattr(self, field)}"
-        )
+      checks.at_least(f"checkpoint.{field}", getattr(self, field), 1)
 
 
 class CheckpointError(failures.RunError):
-  """No checkpoint could be read; the message names them and what to do."""
+  """Error if no checkpoint can be read; the message names them, with advice."""
 
 
 class Checkpointer:
-  """Saves and restores train state and data iterator below one folder."""
+  """Checkpoints of train state and data iterator below one folder."""
 
   def __init__(self, folder: pathlib.Path, *, keep: int | None):
-    """Open a folder, made if it is not there.
+    """Open a folder, made if it is missing.
 
     Args:
-      folder: holds one folder a step.
-      keep: newest checkpoints that a save leaves; None to change nothing, for
-        those who only read (a run may be writing at the same time).
+      folder: folder with one subfolder a step.
+      keep: number of newest checkpoints that a save leaves. None changes
+        nothing, for readers (a run may be writing at the same time).
     """
     _silence_orbax()
     self._folder = folder
@@ -88,18 +85,18 @@ class Checkpointer:
   def steps(self) -> list[int]:
     """Return the steps that have a finished checkpoint, oldest first."""
     return cluster.on_first(
-      lambda: sorted(found.step for found in self._orbax.checkpoints)
+      lambda: sorted(saved.step for saved in self._orbax.checkpoints)
     )
 
   def save(
     self, state: train_state.TrainState, iterator: Any, step: int
   ) -> None:
-    """Start saving in the background; waits for a save still under way.
+    """Start saving in the background; wait for an earlier save first.
 
     Args:
-      state: its arrays are copied before this returns.
-      iterator: a Grain iterator; its position is taken now.
-      step: the host's count of `state.step`.
+      state: state to save; its arrays are copied before this returns.
+      iterator: Grain iterator; its position is read now.
+      step: `state.step`, as counted by the host.
 
     Raises:
       OSError: this save, or the one before, could not be written.
@@ -111,15 +108,15 @@ class Checkpointer:
     }
     self._orbax.save_checkpointables_async(
       step,
-      arrays | {_DATA: _Place(iterator)},
+      arrays | {_DATA: _Position(iterator)},
       custom_metadata=digests | {_DATA: _position(iterator)},
     )
 
   def wait(self) -> None:
-    """Block until the save under way is finished.
+    """Block until the last save is finished.
 
     Raises:
-      OSError: it could not be written.
+      OSError: the save could not be written.
     """
     self._orbax.wait()
 
@@ -128,15 +125,15 @@ class Checkpointer:
   ) -> train_state.TrainState | None:
     """Return the newest state that is whole, and move the iterator to it.
 
-    A newer one that cannot be read, or whose bits have changed, is reported
-    and moved to the folder "rejected".
+    A newer checkpoint that cannot be read, or whose bits have changed, is
+    reported and moved to the folder "rejected".
 
     Args:
       abstract: ShapeDtypeStructs with the shardings to restore to, any mesh.
-      iterator: a Grain iterator of the same data; its position is changed.
+      iterator: Grain iterator of the same data; its position is changed.
 
     Returns:
-      The state, or None where there is no checkpoint at all.
+      The state, or None if there is no checkpoint at all.
 
     Raises:
       CheckpointError: there are checkpoints, but none can be used.
@@ -145,16 +142,16 @@ class Checkpointer:
 
     def load(step: int) -> dict[str, Any]:
       iterator.set_state(start)
-      wanted = _arrays(abstract) | {_DATA: _Place(iterator)}
+      wanted = _arrays(abstract) | {_DATA: _Position(iterator)}
       loaded = self._load(step, wanted)
       expected = self._metadata(step)[_DATA]
       cluster.together(lambda: _check_position(iterator, expected))
       return loaded
 
-    found = self._newest(load)
-    if found is None:
+    newest = self._newest(load)
+    if newest is None:
       return None
-    step, loaded = found
+    step, loaded = newest
     for newer in [s for s in self.steps() if s > step]:
       self._reject(newer)
     return _state(loaded)
@@ -168,10 +165,10 @@ class Checkpointer:
     Raises:
       CheckpointError: there are checkpoints, but none can be used.
     """
-    found = self._newest(
+    newest = self._newest(
       lambda step: self._load(step, {_PARAMS: abstract_params})
     )
-    return None if found is None else (found[0], found[1][_PARAMS])
+    return None if newest is None else (newest[0], newest[1][_PARAMS])
 
   def _newest(self, load: Callable[[int], Any]) -> tuple[int, Any] | None:
     """Return the newest step that `load` does not raise for, and its result."""
@@ -179,7 +176,7 @@ class Checkpointer:
     for step in reversed(self.steps()):
       try:
         return step, load(step)
-      except Exception as error:  # Orbax raises whatever its layers raise
+      except Exception as error:  # Orbax raises exceptions of all its layers
         while error.__cause__ is not None:
           error = error.__cause__
         lines = str(error).strip().splitlines() or [""]
@@ -199,16 +196,18 @@ class Checkpointer:
     )
     for name, expected in self._metadata(step).items():
       if name in loaded and name != _DATA:
-        found = _digest(loaded[name])
-        if found != expected:
-          raise ValueError(f"{name} has digest {found}, expected {expected}")
+        got = _digest(loaded[name])
+        if got != expected:
+          raise ValueError(f"{name} has digest {got}, expected {expected}")
     return loaded
 
   def _metadata(self, step: int) -> dict[str, Any]:
-    found = cluster.together(lambda: self._orbax.metadata(step).custom_metadata)
-    if not isinstance(found, dict):
+    digests = cluster.together(
+      lambda: self._orbax.metadata(step).custom_metadata
+    )
+    if not isinstance(digests, dict):
       raise ValueError("its digests are missing")
-    return found
+    return digests
 
   def _reject(self, step: int) -> None:
     def move() -> None:
@@ -222,7 +221,7 @@ class Checkpointer:
     self._orbax.reload()
 
   def close(self) -> None:
-    """Wait for saves and release what Orbax holds."""
+    """Wait for saves and release Orbax's resources."""
     self._orbax.close()
 
 
@@ -238,7 +237,7 @@ def restore_params(
 
 
 class _AlwaysSave(ocp.training.save_decision_policies.SaveDecisionPolicy):
-  """The training loop decides when to save, nobody else."""
+  """Policy that saves whenever the training loop asks for it."""
 
   def should_save(
     self, step: Any, previous_steps: Any, *, context: Any
@@ -247,19 +246,19 @@ class _AlwaysSave(ocp.training.save_decision_policies.SaveDecisionPolicy):
     return True
 
 
-class _Place:
-  """A Grain iterator's position, as Orbax wants to save and load it.
+class _Position:
+  """Position of a Grain iterator, in the form that Orbax saves and loads.
 
-  Grain's own form is a file for each process, named by how many there are. But
-  the position is the same on all (see `make_train_dataset`), and a run may go
-  on with more or fewer.
+  Grain's own form is a file for each process, named by the number of processes.
+  But the position is the same on all (see `make_train_dataset`), and a run may
+  resume with another number.
   """
 
   def __init__(self, iterator: Any):
     self._iterator = iterator
 
   async def save(self, folder: Any) -> Any:
-    """Take the position now; return what writes it."""
+    """Read the position now; return the function that writes it."""
     text = _position(self._iterator)
 
     async def write() -> None:
@@ -270,7 +269,7 @@ class _Place:
     return write()
 
   async def load(self, folder: Any) -> Any:
-    """Return what reads the position and moves the iterator there."""
+    """Return the function that reads the position and moves the iterator."""
 
     async def read() -> None:
       self._iterator.set_state(json.loads((folder / _POSITION).read_text()))
@@ -326,11 +325,11 @@ def _map_moments(
 
 @functools.cache
 def _silence_orbax() -> None:
-  """Drop what Orbax prints beside the errors that it raises.
+  """Hide the output of Orbax beside the errors that it raises.
 
   When one read or write fails, the others report to an event loop that is
-  closed by then: hundreds of lines, in which the one that says which
-  checkpoint is not usable would be lost. With --verbosity=0 its log is shown.
+  closed by then, in hundreds of lines that would hide the message about the
+  unusable checkpoint. With --verbosity=0 its log is shown.
   """
   before = sys.unraisablehook
 

@@ -7,17 +7,15 @@ their own.
 """
 
 import contextlib
-import json
-import os
 import pathlib
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import IO
+from typing import IO, Any
 
 import tensorboardX
 
-from runtime import cluster, whole_files
+from runtime import cluster, jsonl
 
 # Seconds between two progress lines without a terminal.
 _LOG_SECONDS = 30.0
@@ -43,9 +41,14 @@ class Writer:
     if not self._is_open:
       return
     path = folder / name
-    if path.exists():
-      _truncate(path, first_step)
-    self._lines: IO[str] = open(path, "a", encoding="utf-8")  # noqa: SIM115
+
+    def is_before(line: dict[str, Any]) -> bool:
+      is_train = any(key.startswith(_TRAIN) for key in line)
+      step = line["step"]
+      return step < first_step or (step == first_step and is_train)
+
+    jsonl.keep(path, is_before)
+    self._lines = jsonl.Writer(path)
     self._events = tensorboardX.SummaryWriter(
       str(folder / "tensorboard"), purge_step=first_step + 1, flush_secs=30
     )
@@ -54,18 +57,14 @@ class Writer:
     """Append one line and the events of one step."""
     if not self._is_open or not metrics:
       return
-    line = json.dumps({"step": step} | dict(metrics), allow_nan=False)
-    self._lines.write(line + "\n")
-    self._lines.flush()
+    self._lines.write({"step": step} | dict(metrics))
     for name, value in metrics.items():
       self._events.add_scalar(name, value, step)
 
   def sync(self) -> None:
     """Flush the lines to disk; called before a checkpoint is saved."""
-    if not self._is_open:
-      return
-    self._lines.flush()
-    os.fsync(self._lines.fileno())
+    if self._is_open:
+      self._lines.sync()
 
   def close(self) -> None:
     """Write the remaining events and close the files."""
@@ -79,19 +78,6 @@ def say(text: str) -> None:
   """Print a line to stderr, from one process of the run only."""
   if cluster.is_first():
     print(text, file=sys.stderr, flush=True)
-
-
-def _truncate(path: pathlib.Path, first_step: int) -> None:
-  kept = []
-  for line in path.read_bytes().splitlines():
-    try:
-      row = json.loads(line)
-    except ValueError:
-      break  # only the last line can be cut short
-    is_train = any(key.startswith(_TRAIN) for key in row)
-    if row["step"] < first_step or (row["step"] == first_step and is_train):
-      kept.append(line + b"\n")
-  whole_files.write(path, b"".join(kept))
 
 
 class Progress:

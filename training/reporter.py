@@ -13,12 +13,12 @@ from runtime import failures
 from training import checkpointing, metrics
 from training import config as config_lib
 
-# Seconds between two lines on the clock in metrics.jsonl.
+# Seconds between two lines with times in metrics.jsonl.
 _CLOCK_SECONDS = 10.0
 
 
 class NonFiniteError(failures.RunError):
-  """The loss or its gradient is not a number; the message names the step."""
+  """Error for a loss or gradient that is not finite, with the step's number."""
 
 
 @dataclasses.dataclass
@@ -38,15 +38,15 @@ class Reporter:
   _clock: float = dataclasses.field(default_factory=time.monotonic)
 
   def add(self, step: int, device_metrics: Any) -> None:
-    """Write the metrics before, and keep those of a step just dispatched."""
+    """Write the pending metrics, and keep those of a step just dispatched."""
     self.flush()
     self._pending = (step, device_metrics)
 
   def flush(self) -> None:
-    """Wait for the metrics that are kept, and write them.
+    """Wait for the pending metrics, and write them.
 
     Raises:
-      NonFiniteError: one of them is not finite.
+      NonFiniteError: a metric is not finite.
     """
     if self._pending is None:
       return

@@ -1,4 +1,4 @@
-"""Parameters that a run begins with: those of a published model or a run."""
+"""Initial parameters of a run, from a published model or another run."""
 
 import dataclasses
 import functools
@@ -24,28 +24,28 @@ from runtime import mesh as mesh_lib
 from training import checkpointing, metrics, workdir
 from training import config as config_lib
 
-# Fields of a config that name what to read, and which parameters it is for.
+# Fields of a config that name weights, and the prefix of their parameters.
 _FIELDS = {
   "init_from": "",
   "init_image_from": "img/",
   "init_text_from": "txt/",
 }
 _SECTIONS = {"img/": "image", "txt/": "text"}
-# What may differ between a model and the run that its parameters go to.
+# Fields that may differ between a model and the run that starts from it.
 _FITTED = r"embed_dim|image\.image_size|text\.num_tokens"
-# Positions of our own towers, as positions.resize_* take them.
+# Paths of the towers' learned positions.
 _IMAGE_POSITION, _TEXT_POSITION = "img/position", "txt/position"
 Targets = Mapping[str, jax.ShapeDtypeStruct]
 
 
 def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
-  """Return the parameters to begin with, each made where it will lie.
+  """Return the initial parameters from files, each made in its sharding.
 
-  Every process reads the files. Positions are resized to the run's. What
-  `init_except` names, and what no field is for, is not among them.
+  Every process reads the files. Positions are resized to the run's. Parameters
+  that `init_except` names, or that no field covers, are left out.
 
   Returns:
-    A nested dict of some parameters or all, {} where no field is set.
+    A nested dict of all or a part of the parameters, {} if no field is set.
 
   Raises:
     ValueError: a source cannot be read, or does not fit the run's model; the
@@ -55,27 +55,27 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
   if not named:
     return {}
   targets = _targets(config, mesh)
-  given: dict[str, jax.Array] = {}
+  params_read: dict[str, jax.Array] = {}
   names = set(mapping.flat(loading.shapes_of(config.model)))
   for field, path in named.items():
     prefix = _FIELDS[field]
     wanted = {p: x for p, x in targets.items() if p.startswith(prefix)}
-    before = len(given)
+    before = len(params_read)
     try:
       if workdir.is_run(pathlib.Path(path)):
-        given |= _of_run(pathlib.Path(path), prefix, config, wanted, mesh)
+        params_read |= _of_run(pathlib.Path(path), prefix, config, wanted, mesh)
       else:
         params, tensors = cluster.together(
           functools.partial(_published, path, prefix, config, wanted)
         )
-        given |= {p: _placed(x, wanted[p]) for p, x in params.items()}
+        params_read |= {p: _placed(x, wanted[p]) for p, x in params.items()}
         names |= tensors
     except (ValueError, OSError, failures.RunError) as error:
       raise ValueError(f"--config.{field}={path}: {error}") from error
-    num_read, num_all = len(given) - before, len(wanted)
+    num_read, num_all = len(params_read) - before, len(wanted)
     metrics.say(f"Read {num_read} of {num_all} arrays from {path}")
   _check_excepted(config, names)
-  return mapping.nested(given)
+  return mapping.nested(params_read)
 
 
 def _targets(
@@ -111,26 +111,26 @@ def _check_excepted(config: config_lib.Config, names: set[str]) -> None:
 def _published(
   path: str, prefix: str, config: config_lib.Config, wanted: Targets
 ) -> tuple[dict[str, np.ndarray], set[str]]:
-  """Return parameters, and the names of the tensors that they come from."""
-  found = opening.open_model(path)
-  family = families.find(found)
-  theirs = loading.read_config(family, found)
+  """Return parameters, and the names of all tensors of the model."""
+  files = opening.open_model(path)
+  family = families.find(files)
+  theirs = loading.read_config(family, files)
   _check_alike(path, prefix, theirs, config.model)
   model = config.model
   if prefix:
-    # The other tower's tensors are accounted for as they are in the file.
+    # The other tower's tensors are accounted for by the file's own config.
     section = _SECTIONS[prefix]
     model = dataclasses.replace(
       theirs, embed_dim=model.embed_dim, **{section: getattr(model, section)}
     )
   params = mapping.load(
     family.links(model),
-    found.tensors,
+    files.tensors,
     dict(wanted),
     ignored=(*family.IGNORED, *config.init_except),
     prefix=prefix,
   )
-  return params, set(found.tensors)
+  return params, set(files.tensors)
 
 
 def _of_run(
@@ -193,7 +193,7 @@ def _of_run(
 
 
 def _resizes(model: dual_encoder.ModelConfig) -> dict[str, mapping.Resize]:
-  """Return what fits learned positions to another resolution or length."""
+  """Return functions that resize learned positions, by parameter path."""
   num_prefix = int(getattr(model.image, "pool", "") == "cls")
   resizes = {_IMAGE_POSITION: positions.resize_grid(num_prefix)}
   if getattr(model.text, "pool", "") != "cls":  # its position is the last one
@@ -213,7 +213,7 @@ def _check_alike(
   theirs: dual_encoder.ModelConfig,
   ours: dual_encoder.ModelConfig,
 ) -> None:
-  """Say in which settings the models differ; raise ValueError for a tower."""
+  """Print the settings in which models differ; raise ValueError for a tower."""
   sections = [_SECTIONS[prefix]] if prefix else list(_SECTIONS.values())
   for section in sections:
     there, here = getattr(theirs, section), getattr(ours, section)

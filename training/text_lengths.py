@@ -1,4 +1,4 @@
-"""Cut a batch of captions to the length that its longest one needs."""
+"""Cutting of a batch of captions to the length of its longest one."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,18 +18,18 @@ def apply(
   """Return fn(tokens) with the tokens cut to the shortest length that fits.
 
   Each length is a branch of one program, chosen on the device: all processes
-  take the same one without a word between them, and nothing compiles again.
+  take the same branch without communication, and no program is compiled again.
 
   Args:
-    fn: of int32 [B, l]; the shapes of what it returns do not depend on l.
+    fn: function of int32 [B, l]; the shapes of its result do not depend on l.
     tokens_BL: int32 ids padded at the end.
-    lengths: ascending and below L, which is the last resort; none: never cut.
-    text: of the tower that the tokens are for.
+    lengths: ascending lengths below L; tokens of a longer batch are not cut.
+    text: config of the tower that reads the tokens.
   """
   if not lengths:
     return fn(tokens_BL)
   choices = (*lengths, tokens_BL.shape[1])
-  # Only a tower that pools the end of text knows its id.
+  # Only a tower that pools the end of text has its id.
   eot_id = getattr(text, "eot_id", None)
   longest = jnp.max(text_transformer.lengths(tokens_BL, text.pad_id, eot_id))
   index = jnp.searchsorted(jnp.asarray(choices), longest)
@@ -38,7 +38,7 @@ def apply(
 
 
 def check(lengths: Sequence[int], text: Any) -> None:
-  """Raise ValueError where lengths cannot be used, or would change a result.
+  """Raise ValueError for lengths that are invalid or would change a result.
 
   Args:
     lengths: as in `apply`.

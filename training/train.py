@@ -29,7 +29,6 @@ from training import (
   metrics,
   reporter,
   starting_weights,
-  text_ids,
   train_state,
   train_step,
   workdir,
@@ -175,7 +174,7 @@ def run(
   stop = stop_lib.Stop()
   mesh = mesh_lib.make_mesh(config.mesh)
   train_step.check(config, mesh)
-  text_ids.check(config)
+  config.check_text_ids()
   with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
     workdir.claim_for_all(folder, config, stack)
@@ -185,7 +184,7 @@ def run(
     stack.callback(checkpointer.close)
     steps = checkpointer.steps()
     # Read before the config is written: a failure leaves no run behind.
-    given = {} if steps else starting_weights.read(config, mesh)
+    initial = {} if steps else starting_weights.read(config, mesh)
     if cluster.on_first(lambda: workdir.begin(folder, config, steps)):
       metrics.say(f"{folder} is complete; its last evaluation:")
       results = cluster.on_first(lambda: workdir.read_results(folder))
@@ -209,7 +208,7 @@ def run(
       cluster.together(iterator.check_unchanged)
     program = train_step.make(config, mesh)
     state, step_fn, facts = _in_thread(
-      lambda: _build(config, mesh, program, checkpointer, iterator, given)
+      lambda: _build(config, mesh, program, checkpointer, iterator, initial)
     )
     first_step = int(jax.device_get(state.step))
     if first_step:
@@ -276,7 +275,7 @@ def _build(
   program: train_step.StepProgram,
   checkpointer: checkpointing.Checkpointer,
   iterator: loader.Loader,
-  given: Any,
+  initial: Any,
 ) -> tuple[train_state.TrainState, Callable[..., Any], dict[str, float]]:
   """Restore or make the state, and compile the step; return its facts too."""
   with jax.set_mesh(mesh):
@@ -287,7 +286,7 @@ def _build(
         program.optimizer,
         program.state,
         config.seed,
-        given,
+        initial,
       )
     return state, *train_step.compile_with_facts(program, mesh)
 

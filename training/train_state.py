@@ -65,16 +65,16 @@ def init(
   optimizer: optax.GradientTransformation,
   abstract: TrainState,
   seed: int,
-  given: Any = None,
+  initial: Any = None,
 ) -> TrainState:
-  """Make the state of step 0, every array built where it will lie.
+  """Make the state of step 0, every array built in its sharding.
 
   Args:
     init_params: key -> new variables, parameters and statistics.
     optimizer: optimizer of the run.
     abstract: result of `make_abstract`.
-    seed: seed of the variables that are not given.
-    given: nested dict of variables to begin with, some or all, each in its
+    seed: seed of the variables that `initial` lacks.
+    initial: nested dict of initial variables, all or a part, each in its
       sharding; donated, not to be used afterwards.
   """
   shardings = jax.tree.map(lambda x: x.sharding, abstract)
@@ -83,13 +83,13 @@ def init(
     out_shardings=shardings,
     donate_argnums=1,
   )
-  return make(jax.random.key(seed), given or {})
+  return make(jax.random.key(seed), initial or {})
 
 
 def _init_fn(init_params, optimizer) -> Callable[..., TrainState]:
-  def make(key: jax.Array, given: Any = None) -> TrainState:
+  def make(key: jax.Array, initial: Any = None) -> TrainState:
     # XLA drops the computation of leaves that are overlaid.
-    variables = _overlaid(init_params(key), given or {})
+    variables = _overlaid(init_params(key), initial or {})
     params, stats = batch_norm.split(variables)
     return TrainState(
       step=jnp.zeros((), jnp.int32),
@@ -101,14 +101,14 @@ def _init_fn(init_params, optimizer) -> Callable[..., TrainState]:
   return make
 
 
-def _overlaid(params: Any, given: Any) -> Any:
+def _overlaid(params: Any, initial: Any) -> Any:
   return {
     name: (
       leaf
-      if name not in given
-      else _overlaid(leaf, given[name])
+      if name not in initial
+      else _overlaid(leaf, initial[name])
       if isinstance(leaf, dict)
-      else given[name]
+      else initial[name]
     )
     for name, leaf in params.items()
   }

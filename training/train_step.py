@@ -32,7 +32,7 @@ class StepProgram:
   """A training step, with all that compiling it and beginning a run takes.
 
   Attributes:
-    step: traced where the mesh is in use (jax.set_mesh).
+    step: training step, to be traced with the mesh in use (jax.set_mesh).
     state: ShapeDtypeStructs with shardings.
     batch: ShapeDtypeStructs with shardings, of the global batch.
     batch_of: arrays by name, as the loader yields them -> batch.
@@ -49,12 +49,14 @@ class StepProgram:
 
 
 def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
-  """Raise ValueError where the batch cannot be cut as the step cuts it."""
+  """Raise ValueError for a batch that the step cannot split evenly."""
   mesh_lib.check_batch_size(
     config.batch_size,
     mesh,
-    num_microbatches=config.num_microbatches,
-    remat_chunks=config.model.remat_chunks,
+    {
+      "num_microbatches": config.num_microbatches,
+      "model.remat_chunks": config.model.remat_chunks,
+    },
   )
   group = config.model.batch_norm_group
   shards = mesh_lib.num_batch_shards(mesh)

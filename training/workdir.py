@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import fcntl
 import json
 import pathlib
 import platform
@@ -12,38 +11,26 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from runtime import cluster, failures, provenance, whole_files
+from runtime import (
+  cluster,
+  failures,
+  marks,
+  provenance,
+  unfinished,
+  whole_files,
+)
 from training import config as config_lib
-from training import metrics
+from training import metrics, old_config
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 RESULTS = "results.json"
 REPORT = "report.html"
-_LOCK = ".lock"
 # Until another machine's file is seen: network disks cache what is in a folder.
 _SHARED_SECONDS = 60.0
-
-# What a resumed run may change: none of it alters a step's result, except
-# total_steps, which people do extend, and which is reported.
-_FREE = ("checkpoint.", "evaluate.", "mesh.", "log_every_steps", "total_steps")
-# What only says how a step is computed: fewer devices have less memory.
-_FREE_COMPUTATION = (
-  "loss.block_size",
-  "model.remat",
-  "model.remat_chunks",
-  "num_microbatches",
-  "text_lengths",
-)
-_FREE_DATA = (
-  "data.cache_dir",
-  "data.max_bad_fraction",
-  "data.num_threads",
-  "data.num_prefetch_batches",
-  "data.num_workers",
-  "data.stall_seconds",
-)
+# Sections of evaluation sets, which the message of a resumed run sums up.
+_SETS = "evaluate.sets."
 
 
 class WorkdirError(failures.RunError):
@@ -55,27 +42,12 @@ def claim(folder: pathlib.Path) -> Iterator[str]:
   """Make the folder, and keep other runs out of it while this one lasts.
 
   Yields:
-    What the lock's file holds now; see `check_shared`.
+    Token in the lock's file; see `check_shared`.
 
   Raises:
-    WorkdirError: it cannot be written, or another run is using it.
+    RunError: it cannot be written, or another run is using it.
   """
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = open(folder / _LOCK, "a")  # noqa: SIM115 (held for the run)
-  except OSError as error:
-    raise WorkdirError(
-      f"--workdir={folder} cannot be written ({error.strerror}); give a folder"
-      " that you may write to"
-    ) from error
-  with lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      raise WorkdirError(
-        f"--workdir={folder} is in use by another run; wait for it, or give"
-        " another folder"
-      ) from error
+  with unfinished.claim(folder, f"--workdir={folder}") as lock:
     token = secrets.token_hex(16)
     lock.truncate(0)
     lock.write(token)
@@ -92,7 +64,7 @@ def check_shared(folder: pathlib.Path, token: str) -> None:
   deadline = time.monotonic() + _SHARED_SECONDS
   while True:
     with contextlib.suppress(OSError):
-      if (folder / _LOCK).read_text() == token:
+      if (folder / unfinished.LOCK).read_text() == token:
         return
     if time.monotonic() > deadline:
       raise WorkdirError(
@@ -111,7 +83,7 @@ def check_alike(first: config_lib.Config, here: config_lib.Config) -> None:
   different = {
     name: values
     for name, values in config_lib.differences(first, here).items()
-    if name not in _FREE_DATA
+    if not marks.of(config_lib.Config, name).is_local
   }
   if different:
     raise WorkdirError(
@@ -129,7 +101,7 @@ def claim_for_all(
   """Claim the folder until `stack` ends; check that all processes are one run.
 
   Raises:
-    WorkdirError: as `claim`, `check_shared` and `check_alike`.
+    RunError: as `claim`, `check_shared` and `check_alike`.
     ClusterError: one of these on another process.
   """
   mapping = cluster.on_first(lambda: config_lib.to_mapping(config))
@@ -151,7 +123,7 @@ def begin(
     steps: that have a checkpoint.
 
   Raises:
-    WorkdirError: another config's run is in it, or one past the last step.
+    RunError: another config's run is in it, or one past the last step.
   """
   started_with = read_config(folder)
   if started_with is not None and steps:
@@ -192,7 +164,8 @@ def read_config(folder: pathlib.Path) -> config_lib.Config | None:
   """
   try:
     text = (folder / CONFIG).read_text()
-    return config_lib.from_mapping(json.loads(text)["config"])
+    values = old_config.upgraded(json.loads(text)["config"])
+    return config_lib.from_mapping(values)
   except FileNotFoundError:
     return None
   except (OSError, ValueError, KeyError, TypeError) as error:
@@ -222,28 +195,30 @@ def check_same(
   """Let a run resume only what it would itself have made.
 
   Raises:
-    WorkdirError: a field differs that alters the result; all are named.
+    RunError: a field differs that alters the result; all are named.
   """
   changed = config_lib.differences(old, new)
-  free = {*_FREE_DATA, *_FREE_COMPUTATION}
-  if new.loss.scope == "microbatch":
-    free.remove("num_microbatches")  # it says who is whose negative
-  refused = {
-    name: values
-    for name, values in changed.items()
-    if not name.startswith(_FREE) and name not in free
-  }
+  refused = [
+    unfinished.change(name, was, now)
+    for name, (was, now) in changed.items()
+    if not marks.of(config_lib.Config, name).may_change
+    # Micro-batches say which rows are negatives of each other.
+    or (name == "num_microbatches" and new.loss.scope == "microbatch")
+  ]
   if refused:
-    lines = "".join(
-      f"\n  {name}: {was!r} in the folder, {now!r} now"
-      for name, (was, now) in refused.items()
-    )
-    raise WorkdirError(
-      f"--workdir={folder} holds a run with another config; undo these"
-      f" changes to resume it, or give another folder:{lines}"
+    raise unfinished.other_key(
+      f"--workdir={folder}",
+      "a run with another config; undo these changes to resume it",
+      refused,
     )
   for name, (was, now) in changed.items():
-    metrics.say(f"Resuming with {name} changed from {was!r} to {now!r}")
+    if not name.startswith(_SETS):
+      metrics.say(f"Resuming with {name} changed from {was!r} to {now!r}")
+  sets = {name.split(".")[2] for name in changed if name.startswith(_SETS)}
+  if sets:  # one line instead of one for each of their fields
+    metrics.say(
+      f"Resuming with evaluate.sets changed: {', '.join(sorted(sets))}"
+    )
 
 
 def check_steps(

@@ -1,9 +1,9 @@
 """Training batches of open_clip's WebDataset loader, for benchmarks/data.py.
 
-Runs in an environment with torch, open_clip, webdataset, braceexpand and
-pandas. Says "ready" on stdout, then answers each line on stdin with the
-seconds that an epoch took from where each worker has given a batch, the images
-of that time, and those of the whole epoch.
+The script runs in an environment with torch, open_clip, webdataset, braceexpand
+and pandas. It prints "ready", then answers each line on stdin with the seconds
+of an epoch after each worker's first batch, the images of that time, and the
+images of the whole epoch.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main() -> None:
       workers=args.num_workers,
       world_size=1,
     ),
-    # RandomResizedCrop of 0.9 to 1.0 of the area, bicubic; to floats.
+    # RandomResizedCrop of 0.9 to 1.0 of the area, bicubic, to floats.
     open_clip.image_transform(args.image_size, is_train=True),
     is_train=True,
     tokenizer=open_clip.get_tokenizer("ViT-B-32"),

@@ -1,7 +1,7 @@
 """Image embeddings of open_clip, for benchmarks/embed.py.
 
-Runs in an environment with torch and open_clip. Says "ready" on stdout, then
-answers each line on stdin with the seconds that one batch took.
+The script runs in an environment with torch and open_clip. It prints "ready",
+then answers each line on stdin with the seconds of one batch.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Training steps of open_clip, for benchmarks/train_step.py.
 
-Runs in an environment with torch and open_clip. Says "ready" on stdout, then
-answers each line on stdin with the seconds that one step took.
+The script runs in an environment with torch and open_clip. It prints "ready",
+then answers each line on stdin with the seconds of one step.
 """
 
 import argparse
@@ -11,17 +11,17 @@ import time
 import open_clip
 import torch
 
-_LAST_ID = 49407  # of the vocabulary: end of text
+_LAST_ID = 49407  # last id of the vocabulary: end of text
 
 
 def make_step(precision: str, batch_size: int):
-  """Return a function that makes one training step, the loss on the host."""
+  """Return a function that makes one training step and reads its loss."""
   model = open_clip.create_model("ViT-B-32-quickgelu").train()
   images = torch.randn(batch_size, 3, 224, 224)
   tokens = torch.randint(1, _LAST_ID, (batch_size, 77))
   tokens[:, -1] = _LAST_ID
   loss_fn = open_clip.ClipLoss()
-  # fused beat foreach and the plain loop on this model.
+  # On this model, fused is faster than foreach and the plain loop.
   optimizer = torch.optim.AdamW(
     model.parameters(),
     lr=5e-4,

@@ -3,22 +3,23 @@
 python main.py --task=curate --config=configs/curate/align.py:VARIANT \
   --config.pool.path='PATH/{00000..00999}.tar' --workdir=runs/align \
   --engine=processes --num_workers=16
-keeps pairs by image size, caption length and how often each occurs. VARIANT is
-one of
+keeps pairs by image size, caption length and fan-out. VARIANT is one of
 
-  align        the paper's filters, but for its porn classifier, which it does
-               not describe, and near-duplicates of test sets
-  align_dedup  with these (appendix A): --config.steps.embed.model=MODEL
+  align        the paper's filters, without its porn classifier, which it does
+               not describe, and without near-duplicates of test sets
+  align_dedup  align and the near-duplicates (appendix A):
+               --config.steps.embed.model=MODEL
                --config.steps.near_duplicates.model=MODEL
                --config.steps.near_duplicates.references="('imagenet/val',)"
-  coyo         what made COYO-700M's 747M pairs of 10B (README.md of
-               kakaobrain/coyo-dataset). Steps that need files or columns of the
-               user's are defined, but not in `order`: profanity, nsfw, public
+  coyo         the filters that selected COYO-700M's 747M pairs from 10B
+               (README.md of kakaobrain/coyo-dataset). Steps that need files or
+               columns of the user's are defined, but not in `order`: profanity,
+               nsfw, public
   mini         ALIGN's filters with limits for the names of emoji in 14
                languages, with nothing to prepare
 
 Hardware: a worker needs a core and about 300 MB. Counts of words and word pairs
-  take 16 bytes on disk for each different one of a shard, about 120 bytes a
+  take 16 bytes on disk for each distinct one of a shard, about 120 bytes a
   caption (benchmarks/rare_tokens.py): 1.2 TB at 10 billion captions, and up to
   twice as much again while they are merged.
 Expected: mini keeps 15,883 of 43,428 pairs, of 1,985 drawings, in less than a
@@ -28,7 +29,8 @@ Expected: mini keeps 15,883 of 43,428 pairs, of 1,985 drawings, in less than a
 
 import ml_collections
 
-from configs.curate import fields, rules
+from configs.curate import fields
+from configs.curate import steps as steps_lib
 from configs.parts import variants
 
 
@@ -45,34 +47,34 @@ def get_config(variant: str = "align") -> ml_collections.ConfigDict:
 
 
 def _align() -> ml_collections.ConfigDict:
-  # Tars have the images' addresses; sha256 tells them apart by content.
-  return fields.recipe(**rules.align(image="url"))
+  # Images are identified by their addresses; sha256 would identify the content.
+  return fields.recipe(**steps_lib.align(image="url"))
 
 
 def _align_dedup() -> ml_collections.ConfigDict:
   return fields.recipe(
-    **rules.align(image="url"),
-    **rules.align_near_duplicates(),
+    **steps_lib.align(image="url"),
+    **steps_lib.align_near_duplicates(),
   )
 
 
 def _coyo() -> ml_collections.ConfigDict:
-  config = fields.recipe(**rules.coyo())
+  config = fields.recipe(**steps_lib.coyo())
   users = ("profanity", "nsfw", "public")
   config.order = tuple(name for name in config.order if name not in users)
   return config
 
 
 def _mini() -> ml_collections.ConfigDict:
-  # Numbers of our own. Of 45,000 words and word pairs, 14,000 occur more than
+  # Numbers are ours: 14,000 of 45,000 words and word pairs occur more than
   # once.
-  steps = rules.align(image="", num_terms=14_000)
-  # Drawings are squares of 64 pixels, and their captions different by nature.
+  steps = steps_lib.align(image="", num_terms=14_000)
+  # Drawings are squares of 64 pixels; all captions of one differ by nature.
   steps["image_size"]["min_side"] = 32
   del steps["image_fanout"]
   steps["word_count"]["min_words"] = 2
   steps["word_count"]["max_words"] = 8
-  # Dropped are names that occur more than twice, as "OK" in some languages.
+  # Names that occur more than twice are dropped, as "OK" in several languages.
   steps["text_fanout"]["max_images"] = 2
   config = fields.recipe(**steps)
   config.pool.format = "emoji"

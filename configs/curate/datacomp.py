@@ -19,16 +19,16 @@ baselines/apply_filter.py)
                     images of the clusters that ImageNet-1k's training images
                     fall into: --config.steps.clusters.references=EMBEDDINGS
   image_based_intersect_clip_score
-                    both, the CLIP score being L/14's 30 % of the whole pool:
-                    the filter of DataComp-1B
-  mini              basic's rules for the names of emoji in three languages, but
-                    for the size of images; with nothing to prepare
+                    both filters, the best 30 % by L/14 being those of the whole
+                    pool: the filter of DataComp-1B
+  mini              basic's rules, with another image size, for the names of
+                    emoji in three languages; with nothing to prepare
 
 Embeddings of ImageNet-1k, by the same L/14 as DataComp's l14_img:
   python main.py --task=embed --init_from=hf://openai/clip-vit-large-patch14 \
     --images="imagenet/train/**/*.JPEG" --out=imagenet_l14
-Not as DataComp has it: clusters are those of spherical k-means here (there
-  faiss's, by inner product), of the pool itself.
+Difference from DataComp: clusters are those of spherical k-means on the pool
+  itself (there faiss's, by inner product).
 Hardware: workers need a core; image_based needs devices for k-means, and an
   array of num_sampled embeddings on the disk.
 Expected: no variant but mini has been run. Published for its medium scale,
@@ -42,7 +42,8 @@ from typing import Any
 
 import ml_collections
 
-from configs.curate import dfn, fields, rules
+from configs.curate import dfn, fields
+from configs.curate import steps as steps_lib
 from configs.parts import variants
 
 # Columns of DataComp's metadata.
@@ -59,7 +60,7 @@ def get_config(variant: str = "clip_score") -> ml_collections.ConfigDict:
     variant,
     {
       "no_filter": dict,
-      "basic": rules.basic_filter,
+      "basic": steps_lib.basic_filter,
       "clip_score": lambda: {"top": dfn.top(_L14, 0.3)},
       "clip_score_b32": lambda: {"top": dfn.top(_B32, 0.3)},
       "laion2b": _laion2b,
@@ -76,21 +77,21 @@ def get_config(variant: str = "clip_score") -> ml_collections.ConfigDict:
 
 def _laion2b() -> dict[str, dict[str, Any]]:
   return {
-    # Columns first: identifying languages takes far longer.
+    # The column is compared first: identifying languages takes far longer.
     "clip": {"op": "threshold", "column": _B32, "threshold": 0.28},
-    "language": rules.language("cld3"),
+    "language": steps_lib.language("cld3"),
   }
 
 
 def _text_based() -> dict[str, dict[str, Any]]:
   return {
-    "language": rules.basic_filter()["language"],
+    "language": steps_lib.basic_filter()["language"],
     "text": {
       "op": "text_based",
       # File of WordNet 3.0 IDs, one a line: ImageNet-21k's.
       "classes": "",
       "wordnet": "",
-      # DataComp compares offsets alone, which verbs have too.
+      # DataComp compares offsets alone, which nouns and verbs share.
       "nouns_only": False,
     },
   }
@@ -99,7 +100,7 @@ def _text_based() -> dict[str, dict[str, Any]]:
 def _image_based() -> dict[str, dict[str, Any]]:
   return {
     "l14": {"op": "stored_embeddings", "name": "l14", "signal": "l14_cosine"},
-    # Before the captions' rules, so that clusters are those of the whole pool.
+    # First of all rules, so that clusters are those of the whole pool.
     "clusters": {
       "op": "image_based",
       "model": "columns:l14",
@@ -107,11 +108,11 @@ def _image_based() -> dict[str, dict[str, Any]]:
       "references": "",
       "num_clusters": 100_000,
       "num_iterations": 20,
-      # About what DataComp clustered at its large and xlarge scales.
+      # Embeddings to cluster, about DataComp's at its large and xlarge scales.
       "num_sampled": 160_000_000,
       "seed": 0,
     },
-    **rules.image_based_captions(),
+    **steps_lib.image_based_captions(),
   }
 
 
@@ -120,8 +121,8 @@ def _both() -> dict[str, dict[str, Any]]:
 
 
 def _mini() -> ml_collections.ConfigDict:
-  steps = rules.basic_filter()
-  # Drawings are small, and square: words and the language are what drops.
+  steps = steps_lib.basic_filter()
+  # Drawings are small squares: only words and languages drop pairs.
   steps["image_size"]["min_side"] = 32
   config = fields.recipe(**steps)
   config.pool.format = "emoji"

@@ -1,29 +1,30 @@
-"""Duplicates and near-duplicates dropped: by hashes and by embeddings.
+"""Recipes that drop duplicates and near-duplicates, by hashes and embeddings.
 
 python main.py --task=curate --config=configs/curate/dedup.py:VARIANT \
   --config.pool.path='PATH/{00000..00999}.tar' --workdir=runs/dedup \
   --engine=processes --num_workers=16
-VARIANT is one of
+keeps, by VARIANT,
 
   phash       one image of each perceptual hash (COYO-700M drops equal ones:
               README.md of kakaobrain/coyo-dataset)
-  phash_near  and of hashes that differ in up to 10 of 64 bits (the default of
-              idealo/imagededup: imagededup/methods/hashing.py)
-  align       drops near-duplicates of test images (arXiv 2102.05918, appendix
-              A): --config.steps.near.references="('flickr30k/','coco/val/')"
-  semdedup    half of the pairs by SemDeDup (arXiv 2303.09540), of a pool like
+  phash_near  one image of all whose hashes differ in up to 10 of 64 bits (the
+              default of idealo/imagededup: imagededup/methods/hashing.py)
+  align       images that are no near-duplicates of test images (arXiv
+              2102.05918, appendix A):
+              --config.steps.near.references="('flickr30k/','coco/val/')"
+  semdedup    half of the pairs by SemDeDup (arXiv 2303.09540), for a pool like
               LAION-440M
   metaclip    one image of each 64-bit PCA hash (arXiv 2309.16671, appendix A.2)
-  mini        one of the emoji of each perceptual hash; under a minute, with
-              nothing to prepare
+  mini        one emoji of each perceptual hash; under a minute, with nothing to
+              prepare
 
 align, semdedup and metaclip need a model: --config.steps.embed.model=PATH, a
 run's workdir or a published model; the other steps take the same one.
 
 Hardware: phash takes a core 2 ms for a photo of 512 x 384 pixels, most of it to
-decode it. Those with a model embed each pair once, on all devices, and need
-room for the image embeddings twice (1 KB each at 512 numbers) while they
-compare.
+decode it. Variants with a model embed each pair once, on all devices, and need
+disk for two copies of the image embeddings (1 KB each at 512 numbers) while
+they compare.
 Expected: the papers' pools are not published; no variant but mini has been run.
 """
 
@@ -64,14 +65,16 @@ _ALIGN = {
   "op": "near_duplicates",
   # For each test set a folder of images, a pattern, or a .npy of embeddings.
   "references": (),
-  # All of arXiv 2102.05918, appendix A; its "4K" clusters are taken as 4,096.
+  # Numbers down to the threshold: arXiv 2102.05918, appendix A; "4K" clusters
+  # are taken as 4,096.
   "num_clusters": 4096,
-  # Clusters of an image, and how many of them make a bucket: C(10, 3) = 120.
+  # Nearest clusters of an image, and the number of them that make a bucket: an
+  # image is in C(10, 3) = 120 buckets.
   "num_nearest": 10,
   "subset": 3,
-  # Cosine above which an image goes.
+  # Cosine above which an image is dropped.
   "threshold": 0.975,
-  # Ours; the paper does not say.
+  # Numbers are ours; the paper does not say.
   "num_iterations": 20,
   "seed": 0,
 }
@@ -80,15 +83,15 @@ _SEMDEDUP = {
   "op": "semdedup",
   # arXiv 2303.09540, for LAION-440M: about 8,800 pairs a cluster.
   "num_clusters": 50_000,
-  # Of the pairs that go, 0 for epsilon; with half of them ImageNet's accuracy
-  # is 0.5 points lower in the paper, with 37 % it is not.
+  # Share of the pairs to drop; 0 uses epsilon. Dropping half lowers ImageNet's
+  # accuracy by 0.5 points in the paper, dropping 37 % does not.
   "fraction": 0.5,
-  # A pair goes with a cosine above 1 - epsilon; 0 for fraction.
+  # Pairs with a cosine above 1 - epsilon are dropped; 0 uses fraction.
   "epsilon": 0.0,
-  # Of the clusters, from which fraction tells epsilon. 1.0 takes no longer
-  # here, and is better where clusters are few.
+  # Share of the clusters that epsilon is computed on. 1.0 takes no longer here,
+  # and is better with few clusters.
   "tuned_share": 0.1,
-  # Ours; the paper does not say.
+  # Numbers are ours; the paper does not say.
   "num_iterations": 20,
   "seed": 0,
 }
@@ -106,9 +109,9 @@ def _duplicates(column: str, max_distance: int) -> dict[str, Any]:
   return {
     "op": "duplicate_images",
     "column": column,
-    # Bits in which hashes may differ, up to 11.
+    # Number of bits in which hashes may differ, up to 11.
     "max_distance": max_distance,
-    # Of the draw of the one that stays.
+    # Random seed of the choice of the kept image.
     "seed": 0,
   }
 
@@ -118,7 +121,7 @@ def _embedded(**steps: dict[str, Any]) -> ml_collections.ConfigDict:
   config = fields.recipe(
     embed={"op": "embed", "signal": "cosine", "batch_size": 1024}, **steps
   )
-  # One field: what a flag gives to a step, all have.
+  # One field reference: a flag that sets it for one step sets it for all.
   model = ml_collections.FieldReference("")
   for name, step in config.steps.items():
     if name == "embed" or "column" not in step:

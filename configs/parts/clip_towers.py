@@ -1,17 +1,16 @@
-"""CLIP's two towers, which OpenCLIP, MetaCLIP and DFN share."""
+"""CLIP's two towers, shared by OpenCLIP, MetaCLIP and DFN."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 
-from configs import base
-from configs.parts import mini, sizes, towers
+from configs.parts import mini, tower_sizes, towers
 
 VOCAB_SIZE = 49_408
 NUM_TOKENS = 77
-# Of the pixels of OpenAI's training images; in its code and in every model
-# that followed (image_processor of the published weights).
+# Statistics of the pixels of OpenAI's training images, in its code and in every
+# later model (image_processor of the published weights).
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -25,7 +24,7 @@ def set_vit(
   """Make the image tower a ViT as CLIP has it; `size` is a key of sizes.VIT."""
   config.data.image_size = image_size
   image = config.model.image = towers.vit(config.data)
-  image.update(sizes.VIT[size])
+  image.update(tower_sizes.VIT[size])
   image.patch_size = patch_size
   image.pool = "cls"
   image.pre_norm = True
@@ -51,10 +50,10 @@ def set_text(
 def set_model(
   config: ml_collections.ConfigDict, embed_dim: int, activation: str
 ) -> None:
-  """Set what both towers share, and CLIP's softmax loss.
+  """Set the fields common to both towers, and CLIP's softmax loss.
 
-  Source: CLIP (arXiv 2103.00020), section 2.5: a scale that begins at 1 / 0.07
-  and is kept below 100.
+  Source: CLIP (arXiv 2103.00020), section 2.5: a scale initialised to 1 / 0.07
+  and kept below 100.
   """
   config.model.embed_dim = embed_dim
   if "activation" in config.model.image:
@@ -97,14 +96,12 @@ def set_adamw(
   config.optimizer.clip_norm = 0.0
 
 
-def make_mini(activation: str) -> ml_collections.ConfigDict:
-  """Return CLIP's parts with 64 channels, on emoji."""
-  config = base.get_config()
+def set_mini(config: ml_collections.ConfigDict, activation: str) -> None:
+  """Set CLIP's parts with 64 channels, on emoji."""
   set_adamw(config, learning_rate=1e-3, warmup_steps=10)
   set_vit(config, "S", 8)
   config.model.image.update(mini.TRANSFORMER)
   set_text(config, mini.TRANSFORMER)
   set_model(config, 64, activation)
   mini.shrink(config)
-  config.model.text.eot_id = 1  # of the tokenizer "bpe"
-  return config
+  config.model.text.eot_id = 1  # end of text of the tokenizer "bpe"

@@ -1,18 +1,19 @@
-"""What every `:mini` variant shares: a system's own parts, small, on emoji.
+"""Settings of every `:mini` variant: a system's own parts, small, on emoji.
 
-A minute on two CPU cores; it shows that towers, loss, optimizer and rules of
-the system run together, not how well the system does.
+A mini run takes a minute on two CPU cores. It shows that towers, loss,
+optimizer and rules of the system run together, not how good the system is.
 """
 
 import ml_collections
 
+from configs.evaluate import emoji
 from configs.parts import sources
 
 TRANSFORMER = {"width": 64, "depth": 2, "num_heads": 4, "mlp_width": 256}
 
 
 def shrink(config: ml_collections.ConfigDict) -> None:
-  """Set data, length and precision; towers are the caller's."""
+  """Set data, length and precision; the caller sets the towers."""
   config.batch_size = 64
   config.num_microbatches = 1
   config.total_steps = 100
@@ -35,5 +36,6 @@ def shrink(config: ml_collections.ConfigDict) -> None:
   config.optimizer.learning_rate = 1e-3
   config.optimizer.warmup_steps = 10
   config.checkpoint.every_steps = 100
-  config.evaluate.retrieval = ("compositional",)
-  config.evaluate.zero_shot = ()
+  config.evaluate.sets = emoji.suite(
+    config.data.sources.main, ("compositional",)
+  )

@@ -1,4 +1,4 @@
-"""Sections of `config.data.sources`: where image-text pairs come from."""
+"""Sections of `config.data.sources`, each a source of image-text pairs."""
 
 from typing import Any
 
@@ -6,44 +6,45 @@ import ml_collections
 
 
 def source(**fields: Any) -> ml_collections.ConfigDict:
-  """Return a source's section with every field; `fields` are changed."""
+  """Return a source's section: the defaults, changed by `fields`."""
   config = ml_collections.ConfigDict()
   # Key of input_pipeline.sources.FORMATS.
   config.format = "webdataset"
-  # Files: a path or an fsspec URL (gs://, s3://), with {000..123} and * in it.
+  # Path or fsspec URL (gs://, s3://) of files; may contain {000..123} and *.
   # "array_record": files, or the folder of --task=prepare. "table": a .jsonl,
   # .csv or .tsv, or its folder. "tfds": a folder, or NAME:VERSION. "emoji": "".
   config.path = ""
-  # Which of its splits is trained on, for formats that have several.
+  # Split to train on, for formats that have several.
   config.split = ""
-  # Where the image is: extensions of a tar's members, or one column or feature.
-  # () is what the format's layouts agree on.
+  # Location of the image: extensions of a tar's members, or one column or
+  # feature. () is the format's usual one.
   config.image = ()
-  # Where captions are: "txt" or "json.FIELD" of a tar, columns, features. Each
-  # that is there is a caption of the example; () as above. Or one JSON file for
-  # each tar, as "../../json/{folder}/{tar}.json": for --task=curate and
-  # --task=prepare, which read in order.
+  # Locations of captions: "txt" or "json.FIELD" of a tar, columns, features;
+  # each one present is a caption of the example. () is the format's usual one.
+  # Or one JSON file for each tar, such as "../../json/{folder}/{tar}.json", for
+  # --task=curate and --task=prepare, which read in order.
   config.caption = ()
-  # Language of the captions (ISO 639-1), and the field that says so where they
-  # differ.
+  # Language of the captions (ISO 639-1), and the field with the language if it
+  # differs between examples.
   config.language = "en"
   config.language_field = ""
-  # Field with the example's name in `subset`; "" is its key.
+  # Field with the example's UID in `subset`; "" uses its key.
   config.uid = ""
-  # Prompts such as "a photo of a {}.", one of which is drawn for each caption
-  # and step: for names of classes.
+  # Prompts such as "a photo of a {}.", for captions that are names of classes;
+  # one is drawn for each caption and step.
   config.templates = ()
-  # Share of the batches beside other sources' weights, each source in an order
-  # of its own. 0 (for all): an epoch has all examples of all sources, shuffled.
+  # Weight of the source, its share of the batches relative to the others'; each
+  # source then has its own order. 0 (for all sources): an epoch has all
+  # examples of all sources, shuffled.
   config.weight = 0.0
-  # How often such an epoch has each example; 1 beside weights.
+  # Repeats of each example in an epoch of all sources; 1 with weights.
   config.repeat = 1
-  # .npy file of the UIDs that are trained on (DataComp's form, or what
-  # --task=curate writes); "" is all.
+  # .npy file of the UIDs to train on (in DataComp's form, or written by
+  # --task=curate); "" for all examples.
   config.subset = ""
-  # keep.npy of --task=curate, with the probability that a caption is kept. Each
-  # place of a batch draws anew: an example, one of its captions, and whether it
-  # is kept; if not, another example. "" keeps all.
+  # keep.npy of --task=curate, with the probability that a caption is kept. For
+  # each row of a batch, an example is drawn, one of its captions, and whether
+  # it is kept; if not, another example. "" keeps all.
   config.keep = ""
   config.update(fields)
   return config

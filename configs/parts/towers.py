@@ -7,9 +7,9 @@ follow `config.data`.
 
 import ml_collections
 
-# To be put before base.py's where "fsdp" shall split a ResNet's or an
-# EfficientNet's convolutions too, by output channel: in the late stages they
-# are most of the parameters. Channels must be a multiple of mesh.fsdp.
+# Rules to put before base.py's, so that "fsdp" splits the convolutions of a
+# ResNet or EfficientNet too, by output channel: in the late stages they are
+# most of the parameters. Channels must be a multiple of mesh.fsdp.
 CONV_PARTITION_RULES = (
   (
     r"img/stages/.*/(conv\d|shortcut|expand|depthwise|excite|project)/kernel",
@@ -40,7 +40,7 @@ def vit(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   # Share of patches left out in training, drawn for each image and step. FLIP
   # (arXiv 2212.00794): 0.5 and 0.75.
   image.patch_dropout = 0.0
-  # Of pool="queries"; open_clip's CoCa has these.
+  # Queries and heads of pool="queries"; the values of open_clip's CoCa.
   image.num_queries = 256
   image.pool_heads = 8
   return image
@@ -51,9 +51,9 @@ def resnet(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   image = ml_collections.ConfigDict()
   image.tower = "resnet"
   image.image_size = data.get_ref("image_size")  # a multiple of 32
-  image.width = 64  # of the first stage, doubled in each that follows
+  image.width = 64  # width of the first stage, doubled in each later one
   image.depths = (3, 4, 6, 3)  # blocks of each stage
-  image.num_heads = 32  # of the attention pool, whose width is 32 x width
+  image.num_heads = 32  # heads of the attention pool, whose width is 32 x width
   _batch_norm(image)
   image.norm_epsilon = 1e-5  # PyTorch's defaults, as CLIP's code has them
   image.norm_momentum = 0.9
@@ -91,9 +91,9 @@ def efficientnet(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   # Width of squeeze-and-excitation over the block's input; 0 (Lite): none.
   image.squeeze = 0.25
   image.activation = "swish"  # key of models.layers.ACTIVATIONS; Lite: "relu6"
-  # "same" (TensorFlow's, by the size at hand) or "even" (as for even sizes,
-  # whatever they are: models of transformers), then with "square" for those
-  # blocks, counted from 0.
+  # "same" (TensorFlow's padding, by the image's size) or "even" (that of even
+  # sizes, for any size: models of transformers). With "even", the blocks in
+  # square_blocks, counted from 0, have padding "square".
   image.padding = "same"
   image.square_blocks = ()
   image.projection = True  # linear map from the pooled channels to embed_dim
@@ -112,7 +112,7 @@ def convnext(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   image.image_size = data.get_ref("image_size")
   image.depths = (3, 3, 27, 3)  # blocks of each stage
   image.widths = (128, 256, 512, 1024)
-  # To embed_dim: "linear" or "mlp" (open_clip's _d models).
+  # Map to embed_dim: "linear" or "mlp" (open_clip's _d models).
   image.head = "linear"
   image.head_bias = False
   image.norm_epsilon = 1e-6
@@ -121,14 +121,14 @@ def convnext(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def _batch_norm(image: ml_collections.ConfigDict) -> None:
-  # Images, one after the other in the batch, that are normalised together in
-  # training; 0: the whole batch over all devices. It must divide a device's
-  # images (of a micro-batch). ALIGN: 16, what a TPU core held (arXiv
+  # Number of images, neighbours in the batch, that are normalised together in
+  # training; 0 for the whole batch over all devices. It must divide a device's
+  # images (of a micro-batch). ALIGN: 16, the images of a TPU core (arXiv
   # 2102.05918, section 5.1: 16384 pairs on 1024 cores).
   image.batch_norm_group = 0
   image.norm_epsilon = 1e-3  # added to the variance
-  # What is kept of the running statistics in each step; evaluation and frozen
-  # towers normalise by these.
+  # Share of the running statistics kept in each step; evaluation and frozen
+  # towers normalise by them.
   image.norm_momentum = 0.99
 
 
@@ -140,8 +140,8 @@ def text_transformer(
   text.tower = "transformer"  # key of models.dual_encoder.TEXT_TOWERS
   text.vocab_size = data.get_ref("vocab_size")
   text.num_tokens = data.get_ref("num_tokens")
-  text.pad_id = 0  # fills up captions; data.tokenizer's
-  text.eot_id = 1  # ends captions; data.tokenizer's
+  text.pad_id = 0  # padding of data.tokenizer
+  text.eot_id = 1  # end of text of data.tokenizer
   text.width = 192
   text.depth = 4
   text.num_heads = 3
@@ -152,8 +152,8 @@ def text_transformer(
   # tokens that are not padding, "map", or "cls" (CoCa's: a learned token behind
   # the caption).
   text.pool = "map"
-  # Whether attention and pooling leave out padding. SigLIP pads and
-  # attends to all positions; CLIP's causal tower needs no mask.
+  # Mask padding in attention and pooling. SigLIP pads and attends to all
+  # positions; CLIP's causal tower needs no mask.
   text.mask_padding = True
   text.projection = True
   text.projection_bias = False
@@ -174,7 +174,8 @@ def naflex(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   # Set in data.augmentation, where images are cut into patches.
   image.patch_size = data.augmentation.get_ref("patch_size")
   image.max_num_patches = data.augmentation.get_ref("max_num_patches")
-  # Side of the table of positions, which is resized to each image. SigLIP 2's.
+  # Side of the table of positions, which is resized to each image; SigLIP 2's
+  # value.
   image.position_size = 16
   image.width = 192
   image.depth = 6
@@ -191,7 +192,7 @@ def naflex(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 def bert(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """Return a BERT of 2.2 M parameters (with base.py's data).
 
-  For a tokenizer that puts [CLS] first. Published ones have a dropout of 0.1.
+  The tokenizer must put [CLS] first. Published models have a dropout of 0.1.
   """
   text = ml_collections.ConfigDict()
   text.tower = "bert"
@@ -206,7 +207,7 @@ def bert(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   # "cls" (the first token; ALIGN), "pooler" (tanh of an affine map of it) or
   # "mean" over tokens that are not padding (sentence-transformers).
   text.pool = "cls"
-  text.pad_id = 0  # never looked at
+  text.pad_id = 0  # masked in attention
   text.projection = True
   text.projection_bias = True
   text.norm_epsilon = 1e-12

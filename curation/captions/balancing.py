@@ -1,15 +1,15 @@
-"""MetaCLIP's balancing: a pair is kept for any of its entries.
+"""MetaCLIP's balancing: a pair is kept if any of its entries keeps it.
 
-With count_e the matches of an entry in the whole pool, an entry keeps a pair
-with probability p_e = min(1, t / count_e), and a pair is kept if one of its
-entries keeps it (arXiv 2309.16671; MetaCLIP,
-metaclip/balancing.py):
+With count_e the number of matches of an entry in the whole pool, an entry keeps
+a pair with probability p_e = min(1, t / count_e), and a pair is kept if one of
+its entries keeps it (arXiv 2309.16671; MetaCLIP, metaclip/balancing.py):
 
   keep(pair) = 1 - product over its entries of (1 - p_e)
 
-So t bounds what one entry is expected to contribute, not how often it is in
-what is kept. One draw a pair that depends on its UID alone (`hashing`) decides,
-so what a larger t keeps has what a smaller one keeps in it.
+So t bounds the expected number of pairs that an entry keeps, not its number of
+matches in the kept pairs. Each pair is decided by one draw that depends on its
+UID alone (keys/hashing.py), so the pairs kept with a larger t include those
+kept with a smaller one.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from curation.captions import matching
 
 
 def miss_probabilities(counts: np.ndarray, t: int) -> np.ndarray:
-  """Return 1 - p_e of each entry: float64 [E] of counts int64 [E]."""
+  """Return 1 - p_e of each entry, float64 [E], from counts, int64 [E]."""
   return 1.0 - t / np.maximum(counts, t)
 
 
@@ -36,16 +36,16 @@ def keep_probabilities(
     return probabilities
   starts, ends = matches.offsets[:-1], matches.offsets[1:]
   matched = starts < ends
-  # reduceat wants no empty pieces; between those with entries is nothing.
+  # reduceat refuses empty pieces; pairs without entries are left out.
   products = np.multiply.reduceat(misses.take(matches.ids), starts[matched])
   probabilities[matched] = 1.0 - products
   return probabilities
 
 
 def tail_mass(counts: np.ndarray, t: int) -> float:
-  """Return the part of all matches that entries with counts below t have.
+  """Return the share of matches that belong to entries with counts below t.
 
-  MetaCLIP 2's t_to_p (metaclip/curation/curate.py).
+  Source: t_to_p of MetaCLIP 2 (metaclip/curation/curate.py).
   """
   total = int(counts.sum())
   return int(counts[counts < t].sum()) / total if total else 0.0
@@ -54,13 +54,13 @@ def tail_mass(counts: np.ndarray, t: int) -> float:
 def t_of_tail_mass(counts: np.ndarray, mass: float) -> int:
   """Return the t whose `tail_mass` is nearest; at least 1.
 
-  Of those equally near the smallest count in the pool that is such a t, or one
-  more than the largest count, where that is nearer.
+  Candidates are the counts in the pool, and the largest count plus one; a tie
+  goes to the smallest.
   """
   distinct, numbers = np.unique(counts[counts > 0], return_counts=True)
   if not len(distinct):
     return 1
-  # Below the first count is nothing, below one more than the last everything.
+  # Matches below each candidate: 0 for the first, all for the last.
   below = np.concatenate([[0], np.cumsum(distinct * numbers)])
   ts = np.append(distinct, distinct[-1] + 1)
   return int(ts[np.argmin(np.abs(below - mass * below[-1]))])
@@ -69,9 +69,8 @@ def t_of_tail_mass(counts: np.ndarray, mass: float) -> int:
 def published_t_of_tail_mass(counts: np.ndarray, mass: float) -> int:
   """Return the t of MetaCLIP 2's p_to_t (metaclip/curation/curate.py).
 
-  The entry's own count is in the sum up to it, unlike in `tail_mass`, so that
-  the tail below this t has less than `mass` by up to one entry's matches. At
-  least 1.
+  The sum up to an entry includes its own count, unlike in `tail_mass`, so the
+  tail mass of this t is below `mass` by up to one entry's matches. At least 1.
   """
   ordered = np.sort(counts)
   sums = np.cumsum(ordered)

@@ -1,6 +1,6 @@
-"""The metadata as it is read: the entries that captions are matched with.
+"""Lists of metadata entries that captions are matched with, read from files.
 
-What a step's `metadata` can be:
+The field `metadata` of a step is one of
 
 - a folder of LANGUAGE.txt, an entry a line (UTF-8), as --task=metadata writes
   it. A caption is matched with the entries of its language;
@@ -21,9 +21,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Stands for the entries of captions whose language has none of its own.
+# Name of the entries for captions whose language has none of its own.
 OTHER = "other"
-# The language of a single file.
+# Language of a single file.
 ANY = ""
 
 _WORDFREQ = "wordfreq:"
@@ -31,11 +31,11 @@ _WORDFREQ = "wordfreq:"
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-  """Entries by language, numbered through: the languages in order.
+  """Entries by language, numbered through all languages in their order.
 
   Attributes:
-    sources: language -> what reads its entries, the languages ascending; ANY
-      alone for one file.
+    sources: language -> function that reads its entries; languages ascend. ANY
+      is the only key for one file.
     starts: int64 [languages + 1], the number of each language's first entry.
   """
 
@@ -53,10 +53,10 @@ class Metadata:
     return int(self.starts[-1])
 
   def number(self, language: str, other_names: Mapping[str, str]) -> int:
-    """Return the place in `languages` of those for a caption, -1 for none.
+    """Return the index in `languages` of a caption's entries, -1 for none.
 
     Args:
-      language: of the caption, as "zh" or "zh-tw".
+      language: language of the caption, as "zh" or "zh-tw".
       other_names: language of a caption -> language of the entries.
     """
     if ANY in self.sources:
@@ -83,21 +83,21 @@ def files(path: str) -> tuple[str, ...]:
 
 
 def open_metadata(path: str) -> Metadata:
-  """Return the metadata at a path; counts the entries.
+  """Return the metadata at a path, with the entries counted.
 
   Raises:
-    ValueError: there are no entries, or not in a form that is read.
+    ValueError: there are no entries, or their form is unknown.
   """
   if path.startswith(_WORDFREQ):
     sources = _wordfreq(path)
     counts = [len(read()) for read in sources.values()]
   else:
-    found = _find(path)
+    paths = _find(path)
     sources = {
       language: functools.partial(_read, file)
-      for language, file in found.items()
+      for language, file in paths.items()
     }
-    counts = [_count(file) for file in found.values()]
+    counts = [_count(file) for file in paths.values()]
   starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
   if starts[-1] >= 2**32:
     raise ValueError(f"{path} has {starts[-1]} entries; expected below 2**32")
@@ -105,7 +105,7 @@ def open_metadata(path: str) -> Metadata:
 
 
 def checked(path: str, field: str) -> Metadata:
-  """Return the metadata at a path; name `field` in what is raised."""
+  """Return the metadata at a path; a ValueError names `field`.metadata."""
   try:
     return open_metadata(path)
   except ValueError as error:
@@ -114,28 +114,28 @@ def checked(path: str, field: str) -> Metadata:
 
 def _find(path: str) -> dict[str, pathlib.Path]:
   """Return the files of a folder by language, or the one file."""
-  place = pathlib.Path(path)
-  if not path or not place.exists():
+  root = pathlib.Path(path)
+  if not path or not root.exists():
     raise ValueError(
       "expected a folder of LANGUAGE.txt, a .txt or a .json file; there is no "
       f"{path!r}. python main.py --task=metadata makes such a folder"
     )
-  if place.is_dir():
-    found = {file.stem: file for file in place.glob("*.txt")}
-    if not found:
+  if root.is_dir():
+    files = {file.stem: file for file in root.glob("*.txt")}
+    if not files:
       raise ValueError(
         f"{path} has no LANGUAGE.txt in it; expected one or more"
       )
-    return dict(sorted(found.items()))
-  if place.suffix not in (".txt", ".json"):
+    return dict(sorted(files.items()))
+  if root.suffix not in (".txt", ".json"):
     raise ValueError(
       f"expected a folder of LANGUAGE.txt, a .txt or a .json file; got {path!r}"
     )
-  return {ANY: place}
+  return {ANY: root}
 
 
 def _wordfreq(path: str) -> dict[str, Callable[[], pa.Array]]:
-  """Return what reads the words of "wordfreq:NUMBER:LANGUAGE,LANGUAGE"."""
+  """Return readers of the words of "wordfreq:NUMBER:LANGUAGE,LANGUAGE"."""
   number, _, names = path.removeprefix(_WORDFREQ).partition(":")
   if not number.isdigit() or not int(number) or not names:
     raise ValueError(f'expected wordfreq:NUMBER:LANGUAGE,...; got "{path}"')
@@ -188,13 +188,13 @@ def _read(file: pathlib.Path) -> pa.Array:
 
 def _parsed(file: pathlib.Path, text: str) -> list[str]:
   try:
-    found = json.loads(text)
+    entries = json.loads(text)
   except json.JSONDecodeError as error:
     raise ValueError(f"{file} must be JSON; {error}") from error
   if (
-    not isinstance(found, list)
-    or not found
-    or not all(isinstance(entry, str) for entry in found)
+    not isinstance(entries, list)
+    or not entries
+    or not all(isinstance(entry, str) for entry in entries)
   ):
     raise ValueError(f"{file} must hold a list of strings")
-  return found
+  return entries

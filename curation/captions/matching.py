@@ -1,16 +1,16 @@
-"""Which entries of the metadata are in which captions: MetaCLIP's matching.
+"""MetaCLIP's matching of captions with the entries of metadata.
 
 The rule (arXiv 2309.16671, section 3.2; MetaCLIP,
 metaclip/substr_matching.py): caption and entry get a space at both ends, the
-caption's punctuation is spaced (`tokens`), and an entry matches where it is a
-substring; upper case is not lower case, an entry counts once a caption, and
-matches may overlap. For scripts without spaces (MetaCLIP 2, arXiv 2507.22062;
-metaclip/curation/substr_matching.py), an end of an entry gets a space only
-where its character is not of such a script, or punctuation.
+caption's punctuation is spaced (token_spans.py), and an entry matches where it
+is a substring. Case counts, an entry counts once a caption, and matches may
+overlap. For scripts without spaces (MetaCLIP 2, arXiv 2507.22062;
+metaclip/curation/substr_matching.py), an end of an entry gets a space only if
+its character is neither of such a script nor punctuation.
 
-An entry with a space at both ends is looked up by its tokens (`ngram_trie`),
-which takes less memory and, of many captions at a time, less time too; the
-others with an Aho-Corasick automaton.
+Entries with a space at both ends are looked up by their tokens (ngram_trie.py),
+which takes less memory and, for many captions at a time, less time too; the
+others by an Aho-Corasick automaton.
 """
 
 import ctypes
@@ -27,15 +27,15 @@ from curation.captions import ngram_trie, token_spans
 
 # parity: as published, only captions are spaced, so that an entry with
 #   punctuation at a word ("St. Louis") matches nothing.
-# fixed: entries are spaced inside too; and kana, which MetaCLIP 2's ranges do
-#   not have, count as a script without spaces.
+# fixed: entries are spaced inside too; and kana, which are not in MetaCLIP 2's
+#   ranges, count as a script without spaces.
 MODES = ("parity", "fixed")
-# What an end of an entry gets: "both" a space always (MetaCLIP), "by_script"
-# as said above (MetaCLIP 2).
+# Ends of an entry: "both" always get a space (MetaCLIP), "by_script" as in the
+# rule for scripts above (MetaCLIP 2).
 ENDS = ("both", "by_script")
 
-# Blocks of Unicode that need no space, first and last code point, as MetaCLIP 2
-# has them (metaclip/curation/substr_matching.py).
+# First and last code points of Unicode blocks that need no space, those of
+# MetaCLIP 2 (metaclip/curation/substr_matching.py).
 _UNSPACED = (
   (0x0E00, 0x109F),  # Thai, Lao, Tibetan, Burmese
   (0x1780, 0x17FF),  # Khmer
@@ -47,17 +47,17 @@ _UNSPACED = (
   (0x20000, 0x2A6DF),
   (0x2A700, 0x2EBEF),
 )
-# Beside ASCII's.
+# Punctuation beside ASCII's.
 _WIDE_PUNCTUATION = "—‘’“”、。〈〉《》「」『』【】！（），：；？～"
 _KANA = ((0x3040, 0x30FF),)
-# Captions that the automaton reads at a time: each match is a Python object.
+# Captions that the automaton reads at once: each match is a Python object.
 _AUTOMATON_TEXTS = 2048
 _HALF = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class Matches:
-  """Entries in texts: of text i, `ids[offsets[i] : offsets[i + 1]]`.
+  """Entries in texts: those of text i are `ids[offsets[i] : offsets[i + 1]]`.
 
   Attributes:
     offsets: int64 [N + 1].
@@ -70,12 +70,14 @@ class Matches:
 
 @dataclasses.dataclass(frozen=True)
 class Matcher:
-  """Entries that can be looked for.
+  """Entries, prepared for matching.
 
   Attributes:
-    num_entries: all of them.
-    trie, trie_ids: the entries with a space at both ends, int64 [entries].
-    automaton, automaton_ids: the others; None where there are none.
+    num_entries: number of all entries.
+    trie: entries with a space at both ends, or None.
+    trie_ids: int64, numbers of the entries in `trie`.
+    automaton: the other entries, or None.
+    automaton_ids: int64, numbers of the entries in `automaton`.
   """
 
   num_entries: int
@@ -90,13 +92,13 @@ class Matcher:
       texts = texts.combine_chunks()
     keys = []
     if self.trie is not None:
-      places, entries = self.trie.find(token_spans.of_texts(texts))
-      keys.append(_keys(places, self.trie_ids[entries]))
+      text_M, entry_M = self.trie.find(token_spans.of_texts(texts))
+      keys.append(_keys(text_M, self.trie_ids[entry_M]))
     if self.automaton is not None:
       for start in range(0, len(texts), _AUTOMATON_TEXTS):
         part = texts.slice(start, _AUTOMATON_TEXTS)
-        places, entries = _find(self.automaton, part)
-        keys.append(_keys(places + start, self.automaton_ids[entries]))
+        text_M, entry_M = _find(self.automaton, part)
+        keys.append(_keys(text_M + start, self.automaton_ids[entry_M]))
     return _matches(np.concatenate(keys), len(texts))
 
 
@@ -104,7 +106,7 @@ def make(entries: pa.Array, *, mode: str, ends: str) -> Matcher:
   """Return the matcher of distinct entries, numbered from 0.
 
   Raises:
-    ValueError: an entry is not as `check` wants it.
+    ValueError: an entry is empty, repeated or has a control character.
   """
   entries = entries.cast(pa.large_string())
   _check_characters(entries)
@@ -112,8 +114,8 @@ def make(entries: pa.Array, *, mode: str, ends: str) -> Matcher:
     left = right = np.ones(len(entries), bool)
   else:
     left, right = (
-      ~_is_unspaced(pc.utf8_slice_codeunits(entries, *place), mode)
-      for place in ((0, 1), (-1, None))
+      ~_is_unspaced(pc.utf8_slice_codeunits(entries, *end), mode)
+      for end in ((0, 1), (-1, None))
     )
   if mode == "fixed":
     entries = token_spans.spaced_entries(entries)
@@ -134,13 +136,13 @@ def make(entries: pa.Array, *, mode: str, ends: str) -> Matcher:
 
 
 def _give_back() -> None:
-  """Return memory that is free to the system, as far as that can be done.
+  """Return free memory to the system, as far as possible.
 
-  To make a matcher takes several times the memory that it has afterwards, in
-  pieces among which its own lie, so that without this a worker keeps it all.
+  Making a matcher takes several times the memory that it keeps, and the kept
+  pieces lie between the others: without this, a worker keeps all of it.
   """
   pa.default_memory_pool().release_unused()
-  # Only the GNU C library has it.
+  # malloc_trim is in the GNU C library only.
   trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
   if trim is not None:
     trim(0)
@@ -149,8 +151,8 @@ def _give_back() -> None:
 def check(entries: pa.Array) -> None:
   """Raise ValueError for entries that cannot be matched.
 
-  An empty one, one that is there twice, and one with a tab, a line's end or a
-  zero byte in it.
+  These are empty or repeated entries, and those with a tab, a line's end or a
+  zero byte.
   """
   _check_characters(entries)
   counts = pc.value_counts(entries)
@@ -176,16 +178,16 @@ def _check_characters(entries: pa.Array) -> None:
 
 
 def _is_unspaced(chars: pa.Array, mode: str) -> np.ndarray:
-  """Return whether a character needs no space beside it: bool [N]."""
+  """Return whether each character needs no space beside it: bool [N]."""
   punctuation = np.array(
     [ord(char) for char in string.punctuation + _WIDE_PUNCTUATION]
   )
   encoded = chars.dictionary_encode()
   codes = np.array([ord(char) for char in encoded.dictionary.to_pylist()])
-  found = np.isin(codes, punctuation)
+  is_unspaced = np.isin(codes, punctuation)
   for first, last in _UNSPACED + (_KANA if mode == "fixed" else ()):
-    found |= (first <= codes) & (codes <= last)
-  return found[encoded.indices.to_numpy()]
+    is_unspaced |= (first <= codes) & (codes <= last)
+  return is_unspaced[encoded.indices.to_numpy()]
 
 
 def _with_ends(
@@ -202,25 +204,25 @@ def _with_ends(
 def _find(
   automaton: daachorse.CharwiseDoubleArrayAhoCorasick, texts: pa.Array
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Return text and entry of each match: int64 [M] twice, in no order."""
+  """Return the text and the entry of each match: int64 [M] both, unordered."""
   spaced = token_spans.spaced(texts).fill_null("")
   lengths = pc.utf8_length(spaced).to_numpy(zero_copy_only=False)
-  # No entry has a line feed in it, so none is found across two texts.
-  found = automaton.find_overlapping("\n".join(spaced.to_pylist()))
-  flat = itertools.chain.from_iterable(found)
-  numbers = np.fromiter(flat, np.int64, 3 * len(found)).reshape(-1, 3)
+  # No entry has a line feed in it, so no match spans two texts.
+  matches = automaton.find_overlapping("\n".join(spaced.to_pylist()))
+  flat = itertools.chain.from_iterable(matches)
+  numbers = np.fromiter(flat, np.int64, 3 * len(matches)).reshape(-1, 3)
   ends = np.cumsum(lengths + 1) - 1
   return np.searchsorted(ends, numbers[:, 0]), numbers[:, 2]
 
 
-def _keys(places: np.ndarray, entries: np.ndarray) -> np.ndarray:
-  return places << _HALF | entries
+def _keys(text_M: np.ndarray, entry_M: np.ndarray) -> np.ndarray:
+  return text_M << _HALF | entry_M
 
 
 def _matches(keys: np.ndarray, num_texts: int) -> Matches:
-  # Stable is faster here: the texts come in order, several times, and NumPy's
-  # other sort takes three times as long on processors whose AVX-512 stores of
-  # chosen elements are slow (AMD's Zen 4).
+  # A stable sort is faster here: the keys are a few ascending runs, and NumPy's
+  # other sort takes three times as long on processors whose AVX-512 compress
+  # stores are slow (AMD's Zen 4).
   keys = np.sort(keys, kind="stable")
   first = np.ones(len(keys), bool)
   np.not_equal(keys[1:], keys[:-1], out=first[1:])

@@ -1,17 +1,17 @@
-"""Find the entries whose tokens follow each other in a text, by the array.
+"""Trie of entries by their tokens; many texts are looked up at once.
 
 With its spaces, an entry is a substring of a spaced text exactly where its
-tokens are consecutive tokens of that text (`tokens`): a space begins and ends
-both. So texts are looked up token by token, in tables of integers, and many
-texts take one step at a time together:
+tokens are consecutive tokens of that text (token_spans.py): both begin and end
+with a space. So texts are looked up token by token in tables of integers, and
+all texts advance one token at a time together:
 
-- a token is cut into words of 8 bytes; a word has a number, and so has each
+- a token is cut into words of 8 bytes; each word has a number, and so has each
   sequence of words that begins a token of an entry;
-- a sequence of tokens that begins an entry has a number, its node: the first
-  token's is that token's own number.
+- each sequence of tokens that begins an entry has a number, its node; the node
+  of a single token is that token's number.
 
-Every table holds whole keys, so nothing is left to chance. The tables take some
-35 MB for 500,000 entries.
+Every table holds whole keys, so look-ups are exact. The tables take some 35 MB
+for 500,000 entries.
 """
 
 import dataclasses
@@ -22,25 +22,25 @@ import pyarrow as pa
 from curation.captions import token_spans
 from curation.keys import int_table
 
-# The bytes of a word that belong to a token with so many bytes left.
+# Masks of a word's bytes that belong to a token with n bytes left.
 _MASKS = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
 _HALF = np.uint64(32)
-# Entries that are read at a time.
+# Entries that are read at once.
 _ENTRIES = 1 << 15
 
 
 @dataclasses.dataclass(frozen=True)
 class NgramTrie:
-  """The tables of some entries.
+  """Tables of a trie of entries.
 
   Attributes:
-    words: of 8 bytes (zeroes after the last) -> number.
+    words: word of 8 bytes (zeroes after the last) -> number.
     tails: number of a sequence of words << 32 | number of the next -> number.
-    lengths: int32 [numbers], bytes of the token that is this sequence; -1 for
-      none.
+    lengths: int32 [numbers], bytes of the token that equals this sequence; -1
+      for none.
     children: node << 32 | number of the next token -> node.
     has_children: bool [nodes].
-    entries: int32 [nodes], the entry that ends here; -1 for none.
+    entries: int32 [nodes], entry that ends at this node; -1 for none.
   """
 
   words: int_table.IntTable
@@ -50,56 +50,49 @@ class NgramTrie:
   has_children: np.ndarray
   entries: np.ndarray
 
-  @property
-  def num_bytes(self) -> int:
-    """Return the size of the tables."""
-    tables = (self.words, self.tails, self.children)
-    arrays = [array for t in tables for array in (t.keys, t.values)]
-    arrays += [self.lengths, self.has_children, self.entries]
-    return sum(array.nbytes for array in arrays)
+  def find(self, tokens: token_spans.Tokens) -> tuple[np.ndarray, np.ndarray]:
+    """Return the text and the entry of each match, repeated matches included.
 
-  def find(self, found: token_spans.Tokens) -> tuple[np.ndarray, np.ndarray]:
-    """Return the text and the entry of each match, an entry as often as it is.
-
-    int64 [M] and int32 [M], in no order.
+    Returns:
+      int64 [M] and int32 [M], unordered.
     """
-    nodes = numbers = self._numbers(found)
-    # A number 0 ends the way at every token that no entry has, so also at the
-    # end of a text.
-    places = np.flatnonzero(numbers)
-    nodes = numbers[places]
-    texts, entries = [], []
+    numbers = self._numbers(tokens)
+    # Tokens of no entry have the number 0, and so has the end of a text: no
+    # sequence continues past them.
+    starts = np.flatnonzero(numbers)
+    nodes = numbers[starts]
+    first_tokens, entries = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)]
     depth = 0
-    while len(places):
+    while len(starts):
       entry = self.entries.take(nodes)
       whole = np.flatnonzero(entry >= 0)
       entries.append(entry.take(whole))
-      texts.append(places.take(whole))
+      first_tokens.append(starts.take(whole))
       depth += 1
       on = np.flatnonzero(self.has_children.take(nodes))
-      places, nodes = places.take(on), nodes.take(on)
-      following = numbers.take(places + depth)
+      starts, nodes = starts.take(on), nodes.take(on)
+      following = numbers.take(starts + depth)
       on = np.flatnonzero(following)
-      places = places.take(on)
+      starts = starts.take(on)
       keys = _pairs(nodes.take(on), following.take(on))
       nodes = self.children.find(keys)
       on = np.flatnonzero(nodes)
-      places, nodes = places.take(on), nodes.take(on)
-    places = np.concatenate(texts) if texts else np.zeros(0, np.int64)
-    text_of = np.repeat(
-      np.arange(len(found.ends)), np.diff(found.ends, prepend=-1)
+      starts, nodes = starts.take(on), nodes.take(on)
+    text_of_token = np.repeat(
+      np.arange(len(tokens.ends)), np.diff(tokens.ends, prepend=-1)
     )
-    entry = np.concatenate(entries) if entries else np.zeros(0, np.int32)
-    return text_of.take(places), entry
+    texts = text_of_token.take(np.concatenate(first_tokens))
+    return texts, np.concatenate(entries)
 
-  def _numbers(self, found: token_spans.Tokens) -> np.ndarray:
-    """Return each token's number, 0 for one that no entry has: uint32 [T]."""
-    numbers = self.words.find(_words(found.data, found.starts, found.lengths))
-    todo = np.flatnonzero((found.lengths > 8) & (numbers != 0))
+  def _numbers(self, tokens: token_spans.Tokens) -> np.ndarray:
+    """Return each token's number, 0 for a token of no entry: uint32 [T]."""
+    starts, lengths = tokens.starts, tokens.lengths
+    numbers = self.words.find(_words(tokens.data, starts, lengths))
+    todo = np.flatnonzero((lengths > 8) & (numbers != 0))
     done = 8
     while len(todo):
-      left = found.lengths.take(todo) - done
-      words = _words(found.data, found.starts.take(todo) + done, left)
+      left = lengths.take(todo) - done
+      words = _words(tokens.data, starts.take(todo) + done, left)
       words = self.words.find(words)
       longer = self.tails.find(_pairs(numbers.take(todo), words))
       # No sequence ends in an unknown word, whose number is 0.
@@ -107,7 +100,7 @@ class NgramTrie:
       numbers[todo] = longer
       todo = todo[(left > 8) & (longer != 0)]
       done += 8
-    numbers *= self.lengths.take(numbers) == found.lengths
+    numbers *= self.lengths.take(numbers) == lengths
     return numbers
 
 
@@ -115,7 +108,7 @@ def make(entries: pa.Array) -> NgramTrie:
   """Return the trie of entries, numbered from 0.
 
   Raises:
-    ValueError: an entry is there twice.
+    ValueError: an entry is repeated.
   """
   words, lengths, sizes = _read(entries)
   distinct, inverse = np.unique(words, return_inverse=True)
@@ -148,32 +141,35 @@ def make(entries: pa.Array) -> NgramTrie:
 
 
 def _read(entries: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Return the words of all entries, bytes of tokens and tokens of entries.
+  """Return all words, the bytes of each token and the tokens of each entry.
 
-  uint64 [W], int32 [T] and int32 [E]. In parts, for places of tokens take
-  several times as much memory as what is returned.
+  Entries are read in parts: token spans take several times the memory of the
+  result.
+
+  Returns:
+    uint64 [W], int32 [T] and int32 [E].
   """
   words = [np.zeros(0, np.uint64)]
   lengths, sizes = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
   for start in range(0, len(entries), _ENTRIES):
-    found = token_spans.of_entries(entries.slice(start, _ENTRIES))
-    own = np.ones(len(found.starts), bool)
-    own[found.ends] = False
-    starts, own_lengths = found.starts[own], found.lengths[own]
+    tokens = token_spans.of_entries(entries.slice(start, _ENTRIES))
+    own = np.ones(len(tokens.starts), bool)
+    own[tokens.ends] = False
+    starts, own_lengths = tokens.starts[own], tokens.lengths[own]
     counts = _num_words(own_lengths)
     first = np.cumsum(counts) - counts
     token_of = np.repeat(np.arange(len(starts)), counts)
     done = 8 * (np.arange(len(token_of)) - first[token_of])
     words.append(
-      _words(found.data, starts[token_of] + done, own_lengths[token_of] - done)
+      _words(tokens.data, starts[token_of] + done, own_lengths[token_of] - done)
     )
     lengths.append(own_lengths.astype(np.int32))
-    sizes.append((np.diff(found.ends, prepend=-1) - 1).astype(np.int32))
+    sizes.append((np.diff(tokens.ends, prepend=-1) - 1).astype(np.int32))
   return np.concatenate(words), np.concatenate(lengths), np.concatenate(sizes)
 
 
 def _num_words(lengths: np.ndarray) -> np.ndarray:
-  """Return the words of tokens of so many bytes; an empty one has one."""
+  """Return the number of words of each token; 1 for an empty token."""
   return np.maximum(1, -(-lengths // 8))
 
 
@@ -182,10 +178,17 @@ def _extend(
 ) -> tuple[np.ndarray, int_table.IntTable, int]:
   """Number the prefixes of sequences of symbols.
 
-  The sequences follow each other in `symbols`, each of `counts` and not empty.
-  A prefix of one symbol has that symbol's number, longer ones those from
-  `num_nodes` on. Returns each whole sequence's number, the table of the longer
-  ones and how many numbers there are.
+  A prefix of one symbol has that symbol's number; longer ones are numbered from
+  `num_nodes` on.
+
+  Args:
+    symbols: all sequences, one after another.
+    counts: length of each sequence, at least 1.
+    num_nodes: first number of a longer prefix.
+
+  Returns:
+    The number of each whole sequence, the table of longer prefixes and the
+    number of numbers.
   """
   first = np.cumsum(counts) - counts
   nodes = symbols[first]
@@ -217,8 +220,8 @@ def _pairs(high: np.ndarray, low: np.ndarray) -> np.ndarray:
 def _words(
   data: np.ndarray, starts: np.ndarray, lengths: np.ndarray
 ) -> np.ndarray:
-  """Return the 8 bytes from each start on, zeroes for those past the token."""
-  # At every byte a word begins, so they overlap.
+  """Return the 8 bytes from each start on; bytes past the token are 0."""
+  # Overlapping words, one from every byte on.
   every = np.ndarray(
     (len(data) - 7,), np.dtype("<u8"), buffer=data, strides=(1,)
   )

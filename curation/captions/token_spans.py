@@ -1,10 +1,10 @@
-"""Where the tokens of many texts begin and end, by MetaCLIP's spacing rule.
+"""Spans of the tokens of texts, by MetaCLIP's spacing rule.
 
 The rule (arXiv 2309.16671, section 3.2; MetaCLIP,
 metaclip/substr_matching.py): a text gets a space at both ends, each of
 `PUNCTUATION` a space at both sides, and tab, line feed and carriage return
-become spaces. Its tokens are what is then between two spaces that follow each
-other, so they can be empty: "a, b" has the tokens "a", ",", "", "b".
+become spaces. Tokens lie between successive spaces, so they can be empty:
+"a, b" has the tokens "a", ",", "", "b".
 """
 
 import dataclasses
@@ -17,19 +17,20 @@ PUNCTUATION = ",.;:?!`"
 BLANKS = "\t\n\r"
 
 _SPACE, _POINT, _END = 1, 2, 3
-# Zeroes after the last text, so that 8 bytes can be read from any place in it.
+# Zeroes after the last text, so that 8 bytes can be read from any byte of it.
 _PADDING = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-  """Tokens of texts that follow each other, with a line feed after each text.
+  """Tokens of successive texts, with a line feed after each text.
 
   Attributes:
-    data: uint8 [B + 8], the texts.
-    starts, lengths: int64 [T], each token's place. After a text's last token
-      comes its line feed, as a token that no other can be equal to.
-    ends: int64 [N], which token is the line feed of a text.
+    data: uint8 [B + 8], bytes of the texts.
+    starts: int64 [T], first byte of each token. The line feed of a text is a
+      token too, equal to no other.
+    lengths: int64 [T], bytes of each token.
+    ends: int64 [N], index of the token that is the line feed of each text.
   """
 
   data: np.ndarray
@@ -39,7 +40,7 @@ class Tokens:
 
 
 def spaced(texts: pa.Array) -> pa.Array:
-  """Return large strings: the texts as the rule spaces them."""
+  """Return texts spaced by the rule, as large strings."""
   large = pa.large_string()
   space, nothing = pa.scalar(" ", large), pa.scalar("", large)
   inside = _spaced_inside(texts.cast(large))
@@ -48,9 +49,9 @@ def spaced(texts: pa.Array) -> pa.Array:
 
 
 def spaced_entries(entries: pa.Array) -> pa.Array:
-  """Return entries as they are in a spaced text, without spaces around them.
+  """Return entries as they occur in a spaced text, without spaces around.
 
-  So "St. Louis" becomes "St .  Louis", and "." stays as it is.
+  "St. Louis" becomes "St .  Louis"; "." stays as it is.
   """
   inside = _spaced_inside(entries)
   for pattern in (f"^ ([{PUNCTUATION}])", f"([{PUNCTUATION}]) $"):
@@ -68,7 +69,7 @@ def of_texts(texts: pa.Array) -> Tokens:
 
 
 def of_entries(entries: pa.Array) -> Tokens:
-  """Return the tokens of entries, which only spaces divide."""
+  """Return the tokens of entries, separated by spaces alone."""
   return _split(entries, _ENTRY_CLASSES)
 
 
@@ -91,8 +92,8 @@ def _split(texts: pa.Array, classes: bytes) -> Tokens:
   kinds[ends] = _END
   at = np.flatnonzero(kinds)
   kinds = kinds.take(at)
-  # Before each of these bytes is a run of others, maybe empty: a token. The
-  # byte itself is one too, but for a space.
+  # The run of other bytes before each of these is a token, maybe empty. The
+  # byte itself is a token too, unless it is a space.
   num_before = np.arange(len(at))
   doubled = kinds >= _POINT
   np.cumsum(doubled[:-1], out=(num_doubled := np.zeros(len(at), np.int64))[1:])
@@ -109,11 +110,12 @@ def _split(texts: pa.Array, classes: bytes) -> Tokens:
 
 
 def join(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-  """Return the texts' bytes, a line feed after each, and where those are.
+  """Return the texts' bytes, a line feed after each, and the line feeds.
 
-  uint8 [B + 8], with zeroes at the end, and int64 [N].
+  Returns:
+    uint8 [B + 8], with zeroes at the end, and int64 [N], indices of line feeds.
   """
-  # One argument more, the separator, which is nothing.
+  # The last argument is the separator, which is empty.
   large = pa.large_string()
   lines = pc.binary_join_element_wise(
     pc.fill_null(texts, "").cast(large),

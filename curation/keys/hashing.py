@@ -1,14 +1,14 @@
-"""Random numbers that depend on a pair's UID and a seed, and nothing else.
+"""Random numbers that depend on a pair's UID and a seed alone.
 
-Neither the order of shards nor the number of workers nor a resume changes what
-is drawn for a pair.
+Neither the order of shards nor the number of workers nor a resume changes a
+pair's numbers.
 """
 
 import hashlib
 
 import numpy as np
 
-# The constants of SplitMix64's finalizer (Steele, Lea and Flood, OOPSLA 2014,
+# Constants of SplitMix64's finalizer (Steele, Lea and Flood, OOPSLA 2014,
 # figure 15, variant 13), which mixes every bit into every other.
 _MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
@@ -17,8 +17,7 @@ _MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
 def h64(uids: np.ndarray, seed: int) -> np.ndarray:
   """Return a uint64 [N] for UIDs: record.UID [N], or bytes as `halves` takes.
 
-  Seeds are any integers; each gives hashes that have nothing to do with
-  another's.
+  Seeds are any integers; hashes of different seeds are independent.
   """
   high, low = halves(uids)
   mixed = mix(high ^ np.uint64(_seed_bits(seed, 0)))
@@ -33,7 +32,7 @@ def uniform(uids: np.ndarray, seed: int) -> np.ndarray:
 def halves(uids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Return the uint64 halves of UIDs: of record.UID [N], or uint8 [N, 16].
 
-  The bytes have the high half first, and in it the high byte.
+  Bytes are big-endian: the high half first, and in it the high byte.
   """
   if uids.dtype.names:
     high, low = uids.dtype.names
@@ -43,7 +42,7 @@ def halves(uids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mix(bits: np.ndarray) -> np.ndarray:
-  """Return uint64 [N] of which each bit depends on all of the argument's."""
+  """Return uint64 [N]; each bit depends on all bits of the argument."""
   bits = (bits ^ (bits >> np.uint64(30))) * _MULTIPLIER_1
   bits = (bits ^ (bits >> np.uint64(27))) * _MULTIPLIER_2
   return bits ^ (bits >> np.uint64(31))

@@ -1,49 +1,49 @@
-"""An exact map from 64-bit keys to numbers, looked up by the array."""
+"""Exact map from 64-bit keys to numbers, looked up for arrays of keys."""
 
 import dataclasses
 
 import numpy as np
 
-# Odd, and otherwise without structure: the golden ratio of 2^64 (Knuth, The
-# Art of Computer Programming, volume 3, section 6.4) and SplitMix64's first
-# factor (see `hashing`).
+# Odd factors without other structure: the golden ratio of 2^64 (Knuth, The Art
+# of Computer Programming, volume 3, section 6.4) and SplitMix64's first factor
+# (see hashing.py).
 _MULTIPLIERS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9))
 _HALF = np.uint64(32)
-# Slots for one key at least: below two, cuckoo hashing with two places fails
-# (Pagh and Rodler, "Cuckoo hashing", Journal of Algorithms 51, 2004).
+# Lowest number of slots for a key: below two, cuckoo hashing with two slots
+# fails (Pagh and Rodler, "Cuckoo hashing", Journal of Algorithms 51, 2004).
 _SLOTS_PER_KEY = 2.5
 
 
 @dataclasses.dataclass(frozen=True)
 class IntTable:
-  """A cuckoo table: a key is in one of its two places, or not at all.
+  """Cuckoo table: a key is in one of its two slots, or not stored.
 
-  So every look-up takes the same steps, which arrays do without branches.
+  Every look-up takes the same steps, so arrays of keys need no branches.
 
   Attributes:
     keys: uint64 [size], size a power of two.
-    values: uint32 [size], 0 where nothing is stored.
+    values: uint32 [size], 0 for an empty slot.
   """
 
   keys: np.ndarray
   values: np.ndarray
 
   def find(self, keys: np.ndarray) -> np.ndarray:
-    """Return the value of each key, 0 where there is none: uint32 [N]."""
+    """Return the value of each key, 0 for an unknown one: uint32 [N]."""
     mixed = _mixed(keys)
-    found = np.zeros(len(keys), np.uint32)
+    values = np.zeros(len(keys), np.uint32)
     for multiplier in _MULTIPLIERS:
       slots = _slots(mixed, multiplier, len(self.keys))
       value = self.values.take(slots)
       value *= self.keys.take(slots) == keys
-      found |= value
-    return found
+      values |= value
+    return values
 
 
 def make(keys: np.ndarray, values: np.ndarray) -> IntTable:
-  """Return the table of distinct keys uint64 [N] and values of 1 and more."""
+  """Return the table of distinct keys, uint64 [N], and values of at least 1."""
   size = 1 << max(4, int(_SLOTS_PER_KEY * len(keys)).bit_length())
-  while (owners := _place(keys, size)) is None:
+  while (owners := _owners(keys, size)) is None:
     size *= 2
   table = IntTable(np.zeros(size, np.uint64), np.zeros(size, np.uint32))
   used = np.flatnonzero(owners >= 0)
@@ -52,20 +52,20 @@ def make(keys: np.ndarray, values: np.ndarray) -> IntTable:
   return table
 
 
-def _place(keys: np.ndarray, size: int) -> np.ndarray | None:
-  """Return the key in each slot, -1 for none: int64 [size]; None if stuck."""
+def _owners(keys: np.ndarray, size: int) -> np.ndarray | None:
+  """Return the index of the key in each slot, -1 for none; None if stuck."""
   mixed = _mixed(keys)
-  places = np.stack([_slots(mixed, m, size) for m in _MULTIPLIERS])
+  choices = np.stack([_slots(mixed, m, size) for m in _MULTIPLIERS])
   owners = np.full(size, -1, np.int64)
   side = np.zeros(len(keys), np.int64)
   todo = np.arange(len(keys))
   for _ in range(1000):
     if not len(todo):
       return owners
-    slots = places[side[todo], todo]
+    slots = choices[side[todo], todo]
     before = owners[slots]
-    # Of those that want one slot, the last written has it; the others, and
-    # who had it before, try their other place.
+    # The last key written to a slot gets it; the others, and the previous
+    # owner, try their other slot.
     owners[slots] = todo
     todo = np.unique(np.r_[todo[owners[slots] != todo], before[before >= 0]])
     side[todo] ^= 1

@@ -1,6 +1,6 @@
-"""Texts as Arrow columns: their words, characters and 64-bit hashes.
+"""Words, characters and 64-bit hashes of texts in Arrow columns.
 
-Nothing here runs once a row in Python, but for texts of over a kilobyte.
+No function runs Python code for each row, but for texts of over a kilobyte.
 """
 
 import hashlib
@@ -11,15 +11,15 @@ import pyarrow.compute as pc
 
 from curation.keys import hashing
 
-# Longer texts are hashed one by one: a round for each eight bytes of the
-# longest would be slower.
+# Rounds of eight bytes. Longer texts are hashed one by one, which is faster
+# than a round for each eight bytes of the longest.
 _MAX_ROUNDS = 128
 
 
 def words(texts: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
-  """Return all words of all texts in order, and how many each text has.
+  """Return all words of all texts in order, and the number of each text.
 
-  Words are those of Python's str.split(): between whitespace as Unicode has it.
+  Words are those of Python's str.split(): separated by Unicode's whitespace.
 
   Returns:
     Strings [W], and int64 [N] that sum to W; a null has no words.
@@ -27,16 +27,16 @@ def words(texts: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
   trimmed = pc.call_function("utf8_trim_whitespace", [_whole(texts)])
   lists = pc.call_function("utf8_split_whitespace", [trimmed])
   counts = _integers("list_value_length", lists)
-  found = lists.flatten()
-  lengths = np.diff(_offsets(found))
+  flat = lists.flatten()
+  lengths = np.diff(_offsets(flat))
   # A text of whitespace alone is split into one empty string.
   single = np.flatnonzero(counts == 1)
   ends = np.cumsum(counts)
   empty = single[lengths[ends[single] - 1] == 0]
   if len(empty):
     counts[empty] = 0
-    found = found.filter(pa.array(lengths > 0))
-  return found, counts
+    flat = flat.filter(pa.array(lengths > 0))
+  return flat, counts
 
 
 def num_words(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
@@ -50,11 +50,10 @@ def num_chars(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def num_fasttext_tokens(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
-  """Return the number of tokens that fastText sees in each text: int64 [N].
+  """Return the number of fastText's tokens in each text: int64 [N].
 
-  Tokens are between the seven bytes that separate words there, none of them
-  beyond ASCII; each newline is a token of its own (facebookresearch/fastText,
-  src/dictionary.cc, readWord).
+  Seven ASCII bytes separate tokens, and each newline is a token of its own
+  (facebookresearch/fastText, src/dictionary.cc, readWord).
   """
   array = _whole(texts)
   starts = _offsets(array)
@@ -72,25 +71,24 @@ def num_fasttext_tokens(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def squeezed(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
-  """Return each text as Python's " ".join(text.split()) is; "" for a null."""
-  found, counts = words(texts)
-  wide = pa.types.is_large_string(found.type)
+  """Return Python's " ".join(text.split()) of each text; "" for a null."""
+  flat, counts = words(texts)
+  wide = pa.types.is_large_string(flat.type)
   offsets = np.append(0, np.cumsum(counts))
   if wide:
-    lists = pa.LargeListArray.from_arrays(pa.array(offsets), found)
+    lists = pa.LargeListArray.from_arrays(pa.array(offsets), flat)
   else:
-    lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), found)
-  return pc.call_function("binary_join", [lists, pa.scalar(" ", found.type)])
+    lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat)
+  return pc.call_function("binary_join", [lists, pa.scalar(" ", flat.type)])
 
 
 def hashes(values: pa.Array | pa.ChunkedArray, seed: int = 0) -> np.ndarray:
   """Return a uint64 [N] for each text or bytes; 0 for a null.
 
-  Each step is a bijection that mixes all bits (hashing.mix) of what came before
-  and of the next eight bytes; the length is mixed in last. Of N different
-  texts, N * N / 2**65 pairs are expected to get the same hash: 0.03 at a
-  billion, 2.7 at 10 billion. This protects against chance, not against texts
-  made to collide.
+  Each step is a bijection that mixes all bits (hashing.mix) of the state and of
+  the next eight bytes; the length is mixed in last. Among N different texts,
+  N * N / 2**65 pairs are expected to collide: 0.03 at a billion, 2.7 at 10
+  billion. Texts made to collide are not guarded against.
   """
   array = _whole(values)
   starts = _offsets(array)
@@ -100,11 +98,11 @@ def hashes(values: pa.Array | pa.ChunkedArray, seed: int = 0) -> np.ndarray:
   state = np.repeat(first, len(lengths))
   rounds = np.minimum((lengths + 7) // 8, _MAX_ROUNDS + 1)
   data = _eights(array)
-  # Rows by falling length: those that are left are always the first. Bytes are
-  # sorted without comparing them.
+  # Rows by falling length: the unfinished rows are always the first. A stable
+  # sort of uint8 is a radix sort.
   falling = (_MAX_ROUNDS + 1 - rounds).astype(np.uint8)
   order = np.argsort(falling, kind="stable")
-  # How many rows have at least each number of rounds, from 1 on.
+  # Number of rows with at least each number of rounds, from 1 on.
   sizes = np.bincount(rounds, minlength=_MAX_ROUNDS + 2)
   left = np.cumsum(sizes[::-1])[::-1][1:-1]
   num_long = int(sizes[-1])
@@ -114,7 +112,7 @@ def hashes(values: pa.Array | pa.ChunkedArray, seed: int = 0) -> np.ndarray:
       break
     words_ = data[starts[rows] + 8 * number]
     over = 8 * (number + 1) - lengths[rows]
-    # Bytes behind the end belong to the next text.
+    # Bytes past the end belong to the next text.
     shift = (8 * np.maximum(over, 0)).astype(np.uint64)
     words_ = words_ & (_ALL >> shift)
     state[rows] = hashing.mix(state[rows] ^ words_)
@@ -131,7 +129,7 @@ def hashes(values: pa.Array | pa.ChunkedArray, seed: int = 0) -> np.ndarray:
 _FASTTEXT_SPACES = np.zeros(256, bool)
 _FASTTEXT_SPACES[list(b" \n\r\t\v\f\0")] = True
 _ALL = np.uint64(2**64 - 1)
-# So that the empty text, of seed 0, is not hashed to mix(0) = 0.
+# Salt, so that the empty text with seed 0 is not hashed to mix(0) = 0.
 _SALT = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -143,34 +141,32 @@ def _whole(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     values = values.dictionary_decode()
   if pa.types.is_fixed_size_binary(values.type):
     values = values.cast(pa.binary())
-  if pa.types.is_null(values.type):  # a column that no row has a value of
+  if pa.types.is_null(values.type):  # a column of nulls only
     values = values.cast(pa.string())
   return values
 
 
 def _integers(function: str, array: pa.Array) -> np.ndarray:
-  """Return int64 [N] of an Arrow function; 0 for a null."""
+  """Return the integers of an Arrow function, int64 [N]; 0 for a null."""
   counts = pc.call_function(function, [array]).fill_null(0)
   return counts.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def _offsets(array: pa.Array) -> np.ndarray:
-  """Return int64 [N + 1]: where each value starts and the last one ends."""
+  """Return the start of each value and the end of the last: int64 [N + 1]."""
   kind = array.type
   wide = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
   dtype = np.int64 if wide else np.int32
   _, offsets, _ = array.buffers()
   if offsets is None:
     return np.zeros(1, np.int64)
-  found = np.frombuffer(offsets, dtype, len(array) + 1, 0)
-  if array.offset:
-    size = np.dtype(dtype).itemsize
-    found = np.frombuffer(offsets, dtype, len(array) + 1, array.offset * size)
-  return found.astype(np.int64)
+  skipped = array.offset * np.dtype(dtype).itemsize
+  starts = np.frombuffer(offsets, dtype, len(array) + 1, skipped)
+  return starts.astype(np.int64)
 
 
 def _bytes(array: pa.Array) -> np.ndarray:
-  """Return the bytes that the offsets are about, uint8."""
+  """Return the bytes that `_offsets` point into, uint8."""
   buffer = array.buffers()[2]
   if buffer is None:
     return np.zeros(0, np.uint8)

@@ -1,20 +1,20 @@
-"""How well the two words of a bigram go together."""
+"""Scores of bigrams: pointwise mutual information of their two words."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from curation.metadata import pair_counts
 
-# Share of the bigrams whose PMI is below what "count_pmi" subtracts, and the
-# power of the count. The score is that of MetaCLIP 2's appendix as it is quoted
-# by others; the paper itself could not be read.
+# Parameters of "count_pmi": the quantile of the PMI that is subtracted, and the
+# power of the count. The score is quoted by others from MetaCLIP 2's appendix;
+# the paper itself could not be read.
 _PERCENTILE = 0.3
 _POWER = 0.7
 
-# Halves of the bits of a float32, which are ordered as its values are.
+# Number of values of one half of a float32's bits.
 _HALF = 1 << 16
 
 
@@ -25,7 +25,7 @@ class Words:
   Attributes:
     hashes: uint64 [V], ascending.
     counts: int64 [V].
-    total: their sum, the tokens of the corpus.
+    total: sum of the counts, the number of tokens of the corpus.
   """
 
   hashes: np.ndarray
@@ -33,7 +33,7 @@ class Words:
   total: int
 
 
-# (counts [N] of bigrams, their PMI [N], floor) -> scores [N]
+# fn(counts [N] of bigrams, PMI [N], floor) -> scores [N]
 Scorer = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
 
@@ -45,7 +45,7 @@ def _pmi_score(counts: np.ndarray, pmis: np.ndarray, floor: float):
 def _count_pmi(counts: np.ndarray, pmis: np.ndarray, floor: float):
   """Return (count + 1)^0.7 (PMI - 30th percentile of PMI).
 
-  PMI alone has rare words first: log2(N / max(c1, c2)) bounds it.
+  PMI alone ranks rare words first: log2(N / max(c1, c2)) bounds it.
   """
   return (counts + 1.0) ** _POWER * (pmis - floor)
 
@@ -69,27 +69,27 @@ def find_floor(
 ) -> float:
   """Return the 30th percentile of the PMI of all PAIRs.
 
-  That is the value at place floor(0.3 (n - 1)) of the n sorted ones, as a
-  float32: exact, from counts of the upper and then of the lower half of its
-  bits, so that no more than one of `parts` is in memory.
+  It is the value at index floor(0.3 (n - 1)) of the n sorted ones, as a
+  float32. It is exact: the upper halves of the bits are counted, then the lower
+  halves, so that only one of `parts` is in memory at a time.
   """
   upper = np.zeros(_HALF, np.int64)
   for pairs in parts():
     upper += np.bincount(_bits(pairs, words) >> 16, minlength=_HALF)
   if not upper.sum():
     return 0.0
-  place = math.floor(_PERCENTILE * (int(upper.sum()) - 1))
-  head = int(np.searchsorted(np.cumsum(upper), place, side="right"))
-  place -= int(upper[:head].sum())
+  rank = math.floor(_PERCENTILE * (int(upper.sum()) - 1))
+  head = int(np.searchsorted(np.cumsum(upper), rank, side="right"))
+  rank -= int(upper[:head].sum())
   lower = np.zeros(_HALF, np.int64)
   for pairs in parts():
     bits = _bits(pairs, words)
     lower += np.bincount(
       bits[bits >> 16 == head] & (_HALF - 1), minlength=_HALF
     )
-  tail = int(np.searchsorted(np.cumsum(lower), place, side="right"))
+  tail = int(np.searchsorted(np.cumsum(lower), rank, side="right"))
   bits = (head << 16) + tail
-  # See _bits.
+  # The inverse of _bits.
   bits = bits - (1 << 31) if bits >= 1 << 31 else ~bits & 0xFFFFFFFF
   return float(np.array([bits], np.uint32).view(np.float32)[0])
 
@@ -105,27 +105,25 @@ def top(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Return the best PAIRs and their scores, best first.
 
-  Ties are broken by the higher count, then by the hashes.
+  Ties go to the higher count, then to the lower hashes.
   """
   best, best_scores = np.empty(0, pair_counts.PAIR), np.empty(0)
   for pairs in parts:
-    found = SCORERS[scorer](pairs["count"], pmi(pairs, words), floor)
-    kept = found >= min_score
+    scores = SCORERS[scorer](pairs["count"], pmi(pairs, words), floor)
+    kept = scores >= min_score
     best = np.concatenate([best, pairs[kept]])
-    best_scores = np.concatenate([best_scores, found[kept]])
+    best_scores = np.concatenate([best_scores, scores[kept]])
     if len(best) > num_pairs:
       best, best_scores = _first(best, best_scores, num_pairs)
   return _first(best, best_scores, num_pairs)
 
 
 def _first(
-  pairs: np.ndarray, found: np.ndarray, num_pairs: int
+  pairs: np.ndarray, scores: np.ndarray, num_pairs: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  keys: Sequence[np.ndarray] = (
-    *(pairs["second"], pairs["first"], -pairs["count"], -found),
-  )
+  keys = (pairs["second"], pairs["first"], -pairs["count"], -scores)
   order = np.lexsort(keys)[:num_pairs]
-  return pairs[order], found[order]
+  return pairs[order], scores[order]
 
 
 def _count_of(hashes: np.ndarray, words: Words) -> np.ndarray:
@@ -133,6 +131,6 @@ def _count_of(hashes: np.ndarray, words: Words) -> np.ndarray:
 
 
 def _bits(pairs: np.ndarray, words: Words) -> np.ndarray:
-  """Return int64 [N] that are ordered as the float32 of the pairs' PMI."""
+  """Return int64 [N] in the same order as the pairs' PMI in float32."""
   bits = pmi(pairs, words).astype(np.float32).view(np.uint32).astype(np.int64)
   return np.where(bits >= 1 << 31, ~bits & 0xFFFFFFFF, bits + (1 << 31))

@@ -1,10 +1,10 @@
 """`--task=metadata`: a folder with the entries of each language.
 
   LANGUAGE.txt    an entry a line
-  metadata.json   where they come from, and the files' digests
+  metadata.json   sources of the entries, and the files' digests
 
-The folder is there whole or not at all. What was counted of the corpora is kept
-in .NAME.unfinished beside it until then; the next call goes on from there.
+The folder is written whole or not at all. Counts of the corpora are kept in
+.NAME.unfinished beside it until then; the next call resumes from them.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import math
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from curation.metadata import (
   pageviews,
 )
 from input_pipeline.storage import files
-from runtime import folder_lock
+from runtime import unfinished, whole_files
 
 SCHEMA = 1
 FACTS = "metadata.json"
@@ -48,7 +48,7 @@ def run(
   num_workers: int,
   as_json: bool,
 ) -> int:
-  """Build the entries, print what was written; return the exit code."""
+  """Build the entries, print a summary; return the exit code."""
   if not out:
     raise ValueError("--out is missing: --out=DIR, the folder to write")
   workers = engines.make(engine, num_workers)
@@ -59,22 +59,23 @@ def run(
   if as_json:
     print(json.dumps(facts, indent=2))
     return 0
-  for language, found in facts["languages"].items():
+  for language, counts in facts["languages"].items():
     parts = ", ".join(
-      f"{source['name']} {source['added']:,}" for source in found["sources"]
+      f"{source['name']} {source['added']:,}" for source in counts["sources"]
     )
-    print(f"{out}/{language}.txt: {found['entries']:,} entries ({parts})")
+    print(f"{out}/{language}.txt: {counts['entries']:,} entries ({parts})")
   return 0
 
 
 def build(
   metadata: metadata_config.Metadata, out: pathlib.Path, engine: engines.Engine
 ) -> dict[str, Any]:
-  """Write the folder; return the facts that are in its metadata.json.
+  """Write the folder; return the facts in its metadata.json.
 
-  Raises ValueError for what cannot be used, before anything is counted.
+  Raises:
+    ValueError: a source cannot be used; raised before anything is counted.
   """
-  _check_free(out)
+  unfinished.check_free(out)
   _check_packages(metadata)
   tasks = {
     name: corpora.find(language.corpus, f"languages.{name}.corpus")
@@ -83,33 +84,23 @@ def build(
   }
   views = _view_files(metadata)
   work = out.with_name(f".{out.name}.unfinished")
-  # The names that are cheap to read come first, so that what is missing is
-  # said before hours of counting.
-  found = {name: _begun(name, x) for name, x in metadata.languages.items()}
-  try:
-    work.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise OSError(f"cannot write --out={out}: {error}") from error
-  with _locked(work, out):
+  # Sources that are cheap to read come first, so that a missing one is reported
+  # before hours of counting.
+  sets = {name: _begun(name, x) for name, x in metadata.languages.items()}
+  with unfinished.resumed(work, f"--out={out}"):
     titles = _count_titles(metadata, views, work, engine)
     for name, language in metadata.languages.items():
       if name in tasks:
-        _add_corpus(found[name], name, language, tasks[name], work, engine)
+        _add_corpus(sets[name], name, language, tasks[name], work, engine)
       if name in titles:
-        _add_titles(found[name], language.titles, titles[name])
-    facts = _write(metadata, found, work / "done")
+        _add_titles(sets[name], language.titles, titles[name])
+    facts = _write(metadata, sets, work / "done")
     os.rename(work / "done", out)
-  shutil.rmtree(work, ignore_errors=True)
   return facts
 
 
-def _check_free(out: pathlib.Path) -> None:
-  if out.exists() and (not out.is_dir() or any(out.iterdir())):
-    raise ValueError(f"--out={out} must be new or an empty folder")
-
-
 def _check_packages(metadata: metadata_config.Metadata) -> None:
-  """Raise ValueError where a package is missing that is used much later."""
+  """Raise ValueError for a missing package that is imported much later."""
   for name, language in metadata.languages.items():
     for field, is_used, package in (
       ("corpus.splitter", language.corpus.splitter == "icu", "icu4py"),
@@ -123,23 +114,23 @@ def _check_packages(metadata: metadata_config.Metadata) -> None:
 
 
 def _begun(name: str, language: metadata_config.Language) -> entries.Entries:
-  """Return the entries that no corpus is needed for."""
-  found = entries.Entries(language.max_entries, language.max_chars)
-  found.add("digits", entries.DIGITS)
+  """Return the entries from sources other than a corpus."""
+  begun = entries.Entries(language.max_entries, language.max_chars)
+  begun.add("digits", entries.DIGITS)
   if language.wordnet.format == "wndb":
     folder = wordnet.find(language.wordnet.path)
-    found.add("wordnet", entries.synset_names(folder))
+    begun.add("wordnet", entries.synset_names(folder))
   elif language.wordnet.format == "omw":
-    found.add("wordnet", entries.omw_names(language.wordnet.path))
+    begun.add("wordnet", entries.omw_names(language.wordnet.path))
   if language.unigrams.source == "wordfreq":
     words = entries.wordfreq_words(name)
     num_words = int(language.unigrams.fraction * len(words))
-    found.add("unigrams", words[:num_words], language.unigrams.max_entries)
-  return found
+    begun.add("unigrams", words[:num_words], language.unigrams.max_entries)
+  return begun
 
 
 def _add_corpus(
-  found: entries.Entries,
+  begun: entries.Entries,
   name: str,
   language: metadata_config.Language,
   tasks: list[tuple[corpora.Part, ...]],
@@ -148,7 +139,7 @@ def _add_corpus(
 ) -> None:
   """Add words and bigrams of a corpus."""
   with_pairs = bool(language.bigrams.scorer)
-  # Not the thresholds: another call with others counts nothing again.
+  # Thresholds are not in the key: a call with others counts nothing again.
   key = _digest(
     [dataclasses.asdict(language.corpus), with_pairs]
     + [dataclasses.astuple(part) for task in tasks for part in task]
@@ -165,10 +156,10 @@ def _add_corpus(
   if unigrams.source == "corpus":
     limit = int(unigrams.fraction * counted.num_terms)
     limit = min(limit, unigrams.max_entries)
-    terms, counts = counted.top_terms(limit + len(found), unigrams.min_count)
-    found.add("unigrams", terms, limit, counts)
+    terms, counts = counted.top_terms(limit + len(begun), unigrams.min_count)
+    begun.add("unigrams", terms, limit, counts)
   if with_pairs:
-    num_pairs = bigrams.max_entries + len(found)
+    num_pairs = bigrams.max_entries + len(begun)
     pairs, values = counted.top_pairs(
       bigrams.scorer, bigrams.min_score, num_pairs
     )
@@ -189,32 +180,32 @@ def _add_corpus(
         pairs["first"].tolist(), pairs["second"].tolist(), strict=True
       )
     ]
-    found.add("bigrams", terms, bigrams.max_entries, values)
+    begun.add("bigrams", terms, bigrams.max_entries, values)
 
 
 def _add_titles(
-  found: entries.Entries,
+  begun: entries.Entries,
   titles: metadata_config.Titles,
   counted: counting.Merged,
 ) -> None:
   limit = int(titles.fraction * counted.num_terms)
   limit = min(limit, titles.max_entries)
-  terms, views = counted.top_terms(limit + len(found), titles.min_views)
-  found.add("titles", terms, limit, views)
+  terms, views = counted.top_terms(limit + len(begun), titles.min_views)
+  begun.add("titles", terms, limit, views)
 
 
 def _view_files(
   metadata: metadata_config.Metadata,
 ) -> dict[tuple[str, int], dict[str, files.File]]:
   """Return (pattern, min_line_views) -> its files, by path."""
-  found = {}
+  by_key = {}
   for name, language in metadata.languages.items():
     titles = language.titles
     key = (titles.path, titles.min_line_views)
-    if titles.path and key not in found:
+    if titles.path and key not in by_key:
       field = f"languages.{name}.titles.path"
-      found[key] = {x.path: x for x in files.find(titles.path, field)}
-  return found
+      by_key[key] = {x.path: x for x in files.find(titles.path, field)}
+  return by_key
 
 
 def _count_titles(
@@ -223,9 +214,9 @@ def _count_titles(
   work: pathlib.Path,
   engine: engines.Engine,
 ) -> dict[str, counting.Merged]:
-  """Count titles: a file once, for all languages that it has."""
+  """Count titles; each file is read once, for all its languages."""
   merged: dict[str, counting.Merged] = {}
-  for (pattern, min_line_views), found in views.items():
+  for (pattern, min_line_views), by_path in views.items():
     domains: dict[str, str] = {}
     for name, language in metadata.languages.items():
       titles = language.titles
@@ -241,9 +232,9 @@ def _count_titles(
     reader = pageviews.Reader(domains, min_line_views)
     key = _digest(
       [dataclasses.asdict(reader)]
-      + [dataclasses.astuple(file) for file in found.values()]
+      + [dataclasses.astuple(file) for file in by_path.values()]
     )
-    sizes = {path: file.size for path, file in found.items()}
+    sizes = {path: file.size for path, file in by_path.items()}
     merged |= counting.count_titles(
       sizes, reader, work / f"views-{key}", engine
     )
@@ -252,19 +243,19 @@ def _count_titles(
 
 def _write(
   metadata: metadata_config.Metadata,
-  found: Mapping[str, entries.Entries],
+  sets: Mapping[str, entries.Entries],
   folder: pathlib.Path,
 ) -> dict[str, Any]:
   shutil.rmtree(folder, ignore_errors=True)
   folder.mkdir()
   languages = {}
   for name, language in metadata.languages.items():
-    data = found[name].text().encode()
-    _write_file(folder / f"{name}.txt", data)
+    data = sets[name].text().encode()
+    whole_files.write(folder / f"{name}.txt", data)
     languages[name] = {
-      "entries": len(found[name]),
+      "entries": len(sets[name]),
       "sha256": hashlib.sha256(data).hexdigest(),
-      "sources": [dataclasses.asdict(x) for x in found[name].sources],
+      "sources": [dataclasses.asdict(x) for x in sets[name].sources],
       "settings": dataclasses.asdict(language),
     }
   facts = {
@@ -273,40 +264,23 @@ def _write(
     "versions": _versions(metadata),
   }
   text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-  _write_file(folder / FACTS, text.encode())
+  whole_files.write(folder / FACTS, text.encode())
   return facts
 
 
-def _write_file(path: pathlib.Path, data: bytes) -> None:
-  with open(path, "wb") as file:
-    file.write(data)
-    file.flush()
-    os.fsync(file.fileno())
-
-
 def _versions(metadata: metadata_config.Metadata) -> dict[str, str]:
-  """Return the versions of what entries were made from and with."""
-  found = {
+  """Return the versions of WordNet and of the packages used."""
+  versions = {
     f"wordnet ({name})": wordnet.version(wordnet.find(language.wordnet.path))
     for name, language in metadata.languages.items()
     if language.wordnet.format == "wndb"
   }
   for package in _PACKAGES:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-      found[package] = importlib.metadata.version(package)
-  return found
+      versions[package] = importlib.metadata.version(package)
+  return versions
 
 
 def _digest(values: list[Any]) -> str:
   text = json.dumps([SCHEMA, *values], sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _locked(work: pathlib.Path, out: pathlib.Path) -> Iterator[None]:
-  with contextlib.ExitStack() as stack:
-    try:
-      stack.enter_context(folder_lock.hold(work, waits=False))
-    except BlockingIOError as error:
-      raise ValueError(f"--out={out} is written by another process") from error
-    yield

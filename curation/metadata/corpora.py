@@ -1,6 +1,6 @@
 """Texts of a user's corpus, in parts that workers count one by one.
 
-How a corpus is cut depends on its files alone, not on who works on it.
+The parts depend on the files alone, not on the number of workers.
 """
 
 import bz2
@@ -20,8 +20,8 @@ from curation.captions import wordnet
 from curation.metadata import metadata_config
 from input_pipeline.storage import files
 
-# Bytes of a part, as stored, which is what a worker does at once and what is
-# done again after a kill. A compressed file is one part: it has no middle.
+# Stored bytes of a part: the work of one task, repeated after a kill. A
+# compressed file is one part, as it can only be read from its start.
 PART_BYTES = 64 << 20
 # Bytes of text in memory at once.
 _BLOCK_BYTES = 8 << 20
@@ -32,14 +32,14 @@ _COMPRESSED = (".gz", ".bz2", ".zst")
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-  """Some of a file.
+  """Part of a file.
 
   Attributes:
-    path: of the file; a folder for "glosses".
-    version: changes with the file's content.
+    path: path of the file; a folder for "glosses".
+    version: string that changes with the file's content.
     start: first byte, or first row group of a Parquet file.
-    stop: behind the last.
-    num_bytes: as stored, for progress.
+    stop: end, exclusive.
+    num_bytes: stored bytes, for progress.
   """
 
   path: str
@@ -54,23 +54,23 @@ def find(
 ) -> list[tuple[Part, ...]]:
   """Return tasks of parts, each of about `part_bytes`.
 
-  Raises, naming `field`: ValueError for files that are not there or lack the
-  column.
+  Raises:
+    ValueError: files are missing or lack the column; the message names `field`.
   """
   if corpus.format == "glosses":
     folder = wordnet.find(corpus.path)
     size = sum(path.stat().st_size for path in folder.glob("data.*"))
-    found = [Part(str(folder), wordnet.version(folder), 0, 1, size)]
+    parts = [Part(str(folder), wordnet.version(folder), 0, 1, size)]
   else:
     cut = _row_groups if corpus.format == "parquet" else _ranges
-    found = [
+    parts = [
       part
       for file in files.find(corpus.path, f"{field}.path")
       for part in cut(file, corpus, field, part_bytes)
     ]
   tasks: list[list[Part]] = []
   room = 0
-  for part in found:
+  for part in parts:
     if room < part.num_bytes:
       tasks.append([])
       room = part_bytes
@@ -80,9 +80,10 @@ def find(
 
 
 def read(part: Part, corpus: metadata_config.Corpus) -> Iterator[pa.Array]:
-  """Yield string arrays: an element is a line or a document.
+  """Yield string arrays; an element is a line or a document.
 
-  Raises ValueError for what cannot be read; the message names the file.
+  Raises:
+    ValueError: the file cannot be read; the message names it.
   """
   try:
     yield from _READERS[corpus.format](part, corpus)
@@ -92,8 +93,8 @@ def read(part: Part, corpus: metadata_config.Corpus) -> Iterator[pa.Array]:
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[BinaryIO]:
-  """Yield a file as it was before it was compressed."""
-  # The wrappers do not close what they are given.
+  """Open a file for reading; compressed files are decompressed."""
+  # The wrappers do not close the file that they wrap.
   with contextlib.ExitStack() as stack:
     file: Any = stack.enter_context(files.open_file(path))
     if path.endswith(".gz"):
@@ -157,7 +158,7 @@ def _jsonl(part: Part, corpus: metadata_config.Corpus) -> Iterator[pa.Array]:
     unexpected_field_behavior="ignore",
   )
   for block in _blocks(part):
-    # Arrow takes any bytes here, and fails where the text is used.
+    # Decoded first: Arrow reads any bytes, and would fail at a later use.
     block = block.decode("utf-8", "replace").encode()
     table = pj.read_json(
       io.BytesIO(block),
@@ -205,7 +206,7 @@ _READERS: Mapping[
 def _blocks(part: Part) -> Iterator[bytes]:
   """Yield whole lines, about _BLOCK_BYTES at once.
 
-  Those of a range are the lines that begin in it.
+  A range has the lines that begin in it.
   """
   with opened(part.path) as file:
     if part.path.endswith(_COMPRESSED):
@@ -237,7 +238,7 @@ def _lines(file: BinaryIO, num_bytes: int | None) -> Iterator[bytes]:
 
 
 def _line_start(file: BinaryIO, at: int) -> int:
-  """Return where the first line begins that begins at `at` or later."""
+  """Return the offset of the first line that begins at `at` or later."""
   if at == 0:
     return 0
   file.seek(at - 1)

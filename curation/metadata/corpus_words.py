@@ -7,21 +7,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Scripts without spaces between words. Where no segmenter is asked for, each
-# character is a word, as MetaCLIP 2 counts them (metaclip/metadata/
-# build_ngram.py).
+# Scripts without spaces between words. Without a segmenter each character is a
+# word, as MetaCLIP 2 counts them (metaclip/metadata/build_ngram.py).
 _UNSPACED = (
   *("Han", "Hiragana", "Katakana", "Thai", "Lao", "Myanmar", "Khmer"),
   "Tibetan",
 )
-# What is left of a page's markup; the second is its escaped form.
+# Remains of a page's markup, plain and escaped.
 _TAG = r"<[^<>\n]*>|&lt;.*?&gt;"
-# ICU has spaces as words, which end no bigram.
+# Spaces, which ICU returns as words; they do not separate a bigram.
 _SPACE = r"^[\s\p{Z}\p{Cc}]*$"
 _BEGINS_AS_WORD = r"^[\p{L}\p{N}\p{M}]"
 _SKIPPED = -2
-# Control characters, and those of formatting but for the zero-width joiner and
-# non-joiner, which words of Persian and Hindi have inside.
+# Control and formatting characters, but for the zero-width joiner and
+# non-joiner, which occur inside words of Persian and Hindi.
 _CONTROLS = (
   r"\p{Cc}\p{Co}\x{AD}\x{600}-\x{605}\x{61C}\x{200B}\x{200E}\x{200F}"
   r"\x{202A}-\x{202E}\x{2060}-\x{206F}\x{FEFF}"
@@ -33,12 +32,12 @@ _PUBLISHED_PUNCTUATION = "，。、；：？¿！“”‘’（）【】《》�
 
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-  """The tokens of some texts.
+  """Tokens of texts.
 
   Attributes:
-    terms: the different words, a string array [V].
-    ids: int64 [T], of each token its place in `terms`, -1 for what is no word:
-      nothing goes together across it, nor across two texts.
+    terms: distinct words, a string array [V].
+    ids: int64 [T], index of each token in `terms`; -1 for a token that is no
+      word and for the end of a text, which no bigram spans.
   """
 
   terms: pa.Array
@@ -61,28 +60,28 @@ def _not_in_words(extra: str) -> str:
 
 
 def _pattern() -> str:
-  """Return what is a token: a word, with - or ' inside, or a character."""
+  """Return a pattern of tokens: words, with - or ' inside, and characters."""
   word = f"[^{_not_in_words(_PUNCTUATION)}]+"
   return rf"({word}(?:['’\-]{word})*|\S)"
 
 
 def _published_pattern() -> str:
-  """Return the same where all of ASCII's punctuation ends a word."""
+  """Return a pattern of tokens in which all ASCII punctuation ends a word."""
   punctuation = r"!-/:-@\[-`{-~" + _PUBLISHED_PUNCTUATION
   return rf"([^{_not_in_words(punctuation)}]+|\S)"
 
 
 def _icu(texts: pa.Array, language: str) -> pa.ListArray:
-  """Return words as ICU's dictionaries have them.
+  """Return words segmented by ICU.
 
-  Those are of Chinese, Japanese, Thai, Lao, Khmer and Burmese.
+  It has dictionaries of Chinese, Japanese, Thai, Lao, Khmer and Burmese.
   """
   from icu4py import breakers
 
-  found = [
+  words = [
     list(breakers.WordBreaker(text, language)) for text in texts.to_pylist()
   ]
-  return pa.array(found, pa.list_(pa.string()))
+  return pa.array(words, pa.list_(pa.string()))
 
 
 SPLITTERS: Mapping[str, Callable[[pa.Array, str], pa.ListArray]] = {
@@ -94,30 +93,30 @@ SPLITTERS: Mapping[str, Callable[[pa.Array, str], pa.ListArray]] = {
 
 def tokenize(texts: pa.Array, splitter: str, language: str) -> Tokens:
   """Return the tokens of a string array; markup (<...>) is left out."""
-  # What is between two spaces is split once, however often it is there.
+  # Each distinct run between spaces is split once.
   runs = pc.utf8_split_whitespace(pc.replace_substring_regex(texts, _TAG, " "))
   encoded = runs.flatten().dictionary_encode()
   parts = SPLITTERS[splitter](encoded.dictionary, language)
   terms = pc.utf8_trim_whitespace(parts.flatten()).dictionary_encode()
-  places = _places(terms)
+  term_ids = _ids(terms)
   starts = parts.offsets.to_numpy()
   run_ids = encoded.indices.to_numpy().astype(np.int64)
   lengths = np.diff(starts)[run_ids]
   ends = np.concatenate([[0], np.cumsum(lengths)])
-  ids = places[
+  ids = term_ids[
     np.repeat(starts[run_ids] - ends[:-1], lengths) + np.arange(ends[-1])
   ]
-  # Between two texts is a token that is no word.
+  # A token that is no word ends each text.
   text_ends = ends[np.cumsum(pc.list_value_length(runs).to_numpy())]
   ids = np.insert(ids, text_ends, -1)
   return Tokens(terms.dictionary, ids[ids > _SKIPPED])
 
 
-def _places(terms: pa.DictionaryArray) -> np.ndarray:
-  """Return int64: places in the dictionary, -1 for no word, or _SKIPPED."""
+def _ids(terms: pa.DictionaryArray) -> np.ndarray:
+  """Return the index of each term; -1 for no word, _SKIPPED for spaces."""
   is_word = pc.match_substring_regex(terms.dictionary, _BEGINS_AS_WORD)
   is_space = pc.match_substring_regex(terms.dictionary, _SPACE)
-  places = np.arange(len(terms.dictionary))
-  places[~is_word.to_numpy(zero_copy_only=False)] = -1
-  places[is_space.to_numpy(zero_copy_only=False)] = _SKIPPED
-  return places[terms.indices.to_numpy()]
+  ids = np.arange(len(terms.dictionary))
+  ids[~is_word.to_numpy(zero_copy_only=False)] = -1
+  ids[is_space.to_numpy(zero_copy_only=False)] = _SKIPPED
+  return ids[terms.indices.to_numpy()]

@@ -3,8 +3,8 @@
   WORK/NAME/tasks/NNNNNN      runs of one task
   WORK/NAME/merged            their sums, in ranges of hashes
 
-Each is there whole or not at all, so that a count that was stopped goes on.
-Neither the number of workers nor their order changes what is counted.
+Each file is written whole or not at all, so a stopped count can be resumed.
+Neither the number of workers nor their order changes the counts.
 """
 
 import dataclasses
@@ -26,17 +26,17 @@ from curation.metadata import (
   pair_counts,
   term_counts,
 )
-from runtime import progress, whole_files
+from runtime import processes, progress, whole_files
 
-# Rows of the runs that are added up at once: 150 MB of terms or pairs.
+# Rows of runs that are added up at once: 150 MB of terms or pairs.
 _MERGED_ROWS = 4_000_000
-# Bytes of text that are cut into words at once.
+# Bytes of text that are split into words at once.
 _TEXT_BYTES = 4 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Merged:
-  """What was counted.
+  """Merged counts.
 
   Attributes:
     terms: Arrow files of (hash, term, count), by hash.
@@ -48,12 +48,12 @@ class Merged:
 
   @property
   def num_terms(self) -> int:
-    """Return how many different terms there are."""
+    """Return the number of distinct terms."""
     return term_counts.num_rows(self.terms)
 
   @property
   def num_pairs(self) -> int:
-    """Return how many different pairs there are."""
+    """Return the number of distinct pairs."""
     return sum(len(pair_counts.load(path)) for path in self.pairs)
 
   def words(self) -> bigram_scores.Words:
@@ -75,7 +75,7 @@ class Merged:
   def top_pairs(
     self, scorer: str, min_score: float, num_pairs: int
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the PAIRs that go together best and their scores."""
+    """Return the PAIRs with the highest scores, and the scores."""
 
     def parts() -> Iterator[np.ndarray]:
       return (np.array(pair_counts.load(path)) for path in self.pairs)
@@ -94,17 +94,17 @@ class Merged:
     )
 
   def names(self, hashes: np.ndarray) -> dict[int, str]:
-    """Return hash -> term."""
+    """Return hash -> term for these hashes."""
     wanted = np.unique(hashes)
-    found: dict[int, str] = {}
+    names: dict[int, str] = {}
     for path in self.terms:
       table = term_counts.load(path)
       rows = np.flatnonzero(np.isin(table["hash"].to_numpy(), wanted))
       table = table.take(rows)
-      found |= dict(
+      names |= dict(
         zip(table["hash"].to_pylist(), table["term"].to_pylist(), strict=True)
       )
-    return found
+    return names
 
 
 def count_corpus(
@@ -116,7 +116,7 @@ def count_corpus(
   *,
   with_pairs: bool,
 ) -> Merged:
-  """Count a corpus; `folder` is what is left of an earlier call, or new."""
+  """Count a corpus; a call resumes from the files of an earlier one."""
   count = functools.partial(
     _count_texts, corpus=corpus, language=language, with_pairs=with_pairs
   )
@@ -127,9 +127,9 @@ def count_corpus(
     [sum(part.num_bytes for part in task) for task in tasks],
     f"Counting words ({language}), MB",
   )
-  found = [folder / "tasks" / f"{n:06d}" for n in range(len(tasks))]
-  terms = _merge(engine, found, "terms", folder / "merged")
-  pairs = _merge(engine, found, "pairs", folder / "merged")
+  counted = [folder / "tasks" / f"{n:06d}" for n in range(len(tasks))]
+  terms = _merge(engine, counted, "terms", folder / "merged")
+  pairs = _merge(engine, counted, "pairs", folder / "merged")
   return Merged(terms, pairs)
 
 
@@ -150,8 +150,8 @@ def count_titles(
   )
   merged = {}
   for language in dict.fromkeys(reader.domains.values()):
-    found = [task / language for task in tasks]
-    terms = _merge(engine, found, "terms", folder / "merged" / language)
+    counted = [task / language for task in tasks]
+    terms = _merge(engine, counted, "terms", folder / "merged" / language)
     merged[language] = Merged(terms, ())
   return merged
 
@@ -169,14 +169,16 @@ def _count_texts(
     pairs = pair_counts.PairCounter(folder)
     for part in parts:
       for texts in corpora.read(part, corpus):
-        for some in _slices(texts):
-          found = corpus_words.tokenize(some, corpus.splitter, language)
-          used = found.ids[found.ids >= 0]
-          counts = np.bincount(used, minlength=len(found.terms))
-          there = counts > 0
-          terms.add(found.terms.filter(pa.array(there)), counts[there])
+        for part_of_texts in _slices(texts):
+          tokens = corpus_words.tokenize(
+            part_of_texts, corpus.splitter, language
+          )
+          used = tokens.ids[tokens.ids >= 0]
+          counts = np.bincount(used, minlength=len(tokens.terms))
+          is_used = counts > 0
+          terms.add(tokens.terms.filter(pa.array(is_used)), counts[is_used])
           if with_pairs:
-            pairs.add(found.ids, term_counts.hash64(found.terms))
+            pairs.add(tokens.ids, term_counts.hash64(tokens.terms))
     terms.close()
     pairs.close()
 
@@ -191,7 +193,7 @@ def _count_views(
 
 def _slices(texts: pa.Array) -> Iterator[pa.Array]:
   """Yield parts of an array of about _TEXT_BYTES; a text stays whole."""
-  # Of all rows alike: long texts beside short ones make parts uneven.
+  # All parts have equally many rows; long texts make them uneven in bytes.
   num_parts = -(-texts.nbytes // _TEXT_BYTES)
   step = max(1, -(-len(texts) // max(num_parts, 1)))
   for start in range(0, len(texts), step):
@@ -251,13 +253,13 @@ def _run_tasks(
   sizes: Sequence[int],
   label: str,
 ) -> None:
-  """Do the tasks whose result (a path) is not there; raise what one raises."""
+  """Run the tasks whose result (a path) is missing; raise a task's error."""
   todo = [number for number, task in enumerate(tasks) if not task[0].exists()]
   left = [tasks[number] for number in todo]
   done = shown = 0
   with progress.Progress(label, _units(sum(sizes[n] for n in todo))) as bar:
     for number, result in engine.run(fn, left):
-      if isinstance(result, engines.TaskError) and result.is_users:
+      if isinstance(result, processes.TaskError) and result.is_users:
         raise ValueError(
           f"{result.message}. What was counted is kept; the same command goes"
           " on from there"

@@ -1,4 +1,4 @@
-"""A language's entries, put together from its sources in the paper's order."""
+"""Entries of a language, collected from its sources in the paper's order."""
 
 import dataclasses
 import pathlib
@@ -10,26 +10,26 @@ import pyarrow.compute as pc
 
 from curation.captions import wordnet
 
-# Punctuation, as Unicode and ASCII have it, and spaces: of such an entry there
-# is nothing to match.
+# Entries of nothing but punctuation (Unicode's and ASCII's) and spaces, which
+# are left out.
 _ONLY_PUNCTUATION = r"^[\p{P}\s\p{Z}$+<=>^`|~]*$"
-# Of what an entry, which is a line of a file, must have none.
+# Characters that an entry, a line of a file, must not contain.
 _BREAKS = "[\\p{Cc}\u2028\u2029]"
 
-# What any set begins with (metaclip/build_metadata.py).
+# First entries of any set (metaclip/build_metadata.py).
 DIGITS = tuple(str(number) for number in range(100))
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """What a source gave.
+  """Summary of a source.
 
   Attributes:
-    name: of the source.
-    offered: its entries, after its own thresholds.
-    added: those that were new, of use and within the limits.
-    last_value: of the last one that was added: its count, score or views; None
-      for sources without.
+    name: name of the source.
+    offered: number of its entries, after its own thresholds.
+    added: number of entries that were new, valid and within the limits.
+    last_value: count, score or views of the last entry that was added; None for
+      sources without.
   """
 
   name: str
@@ -39,7 +39,7 @@ class Source:
 
 
 class Entries:
-  """A set of entries that keeps the order in which they came."""
+  """Ordered set of entries."""
 
   def __init__(self, max_entries: int, max_chars: int):
     self._max_entries = max_entries
@@ -61,10 +61,10 @@ class Entries:
     max_new: int | None = None,
     values: np.ndarray | None = None,
   ) -> None:
-    """Add a source's terms, best first, up to `max_new` that are new.
+    """Add a source's terms, best first, at most `max_new` of them.
 
-    A term that is there already counts for nothing, as in the paper, whose
-    counts by source add up to all.
+    Terms that are in the set already do not count, as in the paper, where the
+    counts by source sum to the total.
     """
     room = self._max_entries - len(self._entries)
     room = room if max_new is None else min(room, max_new)
@@ -82,24 +82,24 @@ class Entries:
 def _usable(
   terms: Sequence[str], max_chars: int
 ) -> tuple[list[int], list[str]]:
-  """Return the places and texts of what can be an entry."""
-  found = pc.utf8_trim_whitespace(pa.array(terms, pa.string()))
+  """Return the indices and texts of valid entries."""
+  texts = pc.utf8_trim_whitespace(pa.array(terms, pa.string()))
   kept = pc.and_(
     pc.and_(
-      pc.invert(pc.match_substring_regex(found, _ONLY_PUNCTUATION)),
-      pc.invert(pc.match_substring_regex(found, _BREAKS)),
+      pc.invert(pc.match_substring_regex(texts, _ONLY_PUNCTUATION)),
+      pc.invert(pc.match_substring_regex(texts, _BREAKS)),
     ),
-    pc.less_equal(pc.utf8_length(found), max_chars),
+    pc.less_equal(pc.utf8_length(texts), max_chars),
   )
-  return pc.indices_nonzero(kept).to_pylist(), found.filter(kept).to_pylist()
+  return pc.indices_nonzero(kept).to_pylist(), texts.filter(kept).to_pylist()
 
 
 def synset_names(folder: pathlib.Path) -> list[str]:
-  """Return the names of WordNet's synsets, each once, in the files' order.
+  """Return the distinct names of WordNet's synsets, in the files' order.
 
-  A name is what is before the first "." of "NAME.n.01", which is the first word
-  of the synset in lower case; "_" is a space. WordNet 3.0 has 86,554 that are
-  not empty, which with the hundred numbers are the paper's 86,654.
+  A name is the part of "NAME.n.01" before the first ".": the first word of the
+  synset in lower case; "_" is a space. WordNet 3.0 has 86,554 non-empty names,
+  with the hundred numbers the paper's 86,654.
   """
   names = (
     synset.words[0].lower().partition(".")[0].replace("_", " ")
@@ -111,11 +111,12 @@ def synset_names(folder: pathlib.Path) -> list[str]:
 def omw_names(path: str) -> list[str]:
   """Return the words of a tab file of the Open Multilingual Wordnet.
 
-  Its lines are "SYNSET<tab>[LANGUAGE:]lemma<tab>WORD"; others are left out, and
-  so is "+", which stands between the parts of a word (metaclip/metadata/
+  Lines have the form "SYNSET<tab>[LANGUAGE:]lemma<tab>WORD"; other lines are
+  left out, and so is "+" between the parts of a word (metaclip/metadata/
   build_multilingual_wordnet.py).
 
-  Raises ValueError for a file that is not there or has no such line.
+  Raises:
+    ValueError: the file cannot be read or has no such line.
   """
   words = []
   try:
@@ -137,7 +138,8 @@ def omw_names(path: str) -> list[str]:
 def wordfreq_words(language: str) -> list[str]:
   """Return the words of the package wordfreq, most frequent first.
 
-  Raises ValueError for a language that it does not have.
+  Raises:
+    ValueError: wordfreq does not have the language.
   """
   import wordfreq
 

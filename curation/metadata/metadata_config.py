@@ -1,11 +1,11 @@
-"""The config of --task=metadata as frozen dataclasses, checked."""
+"""Config of --task=metadata as frozen dataclasses, checked."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from curation.metadata import bigram_scores, corpus_words
-from runtime import sections
+from runtime import checks, sections
 
 SEE = "configs/curate/metadata.py"
 
@@ -88,7 +88,7 @@ def checked(values: Mapping[str, Any]) -> Metadata:
   """Return a config's values.
 
   Raises:
-    ValueError: a field or value that cannot be used; the message names it.
+    ValueError: a field is unknown or its value is bad; the message names it.
   """
   if set(values) != {"languages"}:
     raise ValueError(
@@ -99,7 +99,7 @@ def checked(values: Mapping[str, Any]) -> Metadata:
   if not metadata.languages:
     raise ValueError(f"languages has none; see {SEE}")
   for name, language in metadata.languages.items():
-    # It names a file.
+    # The name of a language is the name of its file.
     if not name.replace("-", "").replace("_", "").isalnum():
       raise ValueError(
         f"languages must have names of letters, digits, - and _; got {name!r}"
@@ -112,19 +112,11 @@ def _check(language: Language, field: str) -> None:
   for name, value, known in (
     ("wordnet.format", language.wordnet.format, WORDNET_FORMATS),
     ("corpus.format", language.corpus.format, CORPUS_FORMATS),
-    (
-      "corpus.splitter",
-      language.corpus.splitter,
-      tuple(corpus_words.SPLITTERS),
-    ),
+    ("corpus.splitter", language.corpus.splitter, corpus_words.SPLITTERS),
     ("unigrams.source", language.unigrams.source, UNIGRAM_SOURCES),
     ("bigrams.scorer", language.bigrams.scorer, ("", *bigram_scores.SCORERS)),
   ):
-    if value not in known:
-      raise ValueError(
-        f"{field}.{name} must be one of {', '.join(map(repr, known))}; got "
-        f"{value!r}"
-      )
+    checks.one_of(f"{field}.{name}", value, known)
   for name, number in (
     ("max_entries", language.max_entries),
     ("max_chars", language.max_chars),
@@ -135,16 +127,13 @@ def _check(language: Language, field: str) -> None:
     ("titles.min_views", language.titles.min_views),
     ("titles.max_entries", language.titles.max_entries),
   ):
-    if number < 1:
-      raise ValueError(f"{field}.{name} must be at least 1; got {number}")
+    checks.at_least(f"{field}.{name}", number, 1)
   for name, share in (
     ("unigrams.fraction", language.unigrams.fraction),
     ("titles.fraction", language.titles.fraction),
   ):
-    if not 0 < share <= 1:
-      raise ValueError(
-        f"{field}.{name} must be above 0 and at most 1; got {share}"
-      )
+    checks.above(f"{field}.{name}", share, 0)
+    checks.between(f"{field}.{name}", share, 0, 1)
   _check_sources(language, field)
 
 

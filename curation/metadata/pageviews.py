@@ -1,7 +1,7 @@
 """Views of Wikipedia's articles, from Wikimedia's hourly files.
 
-A line of pageviews-YYYYMMDD-HH0000.gz is "domain title views bytes"; a title
-has "_" for spaces, and one with ":" is of another namespace.
+A line of pageviews-YYYYMMDD-HH0000.gz is "domain title views bytes". Titles
+have "_" for spaces; a title with ":" belongs to another namespace.
 """
 
 import dataclasses
@@ -21,11 +21,11 @@ _BLOCK_BYTES = 8 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-  """What is read of the files.
+  """Selection of the lines to read.
 
   Attributes:
     domains: domain ("en", "en.m") -> language.
-    min_line_views: of a line; what has fewer in an hour is not counted.
+    min_line_views: lowest number of views of a line (a title in an hour).
   """
 
   domains: Mapping[str, str]
@@ -33,9 +33,10 @@ class Reader:
 
 
 def count(path: str, reader: Reader, folder: pathlib.Path) -> None:
-  """Add a file's views up by title; writes runs into folder/LANGUAGE.
+  """Sum a file's views by title; write runs into folder/LANGUAGE.
 
-  Raises ValueError for a file that cannot be read.
+  Raises:
+    ValueError: the file cannot be read.
   """
   counters: dict[str, term_counts.TermCounter] = {}
   for language in reader.domains.values():
@@ -53,7 +54,7 @@ def count(path: str, reader: Reader, folder: pathlib.Path) -> None:
         parse_options=pcsv.ParseOptions(
           delimiter=" ",
           quote_char=False,
-          # Lines of other forms are there; they name no article.
+          # Lines of other forms occur; they name no article.
           invalid_row_handler=lambda row: "skip",
         ),
         convert_options=pcsv.ConvertOptions(

@@ -1,7 +1,7 @@
 """Counts of pairs of neighbouring terms, more of them than memory holds.
 
-As `term_counts`, with the hashes of the two terms as the key: runs are .npy
-files of PAIR, sorted.
+The method is that of term_counts.py, with the hashes of the two terms as the
+key: runs are sorted .npy files of PAIR.
 """
 
 import pathlib
@@ -18,7 +18,7 @@ _MAX_PAIRS = 3_000_000
 
 
 class PairCounter:
-  """Counts the pairs of one task; writes its runs into a folder."""
+  """Counts of the pairs of one task, written as runs into a folder."""
 
   def __init__(self, folder: pathlib.Path, max_pairs: int = _MAX_PAIRS):
     self._folder = folder
@@ -31,9 +31,9 @@ class PairCounter:
     """Count neighbours.
 
     Args:
-      ids: int64 [T], of each token its place in `hashes`; -1 is no token, and
-        what stands at its two sides are no neighbours.
-      hashes: uint64 [V], of the terms.
+      ids: int64 [T], index of each token in `hashes`; -1 separates the tokens
+        on both its sides.
+      hashes: uint64 [V], hashes of the terms.
     """
     first, second = ids[:-1], ids[1:]
     kept = (first >= 0) & (second >= 0)
@@ -52,7 +52,7 @@ class PairCounter:
         self.close()
 
   def close(self) -> None:
-    """Write what is counted and not yet written."""
+    """Write the counts that are not written yet."""
     if not self._parts:
       return
     path = self._folder / f"pairs-{self._num_runs:04d}.npy"
@@ -79,8 +79,8 @@ def merge(
 
 
 def sum_pairs(parts: Sequence[np.ndarray]) -> np.ndarray:
-  """Return each pair once with its count, sorted by first, then second."""
-  # Columns of their own: twice as fast as fields of PAIR.
+  """Return distinct pairs and their counts, sorted by first, then second."""
+  # Separate columns are twice as fast as the fields of PAIR.
   first = np.concatenate([part["first"] for part in parts])
   second = np.concatenate([part["second"] for part in parts])
   order = np.lexsort((second, first))

@@ -1,9 +1,9 @@
 """Counts of terms, more of them than memory holds.
 
-Workers write runs: Arrow files of (hash, term, count), each term once, in the
-order of the hashes. A range of hashes is then a slice of each run, and the
-ranges are added up one by one. Counts are integers, so neither the order nor
-the number of runs changes a sum.
+Workers write runs: Arrow files of (hash, term, count), distinct terms in the
+order of the hashes. A range of hashes is a slice of each run, and the ranges
+are added up one by one. Counts are integers, so neither the order nor the
+number of runs changes a sum.
 """
 
 import pathlib
@@ -18,15 +18,15 @@ from runtime import whole_files
 
 # Terms that a counter holds before it writes a run: about 100 MB.
 _MAX_TERMS = 2_000_000
-# Odd, and its powers differ in all bits: of the golden ratio, as in SplitMix64.
+# Odd number whose powers differ in all bits: the golden ratio (see SplitMix64).
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _NUM_HASHES = 1 << 64
-# Hashing needs about 40 bytes for a byte of the terms.
+# Terms hashed at once: hashing takes about 40 bytes for a byte of the terms.
 _HASHED_AT_ONCE = 1 << 17
 
 
 class TermCounter:
-  """Counts the terms of one task; writes its runs into a folder."""
+  """Counts of the terms of one task, written as runs into a folder."""
 
   def __init__(self, folder: pathlib.Path, max_terms: int = _MAX_TERMS):
     self._folder = folder
@@ -36,18 +36,18 @@ class TermCounter:
     self._num_runs = 0
 
   def add(self, terms: pa.Array, counts: np.ndarray) -> None:
-    """Count terms, which may be there several times, `counts` [N] times."""
+    """Add `counts` [N] to the terms, which may be repeated."""
     self._tables.append(_table(terms, counts))
     self._num_rows += len(terms)
     if self._num_rows > self._max_terms:
       summed = _summed(self._tables)
       self._tables, self._num_rows = [summed], len(summed)
-      # Half of it: a table that hardly shrank would be added up at each call.
+      # A table that hardly shrank is written, or each call would sum it again.
       if self._num_rows > self._max_terms // 2:
         self.close()
 
   def close(self) -> None:
-    """Write what is counted and not yet written."""
+    """Write the counts that are not written yet."""
     if not self._tables:
       return
     table = with_hashes(_summed(self._tables))
@@ -57,7 +57,7 @@ class TermCounter:
 
 
 def hash64(terms: pa.Array) -> np.ndarray:
-  """Return the uint64 hashes [N] of a string array, of their UTF-8 bytes."""
+  """Return hashes of the UTF-8 bytes of a string array, uint64 [N]."""
   slices = [
     _hash64(terms.slice(start, _HASHED_AT_ONCE))
     for start in range(0, len(terms), _HASHED_AT_ONCE)
@@ -76,16 +76,16 @@ def _hash64(terms: pa.Array) -> np.ndarray:
     return hashing.mix(hashes)
   letters = np.frombuffer(data, np.uint8)[at[0] : at[-1]].astype(np.uint64)
   starts = at[:-1] - at[0]
-  place = np.arange(len(letters)) - np.repeat(starts, lengths)
+  position = np.arange(len(letters)) - np.repeat(starts, lengths)
   powers = np.full(int(lengths.max()), _BASE).cumprod(dtype=np.uint64)
-  # A byte is mixed on its own, so that a sum of them is no small number.
-  parts = hashing.mix(letters + np.uint64(1)) * powers[place]
+  # Each byte is mixed on its own, so that sums of bytes are large numbers.
+  parts = hashing.mix(letters + np.uint64(1)) * powers[position]
   hashes[used] += np.add.reduceat(parts, starts[used])
   return hashing.mix(hashes)
 
 
 def with_hashes(table: pa.Table) -> pa.Table:
-  """Return a table of (hash, term, count) by hash, of one of terms."""
+  """Return (hash, term, count), sorted by hash, from (term, count)."""
   hashes = hash64(table["term"].combine_chunks())
   order = np.argsort(hashes, kind="stable")
   return pa.table(
@@ -113,15 +113,16 @@ def load(path: pathlib.Path) -> pa.Table:
 
 
 def num_rows(paths: Sequence[pathlib.Path]) -> int:
-  """Return the rows of all runs."""
+  """Return the total number of rows of runs."""
   return sum(len(load(path)) for path in paths)
 
 
 def merge(paths: Sequence[pathlib.Path], part: int, num_parts: int) -> pa.Table:
   """Return (hash, term, count) of one of equal ranges of hashes, by hash.
 
-  Raises ValueError where two terms have one hash, so that bigrams, which are
-  counted by hashes, would be mixed up.
+  Raises:
+    ValueError: two terms have the same hash; bigrams, which are counted by
+      hashes, would be mixed up.
   """
   slices = []
   for path in paths:
@@ -140,7 +141,7 @@ def merge(paths: Sequence[pathlib.Path], part: int, num_parts: int) -> pa.Table:
 
 
 def range_of(hashes: np.ndarray, part: int, num_parts: int) -> tuple[int, int]:
-  """Return where a range of hashes begins and ends in sorted ones."""
+  """Return the first and last (exclusive) index of a range in sorted hashes."""
   edges = [(_NUM_HASHES * number // num_parts) for number in (part, part + 1)]
   low, high = (
     len(hashes)
@@ -154,7 +155,7 @@ def range_of(hashes: np.ndarray, part: int, num_parts: int) -> tuple[int, int]:
 def top(
   tables: Iterable[pa.Table], num_terms: int, min_count: int
 ) -> tuple[list[str], np.ndarray]:
-  """Return the most frequent terms and their counts; ties by the term."""
+  """Return the most frequent terms and their counts; ties sort by the term."""
   best = _table(pa.array([], pa.string()), np.zeros(0, np.int64))
   for table in tables:
     table = table.select(["term", "count"])

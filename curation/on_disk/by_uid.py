@@ -1,4 +1,4 @@
-"""Values of many pairs on disk, found again by the pairs' UIDs.
+"""Values of pairs on disk, looked up by the pairs' UIDs.
 
 UIDs are S16 here: 16 bytes, high half first. NumPy compares these as numbers of
 128 bits and sorts them faster than the structured record.UID.
@@ -31,32 +31,32 @@ def as_bytes(uids: np.ndarray) -> np.ndarray:
 
 
 class Table:
-  """Arrays sorted by UID, opened as memory maps: a worker reads what it needs.
+  """Arrays sorted by UID, opened as memory maps.
 
   Attributes:
-    uids: S16 [N], ascending, each once.
+    uids: S16 [N], ascending, without repeats.
   """
 
   def __init__(self, folder: pathlib.Path):
-    """Open what `write` wrote."""
+    """Open a folder that `write` filled."""
     self._folder = folder
     self.uids = self.column("uid")
 
   def column(self, name: str) -> np.ndarray:
     """Return an array, in the order of `uids`."""
     array = np.load(self._folder / f"{name}.npy", mmap_mode="r")
-    return array.view(np.ndarray)  # what is computed of it is no map
+    return array.view(np.ndarray)  # results of arithmetic are no memory maps
 
   def find(self, uids: np.ndarray) -> np.ndarray:
-    """Return the place of each UID, -1 for what is not there: int64 [N]."""
+    """Return the index of each UID, -1 for an unknown one: int64 [N]."""
     if not len(self.uids):
       return np.full(len(uids), -1)
-    # In order, so that each look-up is near the last.
+    # Sorted, so that each look-up is near the last.
     order = np.argsort(uids)
-    place = np.empty(len(uids), np.int64)
-    place[order] = np.searchsorted(self.uids, uids[order])
-    place = np.minimum(place, len(self.uids) - 1)
-    return np.where(self.uids[place] == uids, place, -1)
+    index = np.empty(len(uids), np.int64)
+    index[order] = np.searchsorted(self.uids, uids[order])
+    index = np.minimum(index, len(self.uids) - 1)
+    return np.where(self.uids[index] == uids, index, -1)
 
 
 def write(

@@ -1,13 +1,12 @@
-"""Embeddings of pairs, kept so that no pair is embedded twice.
+"""Embeddings of pairs on disk, so that no pair is embedded twice.
 
-  WORKDIR/embeddings/MODEL/model.json           what the model is
+  WORKDIR/embeddings/MODEL/model.json           description of the model
   WORKDIR/embeddings/MODEL/SHARD.npy            a record a pair, sorted by row
-  WORKDIR/embeddings/MODEL/references/*.npy     of what pairs are compared with
+  WORKDIR/embeddings/MODEL/references/*.npy     embeddings of reference images
 
-MODEL stands for the content of a model (curation/on_mesh/scorer.py), or is
+MODEL is a digest of the model's content (curation/on_mesh/scorer.py), or
 "columns-NAME" for embeddings that the pool's files have. Rows that a later run
 adds are merged into the file; those of a shard that has changed are replaced.
-Imports no JAX.
 """
 
 import dataclasses
@@ -16,26 +15,71 @@ import pathlib
 import numpy as np
 import pyarrow as pa
 
-from curation import pool
+from curation import operators, pool
 from input_pipeline.sources import record
 from runtime import whole_files
 
 FOLDER = "embeddings"
-# Begins what names embeddings that the pool's files have, in place of a model.
+# Prefix of a `model` that names embeddings in the pool's files.
 COLUMNS = "columns:"
+# A pair that a reduction measured.
+PAIR = np.dtype([("uid", record.UID), ("row", "<i8")])
 
 
 class MissingError(ValueError):
   """Pairs whose embeddings are not stored."""
 
 
-def dtype(embed_dim: int) -> np.dtype:
-  """Return the record of a pair.
+@dataclasses.dataclass(frozen=True)
+class Reduction(operators.Reduction):
+  """Reduction over the stored embeddings of the pairs that are left.
 
-  `version` stands for the content of the shard, and `fault` is a key of
-  input_pipeline.faults.KINDS where the pair cannot be embedded, and its
-  embeddings are zeros; b"" for all others, whose embeddings have length 1 but
-  for rounding.
+  Attributes:
+    model: as in the earlier step that stored the embeddings: the model of
+      op=embed, or "columns:NAME" for stored_embeddings.
+  """
+
+  model: str
+
+  def check(self, field: str) -> None:
+    check_model(self.model, field)
+
+  def files(self) -> tuple[str, ...]:
+    return files_of(self.model)
+
+  def measure(self, context: operators.StepContext) -> operators.Measure:
+    del context
+    return _Pairs()
+
+
+class _Pairs:
+  """Pairs of a shard that are left: a measure, read by `load_pairs`."""
+
+  def __init__(self) -> None:
+    self._pairs = [np.zeros(0, PAIR)]
+
+  def add(self, table: pa.Table) -> None:
+    pairs = np.zeros(len(table), PAIR)
+    pairs["uid"] = pool.uids(table)
+    pairs["row"] = table["row"].to_numpy()
+    self._pairs.append(pairs)
+
+  def save(self, path: pathlib.Path) -> None:
+    with open(path, "wb") as file:
+      np.save(file, np.concatenate(self._pairs), allow_pickle=False)
+
+
+def load_pairs(path: pathlib.Path) -> np.ndarray:
+  """Return a measure of `Reduction`, PAIR [N]; a memory map."""
+  return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def dtype(embed_dim: int) -> np.dtype:
+  """Return the type of the record of a pair.
+
+  `version` is a digest of the shard's version. `fault` is b"" for a pair with
+  embeddings, of length 1 but for rounding; for a pair that cannot be embedded
+  it is a key of input_pipeline.faults.KINDS, and the embeddings are zeros.
   """
   return np.dtype(
     [
@@ -51,27 +95,27 @@ def dtype(embed_dim: int) -> np.dtype:
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-  """The embeddings that one model made of a pool."""
+  """Embeddings of a pool by one model."""
 
   folder: pathlib.Path
 
   def path(self, name: str) -> pathlib.Path:
-    """Return the file of the shard of this name."""
+    """Return the file of a shard, by its name."""
     return self.folder / f"{name}.npy"
 
   def named(self, name: str) -> np.ndarray:
-    """Return a shard's records, of which there may be none; a memory map."""
+    """Return a shard's records, maybe none; a memory map."""
     path = self.path(name)
     if not path.exists():
       return np.zeros(0, dtype(1))
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
   def open(self, shard: pool.Shard) -> "Records":
-    """Return the records of a shard as it is now."""
+    """Return the records of the present version of a shard."""
     return Records(shard, self.folder, self.named(shard.name))
 
   def add(self, shard: pool.Shard, records: np.ndarray) -> None:
-    """Merge records of rows into a shard's; the new ones replace the old."""
+    """Merge records into a shard's; new ones replace old ones of a row."""
     records["version"] = _version(shard)
     old = self.named(shard.name)
     if len(old):
@@ -84,7 +128,7 @@ class Store:
 
 
 class Records:
-  """The records of a shard, found by pairs."""
+  """Records of a shard, looked up by pair."""
 
   def __init__(
     self, shard: pool.Shard, folder: pathlib.Path, records: np.ndarray
@@ -92,55 +136,55 @@ class Records:
     self._records = records
     self._path = shard.path
     self._folder = folder
-    # Copies: a field of a memory map has its values far apart.
+    # Copied, because the values of a field lie far apart in the memory map.
     self._rows = np.array(records["row"])
     self._uids = np.array(records["uid"])
     self._is_current = np.array(records["version"] == _version(shard))
 
   def missing(self, table: pa.Table) -> np.ndarray:
     """Return whether each pair of a table is not stored: bool [N]."""
-    return self._places(table) < 0
+    return self._index(table) < 0
 
   def read(self, table: pa.Table) -> np.ndarray:
     """Return the records of a table's pairs, in its order.
 
     Raises:
-      MissingError: some are not stored.
+      MissingError: a pair is not stored.
     """
-    places = self._places(table)
-    check_found(places, self._path, self._folder)
-    return self._records[places]
+    index = self._index(table)
+    check_stored(index, self._path, self._folder)
+    return self._records[index]
 
-  def _places(self, table: pa.Table) -> np.ndarray:
-    """Return where a table's pairs are; -1: nowhere."""
+  def _index(self, table: pa.Table) -> np.ndarray:
+    """Return the index of each pair's record, -1 for a missing one."""
     rows, uids = table["row"].to_numpy(), pool.uids(table)
-    places = places_of(self._rows, self._uids, rows, uids)
+    index = index_of(self._rows, self._uids, rows, uids)
     if len(self._rows):
-      places[~self._is_current[places]] = -1
-    return places
+      index[~self._is_current[index]] = -1
+    return index
 
 
-def places_of(
+def index_of(
   stored_rows: np.ndarray,
   stored_uids: np.ndarray,
   rows: np.ndarray,
   uids: np.ndarray,
 ) -> np.ndarray:
-  """Return where pairs are among stored ones, sorted by row; -1: nowhere."""
+  """Return the indices of pairs among stored ones, sorted by row; -1: none."""
   if not len(stored_rows):
     return np.full(len(rows), -1)
-  places = np.searchsorted(stored_rows, rows)
-  places[places == len(stored_rows)] = 0
-  same = (stored_rows[places] == rows) & (stored_uids[places] == uids)
-  return np.where(same, places, -1)
+  index = np.searchsorted(stored_rows, rows)
+  index[index == len(stored_rows)] = 0
+  same = (stored_rows[index] == rows) & (stored_uids[index] == uids)
+  return np.where(same, index, -1)
 
 
-def check_found(places: np.ndarray, path: str, folder: pathlib.Path) -> None:
-  """Raise MissingError where `places_of` did not find some pairs."""
-  num_missing = int((places < 0).sum())
+def check_stored(index: np.ndarray, path: str, folder: pathlib.Path) -> None:
+  """Raise MissingError for a -1 in the result of `index_of`."""
+  num_missing = int((index < 0).sum())
   if num_missing:
     raise MissingError(
-      f"{num_missing} of {len(places)} pairs of {path} have no embeddings in "
+      f"{num_missing} of {len(index)} pairs of {path} have no embeddings in "
       f"{folder}; a step that embeds with the same model (op=embed, or "
       "stored_embeddings) has to come before"
     )
@@ -151,13 +195,13 @@ def _version(shard: pool.Shard) -> bytes:
 
 
 def of_columns(workdir: pathlib.Path, model: str) -> Store:
-  """Return where embeddings are that the pool's files had."""
+  """Return the store of embeddings from the pool's files."""
   name = model.removeprefix(COLUMNS)
   return Store(workdir / FOLDER / f"columns-{name}")
 
 
 def check_model(model: str, field: str) -> None:
-  """Raise ValueError, naming `field`.model, where there is no such model."""
+  """Raise ValueError, naming `field`.model, if no such model exists."""
   if model.startswith(COLUMNS) or "://" in model:
     return
   if not model or not pathlib.Path(model).exists():
@@ -181,10 +225,10 @@ def save(path: pathlib.Path, array: np.ndarray) -> None:
 
 
 def cosine(x_NE: np.ndarray, y_NE: np.ndarray) -> np.ndarray:
-  """Return float32 [N] of stored (float16) rows, the same bits at any time.
+  """Return float32 [N] of stored (float16) rows, reproducible to the bit.
 
   A float16 is a multiple of 2^-24, so the products of rows of length 1 add up
-  in float64 without rounding, in whatever order.
+  in float64 without rounding, in any order.
   """
   x_NE, y_NE = x_NE.astype(np.float64), y_NE.astype(np.float64)
   xy_N, xx_N, yy_N = (
@@ -192,10 +236,10 @@ def cosine(x_NE: np.ndarray, y_NE: np.ndarray) -> np.ndarray:
     for a, b in ((x_NE, y_NE), (x_NE, x_NE), (y_NE, y_NE))
   )
   length_N = np.sqrt(xx_N) * np.sqrt(yy_N)
-  nothing_N = length_N == 0
-  length_N[nothing_N] = 1
+  is_zero_N = length_N == 0
+  length_N[is_zero_N] = 1
   cosine_N = (xy_N / length_N).astype(np.float32)
-  cosine_N[nothing_N] = np.nan
+  cosine_N[is_zero_N] = np.nan
   return cosine_N
 
 

@@ -1,8 +1,7 @@
 """Image embeddings of all pairs that are left, in one array sorted by UID.
 
-So whatever is computed of them depends neither on the order of the shards nor
-on where these were cut. The embeddings come from the store of the steps that
-embed (curation/on_disk/embedding_store.py).
+The array depends neither on the order of the shards nor on their boundaries.
+The embeddings are read from curation/on_disk/embedding_store.py.
 """
 
 import dataclasses
@@ -12,21 +11,21 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from curation.keys import hashing
-from curation.on_disk import by_uid, embedding_store, random_batches
+from curation.on_disk import by_uid, embedding_store
 from runtime import progress
 
 # Records copied at once.
 _BLOCK = 1 << 14
-# Of a histogram: ALIGN's threshold is then the edge of one.
+# Bins of a histogram; with 40, ALIGN's threshold is an edge.
 _NUM_BINS = 40
 
 
 @dataclasses.dataclass(frozen=True)
 class Embeddings:
-  """What all shards contributed.
+  """Image embeddings of all shards.
 
   Attributes:
-    uids: S16 [N], ascending, each once.
+    uids: S16 [N], ascending, without repeats.
     z_NE: float16, a memory map.
   """
 
@@ -34,7 +33,7 @@ class Embeddings:
   z_NE: np.ndarray
 
   def priority(self, seed: int) -> np.ndarray:
-    """Return a hash of each UID, uint64 [N]: an order that is random."""
+    """Return a hash of each UID, uint64 [N]: a random order."""
     return hashing.h64(by_uid.as_bytes(self.uids), seed)
 
 
@@ -45,19 +44,19 @@ def gather(
 ) -> Embeddings:
   """Return the embeddings of the pairs of all parts, written to a .npy file.
 
-  In memory are some 80 bytes a pair. A pair that is there twice is taken once.
+  About 80 bytes a pair are in memory. Repeated UIDs are stored once.
 
   Args:
-    parts: what random_batches.Measure saved, named as their shards.
-    store: where the embeddings are.
-    path: of the file to write.
+    parts: measures of an embedding_store.Reduction, named as their shards.
+    store: embeddings of the pairs.
+    path: file to write.
 
   Raises:
-    embeddings.MissingError: pairs without embeddings; or there are no pairs.
+    embedding_store.MissingError: pairs have no embeddings, or no pair is left.
   """
-  all_pairs = [random_batches.load(part) for part in parts]
+  all_pairs = [embedding_store.load_pairs(part) for part in parts]
   names = [by_uid.of_records(pairs["uid"]) for pairs in all_pairs]
-  uids, place = np.unique(
+  uids, uid_index = np.unique(
     np.concatenate([np.empty(0, by_uid.UID), *names]), return_inverse=True
   )
   if not len(uids):
@@ -66,22 +65,22 @@ def gather(
       " that dropped the last of them"
     )
   z_NE, start = None, 0
-  with progress.Progress("Gathering embeddings", len(place)) as bar:
+  with progress.Progress("Gathering embeddings", len(uid_index)) as bar:
     for part, pairs in zip(parts, all_pairs, strict=True):
       if not len(pairs):
         continue
       records = store.named(part.name)
-      rows = embedding_store.places_of(
+      rows = embedding_store.index_of(
         records["row"], records["uid"], pairs["row"], pairs["uid"]
       )
-      embedding_store.check_found(rows, f"shard {part.name}", store.folder)
+      embedding_store.check_stored(rows, f"shard {part.name}", store.folder)
       if z_NE is None:
         shape = (len(uids), records.dtype["zimg"].shape[0])
         z_NE = np.lib.format.open_memmap(
           path, mode="w+", dtype=np.float16, shape=shape
         )
       for block in batches(len(pairs), _BLOCK):
-        z_NE[place[start:][block]] = records[rows[block]]["zimg"]
+        z_NE[uid_index[start:][block]] = records[rows[block]]["zimg"]
       start += len(pairs)
       bar.advance(len(pairs))
   assert z_NE is not None
@@ -89,7 +88,7 @@ def gather(
 
 
 def distances(cosine_N: np.ndarray, cut: float) -> dict[str, object]:
-  """Return a histogram of 1 - cosine for the report: above `cut` is kept."""
+  """Return a histogram of 1 - cosine, kept above `cut`, for the report."""
   counts, edges = np.histogram(
     np.clip(1.0 - cosine_N.astype(np.float64), 0, 1),
     bins=_NUM_BINS,

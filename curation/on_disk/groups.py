@@ -1,9 +1,9 @@
 """Group-by over all shards: how often keys occur, and one pair of each key.
 
-A key is a 64-bit hash (strings.hashes, hashing.mix). Two of N different keys
-are taken for one with an expected N * N / 2**65 pairs: 2.7 in 10 billion.
-Results are files that workers map into memory, the same for any order and any
-cut of the shards.
+A key is a 64-bit hash (strings.hashes, hashing.mix). Among N different keys,
+N * N / 2**65 pairs are expected to collide: 2.7 for 10 billion keys. Results
+are files that workers map into memory, the same for any order and any
+boundaries of the shards.
 
   measure       reduce to                  and decide with (key_sets.py)
   Occurrences   frequent_keys, top_keys    Keys.contains
@@ -25,7 +25,7 @@ from curation.on_disk import runs
 
 
 class Occurrences:
-  """Counts keys: the measure of a reduction."""
+  """Counts of keys: an operators.Measure."""
 
   def __init__(self) -> None:
     self._sorter = runs.Sorter(_summed)
@@ -42,10 +42,10 @@ class Occurrences:
 
 
 class Values:
-  """Gathers the different values of each key: the measure of a reduction."""
+  """Distinct values of each key, at most `above + 1`: an operators.Measure."""
 
   def __init__(self, above: int) -> None:
-    """Begin; `above` is that of `keys_of_many_values`, which needs no more."""
+    """Begin with no keys; `above` is that of `keys_of_many_values`."""
     self._sorter = runs.Sorter(_distinct(above))
 
   def add(self, keys: np.ndarray, values: np.ndarray) -> None:
@@ -58,10 +58,10 @@ class Values:
 
 
 class Members:
-  """Gathers which pair of each key wins: the measure of a reduction.
+  """Winning pair of each key: an operators.Measure.
 
-  The one with the lowest hash of its UID does: chance decides, and the same
-  one wins wherever it is.
+  The pair whose UID has the lowest hash wins: a random choice that does not
+  depend on the shards.
   """
 
   def __init__(self, seed: int) -> None:
@@ -89,10 +89,10 @@ def frequent_keys(
   """Write the keys that occur more than `above` times, for `key_sets.Keys`.
 
   Args:
-    parts: what `Occurrences` saved.
+    parts: files of `Occurrences`.
     out: file to write.
     run: see operators.Reduction.
-    above: count that is not yet written.
+    above: highest count of a key that is not written.
 
   Returns:
     `num` occurrences of `num_keys` keys; `num_keys_above` are written, with
@@ -112,28 +112,30 @@ def top_keys(
 ) -> dict[str, int]:
   """Write the `num_keys` keys that occur most often, for `key_sets.Keys`.
 
-  Of those that occur just as often as the last one, the lowest hashes are
-  taken.
+  Ties at the lowest count go to the lowest keys.
 
   Returns:
-    As `frequent_keys`, and `least_count`: of the keys that are written.
+    Facts of `frequent_keys`, and `least_count`: the lowest count of a key that
+    is written.
   """
   with _scratch(out) as folder:
-    found = runs.buckets(parts, _summed, folder, run)
-    tasks = [(bucket, folder / f"counts-{b}") for b, bucket in enumerate(found)]
+    buckets = runs.buckets(parts, _summed, folder, run)
+    tasks = [
+      (bucket, folder / f"counts-{b}") for b, bucket in enumerate(buckets)
+    ]
     histograms = run(_counted, tasks)
     counts, keys = _joined(histograms)
-    # How many keys occur at least that often.
+    # Number of keys that occur at least as often as each count.
     at_least = np.cumsum(keys[::-1])[::-1]
     enough = np.flatnonzero(at_least >= num_keys)
-    place = int(enough[-1]) if len(enough) else 0
-    least = int(counts[place]) if len(counts) else 0
+    index = int(enough[-1]) if len(enough) else 0
+    least = int(counts[index]) if len(counts) else 0
     room = num_keys - int(keys[counts > least].sum())
     cuts = []
-    for (_, path), (its_counts, its_keys) in zip(
+    for (_, path), (own_counts, own_keys) in zip(
       tasks, histograms, strict=True
     ):
-      ties = min(int(its_keys[its_counts == least].sum()), room)
+      ties = min(int(own_keys[own_counts == least].sum()), room)
       room -= ties
       cuts.append((path, path.with_name(f"top-{path.name}"), least, ties))
     facts = run(_cut, cuts)
@@ -151,14 +153,14 @@ def keys_of_many_values(
   """Write keys with more than `above` different values, for `key_sets.Keys`.
 
   Args:
-    parts: what `Values` of the same `above` saved.
+    parts: files of `Values` with the same `above`.
     out: file to write.
     run: see operators.Reduction.
-    above: number of values that is not yet written.
+    above: highest number of values of a key that is not written.
 
   Returns:
     `num_keys`, of which `num_keys_above` are written; `num` and `num_above`
-    values, of each key `above + 1` at most.
+    values, where a key counts `above + 1` at most.
   """
   return _selected(
     parts, out, run, _distinct(above), functools.partial(_many_valued, above)
@@ -168,16 +170,16 @@ def keys_of_many_values(
 def winners(
   parts: Sequence[pathlib.Path], out: pathlib.Path, run: operators.RunFn
 ) -> dict[str, int]:
-  """Write which pair wins of each key of several, for `key_sets.Winners`.
+  """Write the winner of each key of several pairs, for `key_sets.Winners`.
 
   Args:
-    parts: what `Members` saved.
+    parts: files of `Members`.
     out: file to write.
     run: see operators.Reduction.
 
   Returns:
-    `num` pairs with `num_keys` keys; `num_keys_above` keys are of more than one
-    pair, of `num_above` pairs together.
+    `num` pairs with `num_keys` keys; `num_keys_above` keys have more than one
+    pair, `num_above` pairs together.
   """
   return _selected(parts, out, run, _best, _contested)
 
@@ -185,10 +187,9 @@ def winners(
 def every_winner(
   parts: Sequence[pathlib.Path], out: pathlib.Path, run: operators.RunFn
 ) -> dict[str, int]:
-  """Write a run of all keys and who wins: key, rank, high and low of the UID.
+  """Write a run of all keys and their winners: key, rank, high and low UID.
 
-  The lower rank, of the UID's hash, wins. Arguments and facts are those of
-  `winners`.
+  The rank is the hash of the UID. Arguments and facts are those of `winners`.
   """
   return _selected(parts, out, run, _best, _all)
 
@@ -206,7 +207,7 @@ def _distinct(above: int) -> runs.CombineFn:
 
 
 def _lowest_values(most: int, columns: runs.Columns) -> runs.Columns:
-  """Return different (key, value), of each key the `most` lowest values."""
+  """Return distinct (key, value): at most the `most` lowest values of a key."""
   keys, values = columns
   order = np.lexsort((values, keys))
   keys, values = keys[order], values[order]
@@ -229,14 +230,14 @@ def _best(columns: runs.Columns) -> runs.Columns:
 
 
 def _starts(keys: np.ndarray) -> np.ndarray:
-  """Return int64 [K]: where each of the sorted keys begins."""
+  """Return the first index of each distinct key in sorted keys: int64 [K]."""
   is_new = np.ones(len(keys), bool)
   is_new[1:] = keys[1:] != keys[:-1]
   return np.flatnonzero(is_new)
 
 
 def _sums(counts: np.ndarray, starts: np.ndarray) -> np.ndarray:
-  # reduceat cannot do with no starts.
+  # reduceat refuses an empty `starts`.
   return np.add.reduceat(counts, starts) if len(starts) else counts[:0]
 
 
@@ -257,8 +258,8 @@ def _contested(
 ) -> tuple[runs.Columns, dict[str, int]]:
   keys, counts, _, high, low = columns
   several = counts > 1
-  found = keys[several], high[several], low[several]
-  return found, _count_facts(counts, several)
+  rows = keys[several], high[several], low[several]
+  return rows, _count_facts(counts, several)
 
 
 def _all(columns: runs.Columns) -> tuple[runs.Columns, dict[str, int]]:
@@ -281,12 +282,12 @@ def _many_valued(
   keys, _ = columns
   starts = _starts(keys)
   sizes = np.diff(np.append(starts, len(keys)))
-  found = keys[starts[sizes > above]]
-  return (found,), {
+  selected = keys[starts[sizes > above]]
+  return (selected,), {
     "num": len(keys),
     "num_keys": len(starts),
     "num_above": int(sizes[sizes > above].sum()),
-    "num_keys_above": len(found),
+    "num_keys_above": len(selected),
   }
 
 
@@ -297,10 +298,10 @@ def _selected(
   combine: runs.CombineFn,
   select: SelectFn,
 ) -> dict[str, int]:
-  """Write what `select` takes of all combined rows; return its facts' sums."""
+  """Write the rows that `select` returns; return the sums of its facts."""
   with _scratch(out) as folder:
-    found = runs.buckets(parts, combine, folder, run)
-    tasks = [(bucket, folder / f"{b}") for b, bucket in enumerate(found)]
+    buckets = runs.buckets(parts, combine, folder, run)
+    tasks = [(b, folder / f"{n}") for n, b in enumerate(buckets)]
     facts = run(functools.partial(_select, combine, select), tasks)
     _concatenate([path for _, path in tasks], out)
   return _total(facts)
@@ -315,8 +316,8 @@ def _select(
   facts = []
   with runs.writing(out, runs.bucket_rows(bucket)) as append:
     for columns in runs.merged(bucket, combine):
-      found, counted = select(columns)
-      append(found)
+      rows, counted = select(columns)
+      append(rows)
       facts.append(counted)
   return _total(facts)
 
@@ -324,7 +325,7 @@ def _select(
 def _counted(
   task: tuple[runs.Bucket, pathlib.Path],
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Write a bucket's combined counts; return (count, number of keys with it).
+  """Write a bucket's combined counts; return (counts, number of keys of each).
 
   N occurrences have at most about sqrt(2 N) different counts: 650,000 for the
   210 billion words and word pairs of 10 billion captions.
@@ -353,7 +354,7 @@ def _joined(
 def _cut(
   task: tuple[pathlib.Path, pathlib.Path, int, int],
 ) -> dict[str, int]:
-  """Write the keys of a count above `least`, and the first `ties` that tie."""
+  """Write the keys with a count above `least`, and the first `ties` at it."""
   path, out, least, ties = task
   facts = []
   with runs.writing(out, runs.num_rows([path])) as append:
@@ -368,12 +369,12 @@ def _cut(
 
 
 def _total(facts: Sequence[dict[str, int]]) -> dict[str, int]:
-  # Without any row too.
-  found = dict.fromkeys(_FACTS, 0)
+  # All names are there, also without rows.
+  total = dict.fromkeys(_FACTS, 0)
   for counted in facts:
     for name, value in counted.items():
-      found[name] = found.get(name, 0) + value
-  return found
+      total[name] += value
+  return total
 
 
 def _concatenate(paths: Sequence[pathlib.Path], out: pathlib.Path) -> None:
@@ -385,7 +386,7 @@ def _concatenate(paths: Sequence[pathlib.Path], out: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def _scratch(out: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Give a folder beside `out` that is gone afterwards."""
+  """Make a folder beside `out`, deleted on exit."""
   folder = out.with_name(f".{out.name}.scratch")
   folder.mkdir()
   try:

@@ -1,9 +1,9 @@
 """Exact quantiles of the float32 scores of all shards, in bounded memory.
 
-A shard's part is its scores as they are. A value is found in two passes over
-the parts: a histogram of the upper 16 bits of all scores, then one of the lower
-16 bits of those in the cell where the wanted rank is. Bits are taken in a form
-in which their order, as unsigned integers, is that of the numbers.
+A shard's part holds its scores unsorted. A rank takes two passes over the
+parts: a histogram of the upper 16 bits of all scores, then one of the lower 16
+bits of the scores in the cell with the rank. Bits are mapped so that their
+order, as unsigned integers, is that of the numbers.
 
 NaN is no score: it is not counted in N and never above a threshold. -0.0 is
 0.0. Results are the same for any order and size of the parts.
@@ -19,38 +19,38 @@ import numpy as np
 from curation import operators
 
 _CELLS = 1 << 16
-# Parts are read in at most so many tasks: each returns half a megabyte.
+# Highest number of tasks that read parts: each returns half a megabyte.
 _MAX_TASKS = 64
-# Scores that are looked at together; those of one part always are.
+# Lowest number of scores counted at once; parts are never split.
 _CHUNK = 1 << 20
 
 
 class Scores:
-  """Gathers the scores of a shard: the measure of a reduction."""
+  """Scores of a shard: an operators.Measure."""
 
   def __init__(self) -> None:
-    self._found: list[np.ndarray] = []
+    self._scores: list[np.ndarray] = []
 
   def add(self, values: np.ndarray) -> None:
     """Add scores [N] of any float type; they become float32."""
-    self._found.append(np.asarray(values, np.float32).reshape(-1))
+    self._scores.append(np.asarray(values, np.float32).reshape(-1))
 
   def save(self, path: pathlib.Path) -> None:
-    """Write them in the order in which they were added."""
-    found = np.concatenate([np.zeros(0, np.float32), *self._found])
+    """Write the scores in the order in which they were added."""
+    scores = np.concatenate([np.zeros(0, np.float32), *self._scores])
     with open(path, "wb") as file:
-      np.save(file, found, allow_pickle=False)
+      np.save(file, scores, allow_pickle=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-  """What the scores of all parts are like.
+  """Summary of the scores of all parts.
 
   Attributes:
-    num: of scores.
-    num_nan: of values that are none, beside them.
-    least: score; NaN without scores.
-    greatest: score; NaN without scores.
+    num: number of scores.
+    num_nan: number of NaN, which are not in `num`.
+    least: lowest score; NaN without scores.
+    greatest: highest score; NaN without scores.
   """
 
   num: int
@@ -64,10 +64,10 @@ def fraction_threshold(
 ) -> tuple[np.float32, Summary]:
   """Return the value at index int(N * fraction) of the descending sort.
 
-  Those that are at least as high are DataComp's top fraction
-  (mlfoundations/datacomp, baselines/apply_filter.py): one more than
-  int(N * fraction), and all that tie with the last. Where the index is N (a
-  fraction of 1, no scores) the value is -inf, which keeps all scores.
+  Scores at least as high are DataComp's top fraction (mlfoundations/datacomp,
+  baselines/apply_filter.py): int(N * fraction) + 1 scores, and those that tie
+  with the last. If the index is N (a fraction of 1, no scores) the value is
+  -inf, which keeps all scores.
   """
   summary, cells = _upper(parts, run)
   index = int(summary.num * fraction)
@@ -89,13 +89,13 @@ def value_at(
 def histogram(
   parts: Sequence[pathlib.Path], edges: np.ndarray, run: operators.RunFn
 ) -> np.ndarray:
-  """Return int64 [len(edges) - 1], as numpy.histogram counts."""
+  """Return the counts of numpy.histogram, int64 [len(edges) - 1]."""
   fn = functools.partial(_histogram, edges=np.asarray(edges, np.float64))
   return sum(run(fn, _grouped(parts)), np.zeros(len(edges) - 1, np.int64))
 
 
 def ordered_bits(values: np.ndarray) -> np.ndarray:
-  """Return uint32 [N] that are ordered as the float32 values are."""
+  """Return uint32 [N] in the same order as the float32 values."""
   # Adding 0.0 makes -0.0 the same as 0.0.
   bits = (np.asarray(values, np.float32) + np.float32(0)).view(np.uint32)
   negative = (bits >> np.uint32(31)).astype(bool)
@@ -103,7 +103,7 @@ def ordered_bits(values: np.ndarray) -> np.ndarray:
 
 
 def from_ordered_bits(bits: np.ndarray) -> np.ndarray:
-  """Return the float32 values that `ordered_bits` took."""
+  """Return the float32 values of `ordered_bits`."""
   bits = np.asarray(bits, np.uint32)
   positive = (bits >> np.uint32(31)).astype(bool)
   return np.where(positive, bits & np.uint32((1 << 31) - 1), ~bits).view(
@@ -114,15 +114,15 @@ def from_ordered_bits(bits: np.ndarray) -> np.ndarray:
 def _upper(
   parts: Sequence[pathlib.Path], run: operators.RunFn
 ) -> tuple[Summary, np.ndarray]:
-  """Return what the scores are like, and int64 [_CELLS] of them."""
-  found = run(_upper_cells, _grouped(parts))
-  total = sum((cells for cells, *_ in found), np.zeros(_CELLS, np.int64))
+  """Return a summary, and counts by upper 16 bits: int64 [_CELLS]."""
+  results = run(_upper_cells, _grouped(parts))
+  total = sum((cells for cells, *_ in results), np.zeros(_CELLS, np.int64))
   num = int(total.sum())
   summary = Summary(
     num=num,
-    num_nan=sum(num_nan for _, num_nan, _, _ in found),
-    least=min((x for *_, x, _ in found), default=np.inf) if num else np.nan,
-    greatest=max((x for *_, x in found), default=0.0) if num else np.nan,
+    num_nan=sum(num_nan for _, num_nan, _, _ in results),
+    least=min((x for *_, x, _ in results), default=np.inf) if num else np.nan,
+    greatest=max((x for *_, x in results), default=0.0) if num else np.nan,
   )
   return summary, total
 
@@ -145,7 +145,7 @@ def _ranked(
 def _upper_cells(
   parts: Sequence[pathlib.Path],
 ) -> tuple[np.ndarray, int, float, float]:
-  """Return cells, number of NaN, least and greatest score."""
+  """Return counts by cell, number of NaN, lowest and highest score."""
   cells = np.zeros(_CELLS, np.int64)
   num_nan, least, greatest = 0, np.inf, -np.inf
   for values in _chunks(parts):
@@ -184,7 +184,7 @@ def _grouped(
 
 
 def _chunks(parts: Sequence[pathlib.Path]) -> Iterator[np.ndarray]:
-  """Yield all scores; small parts together, as a pass over cells costs too."""
+  """Yield all scores; small parts are joined, as each pass over cells costs."""
   waiting: list[np.ndarray] = []
   for path in parts:
     with open(path, "rb") as file:

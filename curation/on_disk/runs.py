@@ -1,13 +1,14 @@
 """Sorted runs on disk: rows under 64-bit keys, merged in bounded memory.
 
-A run is a file of columns of which the first, the key, is ascending; what rows
-of one key become is decided by a `combine` function:
+A run is a file of columns; the first, the key, is ascending. Rows with the same
+key are reduced by a function
 
   combine(columns, key first) -> columns, sorted by key
 
-for which it does not matter in which order, and in how many steps, rows are
-given to it. Keys are hashes, so that equal ranges of them have about as many
-rows: a merge goes through the runs range by range, and ranges are independent.
+whose result must not depend on the order of the rows, nor on the number of
+calls that they pass through. Keys are hashes, so equal ranges of them hold
+about equally many rows: a merge reads the runs range by range, and ranges are
+independent.
 """
 
 import contextlib
@@ -26,56 +27,55 @@ CombineFn = Callable[[Columns], Columns]
 
 # Rows in memory at once, for each worker.
 _ROWS = 1 << 21
-# Runs that are merged at once.
+# Highest number of runs merged at once.
 _FAN_IN = 256
 _MAX_BUCKETS = 1024
 _HEADER_BYTES = 512
 
 
 class Sorter:
-  """Gathers rows of a shard; writes a run."""
+  """Rows of a shard, written as one run."""
 
   def __init__(self, combine: CombineFn) -> None:
     self._combine = combine
-    self._found: list[Columns] = []
+    self._held: list[Columns] = []
     self._num = 0
     self._limit = _ROWS
 
   def add(self, *columns: np.ndarray) -> None:
     """Add rows; the key is a uint64 [N]."""
-    self._found.append(columns)
+    self._held.append(columns)
     self._num += len(columns[0])
     if self._num > self._limit:
       self._combined()
-      # Keys that never come twice are not sorted again at each table.
+      # Doubled, so that keys without repeats are not sorted at every table.
       self._limit = max(_ROWS, 2 * self._num)
 
   def save(self, path: pathlib.Path) -> None:
     """Write the run; a sorter without rows writes an empty file."""
-    if self._found:
+    if self._held:
       self._combined()
     with writing(path, self._num) as append:
-      for columns in self._found:
+      for columns in self._held:
         append(columns)
 
   def _combined(self) -> None:
-    found = zip(*self._found, strict=True)
-    columns = self._combine(tuple(np.concatenate(c) for c in found))
-    self._found, self._num = [columns], len(columns[0])
+    held = zip(*self._held, strict=True)
+    columns = self._combine(tuple(np.concatenate(c) for c in held))
+    self._held, self._num = [columns], len(columns[0])
 
 
 @contextlib.contextmanager
 def writing(
   path: pathlib.Path, max_rows: int
 ) -> Iterator[Callable[[Columns], None]]:
-  """Give what appends rows to a run, which is whole behind `with`.
+  """Open a run for writing; yields append(columns). Complete after `with`.
 
-  If nothing is appended the file is empty, as types are known from the first
-  rows only.
+  The file is empty if no rows are appended: types are known from the first.
 
   Args:
-    path: of the file.
-    max_rows: there will be no more; room is kept without using any disk.
+    path: file to write.
+    max_rows: highest number of rows; the room is reserved as a sparse file.
   """
   num, dtypes, starts = 0, [], []
   with open(path, "wb") as file:
@@ -87,7 +87,7 @@ def writing(
         for column in columns:
           dtypes.append(column.dtype.str)
           starts.append(start)
-          # Columns begin where a processor likes to read.
+          # Columns are aligned to 64 bytes.
           start += -(-max_rows * column.itemsize // 64) * 64
       for column, start in zip(columns, starts, strict=True):
         file.seek(start + num * column.itemsize)
@@ -113,9 +113,9 @@ def load(path: pathlib.Path) -> Columns:
 
 
 def pieces(path: pathlib.Path) -> Iterator[Columns]:
-  """Yield the rows of a run by as many as may be in memory at once.
+  """Yield the rows of a run, at most _ROWS at a time.
 
-  Of a run without rows that has columns, these, for their types.
+  A run with columns but no rows yields its columns once, for their types.
   """
   header = _header(path)
   if header.columns:
@@ -124,17 +124,17 @@ def pieces(path: pathlib.Path) -> Iterator[Columns]:
 
 
 def num_rows(paths: Sequence[pathlib.Path]) -> int:
-  """Return how many rows runs have together."""
+  """Return the total number of rows of runs."""
   return sum(_header(path).rows for path in paths)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Header:
-  """What the first bytes of a run say.
+  """Header of a run.
 
   Attributes:
-    rows: their number.
-    columns: dtype, and the byte at which it begins, of each column.
+    rows: number of rows.
+    columns: dtype and first byte of each column.
   """
 
   rows: int
@@ -156,24 +156,24 @@ def _header(path: pathlib.Path) -> _Header:
 def _read(
   path: pathlib.Path, header: _Header, start: int, stop: int
 ) -> Columns:
-  # Not memory-mapped: what was read would stay in memory as long as there is
-  # room, and look like a need of this process.
+  # Not memory-mapped: pages would stay in memory as long as there is room, and
+  # count as this process's.
   return tuple(
     np.fromfile(
-      path, dtype, stop - start, offset=place + start * dtype.itemsize
+      path, dtype, stop - start, offset=offset + start * dtype.itemsize
     )
-    for dtype, place in header.columns
+    for dtype, offset in header.columns
   )
 
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-  """The rows of some runs with keys in a range.
+  """Rows of several runs with keys in a range.
 
   Attributes:
-    paths: of the runs.
-    first: key.
-    last: key, of the range too.
+    paths: files of the runs.
+    first: first key of the range.
+    last: last key of the range, inclusive.
   """
 
   paths: tuple[pathlib.Path, ...]
@@ -187,10 +187,10 @@ def buckets(
   folder: pathlib.Path,
   run: operators.RunFn,
 ) -> list[Bucket]:
-  """Return ranges of keys, in order, that together have all rows.
+  """Return ascending ranges of keys that together cover all rows.
 
-  How many depends on how many rows there are. Many runs are merged into fewer
-  first, in `folder`, which the caller removes when the buckets are done.
+  Their number grows with the number of rows. More than _FAN_IN runs are merged
+  first, in `folder`, which the caller deletes after using the buckets.
   """
   paths = list(parts)
   level = 0
@@ -215,7 +215,7 @@ def buckets(
 
 
 def merged(bucket: Bucket, combine: CombineFn) -> Iterator[Columns]:
-  """Yield combined rows of a bucket, by ascending ranges of keys."""
+  """Yield the combined rows of a bucket, by ascending ranges of keys."""
   count = -(-bucket_rows(bucket) // _ROWS)
   span = bucket.last + 1 - bucket.first
   lasts = [bucket.first + span * (i + 1) // count - 1 for i in range(count)]
@@ -232,13 +232,17 @@ def merged(bucket: Bucket, combine: CombineFn) -> Iterator[Columns]:
 
 
 def bucket_rows(bucket: Bucket) -> int:
-  """Return how many rows a bucket has before they are combined."""
+  """Return the number of rows of a bucket before they are combined."""
   cuts = (_cuts(path, bucket.first, [bucket.last]) for path in bucket.paths)
   return sum(stop - start for start, stop in cuts)
 
 
 def _cuts(path: pathlib.Path, first: int, lasts: list[int]) -> list[int]:
-  """Return the row of the key `first`, and the rows behind each of `lasts`."""
+  """Return row offsets that split a sorted run at these keys.
+
+  They are the start of `first`, then the end (exclusive) of each range that
+  ends with a key of `lasts`.
+  """
   columns = load(path)
   if not columns:
     return [0] * (len(lasts) + 1)

@@ -1,4 +1,4 @@
-"""64-bit keys of a table's pairs, for groups.py."""
+"""64-bit keys of the pairs of a table, for groups.py."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,16 @@ from curation.on_disk import by_uid
 def of(
   table: pa.Table, columns: Sequence[str], *, squeeze: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Return a uint64 [N] that stands for what the columns have, and a bool [N].
+  """Return a hash of each pair's values in columns, uint64 [N], and a bool [N].
 
   Args:
-    table: of pairs.
-    columns: of texts, bytes or whole numbers; at least one.
+    table: table of pairs.
+    columns: names of columns of texts, bytes or whole numbers; at least one.
     squeeze: whether texts are compared with their whitespace squeezed, as
       " ".join(text.split()).
 
   Returns:
-    Keys, and whether all columns are there: a null is no value, not one that
-    pairs have in common.
+    Keys, and whether a pair has no null in the columns: nulls are not equal.
   """
   keys = np.zeros(len(table), np.uint64)
   is_whole = np.ones(len(table), bool)
@@ -35,7 +34,7 @@ def of(
 
 
 def pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-  """Return a uint64 [N] for two keys each, in this order."""
+  """Return a key for each ordered pair of keys, uint64 [N]."""
   return hashing.mix(hashing.mix(first ^ _PAIR) + second)
 
 
@@ -44,7 +43,7 @@ def uids(table: pa.Table) -> np.ndarray:
   return by_uid.as_bytes(by_uid.of(table))
 
 
-# So that a pair's key is not that of its first half, or of the halves' sum.
+# Constant that separates a pair's key from its first key and from their sum.
 _PAIR = np.uint64(0xD1B54A32D192ED03)
 
 
@@ -55,8 +54,8 @@ def _hashes(column: pa.ChunkedArray, name: str, squeeze: bool) -> np.ndarray:
     return hashing.mix(values.astype(np.int64).view(np.uint64))
   if pa.types.is_floating(kind) or pa.types.is_nested(kind):
     raise ValueError(
-      f"The column {name} must be of texts, bytes or whole numbers, by which"
-      f" pairs are told apart; got {kind}"
+      f"The column {name} must be of texts, bytes or whole numbers to compare"
+      f" pairs by; got {kind}"
     )
   if squeeze and kind in (pa.string(), pa.large_string()):
     return strings.hashes(strings.squeezed(column))

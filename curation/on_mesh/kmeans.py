@@ -1,17 +1,17 @@
 """Spherical k-means on the mesh, for more embeddings than fit into memory.
 
-The rules, and what makes a result repeatable to the bit:
+Rules, which make a result repeatable to the bit:
 
-- A row belongs to the centroid with the largest inner product; among equal
-  ones, to the first.
+- A row belongs to the centroid with the largest inner product; a tie goes to
+  the first.
 - A centroid is the normalised sum of its rows. Rows are rounded to multiples of
-  1 / FIXED_POINT and summed as integers, so the order of the rows, and how many
-  devices share them, changes nothing.
-- It starts from the `num_clusters` rows of the lowest priority; the caller
-  hashes a row's uid for it, so that they are a sample which the order of the
-  shards does not change.
-- A centroid without rows takes the row that is next in priority, and keeps its
-  place once there are none left.
+  1 / FIXED_POINT and summed as integers, so neither the order of the rows nor
+  the number of devices changes the sum.
+- The first centroids are the `num_clusters` rows of the lowest priority. The
+  caller passes a hash of a row's uid as its priority: the order of the shards
+  does not change this sample.
+- A centroid without rows is replaced by the row that is next in priority, or
+  stays if no row is left.
 
 Centroids and rows are multiplied in float32. Shape letters: N rows, b rows of
 one call, K centroids, k centroids of one block, E embedding, M nearest.
@@ -28,12 +28,12 @@ from jax import P
 
 from evaluators import embedding
 from losses import products
+from runtime import checks, progress
 from runtime import mesh as mesh_lib
-from runtime import progress
 
-# Rows of length 1 as integers: the smallest step of float16 near 1 is 2^-11.
+# Scale of rows as integers: the smallest step of float16 near 1 is 2^-11.
 FIXED_POINT = 1 << 14
-# int32 sums cannot overflow before.
+# Rows of length 1 whose sum fits into int32.
 _ROWS_PER_FLUSH = (2**31 - 1) // FIXED_POINT
 # Centroids that rows are compared with at once, which bounds [b, k].
 _BLOCK = 4096
@@ -41,12 +41,13 @@ _BLOCK = 4096
 
 @dataclasses.dataclass(frozen=True)
 class KMeans:
-  """How clusters are found.
+  """Parameters of k-means.
 
   Attributes:
     num_clusters: K.
-    num_iterations: of assigning all rows and moving all centroids.
-    batch_size: rows of one call, at least; over all devices.
+    num_iterations: number of times that rows are assigned and centroids moved.
+    batch_size: rows of one call over all devices, rounded up to a multiple of
+      the devices.
   """
 
   num_clusters: int
@@ -55,8 +56,7 @@ class KMeans:
 
   def __post_init__(self):
     for name, value in vars(self).items():
-      if value < 1:
-        raise ValueError(f"{name} must be at least 1; got {value}")
+      checks.at_least(name, value, 1)
 
 
 def fit(
@@ -70,8 +70,8 @@ def fit(
   Args:
     z_NE: rows of length 1, float16 or float32; may be a memory map.
     priority_N: uint64, a hash of each row's uid.
-    settings: K and how long.
-    mesh: its devices share the rows of a batch.
+    settings: parameters of k-means.
+    mesh: devices that share the rows of a batch.
 
   Raises:
     ValueError: there are fewer rows than clusters.
@@ -82,14 +82,14 @@ def fit(
       f"num_clusters is {num_clusters}, but there are only {num_rows} rows to"
       " find clusters in; lower it"
     )
-  # Reserves for empty clusters: they rarely are more than a few.
+  # Rows by priority; those after the first K replace empty clusters.
   reserve = np.argsort(priority_N, kind="stable")
   centroid_KE = _unit(z_NE[reserve[:num_clusters]])
   next_row = num_clusters
   with progress.Progress("k-means", settings.num_iterations * num_rows) as bar:
     for _ in range(settings.num_iterations):
       sum_KE, count_K = _sums(z_NE, centroid_KE, settings, mesh, bar)
-      # A sum of opposite rows has no direction: as if it were empty.
+      # A sum of 0 (opposite rows) has no direction and counts as empty.
       empty_K = (count_K == 0) | ~sum_KE.any(axis=1)
       centroid_KE[~empty_K] = _unit(sum_KE[~empty_K])
       rows = reserve[next_row : next_row + int(empty_K.sum())]
@@ -109,11 +109,11 @@ def nearest(
   """Return the nearest centroids of each row, nearest first.
 
   Returns:
-    (int32 [N, M], their cosines float32 [N, M]); of equal cosines the centroid
-    of the lowest index is first.
+    (int32 [N, M], their cosines float32 [N, M]); among equal cosines the
+    centroid of the lowest index is first.
 
   Raises:
-    ValueError: `num_nearest` is above the centroids, or _BLOCK.
+    ValueError: `num_nearest` is above the number of centroids, or _BLOCK.
   """
   if not 1 <= num_nearest <= min(len(centroid_KE), _BLOCK):
     raise ValueError(
@@ -133,7 +133,7 @@ def nearest(
 
 
 def _sums(z_NE, centroid_KE, settings, mesh, bar):
-  """Return int64 sums of each centroid's rows, and how many they are."""
+  """Return the sums of each centroid's rows and their numbers, int64."""
   num_clusters, width = centroid_KE.shape
   total_KE = np.zeros((num_clusters, width), np.int64)
   total_K = np.zeros(num_clusters, np.int64)
@@ -164,13 +164,13 @@ def _flush(total_KE, total_K, sums):
 
 @jax.jit(static_argnames=("mesh",), donate_argnames=("sums",))
 def _add(sums, z_bE, count, blocks, mesh):
-  """Add a batch to (sums [K, E], counts [K]); rows from `count` on are none."""
+  """Add the first `count` rows of a batch to (sums [K, E], counts [K])."""
   num_clusters = len(sums[1])
   axes = mesh_lib.BATCH_AXES
 
   def add(z_bE, is_row_b, blocks):
     id_b = _nearest_block(z_bE, blocks, num_clusters, 1)[0][:, 0]
-    # Past the end: segment_sum leaves these out.
+    # Padding gets an ID past the end, which segment_sum leaves out.
     id_b = jnp.where(is_row_b, id_b, num_clusters)
     fixed_bE = jnp.round(z_bE.astype(jnp.float32) * FIXED_POINT)
     part_KE = jax.ops.segment_sum(
@@ -184,7 +184,7 @@ def _add(sums, z_bE, count, blocks, mesh):
     mesh=mesh,
     in_specs=(P(axes), P(axes), P()),
     out_specs=P(),
-    # A scan's carry over replicated blocks and split rows.
+    # The scan's carry mixes replicated blocks and split rows.
     check_vma=False,
   )(z_bE, jnp.arange(len(z_bE)) < count, blocks)
   return jax.tree.map(jnp.add, sums, parts)
@@ -206,17 +206,17 @@ def _nearest_block(z_bE, blocks, num_clusters, num_nearest):
     is_real_k = start + jnp.arange(size) < num_clusters
     score_bk = jnp.where(is_real_k, score_bk, -jnp.inf)
     if num_nearest == 1:  # much faster than top_k
-      place = jnp.argmax(score_bk, axis=1, keepdims=True)
+      index = jnp.argmax(score_bk, axis=1, keepdims=True)
       top = jnp.max(score_bk, axis=1, keepdims=True)
     else:
-      top, place = jax.lax.top_k(score_bk, num_nearest)
-    # What was found first comes first: top_k keeps the order of equal ones.
+      top, index = jax.lax.top_k(score_bk, num_nearest)
+    # Earlier blocks come first: top_k keeps the order of equal scores.
     scores, ids = (
       jnp.concatenate(pair, axis=1)
-      for pair in zip(best, (top, start + place), strict=True)
+      for pair in zip(best, (top, start + index), strict=True)
     )
-    top, place = jax.lax.top_k(scores, num_nearest)
-    return (top, jnp.take_along_axis(ids, place, axis=1)), None
+    top, index = jax.lax.top_k(scores, num_nearest)
+    return (top, jnp.take_along_axis(ids, index, axis=1)), None
 
   start = (
     jnp.full((len(z_bE), num_nearest), -jnp.inf),
@@ -228,7 +228,7 @@ def _nearest_block(z_bE, blocks, num_clusters, num_nearest):
 
 
 def _blocks(centroid_KE: np.ndarray, mesh: jax.sharding.Mesh) -> jax.Array:
-  """Return centroids as [blocks, k, E] on every device, zeros at the end."""
+  """Return centroids as [blocks, k, E] on every device, padded with zeros."""
   num_clusters, width = centroid_KE.shape
   size = min(_BLOCK, num_clusters)
   num_blocks = -(-num_clusters // size)
@@ -240,7 +240,7 @@ def _blocks(centroid_KE: np.ndarray, mesh: jax.sharding.Mesh) -> jax.Array:
 
 
 def _batch_size(wanted: int, num_rows: int, mesh: jax.sharding.Mesh) -> int:
-  """Return a multiple of the devices that is not far above `num_rows`."""
+  """Return a multiple of the devices, at most just above `num_rows`."""
   shards = mesh_lib.num_batch_shards(mesh)
   wanted = min(wanted, num_rows, _ROWS_PER_FLUSH - shards)
   return -(-wanted // shards) * shards
@@ -249,7 +249,7 @@ def _batch_size(wanted: int, num_rows: int, mesh: jax.sharding.Mesh) -> int:
 def _batches(
   z_NE: np.ndarray, batch_size: int, mesh: jax.sharding.Mesh
 ) -> Iterator[tuple[int, jax.Array, int]]:
-  """Yield (first row, rows padded to one shape, how many are rows)."""
+  """Yield (first row, rows padded to one shape, number of rows)."""
   sharding = mesh_lib.batch_sharding(mesh)
   for start in range(0, len(z_NE), batch_size):
     rows = np.asarray(z_NE[start : start + batch_size])

@@ -1,13 +1,12 @@
-"""SemDeDup's rule: of near-copies within a cluster, the farthest out stays.
+"""SemDeDup's rule: near-copies within a cluster yield to the farthest out.
 
 Abbas et al. (arXiv 2303.09540), section 3, and facebookresearch/SemDeDup: the
 rows of a cluster are sorted by their distance to its centroid, the farthest
 first; row j is removed iff a row before it has a cosine above 1 - epsilon with
 it. A removed row removes others too: the rule is about all pairs of a cluster,
-not about connected groups, and it depends on the order, which the distances and
-then the uids settle.
+not about connected groups. Rows at equal distance are ordered by uid.
 
-The cosine to the nearest row before, which `nearest_before` gives, does not
+The cosine with the nearest row before, returned by `nearest_before`, does not
 depend on epsilon, so another epsilon costs nothing.
 
 Shape letters: N rows, D tiles of one call, i and j rows of a tile, E embedding.
@@ -28,16 +27,16 @@ from runtime import progress
 
 # Rows of a tile: a pair of tiles is one matrix product.
 TILE = 1024
-# Tiles kept in memory: a cluster of this many is read once.
+# Tiles kept in memory: a cluster of at most this many is read once.
 _KEPT_TILES = 64
-# The lowest cosine: of a row with none before it.
+# Lowest cosine, for a row with no row before it.
 NONE_BEFORE = -1.0
 
 
 def reference(
   z_NE: np.ndarray, cluster_N: np.ndarray, cosine_N: np.ndarray
 ) -> np.ndarray:
-  """Return what `nearest_before` returns, for rows that are few."""
+  """Return the result of `nearest_before`, from whole matrices."""
   before_N = np.full(len(z_NE), NONE_BEFORE, np.float32)
   for cluster in np.unique(cluster_N):
     rows = np.flatnonzero(cluster_N == cluster)
@@ -61,15 +60,15 @@ def nearest_before(
   """Return each row's largest cosine with a row before it in its cluster.
 
   All rows in the order of clusters are cut into tiles, and each tile is
-  multiplied with those that have rows of its clusters. So small clusters share
-  a product, large ones take several, and one program computes all of them.
+  multiplied with those that have rows of its clusters. Small clusters share a
+  product, large ones take several, and one program computes all of them.
 
   Args:
     z_NE: rows sorted by uid; float16 or float32, may be a memory map.
-    cluster_N: int, of each row.
-    cosine_N: of each row with its centroid.
-    mesh: each of its devices takes a pair of tiles at a time.
-    tile: rows of a tile.
+    cluster_N: int, cluster of each row.
+    cosine_N: cosine of each row with its centroid.
+    mesh: devices; each takes a pair of tiles at a time.
+    tile: number of rows of a tile.
 
   Returns:
     float32 [N]; NONE_BEFORE for the first row of a cluster.
@@ -78,16 +77,16 @@ def nearest_before(
   # Farthest from the centroid first; equal ones stay sorted by uid.
   order = np.lexsort((cosine_N, cluster_N))
   sorted_N = cluster_N[order]
-  # Where the cluster of a tile's first row begins.
+  # For each tile, the tile in which the cluster of its first row begins.
   firsts = np.searchsorted(sorted_N, sorted_N[::tile]) // tile
   num_shards = mesh_lib.num_batch_shards(mesh)
   pair_fn = _pair_fn(mesh)
 
   @functools.lru_cache(maxsize=_KEPT_TILES)
   def rows_of(index: int) -> tuple[np.ndarray, np.ndarray]:
-    places = order[index * tile : (index + 1) * tile]
-    missing = tile - len(places)
-    z_iE = np.pad(z_NE[places], ((0, missing), (0, 0)), mode="edge")
+    rows = order[index * tile : (index + 1) * tile]
+    missing = tile - len(rows)
+    z_iE = np.pad(z_NE[rows], ((0, missing), (0, 0)), mode="edge")
     clusters = sorted_N[index * tile : (index + 1) * tile].astype(np.int32)
     return z_iE, np.pad(clusters, (0, missing), constant_values=-1)
 
@@ -116,18 +115,18 @@ def nearest_before(
 def epsilon(before_N: np.ndarray, fraction: float) -> float:
   """Return the epsilon that removes a fraction of rows.
 
-  Interpolated linearly between the cosines of the rows, which can be those of
-  some of the clusters only: the paper takes 10 % of them.
+  The cosines of the rows are interpolated linearly. They may be those of a
+  sample of the clusters: the paper takes 10 %.
 
   Args:
-    before_N: from `nearest_before`.
-    fraction: 0 to 1, of the rows that are to be removed.
+    before_N: result of `nearest_before`.
+    fraction: share of the rows to remove, 0 to 1.
   """
   return float(1 - np.quantile(before_N.astype(np.float64), 1 - fraction))
 
 
 def _batches(firsts: np.ndarray, size: int) -> Iterator[list[tuple[int, int]]]:
-  """Yield `size` pairs of tiles at a time; the last are filled by copies."""
+  """Yield `size` pairs of tiles at a time; copies fill up the last batch."""
   batch = []
   for j, first in enumerate(firsts.tolist()):
     for i in range(first, j + 1):
@@ -145,9 +144,9 @@ def _pair_fn(mesh: jax.sharding.Mesh):
 
   def pair(z_iE, cluster_i, z_jE, cluster_j, same):
     cosine_ij = products.einsum("iE,jE->ij", _unit(z_iE), _unit(z_jE))
-    place = jnp.arange(len(z_iE))
+    index = jnp.arange(len(z_iE))
     # Rows of an earlier tile all come before.
-    before_ij = ~same | (place[:, None] < place[None])
+    before_ij = ~same | (index[:, None] < index[None])
     counts_ij = before_ij & (cluster_i[:, None] == cluster_j[None])
     return jnp.where(counts_ij, cosine_ij, NONE_BEFORE).max(axis=0)
 
@@ -164,7 +163,7 @@ def _pair_fn(mesh: jax.sharding.Mesh):
 
 
 def _unit(z_nE: jax.Array) -> jax.Array:
-  """Return float32 rows of length 1, as float16 did not quite keep them."""
+  """Return float32 rows of length 1; float16 rounds the length."""
   z_nE = z_nE.astype(jnp.float32)
   norm = jnp.linalg.norm(z_nE, axis=1, keepdims=True)
   return z_nE / jnp.where(norm == 0, 1, norm)

@@ -1,13 +1,13 @@
-"""negCLIPLoss: how well a pair fits, beside how well it fits with others.
+"""negCLIPLoss: cosine of a pair, less its log-sum-exp with others of a batch.
 
-Wang et al. (arXiv 2405.19547), whose s-CLIPLoss is the same: of pair i in a
+Wang et al. (arXiv 2405.19547), whose s-CLIPLoss is the same. For pair i in a
 batch of B pairs, with temperature T,
 
   s_i = cos_ii - T/2 (log sum_j exp(cos_ij / T) + log sum_j exp(cos_ji / T))
 
 and the score of a pair is the mean of its s_i in several random batches. The
-[B, B] cosines are computed in blocks on the mesh and never there as a whole.
-Letters are those of losses/ring.py.
+[B, B] cosines are computed in blocks on the mesh and never stored as a whole.
+Shape letters are those of losses/ring.py.
 """
 
 import functools
@@ -22,9 +22,9 @@ from losses import products, softmax
 from losses import ring as ring_lib
 from runtime import mesh as mesh_lib
 
-# Most texts whose cosines with a device's images are there at once.
+# Highest number of texts whose cosines with a device's images are in memory.
 _BLOCK = 2048
-# As that of losses/softmax.py: its exponential is 0, and it is finite.
+# Logit of padding, as in losses/softmax.py: finite, and its exponential is 0.
 _PADDING = -1e30
 
 
@@ -50,12 +50,12 @@ def scores(
   """Return float32 s_B of a batch.
 
   Args:
-    zimg_BE: float16 or float32, of length 1.
-    ztxt_BE: likewise.
-    temperature: above 0.
-    mesh: its devices share the images.
-    padded: rows to which the batch is filled up, so that one program does for
-      batches that are almost of one size.
+    zimg_BE: float16 or float32, rows of length 1.
+    ztxt_BE: float16 or float32, rows of length 1.
+    temperature: positive number.
+    mesh: devices that share the images.
+    padded: number of rows that the batch is padded to, so that one program
+      serves batches of almost one size.
   """
   num_rows = len(zimg_BE)
   shards = mesh_lib.num_batch_shards(mesh)
@@ -109,5 +109,5 @@ def _scores(zimg_BE, ztxt_BE, is_row_B, scale, mesh):
     in_specs=(P(axes), P(axes), P(axes), P()),
     out_specs=P(axes),
   )(zimg_BE, ztxt_BE, is_row_B, scale)
-  # So that each process can read all of it.
+  # Replicated, so that each process can read all of it.
   return jax.lax.with_sharding_constraint(s_B, mesh_lib.replicated(mesh))

@@ -1,8 +1,8 @@
-"""NormSim: how near an image is to those of a target task.
+"""NormSim: p-norm of an image's cosines with the images of a target task.
 
-Wang et al. (arXiv 2405.19547): the p-norm of an image's cosines with all target
-images, for p infinite (the largest) or 2 (their variance alignment score, VAS).
-Letters: R targets, r of one block, b images, E embedding.
+Wang et al. (arXiv 2405.19547): p is infinite (the largest cosine) or 2 (their
+variance alignment score, VAS).
+Shape letters: R targets, r of one block, b images, E embedding.
 """
 
 import functools
@@ -32,12 +32,12 @@ class Targets:
   """Target images on the devices of a mesh, to compare others with."""
 
   def __init__(self, z_RE: np.ndarray, norm: str, mesh: jax.sharding.Mesh):
-    """Put them there.
+    """Put targets on devices.
 
     Args:
-      z_RE: float16 or float32, of length 1; may be a memory map.
+      z_RE: float16 or float32, rows of length 1; may be a memory map.
       norm: "inf" or "2".
-      mesh: with "inf" its devices share the targets.
+      mesh: devices; with "inf" they share the targets.
     """
     self._mesh = mesh
     self._is_max = norm == "inf"
@@ -45,7 +45,7 @@ class Targets:
       shards = mesh_lib.num_batch_shards(mesh)
       size = min(_BLOCK, -(-len(z_RE) // shards))
       num_blocks = -(-len(z_RE) // (size * shards)) * shards
-      # Copies of one target: they do not change the largest.
+      # Copies of one target as padding do not change the largest cosine.
       filled = np.empty((num_blocks * size, z_RE.shape[1]), z_RE.dtype)
       filled[: len(z_RE)], filled[len(z_RE) :] = z_RE, z_RE[0]
       self._on_devices = embedding.to_global(
@@ -53,7 +53,7 @@ class Targets:
         mesh_lib.batch_sharding(mesh),
       )
     else:
-      # The sum of squares is z' (sum of r r') z, whatever their number.
+      # The sum of squares is z' (sum of r r') z for any number of targets r.
       gram_EE = np.zeros((z_RE.shape[1],) * 2)
       for start in range(0, len(z_RE), _BLOCK):
         part = z_RE[start : start + _BLOCK].astype(np.float64)
@@ -64,7 +64,7 @@ class Targets:
 
   def compare(self, z_NE: np.ndarray, batch_size: int) -> np.ndarray:
     """Return float32 [N] of images, float16 or float32 [N, E]."""
-    found = [np.zeros(0, np.float32)]
+    scores = [np.zeros(0, np.float32)]
     for start in range(0, len(z_NE), batch_size):
       rows = z_NE[start : start + batch_size]
       filled = np.zeros((batch_size, z_NE.shape[1]), np.float32)
@@ -72,8 +72,8 @@ class Targets:
       fn = _largest if self._is_max else _norm_2
       z_bE = embedding.to_global(filled, mesh_lib.replicated(self._mesh))
       result = fn(z_bE, self._on_devices, self._mesh)
-      found.append(jax.device_get(result)[: len(rows)])
-    return np.concatenate(found)
+      scores.append(jax.device_get(result)[: len(rows)])
+    return np.concatenate(scores)
 
 
 @functools.partial(jax.jit, static_argnames=("mesh",))
@@ -87,7 +87,8 @@ def _largest(z_bE, blocks_rE, mesh):
       )
       return jnp.maximum(largest_b, cosine_br.max(axis=1)), None
 
-    # From its own blocks: what a device begins with varies over devices too.
+    # The start is computed from a device's own blocks, so that it varies over
+    # devices as the result of a step does.
     start_b = products.einsum(
       "bE,E->b", z_bE, blocks_rE[0, 0].astype(jnp.float32)
     )
@@ -101,7 +102,7 @@ def _largest(z_bE, blocks_rE, mesh):
 
 @functools.partial(jax.jit, static_argnames=("mesh",))
 def _norm_2(z_bE, gram_EE, mesh):
-  del mesh  # every device does it all: it is little
+  del mesh  # every device computes all of it: it is little
   moved_bE = products.einsum("bE,EF->bF", z_bE, gram_EE)
   # Rounding may leave a sum of squares a hair below 0.
   return jnp.sqrt(jnp.maximum(jnp.sum(moved_bE * z_bE, axis=1), 0))

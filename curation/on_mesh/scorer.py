@@ -1,4 +1,4 @@
-"""A model as curation uses it: its key in the store, and pairs embedded."""
+"""Models that embed the pairs of a pool, and the stores of their embeddings."""
 
 import dataclasses
 import functools
@@ -21,18 +21,18 @@ from input_pipeline.sources import record
 from runtime import mesh as mesh_lib
 from runtime import whole_files
 
-# What a tokenizer is told apart by, beside its rule.
+# Text whose tokens identify a tokenizer, beside its rule.
 _PROBE = "A photo of two red parrots, 2 métres apart!"
 
 
 @dataclasses.dataclass(frozen=True)
 class Scorer:
-  """A model that embeds pairs.
+  """Model that embeds pairs.
 
   Attributes:
-    key: stands for the model's parameters, and for what its inputs go through.
-    facts: what it is, ready for JSON.
-    embedders: by batch size: what is compiled serves all shards.
+    key: digest of the model's parameters, image protocol and tokenizer.
+    facts: description of the model, ready for JSON.
+    embedders: compiled embedders by batch size, shared by all shards.
   """
 
   model: model_lib.Model
@@ -55,13 +55,13 @@ class Scorer:
     """Embed encoded images, as `pairs` takes them.
 
     Returns:
-      (float16 [M, E] of those that can be seen; bytes [N], the fault of each
-      of all, b"" for those.)
+      (float16 [M, E] of the images without a fault; bytes [N], the fault of
+      each image, or b"".)
     """
     embedder = self._embedder(batch_size)
     faults_N: list[bytes] = []
 
-    def seen(
+    def decoded(
       rows: Iterator[row_batches.Row | bytes],
     ) -> Iterator[row_batches.Row]:
       for row in rows:
@@ -75,11 +75,11 @@ class Scorer:
       self._read, images, 2 * max(embedder.batch_size, row_batches.BATCH_SIZE)
     )
     with ahead as rows:
-      batches = row_batches.batches(seen(rows), embedder.batch_size)
-      found_BE = embedder.stream(
+      batches = row_batches.batches(decoded(rows), embedder.batch_size)
+      stream = embedder.stream(
         embedder.images_fn, self.model.params, batches, "image"
       )
-      parts += (z_BE.astype(np.float16) for z_BE in found_BE)
+      parts += (z_BE.astype(np.float16) for z_BE in stream)
     return np.concatenate(parts), np.array(faults_N, "S24")
 
   def texts(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
@@ -90,10 +90,10 @@ class Scorer:
       self.tokenizer(texts[start : start + embedder.batch_size])
       for start in range(0, len(texts), embedder.batch_size)
     )
-    found_BE = embedder.stream(
+    stream = embedder.stream(
       embedder.texts_fn, self.model.params, tokens, "text"
     )
-    parts += (z_BE.astype(np.float16) for z_BE in found_BE)
+    parts += (z_BE.astype(np.float16) for z_BE in stream)
     return np.concatenate(parts)
 
   def pairs(
@@ -103,31 +103,31 @@ class Scorer:
     image_N: np.ndarray,
     batch_size: int,
   ) -> np.ndarray:
-    """Return the store's record of each pair, embeddings.dtype [N].
+    """Return the store's record of each pair, embedding_store.dtype [N].
 
     Args:
-      pairs: with uid, row and text.
-      images: encoded; the kind of its fault (a key of faults.KINDS) where one
-        could not be read, None where there is none.
-      image_N: which of the images each pair has.
-      batch_size: most rows of one call.
+      pairs: table with uid, row and text.
+      images: encoded images; the kind of its fault (a key of faults.KINDS) for
+        an unreadable one, None for a missing one.
+      image_N: index of each pair's image in `images`.
+      batch_size: highest number of rows of one call.
     """
     records = np.zeros(len(pairs), embedding_store.dtype(self.embed_dim))
     records["uid"] = pool.uids(pairs)
     records["row"] = pairs["row"].to_numpy()
     zimg_ME, fault_M = self.images(images, batch_size)
-    # Row of each image in zimg_ME, where it is seen.
-    place_N = (np.cumsum(fault_M == b"") - 1)[image_N]
+    # Row in zimg_ME of each pair's image, for images without a fault.
+    row_N = (np.cumsum(fault_M == b"") - 1)[image_N]
     fault_N = fault_M[image_N]
-    is_seen_N = fault_N == b""
+    has_image_N = fault_N == b""
     texts = pairs["text"].to_pylist()
-    is_read_N = np.array([bool(text) for text in texts], bool)
-    fault_N[is_seen_N & ~is_read_N] = b"caption_missing"
+    has_text_N = np.array([bool(text) for text in texts], bool)
+    fault_N[has_image_N & ~has_text_N] = b"caption_missing"
     records["fault"] = fault_N
-    good_N = is_seen_N & is_read_N
-    records["zimg"][good_N] = zimg_ME[place_N[good_N]]
-    captions = [texts[place] for place in np.flatnonzero(good_N)]
-    records["ztxt"][good_N] = self.texts(captions, batch_size)
+    is_good_N = has_image_N & has_text_N
+    records["zimg"][is_good_N] = zimg_ME[row_N[is_good_N]]
+    captions = [texts[n] for n in np.flatnonzero(is_good_N)]
+    records["ztxt"][is_good_N] = self.texts(captions, batch_size)
     return records
 
   def _embedder(self, batch_size: int) -> embedding.Embedder:
@@ -147,26 +147,26 @@ class Scorer:
       return error.kind.encode()
     try:
       return self.protocol.apply(image)
-    except ValueError:  # so narrow that it would become too large
+    except ValueError:  # a narrow image, too large once resized
       return b"image_too_large"
 
 
 @functools.lru_cache(maxsize=1)
 def load(path: str) -> Scorer:
-  """Open a run's folder or a published model; the last one is kept.
+  """Open a run's folder or a published model; the last one is cached.
 
   Raises:
-    FileNotFoundError, ValueError: nothing is there that embeds both images and
-      texts.
+    FileNotFoundError, ValueError: the path has no model that embeds both images
+      and texts.
   """
   model = model_lib.load(path)
-  for tower, what in (
+  for tower, inputs in (
     (model.config.image, "images"),
     (model.config.text, "texts"),
   ):
     if tower is None:
       raise ValueError(
-        f"{path} has no tower for {what}; a filter needs one for images and "
+        f"{path} has no tower for {inputs}; a filter needs one for images and "
         "one for texts"
       )
   protocol, tokenizer = model.make_image_protocol(), model.make_tokenizer()
@@ -179,21 +179,23 @@ def load(path: str) -> Scorer:
     "image_protocol": repr(protocol),
     "tokenizer": repr((tokenizer.rule, tokenizer([_PROBE])[0].tolist())),
   }
-  # Not where the model was found: a copy is the same model.
+  # The key leaves out the path: a copy is the same model.
   key = record.digest(tuple((k, v) for k, v in facts.items() if k != "model"))
   return Scorer(model, protocol, tokenizer, key, facts)
 
 
-def open_store(place: operators.Place, model: str) -> embedding_store.Store:
-  """Return where the embeddings of a model are, or of the pool's columns.
+def open_store(
+  context: operators.StepContext, model: str
+) -> embedding_store.Store:
+  """Return the store of the embeddings of a model, or of the pool's columns.
 
   Args:
-    place: of the step.
-    model: what `load` takes, or embeddings.COLUMNS and their name.
+    place: folders of the step.
+    model: path for `load`, or embedding_store.COLUMNS and a name.
   """
-  folder = place.workdir / embedding_store.FOLDER
+  folder = context.workdir / embedding_store.FOLDER
   if model.startswith(embedding_store.COLUMNS):
-    return embedding_store.of_columns(place.workdir, model)
+    return embedding_store.of_columns(context.workdir, model)
   scorer = load(model)
   store = embedding_store.Store(folder / scorer.key)
   if not (store.folder / "model.json").exists():
@@ -209,7 +211,7 @@ def make_mesh() -> jax.sharding.Mesh:
 
 
 def _digest(params: object) -> str:
-  """Return what stands for the values of all parameters."""
+  """Return a digest of the values of all parameters."""
   digest = hashlib.blake2b(digest_size=16)
   for path, array in jax.tree.leaves_with_path(params):
     value = np.asarray(jax.device_get(array))

@@ -1,9 +1,8 @@
-"""Charts of curation.html: counts of entries, scores and where they are cut.
+"""Charts of curation.html: counts of entries, histograms of scores with cuts.
 
-What a step's facts may have, and is drawn wherever it is:
+Two entries of a step's facts are drawn:
 
-  histogram   {"edges": [n + 1], "counts": [n], "cut": value or null}, of a
-              score
+  histogram   {"edges": [n + 1], "counts": [n], "cut": value or null} of scores
   curves      {"ranks": [n], "before": [n], "after": [n], "t": value}: counts of
               entries in descending order of `before`
 """
@@ -19,7 +18,7 @@ from runtime import chart_style
 
 
 def draw(step: str, facts: Mapping[str, Any]) -> list[chart_style.Chart]:
-  """Return the charts that a step's facts have data for."""
+  """Return the charts of a step's facts."""
   charts = []
   with mpl.rc_context(chart_style.STYLE):
     if facts.get("histogram"):
@@ -35,11 +34,11 @@ def _histogram(step: str, data: Mapping[str, Any]) -> chart_style.Chart:
   canvas, plot = _canvas()
   is_kept = np.ones(len(counts), bool) if cut is None else edges[1:] > cut
   for kept, color in ((True, 0), (False, 1)):
-    some = is_kept == kept
+    is_shown = is_kept == kept
     plot.bar(
-      edges[:-1][some],
-      counts[some],
-      width=np.diff(edges)[some] * 0.9,
+      edges[:-1][is_shown],
+      counts[is_shown],
+      width=np.diff(edges)[is_shown] * 0.9,
       align="edge",
       color=chart_style.SERIES[color],
     )
@@ -58,7 +57,7 @@ def _curves(step: str, data: Mapping[str, Any]) -> chart_style.Chart:
   canvas, plot = _canvas()
   for number, name in enumerate(("before", "after")):
     counts = np.array(data[name], float)
-    # On a logarithmic axis there is no 0.
+    # A logarithmic axis has no 0.
     shown = counts > 0
     plot.plot(
       ranks[shown], counts[shown], color=chart_style.SERIES[number], label=name
@@ -83,8 +82,8 @@ def _curves(step: str, data: Mapping[str, Any]) -> chart_style.Chart:
   plot.set_title("matches", loc="left", size=11, color=chart_style.FAINT)
   note = (
     "Matches of each entry of the metadata, before and after balancing. Entries"
-    " above t are the head: of each, t matches are expected to be drawn; tail"
-    " entries in the same captions let more stay."
+    " above t are the head: t matches of each are expected to be drawn; more"
+    " stay where tail entries are in the same captions."
   )
   return chart_style.Chart(
     f"Head and tail of {step}", _svg(canvas, f"{step}-curves"), note

@@ -1,7 +1,7 @@
-"""curation.html: what each step kept and dropped, to look at.
+"""curation.html: report of the pairs that each step kept and dropped.
 
-One self-contained page: survival, counts of entries and scores with their cuts,
-languages, and samples with their pictures.
+The page is self-contained: survival, counts of entries and scores with their
+cuts, languages, and samples with their pictures.
 """
 
 import functools
@@ -19,9 +19,9 @@ from input_pipeline import faults
 from input_pipeline.images import image_ops
 from runtime import page, whole_files
 
-# Pixels of the longer side, in the page.
+# Longer side of a picture in the page, in pixels.
 _PICTURE = 160
-# Characters of a caption that are shown.
+# Shown characters of a caption.
 _CAPTION = 200
 _TITLES = {"kept": "Kept", "dropped": "Dropped"}
 
@@ -35,10 +35,10 @@ def write(
   """Write workdir/curation.html whole or not at all; return its path.
 
   Args:
-    workdir: of a curation that is done; has signals/.
-    manifest: as in manifest.json.
-    pool: where samples are read from.
-    run: maps a function over the shards.
+    workdir: folder of a finished curation, with signals/.
+    manifest: content of manifest.json.
+    pool: pool that samples are read from.
+    run: function that maps a function over the shards.
   """
   names = [step["name"] for step in manifest["steps"]]
   signals = workdir / "signals"
@@ -71,8 +71,8 @@ def render(
       {
         "name": step["name"],
         "sides": [
-          (_TITLES[side], [_card(s, shown[s]) for s in found if s in shown])
-          for side, found in zip(_TITLES, drawn[step["name"]], strict=True)
+          (_TITLES[side], [_card(s, shown[s]) for s in sampled if s in shown])
+          for side, sampled in zip(_TITLES, drawn[step["name"]], strict=True)
         ],
       }
       for step in steps
@@ -95,10 +95,7 @@ def _template() -> jinja2.Template:
 
 
 def _languages(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-  """Return the tables of languages that steps have in their facts.
-
-  `facts["languages"]` is {language: {column: number}}.
-  """
+  """Return tables of `facts["languages"]`: {language: {column: number}}."""
   tables = []
   for step in steps:
     rows = step["facts"].get("languages")
@@ -128,7 +125,7 @@ def _card(sample: samples.Sample, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _picture(data: bytes | None) -> str:
-  """Return a data: URL, "" where there is no picture to be shown."""
+  """Return a data: URL, "" without a readable picture."""
   if not data:
     return ""
   try:

@@ -1,13 +1,13 @@
 """keep.npy: the probability that each caption is kept, for the loader.
 
-From the signal `keep_probability` of a step that balances. Training draws by it
-(data.sources.NAME.keep), instead of reading a selection that was drawn once.
+The probabilities are the signal `keep_probability` of a step that balances.
+Training draws by them (data.sources.NAME.keep), instead of reading a selection
+that was drawn once.
 """
 
 import dataclasses
 import os
 import pathlib
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 
 from curation import operators, pool
 from input_pipeline.sources import balanced
-from runtime import progress
+from runtime import progress, whole_files
 
 FILE = "keep.npy"
 SIGNAL = "keep_probability"
-# Captions are sorted in this many parts, by the upper bits of their UIDs: of 10
-# billion, 60 MB each.
+# Captions are sorted in 2^_BITS parts, by the upper bits of their UIDs: 60 MB
+# each for 10 billion captions.
 _BITS = 12
 
 
@@ -31,14 +31,14 @@ def update(
   steps: Mapping[str, operators.Operator],
   parts: Sequence[pathlib.Path],
 ) -> None:
-  """Write a curation's file, if there is something for it to say.
+  """Write keep.npy if a step computes keep probabilities.
 
-  That is so where a step makes probabilities. Without any it is so where images
-  have several captions: the file then has those that are kept, each with 1.
+  Without such a step it is written if an image has several captions: each kept
+  caption then has probability 1. Otherwise an old file is deleted.
 
   Args:
-    workdir: where the file is, if there is any.
-    steps: of the recipe.
+    workdir: folder of the curation.
+    steps: steps of the recipe.
     parts: files of signals/.
   """
   path = workdir / FILE
@@ -46,38 +46,32 @@ def update(
   if makers or any(map(_has_several, parts)):
     write(parts, path, makers[0] if makers else None)
   else:
-    path.unlink(missing_ok=True)  # of other parameters
+    path.unlink(missing_ok=True)  # left by other parameters
 
 
 def write(
   parts: Sequence[pathlib.Path], path: pathlib.Path, maker: str | None
 ) -> int:
-  """Write the captions of images that may be kept; return how many.
+  """Write the captions of images that may be kept; return their number.
 
-  A caption that a step dropped has 0, unless the one that makes the
-  probabilities dropped it, by a draw. Steps behind that one have not seen what
-  it dropped, so it should be the last, or keep all (keep="all" of
-  metaclip_balance). The file does not depend on the order of the parts.
+  A dropped caption has probability 0, unless `maker` dropped it by a draw.
+  Later steps do not see the pairs that `maker` dropped, so it should be the
+  last step, or keep all (keep="all" of metaclip_balance). The file does not
+  depend on the order of the parts.
 
   Args:
-    parts: of signals/, with uid, row, dropped_by and keep_probability.
-    path: of the .npy file of balanced.KEEP.
-    maker: name of the step that makes the probabilities; None for 1 for each
-      caption that is kept, without the others.
+    parts: files of signals/, with uid, row, dropped_by and keep_probability.
+    path: .npy file of balanced.KEEP to write.
+    maker: name of the step that computes the probabilities; None writes the
+      kept captions alone, with probability 1.
   """
-  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
-  try:
-    num = _write(_Parts(tuple(parts), maker), temporary)
-    os.replace(temporary, path)
-  except BaseException:
-    temporary.unlink(missing_ok=True)
-    raise
-  return num
+  with whole_files.new_file(path) as temporary:
+    return _write(_Parts(tuple(parts), maker), temporary)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Parts:
-  """The captions of all parts."""
+  """Captions of all parts."""
 
   paths: tuple[pathlib.Path, ...]
   maker: str | None
@@ -96,23 +90,23 @@ class _Parts:
     rows = table["row"].to_numpy()
     if self.maker:
       chances = _chances(table, self.maker)
-      # All captions of an image are in one part; with one that may be kept, the
-      # others must be there too, as one of all is drawn first.
+      # All captions of an image are in one part. If one may be kept, the others
+      # are written too: training draws one of all captions first.
       _, image = np.unique(rows >> pool.CAPTION_BITS, return_inverse=True)
-      some = np.flatnonzero((np.bincount(image, chances) > 0)[image])
+      written = np.flatnonzero((np.bincount(image, chances) > 0)[image])
     else:
       chances = np.ones(len(rows), np.float32)
-      some = np.flatnonzero(table["dropped_by"].is_null().to_numpy())
-    found = np.empty(len(some), balanced.KEEP)
-    uids = pool.uids(table)[some]
-    found["f0"], found["f1"] = uids["f0"], uids["f1"]
-    found["caption"] = rows[some] & (1 << pool.CAPTION_BITS) - 1
-    found["keep"] = chances[some]
-    return found
+      written = np.flatnonzero(table["dropped_by"].is_null().to_numpy())
+    captions = np.empty(len(written), balanced.KEEP)
+    uids = pool.uids(table)[written]
+    captions["f0"], captions["f1"] = uids["f0"], uids["f1"]
+    captions["caption"] = rows[written] & (1 << pool.CAPTION_BITS) - 1
+    captions["keep"] = chances[written]
+    return captions
 
 
 def _chances(table: pa.Table, maker: str) -> np.ndarray:
-  """Return the probability of each pair, 0 where another step dropped it."""
+  """Return the probability of each pair, 0 if another step dropped it."""
   chances = pc.fill_null(table[SIGNAL], 0.0).to_numpy().astype(np.float32)
   other = pc.call_function("not_equal", [table["dropped_by"], maker])
   dropped = pc.fill_null(other, False).to_numpy()
@@ -125,16 +119,16 @@ def _has_several(part: pathlib.Path) -> bool:
   names = footer.schema.to_arrow_schema().names
   if "caption" not in names:
     return False
-  place = names.index("caption")
-  found = (
-    footer.row_group(group).column(place).statistics
+  column = names.index("caption")
+  statistics = (
+    footer.row_group(group).column(column).statistics
     for group in range(footer.num_row_groups)
   )
-  return any(some is not None and (some.max or 0) > 0 for some in found)
+  return any(x is not None and (x.max or 0) > 0 for x in statistics)
 
 
 def _write(parts: _Parts, path: pathlib.Path) -> int:
-  """Write sorted captions, each once."""
+  """Write sorted, distinct captions; return their number."""
   counts = np.zeros(1 << _BITS, np.int64)
   for part in parts.read("shards counted"):
     counts += np.bincount(_bucket(part), minlength=len(counts))
@@ -145,22 +139,22 @@ def _write(parts: _Parts, path: pathlib.Path) -> int:
       np.save(file, np.zeros(0, balanced.KEEP), allow_pickle=False)
     return 0
   whole = np.lib.format.open_memmap(path, "w+", balanced.KEEP, (num,))
-  places = stops - counts
+  ends = stops - counts  # end of the rows that are filled, by bucket
   for part in parts.read("shards sorted"):
     buckets = _bucket(part)
     order = np.argsort(buckets, kind="stable")
-    found, sizes = np.unique(buckets, return_counts=True)
+    numbers, sizes = np.unique(buckets, return_counts=True)
     start = 0
-    for bucket, size in zip(found.tolist(), sizes.tolist(), strict=True):
-      place = places[bucket]
-      whole[place : place + size] = part[order[start : start + size]]
-      places[bucket] += size
+    for bucket, size in zip(numbers.tolist(), sizes.tolist(), strict=True):
+      end = ends[bucket]
+      whole[end : end + size] = part[order[start : start + size]]
+      ends[bucket] += size
       start += size
   written = 0
   for start, stop in zip(stops - counts, stops, strict=True):
-    some = _sorted(whole[start:stop])
-    whole[written : written + len(some)] = some
-    written += len(some)
+    captions = _sorted(whole[start:stop])
+    whole[written : written + len(captions)] = captions
+    written += len(captions)
   whole.flush()
   _shorten(path, whole.offset, written)
   return written
@@ -171,22 +165,22 @@ def _bucket(captions: np.ndarray) -> np.ndarray:
 
 
 def _sorted(captions: np.ndarray) -> np.ndarray:
-  """Return captions in order; of equal ones the most probable."""
+  """Return sorted captions; among equal ones, the most probable."""
   order = np.lexsort(
     (
       *(-captions["keep"], captions["caption"]),
       *(captions["f1"], captions["f0"]),
     )
   )
-  found = captions[order]
-  names = found[["f0", "f1", "caption"]]
-  is_first = np.ones(len(found), bool)
+  ordered = captions[order]
+  names = ordered[["f0", "f1", "caption"]]
+  is_first = np.ones(len(ordered), bool)
   is_first[1:] = names[1:] != names[:-1]
-  return found[is_first]
+  return ordered[is_first]
 
 
 def _shorten(path: pathlib.Path, offset: int, num: int) -> None:
-  """Make a file of captions one of the first `num`."""
+  """Cut a file of captions to the first `num`."""
   with open(path, "r+b") as file:
     np.lib.format.write_array_header_1_0(
       file,
@@ -196,7 +190,7 @@ def _shorten(path: pathlib.Path, offset: int, num: int) -> None:
         "shape": (num,),
       },
     )
-    # NumPy leaves room for longer numbers.
+    # NumPy pads headers, so that numbers of all lengths fit.
     assert file.tell() == offset, "the header changed its length"
     file.truncate(offset + num * balanced.KEEP.itemsize)
     file.flush()

@@ -1,7 +1,7 @@
-"""manifest.json: what a selection was made of, and how; see docs/curation.md.
+"""manifest.json: inputs, recipe and counts of a curation; see docs/curation.md.
 
 Two curations of the same pool by the same recipe have the same manifest, apart
-from what `comparable` leaves out.
+from the fields that `comparable` leaves out.
 """
 
 import dataclasses
@@ -12,17 +12,16 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from curation import operators, recipe
+from curation import operators, recipe, rules
 from curation import pool as pool_lib
-from curation import rules as steps_lib
 from curation.engine import shard_file
 from curation.engine import stages as stages_lib
 from runtime import provenance, whole_files
 
 NAME = "manifest.json"
-# Beside the libraries of all results.
+# Libraries whose versions are recorded beside those of all results.
 _LIBRARIES = ("pyarrow", "pillow", "ray")
-# What differs between two runs of the same curation.
+# Fields that differ between two runs of the same curation.
 _OF_A_RUN = ("run", "failures", "versions", "python", "commit")
 
 
@@ -34,15 +33,15 @@ def make(
   inputs: Mapping[str, tuple[int, str]],
   facts: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-  """Return what is known before anything is selected.
+  """Return the manifest without the fields of the selection and of the run.
 
   Args:
-    recipe_: of the curation.
-    pool: its pool.
-    stages: all.
-    tallies: of each stage, all shards together.
-    inputs: shard -> its pairs and their SHA-256.
-    facts: reduction -> what it found.
+    recipe_: recipe of the curation.
+    pool: pool of the curation.
+    stages: all stages.
+    tallies: counts of each stage, summed over all shards.
+    inputs: shard -> number of its pairs and their SHA-256.
+    facts: reduction -> facts that it returned.
   """
   total = shard_file.Tally()
   for tally in tallies:
@@ -86,22 +85,22 @@ def make(
 
 
 def key(stages: Sequence[stages_lib.Stage]) -> str:
-  """Return what stands for all that the selection depends on."""
+  """Return a key of everything that the selection depends on."""
   return stages[-1].key + stages[-1].suffix
 
 
 def comparable(manifest: Mapping[str, Any]) -> dict[str, Any]:
-  """Return what is the same however, when and where a curation is run."""
-  found = {k: v for k, v in manifest.items() if k not in _OF_A_RUN}
-  found["steps"] = [
+  """Return the fields that are equal for any engine, time and machine."""
+  fields = {k: v for k, v in manifest.items() if k not in _OF_A_RUN}
+  fields["steps"] = [
     {k: v for k, v in step.items() if k != "seconds"}
     for step in manifest["steps"]
   ]
-  return found
+  return fields
 
 
 def read(workdir: pathlib.Path) -> dict[str, Any] | None:
-  """Return the manifest of a folder; None where there is none to be read."""
+  """Return the manifest of a folder; None without a readable one."""
   try:
     return json.loads((workdir / NAME).read_bytes())
   except (OSError, ValueError):
@@ -115,8 +114,8 @@ def write(workdir: pathlib.Path, manifest: Mapping[str, Any]) -> None:
 
 
 def op_of(step: operators.Operator) -> str:
-  """Return the name by which a recipe calls an operator."""
-  for name, operator in steps_lib.OPERATORS.items():
+  """Return the name of an operator in recipes."""
+  for name, operator in rules.OPERATORS.items():
     if type(step) is operator:
       return name
   return type(step).__name__
@@ -125,19 +124,19 @@ def op_of(step: operators.Operator) -> str:
 def file_digest(path: str) -> str:
   """Return the SHA-256 of a file, or of a folder's files; "" if it is remote.
 
-  A folder's is that of the lines "DIGEST  NAME" of its files, as sha256sum
-  writes them, by name.
+  The digest of a folder is that of the lines "DIGEST  NAME" of its files, as
+  sha256sum writes them, sorted by name.
   """
-  place = pathlib.Path(path)
-  if not place.exists():
+  root = pathlib.Path(path)
+  if not root.exists():
     return ""
-  if place.is_dir():
-    files = sorted(file for file in place.rglob("*") if file.is_file())
+  if root.is_dir():
+    files = sorted(file for file in root.rglob("*") if file.is_file())
     lines = [
-      f"{file_digest(str(file))}  {file.relative_to(place)}\n" for file in files
+      f"{file_digest(str(file))}  {file.relative_to(root)}\n" for file in files
     ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-  with open(place, "rb") as file:
+  with open(root, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -154,7 +153,7 @@ def _recipe(recipe_: recipe.Recipe) -> dict[str, Any]:
 
 
 def _parameters(step: operators.Operator) -> dict[str, Any]:
-  # Any: all operators are dataclasses, of which pyrefly knows no common type.
+  # Any: all operators are dataclasses, for which there is no common type.
   fields: Any = step
   return dataclasses.asdict(fields)
 
@@ -162,7 +161,7 @@ def _parameters(step: operators.Operator) -> dict[str, Any]:
 def _inputs(
   pool: pool_lib.Pool, inputs: Mapping[str, tuple[int, str]]
 ) -> dict[str, Any]:
-  """Return what was read: SHA-256 of UIDs and texts, see content_digest.py."""
+  """Return digests of the UIDs and texts of all shards: content_digest.py."""
   shards = []
   for shard in sorted(pool.shards, key=lambda shard: shard.name):
     rows, digest = inputs.get(shard.name, (0, ""))

@@ -1,7 +1,7 @@
-"""Some pairs that each step kept and dropped, the same ones in every run.
+"""Samples of the pairs that each step kept and dropped, equal in every run.
 
-Which ones is drawn by hashes of their UIDs, so that neither the order of shards
-nor the number of workers changes it.
+Pairs are drawn by hashes of their UIDs, so that neither the order of shards nor
+the number of workers changes the samples.
 """
 
 import dataclasses
@@ -18,22 +18,22 @@ from curation import pool as pool_lib
 from curation.keys import hashing
 from input_pipeline.sources import record
 
-# Of each step, kept and dropped.
+# Number of kept, and of dropped pairs shown for each step.
 NUM_SHOWN = 8
 _COLUMNS = ("uid", "row", "dropped_by")
-# Beside signals, in the files of signals/.
+# Columns in the files of signals/ beside signals.
 _NO_SIGNALS = (*_COLUMNS, "caption", "fault")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Sample:
-  """One pair.
+  """Pair that is shown.
 
   Attributes:
-    draw: hash of its UID and the step; the lowest ones are shown.
+    draw: hash of the UID and the step; the pairs with the lowest are shown.
     uid: 32 hex digits.
-    shard: its name.
-    row: in the shard.
+    shard: name of the shard.
+    row: row of the pair in the shard.
   """
 
   draw: int
@@ -53,8 +53,8 @@ def of_shard(path: pathlib.Path, steps: Sequence[str]) -> Drawn:
   rows = table["row"].to_numpy()
   captions = (rows % 2**pool_lib.CAPTION_BITS).astype(np.uint64)
   numbers = {name: number for number, name in enumerate(steps)}
-  # Number of the step that dropped each pair: one more than all for kept ones,
-  # -1 where it was not a step (a pair that could not be read).
+  # Number of the step that dropped each pair: the number of steps for a kept
+  # pair, -1 for a pair that could not be read.
   dropped_by = table["dropped_by"].combine_chunks()
   if not pa.types.is_dictionary(dropped_by.type):
     dropped_by = dropped_by.dictionary_encode()
@@ -63,7 +63,7 @@ def of_shard(path: pathlib.Path, steps: Sequence[str]) -> Drawn:
   dropped_at = np.array([*order, len(steps)], np.int64)[codes]
   drawn = {}
   for name, number in numbers.items():
-    # Of one image's captions, each has a draw of its own.
+    # Each caption of an image has a draw of its own.
     draws = hashing.mix(hashing.h64(uids, number) + captions)
     drawn[name] = (
       _lowest(draws, np.flatnonzero(dropped_at > number), uids, rows, path),
@@ -74,24 +74,24 @@ def of_shard(path: pathlib.Path, steps: Sequence[str]) -> Drawn:
 
 def merge(parts: Iterable[Drawn]) -> Drawn:
   """Return the samples of all shards together."""
-  found: Drawn = {}
+  drawn: Drawn = {}
   for part in parts:
     for name, (kept, dropped) in part.items():
-      before = found.get(name, ([], []))
-      found[name] = (
+      before = drawn.get(name, ([], []))
+      drawn[name] = (
         heapq.nsmallest(NUM_SHOWN, [*before[0], *kept]),
         heapq.nsmallest(NUM_SHOWN, [*before[1], *dropped]),
       )
-  return found
+  return drawn
 
 
 def read(
   drawn: Drawn, pool: pool_lib.Pool, signals: pathlib.Path
 ) -> dict[Sample, dict[str, Any]]:
-  """Return columns and signals of samples: caption, image where there is one.
+  """Return the columns of the pool and the signals of samples.
 
-  `signals` is the folder signals/ of the workdir. A pair that cannot be read
-  any more is left out.
+  `signals` is the folder signals/ of the workdir. Pairs that can no longer be
+  read are left out.
   """
   wanted: dict[str, set[Sample]] = {}
   for kept, dropped in drawn.values():
@@ -103,7 +103,7 @@ def read(
     for name in ("text", "image", "url", "width", "height", "language")
     if name in pool.columns
   ]
-  found = {}
+  shown = {}
   for name, samples in sorted(wanted.items()):
     by_row = {sample.row: sample for sample in samples}
     rows = np.array(sorted(by_row), np.int64)
@@ -114,31 +114,31 @@ def read(
       for fields in table.to_pylist():
         row = fields.pop("row")
         if row in by_row:
-          found[by_row[row]] = {**fields, "signals": of_row[row]}
-  return found
+          shown[by_row[row]] = {**fields, "signals": of_row[row]}
+  return shown
 
 
 def _lowest(
   draws: np.ndarray,
-  places: np.ndarray,
+  candidates: np.ndarray,
   uids: np.ndarray,
   rows: np.ndarray,
   path: pathlib.Path,
 ) -> list[Sample]:
-  """Return the samples among `places` with the lowest draws."""
-  if len(places) > NUM_SHOWN:
-    lowest = np.argpartition(draws[places], NUM_SHOWN)[:NUM_SHOWN]
-    places = places[lowest]
+  """Return samples of the candidates (indices) with the lowest draws."""
+  if len(candidates) > NUM_SHOWN:
+    lowest = np.argpartition(draws[candidates], NUM_SHOWN)[:NUM_SHOWN]
+    candidates = candidates[lowest]
   return sorted(
     Sample(int(draws[i]), record.uid_hex(uids[i]), path.stem, int(rows[i]))
-    for i in places
+    for i in candidates
   )
 
 
 def _signals(
   path: pathlib.Path, rows: np.ndarray
 ) -> dict[int, Mapping[str, Any]]:
-  """Return {row: its signals}, without those that are lists or missing."""
+  """Return {row: its signals}, without lists and nulls."""
   schema = pq.read_schema(path)
   names = [
     field.name

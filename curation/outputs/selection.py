@@ -1,10 +1,11 @@
-"""The file of kept UIDs: sorted, of dtype "u8,u8", as DataComp publishes its.
+"""selection.npy: sorted UIDs of kept pairs, dtype "u8,u8", DataComp's format.
 
-Training reads it as `data.sources.NAME.subset`, DataComp's resharder as it is.
+Training reads it as `data.sources.NAME.subset`; DataComp's resharder reads it
+unchanged.
 
-Runs (files of sorted UIDs, each once, without a header) are merged, many at a
-time, by reading some of each: memory depends neither on how many pairs are kept
-nor on how many shards there are.
+Runs (files of sorted, distinct UIDs without a header) are merged, many at a
+time, from buffers: memory depends neither on the number of kept pairs nor on
+the number of shards.
 """
 
 import dataclasses
@@ -18,20 +19,20 @@ import numpy as np
 from input_pipeline.sources import record
 from runtime import whole_files
 
-# Runs that are merged at once, each of them an open file.
+# Highest number of runs merged at once, each of them an open file.
 FAN_IN = 256
-# UIDs of all runs in memory while they are merged: 22 MB with what sorting
-# takes, in each worker that merges.
+# UIDs of all runs in memory during a merge: 22 MB with the memory for sorting,
+# in each worker that merges.
 _NUM_IN_MEMORY = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-  """Runs that become one.
+  """Runs that are merged into one.
 
   Attributes:
-    runs: files that are read.
-    path: file that is written.
+    runs: files to read.
+    path: file to write.
   """
 
   runs: tuple[pathlib.Path, ...]
@@ -39,7 +40,7 @@ class Group:
 
 
 def unique(uids: np.ndarray) -> np.ndarray:
-  """Return UIDs in order, each once."""
+  """Return sorted UIDs without repeats."""
   # Two columns of integers sort many times faster than one of pairs.
   high, low = uids["f0"], uids["f1"]
   order = np.argsort(high)
@@ -55,7 +56,7 @@ def unique(uids: np.ndarray) -> np.ndarray:
 def groups(
   runs: Sequence[pathlib.Path], folder: pathlib.Path, level: int
 ) -> list[Group]:
-  """Return what to merge next, so that fewer runs are left."""
+  """Return groups of at most FAN_IN runs to merge next."""
   starts = range(0, len(runs), FAN_IN)
   return [
     Group(tuple(runs[i : i + FAN_IN]), folder / f"{level}-{number}")
@@ -64,7 +65,7 @@ def groups(
 
 
 def merge_group(group: Group) -> None:
-  """Write the one run of a group, whole or not at all, if it is not there."""
+  """Write the run of a group, whole or not at all, unless it exists."""
   if group.path.exists():
     return
   group.path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,14 +75,15 @@ def merge_group(group: Group) -> None:
 
 
 def write(runs: Sequence[pathlib.Path], path: pathlib.Path) -> tuple[int, str]:
-  """Write the UIDs of at most FAN_IN runs, each once, as an .npy file.
+  """Write the distinct UIDs of at most FAN_IN runs as an .npy file.
 
   Returns:
-    How many, and the SHA-256 of the sorted UIDs, 16 little-endian bytes each.
+    The number of UIDs, and the SHA-256 of the sorted UIDs, 16 little-endian
+    bytes each.
   """
   num, digest = 0, hashlib.sha256()
   with whole_files.replacing(path) as file:
-    # NumPy leaves room in a header for more rows.
+    # NumPy pads headers, so that the number of rows can be set later.
     start = _header(0)
     file.write(start)
     for uids in merged(runs):
@@ -99,7 +101,7 @@ def write(runs: Sequence[pathlib.Path], path: pathlib.Path) -> tuple[int, str]:
 def merged(
   runs: Sequence[pathlib.Path], num_in_memory: int = _NUM_IN_MEMORY
 ) -> Iterator[np.ndarray]:
-  """Yield the UIDs of runs in order, each once, record.UID [N] at a time."""
+  """Yield the sorted, distinct UIDs of runs, record.UID [N] at a time."""
   num_of_each = max(1, num_in_memory // max(1, len(runs)))
   size = record.UID.itemsize
   lefts = [path.stat().st_size // size for path in runs]
@@ -113,7 +115,7 @@ def merged(
         buffers[number] = np.concatenate((buffers[number], more))
         starts[number] += count * size
         lefts[number] -= count
-    # What is not read yet of a run is above the last of its buffer.
+    # Unread UIDs of a run are above the last one in its buffer.
     bounds = [b[-1] for b, left in zip(buffers, lefts, strict=True) if left]
     bound = min(map(tuple, bounds), default=None)
     taken = []
@@ -121,15 +123,15 @@ def merged(
       stop = len(buffer) if bound is None else _num_up_to(buffer, bound)
       taken.append(buffer[:stop])
       buffers[number] = buffer[stop:]
-    found = unique(np.concatenate([np.zeros(0, record.UID), *taken]))
-    if len(found):
-      yield found
+    uids = unique(np.concatenate([np.zeros(0, record.UID), *taken]))
+    if len(uids):
+      yield uids
     if bound is None:
       return
 
 
 def _num_up_to(uids: np.ndarray, bound: tuple[int, int]) -> int:
-  """Return how many of sorted UIDs are at most `bound`."""
+  """Return the number of sorted UIDs that are at most `bound`."""
   high, low = (np.uint64(half) for half in bound)
   start = np.searchsorted(uids["f0"], high, "left")
   stop = np.searchsorted(uids["f0"], high, "right")

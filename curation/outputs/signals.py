@@ -1,15 +1,14 @@
-"""What is known of each pair in the end: signals/SHARD.parquet.
+"""signals/SHARD.parquet: drop and signals of each pair of a shard.
 
-uid, row     of each pair of the shard
-caption      number of its caption, where the pool has it
-dropped_by   name of the step that dropped it, "read" where it could not be
-             read, null where it is kept
-fault        why it could not be read
-...          all signals, null behind the drop
+uid, row     identify the pair
+caption      number of its caption, if the pool has it
+dropped_by   name of the step that dropped it, "read" for an unreadable pair,
+             null for a kept one
+fault        reason that it could not be read
+...          all signals, null for steps after the drop
 """
 
 import pathlib
-import secrets
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,6 +20,7 @@ from curation import pool as pool_lib
 from curation.engine import shard_file, shard_pass
 from curation.engine import stages as stages_lib
 from curation.outputs import selection
+from runtime import whole_files
 
 _KEY = b"diptych.key"
 
@@ -43,31 +43,31 @@ def run_path(work: shard_pass.Work, shard: pool_lib.Shard) -> pathlib.Path:
 def types(
   work: shard_pass.Work, shards: Sequence[pool_lib.Shard]
 ) -> dict[str, pa.DataType]:
-  """Return the type of each signal; null where no pair ever had it."""
-  found = {name: pa.null() for name in work.signals}
+  """Return the type of each signal; null for one that no pair has."""
+  kinds = {name: pa.null() for name in work.signals}
   for shard in shards:
-    missing = {name for name, kind in found.items() if pa.types.is_null(kind)}
+    missing = {name for name, kind in kinds.items() if pa.types.is_null(kind)}
     for number in {work.signals[name] for name in missing}:
       path = work.shard_path(work.stages[number], shard)
       for field in pq.read_schema(path):
         if field.name in missing:
-          found[field.name] = field.type
+          kinds[field.name] = field.type
     if not missing:
       break
-  return found
+  return kinds
 
 
 def finish(
   work: shard_pass.Work, kinds: Mapping[str, pa.DataType], shard: pool_lib.Shard
 ) -> int:
-  """Write a shard's file and the run of its kept UIDs; return how many pairs.
+  """Write a shard's file and the run of its kept UIDs; return their number.
 
-  What is there already is not written again.
+  Existing files with the same key are not written again.
 
   Args:
-    work: of the last stage.
+    work: work of the last stage.
     kinds: type of each signal.
-    shard: of the pool.
+    shard: shard of the pool.
   """
   path, run = path_of(work.workdir, shard), run_path(work, shard)
   key = _key(work.stages)
@@ -82,26 +82,21 @@ def finish(
 
 
 def _key(stages: Sequence[stages_lib.Stage]) -> bytes:
-  """Return what stands for all that is in the files."""
+  """Return a key of everything that the files depend on."""
   last = stages[-1]
   return (last.key + last.suffix).encode()
 
 
 def _write(path: pathlib.Path, data: bytes) -> None:
-  """Write a file that is cheap to make again: it is not forced to the disk."""
-  temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
-  try:
+  """Write a file without fsync, since it is cheap to make again."""
+  with whole_files.new_file(path) as temporary:
     temporary.write_bytes(data)
-    temporary.replace(path)
-  except BaseException:
-    temporary.unlink(missing_ok=True)
-    raise
 
 
 def _table(
   work: shard_pass.Work, kinds: Mapping[str, pa.DataType], shard: pool_lib.Shard
 ) -> pa.Table:
-  """Return what all stages say of a shard's pairs."""
+  """Return the drops and signals of a shard's pairs, from all stages."""
   names = [shard_file.READ]
   whole = pa.table({})
   codes = np.zeros(0, np.int32)
@@ -113,22 +108,21 @@ def _table(
       whole = table
       codes = np.full(len(table), -1, np.int32)
       faults = pa.nulls(len(table), pa.string())
-    # Where in the stage's file each pair is; null for those dropped before.
-    rows = whole["row"].to_numpy()
-    places = np.searchsorted(rows, table["row"].to_numpy())
+    # Index of each pair in the stage's file; null for those dropped before.
+    rows = np.searchsorted(whole["row"].to_numpy(), table["row"].to_numpy())
     index = np.zeros(len(whole), np.int64)
-    index[places] = np.arange(len(table))
+    index[rows] = np.arange(len(table))
     is_absent = np.ones(len(whole), bool)
-    is_absent[places] = False
+    is_absent[rows] = False
     indices = pa.array(index, mask=is_absent)
     steps = table["step"].to_numpy()
     is_dropped = steps >= 0
-    codes[places[is_dropped]] = steps[is_dropped] + len(names)
-    codes[places[steps == shard_file.UNREADABLE]] = 0
+    codes[rows[is_dropped]] = steps[is_dropped] + len(names)
+    codes[rows[steps == shard_file.UNREADABLE]] = 0
     names += stage_.steps
     if "fault" in table.column_names:
-      found = table["fault"].take(indices)
-      faults = pc.call_function("coalesce", [faults, found])
+      own_faults = table["fault"].take(indices)
+      faults = pc.call_function("coalesce", [faults, own_faults])
     for name in table.column_names:
       if name not in shard_file.OWN:
         columns[name] = table[name].take(indices)

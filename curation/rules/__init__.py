@@ -1,4 +1,4 @@
-"""The operators that a recipe can name."""
+"""Operators of the steps of a recipe, by the name in `op`."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Rules about how often an image, a caption or a pair occurs among all shards.
+"""Counts over all shards: captions of an image, images of a caption, pairs.
 
 Jia et al. (ALIGN, arXiv 2102.05918, section 3) drop images that go with over
 1000 alt-texts, and alt-texts that over 10 images share. COYO-700M (README.md of
@@ -17,19 +17,20 @@ import pyarrow as pa
 
 from curation import operators
 from curation.on_disk import groups, key_sets, table_keys
+from runtime import checks
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageFanout(operators.Reduction):
+class ImageFanout(operators.Filter, operators.Reduction):
   """Drop images that go with too many different captions.
 
-  A pair of which the image has no name is kept.
+  Pairs whose image has no name are kept.
 
   Attributes:
     image: column that names the image: "url", or a hash of its content.
-    max_texts: an image with so many is kept.
-    raw: whether all pairs of the pool are counted, not only those left by the
-      steps before.
+    max_texts: highest number of captions with which an image is kept.
+    raw: whether all pairs of the pool are counted, also those that earlier
+      steps dropped.
   """
 
   image: str
@@ -54,42 +55,42 @@ class ImageFanout(operators.Reduction):
         f"{field}.image must name the column that tells images apart, as url;"
         " got ''"
       )
-    _check_most(f"{field}.max_texts", self.max_texts)
+    checks.at_least(f"{field}.max_texts", self.max_texts, 1)
 
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
+  def measure(self, context: operators.StepContext) -> operators.Measure:
+    del context
     fn = functools.partial(_keys_and_values, self.image, "text", False)
-    return _Measure(groups.Values(self.max_texts), fn)
+    return _measure(groups.Values(self.max_texts), fn)
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     facts = groups.keys_of_many_values(
-      parts, _path(place), run, above=self.max_texts
+      parts, _path(context), run, above=self.max_texts
     )
     return {
       "num_images": facts["num_keys"],
       "num_images_dropped": facts["num_keys_above"],
     }
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    return _dropping(place, self.image, squeeze=False)
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    return _dropping(context, self.image, squeeze=False)
 
 
 @dataclasses.dataclass(frozen=True)
-class TextFanout(operators.Reduction):
+class TextFanout(operators.Filter, operators.Reduction):
   """Drop captions that too many images share.
 
   Attributes:
-    image: column that names the image; then different images are counted. ""
-      counts how often the caption occurs.
-    max_images: a caption of so many is kept.
-    squeeze: whether captions are the same that differ in whitespace only.
-    raw: whether all pairs of the pool are counted, not only those left by the
-      steps before.
+    image: column that names the image, to count different images. ""
+      counts the occurrences of the caption.
+    max_images: highest count with which a caption is kept.
+    squeeze: whether captions that differ in whitespace only are the same.
+    raw: whether all pairs of the pool are counted, also those that earlier
+      steps dropped.
   """
 
   image: str
@@ -108,46 +109,46 @@ class TextFanout(operators.Reduction):
     return self.raw
 
   def check(self, field: str) -> None:
-    _check_most(f"{field}.max_images", self.max_images)
+    checks.at_least(f"{field}.max_images", self.max_images, 1)
 
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
+  def measure(self, context: operators.StepContext) -> operators.Measure:
+    del context
     if not self.image:
       fn = functools.partial(_keys, ("text",), self.squeeze)
-      return _Measure(groups.Occurrences(), fn)
+      return _measure(groups.Occurrences(), fn)
     fn = functools.partial(_keys_and_values, "text", self.image, self.squeeze)
-    return _Measure(groups.Values(self.max_images), fn)
+    return _measure(groups.Values(self.max_images), fn)
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     reduce_fn = groups.keys_of_many_values
     if not self.image:
       reduce_fn = groups.frequent_keys
-    facts = reduce_fn(parts, _path(place), run, above=self.max_images)
+    facts = reduce_fn(parts, _path(context), run, above=self.max_images)
     return {
       "num_texts": facts["num_keys"],
       "num_texts_dropped": facts["num_keys_above"],
     }
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    return _dropping(place, "text", self.squeeze)
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    return _dropping(context, "text", self.squeeze)
 
 
 @dataclasses.dataclass(frozen=True)
-class DuplicatePairs(operators.Reduction):
-  """Keep one of the pairs that have the same values in some columns.
+class DuplicatePairs(operators.Filter, operators.Reduction):
+  """Keep one of the pairs that have the same values in the `same` columns.
 
-  Which one is drawn by a hash of the UIDs. Pairs without a value in one of the
-  columns are all kept.
+  The pair that stays is drawn by a hash of the UIDs. Pairs without a value in
+  one of the columns are all kept.
 
   Attributes:
-    same: columns, as ("phash", "text"); of texts, bytes or whole numbers.
-    squeeze: whether texts are the same that differ in whitespace only.
-    seed: of the draw.
+    same: columns, as ("phash", "text"), of texts, bytes or whole numbers.
+    squeeze: whether texts that differ in whitespace only are the same.
+    seed: random seed of the draw.
   """
 
   same: tuple[str, ...]
@@ -166,25 +167,25 @@ class DuplicatePairs(operators.Reduction):
     if not self.same:
       raise ValueError(f"{field}.same must name at least one column; got ()")
 
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
+  def measure(self, context: operators.StepContext) -> operators.Measure:
+    del context
     fn = functools.partial(_keys_and_uids, self.same, self.squeeze)
-    return _Measure(groups.Members(self.seed), fn)
+    return _measure(groups.Members(self.seed), fn)
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
-    facts = groups.winners(parts, _path(place), run)
+    facts = groups.winners(parts, _path(context), run)
     return {
       "num_groups": facts["num_keys"],
       "num_groups_of_several": facts["num_keys_above"],
     }
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    winners = key_sets.Winners(_path(place))
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    winners = key_sets.Winners(_path(context))
 
     def decide(table: pa.Table) -> operators.Verdict:
       keys, is_whole = table_keys.of(table, self.same, squeeze=self.squeeze)
@@ -194,24 +195,13 @@ class DuplicatePairs(operators.Reduction):
     return decide
 
 
-class _Measure:
-  """Adds what `columns_fn` takes of tables to a measure of groups.py."""
-
-  def __init__(
-    self,
-    gathered: groups.Occurrences | groups.Values | groups.Members,
-    columns_fn: Callable[[pa.Table], tuple[np.ndarray, ...]],
-  ) -> None:
-    self._gathered = gathered
-    self._columns_fn = columns_fn
-
-  def add(self, table: pa.Table) -> None:
-    """Add pairs."""
-    self._gathered.add(*self._columns_fn(table))
-
-  def save(self, path: pathlib.Path) -> None:
-    """Write it."""
-    self._gathered.save(path)
+def _measure(
+  gathered: groups.Occurrences | groups.Values | groups.Members,
+  columns_fn: Callable[[pa.Table], tuple[np.ndarray, ...]],
+) -> operators.Measure:
+  return operators.MeasureOf(
+    lambda table: gathered.add(*columns_fn(table)), gathered.save
+  )
 
 
 def _keys_and_values(
@@ -238,10 +228,10 @@ def _keys_and_uids(
 
 
 def _dropping(
-  place: operators.Place, name: str, squeeze: bool
+  context: operators.StepContext, name: str, squeeze: bool
 ) -> operators.DecideFn:
-  """Return what drops the pairs whose key is in the step's file."""
-  dropped = key_sets.Keys(_path(place))
+  """Return a function that drops the pairs whose key is in the step's file."""
+  dropped = key_sets.Keys(_path(context))
 
   def decide(table: pa.Table) -> operators.Verdict:
     keys, is_whole = table_keys.of(table, (name,), squeeze=squeeze)
@@ -250,11 +240,6 @@ def _dropping(
   return decide
 
 
-def _path(place: operators.Place) -> pathlib.Path:
-  assert place.state is not None
-  return place.state / "keys"
-
-
-def _check_most(field: str, most: int) -> None:
-  if most < 1:
-    raise ValueError(f"{field} must be at least 1; got {most}")
+def _path(context: operators.StepContext) -> pathlib.Path:
+  assert context.state is not None
+  return context.state / "keys"

@@ -10,28 +10,29 @@ import pyarrow as pa
 
 from curation import operators
 from curation import pool as pool_lib
-from curation.on_disk import of_embeddings, random_batches
+from curation.on_disk import embedding_store, random_batches
 from curation.rules import references
+from runtime import checks
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageBased(operators.MeshFilter, of_embeddings.OfEmbeddings):
-  """Keep images of the clusters that some reference image belongs to.
+class ImageBased(embedding_store.Reduction, operators.MeshFilter):
+  """Keep images of the clusters that hold at least one reference image.
 
   Gadre et al. (arXiv 2304.14108; mlfoundations/datacomp,
   baselines/image_based_clustering.py): k-means of the pool's image embeddings
   by inner product, 20 iterations, 100,000 centroids; ImageNet-1k's training
-  images are the references. Here spherical k-means (on_mesh/kmeans.py) in
-  place of faiss'; images are clustered after the steps before this one.
+  images are the references. Here spherical k-means (on_mesh/kmeans.py) replaces
+  that of faiss; only images that earlier steps left are clustered.
 
   Attributes:
-    model: of an earlier step `embed`; "columns:NAME" of `stored_embeddings`.
-    references: as that of similarity.NormSim.
-    num_clusters: fewer where there are fewer images is an error.
-    num_iterations: of k-means.
-    num_sampled: pairs that clusters are found with, drawn by hash; about that
-      many. DataComp took about 160e6 at its large and xlarge scales.
-    seed: of the draw, and of the rows that k-means starts with.
+    model: as in embedding_store.Reduction.
+    references: as in negclip_normsim.NormSim.
+    num_clusters: number of centroids; fewer images than that are an error.
+    num_iterations: iterations of k-means.
+    num_sampled: approximate number of pairs that k-means runs on, drawn by
+      hash. DataComp took about 160e6 at its large and xlarge scales.
+    seed: random seed of the draw and of the first centroids.
   """
 
   references: str
@@ -47,10 +48,7 @@ class ImageBased(operators.MeshFilter, of_embeddings.OfEmbeddings):
     super().check(field)
     references.check(self.references, field)
     for name in ("num_clusters", "num_iterations"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{field}.{name} must be at least 1; got {getattr(self, name)}"
-        )
+      checks.at_least(f"{field}.{name}", getattr(self, name), 1)
     if self.num_sampled < self.num_clusters:
       raise ValueError(
         f"{field}.num_sampled must be at least num_clusters "
@@ -66,22 +64,22 @@ class ImageBased(operators.MeshFilter, of_embeddings.OfEmbeddings):
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     del run
-    # JAX, which workers do not import.
+    # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import kmeans, scorer
 
-    assert place.state is not None
+    assert context.state is not None
     mesh = scorer.make_mesh()
-    z_RE = references.load(place, self.model, self.references)
+    z_RE = references.load(context, self.model, self.references)
     pairs = random_batches.Batches(
       tuple(sorted(parts, key=lambda part: part.name)),
-      scorer.open_store(place, self.model),
-      place.state,
+      scorer.open_store(context, self.model),
+      context.state,
     )
-    path = place.state / "sample.npy"
+    path = context.state / "sample.npy"
     share = min(1.0, self.num_sampled / max(len(pairs), 1))
     z_NE, hash_N = pairs.sample(share, self.seed, path)
     references.check_width(z_RE, z_NE.shape[1], self.references)
@@ -94,8 +92,8 @@ class ImageBased(operators.MeshFilter, of_embeddings.OfEmbeddings):
     ids_R1, _ = kmeans.nearest(z_RE, centroid_KE, mesh)
     is_hit_K = np.zeros(self.num_clusters, bool)
     is_hit_K[ids_R1[:, 0]] = True
-    np.save(place.state / "centroids.npy", centroid_KE, allow_pickle=False)
-    np.save(place.state / "is_hit.npy", is_hit_K, allow_pickle=False)
+    np.save(context.state / "centroids.npy", centroid_KE, allow_pickle=False)
+    np.save(context.state / "is_hit.npy", is_hit_K, allow_pickle=False)
     path.unlink()
     return {
       "num_pairs": len(pairs),
@@ -105,14 +103,14 @@ class ImageBased(operators.MeshFilter, of_embeddings.OfEmbeddings):
       "num_hit": int(is_hit_K.sum()),
     }
 
-  def open_shards(self, place: operators.Place) -> operators.ShardFn:
+  def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     from curation.on_mesh import kmeans, scorer
 
-    assert place.state is not None
-    store = scorer.open_store(place, self.model)
+    assert context.state is not None
+    store = scorer.open_store(context, self.model)
     mesh = scorer.make_mesh()
-    centroid_KE = np.load(place.state / "centroids.npy", allow_pickle=False)
-    is_hit_K = np.load(place.state / "is_hit.npy", allow_pickle=False)
+    centroid_KE = np.load(context.state / "centroids.npy", allow_pickle=False)
+    is_hit_K = np.load(context.state / "is_hit.npy", allow_pickle=False)
 
     def decide(
       shard: pool_lib.Shard,
@@ -120,14 +118,14 @@ class ImageBased(operators.MeshFilter, of_embeddings.OfEmbeddings):
       read: operators.ReadFn,
     ) -> Iterator[operators.Verdict]:
       del read
-      found, records = list(tables), store.open(shard)
-      if not found:
+      all_tables, records = list(tables), store.open(shard)
+      if not all_tables:
         return
-      # All at once: the centroids are put on the devices for each call.
-      zimg_NE = records.read(pa.concat_tables(found))["zimg"]
+      # One call: each call puts the centroids on the devices.
+      zimg_NE = records.read(pa.concat_tables(all_tables))["zimg"]
       ids_N1, _ = kmeans.nearest(zimg_NE, centroid_KE, mesh)
       start = 0
-      for table in found:
+      for table in all_tables:
         ids = ids_N1[start : start + len(table), 0]
         start += len(table)
         yield operators.Verdict(is_hit_K[ids], {"image_cluster": ids})

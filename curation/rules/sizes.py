@@ -3,7 +3,7 @@
 ALIGN's (Jia et al., arXiv 2102.05918, section 3), COYO-700M's (README.md of
 kakaobrain/coyo-dataset) and those of DataComp's `basic_filter` and of the
 captions of its image-based filter (mlfoundations/datacomp,
-baselines/apply_filter.py) differ in their boundaries: configs/curate/rules.py
+baselines/apply_filter.py) differ in their boundaries: configs/curate/steps.py
 has each by name.
 """
 
@@ -15,17 +15,18 @@ import pyarrow.compute as pc
 
 from curation import operators
 from curation.keys import strings
+from runtime import checks
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageSize(operators.Filter):
-  """Keep images of which the shorter side is long enough.
+  """Keep images whose shorter side is long enough.
 
-  An image of unknown size is dropped.
+  Images of unknown size are dropped.
 
   Attributes:
-    min_side: pixels.
-    strict: whether an image of just that size is dropped.
+    min_side: shortest side that is kept, in pixels.
+    strict: whether an image of exactly that size is dropped.
   """
 
   min_side: int
@@ -34,13 +35,10 @@ class ImageSize(operators.Filter):
   columns = ("width", "height")
 
   def check(self, field: str) -> None:
-    if self.min_side < 0:
-      raise ValueError(
-        f"{field}.min_side must be at least 0; got {self.min_side}"
-      )
+    checks.at_least(f"{field}.min_side", self.min_side, 0)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
 
     def decide(table: pa.Table) -> operators.Verdict:
       shorter, _ = _sides(table)
@@ -53,13 +51,13 @@ class ImageSize(operators.Filter):
 
 @dataclasses.dataclass(frozen=True)
 class AspectRatio(operators.Filter):
-  """Keep images of which no side is too long for the other.
+  """Keep images whose longer side is not too long for the shorter.
 
-  An image of unknown size, or without any pixel, is dropped.
+  Images of unknown size, or without any pixel, are dropped.
 
   Attributes:
-    max_ratio: of the longer to the shorter side.
-    strict: whether an image of just that ratio is dropped.
+    max_ratio: highest ratio of the longer to the shorter side.
+    strict: whether an image of exactly that ratio is dropped.
   """
 
   max_ratio: float
@@ -68,17 +66,14 @@ class AspectRatio(operators.Filter):
   columns = ("width", "height")
 
   def check(self, field: str) -> None:
-    if not self.max_ratio >= 1:
-      raise ValueError(
-        f"{field}.max_ratio must be at least 1; got {self.max_ratio}"
-      )
+    checks.at_least(f"{field}.max_ratio", self.max_ratio, 1)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
 
     def decide(table: pa.Table) -> operators.Verdict:
       shorter, longer = _sides(table)
-      # Without dividing: exact.
+      # Multiplied, not divided: the comparison is exact.
       limit = self.max_ratio * shorter
       is_slim = longer < limit if self.strict else longer <= limit
       return operators.Verdict(is_slim & (shorter > 0))
@@ -88,18 +83,18 @@ class AspectRatio(operators.Filter):
 
 @dataclasses.dataclass(frozen=True)
 class ImageBytes(operators.Filter):
-  """Keep images of which the encoded file is large enough.
+  """Keep images whose encoded file is large enough.
 
   Attributes:
-    min_bytes: of the smallest that is kept.
+    min_bytes: smallest size that is kept.
   """
 
   min_bytes: int
 
   columns = ("image",)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
 
     def decide(table: pa.Table) -> operators.Verdict:
       sizes = pc.call_function("binary_length", [table["image"]])
@@ -111,12 +106,12 @@ class ImageBytes(operators.Filter):
 
 @dataclasses.dataclass(frozen=True)
 class WordCount(operators.Filter):
-  """Keep captions of so many words.
+  """Keep captions by their number of words.
 
   Attributes:
-    min_words: of the shortest that is kept.
-    max_words: of the longest that is kept; 0 for any.
-    words: what a word is; key of WORDS.
+    min_words: lowest number that is kept.
+    max_words: highest number that is kept; 0 for no limit.
+    words: definition of a word, a key of WORDS.
   """
 
   min_words: int
@@ -127,13 +122,10 @@ class WordCount(operators.Filter):
 
   def check(self, field: str) -> None:
     _check_range(field, "words", self.min_words, self.max_words)
-    if self.words not in WORDS:
-      raise ValueError(
-        f"{field}.words must be one of {', '.join(WORDS)}; got {self.words!r}"
-      )
+    checks.one_of(f"{field}.words", self.words, WORDS)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
     count_fn = WORDS[self.words]
     return lambda table: operators.Verdict(
       _within(count_fn(table["text"]), self.min_words, self.max_words)
@@ -142,11 +134,11 @@ class WordCount(operators.Filter):
 
 @dataclasses.dataclass(frozen=True)
 class CharCount(operators.Filter):
-  """Keep captions of so many characters: Unicode code points.
+  """Keep captions by their number of characters: Unicode code points.
 
   Attributes:
-    min_chars: of the shortest that is kept.
-    max_chars: of the longest that is kept; 0 for any.
+    min_chars: lowest number that is kept.
+    max_chars: highest number that is kept; 0 for no limit.
     squeeze: whether whitespace is squeezed before, as " ".join(text.split()).
   """
 
@@ -159,8 +151,8 @@ class CharCount(operators.Filter):
   def check(self, field: str) -> None:
     _check_range(field, "chars", self.min_chars, self.max_chars)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
 
     def decide(table: pa.Table) -> operators.Verdict:
       texts = table["text"]
@@ -174,13 +166,13 @@ class CharCount(operators.Filter):
 
 @dataclasses.dataclass(frozen=True)
 class AtMost(operators.Filter):
-  """Keep pairs of which a column's value is not too high.
+  """Keep pairs whose value in a column is not too high.
 
-  A pair without a value (null, NaN) is dropped.
+  Pairs without a value (null, NaN) are dropped.
 
   Attributes:
-    column: of numbers: an NSFW score that the pool's files have, say.
-    max_value: the highest that is kept.
+    column: name of a column of numbers: an NSFW score of the pool, say.
+    max_value: highest value that is kept.
   """
 
   column: str
@@ -190,9 +182,9 @@ class AtMost(operators.Filter):
   def columns(self) -> tuple[str, ...]:
     return (self.column,)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
-    # A null becomes NaN, which is not at most anything.
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
+    # A null becomes NaN, for which every comparison is False.
     return lambda table: operators.Verdict(
       table[self.column].to_numpy() <= self.max_value
     )
@@ -215,8 +207,7 @@ def _within(counts: np.ndarray, least: int, most: int) -> np.ndarray:
 
 
 def _check_range(field: str, name: str, least: int, most: int) -> None:
-  if least < 0:
-    raise ValueError(f"{field}.min_{name} must be at least 0; got {least}")
+  checks.at_least(f"{field}.min_{name}", least, 0)
   if most and most < least:
     raise ValueError(
       f"{field}.max_{name} must be 0, for no limit, or at least"

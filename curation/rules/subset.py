@@ -1,4 +1,4 @@
-"""Files of UIDs as a step: DataComp's subsets, or earlier selections."""
+"""Filter by files of UIDs: DataComp's subsets, or earlier selections."""
 
 import dataclasses
 import pathlib
@@ -13,10 +13,10 @@ from input_pipeline.storage import uids as uids_lib
 
 @dataclasses.dataclass(frozen=True)
 class Subset(operators.Filter):
-  """Keep the pairs that some of the files name.
+  """Keep the pairs whose UID is in at least one of the files.
 
-  One step with several files is their union; a step each, their intersection.
-  UIDs that a file repeats, as some of DataComp's do, are kept once.
+  One step with several files keeps their union; one step for each, their
+  intersection. UIDs that a file repeats, as DataComp's may, are kept once.
 
   Attributes:
     paths: .npy files of sorted UIDs, dtype "u8,u8".
@@ -25,7 +25,7 @@ class Subset(operators.Filter):
   paths: tuple[str, ...]
 
   def check(self, field: str) -> None:
-    """Look at the files."""
+    """Raise ValueError for a missing file, or one without UIDs."""
     if not self.paths:
       raise ValueError(f"{field}.paths must name .npy files of UIDs; got ()")
     for path in self.paths:
@@ -34,12 +34,12 @@ class Subset(operators.Filter):
       subset_lib.read(f"{field}.paths", path)
 
   def files(self) -> tuple[str, ...]:
-    """Return the files."""
+    """Return the paths."""
     return self.paths
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
     """Map the files; raises ValueError for one that is not sorted."""
-    del place
+    del context
     sets = [
       uids_lib.SortedUids(subset_lib.read("subset", path), path)
       for path in self.paths

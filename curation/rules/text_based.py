@@ -1,8 +1,8 @@
-"""DataComp's text-based filter: captions that name something of ImageNet-21k.
+"""DataComp's text-based filter: captions that name a class of ImageNet-21k.
 
 Gadre et al. (arXiv 2304.14108); mlfoundations/datacomp,
-baselines/apply_filter.py, `does_contain_text_entity`. That filter takes English
-captions only, which is a step of its own here (`language`).
+baselines/apply_filter.py, `does_contain_text_entity`. DataComp's filter takes
+English captions only; here the step `language` selects these.
 """
 
 import dataclasses
@@ -18,32 +18,30 @@ from curation import operators
 from curation.captions import wordnet
 
 _WNID = re.compile(r"n\d{8}")
-# Words whose answer is kept: captions have new ones without end.
+# Cached answers, one for each word: captions have new words without end.
 _KEPT_WORDS = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class TextBased(operators.Filter):
-  """Keep captions of which a word's first synset is among classes.
+  """Keep captions with a word whose first synset is among classes.
 
-  A word is what is between white space, with its punctuation, and is looked up
-  as NLTK does it: in lower case, then without its ending.
+  Words are separated by white space, keep their punctuation, and are looked up
+  as NLTK does it: in lower case, then without the ending.
 
   Attributes:
     classes: file of WordNet 3.0 IDs, one a line ("n02084071"): ImageNet-21k's
       for DataComp's filter.
     wordnet: folder of WordNet 3.0's files; "" takes the package's.
-    nouns_only: whether the synset has to be a noun. DataComp compares the
-      offset alone, which a verb can share with a noun: False.
+    nouns_only: whether the synset has to be a noun. False as in DataComp, whose
+      filter compares the offset alone: a verb can share it with a noun.
   """
 
   classes: str
   wordnet: str
   nouns_only: bool
 
-  @property
-  def columns(self) -> tuple[str, ...]:
-    return ("text",)
+  columns = ("text",)
 
   def check(self, field: str) -> None:
     if not self.classes:
@@ -54,8 +52,8 @@ class TextBased(operators.Filter):
   def files(self) -> tuple[str, ...]:
     return tuple(filter(None, (self.classes, self.wordnet)))
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
     offsets = read_classes(pathlib.Path(self.classes))
     synsets = wordnet.FirstSynsets(self.wordnet)
 
@@ -67,7 +65,7 @@ class TextBased(operators.Filter):
       return int(wnid[1:]) in offsets
 
     def decide(table: pa.Table) -> operators.Verdict:
-      # Each word of the table once. Arrow's white space is Python's.
+      # Each distinct word is looked up once. Arrow's white space is Python's.
       texts = table["text"].combine_chunks()
       words = pc.call_function("utf8_split_whitespace", [texts])
       encoded = words.flatten().dictionary_encode()
@@ -85,7 +83,7 @@ def read_classes(path: pathlib.Path) -> frozenset[int]:
   """Return the offsets of a file of WordNet IDs, one a line.
 
   Raises:
-    ValueError: a line is none, or there are none.
+    ValueError: a line is not an ID, or there are no IDs.
   """
   lines = path.read_text(encoding="utf-8-sig").split("\n")
   offsets = set()

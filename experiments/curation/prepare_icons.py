@@ -1,24 +1,24 @@
-"""Makes a noisy pool of icons, a clean set beside it and a held-out one.
+"""Writes a noisy pool of icons, a clean set and a held-out set.
 
   npm pack @iconify/json && tar xzf iconify-json-*.tgz
   python -m experiments.curation.prepare_icons --icons=package --out=cache/icons
 
-Below --out, all of it the same for the same version of the package:
+Files below --out, equal for the same version of the package:
 
   pool/00000.tar ...   KEY.png, KEY.txt and KEY.json as img2dataset writes them;
                        the JSON has uid, url, caption, width, height and kind
-  trusted/00000.tar .. clean pairs of other icons of the same sets: what DFN's
-                       filter is trained on
+  trusted/00000.tar .. clean pairs of other icons of the same sets, for training
+                       DFN's filter
   heldout/retrieval.tar, heldout/zero_shot.tar
-                       clean pairs of HELD_OUT sets, which the pool has none of
-  kinds.npy            uint8 [pairs of the pool]: what web_noise.py did to each,
-                       as a place in its SHARES; for tables of what was kept
+                       clean pairs of the sets HELD_OUT, which the pool lacks
+  kinds.npy            uint8 [pairs of the pool]: kind of web_noise.py's
+                       corruption, an index in its SHARES; for tables
   tokenizer/           byte-pair encoding trained on the pool's captions
   facts.json           written last: counts, sets, licences
 
 Held-out pictures that equal one of the pool or of the clean set in every pixel
 are left out, and so are sets that are versions of a held-out one (KIN). A tar
-that is there is not made again, so a stopped call goes on.
+that exists is not written again, so the same command resumes a stopped one.
 """
 
 import collections
@@ -39,18 +39,25 @@ from experiments.curation import icon_sets, web_noise
 from input_pipeline.tokenizers import bpe
 from runtime import progress, whole_files
 
-_ICONS = flags.DEFINE_string("icons", None, "The unpacked @iconify/json.")
+_ICONS = flags.DEFINE_string(
+  "icons", None, "Folder of the unpacked npm package @iconify/json."
+)
 _OUT = flags.DEFINE_string("out", None, "Folder to write.")
-_NUM_POOL = flags.DEFINE_integer("num_pool", 160_000, "Pairs of the pool.")
-_NUM_TRUSTED = flags.DEFINE_integer("num_trusted", 20_000, "Clean pairs.")
+_NUM_POOL = flags.DEFINE_integer(
+  "num_pool", 160_000, "Number of pairs of the noisy pool."
+)
+_NUM_TRUSTED = flags.DEFINE_integer(
+  "num_trusted", 20_000, "Number of pairs of the clean set."
+)
 
 SALT = "diptych-icons-1"
-# Of different makers and styles: outlines, filled, in colour, emoji.
+# Held-out sets, of different makers and styles: outlines, filled, in colour,
+# emoji.
 HELD_OUT = (
   *("lucide", "fa7-solid", "noto", "carbon", "iconoir", "bi", "ion"),
   "flat-color-icons",
 )
-# Forks, other versions and other weights of these.
+# Forks, other versions and other weights of the held-out sets.
 KIN = (
   *("feather", "lucide-lab", "fa", "fa-solid", "fa-regular", "fa-brands"),
   *("fa6-solid", "fa6-regular", "fa6-brands", "fa7-regular", "fa7-brands"),
@@ -58,8 +65,8 @@ KIN = (
 )
 NUM_RETRIEVAL = 1000
 NUM_CLASSES = 100
-# A name is asked for only where each of its words is in names of so many sets
-# that are not held out: what could have been learnt.
+# Lowest number of sets in the pool and the clean set that have each word of a
+# held-out name: only names that can be learnt are evaluated.
 MIN_SETS = 3
 VOCAB_SIZE = 2048
 TAR_PAIRS = 10_000
@@ -88,7 +95,7 @@ def make(
   num_pool: int,
   num_trusted: int,
 ) -> None:
-  """Write everything that is not there yet."""
+  """Write all files that do not exist yet."""
   if (out / "facts.json").exists():
     return
   for folder in ("pool", "trusted", "heldout", "tokenizer"):
@@ -101,14 +108,14 @@ def make(
     )
     for icon in icons[num_pool:]
   ]
-  seen = set()
+  digests = set()
   with progress.Progress("Drawing icons", len(icons)) as bar:
     for folder, pairs in (("pool", pool), ("trusted", trusted)):
       for start in range(0, len(pairs), TAR_PAIRS):
         path = out / folder / f"{start // TAR_PAIRS:05d}.tar"
-        some = pairs[start : start + TAR_PAIRS]
-        seen |= write_tar(path, some, start, bar.advance)
-  retrieval, zero_shot = choose(icons, held_out, seen)
+        part = pairs[start : start + TAR_PAIRS]
+        digests |= write_tar(path, part, start, bar.advance)
+  retrieval, zero_shot = choose(icons, held_out, digests)
   for name, chosen in (("retrieval", retrieval), ("zero_shot", zero_shot)):
     pairs = [web_noise.clean_pair(icon, icon.words) for icon in chosen]
     write_tar(out / "heldout" / f"{name}.tar", pairs, 0)
@@ -138,16 +145,16 @@ def make(
 def choose(
   icons: Sequence[icon_sets.Icon],
   held_out: Sequence[icon_sets.Icon],
-  seen: set[bytes],
+  excluded: set[bytes],
 ) -> tuple[list[icon_sets.Icon], list[icon_sets.Icon]]:
   """Return the held-out icons for retrieval and those for classification.
 
-  Retrieval: of NUM_RETRIEVAL names one icon each. Classification: all icons of
-  the NUM_CLASSES names that most sets of `icons` have. `seen` are the digests
-  of pictures that must not be among them.
+  Retrieval has one icon for each of NUM_RETRIEVAL names. Classification has all
+  icons of the NUM_CLASSES names that most sets of `icons` have. Pictures with a
+  digest in `excluded` are left out.
   """
   sets_of_word, sets_of_name = _sets(icons)
-  fresh, drawn = [], set(seen)
+  fresh, drawn = [], set(excluded)
   for icon in sorted(held_out, key=lambda icon: _rank("held out", icon)):
     if icon.is_plain and all(
       len(sets_of_word[word]) >= MIN_SETS for word in icon.words.split()
@@ -173,7 +180,7 @@ def render(pair: web_noise.Pair) -> bytes:
     width=pair.width,
     height=pair.height,
     background="white",
-    # Fonts of the system must not matter.
+    # The picture must not depend on fonts of the system.
     skip_system_fonts=True,
   )
   buffer = io.BytesIO()
@@ -183,7 +190,7 @@ def render(pair: web_noise.Pair) -> bytes:
 
 
 def digest_of(png: bytes) -> bytes:
-  """Return 16 bytes that stand for the size and the pixels."""
+  """Return a digest of the size and the pixels, 16 bytes."""
   image = Image.open(io.BytesIO(png))
   data = repr(image.size).encode() + image.tobytes()
   return hashlib.blake2b(data, digest_size=16).digest()
@@ -195,9 +202,9 @@ def write_tar(
   first: int,
   advance: Callable[[], None] = lambda: None,
 ) -> set[bytes]:
-  """Write pairs, the first with key `first`; return their pictures' digests.
+  """Write pairs with keys from `first` on; return their pictures' digests.
 
-  A tar that is there is only read.
+  A tar that exists is only read.
   """
   if path.exists():
     digests = set()
@@ -237,21 +244,21 @@ def _read(
   package: icon_sets.Package, num_icons: int
 ) -> tuple[list[icon_sets.Icon], list[icon_sets.Icon]]:
   """Return `num_icons` icons, by hash, and all icons of HELD_OUT."""
-  found, held_out = [], []
+  icons, held_out = [], []
   with progress.Progress("Reading icon sets", len(package.titles)) as bar:
     for prefix in package.titles:
       if prefix in HELD_OUT:
         held_out += package.icons(prefix)
       elif prefix not in KIN:
-        found += package.icons(prefix)
+        icons += package.icons(prefix)
       bar.advance()
-  if len(found) < num_icons:
+  if len(icons) < num_icons:
     raise ValueError(
       f"--num_pool and --num_trusted ask for {num_icons} icons; the package "
-      f"has {len(found)} that may be used"
+      f"has {len(icons)} that may be used"
     )
-  found.sort(key=lambda icon: _rank("pool", icon))
-  return found[:num_icons], held_out
+  icons.sort(key=lambda icon: _rank("pool", icon))
+  return icons[:num_icons], held_out
 
 
 def _sets(
@@ -270,7 +277,7 @@ def _rank(purpose: str, icon: icon_sets.Icon) -> tuple[float, str]:
 
 
 def _write_tokenizer(folder: pathlib.Path, captions: Sequence[str]) -> None:
-  """Write what data.tokenizer="hf" reads; all arms have the same one."""
+  """Train the tokenizer of all arms; write files for data.tokenizer="hf"."""
   trained = bpe.train(captions, VOCAB_SIZE)
   trained.post_processor = tokenizers.processors.TemplateProcessing(
     single="$A <eos>", special_tokens=[("<eos>", 1)]

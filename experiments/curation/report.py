@@ -1,4 +1,4 @@
-"""Sums up the runs: mean and spread of each figure, what each arm kept."""
+"""Report of the runs: mean and spread of each figure, pairs that arms kept."""
 
 import json
 import pathlib
@@ -14,17 +14,17 @@ from experiments.curation import heldout, web_noise
 from input_pipeline.sources import record
 from runtime import whole_files
 
-# In the order of the tables.
+# Arm -> its name, in the order of the tables.
 ARMS = {
   "raw": "raw pool",
   "align": "ALIGN",
   "metaclip": "MetaCLIP",
   "dfn": "DFN",
 }
-# Kinds of pairs whose caption is that of the picture.
+# Kinds of pairs whose caption describes the picture.
 RIGHT = ("as_is", "head", "tiny", "stretched")
 
-# Arm -> what the runs of its seeds scored.
+# Arm -> results of the runs of its seeds.
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
@@ -53,7 +53,7 @@ def figures(runs: Sequence[Mapping[str, Any]], name: str) -> list[float]:
 
 
 def spread(values: Sequence[float]) -> str:
-  """Return "mean ± standard deviation" over seeds, of all seeds there are."""
+  """Return "mean ± standard deviation" over seeds."""
   mean = statistics.mean(values)
   if len(values) < 2:
     return f"{mean:.1f}"
@@ -61,7 +61,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def table(results: Results, kept: Mapping[str, Mapping[str, int]]) -> str:
-  """Return two tables in Markdown: figures, and what was kept by kind."""
+  """Return two tables in Markdown: figures, and kept pairs by kind."""
   names = list(heldout.METRICS)
   heads = [
     "trained on",
@@ -91,12 +91,12 @@ def table(results: Results, kept: Mapping[str, Mapping[str, int]]) -> str:
 def kept_kinds(
   arm: str, data: pathlib.Path, out: pathlib.Path
 ) -> dict[str, int]:
-  """Count an arm's pairs by what web_noise.py did to them."""
+  """Return an arm's number of pairs of each kind of web_noise.py."""
   kinds = np.load(data / "kinds.npy", allow_pickle=False)
   if arm != "raw":
     path = out / f"curate_{arm}" / "selection.npy"
     selection = np.load(path, allow_pickle=False)
-    # Of 160,000 pairs, no two share the first half of a UID.
+    # The first half of a UID is unique among 160,000 pairs.
     halves = [record.uid(f"{row:09d}")[0] for row in range(len(kinds))]
     kinds = kinds[np.isin(np.array(halves, "u8"), selection["f0"])]
   counts = np.bincount(kinds, minlength=len(web_noise.SHARES))
@@ -114,23 +114,23 @@ def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _draw(results: Results, path: pathlib.Path) -> None:
-  """Draw each seed as a dot, and their mean as a bar."""
+  """Draw each seed as a dot, and the mean of seeds as a bar."""
   arms = [arm for arm in ARMS if results[arm]]
   drawn = figure.Figure(figsize=(13, 2.6), layout="constrained")
-  for place, (name, title) in zip(
+  for axes, (name, title) in zip(
     np.atleast_1d(drawn.subplots(1, len(heldout.METRICS))),
     heldout.METRICS.items(),
     strict=True,
   ):
     for x, arm in enumerate(arms):
       values = figures(results[arm], name)
-      place.bar(x, statistics.mean(values), color=f"C{x}", alpha=0.4)
-      place.plot([x] * len(values), values, "o", color=f"C{x}", markersize=4)
+      axes.bar(x, statistics.mean(values), color=f"C{x}", alpha=0.4)
+      axes.plot([x] * len(values), values, "o", color=f"C{x}", markersize=4)
     unit = "" if name == heldout.MEDIAN_RANK else ", %"
-    place.set_title(title + unit, fontsize=9)
-    place.set_xticks(range(len(arms)), [ARMS[arm] for arm in arms], fontsize=7)
-    place.spines[["top", "right"]].set_visible(False)
-  # The same bytes for the same figures; text that is text.
+    axes.set_title(title + unit, fontsize=9)
+    axes.set_xticks(range(len(arms)), [ARMS[arm] for arm in arms], fontsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+  # Reproducible bytes, and text as text instead of paths.
   style = {"svg.hashsalt": "icons", "svg.fonttype": "none"}
   with mpl.rc_context(style):
     drawn.savefig(path, metadata={"Date": None})

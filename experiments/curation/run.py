@@ -1,10 +1,11 @@
-"""Runs the experiment of this folder's README, and goes on where it stopped.
+"""Runs the experiment of this folder's README; resumes a stopped call.
 
   python -m experiments.curation.run --data=cache/icons --out=runs/icons
 
-In --out: `filter` (DFN's network), curate_ARM (the selections), ARM-SEED (the
-runs; heldout.json marks a finished one), and what report.py makes of them:
-results.json, results.md, results.svg. Arms take turns, a seed at a time.
+Folders in --out: `filter` (DFN's network), curate_ARM (the selections),
+ARM-SEED (the runs; heldout.json marks a finished one). report.py writes
+results.json, results.md and results.svg beside them. Arms take turns, a seed at
+a time.
 """
 
 import json
@@ -18,15 +19,24 @@ from absl import app, flags, logging
 from experiments.curation import heldout, report
 from runtime import whole_files
 
-_DATA = flags.DEFINE_string("data", "cache/icons", "Of prepare_icons.py.")
+_DATA = flags.DEFINE_string(
+  "data", "cache/icons", "Folder written by prepare_icons.py."
+)
 _OUT = flags.DEFINE_string("out", "runs/icons", "Folder of the runs.")
-_ARMS = flags.DEFINE_list("arms", list(report.ARMS), "Which of them.")
-_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "One run each.")
+_ARMS = flags.DEFINE_list(
+  "arms", list(report.ARMS), f"Arms to run, of {', '.join(report.ARMS)}."
+)
+_SEEDS = flags.DEFINE_list(
+  "seeds", ["0", "1", "2"], "Seeds; one run of each arm for each."
+)
 _TOTAL_STEPS = flags.DEFINE_integer(
-  "total_steps", 0, "Of each run; 0 is what config.py has.", lower_bound=0
+  "total_steps",
+  0,
+  "Training steps of each run; 0 takes total_steps of config.py.",
+  lower_bound=0,
 )
 _REPORT_ONLY = flags.DEFINE_bool(
-  "report_only", False, "Sum up the runs that are finished; start none."
+  "report_only", False, "Report on finished runs; start none."
 )
 
 _CONFIG = "experiments/curation/config.py"
@@ -57,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def select(arm: str, data: pathlib.Path, out: pathlib.Path) -> None:
-  """Curate the pool for an arm, unless it is the raw one or has been done."""
+  """Curate the pool for an arm, unless the arm is raw or curated already."""
   folder = out / f"curate_{arm}"
   if arm == "raw" or (folder / "manifest.json").exists():
     return
@@ -121,7 +131,7 @@ def _evaluate(folder: pathlib.Path, data: pathlib.Path) -> None:
 
 
 def _main(*args: str) -> None:
-  # A process of its own: a run that has ended goes on from its checkpoint, and
+  # A separate process: a run that was stopped resumes from its checkpoint, and
   # two models are never in memory at once.
   print(" ".join(("python main.py", *args)), flush=True)
   subprocess.run([sys.executable, "main.py", *args], check=True)

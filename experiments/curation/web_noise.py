@@ -1,18 +1,18 @@
-"""The stated corruption that makes icons and their names a pool as of the web.
+"""Corruption of icons and their names, which makes a pool like the web's.
 
-One number in [0, 1) for each icon, of its key's hash, says what becomes of it:
+A number in [0, 1) for each icon, a hash of its key, selects one of these kinds:
 
   as_is         the picture and its caption
   swapped       the caption of another such icon: no rule on text can tell
   boilerplate   one of BOILERPLATE, which thousands of pictures share
-  file_name     a camera's or a program's name for a file
+  file_name     a file name of a camera or a program
   tiny          drawn at TINY pixels, with its own caption
   stretched     drawn four times as wide as high, with its own caption
   head          another copy, at another size, of one of the NUM_HEADS icons
-                that have the most common names: what everybody shows
+                with the most common names
 
-A caption is the name as words, and in part of the pairs has "icon" or the name
-of the set with it, as alternative texts on the web do.
+A caption is the name as words; some have "icon" or the name of the set with it,
+as alternative texts on the web do.
 """
 
 import collections
@@ -21,8 +21,8 @@ from collections.abc import Mapping, Sequence
 
 from experiments.curation import icon_sets
 
-# Shares of the pool; their sum is 1. No paper's: chosen, before anything was
-# trained, so that about half of the pairs tell nothing or a wrong thing.
+# Share of each kind in the pool; their sum is 1. The numbers are ours, chosen
+# before any training so that about half of the captions are wrong or empty.
 SHARES = {
   "as_is": 0.36,
   "swapped": 0.25,
@@ -32,7 +32,8 @@ SHARES = {
   "stretched": 0.025,
   "head": 0.10,
 }
-# The first three are ALIGN's examples or like them (arXiv 2102.05918, 3).
+# Captions; the first three are ALIGN's examples or like them (arXiv 2102.05918,
+# section 3).
 BOILERPLATE = (
   *("1920x1080", "alt_img", "image", "icon", "logo", "untitled", "img"),
   *("click here", "svg icon", "free download", "image 24", "placeholder"),
@@ -40,15 +41,15 @@ BOILERPLATE = (
 SIDE = 32  # pixels of the longer side
 TINY = 8
 NUM_HEADS = 200
-# Of the most common names, so many; NUM_HEADS / this many icons each.
+# Number of the most common names; each has NUM_HEADS / NUM_HEAD_NAMES icons.
 NUM_HEAD_NAMES = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-  """What is written: how `icon` is drawn, and what is said of it.
+  """Drawing and caption of an icon to write.
 
-  `kind` is a key of SHARES, or "clean" where nothing was corrupted on purpose.
+  `kind` is a key of SHARES, or "clean" for a pair that was not corrupted.
   """
 
   icon: icon_sets.Icon
@@ -65,7 +66,7 @@ def clean_pair(icon: icon_sets.Icon, caption: str) -> Pair:
 
 
 def caption(icon: icon_sets.Icon, title: str, salt: str) -> str:
-  """Return a caption: half of them the bare name, the rest one of three forms.
+  """Return a caption: half are the bare name, the rest one of three forms.
 
   `title` is the name of the icon's set.
   """
@@ -107,14 +108,14 @@ def corrupt(
     elif kind == "stretched":
       pair = dataclasses.replace(pair, width=SIDE, height=SIDE // 4)
     elif kind == "head":
-      # From 20 pixels, so that a copy is a file of its own, but not tiny.
+      # From 20 pixels on: each copy is another file, and none is tiny.
       pair = _pair(shown, text, kind, 20 + int(number * 1e6) % (SIDE - 20))
     pairs.append(dataclasses.replace(pair, url=url))
   return pairs
 
 
 def kind_of(number: float) -> str:
-  """Return the kind of a pair whose number in [0, 1) this is."""
+  """Return the kind that a number in [0, 1) selects."""
   total = 0.0
   for kind, share in SHARES.items():
     total += share
@@ -124,7 +125,7 @@ def kind_of(number: float) -> str:
 
 
 def file_name(number: float) -> str:
-  """Return one of some 28,000 names of files, by a number in [0, 1)."""
+  """Return one of 28,000 file names, by a number in [0, 1)."""
   rest = int(number * 28_000)
   form, rest = rest % 4, rest // 4
   return (
@@ -138,9 +139,9 @@ def file_name(number: float) -> str:
 def _swapped(
   rows: Sequence[int], icons: Sequence[icon_sets.Icon], salt: str
 ) -> dict[int, int]:
-  """Return whose caption each row gets: that of the next one in hash order.
+  """Return the row whose caption each row gets: the next one in hash order.
 
-  So the names in these captions are the same as before, each as often.
+  The captions' names and their counts stay the same.
   """
   order = sorted(
     rows, key=lambda i: icon_sets.draw(salt, "order", icons[i].key)

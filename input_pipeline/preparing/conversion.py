@@ -1,39 +1,38 @@
 """`--task=prepare`: the sources of a config as prepared folders.
 
 One source becomes the folder itself, several a folder each, named after them.
-A folder is complete when it has its manifest.json; before, what is done is in
-UNFINISHED below it, and the next call goes on from there. Which bytes come out
-depends on the source and the size of a shard alone.
+A folder is complete when it has its manifest.json; before, complete shards are
+in UNFINISHED below it, and the next call goes on from there. Its bytes depend
+on the source and the size of a shard alone.
 """
 
-import contextlib
 import json
 import os
 import pathlib
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from input_pipeline import pipeline, sources
 from input_pipeline.preparing import conversion_job, shard_writer
-from input_pipeline.sources import prepared, source_config
+from input_pipeline.sources import prepared
 from input_pipeline.sources import record as record_lib
-from runtime import folder_lock, whole_files
+from runtime import checks, jsonl, unfinished, whole_files
 
 ERRORS = "data_errors.jsonl"
 
-# The split of a format that has none.
+# Name of the split of a format that has none.
 _ONLY_SPLIT = "train"
-# Faults that a message shows.
+# Number of faults that a message shows.
 _NUM_SHOWN = 3
 
 
 def run(
-  config: pipeline.Data,
+  config: pipeline.DataConfig,
   out: str,
   *,
   num_workers: int,
@@ -43,16 +42,13 @@ def run(
   """Convert the sources, print what was written and the flags to use it."""
   if not out:
     raise ValueError("--out is missing: --out=DIR, the folder to write")
-  for flag, value, lowest in (
-    ("num_workers", num_workers, 0),
-    ("shard_examples", shard_examples, 1),
-  ):
-    if value < lowest:
-      raise ValueError(f"--{flag} must be at least {lowest}; got {value}")
+  checks.at_least("--num_workers", num_workers, 0)
+  checks.at_least("--shard_examples", shard_examples, 1)
   folder = pathlib.Path(out)
   conversion_job.check_free(folder, config.sources)
   jobs = make_jobs(config, folder, shard_examples)
-  conversion_job.check_out(folder, jobs)
+  for job in jobs:
+    conversion_job.begun(job)
   written = {
     job.name: convert(
       job, num_workers=num_workers, max_bad_fraction=config.max_bad_fraction
@@ -68,27 +64,25 @@ def run(
 
 
 def make_jobs(
-  config: pipeline.Data, out: pathlib.Path, shard_examples: int
+  config: pipeline.DataConfig, out: pathlib.Path, shard_examples: int
 ) -> list[conversion_job.Job]:
   """Open the sources; raises as `pipeline.open_sources` does."""
   jobs = []
   for name, records in pipeline.open_sources(config).items():
     source = config.sources[name]
     module = sources.FORMATS[source.format]
-    place = source_config.Place(
-      name, pathlib.Path(config.cache_dir), config.image_size
-    )
-    others = module.splits(source, place)
+    context = config.context(name)
+    others = module.splits(source, context)
     trained = re.sub(r"[^A-Za-z0-9_]+", "_", source.split).strip("_")
     trained = source.split if source.split in others else trained
     splits = {trained or _ONLY_SPLIT: records}
-    # Not beside a part of a split, as TFDS has them.
+    # A part of a split, which TFDS has, is converted without other splits.
     if source.split in others:
       splits = {
         split: (
           records
           if split == source.split
-          else module.open_split(source, split, place)
+          else module.open_split(source, split, context)
         )
         for split in others
       }
@@ -103,27 +97,23 @@ def make_jobs(
 def convert(
   job: conversion_job.Job, *, num_workers: int, max_bad_fraction: float
 ) -> dict[str, Any]:
-  """Write what is missing of the folder; return facts about it.
+  """Write the missing shards of a folder; return facts about it.
 
-  Raises ValueError where more than that share of the examples cannot be used,
-  OSError for a folder that cannot be written.
+  Raises:
+    ValueError: more than that share of the examples cannot be used.
+    RunError: the folder cannot be written, or another process is writing it.
+    OSError: the disk is full.
   """
   if conversion_job.begun(job) == "complete":
     shutil.rmtree(job.folder / conversion_job.UNFINISHED, ignore_errors=True)
     return _facts_of(job)
   work = job.folder / conversion_job.UNFINISHED
-  try:
-    work.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise OSError(f"cannot write --out={job.folder}: {error}") from error
-  with _locked(work):
-    for leftover in work.glob(".*.tmp-*"):
-      leftover.unlink(missing_ok=True)
+  with unfinished.resumed(work, f"--out={job.folder}"):
+    unfinished.delete_leftovers(job.folder)
     plan = json.dumps(job.plan, indent=2).encode()
     whole_files.write(work / conversion_job.PLAN, plan)
     _write_shards(job, num_workers, max_bad_fraction)
     _finish(job)
-  shutil.rmtree(work, ignore_errors=True)
   return _facts_of(job)
 
 
@@ -162,19 +152,22 @@ def _write_shards(
       label=f"Preparing {job.name}",
     )
   except shard_writer.TooManyFaultsError as error:
-    found = [*error.faults]
+    # A set: a worker may have completed a shard after its faults were counted.
+    left_out = {*error.faults}
     for number, shards in enumerate(job.shards.values()):
       for name, _, _ in shards:
         facts = shard_writer.read_facts(work / name)
-        found += [(number, *fault) for fault in facts.faults] if facts else []
-    _write_errors(job, found)
-    raise ValueError(_too_many(job, found, total, max_bad_fraction)) from error
+        if facts is not None:
+          left_out |= {(number, *fault) for fault in facts.faults}
+    _write_errors(job, left_out)
+    message = _too_many(job, left_out, total, max_bad_fraction)
+    raise ValueError(message) from error
 
 
 def _is_whole(
   job: conversion_job.Job, name: str, facts: shard_writer.Facts
 ) -> bool:
-  # Those moved to their place stay there when the process is killed.
+  # A finished job moves its shards, and may be killed between two of them.
   return any(
     path.is_file() and path.stat().st_size == facts.num_bytes
     for path in (
@@ -186,24 +179,24 @@ def _is_whole(
 
 def _too_many(
   job: conversion_job.Job,
-  found: Sequence[tuple[int, int, str, str]],
+  left_out: Collection[tuple[int, int, str, str]],
   total: int,
   max_bad_fraction: float,
 ) -> str:
-  kinds = shard_writer.count_kinds([kind for _, _, kind, _ in found])
-  shown = "; ".join(text for *_, text in sorted(found)[:_NUM_SHOWN])
+  kinds = shard_writer.count_kinds([kind for _, _, kind, _ in left_out])
+  shown = "; ".join(text for *_, text in sorted(left_out)[:_NUM_SHOWN])
   return (
-    f"data.sources.{job.name}: {len(found)} of {total} examples cannot be used "
-    f"so far ({_listed(kinds)}), more than data.max_bad_fraction="
+    f"data.sources.{job.name}: {len(left_out)} of {total} examples cannot be "
+    f"used so far ({_listed(kinds)}), more than data.max_bad_fraction="
     f"{max_bad_fraction}; all are in {job.folder / ERRORS}, the first: {shown}"
   )
 
 
 def _finish(job: conversion_job.Job) -> None:
-  """Move complete shards to their places and write what belongs to them."""
+  """Move complete shards into the folder; write UIDs, errors and manifest."""
   work = job.folder / conversion_job.UNFINISHED
   shards: dict[str, list[tuple[str, int]]] = {}
-  files, found, languages = {}, [], set()
+  files, left_out, languages = {}, [], set()
   for number, (split, names) in enumerate(job.shards.items()):
     shards[split] = []
     for name, _, _ in names:
@@ -211,14 +204,14 @@ def _finish(job: conversion_job.Job) -> None:
       assert facts is not None, name
       shards[split].append((name, facts.num_records))
       files[name] = (facts.num_bytes, facts.digest)
-      found += [(number, *fault) for fault in facts.faults]
+      left_out += [(number, *fault) for fault in facts.faults]
       languages.update(facts.languages)
       if (work / name).exists():
         os.replace(work / name, job.folder / name)
     path = job.folder / f"{split}.uids.npy"
     _join_uids(path, [work / name for name, _, _ in names])
     files |= prepared.facts_of([path])
-  _write_errors(job, found)
+  _write_errors(job, left_out)
   manifest = prepared.Manifest(
     schema=prepared.SCHEMA,
     splits={
@@ -242,18 +235,14 @@ def _join_uids(path: pathlib.Path, shards: Sequence[pathlib.Path]) -> None:
     "fortran_order": False,
     "shape": (num_bytes // record_lib.UID.itemsize,),
   }
-  temporary = path.with_name(f".{path.name}.tmp")
-  with open(temporary, "wb") as file:
+  with whole_files.replacing(path) as file:
     np.lib.format.write_array_header_1_0(file, header)
     for part in parts:
       file.write(part.read_bytes())
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)
 
 
 def _write_errors(
-  job: conversion_job.Job, found: Sequence[tuple[int, int, str, str]]
+  job: conversion_job.Job, left_out: Collection[tuple[int, int, str, str]]
 ) -> None:
   splits = list(job.splits)
   lines = [
@@ -267,7 +256,7 @@ def _write_errors(
       },
       ensure_ascii=False,
     )
-    for number, index, kind, message in sorted(found)
+    for number, index, kind, message in sorted(left_out)
   ]
   text = "".join(line + "\n" for line in lines)
   whole_files.write(job.folder / ERRORS, text.encode())
@@ -275,7 +264,6 @@ def _write_errors(
 
 def _facts_of(job: conversion_job.Job) -> dict[str, Any]:
   manifest = prepared.read_manifest(job.folder, check_digests=False)
-  lines = (job.folder / ERRORS).read_text().splitlines()
   return {
     "source": job.name,
     "folder": str(job.folder),
@@ -284,7 +272,7 @@ def _facts_of(job: conversion_job.Job) -> dict[str, Any]:
     "num_files": sum(map(len, manifest.shards.values())),
     "num_bytes": sum(num_bytes for num_bytes, _ in manifest.files.values()),
     "left_out": shard_writer.count_kinds(
-      [json.loads(line)["kind"] for line in lines]
+      [line["kind"] for line in jsonl.read(job.folder / ERRORS)]
     ),
     "flags": _flags(job),
   }
@@ -297,7 +285,7 @@ def _flags(job: conversion_job.Job) -> list[str]:
     "path": str(job.folder),
     "split": job.trained,
   }
-  # What the records have by now; refused where it is left.
+  # Fields that the records have absorbed; array_record refuses their values.
   for field in ("image", "caption", "language_field", "uid", "subset"):
     value = getattr(job.source, field)
     if value:
@@ -321,16 +309,3 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
 
 def _listed(kinds: Mapping[str, int]) -> str:
   return ", ".join(f"{kind} {num:,}" for kind, num in kinds.items())
-
-
-@contextlib.contextmanager
-def _locked(folder: pathlib.Path) -> Iterator[None]:
-  """Keep other processes out."""
-  with contextlib.ExitStack() as stack:
-    try:
-      stack.enter_context(folder_lock.hold(folder, waits=False))
-    except BlockingIOError as error:
-      raise ValueError(
-        f"--out={folder.parent} is being written by another process"
-      ) from error
-    yield

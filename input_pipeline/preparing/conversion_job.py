@@ -1,24 +1,24 @@
-"""What one source becomes, and whether a folder may take it."""
+"""Conversion of one source, and the check that its folder may be written."""
 
 import dataclasses
 import json
 import pathlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from input_pipeline.sources import prepared, source_config
 from input_pipeline.sources import record as record_lib
+from runtime import unfinished
 
 UNFINISHED = ".unfinished"
 PLAN = "plan.json"
 
-# Fields of a source that alter what its records are.
+# Fields of a source that alter its records.
 _ALTERING = (
   *("format", "image", "caption", "language", "language_field"),
   *("uid", "subset", "keep"),
 )
-# Names that a message shows.
-_NUM_SHOWN = 3
+_BEGUN = "that this task has begun"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Job:
 
   Attributes:
     name: in data.sources.
-    source: its section.
-    folder: that is written.
+    source: section of the config.
+    folder: folder to write.
     splits: name in the folder -> records.
-    trained: the split of these that the config trains on.
-    shard_examples: examples of a shard.
+    trained: name of the split that the config trains on.
+    shard_examples: number of examples of a shard.
   """
 
   name: str
-  source: source_config.Source
+  source: source_config.SourceConfig
   folder: pathlib.Path
   splits: Mapping[str, record_lib.Records]
   trained: str
@@ -43,14 +43,12 @@ class Job:
 
   @property
   def plan(self) -> dict[str, Any]:
-    """Return what tells this job from another, ready for JSON."""
+    """Return the key of the job, ready for JSON: another job has another."""
     fields = dataclasses.asdict(self.source)
     plan: dict[str, Any] = {name: fields[name] for name in _ALTERING}
     plan["shard_examples"] = self.shard_examples
-    plan["examples"] = {name: len(some) for name, some in self.splits.items()}
-    plan["content"] = {
-      name: some.fingerprint() for name, some in self.splits.items()
-    }
+    plan["examples"] = {name: len(x) for name, x in self.splits.items()}
+    plan["content"] = {name: x.fingerprint() for name, x in self.splits.items()}
     return json.loads(json.dumps(plan))
 
   @property
@@ -70,77 +68,56 @@ class Job:
     return shards
 
 
-def check_free(out: pathlib.Path, names: Collection[str]) -> None:
-  """Raise ValueError for a folder that is of another kind.
+def check_free(out: pathlib.Path, sources: Collection[str]) -> None:
+  """Raise ValueError for a folder that this task has not begun.
 
-  Before the sources are opened, which may take an hour.
+  Called before the sources are opened, which may take an hour; `begun` says
+  more afterwards.
   """
-  found = _names(out)
-  own = {prepared.MANIFEST, UNFINISHED} if len(names) == 1 else {*names}
-  if found and not own & set(found):
-    raise ValueError(
-      f"--out={out} must be a new or empty folder, or one that this task has "
-      f"begun; it has {', '.join(found[:_NUM_SHOWN])}"
-    )
-
-
-def check_out(out: pathlib.Path, jobs: Sequence[Job]) -> None:
-  """Raise ValueError where a folder has anything that is not the job's own."""
-  names = {job.name for job in jobs if job.folder != out}
-  if names and out.exists():
-    others = sorted(set(_names(out)) - names)
-    if others:
-      raise ValueError(
-        f"--out={out} must be a new or empty folder, or one with the sources "
-        f"{sorted(names)}; it has {', '.join(others[:_NUM_SHOWN])}"
-      )
-  for job in jobs:
-    begun(job)
+  there = {*unfinished.names(out)}
+  if len(sources) > 1:
+    others, begun_by = there - {*sources}, f"with the sources {sorted(sources)}"
+  else:
+    is_begun = there & {prepared.MANIFEST, UNFINISHED}
+    others, begun_by = set() if is_begun else there, _BEGUN
+  if others:
+    raise unfinished.taken(out, sorted(others), begun_by)
 
 
 def begun(job: Job) -> str:
-  """Return "new", "unfinished" or "complete"; ValueError for other folders."""
-  folder, found = job.folder, _names(job.folder)
-  if prepared.MANIFEST in found:
+  """Return "new", "unfinished" or "complete".
+
+  Raises:
+    ValueError: the folder has other files.
+    RunError: it was begun with another job.
+  """
+  folder, there = job.folder, unfinished.names(job.folder)
+  if prepared.MANIFEST in there:
     try:
       manifest = prepared.read_manifest(folder, check_digests=False)
     except prepared.BrokenError as error:
       raise ValueError(f"--out: {error}; give another folder") from error
     _check_plan(job, manifest.made_from)
     return "complete"
-  if not found:
+  if not there:
     return "new"
   try:
     plan = json.loads((folder / UNFINISHED / PLAN).read_text())
   except (OSError, ValueError) as error:
-    # Killed before the plan was written: a lock, or half of the plan.
-    if found == [UNFINISHED] and all(
-      name.startswith(".") for name in _names(folder / UNFINISHED)
+    # A process killed before it wrote the plan leaves a lock, or half a plan.
+    if there == [UNFINISHED] and all(
+      name.startswith(".") for name in unfinished.names(folder / UNFINISHED)
     ):
       return "new"
-    raise ValueError(
-      f"--out={folder} must be a new or empty folder, or one that this task "
-      f"has begun; it has {', '.join(found[:_NUM_SHOWN])}"
-    ) from error
+    raise unfinished.taken(folder, there, _BEGUN) from error
   _check_plan(job, plan)
   return "unfinished"
 
 
 def _check_plan(job: Job, plan: Mapping[str, Any]) -> None:
-  for field, value in job.plan.items():
-    if plan.get(field) != value:
-      raise ValueError(
-        f"--out={job.folder} holds another data set: its {field} is "
-        f"{plan.get(field)!r}, that of data.sources.{job.name} is {value!r}; "
-        "give another folder"
-      )
-
-
-def _names(folder: pathlib.Path) -> list[str]:
-  """Return what is in a folder; ValueError where it is a file."""
-  try:
-    return sorted(path.name for path in folder.iterdir())
-  except FileNotFoundError:
-    return []
-  except NotADirectoryError as error:
-    raise ValueError(f"--out={folder} must be a folder, not a file") from error
+  if changed := unfinished.changes(plan, job.plan):
+    raise unfinished.other_key(
+      f"--out={job.folder}",
+      f"another data set than data.sources.{job.name}; undo these changes",
+      changed,
+    )

@@ -1,38 +1,37 @@
 """Shards of a prepared folder, each whole or not there, by several processes.
 
 A shard holds the examples start..stop of a split, without those that cannot be
-used, so its bytes depend on neither the other shards nor on who writes it.
+used, so its bytes depend neither on other shards nor on the process.
 Beside it are its facts (`Facts`, JSON) and the UIDs of its records; a shard
 that has its facts is complete.
 """
 
 import collections
-import concurrent.futures
-import concurrent.futures.process
 import contextlib
 import dataclasses
+import functools
 import json
-import multiprocessing
-import os
 import pathlib
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from input_pipeline import faults
 from input_pipeline.sources import array_record, prepared
 from input_pipeline.sources import record as record_lib
-from runtime import progress, whole_files
+from runtime import processes, progress, whole_files
 
-# Examples between two looks at the shared counters, which all workers lock.
+# Examples of a shard that are counted at once: each time costs a message.
 _COUNTED_AT_ONCE = 50
-# Seconds between two looks of the parent: what a terminal shows of progress.
-_POLL_SECONDS = 0.2
-# Characters of a fault's message that are kept; some quote what they read.
+# Characters of a fault's message that are kept; some messages quote bytes.
 _MAX_MESSAGE = 500
+_ADVICE = (
+  "fewer --num_workers. Complete shards stay; the same command goes on from"
+  " there"
+)
+
+# An example left out: (index in the split, kind, message).
+Fault = tuple[int, str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +39,10 @@ class Task:
   """One shard to write.
 
   Attributes:
-    split: index of its records among those given to `write_all`.
-    path: of its file.
+    split: index of its records among the splits of `write_all`.
+    path: path of its file.
     start, stop: examples of the split.
-    uids: of these examples where their keys do not tell; UID [stop - start].
+    uids: UID [stop - start] of the examples, where keys differ from UIDs.
   """
 
   split: int
@@ -55,37 +54,33 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-  """What is known of a complete shard.
+  """Facts about a complete shard.
 
   Attributes:
-    num_records: in the file.
-    num_bytes: of the file.
-    digest: BLAKE2b of it.
-    languages: of its texts.
-    faults: (index in the split, kind, message) of each example left out.
+    num_records: records in the file.
+    num_bytes: size of the file.
+    digest: BLAKE2b of the file.
+    languages: languages of its texts.
+    faults: one for each example left out.
   """
 
   num_records: int
   num_bytes: int
   digest: str
   languages: list[str]
-  faults: list[tuple[int, str, str]]
+  faults: list[Fault]
 
 
 class TooManyFaultsError(Exception):
   """More examples than are allowed cannot be used.
 
   Attributes:
-    faults: (split, index, kind, message) of those of unfinished shards.
+    faults: (split, index, kind, message) of the unfinished shards' faults.
   """
 
-  def __init__(self, found: Sequence[tuple[int, int, str, str]]):
-    super().__init__(f"{len(found)} examples of an unfinished shard")
-    self.faults = tuple(found)
-
-  # Made anew from its argument where it arrives from a worker.
-  def __reduce__(self):
-    return type(self), (self.faults,)
+  def __init__(self, left_out: Sequence[tuple[int, int, str, str]]):
+    super().__init__(f"{len(left_out)} examples of unfinished shards")
+    self.faults = tuple(left_out)
 
 
 def facts_path(path: pathlib.Path) -> pathlib.Path:
@@ -104,8 +99,7 @@ def read_facts(path: pathlib.Path) -> Facts | None:
     fields = json.loads(facts_path(path).read_text())
   except FileNotFoundError:
     return None
-  found = [(index, kind, text) for index, kind, text in fields["faults"]]
-  return Facts(**fields | {"faults": found})
+  return Facts(**fields | {"faults": [tuple(x) for x in fields["faults"]]})
 
 
 def write_all(
@@ -118,7 +112,7 @@ def write_all(
   max_bad: int,
   label: str,
 ) -> None:
-  """Write all shards that are given.
+  """Write the shards of all tasks.
 
   Args:
     splits: that the tasks refer to.
@@ -127,55 +121,77 @@ def write_all(
     num_done: examples in the shards that are complete.
     num_bad: of these, the ones left out.
     max_bad: most that may be left out in all.
-    label: what is done, for the line of progress.
+    label: of the line of progress.
 
   Raises:
     TooManyFaultsError: shards that are complete stay.
-    OSError: as `array_record.write`.
+    OSError: as `array_record.write`, or a worker process was killed.
   """
   if num_bad > max_bad:
     raise TooManyFaultsError([])
   total = num_done + sum(task.stop - task.start for task in tasks)
+  # Number of a task -> faults of its shard, which is not complete.
+  unfinished: dict[int, list[Fault]] = {}
   with progress.Progress(label, total) as bar:
     bar.advance(num_done)
-    if num_workers and tasks:
-      _write_in_pool(splits, tasks, num_workers, num_bad, max_bad, bar)
-      return
 
-    def count(done: int, bad: int) -> bool:
+    def count(number: int, counted: tuple[int, list[Fault]]) -> None:
       nonlocal num_bad
-      num_bad += bad
-      bar.advance(done)
-      return num_bad <= max_bad
+      num_examples, new = counted
+      bar.advance(num_examples)
+      num_bad += len(new)
+      unfinished.setdefault(number, []).extend(new)
+      if num_bad > max_bad:
+        raise TooManyFaultsError(
+          [
+            (tasks[number].split, *fault)
+            for number, left_out in unfinished.items()
+            for fault in left_out
+          ]
+        )
 
-    for task in tasks:
-      write(splits[task.split], task, count)
+    if not (num_workers and tasks):
+      for number, task in enumerate(tasks):
+        write(splits[task.split], task, functools.partial(count, number))
+        unfinished.pop(number, None)
+      return
+    with contextlib.closing(processes.Pool(num_workers, _ADVICE)) as pool:
+      fn = functools.partial(_write_in_worker, tuple(splits))
+      for number, _ in pool.results(fn, tasks, count):
+        unfinished.pop(number, None)
+
+
+def _write_in_worker(splits: Sequence[record_lib.Records], task: Task) -> None:
+  write(splits[task.split], task, processes.tell)
 
 
 def write(
-  records: record_lib.Records, task: Task, count: Callable[[int, int], bool]
+  records: record_lib.Records,
+  task: Task,
+  count: Callable[[tuple[int, list[Fault]]], None],
 ) -> None:
   """Write one shard.
 
   Args:
     records: of its split.
-    task: what to write.
-    count: is told of examples done, and those of them left out; returns
-      whether to go on.
+    task: the shard.
+    count: is called now and then with the number of examples read since the
+      last call, and the faults of those left out; may raise to end the task.
 
-  Raises TooManyFaultsError when `count` says so, OSError.
+  Raises:
+    OSError: as `array_record.write`.
   """
-  found: list[tuple[int, str, str]] = []
+  left_out: list[Fault] = []
   languages: set[str] = set()
   uids: list[tuple[int, int]] = []
 
   def usable() -> Iterator[record_lib.Record]:
-    counted = 0, 0
+    num_counted = num_faults = 0
     for index in range(task.start, task.stop):
       try:
         record = records[index]
       except faults.ExampleError as error:
-        found.append((index, error.kind, str(error)[:_MAX_MESSAGE]))
+        left_out.append((index, error.kind, str(error)[:_MAX_MESSAGE]))
       else:
         uid = record_lib.uid(record.key)
         if task.uids is not None:
@@ -188,14 +204,12 @@ def write(
         uids.append(uid)
         languages.update(record.texts)
         yield record
-      done, bad = index + 1 - task.start, len(found)
-      if done - counted[0] == _COUNTED_AT_ONCE or index + 1 == task.stop:
-        if not count(done - counted[0], bad - counted[1]):
-          raise TooManyFaultsError([(task.split, *fault) for fault in found])
-        counted = done, bad
+      done = index + 1 - task.start
+      if done - num_counted == _COUNTED_AT_ONCE or index + 1 == task.stop:
+        count((done - num_counted, left_out[num_faults:]))
+        num_counted, num_faults = done, len(left_out)
 
-  temporary = task.path.with_name(f".{task.path.name}.tmp-{os.getpid()}")
-  try:
+  with whole_files.new_file(task.path) as temporary:
     num_records = array_record.write(
       temporary, usable(), array_record.UNCOMPRESSED
     )
@@ -204,104 +218,14 @@ def write(
       num_bytes=temporary.stat().st_size,
       digest=prepared.digest_of(temporary),
       languages=sorted(languages),
-      faults=found,
+      faults=left_out,
     )
-    os.replace(temporary, task.path)
-  except BaseException:
-    temporary.unlink(missing_ok=True)
-    raise
   whole_files.write(
     uids_path(task.path), np.array(uids, record_lib.UID).tobytes()
   )
   whole_files.write(
     facts_path(task.path), json.dumps(dataclasses.asdict(facts)).encode()
   )
-
-
-def _write_in_pool(
-  splits: Sequence[record_lib.Records],
-  tasks: Sequence[Task],
-  num_workers: int,
-  num_bad: int,
-  max_bad: int,
-  bar: progress.Progress,
-) -> None:
-  # Not forked: the parent may have threads, of JAX and of fsspec.
-  context = multiprocessing.get_context("spawn")
-  counts = context.Array("q", [0, 0])
-  stop = context.Event()
-  seen = 0
-  with concurrent.futures.ProcessPoolExecutor(
-    min(num_workers, len(tasks)),
-    mp_context=context,
-    initializer=_begin_worker,
-    initargs=(splits, counts, stop),
-  ) as pool:
-    pending = {pool.submit(_write_in_worker, task) for task in tasks}
-    unfinished: list[tuple[int, int, str, str]] = []
-    try:
-      while pending:
-        done, pending = concurrent.futures.wait(
-          pending, _POLL_SECONDS, concurrent.futures.FIRST_COMPLETED
-        )
-        num_counted, bad = counts[:]
-        bar.advance(num_counted - seen)
-        seen = num_counted
-        if num_bad + bad > max_bad:
-          stop.set()
-        for future in done:
-          with contextlib.suppress(concurrent.futures.CancelledError):
-            try:
-              future.result()
-            except TooManyFaultsError as error:
-              unfinished += error.faults
-        if stop.is_set():
-          for future in pending:
-            future.cancel()
-    except concurrent.futures.process.BrokenProcessPool as error:
-      raise OSError(
-        "a worker process was ended from outside (is memory short?); what is "
-        "complete stays, the same command goes on, with fewer --num_workers"
-      ) from error
-    except BaseException:
-      stop.set()
-      pool.shutdown(cancel_futures=True)
-      raise
-  if stop.is_set():
-    raise TooManyFaultsError(unfinished)
-
-
-# Of a worker process, which has one set of records for all its shards.
-_worker: dict[str, Any] = {}
-
-
-def _begin_worker(
-  splits: Sequence[record_lib.Records], counts: Any, stop: Any
-) -> None:
-  _worker.update(splits=splits, counts=counts, stop=stop)
-  # The parent is told of Ctrl-C too, and ends its workers.
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
-  # A parent that was killed tells nobody.
-  threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-  parent = multiprocessing.parent_process()
-  assert parent is not None
-  parent.join()
-  os._exit(1)
-
-
-def _write_in_worker(task: Task) -> None:
-  counts, stop = _worker["counts"], _worker["stop"]
-
-  def count(done: int, bad: int) -> bool:
-    with counts.get_lock():
-      counts[0] += done
-      counts[1] += bad
-    return not stop.is_set()
-
-  write(_worker["splits"][task.split], task, count)
 
 
 def count_kinds(kinds: Sequence[str]) -> dict[str, int]:

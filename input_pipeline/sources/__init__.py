@@ -1,14 +1,14 @@
-"""Where image-text pairs come from, one module a format.
+"""Sources of image-text pairs, one module a format.
 
 Each module has
 
-  LANGUAGES         tuple of what captions are in; None: the data tell
-  splits(source, place) -> names of its splits, () where it has none
-  open_split(source, split, place) -> `record.Records` of one; "" where there
-                    are no splits. May first make an index or render.
+  LANGUAGES         tuple of the captions' languages; None: the data define them
+  splits(source, place) -> names of its splits, () for a format without any
+  open_split(source, split, place) -> `record.Records` of a split, "" for a
+                    format without any. May first make an index or render.
 
-Both raise ValueError that names the field for what a user has to change, and
-OSError or ModuleNotFoundError that says what to do.
+Both raise ValueError that names the config field to change, and OSError or
+ModuleNotFoundError with advice.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ from input_pipeline.sources import (
   webdataset,
 )
 
-# Any: a module, or in tests what stands for one.
+# Typed Any: a module, or in tests a stand-in for one.
 FORMATS: dict[str, Any] = {
   "emoji": emoji,
   "array_record": prepared,

@@ -27,12 +27,12 @@ from input_pipeline.storage import files, remote
 
 Record = record_lib.Record
 
-# Options of the writer: for images without compression of their own, and for
-# JPEG, PNG and WebP, which do not get smaller.
+# Options of the writer for images without compression of their own, and for
+# JPEG, PNG and WebP, which compress no further.
 COMPRESSED = "group_size:1"
 UNCOMPRESSED = "group_size:1,uncompressed"
 
-# array_record's own readers; other URLs are not files to it.
+# Schemes that array_record's own readers support.
 SCHEMES = ("", "file", "gs")
 # Footers read at once, as many as array_record's own data source reads.
 _NUM_OPENED = 64
@@ -42,14 +42,14 @@ def pack(record: Record) -> bytes:
   """Return the stored form of a record."""
   texts = {language: list(texts) for language, texts in record.texts.items()}
   fields = {"key": record.key, "image": record.image, "texts": texts}
-  # packb is typed as if it could return None.
+  # packb's type admits None, which it does not return.
   return cast(bytes, msgpack.packb(fields))
 
 
 def unpack(data: bytes) -> Record:
   """Return the record stored in `data`.
 
-  Raises faults.ExampleError, "record_broken", if it is not one.
+  Raises faults.ExampleError, "record_broken", if it is no record.
   """
   try:
     fields = msgpack.unpackb(data)
@@ -111,7 +111,7 @@ def write(
 
 @dataclasses.dataclass
 class Span:
-  """Records of a file, in the words of array_record's FileInstruction."""
+  """Range of records of a file, with the fields of a FileInstruction."""
 
   filename: str
   skip: int
@@ -123,9 +123,9 @@ class Records:
   """Random access to the records of one file or several, as a Grain source.
 
   Args:
-    paths: of local files, or of gs://.
-    counts: of their records, where they are known; else every file is opened.
-    uids_path: .npy file of their UIDs, where there is one.
+    paths: paths of local files, or gs:// URLs.
+    counts: numbers of their records; None opens every file to count them.
+    uids_path: .npy file of their UIDs, or None.
 
   Raises FileNotFoundError for a missing file, ValueError for one that is not
   an ArrayRecord file or is cut short, and at a record faults.ExampleError.
@@ -144,14 +144,14 @@ class Records:
         raise FileNotFoundError(f"no record file {path}")
     if counts is None:
       counts = _counts(self._paths)
-    # An empty file has no record to find: ArrayRecordDataSource refuses it.
+    # Empty files are left out: ArrayRecordDataSource refuses them.
     self._spans = [
       Span(path, 0, count, count)
       for path, count in zip(self._paths, counts, strict=True)
       if count
     ]
-    # What grain.sources has adds traces and imports JAX, which a process that
-    # only reads does without.
+    # Not the class in grain.sources: it adds traces and imports JAX, which
+    # processes that only read must not import.
     self._source = (
       array_record_data_source.ArrayRecordDataSource(self._spans)
       if self._spans
@@ -190,46 +190,46 @@ class Records:
   def uids(self) -> np.ndarray:
     """Return each record's UID; without a file of them, reads every record.
 
-    One that cannot be read has the UID of its place.
+    A record that cannot be read has a UID made from its index.
     """
     if self._uids_path is not None:
       with files.open_file(self._uids_path) as file:
         return np.load(file, allow_pickle=False)
-    found = np.empty(len(self), record_lib.UID)
+    uids = np.empty(len(self), record_lib.UID)
     for index in range(len(self)):
       try:
-        found[index] = record_lib.uid(self[index].key)
+        uids[index] = record_lib.uid(self[index].key)
       except faults.ExampleError:
-        found[index] = record_lib.uid(f"broken record {index}")
-    return found
+        uids[index] = record_lib.uid(f"broken record {index}")
+    return uids
 
   def __repr__(self) -> str:
     return f"Records({', '.join(self._paths)})"
 
   def _fault(self, index: int, error: Exception) -> faults.ExampleError:
-    """Return why a record could not be read."""
+    """Return the fault of a record that could not be read."""
     for span in self._spans:
       if index < span.take:
         break
       index -= span.take
-    place = f"record {index} of {span.filename}"
+    location = f"record {index} of {span.filename}"
     if remote.is_remote(span.filename):
-      return faults.ExampleError("read_failed", f"{place}: {error}")
+      return faults.ExampleError("read_failed", f"{location}: {error}")
     if not os.path.isfile(span.filename):
       return faults.ExampleError("file_missing", f"{span.filename} is gone")
     return faults.ExampleError(
-      "record_broken", f"{place}: {str(error).split(';')[0]}"
+      "record_broken", f"{location}: {str(error).split(';')[0]}"
     )
 
 
 def _plain(path: str | os.PathLike) -> str:
-  """Return a path as array_record opens it."""
+  """Return a path in the form that array_record opens."""
   text = os.fspath(path)
   return text.partition("://")[2] if remote.scheme(text) == "file" else text
 
 
 def _counts(paths: Sequence[str]) -> list[int]:
-  """Return how many records each file has; ValueError for what is none."""
+  """Return each file's number of records; ValueError for another file."""
   with concurrent.futures.ThreadPoolExecutor(_NUM_OPENED) as pool:
     counts = list(pool.map(_num_records, paths))
   for path, count in zip(paths, counts, strict=True):
@@ -241,11 +241,11 @@ def _counts(paths: Sequence[str]) -> list[int]:
 
 
 def _num_records(path: str) -> int | None:
-  """Return how many records can be found, None where the file is broken."""
+  """Return the number of readable records, None for a broken file."""
   try:
     reader = array_record_module.ArrayRecordReader(path)
     count = reader.num_records() if reader.ok() else None
     reader.close()
-  except RuntimeError:  # its only exception; closing a broken file raises too
+  except RuntimeError:  # the reader's only exception, also when it is closed
     return None
   return count

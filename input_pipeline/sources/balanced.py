@@ -1,14 +1,14 @@
 """Examples and captions that are drawn by their keep probabilities.
 
-MetaCLIP's balancing while training, instead of a selection before it: each
-place of the stream draws one of its example's captions, and whether that is
-kept; where it is not, another example is tried. So captions come in proportion
-to their probabilities, and others in each epoch (Xu et al., arXiv 2309.16671,
-section 3: online).
+This is MetaCLIP's balancing while training, instead of a selection before it.
+For each position of the stream, one of the example's captions is drawn, and
+whether it is kept; if not, another example is tried. Captions thus occur in
+proportion to their probabilities, and differ between epochs (Xu et al., arXiv
+2309.16671, section 3: online).
 
-The file is a sorted .npy array of KEEP: of each image that may be kept, all
-captions. What a place draws depends on the seed, its position and the attempt
-alone.
+The file is a sorted .npy array of KEEP, with all captions of each image that
+may be kept. The draw at a position depends only on the seed, the position and
+the attempt.
 """
 
 import hashlib
@@ -25,34 +25,35 @@ from input_pipeline.sources import source_config
 from input_pipeline.storage import uids as uids_lib
 from runtime import progress, whole_files
 
-# A caption: its image's UID, its number in captions.numbered, its probability.
+# Row of a caption: image's UID, number in captions.numbered, probability.
 KEEP = np.dtype([*record_lib.UID.descr, ("caption", "<u4"), ("keep", "<f4")])
-# An example: its position in the source, its captions' rows in the file.
+# Row of an example: position in the source, its captions' rows in the file.
 _PLACE = np.dtype(
   [("position", "<u8"), ("first", "<u8"), ("num_captions", "<u4")]
 )
 # UIDs of the source that are looked up at once.
 _CHUNK = 2**20
-# Raised when the form of the cached files changes.
+# Version to increase when the form of the cached files changes.
 _VERSION = 1
-# Draws for one place: without any kept once in e**64 places.
+# Most draws for one position, times the mean probability: none is kept once in
+# e**64 positions.
 _DRAWS_BY_MEAN = 64
-# 53 bits are what a float64 holds.
+# A random number has 53 bits, the precision of a float64.
 _UNIT, _SHIFT = 2.0**-53, 11
 
 
 class Records:
-  """The records of others that may be kept; see record.Records."""
+  """Records of a source that may be kept; see record.Records."""
 
   def __init__(
     self, records: record_lib.Records, path: pathlib.Path, keep_path: str
   ):
-    """Open what `select` has looked up.
+    """Open the result of `select`.
 
     Args:
-      records: of the whole source.
-      path: of the places' file, beside one of facts.
-      keep_path: of the file of KEEP.
+      records: records of the whole source.
+      path: file of examples (_PLACE), beside a file of facts.
+      keep_path: file of KEEP.
     """
     self._records = records
     self._path = path
@@ -81,10 +82,10 @@ class Records:
     """Return an example and the number of its caption.
 
     Args:
-      seed: of the run's examples.
-      position: in the stream.
-      attempt: at this position.
-      index: of the example that is due.
+      seed: seed of the run's examples.
+      position: position in the stream.
+      attempt: number of the attempt at this position.
+      index: index of the example that is due.
     """
     for number in range(self._max_draws):
       facts = f"{seed}/{position}/{attempt}/{number}/keep".encode()
@@ -93,7 +94,7 @@ class Records:
         int.from_bytes(digest[i : i + 8], "little") for i in (0, 8, 16)
       )
       _, first, num_captions = self._places[index].item()
-      # The upper bits of a product: unlike a remainder, as fair as can be.
+      # The upper bits of a product are fairer than a remainder.
       _, _, caption, keep = self._keep[
         first + (which * num_captions >> 64)
       ].item()
@@ -106,29 +107,29 @@ class Records:
     )
 
   def fingerprint(self) -> str:
-    """Return the name of the file of places, which stands for all."""
+    """Return the name of the file of examples, which identifies the content."""
     return self._path.stem
 
   def uids(self) -> np.ndarray:
     """Return each record's UID."""
     return self._records.uids()[self._places["position"]]
 
-  # The files are mapped again where this is unpickled, not sent there.
+  # Pickled by its paths: the files are mapped again when unpickled.
   def __reduce__(self):
     return type(self), (self._records, self._path, self._keep_path)
 
 
 def select(
   records: record_lib.Records,
-  source: source_config.Source,
-  place: source_config.Place,
+  source: source_config.SourceConfig,
+  context: source_config.SourceContext,
 ) -> Records:
   """Return the examples that `source.keep` may keep, in the source's order.
 
-  The first time, this reads every UID of the source. Raises ValueError for a
-  file that is none, or has none of the source's UIDs.
+  The first call reads every UID of the source. Raises ValueError for a file
+  that is no array of KEEP, or has none of the source's UIDs.
   """
-  field = f"data.sources.{place.name}.keep"
+  field = f"{context.field}.keep"
   keep = _open(field, source.keep)
   stat = pathlib.Path(source.keep).stat()
   facts = (
@@ -136,7 +137,7 @@ def select(
     *(stat.st_size, stat.st_mtime_ns),
   )
   digest = record_lib.digest(facts)
-  path = place.cache_dir / "balanced" / f"{digest}.npy"
+  path = context.cache_dir / "balanced" / f"{digest}.npy"
   if not _facts_path(path).exists():
     try:
       names = uids_lib.SortedUids(keep, source.keep)
@@ -146,13 +147,13 @@ def select(
     if not total:
       raise ValueError(
         f"{field}={source.keep} keeps none of the {len(records)} examples; "
-        f"data.sources.{place.name}.uid says where a source has its UIDs"
+        f"{context.field}.uid names the field of the UIDs"
       )
     mean = total / len(places)
     logging.info(
-      "data.sources.%s: %d of %d examples may be kept, each with a "
+      "%s: %d of %d examples may be kept, each with a "
       "probability of %.3g on average",
-      *(place.name, len(places), len(records), mean),
+      *(context.field, len(places), len(records), mean),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     file = io.BytesIO()
@@ -184,7 +185,7 @@ def _look_up(
   keep: np.ndarray,
   field: str,
 ) -> tuple[np.ndarray, float]:
-  """Return _PLACE of the examples that may be kept, and their means' sum."""
+  """Return _PLACE of the examples that may be kept, and the sum of means."""
   found, total = [np.zeros(0, _PLACE)], 0.0
   with progress.Progress(f"Looking up {field}", len(uids)) as bar:
     for start in range(0, len(uids), _CHUNK):
@@ -193,7 +194,7 @@ def _look_up(
       counts = names.count(chunk, first)
       some = np.flatnonzero(counts)
       counts, first = counts[some], first[some]
-      # The rows of all their captions, one example's after the other.
+      # Rows of all their captions, example by example.
       ends = np.cumsum(counts)
       rows = np.arange(ends[-1] if len(ends) else 0)
       rows += np.repeat(first - (ends - counts), counts)

@@ -1,9 +1,9 @@
 """Captions of a tar's images in a JSON file of their own.
 
-As MetaCLIP 2 has them beside tars that have images only: an object with, for
-each key, a list of captions; a caption is text, or a list that begins with the
-text and its language, [text, "en", ...]. A whole file is read for one of its
-examples and kept for the next: for reading in order.
+MetaCLIP 2 has such files beside tars of images only: an object with, for each
+key, a list of captions; a caption is text, or a list that begins with the text
+and its language, [text, "en", ...]. A whole file is read for one of its
+examples and kept for the next, so examples should be read in order.
 """
 
 import concurrent.futures
@@ -16,11 +16,11 @@ from input_pipeline import faults
 from input_pipeline.sources import columns
 from input_pipeline.storage import files, kept, remote
 
-# Of parsed files that a process keeps; what Python makes of one is about ten
-# times its bytes.
+# Bytes of parsed files that a process keeps; Python's objects need about ten
+# times as many.
 _KEPT_BYTES = 128 * 2**20
 _PARSED_BYTES = 10
-# Files that are asked for their size at once.
+# Concurrent requests for sizes of files.
 _NUM_REQUESTS = 16
 
 # Language -> captions.
@@ -28,16 +28,16 @@ Texts = dict[str, tuple[str, ...]]
 
 
 class CaptionFiles:
-  """The files of some tars."""
+  """The caption files of several tars."""
 
   def __init__(self, pattern: str, tars: tuple[str, ...], language: str):
-    """Read nothing yet.
+    """Begin without reading a file.
 
     Args:
-      pattern: path, relative to a tar's folder, with {tar} for the tar's name
-        without its extension and {folder} for that of its folder.
-      tars: paths.
-      language: of captions that do not say.
+      pattern: path relative to a tar's folder, with {tar} for the tar's name
+        without its extension and {folder} for the name of its folder.
+      tars: paths of the tars.
+      language: language of captions without one of their own.
     """
     self._paths = [path_of(pattern, tar) for tar in tars]
     self._language = language
@@ -62,7 +62,7 @@ class CaptionFiles:
     return {language: tuple(some) for language, some in texts.items()}
 
   def facts(self) -> list[files.File]:
-    """Return the files; FileNotFoundError for one that is not there."""
+    """Return the files; FileNotFoundError for a missing one."""
     with concurrent.futures.ThreadPoolExecutor(_NUM_REQUESTS) as threads:
       return list(threads.map(files.facts, self._paths))
 
@@ -81,18 +81,18 @@ class CaptionFiles:
     return found, len(data) * _PARSED_BYTES
 
 
-def is_pattern(place: str) -> bool:
-  """Return whether a place of captions is a file beside the tar."""
-  return place.endswith(".json") and "{tar}" in place
+def is_pattern(caption: str) -> bool:
+  """Return whether a value of `caption` names a file beside the tar."""
+  return caption.endswith(".json") and "{tar}" in caption
 
 
 def path_of(pattern: str, tar: str) -> str:
-  """Return the path of a tar's file."""
+  """Return the path of a tar's caption file."""
   folder, _, file = tar.rpartition("/")
   name = file.rpartition(".")[0]
-  found = pattern.replace("{tar}", name)
-  found = found.replace("{folder}", folder.rpartition("/")[2])
-  if remote.scheme(found) or found.startswith("/") or not folder:
-    return found
+  relative = pattern.replace("{tar}", name)
+  relative = relative.replace("{folder}", folder.rpartition("/")[2])
+  if remote.scheme(relative) or relative.startswith("/") or not folder:
+    return relative
   start = folder.find("://") + 3 if "://" in folder else 0
-  return folder[:start] + posixpath.normpath(f"{folder[start:]}/{found}")
+  return folder[:start] + posixpath.normpath(f"{folder[start:]}/{relative}")

@@ -1,4 +1,4 @@
-"""Which columns of a table are image, captions, language and key."""
+"""Columns of a table: image, captions, language and key."""
 
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -7,9 +7,9 @@ from typing import Any
 from input_pipeline import faults
 from input_pipeline.sources import source_config
 
-# Names that are looked for, the first one there is taken: ours and Hugging
-# Face's, img2dataset's (named by its images' format), those of open_clip's
-# tables (filepath, title), image folders'. Not "url": nobody crawls by mistake.
+# Usual names, best first: ours and Hugging Face's, img2dataset's (named by its
+# images' format), those of open_clip's tables (filepath, title), image
+# folders'. "url" is left out, so that no crawl starts by mistake.
 IMAGES = (
   *("image", "jpg", "png", "webp", "jpeg", "filepath", "file_name"),
   *("image_path", "path"),
@@ -17,13 +17,13 @@ IMAGES = (
 CAPTIONS = ("caption", "captions", "text", "title", "texts")
 KEYS = ("key",)
 
-# Rows of a table without a schema that are looked at for its columns.
+# First rows that define the columns of a table without a schema.
 NUM_PROBED = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-  """Names of columns; None, of an image "", where there is none."""
+  """Names of columns; None (for the image "") if the table has none."""
 
   image: str
   captions: tuple[str, ...]
@@ -32,19 +32,19 @@ class Columns:
 
   @property
   def names(self) -> tuple[str, ...]:
-    """Return all of them, each once."""
+    """Return the names of all columns, each once."""
     names = (self.image, *self.captions, self.language, self.key)
     return tuple(name for name in dict.fromkeys(names) if name)
 
 
 def choose(
-  source: source_config.Source,
+  source: source_config.SourceConfig,
   names: Sequence[str],
   field: str,
   *,
   needs_image: bool = True,
 ) -> Columns:
-  """Return the columns to read; ValueError that lists those there are.
+  """Return the columns to read; ValueError that lists the table's columns.
 
   A table without an image, which only curation reads, may have its keys in
   `uid`, as DataComp's metadata do.
@@ -96,12 +96,12 @@ def texts(
 
 
 def clean(text: str) -> str:
-  """Return text that can be encoded: JSON may have half a surrogate pair."""
+  """Return text that can be encoded, without lone surrogates from JSON."""
   return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def flat(value: Any) -> Iterator[str]:
-  """Yield the texts of a value; what is no text is none."""
+  """Yield the texts of a value, skipping other types."""
   if isinstance(value, str):
     yield value
   elif isinstance(value, list | tuple):

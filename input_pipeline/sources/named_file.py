@@ -1,4 +1,4 @@
-"""An image that a row of a table names by its path or URL."""
+"""Image file named by a path or URL in a row of a table."""
 
 import os
 import posixpath
@@ -6,8 +6,8 @@ import posixpath
 from input_pipeline import faults
 from input_pipeline.storage import files, remote
 
-# What a row may name anywhere. Others (file, memory, zip, ...) reach into this
-# machine, where a table from elsewhere has nothing to choose.
+# Schemes of URLs that a row may have. Others (file, memory, zip, ...) read from
+# this machine, which a downloaded table must not.
 _SCHEMES = frozenset(
   {"http", "https", "gs", "gcs", "s3", "s3a", "az", "abfs", "abfss", "hf"}
 )
@@ -17,7 +17,7 @@ def read(name: str, folder: str) -> bytes:
   """Return the file `name`, relative to the folder of its table.
 
   Raises faults.ExampleError: "image_missing" for an empty name,
-  "unsafe_member" for one outside the folder, else as `files.read`.
+  "unsafe_member" for a file outside the folder, and the faults of `files.read`.
   """
   return files.read(resolve(name, folder))
 

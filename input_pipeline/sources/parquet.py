@@ -1,14 +1,14 @@
 """Rows of Parquet files, read in any order.
 
-What is known without being told: img2dataset's files (images in a binary column
-named jpg, png or webp; columns caption, key, status, of which only rows with
-the status "success" are examples), and those of Hugging Face's datasets (a
-struct image of bytes and path). A text column instead names files, by a path
+Two layouts are recognised: img2dataset's files (images in a binary column named
+jpg, png or webp; columns caption, key, status, of which only rows with the
+status "success" are examples), and those of Hugging Face's datasets (a struct
+image of bytes and path). A text column for the image names files, by a path
 below the table's folder or a URL; see named_file.py. Captions are text, or
-lists of it, in one column or several.
+lists of text, in one column or several.
 
-Parquet is read by whole row groups, so those used last are kept. Where they
-are large, a shuffled reader reads much more than it uses, and is told so.
+Parquet is read by whole row groups, so those used last are kept. If they are
+large, a shuffled reader reads much more than it uses, and a warning is logged.
 """
 
 import concurrent.futures
@@ -33,20 +33,20 @@ from runtime import progress
 
 LANGUAGES = None
 
-# Of decoded row groups that a process keeps. A shuffled reader seldom meets one
-# again; a reader in order, and its threads, need a few.
+# Bytes of decoded row groups that a process keeps. A shuffled reader seldom
+# needs one again; a reader in order, with its threads, needs a few.
 _CACHE_BYTES = 256 * 2**20
-# Of footers, which name every column of every row group.
+# Bytes of footers kept; they name every column of every row group.
 _FOOTER_BYTES = 64 * 2**20
 # Mean uncompressed bytes of a row group's images above which opening warns: at
 # 1 GB/s, 8 ms for each image, as long as decoding a large photograph.
 _WARN_BYTES = 8 * 2**20
-# Footers read at once, and from how many on it takes long enough to be shown.
+# Footers read at once, and number of files above which progress is shown.
 _NUM_OPENED = 16
 _NUM_SHOWN = 1000
 
-# A row group: of which file, which of its groups, its examples (rows, without
-# those that have another status), bytes uncompressed.
+# Row of a row group: file, number in the file, number of examples (rows with
+# the right status), uncompressed bytes.
 _GROUP = np.dtype(
   [
     ("file", "i4"),
@@ -61,11 +61,13 @@ splits = source_config.no_splits
 
 
 def open_split(
-  source: source_config.Source, split: str, place: source_config.Place
+  source: source_config.SourceConfig,
+  split: str,
+  context: source_config.SourceContext,
 ) -> "Records":
   """Return the rows of all files; reads their footers."""
-  field = f"data.sources.{place.name}"
-  source_config.check_no_split(source, split, place)
+  field = context.field
+  source_config.check_no_split(source, split, context)
   found = files.find(source.path, f"{field}.path")
   layout, groups = _read_footers(found, source, field)
   records = Records(source, found, layout, groups)
@@ -80,7 +82,7 @@ class Records:
 
   def __init__(
     self,
-    source: source_config.Source,
+    source: source_config.SourceConfig,
     found: Sequence[files.File],
     layout: parquet_layout.Layout,
     groups: np.ndarray,
@@ -95,7 +97,7 @@ class Records:
     self._cache = kept.Kept(self._read_group, _CACHE_BYTES)
     self._footers = kept.Kept(self._read_footer, _FOOTER_BYTES)
 
-  # Row groups are read again where this is unpickled, not sent there.
+  # Pickled without row groups, which are read again when unpickled.
   def __reduce__(self):
     return type(self), self._arguments
 
@@ -103,12 +105,12 @@ class Records:
     return int(self._stops[-1]) if len(self._stops) else 0
 
   def __getitem__(self, index: int) -> record_lib.Record:
-    number, place = self._locate(index)
+    number, position = self._locate(index)
     table, rows = self._cache[number]
-    place = place if rows is None else int(rows[place])
+    position = position if rows is None else int(rows[position])
     path = self._files[self._groups["file"][number]].path
     try:
-      row = {name: table[name][place].as_py() for name in table.column_names}
+      row = {name: table[name][position].as_py() for name in table.column_names}
     except UnicodeDecodeError as error:
       raise faults.ExampleError(
         "caption_broken", f"row {index}, of {path}, is not UTF-8: {error}"
@@ -118,7 +120,7 @@ class Records:
       self._layout.columns, row, self._source.language, index
     )
     key = row.get(self._layout.columns.key or "")
-    return record_lib.Record(self._key(key, number, place), image, texts)
+    return record_lib.Record(self._key(key, number, position), image, texts)
 
   def fingerprint(self) -> str:
     """Return hex digits of the files' names, sizes and versions."""
@@ -140,7 +142,7 @@ class Records:
     return found
 
   def _locate(self, index: int) -> tuple[int, int]:
-    """Return (row group, which of its examples)."""
+    """Return (row group, index among its examples)."""
     if not 0 <= index < len(self):
       raise IndexError(f"no row {index} of {len(self)}")
     number = int(np.searchsorted(self._stops, index, "right"))
@@ -174,19 +176,19 @@ class Records:
   def _read_group(
     self, number: int
   ) -> tuple[tuple[Any, np.ndarray | None], int]:
-    """Return what `_cache` keeps, and its bytes."""
+    """Return an entry of `_cache`, and its bytes."""
     found = self._read_columns(number, list(self._layout.read))
     return found, found[0].nbytes
 
   def _read_footer(self, number: int) -> tuple[Any, int]:
-    """Return what `_footers` keeps of a file, and about its bytes."""
+    """Return a file's entry in `_footers`, and its approximate bytes."""
     with parquet_layout.opened(self._files[number].path) as reader:
       return reader.metadata, reader.metadata.serialized_size
 
   def _read_columns(
     self, number: int, names: list[str]
   ) -> tuple[Any, np.ndarray | None]:
-    """Return columns of a row group, and which rows are examples (None: all).
+    """Return columns of a row group, and the rows of examples (None: all).
 
     Raises faults.ExampleError.
     """
@@ -242,7 +244,7 @@ class Records:
 
 
 def _read_footers(
-  found: Sequence[files.File], source: source_config.Source, field: str
+  found: Sequence[files.File], source: source_config.SourceConfig, field: str
 ) -> tuple[parquet_layout.Layout, np.ndarray]:
   """Return the layout that all files have, and their row groups."""
   layouts, groups = [], []
@@ -273,10 +275,10 @@ def _read_footers(
 
 
 def _warn_of_large_groups(groups: np.ndarray, field: str) -> None:
-  """Say what a shuffled reader would read for nothing, where it is much."""
+  """Log a warning if a shuffled reader would read much that it does not use."""
   image_bytes = groups["image_bytes"]
   mean, total = image_bytes.mean(), image_bytes.sum()
-  # A small data set stays in memory once it is read.
+  # A small data set stays in memory after it was read once.
   if mean < _WARN_BYTES or total <= _CACHE_BYTES:
     return
   num_rows = groups["num_examples"].mean()
@@ -289,9 +291,9 @@ def _warn_of_large_groups(groups: np.ndarray, field: str) -> None:
 
 
 def names_from_common(paths: Sequence[str]) -> list[str]:
-  """Return paths without the folder that all are in.
+  """Return paths without the folder that contains all of them.
 
-  A key must not say where a data set is kept.
+  Keys must not depend on the folder of a data set.
   """
   if not remote.is_remote(paths[0]):
     paths = [os.path.abspath(path) for path in paths]

@@ -1,4 +1,4 @@
-"""What is in a Parquet file: its columns by their use, and its row groups."""
+"""Layout of a Parquet file: its columns by their use, and its row groups."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import numpy as np
 from input_pipeline.sources import columns, source_config
 from input_pipeline.storage import files, remote
 
-# img2dataset's column, and what it says of an image that was downloaded.
+# Column of img2dataset, and its value for an image that was downloaded.
 _STATUS = "status"
 _SUCCESS = "success"
 
@@ -18,9 +18,9 @@ class Layout(NamedTuple):
   """Columns that matter.
 
   Attributes:
-    columns: by their use.
-    read: to be read for an example; "image.bytes" is part of a struct.
-    status: ("status",) where some rows are no examples, else ().
+    columns: columns by their use.
+    read: columns to read for an example; "image.bytes" is part of a struct.
+    status: ("status",) for a file whose rows may be no examples, else ().
   """
 
   columns: columns.Columns
@@ -48,14 +48,14 @@ def opened(
         metadata=footer,
         buffer_size=buffer_size,
         pre_buffer=not buffer_size,
-        # Writers that wrote checksums want them looked at.
+        # Verified in files that have checksums.
         page_checksum_verification=True,
       )
     )
 
 
 def read(
-  path: str, source: source_config.Source, field: str
+  path: str, source: source_config.SourceConfig, field: str
 ) -> tuple[Layout, list[tuple[int, int, int]]]:
   """Return a file's layout, and (number, examples, bytes) of its groups.
 
@@ -70,7 +70,7 @@ def read(
         (
           number,
           _num_examples(reader, number, layout),
-          # Of all columns: captions are nothing beside images.
+          # Bytes of all columns: captions are negligible beside images.
           reader.metadata.row_group(number).total_byte_size,
         )
         for number in range(reader.metadata.num_row_groups)
@@ -83,7 +83,7 @@ def read(
 
 
 def examples(table: Any, layout: Layout) -> np.ndarray | None:
-  """Return which rows of a row group are examples, None for all."""
+  """Return the rows of a row group that are examples, None for all."""
   if not layout.status:
     return None
   return np.flatnonzero(
@@ -93,7 +93,7 @@ def examples(table: Any, layout: Layout) -> np.ndarray | None:
 
 def of_schema(
   schema: Any,
-  source: source_config.Source,
+  source: source_config.SourceConfig,
   field: str,
   *,
   needs_image: bool = True,
@@ -119,7 +119,7 @@ def of_schema(
       f"{field}.language_field must be text; column {found.language} is "
       f"{schema.field(found.language).type}"
     )
-  # img2dataset writes both; elsewhere a status may mean something else.
+  # Files of img2dataset have both; in others a status may have another meaning.
   status = ()
   if {_STATUS, "error_message"} <= set(schema.names):
     status = (_STATUS,)
@@ -127,7 +127,7 @@ def of_schema(
 
 
 def _image_parts(name: str, schema: Any, field: str) -> list[str]:
-  """Return what is read of the image's column; ValueError for other types."""
+  """Return the parts of the image's column to read; ValueError for a type."""
   import pyarrow
 
   kind = schema.field(name).type
@@ -162,8 +162,8 @@ def _is_binary(kind: Any) -> bool:
 
 
 def _num_examples(reader: Any, number: int, layout: Layout) -> int:
-  # Not by the column's statistics: where the footer is broken, pyarrow ends the
-  # process at `row_group(number).column(place)` (version 26).
+  # Not by the column's statistics: with a broken footer, pyarrow 26 crashes the
+  # process at `row_group(number).column(index)`.
   if not layout.status:
     return reader.metadata.row_group(number).num_rows
   rows = examples(reader.read_row_group(number, columns=[_STATUS]), layout)

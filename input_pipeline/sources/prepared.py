@@ -6,9 +6,9 @@
   <folder>/manifest.json          written last; names every file and its digest
   <folder>/tokenizers/            trained later, not part of the manifest
 
-What `prepare` makes is written under a temporary name beside its place and
-renamed when it is complete and on disk. A process killed on the way leaves a
-temporary folder, which nobody reads and the next preparation removes.
+`prepare` writes under a temporary name beside the folder, which is renamed when
+it is complete and on disk. A process killed on the way leaves a temporary
+folder, which nobody reads and the next preparation deletes.
 """
 
 import contextlib
@@ -16,7 +16,6 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -25,7 +24,7 @@ from absl import logging
 from input_pipeline import faults
 from input_pipeline.sources import array_record, source_config
 from input_pipeline.storage import files, remote
-from runtime import folder_lock, whole_files
+from runtime import unfinished, whole_files
 
 LANGUAGES = None
 
@@ -75,23 +74,25 @@ Splits = Mapping[str, list[array_record.Record]]
 
 
 def splits(
-  source: source_config.Source, place: source_config.Place
+  source: source_config.SourceConfig, context: source_config.SourceContext
 ) -> tuple[str, ...]:
   """Return the splits of the folder `source.path`; () for a list of files."""
-  manifest = _opened(source, place)
+  manifest = _opened(source, context)
   return () if manifest is None else tuple(manifest.splits)
 
 
 def open_split(
-  source: source_config.Source, split: str, place: source_config.Place
+  source: source_config.SourceConfig,
+  split: str,
+  context: source_config.SourceContext,
 ) -> array_record.Records:
   """Return the records of a split of a prepared folder, or of files."""
-  manifest = _opened(source, place)
+  manifest = _opened(source, context)
   if manifest is None:
-    return _open_files(source, split, place)
+    return _open_files(source, split, context)
   if split not in manifest.splits:
     raise ValueError(
-      f"data.sources.{place.name}.split must be one of "
+      f"{context.field}.split must be one of "
       f"{list(manifest.splits)}; got {split!r}"
     )
   return _records(source.path.rstrip("/"), split, manifest)
@@ -116,10 +117,12 @@ def _records(
 
 
 def _open_files(
-  source: source_config.Source, split: str, place: source_config.Place
+  source: source_config.SourceConfig,
+  split: str,
+  context: source_config.SourceContext,
 ) -> array_record.Records:
-  field = f"data.sources.{place.name}"
-  source_config.check_no_split(source, split, place)
+  field = context.field
+  source_config.check_no_split(source, split, context)
   paths = files.expand(source.path, f"{field}.path")
   try:
     return array_record.Records(*paths)
@@ -128,11 +131,11 @@ def _open_files(
 
 
 def _opened(
-  source: source_config.Source, place: source_config.Place
+  source: source_config.SourceConfig, context: source_config.SourceContext
 ) -> Manifest | None:
   """Return the folder's manifest, None where `path` is a list of files."""
-  field = f"data.sources.{place.name}.path"
-  source.refuse(place.name, "image", "caption", "language_field", "uid")
+  field = f"{context.field}.path"
+  source.refuse(context.field, "image", "caption", "language_field", "uid")
   scheme = remote.scheme(source.path)
   if scheme not in array_record.SCHEMES:
     raise ValueError(
@@ -170,8 +173,7 @@ def prepare(
     read_manifest(folder)
     return
   try:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder_lock.hold(folder.parent):
+    with unfinished.turn(folder.parent):
       _prepare_locked(folder, make_splits, versions)
   except OSError as error:
     raise OSError(
@@ -256,9 +258,6 @@ def _prepare_locked(
   except BrokenError as error:
     if folder.exists():
       logging.warning("Preparing anew, because %s", error)
-  # Under the lock, nobody else is writing: these were left by a kill.
-  for leftover in folder.parent.glob(".*.tmp-*"):
-    _remove(leftover)
   with whole_files.new_folder(folder, replaces=True) as temporary:
     splits = make_splits()
     for name, records in splits.items():
@@ -304,10 +303,3 @@ def digest_of(path: pathlib.Path) -> str:
   """Return the BLAKE2b digest of a file."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "blake2b").hexdigest()
-
-
-def _remove(path: pathlib.Path) -> None:
-  if path.is_dir() and not path.is_symlink():
-    shutil.rmtree(path, ignore_errors=True)
-  else:
-    path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What every source gives: records, and what names them."""
+"""Records, the examples of every source, and their UIDs."""
 
 import dataclasses
 import hashlib
@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-# A 128-bit name in two halves, high and low: DataComp's form of subset files.
+# UID of 128 bits in two halves, high and low, as in DataComp's subset files.
 UID = np.dtype([("f0", "<u8"), ("f1", "<u8")])
 
 _HEX = re.compile("[0-9a-f]{32}")
@@ -19,9 +19,9 @@ class Record:
   """One example as it is stored.
 
   Attributes:
-    key: names it in its source.
-    image: an encoded image, in any format of `image_ops.decode`.
-    texts: language (ISO 639-1, "und" where nobody knows) -> captions.
+    key: name of the example in its source.
+    image: encoded image, in any format of `image_ops.decode`.
+    texts: language (ISO 639-1, "und" if unknown) -> captions.
   """
 
   key: str
@@ -39,13 +39,13 @@ class Records(Protocol):
   def __len__(self) -> int: ...
 
   def __getitem__(self, index: int) -> Record:
-    """Return one; raise faults.ExampleError for one that cannot be read."""
+    """Return a record; raise faults.ExampleError if it cannot be read."""
     ...
 
   def fingerprint(self) -> str:
-    """Return hex digits that stand for the content, found without reading it.
+    """Return hex digits that identify the content, without reading it.
 
-    Of names, sizes and times of change, say.
+    They may be computed from names, sizes and times of change.
     """
     ...
 
@@ -55,16 +55,15 @@ class Records(Protocol):
 
 
 def digest(facts: object) -> str:
-  """Return 32 hex digits that stand for plain values: numbers, texts, tuples.
+  """Return 32 hex digits that identify plain values: numbers, texts, tuples.
 
-  They are told apart by their repr, so not to be used where that is not the
-  same in every process.
+  Values are compared by their repr, which must be the same in every process.
   """
   return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
 
 def uid(key: str) -> tuple[int, int]:
-  """Return the halves of a key's UID: of its 32 hex digits, or of its hash."""
+  """Return the halves of a key's UID: its own 32 hex digits, or its hash."""
   if not _HEX.fullmatch(key):
     key = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
   return int(key[:16], 16), int(key[16:], 16)

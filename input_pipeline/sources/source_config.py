@@ -1,16 +1,18 @@
-"""The section `data.sources.NAME` of a config: where pairs are, and how many.
+"""The section `data.sources.NAME` of a config: location and number of pairs.
 
 All formats share one section, so that a flag can turn the tars of a config
-into Parquet. A format refuses fields that it has no use for.
+into Parquet. A format refuses fields that it does not use.
 """
 
 import dataclasses
 import math
 import pathlib
 
+from runtime import checks
+
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class SourceConfig:
   """Fields of one source; configs/parts/sources.py explains them."""
 
   format: str
@@ -27,61 +29,74 @@ class Source:
   subset: str
   keep: str
 
-  def check(self, name: str) -> None:
-    """Raise ValueError, naming the field, for a value of no use."""
-    if not 0 <= self.weight < math.inf:
-      raise ValueError(
-        f"data.sources.{name}.weight must be at least 0; got {self.weight}"
-      )
-    if self.repeat < 1:
-      raise ValueError(
-        f"data.sources.{name}.repeat must be at least 1; got {self.repeat}"
-      )
+  def check(self, field: str) -> None:
+    """Raise ValueError for the first value that cannot be used.
+
+    Args:
+      field: name of the section in messages, such as "data.sources.main".
+    """
+    checks.at_least(f"{field}.weight", self.weight, 0)
+    if self.weight == math.inf:
+      raise ValueError(f"{field}.weight must be finite; got {self.weight}")
+    checks.at_least(f"{field}.repeat", self.repeat, 1)
     for template in self.templates:
       if template.count("{}") != 1:
         raise ValueError(
-          f"data.sources.{name}.templates must each have one {{}}; got "
-          f"{template!r}"
+          f"{field}.templates must each have one {{}}; got {template!r}"
         )
 
-  def refuse(self, name: str, *fields: str) -> None:
-    """Raise ValueError for the first of these fields that is given.
+  def refuse(self, field: str, *names: str) -> None:
+    """Raise ValueError for the first of these fields that is set.
 
-    For those that a format has no use for, which are () or "" when not given.
+    Formats call it for fields that they do not use, which must be () or "".
+
+    Args:
+      field: name of the section in messages.
+      names: fields of the section.
     """
-    for field in fields:
-      if getattr(self, field):
+    for name in names:
+      if getattr(self, name):
         raise ValueError(
-          f'data.sources.{name}.{field} is not used by format="{self.format}"; '
-          f"got {getattr(self, field)!r}"
+          f'{field}.{name} is not used by format="{self.format}"; got '
+          f"{getattr(self, name)!r}"
         )
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-  """What a format needs beside its section.
+class SourceContext:
+  """Context of a source's section that its format needs.
 
   Attributes:
-    name: of the source: its errors begin with "data.sources.{name}".
-    cache_dir: for an index, or what is rendered; made when it is needed.
+    name: name of the source.
+    cache_dir: folder for an index or for rendered images; made when it is
+      needed.
     image_size: in pixels, for sources that can draw at any size.
+    section: field of the config that holds the source's section.
   """
 
   name: str
   cache_dir: pathlib.Path
   image_size: int
+  section: str = "data.sources"
+
+  @property
+  def field(self) -> str:
+    """Name of the source's section in messages."""
+    return f"{self.section}.{self.name}"
 
 
-def no_splits(source: Source, place: Place) -> tuple[str, ...]:
-  """Return (): of formats whose `path` names the files of one split."""
-  del source, place
+def no_splits(source: SourceConfig, context: SourceContext) -> tuple[str, ...]:
+  """Return (), for formats whose `path` names the files of one split."""
+  del source, context
   return ()
 
 
-def check_no_split(source: Source, split: str, place: Place) -> None:
-  """Raise ValueError for a split of a format that has none."""
+def check_no_split(
+  source: SourceConfig, split: str, context: SourceContext
+) -> None:
+  """Raise ValueError for a split, in a format without splits."""
   if split:
     raise ValueError(
-      f'data.sources.{place.name}.split must be "" for format='
+      f'{context.field}.split must be "" for format='
       f'"{source.format}", whose path names the files of one; got {split!r}'
     )

@@ -1,7 +1,7 @@
-"""Those examples of a source that a file of UIDs names.
+"""Subset of a source: the examples named by a file of UIDs.
 
 The file is a sorted .npy array of `record.UID` (dtype "u8,u8"), as DataComp
-publishes its subsets. Where they are in the source is looked up once and kept
+publishes its subsets. Their positions in the source are looked up once and kept
 below the cache folder.
 """
 
@@ -15,21 +15,21 @@ from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 from runtime import progress, whole_files
 
-# UIDs looked at at once: of the file 24 bytes each are in memory.
+# UIDs compared at once; those of the file take 24 bytes each in memory.
 _FILE_CHUNK = 2**26
 _SOURCE_CHUNK = 2**20
-# Raised when the form of the cached files changes.
+# Version to increase when the form of the cached files changes.
 _VERSION = 1
 
 
 class Records:
-  """The records at some positions of others; see record.Records."""
+  """Records at selected positions of a source; see record.Records."""
 
   def __init__(self, records: record_lib.Records, path: pathlib.Path):
     """Open a subset.
 
     Args:
-      records: of the whole source.
+      records: records of the whole source.
       path: file of ascending positions, little-endian uint64.
     """
     self._records = records
@@ -45,29 +45,29 @@ class Records:
     return self._records[int(self._positions[index])]
 
   def fingerprint(self) -> str:
-    """Return the name of the file of positions, which stands for both."""
+    """Return the name of the file of positions, a digest of both."""
     return self._path.stem
 
   def uids(self) -> np.ndarray:
     """Return each record's UID."""
     return self._records.uids()[self._positions]
 
-  # The positions are mapped again where this is unpickled, not sent there.
+  # Pickled by its path: the positions are mapped again when unpickled.
   def __reduce__(self):
     return type(self), (self._records, self._path)
 
 
 def select(
   records: record_lib.Records,
-  source: source_config.Source,
-  place: source_config.Place,
+  source: source_config.SourceConfig,
+  context: source_config.SourceContext,
 ) -> Records:
   """Return the examples that `source.subset` names, in the source's order.
 
-  The first time, this reads every UID of the source and of the file. Raises
-  ValueError for a file that is not sorted UIDs, or none of the source's.
+  The first call reads every UID of the source and of the file. Raises
+  ValueError for a file without sorted UIDs, or with none of the source's.
   """
-  field = f"data.sources.{place.name}.subset"
+  field = f"{context.field}.subset"
   uids = read(field, source.subset)
   stat = pathlib.Path(source.subset).stat()
   facts = (
@@ -75,11 +75,11 @@ def select(
     *(stat.st_size, stat.st_mtime_ns),
   )
   digest = record_lib.digest(facts)
-  path = place.cache_dir / "subsets" / f"{digest}.u8"
+  path = context.cache_dir / "subsets" / f"{digest}.u8"
   if not path.exists():
     _check_sorted(field, source.subset, uids)
     source_uids = records.uids()
-    label = f"Looking up data.sources.{place.name} in {source.subset}"
+    label = f"Looking up {context.field} in {source.subset}"
     with progress.Progress(label, len(source_uids) * _num_parts(uids)) as bar:
       found = _positions(source_uids, uids, bar.advance)
     if not len(found):
@@ -87,11 +87,11 @@ def select(
         f"{field}={source.subset} names none of the {len(records)} examples: "
         f"the first UID there is {record_lib.uid_hex(uids[0])}, that of the "
         f"source {record_lib.uid_hex(source_uids[0])}. "
-        f"data.sources.{place.name}.uid says where a source has its UIDs"
+        f"{context.field}.uid names the field of the UIDs"
       )
     logging.info(
-      "data.sources.%s: %d of %d examples are among the %d of %s",
-      *(place.name, len(found), len(records), len(uids), source.subset),
+      "%s: %d of %d examples are among the %d of %s",
+      *(context.field, len(found), len(records), len(uids), source.subset),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     whole_files.write(path, found.astype("<u8").tobytes())
@@ -140,7 +140,7 @@ def _positions(
     for start in range(0, len(source), _SOURCE_CHUNK):
       chunk = source[start : start + _SOURCE_CHUNK]
       keys = _sortable(chunk)
-      # By the high half, in half the time; again where another has the same.
+      # Compared by the high half, in half the time, then fully if it is equal.
       places = np.searchsorted(highs, _highs(chunk))
       places[places == len(names)] = 0  # behind the last: equal to none
       again = highs[places] == _highs(chunk)

@@ -8,10 +8,10 @@
                where that line has one, as open_clip writes them
 
 The image column has a path below the table's folder, or a URL; see
-named_file.py. Keys are the column "key" where there is one, else the image's
-path and, as one image may have several rows, the row. Tables of a URL are
-copied below the cache folder; where the rows of a table begin is found once and
-kept there too, 8 bytes a row, shared by all workers.
+named_file.py. Keys are the column "key" if the table has it, else the image's
+path and, as one image may have several rows, the row's number. Tables at a URL
+are copied below the cache folder. An index of the rows' offsets is made once
+and kept there too, 8 bytes a row, shared by all workers.
 """
 
 import array
@@ -35,11 +35,11 @@ LANGUAGES = None
 
 TABLES = (
   *("captions.jsonl", "captions.csv", "captions.tsv"),
-  "metadata.jsonl",  # of Hugging Face's image folders
+  "metadata.jsonl",  # in Hugging Face's image folders
 )
 _SEPARATED = (".csv", ".tsv")
 
-# Raised when the form of the index changes.
+# Version to increase when the form of the index changes.
 _VERSION = 1
 
 
@@ -47,16 +47,18 @@ splits = source_config.no_splits
 
 
 def open_split(
-  source: source_config.Source, split: str, place: source_config.Place
+  source: source_config.SourceConfig,
+  split: str,
+  context: source_config.SourceContext,
 ) -> "Records":
   """Return the rows of a table, its index made if need be."""
-  field = f"data.sources.{place.name}"
-  source_config.check_no_split(source, split, place)
-  return open_table(source, field, place.cache_dir)
+  field = context.field
+  source_config.check_no_split(source, split, context)
+  return open_table(source, field, context.cache_dir)
 
 
 def open_table(
-  source: source_config.Source,
+  source: source_config.SourceConfig,
   field: str,
   cache_dir: pathlib.Path,
   *,
@@ -91,17 +93,17 @@ class Records:
   """The rows of one table; see record.Records.
 
   Attributes:
-    path: of the table, on disk.
-    folder: that images are named in.
+    path: path of the table, on disk.
+    folder: folder that paths of images are relative to.
     starts: uint64 [N + 1], the offset of each row and, last, the file's size.
-    header: the columns of CSV; None of JSON lines.
-    delimiter: of CSV.
-    columns: which are image, captions, language and key.
+    header: columns of CSV; None for JSON lines.
+    delimiter: delimiter of CSV.
+    columns: names of the columns for image, captions, language and key.
   """
 
   def __init__(
     self,
-    source: source_config.Source,
+    source: source_config.SourceConfig,
     path: str,
     folder: str,
     index: pathlib.Path,
@@ -129,13 +131,13 @@ class Records:
         header = file.read(int(self.starts[0]))
       self.delimiter = _delimiter(header)
       (self.header,) = parsed(header, self.delimiter)
-    # A JSON table may leave out what a row does not have.
+    # Rows of a JSON table may lack columns.
     names = self.header or sorted(
       {name for row in self.first_rows() for name in row}
     )
     self.columns = columns.choose(source, names, field, needs_image=needs_image)
 
-  # The index is mapped again where this is unpickled, not sent there.
+  # Pickled by its path: the index is mapped again when unpickled.
   def __reduce__(self):
     return type(self), self._arguments
 
@@ -169,7 +171,7 @@ class Records:
     return found
 
   def check_unchanged(self) -> None:
-    """Raise faults.ExampleError for a table that is not what was opened."""
+    """Raise faults.ExampleError if the table changed after it was opened."""
     if _facts(self.path) != self._facts:
       raise faults.ExampleError(
         "shard_changed", f"{self.path} changed after its rows were found"
@@ -202,7 +204,7 @@ class Records:
       ) from error
 
   def first_rows(self) -> Iterator[Mapping[str, Any]]:
-    """Yield those of the first rows that can be read."""
+    """Yield the readable rows among the first."""
     for index in range(min(len(self), columns.NUM_PROBED)):
       try:
         yield self._row(index)
@@ -232,7 +234,7 @@ def _find(path: str, field: str) -> files.File:
 
 
 def _facts(path: str) -> tuple[int, int]:
-  """Return size and time of change; faults.ExampleError where it is gone."""
+  """Return size and time of change; faults.ExampleError if it is missing."""
   try:
     status = os.stat(path)
   except OSError as error:
@@ -258,29 +260,29 @@ def _starts(path: str, field: str) -> np.ndarray:
 
 
 def _line_starts(lines: Iterable[bytes]) -> array.array:
-  """Return where lines with anything in them begin."""
-  starts, place = array.array("Q"), 0
+  """Return the offsets of lines that are not empty."""
+  starts, offset = array.array("Q"), 0
   for line in lines:
     if not line.isspace():
-      starts.append(place)
-    place += len(line)
-  starts.append(place)
+      starts.append(offset)
+    offset += len(line)
+  starts.append(offset)
   return starts
 
 
 def _csv_starts(file: BinaryIO) -> array.array:
-  """Return where rows begin, which quotes may stretch over several lines.
+  """Return the offsets of rows, which may span several lines in quotes.
 
-  Not the first, which has the names.
+  The first row, the header, is left out.
   """
   delimiter = _delimiter(file.readline())
   file.seek(0)
-  place = 0
+  offset = 0
 
   def counted() -> Iterator[str]:
-    nonlocal place
+    nonlocal offset
     for line in file:
-      place += len(line)
+      offset += len(line)
       yield _decoded(line)
 
   starts, begin = array.array("Q"), 0
@@ -291,13 +293,13 @@ def _csv_starts(file: BinaryIO) -> array.array:
       if row and not is_header:
         starts.append(begin)
       is_header = is_header and not row
-      begin = place
+      begin = offset
   except csv.Error as error:
     raise ValueError(
       f"{error}, in the row that ends at line {rows.line_num}; is a quote "
       "missing there?"
     ) from error
-  starts.append(place)
+  starts.append(offset)
   return starts
 
 
@@ -306,11 +308,11 @@ def _delimiter(header: bytes) -> str:
 
 
 def parsed(data: bytes, delimiter: str) -> list[list[str]]:
-  """Return the rows of CSV; csv.Error for what is none."""
+  """Return the rows of CSV; csv.Error for invalid data."""
   lines = io.StringIO(_decoded(data), newline="")
   return [row for row in csv.reader(lines, delimiter=delimiter) if row]
 
 
 def _decoded(data: bytes) -> str:
-  # What is not UTF-8 is a fault of its row, or no fault where it is not used.
+  # Bytes that are not UTF-8 are a fault of their row, and only if used.
   return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")

@@ -2,14 +2,14 @@
 
 `path` is the folder of a prepared data set, NAME/VERSION or
 NAME/CONFIG/VERSION with its dataset_info.json, local or at gs://; or a name,
-"NAME[/CONFIG][:VERSION]", that is looked for where TFDS keeps its own: the
-folder TFDS_DATA_DIR, else ~/tensorflow_datasets. Nothing is downloaded. A data
-set that was prepared as TFRecord has no random access: prepare it again with
+"NAME[/CONFIG][:VERSION]", of a data set in the folder TFDS_DATA_DIR, else in
+~/tensorflow_datasets. Nothing is downloaded. A data set that was prepared as
+TFRecord has no random access: prepare it again with
 file_format="array_record".
 
 `image` is an Image feature, `caption` Text features ("captions.text" within a
 sequence) or a ClassLabel, whose names are the captions, "_" as a space. Images
-are as they are stored, not decoded.
+are returned as stored, not decoded.
 """
 
 import functools
@@ -28,30 +28,34 @@ from input_pipeline.storage import remote
 
 LANGUAGES = None
 
-# Text features that are looked for, the first one there is taken. TFDS's own
-# data sets of pairs have "caption" (laion400m) and "captions" (coco_captions).
+# Usual names of text features, best first. TFDS's own data sets of pairs have
+# "caption" (laion400m) and "captions" (coco_captions).
 _CAPTIONS = ("caption", "captions", "text", "title")
 _NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:[\w.*]+)?")
 
 
 def splits(
-  source: source_config.Source, place: source_config.Place
+  source: source_config.SourceConfig, context: source_config.SourceContext
 ) -> tuple[str, ...]:
   """Return the data set's splits."""
-  return tuple(_builder(source.path, f"data.sources.{place.name}").info.splits)
+  return tuple(_builder(source.path, context.field).info.splits)
 
 
 def open_split(
-  source: source_config.Source, split: str, place: source_config.Place
+  source: source_config.SourceConfig,
+  split: str,
+  context: source_config.SourceContext,
 ) -> "Records":
-  """Return a split; TFDS's "train[:90%]" too."""
-  return Records(source, split, f"data.sources.{place.name}")
+  """Return a split, or a part of one such as "train[:90%]"."""
+  return Records(source, split, context.field)
 
 
 class Records:
   """Records of one split; see record.Records."""
 
-  def __init__(self, source: source_config.Source, split: str, field: str):
+  def __init__(
+    self, source: source_config.SourceConfig, split: str, field: str
+  ):
     self._arguments = source, split, field
     self._source = source
     info = _builder(source.path, field).info
@@ -76,7 +80,7 @@ class Records:
     self._data = _data_source(source.path, split, field)
     self._spans = info.splits[split].file_instructions
 
-  # A data source holds open readers: it is opened again.
+  # Pickled without the data source, which has open readers.
   def __reduce__(self):
     return type(self), self._arguments
 
@@ -109,7 +113,7 @@ class Records:
     )
 
   def fingerprint(self) -> str:
-    """Return hex digits of the data set's version, and facts of its files."""
+    """Return hex digits of the data set's version and its files' facts."""
     facts: list[Any] = [self._name]
     for span in self._spans:
       name = os.path.basename(span.filename)
@@ -121,7 +125,7 @@ class Records:
     return record_lib.digest(facts)
 
   def uids(self) -> np.ndarray:
-    """Return the UIDs; of a feature, this reads every example."""
+    """Return the UIDs; if they are in a feature, read every example."""
     found = np.empty(len(self), record_lib.UID)
     for index in range(len(self)):
       example = {}
@@ -139,7 +143,7 @@ class Records:
       raise IndexError(f"no example {index} of {len(self)}")
     try:
       return self._data[index]
-    except Exception as error:  # array_record's, protobuf's, TFDS's own
+    except Exception as error:  # from array_record, protobuf or TFDS
       kind = "record_broken"
       if remote.is_remote(self._dir):
         kind = "read_failed"
@@ -180,7 +184,7 @@ def _tfds() -> Any:
 # Reading the metadata of a large data set takes seconds.
 @functools.lru_cache(maxsize=16)
 def _builder(path: str, field: str) -> Any:
-  """Return TFDS's builder; ValueError where there is no such data set."""
+  """Return TFDS's builder; ValueError for an unknown data set."""
   tfds = _tfds()
   folder = os.path.expanduser(path)
   is_folder = remote.is_remote(path) or os.path.isdir(folder)
@@ -229,21 +233,23 @@ def _data_source(path: str, split: str, field: str) -> Any:
 
 
 def _feature(features: Any, path: str, field: str) -> Any:
-  """Return a feature by its path; ValueError that lists those there are."""
+  """Return a feature by its path; ValueError that lists all features."""
   tfds = _tfds()
-  found = features
+  feature = features
   for name in path.split("."):
-    if isinstance(found, tfds.features.Sequence):
-      found = found.feature
-    if not isinstance(found, tfds.features.FeaturesDict) or name not in found:
+    if isinstance(feature, tfds.features.Sequence):
+      feature = feature.feature
+    if (
+      not isinstance(feature, tfds.features.FeaturesDict) or name not in feature
+    ):
       raise ValueError(
         f"{field} must be among the features {sorted(_paths(features))}; got "
         f"{path!r}"
       )
-    found = found[name]
-  while isinstance(found, tfds.features.Sequence):
-    found = found.feature
-  return found
+    feature = feature[name]
+  while isinstance(feature, tfds.features.Sequence):
+    feature = feature.feature
+  return feature
 
 
 def _paths(features: Any, prefix: str = "") -> Iterator[str]:
@@ -257,7 +263,9 @@ def _paths(features: Any, prefix: str = "") -> Iterator[str]:
       yield prefix + name
 
 
-def _find_image(source: source_config.Source, features: Any, field: str) -> str:
+def _find_image(
+  source: source_config.SourceConfig, features: Any, field: str
+) -> str:
   images = [
     name
     for name, feature in sorted(features.items())
@@ -273,7 +281,7 @@ def _find_image(source: source_config.Source, features: Any, field: str) -> str:
 
 
 def _find_captions(
-  source: source_config.Source, features: Any, field: str
+  source: source_config.SourceConfig, features: Any, field: str
 ) -> tuple[str, ...]:
   tfds = _tfds()
   kinds = (tfds.features.Text, tfds.features.ClassLabel)

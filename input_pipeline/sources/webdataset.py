@@ -1,25 +1,25 @@
 """Tars of WebDataset's form, read in any order through an index.
 
-An example is the members that follow each other and share a key: the path up
-to the first dot of the file name (KEY.jpg, KEY.txt, KEY.json, in any order).
-Members of one key that do not follow each other are several examples, as they
-are for webdataset itself; each of them then lacks what the other one has.
-Hidden files, folders, links and what has no extension belong to no example.
+An example consists of consecutive members with one key: the path up to the
+first dot of the file name (KEY.jpg, KEY.txt, KEY.json, in any order). Members
+of one key that are not consecutive are several examples, as in webdataset
+itself; each then lacks the members of the other. Hidden files, folders, links
+and files without an extension belong to no example.
 
-  image     the first of `source.image` that is there (jpg, jpeg, png, webp)
-  captions  each of `source.caption` that is there: an extension ("txt"), or
+  image     the first of `source.image` that is present (jpg, jpeg, png, webp)
+  captions  each of `source.caption` that is present: an extension ("txt"), or
             "json.FIELD" of KEY.json: a string, a list of strings, or MetaCLIP's
             list of [key, string]. By default the first of txt, json.caption and
-            json.texts that has a caption. Or the one file that has the captions
-            of all examples of a tar, such as "../../json/{folder}/{tar}.json";
-            see caption_files.py.
-  language  "json.FIELD" in `source.language_field` where it has one, or else
+            json.texts that has a caption. Or one file with the captions of all
+            examples of a tar, such as "../../json/{folder}/{tar}.json"; see
+            caption_files.py.
+  language  "json.FIELD" in `source.language_field` if the example has one, else
             `source.language`
 
-Text is UTF-8, without the white space around it. The UID is that of the key,
-or of `source.uid`, "json.FIELD": only then does the index read the JSON files.
-Nothing is written to disk, and an example with a member that torch or
-webdataset would unpickle is refused.
+Text is UTF-8, stripped of white space. The UID is that of the key, or of
+`source.uid`, "json.FIELD": only then does the index read the JSON files. No
+member is written to disk, and an example with a member that torch or webdataset
+would unpickle is refused.
 """
 
 import bisect
@@ -43,7 +43,7 @@ from input_pipeline.storage import files, tar_headers, tar_index, tar_scan
 
 LANGUAGES = None
 
-# What torch.load, pickle.load and webdataset's decoders unpickle.
+# Extensions that torch.load, pickle.load and webdataset's decoders unpickle.
 _PICKLES = frozenset(
   (
     *("pyd", "pickle", "pkl", "pck", "pcl", "dill", "joblib"),
@@ -57,18 +57,20 @@ splits = source_config.no_splits
 
 
 def open_split(
-  source: source_config.Source, split: str, place: source_config.Place
+  source: source_config.SourceConfig,
+  split: str,
+  context: source_config.SourceContext,
 ) -> "Records":
   """Return the examples of the tars of `source.path`, indexed if need be."""
-  field = f"data.sources.{place.name}"
-  source_config.check_no_split(source, split, place)
+  field = context.field
+  source_config.check_no_split(source, split, context)
   layout = webdataset_layout.make(source, field)
   tars = files.find(source.path, f"{field}.path")
   try:
     folder = tar_index.prepare(
       tars,
       uid_field=layout.uid_field,
-      cache_dir=place.cache_dir,
+      cache_dir=context.cache_dir,
       name=field,
     )
   except ValueError as error:
@@ -136,10 +138,10 @@ class Records:
     return record.digest(facts)
 
   def uids(self) -> np.ndarray:
-    """Return a UID [N], memory-mapped; (0, 0) where the JSON has none."""
+    """Return a UID [N], memory-mapped; (0, 0) if the JSON has none."""
     return self._index.spans["uid"]
 
-  # Without the index, which the other process maps for itself.
+  # Pickled without the index, which the other process maps for itself.
   def __reduce__(self):
     return Records, (self._folder, self._layout)
 
@@ -147,7 +149,7 @@ class Records:
     return f"Records({self._folder}, {self._layout})"
 
 
-# Extension -> content; None where two members have it.
+# Extension -> content; None if two members have the extension.
 Members = Mapping[str, bytes | None]
 
 
@@ -160,14 +162,14 @@ def members_of(
 ) -> tuple[str, Members]:
   """Return the key and the members of an example.
 
-  Raises faults.ExampleError, and tar_headers.HeaderError for what is not the
-  whole of one example.
+  Raises faults.ExampleError, and tar_headers.HeaderError for bytes that are not
+  exactly one example.
 
   Args:
-    read: of the tar.
-    start, stop: of the example in what `read` reads.
-    name: for messages.
-    unread: extensions of members whose content is given as b"".
+    read: function that reads the tar.
+    start, stop: positions of the example.
+    name: name of the example in messages.
+    unread: extensions of members whose content is returned as b"".
   """
   members: dict[str, bytes | None] = {}
   found_key: bytes | None = None
@@ -216,7 +218,7 @@ def _is_pickle(extension: str) -> bool:
 
 
 def changed(tar: files.File, message: str) -> faults.ExampleError:
-  """Return the fault of bytes that are no example."""
+  """Return the fault of a tar whose bytes are not the indexed example."""
   try:
     now = files.facts(tar.path)
   except Exception as error:  # each fsspec package has its own
@@ -231,7 +233,7 @@ def changed(tar: files.File, message: str) -> faults.ExampleError:
 def caption_files_of(
   layout: webdataset_layout.Layout, index: tar_index.Index
 ) -> caption_files.CaptionFiles | None:
-  """Return the files that have the captions; None where the tars have them."""
+  """Return the files of captions; None if the tars contain the captions."""
   if not layout.caption_file:
     return None
   paths = tuple(tar.path for tar in index.tars)
@@ -239,17 +241,17 @@ def caption_files_of(
 
 
 def listed(
-  found: caption_files.CaptionFiles, number: int, key: str, name: str
+  caption_source: caption_files.CaptionFiles, number: int, key: str, name: str
 ) -> caption_files.Texts:
   """Return an example's captions; raises faults.ExampleError.
 
   Args:
-    found: files of captions.
-    number: of the tar.
-    key: of the example.
-    name: for messages.
+    caption_source: files of captions.
+    number: index of the tar.
+    key: key of the example.
+    name: name of the example in messages.
   """
-  texts = found.texts(number, key)
+  texts = caption_source.texts(number, key)
   if not texts:
     raise faults.ExampleError(
       "caption_missing", f"{name} has no caption in its tar's JSON file"
@@ -327,12 +329,12 @@ def fields_of(members: Members, name: str) -> Mapping[str, Any]:
 
 
 def _strings(value: Any) -> list[str]:
-  """Return the captions of a JSON field; what is of another form is none."""
+  """Return the captions of a JSON field, skipping values of other forms."""
   if isinstance(value, str):
     return [value]
   if not isinstance(value, list):
     return []
-  # MetaCLIP's [[key, caption], ...]; the key says where it was found.
+  # MetaCLIP's [[key, caption], ...]; the key names the caption's origin.
   last = [
     item[-1] if isinstance(item, list) and item else item for item in value
   ]
@@ -350,7 +352,7 @@ def _decode(data: bytes, name: str) -> str:
 
 def _clean(text: str, name: str) -> str:
   try:
-    text.encode()  # JSON can spell half a character, which UTF-8 cannot
+    text.encode()  # fails for a lone surrogate, which JSON can contain
   except UnicodeEncodeError as error:
     raise faults.ExampleError(
       "caption_broken", f"{name}: the caption is not Unicode: {error}"

@@ -1,4 +1,4 @@
-"""Which members of an example in a tar are what."""
+"""Layout of a WebDataset example: members for image, captions and language."""
 
 import dataclasses
 
@@ -10,14 +10,15 @@ _CAPTIONS = ("txt", "json.caption", "json.texts")
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """See the top of webdataset.py.
+  """Members of an example; the top of webdataset.py has the rules.
 
   Attributes:
     captions: extensions, and fields of the JSON as ("json", FIELD).
-    takes_first: whether one place that has captions is enough.
-    language_field: of the JSON; "" if all are in `language`.
-    uid_field: of the JSON; "" for the key.
-    caption_file: of caption_files.py, instead of `captions`; "" for none.
+    takes_first: whether only the first of `captions` with a caption is read.
+    language_field: field of the JSON; "" if all captions are in `language`.
+    uid_field: field of the JSON; "" for the key.
+    caption_file: pattern of caption_files.py, instead of `captions`; "" for
+      none.
   """
 
   images: tuple[str, ...]
@@ -29,7 +30,7 @@ class Layout:
   caption_file: str = ""
 
 
-def make(source: source_config.Source, field: str) -> Layout:
+def make(source: source_config.SourceConfig, field: str) -> Layout:
   """Return a section's layout; ValueError names the field."""
   captions, caption_file = [], ""
   for place in source.caption or _CAPTIONS:

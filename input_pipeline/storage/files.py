@@ -1,9 +1,9 @@
-"""Files that sources read: on disk, or at a URL that fsspec knows.
+"""Files that sources read: on disk, or at a URL that fsspec supports.
 
-A path is local, or a URL: file://, gs://, s3://, https://, memory://. Reading
-is by ranges, from any thread and any process, forked or not. A file at a URL is
-tried several times and given up after a while: a server that never answers
-must not stop a run. A disk that hangs cannot be given up.
+A path is local, or a URL: file://, gs://, s3://, https://, memory://. Ranges of
+bytes are read, from any thread and any process, forked or not. A remote read is
+tried several times and then fails: a server that never answers must not stop a
+run. A read from a disk that hangs does not time out.
 """
 
 import concurrent.futures
@@ -22,21 +22,21 @@ import fsspec
 from input_pipeline import clocks, faults
 from input_pipeline.storage import braces, remote
 
-# One try of a remote read. An example is below 10 MB, and a connection below
-# 0.5 MB/s of no use; object stores answer within a second. Together with WAITS
-# a read ends within about 70 s.
+# Timeout of one try of a remote read. An example is below 10 MB, and a
+# connection below 0.5 MB/s is useless; object stores answer within a second.
+# Together with WAITS a read ends within about 70 s.
 TRY_SECONDS = 20.0
-# Seconds between tries: what is overloaded is left alone for longer each time.
+# Seconds between tries, growing so that an overloaded server can recover.
 WAITS = (0.5, 2.0)
-# One listing, or the facts of one remote file: a listing of 100,000 objects is
-# 100 requests, one after the other.
+# Timeout of one listing, or of the facts of one remote file: a listing of
+# 100,000 objects is 100 requests, one after the other.
 _LIST_SECONDS = 120.0
-# Requests at once for the facts of remote files that were listed by braces.
+# Concurrent requests for the facts of remote files that were listed by braces.
 _NUM_REQUESTS = 32
-# Open files of a process: below the 1,024 that a Linux shell allows, as other
-# parts of the program have theirs.
+# Most open files here, below the 1,024 of a process in a Linux shell, since
+# other parts of the program open files too.
 _NUM_DESCRIPTORS = 256
-# What tells one version of a remote file from another, by preference.
+# Keys of a remote file's facts that identify its version, best first.
 _VERSIONS = (
   *("generation", "etag", "ETag", "mtime"),
   *("LastModified", "last_modified", "updated", "created"),
@@ -45,12 +45,13 @@ _VERSIONS = (
 
 @dataclasses.dataclass(frozen=True)
 class File:
-  """A file and what tells its versions apart.
+  """A file, its size and its version.
 
   Attributes:
-    path: local, or a URL.
-    size: in bytes.
-    version: changes with the content (time of change, ETag); "" if unknown.
+    path: local path, or a URL.
+    size: size in bytes.
+    version: text that changes with the content (time of change, ETag); "" if
+      unknown.
   """
 
   path: str
@@ -59,16 +60,16 @@ class File:
 
 
 def expand(pattern: str, field: str) -> list[str]:
-  """Return the paths of `find`."""
+  """Return the paths of the files that `find` returns."""
   return [file.path for file in find(pattern, field)]
 
 
 def find(pattern: str, field: str) -> list[File]:
   """Return the files of a pattern with {000..123}, {a,b} and * in it.
 
-  In the order of the braces, then by name. Raises, naming `field`: ValueError
-  where nothing matches, or a file that braces list is not there, is a folder
-  or is there twice; ModuleNotFoundError for a missing package; OSError.
+  They are in the order of the braces, then by name. Raises, naming `field`:
+  ValueError if no file matches, or a file listed by braces is missing, a folder
+  or listed twice; ModuleNotFoundError for a missing package; OSError.
   """
   if not pattern:
     raise ValueError(f"{field} must name files; got ''")
@@ -79,8 +80,8 @@ def find(pattern: str, field: str) -> list[File]:
     )
   if "::" in pattern:
     raise ValueError(
-      f"{field} must be one pattern; got {pattern!r}; for several, give "
-      "data.sources several sources"
+      f"{field} must be one pattern; got {pattern!r}; for several, use "
+      "several sources in data.sources"
     )
   try:
     paths = [remote.local_path(path) for path in braces.expand(pattern)]
@@ -103,8 +104,8 @@ def find(pattern: str, field: str) -> list[File]:
 
 
 def facts(path: str) -> File:
-  """Return what is known of one file now; FileNotFoundError, OSError."""
-  # What is open under this name may be another file by now.
+  """Return the present facts of one file; FileNotFoundError, OSError."""
+  # The name may belong to another file than the one kept open.
   _descriptor.cache_clear()
   path = remote.local_path(path)
   if not remote.is_remote(path):
@@ -127,7 +128,7 @@ def read_range(
 
   Raises faults.ExampleError: "file_missing", "shard_short", "read_failed".
   """
-  clocks.about(path)  # what a stall is said to be about
+  clocks.about(path)  # named in the message about a stall
   if not remote.is_remote(path):
     data = _read_local(remote.local_path(path), start, stop)
   else:
@@ -166,7 +167,8 @@ def open_file(path: str) -> BinaryIO:
   path = remote.local_path(path)
   if not remote.is_remote(path):
     return open(path, "rb")
-  # Footers and headers are read in pieces; one request is for many of them.
+  # Footers and headers are read in pieces; the buffer joins them to one
+  # request.
   return io.BufferedReader(_RangeFile(facts(path)), buffer_size=1 << 20)
 
 
@@ -206,7 +208,7 @@ class _RangeFile(io.RawIOBase):
 
 
 class _Descriptor:
-  """An open file, closed when the last thread that reads it lets go."""
+  """An open file, closed when no thread holds it any more."""
 
   def __init__(self, path: str):
     self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -216,8 +218,8 @@ class _Descriptor:
       os.close(self.number)
 
 
-# pread has no position that processes could share by a fork, and this cache
-# no lock that a fork could find held.
+# Safe across forks: pread has no position that processes could share, and this
+# cache no lock that a fork could copy while held.
 @functools.lru_cache(maxsize=_NUM_DESCRIPTORS)
 def _descriptor(path: str) -> _Descriptor:
   return _Descriptor(path)
@@ -228,7 +230,7 @@ def _read_local(path: str, start: int, stop: int) -> bytes:
     try:
       return _pread(path, start, stop)
     except OSError:
-      # On a network disk, a file that was replaced has a stale descriptor.
+      # On a network disk, the descriptor of a replaced file is stale.
       _descriptor.cache_clear()
       return _pread(path, start, stop)
   except FileNotFoundError as error:
@@ -240,7 +242,7 @@ def _read_local(path: str, start: int, stop: int) -> bytes:
 def _pread(path: str, start: int, stop: int) -> bytes:
   descriptor = _descriptor(path)
   data = os.pread(descriptor.number, stop - start, start)
-  # The kernel gives at most 2 GiB at once, and less after a signal.
+  # The kernel returns at most 2 GiB at once, and less after a signal.
   while data and len(data) < stop - start:
     more = os.pread(
       descriptor.number, stop - start - len(data), start + len(data)
@@ -259,10 +261,10 @@ def _read_remote(
   waits: Sequence[float],
 ) -> bytes:
   if start == stop:
-    return b""  # a range that S3 has no words for
+    return b""  # S3 cannot express an empty range
   for wait in (*waits, None):
     try:
-      # Made anew for each process and thread, and kept by fsspec.
+      # One file system for each process and thread, cached by fsspec.
       fs, name = remote.file_system(path)
       return remote.call(
         fs, "cat_file", name, start=start, end=stop, seconds=seconds
@@ -279,12 +281,12 @@ def _read_remote(
 def _failure(
   path: str, start: int, stop: int | None, error: Exception, seconds: float
 ) -> faults.ExampleError:
-  """Return the fault that the last try of a read ended in."""
+  """Return the fault of the last try of a read."""
   reason = f"{type(error).__name__}: {error}"
   if isinstance(error, TimeoutError):
     reason = f"no answer within {seconds:g} s"
   elif stop is not None:
-    # A range that begins behind the end of an object is refused as a whole.
+    # A range that begins after the end of an object is refused as a whole.
     try:
       fs, name = remote.file_system(path)
       fs.invalidate_cache()
@@ -301,35 +303,35 @@ def _failure(
 
 
 def _find(paths: list[str], field: str) -> list[File]:
-  """Return the files of paths and globs; ValueError for those not there."""
+  """Return the files of paths and globs; ValueError for missing files."""
   _descriptor.cache_clear()
   with concurrent.futures.ThreadPoolExecutor(_NUM_REQUESTS) as pool:
     looks = [_look(path, field) for path in paths]
-    # Local files are found faster than threads are started.
+    # Looking up local files takes less time than starting threads.
     run = pool.map if any(map(remote.is_remote, paths)) else map
-    found = list(run(lambda look: look(), looks))
+    groups = list(run(lambda look: look(), looks))
   missing = [
     path
-    for path, some in zip(paths, found, strict=True)
-    if not some and not braces.is_glob(path)
+    for path, group in zip(paths, groups, strict=True)
+    if not group and not braces.is_glob(path)
   ]
   if missing:
     raise ValueError(
       f"{field} lists {len(paths)} files, of which {len(missing)} are not "
       f"there, first {missing[0]}"
     )
-  return [file for some in found for file in some]
+  return [file for group in groups for file in group]
 
 
 def _look(path: str, field: str) -> Callable[[], list[File]]:
-  """Return what finds the files of a path (none if it is gone) or a glob."""
+  """Return a function that finds the files of a path (or none) or a glob."""
   if not remote.is_remote(path):
     return functools.partial(_look_local, path, field)
   try:
     fs, name = remote.file_system(path)
   except (ImportError, ValueError) as error:
     raise type(error)(f"{field}: {path}: {error}") from error
-  # Here, as a thread of the pool would get a file system of its own.
+  # In this thread, as a thread of the pool would get its own file system.
   fs.invalidate_cache()
   return functools.partial(_look_remote, path, field, fs, name)
 

@@ -1,4 +1,4 @@
-"""A few large things that were read last, for all threads of a process."""
+"""Cache of large objects read recently, shared by all threads of a process."""
 
 import collections
 import concurrent.futures
@@ -10,22 +10,23 @@ T = TypeVar("T")
 
 
 class Kept(Generic[T]):
-  """Makes what is asked for, and keeps it until there is too much.
+  """Cache that makes missing objects, bounded by their bytes.
 
-  What several threads ask for at once is made by the first of them. What
-  cannot be made raises for those who wait, and is tried again later.
+  An object requested by several threads at once is made by the first. If making
+  it fails, all waiting threads raise the error, and the next request tries
+  again.
   """
 
   def __init__(self, make: Callable[[int], tuple[T, int]], max_bytes: int):
-    """Keep nothing yet.
+    """Begin with an empty cache.
 
     Args:
-      make: returns a thing and its bytes.
-      max_bytes: of all that is kept; one larger thing is kept alone.
+      make: function from a key to an object and its bytes.
+      max_bytes: most bytes of all objects; a larger object is kept alone.
     """
     self._make = make
     self._max_bytes = max_bytes
-    # Least recently used first; without a size while it is made.
+    # Least recently used first; an object has no size while it is made.
     self._things: collections.OrderedDict[int, concurrent.futures.Future[T]] = (
       collections.OrderedDict()
     )
@@ -45,7 +46,7 @@ class Kept(Generic[T]):
     return future.result()
 
   def num_bytes(self) -> int:
-    """Return the bytes of all that is kept."""
+    """Return the bytes of all objects kept."""
     with self._lock:
       return self._num_bytes
 

@@ -1,4 +1,4 @@
-"""Calls of fsspec's file systems that end, whatever the other side does."""
+"""Calls of fsspec's file systems with a timeout."""
 
 import asyncio
 import concurrent.futures
@@ -18,9 +18,9 @@ _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 
 
 def scheme(path: str) -> str:
-  """Return what is before :// in lower case, "" for a local path."""
-  found = _URL.match(path)
-  return found[1].lower() if found else ""
+  """Return the scheme of a URL in lower case, "" for a local path."""
+  match = _URL.match(path)
+  return match[1].lower() if match else ""
 
 
 def is_remote(path: str) -> bool:
@@ -29,18 +29,18 @@ def is_remote(path: str) -> bool:
 
 
 def local_path(path: str) -> str:
-  """Return the local path of file://, or what is in ~; a URL as it is."""
+  """Return the path of a file:// URL, or `path` with ~ expanded."""
   if is_remote(path):
     return path
   return os.path.expanduser(path.partition("://")[2] or path)
 
 
 def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
-  """Return what reads a URL, and the file's name in it.
+  """Return the file system of a URL, and the file's name in it.
 
-  It belongs to this process and thread, and is made once (fsspec keeps it).
-  Raises ModuleNotFoundError that names the package to install, ValueError for
-  a scheme that nobody knows.
+  The file system belongs to this process and thread, and is made once (fsspec
+  caches it). Raises ModuleNotFoundError that names the package to install,
+  ValueError for an unknown scheme.
   """
   try:
     return fsspec.core.url_to_fs(path)
@@ -64,17 +64,17 @@ def call(
   future: concurrent.futures.Future
   if isinstance(fs, fsspec.asyn.AsyncFileSystem):
     coroutine = getattr(fs, f"_{method}")(*args, **kwargs)
-    assert fs.loop is not None  # None is for those made within a coroutine
+    assert fs.loop is not None  # None only if made within a coroutine
     future = asyncio.run_coroutine_threadsafe(coroutine, fs.loop)
   else:
     future = concurrent.futures.Future()
     work = functools.partial(getattr(fs, method), *args, **kwargs)
-    # Not of a pool, which would wait for it at the end of the process.
+    # Not a thread of a pool, which would wait for it when the process ends.
     threading.Thread(target=_fill, args=(future, work), daemon=True).start()
   try:
     return future.result(seconds)
   finally:
-    future.cancel()  # closes the connection of a request that is under way
+    future.cancel()  # closes the connection of an unfinished request
 
 
 def _fill(future: concurrent.futures.Future, work: Callable[[], Any]) -> None:

@@ -1,8 +1,7 @@
-"""Members of a tar, found by its headers alone: POSIX ustar and pax, GNU, V7.
+"""Members of a tar, located by its headers alone: POSIX ustar, pax, GNU, V7.
 
-Nothing is extracted, and nothing that a header says is trusted with more than
-a position in the file. What is no regular file (folders, links, devices) is
-passed over.
+No member is extracted, and values of a header are used only as positions in the
+file. Members that are no regular files (folders, links, devices) are skipped.
 """
 
 import zlib
@@ -10,41 +9,42 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 BLOCK = 512
-# A name is at most 4,096 bytes on Linux (PATH_MAX); pax headers also carry
-# attributes. More than this is no name but a trap.
+# Most bytes of a name with its pax attributes; larger ones are hostile. A name
+# is at most 4,096 bytes on Linux (PATH_MAX).
 _MAX_EXTENSION_BYTES = 1 << 20
-# Of a number that is at most that.
+# Digits of _MAX_EXTENSION_BYTES.
 _MAX_DIGITS = 7
 
 _FILES = frozenset(b"0\x007")
-# Links, devices, folders and pipes have no content, whatever size they state.
+# Types without content (links, devices, folders and pipes), for any stated
+# size.
 _EMPTY = frozenset(b"123456")
-# What says more of the next header: names of GNU and of POSIX (pax).
+# Types of headers that extend the next one: names of GNU, and POSIX's pax.
 _EXTENSIONS = frozenset(b"LKgxX")
 
 Read = Callable[[int, int], bytes]
 
 
 class HeaderError(ValueError):
-  """What should be a header is none: broken, or not a tar at all."""
+  """Error for bytes that are no header: a broken tar, or no tar at all."""
 
 
 class CutError(HeaderError):
-  """The tar ends within a header."""
+  """Error for a tar that ends within a header."""
 
 
 class SparseError(ValueError):
-  """A file that is stored in pieces, with its holes left out."""
+  """Error for a sparse file, stored in pieces without its holes."""
 
 
 class Member(NamedTuple):
   """One member of a tar; positions are in bytes.
 
   Attributes:
-    name: as it is stored; b"" for what is no regular file.
-    start: of its first header, those that lengthen its name included.
-    data: of its content.
-    stop: of the end of its content.
+    name: name as stored; b"" for a member that is no regular file.
+    start: position of its first header, including those that extend its name.
+    data: position of its content.
+    stop: position of the end of its content.
   """
 
   name: bytes
@@ -54,7 +54,7 @@ class Member(NamedTuple):
 
   @property
   def next(self) -> int:
-    """Return where the next header is: contents fill whole blocks."""
+    """Return the position of the next header: contents fill whole blocks."""
     return -(-self.stop // BLOCK) * BLOCK
 
 
@@ -109,9 +109,10 @@ def next_member(read: Read, position: int) -> Member | None:
 def split_name(name: bytes) -> tuple[bytes, str] | None:
   """Return a member's key and its lower-case extension.
 
-  As webdataset does: the key is the path up to the first dot of the file name,
-  and the extension all that follows. None for what belongs to no example: no
-  extension, hidden, or below a folder such as __meta__. "./" is left out.
+  As in webdataset, the key is the path up to the first dot of the file name,
+  and the extension the rest. Members of no example give None: those without an
+  extension, hidden ones, and those below a folder such as __meta__. A leading
+  "./" is left out.
   """
   name = name.removeprefix(b"./")
   folder, slash, file = name.rpartition(b"/")
@@ -125,18 +126,18 @@ def split_name(name: bytes) -> tuple[bytes, str] | None:
 
 
 def _check(header: bytes, position: int) -> None:
-  """Raise HeaderError for a header whose sum is not the one it states."""
+  """Raise HeaderError for a header with a wrong checksum."""
   try:
     stated = _number(header[148:156])
   except ValueError:
     stated = -1
-  # The sum of a header is made with its own eight bytes as spaces. Adler-32
-  # has the sum of all bytes, modulo 65,521, in its lower half, after a 1.
-  found = zlib.adler32(header[156:], zlib.adler32(header[:148])) & 0xFFFF
-  if (found - 1 + 8 * ord(" ") - stated) % 65521:
+  # The checksum is the sum of all bytes, its own eight bytes as spaces. The
+  # lower half of Adler-32 is 1 plus the sum of all bytes, modulo 65,521.
+  total = zlib.adler32(header[156:], zlib.adler32(header[:148])) & 0xFFFF
+  if (total - 1 + 8 * ord(" ") - stated) % 65521:
     # Some old programs summed signed bytes.
     negative = sum(byte > 127 for byte in header[:148] + header[156:])
-    if (found - 1 + 8 * ord(" ") - 256 * negative - stated) % 65521:
+    if (total - 1 + 8 * ord(" ") - 256 * negative - stated) % 65521:
       raise HeaderError(f"no header at byte {position}")
 
 
@@ -151,7 +152,7 @@ def _size(header: bytes) -> int:
 
 
 def _pax_size(pax: dict[bytes, bytes], size: int) -> int:
-  """Return the size that a pax header states, or else `size`."""
+  """Return the size in a pax header, `size` if it has none."""
   stated = pax.get(b"size", b"%d" % size)
   if not stated.isdigit() or len(stated) > 20:
     raise HeaderError(f"a size of {stated!r} bytes")
@@ -159,7 +160,7 @@ def _pax_size(pax: dict[bytes, bytes], size: int) -> int:
 
 
 def _number(field: bytes) -> int:
-  """Return an octal number, or GNU's binary form of what is too large."""
+  """Return an octal number, or one in GNU's binary form for large numbers."""
   if field[0] == 0x80:
     return int.from_bytes(field[1:], "big")
   return int(field.partition(b"\0")[0] or b"0", 8)
@@ -167,7 +168,8 @@ def _number(field: bytes) -> int:
 
 def _name(header: bytes) -> bytes:
   name = header[:100].partition(b"\0")[0]
-  # GNU's own format ("ustar  ") has times where POSIX has the name's start.
+  # GNU's own format ("ustar  ") has times in place of POSIX's prefix of the
+  # name.
   if header[257:263] == b"ustar\0" and header[345]:
     return header[345:500].partition(b"\0")[0] + b"/" + name
   return name
@@ -176,8 +178,8 @@ def _name(header: bytes) -> bytes:
 def _pax_fields(content: bytes, position: int) -> dict[bytes, bytes]:
   """Return the fields of a pax header: "LENGTH KEY=VALUE\\n" each."""
   fields = {}
-  # By position: cutting the front off each time takes a time that is squared in
-  # the number of records, a minute for a megabyte of short ones.
+  # A position, since cutting off the front takes time quadratic in the number
+  # of records, a minute for a megabyte of short ones.
   start, end = 0, len(content.rstrip(b"\0"))
   while start < end:
     space = content.find(b" ", start, start + _MAX_DIGITS + 1)

@@ -1,24 +1,23 @@
-"""Where each example of many tars is, kept in a file beside no tar.
+"""Index of many tars: the span of each example, kept in a folder of its own.
 
   <cache_dir>/tar_index/<digest>/spans.bin     SPAN [N], to be memory-mapped
-  <cache_dir>/tar_index/<digest>/shards.json   the tars, and how many each has
-  <cache_dir>/tar_index/parts/                 of a build that is under way
+  <cache_dir>/tar_index/<digest>/shards.json   tars and their example counts
+  <cache_dir>/tar_index/parts/                 parts of an unfinished build
 
 The digest is of the tars' paths, sizes and times of change (or ETags), so that
-an index is never changed once it is written; what another index or a build
-that was stopped knows of a tar is taken from there. It is always safe to
+an index is never changed once it is written; a tar that another index or a
+build that was stopped has scanned is not scanned again. It is always safe to
 delete the folder when nothing runs.
 """
 
-import concurrent.futures.process
+import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
-import multiprocessing
 import os
 import pathlib
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -26,7 +25,7 @@ from absl import logging
 
 from input_pipeline import faults
 from input_pipeline.storage import files, remote, tar_scan
-from runtime import folder_lock, progress, whole_files
+from runtime import processes, progress, unfinished, whole_files
 
 # Raised when the meaning of an index changes.
 _SCHEMA = 1
@@ -35,7 +34,8 @@ _SCHEMA = 1
 _MIN_BYTES_FOR_PROCESSES = 2 << 30
 # Remote tars wait for the network; each has a block of tar_scan's in memory.
 _NUM_REMOTE_THREADS = 16
-# Changed tars, broken ones, ... that are named in the log, one by one.
+_ADVICE = "again, with fewer programs beside this one"
+# Number of changed or broken tars that the log names one by one.
 _NUM_NAMED = 5
 
 
@@ -44,8 +44,8 @@ class Index:
   """The examples of some tars, in the order of the tars and in theirs.
 
   Attributes:
-    tars: as they were when they were indexed.
-    stops: number of examples up to the end of each.
+    tars: facts about the files when they were indexed.
+    stops: number of examples up to the end of each tar.
     spans: SPAN [N], memory-mapped.
   """
 
@@ -55,7 +55,7 @@ class Index:
 
 
 class BrokenError(Exception):
-  """An index is not there, or not what was written."""
+  """An index is missing, or differs from the one that was written."""
 
 
 def prepare(
@@ -67,9 +67,17 @@ def prepare(
 ) -> pathlib.Path:
   """Return the folder of the index of `tars`, made if it is not there.
 
-  `uid_field` is of their JSON; "" takes the keys. `name` is the section's, for
-  messages. Any number of processes may call this at once. Raises ValueError
-  for what is no tar, OSError for what cannot be read or written.
+  Any number of processes may call this at once.
+
+  Args:
+    tars: files to index.
+    uid_field: field of the members' JSON; "" takes the keys.
+    cache_dir: folder of all indexes.
+    name: name of the config section, for messages.
+
+  Raises:
+    ValueError: a file is no tar.
+    OSError: a file cannot be read, or the index cannot be written.
   """
   root = cache_dir / "tar_index"
   facts = [_SCHEMA, uid_field, *map(dataclasses.astuple, tars)]
@@ -80,8 +88,7 @@ def prepare(
   except BrokenError:
     pass
   try:
-    root.mkdir(parents=True, exist_ok=True)
-    with folder_lock.hold(root):
+    with unfinished.turn(root):
       _prepare_locked(folder, tars, uid_field, name)
   except OSError as error:
     raise OSError(
@@ -130,13 +137,9 @@ def _prepare_locked(
   except BrokenError as error:
     if folder.exists():
       logging.warning("Indexing anew, because %s", error)
-  # Under the lock, nobody else is writing: these were left by a kill.
-  for leftover in folder.parent.glob(".*.tmp-*"):
-    shutil.rmtree(leftover, ignore_errors=True)
   parts = folder.parent / "parts"
   parts.mkdir(exist_ok=True)
-  for leftover in parts.glob(".*.tmp-*"):
-    leftover.unlink(missing_ok=True)
+  unfinished.delete_leftovers(parts)
   known = _known(folder.parent, uid_field)
   _name_changed(tars, known)
   part = functools.partial(_part, parts, uid_field)
@@ -218,38 +221,27 @@ def _scan_one(
   return warnings
 
 
-def _pool(tars: Sequence[files.File]) -> concurrent.futures.Executor | None:
-  """Return what scans tars at once; None for too little work."""
-  if any(remote.is_remote(tar.path) for tar in tars):
-    return concurrent.futures.ThreadPoolExecutor(_NUM_REMOTE_THREADS)
-  num_processes = min(len(tars), len(os.sched_getaffinity(0)))
-  size = sum(tar.size for tar in tars)
-  if num_processes < 2 or size < _MIN_BYTES_FOR_PROCESSES:
-    return None
-  return concurrent.futures.ProcessPoolExecutor(
-    num_processes,
-    # JAX has threads, which a forked process would lack.
-    mp_context=multiprocessing.get_context("spawn"),
-  )
-
-
 def _completed(
   scan: Callable[[files.File], list[str]], tars: Sequence[files.File]
 ) -> Iterator[tuple[files.File, list[str]]]:
-  """Yield each tar and what is wrong with it, in the order they are done."""
-  pool = _pool(tars)
-  if pool is None:
+  """Yield each tar and its warnings, in the order in which they are done."""
+  num_processes = min(len(tars), len(os.sched_getaffinity(0)))
+  size = sum(tar.size for tar in tars)
+  if any(remote.is_remote(tar.path) for tar in tars):
+    with concurrent.futures.ThreadPoolExecutor(_NUM_REMOTE_THREADS) as pool:
+      try:
+        futures = {pool.submit(scan, tar): tar for tar in tars}
+        for future in concurrent.futures.as_completed(futures):
+          yield futures[future], future.result()
+      finally:
+        pool.shutdown(cancel_futures=True)
+  elif num_processes < 2 or size < _MIN_BYTES_FOR_PROCESSES:
     for tar in tars:
       yield tar, scan(tar)
-    return
-  try:
-    futures = {pool.submit(scan, tar): tar for tar in tars}
-    for future in concurrent.futures.as_completed(futures):
-      yield futures[future], future.result()
-  except concurrent.futures.BrokenExecutor as error:
-    raise OSError("a process that read tars was killed; try again") from error
-  finally:
-    pool.shutdown(cancel_futures=True)
+  else:
+    with contextlib.closing(processes.Pool(num_processes, _ADVICE)) as pool:
+      for number, warnings in pool.results(scan, tars):
+        yield tars[number], warnings
 
 
 def _part(parts: pathlib.Path, uid_field: str, tar: files.File) -> pathlib.Path:

@@ -1,4 +1,4 @@
-"""Find the examples of one tar by its headers, without reading images."""
+"""Scan of a tar for its examples, by headers, without reading images."""
 
 import json
 from typing import Any
@@ -8,21 +8,21 @@ import numpy as np
 from input_pipeline.sources import record
 from input_pipeline.storage import files, remote, tar_headers
 
-# One example: consecutive members of one key. 28 bytes.
+# Span of one example, consecutive members of one key; 28 bytes.
 SPAN = np.dtype([("start", "<u8"), ("length", "<u4"), ("uid", record.UID)])
-# Of an example that is longer than this (4 GiB), which nobody reads.
+# Length in the span of an example of 4 GiB or more, which is never read.
 MAX_LENGTH = 2**32 - 1
 
-# Beside most images there are a caption and a JSON file that fit in here with
-# their headers and the next one: one read an example.
+# Bytes of one local read: most captions and JSON files fit in with their
+# headers and the next image's header, so that an example takes one read.
 _LOCAL_WINDOW = 8 << 10
-# A request takes as long as some megabytes do: the images come along.
+# Bytes of one remote read: a request takes as long as a few megabytes of data,
+# so images are read too.
 _REMOTE_WINDOW = 8 << 20
-# What comes after the end mark: tar fills its last record with zeros, 10 KiB
-# by default.
+# Most zeros after the end mark: tar fills its last record, 10 KiB by default.
 _MAX_FILLING = 1 << 20
 
-# First bytes of what tars are packed with -> how they are unpacked.
+# First bytes of a compressed tar -> program that unpacks it.
 _PACKED = {
   b"\x1f\x8b": "gunzip",
   b"BZh": "bunzip2",
@@ -32,11 +32,11 @@ _PACKED = {
 
 
 def scan(tar: files.File, uid_field: str) -> tuple[np.ndarray, list[str]]:
-  """Return SPAN [N] of a tar's examples, and what is wrong with it, in words.
+  """Return SPAN [N] of a tar's examples, and warnings about the tar.
 
-  An example that is cut off, and what is behind a broken header, has a span
-  too, so that reading it counts as a fault. Raises ValueError for what is no
-  tar, or has no example with `uid_field`; faults.ExampleError.
+  An example that is cut off has a span too, and so have the bytes after a
+  broken header, so that reading them counts as a fault. Raises ValueError for a
+  file that is no tar, or has no example with `uid_field`; faults.ExampleError.
   """
   groups = _Groups(Window(tar), uid_field)
   warnings = []
@@ -87,12 +87,12 @@ def uid(key: str, field: str, data: bytes | None) -> tuple[int, int]:
 
 
 def text_of(name: bytes) -> str:
-  """Return a name as text; bytes that are no UTF-8 are spelled out."""
+  """Return a name as text; bytes that are no UTF-8 are escaped."""
   return name.decode("utf-8", "backslashreplace")
 
 
 class Window:
-  """Reads of a file of which most are in the piece that was read before."""
+  """Reader of a file, most of whose reads lie in the piece read before."""
 
   def __init__(self, tar: files.File):
     self._tar = tar
@@ -113,7 +113,7 @@ class Window:
 
 
 class _Groups:
-  """The examples so far: members of one key that follow each other."""
+  """Examples collected so far, from consecutive members of one key."""
 
   def __init__(self, window: Window, uid_field: str):
     self.window = window
@@ -125,11 +125,11 @@ class _Groups:
     self._json: bytes | None = None
 
   def member(self, member: tar_headers.Member) -> None:
-    """Add a member to its example; one without a key belongs to none."""
-    found = tar_headers.split_name(member.name)
-    if found is None:
+    """Add a member to its example; a member without a key is skipped."""
+    name_parts = tar_headers.split_name(member.name)
+    if name_parts is None:
       return
-    key, extension = found
+    key, extension = name_parts
     if key != self._key:
       self.close()
       self._key, self._start, self._json = key, member.start, None
@@ -138,7 +138,7 @@ class _Groups:
       self._json = self.window(member.data, member.stop - member.data)
 
   def close(self) -> None:
-    """End the example that is under way."""
+    """End the present example."""
     if self._key is None:
       return
     name = uid(text_of(self._key), self._uid_field, self._json)
@@ -154,7 +154,7 @@ class _Groups:
 def _check_is_tar(
   tar: files.File, window: Window, error: tar_headers.HeaderError
 ) -> None:
-  """Raise ValueError for a file that is none, not even a piece of one."""
+  """Raise ValueError for a file that is not even the beginning of a tar."""
   start = window(0, 8)
   for magic, program in _PACKED.items():
     if start.startswith(magic):

@@ -6,13 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import dual_encoder
-
-# Fields of computing and training, and initial values of the logits.
-_FREE = re.compile(
-  r"dtype|remat|remat_chunks|scale_init|scale_max|bias_init"
-  r"|(image|text)\.(dropout|patch_dropout|drop_path)"
-  r"|image\.(batch_norm_group|norm_momentum)"
-)
+from runtime import marks, sections
 
 
 def differences(
@@ -31,14 +25,16 @@ def differences(
     ignored: regular expression (fullmatch) of further fields, such as
       "embed_dim".
   """
-  here, there = (_flat(dataclasses.asdict(model)) for model in (ours, theirs))
+  here, there = (
+    sections.flat(dataclasses.asdict(model)) for model in (ours, theirs)
+  )
   unread = _unread(here) & _unread(there)
   return {
     f"model.{name}": (here.get(name), there.get(name))
     for name in here | there
     if here.get(name) != there.get(name)
     and name not in unread
-    and not _FREE.fullmatch(name)
+    and marks.of(dual_encoder.ModelConfig, name).embeds
     and not re.fullmatch(ignored, name)
   }
 
@@ -54,13 +50,3 @@ def _unread(fields: Mapping[str, Any]) -> set[str]:
     if fields["text.pool"] != "eot":
       unread.add("text.eot_id")
   return unread
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  flat: dict[str, Any] = {}
-  for name, value in values.items():
-    if isinstance(value, Mapping):
-      flat |= _flat(value, f"{prefix}{name}.")
-    else:
-      flat[prefix + name] = value
-  return flat

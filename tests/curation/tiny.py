@@ -49,7 +49,7 @@ class Sum:
 
 
 @dataclasses.dataclass(frozen=True)
-class AboveMean(operators.Reduction):
+class AboveMean(operators.Filter, operators.Reduction):
   """Keep what is above the mean of what is left."""
 
   columns = ("wide",)
@@ -58,13 +58,13 @@ class AboveMean(operators.Reduction):
   def measure(self, place):
     return Sum()
 
-  def reduce(self, parts, place, run):
+  def reduce(self, parts, context, run):
     total, num = sum(run(np.load, parts))
-    np.save(place.state / "mean.npy", total / num)
+    np.save(context.state / "mean.npy", total / num)
     return {"mean": total / num}
 
-  def open(self, place):
-    mean = np.load(place.state / "mean.npy")
+  def open(self, context):
+    mean = np.load(context.state / "mean.npy")
     return lambda table: operators.Verdict(table["wide"].to_numpy() > mean)
 
 

@@ -14,6 +14,7 @@ from input_pipeline.tokenizers import hf_files
 from models import naflex as naflex_tower
 from models.pretrained import families
 from models.pretrained.families import hf_siglip2
+from runtime import failures
 from tests import runs
 from tests.models.pretrained import goldens
 from tests.models.pretrained.families import mirror
@@ -134,8 +135,8 @@ def test_one_tower_and_json(model, photos, tmp_path, capsys):
   [
     ({"images": "", "texts": ""}, r"give --images=GLOB, --texts=FILE"),
     ({"out": ""}, "--out is missing"),
-    ({"out": "photos"}, r"--out=.*photos is not empty"),
-    ({"out": "photos/a.jpg"}, r"--out=.* is a file"),
+    ({"out": "photos"}, r"--out=.*photos must be a new or empty fold"),
+    ({"out": "photos/a.jpg"}, r"--out=.*jpg must be a folder, not a file"),
     ({"out": "photos/a.jpg/x"}, r"--out=.* cannot be written \(Not a dire"),
     (
       {"images": "none/*.jpg"},
@@ -163,7 +164,8 @@ def test_mistakes(changes, words, folder, photos, tmp_path):
   flags |= changes
   for name in ("model", "images", "texts", "out"):
     flags[name] = str(tmp_path / flags[name]) if flags[name] else ""
-  with pytest.raises((ValueError, FileNotFoundError), match=words) as caught:
+  errors = ValueError, FileNotFoundError, failures.RunError
+  with pytest.raises(errors, match=words) as caught:
     embed.run(flags.pop("model"), **flags)
   assert len(str(caught.value).splitlines()) == 1
   assert sorted(tmp_path.rglob("*")) == before

@@ -58,7 +58,7 @@ def test_workers(monkeypatch, tmp_path):
     assert iterator.get_state() == expected.get_state() == {"next_index": step}
 
   # One that is killed is an error with its name, and the others end.
-  pids = [process.pid for process in iterator._pool._processes]
+  pids = [worker.process.pid for worker in iterator._pool.workers]
   os.kill(pids[1], signal.SIGTERM)  # which is not for them
   next(iterator)
   os.kill(pids[1], signal.SIGKILL)
@@ -68,12 +68,12 @@ def test_workers(monkeypatch, tmp_path):
     list(itertools.islice(iterator, 10))
   assert not _alive(pids)
 
-  # What a worker raises is raised here, with the place where it happened.
+  # A worker's exception is raised here, with its own traceback.
   records.broken[30] = "defect"
   (tmp_path / "clocks").mkdir()
   iterator = start(1, 1, clocks=clocks_lib.Clocks(str(tmp_path / "clocks")))
   batch, called = next(iterator), time.monotonic()
-  pids = [process.pid for process in iterator._pool._processes]
+  pids = [worker.process.pid for worker in iterator._pool.workers]
   with pytest.raises(
     RuntimeError, match=r"TypeError: .*imported \[\]"
   ) as raised:

@@ -1,12 +1,12 @@
-"""Feed the data pipeline broken and hostile inputs; count what comes of them.
+"""Feed the data pipeline broken and hostile inputs, and count the outcomes.
 
   python -m tests.long.fuzz_data [--num_inputs=1000] [--first=0]
 
 Input i is the same in every run: `--first=i --num_inputs=1` repeats it. Every
 third is a file of pairs (WebDataset, ArrayRecord, Parquet, JSON lines, CSV),
 read from its first example to its last; the others are images, decoded and
-cropped. What may come of an input is an example, a fault (faults.ExampleError)
-or, of a file, a message for people; what may not:
+cropped. An input may yield an example, a fault (faults.ExampleError) or, if it
+is a file, an error message for people. These outcomes are bad:
 
   crash       any other exception, or the end of the process
   hang        more than HANG_SECONDS of processor time
@@ -36,8 +36,8 @@ from input_pipeline.sources import source_config
 from runtime import failures, progress
 from tests.long import fuzz_images, fuzz_pairs, fuzz_tables, fuzz_tars
 
-# Of processor time, ten times what the slowest takes (64 megapixels), and how
-# many times as long it may take on a machine with other work to do.
+# Seconds of processor time of a hang, ten times those of the slowest input (64
+# megapixels), and factor for the clock, on a machine with other work to do.
 HANG_SECONDS = 20.0
 _MAX_SLOWDOWN = 6
 
@@ -46,34 +46,34 @@ _FILES = ("webdataset", "webdataset", "webdataset", *fuzz_tables.WRITERS)
 _KEYS = {"jsonl": "table", "csv": "table"}
 
 _FORMATS = flags.DEFINE_list("formats", list(_FILES), "Formats of the files.")
-_NUM_INPUTS = flags.DEFINE_integer("num_inputs", 1000, "How many inputs.")
-_FIRST = flags.DEFINE_integer("first", 0, "Number of the first one.")
+_NUM_INPUTS = flags.DEFINE_integer("num_inputs", 1000, "Number of inputs.")
+_FIRST = flags.DEFINE_integer("first", 0, "Number of the first input.")
 
 
 class _Hang(BaseException):
-  """Raised by the alarm; no code under test may catch it."""
+  """Exception of the alarm; no code under test may catch it."""
 
 
 def run(
   number: int, folder: pathlib.Path, formats: Sequence[str] = _FILES
 ) -> collections.Counter[str]:
-  """Return what came of one input, written to `folder` if it is a file."""
+  """Return the outcomes of one input; a file is written to `folder`."""
   rng = np.random.default_rng((0, number))
   hostile = list(fuzz_images.hostile().values())
-  with _guarded() as found:
+  with _guarded() as outcomes:
     if number < len(hostile):
-      found[image(hostile[number], rng)] += 1
+      outcomes[image(hostile[number], rng)] += 1
     elif number % 3:
-      found[image(fuzz_images.corrupted(rng), rng)] += 1
+      outcomes[image(fuzz_images.corrupted(rng), rng)] += 1
     else:
       name = formats[number // 3 % len(formats)]
       path = write(name, folder, rng)
-      found.update(read(name, path, folder / "cache"))
-  return found
+      outcomes.update(read(name, path, folder / "cache"))
+  return outcomes
 
 
 def image(data: bytes, rng: np.random.Generator) -> str:
-  """Decode and crop an image; return "image" or the fault that it has."""
+  """Decode and crop an image; return "image" or the kind of its fault."""
   try:
     opened = picture.open_picture(data)
     side = min(opened.height, opened.width) * (0.1 + 0.9 * rng.random())
@@ -88,7 +88,7 @@ def image(data: bytes, rng: np.random.Generator) -> str:
 def write(
   name: str, folder: pathlib.Path, rng: np.random.Generator | None
 ) -> pathlib.Path:
-  """Write a file of pairs, whole where there is no `rng`."""
+  """Write a file of pairs, corrupted by `rng`; None writes a whole file."""
   if name == "webdataset":
     path = folder / "pairs.tar"
     path.write_bytes(
@@ -104,9 +104,9 @@ def write(
 def read(
   name: str, path: pathlib.Path, cache_dir: pathlib.Path
 ) -> collections.Counter[str]:
-  """Read all of a file of pairs; return what its examples are."""
-  found: collections.Counter[str] = collections.Counter()
-  source = source_config.Source(
+  """Read a whole file of pairs; return the outcomes of its examples."""
+  outcomes: collections.Counter[str] = collections.Counter()
+  source = source_config.SourceConfig(
     format=_KEYS.get(name, name),
     path=str(path),
     split="",
@@ -123,7 +123,7 @@ def read(
   )
   try:
     records = sources.FORMATS[source.format].open_split(
-      source, "", source_config.Place("fuzz", cache_dir, 16)
+      source, "", source_config.SourceContext("fuzz", cache_dir, 16)
     )
     records.fingerprint()
     assert len(records.uids()) == len(records)
@@ -133,15 +133,15 @@ def read(
     return collections.Counter({"refused": 1})
   for index in range(len(records)):
     try:
-      found[fuzz_pairs.outcome(records[index])] += 1
+      outcomes[fuzz_pairs.outcome(records[index])] += 1
     except faults.ExampleError as error:
-      found[error.kind] += 1
-  return found
+      outcomes[error.kind] += 1
+  return outcomes
 
 
 @contextlib.contextmanager
 def _guarded() -> Iterator[collections.Counter[str]]:
-  found: collections.Counter[str] = collections.Counter()
+  outcomes: collections.Counter[str] = collections.Counter()
 
   def give_up(*_: object) -> None:
     raise _Hang
@@ -157,31 +157,31 @@ def _guarded() -> Iterator[collections.Counter[str]]:
       signal.setitimer(timer, seconds)
       stack.callback(signal.setitimer, timer, 0)
     try:
-      yield found
+      yield outcomes
     except _Hang:
-      found["hang"] += 1
+      outcomes["hang"] += 1
     except Exception as error:
-      found[f"crash: {_where(error)}"] += 1
+      outcomes[f"crash: {_where(error)}"] += 1
 
 
 def _where(error: Exception) -> str:
-  """Return the last line of ours that an error came through, and the error."""
+  """Return our innermost line in an error's trace, and the error."""
   frames = traceback.extract_tb(error.__traceback__)
   ours = [f for f in frames if "input_pipeline" in f.filename] or frames
-  place = f"{pathlib.Path(ours[-1].filename).name}:{ours[-1].lineno}"
+  line = f"{pathlib.Path(ours[-1].filename).name}:{ours[-1].lineno}"
   message = re.sub(r"0x[0-9a-f]+|\d+", "N", str(error))[:80]
-  return f"{place} {type(error).__name__}: {message}"
+  return f"{line} {type(error).__name__}: {message}"
 
 
 def is_bad(outcome: str) -> bool:
-  """Return whether this must not come of any input."""
+  """Return whether no input may have this outcome."""
   return outcome.startswith(("crash", "hang", "wrong pair"))
 
 
 def main(argv: Sequence[str]) -> int:
   del argv
-  faulthandler.enable()  # says where, if the process itself dies
-  warnings.simplefilter("ignore")  # Pillow's, of broken files
+  faulthandler.enable()  # prints a trace if the process itself dies
+  warnings.simplefilter("ignore")  # Pillow warns about broken files
   total: collections.Counter[str] = collections.Counter()
   bad, slowest = [], (0.0, -1)
   last = _FIRST.value + _NUM_INPUTS.value
@@ -189,10 +189,10 @@ def main(argv: Sequence[str]) -> int:
     for number in range(_FIRST.value, last):
       start = time.monotonic()
       with tempfile.TemporaryDirectory() as folder:
-        found = run(number, pathlib.Path(folder), _FORMATS.value)
+        outcomes = run(number, pathlib.Path(folder), _FORMATS.value)
       slowest = max(slowest, (time.monotonic() - start, number))
-      total.update(found)
-      for outcome in filter(is_bad, found):
+      total.update(outcomes)
+      for outcome in filter(is_bad, outcomes):
         bad.append({"input": number, "outcome": outcome})
       bar.advance()
   print(

@@ -11,7 +11,7 @@ from PIL import Image
 
 _SIZE = (24, 17)
 
-# Format and options -> mode of a good file; all that `decode` has to do with.
+# Format, mode and options of good files, one for each kind that `decode` reads.
 _FORMS: Sequence[tuple[str, str, dict]] = (
   ("JPEG", "RGB", {}),
   (
@@ -46,7 +46,7 @@ _FORMS: Sequence[tuple[str, str, dict]] = (
 
 
 def corrupted(rng: np.random.Generator) -> bytes:
-  """Return a good file that something has happened to."""
+  """Return a good file after one to three corruptions."""
   data = _good()[int(rng.integers(len(_FORMS)))]
   for _ in range(int(rng.integers(1, 4))):
     data = corrupt(data, rng)
@@ -54,23 +54,23 @@ def corrupted(rng: np.random.Generator) -> bytes:
 
 
 def corrupt(data: bytes, rng: np.random.Generator) -> bytes:
-  """Return the bytes after one accident."""
+  """Return the bytes after one corruption."""
   accident = _ACCIDENTS[int(rng.integers(len(_ACCIDENTS)))]
   return accident(data, rng)
 
 
 def flip_bits(data: bytes, rng: np.random.Generator) -> bytes:
-  """Return the bytes with 1 to 16 bits turned over."""
+  """Return the bytes with 1 to 16 bits flipped."""
   if not data:
     return data
   changed = bytearray(data)
-  for place in rng.integers(8 * len(data), size=int(rng.integers(1, 17))):
-    changed[place // 8] ^= 1 << (place % 8)
+  for bit in rng.integers(8 * len(data), size=int(rng.integers(1, 17))):
+    changed[bit // 8] ^= 1 << (bit % 8)
   return bytes(changed)
 
 
 def truncate(data: bytes, rng: np.random.Generator) -> bytes:
-  """Return the beginning."""
+  """Return a prefix of the bytes."""
   return data[: int(rng.integers(len(data) + 1))]
 
 
@@ -80,7 +80,7 @@ def _overwrite(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _huge_number(data: bytes, rng: np.random.Generator) -> bytes:
-  """Write a number that a size or an offset must not have."""
+  """Overwrite bytes by a number that no size or offset may have."""
   number = int(rng.choice([0, 1, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF]))
   order = "big" if rng.random() < 0.5 else "little"
   width = 2 if number <= 0xFFFF and rng.random() < 0.5 else 4
@@ -140,7 +140,7 @@ def _good() -> tuple[bytes, ...]:
 
 @functools.cache
 def hostile() -> Mapping[str, bytes]:
-  """Return name -> a file made to do harm, or that is no image at all."""
+  """Return files by name that are made to do harm, or are no images."""
   zeros = zlib.compress(bytes(64_000_000), 9)
   many = 40
   return {

@@ -1,8 +1,8 @@
-"""Pairs whose image and caption both say which they are.
+"""Pairs whose image and caption both encode the pair's number.
 
-So a caption that was given to another image shows, whatever happened to the
-file. What happened within an image or a caption is told by its redundancy:
-such a one says nothing.
+A caption that is read with another image is thus detected, whatever happened to
+the file. The encodings are redundant, so that a damaged image or caption is
+recognised as such and yields no number.
 """
 
 import functools
@@ -16,7 +16,7 @@ from input_pipeline import faults
 from input_pipeline.images import image_ops
 from input_pipeline.sources import record as record_lib
 
-# Far apart, so that no damaged pixel passes for another pair's.
+# Colours far apart, so that no damaged pixel is taken for another pair's.
 _COLOURS = np.array(
   [
     *((255, 0, 0), (0, 255, 0), (0, 0, 255)),
@@ -33,20 +33,20 @@ def key(number: int) -> str:
 
 
 def caption(number: int) -> str:
-  """Return its caption."""
+  """Return the caption of a pair."""
   return " ".join(["pair", *[key(number)] * _COPIES])
 
 
 @functools.cache
 def image(number: int) -> bytes:
-  """Return its image."""
+  """Return the image of a pair."""
   buffer = io.BytesIO()
   Image.new("RGB", (12, 9), tuple(_COLOURS[number])).save(buffer, "PNG")
   return buffer.getvalue()
 
 
 def outcome(record: record_lib.Record) -> str:
-  """Return "pair", "damaged" (one of both says nothing) or "wrong pair"."""
+  """Return "pair", "damaged" (a number is missing) or "wrong pair"."""
   numbers = {
     number
     for texts in record.texts.values()

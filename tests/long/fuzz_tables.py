@@ -1,8 +1,8 @@
 """Broken ArrayRecord, Parquet, JSON lines and CSV for tests/long/fuzz_data.py.
 
-Each writer makes a good file of fuzz_pairs; `corrupt` then does something to
-its bytes or, of text, to its lines. Parquet has no checksum of its own: it is
-written plain, so that no flipped bit can name another row's value.
+Each writer makes a good file of fuzz_pairs; `corrupt` then changes its bytes
+or, in text files, its lines. Parquet has no checksum of its own: it is written
+plain, so that no flipped bit can refer to another row's value.
 """
 
 import csv
@@ -82,7 +82,7 @@ def _rows(folder: pathlib.Path) -> list[dict[str, str]]:
   return rows
 
 
-# Format -> what writes a good file of it.
+# Format -> function that writes a good file of it.
 WRITERS: Mapping[str, Callable[[pathlib.Path], pathlib.Path]] = {
   "array_record": array_records,
   "parquet": parquet,
@@ -92,7 +92,7 @@ WRITERS: Mapping[str, Callable[[pathlib.Path], pathlib.Path]] = {
 
 
 def corrupt(path: pathlib.Path, rng: np.random.Generator) -> None:
-  """Do something to a file."""
+  """Corrupt a file in place."""
   is_text = path.suffix in (".jsonl", ".csv")
   for _ in range(int(rng.integers(1, 3))):
     accidents = _LINES if is_text and rng.random() < 0.6 else _BYTES

@@ -22,7 +22,7 @@ Members = list[bytes]
 
 
 def corrupted(rng: np.random.Generator) -> bytes:
-  """Return a tar of fuzz_pairs that something has happened to."""
+  """Return a corrupted tar of fuzz_pairs."""
   members = _good(rng)
   for _ in range(int(rng.integers(0, 3))):
     members = _MEMBERS[int(rng.integers(len(_MEMBERS)))](members, rng)
@@ -35,7 +35,7 @@ def corrupted(rng: np.random.Generator) -> bytes:
 
 
 def whole() -> bytes:
-  """Return a tar that nothing has happened to."""
+  """Return an intact tar of fuzz_pairs."""
   return b"".join(_good(np.random.default_rng(0))) + bytes(2 * _BLOCK)
 
 
@@ -48,7 +48,7 @@ def member(
   form: _Form = tarfile.USTAR_FORMAT,
   pax: dict[str, str] | None = None,
 ) -> bytes:
-  """Return header and content of one member, filled up to whole blocks."""
+  """Return header and content of one member, padded to whole blocks."""
   info = tarfile.TarInfo(name)
   info.size, info.type, info.linkname = len(data), kind, link
   info.pax_headers = pax or {}
@@ -101,9 +101,9 @@ def _insert(members: Members, rng: np.random.Generator) -> Members:
 
 
 def _break_header(members: Members, rng: np.random.Generator) -> Members:
-  """Write nonsense into a header under a checksum that is right."""
-  place = int(rng.integers(len(members)))
-  header = bytearray(members[place][:_BLOCK])
+  """Write nonsense into a header, under a valid checksum."""
+  index = int(rng.integers(len(members)))
+  header = bytearray(members[index][:_BLOCK])
   start, length, values = (
     (124, 12, _SIZES),  # size
     (156, 1, [bytes([kind]) for kind in range(256)]),  # type
@@ -113,7 +113,7 @@ def _break_header(members: Members, rng: np.random.Generator) -> Members:
   )[int(rng.integers(5))]
   value = values[int(rng.integers(len(values)))][:length]
   header[start : start + length] = value.ljust(length, b"\0")
-  members[place] = _summed(header) + members[place][_BLOCK:]
+  members[index] = _summed(header) + members[index][_BLOCK:]
   return members
 
 
@@ -133,7 +133,7 @@ _SIZES = (
 
 
 def _strange(name: str, rng: np.random.Generator) -> bytes:
-  """Return a member that has no place in a data set."""
+  """Return a member that no data set should contain."""
   deep = b"[" * 100_000
   makers: Sequence[Callable[[], bytes]] = (
     lambda: member(f"{name}.pkl", b"\x80\4N."),

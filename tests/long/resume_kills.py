@@ -1,4 +1,4 @@
-"""How many runs that were killed at a random moment end as if they were not.
+"""Comparison of runs killed at a random moment and resumed with unbroken ones.
 
 Each run is started, killed with SIGKILL after a time drawn uniformly from the
 length of an unbroken run (imports, compilation, training and the last
@@ -21,8 +21,9 @@ from absl import app, flags, logging
 
 from tests import runs
 
-# Longer than that of the tests, so that a third of the kills fall in the loop,
-# many of them while a checkpoint is being saved, and some in evaluations.
+# Flags of a run longer than the tests', so that a third of the kills fall in
+# the loop, many of them while a checkpoint is being saved, and some in
+# evaluations.
 _LONGER = (
   "--config.total_steps=400",
   "--config.checkpoint.every_steps=8",
@@ -31,18 +32,18 @@ _LONGER = (
 )
 
 _NUM_KILLS = flags.DEFINE_integer("num_kills", 20, "Runs to kill.", 1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
-_JSON = flags.DEFINE_bool("json", False, "Print JSON.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the moments of the kills.")
+_JSON = flags.DEFINE_bool("json", False, "Print one JSON object.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Kill:
-  """One run: when it was killed, what it had saved by then, how it ended."""
+  """One run: time of the kill, last saved step, and comparison of its end."""
 
   seconds: float
   saved_step: int | None
   last_step: int
-  ended_before: bool  # by itself, before its moment came
+  ended_before: bool  # the run had ended before the kill
   equal: bool
   difference: str
 
@@ -94,7 +95,7 @@ def main(argv: list[str]) -> None:
   rng = random.Random(_SEED.value)
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    # Every run compiles its own program, as a preempted machine's would.
+    # Every run compiles its own program, as on a preempted machine.
     runner = runs.Runner(folder / "cache", compiled=None)
     result = runner.run(folder / "prepare", "--config.total_steps=5")
     assert result.code == 0, result.stderr

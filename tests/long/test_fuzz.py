@@ -1,4 +1,4 @@
-"""Nothing in a file ends a run, hangs it, or gives an image another's caption.
+"""No file ends a run, hangs it, or pairs an image with another's caption.
 
 A longer run: python -m tests.long.fuzz_data --num_inputs=100000
 """
@@ -16,13 +16,13 @@ from input_pipeline.sources import record as record_lib
 from tests.long import fuzz_data, fuzz_images, fuzz_pairs, fuzz_tables
 
 FORMATS = ("webdataset", *fuzz_tables.WRITERS)
-# 64 megapixels (picture.MAX_PIXELS) are 256 MB to Pillow, once as they are
-# stored and once as RGB, and 192 MB as an array.
+# Pillow needs 256 MB for 64 megapixels (picture.MAX_PIXELS), once as stored and
+# once as RGB, and an array 192 MB.
 MAX_MIB = 1024
 
 
 def test_a_thousand_inputs():
-  # A process of its own: one of them may end it, and its memory is measured.
+  # A process of its own: an input may end it, and its memory is measured.
   done = subprocess.run(
     [sys.executable, "-m", "tests.long.fuzz_data", "--num_inputs=1000"],
     capture_output=True,
@@ -34,7 +34,7 @@ def test_a_thousand_inputs():
   assert got["bad"] == []
   assert got["peak_mib"] < MAX_MIB
   assert done.returncode == 0
-  # All that can come of an input came: no format is refused throughout.
+  # Every outcome occurred: no format is refused throughout.
   wanted = {"image", "image_broken", "image_too_large", "pair", "refused"}
   wanted |= {"caption_missing", "image_missing", "unsafe_member"}
   assert wanted <= got["outcomes"].keys()
@@ -44,8 +44,8 @@ def test_a_thousand_inputs():
 @pytest.mark.parametrize("name", FORMATS)
 def test_whole_files_are_read(name, tmp_path):
   path = fuzz_data.write(name, tmp_path, None)
-  found = fuzz_data.read(name, path, tmp_path / "cache")
-  assert found == collections.Counter(pair=fuzz_pairs.NUM_PAIRS)
+  outcomes = fuzz_data.read(name, path, tmp_path / "cache")
+  assert outcomes == collections.Counter(pair=fuzz_pairs.NUM_PAIRS)
 
 
 def test_wrong_pairs_are_seen():

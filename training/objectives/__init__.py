@@ -1,4 +1,4 @@
-"""Kinds of training: which arrays a batch holds, which model, which loss."""
+"""Kinds of training, each with its batch, model and loss."""
 
 from collections.abc import Callable, Mapping
 

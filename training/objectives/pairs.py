@@ -1,6 +1,7 @@
 """Pairs: an image tower and a text tower, and a loss of their embeddings.
 
-The objective of CLIP, SigLIP, ALIGN and UniCL, which differ in towers and loss.
+This is the objective of CLIP, SigLIP, ALIGN and UniCL, which differ in towers
+and loss.
 """
 
 import dataclasses

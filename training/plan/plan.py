@@ -14,17 +14,17 @@ from typing import Any
 
 import jax
 
+from runtime import marks, whole_files
 from runtime import mesh as mesh_lib
-from runtime import whole_files
 from training import config as config_lib
 from training import flops, metrics, train_state, train_step
 from training.plan import (
   collectives,
   hlo,
   hlo_costs,
+  plan_search,
+  plan_table,
   roofline,
-  search,
-  table,
 )
 from training.plan import topology as topology_lib
 
@@ -35,13 +35,6 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _NEEDED = re.compile(
   r"Used ([\d.]+)([KMGT]) of|\(([\d.]+)([KMGT])\) exceeds available"
 )
-
-# Values of fields with which nothing is computed twice.
-_NO_RECOMPUTATION: Mapping[str, Any] = {
-  "model.remat": "none",
-  "model.remat_chunks": 1,
-  "num_microbatches": 1,
-}
 
 
 def run(
@@ -63,7 +56,7 @@ def run(
   if folder is not None:
     folder.mkdir(parents=True, exist_ok=True)
     whole_files.write(folder / PLAN, json.dumps(plan, indent=2).encode())
-  print(json.dumps(plan) if as_json else table.table(plan), flush=True)
+  print(json.dumps(plan) if as_json else plan_table.table(plan), flush=True)
   return 0 if plan["fits"] else 1
 
 
@@ -89,16 +82,18 @@ def make(
 
   def attempt(changes: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
-      changed = search.changed(config, changes)
+      changed = plan_search.changed(config, changes)
       return compile_step(changed, topology, devices, changes)
     except ValueError as error:
-      metrics.say(f"  passed over {search.as_flags(changes)}: {error}")
+      metrics.say(f"  passed over {plan_search.as_flags(changes)}: {error}")
       return None
 
-  candidates = search.candidates(config, len(devices) // topology.num_slices)
+  candidates = plan_search.candidates(
+    config, len(devices) // topology.num_slices
+  )
   return plan | {
-    "alternatives": search.first_that_fits(candidates, attempt),
-    "largest_batch_size": search.largest_batch(config, plan, attempt),
+    "alternatives": plan_search.first_that_fits(candidates, attempt),
+    "largest_batch_size": plan_search.largest_batch(config, plan, attempt),
   }
 
 
@@ -219,7 +214,8 @@ def _work(compiled, config, mesh, chip) -> dict[str, Any]:
     network: sum(row.num_bytes for row in sent if row.network == network)
     for network in ("ici", "dcn")
   }
-  plain = search.changed(config, _NO_RECOMPUTATION)
+  nothing_twice = marks.no_recomputation(config_lib.Config)
+  plain = plan_search.changed(config, nothing_twice)
   once = train_step.make(plain, mesh)
   with jax.set_mesh(mesh):
     model_flops = flops.count(once.step, once.state, once.batch)
@@ -267,7 +263,7 @@ def _work(compiled, config, mesh, chip) -> dict[str, Any]:
 
 
 def _xla_tflop(compiled, num_devices: int) -> float | None:
-  """Return XLA's own count for all devices, None where it has none."""
+  """Return XLA's own count for all devices, None if it has none."""
   analysis = compiled.cost_analysis() or {}
   if "flops" not in analysis:
     return None
@@ -286,7 +282,9 @@ def _gib_per_device(tree: Any) -> float:
 
 
 def _what(config: config_lib.Config, changes: Any) -> str:
-  return search.as_flags(changes) if changes else f"batch {config.batch_size:,}"
+  return (
+    plan_search.as_flags(changes) if changes else f"batch {config.batch_size:,}"
+  )
 
 
 def _outcome(plan: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""Operator of ALIGN's removal of near-duplicates of test images.
+"""Operator that drops near-duplicates of test images, as ALIGN does.
 
-Jia et al. (arXiv 2102.05918), appendix A. The reference sets there are
-ILSVRC-2012, Flickr30K, MSCOCO and the other test sets.
+Jia et al. (arXiv 2102.05918), appendix A. ALIGN's reference sets are
+ILSVRC-2012, Flickr30K, MSCOCO and its other test sets.
 """
 
 import dataclasses
@@ -15,36 +15,34 @@ import pyarrow as pa
 
 from curation import operators
 from curation.keys import buckets
-from curation.on_disk import by_uid, gathered, of_embeddings
+from curation.on_disk import by_uid, embedding_store, gathered
 from curation.rules import references
-from curation.rules.duplicates import semdedup
-from runtime import progress
+from runtime import checks, progress
 
-# Pairs of which the buckets are looked up at once.
+# Images whose buckets are looked up at once.
 _BLOCK = 1 << 14
 
 
 @dataclasses.dataclass(frozen=True)
-class NearDuplicates(of_embeddings.OfEmbeddings):
-  """Drop images that are near one of a reference set, found by buckets.
+class NearDuplicates(embedding_store.Reduction, operators.Filter):
+  """Drop images that are near an image of a reference set in the same bucket.
 
-  The k-means runs on the images of the pool that are left (ALIGN: on all
-  training images); see kmeans.py and buckets.py. A step
-  normsim of the norm "inf" gives the largest cosine with all references, those
-  in other buckets too.
+  K-means runs on the images of the pool that are left (ALIGN: on all training
+  images); see on_mesh/kmeans.py and keys/buckets.py. A step normsim with
+  norm="inf" computes the largest cosine with all references, also those in
+  other buckets.
 
   Attributes:
-    model: as in the step before it that embeds (op=embed or, with
-      "columns:NAME", stored_embeddings).
+    model: as in embedding_store.Reduction.
     references: for each set a folder of images, a pattern as
       "images/**/*.jpg", or their embeddings by the same model (a .npy file
       [R, E], a folder of --task=embed).
-    num_clusters: ALIGN has 4,096 (its "4K").
-    num_iterations: of k-means.
-    num_nearest: clusters of an image; ALIGN has 10.
-    subset: of these make a bucket; ALIGN has 3.
-    threshold: an image goes with a cosine above it; ALIGN has 0.975.
-    seed: of the rows that k-means starts with.
+    num_clusters: number of centroids; ALIGN has 4,096 (its "4K").
+    num_iterations: iterations of k-means.
+    num_nearest: number of nearest clusters of an image; ALIGN has 10.
+    subset: number of these that make a bucket; ALIGN has 3.
+    threshold: highest cosine with which an image is kept; ALIGN has 0.975.
+    seed: random seed of the first centroids.
   """
 
   references: tuple[str, ...]
@@ -65,21 +63,14 @@ class NearDuplicates(of_embeddings.OfEmbeddings):
       raise ValueError(
         f"{field}.references must name images or their embeddings; got ()"
       )
-    semdedup.check_positive(
-      field,
-      num_clusters=self.num_clusters,
-      num_iterations=self.num_iterations,
-      subset=self.subset,
-    )
+    for name in ("num_clusters", "num_iterations", "subset"):
+      checks.at_least(f"{field}.{name}", getattr(self, name), 1)
     if not self.subset <= self.num_nearest <= self.num_clusters:
       raise ValueError(
         f"{field} needs subset <= num_nearest <= num_clusters; got"
         f" {self.subset}, {self.num_nearest}, {self.num_clusters}"
       )
-    if not -1 <= self.threshold <= 1:
-      raise ValueError(
-        f"{field}.threshold must be a cosine; got {self.threshold}"
-      )
+    checks.between(f"{field}.threshold", self.threshold, -1, 1)
     try:
       buckets.check_packing(self.num_clusters, self.subset)
     except ValueError as error:
@@ -88,30 +79,30 @@ class NearDuplicates(of_embeddings.OfEmbeddings):
       references.check(reference, field)
 
   def files(self) -> tuple[str, ...]:
-    found = map(references.files_of, self.references)
-    return (*super().files(), *itertools.chain(*found))
+    paths = map(references.files_of, self.references)
+    return (*super().files(), *itertools.chain(*paths))
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     del run
-    # Workers import this file, and no JAX.
+    # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import kmeans, scorer
 
-    assert place.state is not None
-    found = [
-      references.load(place, self.model, reference)
+    assert context.state is not None
+    z_of_sets = [
+      references.load(context, self.model, reference)
       for reference in self.references
     ]
-    path = place.state / "embeddings.npy"
-    rows = gathered.gather(parts, scorer.open_store(place, self.model), path)
+    path = context.state / "embeddings.npy"
+    rows = gathered.gather(parts, scorer.open_store(context, self.model), path)
     z_NE = rows.z_NE
-    for z_rE, reference in zip(found, self.references, strict=True):
+    for z_rE, reference in zip(z_of_sets, self.references, strict=True):
       references.check_width(z_rE, z_NE.shape[1], reference)
-    z_RE = np.concatenate(found)
+    z_RE = np.concatenate(z_of_sets)
     mesh = scorer.make_mesh()
     centroid_KE = kmeans.fit(
       z_NE,
@@ -134,7 +125,7 @@ class NearDuplicates(of_embeddings.OfEmbeddings):
         ids_nM, _ = kmeans.nearest(z_nE, centroid_KE, **find)
         cosine_N[part], row_N[part] = by_bucket.nearest(z_nE, ids_nM)
         bar.advance(len(z_nE))
-    by_uid.write(place.state, rows.uids, cosine=cosine_N, row=row_N)
+    by_uid.write(context.state, rows.uids, cosine=cosine_N, row=row_N)
     path.unlink()
     return {
       "num_images": len(z_NE),
@@ -144,18 +135,18 @@ class NearDuplicates(of_embeddings.OfEmbeddings):
       "histogram": gathered.distances(cosine_N, 1 - self.threshold),
     }
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    assert place.state is not None
-    table_of_all = by_uid.Table(place.state)
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    assert context.state is not None
+    table_of_all = by_uid.Table(context.state)
     cosines = table_of_all.column("cosine")
     rows = table_of_all.column("row")
 
     def decide(table: pa.Table) -> operators.Verdict:
-      found = table_of_all.find(by_uid.of(table))
-      cosine = cosines[found]
+      index = table_of_all.find(by_uid.of(table))
+      cosine = cosines[index]
       return operators.Verdict(
         cosine <= self.threshold,
-        {"reference_cosine": cosine, "reference_row": rows[found]},
+        {"reference_cosine": cosine, "reference_row": rows[index]},
       )
 
     return decide

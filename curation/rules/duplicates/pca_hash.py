@@ -1,8 +1,8 @@
 """64-bit hashes of image embeddings: the signs of their principal components.
 
-MetaCLIP (Xu et al., arXiv 2309.16671, appendix A.2) drops images of which such
-a hash is equal. Here it is of the embeddings of a recipe's model, around the
-mean of the images that are left, with bits in the order of the variances.
+MetaCLIP (Xu et al., arXiv 2309.16671, appendix A.2) drops images with equal
+hashes of this kind. Here the embeddings are those of a recipe's model, centred
+on the mean of the images that are left; bits are in the order of the variances.
 """
 
 import dataclasses
@@ -15,26 +15,25 @@ import pyarrow as pa
 
 from curation import operators
 from curation import pool as pool_lib
-from curation.on_disk import gathered, of_embeddings
+from curation.on_disk import embedding_store, gathered
 
 NUM_BITS = 64
-# Embeddings and axes as whole numbers: products of rows of length 1 then add up
-# below 2^53, exactly, in whatever order a float64 product takes them.
+# Scale of embeddings and axes as whole numbers: products of rows of length 1
+# then add up below 2^53, exactly, in any order of a float64 product.
 _FIXED_POINT = 1 << 20
 # Rows whose products are added at once.
 _BLOCK = 1 << 14
 
 
 @dataclasses.dataclass(frozen=True)
-class PcaHash(operators.MeshFilter, of_embeddings.OfEmbeddings):
+class PcaHash(embedding_store.Reduction, operators.MeshFilter):
   """Hash images by the signs of their embeddings' principal components.
 
-  A step duplicate_images that has this one's signal as its column drops what
-  has an equal hash.
+  A later step duplicate_images with this signal as its column drops images with
+  equal hashes.
 
   Attributes:
-    model: as in the step before it that embeds (op=embed or, with
-      "columns:NAME", stored_embeddings).
+    model: as in embedding_store.Reduction.
     signal: name of the column of hashes, uint64.
   """
 
@@ -44,39 +43,36 @@ class PcaHash(operators.MeshFilter, of_embeddings.OfEmbeddings):
   def signals(self) -> tuple[str, ...]:
     return (self.signal,)
 
-  def check(self, field: str) -> None:
-    super().check(field)
-
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     del run
-    # Workers import this file, and no JAX.
+    # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import scorer
 
-    assert place.state is not None
-    path = place.state / "embeddings.npy"
-    store = scorer.open_store(place, self.model)
+    assert context.state is not None
+    path = context.state / "embeddings.npy"
+    store = scorer.open_store(context, self.model)
     z_NE = gathered.gather(parts, store, path).z_NE
     mean_E, axes_ED, variances_D, total = principal_axes(z_NE)
-    np.save(place.state / "mean.npy", mean_E, allow_pickle=False)
-    np.save(place.state / "axes.npy", axes_ED, allow_pickle=False)
+    np.save(context.state / "mean.npy", mean_E, allow_pickle=False)
+    np.save(context.state / "axes.npy", axes_ED, allow_pickle=False)
     path.unlink()
     return {
       "num_images": len(z_NE),
       "share_of_variance": float(variances_D.sum() / total) if total else 0.0,
     }
 
-  def open_shards(self, place: operators.Place) -> operators.ShardFn:
+  def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     from curation.on_mesh import scorer
 
-    assert place.state is not None
-    store = scorer.open_store(place, self.model)
-    mean_E = np.load(place.state / "mean.npy", allow_pickle=False)
-    axes_ED = np.load(place.state / "axes.npy", allow_pickle=False)
+    assert context.state is not None
+    store = scorer.open_store(context, self.model)
+    mean_E = np.load(context.state / "mean.npy", allow_pickle=False)
+    axes_ED = np.load(context.state / "axes.npy", allow_pickle=False)
 
     def decide(
       shard: pool_lib.Shard,
@@ -98,8 +94,8 @@ def principal_axes(
   """Return the axes of the 64 largest variances, largest first.
 
   Returns:
-    (mean [E], axes [E, 64], variances [64], sum of all variances), float64. Of
-    each axis the entry of the largest size is positive.
+    (mean [E], axes [E, 64], variances [64], sum of all variances), float64. The
+    entry of the largest size is positive in each axis.
 
   Raises:
     ValueError: embeddings have fewer than 64 numbers.

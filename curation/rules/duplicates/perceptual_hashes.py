@@ -14,9 +14,9 @@ from curation.on_disk import by_uid, groups, key_sets, runs, table_keys
 from curation.rules.duplicates import phash
 from input_pipeline import faults
 
-# Hashes are grouped by their product with this odd number, modulo 2^64 (2^64
-# divided by the golden ratio: Knuth, volume 3, section 6.4), as groups.py wants
-# keys that are spread evenly: a DCT hash nearly always begins with a 1.
+# Odd factor of hashes, modulo 2^64 (2^64 divided by the golden ratio: Knuth,
+# volume 3, section 6.4): groups.py needs keys that are spread evenly, and a DCT
+# hash nearly always begins with a 1.
 _SPREAD = 0x9E3779B97F4A7C15
 _UNSPREAD = pow(_SPREAD, -1, 2**64)
 _WINNERS, _DROPPED = "winners", "dropped"
@@ -24,7 +24,7 @@ _WINNERS, _DROPPED = "winners", "dropped"
 
 @dataclasses.dataclass(frozen=True)
 class PerceptualHash(operators.Filter):
-  """Hash images (phash.py); drop what cannot be decoded.
+  """Hash images (phash.py); drop those that cannot be decoded.
 
   Attributes:
     signal: name of the column of hashes, uint64.
@@ -32,20 +32,18 @@ class PerceptualHash(operators.Filter):
 
   signal: str
 
-  @property
-  def columns(self) -> tuple[str, ...]:
-    return ("image",)
+  columns = ("image",)
 
   @property
   def signals(self) -> tuple[str, ...]:
     return (self.signal,)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
     return self._decide
 
   def _decide(self, table: pa.Table) -> operators.Verdict:
-    # An image with several captions once.
+    # An image with several captions is decoded once.
     _, first, back = np.unique(
       by_uid.of(table), return_index=True, return_inverse=True
     )
@@ -61,24 +59,25 @@ class PerceptualHash(operators.Filter):
 
 
 @dataclasses.dataclass(frozen=True)
-class DuplicateImages(operators.Reduction):
+class DuplicateImages(operators.Filter, operators.Reduction):
   """Keep one of the images whose hashes are equal, or near.
 
-  Of equal hashes stays the pair with the lowest hash of its uid. Of hashes
-  that are near, in the order of those lowest hashes, each stays that is not
-  near one that stays (curation/keys/hamming.py): so a dropped image is within
-  `max_distance` of one that is kept, and no two that are kept are.
+  Among pairs with equal hashes, the one whose UID has the lowest hash is kept
+  (the winner). Perceptual hashes that are near are visited in the order of
+  their winners, and each is kept unless it is near one that was kept
+  (keys/hamming.py): a dropped image is within `max_distance` of a kept one,
+  and no two kept images are.
 
-  Equal hashes are grouped in workers, in constant memory (groups.py).
-  Near ones are found among all different hashes at once, in one process: see
-  keys/hamming.py. That is for tens of millions of images up to a distance
-  of 3, for a million or so up to 11.
+  Equal hashes are grouped in workers, in constant memory (groups.py). Near ones
+  are searched among all distinct hashes at once, in one process: see
+  keys/hamming.py. This suits tens of millions of images up to a distance of 3,
+  about a million up to 11.
 
   Attributes:
-    column: of 64-bit hashes (uint64), as `phash` makes them.
-    max_distance: bits in which hashes may differ: 0 (COYO-700M), or up to 11;
-      imagededup's default is 10.
-    seed: of who stays.
+    column: name of a column of 64-bit hashes (uint64), as `phash` makes them.
+    max_distance: number of bits in which hashes may differ: 0 (COYO-700M), or
+      up to 11; imagededup's default is 10.
+    seed: random seed of the hashes of UIDs.
   """
 
   column: str
@@ -96,35 +95,41 @@ class DuplicateImages(operators.Reduction):
   def check(self, field: str) -> None:
     hamming.check_distance(self.max_distance, f"{field}.max_distance")
 
-  def measure(self, place: operators.Place) -> "_Hashes":
-    del place
-    return _Hashes(self.column, self.seed)
+  def measure(self, context: operators.StepContext) -> operators.Measure:
+    del context
+    winners = groups.Members(self.seed)
+
+    def add(table: pa.Table) -> None:
+      keys = _spread(read_hashes(table, self.column))
+      winners.add(keys, table_keys.uids(table))
+
+    return operators.MeasureOf(add, winners.save)
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
-    assert place.state is not None
-    facts = groups.winners(parts, place.state / _WINNERS, run)
-    found = {"num_hashes": facts["num_keys"], "num_near_hashes": 0}
+    assert context.state is not None
+    facts = groups.winners(parts, context.state / _WINNERS, run)
+    num_near = 0
     if self.max_distance:
-      path = place.state / "every_winner"
+      path = context.state / "every_winner"
       groups.every_winner(parts, path, run)
       keys = _dropped(runs.load(path), self.max_distance)
       path.unlink()
-      with runs.writing(place.state / _DROPPED, len(keys)) as append:
+      with runs.writing(context.state / _DROPPED, len(keys)) as append:
         append((keys,))
-      found["num_near_hashes"] = len(keys)
-    return found
+      num_near = len(keys)
+    return {"num_hashes": facts["num_keys"], "num_near_hashes": num_near}
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    assert place.state is not None
-    winners = key_sets.Winners(place.state / _WINNERS)
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    assert context.state is not None
+    winners = key_sets.Winners(context.state / _WINNERS)
     dropped = None
     if self.max_distance:
-      dropped = key_sets.Keys(place.state / _DROPPED)
+      dropped = key_sets.Keys(context.state / _DROPPED)
 
     def decide(table: pa.Table) -> operators.Verdict:
       keys = _spread(read_hashes(table, self.column))
@@ -136,26 +141,11 @@ class DuplicateImages(operators.Reduction):
     return decide
 
 
-class _Hashes:
-  """What a shard contributes: the winner of each of its hashes."""
-
-  def __init__(self, column: str, seed: int):
-    self._column = column
-    self._members = groups.Members(seed)
-
-  def add(self, table: pa.Table) -> None:
-    keys = _spread(read_hashes(table, self._column))
-    self._members.add(keys, table_keys.uids(table))
-
-  def save(self, path: pathlib.Path) -> None:
-    self._members.save(path)
-
-
 def read_hashes(table: pa.Table, column: str) -> np.ndarray:
   """Return a column of 64-bit hashes as uint64 [N].
 
   Raises:
-    ValueError: it holds something else.
+    ValueError: the column is of another type, or has nulls.
   """
   values = table[column]
   if values.type != pa.uint64() or values.null_count:
@@ -167,7 +157,7 @@ def read_hashes(table: pa.Table, column: str) -> np.ndarray:
 
 
 def _dropped(columns: runs.Columns, max_distance: int) -> np.ndarray:
-  """Return the keys of hashes that do not stay, uint64, ascending."""
+  """Return the keys of hashes near a kept one, uint64, ascending."""
   if not columns:
     return np.empty(0, np.uint64)
   keys, rank, high, low = columns

@@ -1,14 +1,14 @@
-"""Perceptual hashes of images: 64 bits that a small change leaves as they are.
+"""Perceptual hashes of images: 64 bits that small changes of an image keep.
 
 The DCT hash: the image in grey at 32 x 32, the 8 x 8 lowest frequencies of its
 two-dimensional DCT-II, a bit for each that is above their median; row by row,
-the first in the highest bit. That is `imagehash.phash`, whose hex digits are
-this number's, save for coefficients that lie within rounding of the median, and
-for transparent images, which are on white here.
+the first in the highest bit. The number equals the hex digits of
+`imagehash.phash`, save for coefficients that lie within rounding of the median,
+and for transparent images, which are put on white here.
 
-Cosines are integers here (of COSINE_BITS bits), so that a hash depends neither
-on the machine nor on the other images of a batch, and images of one colour all
-hash alike (black to 0, all others to their mean), where floats leave noise.
+Cosines are integers of COSINE_BITS bits, so that a hash depends neither on the
+machine nor on the other images of a batch, and images of one colour all hash
+alike (black to 0, all others to their mean), where floats leave noise.
 """
 
 import numpy as np
@@ -26,7 +26,8 @@ NUM_BITS = LOW * LOW
 def grey(data: bytes) -> np.ndarray:
   """Decode to grey levels, uint8 [32, 32].
 
-  Raises faults.ExampleError for what is no image.
+  Raises:
+    faults.ExampleError: the bytes are no image.
   """
   image = Image.fromarray(image_ops.decode(data)).convert("L")
   return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
@@ -39,7 +40,7 @@ def hashes(grey_NYX: np.ndarray) -> np.ndarray:
   low_NFG = np.einsum("gx,nfx->nfg", cosine_FX, low_NFX)
   flat = low_NFG.reshape(-1, NUM_BITS)
   ordered = np.sort(flat, axis=1)
-  # Above the mean of the middle two, without the rounding of a half.
+  # The median is the mean of the middle two; doubled, it is not rounded.
   middle = ordered[:, NUM_BITS // 2 - 1] + ordered[:, NUM_BITS // 2]
   bits = 2 * flat > middle[:, None]
   return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)

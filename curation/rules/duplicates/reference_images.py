@@ -1,7 +1,7 @@
-"""Operator that drops images whose perceptual hash a reference set has.
+"""Operator that drops images whose perceptual hash is in a reference set.
 
-COYO-700M (kakaobrain/coyo-dataset, README) drops images with the perceptual
-hash of one of ImageNet-1K and 21K, Flickr30K, COCO, CC3M and CC12M.
+COYO-700M (kakaobrain/coyo-dataset, README) drops images whose perceptual hash
+is that of an image of ImageNet-1K and 21K, Flickr30K, COCO, CC3M or CC12M.
 """
 
 import dataclasses
@@ -18,14 +18,15 @@ from curation.rules.duplicates import perceptual_hashes
 
 @dataclasses.dataclass(frozen=True)
 class ReferenceImages(operators.Filter):
-  """Drop images of which the hash equals, or is near, one of a reference set.
+  """Drop images whose hash equals, or is near, one of a reference set.
 
   Attributes:
-    column: of 64-bit hashes (uint64), as `phash` makes them; of the pool, and
-      of the references' Parquet files.
+    column: name of a column of 64-bit hashes (uint64), as `phash` makes them,
+      in the pool and in the references' Parquet files.
     references: .npy files of uint64, Parquet files, or folders of these, as
-      signals/ of another curation that has a step `phash`.
-    max_distance: bits in which hashes may differ: 0 (COYO-700M), up to 11.
+      signals/ of another curation with a step `phash`.
+    max_distance: number of bits in which hashes may differ: 0 (COYO-700M), up
+      to 11.
   """
 
   column: str
@@ -51,8 +52,8 @@ class ReferenceImages(operators.Filter):
   def files(self) -> tuple[str, ...]:
     return self.references
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
     parts = [read(pathlib.Path(path), self.column) for path in self.references]
     index = hamming.Index(np.unique(np.concatenate(parts)), self.max_distance)
 
@@ -70,7 +71,7 @@ def read(path: pathlib.Path, column: str) -> np.ndarray:
   """Return the hashes of a file or a folder's files, uint64; nulls left out.
 
   Raises:
-    ValueError: there are none.
+    ValueError: there are no hashes.
   """
   if path.is_dir():
     files = sorted([*path.rglob("*.npy"), *path.rglob("*.parquet")])

@@ -1,4 +1,4 @@
-"""Operator of SemDeDup (arXiv 2303.09540): near-copies by what images show."""
+"""Operator that drops near-copies by embeddings: SemDeDup (2303.09540)."""
 
 import dataclasses
 import json
@@ -11,29 +11,30 @@ import pyarrow as pa
 
 from curation import operators
 from curation.keys import hashing
-from curation.on_disk import by_uid, gathered, of_embeddings
-from runtime import whole_files
+from curation.on_disk import by_uid, embedding_store, gathered
+from runtime import checks, whole_files
 
 _RULE = "rule.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class SemDeDup(of_embeddings.OfEmbeddings):
-  """Of the near-copies in a cluster of embeddings, keep the farthest out.
+class SemDeDup(embedding_store.Reduction, operators.Filter):
+  """Keep the image farthest from the centroid among near-copies in a cluster.
 
-  The rule is in on_mesh/nearest_before.py, the clusters in kmeans.py. The
-  embeddings of all pairs that are left must fit on the disk once more.
+  The rule is in on_mesh/nearest_before.py, the clusters are made by
+  on_mesh/kmeans.py. The disk must hold a second copy of the embeddings of all
+  pairs that are left.
 
   Attributes:
-    model: as in the step before it that embeds (op=embed or, with
-      "columns:NAME", stored_embeddings).
-    num_clusters: the paper has 50,000 for LAION-440M.
-    num_iterations: of k-means.
-    epsilon: a pair goes with a cosine above 1 - epsilon; 0 for `fraction`.
-    fraction: of the pairs that shall go; 0 for `epsilon`.
-    tuned_share: of the clusters, from which `fraction` tells epsilon; the paper
+    model: as in embedding_store.Reduction.
+    num_clusters: number of centroids; the paper has 50,000 for LAION-440M.
+    num_iterations: iterations of k-means.
+    epsilon: pairs with a cosine above 1 - epsilon are dropped; 0 computes it
+      from `fraction`.
+    fraction: share of the pairs to drop; 0 uses `epsilon`.
+    tuned_share: share of the clusters that epsilon is computed on; the paper
       takes 0.1.
-    seed: of the rows that k-means starts with, and of those clusters.
+    seed: random seed of the first centroids, and of the choice of clusters.
   """
 
   num_clusters: int
@@ -54,30 +55,25 @@ class SemDeDup(of_embeddings.OfEmbeddings):
         f"{field} needs epsilon or fraction above 0, and the other at 0; got"
         f" {self.epsilon} and {self.fraction}"
       )
-    for name, value, low, high in (
-      ("epsilon", self.epsilon, 0, 2),
-      ("fraction", self.fraction, 0, 1),
-      ("tuned_share", self.tuned_share, 0, 1),
-    ):
-      if not low <= value <= high:
-        raise ValueError(f"{field}.{name} must be {low} to {high}; got {value}")
-    check_positive(
-      field, num_clusters=self.num_clusters, num_iterations=self.num_iterations
-    )
+    checks.between(f"{field}.epsilon", self.epsilon, 0, 2)
+    checks.between(f"{field}.fraction", self.fraction, 0, 1)
+    checks.between(f"{field}.tuned_share", self.tuned_share, 0, 1)
+    checks.at_least(f"{field}.num_clusters", self.num_clusters, 1)
+    checks.at_least(f"{field}.num_iterations", self.num_iterations, 1)
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     del run
-    # Workers import this file, and no JAX.
+    # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import kmeans, nearest_before, scorer
 
-    assert place.state is not None
-    path = place.state / "embeddings.npy"
-    rows = gathered.gather(parts, scorer.open_store(place, self.model), path)
+    assert context.state is not None
+    path = context.state / "embeddings.npy"
+    rows = gathered.gather(parts, scorer.open_store(context, self.model), path)
     mesh = scorer.make_mesh()
     centroids_KE = kmeans.fit(
       rows.z_NE,
@@ -96,9 +92,9 @@ class SemDeDup(of_embeddings.OfEmbeddings):
       tuned = np.isin(cluster_N, self._tuned_clusters(cluster_N))
       epsilon = nearest_before.epsilon(before_N[tuned], self.fraction)
       facts["num_tuned_images"] = int(tuned.sum())
-    by_uid.write(place.state, rows.uids, cosine=before_N)
+    by_uid.write(context.state, rows.uids, cosine=before_N)
     rule = json.dumps({"epsilon": epsilon})
-    whole_files.write(place.state / _RULE, rule.encode())
+    whole_files.write(context.state / _RULE, rule.encode())
     path.unlink()
     sizes = np.bincount(cluster_N, minlength=self.num_clusters)
     return facts | {
@@ -110,11 +106,11 @@ class SemDeDup(of_embeddings.OfEmbeddings):
       "histogram": gathered.distances(before_N, epsilon),
     }
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    assert place.state is not None
-    table_of_all = by_uid.Table(place.state)
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    assert context.state is not None
+    table_of_all = by_uid.Table(context.state)
     cosines = table_of_all.column("cosine")
-    epsilon = json.loads((place.state / _RULE).read_text())["epsilon"]
+    epsilon = json.loads((context.state / _RULE).read_text())["epsilon"]
 
     def decide(table: pa.Table) -> operators.Verdict:
       cosine = cosines[table_of_all.find(by_uid.of(table))]
@@ -125,16 +121,9 @@ class SemDeDup(of_embeddings.OfEmbeddings):
     return decide
 
   def _tuned_clusters(self, cluster_N: np.ndarray) -> np.ndarray:
-    """Return some of the clusters that have rows, at least one."""
+    """Return a random share of the non-empty clusters, at least one."""
     clusters = np.unique(cluster_N).astype(np.uint64)
     pairs = np.stack([clusters, np.zeros_like(clusters)], axis=1)
     names = pairs.astype(">u8").view(np.uint8).reshape(-1, 16)
     order = np.argsort(hashing.h64(names, self.seed), kind="stable")
     return clusters[order[: max(1, round(len(order) * self.tuned_share))]]
-
-
-def check_positive(field: str, **values: int) -> None:
-  """Raise ValueError, naming `field`.NAME, for a value below 1."""
-  for name, value in values.items():
-    if value < 1:
-      raise ValueError(f"{field}.{name} must be at least 1; got {value}")

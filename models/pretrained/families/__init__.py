@@ -111,7 +111,7 @@ def find(files: opening.PublishedFiles) -> Family:
   """Return the family of a model.
 
   Raises:
-    ValueError: it is of none.
+    ValueError: no family recognises the model.
   """
   for family in FAMILIES:
     if family.recognises(files):

@@ -47,9 +47,9 @@ def test_base_forms(word, base):
 def test_names_of_classes_of_imagenet():
   # As in ImageNet's lists of classes: n02084071 dog, n01503061 bird.
   assert first_synsets().wnid("dog") == "n02084071"
-  assert first_synsets().offset("bird") == 1503061
+  assert first_synsets().wnid("bird") == "n01503061"
   assert first_synsets().wnid("qwzx") is None
-  assert first_synsets().offset("") is None
+  assert first_synsets().wnid("") is None
 
 
 def test_synsets_are_those_of_index_sense():

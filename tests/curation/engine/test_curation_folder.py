@@ -2,15 +2,14 @@
 
 import pytest
 
-from curation.engine import curation_folder
-from runtime import failures
+from runtime import failures, unfinished
 from tests.curation import tiny
 
 
 def test_a_folder_in_use_is_refused(tmp_path):
   pool = tiny.make_pool(tmp_path / "pool", 1, 5)
   with (
-    curation_folder.claim(tmp_path / "work"),
+    unfinished.claim(tmp_path / "work", "--workdir=work"),
     pytest.raises(failures.RunError, match="work is in use by another run"),
   ):
     tiny.curate(tmp_path, pool)

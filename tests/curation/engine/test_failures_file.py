@@ -3,12 +3,13 @@
 import json
 
 from curation import pool
-from curation.engine import engines, failures_file, stages
+from curation.engine import failures_file, stages
+from runtime import processes
 from tests.curation import tiny
 
 (STAGE, _) = stages.make(tiny.STEPS, "")
 SHARD = pool.Shard("a", "a.tar", 0, 10, "1")
-ERROR = engines.TaskError("OSError", "gone", "Traceback: gone")
+ERROR = processes.TaskError("OSError", "gone", "Traceback: gone")
 
 
 def test_attempts_are_counted_over_runs(tmp_path):

@@ -60,7 +60,7 @@ class Count:
 
 
 @dataclasses.dataclass(frozen=True)
-class RawCount(operators.Reduction):
+class RawCount(operators.Filter, operators.Reduction):
   """Count all pairs; look at their images."""
 
   columns = ("image",)

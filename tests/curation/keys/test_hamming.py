@@ -1,4 +1,4 @@
-"""Near hashes: all pairs, as comparing everything with everything finds."""
+"""Near hashes, against comparing all pairs."""
 
 import numpy as np
 import pytest
@@ -87,5 +87,6 @@ def test_a_chain_keeps_both_ends():
 
 
 def test_a_distance_out_of_range_is_named():
-  with pytest.raises(ValueError, match="steps.a.max_distance must be 0 to 11"):
+  message = "steps.a.max_distance must be between 0 and 11"
+  with pytest.raises(ValueError, match=message):
     hamming.check_distance(12, "steps.a.max_distance")

@@ -9,6 +9,7 @@ import pytest
 from configs.curate import metadata
 from curation.engine import engines
 from curation.metadata import build, corpora, metadata_config, pageviews
+from runtime import processes
 
 # red fox: 5 times, of 6 and 6; the others once or twice.
 TEXT = """\
@@ -44,7 +45,7 @@ class Failing(engines.Inline):
     for number, result in super().run(fn, tasks):
       yield number, result
       if "corpus" in fn.keywords:
-        yield number + 1, engines.task_error(OSError("no memory"))
+        yield number + 1, processes.task_error(OSError("no memory"))
 
 
 def values(folder, **changed):
@@ -127,7 +128,7 @@ def test_a_count_that_was_stopped_goes_on(folder, cut, monkeypatch):
     run(values(folder), folder / "out", Failing())
   assert not (folder / "out").exists()
   assert len(list((folder / ".out.unfinished").glob("en-*/tasks/*"))) == 1
-  # What is counted is not read again.
+  # Counted parts are not read again.
   seen = []
   monkeypatch.setattr(
     corpora,
@@ -194,9 +195,9 @@ def test_shares_of_a_language_and_words_without_spaces(folder):
     ({"corpus": {"path": "none*"}}, "languages.en.corpus.path matches no file"),
     ({"titles": {"path": "none*"}}, "languages.en.titles.path matches no file"),
     ({"titles": {"domains": ()}}, "titles.domains must name domains"),
-    ({"bigrams": {"scorer": "npmi"}}, "must be one of '', 'pmi', 'count_pmi'"),
+    ({"bigrams": {"scorer": "npmi"}}, "must be one of '', pmi, count_pmi"),
     ({"corpus": {"format": ""}}, "but unigrams or bigrams are counted in it"),
-    ({"unigrams": {"fraction": 0.0}}, "above 0 and at most 1; got 0.0"),
+    ({"unigrams": {"fraction": 0.0}}, "fraction must be above 0; got 0.0"),
     ({"max_chars": 0}, "languages.en.max_chars must be at least 1; got 0"),
     ({"wordnet": {"format": "omw"}}, "wordnet.path must name a tab file"),
     (
@@ -230,7 +231,9 @@ def test_a_config_of_another_kind(tmp_path):
 def test_what_is_there_is_not_written_over(folder):
   (folder / "out").mkdir()
   (folder / "out" / "notes").write_text("mine")
-  with pytest.raises(ValueError, match="must be new or an empty folder"):
+  with pytest.raises(
+    ValueError, match="must be a new or empty folder; it has notes"
+  ):
     run(values(folder), folder / "out")
 
 

@@ -1,4 +1,4 @@
-"""curation.html: what the manifest and the signals say, and nothing else."""
+"""curation.html: content of the manifest and the signals."""
 
 import io
 import re
@@ -83,7 +83,7 @@ def render():
 def test_says_what_was_kept_and_dropped():
   text = render()
   assert "12.3\N{NO-BREAK SPACE}%" in text
-  assert "−55,900, 69.9\N{NO-BREAK SPACE}% of what came" in text
+  assert "−55,900, 69.9\N{NO-BREAK SPACE}% of its input" in text
   assert text.count('class="step"') == 3
 
 

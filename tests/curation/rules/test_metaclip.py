@@ -9,6 +9,7 @@ import pytest
 
 from curation import operators, pools, recipe, rules, runner
 from curation import pool as pool_lib
+from curation.captions import match_counts
 from curation.engine import engines
 from curation.keys import hashing
 from curation.rules import entry_counts, metaclip
@@ -192,25 +193,25 @@ def test_one_file_is_for_captions_of_all_languages(tmp_path):
 
 
 def test_counting_in_runs_is_counting_at_once(tmp_path, monkeypatch):
-  monkeypatch.setattr(entry_counts, "_MAX_HELD", 50)
+  monkeypatch.setattr(match_counts, "_MAX_HELD", 50)
   rng = np.random.default_rng(0)
   lists = [rng.integers(40, size=size) for size in rng.poisson(3, 100)]
-  counter = entry_counts.Counter()
+  counter = match_counts.Counter()
   for start in range(0, 100, 8):
     array = pa.array(lists[start : start + 8], pa.list_(pa.uint32()))
     counter.add(pa.table({"matches": array}))
   counter.save(tmp_path / "part")
-  total = entry_counts.total([tmp_path / "part"], 40)
+  total = match_counts.total([tmp_path / "part"], 40)
   expected = np.bincount(np.concatenate(lists), minlength=40)
   np.testing.assert_array_equal(total, expected)
   with pytest.raises(ValueError, match="metadata with 10 entries"):
-    entry_counts.total([tmp_path / "part"], 10)
+    match_counts.total([tmp_path / "part"], 10)
 
 
 def test_captions_of_an_image_are_drawn_for_each_alone(tmp_path, metadata):
   np.save(tmp_path / "misses.npy", np.full(6, 0.5))
-  place = operators.Place(tmp_path, tmp_path, tmp_path)
-  decide = balance(metadata).open(place)
+  context = operators.StepContext(tmp_path, tmp_path, tmp_path)
+  decide = balance(metadata).open(context)
 
   def keep(captions):
     numbers = np.arange(1000)

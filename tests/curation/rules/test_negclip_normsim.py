@@ -104,7 +104,7 @@ def test_negclip_of_a_pool(tmp_path, columns, monkeypatch):
 def test_sizes_of_batches_differ_by_one(tmp_path, num_pairs):
   part = tmp_path / "a"
   with open(part, "wb") as file:
-    np.save(file, np.zeros(num_pairs, random_batches.ROW))
+    np.save(file, np.zeros(num_pairs, embedding_store.PAIR))
   pairs = random_batches.Batches(
     (part,), embedding_store.Store(tmp_path), tmp_path
   )

@@ -15,6 +15,7 @@ from configs.parts import sources
 from input_pipeline import faults, pipeline
 from input_pipeline.preparing import conversion, conversion_job, shard_writer
 from input_pipeline.sources import array_record, prepared, record
+from runtime import failures, unfinished
 from tests import runs
 from tests.input_pipeline import deadly_records
 from tests.input_pipeline.sources import pairs
@@ -35,7 +36,7 @@ def _write_table(path: pathlib.Path, num_rows: int = NUM_ROWS) -> None:
   parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=4)
 
 
-def _config(folder: pathlib.Path, **changes) -> pipeline.Data:
+def _config(folder: pathlib.Path, **changes) -> pipeline.DataConfig:
   """Return the section `data`; **changes are other sources."""
   config = base.get_config()
   config.data.sources = {
@@ -53,7 +54,7 @@ def _config(folder: pathlib.Path, **changes) -> pipeline.Data:
 
 
 @pytest.fixture
-def config(tmp_path) -> pipeline.Data:
+def config(tmp_path) -> pipeline.DataConfig:
   _write_table(tmp_path / "a.parquet")
   return _config(tmp_path)
 
@@ -178,7 +179,7 @@ def _kill_at(monkeypatch, module, name, call):
     (shard_writer.whole_files, "write", 5, 4),  # facts of the second shard
     (conversion, "_join_uids", 1, 0),  # shards are in their places
     (prepared, "write_manifest", 1, 0),
-    (conversion.shutil, "rmtree", 1, None),  # all is done but cleaning up
+    (unfinished.shutil, "rmtree", 1, None),  # all is done but cleaning up
   ],
 )
 def test_killed_and_called_again(
@@ -225,7 +226,8 @@ def test_too_many_faults(config, whole, tmp_path, num_workers):
 def test_other_folders_are_refused(config, whole, tmp_path):
   before = _files(tmp_path)
   with pytest.raises(
-    ValueError, match="whole holds another.*shard_examples is 5"
+    failures.RunError,
+    match="whole holds another data set.*\n  shard_examples: 5 in the",
   ):
     _run(config, whole, shard_examples=6)
   (tmp_path / "a").mkdir()
@@ -246,7 +248,9 @@ def test_other_folders_are_refused(config, whole, tmp_path):
   assert _files(tmp_path) == before
   # A source that has changed since is another data set.
   _write_table(tmp_path / "a.parquet", NUM_ROWS - 1)
-  with pytest.raises(ValueError, match="whole holds another data set: its ex"):
+  with pytest.raises(
+    failures.RunError, match="whole holds another data set.*\n  examples: "
+  ):
     _run(config, whole)
 
 
@@ -254,8 +258,8 @@ def test_another_process_is_writing(config, tmp_path):
   work = tmp_path / "out" / conversion_job.UNFINISHED
   work.mkdir(parents=True)
   with (
-    conversion._locked(work),
-    pytest.raises(ValueError, match="out is being written by another process"),
+    unfinished.claim(work, "--out=x"),
+    pytest.raises(failures.RunError, match="out is in use by another run"),
   ):
     _run(config, tmp_path / "out")
 
@@ -302,7 +306,7 @@ def test_only_the_subset(config, tmp_path, capsys):
   flags = json.loads(capsys.readouterr().out)["main"]["flags"]
   assert "--config.data.sources.main.subset=''" in flags
   with pytest.raises(
-    ValueError, match="out holds another data set: its subset"
+    failures.RunError, match="out holds another data set.*\n  subset: "
   ):
     _run(config, out)
 
@@ -312,7 +316,7 @@ def test_keys_become_uids_where_they_differ(tmp_path):
   wanted = np.array([(1, 2), record.uid("b")], record.UID)
   task = shard_writer.Task(0, tmp_path / "a.array_record", 0, 2, wanted)
   some = [record.Record(key, b"i", {"en": ("t",)}) for key in "ab"]
-  shard_writer.write(some, task, lambda done, bad: True)
+  shard_writer.write(some, task, lambda counted: None)
   found = array_record.Records(tmp_path / "a.array_record")
   assert [one.key for one in found] == [f"{1:016x}{2:016x}", "b"]
   np.testing.assert_array_equal(found.uids(), wanted)
@@ -320,7 +324,9 @@ def test_keys_become_uids_where_they_differ(tmp_path):
 
 def test_a_worker_that_is_killed(tmp_path):
   task = shard_writer.Task(0, tmp_path / "a.array_record", 0, 1, None)
-  with pytest.raises(OSError, match="a worker process was ended.*goes on"):
+  with pytest.raises(
+    OSError, match="worker .* ended with exit code 9.*goes on"
+  ):
     shard_writer.write_all(
       [deadly_records.Records([1])],
       [task],

@@ -1,0 +1,191 @@
+"""Folders of work that may be killed: claimed, resumed, and whole in the end.
+
+One process at a time has the lock in a folder. `claim` refuses a second one,
+`turn` lets it wait. Work that takes long lies in a folder of its own until it
+is complete (`resumed`), with a key that says what it was begun with: the next
+process goes on with the same key and is refused with another (`other_key`).
+"""
+
+import contextlib
+import fcntl
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+from absl import logging
+
+from runtime import failures, whole_files
+
+LOCK = ".lock"
+# Names that a message shows.
+_NUM_SHOWN = 3
+
+
+@contextlib.contextmanager
+def claim(folder: pathlib.Path, named: str) -> Iterator[IO[str]]:
+  """Make a folder and lock it; the kernel frees the lock of a killed process.
+
+  Args:
+    folder: to lock.
+    named: the flag and its value, for messages.
+
+  Yields:
+    The lock's file, open to be written.
+
+  Raises:
+    RunError: the folder cannot be written, or another process has it.
+  """
+  with contextlib.ExitStack() as stack:
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      lock = stack.enter_context(open(folder / LOCK, "a"))
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise failures.RunError(
+        f"{named} is in use by another run; wait for it, or give another folder"
+      ) from error
+    except OSError as error:
+      raise unwritable(named, error) from error
+    yield lock
+
+
+@contextlib.contextmanager
+def turn(folder: pathlib.Path) -> Iterator[None]:
+  """Make a folder and lock it as `claim` does, but wait where it is locked.
+
+  Files that a kill left half written are deleted.
+
+  Raises:
+    OSError: the folder cannot be written.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  with open(folder / LOCK, "a") as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      logging.warning("Waiting for another process that prepares %s", folder)
+      fcntl.flock(lock, fcntl.LOCK_EX)
+    delete_leftovers(folder)
+    yield
+
+
+@contextlib.contextmanager
+def resumed(work: pathlib.Path, named: str) -> Iterator[None]:
+  """Claim a folder of unfinished work; delete it if all goes well.
+
+  Raises:
+    RunError: see `claim`.
+  """
+  with claim(work, named):
+    delete_leftovers(work)
+    yield
+  shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def whole(out: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yield a folder beside --out, which takes its name if all goes well.
+
+  Raises:
+    RunError: nothing can be written there.
+  """
+  with contextlib.ExitStack() as stack:
+    try:
+      temporary = stack.enter_context(whole_files.new_folder(out))
+    except OSError as error:
+      raise unwritable(f"--out={out}", error) from error
+    yield temporary
+
+
+def unwritable(named: str, error: OSError) -> failures.RunError:
+  """Return the error of a folder that cannot be written."""
+  return failures.RunError(
+    f"{named} cannot be written ({error.strerror}); give a folder that you may"
+    " write to"
+  )
+
+
+def delete_leftovers(folder: pathlib.Path, *below: str) -> None:
+  """Delete files and folders that a kill left half written.
+
+  Nobody else may be writing.
+
+  Args:
+    folder: is looked through, not what is below it.
+    below: patterns of more folders, below it.
+  """
+  for pattern in ("", *below):
+    for leftover in folder.glob(f"{pattern}/.*.tmp-*".lstrip("/")):
+      if leftover.is_dir() and not leftover.is_symlink():
+        shutil.rmtree(leftover, ignore_errors=True)
+      else:
+        leftover.unlink(missing_ok=True)
+
+
+def names(out: pathlib.Path) -> list[str]:
+  """Return what is in the folder --out; nothing where it is not there.
+
+  Raises:
+    ValueError: it is a file.
+  """
+  if out.exists() and not out.is_dir():
+    raise ValueError(f"--out={out} must be a folder, not a file")
+  return sorted(path.name for path in out.iterdir()) if out.exists() else []
+
+
+def check_free(out: pathlib.Path) -> None:
+  """Raise ValueError unless the folder --out is new or empty."""
+  if others := names(out):
+    raise taken(out, others)
+
+
+def taken(out: pathlib.Path, others: list[str], or_one: str = "") -> ValueError:
+  """Return the error of a folder --out that has something in the way.
+
+  Args:
+    out: the folder.
+    others: names in it.
+    or_one: "that ...", a folder that could be taken beside a new one.
+  """
+  return ValueError(
+    f"--out={out} must be a new or empty folder"
+    + (f", or one {or_one}" if or_one else "")
+    + f"; it has {', '.join(others[:_NUM_SHOWN])}"
+  )
+
+
+def change(name: str, was: Any, now: Any) -> str:
+  """Return a line for `other_key` about a field that had another value."""
+  return f"{name}: {was!r} in the folder, {now!r} now"
+
+
+def changes(
+  was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
+) -> list[str]:
+  """Return a line for each field of `now` that had another value.
+
+  Args:
+    was: fields that a folder was begun with.
+    now: all that must be the same.
+    prefix: of the fields' names.
+  """
+  return [
+    change(f"{prefix}{name}", was.get(name), value)
+    for name, value in now.items()
+    if was.get(name) != value
+  ]
+
+
+def other_key(named: str, holds: str, changed: list[str]) -> failures.RunError:
+  """Return the error of a folder that was begun with another key.
+
+  Args:
+    named: the flag and its value.
+    holds: contents of the folder, and what to do.
+    changed: a line for each difference.
+  """
+  lines = "".join(f"\n  {line}" for line in changed)
+  return failures.RunError(
+    f"{named} holds {holds}, or give another folder:{lines}"
+  )
