@@ -123,7 +123,9 @@ def cpu_seconds() -> float:
   return seconds
 
 
-def make_config(shards: str, cache: str, num_workers: int) -> pipeline.Data:
+def make_config(
+  shards: str, cache: str, num_workers: int
+) -> pipeline.DataConfig:
   """Return the section `data`: 2 threads, or `num_workers` of one thread."""
   config = base.get_config()
   data = config.data
@@ -138,7 +140,7 @@ def make_config(shards: str, cache: str, num_workers: int) -> pipeline.Data:
 
 
 @contextlib.contextmanager
-def ours(config: pipeline.Data) -> Iterator[Contestant]:
+def ours(config: pipeline.DataConfig) -> Iterator[Contestant]:
   """Yield our pipeline, its workers started."""
   iterator = iter(
     pipeline.make_train_dataset(config, batch_size=_BATCH_SIZE, seed=0)
@@ -213,7 +215,7 @@ def _idle_cpu_seconds() -> float:
   return now
 
 
-def compare_pixels(config: pipeline.Data) -> tuple[float, float]:
+def compare_pixels(config: pipeline.DataConfig) -> tuple[float, float]:
   """Return an image's mean difference from full decoding: mean, and largest.
 
   Both resize the same boxes; differences are in levels of 0 to 255.
@@ -235,7 +237,7 @@ def compare_pixels(config: pipeline.Data) -> tuple[float, float]:
   return float(np.mean(differences)), float(np.max(differences))
 
 
-def time_stages(config: pipeline.Data) -> dict[str, float]:
+def time_stages(config: pipeline.DataConfig) -> dict[str, float]:
   """Return milliseconds of each stage for one image, in this thread."""
   config = dataclasses.replace(config, num_workers=0, num_threads=0)
   with tempfile.TemporaryDirectory() as folder:
@@ -252,7 +254,7 @@ def time_stages(config: pipeline.Data) -> dict[str, float]:
   return dict(zip(clocks.STAGES, medians.tolist(), strict=True))
 
 
-def index_bytes(config: pipeline.Data) -> float:
+def index_bytes(config: pipeline.DataConfig) -> float:
   """Make the index; return its bytes for one example."""
   num_examples = sum(map(len, pipeline.open_sources(config).values()))
   files = pathlib.Path(config.cache_dir).rglob("*")

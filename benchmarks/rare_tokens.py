@@ -191,8 +191,8 @@ def timed(call: Callable[[], object]) -> tuple[float, float]:
   return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def _place(folder: pathlib.Path) -> operators.Place:
-  return operators.Place(folder, folder, folder)
+def _place(folder: pathlib.Path) -> operators.StepContext:
+  return operators.StepContext(folder, folder, folder)
 
 
 def main(argv: Sequence[str]) -> None:

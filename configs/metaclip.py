@@ -30,7 +30,7 @@ import dataclasses
 import ml_collections
 
 from configs import base
-from configs.parts import clip_towers, sizes, variants, web
+from configs.parts import clip_towers, tower_sizes, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
     config, variant.size, variant.patch_size, variant.image_size
   )
   clip_towers.set_text(
-    config, sizes.clip_text(variant.embed_dim, variant.text_depth)
+    config, tower_sizes.clip_text(variant.embed_dim, variant.text_depth)
   )
   clip_towers.set_model(config, variant.embed_dim, variant.activation)
   config.model.remat = "block"

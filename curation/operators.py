@@ -40,7 +40,7 @@ RunFn = Callable[[Callable[[Any], Any], Sequence[Any]], Sequence[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class StepContext:
   """Folders that a step reads and writes.
 
   Attributes:
@@ -87,7 +87,7 @@ class Operator:
 class Filter(Operator):
   """Operator that decides about the pairs of a table in a worker process."""
 
-  def open(self, place: Place) -> DecideFn:
+  def open(self, context: StepContext) -> DecideFn:
     """Return fn(table) -> Verdict; called once a process, and may be slow."""
     raise NotImplementedError
 
@@ -102,6 +102,22 @@ class Measure(Protocol):
   def save(self, path: pathlib.Path) -> None:
     """Write the measure; the same bytes for the same pairs."""
     ...
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasureOf:
+  """Measure made of two functions."""
+
+  add_fn: Callable[[pa.Table], None]
+  save_fn: Callable[[pathlib.Path], None]
+
+  def add(self, table: pa.Table) -> None:
+    """Add pairs."""
+    self.add_fn(table)
+
+  def save(self, path: pathlib.Path) -> None:
+    """Write the measure."""
+    self.save_fn(path)
 
 
 class Reduction:
@@ -120,14 +136,14 @@ class Reduction:
     """Whether all pairs are measured, also those that earlier steps dropped."""
     return False
 
-  def measure(self, place: Place) -> Measure:
-    """Return an empty measure for one shard; `place.state` is None."""
+  def measure(self, context: StepContext) -> Measure:
+    """Return an empty measure for one shard; `context.state` is None."""
     raise NotImplementedError
 
   def reduce(
-    self, parts: Sequence[pathlib.Path], place: Place, run: RunFn
+    self, parts: Sequence[pathlib.Path], context: StepContext, run: RunFn
   ) -> dict[str, Any]:
-    """Fill `place.state` from the files of the measures, in any order.
+    """Fill `context.state` from the files of the measures, in any order.
 
     Returns:
       Facts for the manifest, ready for JSON. curation.html draws "histogram"
@@ -153,7 +169,7 @@ class MeshFilter(Operator):
     """Return the pool's columns that are read on demand, with a ReadFn."""
     return ()
 
-  def open_shards(self, place: Place) -> ShardFn:
+  def open_shards(self, context: StepContext) -> ShardFn:
     """Return fn(shard, tables, read) -> a verdict for each table."""
     raise NotImplementedError
 

@@ -54,7 +54,7 @@ class RetrievalConfig:
   """
 
   kind: typing.Literal["retrieval"]
-  source: source_config.Source
+  source: source_config.SourceConfig
   all_names: bool
   metrics: tuple[str, ...]
 

@@ -79,8 +79,8 @@ class Data:
 
   config: EvaluateConfig
   languages: tuple[str, ...]
-  splits: Mapping[source_config.Source, evaluation_split.Split]
-  names: Mapping[source_config.Source, Sequence[str]]
+  splits: Mapping[source_config.SourceConfig, evaluation_split.Split]
+  names: Mapping[source_config.SourceConfig, Sequence[str]]
   tokenizer: Callable[[list[str]], np.ndarray]
 
   @property
@@ -103,7 +103,7 @@ class Embeddings:
     ztxt: [N, E], one row a text.
   """
 
-  examples: Mapping[source_config.Source, embedding.Examples]
+  examples: Mapping[source_config.SourceConfig, embedding.Examples]
   row: Mapping[str, int]
   ztxt: np.ndarray
 
@@ -112,7 +112,7 @@ class Embeddings:
     return self.ztxt[[self.row[text] for text in texts]]
 
 
-def load_data(config: EvaluateConfig, data: pipeline.Data) -> Data:
+def load_data(config: EvaluateConfig, data: pipeline.DataConfig) -> Data:
   """Open the sources of the sets; other sources are not opened for them.
 
   Raises:
@@ -326,7 +326,7 @@ def _reported(
   }
 
 
-def _whole(source: source_config.Source) -> source_config.Source:
+def _whole(source: source_config.SourceConfig) -> source_config.SourceConfig:
   """Return a key that is equal for all splits of a source."""
   return dataclasses.replace(source, split="")
 

@@ -61,7 +61,7 @@ class ZeroShotConfig:
   """
 
   kind: typing.Literal["zero_shot"]
-  source: source_config.Source
+  source: source_config.SourceConfig
   language: str
   classes: tuple[str, ...]
   templates: tuple[str, ...]

@@ -47,7 +47,7 @@ class Split:
     records: records of the source.
   """
 
-  config: pipeline.Data
+  config: pipeline.DataConfig
   records: record_lib.Records
 
   def __len__(self) -> int:
@@ -87,7 +87,7 @@ class Split:
     return image_ops.resize(pixels, self.config.image_size)
 
 
-def check_source(source: source_config.Source, field: str) -> None:
+def check_source(source: source_config.SourceConfig, field: str) -> None:
   """Raise ValueError, naming the field, where an evaluation cannot read it.
 
   Args:
@@ -105,8 +105,8 @@ def check_source(source: source_config.Source, field: str) -> None:
 
 
 def open_split(
-  config: pipeline.Data,
-  source: source_config.Source,
+  config: pipeline.DataConfig,
+  source: source_config.SourceConfig,
   *,
   name: str,
   section: str,
@@ -123,7 +123,7 @@ def open_split(
     ValueError: a field of the source cannot be used, or it has no example.
     OSError, ModuleNotFoundError: as the source's format raises them.
   """
-  place = config.place(name, section)
+  place = config.context(name, section)
   records = sources.FORMATS[source.format].open_split(
     source, source.split, place
   )
@@ -135,8 +135,8 @@ def open_split(
 
 
 def open_all_splits(
-  config: pipeline.Data,
-  source: source_config.Source,
+  config: pipeline.DataConfig,
+  source: source_config.SourceConfig,
   *,
   name: str,
   section: str,
@@ -145,7 +145,7 @@ def open_all_splits(
 
   A source without splits is returned as one split with the source's name.
   """
-  place = config.place(name, section)
+  place = config.context(name, section)
   module = sources.FORMATS[source.format]
   splits = module.splits(source, place)
   by_name = {split: split for split in splits} or {name: source.split}

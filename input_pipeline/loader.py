@@ -160,7 +160,7 @@ class Loader:
 
 
 def make_loader(
-  config: pipeline.Data,
+  config: pipeline.DataConfig,
   *,
   folder: pathlib.Path | None,
   batch_size: int,

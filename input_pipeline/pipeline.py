@@ -21,17 +21,17 @@ from input_pipeline import (
 from input_pipeline.images import augmentation
 from input_pipeline.sources import balanced, source_config, subset
 from input_pipeline.sources import record as record_lib
-from runtime import marks
+from runtime import checks, marks
 
 # Name -> what the source trains on.
 Opened = Mapping[str, record_lib.Records]
 
 
 @dataclasses.dataclass(frozen=True)
-class Data:
+class DataConfig:
   """The section `data` of a config; its fields are explained in base.py."""
 
-  sources: marks.Fixed[Mapping[str, source_config.Source]] = (
+  sources: marks.Fixed[Mapping[str, source_config.SourceConfig]] = (
     # A dict has no hash; configs that differ in it alone may share theirs.
     dataclasses.field(hash=False)
   )
@@ -39,7 +39,7 @@ class Data:
   languages: marks.Fixed[tuple[str, ...]]
   max_caption_chars: marks.Fixed[int]
   image_size: marks.Fixed[int]
-  augmentation: marks.Fixed[augmentation.Augmentation]
+  augmentation: augmentation.Augmentation
   num_tokens: marks.Fixed[int]
   tokenizer: marks.Fixed[str]
   tokenizer_path: marks.Fixed[str]
@@ -55,7 +55,8 @@ class Data:
     if not self.sources:
       raise ValueError("data.sources must name at least one source; got none")
     for name, source in self.sources.items():
-      _check_choice(f"sources.{name}.format", source.format, sources.FORMATS)
+      format_field = f"data.sources.{name}.format"
+      checks.one_of(format_field, source.format, sources.FORMATS)
       source.check(f"data.sources.{name}")
     weights = {name: source.weight for name, source in self.sources.items()}
     repeats = {name: source.repeat for name, source in self.sources.items()}
@@ -69,7 +70,7 @@ class Data:
         "data.sources: weight must be 0 for all sources (they are drawn by "
         f"size) or for none; got {weights}"
       )
-    _check_choice("tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
+    checks.one_of("data.tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
     if self.tokenizer_path and self.tokenizer in tokenizers.WITHOUT_FILE:
       raise ValueError(
         f'data.tokenizer_path must be "" for data.tokenizer='
@@ -84,11 +85,7 @@ class Data:
         self.languages, [language for some in known for language in some or ()]
       )
     self.augmentation.check(self.image_size)
-    if not 0 <= self.max_bad_fraction <= 1:
-      raise ValueError(
-        "data.max_bad_fraction must be between 0 and 1; got "
-        f"{self.max_bad_fraction}"
-      )
+    checks.between("data.max_bad_fraction", self.max_bad_fraction, 0, 1)
     for name, lowest in (
       ("max_caption_chars", 1),
       ("image_size", 1),
@@ -98,27 +95,24 @@ class Data:
       ("num_threads", 0),
       ("num_prefetch_batches", 0),
     ):
-      if getattr(self, name) < lowest:
-        raise ValueError(
-          f"data.{name} must be at least {lowest}; got {getattr(self, name)}"
-        )
+      checks.at_least(f"data.{name}", getattr(self, name), lowest)
 
-  def place(
+  def context(
     self, name: str, section: str = "data.sources"
-  ) -> source_config.Place:
+  ) -> source_config.SourceContext:
     """Return the context in which a format reads a source.
 
     Args:
       name: name of the source.
       section: field of the config that holds the source's section.
     """
-    return source_config.Place(
+    return source_config.SourceContext(
       name, pathlib.Path(self.cache_dir), self.image_size, section
     )
 
 
 def make_train_dataset(
-  config: Data,
+  config: DataConfig,
   *,
   batch_size: int,
   seed: int,
@@ -217,7 +211,7 @@ def make_train_dataset(
   )
 
 
-def prepare(config: Data) -> None:
+def prepare(config: DataConfig) -> None:
   """Make every index and render every drawing that is not there yet.
 
   Raises ValueError for a config that does not fit the data, OSError for a
@@ -226,28 +220,28 @@ def prepare(config: Data) -> None:
   open_sources(config)
 
 
-def open_sources(config: Data) -> Opened:
+def open_sources(config: DataConfig) -> Opened:
   """Return what each source trains on; raises as `prepare` does."""
   config.check()
   opened: dict[str, record_lib.Records] = {}
   for name, source in config.sources.items():
-    place = config.place(name)
+    context = config.context(name)
     records = sources.FORMATS[source.format].open_split(
-      source, source.split, place
+      source, source.split, context
     )
     if not len(records):
       raise ValueError(f"data.sources.{name} has no training examples")
     if source.subset:
-      records = subset.select(records, source, place)
+      records = subset.select(records, source, context)
     if source.keep:
-      records = balanced.select(records, source, place)
+      records = balanced.select(records, source, context)
     probe.check(name, source, records, config.languages)
     opened[name] = records
   return opened
 
 
 def make_tokenizer(
-  config: Data, opened: Opened | None = None
+  config: DataConfig, opened: Opened | None = None
 ) -> tokenizers.Tokenizer:
   """Return the tokenizer, trained on the captions of `train` if need be.
 

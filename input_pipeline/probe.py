@@ -13,7 +13,7 @@ NUM_PROBED = 100
 
 def check(
   name: str,
-  source: source_config.Source,
+  source: source_config.SourceConfig,
   records: record_lib.Records,
   languages: Sequence[str],
 ) -> None:

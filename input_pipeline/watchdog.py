@@ -36,7 +36,7 @@ _POLL = 0.25
 
 @contextlib.contextmanager
 def watch(
-  config: pipeline.Data,
+  config: pipeline.DataConfig,
   say: Callable[[str], object] | None = None,
 ) -> Iterator["Watchdog"]:
   """Yield the watchdog of a loop; its threads and files end with the context.
@@ -82,7 +82,7 @@ class Watchdog:
 
   def __init__(
     self,
-    config: pipeline.Data,
+    config: pipeline.DataConfig,
     folder: str,
     say: Callable[[str], object],
     now: Callable[[], float] = time.monotonic,
@@ -230,7 +230,7 @@ def _say(text: str) -> None:
   print(f"{clear}{text}", file=sys.stderr, flush=True)
 
 
-def _warning(config: pipeline.Data, window: _Window, now: float) -> str:
+def _warning(config: pipeline.DataConfig, window: _Window, now: float) -> str:
   seconds = now - window.start
   text = (
     f"the step waited for data {window.waited / seconds:.0%} of the last"
@@ -258,7 +258,7 @@ def _warning(config: pipeline.Data, window: _Window, now: float) -> str:
   return f"{text}: {advice(config, order[0], num_cores())}"
 
 
-def _transfer_advice(config: pipeline.Data) -> str:
+def _transfer_advice(config: pipeline.DataConfig) -> str:
   if config.num_workers:
     return (
       "fewer data.num_workers"
@@ -268,7 +268,7 @@ def _transfer_advice(config: pipeline.Data) -> str:
   return f"raise data.num_prefetch_batches (now {config.num_prefetch_batches})"
 
 
-def advice(config: pipeline.Data, stage: str, cores: int) -> str:
+def advice(config: pipeline.DataConfig, stage: str, cores: int) -> str:
   """Return advice to a user whose data spend most of the work in a stage."""
   num_threads = f"data.num_threads (now {config.num_threads})"
   num_workers = f"data.num_workers (now {config.num_workers}, {cores} cores)"

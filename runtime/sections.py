@@ -51,6 +51,17 @@ def make(
   )
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Return {"model.image.depth": value, ...} of nested mappings."""
+  fields: dict[str, Any] = {}
+  for name, value in values.items():
+    if isinstance(value, Mapping):
+      fields |= flat(value, f"{prefix}{name}.")
+    else:
+      fields[prefix + name] = value
+  return fields
+
+
 def _value(kind: Any, value: Any, name: str, see: str) -> Any:
   members = _members(kind)
   if members:

@@ -1,4 +1,4 @@
-"""What goes wrong is said in a line or two, and leaves nothing half-written."""
+"""Failures print a line or two, and leave no half-written file."""
 
 import contextlib
 import fcntl
@@ -199,7 +199,7 @@ def test_full_disk(runner, reference, tmp_path):
     )
     assert saved
     assert saved[-1] < 40
-    # What was saved is whole: the run goes on elsewhere, and to the bit.
+    # The saved state is whole: the run resumes elsewhere, equal to the bit.
     workdir = shutil.copytree(disk / "run", tmp_path / "run")
   result = runner.run(workdir, *_NO_EVALUATION)
   assert result.code == 0, result.stderr

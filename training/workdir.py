@@ -123,7 +123,7 @@ def begin(
     steps: that have a checkpoint.
 
   Raises:
-    WorkdirError: another config's run is in it, or one past the last step.
+    RunError: another config's run is in it, or one past the last step.
   """
   started_with = read_config(folder)
   if started_with is not None and steps:
@@ -195,24 +195,21 @@ def check_same(
   """Let a run resume only what it would itself have made.
 
   Raises:
-    WorkdirError: a field differs that alters the result; all are named.
+    RunError: a field differs that alters the result; all are named.
   """
   changed = config_lib.differences(old, new)
-  refused = {
-    name: values
-    for name, values in changed.items()
+  refused = [
+    unfinished.change(name, was, now)
+    for name, (was, now) in changed.items()
     if not marks.of(config_lib.Config, name).may_change
     # Micro-batches say which rows are negatives of each other.
     or (name == "num_microbatches" and new.loss.scope == "microbatch")
-  }
+  ]
   if refused:
-    lines = "".join(
-      f"\n  {name}: {was!r} in the folder, {now!r} now"
-      for name, (was, now) in refused.items()
-    )
-    raise WorkdirError(
-      f"--workdir={folder} holds a run with another config; undo these"
-      f" changes to resume it, or give another folder:{lines}"
+    raise unfinished.other_key(
+      f"--workdir={folder}",
+      "a run with another config; undo these changes to resume it",
+      refused,
     )
   for name, (was, now) in changed.items():
     if not name.startswith(_SETS):

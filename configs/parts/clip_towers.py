@@ -5,7 +5,7 @@ from typing import Any
 
 import ml_collections
 
-from configs.parts import mini, sizes, towers
+from configs.parts import mini, tower_sizes, towers
 
 VOCAB_SIZE = 49_408
 NUM_TOKENS = 77
@@ -24,7 +24,7 @@ def set_vit(
   """Make the image tower a ViT as CLIP has it; `size` is a key of sizes.VIT."""
   config.data.image_size = image_size
   image = config.model.image = towers.vit(config.data)
-  image.update(sizes.VIT[size])
+  image.update(tower_sizes.VIT[size])
   image.patch_size = patch_size
   image.pool = "cls"
   image.pre_norm = True

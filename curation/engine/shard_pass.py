@@ -57,12 +57,12 @@ class Work:
     """Return the Parquet file that a stage writes for a shard."""
     return folder(self.workdir, stage) / "shards" / f"{shard.name}.parquet"
 
-  def place(self, name: str) -> operators.Place:
+  def context(self, name: str) -> operators.StepContext:
     """Return the folders that a step may use."""
     state = None
     if isinstance(self.steps[name], operators.Reduction):
       state = state_folder(self.workdir, self.stages, name)
-    return operators.Place(self.workdir, self.cache_dir, state)
+    return operators.StepContext(self.workdir, self.cache_dir, state)
 
 
 def folder(workdir: pathlib.Path, stage: stages_lib.Stage) -> pathlib.Path:
@@ -95,7 +95,7 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
   path = work.shard_path(work.stage, shard)
   if path.exists():
     return shard_file.read_tally(path)
-  before = operators.Place(work.workdir, work.cache_dir)
+  before = operators.StepContext(work.workdir, work.cache_dir)
   names = (*work.stage.raw_measures, *work.stage.measures)
   measures = {name: _reduction(work, name).measure(before) for name in names}
   tally = shard_file.Tally()
@@ -317,13 +317,13 @@ def _open_steps(stage_folder: str) -> dict[Any, Any]:
 
 def _opened(work: Work, name: str) -> Any:
   """Return step.open(place), of a mesh filter step.open_shards(place)."""
-  step, place = work.steps[name], work.place(name)
+  step, context = work.steps[name], work.context(name)
   opened = _open_steps(work.stage.folder)
-  if (step, place) not in opened:
+  if (step, context) not in opened:
     if work.stage.on_mesh:
       assert isinstance(step, operators.MeshFilter)
-      opened[step, place] = step.open_shards(place)
+      opened[step, context] = step.open_shards(context)
     else:
       assert isinstance(step, operators.Filter)
-      opened[step, place] = step.open(place)
-  return opened[step, place]
+      opened[step, context] = step.open(context)
+  return opened[step, context]

@@ -142,11 +142,11 @@ def reduce(
   )
   folder.parent.mkdir(parents=True, exist_ok=True)
   with whole_files.new_folder(folder) as temporary:
-    place = operators.Place(
+    context = operators.StepContext(
       work.workdir, work.cache_dir, temporary, _earlier(work, name)
     )
     run_fn = functools.partial(_run_shown, engine, tries, work.stage, name)
-    text = json.dumps(step.reduce(parts, place, run_fn))
+    text = json.dumps(step.reduce(parts, context, run_fn))
     whole_files.write(temporary / "facts.json", text.encode())
   return json.loads(text)
 

@@ -47,8 +47,8 @@ class Reduction(operators.Reduction):
   def files(self) -> tuple[str, ...]:
     return files_of(self.model)
 
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
+  def measure(self, context: operators.StepContext) -> operators.Measure:
+    del context
     return _Pairs()
 
 

@@ -184,16 +184,18 @@ def load(path: str) -> Scorer:
   return Scorer(model, protocol, tokenizer, key, facts)
 
 
-def open_store(place: operators.Place, model: str) -> embedding_store.Store:
+def open_store(
+  context: operators.StepContext, model: str
+) -> embedding_store.Store:
   """Return the store of the embeddings of a model, or of the pool's columns.
 
   Args:
     place: folders of the step.
     model: path for `load`, or embedding_store.COLUMNS and a name.
   """
-  folder = place.workdir / embedding_store.FOLDER
+  folder = context.workdir / embedding_store.FOLDER
   if model.startswith(embedding_store.COLUMNS):
-    return embedding_store.of_columns(place.workdir, model)
+    return embedding_store.of_columns(context.workdir, model)
   scorer = load(model)
   store = embedding_store.Store(folder / scorer.key)
   if not (store.folder / "model.json").exists():

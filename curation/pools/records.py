@@ -24,10 +24,10 @@ SHARD_EXAMPLES = 500
 
 def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   """Return the examples of a split; rendered or indexed if need be."""
-  source, place = section.source(config), section.place(cache_dir)
+  source, context = section.source(config), section.context(cache_dir)
   try:
     records = sources.FORMATS[config.format].open_split(
-      source, config.split, place
+      source, config.split, context
     )
   except ValueError as error:
     raise ValueError(section.of_pool(str(error))) from error
@@ -43,7 +43,7 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
     )
     for start in range(0, len(records), SHARD_EXAMPLES)
   ]
-  return Pool(source, place, config.languages, tuple(shards))
+  return Pool(source, context, config.languages, tuple(shards))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Pool:
 
   Attributes:
     source: that has them.
-    place: of its index.
+    context: folder of its index and the name in messages.
     languages: of the captions that are pairs; () for all.
     shards: ranges of examples.
   """
 
-  source: source_config.Source
-  place: source_config.Place
+  source: source_config.SourceConfig
+  context: source_config.SourceContext
   languages: tuple[str, ...]
   shards: tuple[pool.Shard, ...]
 
@@ -73,7 +73,7 @@ class Pool:
     rows: np.ndarray | None = None,
   ) -> Iterator[pa.Table]:
     """Yield the pairs of a shard; see pool.Pool."""
-    records, uids = _opened(self.source, self.place)
+    records, uids = _opened(self.source, self.context)
     section.check_same(shard, records.fingerprint())
     is_measured = bool({"width", "height"} & set(columns))
     reads = [*columns, "image"] if is_measured else columns
@@ -121,7 +121,7 @@ class Pool:
     table.add(place, name, texts, {"image": found.image}, languages, numbers)
 
   def __reduce__(self):
-    return Pool, (self.source, self.place, self.languages, ())
+    return Pool, (self.source, self.context, self.languages, ())
 
 
 def _with_last(places: Sequence[int]) -> Iterator[tuple[bool, int | None]]:
@@ -134,9 +134,9 @@ def _with_last(places: Sequence[int]) -> Iterator[tuple[bool, int | None]]:
 # One pool is worked on at a time.
 @functools.lru_cache(maxsize=2)
 def _opened(
-  source: source_config.Source, place: source_config.Place
+  source: source_config.SourceConfig, context: source_config.SourceContext
 ) -> tuple[record.Records, np.ndarray]:
   records = sources.FORMATS[source.format].open_split(
-    source, source.split, place
+    source, source.split, context
   )
   return records, records.uids()

@@ -13,9 +13,9 @@ FIELD = "pool"
 _DRAWN_SIZE = 64
 
 
-def source(config: pool.PoolConfig) -> source_config.Source:
+def source(config: pool.PoolConfig) -> source_config.SourceConfig:
   """Return the source whose examples have the UIDs of the pool's pairs."""
-  return source_config.Source(
+  return source_config.SourceConfig(
     format=config.format,
     path=config.path,
     split=config.split,
@@ -32,9 +32,9 @@ def source(config: pool.PoolConfig) -> source_config.Source:
   )
 
 
-def place(cache_dir: pathlib.Path) -> source_config.Place:
+def context(cache_dir: pathlib.Path) -> source_config.SourceContext:
   """Return where its index is, or what is rendered."""
-  return source_config.Place(FIELD, cache_dir, _DRAWN_SIZE)
+  return source_config.SourceContext(FIELD, cache_dir, _DRAWN_SIZE)
 
 
 def refuse(config: pool.PoolConfig, *fields: str) -> None:

@@ -61,7 +61,7 @@ class Pool:
     shards: ranges of rows.
   """
 
-  source: source_config.Source
+  source: source_config.SourceConfig
   cache_dir: pathlib.Path
   form: lines.Form
   table: rows_lib.Layout
@@ -133,7 +133,7 @@ class Pool:
 
 @functools.lru_cache(maxsize=2)
 def _opened(
-  source: source_config.Source, cache_dir: pathlib.Path
+  source: source_config.SourceConfig, cache_dir: pathlib.Path
 ) -> source_lib.Records:
   return source_lib.open_table(
     source, section.FIELD, cache_dir, needs_image=False

@@ -45,8 +45,8 @@ class Threshold(operators.Filter):
     if np.isnan(self.threshold):
       raise ValueError(f"{field}.threshold must be a number; got nan")
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
 
     def decide(table: pa.Table) -> operators.Verdict:
       is_double = pa.types.is_float64(table.schema.field(self.column).type)
@@ -95,19 +95,22 @@ class TopFraction(operators.Filter, operators.Reduction):
     checks.above(f"{field}.fraction", self.fraction, 0)
     checks.between(f"{field}.fraction", self.fraction, 0, 1)
 
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
-    return _Measure(self.column)
+  def measure(self, context: operators.StepContext) -> operators.Measure:
+    del context
+    gathered = quantiles.Scores()
+    return operators.MeasureOf(
+      lambda table: gathered.add(scores(table, self.column)), gathered.save
+    )
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
-    assert place.state is not None
+    assert context.state is not None
     cut, summary = quantiles.fraction_threshold(parts, self.fraction, run)
-    np.save(place.state / "cut.npy", cut)
+    np.save(context.state / "cut.npy", cut)
     # JSON has no infinity.
     shown = float(cut) if np.isfinite(cut) else None
     facts: dict[str, Any] = {
@@ -126,24 +129,10 @@ class TopFraction(operators.Filter, operators.Reduction):
       }
     return facts
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    assert place.state is not None
-    cut = np.load(place.state / "cut.npy", allow_pickle=False)
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    assert context.state is not None
+    cut = np.load(context.state / "cut.npy", allow_pickle=False)
     return lambda table: operators.Verdict(scores(table, self.column) >= cut)
-
-
-class _Measure:
-  """Scores of a shard."""
-
-  def __init__(self, column: str):
-    self._column = column
-    self._scores = quantiles.Scores()
-
-  def add(self, table: pa.Table) -> None:
-    self._scores.add(scores(table, self._column))
-
-  def save(self, path: pathlib.Path) -> None:
-    self._scores.save(path)
 
 
 def scores(
@@ -174,6 +163,6 @@ def check_column(column: str, field: str) -> None:
   """Raise ValueError, naming `field`.column, for an empty name."""
   if not column:
     raise ValueError(
-      f"{field}.column is empty; expected a signal of an earlier step or a "
-      "column of the pool, as clip_l14_similarity_score"
+      f"{field}.column must name a signal of an earlier step or a column of "
+      "the pool, as clip_l14_similarity_score; got ''"
     )

@@ -34,26 +34,26 @@ class EntryCounts(operators.Filter, operators.Reduction):
     """Return the paths of the metadata."""
     return entry_lists.files(self.metadata)
 
-  def measure(self, place: operators.Place) -> match_counts.Counter:
+  def measure(self, context: operators.StepContext) -> match_counts.Counter:
     """Return a counter of a shard's matches."""
-    del place
+    del context
     return match_counts.Counter()
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     """Save the counts of all entries; return totals and curves."""
     del run
-    assert place.state is not None
+    assert context.state is not None
     metadata = entry_lists.open_metadata(self.metadata)
     counts = match_counts.total(parts, metadata.num_entries)
-    np.save(place.state / match_counts.COUNTS, counts, allow_pickle=False)
+    np.save(context.state / match_counts.COUNTS, counts, allow_pickle=False)
     facts = match_counts.facts(counts)
     balanced = [
-      path for _, path in place.earlier if (path / match_counts.TS).exists()
+      path for _, path in context.earlier if (path / match_counts.TS).exists()
     ]
     if not balanced:
       return facts
@@ -65,7 +65,7 @@ class EntryCounts(operators.Filter, operators.Reduction):
     curves = match_counts.curves(before[own], counts[own], int(ts[most]))
     return facts | {"curves": curves}
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
     """Return a function that keeps all pairs."""
-    del place
+    del context
     return lambda table: operators.Verdict()

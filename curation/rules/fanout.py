@@ -57,27 +57,27 @@ class ImageFanout(operators.Filter, operators.Reduction):
       )
     checks.at_least(f"{field}.max_texts", self.max_texts, 1)
 
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
+  def measure(self, context: operators.StepContext) -> operators.Measure:
+    del context
     fn = functools.partial(_keys_and_values, self.image, "text", False)
-    return _Measure(groups.Values(self.max_texts), fn)
+    return _measure(groups.Values(self.max_texts), fn)
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     facts = groups.keys_of_many_values(
-      parts, _path(place), run, above=self.max_texts
+      parts, _path(context), run, above=self.max_texts
     )
     return {
       "num_images": facts["num_keys"],
       "num_images_dropped": facts["num_keys_above"],
     }
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    return _dropping(place, self.image, squeeze=False)
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    return _dropping(context, self.image, squeeze=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,31 +111,31 @@ class TextFanout(operators.Filter, operators.Reduction):
   def check(self, field: str) -> None:
     checks.at_least(f"{field}.max_images", self.max_images, 1)
 
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
+  def measure(self, context: operators.StepContext) -> operators.Measure:
+    del context
     if not self.image:
       fn = functools.partial(_keys, ("text",), self.squeeze)
-      return _Measure(groups.Occurrences(), fn)
+      return _measure(groups.Occurrences(), fn)
     fn = functools.partial(_keys_and_values, "text", self.image, self.squeeze)
-    return _Measure(groups.Values(self.max_images), fn)
+    return _measure(groups.Values(self.max_images), fn)
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     reduce_fn = groups.keys_of_many_values
     if not self.image:
       reduce_fn = groups.frequent_keys
-    facts = reduce_fn(parts, _path(place), run, above=self.max_images)
+    facts = reduce_fn(parts, _path(context), run, above=self.max_images)
     return {
       "num_texts": facts["num_keys"],
       "num_texts_dropped": facts["num_keys_above"],
     }
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    return _dropping(place, "text", self.squeeze)
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    return _dropping(context, "text", self.squeeze)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,25 +167,25 @@ class DuplicatePairs(operators.Filter, operators.Reduction):
     if not self.same:
       raise ValueError(f"{field}.same must name at least one column; got ()")
 
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
+  def measure(self, context: operators.StepContext) -> operators.Measure:
+    del context
     fn = functools.partial(_keys_and_uids, self.same, self.squeeze)
-    return _Measure(groups.Members(self.seed), fn)
+    return _measure(groups.Members(self.seed), fn)
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
-    facts = groups.winners(parts, _path(place), run)
+    facts = groups.winners(parts, _path(context), run)
     return {
       "num_groups": facts["num_keys"],
       "num_groups_of_several": facts["num_keys_above"],
     }
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    winners = key_sets.Winners(_path(place))
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    winners = key_sets.Winners(_path(context))
 
     def decide(table: pa.Table) -> operators.Verdict:
       keys, is_whole = table_keys.of(table, self.same, squeeze=self.squeeze)
@@ -195,24 +195,13 @@ class DuplicatePairs(operators.Filter, operators.Reduction):
     return decide
 
 
-class _Measure:
-  """Feeds `columns_fn(table)` to a measure of groups.py."""
-
-  def __init__(
-    self,
-    gathered: groups.Occurrences | groups.Values | groups.Members,
-    columns_fn: Callable[[pa.Table], tuple[np.ndarray, ...]],
-  ) -> None:
-    self._gathered = gathered
-    self._columns_fn = columns_fn
-
-  def add(self, table: pa.Table) -> None:
-    """Add pairs."""
-    self._gathered.add(*self._columns_fn(table))
-
-  def save(self, path: pathlib.Path) -> None:
-    """Write the measure."""
-    self._gathered.save(path)
+def _measure(
+  gathered: groups.Occurrences | groups.Values | groups.Members,
+  columns_fn: Callable[[pa.Table], tuple[np.ndarray, ...]],
+) -> operators.Measure:
+  return operators.MeasureOf(
+    lambda table: gathered.add(*columns_fn(table)), gathered.save
+  )
 
 
 def _keys_and_values(
@@ -239,10 +228,10 @@ def _keys_and_uids(
 
 
 def _dropping(
-  place: operators.Place, name: str, squeeze: bool
+  context: operators.StepContext, name: str, squeeze: bool
 ) -> operators.DecideFn:
   """Return a function that drops the pairs whose key is in the step's file."""
-  dropped = key_sets.Keys(_path(place))
+  dropped = key_sets.Keys(_path(context))
 
   def decide(table: pa.Table) -> operators.Verdict:
     keys, is_whole = table_keys.of(table, (name,), squeeze=squeeze)
@@ -251,6 +240,6 @@ def _dropping(
   return decide
 
 
-def _path(place: operators.Place) -> pathlib.Path:
-  assert place.state is not None
-  return place.state / "keys"
+def _path(context: operators.StepContext) -> pathlib.Path:
+  assert context.state is not None
+  return context.state / "keys"

@@ -64,22 +64,22 @@ class ImageBased(embedding_store.Reduction, operators.MeshFilter):
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     del run
     # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import kmeans, scorer
 
-    assert place.state is not None
+    assert context.state is not None
     mesh = scorer.make_mesh()
-    z_RE = references.load(place, self.model, self.references)
+    z_RE = references.load(context, self.model, self.references)
     pairs = random_batches.Batches(
       tuple(sorted(parts, key=lambda part: part.name)),
-      scorer.open_store(place, self.model),
-      place.state,
+      scorer.open_store(context, self.model),
+      context.state,
     )
-    path = place.state / "sample.npy"
+    path = context.state / "sample.npy"
     share = min(1.0, self.num_sampled / max(len(pairs), 1))
     z_NE, hash_N = pairs.sample(share, self.seed, path)
     references.check_width(z_RE, z_NE.shape[1], self.references)
@@ -92,8 +92,8 @@ class ImageBased(embedding_store.Reduction, operators.MeshFilter):
     ids_R1, _ = kmeans.nearest(z_RE, centroid_KE, mesh)
     is_hit_K = np.zeros(self.num_clusters, bool)
     is_hit_K[ids_R1[:, 0]] = True
-    np.save(place.state / "centroids.npy", centroid_KE, allow_pickle=False)
-    np.save(place.state / "is_hit.npy", is_hit_K, allow_pickle=False)
+    np.save(context.state / "centroids.npy", centroid_KE, allow_pickle=False)
+    np.save(context.state / "is_hit.npy", is_hit_K, allow_pickle=False)
     path.unlink()
     return {
       "num_pairs": len(pairs),
@@ -103,14 +103,14 @@ class ImageBased(embedding_store.Reduction, operators.MeshFilter):
       "num_hit": int(is_hit_K.sum()),
     }
 
-  def open_shards(self, place: operators.Place) -> operators.ShardFn:
+  def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     from curation.on_mesh import kmeans, scorer
 
-    assert place.state is not None
-    store = scorer.open_store(place, self.model)
+    assert context.state is not None
+    store = scorer.open_store(context, self.model)
     mesh = scorer.make_mesh()
-    centroid_KE = np.load(place.state / "centroids.npy", allow_pickle=False)
-    is_hit_K = np.load(place.state / "is_hit.npy", allow_pickle=False)
+    centroid_KE = np.load(context.state / "centroids.npy", allow_pickle=False)
+    is_hit_K = np.load(context.state / "is_hit.npy", allow_pickle=False)
 
     def decide(
       shard: pool_lib.Shard,

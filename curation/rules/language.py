@@ -104,7 +104,8 @@ class Language(operators.Filter):
     checks.one_of(f"{field}.identifier", self.identifier, IDENTIFIERS)
     if self.model and self.identifier != "fasttext":
       raise ValueError(
-        f"{field}.model is of identifier='fasttext' only; got {self.model!r}"
+        f"{field}.model must be '' unless identifier is 'fasttext'; got"
+        f" {self.model!r}"
       )
     if not self.signal:
       raise ValueError(f"{field}.signal must be a name; got ''")
@@ -122,9 +123,9 @@ class Language(operators.Filter):
     """Return the path of the user's model."""
     return (self.model,) if self.model else ()
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
     """Open the identifier; see operators.Filter."""
-    del place
+    del context
     identify = IDENTIFIERS[self.identifier](self.model)
     kept = pa.array(self.keep, pa.string())
 

@@ -90,9 +90,9 @@ class Match(operators.Filter):
     """Return the paths of the metadata."""
     return entry_lists.files(self.metadata)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
     """Open the metadata; a language's matcher is made at its first caption."""
-    del place
+    del context
     metadata = entry_lists.open_metadata(self.metadata)
     other_names = dict(self.other_names)
     matchers: dict[int, matching.Matcher] = {}
@@ -186,20 +186,20 @@ class Balance(operators.Filter, operators.Reduction):
     """Return the paths of the metadata."""
     return entry_lists.files(self.metadata)
 
-  def measure(self, place: operators.Place) -> match_counts.Counter:
+  def measure(self, context: operators.StepContext) -> match_counts.Counter:
     """Return a counter of a shard's matches."""
-    del place
+    del context
     return match_counts.Counter()
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     """Choose each language's t; save it, the counts and 1 - p_e."""
     del run
-    assert place.state is not None
+    assert context.state is not None
     metadata = entry_lists.open_metadata(self.metadata)
     counts = match_counts.total(parts, metadata.num_entries)
     by_language = np.split(counts, metadata.starts[1:-1])
@@ -214,7 +214,7 @@ class Balance(operators.Filter, operators.Reduction):
       _MISSES: np.concatenate(misses),
     }
     for name, array in state.items():
-      np.save(place.state / name, array, allow_pickle=False)
+      np.save(context.state / name, array, allow_pickle=False)
     return {
       **match_counts.facts(counts),
       "languages": {
@@ -226,11 +226,11 @@ class Balance(operators.Filter, operators.Reduction):
       },
     }
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
     """Open the probabilities; see operators.Filter."""
-    assert place.state is not None
+    assert context.state is not None
     # A memory map: all workers of a machine share one copy.
-    misses = np.load(place.state / _MISSES, mmap_mode="r", allow_pickle=False)
+    misses = np.load(context.state / _MISSES, mmap_mode="r", allow_pickle=False)
 
     def decide(table: pa.Table) -> operators.Verdict:
       matches = match_counts.matches_of(table)

@@ -51,12 +51,12 @@ class Embed(operators.MeshFilter):
   def files(self) -> tuple[str, ...]:
     return embedding_store.files_of(self.model)
 
-  def open_shards(self, place: operators.Place) -> operators.ShardFn:
+  def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import scorer
 
     model = scorer.load(self.model)
-    store = scorer.open_store(place, self.model)
+    store = scorer.open_store(context, self.model)
 
     def decide(
       shard: pool_lib.Shard,
@@ -105,11 +105,14 @@ class StoredEmbeddings(operators.MeshFilter):
 
   def check(self, field: str) -> None:
     if not self.name:
-      raise ValueError(f"{field}.name is empty; expected b32, say")
+      raise ValueError(
+        f"{field}.name must be the NAME of columns NAME_img and NAME_txt, as"
+        " b32; got ''"
+      )
 
-  def open_shards(self, place: operators.Place) -> operators.ShardFn:
+  def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     model = embedding_store.COLUMNS + self.name
-    store = embedding_store.of_columns(place.workdir, model)
+    store = embedding_store.of_columns(context.workdir, model)
 
     def decide(
       shard: pool_lib.Shard,

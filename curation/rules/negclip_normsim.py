@@ -56,21 +56,21 @@ class NegClipLoss(embedding_store.Reduction, operators.MeshFilter):
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     del run
     # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import negclip, scorer
 
-    assert place.state is not None
+    assert context.state is not None
     pairs = random_batches.Batches(
       tuple(sorted(parts, key=lambda part: part.name)),
-      scorer.open_store(place, self.model),
-      place.state,
+      scorer.open_store(context, self.model),
+      context.state,
     )
     mesh = scorer.make_mesh()
-    sums = _Sums(pairs, place.state)
+    sums = _Sums(pairs, context.state)
     sizes = pairs.sizes(self.batch_size)
     total = len(pairs) * self.num_rounds
     with progress.Progress(f"negCLIPLoss {self.signal}", total) as bar:
@@ -92,9 +92,9 @@ class NegClipLoss(embedding_store.Reduction, operators.MeshFilter):
       "greatest_batch": int(sizes.max(initial=0)),
     }
 
-  def open_shards(self, place: operators.Place) -> operators.ShardFn:
-    assert place.state is not None
-    state = place.state
+  def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
+    assert context.state is not None
+    state = context.state
 
     def decide(
       shard: pool_lib.Shard,
@@ -178,11 +178,11 @@ class NormSim(operators.MeshFilter):
       *references.files_of(self.references),
     )
 
-  def open_shards(self, place: operators.Place) -> operators.ShardFn:
+  def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     from curation.on_mesh import normsim, scorer
 
-    store = scorer.open_store(place, self.model)
-    z_RE = references.load(place, self.model, self.references)
+    store = scorer.open_store(context, self.model)
+    z_RE = references.load(context, self.model, self.references)
     targets = normsim.Targets(z_RE, self.norm, scorer.make_mesh())
 
     def decide(

@@ -65,17 +65,17 @@ class RareTokens(operators.Filter, operators.Reduction):
         f" {self.false_positive_rate}"
       )
 
-  def measure(self, place: operators.Place) -> operators.Measure:
-    del place
+  def measure(self, context: operators.StepContext) -> operators.Measure:
+    del context
     return _Counts(self)
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
-    state = place.state
+    state = context.state
     assert state is not None
     facts = groups.top_keys(
       parts, state / "exact", run, num_keys=self.num_terms
@@ -97,12 +97,12 @@ class RareTokens(operators.Filter, operators.Reduction):
       "least_count": facts["least_count"],
     }
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    assert place.state is not None
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    assert context.state is not None
     if self.membership == "bloom":
-      frequent = bloom.load(place.state / "bloom")
+      frequent = bloom.load(context.state / "bloom")
     else:
-      frequent = key_sets.Keys(place.state / "exact")
+      frequent = key_sets.Keys(context.state / "exact")
 
     def decide(table: pa.Table) -> operators.Verdict:
       words = self.words_of(table["text"])

@@ -21,9 +21,9 @@ def check(references: str, field: str) -> None:
   """Raise ValueError, naming `field`.references, if there are none."""
   if not references:
     raise ValueError(
-      f"{field}.references is empty; expected a .npy file of embeddings "
-      "[R, E], a folder of --task=embed, a folder of images or a pattern as "
-      '"images/**/*.jpg"'
+      f"{field}.references must name a .npy file of embeddings [R, E], a "
+      "folder of --task=embed, a folder of images or a pattern as "
+      "\"images/**/*.jpg\"; got ''"
     )
   if references.endswith(".npy"):
     path = pathlib.Path(references)
@@ -46,7 +46,9 @@ def files_of(references: str) -> tuple[str, ...]:
   return (references,) if pathlib.Path(references).exists() else ()
 
 
-def load(place: operators.Place, model: str, references: str) -> np.ndarray:
+def load(
+  context: operators.StepContext, model: str, references: str
+) -> np.ndarray:
   """Return float16 [R, E] of length 1; images are embedded once.
 
   Raises:
@@ -68,7 +70,7 @@ def load(place: operators.Place, model: str, references: str) -> np.ndarray:
     )
   files = image_files.find(references)
   facts = tuple((str(file), operators.file_facts(str(file))) for file in files)
-  store = scorer.open_store(place, model)
+  store = scorer.open_store(context, model)
   stored = store.folder / "references" / f"{record.digest(facts)}.npy"
   if stored.exists():
     return _of_file(stored)

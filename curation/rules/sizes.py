@@ -3,7 +3,7 @@
 ALIGN's (Jia et al., arXiv 2102.05918, section 3), COYO-700M's (README.md of
 kakaobrain/coyo-dataset) and those of DataComp's `basic_filter` and of the
 captions of its image-based filter (mlfoundations/datacomp,
-baselines/apply_filter.py) differ in their boundaries: configs/curate/rules.py
+baselines/apply_filter.py) differ in their boundaries: configs/curate/steps.py
 has each by name.
 """
 
@@ -37,8 +37,8 @@ class ImageSize(operators.Filter):
   def check(self, field: str) -> None:
     checks.at_least(f"{field}.min_side", self.min_side, 0)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
 
     def decide(table: pa.Table) -> operators.Verdict:
       shorter, _ = _sides(table)
@@ -68,8 +68,8 @@ class AspectRatio(operators.Filter):
   def check(self, field: str) -> None:
     checks.at_least(f"{field}.max_ratio", self.max_ratio, 1)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
 
     def decide(table: pa.Table) -> operators.Verdict:
       shorter, longer = _sides(table)
@@ -93,8 +93,8 @@ class ImageBytes(operators.Filter):
 
   columns = ("image",)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
 
     def decide(table: pa.Table) -> operators.Verdict:
       sizes = pc.call_function("binary_length", [table["image"]])
@@ -124,8 +124,8 @@ class WordCount(operators.Filter):
     _check_range(field, "words", self.min_words, self.max_words)
     checks.one_of(f"{field}.words", self.words, WORDS)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
     count_fn = WORDS[self.words]
     return lambda table: operators.Verdict(
       _within(count_fn(table["text"]), self.min_words, self.max_words)
@@ -151,8 +151,8 @@ class CharCount(operators.Filter):
   def check(self, field: str) -> None:
     _check_range(field, "chars", self.min_chars, self.max_chars)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
 
     def decide(table: pa.Table) -> operators.Verdict:
       texts = table["text"]
@@ -182,8 +182,8 @@ class AtMost(operators.Filter):
   def columns(self) -> tuple[str, ...]:
     return (self.column,)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
     # A null becomes NaN, for which every comparison is False.
     return lambda table: operators.Verdict(
       table[self.column].to_numpy() <= self.max_value

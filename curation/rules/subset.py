@@ -37,9 +37,9 @@ class Subset(operators.Filter):
     """Return the paths."""
     return self.paths
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
     """Map the files; raises ValueError for one that is not sorted."""
-    del place
+    del context
     sets = [
       uids_lib.SortedUids(subset_lib.read("subset", path), path)
       for path in self.paths

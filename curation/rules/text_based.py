@@ -52,8 +52,8 @@ class TextBased(operators.Filter):
   def files(self) -> tuple[str, ...]:
     return tuple(filter(None, (self.classes, self.wordnet)))
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
     offsets = read_classes(pathlib.Path(self.classes))
     synsets = wordnet.FirstSynsets(self.wordnet)
 

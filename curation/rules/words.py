@@ -46,8 +46,8 @@ class Blocklist(operators.Filter):
   def files(self) -> tuple[str, ...]:
     return self.terms
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
     terms = _hashed_terms(self.terms)
 
     def decide(table: pa.Table) -> operators.Verdict:
@@ -95,8 +95,8 @@ class ContainsNoun(operators.Filter):
   def files(self) -> tuple[str, ...]:
     return (self.wordnet,) if self.wordnet else ()
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
     synsets = wordnet.FirstSynsets(self.wordnet)
 
     @functools.lru_cache(maxsize=_KEPT_WORDS)

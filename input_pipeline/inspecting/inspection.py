@@ -65,7 +65,7 @@ class Survey:
   """
 
   name: str
-  settings: source_config.Source
+  settings: source_config.SourceConfig
   num_examples: int
   share: float
   num_checked: int
@@ -76,7 +76,7 @@ class Survey:
 
 
 def first_examples(
-  config: pipeline.Data,
+  config: pipeline.DataConfig,
   *,
   batch_size: int,
   seed: int,
@@ -129,7 +129,7 @@ def first_examples(
 
 
 def _image(
-  config: pipeline.Data, batch: Mapping[str, Any], row: int
+  config: pipeline.DataConfig, batch: Mapping[str, Any], row: int
 ) -> np.ndarray:
   """Return an image as pixels, joined from patches if it has them."""
   pixels = batch["images"][row]
@@ -171,7 +171,7 @@ def pieces(
 
 
 def survey(
-  config: pipeline.Data,
+  config: pipeline.DataConfig,
   opened: pipeline.Opened,
   advance: Callable[[], object] = lambda: None,
 ) -> list[Survey]:
@@ -229,7 +229,7 @@ class _Checked:
 
 
 def _check(
-  config: pipeline.Data,
+  config: pipeline.DataConfig,
   tokenizer: tokenizers.Tokenizer,
   name: str,
   records: record_lib.Records,
@@ -254,7 +254,9 @@ def _check(
   return _Checked(tokenizer.num_ids(text), (height, width), len(record.image))
 
 
-def _shares(config: pipeline.Data, opened: pipeline.Opened) -> dict[str, float]:
+def _shares(
+  config: pipeline.DataConfig, opened: pipeline.Opened
+) -> dict[str, float]:
   weights = {name: source.weight for name, source in config.sources.items()}
   if not any(weights.values()):
     weights = {

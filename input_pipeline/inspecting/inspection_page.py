@@ -40,7 +40,7 @@ class Bar:
 
 def write(
   path: pathlib.Path,
-  config: pipeline.Data,
+  config: pipeline.DataConfig,
   *,
   batch_size: int,
   seed: int,
@@ -87,7 +87,7 @@ def write(
 
 
 def render(
-  config: pipeline.Data,
+  config: pipeline.DataConfig,
   surveys: Sequence[inspection.Survey],
   shown: Sequence[inspection.Shown],
   replaced: Sequence[faults.Fault],
@@ -124,7 +124,7 @@ def render(
 
 
 def figures(
-  config: pipeline.Data, surveys: Sequence[inspection.Survey]
+  config: pipeline.DataConfig, surveys: Sequence[inspection.Survey]
 ) -> dict[str, Any]:
   """Return the page's totals, ready for JSON."""
   num_ids = [n for one in surveys for n in one.num_ids]
@@ -206,7 +206,7 @@ def _faults(
   return entries
 
 
-def _fields(config: pipeline.Data) -> dict[str, str]:
+def _fields(config: pipeline.DataConfig) -> dict[str, str]:
   """Return the section's fields by their names in flags."""
   fields: dict[str, str] = {}
 

@@ -32,7 +32,7 @@ _NUM_SHOWN = 3
 
 
 def run(
-  config: pipeline.Data,
+  config: pipeline.DataConfig,
   out: str,
   *,
   num_workers: int,
@@ -64,15 +64,15 @@ def run(
 
 
 def make_jobs(
-  config: pipeline.Data, out: pathlib.Path, shard_examples: int
+  config: pipeline.DataConfig, out: pathlib.Path, shard_examples: int
 ) -> list[conversion_job.Job]:
   """Open the sources; raises as `pipeline.open_sources` does."""
   jobs = []
   for name, records in pipeline.open_sources(config).items():
     source = config.sources[name]
     module = sources.FORMATS[source.format]
-    place = config.place(name)
-    others = module.splits(source, place)
+    context = config.context(name)
+    others = module.splits(source, context)
     trained = re.sub(r"[^A-Za-z0-9_]+", "_", source.split).strip("_")
     trained = source.split if source.split in others else trained
     splits = {trained or _ONLY_SPLIT: records}
@@ -82,7 +82,7 @@ def make_jobs(
         split: (
           records
           if split == source.split
-          else module.open_split(source, split, place)
+          else module.open_split(source, split, context)
         )
         for split in others
       }

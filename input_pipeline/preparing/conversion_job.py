@@ -35,7 +35,7 @@ class Job:
   """
 
   name: str
-  source: source_config.Source
+  source: source_config.SourceConfig
   folder: pathlib.Path
   splits: Mapping[str, record_lib.Records]
   trained: str

@@ -121,15 +121,15 @@ class Records:
 
 def select(
   records: record_lib.Records,
-  source: source_config.Source,
-  place: source_config.Place,
+  source: source_config.SourceConfig,
+  context: source_config.SourceContext,
 ) -> Records:
   """Return the examples that `source.keep` may keep, in the source's order.
 
   The first call reads every UID of the source. Raises ValueError for a file
   that is no array of KEEP, or has none of the source's UIDs.
   """
-  field = f"{place.field}.keep"
+  field = f"{context.field}.keep"
   keep = _open(field, source.keep)
   stat = pathlib.Path(source.keep).stat()
   facts = (
@@ -137,7 +137,7 @@ def select(
     *(stat.st_size, stat.st_mtime_ns),
   )
   digest = record_lib.digest(facts)
-  path = place.cache_dir / "balanced" / f"{digest}.npy"
+  path = context.cache_dir / "balanced" / f"{digest}.npy"
   if not _facts_path(path).exists():
     try:
       names = uids_lib.SortedUids(keep, source.keep)
@@ -147,13 +147,13 @@ def select(
     if not total:
       raise ValueError(
         f"{field}={source.keep} keeps none of the {len(records)} examples; "
-        f"{place.field}.uid names the field of the UIDs"
+        f"{context.field}.uid names the field of the UIDs"
       )
     mean = total / len(places)
     logging.info(
       "%s: %d of %d examples may be kept, each with a "
       "probability of %.3g on average",
-      *(place.field, len(places), len(records), mean),
+      *(context.field, len(places), len(records), mean),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     file = io.BytesIO()

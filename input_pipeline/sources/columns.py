@@ -38,7 +38,7 @@ class Columns:
 
 
 def choose(
-  source: source_config.Source,
+  source: source_config.SourceConfig,
   names: Sequence[str],
   field: str,
   *,

@@ -108,25 +108,27 @@ def prepare(cache_dir: pathlib.Path, image_size: int) -> pathlib.Path:
 
 
 def splits(
-  source: source_config.Source, place: source_config.Place
+  source: source_config.SourceConfig, context: source_config.SourceContext
 ) -> tuple[str, ...]:
   """Return the names of all splits, including "excluded"."""
-  del source, place
+  del source, context
   return SPLITS
 
 
 def open_split(
-  source: source_config.Source, split: str, place: source_config.Place
+  source: source_config.SourceConfig,
+  split: str,
+  context: source_config.SourceContext,
 ) -> array_record.Records:
   """Return the records of a split, rendered if need be."""
   source.refuse(
-    place.field, "path", "image", "caption", "language_field", "uid"
+    context.field, "path", "image", "caption", "language_field", "uid"
   )
   if split not in SPLITS:
     raise ValueError(
-      f"{place.field}.split must be one of {list(SPLITS)}; got {split!r}"
+      f"{context.field}.split must be one of {list(SPLITS)}; got {split!r}"
     )
-  return prepared.records(prepare(place.cache_dir, place.image_size), split)
+  return prepared.records(prepare(context.cache_dir, context.image_size), split)
 
 
 def read_entries() -> list[Entry]:

@@ -61,11 +61,13 @@ splits = source_config.no_splits
 
 
 def open_split(
-  source: source_config.Source, split: str, place: source_config.Place
+  source: source_config.SourceConfig,
+  split: str,
+  context: source_config.SourceContext,
 ) -> "Records":
   """Return the rows of all files; reads their footers."""
-  field = place.field
-  source_config.check_no_split(source, split, place)
+  field = context.field
+  source_config.check_no_split(source, split, context)
   found = files.find(source.path, f"{field}.path")
   layout, groups = _read_footers(found, source, field)
   records = Records(source, found, layout, groups)
@@ -80,7 +82,7 @@ class Records:
 
   def __init__(
     self,
-    source: source_config.Source,
+    source: source_config.SourceConfig,
     found: Sequence[files.File],
     layout: parquet_layout.Layout,
     groups: np.ndarray,
@@ -242,7 +244,7 @@ class Records:
 
 
 def _read_footers(
-  found: Sequence[files.File], source: source_config.Source, field: str
+  found: Sequence[files.File], source: source_config.SourceConfig, field: str
 ) -> tuple[parquet_layout.Layout, np.ndarray]:
   """Return the layout that all files have, and their row groups."""
   layouts, groups = [], []

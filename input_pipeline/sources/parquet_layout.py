@@ -55,7 +55,7 @@ def opened(
 
 
 def read(
-  path: str, source: source_config.Source, field: str
+  path: str, source: source_config.SourceConfig, field: str
 ) -> tuple[Layout, list[tuple[int, int, int]]]:
   """Return a file's layout, and (number, examples, bytes) of its groups.
 
@@ -93,7 +93,7 @@ def examples(table: Any, layout: Layout) -> np.ndarray | None:
 
 def of_schema(
   schema: Any,
-  source: source_config.Source,
+  source: source_config.SourceConfig,
   field: str,
   *,
   needs_image: bool = True,

@@ -74,23 +74,25 @@ Splits = Mapping[str, list[array_record.Record]]
 
 
 def splits(
-  source: source_config.Source, place: source_config.Place
+  source: source_config.SourceConfig, context: source_config.SourceContext
 ) -> tuple[str, ...]:
   """Return the splits of the folder `source.path`; () for a list of files."""
-  manifest = _opened(source, place)
+  manifest = _opened(source, context)
   return () if manifest is None else tuple(manifest.splits)
 
 
 def open_split(
-  source: source_config.Source, split: str, place: source_config.Place
+  source: source_config.SourceConfig,
+  split: str,
+  context: source_config.SourceContext,
 ) -> array_record.Records:
   """Return the records of a split of a prepared folder, or of files."""
-  manifest = _opened(source, place)
+  manifest = _opened(source, context)
   if manifest is None:
-    return _open_files(source, split, place)
+    return _open_files(source, split, context)
   if split not in manifest.splits:
     raise ValueError(
-      f"{place.field}.split must be one of "
+      f"{context.field}.split must be one of "
       f"{list(manifest.splits)}; got {split!r}"
     )
   return _records(source.path.rstrip("/"), split, manifest)
@@ -115,10 +117,12 @@ def _records(
 
 
 def _open_files(
-  source: source_config.Source, split: str, place: source_config.Place
+  source: source_config.SourceConfig,
+  split: str,
+  context: source_config.SourceContext,
 ) -> array_record.Records:
-  field = place.field
-  source_config.check_no_split(source, split, place)
+  field = context.field
+  source_config.check_no_split(source, split, context)
   paths = files.expand(source.path, f"{field}.path")
   try:
     return array_record.Records(*paths)
@@ -127,11 +131,11 @@ def _open_files(
 
 
 def _opened(
-  source: source_config.Source, place: source_config.Place
+  source: source_config.SourceConfig, context: source_config.SourceContext
 ) -> Manifest | None:
   """Return the folder's manifest, None where `path` is a list of files."""
-  field = f"{place.field}.path"
-  source.refuse(place.field, "image", "caption", "language_field", "uid")
+  field = f"{context.field}.path"
+  source.refuse(context.field, "image", "caption", "language_field", "uid")
   scheme = remote.scheme(source.path)
   if scheme not in array_record.SCHEMES:
     raise ValueError(

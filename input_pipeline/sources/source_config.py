@@ -12,7 +12,7 @@ from runtime import checks
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class SourceConfig:
   """Fields of one source; configs/parts/sources.py explains them."""
 
   format: str
@@ -63,7 +63,7 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class SourceContext:
   """Context of a source's section that its format needs.
 
   Attributes:
@@ -85,16 +85,18 @@ class Place:
     return f"{self.section}.{self.name}"
 
 
-def no_splits(source: Source, place: Place) -> tuple[str, ...]:
+def no_splits(source: SourceConfig, context: SourceContext) -> tuple[str, ...]:
   """Return (), for formats whose `path` names the files of one split."""
-  del source, place
+  del source, context
   return ()
 
 
-def check_no_split(source: Source, split: str, place: Place) -> None:
+def check_no_split(
+  source: SourceConfig, split: str, context: SourceContext
+) -> None:
   """Raise ValueError for a split, in a format without splits."""
   if split:
     raise ValueError(
-      f'{place.field}.split must be "" for format='
+      f'{context.field}.split must be "" for format='
       f'"{source.format}", whose path names the files of one; got {split!r}'
     )

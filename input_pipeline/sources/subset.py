@@ -59,15 +59,15 @@ class Records:
 
 def select(
   records: record_lib.Records,
-  source: source_config.Source,
-  place: source_config.Place,
+  source: source_config.SourceConfig,
+  context: source_config.SourceContext,
 ) -> Records:
   """Return the examples that `source.subset` names, in the source's order.
 
   The first call reads every UID of the source and of the file. Raises
   ValueError for a file without sorted UIDs, or with none of the source's.
   """
-  field = f"{place.field}.subset"
+  field = f"{context.field}.subset"
   uids = read(field, source.subset)
   stat = pathlib.Path(source.subset).stat()
   facts = (
@@ -75,11 +75,11 @@ def select(
     *(stat.st_size, stat.st_mtime_ns),
   )
   digest = record_lib.digest(facts)
-  path = place.cache_dir / "subsets" / f"{digest}.u8"
+  path = context.cache_dir / "subsets" / f"{digest}.u8"
   if not path.exists():
     _check_sorted(field, source.subset, uids)
     source_uids = records.uids()
-    label = f"Looking up {place.field} in {source.subset}"
+    label = f"Looking up {context.field} in {source.subset}"
     with progress.Progress(label, len(source_uids) * _num_parts(uids)) as bar:
       found = _positions(source_uids, uids, bar.advance)
     if not len(found):
@@ -87,11 +87,11 @@ def select(
         f"{field}={source.subset} names none of the {len(records)} examples: "
         f"the first UID there is {record_lib.uid_hex(uids[0])}, that of the "
         f"source {record_lib.uid_hex(source_uids[0])}. "
-        f"{place.field}.uid names the field of the UIDs"
+        f"{context.field}.uid names the field of the UIDs"
       )
     logging.info(
       "%s: %d of %d examples are among the %d of %s",
-      *(place.field, len(found), len(records), len(uids), source.subset),
+      *(context.field, len(found), len(records), len(uids), source.subset),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     whole_files.write(path, found.astype("<u8").tobytes())

@@ -47,16 +47,18 @@ splits = source_config.no_splits
 
 
 def open_split(
-  source: source_config.Source, split: str, place: source_config.Place
+  source: source_config.SourceConfig,
+  split: str,
+  context: source_config.SourceContext,
 ) -> "Records":
   """Return the rows of a table, its index made if need be."""
-  field = place.field
-  source_config.check_no_split(source, split, place)
-  return open_table(source, field, place.cache_dir)
+  field = context.field
+  source_config.check_no_split(source, split, context)
+  return open_table(source, field, context.cache_dir)
 
 
 def open_table(
-  source: source_config.Source,
+  source: source_config.SourceConfig,
   field: str,
   cache_dir: pathlib.Path,
   *,
@@ -101,7 +103,7 @@ class Records:
 
   def __init__(
     self,
-    source: source_config.Source,
+    source: source_config.SourceConfig,
     path: str,
     folder: str,
     index: pathlib.Path,

@@ -35,23 +35,27 @@ _NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:[\w.*]+)?")
 
 
 def splits(
-  source: source_config.Source, place: source_config.Place
+  source: source_config.SourceConfig, context: source_config.SourceContext
 ) -> tuple[str, ...]:
   """Return the data set's splits."""
-  return tuple(_builder(source.path, place.field).info.splits)
+  return tuple(_builder(source.path, context.field).info.splits)
 
 
 def open_split(
-  source: source_config.Source, split: str, place: source_config.Place
+  source: source_config.SourceConfig,
+  split: str,
+  context: source_config.SourceContext,
 ) -> "Records":
   """Return a split, or a part of one such as "train[:90%]"."""
-  return Records(source, split, place.field)
+  return Records(source, split, context.field)
 
 
 class Records:
   """Records of one split; see record.Records."""
 
-  def __init__(self, source: source_config.Source, split: str, field: str):
+  def __init__(
+    self, source: source_config.SourceConfig, split: str, field: str
+  ):
     self._arguments = source, split, field
     self._source = source
     info = _builder(source.path, field).info
@@ -259,7 +263,9 @@ def _paths(features: Any, prefix: str = "") -> Iterator[str]:
       yield prefix + name
 
 
-def _find_image(source: source_config.Source, features: Any, field: str) -> str:
+def _find_image(
+  source: source_config.SourceConfig, features: Any, field: str
+) -> str:
   images = [
     name
     for name, feature in sorted(features.items())
@@ -275,7 +281,7 @@ def _find_image(source: source_config.Source, features: Any, field: str) -> str:
 
 
 def _find_captions(
-  source: source_config.Source, features: Any, field: str
+  source: source_config.SourceConfig, features: Any, field: str
 ) -> tuple[str, ...]:
   tfds = _tfds()
   kinds = (tfds.features.Text, tfds.features.ClassLabel)

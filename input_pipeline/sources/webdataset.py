@@ -57,18 +57,20 @@ splits = source_config.no_splits
 
 
 def open_split(
-  source: source_config.Source, split: str, place: source_config.Place
+  source: source_config.SourceConfig,
+  split: str,
+  context: source_config.SourceContext,
 ) -> "Records":
   """Return the examples of the tars of `source.path`, indexed if need be."""
-  field = place.field
-  source_config.check_no_split(source, split, place)
+  field = context.field
+  source_config.check_no_split(source, split, context)
   layout = webdataset_layout.make(source, field)
   tars = files.find(source.path, f"{field}.path")
   try:
     folder = tar_index.prepare(
       tars,
       uid_field=layout.uid_field,
-      cache_dir=place.cache_dir,
+      cache_dir=context.cache_dir,
       name=field,
     )
   except ValueError as error:

@@ -30,7 +30,7 @@ class Layout:
   caption_file: str = ""
 
 
-def make(source: source_config.Source, field: str) -> Layout:
+def make(source: source_config.SourceConfig, field: str) -> Layout:
   """Return a section's layout; ValueError names the field."""
   captions, caption_file = [], ""
   for place in source.caption or _CAPTIONS:

@@ -1,4 +1,4 @@
-"""From a pool to a selection to what training reads of the same section."""
+"""A pool, its selection, and training on the selection by the same section."""
 
 import dataclasses
 import itertools
@@ -75,7 +75,7 @@ def _write_table(folder):
   return pairs.source("table", folder)
 
 
-def data_of(source, cache_dir) -> pipeline.Data:
+def data_of(source, cache_dir) -> pipeline.DataConfig:
   values = base.get_config()
   values.data = fake_source_values(cache_dir)
   values.data.sources.main = dataclasses.asdict(source)

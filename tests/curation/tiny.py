@@ -58,13 +58,13 @@ class AboveMean(operators.Filter, operators.Reduction):
   def measure(self, place):
     return Sum()
 
-  def reduce(self, parts, place, run):
+  def reduce(self, parts, context, run):
     total, num = sum(run(np.load, parts))
-    np.save(place.state / "mean.npy", total / num)
+    np.save(context.state / "mean.npy", total / num)
     return {"mean": total / num}
 
-  def open(self, place):
-    mean = np.load(place.state / "mean.npy")
+  def open(self, context):
+    mean = np.load(context.state / "mean.npy")
     return lambda table: operators.Verdict(table["wide"].to_numpy() > mean)
 
 

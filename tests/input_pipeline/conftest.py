@@ -17,7 +17,7 @@ def cache_dir(shared_dir: pathlib.Path) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def config(cache_dir: pathlib.Path) -> pipeline.Data:
+def config(cache_dir: pathlib.Path) -> pipeline.DataConfig:
   """Return the default `data` section over the emoji, prepared."""
   values = base.get_config()
   values.data.sources.main = sources.source(format="emoji", split="train")

@@ -16,12 +16,14 @@ def format_of(opened: Mapping[str, Records]) -> types.SimpleNamespace:
   """Return a format whose sources are these, by their name in the config."""
   return types.SimpleNamespace(
     LANGUAGES=None,
-    splits=lambda source, place: (),
-    open_split=lambda source, split, place: opened[place.name],
+    splits=lambda source, context: (),
+    open_split=lambda source, split, context: opened[context.name],
   )
 
 
-def config(cache_dir, names=("main",), fields=None, **changes) -> pipeline.Data:
+def config(
+  cache_dir, names=("main",), fields=None, **changes
+) -> pipeline.DataConfig:
   """Return a `data` section over sources of the format "fake"."""
   values = base.get_config()
   del values.data.sources.main
@@ -38,7 +40,7 @@ def config(cache_dir, names=("main",), fields=None, **changes) -> pipeline.Data:
   return config_lib.from_mapping(values.to_dict()).data
 
 
-def captions(config: pipeline.Data, batches) -> list[str]:
+def captions(config: pipeline.DataConfig, batches) -> list[str]:
   """Return the captions of batches, decoded."""
   decode = pipeline.make_tokenizer(config).decode
   return [decode(ids) for batch in batches for ids in batch["tokens"]]

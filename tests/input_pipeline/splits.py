@@ -16,7 +16,9 @@ class Examples:
   images: np.ndarray
 
 
-def open_split(config: pipeline.Data, split: str) -> evaluation_split.Split:
+def open_split(
+  config: pipeline.DataConfig, split: str
+) -> evaluation_split.Split:
   """Return a split of the only source."""
   ((name, source),) = config.sources.items()
   source = dataclasses.replace(source, split=split)
@@ -25,7 +27,7 @@ def open_split(config: pipeline.Data, split: str) -> evaluation_split.Split:
   )
 
 
-def read_split(config: pipeline.Data, split: str) -> Examples:
+def read_split(config: pipeline.DataConfig, split: str) -> Examples:
   """Return all examples of a split of the only source."""
   batches = list(open_split(config, split).batches(100))
   texts = [text for batch in batches for text in batch.texts]
@@ -39,7 +41,9 @@ def read_split(config: pipeline.Data, split: str) -> Examples:
   )
 
 
-def all_splits(config: pipeline.Data) -> dict[str, evaluation_split.Split]:
+def all_splits(
+  config: pipeline.DataConfig,
+) -> dict[str, evaluation_split.Split]:
   """Return every split of the only source."""
   ((name, source),) = config.sources.items()
   return evaluation_split.open_all_splits(
@@ -47,7 +51,7 @@ def all_splits(config: pipeline.Data) -> dict[str, evaluation_split.Split]:
   )
 
 
-def all_texts(config: pipeline.Data) -> dict[str, tuple[str, ...]]:
+def all_texts(config: pipeline.DataConfig) -> dict[str, tuple[str, ...]]:
   """Return the texts of every split in each of the source's languages."""
   every = all_splits(config)
   languages = {

@@ -24,7 +24,7 @@ NUM_EXAMPLES = 23
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> pipeline.Data:
+def tiny(tmp_path_factory) -> pipeline.DataConfig:
   """Return a config over 23 flat pictures, of level 10 i, in two languages."""
   folder = tmp_path_factory.mktemp("tiny") / "data"
 
@@ -48,7 +48,7 @@ def tiny(tmp_path_factory) -> pipeline.Data:
   return section(config)
 
 
-def section(values) -> pipeline.Data:
+def section(values) -> pipeline.DataConfig:
   """Return the checked section of a config's `data`."""
   config = base.get_config()
   config.data = values
@@ -82,7 +82,7 @@ def _assert_equal(left, right):
 
 
 def test_data_has_the_fields_of_the_config():
-  fields = {field.name for field in dataclasses.fields(pipeline.Data)}
+  fields = {field.name for field in dataclasses.fields(pipeline.DataConfig)}
   assert fields == set(base.get_config().data.keys())
 
 

@@ -106,7 +106,7 @@ def read(
 ) -> collections.Counter[str]:
   """Read a whole file of pairs; return the outcomes of its examples."""
   outcomes: collections.Counter[str] = collections.Counter()
-  source = source_config.Source(
+  source = source_config.SourceConfig(
     format=_KEYS.get(name, name),
     path=str(path),
     split="",
@@ -123,7 +123,7 @@ def read(
   )
   try:
     records = sources.FORMATS[source.format].open_split(
-      source, "", source_config.Place("fuzz", cache_dir, 16)
+      source, "", source_config.SourceContext("fuzz", cache_dir, 16)
     )
     records.fingerprint()
     assert len(records.uids()) == len(records)

@@ -8,8 +8,9 @@ import pytest
 from configs import base, quickstart
 from configs.parts import sources
 from evaluators.sets import kinds
-from tests import tiny
+from tests import runs, tiny
 from training import config as config_lib
+from training import train
 
 
 def _values(**changes):
@@ -157,3 +158,39 @@ def test_an_unknown_field_cannot_be_read():
 def test_checked_takes_a_config_dict_as_the_flag_gives_it():
   locked = ml_collections.FrozenConfigDict(base.get_config())
   assert config_lib.checked(locked.to_dict()).seed == 0
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"model.text.pool": "eot"}, None),
+    ({"model.text.pool": "eot", "model.text.eot_id": 2}, r"eot_id must be 1, "),
+    ({"model.text.eot_id": 2}, None),  # pooled otherwise
+    ({"model.text.pad_id": 3}, r"pad_id must be 0, .*'bytes'; got 3"),
+    ({"model.text.pad_id": 3, "model.text.mask_padding": False}, None),
+  ],
+)
+def test_ids_of_tower_and_tokenizer(changes, words, tmp_path):
+  cache = tmp_path / "cache"
+  config = runs.make_config({"data.cache_dir": str(cache), **changes})
+  if words is None:
+    config.check_text_ids()
+  else:
+    with pytest.raises(ValueError, match=words):
+      config.check_text_ids()
+  assert not cache.exists()
+
+
+def test_a_file_that_is_not_there_costs_nothing(tmp_path):
+  cache = tmp_path / "cache"
+  config = runs.make_config(
+    {
+      "data.cache_dir": str(cache),
+      "data.tokenizer": "clip",
+      "data.vocab_size": 49_408,
+    }
+  )
+  with pytest.raises(FileNotFoundError, match="tokenizer_path"):
+    train.run(config, tmp_path / "run")
+  assert not cache.exists()
+  assert not (tmp_path / "run").exists()

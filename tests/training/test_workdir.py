@@ -95,7 +95,7 @@ def _check(changes, tmp_path):
 
 @pytest.mark.parametrize("name", _REFUSED)
 def test_a_change_that_alters_the_result(name, tmp_path):
-  with pytest.raises(workdir.WorkdirError) as raised:
+  with pytest.raises(failures.RunError) as raised:
     _check({name: _REFUSED[name]} | _FREE, tmp_path)
   text = str(raised.value)
   assert str(tmp_path) in text
@@ -108,7 +108,7 @@ def test_a_change_that_alters_the_result(name, tmp_path):
 def test_microbatches_that_do_not_see_each_other_cannot_change(tmp_path):
   scope = {"loss.scope": "microbatch"}
   old, new = (runs.make_config(scope | {"num_microbatches": n}) for n in (1, 2))
-  with pytest.raises(workdir.WorkdirError, match="num_microbatches: 1 in"):
+  with pytest.raises(failures.RunError, match="num_microbatches: 1 in"):
     workdir.check_same(tmp_path, old, new)
 
 
@@ -132,7 +132,7 @@ def test_a_change_of_sets_is_one_line(tmp_path, capsys):
 
 
 def test_every_difference_is_named(tmp_path):
-  with pytest.raises(workdir.WorkdirError) as raised:
+  with pytest.raises(failures.RunError) as raised:
     _check(_REFUSED, tmp_path)
   for name in _REFUSED:
     assert f"\n  {name}: " in str(raised.value)

@@ -85,20 +85,20 @@ class NearDuplicates(embedding_store.Reduction, operators.Filter):
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     del run
     # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import kmeans, scorer
 
-    assert place.state is not None
+    assert context.state is not None
     z_of_sets = [
-      references.load(place, self.model, reference)
+      references.load(context, self.model, reference)
       for reference in self.references
     ]
-    path = place.state / "embeddings.npy"
-    rows = gathered.gather(parts, scorer.open_store(place, self.model), path)
+    path = context.state / "embeddings.npy"
+    rows = gathered.gather(parts, scorer.open_store(context, self.model), path)
     z_NE = rows.z_NE
     for z_rE, reference in zip(z_of_sets, self.references, strict=True):
       references.check_width(z_rE, z_NE.shape[1], reference)
@@ -125,7 +125,7 @@ class NearDuplicates(embedding_store.Reduction, operators.Filter):
         ids_nM, _ = kmeans.nearest(z_nE, centroid_KE, **find)
         cosine_N[part], row_N[part] = by_bucket.nearest(z_nE, ids_nM)
         bar.advance(len(z_nE))
-    by_uid.write(place.state, rows.uids, cosine=cosine_N, row=row_N)
+    by_uid.write(context.state, rows.uids, cosine=cosine_N, row=row_N)
     path.unlink()
     return {
       "num_images": len(z_NE),
@@ -135,9 +135,9 @@ class NearDuplicates(embedding_store.Reduction, operators.Filter):
       "histogram": gathered.distances(cosine_N, 1 - self.threshold),
     }
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    assert place.state is not None
-    table_of_all = by_uid.Table(place.state)
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    assert context.state is not None
+    table_of_all = by_uid.Table(context.state)
     cosines = table_of_all.column("cosine")
     rows = table_of_all.column("row")
 

@@ -46,33 +46,33 @@ class PcaHash(embedding_store.Reduction, operators.MeshFilter):
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     del run
     # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import scorer
 
-    assert place.state is not None
-    path = place.state / "embeddings.npy"
-    store = scorer.open_store(place, self.model)
+    assert context.state is not None
+    path = context.state / "embeddings.npy"
+    store = scorer.open_store(context, self.model)
     z_NE = gathered.gather(parts, store, path).z_NE
     mean_E, axes_ED, variances_D, total = principal_axes(z_NE)
-    np.save(place.state / "mean.npy", mean_E, allow_pickle=False)
-    np.save(place.state / "axes.npy", axes_ED, allow_pickle=False)
+    np.save(context.state / "mean.npy", mean_E, allow_pickle=False)
+    np.save(context.state / "axes.npy", axes_ED, allow_pickle=False)
     path.unlink()
     return {
       "num_images": len(z_NE),
       "share_of_variance": float(variances_D.sum() / total) if total else 0.0,
     }
 
-  def open_shards(self, place: operators.Place) -> operators.ShardFn:
+  def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     from curation.on_mesh import scorer
 
-    assert place.state is not None
-    store = scorer.open_store(place, self.model)
-    mean_E = np.load(place.state / "mean.npy", allow_pickle=False)
-    axes_ED = np.load(place.state / "axes.npy", allow_pickle=False)
+    assert context.state is not None
+    store = scorer.open_store(context, self.model)
+    mean_E = np.load(context.state / "mean.npy", allow_pickle=False)
+    axes_ED = np.load(context.state / "axes.npy", allow_pickle=False)
 
     def decide(
       shard: pool_lib.Shard,

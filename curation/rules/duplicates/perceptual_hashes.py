@@ -38,8 +38,8 @@ class PerceptualHash(operators.Filter):
   def signals(self) -> tuple[str, ...]:
     return (self.signal,)
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
     return self._decide
 
   def _decide(self, table: pa.Table) -> operators.Verdict:
@@ -95,35 +95,41 @@ class DuplicateImages(operators.Filter, operators.Reduction):
   def check(self, field: str) -> None:
     hamming.check_distance(self.max_distance, f"{field}.max_distance")
 
-  def measure(self, place: operators.Place) -> "_Hashes":
-    del place
-    return _Hashes(self.column, self.seed)
+  def measure(self, context: operators.StepContext) -> operators.Measure:
+    del context
+    winners = groups.Members(self.seed)
+
+    def add(table: pa.Table) -> None:
+      keys = _spread(read_hashes(table, self.column))
+      winners.add(keys, table_keys.uids(table))
+
+    return operators.MeasureOf(add, winners.save)
 
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
-    assert place.state is not None
-    facts = groups.winners(parts, place.state / _WINNERS, run)
+    assert context.state is not None
+    facts = groups.winners(parts, context.state / _WINNERS, run)
     num_near = 0
     if self.max_distance:
-      path = place.state / "every_winner"
+      path = context.state / "every_winner"
       groups.every_winner(parts, path, run)
       keys = _dropped(runs.load(path), self.max_distance)
       path.unlink()
-      with runs.writing(place.state / _DROPPED, len(keys)) as append:
+      with runs.writing(context.state / _DROPPED, len(keys)) as append:
         append((keys,))
       num_near = len(keys)
     return {"num_hashes": facts["num_keys"], "num_near_hashes": num_near}
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    assert place.state is not None
-    winners = key_sets.Winners(place.state / _WINNERS)
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    assert context.state is not None
+    winners = key_sets.Winners(context.state / _WINNERS)
     dropped = None
     if self.max_distance:
-      dropped = key_sets.Keys(place.state / _DROPPED)
+      dropped = key_sets.Keys(context.state / _DROPPED)
 
     def decide(table: pa.Table) -> operators.Verdict:
       keys = _spread(read_hashes(table, self.column))
@@ -133,21 +139,6 @@ class DuplicateImages(operators.Filter, operators.Reduction):
       return operators.Verdict(keep)
 
     return decide
-
-
-class _Hashes:
-  """Winners of the hashes of a shard."""
-
-  def __init__(self, column: str, seed: int):
-    self._column = column
-    self._members = groups.Members(seed)
-
-  def add(self, table: pa.Table) -> None:
-    keys = _spread(read_hashes(table, self._column))
-    self._members.add(keys, table_keys.uids(table))
-
-  def save(self, path: pathlib.Path) -> None:
-    self._members.save(path)
 
 
 def read_hashes(table: pa.Table, column: str) -> np.ndarray:

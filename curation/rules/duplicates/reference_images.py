@@ -52,8 +52,8 @@ class ReferenceImages(operators.Filter):
   def files(self) -> tuple[str, ...]:
     return self.references
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    del place
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
     parts = [read(pathlib.Path(path), self.column) for path in self.references]
     index = hamming.Index(np.unique(np.concatenate(parts)), self.max_distance)
 

@@ -64,16 +64,16 @@ class SemDeDup(embedding_store.Reduction, operators.Filter):
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
-    place: operators.Place,
+    context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
     del run
     # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import kmeans, nearest_before, scorer
 
-    assert place.state is not None
-    path = place.state / "embeddings.npy"
-    rows = gathered.gather(parts, scorer.open_store(place, self.model), path)
+    assert context.state is not None
+    path = context.state / "embeddings.npy"
+    rows = gathered.gather(parts, scorer.open_store(context, self.model), path)
     mesh = scorer.make_mesh()
     centroids_KE = kmeans.fit(
       rows.z_NE,
@@ -92,9 +92,9 @@ class SemDeDup(embedding_store.Reduction, operators.Filter):
       tuned = np.isin(cluster_N, self._tuned_clusters(cluster_N))
       epsilon = nearest_before.epsilon(before_N[tuned], self.fraction)
       facts["num_tuned_images"] = int(tuned.sum())
-    by_uid.write(place.state, rows.uids, cosine=before_N)
+    by_uid.write(context.state, rows.uids, cosine=before_N)
     rule = json.dumps({"epsilon": epsilon})
-    whole_files.write(place.state / _RULE, rule.encode())
+    whole_files.write(context.state / _RULE, rule.encode())
     path.unlink()
     sizes = np.bincount(cluster_N, minlength=self.num_clusters)
     return facts | {
@@ -106,11 +106,11 @@ class SemDeDup(embedding_store.Reduction, operators.Filter):
       "histogram": gathered.distances(before_N, epsilon),
     }
 
-  def open(self, place: operators.Place) -> operators.DecideFn:
-    assert place.state is not None
-    table_of_all = by_uid.Table(place.state)
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    assert context.state is not None
+    table_of_all = by_uid.Table(context.state)
     cosines = table_of_all.column("cosine")
-    epsilon = json.loads((place.state / _RULE).read_text())["epsilon"]
+    epsilon = json.loads((context.state / _RULE).read_text())["epsilon"]
 
     def decide(table: pa.Table) -> operators.Verdict:
       cosine = cosines[table_of_all.find(by_uid.of(table))]

@@ -13,7 +13,7 @@ from tests.input_pipeline.sources import pairs
 @pytest.mark.parametrize("name", pairs.CASES)
 def test_pairs_are_those_that_are_trained_on(name, tmp_path):
   case = pairs.CASES[name](tmp_path)
-  place = pairs.place(tmp_path)
+  place = pairs.context(tmp_path)
   records = sources.FORMATS[case.source.format].open_split(
     case.source, case.split, place
   )

@@ -74,7 +74,7 @@ def test_captions_in_files_of_their_own(tmp_path):
     caption=("../../json/{folder}/{tar}.json",),
   )
   records = sources.FORMATS["webdataset"].open_split(
-    source, "", pairs.place(tmp_path)
+    source, "", pairs.context(tmp_path)
   )
   assert records[0].texts == {"en": ("one", "uno"), "de": ("eins",)}
   opened, shards = reading.open_pool(source, tmp_path)

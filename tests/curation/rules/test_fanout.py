@@ -20,7 +20,7 @@ def kept(tmp_path, op, tables):
   """Return keep of all rows of tables, a shard each, and the facts."""
   op.check("steps.it")
   parts = []
-  before = operators.Place(tmp_path, tmp_path)
+  before = operators.StepContext(tmp_path, tmp_path)
   for number, table in enumerate(tables):
     measure = op.measure(before)
     measure.add(table.select(["uid", *op.measured]))
@@ -28,9 +28,9 @@ def kept(tmp_path, op, tables):
     measure.save(parts[-1])
   state = tmp_path / "state"
   state.mkdir()
-  place = operators.Place(tmp_path, tmp_path, state)
-  facts = op.reduce(parts, place, run)
-  decide = op.open(place)
+  context = operators.StepContext(tmp_path, tmp_path, state)
+  facts = op.reduce(parts, context, run)
+  decide = op.open(context)
   verdicts = [decide(table.select(["uid", *op.columns])) for table in tables]
   return np.concatenate([verdict.keep for verdict in verdicts]), facts
 

@@ -210,8 +210,8 @@ def test_counting_in_runs_is_counting_at_once(tmp_path, monkeypatch):
 
 def test_captions_of_an_image_are_drawn_for_each_alone(tmp_path, metadata):
   np.save(tmp_path / "misses.npy", np.full(6, 0.5))
-  place = operators.Place(tmp_path, tmp_path, tmp_path)
-  decide = balance(metadata).open(place)
+  context = operators.StepContext(tmp_path, tmp_path, tmp_path)
+  decide = balance(metadata).open(context)
 
   def keep(captions):
     numbers = np.arange(1000)

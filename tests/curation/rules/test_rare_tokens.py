@@ -36,18 +36,18 @@ def make_step(num_terms, *, bigrams=True, lowercase=False, kind="exact"):
 def opened(folder, op, texts, num_parts=3):
   """Return the step's decide_fn over all texts, and the facts."""
   folder.mkdir()
-  place = operators.Place(folder, folder, folder / "state")
-  place.state.mkdir()
+  context = operators.StepContext(folder, folder, folder / "state")
+  context.state.mkdir()
   parts = []
   for number, rows in enumerate(
     np.array_split(np.arange(len(texts)), num_parts)
   ):
-    measure = op.measure(place)
+    measure = op.measure(context)
     measure.add(pa.table({"text": pa.array([texts[row] for row in rows])}))
     parts.append(folder / f"{number}")
     measure.save(parts[-1])
-  facts = op.reduce(parts, place, run)
-  return op.open(place), facts
+  facts = op.reduce(parts, context, run)
+  return op.open(context), facts
 
 
 def terms_of(text, *, bigrams, lowercase):

@@ -11,7 +11,7 @@ from curation.rules import subset
 from input_pipeline.sources import record
 from input_pipeline.storage import uids as uids_lib
 
-PLACE = operators.Place(pathlib.Path(), pathlib.Path())
+PLACE = operators.StepContext(pathlib.Path(), pathlib.Path())
 
 
 def make_uids(rng, num, num_highs):

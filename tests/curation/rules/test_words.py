@@ -7,7 +7,7 @@ from curation import operators
 from curation.captions import wordnet
 from curation.rules import words
 
-PLACE = operators.Place(None, None)
+PLACE = operators.StepContext(None, None)
 
 
 def decided(op, texts):

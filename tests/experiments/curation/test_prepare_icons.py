@@ -26,9 +26,9 @@ def made(tmp_path_factory):
 
 def records(path, folder):
   fields = sources.source(path=str(path), caption=("txt",)).to_dict()
-  source = source_config.Source(**fields)
-  place = source_config.Place("icons", folder / "cache", 32)
-  return webdataset.open_split(source, "", place)
+  source = source_config.SourceConfig(**fields)
+  context = source_config.SourceContext("icons", folder / "cache", 32)
+  return webdataset.open_split(source, "", context)
 
 
 def test_tars_are_read_by_the_loader(made):

@@ -36,7 +36,7 @@ def _write_table(path: pathlib.Path, num_rows: int = NUM_ROWS) -> None:
   parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=4)
 
 
-def _config(folder: pathlib.Path, **changes) -> pipeline.Data:
+def _config(folder: pathlib.Path, **changes) -> pipeline.DataConfig:
   """Return the section `data`; **changes are other sources."""
   config = base.get_config()
   config.data.sources = {
@@ -54,7 +54,7 @@ def _config(folder: pathlib.Path, **changes) -> pipeline.Data:
 
 
 @pytest.fixture
-def config(tmp_path) -> pipeline.Data:
+def config(tmp_path) -> pipeline.DataConfig:
   _write_table(tmp_path / "a.parquet")
   return _config(tmp_path)
 

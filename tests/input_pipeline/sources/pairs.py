@@ -27,15 +27,15 @@ CAPTIONS = (
 NO_IMAGE, NO_CAPTION = 4, 5
 
 
-def source(format: str, path: object, **fields) -> source_config.Source:
+def source(format: str, path: object, **fields) -> source_config.SourceConfig:
   """Return a section with every field."""
   section = sources_config.source(format=format, path=str(path), **fields)
-  return source_config.Source(**section.to_dict())
+  return source_config.SourceConfig(**section.to_dict())
 
 
-def place(folder: pathlib.Path) -> source_config.Place:
+def context(folder: pathlib.Path) -> source_config.SourceContext:
   """Return the place of the source "main"."""
-  return source_config.Place("main", folder / "cache", 8)
+  return source_config.SourceContext("main", folder / "cache", 8)
 
 
 def png(index: int) -> bytes:
@@ -69,7 +69,7 @@ def expected(index: int, name: str | None = None) -> record.Record | str:
 class Case:
   """A source, and what reading it gives."""
 
-  source: source_config.Source
+  source: source_config.SourceConfig
   split: str
   expected: tuple[record.Record | str, ...]
 

@@ -30,7 +30,7 @@ def test_draws_are_in_proportion_to_the_probabilities(tmp_path):
   chances = [[1.0], [0.0], [0.5, 0.1], [0.2]]
   captions = [["a"], ["b"], ["c", "d"], ["e"]]
   source = make_source(tmp_path, captions, chances)
-  place = pairs.place(tmp_path)
+  place = pairs.context(tmp_path)
   records = webdataset.open_split(source, "", place)
   found = balanced.select(records, source, place)
   assert [found[i].key for i in range(len(found))] == ["0", "2", "3"]
@@ -53,7 +53,7 @@ def test_draws_are_in_proportion_to_the_probabilities(tmp_path):
 
 def test_keep_files_of_no_use(tmp_path):
   source = make_source(tmp_path, [["a"]], [[0.5]])
-  place = pairs.place(tmp_path)
+  place = pairs.context(tmp_path)
   records = webdataset.open_split(source, "", place)
   path = tmp_path / "keep.npy"
   np.save(path, np.zeros(3, record.UID))

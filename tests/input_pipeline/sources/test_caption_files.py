@@ -46,7 +46,7 @@ def test_what_a_file_may_have(tmp_path):
 
 
 def test_beside_other_captions():
-  source: source_config.Source = pairs.source(
+  source: source_config.SourceConfig = pairs.source(
     "webdataset", "0.tar", caption=("{tar}.json", "txt")
   )
   with pytest.raises(ValueError, match="main.caption must be one where"):

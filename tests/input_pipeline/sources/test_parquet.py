@@ -1,4 +1,4 @@
-"""What is particular to Parquet: schemas, row groups, files that change."""
+"""Tests of Parquet alone: schemas, row groups, files that change."""
 
 import logging
 import pickle
@@ -23,7 +23,7 @@ def _write(path, rows=ROWS, **options):
 
 def _open(folder, **fields):
   source = pairs.source("parquet", folder / "*.parquet", **fields)
-  return parquet.open_split(source, "", pairs.place(folder))
+  return parquet.open_split(source, "", pairs.context(folder))
 
 
 def _kind(records, index):
@@ -65,7 +65,7 @@ def test_files_that_do_not_fit(tmp_path):
     _open(tmp_path)
   source = pairs.source("parquet", tmp_path / "a.parquet")
   with pytest.raises(ValueError, match="split must be \"\" .*'train'"):
-    parquet.open_split(source, "train", pairs.place(tmp_path))
+    parquet.open_split(source, "train", pairs.context(tmp_path))
 
 
 def test_several_columns_of_captions(tmp_path):
@@ -122,7 +122,7 @@ def test_files_at_a_url(tmp_path):
   for name in ("a.parquet", "b.parquet"):
     fs.pipe(f"/prq/{name}", (tmp_path / name).read_bytes())
   source = pairs.source("parquet", "memory://prq/{a,b}.parquet")
-  records = parquet.open_split(source, "", pairs.place(tmp_path))
+  records = parquet.open_split(source, "", pairs.context(tmp_path))
   assert len(records) == 8
   assert records[5].image == ROWS[5]["jpg"]
   assert _kind(records, 6) == "image_missing"

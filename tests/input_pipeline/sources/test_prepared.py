@@ -141,7 +141,7 @@ def test_sections_that_do_not_fit(folder, monkeypatch, fields, message):
   fields = {"path": str(folder)} | fields
   source = pairs.source("array_record", **fields)
   with pytest.raises(ValueError, match=message):
-    prepared.open_split(source, source.split, pairs.place(folder))
+    prepared.open_split(source, source.split, pairs.context(folder))
 
 
 def test_prepared_once(folder):

@@ -12,13 +12,13 @@ from tests.input_pipeline import fake_records
 
 
 @pytest.fixture
-def place(tmp_path) -> source_config.Place:
-  return source_config.Place("main", tmp_path / "cache", 8)
+def place(tmp_path) -> source_config.SourceContext:
+  return source_config.SourceContext("main", tmp_path / "cache", 8)
 
 
-def _source(path) -> source_config.Source:
+def _source(path) -> source_config.SourceConfig:
   fields = sources.source(format="fake", subset=str(path)).to_dict()
-  return source_config.Source(**fields)
+  return source_config.SourceConfig(**fields)
 
 
 def _file(tmp_path, uids):

@@ -1,4 +1,4 @@
-"""What is particular to tables of captions: rows, paths, and what breaks."""
+"""Tests of tables of captions alone: rows, paths, and broken files."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def _write(folder, *rows, name="captions.jsonl"):
 
 def _open(folder, path=None, **fields):
   source = pairs.source("table", path or folder, **fields)
-  return table.open_split(source, "", pairs.place(folder))
+  return table.open_split(source, "", pairs.context(folder))
 
 
 def _kind(records, index):

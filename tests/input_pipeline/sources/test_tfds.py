@@ -21,7 +21,7 @@ FOLDER = make_tfds.FOLDER / "tiny" / "1.0.0"
 
 def _open(folder, split="train", path=FOLDER, **fields):
   source = pairs.source("tfds", path, split=split, **fields)
-  return tfds.open_split(source, split, pairs.place(folder))
+  return tfds.open_split(source, split, pairs.context(folder))
 
 
 def _pixels(data):
@@ -86,7 +86,7 @@ def test_captions_of_other_features(tmp_path):
 
 def test_splits(tmp_path):
   source = pairs.source("tfds", FOLDER)
-  place = pairs.place(tmp_path)
+  place = pairs.context(tmp_path)
   assert tfds.splits(source, place) == ("train", "test")
   whole, test = _open(tmp_path), _open(tmp_path, "test")
   assert len(test) == 2

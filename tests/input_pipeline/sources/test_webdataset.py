@@ -28,9 +28,9 @@ def _open(
   path: pathlib.Path | str, cache: pathlib.Path, **fields
 ) -> webdataset.Records:
   values = source_configs.source(path=str(path), **fields).to_dict()
-  source = source_config.Source(**values)
+  source = source_config.SourceConfig(**values)
   return webdataset.open_split(
-    source, "", source_config.Place("main", cache, 8)
+    source, "", source_config.SourceContext("main", cache, 8)
   )
 
 
@@ -135,11 +135,13 @@ def test_fields_that_are_refused(tmp_path, fields, message):
 
 
 def test_split_is_refused(tmp_path):
-  source = source_config.Source(**source_configs.source(path="x").to_dict())
-  place = source_config.Place("main", tmp_path, 8)
-  assert webdataset.splits(source, place) == ()
+  source = source_config.SourceConfig(
+    **source_configs.source(path="x").to_dict()
+  )
+  context = source_config.SourceContext("main", tmp_path, 8)
+  assert webdataset.splits(source, context) == ()
   with pytest.raises(ValueError, match='main.split must be "".*got .train'):
-    webdataset.open_split(source, "train", place)
+    webdataset.open_split(source, "train", context)
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,9 @@ def s3(environment):
 def _open(cache_dir) -> webdataset.Records:
   fields = source_configs.source(path=f"{ROOT}/{{0..1}}.tar").to_dict()
   return webdataset.open_split(
-    source_config.Source(**fields),
+    source_config.SourceConfig(**fields),
     "",
-    source_config.Place("main", cache_dir, 8),
+    source_config.SourceContext("main", cache_dir, 8),
   )
 
 
