@@ -15,6 +15,7 @@ from absl import app, flags
 
 import tasks
 from runtime import failures
+from tasks import flags as flags_lib
 from tasks import task_help
 
 _TASK = flags.DEFINE_string("task", "train", "Task to run, a key of TASKS.")
@@ -30,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parse(argv: Sequence[str]) -> Sequence[str]:
   task_help.print_if_asked(argv, tasks.TASKS, __doc__)
-  return failures.parse_flags(argv)
+  return failures.parse_flags(argv, flags_lib.REMOVED)
 
 
 if __name__ == "__main__":

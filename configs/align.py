@@ -30,7 +30,7 @@ import dataclasses
 import ml_collections
 
 from configs import base
-from configs.parts import mini, sizes, towers, variants, web
+from configs.parts import mini, tower_sizes, towers, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +104,8 @@ def get_config(arg: str = "coyo_b7_base") -> ml_collections.ConfigDict:
   config.data.augmentation.interpolation = "bilinear"
   config.data.augmentation.flip_probability = 0.5
 
-  _set_towers(config, sizes.BERT[variant.text], variant.embed_dim)
-  config.model.image.update(sizes.EFFICIENTNET[variant.image])
+  _set_towers(config, tower_sizes.BERT[variant.text], variant.embed_dim)
+  config.model.image.update(tower_sizes.EFFICIENTNET[variant.image])
   config.model.image.projection = variant.has_projection
   config.optimizer.learning_rate = variant.learning_rate
   config.optimizer.warmup_steps = variant.warmup_steps
@@ -114,7 +114,9 @@ def get_config(arg: str = "coyo_b7_base") -> ml_collections.ConfigDict:
 
 
 def _set_towers(
-  config: ml_collections.ConfigDict, text_size: sizes.Fields, embed_dim: int
+  config: ml_collections.ConfigDict,
+  text_size: tower_sizes.Fields,
+  embed_dim: int,
 ) -> None:
   """Set the towers, the loss and LAMB."""
   config.model.embed_dim = embed_dim

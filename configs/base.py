@@ -82,7 +82,7 @@ def _data() -> ml_collections.ConfigDict:
   # configs of this folder the first one is "main":
   # --config.data.sources.main.path=...
   data.sources = ml_collections.ConfigDict()
-  data.sources.main = sources.source(format="emoji", split="train")
+  data.sources.main = sources.source(format="webdataset")
   # Folder of files made once: indices of sources, drawings, tokenizers.
   data.cache_dir = "cache"
   # One language is drawn for each example and step; the first one is the
@@ -264,8 +264,8 @@ def _evaluate() -> ml_collections.ConfigDict:
   # 0: at the end only.
   evaluate.every_steps = 0
   evaluate.batch_size = 256
-  # Names of the source's held-out splits for image-text retrieval.
-  evaluate.retrieval = ("compositional", "unseen_concept")
-  # Keys of evaluators.zero_shot.TASKS.
-  evaluate.zero_shot = ("skin_tone",)
+  # Name -> section of a set that figures are taken on, as the functions of
+  # evaluators/sets return it; configs/evaluate has suites of them. A set has a
+  # source of its own. None: --config.evaluate.sets={}
+  evaluate.sets = ml_collections.ConfigDict()
   return evaluate

@@ -28,7 +28,7 @@ import dataclasses
 import ml_collections
 
 from configs import base
-from configs.parts import clip_towers, sizes, towers, variants, web
+from configs.parts import clip_towers, tower_sizes, towers, variants, web
 
 _EXAMPLES = 400e6 * 32
 
@@ -99,10 +99,11 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   Raises:
     ValueError: no variant has this name.
   """
-  if arg == "mini":
-    return clip_towers.make_mini("quick_gelu")
-  variant = variants.pick(__file__, arg, VARIANTS)
   config = base.get_config()
+  if arg == "mini":
+    clip_towers.set_mini(config, "quick_gelu")
+    return config
+  variant = variants.pick(__file__, arg, VARIANTS)
   web.set_run(
     config,
     batch_size=32_768,
@@ -112,7 +113,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
     config, learning_rate=variant.learning_rate, warmup_steps=2000
   )
   variant.set(config)
-  clip_towers.set_text(config, sizes.clip_text(variant.text_width))
+  clip_towers.set_text(config, tower_sizes.clip_text(variant.text_width))
   clip_towers.set_model(config, variant.embed_dim, "quick_gelu")
   config.model.remat = "block"
   config.data.augmentation.resize = "shortest"

@@ -48,7 +48,7 @@ import dataclasses
 import ml_collections
 
 from configs import base
-from configs.parts import clip_towers, sizes, sources, variants, web
+from configs.parts import clip_towers, sources, tower_sizes, variants, web
 
 # Prompts that forward selection left of OpenAI's 80 for ImageNet, slightly
 # better than all 80 (openai/CLIP,
@@ -130,10 +130,11 @@ def get_config(arg: str = "filter") -> ml_collections.ConfigDict:
   Raises:
     ValueError: no variant has this name.
   """
-  if arg == "mini":
-    return clip_towers.make_mini("quick_gelu")
-  variant = variants.pick(__file__, arg, VARIANTS)
   config = base.get_config()
+  if arg == "mini":
+    clip_towers.set_mini(config, "quick_gelu")
+    return config
+  variant = variants.pick(__file__, arg, VARIANTS)
   web.set_run(
     config,
     batch_size=variant.batch_size,
@@ -149,7 +150,7 @@ def get_config(arg: str = "filter") -> ml_collections.ConfigDict:
     config, variant.size, variant.patch_size, variant.image_size
   )
   clip_towers.set_text(
-    config, sizes.clip_text(variant.embed_dim, variant.text_depth)
+    config, tower_sizes.clip_text(variant.embed_dim, variant.text_depth)
   )
   clip_towers.set_model(config, variant.embed_dim, variant.activation)
   config.model.remat = "block"

@@ -33,7 +33,7 @@ import dataclasses
 import ml_collections
 
 from configs import base
-from configs.parts import mini, sizes, towers, variants, web
+from configs.parts import mini, tower_sizes, towers, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,9 @@ def get_config(arg: str = "coco_b16_base") -> ml_collections.ConfigDict:
   config.data.num_tokens = 16
   config.data.tokenizer = "wordpiece_lit"
   config.data.vocab_size = 30_522
-  _set_towers(config, sizes.VIT[variant.image], sizes.BERT[variant.text])
+  _set_towers(
+    config, tower_sizes.VIT[variant.image], tower_sizes.BERT[variant.text]
+  )
   config.model.image.patch_size = 16
   config.optimizer.warmup_steps = 150
   config.model.remat = "block"
@@ -86,8 +88,8 @@ def get_config(arg: str = "coco_b16_base") -> ml_collections.ConfigDict:
 
 def _set_towers(
   config: ml_collections.ConfigDict,
-  image_size: sizes.Fields,
-  text_size: sizes.Fields,
+  image_size: tower_sizes.Fields,
+  text_size: tower_sizes.Fields,
 ) -> None:
   image = config.model.image
   image.update(image_size)

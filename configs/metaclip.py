@@ -30,7 +30,7 @@ import dataclasses
 import ml_collections
 
 from configs import base
-from configs.parts import clip_towers, sizes, variants, web
+from configs.parts import clip_towers, tower_sizes, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +79,11 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   Raises:
     ValueError: no variant has this name.
   """
-  if arg == "mini":
-    return clip_towers.make_mini("quick_gelu")
-  variant = variants.pick(__file__, arg, VARIANTS)
   config = base.get_config()
+  if arg == "mini":
+    clip_towers.set_mini(config, "quick_gelu")
+    return config
+  variant = variants.pick(__file__, arg, VARIANTS)
   batch_size = 75_264 if variant.is_worldwide else 32_768
   num_examples = 29e9 if variant.is_worldwide else 12.8e9
   web.set_run(
@@ -101,7 +102,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
     config, variant.size, variant.patch_size, variant.image_size
   )
   clip_towers.set_text(
-    config, sizes.clip_text(variant.embed_dim, variant.text_depth)
+    config, tower_sizes.clip_text(variant.embed_dim, variant.text_depth)
   )
   clip_towers.set_model(config, variant.embed_dim, variant.activation)
   config.model.remat = "block"

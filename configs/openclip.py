@@ -36,7 +36,7 @@ from typing import Any
 import ml_collections
 
 from configs import base
-from configs.parts import clip_towers, sizes, towers, variants, web
+from configs.parts import clip_towers, tower_sizes, towers, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +105,7 @@ EXPECTED = {
 def _vit(
   size: str, patch_size: int, *args, image_size=224, **fields
 ) -> Variant:
-  image = {**sizes.VIT[size], "patch_size": patch_size}
+  image = {**tower_sizes.VIT[size], "patch_size": patch_size}
   return Variant("vit", image, image_size, *args, **fields)
 
 
@@ -197,11 +197,12 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   Raises:
     ValueError: no variant has this name.
   """
+  config = base.get_config()
   if arg == "mini":
-    return clip_towers.make_mini("gelu")
+    clip_towers.set_mini(config, "gelu")
+    return config
   variant = variants.pick(__file__, arg, VARIANTS)
   recipe = variant.recipe
-  config = base.get_config()
   web.set_run(
     config,
     batch_size=recipe.batch_size,
@@ -215,7 +216,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   )
   _set_image(config, variant)
   clip_towers.set_text(
-    config, sizes.clip_text(variant.text_width, variant.text_depth)
+    config, tower_sizes.clip_text(variant.text_width, variant.text_depth)
   )
   if variant.is_coca:
     # The tower's own cls token follows 76 tokens of the caption.

@@ -11,6 +11,8 @@ experiments/quickstart/README.md.
 import ml_collections
 
 from configs import base
+from configs.evaluate import emoji
+from configs.parts import sources
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -19,6 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.total_steps = 660
   config.batch_size = 128
 
+  config.data.sources.main = sources.source(format="emoji", split="train")
   config.data.image_size = 64
   # English names have 12 tokens at most.
   config.data.num_tokens = 12
@@ -52,4 +55,5 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.checkpoint.every_steps = 165
   config.evaluate.every_steps = 165
+  config.evaluate.sets = emoji.suite(config.data.sources.main)
   return config

@@ -31,7 +31,7 @@ import dataclasses
 import ml_collections
 
 from configs import base
-from configs.parts import mini, sizes, variants, web
+from configs.parts import mini, tower_sizes, variants, web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +97,10 @@ def get_config(arg: str = "b16") -> ml_collections.ConfigDict:
   config.data.image_size = variant.image_size
   config.data.num_tokens = variant.num_tokens
   config.data.vocab_size = 250_000 if variant.is_multilingual else 32_000
-  width = sizes.VIT[variant.size]["width"]
-  set_towers(config, sizes.VIT[variant.size], sizes.VIT[variant.size], width)
+  width = tower_sizes.VIT[variant.size]["width"]
+  set_towers(
+    config, tower_sizes.VIT[variant.size], tower_sizes.VIT[variant.size], width
+  )
   config.model.image.patch_size = variant.patch_size
   config.model.text.projection = variant.has_projection
   return config
@@ -106,8 +108,8 @@ def get_config(arg: str = "b16") -> ml_collections.ConfigDict:
 
 def set_towers(
   config: ml_collections.ConfigDict,
-  image_size: sizes.Fields,
-  text_size: sizes.Fields,
+  image_size: tower_sizes.Fields,
+  text_size: tower_sizes.Fields,
   embed_dim: int,
 ) -> None:
   """Set SigLIP's towers: attention pooling for images, last token for text."""

@@ -32,7 +32,7 @@ import dataclasses
 import ml_collections
 
 from configs import base, siglip
-from configs.parts import mini, sizes, towers, variants
+from configs.parts import mini, tower_sizes, towers, variants
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +96,11 @@ def get_config(arg: str = "b16_256") -> ml_collections.ConfigDict:
   if variant.is_naflex:
     config.model.image = towers.naflex(config.data)
     config.data.augmentation.resize = "naflex"
-  image_size = sizes.VIT[variant.size]
+  image_size = tower_sizes.VIT[variant.size]
   siglip.set_towers(
     config,
     image_size,
-    sizes.VIT[variant.text or variant.size],
+    tower_sizes.VIT[variant.text or variant.size],
     image_size["width"],
   )
   config.model.image.patch_size = variant.patch_size

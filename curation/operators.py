@@ -104,6 +104,22 @@ class Measure(Protocol):
     ...
 
 
+@dataclasses.dataclass(frozen=True)
+class MeasureOf:
+  """Measure made of two functions."""
+
+  add_fn: Callable[[pa.Table], None]
+  save_fn: Callable[[pathlib.Path], None]
+
+  def add(self, table: pa.Table) -> None:
+    """Add pairs."""
+    self.add_fn(table)
+
+  def save(self, path: pathlib.Path) -> None:
+    """Write the measure."""
+    self.save_fn(path)
+
+
 class Reduction:
   """Part of an operator whose decisions depend on all pairs.
 

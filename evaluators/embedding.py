@@ -6,16 +6,32 @@ B the rows of one jitted call.
 
 import dataclasses
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from input_pipeline import evaluation_split
 from models import naflex
 from runtime import mesh as mesh_lib
 
 EmbedFn = Callable[[Any, jax.Array], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+  """Embedded images of a split, with the keys and captions of its examples.
+
+  Attributes:
+    keys: key of each example.
+    texts: first caption of each example in each of its languages.
+    zimg_NE: float32 [N, E] of length 1.
+  """
+
+  keys: tuple[str, ...]
+  texts: tuple[Mapping[str, str], ...]
+  zimg_NE: np.ndarray
 
 
 class Interrupted(Exception):
@@ -41,6 +57,25 @@ class Embedder:
     else:
       _check(images_NYXC, np.uint8, 4, "images")
     return self._embed(self.images_fn, params, images_NYXC, "image")
+
+  def split(self, params: Any, split: evaluation_split.Split) -> Examples:
+    """Embed all images of a split, each batch of them decoded when needed."""
+    keys, texts = [], []
+
+    def images() -> Iterator[Any]:
+      for batch in split.batches(self.batch_size):
+        keys.extend(batch.keys)
+        texts.extend(batch.texts)
+        rows = batch.images
+        # The tower takes NumPy's arrays as well as JAX's, which its types name.
+        yield (
+          naflex.Patches(*rows)  # pyrefly: ignore[bad-argument-type]
+          if isinstance(rows, tuple)
+          else rows
+        )
+
+    z_BE = list(self.stream(self.images_fn, params, images(), "image"))
+    return Examples(tuple(keys), tuple(texts), np.concatenate(z_BE))
 
   def texts(self, params: Any, tokens_NL: np.ndarray) -> np.ndarray:
     """Embed int32 tokens: float32 ztxt [N, E] on every host."""

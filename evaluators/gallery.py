@@ -7,7 +7,7 @@ figures, and no query is chosen by hand.
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -63,14 +63,18 @@ def make_panels(
   *,
   keys: Sequence[str],
   texts: Sequence[str],
-  images_NYXC: np.ndarray,
+  image_fn: Callable[[int], np.ndarray],
   zimg_NE: np.ndarray,
   ztxt_NE: np.ndarray,
   mesh: jax.sharding.Mesh,
   num_entries: int = 10,
   num_answers: int = 5,
 ) -> list[Panel]:
-  """Make one panel each for text to image and image to text."""
+  """Make one panel each for text to image and image to text.
+
+  `image_fn` returns the image of a row, uint8 [Y, X, 3]; it is called for the
+  images that are shown.
+  """
   _, label_N = np.unique(np.asarray(texts), return_inverse=True)
 
   def make_panel(direction, zquery_NE, zcand_NE) -> Panel:
@@ -85,7 +89,7 @@ def make_panels(
       def make_answer(row: int) -> Answer:
         return Answer(
           text=texts[row],
-          image_YXC=images_NYXC[row],
+          image_YXC=image_fn(row),
           score=float(score_N[row]),
           is_right=bool(label_N[row] == label_N[query]),
         )
@@ -93,7 +97,7 @@ def make_panels(
       best_right = next(row for row in order if label_N[row] == label_N[query])
       return Entry(
         text=texts[query],
-        image_YXC=images_NYXC[query],
+        image_YXC=image_fn(query),
         rank=float(rank_N[query]),
         answers=tuple(make_answer(row) for row in order[:num_answers]),
         right=make_answer(best_right),

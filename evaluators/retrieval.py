@@ -13,6 +13,8 @@ Shape letters beside those of models/layers.py: Q queries, q queries of one
 block, M candidates.
 """
 
+import dataclasses
+import typing
 from collections.abc import Sequence
 
 import jax
@@ -21,6 +23,9 @@ import numpy as np
 from jax import P
 
 from evaluators import embedding
+from input_pipeline import evaluation_split
+from input_pipeline.sources import source_config
+from runtime import checks
 from runtime import mesh as mesh_lib
 
 # Cosine similarities closer than this are tied. A float32 dot product of unit
@@ -30,9 +35,36 @@ from runtime import mesh as mesh_lib
 TIE = 1e-6
 
 KS = (1, 5, 10)
+METRICS = (*(f"R@{k}" for k in KS), "median_rank")
 
 # Largest number of similarities held at once on a device (64 MiB of float32).
 _BLOCK_SIZE = 2**24
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrievalConfig:
+  """Section of an evaluation set for retrieval in both directions.
+
+  Attributes:
+    kind: selects this section's dataclass.
+    source: images with captions; the first caption of an image is used.
+    all_names: whether images are also ranked against the captions of every
+      split of the source, in the first of data.languages.
+    metrics: figures to report, of METRICS.
+  """
+
+  kind: typing.Literal["retrieval"]
+  source: source_config.SourceConfig
+  all_names: bool
+  metrics: tuple[str, ...]
+
+  def check(self, field: str) -> None:
+    """Raise ValueError, naming the field, where a value cannot be used."""
+    evaluation_split.check_source(self.source, f"{field}.source")
+    if not self.metrics:
+      raise ValueError(f"{field}.metrics must have at least one item; got ()")
+    for metric in self.metrics:
+      checks.one_of(f"{field}.metrics", metric, METRICS)
 
 
 def evaluate(

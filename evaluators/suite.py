@@ -1,39 +1,110 @@
-"""All evaluations of a run: what the training loop and --task=evaluate call.
+"""Evaluation of a model on the sets of `config.evaluate.sets`.
 
-The only evaluator that knows the data. Each image and each distinct text is
-embedded once, however many figures it enters.
+Examples of a source that several sets share are decoded and embedded once, and
+so is each distinct text, however many figures it enters.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from evaluators import embedding, retrieval, zero_shot
 from evaluators import gallery as gallery_lib
-from input_pipeline import pipeline
-from models import naflex
+from input_pipeline import evaluation_split, pipeline
+from input_pipeline.sources import source_config
+from runtime import checks
 
 Results = dict[str, Any]
+
+# Group of results.json with the figures of all zero-shot sets.
+_ZERO_SHOT = "zero_shot"
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+  """Fields of `config.evaluate`; configs/base.py explains them."""
+
+  every_steps: int
+  batch_size: int
+  # A dict has no hash; configs that differ in it alone may share theirs.
+  sets: Mapping[str, retrieval.RetrievalConfig | zero_shot.ZeroShotConfig] = (
+    dataclasses.field(hash=False)
+  )
+
+  def check(self) -> None:
+    """Raise ValueError where a field's value cannot be used."""
+    checks.at_least("evaluate.every_steps", self.every_steps, 0)
+    for name, section in self.sets.items():
+      if name == _ZERO_SHOT:
+        raise ValueError(
+          f"evaluate.sets must have other names than {name!r}, a group of "
+          "results.json"
+        )
+      section.check(f"evaluate.sets.{name}")
+
+  @property
+  def retrieval_sets(self) -> dict[str, retrieval.RetrievalConfig]:
+    """Retrieval sets by name, in alphabetical order."""
+    return {
+      name: section
+      for name, section in sorted(self.sets.items())
+      if isinstance(section, retrieval.RetrievalConfig)
+    }
+
+  @property
+  def zero_shot_sets(self) -> dict[str, zero_shot.ZeroShotConfig]:
+    """Zero-shot sets by name, in alphabetical order."""
+    return {
+      name: section
+      for name, section in sorted(self.sets.items())
+      if isinstance(section, zero_shot.ZeroShotConfig)
+    }
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-  """What the evaluations read; loaded once a run."""
+  """Opened inputs of the evaluations of a run.
 
-  splits: Mapping[str, pipeline.Examples]
-  # All names of training and held-out sets, by language.
-  names: Mapping[str, Sequence[str]]
+  Attributes:
+    config: section `evaluate` of the run.
+    languages: data.languages; figures in the first one are the headline.
+    splits: split of each distinct source of the sets; images are not loaded.
+    names: texts of all splits of a source in the first language, for the
+      sources of sets with `all_names`.
+    tokenizer: texts -> int32 tokens [N, L].
+  """
+
+  config: EvaluateConfig
+  languages: tuple[str, ...]
+  splits: Mapping[source_config.SourceConfig, evaluation_split.Split]
+  names: Mapping[source_config.SourceConfig, Sequence[str]]
   tokenizer: Callable[[list[str]], np.ndarray]
+
+  @property
+  def runnable(self) -> dict[str, zero_shot.ZeroShotConfig]:
+    """Zero-shot sets whose prompts are in a language of the run."""
+    return {
+      name: section
+      for name, section in self.config.zero_shot_sets.items()
+      if section.language in self.languages
+    }
 
 
 @dataclasses.dataclass(frozen=True)
 class Embeddings:
-  """What a model makes of Data: float32 rows of length 1."""
+  """Embeddings of Data by one model: float32 rows of length 1.
 
-  zimg: Mapping[str, np.ndarray]  # split -> [N, E]
-  row: Mapping[str, int]  # text -> row of ztxt
+  Attributes:
+    examples: images, keys and texts of each distinct source.
+    row: text -> row of ztxt.
+    ztxt: [N, E], one row a text.
+  """
+
+  examples: Mapping[source_config.SourceConfig, embedding.Examples]
+  row: Mapping[str, int]
   ztxt: np.ndarray
 
   def texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -41,150 +112,109 @@ class Embeddings:
     return self.ztxt[[self.row[text] for text in texts]]
 
 
-def load_data(config: Any) -> Data:
-  """Read the splits that config.evaluate needs, and all names."""
-  unknown = set(config.evaluate.zero_shot) - set(zero_shot.TASKS)
-  if unknown:
-    raise ValueError(
-      f"evaluate.zero_shot names {sorted(unknown)}; there is "
-      f"{sorted(zero_shot.TASKS)}"
-    )
-  splits = dict.fromkeys(config.evaluate.retrieval)
-  _check_splits("retrieval", splits, config.data)
-  asked = dict.fromkeys(task.split for task in _tasks(config).values())
-  _check_splits("zero_shot", asked, config.data)
-  splits |= asked
+def load_data(config: EvaluateConfig, data: pipeline.DataConfig) -> Data:
+  """Open the sources of the sets; other sources are not opened for them.
+
+  Raises:
+    ValueError: a set's source cannot be read, or it has no example.
+  """
+  splits, names = {}, {}
+  for name, section in (
+    *config.retrieval_sets.items(),
+    *config.zero_shot_sets.items(),
+  ):
+    at = {"name": "source", "section": f"evaluate.sets.{name}"}
+    source = section.source
+    if source not in splits:
+      splits[source] = evaluation_split.open_split(data, source, **at)
+    whole = _whole(source)
+    if (
+      isinstance(section, retrieval.RetrievalConfig)
+      and section.all_names
+      and whole not in names
+    ):
+      every = evaluation_split.open_all_splits(data, source, **at)
+      names[whole] = evaluation_split.first_texts(every, data.languages[0])
   return Data(
-    splits={name: pipeline.read_split(config.data, name) for name in splits},
-    # All of them are read: not of pairs from the web, which nothing asks for.
-    names=pipeline.all_texts(config.data) if splits else {},
-    tokenizer=pipeline.make_tokenizer(config.data),
+    config=config,
+    languages=data.languages,
+    splits=splits,
+    names=names,
+    tokenizer=pipeline.make_tokenizer(data) if splits else _no_tokenizer,
   )
 
 
-def _check_splits(
-  field: str, names: Collection[str], data: pipeline.DataConfig
-) -> None:
-  known = pipeline.splits(data) if names else ()
-  missing = [name for name in names if name not in known]
-  if missing:
-    raise ValueError(
-      f"evaluate.{field} needs the splits {missing}, data.sources have "
-      f'{list(known)}; to evaluate nothing: --config.evaluate.{field}="()"'
-    )
-
-
-def run(
-  config: Any, data: Data, embedder: embedding.Embedder, params: Any
-) -> Results:
-  """Embed and score; see `score` for what comes back.
+def run(data: Data, embedder: embedding.Embedder, params: Any) -> Results:
+  """Embed and score; return the results of `score`.
 
   Raises:
     embedding.Interrupted: the embedder was told to stop.
   """
-  return score(config, data, embed(config, data, embedder, params), embedder)
+  return score(data, embed(data, embedder, params), embedder.mesh)
 
 
-def embed(
-  config: Any, data: Data, embedder: embedding.Embedder, params: Any
-) -> Embeddings:
+def embed(data: Data, embedder: embedding.Embedder, params: Any) -> Embeddings:
   """Embed every image of the splits and every distinct text once."""
-  first, *others = config.data.languages
-  texts = dict.fromkeys(data.names.get(first, ()))
-  for split in data.splits.values():
-    for language in (first, *others):
-      texts |= dict.fromkeys(split.texts[language])
-  for task in _tasks(config).values():
-    texts |= dict.fromkeys(task.prompts())
-  texts.pop("", None)  # an example without a name in some language
+  examples = {
+    source: embedder.split(params, split)
+    for source, split in data.splits.items()
+  }
+  texts = {text: None for names in data.names.values() for text in names}
+  for part in examples.values():
+    for language in data.languages:
+      texts |= dict.fromkeys(text.get(language, "") for text in part.texts)
+  for section in data.runnable.values():
+    texts |= dict.fromkeys(section.prompts())
+  texts.pop("", None)  # an example without a text in some language
   return Embeddings(
-    zimg={
-      name: embedder.images(params, seen(split))
-      for name, split in data.splits.items()
-    },
+    examples=examples,
     row={text: row for row, text in enumerate(texts)},
     ztxt=(
       embedder.texts(params, data.tokenizer(list(texts)))
       if texts
-      else np.zeros((0, config.model.embed_dim), np.float32)
+      else np.zeros((0, 0), np.float32)
     ),
   )
 
 
-def seen(split: pipeline.Examples) -> np.ndarray | naflex.Patches:
-  """Return what the image tower is given."""
-  if split.patches is None:
-    return split.images
-  patches, shapes = split.patches
-  # The tower takes arrays of NumPy as well as JAX's, which its types name.
-  return naflex.Patches(patches, shapes)  # pyrefly: ignore[bad-argument-type]
-
-
 def score(
-  config: Any,
-  data: Data,
-  embeddings: Embeddings,
-  embedder: embedding.Embedder,
+  data: Data, embeddings: Embeddings, mesh: jax.sharding.Mesh
 ) -> Results:
   """Score embeddings: a tree of dicts, the content of results.json.
 
-  For each retrieval split: num_candidates, image_to_text, text_to_image and
-  all_names (image to text against all names) in the first language, then
-  "languages" where there are several; "zero_shot" has one entry a task.
+  For each retrieval set: num_candidates, image_to_text, text_to_image and
+  all_names (image to text against all names, where the set asks for it) in the
+  first language, then "languages" where there are several; "zero_shot" has one
+  entry for each zero-shot set.
   """
-  mesh = embedder.mesh
-  first = config.data.languages[0]
   results: Results = {}
-  for name in config.evaluate.retrieval:
-    by_language = {}
-    for language in config.data.languages:
-      row_N, texts = _named(data.splits[name], name, language)
-      zimg_NE, ztxt_NE = embeddings.zimg[name][row_N], embeddings.texts(texts)
-      by_language[language] = {
-        "num_candidates": len(texts),
-        **retrieval.evaluate(zimg_NE, ztxt_NE, texts, mesh),
-      }
-    row_N, texts = _named(data.splits[name], name, first)
-    results[name] = {
-      **by_language[first],
-      "all_names": _all_names(
-        embeddings.zimg[name][row_N],
-        texts,
-        [text for text in data.names[first] if text],
-        embeddings,
-        mesh,
-      ),
-    }
-    if len(by_language) > 1:
-      results[name]["languages"] = by_language
-  if config.evaluate.zero_shot:
-    results["zero_shot"] = {
-      name: _zero_shot(config, name, data, embeddings, mesh)
-      for name in config.evaluate.zero_shot
+  for name, section in data.config.retrieval_sets.items():
+    results[name] = _retrieval(name, section, data, embeddings, mesh)
+  if data.config.zero_shot_sets:
+    results[_ZERO_SHOT] = {
+      name: _zero_shot(name, section, data, embeddings, mesh)
+      for name, section in data.config.zero_shot_sets.items()
     }
   return results
 
 
 def gallery(
-  config: Any,
-  data: Data,
-  embeddings: Embeddings,
-  embedder: embedding.Embedder,
+  data: Data, embeddings: Embeddings, mesh: jax.sharding.Mesh
 ) -> list[gallery_lib.Panel]:
-  """Choose queries to look at, in both directions of each retrieval split."""
-  first = config.data.languages[0]
+  """Choose queries to look at, in both directions of each retrieval set."""
   panels = []
-  for name in config.evaluate.retrieval:
-    split = data.splits[name]
-    row_N, texts = _named(split, name, first)
+  for name, section in data.config.retrieval_sets.items():
+    examples = embeddings.examples[section.source]
+    rows, texts = _named(examples, name, data.languages[0])
+    split = data.splits[section.source]
     panels += gallery_lib.make_panels(
       name,
-      keys=[split.keys[row] for row in row_N],
+      keys=[examples.keys[row] for row in rows],
       texts=texts,
-      images_NYXC=split.images[row_N],
-      zimg_NE=embeddings.zimg[name][row_N],
+      image_fn=lambda i, split=split, rows=rows: split.image(rows[i]),
+      zimg_NE=examples.zimg_NE[rows],
       ztxt_NE=embeddings.texts(texts),
-      mesh=embedder.mesh,
+      mesh=mesh,
     )
   return panels
 
@@ -192,7 +222,7 @@ def gallery(
 def scalars(results: Results) -> dict[str, float]:
   """Flatten results to metrics such as "compositional/image_to_text/R@1".
 
-  Sizes (num_*) and tasks that were not run are left out.
+  Sizes (num_*) and sets that were not run are left out.
   """
   return {
     "/".join(path): value
@@ -202,61 +232,107 @@ def scalars(results: Results) -> dict[str, float]:
 
 
 def _named(
-  split: pipeline.Examples, name: str, language: str
-) -> tuple[np.ndarray, list[str]]:
-  # The rows that have a name in the language, and the names.
-  texts = split.texts[language]
-  row_N = np.array([row for row, text in enumerate(texts) if text], np.int32)
-  if not row_N.size:
-    raise ValueError(f"no example of the {name} split has a text in {language}")
-  return row_N, [texts[row] for row in row_N]
+  examples: embedding.Examples, name: str, language: str
+) -> tuple[list[int], list[str]]:
+  """Return the rows that have a text in the language, and the texts."""
+  texts = [text.get(language, "") for text in examples.texts]
+  rows = [row for row, text in enumerate(texts) if text]
+  if not rows:
+    raise ValueError(
+      f"no example of evaluate.sets.{name} has a text in {language}"
+    )
+  return rows, [texts[row] for row in rows]
 
 
-def _all_names(
-  zimg_NE: np.ndarray,
-  texts: Sequence[str],
-  names: Sequence[str],
+def _retrieval(
+  name: str,
+  section: retrieval.RetrievalConfig,
+  data: Data,
   embeddings: Embeddings,
-  mesh: Any,
+  mesh: jax.sharding.Mesh,
 ) -> Results:
-  _, label = np.unique(np.asarray([*texts, *names]), return_inverse=True)
-  rank_N = retrieval.ranks(
-    zimg_NE,
-    embeddings.texts(names),
-    label_Q=label[: len(texts)],
-    label_M=label[len(texts) :],
-    mesh=mesh,
-  )
-  return {"num_candidates": len(names), **retrieval.metrics(rank_N)}
-
-
-def _tasks(config: Any) -> dict[str, zero_shot.Task]:
-  # Those that can run: a model is not asked in a language it never saw.
-  return {
-    name: zero_shot.TASKS[name]
-    for name in config.evaluate.zero_shot
-    if zero_shot.TASKS[name].language in config.data.languages
-  }
+  examples = embeddings.examples[section.source]
+  by_language: dict[str, Results] = {}
+  for language in data.languages:
+    rows, texts = _named(examples, name, language)
+    scores = retrieval.evaluate(
+      examples.zimg_NE[rows], embeddings.texts(texts), texts, mesh
+    )
+    by_language[language] = {
+      "num_candidates": len(texts),
+      **{
+        direction: _reported(section, figures)
+        for direction, figures in scores.items()
+      },
+    }
+  results = dict(by_language[data.languages[0]])
+  if section.all_names:
+    rows, texts = _named(examples, name, data.languages[0])
+    names = data.names[_whole(section.source)]
+    _, label = np.unique(np.asarray([*texts, *names]), return_inverse=True)
+    rank_N = retrieval.ranks(
+      examples.zimg_NE[rows],
+      embeddings.texts(names),
+      label_Q=label[: len(texts)],
+      label_M=label[len(texts) :],
+      mesh=mesh,
+    )
+    results["all_names"] = {
+      "num_candidates": len(names),
+      **_reported(section, retrieval.metrics(rank_N)),
+    }
+  if len(by_language) > 1:
+    results["languages"] = by_language
+  return results
 
 
 def _zero_shot(
-  config: Any, name: str, data: Data, embeddings: Embeddings, mesh: Any
+  name: str,
+  section: zero_shot.ZeroShotConfig,
+  data: Data,
+  embeddings: Embeddings,
+  mesh: jax.sharding.Mesh,
 ) -> Results:
-  task = zero_shot.TASKS[name]
-  if name not in _tasks(config):
+  if name not in data.runnable:
     return {
-      "not_run": f'its prompts need "{task.language}" in data.languages, which '
-      f"are {', '.join(config.data.languages)}"
+      "not_run": f'its prompts need "{section.language}" in data.languages, '
+      f"which are {', '.join(data.languages)}"
     }
-  row_N, label_N = zero_shot.labels(task, data.splits[task.split].keys)
-  return zero_shot.evaluate(
-    embeddings.zimg[task.split][row_N],
+  examples = embeddings.examples[section.source]
+  try:
+    row_N, label_N = section.labels(examples.keys)
+  except ValueError as error:
+    raise ValueError(f"evaluate.sets.{name}: {error}") from error
+  scores = zero_shot.evaluate(
+    examples.zimg_NE[row_N],
     zero_shot.class_embeddings(
-      embeddings.texts(task.prompts()), len(task.classes)
+      embeddings.texts(section.prompts()), len(section.classes)
     ),
     label_N,
     mesh,
   )
+  return _reported(section, scores)
+
+
+def _reported(
+  section: retrieval.RetrievalConfig | zero_shot.ZeroShotConfig,
+  figures: Mapping[str, float],
+) -> dict[str, float]:
+  """Return the figures that a set asks for, and sizes."""
+  return {
+    name: value
+    for name, value in figures.items()
+    if name in section.metrics or name.startswith("num_")
+  }
+
+
+def _whole(source: source_config.SourceConfig) -> source_config.SourceConfig:
+  """Return a key that is equal for all splits of a source."""
+  return dataclasses.replace(source, split="")
+
+
+def _no_tokenizer(texts: list[str]) -> np.ndarray:
+  raise AssertionError(f"no set has texts; got {texts}")
 
 
 def _leaves(

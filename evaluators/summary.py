@@ -45,12 +45,9 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
     size = tree["num_candidates"]
     for direction, label in _DIRECTIONS.items():
       listed.append(_retrieval_row(group, label, size, tree[direction]))
-    names = tree["all_names"]
-    listed.append(
-      _retrieval_row(
-        group, "image to all names", names["num_candidates"], names
-      )
-    )
+    if names := tree.get("all_names"):
+      size = names["num_candidates"]
+      listed.append(_retrieval_row(group, "image to all names", size, names))
     for language, scores in tree.get("languages", {}).items():
       size = scores["num_candidates"]
       for direction, label in _DIRECTIONS.items():
@@ -121,7 +118,9 @@ def _retrieval_row(
   group: str, label: str, size: int, scores: Mapping[str, float]
 ) -> Row:
   chance = retrieval.chance(size)
-  figures = tuple(Figure(k, scores[k], chance[k]) for k in chance)
+  figures = tuple(
+    Figure(k, scores[k], chance[k]) for k in chance if k in scores
+  )
   return Row(group, label, size, figures)
 
 

@@ -10,24 +10,84 @@ classes, T templates.
 """
 
 import dataclasses
+import typing
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
 
 from evaluators import retrieval
+from input_pipeline import evaluation_split
+from input_pipeline.sources import source_config
+from runtime import checks
+
+METRICS = ("top_1", "mean_class_top_1", "top_5")
+
+
+def key_part(values: Sequence[str], key: str) -> int | None:
+  """Return the only value's index among the "-"-separated parts of a key.
+
+  Case is ignored. A key with no value, or with two different ones, has no
+  label.
+
+  >>> key_part(("1F3FB", "1F3FF"), "1f44b-1f3ff")
+  1
+  """
+  parts = key.upper().split("-")
+  labels = [i for i, value in enumerate(values) if value.upper() in parts]
+  return labels[0] if len(labels) == 1 else None
+
+
+# Rule -> function of (label_values, key of an example) that returns the
+# class's index, or None for an example to leave out.
+LABELS: Mapping[str, Callable[[Sequence[str], str], int | None]] = {
+  "key_part": key_part,
+}
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
-  """A classification task over the examples of one split."""
+class ZeroShotConfig:
+  """Section of an evaluation set for classification by prompts.
 
-  split: str
-  language: str  # language of the prompts
+  Attributes:
+    kind: selects this section's dataclass.
+    source: images and their keys.
+    language: language of the prompts; must be among data.languages.
+    classes: names of the classes, as prompts have them.
+    templates: prompts of a class, with {} in place of its name.
+    label: rule that finds an example's class, a key of LABELS.
+    label_values: value of each class for that rule.
+    metrics: figures to report, of METRICS; top_5 needs more than 5 classes.
+  """
+
+  kind: typing.Literal["zero_shot"]
+  source: source_config.SourceConfig
+  language: str
   classes: tuple[str, ...]
-  templates: tuple[str, ...]  # "{}" stands for the class
-  # Class index of an example's key, or None for an example to leave out.
-  label_fn: Callable[[str], int | None]
+  templates: tuple[str, ...]
+  label: str
+  label_values: tuple[str, ...]
+  metrics: tuple[str, ...]
+
+  def check(self, field: str) -> None:
+    """Raise ValueError, naming the field, where a value cannot be used."""
+    evaluation_split.check_source(self.source, f"{field}.source")
+    for name in ("classes", "templates", "metrics"):
+      if not getattr(self, name):
+        raise ValueError(f"{field}.{name} must have at least one item; got ()")
+    for template in self.templates:
+      if template.count("{}") != 1:
+        raise ValueError(
+          f"{field}.templates must each have one {{}}; got {template!r}"
+        )
+    checks.one_of(f"{field}.label", self.label, LABELS)
+    if len(self.label_values) != len(self.classes):
+      raise ValueError(
+        f"{field}.label_values must have {len(self.classes)} items, one for "
+        f"each class; got {len(self.label_values)}"
+      )
+    for metric in self.metrics:
+      checks.one_of(f"{field}.metrics", metric, METRICS)
 
   def prompts(self) -> list[str]:
     """List every template of class 0, then of class 1, and so on."""
@@ -37,80 +97,31 @@ class Task:
       for template in self.templates
     ]
 
+  def labels(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of the examples with a class, and classes: int32 [N] each.
 
-# Unicode's skin tone modifiers (UTS #51, section 2.4), lightest first.
-_SKIN_TONES = ("1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF")
-
-# Words that a skin tone follows in English emoji names; fixed by hand before
-# any model was scored, covering people, roles, gestures and parts of the body.
-_SKIN_TONE_BASES = (
-  "person",
-  "woman",
-  "man",
-  "child",
-  "girl",
-  "boy",
-  "baby",
-  "old man",
-  "old woman",
-  "woman teacher",
-  "man farmer",
-  "artist",
-  "person walking",
-  "woman running",
-  "man dancing",
-  "waving hand",
-  "thumbs up",
-  "raised hand",
-  "clapping hands",
-  "ear",
-)
-
-
-def skin_tone_label(key: str) -> int | None:
-  """Return the skin tone of a drawing: 0 (light) to 4 (dark).
-
-  `key` has the drawing's code points in hex joined by "-". A drawing without a
-  tone, or with two different ones, has no label.
-
-  >>> skin_tone_label("1F44B-1F3FF")
-  4
-  """
-  tones = set(key.upper().split("-")) & set(_SKIN_TONES)
-  return _SKIN_TONES.index(tones.pop()) if len(tones) == 1 else None
-
-
-TASKS: Mapping[str, Task] = {
-  "skin_tone": Task(
-    split="compositional",
-    language="en",
-    classes=("light", "medium-light", "medium", "medium-dark", "dark"),
-    templates=tuple(f"{base} {{}} skin tone" for base in _SKIN_TONE_BASES),
-    label_fn=skin_tone_label,
-  ),
-}
-
-
-def labels(task: Task, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-  """Return the rows that the task keeps and their class: int32 [N] each."""
-  kept = [
-    (row, label)
-    for row, key in enumerate(keys)
-    if (label := task.label_fn(key)) is not None
-  ]
-  if not kept:
-    raise ValueError(
-      f"no example of the {task.split} split belongs to one of the classes "
-      f"{', '.join(task.classes)}"
-    )
-  row_N, label_N = np.array(kept, np.int32).T
-  return row_N, label_N
+    Raises:
+      ValueError: no example has a class.
+    """
+    label_fn = LABELS[self.label]
+    kept = [
+      (row, label)
+      for row, key in enumerate(keys)
+      if (label := label_fn(self.label_values, key)) is not None
+    ]
+    if not kept:
+      raise ValueError(
+        f"no example belongs to one of the classes {', '.join(self.classes)}"
+      )
+    row_N, label_N = np.array(kept, np.int32).T
+    return row_N, label_N
 
 
 def class_embeddings(ztxt_PE: np.ndarray, num_classes: int) -> np.ndarray:
   """Average the prompts of each class: float32 [A, E] of length 1.
 
-  The P = A * T rows are normalised embeddings in the order of Task.prompts.
+  The P = A * T rows are normalised embeddings in the order of
+  ZeroShotConfig.prompts.
 
   >>> class_embeddings(np.array([[1.0, 0.0], [0.0, 1.0]]), num_classes=1)
   array([[0.70710678, 0.70710678]])

@@ -27,10 +27,12 @@ def run(
   """
   config, model = model_lib.load_run(folder, config)
   metrics.say(f"Evaluating the checkpoint of step {model.step}")
-  data = cluster.first_then_all(lambda: suite.load_data(config))
+  data = cluster.first_then_all(
+    lambda: suite.load_data(config.evaluate, config.data)
+  )
   embedder = model.make_embedder(config.evaluate.batch_size)
   with jax.set_mesh(model.mesh):
-    results = suite.run(config, data, embedder, model.params)
+    results = suite.run(data, embedder, model.params)
   if cluster.is_first():
     summary.write_results(folder / workdir.RESULTS, results)
     print(json.dumps(results) if as_json else summary.table(results))

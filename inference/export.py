@@ -16,7 +16,7 @@ from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import hf_files
 from models import dual_encoder
 from models.pretrained import comparing, families, mapping, opening, pixels
-from models.pretrained.families import timm_trunk
+from models.pretrained.parts import timm_trunk
 from runtime import checks, unfinished, whole_files
 
 # File of weights that transformers and open_clip look for.

@@ -7,7 +7,7 @@ from typing import Any
 from inference import model as model_lib
 from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import rules, tokenizer
-from models.pretrained.families import timm_trunk
+from models.pretrained.parts import timm_trunk
 
 _CONFIG = "open_clip_config.json"
 # Fields of "text_cfg". Without the first, open_clip takes CLIP's vocabulary.

@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from evaluators import embedding, suite
+from evaluators import embedding
 from inference import contact_sheet
 from inference import model as model_lib
-from input_pipeline import pipeline
+from input_pipeline import evaluation_split
 from runtime import checks
 
 
@@ -30,7 +30,7 @@ def search(
   embedder: embedding.Embedder,
   params: Any,
   tokenizer: Callable[[list[str]], np.ndarray],
-  examples: Mapping[str, pipeline.Examples],
+  splits: Mapping[str, evaluation_split.Split],
   query: str,
   num_results: int = 12,
   *,
@@ -38,38 +38,38 @@ def search(
 ) -> list[contact_sheet.Match]:
   """Return the pictures closest to a query, best first.
 
-  `examples` maps the name of a split to its examples. Names are shown in
-  `language`; a query may be in any that the model knows. Equal
-  scores keep the order of the examples.
+  `splits` are searched splits by name. Names are shown in `language`; a query
+  may be in any that the model knows. Equal scores keep the order of the
+  examples.
 
   Raises:
     ValueError: the query is empty, or num_results is below 1.
   """
   check_query(query)
   checks.at_least("num_results", num_results, 1)
+  examples = {
+    name: embedder.split(params, split) for name, split in splits.items()
+  }
   rows = [
-    (split, row)
-    for split, part in examples.items()
+    (name, row)
+    for name, part in examples.items()
     for row in range(len(part.keys))
   ]
-  seen = [suite.seen(part) for part in examples.values()]
-  zimg_NE = embedder.images(
-    params, jax.tree.map(lambda *parts: np.concatenate(parts), *seen)
-  )
+  zimg_NE = np.concatenate([part.zimg_NE for part in examples.values()])
   ztxt_E = embedder.texts(params, tokenizer([query]))[0]
   score_N = zimg_NE @ ztxt_E
   matches = []
   for n in np.argsort(-score_N, kind="stable")[:num_results]:
-    split, row = rows[n]
-    part = examples[split]
+    name, row = rows[n]
+    part = examples[name]
     matches.append(
       contact_sheet.Match(
         rank=len(matches) + 1,
         score=float(score_N[n]),
-        name=part.texts[language][row],
+        name=part.texts[row].get(language, ""),
         key=part.keys[row],
-        split=split,
-        image_YXC=part.images[row],
+        split=name,
+        image_YXC=splits[name].image(row),
       )
     )
   return matches
@@ -123,15 +123,19 @@ def run(folder: pathlib.Path, query: str, *, as_json: bool = False) -> int:
   config, model = model_lib.load_run(folder)
   embedder = model.make_embedder(config.evaluate.batch_size)
   data = config.data
-  examples = {
-    split: pipeline.read_split(data, split) for split in pipeline.splits(data)
+  splits = {
+    name: split
+    for source, section in data.sources.items()
+    for name, split in evaluation_split.open_all_splits(
+      data, section, name=source, section="data.sources"
+    ).items()
   }
   with jax.set_mesh(model.mesh):
     matches = search(
       embedder,
       model.params,
       model.make_tokenizer(),
-      examples,
+      splits,
       query,
       language=data.languages[0],
     )

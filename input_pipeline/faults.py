@@ -67,6 +67,6 @@ class Fault:
   message: str
 
   @property
-  def place(self) -> tuple[int, int]:
+  def slot(self) -> tuple[int, int]:
     """Return (position, attempt), unique among the faults of a run."""
     return self.position, self.attempt

@@ -75,8 +75,8 @@ class Ledger:
     """Read the lines of earlier runs.
 
     Args:
-      folder: of the run; None to write nothing.
-      batch_size: of the global batch.
+      folder: folder of the run; None writes no file.
+      batch_size: size of the global batch.
       process_index: among the run's processes.
     """
     self._batch_size = batch_size
@@ -86,7 +86,7 @@ class Ledger:
     self._file: jsonl.Writer | None = None
     self._folder = folder
     self._is_first = process_index == 0
-    # Place -> transient fault of an earlier run, to be repeated.
+    # (position, attempt) -> transient fault of an earlier run, to be repeated.
     self.repeated: dict[tuple[int, int], faults.Fault] = {}
     if folder is None:
       return
@@ -105,10 +105,10 @@ class Ledger:
     fields = dict(line)
     position = fields.pop("step") * self._batch_size + fields.pop("row")
     fault = faults.Fault(position, **fields)
-    self._written.add(fault.place)
+    self._written.add(fault.slot)
     self._num_lines[fault.kind] += is_own
     if fault.kind in faults.TRANSIENT:
-      self.repeated[fault.place] = fault
+      self.repeated[fault.slot] = fault
 
   def totals(self, step: int) -> Totals:
     """Return the counts before a step."""
@@ -121,7 +121,7 @@ class Ledger:
   def write(self, new: Iterable[faults.Fault]) -> None:
     """Append faults that are not there yet, up to MAX_LINES of a kind."""
     for fault in new:
-      is_known = fault.place in self._written
+      is_known = fault.slot in self._written
       is_one_too_many = (
         self._num_lines[fault.kind] >= MAX_LINES
         and fault.kind not in faults.TRANSIENT
@@ -129,7 +129,7 @@ class Ledger:
       if is_known or is_one_too_many:
         continue
       self._num_lines[fault.kind] += 1
-      self._written.add(fault.place)
+      self._written.add(fault.slot)
       step, row = divmod(fault.position, self._batch_size)
       self._append(
         {

@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import grain
-import numpy as np
 
 from input_pipeline import clocks as clocks_lib
 from input_pipeline import (
@@ -19,10 +18,10 @@ from input_pipeline import (
   tokenizers,
   workers,
 )
-from input_pipeline.images import augmentation, image_ops
+from input_pipeline.images import augmentation
 from input_pipeline.sources import balanced, source_config, subset
 from input_pipeline.sources import record as record_lib
-from runtime import marks
+from runtime import checks, marks
 
 # Name -> what the source trains on.
 Opened = Mapping[str, record_lib.Records]
@@ -40,7 +39,7 @@ class DataConfig:
   languages: marks.Fixed[tuple[str, ...]]
   max_caption_chars: marks.Fixed[int]
   image_size: marks.Fixed[int]
-  augmentation: marks.Fixed[augmentation.Augmentation]
+  augmentation: augmentation.Augmentation
   num_tokens: marks.Fixed[int]
   tokenizer: marks.Fixed[str]
   tokenizer_path: marks.Fixed[str]
@@ -56,8 +55,9 @@ class DataConfig:
     if not self.sources:
       raise ValueError("data.sources must name at least one source; got none")
     for name, source in self.sources.items():
-      _check_choice(f"sources.{name}.format", source.format, sources.FORMATS)
-      source.check(name)
+      format_field = f"data.sources.{name}.format"
+      checks.one_of(format_field, source.format, sources.FORMATS)
+      source.check(f"data.sources.{name}")
     weights = {name: source.weight for name, source in self.sources.items()}
     repeats = {name: source.repeat for name, source in self.sources.items()}
     if any(weights.values()) and set(repeats.values()) != {1}:
@@ -70,7 +70,7 @@ class DataConfig:
         "data.sources: weight must be 0 for all sources (they are drawn by "
         f"size) or for none; got {weights}"
       )
-    _check_choice("tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
+    checks.one_of("data.tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
     if self.tokenizer_path and self.tokenizer in tokenizers.WITHOUT_FILE:
       raise ValueError(
         f'data.tokenizer_path must be "" for data.tokenizer='
@@ -85,11 +85,7 @@ class DataConfig:
         self.languages, [language for some in known for language in some or ()]
       )
     self.augmentation.check(self.image_size)
-    if not 0 <= self.max_bad_fraction <= 1:
-      raise ValueError(
-        "data.max_bad_fraction must be between 0 and 1; got "
-        f"{self.max_bad_fraction}"
-      )
+    checks.between("data.max_bad_fraction", self.max_bad_fraction, 0, 1)
     for name, lowest in (
       ("max_caption_chars", 1),
       ("image_size", 1),
@@ -99,25 +95,20 @@ class DataConfig:
       ("num_threads", 0),
       ("num_prefetch_batches", 0),
     ):
-      if getattr(self, name) < lowest:
-        raise ValueError(
-          f"data.{name} must be at least {lowest}; got {getattr(self, name)}"
-        )
+      checks.at_least(f"data.{name}", getattr(self, name), lowest)
 
+  def context(
+    self, name: str, section: str = "data.sources"
+  ) -> source_config.SourceContext:
+    """Return the context in which a format reads a source.
 
-@dataclasses.dataclass(frozen=True)
-class Examples:
-  """A split in memory, in the order of the source, without augmentation.
-
-  `images` is uint8 [N, Y, X, 3]; `keys` and each of `texts` have length N.
-  `patches` is what a NaFlex tower is given instead: patches and shapes, by
-  image; None for all others.
-  """
-
-  keys: tuple[str, ...]
-  texts: dict[str, tuple[str, ...]]
-  images: np.ndarray
-  patches: tuple[np.ndarray, np.ndarray] | None = None
+    Args:
+      name: name of the source.
+      section: field of the config that holds the source's section.
+    """
+    return source_config.SourceContext(
+      name, pathlib.Path(self.cache_dir), self.image_size, section
+    )
 
 
 def make_train_dataset(
@@ -234,7 +225,7 @@ def open_sources(config: DataConfig) -> Opened:
   config.check()
   opened: dict[str, record_lib.Records] = {}
   for name, source in config.sources.items():
-    context = _context(config, name)
+    context = config.context(name)
     records = sources.FORMATS[source.format].open_split(
       source, source.split, context
     )
@@ -249,65 +240,6 @@ def open_sources(config: DataConfig) -> Opened:
   return opened
 
 
-def splits(config: DataConfig) -> tuple[str, ...]:
-  """Return the names of all splits, the one that is only left out too."""
-  return tuple(_splits(config))
-
-
-def _splits(config: DataConfig) -> dict[str, str]:
-  """Return split -> source; ValueError for a split that two sources have."""
-  found: dict[str, str] = {}
-  for name, source in config.sources.items():
-    context = _context(config, name)
-    for split in sources.FORMATS[source.format].splits(source, context):
-      if split in found and split != source.split:
-        raise ValueError(
-          f"data.sources {found[split]} and {name} both have a split {split!r}"
-        )
-      found[split] = name
-  return found
-
-
-def _context(config: DataConfig, name: str) -> source_config.SourceContext:
-  return source_config.SourceContext(
-    name, pathlib.Path(config.cache_dir), config.image_size
-  )
-
-
-def read_split(config: DataConfig, split: str) -> Examples:
-  """Return a whole split, images decoded and resized to image_size."""
-  records = _read_records(config, split)
-  images = [
-    image_ops.resize(image_ops.decode(record.image), config.image_size)
-    for record in records
-  ]
-  size = config.image_size
-  seen = None
-  if config.augmentation.is_naflex and records:
-    rows = [config.augmentation.see(record.image) for record in records]
-    patches, shapes = zip(*rows, strict=True)
-    seen = np.stack(patches), np.stack(shapes)
-  return Examples(
-    keys=tuple(record.key for record in records),
-    texts=_texts(records),
-    images=np.stack(images) if images else np.zeros((0, size, size, 3), "u1"),
-    patches=seen,
-  )
-
-
-def all_texts(config: DataConfig) -> dict[str, tuple[str, ...]]:
-  """Return every name there is, of all splits and what is in none of them.
-
-  Language -> names, in the order of `all_keys`.
-  """
-  return _texts(_read_all_records(config))
-
-
-def all_keys(config: DataConfig) -> tuple[str, ...]:
-  """Return the keys that belong to `all_texts`."""
-  return tuple(record.key for record in _read_all_records(config))
-
-
 def make_tokenizer(
   config: DataConfig, opened: Opened | None = None
 ) -> tokenizers.Tokenizer:
@@ -316,9 +248,8 @@ def make_tokenizer(
   `vocab_size` of it is at most config.vocab_size. Raises FileNotFoundError or
   ValueError where config.tokenizer_path is not what the tokenizer reads.
   """
-  # Only what is trained here needs the data; a file can be missing at once.
-  trains = config.tokenizer in tokenizers.WITHOUT_FILE
-  if not trains:
+  # Other tokenizers do not need the data; their missing file is named at once.
+  if config.tokenizer not in tokenizers.TRAINED:
     opened = {}
   elif opened is None:
     opened = open_sources(config)
@@ -350,37 +281,6 @@ def _usable(records: record_lib.Records) -> Iterator[record_lib.Record]:
   for index in range(len(records)):
     with contextlib.suppress(faults.ExampleError):
       yield records[index]
-
-
-def _read_records(config: DataConfig, split: str) -> list[record_lib.Record]:
-  owners = _splits(config)
-  if split not in owners:
-    raise ValueError(f"the data has the splits {list(owners)}, not {split!r}")
-  name = owners[split]
-  source = config.sources[name]
-  records = sources.FORMATS[source.format].open_split(
-    source, split, _context(config, name)
-  )
-  return [records[index] for index in range(len(records))]
-
-
-def _read_all_records(config: DataConfig) -> list[record_lib.Record]:
-  records = [
-    record
-    for split in splits(config)
-    for record in _read_records(config, split)
-  ]
-  return sorted(records, key=lambda record: record.key)
-
-
-def _texts(
-  records: list[record_lib.Record],
-) -> dict[str, tuple[str, ...]]:
-  languages = sorted({lang for record in records for lang in record.texts})
-  return {
-    language: tuple(record.texts.get(language, ("",))[0] for record in records)
-    for language in languages
-  }
 
 
 def _check_choice(name: str, got: str, known: Mapping[str, object]) -> None:

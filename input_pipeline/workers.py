@@ -32,28 +32,29 @@ import numpy as np
 from input_pipeline import clocks, examples, mixture
 from runtime import processes
 
-# Arrays begin where no element or SIMD register crosses a line of the cache.
+# Bytes that arrays are aligned to, so that no element or SIMD register crosses
+# a line of the cache.
 _ALIGNMENT = 64
-# Linux gives all pages at once, not each when it is first touched.
+# Flags of the mapping: Linux allocates all pages at once, not at first use.
 _MAP = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
 
 Make = Callable[[mixture.Draw], Mapping[str, Any]]
 
 
 class WorkerError(ValueError):
-  """A worker process ended by itself; the message names it and what to do."""
+  """Error for a worker process that ended; the message has advice."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """Batches as Grain's IterDataset gives them, made by other processes.
+  """Data set like Grain's IterDataset, whose batches other processes make.
 
   Attributes:
-    draws: those of each batch: a sequence, or a grain.MapDataset.
-    make: makes one example; can be pickled.
-    num_workers: at least 1.
-    num_threads: of each of them.
-    num_ahead: batches begun before they are asked for, of all workers.
+    draws: draws of each batch: a sequence, or a grain.MapDataset.
+    make: function that makes one example; can be pickled.
+    num_workers: number of processes, at least 1.
+    num_threads: threads of each process.
+    num_ahead: batches begun in advance, over all workers.
   """
 
   draws: Any
@@ -67,12 +68,12 @@ class Dataset:
 
 
 class Iterator:
-  """Goes through a Dataset; starts its processes at the first batch."""
+  """Iterator of a Dataset; it starts the processes at the first batch."""
 
   def __init__(self, dataset: Dataset):
     self._dataset = dataset
     self._next = 0  # batch that is returned next
-    self._asked = 0  # batch that is asked for next
+    self._asked = 0  # batch that is requested next
     self._pool: _Pool | None = None
 
   def __iter__(self) -> "Iterator":
@@ -103,12 +104,12 @@ class Iterator:
     return {"next_index": self._next}
 
   def set_state(self, state: Mapping[str, int]) -> None:
-    """Go on with another batch."""
+    """Continue with another batch."""
     self.close()  # batches under way are of no use any more
     self._next = int(state["next_index"])
 
   def close(self) -> None:
-    """End the processes; they are started again if need be."""
+    """End the processes; the next batch starts them again."""
     if self._pool is not None:
       self._pool.close()
       self._pool = None
@@ -127,16 +128,17 @@ class _Pool:
           _work, dataset.num_threads, name=f"data worker {index}"
         )
       )
-    # Not with the processes: each would wait for the one before to read it.
+    # Sent after all starts: each start would wait for the last worker to read
+    # it.
     for worker in self.workers:
       self._send(worker, dataset.make)
 
   def ask(self, batch: int, draws: list[tuple[int, int, int]]) -> None:
-    """Let the worker whose turn it is make a batch."""
+    """Send a batch's draws to the worker whose turn it is."""
     self._send(self.workers[batch % len(self.workers)], draws)
 
   def answer(self, batch: int) -> dict[str, Any]:
-    """Return a batch that was asked for; raise what its making raised."""
+    """Return a requested batch; raise the worker's exception."""
     worker = self.workers[batch % len(self.workers)]
     socket = worker.socket
     # Both: a worker that is killed may have sent something before.
@@ -176,7 +178,7 @@ class _Pool:
 
 
 def _work(socket: connection.Connection, num_threads: int) -> None:
-  """Make batches until the socket is closed: the life of a worker."""
+  """Make batches until the socket is closed; runs in a worker process."""
   try:
     make: Make = socket.recv()
   except (EOFError, ConnectionError):
@@ -209,7 +211,7 @@ def _work(socket: connection.Connection, num_threads: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Array:
-  """Where one array is in shared memory."""
+  """Position of one array in shared memory."""
 
   name: str
   shape: tuple[int, ...]
@@ -222,7 +224,7 @@ class _Array:
 
 
 def _share(made: Sequence[Mapping[str, Any]]) -> tuple[list[_Array], int]:
-  """Stack examples in shared memory; return what is where, and its handle."""
+  """Stack examples in shared memory; return its layout and its handle."""
   layout: list[_Array] = []
   end = 0
   for name, value in made[0].items():
@@ -252,7 +254,7 @@ def _memory() -> int:
 
 
 def _arrays(layout: Sequence[_Array], handle: int) -> dict[str, Any]:
-  """Return the arrays in shared memory, which goes when they go.
+  """Return the arrays in shared memory, which is freed with them.
 
   Closes the handle.
   """

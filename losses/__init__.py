@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from losses import sigmoid, softmax, unicl
-from runtime import marks
+from runtime import checks, marks
 
 LOSSES: Mapping[str, Any] = types.MappingProxyType(
   {"sigmoid": sigmoid, "softmax": softmax, "unicl": unicl}
@@ -39,19 +39,10 @@ class LossConfig:
 
   def check(self) -> None:
     """Raise ValueError where a field's value cannot be used."""
-    if self.name not in LOSSES:
-      raise ValueError(
-        f"loss.name must be one of {', '.join(LOSSES)}; got {self.name!r}"
-      )
+    checks.one_of("loss.name", self.name, LOSSES)
     LOSSES[self.name].check(self.label_smoothing)
-    if self.block_size < 1:
-      raise ValueError(
-        f"loss.block_size must be at least 1; got {self.block_size}"
-      )
-    if self.scope not in SCOPES:
-      raise ValueError(
-        f"loss.scope must be one of {', '.join(SCOPES)}; got {self.scope!r}"
-      )
+    checks.at_least("loss.block_size", self.block_size, 1)
+    checks.one_of("loss.scope", self.scope, SCOPES)
 
 
 def make_loss(config: LossConfig, axis_names: Sequence[str]) -> LossFn:

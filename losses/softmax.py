@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from losses import products
 from losses import ring as ring_lib
 from losses import sharded as sharded_lib
+from runtime import checks
 
 # Logit of a padded column: its exponential is 0, and it is finite, so that a
 # difference with it is never NaN.
@@ -50,10 +51,7 @@ def reference(
 
 def check(label_smoothing: float) -> None:
   """Raise ValueError for a `label_smoothing` outside [0, 1)."""
-  if not 0 <= label_smoothing < 1:
-    raise ValueError(
-      f"loss.label_smoothing must be in [0, 1); got {label_smoothing}"
-    )
+  checks.in_range("loss.label_smoothing", label_smoothing, 0, 1)
 
 
 def device_loss(

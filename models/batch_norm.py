@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from runtime import checks
+
 # Nested dict of running statistics, with the paths that they have in a model.
 Statistics = dict[str, Any]
 NAMES = ("running_mean", "running_var")
@@ -164,16 +166,6 @@ def join(params: dict[str, Any], stats: Statistics) -> dict[str, Any]:
 
 def check(section: str, config: Any) -> None:
   """Raise ValueError where the fields of batch normalisation cannot be used."""
-  if config.batch_norm_group < 0:
-    raise ValueError(
-      f"{section}.batch_norm_group must be at least 0; got"
-      f" {config.batch_norm_group}"
-    )
-  if not 0 <= config.norm_momentum < 1:
-    raise ValueError(
-      f"{section}.norm_momentum must be in [0, 1); got {config.norm_momentum}"
-    )
-  if config.norm_epsilon <= 0:
-    raise ValueError(
-      f"{section}.norm_epsilon must be above 0; got {config.norm_epsilon}"
-    )
+  checks.at_least(f"{section}.batch_norm_group", config.batch_norm_group, 0)
+  checks.in_range(f"{section}.norm_momentum", config.norm_momentum, 0, 1)
+  checks.above(f"{section}.norm_epsilon", config.norm_epsilon, 0)

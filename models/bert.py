@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import layers, stack, tower
-from runtime import marks
+from runtime import checks, marks
 
 POOLS = ("cls", "pooler", "mean")
 
@@ -50,7 +50,7 @@ class BertConfig:
 
   def check(self, embed_dim: int) -> None:
     """Raise ValueError where the fields do not fit together."""
-    layers.check_choice("model.text.pool", self.pool, POOLS)
+    checks.one_of("model.text.pool", self.pool, POOLS)
     layers.check_transformer("model.text", self, embed_dim)
 
 

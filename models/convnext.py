@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import conv_blocks, convolution, layers, stack, tower
-from runtime import marks
+from runtime import checks, marks
 
 # Side of the patch of pixels that is one position of the first stage.
 PATCH_SIZE = 4
@@ -44,11 +44,7 @@ class ConvNeXtConfig:
     """Raise ValueError where the fields do not fit together."""
     del embed_dim  # the head makes any width
     stride = PATCH_SIZE * 2 ** (len(self.depths) - 1)
-    if self.image_size < stride:
-      raise ValueError(
-        f"model.image.image_size must be at least {stride} with"
-        f" {len(self.depths)} stages; got {self.image_size}"
-      )
+    checks.at_least("model.image.image_size", self.image_size, stride)
     if not self.depths or len(self.depths) != len(self.widths):
       raise ValueError(
         "model.image.depths and model.image.widths must have one number for"
@@ -59,8 +55,8 @@ class ConvNeXtConfig:
         "model.image.depths and model.image.widths must be at least 1; got"
         f" {self.depths} and {self.widths}"
       )
-    layers.check_choice("model.image.head", self.head, HEADS)
-    convolution.check_drop_path("model.image.drop_path", self.drop_path)
+    checks.one_of("model.image.head", self.head, HEADS)
+    checks.in_range("model.image.drop_path", self.drop_path, 0, 1)
 
 
 class Block(nnx.Module):

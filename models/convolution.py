@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import layers
-
 Init = Callable[..., jax.Array]
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 # "same": TensorFlow's padding, which depends on the size of the image. "even":
@@ -122,28 +120,6 @@ def drop_path(
   keep_b = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate))(keys_b)
   scale_b = (keep_b / (1 - rate)).astype(x_bYXC.dtype)
   return x_bYXC * scale_b[:, None, None, None]
-
-
-def check_drop_path(field: str, rate: float) -> None:
-  """Raise ValueError where `rate` is no probability below 1."""
-  if not 0 <= rate < 1:
-    raise ValueError(f"{field} must be in [0, 1); got {rate}")
-
-
-def check_projection(
-  section: str, projection: bool, width: int, embed_dim: int
-) -> None:
-  """Raise ValueError for a pooled width that is not that of the embedding."""
-  if not projection and width != embed_dim:
-    raise ValueError(
-      f"model.embed_dim must equal the {width} channels that are pooled where"
-      f" {section}.projection=False; got {embed_dim}"
-    )
-
-
-def check_padding(field: str, value: str) -> None:
-  """Raise ValueError where `value` is not one of PADDINGS."""
-  layers.check_choice(field, value, PADDINGS)
 
 
 def _pads(

@@ -24,7 +24,7 @@ from models import (
   tower,
   vit,
 )
-from runtime import marks
+from runtime import checks, marks
 
 DTYPES = ("bfloat16", "float32")
 # A config's `tower` is a Literal: training/config.py reads a section by it.
@@ -76,8 +76,8 @@ class ModelConfig:
 
   def check(self) -> None:
     """Raise ValueError where the fields do not fit together."""
-    layers.check_choice("model.dtype", self.dtype, DTYPES)
-    layers.check_choice("model.remat", self.remat, stack.REMATS)
+    checks.one_of("model.dtype", self.dtype, DTYPES)
+    checks.one_of("model.remat", self.remat, stack.REMATS)
     if self.remat_chunks < 1 or (
       self.remat_chunks > 1 and self.remat != "block"
     ):
@@ -86,10 +86,7 @@ class ModelConfig:
         f' model.remat="block"; got {self.remat_chunks} with'
         f' model.remat="{self.remat}"'
       )
-    if self.scale_init <= 0:
-      raise ValueError(
-        f"model.scale_init must be above 0; got {self.scale_init}"
-      )
+    checks.above("model.scale_init", self.scale_init, 0)
     for config in self.towers:
       config.check(self.embed_dim)
 

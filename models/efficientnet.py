@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import batch_norm, conv_blocks, convolution, layers, stack, tower
-from runtime import marks
+from runtime import checks, marks
 
 # Numbers of channels are rounded to a multiple of this.
 _DIVISOR = 8
@@ -106,23 +106,17 @@ class EfficientNetConfig:
           "model.image.stages must be (repeats, kernel size, stride, expansion,"
           f" channels) of each stage, strides 1 or 2; got {stage}"
         )
-    if self.width_factor <= 0 or self.depth_factor <= 0:
+    checks.above("model.image.width_factor", self.width_factor, 0)
+    checks.above("model.image.depth_factor", self.depth_factor, 0)
+    checks.between("model.image.squeeze", self.squeeze, 0, 1)
+    checks.one_of("model.image.activation", self.activation, layers.ACTIVATIONS)
+    checks.one_of("model.image.padding", self.padding, convolution.PADDINGS)
+    checks.in_range("model.image.drop_path", self.drop_path, 0, 1)
+    if not self.projection and self.out_width != embed_dim:
       raise ValueError(
-        "model.image.width_factor and depth_factor must be above 0; got"
-        f" {self.width_factor} and {self.depth_factor}"
+        f"model.embed_dim must equal the {self.out_width} channels that are"
+        f" pooled where model.image.projection=False; got {embed_dim}"
       )
-    if not 0 <= self.squeeze <= 1:
-      raise ValueError(
-        f"model.image.squeeze must be in [0, 1]; got {self.squeeze}"
-      )
-    layers.check_choice(
-      "model.image.activation", self.activation, layers.ACTIVATIONS
-    )
-    convolution.check_padding("model.image.padding", self.padding)
-    convolution.check_drop_path("model.image.drop_path", self.drop_path)
-    convolution.check_projection(
-      "model.image", self.projection, self.out_width, embed_dim
-    )
     batch_norm.check("model.image", self)
 
 

@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from runtime import checks
+
 # Modules are plain pytrees: only JAX's own transforms are used on them.
 nnx.set_graph_mode(False)
 nnx.set_graph_updates(False)
@@ -342,21 +344,10 @@ def normalise_pixels(
   return x_bYXC.astype(dtype)
 
 
-def check_choice(field: str, value: str, choices) -> None:
-  """Raise ValueError, naming the field, where `value` is not a choice."""
-  if value not in choices:
-    raise ValueError(
-      f"{field} must be one of {', '.join(choices)}; got {value!r}"
-    )
-
-
 def check_transformer(section: str, config, embed_dim: int) -> None:
   """Raise ValueError where a transformer tower's fields do not fit."""
-  check_choice(f"{section}.activation", config.activation, ACTIVATIONS)
-  if not 0 <= config.dropout < 1:
-    raise ValueError(
-      f"{section}.dropout must be in [0, 1); got {config.dropout}"
-    )
+  checks.one_of(f"{section}.activation", config.activation, ACTIVATIONS)
+  checks.in_range(f"{section}.dropout", config.dropout, 0, 1)
   if config.num_heads < 1 or config.width % config.num_heads:
     raise ValueError(
       f"{section}.width must be a multiple of {section}.num_heads;"

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import layers, stack, tower, vit
-from runtime import marks
+from runtime import checks, marks
 
 
 class Patches(typing.NamedTuple):
@@ -64,10 +64,7 @@ class NaFlexConfig:
         f" got {self.image_size} and {self.patch_size}"
       )
     for field in ("max_num_patches", "position_size"):
-      if getattr(self, field) < 1:
-        raise ValueError(
-          f"model.image.{field} must be at least 1; got {getattr(self, field)}"
-        )
+      checks.at_least(f"model.image.{field}", getattr(self, field), 1)
     layers.check_transformer("model.image", self, embed_dim)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import layers, stack, tower
-from runtime import marks
+from runtime import checks, marks
 
 POOLS = ("last", "first", "eot", "mean", "map", "cls")
 
@@ -49,7 +49,7 @@ class TextTransformerConfig:
 
   def check(self, embed_dim: int) -> None:
     """Raise ValueError where the fields do not fit together."""
-    layers.check_choice("model.text.pool", self.pool, POOLS)
+    checks.one_of("model.text.pool", self.pool, POOLS)
     layers.check_transformer("model.text", self, embed_dim)
     for field in ("pad_id", "eot_id"):
       if not 0 <= getattr(self, field) < self.vocab_size:

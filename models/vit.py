@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import layers, stack, tower
-from runtime import marks
+from runtime import checks, marks
 
 POOLS = ("cls", "gap", "map", "queries")
 POSITIONS = ("learned", "sincos2d")
@@ -68,12 +68,9 @@ class ViTConfig:
         "model.image.image_size must be at least model.image.patch_size, and"
         f" that at least 1; got {self.image_size} and {self.patch_size}"
       )
-    if not 0 <= self.patch_dropout < 1:
-      raise ValueError(
-        f"model.image.patch_dropout must be in [0, 1); got {self.patch_dropout}"
-      )
-    layers.check_choice("model.image.pool", self.pool, POOLS)
-    layers.check_choice("model.image.position", self.position, POSITIONS)
+    checks.in_range("model.image.patch_dropout", self.patch_dropout, 0, 1)
+    checks.one_of("model.image.pool", self.pool, POOLS)
+    checks.one_of("model.image.position", self.position, POSITIONS)
     layers.check_transformer("model.image", self, embed_dim)
     if self.pool == "queries" and (
       self.num_queries < 1 or self.pool_heads < 1 or embed_dim % self.pool_heads

@@ -25,6 +25,12 @@ def between(field: str, value: float, low: float, high: float) -> None:
     raise ValueError(f"{field} must be between {low} and {high}; got {value}")
 
 
+def in_range(field: str, value: float, low: float, end: float) -> None:
+  """Raise ValueError, naming `field`, for a value outside [low, end)."""
+  if not low <= value < end:
+    raise ValueError(f"{field} must be in [{low}, {end}); got {value}")
+
+
 def one_of(field: str, value: Any, choices: Collection[Any]) -> None:
   """Raise ValueError, naming `field`, for a value that is not a choice."""
   if value not in choices:

@@ -9,7 +9,7 @@ import os
 import pathlib
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from absl import app, flags, logging
 
@@ -80,8 +80,20 @@ def reported(
   return run
 
 
-def parse_flags(argv: Sequence[str]) -> Sequence[str]:
-  """Parse absl flags; exit with a message if one cannot be parsed."""
+def parse_flags(
+  argv: Sequence[str], removed: Mapping[str, str]
+) -> Sequence[str]:
+  """Parse absl flags; exit with a message if one cannot be parsed.
+
+  Args:
+    argv: command line.
+    removed: message for each flag that earlier versions had.
+  """
+  for arg in argv:
+    name = arg.lstrip("-").partition("=")[0]
+    if arg.startswith("-") and name in removed:
+      print(f"error: --{name} {removed[name]}", file=sys.stderr)
+      sys.exit(1)
   try:
     return flags.FLAGS(argv)
   except Exception as error:  # config files and ml_collections raise any

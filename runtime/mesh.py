@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax import P
 
-from runtime import param_rules
+from runtime import marks, param_rules
 
 AXES = ("data", "fsdp", "tensor")
 # Axes that the rows of a batch are split over, in this order.
@@ -21,9 +21,9 @@ BATCH_AXES = ("data", "fsdp")
 class MeshConfig:
   """Fields of `config.mesh`; configs/base.py explains them."""
 
-  data: int
-  fsdp: int
-  tensor: int
+  data: marks.Free[int]
+  fsdp: marks.Free[int]
+  tensor: marks.Free[int]
 
   def shape(self, num_devices: int) -> tuple[int, int, int]:
     """Return devices along each axis of AXES, -1 resolved.

@@ -6,6 +6,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from runtime import checks
+
 
 def make(
   cls: type, values: Mapping[str, Any], *, prefix: str = "", see: str
@@ -14,7 +16,8 @@ def make(
 
   Args:
     cls: dataclass whose fields may be dataclasses, tuples and mappings of them;
-      the field `tower` selects one of a union of dataclasses.
+      of a union of dataclasses, the one whose first field, a Literal, has the
+      section's value is selected.
     values: values of a ConfigDict or a JSON file.
     prefix: prefix of the fields' names in messages, such as "steps.NAME.".
     see: file that explains the fields, for messages.
@@ -48,10 +51,21 @@ def make(
   )
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Return {"model.image.depth": value, ...} of nested mappings."""
+  fields: dict[str, Any] = {}
+  for name, value in values.items():
+    if isinstance(value, Mapping):
+      fields |= flat(value, f"{prefix}{name}.")
+    else:
+      fields[prefix + name] = value
+  return fields
+
+
 def _value(kind: Any, value: Any, name: str, see: str) -> Any:
   members = _members(kind)
   if members:
-    kind = _tower_kind(members, value, name)
+    kind = _selected(members, value, name)
   if dataclasses.is_dataclass(kind):
     if not isinstance(value, Mapping):
       raise ValueError(f"{name} must be a section; got {value!r}")
@@ -87,20 +101,17 @@ def _members(kind: Any) -> tuple[Any, ...]:
   return tuple(k for k in typing.get_args(kind) if dataclasses.is_dataclass(k))
 
 
-def _tower_kind(members: tuple[Any, ...], value: Any, name: str) -> Any:
-  """Return the dataclass whose `tower` equals the section's."""
-  by_tower = {
-    typing.get_args(typing.get_type_hints(kind)["tower"])[0]: kind
+def _selected(members: tuple[Any, ...], value: Any, name: str) -> Any:
+  """Return the dataclass whose first field's Literal is the section's."""
+  field = dataclasses.fields(members[0])[0].name
+  by_literal = {
+    typing.get_args(typing.get_type_hints(kind)[field])[0]: kind
     for kind in members
   }
   if not isinstance(value, Mapping):
     raise ValueError(f"{name} must be a section; got {value!r}")
-  tower = value.get("tower", "")
-  if tower not in by_tower:
-    raise ValueError(
-      f"{name}.tower must be one of {', '.join(by_tower)}; got {tower!r}"
-    )
-  return by_tower[tower]
+  checks.one_of(f"{name}.{field}", value.get(field, ""), by_literal)
+  return by_literal[value[field]]
 
 
 def _tuple(

@@ -155,6 +155,11 @@ def taken(out: pathlib.Path, others: list[str], or_one: str = "") -> ValueError:
   )
 
 
+def change(name: str, was: Any, now: Any) -> str:
+  """Return a line for `other_key` about a field that had another value."""
+  return f"{name}: {was!r} in the folder, {now!r} now"
+
+
 def changes(
   was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
 ) -> list[str]:
@@ -166,7 +171,7 @@ def changes(
     prefix: of the fields' names.
   """
   return [
-    f"{prefix}{name}: {was.get(name)!r} in the folder, {value!r} now"
+    change(f"{prefix}{name}", was.get(name), value)
     for name, value in now.items()
     if was.get(name) != value
   ]

@@ -36,6 +36,16 @@ ENGINE = flags.DEFINE_string(
   "engine", "processes", "Place of the work: inline, processes or ray."
 )
 
+_SETS = (
+  "is gone: --config.evaluate.sets={} evaluates nothing, and a config file"
+  " names its sets as configs/evaluate/emoji.py does"
+)
+# Flags of earlier versions, and the end of the message that refuses them.
+REMOVED = {
+  "config.evaluate.retrieval": _SETS,
+  "config.evaluate.zero_shot": _SETS,
+}
+
 
 def config() -> Any:
   """Return the checked training.config.Config of --config, None without it."""

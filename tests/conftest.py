@@ -1,4 +1,4 @@
-"""What all tests share: 8 simulated devices, data, and one finished run."""
+"""Fixtures of all tests: 8 simulated devices, data, and one finished run."""
 
 import dataclasses
 import fcntl

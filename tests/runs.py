@@ -83,7 +83,7 @@ class Runner:
       command[1:] = ["-c", f"import runpy\n{before}\n{run}"]
     if config is not None:
       command.append(f"--config={config}")
-      if config == "tests/tiny.py":
+      if config.startswith("tests/tiny.py"):
         command.append(f"--config.data.cache_dir={self.cache_dir}")
     if workdir is not None:
       command.append(f"--workdir={workdir}")

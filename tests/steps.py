@@ -92,7 +92,7 @@ FAST = {
   "optimizer.learning_rate": 0.01,
   "optimizer.epsilon": 0.01,
 }
-# Of parameters of size 0.1 after 8 updates. Each is a rate of 0.01 times a
-# gradient over 0.01, and gradients of size 1 differ by about ten roundings of
-# 1e-7 where sums are taken in another order.
+# Tolerance of parameters of size 0.1 after 8 updates. Each is a rate of 0.01
+# times a gradient over 0.01, and gradients of size 1 differ by about ten
+# roundings of 1e-7 where sums are taken in another order.
 ATOL = 2e-5

@@ -171,9 +171,8 @@ def test_languages(runner, reference, tmp_path):
     "--config.data.languages=('en','de','ja')",
     "--config.total_steps=3",
     "--config.optimizer.warmup_steps=0",
-    "--config.evaluate.retrieval=('compositional',)",
-    "--config.evaluate.zero_shot=()",
     "--config.evaluate.every_steps=2",
+    config="tests/tiny.py:compositional",
   )
   assert result.code == 0, result.stderr
   results = json.loads((tmp_path / "run" / "results.json").read_text())

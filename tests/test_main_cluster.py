@@ -11,14 +11,10 @@ import pytest
 
 from tests import runs
 
-_ARGS = (
-  "--config.total_steps=15",
-  "--config.evaluate.retrieval=('compositional',)",
-)
+_ARGS = ("--config.total_steps=15",)
 _NO_EVALUATION = (
   "--config.total_steps=15",
-  "--config.evaluate.retrieval=()",
-  "--config.evaluate.zero_shot=()",
+  "--config.evaluate.sets={}",
 )
 # From step 11 on a second each, so that a signal does not come too late.
 _SLOW = """
@@ -168,7 +164,7 @@ def test_two_processes_lose_the_first_and_go_on(runner, alone, tmp_path):
   )
   for direction in ("image_to_text", "text_to_image"):
     for name, value in expected["compositional"][direction].items():
-      # Of 304 queries, rounding may move a few by one rank.
+      # Rounding may move a few of 304 queries by one rank.
       slack = 2.0 if name == "median_rank" else 3 / 304
       assert abs(got["compositional"][direction][name] - value) <= slack
   assert (workdir / "report.html").exists()

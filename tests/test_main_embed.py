@@ -39,7 +39,7 @@ def test_embed(tmp_path):
   assert facts["family"] == "hf_clip"
   np.testing.assert_allclose(facts["scale"], expected["scale"], rtol=1e-6)
   assert facts["bias"] == 0
-  # What transformers computed: float32 sums in another order.
+  # Equal to transformers' results but for the order of float32 sums.
   zimg = np.load(tmp_path / "out" / "images.npy")
   np.testing.assert_allclose(zimg, expected["zimg"], atol=2e-5)
   assert "Warning" not in result.stderr

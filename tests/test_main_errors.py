@@ -1,4 +1,4 @@
-"""What goes wrong is said in a line or two, and leaves nothing half-written."""
+"""Failures print a line or two, and leave no half-written file."""
 
 import contextlib
 import fcntl
@@ -11,10 +11,7 @@ import pytest
 
 from tests import runs
 
-_NO_EVALUATION = (
-  "--config.evaluate.retrieval=()",
-  "--config.evaluate.zero_shot=()",
-)
+_NO_EVALUATION = ("--config.evaluate.sets={}",)
 
 
 def _assert_refused(result, *words):
@@ -41,10 +38,21 @@ def _assert_refused(result, *words):
     (("--config.data.languages=('en','xx')",), ("data.languages", "xx")),
     (("--config.total_steps=0",), ("total_steps", "0")),
     (("--config.loss.name=hinge",), ("loss.name", "hinge", "sigmoid")),
-    (("--config.evaluate.zero_shot=('x',)",), ("evaluate.zero_shot", "'x'")),
+    (
+      ("--config.evaluate.zero_shot=()",),
+      ("--config.evaluate.zero_shot is gone", "--config.evaluate.sets={}"),
+    ),
     (
       ("--config.evaluate.retrieval=('dev',)",),
-      ("evaluate.retrieval", "compositional", "'dev'"),
+      ("--config.evaluate.retrieval is gone", "configs/evaluate/emoji.py"),
+    ),
+    (
+      ("--config.evaluate.sets.skin_tone.label=x",),
+      ("evaluate.sets.skin_tone.label must be one of key_part; got 'x'",),
+    ),
+    (
+      ("--config.evaluate.sets.compositional.source.split=dev",),
+      ("evaluate.sets.compositional.source.split", "unseen_concept", "'dev'"),
     ),
     (("--task=trian",), ("--task", "trian", "train, evaluate, search")),
     (("train",), ("'train'", "--")),
@@ -191,7 +199,7 @@ def test_full_disk(runner, reference, tmp_path):
     )
     assert saved
     assert saved[-1] < 40
-    # What was saved is whole: the run goes on elsewhere, and to the bit.
+    # The saved state is whole: the run resumes elsewhere, equal to the bit.
     workdir = shutil.copytree(disk / "run", tmp_path / "run")
   result = runner.run(workdir, *_NO_EVALUATION)
   assert result.code == 0, result.stderr

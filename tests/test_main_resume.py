@@ -14,10 +14,7 @@ import pytest
 from tests import runs
 
 # Without evaluations: what is compared is training.
-_NO_EVALUATION = (
-  "--config.evaluate.retrieval=()",
-  "--config.evaluate.zero_shot=()",
-)
+_NO_EVALUATION = ("--config.evaluate.sets={}",)
 
 
 def _snapshot(folder):
@@ -158,19 +155,20 @@ suite.embed = stop_and_embed
 def test_sigterm_in_evaluations(runner, reference, tmp_path):
   workdir = tmp_path / "run"
   # Step 12 is saved by nothing else.
-  args = ("--config.evaluate.every_steps=12", "--config.evaluate.zero_shot=()")
-  result = runner.run(workdir, *args, before=_STOP_IN_EVALUATION)
+  result = runner.run(
+    workdir, "--config.evaluate.every_steps=12", before=_STOP_IN_EVALUATION
+  )
   assert result.code == 0, result.stderr
   assert "SIGTERM: saved step 12 of 40" in result.stderr
 
-  last_only = ("--config.evaluate.every_steps=0", *args[1:])
-  result = runner.run(workdir, *last_only, before=_STOP_IN_EVALUATION)
+  last_only = "--config.evaluate.every_steps=0"
+  result = runner.run(workdir, last_only, before=_STOP_IN_EVALUATION)
   assert result.code == 0, result.stderr
   assert "Resuming from the checkpoint of step 12" in result.stderr
   assert "SIGTERM: stopped in the last evaluation" in result.stderr
   assert not (workdir / "results.json").exists()
 
-  result = _complete(runner, workdir, *last_only)
+  result = _complete(runner, workdir, last_only)
   assert "Resuming from the checkpoint of step 40" in result.stderr
   runs.assert_same_run(workdir, reference, runner.cache_dir)
   got, expected = (

@@ -7,11 +7,23 @@ Hardware: 1 CPU core. Expected: the loss falls from 9.8 to below 5 in 40 steps.
 import ml_collections
 
 from configs import base
+from configs.evaluate import emoji
+from configs.parts import sources
 
 
-def get_config() -> ml_collections.ConfigDict:
-  """Return towers of 0.03 M parameters on drawings of 16 x 16 pixels."""
+def get_config(
+  sets: str = ",".join(emoji.SUITE),
+) -> ml_collections.ConfigDict:
+  """Return towers of 0.03 M parameters on drawings of 16 x 16 pixels.
+
+  Args:
+    sets: names of the evaluation sets, separated by commas.
+  """
   config = base.get_config()
+  config.data.sources.main = sources.source(format="emoji", split="train")
+  config.evaluate.sets = emoji.suite(
+    config.data.sources.main, tuple(sets.split(","))
+  )
   config.total_steps = 40
   config.batch_size = 16
   config.data.image_size = 16

@@ -28,7 +28,7 @@ from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from models import batch_norm
-from runtime import cluster, failures
+from runtime import checks, cluster, failures, marks
 from training import train_state
 
 # Folders of a checkpoint. Parameters have their own, so that inference reads no
@@ -46,16 +46,13 @@ _REJECTED = "rejected"
 class CheckpointConfig:
   """Fields of `config.checkpoint`; configs/base.py explains them."""
 
-  every_steps: int
-  keep: int
+  every_steps: marks.Free[int]
+  keep: marks.Free[int]
 
   def check(self) -> None:
     """Raise ValueError where a field's value cannot be used."""
     for field in ("every_steps", "keep"):
-      if getattr(self, field) < 1:
-        raise ValueError(
-          f"checkpoint.{field} must be at least 1; got {getattr(self, field)}"
-        )
+      checks.at_least(f"checkpoint.{field}", getattr(self, field), 1)
 
 
 class CheckpointError(failures.RunError):

@@ -12,35 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import losses
-from evaluators import zero_shot
-from input_pipeline import pipeline
+from evaluators import suite
+from input_pipeline import pipeline, tokenizers
+from input_pipeline.tokenizers import rules
 from models import dual_encoder, naflex
-from runtime import marks, sections
+from runtime import checks, marks, sections
 from runtime import mesh as mesh_lib
 from training import checkpointing, optimizer, text_lengths
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
-  """Fields of `config.evaluate`; configs/base.py explains them."""
-
-  every_steps: int
-  batch_size: int
-  retrieval: tuple[str, ...]
-  zero_shot: tuple[str, ...]
-
-  def check(self) -> None:
-    """Raise ValueError where a field's value cannot be used."""
-    if self.every_steps < 0:
-      raise ValueError(
-        f"evaluate.every_steps must be at least 0; got {self.every_steps}"
-      )
-    for name in self.zero_shot:
-      if name not in zero_shot.TASKS:
-        raise ValueError(
-          f"evaluate.zero_shot must be among {', '.join(zero_shot.TASKS)};"
-          f" got {name!r}"
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +37,14 @@ class Config:
   init_image_from: marks.Fixed[str]
   init_text_from: marks.Fixed[str]
   init_except: marks.Fixed[tuple[str, ...]]
-  mesh: marks.Free[mesh_lib.MeshConfig]
+  mesh: mesh_lib.MeshConfig
   partition_rules: marks.Fixed[tuple[tuple[str, tuple[str | None, ...]], ...]]
   data: pipeline.DataConfig
   model: dual_encoder.ModelConfig
   loss: losses.LossConfig
-  optimizer: marks.Fixed[optimizer.OptimizerConfig]
-  checkpoint: marks.Free[checkpointing.CheckpointConfig]
-  evaluate: marks.Free[EvaluateConfig]
+  optimizer: optimizer.OptimizerConfig
+  checkpoint: checkpointing.CheckpointConfig
+  evaluate: marks.Free[suite.EvaluateConfig]
 
   def check(self) -> None:
     """Raise ValueError, naming the field, where a value cannot be used."""
@@ -76,12 +54,8 @@ class Config:
       "log_every_steps",
       "num_microbatches",
     ):
-      if getattr(self, field) < 1:
-        raise ValueError(
-          f"{field} must be at least 1; got {getattr(self, field)}"
-        )
-    if self.seed < 0:
-      raise ValueError(f"seed must be at least 0; got {self.seed}")
+      checks.at_least(field, getattr(self, field), 1)
+    checks.at_least("seed", self.seed, 0)
     if self.init_from and (self.init_image_from or self.init_text_from):
       raise ValueError(
         "init_from is for both towers; expected init_image_from and"
@@ -131,6 +105,35 @@ class Config:
           f" got {got}"
         )
 
+  def check_text_ids(self) -> None:
+    """Raise ValueError where tower and tokenizer have different special ids.
+
+    The run would train without an error otherwise: pooled at the wrong token,
+    or attending to padding. No data is prepared, but a tokenizer's file is
+    read.
+
+    Raises:
+      FileNotFoundError, ValueError: the vocabulary cannot be used, or an id of
+        the text tower is not the tokenizer's.
+    """
+    if self.data.tokenizer in tokenizers.WITHOUT_FILE:
+      special = rules.run(self.data.num_tokens)  # known before it is trained
+    else:
+      special = pipeline.make_tokenizer(self.data)
+    text = self.model.text
+    assert text is not None  # `from_mapping` refuses None.
+    used = []
+    if text.pool == "eot":
+      used.append(("eot_id", text.eot_id, special.eos_id, "ends"))
+    if text.tower == "bert" or text.mask_padding:
+      used.append(("pad_id", text.pad_id, special.pad_id, "fills up"))
+    for field, got, expected, does in used:
+      if got != expected:
+        raise ValueError(
+          f"model.text.{field} must be {expected}, which {does} captions of"
+          f" data.tokenizer={self.data.tokenizer!r}; got {got}"
+        )
+
 
 def checked(values: Mapping[str, Any]) -> Config:
   """Return `from_mapping`, its values checked too.
@@ -170,14 +173,4 @@ def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
 
 def flat(config: Config) -> dict[str, Any]:
   """Return {"model.image.depth": value, ...}."""
-  return _flat(to_mapping(config))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  flat = {}
-  for name, value in values.items():
-    if isinstance(value, Mapping):
-      flat |= _flat(value, f"{prefix}{name}.")
-    else:
-      flat[prefix + name] = value
-  return flat
+  return sections.flat(to_mapping(config))

@@ -17,23 +17,21 @@ from training import config as config_lib
 class Evaluator:
   """Held-out data of a run, and the functions that embed it."""
 
-  config: config_lib.Config
   data: suite.Data
   embedder: embedding.Embedder
 
   def scalars(self, variables: Any) -> dict[str, float]:
     """Return the figures of an evaluation, by name."""
-    args = (self.config, self.data, self.embedder, variables)
-    return suite.scalars(suite.run(*args))
+    return suite.scalars(suite.run(self.data, self.embedder, variables))
 
   def final(self, variables: Any) -> tuple[suite.Results, Any]:
     """Return the last evaluation's results, and pictures for the report."""
-    with jax.set_mesh(self.embedder.mesh):
-      args = (self.config, self.data)
-      embeddings = suite.embed(*args, self.embedder, variables)
+    mesh = self.embedder.mesh
+    with jax.set_mesh(mesh):
+      embeddings = suite.embed(self.data, self.embedder, variables)
       return (
-        suite.score(*args, embeddings, self.embedder),
-        suite.gallery(*args, embeddings, self.embedder),
+        suite.score(self.data, embeddings, mesh),
+        suite.gallery(self.data, embeddings, mesh),
       )
 
 
@@ -42,12 +40,14 @@ def make(
   mesh: jax.sharding.Mesh,
   should_stop: Callable[[], bool],
 ) -> Evaluator:
-  """Read the held-out data; every process calls this."""
-  data = cluster.first_then_all(lambda: suite.load_data(config))
+  """Open the sources of the evaluation sets; every process calls this."""
+  data = cluster.first_then_all(
+    lambda: suite.load_data(config.evaluate, config.data)
+  )
   embedder = embedding.make_embedder(
     *dual_encoder.embed_fns(config.model, mesh_lib.BATCH_AXES),
     mesh,
     config.evaluate.batch_size,
     should_stop,
   )
-  return Evaluator(config, data, embedder)
+  return Evaluator(data, embedder)

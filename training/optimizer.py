@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from models import batch_norm
-from runtime import param_rules
+from runtime import checks, marks, param_rules
 from training import schedule
 
 OPTIMIZERS = ("adamw", "adafactor", "lamb")
@@ -27,23 +27,23 @@ Rules = tuple[tuple[str, Any], ...]
 class OptimizerConfig:
   """Fields of `config.optimizer`; configs/base.py explains them."""
 
-  name: str
-  learning_rate: float
-  b1: float
-  b2: float
-  epsilon: float
-  moment_dtype: str
-  clip_norm: float
-  schedule: str
-  warmup_steps: int
-  cooldown_steps: int
-  timescale_steps: int
-  final_fraction: float
-  weight_decay: float
-  weight_decay_convention: str
-  weight_decay_mults: Rules
-  learning_rate_mults: Rules
-  freeze: Rules
+  name: marks.Fixed[str]
+  learning_rate: marks.Fixed[float]
+  b1: marks.Fixed[float]
+  b2: marks.Fixed[float]
+  epsilon: marks.Fixed[float]
+  moment_dtype: marks.Fixed[str]
+  clip_norm: marks.Fixed[float]
+  schedule: marks.Fixed[str]
+  warmup_steps: marks.Fixed[int]
+  cooldown_steps: marks.Fixed[int]
+  timescale_steps: marks.Fixed[int]
+  final_fraction: marks.Fixed[float]
+  weight_decay: marks.Fixed[float]
+  weight_decay_convention: marks.Fixed[str]
+  weight_decay_mults: marks.Fixed[Rules]
+  learning_rate_mults: marks.Fixed[Rules]
+  freeze: marks.Fixed[Rules]
 
   def check(self, total_steps: int) -> None:
     """Raise ValueError where a field's value cannot be used."""
@@ -52,16 +52,9 @@ class OptimizerConfig:
       ("weight_decay_convention", DECAY_CONVENTIONS),
       ("moment_dtype", MOMENT_DTYPES),
     ):
-      if getattr(self, field) not in choices:
-        raise ValueError(
-          f"optimizer.{field} must be one of {', '.join(choices)};"
-          f" got {getattr(self, field)!r}"
-        )
+      checks.one_of(f"optimizer.{field}", getattr(self, field), choices)
     for field in ("learning_rate", "clip_norm", "weight_decay"):
-      if not getattr(self, field) >= 0:
-        raise ValueError(
-          f"optimizer.{field} must be at least 0; got {getattr(self, field)}"
-        )
+      checks.at_least(f"optimizer.{field}", getattr(self, field), 0)
     if self.name == "lamb" and self.weight_decay_convention != "lr":
       raise ValueError(
         "optimizer.weight_decay_convention must be 'lr' with LAMB, whose trust"

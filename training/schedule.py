@@ -5,6 +5,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from runtime import checks
+
 Schedule = Callable[[jax.Array], jax.Array]
 SCHEDULES = ("cosine", "linear", "rsqrt", "constant")
 
@@ -33,21 +35,15 @@ def make_schedule(
   Raises:
     ValueError: an unknown name, or phases that do not fit in the run.
   """
-  if name not in SCHEDULES:
-    raise ValueError(
-      f"optimizer.schedule must be one of {', '.join(SCHEDULES)}; got {name!r}"
-    )
+  checks.one_of("optimizer.schedule", name, SCHEDULES)
   if name in ("cosine", "linear") and cooldown_steps:
     raise ValueError(
       "optimizer.cooldown_steps must be 0 with optimizer.schedule="
       f"{name!r}, which ends by itself; got {cooldown_steps}"
     )
-  if min(warmup_steps, cooldown_steps) < 0 or timescale_steps < 1:
-    raise ValueError(
-      "optimizer.warmup_steps and cooldown_steps must be at least 0 and"
-      f" timescale_steps at least 1; got {warmup_steps}, {cooldown_steps} and"
-      f" {timescale_steps}"
-    )
+  checks.at_least("optimizer.warmup_steps", warmup_steps, 0)
+  checks.at_least("optimizer.cooldown_steps", cooldown_steps, 0)
+  checks.at_least("optimizer.timescale_steps", timescale_steps, 1)
   if warmup_steps + cooldown_steps > total_steps:
     raise ValueError(
       "optimizer.warmup_steps + cooldown_steps must be at most total_steps;"

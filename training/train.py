@@ -30,7 +30,6 @@ from training import (
   reporter,
   starting_weights,
   step_program,
-  text_ids,
   train_state,
   workdir,
 )
@@ -175,7 +174,7 @@ def run(
   stop = stop_lib.Stop()
   mesh = mesh_lib.make_mesh(config.mesh)
   step_program.check(config, mesh)
-  text_ids.check(config)
+  config.check_text_ids()
   with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
     workdir.claim_for_all(folder, config, stack)

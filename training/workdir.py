@@ -20,7 +20,7 @@ from runtime import (
   whole_files,
 )
 from training import config as config_lib
-from training import metrics
+from training import metrics, old_config
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -29,6 +29,8 @@ RESULTS = "results.json"
 REPORT = "report.html"
 # Until another machine's file is seen: network disks cache what is in a folder.
 _SHARED_SECONDS = 60.0
+# Sections of evaluation sets, which the message of a resumed run sums up.
+_SETS = "evaluate.sets."
 
 
 class WorkdirError(failures.RunError):
@@ -121,7 +123,7 @@ def begin(
     steps: that have a checkpoint.
 
   Raises:
-    WorkdirError: another config's run is in it, or one past the last step.
+    RunError: another config's run is in it, or one past the last step.
   """
   started_with = read_config(folder)
   if started_with is not None and steps:
@@ -162,7 +164,8 @@ def read_config(folder: pathlib.Path) -> config_lib.Config | None:
   """
   try:
     text = (folder / CONFIG).read_text()
-    return config_lib.from_mapping(json.loads(text)["config"])
+    values = old_config.upgraded(json.loads(text)["config"])
+    return config_lib.from_mapping(values)
   except FileNotFoundError:
     return None
   except (OSError, ValueError, KeyError, TypeError) as error:
@@ -192,27 +195,30 @@ def check_same(
   """Let a run resume only what it would itself have made.
 
   Raises:
-    WorkdirError: a field differs that alters the result; all are named.
+    RunError: a field differs that alters the result; all are named.
   """
   changed = config_lib.differences(old, new)
-  refused = {
-    name: values
-    for name, values in changed.items()
+  refused = [
+    unfinished.change(name, was, now)
+    for name, (was, now) in changed.items()
     if not marks.of(config_lib.Config, name).may_change
     # Micro-batches say which rows are negatives of each other.
     or (name == "num_microbatches" and new.loss.scope == "microbatch")
-  }
+  ]
   if refused:
-    lines = "".join(
-      f"\n  {name}: {was!r} in the folder, {now!r} now"
-      for name, (was, now) in refused.items()
-    )
-    raise WorkdirError(
-      f"--workdir={folder} holds a run with another config; undo these"
-      f" changes to resume it, or give another folder:{lines}"
+    raise unfinished.other_key(
+      f"--workdir={folder}",
+      "a run with another config; undo these changes to resume it",
+      refused,
     )
   for name, (was, now) in changed.items():
-    metrics.say(f"Resuming with {name} changed from {was!r} to {now!r}")
+    if not name.startswith(_SETS):
+      metrics.say(f"Resuming with {name} changed from {was!r} to {now!r}")
+  sets = {name.split(".")[2] for name in changed if name.startswith(_SETS)}
+  if sets:  # one line instead of one for each of their fields
+    metrics.say(
+      f"Resuming with evaluate.sets changed: {', '.join(sorted(sets))}"
+    )
 
 
 def check_steps(

@@ -29,7 +29,8 @@ Expected: mini keeps 15,883 of 43,428 pairs, of 1,985 drawings, in less than a
 
 import ml_collections
 
-from configs.curate import fields, rules
+from configs.curate import fields
+from configs.curate import steps as steps_lib
 from configs.parts import variants
 
 
@@ -47,18 +48,18 @@ def get_config(variant: str = "align") -> ml_collections.ConfigDict:
 
 def _align() -> ml_collections.ConfigDict:
   # Images are identified by their addresses; sha256 would identify the content.
-  return fields.recipe(**rules.align(image="url"))
+  return fields.recipe(**steps_lib.align(image="url"))
 
 
 def _align_dedup() -> ml_collections.ConfigDict:
   return fields.recipe(
-    **rules.align(image="url"),
-    **rules.align_near_duplicates(),
+    **steps_lib.align(image="url"),
+    **steps_lib.align_near_duplicates(),
   )
 
 
 def _coyo() -> ml_collections.ConfigDict:
-  config = fields.recipe(**rules.coyo())
+  config = fields.recipe(**steps_lib.coyo())
   users = ("profanity", "nsfw", "public")
   config.order = tuple(name for name in config.order if name not in users)
   return config
@@ -67,7 +68,7 @@ def _coyo() -> ml_collections.ConfigDict:
 def _mini() -> ml_collections.ConfigDict:
   # Numbers are ours: 14,000 of 45,000 words and word pairs occur more than
   # once.
-  steps = rules.align(image="", num_terms=14_000)
+  steps = steps_lib.align(image="", num_terms=14_000)
   # Drawings are squares of 64 pixels; all captions of one differ by nature.
   steps["image_size"]["min_side"] = 32
   del steps["image_fanout"]

@@ -42,7 +42,8 @@ from typing import Any
 
 import ml_collections
 
-from configs.curate import dfn, fields, rules
+from configs.curate import dfn, fields
+from configs.curate import steps as steps_lib
 from configs.parts import variants
 
 # Columns of DataComp's metadata.
@@ -59,7 +60,7 @@ def get_config(variant: str = "clip_score") -> ml_collections.ConfigDict:
     variant,
     {
       "no_filter": dict,
-      "basic": rules.basic_filter,
+      "basic": steps_lib.basic_filter,
       "clip_score": lambda: {"top": dfn.top(_L14, 0.3)},
       "clip_score_b32": lambda: {"top": dfn.top(_B32, 0.3)},
       "laion2b": _laion2b,
@@ -78,13 +79,13 @@ def _laion2b() -> dict[str, dict[str, Any]]:
   return {
     # The column is compared first: identifying languages takes far longer.
     "clip": {"op": "threshold", "column": _B32, "threshold": 0.28},
-    "language": rules.language("cld3"),
+    "language": steps_lib.language("cld3"),
   }
 
 
 def _text_based() -> dict[str, dict[str, Any]]:
   return {
-    "language": rules.basic_filter()["language"],
+    "language": steps_lib.basic_filter()["language"],
     "text": {
       "op": "text_based",
       # File of WordNet 3.0 IDs, one a line: ImageNet-21k's.
@@ -111,7 +112,7 @@ def _image_based() -> dict[str, dict[str, Any]]:
       "num_sampled": 160_000_000,
       "seed": 0,
     },
-    **rules.image_based_captions(),
+    **steps_lib.image_based_captions(),
   }
 
 
@@ -120,7 +121,7 @@ def _both() -> dict[str, dict[str, Any]]:
 
 
 def _mini() -> ml_collections.ConfigDict:
-  steps = rules.basic_filter()
+  steps = steps_lib.basic_filter()
   # Drawings are small squares: only words and languages drop pairs.
   steps["image_size"]["min_side"] = 32
   config = fields.recipe(**steps)

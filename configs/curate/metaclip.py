@@ -32,7 +32,7 @@ from typing import Any
 
 import ml_collections
 
-from configs.curate import fields, rules
+from configs.curate import fields, steps
 from configs.parts import variants
 
 # Share of all matches that entries below t have (arXiv 2309.16671: that of t =
@@ -62,14 +62,14 @@ def _english(*, t: int, mode: str = "parity") -> ml_collections.ConfigDict:
   return fields.recipe(
     # MetaCLIP identifies languages first (appendix A.2), with a model that is
     # not published.
-    language=rules.language("fasttext"),
+    language=steps.language("fasttext"),
     **_steps("metadata/en.txt", mode=mode, ends="both", t=t),
   )
 
 
 def _worldwide() -> ml_collections.ConfigDict:
   return fields.recipe(
-    language=rules.language("fasttext", keep=()),
+    language=steps.language("fasttext", keep=()),
     **_steps(
       "metadata",
       mode="parity",

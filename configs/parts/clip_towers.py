@@ -5,8 +5,7 @@ from typing import Any
 
 import ml_collections
 
-from configs import base
-from configs.parts import mini, sizes, towers
+from configs.parts import mini, tower_sizes, towers
 
 VOCAB_SIZE = 49_408
 NUM_TOKENS = 77
@@ -25,7 +24,7 @@ def set_vit(
   """Make the image tower a ViT as CLIP has it; `size` is a key of sizes.VIT."""
   config.data.image_size = image_size
   image = config.model.image = towers.vit(config.data)
-  image.update(sizes.VIT[size])
+  image.update(tower_sizes.VIT[size])
   image.patch_size = patch_size
   image.pool = "cls"
   image.pre_norm = True
@@ -97,9 +96,8 @@ def set_adamw(
   config.optimizer.clip_norm = 0.0
 
 
-def make_mini(activation: str) -> ml_collections.ConfigDict:
-  """Return CLIP's parts with 64 channels, on emoji."""
-  config = base.get_config()
+def set_mini(config: ml_collections.ConfigDict, activation: str) -> None:
+  """Set CLIP's parts with 64 channels, on emoji."""
   set_adamw(config, learning_rate=1e-3, warmup_steps=10)
   set_vit(config, "S", 8)
   config.model.image.update(mini.TRANSFORMER)
@@ -107,4 +105,3 @@ def make_mini(activation: str) -> ml_collections.ConfigDict:
   set_model(config, 64, activation)
   mini.shrink(config)
   config.model.text.eot_id = 1  # end of text of the tokenizer "bpe"
-  return config

@@ -6,6 +6,7 @@ optimizer and rules of the system run together, not how good the system is.
 
 import ml_collections
 
+from configs.evaluate import emoji
 from configs.parts import sources
 
 TRANSFORMER = {"width": 64, "depth": 2, "num_heads": 4, "mlp_width": 256}
@@ -35,5 +36,6 @@ def shrink(config: ml_collections.ConfigDict) -> None:
   config.optimizer.learning_rate = 1e-3
   config.optimizer.warmup_steps = 10
   config.checkpoint.every_steps = 100
-  config.evaluate.retrieval = ("compositional",)
-  config.evaluate.zero_shot = ()
+  config.evaluate.sets = emoji.suite(
+    config.data.sources.main, ("compositional",)
+  )

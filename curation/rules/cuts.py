@@ -97,7 +97,10 @@ class TopFraction(operators.Filter, operators.Reduction):
 
   def measure(self, context: operators.StepContext) -> operators.Measure:
     del context
-    return _Measure(self.column)
+    gathered = quantiles.Scores()
+    return operators.MeasureOf(
+      lambda table: gathered.add(scores(table, self.column)), gathered.save
+    )
 
   def reduce(
     self,
@@ -132,20 +135,6 @@ class TopFraction(operators.Filter, operators.Reduction):
     return lambda table: operators.Verdict(scores(table, self.column) >= cut)
 
 
-class _Measure:
-  """Scores of a shard."""
-
-  def __init__(self, column: str):
-    self._column = column
-    self._scores = quantiles.Scores()
-
-  def add(self, table: pa.Table) -> None:
-    self._scores.add(scores(table, self._column))
-
-  def save(self, path: pathlib.Path) -> None:
-    self._scores.save(path)
-
-
 def scores(
   table: pa.Table, column: str, dtype: np.dtype = _FLOAT32
 ) -> np.ndarray:
@@ -174,6 +163,6 @@ def check_column(column: str, field: str) -> None:
   """Raise ValueError, naming `field`.column, for an empty name."""
   if not column:
     raise ValueError(
-      f"{field}.column is empty; expected a signal of an earlier step or a "
-      "column of the pool, as clip_l14_similarity_score"
+      f"{field}.column must name a signal of an earlier step or a column of "
+      "the pool, as clip_l14_similarity_score; got ''"
     )

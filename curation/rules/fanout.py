@@ -60,7 +60,7 @@ class ImageFanout(operators.Filter, operators.Reduction):
   def measure(self, context: operators.StepContext) -> operators.Measure:
     del context
     fn = functools.partial(_keys_and_values, self.image, "text", False)
-    return _Measure(groups.Values(self.max_texts), fn)
+    return _measure(groups.Values(self.max_texts), fn)
 
   def reduce(
     self,
@@ -115,9 +115,9 @@ class TextFanout(operators.Filter, operators.Reduction):
     del context
     if not self.image:
       fn = functools.partial(_keys, ("text",), self.squeeze)
-      return _Measure(groups.Occurrences(), fn)
+      return _measure(groups.Occurrences(), fn)
     fn = functools.partial(_keys_and_values, "text", self.image, self.squeeze)
-    return _Measure(groups.Values(self.max_images), fn)
+    return _measure(groups.Values(self.max_images), fn)
 
   def reduce(
     self,
@@ -170,7 +170,7 @@ class DuplicatePairs(operators.Filter, operators.Reduction):
   def measure(self, context: operators.StepContext) -> operators.Measure:
     del context
     fn = functools.partial(_keys_and_uids, self.same, self.squeeze)
-    return _Measure(groups.Members(self.seed), fn)
+    return _measure(groups.Members(self.seed), fn)
 
   def reduce(
     self,
@@ -195,24 +195,13 @@ class DuplicatePairs(operators.Filter, operators.Reduction):
     return decide
 
 
-class _Measure:
-  """Feeds `columns_fn(table)` to a measure of groups.py."""
-
-  def __init__(
-    self,
-    gathered: groups.Occurrences | groups.Values | groups.Members,
-    columns_fn: Callable[[pa.Table], tuple[np.ndarray, ...]],
-  ) -> None:
-    self._gathered = gathered
-    self._columns_fn = columns_fn
-
-  def add(self, table: pa.Table) -> None:
-    """Add pairs."""
-    self._gathered.add(*self._columns_fn(table))
-
-  def save(self, path: pathlib.Path) -> None:
-    """Write the measure."""
-    self._gathered.save(path)
+def _measure(
+  gathered: groups.Occurrences | groups.Values | groups.Members,
+  columns_fn: Callable[[pa.Table], tuple[np.ndarray, ...]],
+) -> operators.Measure:
+  return operators.MeasureOf(
+    lambda table: gathered.add(*columns_fn(table)), gathered.save
+  )
 
 
 def _keys_and_values(

@@ -104,7 +104,8 @@ class Language(operators.Filter):
     checks.one_of(f"{field}.identifier", self.identifier, IDENTIFIERS)
     if self.model and self.identifier != "fasttext":
       raise ValueError(
-        f"{field}.model is of identifier='fasttext' only; got {self.model!r}"
+        f"{field}.model must be '' unless identifier is 'fasttext'; got"
+        f" {self.model!r}"
       )
     if not self.signal:
       raise ValueError(f"{field}.signal must be a name; got ''")

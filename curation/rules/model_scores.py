@@ -105,7 +105,10 @@ class StoredEmbeddings(operators.MeshFilter):
 
   def check(self, field: str) -> None:
     if not self.name:
-      raise ValueError(f"{field}.name is empty; expected b32, say")
+      raise ValueError(
+        f"{field}.name must be the NAME of columns NAME_img and NAME_txt, as"
+        " b32; got ''"
+      )
 
   def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     model = embedding_store.COLUMNS + self.name

@@ -21,9 +21,9 @@ def check(references: str, field: str) -> None:
   """Raise ValueError, naming `field`.references, if there are none."""
   if not references:
     raise ValueError(
-      f"{field}.references is empty; expected a .npy file of embeddings "
-      "[R, E], a folder of --task=embed, a folder of images or a pattern as "
-      '"images/**/*.jpg"'
+      f"{field}.references must name a .npy file of embeddings [R, E], a "
+      "folder of --task=embed, a folder of images or a pattern as "
+      "\"images/**/*.jpg\"; got ''"
     )
   if references.endswith(".npy"):
     path = pathlib.Path(references)

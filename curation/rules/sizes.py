@@ -3,7 +3,7 @@
 ALIGN's (Jia et al., arXiv 2102.05918, section 3), COYO-700M's (README.md of
 kakaobrain/coyo-dataset) and those of DataComp's `basic_filter` and of the
 captions of its image-based filter (mlfoundations/datacomp,
-baselines/apply_filter.py) differ in their boundaries: configs/curate/rules.py
+baselines/apply_filter.py) differ in their boundaries: configs/curate/steps.py
 has each by name.
 """
 

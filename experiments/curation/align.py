@@ -8,13 +8,14 @@ instead of billions.
 
 import ml_collections
 
-from configs.curate import fields, rules
+from configs.curate import fields
+from configs.curate import steps as steps_lib
 
 
 def get_config() -> ml_collections.ConfigDict:
   """Return the recipe."""
   # Number of those that occur at least three times, of the 105,000.
-  steps = rules.align(image="url", num_terms=20_000)
+  steps = steps_lib.align(image="url", num_terms=20_000)
   # Half of the longer side of most icons; 200 in the paper.
   steps["image_size"]["min_side"] = 16
   # 3 in the paper; the upper limit, 20, is the paper's.

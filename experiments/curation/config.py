@@ -75,6 +75,4 @@ def get_config(arg: str = "arm") -> ml_collections.ConfigDict:
   # run.py evaluates. A checkpoint half-way is for a run that is stopped.
   config.checkpoint.every_steps = 750
   config.checkpoint.keep = 1
-  config.evaluate.retrieval = ()
-  config.evaluate.zero_shot = ()
   return config

@@ -10,8 +10,7 @@ import numpy as np
 
 from evaluators import retrieval, zero_shot
 from inference import model as model_lib
-from input_pipeline.images import image_ops
-from input_pipeline.sources import source_config, webdataset
+from input_pipeline import evaluation_split
 
 # Prompts of the classification: the two most common forms of the pool's
 # captions (web_noise.py).
@@ -40,17 +39,20 @@ def evaluate(folder: pathlib.Path, data: pathlib.Path) -> dict[str, Any]:
   config, model = model_lib.load_run(folder)
   tokenizer, params = model.make_tokenizer(), model.params
   embedder = model.make_embedder(config.evaluate.batch_size)
-  size = config.data.image_size
 
   def read(split: str) -> tuple[np.ndarray, list[str]]:
     tar = data / "heldout" / f"{split}.tar"
-    records = _open(config.data.sources["main"], tar, data / "cache")
-    images, texts = [], []
-    for index in range(len(records)):
-      record = records[index]
-      images.append(image_ops.resize(image_ops.decode(record.image), size))
-      texts.append(record.texts["en"][0])
-    return embedder.images(params, np.stack(images)), texts
+    source = dataclasses.replace(
+      config.data.sources["main"], path=str(tar), subset="", keep=""
+    )
+    opened = evaluation_split.open_split(
+      dataclasses.replace(config.data, cache_dir=str(data / "cache")),
+      source,
+      name=split,
+      section="heldout",
+    )
+    examples = embedder.split(params, opened)
+    return examples.zimg_NE, [texts["en"] for texts in examples.texts]
 
   with jax.set_mesh(embedder.mesh):
     zimg_NE, names = read("retrieval")
@@ -78,12 +80,3 @@ def metric(results: Mapping[str, Any], path: str) -> float:
   for name in path.split("/"):
     value = value[name]
   return float(value) if path == MEDIAN_RANK else 100 * float(value)
-
-
-def _open(
-  source: source_config.SourceConfig, tar: pathlib.Path, cache_dir: pathlib.Path
-) -> webdataset.Records:
-  """Return the records of a tar, read with the source's other fields."""
-  source = dataclasses.replace(source, path=str(tar), subset="", keep="")
-  context = source_config.SourceContext("heldout", cache_dir, image_size=0)
-  return webdataset.open_split(source, "", context)

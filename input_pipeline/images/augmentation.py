@@ -25,6 +25,7 @@ from input_pipeline.images import (
   picture,
   rand_augment,
 )
+from runtime import checks, marks
 
 # Values of the field `resize`; configs/base.py explains each.
 RESIZES = ("square", "area", "squash", "shortest", "protocol", "naflex")
@@ -34,33 +35,34 @@ RESIZES = ("square", "area", "squash", "shortest", "protocol", "naflex")
 class Augmentation:
   """Fields of the section; configs/base.py explains them."""
 
-  resize: str
-  crop_scale: tuple[float, float]
-  crop_ratio: tuple[float, float]
-  resize_size: int
-  random_crop: bool
-  interpolation: str
-  protocol: str
-  patch_size: int
-  max_num_patches: int
-  flip_probability: float
-  jitter: tuple[float, float, float, float]
-  jitter_probability: float
-  gray_probability: float
-  blur_sigma: tuple[float, float]
-  blur_probability: float
-  randaug_layers: int
-  randaug_magnitude: float
-  erase_probability: float
+  resize: marks.Fixed[str]
+  crop_scale: marks.Fixed[tuple[float, float]]
+  crop_ratio: marks.Fixed[tuple[float, float]]
+  resize_size: marks.Fixed[int]
+  random_crop: marks.Fixed[bool]
+  interpolation: marks.Fixed[str]
+  protocol: marks.Fixed[str]
+  patch_size: marks.Fixed[int]
+  max_num_patches: marks.Fixed[int]
+  flip_probability: marks.Fixed[float]
+  jitter: marks.Fixed[tuple[float, float, float, float]]
+  jitter_probability: marks.Fixed[float]
+  gray_probability: marks.Fixed[float]
+  blur_sigma: marks.Fixed[tuple[float, float]]
+  blur_probability: marks.Fixed[float]
+  randaug_layers: marks.Fixed[int]
+  randaug_magnitude: marks.Fixed[float]
+  erase_probability: marks.Fixed[float]
 
   def check(self, image_size: int) -> None:
     """Raise ValueError, naming the field, for a value that cannot be used."""
-    for field, choices in (
-      ("resize", RESIZES),
-      ("interpolation", tuple(picture.INTERPOLATIONS)),
-      ("protocol", ("", *image_protocols.PROTOCOLS)),
-    ):
-      self._check(field, getattr(self, field) in choices, f"one of {choices}")
+    name = "data.augmentation."
+    checks.one_of(f"{name}resize", self.resize, RESIZES)
+    interpolations = picture.INTERPOLATIONS
+    checks.one_of(f"{name}interpolation", self.interpolation, interpolations)
+    if self.protocol:
+      protocols = image_protocols.PROTOCOLS
+      checks.one_of(f"{name}protocol", self.protocol, protocols)
     for field in ("crop_scale", "crop_ratio", "blur_sigma"):
       low, high = getattr(self, field)
       self._check(
@@ -85,20 +87,21 @@ class Augmentation:
       "blur_probability",
       "erase_probability",
     ):
-      self._check(field, 0 <= getattr(self, field) <= 1, "between 0 and 1")
+      checks.between(f"{name}{field}", getattr(self, field), 0, 1)
     *factors, hue = self.jitter
     self._check(
       "jitter",
       all(0 <= factor < math.inf for factor in factors) and 0 <= hue <= 0.5,
       "at least 0, the last (hue) at most 0.5",
     )
-    for field in ("patch_size", "max_num_patches"):
-      self._check(field, getattr(self, field) >= 1, "at least 1")
-    self._check("randaug_layers", self.randaug_layers >= 0, "at least 0")
+    for field, lowest in (
+      ("patch_size", 1),
+      ("max_num_patches", 1),
+      ("randaug_layers", 0),
+    ):
+      checks.at_least(f"{name}{field}", getattr(self, field), lowest)
     # Above 20, "Posterize" would remove more than 8 bits.
-    self._check(
-      "randaug_magnitude", 0 <= self.randaug_magnitude <= 20, "0 to 20"
-    )
+    checks.between(f"{name}randaug_magnitude", self.randaug_magnitude, 0, 20)
 
   def _check(self, field: str, is_right: bool, expected: str) -> None:
     if not is_right:

@@ -17,7 +17,7 @@ from typing import Any
 
 from input_pipeline import pipeline, sources
 from input_pipeline.preparing import conversion_job, shard_writer
-from input_pipeline.sources import prepared, source_config
+from input_pipeline.sources import prepared
 from input_pipeline.storage import uids as uids_lib
 from runtime import checks, jsonl, unfinished, whole_files
 
@@ -69,9 +69,7 @@ def make_jobs(
   for name, records in pipeline.open_sources(config).items():
     source = config.sources[name]
     module = sources.FORMATS[source.format]
-    context = source_config.SourceContext(
-      name, pathlib.Path(config.cache_dir), config.image_size
-    )
+    context = config.context(name)
     others = module.splits(source, context)
     trained = re.sub(r"[^A-Za-z0-9_]+", "_", source.split).strip("_")
     trained = source.split if source.split in others else trained

@@ -129,7 +129,7 @@ def select(
   The first call reads every UID of the source. Raises ValueError for a file
   that is no array of KEEP, or has none of the source's UIDs.
   """
-  field = f"data.sources.{context.name}.keep"
+  field = f"{context.field}.keep"
   keep = _open(field, source.keep)
   stat = pathlib.Path(source.keep).stat()
   facts = (
@@ -147,13 +147,13 @@ def select(
     if not total:
       raise ValueError(
         f"{field}={source.keep} keeps none of the {len(records)} examples; "
-        f"data.sources.{context.name}.uid names the field of the UIDs"
+        f"{context.field}.uid names the field of the UIDs"
       )
     mean = total / len(places)
     logging.info(
-      "data.sources.%s: %d of %d examples may be kept, each with a "
+      "%s: %d of %d examples may be kept, each with a "
       "probability of %.3g on average",
-      *(context.name, len(places), len(records), mean),
+      *(context.field, len(places), len(records), mean),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     file = io.BytesIO()

@@ -122,12 +122,11 @@ def open_split(
 ) -> array_record.Records:
   """Return the records of a split, rendered if need be."""
   source.refuse(
-    context.name, "path", "image", "caption", "language_field", "uid"
+    context.field, "path", "image", "caption", "language_field", "uid"
   )
   if split not in SPLITS:
     raise ValueError(
-      f"data.sources.{context.name}.split must be one of {list(SPLITS)}; got "
-      f"{split!r}"
+      f"{context.field}.split must be one of {list(SPLITS)}; got {split!r}"
     )
   return prepared.records(prepare(context.cache_dir, context.image_size), split)
 

@@ -67,7 +67,7 @@ def open_split(
   context: source_config.SourceContext,
 ) -> "Records":
   """Return the rows of all files; reads their footers."""
-  field = f"data.sources.{context.name}"
+  field = context.field
   source_config.check_no_split(source, split, context)
   found = files.find(source.path, f"{field}.path")
   layout, groups = _read_footers(found, source, field)

@@ -92,7 +92,7 @@ def open_split(
     return _open_files(source, split, context)
   if split not in manifest.splits:
     raise ValueError(
-      f"data.sources.{context.name}.split must be one of "
+      f"{context.field}.split must be one of "
       f"{list(manifest.splits)}; got {split!r}"
     )
   return _records(source.path.rstrip("/"), split, manifest)
@@ -121,7 +121,7 @@ def _open_files(
   split: str,
   context: source_config.SourceContext,
 ) -> array_record.Records:
-  field = f"data.sources.{context.name}"
+  field = context.field
   source_config.check_no_split(source, split, context)
   paths = files.expand(source.path, f"{field}.path")
   try:
@@ -134,8 +134,8 @@ def _opened(
   source: source_config.SourceConfig, context: source_config.SourceContext
 ) -> Manifest | None:
   """Return the folder's manifest, None where `path` is a list of files."""
-  field = f"data.sources.{context.name}.path"
-  source.refuse(context.name, "image", "caption", "language_field", "uid")
+  field = f"{context.field}.path"
+  source.refuse(context.field, "image", "caption", "language_field", "uid")
   scheme = remote.scheme(source.path)
   if scheme not in array_record.SCHEMES:
     raise ValueError(

@@ -8,6 +8,8 @@ import dataclasses
 import math
 import pathlib
 
+from runtime import checks
+
 
 @dataclasses.dataclass(frozen=True)
 class SourceConfig:
@@ -27,49 +29,60 @@ class SourceConfig:
   subset: str
   keep: str
 
-  def check(self, name: str) -> None:
-    """Raise ValueError, naming the field, for a value that cannot be used."""
-    if not 0 <= self.weight < math.inf:
-      raise ValueError(
-        f"data.sources.{name}.weight must be at least 0; got {self.weight}"
-      )
-    if self.repeat < 1:
-      raise ValueError(
-        f"data.sources.{name}.repeat must be at least 1; got {self.repeat}"
-      )
+  def check(self, field: str) -> None:
+    """Raise ValueError for the first value that cannot be used.
+
+    Args:
+      field: name of the section in messages, such as "data.sources.main".
+    """
+    checks.at_least(f"{field}.weight", self.weight, 0)
+    if self.weight == math.inf:
+      raise ValueError(f"{field}.weight must be finite; got {self.weight}")
+    checks.at_least(f"{field}.repeat", self.repeat, 1)
     for template in self.templates:
       if template.count("{}") != 1:
         raise ValueError(
-          f"data.sources.{name}.templates must each have one {{}}; got "
-          f"{template!r}"
+          f"{field}.templates must each have one {{}}; got {template!r}"
         )
 
-  def refuse(self, name: str, *fields: str) -> None:
+  def refuse(self, field: str, *names: str) -> None:
     """Raise ValueError for the first of these fields that is set.
 
-    The fields are those that a format does not use; unset is () or "".
+    Formats call it for fields that they do not use, which must be () or "".
+
+    Args:
+      field: name of the section in messages.
+      names: fields of the section.
     """
-    for field in fields:
-      if getattr(self, field):
+    for name in names:
+      if getattr(self, name):
         raise ValueError(
-          f'data.sources.{name}.{field} is not used by format="{self.format}"; '
-          f"got {getattr(self, field)!r}"
+          f'{field}.{name} is not used by format="{self.format}"; got '
+          f"{getattr(self, name)!r}"
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceContext:
-  """Context of a source beside its section.
+  """Context of a source's section that its format needs.
 
   Attributes:
-    name: name of the source; its errors begin with "data.sources.{name}".
-    cache_dir: folder for an index or rendered images; made when needed.
-    image_size: size in pixels, for sources that can draw at any size.
+    name: name of the source.
+    cache_dir: folder for an index or for rendered images; made when it is
+      needed.
+    image_size: in pixels, for sources that can draw at any size.
+    section: field of the config that holds the source's section.
   """
 
   name: str
   cache_dir: pathlib.Path
   image_size: int
+  section: str = "data.sources"
+
+  @property
+  def field(self) -> str:
+    """Name of the source's section in messages."""
+    return f"{self.section}.{self.name}"
 
 
 def no_splits(source: SourceConfig, context: SourceContext) -> tuple[str, ...]:
@@ -84,6 +97,6 @@ def check_no_split(
   """Raise ValueError for a split, in a format without splits."""
   if split:
     raise ValueError(
-      f'data.sources.{context.name}.split must be "" for format='
+      f'{context.field}.split must be "" for format='
       f'"{source.format}", whose path names the files of one; got {split!r}'
     )

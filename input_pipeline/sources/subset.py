@@ -67,7 +67,7 @@ def select(
   The first call reads every UID of the source and of the file. Raises
   ValueError for a file without sorted UIDs, or with none of the source's.
   """
-  field = f"data.sources.{context.name}.subset"
+  field = f"{context.field}.subset"
   uids = read(field, source.subset)
   stat = pathlib.Path(source.subset).stat()
   facts = (
@@ -79,7 +79,7 @@ def select(
   if not path.exists():
     _check_sorted(field, source.subset, uids)
     source_uids = records.uids()
-    label = f"Looking up data.sources.{context.name} in {source.subset}"
+    label = f"Looking up {context.field} in {source.subset}"
     with progress.Progress(label, len(source_uids)) as bar:
       subset = uids_lib.SortedUids(uids, source.subset)
       found = _positions(source_uids, subset, bar.advance)
@@ -88,11 +88,11 @@ def select(
         f"{field}={source.subset} names none of the {len(records)} examples: "
         f"the first UID there is {uids_lib.uid_hex(uids[0])}, that of the "
         f"source {uids_lib.uid_hex(source_uids[0])}. "
-        f"data.sources.{context.name}.uid names the field of the UIDs"
+        f"{context.field}.uid names the field of the UIDs"
       )
     logging.info(
-      "data.sources.%s: %d of %d examples are among the %d of %s",
-      *(context.name, len(found), len(records), len(uids), source.subset),
+      "%s: %d of %d examples are among the %d of %s",
+      *(context.field, len(found), len(records), len(uids), source.subset),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     whole_files.write(path, found.astype("<u8").tobytes())

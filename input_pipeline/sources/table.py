@@ -53,7 +53,7 @@ def open_split(
   context: source_config.SourceContext,
 ) -> "Records":
   """Return the rows of a table, its index made if need be."""
-  field = f"data.sources.{context.name}"
+  field = context.field
   source_config.check_no_split(source, split, context)
   return open_table(source, field, context.cache_dir)
 

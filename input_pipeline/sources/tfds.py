@@ -39,9 +39,7 @@ def splits(
   source: source_config.SourceConfig, context: source_config.SourceContext
 ) -> tuple[str, ...]:
   """Return the data set's splits."""
-  return tuple(
-    _builder(source.path, f"data.sources.{context.name}").info.splits
-  )
+  return tuple(_builder(source.path, context.field).info.splits)
 
 
 def open_split(
@@ -50,7 +48,7 @@ def open_split(
   context: source_config.SourceContext,
 ) -> "Records":
   """Return a split, or a part of one such as "train[:90%]"."""
-  return Records(source, split, f"data.sources.{context.name}")
+  return Records(source, split, context.field)
 
 
 class Records:

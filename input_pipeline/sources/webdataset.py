@@ -62,7 +62,7 @@ def open_split(
   context: source_config.SourceContext,
 ) -> "Records":
   """Return the examples of the tars of `source.path`, indexed if need be."""
-  field = f"data.sources.{context.name}"
+  field = context.field
   source_config.check_no_split(source, split, context)
   layout = webdataset_layout.make(source, field)
   tars = files.find(source.path, f"{field}.path")

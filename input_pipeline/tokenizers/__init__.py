@@ -41,6 +41,8 @@ TOKENIZERS = {
 
 # Tokenizers that need no data.tokenizer_path.
 WITHOUT_FILE = ("bpe", "bytes")
+# Tokenizers whose vocabulary is trained on the captions of a run.
+TRAINED = ("bpe",)
 
 # load(folder, num_tokens=None): tokenizer of a model folder, by its files.
 load = hf.load

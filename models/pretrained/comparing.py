@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import dual_encoder
-from runtime import marks
+from runtime import marks, sections
 
 
 def differences(
@@ -25,7 +25,9 @@ def differences(
     ignored: regular expression (fullmatch) of further fields, such as
       "embed_dim".
   """
-  here, there = (_flat(dataclasses.asdict(model)) for model in (ours, theirs))
+  here, there = (
+    sections.flat(dataclasses.asdict(model)) for model in (ours, theirs)
+  )
   unread = _unread(here) & _unread(there)
   return {
     f"model.{name}": (here.get(name), there.get(name))
@@ -48,13 +50,3 @@ def _unread(fields: Mapping[str, Any]) -> set[str]:
     if fields["text.pool"] != "eot":
       unread.add("text.eot_id")
   return unread
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  flat: dict[str, Any] = {}
-  for name, value in values.items():
-    if isinstance(value, Mapping):
-      flat |= _flat(value, f"{prefix}{name}.")
-    else:
-      flat[prefix + name] = value
-  return flat

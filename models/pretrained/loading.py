@@ -10,7 +10,7 @@ import numpy as np
 
 from models import dual_encoder
 from models.pretrained import families, mapping, opening, pixels
-from models.pretrained.families import hf_json
+from models.pretrained.parts import hf_json
 
 
 def read_config(

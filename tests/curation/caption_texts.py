@@ -10,7 +10,7 @@ SCRIPTS = {
   "Thai": "กขงจนมาิ",
   "Arabic": "ابتدرسعم",
 }
-# What stands between words; most often a space.
+# Text between words, most often a space.
 _BETWEEN = (*(" ",) * 12, "", ", ", ".", "! ", "  ", "\t", "`", "-")
 
 
@@ -38,7 +38,7 @@ def make(
     start = rng.integers(len(caption) + 1)
     part = caption[start : start + rng.integers(1, 25)]
     if rng.random() < 0.7:
-      # Of whole words, as far as spaces say.
+      # Whole words, separated by spaces.
       pieces = caption.split(" ")
       first = rng.integers(len(pieces))
       part = " ".join(pieces[first : first + rng.integers(1, 5)])

@@ -1,4 +1,4 @@
-"""Pools for tests of operators, and what a curation keeps of them."""
+"""Pools for tests of operators, and the pairs that a curation keeps."""
 
 import dataclasses
 import json

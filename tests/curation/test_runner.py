@@ -1,4 +1,4 @@
-"""The runner: stages, resume from every point, what a folder says of it."""
+"""Runner: stages, resume from every point, and refusals of a folder."""
 
 import dataclasses
 import json
@@ -167,7 +167,7 @@ def test_goes_on_from_wherever_it_was_stopped(tmp_path, monkeypatch):
         pass
     tiny.curate(folder, pool)
     assert contents(folder) == expected, count
-  # Of two shards in two stages with a reduction, signals and selection.
+  # Files of two shards in two stages, a reduction, signals and selection.
   assert count >= 15
 
 

@@ -1,4 +1,4 @@
-"""From a pool to a selection to what training reads of the same section."""
+"""A pool, its selection, and training on the selection by the same section."""
 
 import dataclasses
 import itertools

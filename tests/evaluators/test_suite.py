@@ -1,35 +1,56 @@
 import dataclasses
 import json
-import types
 
 import jax
 import numpy as np
 import pytest
 
-from evaluators import embedding, suite, summary
-from input_pipeline import pipeline
-from tests.evaluators import meshes
+from configs.parts import sources
+from evaluators import embedding, sets, suite, summary
+from evaluators.sets import kinds
+from runtime import sections
+from tests.evaluators import fake_split, meshes
 
 # Words have ids; the table of a perfect model gives a picture and its names in
 # all languages the same row.
 TONES = ("light", "medium-light", "medium", "medium-dark", "dark")
 
 
-def make_data(num=20):
+def make_config(names=("compositional", "unseen_concept", "skin_tone")):
+  source = sources.source(format="emoji").to_dict()
+  return config_of({name: sets.SETS[name](source) for name in names})
+
+
+def config_of(named):
+  values = {"every_steps": 0, "batch_size": 16, "sets": named}
+  return sections.make(suite.EvaluateConfig, values, see="")
+
+
+def make_data(num=20, languages=("en",), config=None):
   """Two splits; texts carry the id of their row in the table."""
+  config = config or make_config()
   keys = [f"{0x1F440 + i:X}-1F3F{'BCDEF'[i % 5]}" for i in range(num)]
   splits = {}
-  for s, name in enumerate(("compositional", "unseen_concept")):
+  for s, section in enumerate(config.retrieval_sets.values()):
     ids = np.arange(num) + s * num
-    splits[name] = pipeline.Examples(
-      keys=tuple(keys),
-      texts={lang: tuple(f"{lang} {i}" for i in ids) for lang in ("de", "en")},
+    splits[section.source] = fake_split.Split(
+      keys=keys,
+      names={lang: [f"{lang} {i}" for i in ids] for lang in ("de", "en")},
       images=meshes.images_of(ids),
     )
-  names = {
-    lang: tuple(f"{lang} {i}" for i in range(3 * num)) for lang in ("de", "en")
-  }
-  return suite.Data(splits=splits, names=names, tokenizer=Tokenizer())
+  names = tuple(f"{languages[0]} {i}" for i in range(3 * num))
+  whole = (dataclasses.replace(source, split="") for source in splits)
+  return suite.Data(
+    config=config,
+    languages=languages,
+    splits=splits,
+    names=dict.fromkeys(whole, names),
+    tokenizer=Tokenizer(),
+  )
+
+
+def split_of(data, name):
+  return data.splits[data.config.sets[name].source]
 
 
 class Tokenizer:
@@ -46,15 +67,6 @@ class Tokenizer:
     if text.endswith(" skin tone"):
       return 100 + TONES.index(text.split()[-3])
     return int(text.split()[1])
-
-
-def make_config(languages=("en",), zero_shot=("skin_tone",)):
-  return types.SimpleNamespace(
-    data=types.SimpleNamespace(languages=languages),
-    evaluate=types.SimpleNamespace(
-      retrieval=("compositional", "unseen_concept"), zero_shot=zero_shot
-    ),
-  )
 
 
 def make_embedder(**kwargs):
@@ -74,7 +86,7 @@ def make_table():
 
 
 def test_results_have_the_structure_that_others_rely_on():
-  results = suite.run(make_config(), make_data(), make_embedder(), make_table())
+  results = suite.run(make_data(), make_embedder(), make_table())
   perfect = {"R@1": 1.0, "R@5": 1.0, "R@10": 1.0, "median_rank": 1.0}
   split = {
     "num_candidates": 20,
@@ -94,19 +106,19 @@ def test_runs_as_the_training_loop_runs_it():
   embedder = make_embedder()
   whole = jax.NamedSharding(embedder.mesh, jax.P())
   params = jax.device_put(make_table(), whole)
-  config, data = make_config(), make_data()
+  data = make_data()
   with jax.transfer_guard("disallow"), jax.set_mesh(embedder.mesh):
-    embeddings = suite.embed(config, data, embedder, params)
-    results = suite.score(config, data, embeddings, embedder)
-    suite.gallery(config, data, embeddings, embedder)
-  assert results == suite.run(config, data, embedder, make_table())
+    embeddings = suite.embed(data, embedder, params)
+    results = suite.score(data, embeddings, embedder.mesh)
+    suite.gallery(data, embeddings, embedder.mesh)
+  assert results == suite.run(data, embedder, make_table())
 
 
 def test_all_names_are_harder_than_the_split():
   # Name 40 + i, which is in neither split, is at the place of picture i.
   table = make_table()
   table[40:50] = table[:10]
-  results = suite.run(make_config(), make_data(), make_embedder(), table)
+  results = suite.run(make_data(), make_embedder(), table)
   split = results["compositional"]
   assert split["image_to_text"]["R@1"] == 1
   assert split["all_names"]["R@1"] == 0.5
@@ -115,8 +127,11 @@ def test_all_names_are_harder_than_the_split():
 
 def test_nothing_is_embedded_twice():
   tokenizer = Tokenizer()
-  data = dataclasses.replace(make_data(), tokenizer=tokenizer)
-  suite.run(make_config(("en", "de")), data, make_embedder(), make_table())
+  data = make_data(languages=("en", "de"))
+  data = dataclasses.replace(data, tokenizer=tokenizer)
+  suite.run(data, make_embedder(), make_table())
+  # The split `compositional` is that of two sets.
+  assert [split.passes for split in data.splits.values()] == [1, 1]
   texts = tokenizer.texts
   assert len(texts) == len(set(texts))
   # 60 English names, 2 x 20 German ones, 5 x 20 prompts.
@@ -124,9 +139,8 @@ def test_nothing_is_embedded_twice():
 
 
 def test_several_languages():
-  config = make_config(("de", "en"))
-  data = make_data()
-  results = suite.run(config, data, make_embedder(), make_table())
+  data = make_data(languages=("de", "en"))
+  results = suite.run(data, make_embedder(), make_table())
   split = results["compositional"]
   assert list(split["languages"]) == ["de", "en"]
   assert split["languages"]["de"]["image_to_text"] == split["image_to_text"]
@@ -135,8 +149,8 @@ def test_several_languages():
 
 
 def test_a_task_in_a_language_that_is_not_trained_says_so():
-  config = make_config(("de",))
-  results = suite.run(config, make_data(), make_embedder(), make_table())
+  data = make_data(languages=("de",))
+  results = suite.run(data, make_embedder(), make_table())
   reason = results["zero_shot"]["skin_tone"]["not_run"]
   assert '"en"' in reason
   assert "de" in reason
@@ -146,18 +160,18 @@ def test_a_task_in_a_language_that_is_not_trained_says_so():
 
 def test_examples_without_a_text_are_left_out():
   data = make_data()
-  split = data.splits["compositional"]
-  split.texts["en"] = ("", "", *split.texts["en"][2:])
-  results = suite.run(make_config(), data, make_embedder(), make_table())
+  split = split_of(data, "compositional")
+  split.names["en"][:2] = ("", "")
+  results = suite.run(data, make_embedder(), make_table())
   assert results["compositional"]["num_candidates"] == 18
   assert results["compositional"]["image_to_text"]["R@1"] == 1
-  split.texts["en"] = ("",) * 20
-  with pytest.raises(ValueError, match="compositional split has a text in en"):
-    suite.run(make_config(), data, make_embedder(), make_table())
+  split.names["en"] = [""] * 20
+  with pytest.raises(ValueError, match="sets.compositional has a text in en"):
+    suite.run(data, make_embedder(), make_table())
 
 
 def test_scalars():
-  results = suite.run(make_config(), make_data(), make_embedder(), make_table())
+  results = suite.run(make_data(), make_embedder(), make_table())
   scalars = suite.scalars(results)
   assert scalars["compositional/image_to_text/R@1"] == 1
   assert scalars["unseen_concept/all_names/median_rank"] == 1
@@ -169,25 +183,18 @@ def test_scalars():
 def test_interruption_passes_through():
   embedder = make_embedder(should_stop=lambda: True)
   with pytest.raises(embedding.Interrupted):
-    suite.run(make_config(), make_data(), embedder, make_table())
-
-
-def test_an_unknown_task_is_named():
-  with pytest.raises(ValueError, match=r"\['colour'\]; there is \['skin_tone"):
-    suite.load_data(make_config(zero_shot=("colour",)))
+    suite.run(make_data(), embedder, make_table())
 
 
 def test_gallery_shows_the_share_of_hits():
   table = make_table()
   # Names 0 to 9 are at the wrong picture.
   data = make_data()
-  split = data.splits["compositional"]
-  split.texts["en"] = tuple(
-    f"en {(i + 1) % 10 if i < 10 else i}" for i in range(20)
-  )
-  embedder, config = make_embedder(), make_config()
-  embeddings = suite.embed(config, data, embedder, table)
-  panels = suite.gallery(config, data, embeddings, embedder)
+  split = split_of(data, "compositional")
+  split.names["en"] = [f"en {(i + 1) % 10 if i < 10 else i}" for i in range(20)]
+  embedder = make_embedder()
+  embeddings = suite.embed(data, embedder, table)
+  panels = suite.gallery(data, embeddings, embedder.mesh)
   assert [(p.split, p.direction) for p in panels] == [
     (split, direction)
     for split in ("compositional", "unseen_concept")
@@ -208,31 +215,83 @@ def test_gallery_shows_the_share_of_hits():
 
 
 def test_a_run_that_evaluates_nothing():
-  config = make_config(zero_shot=())
-  config.evaluate.retrieval = ()
-  config.model = types.SimpleNamespace(embed_dim=32)
-  data = suite.Data(splits={}, names={}, tokenizer=Tokenizer())
+  data = make_data(config=config_of({}))
   embedder, table = make_embedder(), make_table()
-  assert suite.run(config, data, embedder, table) == {}
-  embeddings = suite.embed(config, data, embedder, table)
-  assert suite.gallery(config, data, embeddings, embedder) == []
+  assert suite.run(data, embedder, table) == {}
+  embeddings = suite.embed(data, embedder, table)
+  assert suite.gallery(data, embeddings, embedder.mesh) == []
   assert suite.scalars({}) == {}
 
 
 def test_the_gallery_does_not_depend_on_the_order_of_the_data():
-  config, embedder, table = make_config(), make_embedder(), make_table()
+  embedder, table = make_embedder(), make_table()
   chosen = []
   for order in (np.arange(20), np.random.default_rng(0).permutation(20)):
     data = make_data()
-    split = data.splits["compositional"]
-    split = pipeline.Examples(
-      keys=tuple(split.keys[i] for i in order),
-      texts={k: tuple(v[i] for i in order) for k, v in split.texts.items()},
+    split = split_of(data, "compositional")
+    shuffled = fake_split.Split(
+      keys=[split.keys[i] for i in order],
+      names={k: [v[i] for i in order] for k, v in split.names.items()},
       images=split.images[order],
     )
-    splits = {**data.splits, "compositional": split}
-    data = dataclasses.replace(data, splits=splits)
-    embeddings = suite.embed(config, data, embedder, table)
-    panel = suite.gallery(config, data, embeddings, embedder)[0]
+    source = data.config.sets["compositional"].source
+    data = dataclasses.replace(data, splits={**data.splits, source: shuffled})
+    embeddings = suite.embed(data, embedder, table)
+    panel = suite.gallery(data, embeddings, embedder.mesh)[0]
     chosen.append([entry.text for entry in panel.entries])
   assert chosen[0] == chosen[1]
+
+
+def test_a_set_chooses_its_figures():
+  source = sources.source(format="emoji", split="train").to_dict()
+  config = config_of({"mine": kinds.retrieval(source, metrics=("R@5",))})
+  results = suite.run(make_data(config=config), make_embedder(), make_table())
+  assert results == {
+    "mine": {
+      "num_candidates": 20,
+      "image_to_text": {"R@5": 1.0},
+      "text_to_image": {"R@5": 1.0},
+    }
+  }
+  lines = summary.table(results).splitlines()
+  assert lines[0].split() == ["mine", "of", "R@5"]
+  assert lines[1].split() == ["image", "to", "text", "20", "1.000", "(0.250)"]
+
+
+@pytest.mark.parametrize(
+  ("name", "fields", "words"),
+  [
+    ("skin_tone", {"label": "x"}, "label must be one of key_part"),
+    ("skin_tone", {"classes": ()}, "classes must have at least one"),
+    ("skin_tone", {"templates": ("a",)}, "templates must each have one {}"),
+    ("skin_tone", {"label_values": ("1",)}, "label_values must have 5 items"),
+    ("skin_tone", {"metrics": ("R@1",)}, "metrics must be one of top_1.*'R@1'"),
+    ("compositional", {"metrics": ("R@2",)}, "metrics must be one of R@1"),
+    ("compositional", {"metrics": ()}, "metrics must have at least one"),
+    ("compositional", {"kind": "x"}, "kind must be one of retrieval, zero_sh"),
+  ],
+)
+def test_refused_fields_of_a_set(name, fields, words):
+  source = sources.source(format="emoji").to_dict()
+  with pytest.raises(ValueError, match=rf"sets\.{name}\..*{words}"):
+    config_of({name: sets.SETS[name](source) | fields}).check()
+
+
+@pytest.mark.parametrize(
+  ("fields", "words"),
+  [
+    ({"format": "x"}, "format must be one of emoji.*'x'"),
+    ({"weight": 0.5}, "weight must be 0 in an evaluation; got 0.5"),
+    ({"keep": "k"}, "keep must be '' in an evaluation; got 'k'"),
+  ],
+)
+def test_refused_fields_of_a_source(fields, words):
+  source = sources.source(**({"format": "emoji"} | fields)).to_dict()
+  with pytest.raises(ValueError, match=f"^evaluate.sets.mine.source.{words}"):
+    config_of({"mine": kinds.retrieval(source)}).check()
+
+
+def test_a_set_cannot_have_the_name_of_a_group():
+  source = sources.source(format="emoji").to_dict()
+  with pytest.raises(ValueError, match="other names than 'zero_shot'"):
+    config_of({"zero_shot": kinds.retrieval(source)}).check()

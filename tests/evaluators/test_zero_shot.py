@@ -4,38 +4,6 @@ import pytest
 from evaluators import zero_shot
 from tests.evaluators import meshes
 
-TASK = zero_shot.TASKS["skin_tone"]
-
-
-def test_prompts_are_class_major():
-  prompts = TASK.prompts()
-  assert len(prompts) == len(TASK.classes) * len(TASK.templates)
-  assert prompts[:2] == ["person light skin tone", "woman light skin tone"]
-  assert prompts[-1] == "ear dark skin tone"
-  assert len(set(prompts)) == len(prompts)
-
-
-@pytest.mark.parametrize(
-  ("key", "label"),
-  [
-    ("1F44B-1F3FB", 0),
-    ("1f9d1-1f3fc-200d-1f680", 1),
-    ("1F469-1F3FF-200D-1F91D-200D-1F468-1F3FF", 4),
-    ("1F469-1F3FF-200D-1F91D-200D-1F468-1F3FB", None),
-    ("1F44B", None),
-  ],
-)
-def test_skin_tone_label(key, label):
-  assert zero_shot.skin_tone_label(key) == label
-
-
-def test_labels_leave_out_what_has_none():
-  row, label = zero_shot.labels(TASK, ["1F44B", "1F44B-1F3FD", "1F3FF"])
-  np.testing.assert_array_equal(row, [1, 2])
-  np.testing.assert_array_equal(label, [2, 4])
-  with pytest.raises(ValueError, match="no example of the compositional split"):
-    zero_shot.labels(TASK, ["1F44B"])
-
 
 def test_class_embedding_is_a_normalised_mean():
   # Not the mean of sums: the class of two opposite-leaning prompts points

@@ -23,7 +23,7 @@ def write(folder, config, step=3, bias=None):
   params = mirror.random_params(config.model)
   if bias is not None:
     params["bias"] = np.asarray(bias, np.float32)
-  # Of every day's size: a random one may be e ** -0.5 or e ** 0.5.
+  # A scale of usual size: a random one may be e ** -0.5 or e ** 0.5.
   params["log_scale"] = params["log_scale"] + 3
   mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(-1, 1, 1))
   state = jax.device_put(

@@ -15,7 +15,7 @@ from tests.inference import fresh_run
 from tests.models.pretrained import goldens
 from tests.models.pretrained.families import mirror
 
-# Of tests/tiny.py's run.
+# Changes of the run of tests/tiny.py.
 SIGLIP = {
   "model.image.projection": False,
   "model.text.pool": "last",
@@ -61,7 +61,7 @@ def test_a_run_of_siglip_and_back(tmp_path, capsys):
   assert got.keys() == params.keys()
   for path, array in params.items():
     assert np.asarray(got[path]).tobytes() == array.tobytes(), path
-  # Of spaces alone, open_clip leaves nothing.
+  # No text of spaces alone, which open_clip strips to "".
   texts = ["Woman firefighter", "a very long caption indeed", "家 ﬁ"]
   np.testing.assert_array_equal(
     theirs.make_tokenizer()(texts), ours.make_tokenizer()(texts)

@@ -5,8 +5,7 @@ import pytest
 
 from evaluators import embedding
 from inference import search
-from input_pipeline import pipeline
-from tests.evaluators import meshes
+from tests.evaluators import fake_split, meshes
 
 WORDS = ("cat", "dog", "owl", "firefighter")
 
@@ -21,14 +20,14 @@ def run(query, num_results=3):
   table[1, 0] = 0.5
   ids = np.array([2, 0, 3, 1])
   examples = {
-    "train": pipeline.Examples(
+    "train": fake_split.Split(
       keys=("1", "2"),
-      texts={"de": ("Eule", "Katze"), "en": ("owl", "cat")},
+      names={"de": ("Eule", "Katze"), "en": ("owl", "cat")},
       images=meshes.images_of(ids[:2]),
     ),
-    "unseen_concept": pipeline.Examples(
+    "unseen_concept": fake_split.Split(
       keys=("3", "4"),
-      texts={"de": ("Feuerwehr", "Hund"), "en": ("firefighter", "dog")},
+      names={"de": ("Feuerwehr", "Hund"), "en": ("firefighter", "dog")},
       images=meshes.images_of(ids[2:]),
     ),
   }

@@ -71,7 +71,7 @@ def test_a_bad_example_is_replaced(kind):
   got = make(mixture.Draw(123, 0, 4))
   fault = got[examples.FAULTS][0]
   assert fault.kind == expected.get(kind, kind)
-  assert fault.place == (123, 0)
+  assert fault.slot == (123, 0)
   assert (fault.source, fault.index) == ("main", 4)
   assert fault.key == ("a4" if kind in expected else "")
   # The same by another process, and whatever was made before.
@@ -110,7 +110,7 @@ def test_an_earlier_fault_happens_again():
   draw = mixture.Draw(123, 0, 4)
   expected = broken(draw)
   assert expected[examples.FAULTS]
-  repeated = {fault.place: fault for fault in expected[examples.FAULTS]}
+  repeated = {fault.slot: fault for fault in expected[examples.FAULTS]}
   _assert_same(dataclasses.replace(whole, repeated=repeated)(draw), expected)
   assert not whole(draw)[examples.FAULTS]
 

@@ -191,7 +191,7 @@ def _until(made, num):
       next(made)
     except loader.BadDataError as error:
       made.close()
-      # What main.py's reader gets, instead of a traceback.
+      # The message of main.py, instead of a traceback.
       return i, failures.describe(error)
   made.close()
   return num, ""

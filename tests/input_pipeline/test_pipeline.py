@@ -16,6 +16,7 @@ from configs.parts import sources
 from input_pipeline import pipeline
 from input_pipeline.images import picture
 from input_pipeline.sources import array_record, emoji, prepared
+from tests.input_pipeline import splits
 from tests.input_pipeline.images import augmentations
 from training import config as config_lib
 
@@ -243,14 +244,14 @@ def test_caption_and_crop_are_drawn_anew_each_epoch(tiny):
 
 
 def test_all_languages_of_the_emoji_are_drawn(config):
-  languages = tuple(pipeline.all_texts(config))
+  languages = emoji.LANGUAGES
   assert len(languages) == 14
   config = dataclasses.replace(
     config, languages=languages, tokenizer="bytes", num_tokens=400
   )
   tokenizer = pipeline.make_tokenizer(config)
   homes = collections.defaultdict(set)
-  for language, names in pipeline.all_texts(config).items():
+  for language, names in splits.all_texts(config).items():
     for name in names:
       homes[tokenizer.decode(tokenizer([name])[0])].add(language)
   counts = collections.Counter()
@@ -262,42 +263,6 @@ def test_all_languages_of_the_emoji_are_drawn(config):
   # the same in two languages only add.
   assert set(counts) == set(languages)
   assert min(counts.values()) >= 30
-
-
-def test_splits(tiny, config):
-  assert pipeline.splits(tiny) == ("train", "test")
-  assert pipeline.splits(config) == emoji.SPLITS
-
-
-def test_read_split(tiny):
-  config = dataclasses.replace(tiny, image_size=5)
-  examples = pipeline.read_split(config, "test")
-  assert examples.keys == ("k0", "k1")
-  assert examples.texts == {
-    "de": ("hund 0", "hund 1"),
-    "en": ("dog 0", "dog 1"),
-  }
-  assert examples.images.shape == (2, 5, 5, 3)
-  assert examples.images.dtype == np.uint8
-  np.testing.assert_array_equal(examples.images[:, 2, 2, 1], [0, 10])
-
-
-def test_read_split_of_emoji_is_as_rendered(config):
-  examples = pipeline.read_split(config, "unseen_concept")
-  assert examples.images.shape == (len(examples.keys), 64, 64, 3)
-  # White corners on most, a drawing inside each.
-  assert (examples.images[:, 0, 0] == 255).all(-1).mean() > 0.9
-  assert (examples.images.min((1, 2, 3)) < 128).all()
-  assert len(examples.texts["en"]) == len(examples.keys)
-
-
-def test_all_texts(config):
-  texts, keys = pipeline.all_texts(config), pipeline.all_keys(config)
-  assert len(keys) == len(set(keys)) == 3953
-  assert all(len(names) == 3953 for names in texts.values())
-  firefighter = keys.index("1F469-200D-1F692")
-  assert texts["en"][firefighter] == "woman firefighter"
-  assert texts["fr"][firefighter] == "pompier femme"
 
 
 def test_prepare_is_idempotent(config):
@@ -362,13 +327,6 @@ def test_language_that_a_folder_lacks(tiny):
     pipeline.prepare(config)
 
 
-def test_unknown_split(tiny):
-  with pytest.raises(
-    ValueError, match=r"splits \['train', 'test'\], not 'val'"
-  ):
-    pipeline.read_split(tiny, "val")
-
-
 def test_folder_without_data(tiny, tmp_path):
   main = dataclasses.replace(tiny.sources["main"], path=str(tmp_path))
   config = dataclasses.replace(tiny, sources={"main": main})
@@ -385,12 +343,12 @@ def test_patches_in_training_and_evaluation(tiny):
   assert batch["images"].shape == (8, 6, 4 * 4 * 3)
   # Drawings of 8 x 8 pixels: 4 patches, 2 of padding.
   np.testing.assert_array_equal(batch["shapes"], [[2, 2]] * 8)
-  examples = pipeline.read_split(config, "test")
-  patches, shapes = examples.patches
+  split = splits.open_split(config, "test")
+  (batch,) = split.batches(2)
+  patches, shapes = batch.images
   assert patches.shape == (2, 6, 48)
   np.testing.assert_array_equal(shapes, [[2, 2]] * 2)
-  assert examples.images.shape == (2, 8, 8, 3)
-  assert pipeline.read_split(tiny, "test").patches is None
+  assert split.image(0).shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize("rows", [(), (7, 8), (-1, 0)])

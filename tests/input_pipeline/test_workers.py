@@ -68,7 +68,7 @@ def test_workers(monkeypatch, tmp_path):
     list(itertools.islice(iterator, 10))
   assert not _alive(pids)
 
-  # What a worker raises is raised here, with the place where it happened.
+  # A worker's exception is raised here, with its own traceback.
   records.broken[30] = "defect"
   (tmp_path / "clocks").mkdir()
   iterator = start(1, 1, clocks=clocks_lib.Clocks(str(tmp_path / "clocks")))

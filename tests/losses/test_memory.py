@@ -1,4 +1,4 @@
-"""What the compiler allots to the losses: figures that do not wobble."""
+"""Memory that the compiler allocates to the losses, a deterministic figure."""
 
 import importlib.util
 import json
@@ -45,7 +45,7 @@ def temp_mib() -> dict[tuple[str, int, int], float]:
 )
 def test_memory_is_bounded(temp_mib, name, devices, local_batch, limit):
   assert temp_mib[name, devices, local_batch] <= limit
-  # What this is measured by sees a whole matrix of logits where there is one.
+  # The measurement does detect a whole matrix of logits.
   matrix = temp_mib[f"{name}_matrix", devices, local_batch]
   assert matrix > devices * local_batch**2 * 4 / 2**20
 

@@ -135,8 +135,3 @@ def test_dropout_keeps_the_mean_and_draws_by_example():
   assert (y_bSD[0] != y_bSD[1]).any()
   alone_bSD = layers.dropout(x_bSD[2:3], keys_b[2:3], 0.25)
   np.testing.assert_array_equal(alone_bSD[0], y_bSD[2])
-
-
-def test_check_choice_names_the_field():
-  with pytest.raises(ValueError, match=r"a\.b must be one of x, y; got 'z'"):
-    layers.check_choice("a.b", "z", ("x", "y"))

@@ -1,4 +1,4 @@
-"""Which token of a caption becomes its embedding."""
+"""Pooling: the token of a caption that becomes its embedding."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""What the Vision Transformer makes of pixels and patches."""
+"""Vision Transformer: pixels and patches."""
 
 import jax
 import jax.numpy as jnp

@@ -16,8 +16,8 @@ from tests.models.pretrained import goldens
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-golden = pytest.importorskip("tests.parity.golden_efficientnet")
-published_hf = pytest.importorskip("tests.parity.published_hf")
+golden = pytest.importorskip("tests.parity.makers.golden_efficientnet")
+published_hf = pytest.importorskip("tests.parity.makers.published_hf")
 
 BOUND = 2e-5
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -1,4 +1,4 @@
-"""What --task=export writes, loaded by transformers: the same embeddings.
+"""Folders of --task=export, loaded by transformers, give equal embeddings.
 
 Differences are float32 sums in another order.
 """
@@ -77,7 +77,7 @@ def test_transformers_loads_a_run(family, tmp_path):
   )
   np.testing.assert_array_equal(theirs["input_ids"].numpy(), tokens)
 
-  # Of the tower's size: resizing has tests of its own.
+  # Images of the tower's size: resizing has tests of its own.
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (3, 16, 16, 3), np.uint8)
   pixels = processor([Image.fromarray(x) for x in images], return_tensors="pt")[

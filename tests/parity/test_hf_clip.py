@@ -14,7 +14,7 @@ from models import dual_encoder
 from models.pretrained import mapping, opening
 from models.pretrained.families import hf_clip
 from tests.models.pretrained import goldens
-from tests.parity import golden_hf_clip, published
+from tests.parity.makers import golden_hf_clip, published
 
 # float32 sums in another order.
 _ATOL = 2e-5

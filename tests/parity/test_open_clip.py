@@ -15,7 +15,7 @@ from models import dual_encoder
 from models.pretrained import mapping, opening
 from models.pretrained.families import open_clip
 from tests.models.pretrained import goldens
-from tests.parity import golden_open_clip, published
+from tests.parity.makers import golden_open_clip, published
 
 # float32 sums in another order.
 _ATOL = 2e-5
@@ -56,7 +56,7 @@ def test_open_clip_loads_what_is_written(name, tmp_path):
   _, tokens = golden_open_clip.inputs(2 if name == "eos" else 40, size)
   images = published.images(3, size, block=size // 3)
   config, params = _compare(model, model_cfg, images, tokens)
-  # What a run has learned is what it starts from when read again.
+  # The learned bias becomes the initial one when read again.
   config = dataclasses.replace(config, bias_init=float(params["bias"]))
   written = json.dumps(open_clip.write_config(config))
   (tmp_path / "open_clip_config.json").write_text(written)

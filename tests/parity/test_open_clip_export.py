@@ -1,4 +1,4 @@
-"""What --task=export writes, loaded by open_clip: the same embeddings.
+"""Folders of --task=export, loaded by open_clip, give equal embeddings.
 
 Differences are float32 sums in another order.
 """
@@ -16,11 +16,12 @@ from safetensors import numpy as safetensors_numpy
 from inference import export
 from inference import model as model_lib
 from models.pretrained import opening
-from models.pretrained.families import timm_convnext, timm_siglip, timm_trunk
+from models.pretrained.parts import timm_convnext, timm_siglip, timm_trunk
 from tests import runs
 from tests.inference import fresh_run
 from tests.models.pretrained.families import mirror
-from tests.parity import golden_open_clip, published, test_export
+from tests.parity import test_export
+from tests.parity.makers import golden_open_clip, published
 
 # With the bias of the logits, which only SigLIP's have.
 CASES = {"clip": 0.0, "siglip": -9.5}

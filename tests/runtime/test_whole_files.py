@@ -21,6 +21,19 @@ def test_a_file_is_replaced_or_left(tmp_path):
   assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_that_others_write_is_whole_or_not_there(tmp_path):
+  path = tmp_path / "file"
+  with contextlib.suppress(KeyError), whole_files.new_file(path) as temporary:
+    temporary.write_bytes(b"half")
+    raise KeyError
+  assert not list(tmp_path.iterdir())
+  with whole_files.new_file(path) as temporary:
+    temporary.write_bytes(b"new")
+    assert not path.exists()
+  assert path.read_bytes() == b"new"
+  assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_folder_takes_its_name_in_the_end(tmp_path, is_there):
   path = tmp_path / "more" / "folder"

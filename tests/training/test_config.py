@@ -6,8 +6,11 @@ import ml_collections
 import pytest
 
 from configs import base, quickstart
-from tests import tiny
+from configs.parts import sources
+from evaluators.sets import kinds
+from tests import runs, tiny
 from training import config as config_lib
+from training import train
 
 
 def _values(**changes):
@@ -22,6 +25,9 @@ def _values(**changes):
     else:
       section[name] = value
   return values
+
+
+_RETRIEVAL = kinds.retrieval(sources.source(format="emoji").to_dict())
 
 
 @pytest.mark.parametrize("module", [base, quickstart, tiny])
@@ -82,7 +88,10 @@ def test_wrong_fields(changes, words):
     ({"checkpoint__every_steps": 0}, "checkpoint.every_steps must be at leas"),
     ({"checkpoint__keep": 0}, "checkpoint.keep must be at least 1; got 0"),
     ({"evaluate__every_steps": -1}, "evaluate.every_steps must be at least 0"),
-    ({"evaluate__zero_shot": ("cats",)}, "evaluate.zero_shot must be .*'cats'"),
+    (
+      {"evaluate__sets": {"zero_shot": _RETRIEVAL}},
+      "evaluate.sets must have other names than 'zero_shot'",
+    ),
     ({"optimizer__name": "sgd"}, "optimizer.name must be one of.*'sgd'"),
     ({"optimizer__learning_rate": -1.0}, "optimizer.learning_rate .*-1.0"),
     ({"optimizer__learning_rate": float("nan")}, "learning_rate .*nan"),
@@ -116,8 +125,9 @@ def test_an_int_will_do_for_a_float():
   assert type(config.model.scale_init) is float
 
 
-def test_json_round_trip():
-  config = config_lib.from_mapping(_values())
+@pytest.mark.parametrize("module", [base, quickstart])
+def test_json_round_trip(module):
+  config = config_lib.from_mapping(module.get_config().to_dict())
   text = json.dumps(config_lib.to_mapping(config))
   again = config_lib.from_mapping(json.loads(text))
   assert again == config
@@ -148,3 +158,39 @@ def test_an_unknown_field_cannot_be_read():
 def test_checked_takes_a_config_dict_as_the_flag_gives_it():
   locked = ml_collections.FrozenConfigDict(base.get_config())
   assert config_lib.checked(locked.to_dict()).seed == 0
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"model.text.pool": "eot"}, None),
+    ({"model.text.pool": "eot", "model.text.eot_id": 2}, r"eot_id must be 1, "),
+    ({"model.text.eot_id": 2}, None),  # pooled otherwise
+    ({"model.text.pad_id": 3}, r"pad_id must be 0, .*'bytes'; got 3"),
+    ({"model.text.pad_id": 3, "model.text.mask_padding": False}, None),
+  ],
+)
+def test_ids_of_tower_and_tokenizer(changes, words, tmp_path):
+  cache = tmp_path / "cache"
+  config = runs.make_config({"data.cache_dir": str(cache), **changes})
+  if words is None:
+    config.check_text_ids()
+  else:
+    with pytest.raises(ValueError, match=words):
+      config.check_text_ids()
+  assert not cache.exists()
+
+
+def test_a_file_that_is_not_there_costs_nothing(tmp_path):
+  cache = tmp_path / "cache"
+  config = runs.make_config(
+    {
+      "data.cache_dir": str(cache),
+      "data.tokenizer": "clip",
+      "data.vocab_size": 49_408,
+    }
+  )
+  with pytest.raises(FileNotFoundError, match="tokenizer_path"):
+    train.run(config, tmp_path / "run")
+  assert not cache.exists()
+  assert not (tmp_path / "run").exists()

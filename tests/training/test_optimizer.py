@@ -199,7 +199,7 @@ def test_adafactor_factors_large_kernels():
   _, state = _run(_make(_config(name="adafactor"), params), params)
   sizes = {x.shape for x in jax.tree.leaves(state)}
   assert {(_DEPTH, 130), (_DEPTH, 140)} <= sizes  # a row and a column each
-  # Of the kernel's own shape there is the first moment alone.
+  # Only the first moment has the kernel's own shape.
   whole = [x for x in jax.tree.leaves(state) if x.shape == (_DEPTH, 130, 140)]
   assert len(whole) == 1
   _, state = _run(_make(_config(name="adafactor", b1=0.0), params), params)

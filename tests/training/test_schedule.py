@@ -95,8 +95,14 @@ def test_large_steps_are_exact():
     ({"name": "cosin"}, "optimizer.schedule must be one of cosine.*'cosin'"),
     ({"name": "cosine", "cooldown": 3}, "cooldown_steps must be 0 .*got 3"),
     ({"name": "linear", "cooldown": 3}, "cooldown_steps must be 0 .*got 3"),
-    ({"name": "rsqrt", "warmup": -1}, "at least 0.*-1"),
-    ({"name": "rsqrt", "timescale": 0}, "timescale_steps at least 1.*0"),
+    (
+      {"name": "rsqrt", "warmup": -1},
+      "warmup_steps must be at least 0; got -1",
+    ),
+    (
+      {"name": "rsqrt", "timescale": 0},
+      "timescale_steps must be at least 1; got 0",
+    ),
     (
       {"name": "constant", "warmup": 30, "cooldown": 21},
       r"at most total_steps; got 30 \+ 21 and 50",

@@ -77,7 +77,7 @@ def test_a_whole_model_lies_where_the_run_has_it(tmp_path):
 
 def test_towers_of_two_files_and_the_rest_by_the_seed(tmp_path):
   image = _published(tmp_path / "image", without=["text"])
-  # Of a whole model, one tower; its other one may be any.
+  # One tower of a whole model is read; the other may be any.
   text = _published(tmp_path / "text", {"model.image.width": 8})
   changes = {
     "init_image_from": str(tmp_path / "image"),
@@ -264,8 +264,7 @@ def test_a_run_from_a_run(runner, reference, tmp_path):
     tmp_path / "run",
     *args,
     "--config.total_steps=2",
-    "--config.evaluate.retrieval=()",
-    "--config.evaluate.zero_shot=()",
+    "--config.evaluate.sets={}",
   )
   assert result.code == 0, result.stderr
   assert "checkpoint of step 1" in result.stderr

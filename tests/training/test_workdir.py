@@ -1,5 +1,6 @@
 """The folder of a run."""
 
+import dataclasses
 import json
 
 import pytest
@@ -75,7 +76,6 @@ _FREE = {
   "checkpoint.every_steps": 3,
   "checkpoint.keep": 9,
   "evaluate.every_steps": 3,
-  "evaluate.retrieval": (),
   "loss.block_size": 3,
   "model.remat": "block",
   "num_microbatches": 2,
@@ -95,7 +95,7 @@ def _check(changes, tmp_path):
 
 @pytest.mark.parametrize("name", _REFUSED)
 def test_a_change_that_alters_the_result(name, tmp_path):
-  with pytest.raises(workdir.WorkdirError) as raised:
+  with pytest.raises(failures.RunError) as raised:
     _check({name: _REFUSED[name]} | _FREE, tmp_path)
   text = str(raised.value)
   assert str(tmp_path) in text
@@ -108,7 +108,7 @@ def test_a_change_that_alters_the_result(name, tmp_path):
 def test_microbatches_that_do_not_see_each_other_cannot_change(tmp_path):
   scope = {"loss.scope": "microbatch"}
   old, new = (runs.make_config(scope | {"num_microbatches": n}) for n in (1, 2))
-  with pytest.raises(workdir.WorkdirError, match="num_microbatches: 1 in"):
+  with pytest.raises(failures.RunError, match="num_microbatches: 1 in"):
     workdir.check_same(tmp_path, old, new)
 
 
@@ -120,8 +120,19 @@ def test_a_change_that_does_not(name, tmp_path, capsys):
   assert f"to {_FREE[name]!r}" in said
 
 
+def test_a_change_of_sets_is_one_line(tmp_path, capsys):
+  old = runs.make_config()
+  evaluate = dataclasses.replace(old.evaluate, sets={})
+  new = dataclasses.replace(old, evaluate=evaluate)
+  workdir.check_same(tmp_path, old, new)
+  assert capsys.readouterr().err.splitlines() == [
+    "Resuming with evaluate.sets changed: compositional, skin_tone,"
+    " unseen_concept"
+  ]
+
+
 def test_every_difference_is_named(tmp_path):
-  with pytest.raises(workdir.WorkdirError) as raised:
+  with pytest.raises(failures.RunError) as raised:
     _check(_REFUSED, tmp_path)
   for name in _REFUSED:
     assert f"\n  {name}: " in str(raised.value)

@@ -22,9 +22,9 @@ from training.plan import (
   collectives,
   hlo,
   hlo_costs,
+  plan_search,
+  plan_table,
   roofline,
-  search,
-  table,
 )
 from training.plan import topology as topology_lib
 
@@ -56,7 +56,7 @@ def run(
   if folder is not None:
     folder.mkdir(parents=True, exist_ok=True)
     whole_files.write(folder / PLAN, json.dumps(plan, indent=2).encode())
-  print(json.dumps(plan) if as_json else table.table(plan), flush=True)
+  print(json.dumps(plan) if as_json else plan_table.table(plan), flush=True)
   return 0 if plan["fits"] else 1
 
 
@@ -82,16 +82,18 @@ def make(
 
   def attempt(changes: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
-      changed = search.changed(config, changes)
+      changed = plan_search.changed(config, changes)
       return compile_step(changed, topology, devices, changes)
     except ValueError as error:
-      metrics.say(f"  passed over {search.as_flags(changes)}: {error}")
+      metrics.say(f"  passed over {plan_search.as_flags(changes)}: {error}")
       return None
 
-  candidates = search.candidates(config, len(devices) // topology.num_slices)
+  candidates = plan_search.candidates(
+    config, len(devices) // topology.num_slices
+  )
   return plan | {
-    "alternatives": search.first_that_fits(candidates, attempt),
-    "largest_batch_size": search.largest_batch(config, plan, attempt),
+    "alternatives": plan_search.first_that_fits(candidates, attempt),
+    "largest_batch_size": plan_search.largest_batch(config, plan, attempt),
   }
 
 
@@ -215,7 +217,7 @@ def _work(compiled, config, mesh, chip) -> dict[str, Any]:
     for network in ("ici", "dcn")
   }
   nothing_twice = marks.no_recomputation(config_lib.Config)
-  plain = search.changed(config, nothing_twice)
+  plain = plan_search.changed(config, nothing_twice)
   once = step_program.make(plain, mesh)
   with jax.set_mesh(mesh):
     model_flops = flops.count(once.step, once.state, once.batch)
@@ -282,7 +284,9 @@ def _gib_per_device(tree: Any) -> float:
 
 
 def _what(config: config_lib.Config, changes: Any) -> str:
-  return search.as_flags(changes) if changes else f"batch {config.batch_size:,}"
+  return (
+    plan_search.as_flags(changes) if changes else f"batch {config.batch_size:,}"
+  )
 
 
 def _outcome(plan: Mapping[str, Any]) -> str:

@@ -95,9 +95,15 @@ class DuplicateImages(operators.Filter, operators.Reduction):
   def check(self, field: str) -> None:
     hamming.check_distance(self.max_distance, f"{field}.max_distance")
 
-  def measure(self, context: operators.StepContext) -> "_Hashes":
+  def measure(self, context: operators.StepContext) -> operators.Measure:
     del context
-    return _Hashes(self.column, self.seed)
+    winners = groups.Members(self.seed)
+
+    def add(table: pa.Table) -> None:
+      keys = _spread(read_hashes(table, self.column))
+      winners.add(keys, pool.uids(table))
+
+    return operators.MeasureOf(add, winners.save)
 
   def reduce(
     self,
@@ -133,21 +139,6 @@ class DuplicateImages(operators.Filter, operators.Reduction):
       return operators.Verdict(keep)
 
     return decide
-
-
-class _Hashes:
-  """Winners of the hashes of a shard."""
-
-  def __init__(self, column: str, seed: int):
-    self._column = column
-    self._members = groups.Members(seed)
-
-  def add(self, table: pa.Table) -> None:
-    keys = _spread(read_hashes(table, self._column))
-    self._members.add(keys, pool.uids(table))
-
-  def save(self, path: pathlib.Path) -> None:
-    self._members.save(path)
 
 
 def read_hashes(table: pa.Table, column: str) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from models import dual_encoder, naflex, text_transformer, vit
 from models.pretrained import forms, mapping, opening, positions
-from models.pretrained.families import fresh, hf_json
+from models.pretrained.parts import fresh, hf_json
 
 # Optimizer state in a training checkpoint.
 IGNORED = (r"opt/.*",)

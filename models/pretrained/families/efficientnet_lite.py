@@ -1,7 +1,7 @@
 """EfficientNet-Lite in the names of efficientnet_lite_pytorch, as safetensors.
 
-The package's archives are pickles, which tests/parity/convert_lite.py converts
-to safetensors. The classifier is read as the projection, as in
+The package's archives are pickles; tests/parity/makers/convert_lite.py converts
+them to safetensors. The classifier is read as the projection, as in
 hf_efficientnet.py.
 
 Sources: tensorflow/tpu, models/official/efficientnet/lite (sizes; pixels are
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from models import dual_encoder, efficientnet
 from models.pretrained import mapping, opening
-from models.pretrained.families import conv_links, fresh, torch_links
+from models.pretrained.parts import conv_links, fresh, torch_links
 
 IGNORED = conv_links.IGNORED
 _MEAN = 127 / 255

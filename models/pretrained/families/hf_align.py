@@ -18,14 +18,8 @@ import numpy as np
 
 from models import bert, dual_encoder, efficientnet
 from models.pretrained import forms, mapping, opening
-from models.pretrained.families import (
-  conv_links,
-  fresh,
-  hf_bert,
-  hf_efficientnet,
-  hf_json,
-  torch_links,
-)
+from models.pretrained.families import hf_bert, hf_efficientnet
+from models.pretrained.parts import conv_links, fresh, hf_json, torch_links
 
 IGNORED = (
   *conv_links.IGNORED,

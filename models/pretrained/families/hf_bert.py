@@ -11,7 +11,7 @@ from typing import Any
 
 from models import bert, dual_encoder
 from models.pretrained import mapping, opening, positions
-from models.pretrained.families import fresh, hf_json, torch_links
+from models.pretrained.parts import fresh, hf_json, torch_links
 
 IGNORED = (
   r".*position_ids",

@@ -14,7 +14,7 @@ import numpy as np
 
 from models import dual_encoder, text_transformer, vit
 from models.pretrained import forms, mapping, opening, positions
-from models.pretrained.families import clip_transformers, hf_json, torch_links
+from models.pretrained.parts import clip_transformers, hf_json, torch_links
 
 # Buffers in files of older versions.
 IGNORED = (r".*\.position_ids",)

@@ -16,7 +16,7 @@ from typing import Any
 
 from models import dual_encoder, efficientnet
 from models.pretrained import mapping, opening
-from models.pretrained.families import conv_links, fresh, hf_json, torch_links
+from models.pretrained.parts import conv_links, fresh, hf_json, torch_links
 
 IGNORED = conv_links.IGNORED
 _CLASSIFIER = "classifier.weight"

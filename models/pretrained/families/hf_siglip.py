@@ -12,7 +12,7 @@ import numpy as np
 
 from models import dual_encoder, naflex, text_transformer, vit
 from models.pretrained import forms, mapping, opening, positions
-from models.pretrained.families import fresh, hf_json, torch_links
+from models.pretrained.parts import fresh, hf_json, torch_links
 
 # Positions that files of older versions of transformers hold.
 IGNORED = (r".*position_ids",)

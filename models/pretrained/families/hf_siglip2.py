@@ -6,7 +6,8 @@ from typing import Any
 
 from models import dual_encoder, naflex
 from models.pretrained import forms, mapping, opening
-from models.pretrained.families import hf_json, hf_siglip
+from models.pretrained.families import hf_siglip
+from models.pretrained.parts import hf_json
 
 IGNORED = hf_siglip.IGNORED
 # Defaults for config.json: transformers 5.23, configuration_siglip2.py.

@@ -19,10 +19,10 @@ import numpy as np
 
 from models import convnext, dual_encoder, resnet, text_transformer, vit
 from models.pretrained import mapping, opening, pixels
-from models.pretrained.families import (
+from models.pretrained.families import open_clip_config
+from models.pretrained.parts import (
   clip_resnet,
   clip_transformers,
-  open_clip_config,
   openai_names,
   timm_convnext,
   timm_siglip,

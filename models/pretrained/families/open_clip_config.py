@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from models import convnext, dual_encoder, resnet, text_transformer, vit
-from models.pretrained.families import (
+from models.pretrained.parts import (
   clip_transformers,
   hf_json,
   timm_convnext,

@@ -6,12 +6,8 @@ QuickGELU, heads of 64, and the highest id as the end of text.
 
 from models import dual_encoder
 from models.pretrained import mapping, opening
-from models.pretrained.families import (
-  clip_resnet,
-  clip_transformers,
-  open_clip,
-  openai_names,
-)
+from models.pretrained.families import open_clip
+from models.pretrained.parts import clip_resnet, clip_transformers, openai_names
 
 IGNORED = (*openai_names.ARCHIVE_ONLY, *clip_resnet.IGNORED)
 

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.curate import align as align_lib
-from configs.curate import fields, rules
+from configs.curate import fields
+from configs.curate import steps as steps_lib
 from curation import pools, recipe, runner
 from curation.engine import engines
 
@@ -27,7 +28,7 @@ def test_recipes_are_whole():
   assert list(recipe.checked(config.to_dict()).steps)[:6] == list(align.steps)
   config = align_lib.get_config("coyo")
   recipe.checked(config.to_dict())
-  # What is not in the order fits its operators too.
+  # Steps outside the order fit their operators too.
   config.order = tuple(config.steps)
   config.steps.profanity.terms = (__file__,)
   config.steps.public.references = (__file__,)
@@ -36,7 +37,7 @@ def test_recipes_are_whole():
 
 @pytest.mark.parametrize("name", ["basic_filter", "image_based_captions"])
 def test_datacomps_rules_are_whole(name):
-  config = fields.recipe(**getattr(rules, name)())
+  config = fields.recipe(**getattr(steps_lib, name)())
   assert "language" in recipe.checked(config.to_dict()).steps
 
 

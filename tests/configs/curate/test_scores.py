@@ -63,7 +63,7 @@ def test_the_pool_has_to_have_the_images():
 
 
 def test_image_based_and_the_clip_score_of_a_whole_pool(tmp_path):
-  """What is kept is what DataComp's rules keep, one by one."""
+  """The same pairs are kept as by DataComp's rules, one by one."""
   rng = np.random.default_rng(0)
   num_pairs = 40
   group = rng.integers(0, 2, num_pairs)

@@ -79,7 +79,7 @@ def test_what_does_not_decay_in_clip():
     )
     if not mult
   )
-  # What open_clip 3.3.0's training leaves out of its decay, and our bias.
+  # Parameters that open_clip 3.3.0 does not decay, and our bias.
   assert count == 204_545 + 1
 
 

@@ -1,4 +1,4 @@
-"""Balancing: closed form, draws, and how t is chosen."""
+"""Balancing: closed form, draws, and choice of t."""
 
 import numpy as np
 import pytest

@@ -5,7 +5,7 @@ import sys
 
 def opens_a_shard(number):
   del number
-  # What the tasks of a curation import, all operators among it.
+  # Modules that the tasks of a curation import, with all operators.
   from curation import rules
   from curation.engine import shard_pass
   from curation.outputs import signals

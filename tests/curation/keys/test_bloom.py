@@ -1,4 +1,4 @@
-"""The Bloom filter: no key is lost, and few are there too many."""
+"""Bloom filter: no false negatives, few false positives."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Near hashes: all pairs, as comparing everything with everything finds."""
+"""Near hashes, against comparing all pairs."""
 
 import numpy as np
 import pytest

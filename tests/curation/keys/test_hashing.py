@@ -1,4 +1,4 @@
-"""Draws: which UIDs and seeds they depend on, and how they are spread."""
+"""Draws: dependence on UIDs and seeds, and distribution."""
 
 import numpy as np
 
@@ -46,7 +46,7 @@ def test_draws_are_even_and_do_not_follow_uid_or_seed():
     counts = np.array([np.histogram(d, 16, (0, 1))[0] for d in draws])
     # 5 sigma of a binomial of 40,000 and 1/16: 242.
     assert np.abs(counts - num / 16).max() < 242
-    # Of one pair and the next, and of two seeds: 5 sigma are 0.025.
+    # Correlations of successive pairs, and of two seeds: 5 sigma are 0.025.
     after = [np.corrcoef(d[1:], d[:-1])[0, 1] for d in draws]
     assert np.abs(after).max() < 0.025
     assert np.abs(np.corrcoef(draws) - np.eye(3)).max() < 0.025

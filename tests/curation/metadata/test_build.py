@@ -128,7 +128,7 @@ def test_a_count_that_was_stopped_goes_on(folder, cut, monkeypatch):
     run(values(folder), folder / "out", Failing())
   assert not (folder / "out").exists()
   assert len(list((folder / ".out.unfinished").glob("en-*/tasks/*"))) == 1
-  # What is counted is not read again.
+  # Counted parts are not read again.
   seen = []
   monkeypatch.setattr(
     corpora,

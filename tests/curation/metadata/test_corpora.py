@@ -47,7 +47,7 @@ def test_lines_of_json(tmp_path, suffix, monkeypatch):
   data = "\n".join(lines).encode()
   pack = {
     "": bytes,
-    # Of several members, as dumps are.
+    # Files of several members, as dumps are.
     ".gz": lambda x: gzip.compress(x[:99]) + gzip.compress(x[99:]),
     ".bz2": lambda x: bz2.compress(x[:99]) + bz2.compress(x[99:]),
     ".zst": lambda x: pa.compress(x, codec="zstd", asbytes=True),

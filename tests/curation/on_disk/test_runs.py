@@ -1,4 +1,4 @@
-"""Runs on disk: pieces are bounded, and what is not whole says so."""
+"""Runs on disk: bounded pieces, and errors for incomplete files."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_no_more_rows_than_allowed_are_in_memory(tmp_path, monkeypatch):
   ]
   for column in zip(*found, strict=True):
     np.testing.assert_array_equal(np.concatenate(column), np.sort(keys))
-  # Of the two levels between, the first is gone.
+  # The first of the two levels between is deleted.
   assert not list(tmp_path.glob("merged-0-*"))
   assert len(list(tmp_path.glob("merged-1-*"))) == 2
 

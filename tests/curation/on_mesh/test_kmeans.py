@@ -1,4 +1,4 @@
-"""Spherical k-means: its rules, and that nothing else decides the result."""
+"""Spherical k-means: its rules, and independence of devices and order."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""curation.html: what the manifest and the signals say, and nothing else."""
+"""curation.html: content of the manifest and the signals."""
 
 import io
 import re

@@ -36,7 +36,7 @@ ROWS = [
 
 def test_file_has_all_captions_of_images_that_may_be_kept(tmp_path):
   first = write_signals(tmp_path / "0", ROWS)
-  # Of an image that another shard has too, the more probable caption.
+  # Equal captions in two shards: the more probable one is written.
   second = write_signals(
     tmp_path / "1",
     [("f", 0, 0, None, 1.0), ("a", 1, 1, None, 0.5), ("b", 2, 0, None, 0.1)],

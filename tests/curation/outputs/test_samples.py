@@ -1,4 +1,4 @@
-"""Samples of the report: the same whatever the shards, of the right sides."""
+"""Samples of the report: kept and dropped pairs, independent of the shards."""
 
 import numpy as np
 import pyarrow as pa

@@ -71,7 +71,7 @@ def test_metadata_of_datacomp_with_its_embeddings(tmp_path, monkeypatch):
   assert [row["uid"].hex() for row in found] == uids
   np.testing.assert_array_equal([row["l14_img"] for row in found], embeddings)
   assert [row["width"] for row in found] == list(range(num_rows))
-  # Of the second shard, of the first row group and of the last.
+  # Rows of the second shard, in its first and its last row group.
   rows = np.array([1, 13]) << pool.CAPTION_BITS
   chosen = reading.rows_of(opened, shards[1:2], columns, rows=rows)
   assert chosen == [found[19], found[31]]

@@ -59,7 +59,7 @@ def test_pairs_without_a_score_do_not_count(tmp_path):
 
 @pytest.mark.parametrize(
   ("raw", "expected"),
-  # Of 20 scores the one at index 10 is 9; of the 13 up to 12, at index 6, 6.
+  # Index 10 of 20 scores has 9; index 6 of the 13 scores up to 12 has 6.
   [(True, [9, 10, 11, 12]), (False, [6, 7, 8, 9, 10, 11, 12])],
 )
 def test_of_all_pairs_or_of_those_left(tmp_path, raw, expected):
@@ -85,7 +85,7 @@ def test_equal_scores_have_a_histogram(tmp_path):
   [
     (cuts.TopFraction("s", 0.0, False), "fraction must be above 0"),
     (cuts.TopFraction("s", 15.0, False), "between 0 and 1; got 15"),
-    (cuts.TopFraction("", 0.5, False), r"steps\.cut\.column is empty"),
+    (cuts.TopFraction("", 0.5, False), r"steps\.cut\.column must name"),
     (cuts.Threshold("s", float("nan")), "threshold must be a number"),
   ],
 )

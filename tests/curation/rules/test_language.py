@@ -68,7 +68,7 @@ def test_reads_a_user_s_model(tmp_path):
   ("fields", "message"),
   [
     ({"identifier": "x"}, "s.identifier must be one of fasttext, cld3"),
-    ({"identifier": "cld3", "model": "m"}, "s.model is of identifier"),
+    ({"identifier": "cld3", "model": "m"}, "s.model must be '' unless"),
     ({"signal": ""}, "s.signal must be a name"),
     ({"min_score": 2.0}, r"s.min_score must be between 0 and 1"),
   ],

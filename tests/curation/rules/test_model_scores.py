@@ -72,7 +72,7 @@ def test_scores_and_faults(run, pool, tmp_path):
   faults = signals(tmp_path, "dfn_fault")
   assert {k: v for k, v in faults.items() if v} == bad
   found = signals(tmp_path, "dfn")
-  # What the model itself says of the pairs, one by one.
+  # Scores of the model itself, pair by pair.
   model = scorer.load(run).model
   tokenizer = model.make_tokenizer()
   embedder = scorer.load(run)._embedder(8)

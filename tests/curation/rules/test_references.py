@@ -1,4 +1,4 @@
-"""Images that pairs are compared with: of files, and embedded once."""
+"""Reference images: read from files, and embedded once."""
 
 import numpy as np
 import pytest

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from configs.curate import rules
+from configs.curate import steps as steps_lib
 from curation import operators
 from curation.rules import sizes as sizes_lib
 from runtime import sections
@@ -24,10 +24,10 @@ def step(cls, fields):
 
 
 RULES = {
-  "align": rules.align(image="url"),
-  "coyo": rules.coyo(),
-  "basic_filter": rules.basic_filter(),
-  "image_based": rules.image_based_captions(),
+  "align": steps_lib.align(image="url"),
+  "coyo": steps_lib.coyo(),
+  "basic_filter": steps_lib.basic_filter(),
+  "image_based": steps_lib.image_based_captions(),
 }
 
 

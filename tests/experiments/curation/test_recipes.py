@@ -26,7 +26,7 @@ def test_recipes_are_of_the_papers_steps(tmp_path):
       if "model" in values.steps[name]:
         values.steps[name].model = str(tmp_path)
     made[module] = recipe.checked(values.to_dict()).steps
-  # What the recipes say that they leave as it is in the papers.
+  # Values that the recipes claim to leave as in the papers.
   assert made[align]["text_fanout"].max_images == 10
   assert made[align]["word_count"].max_words == 20
   assert made[metaclip]["balance"].tail_mass == 0.06

@@ -135,7 +135,7 @@ def test_probabilities_count_examples():
     ("jitter", (0.1, 0.1, 0.1, 0.6), "hue"),
     ("blur_sigma", (0.0, 1.0), "0 < low <= high"),
     ("randaug_layers", -1, "at least 0"),
-    ("randaug_magnitude", 30.0, "0 to 20"),
+    ("randaug_magnitude", 30.0, "between 0 and 20"),
     ("max_num_patches", 0, "at least 1"),
   ],
 )

@@ -63,7 +63,7 @@ def test_jitter_draws_its_range(strength, highest):
     np.asarray(colour_ops.random_jitter(grey, _rng(seed), strength)).max()
     for seed in range(200)
   ]
-  # Of 200 draws, some within 5 % of either end: fails once in 10**4.
+  # Some of 200 draws lie within 5 % of either end: fails once in 10**4.
   assert max(levels) <= highest
   assert max(levels) >= highest - 4
   assert min(levels) >= 200 - highest
@@ -100,5 +100,5 @@ def test_blur_spreads_a_point_by_sigma():
   got = np.asarray(colour_ops.blur(image, 2.0))[..., 0].astype(float)
   place = np.arange(61) - 30
   variance = (got.sum(0) * place**2).sum() / got.sum()
-  # Of a box of 9 and of the blur; levels are rounded.
+  # Sum of the variances of a box of 9 and of the blur; levels are rounded.
   assert variance == pytest.approx((9**2 - 1) / 12 + 2.0**2, rel=0.05)

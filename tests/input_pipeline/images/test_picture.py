@@ -1,4 +1,4 @@
-"""What files are, JPEGs decoded small, and the two ways to resize."""
+"""Sizes of files, JPEGs decoded small, and the two ways to resize."""
 
 import io
 import struct
@@ -171,7 +171,7 @@ def test_a_png_that_claims_more_than_pillow_takes():
 
 
 def test_sixteen_bits_of_colour():
-  # What Pillow cannot write: a PNG of one pixel, 16 bits a channel.
+  # A PNG of one pixel, 16 bits a channel, which Pillow cannot write.
   def chunk(kind: bytes, body: bytes) -> bytes:
     crc = struct.pack(">I", zlib.crc32(kind + body))
     return struct.pack(">I", len(body)) + kind + body + crc

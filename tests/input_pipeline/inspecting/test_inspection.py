@@ -9,6 +9,7 @@ import tokenizers
 from PIL import Image
 
 from configs import base
+from configs.parts import sources
 from input_pipeline import faults, pipeline
 from input_pipeline.images import naflex
 from input_pipeline.inspecting import inspection, inspection_page
@@ -22,6 +23,7 @@ from training import config as config_lib
 def small(cache_dir):
   """Return a whole config on small drawings, with nothing to train."""
   values = base.get_config()
+  values.data.sources.main = sources.source(format="emoji", split="train")
   values.batch_size = 4
   values.data.cache_dir = str(cache_dir)
   values.data.tokenizer = "bytes"

@@ -7,15 +7,15 @@ import sys
 import numpy as np
 import pytest
 
-from input_pipeline import pipeline
 from input_pipeline.sources import emoji
+from tests.input_pipeline import splits as splits_lib
 
 HELD_OUT = ("compositional", "unseen_concept")
 
 
 @pytest.fixture(scope="module")
-def splits(config) -> dict[str, pipeline.Examples]:
-  return {name: pipeline.read_split(config, name) for name in emoji.SPLITS}
+def splits(config) -> dict[str, splits_lib.Examples]:
+  return {name: splits_lib.read_split(config, name) for name in emoji.SPLITS}
 
 
 @pytest.fixture(scope="module")

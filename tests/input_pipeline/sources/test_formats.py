@@ -1,4 +1,4 @@
-"""What all formats have to do, on the same pairs."""
+"""Contract of all formats, tested on the same pairs."""
 
 import concurrent.futures
 import os
@@ -68,7 +68,7 @@ def test_content_changes_the_fingerprint(case, tmp_path):
   before = _open(case, tmp_path).fingerprint()
   for path in tmp_path.iterdir():
     for file in path.iterdir() if path.name == "out" else [path]:
-      # Of the same size, a second later.
+      # The file keeps its size, but is a second newer.
       later = file.stat().st_mtime_ns + 10**9
       os.utime(file, ns=(later, later))
   assert _open(case, tmp_path).fingerprint() != before

@@ -1,4 +1,4 @@
-"""What is particular to Parquet: schemas, row groups, files that change."""
+"""Tests of Parquet alone: schemas, row groups, files that change."""
 
 import logging
 import pickle

@@ -1,4 +1,4 @@
-"""What is particular to tables of captions: rows, paths, and what breaks."""
+"""Tests of tables of captions alone: rows, paths, and broken files."""
 
 import json
 import os

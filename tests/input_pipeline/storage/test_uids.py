@@ -14,7 +14,7 @@ def make_uids(rng, num, num_highs):
   return uids
 
 
-# Of one high half, of some, of one each.
+# UIDs with one high half, with several, and with one each.
 @pytest.mark.parametrize("num_highs", [1, 5, 2**20])
 @pytest.mark.parametrize("num", [1, 2, 7, 300])
 def test_finds_what_searchsorted_finds(num, num_highs, monkeypatch):

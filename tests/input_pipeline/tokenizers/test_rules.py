@@ -1,4 +1,4 @@
-"""How rules mark, cut and pad, whatever the vocabulary."""
+"""Rules mark, cut and pad, for any vocabulary."""
 
 import dataclasses
 

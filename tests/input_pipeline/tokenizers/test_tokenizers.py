@@ -12,6 +12,7 @@ from hypothesis import strategies
 
 from input_pipeline import pipeline, tokenizers
 from input_pipeline.tokenizers import bpe
+from tests.input_pipeline import splits
 
 ROOT = pathlib.Path(__file__).parents[3]
 TEXTS = [
@@ -174,7 +175,7 @@ def test_emoji_names_fit(config):
   """No English name is cut at the default 16 tokens; common words are whole."""
   tokenizer = pipeline.make_tokenizer(config)
   assert tokenizer.vocab_size <= config.vocab_size
-  names = pipeline.all_texts(config)["en"]
+  names = splits.all_texts(config)["en"]
   ids = tokenizer(names)
   decoded = [tokenizer.decode(row) for row in ids]
   assert decoded == [_normal(name) for name in names]
@@ -190,5 +191,5 @@ def test_tokenizer_sees_only_the_training_split(config, monkeypatch):
 
   monkeypatch.setitem(tokenizers.TOKENIZERS, "bpe", make)
   pipeline.make_tokenizer(config)
-  train = pipeline.read_split(config, "train").texts["en"]
+  train = splits.read_split(config, "train").texts["en"]
   assert sorted(seen) == sorted(train)

@@ -1,4 +1,4 @@
-"""Which files hold a model, and what is said where they do not."""
+"""Files of a model, and the messages for files that are not."""
 
 import json
 

@@ -149,7 +149,7 @@ def test_replica_groups_in_an_unknown_form():
     collectives.replica_groups("replica_groups=all", 8)
 
 
-# What XLA for TPUs makes of an all-gather that it spreads over kernels, and of
+# Output of XLA for TPUs for an all-gather spread over kernels, and for
 # a loop; cut down from a compiled training step.
 _TPU = """
 HloModule jit_step, is_scheduled=true
@@ -310,7 +310,7 @@ def test_a_scan_reads_one_slice_of_its_stack_at_a_time():
   assert 3 * length * row <= got <= 8 * length * row
 
 
-# What XLA for TPUs makes of a gradient's sum over two slices of four chips:
+# Output of XLA for TPUs for a gradient's sum over two slices of four chips:
 # each slice's program numbers its own devices, hosts do what is between them.
 _SLICES = """
 HloModule jit_step, is_scheduled=true

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from tests import runs
-from training.plan import plan, table
+from training.plan import plan, plan_table
 from training.plan import topology as topology_lib
 
 needs_tpu_compiler = pytest.mark.skipif(
@@ -68,7 +68,7 @@ def test_simulated_devices_through_main(runner, tmp_path):
   assert got["batch_size"] == 16
   assert got["fits"] is True
   assert got["compile_s"] > 0
-  # Of simulated devices nothing is published.
+  # No figures are published for simulated devices.
   assert got["hbm_gib"] is got["bound"] is got["images_per_s_bound"] is None
   assert "batch 16: fits" in result.stderr
 
@@ -240,7 +240,7 @@ def test_the_largest_batch_is_found(monkeypatch, usable, largest):
   got = plan.make(config, _SLICE, _DEVICES)
   assert not got["fits"]
   assert got["largest_batch_size"] == largest
-  # That twice as much does not fit was tried too, or is what was asked for.
+  # Twice the size was tried too, or is the size asked for.
   tried = [c["batch_size"] for c in memory.asked if "batch_size" in c]
   assert largest in tried
   assert 2 * largest in [*tried, config.batch_size]
@@ -303,7 +303,7 @@ def test_what_does_not_fit_is_said_in_the_table(monkeypatch):
   _Memory(monkeypatch, 16, lambda c: c.batch_size / 8)
   config = runs.make_config({"batch_size": 256, "model.remat": "block"})
   got = plan.make(config, _SLICE, _DEVICES)
-  text = table.table(
+  text = plan_table.table(
     dict.fromkeys(
       ("parameters_gib", "optimizer_gib", "batch_gib", "activations_gib"), 1.0
     )

@@ -1,4 +1,4 @@
-"""What --topology may be, and what is said of what it may not."""
+"""Values of --topology, and the messages for invalid ones."""
 
 import importlib.util
 

@@ -26,7 +26,7 @@ def test_drops_what_is_near_a_reference_in_any_shards(tmp_path):
   rng = np.random.default_rng(0)
   rows = meshes.unit(rng.normal(size=(120, 16)))
   references = meshes.unit(rng.normal(size=(30, 16)))
-  # Of different cosines with a reference: 0.95 to 1.
+  # Rows with cosines of 0.95 to 1 with a reference.
   noise = rng.uniform(0, 0.08, (25, 1)) * rng.normal(size=(25, 16))
   rows[:25] = meshes.unit(references[:25] + noise)
   np.save(tmp_path / "a.npy", references[:20].astype(np.float16))
@@ -46,7 +46,7 @@ def test_drops_what_is_near_a_reference_in_any_shards(tmp_path):
     got, manifest = synth.kept(
       tmp_path, name, columns, synth.EMBED | {"it": step}, shards
     )
-    # What is that near shares 3 of its 6 nearest clusters, here as in general.
+    # Images that near share 3 of their 6 nearest clusters, as in general.
     assert got == expected
     facts = manifest["steps"][1]["facts"]
     assert facts["num_duplicates"] == 120 - len(expected)

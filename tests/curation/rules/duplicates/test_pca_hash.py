@@ -31,7 +31,7 @@ def test_bits_are_signs_of_the_components():
   clear = np.abs(components) > 1e-4
   assert clear.mean() > 0.99
   np.testing.assert_array_equal(bits.astype(bool)[clear], expected[clear])
-  # What is hashed beside a row does not change its hash.
+  # Other rows of a call do not change the hash of a row.
   alone = pca_hash.hashes(rows[7:8], *pca_hash.principal_axes(rows)[:2])
   assert alone[0] == got[7]
 

@@ -1,4 +1,4 @@
-"""Images that share a perceptual hash, or nearly: who is kept."""
+"""Choice of the kept image among equal or near perceptual hashes."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Perceptual hashes: equal to the library's, and what they must tell."""
+"""Perceptual hashes, equal to the library's, and their invariances."""
 
 import io
 

@@ -81,7 +81,7 @@ def test_a_fraction_goes(tmp_path, share, tolerance):
     synth.EMBED | {"it": step},
     [list(range(230))],
   )
-  # Of some of the clusters only, which are not as the others are.
+  # Epsilon is tuned on a share of the clusters, which differ from the rest.
   assert len(got) / 230 == pytest.approx(0.5, abs=tolerance)
   facts = manifest["steps"][1]["facts"]
   assert (facts["num_tuned_images"] == 230) == (share == 1.0)

@@ -13,7 +13,7 @@ from tests.input_pipeline.images.golden import make_images
 
 FOLDER = make_images.FOLDER
 SIZE = make_images.SIZE
-# Of make_images.images(): 47 x 61 and 64 x 45 pixels, height first.
+# Indices in make_images.images(): 47 x 61 and 64 x 45 pixels, height first.
 IMAGES = (0, 1)
 # Top, left, height, width of resized_crop.
 CROP = (3, 5, 40, 38)

@@ -3,7 +3,7 @@
 import dataclasses
 
 from models import dual_encoder
-from models.pretrained.families import clip_resnet, timm_convnext
+from models.pretrained.parts import clip_resnet, timm_convnext
 from tests.models import towers
 
 

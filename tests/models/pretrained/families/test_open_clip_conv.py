@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.pretrained import mapping
-from models.pretrained.families import clip_resnet, timm_convnext
+from models.pretrained.parts import clip_resnet, timm_convnext
 from tests.models.pretrained import goldens
 from tests.models.pretrained.families import image_tower
 

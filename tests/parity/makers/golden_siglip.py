@@ -2,7 +2,7 @@
 
 From the repository's root, where transformers is installed (5.23.0 made those
 in the repository):
-  python -m tests.parity.golden_siglip
+  python -m tests.parity.makers.golden_siglip
 """
 
 import pathlib
@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from tests.models.pretrained import goldens
-from tests.parity import published_hf as published
+from tests.parity.makers import published_hf as published
 
 TOWER = {
   "hidden_size": 16,

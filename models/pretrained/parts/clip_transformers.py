@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models import dual_encoder, text_transformer, vit
-from models.pretrained.families import fresh
+from models.pretrained.parts import fresh
 
 # Statistics of OpenAI's pixels (CLIP's `_transform`), also used by open_clip,
 # MetaCLIP and DFN.

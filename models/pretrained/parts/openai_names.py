@@ -9,7 +9,7 @@ import numpy as np
 
 from models import text_transformer, vit
 from models.pretrained import forms, mapping, positions
-from models.pretrained.families import torch_links
+from models.pretrained.parts import torch_links
 
 # Whole numbers beside the parameters; only OpenAI's archives have them.
 ARCHIVE_ONLY = ("input_resolution", "context_length", "vocab_size")

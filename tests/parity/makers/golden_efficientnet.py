@@ -2,7 +2,7 @@
 
 From the repository's root, where transformers is installed (5.23.0 made those
 in the repository):
-  python -m tests.parity.golden_efficientnet
+  python -m tests.parity.makers.golden_efficientnet
 """
 
 import pathlib
@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from tests.models.pretrained import goldens
-from tests.parity import published_hf
+from tests.parity.makers import published_hf
 
 # Three stages: one that does not expand, one of three blocks, one padded as
 # odd sizes are. Images are 42, 21, 10 and 5 pixels high and wide on the way.
@@ -127,7 +127,7 @@ def _align() -> None:
   tokens = published_hf.make_tokens(40, 8, LENGTHS)
   randomise(model, pixels(images, (0.5,) * 3, (0.5,) * 3))
   with torch.no_grad():
-    # What a log_scale of 2.5 is written as; see families/hf_align.py.
+    # The form of a log_scale of 2.5; see families/hf_align.py.
     model.temperature.fill_(float(np.float32(np.exp(-2.5))))
   output = align_embed(model, images, tokens)
   _write(

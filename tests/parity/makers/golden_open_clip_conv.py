@@ -2,10 +2,10 @@
 
 From the repository's root, where open_clip is installed (open_clip_torch 3.3.0
 with timm 1.0.31 made those in the repository; JAX is not needed):
-  python tests/parity/golden_open_clip_conv.py
+  python tests/parity/makers/golden_open_clip_conv.py
 A model of open_clip's model_configs in its full size, with random weights, for
-tests/parity/compare_image_tower.py:
-  python tests/parity/golden_open_clip_conv.py RN50 /tmp/rn50.npz
+tests/parity/makers/compare_image_tower.py:
+  python tests/parity/makers/golden_open_clip_conv.py RN50 /tmp/rn50.npz
 """
 
 import json
@@ -17,7 +17,7 @@ import open_clip
 import torch
 from open_clip import modified_resnet, timm_model
 
-FOLDER = pathlib.Path(__file__).parents[1] / "models/pretrained/golden"
+FOLDER = pathlib.Path(__file__).parents[2] / "models/pretrained/golden"
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from models import convnext
 from models.pretrained import mapping
-from models.pretrained.families import conv_links, timm_trunk, torch_links
+from models.pretrained.parts import conv_links, timm_trunk, torch_links
 
 IGNORED: tuple[str, ...] = ()
 _TRUNK = "visual.trunk"

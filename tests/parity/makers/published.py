@@ -28,7 +28,7 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     for name, x in model.named_buffers():
       if name.endswith(("running_mean", "running_var")):
         noise = torch.randn(x.shape, generator=generator)
-        # Of activations of size 1; a variance is never negative.
+        # Statistics of activations of size 1; a variance is never negative.
         x.copy_(0.1 * noise + float(name.endswith("var")))
   return model.eval()
 

@@ -7,7 +7,7 @@ import math
 
 from models import resnet
 from models.pretrained import mapping, positions
-from models.pretrained.families import conv_links, torch_links
+from models.pretrained.parts import conv_links, torch_links
 
 IGNORED = conv_links.IGNORED
 # Channels of a head of the attention pool in every published model.

@@ -1,4 +1,4 @@
-"""What is on the sample photographs of packages, in words of ImageNet-1k.
+"""Objects on the sample photographs of packages, in words of ImageNet-1k.
 
 All pictures that the wheels of scikit-image, scikit-learn and matplotlib hold,
 each with the labels that a person would accept for its main object. The rules:

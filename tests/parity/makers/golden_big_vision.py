@@ -2,7 +2,7 @@
 
 From the repository's root, where open_clip and timm are installed (3.3.0 and
 1.0.31 made the one in the repository); needs neither JAX nor this project:
-  python tests/parity/golden_big_vision.py
+  python tests/parity/makers/golden_big_vision.py
 """
 
 import json

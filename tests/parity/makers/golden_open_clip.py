@@ -1,6 +1,6 @@
 """open_clip's models with random weights, small, and what they compute.
 
-`python -m tests.parity.golden_open_clip` writes the golden files, in an
+`python -m tests.parity.makers.golden_open_clip` writes the golden files, in an
 environment with open_clip_torch 3.3.0 and timm 1.0.31; it may have no JAX.
 """
 
@@ -13,9 +13,9 @@ import timm
 import torch
 from open_clip import model as model_lib
 
-from tests.parity import published
+from tests.parity.makers import published
 
-FOLDER = pathlib.Path(__file__).parents[1] / "models/pretrained/golden"
+FOLDER = pathlib.Path(__file__).parents[2] / "models/pretrained/golden"
 _IMAGE = {
   "image_size": 12,
   "patch_size": 4,
@@ -112,7 +112,7 @@ def siglip() -> tuple[torch.nn.Module, dict]:
   model.visual = model_lib.TimmModel(
     "test_vit", embed_dim=24, image_size=16, pool="avg", proj="none"
   )
-  # Described as models/pretrained/families/timm_trunk.py has it.
+  # Described as models/pretrained/parts/timm_trunk.py has it.
   described = {
     "architecture": "vit_base_patch16_siglip_224",
     "pretrained_cfg": {},

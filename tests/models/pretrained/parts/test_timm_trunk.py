@@ -8,12 +8,8 @@ import numpy as np
 import pytest
 
 from models.pretrained import mapping
-from models.pretrained.families import (
-  open_clip,
-  timm_convnext,
-  timm_siglip,
-  timm_trunk,
-)
+from models.pretrained.families import open_clip
+from models.pretrained.parts import timm_convnext, timm_siglip, timm_trunk
 from tests.models.pretrained import goldens
 
 _NAMES = sorted(timm_siglip._MODELS)
@@ -39,7 +35,7 @@ def test_a_published_siglip_keeps_its_name(name):
   assert timm_siglip.describe_image(image) is None
   vision |= {"image_size": image.image_size}
   assert timm_siglip.write_image(image) == vision
-  # What only training looks at has no say.
+  # Fields of training alone do not matter.
   image = dataclasses.replace(image, dropout=0.1, patch_dropout=0.5)
   assert timm_siglip.write_image(image) == vision
 

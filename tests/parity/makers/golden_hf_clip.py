@@ -1,13 +1,13 @@
 """transformers' CLIP and MetaCLIP 2 with random weights: small, and in full.
 
-`python -m tests.parity.golden_hf_clip` writes the golden files.
+`python -m tests.parity.makers.golden_hf_clip` writes the golden files.
 """
 
 import torch
 import transformers
 
 from tests.models.pretrained import goldens
-from tests.parity import published
+from tests.parity.makers import published
 
 _SIZES = {
   "intermediate_size": 24,

@@ -6,7 +6,7 @@ from typing import Any
 
 from models import vit
 from models.pretrained import forms, mapping, positions
-from models.pretrained.families import (
+from models.pretrained.parts import (
   clip_transformers,
   hf_json,
   timm_trunk,

@@ -1,4 +1,4 @@
-"""What transformers' config.json may say, and what it may not."""
+"""Values of transformers' config.json that are accepted or refused."""
 
 import dataclasses
 import json

@@ -1,0 +1,1 @@
+"""Suites: sections of `config.evaluate.sets` that several configs share."""

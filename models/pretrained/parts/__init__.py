@@ -1,0 +1,1 @@
+"""Parts that several families share: links of modules, readers of configs."""

@@ -1,0 +1,167 @@
+"""Examples as evaluations read them: in order, few at a time."""
+
+import collections
+import dataclasses
+import gc
+import io
+import threading
+import weakref
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from input_pipeline import evaluation_split
+from input_pipeline import sources as formats
+from input_pipeline.images import image_ops
+from input_pipeline.sources import emoji
+from tests.input_pipeline import fake_source, splits
+from tests.input_pipeline.sources import pairs
+from tests.input_pipeline.sources import tars as tar_files
+
+SIZE = 8
+
+
+def _png(level):
+  buffer = io.BytesIO()
+  Image.new("RGB", (SIZE, SIZE), (level,) * 3).save(buffer, "PNG")
+  return buffer.getvalue()
+
+
+@pytest.fixture
+def tars(tmp_path):
+  """Return a source of 23 flat images of level 10 i, and its data section."""
+  members = {}
+  for i in range(23):
+    members[f"k{i:02}.png"] = _png(10 * i)
+    members[f"k{i:02}.txt"] = f"dog {i}".encode()
+  tar_files.write(tmp_path / "a.tar", members)
+  source = pairs.source("webdataset", tmp_path / "a.tar")
+  config = fake_source.config(tmp_path / "cache", num_threads=2)
+  return config, source
+
+
+def _open(config, source, **changes):
+  return evaluation_split.open_split(
+    config,
+    dataclasses.replace(source, **changes),
+    name="source",
+    section="evaluate.sets.mine",
+  )
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 23, 100])
+def test_batches_are_all_examples_in_order(tars, batch_size):
+  split = _open(*tars)
+  batches = list(split.batches(batch_size))
+  assert [len(batch.images) for batch in batches[:-1]] == [batch_size] * (
+    len(batches) - 1
+  )
+  images = np.concatenate([batch.images for batch in batches])
+  assert images.dtype == np.uint8
+  assert images[:, 0, 0, 0].tolist() == [10 * i for i in range(23)]
+  assert [key for batch in batches for key in batch.keys] == [
+    f"k{i:02}" for i in range(23)
+  ]
+  texts = [text for batch in batches for text in batch.texts]
+  assert [(key, text) for key, text in split.texts()] == [
+    (f"k{i:02}", texts[i]) for i in range(23)
+  ]
+  assert list(texts[3].values()) == ["dog 3"]
+  np.testing.assert_array_equal(split.image(5), images[5])
+
+
+def test_few_images_are_alive_at_once(tars, monkeypatch):
+  """Decoded images do not outlive their batch, but for the consumer's own."""
+  lock = threading.Lock()
+  counts = collections.Counter()
+  decode = image_ops.decode
+
+  class Pixels(np.ndarray):
+    """An array that a weak reference can watch."""
+
+  def gone():
+    with lock:
+      counts["alive"] -= 1
+
+  def counted(data):
+    pixels = decode(data).view(Pixels)
+    with lock:
+      counts["decoded"] += 1
+      counts["alive"] += 1
+      counts["most"] = max(counts["most"], counts["alive"])
+    weakref.finalize(pixels, gone)
+    return pixels
+
+  monkeypatch.setattr(image_ops, "decode", counted)
+  # As for a resize that returns its input: images live as long as they can.
+  monkeypatch.setattr(image_ops, "resize", lambda pixels, size: pixels)
+  split = _open(*tars)
+  assert counts["decoded"] == 0
+  for batch in split.batches(4):
+    assert len(batch.images) <= 4
+    gc.collect()
+    assert counts["alive"] <= 4
+  assert counts["decoded"] == 23
+  assert counts["most"] <= 8
+
+
+def test_images_of_another_size_are_resized(tars):
+  config, source = tars
+  config = dataclasses.replace(config, image_size=5)
+  (batch,) = _open(config, source).batches(23)
+  assert batch.images.shape == (23, 5, 5, 3)
+
+
+def test_messages_name_the_field_of_the_set(tars, tmp_path):
+  config, source = tars
+  with pytest.raises(ValueError, match=r"^evaluate\.sets\.mine\.source\.split"):
+    _open(config, source, split="val")
+  with pytest.raises(ValueError, match=r"sets\.mine\.source\.path"):
+    _open(config, source, path=str(tmp_path / "none.tar"))
+
+
+def test_all_splits_and_texts_of_the_emoji(config):
+  assert tuple(splits.all_splits(config)) == emoji.SPLITS
+  texts = splits.all_texts(config)
+  assert set(texts) == set(emoji.LANGUAGES)
+  assert all(len(names) == 3953 for names in texts.values())
+  keys = sorted(
+    key
+    for split in splits.all_splits(config).values()
+    for key, _ in split.texts()
+  )
+  assert len(set(keys)) == len(keys) == 3953
+  firefighter = keys.index("1F469-200D-1F692")
+  assert texts["en"][firefighter] == "woman firefighter"
+  assert texts["fr"][firefighter] == "pompier femme"
+
+
+def test_a_source_without_splits_is_one(tars):
+  config, source = tars
+  every = evaluation_split.open_all_splits(
+    config, source, name="main", section="data.sources"
+  )
+  assert {name: len(split) for name, split in every.items()} == {"main": 23}
+  language = source.language
+  texts = evaluation_split.first_texts(every, language)
+  assert texts == tuple(f"dog {i}" for i in range(23))
+  assert evaluation_split.first_texts(every, "xx") == ()
+
+
+def test_emoji_are_as_rendered(config):
+  examples = splits.read_split(config, "unseen_concept")
+  assert examples.images.shape == (len(examples.keys), 64, 64, 3)
+  # White corners on most, a drawing inside each.
+  assert (examples.images[:, 0, 0] == 255).all(-1).mean() > 0.9
+  assert (examples.images.min((1, 2, 3)) < 128).all()
+  assert len(examples.texts["en"]) == len(examples.keys)
+
+
+def test_no_examples_are_named(tars, monkeypatch):
+  config, source = tars
+  monkeypatch.setattr(
+    formats.FORMATS["webdataset"], "open_split", lambda *_: ()
+  )
+  with pytest.raises(ValueError, match=r"sets\.mine\.source has no examples"):
+    _open(config, source)
