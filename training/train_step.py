@@ -14,9 +14,10 @@ import optax
 from models import batch_norm, dual_encoder
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import flops, gradients, objectives, train_state
+from training import flops, objectives, train_state
 from training import metrics as metrics_lib
 from training import optimizer as optimizer_lib
+from training.objectives import gradients
 from training.objectives import objective as objective_lib
 
 Metrics = dict[str, jax.Array]

@@ -14,7 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import figure, ticker
 
-from runtime import chart_style
+from runtime.pages import chart_style
 
 
 def draw(step: str, facts: Mapping[str, Any]) -> list[chart_style.Chart]:

@@ -15,7 +15,8 @@ from PIL import Image
 
 from input_pipeline import faults, pipeline
 from input_pipeline.inspecting import inspection
-from runtime import failures, page, progress, whole_files
+from runtime import failures, progress, whole_files
+from runtime.pages import page
 
 # Most bars of a chart, and most messages shown for a kind of fault.
 _NUM_BARS = 40

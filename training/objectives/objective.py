@@ -33,7 +33,7 @@ class Objective:
     loss: (params, embeddings, batch) -> float32 scalar; needs the embeddings of
       all rows.
     gradient: plain case, the whole batch at once. It calls `embed` and `loss`
-      of the objective that it is called with: training/gradients.py wraps it.
+      of the objective that it is called with: gradients.py wraps it.
     metrics: params -> {name: float32 scalar}, logged with each step.
   """
 

@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from evaluators import gallery, summary
-from runtime import page, whole_files
+from runtime import whole_files
+from runtime.pages import page
 from training.report import report_charts
 
 # Longest side in pixels; larger pictures are resized to it.

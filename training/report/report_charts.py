@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import axes, figure, ticker
 
-from runtime import chart_style
+from runtime.pages import chart_style
 
 Metrics = Mapping[int, Mapping[str, float]]
 

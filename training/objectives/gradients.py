@@ -14,8 +14,9 @@ import jax.numpy as jnp
 
 from models import batch_norm
 from training import config as config_lib
-from training import gradient_cache, text_lengths
 from training import optimizer as optimizer_lib
+from training import text_lengths
+from training.objectives import gradient_cache
 from training.objectives import objective as objective_lib
 
 GradientFn = objective_lib.GradientFn

@@ -5,7 +5,7 @@ import numpy as np
 
 from runtime import mesh as mesh_lib
 from tests import runs, steps
-from training import gradient_cache
+from training.objectives import gradient_cache
 
 _DRAWS = {
   "model.image.patch_dropout": 0.25,

@@ -1,0 +1,1 @@
+"""Look of every HTML page: style sheet, layout, charts."""
