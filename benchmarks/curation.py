@@ -38,7 +38,7 @@ from absl import app, flags
 from benchmarks import memory
 from curation.captions import balancing, matching
 from curation.keys import hashing
-from input_pipeline.sources import record
+from input_pipeline.storage import uids as uids_lib
 from tests.curation import caption_texts as made
 from tests.curation.captions import test_matching
 
@@ -205,8 +205,8 @@ def measure_balancing() -> dict[str, float]:
   offsets = np.concatenate([[0], np.cumsum(sizes)])
   ids = np.minimum(rng.zipf(1.3, offsets[-1]), num_entries - 1)
   ids = ids.astype(np.uint32)
-  uids = np.empty(number, record.UID)
-  for half in record.UID.names or ():
+  uids = np.empty(number, uids_lib.UID)
+  for half in uids_lib.UID.names or ():
     uids[half] = rng.integers(0, 2**63, number)
 
   def balance() -> int:

@@ -9,7 +9,7 @@ the requested columns:
   row       int64: index of the example in its shard << CAPTION_BITS | number
             of the caption; ascending, with gaps
   fault     string: "KIND: MESSAGE" (of input_pipeline.faults) for an unusable
-            pair, whose other columns are null; else null
+            pair, of which only uid and row are known; else null
   text      string: the caption, as in training
   caption   int32: number of the caption among those of its example; each
             caption is a pair
@@ -31,6 +31,7 @@ import numpy as np
 import pyarrow as pa
 
 from input_pipeline.sources import record
+from input_pipeline.storage import uids as uids_lib
 
 UID_TYPE = pa.binary(16)
 # Types of the columns with a fixed meaning.
@@ -132,24 +133,19 @@ def shard_name(path: str, start: int) -> str:
 
 
 def uids(table: pa.Table) -> np.ndarray:
-  """Return the UIDs of a table, record.UID [N]."""
-  column = table["uid"].combine_chunks()
-  if isinstance(column, pa.ChunkedArray):  # as Arrow gives one for no rows
-    return np.zeros(0, record.UID)
-  data = np.frombuffer(column.buffers()[1], np.uint8)
-  data = data[16 * column.offset :][: 16 * len(column)]
-  words = data.view(">u8").reshape(-1, 2)
-  found = np.empty(len(words), record.UID)
-  found["f0"], found["f1"] = words[:, 0], words[:, 1]
-  return found
+  """Return the UIDs of a table, UID [N]."""
+  return uids_lib.records(uids_lib.column_bytes(table["uid"]))
 
 
-def uid_column(found: np.ndarray) -> pa.Array:
-  """Return the column of UIDs, record.UID [N]."""
-  words = np.empty((len(found), 2), ">u8")
-  words[:, 0], words[:, 1] = found["f0"], found["f1"]
-  buffer = pa.py_buffer(words.tobytes())
-  return pa.Array.from_buffers(UID_TYPE, len(found), [None, buffer])
+def sortable_uids(table: pa.Table) -> np.ndarray:
+  """Return the UIDs of a table, S16 [N]."""
+  return uids_lib.sortable(uids_lib.column_bytes(table["uid"]))
+
+
+def uid_column(uids: np.ndarray) -> pa.Array:
+  """Return the column of UIDs of any form."""
+  buffer = pa.py_buffer(uids_lib.as_bytes(uids).tobytes())
+  return pa.Array.from_buffers(UID_TYPE, len(uids), [None, buffer])
 
 
 def places(rows: np.ndarray | None) -> np.ndarray | None:

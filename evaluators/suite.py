@@ -5,7 +5,7 @@ so is each distinct text, however many figures it enters.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from evaluators import embedding, retrieval, zero_shot
 from evaluators import gallery as gallery_lib
 from input_pipeline import evaluation_split, pipeline
 from input_pipeline.sources import source_config
-from runtime import checks
+from runtime import checks, sections
 
 Results = dict[str, Any]
 
@@ -225,9 +225,10 @@ def scalars(results: Results) -> dict[str, float]:
   Sizes (num_*) and sets that were not run are left out.
   """
   return {
-    "/".join(path): value
-    for path, value in _leaves(results)
-    if isinstance(value, float) and not path[-1].startswith("num_")
+    path: value
+    for path, value in sections.flat(results, "/").items()
+    if isinstance(value, float)
+    and not path.rpartition("/")[2].startswith("num_")
   }
 
 
@@ -333,13 +334,3 @@ def _whole(source: source_config.SourceConfig) -> source_config.SourceConfig:
 
 def _no_tokenizer(texts: list[str]) -> np.ndarray:
   raise AssertionError(f"no set has texts; got {texts}")
-
-
-def _leaves(
-  tree: Mapping[str, Any], path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Any]]:
-  for key, value in tree.items():
-    if isinstance(value, Mapping):
-      yield from _leaves(value, (*path, key))
-    else:
-      yield (*path, key), value

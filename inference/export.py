@@ -17,7 +17,7 @@ from input_pipeline.tokenizers import hf_files
 from models import dual_encoder
 from models.pretrained import comparing, families, mapping, opening, pixels
 from models.pretrained.parts import timm_trunk
-from runtime import checks, unfinished, whole_files
+from runtime import checks, sections, unfinished, whole_files
 
 # File of weights that transformers and open_clip look for.
 _WEIGHTS = {
@@ -115,7 +115,7 @@ def write(
   Raises:
     ValueError: no family can express the model.
   """
-  leaves = mapping.flat(jax.device_get(params))
+  leaves = sections.flat(jax.device_get(params), "/")
   # The learned values, not the initial ones.
   config = dataclasses.replace(
     config,

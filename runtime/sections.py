@@ -51,15 +51,17 @@ def make(
   )
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """Return {"model.image.depth": value, ...} of nested mappings."""
-  fields: dict[str, Any] = {}
+def flat(
+  values: Mapping[str, Any], separator: str = ".", prefix: str = ""
+) -> dict[str, Any]:
+  """Return the leaves of nested mappings by path: {"model.image.depth": 12}."""
+  leaves = {}
   for name, value in values.items():
     if isinstance(value, Mapping):
-      fields |= flat(value, f"{prefix}{name}.")
+      leaves |= flat(value, separator, f"{prefix}{name}{separator}")
     else:
-      fields[prefix + name] = value
-  return fields
+      leaves[f"{prefix}{name}"] = value
+  return leaves
 
 
 def _value(kind: Any, value: Any, name: str, see: str) -> Any:

@@ -19,7 +19,7 @@ from models.pretrained import (
   opening,
   positions,
 )
-from runtime import cluster, failures
+from runtime import cluster, failures, sections
 from runtime import mesh as mesh_lib
 from training import checkpointing, metrics, workdir
 from training import config as config_lib
@@ -56,7 +56,7 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
     return {}
   targets = _targets(config, mesh)
   params_read: dict[str, jax.Array] = {}
-  names = set(mapping.flat(loading.shapes_of(config.model)))
+  names = set(sections.flat(loading.shapes_of(config.model), "/"))
   for field, path in named.items():
     prefix = _FIELDS[field]
     wanted = {p: x for p, x in targets.items() if p.startswith(prefix)}
@@ -83,12 +83,12 @@ def _targets(
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """Return the parameters that may be read, with the run's shardings."""
   shapes = loading.shapes_of(config.model)
-  shardings = mapping.flat(
-    mesh_lib.param_shardings(config.partition_rules, shapes, mesh)
+  shardings = sections.flat(
+    mesh_lib.param_shardings(config.partition_rules, shapes, mesh), "/"
   )
   targets = {
     path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=shardings[path])
-    for path, x in mapping.flat(shapes).items()
+    for path, x in sections.flat(shapes, "/").items()
   }
   return {
     path: x for path, x in targets.items() if not _is_excepted(config, path)
@@ -145,7 +145,7 @@ def _of_run(
   assert run is not None  # workdir.is_run
   model = run.model
   _check_alike(str(folder), prefix, model, config.model)
-  theirs = mapping.flat(loading.shapes_of(model))
+  theirs = sections.flat(loading.shapes_of(model), "/")
   resizes = _resizes(config.model)
   problems = {
     "missing": [path for path in wanted if path not in theirs],
@@ -183,7 +183,7 @@ def _of_run(
   )
   if restored is None:
     raise ValueError("this run has no checkpoint yet")
-  leaves = mapping.flat(restored[1])
+  leaves = sections.flat(restored[1], "/")
   return {
     path: leaves[path]
     if theirs[path].shape == x.shape

@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from input_pipeline.storage import uids as uids_lib
+
 
 class ContentDigest:
   """Digest of UIDs and texts that does not depend on how tables are cut."""
@@ -17,9 +19,7 @@ class ContentDigest:
 
   def add(self, table: pa.Table) -> None:
     """Add the pairs of a table, in order."""
-    for chunk in table["uid"].chunks:
-      start, size = chunk.offset * 16, len(chunk) * 16
-      self._uids.update(memoryview(chunk.buffers()[1])[start : start + size])
+    self._uids.update(uids_lib.column_bytes(table["uid"]).data)
     if "text" not in table.column_names:
       return
     # Lengths in bytes; -1 tells a null from an empty text.

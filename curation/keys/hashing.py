@@ -8,6 +8,8 @@ import hashlib
 
 import numpy as np
 
+from input_pipeline.storage import uids as uids_lib
+
 # Constants of SplitMix64's finalizer (Steele, Lea and Flood, OOPSLA 2014,
 # figure 15, variant 13), which mixes every bit into every other.
 _MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -15,11 +17,11 @@ _MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
 
 
 def h64(uids: np.ndarray, seed: int) -> np.ndarray:
-  """Return a uint64 [N] for UIDs: record.UID [N], or bytes as `halves` takes.
+  """Return a uint64 [N] of UIDs in any form of uids.py.
 
   Seeds are any integers; hashes of different seeds are independent.
   """
-  high, low = halves(uids)
+  high, low = uids_lib.halves(uids)
   mixed = mix(high ^ np.uint64(_seed_bits(seed, 0)))
   return mix(mixed + low ^ np.uint64(_seed_bits(seed, 1)))
 
@@ -27,18 +29,6 @@ def h64(uids: np.ndarray, seed: int) -> np.ndarray:
 def uniform(uids: np.ndarray, seed: int) -> np.ndarray:
   """Return a float64 [N] in [0, 1): the top 53 bits of `h64`."""
   return (h64(uids, seed) >> np.uint64(11)) * 2.0**-53
-
-
-def halves(uids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Return the uint64 halves of UIDs: of record.UID [N], or uint8 [N, 16].
-
-  Bytes are big-endian: the high half first, and in it the high byte.
-  """
-  if uids.dtype.names:
-    high, low = uids.dtype.names
-    return uids[high].astype(np.uint64), uids[low].astype(np.uint64)
-  words = np.ascontiguousarray(uids).view(">u8").astype(np.uint64)
-  return words[:, 0], words[:, 1]
 
 
 def mix(bits: np.ndarray) -> np.ndarray:

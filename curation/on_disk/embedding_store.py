@@ -17,13 +17,14 @@ import pyarrow as pa
 
 from curation import operators, pool
 from input_pipeline.sources import record
+from input_pipeline.storage import uids as uids_lib
 from runtime import whole_files
 
 FOLDER = "embeddings"
 # Prefix of a `model` that names embeddings in the pool's files.
 COLUMNS = "columns:"
 # A pair that a reduction measured.
-PAIR = np.dtype([("uid", record.UID), ("row", "<i8")])
+PAIR = np.dtype([("uid", uids_lib.UID), ("row", "<i8")])
 
 
 class MissingError(ValueError):
@@ -83,7 +84,7 @@ def dtype(embed_dim: int) -> np.dtype:
   """
   return np.dtype(
     [
-      ("uid", record.UID),
+      ("uid", uids_lib.UID),
       ("row", "<i8"),
       ("version", "S8"),
       ("fault", "S24"),

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from curation.keys import hashing
-from curation.on_disk import by_uid, embedding_store
+from curation.on_disk import embedding_store
+from input_pipeline.storage import uids as uids_lib
 from runtime import progress
 
 # Records copied at once.
@@ -34,7 +35,7 @@ class Embeddings:
 
   def priority(self, seed: int) -> np.ndarray:
     """Return a hash of each UID, uint64 [N]: a random order."""
-    return hashing.h64(by_uid.as_bytes(self.uids), seed)
+    return hashing.h64(self.uids, seed)
 
 
 def gather(
@@ -55,9 +56,9 @@ def gather(
     embedding_store.MissingError: pairs have no embeddings, or no pair is left.
   """
   all_pairs = [embedding_store.load_pairs(part) for part in parts]
-  names = [by_uid.of_records(pairs["uid"]) for pairs in all_pairs]
+  names = [uids_lib.sortable(pairs["uid"]) for pairs in all_pairs]
   uids, uid_index = np.unique(
-    np.concatenate([np.empty(0, by_uid.UID), *names]), return_inverse=True
+    np.concatenate([np.empty(0, uids_lib.S16), *names]), return_inverse=True
   )
   if not len(uids):
     raise embedding_store.MissingError(

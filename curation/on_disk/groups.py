@@ -22,6 +22,7 @@ import numpy as np
 from curation import operators
 from curation.keys import hashing
 from curation.on_disk import runs
+from input_pipeline.storage import uids as uids_lib
 
 
 class Occurrences:
@@ -69,8 +70,8 @@ class Members:
     self._seed = seed
 
   def add(self, keys: np.ndarray, uids: np.ndarray) -> None:
-    """Add keys, uint64 [N], of pairs with UIDs as hashing.halves takes them."""
-    high, low = hashing.halves(uids)
+    """Add keys, uint64 [N], of pairs with UIDs of any form."""
+    high, low = uids_lib.halves(uids)
     rank = hashing.h64(uids, self._seed)
     self._sorter.add(keys, np.ones(len(keys), np.int64), rank, high, low)
 

@@ -4,8 +4,8 @@ import pathlib
 
 import numpy as np
 
-from curation.keys import hashing
 from curation.on_disk import runs
+from input_pipeline.storage import uids as uids_lib
 
 
 class Keys:
@@ -19,7 +19,7 @@ class Keys:
 
   def contains(self, keys: np.ndarray) -> np.ndarray:
     """Return a bool [N] for keys, uint64 [N]."""
-    return _look_up(self._keys, keys)[1]
+    return look_up(self._keys, keys)[1]
 
 
 class Winners:
@@ -35,8 +35,8 @@ class Winners:
 
     A UID that occurs twice under a key wins twice.
     """
-    index, is_stored = _look_up(self._keys, keys)
-    high, low = hashing.halves(uids)
+    index, is_stored = look_up(self._keys, keys)
+    high, low = uids_lib.halves(uids)
     rows = index[is_stored]
     keep = np.ones(len(keys), bool)
     keep[is_stored] = (self._high[rows] == high[is_stored]) & (
@@ -45,7 +45,7 @@ class Winners:
     return keep
 
 
-def _look_up(
+def look_up(
   stored: np.ndarray, keys: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   """Return the index of each key, int64 [N], and whether it is stored."""

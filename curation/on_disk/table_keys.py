@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 
 from curation.keys import hashing, strings
-from curation.on_disk import by_uid
 
 
 def of(
@@ -36,11 +35,6 @@ def of(
 def pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
   """Return a key for each ordered pair of keys, uint64 [N]."""
   return hashing.mix(hashing.mix(first ^ _PAIR) + second)
-
-
-def uids(table: pa.Table) -> np.ndarray:
-  """Return the UIDs of a table's pairs, as hashing.halves takes them."""
-  return by_uid.as_bytes(by_uid.of(table))
 
 
 # Constant that separates a pair's key from its first key and from their sum.

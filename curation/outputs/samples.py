@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from curation import pool as pool_lib
 from curation.keys import hashing
-from input_pipeline.sources import record
+from input_pipeline.storage import uids as uids_lib
 
 # Number of kept, and of dropped pairs shown for each step.
 NUM_SHOWN = 8
@@ -130,7 +130,7 @@ def _lowest(
     lowest = np.argpartition(draws[candidates], NUM_SHOWN)[:NUM_SHOWN]
     candidates = candidates[lowest]
   return sorted(
-    Sample(int(draws[i]), record.uid_hex(uids[i]), path.stem, int(rows[i]))
+    Sample(int(draws[i]), uids_lib.uid_hex(uids[i]), path.stem, int(rows[i]))
     for i in candidates
   )
 

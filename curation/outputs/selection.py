@@ -10,13 +10,12 @@ the number of shards.
 
 import dataclasses
 import hashlib
-import io
 import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from input_pipeline.sources import record
+from input_pipeline.storage import uids as uids_lib
 from runtime import whole_files
 
 # Highest number of runs merged at once, each of them an open file.
@@ -37,20 +36,6 @@ class Group:
 
   runs: tuple[pathlib.Path, ...]
   path: pathlib.Path
-
-
-def unique(uids: np.ndarray) -> np.ndarray:
-  """Return sorted UIDs without repeats."""
-  # Two columns of integers sort many times faster than one of pairs.
-  high, low = uids["f0"], uids["f1"]
-  order = np.argsort(high)
-  if (np.diff(high[order]) == 0).any():
-    order = np.lexsort((low, high))
-  uids = uids[order]
-  high, low = uids["f0"], uids["f1"]
-  is_new = np.ones(len(uids), bool)
-  is_new[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
-  return uids if is_new.all() else uids[is_new]
 
 
 def groups(
@@ -84,14 +69,14 @@ def write(runs: Sequence[pathlib.Path], path: pathlib.Path) -> tuple[int, str]:
   num, digest = 0, hashlib.sha256()
   with whole_files.replacing(path) as file:
     # NumPy pads headers, so that the number of rows can be set later.
-    start = _header(0)
+    start = uids_lib.npy_header(0)
     file.write(start)
     for uids in merged(runs):
       data = uids.tobytes()
       file.write(data)
       digest.update(data)
       num += len(uids)
-    header = _header(num)
+    header = uids_lib.npy_header(num)
     assert len(header) == len(start)
     file.seek(0)
     file.write(header)
@@ -101,17 +86,17 @@ def write(runs: Sequence[pathlib.Path], path: pathlib.Path) -> tuple[int, str]:
 def merged(
   runs: Sequence[pathlib.Path], num_in_memory: int = _NUM_IN_MEMORY
 ) -> Iterator[np.ndarray]:
-  """Yield the sorted, distinct UIDs of runs, record.UID [N] at a time."""
+  """Yield the sorted, distinct UIDs of runs, UID [N] at a time."""
   num_of_each = max(1, num_in_memory // max(1, len(runs)))
-  size = record.UID.itemsize
+  size = uids_lib.UID.itemsize
   lefts = [path.stat().st_size // size for path in runs]
   starts = [0] * len(runs)
-  buffers = [np.zeros(0, record.UID) for _ in runs]
+  buffers = [np.zeros(0, uids_lib.UID) for _ in runs]
   while True:
     for number, path in enumerate(runs):
       count = min(num_of_each - len(buffers[number]), lefts[number])
       if count > 0:
-        more = np.fromfile(path, record.UID, count, offset=starts[number])
+        more = np.fromfile(path, uids_lib.UID, count, offset=starts[number])
         buffers[number] = np.concatenate((buffers[number], more))
         starts[number] += count * size
         lefts[number] -= count
@@ -123,7 +108,7 @@ def merged(
       stop = len(buffer) if bound is None else _num_up_to(buffer, bound)
       taken.append(buffer[:stop])
       buffers[number] = buffer[stop:]
-    uids = unique(np.concatenate([np.zeros(0, record.UID), *taken]))
+    uids = uids_lib.unique(np.concatenate([np.zeros(0, uids_lib.UID), *taken]))
     if len(uids):
       yield uids
     if bound is None:
@@ -136,16 +121,3 @@ def _num_up_to(uids: np.ndarray, bound: tuple[int, int]) -> int:
   start = np.searchsorted(uids["f0"], high, "left")
   stop = np.searchsorted(uids["f0"], high, "right")
   return int(start + np.searchsorted(uids["f1"][start:stop], low, "right"))
-
-
-def _header(num: int) -> bytes:
-  file = io.BytesIO()
-  np.lib.format.write_array_header_1_0(
-    file,
-    {
-      "descr": np.lib.format.dtype_to_descr(record.UID),
-      "fortran_order": False,
-      "shape": (num,),
-    },
-  )
-  return file.getvalue()

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from curation import pool as pool_lib
 from curation.engine import shard_file, shard_pass
 from curation.engine import stages as stages_lib
-from curation.outputs import selection
+from input_pipeline.storage import uids as uids_lib
 from runtime import whole_files
 
 _KEY = b"diptych.key"
@@ -74,7 +74,7 @@ def finish(
   kept = shard_file.alive(work.shard_path(work.stage, shard), ["uid"])
   if not run.exists():
     run.parent.mkdir(parents=True, exist_ok=True)
-    _write(run, selection.unique(pool_lib.uids(kept)).tobytes())
+    _write(run, uids_lib.unique(pool_lib.uids(kept)).tobytes())
   if path.exists() and (pq.read_schema(path).metadata or {}).get(_KEY) == key:
     return len(kept)
   shard_file.write_table(path, _table(work, kinds, shard), {_KEY: key})

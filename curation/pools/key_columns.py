@@ -1,4 +1,4 @@
-"""UIDs of a column of keys, as `record.uid` makes them one by one."""
+"""UIDs of a column of keys, equal to those of `uids.uid`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from input_pipeline.sources import columns, record
+from input_pipeline.sources import columns
+from input_pipeline.storage import uids as uids_lib
 
 _NO_DIGIT = 255
 # Byte -> the digit that it is in lower-case hexadecimal.
@@ -18,13 +19,13 @@ _DIGITS[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 def of_keys(
   keys: pa.Array, other: Callable[[int], str] | None = None
 ) -> np.ndarray:
-  """Return the UIDs of keys, record.UID [N].
+  """Return the UIDs of keys, UID [N].
 
   Args:
     keys: text, bytes or numbers.
     other: place -> the key where there is none, or an empty one.
   """
-  found = np.empty(len(keys), record.UID)
+  found = np.empty(len(keys), uids_lib.UID)
   slow = np.arange(len(keys))
   if is_text(keys.type) or is_bytes(keys.type):
     size = 32 if is_text(keys.type) else 16
@@ -38,15 +39,14 @@ def of_keys(
       is_hex = (digits != _NO_DIGIT).all(1)
       fast, digits = fast[is_hex], digits[is_hex]
       data = digits[:, ::2] << 4 | digits[:, 1::2]
-    words = np.ascontiguousarray(data).view(">u8")
-    found["f0"][fast], found["f1"][fast] = words[:, 0], words[:, 1]
+    found[fast] = uids_lib.records(data)
     slow = np.setdiff1d(slow, fast, assume_unique=True)
   # A hash a key.
   rest = keys.take(pa.array(slow))
   if is_text(rest.type):
     rest = valid(rest)[0]
   for place, key in zip(slow.tolist(), rest.to_pylist(), strict=True):
-    found[place] = record.uid(_text(key) or (other(place) if other else ""))
+    found[place] = uids_lib.uid(_text(key) or (other(place) if other else ""))
   return found
 
 

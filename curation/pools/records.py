@@ -17,6 +17,7 @@ from curation import pool
 from curation.pools import pair_tables, section
 from input_pipeline import captions, faults, sources
 from input_pipeline.sources import record, source_config
+from input_pipeline.storage import uids as uids_lib
 
 # Examples of a shard.
 SHARD_EXAMPLES = 500
@@ -96,7 +97,7 @@ class Pool:
     records: record.Records,
     index: int,
   ) -> None:
-    name = int(uid[0]).to_bytes(8) + int(uid[1]).to_bytes(8)
+    name = uids_lib.uid_bytes(uid)
     try:
       found = records[index]
       wanted = [

@@ -29,6 +29,7 @@ from input_pipeline.storage import (
   tar_index,
   tar_scan,
 )
+from input_pipeline.storage import uids as uids_lib
 
 # Examples with their images are read together up to so many bytes, with gaps
 # of at most these: as long as a request takes, or a disk's next read.
@@ -130,7 +131,7 @@ class _Example(NamedTuple):
 
   Attributes:
     place: in its tar.
-    uid: record.UID.
+    uid: item of a UID [N].
     tar: that it is in.
     tar_number: of that.
     start, stop: in bytes of the tar.
@@ -173,7 +174,7 @@ class _Reader:
 
   def add(self, table: pair_tables.Table, example: _Example) -> None:
     """Add the pairs of an example, or what is wrong with it."""
-    uid = int(example.uid[0]).to_bytes(8) + int(example.uid[1]).to_bytes(8)
+    uid = uids_lib.uid_bytes(example.uid)
     try:
       found, values = self._read(example)
     except faults.ExampleError as error:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation import operators
+from curation import operators, pool
 from curation.on_disk import groups, key_sets, table_keys
 from runtime import checks
 
@@ -189,7 +189,7 @@ class DuplicatePairs(operators.Filter, operators.Reduction):
 
     def decide(table: pa.Table) -> operators.Verdict:
       keys, is_whole = table_keys.of(table, self.same, squeeze=self.squeeze)
-      wins = winners.keep(keys, table_keys.uids(table))
+      wins = winners.keep(keys, pool.uids(table))
       return operators.Verdict(wins | ~is_whole)
 
     return decide
@@ -224,7 +224,7 @@ def _keys_and_uids(
   names: tuple[str, ...], squeeze: bool, table: pa.Table
 ) -> tuple[np.ndarray, ...]:
   keys, is_whole = table_keys.of(table, names, squeeze=squeeze)
-  return keys[is_whole], table_keys.uids(table)[is_whole]
+  return keys[is_whole], pool.uids(table)[is_whole]
 
 
 def _dropping(

@@ -295,9 +295,7 @@ def _draws(table: pa.Table, seed: int) -> np.ndarray:
 
   It depends on its image's UID and, of several captions, on which it is.
   """
-  column = table["uid"].combine_chunks()
-  data = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, 16)
-  uids = data[column.offset :][: len(column)]
+  uids = pool.uids(table)
   captions = table["row"].to_numpy() & ((1 << pool.CAPTION_BITS) - 1)
   draws = np.empty(len(uids))
   for caption in np.unique(captions).tolist():

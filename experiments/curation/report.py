@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import figure
 
 from experiments.curation import heldout, web_noise
-from input_pipeline.sources import record
+from input_pipeline.storage import uids as uids_lib
 from runtime import whole_files
 
 # Arm -> its name, in the order of the tables.
@@ -97,7 +97,7 @@ def kept_kinds(
     path = out / f"curate_{arm}" / "selection.npy"
     selection = np.load(path, allow_pickle=False)
     # The first half of a UID is unique among 160,000 pairs.
-    halves = [record.uid(f"{row:09d}")[0] for row in range(len(kinds))]
+    halves = [uids_lib.uid(f"{row:09d}")[0] for row in range(len(kinds))]
     kinds = kinds[np.isin(np.array(halves, "u8"), selection["f0"])]
   counts = np.bincount(kinds, minlength=len(web_noise.SHARES))
   return dict(zip(web_noise.SHARES, counts.tolist(), strict=True))

@@ -15,12 +15,10 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from input_pipeline import pipeline, sources
 from input_pipeline.preparing import conversion_job, shard_writer
 from input_pipeline.sources import prepared
-from input_pipeline.sources import record as record_lib
+from input_pipeline.storage import uids as uids_lib
 from runtime import checks, jsonl, unfinished, whole_files
 
 ERRORS = "data_errors.jsonl"
@@ -230,13 +228,8 @@ def _join_uids(path: pathlib.Path, shards: Sequence[pathlib.Path]) -> None:
   """Write one .npy file of the UIDs of all shards, one shard in memory."""
   parts = [shard_writer.uids_path(shard) for shard in shards]
   num_bytes = sum(part.stat().st_size for part in parts)
-  header = {
-    "descr": np.lib.format.dtype_to_descr(record_lib.UID),
-    "fortran_order": False,
-    "shape": (num_bytes // record_lib.UID.itemsize,),
-  }
   with whole_files.replacing(path) as file:
-    np.lib.format.write_array_header_1_0(file, header)
+    file.write(uids_lib.npy_header(num_bytes // uids_lib.UID.itemsize))
     for part in parts:
       file.write(part.read_bytes())
 

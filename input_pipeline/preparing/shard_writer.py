@@ -19,6 +19,7 @@ import numpy as np
 from input_pipeline import faults
 from input_pipeline.sources import array_record, prepared
 from input_pipeline.sources import record as record_lib
+from input_pipeline.storage import uids as uids_lib
 from runtime import processes, progress, whole_files
 
 # Examples of a shard that are counted at once: each time costs a message.
@@ -193,13 +194,13 @@ def write(
       except faults.ExampleError as error:
         left_out.append((index, error.kind, str(error)[:_MAX_MESSAGE]))
       else:
-        uid = record_lib.uid(record.key)
+        uid = uids_lib.uid(record.key)
         if task.uids is not None:
           wanted = task.uids[index - task.start]
           if uid != tuple(wanted.tolist()):
             # A prepared record has no name but its key.
             uid = tuple(wanted.tolist())
-            key = record_lib.uid_hex(wanted)
+            key = uids_lib.uid_hex(wanted)
             record = dataclasses.replace(record, key=key)
         uids.append(uid)
         languages.update(record.texts)
@@ -221,7 +222,7 @@ def write(
       faults=left_out,
     )
   whole_files.write(
-    uids_path(task.path), np.array(uids, record_lib.UID).tobytes()
+    uids_path(task.path), np.array(uids, uids_lib.UID).tobytes()
   )
   whole_files.write(
     facts_path(task.path), json.dumps(dataclasses.asdict(facts)).encode()

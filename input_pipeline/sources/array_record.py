@@ -24,6 +24,7 @@ from array_record.python import array_record_data_source, array_record_module
 from input_pipeline import faults
 from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import files, remote
+from input_pipeline.storage import uids as uids_lib
 
 Record = record_lib.Record
 
@@ -195,12 +196,12 @@ class Records:
     if self._uids_path is not None:
       with files.open_file(self._uids_path) as file:
         return np.load(file, allow_pickle=False)
-    uids = np.empty(len(self), record_lib.UID)
+    uids = np.empty(len(self), uids_lib.UID)
     for index in range(len(self)):
       try:
-        uids[index] = record_lib.uid(self[index].key)
+        uids[index] = uids_lib.uid(self[index].key)
       except faults.ExampleError:
-        uids[index] = record_lib.uid(f"broken record {index}")
+        uids[index] = uids_lib.uid(f"broken record {index}")
     return uids
 
   def __repr__(self) -> str:

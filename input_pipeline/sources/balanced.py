@@ -26,7 +26,7 @@ from input_pipeline.storage import uids as uids_lib
 from runtime import progress, whole_files
 
 # Row of a caption: image's UID, number in captions.numbered, probability.
-KEEP = np.dtype([*record_lib.UID.descr, ("caption", "<u4"), ("keep", "<f4")])
+KEEP = np.dtype([*uids_lib.UID.descr, ("caption", "<u4"), ("keep", "<f4")])
 # Row of an example: position in the source, its captions' rows in the file.
 _PLACE = np.dtype(
   [("position", "<u8"), ("first", "<u8"), ("num_captions", "<u4")]

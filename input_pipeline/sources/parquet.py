@@ -29,6 +29,7 @@ from input_pipeline.sources import (
 )
 from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import files, kept, remote
+from input_pipeline.storage import uids as uids_lib
 from runtime import progress
 
 LANGUAGES = None
@@ -132,13 +133,13 @@ class Records:
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads no column but the key's."""
-    found = np.empty(len(self), record_lib.UID)
+    found = np.empty(len(self), uids_lib.UID)
     for number, stop in enumerate(self._stops.tolist()):
       start = stop - int(self._groups["num_examples"][number])
       for index, key in zip(
         range(start, stop), self._keys(number), strict=True
       ):
-        found[index] = record_lib.uid(key)
+        found[index] = uids_lib.uid(key)
     return found
 
   def _locate(self, index: int) -> tuple[int, int]:

@@ -2,16 +2,10 @@
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
-
-# UID of 128 bits in two halves, high and low, as in DataComp's subset files.
-UID = np.dtype([("f0", "<u8"), ("f1", "<u8")])
-
-_HEX = re.compile("[0-9a-f]{32}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,15 +54,3 @@ def digest(facts: object) -> str:
   Values are compared by their repr, which must be the same in every process.
   """
   return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
-
-
-def uid(key: str) -> tuple[int, int]:
-  """Return the halves of a key's UID: its own 32 hex digits, or its hash."""
-  if not _HEX.fullmatch(key):
-    key = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-  return int(key[:16], 16), int(key[16:], 16)
-
-
-def uid_hex(uid: np.void) -> str:
-  """Return the 32 hex digits of one UID of an array."""
-  return f"{int(uid[0]):016x}{int(uid[1]):016x}"

@@ -1,23 +1,23 @@
 """Subset of a source: the examples named by a file of UIDs.
 
-The file is a sorted .npy array of `record.UID` (dtype "u8,u8"), as DataComp
+The file is a sorted .npy array of `uids.UID` (dtype "u8,u8"), as DataComp
 publishes its subsets. Their positions in the source are looked up once and kept
 below the cache folder.
 """
 
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from absl import logging
 
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
+from input_pipeline.storage import uids as uids_lib
 from runtime import progress, whole_files
 
-# UIDs compared at once; those of the file take 24 bytes each in memory.
-_FILE_CHUNK = 2**26
-_SOURCE_CHUNK = 2**20
+# UIDs that are compared at once.
+_CHUNK = 2**20
 # Version to increase when the form of the cached files changes.
 _VERSION = 1
 
@@ -80,13 +80,14 @@ def select(
     _check_sorted(field, source.subset, uids)
     source_uids = records.uids()
     label = f"Looking up {context.field} in {source.subset}"
-    with progress.Progress(label, len(source_uids) * _num_parts(uids)) as bar:
-      found = _positions(source_uids, uids, bar.advance)
+    with progress.Progress(label, len(source_uids)) as bar:
+      subset = uids_lib.SortedUids(uids, source.subset)
+      found = _positions(source_uids, subset, bar.advance)
     if not len(found):
       raise ValueError(
         f"{field}={source.subset} names none of the {len(records)} examples: "
-        f"the first UID there is {record_lib.uid_hex(uids[0])}, that of the "
-        f"source {record_lib.uid_hex(source_uids[0])}. "
+        f"the first UID there is {uids_lib.uid_hex(uids[0])}, that of the "
+        f"source {uids_lib.uid_hex(source_uids[0])}. "
         f"{context.field}.uid names the field of the UIDs"
       )
     logging.info(
@@ -114,66 +115,31 @@ def read(field: str, path: str) -> np.ndarray:
     )
   if not len(uids):
     raise ValueError(f"{field}={path} names no example: it is empty")
-  return uids
+  return uids.view(uids_lib.UID)
 
 
 def _check_sorted(field: str, path: str, uids: np.ndarray) -> None:
-  for start in range(0, len(uids), _SOURCE_CHUNK):
-    keys = _sortable(uids[start : start + _SOURCE_CHUNK + 1])
+  for start in range(0, len(uids), _CHUNK):
+    keys = uids_lib.sortable(uids[start : start + _CHUNK + 1])
     wrong = np.flatnonzero(keys[1:] < keys[:-1])
     if len(wrong):
       first = start + int(wrong[0])
       raise ValueError(
         f"{field}={path} must be sorted (np.sort), but UID {first + 1}, "
-        f"{record_lib.uid_hex(uids[first + 1])}, is lower than the one before, "
-        f"{record_lib.uid_hex(uids[first])}"
+        f"{uids_lib.uid_hex(uids[first + 1])}, is lower than the one before, "
+        f"{uids_lib.uid_hex(uids[first])}"
       )
 
 
 def _positions(
-  source: np.ndarray, subset: np.ndarray, advance: Callable[[int], None]
+  source: np.ndarray,
+  subset: uids_lib.SortedUids,
+  advance: Callable[[int], None],
 ) -> np.ndarray:
-  """Return where `source` has a UID that the sorted `subset` has, ascending."""
-  found = [np.zeros(0, np.int64)]
-  for part in _chunks(subset, _FILE_CHUNK):
-    names, highs = _sortable(part), _highs(part)
-    for start in range(0, len(source), _SOURCE_CHUNK):
-      chunk = source[start : start + _SOURCE_CHUNK]
-      keys = _sortable(chunk)
-      # Compared by the high half, in half the time, then fully if it is equal.
-      places = np.searchsorted(highs, _highs(chunk))
-      places[places == len(names)] = 0  # behind the last: equal to none
-      again = highs[places] == _highs(chunk)
-      again &= names[places] != keys
-      places[again] = np.searchsorted(names, keys[again])
-      places[places == len(names)] = 0
-      found.append(start + np.flatnonzero(names[places] == keys))
-      advance(len(chunk))
-  # Each position once, also where a UID is on both sides of a border.
-  return np.unique(np.concatenate(found))
-
-
-def _num_parts(subset: np.ndarray) -> int:
-  return -(-len(subset) // _FILE_CHUNK)
-
-
-def _chunks(array: np.ndarray, size: int) -> Iterator[np.ndarray]:
-  for start in range(0, len(array), size):
-    yield array[start : start + size]
-
-
-def _sortable(uids: np.ndarray) -> np.ndarray:
-  """Return UIDs as strings of 16 bytes, which NumPy compares fast.
-
-  High byte first, so their order is that of the numbers.
-  """
-  halves = np.empty((len(uids), 2), ">u8")
-  _, low = uids.dtype.names or ()
-  halves[:, 0] = _highs(uids)
-  halves[:, 1] = uids[low]
-  return halves.view("S16")[:, 0]
-
-
-def _highs(uids: np.ndarray) -> np.ndarray:
-  high, _ = uids.dtype.names or ()
-  return np.ascontiguousarray(uids[high])
+  """Return where `source` has a UID of the subset: int64, ascending."""
+  positions = [np.zeros(0, np.int64)]
+  for start in range(0, len(source), _CHUNK):
+    chunk = source[start : start + _CHUNK]
+    positions.append(start + np.flatnonzero(subset.have(chunk)))
+    advance(len(chunk))
+  return np.concatenate(positions)

@@ -29,6 +29,7 @@ from input_pipeline import faults
 from input_pipeline.sources import columns, named_file, source_config
 from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import files, remote
+from input_pipeline.storage import uids as uids_lib
 from runtime import whole_files
 
 LANGUAGES = None
@@ -161,13 +162,13 @@ class Records:
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""
-    found = np.empty(len(self), record_lib.UID)
+    found = np.empty(len(self), uids_lib.UID)
     for index in range(len(self)):
       try:
         key = self._key(index, self._row(index))
       except faults.ExampleError:
         key = f"broken row {index}"
-      found[index] = record_lib.uid(key)
+      found[index] = uids_lib.uid(key)
     return found
 
   def check_unchanged(self) -> None:

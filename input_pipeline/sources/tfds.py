@@ -25,6 +25,7 @@ from input_pipeline import faults
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 from input_pipeline.storage import remote
+from input_pipeline.storage import uids as uids_lib
 
 LANGUAGES = None
 
@@ -126,16 +127,16 @@ class Records:
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; if they are in a feature, read every example."""
-    found = np.empty(len(self), record_lib.UID)
+    found = np.empty(len(self), uids_lib.UID)
     for index in range(len(self)):
       example = {}
       if self._source.uid:
         try:
           example = self._example(index)
         except faults.ExampleError:
-          found[index] = record_lib.uid(f"broken record {index}")
+          found[index] = uids_lib.uid(f"broken record {index}")
           continue
-      found[index] = record_lib.uid(self._key(index, example))
+      found[index] = uids_lib.uid(self._key(index, example))
     return found
 
   def _example(self, index: int) -> dict[str, Any]:

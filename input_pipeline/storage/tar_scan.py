@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline.sources import record
 from input_pipeline.storage import files, remote, tar_headers
+from input_pipeline.storage import uids as uids_lib
 
 # Span of one example, consecutive members of one key; 28 bytes.
-SPAN = np.dtype([("start", "<u8"), ("length", "<u4"), ("uid", record.UID)])
+SPAN = np.dtype([("start", "<u8"), ("length", "<u4"), ("uid", uids_lib.UID)])
 # Length in the span of an example of 4 GiB or more, which is never read.
 MAX_LENGTH = 2**32 - 1
 
@@ -76,12 +76,12 @@ def scan(tar: files.File, uid_field: str) -> tuple[np.ndarray, list[str]]:
 def uid(key: str, field: str, data: bytes | None) -> tuple[int, int]:
   """Return the UID of an example, (0, 0) if its JSON `data` has none."""
   if not field:
-    return record.uid(key)
+    return uids_lib.uid(key)
   try:
     value: Any = json.loads(data or b"")[field]
     if not isinstance(value, str | int):
       return 0, 0
-    return record.uid(str(value))
+    return uids_lib.uid(str(value))
   except (ValueError, TypeError, KeyError, RecursionError):
     return 0, 0
 

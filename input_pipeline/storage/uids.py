@@ -1,10 +1,112 @@
-"""Look-ups in sorted UIDs that stay on disk, many at a time."""
+"""UIDs: 128-bit names of examples, in all their forms, and look-ups by them.
+
+An array of UIDs has one of three forms; functions that take `uids` take any:
+
+  UID [N]        two little-endian halves, high and low: DataComp's subset files
+  S16 [N]        16 bytes, big-endian: NumPy compares and sorts these fast, in
+                 the order of the numbers
+  uint8 [N, 16]  the same bytes; also a column fixed_size_binary(16) of Arrow
+"""
+
+import hashlib
+import io
+import re
+from typing import Any
 
 import numpy as np
+
+UID = np.dtype([("f0", "<u8"), ("f1", "<u8")])
+S16 = np.dtype("S16")
+
+_HEX = re.compile("[0-9a-f]{32}")
 
 # UIDs between those that are in memory, 8 bytes each: 2.7 MB for the 1.4
 # billion of DataComp-1B.
 STRIDE = 4096
+
+
+def uid(key: str) -> tuple[int, int]:
+  """Return the halves of a key's UID: of its 32 hex digits, or of its hash."""
+  if not _HEX.fullmatch(key):
+    key = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+  return int(key[:16], 16), int(key[16:], 16)
+
+
+def uid_bytes(uid: np.void) -> bytes:
+  """Return the 16 bytes, big-endian, of one item of a UID [N]."""
+  return int(uid[0]).to_bytes(8) + int(uid[1]).to_bytes(8)
+
+
+def uid_hex(uid: np.void) -> str:
+  """Return the 32 hex digits of one item of a UID [N]."""
+  return uid_bytes(uid).hex()
+
+
+def as_bytes(uids: np.ndarray) -> np.ndarray:
+  """Return UIDs as uint8 [N, 16]."""
+  if uids.dtype.names:
+    halves_N2 = np.stack(halves(uids), axis=1).astype(">u8")
+    return halves_N2.view(np.uint8)
+  return np.ascontiguousarray(uids).view(np.uint8).reshape(-1, S16.itemsize)
+
+
+def sortable(uids: np.ndarray) -> np.ndarray:
+  """Return UIDs as S16 [N]."""
+  return as_bytes(uids).view(S16)[:, 0]
+
+
+def records(uids: np.ndarray) -> np.ndarray:
+  """Return UIDs as UID [N]."""
+  made = np.empty(len(uids), UID)
+  made["f0"], made["f1"] = halves(uids)
+  return made
+
+
+def halves(uids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Return the high and low halves of UIDs, uint64 [N] each."""
+  if uids.dtype.names:
+    high, low = uids.dtype.names
+    return uids[high].astype(np.uint64), uids[low].astype(np.uint64)
+  words_N2 = as_bytes(uids).view(">u8").astype(np.uint64)
+  return words_N2[:, 0], words_N2[:, 1]
+
+
+def column_bytes(column: Any) -> np.ndarray:
+  """Return a pyarrow column of fixed_size_binary(16) as uint8 [N, 16]."""
+  # Not by the type's class: workers of training do not import pyarrow.
+  chunks = column.chunks if hasattr(column, "chunks") else [column]
+  parts = [
+    np.frombuffer(x.buffers()[1], np.uint8, 16 * len(x), 16 * x.offset)
+    for x in chunks
+    if len(x)
+  ]
+  return np.concatenate([np.zeros(0, np.uint8), *parts]).reshape(-1, 16)
+
+
+def npy_header(num: int) -> bytes:
+  """Return the first bytes of an .npy file of UID [num]."""
+  file = io.BytesIO()
+  header = {
+    "descr": np.lib.format.dtype_to_descr(UID),
+    "fortran_order": False,
+    "shape": (num,),
+  }
+  np.lib.format.write_array_header_1_0(file, header)
+  return file.getvalue()
+
+
+def unique(uids: np.ndarray) -> np.ndarray:
+  """Return UID [N] sorted, without repetitions."""
+  # Two columns of integers sort many times faster than one of pairs.
+  high, low = uids["f0"], uids["f1"]
+  order = np.argsort(high)
+  if (np.diff(high[order]) == 0).any():
+    order = np.lexsort((low, high))
+  uids = uids[order]
+  high, low = uids["f0"], uids["f1"]
+  is_new = np.ones(len(uids), bool)
+  is_new[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+  return uids if is_new.all() else uids[is_new]
 
 
 class SortedUids:
@@ -28,7 +130,7 @@ class SortedUids:
       )
 
   def have(self, uids: np.ndarray) -> np.ndarray:
-    """Return bool [n], which of record.UID [n] are there."""
+    """Return bool [n], which of UID [n] are there."""
     first = self.first(uids)
     if not len(self._uids):
       return np.zeros(len(uids), bool)

@@ -11,6 +11,7 @@ import numpy as np
 from models import dual_encoder
 from models.pretrained import families, mapping, opening, pixels
 from models.pretrained.parts import hf_json
+from runtime import sections
 
 
 def read_config(
@@ -67,6 +68,10 @@ def read_params(
   for path, value in logits.items():
     params.setdefault(path, np.asarray(value, np.float32))
   mapping.raise_any(
-    {"not to be filled": [x for x in mapping.flat(shapes) if x not in params]}
+    {
+      "not to be filled": [
+        x for x in sections.flat(shapes, "/") if x not in params
+      ]
+    }
   )
   return mapping.nested(params)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from models.pretrained import forms
+from runtime import sections
 
 # Index of a layer in a tensor's name; our parameter stacks all layers.
 LAYER = "{layer}"
@@ -114,7 +114,7 @@ def load(
   """
   wanted = {
     path: tuple(x.shape)
-    for path, x in flat(shapes).items()
+    for path, x in sections.flat(shapes, "/").items()
     if path.startswith(prefix)
   }
   problems = collections.defaultdict(list)
@@ -194,14 +194,6 @@ def save(links: Sequence[Link], params: Mapping[str, Any]) -> dict[str, Any]:
   problems["without a name there"] += [p for p in params if p not in used]
   raise_any(problems)
   return tensors
-
-
-def flat(tree: Any) -> dict[str, Any]:
-  """Return the leaves of a nested dict by path."""
-  return {
-    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-    for path, leaf in jax.tree.leaves_with_path(tree)
-  }
 
 
 def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:

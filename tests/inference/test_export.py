@@ -12,6 +12,7 @@ from inference import export
 from inference import model as model_lib
 from input_pipeline.images import image_protocols
 from models.pretrained import comparing, families, mapping
+from runtime import sections
 from tests import runs
 from tests.inference import fresh_run
 from tests.models.pretrained import goldens
@@ -43,7 +44,7 @@ def model():
 
 
 def _assert_same_params(got, expected):
-  got = mapping.flat(got)
+  got = sections.flat(got, "/")
   assert got.keys() == expected.keys()
   for path, array in expected.items():
     assert got[path].shape == array.shape
@@ -108,7 +109,7 @@ def test_a_run(tmp_path, capsys):
   assert ours.step == 3
   assert theirs.family == "mirror"
   assert not comparing.differences(theirs.config, ours.config)
-  _assert_same_params(theirs.params, mapping.flat(ours.params))
+  _assert_same_params(theirs.params, sections.flat(ours.params, "/"))
   np.testing.assert_allclose(
     (theirs.scale, theirs.bias), (ours.scale, ours.bias)
   )

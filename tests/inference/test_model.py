@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from inference import model as model_lib
-from models.pretrained import mapping
+from runtime import sections
 from tests import runs
 from tests.inference import fresh_run
 from tests.models.pretrained import goldens
@@ -24,7 +24,7 @@ def test_a_run(tmp_path):
   assert model.folder == tmp_path / "run"
   assert model.bias == -2.5
   np.testing.assert_allclose(model.scale, np.exp(params["log_scale"]))
-  for path, array in mapping.flat(model.params).items():
+  for path, array in sections.flat(model.params, "/").items():
     assert np.asarray(array).tobytes() == params[path].tobytes(), path
     assert array.sharding.is_fully_replicated
 

@@ -9,7 +9,7 @@ import pytest
 from inference import export, open_clip_folder
 from inference import model as model_lib
 from input_pipeline.images import image_protocols
-from models.pretrained import mapping
+from runtime import sections
 from tests import runs
 from tests.inference import fresh_run
 from tests.models.pretrained import goldens
@@ -57,7 +57,7 @@ def test_a_run_of_siglip_and_back(tmp_path, capsys):
   moved = out.rename(tmp_path / "moved")
   ours, theirs = model_lib.load(tmp_path / "run"), model_lib.load(moved)
   assert theirs.family == "open_clip"
-  got = mapping.flat(theirs.params)
+  got = sections.flat(theirs.params, "/")
   assert got.keys() == params.keys()
   for path, array in params.items():
     assert np.asarray(got[path]).tobytes() == array.tobytes(), path

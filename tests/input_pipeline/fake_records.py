@@ -14,6 +14,7 @@ from PIL import Image
 
 from input_pipeline import faults
 from input_pipeline.sources import record as record_lib
+from input_pipeline.storage import uids as uids_lib
 
 
 @dataclasses.dataclass
@@ -56,8 +57,8 @@ class Records:
 
   def uids(self) -> np.ndarray:
     return np.array(
-      [record_lib.uid(f"{self.name}{i}") for i in range(self.num)],
-      record_lib.UID,
+      [uids_lib.uid(f"{self.name}{i}") for i in range(self.num)],
+      uids_lib.UID,
     )
 
 

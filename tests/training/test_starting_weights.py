@@ -8,9 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from models.pretrained import families, mapping, positions
+from models.pretrained import families, positions
 from models.pretrained.families import hf_bert, hf_vit
 from runtime import mesh as mesh_lib
+from runtime import sections
 from tests import runs
 from tests.inference import fresh_run
 from tests.models.pretrained import goldens
@@ -40,7 +41,7 @@ def _published(folder, changes=None, **fields):
 
 def _read(changes, mesh=None):
   config = runs.make_config(changes)
-  return mapping.flat(starting_weights.read(config, mesh or _mesh()))
+  return sections.flat(starting_weights.read(config, mesh or _mesh()), "/")
 
 
 def _assert_equal(got, expected):
@@ -69,7 +70,7 @@ def test_a_whole_model_lies_where_the_run_has_it(tmp_path):
   assert jax.tree.map(lambda x: x.sharding, state) == jax.tree.map(
     lambda x: x.sharding, abstract
   )
-  _assert_equal(mapping.flat(state.params), expected)
+  _assert_equal(sections.flat(state.params, "/"), expected)
   assert int(state.step) == 0
   # The arrays that were given became the state's; no second copy is kept.
   assert all(x.is_deleted() for x in jax.tree.leaves(given))
@@ -92,11 +93,11 @@ def test_towers_of_two_files_and_the_rest_by_the_seed(tmp_path):
     if path.startswith(("img/", "txt/"))
   } | {p: x for p, x in image.items() if p.startswith("img/")}
   del expected["txt/projection/kernel"]
-  _assert_equal(mapping.flat(given), expected)
+  _assert_equal(sections.flat(given, "/"), expected)
   abstract, init_params, optimizer = runs.abstract_state(config, mesh)
   with jax.set_mesh(mesh):
     state = train_state.init(init_params, optimizer, abstract, 0, given)
-  got = mapping.flat(state.params)
+  got = sections.flat(state.params, "/")
   by_seed = {path: got.pop(path) for path in list(got) if path not in expected}
   _assert_equal(got, expected)
   assert by_seed.keys() == {"txt/projection/kernel", "log_scale", "bias"}
@@ -128,7 +129,7 @@ def test_a_vit_and_a_bert_that_were_published_apart(tmp_path, monkeypatch):
     init_text_from=str(tmp_path / "hf_bert"),
     init_except=(r"(img|txt)/projection/.*", r"classifier\..*"),
   )
-  given = mapping.flat(starting_weights.read(config, _mesh()))
+  given = sections.flat(starting_weights.read(config, _mesh()), "/")
   _assert_equal(given, {p: x for p, x in expected.items() if "/" in p})
 
 

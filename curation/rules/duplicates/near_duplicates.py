@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation import operators
+from curation import operators, pool
 from curation.keys import buckets
 from curation.on_disk import by_uid, embedding_store, gathered
 from curation.rules import references
@@ -142,7 +142,7 @@ class NearDuplicates(embedding_store.Reduction, operators.Filter):
     rows = table_of_all.column("row")
 
     def decide(table: pa.Table) -> operators.Verdict:
-      index = table_of_all.find(by_uid.of(table))
+      index = table_of_all.find(pool.sortable_uids(table))
       cosine = cosines[index]
       return operators.Verdict(
         cosine <= self.threshold,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation import operators
+from curation import operators, pool
 from curation.keys import hamming
-from curation.on_disk import by_uid, groups, key_sets, runs, table_keys
+from curation.on_disk import groups, key_sets, runs
 from curation.rules.duplicates import phash
 from input_pipeline import faults
 
@@ -45,7 +45,7 @@ class PerceptualHash(operators.Filter):
   def _decide(self, table: pa.Table) -> operators.Verdict:
     # An image with several captions is decoded once.
     _, first, back = np.unique(
-      by_uid.of(table), return_index=True, return_inverse=True
+      pool.sortable_uids(table), return_index=True, return_inverse=True
     )
     grey_NYX = np.zeros((len(first), phash.SIDE, phash.SIDE), np.uint8)
     is_image = np.ones(len(first), bool)
@@ -101,7 +101,7 @@ class DuplicateImages(operators.Filter, operators.Reduction):
 
     def add(table: pa.Table) -> None:
       keys = _spread(read_hashes(table, self.column))
-      winners.add(keys, table_keys.uids(table))
+      winners.add(keys, pool.uids(table))
 
     return operators.MeasureOf(add, winners.save)
 
@@ -133,7 +133,7 @@ class DuplicateImages(operators.Filter, operators.Reduction):
 
     def decide(table: pa.Table) -> operators.Verdict:
       keys = _spread(read_hashes(table, self.column))
-      keep = winners.keep(keys, table_keys.uids(table))
+      keep = winners.keep(keys, pool.uids(table))
       if dropped is not None:
         keep &= ~dropped.contains(keys)
       return operators.Verdict(keep)

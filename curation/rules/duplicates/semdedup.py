@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation import operators
+from curation import operators, pool
 from curation.keys import hashing
 from curation.on_disk import by_uid, embedding_store, gathered
 from runtime import checks, whole_files
@@ -113,7 +113,7 @@ class SemDeDup(embedding_store.Reduction, operators.Filter):
     epsilon = json.loads((context.state / _RULE).read_text())["epsilon"]
 
     def decide(table: pa.Table) -> operators.Verdict:
-      cosine = cosines[table_of_all.find(by_uid.of(table))]
+      cosine = cosines[table_of_all.find(pool.sortable_uids(table))]
       return operators.Verdict(
         cosine <= 1 - epsilon, {"semdedup_cosine": cosine}
       )

@@ -5,7 +5,7 @@ import pytest
 
 from curation.captions import balancing, matching
 from curation.keys import hashing
-from input_pipeline.sources import record
+from input_pipeline.storage import uids as uids_lib
 
 
 def matches_of(lists):
@@ -15,7 +15,7 @@ def matches_of(lists):
 
 
 def make_uids(number):
-  uids = np.zeros(number, record.UID)
+  uids = np.zeros(number, uids_lib.UID)
   uids["f1"] = np.arange(number)
   return uids
 

@@ -3,13 +3,13 @@
 import numpy as np
 
 from curation.keys import hashing
-from input_pipeline.sources import record
+from input_pipeline.storage import uids as uids_lib
 
 HASHES = ["0xf183f4aa53e2b6d1", "0xdbcc2b551fc79466", "0x1efca8f85a12e1cf"]
 
 
 def make_uids(high, low):
-  uids = np.zeros(len(low), record.UID)
+  uids = np.zeros(len(low), uids_lib.UID)
   uids["f0"], uids["f1"] = high, low
   return uids
 

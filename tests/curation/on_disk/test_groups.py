@@ -7,7 +7,7 @@ import pytest
 
 from curation.keys import hashing
 from curation.on_disk import groups, key_sets, runs
-from input_pipeline.sources import record
+from input_pipeline.storage import uids as uids_lib
 
 
 def run(fn, items):
@@ -26,7 +26,7 @@ def cut(request, monkeypatch):
 def pairs(num=1000, num_keys=150):
   rng = np.random.default_rng(0)
   numbers = np.minimum(rng.zipf(1.3, num), num_keys).astype(np.uint64)
-  uids = np.zeros(num, record.UID)
+  uids = np.zeros(num, uids_lib.UID)
   uids["f0"] = rng.integers(0, 3, num)
   uids["f1"] = np.arange(num)
   return hashing.mix(numbers), uids

@@ -6,12 +6,13 @@ from pyarrow import parquet
 
 from curation import pool
 from curation.outputs import keep_probabilities
-from input_pipeline.sources import balanced, record
+from input_pipeline.sources import balanced
+from input_pipeline.storage import uids as uids_lib
 
 
 def write_signals(path, rows):
   """Write (key, place, caption, dropped_by, keep_probability)."""
-  uids = np.array([record.uid(key) for key, *_ in rows], record.UID)
+  uids = np.array([uids_lib.uid(key) for key, *_ in rows], uids_lib.UID)
   numbers = [place << pool.CAPTION_BITS | n for _, place, n, *_ in rows]
   table = {
     "uid": pool.uid_column(uids),
@@ -49,7 +50,7 @@ def test_file_has_all_captions_of_images_that_may_be_kept(tmp_path):
   keep = np.load(path, allow_pickle=False)
   assert keep.dtype == balanced.KEEP
   expected = sorted(
-    (*record.uid(key), number, chance)
+    (*uids_lib.uid(key), number, chance)
     for key, number, chance in (
       *(("a", 0, 0.0), ("a", 1, 0.5)),
       *(("b", 0, 0.5), ("f", 0, 1.0)),
@@ -73,4 +74,4 @@ def test_file_of_many_captions_is_sorted(tmp_path):
   assert keep.tolist() == sorted(keep.tolist())
   found = {(row[0], row[1]): row[3] for row in keep.tolist()}
   for key, *_, chance in rows:
-    assert found[record.uid(key)] == np.float32(chance)
+    assert found[uids_lib.uid(key)] == np.float32(chance)

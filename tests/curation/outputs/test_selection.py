@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from curation.outputs import selection
-from input_pipeline.sources import record
+from input_pipeline.storage import uids as uids_lib
 
 
 def random_uids(rng, num, high_bits):
-  uids = np.empty(num, record.UID)
+  uids = np.empty(num, uids_lib.UID)
   uids["f0"] = rng.integers(0, 2**high_bits, num, np.uint64)
   uids["f1"] = rng.integers(0, 2**5, num, np.uint64) << np.uint64(59)
   return uids
@@ -28,7 +28,7 @@ def test_merges_what_does_not_fit_in_memory(tmp_path, high_bits, num_in_memory):
   paths = []
   for number, run in enumerate(runs):
     paths.append(tmp_path / str(number))
-    paths[-1].write_bytes(selection.unique(run).tobytes())
+    paths[-1].write_bytes(uids_lib.unique(run).tobytes())
   merged = list(selection.merged(paths, num_in_memory))
   assert max(map(len, merged)) <= max(num_in_memory, len(paths))
   np.testing.assert_array_equal(np.concatenate(merged), expected)
@@ -41,7 +41,7 @@ def test_levels_and_the_file(tmp_path, monkeypatch):
   paths = []
   for number, part in enumerate(np.array_split(uids, 5)):
     paths.append(tmp_path / str(number))
-    paths[-1].write_bytes(selection.unique(part).tobytes())
+    paths[-1].write_bytes(uids_lib.unique(part).tobytes())
   groups = selection.groups(paths, tmp_path / "merged", 0)
   assert [len(group.runs) for group in groups] == [2, 2, 1]
   for group in groups:

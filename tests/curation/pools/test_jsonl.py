@@ -6,8 +6,8 @@ import pytest
 
 from curation import pools
 from input_pipeline import faults
-from input_pipeline.sources import record
 from input_pipeline.storage import files
+from input_pipeline.storage import uids as uids_lib
 from tests.curation.pools import reading
 from tests.input_pipeline.sources import pairs
 
@@ -47,7 +47,7 @@ def test_lines_that_arrow_cannot_read_as_python_does(tmp_path, monkeypatch):
     ("last", "record_broken"),
   ]
   offset = sum(len(line) + 1 for line in LINES[:5])
-  expected = record.uid(f"a.jsonl:{offset}"), record.uid("12")
+  expected = uids_lib.uid(f"a.jsonl:{offset}"), uids_lib.uid("12")
   assert (found[4]["pair"], found[2]["pair"]) == expected
   # Wherever a shard or what is read at once ends, every line is in one.
   monkeypatch.setattr(pools.jsonl, "_READ_BYTES", 50)

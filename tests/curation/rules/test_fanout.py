@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation import operators
+from curation import operators, pool
 from curation.keys import hashing
 from curation.on_disk import table_keys
 from curation.rules import fanout
@@ -100,7 +100,7 @@ def test_texts_of_too_many_images(tmp_path, image, squeeze):
 
 def test_one_of_the_pairs_that_are_the_same_stays(tmp_path):
   tables, table = make_tables()
-  uids = table_keys.uids(table)
+  uids = pool.uids(table)
   ranks = hashing.h64(uids, 3).tolist()
   rows = collections.defaultdict(list)
   for row, (phash, text) in enumerate(

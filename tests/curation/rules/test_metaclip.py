@@ -13,7 +13,7 @@ from curation.captions import match_counts
 from curation.engine import engines
 from curation.keys import hashing
 from curation.rules import entry_counts, metaclip
-from input_pipeline.sources import record
+from input_pipeline.storage import uids as uids_lib
 
 ENTRIES = {"en": ["a", "car", "red car", "sea"], "ja": ["山", "赤い"]}
 # Languages in order: the numbers of their entries follow each other.
@@ -126,7 +126,7 @@ def test_matches_by_language_and_balances_all_entries(tmp_path, metadata):
 
   counts = np.bincount([i for ids in expected for i in ids], minlength=6)
   chances = np.minimum(1, 10 / np.maximum(counts, 1))
-  uids = np.zeros(len(TEXTS), record.UID)
+  uids = np.zeros(len(TEXTS), uids_lib.UID)
   uids["f1"] = np.arange(len(TEXTS))
   keep = np.array([1 - np.prod(1 - chances[ids]) for ids in expected])
   kept = hashing.uniform(uids, 0) < keep

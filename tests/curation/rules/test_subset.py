@@ -8,14 +8,13 @@ import pytest
 
 from curation import operators, pool
 from curation.rules import subset
-from input_pipeline.sources import record
 from input_pipeline.storage import uids as uids_lib
 
 PLACE = operators.StepContext(pathlib.Path(), pathlib.Path())
 
 
 def make_uids(rng, num, num_highs):
-  uids = np.empty(num, record.UID)
+  uids = np.empty(num, uids_lib.UID)
   uids["f0"] = rng.integers(0, num_highs, num).astype(np.uint64) << np.uint64(
     40
   )

@@ -5,7 +5,8 @@ import pytest
 
 from configs.parts import sources
 from experiments.curation import icon_sets, prepare_icons, web_noise
-from input_pipeline.sources import record, source_config, webdataset
+from input_pipeline.sources import source_config, webdataset
+from input_pipeline.storage import uids as uids_lib
 from input_pipeline.tokenizers import hf
 from tests.experiments.curation import package
 
@@ -35,7 +36,7 @@ def test_tars_are_read_by_the_loader(made):
   pool = records(made / "out" / "pool" / "*.tar", made)
   assert len(pool) == 12
   assert pool[3].key == "000000003"
-  assert tuple(pool.uids()[3].item()) == record.uid("000000003")
+  assert tuple(pool.uids()[3].item()) == uids_lib.uid("000000003")
 
 
 def test_facts_count_what_is_there(made):

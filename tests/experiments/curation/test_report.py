@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.curation import report, web_noise
-from input_pipeline.sources import record
+from input_pipeline.storage import uids as uids_lib
 
 
 def results(right):
@@ -27,8 +27,8 @@ def runs(tmp_path):
     (out / name / "heldout.json").write_text(text)
   (out / "curate_dfn").mkdir()
   # The first pair (as_is) and the second (swapped).
-  uids = [record.uid(f"{row:09d}") for row in (0, 1)]
-  np.save(out / "curate_dfn" / "selection.npy", np.array(uids, record.UID))
+  uids = [uids_lib.uid(f"{row:09d}") for row in (0, 1)]
+  np.save(out / "curate_dfn" / "selection.npy", np.array(uids, uids_lib.UID))
   return data, out
 
 

@@ -15,6 +15,7 @@ from configs.parts import sources
 from input_pipeline import faults, pipeline
 from input_pipeline.preparing import conversion, conversion_job, shard_writer
 from input_pipeline.sources import array_record, prepared, record
+from input_pipeline.storage import uids as uids_lib
 from runtime import failures, unfinished
 from tests import runs
 from tests.input_pipeline import deadly_records
@@ -120,7 +121,7 @@ def test_what_is_written_is_what_was_read(config, tmp_path, capsys):
   assert records[0].key == pairs.key(1000)  # the column of UIDs
   uids = records.uids()
   assert [tuple(uid.tolist()) for uid in uids] == [
-    record.uid(one.key) for one in _read(config)
+    uids_lib.uid(one.key) for one in _read(config)
   ]
   lines = (out / conversion.ERRORS).read_text().splitlines()
   assert [json.loads(line) for line in lines] == [
@@ -295,7 +296,7 @@ def test_every_source_and_split(tmp_path, capsys):
 
 def test_only_the_subset(config, tmp_path, capsys):
   chosen = [pairs.key(1000 - index) for index in (3, 11, 12, 22)]
-  uids = np.array(sorted(map(record.uid, chosen)), record.UID)
+  uids = np.array(sorted(map(uids_lib.uid, chosen)), uids_lib.UID)
   np.save(tmp_path / "subset.npy", uids)
   source = dataclasses.replace(
     config.sources["main"], subset=str(tmp_path / "subset.npy")
@@ -313,7 +314,7 @@ def test_only_the_subset(config, tmp_path, capsys):
 
 def test_keys_become_uids_where_they_differ(tmp_path):
   """For sources whose keys are not what `subset` names."""
-  wanted = np.array([(1, 2), record.uid("b")], record.UID)
+  wanted = np.array([(1, 2), uids_lib.uid("b")], uids_lib.UID)
   task = shard_writer.Task(0, tmp_path / "a.array_record", 0, 2, wanted)
   some = [record.Record(key, b"i", {"en": ("t",)}) for key in "ab"]
   shard_writer.write(some, task, lambda counted: None)

@@ -6,7 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from input_pipeline.sources import balanced, record, webdataset
+from input_pipeline.sources import balanced, webdataset
+from input_pipeline.storage import uids as uids_lib
 from tests.input_pipeline.sources import pairs, tars
 
 
@@ -17,7 +18,7 @@ def make_source(tmp_path, captions, chances):
     members[f"{place}.png"] = pairs.png(place)
     members[f"{place}.json"] = json.dumps({"texts": texts}).encode()
     if any(some):
-      uid = record.uid(str(place))
+      uid = uids_lib.uid(str(place))
       rows += [(*uid, number, chance) for number, chance in enumerate(some)]
   tars.write(tmp_path / "0.tar", members)
   np.save(tmp_path / "keep.npy", np.array(sorted(rows), balanced.KEEP))
@@ -56,7 +57,7 @@ def test_keep_files_of_no_use(tmp_path):
   place = pairs.context(tmp_path)
   records = webdataset.open_split(source, "", place)
   path = tmp_path / "keep.npy"
-  np.save(path, np.zeros(3, record.UID))
+  np.save(path, np.zeros(3, uids_lib.UID))
   with pytest.raises(ValueError, match=r"data.sources.main.keep must be keep"):
     balanced.select(records, source, place)
   np.save(path, np.zeros(3, balanced.KEEP))

@@ -10,6 +10,7 @@ import pytest
 
 from input_pipeline import faults, sources
 from input_pipeline.sources import record
+from input_pipeline.storage import uids as uids_lib
 from tests.input_pipeline.sources import pairs
 
 
@@ -49,11 +50,11 @@ def test_records_are_those_that_went_in(case, tmp_path):
   assert len(pickle.dumps(records)) < 5000  # no image travels
 
   uids = records.uids()
-  assert uids.dtype == record.UID
+  assert uids.dtype == uids_lib.UID
   assert uids.shape == (len(records),)
   for uid, wanted in zip(uids, case.expected, strict=True):
     if isinstance(wanted, record.Record):
-      assert tuple(uid.tolist()) == record.uid(wanted.key)
+      assert tuple(uid.tolist()) == uids_lib.uid(wanted.key)
   assert len(np.unique(uids)) == len(uids)
 
   # More threads than things to read, from cold.

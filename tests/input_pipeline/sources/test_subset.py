@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from configs.parts import sources
-from input_pipeline.sources import record, source_config, subset
+from input_pipeline.sources import source_config, subset
+from input_pipeline.storage import uids as uids_lib
 from tests.input_pipeline import fake_records
 
 
@@ -23,7 +24,7 @@ def _source(path) -> source_config.SourceConfig:
 
 def _file(tmp_path, uids):
   path = tmp_path / "subset.npy"
-  np.save(path, np.array(uids, record.UID))
+  np.save(path, np.array(uids, uids_lib.UID))
   return path
 
 
@@ -45,7 +46,7 @@ def test_keeps_the_sources_order(tmp_path, place):
 def test_chunks_do_not_matter(monkeypatch):
   """Also UIDs that have their high half in common, and twice the same."""
   rng = np.random.default_rng(0)
-  source = np.zeros(300, record.UID)
+  source = np.zeros(300, uids_lib.UID)
   source["f0"] = np.array([0, 1, 2**63, 2**64 - 1], "u8")[
     rng.integers(4, size=300)
   ]
@@ -55,14 +56,15 @@ def test_chunks_do_not_matter(monkeypatch):
   known = set(names.tolist())
   expected = [i for i, uid in enumerate(source.tolist()) if uid in known]
   assert 0 < len(expected) < 300
-  for sizes in ((2**20, 2**20), (7, 11), (1, 300)):
-    monkeypatch.setattr(subset, "_FILE_CHUNK", sizes[0])
-    monkeypatch.setattr(subset, "_SOURCE_CHUNK", sizes[1])
+  for size, stride in ((2**20, 4096), (11, 7), (300, 1)):
+    monkeypatch.setattr(subset, "_CHUNK", size)
+    monkeypatch.setattr(uids_lib, "STRIDE", stride)
     subset._check_sorted("field", "path", names)
     counted = []
-    found = subset._positions(source, names, counted.append)
+    table = uids_lib.SortedUids(names, "path")
+    found = subset._positions(source, table, counted.append)
     assert found.tolist() == expected
-    assert sum(counted) == 300 * subset._num_parts(names)
+    assert sum(counted) == 300
 
 
 def test_is_looked_up_once(tmp_path, place, monkeypatch):
@@ -86,7 +88,7 @@ def test_is_looked_up_once(tmp_path, place, monkeypatch):
 def test_none_found_shows_both_sides(tmp_path, place):
   records = fake_records.Records("a", 5)
   path = _file(tmp_path, [(1, 2)])
-  ours = record.uid_hex(records.uids()[0])
+  ours = uids_lib.uid_hex(records.uids()[0])
   with pytest.raises(
     ValueError,
     match=rf"main.subset=.* none of the 5 .*0{{15}}10{{15}}2, .*{ours}",
@@ -98,10 +100,10 @@ def test_none_found_shows_both_sides(tmp_path, place):
   ("array", "message"),
   [
     (np.zeros(3, "u8"), r'dtype "u8,u8"; got .* of uint64 \[3\]'),
-    (np.zeros((2, 2), record.UID), r"\[2, 2\]"),
-    (np.zeros(0, record.UID), "names no example"),
+    (np.zeros((2, 2), uids_lib.UID), r"\[2, 2\]"),
+    (np.zeros(0, uids_lib.UID), "names no example"),
     (
-      np.array([(0, 5), (1, 3), (1, 2)], record.UID),
+      np.array([(0, 5), (1, 3), (1, 2)], uids_lib.UID),
       "must be sorted .* UID 2, 0{15}10{15}2, is lower .* 0{15}10{15}3",
     ),
     (np.array([{}], object), "must be a .npy file .*Python objects"),

@@ -12,7 +12,8 @@ from PIL import Image
 from tensorflow_datasets.core.utils import file_utils
 
 from input_pipeline import faults
-from input_pipeline.sources import record, tfds
+from input_pipeline.sources import tfds
+from input_pipeline.storage import uids as uids_lib
 from tests.input_pipeline.sources import pairs
 from tests.input_pipeline.sources.golden import make_tfds
 
@@ -61,7 +62,9 @@ def test_records_are_those_that_went_in(tmp_path):
     _pixels(records[2].image), _pixels(made[2]["image"])
   )
   assert records[2].key == made[2]["uid"]
-  assert records.uids()[3] == np.array(record.uid(made[3]["uid"]), record.UID)
+  assert records.uids()[3] == np.array(
+    uids_lib.uid(made[3]["uid"]), uids_lib.UID
+  )
   with concurrent.futures.ThreadPoolExecutor(8) as pool:
     found = pool.map(lambda index: records[index].key, [0, 1, 2, 4, 5] * 4)
   assert list(found) == [made[index]["uid"] for index in [0, 1, 2, 4, 5] * 4]

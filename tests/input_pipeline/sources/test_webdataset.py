@@ -18,6 +18,7 @@ from configs.parts import sources as source_configs
 from input_pipeline import faults
 from input_pipeline.sources import record, source_config, webdataset
 from input_pipeline.storage import tar_scan
+from input_pipeline.storage import uids as uids_lib
 from tests.input_pipeline.sources import tars
 
 # The least that is an example.
@@ -68,7 +69,7 @@ def test_img2dataset(tmp_path, form):
     found = records[index]
     assert found.image == f"image {found.key}".encode() * 50
     assert found.texts == {"en": (f"a {found.key}",)}
-    assert tuple(records.uids()[index]) == record.uid(found.key)
+    assert tuple(records.uids()[index]) == uids_lib.uid(found.key)
   assert [records[i].key[:9] for i in (0, 3, 5)] == [
     *("000000000", "000010000", "000010002")
   ]
@@ -213,7 +214,7 @@ def test_uid_of_a_field(tmp_path):
   )
   records = _open(path, tmp_path / "cache", uid="json.uid")
   assert records.uids().tolist() == [(0, 0), (0, 1), (0, 2), (0, 0)]
-  assert records.uids().dtype == record.UID
+  assert records.uids().dtype == uids_lib.UID
   assert records[2].key == "0002"
   assert records[3].key == "9"
 

@@ -1,14 +1,14 @@
-"""Look-ups in sorted UIDs on disk."""
+"""UIDs in their forms, and look-ups in sorted UIDs on disk."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from input_pipeline.sources import record
 from input_pipeline.storage import uids as uids_lib
 
 
 def make_uids(rng, num, num_highs):
-  uids = np.empty(num, record.UID)
+  uids = np.empty(num, uids_lib.UID)
   uids["f0"] = rng.integers(0, num_highs, num) << 40
   uids["f1"] = rng.integers(0, 2**63, num)
   return uids
@@ -35,8 +35,8 @@ def test_finds_what_searchsorted_finds(num, num_highs, monkeypatch):
 
 
 def test_no_uids():
-  names = uids_lib.SortedUids(np.zeros(0, record.UID), "a.npy")
-  asked = np.zeros(3, record.UID)
+  names = uids_lib.SortedUids(np.zeros(0, uids_lib.UID), "a.npy")
+  asked = np.zeros(3, uids_lib.UID)
   assert names.have(asked).tolist() == [False] * 3
   assert names.count(asked, names.first(asked)).tolist() == [0] * 3
 
@@ -48,3 +48,40 @@ def test_file_that_is_not_sorted(monkeypatch):
     ValueError, match="a.npy must be sorted .* UID 4 is lower"
   ):
     uids_lib.SortedUids(uids, "a.npy")
+
+
+def test_forms_of_uids_are_converted_into_each_other():
+  rng = np.random.default_rng(3)
+  uids = make_uids(rng, 50, 2**63)
+  uids["f1"][:3] = 0, 2**64 - 1, 256  # bytes that end in zeros
+  data = uids_lib.as_bytes(uids)
+  names = uids_lib.sortable(uids)
+  assert data.shape == (50, 16)
+  assert names.dtype == uids_lib.S16
+  assert data.tobytes() == b"".join(map(uids_lib.uid_bytes, uids))
+  assert data.tobytes().hex() == "".join(map(uids_lib.uid_hex, uids))
+  for form in (uids, data, names):
+    np.testing.assert_array_equal(uids_lib.as_bytes(form), data)
+    np.testing.assert_array_equal(uids_lib.records(form), uids)
+    np.testing.assert_array_equal(uids_lib.sortable(form), names)
+    np.testing.assert_array_equal(uids_lib.halves(form)[1], uids["f1"])
+  # Strings sort as the numbers do.
+  np.testing.assert_array_equal(np.argsort(names), np.argsort(uids))
+
+
+def test_columns_in_chunks_and_slices():
+  names = [bytes([n]) * 16 for n in range(6)]
+  array = pa.array(names, pa.binary(16))
+  data = b"".join(names)
+  assert uids_lib.column_bytes(array[2:4]).tobytes() == data[32:64]
+  column = pa.chunked_array([array[1:], array[:0], array[:3]])
+  assert uids_lib.column_bytes(column).tobytes() == data[16:] + data[:48]
+  empty = pa.chunked_array([], pa.binary(16))
+  assert uids_lib.column_bytes(empty).shape == (0, 16)
+
+
+def test_header_is_of_the_file_that_numpy_writes(tmp_path):
+  uids = make_uids(np.random.default_rng(0), 7, 5)
+  np.save(tmp_path / "a.npy", uids)
+  data = uids_lib.npy_header(7) + uids.tobytes()
+  assert (tmp_path / "a.npy").read_bytes() == data

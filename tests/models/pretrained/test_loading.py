@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from models.pretrained import families, loading, mapping, opening
+from runtime import sections
 from tests import runs
 from tests.models.pretrained import goldens
 
@@ -24,7 +25,7 @@ def test_a_folder_is_loaded(golden, tmp_path):
     image_mean=config.image_mean,
     image_std=config.image_std,
   )
-  params = mapping.flat(loading.read_params(family, config, files))
+  params = sections.flat(loading.read_params(family, config, files), "/")
   assert all(x.dtype == np.float32 for x in params.values())
   back = mapping.save(
     family.links(config),

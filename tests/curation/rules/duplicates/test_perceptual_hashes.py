@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from curation import pool
 from curation.keys import hashing
-from curation.on_disk import by_uid
 from curation.rules.duplicates import perceptual_hashes, phash, reference_images
+from input_pipeline.storage import uids as uids_lib
 from tests.curation import synth
 from tests.curation.keys import test_hamming
 from tests.curation.rules.duplicates import test_phash
@@ -130,6 +131,6 @@ def test_uids_of_a_sliced_table():
   names = [bytes([n]) * 16 for n in range(6)]
   table = pa.table({"uid": pa.array(names, pa.binary(16))})
   table = pa.concat_tables([table, table]).slice(2, 7)
-  expected = np.array((names * 2)[2:9], by_uid.UID)
-  np.testing.assert_array_equal(by_uid.of(table), expected)
+  expected = np.array((names * 2)[2:9], uids_lib.S16)
+  np.testing.assert_array_equal(pool.sortable_uids(table), expected)
   assert phash.NUM_BITS == 64

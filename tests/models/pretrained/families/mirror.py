@@ -61,7 +61,7 @@ def links(model):
       forms.DENSE if path.endswith("/kernel") else forms.SAME,
       resize=resizes.get(path),
     )
-    for path in mapping.flat(loading.shapes_of(model))
+    for path in sections.flat(loading.shapes_of(model), "/")
     if len(model.towers) == 2 or "/" in path
   )
 
@@ -71,7 +71,7 @@ def random_params(model, seed=0):
   rng = np.random.default_rng(seed)
   return {
     path: np.asarray(rng.normal(0.0, 0.3, x.shape), np.float32)
-    for path, x in mapping.flat(loading.shapes_of(model)).items()
+    for path, x in sections.flat(loading.shapes_of(model), "/").items()
   }
 
 

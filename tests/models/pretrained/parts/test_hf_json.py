@@ -10,6 +10,7 @@ import pytest
 from models import dual_encoder
 from models.pretrained import loading, mapping
 from models.pretrained.families import hf_bert, hf_siglip, hf_siglip2, hf_vit
+from runtime import sections
 from tests.models.pretrained import goldens
 
 _NAMES = {
@@ -235,5 +236,5 @@ def test_a_projection_that_the_file_lacks_keeps_its_values(name):
     ignored=family.IGNORED,
     prefix=f"{prefix}/",
   )
-  wanted = {x for x in mapping.flat(shapes) if x.startswith(f"{prefix}/")}
+  wanted = {x for x in sections.flat(shapes, "/") if x.startswith(f"{prefix}/")}
   assert wanted - {*params} == {f"{prefix}/projection/kernel"}
