@@ -1,14 +1,17 @@
+import gc
 import pathlib
 import re
 import socket
 import subprocess
 import sys
+import weakref
 
 import jax
 import numpy as np
 import pytest
 
 from evaluators import embedding
+from input_pipeline import evaluation_split
 from models import naflex
 from tests.evaluators import meshes
 
@@ -140,3 +143,36 @@ def run_process(port: int, index: int) -> None:
   want = retrieval.reference(z, z[:, ::-1], **labels)
   np.testing.assert_array_equal(got, want)
   print("ok")
+
+
+def test_a_split_is_embedded_with_few_batches_alive():
+  ids = np.arange(100)
+  live, alive = weakref.WeakSet(), []
+
+  class Split:
+    """A split that counts the batches of images that are still in use."""
+
+    def batches(self, batch_size):
+      for start in range(0, 100, batch_size):
+        rows = ids[start : start + batch_size]
+        images = meshes.images_of(rows).view(_Watched)
+        live.add(images)
+        keys = tuple(map(str, rows))
+        yield evaluation_split.Batch(keys, ({"en": "x"},) * len(rows), images)
+        del images
+        gc.collect()
+        alive.append(len(live))
+
+  table = meshes.unit(np.random.default_rng(0).normal(size=(100, 4)))
+  examples = make_embedder().split(table, Split())
+  np.testing.assert_array_equal(examples.zimg_NE, table)
+  assert examples.keys == tuple(map(str, ids))
+  assert len(examples.texts) == 100
+  assert len(alive) == 13
+  assert 1 <= max(alive) <= 2
+
+
+class _Watched(np.ndarray):
+  """An array that a weak reference can watch."""
+
+  __hash__ = object.__hash__
