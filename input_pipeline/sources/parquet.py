@@ -11,7 +11,6 @@ Parquet is read by whole row groups, so those used last are kept. If they are
 large, a shuffled reader reads much more than it uses, and a warning is logged.
 """
 
-import concurrent.futures
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
@@ -30,7 +29,6 @@ from input_pipeline.sources import (
 from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import files, kept, remote
 from input_pipeline.storage import uids as uids_lib
-from runtime import progress
 
 LANGUAGES = None
 
@@ -42,9 +40,6 @@ _FOOTER_BYTES = 64 * 2**20
 # Mean uncompressed bytes of a row group's images above which opening warns: at
 # 1 GB/s, 8 ms for each image, as long as decoding a large photograph.
 _WARN_BYTES = 8 * 2**20
-# Footers read at once, and number of files above which progress is shown.
-_NUM_OPENED = 16
-_NUM_SHOWN = 1000
 
 # Row of a row group: file, number in the file, number of examples (rows with
 # the right status), uncompressed bytes.
@@ -70,7 +65,18 @@ def open_split(
   field = context.field
   source_config.check_no_split(source, split, context)
   found = files.find(source.path, f"{field}.path")
-  layout, groups = _read_footers(found, source, field)
+  layout, footers = parquet_layout.read_footers(found, source, field)
+  groups = np.array(
+    [
+      (number, group, *facts)
+      for number, footer in enumerate(footers)
+      for group, facts in enumerate(
+        zip(footer.counts, footer.sizes, strict=True)
+      )
+    ],
+    _GROUP,
+  )
+  groups = groups[groups["num_examples"] > 0]
   records = Records(source, found, layout, groups)
   if not len(records):
     raise ValueError(f"{field}.path: {source.path} has no rows to use")
@@ -242,37 +248,6 @@ class Records:
       return columns.clean(str(value))
     group = self._groups[number]
     return f"{self._names[group['file']]}:{group['number']}:{place}"
-
-
-def _read_footers(
-  found: Sequence[files.File], source: source_config.SourceConfig, field: str
-) -> tuple[parquet_layout.Layout, np.ndarray]:
-  """Return the layout that all files have, and their row groups."""
-  layouts, groups = [], []
-  with contextlib.ExitStack() as stack:
-    pool = stack.enter_context(
-      concurrent.futures.ThreadPoolExecutor(_NUM_OPENED)
-    )
-    bar = None
-    if len(found) >= _NUM_SHOWN:
-      bar = stack.enter_context(
-        progress.Progress("Reading Parquet footers", len(found))
-      )
-    footers = pool.map(
-      lambda file: parquet_layout.read(file.path, source, field), found
-    )
-    for number, (layout, some) in enumerate(footers):
-      layouts.append(layout)
-      groups.append(np.array([(number, *group) for group in some], _GROUP))
-      if layout != layouts[0]:
-        raise ValueError(
-          f"{field}.path: {found[number].path} has other columns than "
-          f"{found[0].path}: {layout} and {layouts[0]}"
-        )
-      if bar is not None:
-        bar.advance()
-  groups = np.concatenate(groups)
-  return layouts[0], groups[groups["num_examples"] > 0]
 
 
 def _warn_of_large_groups(groups: np.ndarray, field: str) -> None:
