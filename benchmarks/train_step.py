@@ -40,7 +40,7 @@ from benchmarks import rounds
 from configs import base
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import step_program, train_state, train_step
+from training import train_state, train_step
 
 _PEER_PYTHON = flags.DEFINE_string(
   "peer_python", None, "Interpreter of the peer's environment."
@@ -118,7 +118,7 @@ def make_ours(
     A timed step for each length of the batch's longest caption, by name.
   """
   mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
-  program = step_program.make(config, mesh)
+  program = train_step.make(config, mesh)
   rng = np.random.default_rng(0)
   tokens = rng.integers(
     1, config.data.vocab_size, (config.batch_size, config.data.num_tokens)
@@ -134,9 +134,7 @@ def make_ours(
       real = np.arange(config.data.num_tokens) < length
       arrays = {"images": pixels.astype(np.uint8), "tokens": tokens * real}
       batches[length] = mesh_lib.make_global(program.batch_of(arrays), mesh)
-    compiled = train_step.compile_train_step(
-      program.step, program.state, program.batch, mesh
-    )
+    compiled = train_step.compile_step(program, mesh)
 
   def timed(length: int) -> float:
     nonlocal state

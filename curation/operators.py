@@ -85,7 +85,7 @@ class Operator:
 
 
 class Filter(Operator):
-  """Operator that decides about the pairs of a table in a worker process."""
+  """Operator that decides about each pair, in worker processes."""
 
   def open(self, context: StepContext) -> DecideFn:
     """Return fn(table) -> Verdict; called once a process, and may be slow."""

@@ -9,7 +9,7 @@ the requested columns:
   row       int64: index of the example in its shard << CAPTION_BITS | number
             of the caption; ascending, with gaps
   fault     string: "KIND: MESSAGE" (of input_pipeline.faults) for an unusable
-            pair, whose other columns are null; else null
+            pair, of which only uid and row are known; else null
   text      string: the caption, as in training
   caption   int32: number of the caption among those of its example; each
             caption is a pair

@@ -123,13 +123,15 @@ def run(folder: pathlib.Path, query: str, *, as_json: bool = False) -> int:
   config, model = model_lib.load_run(folder)
   embedder = model.make_embedder(config.evaluate.batch_size)
   data = config.data
-  splits = {
-    name: split
-    for source, section in data.sources.items()
-    for name, split in evaluation_split.open_all_splits(
+  splits = {}
+  for source, section in data.sources.items():
+    opened = evaluation_split.open_all_splits(
       data, section, name=source, section="data.sources"
-    ).items()
-  }
+    )
+    for split, examples in opened.items():
+      is_plain = len(data.sources) == 1 or split == source
+      if len(examples):
+        splits[split if is_plain else f"{source}/{split}"] = examples
   with jax.set_mesh(model.mesh):
     matches = search(
       embedder,

@@ -283,11 +283,6 @@ def _usable(records: record_lib.Records) -> Iterator[record_lib.Record]:
       yield records[index]
 
 
-def _check_choice(name: str, got: str, known: Mapping[str, object]) -> None:
-  if got not in known:
-    raise ValueError(f"data.{name} must be one of {list(known)}; got {got!r}")
-
-
 def _check_languages(got: tuple[str, ...], known: Sequence[str]) -> None:
   if not got or len(set(got)) != len(got) or not set(got) <= set(known):
     raise ValueError(

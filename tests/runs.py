@@ -18,7 +18,7 @@ import numpy as np
 from input_pipeline import loader
 from runtime import mesh as mesh_lib
 from tests import tiny
-from training import checkpointing, step_program, train_state
+from training import checkpointing, train_state, train_step
 from training import config as config_lib
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -203,7 +203,7 @@ def abstract_state(
   config: config_lib.Config, mesh: jax.sharding.Mesh
 ) -> tuple[train_state.TrainState, Any, Any]:
   """Return (shapes and shardings of the state, init_params, optimizer)."""
-  program = step_program.make(config, mesh)
+  program = train_step.make(config, mesh)
   return program.state, program.init_params, program.optimizer
 
 

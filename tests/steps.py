@@ -7,7 +7,7 @@ import numpy as np
 
 from runtime import mesh as mesh_lib
 from runtime import param_rules
-from training import step_program, train_state, train_step
+from training import train_state, train_step
 from training.objectives import pairs
 
 
@@ -61,14 +61,12 @@ def build(config, shape=(1, 1, 1)):
   mesh = mesh_lib.make_mesh(
     mesh_lib.MeshConfig(*shape), jax.devices()[: int(np.prod(shape))]
   )
-  program = step_program.make(config, mesh)
+  program = train_step.make(config, mesh)
   with jax.set_mesh(mesh):
     state = train_state.init(
       program.init_params, program.optimizer, program.state, 0
     )
-    compiled = train_step.compile_train_step(
-      program.step, program.state, program.batch, mesh
-    )
+    compiled = train_step.compile_step(program, mesh)
   return Built(state, compiled, mesh)
 
 

@@ -21,8 +21,8 @@ from jax import P
 
 from runtime import mesh as mesh_lib
 
-# Arrays with one row a pair.
-Batch = dict[str, jax.Array]
+# Pytree of arrays with one row a pair.
+Batch = Any
 Embeddings = tuple[Any, Any]  # zimg and ztxt, [b, E] each
 # Arrays that a tower returns beside embeddings, such as batch statistics.
 Measured = Any

@@ -1,10 +1,11 @@
-"""Gradient of an objective: the plain case, and wrappers of it.
+"""Wrappers of an objective's gradient, for what a config asks beyond it.
 
-A wrapper maps a gradient function to another, or to itself if the config does
-not enable it.
+A wrapper takes a gradient function and returns one. Without its config field it
+returns the function unchanged.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,20 +18,8 @@ from training import gradient_cache, text_lengths
 from training import optimizer as optimizer_lib
 from training.objectives import objective as objective_lib
 
-# (objective, params, stats, batch) ->
-#   ((loss, new running statistics), gradient with respect to params)
-GradientFn = Callable[[objective_lib.Objective, Any, Any, Any], Any]
-
-
+GradientFn = objective_lib.GradientFn
 WrapFn = Callable[[config_lib.Config, GradientFn], GradientFn]
-
-
-def plain(
-  objective: objective_lib.Objective, params: Any, stats: Any, batch: Any
-) -> Any:
-  """Return loss, statistics and gradient of a whole batch at once."""
-  grad_fn = jax.value_and_grad(objective.forward, has_aux=True)
-  return grad_fn(params, stats, batch)
 
 
 def micro_batches(
@@ -60,6 +49,8 @@ def micro_batches(
 
 def frozen(config: config_lib.Config, gradient: GradientFn) -> GradientFn:
   """Leave frozen parameters and locked statistics out of the gradient."""
+  if not any(is_frozen for _, is_frozen in config.optimizer.freeze):
+    return gradient
 
   def wrapped(objective, params, stats, batch):
     variables = batch_norm.join(params, stats)
@@ -85,9 +76,10 @@ def caption_lengths(
   config: config_lib.Config, gradient: GradientFn
 ) -> GradientFn:
   """Cut a batch to its longest caption (config.text_lengths)."""
-
   text = config.model.text
   assert text is not None  # training/config.py refuses None
+  if not config.text_lengths:
+    return gradient
 
   def wrapped(objective, params, stats, batch):
     return text_lengths.apply(
@@ -110,12 +102,14 @@ WRAPPERS: Mapping[str, WrapFn] = {
 }
 
 
-def make(config: config_lib.Config) -> GradientFn:
-  """Return the gradient function of a config: `plain` in all WRAPPERS."""
-  gradient: GradientFn = plain
+def make(
+  config: config_lib.Config, objective: objective_lib.Objective
+) -> Callable[..., objective_lib.LossAndGrads]:
+  """Return (params, stats, batch) -> loss, statistics and gradient."""
+  gradient = objective.gradient
   for wrap in WRAPPERS.values():
     gradient = wrap(config, gradient)
-  return gradient
+  return functools.partial(gradient, objective)
 
 
 def _fill(params: Any, live: Any) -> Any:

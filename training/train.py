@@ -29,8 +29,8 @@ from training import (
   metrics,
   reporter,
   starting_weights,
-  step_program,
   train_state,
+  train_step,
   workdir,
 )
 from training import config as config_lib
@@ -173,7 +173,7 @@ def run(
   compilation_cache.enable(folder)
   stop = stop_lib.Stop()
   mesh = mesh_lib.make_mesh(config.mesh)
-  step_program.check(config, mesh)
+  train_step.check(config, mesh)
   config.check_text_ids()
   with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
@@ -206,7 +206,7 @@ def run(
     stack.enter_context(contextlib.closing(iterator))
     if steps:
       cluster.together(iterator.check_unchanged)
-    program = step_program.make(config, mesh)
+    program = train_step.make(config, mesh)
     state, step_fn, facts = _in_thread(
       lambda: _build(config, mesh, program, checkpointer, iterator, initial)
     )
@@ -272,7 +272,7 @@ def run(
 def _build(
   config: config_lib.Config,
   mesh: jax.sharding.Mesh,
-  program: step_program.StepProgram,
+  program: train_step.StepProgram,
   checkpointer: checkpointing.Checkpointer,
   iterator: loader.Loader,
   initial: Any,
@@ -288,7 +288,7 @@ def _build(
         config.seed,
         initial,
       )
-    return state, *step_program.compile_step(program, mesh)
+    return state, *train_step.compile_with_facts(program, mesh)
 
 
 def _write_report(

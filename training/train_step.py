@@ -1,8 +1,9 @@
-"""Training step: gradient of the objective, clipping, optimizer, metrics."""
+"""Training step: gradient, clipping, optimizer; its shapes and compilation."""
 
 import dataclasses
 import functools
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from models import batch_norm
+from models import batch_norm, dual_encoder
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import gradients, train_state
+from training import flops, gradients, objectives, train_state
+from training import metrics as metrics_lib
 from training import optimizer as optimizer_lib
 from training.objectives import objective as objective_lib
 
@@ -23,6 +25,78 @@ TrainStep = Callable[
 ]
 # Folded into the seed's key: towers and parameters draw different numbers.
 _DRAWS = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class StepProgram:
+  """A training step, with all that compiling it and beginning a run takes.
+
+  Attributes:
+    step: training step, to be traced with the mesh in use (jax.set_mesh).
+    state: ShapeDtypeStructs with shardings.
+    batch: ShapeDtypeStructs with shardings, of the global batch.
+    batch_of: arrays by name, as the loader yields them -> batch.
+    init_params: key -> new variables, parameters and running statistics.
+    optimizer: optimizer of the parameters.
+  """
+
+  step: TrainStep
+  state: train_state.TrainState
+  batch: Any
+  batch_of: Callable[[dict[str, Any]], Any]
+  init_params: Callable[[jax.Array], Any]
+  optimizer: optax.GradientTransformation
+
+
+def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
+  """Raise ValueError for a batch that the step cannot split evenly."""
+  mesh_lib.check_batch_size(
+    config.batch_size,
+    mesh,
+    {
+      "num_microbatches": config.num_microbatches,
+      "model.remat_chunks": config.model.remat_chunks,
+    },
+  )
+  group = config.model.batch_norm_group
+  shards = mesh_lib.num_batch_shards(mesh)
+  rows = config.batch_size // (shards * config.num_microbatches)
+  if group and rows % group:
+    raise ValueError(
+      f"model.image.batch_norm_group={group} must divide the images that a"
+      f" device embeds at a time: batch_size={config.batch_size} /"
+      f" {shards} devices / num_microbatches={config.num_microbatches}; got"
+      f" {rows}"
+    )
+
+
+def make(config: config_lib.Config, mesh: jax.sharding.Mesh) -> StepProgram:
+  """Return the program of `config` on `mesh`; makes no array, compiles nothing.
+
+  Call it outside of jax.set_mesh with an abstract mesh: the abstract key would
+  be made on that mesh.
+  """
+  sharding = mesh_lib.batch_sharding(mesh)
+  init_params = functools.partial(dual_encoder.init_params, config.model)
+  objective = objectives.make(config)
+  optimizer = optimizer_lib.make_optimizer(
+    config.optimizer,
+    jax.eval_shape(init_params, jax.random.key(0)),
+    config.total_steps,
+  )
+  return StepProgram(
+    step=make_train_step(config, objective, optimizer),
+    state=train_state.make_abstract(
+      init_params, optimizer, config.partition_rules, mesh
+    ),
+    batch=jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+      objective.batch,
+    ),
+    batch_of=objective.batch_of,
+    init_params=init_params,
+    optimizer=optimizer,
+  )
 
 
 def make_train_step(
@@ -36,12 +110,12 @@ def make_train_step(
   float32 scalars. Both are for the mesh in use (jax.set_mesh).
   """
   schedule = config.optimizer.make_schedule(config.total_steps)
-  gradient = gradients.make(config)
+  gradient = gradients.make(config, objective)
 
   def step(state, batch):
     if config.model.draws:
       batch = dataclasses.replace(batch, keys=_keys(config, state.step))
-    (loss, stats), grads = gradient(objective, state.params, state.stats, batch)
+    (loss, stats), grads = gradient(state.params, state.stats, batch)
     grad_norm = optax.tree.norm(grads)
     grads = optimizer_lib.clip_by_global_norm(
       grads, grad_norm, config.optimizer.clip_norm
@@ -77,17 +151,49 @@ def _keys(config: config_lib.Config, step: jax.Array) -> jax.Array:
   return jax.vmap(fold_in)(jnp.arange(config.batch_size))
 
 
-def compile_train_step(
-  step: TrainStep,
-  abstract_state: train_state.TrainState,
-  abstract_batch: Any,
-  mesh: jax.sharding.Mesh,
+def compile_step(
+  program: StepProgram, mesh: jax.sharding.Mesh
 ) -> jax.stages.Compiled:
   """Compile the step ahead of time; the compiled step donates its state."""
-  shardings = jax.tree.map(lambda x: x.sharding, abstract_state)
+  shardings = jax.tree.map(lambda x: x.sharding, program.state)
   jitted = jax.jit(
-    step,
+    program.step,
     donate_argnums=0,
     out_shardings=(shardings, mesh_lib.replicated(mesh)),
   )
-  return jitted.lower(abstract_state, abstract_batch).compile()
+  return jitted.lower(program.state, program.batch).compile()
+
+
+def compile_with_facts(
+  program: StepProgram, mesh: jax.sharding.Mesh
+) -> tuple[Callable[..., Any], dict[str, float]]:
+  """Compile the step; return it with its time, FLOPs and memory."""
+  start = time.monotonic()
+  compiled = compile_step(program, mesh)
+  seconds = time.monotonic() - start
+  memory = compiled.memory_analysis()
+  facts = {
+    "compile/seconds": seconds,
+    "compile/step_gflop": flops.count(
+      program.step, program.state, program.batch
+    )
+    / 1e9,
+    "compile/num_parameters": train_state.count_params(program.state.params),
+    "compile/num_devices": mesh.size,
+    "compile/argument_mib": _mib(memory, "argument_size_in_bytes"),
+    "compile/temporary_mib": _mib(memory, "temp_size_in_bytes"),
+  }
+  metrics_lib.say(
+    f"{facts['compile/num_parameters'] / 1e6:.2f} M parameters,"
+    f" {facts['compile/step_gflop']:,.1f} GFLOP a step,"
+    f" {mesh.size} {jax.devices()[0].platform} device(s), each with"
+    f" {facts['compile/argument_mib']:,.0f} MiB of state and batch and"
+    f" {facts['compile/temporary_mib']:,.0f} MiB of temporaries;"
+    f" compiled in {seconds:.1f} s"
+  )
+  return compiled, facts
+
+
+def _mib(memory: Any, field: str) -> float:
+  """Return a figure of the compiler's memory analysis, which may have none."""
+  return getattr(memory, field, 0) / 2**20

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from evaluators.sets import old_fields
 from runtime import (
   cluster,
   failures,
@@ -20,7 +21,7 @@ from runtime import (
   whole_files,
 )
 from training import config as config_lib
-from training import metrics, old_config
+from training import metrics
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -164,7 +165,7 @@ def read_config(folder: pathlib.Path) -> config_lib.Config | None:
   """
   try:
     text = (folder / CONFIG).read_text()
-    values = old_config.upgraded(json.loads(text)["config"])
+    values = old_fields.upgraded(json.loads(text)["config"])
     return config_lib.from_mapping(values)
   except FileNotFoundError:
     return None

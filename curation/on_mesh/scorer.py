@@ -190,7 +190,7 @@ def open_store(
   """Return the store of the embeddings of a model, or of the pool's columns.
 
   Args:
-    place: folders of the step.
+    context: folders of the step.
     model: path for `load`, or embedding_store.COLUMNS and a name.
   """
   folder = context.workdir / embedding_store.FOLDER

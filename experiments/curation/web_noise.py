@@ -22,7 +22,8 @@ from collections.abc import Mapping, Sequence
 from experiments.curation import icon_sets
 
 # Share of each kind in the pool; their sum is 1. The numbers are ours, chosen
-# before any training so that about half of the captions are wrong or empty.
+# before any training so that about half of the captions are wrong or
+# uninformative.
 SHARES = {
   "as_is": 0.36,
   "swapped": 0.25,

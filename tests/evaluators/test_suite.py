@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import types
 
 import jax
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 from configs.parts import sources
 from evaluators import embedding, sets, suite, summary
 from evaluators.sets import kinds
+from input_pipeline import sources as formats
 from runtime import sections
 from tests.evaluators import fake_split, meshes
+from tests.input_pipeline import fake_records, fake_source
 
 # Words have ids; the table of a perfect model gives a picture and its names in
 # all languages the same row.
@@ -295,3 +298,44 @@ def test_a_set_cannot_have_the_name_of_a_group():
   source = sources.source(format="emoji").to_dict()
   with pytest.raises(ValueError, match="other names than 'zero_shot'"):
     config_of({"zero_shot": kinds.retrieval(source)}).check()
+
+
+def test_only_sources_of_sets_are_opened(monkeypatch, tmp_path):
+  opened = []
+
+  def open_split(source, split, place):
+    records = fake_records.Records(source.path, 3)
+    opened.append((source.path, split, records.touched))
+    return records
+
+  module = types.SimpleNamespace(
+    LANGUAGES=None,
+    splits=lambda source, place: ("a", "b"),
+    open_split=open_split,
+  )
+  monkeypatch.setitem(formats.FORMATS, "fake", module)
+  data = fake_source.config(tmp_path, names=("main", "more"))
+
+  assert not suite.load_data(config_of({}), data).splits
+  assert not opened
+
+  source = sources.source(format="fake", path="mine", split="a").to_dict()
+  plain = kinds.retrieval(source)
+  loaded = suite.load_data(config_of({"one": plain, "two": plain}), data)
+  assert opened == [("mine", "a", [])]  # and nothing read
+  (split,) = loaded.splits.values()
+  assert sum(len(batch.keys) for batch in split.batches(2)) == 3
+  assert sorted(opened[0][2]) == [0, 1, 2]
+
+  opened.clear()
+  named = kinds.retrieval(source, all_names=True)
+  loaded = suite.load_data(config_of({"one": named}), data)
+  every = [0, 1, 2]
+  assert opened == [
+    ("mine", "a", []),
+    ("mine", "a", every),
+    ("mine", "b", every),
+  ]
+  assert list(loaded.names.values()) == [
+    ("mine 0", "mine 0", "mine 1", "mine 1", "mine 2", "mine 2")
+  ]

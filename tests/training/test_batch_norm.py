@@ -11,7 +11,7 @@ from models import batch_norm, dual_encoder
 from runtime import mesh as mesh_lib
 from tests import steps, tiny
 from training import config as config_lib
-from training import optimizer, step_program, train_state
+from training import optimizer, train_state, train_step
 
 # float32 statistics and gradients whose sums are taken in another order; see
 # steps.ATOL. The epsilon below keeps a normalisation by few values from making
@@ -162,10 +162,10 @@ def test_a_group_must_fit_into_what_a_device_embeds(changes, shape, rows):
     mesh_lib.MeshConfig(*shape), jax.devices()[: shape[0]]
   )
   with pytest.raises(ValueError, match=rf"batch_norm_group.*got {rows}"):
-    step_program.check(config, mesh)
+    train_step.check(config, mesh)
 
 
 def test_a_group_may_be_the_whole_batch():
   config = make_config(**{"model.image.batch_norm_group": 0})
   mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(2, 1, 1), jax.devices()[:2])
-  step_program.check(dataclasses.replace(config, num_microbatches=4), mesh)
+  train_step.check(dataclasses.replace(config, num_microbatches=4), mesh)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import typing
 
 import pytest
 
@@ -55,6 +56,22 @@ def test_every_field_has_a_mark():
   """A new field fails here until its meaning stands beside it."""
   assert not [path for path, mark in _PATHS if mark is None]
   assert len(_PATHS) > 150
+
+
+def test_sections_mark_their_own_fields():
+  """A mark of the whole section would hide a new field without one.
+
+  Only data.sources and evaluate have such a mark: evaluation sets hold sources
+  too, and there the same fields may change.
+  """
+  hints = typing.get_type_hints(config_lib.Config)
+  sections = [
+    hints[name] for name in ("mesh", "model", "loss", "optimizer", "checkpoint")
+  ]
+  sections.append(typing.get_type_hints(hints["data"])["augmentation"])
+  for section in sections:
+    unmarked = [path for path, mark in marks.paths(section) if mark is None]
+    assert not unmarked, section
 
 
 @pytest.mark.parametrize(("path", "mark"), _PATHS)

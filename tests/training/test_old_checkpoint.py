@@ -14,7 +14,7 @@ import numpy as np
 from runtime import mesh as mesh_lib
 from tests import runs, steps
 from tests.training import test_batch_norm
-from training import checkpointing, step_program, train_step
+from training import checkpointing, train_step
 
 _GOLDEN = pathlib.Path(__file__).parent / "golden/checkpoint_e93b9cf.zip"
 # Losses of steps 3 and 4, computed by that commit.
@@ -36,7 +36,7 @@ def test_it_is_restored_and_goes_on(shared_dir, tmp_path):
   with zipfile.ZipFile(_GOLDEN) as archive:
     archive.extractall(tmp_path / "checkpoints")
   mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
-  program = step_program.make(config, mesh)
+  program = train_step.make(config, mesh)
   checkpointer = checkpointing.Checkpointer(tmp_path / "checkpoints", keep=9)
   state = checkpointer.restore(program.state, runs.make_iterator(config))
   assert state is not None
@@ -60,9 +60,7 @@ def test_it_is_restored_and_goes_on(shared_dir, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, again[1], state.variables)
 
   with jax.set_mesh(mesh):
-    step = train_step.compile_train_step(
-      program.step, program.state, program.batch, mesh
-    )
+    step = train_step.compile_step(program, mesh)
     losses = []
     for number in range(2):
       rows = steps.global_batch(steps.batch(config, number), mesh)

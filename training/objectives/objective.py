@@ -11,24 +11,29 @@ Params = Any
 Stats = Any
 Batch = Any
 Embeddings = Any
+# ((float32 scalar loss, new running statistics), gradient like the parameters)
+LossAndGrads = tuple[tuple[jax.Array, Stats], Params]
+# (objective, params, stats, batch) -> LossAndGrads
+GradientFn = Callable[["Objective", Params, Stats, Batch], LossAndGrads]
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
   """Batch, model and loss of a kind of training, for the mesh in use.
 
-  The forward pass is cut in two: a batch may be embedded in parts
-  (gradient_cache.py), but its loss needs the embeddings of all rows.
-
   Attributes:
     batch: global batch as a dataclass of ShapeDtypeStructs [B, ...]. Its field
       `tokens` is int32 [B, L], its field `keys` holds a random key a row, or
       None.
     batch_of: arrays by name, as the loader yields them -> batch.
-    embed: (params, stats, batch) -> (embeddings, new running statistics).
+    embed: (params, stats, batch) -> (embeddings, new running statistics), of
+      any part of the batch.
     embed_locked: (params, stats, batch) -> embeddings, normalised by the
       running statistics, as locked towers are.
-    loss: (params, embeddings, batch) -> float32 scalar.
+    loss: (params, embeddings, batch) -> float32 scalar; needs the embeddings of
+      all rows.
+    gradient: plain case, the whole batch at once. It calls `embed` and `loss`
+      of the objective that it is called with: training/gradients.py wraps it.
     metrics: params -> {name: float32 scalar}, logged with each step.
   """
 
@@ -37,11 +42,5 @@ class Objective:
   embed: Callable[[Params, Stats, Batch], tuple[Embeddings, Stats]]
   embed_locked: Callable[[Params, Stats, Batch], Embeddings]
   loss: Callable[[Params, Embeddings, Batch], jax.Array]
+  gradient: GradientFn
   metrics: Callable[[Params], dict[str, jax.Array]]
-
-  def forward(
-    self, params: Params, stats: Stats, batch: Batch
-  ) -> tuple[jax.Array, Stats]:
-    """Return the loss of a whole batch, and the new running statistics."""
-    embeddings, new_stats = self.embed(params, stats, batch)
-    return self.loss(params, embeddings, batch), new_stats

@@ -16,7 +16,7 @@ import losses
 from models import batch_norm, dual_encoder, naflex
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training.objectives import objective
+from training.objectives import objective as objective_lib
 
 
 @jax.tree_util.register_dataclass
@@ -38,7 +38,20 @@ class Batch:
   keys: Any = None
 
 
-def make(config: config_lib.Config) -> objective.Objective:
+def gradient(
+  objective: objective_lib.Objective, params: Any, stats: Any, batch: Batch
+) -> objective_lib.LossAndGrads:
+  """Return loss, new statistics and gradient of a batch: the plain case."""
+
+  def forward(params):
+    (zimg, ztxt), new_stats = objective.embed(params, stats, batch)
+    loss = objective.loss(params, (zimg, ztxt), batch)
+    return loss, new_stats
+
+  return jax.value_and_grad(forward, has_aux=True)(params)
+
+
+def make(config: config_lib.Config) -> objective_lib.Objective:
   """Return the objective of a checked config."""
   graph = dual_encoder.make_graph(config.model, mesh_lib.BATCH_AXES)
   pair_loss = losses.make_loss(config.loss, mesh_lib.BATCH_AXES)
@@ -59,8 +72,14 @@ def make(config: config_lib.Config) -> objective.Objective:
     scale, bias = jnp.exp(params["log_scale"]), params["bias"]
     return {"train/scale": scale, "train/bias": bias}
 
-  return objective.Objective(
-    _shapes(config), batch_of, embed, embed_locked, loss, metrics
+  return objective_lib.Objective(
+    batch=_shapes(config),
+    batch_of=batch_of,
+    embed=embed,
+    embed_locked=embed_locked,
+    loss=loss,
+    gradient=gradient,
+    metrics=metrics,
   )
 
 

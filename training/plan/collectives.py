@@ -220,7 +220,7 @@ def replica_groups(text: str, num_devices: int) -> list[list[int]]:
   if named:
     return _mesh_groups(*named.groups())
   raise ValueError(
-    f"replica groups must be in a known form; got {text[:200]!r}"
+    f"replica groups in a form that is not known: {text[:200]!r}"
   )
 
 

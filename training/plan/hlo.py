@@ -130,7 +130,7 @@ def parse(text: str) -> Program:
       if match.group(1):
         entry = match.group(2)
   if not entry:
-    raise ValueError("the text has no compiled program: ENTRY is missing")
+    raise ValueError("the text has no compiled program: it has no ENTRY")
   return _count_runs(computations, entry)
 
 

@@ -17,7 +17,7 @@ import jax
 from runtime import marks, whole_files
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import flops, metrics, step_program, train_state, train_step
+from training import flops, metrics, train_state, train_step
 from training.plan import (
   collectives,
   hlo,
@@ -117,8 +117,8 @@ def compile_step(
   what = f"{topology.name} {_what(config, changes)}"
   metrics.say(f"{what}: compiling")
   mesh = mesh_lib.make_mesh(config.mesh, devices)
-  step_program.check(config, mesh)
-  program = step_program.make(config, mesh)
+  train_step.check(config, mesh)
+  program = train_step.make(config, mesh)
   chip = topology.chip
   plan: dict[str, Any] = {
     "topology": topology.name,
@@ -173,9 +173,7 @@ def _compile(program, mesh) -> tuple[Any, str, float]:
   error = ""
   compiled = None
   try:
-    compiled = train_step.compile_train_step(
-      program.step, program.state, program.batch, mesh
-    )
+    compiled = train_step.compile_step(program, mesh)
   except jax.errors.JaxRuntimeError as failure:
     error = str(failure)
     if "RESOURCE_EXHAUSTED" not in error:
@@ -218,7 +216,7 @@ def _work(compiled, config, mesh, chip) -> dict[str, Any]:
   }
   nothing_twice = marks.no_recomputation(config_lib.Config)
   plain = plan_search.changed(config, nothing_twice)
-  once = step_program.make(plain, mesh)
+  once = train_step.make(plain, mesh)
   with jax.set_mesh(mesh):
     model_flops = flops.count(once.step, once.state, once.batch)
   work: dict[str, Any] = {

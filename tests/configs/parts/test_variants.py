@@ -11,7 +11,7 @@ from models import dual_encoder
 from runtime import mesh as mesh_lib
 from runtime import param_rules
 from training import config as config_lib
-from training import step_program, train_state
+from training import train_state, train_step
 
 _MODULES = (align, clip, dfn, lit, metaclip, openclip, siglip, siglip2)
 _ALL = [
@@ -30,7 +30,7 @@ def _config(module: types.ModuleType, name: str, **mesh: int):
 @pytest.mark.parametrize(("module", "name"), _ALL)
 def test_full_size(module, name):
   config = _config(module, name, data=1, fsdp=8)
-  program = step_program.make(config, mesh_lib.make_mesh(config.mesh))
+  program = train_step.make(config, mesh_lib.make_mesh(config.mesh))
   variant = module.VARIANTS.get(name)
   if getattr(variant, "num_parameters", None) is not None:
     count = train_state.count_params(program.state.params)

@@ -17,7 +17,7 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def place(tmp_path):
+def context(tmp_path):
   return operators.StepContext(tmp_path, tmp_path / "cache")
 
 

@@ -28,11 +28,12 @@ def make_panels(num=12, hostile=True):
   rng = np.random.default_rng(0)
   zimg = meshes.unit(rng.normal(size=(num, 4)))
   ztxt = meshes.unit(zimg + 0.5 * rng.normal(size=(num, 4)))
+  images = rng.integers(0, 255, (num, 16, 16, 3), dtype=np.uint8)
   return gallery.make_panels(
     "compositional",
     keys=[str(i) for i in range(num)],
     texts=[f"name {i} {HOSTILE if hostile else ''}" for i in range(num)],
-    images_NYXC=rng.integers(0, 255, (num, 16, 16, 3), dtype=np.uint8),
+    image_fn=images.__getitem__,
     zimg_NE=zimg,
     ztxt_NE=ztxt,
     mesh=meshes.make_mesh(),

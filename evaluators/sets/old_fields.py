@@ -1,4 +1,4 @@
-"""Fields of runs that older versions began, in today's form."""
+"""Upgrade of the evaluation fields of runs that older versions began."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from configs import quickstart
+from evaluators.sets import old_fields
 from training import config as config_lib
-from training import old_config, workdir
+from training import workdir
 
 
 def _old_values(retrieval=("compositional", "unseen_concept")):
@@ -29,7 +30,7 @@ def test_an_old_run_has_the_same_sets(tmp_path):
 def test_a_split_of_the_training_source():
   values = _old_values(retrieval=("train",))
   values["data"]["sources"]["main"]["repeat"] = 3
-  config = config_lib.from_mapping(old_config.upgraded(values))
+  config = config_lib.from_mapping(old_fields.upgraded(values))
   config.check()
   assert list(config.evaluate.sets) == ["train", "skin_tone"]
   section = config.evaluate.sets["train"]
@@ -41,8 +42,8 @@ def test_a_split_of_the_training_source():
 
 def test_values_of_today_stay():
   values = quickstart.get_config().to_dict()
-  assert old_config.upgraded(values) is values
-  assert old_config.upgraded({"a": 1}) == {"a": 1}
+  assert old_fields.upgraded(values) is values
+  assert old_fields.upgraded({"a": 1}) == {"a": 1}
 
 
 def test_several_sources_are_refused_in_one_line(tmp_path):
