@@ -23,7 +23,15 @@ def test_rows_of_csv_are_equal_however_they_are_read():
   ]
 
 
-@pytest.mark.parametrize("data", [b"[1]", b"{", b"\xff", b"[" * 100_000])
-def test_broken_lines_are_refused(data):
-  with pytest.raises(ValueError):
+@pytest.mark.parametrize(
+  ("data", "message"),
+  [
+    (b"[1]", "not an object"),
+    (b"{", "Expecting property name"),
+    (b"\xff", "can't decode byte"),
+    (b"[" * 100_000, "recursion"),
+  ],
+)
+def test_broken_lines_are_refused(data, message):
+  with pytest.raises(ValueError, match=message):
     table_layout.Layout(COLUMNS).row(data)
