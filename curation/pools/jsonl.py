@@ -19,7 +19,6 @@ from curation import pool
 from curation.pools import lines, pair_tables, section
 from curation.pools import rows as rows_lib
 from input_pipeline.sources import columns as columns_lib
-from input_pipeline.sources import parquet as parquet_lib
 from input_pipeline.sources import table_layout
 from input_pipeline.storage import files
 
@@ -47,7 +46,7 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   if columns.key is None and "uid" in names:
     columns = dataclasses.replace(columns, key="uid")
   form = lines.form(table_layout.Layout(columns), rows)
-  shown = parquet_lib.names_from_common([file.path for file in found])
+  shown = columns_lib.names_from_common([file.path for file in found])
   shards = tuple(
     pool.Shard(
       name=pool.shard_name(file.path, start),

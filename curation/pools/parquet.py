@@ -19,7 +19,7 @@ import pyarrow as pa
 from curation import pool
 from curation.pools import npz_columns, pair_tables, section
 from curation.pools import rows as rows_lib
-from input_pipeline.sources import parquet as source_lib
+from input_pipeline.sources import columns as columns_lib
 from input_pipeline.sources import parquet_layout
 from input_pipeline.storage import files
 
@@ -50,7 +50,7 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
     for start, stop in _parts(footer.counts):
       name = pool.shard_name(file.path, start)
       shards.append(pool.Shard(name, file.path, start, stop, version))
-  shown = source_lib.names_from_common([file.path for file in found])
+  shown = columns_lib.names_from_common([file.path for file in found])
   return Pool(
     layout=layout,
     table=rows_lib.Layout(layout.columns, config.language, names),

@@ -12,7 +12,6 @@ large, a shuffled reader reads much more than it uses, and a warning is logged.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -100,7 +99,7 @@ class Records:
     self._layout = layout
     self._groups = groups
     self._stops = np.cumsum(groups["num_examples"])
-    self._names = names_from_common([file.path for file in found])
+    self._names = columns.names_from_common([file.path for file in found])
     self._cache = kept.Kept(self._read_group, _CACHE_BYTES)
     self._footers = kept.Kept(self._read_footer, _FOOTER_BYTES)
 
@@ -231,8 +230,7 @@ class Records:
     return table, rows
 
   def _image(self, value: Any, path: str, index: int) -> bytes:
-    if isinstance(value, dict):
-      value = value.get("bytes") or value.get("path")
+    value = columns.image_value(value)
     if isinstance(value, str) and value:
       return named_file.read(value, path.rpartition("/")[0] or ".")
     if not value:
@@ -242,12 +240,10 @@ class Records:
     return value
 
   def _key(self, value: Any, number: int, place: int) -> str:
-    if isinstance(value, bytes):
-      return value.hex()
-    if value is not None and value != "":
-      return columns.clean(str(value))
     group = self._groups[number]
-    return f"{self._names[group['file']]}:{group['number']}:{place}"
+    return columns.key_text(value) or (
+      f"{self._names[group['file']]}:{group['number']}:{place}"
+    )
 
 
 def _warn_of_large_groups(groups: np.ndarray, field: str) -> None:
@@ -264,16 +260,3 @@ def _warn_of_large_groups(groups: np.ndarray, field: str) -> None:
     " Convert the files once: main.py --task=prepare --config=... --out=DIR",
     *(field, num_rows, mean / 1e6, mean / 1e6, mean / num_rows / 1e6),
   )
-
-
-def names_from_common(paths: Sequence[str]) -> list[str]:
-  """Return paths without the folder that contains all of them.
-
-  Keys must not depend on the folder of a data set.
-  """
-  if not remote.is_remote(paths[0]):
-    paths = [os.path.abspath(path) for path in paths]
-  root = paths[0].rpartition("/")[0]
-  while not all(path.startswith(root + "/") for path in paths):
-    root = root.rpartition("/")[0]
-  return [path[len(root) + 1 :] for path in paths]

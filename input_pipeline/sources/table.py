@@ -188,11 +188,11 @@ class Records:
       )
 
   def _key(self, index: int, row: Mapping[str, Any]) -> str:
-    if self.layout.columns.key is not None:
-      key = row.get(self.layout.columns.key)
-      if key not in (None, ""):
-        return columns.clean(str(key))
-    return self.layout.unnamed_key(index, row.get(self.layout.columns.image))
+    name = self.layout.columns.key
+    key = columns.key_text(row.get(name)) if name else ""
+    return key or self.layout.unnamed_key(
+      index, row.get(self.layout.columns.image)
+    )
 
   def _row(self, index: int) -> Mapping[str, Any]:
     if not 0 <= index < len(self):
