@@ -5,6 +5,7 @@ know the shards. A line without a key is named by its file and where it begins;
 its key is in `pool.uid`, `uid` or `key`.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -18,7 +19,7 @@ from curation import pool
 from curation.pools import lines, pair_tables, section
 from curation.pools import rows as rows_lib
 from input_pipeline.sources import columns as columns_lib
-from input_pipeline.sources import parquet as parquet_lib
+from input_pipeline.sources import table_layout
 from input_pipeline.storage import files
 
 SHARD_BYTES = 64 << 20
@@ -44,8 +45,8 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   )
   if columns.key is None and "uid" in names:
     columns = dataclasses.replace(columns, key="uid")
-  form = lines.form(columns, rows)
-  shown = parquet_lib.names_from_common([file.path for file in found])
+  form = lines.form(table_layout.Layout(columns), rows)
+  shown = columns_lib.names_from_common([file.path for file in found])
   shards = tuple(
     pool.Shard(
       name=pool.shard_name(file.path, start),
@@ -137,11 +138,11 @@ def _first_rows(file: files.File) -> list:
   shard = pool.Shard("", file.path, 0, file.size, "")
   for _, data in _blocks(shard):
     starts = _starts(data)[: columns_lib.NUM_PROBED + 1].tolist()
-    rows = [
-      lines.parsed(data[start:stop])
-      for start, stop in itertools.pairwise(starts)
-    ]
-    return [row for row in rows if isinstance(row, dict)]
+    rows = []
+    for start, stop in itertools.pairwise(starts):
+      with contextlib.suppress(ValueError):
+        rows.append(table_layout.row(data[start:stop]))
+    return rows
   return []
 
 

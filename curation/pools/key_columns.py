@@ -1,7 +1,6 @@
 """UIDs of a column of keys, equal to those of `uids.uid`."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,7 +45,9 @@ def of_keys(
   if is_text(rest.type):
     rest = valid(rest)[0]
   for place, key in zip(slow.tolist(), rest.to_pylist(), strict=True):
-    found[place] = uids_lib.uid(_text(key) or (other(place) if other else ""))
+    found[place] = uids_lib.uid(
+      columns.key_text(key) or (other(place) if other else "")
+    )
   return found
 
 
@@ -95,9 +96,3 @@ def _bytes(keys: pa.Array, places: np.ndarray, size: int) -> np.ndarray:
   return np.frombuffer(data, np.uint8, len(values) * size, start).reshape(
     -1, size
   )
-
-
-def _text(key: Any) -> str:
-  if isinstance(key, bytes):
-    return key.hex()
-  return "" if key is None else columns.clean(str(key))

@@ -4,13 +4,9 @@ Many lines at once are read by Arrow where all have the types that the first
 ones had; else one by one, with a fault for a row that cannot be read.
 """
 
-import contextlib
-import csv
 import dataclasses
 import io
-import itertools
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,32 +15,28 @@ import pyarrow.json
 
 from curation.pools import pair_tables
 from input_pipeline.sources import columns as columns_lib
-from input_pipeline.sources import table
+from input_pipeline.sources import table_layout
 
 _TEXTS = pa.list_(pa.string())
 
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-  """How lines are read.
+  """Form of the lines of a file or table.
 
   Attributes:
-    columns: which are image, captions, language and key.
-    types: of columns, those that Arrow cannot read as one type left out.
-    header: names of the columns of CSV; () for JSON.
-    delimiter: of CSV.
+    layout: columns, and the form of rows.
+    types: types of columns that Arrow can read as one type.
   """
 
-  columns: columns_lib.Columns
+  layout: table_layout.Layout
   types: Mapping[str, pa.DataType] = dataclasses.field(hash=False)
-  header: tuple[str, ...] = ()
-  delimiter: str = ""
 
   @property
   def names(self) -> frozenset[str]:
     """Return the columns that there can be."""
     found = {name for name in self.types if self.types[name] != _TEXTS}
-    return frozenset(found | set(self.columns.names))
+    return frozenset(found | set(self.layout.columns.names))
 
   def read(
     self, data: bytes, starts: np.ndarray, names: Sequence[str]
@@ -57,12 +49,12 @@ class Form:
       names: of the columns.
     """
     found = None
-    if not self.header:
+    if not self.layout.header:
       found = self._read_json(data, len(starts) - 1, names)
     if found is not None:
       return found, pa.nulls(len(found), pa.string())
     rows, problems = [], []
-    for row in self._rows(data, starts.tolist()):
+    for row in self.layout.rows(data, starts.tolist()):
       is_row = isinstance(row, Mapping)
       rows.append(row if is_row else {})
       problems.append(None if is_row else f"record_broken: {row}")
@@ -93,59 +85,28 @@ class Form:
       return None
     return found if len(found) == num_rows else None
 
-  def _rows(
-    self, data: bytes, starts: list[int]
-  ) -> Iterable[Mapping[str, Any] | str]:
-    """Yield each row, or what is wrong with it."""
-    if not self.header:
-      for start, stop in itertools.pairwise(starts):
-        yield parsed(data[start:stop])
-      return
-    rows: list[list[str] | None] = []
-    with contextlib.suppress(csv.Error):
-      rows += table.parsed(data, self.delimiter)
-    if len(rows) != len(starts) - 1:
-      rows = [
-        self._csv_row(data[start:stop])
-        for start, stop in itertools.pairwise(starts)
-      ]
-    for row in rows:
-      if row is None or len(row) != len(self.header):
-        yield f"expected {len(self.header)} values; got {row}"
-      else:
-        yield dict(zip(self.header, row, strict=True))
-
-  def _csv_row(self, data: bytes) -> list[str] | None:
-    try:
-      (row,) = table.parsed(data, self.delimiter)
-    except (ValueError, csv.Error):
-      return None
-    return row
-
   def _column(self, name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
     values = [row.get(name) for row in rows]
-    if name in self.columns.captions:
+    if name in self.layout.columns.captions:
       texts = [
         [columns_lib.clean(text) for text in columns_lib.flat(value)]
         for value in values
       ]
       return pa.array(texts, _TEXTS)
-    if name == self.columns.key:
+    if name == self.layout.columns.key:
       keys = [None if v is None else columns_lib.clean(str(v)) for v in values]
       return pa.array(keys, pa.string())
     kind = self.types.get(name, pa.string())
-    if self.header and not pa.types.is_string(kind):
+    if self.layout.header and not pa.types.is_string(kind):
       return pa.array([_number(v, kind) for v in values], kind)
     return pa.array([pair_tables.as_type(v, kind) for v in values], kind)
 
 
 def form(
-  columns: columns_lib.Columns,
-  first: Sequence[Mapping[str, Any]],
-  header: Sequence[str] = (),
-  delimiter: str = "",
+  layout: table_layout.Layout, first: Sequence[table_layout.Row]
 ) -> Form:
-  """Return how lines are read of which the first are these rows."""
+  """Return the form of lines of which the first are these rows."""
+  columns, header = layout.columns, layout.header
   names = header or sorted({name for row in first for name in row})
   types: dict[str, pa.DataType] = {}
   for name in names:
@@ -163,16 +124,7 @@ def form(
       kind = None
     if kind is not None:
       types[name] = kind
-  return Form(columns, types, tuple(header), delimiter)
-
-
-def parsed(line: bytes) -> Mapping[str, Any] | str:
-  """Return the object of a line, or what is wrong with it."""
-  try:
-    row = json.loads(line)
-  except (ValueError, RecursionError) as error:
-    return str(error)
-  return row if isinstance(row, dict) else "not an object"
+  return Form(layout, types)
 
 
 def _csv_type(values: Sequence[str | None]) -> pa.DataType:

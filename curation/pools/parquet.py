@@ -4,16 +4,14 @@ A shard is some row groups of a file, about SHARD_ROWS rows. Image, captions and
 key are the columns that training's source has; see
 input_pipeline.sources.parquet. Files without images, which only curation reads,
 may have the key in `uid`. An .npz file of the same name gives more columns; see
-embeddings.py.
+npz_columns.py.
 """
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,19 +19,14 @@ import pyarrow as pa
 from curation import pool
 from curation.pools import npz_columns, pair_tables, section
 from curation.pools import rows as rows_lib
-from input_pipeline.sources import parquet as source_lib
+from input_pipeline.sources import columns as columns_lib
 from input_pipeline.sources import parquet_layout
 from input_pipeline.storage import files
-from runtime import progress
 
-# Rows of a shard, at least one row group: what a failure costs.
+# Rows of a shard, at least one row group: a failure repeats one shard.
 SHARD_ROWS = 100_000
-# Of a column, decoded piece by piece.
+# Bytes of a column that are decoded at once.
 _BUFFER_BYTES = 1 << 20
-# Footers read at once.
-_NUM_OPENED = 16
-# Number of files from which on reading footers takes long enough to be shown.
-_NUM_SHOWN = 1000
 
 
 def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
@@ -41,32 +34,28 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   del cache_dir
   section.refuse(config, "split", "languages")
   found = files.find(config.path, f"{section.FIELD}.path")
-  footers = _footers(config, found)
-  layout, names, _ = footers[0]
+  layout, footers = parquet_layout.read_footers(
+    found, section.source(config), section.FIELD, needs_image=False
+  )
+  names = frozenset.intersection(*(footer.names for footer in footers))
   beside = _files_beside(config.path)
   first = beside.get(_stem(found[0].path))
   arrays = ()
   if first is not None:
-    arrays = npz_columns.names_of(first.path, sum(footers[0][2]))
+    arrays = npz_columns.names_of(first.path, sum(footers[0].counts))
   shards = []
-  for file, (other, some, counts) in zip(found, footers, strict=True):
-    if other != layout:
-      raise ValueError(
-        f"{section.FIELD}.path: {file.path} has other columns than "
-        f"{found[0].path}: {other} and {layout}"
-      )
-    names &= some
+  for file, footer in zip(found, footers, strict=True):
     extra = beside.get(_stem(file.path))
     version = section.version_of(*filter(None, (file, extra)))
-    for start, stop in _parts(counts):
+    for start, stop in _parts(footer.counts):
       name = pool.shard_name(file.path, start)
       shards.append(pool.Shard(name, file.path, start, stop, version))
-  shown = source_lib.names_from_common([file.path for file in found])
+  shown = columns_lib.names_from_common([file.path for file in found])
   return Pool(
     layout=layout,
-    table=rows_lib.Layout(layout.columns, config.language, frozenset(names)),
+    table=rows_lib.Layout(layout.columns, config.language, names),
     arrays=arrays,
-    # What its name in keys is shorter than its path by.
+    # Keys have paths without the folder that all files share.
     root_length=len(found[0].path) - len(shown[0]),
     shards=tuple(shards),
   )
@@ -176,47 +165,6 @@ class Pool:
   def __reduce__(self):
     values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
     return functools.partial(Pool, **values | {"shards": ()}), ()
-
-
-def _footers(
-  config: pool.PoolConfig, found: Sequence[files.File]
-) -> list[tuple[parquet_layout.Layout, set[str], list[int]]]:
-  """Return layout, columns and row groups' numbers of rows of each file."""
-  source = section.source(config)
-
-  def read(file: files.File) -> tuple[parquet_layout.Layout, set[str], Any]:
-    try:
-      with parquet_layout.opened(file.path) as reader:
-        schema, footer = reader.schema_arrow, reader.metadata
-        layout = parquet_layout.of_schema(
-          schema, source, section.FIELD, needs_image=False
-        )
-        counts = [
-          footer.row_group(number).num_rows
-          for number in range(footer.num_row_groups)
-        ]
-        return layout, set(schema.names), counts
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-      text = str(error).splitlines()[0]
-      raise ValueError(
-        f"{section.FIELD}.path: {file.path} cannot be read as Parquet: {text}"
-      ) from error
-
-  with contextlib.ExitStack() as stack:
-    threads = stack.enter_context(
-      concurrent.futures.ThreadPoolExecutor(_NUM_OPENED)
-    )
-    bar = None
-    if len(found) >= _NUM_SHOWN:
-      bar = stack.enter_context(
-        progress.Progress("Reading Parquet footers", len(found))
-      )
-    footers = []
-    for footer in threads.map(read, found):
-      footers.append(footer)
-      if bar is not None:
-        bar.advance()
-    return footers
 
 
 def _files_beside(pattern: str) -> Mapping[str, files.File]:

@@ -236,8 +236,7 @@ class Reader:
       return images, messages
 
     def read(value: Any) -> tuple[bytes | None, str | None]:
-      if isinstance(value, dict):
-        value = value.get("bytes") or value.get("path")
+      value = columns_lib.image_value(value)
       if isinstance(value, bytes) and value:
         return value, None
       return _named(value, self._folder)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from curation import pool
 from curation.pools import lines, pair_tables, section
 from curation.pools import rows as rows_lib
-from input_pipeline.sources import source_config
+from input_pipeline.sources import source_config, table_layout
 from input_pipeline.sources import table as source_lib
 from input_pipeline.storage import files
 
@@ -31,12 +31,7 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   records = source_lib.open_table(
     source, section.FIELD, cache_dir, needs_image=False
   )
-  form = lines.form(
-    records.columns,
-    list(records.first_rows()),
-    records.header or (),
-    records.delimiter,
-  )
+  form = lines.form(records.layout, list(records.first_rows()))
   version, shards, start = records.fingerprint(), [], 0
   while start < len(records):
     limit = int(records.starts[start]) + SHARD_BYTES
@@ -45,7 +40,7 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
     name = pool.shard_name(records.path, start)
     shards.append(pool.Shard(name, records.path, start, stop, version))
     start = stop
-  table = rows_lib.Layout(form.columns, config.language, form.names)
+  table = rows_lib.Layout(records.layout.columns, config.language, form.names)
   return Pool(source, cache_dir, form, table, tuple(shards))
 
 
@@ -122,10 +117,10 @@ class Pool:
     """Return the key of a row that has none."""
     index = int(indices[row])
     if problems[row].is_valid:
-      return f"broken row {index}"
+      return table_layout.broken_key(index)
     image = self.table.columns.image
     name = found[image][row].as_py() if image else None
-    return f"{name}#{index}"
+    return self.form.layout.unnamed_key(index, name)
 
   def __reduce__(self):
     return Pool, (self.source, self.cache_dir, self.form, self.table, ())

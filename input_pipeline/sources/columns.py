@@ -1,11 +1,13 @@
 """Columns of a table: image, captions, language and key."""
 
 import dataclasses
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from input_pipeline import faults
 from input_pipeline.sources import source_config
+from input_pipeline.storage import remote
 
 # Usual names, best first: ours and Hugging Face's, img2dataset's (named by its
 # images' format), those of open_clip's tables (filepath, title), image
@@ -93,6 +95,33 @@ def texts(
     value = row.get(columns.language)
     language = value if isinstance(value, str) and value else language
   return {language: found}
+
+
+def key_text(value: Any) -> str:
+  """Return the key of a row as text; "" for a missing or empty one."""
+  if isinstance(value, bytes):
+    return value.hex()
+  return "" if value is None else clean(str(value))
+
+
+def image_value(value: Any) -> Any:
+  """Return the bytes, or else the path, of an image that may be a struct."""
+  if isinstance(value, dict):
+    return value.get("bytes") or value.get("path")
+  return value
+
+
+def names_from_common(paths: Sequence[str]) -> list[str]:
+  """Return paths without the folder that contains all of them.
+
+  Keys must not depend on the folder of a data set.
+  """
+  if not remote.is_remote(paths[0]):
+    paths = [os.path.abspath(path) for path in paths]
+  root = paths[0].rpartition("/")[0]
+  while not all(path.startswith(root + "/") for path in paths):
+    root = root.rpartition("/")[0]
+  return [path[len(root) + 1 :] for path in paths]
 
 
 def clean(text: str) -> str:

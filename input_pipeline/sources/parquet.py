@@ -11,9 +11,7 @@ Parquet is read by whole row groups, so those used last are kept. If they are
 large, a shuffled reader reads much more than it uses, and a warning is logged.
 """
 
-import concurrent.futures
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,7 +28,6 @@ from input_pipeline.sources import (
 from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import files, kept, remote
 from input_pipeline.storage import uids as uids_lib
-from runtime import progress
 
 LANGUAGES = None
 
@@ -42,9 +39,6 @@ _FOOTER_BYTES = 64 * 2**20
 # Mean uncompressed bytes of a row group's images above which opening warns: at
 # 1 GB/s, 8 ms for each image, as long as decoding a large photograph.
 _WARN_BYTES = 8 * 2**20
-# Footers read at once, and number of files above which progress is shown.
-_NUM_OPENED = 16
-_NUM_SHOWN = 1000
 
 # Row of a row group: file, number in the file, number of examples (rows with
 # the right status), uncompressed bytes.
@@ -70,7 +64,18 @@ def open_split(
   field = context.field
   source_config.check_no_split(source, split, context)
   found = files.find(source.path, f"{field}.path")
-  layout, groups = _read_footers(found, source, field)
+  layout, footers = parquet_layout.read_footers(found, source, field)
+  groups = np.array(
+    [
+      (number, group, *facts)
+      for number, footer in enumerate(footers)
+      for group, facts in enumerate(
+        zip(footer.counts, footer.sizes, strict=True)
+      )
+    ],
+    _GROUP,
+  )
+  groups = groups[groups["num_examples"] > 0]
   records = Records(source, found, layout, groups)
   if not len(records):
     raise ValueError(f"{field}.path: {source.path} has no rows to use")
@@ -94,7 +99,7 @@ class Records:
     self._layout = layout
     self._groups = groups
     self._stops = np.cumsum(groups["num_examples"])
-    self._names = names_from_common([file.path for file in found])
+    self._names = columns.names_from_common([file.path for file in found])
     self._cache = kept.Kept(self._read_group, _CACHE_BYTES)
     self._footers = kept.Kept(self._read_footer, _FOOTER_BYTES)
 
@@ -225,8 +230,7 @@ class Records:
     return table, rows
 
   def _image(self, value: Any, path: str, index: int) -> bytes:
-    if isinstance(value, dict):
-      value = value.get("bytes") or value.get("path")
+    value = columns.image_value(value)
     if isinstance(value, str) and value:
       return named_file.read(value, path.rpartition("/")[0] or ".")
     if not value:
@@ -236,43 +240,10 @@ class Records:
     return value
 
   def _key(self, value: Any, number: int, place: int) -> str:
-    if isinstance(value, bytes):
-      return value.hex()
-    if value is not None and value != "":
-      return columns.clean(str(value))
     group = self._groups[number]
-    return f"{self._names[group['file']]}:{group['number']}:{place}"
-
-
-def _read_footers(
-  found: Sequence[files.File], source: source_config.SourceConfig, field: str
-) -> tuple[parquet_layout.Layout, np.ndarray]:
-  """Return the layout that all files have, and their row groups."""
-  layouts, groups = [], []
-  with contextlib.ExitStack() as stack:
-    pool = stack.enter_context(
-      concurrent.futures.ThreadPoolExecutor(_NUM_OPENED)
+    return columns.key_text(value) or (
+      f"{self._names[group['file']]}:{group['number']}:{place}"
     )
-    bar = None
-    if len(found) >= _NUM_SHOWN:
-      bar = stack.enter_context(
-        progress.Progress("Reading Parquet footers", len(found))
-      )
-    footers = pool.map(
-      lambda file: parquet_layout.read(file.path, source, field), found
-    )
-    for number, (layout, some) in enumerate(footers):
-      layouts.append(layout)
-      groups.append(np.array([(number, *group) for group in some], _GROUP))
-      if layout != layouts[0]:
-        raise ValueError(
-          f"{field}.path: {found[number].path} has other columns than "
-          f"{found[0].path}: {layout} and {layouts[0]}"
-        )
-      if bar is not None:
-        bar.advance()
-  groups = np.concatenate(groups)
-  return layouts[0], groups[groups["num_examples"] > 0]
 
 
 def _warn_of_large_groups(groups: np.ndarray, field: str) -> None:
@@ -289,16 +260,3 @@ def _warn_of_large_groups(groups: np.ndarray, field: str) -> None:
     " Convert the files once: main.py --task=prepare --config=... --out=DIR",
     *(field, num_rows, mean / 1e6, mean / 1e6, mean / num_rows / 1e6),
   )
-
-
-def names_from_common(paths: Sequence[str]) -> list[str]:
-  """Return paths without the folder that contains all of them.
-
-  Keys must not depend on the folder of a data set.
-  """
-  if not remote.is_remote(paths[0]):
-    paths = [os.path.abspath(path) for path in paths]
-  root = paths[0].rpartition("/")[0]
-  while not all(path.startswith(root + "/") for path in paths):
-    root = root.rpartition("/")[0]
-  return [path[len(root) + 1 :] for path in paths]

@@ -1,17 +1,22 @@
 """Layout of a Parquet file: its columns by their use, and its row groups."""
 
+import concurrent.futures
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from input_pipeline.sources import columns, source_config
 from input_pipeline.storage import files, remote
+from runtime import progress
 
 # Column of img2dataset, and its value for an image that was downloaded.
 _STATUS = "status"
 _SUCCESS = "success"
+# Footers read at once, and number of files from which on progress is shown.
+_NUM_OPENED = 16
+_NUM_SHOWN = 1000
 
 
 class Layout(NamedTuple):
@@ -26,6 +31,21 @@ class Layout(NamedTuple):
   columns: columns.Columns
   read: tuple[str, ...]
   status: tuple[str, ...]
+
+
+class Footer(NamedTuple):
+  """Content of one file.
+
+  Attributes:
+    names: names of all columns.
+    counts: number of rows, or of examples, in each row group.
+    sizes: uncompressed bytes of each row group; captions are negligible beside
+      images.
+  """
+
+  names: frozenset[str]
+  counts: list[int]
+  sizes: list[int]
 
 
 @contextlib.contextmanager
@@ -54,27 +74,71 @@ def opened(
     )
 
 
-def read(
-  path: str, source: source_config.SourceConfig, field: str
-) -> tuple[Layout, list[tuple[int, int, int]]]:
-  """Return a file's layout, and (number, examples, bytes) of its groups.
+def read_footers(
+  found: Sequence[files.File],
+  source: source_config.SourceConfig,
+  field: str,
+  *,
+  needs_image: bool = True,
+) -> tuple[Layout, list[Footer]]:
+  """Return the layout that all files have, and their footers.
 
-  Raises ValueError that names the field for a file that has no such columns.
+  Args:
+    found: files.
+    source: section of the source.
+    field: field of the section, for messages.
+    needs_image: whether rows are trained on. Curation also reads tables without
+      an image, and then counts all rows, not only examples.
+
+  Raises:
+    ValueError: names the field, for a file without such columns.
   """
+
+  def read(file: files.File) -> tuple[Layout, Footer]:
+    return _read(file.path, source, field, needs_image)
+
+  layout, footers = None, []
+  with contextlib.ExitStack() as stack:
+    threads = stack.enter_context(
+      concurrent.futures.ThreadPoolExecutor(_NUM_OPENED)
+    )
+    bar = None
+    if len(found) >= _NUM_SHOWN:
+      bar = stack.enter_context(
+        progress.Progress("Reading Parquet footers", len(found))
+      )
+    for file, (other, footer) in zip(
+      found, threads.map(read, found), strict=True
+    ):
+      layout = layout or other
+      if other != layout:
+        raise ValueError(
+          f"{field}.path: {file.path} has other columns than "
+          f"{found[0].path}: {other} and {layout}"
+        )
+      footers.append(footer)
+      if bar is not None:
+        bar.advance()
+  assert layout is not None
+  return layout, footers
+
+
+def _read(
+  path: str, source: source_config.SourceConfig, field: str, needs_image: bool
+) -> tuple[Layout, Footer]:
   import pyarrow
 
   try:
     with opened(path) as reader:
-      layout = of_schema(reader.schema_arrow, source, field)
-      return layout, [
-        (
-          number,
-          _num_examples(reader, number, layout),
-          # Bytes of all columns: captions are negligible beside images.
-          reader.metadata.row_group(number).total_byte_size,
-        )
-        for number in range(reader.metadata.num_row_groups)
-      ]
+      schema = reader.schema_arrow
+      layout = of_schema(schema, source, field, needs_image=needs_image)
+      groups = range(reader.metadata.num_row_groups)
+      rows = [reader.metadata.row_group(number) for number in groups]
+      counts = [row.num_rows for row in rows]
+      if needs_image and layout.status:
+        counts = [_num_examples(reader, number, layout) for number in groups]
+      sizes = [row.total_byte_size for row in rows]
+      return layout, Footer(frozenset(schema.names), counts, sizes)
   except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
     text = str(error).splitlines()[0]
     raise ValueError(
@@ -164,7 +228,5 @@ def _is_binary(kind: Any) -> bool:
 def _num_examples(reader: Any, number: int, layout: Layout) -> int:
   # Not by the column's statistics: with a broken footer, pyarrow 26 crashes the
   # process at `row_group(number).column(index)`.
-  if not layout.status:
-    return reader.metadata.row_group(number).num_rows
   rows = examples(reader.read_row_group(number, columns=[_STATUS]), layout)
   return len(rows) if rows is not None else 0

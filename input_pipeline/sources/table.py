@@ -17,7 +17,6 @@ and kept there too, 8 bytes a row, shared by all workers.
 import array
 import csv
 import io
-import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +25,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from input_pipeline import faults
-from input_pipeline.sources import columns, named_file, source_config
+from input_pipeline.sources import (
+  columns,
+  named_file,
+  source_config,
+  table_layout,
+)
 from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import files, remote
 from input_pipeline.storage import uids as uids_lib
@@ -97,9 +101,7 @@ class Records:
     path: path of the table, on disk.
     folder: folder that paths of images are relative to.
     starts: uint64 [N + 1], the offset of each row and, last, the file's size.
-    header: columns of CSV; None for JSON lines.
-    delimiter: delimiter of CSV.
-    columns: names of the columns for image, captions, language and key.
+    layout: columns, and the form of rows.
   """
 
   def __init__(
@@ -123,20 +125,25 @@ class Records:
     self._digest = digest
     self._facts = facts
     self.starts = np.load(index, mmap_mode="r", allow_pickle=False)
-    self.header: list[str] | None = None
-    self.delimiter = ""
+    self._header: tuple[str, ...] = ()
+    self._delimiter = ""
     if not len(self):
       raise ValueError(f"{field}.path: {path} has no rows")
     if _is_separated(path):
       with open(path, "rb") as file:
         header = file.read(int(self.starts[0]))
-      self.delimiter = _delimiter(header)
-      (self.header,) = parsed(header, self.delimiter)
+      self._delimiter = table_layout.delimiter_of(header)
+      (names,) = table_layout.csv_rows(header, self._delimiter)
+      self._header = tuple(names)
     # Rows of a JSON table may lack columns.
-    names = self.header or sorted(
+    names = self._header or sorted(
       {name for row in self.first_rows() for name in row}
     )
-    self.columns = columns.choose(source, names, field, needs_image=needs_image)
+    self.layout = table_layout.Layout(
+      columns.choose(source, names, field, needs_image=needs_image),
+      self._header,
+      self._delimiter,
+    )
 
   # Pickled by its path: the index is mapped again when unpickled.
   def __reduce__(self):
@@ -147,18 +154,20 @@ class Records:
 
   def __getitem__(self, index: int) -> record_lib.Record:
     row = self._row(index)
-    image = row.get(self.columns.image)
+    image = row.get(self.layout.columns.image)
     if not isinstance(image, str) or not image:
       raise faults.ExampleError(
-        "image_missing", f"row {index} names no {self.columns.image}"
+        "image_missing", f"row {index} names no {self.layout.columns.image}"
       )
-    texts = columns.texts(self.columns, row, self._source.language, index)
+    texts = columns.texts(
+      self.layout.columns, row, self._source.language, index
+    )
     data = named_file.read(image, self.folder)
     return record_lib.Record(self._key(index, row), data, texts)
 
   def fingerprint(self) -> str:
     """Return hex digits of the table's path, size and time of change."""
-    return record_lib.digest((self._digest, self.columns))
+    return record_lib.digest((self._digest, self.layout.columns))
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""
@@ -167,7 +176,7 @@ class Records:
       try:
         key = self._key(index, self._row(index))
       except faults.ExampleError:
-        key = f"broken row {index}"
+        key = table_layout.broken_key(index)
       found[index] = uids_lib.uid(key)
     return found
 
@@ -179,11 +188,11 @@ class Records:
       )
 
   def _key(self, index: int, row: Mapping[str, Any]) -> str:
-    if self.columns.key is not None:
-      key = row.get(self.columns.key)
-      if key not in (None, ""):
-        return columns.clean(str(key))
-    return columns.clean(f"{row.get(self.columns.image)}#{index}")
+    name = self.layout.columns.key
+    key = columns.key_text(row.get(name)) if name else ""
+    return key or self.layout.unnamed_key(
+      index, row.get(self.layout.columns.image)
+    )
 
   def _row(self, index: int) -> Mapping[str, Any]:
     if not 0 <= index < len(self):
@@ -192,14 +201,8 @@ class Records:
     self.check_unchanged()
     data = files.read_range(self.path, start, stop)
     try:
-      if self.header is None:
-        row = json.loads(data)
-        if not isinstance(row, dict):
-          raise ValueError("not an object")
-        return row
-      (values,) = parsed(data, self.delimiter)
-      return dict(zip(self.header, values, strict=True))
-    except (ValueError, csv.Error, RecursionError) as error:
+      return table_layout.row(data, self._header, self._delimiter)
+    except ValueError as error:
       raise faults.ExampleError(
         "record_broken", f"row {index} of {self.path}: {error}"
       ) from error
@@ -276,7 +279,7 @@ def _csv_starts(file: BinaryIO) -> array.array:
 
   The first row, the header, is left out.
   """
-  delimiter = _delimiter(file.readline())
+  delimiter = table_layout.delimiter_of(file.readline())
   file.seek(0)
   offset = 0
 
@@ -284,7 +287,7 @@ def _csv_starts(file: BinaryIO) -> array.array:
     nonlocal offset
     for line in file:
       offset += len(line)
-      yield _decoded(line)
+      yield table_layout.decoded(line)
 
   starts, begin = array.array("Q"), 0
   is_header = True
@@ -302,18 +305,3 @@ def _csv_starts(file: BinaryIO) -> array.array:
     ) from error
   starts.append(offset)
   return starts
-
-
-def _delimiter(header: bytes) -> str:
-  return "\t" if b"\t" in header else ","
-
-
-def parsed(data: bytes, delimiter: str) -> list[list[str]]:
-  """Return the rows of CSV; csv.Error for invalid data."""
-  lines = io.StringIO(_decoded(data), newline="")
-  return [row for row in csv.reader(lines, delimiter=delimiter) if row]
-
-
-def _decoded(data: bytes) -> str:
-  # Bytes that are not UTF-8 are a fault of their row, and only if used.
-  return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")

@@ -6,6 +6,7 @@ import pytest
 
 from curation import pools
 from input_pipeline import faults
+from input_pipeline.sources import table_layout
 from input_pipeline.storage import files
 from input_pipeline.storage import uids as uids_lib
 from tests.curation.pools import reading
@@ -75,7 +76,7 @@ def test_lines_of_one_type_are_the_same_read_by_arrow(tmp_path, monkeypatch):
   fast = reading.rows_of(opened, shards, columns)
   assert len(fast) == 40
   assert fast[2]["text"] == "1 é"
-  monkeypatch.setattr(pools.lines.Form, "_rows", None)  # not used
+  monkeypatch.setattr(table_layout.Layout, "rows", None)  # not used
   assert reading.rows_of(opened, shards, columns) == fast
   monkeypatch.undo()
   monkeypatch.setattr(pools.lines.Form, "_read_json", lambda *_: None)
