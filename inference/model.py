@@ -30,7 +30,7 @@ class Model:
   Attributes:
     path: folder or file; for an id of the hub, its folder in the cache.
     family: RUN, or the family of a published model.
-    config: of the towers; one of them may be None.
+    config: towers of the model; one of them may be None.
     params: on every device of `mesh`.
     mesh: all devices.
     make_image_protocol: reads files; raises ValueError where none describes

@@ -21,7 +21,7 @@ def image_protocol(
   """Return the image protocol of a published model.
 
   Args:
-    path: of the model as the user wrote it, for messages.
+    path: path of the model as the user wrote it, for messages.
     family: its name.
     config: as models.pretrained.loading.read_config returns it.
     files: the model's; their tensors are not read.

@@ -136,10 +136,10 @@ def make_train_dataset(
 
   Args:
     config: checked.
-    batch_size: of the global batch.
-    seed: of the order and of what is drawn for each example.
+    batch_size: rows of the global batch.
+    seed: seed of the order, and of the random numbers of each example.
     opened: `open_sources`, where that has been done.
-    rows: of the global batch that are wanted here.
+    rows: rows of the global batch that this process yields.
     with_labels: whether there are labels.
     with_metadata: whether "key", "source", "language" and "caption" are there
       too, str [b]: for people, not with worker processes.

@@ -100,7 +100,7 @@ class Worker:
   """A process and the socket to it.
 
   Attributes:
-    process: that runs the worker's function.
+    process: process that runs the worker's function.
     socket: this process's end.
   """
 

@@ -168,7 +168,7 @@ def changes(
   Args:
     was: fields that a folder was begun with.
     now: all that must be the same.
-    prefix: of the fields' names.
+    prefix: prefix of the fields' names.
   """
   return [
     change(f"{prefix}{name}", was.get(name), value)

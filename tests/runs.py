@@ -45,7 +45,7 @@ def make_config(
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What a process printed and returned."""
+  """Output and exit code of a process."""
 
   code: int
   stdout: str

@@ -108,7 +108,7 @@ def test_no_import_runs_up():
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 9], ids=str)
 def test_no_circle(depth):
-  """Of folders, of rooms, of rooms in rooms, of files."""
+  """Folders, rooms, rooms in rooms and files are each without circles."""
   graph: dict[str, set[str]] = {}
   for module, name in ARROWS:
     source, target = (

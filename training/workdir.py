@@ -121,7 +121,7 @@ def begin(
   Args:
     folder: the run's, claimed.
     config: checked.
-    steps: that have a checkpoint.
+    steps: steps with a checkpoint.
 
   Raises:
     RunError: another config's run is in it, or one past the last step.

@@ -1,8 +1,8 @@
-"""Tasks on a Ray cluster: one of this machine, or that of RAY_ADDRESS.
+"""Tasks on a Ray cluster: one started on this machine, or RAY_ADDRESS.
 
-On a cluster, --workdir, cache_dir and the pool are on a disk that all nodes
-share (or at gs://, s3:// for the pool), and this repository and its Python
-packages at the same path of each.
+On a cluster, --workdir, cache_dir and the pool must lie on a disk that all
+nodes share (the pool may be at gs:// or s3://), and this repository and its
+Python packages at the same path on each node.
 """
 
 import logging
@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from runtime import failures, processes
 
-# Read as Ray is imported. It counts its users otherwise.
+# Usage statistics are turned off; Ray reads this when it is imported.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-# What Ray's next versions do anyway; a warning until then.
+# The default of Ray's next versions; without it, Ray prints a warning.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 try:
@@ -29,10 +29,10 @@ except ModuleNotFoundError as error:
   ) from error
 
 _ROOT = str(pathlib.Path(__file__).parent.parent.parent)
-# Bytes; tasks and results are small. Ray takes a third of the memory otherwise.
+# Bytes of the object store. Ray's default is a third of the memory, but tasks
+# and results are small.
 _STORE_BYTES = 128 << 20
-# Tasks that are handed out, for each processor of the cluster: the next one is
-# there when one is done.
+# Tasks submitted per processor, so that a processor never waits for the next.
 _TASKS_AHEAD = 2
 
 
@@ -42,11 +42,11 @@ class Ray:
   def __init__(self, num_workers: int):
     """Join the cluster, or start one.
 
-    At once: starting it forks, which is not safe when JAX has threads.
+    Must be called before JAX starts threads, since starting a cluster forks.
 
     Args:
-      num_workers: processors of the cluster that is started; one that is
-        running has its own number.
+      num_workers: processors of a cluster that is started; a running one has
+        its own number.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     address = os.environ.get("RAY_ADDRESS", "")
@@ -75,9 +75,9 @@ class Ray:
     self, fn: Callable[[Any], Any], tasks: Sequence[Any]
   ) -> Iterator[tuple[int, Any | Exception]]:
     """Yield each task's number and result; see Engine.run."""
-    # Once a worker, not with each task: a recipe can be long, tasks are many.
+    # Stored once: a recipe can be long, and tasks are many.
     function = ray.put(fn)
-    # Ray must not retry: the ledger tells of each attempt.
+    # No retries by Ray: the ledger records every attempt.
     remote = ray.remote(num_cpus=1, max_retries=0)(_attempt)
     num_processors = int(ray.cluster_resources().get("CPU", 1))
     waiting = iter(range(len(tasks)))
@@ -86,7 +86,7 @@ class Ray:
     def give() -> None:
       number = next(waiting, None)
       if number is not None:
-        # In a list, a reference is handed on as it is.
+        # Ray passes a reference inside a list as it is, unresolved.
         reference = remote.remote([function], tasks[number])
         running[reference] = number
 
@@ -103,20 +103,20 @@ class Ray:
         ray.cancel(reference, force=True)
 
   def close(self) -> None:
-    """Leave the cluster; one that was started here ends."""
+    """Leave the cluster; a cluster started by this process ends."""
     ray.shutdown()
 
 
-# Of a worker: the function of the run that it works for, by its reference.
+# Function of the current run in this worker, by its reference.
 _opened: dict[str, Any] = {}
 
 
 def _attempt(functions: list, task: Any) -> Any:
-  """Return what a task gave, in a worker; see processes.attempt."""
+  """Return a task's result or error, in a worker; see processes.attempt."""
   (reference,) = functions
   key = reference.hex()
   if key not in _opened:
-    # A task has one processor, as in processes.Pool.
+    # Every task has one processor, as in processes.Pool.
     pa.set_cpu_count(1)
     _opened.clear()
     _opened[key] = processes.attempt(ray.get, reference)

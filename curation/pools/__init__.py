@@ -1,11 +1,12 @@
-"""Where noisy pairs come from, one module a format.
+"""Formats of pools of noisy pairs, one module each.
 
 Each module has
 
   open_pool(config, cache_dir) -> `pool.Pool`
 
-which raises ValueError that names the field of `config.pool` for what a user
-has to change, and OSError or ModuleNotFoundError that says what to do.
+It raises ValueError, naming the field of `config.pool`, for a value that the
+user has to change; OSError or ModuleNotFoundError, saying what to do, for the
+rest.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 
 from curation.pools import jsonl, parquet, records, table, webdataset
 
-# Any: a module.
+# Values are modules.
 FORMATS: Mapping[str, Any] = {
   "webdataset": webdataset,
   "parquet": parquet,

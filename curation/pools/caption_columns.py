@@ -58,7 +58,7 @@ def read(columns: Sequence[pa.Array]) -> Captions:
   bad = np.unique(np.concatenate(broken))
   is_text &= ~np.isin(places, bad)
   order = np.flatnonzero(is_text)
-  # Of a row, the columns in order.
+  # Captions of a row in the order of the columns.
   order = order[np.argsort(places[order], kind="stable")]
   places = places[order]
   counts = np.bincount(places, minlength=num_rows)

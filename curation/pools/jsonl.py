@@ -65,12 +65,13 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-  """Lines of files; see pool.Pool.
+  """Pool of JSON lines in many files; see pool.Pool.
 
   Attributes:
-    form: how lines are read.
-    table: its columns.
-    root_length: of the part of a path that keys leave out.
+    form: reader of lines.
+    table: roles of the columns.
+    root_length: length of the folder prefix that all paths share; keys are
+      built from the rest of the path.
     shards: ranges of bytes.
   """
 

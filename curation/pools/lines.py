@@ -41,12 +41,12 @@ class Form:
   def read(
     self, data: bytes, starts: np.ndarray, names: Sequence[str]
   ) -> tuple[pa.Table, pa.Array]:
-    """Return columns of lines, and what is wrong with each, null for most.
+    """Return columns of lines, and the problem of each line, null for most.
 
     Args:
-      data: the lines.
-      starts: of each in `data`, and last the end of all.
-      names: of the columns.
+      data: bytes of consecutive lines.
+      starts: start of each line in `data`, then the end of the last one.
+      names: names of the columns.
     """
     found = None
     if not self.layout.header:

@@ -1,6 +1,6 @@
-"""The .npz file beside a Parquet file: arrays with a row for each of its rows.
+"""Arrays of the .npz file beside a Parquet file, one row for each of its rows.
 
-DataComp's metadata have CLIP embeddings of images and captions in it (b32_img,
+DataComp's metadata have CLIP embeddings of images and captions there (b32_img,
 b32_txt, l14_img, l14_txt).
 """
 
@@ -14,15 +14,15 @@ import pyarrow as pa
 
 from input_pipeline.storage import files
 
-# Bytes skipped at once on the way to the first row that is wanted.
+# Bytes skipped at a time on the way to the first row to read.
 _SKIPPED = 4 << 20
 
 
 class Arrays:
-  """Some arrays of a file, read in order."""
+  """Arrays of one file, read in order."""
 
   def __init__(self, path: str, names: Sequence[str]):
-    """Open the arrays, all [N, D]; ValueError for what is none."""
+    """Open the arrays, all [N, D]; ValueError for another shape."""
     self._stack = contextlib.ExitStack()
     self._members: dict[str, tuple[IO[bytes], np.dtype, int]] = {}
     self._path = path

@@ -12,7 +12,7 @@ from input_pipeline.images import picture
 
 
 class Table:
-  """The pairs of examples so far, as columns."""
+  """Pairs of the examples added so far, as columns."""
 
   def __init__(
     self,
@@ -20,12 +20,12 @@ class Table:
     types: Mapping[str, pa.DataType],
     rows: np.ndarray | None,
   ):
-    """Begin without any.
+    """Begin with no pairs.
 
     Args:
-      columns: that are wanted beside those that are always there.
-      types: of the columns that are not among pool.TYPES.
-      rows: those that are wanted; None for all.
+      columns: columns to keep beside pool.ALWAYS.
+      types: types of the columns that pool.TYPES does not name.
+      rows: rows of the pairs to keep; None for all.
     """
     self._rows = rows
     self._types = {
@@ -54,12 +54,12 @@ class Table:
     """Add an example.
 
     Args:
-      place: of it in its shard.
-      uid: 16 bytes.
-      texts: its captions, each a pair.
-      values: of the columns that its pairs share; None where it has none.
-      languages: of the captions; () for that of `values`.
-      numbers: of the captions; () for 0, 1, ...
+      place: index of the example in its shard.
+      uid: UID of the example, 16 bytes.
+      texts: captions of the example, a pair each.
+      values: column -> value that all its pairs share; None for a null.
+      languages: language of each caption; () for that of `values`.
+      numbers: number of each caption; () for 0, 1, ...
     """
     if len(texts) > 1 << pool.CAPTION_BITS:
       message = f"{len(texts)} captions; at most {1 << pool.CAPTION_BITS}"
@@ -92,11 +92,11 @@ class Table:
       self._data["fault"][-1] = f"{kind}: {message}"
 
   def take(self, max_rows: int, *, is_last: bool) -> list[pa.Table]:
-    """Return what is full, or with `is_last` all, and forget it.
+    """Return and remove the tables that are full, with `is_last` all pairs.
 
     Args:
-      max_rows: of a table.
-      is_last: whether a table may be smaller.
+      max_rows: rows of a table.
+      is_last: whether the last table may be smaller.
     """
     if len(self) < max_rows and not is_last:
       return []

@@ -63,13 +63,14 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-  """Rows of Parquet files; see pool.Pool.
+  """Pool of rows of Parquet files; see pool.Pool.
 
   Attributes:
-    layout: which columns are what, and which rows are examples.
-    table: the columns that all files have.
-    arrays: of the .npz files.
-    root_length: of the part of a path that keys leave out.
+    layout: roles of the columns, and the rows that are examples.
+    table: columns that all files have.
+    arrays: names of the arrays in the .npz files.
+    root_length: length of the folder prefix that all paths share; keys are
+      built from the rest of the path.
     shards: ranges of row groups.
   """
 

@@ -19,7 +19,7 @@ from input_pipeline import captions, faults, sources
 from input_pipeline.sources import record, source_config
 from input_pipeline.storage import uids as uids_lib
 
-# Examples of a shard.
+# Examples in a shard.
 SHARD_EXAMPLES = 500
 
 
@@ -49,12 +49,12 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-  """Examples of a source; see pool.Pool.
+  """Pool of the examples of a training source; see pool.Pool.
 
   Attributes:
-    source: that has them.
+    source: section of the source.
     context: folder of its index and the name in messages.
-    languages: of the captions that are pairs; () for all.
+    languages: languages whose captions are pairs; () for all.
     shards: ranges of examples.
   """
 

@@ -16,17 +16,17 @@ from input_pipeline.sources import columns as columns_lib
 from input_pipeline.sources import named_file
 
 _WEB = ("http://", "https://")
-# Images that rows name, read at once.
+# Images, named by rows, that are read at the same time.
 _NUM_OPENED = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """What the columns of a table are.
+  """Roles of a table's columns.
 
   Attributes:
-    columns: which are image, captions, language and key.
-    language: of captions whose row does not say.
+    columns: columns of the image, the captions, the language and the key.
+    language: language of captions whose row names none.
     names: all columns.
   """
 
@@ -36,24 +36,24 @@ class Layout:
 
   @property
   def known(self) -> frozenset[str]:
-    """Return the columns of a pool that can be asked for."""
-    found = self.names | set(pool.TYPES)
+    """Return the columns that a pool of this table can yield."""
+    names = self.names | set(pool.TYPES)
     if not self.columns.image:
-      found -= {"image"}
-      found -= {side for side in ("width", "height") if not self.side(side)}
-    return frozenset(found)
+      names -= {"image"}
+      names -= {side for side in ("width", "height") if not self.side(side)}
+    return frozenset(names)
 
   def side(self, side: str) -> str:
-    """Return the column of a width or height, "" where there is none."""
+    """Return the column of "width" or "height", "" without one."""
     names = (f"original_{side}", side)
     return next((name for name in names if name in self.names), "")
 
 
 class Reader:
-  """Makes pairs of the rows of a shard.
+  """Maker of pairs of the rows of a shard.
 
   Attributes:
-    names: columns of the table that it reads.
+    names: columns of the table to read.
   """
 
   def __init__(
@@ -66,10 +66,10 @@ class Reader:
     """Begin a shard.
 
     Args:
-      layout: of its table.
-      folder: that images are named in.
-      columns: that are wanted.
-      rows: of the pairs that are wanted; None for all.
+      layout: layout of the shard's table.
+      folder: folder that paths of images are relative to.
+      columns: columns to yield.
+      rows: rows of the pairs to yield; None for all.
     """
     self._layout = layout
     self._folder = folder
@@ -77,7 +77,7 @@ class Reader:
     self._rows = rows
     self._places = pool.places(rows)
     found = layout.columns
-    # Later, it is known which captions are pairs.
+    # Without `rows`, captions decide which pairs there are.
     self._has_text = rows is None or "text" in columns
     self._sides = {
       side: layout.side(side) for side in ("width", "height") if side in columns
@@ -97,14 +97,14 @@ class Reader:
     self.names = tuple(dict.fromkeys(name for name in wanted if name))
 
   def wants(self, start: int, stop: int) -> bool:
-    """Return whether any pair of some rows of the shard is wanted."""
+    """Return whether rows `start` to `stop` have a pair to yield."""
     if self._places is None:
       return True
     first, last = np.searchsorted(self._places, [start, stop])
     return first < last
 
   def chosen(self, start: int, stop: int) -> np.ndarray | None:
-    """Return which rows of some of the shard are wanted; None for all."""
+    """Return the rows from `start` to `stop` to yield; None for all."""
     if self._places is None:
       return None
     first, last = np.searchsorted(self._places, [start, stop])
@@ -117,20 +117,20 @@ class Reader:
     positional: Callable[[int], str],
     problems: pa.Array | None = None,
   ) -> tuple[pa.Table, np.ndarray]:
-    """Return the pairs of rows, and the row in `table` that each is of.
+    """Return the pairs of a table's rows, and the row in `table` of each pair.
 
     Args:
-      table: of the columns `names`.
-      places: int64, of its rows in the shard, ascending.
-      positional: row in `table` -> key where the table has none.
-      problems: string, what is wrong with each row, null for most.
+      table: table with the columns `names`.
+      places: int64, index in the shard of each row, ascending.
+      positional: row in `table` -> key, for a table without keys.
+      problems: problem of each row as a string, null for most.
     """
     rows, numbers, text, messages = self._captions(table, places)
     if problems is not None:
       messages = pc.call_function(
         "coalesce", [problems.take(pa.array(rows)), messages]
       )
-    # Each example once: captions of one image share it.
+    # Every example once, since its captions share the image.
     examples, index = np.unique(rows, return_inverse=True)
     some = table.take(pa.array(examples))
     keys = self._uids(some, lambda place: positional(int(examples[place])))
@@ -259,7 +259,7 @@ def _named(name: Any, folder: str) -> tuple[bytes | None, str | None]:
   try:
     return named_file.read(name, folder), None
   except faults.ExampleError as error:
-    # What does not answer on the web is gone; a disk or bucket is not.
+    # A web address that does not answer is gone; a disk or bucket is not.
     if error.kind == "read_failed" and not name.startswith(_WEB):
       raise
     return None, f"{error.kind}: {error}"

@@ -7,7 +7,7 @@ from input_pipeline import faults
 from input_pipeline.sources import source_config
 from input_pipeline.storage import files, remote
 
-# What messages begin with.
+# Field that messages begin with.
 FIELD = "pool"
 # Pixels of drawings, which have no size of their own.
 _DRAWN_SIZE = 64

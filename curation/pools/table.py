@@ -46,13 +46,13 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-  """Rows of a table; see pool.Pool.
+  """Pool of the rows of one table; see pool.Pool.
 
   Attributes:
-    source: that has them.
-    cache_dir: where the index is.
-    form: how rows are read.
-    table: its columns.
+    source: section of the source.
+    cache_dir: folder of the index.
+    form: reader of rows.
+    table: roles of the columns.
     shards: ranges of rows.
   """
 

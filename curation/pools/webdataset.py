@@ -71,13 +71,13 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-  """Examples of tars; see pool.Pool.
+  """Pool of the examples of tars; see pool.Pool.
 
   Attributes:
-    folder: of the index.
-    layout: which members are what.
+    folder: folder of the index.
+    layout: roles of the members.
     fields: (field of the JSON, type) of other columns.
-    shards: the tars; start and stop are places in the index.
+    shards: tars; start and stop are positions in the index.
   """
 
   folder: pathlib.Path
@@ -127,15 +127,15 @@ def _taken(
 
 
 class _Example(NamedTuple):
-  """Where an example is.
+  """Position of an example.
 
   Attributes:
-    place: in its tar.
-    uid: item of a UID [N].
-    tar: that it is in.
-    tar_number: of that.
-    start, stop: in bytes of the tar.
-    read: of the tar.
+    place: index of the example in its tar.
+    uid: UID of the example, an item of UID [N].
+    tar: tar that contains it.
+    tar_number: index of that tar.
+    start, stop: range of the example in bytes of the tar.
+    read: reader of the tar's bytes.
   """
 
   place: int
@@ -287,7 +287,7 @@ class _Bytes:
     return self._data[start - self._start : start - self._start + size]
 
 
-# Of few pools; the index is mapped, not read.
+# Indices by folder: pools are few, and an index is mapped, not read.
 _indices: dict[pathlib.Path, tar_index.Index] = {}
 
 

@@ -116,13 +116,13 @@ def write_all(
   """Write the shards of all tasks.
 
   Args:
-    splits: that the tasks refer to.
+    splits: splits that the tasks refer to.
     tasks: shards that are not complete.
     num_workers: processes; 0 writes in this one.
     num_done: examples in the shards that are complete.
-    num_bad: of these, the ones left out.
+    num_bad: number of them that were left out.
     max_bad: most that may be left out in all.
-    label: of the line of progress.
+    label: label of the progress line.
 
   Raises:
     TooManyFaultsError: shards that are complete stay.
@@ -174,7 +174,7 @@ def write(
   """Write one shard.
 
   Args:
-    records: of its split.
+    records: records of the split.
     task: the shard.
     count: is called now and then with the number of examples read since the
       last call, and the faults of those left out; may raise to end the task.

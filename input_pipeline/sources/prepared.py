@@ -42,13 +42,13 @@ class BrokenError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-  """What manifest.json says.
+  """Content of manifest.json.
 
   Attributes:
     schema: SCHEMA when it was written.
     splits: name -> number of records.
-    languages: of all texts.
-    versions: of what made it.
+    languages: languages of all texts.
+    versions: versions of the programs that wrote the folder.
     files: name -> [bytes, BLAKE2b digest].
     shards: split -> [file, number of records] of each, in order.
     made_from: what --task=prepare was asked for.

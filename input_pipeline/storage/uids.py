@@ -117,7 +117,7 @@ class SortedUids:
 
     Args:
       uids: [N] of a dtype with f0 and f1, ascending; some may be equal.
-      path: of their file, for the ValueError where they are not sorted.
+      path: path of their file, for the ValueError if they are not sorted.
     """
     self._uids = uids
     self._highs = np.ascontiguousarray(uids[::STRIDE]["f0"])
@@ -141,7 +141,7 @@ class SortedUids:
     """Return int64 [n]: where each is or would be, the first of equal ones."""
     order = np.argsort(uids["f0"])  # what is read then lies together
     highs, lows = uids["f0"][order], uids["f1"][order]
-    # Of those in memory, the last that is below and the first that is above.
+    # Bounds from the UIDs in memory: the last below, the first above.
     low = np.searchsorted(self._highs, highs, "left") - 1
     low = np.maximum(low, 0) * self._stride
     high = np.searchsorted(self._highs, highs, "right") * self._stride

@@ -49,7 +49,7 @@ def test_share_names_its_places():
 
 @pytest.mark.parametrize("length", [60_000, 10**9, 4 * 10**9, 10**12])
 def test_neighbours_in_the_stream_are_strangers(length, monkeypatch, tmp_path):
-  """Of a shuffle by Grain alone they are not; see mixture.SHUFFLED_ONCE."""
+  """Grain's shuffle alone leaves them correlated; see mixture.SHUFFLED_ONCE."""
   orders = []
   share = mixture.Share
   monkeypatch.setattr(

@@ -51,7 +51,7 @@ def test_padding_does_not_change_an_embedding(pool):
 
 
 def test_another_padding_id():
-  """Which id is padding does not matter where nothing looks at its vector."""
+  """The id of padding has no effect where nothing reads its vector."""
   tokens = towers.make_tokens(lengths=(3, 5))
   tokens = jnp.where(tokens == 49, 1, tokens)
   np.testing.assert_allclose(

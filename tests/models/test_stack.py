@@ -106,7 +106,7 @@ def test_remat_changes_nothing(remat, dtype):
 
 
 def test_remat_keeps_less():
-  """Of a layer "dense" keeps about half, "block" only the input, [b, S, D]."""
+  """Remat "dense" keeps half of a layer, "block" only its input [b, S, D]."""
   blocks = _make_stack(depth=8)
   x_bSD = _noise(8, 32, 16)
 

@@ -164,7 +164,7 @@ def test_siglip2_is_transformers(model, tmp_path):
   "name", ["T5Tokenizer", "XLMRobertaTokenizer", "GemmaTokenizer"]
 )
 def test_saved_folders(name, model, tmp_path):
-  """What transformers makes of a model and saves, whatever the class."""
+  """Folders that transformers saves, whatever the tokenizer's class."""
   if name == "GemmaTokenizer":
     model("siglip2", "tokenizer.model")
   elif name == "T5Tokenizer":

@@ -53,7 +53,7 @@ def test_mesh_refused(sizes, words):
 
 @dataclasses.dataclass(frozen=True)
 class _Device:
-  """What the order of a mesh depends on."""
+  """Attributes of a device that a mesh is ordered by."""
 
   id: int
   slice_index: int

@@ -57,7 +57,7 @@ def test_with_everything_that_saves_memory_and_bfloat16():
 
 
 def test_scopes_are_means_of_separate_losses():
-  """Of micro-batches, and of devices' rows: here they are the same rows."""
+  """Micro-batches and devices' rows are the same rows here."""
   changes = {"loss.name": "softmax"}
   alone = steps.build(
     runs.make_config(steps.FAST | changes | {"batch_size": 4})
