@@ -122,6 +122,23 @@ _CLIP = Protocol(
   mean=_CLIP_MEAN,
   std=_CLIP_STD,
 )
+_SQUASH = dataclasses.replace(
+  _CLIP,
+  name="clip_squash",
+  source="open_clip 3.3 pretrained.py (DFN-5B's H/14, MetaCLIP 2 at 378)",
+  resize="squash",
+)
+# SigLIP was trained by big_vision, which resizes bilinearly and without
+# antialiasing (pp/ops_image.py get_resize); no protocol here does.
+_SIGLIP = dataclasses.replace(
+  _SQUASH,
+  name="siglip",
+  source="transformers 5.23 SiglipImageProcessor; open_clip 3.3 "
+  "pretrained.py (webli: squash, bicubic), SigLIP 2 of fixed size too",
+  rounding="down",
+  mean=_HALF,
+  std=_HALF,
+)
 # The source resizes without antialiasing (TensorFlow's bicubic); Pillow has it.
 _EFFICIENTNET = Protocol(
   name="efficientnet",
@@ -146,53 +163,22 @@ PROTOCOLS = {
       name="metaclip",
       source="facebookresearch/MetaCLIP src/mini_clip/transform.py",
     ),
-    Protocol(
-      name="clip_squash",
-      source="open_clip 3.3 pretrained.py (DFN-5B's H/14, MetaCLIP 2 at 378)",
-      size=224,
-      resize="squash",
-      resize_size=224,
-      interpolation="bicubic",
-      rounding="even",
-      mean=_CLIP_MEAN,
-      std=_CLIP_STD,
+    _SQUASH,
+    _SIGLIP,
+    dataclasses.replace(
+      _SIGLIP,
+      name="vit",
+      source="transformers 5.23 ViTImageProcessor",
+      interpolation="bilinear",
     ),
-    # SigLIP was trained by big_vision, which resizes bilinearly and without
-    # antialiasing (pp/ops_image.py get_resize); no protocol here does.
-    Protocol(
-      name="siglip",
-      source="transformers 5.23 SiglipImageProcessor; open_clip 3.3 "
-      "pretrained.py (webli: squash, bicubic), SigLIP 2 of fixed size too",
-      size=224,
-      resize="squash",
-      resize_size=224,
-      interpolation="bicubic",
-      rounding="down",
-      mean=_HALF,
-      std=_HALF,
-    ),
-    Protocol(
+    dataclasses.replace(
+      _SIGLIP,
       name="align",
       source="arXiv 2102.05918 section 5 (346, then 289); transformers "
       "convert_align_tf_to_hf.py get_processor (squash, bilinear, -1 to 1)",
       size=289,
-      resize="squash",
       resize_size=346,
       interpolation="bilinear",
-      rounding="down",
-      mean=_HALF,
-      std=_HALF,
-    ),
-    Protocol(
-      name="vit",
-      source="transformers 5.23 ViTImageProcessor",
-      size=224,
-      resize="squash",
-      resize_size=224,
-      interpolation="bilinear",
-      rounding="down",
-      mean=_HALF,
-      std=_HALF,
     ),
     Protocol(
       name="imagenet",
@@ -229,11 +215,7 @@ def from_open_clip(config: Mapping[str, Any]) -> Protocol:
   if (
     len(sides) != 1
     or resize == "longest"
-    or config.get("mode")
-    not in (
-      None,
-      "RGB",
-    )
+    or config.get("mode") not in (None, "RGB")
   ):
     raise ValueError(
       "open_clip's preprocess_cfg must have a square size, mode RGB and "

@@ -67,10 +67,7 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
     ValueError: a setting has a value that the tower here cannot express.
   """
   text = read_text(files.config, "config.json", pool=_pool(files))
-  return fresh.make_model(
-    embed_dim=text.width,
-    text=text,
-  )
+  return fresh.make_model(embed_dim=text.width, text=text)
 
 
 def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
@@ -130,16 +127,11 @@ def read_text(
     vocab_size=size("vocab_size"),
     num_tokens=size("max_position_embeddings"),
     num_types=size("type_vocab_size"),
-    width=size("hidden_size"),
-    depth=size("num_hidden_layers"),
-    num_heads=size("num_attention_heads"),
-    mlp_width=size("intermediate_size"),
-    activation=hf_json.activation(config, section),
+    **hf_json.read_layers(config, section),
     pool=pool,
     pad_id=config["pad_token_id"],
     projection=projection,
     projection_bias=projection_bias,
-    norm_epsilon=config["layer_norm_eps"],
     dropout=0.0,
   )
 
@@ -176,13 +168,8 @@ def written_text(text: bert.BertConfig) -> dict[str, Any]:
     "vocab_size": text.vocab_size,
     "max_position_embeddings": text.num_tokens,
     "type_vocab_size": text.num_types,
-    "hidden_size": text.width,
-    "num_hidden_layers": text.depth,
-    "num_attention_heads": text.num_heads,
-    "intermediate_size": text.mlp_width,
-    "hidden_act": hf_json.WRITTEN[text.activation],
     "pad_token_id": text.pad_id,
-    "layer_norm_eps": text.norm_epsilon,
+    **hf_json.written_layers(text),
   }
 
 

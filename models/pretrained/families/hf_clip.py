@@ -101,12 +101,7 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
     has_projection = "visual_projection.weight" in files.tensors
     image = _read_image(section, has_projection)
     embed_dim = embed_dim if has_projection else image.width
-  return clip_transformers.make_model(
-    embed_dim,
-    image,
-    text,
-    scale_init=scale,
-  )
+  return clip_transformers.make_model(embed_dim, image, text, scale_init=scale)
 
 
 def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
@@ -208,27 +203,11 @@ def _section(
   return values
 
 
-def _read_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
-  return {
-    "width": values["hidden_size"],
-    "depth": values["num_hidden_layers"],
-    "num_heads": values["num_attention_heads"],
-    "mlp_width": values["intermediate_size"],
-    "activation": hf_json.ACTIVATIONS[values["hidden_act"]],
-    "norm_epsilon": values["layer_norm_eps"],
-  }
-
-
 def _write_sizes(
   tower: vit.ViTConfig | text_transformer.TextTransformerConfig, embed_dim: int
 ) -> dict[str, Any]:
   return {
-    "hidden_size": tower.width,
-    "num_hidden_layers": tower.depth,
-    "num_attention_heads": tower.num_heads,
-    "intermediate_size": tower.mlp_width,
-    "hidden_act": hf_json.WRITTEN[tower.activation],
-    "layer_norm_eps": tower.norm_epsilon,
+    **hf_json.written_layers(tower),
     "attention_dropout": 0.0,
     "projection_dim": embed_dim,
   }
@@ -239,13 +218,12 @@ def _read_text(
 ) -> text_transformer.TextTransformerConfig:
   eot_id, pad_id = values["eos_token_id"], values["pad_token_id"]
   if family != _METACLIP_2:
-    pad_id = (
-      clip_transformers.PAD_ID
-    )  # CLIP's is 1 in config.json, which nothing uses
+    # CLIP's is 1 in config.json, which nothing uses.
+    pad_id = clip_transformers.PAD_ID
     if eot_id == _OLD_EOS:
       eot_id = values["vocab_size"] - 1
   return clip_transformers.make_text(
-    **_read_sizes(values),
+    **hf_json.read_layers(values, "config.json"),
     vocab_size=values["vocab_size"],
     num_tokens=values["max_position_embeddings"],
     pad_id=pad_id,
@@ -258,7 +236,7 @@ def _read_image(
   values: Mapping[str, Any], has_projection: bool
 ) -> vit.ViTConfig:
   return clip_transformers.make_image(
-    **_read_sizes(values),
+    **hf_json.read_layers(values, "config.json"),
     image_size=values["image_size"],
     patch_size=values["patch_size"],
     projection=has_projection,
@@ -279,9 +257,8 @@ def _image_links(config: vit.ViTConfig) -> list[mapping.Link]:
       f"{tower}.embeddings.position_embedding.weight",
       resize=positions.resize_grid(1),
     ),
-    *torch_links.norm(
-      "img/pre_norm", f"{tower}.pre_layrnorm"
-    ),  # so spelt there
+    # So spelt there.
+    *torch_links.norm("img/pre_norm", f"{tower}.pre_layrnorm"),
     *_blocks("img/blocks", tower),
     *torch_links.norm("img/norm", f"{tower}.post_layernorm"),
     *_projection(config, "img", "visual_projection"),

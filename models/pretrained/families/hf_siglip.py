@@ -157,12 +157,7 @@ def tower_fields(config: Mapping[str, Any], section: str) -> dict[str, Any]:
     hf_json.expect(config, section, "num_channels", 3)
     hf_json.expect(config, section, "vision_use_head", True)
   return {
-    "width": hf_json.integer(config, section, "hidden_size"),
-    "depth": hf_json.integer(config, section, "num_hidden_layers"),
-    "num_heads": hf_json.integer(config, section, "num_attention_heads"),
-    "mlp_width": hf_json.integer(config, section, "intermediate_size"),
-    "activation": hf_json.activation(config, section),
-    "norm_epsilon": config["layer_norm_eps"],
+    **hf_json.read_layers(config, section),
     "projection": section == "text_config",
     "projection_bias": section == "text_config",
     "dropout": 0.0,
@@ -240,7 +235,7 @@ def written_vision(
   image: vit.ViTConfig | naflex.NaFlexConfig,
 ) -> dict[str, Any]:
   """Return vision_config without its image size."""
-  return _written_tower(image) | {"patch_size": image.patch_size}
+  return hf_json.written_layers(image) | {"patch_size": image.patch_size}
 
 
 def written_text(model: dual_encoder.ModelConfig) -> dict[str, Any]:
@@ -262,26 +257,11 @@ def written_text(model: dual_encoder.ModelConfig) -> dict[str, Any]:
     },
   )
   assert isinstance(model.text, text_transformer.TextTransformerConfig)
-  return _written_tower(model.text) | {
+  return hf_json.written_layers(model.text) | {
     "vocab_size": model.text.vocab_size,
     "max_position_embeddings": model.text.num_tokens,
     "pad_token_id": model.text.pad_id,
     "projection_size": model.embed_dim,
-  }
-
-
-def _written_tower(
-  tower: vit.ViTConfig
-  | naflex.NaFlexConfig
-  | text_transformer.TextTransformerConfig,
-) -> dict[str, Any]:
-  return {
-    "hidden_size": tower.width,
-    "intermediate_size": tower.mlp_width,
-    "num_hidden_layers": tower.depth,
-    "num_attention_heads": tower.num_heads,
-    "hidden_act": hf_json.WRITTEN[tower.activation],
-    "layer_norm_eps": tower.norm_epsilon,
   }
 
 

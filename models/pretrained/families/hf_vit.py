@@ -58,26 +58,17 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   config: dict[str, Any] = {**_DEFAULTS, **files.config}
   hf_json.expect(config, "config.json", "num_channels", 3)
   hf_json.expect(config, "config.json", "qkv_bias", True)
-
-  def size(field: str) -> int:
-    return hf_json.integer(config, "config.json", field)
-
   classifies = "classifier.weight" in files.tensors
   image = vit.ViTConfig(
     tower="vit",
-    image_size=size("image_size"),
-    patch_size=size("patch_size"),
-    width=size("hidden_size"),
-    depth=size("num_hidden_layers"),
-    num_heads=size("num_attention_heads"),
-    mlp_width=size("intermediate_size"),
-    activation=hf_json.activation(config),
+    image_size=hf_json.integer(config, "config.json", "image_size"),
+    patch_size=hf_json.integer(config, "config.json", "patch_size"),
+    **hf_json.read_layers(config, "config.json"),
     position="learned",
     pool="cls",
     pre_norm=False,
     projection=classifies,
     projection_bias=classifies,
-    norm_epsilon=config["layer_norm_eps"],
     dropout=0.0,
     patch_dropout=0.0,
   )
@@ -170,12 +161,7 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
     **labels,
     "image_size": image.image_size,
     "patch_size": image.patch_size,
-    "hidden_size": image.width,
-    "num_hidden_layers": image.depth,
-    "num_attention_heads": image.num_heads,
-    "intermediate_size": image.mlp_width,
-    "hidden_act": hf_json.WRITTEN[image.activation],
-    "layer_norm_eps": image.norm_epsilon,
+    **hf_json.written_layers(image),
   }
 
 

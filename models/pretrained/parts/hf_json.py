@@ -26,6 +26,13 @@ WRITTEN: Mapping[str, str] = types.MappingProxyType(
     "quick_gelu": "quick_gelu",
   }
 )
+# Sizes of a transformer's layers: name in our config, name in config.json.
+_SIZES = (
+  ("width", "hidden_size"),
+  ("depth", "num_hidden_layers"),
+  ("num_heads", "num_attention_heads"),
+  ("mlp_width", "intermediate_size"),
+)
 
 
 def activation(config: Mapping[str, Any], section: str = "config.json") -> str:
@@ -56,6 +63,24 @@ def integer(config: Mapping[str, Any], section: str, field: str) -> int:
       f" equal); got {config[field]!r}"
     )
   return value
+
+
+def read_layers(config: Mapping[str, Any], section: str) -> dict[str, Any]:
+  """Return the fields of a tower's config that describe its layers."""
+  return {
+    **{ours: integer(config, section, theirs) for ours, theirs in _SIZES},
+    "activation": activation(config, section),
+    "norm_epsilon": config["layer_norm_eps"],
+  }
+
+
+def written_layers(tower: Any) -> dict[str, Any]:
+  """Return the settings that describe the layers of a tower's config."""
+  return {
+    **{theirs: getattr(tower, ours) for ours, theirs in _SIZES},
+    "hidden_act": WRITTEN[tower.activation],
+    "layer_norm_eps": tower.norm_epsilon,
+  }
 
 
 def beside(files: opening.PublishedFiles, name: str) -> Any:
