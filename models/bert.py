@@ -13,30 +13,16 @@ from runtime import checks, marks
 POOLS = ("cls", "pooler", "mean")
 
 
-@dataclasses.dataclass(frozen=True)
-class BertConfig:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BertConfig(tower.TransformerConfig):
   """Fields of `config.model.text`; configs/parts/towers.py explains them."""
 
   tower: marks.Fixed[typing.Literal["bert"]]
   vocab_size: marks.Fixed[int]
   num_tokens: marks.Fixed[int]
   num_types: marks.Fixed[int]
-  width: marks.Fixed[int]
-  depth: marks.Fixed[int]
-  num_heads: marks.Fixed[int]
-  mlp_width: marks.Fixed[int]
-  activation: marks.Fixed[str]
   pool: marks.Fixed[str]
   pad_id: marks.Fixed[int]
-  projection: marks.Fixed[bool]
-  projection_bias: marks.Fixed[bool]
-  norm_epsilon: marks.Fixed[float]
-  dropout: marks.Training[float]
-
-  @property
-  def draws(self) -> bool:
-    """Whether training draws random numbers."""
-    return bool(self.dropout)
 
   @property
   def ignores_padding(self) -> bool:

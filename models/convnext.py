@@ -202,10 +202,7 @@ class ConvNeXt(nnx.Module):
     Returns:
       [b, E], not L2-normalised.
     """
-    how = {
-      "remat": self.settings.remat,
-      "batch_axes": self.settings.batch_axes,
-    }
+    how = self.settings.block_args
     depth = sum(self.config.depths)
     drawn = ()  # keys and rate of each block
     if keys_b is not None and self.config.drop_path:

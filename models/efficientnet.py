@@ -315,10 +315,7 @@ class EfficientNet(nnx.Module):
       [b, E], not L2-normalised.
     """
     inside = functools.partial(batch_norm.inside, stats)
-    how = {
-      "remat": self.settings.remat,
-      "batch_axes": self.settings.batch_axes,
-    }
+    how = self.settings.block_args
     if not self.config.drop_path:
       keys_b = None
     rate_per_block = self.config.drop_path / self.config.num_blocks

@@ -28,8 +28,8 @@ class Patches(typing.NamedTuple):
   shapes_b2: jax.Array
 
 
-@dataclasses.dataclass(frozen=True)
-class NaFlexConfig:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NaFlexConfig(tower.TransformerConfig):
   """Fields of `config.model.image`; configs/parts/towers.py explains them."""
 
   tower: marks.Fixed[typing.Literal["naflex"]]
@@ -37,20 +37,6 @@ class NaFlexConfig:
   patch_size: marks.Fixed[int]
   max_num_patches: marks.Fixed[int]
   position_size: marks.Fixed[int]
-  width: marks.Fixed[int]
-  depth: marks.Fixed[int]
-  num_heads: marks.Fixed[int]
-  mlp_width: marks.Fixed[int]
-  activation: marks.Fixed[str]
-  projection: marks.Fixed[bool]
-  projection_bias: marks.Fixed[bool]
-  norm_epsilon: marks.Fixed[float]
-  dropout: marks.Training[float]
-
-  @property
-  def draws(self) -> bool:
-    """Whether training draws random numbers."""
-    return bool(self.dropout)
 
   @property
   def num_tokens(self) -> int:

@@ -237,10 +237,7 @@ class ResNet(nnx.Module):
     del keys_b
     inside = functools.partial(batch_norm.inside, stats)
     x_bYXC = self.settings.normalise(images_bYXC)
-    how = {
-      "remat": self.settings.remat,
-      "batch_axes": self.settings.batch_axes,
-    }
+    how = self.settings.block_args
     x_bYXC = conv_blocks.run(self.stem, x_bYXC, inside("stem"), **how)
     for name, stage in self.stages.items():
       stage_stats = batch_norm.inside(inside("stages"), name)

@@ -13,8 +13,8 @@ from runtime import checks, marks
 POOLS = ("last", "first", "eot", "mean", "map", "cls")
 
 
-@dataclasses.dataclass(frozen=True)
-class TextTransformerConfig:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextTransformerConfig(tower.TransformerConfig):
   """Fields of `config.model.text`; configs/base.py explains them."""
 
   tower: marks.Fixed[typing.Literal["transformer"]]
@@ -22,23 +22,9 @@ class TextTransformerConfig:
   num_tokens: marks.Fixed[int]
   pad_id: marks.Fixed[int]
   eot_id: marks.Fixed[int]
-  width: marks.Fixed[int]
-  depth: marks.Fixed[int]
-  num_heads: marks.Fixed[int]
-  mlp_width: marks.Fixed[int]
-  activation: marks.Fixed[str]
   causal: marks.Fixed[bool]
   pool: marks.Fixed[str]
   mask_padding: marks.Fixed[bool]
-  projection: marks.Fixed[bool]
-  projection_bias: marks.Fixed[bool]
-  norm_epsilon: marks.Fixed[float]
-  dropout: marks.Training[float]
-
-  @property
-  def draws(self) -> bool:
-    """Whether training draws random numbers."""
-    return bool(self.dropout)
 
   @property
   def ignores_padding(self) -> bool:

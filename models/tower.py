@@ -7,6 +7,28 @@ import jax
 from flax import nnx
 
 from models import layers, stack
+from runtime import marks
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+  """Fields that the configs of all transformer towers have."""
+
+  tower: marks.Fixed[str]
+  width: marks.Fixed[int]
+  depth: marks.Fixed[int]
+  num_heads: marks.Fixed[int]
+  mlp_width: marks.Fixed[int]
+  activation: marks.Fixed[str]
+  projection: marks.Fixed[bool]
+  projection_bias: marks.Fixed[bool]
+  norm_epsilon: marks.Fixed[float]
+  dropout: marks.Training[float]
+
+  @property
+  def draws(self) -> bool:
+    """Whether training draws random numbers."""
+    return bool(self.dropout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,20 +55,21 @@ class Settings:
   batch_axes: tuple[str, ...]
 
   @property
+  def block_args(self) -> dict[str, Any]:
+    """Return the arguments that all functions of conv_blocks have."""
+    return {"remat": self.remat, "batch_axes": self.batch_axes}
+
+  @property
   def encode_args(self) -> dict[str, Any]:
     """Return the arguments of stack.encode that all towers share."""
-    return {
-      "remat": self.remat,
-      "chunks": self.remat_chunks,
-      "batch_axes": self.batch_axes,
-    }
+    return self.block_args | {"chunks": self.remat_chunks}
 
   def normalise(self, pixels: jax.Array) -> jax.Array:
     """Return pixels of 0 to 255, normalised by mean and std."""
     return layers.normalise_pixels(pixels, self.mean, self.std, self.dtype)
 
 
-def block_args(config: Any, settings: Settings) -> dict[str, Any]:
+def block_args(config: TransformerConfig, settings: Settings) -> dict[str, Any]:
   """Return arguments of `stack.Block` and `layers.MapHead`.
 
   Args:
@@ -64,7 +87,11 @@ def block_args(config: Any, settings: Settings) -> dict[str, Any]:
 
 
 def make_blocks(
-  config: Any, settings: Settings, rngs: nnx.Rngs, *, norm_last: bool = False
+  config: TransformerConfig,
+  settings: Settings,
+  rngs: nnx.Rngs,
+  *,
+  norm_last: bool = False,
 ) -> stack.Block:
   """Return the stacked layers of a transformer tower."""
   args = block_args(config, settings)

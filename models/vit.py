@@ -15,25 +15,16 @@ POOLS = ("cls", "gap", "map", "queries")
 POSITIONS = ("learned", "sincos2d")
 
 
-@dataclasses.dataclass(frozen=True)
-class ViTConfig:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ViTConfig(tower.TransformerConfig):
   """Fields of `config.model.image`; configs/base.py explains them."""
 
   tower: marks.Fixed[typing.Literal["vit"]]
   image_size: marks.Fixed[int]
   patch_size: marks.Fixed[int]
-  width: marks.Fixed[int]
-  depth: marks.Fixed[int]
-  num_heads: marks.Fixed[int]
-  mlp_width: marks.Fixed[int]
-  activation: marks.Fixed[str]
   position: marks.Fixed[str]
   pool: marks.Fixed[str]
   pre_norm: marks.Fixed[bool]
-  projection: marks.Fixed[bool]
-  projection_bias: marks.Fixed[bool]
-  norm_epsilon: marks.Fixed[float]
-  dropout: marks.Training[float]
   patch_dropout: marks.Training[float]
   num_queries: marks.Fixed[int] = 0
   pool_heads: marks.Fixed[int] = 0

@@ -65,9 +65,9 @@ def flat(
 
 
 def _value(kind: Any, value: Any, name: str, see: str) -> Any:
-  members = _members(kind)
-  if members:
-    kind = _selected(members, value, name)
+  if isinstance(kind, types.UnionType):  # may admit None
+    members = tuple(filter(dataclasses.is_dataclass, typing.get_args(kind)))
+    kind = _selected(members, value, name) if members else kind
   if dataclasses.is_dataclass(kind):
     if not isinstance(value, Mapping):
       raise ValueError(f"{name} must be a section; got {value!r}")
@@ -94,13 +94,6 @@ def _value(kind: Any, value: Any, name: str, see: str) -> Any:
       f" ({type(value).__name__})"
     )
   return value
-
-
-def _members(kind: Any) -> tuple[Any, ...]:
-  """Return the dataclasses of a union, which may admit None; else ()."""
-  if not isinstance(kind, types.UnionType):
-    return ()
-  return tuple(k for k in typing.get_args(kind) if dataclasses.is_dataclass(k))
 
 
 def _selected(members: tuple[Any, ...], value: Any, name: str) -> Any:

@@ -24,19 +24,11 @@ def vit(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   image.tower = "vit"  # key of models.dual_encoder.IMAGE_TOWERS
   image.image_size = data.get_ref("image_size")
   image.patch_size = 8
-  image.width = 192
-  image.depth = 6
-  image.num_heads = 3
-  image.mlp_width = 768
-  image.activation = "gelu_tanh"  # key of models.layers.ACTIVATIONS
+  _layers(image, depth=6)
   image.position = "learned"  # or "sincos2d" (fixed; no parameters)
   # "cls", "gap", "map" (attention pooling) or "queries" (CoCa's).
   image.pool = "map"
   image.pre_norm = False  # CLIP normalises the tokens before layer 1
-  image.projection = True  # linear map from width to embed_dim
-  image.projection_bias = False
-  image.norm_epsilon = 1e-6
-  image.dropout = 0.0  # after attention and MLP of each layer
   # Share of patches left out in training, drawn for each image and step. FLIP
   # (arXiv 2212.00794): 0.5 and 0.75.
   image.patch_dropout = 0.0
@@ -120,6 +112,19 @@ def convnext(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   return image
 
 
+def _layers(tower: ml_collections.ConfigDict, *, depth: int) -> None:
+  """Set the fields that all transformer towers have."""
+  tower.width = 192
+  tower.depth = depth
+  tower.num_heads = 3
+  tower.mlp_width = 768
+  tower.activation = "gelu_tanh"  # key of models.layers.ACTIVATIONS
+  tower.projection = True  # linear map from width to embed_dim
+  tower.projection_bias = False
+  tower.norm_epsilon = 1e-6
+  tower.dropout = 0.0  # after attention and MLP of each layer
+
+
 def _batch_norm(image: ml_collections.ConfigDict) -> None:
   # Number of images, neighbours in the batch, that are normalised together in
   # training; 0 for the whole batch over all devices. It must divide a device's
@@ -142,11 +147,7 @@ def text_transformer(
   text.num_tokens = data.get_ref("num_tokens")
   text.pad_id = 0  # padding of data.tokenizer
   text.eot_id = 1  # end of text of data.tokenizer
-  text.width = 192
-  text.depth = 4
-  text.num_heads = 3
-  text.mlp_width = 768
-  text.activation = "gelu_tanh"
+  _layers(text, depth=4)
   text.causal = False
   # "last" or "first" position, "eot" (the first token eot_id), "mean" over
   # tokens that are not padding, "map", or "cls" (CoCa's: a learned token behind
@@ -155,10 +156,6 @@ def text_transformer(
   # Mask padding in attention and pooling. SigLIP pads and attends to all
   # positions; CLIP's causal tower needs no mask.
   text.mask_padding = True
-  text.projection = True
-  text.projection_bias = False
-  text.norm_epsilon = 1e-6
-  text.dropout = 0.0
   return text
 
 
@@ -177,15 +174,7 @@ def naflex(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   # Side of the table of positions, which is resized to each image; SigLIP 2's
   # value.
   image.position_size = 16
-  image.width = 192
-  image.depth = 6
-  image.num_heads = 3
-  image.mlp_width = 768
-  image.activation = "gelu_tanh"
-  image.projection = True
-  image.projection_bias = False
-  image.norm_epsilon = 1e-6
-  image.dropout = 0.0
+  _layers(image, depth=6)
   return image
 
 
@@ -199,17 +188,12 @@ def bert(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   text.vocab_size = data.get_ref("vocab_size")
   text.num_tokens = data.get_ref("num_tokens")
   text.num_types = 2  # token types of published weights; captions have type 0
-  text.width = 192
-  text.depth = 4
-  text.num_heads = 3
-  text.mlp_width = 768
+  _layers(text, depth=4)
   text.activation = "gelu"
   # "cls" (the first token; ALIGN), "pooler" (tanh of an affine map of it) or
   # "mean" over tokens that are not padding (sentence-transformers).
   text.pool = "cls"
   text.pad_id = 0  # masked in attention
-  text.projection = True
   text.projection_bias = True
   text.norm_epsilon = 1e-12
-  text.dropout = 0.0
   return text

@@ -49,7 +49,9 @@ def _histogram(step: str, data: Mapping[str, Any]) -> chart_style.Chart:
   plot.yaxis.set_major_formatter(ticker.FuncFormatter(_short))
   plot.set_xlabel("score")
   plot.set_title("pairs", loc="left", size=11, color=chart_style.FAINT)
-  return chart_style.Chart(f"Scores of {step}", _svg(canvas, step), note)
+  return chart_style.Chart(
+    f"Scores of {step}", chart_style.svg(canvas, step), note
+  )
 
 
 def _curves(step: str, data: Mapping[str, Any]) -> chart_style.Chart:
@@ -86,17 +88,13 @@ def _curves(step: str, data: Mapping[str, Any]) -> chart_style.Chart:
     " stay where tail entries are in the same captions."
   )
   return chart_style.Chart(
-    f"Head and tail of {step}", _svg(canvas, f"{step}-curves"), note
+    f"Head and tail of {step}", chart_style.svg(canvas, f"{step}-curves"), note
   )
 
 
 def _canvas() -> tuple[figure.Figure, Any]:
   canvas = figure.Figure(figsize=(chart_style.WIDTH, 3.6), layout="constrained")
   return canvas, canvas.add_subplot()
-
-
-def _svg(canvas: figure.Figure, salt: str) -> str:
-  return chart_style.svg(canvas, salt)
 
 
 def _short(value: float, _: object) -> str:

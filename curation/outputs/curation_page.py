@@ -87,10 +87,10 @@ def _template() -> jinja2.Template:
   return page.template(
     pathlib.Path(__file__).with_name("curation.html.jinja"),
     {
-      "number": _number,
+      "number": "{:,.0f}".format,
       "percent": _percent,
-      "value": _value,
-      "figure": _figure,
+      "value": lambda x: f"{x:.4g}" if isinstance(x, float) else str(x),
+      "figure": lambda x: f"{x:,}" if isinstance(x, int) else f"{x:,.3g}",
     },
   )
 
@@ -137,18 +137,6 @@ def _picture(data: bytes | None) -> str:
   return page.data_url(image)
 
 
-def _number(value: float) -> str:
-  return f"{value:,.0f}"
-
-
-def _figure(value: float) -> str:
-  return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}"
-
-
 def _percent(share: float) -> str:
   digits = 0 if share in (0, 1) else 1 if share >= 0.001 else 4
   return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
-def _value(value: object) -> str:
-  return f"{value:.4g}" if isinstance(value, float) else str(value)

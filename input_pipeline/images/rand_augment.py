@@ -48,15 +48,27 @@ def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> _Op:
   return lambda image, level, rng: kind(image).enhance(1.8 * level + 0.1)
 
 
-def _affine(image: Image.Image, coefficients: tuple[float, ...]) -> Image.Image:
-  """Take each pixel (x, y) of the result from (ax + by + c, dx + ey + f)."""
-  return image.transform(
-    image.size,
-    Image.Transform.AFFINE,
-    coefficients,
-    Image.Resampling.NEAREST,
-    fillcolor=_GREY,
-  )
+def _affine(index: int, most: float) -> _Op:
+  """Return the operation that changes one coefficient by up to `most`.
+
+  Each pixel (x, y) of the result is taken from (ax + by + c, dx + ey + f); the
+  coefficients are a, b, c, d, e, f.
+  """
+
+  def op(
+    image: Image.Image, level: float, rng: np.random.Generator
+  ) -> Image.Image:
+    coefficients = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    coefficients[index] = _signed(most * level, rng)
+    return image.transform(
+      image.size,
+      Image.Transform.AFFINE,
+      coefficients,
+      Image.Resampling.NEAREST,
+      fillcolor=_GREY,
+    )
+
+  return op
 
 
 def _rotate(
@@ -74,43 +86,12 @@ def _posterize(
   return image.point([value & kept for value in range(256)] * 3)
 
 
-def _solarize(
-  image: Image.Image, level: float, rng: np.random.Generator
-) -> Image.Image:
-  # At magnitude 10 the threshold is 256, above every level.
-  return ImageOps.solarize(image, int(256 * level))
-
-
 def _solarize_add(
   image: Image.Image, level: float, rng: np.random.Generator
 ) -> Image.Image:
   added = int(110 * level)
   table = [min(v + added, 255) if v < 128 else v for v in range(256)]
   return image.point(table * 3)
-
-
-def _shear_x(
-  image: Image.Image, level: float, rng: np.random.Generator
-) -> Image.Image:
-  return _affine(image, (1, _signed(0.3 * level, rng), 0, 0, 1, 0))
-
-
-def _shear_y(
-  image: Image.Image, level: float, rng: np.random.Generator
-) -> Image.Image:
-  return _affine(image, (1, 0, 0, _signed(0.3 * level, rng), 1, 0))
-
-
-def _translate_x(
-  image: Image.Image, level: float, rng: np.random.Generator
-) -> Image.Image:
-  return _affine(image, (1, 0, _signed(100.0 * level, rng), 0, 1, 0))
-
-
-def _translate_y(
-  image: Image.Image, level: float, rng: np.random.Generator
-) -> Image.Image:
-  return _affine(image, (1, 0, 0, 0, 1, _signed(100.0 * level, rng)))
 
 
 def _cutout(
@@ -132,15 +113,18 @@ OPS: Mapping[str, _Op] = types.MappingProxyType(
     "Invert": lambda image, level, rng: ImageChops.invert(image),
     "Rotate": _rotate,
     "Posterize": _posterize,
-    "Solarize": _solarize,
+    # At magnitude 10 the threshold is 256, above every level.
+    "Solarize": lambda image, level, rng: ImageOps.solarize(
+      image, int(256 * level)
+    ),
     "Color": _enhance(ImageEnhance.Color),
     "Contrast": _enhance(ImageEnhance.Contrast),
     "Brightness": _enhance(ImageEnhance.Brightness),
     "Sharpness": _enhance(ImageEnhance.Sharpness),
-    "ShearX": _shear_x,
-    "ShearY": _shear_y,
-    "TranslateX": _translate_x,
-    "TranslateY": _translate_y,
+    "ShearX": _affine(1, 0.3),
+    "ShearY": _affine(3, 0.3),
+    "TranslateX": _affine(2, 100.0),
+    "TranslateY": _affine(5, 100.0),
     "Cutout": _cutout,
     "SolarizeAdd": _solarize_add,
   }

@@ -15,7 +15,7 @@ from PIL import Image
 
 from input_pipeline import faults, pipeline
 from input_pipeline.inspecting import inspection
-from runtime import failures, progress, whole_files
+from runtime import failures, progress, sections, whole_files
 from runtime.pages import page
 
 # Most bars of a chart, and most messages shown for a kind of fault.
@@ -147,7 +147,7 @@ def summary(figures: Mapping[str, Any]) -> str:
   cut = figures["num_cut"] / max(figures["num_captions"], 1)
   kinds = ", ".join(f"{n} {kind}" for kind, n in figures["faults"].items())
   return (
-    f"{_number(figures['num_examples'])} examples in "
+    f"{figures['num_examples']:,} examples in "
     f"{figures['num_sources']} source(s); of {figures['num_checked']} decoded, "
     f"{figures['num_unusable']} cannot be used{f' ({kinds})' if kinds else ''}"
     f"; {_percent(cut)} of captions are cut at {figures['num_tokens']} tokens"
@@ -176,8 +176,8 @@ def _template() -> jinja2.Template:
   return page.template(
     pathlib.Path(__file__).with_name("inspection.html.jinja"),
     {
-      "picture": _picture,
-      "number": _number,
+      "picture": lambda image: page.data_url(Image.fromarray(image)),
+      "number": "{:,.0f}".format,
       "percent": _percent,
       "median": _median,
       "bytes": _bytes,
@@ -209,25 +209,8 @@ def _faults(
 
 def _fields(config: pipeline.DataConfig) -> dict[str, str]:
   """Return the section's fields by their names in flags."""
-  fields: dict[str, str] = {}
-
-  def add(values: Mapping[str, Any], prefix: str) -> None:
-    for name, value in values.items():
-      if isinstance(value, Mapping):
-        add(value, f"{prefix}{name}.")
-      else:
-        fields[prefix + name] = repr(value)
-
-  add(dataclasses.asdict(config), "data.")
-  return fields
-
-
-def _picture(image: np.ndarray) -> str:
-  return page.data_url(Image.fromarray(image))
-
-
-def _number(value: float) -> str:
-  return f"{value:,.0f}"
+  values = sections.flat(dataclasses.asdict(config), prefix="data.")
+  return {name: repr(value) for name, value in values.items()}
 
 
 def _percent(share: float) -> str:

@@ -30,12 +30,8 @@ TOKENIZERS = {
   "bpe": bpe.make_tokenizer,
   "bytes": bytes.make_tokenizer,
   "clip": clip.make_tokenizer,
-  "wordpiece": wordpiece.make_tokenizer,
-  "wordpiece_lit": wordpiece.make_lit_tokenizer,
-  "sentencepiece": sentencepiece.make_tokenizer,
-  "siglip": sentencepiece.make_siglip_tokenizer,
-  "siglip_train": sentencepiece.make_siglip_train_tokenizer,
-  "siglip2": sentencepiece.make_siglip2_tokenizer,
+  **wordpiece.MAKERS,
+  **sentencepiece.MAKERS,
   "hf": hf.make_tokenizer,
 }
 

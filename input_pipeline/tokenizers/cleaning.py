@@ -45,22 +45,14 @@ def _lower_chars(text: str) -> str:
   return "".join(char.lower() for char in text)
 
 
-def _lower_ascii(text: str) -> str:
-  return text.translate(_LOWER_ASCII)
-
-
 def _collapse(text: str) -> str:
   return " ".join(text.split())
 
 
-def _none(text: str) -> str:
-  return text
-
-
 CLEANINGS: dict[str, Callable[[str], str]] = {
-  "none": _none,
+  "none": lambda text: text,
   "lower": _lower_chars,
-  "lower_ascii": _lower_ascii,
+  "lower_ascii": lambda text: text.translate(_LOWER_ASCII),
   "clip": _clip,
   "open_clip_whitespace": _repair,
   "open_clip_lower": _clip,

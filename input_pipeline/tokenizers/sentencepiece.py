@@ -7,7 +7,6 @@ normalisation of text (Unicode form, spaces).
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
 
 import sentencepiece
 
@@ -102,11 +101,7 @@ def load(
   return tokenizer.Tokenizer(SentencePiece(processor), rule)
 
 
-def _maker(name: str) -> Callable[..., tokenizer.Tokenizer]:
-  return from_file.maker(functools.partial(load, name=name), FILES[name])
-
-
-make_tokenizer = _maker("sentencepiece")
-make_siglip_tokenizer = _maker("siglip")
-make_siglip_train_tokenizer = _maker("siglip_train")
-make_siglip2_tokenizer = _maker("siglip2")
+MAKERS = {
+  name: from_file.maker(functools.partial(load, name=name), files)
+  for name, files in FILES.items()
+}

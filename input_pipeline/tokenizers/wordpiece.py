@@ -8,7 +8,6 @@ character a word of its own, then the longest piece that fits.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
@@ -102,9 +101,7 @@ def _read(file: pathlib.Path, name: str) -> dict[str, int]:
   return {line: i for i, line in enumerate(lines)}
 
 
-def _maker(name: str) -> Callable[..., tokenizer.Tokenizer]:
-  return from_file.maker(functools.partial(load, name=name), FILES[name])
-
-
-make_tokenizer = _maker("wordpiece")
-make_lit_tokenizer = _maker("wordpiece_lit")
+MAKERS = {
+  name: from_file.maker(functools.partial(load, name=name), files)
+  for name, files in FILES.items()
+}

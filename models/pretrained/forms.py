@@ -61,10 +61,6 @@ def biases(count: int) -> Form:
   )
 
 
-# Query, key and value in one array.
-QKV_KERNEL, QKV_BIAS = kernels(3), biases(3)
-
-
 def patch(size: int) -> Form:
   """Return the form of a patch embedding: a convolution [D, 3, size, size].
 

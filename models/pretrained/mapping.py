@@ -2,8 +2,9 @@
 
 import collections
 import dataclasses
+import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,11 @@ class Link:
   optional: bool = False
   default: float | None = None
   also: tuple[tuple[str, ...], ...] = ()
+
+
+def count(tensors: Container[str], pattern: str) -> int:
+  """Return how many of `pattern`, formatted with 0, 1, 2 and so on, exist."""
+  return next(i for i in itertools.count() if pattern.format(i) not in tensors)
 
 
 def link(
@@ -233,10 +239,7 @@ def _depth(entry: Link, wanted: Mapping[str, Any], tensors: Tensors) -> int:
     return 1
   if entry.ours[0] in wanted:
     return wanted[entry.ours[0]][0]
-  depth = 0
-  while _at(entry.theirs[0], depth) in tensors:
-    depth += 1
-  return depth
+  return count(tensors, entry.theirs[0].replace(LAYER, "{}"))
 
 
 def _read(entry: Link, depth: int, tensors: Tensors) -> Sequence[np.ndarray]:

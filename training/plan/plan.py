@@ -114,7 +114,8 @@ def compile_step(
   Raises:
     ValueError: the batch or the parameters cannot be split over the mesh.
   """
-  what = f"{topology.name} {_what(config, changes)}"
+  flags = plan_search.as_flags(changes or {})
+  what = f"{topology.name} {flags or f'batch {config.batch_size:,}'}"
   metrics.say(f"{what}: compiling")
   mesh = mesh_lib.make_mesh(config.mesh, devices)
   train_step.check(config, mesh)
@@ -147,6 +148,13 @@ def compile_step(
   return plan
 
 
+_BOUNDS = (
+  "seconds",
+  "bound",
+  "step_s_bound",
+  "images_per_s_bound",
+  "mfu_bound",
+)
 _UNKNOWN_UNTIL_COMPILED = (
   "argument_gib",
   "temp_gib",
@@ -159,11 +167,7 @@ _UNKNOWN_UNTIL_COMPILED = (
   "hbm_gb",
   "collective_gb",
   "collectives",
-  "seconds",
-  "bound",
-  "step_s_bound",
-  "images_per_s_bound",
-  "mfu_bound",
+  *_BOUNDS,
 )
 
 
@@ -238,28 +242,18 @@ def _work(compiled, config, mesh, chip) -> dict[str, Any]:
       for row in sent
     ],
   }
-  bounds = dict.fromkeys(
-    ("seconds", "bound", "step_s_bound", "images_per_s_bound", "mfu_bound")
+  if chip is None:
+    return work | dict.fromkeys(_BOUNDS)
+  return work | roofline.make(
+    chip,
+    num_chips=mesh.size,
+    batch_size=config.batch_size,
+    chip_flops=chip_flops,
+    model_flops=model_flops,
+    hbm_bytes=hbm_bytes,
+    ici_bytes=bytes_over["ici"],
+    dcn_bytes=bytes_over["dcn"],
   )
-  if chip is not None:
-    roof = roofline.make(
-      chip,
-      num_chips=mesh.size,
-      batch_size=config.batch_size,
-      chip_flops=chip_flops,
-      model_flops=model_flops,
-      hbm_bytes=hbm_bytes,
-      ici_bytes=bytes_over["ici"],
-      dcn_bytes=bytes_over["dcn"],
-    )
-    bounds = {
-      "seconds": dict(roof.seconds),
-      "bound": roof.bound,
-      "step_s_bound": roof.step_seconds,
-      "images_per_s_bound": roof.images_per_s,
-      "mfu_bound": roof.mfu,
-    }
-  return work | bounds
 
 
 def _xla_tflop(compiled, num_devices: int) -> float | None:
@@ -278,12 +272,6 @@ def _gib_per_device(tree: Any) -> float:
       for x in jax.tree.leaves(tree)
     )
     / _GIB
-  )
-
-
-def _what(config: config_lib.Config, changes: Any) -> str:
-  return (
-    plan_search.as_flags(changes) if changes else f"batch {config.batch_size:,}"
   )
 
 

@@ -1,28 +1,8 @@
 """Roofline of a step: the least time that its work can take on a chip."""
 
-import dataclasses
-from collections.abc import Mapping
+from typing import Any
 
 from training.plan import chips
-
-
-@dataclasses.dataclass(frozen=True)
-class Roofline:
-  """Bounds that assume full overlap and every resource at its peak rate.
-
-  Attributes:
-    seconds: "compute", "hbm", "ici" and, if known, "dcn" -> time of the step
-      if it needed no other resource.
-    bound: key of the longest time.
-    mfu: share of the chips' peak that the model's own arithmetic (no
-      recomputation) can reach.
-  """
-
-  seconds: Mapping[str, float]
-  bound: str
-  step_seconds: float
-  images_per_s: float
-  mfu: float
 
 
 def make(
@@ -35,8 +15,14 @@ def make(
   hbm_bytes: float,
   ici_bytes: float,
   dcn_bytes: float,
-) -> Roofline:
-  """Return the roofline of one step.
+) -> dict[str, Any]:
+  """Return the roofline of one step, as fields of a plan.
+
+  "seconds" maps "compute", "hbm", "ici" and, if known, "dcn" to the time of the
+  step if it needed no other resource; "bound" is the key of the longest time.
+  The bounds assume full overlap and every resource at its peak rate.
+  "mfu_bound" is the share of the chips' peak that the model's own arithmetic
+  (no recomputation) can reach.
 
   Args:
     chip: kind of all chips.
@@ -57,10 +43,11 @@ def make(
     seconds["dcn"] = dcn_bytes / (chip.dcn_gb_s * 1e9)
   bound = max(seconds, key=lambda name: seconds[name])
   step_seconds = seconds[bound]
-  return Roofline(
-    seconds=seconds,
-    bound=bound,
-    step_seconds=step_seconds,
-    images_per_s=batch_size / step_seconds,
-    mfu=model_flops / (step_seconds * num_chips * chip.peak_gflops * 1e9),
-  )
+  return {
+    "seconds": seconds,
+    "bound": bound,
+    "step_s_bound": step_seconds,
+    "images_per_s_bound": batch_size / step_seconds,
+    "mfu_bound": model_flops
+    / (step_seconds * num_chips * chip.peak_gflops * 1e9),
+  }

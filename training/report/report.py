@@ -80,13 +80,13 @@ def _template() -> jinja2.Template:
   return page.template(
     pathlib.Path(__file__).with_name("report.html.jinja"),
     {
-      "words": _words,
+      "words": lambda name: name.replace("_", " "),
       "title_of": summary.title,
       "picture": _picture,
-      "rank": _rank,
+      "rank": lambda rank: f"{rank:,.1f}".removesuffix(".0"),
       "number": summary.number,
-      "chance": _chance,
-      "percent": _percent,
+      "chance": functools.partial(summary.number, chance=True),
+      "percent": lambda share: f"{100 * share:.2f}%",
     },
   )
 
@@ -110,22 +110,6 @@ def _by_group(
   for row in rows:
     groups.setdefault(row.group, []).append(row)
   return groups
-
-
-def _words(name: str) -> str:
-  return name.replace("_", " ")
-
-
-def _rank(rank: float) -> str:
-  return f"{rank:,.1f}".removesuffix(".0")
-
-
-def _chance(figure: summary.Figure) -> str:
-  return summary.number(figure, chance=True)
-
-
-def _percent(share: float) -> str:
-  return f"{100 * share:.2f}%"
 
 
 def _picture(image_YXC: np.ndarray) -> str:

@@ -202,9 +202,7 @@ def _read_blocks(tensors: _Names, encoder: str, width: int) -> dict[str, Any]:
     depth, _, mlp_width = tensors[f"{encoder}/encoderblock/{up}"].shape
     num_heads = tensors[f"{encoder}/encoderblock/{query}"].shape[2]
   else:
-    depth = 0
-    while f"{encoder}/encoderblock_{depth}/{up}" in tensors:
-      depth += 1
+    depth = mapping.count(tensors, f"{encoder}/encoderblock_{{}}/{up}")
     if not depth:
       raise ValueError(f"{encoder}: expected encoderblock_0 or encoderblock")
     mlp_width = tensors[f"{encoder}/encoderblock_0/{up}"].shape[1]

@@ -66,11 +66,9 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
     ValueError: no published variant has as many blocks of these widths.
   """
   embed_dim = files.tensors["_fc.weight"].shape[0]
-  num_blocks = 0
-  while f"_blocks.{num_blocks}._project_conv.weight" in files.tensors:
-    num_blocks += 1
-  last = f"_blocks.{num_blocks - 1}._project_conv.weight"
-  width = files.tensors[last].shape[0]
+  kernel = "_blocks.{}._project_conv.weight"
+  num_blocks = mapping.count(files.tensors, kernel)
+  width = files.tensors[kernel.format(num_blocks - 1)].shape[0]
   for width_factor, depth_factor, image_size in VARIANTS:
     image = make_image(width_factor, depth_factor, image_size)
     if (image.num_blocks, image.shapes[-1].width) == (num_blocks, width):

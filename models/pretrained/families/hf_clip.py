@@ -22,19 +22,6 @@ IGNORED = (r".*\.position_ids",)
 _METACLIP_2 = "metaclip_2"
 _FAMILIES = ("clip", _METACLIP_2)
 _TEXT_KIND, _IMAGE_KIND = "_text_model", "_vision_model"
-# Modules of a layer: name here, name in the file.
-_LAYER: Mapping[str, str] = types.MappingProxyType(
-  {
-    "attn_norm": "layer_norm1",
-    "attn/query": "self_attn.q_proj",
-    "attn/key": "self_attn.k_proj",
-    "attn/value": "self_attn.v_proj",
-    "attn/out": "self_attn.out_proj",
-    "mlp_norm": "layer_norm2",
-    "mlp/up": "mlp.fc1",
-    "mlp/down": "mlp.fc2",
-  }
-)
 _BOTH: Mapping[str, Any] = types.MappingProxyType(
   {
     "hidden_act": "quick_gelu",
@@ -296,5 +283,5 @@ def _projection(
 
 def _blocks(ours: str, tower: str) -> tuple[mapping.Link, ...]:
   return torch_links.block(
-    ours, f"{tower}.encoder.layers.{mapping.LAYER}", _LAYER
+    ours, f"{tower}.encoder.layers.{mapping.LAYER}", hf_json.LAYER
   )

@@ -117,12 +117,10 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   config = {"model_type": "efficientnet", **written_image(model.image)}
   if not model.image.projection:
     return {**config, "architectures": ["EfficientNetModel"]}
-  labels = {str(i): f"LABEL_{i}" for i in range(model.embed_dim)}
   return {
     **config,
     "architectures": ["EfficientNetForImageClassification"],
-    "id2label": labels,
-    "label2id": {label: int(i) for i, label in labels.items()},
+    **hf_json.written_labels(model.embed_dim),
   }
 
 

@@ -43,16 +43,6 @@ TEXT = types.MappingProxyType(
     "projection_size": None,
   }
 )
-_BLOCK = {
-  "attn_norm": "layer_norm1",
-  "attn/query": "self_attn.q_proj",
-  "attn/key": "self_attn.k_proj",
-  "attn/value": "self_attn.v_proj",
-  "attn/out": "self_attn.out_proj",
-  "mlp_norm": "layer_norm2",
-  "mlp/up": "mlp.fc1",
-  "mlp/down": "mlp.fc2",
-}
 
 
 def recognises(files: opening.PublishedFiles) -> bool:
@@ -278,7 +268,7 @@ def _vision_links(patch: forms.Form) -> tuple[mapping.Link, ...]:
       resize=positions.resize_grid(0),
     ),
     *torch_links.block(
-      "img/blocks", f"{there}.encoder.layers.{mapping.LAYER}", _BLOCK
+      "img/blocks", f"{there}.encoder.layers.{mapping.LAYER}", hf_json.LAYER
     ),
     *torch_links.norm("img/norm", f"{there}.post_layernorm"),
     mapping.link("img/pool/probe", f"{there}.head.probe", forms.BATCHED),
@@ -303,7 +293,7 @@ def _text_links() -> tuple[mapping.Link, ...]:
       resize=positions.resize_length,
     ),
     *torch_links.block(
-      "txt/blocks", f"{there}.encoder.layers.{mapping.LAYER}", _BLOCK
+      "txt/blocks", f"{there}.encoder.layers.{mapping.LAYER}", hf_json.LAYER
     ),
     *torch_links.norm("txt/norm", f"{there}.final_layer_norm"),
     *torch_links.dense("txt/projection", f"{there}.head"),

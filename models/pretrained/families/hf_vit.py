@@ -148,11 +148,7 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   labels = {}
   if image.projection:
     hf_json.refuse_others("model.image", image, {"projection_bias": True})
-    names = [f"LABEL_{index}" for index in range(model.embed_dim)]
-    labels = {
-      "id2label": {str(index): name for index, name in enumerate(names)},
-      "label2id": {name: index for index, name in enumerate(names)},
-    }
+    labels = hf_json.written_labels(model.embed_dim)
   return {
     "architectures": [
       "ViTForImageClassification" if image.projection else "ViTModel"

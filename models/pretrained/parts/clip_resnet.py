@@ -33,12 +33,10 @@ def read_image(tensors: mapping.Tensors) -> tuple[resnet.ResNetConfig, int]:
   """Return the tower, and the width of its embeddings, from shapes."""
   width = tensors[f"{_PREFIX}conv3.weight"].shape[0]
   num_tokens = len(tensors[f"{_PREFIX}attnpool.positional_embedding"])
-  depths = []
-  for stage in range(1, 5):
-    depth = 0
-    while f"{_PREFIX}layer{stage}.{depth}.conv1.weight" in tensors:
-      depth += 1
-    depths.append(depth)
+  depths = [
+    mapping.count(tensors, f"{_PREFIX}layer{stage}.{{}}.conv1.weight")
+    for stage in range(1, 5)
+  ]
   image = resnet.ResNetConfig(
     tower="resnet",
     image_size=resnet.STRIDE * math.isqrt(num_tokens - 1),

@@ -26,6 +26,19 @@ WRITTEN: Mapping[str, str] = types.MappingProxyType(
     "quick_gelu": "quick_gelu",
   }
 )
+# Modules of a layer of CLIP and SigLIP: name here, name in the file.
+LAYER: Mapping[str, str] = types.MappingProxyType(
+  {
+    "attn_norm": "layer_norm1",
+    "attn/query": "self_attn.q_proj",
+    "attn/key": "self_attn.k_proj",
+    "attn/value": "self_attn.v_proj",
+    "attn/out": "self_attn.out_proj",
+    "mlp_norm": "layer_norm2",
+    "mlp/up": "mlp.fc1",
+    "mlp/down": "mlp.fc2",
+  }
+)
 # Sizes of a transformer's layers: name in our config, name in config.json.
 _SIZES = (
   ("width", "hidden_size"),
@@ -80,6 +93,15 @@ def written_layers(tower: Any) -> dict[str, Any]:
     **{theirs: getattr(tower, ours) for ours, theirs in _SIZES},
     "hidden_act": WRITTEN[tower.activation],
     "layer_norm_eps": tower.norm_epsilon,
+  }
+
+
+def written_labels(count: int) -> dict[str, Any]:
+  """Return the settings that name the classes of a classifier."""
+  names = [f"LABEL_{index}" for index in range(count)]
+  return {
+    "id2label": {str(index): name for index, name in enumerate(names)},
+    "label2id": {name: index for index, name in enumerate(names)},
   }
 
 

@@ -59,9 +59,7 @@ def text_sizes(tensors: mapping.Tensors, prefix: str = "") -> dict[str, Any]:
 
 def _layer_sizes(tensors: mapping.Tensors, tower: str) -> dict[str, int]:
   kernel = f"{tower}.resblocks.{{}}.mlp.c_fc.weight"
-  depth = 0
-  while kernel.format(depth) in tensors:
-    depth += 1
+  depth = mapping.count(tensors, kernel)
   return {"depth": depth, "mlp_width": len(tensors[kernel.format(0)])}
 
 
@@ -157,7 +155,7 @@ def _query_pool(*, fused: bool) -> list[mapping.Link]:
     mapping.link(
       [f"{part}/bias" for part in parts],
       f"{theirs}.in_proj_bias",
-      forms.QKV_BIAS,
+      forms.biases(3),
     ),
     *torch_links.dense(f"{ours}/out", f"{theirs}.out_proj"),
   ]

@@ -56,10 +56,7 @@ def read_image(
   while f"{_TRUNK}.stages.{len(depths)}.blocks.0.gamma" in tensors:
     stage = f"{_TRUNK}.stages.{len(depths)}.blocks"
     widths.append(len(tensors[f"{stage}.0.gamma"]))
-    depth = 1
-    while f"{stage}.{depth}.gamma" in tensors:
-      depth += 1
-    depths.append(depth)
+    depths.append(mapping.count(tensors, f"{stage}.{{}}.gamma"))
   is_mlp = f"{_HEAD}.mlp.fc1.weight" in tensors
   last = f"{_HEAD}.mlp.fc2" if is_mlp else f"{_HEAD}.proj"
   name = (config.get("timm_model_name") or "").partition(".")[0]

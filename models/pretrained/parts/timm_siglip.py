@@ -174,30 +174,13 @@ def links(config: vit.ViTConfig) -> tuple[mapping.Link, ...]:
       resize=positions.resize_grid(0),
     ),
     *torch_links.block("img/blocks", layer, _LAYER),
-    *_side_by_side("img/blocks/attn", f"{layer}.attn.qkv", "query key value"),
+    *torch_links.side_by_side(
+      "img/blocks/attn", "query key value", f"{layer}.attn.qkv."
+    ),
     *torch_links.norm("img/norm", f"{_TRUNK}.norm"),
     mapping.link("img/pool/probe", f"{pool}.latent", forms.BATCHED),
     *torch_links.block("img/pool", pool, _POOL),
-    *_side_by_side("img/pool/attn", f"{pool}.kv", "key value"),
-  )
-
-
-def _side_by_side(
-  ours: str, theirs: str, names: str
-) -> tuple[mapping.Link, ...]:
-  """Return the links of several affine maps of the same input."""
-  paths = [f"{ours}/{name}" for name in names.split()]
-  return (
-    mapping.link(
-      [f"{path}/kernel" for path in paths],
-      f"{theirs}.weight",
-      forms.kernels(len(paths)),
-    ),
-    mapping.link(
-      [f"{path}/bias" for path in paths],
-      f"{theirs}.bias",
-      forms.biases(len(paths)),
-    ),
+    *torch_links.side_by_side("img/pool/attn", "key value", f"{pool}.kv."),
   )
 
 

@@ -44,17 +44,32 @@ def block(
 
 def fused_attention(ours: str, theirs: str) -> tuple[mapping.Link, ...]:
   """Return links of a torch.nn.MultiheadAttention."""
-  parts = [f"{ours}/{name}" for name in ("query", "key", "value")]
+  return (
+    *side_by_side(ours, "query key value", f"{theirs}.in_proj_"),
+    *dense(f"{ours}/out", f"{theirs}.out_proj"),
+  )
+
+
+def side_by_side(
+  ours: str, names: str, theirs: str
+) -> tuple[mapping.Link, ...]:
+  """Return links of several affine maps of one input, which share two arrays.
+
+  Args:
+    ours: path of the maps' parent here.
+    names: names of the maps here, separated by spaces.
+    theirs: name of the arrays there, before "weight" and "bias".
+  """
+  parts = [f"{ours}/{name}" for name in names.split()]
   return (
     mapping.link(
       [f"{part}/kernel" for part in parts],
-      f"{theirs}.in_proj_weight",
-      forms.QKV_KERNEL,
+      f"{theirs}weight",
+      forms.kernels(len(parts)),
     ),
     mapping.link(
       [f"{part}/bias" for part in parts],
-      f"{theirs}.in_proj_bias",
-      forms.QKV_BIAS,
+      f"{theirs}bias",
+      forms.biases(len(parts)),
     ),
-    *dense(f"{ours}/out", f"{theirs}.out_proj"),
   )

@@ -18,8 +18,8 @@ def _random(*shape):
     (forms.CONV, [(5, 3, 2, 4)], [(2, 4, 3, 5)]),
     (forms.ROW, [(3,)], [(1, 3)]),
     (forms.BATCHED, [(1, 2, 3)], [(2, 3)]),
-    (forms.QKV_KERNEL, [(6, 4)], [(4, 2)] * 3),
-    (forms.QKV_BIAS, [(6,)], [(2,)] * 3),
+    (forms.kernels(3), [(6, 4)], [(4, 2)] * 3),
+    (forms.biases(3), [(6,)], [(2,)] * 3),
     (forms.patch(2), [(5, 3, 2, 2)], [(12, 5)]),
   ],
 )
@@ -44,7 +44,7 @@ LINKS = (
   mapping.link(
     [f"img/blocks/attn/{x}/bias" for x in ("query", "key", "value")],
     "v.{layer}.in_b",
-    forms.QKV_BIAS,
+    forms.biases(3),
   ),
   mapping.link("img/position", "v.pos", resize=lambda x, shape: x[: shape[0]]),
   mapping.link("txt/norm/scale", "t.norm"),
@@ -163,7 +163,7 @@ def test_positions_are_resized_only_where_they_differ():
 
 
 def test_an_optional_link_is_all_there_or_not_at_all():
-  links = (mapping.link("a", ("x", "y"), forms.QKV_BIAS, optional=True),)
+  links = (mapping.link("a", ("x", "y"), forms.biases(3), optional=True),)
   assert mapping.load(links, {}, {"a": _random(1)}) == {}
   with pytest.raises(mapping.MappingError, match=r"1 missing:\n  y \(for a\)"):
     mapping.load(links, {"x": _random(3)}, {"a": _random(1)})
