@@ -46,14 +46,20 @@ class StepContext:
   Attributes:
     workdir: folder of the curation.
     cache_dir: folder that curations share.
-    state: folder that the step's `reduce` filled; None for other operators.
+    state_path: folder that the step's `reduce` fills; None for other operators.
     earlier: for `reduce`, (step, state) of each reduction before this one.
   """
 
   workdir: pathlib.Path
   cache_dir: pathlib.Path
-  state: pathlib.Path | None = None
+  state_path: pathlib.Path | None = None
   earlier: tuple[tuple[str, pathlib.Path], ...] = ()
+
+  @property
+  def state(self) -> pathlib.Path:
+    """Return `state_path` of a step that has one."""
+    assert self.state_path is not None
+    return self.state_path
 
 
 class Operator:
@@ -137,7 +143,7 @@ class Reduction:
     return False
 
   def measure(self, context: StepContext) -> Measure:
-    """Return an empty measure for one shard; `context.state` is None."""
+    """Return an empty measure for one shard; the context has no state."""
     raise NotImplementedError
 
   def reduce(

@@ -25,11 +25,22 @@ from curation.on_disk import runs
 from input_pipeline.storage import uids as uids_lib
 
 
-class Occurrences:
+class _Measure:
+  """Measure whose file has the combined rows of a shard's keys."""
+
+  def __init__(self, combine: runs.CombineFn) -> None:
+    self._sorter = runs.Sorter(combine)
+
+  def save(self, path: pathlib.Path) -> None:
+    """Write the rows."""
+    self._sorter.save(path)
+
+
+class Occurrences(_Measure):
   """Counts of keys: an operators.Measure."""
 
   def __init__(self) -> None:
-    self._sorter = runs.Sorter(_summed)
+    super().__init__(_summed)
 
   def add(self, keys: np.ndarray, counts: np.ndarray | None = None) -> None:
     """Add keys, uint64 [N], each once or `counts` (int64 [N]) times."""
@@ -37,28 +48,20 @@ class Occurrences:
       counts = np.ones(len(keys), np.int64)
     self._sorter.add(keys, counts)
 
-  def save(self, path: pathlib.Path) -> None:
-    """Write the counts of the shard's keys."""
-    self._sorter.save(path)
 
-
-class Values:
+class Values(_Measure):
   """Distinct values of each key, at most `above + 1`: an operators.Measure."""
 
   def __init__(self, above: int) -> None:
     """Begin with no keys; `above` is that of `keys_of_many_values`."""
-    self._sorter = runs.Sorter(_distinct(above))
+    super().__init__(_distinct(above))
 
   def add(self, keys: np.ndarray, values: np.ndarray) -> None:
     """Add keys and the hashes of their values, uint64 [N] both."""
     self._sorter.add(keys, values)
 
-  def save(self, path: pathlib.Path) -> None:
-    """Write the values of the shard's keys."""
-    self._sorter.save(path)
 
-
-class Members:
+class Members(_Measure):
   """Winning pair of each key: an operators.Measure.
 
   The pair whose UID has the lowest hash wins: a random choice that does not
@@ -66,7 +69,7 @@ class Members:
   """
 
   def __init__(self, seed: int) -> None:
-    self._sorter = runs.Sorter(_best)
+    super().__init__(_best)
     self._seed = seed
 
   def add(self, keys: np.ndarray, uids: np.ndarray) -> None:
@@ -74,10 +77,6 @@ class Members:
     high, low = uids_lib.halves(uids)
     rank = hashing.h64(uids, self._seed)
     self._sorter.add(keys, np.ones(len(keys), np.int64), rank, high, low)
-
-  def save(self, path: pathlib.Path) -> None:
-    """Write the winner of each of the shard's keys."""
-    self._sorter.save(path)
 
 
 def frequent_keys(

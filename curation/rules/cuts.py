@@ -108,7 +108,6 @@ class TopFraction(operators.Filter, operators.Reduction):
     context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
-    assert context.state is not None
     cut, summary = quantiles.fraction_threshold(parts, self.fraction, run)
     np.save(context.state / "cut.npy", cut)
     # JSON has no infinity.
@@ -130,7 +129,6 @@ class TopFraction(operators.Filter, operators.Reduction):
     return facts
 
   def open(self, context: operators.StepContext) -> operators.DecideFn:
-    assert context.state is not None
     cut = np.load(context.state / "cut.npy", allow_pickle=False)
     return lambda table: operators.Verdict(scores(table, self.column) >= cut)
 

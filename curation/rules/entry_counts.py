@@ -12,11 +12,8 @@ from curation.captions import entry_lists, match_counts
 
 
 @dataclasses.dataclass(frozen=True)
-class EntryCounts(operators.Filter, operators.Reduction):
-  """Count the entries of the pairs that are left, for the report; keep all.
-
-  After a step metaclip_balance, the report compares how often entries were
-  matched before it and now, in the language with most matches before.
+class Counting(operators.Filter, operators.Reduction):
+  """Base of the steps that count the matches of metadata.
 
   Attributes:
     metadata: the same as metaclip_match's.
@@ -39,6 +36,15 @@ class EntryCounts(operators.Filter, operators.Reduction):
     del context
     return match_counts.Counter()
 
+
+@dataclasses.dataclass(frozen=True)
+class EntryCounts(Counting):
+  """Count the entries of the pairs that are left, for the report; keep all.
+
+  After a step metaclip_balance, the report compares how often entries were
+  matched before it and now, in the language with most matches before.
+  """
+
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
@@ -47,7 +53,6 @@ class EntryCounts(operators.Filter, operators.Reduction):
   ) -> dict[str, Any]:
     """Save the counts of all entries; return totals and curves."""
     del run
-    assert context.state is not None
     metadata = entry_lists.open_metadata(self.metadata)
     counts = match_counts.total(parts, metadata.num_entries)
     np.save(context.state / match_counts.COUNTS, counts, allow_pickle=False)

@@ -241,5 +241,4 @@ def _dropping(
 
 
 def _path(context: operators.StepContext) -> pathlib.Path:
-  assert context.state is not None
   return context.state / "keys"

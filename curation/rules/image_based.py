@@ -71,7 +71,6 @@ class ImageBased(embedding_store.Reduction, operators.MeshFilter):
     # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import kmeans, scorer
 
-    assert context.state is not None
     mesh = scorer.make_mesh()
     z_RE = references.load(context, self.model, self.references)
     pairs = random_batches.Batches(
@@ -106,7 +105,6 @@ class ImageBased(embedding_store.Reduction, operators.MeshFilter):
   def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     from curation.on_mesh import kmeans, scorer
 
-    assert context.state is not None
     store = scorer.open_store(context, self.model)
     mesh = scorer.make_mesh()
     centroid_KE = np.load(context.state / "centroids.npy", allow_pickle=False)

@@ -21,6 +21,7 @@ from curation.captions import (
   matching,
 )
 from curation.keys import hashing
+from curation.rules import entry_counts
 from runtime import checks
 
 # t_rule -> fn(counts of the entries, tail mass) -> t.
@@ -129,13 +130,13 @@ class Match(operators.Filter):
 
 
 @dataclasses.dataclass(frozen=True)
-class Balance(operators.Filter, operators.Reduction):
+class Balance(entry_counts.Counting):
   """Keep each pair with the probability that balances the entries.
 
   Signal `keep_probability`, float32.
 
   Attributes:
-    metadata: the same as metaclip_match's.
+    metadata: as in entry_counts.Counting.
     t: number of matches above which an entry's pairs are subsampled; 0 computes
       it from `tail_mass`, for each language.
     t_language: language that `t` is for; the others take the t at which their
@@ -149,7 +150,6 @@ class Balance(operators.Filter, operators.Reduction):
     seed: random seed of the draws.
   """
 
-  metadata: str
   t: int
   t_language: str
   tail_mass: float
@@ -158,7 +158,6 @@ class Balance(operators.Filter, operators.Reduction):
   seed: int
 
   columns = ("matches",)
-  measured = ("matches",)
   signals = ("keep_probability",)
 
   def check(self, field: str) -> None:
@@ -182,15 +181,6 @@ class Balance(operators.Filter, operators.Reduction):
         f"{field}.t_language={self.t_language!r} needs its t; got t=0"
       )
 
-  def files(self) -> tuple[str, ...]:
-    """Return the paths of the metadata."""
-    return entry_lists.files(self.metadata)
-
-  def measure(self, context: operators.StepContext) -> match_counts.Counter:
-    """Return a counter of a shard's matches."""
-    del context
-    return match_counts.Counter()
-
   def reduce(
     self,
     parts: Sequence[pathlib.Path],
@@ -199,7 +189,6 @@ class Balance(operators.Filter, operators.Reduction):
   ) -> dict[str, Any]:
     """Choose each language's t; save it, the counts and 1 - p_e."""
     del run
-    assert context.state is not None
     metadata = entry_lists.open_metadata(self.metadata)
     counts = match_counts.total(parts, metadata.num_entries)
     by_language = np.split(counts, metadata.starts[1:-1])
@@ -228,7 +217,6 @@ class Balance(operators.Filter, operators.Reduction):
 
   def open(self, context: operators.StepContext) -> operators.DecideFn:
     """Open the probabilities; see operators.Filter."""
-    assert context.state is not None
     # A memory map: all workers of a machine share one copy.
     misses = np.load(context.state / _MISSES, mmap_mode="r", allow_pickle=False)
 

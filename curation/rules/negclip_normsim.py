@@ -63,7 +63,6 @@ class NegClipLoss(embedding_store.Reduction, operators.MeshFilter):
     # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import negclip, scorer
 
-    assert context.state is not None
     pairs = random_batches.Batches(
       tuple(sorted(parts, key=lambda part: part.name)),
       scorer.open_store(context, self.model),
@@ -93,7 +92,6 @@ class NegClipLoss(embedding_store.Reduction, operators.MeshFilter):
     }
 
   def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
-    assert context.state is not None
     state = context.state
 
     def decide(

@@ -76,7 +76,6 @@ class RareTokens(operators.Filter, operators.Reduction):
     run: operators.RunFn,
   ) -> dict[str, Any]:
     state = context.state
-    assert state is not None
     facts = groups.top_keys(
       parts, state / "exact", run, num_keys=self.num_terms
     )
@@ -98,7 +97,6 @@ class RareTokens(operators.Filter, operators.Reduction):
     }
 
   def open(self, context: operators.StepContext) -> operators.DecideFn:
-    assert context.state is not None
     if self.membership == "bloom":
       frequent = bloom.load(context.state / "bloom")
     else:

@@ -1,5 +1,6 @@
 """A small pool and recipe, with operators that workers can import."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -76,8 +77,9 @@ class Deadly(operators.Filter):
 
   def open(self, place):
     def decide(table):
-      if not os.path.exists(self.flag):
-        pathlib.Path(self.flag).touch()
+      # Made by one process only, of several that come here together.
+      with contextlib.suppress(FileExistsError):
+        pathlib.Path(self.flag).touch(exist_ok=False)
         os.kill(os.getpid(), signal.SIGKILL)
       return operators.Verdict()
 

@@ -92,7 +92,6 @@ class NearDuplicates(embedding_store.Reduction, operators.Filter):
     # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import kmeans, scorer
 
-    assert context.state is not None
     z_of_sets = [
       references.load(context, self.model, reference)
       for reference in self.references
@@ -136,7 +135,6 @@ class NearDuplicates(embedding_store.Reduction, operators.Filter):
     }
 
   def open(self, context: operators.StepContext) -> operators.DecideFn:
-    assert context.state is not None
     table_of_all = by_uid.Table(context.state)
     cosines = table_of_all.column("cosine")
     rows = table_of_all.column("row")

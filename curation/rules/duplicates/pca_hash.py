@@ -53,7 +53,6 @@ class PcaHash(embedding_store.Reduction, operators.MeshFilter):
     # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import scorer
 
-    assert context.state is not None
     path = context.state / "embeddings.npy"
     store = scorer.open_store(context, self.model)
     z_NE = gathered.gather(parts, store, path).z_NE
@@ -69,7 +68,6 @@ class PcaHash(embedding_store.Reduction, operators.MeshFilter):
   def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     from curation.on_mesh import scorer
 
-    assert context.state is not None
     store = scorer.open_store(context, self.model)
     mean_E = np.load(context.state / "mean.npy", allow_pickle=False)
     axes_ED = np.load(context.state / "axes.npy", allow_pickle=False)

@@ -111,7 +111,6 @@ class DuplicateImages(operators.Filter, operators.Reduction):
     context: operators.StepContext,
     run: operators.RunFn,
   ) -> dict[str, Any]:
-    assert context.state is not None
     facts = groups.winners(parts, context.state / _WINNERS, run)
     num_near = 0
     if self.max_distance:
@@ -125,7 +124,6 @@ class DuplicateImages(operators.Filter, operators.Reduction):
     return {"num_hashes": facts["num_keys"], "num_near_hashes": num_near}
 
   def open(self, context: operators.StepContext) -> operators.DecideFn:
-    assert context.state is not None
     winners = key_sets.Winners(context.state / _WINNERS)
     dropped = None
     if self.max_distance:

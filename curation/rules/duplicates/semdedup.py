@@ -71,7 +71,6 @@ class SemDeDup(embedding_store.Reduction, operators.Filter):
     # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import kmeans, nearest_before, scorer
 
-    assert context.state is not None
     path = context.state / "embeddings.npy"
     rows = gathered.gather(parts, scorer.open_store(context, self.model), path)
     mesh = scorer.make_mesh()
@@ -107,7 +106,6 @@ class SemDeDup(embedding_store.Reduction, operators.Filter):
     }
 
   def open(self, context: operators.StepContext) -> operators.DecideFn:
-    assert context.state is not None
     table_of_all = by_uid.Table(context.state)
     cosines = table_of_all.column("cosine")
     epsilon = json.loads((context.state / _RULE).read_text())["epsilon"]
