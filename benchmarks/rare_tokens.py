@@ -86,7 +86,7 @@ def compare(folder: pathlib.Path) -> dict[str, float]:
   count(step, tables, part)
   # The list has as many terms as the peer's set.
   step = make_step(len(frequent))
-  step.reduce([part], _place(folder), run)
+  step.reduce([part], _place(folder))
   decide = step.open(_place(folder))
   calls: dict[str, Callable[[], object]] = {
     "count": lambda: count(step, tables, part),
@@ -122,7 +122,7 @@ def reduce(num_shards: int, scale: int, folder: str, out: Any) -> None:
   assert len(parts) == num_shards
   step = make_step(500_000)
   before = memory.peak_mib("self")
-  wall, _ = timed(lambda: step.reduce(parts, context, run))
+  wall, _ = timed(lambda: step.reduce(parts, context))
   size = sum(part.stat().st_size for part in parts)
   out.put((wall, size / 16, memory.peak_mib("self"), before))
 
@@ -177,11 +177,6 @@ def tables_of(texts: Sequence[str]) -> list[pa.Table]:
   """Return the texts as tables, as a pool yields them."""
   starts = range(0, len(texts), _BATCH)
   return [pa.table({"text": texts[i : i + _BATCH]}) for i in starts]
-
-
-def run(fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-  """Return fn(item) of each item, as engines do."""
-  return [fn(item) for item in items]
 
 
 def timed(call: Callable[[], object]) -> tuple[float, float]:

@@ -39,21 +39,28 @@ DecideFn = Callable[[pa.Table], Verdict]
 RunFn = Callable[[Callable[[Any], Any], Sequence[Any]], Sequence[Any]]
 
 
+def run_here(fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+  """Return fn(item) of each item, in this process: a RunFn."""
+  return [fn(item) for item in items]
+
+
 @dataclasses.dataclass(frozen=True)
 class StepContext:
-  """Folders that a step reads and writes.
+  """Folders that a step reads and writes, and the processes that it has.
 
   Attributes:
     workdir: folder of the curation.
     cache_dir: folder that curations share.
     state_path: folder that the step's `reduce` fills; None for other operators.
     earlier: for `reduce`, (step, state) of each reduction before this one.
+    run: for `reduce`, function that maps over the worker processes.
   """
 
   workdir: pathlib.Path
   cache_dir: pathlib.Path
   state_path: pathlib.Path | None = None
   earlier: tuple[tuple[str, pathlib.Path], ...] = ()
+  run: RunFn = run_here
 
   @property
   def state(self) -> pathlib.Path:
@@ -147,7 +154,7 @@ class Reduction:
     raise NotImplementedError
 
   def reduce(
-    self, parts: Sequence[pathlib.Path], context: StepContext, run: RunFn
+    self, parts: Sequence[pathlib.Path], context: StepContext
   ) -> dict[str, Any]:
     """Fill `context.state` from the files of the measures, in any order.
 

@@ -143,10 +143,13 @@ def reduce(
   folder.parent.mkdir(parents=True, exist_ok=True)
   with whole_files.new_folder(folder) as temporary:
     context = operators.StepContext(
-      work.workdir, work.cache_dir, temporary, _earlier(work, name)
+      work.workdir,
+      work.cache_dir,
+      temporary,
+      _earlier(work, name),
+      functools.partial(_run_shown, engine, tries, work.stage, name),
     )
-    run_fn = functools.partial(_run_shown, engine, tries, work.stage, name)
-    text = json.dumps(step.reduce(parts, context, run_fn))
+    text = json.dumps(step.reduce(parts, context))
     whole_files.write(temporary / "facts.json", text.encode())
   return json.loads(text)
 

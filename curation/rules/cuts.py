@@ -103,12 +103,11 @@ class TopFraction(operators.Filter, operators.Reduction):
     )
 
   def reduce(
-    self,
-    parts: Sequence[pathlib.Path],
-    context: operators.StepContext,
-    run: operators.RunFn,
+    self, parts: Sequence[pathlib.Path], context: operators.StepContext
   ) -> dict[str, Any]:
-    cut, summary = quantiles.fraction_threshold(parts, self.fraction, run)
+    cut, summary = quantiles.fraction_threshold(
+      parts, self.fraction, context.run
+    )
     np.save(context.state / "cut.npy", cut)
     # JSON has no infinity.
     shown = float(cut) if np.isfinite(cut) else None
@@ -120,7 +119,7 @@ class TopFraction(operators.Filter, operators.Reduction):
     }
     if summary.num:
       edges = histogram_edges(summary.least, summary.greatest)
-      counts = quantiles.histogram(parts, edges, run)
+      counts = quantiles.histogram(parts, edges, context.run)
       facts["histogram"] = {
         "edges": edges.tolist(),
         "counts": counts.tolist(),

@@ -46,13 +46,9 @@ class EntryCounts(Counting):
   """
 
   def reduce(
-    self,
-    parts: Sequence[pathlib.Path],
-    context: operators.StepContext,
-    run: operators.RunFn,
+    self, parts: Sequence[pathlib.Path], context: operators.StepContext
   ) -> dict[str, Any]:
     """Save the counts of all entries; return totals and curves."""
-    del run
     metadata = entry_lists.open_metadata(self.metadata)
     counts = match_counts.total(parts, metadata.num_entries)
     np.save(context.state / match_counts.COUNTS, counts, allow_pickle=False)

@@ -63,13 +63,10 @@ class ImageFanout(operators.Filter, operators.Reduction):
     return _measure(groups.Values(self.max_texts), fn)
 
   def reduce(
-    self,
-    parts: Sequence[pathlib.Path],
-    context: operators.StepContext,
-    run: operators.RunFn,
+    self, parts: Sequence[pathlib.Path], context: operators.StepContext
   ) -> dict[str, Any]:
     facts = groups.keys_of_many_values(
-      parts, _path(context), run, above=self.max_texts
+      parts, _path(context), context.run, above=self.max_texts
     )
     return {
       "num_images": facts["num_keys"],
@@ -120,15 +117,12 @@ class TextFanout(operators.Filter, operators.Reduction):
     return _measure(groups.Values(self.max_images), fn)
 
   def reduce(
-    self,
-    parts: Sequence[pathlib.Path],
-    context: operators.StepContext,
-    run: operators.RunFn,
+    self, parts: Sequence[pathlib.Path], context: operators.StepContext
   ) -> dict[str, Any]:
     reduce_fn = groups.keys_of_many_values
     if not self.image:
       reduce_fn = groups.frequent_keys
-    facts = reduce_fn(parts, _path(context), run, above=self.max_images)
+    facts = reduce_fn(parts, _path(context), context.run, above=self.max_images)
     return {
       "num_texts": facts["num_keys"],
       "num_texts_dropped": facts["num_keys_above"],
@@ -173,12 +167,9 @@ class DuplicatePairs(operators.Filter, operators.Reduction):
     return _measure(groups.Members(self.seed), fn)
 
   def reduce(
-    self,
-    parts: Sequence[pathlib.Path],
-    context: operators.StepContext,
-    run: operators.RunFn,
+    self, parts: Sequence[pathlib.Path], context: operators.StepContext
   ) -> dict[str, Any]:
-    facts = groups.winners(parts, _path(context), run)
+    facts = groups.winners(parts, _path(context), context.run)
     return {
       "num_groups": facts["num_keys"],
       "num_groups_of_several": facts["num_keys_above"],

@@ -182,13 +182,9 @@ class Balance(entry_counts.Counting):
       )
 
   def reduce(
-    self,
-    parts: Sequence[pathlib.Path],
-    context: operators.StepContext,
-    run: operators.RunFn,
+    self, parts: Sequence[pathlib.Path], context: operators.StepContext
   ) -> dict[str, Any]:
     """Choose each language's t; save it, the counts and 1 - p_e."""
-    del run
     metadata = entry_lists.open_metadata(self.metadata)
     counts = match_counts.total(parts, metadata.num_entries)
     by_language = np.split(counts, metadata.starts[1:-1])

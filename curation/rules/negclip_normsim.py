@@ -54,12 +54,8 @@ class NegClipLoss(embedding_store.Reduction, operators.MeshFilter):
       checks.at_least(f"{field}.{name}", getattr(self, name), 1)
 
   def reduce(
-    self,
-    parts: Sequence[pathlib.Path],
-    context: operators.StepContext,
-    run: operators.RunFn,
+    self, parts: Sequence[pathlib.Path], context: operators.StepContext
   ) -> dict[str, Any]:
-    del run
     # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import negclip, scorer
 

@@ -70,14 +70,11 @@ class RareTokens(operators.Filter, operators.Reduction):
     return _Counts(self)
 
   def reduce(
-    self,
-    parts: Sequence[pathlib.Path],
-    context: operators.StepContext,
-    run: operators.RunFn,
+    self, parts: Sequence[pathlib.Path], context: operators.StepContext
   ) -> dict[str, Any]:
     state = context.state
     facts = groups.top_keys(
-      parts, state / "exact", run, num_keys=self.num_terms
+      parts, state / "exact", context.run, num_keys=self.num_terms
     )
     if self.membership == "bloom":
       num_keys = facts["num_keys_above"]

@@ -59,8 +59,8 @@ class AboveMean(operators.Filter, operators.Reduction):
   def measure(self, place):
     return Sum()
 
-  def reduce(self, parts, context, run):
-    total, num = sum(run(np.load, parts))
+  def reduce(self, parts, context):
+    total, num = sum(context.run(np.load, parts))
     np.save(context.state / "mean.npy", total / num)
     return {"mean": total / num}
 

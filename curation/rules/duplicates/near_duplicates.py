@@ -83,12 +83,8 @@ class NearDuplicates(embedding_store.Reduction, operators.Filter):
     return (*super().files(), *itertools.chain(*paths))
 
   def reduce(
-    self,
-    parts: Sequence[pathlib.Path],
-    context: operators.StepContext,
-    run: operators.RunFn,
+    self, parts: Sequence[pathlib.Path], context: operators.StepContext
   ) -> dict[str, Any]:
-    del run
     # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import kmeans, scorer
 

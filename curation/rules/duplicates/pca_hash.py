@@ -44,12 +44,8 @@ class PcaHash(embedding_store.Reduction, operators.MeshFilter):
     return (self.signal,)
 
   def reduce(
-    self,
-    parts: Sequence[pathlib.Path],
-    context: operators.StepContext,
-    run: operators.RunFn,
+    self, parts: Sequence[pathlib.Path], context: operators.StepContext
   ) -> dict[str, Any]:
-    del run
     # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import scorer
 

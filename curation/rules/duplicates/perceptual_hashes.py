@@ -106,16 +106,13 @@ class DuplicateImages(operators.Filter, operators.Reduction):
     return operators.MeasureOf(add, winners.save)
 
   def reduce(
-    self,
-    parts: Sequence[pathlib.Path],
-    context: operators.StepContext,
-    run: operators.RunFn,
+    self, parts: Sequence[pathlib.Path], context: operators.StepContext
   ) -> dict[str, Any]:
-    facts = groups.winners(parts, context.state / _WINNERS, run)
+    facts = groups.winners(parts, context.state / _WINNERS, context.run)
     num_near = 0
     if self.max_distance:
       path = context.state / "every_winner"
-      groups.every_winner(parts, path, run)
+      groups.every_winner(parts, path, context.run)
       keys = _dropped(runs.load(path), self.max_distance)
       path.unlink()
       with runs.writing(context.state / _DROPPED, len(keys)) as append:

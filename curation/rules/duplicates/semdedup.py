@@ -62,12 +62,8 @@ class SemDeDup(embedding_store.Reduction, operators.Filter):
     checks.at_least(f"{field}.num_iterations", self.num_iterations, 1)
 
   def reduce(
-    self,
-    parts: Sequence[pathlib.Path],
-    context: operators.StepContext,
-    run: operators.RunFn,
+    self, parts: Sequence[pathlib.Path], context: operators.StepContext
   ) -> dict[str, Any]:
-    del run
     # Imported here: workers import this module and must not import JAX.
     from curation.on_mesh import kmeans, nearest_before, scorer
 

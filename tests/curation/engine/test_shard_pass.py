@@ -70,7 +70,7 @@ class RawCount(operators.Filter, operators.Reduction):
   def measure(self, place):
     return Count()
 
-  def reduce(self, parts, place, run):
+  def reduce(self, parts, place):
     return {"num": sum(int(part.read_text()) for part in parts)}
 
   def open(self, place):

@@ -12,10 +12,6 @@ from curation.on_disk import table_keys
 from curation.rules import fanout
 
 
-def run(fn, items):
-  return [fn(item) for item in items]
-
-
 def kept(tmp_path, op, tables):
   """Return keep of all rows of tables, a shard each, and the facts."""
   op.check("steps.it")
@@ -29,7 +25,7 @@ def kept(tmp_path, op, tables):
   state = tmp_path / "state"
   state.mkdir()
   context = operators.StepContext(tmp_path, tmp_path, state)
-  facts = op.reduce(parts, context, run)
+  facts = op.reduce(parts, context)
   decide = op.open(context)
   verdicts = [decide(table.select(["uid", *op.columns])) for table in tables]
   return np.concatenate([verdict.keep for verdict in verdicts]), facts

@@ -13,10 +13,6 @@ from curation.on_disk import key_sets, runs, table_keys
 from curation.rules import rare_tokens
 
 
-def run(fn, items):
-  return [fn(item) for item in items]
-
-
 def make_texts(num=700):
   rng = np.random.default_rng(0)
   words = [f"W{n}" if n % 3 else f"w{n}" for n in range(300)]
@@ -46,7 +42,7 @@ def opened(folder, op, texts, num_parts=3):
     measure.add(pa.table({"text": pa.array([texts[row] for row in rows])}))
     parts.append(folder / f"{number}")
     measure.save(parts[-1])
-  facts = op.reduce(parts, context, run)
+  facts = op.reduce(parts, context)
   return op.open(context), facts
 
 
