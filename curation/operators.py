@@ -10,7 +10,7 @@ all shards into a state that its decisions read.
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -168,7 +168,23 @@ class Reduction:
 
 # read(columns, rows) -> tables of the pairs in these rows; see pool.Pool.read.
 ReadFn = Callable[[Sequence[str], np.ndarray], Iterator[pa.Table]]
-ShardFn = Callable[[pool.Shard, Iterable[pa.Table], ReadFn], Iterator[Verdict]]
+
+
+class ShardPairs(NamedTuple):
+  """Pairs of a shard that are left.
+
+  Attributes:
+    shard: shard of the pool.
+    tables: pairs, in the order of verdicts.
+    read: function that reads `fetched` columns.
+  """
+
+  shard: pool.Shard
+  tables: Iterable[pa.Table]
+  read: ReadFn
+
+
+ShardFn = Callable[[ShardPairs], Iterator[Verdict]]
 
 
 class MeshFilter(Operator):
@@ -183,7 +199,7 @@ class MeshFilter(Operator):
     return ()
 
   def open_shards(self, context: StepContext) -> ShardFn:
-    """Return fn(shard, tables, read) -> a verdict for each table."""
+    """Return fn(ShardPairs) -> a verdict for each table."""
     raise NotImplementedError
 
 

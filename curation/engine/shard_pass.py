@@ -260,7 +260,7 @@ def _decided_on_mesh(
   start = time.perf_counter()
   decide = _opened(work, name)
   read = functools.partial(_fetched, work, shard)
-  for verdict in decide(shard, remaining(), read):
+  for verdict in decide(operators.ShardPairs(shard, remaining(), read)):
     yield from emptied()
     entered, left = waiting.pop(0)
     num_entered = len(left)

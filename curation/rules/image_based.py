@@ -2,14 +2,13 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from curation import operators
-from curation import pool as pool_lib
 from curation.on_disk import embedding_store, random_batches
 from curation.rules import references
 from runtime import checks
@@ -106,13 +105,8 @@ class ImageBased(embedding_store.Reduction, operators.MeshFilter):
     centroid_KE = np.load(context.state / "centroids.npy", allow_pickle=False)
     is_hit_K = np.load(context.state / "is_hit.npy", allow_pickle=False)
 
-    def decide(
-      shard: pool_lib.Shard,
-      tables: Iterable[pa.Table],
-      read: operators.ReadFn,
-    ) -> Iterator[operators.Verdict]:
-      del read
-      all_tables, records = list(tables), store.open(shard)
+    def decide(left: operators.ShardPairs) -> Iterator[operators.Verdict]:
+      all_tables, records = list(left.tables), store.open(left.shard)
       if not all_tables:
         return
       # One call: each call puts the centroids on the devices.

@@ -1,7 +1,7 @@
 """Steps that store a model's embeddings of pairs, and return their cosine."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -58,22 +58,20 @@ class Embed(operators.MeshFilter):
     model = scorer.load(self.model)
     store = scorer.open_store(context, self.model)
 
-    def decide(
-      shard: pool_lib.Shard,
-      tables: Iterable[pa.Table],
-      read: operators.ReadFn,
-    ) -> Iterator[operators.Verdict]:
-      all_tables = list(tables)
-      records = store.open(shard)
+    def decide(left: operators.ShardPairs) -> Iterator[operators.Verdict]:
+      all_tables = list(left.tables)
+      records = store.open(left.shard)
       missing = [
         table.filter(pa.array(records.missing(table))) for table in all_tables
       ]
       if any(map(len, missing)):
         pairs = pa.concat_tables(missing)
         rows, image_N = _distinct(pairs)
-        images = _images(read, rows)
-        store.add(shard, model.pairs(pairs, images, image_N, self.batch_size))
-        records = store.open(shard)
+        images = _images(left.read, rows)
+        store.add(
+          left.shard, model.pairs(pairs, images, image_N, self.batch_size)
+        )
+        records = store.open(left.shard)
       for table in all_tables:
         yield _verdict(records.read(table), self.signal)
 
@@ -114,15 +112,10 @@ class StoredEmbeddings(operators.MeshFilter):
     model = embedding_store.COLUMNS + self.name
     store = embedding_store.of_columns(context.workdir, model)
 
-    def decide(
-      shard: pool_lib.Shard,
-      tables: Iterable[pa.Table],
-      read: operators.ReadFn,
-    ) -> Iterator[operators.Verdict]:
-      del read
-      records = [self._records(table) for table in tables]
+    def decide(left: operators.ShardPairs) -> Iterator[operators.Verdict]:
+      records = [self._records(table) for table in left.tables]
       if records:
-        store.add(shard, np.concatenate(records))
+        store.add(left.shard, np.concatenate(records))
       for part in records:
         yield _verdict(part, self.signal)
 

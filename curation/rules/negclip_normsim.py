@@ -2,14 +2,12 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from curation import operators
-from curation import pool as pool_lib
 from curation.on_disk import embedding_store, random_batches
 from curation.rules import references
 from runtime import checks, progress
@@ -90,14 +88,9 @@ class NegClipLoss(embedding_store.Reduction, operators.MeshFilter):
   def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     state = context.state
 
-    def decide(
-      shard: pool_lib.Shard,
-      tables: Iterable[pa.Table],
-      read: operators.ReadFn,
-    ) -> Iterator[operators.Verdict]:
-      del read
-      sums = np.load(_path(state, shard.name), allow_pickle=False)
-      for table in tables:
+    def decide(left: operators.ShardPairs) -> Iterator[operators.Verdict]:
+      sums = np.load(_path(state, left.shard.name), allow_pickle=False)
+      for table in left.tables:
         index = np.searchsorted(sums["row"], table["row"].to_numpy())
         mean = sums["sum"][index] / self.num_rounds
         yield operators.Verdict(None, {self.signal: mean.astype(np.float32)})
@@ -179,14 +172,9 @@ class NormSim(operators.MeshFilter):
     z_RE = references.load(context, self.model, self.references)
     targets = normsim.Targets(z_RE, self.norm, scorer.make_mesh())
 
-    def decide(
-      shard: pool_lib.Shard,
-      tables: Iterable[pa.Table],
-      read: operators.ReadFn,
-    ) -> Iterator[operators.Verdict]:
-      del read
-      records = store.open(shard)
-      for table in tables:
+    def decide(left: operators.ShardPairs) -> Iterator[operators.Verdict]:
+      records = store.open(left.shard)
+      for table in left.tables:
         zimg_NE = records.read(table)["zimg"]
         references.check_width(z_RE, zimg_NE.shape[1], self.references)
         scores = targets.compare(zimg_NE, _BATCH_SIZE)

@@ -7,14 +7,12 @@ on the mean of the images that are left; bits are in the order of the variances.
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from curation import operators
-from curation import pool as pool_lib
 from curation.on_disk import embedding_store, gathered
 
 NUM_BITS = 64
@@ -68,14 +66,9 @@ class PcaHash(embedding_store.Reduction, operators.MeshFilter):
     mean_E = np.load(context.state / "mean.npy", allow_pickle=False)
     axes_ED = np.load(context.state / "axes.npy", allow_pickle=False)
 
-    def decide(
-      shard: pool_lib.Shard,
-      tables: Iterable[pa.Table],
-      read: operators.ReadFn,
-    ) -> Iterator[operators.Verdict]:
-      del read
-      records = store.open(shard)
-      for table in tables:
+    def decide(left: operators.ShardPairs) -> Iterator[operators.Verdict]:
+      records = store.open(left.shard)
+      for table in left.tables:
         hashed = hashes(records.read(table)["zimg"], mean_E, axes_ED)
         yield operators.Verdict(None, {self.signal: hashed})
 

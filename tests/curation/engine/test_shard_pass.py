@@ -108,9 +108,9 @@ class Ahead(operators.MeshFilter):
   signals = ("half",)
 
   def open_shards(self, place):
-    def decide(shard, tables, read):
+    def decide(pairs):
       waiting = []
-      for table in tables:
+      for table in pairs.tables:
         assert len(table)
         waiting.append(table)
         if len(waiting) > 2:
