@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+# The fixture that its tests share takes 10 s.
+pytestmark = pytest.mark.slow
+
 
 def _run(*flags: str) -> subprocess.CompletedProcess:
   """Run the benchmark, which needs more devices than the tests have."""
@@ -32,7 +35,6 @@ def temp_mib() -> dict[tuple[str, int, int], float]:
 # A device's embeddings and their gradients are 4 MiB each with 2048 rows, 2
 # with 1024; logits of 256 texts are 2 and 1. Ours came to 13.0 and 7.0 MiB with
 # "sigmoid", to 15.1 and 8.0 with the others.
-@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "devices", "local_batch", "limit"),
   [

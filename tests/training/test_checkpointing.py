@@ -15,6 +15,9 @@ from runtime import mesh as mesh_lib
 from tests import runs
 from training import checkpointing
 
+# The fixture that its tests share takes 10 s.
+pytestmark = pytest.mark.slow
+
 _DAMAGES = ("truncate", "flip", "delete")
 
 
@@ -92,7 +95,6 @@ def _restore(folder, config, count=1):
   return state, next(iterator)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("count", [8, 4, 1])
 def test_round_trip(count, saved, config):
   folder, following = saved
@@ -145,7 +147,6 @@ class _Reports:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", _DAMAGES)
 def test_every_damaged_file(how, saved, config, tmp_path, monkeypatch):
   """Restoring gives this checkpoint, or with a report the one before."""
@@ -183,7 +184,6 @@ def test_every_damaged_file(how, saved, config, tmp_path, monkeypatch):
     assert any(outcomes.get(name) == 3 for name in arrays)
 
 
-@pytest.mark.slow
 def test_a_rejected_step_is_saved_again(saved, config, tmp_path):
   folder, _ = saved
   copy = shutil.copytree(folder, tmp_path / "copy")
@@ -198,7 +198,6 @@ def test_a_rejected_step_is_saved_again(saved, config, tmp_path):
     _assert_equal(_restore(copy, config)[0], state)
 
 
-@pytest.mark.slow
 def test_every_byte_of_the_arrays_is_covered(saved, config, tmp_path):
   """Flip one of many places of the file that holds the parameters."""
   folder, _ = saved
@@ -270,7 +269,6 @@ def test_restore_params(saved, config):
   _assert_equal(params, _make_state(config, 5).params)
 
 
-@pytest.mark.slow
 def test_keep(config, tmp_path):
   folder = tmp_path / "checkpoints"
   checkpointer = checkpointing.Checkpointer(folder, keep=2)

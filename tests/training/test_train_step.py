@@ -12,6 +12,9 @@ from tests import runs, steps
 from training import config as config_lib
 from training import flops, train_state, train_step
 
+# The fixture that its tests share takes 10 s.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def alone():
@@ -19,7 +22,6 @@ def alone():
   return config, *steps.build(config).run(config, 8)
 
 
-@pytest.mark.slow
 def test_the_loss_falls(alone):
   _, state, seen = alone
   losses = [float(metrics["train/loss"]) for metrics in seen]
@@ -41,7 +43,6 @@ def test_metrics(alone):
       assert value.shape == (), name
 
 
-@pytest.mark.slow
 def test_sharded_equals_one_device(alone):
   config, expected_state, expected = alone
   built = steps.build(config, (2, 2, 2))
@@ -59,7 +60,6 @@ def test_sharded_equals_one_device(alone):
     np.testing.assert_allclose(got[name], x, atol=steps.ATOL, err_msg=name)
 
 
-@pytest.mark.slow
 def test_scale_max():
   """An init above the limit is cut with the first update."""
   config = runs.make_config(steps.FAST | {"model.scale_max": 5.0})
@@ -69,7 +69,6 @@ def test_scale_max():
   assert max(scales[1:]) <= 5.0 * (1 + 1e-6)
 
 
-@pytest.mark.slow
 def test_frozen_towers_cost_no_gradient():
   """As in locked-image tuning: no backward pass through the image tower."""
   frozen = ((r"img/.*", True), (r".*", False))
@@ -105,7 +104,6 @@ def test_frozen_towers_cost_no_gradient():
     assert "/img/" not in param_rules.path_string(path)
 
 
-@pytest.mark.slow
 def test_shapes_and_shardings_are_those_of_a_run():
   config = runs.make_config({"mesh.fsdp": 2, "model.image.width": 16})
   mesh = mesh_lib.make_mesh(config.mesh)
