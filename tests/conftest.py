@@ -34,7 +34,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-  """Begin with the longest, so that no worker waits for them at the end."""
+  """Mark tests of whole runs as slow; begin with the longest.
+
+  No worker then waits for the longest tests at the end.
+  """
+  for item in items:
+    if "reference" in getattr(item, "fixturenames", ()):
+      item.add_marker(pytest.mark.slow)
   items.sort(key=lambda item: not item.path.name.startswith(_LONG))
 
 

@@ -26,6 +26,7 @@ def _events(workdir):
   return events
 
 
+@pytest.mark.slow
 def test_results(reference):
   results = json.loads((reference / "results.json").read_text())
   assert list(results) == ["compositional", "unseen_concept", "zero_shot"]
@@ -127,6 +128,7 @@ def test_a_completed_run_is_not_run_again(runner, reference, tmp_path):
     assert (workdir / name).read_bytes() == (reference / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_evaluate(runner, reference, tmp_path):
   workdir = shutil.copytree(reference, tmp_path / "run")
   (workdir / "results.json").unlink()
@@ -138,6 +140,7 @@ def test_evaluate(runner, reference, tmp_path):
   assert json.loads(result.stdout) == json.loads(written)
 
 
+@pytest.mark.slow
 def test_search(runner, reference, tmp_path):
   workdir = shutil.copytree(reference, tmp_path / "run")
   query = "--query=woman firefighter"
@@ -164,6 +167,7 @@ def test_search(runner, reference, tmp_path):
   assert found["matches"][0]["key"] in lines[0]
 
 
+@pytest.mark.slow
 def test_languages(runner, reference, tmp_path):
   del reference  # prepared data and programs
   result = runner.run(

@@ -113,6 +113,7 @@ def _until_step_10(workdir, folder):
   return copy
 
 
+@pytest.mark.slow
 def test_four_processes_then_two_then_one(runner, alone, tmp_path):
   workdir = tmp_path / "run"
   processes = _run_to_step_11(runner, workdir, 4, *_NO_EVALUATION)
@@ -147,6 +148,7 @@ def test_four_processes_then_two_then_one(runner, alone, tmp_path):
   _assert_close(workdir, alone, runner.cache_dir)
 
 
+@pytest.mark.slow
 def test_two_processes_lose_the_first_and_go_on(runner, alone, tmp_path):
   workdir = tmp_path / "run"
   processes = _run_to_step_11(runner, workdir, 2, *_ARGS)

@@ -99,6 +99,7 @@ def resumed(config, workdir, capsys):
   return json.loads((workdir / "manifest.json").read_text())
 
 
+@pytest.mark.slow
 def test_killed_and_stopped(config, tmp_path, capsys):
   path, values = config
   workdirs = {}

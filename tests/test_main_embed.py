@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests import runs
@@ -25,6 +26,7 @@ def _run(*args):
   return runs.Runner(None, None).run(None, *args, config=None)
 
 
+@pytest.mark.slow
 def test_embed(tmp_path):
   expected = _published(tmp_path / "clip")
   result = _run(
@@ -45,6 +47,7 @@ def test_embed(tmp_path):
   assert "Warning" not in result.stderr
 
 
+@pytest.mark.slow
 def test_export_and_mistakes(tmp_path):
   _published(tmp_path / "clip")
   result = _run(

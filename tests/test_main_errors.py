@@ -26,6 +26,7 @@ def _assert_refused(result, *words):
   assert not result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("args", "words"),
   [
@@ -70,6 +71,7 @@ def test_misspelt_and_mistyped(args, words, runner, reference, tmp_path):
   assert {p.name for p in left} <= {".lock", "config.json"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("config", "words"),
   [
@@ -104,6 +106,7 @@ def test_mesh_that_the_devices_do_not_fill(runner, tmp_path):
   assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["train", "evaluate", "search"])
 def test_workdir_below_a_file(task, runner, tmp_path):
   (tmp_path / "file").write_text("kept")
@@ -116,6 +119,7 @@ def test_workdir_below_a_file(task, runner, tmp_path):
   assert (tmp_path / "file").read_text() == "kept"
 
 
+@pytest.mark.slow
 def test_workdir_in_use(runner, reference, tmp_path):
   workdir = shutil.copytree(reference, tmp_path / "run")
   with open(workdir / ".lock", "w") as lock:
@@ -123,6 +127,7 @@ def test_workdir_in_use(runner, reference, tmp_path):
     _assert_refused(runner.run(workdir), "--workdir", "in use")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["resvg_py", "optax"])
 def test_missing_package(package, runner, tmp_path):
   (tmp_path / "sitecustomize.py").write_text(
@@ -140,6 +145,7 @@ def test_missing_package(package, runner, tmp_path):
   assert not list((tmp_path).glob("cache/emoji*"))
 
 
+@pytest.mark.slow
 def test_loss_that_is_not_a_number(runner, reference, tmp_path):
   result = runner.run(
     tmp_path / "run",
@@ -182,6 +188,7 @@ def _small_disk(folder, num_bytes):
     subprocess.run(("umount", str(folder)), check=True)
 
 
+@pytest.mark.slow
 def test_full_disk(runner, reference, tmp_path):
   """The disk fills while checkpoints are saved, then there is room again."""
   disk = tmp_path / "disk"
@@ -208,6 +215,7 @@ def test_full_disk(runner, reference, tmp_path):
   runs.assert_same_run(workdir, reference, runner.cache_dir)
 
 
+@pytest.mark.slow
 def test_full_disk_while_preparing(runner, tmp_path):
   disk = tmp_path / "disk"
   with _small_disk(disk, 2**20):

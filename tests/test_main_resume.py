@@ -45,6 +45,7 @@ def _complete(runner, workdir, *args):
   return result
 
 
+@pytest.mark.slow
 def test_killed_after_a_checkpoint(runner, reference, tmp_path):
   # It compiles its own program, as on a fresh machine; what resumes reads one.
   fresh = dataclasses.replace(runner, compiled=None)
@@ -60,6 +61,7 @@ def test_killed_after_a_checkpoint(runner, reference, tmp_path):
   runs.assert_same_run(workdir, reference, runner.cache_dir)
 
 
+@pytest.mark.slow
 def test_killed_while_preparing_and_while_compiling(
   runner, reference, tmp_path
 ):
@@ -84,6 +86,7 @@ def test_killed_while_preparing_and_while_compiling(
   runs.assert_same_run(workdir, reference, runner.cache_dir)
 
 
+@pytest.mark.slow
 def test_sigterm_in_the_loop_saves_and_exits_0(runner, reference, tmp_path):
   workdir = tmp_path / "run"
   process = runner.start(workdir, *_NO_EVALUATION)
@@ -102,6 +105,7 @@ def test_sigterm_in_the_loop_saves_and_exits_0(runner, reference, tmp_path):
   runs.assert_same_run(workdir, reference, runner.cache_dir)
 
 
+@pytest.mark.slow
 def test_sigterm_while_compiling_exits_0_at_once(runner, tmp_path):
   workdir = tmp_path / "run"
   runner = dataclasses.replace(runner, compiled=None)
@@ -129,6 +133,7 @@ stop.Stop.begin = begin_and_stop
 """
 
 
+@pytest.mark.slow
 def test_stopped_twice_at_step_0(runner, reference, tmp_path):
   workdir = tmp_path / "run"
   for _ in range(2):
@@ -152,6 +157,7 @@ suite.embed = stop_and_embed
 """
 
 
+@pytest.mark.slow
 def test_sigterm_in_evaluations(runner, reference, tmp_path):
   workdir = tmp_path / "run"
   # Step 12 is saved by nothing else.
@@ -178,6 +184,7 @@ def test_sigterm_in_evaluations(runner, reference, tmp_path):
   assert got == expected
 
 
+@pytest.mark.slow
 def test_sigint_exits_130(runner, tmp_path):
   workdir = tmp_path / "run"
   process = runner.start(workdir, *_NO_EVALUATION)
@@ -189,6 +196,7 @@ def test_sigint_exits_130(runner, tmp_path):
   assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_corrupted_newest_checkpoint(runner, reference, copied):
   largest = max(
     (p for p in (copied / "checkpoints" / "40").rglob("*") if p.is_file()),
@@ -203,6 +211,7 @@ def test_corrupted_newest_checkpoint(runner, reference, copied):
   runs.assert_same_run(copied, reference, runner.cache_dir)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_its_metadata(runner, reference, copied):
   (copied / "checkpoints" / "40" / "_CHECKPOINT_METADATA").unlink()
   result = _complete(runner, copied, *_NO_EVALUATION)
@@ -211,6 +220,7 @@ def test_a_checkpoint_without_its_metadata(runner, reference, copied):
   runs.assert_same_run(copied, reference, runner.cache_dir)
 
 
+@pytest.mark.slow
 def test_all_checkpoints_broken(runner, copied):
   _drop_checkpoints(copied, 15)
   for path in (copied / "checkpoints").glob("*/params/d/*"):
@@ -229,6 +239,7 @@ def test_all_checkpoints_broken(runner, copied):
   assert after == before
 
 
+@pytest.mark.slow
 def test_another_model_or_data_is_refused(runner, copied):
   before = _snapshot(copied)
   result = runner.run(
@@ -245,6 +256,7 @@ def test_another_model_or_data_is_refused(runner, copied):
   assert _snapshot(copied) == before
 
 
+@pytest.mark.slow
 def test_fewer_steps_than_were_made_is_refused(runner, copied):
   before = _snapshot(copied)
   result = runner.run(copied, "--config.total_steps=20")
@@ -255,6 +267,7 @@ def test_fewer_steps_than_were_made_is_refused(runner, copied):
   assert _snapshot(copied) == before
 
 
+@pytest.mark.slow
 def test_another_interval_is_accepted(runner, reference, copied):
   _drop_checkpoints(copied, 31)
   result = _complete(
@@ -267,6 +280,7 @@ def test_another_interval_is_accepted(runner, reference, copied):
   runs.assert_same_run(copied, reference, runner.cache_dir)
 
 
+@pytest.mark.slow
 def test_resume_on_another_mesh(runner, reference, tmp_path):
   """8 devices, then 4. Sums are taken in another order: not to the bit."""
   workdir = tmp_path / "run"

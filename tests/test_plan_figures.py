@@ -16,6 +16,7 @@ from tests import runs
 pytest.importorskip("libtpu")
 
 
+@pytest.mark.slow
 def test_peak_with_parameters_split():
   process = subprocess.run(
     [sys.executable, "-m", "benchmarks.plan", "--json", "--rows=v5e-fsdp"],

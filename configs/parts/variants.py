@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
-_ROOT = pathlib.Path(__file__).parents[2]
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def pick(file: str, arg: str, variants: Mapping[str, T]) -> T:
@@ -20,8 +20,9 @@ def pick(file: str, arg: str, variants: Mapping[str, T]) -> T:
     ValueError: no variant has that name.
   """
   if arg not in variants:
+    name = pathlib.Path(file).resolve().relative_to(_ROOT)
     raise ValueError(
-      f"{pathlib.Path(file).relative_to(_ROOT)}:VARIANT must be one of"
+      f"{name}:VARIANT must be one of"
       f" {', '.join((*variants, 'mini'))}; got {arg!r}"
     )
   return variants[arg]

@@ -99,6 +99,7 @@ def test_wrong_arrays_are_refused(tokens):
     make_embedder().texts(np.ones((1, 2), np.float32), tokens)
 
 
+@pytest.mark.slow
 def test_two_processes_get_all_rows_and_ranks():
   with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))
@@ -145,6 +146,7 @@ def run_process(port: int, index: int) -> None:
   print("ok")
 
 
+@pytest.mark.slow
 def test_a_split_is_embedded_with_few_batches_alive():
   ids = np.arange(100)
   live, alive = weakref.WeakSet(), []

@@ -60,6 +60,7 @@ def photos(tmp_path):
   return place
 
 
+@pytest.mark.slow
 def test_images_and_texts(model, folder, photos, tmp_path, capsys):
   texts = tmp_path / "texts.txt"
   texts.write_text("\ufeff" + "\n".join(TEXTS) + "\r\n", encoding="utf-8")
@@ -130,6 +131,7 @@ def test_one_tower_and_json(model, photos, tmp_path, capsys):
     embed.run(str(folder), images="", texts=str(texts), **args)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("changes", "words"),
   [

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from inference import model as model_lib
-from runtime import sections
+from runtime import failures, sections
 from tests import runs
 from tests.inference import fresh_run
 from tests.models.pretrained import goldens
 from training import workdir
 
 
+@pytest.mark.slow
 def test_a_run(tmp_path):
   config = runs.make_config()
   params = fresh_run.write(tmp_path / "run", config, step=5, bias=-2.5)
@@ -36,7 +37,7 @@ def test_a_run_with_another_config(tmp_path):
   other = dataclasses.replace(config, evaluate=evaluate)
   assert model_lib.load_run(tmp_path / "run", other)[0] == other
   wider = dataclasses.replace(config.model, embed_dim=24)
-  with pytest.raises(workdir.WorkdirError, match=r"model\.embed_dim"):
+  with pytest.raises(failures.RunError, match=r"model\.embed_dim"):
     model_lib.load_run(
       tmp_path / "run", dataclasses.replace(config, model=wider)
     )

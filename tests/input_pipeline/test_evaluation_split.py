@@ -121,6 +121,7 @@ def test_messages_name_the_field_of_the_set(tars, tmp_path):
     _open(config, source, path=str(tmp_path / "none.tar"))
 
 
+@pytest.mark.slow
 def test_all_splits_and_texts_of_the_emoji(config):
   assert tuple(splits.all_splits(config)) == emoji.SPLITS
   texts = splits.all_texts(config)

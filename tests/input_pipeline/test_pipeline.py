@@ -243,6 +243,7 @@ def test_caption_and_crop_are_drawn_anew_each_epoch(tiny):
   assert all(len(crops) > 8 for crops in pictures.values())
 
 
+@pytest.mark.slow
 def test_all_languages_of_the_emoji_are_drawn(config):
   languages = emoji.LANGUAGES
   assert len(languages) == 14

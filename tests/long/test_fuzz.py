@@ -21,6 +21,7 @@ FORMATS = ("webdataset", *fuzz_tables.WRITERS)
 MAX_MIB = 1024
 
 
+@pytest.mark.slow
 def test_a_thousand_inputs():
   # A process of its own: an input may end it, and its memory is measured.
   done = subprocess.run(

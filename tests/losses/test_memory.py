@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+# The fixture that its tests share takes 10 s.
+pytestmark = pytest.mark.slow
+
 
 def _run(*flags: str) -> subprocess.CompletedProcess:
   """Run the benchmark, which needs more devices than the tests have."""

@@ -12,6 +12,7 @@ from losses import ring as ring_lib
 from tests.losses import pairs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("num_rows", "block_size"), [(1, 4), (4, 1), (5, 2), (6, 4), (7, 100)]
 )

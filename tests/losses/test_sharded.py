@@ -15,6 +15,7 @@ def _inputs(size=_NUM_ROWS):
   return *pairs.embeddings(0, size), pairs.labels(0, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1,), (2,), (3,), (8,), (2, 4), (2, 2, 2)])
 @pytest.mark.parametrize(
   ("name", "smoothing"), [("sigmoid", 0.0), ("softmax", 0.1), ("unicl", 0.0)]
@@ -37,6 +38,7 @@ def test_equals_reference_on_every_mesh(name, smoothing, shape):
 
 
 # 11 rows a device, which no two streams of blocks divide.
+@pytest.mark.slow
 @pytest.mark.parametrize("block_size", [1, 4, 11, 1000])
 @pytest.mark.parametrize(("name", "smoothing"), pairs.CASES[::2])
 def test_block_size_does_not_matter(name, smoothing, block_size):
@@ -67,6 +69,7 @@ def test_one_row_a_device(name):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "smoothing"), pairs.CASES)
 def test_bfloat16_embeddings(name, smoothing):
   zimg, ztxt, labels = _inputs()
@@ -118,6 +121,7 @@ def test_value_without_gradients(name):
   pairs.assert_close([got], [module.reference(zimg, ztxt, **kwargs)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_chain_rule(name):
   """Gradients of a function of the loss, under recomputation."""
@@ -146,6 +150,7 @@ def test_chain_rule(name):
 
 
 # Rows of a device of a 2 x 4 mesh; of four devices; of all.
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("loss_axes", "num_groups"), [((), 8), (("fsdp",), 2), (None, 1)]
 )

@@ -36,6 +36,7 @@ def wide(width_factor, depth_factor):
 
 # As counted in towers of open_clip 3.3.0's model_configs, and in timm 1.0.31's
 # tf_efficientnet_b3, b7 and l2 (with 1000 classes).
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("tower", "embed_dim", "fields", "expected"),
   [

@@ -21,6 +21,7 @@ def _norms(z_bE):
   return np.linalg.norm(np.asarray(z_bE, np.float64), axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", _IMAGES.values(), ids=_IMAGES)
 def test_image_embeddings(image):
   pre_norm = image["pool"] == "cls"
@@ -45,6 +46,7 @@ def test_image_embeddings(image):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("pool", "causal"),
   [
@@ -71,6 +73,7 @@ def test_text_embeddings(pool, causal):
   assert np.abs(towers.embed_texts(model, swapped) - ztxt_bE).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("pool", "causal"),
   [
@@ -157,6 +160,7 @@ def test_bfloat16_is_near_float32():
     assert np.abs(half - full).max() > 0  # it is another arithmetic
 
 
+@pytest.mark.slow
 def test_gradients_are_float32_finite_and_reach_every_parameter():
   config = towers.make_config(dtype="bfloat16")
   graph = dual_encoder.make_graph(config)

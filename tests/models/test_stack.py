@@ -76,6 +76,7 @@ def test_layers_of_a_stack_start_different():
   assert np.abs(np.diff(kernel, axis=0)).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("remat", "dtype"),
   [("dense", "float32"), ("block", "float32"), ("block", "bfloat16")],
@@ -125,6 +126,7 @@ def test_remat_keeps_less():
   assert block < 0.6 * dense
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("depth", "is_causal", "cut_from"),
   [(1, False, 0), (1, True, 0), (3, False, 0), (3, True, 0), (3, True, 16)],
@@ -171,6 +173,7 @@ def test_layers_apart_change_nothing(one):
     np.testing.assert_allclose(fn(apart, rows), fn(params, rows), **_CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [2, 4, 3])
 def test_chunks_change_nothing(chunks):
   """Neither do numbers that do not divide the batch, nor draws."""

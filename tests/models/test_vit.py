@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from models import dual_encoder
 from tests.models import towers
@@ -74,6 +75,7 @@ def test_pixels_are_normalised():
   np.testing.assert_allclose(got.reshape(want.shape), want, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_patch_dropout_draws_by_example_and_only_with_keys():
   """An image's kept patches do not depend on what else is in the batch."""
   config = towers.make_config(image={"patch_dropout": 0.5, "patch_size": 4})

@@ -103,6 +103,7 @@ def _is_free(job: int) -> bool:
     return probe.connect_ex(("127.0.0.1", 65535 - 2**12 + 1 + job)) != 0
 
 
+@pytest.mark.slow
 def test_slurm(runner, tmp_path):
   """JAX finds the other process by what Slurm sets."""
   config = "--config.total_steps=10"

@@ -26,6 +26,7 @@ def _hits(stderr):
   return int(stderr.strip().splitlines()[-1].removeprefix("hits "))
 
 
+@pytest.mark.slow
 def test_second_run_of_main_reads_what_the_first_compiled(
   runner, reference, tmp_path
 ):

@@ -148,6 +148,7 @@ def made():
   return train_state.init(init_params, opt, abstract, 0), abstract
 
 
+@pytest.mark.slow
 def test_rules_of_base_split_what_they_should(made):
   state, _ = made
   seen = set()
@@ -171,6 +172,7 @@ def test_init_builds_every_array_where_it_will_lie(made):
     assert (x.shape, x.dtype) == (expected.shape, expected.dtype), path
 
 
+@pytest.mark.slow
 def test_init_compiles_without_a_whole_parameter():
   """No device holds the embedding whole, not even for a moment."""
   config = runs.make_config({"data.vocab_size": 65536})

@@ -1,19 +1,17 @@
 """Help by task, and flags that a task does not use."""
 
+import json
 import subprocess
 import sys
 
 import pytest
-from absl import app, flags
 
-import tasks
-from tasks import task_help
 from tests import runs
 
 
-def _main(*args: str) -> subprocess.CompletedProcess[str]:
+def _python(*args: str) -> subprocess.CompletedProcess[str]:
   return subprocess.run(
-    [sys.executable, "-X", "importtime", "main.py", *args],
+    [sys.executable, *args],
     capture_output=True,
     text=True,
     cwd=runs.ROOT,
@@ -21,78 +19,69 @@ def _main(*args: str) -> subprocess.CompletedProcess[str]:
   )
 
 
-def test_help_has_a_line_for_each_task_and_imports_no_jax():
+def _main(*args: str) -> subprocess.CompletedProcess[str]:
+  return _python("-X", "importtime", "main.py", *args)
+
+
+@pytest.fixture(scope="module")
+def report():
+  """Return the JSON of flag_report.py."""
+  result = _python("-m", "tests.tasks.flag_report")
+  assert result.returncode == 0, result.stderr
+  return json.loads(result.stdout)
+
+
+def test_help_has_a_line_for_each_task_and_imports_no_jax(report):
   result = _main("--help")
   assert result.returncode == 0
-  for name, task in tasks.TASKS.items():
-    assert task.__doc__
-    line = task.__doc__.partition("\n")[0]
-    assert any(
-      text.split() == [name, *line.split()]
-      for text in result.stdout.splitlines()
-    )
+  listed = [
+    line.split()[0]
+    for line in result.stdout.partition("--task (default: train)")[2]
+    .split("Flags of a task")[0]
+    .splitlines()
+    if line.startswith("  ")
+  ]
+  assert listed == list(report)
   assert "| jax\n" not in result.stderr
   assert "absl.flags" in result.stderr  # import times are printed
 
 
-@pytest.mark.parametrize("order", [1, -1])
-@pytest.mark.parametrize("name", tasks.TASKS)
-def test_help_of_a_task_lists_its_flags_alone(name, order, capsys):
-  argv = ["main.py", *[f"--task={name}", "--help"][::order]]
-  with pytest.raises(SystemExit) as stopped:
-    task_help.print_if_asked(argv, tasks.TASKS, "")
-  assert stopped.value.code == 0
-  listed = [
-    line.split()[0].removeprefix("--")
-    for line in capsys.readouterr().out.splitlines()
-    if line.startswith("  --")
-  ]
-  assert listed == [flag.name for flag in tasks.TASKS[name].FLAGS]
-  assert len(set(listed)) == len(listed)
+def test_help_of_a_task_lists_its_flags_alone(report):
+  for name, facts in report.items():
+    assert facts["help"].startswith(f"--task={name}: ")
+    listed = [
+      line.split()[0].removeprefix("--")
+      for line in facts["help"].splitlines()
+      if line.startswith("  --")
+    ]
+    assert listed == facts["flags"]
+    assert len(set(listed)) == len(listed)
+    assert facts["help_before"] == facts["help"]
 
 
-def test_defaults_are_listed(capsys):
-  with pytest.raises(SystemExit):
-    task_help.print_if_asked(
-      ["main.py", "--help", "--task", "embed"], tasks.TASKS, ""
-    )
-  text = capsys.readouterr().out
+def test_defaults_are_listed(report):
+  text = report["embed"]["help"]
   assert "--batch_size (default: 32)" in text
   assert "--json (default: false)" in text
   assert "--images (default: none)" in text
 
 
-def test_help_of_an_unknown_task():
-  with pytest.raises(SystemExit, match="one of train, .*; got 'trian'"):
-    task_help.print_if_asked(
-      ["main.py", "--help", "--task=trian"], tasks.TASKS, ""
-    )
-
-
-@pytest.fixture
-def task_flag():
-  """Define --task as main.py does, and leave all flags as they were."""
-  flags.DEFINE_string("task", "train", "")
-  saved = {name: flags.FLAGS[name].present for name in flags.FLAGS}
-  yield
-  for name, present in saved.items():
-    flags.FLAGS[name].present = present
-  delattr(flags.FLAGS, "task")
-
-
-@pytest.mark.usefixtures("task_flag")
-def test_every_flag_that_a_task_does_not_use_is_refused():
-  all_flags = {f.name: f for task in tasks.TASKS.values() for f in task.FLAGS}
-  for name, task in tasks.TASKS.items():
-    used = {flag.name for flag in task.FLAGS}
-    for flag in all_flags:
-      flags.FLAGS[flag].present = 1
-      if flag in used:
-        task_help.check_flags(name, tasks.TASKS)
+def test_every_flag_that_a_task_does_not_use_is_refused(report):
+  for name, facts in report.items():
+    for flag, message in facts["refusals"].items():
+      if flag in facts["flags"]:
+        assert not message
       else:
-        with pytest.raises(app.UsageError, match=f"--{flag} is not used by"):
-          task_help.check_flags(name, tasks.TASKS)
-      flags.FLAGS[flag].present = 0
+        assert message.startswith(f"--{flag} is not used by --task={name}")
+        owners = [n for n, other in report.items() if flag in other["flags"]]
+        assert message.endswith(f"a flag of --task={', '.join(owners)}")
+
+
+def test_help_of_an_unknown_task():
+  result = _main("--help", "--task=trian")
+  assert result.returncode == 1
+  assert "error: --task must be one of train, evaluate" in result.stderr
+  assert "got 'trian'" in result.stderr
 
 
 def test_a_flag_of_another_task_is_refused_by_name(tmp_path):

@@ -61,6 +61,7 @@ def assert_equal(config, shape, one_device):
     np.testing.assert_allclose(a["train/loss"], b["train/loss"], atol=ATOL)
 
 
+@pytest.mark.slow
 def test_statistics_move_with_the_batch(one_device):
   before, after, _ = one_device
   statistics = [path for path in before if "running" in path]
@@ -74,15 +75,18 @@ def test_statistics_move_with_the_batch(one_device):
   assert np.all(np.abs(after["img/stem/norm/running_mean"]) < 0.1)
 
 
+@pytest.mark.slow
 def test_two_devices_equal_one(one_device):
   assert_equal(make_config(), (2, 1, 1), one_device)
 
 
+@pytest.mark.slow
 def test_micro_batches_equal_the_whole_batch(one_device):
   config = make_config(num_microbatches=2, **{"model.remat": "block"})
   assert_equal(config, (1, 1, 1), one_device)
 
 
+@pytest.mark.slow
 def test_a_resnet_trains_on_two_devices():
   config = make_config("resnet")
   built = steps.build(config, (1, 2, 1))
@@ -97,6 +101,7 @@ def test_a_resnet_trains_on_two_devices():
   assert not any("running" in path for path in unchanged)
 
 
+@pytest.mark.slow
 def test_a_locked_tower_keeps_its_statistics():
   config = make_config(
     **{"optimizer.freeze": ((r"img/.*", True), (r".*", False))}

@@ -15,6 +15,9 @@ from runtime import mesh as mesh_lib
 from tests import runs
 from training import checkpointing
 
+# The fixture that its tests share takes 10 s.
+pytestmark = pytest.mark.slow
+
 _DAMAGES = ("truncate", "flip", "delete")
 
 

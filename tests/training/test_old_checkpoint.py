@@ -10,6 +10,7 @@ import zipfile
 
 import jax
 import numpy as np
+import pytest
 
 from runtime import mesh as mesh_lib
 from tests import runs, steps
@@ -21,6 +22,7 @@ _GOLDEN = pathlib.Path(__file__).parent / "golden/checkpoint_e93b9cf.zip"
 _LOSSES = (8.339080810546875, 8.829869270324707)
 
 
+@pytest.mark.slow
 def test_it_is_restored_and_goes_on(shared_dir, tmp_path):
   config = test_batch_norm.make_config(
     **{

@@ -216,6 +216,7 @@ def test_an_exception_that_is_no_regex():
     runs.make_config({"init_except": ("(",)})
 
 
+@pytest.mark.slow
 def test_of_a_run(tmp_path, capsys):
   reference = tmp_path / "source"
   saved = fresh_run.write(reference, runs.make_config())
@@ -244,6 +245,7 @@ def test_of_a_run(tmp_path, capsys):
   assert "no checkpoint yet" in error
 
 
+@pytest.mark.slow
 def test_a_run_from_a_run(runner, reference, tmp_path):
   source = shutil.copytree(reference, tmp_path / "source")
   args = (

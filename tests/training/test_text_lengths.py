@@ -51,6 +51,7 @@ def test_padding_s_id_inside_a_caption_counts():
     assert int(got) == 4
 
 
+@pytest.mark.slow
 def test_a_step_is_the_same():
   losses = []
   for lengths in ((), (3, 5)):
@@ -88,6 +89,7 @@ def test_refuses(changes, message):
     runs.make_config(changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("pool", "mask_padding", "causal"),
   [

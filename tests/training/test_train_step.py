@@ -12,6 +12,9 @@ from tests import runs, steps
 from training import config as config_lib
 from training import flops, train_state, train_step
 
+# The fixture that its tests share takes 10 s.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def alone():

@@ -27,6 +27,7 @@ def _config(module: types.ModuleType, name: str, **mesh: int):
   return config_lib.checked(config.to_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "name"), _ALL)
 def test_full_size(module, name):
   config = _config(module, name, data=1, fsdp=8)

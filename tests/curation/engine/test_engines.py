@@ -32,6 +32,7 @@ def test_flags_are_checked():
 
 # Ray forks to start its processes, and these call exec at once; the tests'
 # JAX has threads, that of a curation is started after Ray.
+@pytest.mark.slow
 @pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
 def test_ray_gives_what_this_process_gives(tmp_path, monkeypatch):
   monkeypatch.delenv("RAY_ADDRESS", raising=False)

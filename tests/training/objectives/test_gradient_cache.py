@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from runtime import mesh as mesh_lib
 from tests import runs, steps
@@ -32,6 +33,7 @@ def _check_same(got, want, *, loss_rtol, atol):
     np.testing.assert_allclose(got[1][name], x, atol=atol, err_msg=name)
 
 
+@pytest.mark.slow
 def test_equals_the_whole_batch():
   """Labels are cut like the other rows; the second pass draws as the first."""
   changes = _DRAWS | {"loss.name": "unicl", "loss.block_size": 4}
@@ -40,6 +42,7 @@ def test_equals_the_whole_batch():
   _check_same(got, want, loss_rtol=2e-5, atol=steps.ATOL)
 
 
+@pytest.mark.slow
 def test_with_everything_that_saves_memory_and_bfloat16():
   """Ring loss, fsdp and tensor axes, recomputed layers, chunks, draws."""
   changes = _DRAWS | {"model.dtype": "bfloat16", "loss.block_size": 2}
@@ -56,6 +59,7 @@ def test_with_everything_that_saves_memory_and_bfloat16():
   _check_same(got, want, loss_rtol=1e-2, atol=4e-4)
 
 
+@pytest.mark.slow
 def test_scopes_are_means_of_separate_losses():
   """Micro-batches and devices' rows are the same rows here."""
   changes = {"loss.name": "softmax"}
@@ -89,6 +93,7 @@ def test_microbatches_are_each_devices_own_rows():
   assert got == [[0, 1, 4, 5], [2, 3, 6, 7]]
 
 
+@pytest.mark.slow
 def test_less_memory():
   """Temporaries of an eighth, but for the gradient's second copy."""
   sizes = {

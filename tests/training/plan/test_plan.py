@@ -55,6 +55,7 @@ def _flops_of_tiny_model(config):
   )
 
 
+@pytest.mark.slow
 def test_simulated_devices_through_main(runner, tmp_path):
   workdir = tmp_path / "plan"
   result = runner.run(workdir, "--task=plan", "--topology=cpu:8", "--json")
@@ -97,6 +98,7 @@ def test_simulated_devices_through_main(runner, tmp_path):
   )
 
 
+@pytest.mark.slow
 @needs_tpu_compiler
 def test_a_tpu_slice_through_main(runner):
   result = runner.run(
@@ -122,6 +124,7 @@ def test_a_tpu_slice_through_main(runner):
   assert "v5e:2x2 batch 16: fits" in result.stderr
 
 
+@pytest.mark.slow
 @needs_tpu_compiler
 def test_a_step_that_does_not_fit_through_main(runner):
   # 2**27 token embeddings of 16 float32: 8 GiB, and 16 GiB of moments.
@@ -315,6 +318,7 @@ def test_what_does_not_fit_is_said_in_the_table(monkeypatch):
   assert "--config.mesh.data=-1 --config.mesh.fsdp=8: does not fit" in text
 
 
+@pytest.mark.slow
 def test_memory_of_one_device_is_its_part():
   config = runs.make_config({"mesh.fsdp": 8})
   got = plan.compile_step(

@@ -10,6 +10,7 @@ from models.pretrained.families import hf_align, hf_efficientnet
 from tests.models.pretrained import goldens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("family", "name"),
   [

@@ -24,6 +24,7 @@ def _with(found, section="text_config", **fields):
   return dataclasses.replace(found, config={**found.config, section: changed})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _NAMES)
 def test_equals_transformers(name):
   goldens.check(hf_clip, goldens.FOLDER / f"hf_{name}.npz")

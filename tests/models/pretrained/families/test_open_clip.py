@@ -29,6 +29,7 @@ def _with(found, section, **fields):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _NAMES)
 def test_equals_open_clip(name):
   goldens.check(open_clip, goldens.FOLDER / f"open_clip_{name}.npz")

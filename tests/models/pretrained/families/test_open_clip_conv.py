@@ -9,6 +9,7 @@ from tests.models.pretrained import goldens
 from tests.models.pretrained.families import image_tower
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("family", "name"),
   [
