@@ -167,17 +167,17 @@ PROTOCOLS = {
     _SIGLIP,
     dataclasses.replace(
       _SIGLIP,
-      name="vit",
-      source="transformers 5.23 ViTImageProcessor",
-      interpolation="bilinear",
-    ),
-    dataclasses.replace(
-      _SIGLIP,
       name="align",
       source="arXiv 2102.05918 section 5 (346, then 289); transformers "
       "convert_align_tf_to_hf.py get_processor (squash, bilinear, -1 to 1)",
       size=289,
       resize_size=346,
+      interpolation="bilinear",
+    ),
+    dataclasses.replace(
+      _SIGLIP,
+      name="vit",
+      source="transformers 5.23 ViTImageProcessor",
       interpolation="bilinear",
     ),
     Protocol(
