@@ -67,11 +67,7 @@ def checked(values: Mapping[str, Any]) -> Recipe:
     steps=_steps(values["order"], values["steps"]),
   )
   checks.at_least("max_attempts", recipe.max_attempts, 1)
-  if not 0 <= recipe.max_failed_shards < 1:
-    raise ValueError(
-      "max_failed_shards must be at least 0 and below 1; got "
-      f"{recipe.max_failed_shards}"
-    )
+  checks.in_range("max_failed_shards", recipe.max_failed_shards, 0, 1)
   for name, step in recipe.steps.items():
     step.check(f"steps.{name}")
   check_signals(recipe.steps)

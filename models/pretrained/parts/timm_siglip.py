@@ -12,6 +12,7 @@ from models.pretrained.parts import (
   timm_trunk,
   torch_links,
 )
+from runtime import checks
 
 _TRUNK = "visual.trunk"
 # The norms' epsilon, and the towers of SigLIP 1 and 2: timm 1.0.31,
@@ -111,11 +112,7 @@ def read_image(
   hf_json.expect(config, "vision_cfg", "timm_proj", "none", "")
   if args is None:
     name = (config["timm_model_name"] or "").partition(".")[0]
-    if name not in _MODELS:
-      raise ValueError(
-        "vision_cfg: timm_model_name must be one of"
-        f" {', '.join(_MODELS)}; got {name!r}"
-      )
+    checks.one_of("vision_cfg: timm_model_name", name, _MODELS)
     return _MODELS[name]
   hf_json.expect(args, timm_trunk.KEY, "act_layer", *_ACTIVATIONS)
   return _make_image(
