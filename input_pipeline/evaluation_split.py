@@ -13,8 +13,9 @@ import numpy as np
 
 from input_pipeline import pipeline, sources
 from input_pipeline.images import image_ops
+from input_pipeline.selecting import subset
 from input_pipeline.sources import record as record_lib
-from input_pipeline.sources import source_config, subset
+from input_pipeline.sources import source_config
 from runtime import checks
 
 # Fields of a source that only training reads, and their values elsewhere.

@@ -18,7 +18,7 @@ import numpy as np
 from input_pipeline import captions, faults, mixture, tokenizers
 from input_pipeline import clocks as clocks_lib
 from input_pipeline.images import augmentation
-from input_pipeline.sources import balanced
+from input_pipeline.selecting import balanced
 from input_pipeline.sources import record as record_lib
 
 # Address of an object in a library's message, different in each process.

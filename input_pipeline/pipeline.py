@@ -19,8 +19,9 @@ from input_pipeline import (
   workers,
 )
 from input_pipeline.images import augmentation
-from input_pipeline.sources import balanced, source_config, subset
+from input_pipeline.selecting import balanced, subset
 from input_pipeline.sources import record as record_lib
+from input_pipeline.sources import source_config
 from runtime import checks, marks
 
 # Name -> what the source trains on.

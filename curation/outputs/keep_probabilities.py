@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation import operators, pool
-from input_pipeline.sources import balanced
+from input_pipeline.selecting import balanced
 from runtime import progress, whole_files
 
 FILE = "keep.npy"

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from curation import operators, pool
-from input_pipeline.sources import subset as subset_lib
+from input_pipeline.selecting import subset as subset_lib
 from input_pipeline.storage import uids as uids_lib
 
 

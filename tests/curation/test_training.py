@@ -15,7 +15,8 @@ from curation import pool as pool_lib
 from input_pipeline import faults, pipeline
 from tests.curation.pools import reading
 from tests.input_pipeline import fake_source
-from tests.input_pipeline.sources import pairs, tars, test_balanced
+from tests.input_pipeline.selecting import test_balanced
+from tests.input_pipeline.sources import pairs, tars
 from training import config as config_lib
 
 NUM = 12

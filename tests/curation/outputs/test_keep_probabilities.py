@@ -6,7 +6,7 @@ from pyarrow import parquet
 
 from curation import pool
 from curation.outputs import keep_probabilities
-from input_pipeline.sources import balanced
+from input_pipeline.selecting import balanced
 from input_pipeline.storage import uids as uids_lib
 
 

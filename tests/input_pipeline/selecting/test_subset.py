@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from configs.parts import sources
-from input_pipeline.sources import source_config, subset
+from input_pipeline.selecting import subset
+from input_pipeline.sources import source_config
 from input_pipeline.storage import uids as uids_lib
 from tests.input_pipeline import fake_records
 

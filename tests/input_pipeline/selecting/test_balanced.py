@@ -6,7 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from input_pipeline.sources import balanced, webdataset
+from input_pipeline.selecting import balanced
+from input_pipeline.sources import webdataset
 from input_pipeline.storage import uids as uids_lib
 from tests.input_pipeline.sources import pairs, tars
 

@@ -1,0 +1,1 @@
+"""Selection of a source's examples by their UIDs: subsets, balancing."""
