@@ -109,7 +109,6 @@ def get_config(arg: str = "coyo_b7_base") -> ml_collections.ConfigDict:
   config.model.image.projection = variant.has_projection
   config.optimizer.learning_rate = variant.learning_rate
   config.optimizer.warmup_steps = variant.warmup_steps
-  config.model.remat = "block"
   return config
 
 

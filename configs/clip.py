@@ -104,17 +104,12 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
     clip_towers.set_mini(config, "quick_gelu")
     return config
   variant = variants.pick(__file__, arg, VARIANTS)
-  web.set_run(
-    config,
-    batch_size=32_768,
-    total_steps=round(variant.num_examples / 32_768),
-  )
+  web.set_examples(config, batch_size=32_768, num_examples=variant.num_examples)
   clip_towers.set_adamw(
     config, learning_rate=variant.learning_rate, warmup_steps=2000
   )
   variant.set(config)
   clip_towers.set_text(config, tower_sizes.clip_text(variant.text_width))
   clip_towers.set_model(config, variant.embed_dim, "quick_gelu")
-  config.model.remat = "block"
   config.data.augmentation.resize = "shortest"
   return config

@@ -135,10 +135,8 @@ def get_config(arg: str = "filter") -> ml_collections.ConfigDict:
     clip_towers.set_mini(config, "quick_gelu")
     return config
   variant = variants.pick(__file__, arg, VARIANTS)
-  web.set_run(
-    config,
-    batch_size=variant.batch_size,
-    total_steps=round(variant.num_examples / variant.batch_size),
+  web.set_examples(
+    config, batch_size=variant.batch_size, num_examples=variant.num_examples
   )
   clip_towers.set_adamw(
     config,
@@ -153,7 +151,6 @@ def get_config(arg: str = "filter") -> ml_collections.ConfigDict:
     config, tower_sizes.clip_text(variant.embed_dim, variant.text_depth)
   )
   clip_towers.set_model(config, variant.embed_dim, variant.activation)
-  config.model.remat = "block"
   web.set_open_clip_crop(config)
   if arg in _SOURCES:
     del config.data.sources.main

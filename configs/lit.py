@@ -82,7 +82,6 @@ def get_config(arg: str = "coco_b16_base") -> ml_collections.ConfigDict:
   )
   config.model.image.patch_size = 16
   config.optimizer.warmup_steps = 150
-  config.model.remat = "block"
   return config
 
 

@@ -84,12 +84,10 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
     clip_towers.set_mini(config, "quick_gelu")
     return config
   variant = variants.pick(__file__, arg, VARIANTS)
-  batch_size = 75_264 if variant.is_worldwide else 32_768
-  num_examples = 29e9 if variant.is_worldwide else 12.8e9
-  web.set_run(
+  web.set_examples(
     config,
-    batch_size=batch_size,
-    total_steps=round(num_examples / batch_size),
+    batch_size=75_264 if variant.is_worldwide else 32_768,
+    num_examples=29e9 if variant.is_worldwide else 12.8e9,
   )
   clip_towers.set_adamw(
     config,
@@ -105,7 +103,6 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
     config, tower_sizes.clip_text(variant.embed_dim, variant.text_depth)
   )
   clip_towers.set_model(config, variant.embed_dim, variant.activation)
-  config.model.remat = "block"
   web.set_open_clip_crop(config)
   if variant.is_worldwide:
     config.data.tokenizer = "hf"

@@ -203,10 +203,8 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
     return config
   variant = variants.pick(__file__, arg, VARIANTS)
   recipe = variant.recipe
-  web.set_run(
-    config,
-    batch_size=recipe.batch_size,
-    total_steps=round(recipe.num_examples / recipe.batch_size),
+  web.set_examples(
+    config, batch_size=recipe.batch_size, num_examples=recipe.num_examples
   )
   clip_towers.set_adamw(
     config,
@@ -224,7 +222,6 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
     config.model.text.pool = "cls"
     config.model.text.mask_padding = True
   clip_towers.set_model(config, variant.embed_dim, "gelu")
-  config.model.remat = "block"
   web.set_open_clip_crop(config, variant.lowest_area)
   config.data.augmentation.erase_probability = variant.erase_probability
   return config

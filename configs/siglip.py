@@ -136,9 +136,7 @@ def set_recipe(
   It is the recipe of the paper's models in table 3. Its default optimizer is
   Adafactor (a form with a first moment); AdamW has the same b2 there.
   """
-  web.set_run(
-    config, batch_size=32_768, total_steps=round(num_examples / 32_768)
-  )
+  web.set_examples(config, batch_size=32_768, num_examples=num_examples)
   config.data.augmentation.resize = "squash"
   config.data.augmentation.interpolation = "bilinear"
   config.optimizer.learning_rate = 1e-3
@@ -146,9 +144,8 @@ def set_recipe(
   config.optimizer.moment_dtype = "bfloat16"
   config.optimizer.weight_decay = 1e-4
   config.optimizer.weight_decay_convention = "schedule"  # as in big_vision
-  # Recomputed layers and a chip's batch in eight parts, so that a batch of
-  # 16,384 fits on 4 TPU v4 chips (benchmarks/plan.py).
-  config.model.remat = "block"
+  # With layers recomputed and a chip's batch in eight parts, a batch of 16,384
+  # fits on 4 TPU v4 chips (benchmarks/plan.py).
   config.model.remat_chunks = 8
 
 
