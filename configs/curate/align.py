@@ -36,12 +36,15 @@ from configs.parts import variants
 
 def get_config(variant: str = "align") -> ml_collections.ConfigDict:
   """Return the recipe of a variant."""
-  if variant == "mini":
-    return _mini()
   make = variants.pick(
     __file__,
     variant,
-    {"align": _align, "align_dedup": _align_dedup, "coyo": _coyo},
+    {
+      "align": _align,
+      "align_dedup": _align_dedup,
+      "coyo": _coyo,
+      "mini": _mini,
+    },
   )
   return make()
 
@@ -76,7 +79,4 @@ def _mini() -> ml_collections.ConfigDict:
   steps["word_count"]["max_words"] = 8
   # Names that occur more than twice are dropped, as "OK" in several languages.
   steps["text_fanout"]["max_images"] = 2
-  config = fields.recipe(**steps)
-  config.pool.format = "emoji"
-  config.pool.split = "train"
-  return config
+  return fields.emoji(fields.recipe(**steps))

@@ -124,8 +124,4 @@ def _mini() -> ml_collections.ConfigDict:
   steps = steps_lib.basic_filter()
   # Drawings are small squares: only words and languages drop pairs.
   steps["image_size"]["min_side"] = 32
-  config = fields.recipe(**steps)
-  config.pool.format = "emoji"
-  config.pool.split = "train"
-  config.pool.languages = ("de", "en", "fr")
-  return config
+  return fields.emoji(fields.recipe(**steps), ("de", "en", "fr"))

@@ -38,12 +38,6 @@ from configs.parts import variants
 
 def get_config(variant: str = "phash") -> ml_collections.ConfigDict:
   """Return the recipe of a variant."""
-  if variant == "mini":
-    config = fields.recipe(**_hashes(0))
-    config.pool.format = "emoji"
-    config.pool.split = "train"
-    config.pool.languages = ("en",)
-    return config
   make = variants.pick(
     __file__,
     variant,
@@ -56,6 +50,7 @@ def get_config(variant: str = "phash") -> ml_collections.ConfigDict:
         hash={"op": "pca_hash", "signal": "pca_hash"},
         duplicates=_duplicates("pca_hash", 0),
       ),
+      "mini": lambda: fields.emoji(fields.recipe(**_hashes(0)), ("en",)),
     },
   )
   return make()

@@ -45,8 +45,6 @@ _L14 = "hf://openai/clip-vit-large-patch14"
 
 def get_config(variant: str = "dfn_2b") -> ml_collections.ConfigDict:
   """Return the recipe of a variant."""
-  if variant == "mini":
-    return _mini()
   make = variants.pick(
     __file__,
     variant,
@@ -55,6 +53,7 @@ def get_config(variant: str = "dfn_2b") -> ml_collections.ConfigDict:
       "medium": lambda: _best("runs/dfn_filter", 20 / 128),
       "clip_l14_30": lambda: _best(_L14, 0.3),
       "negclip_normsim": _negclip_normsim,
+      "mini": _mini,
     },
   )
   return make()
@@ -99,11 +98,8 @@ def _negclip_normsim() -> ml_collections.ConfigDict:
 def _mini() -> ml_collections.ConfigDict:
   config = _best("runs/dfn_mini", 0.15)
   config.steps.embed.batch_size = 64
-  config.pool.format = "emoji"
-  config.pool.split = "train"
   # The filter was trained on English names.
-  config.pool.languages = ("de", "en", "fr", "ja", "zh")
-  return config
+  return fields.emoji(config, ("de", "en", "fr", "ja", "zh"))
 
 
 def embed(model: Any, signal: str) -> dict[str, Any]:

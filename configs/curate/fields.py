@@ -29,6 +29,16 @@ def recipe(**steps: dict[str, Any]) -> ml_collections.ConfigDict:
   return config
 
 
+def emoji(
+  config: ml_collections.ConfigDict, languages: tuple[str, ...] = ()
+) -> ml_collections.ConfigDict:
+  """Return a recipe that reads the names of emoji, with nothing to prepare."""
+  config.pool.format = "emoji"
+  config.pool.split = "train"
+  config.pool.languages = languages
+  return config
+
+
 def pool() -> ml_collections.ConfigDict:
   """Return the section of the pool, the noisy pairs."""
   config = ml_collections.ConfigDict()

@@ -43,8 +43,6 @@ _MINI_LANGUAGES = ("ar", "de", "en", "ja", "zh")
 
 def get_config(variant: str = "tail") -> ml_collections.ConfigDict:
   """Return the recipe of a variant."""
-  if variant == "mini":
-    return _mini()
   make = variants.pick(
     __file__,
     variant,
@@ -53,6 +51,7 @@ def get_config(variant: str = "tail") -> ml_collections.ConfigDict:
       "2_5b": lambda: _english(t=170_000),
       "tail": lambda: _english(t=0, mode="fixed"),
       "worldwide": _worldwide,
+      "mini": _mini,
     },
   )
   return make()
@@ -91,10 +90,7 @@ def _mini() -> ml_collections.ConfigDict:
       t_language="en",
     )
   )
-  config.pool.format = "emoji"
-  config.pool.split = "train"
-  config.pool.languages = _MINI_LANGUAGES
-  return config
+  return fields.emoji(config, _MINI_LANGUAGES)
 
 
 def _steps(

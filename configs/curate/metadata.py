@@ -23,6 +23,8 @@ from typing import Any
 
 import ml_collections
 
+from configs.parts import variants
+
 # Entries that each source adds to the 500,000 (MetaCLIP, table 1). WordNet's
 # 86,654 (with the numbers from 0 to 99) have no limit.
 _MAX_ENTRIES = 500_000
@@ -42,18 +44,18 @@ _UNSPACED = ("ja", "km", "lo", "my", "th", "zh")
 
 def get_config(variant: str = "packages") -> ml_collections.ConfigDict:
   """Return the config of a variant."""
-  variants = {
-    "packages": _packages,
-    "mini": _mini,
-    "wikipedia": _wikipedia,
-    "worldwide": _worldwide,
-  }
-  if variant not in variants:
-    raise ValueError(
-      f"the variant must be one of {', '.join(variants)}; got {variant!r}"
-    )
+  make = variants.pick(
+    __file__,
+    variant,
+    {
+      "packages": _packages,
+      "mini": _mini,
+      "wikipedia": _wikipedia,
+      "worldwide": _worldwide,
+    },
+  )
   config = ml_collections.ConfigDict()
-  config.languages = ml_collections.ConfigDict(variants[variant]())
+  config.languages = ml_collections.ConfigDict(make())
   return config
 
 

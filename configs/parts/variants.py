@@ -14,15 +14,13 @@ def pick(file: str, arg: str, variants: Mapping[str, T]) -> T:
   Args:
     file: `__file__` of the config.
     arg: text behind the colon.
-    variants: variants by name, without "mini", which every file has.
+    variants: variants by name. "mini", which every file has, may be absent.
 
   Raises:
     ValueError: no variant has that name.
   """
   if arg not in variants:
     name = pathlib.Path(file).resolve().relative_to(_ROOT)
-    raise ValueError(
-      f"{name}:VARIANT must be one of"
-      f" {', '.join((*variants, 'mini'))}; got {arg!r}"
-    )
+    names = ", ".join(dict.fromkeys((*variants, "mini")))
+    raise ValueError(f"{name}:VARIANT must be one of {names}; got {arg!r}")
   return variants[arg]
