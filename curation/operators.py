@@ -105,6 +105,19 @@ class Filter(Operator):
     raise NotImplementedError
 
 
+class Rule(Filter):
+  """Filter by the columns of a pair alone: there is nothing to open."""
+
+  def keep(self, table: pa.Table) -> np.ndarray:
+    """Return whether each pair is kept, bool [N]."""
+    raise NotImplementedError
+
+  def open(self, context: StepContext) -> DecideFn:
+    """Return a function that keeps pairs by `keep`."""
+    del context
+    return lambda table: Verdict(self.keep(table))
+
+
 class Measure(Protocol):
   """Contribution of one shard to a reduction."""
 
@@ -133,7 +146,7 @@ class MeasureOf:
     self.save_fn(path)
 
 
-class Reduction:
+class Reduction(Operator):
   """Part of an operator whose decisions depend on all pairs.
 
   A class inherits it beside `Filter` or `MeshFilter`.
@@ -141,8 +154,8 @@ class Reduction:
 
   @property
   def measured(self) -> tuple[str, ...]:
-    """Return the columns that `measure` reads."""
-    return ()
+    """Return the columns that `measure` reads: `columns`, if not others."""
+    return self.columns
 
   @property
   def measures_raw(self) -> bool:

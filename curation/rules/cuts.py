@@ -25,7 +25,7 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
-class Threshold(operators.Filter):
+class Threshold(operators.Rule):
   """Keep pairs whose score is at least a value.
 
   Attributes:
@@ -45,17 +45,11 @@ class Threshold(operators.Filter):
     if np.isnan(self.threshold):
       raise ValueError(f"{field}.threshold must be a number; got nan")
 
-  def open(self, context: operators.StepContext) -> operators.DecideFn:
-    del context
-
-    def decide(table: pa.Table) -> operators.Verdict:
-      is_double = pa.types.is_float64(table.schema.field(self.column).type)
-      # NumPy compares a column with a Python number in the column's type.
-      kind = np.dtype(np.float64 if is_double else np.float32)
-      score_N = scores(table, self.column, kind)
-      return operators.Verdict(score_N >= kind.type(self.threshold))
-
-    return decide
+  def keep(self, table: pa.Table) -> np.ndarray:
+    is_double = pa.types.is_float64(table.schema.field(self.column).type)
+    # NumPy compares a column with a Python number in the column's type.
+    kind = np.dtype(np.float64 if is_double else np.float32)
+    return scores(table, self.column, kind) >= kind.type(self.threshold)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +74,6 @@ class TopFraction(operators.Filter, operators.Reduction):
 
   @property
   def columns(self) -> tuple[str, ...]:
-    return (self.column,)
-
-  @property
-  def measured(self) -> tuple[str, ...]:
     return (self.column,)
 
   @property

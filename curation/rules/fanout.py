@@ -153,10 +153,6 @@ class DuplicatePairs(operators.Filter, operators.Reduction):
   def columns(self) -> tuple[str, ...]:
     return self.same
 
-  @property
-  def measured(self) -> tuple[str, ...]:
-    return self.same
-
   def check(self, field: str) -> None:
     if not self.same:
       raise ValueError(f"{field}.same must name at least one column; got ()")

@@ -53,7 +53,6 @@ class RareTokens(operators.Filter, operators.Reduction):
   false_positive_rate: float
 
   columns = ("text",)
-  measured = ("text",)
   measures_raw = True
 
   def check(self, field: str) -> None:

@@ -19,7 +19,7 @@ from runtime import checks
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageSize(operators.Filter):
+class ImageSize(operators.Rule):
   """Keep images whose shorter side is long enough.
 
   Images of unknown size are dropped.
@@ -37,20 +37,13 @@ class ImageSize(operators.Filter):
   def check(self, field: str) -> None:
     checks.at_least(f"{field}.min_side", self.min_side, 0)
 
-  def open(self, context: operators.StepContext) -> operators.DecideFn:
-    del context
-
-    def decide(table: pa.Table) -> operators.Verdict:
-      shorter, _ = _sides(table)
-      if self.strict:
-        return operators.Verdict(shorter > self.min_side)
-      return operators.Verdict(shorter >= self.min_side)
-
-    return decide
+  def keep(self, table: pa.Table) -> np.ndarray:
+    shorter, _ = _sides(table)
+    return shorter > self.min_side if self.strict else shorter >= self.min_side
 
 
 @dataclasses.dataclass(frozen=True)
-class AspectRatio(operators.Filter):
+class AspectRatio(operators.Rule):
   """Keep images whose longer side is not too long for the shorter.
 
   Images of unknown size, or without any pixel, are dropped.
@@ -68,21 +61,16 @@ class AspectRatio(operators.Filter):
   def check(self, field: str) -> None:
     checks.at_least(f"{field}.max_ratio", self.max_ratio, 1)
 
-  def open(self, context: operators.StepContext) -> operators.DecideFn:
-    del context
-
-    def decide(table: pa.Table) -> operators.Verdict:
-      shorter, longer = _sides(table)
-      # Multiplied, not divided: the comparison is exact.
-      limit = self.max_ratio * shorter
-      is_slim = longer < limit if self.strict else longer <= limit
-      return operators.Verdict(is_slim & (shorter > 0))
-
-    return decide
+  def keep(self, table: pa.Table) -> np.ndarray:
+    shorter, longer = _sides(table)
+    # Multiplied, not divided: the comparison is exact.
+    limit = self.max_ratio * shorter
+    is_slim = longer < limit if self.strict else longer <= limit
+    return is_slim & (shorter > 0)
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageBytes(operators.Filter):
+class ImageBytes(operators.Rule):
   """Keep images whose encoded file is large enough.
 
   Attributes:
@@ -93,19 +81,13 @@ class ImageBytes(operators.Filter):
 
   columns = ("image",)
 
-  def open(self, context: operators.StepContext) -> operators.DecideFn:
-    del context
-
-    def decide(table: pa.Table) -> operators.Verdict:
-      sizes = pc.call_function("binary_length", [table["image"]])
-      keep = sizes.fill_null(0).to_numpy() >= self.min_bytes
-      return operators.Verdict(keep)
-
-    return decide
+  def keep(self, table: pa.Table) -> np.ndarray:
+    sizes = pc.call_function("binary_length", [table["image"]])
+    return sizes.fill_null(0).to_numpy() >= self.min_bytes
 
 
 @dataclasses.dataclass(frozen=True)
-class WordCount(operators.Filter):
+class WordCount(operators.Rule):
   """Keep captions by their number of words.
 
   Attributes:
@@ -124,16 +106,13 @@ class WordCount(operators.Filter):
     _check_range(field, "words", self.min_words, self.max_words)
     checks.one_of(f"{field}.words", self.words, WORDS)
 
-  def open(self, context: operators.StepContext) -> operators.DecideFn:
-    del context
-    count_fn = WORDS[self.words]
-    return lambda table: operators.Verdict(
-      _within(count_fn(table["text"]), self.min_words, self.max_words)
-    )
+  def keep(self, table: pa.Table) -> np.ndarray:
+    counts = WORDS[self.words](table["text"])
+    return _within(counts, self.min_words, self.max_words)
 
 
 @dataclasses.dataclass(frozen=True)
-class CharCount(operators.Filter):
+class CharCount(operators.Rule):
   """Keep captions by their number of characters: Unicode code points.
 
   Attributes:
@@ -151,21 +130,15 @@ class CharCount(operators.Filter):
   def check(self, field: str) -> None:
     _check_range(field, "chars", self.min_chars, self.max_chars)
 
-  def open(self, context: operators.StepContext) -> operators.DecideFn:
-    del context
-
-    def decide(table: pa.Table) -> operators.Verdict:
-      texts = table["text"]
-      if self.squeeze:
-        texts = strings.squeezed(texts)
-      counts = strings.num_chars(texts)
-      return operators.Verdict(_within(counts, self.min_chars, self.max_chars))
-
-    return decide
+  def keep(self, table: pa.Table) -> np.ndarray:
+    texts = table["text"]
+    if self.squeeze:
+      texts = strings.squeezed(texts)
+    return _within(strings.num_chars(texts), self.min_chars, self.max_chars)
 
 
 @dataclasses.dataclass(frozen=True)
-class AtMost(operators.Filter):
+class AtMost(operators.Rule):
   """Keep pairs whose value in a column is not too high.
 
   Pairs without a value (null, NaN) are dropped.
@@ -182,12 +155,9 @@ class AtMost(operators.Filter):
   def columns(self) -> tuple[str, ...]:
     return (self.column,)
 
-  def open(self, context: operators.StepContext) -> operators.DecideFn:
-    del context
+  def keep(self, table: pa.Table) -> np.ndarray:
     # A null becomes NaN, for which every comparison is False.
-    return lambda table: operators.Verdict(
-      table[self.column].to_numpy() <= self.max_value
-    )
+    return table[self.column].to_numpy() <= self.max_value
 
 
 # Name -> count(column of texts): int64 [N].

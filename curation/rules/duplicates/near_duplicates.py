@@ -53,9 +53,7 @@ class NearDuplicates(embedding_store.Reduction, operators.Filter):
   threshold: float
   seed: int
 
-  @property
-  def signals(self) -> tuple[str, ...]:
-    return ("reference_cosine", "reference_row")
+  signals = ("reference_cosine", "reference_row")
 
   def check(self, field: str) -> None:
     super().check(field)

@@ -88,10 +88,6 @@ class DuplicateImages(operators.Filter, operators.Reduction):
   def columns(self) -> tuple[str, ...]:
     return (self.column,)
 
-  @property
-  def measured(self) -> tuple[str, ...]:
-    return (self.column,)
-
   def check(self, field: str) -> None:
     hamming.check_distance(self.max_distance, f"{field}.max_distance")
 

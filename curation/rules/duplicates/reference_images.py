@@ -37,9 +37,7 @@ class ReferenceImages(operators.Filter):
   def columns(self) -> tuple[str, ...]:
     return (self.column,)
 
-  @property
-  def signals(self) -> tuple[str, ...]:
-    return ("reference_distance",)
+  signals = ("reference_distance",)
 
   def check(self, field: str) -> None:
     hamming.check_distance(self.max_distance, f"{field}.max_distance")

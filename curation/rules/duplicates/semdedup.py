@@ -44,9 +44,7 @@ class SemDeDup(embedding_store.Reduction, operators.Filter):
   tuned_share: float
   seed: int
 
-  @property
-  def signals(self) -> tuple[str, ...]:
-    return ("semdedup_cosine",)
+  signals = ("semdedup_cosine",)
 
   def check(self, field: str) -> None:
     super().check(field)
