@@ -32,8 +32,8 @@ class MissingError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Reduction(operators.Reduction):
-  """Reduction over the stored embeddings of the pairs that are left.
+class ModelStep(operators.Operator):
+  """Step that makes or reads the embeddings of a model.
 
   Attributes:
     model: as in the earlier step that stored the embeddings: the model of
@@ -43,10 +43,26 @@ class Reduction(operators.Reduction):
   model: str
 
   def check(self, field: str) -> None:
-    check_model(self.model, field)
+    """Raise ValueError, naming `field`.model, if no such model exists."""
+    is_there = bool(self.model) and pathlib.Path(self.model).exists()
+    if self._is_local and not is_there:
+      raise ValueError(
+        f"{field}.model: there is no {self.model!r}; expected the folder of a"
+        " run (--workdir of its training; configs/dfn.py has filters), a"
+        " published model's folder or file, or hf://owner/name"
+      )
 
   def files(self) -> tuple[str, ...]:
-    return files_of(self.model)
+    """Return the path of a local model."""
+    return (self.model,) if self._is_local else ()
+
+  @property
+  def _is_local(self) -> bool:
+    return not self.model.startswith(COLUMNS) and "://" not in self.model
+
+
+class Reduction(ModelStep, operators.Reduction):
+  """Reduction over the stored embeddings of the pairs that are left."""
 
   def measure(self, context: operators.StepContext) -> operators.Measure:
     del context
@@ -199,24 +215,6 @@ def of_columns(workdir: pathlib.Path, model: str) -> Store:
   """Return the store of embeddings from the pool's files."""
   name = model.removeprefix(COLUMNS)
   return Store(workdir / FOLDER / f"columns-{name}")
-
-
-def check_model(model: str, field: str) -> None:
-  """Raise ValueError, naming `field`.model, if no such model exists."""
-  if model.startswith(COLUMNS) or "://" in model:
-    return
-  if not model or not pathlib.Path(model).exists():
-    raise ValueError(
-      f"{field}.model: there is no {model!r}; expected the folder of a run "
-      "(--workdir of its training; configs/dfn.py has filters), a published "
-      "model's folder or file, or hf://owner/name"
-    )
-
-
-def files_of(model: str) -> tuple[str, ...]:
-  """Return the paths that a model's results depend on."""
-  is_local = not model.startswith(COLUMNS) and "://" not in model
-  return (model,) if is_local else ()
 
 
 def save(path: pathlib.Path, array: np.ndarray) -> None:

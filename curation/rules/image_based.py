@@ -25,7 +25,7 @@ class ImageBased(embedding_store.Reduction, operators.MeshFilter):
   that of faiss; only images that earlier steps left are clustered.
 
   Attributes:
-    model: as in embedding_store.Reduction.
+    model: as in embedding_store.ModelStep.
     references: as in negclip_normsim.NormSim.
     num_clusters: number of centroids; fewer images than that are an error.
     num_iterations: iterations of k-means.
@@ -40,7 +40,6 @@ class ImageBased(embedding_store.Reduction, operators.MeshFilter):
   num_sampled: int
   seed: int
 
-  columns = ("uid",)
   signals = ("image_cluster",)
 
   def check(self, field: str) -> None:
@@ -55,10 +54,7 @@ class ImageBased(embedding_store.Reduction, operators.MeshFilter):
       )
 
   def files(self) -> tuple[str, ...]:
-    return (
-      *super().files(),
-      *references.files_of(self.references),
-    )
+    return (*super().files(), *references.files_of(self.references))
 
   def reduce(
     self, parts: Sequence[pathlib.Path], context: operators.StepContext

@@ -14,7 +14,7 @@ from runtime import checks
 
 
 @dataclasses.dataclass(frozen=True)
-class Embed(operators.MeshFilter):
+class Embed(embedding_store.ModelStep, operators.MeshFilter):
   """Embed pairs with a model; drop those that cannot be embedded.
 
   Pairs whose embeddings are stored already (on_disk/embedding_store.py) are not
@@ -28,7 +28,6 @@ class Embed(operators.MeshFilter):
     batch_size: number of pairs of one call, over all devices.
   """
 
-  model: str
   signal: str
   batch_size: int
 
@@ -45,11 +44,8 @@ class Embed(operators.MeshFilter):
         f"{field}.model is {self.model!r}, but embeds with a model; "
         "op=stored_embeddings takes what the pool's files have"
       )
-    embedding_store.check_model(self.model, field)
+    super().check(field)
     checks.at_least(f"{field}.batch_size", self.batch_size, 1)
-
-  def files(self) -> tuple[str, ...]:
-    return embedding_store.files_of(self.model)
 
   def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     # Imported here: workers import this module and must not import JAX.

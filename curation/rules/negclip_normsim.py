@@ -22,7 +22,7 @@ class NegClipLoss(embedding_store.Reduction, operators.MeshFilter):
   """Score pairs by negCLIPLoss (on_mesh/negclip.py); all pairs are kept.
 
   Attributes:
-    model: as in embedding_store.Reduction.
+    model: as in embedding_store.ModelStep.
     signal: name of the score, float32.
     temperature: the model's temperature: 0.01 for OpenAI's CLIP, 0.07 for DFN-P
       in the paper's code.
@@ -38,8 +38,6 @@ class NegClipLoss(embedding_store.Reduction, operators.MeshFilter):
   batch_size: int
   num_rounds: int
   seed: int
-
-  columns = ("uid",)
 
   @property
   def signals(self) -> tuple[str, ...]:
@@ -131,11 +129,11 @@ def _path(state: pathlib.Path, name: str) -> pathlib.Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class NormSim(operators.MeshFilter):
+class NormSim(embedding_store.ModelStep, operators.MeshFilter):
   """Score images by NormSim (on_mesh/normsim.py); all pairs are kept.
 
   Attributes:
-    model: as in embedding_store.Reduction.
+    model: as in embedding_store.ModelStep.
     signal: name of the score, float32.
     references: images of the target task: a folder, a quoted pattern, or their
       embeddings by the same model (a .npy file [R, E], a folder of
@@ -143,27 +141,21 @@ class NormSim(operators.MeshFilter):
     norm: "inf" for the largest cosine, "2" for the root of the sum of squares.
   """
 
-  model: str
   signal: str
   references: str
   norm: str
-
-  columns = ("uid",)
 
   @property
   def signals(self) -> tuple[str, ...]:
     return (self.signal,)
 
   def check(self, field: str) -> None:
-    embedding_store.check_model(self.model, field)
+    super().check(field)
     references.check(self.references, field)
     checks.one_of(f"{field}.norm", self.norm, NORMS)
 
   def files(self) -> tuple[str, ...]:
-    return (
-      *embedding_store.files_of(self.model),
-      *references.files_of(self.references),
-    )
+    return (*super().files(), *references.files_of(self.references))
 
   def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     from curation.on_mesh import normsim, scorer

@@ -33,7 +33,7 @@ class NearDuplicates(embedding_store.Reduction, operators.Filter):
   other buckets.
 
   Attributes:
-    model: as in embedding_store.Reduction.
+    model: as in embedding_store.ModelStep.
     references: for each set a folder of images, a pattern as
       "images/**/*.jpg", or their embeddings by the same model (a .npy file
       [R, E], a folder of --task=embed).

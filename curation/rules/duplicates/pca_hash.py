@@ -31,7 +31,7 @@ class PcaHash(embedding_store.Reduction, operators.MeshFilter):
   equal hashes.
 
   Attributes:
-    model: as in embedding_store.Reduction.
+    model: as in embedding_store.ModelStep.
     signal: name of the column of hashes, uint64.
   """
 

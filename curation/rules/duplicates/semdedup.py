@@ -26,7 +26,7 @@ class SemDeDup(embedding_store.Reduction, operators.Filter):
   pairs that are left.
 
   Attributes:
-    model: as in embedding_store.Reduction.
+    model: as in embedding_store.ModelStep.
     num_clusters: number of centroids; the paper has 50,000 for LAION-440M.
     num_iterations: iterations of k-means.
     epsilon: pairs with a cosine above 1 - epsilon are dropped; 0 computes it
