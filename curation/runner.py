@@ -123,20 +123,19 @@ def curate(
   with unfinished.claim(folder, f"--workdir={folder}"):
     digest = curation_folder.begin(folder, recipe.pool, pool)
     tries = stage_pass.Tries(
+      engine,
       recipe.max_attempts,
       int(recipe.max_failed_shards * len(pool.shards)),
       failures_file.Ledger(folder),
     )
-    work, passes, reduced = _run_stages(
-      recipe, pool, folder, engine, digest, tries
-    )
+    work, passes, reduced = _run_stages(recipe, pool, folder, digest, tries)
     tallies = [done.tally for done in passes]
     shards = _left(pool, work.stages)
     manifest = manifest_lib.make(
       recipe, pool, work.stages, tallies, passes[0].inputs, reduced
     )
     before = _done_before(work)
-    manifest |= before or _select(work, shards, engine, tries)
+    manifest |= before or _select(work, shards, tries)
     manifest["failures"] = tries.failures.failures(work.stages)
     manifest["run"] = (facts_of_run or {}) | {
       "seconds": round(time.time() - start, 3),
@@ -148,13 +147,12 @@ def curate(
     manifest_lib.write(folder, manifest)
     if not (folder / REPORT).exists():
       run_all = functools.partial(
-        stage_pass.run_all, engine, tries, work.stage, "the report"
+        stage_pass.run_all, tries, work.stage, "the report"
       )
       curation_page.write(folder, manifest, pool, run_all)
     # Deleted last: with these files, a stopped run resumes in no time.
     for name in ("kept", "merged"):
-      kept = shard_pass.folder(folder, work.stage) / name
-      shutil.rmtree(kept, ignore_errors=True)
+      shutil.rmtree(work.folder / name, ignore_errors=True)
     _tell_of_others(folder, work.stages)
   return manifest
 
@@ -163,7 +161,6 @@ def _run_stages(
   recipe: recipe_lib.Recipe,
   pool: pool_lib.Pool,
   folder: pathlib.Path,
-  engine: engines.Engine,
   digest: str,
   tries: stage_pass.Tries,
 ) -> tuple[shard_pass.Work, list[stage_pass.Pass], dict[str, dict[str, Any]]]:
@@ -190,8 +187,7 @@ def _run_stages(
     work = dataclasses.replace(work, stages=stages, signals=made)
     names = ", ".join(current.steps) or "measuring"
     label = f"Stage {current.number + 1} of {len(planned)} ({names})"
-    runs = engines.Inline() if current.on_mesh else engine
-    passes.append(stage_pass.run(work, _left(pool, done), runs, tries, label))
+    passes.append(stage_pass.run(work, _left(pool, done), tries, label))
     left_out = tuple(sorted({*left_out, *passes[-1].left_out}))
     more = len(left_out) - tries.max_failed
     if more > 0:
@@ -202,23 +198,21 @@ def _run_stages(
       )
     done = (*done, dataclasses.replace(current, left_out=left_out))
     work = dataclasses.replace(work, stages=done)
-    for name in (*current.raw_measures, *current.measures):
-      shards = _left(pool, done)
-      reduced[name] = stage_pass.reduce(work, shards, name, engine, tries)
+    for name in current.measured:
+      reduced[name] = stage_pass.reduce(work, _left(pool, done), name, tries)
   return work, passes, reduced
 
 
 def _select(
   work: shard_pass.Work,
   shards: Sequence[pool_lib.Shard],
-  engine: engines.Engine,
   tries: stage_pass.Tries,
 ) -> dict[str, Any]:
   """Write selection.npy and signals/; return their fields of the manifest."""
   # These describe files that are about to be replaced, maybe another recipe's.
   for name in (manifest_lib.NAME, REPORT):
     (work.workdir / name).unlink(missing_ok=True)
-  run_all = functools.partial(stage_pass.run_all, engine, tries, work.stage)
+  run_all = functools.partial(stage_pass.run_all, tries, work.stage)
   with progress.Progress("Signals and selection, shards", len(shards)) as bar:
     kinds = signals.types(work, shards)
     fn = functools.partial(signals.finish, work, kinds)
@@ -230,8 +224,7 @@ def _select(
   runs = sorted(signals.run_path(work, shard) for shard in shards)
   level = 0
   while len(runs) > selection.FAN_IN:
-    merged = shard_pass.folder(work.workdir, work.stage) / "merged"
-    groups = selection.groups(runs, merged, level)
+    groups = selection.groups(runs, work.folder / "merged", level)
     run_all("selection", selection.merge_group, groups)
     runs, level = [group.path for group in groups], level + 1
   num_uids, digest = selection.write(runs, work.workdir / SELECTION)
@@ -250,7 +243,7 @@ def _done_before(work: shard_pass.Work) -> dict[str, Any]:
   before = manifest_lib.read(work.workdir) or {}
   # The manifest is written last.
   is_done = (
-    before.get("key") == manifest_lib.key(work.stages)
+    before.get("key") == work.stage.result_key
     and (work.workdir / SELECTION).exists()
     and signals.folder(work.workdir).exists()
   )

@@ -51,43 +51,37 @@ class Work:
     """Return the current stage."""
     return self.stages[-1]
 
+  @property
+  def folder(self) -> pathlib.Path:
+    """Return the folder of the current stage."""
+    return self._folder(self.stage)
+
   def shard_path(
     self, stage: stages_lib.Stage, shard: pool_lib.Shard
   ) -> pathlib.Path:
     """Return the Parquet file that a stage writes for a shard."""
-    return folder(self.workdir, stage) / "shards" / f"{shard.name}.parquet"
+    return self._folder(stage) / "shards" / f"{shard.name}.parquet"
+
+  def part_path(self, name: str, shard: pool_lib.Shard) -> pathlib.Path:
+    """Return the file of a reduction's measure on a shard."""
+    return self.folder / "parts" / name / shard.name
+
+  def state_folder(self, name: str) -> pathlib.Path:
+    """Return the folder of a reduction's global state."""
+    for stage in self.stages:
+      if name in stage.measured:
+        return self._folder(stage) / f"state{stage.suffix}" / name
+    raise AssertionError(f"no stage measures {name}")
 
   def context(self, name: str) -> operators.StepContext:
     """Return the folders that a step may use."""
     state = None
     if isinstance(self.steps[name], operators.Reduction):
-      state = state_folder(self.workdir, self.stages, name)
+      state = self.state_folder(name)
     return operators.StepContext(self.workdir, self.cache_dir, state)
 
-
-def folder(workdir: pathlib.Path, stage: stages_lib.Stage) -> pathlib.Path:
-  """Return the folder of a stage."""
-  return workdir / "stages" / stage.folder
-
-
-def state_folder(
-  workdir: pathlib.Path, stages: Iterable[stages_lib.Stage], name: str
-) -> pathlib.Path:
-  """Return the folder of a reduction's global state."""
-  for stage in stages:
-    if name in (*stage.measures, *stage.raw_measures):
-      return folder(workdir, stage) / f"state{stage.suffix}" / name
-  raise AssertionError(f"no stage measures {name}")
-
-
-def part_path(
-  workdir: pathlib.Path,
-  stage: stages_lib.Stage,
-  name: str,
-  shard: pool_lib.Shard,
-) -> pathlib.Path:
-  """Return the file of a reduction's measure on a shard."""
-  return folder(workdir, stage) / "parts" / name / shard.name
+  def _folder(self, stage: stages_lib.Stage) -> pathlib.Path:
+    return self.workdir / "stages" / stage.folder
 
 
 def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
@@ -96,8 +90,9 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
   if path.exists():
     return shard_file.read_tally(path)
   before = operators.StepContext(work.workdir, work.cache_dir)
-  names = (*work.stage.raw_measures, *work.stage.measures)
-  measures = {name: _reduction(work, name).measure(before) for name in names}
+  measures = {
+    name: _reduction(work, name).measure(before) for name in work.stage.measured
+  }
   tally = shard_file.Tally()
   for name in work.stage.steps:
     tally.count(name, 0, 0)
@@ -115,7 +110,7 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
   if not work.stage.number:
     tally.sha256 = digest.hexdigest()
   for name, measure in measures.items():
-    part = part_path(work.workdir, work.stage, name, shard)
+    part = work.part_path(name, shard)
     part.parent.mkdir(parents=True, exist_ok=True)
     # A worker that was given up too early may still write the same part.
     with whole_files.new_file(part) as temporary:

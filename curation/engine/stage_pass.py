@@ -45,14 +45,16 @@ class Pass:
 
 @dataclasses.dataclass(frozen=True)
 class Tries:
-  """Policy for failures.
+  """Engine, and policy for its failures.
 
   Attributes:
+    engine: runs all work without a model.
     max_attempts: attempts for each task.
     max_failed: number of shards that may be left out.
     failures: ledger of failures.
   """
 
+  engine: engines.Engine
   max_attempts: int
   max_failed: int
   failures: failures_file.Ledger
@@ -61,7 +63,6 @@ class Tries:
 def run(
   work: shard_pass.Work,
   shards: Sequence[pool_lib.Shard],
-  engine: engines.Engine,
   tries: Tries,
   label: str,
 ) -> Pass:
@@ -70,7 +71,7 @@ def run(
   Raises:
     RunError: too many shards failed at every attempt, or the disk is full.
   """
-  done = shard_pass.folder(work.workdir, work.stage) / "done.json"
+  done = work.folder / "done.json"
   if done.exists():
     print(f"{label}: done before", file=sys.stderr)
     return _read(done)
@@ -92,12 +93,12 @@ def run(
       if not work.stage.number:
         result.inputs[shards[number].name] = (tally.rows, tally.sha256)
 
-    fn = functools.partial(shard_pass.run, work)
+    if work.stage.on_mesh:
+      tries = dataclasses.replace(tries, engine=engines.Inline())
     broken = _attempts(
-      engine,
-      fn,
+      tries,
+      functools.partial(shard_pass.run, work),
       shards,
-      tries.max_attempts,
       take,
       lambda number, error: tries.failures.failed(
         work.stage, _names(work.stage), shards[number], error
@@ -125,21 +126,17 @@ def reduce(
   work: shard_pass.Work,
   shards: Sequence[pool_lib.Shard],
   name: str,
-  engine: engines.Engine,
   tries: Tries,
 ) -> dict[str, Any]:
   """Compute a reduction's state, whole or not at all; return its facts."""
   step = work.steps[name]
   assert isinstance(step, operators.Reduction)
-  folder = shard_pass.state_folder(work.workdir, work.stages, name)
+  folder = work.state_folder(name)
   facts = folder / "facts.json"
   if facts.exists():
     return json.loads(facts.read_text())
   # Sorted, so that the order of the pool's files has no effect.
-  parts = sorted(
-    shard_pass.part_path(work.workdir, work.stage, name, shard)
-    for shard in shards
-  )
+  parts = sorted(work.part_path(name, shard) for shard in shards)
   folder.parent.mkdir(parents=True, exist_ok=True)
   with whole_files.new_folder(folder) as temporary:
     context = operators.StepContext(
@@ -147,7 +144,7 @@ def reduce(
       work.cache_dir,
       temporary,
       _earlier(work, name),
-      functools.partial(_run_shown, engine, tries, work.stage, name),
+      functools.partial(_run_shown, tries, work.stage, name),
     )
     text = json.dumps(step.reduce(parts, context))
     whole_files.write(temporary / "facts.json", text.encode())
@@ -162,18 +159,15 @@ def _earlier(
   A step that measures all pairs (measures_raw) is reduced before earlier steps.
   """
   names = list(work.steps)
-  measured = {
-    other for one in work.stages for other in (*one.measures, *one.raw_measures)
-  }
+  measured = {other for stage in work.stages for other in stage.measured}
   return tuple(
-    (other, shard_pass.state_folder(work.workdir, work.stages, other))
+    (other, work.state_folder(other))
     for other in names[: names.index(name)]
     if other in measured
   )
 
 
 def _run_shown(
-  engine: engines.Engine,
   tries: Tries,
   of_stage: stages.Stage,
   name: str,
@@ -181,7 +175,7 @@ def _run_shown(
   items: Sequence[Any],
 ) -> list[Any]:
   """Return `run_all`, with a progress bar where there are many tasks."""
-  run_fn = functools.partial(run_all, engine, tries, of_stage, name, fn, items)
+  run_fn = functools.partial(run_all, tries, of_stage, name, fn, items)
   if len(items) < _NUM_SHOWN:
     return run_fn()
   with progress.Progress(f"Reducing {name}, tasks", len(items)) as bar:
@@ -189,7 +183,6 @@ def _run_shown(
 
 
 def run_all(
-  engine: engines.Engine,
   tries: Tries,
   of_stage: stages.Stage,
   name: str,
@@ -200,8 +193,7 @@ def run_all(
   """Return fn(item) of each item, in order.
 
   Args:
-    engine: runs `fn`.
-    tries: policy for failures.
+    tries: engine, and policy for its failures.
     of_stage: stage that failures are noted under.
     name: step that failures are noted under, or "signals" or "selection".
     fn: function to run.
@@ -218,10 +210,9 @@ def run_all(
     done()
 
   broken = _attempts(
-    engine,
+    tries,
     fn,
     items,
-    tries.max_attempts,
     take,
     lambda _, error: tries.failures.failed(of_stage, (name,), None, error),
   )
@@ -238,27 +229,25 @@ def run_all(
 
 
 def _attempts(
-  engine: engines.Engine,
+  tries: Tries,
   fn: Callable[[Any], Any],
   tasks: Sequence[Any],
-  max_attempts: int,
   take: Callable[[int, Any], None],
   note: Callable[[int, processes.TaskError], None],
 ) -> dict[int, processes.TaskError]:
   """Run tasks until none fails; return number -> error of those that never did.
 
   Args:
-    engine: runs `fn`.
+    tries: engine, and number of attempts for each task.
     fn: function to run.
     tasks: arguments of `fn`.
-    max_attempts: attempts for each task.
     take: called with the number and the result of each finished task.
     note: called with the number and the error of each failure.
   """
   num_done = 0
   pending = list(range(len(tasks)))
   broken: dict[int, processes.TaskError] = {}
-  for _ in range(max_attempts):
+  for _ in range(tries.max_attempts):
     # A task whose worker was killed is retried with all memory to itself.
     alone = [n for n in pending if n in broken and broken[n].was_killed]
     is_alone = set(alone)
@@ -267,7 +256,7 @@ def _attempts(
     broken = {}
     for numbers in rounds:
       batch = [tasks[number] for number in numbers]
-      for index, result in engine.run(fn, batch) if batch else ():
+      for index, result in tries.engine.run(fn, batch) if batch else ():
         number = numbers[index]
         if not isinstance(result, Exception):
           take(number, result)

@@ -40,6 +40,11 @@ class Stage:
   left_out: tuple[str, ...] = ()
 
   @property
+  def measured(self) -> tuple[str, ...]:
+    """Return the names of all reductions measured in the stage."""
+    return (*self.raw_measures, *self.measures)
+
+  @property
   def folder(self) -> str:
     """Return the name of the stage's folder."""
     return f"{self.number:02d}-{self.key}"
@@ -51,6 +56,11 @@ class Stage:
     A reduction over fewer shards is thus never taken for one over all.
     """
     return f"-{record.digest(self.left_out)[:16]}" if self.left_out else ""
+
+  @property
+  def result_key(self) -> str:
+    """Return a key of everything that the pairs left by the stage depend on."""
+    return self.key + self.suffix
 
 
 def make(

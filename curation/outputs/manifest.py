@@ -50,7 +50,7 @@ def make(
   num_unreadable = sum(total.faults.values())
   left_out = stages[-1].left_out
   return {
-    "key": key(stages),
+    "key": stages[-1].result_key,
     "recipe": _recipe(recipe_),
     "num_pairs": num_pairs,
     "read": {
@@ -82,11 +82,6 @@ def make(
     "python": platform.python_version(),
     "commit": provenance.commit(),
   }
-
-
-def key(stages: Sequence[stages_lib.Stage]) -> str:
-  """Return a key of everything that the selection depends on."""
-  return stages[-1].key + stages[-1].suffix
 
 
 def comparable(manifest: Mapping[str, Any]) -> dict[str, Any]:

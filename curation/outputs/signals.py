@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 
 from curation import pool as pool_lib
 from curation.engine import shard_file, shard_pass
-from curation.engine import stages as stages_lib
 from input_pipeline.storage import uids as uids_lib
 from runtime import whole_files
 
@@ -37,7 +36,7 @@ def path_of(workdir: pathlib.Path, shard: pool_lib.Shard) -> pathlib.Path:
 
 def run_path(work: shard_pass.Work, shard: pool_lib.Shard) -> pathlib.Path:
   """Return the file of a shard's kept UIDs, for selection.merged."""
-  return shard_pass.folder(work.workdir, work.stage) / "kept" / shard.name
+  return work.folder / "kept" / shard.name
 
 
 def types(
@@ -70,7 +69,7 @@ def finish(
     shard: shard of the pool.
   """
   path, run = path_of(work.workdir, shard), run_path(work, shard)
-  key = _key(work.stages)
+  key = work.stage.result_key.encode()
   kept = shard_file.alive(work.shard_path(work.stage, shard), ["uid"])
   if not run.exists():
     run.parent.mkdir(parents=True, exist_ok=True)
@@ -79,12 +78,6 @@ def finish(
     return len(kept)
   shard_file.write_table(path, _table(work, kinds, shard), {_KEY: key})
   return len(kept)
-
-
-def _key(stages: Sequence[stages_lib.Stage]) -> bytes:
-  """Return a key of everything that the files depend on."""
-  last = stages[-1]
-  return (last.key + last.suffix).encode()
 
 
 def _write(path: pathlib.Path, data: bytes) -> None:
