@@ -132,6 +132,16 @@ def shard_name(path: str, start: int) -> str:
   return f"{stem}-{start}-{record.digest(path)[:12]}".strip("-")
 
 
+def with_column(
+  table: pa.Table, name: str, column: pa.Array | pa.ChunkedArray
+) -> pa.Table:
+  """Return a table with a column added, or replaced if the name exists."""
+  index = table.schema.get_field_index(name)
+  if index < 0:
+    return table.append_column(name, column)
+  return table.set_column(index, name, column)
+
+
 def uids(table: pa.Table) -> np.ndarray:
   """Return the UIDs of a table, UID [N]."""
   return uids_lib.records(uids_lib.column_bytes(table["uid"]))

@@ -162,7 +162,7 @@ def _tables(work: Work, shard: pool_lib.Shard) -> Iterator[pa.Table]:
       _check_rows(shard, table, rows[start : start + len(table)])
     part = signals.slice(start, len(table))
     for name in part.column_names:
-      table = verdicts.with_column(table, name, part[name])
+      table = pool_lib.with_column(table, name, part[name])
     start += len(table)
     yield table
   if rows is not None and start != len(rows):

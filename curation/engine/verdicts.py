@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation import operators
+from curation import operators, pool
 from curation.engine import shard_file
 
 _POOL_COLUMNS = ("uid", "row", "caption")
@@ -94,7 +94,7 @@ def apply(
       )
     whole = column if indices is None else column.take(indices)
     entered = entered.append_column(signal, whole)
-    left = with_column(left, signal, column)
+    left = pool.with_column(left, signal, column)
   if keep.all():
     return entered, left
   steps = steps.copy()
@@ -102,13 +102,3 @@ def apply(
   column = entered.schema.get_field_index("step")
   entered = entered.set_column(column, "step", pa.array(steps))
   return entered, left.filter(pa.array(keep))
-
-
-def with_column(
-  table: pa.Table, name: str, column: pa.Array | pa.ChunkedArray
-) -> pa.Table:
-  """Return a table with a column added, or replaced if the name exists."""
-  index = table.schema.get_field_index(name)
-  if index < 0:
-    return table.append_column(name, column)
-  return table.set_column(index, name, column)

@@ -103,20 +103,10 @@ class Pool:
       starts = _starts(data)
       stop = first + len(starts) - 1
       chosen = reader.chosen(first, stop)
-      if chosen is None:
-        chosen = np.arange(stop - first)
       for begin in range(0, len(chosen), max_rows):
         some = chosen[begin : begin + max_rows]
-        begins, ends = starts[some], starts[some + 1]
-        if len(some) == len(starts) - 1:
-          part = data
-        else:
-          part = b"".join(
-            data[i:j]
-            for i, j in zip(begins.tolist(), ends.tolist(), strict=True)
-          )
-        offsets = np.concatenate([[0], np.cumsum(ends - begins)])
-        found, problems = self.form.read(part, offsets, names)
+        begins = starts[some]
+        found, problems = self.form.read(data, begins, starts[some + 1], names)
         made, _ = reader.pairs(
           found,
           some + first,

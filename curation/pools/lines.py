@@ -39,22 +39,31 @@ class Form:
     return frozenset(found | set(self.layout.columns.names))
 
   def read(
-    self, data: bytes, starts: np.ndarray, names: Sequence[str]
+    self,
+    data: bytes,
+    starts: np.ndarray,
+    stops: np.ndarray,
+    names: Sequence[str],
   ) -> tuple[pa.Table, pa.Array]:
     """Return columns of lines, and the problem of each line, null for most.
 
     Args:
-      data: bytes of consecutive lines.
-      starts: start of each line in `data`, then the end of the last one.
+      data: bytes with all of the lines, and maybe others between them.
+      starts: start of each line in `data`.
+      stops: end of each line.
       names: names of the columns.
     """
+    offsets = np.append(0, np.cumsum(stops - starts))
+    if offsets[-1] < len(data):
+      ranges = zip(starts.tolist(), stops.tolist(), strict=True)
+      data = b"".join(data[start:stop] for start, stop in ranges)
     found = None
     if not self.layout.header:
-      found = self._read_json(data, len(starts) - 1, names)
+      found = self._read_json(data, len(starts), names)
     if found is not None:
       return found, pa.nulls(len(found), pa.string())
     rows, problems = [], []
-    for row in self.layout.rows(data, starts.tolist()):
+    for row in self.layout.rows(data, offsets.tolist()):
       is_row = isinstance(row, Mapping)
       rows.append(row if is_row else {})
       problems.append(None if is_row else f"record_broken: {row}")

@@ -1,6 +1,6 @@
 """Tables of pairs from examples that are read one by one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ class Table:
     columns: Sequence[str],
     types: Mapping[str, pa.DataType],
     rows: np.ndarray | None,
+    *,
+    is_measured: bool,
   ):
     """Begin with no pairs.
 
@@ -26,11 +28,16 @@ class Table:
       columns: columns to keep beside pool.ALWAYS.
       types: types of the columns that pool.TYPES does not name.
       rows: rows of the pairs to keep; None for all.
+      is_measured: whether width and height are those of the images, which
+        each example then has.
     """
     self._rows = rows
+    self._columns = columns
+    self._is_measured = is_measured
+    images = ("image",) if is_measured else ()
     self._types = {
       name: pool.TYPES.get(name, types.get(name))
-      for name in dict.fromkeys((*pool.ALWAYS, *columns))
+      for name in dict.fromkeys((*pool.ALWAYS, *columns, *images))
     }
     self._given = [
       name
@@ -91,7 +98,7 @@ class Table:
       self._data["row"][-1] = row
       self._data["fault"][-1] = f"{kind}: {message}"
 
-  def take(self, max_rows: int, *, is_last: bool) -> list[pa.Table]:
+  def take(self, max_rows: int, *, is_last: bool) -> Iterator[pa.Table]:
     """Return and remove the tables that are full, with `is_last` all pairs.
 
     Args:
@@ -99,7 +106,7 @@ class Table:
       is_last: whether the last table may be smaller.
     """
     if len(self) < max_rows and not is_last:
-      return []
+      return iter(())
     table = pa.table(
       {
         name: pa.array(values, self._types[name])
@@ -108,7 +115,10 @@ class Table:
     )
     for values in self._data.values():
       values.clear()
-    return list(cut(_chosen(table, self._rows), max_rows))
+    parts = cut(_chosen(table, self._rows), max_rows)
+    if not self._is_measured:
+      return parts
+    return (sized(part, self._columns) for part in parts)
 
   def _append(self, name: str, value: Any) -> None:
     if name in self._data:
@@ -127,7 +137,7 @@ def _chosen(table: pa.Table, rows: np.ndarray | None) -> pa.Table:
   return table if keep.all() else table.filter(pa.array(keep))
 
 
-def cut(table: pa.Table, max_rows: int):
+def cut(table: pa.Table, max_rows: int) -> Iterator[pa.Table]:
   """Yield a table in parts that are not empty."""
   for start in range(0, len(table), max_rows):
     yield table.slice(start, max_rows)
@@ -155,19 +165,9 @@ def sized(table: pa.Table, columns: Sequence[str]) -> pa.Table:
     ("width", "height"), zip(*found, strict=True), strict=True
   ):
     if name in columns:
-      table = put(table, name, pa.array(values, pa.int32()))
-  table = put(table, "fault", pa.array(messages, pa.string()))
+      table = pool.with_column(table, name, pa.array(values, pa.int32()))
+  table = pool.with_column(table, "fault", pa.array(messages, pa.string()))
   return table if "image" in columns else table.drop_columns(["image"])
-
-
-def put(
-  table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray
-) -> pa.Table:
-  """Return a table with a column instead of another, or more."""
-  place = table.schema.get_field_index(name)
-  if place < 0:
-    return table.append_column(name, values)
-  return table.set_column(place, name, values)
 
 
 def number_type(values: Sequence[Any]) -> pa.DataType | None:

@@ -130,7 +130,7 @@ class Pool:
             for name in arrays:
               assert more is not None
               values = more.read(name, before + start, before + stop)
-              found = pair_tables.put(
+              found = pool.with_column(
                 found, name, values.take(pa.array(places))
               )
             yield from pair_tables.cut(found, max_rows)

@@ -77,17 +77,15 @@ class Pool:
     records, uids = _opened(self.source, self.context)
     section.check_same(shard, records.fingerprint())
     is_measured = bool({"width", "height"} & set(columns))
-    reads = [*columns, "image"] if is_measured else columns
     places = pool.places(rows)
     if places is None:
       places = np.arange(shard.stop - shard.start)
-    table = pair_tables.Table(tuple(dict.fromkeys(reads)), {}, rows)
+    table = pair_tables.Table(columns, {}, rows, is_measured=is_measured)
     for is_last, place in _with_last(places.tolist()):
       if place is not None:
         index = shard.start + place
         self._add(table, place, uids[index], records, index)
-      for found in table.take(max_rows, is_last=is_last):
-        yield pair_tables.sized(found, columns) if is_measured else found
+      yield from table.take(max_rows, is_last=is_last)
 
   def _add(
     self,

@@ -103,10 +103,10 @@ class Reader:
     first, last = np.searchsorted(self._places, [start, stop])
     return first < last
 
-  def chosen(self, start: int, stop: int) -> np.ndarray | None:
-    """Return the rows from `start` to `stop` to yield; None for all."""
+  def chosen(self, start: int, stop: int) -> np.ndarray:
+    """Return the rows from `start` to `stop` to yield, counted from `start`."""
     if self._places is None:
-      return None
+      return np.arange(stop - start)
     first, last = np.searchsorted(self._places, [start, stop])
     return self._places[first:last] - start
 
@@ -294,7 +294,7 @@ def _sided(
     "if_else",
     [lacks, f"record_broken: no {name}", pa.scalar(None, pa.string())],
   )
-  table = pair_tables.put(table, side, values)
-  return pair_tables.put(
+  table = pool.with_column(table, side, values)
+  return pool.with_column(
     table, "fault", pc.call_function("coalesce", [table["fault"], message])
   )

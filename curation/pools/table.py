@@ -81,20 +81,13 @@ class Pool:
     records.check_unchanged()
     reader = rows_lib.Reader(self.table, records.folder, columns, rows)
     places = reader.chosen(0, shard.stop - shard.start)
-    if places is None:
-      places = np.arange(shard.stop - shard.start)
     for some in _parts(places, records.starts, shard.start, max_rows):
       begins = records.starts[some + shard.start].astype(np.int64)
       ends = records.starts[some + shard.start + 1].astype(np.int64)
       data = files.read_range(records.path, int(begins[0]), int(ends[-1]))
-      if len(some) <= some[-1] - some[0]:  # some between are not wanted
-        shift = int(begins[0])
-        data = b"".join(
-          data[begin - shift : end - shift]
-          for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
-        )
-      offsets = np.concatenate([[0], np.cumsum(ends - begins)])
-      found, problems = self.form.read(data, offsets, self._names(reader))
+      found, problems = self.form.read(
+        data, begins - begins[0], ends - begins[0], self._names(reader)
+      )
       made, _ = reader.pairs(
         found,
         some,

@@ -101,29 +101,16 @@ class Pool:
     """Yield the pairs of a shard; see pool.Pool."""
     section.check_unchanged(shard)
     reader = _Reader(self, frozenset(columns))
-    reads = list(columns)
-    if reader.is_measured and "image" not in columns:
-      reads.append("image")
-    table = pair_tables.Table(reads, dict(self.fields), rows)
+    table = pair_tables.Table(
+      columns, dict(self.fields), rows, is_measured=reader.is_measured
+    )
     for example in _examples(self, shard, pool.places(rows), reader):
       reader.add(table, example)
-      yield from _taken(table, columns, max_rows, reader, is_last=False)
-    yield from _taken(table, columns, max_rows, reader, is_last=True)
+      yield from table.take(max_rows, is_last=False)
+    yield from table.take(max_rows, is_last=True)
 
   def __reduce__(self):
     return Pool, (self.folder, self.layout, self.fields, ())
-
-
-def _taken(
-  table: pair_tables.Table,
-  columns: Sequence[str],
-  max_rows: int,
-  reader: "_Reader",
-  *,
-  is_last: bool,
-) -> Iterator[pa.Table]:
-  for found in table.take(max_rows, is_last=is_last):
-    yield pair_tables.sized(found, columns) if reader.is_measured else found
 
 
 class _Example(NamedTuple):
