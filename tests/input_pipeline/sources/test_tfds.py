@@ -126,7 +126,10 @@ def test_found_by_name(tmp_path):
     ({"split": "trian"}, r"main.split must be one of \['train', 'test'\]"),
     ({"split": ""}, r"main.split must be one of \['train', 'test'\]; got ''"),
     ({"path": "/"}, "main.path must be a prepared TFDS data set"),
-    ({"path": "../x"}, "main.path must be a prepared TFDS data set"),
+    (
+      {"path": "../no such folder"},
+      "main.path must be the folder of a prepared data set, or NAME/CONFIG",
+    ),
   ],
 )
 def test_what_does_not_fit(tmp_path, fields, message):
