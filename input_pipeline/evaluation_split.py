@@ -11,7 +11,7 @@ from concurrent import futures
 
 import numpy as np
 
-from input_pipeline import pipeline, sources
+from input_pipeline import faults, pipeline, sources
 from input_pipeline.images import image_ops
 from input_pipeline.selecting import subset
 from input_pipeline.sources import record as record_lib
@@ -55,7 +55,11 @@ class Split:
     return len(self.records)
 
   def batches(self, batch_size: int) -> Iterator[Batch]:
-    """Yield all examples; the last batch may be smaller."""
+    """Yield all examples; the last batch may be smaller.
+
+    Raises ValueError, with the kind of its fault, for one that cannot be used:
+    figures would be of another set without it.
+    """
     with futures.ThreadPoolExecutor(max(1, self.config.num_threads)) as pool:
       for start in range(0, len(self), batch_size):
         rows = range(start, min(start + batch_size, len(self)))
@@ -74,13 +78,20 @@ class Split:
     return self._resized(self.records[row])
 
   def _example(self, row: int) -> tuple[str, Mapping[str, str], object]:
-    record = self.records[row]
     augmentation = self.config.augmentation
-    image = (
-      augmentation.see(record.image)
-      if augmentation.is_naflex
-      else self._resized(record)
-    )
+    try:
+      record = self.records[row]
+      with faults.located(record.origin):
+        image = (
+          augmentation.see(record.image)
+          if augmentation.is_naflex
+          else self._resized(record)
+        )
+    except faults.ExampleError as error:
+      raise ValueError(
+        f"example {row} of an evaluation set has {error.kind}: {error}; "
+        "--task=prepare --decode leaves such examples out"
+      ) from error
     return record.key, _first_texts(record), image
 
   def _resized(self, record: record_lib.Record) -> np.ndarray:

@@ -241,14 +241,15 @@ def _check(
     key = record.key
     # One caption of several, the same in every inspection.
     rng = np.random.default_rng(index)
-    text = captions.choose(
-      record.texts,
-      config.languages,
-      rng,
-      max_chars=config.max_caption_chars,
-      templates=config.sources[name].templates,
-    )
-    height, width, _ = image_ops.decode(record.image).shape
+    with faults.located(record.origin):
+      text = captions.choose(
+        record.texts,
+        config.languages,
+        rng,
+        max_chars=config.max_caption_chars,
+        templates=config.sources[name].templates,
+      )
+      height, width, _ = image_ops.decode(record.image).shape
   except faults.ExampleError as error:
     return _Checked(fault=(error.kind, f"{key}: {error}"))
   return _Checked(tokenizer.num_ids(text), (height, width), len(record.image))

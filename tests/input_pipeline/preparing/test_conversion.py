@@ -60,12 +60,13 @@ def config(tmp_path) -> pipeline.DataConfig:
   return _config(tmp_path)
 
 
-def _run(config, out, *, num_workers=0, shard_examples=5) -> int:
+def _run(config, out, *, num_workers=0, shard_examples=5, decode=False) -> int:
   return conversion.run(
     config,
     str(out),
     num_workers=num_workers,
     shard_examples=shard_examples,
+    decode=decode,
     as_json=True,
   )
 
@@ -241,7 +242,7 @@ def test_other_folders_are_refused(config, whole, tmp_path):
   with pytest.raises(ValueError, match="x must be a folder, not a file"):
     _run(config, tmp_path / "a" / "x")
   with pytest.raises(ValueError, match="--out is missing"):
-    conversion.run(config, "", num_workers=0, shard_examples=1, as_json=False)
+    _run(config, "")
   for options in ({"num_workers": -1}, {"shard_examples": 0}):
     with pytest.raises(ValueError, match=f"--{next(iter(options))} must be"):
       _run(config, tmp_path / "b", **options)
@@ -315,16 +316,17 @@ def test_only_the_subset(config, tmp_path, capsys):
 def test_keys_become_uids_where_they_differ(tmp_path):
   """For sources whose keys are not what `subset` names."""
   wanted = np.array([(1, 2), uids_lib.uid("b")], uids_lib.UID)
-  task = shard_writer.Task(0, tmp_path / "a.array_record", 0, 2, wanted)
-  some = [record.Record(key, b"i", {"en": ("t",)}) for key in "ab"]
+  path = tmp_path / "a.array_record"
+  task = shard_writer.Task(0, path, 0, 2, wanted, "header")
+  some = [record.Record(key, pairs.png(0), {"en": ("t",)}) for key in "ab"]
   shard_writer.write(some, task, lambda counted: None)
-  found = array_record.Records(tmp_path / "a.array_record")
+  found = array_record.Records(path)
   assert [one.key for one in found] == [f"{1:016x}{2:016x}", "b"]
   np.testing.assert_array_equal(found.uids(), wanted)
 
 
 def test_a_worker_that_is_killed(tmp_path):
-  task = shard_writer.Task(0, tmp_path / "a.array_record", 0, 1, None)
+  task = shard_writer.Task(0, tmp_path / "a.array_record", 0, 1, None, "header")
   with pytest.raises(
     OSError, match="worker .* ended with exit code 9.*goes on"
   ):
