@@ -1,11 +1,11 @@
 """Encoded images, decoded as soon as the size of the result is known.
 
 formats.py has the formats, and the frame of several; levels.py the rules for
-colours, transparency and numbers other than 8 bits. EXIF orientation is
-ignored, as by the loaders of CLIP and OpenCLIP, and so is that of AVIF; a HEIC
-file's own rotation is part of decoding it. A file that ends too early, claims
-more than MAX_PIXELS or is no image is a fault of its example
-(faults.ExampleError).
+colours, transparency and numbers other than 8 bits. Orientation is what Pillow
+leaves of it, as in the loaders of CLIP and OpenCLIP: EXIF's is ignored, and so
+is AVIF's; TIFF's tag and HEIC's rotation are obeyed in decoding. A file that
+ends too early, claims more than MAX_PIXELS or is no image is a fault of its
+example (faults.ExampleError).
 
 JPEGs are decoded by simplejpeg: Pillow's pixels, to the bit, in two thirds of
 its time, as they are not copied out of Pillow's own memory. For a result so
