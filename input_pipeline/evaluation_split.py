@@ -91,7 +91,7 @@ class Split:
           else:
             raise ValueError(
               f"{self.field}: example {row} cannot be used: {example.kind}:"
-              f" {example}"
+              f" {example}; --task=prepare --decode leaves such examples out"
             ) from example
         if whole:
           rows, keys, texts, images = zip(*whole, strict=True)
@@ -120,8 +120,9 @@ class Split:
   def _example(self, row: int) -> tuple[Any, ...] | faults.ExampleError:
     try:
       record = self.records[row]
-      pixels = image_ops.decode(record.image)
-      return row, record.key, record.texts, self.protocol.apply(pixels)
+      with faults.located(record.origin):
+        image = self.protocol.apply(image_ops.decode(record.image))
+      return row, record.key, record.texts, image
     except faults.ExampleError as error:
       return error
 

@@ -36,7 +36,8 @@ def check(
         if any(text.strip() for text in texts)
       }
       if not has_image:
-        image_ops.decode(record.image)
+        with faults.located(record.origin):
+          image_ops.decode(record.image)
         has_image = True
     except faults.ExampleError as error:
       errors.append(error)

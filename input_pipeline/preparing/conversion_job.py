@@ -32,6 +32,7 @@ class Job:
     splits: name in the folder -> records.
     trained: name of the split that the config trains on.
     shard_examples: number of examples of a shard.
+    image_check: key of shard_writer.IMAGE_CHECKS.
   """
 
   name: str
@@ -40,6 +41,7 @@ class Job:
   splits: Mapping[str, record_lib.Records]
   trained: str
   shard_examples: int
+  image_check: str
 
   @property
   def plan(self) -> dict[str, Any]:
@@ -47,6 +49,7 @@ class Job:
     fields = dataclasses.asdict(self.source)
     plan: dict[str, Any] = {name: fields[name] for name in _ALTERING}
     plan["shard_examples"] = self.shard_examples
+    plan["image_check"] = self.image_check
     plan["examples"] = {name: len(x) for name, x in self.splits.items()}
     plan["content"] = {name: x.fingerprint() for name, x in self.splits.items()}
     return json.loads(json.dumps(plan))
@@ -115,6 +118,8 @@ def begun(job: Job) -> str:
 
 
 def _check_plan(job: Job, plan: Mapping[str, Any]) -> None:
+  # Plans did not always name the check: images were written unseen.
+  plan = {"image_check": "none", **plan}
   if changed := unfinished.changes(plan, job.plan):
     raise unfinished.other_key(
       f"--out={job.folder}",

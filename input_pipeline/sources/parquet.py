@@ -125,8 +125,9 @@ class Records:
     texts = columns.texts(
       self._layout.columns, row, self._source.language, index
     )
-    key = row.get(self._layout.columns.key or "")
-    return record_lib.Record(self._key(key, number, position), image, texts)
+    stored = row.get(self._layout.columns.key or "")
+    key = self._key(stored, number, position)
+    return record_lib.Record(key, image, texts, f"{path}, {key}")
 
   def fingerprint(self) -> str:
     """Return hex digits of the files' names, sizes and versions."""

@@ -163,7 +163,8 @@ class Records:
       self.layout.columns, row, self._source.language, index
     )
     data = named_file.read(image, self.folder)
-    return record_lib.Record(self._key(index, row), data, texts)
+    origin = f"{self.path}, row {index}, {image}"
+    return record_lib.Record(self._key(index, row), data, texts, origin)
 
   def fingerprint(self) -> str:
     """Return hex digits of the table's path, size and time of change."""

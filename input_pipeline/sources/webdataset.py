@@ -125,7 +125,7 @@ class Records:
     else:
       language = language_of(members, self._layout, name)
       texts = {language: captions_of(members, self._layout, name)}
-    return record.Record(key, image, texts)
+    return record.Record(key, image, texts, name)
 
   def fingerprint(self) -> str:
     """Return hex digits of the tars' names, sizes and times of change."""
