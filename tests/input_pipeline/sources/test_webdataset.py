@@ -1,11 +1,11 @@
 """Examples of tars: the right pairs, or a fault of the right kind."""
 
-import gzip
 import json
 import os
 import pathlib
 import pickle
 import random
+import re
 import tarfile
 import threading
 
@@ -20,6 +20,7 @@ from input_pipeline.sources import record, source_config, webdataset
 from input_pipeline.storage import tar_scan
 from input_pipeline.storage import uids as uids_lib
 from tests.input_pipeline.sources import tars
+from tests.input_pipeline.storage import test_tar_headers
 
 # The least that is an example.
 PAIR = {"k.jpg": b"image", "k.txt": b"a dog"}
@@ -182,8 +183,9 @@ def test_what_belongs_to_no_example(tmp_path):
   with tarfile.open(path, "w") as tar:
     for name, kind in (
       *(("d", tarfile.DIRTYPE), ("d/.x.jpg", tarfile.REGTYPE)),
-      *(("d/k.jpg", None), ("d/link.jpg", tarfile.SYMTYPE), ("d/k.txt", None)),
-      ("d/README", tarfile.REGTYPE),
+      *(("d/k.jpg", None), ("d/link", tarfile.SYMTYPE), ("d/k.txt", None)),
+      *(("d/README", tarfile.REGTYPE), ("d/f.jpg", tarfile.FIFOTYPE)),
+      ("__MACOSX/d/._k.jpg", tarfile.REGTYPE),
     ):
       info = tarfile.TarInfo(name)
       if kind is None:
@@ -197,14 +199,101 @@ def test_what_belongs_to_no_example(tmp_path):
   assert records[0] == record.Record("d/k", b"x", {"en": ("x",)})
 
 
-def test_members_apart_are_examples_apart(tmp_path):
-  members = [("a.jpg", b"A"), ("b.jpg", b"B"), ("a.txt", b"a"), ("b.txt", b"b")]
+@pytest.mark.parametrize("uid", ["", "json.uid"])
+def test_members_apart_are_one_example(tmp_path, uid):
+  members = tars.examples(0, 20)
+  expected = [
+    _one(tmp_path, dict(list(members.items())[i : i + 3]))
+    for i in range(0, len(members), 3)
+  ]
+  for order in (
+    sorted(members, key=lambda name: name.rpartition(".")[2]),
+    sorted(members, key=lambda name: name.rpartition(".")[2], reverse=True),
+    random.Random(0).sample(list(members), len(members)),
+  ):
+    tars.write(tmp_path / "x.tar", [(name, members[name]) for name in order])
+    records = _open(tmp_path / "x.tar", tmp_path / "cache", uid=uid)
+    found = [records[i] for i in range(len(records))]
+    assert sorted(found, key=lambda one: one.key) == expected
+    for record_, number in zip(found, records.uids(), strict=True):
+      key = record_.key
+      wanted = (0, int(key)) if uid else uids_lib.uid(key)
+      assert tuple(number) == wanted
+
+
+@pytest.mark.parametrize(
+  ("members", "fault"),
+  [
+    # A second image, anywhere in the tar, is not the first one's successor.
+    (
+      [*PAIR.items(), ("l.jpg", b"x"), ("l.txt", b"x"), ("k.jpg", b"other")],
+      r"member_twice: .*x.tar, byte 0: k has .jpg twice, the second at byte "
+      "4096; each example needs a key of its own",
+    ),
+    (
+      [("k.jpg", b"1"), ("l.jpg", b"x"), *[("k.txt", b"1")] * 2],
+      r"member_twice: .* k has .txt twice",
+    ),
+    (
+      [("k.1.jpg", b"1"), ("k.1.txt", b"1"), ("k.2.jpg", b"2")],
+      r"image_missing: .*x.tar, k has 1.jpg, 1.txt, 2.jpg; none of them is one "
+      r"of jpg.*a key ends at the first dot of the file name",
+    ),
+    (
+      [("k.jpg", b"1")],
+      r"caption_missing: .* has no caption in txt, .*; it has jpg",
+    ),
+  ],
+)
+def test_messages(tmp_path, members, fault):
   tars.write(tmp_path / "x.tar", members)
   records = _open(tmp_path / "x.tar", tmp_path / "cache")
-  assert [_kind(records.__getitem__, i) for i in range(4)] == [
-    *("caption_missing", "caption_missing"),
-    *("image_missing", "image_missing"),
+  with pytest.raises(faults.ExampleError) as caught:
+    records[0]
+  assert re.match(fault, f"{caught.value.kind}: {caught.value}")
+
+
+def test_links_are_named(tmp_path):
+  (tmp_path / "k.jpg").write_bytes(b"image")
+  os.link(tmp_path / "k.jpg", tmp_path / "l.jpg")
+  os.symlink("k.jpg", tmp_path / "m.jpg")
+  (tmp_path / "k.txt").write_bytes(b"text")
+  with tarfile.open(tmp_path / "x.tar", "w") as tar:
+    for name in ("k.jpg", "k.txt", "l.jpg", "m.jpg"):
+      tar.add(tmp_path / name, name)
+  records = _open(tmp_path / "x.tar", tmp_path / "cache")
+  assert records[0].image == b"image"
+  for index, message in (
+    (1, "l.jpg is a hard link, .*tar --hard-dereference"),
+    (2, "m.jpg is a symbolic link, .*tar --dereference"),
+  ):
+    with pytest.raises(faults.ExampleError, match=message) as caught:
+      records[index]
+    assert caught.value.kind == "member_link"
+
+
+def test_joined_tars(tmp_path):
+  # Of the same keys: each tar numbers its examples from 0.
+  first, second = tars.data(tars.examples(0, 3)), tars.data(tars.examples(3, 5))
+  again = tars.data({"0000.txt": b"other", "0000.jpg": b"other image"})
+  path = tmp_path / "x.tar"
+  path.write_bytes(first + second + again)
+  records = _open(path, tmp_path / "cache")
+  found = [records[i] for i in range(len(records))]
+  assert [one.key for one in found] == [
+    *("0000", "0001", "0002", "0003", "0004", "0000")
   ]
+  assert found[4].image == b"image 0004" * 5
+  assert found[5].image == b"other image"
+  assert found[5].texts == {"en": ("other",)}
+
+
+def test_sparse_image(tmp_path):
+  # As GNU tar stores it; see also test_tar_headers.py.
+  data = test_tar_headers._pax_sparse() + tars.data({"k.txt": b"a dog"})
+  (tmp_path / "x.tar").write_bytes(data)
+  records = _open(tmp_path / "x.tar", tmp_path / "cache")
+  assert records[0].image == b"head".ljust(2000, b"\0") + b"tail"
 
 
 def test_uid_of_a_field(tmp_path):
@@ -321,33 +410,6 @@ def test_truncated_tar(tmp_path):
     ]
     found = [_kind(records.__getitem__, i) for i in range(num_whole, count)]
     assert found == kinds, size
-
-
-def test_ends_that_are_logged(tmp_path):
-  data = tars.data(PAIR)
-  path = tmp_path / "x.tar"
-  for content, expected in (
-    (data, []),
-    (data[:2048], ["no end mark"]),
-    (data[:1600], ["cut short"]),
-    (data + b"\0" * 2_000_000, ["goes on for 2.0 MB after its end mark"]),
-    (data[:1024] + b"x" * 512 + data, ["no header at byte 1024; 0.0 MB"]),
-  ):
-    path.write_bytes(content)
-    _, warnings = tar_scan.scan(webdataset.files.facts(str(path)), "")
-    assert len(warnings) == len(expected)
-    assert all(e in w for e, w in zip(expected, warnings, strict=True))
-
-
-def test_what_is_no_tar(tmp_path):
-  path = tmp_path / "x.tar"
-  for content, message in (
-    (gzip.compress(tars.data(PAIR)), "main: .*compressed tar.*gunzip it first"),
-    (b"<!DOCTYPE html>" * 100, "main: .*is not a tar: it begins with b'<!DOC"),
-  ):
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=message):
-      _open(path, tmp_path / "cache")
 
 
 def test_remote(tmp_path):
