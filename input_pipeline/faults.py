@@ -18,6 +18,7 @@ KINDS: Mapping[str, str] = types.MappingProxyType(
     "member_twice": "two files where one is expected: which one is not known",
     "read_failed": "a read that failed each time it was tried",
     "record_broken": "stored bytes that are not a record",
+    "shard_broken": "a file that is no shard, such as a page of HTML",
     "shard_changed": "a shard that is not the one that was indexed",
     "shard_short": "a shard that ends before its last example",
     "unsafe_member": "a pickle, or a path that leaves its folder",

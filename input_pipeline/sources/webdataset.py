@@ -157,6 +157,10 @@ def check_ranges(
     name: name of the example in messages.
   """
   for start, length in ranges:
+    if length == tar_scan.NO_TAR:
+      raise faults.ExampleError(
+        "shard_broken", tar_scan.why_no_tar(tar, tar_scan.Window(tar))
+      )
     if start + length > tar.size:
       raise faults.ExampleError(
         "shard_short",

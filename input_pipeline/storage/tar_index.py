@@ -106,14 +106,14 @@ def prepare(
     name: name of the config section, for messages.
 
   Raises:
-    ValueError: a file is no tar.
+    ValueError: no file is a tar, or one has no example with `uid_field`.
     OSError: a file cannot be read, or the index cannot be written.
   """
   root = cache_dir / "tar_index"
   facts = [_SCHEMA, uid_field, *map(dataclasses.astuple, tars)]
   folder = root / _digest(facts)
   try:
-    _log(read(folder))
+    _check(read(folder))
     return folder
   except BrokenError:
     pass
@@ -131,7 +131,7 @@ def prepare(
       f"cannot index {name}: {error}. What is indexed so far is "
       "kept for the next time."
     ) from error
-  _log(read(folder))
+  _check(read(folder))
   return folder
 
 
@@ -162,9 +162,12 @@ def _mapped(path: pathlib.Path, kind: np.dtype, number: int) -> np.ndarray:
   return np.memmap(path, kind, "r").view(np.ndarray)
 
 
-def _log(index: Index) -> None:
-  """Name what is odd about the tars."""
+def _check(index: Index) -> None:
+  """Name what is odd about the tars; ValueError where none is a tar."""
   warnings = [text for texts in index.warnings for text in texts]
+  if len(index.spans) and not index.spans["length"].max() > tar_scan.NO_TAR:
+    others = f"; nor is another of the {len(index.tars)} files a tar"
+    raise ValueError(f"{warnings[0]}{others if len(index.tars) > 1 else ''}")
   for warning in warnings[:_NUM_NAMED]:
     logging.warning("%s", warning)
   if len(warnings) > _NUM_NAMED:

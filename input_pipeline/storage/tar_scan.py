@@ -17,6 +17,8 @@ from input_pipeline.storage import uids as uids_lib
 SPAN = np.dtype([("start", "<u8"), ("length", "<u4"), ("uid", uids_lib.UID)])
 # Span of further members of an example, by its index; 20 bytes.
 PIECE = np.dtype([("example", "<u8"), ("start", "<u8"), ("length", "<u4")])
+# Length of the only span of a file that is no tar.
+NO_TAR = 0
 # Length of a span of 4 GiB or more, which is never read.
 MAX_LENGTH = 2**32 - 1
 
@@ -69,23 +71,23 @@ def scan(tar: files.File, uid_field: str) -> Scan:
   """Return the examples of a tar.
 
   An example that is cut off has a span too, and so have the bytes after a
-  broken header, so that reading them counts as a fault. Raises ValueError for a
-  file that is no tar, or has no example with `uid_field`; faults.ExampleError.
+  broken header and a file that is no tar, so that reading them counts as a
+  fault. Raises ValueError where no example has `uid_field`, and
+  faults.ExampleError.
   """
   window = Window(tar)
   examples = _Examples(window, uid_field)
   warnings: list[str] = []
   joins: list[int] = []
   position = 0
-  if not tar.size:
-    examples.add(0, tar_headers.BLOCK, (0, 0))
-    warnings.append(f"{tar.path} is an empty file: is its download finished?")
+  wrong = why_no_tar(tar, window)
+  if wrong:
+    spans = np.array([(0, NO_TAR, (0, 0))], SPAN)
+    return Scan(spans, np.zeros(0, PIECE), [wrong])
   while position < tar.size:
     try:
       member = tar_headers.next_member(window, position)
     except tar_headers.HeaderError as error:
-      if position == 0:
-        _check_is_tar(tar, window, error)
       examples.close()
       examples.add(position, position + tar_headers.BLOCK, (0, 0))
       left = (tar.size - position) / 1e6
@@ -124,6 +126,30 @@ def scan(tar: files.File, uid_field: str) -> Scan:
   if uid_field and len(spans) and not has_uid:
     raise ValueError(f"no example of {tar.path} has {uid_field!r} in its JSON")
   return Scan(spans, pieces, warnings)
+
+
+def why_no_tar(tar: files.File, read: tar_headers.Read) -> str:
+  """Return why a file is not even the beginning of a tar, "" if it is.
+
+  Raises faults.ExampleError.
+  """
+  try:
+    tar_headers.next_member(read, 0)
+    if tar.size:
+      return ""
+    error: tar_headers.HeaderError | None = None
+  except tar_headers.HeaderError as broken:
+    error = broken
+  start = read(0, file_kinds.NUM_BYTES)
+  kind = file_kinds.describe(start)
+  if kind == "a tar":
+    return f"{tar.path} is a broken tar: {error}"
+  if kind:
+    advice = _ADVICE.get(kind, "")
+    return f"{tar.path} is no tar but {kind}{advice and ', ' + advice}"
+  if isinstance(error, tar_headers.CutError) and b"\0" in start:
+    return ""
+  return f"{tar.path} is no tar: it begins with {start[:16]!r}"
 
 
 def uid(key: str, field: str, data: bytes | None) -> tuple[int, int]:
@@ -263,25 +289,6 @@ class _Examples:
         f"{path} has no example, named such as KEY.jpg; it has {names}"
       )
     return found
-
-
-def _check_is_tar(
-  tar: files.File, window: Window, error: tar_headers.HeaderError
-) -> None:
-  """Raise ValueError for a file that is not even the beginning of a tar."""
-  start = window(0, file_kinds.NUM_BYTES)
-  kind = file_kinds.describe(start)
-  if kind == "a tar":
-    raise ValueError(f"{tar.path} is a broken tar: {error}") from error
-  if kind:
-    advice = _ADVICE.get(kind, "")
-    raise ValueError(
-      f"{tar.path} is no tar but {kind}{advice and ', ' + advice}"
-    ) from error
-  if not isinstance(error, tar_headers.CutError) or b"\0" not in start:
-    raise ValueError(
-      f"{tar.path} is not a tar: it begins with {start[:16]!r}"
-    ) from error
 
 
 def _after_zeros(window: Window, position: int) -> int | None:

@@ -17,7 +17,6 @@ from hypothesis import strategies
 from configs.parts import sources as source_configs
 from input_pipeline import faults
 from input_pipeline.sources import record, source_config, webdataset
-from input_pipeline.storage import tar_scan
 from input_pipeline.storage import uids as uids_lib
 from tests.input_pipeline.sources import tars
 from tests.input_pipeline.storage import test_tar_headers
@@ -288,6 +287,21 @@ def test_joined_tars(tmp_path):
   assert found[5].texts == {"en": ("other",)}
 
 
+def test_wrong_file_among_tars(tmp_path):
+  tars.write(tmp_path / "0.tar", PAIR)
+  (tmp_path / "1.tar").write_bytes(b"<html>" * 99)
+  (tmp_path / "2.tar").write_bytes(b"")
+  records = _open(tmp_path / "*.tar", tmp_path / "cache")
+  assert records[0].image == b"image"
+  for index, message in (
+    (1, "1.tar is no tar but an HTML page"),
+    (2, "2.tar is no tar but an empty file"),
+  ):
+    with pytest.raises(faults.ExampleError, match=message) as caught:
+      records[index]
+    assert caught.value.kind == "shard_broken"
+
+
 def test_sparse_image(tmp_path):
   # As GNU tar stores it; see also test_tar_headers.py.
   data = test_tar_headers._pax_sparse() + tars.data({"k.txt": b"a dog"})
@@ -399,7 +413,6 @@ def test_truncated_tar(tmp_path):
     (txt.offset_data + 5, 4, ["shard_short"]),  # in the caption
     (txt.offset, 4, ["caption_missing"]),  # between the two
     (jpg.offset, 3, []),  # between two examples: seen by no one, but logged
-    (0, 1, ["shard_short"]),
   ):
     path.write_bytes(whole[:size])
     records = _open(path, tmp_path / "cache")
@@ -450,12 +463,10 @@ def test_damage_gives_no_wrong_pair(tmp_path, flips, size):
     data[place] ^= mask
   path = tmp_path / "x.tar"
   path.write_bytes(data[:size])
-  tar = webdataset.files.facts(str(path))
   try:
-    tar_scan.scan(tar, "")
+    records = _open(path, tmp_path / "cache")
   except ValueError:  # its first header
     return
-  records = _open(path, tmp_path / "cache")
   for index in range(len(records)):
     try:
       found = records[index]

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from input_pipeline.storage import files, tar_scan
+from input_pipeline.storage import files, tar_index, tar_scan
 from tests.input_pipeline.sources import tars
 from tests.input_pipeline.storage import test_file_kinds
 
@@ -63,7 +63,6 @@ def _scan(tmp_path, data: bytes) -> tar_scan.Scan:
       "begin with b'garbage'",
     ),
     (PAIR_BYTES[:3072] + gzip.compress(OTHER), [0], "they are gzip data"),
-    (b"", [0], "x.tar is an empty file: is its download finished"),
     (bytes(10240), [], "has no example, .*; it has no file"),
     (tars.data({"a": b"", "d/b": b""}), [], "has no example.* it has a, d/b$"),
   ],
@@ -110,17 +109,59 @@ def test_members_apart(tmp_path):
     (gzip.compress(PAIR_BYTES), "no tar but gzip data, .*: gunzip it first"),
     (bz2.compress(PAIR_BYTES), "no tar but bzip2 data, .*: bunzip2 it"),
     (lzma.compress(PAIR_BYTES), "no tar but xz data, .*: unxz it first"),
-    (b"\x28\xb5\x2f\xfd" + bytes(999), "but zstd data, .*: unzstd it first"),
-    (test_file_kinds._zip(), "but a zip file, unpack it, and write a tar"),
-    (test_file_kinds._parquet(), "but a Parquet file, format=parquet reads it"),
-    (b"<!DOCTYPE html>" * 9, "but an HTML page, such as that of a failed"),
-    (b"<!DOCTYPE html>" * 99, "but an HTML page, such as that of a failed"),
-    (test_file_kinds._LFS, "but a Git LFS pointer .*`git lfs pull` fetches it"),
-    (b"Not Found", "is not a tar: it begins with b'Not Found'"),
-    (b"\1" * 600, r"is not a tar: it begins with b'\\x01"),
-    (b"l" + PAIR_BYTES[1:], "is a broken tar: no header at byte 0"),
+    (
+      b"\x28\xb5\x2f\xfd" + bytes(999),
+      "no tar but zstd data, .*: unzstd it first",
+    ),
+    (
+      test_file_kinds._zip(),
+      "no tar but a zip file, unpack it, and write a tar",
+    ),
+    (
+      test_file_kinds._parquet(),
+      "no tar but a Parquet file, format=parquet reads it",
+    ),
+    (
+      b"<!DOCTYPE html>" * 9,
+      "no tar but an HTML page, such as that of a failed",
+    ),
+    (
+      b"<!DOCTYPE html>" * 99,
+      "no tar but an HTML page, such as that of a failed",
+    ),
+    (
+      test_file_kinds._LFS,
+      "no tar but a Git LFS pointer .*`git lfs pull` fetches it",
+    ),
+    (b"", "no tar but an empty file"),
+    (b"Not Found", "no tar: it begins with b'Not Found'"),
+    (b"\1" * 600, r"no tar: it begins with b'\\x01"),
+    (b"l" + PAIR_BYTES[1:], "a broken tar: no header at byte 0"),
   ],
 )
 def test_what_is_no_tar(tmp_path, data, message):
-  with pytest.raises(ValueError, match=f"x.tar is .*{message}|x.tar {message}"):
-    _scan(tmp_path, data)
+  spans, pieces, warnings = _scan(tmp_path, data)
+  assert spans.tolist() == [(0, 0, (0, 0))]
+  assert not len(pieces)
+  (warning,) = warnings
+  assert re.search(f"x.tar is {message}", warning)
+  # Wrong files are named each time, and alone they are refused.
+  path = tars.write(tmp_path / "good.tar", PAIR)
+  for _ in range(2):
+    with pytest.raises(ValueError, match=f"x.tar is {message}"):
+      _prepare(tmp_path, "x.tar")
+  both = tar_index.read(_prepare(tmp_path, "{x,good}.tar"))
+  assert both.stops == (1, 2)
+  assert both.warnings == ((warning,), ())
+  path.write_bytes(data)
+  with pytest.raises(ValueError, match="; nor is another of the 2 files a tar"):
+    _prepare(tmp_path, "{x,good}.tar")
+
+
+def _prepare(folder, pattern):
+  return tar_index.prepare(
+    files.find(f"{folder}/{pattern}", "path"),
+    uid_field="",
+    cache_dir=folder / "cache",
+    name="data.sources.main",
+  )
