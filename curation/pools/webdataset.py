@@ -224,6 +224,8 @@ def _examples(
   source: Pool, shard: pool.Shard, places: np.ndarray | None, reader: _Reader
 ) -> Iterator[_Example]:
   """Yield examples of a tar, in order, with what reads them."""
+  if shard.start == shard.stop:
+    return
   index = _index(source.folder)
   number = int(np.searchsorted(index.stops, shard.start, "right"))
   tar = index.tars[number]

@@ -7,6 +7,7 @@ from typing import Any
 
 from input_pipeline import faults
 from input_pipeline.sources import caption_files, source_config
+from input_pipeline.storage import tar_scan
 
 _IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 _CAPTIONS = ("txt", "json.caption", "json.texts")
@@ -99,7 +100,9 @@ def texts_of(
   fallback = None
   for kind, field in layout.captions:
     if kind == "json":
-      captions = list(_captions(lookup(fields_of(members, name), field)))
+      captions = list(
+        _captions(tar_scan.field_of(fields_of(members, name), field))
+      )
     else:
       data = _member(members, kind)
       captions = [] if data is None else [("", _decode(data, name))]
@@ -140,18 +143,11 @@ def fields_of(members: Members, name: str) -> Mapping[str, Any]:
   return fields if isinstance(fields, dict) else {}
 
 
-def lookup(fields: Mapping[str, Any], field: str) -> Any:
-  """Return the value of a field, or of one in it by dots; None for none."""
-  if field in fields:
-    return fields[field]
-  outer, dot, inner = field.partition(".")
-  value = fields.get(outer)
-  return lookup(value, inner) if dot and isinstance(value, dict) else None
-
-
 def _language_of(members: Members, layout: Layout, name: str) -> str:
   if layout.language_field:
-    language = lookup(fields_of(members, name), layout.language_field)
+    language = tar_scan.field_of(
+      fields_of(members, name), layout.language_field
+    )
     if language and isinstance(language, str):
       return language
   return layout.language

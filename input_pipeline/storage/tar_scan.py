@@ -157,12 +157,26 @@ def uid(key: str, field: str, data: bytes | None) -> tuple[int, int]:
   if not field:
     return uids_lib.uid(key)
   try:
-    value: Any = json.loads(data or b"")[field]
+    value = field_of(json.loads(data or b""), field)
     if not isinstance(value, str | int):
       return 0, 0
     return uids_lib.uid(str(value))
-  except (ValueError, TypeError, KeyError, RecursionError):
+  except (ValueError, RecursionError):
     return 0, 0
+
+
+def field_of(fields: Any, field: str) -> Any:
+  """Return a field of JSON, or by dots one of an object in it; None for none.
+
+  >>> field_of({"a": {"b": 1}}, "a.b")
+  1
+  """
+  if not isinstance(fields, dict):
+    return None
+  if field in fields:
+    return fields[field]
+  outer, dot, inner = field.partition(".")
+  return field_of(fields.get(outer), inner) if dot else None
 
 
 def text_of(name: bytes) -> str:
