@@ -87,7 +87,10 @@ def make_jobs(
     folder = out if len(config.sources) == 1 else out / name
     trained = trained or _ONLY_SPLIT
     jobs.append(
-      conversion_job.Job(name, source, folder, splits, trained, shard_examples)
+      conversion_job.Job(
+        *(name, source, folder, splits, trained, shard_examples),
+        max_caption_chars=config.max_caption_chars,
+      )
     )
   return jobs
 
@@ -136,6 +139,7 @@ def _write_shards(
           start=start,
           stop=stop,
           uids=None if uids is None else uids[start:stop],
+          max_caption_chars=job.max_caption_chars,
         )
       )
   total = sum(map(len, job.splits.values()))

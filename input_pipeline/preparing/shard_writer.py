@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from input_pipeline import faults
+from input_pipeline import captions, faults
 from input_pipeline.sources import array_record, prepared
 from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import uids as uids_lib
@@ -44,6 +44,7 @@ class Task:
     path: path of its file.
     start, stop: examples of the split.
     uids: UID [stop - start] of the examples, where keys differ from UIDs.
+    max_caption_chars: see Job.
   """
 
   split: int
@@ -51,6 +52,7 @@ class Task:
   start: int
   stop: int
   uids: np.ndarray | None
+  max_caption_chars: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +193,7 @@ def write(
     for index in range(task.start, task.stop):
       try:
         record = records[index]
+        captions.check(record.texts, task.max_caption_chars)
       except faults.ExampleError as error:
         left_out.append((index, error.kind, str(error)[:_MAX_MESSAGE]))
       else:

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import faults
+from input_pipeline import captions, faults
 from input_pipeline.sources import (
   caption_files,
   record,
@@ -357,4 +357,4 @@ def _clean(text: str, name: str) -> str:
     raise faults.ExampleError(
       "caption_broken", f"{name}: the caption is not Unicode: {error}"
     ) from error
-  return text.removeprefix("\ufeff").strip()
+  return "" if captions.is_blank(text) else text.removeprefix("\ufeff").strip()

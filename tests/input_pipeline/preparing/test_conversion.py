@@ -315,7 +315,7 @@ def test_only_the_subset(config, tmp_path, capsys):
 def test_keys_become_uids_where_they_differ(tmp_path):
   """For sources whose keys are not what `subset` names."""
   wanted = np.array([(1, 2), uids_lib.uid("b")], uids_lib.UID)
-  task = shard_writer.Task(0, tmp_path / "a.array_record", 0, 2, wanted)
+  task = shard_writer.Task(0, tmp_path / "a.array_record", 0, 2, wanted, 99)
   some = [record.Record(key, b"i", {"en": ("t",)}) for key in "ab"]
   shard_writer.write(some, task, lambda counted: None)
   found = array_record.Records(tmp_path / "a.array_record")
@@ -324,7 +324,7 @@ def test_keys_become_uids_where_they_differ(tmp_path):
 
 
 def test_a_worker_that_is_killed(tmp_path):
-  task = shard_writer.Task(0, tmp_path / "a.array_record", 0, 1, None)
+  task = shard_writer.Task(0, tmp_path / "a.array_record", 0, 1, None, 99)
   with pytest.raises(
     OSError, match="worker .* ended with exit code 9.*goes on"
   ):
