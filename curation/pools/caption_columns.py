@@ -11,7 +11,6 @@ from curation import pool
 from curation.pools import key_columns
 from input_pipeline import captions
 
-
 # RE2's classes are Unicode's categories.
 _CLASSES = "".join(rf"\p{{{name}}}" for name in captions.BLANK)
 _BLANK = rf"\A[{_CLASSES}]*\z"

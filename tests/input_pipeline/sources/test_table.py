@@ -138,7 +138,7 @@ def test_separated_rows_that_break(tmp_path):
   [
     (b'a,b\n1,2\n3,"4\n5,6\n', "line 3: a quote is opened"),
     (b'a,b\n1,"2\n3,"4"\n5,6\n', "line 2: a quote is opened"),
-    (b'a,b\n1,"' + b"2\n3,4\n" * 9, "line 2: a quote .* limit"),
+    (b'a,b\n1,"' + b"2\n3,4\n" * 20, "line 2: a quote .* limit"),
     ("a,b\n1,2\n".encode("utf-16"), 'UTF-16, not.*encoding="utf-16"'),
     ("a,b\n1,2\n".encode("utf-16-le"), 'encoding="utf-16-le"'),
     ("a,b\n1,2\n".encode("utf-16-be"), 'encoding="utf-16-be"'),
@@ -152,7 +152,7 @@ def test_tables_that_are_named_as_what_they_are(tmp_path, data, message):
   (tmp_path / "a.csv").write_bytes(data)
   limit = csv.field_size_limit(60)
   try:
-    with pytest.raises(ValueError, match=f"main.path: .*a.csv: .*{message}"):
+    with pytest.raises(ValueError, match=f"main.path: .*a.csv.*{message}"):
       _open(tmp_path, path=tmp_path / "a.csv")
   finally:
     csv.field_size_limit(limit)
