@@ -25,7 +25,8 @@ class Examples:
 
   Attributes:
     keys: key of each example.
-    texts: first caption of each example in each of its languages.
+    texts: first caption of each example in each of its languages, by
+      languages.normalised.
     zimg_NE: float32 [N, E] of length 1.
   """
 

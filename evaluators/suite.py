@@ -14,6 +14,7 @@ import numpy as np
 from evaluators import embedding, retrieval, zero_shot
 from evaluators import gallery as gallery_lib
 from input_pipeline import evaluation_split, pipeline
+from input_pipeline import languages as languages_lib
 from input_pipeline.sources import source_config
 from runtime import checks, sections
 
@@ -89,7 +90,8 @@ class Data:
     return {
       name: section
       for name, section in self.config.zero_shot_sets.items()
-      if section.language in self.languages
+      if languages_lib.normalised(section.language)
+      in map(languages_lib.normalised, self.languages)
     }
 
 
@@ -162,7 +164,8 @@ def embed(data: Data, embedder: embedding.Embedder, params: Any) -> Embeddings:
   texts = {text: None for names in data.names.values() for text in names}
   for part in examples.values():
     for language in data.languages:
-      texts |= dict.fromkeys(text.get(language, "") for text in part.texts)
+      code = languages_lib.normalised(language)
+      texts |= dict.fromkeys(text.get(code, "") for text in part.texts)
   for section in data.runnable.values():
     texts |= dict.fromkeys(section.prompts())
   texts.pop("", None)  # an example without a text in some language
@@ -236,7 +239,8 @@ def _named(
   examples: embedding.Examples, name: str, language: str
 ) -> tuple[list[int], list[str]]:
   """Return the rows that have a text in the language, and the texts."""
-  texts = [text.get(language, "") for text in examples.texts]
+  code = languages_lib.normalised(language)
+  texts = [text.get(code, "") for text in examples.texts]
   rows = [row for row, text in enumerate(texts) if text]
   if not rows:
     raise ValueError(

@@ -11,7 +11,8 @@ from concurrent import futures
 
 import numpy as np
 
-from input_pipeline import pipeline, sources
+from input_pipeline import captions, pipeline, sources
+from input_pipeline import languages as languages_lib
 from input_pipeline.images import image_ops
 from input_pipeline.selecting import subset
 from input_pipeline.sources import record as record_lib
@@ -28,7 +29,8 @@ class Batch:
 
   Attributes:
     keys: keys of the examples.
-    texts: first caption of each example in each of its languages.
+    texts: first caption of each example in each of its languages, by
+      languages.normalised.
     images: uint8 [b, Y, X, 3], resized without augmentation; with
       data.augmentation.resize="naflex" patches uint8 [b, N, P] and shapes
       int32 [b, 2].
@@ -162,7 +164,8 @@ def first_texts(splits: Mapping[str, Split], language: str) -> tuple[str, ...]:
   Examples without a caption in the language are left out.
   """
   pairs = (pair for split in splits.values() for pair in split.texts())
-  named = ((key, texts.get(language, "")) for key, texts in pairs)
+  code = languages_lib.normalised(language)
+  named = ((key, texts.get(code, "")) for key, texts in pairs)
   # The sort is stable: equal keys keep the order of the splits.
   return tuple(
     text for _, text in sorted(named, key=operator.itemgetter(0)) if text
@@ -170,7 +173,13 @@ def first_texts(splits: Mapping[str, Split], language: str) -> tuple[str, ...]:
 
 
 def _first_texts(record: record_lib.Record) -> Mapping[str, str]:
-  return {language: texts[0] for language, texts in record.texts.items()}
+  """Return the first text that is not blank, by normalised language."""
+  first: dict[str, str] = {}
+  for language, texts in record.texts.items():
+    for text in texts:
+      if not captions.is_blank(text):
+        first.setdefault(languages_lib.normalised(language), text)
+  return first
 
 
 def _stack(images: tuple) -> np.ndarray | tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import codecs
 import csv
 import itertools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 import numpy as np
@@ -28,7 +28,10 @@ _MARKS = (
   (codecs.BOM_UTF16_BE, "UTF-16"),
 )
 # Even and odd bytes of ASCII text without a mark: whether they are NUL.
-_WIDE = {(False, True): "UTF-16-LE", (True, False): "UTF-16-BE"}
+_WIDE: Mapping[tuple[bool, bool], str] = {
+  (False, True): "UTF-16-LE",
+  (True, False): "UTF-16-BE",
+}
 
 
 def make(path: str, *, is_separated: bool) -> np.ndarray:
@@ -57,7 +60,7 @@ def check_kind(head: bytes) -> None:
   kind = next((name for mark, name in _MARKS if head.startswith(mark)), "")
   if not kind:
     letters = head[:64]
-    nuls = tuple(not any(letters[i::2]) for i in range(2))
+    nuls = (not any(letters[::2]), not any(letters[1::2]))
     kind = _WIDE.get(nuls, "") if len(letters) > 3 else ""
   if kind:
     raise ValueError(
