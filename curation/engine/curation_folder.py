@@ -66,7 +66,9 @@ def _check_pool(
 ) -> None:
   try:
     was = json.loads((folder / _POOL).read_text())
-    fields, before = was["pool"], {tuple(shard) for shard in was["shards"]}
+    # Absent from folders that were begun before there was the field.
+    fields = {"encoding": ""} | was["pool"]
+    before = {tuple(shard) for shard in was["shards"]}
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise failures.RunError(
       f"--workdir={folder} has {STAGES} but no {_POOL} that can be read: "

@@ -123,7 +123,7 @@ class Records:
       ) from error
     image = self._image(row[self._layout.columns.image], path, index)
     texts = columns.texts(
-      self._layout.columns, row, self._source.language, index
+      self._layout.columns, row, self._source.language, f"row {index}"
     )
     stored = row.get(self._layout.columns.key or "")
     key = self._key(stored, number, position)
