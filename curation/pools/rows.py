@@ -14,8 +14,8 @@ from curation.pools import caption_columns, key_columns, pair_tables
 from input_pipeline import faults
 from input_pipeline.sources import columns as columns_lib
 from input_pipeline.sources import named_file
+from input_pipeline.storage import remote, web
 
-_WEB = ("http://", "https://")
 # Images, named by rows, that are read at the same time.
 _NUM_OPENED = 16
 
@@ -260,7 +260,7 @@ def _named(name: Any, folder: str) -> tuple[bytes | None, str | None]:
     return named_file.read(name, folder), None
   except faults.ExampleError as error:
     # A web address that does not answer is gone; a disk or bucket is not.
-    if error.kind == "read_failed" and not name.startswith(_WEB):
+    if error.kind == "read_failed" and remote.scheme(name) not in web.SCHEMES:
       raise
     return None, f"{error.kind}: {error}"
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import fsspec
 
 from input_pipeline import clocks, faults
-from input_pipeline.storage import patterns, remote
+from input_pipeline.storage import patterns, remote, web
 
 # Timeout of one try of a remote read. An example is below 10 MB, and a
 # connection below 0.5 MB/s is useless; object stores answer within a second.
@@ -38,7 +38,7 @@ _NUM_DESCRIPTORS = 256
 # Keys of a remote file's facts that identify its version, best first.
 _VERSIONS = (
   *("generation", "etag", "ETag", "mtime"),
-  *("LastModified", "last_modified", "updated", "created"),
+  *("LastModified", "last_modified", "updated", "created", "Last-Modified"),
 )
 
 
@@ -113,8 +113,7 @@ def facts(path: str) -> File:
     return _local_facts(path)
   fs, name = remote.file_system(path)
   fs.invalidate_cache()
-  info = remote.call(fs, "info", name, seconds=_LIST_SECONDS)
-  return _remote_facts(fs.unstrip_protocol(name), info)
+  return _remote_facts(fs, name, _info(fs, name))
 
 
 def read_range(
@@ -267,13 +266,15 @@ def _read_remote(
     try:
       # One file system for each process and thread, cached by fsspec.
       fs, name = remote.file_system(path)
+      if remote.scheme(path) in web.SCHEMES:
+        return web.read(fs, name, (start, stop), seconds)
       return remote.call(
         fs, "cat_file", name, start=start, end=stop, seconds=seconds
       )
     except FileNotFoundError as error:
       raise faults.ExampleError("file_missing", f"{path} is gone") from error
     except Exception as error:  # each fsspec package has its own
-      if wait is None:
+      if wait is None or isinstance(error, PermissionError):
         raise _failure(path, start, stop, error, seconds) from error
     time.sleep(wait)
   raise AssertionError
@@ -306,6 +307,7 @@ def _failure(
 def _find(expanded: Sequence[patterns.Pattern], field: str) -> list[File]:
   """Return the files of patterns; ValueError for missing files."""
   _descriptor.cache_clear()
+  web.copy.cache_clear()
   with concurrent.futures.ThreadPoolExecutor(_NUM_REQUESTS) as pool:
     looks = [_look(pattern, field) for pattern in expanded]
     # Looking up local files takes less time than starting threads.
@@ -358,7 +360,7 @@ def _look_remote(
     if pattern.is_glob:
       infos = patterns.remote_infos(pattern, fs, _LIST_SECONDS)
     else:
-      infos = {name: remote.call(fs, "info", name, seconds=_LIST_SECONDS)}
+      infos = {name: _info(fs, name)}
   except FileNotFoundError:
     return []
   except TimeoutError:
@@ -370,12 +372,28 @@ def _look_remote(
   if not pattern.is_glob:
     if infos[name].get("type") == "directory":
       raise ValueError(_folder_message(pattern.path, field))
-    return [_remote_facts(fs.unstrip_protocol(name), infos[name])]
-  return [
-    _remote_facts(fs.unstrip_protocol(name), info)
-    for name, info in sorted(infos.items())
-    if info.get("type") != "directory"
-  ]
+    return [_remote_facts(fs, name, infos[name])]
+  names = [x for x in sorted(infos) if infos[x].get("type") != "directory"]
+  if any(infos[name].get("size") is None for name in names):
+    # The index of a web server has names only.
+    with concurrent.futures.ThreadPoolExecutor(_NUM_REQUESTS) as pool:
+      found = pool.map(functools.partial(_info, fs), names)
+      infos = dict(zip(names, found, strict=True))
+  return [_remote_facts(fs, name, infos[name]) for name in names]
+
+
+def _info(fs: fsspec.AbstractFileSystem, name: str) -> dict[str, Any]:
+  """Return the facts of a remote file as fsspec has them."""
+  try:
+    return remote.call(fs, "info", name, seconds=_LIST_SECONDS)
+  except FileNotFoundError as error:
+    cause = error.__cause__
+    if remote.scheme(name) not in web.SCHEMES or cause is None:
+      raise
+    # For fsspec, a file is missing whatever the server answers, if anything.
+    if getattr(cause, "status", None) in (404, 410):
+      raise
+    raise ConnectionError(str(cause) or type(cause).__name__) from cause
 
 
 def _folder_message(path: str, field: str) -> str:
@@ -392,8 +410,13 @@ def _local_facts(path: str) -> File:
   return File(path, status.st_size, f"mtime={status.st_mtime_ns}")
 
 
-def _remote_facts(path: str, info: dict[str, Any]) -> File:
+def _remote_facts(
+  fs: fsspec.AbstractFileSystem, name: str, info: dict[str, Any]
+) -> File:
+  path, size = fs.unstrip_protocol(name), info["size"]
+  if size is None and remote.scheme(path) in web.SCHEMES:
+    size = web.copy(path).size  # the server says it with the last byte
   version = next(
     (f"{key}={info[key]}" for key in _VERSIONS if info.get(key)), ""
   )
-  return File(path, int(info["size"] or 0), version)
+  return File(path, int(size or 0), version)

@@ -75,7 +75,7 @@ def remote_infos(
     name = fs._strip_protocol(pattern.path)
     return remote.call(fs, "glob", name, detail=True, seconds=seconds)
   # A glob of fsspec cannot have a folder that is taken as it is.
-  root = fs._strip_protocol(pattern.root).rstrip("/")
+  root = str(fs._strip_protocol(pattern.root)).rstrip("/")
   depth = None if "**" in pattern.tail else pattern.tail.count("/") + 1
   infos = remote.call(
     fs, "find", root, maxdepth=depth, detail=True, seconds=seconds
