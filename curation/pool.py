@@ -68,6 +68,7 @@ class PoolConfig:
   uid: str
   split: str = ""
   languages: tuple[str, ...] = ()
+  image_root: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -71,7 +71,7 @@ def open_table(
 ) -> "Records":
   """Return the rows of a table, for messages of the section `field`."""
   table = _find(source.path, field)
-  path, folder = table.path, table.path.rpartition("/")[0]
+  path, folder = table.path, named_file.folder_of(source.image_root, table.path)
   facts = (_VERSION, table.path, table.size, table.version)
   digest = record_lib.digest(facts)
   kept = cache_dir / "tables"
@@ -89,7 +89,7 @@ def open_table(
     np.save(file, _starts(path, field))
     whole_files.write(index, file.getvalue())
   return Records(
-    *(source, path, folder or ".", index, digest, changing, field),
+    *(source, path, folder, index, digest, changing, field),
     needs_image=needs_image,
   )
 
@@ -122,6 +122,7 @@ class Records:
     self._source = source
     self.path = path
     self.folder = folder
+    self._field = field
     self._digest = digest
     self._facts = facts
     self.starts = np.load(index, mmap_mode="r", allow_pickle=False)
@@ -157,12 +158,19 @@ class Records:
     image = row.get(self.layout.columns.image)
     if not isinstance(image, str) or not image:
       raise faults.ExampleError(
-        "image_missing", f"row {index} names no {self.layout.columns.image}"
+        "image_missing",
+        f"row {index} of {self.path} has nothing in column "
+        f"{self.layout.columns.about_image}",
       )
     texts = columns.texts(
       self.layout.columns, row, self._source.language, index
     )
-    data = named_file.read(image, self.folder)
+    try:
+      data = named_file.read(image, self.folder, self._field)
+    except faults.ExampleError as error:
+      raise faults.ExampleError(
+        error.kind, f"row {index} of {self.path}: {error}"
+      ) from error
     return record_lib.Record(self._key(index, row), data, texts)
 
   def fingerprint(self) -> str:
@@ -218,19 +226,22 @@ class Records:
 
 def _find(path: str, field: str) -> files.File:
   """Return the table of a path, which may be its folder."""
-  if not path or any(letter in path for letter in "*?[{"):
-    raise ValueError(
-      f"{field}.path must be one table or the folder of one; got {path!r}"
-    )
   suffix = pathlib.PurePosixPath(path).suffix
-  if suffix in (".jsonl", *_SEPARATED):
-    (found,) = files.find(path, f"{field}.path")
-    return found
+  if suffix in (".jsonl", *_SEPARATED) and not os.path.isdir(path):
+    found = files.find(path, f"{field}.path")
+    if len(found) > 1:
+      raise ValueError(
+        f"{field}.path must be one table or the folder of one; got {path!r}, "
+        f"which matches {len(found)}"
+      )
+    return found[0]
   for name in TABLES:
     try:
       return files.facts(f"{path.rstrip('/')}/{name}")
     except (FileNotFoundError, NotADirectoryError):
       continue
+    except OSError as error:
+      raise OSError(f"{field}.path: {path}: {error}") from error
   raise ValueError(
     f"{field}.path must be a .jsonl, .csv or .tsv file, or a folder with "
     f"{', '.join(TABLES)}; got {path!r}"

@@ -81,9 +81,7 @@ def call(
     future.cancel()
 
 
-def wait(
-  fs: fsspec.asyn.AsyncFileSystem, coroutine: Coroutine, seconds: float
-) -> Any:
+def wait(fs: Any, coroutine: Coroutine, seconds: float) -> Any:
   """Return the result of a file system's coroutine; raises as `call` does."""
   assert fs.loop is not None  # None only if made within a coroutine
   future = asyncio.run_coroutine_threadsafe(coroutine, fs.loop)

@@ -10,8 +10,6 @@ import os
 import tempfile
 from typing import Any
 
-import fsspec.asyn
-
 from input_pipeline.storage import remote
 
 SCHEMES = ("http", "https")
@@ -53,7 +51,7 @@ def copy(url: str) -> Copy:
 
 
 def read(
-  fs: fsspec.asyn.AsyncFileSystem,
+  fs: Any,
   url: str,
   part: tuple[int, int | None],
   seconds: float,
