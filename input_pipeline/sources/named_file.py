@@ -32,6 +32,11 @@ def folder_of(image_root: str, path: str) -> str:
   return remote.local_path(folder)
 
 
+def facts_of(image_root: str) -> tuple[str, ...]:
+  """Return the part of a fingerprint that the folder is; () by default."""
+  return (image_root,) if image_root else ()
+
+
 def read(name: str, folder: str, field: str) -> bytes:
   """Return the file `name`, below `folder`.
 

@@ -136,7 +136,8 @@ class Records:
       (name, file.size, file.version)
       for name, file in zip(self._names, self._files, strict=True)
     ]
-    return record_lib.digest((facts, self._layout))
+    root = named_file.facts_of(self._source.image_root)
+    return record_lib.digest((facts, self._layout, *root))
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads no column but the key's."""

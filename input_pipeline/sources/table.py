@@ -175,7 +175,8 @@ class Records:
 
   def fingerprint(self) -> str:
     """Return hex digits of the table's path, size and time of change."""
-    return record_lib.digest((self._digest, self.layout.columns))
+    root = named_file.facts_of(self._source.image_root)
+    return record_lib.digest((self._digest, self.layout.columns, *root))
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""
