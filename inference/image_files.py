@@ -45,3 +45,17 @@ def find(pattern: str) -> list[pathlib.Path]:
   if not files:
     raise ValueError(f"--images={pattern} is no image; expected {expected}")
   return files
+
+
+def unread_folders(pattern: str) -> str:
+  """Return a line about sub-folders that `find` does not read, "" for none."""
+  path = pathlib.Path(pattern).expanduser()
+  if not path.is_dir():
+    return ""
+  num_folders = sum(entry.is_dir() for entry in path.iterdir())
+  if not num_folders:
+    return ""
+  return (
+    f"--images={pattern} has {num_folders} sub-folders, whose images are not"
+    f' read; --images="{pattern.rstrip("/")}/**/*.jpg" reads them too'
+  )
