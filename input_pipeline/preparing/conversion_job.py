@@ -123,8 +123,8 @@ def begun(job: Job) -> str:
 
 
 def _check_plan(job: Job, plan: Mapping[str, Any]) -> None:
-  # Older plans name neither a check of images (they were written unseen), nor an
-  # encoding or a longest caption.
+  # Older plans name no check of images (they were written unseen), no encoding
+  # and no longest caption.
   added = {
     "image_check": "none",
     "encoding": "",

@@ -33,7 +33,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from input_pipeline import captions, faults
+from input_pipeline import faults
 from input_pipeline.sources import (
   caption_files,
   record,
