@@ -61,6 +61,15 @@ class Protocol:
     resize_size = round(self.resize_size * size / self.size)
     return dataclasses.replace(self, size=size, resize_size=resize_size)
 
+  def with_statistics(
+    self, mean: tuple[float, ...], std: tuple[float, ...]
+  ) -> "Protocol":
+    """Return the protocol with a model's mean and deviation of pixels."""
+    (mean_r, mean_g, mean_b), (r, g, b) = mean, std
+    return dataclasses.replace(
+      self, mean=(mean_r, mean_g, mean_b), std=(r, g, b)
+    )
+
   def apply(self, image: np.ndarray) -> np.ndarray:
     """Return uint8 [size, size, 3] of an image uint8 [Y, X, 3]."""
     height, width = image.shape[:2]
@@ -104,7 +113,8 @@ _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-_HALF = (0.5, 0.5, 0.5)
+# Mean and deviation that map pixels to -1 .. 1.
+HALF = (0.5, 0.5, 0.5)
 
 _CLIP = Protocol(
   name="clip",
@@ -132,8 +142,8 @@ _SIGLIP = dataclasses.replace(
   source="transformers 5.23 SiglipImageProcessor; open_clip 3.3 "
   "pretrained.py (webli: squash, bicubic), SigLIP 2 of fixed size too",
   rounding="down",
-  mean=_HALF,
-  std=_HALF,
+  mean=HALF,
+  std=HALF,
 )
 # The source resizes without antialiasing (TensorFlow's bicubic); Pillow has it.
 _EFFICIENTNET = Protocol(

@@ -103,6 +103,7 @@ def make_jobs(
       conversion_job.Job(
         *(name, source, folder, splits, trained, shard_examples),
         image_check=image_check,
+        max_caption_chars=config.max_caption_chars,
       )
     )
   return jobs
@@ -153,6 +154,7 @@ def _write_shards(
           stop=stop,
           uids=None if uids is None else uids[start:stop],
           image_check=job.image_check,
+          max_caption_chars=job.max_caption_chars,
         )
       )
   total = sum(map(len, job.splits.values()))

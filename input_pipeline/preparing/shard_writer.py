@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from input_pipeline import faults
+from input_pipeline import captions, faults
 from input_pipeline.images import image_ops, picture
 from input_pipeline.sources import array_record, prepared
 from input_pipeline.sources import record as record_lib
@@ -52,6 +52,7 @@ class Task:
     start, stop: examples of the split.
     uids: UID [stop - start] of the examples, where keys differ from UIDs.
     image_check: key of IMAGE_CHECKS.
+    max_caption_chars: see Job.
   """
 
   split: int
@@ -60,6 +61,7 @@ class Task:
   stop: int
   uids: np.ndarray | None
   image_check: str
+  max_caption_chars: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +203,7 @@ def write(
     for index in range(task.start, task.stop):
       try:
         record = records[index]
+        captions.check(record.texts, task.max_caption_chars)
         with faults.located(record.origin):
           check(record.image)
       except faults.ExampleError as error:

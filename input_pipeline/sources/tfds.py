@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import faults
+from input_pipeline import captions, faults
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 from input_pipeline.storage import remote
@@ -99,7 +99,7 @@ class Records:
       text
       for path in self._captions
       for text in self._texts(path, _value(example, path))
-      if text.strip()
+      if not captions.is_blank(text)
     )
     if not texts:
       raise faults.ExampleError(

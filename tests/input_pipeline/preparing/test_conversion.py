@@ -378,7 +378,7 @@ def test_keys_become_uids_where_they_differ(tmp_path):
   """For sources whose keys are not what `subset` names."""
   wanted = np.array([(1, 2), uids_lib.uid("b")], uids_lib.UID)
   path = tmp_path / "a.array_record"
-  task = shard_writer.Task(0, path, 0, 2, wanted, "header")
+  task = shard_writer.Task(0, path, 0, 2, wanted, "header", 99)
   some = [record.Record(key, pairs.png(0), {"en": ("t",)}) for key in "ab"]
   shard_writer.write(some, task, lambda counted: None)
   found = array_record.Records(path)
@@ -387,7 +387,8 @@ def test_keys_become_uids_where_they_differ(tmp_path):
 
 
 def test_a_worker_that_is_killed(tmp_path):
-  task = shard_writer.Task(0, tmp_path / "a.array_record", 0, 1, None, "header")
+  path = tmp_path / "a.array_record"
+  task = shard_writer.Task(0, path, 0, 1, None, "header", 99)
   with pytest.raises(
     OSError, match="worker .* ended with exit code 9.*goes on"
   ):
