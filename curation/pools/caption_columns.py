@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation import pool
-from curation.pools import key_columns
 from input_pipeline import captions
+from input_pipeline.sources import arrow_texts
 
 # RE2's classes are Unicode's categories.
 _CLASSES = "".join(rf"\p{{{name}}}" for name in captions.BLANK)
@@ -37,7 +37,7 @@ class Captions:
   faults: pa.Array
 
 
-def read(columns: Sequence[pa.Array], own: pa.Array) -> Captions:
+def read(table: pa.Table, names: Sequence[str], own: pa.Array) -> Captions:
   """Return the captions of rows; one without any has a fault.
 
   As input_pipeline.sources.columns.texts has them: all columns in order, lists
@@ -45,32 +45,17 @@ def read(columns: Sequence[pa.Array], own: pa.Array) -> Captions:
   input_pipeline.captions.numbered does.
 
   Args:
-    columns: columns of text, of SPOKEN, or of lists of these.
+    table: table of the rows.
+    names: names of the columns, of types that arrow_texts.texts reads.
     own: string, the language of each row.
   """
-  num_rows = len(columns[0])
-  rows, texts, broken = [], [], [np.zeros(0, np.int64)]
-  languages = []
-  for column in columns:
-    some, found = _flat(column)
-    spoken = pa.nulls(len(found), pa.string())
-    if found.type == SPOKEN:
-      spoken, found = found.field("language"), found.field("text")
-      spoken = pc.call_function(
-        "if_else", [pc.equal(spoken, ""), pa.scalar(None, pa.string()), spoken]
-      )
-    found, bad = key_columns.valid(_text(found))
-    broken.append(some[bad])
-    rows.append(some)
-    texts.append(found)
-    languages.append(spoken)
-  places, text = np.concatenate(rows), pa.concat_arrays(texts)
-  language = pa.concat_arrays(languages)
+  num_rows = len(table)
+  places, language, text, broken = arrow_texts.texts(table, names)
   is_blank = pc.match_substring_regex(text, pattern=_BLANK)
   is_text = pc.fill_null(pc.invert(is_blank), False).to_numpy(
     zero_copy_only=False
   )
-  bad = np.unique(np.concatenate(broken))
+  bad = np.array(sorted(broken), np.int64)
   is_text &= ~np.isin(places, bad)
   order = np.flatnonzero(is_text)
   # Captions of a row by language, else in the order of the columns.
@@ -85,11 +70,12 @@ def read(columns: Sequence[pa.Array], own: pa.Array) -> Captions:
   fits = numbers < 1 << pool.CAPTION_BITS
   order, places, numbers = order[fits], places[fits], numbers[fits]
   empty = np.flatnonzero(counts == 0)
-  messages = np.where(
-    np.isin(empty, bad),
-    "caption_broken: the caption is not UTF-8",
-    "caption_missing: there is no caption",
-  )
+  messages = [
+    f"caption_broken: {broken[row]}"
+    if row in broken
+    else "caption_missing: there is no caption"
+    for row in empty.tolist()
+  ]
   merged = np.argsort(np.concatenate([places, empty]), kind="stable")
   return Captions(
     np.concatenate([places, empty])[merged],
@@ -99,7 +85,7 @@ def read(columns: Sequence[pa.Array], own: pa.Array) -> Captions:
     pa.concat_arrays(
       [
         pa.nulls(len(places), pa.string()),
-        pa.array(messages.tolist(), pa.string()),
+        pa.array(messages, pa.string()),
       ]
     ).take(pa.array(merged)),
   )
@@ -110,23 +96,3 @@ def _with_nulls(texts: pa.Array, number: int, order: np.ndarray) -> pa.Array:
     return texts
   whole = pa.concat_arrays([texts, pa.nulls(number, texts.type)])
   return whole.take(pa.array(order))
-
-
-def _flat(column: pa.Array) -> tuple[np.ndarray, pa.Array]:
-  """Return the row of each text of a column, and the texts."""
-  if isinstance(column, pa.ChunkedArray):
-    column = column.combine_chunks()
-  rows = np.arange(len(column))
-  while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-    rows = rows[pc.call_function("list_parent_indices", [column]).to_numpy()]
-    column = pc.call_function("list_flatten", [column])
-  return rows, column
-
-
-def _text(column: pa.Array) -> pa.Array:
-  """Return texts of any type as strings; not looked at, as a cast would do."""
-  if pa.types.is_dictionary(column.type):
-    column = column.dictionary_decode()
-  if column.type == pa.string():
-    return column
-  return column.cast(pa.large_binary()).cast(pa.binary()).view(pa.string())

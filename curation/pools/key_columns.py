@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from input_pipeline.sources import columns
+from input_pipeline.sources import arrow_values, columns
 from input_pipeline.storage import uids as uids_lib
 
 _NO_DIGIT = 255
@@ -26,8 +26,8 @@ def of_keys(
   """
   found = np.empty(len(keys), uids_lib.UID)
   slow = np.arange(len(keys))
-  if is_text(keys.type) or is_bytes(keys.type):
-    size = 32 if is_text(keys.type) else 16
+  if arrow_values.is_text(keys.type) or arrow_values.is_bytes(keys.type):
+    size = 32 if arrow_values.is_text(keys.type) else 16
     lengths = pc.fill_null(
       pc.call_function("binary_length", [keys]), 0
     ).to_numpy(zero_copy_only=False)
@@ -42,43 +42,13 @@ def of_keys(
     slow = np.setdiff1d(slow, fast, assume_unique=True)
   # A hash a key.
   rest = keys.take(pa.array(slow))
-  if is_text(rest.type):
-    rest = valid(rest)[0]
+  if arrow_values.is_text(rest.type):
+    rest, _ = arrow_values.strings(rest)
   for place, key in zip(slow.tolist(), rest.to_pylist(), strict=True):
     found[place] = uids_lib.uid(
       columns.key_text(key) or (other(place) if other else "")
     )
   return found
-
-
-def valid(texts: pa.Array) -> tuple[pa.Array, np.ndarray]:
-  """Return strings with null for what is not UTF-8, and where, ascending."""
-  try:
-    texts.validate(full=True)
-    return texts, np.zeros(0, np.int64)
-  except pa.ArrowInvalid:
-    found, bad = [], []
-    for place, data in enumerate(texts.cast(pa.binary()).to_pylist()):
-      try:
-        found.append(None if data is None else data.decode())
-      except UnicodeDecodeError:
-        found.append(None)
-        bad.append(place)
-    return pa.array(found, pa.string()), np.array(bad, np.int64)
-
-
-def is_text(kind: pa.DataType) -> bool:
-  """Return whether a column has strings."""
-  return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def is_bytes(kind: pa.DataType) -> bool:
-  """Return whether a column has bytes."""
-  return (
-    pa.types.is_binary(kind)
-    or pa.types.is_large_binary(kind)
-    or pa.types.is_fixed_size_binary(kind)
-  )
 
 
 def _bytes(keys: pa.Array, places: np.ndarray, size: int) -> np.ndarray:

@@ -119,7 +119,7 @@ class Pool:
         for batch in file.iter_batches(
           batch_size=max_rows,
           row_groups=[number],
-          columns=self._read(reader.names),
+          columns=self._read(file.schema_arrow, reader.names),
           use_threads=False,
         ):
           stop = start + len(batch)
@@ -157,13 +157,12 @@ class Pool:
     )
     return found, rows if examples is None else examples[rows]
 
-  def _read(self, names: Sequence[str]) -> list[str]:
-    """Return the columns to read, of the image's struct only some."""
-    image = self.layout.columns.image
-    parts = [n for n in self.layout.read if n.partition(".")[0] == image]
-    found = [part for n in names for part in (parts if n == image else [n])]
+  def _read(self, schema: pa.Schema, names: Sequence[str]) -> list[str]:
+    """Return the parts of columns to read, of the image's struct only some."""
+    wanted = (*names, *self.layout.status)
+    found = parquet_layout.parts(schema, wanted, self.layout.columns.image)
     # Where nothing is read, a column still says how many rows there are.
-    return [*found, *self.layout.status] or [min(self.table.names)]
+    return [*found] or [min(self.table.names & set(schema.names))]
 
   def __reduce__(self):
     values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

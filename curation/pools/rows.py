@@ -17,8 +17,8 @@ from curation.pools import (
   section,
 )
 from input_pipeline import faults
+from input_pipeline.sources import arrow_values, named_file
 from input_pipeline.sources import columns as columns_lib
-from input_pipeline.sources import named_file
 from input_pipeline.storage import remote, web
 
 # Images, named by rows, that are read at the same time.
@@ -159,7 +159,7 @@ class Reader:
           "coalesce", [spoken, self._languages(some).take(again)]
         )
       elif name in self._others:
-        columns[name] = _plain(some[name]).take(again)
+        columns[name] = arrow_values.column(some, name).take(again)
     if self._has_image:
       images, missing = self._images(some)
       columns["image"] = images.take(again)
@@ -169,7 +169,8 @@ class Reader:
     made = pa.table(columns)
     for side, name in self._sides.items():
       if name and not self._is_measured:
-        made = _sided(made, side, some[name].take(again), name)
+        values = arrow_values.column(some, name)
+        made = _sided(made, side, values.take(again), name)
     if self._is_measured:
       made = pair_tables.sized(made, self._columns)
     return made.select([*pool.ALWAYS, *self._present(made)]), rows
@@ -194,9 +195,7 @@ class Reader:
       numbers = wanted & (1 << pool.CAPTION_BITS) - 1
       return rows, numbers, nothing, nothing, nothing
     names = self._layout.columns.captions
-    found = caption_columns.read(
-      [table[name].combine_chunks() for name in names], self._languages(table)
-    )
+    found = caption_columns.read(table, names, self._languages(table))
     if self._rows is None:
       return tuple(
         getattr(found, field.name) for field in dataclasses.fields(found)
@@ -217,15 +216,14 @@ class Reader:
     if name is None:
       keys = pa.nulls(len(some), pa.string())
     else:
-      keys = _plain(some[name]).combine_chunks()
+      keys = arrow_values.column(some, name)
     return key_columns.of_keys(keys, positional)
 
   def _languages(self, some: pa.Table) -> pa.Array:
     name = self._layout.columns.language
     if name is None:
       return pa.array([self._layout.language] * len(some), pa.string())
-    found, _ = key_columns.valid(_plain(some[name]).combine_chunks())
-    found = found.cast(pa.string())
+    found, _ = arrow_values.strings(arrow_values.column(some, name))
     is_given = pc.fill_null(
       pc.call_function(
         "greater", [pc.call_function("binary_length", [found]), 0]
@@ -236,8 +234,8 @@ class Reader:
 
   def _images(self, some: pa.Table) -> tuple[pa.Array, pa.Array]:
     """Return encoded images, and what is wrong with those there are not."""
-    column = some[self._layout.columns.image].combine_chunks()
-    if key_columns.is_bytes(column.type):
+    column = arrow_values.column(some, self._layout.columns.image)
+    if arrow_values.is_bytes(column.type):
       images = column.cast(pa.binary())
       lacks = pc.call_function(
         "equal",
@@ -283,16 +281,7 @@ def _named(name: Any, folder: str) -> tuple[bytes | None, str | None]:
     return None, f"{error.kind}: {error}"
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-  """Return a column whose values are not in a dictionary."""
-  if pa.types.is_dictionary(column.type):
-    return pc.call_function("dictionary_decode", [column])
-  return column
-
-
-def _sided(
-  table: pa.Table, side: str, values: pa.ChunkedArray, name: str
-) -> pa.Table:
+def _sided(table: pa.Table, side: str, values: pa.Array, name: str) -> pa.Table:
   """Return a table with a width or height; a fault where there is none."""
   if not pa.types.is_integer(values.type):
     values = pc.cast(values, pa.float64())  # as pandas has them beside NaN

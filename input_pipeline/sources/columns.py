@@ -11,7 +11,8 @@ from input_pipeline.storage import remote
 
 # Usual names, best first: ours and Hugging Face's, img2dataset's (named by its
 # images' format), those of open_clip's tables (filepath, title), image
-# folders'. A name in exactly this case is preferred to TEXT, Filepath, ...
+# folders', and of tars that became tables (txt, __key__). A name in exactly
+# this case is preferred to TEXT, Filepath, ...
 IMAGES = (
   *("image", "jpg", "png", "webp", "jpeg", "filepath", "file_name"),
   *("image_path", "path", "file", "filename", "image_file_name", "image_name"),
@@ -19,8 +20,11 @@ IMAGES = (
 # Columns of addresses, for a table of pairs without an image or a file. Not for
 # one that curation reads, so that no crawl starts by mistake.
 ADDRESSES = ("url", "image_url")
-CAPTIONS = ("caption", "captions", "text", "title", "texts")
-KEYS = ("key",)
+CAPTIONS = (
+  *("caption", "captions", "text", "title", "texts"),
+  *("txt", "json.caption", "json.texts"),
+)
+KEYS = ("key", "__key__")
 
 # Most columns that a message lists.
 _NUM_LISTED = 30

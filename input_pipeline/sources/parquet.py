@@ -1,11 +1,13 @@
 """Rows of Parquet files, read in any order.
 
-Two layouts are recognised: img2dataset's files (images in a binary column named
-jpg, png or webp; columns caption, key, status, of which only rows with the
-status "success" are examples), and those of Hugging Face's datasets (a struct
-image of bytes and path). A text column for the image names files, by a path
-below the table's folder or a URL; see named_file.py. Captions are text, or
-lists of text, in one column or several.
+Three layouts are recognised: img2dataset's files (images in a binary column
+named jpg, png or webp; columns caption, key, status, of which only rows with
+the status "success" are examples), those of Hugging Face's datasets (a struct
+image of bytes and path), and tars that became tables (__key__, jpg, txt, json).
+A text column for the image names files, by a path below the table's folder or
+a URL; see named_file.py. Captions are text, lists of it, or these by language,
+in one column or several. Their types may differ from file to file, and a dotted
+name is of something inside a column; see arrow_values.py.
 
 Parquet is read by whole row groups, so those used last are kept. If they are
 large, a shuffled reader reads much more than it uses, and a warning is logged.
@@ -20,6 +22,8 @@ from absl import logging
 
 from input_pipeline import faults
 from input_pipeline.sources import (
+  arrow_texts,
+  arrow_values,
   columns,
   named_file,
   parquet_layout,
@@ -117,17 +121,11 @@ class Records:
     table, rows = self._cache[number]
     position = position if rows is None else int(rows[position])
     path = self._files[self._groups["file"][number]].path
-    try:
-      row = {name: table[name][position].as_py() for name in table.column_names}
-    except UnicodeDecodeError as error:
-      raise faults.ExampleError(
-        "caption_broken", f"row {index}, of {path}, is not UTF-8: {error}"
-      ) from error
-    image = self._image(row[self._layout.columns.image], path, index)
-    texts = columns.texts(
-      self._layout.columns, row, self._source.language, f"row {index}"
-    )
-    stored = row.get(self._layout.columns.key or "")
+    row = table.slice(position, 1)
+    where = f"row {index}, of {path}"
+    image = self._image(row, path, where)
+    texts = self._texts(row, where)
+    (stored,) = self._stored_keys(row)
     key = self._key(stored, number, position)
     return record_lib.Record(key, image, texts, f"{path}, {key}")
 
@@ -164,30 +162,55 @@ class Records:
     name = self._layout.columns.key
     num_examples = int(self._groups["num_examples"][number])
     table, rows = None, None
-    names = (
-      [*self._layout.status]
-      if name is None
-      else [
-        name,
-        *self._layout.status,
-      ]
-    )
+    names = [*([name] if name else ()), *self._layout.status]
     if names:
       with contextlib.suppress(faults.ExampleError):
         table, rows = self._read_columns(number, names)
     places = range(num_examples) if rows is None else rows.tolist()
-    values = None
-    if table is not None and name:
-      with contextlib.suppress(UnicodeDecodeError):
-        values = table[name].to_pylist()
+    values = None if table is None else self._stored_keys(table)
     for place in places:
       yield self._key(None if values is None else values[place], number, place)
+
+  def _stored_keys(self, table: Any) -> list[Any]:
+    """Return the keys in a table, None where there is none."""
+    name = self._layout.columns.key
+    if name is None:
+      return [None] * len(table)
+    values = arrow_values.column(table, name)
+    if arrow_values.is_text(values.type):
+      values, _ = arrow_values.strings(values)
+    return values.to_pylist()
+
+  def _texts(self, row: Any, where: str) -> dict[str, tuple[str, ...]]:
+    """Return the captions of a table's only row by language."""
+    found: dict[str, Any] = {}
+    for name in self._layout.columns.captions:
+      if name in row.column_names and row[name].type == "string":
+        with contextlib.suppress(UnicodeDecodeError):
+          found[name] = row[name][0].as_py()
+          continue
+      _, languages, texts, broken = arrow_texts.texts(row, [name])
+      for reason in broken.values():
+        raise faults.ExampleError("caption_broken", f"{where}: {reason}")
+      found[name] = [
+        {code: text} if code else text
+        for code, text in zip(
+          languages.to_pylist(), texts.to_pylist(), strict=True
+        )
+      ]
+    if name := self._layout.columns.language:
+      language, _ = arrow_values.strings(arrow_values.column(row, name))
+      found[name] = language[0].as_py()
+    return columns.texts(
+      self._layout.columns, found, self._source.language, where
+    )
 
   def _read_group(
     self, number: int
   ) -> tuple[tuple[Any, np.ndarray | None], int]:
     """Return an entry of `_cache`, and its bytes."""
-    found = self._read_columns(number, list(self._layout.read))
+    names = [*self._layout.columns.names, *self._layout.status]
+    found = self._read_columns(number, names)
     return found, found[0].nbytes
 
   def _read_footer(self, number: int) -> tuple[Any, int]:
@@ -214,7 +237,12 @@ class Records:
         )
       footer = self._footers[int(self._groups["file"][number])]
       with parquet_layout.opened(file.path, footer) as reader:
-        table = reader.read_row_group(group, columns=names, use_threads=False)
+        wanted = parquet_layout.parts(
+          reader.schema_arrow, names, self._layout.columns.image
+        )
+        table = reader.read_row_group(
+          group, columns=list(wanted), use_threads=False
+        )
       rows = parquet_layout.examples(table, self._layout)
     except FileNotFoundError as error:
       raise faults.ExampleError(
@@ -233,21 +261,25 @@ class Records:
       )
     return table, rows
 
-  def _image(self, value: Any, path: str, index: int) -> bytes:
-    value = columns.image_value(value)
+  def _image(self, row: Any, path: str, where: str) -> bytes:
+    """Return the image of a table's only row."""
+    stored = arrow_values.column(row, self._layout.columns.image)
+    try:
+      value = columns.image_value(stored[0].as_py())
+    except UnicodeDecodeError as error:
+      raise faults.ExampleError(
+        "image_missing", f"{where}: the image's path is not UTF-8"
+      ) from error
     if isinstance(value, str) and value:
       folder = named_file.folder_of(self._source.image_root, path)
       try:
         return named_file.read(value, folder, self._field)
       except faults.ExampleError as error:
-        raise faults.ExampleError(
-          error.kind, f"row {index}, of {path}: {error}"
-        ) from error
+        raise faults.ExampleError(error.kind, f"{where}: {error}") from error
     if not value:
       raise faults.ExampleError(
         "image_missing",
-        f"row {index}, of {path}, has nothing in column "
-        f"{self._layout.columns.about_image}",
+        f"{where}, has nothing in column {self._layout.columns.about_image}",
       )
     return value
 

@@ -15,6 +15,9 @@ from input_pipeline.storage import kept
 from tests.input_pipeline.sources import pairs
 
 ROWS = [{"jpg": pairs.png(i), "caption": f"text {i}"} for i in range(6)]
+OTHER = pyarrow.table(
+  {"jpg": [b"i"], "caption": ["a"], "number": [1], "right": [True]}
+)
 
 
 def _write(path, rows=ROWS, **options):
@@ -35,16 +38,20 @@ def _kind(records, index):
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
-    ({"image": ("webp",)}, r"sources.main.image .* \['jpg', 'caption'\].*webp"),
+    (
+      {"image": ("webp",)},
+      r"sources.main.image .* \['jpg', 'caption', .*\].*webp",
+    ),
     ({"caption": ("caption", "alt")}, "sources.main.caption .*'alt'"),
-    ({"caption": ("jpg",)}, "sources.main.caption must be text .*jpg is bin"),
+    ({"caption": ("number",)}, "main.caption .* int64 in column number.*a.par"),
     ({"language_field": "lang"}, "sources.main.language_field .*'lang'"),
-    ({"language_field": "jpg"}, "language_field must be text; column jpg"),
-    ({"uid": "id"}, "sources.main.uid must be among .*'id'"),
+    ({"language_field": "number"}, "field must be text; got int64 .* number"),
+    ({"uid": "id"}, "sources.main.uid must be among .*'id'; got .*a.parquet"),
+    ({"uid": "right"}, "main.uid must be text, bytes or .* got bool .* right"),
   ],
 )
 def test_fields_that_do_not_fit(tmp_path, fields, message):
-  _write(tmp_path / "a.parquet")
+  pq.write_table(OTHER, tmp_path / "a.parquet")
   with pytest.raises(ValueError, match=message):
     _open(tmp_path, **fields)
 
