@@ -19,8 +19,8 @@ import pyarrow as pa
 from curation import pool
 from curation.pools import npz_columns, pair_tables, section
 from curation.pools import rows as rows_lib
+from input_pipeline.sources import arrow_values, named_file, parquet_layout
 from input_pipeline.sources import columns as columns_lib
-from input_pipeline.sources import named_file, parquet_layout
 from input_pipeline.storage import files
 
 # Rows of a shard, at least one row group: a failure repeats one shard.
@@ -147,6 +147,12 @@ class Pool:
     group_start: int,
   ) -> tuple[pa.Table, np.ndarray]:
     """Return the pairs of rows, and the row in `table` that each is of."""
+    table = pa.table(
+      {
+        name: arrow_values.plain(table[name], keeps_json=True)
+        for name in table.column_names
+      }
+    )
     places = np.arange(start, start + len(table))
     examples = parquet_layout.examples(table, self.layout)
     if examples is not None:

@@ -83,17 +83,13 @@ class _Walk:
     """
     import pyarrow
 
-    is_json = getattr(values.type, "extension_name", "") == "arrow.json"
+    is_json = arrow_values.is_json(values.type)
     values = arrow_values.stored(values)
     kind = values.type
     if pyarrow.types.is_null(kind):
       return
     if pyarrow.types.is_map(kind):
-      values = values.cast(
-        pyarrow.list_(
-          pyarrow.struct([("key", kind.key_type), ("value", kind.item_type)])
-        )
-      )
+      values = arrow_values.map_entries(values)
     if arrow_values.is_list(values.type):
       again = np.repeat(
         np.arange(len(values)), arrow_values.list_lengths(values)
@@ -131,6 +127,7 @@ class _Walk:
       self.add(values, "", rows, _or(codes, languages))
       return
     names = codes.to_pylist()
+    values = arrow_values.plain(values, keeps_json=True)
     for key in sorted({name for name in names if name}):
       base, rest = arrow_values.located([key], path)
       if base:

@@ -59,29 +59,58 @@ def column(table: Any, name: str) -> Any:
   return values
 
 
-def plain(column: Any) -> Any:
+def plain(column: Any, *, keeps_json: bool = False) -> Any:
   """Return a column without dictionaries, views, and types of extensions.
 
-  Texts are strings, bytes are binary or of a fixed size, and so within lists;
-  a UUID is its 16 bytes. Structs and maps stay as they are.
+  Texts are strings, bytes are binary or of a fixed size, lists are lists, also
+  within structs and maps; a UUID is its 16 bytes. Arrow's `take` and others do
+  not know all types that Parquet files have.
+
+  Args:
+    column: array, or chunked array.
+    keeps_json: whether JSON keeps its type, arrow.json.
   """
   import pyarrow
 
-  values = stored(whole(column))
+  values = whole(column)
+  if keeps_json and is_json(values.type):
+    return pyarrow.ExtensionArray.from_storage(
+      pyarrow.json_(), plain(values.storage)
+    )
+  values = stored(values)
   kind = values.type
   if is_text(kind):
     return _bytes(values).view(pyarrow.string())
   if is_bytes(kind) and not pyarrow.types.is_fixed_size_binary(kind):
     return _bytes(values)
+  lacks = values.is_null() if values.null_count else None
   if is_list(kind):
-    lengths = list_lengths(values)
-    items = plain(values.flatten())
-    offsets = np.append(0, np.cumsum(lengths)).astype(np.int32)
-    lacks = values.is_null() if values.null_count else None
-    return pyarrow.ListArray.from_arrays(
-      pyarrow.array(offsets), items, mask=lacks
+    items = plain(values.flatten(), keeps_json=keeps_json)
+    return pyarrow.ListArray.from_arrays(_offsets(values), items, mask=lacks)
+  if pyarrow.types.is_map(kind):
+    entries = map_entries(values)
+    keys, items = (
+      plain(x, keeps_json=keeps_json) for x in entries.flatten().flatten()
+    )
+    return pyarrow.MapArray.from_arrays(
+      _offsets(entries), keys, items, mask=lacks
+    )
+  if pyarrow.types.is_struct(kind):
+    return pyarrow.StructArray.from_arrays(
+      [plain(x, keeps_json=keeps_json) for x in values.flatten()],
+      [x.name for x in kind],
+      mask=lacks,
     )
   return values
+
+
+def map_entries(values: Any) -> Any:
+  """Return maps as lists of structs of key and value."""
+  import pyarrow
+
+  kind = values.type
+  entry = pyarrow.struct([("key", kind.key_type), ("value", kind.item_type)])
+  return values.cast(pyarrow.list_(entry))
 
 
 def strings(column: Any) -> tuple[Any, np.ndarray]:
@@ -110,6 +139,11 @@ def strings(column: Any) -> tuple[Any, np.ndarray]:
 def is_decodable(kind: Any) -> bool:
   """Return whether a type is one of strings or bytes."""
   return is_text(kind) or is_bytes(kind)
+
+
+def is_json(kind: Any) -> bool:
+  """Return whether a type is Arrow's of JSON."""
+  return getattr(kind, "extension_name", "") == "arrow.json"
 
 
 def is_text(kind: Any) -> bool:
@@ -219,3 +253,11 @@ def list_lengths(values: Any) -> np.ndarray:
 
   lengths = pc.call_function("list_value_length", [values]).fill_null(0)
   return lengths.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _offsets(values: Any) -> Any:
+  """Return where the items of lists begin in what `flatten` gives."""
+  import pyarrow
+
+  ends = np.cumsum(list_lengths(values))
+  return pyarrow.array(np.append(0, ends).astype(np.int32))

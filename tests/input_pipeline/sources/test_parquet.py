@@ -46,7 +46,7 @@ def _kind(records, index):
     ({"caption": ("number",)}, "main.caption .* int64 in column number.*a.par"),
     ({"language_field": "lang"}, "sources.main.language_field .*'lang'"),
     ({"language_field": "number"}, "field must be text; got int64 .* number"),
-    ({"uid": "id"}, "sources.main.uid must be among .*'id'; got .*a.parquet"),
+    ({"uid": "id"}, "sources.main.uid must be among .*'id', in .*a.parquet"),
     ({"uid": "right"}, "main.uid must be text, bytes or .* got bool .* right"),
   ],
 )
