@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+from absl import logging
 
 from curation import pool
 from curation.pools import npz_columns, pair_tables, section
@@ -27,6 +28,8 @@ from input_pipeline.storage import files
 SHARD_ROWS = 100_000
 # Bytes of a column that are decoded at once.
 _BUFFER_BYTES = 1 << 20
+# Columns that a warning names.
+_NUM_NAMED = 20
 
 
 def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
@@ -37,7 +40,7 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   layout, footers = parquet_layout.read_footers(
     found, section.source(config), section.FIELD, needs_image=False
   )
-  names = frozenset.intersection(*(footer.names for footer in footers))
+  names = _common(found, footers)
   beside = _files_beside(config.path)
   first = beside.get(_stem(found[0].path))
   arrays = ()
@@ -173,6 +176,29 @@ class Pool:
   def __reduce__(self):
     values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
     return functools.partial(Pool, **values | {"shards": ()}), ()
+
+
+def _common(
+  found: Sequence[files.File], footers: Sequence[parquet_layout.Footer]
+) -> frozenset[str]:
+  """Return the columns that all files have once; warn of the others."""
+  names = frozenset.intersection(
+    *(footer.names - footer.repeated for footer in footers)
+  )
+  others = frozenset.union(*(footer.names for footer in footers)) - names
+  if others:
+    one = min(others)
+    path, times = next(
+      (file.path, "twice" if one in footer.repeated else "not")
+      for file, footer in zip(found, footers, strict=True)
+      if one not in footer.names - footer.repeated
+    )
+    logging.warning(
+      "pool.path: no step can read the columns %s, which not every file has"
+      " once; %s is %s in %s",
+      *(sorted(others)[:_NUM_NAMED], one, times, path),
+    )
+  return names
 
 
 def _files_beside(pattern: str) -> Mapping[str, files.File]:

@@ -160,8 +160,7 @@ class _Walk:
       return
     if not all(_is_code(name) for name in names):
       raise TypeError(
-        f"{values.type}, of which not every field is a language (a field can "
-        "be named with a dot)"
+        f"not all its fields {names} are languages; COLUMN.{names[0]} names one"
       )
     for name, field in zip(names, fields, strict=True):
       self.add(field, "", rows, _constant(name, len(rows)))

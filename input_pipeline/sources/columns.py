@@ -159,9 +159,14 @@ def key_text(value: Any) -> str:
 
 
 def image_value(value: Any) -> Any:
-  """Return the bytes, or else the path, of an image that may be a struct."""
+  """Return the bytes, or else the path, of an image of any form.
+
+  It may be a mapping of bytes and path, and bytes a list of numbers.
+  """
   if isinstance(value, dict):
-    return value.get("bytes") or value.get("path")
+    return image_value(value.get("bytes")) or value.get("path")
+  if isinstance(value, list):
+    return b"" if None in value else bytes(value)
   return value
 
 

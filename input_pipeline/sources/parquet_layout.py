@@ -11,9 +11,9 @@ import numpy as np
 
 from input_pipeline import faults
 from input_pipeline.sources import (
-  arrow_texts,
   arrow_values,
   columns,
+  parquet_types,
   source_config,
 )
 from input_pipeline.storage import file_kinds, files, remote
@@ -22,11 +22,6 @@ from runtime import progress
 # Column of img2dataset, and its value for an image that was downloaded.
 _STATUS = "status"
 _SUCCESS = ("success", b"success")
-# Fields of Hugging Face's images, the preferred one first.
-_IMAGE_FIELDS = ("bytes", "path")
-_EXPECTED_IMAGE = (
-  "binary, a struct of bytes and path, or the text of a path or URL"
-)
 # Bytes of a Parquet file with the shortest footer: two marks and its length.
 _LEAST_BYTES = 12
 # Footers read at once, and number of files from which on progress is shown.
@@ -52,13 +47,15 @@ class Footer(NamedTuple):
   """Content of one file.
 
   Attributes:
-    names: names of all columns that are there once, and of fields in structs.
+    names: names of all columns, and dotted ones of fields in structs.
+    repeated: those that are there more than once, and cannot be read.
     counts: number of rows, or of examples, in each row group.
     sizes: uncompressed bytes of each row group; captions are negligible beside
       images.
   """
 
   names: frozenset[str]
+  repeated: frozenset[str]
   counts: list[int]
   sizes: list[int]
 
@@ -160,8 +157,8 @@ def _read(
         counts = [_num_examples(reader, number, layout) for number in groups]
       sizes = [row.total_byte_size for row in rows]
       numbers = collections.Counter(_names(schema, ()))
-      once = frozenset(name for name in numbers if numbers[name] == 1)
-      return layout, Footer(once, counts, sizes)
+      repeated = frozenset(name for name in numbers if numbers[name] > 1)
+      return layout, Footer(frozenset(numbers), repeated, counts, sizes)
   except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
     text = _kind_of_file(path) or str(error).splitlines()[0]
     raise ValueError(
@@ -232,7 +229,7 @@ def of_schema(
         f"{field}.path: {source.path} has the column {base} {number} times, "
         f"among {schema.names}; expected it once"
       )
-  _check_types(found, schema, source.path, field)
+  parquet_types.check(found, schema, source.path, field)
   read = parts(schema, (*found.names, *status), found.image)
   return Layout(found, read, status)
 
@@ -243,20 +240,21 @@ def parts(schema: Any, names: Sequence[str], image: str) -> tuple[str, ...]:
 
   wanted = []
   for name in names:
-    part, rest = arrow_values.located(schema.names, name)
-    kind = schema.field(part).type
+    base, rest = arrow_values.located(schema.names, name)
+    part, kind = (base,), schema.field(base).type
     while rest and pyarrow.types.is_struct(kind):
       inner, rest = arrow_values.located([x.name for x in kind], rest)
-      part, kind = f"{part}.{inner}", kind.field(inner).type
+      part, kind = (*part, inner), kind.field(inner).type
     if name == image and pyarrow.types.is_struct(kind):
       fields = {x.name for x in kind}
-      wanted += [f"{part}.{x}" for x in _IMAGE_FIELDS if x in fields]
+      wanted += [(*part, x) for x in parquet_types.IMAGE_FIELDS if x in fields]
     else:
       wanted.append(part)
   return tuple(
-    part
+    ".".join(part)
     for part in dict.fromkeys(wanted)
-    if not any(part.startswith(f"{other}.") for other in wanted)
+    # Without the parts of a column that is read as a whole.
+    if not any(part[:length] in wanted for length in range(1, len(part)))
   )
 
 
@@ -284,7 +282,7 @@ def _inner(name: str, kind: Any) -> Iterator[str]:
 
   if not pyarrow.types.is_struct(kind):
     return
-  if any(field.name in _IMAGE_FIELDS for field in kind):
+  if any(field.name in parquet_types.IMAGE_FIELDS for field in kind):
     return
   for field in kind:
     yield f"{name}.{field.name}"
@@ -308,80 +306,6 @@ def _reaches(kind: Any, path: str) -> bool:
     pyarrow.types.is_null(kind)
     or pyarrow.types.is_map(kind)
     or arrow_values.is_decodable(kind)
-  )
-
-
-def _check_types(
-  found: columns.Columns, schema: Any, path: str, field: str
-) -> None:
-  """Raise ValueError for a column of a type that cannot be read."""
-  import pyarrow
-
-  def empty(name: str) -> Any:
-    base, _ = arrow_values.located(schema.names, name)
-    return pyarrow.table({base: pyarrow.nulls(0, schema.field(base).type)})
-
-  def refuse(option: str, expected: str, about: str, kind: Any) -> ValueError:
-    return ValueError(
-      f"{field}.{option} must be {expected}; got {kind} in column {about}, in "
-      f"{path}"
-    )
-
-  for name in found.captions:
-    try:
-      arrow_texts.texts(empty(name), [name])
-    except TypeError as error:
-      about = name + found.reasons[1]
-      raise refuse(
-        "caption", "text, lists of it, or these by language", about, error
-      ) from None
-  for option, name, about, expected, fits in (
-    ("language_field", found.language, found.language, "text", _is_string),
-    ("uid", found.key, found.key, "text, bytes or a number", _is_key),
-    ("image", found.image, found.about_image, _EXPECTED_IMAGE, _is_image),
-  ):
-    if not name:
-      continue
-    try:
-      kind = arrow_values.column(empty(name), name).type
-    except TypeError as error:
-      raise refuse(option, expected, about or "", error) from None
-    if not fits(kind):
-      raise refuse(option, expected, about or "", kind)
-
-
-def _is_string(kind: Any) -> bool:
-  import pyarrow
-
-  return pyarrow.types.is_null(kind) or arrow_values.is_decodable(kind)
-
-
-def _is_key(kind: Any) -> bool:
-  import pyarrow
-
-  return (
-    _is_string(kind)
-    or pyarrow.types.is_integer(kind)
-    or pyarrow.types.is_floating(kind)
-    or pyarrow.types.is_decimal(kind)
-  )
-
-
-def _is_image(kind: Any) -> bool:
-  """Return whether a type is one of bytes, names of files, or both."""
-  import pyarrow
-
-  if not pyarrow.types.is_struct(kind):
-    return _is_string(kind)
-  fields = {
-    field.name: arrow_values.plain(pyarrow.nulls(0, field.type)).type
-    for field in kind
-  }
-  return (
-    bool(set(_IMAGE_FIELDS) & fields.keys())
-    and not arrow_values.is_text(fields.get("bytes", pyarrow.null()))
-    and not arrow_values.is_bytes(fields.get("path", pyarrow.null()))
-    and all(_is_string(fields.get(x, pyarrow.null())) for x in _IMAGE_FIELDS)
   )
 
 
