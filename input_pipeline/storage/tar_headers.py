@@ -88,6 +88,8 @@ def next_member(read: Read, position: int) -> Member | None:
         raise CutError(f"the tar ends within the header at byte {position}")
       return None
     if not header[0] and not any(header):
+      if position > start:
+        raise HeaderError(f"no header at byte {position}, after a name")
       return None
     _check(header, position)
     kind = header[156]

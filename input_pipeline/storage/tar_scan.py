@@ -90,8 +90,9 @@ def scan(tar: files.File, uid_field: str) -> Scan:
     except tar_headers.HeaderError as error:
       examples.close()
       examples.add(position, position + tar_headers.BLOCK, (0, 0))
-      left = (tar.size - position) / 1e6
-      warnings.append(f"{tar.path}: {error}; {left:.1f} MB are not used")
+      warnings.append(
+        f"{tar.path}: {error}; bytes {position} to {tar.size} are not used"
+      )
       break
     if member is None:
       start = _after_zeros(window, position)

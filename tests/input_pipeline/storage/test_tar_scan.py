@@ -41,12 +41,12 @@ def _scan(tmp_path, data: bytes) -> tar_scan.Scan:
     (
       PAIR_BYTES[:1200],
       [0, 1024],
-      r"ends within the header at byte 1024; 0.0 MB are not used",
+      r"ends within the header at byte 1024; bytes 1024 to 1200 are not used",
     ),
     (
       PAIR_BYTES[:1024] + b"x" * 512 + PAIR_BYTES,
       [0, 1024],
-      "no header at byte 1024; 0.0 MB",
+      "no header at byte 1024; bytes 1024 to 11776 are not used",
     ),
     # Joined by cat, however small.
     (PAIR_BYTES + OTHER, [0, 10240], "2 tars joined.* begins at byte 10240"),
