@@ -10,6 +10,8 @@ from input_pipeline.sources import caption_files, source_config
 from input_pipeline.storage import tar_scan
 
 _IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
+# Number of extensions that a message names.
+_NUM_NAMED = 10
 _CAPTIONS = ("txt", "json.caption", "json.texts")
 
 
@@ -80,14 +82,13 @@ def image_of(members: Members, layout: Layout, name: str) -> bytes:
     image = _member(members, kind)
     if image:
       return image
-  have = ", ".join(sorted(members))
   dotted = any(
     kind.endswith(f".{i}") for kind in members for i in layout.images
   )
   hint = "; a key ends at the first dot of the file name" if dotted else ""
   raise faults.ExampleError(
     "image_missing",
-    f"{name} has {have}; none of them is one of "
+    f"{name} has {_names(members)}; none of them is one of "
     f"{', '.join(layout.images)} with something in it{hint}",
   )
 
@@ -118,8 +119,7 @@ def texts_of(
     fields = [f"{kind}.{field}".strip(".") for kind, field in layout.captions]
     raise faults.ExampleError(
       "caption_missing",
-      f"{name} has no caption in {', '.join(fields)}; it has "
-      f"{', '.join(sorted(members))}",
+      f"{name} has no caption in {', '.join(fields)}; it has {_names(members)}",
     )
   return {language: tuple(captions) for language, captions in texts.items()}
 
@@ -176,6 +176,14 @@ def _captions(value: Any, language: str = "") -> Iterator[tuple[str, str]]:
   elif isinstance(value, dict) and not language:
     for code, captions in value.items():
       yield from _captions(captions, code)
+
+
+def _names(members: Members) -> str:
+  """Return the extensions of an example, the first of many."""
+  names = sorted(members)
+  others = len(names) - _NUM_NAMED
+  more = [f"{others} more"] if others > 0 else []
+  return ", ".join(names[:_NUM_NAMED] + more)
 
 
 def _decode(data: bytes, name: str) -> str:

@@ -288,15 +288,15 @@ class _Examples:
       )
     if self._again:
       found.append(
-        f"{path}: {len(self._again)} keys are in several of its joined tars, "
-        f"{text_of(self._again[0])!r} the first: their members are not put "
-        "together"
+        f"{path}: keys that are in several of its joined tars: "
+        f"{len(self._again)}, {text_of(self._again[0])!r} the first; their "
+        "members are not put together"
       )
     if self._apart:
       found.append(
-        f"{path}: {len(self._apart)} examples have members that do not follow "
-        "each other, which takes several reads; `tar --sort=name` writes them "
-        "together"
+        f"{path}: examples whose members do not follow each other, so that "
+        f"each takes several reads: {len(self._apart)}; `tar --sort=name` "
+        "writes them together"
       )
     if not self.spans:
       names = ", ".join(map(text_of, self._without_key)) or "no file"
