@@ -1,8 +1,9 @@
 """Faults of single examples, by kind; the run goes on without the example."""
 
+import contextlib
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 # Kind -> meaning. The kinds are named so in data_errors.jsonl.
 KINDS: Mapping[str, str] = types.MappingProxyType(
@@ -44,6 +45,17 @@ class ExampleError(ValueError):
   # Exceptions pickle with one argument by default; workers send this one.
   def __reduce__(self):
     return type(self), (self.kind, str(self))
+
+
+@contextlib.contextmanager
+def located(origin: str) -> Iterator[None]:
+  """Put the origin of an example (Record.origin) before its fault's message."""
+  try:
+    yield
+  except ExampleError as error:
+    if not origin:
+      raise
+    raise ExampleError(error.kind, f"{origin}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -121,7 +121,7 @@ class Records:
       texts = webdataset_layout.texts_of(members, self._layout, name)
     if self._layout.uid_field:
       webdataset_layout.json_of(members)
-    return record.Record(key, image, texts)
+    return record.Record(key, image, texts, name)
 
   def fingerprint(self) -> str:
     """Return hex digits of the tars' names, sizes and times of change."""

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from input_pipeline import faults
+from input_pipeline import captions, faults
 from input_pipeline.sources import caption_files, source_config
 from input_pipeline.storage import tar_scan
 
@@ -202,7 +202,7 @@ def _clean(text: str, name: str) -> str:
     raise faults.ExampleError(
       "caption_broken", f"{name}: the caption is not Unicode: {error}"
     ) from error
-  return text.removeprefix("\ufeff").strip()
+  return "" if captions.is_blank(text) else text.removeprefix("\ufeff").strip()
 
 
 def _extension(text: str, field: str) -> str:
