@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from input_pipeline.sources import table_layout
+from input_pipeline.storage import file_kinds
 from runtime import whole_files
 
 EVERY = 4096
@@ -57,6 +58,9 @@ def make(path: str, *, is_separated: bool) -> np.ndarray:
 
 def check_kind(head: bytes) -> None:
   """Raise ValueError for a file whose first bytes are not lines of UTF-8."""
+  other = file_kinds.describe(head[: file_kinds.NUM_BYTES]) if head else ""
+  if other:
+    raise ValueError(f"the file is no table but {other}")
   kind = next((name for mark, name in _MARKS if head.startswith(mark)), "")
   if not kind:
     letters = head[:64]

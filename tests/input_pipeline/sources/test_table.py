@@ -144,6 +144,12 @@ def test_separated_rows_that_break(tmp_path):
     ("a,b\n1,2\n".encode("utf-16-be"), 'encoding="utf-16-be"'),
     ("a,b\n1,2\n".encode("utf-32"), 'encoding="utf-32"'),
     (b"a,b\r1,2\r3,4\r", "carriage returns alone, as on old Macs"),
+    (b"PK\3\4" + bytes(99), "no table but a zip file"),
+    (b"<!DOCTYPE html>\n<p>", "no table but an HTML page"),
+    (
+      b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
+      "no table but a Git LFS pointer .*`git lfs pull`",
+    ),
     (b"a,\xe9\n1,2\n", "the header has byte 0xe9 at byte 2"),
     (b"caption,image,caption\n1,2,3\n", "the column caption 2 times"),
   ],
