@@ -159,12 +159,13 @@ def split_name(name: bytes) -> tuple[bytes, str] | None:
   stem, dot, extension = file.partition(b".")
   if not stem or not dot:
     return None
-  folders = folder.split(b"/")
-  top = folders[0]
-  if len(top) > 3 and top.startswith(b"__") and top.endswith(b"__"):
-    return None
-  if b"__MACOSX" in folders:
-    return None
+  if b"__" in folder:
+    folders = folder.split(b"/")
+    top = folders[0]
+    if len(top) > 3 and top.startswith(b"__") and top.endswith(b"__"):
+      return None
+    if b"__MACOSX" in folders:
+      return None
   return folder + slash + stem, extension.decode("latin-1").lower()
 
 
