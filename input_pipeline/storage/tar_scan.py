@@ -36,8 +36,8 @@ _NUM_NAMED = 3
 
 # Kind of a file that is no tar -> way out.
 _PACKED = (
-  "in which nothing can be found without unpacking all before it: {} it first "
-  "(images do not get smaller)"
+  ", in which nothing can be found without unpacking all before it: {} it "
+  "first (images do not get smaller)"
 )
 _ADVICE = {
   "gzip data": _PACKED.format("gunzip"),
@@ -47,9 +47,9 @@ _ADVICE = {
   "lz4 data": _PACKED.format("unlz4"),
   "lzip data": _PACKED.format("lzip -d"),
   "data compressed by compress": _PACKED.format("uncompress"),
-  "a zip file": "unpack it, and write a tar with `tar --sort=name`",
-  "a Parquet file": "format=parquet reads it",
-  "an ArrayRecord (Riegeli) file": "format=array_record reads it",
+  "a zip file": ": unpack it, and write a tar with `tar --sort=name`",
+  "a Parquet file": ": format=parquet reads it",
+  "an ArrayRecord (Riegeli) file": ": format=array_record reads it",
 }
 
 
@@ -146,8 +146,7 @@ def why_no_tar(tar: files.File, read: tar_headers.Read) -> str:
   if kind == "a tar":
     return f"{tar.path} is a broken tar: {error}"
   if kind:
-    advice = _ADVICE.get(kind, "")
-    return f"{tar.path} is no tar but {kind}{advice and ', ' + advice}"
+    return f"{tar.path} is no tar but {kind}{_ADVICE.get(kind, '')}"
   if isinstance(error, tar_headers.CutError) and b"\0" in start:
     return ""
   return f"{tar.path} is no tar: it begins with {start[:16]!r}"

@@ -113,11 +113,11 @@ def test_members_apart(tmp_path):
     ),
     (
       test_file_kinds._zip(),
-      "no tar but a zip file, unpack it, and write a tar",
+      "no tar but a zip file: unpack it, and write a tar",
     ),
     (
       test_file_kinds._parquet(),
-      "no tar but a Parquet file, format=parquet reads it",
+      "no tar but a Parquet file: format=parquet reads it",
     ),
     (
       b"<!DOCTYPE html>" * 9,
