@@ -161,9 +161,10 @@ def check_ranges(
   """
   for start, length in ranges:
     if length == tar_scan.NO_TAR:
-      raise faults.ExampleError(
-        "shard_broken", tar_scan.why_no_tar(tar, tar_scan.Window(tar))
-      )
+      wrong = tar_scan.why_no_tar(tar, tar_scan.Window(tar))
+      if not wrong:
+        raise changed(tar, f"{name}: a tar where none was indexed")
+      raise faults.ExampleError("shard_broken", wrong)
     if start + length > tar.size:
       raise faults.ExampleError(
         "shard_short",

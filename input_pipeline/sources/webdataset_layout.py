@@ -104,13 +104,11 @@ def texts_of(
   fallback = None
   for kind, field in layout.captions:
     if kind == "json":
-      captions = list(
-        _captions(tar_scan.field_of(fields_of(members, name), field))
-      )
+      value = tar_scan.field_of(fields_of(members, name), field)
     else:
       data = _member(members, kind)
-      captions = [] if data is None else [("", _decode(data, name))]
-    for language, caption in captions:
+      value = None if data is None else _decode(data, name)
+    for language, caption in _captions(value):
       text = _clean(caption, name)
       if text and not language:
         fallback = fallback or _language_of(members, layout, name)
@@ -124,7 +122,7 @@ def texts_of(
       "caption_missing",
       f"{name} has no caption in {', '.join(fields)}; it has {_names(members)}",
     )
-  return {language: tuple(captions) for language, captions in texts.items()}
+  return {language: tuple(present) for language, present in texts.items()}
 
 
 def json_of(members: Members) -> bytes | None:
@@ -177,8 +175,8 @@ def _captions(value: Any, language: str = "") -> Iterator[tuple[str, str]]:
       if not isinstance(one, list):
         yield from _captions(one, language)
   elif isinstance(value, dict) and not language:
-    for code, captions in value.items():
-      yield from _captions(captions, code)
+    for code, item in value.items():
+      yield from _captions(item, code)
 
 
 def _names(members: Members) -> str:

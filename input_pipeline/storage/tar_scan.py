@@ -279,30 +279,30 @@ class _Examples:
       path: path of the tar.
       joins: positions at which a further tar begins.
     """
-    found = []
+    lines = []
     if joins:
-      found.append(
+      lines.append(
         f"{path} is {len(joins) + 1} tars joined, such as by cat: all are "
         f"read; the second begins at byte {joins[0]}"
       )
     if self._again:
-      found.append(
+      lines.append(
         f"{path}: keys that are in several of its joined tars: "
         f"{len(self._again)}, {text_of(self._again[0])!r} the first; their "
         "members are not put together"
       )
     if self._apart:
-      found.append(
+      lines.append(
         f"{path}: examples whose members do not follow each other, so that "
         f"each takes several reads: {len(self._apart)}; `tar --sort=name` "
         "writes them together"
       )
     if not self.spans:
       names = ", ".join(map(text_of, self._without_key)) or "no file"
-      found.append(
+      lines.append(
         f"{path} has no example, named such as KEY.jpg; it has {names}"
       )
-    return found
+    return lines
 
 
 def _after_zeros(window: Window, position: int) -> int | None:

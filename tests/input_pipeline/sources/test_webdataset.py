@@ -202,6 +202,8 @@ def test_wrong_file_among_tars(tmp_path):
     with pytest.raises(faults.ExampleError, match=message) as caught:
       records[index]
     assert caught.value.kind == "shard_broken"
+  (tmp_path / "1.tar").write_bytes(tars.data(PAIR))
+  assert _kind(records.__getitem__, 1) == "shard_changed"
 
 
 def test_sparse_image(tmp_path):
