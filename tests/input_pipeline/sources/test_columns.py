@@ -85,8 +85,8 @@ def test_messages_say_why_a_column_was_chosen(tmp_path):
       records[0]
     with pytest.raises(
       faults.ExampleError,
-      match=r"nothing.* in column path \(chosen as the first of image, jpg, .*, "
-      r"path, .*url, image_url among the columns \['path', 'title'\]; ",
+      match=r"nothing.* in column path \(chosen as the first of image, jpg, .*"
+      r", path, .*url, image_url among the columns \['path', 'title'\]; ",
     ):
       records[1]
   pyarrow_parquet.write_table(
