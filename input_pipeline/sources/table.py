@@ -40,7 +40,8 @@ LANGUAGES = None
 
 TABLES = (
   *("captions.jsonl", "captions.csv", "captions.tsv"),
-  "metadata.jsonl",  # in Hugging Face's image folders
+  # In Hugging Face's image folders; folder.py reads those below them too.
+  *("metadata.jsonl", "metadata.csv"),
 )
 _SEPARATED = (".csv", ".tsv")
 
