@@ -194,9 +194,10 @@ def _composed(name: str) -> str:
 
 
 def _with_keys(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-  """Yield rows with a key each, that of their image if they have none."""
+  """Yield rows with all columns, and a key made of their image if need be."""
   counts: dict[str, int] = {}
   for row in rows:
+    row = {"caption": None, "language": ""} | row
     if not row.get("key"):
       name = _composed(columns.clean(str(row["image"])))
       number = counts[name] = counts.get(name, -1) + 1
