@@ -98,6 +98,6 @@ def resolve(name: str, folder: str, field: str) -> str:
     raise faults.ExampleError(
       "unsafe_member",
       f"{name!r}{leads} is not below the folder {folder}; "
-      f"{field}.image_root names the folder that images are below",
+      f"name one above it in {field}.image_root",
     )
   return path[:start] + plain

@@ -78,14 +78,14 @@ def test_outside_of_image_root(tmp_path, photos, form):
     with pytest.raises(
       faults.ExampleError,
       match=f"row {index}.*train.{form}: '{plain}'.* is not below the folder "
-      f"{photos}; data.sources.main.image_root names",
+      f"{photos}; name one above it in data.sources.main.image_root",
     ) as caught:
       records[index]
     assert caught.value.kind == "unsafe_member"
   opened, shards = reading.open_pool(source, tmp_path)
   for row in reading.rows_of(opened, shards, ("image",)):
     assert row["fault"].startswith("unsafe_member: '")
-    assert "pool.image_root names" in row["fault"]
+    assert "in pool.image_root" in row["fault"]
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -95,7 +95,7 @@ def test_an_absolute_path_without_image_root(tmp_path, photos, form):
   with pytest.raises(
     faults.ExampleError,
     match=f"row 0.*train.{form}: '{name}' is not below the folder .*tables; "
-    "data.sources.main.image_root names the folder that images are below",
+    "name one above it in data.sources.main.image_root",
   ):
     records[0]
 
