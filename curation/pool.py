@@ -68,6 +68,7 @@ class PoolConfig:
   uid: str
   split: str = ""
   languages: tuple[str, ...] = ()
+  encoding: str = ""
   image_root: str = ""
 
 

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Sequence
 
-from input_pipeline import faults
+from input_pipeline import captions, faults
+from input_pipeline import languages as languages_lib
 from input_pipeline.images import image_ops
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
@@ -38,10 +39,11 @@ def check(
       present |= {
         language
         for language, texts in record.texts.items()
-        if any(text.strip() for text in texts)
+        if not all(map(captions.is_blank, texts))
       }
       if not has_image:
-        image_ops.decode(record.image)
+        with faults.located(record.origin):
+          image_ops.decode(record.image)
         has_image = True
     except faults.ExampleError as error:
       errors.append(error)
@@ -49,7 +51,10 @@ def check(
       if is_late and len(errors) == index + 1 >= _NUM_FAULTS:
         num_probed = index + 1
         break
-    if has_image and present & set(languages):
+    if has_image and any(
+      languages_lib.texts_in(dict.fromkeys(present, ("",)), language)
+      for language in languages
+    ):
       return
   where = f"the first {num_probed} examples of data.sources.{name}"
   if len(errors) == num_probed:

@@ -55,6 +55,7 @@ def pool() -> ml_collections.ConfigDict:
   config.caption = ()
   config.language = "en"
   config.language_field = ""
+  config.encoding = ""
   config.uid = ""
   config.split = ""
   # Languages of the captions to read, for formats whose examples have captions

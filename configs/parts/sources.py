@@ -31,6 +31,8 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # differs between examples.
   config.language = "en"
   config.language_field = ""
+  # Encoding of a "table" that is not UTF-8, such as "latin-1" or "utf-16".
+  config.encoding = ""
   # Field with the example's UID in `subset`; "" uses its key.
   config.uid = ""
   # Prompts such as "a photo of a {}.", for captions that are names of classes;

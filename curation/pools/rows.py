@@ -85,7 +85,9 @@ class Reader:
     self._places = pool.places(rows)
     found = layout.columns
     # Without `rows`, captions decide which pairs there are.
-    self._has_text = rows is None or "text" in columns
+    self._has_text = rows is None or not {"text", "language"}.isdisjoint(
+      columns
+    )
     self._sides = {
       side: layout.side(side) for side in ("width", "height") if side in columns
     }
@@ -132,7 +134,7 @@ class Reader:
       positional: row in `table` -> key, for a table without keys.
       problems: problem of each row as a string, null for most.
     """
-    rows, numbers, text, messages = self._captions(table, places)
+    rows, numbers, spoken, text, messages = self._captions(table, places)
     if problems is not None:
       messages = pc.call_function(
         "coalesce", [problems.take(pa.array(rows)), messages]
@@ -153,7 +155,9 @@ class Reader:
       elif name == "caption":
         columns[name] = pa.array(numbers, pa.int32())
       elif name == "language":
-        columns[name] = self._languages(some).take(again)
+        columns[name] = pc.call_function(
+          "coalesce", [spoken, self._languages(some).take(again)]
+        )
       elif name in self._others:
         columns[name] = _plain(some[name]).take(again)
     if self._has_image:
@@ -175,8 +179,8 @@ class Reader:
 
   def _captions(
     self, table: pa.Table, places: np.ndarray
-  ) -> tuple[np.ndarray, np.ndarray, pa.Array, pa.Array]:
-    """Return row in the table, number, text and fault of each pair."""
+  ) -> tuple[np.ndarray, np.ndarray, pa.Array, pa.Array, pa.Array]:
+    """Return row in the table, number, language, text and fault of pairs."""
     wanted = np.zeros(0, np.int64)
     if self._rows is not None and len(places):
       first, last = np.searchsorted(
@@ -188,19 +192,22 @@ class Reader:
       rows = np.searchsorted(places, wanted >> pool.CAPTION_BITS)
       nothing = pa.nulls(len(rows), pa.string())
       numbers = wanted & (1 << pool.CAPTION_BITS) - 1
-      return rows, numbers, nothing, nothing
+      return rows, numbers, nothing, nothing, nothing
     names = self._layout.columns.captions
     found = caption_columns.read(
-      [table[name].combine_chunks() for name in names]
+      [table[name].combine_chunks() for name in names], self._languages(table)
     )
     if self._rows is None:
-      return found.rows, found.numbers, found.texts, found.faults
+      return tuple(
+        getattr(found, field.name) for field in dataclasses.fields(found)
+      )
     numbers = places[found.rows] << pool.CAPTION_BITS | found.numbers
     keep = np.flatnonzero(np.isin(numbers, wanted))
     kept = pa.array(keep)
     return (
       *(found.rows[keep], found.numbers[keep]),
-      *(found.texts.take(kept), found.faults.take(kept)),
+      *(found.languages.take(kept), found.texts.take(kept)),
+      found.faults.take(kept),
     )
 
   def _uids(

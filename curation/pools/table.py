@@ -88,7 +88,13 @@ class Pool:
       ends = records.starts[some + shard.start + 1].astype(np.int64)
       data = files.read_range(records.path, int(begins[0]), int(ends[-1]))
       found, problems = self.form.read(
-        data, begins - begins[0], ends - begins[0], self._names(reader)
+        data,
+        begins - begins[0],
+        ends - begins[0],
+        self._names(reader),
+        where=lambda number, first=some + shard.start: records.where(
+          int(first[number])
+        ),
       )
       made, _ = reader.pairs(
         found,

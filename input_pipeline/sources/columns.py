@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from input_pipeline import faults
+from input_pipeline import captions, faults
 from input_pipeline.sources import source_config
 from input_pipeline.storage import remote
 
@@ -106,31 +106,45 @@ def choose(
     )
   )
   key = key or next((name for name in keys if name in names), None)
-  return Columns(image, captions, language, key, (image_why, caption_why))
+  columns = Columns(image, captions, language, key, (image_why, caption_why))
+  for name in columns.names:
+    if (number := list(names).count(name)) > 1:
+      raise ValueError(
+        f"{field}.path: {source.path} has the column {name} {number} times, "
+        f"among {list(names)}; expected it once"
+      )
+  return columns
 
 
 def texts(
-  columns: Columns, row: Mapping[str, Any], language: str, index: int
+  columns: Columns, row: Mapping[str, Any], language: str, where: str
 ) -> dict[str, tuple[str, ...]]:
   """Return the captions of a row by language.
 
-  Raises faults.ExampleError: "caption_missing".
+  Args:
+    columns: columns of the row.
+    row: values by column; captions are text, lists of it, and mappings from
+      a language to these.
+    language: language of captions for which the row names none.
+    where: description of the row, for messages.
+
+  Raises:
+    faults.ExampleError: "caption_missing".
   """
-  found = tuple(
-    clean(text)
-    for name in columns.captions
-    for text in flat(row.get(name))
-    if text.strip()
-  )
-  if not found:
-    raise faults.ExampleError(
-      "caption_missing",
-      f"row {index} has no text in column {columns.about_captions}",
-    )
   if columns.language is not None:
     value = row.get(columns.language)
     language = value if isinstance(value, str) and value else language
-  return {language: found}
+  found: dict[str, list[str]] = {}
+  for name in columns.captions:
+    for code, text in by_language(row.get(name), language):
+      if not captions.is_blank(text):
+        found.setdefault(code, []).append(clean(text))
+  if not found:
+    raise faults.ExampleError(
+      "caption_missing",
+      f"{where} has no text in column {columns.about_captions}",
+    )
+  return {code: tuple(some) for code, some in found.items()}
 
 
 def key_text(value: Any) -> str:
@@ -167,11 +181,24 @@ def clean(text: str) -> str:
 
 def flat(value: Any) -> Iterator[str]:
   """Yield the texts of a value, skipping other types."""
+  return (text for _, text in by_language(value, ""))
+
+
+def by_language(value: Any, language: str) -> Iterator[tuple[str, str]]:
+  """Yield language and text of a value's texts, skipping other types.
+
+  Args:
+    value: text, a list of values, or a mapping from languages to values.
+    language: language of texts outside of mappings.
+  """
   if isinstance(value, str):
-    yield value
+    yield language, value
   elif isinstance(value, list | tuple):
     for item in value:
-      yield from flat(item)
+      yield from by_language(item, language)
+  elif isinstance(value, Mapping):
+    for code, item in value.items():
+      yield from by_language(item, str(code) or language)
 
 
 def _first(

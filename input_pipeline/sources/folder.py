@@ -22,6 +22,7 @@ name changes with any file; that table is what training and curation read.
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -40,11 +41,10 @@ from input_pipeline.sources import (
   source_config,
   table,
   table_layout,
-  webdataset,
   webdataset_layout,
 )
 from input_pipeline.sources import record as record_lib
-from input_pipeline.storage import files, folders, remote
+from input_pipeline.storage import files, folders, remote, tar_scan
 from runtime import progress, whole_files
 
 LANGUAGES = None
@@ -62,6 +62,8 @@ _VERSION = 1
 # Texts read at the same time, and number from which progress is shown.
 _NUM_READ = 16
 _NUM_SHOWN = 10_000
+# Text that cannot be encoded: of an image or a caption, it is a broken row's.
+_BROKEN = "\udcff"
 # Files that a warning names.
 _NUM_NAMED = 5
 
@@ -124,6 +126,7 @@ def as_table(
     language_field="language",
     uid="key",
     image_root=source.image_root or source.path,
+    encoding="",
   )
 
 
@@ -145,12 +148,13 @@ class Records:
     row = self._row(index)
     if "fault" in row:
       raise faults.ExampleError(*row["fault"])
+    origin = f"{self._folder}/{row['image']}"
     try:
-      return self._rows[index]
+      return dataclasses.replace(self._rows[index], origin=origin)
     except faults.ExampleError as error:
-      raise faults.ExampleError(
-        error.kind, f"{self._folder}/{row['image']}: {error}"
-      ) from error
+      # Not of a table that nobody wrote.
+      message = str(error).removeprefix(f"{self._rows.where(index)}: ")
+      raise faults.ExampleError(error.kind, f"{origin}: {message}") from error
 
   def fingerprint(self) -> str:
     """Return hex digits of the files' names, sizes and times of change."""
@@ -243,19 +247,26 @@ def _rows_of_texts(
     names = beside.get(os.path.splitext(full)[0], {}) | beside.get(full, {})
     names = {kind: x for kind, x in names.items() if kind in wanted}
     used.update(names.values())
-    row: dict[str, Any] = {"image": name, "language": layout.language}
+    row: dict[str, Any] = {"image": name}
+    members: dict[str, bytes | faults.ExampleError] = {
+      os.path.splitext(name)[1].lower().removeprefix("."): b""
+    }
     name = listed[name].path
     try:
-      members = {kind: files.read(listed[x].path) for kind, x in names.items()}
+      for kind, text in names.items():
+        members[kind] = files.read(listed[text].path)
+      row |= _captions(webdataset_layout.texts_of(members, layout, name))
       if layout.uid_field:
-        row["key"] = webdataset.fields_of(members, name).get(layout.uid_field)
-      row["language"] = webdataset.language_of(members, layout, name)
-      row["caption"] = webdataset.captions_of(members, layout, name)
+        fields = webdataset_layout.fields_of(members, name)
+        row["key"] = tar_scan.field_of(fields, layout.uid_field)
+        if not row["key"]:
+          message = f"{name} has no JSON file with {layout.uid_field}"
+          raise faults.ExampleError("record_broken", message)
     except faults.ExampleError as error:
       # Of a server, another try may give the caption.
       if error.kind in faults.TRANSIENT and remote.is_remote(source.path):
         raise
-      row["fault"] = error.kind, str(error)
+      row |= _fault(error, name)
     return row
 
   yield from _mapped(read, images, field)
@@ -285,9 +296,9 @@ def _rows_of_tables(
     folder = "" if source.image_root else name.rpartition("/")[0]
     for number, row in enumerate(rows):
       image = row["image"]
-      if "fault" in row:
-        row["key"] = f"{name}#{number}"
-      elif image and not remote.scheme(image) and not os.path.isabs(image):
+      if image == _BROKEN or not image:
+        row["key"] = row["key"] or f"{name}#{number}"
+      elif not remote.scheme(image) and not os.path.isabs(image):
         row["image"] = posixpath.normpath(posixpath.join(folder, image))
       named.add(_composed(row["image"]))
       yield row
@@ -306,14 +317,13 @@ def _json_rows(
   records = table.open_table(source, field, cache_dir)
   for index in range(len(records)):
     start, stop = records.starts[index : index + 2].tolist()
+    where = functools.partial(records.where, index)
     try:
       row = records.layout.row(files.read_range(records.path, start, stop))
-    except ValueError as error:
-      kind = getattr(error, "kind", "record_broken")
-      message = f"row {index} of {source.path}: {error}"
-      yield {"image": "", "fault": (kind, message)}
+    except faults.ExampleError as error:
+      yield {"image": _BROKEN, "key": "", **_fault(error, where())}
       continue
-    yield _row_of(row, records.layout.columns, source)
+    yield _row_of(row, records.layout.columns, source, where)
 
 
 def _parquet_rows(
@@ -321,31 +331,60 @@ def _parquet_rows(
 ) -> Iterator[dict[str, Any]]:
   """Yield the rows of a table in Parquet."""
   layout, _ = parquet_layout.read_footers([file], source, field)
+  number = 0
   with parquet_layout.opened(file.path) as reader:
     for batch in reader.iter_batches():
       for row in batch.to_pylist():
-        yield _row_of(row, layout.columns, source)
+        where = f"row {number} of {file.path}"
+        yield _row_of(row, layout.columns, source, lambda where=where: where)
+        number += 1
 
 
 def _row_of(
   row: Mapping[str, Any],
   found: columns.Columns,
   source: source_config.SourceConfig,
+  where: Callable[[], str],
 ) -> dict[str, Any]:
   """Return the row of a folder's table for that of another table."""
-  image = columns.image_value(row.get(found.image))
-  language = row.get(found.language) if found.language else None
-  others = {
+  made: dict[str, Any] = {
     name: value
     for name, value in row.items()
     if isinstance(value, str | int | float) and name != "fault"
   }
-  return others | {
-    "image": image if isinstance(image, str) else "",
-    "caption": [row.get(name) for name in found.captions],
-    "language": language or source.language,
-    "key": columns.key_text(row.get(found.key)) if found.key else "",
+  image = columns.image_value(row.get(found.image))
+  made["image"] = image if isinstance(image, str) else ""
+  made["key"] = columns.key_text(row.get(found.key)) if found.key else ""
+  made["caption"] = made["language"] = None
+  try:
+    texts = columns.texts(found, row, source.language, "the row")
+    made |= _captions(texts)
+    if not made["image"]:
+      raise faults.ExampleError(
+        "image_missing", f"nothing is in column {found.about_image}"
+      )
+  except faults.ExampleError as error:
+    made |= _fault(error, where())
+  return made
+
+
+def _captions(texts: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+  """Return the part of a row that is captions by language."""
+  if len(texts) != 1:
+    return {"caption": texts}
+  ((language, captions),) = texts.items()
+  return {"caption": captions, "language": language}
+
+
+def _fault(error: faults.ExampleError, where: str) -> dict[str, Any]:
+  """Return the part of a row that is a fault, for training and curation."""
+  text = str(error)
+  row: dict[str, Any] = {
+    "fault": (error.kind, text if where in text else f"{where}: {text}")
   }
+  if error.kind == "caption_broken":
+    row["caption"] = _BROKEN
+  return row
 
 
 def _mapped(

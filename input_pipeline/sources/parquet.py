@@ -125,10 +125,11 @@ class Records:
       ) from error
     image = self._image(row[self._layout.columns.image], path, index)
     texts = columns.texts(
-      self._layout.columns, row, self._source.language, index
+      self._layout.columns, row, self._source.language, f"row {index}"
     )
-    key = row.get(self._layout.columns.key or "")
-    return record_lib.Record(self._key(key, number, position), image, texts)
+    stored = row.get(self._layout.columns.key or "")
+    key = self._key(stored, number, position)
+    return record_lib.Record(key, image, texts, f"{path}, {key}")
 
   def fingerprint(self) -> str:
     """Return hex digits of the files' names, sizes and versions."""

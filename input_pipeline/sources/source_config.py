@@ -33,6 +33,7 @@ class SourceConfig:
   repeat: int
   subset: str
   keep: str
+  encoding: str = ""
   image_root: str = ""
 
   def check(self, field: str) -> None:
@@ -45,6 +46,7 @@ class SourceConfig:
     if self.weight == math.inf:
       raise ValueError(f"{field}.weight must be finite; got {self.weight}")
     checks.at_least(f"{field}.repeat", self.repeat, 1)
+    check_encoding(self.encoding, self.format, field)
     check_image_root(self.image_root, self.format, field)
     for template in self.templates:
       if template.count("{}") != 1:
@@ -90,6 +92,23 @@ class SourceContext:
   def field(self) -> str:
     """Name of the source's section in messages."""
     return f"{self.section}.{self.name}"
+
+
+def check_encoding(encoding: str, format: str, field: str) -> None:
+  """Raise ValueError, naming `field`.encoding, where it cannot be used."""
+  if not encoding:
+    return
+  if format != "table":
+    raise ValueError(
+      f'{field}.encoding is not used by format="{format}"; got {encoding!r}'
+    )
+  try:
+    "".encode(encoding)
+  except (LookupError, UnicodeError):
+    raise ValueError(
+      f"{field}.encoding must be a text encoding of Python, such as latin-1, "
+      f"cp1252, utf-16 or gb18030; got {encoding!r}"
+    ) from None
 
 
 def check_image_root(image_root: str, format: str, field: str) -> None:

@@ -120,8 +120,9 @@ def test_what_has_no_partner(tmp_path, caplog):
   opened, shards = reading.open_pool(pairs.source("folder", root), tmp_path)
   rows = reading.rows_of(opened, shards, ("text",))
   assert [row["fault"].partition(":")[0] for row in rows] == [
-    "caption_missing"
-  ] * 4
+    *("caption_missing", "caption_missing", "caption_broken"),
+    "caption_broken",
+  ]
 
 
 def test_both_forms_of_accents(tmp_path):
@@ -170,11 +171,16 @@ def test_nested_tables(tmp_path, caplog):
   assert "has 1 images that no row of b/metadata.parquet, c/meta" in caplog.text
   assert caplog.text.rstrip().endswith("left out: a/3.png")
   with pytest.raises(
-    faults.ExampleError, match=f"row 1 of {root}/c/metadata.jsonl: "
+    faults.ExampleError, match=f"line 2 of {root}/c/metadata.jsonl: "
   ):
     records[2]
   with pytest.raises(faults.ExampleError, match="data/c/gone.png"):
     records[3]
+  opened, shards = reading.open_pool(pairs.source("folder", root), tmp_path)
+  rows = reading.rows_of(opened, shards, ("text", "image"))
+  assert [(row["fault"] or "").partition(":")[0] for row in rows] == [
+    *("", "", "record_broken", "file_missing", "unsafe_member", "", ""),
+  ]
   # Another root of the images, as for one table.
   (root / "c" / "metadata.jsonl").unlink()
   (root / "b" / "metadata.parquet").unlink()

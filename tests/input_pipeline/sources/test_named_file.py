@@ -50,6 +50,12 @@ def _table(tmp_path, form, names, **fields):
   return source, opened
 
 
+def _where(form, index):
+  """Return how a message names a row."""
+  first = {"jsonl": 1, "csv": 2, "tsv": 2}  # behind the header
+  return f"line {index + first[form]} of" if form in first else f"row {index}"
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_image_root(tmp_path, photos, form):
   names = (
@@ -77,8 +83,8 @@ def test_outside_of_image_root(tmp_path, photos, form):
     plain = str(name).removeprefix("file://")
     with pytest.raises(
       faults.ExampleError,
-      match=f"row {index}.*train.{form}: '{plain}'.* is not below the folder "
-      f"{photos}; name one above it in data.sources.main.image_root",
+      match=f"{_where(form, index)}.*train.{form}: '{plain}'.* is not below "
+      f"the folder {photos}; name one above it in data.sources.main.image_root",
     ) as caught:
       records[index]
     assert caught.value.kind == "unsafe_member"
@@ -94,8 +100,8 @@ def test_an_absolute_path_without_image_root(tmp_path, photos, form):
   _, records = _table(tmp_path, form, [name])
   with pytest.raises(
     faults.ExampleError,
-    match=f"row 0.*train.{form}: '{name}' is not below the folder .*tables; "
-    "name one above it in data.sources.main.image_root",
+    match=f"{_where(form, 0)}.*train.{form}: '{name}' is not below the folder "
+    ".*tables; name one above it in data.sources.main.image_root",
   ):
     records[0]
 
