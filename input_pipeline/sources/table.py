@@ -294,7 +294,8 @@ def _find(path: str, field: str) -> files.File:
       raise OSError(f"{field}.path: {path}: {error}") from error
   raise ValueError(
     f"{field}.path must be a .jsonl, .csv or .tsv file, or a folder with "
-    f"{', '.join(TABLES)}; got {path!r}"
+    f"{', '.join(TABLES)}; got {path!r}. "
+    'format="folder" reads a folder of images with captions beside them'
   )
 
 
