@@ -101,7 +101,7 @@ def as_table(
   )
   path = cache_dir / "folders" / f"{record_lib.digest(facts)}.jsonl"
   notes = path.with_suffix(".notes")
-  if not notes.exists():
+  if not (path.exists() and notes.exists()):
     path.parent.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
     if tables:
@@ -109,12 +109,15 @@ def as_table(
     else:
       source.refuse(field, "image_root")
       rows = _rows_of_texts(source, field, (listed, lines))
-    with whole_files.replacing(path) as file:
-      for row in _with_keys(rows):
-        file.write(json.dumps(row).encode() + b"\n")
-    # The same table, made again, has the same version.
-    os.utime(path, ns=(0, 0))
-    whole_files.write(notes, "\n".join(lines).encode())
+    with whole_files.new_file(path) as temporary:
+      with open(temporary, "wb") as file:
+        for row in _with_keys(rows):
+          file.write(json.dumps(row).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+      # The same table, made again, has the same version.
+      os.utime(temporary, ns=(0, 0))
+    whole_files.write(notes, columns.clean("\n".join(lines)).encode())
   for line in notes.read_text().splitlines():
     logging.warning("%s.path: %s", field, line)
   return dataclasses.replace(

@@ -1,6 +1,7 @@
 """Folders of images with texts beside them, and of tables in sub-folders."""
 
 import json
+import os
 import unicodedata
 
 import fsspec
@@ -137,6 +138,22 @@ def test_both_forms_of_accents(tmp_path):
     assert _read(_open(root, tmp_path)) == [
       (f"{composed}.png", b"i", {"en": ("t",)})
     ]
+
+
+def test_a_name_that_is_not_utf8(tmp_path):
+  _write(tmp_path / "data", {"a.png": b"a", "a.txt": "an a"})
+  folder_bytes = os.fsencode(tmp_path / "data")
+  for name in (b"b\xff.png", b"b\xff.txt", b"c\xff.txt"):
+    with open(os.path.join(folder_bytes, name), "wb") as file:
+      file.write(b"b")
+  records = _open(tmp_path / "data", tmp_path)
+  assert _read(records) == [("a.png", b"a", {"en": ("an a",)}), "record_broken"]
+  with pytest.raises(
+    faults.ExampleError, match=r"data/b\\udcff.png: "
+  ) as caught:
+    records[1]
+  assert str(caught.value).encode()
+  assert len(np.unique(records.uids())) == 2
 
 
 def test_nested_tables(tmp_path, caplog):
