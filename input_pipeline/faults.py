@@ -38,7 +38,8 @@ class ExampleError(ValueError):
   """
 
   def __init__(self, kind: str, message: str):
-    super().__init__(message)
+    # A name that is not UTF-8 must not end the run that reports it.
+    super().__init__(message.encode("utf-8", "backslashreplace").decode())
     assert kind in KINDS, kind
     self.kind = kind
 

@@ -45,7 +45,8 @@ LANGUAGES = None
 
 TABLES = (
   *("captions.jsonl", "captions.csv", "captions.tsv"),
-  "metadata.jsonl",  # in Hugging Face's image folders
+  # In Hugging Face's image folders; folder.py reads those below them too.
+  *("metadata.jsonl", "metadata.csv"),
 )
 _SEPARATED = (".csv", ".tsv")
 
@@ -293,7 +294,8 @@ def _find(path: str, field: str) -> files.File:
       raise OSError(f"{field}.path: {path}: {error}") from error
   raise ValueError(
     f"{field}.path must be a .jsonl, .csv or .tsv file, or a folder with "
-    f"{', '.join(TABLES)}; got {path!r}"
+    f"{', '.join(TABLES)}; got {path!r}. "
+    'format="folder" reads a folder of images with captions beside them'
   )
 
 
