@@ -118,7 +118,7 @@ def row(
     raise _broken(f"a NUL byte at byte {data.index(0)} of the row")
   try:
     if not header:
-      return _json(text, once)
+      return _json(text.strip(), once)
     rows = csv_rows(text, delimiter)
   except csv.Error as error:
     raise _broken(str(error)) from error
