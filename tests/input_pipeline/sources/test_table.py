@@ -158,6 +158,16 @@ def test_tables_that_are_named_as_what_they_are(tmp_path, data, message):
     csv.field_size_limit(limit)
 
 
+def test_quotes_between_tabs_are_letters(tmp_path, caplog):
+  (tmp_path / "a.png").write_bytes(b"image")
+  texts = ['"open', 'a 5" pipe', '"whole"', '"a ""b"" c"']
+  rows = "".join(f"a.png\t{text}\n" for text in texts)
+  (tmp_path / "a.tsv").write_text("image\tcaption\n" + rows)
+  records = _open(tmp_path, path=tmp_path / "a.tsv")
+  assert [records[i].texts["en"][0] for i in range(4)] == texts
+  assert "1 lines have a field in quotes" in caplog.text
+
+
 @pytest.mark.parametrize(
   ("encoding", "caption"),
   [
