@@ -69,6 +69,7 @@ class PoolConfig:
   split: str = ""
   languages: tuple[str, ...] = ()
   encoding: str = ""
+  image_root: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

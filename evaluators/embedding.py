@@ -6,7 +6,7 @@ B the rows of one jitted call.
 
 import dataclasses
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,14 +24,16 @@ class Examples:
   """Embedded images of a split, with the keys and captions of its examples.
 
   Attributes:
+    rows: position of each example in its split.
     keys: key of each example.
-    texts: first caption of each example in each of its languages, by
+    texts: captions of each example in each of its languages, by
       languages.normalised.
     zimg_NE: float32 [N, E] of length 1.
   """
 
+  rows: tuple[int, ...]
   keys: tuple[str, ...]
-  texts: tuple[Mapping[str, str], ...]
+  texts: tuple[Mapping[str, Sequence[str]], ...]
   zimg_NE: np.ndarray
 
 
@@ -59,12 +61,27 @@ class Embedder:
       _check(images_NYXC, np.uint8, 4, "images")
     return self._embed(self.images_fn, params, images_NYXC, "image")
 
-  def split(self, params: Any, split: evaluation_split.Split) -> Examples:
-    """Embed all images of a split, each batch of them decoded when needed."""
-    keys, texts = [], []
+  def split(
+    self,
+    params: Any,
+    split: evaluation_split.Split,
+    on_fault: evaluation_split.OnFault | None = None,
+  ) -> Examples:
+    """Embed all images of a split, each batch of them decoded when needed.
+
+    Args:
+      params: parameters of the model.
+      split: opened examples.
+      on_fault: as `evaluation_split.Split.batches` takes it.
+
+    Raises:
+      ValueError: an example or an embedding cannot be used.
+    """
+    keys, texts, numbers = [], [], []
 
     def images() -> Iterator[Any]:
-      for batch in split.batches(self.batch_size):
+      for batch in split.batches(self.batch_size, on_fault):
+        numbers.extend(batch.rows)
         keys.extend(batch.keys)
         texts.extend(batch.texts)
         rows = batch.images
@@ -76,7 +93,10 @@ class Embedder:
         )
 
     z_BE = list(self.stream(self.images_fn, params, images(), "image"))
-    return Examples(tuple(keys), tuple(texts), np.concatenate(z_BE))
+    if not z_BE:
+      raise ValueError("no image of the split can be used")
+    z_NE = np.concatenate(z_BE)
+    return Examples(tuple(numbers), tuple(keys), tuple(texts), z_NE)
 
   def texts(self, params: Any, tokens_NL: np.ndarray) -> np.ndarray:
     """Embed int32 tokens: float32 ztxt [N, E] on every host."""

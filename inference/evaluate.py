@@ -28,7 +28,7 @@ def run(
   config, model = model_lib.load_run(folder, config)
   metrics.say(f"Evaluating the checkpoint of step {model.step}")
   data = cluster.first_then_all(
-    lambda: suite.load_data(config.evaluate, config.data)
+    lambda: suite.load_data(config.evaluate, config.data, model.make_inputs())
   )
   embedder = model.make_embedder(config.evaluate.batch_size)
   with jax.set_mesh(model.mesh):

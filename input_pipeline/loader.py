@@ -15,7 +15,7 @@ from typing import Any
 from absl import logging
 
 from input_pipeline import clocks as clocks_lib
-from input_pipeline import examples, faults, pipeline, probe
+from input_pipeline import examples, faults, pipeline, probe, tokenizers
 from input_pipeline import ledger as ledger_lib
 
 # Least number of examples that the allowed number of bad ones is computed for.
@@ -168,6 +168,7 @@ def make_loader(
   rows: Sequence[int] | None = None,
   with_labels: bool = False,
   process_index: int = 0,
+  tokenizer: tokenizers.Tokenizer | None = None,
   clocks: clocks_lib.Clocks | None = None,
 ) -> Loader:
   """Return the training data of one process of a run.
@@ -180,6 +181,7 @@ def make_loader(
     rows: rows of the global batch that this process needs; None for all.
     with_labels: whether batches have labels.
     process_index: index among the run's processes.
+    tokenizer: tokenizer of the captions; None makes the config's.
     clocks: clocks of the watchdog.
   """
   ledger = ledger_lib.Ledger(
@@ -194,6 +196,7 @@ def make_loader(
     seed=seed,
     rows=rows,
     with_labels=with_labels,
+    tokenizer=tokenizer,
     repeated=ledger.repeated,
     clocks=clocks,
   )

@@ -19,7 +19,7 @@ from input_pipeline import (
   workers,
 )
 from input_pipeline import languages as languages_lib
-from input_pipeline.images import augmentation
+from input_pipeline.images import augmentation, image_protocols
 from input_pipeline.selecting import balanced, subset
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
@@ -51,6 +51,7 @@ class DataConfig:
   num_workers: marks.Local[int]
   num_threads: marks.Local[int]
   num_prefetch_batches: marks.Local[int]
+  image_protocol: marks.Free[str] = ""
 
   def check(self) -> None:
     """Raise ValueError for the first field that cannot be worked with."""
@@ -89,6 +90,16 @@ class DataConfig:
       else [language for some in known for language in some or ()],
     )
     self.augmentation.check(self.image_size)
+    checks.one_of(
+      "data.image_protocol",
+      self.image_protocol,
+      ("", "training", *image_protocols.PROTOCOLS),
+    )
+    if self.augmentation.is_naflex and self.image_protocol:
+      raise ValueError(
+        'data.image_protocol must be "" with data.augmentation.resize="naflex";'
+        f" got {self.image_protocol!r}"
+      )
     checks.between("data.max_bad_fraction", self.max_bad_fraction, 0, 1)
     for name, lowest in (
       ("max_caption_chars", 1),
@@ -124,6 +135,7 @@ def make_train_dataset(
   rows: Sequence[int] | None = None,
   with_labels: bool = False,
   with_metadata: bool = False,
+  tokenizer: tokenizers.Tokenizer | None = None,
   repeated: Mapping[tuple[int, int], faults.Fault] | None = None,
   clocks: clocks_lib.Clocks | None = None,
 ) -> grain.IterDataset | workers.Dataset:
@@ -147,6 +159,7 @@ def make_train_dataset(
     with_labels: whether there are labels.
     with_metadata: whether "key", "source", "language" and "caption" are there
       too, str [b]: for people, not with worker processes.
+    tokenizer: tokenizer of the captions; None makes the config's.
     repeated: place -> fault of an earlier run that is to happen again.
     clocks: run while examples are made; batches have what `stages.pop` takes.
   """
@@ -165,7 +178,7 @@ def make_train_dataset(
     max_caption_chars=config.max_caption_chars,
     image_size=config.image_size,
     augmentation=config.augmentation,
-    tokenizer=make_tokenizer(config, opened),
+    tokenizer=tokenizer or make_tokenizer(config, opened),
     with_labels=with_labels,
     seed=examples.example_seed(seed),
     repeated=repeated or {},

@@ -41,7 +41,8 @@ def check(
       record = records[index]
       present |= _languages(record)
       if not has_image:
-        image_ops.decode(record.image)
+        with faults.located(record.origin):
+          image_ops.decode(record.image)
         has_image = True
     except faults.ExampleError as error:
       errors.append(error)

@@ -28,6 +28,7 @@ from training import (
   evaluation,
   metrics,
   reporter,
+  run_inputs,
   starting_weights,
   train_state,
   train_step,
@@ -174,7 +175,7 @@ def run(
   stop = stop_lib.Stop()
   mesh = mesh_lib.make_mesh(config.mesh)
   train_step.check(config, mesh)
-  config.check_text_ids()
+  run_inputs.check_early(folder, config)
   with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
     workdir.claim_for_all(folder, config, stack)
@@ -185,12 +186,15 @@ def run(
     steps = checkpointer.steps()
     # Read before the config is written: a failure leaves no run behind.
     initial = {} if steps else starting_weights.read(config, mesh)
-    if cluster.on_first(lambda: workdir.begin(folder, config, steps)):
+    if cluster.on_first(lambda: workdir.is_done(folder, config, steps)):
       metrics.say(f"{folder} is complete; its last evaluation:")
       results = cluster.on_first(lambda: workdir.read_results(folder))
       return _print_results(results, as_json)
+    inputs = cluster.first_then_all(
+      lambda: run_inputs.find(folder, config, begun=bool(steps))
+    )
     watchdog = stack.enter_context(watchdog_lib.watch(config.data))
-    evaluator = evaluation.make(config, mesh, stop.requested)
+    evaluator = evaluation.make(config, mesh, stop.requested, inputs)
     iterator = cluster.together(
       lambda: loader.make_loader(
         config.data,
@@ -200,12 +204,14 @@ def run(
         rows=mesh_lib.local_rows(config.batch_size, mesh),
         with_labels=config.loss.needs_labels,
         process_index=jax.process_index(),
+        tokenizer=inputs.tokenizer,
         clocks=watchdog.clocks,
       )
     )
     stack.enter_context(contextlib.closing(iterator))
     if steps:
       cluster.together(iterator.check_unchanged)
+    cluster.on_first(lambda: workdir.begin(folder, config, inputs))
     program = train_step.make(config, mesh)
     state, step_fn, facts = _in_thread(
       lambda: _build(config, mesh, program, checkpointer, iterator, initial)

@@ -14,8 +14,8 @@ from curation import operators, pool
 from curation.on_disk import embedding_store
 from evaluators import embedding
 from inference import model as model_lib
-from inference import published, read_ahead, row_batches
-from input_pipeline import faults, tokenizers
+from inference import read_ahead, row_batches
+from input_pipeline import faults, model_inputs, tokenizers
 from input_pipeline.images import image_ops
 from input_pipeline.sources import record
 from runtime import mesh as mesh_lib
@@ -36,7 +36,7 @@ class Scorer:
   """
 
   model: model_lib.Model
-  protocol: published.Protocol
+  protocol: model_inputs.Protocol
   tokenizer: tokenizers.Tokenizer
   key: str
   facts: dict[str, object]
@@ -142,13 +142,9 @@ class Scorer:
     if not data:
       return b"image_missing"
     try:
-      image = image_ops.decode(data)
+      return self.protocol.apply(image_ops.decode(data))
     except faults.ExampleError as error:
       return error.kind.encode()
-    try:
-      return self.protocol.apply(image)
-    except ValueError:  # a narrow image, too large once resized
-      return b"image_too_large"
 
 
 @functools.lru_cache(maxsize=1)

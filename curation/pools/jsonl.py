@@ -19,7 +19,7 @@ from curation import pool
 from curation.pools import lines, pair_tables, section
 from curation.pools import rows as rows_lib
 from input_pipeline.sources import columns as columns_lib
-from input_pipeline.sources import table_index, table_layout
+from input_pipeline.sources import named_file, table_index, table_layout
 from input_pipeline.storage import files
 
 SHARD_BYTES = 64 << 20
@@ -63,7 +63,9 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
     for file in found
     for start in range(0, file.size, SHARD_BYTES)
   )
-  table = rows_lib.Layout(columns, config.language, form.names)
+  table = rows_lib.Layout(
+    columns, config.language, form.names, config.image_root
+  )
   root_length = len(found[0].path) - len(shown[0])
   return Pool(form, table, root_length, shards)
 
@@ -100,7 +102,7 @@ class Pool:
   ) -> Iterator[pa.Table]:
     """Yield the pairs of a shard; see pool.Pool."""
     section.check_unchanged(shard)
-    folder = shard.path.rpartition("/")[0] or "."
+    folder = named_file.folder_of(self.table.image_root, shard.path)
     reader = rows_lib.Reader(self.table, folder, columns, rows)
     names = [*reader.names]
     first = num_before = 0

@@ -10,12 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation import pool
-from curation.pools import caption_columns, key_columns, pair_tables
+from curation.pools import (
+  caption_columns,
+  key_columns,
+  pair_tables,
+  section,
+)
 from input_pipeline import faults
 from input_pipeline.sources import columns as columns_lib
 from input_pipeline.sources import named_file
+from input_pipeline.storage import remote, web
 
-_WEB = ("http://", "https://")
 # Images, named by rows, that are read at the same time.
 _NUM_OPENED = 16
 
@@ -28,11 +33,13 @@ class Layout:
     columns: columns of the image, the captions, the language and the key.
     language: language of captions whose row names none.
     names: all columns.
+    image_root: field of the pool's section.
   """
 
   columns: columns_lib.Columns
   language: str
   names: frozenset[str]
+  image_root: str
 
   @property
   def known(self) -> frozenset[str]:
@@ -236,7 +243,8 @@ class Reader:
         "equal",
         [pc.fill_null(pc.call_function("binary_length", [images]), 0), 0],
       )
-      message = f"image_missing: no {self._layout.columns.image}"
+      column = self._layout.columns.about_image
+      message = f"image_missing: nothing in column {column}"
       messages = pc.call_function(
         "if_else", [lacks, message, pa.scalar(None, pa.string())]
       )
@@ -246,6 +254,9 @@ class Reader:
       value = columns_lib.image_value(value)
       if isinstance(value, bytes) and value:
         return value, None
+      if not value:
+        column = self._layout.columns.about_image
+        return None, f"image_missing: nothing in column {column}"
       return _named(value, self._folder)
 
     with concurrent.futures.ThreadPoolExecutor(_NUM_OPENED) as threads:
@@ -264,10 +275,10 @@ def _named(name: Any, folder: str) -> tuple[bytes | None, str | None]:
   if not isinstance(name, str) or not name:
     return None, "image_missing: the row names no image"
   try:
-    return named_file.read(name, folder), None
+    return named_file.read(name, folder, section.FIELD), None
   except faults.ExampleError as error:
     # A web address that does not answer is gone; a disk or bucket is not.
-    if error.kind == "read_failed" and not name.startswith(_WEB):
+    if error.kind == "read_failed" and remote.scheme(name) not in web.SCHEMES:
       raise
     return None, f"{error.kind}: {error}"
 

@@ -16,9 +16,10 @@ _DRAWN_SIZE = 64
 def source(config: pool.PoolConfig) -> source_config.SourceConfig:
   """Return the source whose examples have the UIDs of the pool's pairs.
 
-  Raises ValueError for an encoding that cannot be used.
+  Raises ValueError for an encoding or image_root that cannot be used.
   """
   source_config.check_encoding(config.encoding, config.format, FIELD)
+  source_config.check_image_root(config.image_root, config.format, FIELD)
   return source_config.SourceConfig(
     format=config.format,
     path=config.path,
@@ -34,6 +35,7 @@ def source(config: pool.PoolConfig) -> source_config.SourceConfig:
     subset="",
     keep="",
     encoding=config.encoding,
+    image_root=config.image_root,
   )
 
 

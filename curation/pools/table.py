@@ -40,7 +40,9 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
     name = pool.shard_name(records.path, start)
     shards.append(pool.Shard(name, records.path, start, stop, version))
     start = stop
-  table = rows_lib.Layout(records.layout.columns, config.language, form.names)
+  table = rows_lib.Layout(
+    records.layout.columns, config.language, form.names, config.image_root
+  )
   return Pool(source, cache_dir, form, table, tuple(shards))
 
 

@@ -11,13 +11,19 @@ from input_pipeline.storage import remote
 
 # Usual names, best first: ours and Hugging Face's, img2dataset's (named by its
 # images' format), those of open_clip's tables (filepath, title), image
-# folders'. "url" is left out, so that no crawl starts by mistake.
+# folders'. A name in exactly this case is preferred to TEXT, Filepath, ...
 IMAGES = (
   *("image", "jpg", "png", "webp", "jpeg", "filepath", "file_name"),
-  *("image_path", "path"),
+  *("image_path", "path", "file", "filename", "image_file_name", "image_name"),
 )
+# Columns of addresses, for a table of pairs without an image or a file. Not for
+# one that curation reads, so that no crawl starts by mistake.
+ADDRESSES = ("url", "image_url")
 CAPTIONS = ("caption", "captions", "text", "title", "texts")
 KEYS = ("key",)
+
+# Most columns that a message lists.
+_NUM_LISTED = 30
 
 # First rows that define the columns of a table without a schema.
 NUM_PROBED = 100
@@ -25,12 +31,34 @@ NUM_PROBED = 100
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-  """Names of columns; None (for the image "") if the table has none."""
+  """Names of columns; None (for the image "") if the table has none.
+
+  Attributes:
+    image: column of the image, or of its path or URL.
+    captions: columns of captions.
+    language: column of the captions' language.
+    key: column of the key.
+    reasons: reasons for the columns of image and captions, for messages.
+  """
 
   image: str
   captions: tuple[str, ...]
   language: str | None
   key: str | None
+  # Not a part of fingerprints.
+  reasons: tuple[str, str] = dataclasses.field(
+    default=("", ""), repr=False, compare=False
+  )
+
+  @property
+  def about_image(self) -> str:
+    """Return the image's column and why it was chosen, for messages."""
+    return self.image + self.reasons[0]
+
+  @property
+  def about_captions(self) -> str:
+    """Return the captions' columns and why they were chosen, for messages."""
+    return ", ".join(self.captions) + self.reasons[1]
 
   @property
   def names(self) -> tuple[str, ...]:
@@ -56,21 +84,29 @@ def choose(
       f"{field}.image must be one column; got {list(source.image)}"
     )
   keys = KEYS
-  if needs_image or source.image or not set(IMAGES).isdisjoint(names):
-    image = _first(f"{field}.image", source.image, IMAGES, names)
+  image_why = ""
+  usual = (*IMAGES, *ADDRESSES) if needs_image else IMAGES
+  if needs_image or source.image or _usual(usual, names):
+    image, image_why = _first(f"{field}.image", source.image, usual, names)
   else:
     image, keys = "", ("uid", *KEYS)
   if source.caption:
-    for name in source.caption:
-      _check(f"{field}.caption", name, names)
-    captions = source.caption
+    captions = tuple(
+      _checked(f"{field}.caption", name, names) for name in source.caption
+    )
+    caption_why = _why(f"{field}.caption", (), names)
   else:
-    captions = (_first(f"{field}.caption", (), CAPTIONS, names),)
-  for option in ("language_field", "uid"):
-    if getattr(source, option):
-      _check(f"{field}.{option}", getattr(source, option), names)
-  key = source.uid or next((name for name in keys if name in names), None)
-  columns = Columns(image, captions, source.language_field or None, key)
+    caption, caption_why = _first(f"{field}.caption", (), CAPTIONS, names)
+    captions = (caption,)
+  language, key = (
+    _checked(f"{field}.{option}", name, names) if name else None
+    for option, name in (
+      ("language_field", source.language_field),
+      ("uid", source.uid),
+    )
+  )
+  key = key or next((name for name in keys if name in names), None)
+  columns = Columns(image, captions, language, key, (image_why, caption_why))
   for name in columns.names:
     if (number := list(names).count(name)) > 1:
       raise ValueError(
@@ -105,7 +141,8 @@ def texts(
         found.setdefault(code, []).append(clean(text))
   if not found:
     raise faults.ExampleError(
-      "caption_missing", f"{where} has no text in {', '.join(columns.captions)}"
+      "caption_missing",
+      f"{where} has no text in column {columns.about_captions}",
     )
   return {code: tuple(some) for code, some in found.items()}
 
@@ -167,24 +204,57 @@ def by_language(value: Any, language: str) -> Iterator[tuple[str, str]]:
 
 def _first(
   field: str,
-  given: Sequence[str],
+  named: Sequence[str],
   usual: Sequence[str],
   names: Collection[str],
-) -> str:
-  if given:
-    _check(field, given[0], names)
-    return given[0]
-  for name in usual:
-    if name in names:
-      return name
+) -> tuple[str, str]:
+  """Return a column and, for messages, the reason for it."""
+  if named:
+    return _checked(field, named[0], names), _why(field, (), names)
+  name = _usual(usual, names)
+  if name:
+    return name, _why(field, usual, names)
   raise ValueError(
     f"{field} must be given: none of the usual {', '.join(usual)} is among the "
-    f"columns {list(names)}"
+    f"columns {_listed(names)}"
   )
 
 
-def _check(field: str, name: str, names: Collection[str]) -> None:
-  if name not in names:
+def _usual(usual: Sequence[str], names: Collection[str]) -> str:
+  """Return the first usual name that a table has, "" without one."""
+  exact = next((name for name in usual if name in names), "")
+  return exact or next(
+    (column for name in usual if (column := _matching(name, names))), ""
+  )
+
+
+def _matching(name: str, names: Collection[str]) -> str:
+  """Return the one column of this name in whatever case, "" for none."""
+  if name in names:
+    return name
+  columns = [x for x in names if x.strip().lower() == name.lower()]
+  return columns[0] if len(columns) == 1 else ""
+
+
+def _checked(field: str, name: str, names: Collection[str]) -> str:
+  column = _matching(name, names)
+  if not column:
     raise ValueError(
-      f"{field} must be among the columns {list(names)}; got {name!r}"
+      f"{field} must be among the columns {_listed(names)}; got {name!r}"
     )
+  return column
+
+
+def _why(field: str, usual: Sequence[str], names: Collection[str]) -> str:
+  """Return the reason for a column, behind its name in a message."""
+  if not usual:
+    return f" (named by {field}; the columns are {_listed(names)})"
+  return (
+    f" (chosen as the first of {', '.join(usual)} among the columns "
+    f"{_listed(names)}; {field} names another)"
+  )
+
+
+def _listed(names: Collection[str]) -> str:
+  more = ", ..." if len(names) > _NUM_LISTED else ""
+  return f"[{', '.join(map(repr, [*names][:_NUM_LISTED]))}{more}]"

@@ -6,9 +6,14 @@ into Parquet. A format refuses fields that it does not use.
 
 import dataclasses
 import math
+import os
 import pathlib
 
+from input_pipeline.storage import remote
 from runtime import checks
+
+# Formats, of sources and pools, whose rows name files of images.
+_NAMING_FORMATS = ("table", "parquet", "jsonl", "folder")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +34,7 @@ class SourceConfig:
   subset: str
   keep: str
   encoding: str = ""
+  image_root: str = ""
 
   def check(self, field: str) -> None:
     """Raise ValueError for the first value that cannot be used.
@@ -41,6 +47,7 @@ class SourceConfig:
       raise ValueError(f"{field}.weight must be finite; got {self.weight}")
     checks.at_least(f"{field}.repeat", self.repeat, 1)
     check_encoding(self.encoding, self.format, field)
+    check_image_root(self.image_root, self.format, field)
     for template in self.templates:
       if template.count("{}") != 1:
         raise ValueError(
@@ -102,6 +109,18 @@ def check_encoding(encoding: str, format: str, field: str) -> None:
       f"{field}.encoding must be a text encoding of Python, such as latin-1, "
       f"cp1252, utf-16 or gb18030; got {encoding!r}"
     ) from None
+
+
+def check_image_root(image_root: str, format: str, field: str) -> None:
+  """Raise ValueError, naming `field`.image_root, where it cannot be used."""
+  if image_root and format not in _NAMING_FORMATS:
+    raise ValueError(
+      f'{field}.image_root is not used by format="{format}"; got {image_root!r}'
+    )
+  if not image_root or remote.is_remote(image_root):
+    return
+  if not os.path.isdir(remote.local_path(image_root)):
+    raise ValueError(f"{field}.image_root must be a folder; got {image_root!r}")
 
 
 def no_splits(source: SourceConfig, context: SourceContext) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ def open_table(
 ) -> "Records":
   """Return the rows of a table, for messages of the section `field`."""
   table = _find(source.path, field)
-  path, folder = table.path, table.path.rpartition("/")[0]
+  path, folder = table.path, named_file.folder_of(source.image_root, table.path)
   facts = (_VERSION, table.path, table.size, table.version)
   encoding = codecs.lookup(source.encoding or "utf-8").name
   if encoding != "utf-8":
@@ -103,7 +103,7 @@ def open_table(
   except ValueError as error:
     raise ValueError(f"{field}.path: {table.path}: {error}") from error
   return Records(
-    *(source, table.path, path, folder or ".", index, digest, changing, field),
+    *(source, table.path, path, folder, index, digest, changing, field),
     needs_image=needs_image,
   )
 
@@ -139,6 +139,7 @@ class Records:
     self.name = name
     self.path = path
     self.folder = folder
+    self._field = field
     self._digest = digest
     self._facts = facts
     self._index = np.load(index, mmap_mode="r", allow_pickle=False)
@@ -178,15 +179,17 @@ class Records:
     try:
       if not isinstance(image, str) or not image:
         raise faults.ExampleError(
-          "image_missing", f"no {self.layout.columns.image} is named"
+          "image_missing",
+          f"nothing is in column {self.layout.columns.about_image}",
         )
       texts = columns.texts(
         self.layout.columns, row, self._source.language, "the row"
       )
+      data = named_file.read(image, self.folder, self._field)
     except faults.ExampleError as error:
       raise self._at(index, error) from error
-    data = named_file.read(image, self.folder)
-    return record_lib.Record(self._key(index, row), data, texts)
+    origin = f"{self.path}, row {index}, {image}"
+    return record_lib.Record(self._key(index, row), data, texts, origin)
 
   def where(self, index: int) -> str:
     """Return the line of a row, and the table."""
@@ -195,7 +198,8 @@ class Records:
 
   def fingerprint(self) -> str:
     """Return hex digits of the table's path, size and time of change."""
-    return record_lib.digest((self._digest, self.layout.columns))
+    root = named_file.facts_of(self._source.image_root)
+    return record_lib.digest((self._digest, self.layout.columns, *root))
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""
@@ -271,19 +275,22 @@ class Records:
 
 def _find(path: str, field: str) -> files.File:
   """Return the table of a path, which may be its folder."""
-  if not path or any(letter in path for letter in "*?[{"):
-    raise ValueError(
-      f"{field}.path must be one table or the folder of one; got {path!r}"
-    )
   suffix = pathlib.PurePosixPath(path).suffix
-  if suffix in (".jsonl", *_SEPARATED):
-    (found,) = files.find(path, f"{field}.path")
-    return found
+  if suffix in (".jsonl", *_SEPARATED) and not os.path.isdir(path):
+    found = files.find(path, f"{field}.path")
+    if len(found) > 1:
+      raise ValueError(
+        f"{field}.path must be one table or the folder of one; got {path!r}, "
+        f"which matches {len(found)}"
+      )
+    return found[0]
   for name in TABLES:
     try:
       return files.facts(f"{path.rstrip('/')}/{name}")
     except (FileNotFoundError, NotADirectoryError):
       continue
+    except OSError as error:
+      raise OSError(f"{field}.path: {path}: {error}") from error
   raise ValueError(
     f"{field}.path must be a .jsonl, .csv or .tsv file, or a folder with "
     f"{', '.join(TABLES)}; got {path!r}"

@@ -109,9 +109,8 @@ class Records:
     if self._source.language_field:
       found = _texts(_value(example, self._source.language_field))
       language = next(filter(None, found), language)
-    return record_lib.Record(
-      self._key(index, example), image, {language: texts}
-    )
+    key, origin = self._key(index, example), f"{self._name}, example {index}"
+    return record_lib.Record(key, image, {language: texts}, origin)
 
   def fingerprint(self) -> str:
     """Return hex digits of the data set's version and its files' facts."""

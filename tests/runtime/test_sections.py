@@ -1,4 +1,4 @@
-"""Sections of configs, and nested mappings as one mapping by path."""
+"""Nested mappings as one mapping by path."""
 
 import dataclasses
 
@@ -10,13 +10,16 @@ from runtime import sections
 @dataclasses.dataclass(frozen=True)
 class _Section:
   path: str
-  encoding: str = ""
+  added: str = "none"
 
 
-def test_a_field_with_a_default_may_be_absent_as_in_older_files():
-  assert sections.make(_Section, {"path": "a"}, see="x") == _Section("a")
-  with pytest.raises(ValueError, match="The config lacks path; see x"):
-    sections.make(_Section, {"encoding": "a"}, see="x")
+def test_a_field_that_older_versions_lack_has_its_default():
+  make = sections.make
+  assert make(_Section, {"path": "a"}, see="x") == _Section("a", "none")
+  values = {"path": "a", "added": "b"}
+  assert make(_Section, values, see="x") == _Section("a", "b")
+  with pytest.raises(ValueError, match="lacks path; see x"):
+    make(_Section, {"added": "b"}, see="x")
 
 
 def test_leaves_by_path():

@@ -13,6 +13,7 @@ def config_of(source) -> pool.PoolConfig:
     *(source.format, source.path, source.image, source.caption),
     *(source.language, source.language_field, source.uid, source.split),
     encoding=source.encoding,
+    image_root=source.image_root,
   )
 
 

@@ -65,7 +65,7 @@ def test_paths_within_the_folder(tmp_path, monkeypatch):
   ],
 )
 def test_urls(name, folder, path):
-  assert named_file.resolve(name, folder) == path
+  assert named_file.resolve(name, folder, "main") == path
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_urls(name, folder, path):
 )
 def test_urls_that_are_refused(name, folder):
   with pytest.raises(faults.ExampleError) as caught:
-    named_file.resolve(name, folder)
+    named_file.resolve(name, folder, "main")
   assert caught.value.kind == "unsafe_member"
 
 
@@ -229,6 +229,7 @@ def test_fields_of_any_length_and_lines_far_away(tmp_path, monkeypatch):
 )
 def test_what_does_not_fit(tmp_path, path, fields, message):
   (tmp_path / "empty.jsonl").write_text("\n \n")
+  (tmp_path / "more.jsonl").write_text("\n \n")
   (tmp_path / "empty.csv").write_text("filepath,title\n")
   (tmp_path / "x.csv").write_text("a,b\n1,2\n")
   with pytest.raises(ValueError, match=message):
