@@ -64,6 +64,17 @@ def test_lines_that_arrow_cannot_read_as_python_does(tmp_path, monkeypatch):
     assert list(map(_without_place, again)) == list(map(_without_place, found))
 
 
+def test_lines_that_arrow_dies_of(tmp_path):
+  lines = ["null", '{"text": "a"}', "[" * 100_000, '{"a":' * 50_000]
+  path = tmp_path / "a.jsonl"
+  path.write_text("\n".join(['{"text": "first"}', *lines, "null"]))
+  source = pairs.source("jsonl", path)
+  opened, shards = reading.open_pool(source, tmp_path)
+  rows = reading.rows_of(opened, shards, ("text",), max_rows=1)
+  assert [row["text"] for row in rows if not row["fault"]] == ["first", "a"]
+  assert len(rows) == 6
+
+
 @pytest.mark.parametrize("format", ["jsonl", "table"])
 def test_captions_by_language(format, tmp_path):
   lines = [
