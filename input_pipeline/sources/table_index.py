@@ -71,6 +71,8 @@ def check_kind(head: bytes) -> None:
       f'the file is {kind}, not UTF-8; the field encoding="{kind.lower()}" '
       'of format="table" reads it'
     )
+  if head[:64].count(0) > 3:
+    raise ValueError("the file begins with NUL bytes; expected lines of text")
   if b"\r" in head and b"\n" not in head:
     raise ValueError(
       "lines end in carriage returns alone, as on old Macs; write line feeds: "
@@ -114,7 +116,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, int]]:
   """Yield offset and number of lines that are not blank."""
   offset = 0
   for number, line in enumerate(file, 1):
-    if line.strip(b" \t\r\n") not in (b"", codecs.BOM_UTF8):
+    if not line.isspace():
       yield offset, number
     offset += len(line)
 
@@ -129,7 +131,7 @@ def _separated(file: BinaryIO) -> Iterator[tuple[int, int]]:
     return
   offset = num_quoted = 0
   for number, line in enumerate(file, 1):
-    num_quoted += bool(_QUOTED.search(line))
+    num_quoted += b'""' in line and bool(_QUOTED.search(line))
     if line.strip(b"\r\n"):
       yield offset, number
     offset += len(line)

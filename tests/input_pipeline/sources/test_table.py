@@ -144,6 +144,7 @@ def test_separated_rows_that_break(tmp_path):
     ("a,b\n1,2\n".encode("utf-16-be"), 'encoding="utf-16-be"'),
     ("a,b\n1,2\n".encode("utf-32"), 'encoding="utf-32"'),
     (b"a,b\r1,2\r3,4\r", "carriage returns alone, as on old Macs"),
+    (b"\0" * 9000, "begins with NUL bytes"),
     (b"a,\xe9\n1,2\n", "the header has byte 0xe9 at byte 2"),
     (b"caption,image,caption\n1,2,3\n", "the column caption 2 times"),
   ],
