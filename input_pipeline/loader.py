@@ -15,7 +15,7 @@ from typing import Any
 from absl import logging
 
 from input_pipeline import clocks as clocks_lib
-from input_pipeline import examples, faults, pipeline, tokenizers
+from input_pipeline import examples, faults, pipeline, probe, tokenizers
 from input_pipeline import ledger as ledger_lib
 
 # Least number of examples that the allowed number of bad ones is computed for.
@@ -188,6 +188,7 @@ def make_loader(
     folder, batch_size=batch_size, process_index=process_index
   )
   opened = pipeline.open_sources(config)
+  probe.check_languages(opened, config.sources, config.languages)
   dataset = pipeline.make_train_dataset(
     config,
     opened=opened,
