@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from absl import app, flags, logging
 
+from runtime import stopping
+
 _ROOT = pathlib.Path(__file__).parent.parent
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -60,15 +62,19 @@ def reported(
 ) -> Callable[[Sequence[str]], int]:
   """Return `main` with failures turned into a message and exit code 1.
 
-  Log lines of libraries and the traceback are hidden unless --verbosity is set
-  (1 shows both).
+  SIGTERM and Ctrl-C end it as runtime/stopping.py says. Log lines of libraries
+  and the traceback are hidden unless --verbosity is set (1 shows both).
   """
 
   def run(argv: Sequence[str]) -> int:
     if not flags.FLAGS["verbosity"].present:
       logging.set_verbosity(logging.WARNING)
     try:
-      return main(argv)
+      with stopping.raised():
+        return main(argv)
+    except stopping.Stopped as stop:
+      print(stop, file=sys.stderr)
+      return stop.exit_code
     except Exception as error:
       message = describe(error)
       if message is None:

@@ -28,6 +28,7 @@ from training import (
   evaluation,
   metrics,
   reporter,
+  run_warnings,
   starting_weights,
   train_state,
   train_step,
@@ -168,7 +169,7 @@ def run(
     as_json: whether results are printed as JSON instead of a table.
 
   Returns:
-    The exit code: 0 also when SIGTERM ended the run early, its state saved.
+    The exit code, one of stopping.CODES where a signal ended the run early.
   """
   compilation_cache.enable(folder)
   stop = stop_lib.Stop()
@@ -183,6 +184,7 @@ def run(
     )
     stack.callback(checkpointer.close)
     steps = checkpointer.steps()
+    stop.is_kept = bool(steps)
     # Read before the config is written: a failure leaves no run behind.
     initial = {} if steps else starting_weights.read(config, mesh)
     if cluster.on_first(lambda: workdir.begin(folder, config, steps)):
@@ -216,6 +218,9 @@ def run(
     writer = metrics.Writer(folder, workdir.METRICS, first_step)
     stack.enter_context(contextlib.closing(writer))
     writer.write(first_step, facts)
+    warnings = run_warnings.Writer(folder, first_step)
+    stack.enter_context(contextlib.closing(warnings))
+    warnings.add(run_warnings.of_run(config, iterator.num_examples))
     progress = metrics.Progress(
       first_step=first_step,
       total_steps=config.total_steps,
@@ -231,7 +236,7 @@ def run(
       writer=writer,
       progress=progress,
       reporter=reporter.Reporter(
-        config, writer, progress, checkpointer, iterator, watchdog
+        config, writer, progress, checkpointer, iterator, watchdog, warnings
       ),
       evaluate_fn=evaluator.scalars,
       step_fn=step_fn,
@@ -245,6 +250,7 @@ def run(
     if iterator.summary():
       metrics.say(f"Left out of the batches: {iterator.summary()}")
     checkpointer.wait()
+    stop.is_kept = True
     if step < config.total_steps:
       metrics.say(
         f"{stop.name}: saved step {step} of {config.total_steps} in {folder};"

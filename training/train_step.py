@@ -50,7 +50,7 @@ class StepProgram:
 
 
 def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
-  """Raise ValueError for a batch that the step cannot split evenly."""
+  """Raise ValueError for a batch that the step cannot split or learn from."""
   mesh_lib.check_batch_size(
     config.batch_size,
     mesh,
@@ -68,6 +68,24 @@ def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
       f" device embeds at a time: batch_size={config.batch_size} /"
       f" {shards} devices / num_microbatches={config.num_microbatches}; got"
       f" {rows}"
+    )
+  _check_negatives(config, shards)
+
+
+def _check_negatives(config: config_lib.Config, num_shards: int) -> None:
+  """Raise ValueError for a loss that compares each pair with itself alone."""
+  parts = {
+    "global": {},
+    "device": {"data x fsdp devices": num_shards},
+    "microbatch": {"num_microbatches": config.num_microbatches},
+  }[config.loss.scope]
+  rows = config.batch_size // math.prod(parts.values())
+  if rows < 2:
+    divided = "".join(f" / {n} {name}" for name, n in parts.items())
+    raise ValueError(
+      f"loss.scope={config.loss.scope!r} compares"
+      f" batch_size={config.batch_size}{divided} rows with each other; expected"
+      f" at least 2, since a lone pair has no negative; got {rows}"
     )
 
 
