@@ -136,7 +136,8 @@ def test_a_page_is_not_kept(table, tmp_path):
   """A task that does not resume; Ctrl-C prints a line, no traceback."""
   flags = (
     *("--task=inspect-data", "--config=configs/quickstart.py"),
-    *_prepare(table, tmp_path / "page.html")[-4:],
+    f"--out={tmp_path / 'page.html'}",
+    *_prepare(table, "")[-3:],  # the source
   )
   stop = "input_pipeline.images.image_ops.decode"
   for signal, code in (("SIGTERM", 143), ("SIGINT", 130)):

@@ -101,7 +101,8 @@ class Ray:
         yield number, _result(reference)
     finally:
       for reference in running:
-        ray.cancel(reference, force=True)
+        # Not by force: Ray aborts where the task ends meanwhile.
+        ray.cancel(reference)
 
   def close(self) -> None:
     """Leave the cluster; a cluster started by this process ends."""
