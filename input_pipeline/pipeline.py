@@ -51,41 +51,48 @@ class DataConfig:
   num_threads: marks.Local[int]
   num_prefetch_batches: marks.Local[int]
 
+  @checks.collected()
   def check(self) -> None:
-    """Raise ValueError for the first field that cannot be worked with."""
+    """Raise ValueError for fields that cannot be worked with."""
     if not self.sources:
-      raise ValueError("data.sources must name at least one source; got none")
+      checks.refuse("data.sources must name at least one source; got none")
     for name, source in self.sources.items():
       format_field = f"data.sources.{name}.format"
       checks.one_of(format_field, source.format, sources.FORMATS)
-      source.check(f"data.sources.{name}")
+      with checks.collected():
+        source.check(f"data.sources.{name}")
     weights = {name: source.weight for name, source in self.sources.items()}
     repeats = {name: source.repeat for name, source in self.sources.items()}
     if any(weights.values()) and set(repeats.values()) != {1}:
-      raise ValueError(
+      checks.refuse(
         "data.sources: repeat must be 1 beside weights, which say how often "
         f"examples come; got {repeats}"
       )
     if any(weights.values()) and not all(weights.values()):
-      raise ValueError(
+      checks.refuse(
         "data.sources: weight must be 0 for all sources (they are drawn by "
         f"size) or for none; got {weights}"
       )
     checks.one_of("data.tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
     if self.tokenizer_path and self.tokenizer in tokenizers.WITHOUT_FILE:
-      raise ValueError(
+      checks.refuse(
         f'data.tokenizer_path must be "" for data.tokenizer='
         f'"{self.tokenizer}", which reads no file; got {self.tokenizer_path!r}'
       )
-    known = [
-      sources.FORMATS[source.format].LANGUAGES
-      for source in self.sources.values()
-    ]
-    if None not in known:
-      _check_languages(
-        self.languages, [language for some in known for language in some or ()]
-      )
-    self.augmentation.check(self.image_size)
+    if all(
+      source.format in sources.FORMATS for source in self.sources.values()
+    ):
+      known = [
+        sources.FORMATS[source.format].LANGUAGES
+        for source in self.sources.values()
+      ]
+      if known and None not in known:
+        _check_languages(
+          self.languages,
+          [language for some in known for language in some or ()],
+        )
+    with checks.collected():
+      self.augmentation.check(self.image_size)
     checks.between("data.max_bad_fraction", self.max_bad_fraction, 0, 1)
     for name, lowest in (
       ("max_caption_chars", 1),
@@ -286,7 +293,7 @@ def _usable(records: record_lib.Records) -> Iterator[record_lib.Record]:
 
 def _check_languages(got: tuple[str, ...], known: Sequence[str]) -> None:
   if not got or len(set(got)) != len(got) or not set(got) <= set(known):
-    raise ValueError(
+    checks.refuse(
       f"data.languages must be some of {list(known)}, each once; got "
       f"{got if isinstance(got, str) else list(got)!r}"
     )

@@ -21,7 +21,7 @@ import jax
 from evaluators import embedding, suite, summary
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
-from runtime import cluster, compilation_cache, provenance
+from runtime import checks, cluster, compilation_cache, provenance
 from runtime import mesh as mesh_lib
 from training import (
   checkpointing,
@@ -173,9 +173,11 @@ def run(
   """
   compilation_cache.enable(folder)
   stop = stop_lib.Stop()
-  mesh = mesh_lib.make_mesh(config.mesh)
-  train_step.check(config, mesh)
-  config.check_text_ids()
+  with checks.collected():
+    with checks.collected():
+      config.check_text_ids()
+    mesh = mesh_lib.make_mesh(config.mesh)
+    train_step.check(config, mesh)
   with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
     workdir.claim_for_all(folder, config, stack)

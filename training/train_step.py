@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from models import batch_norm, dual_encoder
+from runtime import checks
 from runtime import mesh as mesh_lib
 from training import config as config_lib
 from training import flops, objectives, train_state
@@ -63,7 +64,7 @@ def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
   shards = mesh_lib.num_batch_shards(mesh)
   rows = config.batch_size // (shards * config.num_microbatches)
   if group and rows % group:
-    raise ValueError(
+    checks.refuse(
       f"model.image.batch_norm_group={group} must divide the images that a"
       f" device embeds at a time: batch_size={config.batch_size} /"
       f" {shards} devices / num_microbatches={config.num_microbatches}; got"
@@ -82,7 +83,7 @@ def _check_negatives(config: config_lib.Config, num_shards: int) -> None:
   rows = config.batch_size // math.prod(parts.values())
   if rows < 2:
     divided = "".join(f" / {n} {name}" for name, n in parts.items())
-    raise ValueError(
+    checks.refuse(
       f"loss.scope={config.loss.scope!r} compares"
       f" batch_size={config.batch_size}{divided} rows with each other; expected"
       f" at least 2, since a lone pair has no negative; got {rows}"
