@@ -29,6 +29,7 @@ from curation.engine import (
   failures_file,
   shard_pass,
   stage_pass,
+  unique_uids,
 )
 from curation.engine import stages as stages_lib
 from curation.outputs import (
@@ -198,6 +199,8 @@ def _run_stages(
       )
     done = (*done, dataclasses.replace(current, left_out=left_out))
     work = dataclasses.replace(work, stages=done)
+    if len(done) == 1:
+      unique_uids.check(work, _left(pool, done), recipe.pool, tries)
     for name in current.measured:
       reduced[name] = stage_pass.reduce(work, _left(pool, done), name, tries)
   return work, passes, reduced

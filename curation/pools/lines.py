@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from curation.pools import pair_tables
+from input_pipeline import faults
 from input_pipeline.sources import columns as columns_lib
 from input_pipeline.sources import table_layout
 
@@ -67,6 +68,16 @@ class Form:
       is_row = isinstance(row, Mapping)
       rows.append(row if is_row else {})
       problems.append(None if is_row else f"record_broken: {row}")
+    key = self.layout.columns.key
+    if key in names:
+      keys = []
+      for number, row in enumerate(rows):
+        try:
+          keys.append(columns_lib.key_text(row.get(key)))
+        except faults.ExampleError as error:
+          keys.append(None)
+          problems[number] = problems[number] or f"{error.kind}: {error}"
+      rows = [row | {key: text} for row, text in zip(rows, keys, strict=True)]
     made = {name: self._column(name, rows) for name in names}
     # A table without columns has no rows.
     made["_"] = pa.nulls(len(rows))
@@ -103,8 +114,7 @@ class Form:
       ]
       return pa.array(texts, _TEXTS)
     if name == self.layout.columns.key:
-      keys = [None if v is None else columns_lib.clean(str(v)) for v in values]
-      return pa.array(keys, pa.string())
+      return pa.array(values, pa.string())
     kind = self.types.get(name, pa.string())
     if self.layout.header and not pa.types.is_string(kind):
       return pa.array([_number(v, kind) for v in values], kind)

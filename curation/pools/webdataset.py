@@ -236,6 +236,8 @@ def _examples(
   starts = spans["start"][places].astype(np.int64)
   stops = starts + spans["length"][places]
   uids = spans["uid"][places]
+  if source.layout.in_file:
+    uids = uids_lib.in_file(uids, _names(source.folder)[number])
   if not reader.has_image:
     read = tar_scan.Window(tar)
     for place, uid, start, stop in zip(
@@ -282,6 +284,11 @@ def _index(folder: pathlib.Path) -> tar_index.Index:
   if folder not in _indices:
     _indices[folder] = tar_index.read(folder)
   return _indices[folder]
+
+
+@functools.lru_cache(maxsize=2)
+def _names(folder: pathlib.Path) -> list[str]:
+  return webdataset.names_of(_index(folder))
 
 
 @functools.lru_cache(maxsize=2)

@@ -188,6 +188,10 @@ class Records:
         )
     return record_lib.digest(facts)
 
+  def path_of(self, index: int) -> str:
+    """Return the path of the file that has a record."""
+    return self._span(index)[0].filename
+
   def uids(self) -> np.ndarray:
     """Return each record's UID; without a file of them, reads every record.
 
@@ -207,12 +211,17 @@ class Records:
   def __repr__(self) -> str:
     return f"Records({', '.join(self._paths)})"
 
-  def _fault(self, index: int, error: Exception) -> faults.ExampleError:
-    """Return the fault of a record that could not be read."""
+  def _span(self, index: int) -> tuple[Span, int]:
+    """Return the file that has a record, and the record's index in it."""
     for span in self._spans:
       if index < span.take:
-        break
+        return span, index
       index -= span.take
+    raise AssertionError("the index is behind the last record")
+
+  def _fault(self, index: int, error: Exception) -> faults.ExampleError:
+    """Return the fault of a record that could not be read."""
+    span, index = self._span(index)
     location = f"record {index} of {span.filename}"
     if remote.is_remote(span.filename):
       return faults.ExampleError("read_failed", f"{location}: {error}")

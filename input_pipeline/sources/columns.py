@@ -1,6 +1,7 @@
 """Columns of a table: image, captions, language and key."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from input_pipeline import faults
 from input_pipeline.sources import source_config
 from input_pipeline.storage import remote
+from input_pipeline.storage import uids as uids_lib
 
 # Usual names, best first: ours and Hugging Face's, img2dataset's (named by its
 # images' format), those of open_clip's tables (filepath, title), image
@@ -19,18 +21,29 @@ IMAGES = (
 CAPTIONS = ("caption", "captions", "text", "title", "texts")
 KEYS = ("key",)
 
+# `uid` that names rows by their file and number, also where they have keys.
+BY_ROW = f"{uids_lib.IN_FILE}row"
+# Whole numbers from here on are not exact as a float64.
+_INEXACT = 2**53
+
 # First rows that define the columns of a table without a schema.
 NUM_PROBED = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-  """Names of columns; None (for the image "") if the table has none."""
+  """Names of columns; None (for the image "") if the table has none.
+
+  Attributes:
+    in_file: whether keys differ between files only; see uids.in_file.
+  """
 
   image: str
   captions: tuple[str, ...]
   language: str | None
   key: str | None
+  # Not in digests of a layout that were made before there was this field.
+  in_file: bool = dataclasses.field(default=False, repr=False)
 
   @property
   def names(self) -> tuple[str, ...]:
@@ -66,11 +79,20 @@ def choose(
     captions = source.caption
   else:
     captions = (_first(f"{field}.caption", (), CAPTIONS, names),)
-  for option in ("language_field", "uid"):
-    if getattr(source, option):
-      _check(f"{field}.{option}", getattr(source, option), names)
-  key = source.uid or next((name for name in keys if name in names), None)
-  return Columns(image, captions, source.language_field or None, key)
+  if source.language_field:
+    _check(f"{field}.language_field", source.language_field, names)
+  uid = source.uid.removeprefix(uids_lib.IN_FILE)
+  in_file = uid != source.uid
+  if uid == "" or (in_file and uid == "key"):
+    key = next((name for name in keys if name in names), None)
+  elif source.uid == BY_ROW:
+    key = None
+  else:
+    key = uid
+    _check(f"{field}.uid", uid, names)
+  return Columns(
+    *(image, captions, source.language_field or None, key), in_file=in_file
+  )
 
 
 def texts(
@@ -98,9 +120,27 @@ def texts(
 
 
 def key_text(value: Any) -> str:
-  """Return the key of a row as text; "" for a missing or empty one."""
+  """Return the key of a row as text; "" for a missing or empty one.
+
+  A whole number that is a float (pandas makes floats of integers beside a
+  missing one) has the key of the integer: 7.0 that of 7. NaN is a missing key.
+
+  Raises:
+    faults.ExampleError: "record_broken" for an infinite float, or one so large
+      that whole numbers may not be told apart (2^53).
+  """
   if isinstance(value, bytes):
     return value.hex()
+  if isinstance(value, float):
+    if math.isnan(value):
+      return ""
+    if abs(value) >= _INEXACT:
+      raise faults.ExampleError(
+        "record_broken",
+        f"the key {value!r} is a float of 2^53 or more, which may be the key of"
+        " several rows; write keys as integers or text",
+      )
+    value = int(value) if value.is_integer() else value
   return "" if value is None else clean(str(value))
 
 

@@ -169,6 +169,11 @@ class Records:
     """Return hex digits of the table's path, size and time of change."""
     return record_lib.digest((self._digest, self.layout.columns))
 
+  def path_of(self, index: int) -> str:
+    """Return the path of the table."""
+    del index
+    return self.path
+
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""
     found = np.empty(len(self), uids_lib.UID)

@@ -25,10 +25,11 @@ from absl import logging
 
 from input_pipeline import faults
 from input_pipeline.storage import files, remote, tar_scan
+from input_pipeline.storage import uids as uids_lib
 from runtime import processes, progress, unfinished, whole_files
 
-# Raised when the meaning of an index changes.
-_SCHEMA = 1
+# Raised when the meaning of an index changes: of UIDs from keys, from the JSON.
+_SCHEMA, _JSON_SCHEMA = 1, 2
 # Starting a process takes up to a second; one gets through about 1 GB of 20 kB
 # images a second.
 _MIN_BYTES_FOR_PROCESSES = 2 << 30
@@ -80,7 +81,7 @@ def prepare(
     OSError: a file cannot be read, or the index cannot be written.
   """
   root = cache_dir / "tar_index"
-  facts = [_SCHEMA, uid_field, *map(dataclasses.astuple, tars)]
+  facts = [_schema(uid_field), uid_field, *map(dataclasses.astuple, tars)]
   folder = root / _digest(facts)
   try:
     read(folder)
@@ -125,6 +126,28 @@ def read(folder: pathlib.Path) -> Index:
   return Index(tuple(tars), tuple(stops), spans.view(np.ndarray))
 
 
+def uids_in_files(folder: pathlib.Path, names: Sequence[str]) -> np.ndarray:
+  """Return UID [N] that differ between tars, memory-mapped; see uids.in_file.
+
+  They are made at the first call, 16 bytes an example beside the index.
+
+  Args:
+    folder: folder of the index.
+    names: name of each tar, the same at each call.
+  """
+  path = folder / "uids_in_files.bin"
+  if not path.exists():
+    index, start = read(folder), 0
+    with whole_files.new_file(path) as temporary, open(temporary, "wb") as file:
+      for name, stop in zip(names, index.stops, strict=True):
+        uids = index.spans["uid"][start:stop]
+        file.write(uids_lib.in_file(uids, name).tobytes())
+        start = stop
+  if not path.stat().st_size:
+    return np.zeros(0, uids_lib.UID)
+  return np.memmap(path, uids_lib.UID, "r").view(np.ndarray)
+
+
 def _prepare_locked(
   folder: pathlib.Path,
   tars: Sequence[files.File],
@@ -157,7 +180,9 @@ def _prepare_locked(
         shards.append([tar.path, tar.size, tar.version, count])
       file.flush()
       os.fsync(file.fileno())
-    text = json.dumps({"uid": uid_field, "schema": _SCHEMA, "shards": shards})
+    text = json.dumps(
+      {"uid": uid_field, "schema": _schema(uid_field), "shards": shards}
+    )
     whole_files.write(temporary / "shards.json", text.encode())
   for tar in tars:
     part(tar).unlink(missing_ok=True)
@@ -172,7 +197,8 @@ def _known(root: pathlib.Path, uid_field: str) -> dict[files.File, np.ndarray]:
       fields = json.loads(path.read_bytes())
     except (BrokenError, OSError, ValueError):
       continue
-    if (fields.get("schema"), fields.get("uid")) != (_SCHEMA, uid_field):
+    written = fields.get("schema"), fields.get("uid")
+    if written != (_schema(uid_field), uid_field):
       continue
     starts = (0, *index.stops)
     for tar, start, stop in zip(index.tars, starts, index.stops, strict=False):
@@ -244,8 +270,12 @@ def _completed(
         yield tars[number], warnings
 
 
+def _schema(uid_field: str) -> int:
+  return _JSON_SCHEMA if uid_field else _SCHEMA
+
+
 def _part(parts: pathlib.Path, uid_field: str, tar: files.File) -> pathlib.Path:
-  facts = [_SCHEMA, uid_field, *dataclasses.astuple(tar)]
+  facts = [_schema(uid_field), uid_field, *dataclasses.astuple(tar)]
   return parts / f"{_digest(facts)}.bin"
 
 
