@@ -26,7 +26,8 @@ class Examples:
   Attributes:
     rows: position of each example in its split.
     keys: key of each example.
-    texts: captions of each example in each of its languages.
+    texts: captions of each example in each of its languages, by
+      languages.normalised.
     zimg_NE: float32 [N, E] of length 1.
   """
 

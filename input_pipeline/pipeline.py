@@ -18,6 +18,7 @@ from input_pipeline import (
   tokenizers,
   workers,
 )
+from input_pipeline import languages as languages_lib
 from input_pipeline.images import augmentation, image_protocols
 from input_pipeline.selecting import balanced, subset
 from input_pipeline.sources import record as record_lib
@@ -82,10 +83,12 @@ class DataConfig:
       sources.FORMATS[source.format].LANGUAGES
       for source in self.sources.values()
     ]
-    if None not in known:
-      _check_languages(
-        self.languages, [language for some in known for language in some or ()]
-      )
+    _check_languages(
+      self.languages,
+      None
+      if None in known
+      else [language for some in known for language in some or ()],
+    )
     self.augmentation.check(self.image_size)
     checks.one_of(
       "data.image_protocol",
@@ -270,6 +273,8 @@ def make_tokenizer(
   facts = sorted((name, some.fingerprint()) for name, some in opened.items())
   digest = hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()
 
+  wanted = {languages_lib.normalised(code) for code in config.languages}
+
   def texts() -> list[str]:
     # In a fixed order, so that a tie between merges falls the same way.
     return [
@@ -277,7 +282,7 @@ def make_tokenizer(
       for name in sorted(opened)
       for record in _usable(opened[name])
       for language, texts in sorted(record.texts.items())
-      if language in config.languages
+      if languages_lib.normalised(language) in wanted
       for text in texts
     ]
 
@@ -297,9 +302,13 @@ def _usable(records: record_lib.Records) -> Iterator[record_lib.Record]:
       yield records[index]
 
 
-def _check_languages(got: tuple[str, ...], known: Sequence[str]) -> None:
-  if not got or len(set(got)) != len(got) or not set(got) <= set(known):
+def _check_languages(got: tuple[str, ...], known: Sequence[str] | None) -> None:
+  """Raise ValueError for languages that are twice there, or not known."""
+  codes = [languages_lib.normalised(code) for code in got]
+  is_known = known is None or set(codes) <= set(known)
+  if not codes or len(set(codes)) != len(codes) or not is_known:
+    some = "codes of languages" if known is None else f"some of {list(known)}"
     raise ValueError(
-      f"data.languages must be some of {list(known)}, each once; got "
+      f"data.languages must be {some}, each once; got "
       f"{got if isinstance(got, str) else list(got)!r}"
     )

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from input_pipeline import faults
+from input_pipeline import captions, faults
+from input_pipeline import languages as languages_lib
 from input_pipeline.images import image_ops
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
@@ -33,14 +34,18 @@ def check(
       present |= {
         language
         for language, texts in record.texts.items()
-        if any(text.strip() for text in texts)
+        if not all(map(captions.is_blank, texts))
       }
       if not has_image:
-        image_ops.decode(record.image)
+        with faults.located(record.origin):
+          image_ops.decode(record.image)
         has_image = True
     except faults.ExampleError as error:
       errors.append(error)
-    if has_image and present & set(languages):
+    if has_image and any(
+      languages_lib.texts_in(dict.fromkeys(present, ("",)), language)
+      for language in languages
+    ):
       return
   if len(errors) == num_probed:
     raise ValueError(

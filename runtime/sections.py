@@ -23,12 +23,21 @@ def make(
     see: file that explains the fields, for messages.
 
   Raises:
-    ValueError: a missing or unknown field, or one of the wrong type.
+    ValueError: a missing field that has no default, an unknown one, or one of
+      the wrong type.
   """
   hints = typing.get_type_hints(cls)
   # dataclasses.fields, since hints also has class variables.
   types_of = {f.name: hints[f.name] for f in dataclasses.fields(cls)}
-  missing = [f"{prefix}{name}" for name in types_of if name not in values]
+  # A field that older versions did not have says what they did.
+  absent = {
+    field.name
+    for field in dataclasses.fields(cls)
+    if field.name not in values and field.default is not dataclasses.MISSING
+  }
+  missing = [
+    f"{prefix}{name}" for name in types_of if name not in {*values, *absent}
+  ]
   unknown = [f"{prefix}{name}" for name in values if name not in types_of]
   if len(missing) == len(types_of) > 1:
     raise ValueError(
@@ -47,6 +56,7 @@ def make(
     **{
       name: _value(kind, values[name], f"{prefix}{name}", see)
       for name, kind in types_of.items()
+      if name not in absent
     }
   )
 

@@ -51,9 +51,11 @@ def pool() -> ml_collections.ConfigDict:
   # Fields as in configs/parts/sources.py, with the same meaning: a selection
   # fits a training source with equal values.
   config.image = ()
+  config.image_root = ""
   config.caption = ()
   config.language = "en"
   config.language_field = ""
+  config.encoding = ""
   config.uid = ""
   config.split = ""
   # Languages of the captions to read, for formats whose examples have captions

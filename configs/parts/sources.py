@@ -19,6 +19,9 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # Location of the image: extensions of a tar's members, or one column or
   # feature. () is the format's usual one.
   config.image = ()
+  # Folder or URL below which rows of "table", "parquet" and "folder" may name
+  # images by absolute paths; relative ones begin there. "": the table's folder.
+  config.image_root = ""
   # Locations of captions: "txt" or "json.FIELD" of a tar, columns, features;
   # each one present is a caption of the example. () is the format's usual one.
   # Or one JSON file for each tar, such as "../../json/{folder}/{tar}.json", for
@@ -28,6 +31,8 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # differs between examples.
   config.language = "en"
   config.language_field = ""
+  # Encoding of a "table" that is not UTF-8, such as "latin-1" or "utf-16".
+  config.encoding = ""
   # Field with the example's UID in `subset`; "" uses its key.
   config.uid = ""
   # Prompts such as "a photo of a {}.", for captions that are names of classes;

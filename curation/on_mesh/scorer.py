@@ -142,13 +142,9 @@ class Scorer:
     if not data:
       return b"image_missing"
     try:
-      image = image_ops.decode(data)
+      return self.protocol.apply(image_ops.decode(data))
     except faults.ExampleError as error:
       return error.kind.encode()
-    try:
-      return self.protocol.apply(image)
-    except ValueError:  # a narrow image, too large once resized
-      return b"image_too_large"
 
 
 @functools.lru_cache(maxsize=1)

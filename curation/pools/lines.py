@@ -6,14 +6,14 @@ ones had; else one by one, with a fault for a row that cannot be read.
 
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from curation.pools import pair_tables
+from curation.pools import caption_columns, pair_tables
 from input_pipeline import faults
 from input_pipeline.sources import columns as columns_lib
 from input_pipeline.sources import table_layout
@@ -45,6 +45,8 @@ class Form:
     starts: np.ndarray,
     stops: np.ndarray,
     names: Sequence[str],
+    *,
+    where: Callable[[int], str],
   ) -> tuple[pa.Table, pa.Array]:
     """Return columns of lines, and the problem of each line, null for most.
 
@@ -53,6 +55,7 @@ class Form:
       starts: start of each line in `data`.
       stops: end of each line.
       names: names of the columns.
+      where: number of a line here -> its name in messages.
     """
     offsets = np.append(0, np.cumsum(stops - starts))
     if offsets[-1] < len(data):
@@ -63,21 +66,20 @@ class Form:
       found = self._read_json(data, len(starts), names)
     if found is not None:
       return found, pa.nulls(len(found), pa.string())
-    rows, problems = [], []
-    for row in self.layout.rows(data, offsets.tolist()):
-      is_row = isinstance(row, Mapping)
-      rows.append(row if is_row else {})
-      problems.append(None if is_row else f"record_broken: {row}")
-    key = self.layout.columns.key
-    if key in names:
-      keys = []
-      for number, row in enumerate(rows):
+    rows, problems, key = [], [], self.layout.columns.key
+    for number, row in enumerate(self.layout.rows(data, offsets.tolist())):
+      problem = None
+      if isinstance(row, faults.ExampleError):
+        problem, row = f"{row.kind}: {where(number)}: {row}", {}
+      if key is not None and key in names:
+        text = ""
         try:
-          keys.append(columns_lib.key_text(row.get(key)))
+          text = columns_lib.key_text(row.get(key))
         except faults.ExampleError as error:
-          keys.append(None)
-          problems[number] = problems[number] or f"{error.kind}: {error}"
-      rows = [row | {key: text} for row, text in zip(rows, keys, strict=True)]
+          problem = f"{error.kind}: {where(number)}: {error}"
+        row = {**row, key: text}
+      rows.append(row)
+      problems.append(problem)
     made = {name: self._column(name, rows) for name in names}
     # A table without columns has no rows.
     made["_"] = pa.nulls(len(rows))
@@ -108,11 +110,10 @@ class Form:
   def _column(self, name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
     values = [row.get(name) for row in rows]
     if name in self.layout.columns.captions:
-      texts = [
-        [columns_lib.clean(text) for text in columns_lib.flat(value)]
-        for value in values
-      ]
-      return pa.array(texts, _TEXTS)
+      found = [list(columns_lib.by_language(value, "")) for value in values]
+      if any(code for texts in found for code, _ in texts):
+        return pa.array(found, pa.list_(caption_columns.SPOKEN))
+      return pa.array([[text for _, text in some] for some in found], _TEXTS)
     if name == self.layout.columns.key:
       return pa.array(values, pa.string())
     kind = self.types.get(name, pa.string())

@@ -20,7 +20,7 @@ from curation import pool
 from curation.pools import npz_columns, pair_tables, section
 from curation.pools import rows as rows_lib
 from input_pipeline.sources import columns as columns_lib
-from input_pipeline.sources import parquet_layout
+from input_pipeline.sources import named_file, parquet_layout
 from input_pipeline.storage import files
 
 # Rows of a shard, at least one row group: a failure repeats one shard.
@@ -53,7 +53,9 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   shown = columns_lib.names_from_common([file.path for file in found])
   return Pool(
     layout=layout,
-    table=rows_lib.Layout(layout.columns, config.language, names),
+    table=rows_lib.Layout(
+      layout.columns, config.language, names, config.image_root
+    ),
     arrays=arrays,
     # Keys have paths without the folder that all files share.
     root_length=len(found[0].path) - len(shown[0]),
@@ -108,7 +110,7 @@ class Pool:
       stops = np.cumsum(counts)
       # Rows of the file before the shard.
       before = int(stops[shard.start - 1]) if shard.start else 0
-      folder = shard.path.rpartition("/")[0] or "."
+      folder = named_file.folder_of(self.table.image_root, shard.path)
       reader = rows_lib.Reader(self.table, folder, columns, rows)
       for number in range(shard.start, shard.stop):
         start = int(stops[number]) - counts[number] - before

@@ -7,6 +7,8 @@ import numpy as np
 from curation import operators
 from curation.on_disk import embedding_store
 from inference import image_files
+from input_pipeline import faults
+from input_pipeline.images import image_ops
 from input_pipeline.sources import record
 from runtime import progress
 
@@ -84,6 +86,8 @@ def load(
     zimg_RE, fault_N = scorer.load(model).images(images(), _BATCH_SIZE)
   for file, fault in zip(files, fault_N.tolist(), strict=True):
     if fault:
+      with faults.located(f"references: {file}"):
+        image_ops.decode(file.read_bytes())  # raises what is wrong with it
       raise ValueError(f"references: {file}: {fault.decode()}")
   stored.parent.mkdir(parents=True, exist_ok=True)
   embedding_store.save(stored, embedding_store.unit(zimg_RE))

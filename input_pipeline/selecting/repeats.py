@@ -104,7 +104,7 @@ def _way_out(
     )
   if source.format == "webdataset":
     return (
-      "Members of one key must follow each other in a tar; else set "
+      "Take tars that were joined apart again, or set "
       f'{field}="json.FIELD" to a field that differs: {both}'
     )
   return (

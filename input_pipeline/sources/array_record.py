@@ -10,8 +10,10 @@ Files are written with group_size:1, one record a chunk, so that a random read
 decompresses nothing but its own record.
 """
 
+import bisect
 import concurrent.futures
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -151,6 +153,8 @@ class Records:
       for path, count in zip(self._paths, counts, strict=True)
       if count
     ]
+    takes = (span.take for span in self._spans)
+    self._starts = list(itertools.accumulate(takes, initial=0))[:-1]
     # Not the class in grain.sources: it adds traces and imports JAX, which
     # processes that only read must not import.
     self._source = (
@@ -169,7 +173,10 @@ class Records:
       data = self._source[index]
     except (RuntimeError, ValueError, IndexError) as error:
       raise self._fault(index, error) from error
-    return unpack(data)
+    span, number = self._located(index)
+    record = unpack(data)
+    origin = f"{span.filename}, record {number}"
+    return dataclasses.replace(record, origin=origin)
 
   def __iter__(self) -> Iterator[Record]:
     for index in range(len(self)):
@@ -190,7 +197,7 @@ class Records:
 
   def path_of(self, index: int) -> str:
     """Return the path of the file that has a record."""
-    return self._span(index)[0].filename
+    return self._located(index)[0].filename
 
   def uids(self) -> np.ndarray:
     """Return each record's UID; without a file of them, reads every record.
@@ -211,18 +218,15 @@ class Records:
   def __repr__(self) -> str:
     return f"Records({', '.join(self._paths)})"
 
-  def _span(self, index: int) -> tuple[Span, int]:
-    """Return the file that has a record, and the record's index in it."""
-    for span in self._spans:
-      if index < span.take:
-        return span, index
-      index -= span.take
-    raise AssertionError("the index is behind the last record")
+  def _located(self, index: int) -> tuple["Span", int]:
+    """Return the file of a record, and its number there."""
+    at = bisect.bisect_right(self._starts, index) - 1
+    return self._spans[at], index - self._starts[at]
 
   def _fault(self, index: int, error: Exception) -> faults.ExampleError:
     """Return the fault of a record that could not be read."""
-    span, index = self._span(index)
-    location = f"record {index} of {span.filename}"
+    span, number = self._located(index)
+    location = f"record {number} of {span.filename}"
     if remote.is_remote(span.filename):
       return faults.ExampleError("read_failed", f"{location}: {error}")
     if not os.path.isfile(span.filename):

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import faults
+from input_pipeline import captions, faults
 from input_pipeline.sources import columns, source_config
 from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import remote
@@ -99,7 +99,7 @@ class Records:
       text
       for path in self._captions
       for text in self._texts(path, _value(example, path))
-      if text.strip()
+      if not captions.is_blank(text)
     )
     if not texts:
       raise faults.ExampleError(
@@ -109,9 +109,8 @@ class Records:
     if self._source.language_field:
       found = _texts(_value(example, self._source.language_field))
       language = next(filter(None, found), language)
-    return record_lib.Record(
-      self._key(index, example), image, {language: texts}
-    )
+    key, origin = self._key(index, example), f"{self._name}, example {index}"
+    return record_lib.Record(key, image, {language: texts}, origin)
 
   def fingerprint(self) -> str:
     """Return hex digits of the data set's version and its files' facts."""

@@ -1,11 +1,16 @@
 """Layout of a WebDataset example: members for image, captions and language."""
 
 import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from input_pipeline import captions, faults
 from input_pipeline.sources import caption_files, source_config
+from input_pipeline.storage import tar_scan
 from input_pipeline.storage import uids as uids_lib
 
-_IMAGES = ("jpg", "jpeg", "png", "webp")
+_IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 _CAPTIONS = ("txt", "json.caption", "json.texts")
 
 
@@ -76,6 +81,133 @@ def make(source: source_config.SourceConfig, field: str) -> Layout:
     caption_file=caption_file,
     in_file=in_file,
   )
+
+
+# Extension -> content, or the fault of a member without one.
+Members = Mapping[str, bytes | faults.ExampleError]
+
+
+def image_of(members: Members, layout: Layout, name: str) -> bytes:
+  """Return an example's image; raises faults.ExampleError."""
+  for kind in layout.images:
+    image = _member(members, kind)
+    if image:
+      return image
+  have = ", ".join(sorted(members))
+  dotted = any(
+    kind.endswith(f".{i}") for kind in members for i in layout.images
+  )
+  hint = "; a key ends at the first dot of the file name" if dotted else ""
+  raise faults.ExampleError(
+    "image_missing",
+    f"{name} has {have}; none of them is one of "
+    f"{', '.join(layout.images)} with something in it{hint}",
+  )
+
+
+def texts_of(
+  members: Members, layout: Layout, name: str
+) -> dict[str, tuple[str, ...]]:
+  """Return an example's captions by language; raises faults.ExampleError."""
+  texts: dict[str, list[str]] = {}
+  fallback = None
+  for kind, field in layout.captions:
+    if kind == "json":
+      captions = list(
+        _captions(tar_scan.field_of(fields_of(members, name), field))
+      )
+    else:
+      data = _member(members, kind)
+      captions = [] if data is None else [("", _decode(data, name))]
+    for language, caption in captions:
+      text = _clean(caption, name)
+      if text and not language:
+        fallback = fallback or _language_of(members, layout, name)
+      if text:
+        texts.setdefault(language or fallback or "", []).append(text)
+    if texts and layout.takes_first:
+      break
+  if not texts:
+    fields = [f"{kind}.{field}".strip(".") for kind, field in layout.captions]
+    raise faults.ExampleError(
+      "caption_missing",
+      f"{name} has no caption in {', '.join(fields)}; it has "
+      f"{', '.join(sorted(members))}",
+    )
+  return {language: tuple(captions) for language, captions in texts.items()}
+
+
+def json_of(members: Members) -> bytes | None:
+  """Return the JSON of an example, None for none; raises its fault."""
+  return _member(members, "json")
+
+
+def fields_of(members: Members, name: str) -> Mapping[str, Any]:
+  """Return the fields of an example's JSON; raises faults.ExampleError."""
+  data = json_of(members)
+  if data is None:
+    return {}
+  try:
+    fields = json.loads(data)
+  except (ValueError, RecursionError) as error:
+    raise faults.ExampleError(
+      "caption_broken", f"{name}.json is not JSON: {error}"
+    ) from error
+  return fields if isinstance(fields, dict) else {}
+
+
+def _language_of(members: Members, layout: Layout, name: str) -> str:
+  if layout.language_field:
+    language = tar_scan.field_of(
+      fields_of(members, name), layout.language_field
+    )
+    if language and isinstance(language, str):
+      return language
+  return layout.language
+
+
+def _member(members: Members, extension: str) -> bytes | None:
+  content = members.get(extension)
+  if isinstance(content, faults.ExampleError):
+    raise content
+  return content
+
+
+def _captions(value: Any, language: str = "") -> Iterator[tuple[str, str]]:
+  """Yield (language, caption) of a JSON field, skipping other values.
+
+  The language is "" where the field does not say it.
+  """
+  if isinstance(value, str):
+    yield language, value
+  elif isinstance(value, list):
+    for item in value:
+      # MetaCLIP's [key, caption]; the key names the caption's origin.
+      one = item[-1] if isinstance(item, list) and item else item
+      if not isinstance(one, list):
+        yield from _captions(one, language)
+  elif isinstance(value, dict) and not language:
+    for code, captions in value.items():
+      yield from _captions(captions, code)
+
+
+def _decode(data: bytes, name: str) -> str:
+  try:
+    return data.decode()
+  except UnicodeDecodeError as error:
+    raise faults.ExampleError(
+      "caption_broken", f"{name}: the caption is not UTF-8: {error}"
+    ) from error
+
+
+def _clean(text: str, name: str) -> str:
+  try:
+    text.encode()  # fails for a lone surrogate, which JSON can contain
+  except UnicodeEncodeError as error:
+    raise faults.ExampleError(
+      "caption_broken", f"{name}: the caption is not Unicode: {error}"
+    ) from error
+  return "" if captions.is_blank(text) else text.removeprefix("\ufeff").strip()
 
 
 def _extension(text: str, field: str) -> str:

@@ -12,6 +12,8 @@ def config_of(source) -> pool.PoolConfig:
   return pool.PoolConfig(
     *(source.format, source.path, source.image, source.caption),
     *(source.language, source.language_field, source.uid, source.split),
+    encoding=source.encoding,
+    image_root=source.image_root,
   )
 
 

@@ -180,20 +180,50 @@ def _jsonl(folder: pathlib.Path) -> Case:
   return Case(source("table", folder, language_field="language"), "", _all())
 
 
-def _csv(folder: pathlib.Path, suffix: str, delimiter: str) -> Case:
+def _spoken(folder: pathlib.Path) -> Case:
   names = _write_images(folder)
-  with open(folder / f"a{suffix}", "w", newline="", encoding="utf-8") as file:
-    file.write("\ufeff")
-    writer = csv.writer(file, delimiter=delimiter)
+  lines = [
+    json.dumps(
+      {"key": key(i), "image": name, "texts": {language(i): CAPTIONS[i]}}
+    )
+    for i, name in enumerate(names)
+  ]
+  (folder / "captions.jsonl").write_text("\n".join(lines))
+  return Case(source("table", folder), "", _all())
+
+
+def _csv(folder: pathlib.Path, suffix: str, encoding: str = "") -> Case:
+  names = _write_images(folder)
+  with open(
+    folder / f"a{suffix}", "w", newline="", encoding=encoding or "utf-8-sig"
+  ) as file:
+    writer = csv.writer(file)
     writer.writerow(["filepath", "title", "lang"])
     for index, (name, text) in enumerate(zip(names, CAPTIONS, strict=True)):
       writer.writerow([name, text, language(index)])
   found = tuple(
     expected(index, f"{name}#{index}") for index, name in enumerate(names)
   )
-  return Case(
-    source("table", folder / f"a{suffix}", language_field="lang"), "", found
-  )
+  path = folder / f"a{suffix}"
+  fields = {"language_field": "lang", "encoding": encoding}
+  return Case(source("table", path, **fields), "", found)
+
+
+def _tabs(folder: pathlib.Path, suffix: str) -> Case:
+  names = _write_images(folder)
+  lines, found = ["\ufefffilepath\ttitle\tlang"], []
+  for index, (name, text) in enumerate(zip(names, CAPTIONS, strict=True)):
+    # A row is a line, and a quote a letter.
+    text = text.replace("\n", " ")
+    lines.append(f"{name}\t{text}\t{language(index)}")
+    wanted = expected(index, f"{name}#{index}")
+    if isinstance(wanted, record.Record):
+      texts = {language(index): (text,)}
+      wanted = dataclasses.replace(wanted, texts=texts)
+    found.append(wanted)
+  path = folder / f"a{suffix}"
+  path.write_bytes("\r\n".join(lines).encode())
+  return Case(source("table", path, language_field="lang"), "", tuple(found))
 
 
 def usable() -> list[record.Record]:
@@ -239,9 +269,11 @@ CASES: dict[str, Callable[[pathlib.Path], Case]] = {
   "parquet of Hugging Face": _hugging_face,
   "parquet of paths": _named,
   "jsonl": _jsonl,
-  "csv": lambda folder: _csv(folder, ".csv", ","),
-  "tsv": lambda folder: _csv(folder, ".tsv", "\t"),
-  "csv with tabs": lambda folder: _csv(folder, ".csv", "\t"),
+  "jsonl by language": _spoken,
+  "csv": lambda folder: _csv(folder, ".csv"),
+  "csv in UTF-16": lambda folder: _csv(folder, ".csv", "utf-16"),
+  "tsv": lambda folder: _tabs(folder, ".tsv"),
+  "csv with tabs": lambda folder: _tabs(folder, ".csv"),
   "array_record files": _record_files,
   "prepared folder": _prepared,
   "tars": _tars,
