@@ -211,6 +211,12 @@ def _look_up(
       rows = np.arange(ends[-1] if len(ends) else 0)
       rows += np.repeat(first - (ends - counts), counts)
       chances = keep[rows]["keep"].astype(np.float64)
+      wrong = np.flatnonzero(~((chances >= 0) & (chances <= 1)))
+      if len(wrong):
+        raise ValueError(
+          f"{field} must have probabilities from 0 to 1; row {rows[wrong[0]]} "
+          f"has {chances[wrong[0]]}"
+        )
       means = np.add.reduceat(chances, ends - counts) if len(ends) else chances
       means = means / counts
       some, counts, first = (x[means > 0] for x in (some, counts, first))
