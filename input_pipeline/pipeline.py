@@ -42,7 +42,6 @@ class DataConfig:
   max_caption_chars: marks.Fixed[int]
   image_size: marks.Fixed[int]
   augmentation: augmentation.Augmentation
-  image_protocol: marks.Free[str]
   num_tokens: marks.Fixed[int]
   tokenizer: marks.Fixed[str]
   tokenizer_path: marks.Fixed[str]
@@ -52,6 +51,7 @@ class DataConfig:
   num_workers: marks.Local[int]
   num_threads: marks.Local[int]
   num_prefetch_batches: marks.Local[int]
+  image_protocol: marks.Free[str] = ""
 
   def check(self) -> None:
     """Raise ValueError for the first field that cannot be worked with."""

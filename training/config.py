@@ -153,12 +153,6 @@ def from_mapping(values: Mapping[str, Any]) -> Config:
   return sections.make(Config, values, see="configs/base.py")
 
 
-def with_added_fields(values: Mapping[str, Any]) -> Mapping[str, Any]:
-  """Return the values of an older run's config with the fields added since."""
-  data = {"image_protocol": ""} | values["data"]
-  return {**values, "data": data}
-
-
 def to_mapping(config: Config) -> dict[str, Any]:
   """Return the fields as nested dicts, ready for JSON."""
   return dataclasses.asdict(config)

@@ -10,7 +10,10 @@ from input_pipeline.sources import caption_files, source_config
 from input_pipeline.storage import tar_scan
 from input_pipeline.storage import uids as uids_lib
 
-_IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
+_IMAGES = (
+  *("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"),
+  *("avif", "heic", "heif", "jp2", "ppm", "pgm", "pbm"),
+)
 _CAPTIONS = ("txt", "json.caption", "json.texts")
 
 

@@ -162,3 +162,20 @@ def test_a_cut_image_is_named():
     faults.ExampleError, match="a PNG image: image file is truncated"
   ):
     image_ops.decode(data[: len(data) // 2])
+
+
+def test_an_apng_is_its_default_image():
+  """The image for viewers without animation, also where it is no frame."""
+  shown, first = (Image.new("RGB", (4, 4), name) for name in ("lime", "red"))
+  data = encoded.by_pillow(
+    shown, "PNG", save_all=True, append_images=[first], default_image=True
+  )
+  assert (image_ops.decode(data) == (0, 255, 0)).all()
+
+
+def test_an_animation_s_transparency_is_white():
+  frames = [Image.new("RGBA", (4, 4), (255, 0, 0, alpha)) for alpha in (0, 255)]
+  data = encoded.by_pillow(
+    frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True
+  )
+  assert (image_ops.decode(data) == 255).all()

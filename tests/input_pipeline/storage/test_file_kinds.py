@@ -53,7 +53,7 @@ _LFS = (
     (b"", "an empty file"),
     (bytes(10240), "nothing but zeros"),
     (_LFS, "a Git LFS pointer"),
-    (gzip.compress(b"x"), "gzip data"),
+    (gzip.compress(b"x", mtime=0), "gzip data"),
     (bz2.compress(b"x"), "bzip2 data"),
     (lzma.compress(b"x"), "xz data"),
     (b"\x28\xb5\x2f\xfd\x24", "zstd data"),
