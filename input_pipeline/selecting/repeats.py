@@ -53,7 +53,8 @@ def check(
     )
     positions += (start + np.flatnonzero(same)).tolist()
   examples = [
-    (records.path_of(index), f"example {index}") for index in positions[:2]
+    (records.path_of(index), f"example {index} of the source")
+    for index in positions[:2]
   ]
   uid = uids_lib.uid_hex(repeated[0])
   raise ValueError(message(source, field, examples, num=len(repeated), uid=uid))

@@ -90,7 +90,11 @@ def test_scores_and_faults(run, pool, tmp_path):
   np.testing.assert_allclose(
     [found[number] for number in good], (zimg * ztxt).sum(1), atol=2e-3
   )
-  assert all(np.isnan(found[number]) for number in bad)
+  assert all(found[number] is None for number in bad)
+  assert manifest["steps"][0]["faults"] == {
+    "image_broken": 1,
+    "image_missing": 1,
+  }
 
 
 def test_nothing_is_embedded_twice(run, pool, tmp_path, embedded):
