@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from curation import pool
 from input_pipeline import captions
+from input_pipeline import languages as languages_lib
 from input_pipeline.sources import arrow_texts
 
 # RE2's classes are Unicode's categories.
@@ -37,7 +38,12 @@ class Captions:
   faults: pa.Array
 
 
-def read(table: pa.Table, names: Sequence[str], own: pa.Array) -> Captions:
+def read(
+  table: pa.Table,
+  names: Sequence[str],
+  own: pa.Array,
+  wanted: Sequence[str] = (),
+) -> Captions:
   """Return the captions of rows; one without any has a fault.
 
   As input_pipeline.sources.columns.texts has them: all columns in order, lists
@@ -48,6 +54,7 @@ def read(table: pa.Table, names: Sequence[str], own: pa.Array) -> Captions:
     table: table of the rows.
     names: names of the columns, of types that arrow_texts.texts reads.
     own: string, the language of each row.
+    wanted: languages of the captions to return; () for all.
   """
   num_rows = len(table)
   places, language, text, broken = arrow_texts.texts(table, names)
@@ -59,21 +66,27 @@ def read(table: pa.Table, names: Sequence[str], own: pa.Array) -> Captions:
   is_text &= ~np.isin(places, bad)
   order = np.flatnonzero(is_text)
   # Captions of a row by language, else in the order of the columns.
-  if language.null_count < len(language):
+  codes = np.zeros(0, str)
+  if wanted or language.null_count < len(language):
     named = pc.coalesce(language, own.take(pa.array(places)))
-    codes = np.array(named.to_pylist(), str)[order]
-    order = order[np.argsort(codes, kind="stable")]
+    codes = np.array(named.to_pylist(), str)
+    order = order[np.argsort(codes[order], kind="stable")]
   order = order[np.argsort(places[order], kind="stable")]
   places = places[order]
   counts = np.bincount(places, minlength=num_rows)
   numbers = np.arange(len(places)) - (np.cumsum(counts) - counts)[places]
   fits = numbers < 1 << pool.CAPTION_BITS
+  if wanted:
+    kept = {*map(languages_lib.normalised, wanted)}
+    distinct, inverse = np.unique(codes[order], return_inverse=True)
+    is_kept = [languages_lib.normalised(code) in kept for code in distinct]
+    fits &= np.array(is_kept, bool)[inverse]
   order, places, numbers = order[fits], places[fits], numbers[fits]
-  empty = np.flatnonzero(counts == 0)
+  empty = np.setdiff1d(np.arange(num_rows), places)
+  missing = "caption_missing: there is no caption"
+  missing += f" in pool.languages={tuple(wanted)}" if wanted else ""
   messages = [
-    f"caption_broken: {broken[row]}"
-    if row in broken
-    else "caption_missing: there is no caption"
+    f"caption_broken: {broken[row]}" if row in broken else missing
     for row in empty.tolist()
   ]
   merged = np.argsort(np.concatenate([places, empty]), kind="stable")

@@ -31,7 +31,7 @@ _NEWLINE = 10
 def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   """Return the lines of all files; reads the first few of the first."""
   del cache_dir
-  section.refuse(config, "split", "languages")
+  section.refuse(config, "split")
   field = f"{section.FIELD}.path"
   found = [file for file in files.find(config.path, field) if file.size]
   if not found:
@@ -48,7 +48,9 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   columns = columns_lib.choose(
     section.source(config), names, section.FIELD, needs_image=False
   )
-  if columns.key is None and "uid" in names:
+  if (
+    columns.key is None and "uid" in names and config.uid != columns_lib.BY_ROW
+  ):
     columns = dataclasses.replace(columns, key="uid")
   form = lines.form(table_layout.Layout(columns), rows)
   shown = columns_lib.names_from_common([file.path for file in found])
@@ -64,7 +66,7 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
     for start in range(0, file.size, SHARD_BYTES)
   )
   table = rows_lib.Layout(
-    columns, config.language, form.names, config.image_root
+    columns, config.language, form.names, config.image_root, config.languages
   )
   root_length = len(found[0].path) - len(shown[0])
   return Pool(form, table, root_length, shards)
@@ -125,6 +127,7 @@ class Pool:
           some + first,
           functools.partial(self._key, shard, begins + offset),
           problems,
+          shard.path[self.root_length :],
         )
         yield from pair_tables.cut(made, max_rows)
       first = stop

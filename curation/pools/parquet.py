@@ -35,7 +35,7 @@ _NUM_NAMED = 20
 def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   """Return the rows of all files; reads their footers."""
   del cache_dir
-  section.refuse(config, "split", "languages")
+  section.refuse(config, "split")
   found = files.find(config.path, f"{section.FIELD}.path")
   layout, footers = parquet_layout.read_footers(
     found, section.source(config), section.FIELD, needs_image=False
@@ -57,7 +57,11 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   return Pool(
     layout=layout,
     table=rows_lib.Layout(
-      layout.columns, config.language, names, config.image_root
+      layout.columns,
+      config.language,
+      names,
+      config.image_root,
+      config.languages,
     ),
     arrays=arrays,
     # Keys have paths without the folder that all files share.
@@ -162,7 +166,9 @@ class Pool:
       table, places = table.take(pa.array(examples)), places[examples]
     shown = group[self.root_length :]
     found, rows = reader.pairs(
-      table, places, lambda row: f"{shown}:{places[row] - group_start}"
+      *(table, places),
+      lambda row: f"{shown}:{places[row] - group_start}",
+      file=shown.rpartition(":")[0],
     )
     return found, rows if examples is None else examples[rows]
 

@@ -20,6 +20,7 @@ from input_pipeline import faults
 from input_pipeline.sources import arrow_values, named_file
 from input_pipeline.sources import columns as columns_lib
 from input_pipeline.storage import remote, web
+from input_pipeline.storage import uids as uids_lib
 
 # Images, named by rows, that are read at the same time.
 _NUM_OPENED = 16
@@ -33,13 +34,14 @@ class Layout:
     columns: columns of the image, the captions, the language and the key.
     language: language of captions whose row names none.
     names: all columns.
-    image_root: field of the pool's section.
+    image_root, languages: fields of the pool's section.
   """
 
   columns: columns_lib.Columns
   language: str
   names: frozenset[str]
   image_root: str
+  languages: tuple[str, ...]
 
   @property
   def known(self) -> frozenset[str]:
@@ -125,6 +127,7 @@ class Reader:
     places: np.ndarray,
     positional: Callable[[int], str],
     problems: pa.Array | None = None,
+    file: str = "",
   ) -> tuple[pa.Table, np.ndarray]:
     """Return the pairs of a table's rows, and the row in `table` of each pair.
 
@@ -133,8 +136,11 @@ class Reader:
       places: int64, index in the shard of each row, ascending.
       positional: row in `table` -> key, for a table without keys.
       problems: problem of each row as a string, null for most.
+      file: path of the file for UIDs that depend on it; see uids.in_file.
     """
     rows, numbers, spoken, text, messages = self._captions(table, places)
+    if problems is None and self._layout.columns.key:
+      problems = key_columns.problems(self._keys(table))
     if problems is not None:
       messages = pc.call_function(
         "coalesce", [problems.take(pa.array(rows)), messages]
@@ -142,7 +148,11 @@ class Reader:
     # Every example once, since its captions share the image.
     examples, index = np.unique(rows, return_inverse=True)
     some = table.take(pa.array(examples))
-    keys = self._uids(some, lambda place: positional(int(examples[place])))
+    keys = key_columns.of_keys(
+      self._keys(some), lambda place: positional(int(examples[place]))
+    )
+    if self._layout.columns.in_file and file:
+      keys = uids_lib.in_file(keys, file)
     columns: dict[str, pa.Array | pa.ChunkedArray] = {
       "uid": pool.uid_column(keys[index]),
       "row": pa.array(places[rows] << pool.CAPTION_BITS | numbers),
@@ -195,7 +205,9 @@ class Reader:
       numbers = wanted & (1 << pool.CAPTION_BITS) - 1
       return rows, numbers, nothing, nothing, nothing
     names = self._layout.columns.captions
-    found = caption_columns.read(table, names, self._languages(table))
+    found = caption_columns.read(
+      table, names, self._languages(table), self._layout.languages
+    )
     if self._rows is None:
       return tuple(
         getattr(found, field.name) for field in dataclasses.fields(found)
@@ -209,15 +221,11 @@ class Reader:
       found.faults.take(kept),
     )
 
-  def _uids(
-    self, some: pa.Table, positional: Callable[[int], str]
-  ) -> np.ndarray:
+  def _keys(self, some: pa.Table) -> pa.Array:
     name = self._layout.columns.key
     if name is None:
-      keys = pa.nulls(len(some), pa.string())
-    else:
-      keys = arrow_values.column(some, name)
-    return key_columns.of_keys(keys, positional)
+      return pa.nulls(len(some), pa.string())
+    return arrow_values.column(some, name)
 
   def _languages(self, some: pa.Table) -> pa.Array:
     name = self._layout.columns.language

@@ -7,12 +7,14 @@ caption of a map, or that of an object in a column of JSON text. A column whose
 own name holds the dot is preferred.
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from input_pipeline import faults
 from input_pipeline.sources import columns as columns_lib
 
 
@@ -211,7 +213,9 @@ def _scalar(data: str | bytes | None, path: str) -> str | None:
     return None
   if isinstance(value, bool) or not isinstance(value, str | int | float):
     return None
-  return columns_lib.key_text(value)
+  with contextlib.suppress(faults.ExampleError):  # a number that names no row
+    return columns_lib.key_text(value)
+  return None
 
 
 def whole(column: Any) -> Any:

@@ -138,6 +138,10 @@ class Records:
     root = named_file.facts_of(self._source.image_root)
     return record_lib.digest((facts, self._layout, *root))
 
+  def path_of(self, index: int) -> str:
+    """Return the path of the file that has a row."""
+    return self._files[self._groups["file"][self._locate(index)[0]]].path
+
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads no column but the key's."""
     found = np.empty(len(self), uids_lib.UID)
@@ -147,6 +151,9 @@ class Records:
         range(start, stop), self._keys(number), strict=True
       ):
         found[index] = uids_lib.uid(key)
+      if self._layout.columns.in_file:
+        name = self._names[self._groups["file"][number]]
+        found[start:stop] = uids_lib.in_file(found[start:stop], name)
     return found
 
   def _locate(self, index: int) -> tuple[int, int]:
@@ -169,7 +176,11 @@ class Records:
     places = range(num_examples) if rows is None else rows.tolist()
     values = None if table is None else self._stored_keys(table)
     for place in places:
-      yield self._key(None if values is None else values[place], number, place)
+      try:
+        value = None if values is None else values[place]
+        yield self._key(value, number, place)
+      except faults.ExampleError:  # raised again when the row is read
+        yield self._key(None, number, place)
 
   def _stored_keys(self, table: Any) -> list[Any]:
     """Return the keys in a table, None where there is none."""

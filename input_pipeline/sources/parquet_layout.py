@@ -16,7 +16,7 @@ from input_pipeline.sources import (
   parquet_types,
   source_config,
 )
-from input_pipeline.storage import file_kinds, files, remote
+from input_pipeline.storage import file_kinds, files, remote, uids
 from runtime import progress
 
 # Column of img2dataset, and its value for an image that was downloaded.
@@ -210,7 +210,8 @@ def of_schema(
     field: field of the section, for messages.
     needs_image: as of `read_footers`.
   """
-  wanted = (*source.image, *source.caption, source.language_field, source.uid)
+  uid = source.uid.removeprefix(uids.IN_FILE)
+  wanted = (*source.image, *source.caption, source.language_field, uid)
   try:
     found = columns.choose(
       source, _names(schema, wanted), field, needs_image=needs_image

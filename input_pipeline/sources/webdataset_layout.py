@@ -8,11 +8,14 @@ from typing import Any
 from input_pipeline import captions, faults
 from input_pipeline.sources import caption_files, source_config
 from input_pipeline.storage import tar_scan
+from input_pipeline.storage import uids as uids_lib
 
 _IMAGES = (
   *("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"),
   *("avif", "heic", "heif", "jp2", "ppm", "pgm", "pbm"),
 )
+# Number of extensions that a message names.
+_NUM_NAMED = 10
 _CAPTIONS = ("txt", "json.caption", "json.texts")
 
 
@@ -25,6 +28,7 @@ class Layout:
     takes_first: whether only the first of `captions` with a caption is read.
     language_field: field of the JSON; "" if all captions are in `language`.
     uid_field: field of the JSON; "" for the key.
+    in_file: whether UIDs differ between tars only; see uids.in_file.
     caption_file: pattern of caption_files.py, instead of `captions`; "" for
       none.
   """
@@ -36,6 +40,7 @@ class Layout:
   language_field: str
   uid_field: str
   caption_file: str = ""
+  in_file: bool = False
 
 
 def make(source: source_config.SourceConfig, field: str) -> Layout:
@@ -58,6 +63,13 @@ def make(source: source_config.SourceConfig, field: str) -> Layout:
         f'{field}.caption must be of "txt" and "json.FIELD"; got {place!r}'
       )
     captions.append((kind, name))
+  uid = source.uid.removeprefix(uids_lib.IN_FILE)
+  in_file = uid != source.uid
+  if in_file and uid != "key" and not uid.startswith("json."):
+    raise ValueError(
+      f'{field}.uid must be "json.FIELD", "file+key" or "file+json.FIELD"; got '
+      f"{source.uid!r}"
+    )
   return Layout(
     images=tuple(
       _extension(image, f"{field}.image") for image in source.image or _IMAGES
@@ -68,8 +80,11 @@ def make(source: source_config.SourceConfig, field: str) -> Layout:
     language_field=_json_field(
       source.language_field, f"{field}.language_field"
     ),
-    uid_field=_json_field(source.uid, f"{field}.uid"),
+    uid_field=(
+      "" if in_file and uid == "key" else _json_field(uid, f"{field}.uid")
+    ),
     caption_file=caption_file,
+    in_file=in_file,
   )
 
 
@@ -83,14 +98,13 @@ def image_of(members: Members, layout: Layout, name: str) -> bytes:
     image = _member(members, kind)
     if image:
       return image
-  have = ", ".join(sorted(members))
   dotted = any(
     kind.endswith(f".{i}") for kind in members for i in layout.images
   )
   hint = "; a key ends at the first dot of the file name" if dotted else ""
   raise faults.ExampleError(
     "image_missing",
-    f"{name} has {have}; none of them is one of "
+    f"{name} has {_names(members)}; none of them is one of "
     f"{', '.join(layout.images)} with something in it{hint}",
   )
 
@@ -103,13 +117,11 @@ def texts_of(
   fallback = None
   for kind, field in layout.captions:
     if kind == "json":
-      captions = list(
-        _captions(tar_scan.field_of(fields_of(members, name), field))
-      )
+      value = tar_scan.field_of(fields_of(members, name), field)
     else:
       data = _member(members, kind)
-      captions = [] if data is None else [("", _decode(data, name))]
-    for language, caption in captions:
+      value = None if data is None else _decode(data, name)
+    for language, caption in _captions(value):
       text = _clean(caption, name)
       if text and not language:
         fallback = fallback or _language_of(members, layout, name)
@@ -121,10 +133,9 @@ def texts_of(
     fields = [f"{kind}.{field}".strip(".") for kind, field in layout.captions]
     raise faults.ExampleError(
       "caption_missing",
-      f"{name} has no caption in {', '.join(fields)}; it has "
-      f"{', '.join(sorted(members))}",
+      f"{name} has no caption in {', '.join(fields)}; it has {_names(members)}",
     )
-  return {language: tuple(captions) for language, captions in texts.items()}
+  return {language: tuple(present) for language, present in texts.items()}
 
 
 def json_of(members: Members) -> bytes | None:
@@ -177,8 +188,16 @@ def _captions(value: Any, language: str = "") -> Iterator[tuple[str, str]]:
       if not isinstance(one, list):
         yield from _captions(one, language)
   elif isinstance(value, dict) and not language:
-    for code, captions in value.items():
-      yield from _captions(captions, code)
+    for code, item in value.items():
+      yield from _captions(item, code)
+
+
+def _names(members: Members) -> str:
+  """Return the extensions of an example, the first of many."""
+  names = sorted(members)
+  others = len(names) - _NUM_NAMED
+  more = [f"{others} more"] if others > 0 else []
+  return ", ".join(names[:_NUM_NAMED] + more)
 
 
 def _decode(data: bytes, name: str) -> str:

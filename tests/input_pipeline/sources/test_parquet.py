@@ -49,7 +49,7 @@ def _kind(records, index):
     ({"language_field": "lang"}, "sources.main.language_field .*'lang'"),
     ({"language_field": "number"}, "field must be text; got int64 .* number"),
     ({"uid": "id"}, "sources.main.uid must be among .*'id', in .*a.parquet"),
-    ({"uid": "right"}, "main.uid must be text, bytes or .* got bool .* right"),
+    ({"uid": "right"}, "main.uid must be text, bytes, .* got bool .* right"),
   ],
 )
 def test_fields_that_do_not_fit(tmp_path, fields, message):
