@@ -121,12 +121,12 @@ class Records:
     table, rows = self._cache[number]
     position = position if rows is None else int(rows[position])
     path = self._files[self._groups["file"][number]].path
-    row = table.slice(position, 1)
     where = f"row {index}, of {path}"
-    image = self._image(row, path, where)
-    texts = self._texts(row, where)
-    (stored,) = self._stored_keys(row)
-    key = self._key(stored, number, position)
+    image = self._image(table, position, path, where)
+    texts = self._texts(table, position, where)
+    key = self._key(
+      _text_of(table, position, self._layout.columns.key), number, position
+    )
     return record_lib.Record(key, image, texts, f"{path}, {key}")
 
   def fingerprint(self) -> str:
@@ -192,28 +192,35 @@ class Records:
       values, _ = arrow_values.strings(values)
     return values.to_pylist()
 
-  def _texts(self, row: Any, where: str) -> dict[str, tuple[str, ...]]:
-    """Return the captions of a table's only row by language."""
-    found: dict[str, Any] = {}
+  def _texts(
+    self, table: Any, position: int, where: str
+  ) -> dict[str, tuple[str, ...]]:
+    """Return the captions of a row by language."""
+    row: dict[str, Any] = {}
     for name in self._layout.columns.captions:
-      if name in row.column_names and row[name].type == "string":
+      if _is_simple(table, name):
         with contextlib.suppress(UnicodeDecodeError):
-          found[name] = row[name][0].as_py()
+          row[name] = table[name][position].as_py()
           continue
-      _, languages, texts, broken = arrow_texts.texts(row, [name])
+      _, languages, texts, broken = arrow_texts.texts(
+        table.slice(position, 1), [name]
+      )
       for reason in broken.values():
         raise faults.ExampleError("caption_broken", f"{where}: {reason}")
-      found[name] = [
+      row[name] = [
         {code: text} if code else text
         for code, text in zip(
           languages.to_pylist(), texts.to_pylist(), strict=True
         )
       ]
-    if name := self._layout.columns.language:
-      language, _ = arrow_values.strings(arrow_values.column(row, name))
-      found[name] = language[0].as_py()
+    language = None
+    with contextlib.suppress(UnicodeDecodeError):
+      language = _text_of(table, position, self._layout.columns.language)
+      if isinstance(language, bytes):
+        language = language.decode()
+    language = language if isinstance(language, str) else ""
     return columns.texts(
-      self._layout.columns, found, self._source.language, where
+      self._layout.columns, row, language or self._source.language, where
     )
 
   def _read_group(
@@ -272,11 +279,12 @@ class Records:
       )
     return table, rows
 
-  def _image(self, row: Any, path: str, where: str) -> bytes:
-    """Return the image of a table's only row."""
-    stored = arrow_values.column(row, self._layout.columns.image)
+  def _image(self, table: Any, position: int, path: str, where: str) -> bytes:
+    """Return the image of a row."""
     try:
-      value = columns.image_value(stored[0].as_py())
+      value = columns.image_value(
+        _value(table, position, self._layout.columns.image)
+      )
     except UnicodeDecodeError as error:
       raise faults.ExampleError(
         "image_missing", f"{where}: the image's path is not UTF-8"
@@ -299,6 +307,36 @@ class Records:
     return columns.key_text(value) or (
       f"{self._names[group['file']]}:{group['number']}:{place}"
     )
+
+
+def _value(table: Any, position: int, name: str) -> Any:
+  """Return a value; UnicodeDecodeError for text that is not UTF-8."""
+  import pyarrow
+
+  if name in table.column_names:
+    value = table[name][position]
+    if not isinstance(value, pyarrow.ExtensionScalar):
+      return value.as_py()
+  return arrow_values.column(table.slice(position, 1), name)[0].as_py()
+
+
+def _text_of(table: Any, position: int, name: str | None) -> Any:
+  """Return a value; None for text that is not UTF-8, and without a column."""
+  with contextlib.suppress(UnicodeDecodeError):
+    return _value(table, position, name) if name else None
+  return None
+
+
+def _is_simple(table: Any, name: str) -> bool:
+  """Return whether a column has strings or lists of them, read faster."""
+  import pyarrow
+
+  if name not in table.column_names:
+    return False
+  kind = table[name].type
+  while pyarrow.types.is_list(kind):
+    kind = kind.value_type
+  return pyarrow.types.is_string(kind)
 
 
 def _warn_of_large_groups(groups: np.ndarray, field: str) -> None:

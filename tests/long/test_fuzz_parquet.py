@@ -267,6 +267,12 @@ def _file(draw, name: str, first: int) -> _File:
   languages = [draw(st.sampled_from(("fr", "", None))) for _ in range(num_rows)]
   kind = draw(_leaf())
   spoken = [None if x is None else _text(kind, x.encode()) for x in languages]
+  if _is_bytes(kind):
+    spoken = [x and draw(st.sampled_from((x, _BROKEN))) for x in spoken]
+    languages = [
+      None if x == _BROKEN else y
+      for x, y in zip(spoken, languages, strict=True)
+    ]
   columns |= {"image": images, "id": column, "lang": pa.array(spoken, kind)}
   order = draw(st.permutations(sorted(columns)))
   table = pa.table({key: columns[key] for key in order})
