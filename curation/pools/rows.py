@@ -266,7 +266,7 @@ class Reader:
       return _named(value, self._folder)
 
     with concurrent.futures.ThreadPoolExecutor(_NUM_OPENED) as threads:
-      found = list(threads.map(read, column.to_pylist()))
+      found = list(threads.map(read, _decodable(column).to_pylist()))
     return (
       pa.array([image for image, _ in found], pa.binary()),
       pa.array([message for _, message in found], pa.string()),
@@ -287,6 +287,17 @@ def _named(name: Any, folder: str) -> tuple[bytes | None, str | None]:
     if error.kind == "read_failed" and remote.scheme(name) not in web.SCHEMES:
       raise
     return None, f"{error.kind}: {error}"
+
+
+def _decodable(column: pa.Array) -> pa.Array:
+  """Return images with null for what names a file not in UTF-8."""
+  if arrow_values.is_text(column.type):
+    return arrow_values.strings(column)[0]
+  if pa.types.is_struct(column.type):
+    parts = [_decodable(part) for part in column.flatten()]
+    names = [field.name for field in column.type]
+    return pa.StructArray.from_arrays(parts, names)
+  return column
 
 
 def _sided(table: pa.Table, side: str, values: pa.Array, name: str) -> pa.Table:

@@ -9,6 +9,8 @@ import pytest
 from pyarrow import parquet
 
 from curation import pool, pools
+from input_pipeline import faults
+from input_pipeline.sources import parquet as training
 from tests.curation.pools import reading
 from tests.input_pipeline.sources import pairs
 
@@ -89,6 +91,25 @@ def test_columns_of_every_type_of_list_and_text(tmp_path, kind):
   rows = np.array([0, 2]) << pool.CAPTION_BITS
   found = reading.rows_of(opened, shards, ("url", "l14"), rows=rows)
   assert [row["l14"] for row in found] == [[0.0, 1.0], [2.0, None]]
+
+
+@pytest.mark.parametrize("is_struct", [False, True])
+def test_paths_that_are_not_utf8_are_no_images(tmp_path, is_struct):
+  (tmp_path / "a.png").write_bytes(pairs.png(1))
+  path = pa.array([b"\xff.png", b"a.png"]).view(pa.string())
+  image = pa.StructArray.from_arrays([pa.nulls(2), path], ["bytes", "path"])
+  table = pa.table({"image": image if is_struct else path, "text": ["a", "b"]})
+  parquet.write_table(table, tmp_path / "a.parquet")
+  source = pairs.source("parquet", tmp_path / "a.parquet")
+  opened, shards = reading.open_pool(source, tmp_path)
+  first, second = reading.rows_of(opened, shards, ("image",))
+  assert first["fault"].startswith("image_missing: ")
+  assert second["image"] == pairs.png(1)
+  records = training.open_split(source, "", pairs.context(tmp_path))
+  with pytest.raises(faults.ExampleError, match="path is not UTF-8") as caught:
+    records[0]
+  assert caught.value.kind == "image_missing"
+  assert records[1].image == pairs.png(1)
 
 
 def test_columns_that_not_all_files_have_are_named(tmp_path, caplog):
