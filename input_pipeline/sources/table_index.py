@@ -18,6 +18,7 @@ import numpy as np
 from absl import logging
 
 from input_pipeline.sources import table_layout
+from input_pipeline.storage import file_kinds
 from runtime import whole_files
 
 EVERY = 4096
@@ -61,6 +62,9 @@ def make(path: str, *, is_separated: bool) -> np.ndarray:
 
 def check_kind(head: bytes) -> None:
   """Raise ValueError for a file whose first bytes are not lines of UTF-8."""
+  other = file_kinds.describe(head[: file_kinds.NUM_BYTES]) if head else ""
+  if other:
+    raise ValueError(f"the file is no table but {other}")
   kind = next((name for mark, name in _MARKS if head.startswith(mark)), "")
   if not kind:
     letters = head[:64]
@@ -71,8 +75,6 @@ def check_kind(head: bytes) -> None:
       f'the file is {kind}, not UTF-8; the field encoding="{kind.lower()}" '
       'of format="table" reads it'
     )
-  if head[:64].count(0) > 3:
-    raise ValueError("the file begins with NUL bytes; expected lines of text")
   if b"\r" in head and b"\n" not in head:
     raise ValueError(
       "lines end in carriage returns alone, as on old Macs; write line feeds: "

@@ -78,15 +78,15 @@ def test_messages_say_why_a_column_was_chosen(tmp_path):
     (tmp_path / "a.png").write_bytes(b"image")
     with pytest.raises(
       faults.ExampleError,
-      match=r"row 0.* title \(chosen as the first of caption, captions, text, "
-      r"title, texts among the columns \['path', 'title'\]; "
+      match=r"no text in column title \(chosen as the first of caption, captio"
+      r"ns, text, title, texts among the columns \['path', 'title'\]; "
       r"data.sources.main.caption names another\)",
     ):
       records[0]
     with pytest.raises(
       faults.ExampleError,
-      match=r"row 1.* path \(chosen as the first of image, jpg, .*, path, .*"
-      r"url, image_url among the columns \['path', 'title'\]; ",
+      match=r"nothing.* in column path \(chosen as the first of image, jpg, .*, "
+      r"path, .*url, image_url among the columns \['path', 'title'\]; ",
     ):
       records[1]
   pyarrow_parquet.write_table(
