@@ -11,6 +11,8 @@ KINDS: Mapping[str, str] = types.MappingProxyType(
     "caption_broken": "a caption that is not text, or not to its end",
     "caption_missing": "no caption, or one of invisible characters alone",
     "caption_too_long": "a caption longer than data.max_caption_chars",
+    "embedding_broken": "an embedding that is not finite, or of length 0",
+    "embedding_missing": "no embedding beside the pair",
     "file_missing": "a file that was listed is gone",
     "image_broken": "an image that cannot be decoded, or not to its end",
     "image_missing": "no image beside the caption",
@@ -19,6 +21,7 @@ KINDS: Mapping[str, str] = types.MappingProxyType(
     "member_twice": "two files where one is expected: which one is not known",
     "read_failed": "a read that failed each time it was tried",
     "record_broken": "stored bytes that are not a record",
+    "score_broken": "a score that is NaN or infinite",
     "shard_broken": "a file that is no shard, such as a page of HTML",
     "shard_changed": "a shard that is not the one that was indexed",
     "shard_short": "a shard that ends before its last example",
@@ -38,7 +41,8 @@ class ExampleError(ValueError):
   """
 
   def __init__(self, kind: str, message: str):
-    super().__init__(message)
+    # A name that is not UTF-8 must not end the run that reports it.
+    super().__init__(message.encode("utf-8", "backslashreplace").decode())
     assert kind in KINDS, kind
     self.kind = kind
 

@@ -90,6 +90,11 @@ class Loader:
     self._ledger.check_facts(self._facts)
 
   @property
+  def num_examples(self) -> dict[str, int]:
+    """Return the number of examples of each source."""
+    return {name: facts.examples for name, facts in self._facts.items()}
+
+  @property
   def bad_fraction(self) -> float:
     """Return the share of the examples that were replaced."""
     return self._num_replaced / max(self._num_examples, 1)

@@ -16,6 +16,10 @@ from input_pipeline.sources import source_config
 
 # Most examples that are read: from a distant bucket, they take seconds.
 NUM_PROBED = 100
+# Seconds, and faults, after which nothing but faults is enough: a server that
+# never answers takes a minute for each example.
+_SECONDS = 180.0
+_NUM_FAULTS = 5
 # Seconds for which each source is searched for a language.
 SEARCH_SECONDS = 20.0
 
@@ -32,7 +36,7 @@ def check(
   can be decoded are enough.
   """
   num_probed = min(len(records), NUM_PROBED)
-  where = f"the first {num_probed} examples of data.sources.{name}"
+  start = time.monotonic()
   present: set[str] = set()
   has_image = False
   errors: list[faults.ExampleError] = []
@@ -46,11 +50,16 @@ def check(
         has_image = True
     except faults.ExampleError as error:
       errors.append(error)
+      is_late = time.monotonic() - start > _SECONDS
+      if is_late and len(errors) == index + 1 >= _NUM_FAULTS:
+        num_probed = index + 1
+        break
     if has_image and any(
       languages_lib.texts_in(dict.fromkeys(present, ("",)), language)
       for language in languages
     ):
       return
+  where = f"the first {num_probed} examples of data.sources.{name}"
   if len(errors) == num_probed:
     raise ValueError(
       f"none of {where} can be used: {errors[0].kind}: {errors[0]}"

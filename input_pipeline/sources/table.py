@@ -45,7 +45,8 @@ LANGUAGES = None
 
 TABLES = (
   *("captions.jsonl", "captions.csv", "captions.tsv"),
-  "metadata.jsonl",  # in Hugging Face's image folders
+  # In Hugging Face's image folders; folder.py reads those below them too.
+  *("metadata.jsonl", "metadata.csv"),
 )
 _SEPARATED = (".csv", ".tsv")
 
@@ -203,6 +204,11 @@ class Records:
     form = ("lines",) if self._delimiter == "\t" else ()
     return record_lib.digest((self._digest, self.layout.columns, *root, *form))
 
+  def path_of(self, index: int) -> str:
+    """Return the path of the table."""
+    del index
+    return self.path
+
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""
     found = np.empty(len(self), uids_lib.UID)
@@ -295,7 +301,8 @@ def _find(path: str, field: str) -> files.File:
       raise OSError(f"{field}.path: {path}: {error}") from error
   raise ValueError(
     f"{field}.path must be a .jsonl, .csv or .tsv file, or a folder with "
-    f"{', '.join(TABLES)}; got {path!r}"
+    f"{', '.join(TABLES)}; got {path!r}. "
+    'format="folder" reads a folder of images with captions beside them'
   )
 
 

@@ -1,10 +1,10 @@
-"""Languages of sources, looked for before a run begins."""
+"""Examples and languages of sources, looked for before a run begins."""
 
 import json
 
 import pytest
 
-from input_pipeline import probe
+from input_pipeline import faults, probe
 from input_pipeline.sources import table
 from tests.input_pipeline import fake_records
 from tests.input_pipeline.sources import pairs
@@ -73,3 +73,31 @@ def test_one_example_is_read_where_it_suffices():
 def test_every_example_is_read_once(length):
   order = list(probe._spread(length))
   assert sorted(order) == list(range(length))
+
+
+class _Dead:
+  """Records at an address that never answers, a minute for each."""
+
+  def __init__(self):
+    self.seconds = 0.0
+    self.num_read = 0
+
+  def __len__(self):
+    return 1000
+
+  def __getitem__(self, index):
+    self.seconds += 62.5
+    self.num_read += 1
+    raise faults.ExampleError("read_failed", f"http://h/{index}: no answer")
+
+
+def test_a_dead_address_ends_the_probe(monkeypatch):
+  records = _Dead()
+  monkeypatch.setattr(probe.time, "monotonic", lambda: records.seconds)
+  with pytest.raises(
+    ValueError,
+    match="none of the first 5 examples of data.sources.main can be used: "
+    "read_failed: http://h/0: no answer",
+  ):
+    probe.check("main", pairs.source("table", "x"), records, ("en",))
+  assert records.num_read == 5
