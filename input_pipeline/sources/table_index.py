@@ -21,7 +21,7 @@ from input_pipeline.sources import table_layout
 from input_pipeline.storage import file_kinds
 from runtime import whole_files
 
-EVERY = 4096
+EVERY = 256
 # Bytes that tell what kind of file it is.
 _NUM_PROBED = 1 << 16
 _MARKS = (
