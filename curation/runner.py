@@ -93,6 +93,10 @@ def run(
       f"{manifest['num_uids']:,} images: {folder / SELECTION}, "
       f"{folder / REPORT}"
     )
+    dropped = manifest["read"]["dropped"]
+    if dropped:
+      kinds = ", ".join(f"{kind} {num:,}" for kind, num in dropped.items())
+      print(f"cannot be read: {kinds} (column fault of {folder}/signals/)")
   return 0
 
 
