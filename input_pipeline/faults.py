@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 KINDS: Mapping[str, str] = types.MappingProxyType(
   {
     "caption_broken": "a caption that is not text, or not to its end",
-    "caption_missing": "no caption, or an empty one",
+    "caption_missing": "no caption, or one of invisible characters alone",
     "caption_too_long": "a caption longer than data.max_caption_chars",
     "file_missing": "a file that was listed is gone",
     "image_broken": "an image that cannot be decoded, or not to its end",

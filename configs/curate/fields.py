@@ -61,6 +61,6 @@ def pool() -> ml_collections.ConfigDict:
   config.uid = ""
   config.split = ""
   # Languages of the captions to read, for formats whose examples have captions
-  # in several; each caption is a pair. () reads all.
+  # in several (not "webdataset"); each caption is a pair. () reads all.
   config.languages = ()
   return config

@@ -151,7 +151,8 @@ def key_text(value: Any) -> str:
   """Return the key of a row as text; "" for a missing or empty one."""
   if isinstance(value, bytes):
     return value.hex()
-  return "" if value is None else clean(str(value))
+  text = "" if value is None else clean(str(value))
+  return text if text.strip() else ""
 
 
 def image_value(value: Any) -> Any:

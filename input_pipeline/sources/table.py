@@ -200,7 +200,9 @@ class Records:
   def fingerprint(self) -> str:
     """Return hex digits of the table's path, size and time of change."""
     root = named_file.facts_of(self._source.image_root)
-    return record_lib.digest((self._digest, self.layout.columns, *root))
+    # Quotes between tabs were once read as those of CSV.
+    form = ("lines",) if self._delimiter == "\t" else ()
+    return record_lib.digest((self._digest, self.layout.columns, *root, *form))
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""

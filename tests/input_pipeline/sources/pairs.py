@@ -22,7 +22,7 @@ CAPTIONS = (
   'an "owl"\nat night',
   "ein Fuchs",
   "x",
-  "",
+  " \u200b\ufeff\u00ad",
 )
 NO_IMAGE, NO_CAPTION = 4, 5
 
