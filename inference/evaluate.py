@@ -1,13 +1,12 @@
 """Evaluation of a run's newest checkpoint, without training."""
 
-import json
 import pathlib
 
 import jax
 
 from evaluators import suite, summary
 from inference import model as model_lib
-from runtime import cluster
+from runtime import cluster, strict_json
 from training import config as config_lib
 from training import metrics, workdir
 
@@ -35,5 +34,5 @@ def run(
     results = suite.run(data, embedder, model.params)
   if cluster.is_first():
     summary.write_results(folder / workdir.RESULTS, results)
-    print(json.dumps(results) if as_json else summary.table(results))
+    print(strict_json.dumps(results) if as_json else summary.table(results))
   return 0

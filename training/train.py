@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import datetime
 import functools
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -21,7 +20,7 @@ import jax
 from evaluators import embedding, suite, summary
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
-from runtime import checks, cluster, compilation_cache, provenance
+from runtime import checks, cluster, compilation_cache, provenance, strict_json
 from runtime import mesh as mesh_lib
 from training import (
   checkpointing,
@@ -337,7 +336,7 @@ def _write_report(
 
 def _print_results(results: suite.Results, as_json: bool) -> int:
   if cluster.is_first():
-    print(json.dumps(results) if as_json else summary.table(results))
+    print(strict_json.dumps(results) if as_json else summary.table(results))
   return 0
 
 

@@ -48,7 +48,9 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   columns = columns_lib.choose(
     section.source(config), names, section.FIELD, needs_image=False
   )
-  if columns.key is None and "uid" in names:
+  if (
+    columns.key is None and "uid" in names and config.uid != columns_lib.BY_ROW
+  ):
     columns = dataclasses.replace(columns, key="uid")
   form = lines.form(table_layout.Layout(columns), rows)
   shown = columns_lib.names_from_common([file.path for file in found])
@@ -125,6 +127,7 @@ class Pool:
           some + first,
           functools.partial(self._key, shard, begins + offset),
           problems,
+          shard.path[self.root_length :],
         )
         yield from pair_tables.cut(made, max_rows)
       first = stop

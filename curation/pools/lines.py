@@ -68,11 +68,18 @@ class Form:
       found = self._read_json(data, offsets, names)
     if found is not None:
       return found, pa.nulls(len(found), pa.string())
-    rows, problems = [], []
+    rows, problems, key = [], [], self.layout.columns.key
     for number, row in enumerate(self.layout.rows(data, offsets.tolist())):
       problem = None
       if isinstance(row, faults.ExampleError):
         problem, row = f"{row.kind}: {where(number)}: {row}", {}
+      if key is not None and key in names:
+        text = ""
+        try:
+          text = columns_lib.key_text(row.get(key))
+        except faults.ExampleError as error:
+          problem = f"{error.kind}: {where(number)}: {error}"
+        row = {**row, key: text}
       rows.append(row)
       problems.append(problem)
     made = {name: self._column(name, rows) for name in names}
@@ -112,8 +119,7 @@ class Form:
         return pa.array(found, pa.list_(caption_columns.SPOKEN))
       return pa.array([[text for _, text in some] for some in found], _TEXTS)
     if name == self.layout.columns.key:
-      keys = [None if v is None else columns_lib.clean(str(v)) for v in values]
-      return pa.array(keys, pa.string())
+      return pa.array(values, pa.string())
     kind = self.types.get(name, pa.string())
     if self.layout.header and not pa.types.is_string(kind):
       return pa.array([_number(v, kind) for v in values], kind)

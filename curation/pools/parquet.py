@@ -157,7 +157,9 @@ class Pool:
       table, places = table.take(pa.array(examples)), places[examples]
     shown = group[self.root_length :]
     found, rows = reader.pairs(
-      table, places, lambda row: f"{shown}:{places[row] - group_start}"
+      *(table, places),
+      lambda row: f"{shown}:{places[row] - group_start}",
+      file=shown.rpartition(":")[0],
     )
     return found, rows if examples is None else examples[rows]
 

@@ -20,6 +20,7 @@ from input_pipeline import faults
 from input_pipeline.sources import columns as columns_lib
 from input_pipeline.sources import named_file
 from input_pipeline.storage import remote, web
+from input_pipeline.storage import uids as uids_lib
 
 # Images, named by rows, that are read at the same time.
 _NUM_OPENED = 16
@@ -126,6 +127,7 @@ class Reader:
     places: np.ndarray,
     positional: Callable[[int], str],
     problems: pa.Array | None = None,
+    file: str = "",
   ) -> tuple[pa.Table, np.ndarray]:
     """Return the pairs of a table's rows, and the row in `table` of each pair.
 
@@ -134,8 +136,11 @@ class Reader:
       places: int64, index in the shard of each row, ascending.
       positional: row in `table` -> key, for a table without keys.
       problems: problem of each row as a string, null for most.
+      file: path of the file for UIDs that depend on it; see uids.in_file.
     """
     rows, numbers, spoken, text, messages = self._captions(table, places)
+    if problems is None and self._layout.columns.key:
+      problems = key_columns.problems(self._keys(table))
     if problems is not None:
       messages = pc.call_function(
         "coalesce", [problems.take(pa.array(rows)), messages]
@@ -143,7 +148,11 @@ class Reader:
     # Every example once, since its captions share the image.
     examples, index = np.unique(rows, return_inverse=True)
     some = table.take(pa.array(examples))
-    keys = self._uids(some, lambda place: positional(int(examples[place])))
+    keys = key_columns.of_keys(
+      self._keys(some), lambda place: positional(int(examples[place]))
+    )
+    if self._layout.columns.in_file and file:
+      keys = uids_lib.in_file(keys, file)
     columns: dict[str, pa.Array | pa.ChunkedArray] = {
       "uid": pool.uid_column(keys[index]),
       "row": pa.array(places[rows] << pool.CAPTION_BITS | numbers),
@@ -213,15 +222,11 @@ class Reader:
       found.faults.take(kept),
     )
 
-  def _uids(
-    self, some: pa.Table, positional: Callable[[int], str]
-  ) -> np.ndarray:
+  def _keys(self, some: pa.Table) -> pa.Array:
     name = self._layout.columns.key
     if name is None:
-      keys = pa.nulls(len(some), pa.string())
-    else:
-      keys = _plain(some[name]).combine_chunks()
-    return key_columns.of_keys(keys, positional)
+      return pa.nulls(len(some), pa.string())
+    return _plain(some[name]).combine_chunks()
 
   def _languages(self, some: pa.Table) -> pa.Array:
     name = self._layout.columns.language

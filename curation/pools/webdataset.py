@@ -231,6 +231,7 @@ def _examples(
   tar = index.tars[number]
   if places is None:
     places = np.arange(shard.stop - shard.start)
+  name = _names(source.folder)[number] if source.layout.in_file else ""
   # Further parts of an example; the second ones of all are often in a row.
   further: dict[int, tar_scan.Window] = {}
 
@@ -242,6 +243,8 @@ def _examples(
         further[i] = tar_scan.Window(tar)
       reads.append(further[i])
     uid = index.spans["uid"][shard.start + place]
+    if name:
+      uid = uids_lib.in_file(uid[None], name)[0]
     return _Example(place, uid, tar, number, ranges, reads)
 
   if not reader.has_image:
@@ -288,6 +291,11 @@ def _index(folder: pathlib.Path) -> tar_index.Index:
   if folder not in _indices:
     _indices[folder] = tar_index.read(folder)
   return _indices[folder]
+
+
+@functools.lru_cache(maxsize=2)
+def _names(folder: pathlib.Path) -> list[str]:
+  return webdataset.names_of(_index(folder))
 
 
 @functools.lru_cache(maxsize=2)

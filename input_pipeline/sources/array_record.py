@@ -195,6 +195,10 @@ class Records:
         )
     return record_lib.digest(facts)
 
+  def path_of(self, index: int) -> str:
+    """Return the path of the file that has a record."""
+    return self._located(index)[0].filename
+
   def uids(self) -> np.ndarray:
     """Return each record's UID; without a file of them, reads every record.
 

@@ -1,6 +1,7 @@
 """Columns of a table: image, captions, language and key."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from input_pipeline import captions, faults
 from input_pipeline.sources import source_config
 from input_pipeline.storage import remote
+from input_pipeline.storage import uids as uids_lib
 
 # Usual names, best first: ours and Hugging Face's, img2dataset's (named by its
 # images' format), those of open_clip's tables (filepath, title), image
@@ -22,6 +24,10 @@ ADDRESSES = ("url", "image_url")
 CAPTIONS = ("caption", "captions", "text", "title", "texts")
 KEYS = ("key",)
 
+# `uid` that names rows by their file and number, also where they have keys.
+BY_ROW = f"{uids_lib.IN_FILE}row"
+# Whole numbers from here on are not exact as a float64.
+_INEXACT = 2**53
 # Most columns that a message lists.
 _NUM_LISTED = 30
 
@@ -39,16 +45,18 @@ class Columns:
     language: column of the captions' language.
     key: column of the key.
     reasons: reasons for the columns of image and captions, for messages.
+    in_file: whether keys differ between files only; see uids.in_file.
   """
 
   image: str
   captions: tuple[str, ...]
   language: str | None
   key: str | None
-  # Not a part of fingerprints.
+  # Not a part of fingerprints, nor what follows.
   reasons: tuple[str, str] = dataclasses.field(
     default=("", ""), repr=False, compare=False
   )
+  in_file: bool = dataclasses.field(default=False, repr=False)
 
   @property
   def about_image(self) -> str:
@@ -98,15 +106,18 @@ def choose(
   else:
     caption, caption_why = _first(f"{field}.caption", (), CAPTIONS, names)
     captions = (caption,)
-  language, key = (
-    _checked(f"{field}.{option}", name, names) if name else None
-    for option, name in (
-      ("language_field", source.language_field),
-      ("uid", source.uid),
-    )
+  language, key = None, None
+  if source.language_field:
+    language = _checked(f"{field}.language_field", source.language_field, names)
+  uid = source.uid.removeprefix(uids_lib.IN_FILE)
+  in_file = uid != source.uid
+  if not uid or (in_file and uid == "key"):
+    key = next((name for name in keys if name in names), None)
+  elif source.uid != BY_ROW:
+    key = _checked(f"{field}.uid", uid, names)
+  columns = Columns(
+    *(image, captions, language, key, (image_why, caption_why), in_file)
   )
-  key = key or next((name for name in keys if name in names), None)
-  columns = Columns(image, captions, language, key, (image_why, caption_why))
   for name in columns.names:
     if (number := list(names).count(name)) > 1:
       raise ValueError(
@@ -148,9 +159,27 @@ def texts(
 
 
 def key_text(value: Any) -> str:
-  """Return the key of a row as text; "" for a missing or empty one."""
+  """Return the key of a row as text; "" for a missing or empty one.
+
+  A whole number that is a float (pandas makes floats of integers beside a
+  missing one) has the key of the integer: 7.0 that of 7. NaN is a missing key.
+
+  Raises:
+    faults.ExampleError: "record_broken" for an infinite float, or one so large
+      that whole numbers may not be told apart (2^53).
+  """
   if isinstance(value, bytes):
     return value.hex()
+  if isinstance(value, float):
+    if math.isnan(value):
+      return ""
+    if abs(value) >= _INEXACT:
+      raise faults.ExampleError(
+        "record_broken",
+        f"the key {value!r} is a float of 2^53 or more, which may be the key of"
+        " several rows; write keys as integers or text",
+      )
+    value = int(value) if value.is_integer() else value
   text = "" if value is None else clean(str(value))
   return text if text.strip() else ""
 

@@ -140,6 +140,10 @@ class Records:
     root = named_file.facts_of(self._source.image_root)
     return record_lib.digest((facts, self._layout, *root))
 
+  def path_of(self, index: int) -> str:
+    """Return the path of the file that has a row."""
+    return self._files[self._groups["file"][self._locate(index)[0]]].path
+
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads no column but the key's."""
     found = np.empty(len(self), uids_lib.UID)
@@ -149,6 +153,9 @@ class Records:
         range(start, stop), self._keys(number), strict=True
       ):
         found[index] = uids_lib.uid(key)
+      if self._layout.columns.in_file:
+        name = self._names[self._groups["file"][number]]
+        found[start:stop] = uids_lib.in_file(found[start:stop], name)
     return found
 
   def _locate(self, index: int) -> tuple[int, int]:
@@ -181,7 +188,11 @@ class Records:
       with contextlib.suppress(UnicodeDecodeError):
         values = table[name].to_pylist()
     for place in places:
-      yield self._key(None if values is None else values[place], number, place)
+      try:
+        value = None if values is None else values[place]
+        yield self._key(value, number, place)
+      except faults.ExampleError:  # raised again when the row is read
+        yield self._key(None, number, place)
 
   def _read_group(
     self, number: int

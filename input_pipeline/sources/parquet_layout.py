@@ -183,6 +183,11 @@ def of_schema(
       f"{field}.language_field must be text; column {found.language} is "
       f"{schema.field(found.language).type}"
     )
+  if found.key and _is_short_float(schema.field(found.key).type):
+    raise ValueError(
+      f"{field}.uid must be integers or text: column {found.key} is "
+      f"{schema.field(found.key).type}, in which large numbers are the same"
+    )
   # Files of img2dataset have both; in others a status may have another meaning.
   status = ()
   if {_STATUS, "error_message"} <= set(schema.names):
@@ -211,6 +216,12 @@ def _image_parts(found: columns.Columns, schema: Any, field: str) -> list[str]:
       f"of a path or URL; got {kind} in column {found.about_image}"
     )
   return [name]
+
+
+def _is_short_float(kind: Any) -> bool:
+  import pyarrow
+
+  return pyarrow.types.is_float16(kind) or pyarrow.types.is_float32(kind)
 
 
 def _is_text(kind: Any) -> bool:

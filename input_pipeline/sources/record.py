@@ -45,6 +45,10 @@ class Records(Protocol):
     """
     ...
 
+  def path_of(self, index: int) -> str:
+    """Return the path of the file that has a record, for messages."""
+    ...
+
   def uids(self) -> np.ndarray:
     """Return a UID [N] for each example, in order; may read every record."""
     ...

@@ -204,6 +204,11 @@ class Records:
     form = ("lines",) if self._delimiter == "\t" else ()
     return record_lib.digest((self._digest, self.layout.columns, *root, *form))
 
+  def path_of(self, index: int) -> str:
+    """Return the path of the table."""
+    del index
+    return self.path
+
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""
     found = np.empty(len(self), uids_lib.UID)

@@ -20,9 +20,11 @@ no example; a link has a key, but no content.
             if the example has one, else `source.language`
 
 Text is UTF-8, stripped of white space. The UID is that of the key, or of
-`source.uid`, "json.FIELD": only then does the index read the JSON files. No
-member is written to disk, and an example with a member that torch or webdataset
-would unpickle is refused.
+`source.uid`, "json.FIELD": only then does the index read the JSON files. With
+"file+key" and "file+json.FIELD" it depends on the tar's path below the folder
+of all tars too: where several number their examples from 0. No member is
+written to disk, and an example with a member that torch or webdataset would
+unpickle is refused.
 """
 
 import bisect
@@ -36,6 +38,7 @@ import numpy as np
 from input_pipeline import faults
 from input_pipeline.sources import (
   caption_files,
+  columns,
   record,
   source_config,
   webdataset_layout,
@@ -133,8 +136,14 @@ class Records:
       facts += [(file.size, file.version) for file in self._texts.facts()]
     return record.digest(facts)
 
+  def path_of(self, index: int) -> str:
+    """Return the path of the tar that has an example."""
+    return self._index.tars[bisect.bisect_right(self._index.stops, index)].path
+
   def uids(self) -> np.ndarray:
     """Return a UID [N], memory-mapped; (0, 0) if the JSON has none."""
+    if self._layout.in_file:
+      return tar_index.uids_in_files(self._folder, names_of(self._index))
     return self._index.spans["uid"]
 
   # Pickled without the index, which the other process maps for itself.
@@ -143,6 +152,11 @@ class Records:
 
   def __repr__(self) -> str:
     return f"Records({self._folder}, {self._layout})"
+
+
+def names_of(index: tar_index.Index) -> list[str]:
+  """Return the paths of an index's tars without the folder of all of them."""
+  return columns.names_from_common([tar.path for tar in index.tars])
 
 
 # Reader of a tar, and the start and stop of members that follow each other.

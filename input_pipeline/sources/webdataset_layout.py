@@ -8,6 +8,7 @@ from typing import Any
 from input_pipeline import captions, faults
 from input_pipeline.sources import caption_files, source_config
 from input_pipeline.storage import tar_scan
+from input_pipeline.storage import uids as uids_lib
 
 _IMAGES = (
   *("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"),
@@ -27,6 +28,7 @@ class Layout:
     takes_first: whether only the first of `captions` with a caption is read.
     language_field: field of the JSON; "" if all captions are in `language`.
     uid_field: field of the JSON; "" for the key.
+    in_file: whether UIDs differ between tars only; see uids.in_file.
     caption_file: pattern of caption_files.py, instead of `captions`; "" for
       none.
   """
@@ -38,6 +40,7 @@ class Layout:
   language_field: str
   uid_field: str
   caption_file: str = ""
+  in_file: bool = False
 
 
 def make(source: source_config.SourceConfig, field: str) -> Layout:
@@ -60,6 +63,13 @@ def make(source: source_config.SourceConfig, field: str) -> Layout:
         f'{field}.caption must be of "txt" and "json.FIELD"; got {place!r}'
       )
     captions.append((kind, name))
+  uid = source.uid.removeprefix(uids_lib.IN_FILE)
+  in_file = uid != source.uid
+  if in_file and uid != "key" and not uid.startswith("json."):
+    raise ValueError(
+      f'{field}.uid must be "json.FIELD", "file+key" or "file+json.FIELD"; got '
+      f"{source.uid!r}"
+    )
   return Layout(
     images=tuple(
       _extension(image, f"{field}.image") for image in source.image or _IMAGES
@@ -70,8 +80,11 @@ def make(source: source_config.SourceConfig, field: str) -> Layout:
     language_field=_json_field(
       source.language_field, f"{field}.language_field"
     ),
-    uid_field=_json_field(source.uid, f"{field}.uid"),
+    uid_field=(
+      "" if in_file and uid == "key" else _json_field(uid, f"{field}.uid")
+    ),
     caption_file=caption_file,
+    in_file=in_file,
   )
 
 

@@ -28,6 +28,7 @@ from absl import logging
 
 from input_pipeline import faults
 from input_pipeline.storage import files, remote, tar_scan
+from input_pipeline.storage import uids as uids_lib
 from runtime import processes, progress, unfinished, whole_files
 
 # Raised when the meaning of an index changes.
@@ -174,6 +175,28 @@ def _check(index: Index) -> None:
     logging.warning("%s", warning)
   if len(warnings) > _NUM_NAMED:
     logging.warning("and %d more such warnings", len(warnings) - _NUM_NAMED)
+
+
+def uids_in_files(folder: pathlib.Path, names: Sequence[str]) -> np.ndarray:
+  """Return UID [N] that differ between tars, memory-mapped; see uids.in_file.
+
+  They are made at the first call, 16 bytes an example beside the index.
+
+  Args:
+    folder: folder of the index.
+    names: name of each tar, the same at each call.
+  """
+  path = folder / "uids_in_files.bin"
+  if not path.exists():
+    index, start = read(folder), 0
+    with whole_files.new_file(path) as temporary, open(temporary, "wb") as file:
+      for name, stop in zip(names, index.stops, strict=True):
+        uids = index.spans["uid"][start:stop]
+        file.write(uids_lib.in_file(uids, name).tobytes())
+        start = stop
+  if not path.stat().st_size:
+    return np.zeros(0, uids_lib.UID)
+  return np.memmap(path, uids_lib.UID, "r").view(np.ndarray)
 
 
 def _prepare_locked(

@@ -114,7 +114,7 @@ def test_what_is_kept_is_what_is_trained_on(write, tmp_path, capsys):
     steps={"odd": Odd()},
   )
   runner.run(curated, tmp_path / "work", engine="inline", num_workers=0)
-  assert "cannot be read: caption_missing 1" in capsys.readouterr().out
+  assert "left out by read: caption_missing 1" in capsys.readouterr().out
   selection = tmp_path / "work/selection.npy"
   assert np.load(selection, allow_pickle=False).dtype == "u8,u8"
   source = dataclasses.replace(source, subset=str(selection))
