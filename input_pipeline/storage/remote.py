@@ -46,10 +46,11 @@ def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     return fsspec.core.url_to_fs(path)
   except ImportError as error:
     package = _PACKAGES.get(scheme(path))
-    advice = f"pip install {package}" if package else str(error)
     raise ModuleNotFoundError(
-      f"{scheme(path)}:// needs a package that is not installed: {advice} "
-      "(requirements-remote.txt has those for gs:// and s3://)"
+      f"{scheme(path)}:// needs the package {package}: pip install {package},"
+      " or pip install -r requirements-remote.txt"
+      if package
+      else f"{scheme(path)}:// needs a package that is not installed: {error}"
     ) from error
 
 
