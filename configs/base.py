@@ -93,9 +93,17 @@ def _data() -> ml_collections.ConfigDict:
   # Side of images in pixels; they are square, RGB.
   data.image_size = 64
   data.augmentation = _augmentation()
+  # Image protocol of evaluation, embedding and export: resize and crop without
+  # chance. A key of image_protocols.PROTOCOLS (at image_size), "training" for
+  # the one that fits data.augmentation (its squashed images squashed, else the
+  # shorter side and the centre), or "" for the protocol of the model that the
+  # run starts from, "training" without one.
+  data.image_protocol = ""
   # Tokens that a caption is cut or padded to.
   data.num_tokens = 16
-  # Key of input_pipeline.tokenizers.TOKENIZERS.
+  # Key of input_pipeline.tokenizers.TOKENIZERS. A run that starts from a model
+  # takes that model's tokenizer unless tokenizer_path names another, and each
+  # run keeps its tokenizer in its folder.
   data.tokenizer = "bpe"
   # File or folder with the vocabulary, read by all tokenizers except "bpe" and
   # "bytes". Rules (marks, padding, case) are in tokenizers/rules.py.

@@ -7,6 +7,7 @@ from typing import Any
 
 from curation import operators, rules
 from curation import pool as pool_lib
+from input_pipeline.sources import columns as columns_lib
 from runtime import checks, sections
 
 _SEE = "configs/curate/fields.py"
@@ -136,9 +137,14 @@ def _check_reads(
         f"{', '.join(order)}"
       )
       continue
+    names = sorted(set(known) - {"uid", "row"})
+    addresses = [x for x in names if x.lower() in columns_lib.ADDRESSES]
+    advice = ""
+    if column in ("image", "width", "height") and addresses:
+      advice = f"; pool.image=('{addresses[0]}',) fetches images from there"
     checks.refuse(
       f"steps.{name} reads {column}, which pool.path's files do not have; they "
-      f"have {', '.join(sorted(set(known) - {'uid', 'row'})) or 'none'}"
+      f"have {', '.join(names) or 'none'}{advice}"
     )
 
 

@@ -10,12 +10,11 @@ change.
 import contextlib
 import dataclasses
 import functools
-import json
 import pathlib
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from curation import pool as pool_lib
@@ -25,8 +24,10 @@ from curation.engine import (
   curation_folder,
   engines,
   failures_file,
+  shard_file,
   shard_pass,
   stage_pass,
+  unique_uids,
 )
 from curation.engine import stages as stages_lib
 from curation.outputs import (
@@ -36,7 +37,14 @@ from curation.outputs import (
   signals,
 )
 from curation.outputs import manifest as manifest_lib
-from runtime import checks, failures, progress, stopping, unfinished
+from runtime import (
+  checks,
+  failures,
+  progress,
+  stopping,
+  strict_json,
+  unfinished,
+)
 
 SELECTION = "selection.npy"
 REPORT = "curation.html"
@@ -69,13 +77,19 @@ def run(
       raise
     raise failures.RunError(engines.DISK_IS_FULL) from error
   if as_json:
-    print(json.dumps(manifest, indent=2))
+    print(strict_json.dumps(manifest, indent=2))
   else:
     print(
       f"{manifest['num_kept']:,} of {manifest['num_pairs']:,} pairs kept, of "
       f"{manifest['num_uids']:,} images: {folder / SELECTION}, "
       f"{folder / REPORT}"
     )
+    for name, kinds in _faults(manifest).items():
+      numbers = ", ".join(f"{kind} {num:,}" for kind, num in kinds.items())
+      print(
+        f"left out by {name}: {numbers} (the column fault of "
+        f"{signals.folder(folder)} names them)"
+      )
   return 0
 
 
@@ -181,6 +195,8 @@ def _run_stages(
       )
     done = (*done, dataclasses.replace(current, left_out=left_out))
     work = dataclasses.replace(work, stages=done)
+    if len(done) == 1:
+      unique_uids.check(work, _left(pool, done), recipe.pool, tries)
     for name in current.measured:
       reduced[name] = stage_pass.reduce(work, _left(pool, done), name, tries)
   return work, passes, reduced
@@ -219,6 +235,13 @@ def _select(
     "num_uids": num_uids,
     "kept_sha256": digest,
   }
+
+
+def _faults(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, int]]:
+  """Return step -> kind -> pairs that it dropped because of a fault."""
+  steps = {step["name"]: step["faults"] for step in manifest["steps"]}
+  read = {shard_file.READ: manifest["read"]["dropped"]}
+  return {name: kinds for name, kinds in (read | steps).items() if kinds}
 
 
 def _done_before(work: shard_pass.Work) -> dict[str, Any]:

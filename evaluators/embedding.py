@@ -6,7 +6,7 @@ B the rows of one jitted call.
 
 import dataclasses
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,13 +24,16 @@ class Examples:
   """Embedded images of a split, with the keys and captions of its examples.
 
   Attributes:
+    rows: position of each example in its split.
     keys: key of each example.
-    texts: first caption of each example in each of its languages.
+    texts: captions of each example in each of its languages, by
+      languages.normalised.
     zimg_NE: float32 [N, E] of length 1.
   """
 
+  rows: tuple[int, ...]
   keys: tuple[str, ...]
-  texts: tuple[Mapping[str, str], ...]
+  texts: tuple[Mapping[str, Sequence[str]], ...]
   zimg_NE: np.ndarray
 
 
@@ -58,12 +61,27 @@ class Embedder:
       _check(images_NYXC, np.uint8, 4, "images")
     return self._embed(self.images_fn, params, images_NYXC, "image")
 
-  def split(self, params: Any, split: evaluation_split.Split) -> Examples:
-    """Embed all images of a split, each batch of them decoded when needed."""
-    keys, texts = [], []
+  def split(
+    self,
+    params: Any,
+    split: evaluation_split.Split,
+    on_fault: evaluation_split.OnFault | None = None,
+  ) -> Examples:
+    """Embed all images of a split, each batch of them decoded when needed.
+
+    Args:
+      params: parameters of the model.
+      split: opened examples.
+      on_fault: as `evaluation_split.Split.batches` takes it.
+
+    Raises:
+      ValueError: an example or an embedding cannot be used.
+    """
+    keys, texts, numbers = [], [], []
 
     def images() -> Iterator[Any]:
-      for batch in split.batches(self.batch_size):
+      for batch in split.batches(self.batch_size, on_fault):
+        numbers.extend(batch.rows)
         keys.extend(batch.keys)
         texts.extend(batch.texts)
         rows = batch.images
@@ -75,7 +93,10 @@ class Embedder:
         )
 
     z_BE = list(self.stream(self.images_fn, params, images(), "image"))
-    return Examples(tuple(keys), tuple(texts), np.concatenate(z_BE))
+    if not z_BE:
+      raise ValueError("no image of the split can be used")
+    z_NE = np.concatenate(z_BE)
+    return Examples(tuple(numbers), tuple(keys), tuple(texts), z_NE)
 
   def texts(self, params: Any, tokens_NL: np.ndarray) -> np.ndarray:
     """Embed int32 tokens: float32 ztxt [N, E] on every host."""
@@ -88,6 +109,8 @@ class Embedder:
     params: Any,
     batches: Iterable[Any],
     kind: str,
+    *,
+    is_checked: bool = True,
   ) -> Iterator[np.ndarray]:
     """Yield float32 rows for each batch of at most `batch_size` rows.
 
@@ -97,9 +120,10 @@ class Embedder:
       batches: arrays, or trees of arrays, by row; fetched one batch ahead of
         the devices.
       kind: noun for a row in messages, such as "image".
+      is_checked: whether rows must be finite; else the caller checks them.
 
     Raises:
-      ValueError: an embedding is not finite.
+      ValueError: an embedding is not finite, with `is_checked`.
     """
     sharding = mesh_lib.batch_sharding(self.mesh)
     ahead = None
@@ -117,11 +141,11 @@ class Embedder:
       # Fetching one batch late keeps the devices busy, and the queue so short
       # that should_stop is called while work is left.
       if ahead is not None:
-        yield _fetched(*ahead, kind)
+        yield _fetched(*ahead, kind if is_checked else None)
       ahead = z_BE, len(jax.tree.leaves(batch)[0])
       done += ahead[1]
     if ahead is not None:
-      yield _fetched(*ahead, kind)
+      yield _fetched(*ahead, kind if is_checked else None)
 
   def _embed(
     self, fn: EmbedFn, params: Any, rows: Any, kind: str
@@ -175,9 +199,9 @@ def to_global(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
     )
 
 
-def _fetched(z_BE: jax.Array, num_rows: int, kind: str) -> np.ndarray:
+def _fetched(z_BE: jax.Array, num_rows: int, kind: str | None) -> np.ndarray:
   z_NE = jax.device_get(z_BE)[:num_rows].astype(np.float32, copy=False)
-  if not np.isfinite(z_NE).all():
+  if kind is not None and not np.isfinite(z_NE).all():
     num_bad = int((~np.isfinite(z_NE)).any(axis=1).sum())
     raise ValueError(
       f"{num_bad} of {num_rows} {kind} embeddings are not finite"

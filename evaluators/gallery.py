@@ -58,64 +58,107 @@ class Panel:
   entries: tuple[Entry, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Side:
+  """All images or all captions: embeddings, labels, and rows to show."""
+
+  z: np.ndarray
+  labels: np.ndarray
+  texts: Sequence[str]
+  owners: Sequence[int]
+  keys: Sequence[str]
+
+
 def make_panels(
   split: str,
   *,
   keys: Sequence[str],
   texts: Sequence[str],
+  owners: Sequence[int],
   image_fn: Callable[[int], np.ndarray],
   zimg_NE: np.ndarray,
-  ztxt_NE: np.ndarray,
+  ztxt_ME: np.ndarray,
   mesh: jax.sharding.Mesh,
   num_entries: int = 10,
   num_answers: int = 5,
 ) -> list[Panel]:
   """Make one panel each for text to image and image to text.
 
-  `image_fn` returns the image of a row, uint8 [Y, X, 3]; it is called for the
-  images that are shown.
+  Args:
+    split: name of the evaluation set.
+    keys: key of each of N images.
+    texts: M captions of the images; an image is shown with its first one.
+    owners: image of each caption.
+    image_fn: function from an image's row to uint8 [Y, X, 3]; called for the
+      images that are shown.
+    zimg_NE, ztxt_ME: embeddings of length 1.
+    mesh: all devices.
+    num_entries: queries of a panel.
+    num_answers: answers to a query.
   """
-  _, label_N = np.unique(np.asarray(texts), return_inverse=True)
+  image_NK, text_M = retrieval.labels(texts, owners)
+  first = {owner: m for m, owner in reversed(list(enumerate(owners)))}
+  images = _Side(
+    zimg_NE,
+    image_NK,
+    texts=[texts[first[n]] for n in range(len(keys))],
+    owners=range(len(keys)),
+    keys=keys,
+  )
+  captions = _Side(
+    ztxt_ME,
+    text_M[:, None],
+    texts=texts,
+    owners=owners,
+    # An image's first caption has its key, so that both panels choose alike.
+    keys=[
+      keys[owner] if first[owner] == m else f"{keys[owner]} {m}"
+      for m, owner in enumerate(owners)
+    ],
+  )
 
-  def make_panel(direction, zquery_NE, zcand_NE) -> Panel:
-    rank_N = retrieval.ranks(
-      zquery_NE, zcand_NE, label_Q=label_N, label_M=label_N, mesh=mesh
+  def make_panel(direction: str, queries: _Side, cands: _Side) -> Panel:
+    rank_Q = retrieval.ranks(
+      queries.z,
+      cands.z,
+      label_Q=queries.labels,
+      label_M=cands.labels,
+      mesh=mesh,
     )
 
     def make_entry(query: int) -> Entry:
-      score_N = zcand_NE @ zquery_NE[query]
-      order = np.argsort(-score_N, kind="stable")
+      score_M = cands.z @ queries.z[query]
+      order = np.argsort(-score_M, kind="stable")
+      is_right = np.any(np.isin(cands.labels, queries.labels[query]), axis=1)
 
       def make_answer(row: int) -> Answer:
         return Answer(
-          text=texts[row],
-          image_YXC=image_fn(row),
-          score=float(score_N[row]),
-          is_right=bool(label_N[row] == label_N[query]),
+          text=cands.texts[row],
+          image_YXC=image_fn(cands.owners[row]),
+          score=float(score_M[row]),
+          is_right=bool(is_right[row]),
         )
 
-      best_right = next(row for row in order if label_N[row] == label_N[query])
       return Entry(
-        text=texts[query],
-        image_YXC=image_fn(query),
-        rank=float(rank_N[query]),
+        text=queries.texts[query],
+        image_YXC=image_fn(queries.owners[query]),
+        rank=float(rank_Q[query]),
         answers=tuple(make_answer(row) for row in order[:num_answers]),
-        right=make_answer(best_right),
+        right=make_answer(next(row for row in order if is_right[row])),
       )
 
+    chosen = _choose(queries.keys, rank_Q, num_entries)
     return Panel(
       split=split,
       direction=direction,
-      num_queries=len(keys),
-      num_candidates=len(keys),
-      entries=tuple(
-        make_entry(query) for query in _choose(keys, rank_N, num_entries)
-      ),
+      num_queries=len(queries.z),
+      num_candidates=len(cands.z),
+      entries=tuple(make_entry(query) for query in chosen),
     )
 
   return [
-    make_panel("text_to_image", ztxt_NE, zimg_NE),
-    make_panel("image_to_text", zimg_NE, ztxt_NE),
+    make_panel("text_to_image", captions, images),
+    make_panel("image_to_text", images, captions),
   ]
 
 

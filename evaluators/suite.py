@@ -5,15 +5,16 @@ so is each distinct text, however many figures it enters.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from evaluators import embedding, retrieval, zero_shot
+from evaluators import embedding, retrieval, summary, zero_shot
 from evaluators import gallery as gallery_lib
-from input_pipeline import evaluation_split, pipeline
+from input_pipeline import evaluation_split, model_inputs, pipeline
+from input_pipeline import languages as languages_lib
 from input_pipeline.sources import source_config
 from runtime import checks, sections
 
@@ -39,7 +40,7 @@ class EvaluateConfig:
     """Raise ValueError where a field's value cannot be used."""
     checks.at_least("evaluate.every_steps", self.every_steps, 0)
     for name, section in self.sets.items():
-      if name == _ZERO_SHOT:
+      if name in (_ZERO_SHOT, summary.INPUTS):
         checks.refuse(
           f"evaluate.sets must have other names than {name!r}, a group of "
           "results.json"
@@ -76,14 +77,14 @@ class Data:
     splits: split of each distinct source of the sets; images are not loaded.
     names: texts of all splits of a source in the first language, for the
       sources of sets with `all_names`.
-    tokenizer: texts -> int32 tokens [N, L].
+    inputs: image protocol and tokenizer of the model.
   """
 
   config: EvaluateConfig
   languages: tuple[str, ...]
   splits: Mapping[source_config.SourceConfig, evaluation_split.Split]
   names: Mapping[source_config.SourceConfig, Sequence[str]]
-  tokenizer: Callable[[list[str]], np.ndarray]
+  inputs: model_inputs.ModelInputs
 
   @property
   def runnable(self) -> dict[str, zero_shot.ZeroShotConfig]:
@@ -91,7 +92,8 @@ class Data:
     return {
       name: section
       for name, section in self.config.zero_shot_sets.items()
-      if section.language in self.languages
+      if languages_lib.normalised(section.language)
+      in map(languages_lib.normalised, self.languages)
     }
 
 
@@ -114,8 +116,17 @@ class Embeddings:
     return self.ztxt[[self.row[text] for text in texts]]
 
 
-def load_data(config: EvaluateConfig, data: pipeline.DataConfig) -> Data:
+def load_data(
+  config: EvaluateConfig,
+  data: pipeline.DataConfig,
+  inputs: model_inputs.ModelInputs,
+) -> Data:
   """Open the sources of the sets; other sources are not opened for them.
+
+  Args:
+    config: section `evaluate` of the run.
+    data: section `data` of the run.
+    inputs: image protocol and tokenizer of the model.
 
   Raises:
     ValueError: a set's source cannot be read, or it has no example.
@@ -125,7 +136,11 @@ def load_data(config: EvaluateConfig, data: pipeline.DataConfig) -> Data:
     *config.retrieval_sets.items(),
     *config.zero_shot_sets.items(),
   ):
-    at = {"name": "source", "section": f"evaluate.sets.{name}"}
+    at = {
+      "name": "source",
+      "section": f"evaluate.sets.{name}",
+      "protocol": inputs.image_protocol,
+    }
     source = section.source
     if source not in splits:
       splits[source] = evaluation_split.open_split(data, source, **at)
@@ -136,13 +151,13 @@ def load_data(config: EvaluateConfig, data: pipeline.DataConfig) -> Data:
       and whole not in names
     ):
       every = evaluation_split.open_all_splits(data, source, **at)
-      names[whole] = evaluation_split.first_texts(every, data.languages[0])
+      names[whole] = evaluation_split.all_texts(every, data.languages[0])
   return Data(
     config=config,
     languages=data.languages,
     splits=splits,
     names=names,
-    tokenizer=pipeline.make_tokenizer(data) if splits else _no_tokenizer,
+    inputs=inputs,
   )
 
 
@@ -164,7 +179,10 @@ def embed(data: Data, embedder: embedding.Embedder, params: Any) -> Embeddings:
   texts = {text: None for names in data.names.values() for text in names}
   for part in examples.values():
     for language in data.languages:
-      texts |= dict.fromkeys(text.get(language, "") for text in part.texts)
+      code = languages_lib.normalised(language)
+      texts |= dict.fromkeys(
+        text for texts in part.texts for text in texts.get(code, ())
+      )
   for section in data.runnable.values():
     texts |= dict.fromkeys(section.prompts())
   texts.pop("", None)  # an example without a text in some language
@@ -172,7 +190,7 @@ def embed(data: Data, embedder: embedding.Embedder, params: Any) -> Embeddings:
     examples=examples,
     row={text: row for row, text in enumerate(texts)},
     ztxt=(
-      embedder.texts(params, data.tokenizer(list(texts)))
+      embedder.texts(params, data.inputs.tokenizer(list(texts)))
       if texts
       else np.zeros((0, 0), np.float32)
     ),
@@ -184,10 +202,11 @@ def score(
 ) -> Results:
   """Score embeddings: a tree of dicts, the content of results.json.
 
-  For each retrieval set: num_candidates, image_to_text, text_to_image and
-  all_names (image to text against all names, where the set asks for it) in the
-  first language, then "languages" where there are several; "zero_shot" has one
-  entry for each zero-shot set.
+  For each retrieval set: num_images, num_texts, image_to_text, text_to_image
+  and all_names (image to text against all names, where the set asks for it) in
+  the first language, then "languages" where there are several; "zero_shot" has
+  one entry for each zero-shot set, and "inputs" the image protocol and the
+  tokenizer.
   """
   results: Results = {}
   for name, section in data.config.retrieval_sets.items():
@@ -197,6 +216,8 @@ def score(
       name: _zero_shot(name, section, data, embeddings, mesh)
       for name, section in data.config.zero_shot_sets.items()
     }
+  if results:
+    results[summary.INPUTS] = data.inputs.facts()
   return results
 
 
@@ -207,15 +228,16 @@ def gallery(
   panels = []
   for name, section in data.config.retrieval_sets.items():
     examples = embeddings.examples[section.source]
-    rows, texts = _named(examples, name, data.languages[0])
+    rows, texts, owners = _named(examples, name, data.languages[0])
     split = data.splits[section.source]
     panels += gallery_lib.make_panels(
       name,
       keys=[examples.keys[row] for row in rows],
       texts=texts,
+      owners=owners,
       image_fn=lambda i, split=split, rows=rows: split.image(rows[i]),
       zimg_NE=examples.zimg_NE[rows],
-      ztxt_NE=embeddings.texts(texts),
+      ztxt_ME=embeddings.texts(texts),
       mesh=mesh,
     )
   return panels
@@ -226,9 +248,10 @@ def scalars(results: Results) -> dict[str, float]:
 
   Sizes (num_*) and sets that were not run are left out.
   """
+  figures = {k: v for k, v in results.items() if k != summary.INPUTS}
   return {
     path: value
-    for path, value in sections.flat(results, "/").items()
+    for path, value in sections.flat(figures, "/").items()
     if isinstance(value, float)
     and not path.rpartition("/")[2].startswith("num_")
   }
@@ -236,15 +259,20 @@ def scalars(results: Results) -> dict[str, float]:
 
 def _named(
   examples: embedding.Examples, name: str, language: str
-) -> tuple[list[int], list[str]]:
-  """Return the rows that have a text in the language, and the texts."""
-  texts = [text.get(language, "") for text in examples.texts]
-  rows = [row for row, text in enumerate(texts) if text]
+) -> tuple[list[int], list[str], list[int]]:
+  """Return rows with texts in a language, all their texts, and whose each is.
+
+  The last are indices of the first: owners as in `retrieval.evaluate`.
+  """
+  code = languages_lib.normalised(language)
+  by_row = [texts.get(code, ()) for texts in examples.texts]
+  rows = [row for row, texts in enumerate(by_row) if texts]
   if not rows:
     raise ValueError(
       f"no example of evaluate.sets.{name} has a text in {language}"
     )
-  return rows, [texts[row] for row in rows]
+  pairs = [(i, text) for i, row in enumerate(rows) for text in by_row[row]]
+  return rows, [text for _, text in pairs], [i for i, _ in pairs]
 
 
 def _retrieval(
@@ -257,12 +285,17 @@ def _retrieval(
   examples = embeddings.examples[section.source]
   by_language: dict[str, Results] = {}
   for language in data.languages:
-    rows, texts = _named(examples, name, language)
+    rows, texts, owners = _named(examples, name, language)
     scores = retrieval.evaluate(
-      examples.zimg_NE[rows], embeddings.texts(texts), texts, mesh
+      examples.zimg_NE[rows],
+      embeddings.texts(texts),
+      texts,
+      mesh,
+      owners=owners,
     )
     by_language[language] = {
-      "num_candidates": len(texts),
+      "num_images": len(rows),
+      "num_texts": len(texts),
       **{
         direction: _reported(section, figures)
         for direction, figures in scores.items()
@@ -270,20 +303,17 @@ def _retrieval(
     }
   results = dict(by_language[data.languages[0]])
   if section.all_names:
-    rows, texts = _named(examples, name, data.languages[0])
+    rows, texts, owners = _named(examples, name, data.languages[0])
     names = data.names[_whole(section.source)]
-    _, label = np.unique(np.asarray([*texts, *names]), return_inverse=True)
-    rank_N = retrieval.ranks(
+    image_NK, label = retrieval.labels(texts, owners, names)
+    scores = retrieval.scored(
       examples.zimg_NE[rows],
       embeddings.texts(names),
-      label_Q=label[: len(texts)],
+      label_Q=image_NK,
       label_M=label[len(texts) :],
       mesh=mesh,
     )
-    results["all_names"] = {
-      "num_candidates": len(names),
-      **_reported(section, retrieval.metrics(rank_N)),
-    }
+    results["all_names"] = _reported(section, scores)
   if len(by_language) > 1:
     results["languages"] = by_language
   return results
@@ -332,7 +362,3 @@ def _reported(
 def _whole(source: source_config.SourceConfig) -> source_config.SourceConfig:
   """Return a key that is equal for all splits of a source."""
   return dataclasses.replace(source, split="")
-
-
-def _no_tokenizer(texts: list[str]) -> np.ndarray:
-  raise AssertionError(f"no set has texts; got {texts}")

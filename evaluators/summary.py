@@ -1,14 +1,15 @@
 """Evaluation results as rows, as a text table and as results.json."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from evaluators import retrieval, zero_shot
-from runtime import whole_files
+from runtime import strict_json, whole_files
 
+# Group of results.json with the image protocol and the tokenizer.
+INPUTS = "inputs"
 _DIRECTIONS = {
   "image_to_text": "image to text",
   "text_to_image": "text to image",
@@ -39,20 +40,21 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
   """Return rows of the results of `suite.score`, in their order."""
   listed = []
   for group, tree in results.items():
+    if group == INPUTS:
+      continue
     if group == "zero_shot":
       listed += [_zero_shot_row(name, task) for name, task in tree.items()]
       continue
-    size = tree["num_candidates"]
     for direction, label in _DIRECTIONS.items():
-      listed.append(_retrieval_row(group, label, size, tree[direction]))
+      listed.append(_retrieval_row(group, label, tree, tree[direction]))
     if names := tree.get("all_names"):
-      size = names["num_candidates"]
-      listed.append(_retrieval_row(group, "image to all names", size, names))
+      listed.append(_retrieval_row(group, "image to all names", tree, names))
     for language, scores in tree.get("languages", {}).items():
-      size = scores["num_candidates"]
       for direction, label in _DIRECTIONS.items():
         listed.append(
-          _retrieval_row(group, f"{label}, {language}", size, scores[direction])
+          _retrieval_row(
+            group, f"{label}, {language}", scores, scores[direction]
+          )
         )
   return listed
 
@@ -104,8 +106,8 @@ def number(figure: Figure, chance: bool = False) -> str:
 
 
 def write_results(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
-  """Write results.json whole or not at all."""
-  text = json.dumps(results, indent=2, allow_nan=False)
+  """Write results.json whole or not at all; see strict_json."""
+  text = strict_json.dumps(results, indent=2)
   whole_files.write(path, f"{text}\n".encode())
 
 
@@ -115,9 +117,11 @@ def title(name: str) -> str:
 
 
 def _retrieval_row(
-  group: str, label: str, size: int, scores: Mapping[str, float]
+  group: str, label: str, tree: Mapping[str, Any], scores: Mapping[str, Any]
 ) -> Row:
-  chance = retrieval.chance(size)
+  # Results of earlier versions have one size for both directions.
+  size = scores.get("num_candidates", tree.get("num_candidates"))
+  chance = retrieval.chance(size, scores.get("num_right", 1))
   figures = tuple(
     Figure(k, scores[k], chance[k]) for k in chance if k in scores
   )

@@ -1,22 +1,40 @@
-"""A folder of embeddings: images.npy and texts.npy, in input order."""
+"""A folder of embeddings: images.npy and texts.npy, in input order.
 
+Images that cannot be decoded are left out and named in left_out.jsonl. Work
+that was killed goes on: until it is complete it lies in OUT/.unfinished.
+"""
+
+import collections
+import contextlib
 import functools
+import hashlib
 import json
 import pathlib
+import shutil
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from evaluators import embedding
-from inference import image_files, published, read_ahead, row_batches
+from inference import image_files, read_ahead, row_batches
 from inference import model as model_lib
+from input_pipeline import faults, model_inputs
 from input_pipeline.images import image_ops
 from models import stack
-from runtime import checks, progress, provenance, unfinished, whole_files
+from runtime import checks, jsonl, progress, provenance, unfinished, whole_files
 
+LEFT_OUT = "left_out.jsonl"
+_UNFINISHED = ".unfinished"
+_FACTS = "embed.json"
 # Largest batch whose layers are computed apart (stack.layers_apart): with more
 # rows, a program that is shorter to compile is as fast.
 _FEW = 8
+# Seconds between two records of the rows that are on the disk.
+_SAVE_SECONDS = 10.0
+# Files left out that a message names.
+_NUM_NAMED = 3
 
 
 def run(
@@ -28,19 +46,22 @@ def run(
   batch_size: int = row_batches.BATCH_SIZE,
   as_json: bool = False,
 ) -> int:
-  """Embed with the model at `path`; write a folder, whole or not at all.
+  """Embed with the model at `path`; write a folder, or go on with one.
 
   Args:
     path: run or published model, as `model.load` takes it.
     images: pattern as `image_files.find` takes it; "" for none.
     texts: file as `read_texts` takes it; "" for none.
     out: folder to write images.npy, texts.npy (float32, rows of length 1) and
-      embed.json to. It must not exist, or be empty.
+      embed.json to. It must not exist, be empty, or have been begun with the
+      same inputs. embed.json names the image of each row.
     batch_size: most rows that are computed at once.
     as_json: print embed.json instead of a line.
 
   Raises:
-    ValueError, OSError: an argument is wrong; the message names its flag.
+    ValueError, OSError: an argument is wrong, or no image can be decoded; the
+      message names its flag.
+    RunError: the folder was begun with other inputs, or is in use.
   """
   if not images and not texts:
     raise ValueError(
@@ -50,7 +71,8 @@ def run(
   if not out:
     raise ValueError("--out is missing: --out=FOLDER")
   folder = pathlib.Path(out)
-  unfinished.check_free(folder)
+  if others := set(unfinished.names(folder)) - {_UNFINISHED}:
+    raise unfinished.taken(folder, sorted(others), "that this task has begun")
   # Inputs are listed before a model of gigabytes is read.
   image_paths = image_files.find(images) if images else []
   lines = read_texts(pathlib.Path(texts)) if texts else []
@@ -70,31 +92,34 @@ def run(
     "embed_dim": model.config.embed_dim,
     "scale": model.scale,
     "bias": model.bias,
+    "image_protocol": protocol and model_inputs.protocol_facts(protocol),
+    "tokenizer": tokenizer and model_inputs.tokenizer_facts(tokenizer),
     "images": [str(path) for path in image_paths],
     "texts": texts,
     "num_texts": len(lines),
     "versions": provenance.versions(),
   }
-  with unfinished.whole(folder) as temporary:
+  work = folder / _UNFINISHED
+  with unfinished.resumed(work, f"--out={out}"), _deleted_if_wrong(folder):
+    _check_key(work, folder, facts, lines)
+    left_out: list[dict[str, Any]] = []
     if protocol is not None:
-      embedder = model.make_embedder(min(batch_size, len(image_paths)))
-      read = functools.partial(_read_image, protocol)
-      # Pillow decodes and resizes outside of Python's lock.
-      ahead = read_ahead.mapped(read, image_paths, 2 * row_batches.BATCH_SIZE)
-      with ahead as rows:
-        _save(temporary, "images", embedder, model, rows, len(image_paths))
+      left_out = _embed_images(work, model, protocol, image_paths, batch_size)
     if tokenizer is not None:
       embedder = model.make_embedder(min(batch_size, len(lines)))
       rows = (tokenizer([line])[0] for line in lines)
-      _save(temporary, "texts", embedder, model, rows, len(lines))
+      z_NE = _new_array(work / "texts.npy", len(lines), model)
+      _fill(z_NE, 0, embedder, model, rows, "texts")
+    names = {entry["path"] for entry in left_out}
+    facts["images"] = [x for x in facts["images"] if x not in names]
+    facts["num_left_out"] = len(left_out)
+    for name in ("images.npy", "texts.npy", LEFT_OUT):
+      if (work / name).exists():
+        (work / name).replace(folder / name)
     text = json.dumps(facts, indent=2, ensure_ascii=False)
-    whole_files.write(temporary / "embed.json", text.encode() + b"\n")
-  print(
-    text
-    if as_json
-    else f"{len(image_paths)} images and {len(lines)} texts embedded in"
-    f" {folder}; scale {model.scale:.6g}, bias {model.bias:.6g}"
-  )
+    # Written last: a folder with this file is whole.
+    whole_files.write(folder / _FACTS, text.encode() + b"\n")
+  print(text if as_json else _summary(folder, facts, left_out, images))
   return 0
 
 
@@ -121,39 +146,189 @@ def read_texts(path: pathlib.Path) -> list[str]:
   return lines
 
 
-def _save(
+@contextlib.contextmanager
+def _deleted_if_wrong(folder: pathlib.Path) -> Iterator[None]:
+  """Delete the work if its inputs are at fault: nothing of it can be used."""
+  try:
+    yield
+  except ValueError:
+    shutil.rmtree(folder / _UNFINISHED)
+    with contextlib.suppress(OSError):  # not empty
+      folder.rmdir()
+    raise
+
+
+def _check_key(
+  work: pathlib.Path,
   folder: pathlib.Path,
-  name: str,
+  facts: dict[str, Any],
+  lines: list[str],
+) -> None:
+  """Refuse a folder that was begun with other inputs; else write the key."""
+  path = work / "key.json"
+  content = "\0".join([*facts["images"], *lines]).encode()
+  key = {name: x for name, x in facts.items() if name != "images"} | {
+    "num_images": len(facts["images"]),
+    "inputs": hashlib.blake2b(content, digest_size=8).hexdigest(),
+  }
+  key = json.loads(json.dumps(key))
+  if path.exists():
+    if changed := unfinished.changes(json.loads(path.read_text()), key):
+      raise unfinished.other_key(
+        f"--out={folder}", "embeddings of other inputs; undo these", changed
+      )
+    return
+  whole_files.write(path, json.dumps(key).encode())
+
+
+def _embed_images(
+  work: pathlib.Path,
+  model: model_lib.Model,
+  protocol: model_inputs.Protocol,
+  paths: list[pathlib.Path],
+  batch_size: int,
+) -> list[dict[str, Any]]:
+  """Write images.npy and left_out.jsonl; return the lines of the latter."""
+  state, left_out = work / "done.jsonl", work / LEFT_OUT
+  done = ([{"read": 0, "written": 0}, *jsonl.read(state)])[-1]
+  jsonl.keep(left_out, lambda line: line["index"] < done["read"])
+  z_NE = _new_array(work / "images.npy", len(paths), model)
+  embedder = model.make_embedder(min(batch_size, len(paths)))
+  read = functools.partial(_read_image, protocol)
+  remaining = range(done["read"], len(paths))
+  indices: collections.deque[int] = collections.deque()
+  broken, records = jsonl.Writer(left_out), jsonl.Writer(state)
+
+  def rows(
+    results: Iterator[row_batches.Row | faults.ExampleError],
+  ) -> Iterator[row_batches.Row]:
+    for index, row in zip(remaining, results, strict=True):
+      if isinstance(row, faults.ExampleError):
+        broken.write(
+          {
+            "index": index,
+            "path": str(paths[index]),
+            "kind": row.kind,
+            "message": str(row),
+          }
+        )
+      else:
+        indices.append(index)
+        yield row
+
+  saved = time.monotonic()
+
+  def on_rows(num_rows: int, num_written: int) -> None:
+    nonlocal saved
+    last = [indices.popleft() for _ in range(num_rows)][-1]
+    if time.monotonic() - saved > _SAVE_SECONDS:
+      z_NE.flush()
+      broken.sync()
+      records.write({"read": last + 1, "written": num_written})
+      saved = time.monotonic()
+
+  todo = (paths[index] for index in remaining)
+  with (
+    contextlib.closing(broken),
+    contextlib.closing(records),
+    # Pillow decodes and resizes outside of Python's lock.
+    read_ahead.mapped(read, todo, 2 * row_batches.BATCH_SIZE) as results,
+  ):
+    start, made = done["written"], rows(results)
+    num_rows = _fill(z_NE, start, embedder, model, made, "images", on_rows)
+  lines = jsonl.read(left_out)
+  if not num_rows:
+    raise ValueError(
+      f"--images: none of {len(paths)} files is an image; the first:"
+      f" {lines[0]['path']}: {lines[0]['message']}"
+    )
+  if lines:
+    _shorten(work / "images.npy", num_rows)
+  else:
+    left_out.unlink()
+  return lines
+
+
+def _new_array(
+  path: pathlib.Path, num_rows: int, model: model_lib.Model
+) -> np.memmap:
+  """Return the rows of a file, which is made if it is not there."""
+  shape = num_rows, model.config.embed_dim
+  mode = "r+" if path.exists() else "w+"
+  return np.lib.format.open_memmap(path, mode, np.float32, shape)
+
+
+def _shorten(path: pathlib.Path, num_rows: int) -> None:
+  """Keep the first rows of a file of embeddings."""
+  z_NE = np.load(path, mmap_mode="r", allow_pickle=False)
+  with whole_files.replacing(path) as file:
+    header = {"descr": "<f4", "fortran_order": False}
+    shape = num_rows, z_NE.shape[1]
+    np.lib.format.write_array_header_1_0(file, header | {"shape": shape})
+    for start in range(0, num_rows, 1024):
+      file.write(z_NE[start : min(start + 1024, num_rows)].tobytes())
+
+
+def _fill(
+  z_NE: np.memmap,
+  start: int,
   embedder: embedding.Embedder,
   model: model_lib.Model,
   rows: Iterator[row_batches.Row],
-  num_rows: int,
-) -> None:
-  """Write the embeddings of rows to a file; it may be larger than memory."""
+  name: str,
+  on_rows: Any = None,
+) -> int:
+  """Write the embeddings of rows from `start` on; return where they end."""
   fn = embedder.images_fn if name == "images" else embedder.texts_fn
-  z_NE = np.lib.format.open_memmap(
-    folder / f"{name}.npy",
-    mode="w+",
-    dtype=np.float32,
-    shape=(num_rows, model.config.embed_dim),
-  )
   params = model.params
   if embedder.batch_size <= _FEW and model.mesh.size == 1:
     params = stack.layers_apart(params)
-  start = 0
-  with progress.Progress(f"Embedding {name}", num_rows) as bar:
+  with progress.Progress(f"Embedding {name}", len(z_NE)) as bar:
+    bar.advance(start)
     stacked = row_batches.batches(rows, embedder.batch_size)
     for z_BE in embedder.stream(fn, params, stacked, name[:-1]):
       z_NE[start : start + len(z_BE)] = z_BE
       start += len(z_BE)
       bar.advance(len(z_BE))
+      if on_rows is not None:
+        on_rows(len(z_BE), start)
   z_NE.flush()
+  return start
 
 
 def _read_image(
-  protocol: published.Protocol, path: pathlib.Path
-) -> row_batches.Row:
+  protocol: model_inputs.Protocol, path: pathlib.Path
+) -> row_batches.Row | faults.ExampleError:
+  """Return an image's pixels, or the error of a file that has none."""
   try:
     return protocol.apply(image_ops.decode(path.read_bytes()))
-  except ValueError as error:
-    raise ValueError(f"--images: {path}: {error}") from error
+  except faults.ExampleError as error:
+    return error
+  except OSError as error:
+    return faults.ExampleError("read_failed", str(error))
+  except ValueError as error:  # too long for the protocol
+    return faults.ExampleError("image_too_large", str(error))
+
+
+def _summary(
+  folder: pathlib.Path,
+  facts: dict[str, Any],
+  left_out: list[dict[str, Any]],
+  images: str,
+) -> str:
+  lines = [
+    f"{len(facts['images'])} images and {facts['num_texts']} texts embedded in"
+    f" {folder}; scale {facts['scale']:.6g}, bias {facts['bias']:.6g}"
+  ]
+  if left_out:
+    shown = "; ".join(
+      f"{entry['path']}: {entry['kind']}: {entry['message']}"
+      for entry in left_out[:_NUM_NAMED]
+    )
+    lines.append(
+      f"Left out, {len(left_out)} of {len(left_out) + len(facts['images'])}"
+      f" images (all are named in {folder / LEFT_OUT}): {shown}"
+    )
+  if images and (note := image_files.unread_folders(images)):
+    lines.append(note)
+  return "\n".join(lines)

@@ -1,13 +1,12 @@
 """Evaluation of a run's newest checkpoint, without training."""
 
-import json
 import pathlib
 
 import jax
 
 from evaluators import suite, summary
 from inference import model as model_lib
-from runtime import cluster
+from runtime import cluster, strict_json
 from training import config as config_lib
 from training import metrics, workdir
 
@@ -28,12 +27,12 @@ def run(
   config, model = model_lib.load_run(folder, config)
   metrics.say(f"Evaluating the checkpoint of step {model.step}")
   data = cluster.first_then_all(
-    lambda: suite.load_data(config.evaluate, config.data)
+    lambda: suite.load_data(config.evaluate, config.data, model.make_inputs())
   )
   embedder = model.make_embedder(config.evaluate.batch_size)
   with jax.set_mesh(model.mesh):
     results = suite.run(data, embedder, model.params)
   if cluster.is_first():
     summary.write_results(folder / workdir.RESULTS, results)
-    print(json.dumps(results) if as_json else summary.table(results))
+    print(strict_json.dumps(results) if as_json else summary.table(results))
   return 0

@@ -10,13 +10,11 @@ import jax
 import numpy as np
 
 from evaluators import embedding
-from inference import published
-from input_pipeline import pipeline, tokenizers
-from input_pipeline.images import naflex
+from input_pipeline import model_inputs, published_inputs, tokenizers
 from models import dual_encoder
 from models.pretrained import families, loading, opening
 from runtime import mesh as mesh_lib
-from training import checkpointing, workdir
+from training import checkpointing, run_inputs, workdir
 from training import config as config_lib
 
 # Family of a model that was trained here.
@@ -44,7 +42,7 @@ class Model:
   config: dual_encoder.ModelConfig
   params: Any
   mesh: jax.sharding.Mesh
-  make_image_protocol: Callable[[], published.Protocol]
+  make_image_protocol: Callable[[], model_inputs.Protocol]
   make_tokenizer: Callable[[], tokenizers.Tokenizer]
   step: int | None = None
 
@@ -63,6 +61,12 @@ class Model:
   def bias(self) -> float:
     """Summand of the logits."""
     return float(self.params["bias"])
+
+  def make_inputs(self) -> model_inputs.ModelInputs:
+    """Return image protocol and tokenizer; raises ValueError as they do."""
+    return model_inputs.ModelInputs(
+      self.make_image_protocol(), self.make_tokenizer()
+    )
 
   def make_embedder(self, batch_size: int) -> embedding.Embedder:
     """Return an embedder whose batches are split over the devices.
@@ -105,10 +109,10 @@ def load(path: str | pathlib.Path) -> Model:
     params=jax.device_put(params, mesh_lib.replicated(mesh)),
     mesh=mesh,
     make_image_protocol=functools.partial(
-      published.image_protocol, str(path), name, config, described
+      published_inputs.image_protocol, str(path), name, config, described
     ),
     make_tokenizer=functools.partial(
-      published.tokenizer, str(path), config, described
+      published_inputs.tokenizer, str(path), config, described
     ),
   )
 
@@ -159,8 +163,10 @@ def load_run(
     config=config.model,
     params=params,
     mesh=mesh,
-    make_image_protocol=functools.partial(_run_protocol, config),
-    make_tokenizer=functools.partial(pipeline.make_tokenizer, config.data),
+    make_image_protocol=functools.partial(
+      run_inputs.find_protocol, folder, config
+    ),
+    make_tokenizer=functools.partial(run_inputs.find_tokenizer, folder, config),
     step=step,
   )
   return config, model
@@ -169,20 +175,3 @@ def load_run(
 def _make_mesh() -> jax.sharding.Mesh:
   """Return the devices of now, whatever a run was trained on."""
   return mesh_lib.make_mesh(mesh_lib.MeshConfig(-1, 1, 1))
-
-
-def _run_protocol(config: config_lib.Config) -> published.Protocol:
-  """Return how a run's evaluations see images (input_pipeline/pipeline.py)."""
-  augmentation = config.data.augmentation
-  if augmentation.is_naflex:
-    return naflex.Protocol(
-      augmentation.patch_size,
-      augmentation.max_num_patches,
-      config.model.image_mean,
-      config.model.image_std,
-    )
-  return dataclasses.replace(
-    published.protocol_for(config.model, "siglip"),
-    name=RUN,
-    source="input_pipeline.images.image_ops.resize",
-  )

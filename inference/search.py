@@ -9,12 +9,16 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 
 from evaluators import embedding
 from inference import contact_sheet
 from inference import model as model_lib
-from input_pipeline import evaluation_split
+from input_pipeline import evaluation_split, faults
 from runtime import checks
+
+# Examples left out that a message names.
+_NUM_NAMED = 3
 
 
 def check_query(query: str) -> None:
@@ -38,17 +42,20 @@ def search(
 ) -> list[contact_sheet.Match]:
   """Return the pictures closest to a query, best first.
 
-  `splits` are searched splits by name. Names are shown in `language`; a query
-  may be in any that the model knows. Equal scores keep the order of the
-  examples.
+  `splits` are searched splits by name. Names are shown in `language`, or in
+  another where they have none; a query may be in any that the model knows.
+  Equal scores keep the order of the examples. Pictures that cannot be decoded
+  are left out, counted and named in the log.
 
   Raises:
-    ValueError: the query is empty, or num_results is below 1.
+    ValueError: the query is empty, num_results is below 1, or no picture can
+      be decoded.
   """
   check_query(query)
   checks.at_least("num_results", num_results, 1)
   examples = {
-    name: embedder.split(params, split) for name, split in splits.items()
+    name: _embedded(embedder, params, name, split)
+    for name, split in splits.items()
   }
   rows = [
     (name, row)
@@ -62,17 +69,42 @@ def search(
   for n in np.argsort(-score_N, kind="stable")[:num_results]:
     name, row = rows[n]
     part = examples[name]
+    captions = part.texts[row]
+    # A source of captions in unknown languages has "und" alone.
+    named = captions.get(language) or next(iter(captions.values()), ("",))
     matches.append(
       contact_sheet.Match(
         rank=len(matches) + 1,
         score=float(score_N[n]),
-        name=part.texts[row].get(language, ""),
+        name=named[0],
         key=part.keys[row],
         split=name,
-        image_YXC=splits[name].image(row),
+        image_YXC=splits[name].image(part.rows[row]),
       )
     )
   return matches
+
+
+def _embedded(
+  embedder: embedding.Embedder,
+  params: Any,
+  name: str,
+  split: evaluation_split.Split,
+) -> embedding.Examples:
+  """Embed a split; name the examples that cannot be used."""
+  broken: list[str] = []
+
+  def on_fault(row: int, error: faults.ExampleError) -> None:
+    broken.append(f"example {row}: {error.kind}: {error}")
+
+  examples = embedder.split(params, split, on_fault)
+  if broken:
+    shown = "; ".join(broken[:_NUM_NAMED])
+    logging.warning(
+      "Left out of the search, %d of %d of %s: %s",
+      *(len(broken), len(split), name, shown),
+    )
+  return examples
 
 
 def table(matches: list[contact_sheet.Match]) -> str:
@@ -92,13 +124,24 @@ def table(matches: list[contact_sheet.Match]) -> str:
 
 
 def to_json(
-  query: str, matches: list[contact_sheet.Match], sheet: str = ""
+  query: str,
+  matches: list[contact_sheet.Match],
+  sheet: str = "",
+  inputs: Mapping[str, object] | None = None,
 ) -> str:
-  """Render matches as one JSON object, without the pictures."""
+  """Render matches as one JSON object, without the pictures.
+
+  Args:
+    query: text that was searched for.
+    matches: best first.
+    sheet: path of the contact sheet.
+    inputs: image protocol and tokenizer of the model.
+  """
   return json.dumps(
     {
       "query": query,
       "contact_sheet": sheet,
+      "inputs": inputs or {},
       "matches": [
         {
           field.name: getattr(match, field.name)
@@ -114,7 +157,7 @@ def to_json(
 
 
 def run(folder: pathlib.Path, query: str, *, as_json: bool = False) -> int:
-  """Search all drawings of a run's data; write a contact sheet beside it.
+  """Search all pictures of a run's data; write a contact sheet beside it.
 
   Raises:
     ValueError: the query is empty.
@@ -122,11 +165,15 @@ def run(folder: pathlib.Path, query: str, *, as_json: bool = False) -> int:
   check_query(query)
   config, model = model_lib.load_run(folder)
   embedder = model.make_embedder(config.evaluate.batch_size)
-  data = config.data
+  data, inputs = config.data, model.make_inputs()
   splits = {}
   for source, section in data.sources.items():
     opened = evaluation_split.open_all_splits(
-      data, section, name=source, section="data.sources"
+      data,
+      section,
+      name=source,
+      section="data.sources",
+      protocol=inputs.image_protocol,
     )
     for split, examples in opened.items():
       is_plain = len(data.sources) == 1 or split == source
@@ -136,7 +183,7 @@ def run(folder: pathlib.Path, query: str, *, as_json: bool = False) -> int:
     matches = search(
       embedder,
       model.params,
-      model.make_tokenizer(),
+      inputs.tokenizer,
       splits,
       query,
       language=data.languages[0],
@@ -144,7 +191,7 @@ def run(folder: pathlib.Path, query: str, *, as_json: bool = False) -> int:
   path = folder / f"search-{_slug(query)}.png"
   contact_sheet.write_contact_sheet(path, query, matches)
   if as_json:
-    print(to_json(query, matches, str(path)))
+    print(to_json(query, matches, str(path), inputs.facts()))
   else:
     print(table(matches))
     print(f"Contact sheet: {path}")

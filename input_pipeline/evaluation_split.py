@@ -6,13 +6,15 @@ not grow with the number of examples.
 
 import dataclasses
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
+from typing import Any
 
 import numpy as np
 
-from input_pipeline import pipeline, sources
-from input_pipeline.images import image_ops
+from input_pipeline import captions, faults, model_inputs, pipeline, sources
+from input_pipeline import languages as languages_lib
+from input_pipeline.images import image_ops, naflex
 from input_pipeline.selecting import subset
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
@@ -22,20 +24,26 @@ from runtime import checks
 _ONLY_TRAINING = (("templates", ()), ("weight", 0), ("repeat", 1), ("keep", ""))
 
 
+# Function of an example's position and its error.
+OnFault = Callable[[int, faults.ExampleError], None]
+
+
 @dataclasses.dataclass(frozen=True)
 class Batch:
   """Consecutive examples of a source.
 
   Attributes:
+    rows: position of each example in its source.
     keys: keys of the examples.
-    texts: first caption of each example in each of its languages.
-    images: uint8 [b, Y, X, 3], resized without augmentation; with
-      data.augmentation.resize="naflex" patches uint8 [b, N, P] and shapes
-      int32 [b, 2].
+    texts: captions of each example in each of its languages, by
+      languages.normalised.
+    images: uint8 [b, Y, X, 3]; of a NaFlex protocol, patches uint8 [b, N, P]
+      and shapes int32 [b, 2].
   """
 
+  rows: tuple[int, ...]
   keys: tuple[str, ...]
-  texts: tuple[Mapping[str, str], ...]
+  texts: tuple[Mapping[str, Sequence[str]], ...]
   images: np.ndarray | tuple[np.ndarray, np.ndarray]
 
 
@@ -44,48 +52,81 @@ class Split:
   """Opened examples of a source; nothing is decoded yet.
 
   Attributes:
-    config: section `data` of the run: image size, augmentation, threads.
     records: records of the source.
+    protocol: image protocol of the model.
+    num_threads: threads that decode.
+    field: field of the config that holds the source, for messages.
   """
 
-  config: pipeline.DataConfig
   records: record_lib.Records
+  protocol: model_inputs.Protocol
+  num_threads: int
+  field: str
 
   def __len__(self) -> int:
     return len(self.records)
 
-  def batches(self, batch_size: int) -> Iterator[Batch]:
-    """Yield all examples; the last batch may be smaller."""
-    with futures.ThreadPoolExecutor(max(1, self.config.num_threads)) as pool:
+  def batches(
+    self, batch_size: int, on_fault: OnFault | None = None
+  ) -> Iterator[Batch]:
+    """Yield all examples; the last batch may be smaller.
+
+    Args:
+      batch_size: most examples of a batch.
+      on_fault: called with the position and the error of an example that
+        cannot be used, which is left out.
+
+    Raises:
+      ValueError: an example cannot be used, and there is no `on_fault`.
+    """
+    with futures.ThreadPoolExecutor(max(1, self.num_threads)) as pool:
       for start in range(0, len(self), batch_size):
         rows = range(start, min(start + batch_size, len(self)))
-        keys, texts, images = zip(*pool.map(self._example, rows), strict=True)
-        yield Batch(keys, texts, _stack(images))
-        del images  # before the next batch is decoded
+        whole = []
+        for row, example in zip(
+          rows, pool.map(self._example, rows), strict=True
+        ):
+          if not isinstance(example, faults.ExampleError):
+            whole.append(example)
+          elif on_fault is not None:
+            on_fault(row, example)
+          else:
+            raise ValueError(
+              f"{self.field}: example {row} cannot be used: {example.kind}:"
+              f" {example}; --task=prepare --decode leaves such examples out"
+            ) from example
+        if whole:
+          rows, keys, texts, images = zip(*whole, strict=True)
+          yield Batch(rows, keys, texts, _stack(images))
+          del images, example  # before the next batch is decoded
+        del whole
 
-  def texts(self) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Yield key and first captions of each example; no image is decoded."""
+  def texts(self) -> Iterator[tuple[str, Mapping[str, Sequence[str]]]]:
+    """Yield key and captions of each example; no image is decoded."""
     for row in range(len(self)):
       record = self.records[row]
-      yield record.key, _first_texts(record)
+      yield record.key, _texts(record)
 
   def image(self, row: int) -> np.ndarray:
-    """Return one image as uint8 [Y, X, 3], whatever the tower reads."""
-    return self._resized(self.records[row])
+    """Return one image as people look at it: uint8 [Y, X, 3].
 
-  def _example(self, row: int) -> tuple[str, Mapping[str, str], object]:
-    record = self.records[row]
-    augmentation = self.config.augmentation
-    image = (
-      augmentation.see(record.image)
-      if augmentation.is_naflex
-      else self._resized(record)
-    )
-    return record.key, _first_texts(record), image
+    It is cut as the model sees it; for NaFlex it is the whole image.
+    """
+    pixels = image_ops.decode(self.records[row].image)
+    if isinstance(self.protocol, naflex.Protocol):
+      return naflex.resize(
+        pixels, self.protocol.patch_size, self.protocol.max_num_patches
+      )
+    return self.protocol.apply(pixels)
 
-  def _resized(self, record: record_lib.Record) -> np.ndarray:
-    pixels = image_ops.decode(record.image)
-    return image_ops.resize(pixels, self.config.image_size)
+  def _example(self, row: int) -> tuple[Any, ...] | faults.ExampleError:
+    try:
+      record = self.records[row]
+      with faults.located(record.origin):
+        image = self.protocol.apply(image_ops.decode(record.image))
+      return row, record.key, _texts(record), image
+    except faults.ExampleError as error:
+      return error
 
 
 def check_source(source: source_config.SourceConfig, field: str) -> None:
@@ -111,6 +152,7 @@ def open_split(
   *,
   name: str,
   section: str,
+  protocol: model_inputs.Protocol,
 ) -> Split:
   """Open the split of a source that `source.split` names.
 
@@ -119,6 +161,7 @@ def open_split(
     source: section of the source, which need not be among config.sources.
     name: name of the source in `section`.
     section: field of the config that holds the source's section.
+    protocol: image protocol of the model.
 
   Raises:
     ValueError: a field of the source cannot be used, or it has no example.
@@ -132,7 +175,7 @@ def open_split(
     records = subset.select(records, source, place)
   if not len(records):
     raise ValueError(f"{place.field} has no examples")
-  return Split(config, records)
+  return Split(records, protocol, config.num_threads, place.field)
 
 
 def open_all_splits(
@@ -141,6 +184,7 @@ def open_all_splits(
   *,
   name: str,
   section: str,
+  protocol: model_inputs.Protocol,
 ) -> dict[str, Split]:
   """Open every split of a source, by its name; see `open_split`.
 
@@ -151,26 +195,38 @@ def open_all_splits(
   splits = module.splits(source, place)
   by_name = {split: split for split in splits} or {name: source.split}
   return {
-    shown: Split(config, module.open_split(source, split, place))
+    shown: Split(
+      module.open_split(source, split, place),
+      protocol,
+      config.num_threads,
+      place.field,
+    )
     for shown, split in by_name.items()
   }
 
 
-def first_texts(splits: Mapping[str, Split], language: str) -> tuple[str, ...]:
-  """Return the first caption of each example in a language, by sorted key.
+def all_texts(splits: Mapping[str, Split], language: str) -> tuple[str, ...]:
+  """Return the captions of each example in a language, by sorted key.
 
   Examples without a caption in the language are left out.
   """
   pairs = (pair for split in splits.values() for pair in split.texts())
-  named = ((key, texts.get(language, "")) for key, texts in pairs)
+  code = languages_lib.normalised(language)
+  named = ((key, texts.get(code, ())) for key, texts in pairs)
   # The sort is stable: equal keys keep the order of the splits.
-  return tuple(
-    text for _, text in sorted(named, key=operator.itemgetter(0)) if text
-  )
+  ordered = sorted(named, key=operator.itemgetter(0))
+  return tuple(text for _, texts in ordered for text in texts)
 
 
-def _first_texts(record: record_lib.Record) -> Mapping[str, str]:
-  return {language: texts[0] for language, texts in record.texts.items()}
+def _texts(record: record_lib.Record) -> Mapping[str, Sequence[str]]:
+  """Return the texts that are not blank, by normalised language."""
+  kept: dict[str, tuple[str, ...]] = {}
+  for language, texts in record.texts.items():
+    code = languages_lib.normalised(language)
+    whole = tuple(text for text in texts if not captions.is_blank(text))
+    if whole:
+      kept[code] = kept.get(code, ()) + whole
+  return kept
 
 
 def _stack(images: tuple) -> np.ndarray | tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from typing import Any
 from absl import logging
 
 from input_pipeline import clocks as clocks_lib
-from input_pipeline import examples, faults, pipeline
+from input_pipeline import examples, faults, pipeline, probe, tokenizers
 from input_pipeline import ledger as ledger_lib
 
 # Least number of examples that the allowed number of bad ones is computed for.
@@ -173,6 +173,7 @@ def make_loader(
   rows: Sequence[int] | None = None,
   with_labels: bool = False,
   process_index: int = 0,
+  tokenizer: tokenizers.Tokenizer | None = None,
   clocks: clocks_lib.Clocks | None = None,
 ) -> Loader:
   """Return the training data of one process of a run.
@@ -185,12 +186,14 @@ def make_loader(
     rows: rows of the global batch that this process needs; None for all.
     with_labels: whether batches have labels.
     process_index: index among the run's processes.
+    tokenizer: tokenizer of the captions; None makes the config's.
     clocks: clocks of the watchdog.
   """
   ledger = ledger_lib.Ledger(
     folder, batch_size=batch_size, process_index=process_index
   )
   opened = pipeline.open_sources(config)
+  probe.check_languages(opened, config.sources, config.languages)
   dataset = pipeline.make_train_dataset(
     config,
     opened=opened,
@@ -198,6 +201,7 @@ def make_loader(
     seed=seed,
     rows=rows,
     with_labels=with_labels,
+    tokenizer=tokenizer,
     repeated=ledger.repeated,
     clocks=clocks,
   )

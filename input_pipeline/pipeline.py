@@ -18,7 +18,8 @@ from input_pipeline import (
   tokenizers,
   workers,
 )
-from input_pipeline.images import augmentation
+from input_pipeline import languages as languages_lib
+from input_pipeline.images import augmentation, image_protocols
 from input_pipeline.selecting import balanced, subset
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
@@ -50,6 +51,7 @@ class DataConfig:
   num_workers: marks.Local[int]
   num_threads: marks.Local[int]
   num_prefetch_batches: marks.Local[int]
+  image_protocol: marks.Free[str] = ""
 
   @checks.collected()
   def check(self) -> None:
@@ -79,20 +81,31 @@ class DataConfig:
         f'data.tokenizer_path must be "" for data.tokenizer='
         f'"{self.tokenizer}", which reads no file; got {self.tokenizer_path!r}'
       )
-    if all(
+    if self.sources and all(
       source.format in sources.FORMATS for source in self.sources.values()
     ):
       known = [
         sources.FORMATS[source.format].LANGUAGES
         for source in self.sources.values()
       ]
-      if known and None not in known:
-        _check_languages(
-          self.languages,
-          [language for some in known for language in some or ()],
-        )
+      _check_languages(
+        self.languages,
+        None
+        if None in known
+        else [language for some in known for language in some or ()],
+      )
     with checks.collected():
       self.augmentation.check(self.image_size)
+    checks.one_of(
+      "data.image_protocol",
+      self.image_protocol,
+      ("", "training", *image_protocols.PROTOCOLS),
+    )
+    if self.augmentation.is_naflex and self.image_protocol:
+      checks.refuse(
+        'data.image_protocol must be "" with data.augmentation.resize="naflex";'
+        f" got {self.image_protocol!r}"
+      )
     checks.between("data.max_bad_fraction", self.max_bad_fraction, 0, 1)
     for name, lowest in (
       ("max_caption_chars", 1),
@@ -128,6 +141,7 @@ def make_train_dataset(
   rows: Sequence[int] | None = None,
   with_labels: bool = False,
   with_metadata: bool = False,
+  tokenizer: tokenizers.Tokenizer | None = None,
   repeated: Mapping[tuple[int, int], faults.Fault] | None = None,
   clocks: clocks_lib.Clocks | None = None,
 ) -> grain.IterDataset | workers.Dataset:
@@ -151,6 +165,7 @@ def make_train_dataset(
     with_labels: whether there are labels.
     with_metadata: whether "key", "source", "language" and "caption" are there
       too, str [b]: for people, not with worker processes.
+    tokenizer: tokenizer of the captions; None makes the config's.
     repeated: place -> fault of an earlier run that is to happen again.
     clocks: run while examples are made; batches have what `stages.pop` takes.
   """
@@ -169,7 +184,7 @@ def make_train_dataset(
     max_caption_chars=config.max_caption_chars,
     image_size=config.image_size,
     augmentation=config.augmentation,
-    tokenizer=make_tokenizer(config, opened),
+    tokenizer=tokenizer or make_tokenizer(config, opened),
     with_labels=with_labels,
     seed=examples.example_seed(seed),
     repeated=repeated or {},
@@ -264,6 +279,8 @@ def make_tokenizer(
   facts = sorted((name, some.fingerprint()) for name, some in opened.items())
   digest = hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()
 
+  wanted = {languages_lib.normalised(code) for code in config.languages}
+
   def texts() -> list[str]:
     # In a fixed order, so that a tie between merges falls the same way.
     return [
@@ -271,7 +288,7 @@ def make_tokenizer(
       for name in sorted(opened)
       for record in _usable(opened[name])
       for language, texts in sorted(record.texts.items())
-      if language in config.languages
+      if languages_lib.normalised(language) in wanted
       for text in texts
     ]
 
@@ -291,9 +308,13 @@ def _usable(records: record_lib.Records) -> Iterator[record_lib.Record]:
       yield records[index]
 
 
-def _check_languages(got: tuple[str, ...], known: Sequence[str]) -> None:
-  if not got or len(set(got)) != len(got) or not set(got) <= set(known):
+def _check_languages(got: tuple[str, ...], known: Sequence[str] | None) -> None:
+  """Raise ValueError for languages that are twice there, or not known."""
+  codes = [languages_lib.normalised(code) for code in got]
+  is_known = known is None or set(codes) <= set(known)
+  if not codes or len(set(codes)) != len(codes) or not is_known:
+    some = "codes of languages" if known is None else f"some of {list(known)}"
     checks.refuse(
-      f"data.languages must be some of {list(known)}, each once; got "
+      f"data.languages must be {some}, each once; got "
       f"{got if isinstance(got, str) else list(got)!r}"
     )

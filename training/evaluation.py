@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from evaluators import embedding, suite
+from input_pipeline import model_inputs
 from models import dual_encoder
 from runtime import cluster
 from runtime import mesh as mesh_lib
@@ -39,10 +40,11 @@ def make(
   config: config_lib.Config,
   mesh: jax.sharding.Mesh,
   should_stop: Callable[[], bool],
+  inputs: model_inputs.ModelInputs,
 ) -> Evaluator:
   """Open the sources of the evaluation sets; every process calls this."""
   data = cluster.first_then_all(
-    lambda: suite.load_data(config.evaluate, config.data)
+    lambda: suite.load_data(config.evaluate, config.data, inputs)
   )
   embedder = embedding.make_embedder(
     *dual_encoder.embed_fns(config.model, mesh_lib.BATCH_AXES),

@@ -91,12 +91,8 @@ def _targets(
     for path, x in sections.flat(shapes, "/").items()
   }
   return {
-    path: x for path, x in targets.items() if not _is_excepted(config, path)
+    path: x for path, x in targets.items() if not config.is_excepted(path)
   }
-
-
-def _is_excepted(config: config_lib.Config, name: str) -> bool:
-  return any(re.fullmatch(pattern, name) for pattern in config.init_except)
 
 
 def _check_excepted(config: config_lib.Config, names: set[str]) -> None:
@@ -154,7 +150,7 @@ def _of_run(
       for path in theirs
       if path.startswith(prefix)
       and path not in wanted
-      and not _is_excepted(config, path)
+      and not config.is_excepted(path)
     ],
     "of another shape": [
       f"{path}: expected {x.shape}; got {theirs[path].shape}"

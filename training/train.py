@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import datetime
 import functools
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -21,13 +20,14 @@ import jax
 from evaluators import embedding, suite, summary
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
-from runtime import checks, cluster, compilation_cache, provenance
+from runtime import checks, cluster, compilation_cache, provenance, strict_json
 from runtime import mesh as mesh_lib
 from training import (
   checkpointing,
   evaluation,
   metrics,
   reporter,
+  run_inputs,
   run_warnings,
   starting_weights,
   train_state,
@@ -175,7 +175,7 @@ def run(
   stop = stop_lib.Stop()
   with checks.collected():
     with checks.collected():
-      config.check_text_ids()
+      run_inputs.check_early(folder, config)
     mesh = mesh_lib.make_mesh(config.mesh)
     train_step.check(config, mesh)
   with contextlib.ExitStack() as stack:
@@ -189,12 +189,15 @@ def run(
     stop.is_kept = bool(steps)
     # Read before the config is written: a failure leaves no run behind.
     initial = {} if steps else starting_weights.read(config, mesh)
-    if cluster.on_first(lambda: workdir.begin(folder, config, steps)):
+    if cluster.on_first(lambda: workdir.is_done(folder, config, steps)):
       metrics.say(f"{folder} is complete; its last evaluation:")
       results = cluster.on_first(lambda: workdir.read_results(folder))
       return _print_results(results, as_json)
+    inputs = cluster.first_then_all(
+      lambda: run_inputs.find(folder, config, begun=bool(steps))
+    )
     watchdog = stack.enter_context(watchdog_lib.watch(config.data))
-    evaluator = evaluation.make(config, mesh, stop.requested)
+    evaluator = evaluation.make(config, mesh, stop.requested, inputs)
     iterator = cluster.together(
       lambda: loader.make_loader(
         config.data,
@@ -204,12 +207,14 @@ def run(
         rows=mesh_lib.local_rows(config.batch_size, mesh),
         with_labels=config.loss.needs_labels,
         process_index=jax.process_index(),
+        tokenizer=inputs.tokenizer,
         clocks=watchdog.clocks,
       )
     )
     stack.enter_context(contextlib.closing(iterator))
     if steps:
       cluster.together(iterator.check_unchanged)
+    cluster.on_first(lambda: workdir.begin(folder, config, inputs))
     program = train_step.make(config, mesh)
     state, step_fn, facts = _in_thread(
       lambda: _build(config, mesh, program, checkpointer, iterator, initial)
@@ -331,7 +336,7 @@ def _write_report(
 
 def _print_results(results: suite.Results, as_json: bool) -> int:
   if cluster.is_first():
-    print(json.dumps(results) if as_json else summary.table(results))
+    print(strict_json.dumps(results) if as_json else summary.table(results))
   return 0
 
 

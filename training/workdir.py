@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from evaluators.sets import old_fields
+from input_pipeline import model_inputs
 from runtime import (
   cluster,
   failures,
@@ -113,10 +114,10 @@ def claim_for_all(
   cluster.together(lambda: check_shared(folder, token))
 
 
-def begin(
+def is_done(
   folder: pathlib.Path, config: config_lib.Config, steps: list[int]
 ) -> bool:
-  """Return whether nothing is left to do; else make the folder this run's.
+  """Return whether nothing is left to do for the run in a folder.
 
   Args:
     folder: the run's, claimed.
@@ -130,10 +131,18 @@ def begin(
   if started_with is not None and steps:
     check_same(folder, started_with, config)
     check_steps(folder, config, steps)
-    if is_complete(folder, config, steps):
-      return True
-  write_config(folder, config)
+    return is_complete(folder, config, steps)
   return False
+
+
+def begin(
+  folder: pathlib.Path,
+  config: config_lib.Config,
+  inputs: model_inputs.ModelInputs,
+) -> None:
+  """Write a run's config, image protocol and tokenizer into its folder."""
+  write_config(folder, config)
+  model_inputs.write(inputs, folder)
 
 
 def write_config(folder: pathlib.Path, config: config_lib.Config) -> None:

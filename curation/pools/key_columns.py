@@ -1,11 +1,13 @@
-"""UIDs of a column of keys, equal to those of `uids.uid`."""
+"""UIDs of a column of keys, equal to those of the training sources."""
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from input_pipeline import faults
 from input_pipeline.sources import columns
 from input_pipeline.storage import uids as uids_lib
 
@@ -22,7 +24,7 @@ def of_keys(
 
   Args:
     keys: text, bytes or numbers.
-    other: place -> the key where there is none, or an empty one.
+    other: place -> the key where there is none, or one that is a fault.
   """
   found = np.empty(len(keys), uids_lib.UID)
   slow = np.arange(len(keys))
@@ -45,10 +47,23 @@ def of_keys(
   if is_text(rest.type):
     rest = valid(rest)[0]
   for place, key in zip(slow.tolist(), rest.to_pylist(), strict=True):
-    found[place] = uids_lib.uid(
-      columns.key_text(key) or (other(place) if other else "")
-    )
+    text = ""
+    with contextlib.suppress(faults.ExampleError):
+      text = columns.key_text(key)
+    found[place] = uids_lib.uid(text or (other(place) if other else ""))
   return found
+
+
+def problems(keys: pa.Array) -> pa.Array:
+  """Return "KIND: MESSAGE" for each key that is a fault, else null."""
+  found: list[str | None] = [None] * len(keys)
+  if pa.types.is_floating(keys.type):
+    for place, key in enumerate(keys.to_pylist()):
+      try:
+        columns.key_text(key)
+      except faults.ExampleError as error:
+        found[place] = f"{error.kind}: {error}"
+  return pa.array(found, pa.string())
 
 
 def valid(texts: pa.Array) -> tuple[pa.Array, np.ndarray]:

@@ -20,7 +20,7 @@ from curation import pool
 from curation.pools import npz_columns, pair_tables, section
 from curation.pools import rows as rows_lib
 from input_pipeline.sources import columns as columns_lib
-from input_pipeline.sources import parquet_layout
+from input_pipeline.sources import named_file, parquet_layout
 from input_pipeline.storage import files
 
 # Rows of a shard, at least one row group: a failure repeats one shard.
@@ -32,7 +32,7 @@ _BUFFER_BYTES = 1 << 20
 def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   """Return the rows of all files; reads their footers."""
   del cache_dir
-  section.refuse(config, "split", "languages")
+  section.refuse(config, "split")
   found = files.find(config.path, f"{section.FIELD}.path")
   layout, footers = parquet_layout.read_footers(
     found, section.source(config), section.FIELD, needs_image=False
@@ -53,7 +53,13 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   shown = columns_lib.names_from_common([file.path for file in found])
   return Pool(
     layout=layout,
-    table=rows_lib.Layout(layout.columns, config.language, names),
+    table=rows_lib.Layout(
+      layout.columns,
+      config.language,
+      names,
+      config.image_root,
+      config.languages,
+    ),
     arrays=arrays,
     # Keys have paths without the folder that all files share.
     root_length=len(found[0].path) - len(shown[0]),
@@ -108,7 +114,7 @@ class Pool:
       stops = np.cumsum(counts)
       # Rows of the file before the shard.
       before = int(stops[shard.start - 1]) if shard.start else 0
-      folder = shard.path.rpartition("/")[0] or "."
+      folder = named_file.folder_of(self.table.image_root, shard.path)
       reader = rows_lib.Reader(self.table, folder, columns, rows)
       for number in range(shard.start, shard.stop):
         start = int(stops[number]) - counts[number] - before
@@ -151,7 +157,9 @@ class Pool:
       table, places = table.take(pa.array(examples)), places[examples]
     shown = group[self.root_length :]
     found, rows = reader.pairs(
-      table, places, lambda row: f"{shown}:{places[row] - group_start}"
+      *(table, places),
+      lambda row: f"{shown}:{places[row] - group_start}",
+      file=shown.rpartition(":")[0],
     )
     return found, rows if examples is None else examples[rows]
 

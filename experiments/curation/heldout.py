@@ -50,17 +50,21 @@ def evaluate(folder: pathlib.Path, data: pathlib.Path) -> dict[str, Any]:
       source,
       name=split,
       section="heldout",
+      protocol=model.make_image_protocol(),
     )
     examples = embedder.split(params, opened)
-    return examples.zimg_NE, [texts["en"] for texts in examples.texts]
+    return examples.zimg_NE, [texts["en"][0] for texts in examples.texts]
 
   with jax.set_mesh(embedder.mesh):
     zimg_NE, names = read("retrieval")
     ztxt_NE = embedder.texts(params, tokenizer(names))
+    owners = range(len(names))  # one caption an image
     results: dict[str, Any] = {
       "retrieval": {
         "num_candidates": len(names),
-        **retrieval.evaluate(zimg_NE, ztxt_NE, names, embedder.mesh),
+        **retrieval.evaluate(
+          zimg_NE, ztxt_NE, names, embedder.mesh, owners=owners
+        ),
       }
     }
     zimg_NE, names = read("zero_shot")

@@ -157,12 +157,38 @@ class Augmentation:
     )
     return {"images": patches, "shapes": shape}
 
-  def see(self, data: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Return patches and shape of an image for evaluation, without drawing."""
-    image = naflex.resize_picture(
-      picture.open_picture(data), self.patch_size, self.max_num_patches
-    )
-    return naflex.patchify(image, self.patch_size, self.max_num_patches)[:2]
+  def evaluation_protocol(
+    self, size: int, mean: tuple[float, ...], std: tuple[float, ...]
+  ) -> image_protocols.Protocol | naflex.Protocol:
+    """Return the steps of an evaluation that fit the training geometry.
+
+    Crops of the image in its own shape are evaluated on the shorter side and
+    the centre, as in open_clip; squashed images are squashed, as in big_vision.
+
+    Args:
+      size: side of square images, in pixels.
+      mean, std: the model's statistics of red, green and blue.
+    """
+    if self.is_naflex:
+      return naflex.Protocol(self.patch_size, self.max_num_patches, mean, std)
+    if self.resize == "protocol":
+      named = image_protocols.PROTOCOLS[self.protocol]
+      return named.at(size).with_statistics(mean, std)
+    resizes_whole = self.resize in ("squash", "shortest")
+    return image_protocols.Protocol(
+      name="training",
+      source=f"data.augmentation.resize={self.resize}",
+      size=size,
+      resize="squash" if self.resize == "squash" else "shortest",
+      resize_size=(self.resize_size if resizes_whole else 0) or size,
+      # Squares are always cut bicubically (image_ops.random_crop).
+      interpolation=(
+        "bicubic" if self.resize == "square" else self.interpolation
+      ),
+      rounding="even",
+      mean=image_protocols.HALF,
+      std=image_protocols.HALF,
+    ).with_statistics(mean, std)
 
   def _cut(
     self, image: picture.Picture, size: int, rng: np.random.Generator

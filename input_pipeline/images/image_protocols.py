@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from input_pipeline.images import picture
+from input_pipeline.images import image_ops, picture
 from models.pretrained import pixels
 from runtime import checks
 
@@ -61,12 +61,17 @@ class Protocol:
     resize_size = round(self.resize_size * size / self.size)
     return dataclasses.replace(self, size=size, resize_size=resize_size)
 
-  def apply(self, image: np.ndarray) -> np.ndarray:
-    """Return uint8 [size, size, 3] of an image uint8 [Y, X, 3].
+  def with_statistics(
+    self, mean: tuple[float, ...], std: tuple[float, ...]
+  ) -> "Protocol":
+    """Return the protocol with a model's mean and deviation of pixels."""
+    (mean_r, mean_g, mean_b), (r, g, b) = mean, std
+    return dataclasses.replace(
+      self, mean=(mean_r, mean_g, mean_b), std=(r, g, b)
+    )
 
-    Raises ValueError for an image so narrow that it would be resized to more
-    than picture.MAX_PIXELS pixels.
-    """
+  def apply(self, image: np.ndarray) -> np.ndarray:
+    """Return uint8 [size, size, 3] of an image uint8 [Y, X, 3]."""
     height, width = image.shape[:2]
     if self.resize == "crop_first":
       side = int(self.size / self.resize_size * min(height, width))
@@ -80,8 +85,14 @@ class Protocol:
         high = int(self.resize_size * height / width)
       else:
         wide = int(self.resize_size * width / height)
-    image = self._resize(image, high, wide)
     top, left = self._offset(high), self._offset(wide)
+    if high * wide > picture.MAX_PIXELS:
+      return image_ops.cut_resized(
+        *(image, (high, wide), (top, left)),
+        size=self.size,
+        interpolation=self.interpolation,
+      )
+    image = self._resize(image, high, wide)
     return image[top : top + self.size, left : left + self.size]
 
   def _offset(self, side: int) -> int:
@@ -91,12 +102,6 @@ class Protocol:
   def _resize(self, image: np.ndarray, height: int, width: int) -> np.ndarray:
     if image.shape[:2] == (height, width):
       return image
-    if height * width > picture.MAX_PIXELS:
-      raise ValueError(
-        f"image protocol {self.name}: an image of {image.shape[1]} x "
-        f"{image.shape[0]} would be resized to {width} x {height} pixels; at "
-        f"most {picture.MAX_PIXELS} are"
-      )
     return np.asarray(
       Image.fromarray(np.ascontiguousarray(image)).resize(
         (width, height), picture.INTERPOLATIONS[self.interpolation]
@@ -108,7 +113,8 @@ _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-_HALF = (0.5, 0.5, 0.5)
+# Mean and deviation that map pixels to -1 .. 1.
+HALF = (0.5, 0.5, 0.5)
 
 _CLIP = Protocol(
   name="clip",
@@ -136,8 +142,8 @@ _SIGLIP = dataclasses.replace(
   source="transformers 5.23 SiglipImageProcessor; open_clip 3.3 "
   "pretrained.py (webli: squash, bicubic), SigLIP 2 of fixed size too",
   rounding="down",
-  mean=_HALF,
-  std=_HALF,
+  mean=HALF,
+  std=HALF,
 )
 # The source resizes without antialiasing (TensorFlow's bicubic); Pillow has it.
 _EFFICIENTNET = Protocol(

@@ -35,16 +35,25 @@ def run(
   *,
   num_workers: int,
   shard_examples: int,
+  decode: bool,
   as_json: bool,
 ) -> int:
-  """Convert the sources, print what was written and the flags to use it."""
+  """Convert the sources, print what was written and the flags to use it.
+
+  Images are checked by their headers, with `decode` by decoding them.
+  """
   if not out:
     raise ValueError("--out is missing: --out=DIR, the folder to write")
   checks.at_least("--num_workers", num_workers, 0)
   checks.at_least("--shard_examples", shard_examples, 1)
   folder = pathlib.Path(out)
   conversion_job.check_free(folder, config.sources)
-  jobs = make_jobs(config, folder, shard_examples)
+  jobs = make_jobs(
+    config,
+    folder,
+    shard_examples=shard_examples,
+    image_check="decode" if decode else "header",
+  )
   for job in jobs:
     conversion_job.begun(job)
   with stopping.kept():
@@ -63,7 +72,11 @@ def run(
 
 
 def make_jobs(
-  config: pipeline.DataConfig, out: pathlib.Path, shard_examples: int
+  config: pipeline.DataConfig,
+  out: pathlib.Path,
+  *,
+  shard_examples: int,
+  image_check: str,
 ) -> list[conversion_job.Job]:
   """Open the sources; raises as `pipeline.open_sources` does."""
   jobs = []
@@ -88,7 +101,11 @@ def make_jobs(
     folder = out if len(config.sources) == 1 else out / name
     trained = trained or _ONLY_SPLIT
     jobs.append(
-      conversion_job.Job(name, source, folder, splits, trained, shard_examples)
+      conversion_job.Job(
+        *(name, source, folder, splits, trained, shard_examples),
+        image_check=image_check,
+        max_caption_chars=config.max_caption_chars,
+      )
     )
   return jobs
 
@@ -137,6 +154,8 @@ def _write_shards(
           start=start,
           stop=stop,
           uids=None if uids is None else uids[start:stop],
+          image_check=job.image_check,
+          max_caption_chars=job.max_caption_chars,
         )
       )
   total = sum(map(len, job.splits.values()))

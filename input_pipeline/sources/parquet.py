@@ -76,7 +76,7 @@ def open_split(
     _GROUP,
   )
   groups = groups[groups["num_examples"] > 0]
-  records = Records(source, found, layout, groups)
+  records = Records(source, found, layout, groups, field)
   if not len(records):
     raise ValueError(f"{field}.path: {source.path} has no rows to use")
   _warn_of_large_groups(groups, field)
@@ -92,9 +92,11 @@ class Records:
     found: Sequence[files.File],
     layout: parquet_layout.Layout,
     groups: np.ndarray,
+    field: str,
   ):
-    self._arguments = source, tuple(found), layout, groups
+    self._arguments = source, tuple(found), layout, groups, field
     self._source = source
+    self._field = field
     self._files = tuple(found)
     self._layout = layout
     self._groups = groups
@@ -123,10 +125,11 @@ class Records:
       ) from error
     image = self._image(row[self._layout.columns.image], path, index)
     texts = columns.texts(
-      self._layout.columns, row, self._source.language, index
+      self._layout.columns, row, self._source.language, f"row {index}"
     )
-    key = row.get(self._layout.columns.key or "")
-    return record_lib.Record(self._key(key, number, position), image, texts)
+    stored = row.get(self._layout.columns.key or "")
+    key = self._key(stored, number, position)
+    return record_lib.Record(key, image, texts, f"{path}, {key}")
 
   def fingerprint(self) -> str:
     """Return hex digits of the files' names, sizes and versions."""
@@ -134,7 +137,12 @@ class Records:
       (name, file.size, file.version)
       for name, file in zip(self._names, self._files, strict=True)
     ]
-    return record_lib.digest((facts, self._layout))
+    root = named_file.facts_of(self._source.image_root)
+    return record_lib.digest((facts, self._layout, *root))
+
+  def path_of(self, index: int) -> str:
+    """Return the path of the file that has a row."""
+    return self._files[self._groups["file"][self._locate(index)[0]]].path
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads no column but the key's."""
@@ -145,6 +153,9 @@ class Records:
         range(start, stop), self._keys(number), strict=True
       ):
         found[index] = uids_lib.uid(key)
+      if self._layout.columns.in_file:
+        name = self._names[self._groups["file"][number]]
+        found[start:stop] = uids_lib.in_file(found[start:stop], name)
     return found
 
   def _locate(self, index: int) -> tuple[int, int]:
@@ -177,7 +188,11 @@ class Records:
       with contextlib.suppress(UnicodeDecodeError):
         values = table[name].to_pylist()
     for place in places:
-      yield self._key(None if values is None else values[place], number, place)
+      try:
+        value = None if values is None else values[place]
+        yield self._key(value, number, place)
+      except faults.ExampleError:  # raised again when the row is read
+        yield self._key(None, number, place)
 
   def _read_group(
     self, number: int
@@ -232,10 +247,18 @@ class Records:
   def _image(self, value: Any, path: str, index: int) -> bytes:
     value = columns.image_value(value)
     if isinstance(value, str) and value:
-      return named_file.read(value, path.rpartition("/")[0] or ".")
+      folder = named_file.folder_of(self._source.image_root, path)
+      try:
+        return named_file.read(value, folder, self._field)
+      except faults.ExampleError as error:
+        raise faults.ExampleError(
+          error.kind, f"row {index}, of {path}: {error}"
+        ) from error
     if not value:
       raise faults.ExampleError(
-        "image_missing", f"row {index} has no {self._layout.columns.image}"
+        "image_missing",
+        f"row {index}, of {path}, has nothing in column "
+        f"{self._layout.columns.about_image}",
       )
     return value
 

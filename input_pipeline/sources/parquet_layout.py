@@ -168,7 +168,7 @@ def of_schema(
   found = columns.choose(source, schema.names, field, needs_image=needs_image)
   read = list(found.names)
   if found.image:
-    read[0:1] = _image_parts(found.image, schema, field)
+    read[0:1] = _image_parts(found, schema, field)
   for name in found.captions:
     kind = schema.field(name).type
     while pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind):
@@ -176,12 +176,17 @@ def of_schema(
     if not _is_text(kind):
       raise ValueError(
         f"{field}.caption must be text or lists of it; column {name} is "
-        f"{schema.field(name).type}"
+        f"{schema.field(name).type}, of {found.about_captions}"
       )
   if found.language and not _is_text(schema.field(found.language).type):
     raise ValueError(
       f"{field}.language_field must be text; column {found.language} is "
       f"{schema.field(found.language).type}"
+    )
+  if found.key and _is_short_float(schema.field(found.key).type):
+    raise ValueError(
+      f"{field}.uid must be integers or text: column {found.key} is "
+      f"{schema.field(found.key).type}, in which large numbers are the same"
     )
   # Files of img2dataset have both; in others a status may have another meaning.
   status = ()
@@ -190,25 +195,33 @@ def of_schema(
   return Layout(found, (*read, *status), status)
 
 
-def _image_parts(name: str, schema: Any, field: str) -> list[str]:
+def _image_parts(found: columns.Columns, schema: Any, field: str) -> list[str]:
   """Return the parts of the image's column to read; ValueError for a type."""
   import pyarrow
 
+  name = found.image
   kind = schema.field(name).type
   if pyarrow.types.is_struct(kind):
     parts = {part.name: part.type for part in kind}
     wanted = [part for part in ("bytes", "path") if part in parts]
     if not wanted or not _is_binary(parts.get("bytes", pyarrow.binary())):
       raise ValueError(
-        f"{field}.image must be a struct of bytes and path; got {name}: {kind}"
+        f"{field}.image must be a struct of bytes and path; got {kind} in "
+        f"column {found.about_image}"
       )
     return [f"{name}.{part}" for part in wanted]
   if not _is_binary(kind) and not _is_text(kind):
     raise ValueError(
       f"{field}.image must be binary, a struct of bytes and path, or the text "
-      f"of a path or URL; column {name} is {kind}"
+      f"of a path or URL; got {kind} in column {found.about_image}"
     )
   return [name]
+
+
+def _is_short_float(kind: Any) -> bool:
+  import pyarrow
+
+  return pyarrow.types.is_float16(kind) or pyarrow.types.is_float32(kind)
 
 
 def _is_text(kind: Any) -> bool:

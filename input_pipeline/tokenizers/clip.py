@@ -82,6 +82,11 @@ class Clip:
     return self.compiled.decode(ids).replace("</w>", " ").strip()
 
 
+def codec(compiled: tokenizer.Compiled) -> Clip:
+  """Return open_clip's codec over CLIP's vocabulary."""
+  return Clip(compiled, _split("|".join([*_MARKS, _WORD])))
+
+
 def load(file: pathlib.Path, num_tokens: int) -> tokenizer.Tokenizer:
   """Return CLIP's tokenizer under open_clip's rule, rules.CLIP."""
   entries, merges = _entries(file, _MARKS)
@@ -92,7 +97,7 @@ def load(file: pathlib.Path, num_tokens: int) -> tokenizer.Tokenizer:
   compiled.decoder = decoders.ByteLevel()
   bos, eos = (entries[mark] for mark in _MARKS)
   return tokenizer.Tokenizer(
-    Clip(tokenizer.Compiled.make(compiled), _split("|".join([*_MARKS, _WORD]))),
+    codec(tokenizer.Compiled.make(compiled)),
     dataclasses.replace(
       rules.CLIP, num_tokens=num_tokens, bos_id=bos, eos_id=eos
     ),

@@ -14,7 +14,7 @@ class Split:
 
   Attributes:
     keys: key of each example.
-    names: language -> text of each example, "" for none.
+    names: language -> text of each example, "" for none, or its texts.
     images: uint8 [N, Y, X, 3].
     passes: number of times that the examples were read.
   """
@@ -30,15 +30,23 @@ class Split:
   def texts(self):
     for row, key in enumerate(self.keys):
       texts = {language: names[row] for language, names in self.names.items()}
-      yield key, {language: text for language, text in texts.items() if text}
+      yield (
+        key,
+        {
+          language: (text,) if isinstance(text, str) else tuple(text)
+          for language, text in texts.items()
+          if text
+        },
+      )
 
-  def batches(self, batch_size):
+  def batches(self, batch_size, on_fault=None):
     self.passes += 1
     every = list(self.texts())
     for start in range(0, len(self), batch_size):
       keys, texts = zip(*every[start : start + batch_size], strict=True)
       images = self.images[start : start + batch_size]
-      yield evaluation_split.Batch(keys, texts, images)
+      rows = tuple(range(start, start + len(keys)))
+      yield evaluation_split.Batch(rows, keys, texts, images)
 
   def image(self, row):
     return self.images[row]

@@ -154,13 +154,15 @@ def test_a_split_is_embedded_with_few_batches_alive():
   class Split:
     """A split that counts the batches of images that are still in use."""
 
-    def batches(self, batch_size):
+    def batches(self, batch_size, on_fault):
       for start in range(0, 100, batch_size):
         rows = ids[start : start + batch_size]
         images = meshes.images_of(rows).view(_Watched)
         live.add(images)
         keys = tuple(map(str, rows))
-        yield evaluation_split.Batch(keys, ({"en": "x"},) * len(rows), images)
+        yield evaluation_split.Batch(
+          rows, keys, ({"en": ("x",)},) * len(rows), images
+        )
         del images
         gc.collect()
         alive.append(len(live))

@@ -63,9 +63,9 @@ def test_equals_reference_in_blocks(monkeypatch):
 def test_memory_is_bounded():
   n, e = 100_000, 64
   row = jax.ShapeDtypeStruct((n, e), np.float32)
-  label = jax.ShapeDtypeStruct((n,), np.int32)
+  one, five = (jax.ShapeDtypeStruct((n, k), np.int32) for k in (1, 5))
   compiled = retrieval._ranks.lower(
-    row, label, row, label, mesh=meshes.make_mesh(), num_blocks=625
+    row, one, row, five, mesh=meshes.make_mesh(), num_blocks=625
   ).compile()
   memory = compiled.memory_analysis()
   assert memory is not None
@@ -103,16 +103,51 @@ def test_chance_is_the_mean_over_random_orders():
   assert retrieval.chance(4)["R@5"] == 1
 
 
+def test_chance_with_several_right_candidates():
+  num, right, rng = 60, 5, np.random.default_rng(0)
+  order = rng.permuted(np.tile(np.arange(num), (20_000, 1)), axis=1)
+  rank = 1 + (order < right).argmax(axis=1)
+  got, want = retrieval.metrics(rank), retrieval.chance(num, right)
+  for k in retrieval.KS:
+    error = 4 * np.sqrt(want[f"R@{k}"] * (1 - want[f"R@{k}"]) / len(rank))
+    assert abs(got[f"R@{k}"] - want[f"R@{k}"]) < error
+  assert abs(got["median_rank"] - want["median_rank"]) <= 1
+
+
+def test_ranks_with_several_labels():
+  rng = np.random.default_rng(0)
+  zimg, ztxt = (meshes.unit(rng.normal(size=(n, 8))) for n in (7, 30))
+  owners = [*range(7), *rng.integers(0, 7, 23)]
+  # Two images share a wording.
+  texts = [f"{i}" for i in range(29)] + ["3"]
+  image, text = retrieval.labels(texts, owners)
+  for query, cand, q, m in (
+    (zimg, ztxt, image, text),
+    (ztxt, zimg, text, image),
+  ):
+    want = []
+    sim = query @ cand.T
+    for i, row in enumerate(sim):
+      right = np.isin(m.reshape(len(m), -1), q[i]).any(1)
+      want.append(1 + (row[~right] > row[right].max()).sum())
+    np.testing.assert_array_equal(ranks(query, cand, q, m), want)
+    reference = retrieval.reference(query, cand, label_Q=q, label_M=m)
+    np.testing.assert_array_equal(reference, want)
+  got = retrieval.evaluate(zimg, ztxt, texts, meshes.make_mesh(), owners=owners)
+  assert got["image_to_text"]["num_right"] == (31 + (owners[29] != 3)) / 7
+
+
 def test_a_collapsed_model_gets_the_middle_rank():
   # The same vector with the rounding that another batch place may give it.
   rng = np.random.default_rng(0)
   z = meshes.unit(np.ones((20, 16)) + 1e-8 * rng.normal(size=(20, 16)))
   z = z * (1 + 1e-7 * rng.integers(-1, 2, (20, 1))).astype(np.float32)
-  got = retrieval.evaluate(
-    z, z, [str(i) for i in range(20)], meshes.make_mesh()
-  )
+  texts = [str(i) for i in range(20)]
+  got = retrieval.evaluate(z, z, texts, meshes.make_mesh(), owners=range(20))
   for direction in ("image_to_text", "text_to_image"):
     assert got[direction] == {
+      "num_candidates": 20,
+      "num_right": 1.0,
       "R@1": 0.0,
       "R@5": 0.0,
       "R@10": 0.0,
@@ -124,9 +159,10 @@ def test_identical_texts_are_one_answer():
   z = np.eye(4, dtype=np.float32)
   swapped = z[[1, 0, 2, 3]]
   texts = ["cat", "cat", "dog", "owl"]
-  got = retrieval.evaluate(swapped, z, texts, meshes.make_mesh())
+  args = {"mesh": meshes.make_mesh(), "owners": range(4)}
+  got = retrieval.evaluate(swapped, z, texts, **args)
   assert got["image_to_text"]["R@1"] == got["text_to_image"]["R@1"] == 1
-  got = retrieval.evaluate(swapped, z, list("abcd"), meshes.make_mesh())
+  got = retrieval.evaluate(swapped, z, list("abcd"), **args)
   assert got["image_to_text"]["R@1"] == got["text_to_image"]["R@1"] == 0.5
 
 

@@ -9,7 +9,11 @@ import pytest
 from configs.parts import sources
 from evaluators import embedding, sets, suite, summary
 from evaluators.sets import kinds
+from input_pipeline import model_inputs
 from input_pipeline import sources as formats
+from input_pipeline.images import image_protocols
+from input_pipeline.tokenizers import bytes as bytes_lib
+from input_pipeline.tokenizers import rules
 from runtime import sections
 from tests.evaluators import fake_split, meshes
 from tests.input_pipeline import fake_records, fake_source
@@ -48,8 +52,14 @@ def make_data(num=20, languages=("en",), config=None):
     languages=languages,
     splits=splits,
     names=dict.fromkeys(whole, names),
-    tokenizer=Tokenizer(),
+    inputs=make_inputs(),
   )
+
+
+def make_inputs(tokenizer=None):
+  """Inputs of a model of one pixel, whose tokenizer is a test's own."""
+  protocol = image_protocols.PROTOCOLS["siglip"].at(1)
+  return model_inputs.ModelInputs(protocol, tokenizer or Tokenizer())
 
 
 def split_of(data, name):
@@ -58,6 +68,10 @@ def split_of(data, name):
 
 class Tokenizer:
   """Names to their id, prompts to the row of their tone; counts its texts."""
+
+  codec = bytes_lib.Bytes()
+  vocab_size = 258
+  rule = rules.run(2)
 
   def __init__(self):
     self.texts = []
@@ -91,12 +105,17 @@ def make_table():
 def test_results_have_the_structure_that_others_rely_on():
   results = suite.run(make_data(), make_embedder(), make_table())
   perfect = {"R@1": 1.0, "R@5": 1.0, "R@10": 1.0, "median_rank": 1.0}
+  direction = {"num_candidates": 20, "num_right": 1.0, **perfect}
   split = {
-    "num_candidates": 20,
-    "image_to_text": perfect,
-    "text_to_image": perfect,
-    "all_names": {"num_candidates": 60, **perfect},
+    "num_images": 20,
+    "num_texts": 20,
+    "image_to_text": direction,
+    "text_to_image": direction,
+    "all_names": {**direction, "num_candidates": 60},
   }
+  inputs = results.pop("inputs")
+  assert inputs["image_protocol"]["resize"] == "squash"
+  assert inputs["tokenizer"]["rule"]["num_tokens"] == 2
   task = results.pop("zero_shot")["skin_tone"]
   assert results == {"compositional": split, "unseen_concept": split}
   assert task["num_classes"] == 5
@@ -131,7 +150,7 @@ def test_all_names_are_harder_than_the_split():
 def test_nothing_is_embedded_twice():
   tokenizer = Tokenizer()
   data = make_data(languages=("en", "de"))
-  data = dataclasses.replace(data, tokenizer=tokenizer)
+  data = dataclasses.replace(data, inputs=make_inputs(tokenizer))
   suite.run(data, make_embedder(), make_table())
   # The split `compositional` is that of two sets.
   assert [split.passes for split in data.splits.values()] == [1, 1]
@@ -166,7 +185,7 @@ def test_examples_without_a_text_are_left_out():
   split = split_of(data, "compositional")
   split.names["en"][:2] = ("", "")
   results = suite.run(data, make_embedder(), make_table())
-  assert results["compositional"]["num_candidates"] == 18
+  assert results["compositional"]["num_images"] == 18
   assert results["compositional"]["image_to_text"]["R@1"] == 1
   split.names["en"] = [""] * 20
   with pytest.raises(ValueError, match="sets.compositional has a text in en"):
@@ -249,12 +268,12 @@ def test_a_set_chooses_its_figures():
   source = sources.source(format="emoji", split="train").to_dict()
   config = config_of({"mine": kinds.retrieval(source, metrics=("R@5",))})
   results = suite.run(make_data(config=config), make_embedder(), make_table())
-  assert results == {
-    "mine": {
-      "num_candidates": 20,
-      "image_to_text": {"R@5": 1.0},
-      "text_to_image": {"R@5": 1.0},
-    }
+  direction = {"num_candidates": 20, "num_right": 1.0, "R@5": 1.0}
+  assert results["mine"] == {
+    "num_images": 20,
+    "num_texts": 20,
+    "image_to_text": direction,
+    "text_to_image": direction,
   }
   lines = summary.table(results).splitlines()
   assert lines[0].split() == ["mine", "of", "R@5"]
@@ -294,10 +313,31 @@ def test_refused_fields_of_a_source(fields, words):
     config_of({"mine": kinds.retrieval(source)}).check()
 
 
-def test_a_set_cannot_have_the_name_of_a_group():
+@pytest.mark.parametrize("name", ["zero_shot", "inputs"])
+def test_a_set_cannot_have_the_name_of_a_group(name):
   source = sources.source(format="emoji").to_dict()
-  with pytest.raises(ValueError, match="other names than 'zero_shot'"):
-    config_of({"zero_shot": kinds.retrieval(source)}).check()
+  with pytest.raises(ValueError, match=f"other names than '{name}'"):
+    config_of({name: kinds.retrieval(source)}).check()
+
+
+def test_all_captions_of_an_image_count():
+  """Five captions each, as in COCO: each is a query, each is right."""
+  data = make_data()
+  split = split_of(data, "compositional")
+  # Names i, 20 + i, ... are at five places; only the first is at picture i.
+  split.names["en"] = [
+    [f"en {i + 20 * k}" for k in range(5)] for i in range(20)
+  ]
+  table = make_table()
+  results = suite.run(data, make_embedder(), table)["compositional"]
+  assert (results["num_images"], results["num_texts"]) == (20, 100)
+  to_text, to_image = results["image_to_text"], results["text_to_image"]
+  assert (to_text["num_candidates"], to_text["num_right"]) == (100, 5)
+  assert (to_image["num_candidates"], to_image["num_right"]) == (20, 1)
+  assert to_text["R@1"] == 1  # by the first caption
+  z = table[:100] @ table[:20].T
+  best = (z.argmax(1) == np.arange(100) % 20).mean()
+  assert 0.2 <= to_image["R@1"] == best < 0.5
 
 
 def test_only_sources_of_sets_are_opened(monkeypatch, tmp_path):
@@ -316,12 +356,14 @@ def test_only_sources_of_sets_are_opened(monkeypatch, tmp_path):
   monkeypatch.setitem(formats.FORMATS, "fake", module)
   data = fake_source.config(tmp_path, names=("main", "more"))
 
-  assert not suite.load_data(config_of({}), data).splits
+  inputs = make_inputs()
+  assert not suite.load_data(config_of({}), data, inputs).splits
   assert not opened
 
   source = sources.source(format="fake", path="mine", split="a").to_dict()
   plain = kinds.retrieval(source)
-  loaded = suite.load_data(config_of({"one": plain, "two": plain}), data)
+  named = config_of({"one": plain, "two": plain})
+  loaded = suite.load_data(named, data, inputs)
   assert opened == [("mine", "a", [])]  # and nothing read
   (split,) = loaded.splits.values()
   assert sum(len(batch.keys) for batch in split.batches(2)) == 3
@@ -329,7 +371,7 @@ def test_only_sources_of_sets_are_opened(monkeypatch, tmp_path):
 
   opened.clear()
   named = kinds.retrieval(source, all_names=True)
-  loaded = suite.load_data(config_of({"one": named}), data)
+  loaded = suite.load_data(config_of({"one": named}), data, inputs)
   every = [0, 1, 2]
   assert opened == [
     ("mine", "a", []),

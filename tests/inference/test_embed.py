@@ -145,7 +145,7 @@ def test_one_tower_and_json(model, photos, tmp_path, capsys):
       r"--images=.*none/\*\.jpg is no image; .*quoted",
     ),
     ({"images": "empty"}, r"--images=.*empty is no image; .*\.jpg"),
-    ({"images": "photos/*"}, r"--images: .*notes\.txt: cannot decode"),
+    ({"images": "photos/*.txt"}, r"--images: none of 1 .*notes\.txt: "),
     ({"texts": "none.txt"}, r"--texts=.*none\.txt is no file"),
     ({"texts": "gap.txt"}, r"--texts=.*gap\.txt: line 2 of 3 is empty"),
     ({"texts": "void.txt"}, r"--texts=.*: line 1 of 1 is empty"),
@@ -171,6 +171,77 @@ def test_mistakes(changes, words, folder, photos, tmp_path):
     embed.run(flags.pop("model"), **flags)
   assert len(str(caught.value).splitlines()) == 1
   assert sorted(tmp_path.rglob("*")) == before
+
+
+def _broken(photos):
+  """Add a page under the name of an image, and half an image."""
+  (photos / "b2.png").write_text("<!doctype html><title>404</title>")
+  (photos / "c8.png").write_bytes((photos / "b.png").read_bytes()[:60])
+  return [photos / "b2.png", photos / "c8.png"]
+
+
+def test_broken_images_are_named(folder, photos, tmp_path, capsys):
+  args = {"texts": "", "batch_size": 2}
+  embed.run(str(folder), images=str(photos), out=str(tmp_path / "a"), **args)
+  broken = _broken(photos)
+  (photos / "more").mkdir()
+  out = tmp_path / "b"
+  embed.run(str(folder), images=str(photos), out=str(out), **args)
+  printed = capsys.readouterr().out
+  assert "Left out, 2 of 7 images" in printed
+  assert all(f"{path}: image_broken" in printed for path in broken)
+  assert "has 1 sub-folders, whose images are not read" in printed
+  facts, before = (
+    json.loads((tmp_path / name / "embed.json").read_text()) for name in "ba"
+  )
+  assert facts["images"] == before["images"]
+  assert facts["num_left_out"] == 2
+  lines = (out / "left_out.jsonl").read_text().splitlines()
+  assert [json.loads(line)["path"] for line in lines] == list(map(str, broken))
+  assert [json.loads(line)["index"] for line in lines] == [2, 4]
+  got, want = (np.load(tmp_path / x / "images.npy") for x in "ba")
+  np.testing.assert_array_equal(got, want)
+  assert not (out / ".unfinished").exists()
+
+
+def test_killed_and_gone_on_with(folder, photos, tmp_path, monkeypatch):
+  for i in range(20):
+    Image.new("RGB", (9, 9), (10 * i, 0, 0)).save(photos / f"a{i:02}.png")
+  broken = _broken(photos)
+  monkeypatch.setattr(embed, "_SAVE_SECONDS", 0.0)
+  # One image is read ahead of the one that is embedded.
+  monkeypatch.setattr(embed.row_batches, "BATCH_SIZE", 1)
+  args = {"images": str(photos), "texts": "", "batch_size": 1}
+  embed.run(str(folder), out=str(tmp_path / "whole"), **args)
+  read, decode = [], image_ops.decode
+
+  def killed(data):
+    read.append(data)
+    if data == (photos / "d.gif").read_bytes():
+      raise KeyboardInterrupt
+    return decode(data)
+
+  out = tmp_path / "out"
+  monkeypatch.setattr(image_ops, "decode", killed)
+  with pytest.raises(KeyboardInterrupt):
+    embed.run(str(folder), out=str(out), **args)
+  assert [p.name for p in out.iterdir()] == [".unfinished"]
+  with pytest.raises(failures.RunError, match="num_images: 27 in the fold"):
+    embed.run(
+      str(folder), out=str(out), **args | {"images": str(photos / "a.jpg")}
+    )
+  again = []
+  monkeypatch.setattr(
+    image_ops, "decode", lambda data: again.append(data) or decode(data)
+  )
+  embed.run(str(folder), out=str(out), **args)
+  # Batches of 8 on the 8 devices of the tests, one of them under way.
+  assert len(again) <= 27 - 8
+  for name in ("images.npy", "embed.json"):
+    got, want = ((tmp_path / x / name).read_bytes() for x in ("out", "whole"))
+    assert got == want
+  lines = (out / "left_out.jsonl").read_text().splitlines()
+  assert [json.loads(line)["path"] for line in lines] == list(map(str, broken))
 
 
 def test_nothing_says_how_images_are_made_ready(

@@ -52,7 +52,7 @@ def test_a_run_of_siglip_and_back(tmp_path, capsys):
   assert model_cfg["text_cfg"]["hf_tokenizer_name"] == "out"
   assert model_cfg["text_cfg"]["tokenizer_kwargs"] == {"clean": "lower"}
   # As its evaluations see images.
-  assert written["preprocess_cfg"]["resize_mode"] == "squash"
+  assert written["preprocess_cfg"]["resize_mode"] == "shortest"
 
   moved = out.rename(tmp_path / "moved")
   ours, theirs = model_lib.load(tmp_path / "run"), model_lib.load(moved)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from input_pipeline import evaluation_split, pipeline
+from input_pipeline import evaluation_split, model_inputs, pipeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,18 @@ def open_split(
   ((name, source),) = config.sources.items()
   source = dataclasses.replace(source, split=split)
   return evaluation_split.open_split(
-    config, source, name=name, section="data.sources"
+    config,
+    source,
+    name=name,
+    section="data.sources",
+    protocol=protocol(config),
   )
+
+
+def protocol(config: pipeline.DataConfig) -> model_inputs.Protocol:
+  """Return the image protocol that fits the section's augmentation."""
+  half = (0.5, 0.5, 0.5)
+  return config.augmentation.evaluation_protocol(config.image_size, half, half)
 
 
 def read_split(config: pipeline.DataConfig, split: str) -> Examples:
@@ -34,7 +44,7 @@ def read_split(config: pipeline.DataConfig, split: str) -> Examples:
   return Examples(
     keys=tuple(key for batch in batches for key in batch.keys),
     texts={
-      language: tuple(text.get(language, "") for text in texts)
+      language: tuple(text.get(language, ("",))[0] for text in texts)
       for language in sorted({lang for text in texts for lang in text})
     },
     images=np.concatenate([batch.images for batch in batches]),
@@ -47,7 +57,11 @@ def all_splits(
   """Return every split of the only source."""
   ((name, source),) = config.sources.items()
   return evaluation_split.open_all_splits(
-    config, source, name=name, section="data.sources"
+    config,
+    source,
+    name=name,
+    section="data.sources",
+    protocol=protocol(config),
   )
 
 
@@ -61,6 +75,6 @@ def all_texts(config: pipeline.DataConfig) -> dict[str, tuple[str, ...]]:
     for lang in texts
   }
   return {
-    language: evaluation_split.first_texts(every, language)
+    language: evaluation_split.all_texts(every, language)
     for language in sorted(languages)
   }

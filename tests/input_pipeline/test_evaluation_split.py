@@ -47,7 +47,21 @@ def _open(config, source, **changes):
     dataclasses.replace(source, **changes),
     name="source",
     section="evaluate.sets.mine",
+    protocol=splits.protocol(config),
   )
+
+
+def test_a_broken_image_is_named(tmp_path):
+  members = {"a.png": _png(1), "a.txt": b"a", "b.png": b"<html>", "b.txt": b"b"}
+  tar = tar_files.write(tmp_path / "a.tar", members)
+  config = fake_source.config(tmp_path / "cache")
+  split = _open(config, pairs.source("webdataset", tar))
+  with pytest.raises(
+    ValueError,
+    match=r"source: example 1 cannot be used: image_broken: .*a\.tar, b: "
+    r".* it is an HTML page.*; --task=prepare --decode leaves",
+  ):
+    list(split.batches(2))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 23, 100])
@@ -67,7 +81,7 @@ def test_batches_are_all_examples_in_order(tars, batch_size):
   assert [(key, text) for key, text in split.texts()] == [
     (f"k{i:02}", texts[i]) for i in range(23)
   ]
-  assert list(texts[3].values()) == ["dog 3"]
+  assert list(texts[3].values()) == [("dog 3",)]
   np.testing.assert_array_equal(split.image(5), images[5])
 
 
@@ -94,8 +108,6 @@ def test_few_images_are_alive_at_once(tars, monkeypatch):
     return pixels
 
   monkeypatch.setattr(image_ops, "decode", counted)
-  # As for a resize that returns its input: images live as long as they can.
-  monkeypatch.setattr(image_ops, "resize", lambda pixels, size: pixels)
   split = _open(*tars)
   assert counts["decoded"] == 0
   for batch in split.batches(4):
@@ -111,6 +123,24 @@ def test_images_of_another_size_are_resized(tars):
   config = dataclasses.replace(config, image_size=5)
   (batch,) = _open(config, source).batches(23)
   assert batch.images.shape == (23, 5, 5, 3)
+
+
+def test_examples_that_cannot_be_used(tars, tmp_path):
+  """Evaluations refuse them by name; a search leaves them out."""
+  members = {f"{i}.png": _png(i) for i in range(6)}
+  members |= {f"{i}.txt": b"dog" for i in range(6)}
+  members["2.png"] = b"<html>"
+  members["4.png"] = _png(4)[:40]
+  tar_files.write(tmp_path / "b.tar", dict(sorted(members.items())))
+  split = _open(*tars, path=str(tmp_path / "b.tar"))
+  with pytest.raises(ValueError, match=r"mine\.source: example 2 .*image_brok"):
+    list(split.batches(3))
+  broken = []
+  batches = list(split.batches(3, lambda row, error: broken.append(row)))
+  assert broken == [2, 4]
+  assert [batch.rows for batch in batches] == [(0, 1), (3, 5)]
+  levels = [int(x[0, 0, 0]) for batch in batches for x in batch.images]
+  assert levels == [0, 1, 3, 5]
 
 
 def test_messages_name_the_field_of_the_set(tars, tmp_path):
@@ -141,13 +171,17 @@ def test_all_splits_and_texts_of_the_emoji(config):
 def test_a_source_without_splits_is_one(tars):
   config, source = tars
   every = evaluation_split.open_all_splits(
-    config, source, name="main", section="data.sources"
+    config,
+    source,
+    name="main",
+    section="data.sources",
+    protocol=splits.protocol(config),
   )
   assert {name: len(split) for name, split in every.items()} == {"main": 23}
   language = source.language
-  texts = evaluation_split.first_texts(every, language)
+  texts = evaluation_split.all_texts(every, language)
   assert texts == tuple(f"dog {i}" for i in range(23))
-  assert evaluation_split.first_texts(every, "xx") == ()
+  assert evaluation_split.all_texts(every, "xx") == ()
 
 
 def test_emoji_are_as_rendered(config):

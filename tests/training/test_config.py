@@ -10,7 +10,7 @@ from configs.parts import sources
 from evaluators.sets import kinds
 from tests import runs, tiny
 from training import config as config_lib
-from training import train
+from training import run_inputs, train
 
 
 def _values(**changes):
@@ -200,10 +200,10 @@ def test_ids_of_tower_and_tokenizer(changes, words, tmp_path):
   cache = tmp_path / "cache"
   config = runs.make_config({"data.cache_dir": str(cache), **changes})
   if words is None:
-    config.check_text_ids()
+    run_inputs.check_early(tmp_path, config)
   else:
     with pytest.raises(ValueError, match=words):
-      config.check_text_ids()
+      run_inputs.check_early(tmp_path, config)
   assert not cache.exists()
 
 

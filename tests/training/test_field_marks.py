@@ -13,6 +13,7 @@ from training import config as config_lib
 # Fields by their meaning, as patterns of paths; all others are fixed.
 _FREE = (
   "total_steps",
+  "data.image_protocol",
   "log_every_steps",
   "mesh.*",
   "checkpoint.*",

@@ -33,9 +33,10 @@ def make_panels(num=12, hostile=True):
     "compositional",
     keys=[str(i) for i in range(num)],
     texts=[f"name {i} {HOSTILE if hostile else ''}" for i in range(num)],
+    owners=range(num),
     image_fn=images.__getitem__,
     zimg_NE=zimg,
-    ztxt_NE=ztxt,
+    ztxt_ME=ztxt,
     mesh=meshes.make_mesh(),
   )
 

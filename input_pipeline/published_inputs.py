@@ -1,15 +1,12 @@
 """Image protocol and tokenizer of a published model, from files beside it."""
 
-import dataclasses
 import json
 
-from input_pipeline import tokenizers
+from input_pipeline import model_inputs, tokenizers
 from input_pipeline.images import image_protocols, naflex
 from models import dual_encoder
 from models import naflex as naflex_tower
 from models.pretrained import families, opening, pixels
-
-Protocol = image_protocols.Protocol | naflex.Protocol
 
 
 def image_protocol(
@@ -17,7 +14,7 @@ def image_protocol(
   family: str,
   config: dual_encoder.ModelConfig,
   files: opening.PublishedFiles,
-) -> Protocol:
+) -> model_inputs.Protocol:
   """Return the image protocol of a published model.
 
   Args:
@@ -50,24 +47,11 @@ def tokenizer(
     raise ValueError(f"{path} cannot read texts: {error}") from error
 
 
-def protocol_for(
-  config: dual_encoder.ModelConfig, name: str
-) -> image_protocols.Protocol:
-  """Return a protocol of PROTOCOLS with a model's size, mean and deviation."""
-  assert config.image is not None
-  (mean_r, mean_g, mean_b), (r, g, b) = config.image_mean, config.image_std
-  return dataclasses.replace(
-    image_protocols.PROTOCOLS[name].at(config.image.image_size),
-    mean=(mean_r, mean_g, mean_b),
-    std=(r, g, b),
-  )
-
-
 def _image_protocol(
   family: str,
   config: dual_encoder.ModelConfig,
   files: opening.PublishedFiles,
-) -> Protocol:
+) -> model_inputs.Protocol:
   if config.image is None:
     raise ValueError("there is no image tower")
   if isinstance(config.image, naflex_tower.NaFlexConfig):
@@ -84,7 +68,10 @@ def _image_protocol(
     content = json.loads(preprocessor.read_text(encoding="utf-8"))
     protocol = image_protocols.from_hf(content)
   elif family in families.IMAGE_PROTOCOLS:
-    return protocol_for(config, families.IMAGE_PROTOCOLS[family])
+    named = image_protocols.PROTOCOLS[families.IMAGE_PROTOCOLS[family]]
+    return named.at(config.image.image_size).with_statistics(
+      config.image_mean, config.image_std
+    )
   else:
     raise ValueError(f"there is no {pixels.PREPROCESSOR} in {files.folder}")
   if protocol.size != config.image.image_size:
