@@ -4,6 +4,7 @@ A process in which the packages cannot be imported calls what needs them.
 """
 
 import json
+import os
 import subprocess
 import sys
 
@@ -98,3 +99,29 @@ def test_messages_with_another_way_out(said):
   # No requirements file has this one; fsspec names it.
   assert "adlfs" in said["abfs"]
   assert "requirements" not in said["abfs"]
+
+
+@pytest.mark.parametrize(
+  ("platform", "end"), [("tpu", "-r requirements-tpu.txt"), ("rocm", "there")]
+)
+def test_devices_that_jax_cannot_use(platform, end):
+  code = (
+    "import sys\n"
+    "class Hidden:\n"
+    "  def find_spec(self, name, *args):\n"
+    "    if name == 'libtpu': raise ModuleNotFoundError(name)\n"
+    "sys.meta_path.insert(0, Hidden())\n"
+    "from runtime import failures, mesh\n"
+    "try: mesh.make_mesh(mesh.MeshConfig(1, 1, 1))\n"
+    "except failures.RunError as error: print(error)\n"
+  )
+  done = subprocess.run(
+    (sys.executable, "-c", code),
+    cwd=runs.ROOT,
+    env=os.environ | {"JAX_PLATFORMS": platform},
+    capture_output=True,
+    text=True,
+  )
+  said = done.stdout.strip()
+  assert said.startswith(f"JAX_PLATFORMS={platform} has no device: Unable to")
+  assert said.endswith(end)
