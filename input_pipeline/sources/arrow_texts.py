@@ -118,16 +118,15 @@ class _Walk:
     """Add entries of maps: all, or those with a key that begins `path`."""
     import pyarrow
 
-    keys, values = items.flatten()
-    if not arrow_values.is_decodable(arrow_values.stored(keys).type):
-      raise TypeError(f"map of {keys.type}")
-    codes, bad = arrow_values.strings(keys)
-    self._break(rows[bad], "the caption's language is not UTF-8")
+    keys, values = (
+      arrow_values.plain(x, keeps_json=True) for x in items.flatten()
+    )
     if not path:
-      self.add(values, "", rows, _or(codes, languages))
+      self._add_named(keys, values, rows, languages)
       return
-    names = codes.to_pylist()
-    values = arrow_values.plain(values, keeps_json=True)
+    if not arrow_values.is_decodable(keys.type):
+      raise TypeError(f"map of {keys.type}")
+    names = arrow_values.strings(keys)[0].to_pylist()
     for key in sorted({name for name in names if name}):
       base, rest = arrow_values.located([key], path)
       if base:
@@ -151,12 +150,14 @@ class _Walk:
     language = next((name for name in _LANGUAGE if name in names), "")
     text = next((name for name in _TEXT if name in names), "")
     if language and text and len(names) == 2:
-      codes = arrow_values.stored(fields[names.index(language)])
-      if not arrow_values.is_decodable(codes.type):
-        raise TypeError(str(values.type))
-      codes, bad = arrow_values.strings(codes)
-      self._break(rows[bad], "the caption's language is not UTF-8")
-      self.add(fields[names.index(text)], "", rows, _or(codes, languages))
+      codes, values = (
+        arrow_values.plain(fields[names.index(name)], keeps_json=True)
+        for name in (language, text)
+      )
+      if arrow_values.is_list(codes.type) and arrow_values.is_list(values.type):
+        self._add_lists(codes, values, rows, languages)
+      else:
+        self._add_named(codes, values, rows, languages)
       return
     if not all(_is_code(name) for name in names):
       raise TypeError(
@@ -164,6 +165,35 @@ class _Walk:
       )
     for name, field in zip(names, fields, strict=True):
       self.add(field, "", rows, _constant(name, len(rows)))
+
+  def _add_lists(
+    self, codes: Any, values: Any, rows: np.ndarray, languages: Any
+  ) -> None:
+    """Add lists of texts with lists of their languages."""
+    import pyarrow
+
+    lengths = arrow_values.list_lengths(values)
+    fits = lengths == arrow_values.list_lengths(codes)
+    self._break(rows[~fits], "the row has not as many languages as captions")
+    kept = pyarrow.array(np.flatnonzero(fits))
+    again = np.repeat(np.flatnonzero(fits), lengths[fits])
+    if languages is not None:
+      languages = languages.take(pyarrow.array(again))
+    codes, values = (x.take(kept).flatten() for x in (codes, values))
+    self._add_named(codes, values, rows[again], languages)
+
+  def _add_named(
+    self, codes: Any, values: Any, rows: np.ndarray, languages: Any
+  ) -> None:
+    """Add texts with their languages."""
+    import pyarrow
+
+    is_null = pyarrow.types.is_null(codes.type)
+    if not is_null and not arrow_values.is_decodable(codes.type):
+      raise TypeError(f"languages of {codes.type}")
+    codes, bad = arrow_values.strings(codes)
+    self._break(rows[bad], "the caption's language is not UTF-8")
+    self.add(values, "", rows, _or(codes, languages))
 
   def _add_json(
     self, values: Any, path: str, rows: np.ndarray, languages: Any

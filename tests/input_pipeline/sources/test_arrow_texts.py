@@ -91,6 +91,20 @@ def test_texts_by_language():
     pa.list_(_STRUCT),
   )
   assert _texts(column) == ([(0, "fr", "a"), (0, None, "b")], {})
+  column = _array([{"language": None, "text": "a"}], None)
+  assert _texts(column) == ([(0, None, "a")], {})
+  # As of Hugging Face's TranslationVariableLanguages.
+  column = _array(
+    [
+      {"language": ["de", "fr"], "translation": ["a", "b"]},
+      {"language": ["de"], "translation": ["c", "d"]},
+      {"language": ["en"], "translation": ["e"]},
+    ],
+    None,
+  )
+  found, broken = _texts(column)
+  assert found == [(0, "de", "a"), (0, "fr", "b"), (2, "en", "e")]
+  assert list(broken) == [1]
 
 
 def test_parts_of_columns():
@@ -133,7 +147,8 @@ def test_json_as_a_type_of_its_own():
     (pa.int32(), "x", "int32"),
     (pa.list_(pa.timestamp("ns")), "x", "timestamp"),
     (pa.decimal128(5), "x.y", "decimal"),
-    (pa.map_(pa.int8(), pa.string()), "x", "map of int8"),
+    (pa.map_(pa.int8(), pa.string()), "x", "languages of int8"),
+    (pa.map_(pa.int8(), pa.string()), "x.en", "map of int8"),
     (pa.map_(pa.string(), pa.bool_()), "x.en", "bool"),
     (pa.struct([("en", pa.string()), ("note", pa.string())]), "x", "languages"),
     (pa.struct([("en", pa.int8())]), "x", "int8"),
