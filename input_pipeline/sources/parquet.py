@@ -128,7 +128,8 @@ class Records:
       self._layout.columns, row, self._source.language, f"row {index}"
     )
     stored = row.get(self._layout.columns.key or "")
-    key = self._key(stored, number, position)
+    with faults.located(f"row {index}, of {path}"):
+      key = self._key(stored, number, position)
     return record_lib.Record(key, image, texts, f"{path}, {key}")
 
   def fingerprint(self) -> str:

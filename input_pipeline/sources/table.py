@@ -186,10 +186,11 @@ class Records:
         self.layout.columns, row, self._source.language, "the row"
       )
       data = named_file.read(image, self.folder, self._field)
+      key = self._key(index, row)
     except faults.ExampleError as error:
       raise self._at(index, error) from error
     origin = f"{self.path}, row {index}, {image}"
-    return record_lib.Record(self._key(index, row), data, texts, origin)
+    return record_lib.Record(key, data, texts, origin)
 
   def where(self, index: int) -> str:
     """Return the line of a row, and the table."""
@@ -204,7 +205,7 @@ class Records:
   def path_of(self, index: int) -> str:
     """Return the path of the table."""
     del index
-    return self.path
+    return self.name
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""
