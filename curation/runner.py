@@ -12,11 +12,9 @@ import dataclasses
 import functools
 import pathlib
 import shutil
-import signal
 import sys
 import time
-import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from curation import pool as pool_lib
@@ -39,18 +37,17 @@ from curation.outputs import (
   signals,
 )
 from curation.outputs import manifest as manifest_lib
-from runtime import checks, failures, progress, strict_json, unfinished
+from runtime import (
+  checks,
+  failures,
+  progress,
+  stopping,
+  strict_json,
+  unfinished,
+)
 
 SELECTION = "selection.npy"
 REPORT = "curation.html"
-
-
-class Stopped(BaseException):
-  """SIGTERM or Ctrl-C; no Exception, so that no step's handler catches it."""
-
-  def __init__(self, number: int):
-    super().__init__(signal.Signals(number).name)
-    self.number = number
 
 
 def run(
@@ -66,7 +63,6 @@ def run(
   checks.one_of("pool.format", recipe.pool.format, pools.FORMATS)
   try:
     with contextlib.ExitStack() as stack:
-      stack.enter_context(_stoppable())
       cache_dir = pathlib.Path(recipe.cache_dir)
       opened = pools.FORMATS[recipe.pool.format]
       pool = opened.open_pool(recipe.pool, cache_dir)
@@ -76,12 +72,6 @@ def run(
       stack.callback(workers.close)
       facts = {"engine": engine, "num_workers": num_workers}
       manifest = curate(recipe, pool, folder, workers, facts)
-  except Stopped as stop:
-    print(
-      f"{stop}: ended; finished work is kept, the same command resumes from it",
-      file=sys.stderr,
-    )
-    return 128 + stop.number
   except OSError as error:
     if not failures.is_disk_full(error):
       raise
@@ -127,7 +117,7 @@ def curate(
   if not pool.shards:
     raise ValueError(f"pool.path={recipe.pool.path!r} has no pairs")
   start = time.time()
-  with unfinished.claim(folder, f"--workdir={folder}"):
+  with unfinished.claim(folder, f"--workdir={folder}"), stopping.kept():
     digest = curation_folder.begin(folder, recipe.pool, pool)
     tries = stage_pass.Tries(
       engine,
@@ -288,20 +278,3 @@ def _tell_of_others(
       f"parameters, and may be deleted: {', '.join(p.name for p in others)}",
       file=sys.stderr,
     )
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-  """Make SIGTERM and Ctrl-C raise Stopped."""
-
-  def stop(number: int, frame: types.FrameType | None) -> None:
-    del frame
-    raise Stopped(number)
-
-  numbers = (signal.SIGTERM, signal.SIGINT)
-  before = [(number, signal.signal(number, stop)) for number in numbers]
-  try:
-    yield
-  finally:
-    for number, handler in before:
-      signal.signal(number, handler)

@@ -35,16 +35,18 @@ class EvaluateConfig:
     dataclasses.field(hash=False)
   )
 
+  @checks.collected()
   def check(self) -> None:
     """Raise ValueError where a field's value cannot be used."""
     checks.at_least("evaluate.every_steps", self.every_steps, 0)
     for name, section in self.sets.items():
       if name in (_ZERO_SHOT, summary.INPUTS):
-        raise ValueError(
+        checks.refuse(
           f"evaluate.sets must have other names than {name!r}, a group of "
           "results.json"
         )
-      section.check(f"evaluate.sets.{name}")
+      with checks.collected():
+        section.check(f"evaluate.sets.{name}")
 
   @property
   def retrieval_sets(self) -> dict[str, retrieval.RetrievalConfig]:

@@ -2,26 +2,10 @@
 
 import pathlib
 
-from input_pipeline.storage import patterns
+from input_pipeline.storage import folders, patterns
 
 # Suffixes of the images in a folder; a pattern may name any file.
-SUFFIXES = (
-  ".avif",
-  ".bmp",
-  ".gif",
-  ".heic",
-  ".heif",
-  ".jp2",
-  ".jpeg",
-  ".jpg",
-  ".pbm",
-  ".pgm",
-  ".png",
-  ".ppm",
-  ".tif",
-  ".tiff",
-  ".webp",
-)
+SUFFIXES = folders.IMAGES
 
 
 def find(pattern: str) -> list[pathlib.Path]:

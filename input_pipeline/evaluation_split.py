@@ -140,7 +140,7 @@ def check_source(source: source_config.SourceConfig, field: str) -> None:
   source.check(field)
   for name, unused in _ONLY_TRAINING:
     if getattr(source, name) != unused:
-      raise ValueError(
+      checks.refuse(
         f"{field}.{name} must be {unused!r} in an evaluation; got "
         f"{getattr(source, name)!r}"
       )

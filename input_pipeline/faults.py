@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 KINDS: Mapping[str, str] = types.MappingProxyType(
   {
     "caption_broken": "a caption that is not text, or not to its end",
-    "caption_missing": "no caption, or an empty one",
+    "caption_missing": "no caption, or one of invisible characters alone",
     "caption_too_long": "a caption longer than data.max_caption_chars",
     "embedding_broken": "an embedding that is not finite, or of length 0",
     "embedding_missing": "no embedding beside the pair",
@@ -41,7 +41,8 @@ class ExampleError(ValueError):
   """
 
   def __init__(self, kind: str, message: str):
-    super().__init__(message)
+    # A name that is not UTF-8 must not end the run that reports it.
+    super().__init__(message.encode("utf-8", "backslashreplace").decode())
     assert kind in KINDS, kind
     self.kind = kind
 

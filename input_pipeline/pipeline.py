@@ -53,50 +53,56 @@ class DataConfig:
   num_prefetch_batches: marks.Local[int]
   image_protocol: marks.Free[str] = ""
 
+  @checks.collected()
   def check(self) -> None:
-    """Raise ValueError for the first field that cannot be worked with."""
+    """Raise ValueError for fields that cannot be worked with."""
     if not self.sources:
-      raise ValueError("data.sources must name at least one source; got none")
+      checks.refuse("data.sources must name at least one source; got none")
     for name, source in self.sources.items():
       format_field = f"data.sources.{name}.format"
       checks.one_of(format_field, source.format, sources.FORMATS)
-      source.check(f"data.sources.{name}")
+      with checks.collected():
+        source.check(f"data.sources.{name}")
     weights = {name: source.weight for name, source in self.sources.items()}
     repeats = {name: source.repeat for name, source in self.sources.items()}
     if any(weights.values()) and set(repeats.values()) != {1}:
-      raise ValueError(
+      checks.refuse(
         "data.sources: repeat must be 1 beside weights, which say how often "
         f"examples come; got {repeats}"
       )
     if any(weights.values()) and not all(weights.values()):
-      raise ValueError(
+      checks.refuse(
         "data.sources: weight must be 0 for all sources (they are drawn by "
         f"size) or for none; got {weights}"
       )
     checks.one_of("data.tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
     if self.tokenizer_path and self.tokenizer in tokenizers.WITHOUT_FILE:
-      raise ValueError(
+      checks.refuse(
         f'data.tokenizer_path must be "" for data.tokenizer='
         f'"{self.tokenizer}", which reads no file; got {self.tokenizer_path!r}'
       )
-    known = [
-      sources.FORMATS[source.format].LANGUAGES
-      for source in self.sources.values()
-    ]
-    _check_languages(
-      self.languages,
-      None
-      if None in known
-      else [language for some in known for language in some or ()],
-    )
-    self.augmentation.check(self.image_size)
+    if self.sources and all(
+      source.format in sources.FORMATS for source in self.sources.values()
+    ):
+      known = [
+        sources.FORMATS[source.format].LANGUAGES
+        for source in self.sources.values()
+      ]
+      _check_languages(
+        self.languages,
+        None
+        if None in known
+        else [language for some in known for language in some or ()],
+      )
+    with checks.collected():
+      self.augmentation.check(self.image_size)
     checks.one_of(
       "data.image_protocol",
       self.image_protocol,
       ("", "training", *image_protocols.PROTOCOLS),
     )
     if self.augmentation.is_naflex and self.image_protocol:
-      raise ValueError(
+      checks.refuse(
         'data.image_protocol must be "" with data.augmentation.resize="naflex";'
         f" got {self.image_protocol!r}"
       )
@@ -308,7 +314,7 @@ def _check_languages(got: tuple[str, ...], known: Sequence[str] | None) -> None:
   is_known = known is None or set(codes) <= set(known)
   if not codes or len(set(codes)) != len(codes) or not is_known:
     some = "codes of languages" if known is None else f"some of {list(known)}"
-    raise ValueError(
+    checks.refuse(
       f"data.languages must be {some}, each once; got "
       f"{got if isinstance(got, str) else list(got)!r}"
     )

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax import P
 
-from runtime import marks, param_rules
+from runtime import checks, marks, param_rules
 
 AXES = ("data", "fsdp", "tensor")
 # Axes that the rows of a batch are split over, in this order.
@@ -196,7 +196,7 @@ def check_batch_size(
   factors = {"data": mesh.shape["data"], "fsdp": mesh.shape["fsdp"]}
   factors |= {name: n for name, n in (parts or {}).items() if n > 1}
   if batch_size < 1 or batch_size % math.prod(factors.values()):
-    raise ValueError(
+    checks.refuse(
       f"batch_size must be a multiple of {' x '.join(factors)} ="
       f" {' x '.join(str(n) for n in factors.values())}; got {batch_size}"
     )

@@ -10,9 +10,11 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   # Key of input_pipeline.sources.FORMATS.
   config.format = "webdataset"
-  # Path or fsspec URL (gs://, s3://) of files; may contain {000..123} and *.
-  # "array_record": files, or the folder of --task=prepare. "table": a .jsonl,
-  # .csv or .tsv, or its folder. "tfds": a folder, or NAME:VERSION. "emoji": "".
+  # Path or fsspec URL (gs://, s3://, https://) of files; may contain {000..123}
+  # and *. A path that exists is that path. "array_record": files, or the folder
+  # of --task=prepare. "table": a .jsonl, .csv or .tsv, or its folder. "folder":
+  # of images with captions beside them. "tfds": a folder, or NAME:VERSION.
+  # "emoji": "".
   config.path = ""
   # Split to train on, for formats that have several.
   config.split = ""

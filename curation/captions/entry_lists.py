@@ -63,7 +63,10 @@ class Metadata:
     """
     if ANY in self.sources:
       return 0
-    language = other_names.get(language, language)
+    code = languages_lib.normalised(language)
+    for name, other in other_names.items():
+      if languages_lib.normalised(name) == code:
+        language = other
     base = languages_lib.normalised(language).split("-")[0]
     for name in (language, base, OTHER):
       if (number := self.find(name)) >= 0:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from curation import pool
 from curation.pools import key_columns
 from input_pipeline import captions
+from input_pipeline import languages as languages_lib
 
 # RE2's classes are Unicode's categories.
 _CLASSES = "".join(rf"\p{{{name}}}" for name in captions.BLANK)
@@ -37,7 +38,9 @@ class Captions:
   faults: pa.Array
 
 
-def read(columns: Sequence[pa.Array], own: pa.Array) -> Captions:
+def read(
+  columns: Sequence[pa.Array], own: pa.Array, wanted: Sequence[str] = ()
+) -> Captions:
   """Return the captions of rows; one without any has a fault.
 
   As input_pipeline.sources.columns.texts has them: all columns in order, lists
@@ -47,6 +50,7 @@ def read(columns: Sequence[pa.Array], own: pa.Array) -> Captions:
   Args:
     columns: columns of text, of SPOKEN, or of lists of these.
     own: string, the language of each row.
+    wanted: languages of the captions to return; () for all.
   """
   num_rows = len(columns[0])
   rows, texts, broken = [], [], [np.zeros(0, np.int64)]
@@ -74,21 +78,28 @@ def read(columns: Sequence[pa.Array], own: pa.Array) -> Captions:
   is_text &= ~np.isin(places, bad)
   order = np.flatnonzero(is_text)
   # Captions of a row by language, else in the order of the columns.
-  if language.null_count < len(language):
+  codes = np.zeros(0, str)
+  if wanted or language.null_count < len(language):
     named = pc.coalesce(language, own.take(pa.array(places)))
-    codes = np.array(named.to_pylist(), str)[order]
-    order = order[np.argsort(codes, kind="stable")]
+    codes = np.array(named.to_pylist(), str)
+    order = order[np.argsort(codes[order], kind="stable")]
   order = order[np.argsort(places[order], kind="stable")]
   places = places[order]
   counts = np.bincount(places, minlength=num_rows)
   numbers = np.arange(len(places)) - (np.cumsum(counts) - counts)[places]
   fits = numbers < 1 << pool.CAPTION_BITS
+  if wanted:
+    kept = {*map(languages_lib.normalised, wanted)}
+    distinct, inverse = np.unique(codes[order], return_inverse=True)
+    is_kept = [languages_lib.normalised(code) in kept for code in distinct]
+    fits &= np.array(is_kept, bool)[inverse]
   order, places, numbers = order[fits], places[fits], numbers[fits]
-  empty = np.flatnonzero(counts == 0)
+  empty = np.setdiff1d(np.arange(num_rows), places)
   messages = np.where(
     np.isin(empty, bad),
     "caption_broken: the caption is not UTF-8",
-    "caption_missing: there is no caption",
+    "caption_missing: there is no caption"
+    + (f" in pool.languages={tuple(wanted)}" if wanted else ""),
   )
   merged = np.argsort(np.concatenate([places, empty]), kind="stable")
   return Captions(

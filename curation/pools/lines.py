@@ -19,6 +19,8 @@ from input_pipeline.sources import columns as columns_lib
 from input_pipeline.sources import table_layout
 
 _TEXTS = pa.list_(pa.string())
+# Most brackets and braces of a line that Arrow is to read.
+_MAX_OPENINGS = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Form:
       data = b"".join(data[start:stop] for start, stop in ranges)
     found = None
     if not self.layout.header:
-      found = self._read_json(data, len(starts), names)
+      found = self._read_json(data, offsets, names)
     if found is not None:
       return found, pa.nulls(len(found), pa.string())
     rows, problems, key = [], [], self.layout.columns.key
@@ -86,10 +88,12 @@ class Form:
     return pa.table(made), pa.array(problems, pa.string())
 
   def _read_json(
-    self, data: bytes, num_rows: int, names: Sequence[str]
+    self, data: bytes, offsets: np.ndarray, names: Sequence[str]
   ) -> pa.Table | None:
     """Return what Arrow reads; None where it may not be what Python reads."""
     if not names or not all(name in self.types for name in names):
+      return None
+    if not _suits_arrow(data, offsets):
       return None
     schema = pa.schema([(name, self.types[name]) for name in names])
     try:
@@ -105,7 +109,7 @@ class Form:
       )
     except (pa.ArrowException, UnicodeDecodeError):
       return None
-    return found if len(found) == num_rows else None
+    return found if len(found) == len(offsets) - 1 else None
 
   def _column(self, name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
     values = [row.get(name) for row in rows]
@@ -120,6 +124,26 @@ class Form:
     if self.layout.header and not pa.types.is_string(kind):
       return pa.array([_number(v, kind) for v in values], kind)
     return pa.array([pair_tables.as_type(v, kind) for v in values], kind)
+
+
+def _suits_arrow(data: bytes, offsets: np.ndarray) -> bool:
+  """Return whether all lines are what Arrow's reader does not crash at.
+
+  Version 26 ends the process at a line that is null, and where some ten
+  thousand brackets are within each other.
+
+  Args:
+    data: lines.
+    offsets: offset of each line and, last, the end.
+  """
+  letters = np.frombuffer(data, np.uint8)
+  is_opening = (letters == ord("[")) | (letters == ord("{"))
+  before = np.append(0, np.cumsum(is_opening))
+  num_opened = np.diff(before[offsets])
+  starts = letters[offsets[:-1]]
+  return bool(
+    (starts == ord("{")).all() and (num_opened <= _MAX_OPENINGS).all()
+  )
 
 
 def form(

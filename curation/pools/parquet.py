@@ -32,7 +32,7 @@ _BUFFER_BYTES = 1 << 20
 def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   """Return the rows of all files; reads their footers."""
   del cache_dir
-  section.refuse(config, "split", "languages")
+  section.refuse(config, "split")
   found = files.find(config.path, f"{section.FIELD}.path")
   layout, footers = parquet_layout.read_footers(
     found, section.source(config), section.FIELD, needs_image=False
@@ -54,7 +54,11 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   return Pool(
     layout=layout,
     table=rows_lib.Layout(
-      layout.columns, config.language, names, config.image_root
+      layout.columns,
+      config.language,
+      names,
+      config.image_root,
+      config.languages,
     ),
     arrays=arrays,
     # Keys have paths without the folder that all files share.

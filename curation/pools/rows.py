@@ -34,13 +34,14 @@ class Layout:
     columns: columns of the image, the captions, the language and the key.
     language: language of captions whose row names none.
     names: all columns.
-    image_root: field of the pool's section.
+    image_root, languages: fields of the pool's section.
   """
 
   columns: columns_lib.Columns
   language: str
   names: frozenset[str]
   image_root: str
+  languages: tuple[str, ...]
 
   @property
   def known(self) -> frozenset[str]:
@@ -204,7 +205,9 @@ class Reader:
       return rows, numbers, nothing, nothing, nothing
     names = self._layout.columns.captions
     found = caption_columns.read(
-      [table[name].combine_chunks() for name in names], self._languages(table)
+      [table[name].combine_chunks() for name in names],
+      self._languages(table),
+      self._layout.languages,
     )
     if self._rows is None:
       return tuple(

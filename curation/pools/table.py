@@ -26,7 +26,7 @@ _READ_BYTES = 4 << 20
 
 def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   """Return the rows of a table; finds where they begin the first time."""
-  section.refuse(config, "split", "languages")
+  section.refuse(config, "split")
   source = section.source(config)
   records = source_lib.open_table(
     source, section.FIELD, cache_dir, needs_image=False
@@ -41,7 +41,11 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
     shards.append(pool.Shard(name, records.path, start, stop, version))
     start = stop
   table = rows_lib.Layout(
-    records.layout.columns, config.language, form.names, config.image_root
+    records.layout.columns,
+    config.language,
+    form.names,
+    config.image_root,
+    config.languages,
   )
   return Pool(source, cache_dir, form, table, tuple(shards))
 

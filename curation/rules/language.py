@@ -108,12 +108,12 @@ class Language(operators.Filter):
     """Raise ValueError for an identifier or a model that cannot be opened."""
     checks.one_of(f"{field}.identifier", self.identifier, IDENTIFIERS)
     if self.model and self.identifier != "fasttext":
-      raise ValueError(
+      checks.refuse(
         f"{field}.model must be '' unless identifier is 'fasttext'; got"
         f" {self.model!r}"
       )
     if not self.signal:
-      raise ValueError(f"{field}.signal must be a name; got ''")
+      checks.refuse(f"{field}.signal must be a name; got ''")
     checks.between(f"{field}.min_score", self.min_score, 0, 1)
     # A missing package fails here, before workers start.
     if not self.model or pathlib.Path(self.model).exists():

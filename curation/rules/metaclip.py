@@ -83,7 +83,7 @@ class Match(operators.Filter):
         name = language or self.metadata
         raise ValueError(f"{field}.metadata: {name}: {error}") from error
     if entry_lists.by_language(self.metadata) and not self.language:
-      raise ValueError(
+      checks.refuse(
         f"{field}.language must name a column, for {self.metadata} has entries "
         "by language; got ''"
       )
@@ -165,7 +165,7 @@ class Balance(entry_counts.Counting):
     """Raise ValueError for a t that cannot be used or computed."""
     checks.at_least(f"{field}.t", self.t, 0)
     if not self.t and not 0 < self.tail_mass < 1:
-      raise ValueError(
+      checks.refuse(
         f"{field}.tail_mass must be in (0, 1) where t is 0; got "
         f"{self.tail_mass}"
       )
@@ -173,12 +173,12 @@ class Balance(entry_counts.Counting):
     checks.one_of(f"{field}.keep", self.keep, KEEPS)
     metadata = entry_lists.checked(self.metadata, field)
     if self.t_language and metadata.find(self.t_language) < 0:
-      raise ValueError(
+      checks.refuse(
         f"{field}.t_language must be a language of {self.metadata}, or ''; got "
         f"{self.t_language!r}"
       )
     if self.t_language and not self.t:
-      raise ValueError(
+      checks.refuse(
         f"{field}.t_language={self.t_language!r} needs its t; got t=0"
       )
 

@@ -25,7 +25,7 @@ from array_record.python import array_record_data_source, array_record_module
 
 from input_pipeline import faults
 from input_pipeline.sources import record as record_lib
-from input_pipeline.storage import files, remote
+from input_pipeline.storage import file_kinds, files, remote
 from input_pipeline.storage import uids as uids_lib
 
 Record = record_lib.Record
@@ -248,6 +248,10 @@ def _counts(paths: Sequence[str]) -> list[int]:
     counts = list(pool.map(_num_records, paths))
   for path, count in zip(paths, counts, strict=True):
     if count is None:
+      with files.open_file(path) as file:
+        kind = file_kinds.describe(file.read(file_kinds.NUM_BYTES))
+      if kind and "ArrayRecord" not in kind:
+        raise ValueError(f"{path} is no ArrayRecord file but {kind}")
       raise ValueError(
         f"{path} is not an ArrayRecord file, or one that was cut short"
       )

@@ -180,7 +180,8 @@ def key_text(value: Any) -> str:
         " several rows; write keys as integers or text",
       )
     value = int(value) if value.is_integer() else value
-  return "" if value is None else clean(str(value))
+  text = "" if value is None else clean(str(value))
+  return text if text.strip() else ""
 
 
 def image_value(value: Any) -> Any:

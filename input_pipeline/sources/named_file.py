@@ -59,7 +59,9 @@ def read(name: str, folder: str, field: str) -> bytes:
     for form in patterns.forms(path):
       if os.path.exists(form):
         return files.read(form)
-    raise
+    raise faults.ExampleError(
+      error.kind, f"{error}; {field}.image_root names the folder of images"
+    ) from error
 
 
 def resolve(name: str, folder: str, field: str) -> str:
@@ -98,6 +100,6 @@ def resolve(name: str, folder: str, field: str) -> str:
     raise faults.ExampleError(
       "unsafe_member",
       f"{name!r}{leads} is not below the folder {folder}; "
-      f"{field}.image_root names the folder that images are below",
+      f"name one above it in {field}.image_root",
     )
   return path[:start] + plain

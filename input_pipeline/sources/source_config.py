@@ -44,13 +44,13 @@ class SourceConfig:
     """
     checks.at_least(f"{field}.weight", self.weight, 0)
     if self.weight == math.inf:
-      raise ValueError(f"{field}.weight must be finite; got {self.weight}")
+      checks.refuse(f"{field}.weight must be finite; got {self.weight}")
     checks.at_least(f"{field}.repeat", self.repeat, 1)
     check_encoding(self.encoding, self.format, field)
     check_image_root(self.image_root, self.format, field)
     for template in self.templates:
       if template.count("{}") != 1:
-        raise ValueError(
+        checks.refuse(
           f"{field}.templates must each have one {{}}; got {template!r}"
         )
 
@@ -65,7 +65,7 @@ class SourceConfig:
     """
     for name in names:
       if getattr(self, name):
-        raise ValueError(
+        checks.refuse(
           f'{field}.{name} is not used by format="{self.format}"; got '
           f"{getattr(self, name)!r}"
         )

@@ -45,7 +45,8 @@ LANGUAGES = None
 
 TABLES = (
   *("captions.jsonl", "captions.csv", "captions.tsv"),
-  "metadata.jsonl",  # in Hugging Face's image folders
+  # In Hugging Face's image folders; folder.py reads those below them too.
+  *("metadata.jsonl", "metadata.csv"),
 )
 _SEPARATED = (".csv", ".tsv")
 
@@ -200,7 +201,9 @@ class Records:
   def fingerprint(self) -> str:
     """Return hex digits of the table's path, size and time of change."""
     root = named_file.facts_of(self._source.image_root)
-    return record_lib.digest((self._digest, self.layout.columns, *root))
+    # Quotes between tabs were once read as those of CSV.
+    form = ("lines",) if self._delimiter == "\t" else ()
+    return record_lib.digest((self._digest, self.layout.columns, *root, *form))
 
   def path_of(self, index: int) -> str:
     """Return the path of the table."""
@@ -299,7 +302,8 @@ def _find(path: str, field: str) -> files.File:
       raise OSError(f"{field}.path: {path}: {error}") from error
   raise ValueError(
     f"{field}.path must be a .jsonl, .csv or .tsv file, or a folder with "
-    f"{', '.join(TABLES)}; got {path!r}"
+    f"{', '.join(TABLES)}; got {path!r}. "
+    'format="folder" reads a folder of images with captions beside them'
   )
 
 

@@ -10,12 +10,15 @@ import codecs
 import csv
 import itertools
 import pathlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 import numpy as np
+from absl import logging
 
 from input_pipeline.sources import table_layout
+from input_pipeline.storage import file_kinds
 from runtime import whole_files
 
 EVERY = 4096
@@ -32,6 +35,8 @@ _WIDE: Mapping[tuple[bool, bool], str] = {
   (False, True): "UTF-16-LE",
   (True, False): "UTF-16-BE",
 }
+# Field between tabs as programs write it that quote it nevertheless.
+_QUOTED = re.compile(rb'(?:^|\t)"[^"\t]*""[^\t]*"(?:[\t\r\n]|$)')
 
 
 def make(path: str, *, is_separated: bool) -> np.ndarray:
@@ -57,6 +62,9 @@ def make(path: str, *, is_separated: bool) -> np.ndarray:
 
 def check_kind(head: bytes) -> None:
   """Raise ValueError for a file whose first bytes are not lines of UTF-8."""
+  other = file_kinds.describe(head[: file_kinds.NUM_BYTES]) if head else ""
+  if other:
+    raise ValueError(f"the file is no table but {other}")
   kind = next((name for mark, name in _MARKS if head.startswith(mark)), "")
   if not kind:
     letters = head[:64]
@@ -67,6 +75,8 @@ def check_kind(head: bytes) -> None:
       f'the file is {kind}, not UTF-8; the field encoding="{kind.lower()}" '
       'of format="table" reads it'
     )
+  if head[:64].count(0) > 3:
+    raise ValueError("the file begins with NUL bytes; expected lines of text")
   if b"\r" in head and b"\n" not in head:
     raise ValueError(
       "lines end in carriage returns alone, as on old Macs; write line feeds: "
@@ -110,7 +120,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, int]]:
   """Yield offset and number of lines that are not blank."""
   offset = 0
   for number, line in enumerate(file, 1):
-    if line.strip(b" \t\r\n") not in (b"", codecs.BOM_UTF8):
+    if not line.isspace():
       yield offset, number
     offset += len(line)
 
@@ -123,11 +133,20 @@ def _separated(file: BinaryIO) -> Iterator[tuple[int, int]]:
   if delimiter != "\t":
     yield from _quoted(file, delimiter)
     return
-  offset = 0
+  offset = num_quoted = 0
   for number, line in enumerate(file, 1):
+    num_quoted += b'""' in line and bool(_QUOTED.search(line))
     if line.strip(b"\r\n"):
       yield offset, number
     offset += len(line)
+  if num_quoted:
+    logging.warning(
+      "%s: %d lines have a field in quotes, with quotes twice in it. Between "
+      "tabs there is no quoting, and each quote is a letter of the caption; "
+      "write a table with quoting as CSV, with commas",
+      file.name,
+      num_quoted,
+    )
 
 
 def _quoted(file: BinaryIO, delimiter: str) -> Iterator[tuple[int, int]]:

@@ -108,10 +108,11 @@ class Records:
       key, members = members_of(pieces, name)
     except tar_headers.HeaderError as error:
       raise changed(tar, f"{name}: {error}") from error
-    uid = tar_scan.uid(
-      key, self._layout.uid_field, webdataset_layout.json_of(members)
-    )
-    if uid != self._index.spans["uid"][index].item():
+    # A fault of its JSON is raised below, as one of its image comes first.
+    json = members.get("json")
+    has_uid = not isinstance(json, faults.ExampleError)
+    uid = self._index.spans["uid"][index].item()
+    if has_uid and tar_scan.uid(key, self._layout.uid_field, json) != uid:
       raise faults.ExampleError(
         "shard_changed", f"{name}: another example was indexed there"
       )
@@ -121,6 +122,8 @@ class Records:
       texts = listed(self._texts, number, key, name)
     else:
       texts = webdataset_layout.texts_of(members, self._layout, name)
+    if self._layout.uid_field:
+      webdataset_layout.json_of(members)
     return record.Record(key, image, texts, name)
 
   def fingerprint(self) -> str:
@@ -172,9 +175,10 @@ def check_ranges(
   """
   for start, length in ranges:
     if length == tar_scan.NO_TAR:
-      raise faults.ExampleError(
-        "shard_broken", tar_scan.why_no_tar(tar, tar_scan.Window(tar))
-      )
+      wrong = tar_scan.why_no_tar(tar, tar_scan.Window(tar))
+      if not wrong:
+        raise changed(tar, f"{name}: a tar where none was indexed")
+      raise faults.ExampleError("shard_broken", wrong)
     if start + length > tar.size:
       raise faults.ExampleError(
         "shard_short",

@@ -14,6 +14,8 @@ _IMAGES = (
   *("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"),
   *("avif", "heic", "heif", "jp2", "ppm", "pgm", "pbm"),
 )
+# Number of extensions that a message names.
+_NUM_NAMED = 10
 _CAPTIONS = ("txt", "json.caption", "json.texts")
 
 
@@ -96,14 +98,13 @@ def image_of(members: Members, layout: Layout, name: str) -> bytes:
     image = _member(members, kind)
     if image:
       return image
-  have = ", ".join(sorted(members))
   dotted = any(
     kind.endswith(f".{i}") for kind in members for i in layout.images
   )
   hint = "; a key ends at the first dot of the file name" if dotted else ""
   raise faults.ExampleError(
     "image_missing",
-    f"{name} has {have}; none of them is one of "
+    f"{name} has {_names(members)}; none of them is one of "
     f"{', '.join(layout.images)} with something in it{hint}",
   )
 
@@ -116,13 +117,11 @@ def texts_of(
   fallback = None
   for kind, field in layout.captions:
     if kind == "json":
-      captions = list(
-        _captions(tar_scan.field_of(fields_of(members, name), field))
-      )
+      value = tar_scan.field_of(fields_of(members, name), field)
     else:
       data = _member(members, kind)
-      captions = [] if data is None else [("", _decode(data, name))]
-    for language, caption in captions:
+      value = None if data is None else _decode(data, name)
+    for language, caption in _captions(value):
       text = _clean(caption, name)
       if text and not language:
         fallback = fallback or _language_of(members, layout, name)
@@ -134,10 +133,9 @@ def texts_of(
     fields = [f"{kind}.{field}".strip(".") for kind, field in layout.captions]
     raise faults.ExampleError(
       "caption_missing",
-      f"{name} has no caption in {', '.join(fields)}; it has "
-      f"{', '.join(sorted(members))}",
+      f"{name} has no caption in {', '.join(fields)}; it has {_names(members)}",
     )
-  return {language: tuple(captions) for language, captions in texts.items()}
+  return {language: tuple(present) for language, present in texts.items()}
 
 
 def json_of(members: Members) -> bytes | None:
@@ -190,8 +188,16 @@ def _captions(value: Any, language: str = "") -> Iterator[tuple[str, str]]:
       if not isinstance(one, list):
         yield from _captions(one, language)
   elif isinstance(value, dict) and not language:
-    for code, captions in value.items():
-      yield from _captions(captions, code)
+    for code, item in value.items():
+      yield from _captions(item, code)
+
+
+def _names(members: Members) -> str:
+  """Return the extensions of an example, the first of many."""
+  names = sorted(members)
+  others = len(names) - _NUM_NAMED
+  more = [f"{others} more"] if others > 0 else []
+  return ", ".join(names[:_NUM_NAMED] + more)
 
 
 def _decode(data: bytes, name: str) -> str:

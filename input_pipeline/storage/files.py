@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import fsspec
 
 from input_pipeline import clocks, faults
-from input_pipeline.storage import patterns, remote, web
+from input_pipeline.storage import patterns, range_file, remote, web
 
 # Timeout of one try of a remote read. An example is below 10 MB, and a
 # connection below 0.5 MB/s is useless; object stores answer within a second.
@@ -169,42 +169,11 @@ def open_file(path: str) -> BinaryIO:
     return open(path, "rb")
   # Footers and headers are read in pieces; the buffer joins them to one
   # request.
-  return io.BufferedReader(_RangeFile(facts(path)), buffer_size=1 << 20)
-
-
-class _RangeFile(io.RawIOBase):
-  """A remote file, read by ranges."""
-
-  def __init__(self, file: File):
-    self._file = file
-    self._position = 0
-
-  def readable(self) -> bool:
-    return True
-
-  def seekable(self) -> bool:
-    return True
-
-  def tell(self) -> int:
-    return self._position
-
-  def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-    base = {
-      io.SEEK_SET: 0,
-      io.SEEK_CUR: self._position,
-      io.SEEK_END: self._file.size,
-    }[whence]
-    self._position = max(0, base + offset)
-    return self._position
-
-  def readinto(self, buffer: Any) -> int:
-    stop = min(self._position + len(buffer), self._file.size)
-    if stop <= self._position:
-      return 0
-    data = read_range(self._file.path, self._position, stop)
-    buffer[: len(data)] = data
-    self._position = stop
-    return len(data)
+  file = facts(path)
+  parts = range_file.RangeFile(
+    file.size, functools.partial(read_range, file.path)
+  )
+  return io.BufferedReader(parts, buffer_size=1 << 20)
 
 
 class _Descriptor:

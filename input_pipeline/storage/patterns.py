@@ -60,6 +60,11 @@ def expand(path: str) -> list[Pattern]:
   return patterns
 
 
+def is_pattern(path: str) -> bool:
+  """Return whether a path has such letters, and no file or folder has it."""
+  return bool(_is_magic(path) and _split(remote.local_path(path)).tail)
+
+
 def local_paths(pattern: Pattern) -> list[str]:
   """Return the paths on disk that a pattern matches, sorted."""
   if not pattern.is_glob and os.path.exists(pattern.path):

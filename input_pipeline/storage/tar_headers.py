@@ -88,6 +88,8 @@ def next_member(read: Read, position: int) -> Member | None:
         raise CutError(f"the tar ends within the header at byte {position}")
       return None
     if not header[0] and not any(header):
+      if position > start:
+        raise HeaderError(f"no header at byte {position}, after a name")
       return None
     _check(header, position)
     kind = header[156]
@@ -157,12 +159,13 @@ def split_name(name: bytes) -> tuple[bytes, str] | None:
   stem, dot, extension = file.partition(b".")
   if not stem or not dot:
     return None
-  folders = folder.split(b"/")
-  top = folders[0]
-  if len(top) > 3 and top.startswith(b"__") and top.endswith(b"__"):
-    return None
-  if b"__MACOSX" in folders:
-    return None
+  if b"__" in folder:
+    folders = folder.split(b"/")
+    top = folders[0]
+    if len(top) > 3 and top.startswith(b"__") and top.endswith(b"__"):
+      return None
+    if b"__MACOSX" in folders:
+      return None
   return folder + slash + stem, extension.decode("latin-1").lower()
 
 

@@ -65,6 +65,8 @@ class Index:
     """Return (start, length) of the parts of an example, one for most."""
     start, length, _ = self.spans[index].item()
     ranges = [(start, length)]
+    if not len(self.pieces):
+      return ranges
     examples = self.pieces["example"]
     row = bisect.bisect_left(examples, index)
     while row < len(examples) and examples[row] == index:

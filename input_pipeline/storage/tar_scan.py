@@ -36,8 +36,8 @@ _NUM_NAMED = 3
 
 # Kind of a file that is no tar -> way out.
 _PACKED = (
-  "in which nothing can be found without unpacking all before it: {} it first "
-  "(images do not get smaller)"
+  ", in which nothing can be found without unpacking all before it: {} it "
+  "first (images do not get smaller)"
 )
 _ADVICE = {
   "gzip data": _PACKED.format("gunzip"),
@@ -47,9 +47,9 @@ _ADVICE = {
   "lz4 data": _PACKED.format("unlz4"),
   "lzip data": _PACKED.format("lzip -d"),
   "data compressed by compress": _PACKED.format("uncompress"),
-  "a zip file": "unpack it, and write a tar with `tar --sort=name`",
-  "a Parquet file": "format=parquet reads it",
-  "an ArrayRecord (Riegeli) file": "format=array_record reads it",
+  "a zip file": ": unpack it, and write a tar with `tar --sort=name`",
+  "a Parquet file": ": format=parquet reads it",
+  "an ArrayRecord (Riegeli) file": ": format=array_record reads it",
 }
 
 
@@ -90,8 +90,9 @@ def scan(tar: files.File, uid_field: str) -> Scan:
     except tar_headers.HeaderError as error:
       examples.close()
       examples.add(position, position + tar_headers.BLOCK, (0, 0))
-      left = (tar.size - position) / 1e6
-      warnings.append(f"{tar.path}: {error}; {left:.1f} MB are not used")
+      warnings.append(
+        f"{tar.path}: {error}; bytes {position} to {tar.size} are not used"
+      )
       break
     if member is None:
       start = _after_zeros(window, position)
@@ -145,8 +146,7 @@ def why_no_tar(tar: files.File, read: tar_headers.Read) -> str:
   if kind == "a tar":
     return f"{tar.path} is a broken tar: {error}"
   if kind:
-    advice = _ADVICE.get(kind, "")
-    return f"{tar.path} is no tar but {kind}{advice and ', ' + advice}"
+    return f"{tar.path} is no tar but {kind}{_ADVICE.get(kind, '')}"
   if isinstance(error, tar_headers.CutError) and b"\0" in start:
     return ""
   return f"{tar.path} is no tar: it begins with {start[:16]!r}"
@@ -281,30 +281,30 @@ class _Examples:
       path: path of the tar.
       joins: positions at which a further tar begins.
     """
-    found = []
+    lines = []
     if joins:
-      found.append(
+      lines.append(
         f"{path} is {len(joins) + 1} tars joined, such as by cat: all are "
         f"read; the second begins at byte {joins[0]}"
       )
     if self._again:
-      found.append(
-        f"{path}: {len(self._again)} keys are in several of its joined tars, "
-        f"{text_of(self._again[0])!r} the first: their members are not put "
-        "together"
+      lines.append(
+        f"{path}: keys that are in several of its joined tars: "
+        f"{len(self._again)}, {text_of(self._again[0])!r} the first; their "
+        "members are not put together"
       )
     if self._apart:
-      found.append(
-        f"{path}: {len(self._apart)} examples have members that do not follow "
-        "each other, which takes several reads; `tar --sort=name` writes them "
-        "together"
+      lines.append(
+        f"{path}: examples whose members do not follow each other, so that "
+        f"each takes several reads: {len(self._apart)}; `tar --sort=name` "
+        "writes them together"
       )
     if not self.spans:
       names = ", ".join(map(text_of, self._without_key)) or "no file"
-      found.append(
+      lines.append(
         f"{path} has no example, named such as KEY.jpg; it has {names}"
       )
-    return found
+    return lines
 
 
 def _after_zeros(window: Window, position: int) -> int | None:

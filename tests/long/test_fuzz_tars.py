@@ -156,7 +156,7 @@ def test_a_thousand_tars(joined):
     opened, shards = reading.open_pool(pairs.source("webdataset", path), folder)
     columns = ("text", "language", "image")
     whole = reading.rows_of(opened, shards, columns, max_rows=4)
-    assert _as_pairs(whole) == reading.expected_of(records)
+    assert reading.as_pairs(whole) == reading.expected_of(records)
     # Images are passed over: their absence is no fault.
     texts = {
       (row["row"], row["text"])
@@ -175,12 +175,3 @@ def _outcomes(records) -> list[record_lib.Record | str]:
     except faults.ExampleError as error:
       found.append(error.kind)
   return found
-
-
-def _as_pairs(rows: list[dict]) -> list[tuple]:
-  return [
-    (row["pair"], row["fault"].partition(":")[0])
-    if row["fault"]
-    else (row["pair"], row["language"], row["text"], row["image"])
-    for row in rows
-  ]

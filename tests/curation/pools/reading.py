@@ -41,6 +41,16 @@ def rows_of(opened, shards, columns, max_rows=3, rows=None) -> list[dict]:
   return found
 
 
+def as_pairs(rows: list[dict]) -> list[tuple]:
+  """Return rows with text, language and image as `expected_of` has them."""
+  return [
+    (row["pair"], row["fault"].partition(":")[0])
+    if row["fault"]
+    else (row["pair"], row["language"], row["text"], row["image"])
+    for row in rows
+  ]
+
+
 def expected_of(records) -> list[tuple]:
   """Return (UID, language, caption, image) or (UID, kind of fault)."""
   found = []

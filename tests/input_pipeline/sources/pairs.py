@@ -22,7 +22,7 @@ CAPTIONS = (
   'an "owl"\nat night',
   "ein Fuchs",
   "x",
-  "",
+  " \u200b\ufeff\u00ad",
 )
 NO_IMAGE, NO_CAPTION = 4, 5
 
@@ -263,6 +263,42 @@ def _tars(folder: pathlib.Path) -> Case:
   return Case(found, "", _all())
 
 
+def _texts(folder: pathlib.Path) -> Case:
+  for index, caption in enumerate(CAPTIONS):
+    if index != NO_IMAGE:
+      (folder / f"{index}.png").write_bytes(png(index))
+    facts = {"lang": language(index), "uid": key(index)}
+    (folder / f"{index}.json").write_text(json.dumps(facts))
+    (folder / f"{index}.txt").write_text(caption)
+  found = source("folder", folder, language_field="json.lang", uid="json.uid")
+  return Case(found, "", tuple(expected(i) for i in (0, 1, 2, 3, 5)))
+
+
+def _image_folder(folder: pathlib.Path, suffix: str) -> Case:
+  """Write Hugging Face's layout: a table in a folder below the source's."""
+  (folder / "train").mkdir()
+  names = _write_images(folder / "train")
+  rows = [
+    {"file_name": name, "text": text, "lang": language(index)}
+    for index, (name, text) in enumerate(zip(names, CAPTIONS, strict=True))
+  ]
+  path = folder / "train" / f"metadata{suffix}"
+  if suffix == ".parquet":
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+  elif suffix == ".jsonl":
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+  else:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+      writer = csv.DictWriter(file, rows[0])
+      writer.writeheader()
+      writer.writerows(rows)
+  found = tuple(
+    expected(index, f"train/{name}" if name else "")
+    for index, name in enumerate(names)
+  )
+  return Case(source("folder", folder, language_field="lang"), "", found)
+
+
 # Format -> what writes the pairs to a folder.
 CASES: dict[str, Callable[[pathlib.Path], Case]] = {
   "parquet of img2dataset": _img2dataset,
@@ -277,4 +313,10 @@ CASES: dict[str, Callable[[pathlib.Path], Case]] = {
   "array_record files": _record_files,
   "prepared folder": _prepared,
   "tars": _tars,
+  "folder of texts": _texts,
+  "folder of metadata.jsonl": lambda folder: _image_folder(folder, ".jsonl"),
+  "folder of metadata.csv": lambda folder: _image_folder(folder, ".csv"),
+  "folder of metadata.parquet": (
+    lambda folder: _image_folder(folder, ".parquet")
+  ),
 }

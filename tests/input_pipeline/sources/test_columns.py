@@ -72,21 +72,24 @@ def test_messages_say_why_a_column_was_chosen(tmp_path):
   pyarrow_parquet.write_table(
     pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet"
   )
-  for module, name in ((table, "a.jsonl"), (parquet, "a.parquet")):
+  for module, name, first, second in (
+    (table, "a.jsonl", "line 1", "line 2"),
+    (parquet, "a.parquet", "row 0", "row 1"),
+  ):
     source = pairs.source(name.partition(".")[2], tmp_path / name)
     records = module.open_split(source, "", pairs.context(tmp_path))
     (tmp_path / "a.png").write_bytes(b"image")
     with pytest.raises(
       faults.ExampleError,
-      match=r"no text in column title \(chosen as the first of caption, captions, t"
-      r"ext, title, texts among the columns \['path', 'title'\]; "
+      match=rf"{first}.* title \(chosen as the first of caption, captions, "
+      r"text, title, texts among the columns \['path', 'title'\]; "
       r"data.sources.main.caption names another\)",
     ):
       records[0]
     with pytest.raises(
       faults.ExampleError,
-      match=r"nothing.* in column path \(chosen as the first of image, jpg, .*, path,"
-      r" .*url, image_url among the columns \['path', 'title'\]; ",
+      match=rf"{second}.* path \(chosen as the first of image, jpg, .*, path, "
+      r".*url, image_url among the columns \['path', 'title'\]; ",
     ):
       records[1]
   pyarrow_parquet.write_table(

@@ -144,6 +144,13 @@ def test_separated_rows_that_break(tmp_path):
     ("a,b\n1,2\n".encode("utf-16-be"), 'encoding="utf-16-be"'),
     ("a,b\n1,2\n".encode("utf-32"), 'encoding="utf-32"'),
     (b"a,b\r1,2\r3,4\r", "carriage returns alone, as on old Macs"),
+    (b"PK\3\4" + bytes(99), "no table but a zip file"),
+    (b"<!DOCTYPE html>\n<p>", "no table but an HTML page"),
+    (
+      b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
+      "no table but a Git LFS pointer .*`git lfs pull`",
+    ),
+    (b"\0" * 9000, "begins with NUL bytes"),
     (b"a,\xe9\n1,2\n", "the header has byte 0xe9 at byte 2"),
     (b"caption,image,caption\n1,2,3\n", "the column caption 2 times"),
   ],
@@ -156,6 +163,16 @@ def test_tables_that_are_named_as_what_they_are(tmp_path, data, message):
       _open(tmp_path, path=tmp_path / "a.csv")
   finally:
     csv.field_size_limit(limit)
+
+
+def test_quotes_between_tabs_are_letters(tmp_path, caplog):
+  (tmp_path / "a.png").write_bytes(b"image")
+  texts = ['"open', 'a 5" pipe', '"whole"', '"a ""b"" c"']
+  rows = "".join(f"a.png\t{text}\n" for text in texts)
+  (tmp_path / "a.tsv").write_text("image\tcaption\n" + rows)
+  records = _open(tmp_path, path=tmp_path / "a.tsv")
+  assert [records[i].texts["en"][0] for i in range(4)] == texts
+  assert "1 lines have a field in quotes" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,19 @@ def test_joined_tars(tmp_path):
   assert found[5].texts == {"en": ("other",)}
 
 
+def test_member_above_8_gib(tmp_path):
+  # On disk it is a hole.
+  info = tarfile.TarInfo("a.mp4")
+  info.size = 9 << 30
+  with open(tmp_path / "x.tar", "wb") as file:
+    file.write(info.tobuf(tarfile.GNU_FORMAT))
+    file.seek(info.size, os.SEEK_CUR)
+    file.write(tars.data(PAIR))
+  records = tars.opened(tmp_path / "x.tar", tmp_path / "cache")
+  assert _kind(records.__getitem__, 0) == "image_too_large"
+  assert records[1].image == b"image"
+
+
 def test_wrong_file_among_tars(tmp_path):
   tars.write(tmp_path / "0.tar", PAIR)
   (tmp_path / "1.tar").write_bytes(b"<html>" * 99)
@@ -189,6 +202,8 @@ def test_wrong_file_among_tars(tmp_path):
     with pytest.raises(faults.ExampleError, match=message) as caught:
       records[index]
     assert caught.value.kind == "shard_broken"
+  (tmp_path / "1.tar").write_bytes(tars.data(PAIR))
+  assert _kind(records.__getitem__, 1) == "shard_changed"
 
 
 def test_sparse_image(tmp_path):

@@ -92,6 +92,10 @@ def test_fields_that_are_refused(tmp_path, fields, message):
       r"of jpg.*a key ends at the first dot of the file name",
     ),
     (
+      [(f"k.{i:05d}.jpg", b"1") for i in range(999)],
+      r"image_missing: .* 00008.jpg, 00009.jpg, 989 more; none of them",
+    ),
+    (
       [("k.jpg", b"1")],
       r"caption_missing: .* has no caption in txt, .*; it has jpg",
     ),

@@ -118,6 +118,10 @@ def test_traps():
   backwards = _with_sum(header[:124] + b"-0000001000\0" + header[136:])
   with pytest.raises(tar_headers.HeaderError, match="size of -512"):
     _members(backwards)
+  # A name without a file: the end of a tar is nowhere else.
+  name = header[:124] + b"%011o\0" % 5 + header[136:156] + b"L" + header[157:]
+  with pytest.raises(tar_headers.HeaderError, match="at byte 1024, after a"):
+    _members(_with_sum(name) + b"k.jpg".ljust(512, b"\0") + bytes(1024))
   # A name of 8 GB.
   huge = header[:124] + b"77777777777\0" + header[136:156] + b"L" + header[157:]
   with pytest.raises(tar_headers.HeaderError, match="a name of 8589934591"):

@@ -41,12 +41,12 @@ def _scan(tmp_path, data: bytes) -> tar_scan.Scan:
     (
       PAIR_BYTES[:1200],
       [0, 1024],
-      r"ends within the header at byte 1024; 0.0 MB are not used",
+      r"ends within the header at byte 1024; bytes 1024 to 1200 are not used",
     ),
     (
       PAIR_BYTES[:1024] + b"x" * 512 + PAIR_BYTES,
       [0, 1024],
-      "no header at byte 1024; 0.0 MB",
+      "no header at byte 1024; bytes 1024 to 11776 are not used",
     ),
     # Joined by cat, however small.
     (PAIR_BYTES + OTHER, [0, 10240], "2 tars joined.* begins at byte 10240"),
@@ -87,9 +87,7 @@ def test_three_joined_tars_of_the_same_keys(tmp_path):
   assert spans["start"].tolist() == [0, 10240, 20480]
   assert not len(pieces)
   assert "3 tars joined" in warnings[0]
-  assert (
-    "2 keys are in several of its joined tars, 'k' the first" in (warnings[1])
-  )
+  assert "in several of its joined tars: 2, 'k' the first" in warnings[1]
 
 
 def test_members_apart(tmp_path):
@@ -102,8 +100,8 @@ def test_members_apart(tmp_path):
   assert spans["length"].tolist() == [513, 513, 1537, 513]
   assert pieces.tolist() == [(0, 5120, 1538), (1, 4096, 513), (1, 8192, 514)]
   assert warnings == [
-    f"{tmp_path}/x.tar: 2 examples have members that do not follow each other, "
-    "which takes several reads; `tar --sort=name` writes them together"
+    f"{tmp_path}/x.tar: examples whose members do not follow each other, so "
+    "that each takes several reads: 2; `tar --sort=name` writes them together"
   ]
 
 
@@ -122,11 +120,11 @@ def test_members_apart(tmp_path):
     ),
     (
       test_file_kinds._zip(),
-      "no tar but a zip file, unpack it, and write a tar",
+      "no tar but a zip file: unpack it, and write a tar",
     ),
     (
       test_file_kinds._parquet(),
-      "no tar but a Parquet file, format=parquet reads it",
+      "no tar but a Parquet file: format=parquet reads it",
     ),
     (
       b"<!DOCTYPE html>" * 9,
