@@ -12,8 +12,9 @@ each image is an example, and its captions are in files of the same name:
 
 `caption`, `image`, `language_field` and `uid` name suffixes and fields of the
 JSON file as for tars (see webdataset.py), or columns of the tables. The key is
-the image's path below `path`, followed by #1, #2, ... for its further rows.
-Hidden files are left out.
+that of the tables or the image's path below `path`, followed by #1, #2, ... for
+its further rows; with a `uid` of "file+key" it is the path where tables have
+keys too. Hidden files are left out.
 
 The folder is read once into a table of JSON lines below the cache folder, whose
 name changes with any file; that table is what training and curation read.
@@ -45,6 +46,7 @@ from input_pipeline.sources import (
 )
 from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import files, folders, remote, tar_scan
+from input_pipeline.storage import uids as uids_lib
 from runtime import progress, whole_files
 
 LANGUAGES = None
@@ -99,6 +101,14 @@ def as_table(
     *(source.language_field, source.uid, source.image_root),
     [(name, file.size, file.version) for name, file in listed.items()],
   )
+  if source.uid.startswith(uids_lib.IN_FILE):
+    if source.uid not in (f"{uids_lib.IN_FILE}key", columns.BY_ROW):
+      raise ValueError(
+        f'{field}.uid must be a field, "file+key" or "file+row" for '
+        f'format="folder"; got {source.uid!r}'
+      )
+    # An image's path tells files apart.
+    source = dataclasses.replace(source, uid=columns.BY_ROW if tables else "")
   path = cache_dir / "folders" / f"{record_lib.digest(facts)}.jsonl"
   notes = path.with_suffix(".notes")
   if not (path.exists() and notes.exists()):
@@ -162,6 +172,10 @@ class Records:
   def fingerprint(self) -> str:
     """Return hex digits of the files' names, sizes and times of change."""
     return pathlib.Path(self._rows.path).stem
+
+  def path_of(self, index: int) -> str:
+    """Return the path of an image."""
+    return f"{self._folder}/{self._row(index)['image']}"
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""
@@ -261,7 +275,8 @@ def _rows_of_texts(
       row |= _captions(webdataset_layout.texts_of(members, layout, name))
       if layout.uid_field:
         fields = webdataset_layout.fields_of(members, name)
-        row["key"] = tar_scan.field_of(fields, layout.uid_field)
+        key = tar_scan.field_of(fields, layout.uid_field)
+        row["key"] = columns.key_text(key)
         if not row["key"]:
           message = f"{name} has no JSON file with {layout.uid_field}"
           raise faults.ExampleError("record_broken", message)
@@ -357,9 +372,11 @@ def _row_of(
   }
   image = columns.image_value(row.get(found.image))
   made["image"] = image if isinstance(image, str) else ""
-  made["key"] = columns.key_text(row.get(found.key)) if found.key else ""
+  made["key"] = ""
   made["caption"] = made["language"] = None
   try:
+    if found.key:
+      made["key"] = columns.key_text(row.get(found.key))
     texts = columns.texts(found, row, source.language, "the row")
     made |= _captions(texts)
     if not made["image"]:
