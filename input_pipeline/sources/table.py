@@ -175,7 +175,7 @@ class Records:
     return len(self.starts) - 1
 
   def __getitem__(self, index: int) -> record_lib.Record:
-    row = self._row(index)
+    row = self.row(index)
     image = row.get(self.layout.columns.image)
     try:
       if not isinstance(image, str) or not image:
@@ -215,7 +215,7 @@ class Records:
     found = np.empty(len(self), uids_lib.UID)
     for index in range(len(self)):
       try:
-        key = self._key(index, self._row(index))
+        key = self._key(index, self.row(index))
       except faults.ExampleError:
         key = table_layout.broken_key(index)
       found[index] = uids_lib.uid(key)
@@ -235,7 +235,8 @@ class Records:
       index, row.get(self.layout.columns.image)
     )
 
-  def _row(self, index: int) -> table_layout.Row:
+  def row(self, index: int) -> table_layout.Row:
+    """Return a row; raises faults.ExampleError."""
     data = self._bytes(index)
     try:
       return self.layout.row(data)
