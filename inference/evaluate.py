@@ -23,8 +23,16 @@ def run(
     folder: the run's.
     config: to evaluate by another config than the run's own.
     as_json: print JSON instead of a table.
+
+  Raises:
+    ValueError: there is no set to evaluate on.
   """
   config, model = model_lib.load_run(folder, config)
+  if not config.evaluate.sets:
+    raise ValueError(
+      "evaluate.sets must have at least one set to evaluate on; got none: give"
+      " a --config with sets, as configs/evaluate/emoji.py has them"
+    )
   metrics.say(f"Evaluating the checkpoint of step {model.step}")
   data = cluster.first_then_all(
     lambda: suite.load_data(config.evaluate, config.data, model.make_inputs())

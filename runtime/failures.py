@@ -40,9 +40,10 @@ def describe(error: BaseException) -> str | None:
       " whole: free some space and run the same command to go on."
     )
   if isinstance(error, ModuleNotFoundError):
-    return (
-      f"{error}. To install what is needed: pip install -r requirements.txt"
-    )
+    # Messages of this project name the requirements file themselves.
+    advice = ". To install what is needed: pip install -r requirements.txt"
+    is_pythons = str(error).startswith("No module named")
+    return f"{error}{advice}" if is_pythons else str(error)
   if "Failed loading config file" in str(error):
     return f"--config: {str(error).splitlines()[-1].strip()}"
   if isinstance(error, OSError):

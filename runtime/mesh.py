@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax import P
 
-from runtime import checks, marks, param_rules
+from runtime import checks, failures, marks, param_rules
 
 AXES = ("data", "fsdp", "tensor")
 # Axes that the rows of a batch are split over, in this order.
@@ -62,7 +62,7 @@ def make_mesh(
   Raises:
     ValueError: the sizes do not fit the devices, or "data" not the slices.
   """
-  devices = list(jax.devices() if devices is None else devices)
+  devices = list(_devices() if devices is None else devices)
   shape = config.shape(len(devices))
   axis_types = (jax.sharding.AxisType.Auto,) * len(AXES)
   slices: dict[int, list[jax.Device]] = {}
@@ -172,6 +172,25 @@ def replicated(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
 def batch_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
   """Return the sharding that splits rows over BATCH_AXES."""
   return jax.NamedSharding(mesh, P(BATCH_AXES))
+
+
+def _devices() -> list[jax.Device]:
+  """Return JAX's devices.
+
+  Raises:
+    RunError: JAX_PLATFORMS names a kind that JAX cannot use here.
+  """
+  try:
+    return jax.devices()
+  except (AssertionError, RuntimeError) as error:
+    wanted = jax.config.jax_platforms  # pyrefly: ignore[missing-attribute]
+    reason = str(error).partition(" (set JAX_PLATFORMS")[0] or "none is there"
+    advice = "unset it to use those that are there"
+    if wanted and "tpu" in wanted:
+      advice += ", or pip install -r requirements-tpu.txt"
+    raise failures.RunError(
+      f"JAX_PLATFORMS={wanted or ''} has no device: {reason}; {advice}"
+    ) from error
 
 
 def num_batch_shards(

@@ -141,6 +141,10 @@ def test_evaluate(runner, reference, tmp_path):
   written = (workdir / "results.json").read_bytes()
   assert written == (reference / "results.json").read_bytes()
   assert json.loads(result.stdout) == json.loads(written)
+  result = runner.run(workdir, "--task=evaluate", "--config.evaluate.sets={}")
+  assert result.code == 1
+  assert "evaluate.sets must have at least one set" in result.stderr
+  assert (workdir / "results.json").read_bytes() == written
 
 
 @pytest.mark.slow

@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 from tests import runs
+from tests.models.pretrained import goldens
+from tests.models.pretrained.families import mirror
 
 pytestmark = pytest.mark.slow
 
@@ -130,6 +132,26 @@ def test_metadata_keeps_counts(tmp_path):
   assert "Counting words (en), MB: 0/0" in done.stderr  # none again
   entries = (tmp_path / "out" / "en.txt").read_text().split()[-3:]
   assert sorted(entries) == ["a", "of", "word"]
+
+
+def test_embed_goes_on(tmp_path):
+  found, arrays = goldens.read(goldens.FOLDER / "hf_clip.npz")
+  (tmp_path / "clip").mkdir()
+  mirror.write_source(tmp_path / "clip", found)
+  for i, image in enumerate(arrays["images"]):
+    Image.fromarray(image).save(tmp_path / f"{i}.png")
+  flags = (
+    *("--task=embed", f"--init_from={tmp_path / 'clip'}"),
+    *(f"--images={tmp_path}/*.png", f"--out={tmp_path / 'out'}"),
+  )
+  done = _run(*flags, stop="inference.embed._fill", calls=1)
+  _assert_stopped(done, 75, f"SIGTERM: {_RESUMES}")
+  assert not (tmp_path / "out" / "embed.json").exists()
+  done = _run(*flags)
+  assert done.returncode == 0, done.stderr
+  zimg = np.load(tmp_path / "out" / "images.npy")
+  # Equal to transformers' results but for the order of float32 sums.
+  np.testing.assert_allclose(zimg, arrays["zimg"], atol=2e-5)
 
 
 def test_a_page_is_not_kept(table, tmp_path):

@@ -23,7 +23,7 @@ from input_pipeline.preparing import conversion_job, shard_writer
 from input_pipeline.selecting import repeats
 from input_pipeline.sources import prepared
 from input_pipeline.storage import uids as uids_lib
-from runtime import checks, jsonl, unfinished, whole_files
+from runtime import checks, jsonl, stopping, unfinished, whole_files
 
 ERRORS = "data_errors.jsonl"
 
@@ -60,12 +60,13 @@ def run(
   )
   for job in jobs:
     conversion_job.begun(job)
-  written = {
-    job.name: convert(
-      job, num_workers=num_workers, max_bad_fraction=config.max_bad_fraction
-    )
-    for job in jobs
-  }
+  with stopping.kept():
+    written = {
+      job.name: convert(
+        job, num_workers=num_workers, max_bad_fraction=config.max_bad_fraction
+      )
+      for job in jobs
+    }
   if as_json:
     print(json.dumps(written))
   else:

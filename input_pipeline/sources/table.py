@@ -53,7 +53,7 @@ _SEPARATED = (".csv", ".tsv")
 # Versions to increase when rows are read in another way, and when the form of
 # the index changes.
 _VERSION = 1
-_INDEX_VERSION = 2
+_INDEX_VERSION = 3
 
 
 splits = source_config.no_splits

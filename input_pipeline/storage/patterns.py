@@ -17,7 +17,7 @@ import fsspec
 import fsspec.utils
 from absl import logging
 
-from input_pipeline.storage import braces, remote
+from input_pipeline.storage import braces, remote, web
 
 # A name with the slashes behind it.
 _PART = re.compile(r"[^/]+/*|/+")
@@ -143,8 +143,11 @@ def _remote_exists(path: str) -> bool:
     remote.call(fs, "info", name, seconds=_SECONDS)
   except TimeoutError:
     raise
-  except Exception:  # each fsspec package has its own
-    return False
+  except Exception as error:  # each fsspec package has its own
+    cause = error.__cause__
+    is_web = remote.scheme(path) in web.SCHEMES
+    # Where a web server does not answer at all, the look-up says so at once.
+    return is_web and cause is not None and not hasattr(cause, "status")
   return True
 
 

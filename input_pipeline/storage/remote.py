@@ -53,11 +53,14 @@ def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     return fsspec.core.url_to_fs(local_path(path))
   except ImportError as error:
     package = _PACKAGES.get(found)
-    advice = f"pip install {package}" if package else str(error)
+    listed = "requirements-remote.txt"
+    if found in ("http", "https"):
+      listed = "requirements.txt"
     raise ModuleNotFoundError(
-      f"{found}:// needs a package that is not installed: {advice} "
-      "(requirements.txt has that for http://, requirements-remote.txt those "
-      "for gs:// and s3://)"
+      f"{found}:// needs the package {package}: pip install {package}, or pip"
+      f" install -r {listed}"
+      if package
+      else f"{found}:// needs a package that is not installed: {error}"
     ) from error
 
 

@@ -42,7 +42,7 @@ def _read(records):
   return found
 
 
-def test_texts_beside_images(tmp_path):
+def test_texts_beside_images(tmp_path, caplog):
   root = tmp_path / "[data] {1}"
   _write(
     root,
@@ -82,6 +82,7 @@ def test_texts_beside_images(tmp_path):
     *("caption_missing",) * 2,
     ("f.png", b"f", {"en": ("not read",)}),
   ]
+  assert not caplog.messages
 
 
 def test_what_has_no_partner(tmp_path, caplog):

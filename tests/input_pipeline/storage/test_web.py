@@ -170,8 +170,10 @@ def test_dead_addresses():
   with pytest.raises(faults.ExampleError, match=f"{url}.*onnect") as caught:
     files.read_range(url, 0, 9, waits=(0.01,))
   assert caught.value.kind == "read_failed"
-  with pytest.raises(OSError, match=f"main.path: cannot look up {url}.*onnect"):
-    files.find(url, "main.path")
+  for path in (url, f"http://127.0.0.1:{port}/*.tar"):
+    text = f"main.path: cannot look up {re.escape(path)}.*onnect"
+    with pytest.raises(OSError, match=text):
+      files.find(path, "main.path")
 
 
 def test_a_server_that_never_answers(monkeypatch):
