@@ -36,7 +36,8 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   config.language_field = ""
   # Encoding of a "table" that is not UTF-8, such as "latin-1" or "utf-16".
   config.encoding = ""
-  # Field with the example's UID in `subset`; "" uses its key.
+  # Field with the example's UID in `subset`; "" uses its key. "file+key" adds
+  # the path of its file, for files that number alike; docs/data.md has more.
   config.uid = ""
   # Prompts such as "a photo of a {}.", for captions that are names of classes;
   # one is drawn for each caption and step.

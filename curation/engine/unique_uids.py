@@ -9,7 +9,6 @@ compared range by range in worker processes (on_disk/runs.py). Equal hashes are
 looked up by the whole UID.
 """
 
-import collections
 import functools
 import pathlib
 import shutil
@@ -24,6 +23,7 @@ from curation.engine import shard_file, shard_pass, stage_pass
 from curation.keys import hashing
 from curation.on_disk import runs
 from curation.pools import section
+from curation.pools import table as table_pool
 from input_pipeline.selecting import repeats
 from input_pipeline.sources import record
 from runtime import failures, whole_files
@@ -111,14 +111,8 @@ def _look_up(
   if not repeated:
     return
   uid = repeated[0]
-  num_parts = collections.Counter(shard.path for shard in shards)
   places = [
-    (
-      shard.path,
-      f"example {number}"
-      + (f" of shard {shard.name}" if num_parts[shard.path] > 1 else ""),
-    )
-    for shard, number in examples[uid][:2]
+    _place(work, shards, config, example) for example in examples[uid][:2]
   ]
   raise failures.RunError(
     repeats.message(
@@ -129,6 +123,23 @@ def _look_up(
       uid=uid.ljust(16, b"\0").hex(),
     )
   )
+
+
+def _place(
+  work: shard_pass.Work,
+  shards: Sequence[pool_lib.Shard],
+  config: pool_lib.PoolConfig,
+  example: tuple[pool_lib.Shard, int],
+) -> tuple[str, str]:
+  """Return the path of an example's file, and its name in that file."""
+  shard, number = example
+  if config.format == "folder" and isinstance(work.pool, table_pool.Pool):
+    # Not the table that was made of the folder.
+    return work.pool.image_of(shard, number), f"example {number}"
+  name = f"example {number}"
+  if sum(other.path == shard.path for other in shards) > 1:
+    name += f" of shard {shard.name}"
+  return shard.path, name
 
 
 def _with_hashes(
@@ -143,8 +154,8 @@ def _read(work: shard_pass.Work, shard: pool_lib.Shard) -> _Uids:
   """Return each example of a shard that could be read, as S16 [N]."""
   path = work.shard_path(work.stage, shard)
   table = pq.read_table(path, columns=["uid", "row", "step"])
-  index = table["row"].to_numpy() >> pool_lib.CAPTION_BITS
-  index[table["step"].to_numpy() == shard_file.UNREADABLE] = -1
+  is_read = table["step"].to_numpy() != shard_file.UNREADABLE
+  index = (table["row"].to_numpy() >> pool_lib.CAPTION_BITS)[is_read]
   # Captions of one example are neighbours.
-  is_first = (index >= 0) & (np.diff(index, prepend=-1) != 0)
-  return pool_lib.sortable_uids(table)[is_first], index[is_first]
+  is_first = np.diff(index, prepend=-1) != 0
+  return pool_lib.sortable_uids(table)[is_read][is_first], index[is_first]

@@ -54,15 +54,20 @@ def of_keys(
   return found
 
 
-def problems(keys: pa.Array) -> pa.Array:
-  """Return "KIND: MESSAGE" for each key that is a fault, else null."""
+def problems(keys: pa.Array, name_of: Callable[[int], str]) -> pa.Array:
+  """Return "KIND: MESSAGE" for each key that is a fault, else null.
+
+  Args:
+    keys: text, bytes or numbers.
+    name_of: place -> the name of its row in messages.
+  """
   found: list[str | None] = [None] * len(keys)
   if pa.types.is_floating(keys.type):
     for place, key in enumerate(keys.to_pylist()):
       try:
         columns.key_text(key)
       except faults.ExampleError as error:
-        found[place] = f"{error.kind}: {error}"
+        found[place] = f"{error.kind}: {name_of(place)}: {error}"
   return pa.array(found, pa.string())
 
 

@@ -140,7 +140,7 @@ class Reader:
     """
     rows, numbers, spoken, text, messages = self._captions(table, places)
     if problems is None and self._layout.columns.key:
-      problems = key_columns.problems(self._keys(table))
+      problems = key_columns.problems(self._keys(table), positional)
     if problems is not None:
       messages = pc.call_function(
         "coalesce", [problems.take(pa.array(rows)), messages]

@@ -108,6 +108,12 @@ class Pool:
       )
       yield from pair_tables.cut(made, max_rows)
 
+  def image_of(self, shard: pool.Shard, index: int) -> str:
+    """Return the path of the image that a row of a shard names."""
+    records = _opened(self.source, self.cache_dir)
+    row = records.row(shard.start + index)
+    return f"{records.folder}/{row.get(self.table.columns.image)}"
+
   def _names(self, reader: rows_lib.Reader) -> list[str]:
     """Return the columns to read: keys may be made of the image's name."""
     names = list(reader.names)

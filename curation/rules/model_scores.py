@@ -229,7 +229,7 @@ def _images(
 def _verdict(records: np.ndarray, signal: str) -> operators.Verdict:
   messages = np.array(
     [
-      f"{kind}: {faults.KINDS[kind]}" if kind else ""
+      f"{kind}: {faults.KINDS.get(kind, kind)}" if kind else ""
       for kind in records["fault"].astype("U").tolist()
     ],
     object,

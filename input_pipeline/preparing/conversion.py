@@ -15,8 +15,12 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from absl import logging
+
 from input_pipeline import pipeline, sources
 from input_pipeline.preparing import conversion_job, shard_writer
+from input_pipeline.selecting import repeats
 from input_pipeline.sources import prepared
 from input_pipeline.storage import uids as uids_lib
 from runtime import checks, jsonl, stopping, unfinished, whole_files
@@ -229,6 +233,13 @@ def _finish(job: conversion_job.Job) -> None:
     path = job.folder / f"{split}.uids.npy"
     _join_uids(path, [work / name for name, _, _ in names])
     files |= prepared.facts_of([path])
+    if num := repeats.count(np.load(path, mmap_mode="r", allow_pickle=False)):
+      logging.warning(
+        "%d examples of %s have the UID of another one, so that no selection "
+        'can be made of them. data.sources.%s.uid="file+key" tells apart what '
+        "files number alike; docs/data.md has more",
+        *(num, path, job.name),
+      )
   _write_errors(job, left_out)
   manifest = prepared.Manifest(
     schema=prepared.SCHEMA,

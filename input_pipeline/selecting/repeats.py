@@ -29,6 +29,14 @@ class Counter:
     return np.flatnonzero(self._counts > 1)
 
 
+def count(uids: np.ndarray) -> int:
+  """Return the number of UIDs [N] that come again; 8 bytes each in memory."""
+  # A multiplication by an odd number keeps all bits of a half.
+  hashes = uids["f0"] ^ (uids["f1"] * np.uint64(0x9E3779B97F4A7C15))
+  hashes.sort()
+  return int((hashes[1:] == hashes[:-1]).sum())
+
+
 def check(
   repeated: np.ndarray,
   records: record_lib.Records,

@@ -95,7 +95,8 @@ def select(
         f"{field}={source.subset} names none of the {len(records)} examples: "
         f"the first UID there is {uids_lib.uid_hex(uids[0])}, that of the "
         f"source {uids_lib.uid_hex(source_uids[0])}. "
-        f"{context.field}.uid names the field of the UIDs"
+        f"{context.field}.uid names the field of the UIDs, "
+        'of "file+" with paths below the folder of all files'
       )
     logging.info(
       "%s: %d of %d examples are among the %d of %s",

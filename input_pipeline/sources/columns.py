@@ -30,8 +30,6 @@ KEYS = ("key", "__key__")
 
 # `uid` that names rows by their file and number, also where they have keys.
 BY_ROW = f"{uids_lib.IN_FILE}row"
-# Whole numbers from here on are not exact as a float64.
-_INEXACT = 2**53
 # Most columns that a message lists.
 _NUM_LISTED = 30
 
@@ -177,13 +175,10 @@ def key_text(value: Any) -> str:
   if isinstance(value, float):
     if math.isnan(value):
       return ""
-    if abs(value) >= _INEXACT:
-      raise faults.ExampleError(
-        "record_broken",
-        f"the key {value!r} is a float of 2^53 or more, which may be the key of"
-        " several rows; write keys as integers or text",
-      )
-    value = int(value) if value.is_integer() else value
+    try:
+      value = uids_lib.number(value)
+    except ValueError as error:
+      raise faults.ExampleError("record_broken", str(error)) from error
   text = "" if value is None else clean(str(value))
   return text if text.strip() else ""
 

@@ -12,8 +12,9 @@ table.py. Otherwise each image is an example, its captions in files of its name:
 
 `caption`, `image`, `language_field` and `uid` name suffixes and fields of the
 JSON file as for tars (see webdataset.py), or columns of the tables. The key is
-the image's path below `path`, followed by #1, #2, ... for its further rows.
-Hidden files are left out.
+that of the tables or the image's path below `path`, followed by #1, #2, ... for
+its further rows; with a `uid` of "file+key" it is the path where tables have
+keys too. Hidden files are left out.
 
 The folder is read once into a table of JSON lines below the cache folder, whose
 name changes with any file; that table is what training and curation read.
@@ -39,6 +40,7 @@ from input_pipeline.sources import (
 )
 from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import files, folders, remote
+from input_pipeline.storage import uids as uids_lib
 from runtime import whole_files
 
 LANGUAGES = None
@@ -78,6 +80,14 @@ def as_table(
     *(source.language_field, source.uid, source.image_root),
     [(name, file.size, file.version) for name, file in listed.items()],
   )
+  if source.uid.startswith(uids_lib.IN_FILE):
+    if source.uid not in (f"{uids_lib.IN_FILE}key", columns.BY_ROW):
+      raise ValueError(
+        f'{field}.uid must be a field, "file+key" or "file+row" for '
+        f'format="folder"; got {source.uid!r}'
+      )
+    # An image's path tells files apart.
+    source = dataclasses.replace(source, uid=columns.BY_ROW if tables else "")
   path = cache_dir / "folders" / f"{record_lib.digest(facts)}.jsonl"
   notes = path.with_suffix(".notes")
   if not (path.exists() and notes.exists()):
@@ -145,6 +155,10 @@ class Records:
   def fingerprint(self) -> str:
     """Return hex digits of the files' names, sizes and times of change."""
     return pathlib.Path(self._rows.path).stem
+
+  def path_of(self, index: int) -> str:
+    """Return the path of an image."""
+    return f"{self._folder}/{self._row(index)['image']}"
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""

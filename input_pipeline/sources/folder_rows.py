@@ -131,7 +131,8 @@ def of_texts(
       row |= _captions(webdataset_layout.texts_of(members, layout, name))
       if layout.uid_field:
         fields = webdataset_layout.fields_of(members, name)
-        row["key"] = tar_scan.field_of(fields, layout.uid_field)
+        key = tar_scan.field_of(fields, layout.uid_field)
+        row["key"] = columns.key_text(key)
         if not row["key"]:
           message = f"{name} has no JSON file with {layout.uid_field}"
           raise faults.ExampleError("record_broken", message)
@@ -228,9 +229,11 @@ def _row_of(
   }
   image = columns.image_value(row.get(found.image))
   made["image"] = image if isinstance(image, str) else ""
-  made["key"] = columns.key_text(row.get(found.key)) if found.key else ""
+  made["key"] = ""
   made["caption"] = made["language"] = None
   try:
+    if found.key:
+      made["key"] = columns.key_text(row.get(found.key))
     texts = columns.texts(found, row, source.language, "the row")
     made |= _captions(texts)
     if not made["image"]:

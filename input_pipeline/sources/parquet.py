@@ -124,9 +124,9 @@ class Records:
     where = f"row {index}, of {path}"
     image = self._image(table, position, path, where)
     texts = self._texts(table, position, where)
-    key = self._key(
-      _text_of(table, position, self._layout.columns.key), number, position
-    )
+    with faults.located(where):
+      stored = _text_of(table, position, self._layout.columns.key)
+      key = self._key(stored, number, position)
     return record_lib.Record(key, image, texts, f"{path}, {key}")
 
   def fingerprint(self) -> str:

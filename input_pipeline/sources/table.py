@@ -175,7 +175,7 @@ class Records:
     return len(self.starts) - 1
 
   def __getitem__(self, index: int) -> record_lib.Record:
-    row = self._row(index)
+    row = self.row(index)
     image = row.get(self.layout.columns.image)
     try:
       if not isinstance(image, str) or not image:
@@ -187,10 +187,11 @@ class Records:
         self.layout.columns, row, self._source.language, "the row"
       )
       data = named_file.read(image, self.folder, self._field)
+      key = self._key(index, row)
     except faults.ExampleError as error:
       raise self._at(index, error) from error
     origin = f"{self.path}, row {index}, {image}"
-    return record_lib.Record(self._key(index, row), data, texts, origin)
+    return record_lib.Record(key, data, texts, origin)
 
   def where(self, index: int) -> str:
     """Return the line of a row, and the table."""
@@ -207,14 +208,14 @@ class Records:
   def path_of(self, index: int) -> str:
     """Return the path of the table."""
     del index
-    return self.path
+    return self.name
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""
     found = np.empty(len(self), uids_lib.UID)
     for index in range(len(self)):
       try:
-        key = self._key(index, self._row(index))
+        key = self._key(index, self.row(index))
       except faults.ExampleError:
         key = table_layout.broken_key(index)
       found[index] = uids_lib.uid(key)
@@ -234,7 +235,8 @@ class Records:
       index, row.get(self.layout.columns.image)
     )
 
-  def _row(self, index: int) -> table_layout.Row:
+  def row(self, index: int) -> table_layout.Row:
+    """Return a row; raises faults.ExampleError."""
     data = self._bytes(index)
     try:
       return self.layout.row(data)

@@ -158,9 +158,9 @@ def uid(key: str, field: str, data: bytes | None) -> tuple[int, int]:
     return uids_lib.uid(key)
   try:
     value = field_of(json.loads(data or b""), field)
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-      value = int(value)  # 7.0 is 7; larger ones may be several numbers
-    if not isinstance(value, str | int):
+    if isinstance(value, float):
+      value = uids_lib.number(value)
+    if not isinstance(value, str | int | float):
       return 0, 0
     return uids_lib.uid(str(value))
   except (ValueError, RecursionError):

@@ -23,6 +23,9 @@ _HEX = re.compile("[0-9a-f]{32}")
 # Prefix of a source's `uid` whose UIDs differ between files; see `in_file`.
 IN_FILE = "file+"
 
+# Whole numbers from here on are not exact as a float64.
+_INEXACT = 2**53
+
 # UIDs between those that are in memory, 8 bytes each: 2.7 MB for the 1.4
 # billion of DataComp-1B.
 STRIDE = 4096
@@ -33,6 +36,20 @@ def uid(key: str) -> tuple[int, int]:
   if not _HEX.fullmatch(key):
     key = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
   return int(key[:16], 16), int(key[16:], 16)
+
+
+def number(value: float) -> int | float:
+  """Return the number that a float is as a key: 7 for 7.0.
+
+  Raises:
+    ValueError: the float may be several whole numbers (2^53), or is none.
+  """
+  if not abs(value) < _INEXACT:
+    raise ValueError(
+      f"the key {value!r} is a float of 2^53 or more, which may be the key of "
+      "several rows; write keys as integers or text"
+    )
+  return int(value) if value.is_integer() else value
 
 
 def in_file(uids: np.ndarray, path: str) -> np.ndarray:

@@ -148,6 +148,52 @@ def test_captions_and_faults_are_no_examples(tmp_path):
   assert manifest["read"]["dropped"]["caption_missing"] >= 2
 
 
+def test_captions_around_a_fault_are_of_one_example(tmp_path):
+  columns = {"text": pa.array(["a b"] * 4)}
+  steps = {"words": sizes.WordCount(1, 0, "split")}
+  names = [0, 1, 2, 4 << 16]
+
+  class Pool(synth.Pool):
+    def read(self, shard, columns, **fields):
+      del shard, columns, fields
+      yield pa.table(
+        {
+          "uid": pa.array(
+            [bytes([n >> 16] * 16) for n in names], pa.binary(16)
+          ),
+          "row": pa.array(names),
+          "fault": pa.array([None, "caption_missing: none", None, None]),
+          "text": pa.array(["a b"] * 4),
+        }
+      )
+
+  config = reading.config_of(pairs.source("parquet", ""))
+  made = recipe.Recipe(config, str(tmp_path), 1, steps)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(curation_page, "write", lambda *args, **fields: None)
+    manifest = runner.curate(
+      *(made, Pool(pa.table(columns), [[0, 1, 2, 3]]), tmp_path / "w"),
+      engines.Inline(),
+    )
+  assert (manifest["num_kept"], manifest["num_uids"]) == (3, 2)
+
+
+def test_images_of_a_folder_are_named(tmp_path):
+  for name in ("a", "b"):
+    (tmp_path / "images" / name).mkdir(parents=True)
+    (tmp_path / "images" / name / "0.png").write_bytes(pairs.png(0))
+    row = {"file_name": "0.png", "text": f"two {name}", "key": 0}
+    path = tmp_path / "images" / name / "metadata.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+  source = pairs.source("folder", tmp_path / "images")
+  message = r": 1 UIDs .*/images/a/0\.png .*/images/b/0\.png\.\n.*file\+key"
+  with pytest.raises(failures.RunError, match=message):
+    _curate(tmp_path, source)
+  (tmp_path / "again").mkdir()
+  source = pairs.source("folder", tmp_path / "images", uid="file+key")
+  assert _curate(tmp_path / "again", source)["num_kept"] == 2
+
+
 def test_many_shards_are_merged_in_parts(tmp_path, monkeypatch):
   monkeypatch.setattr(runs, "_FAN_IN", 3)
   monkeypatch.setattr(runs, "_ROWS", 5)

@@ -420,3 +420,27 @@ def test_main(tmp_path):
   assert f"main.path={tmp_path / 'out'}\n" in result.stdout
   assert "Preparing main: 5/5" in result.stderr
   assert len(prepared.records(tmp_path / "out", "train")) == 5
+
+
+def test_keys_that_repeat_are_told(tmp_path, caplog, capsys):
+  """They cost nothing without a selection; "file+key" tells them apart."""
+  rows = [
+    {"jpg": pairs.png(i), "caption": f"text {i}", "key": i} for i in range(4)
+  ]
+  for name in ("a", "b"):
+    path = tmp_path / f"{name}.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+  for uid, num in (("", 4), ("file+key", 0)):
+    caplog.clear()
+    main = sources.source(
+      format="parquet", path=str(tmp_path / "*.parquet"), uid=uid
+    )
+    out = tmp_path / f"out{num}"
+    assert _run(_config(tmp_path, main=main), out) == 0
+    capsys.readouterr()
+    told = f"{num} examples of {out / 'train.uids.npy'} have the UID of another"
+    assert (told in caplog.text) == bool(num)
+    uids = prepared.records(out, "train").uids()
+    assert len(np.unique(uids)) == 8 - num
+    keys = [one.key for one in prepared.records(out, "train")]
+    assert [uids_lib.uid(key) for key in keys] == uids.tolist()

@@ -63,6 +63,29 @@ def _csv(folder):
   return "table", folder / "rows.csv"
 
 
+def _folder(folder):
+  """Write two folders of images, each with a table that numbers from 0."""
+  for name in ("a", "b"):
+    (folder / "images" / name).mkdir(parents=True)
+    lines = []
+    for i in range(NUM):
+      (folder / "images" / name / f"{i}.png").write_bytes(pairs.png(i))
+      row = {"file_name": f"{i}.png", "text": f"{name} {i}", "key": float(i)}
+      lines.append(json.dumps(row) + "\n")
+    path = folder / "images" / name / "metadata.jsonl"
+    path.write_text("".join(lines))
+  return "folder", folder / "images"
+
+
+def _json_beside(folder):
+  (folder / "images").mkdir()
+  for i in range(2 * NUM):
+    (folder / "images" / f"{i}.png").write_bytes(pairs.png(i))
+    facts = {"caption": f"a {i}", "id": i // 2}
+    (folder / "images" / f"{i}.json").write_text(json.dumps(facts))
+  return "folder", folder / "images"
+
+
 def _prepared(folder):
   array_record.write(
     folder / "a.array_record",
@@ -98,6 +121,8 @@ def _select(folder, format, path, uids, **fields):
     (_parquet, "file+row", r"a\.parquet .*/b\.parquet.*\n.*file\+key"),
     (_jsonl, "file+row", r"rows\.jsonl and .*/rows\.jsonl.*\n.*file\+row"),
     (_csv, "file+row", r"rows\.csv and .*/rows\.csv.*\n.*file\+row"),
+    (_folder, "file+key", r"/a/0\.png .*/b/0\.png.*\n.*file\+key"),
+    (_folder, "file+row", r"/a/0\.png .*/b/0\.png.*\n.*file\+key"),
     (_prepared, None, r"a\.array_record and .*\n.*Prepare the data again"),
   ],
 )
@@ -185,3 +210,19 @@ def test_uid_is_of_known_forms(tmp_path):
   format, path = _parquet(tmp_path)
   with pytest.raises(ValueError, match=r"main.uid must be .*got 'none'"):
     _open(pairs.source(format, path, uid="file+none"), tmp_path)
+
+
+def test_ids_beside_images(tmp_path):
+  """0 is an id too."""
+  format, path = _json_beside(tmp_path)
+  opened, _ = _open(pairs.source(format, path, uid="json.id"), tmp_path)
+  assert opened[0].key == "0"
+  with pytest.raises(
+    ValueError, match=r"6 UIDs .*/images/0\.png .*/images/1\.png"
+  ):
+    _select(tmp_path, format, path, opened.uids(), uid="json.id")
+  plain, _ = _open(pairs.source(format, path), tmp_path)
+  opened, _ = _open(pairs.source(format, path, uid="file+key"), tmp_path)
+  np.testing.assert_array_equal(opened.uids(), plain.uids())
+  with pytest.raises(ValueError, match=r'"folder"; got .file\+id.'):
+    _open(pairs.source(format, path, uid="file+id"), tmp_path)

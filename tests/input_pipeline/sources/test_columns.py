@@ -114,3 +114,46 @@ def test_reasons_are_no_part_of_a_fingerprint():
   assert repr(found) == (
     "Columns(image='path', captions=('title',), language=None, key=None)"
   )
+
+
+@pytest.mark.parametrize(
+  ("value", "text"),
+  [
+    (7, "7"),
+    (7.0, "7"),
+    (-0.0, "0"),
+    (7.5, "7.5"),
+    (2.0**53 - 1, "9007199254740991"),
+    (10**20, "1" + 20 * "0"),
+    (float("nan"), ""),
+    (None, ""),
+    ("7.0", "7.0"),
+    (b"\x01\xff", "01ff"),
+  ],
+)
+def test_keys_that_are_numbers(value, text):
+  assert columns.key_text(value) == text
+
+
+@pytest.mark.parametrize("value", [2.0**53, 1e17, -1e17, float("inf")])
+def test_keys_that_may_be_several_numbers(value):
+  with pytest.raises(faults.ExampleError, match=r"2\^53 or more") as error:
+    columns.key_text(value)
+  assert error.value.kind == "record_broken"
+
+
+@pytest.mark.parametrize("kind", ["float", "halffloat"])
+def test_short_floats_are_no_keys(tmp_path, kind):
+  table_ = pyarrow.table(
+    {
+      "image": pyarrow.array([pairs.png(0)]),
+      "text": ["a"],
+      "id": pyarrow.array([1.0]).cast(kind),
+    }
+  )
+  path = tmp_path / "a.parquet"
+  pyarrow_parquet.write_table(table_, path)
+  with pytest.raises(ValueError, match=r"main.uid must be .*column id is "):
+    parquet.open_split(
+      pairs.source("parquet", path, uid="id"), "", pairs.context(tmp_path)
+    )

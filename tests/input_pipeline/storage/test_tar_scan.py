@@ -8,6 +8,7 @@ import re
 import pytest
 
 from input_pipeline.storage import files, tar_index, tar_scan
+from input_pipeline.storage import uids as uids_lib
 from tests.input_pipeline.sources import tars
 from tests.input_pipeline.storage import test_file_kinds
 
@@ -170,3 +171,22 @@ def _prepare(folder, pattern):
     cache_dir=folder / "cache",
     name="data.sources.main",
   )
+
+
+@pytest.mark.parametrize(
+  ("value", "key"),
+  [
+    ("7", "7"),
+    ("7.0", "7"),
+    ("-0.0", "0"),
+    ('"7.0"', "7.0"),
+    (str(2**53 - 1) + ".0", str(2**53 - 1)),
+    (str(10**20), str(10**20)),
+    ("7.5", "7.5"),
+    # Floats that may be several whole numbers, and no names.
+    *((text, None) for text in ("1e17", "NaN", "Infinity", "null")),
+  ],
+)
+def test_uids_of_numbers(value, key):
+  found = tar_scan.uid("0", "id", f'{{"id": {value}}}'.encode())
+  assert found == ((0, 0) if key is None else uids_lib.uid(key))
