@@ -153,7 +153,7 @@ def test_short_floats_are_no_keys(tmp_path, kind):
   )
   path = tmp_path / "a.parquet"
   pyarrow_parquet.write_table(table_, path)
-  with pytest.raises(ValueError, match=r"main.uid must be .*column id is "):
+  with pytest.raises(ValueError, match=r"main.uid must be .*in column id"):
     parquet.open_split(
       pairs.source("parquet", path, uid="id"), "", pairs.context(tmp_path)
     )
