@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from curation import pool
 from input_pipeline import captions
 from input_pipeline import languages as languages_lib
-from input_pipeline.sources import arrow_texts
+from input_pipeline.sources.arrow import arrow_texts
 
 # RE2's classes are Unicode's categories.
 _CLASSES = "".join(rf"\p{{{name}}}" for name in captions.BLANK)

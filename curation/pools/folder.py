@@ -1,7 +1,7 @@
 """Folders of images with their captions beside them, as training reads them.
 
 The folder is made a table once, of which this is the pool; see
-input_pipeline.sources.folder.
+input_pipeline.sources.tables.folder.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ import pathlib
 
 from curation import pool
 from curation.pools import section, table
-from input_pipeline.sources import folder
+from input_pipeline.sources.tables import folder
 
 
 def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> table.Pool:

@@ -19,7 +19,8 @@ from curation import pool
 from curation.pools import lines, pair_tables, section
 from curation.pools import rows as rows_lib
 from input_pipeline.sources import columns as columns_lib
-from input_pipeline.sources import named_file, table_index, table_layout
+from input_pipeline.sources import named_file
+from input_pipeline.sources.tables import table_index, table_layout
 from input_pipeline.storage import files
 
 SHARD_BYTES = 64 << 20

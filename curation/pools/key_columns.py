@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from input_pipeline import faults
-from input_pipeline.sources import arrow_values, columns
+from input_pipeline.sources import columns
+from input_pipeline.sources.arrow import arrow_values
 from input_pipeline.storage import uids as uids_lib
 
 _NO_DIGIT = 255

@@ -16,7 +16,7 @@ import pyarrow.json
 from curation.pools import caption_columns, pair_tables
 from input_pipeline import faults
 from input_pipeline.sources import columns as columns_lib
-from input_pipeline.sources import table_layout
+from input_pipeline.sources.tables import table_layout
 
 _TEXTS = pa.list_(pa.string())
 # Most brackets and braces of a line that Arrow is to read.

@@ -2,8 +2,8 @@
 
 A shard is some row groups of a file, about SHARD_ROWS rows. Image, captions and
 key are the columns that training's source has; see
-input_pipeline.sources.parquet. Files without images, which only curation reads,
-may have the key in `uid`. An .npz file of the same name gives more columns; see
+input_pipeline.sources.arrow.parquet. Files without images, which only curation
+reads, may have the key in `uid`. An .npz file of the same name gives more columns; see
 npz_columns.py.
 """
 
@@ -20,8 +20,9 @@ from absl import logging
 from curation import pool
 from curation.pools import npz_columns, pair_tables, section
 from curation.pools import rows as rows_lib
-from input_pipeline.sources import arrow_values, named_file, parquet_layout
 from input_pipeline.sources import columns as columns_lib
+from input_pipeline.sources import named_file
+from input_pipeline.sources.arrow import arrow_values, parquet_layout
 from input_pipeline.storage import files
 
 # Rows of a shard, at least one row group: a failure repeats one shard.

@@ -17,8 +17,9 @@ from curation.pools import (
   section,
 )
 from input_pipeline import faults
-from input_pipeline.sources import arrow_values, named_file
 from input_pipeline.sources import columns as columns_lib
+from input_pipeline.sources import named_file
+from input_pipeline.sources.arrow import arrow_values
 from input_pipeline.storage import remote, web
 from input_pipeline.storage import uids as uids_lib
 

@@ -1,7 +1,7 @@
 """One table of JSON lines, CSV or TSV, that training reads too.
 
-A shard is some of its rows, about SHARD_BYTES; see input_pipeline.sources.table
-for what a table is. For many files of JSON lines there is jsonl.py.
+A shard is some of its rows, about SHARD_BYTES. What a table is:
+input_pipeline.sources.tables.table. For many files of JSON lines there is jsonl.py.
 """
 
 import dataclasses
@@ -15,8 +15,9 @@ import pyarrow as pa
 from curation import pool
 from curation.pools import lines, pair_tables, section
 from curation.pools import rows as rows_lib
-from input_pipeline.sources import source_config, table_layout
-from input_pipeline.sources import table as source_lib
+from input_pipeline.sources import source_config
+from input_pipeline.sources.tables import table as source_lib
+from input_pipeline.sources.tables import table_layout
 from input_pipeline.storage import files
 
 SHARD_BYTES = 64 << 20

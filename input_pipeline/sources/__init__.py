@@ -13,15 +13,9 @@ ModuleNotFoundError with advice.
 
 from typing import Any
 
-from input_pipeline.sources import (
-  emoji,
-  folder,
-  parquet,
-  prepared,
-  table,
-  tfds,
-  webdataset,
-)
+from input_pipeline.sources import emoji, prepared, tfds, webdataset
+from input_pipeline.sources.arrow import parquet
+from input_pipeline.sources.tables import folder, table
 
 # Typed Any: a module, or in tests a stand-in for one.
 FORMATS: dict[str, Any] = {

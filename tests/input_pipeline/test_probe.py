@@ -5,7 +5,7 @@ import json
 import pytest
 
 from input_pipeline import faults, probe
-from input_pipeline.sources import table
+from input_pipeline.sources.tables import table
 from tests.input_pipeline import fake_records
 from tests.input_pipeline.sources import pairs
 

@@ -20,7 +20,7 @@ from pyarrow import parquet as pq
 
 from input_pipeline import captions as captions_lib
 from input_pipeline import faults
-from input_pipeline.sources import parquet
+from input_pipeline.sources.arrow import parquet
 from input_pipeline.storage import uids
 from tests.curation.pools import reading
 from tests.input_pipeline.sources import pairs

@@ -5,7 +5,7 @@ import collections
 import numpy as np
 import pytest
 
-from input_pipeline.sources import table
+from input_pipeline.sources.tables import table
 from tests.curation.pools import reading
 from tests.input_pipeline.sources import pairs
 from tests.long import fuzz_tables

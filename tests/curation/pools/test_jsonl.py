@@ -9,7 +9,7 @@ import pytest
 
 from curation import pools
 from input_pipeline import faults
-from input_pipeline.sources import table_layout
+from input_pipeline.sources.tables import table_layout
 from input_pipeline.storage import files
 from input_pipeline.storage import uids as uids_lib
 from tests.curation.pools import reading

@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from curation import pool, pools
 from input_pipeline import faults
-from input_pipeline.sources import parquet as training
+from input_pipeline.sources.arrow import parquet as training
 from tests.curation.pools import reading
 from tests.input_pipeline.sources import pairs
 

@@ -7,7 +7,9 @@ import pytest
 from pyarrow import parquet as pyarrow_parquet
 
 from input_pipeline import faults
-from input_pipeline.sources import columns, parquet, table
+from input_pipeline.sources import columns
+from input_pipeline.sources.arrow import parquet
+from input_pipeline.sources.tables import table
 from tests.input_pipeline.sources import pairs
 
 

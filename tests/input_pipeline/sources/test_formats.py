@@ -77,6 +77,6 @@ def test_content_changes_the_fingerprint(case, tmp_path):
 
 def test_heavy_packages_wait_until_they_are_needed():
   # In this process others may have imported them; the modules must not.
-  for name in ("parquet", "parquet_layout", "tfds"):
+  for name in ("arrow.parquet", "arrow.parquet_layout", "tfds"):
     module = sys.modules.get(f"input_pipeline.sources.{name}")
     assert not {"pyarrow", "tensorflow_datasets"} & set(vars(module))

@@ -14,7 +14,8 @@ import time
 import pytest
 
 from input_pipeline import faults
-from input_pipeline.sources import table, webdataset
+from input_pipeline.sources import webdataset
+from input_pipeline.sources.tables import table
 from input_pipeline.storage import files, web
 from tests.input_pipeline.sources import pairs, tars
 

@@ -31,14 +31,9 @@ import numpy as np
 from absl import logging
 
 from input_pipeline import faults
-from input_pipeline.sources import (
-  columns,
-  folder_rows,
-  source_config,
-  table,
-  table_layout,
-)
+from input_pipeline.sources import columns, source_config
 from input_pipeline.sources import record as record_lib
+from input_pipeline.sources.tables import folder_rows, table, table_layout
 from input_pipeline.storage import files, folders, remote
 from input_pipeline.storage import uids as uids_lib
 from runtime import whole_files

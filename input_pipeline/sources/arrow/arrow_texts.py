@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import langcodes
 import numpy as np
 
-from input_pipeline.sources import arrow_values
 from input_pipeline.sources import columns as columns_lib
+from input_pipeline.sources.arrow import arrow_values
 
 # Fields of a struct that is a text and its language.
 _LANGUAGE = ("language", "lang")

@@ -21,15 +21,13 @@ import numpy as np
 from absl import logging
 
 from input_pipeline import faults
-from input_pipeline.sources import (
+from input_pipeline.sources import columns, named_file, source_config
+from input_pipeline.sources import record as record_lib
+from input_pipeline.sources.arrow import (
   arrow_texts,
   arrow_values,
-  columns,
-  named_file,
   parquet_layout,
-  source_config,
 )
-from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import files, kept, remote
 from input_pipeline.storage import uids as uids_lib
 

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from input_pipeline import faults
-from input_pipeline.sources import folder
+from input_pipeline.sources.tables import folder
 from tests.curation.pools import reading
 from tests.input_pipeline.sources import pairs
 

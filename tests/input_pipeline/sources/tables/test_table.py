@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from input_pipeline import faults
-from input_pipeline.sources import named_file, table, table_index
+from input_pipeline.sources import named_file
+from input_pipeline.sources.tables import table, table_index
 from input_pipeline.storage import files
 from tests.input_pipeline.sources import pairs
 

@@ -10,12 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from input_pipeline import faults
-from input_pipeline.sources import (
-  arrow_values,
-  columns,
-  parquet_types,
-  source_config,
-)
+from input_pipeline.sources import columns, source_config
+from input_pipeline.sources.arrow import arrow_values, parquet_types
 from input_pipeline.storage import file_kinds, files, remote, uids
 from runtime import progress
 

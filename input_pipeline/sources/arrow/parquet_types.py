@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from input_pipeline.sources import arrow_texts, arrow_values, columns
+from input_pipeline.sources import columns
+from input_pipeline.sources.arrow import arrow_texts, arrow_values
 
 # Fields of Hugging Face's images, the preferred one first.
 IMAGE_FIELDS = ("bytes", "path")

@@ -29,14 +29,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from input_pipeline import faults
-from input_pipeline.sources import (
-  columns,
-  named_file,
-  source_config,
-  table_index,
-  table_layout,
-)
+from input_pipeline.sources import columns, named_file, source_config
 from input_pipeline.sources import record as record_lib
+from input_pipeline.sources.tables import table_index, table_layout
 from input_pipeline.storage import files, remote
 from input_pipeline.storage import uids as uids_lib
 from runtime import whole_files

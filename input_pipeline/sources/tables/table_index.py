@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 from absl import logging
 
-from input_pipeline.sources import table_layout
+from input_pipeline.sources.tables import table_layout
 from input_pipeline.storage import file_kinds
 from runtime import whole_files
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 from input_pipeline import captions, faults
-from input_pipeline.sources import table
+from input_pipeline.sources.tables import table
 from tests.curation.pools import reading
 from tests.input_pipeline.sources import pairs
 

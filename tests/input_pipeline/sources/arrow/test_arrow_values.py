@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from input_pipeline.sources import arrow_values
+from input_pipeline.sources.arrow import arrow_values
 
 
 def test_the_longest_name_is_preferred():

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet as pq
 
 from input_pipeline import faults
-from input_pipeline.sources import parquet
+from input_pipeline.sources.arrow import parquet
 from input_pipeline.storage import kept, uids
 from tests.input_pipeline.sources import pairs
 

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from input_pipeline.sources import arrow_texts
+from input_pipeline.sources.arrow import arrow_texts
 
 _STRUCT = pa.struct([("language", pa.string()), ("text", pa.string())])
 

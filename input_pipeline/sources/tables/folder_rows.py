@@ -12,13 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from input_pipeline import faults
-from input_pipeline.sources import (
-  columns,
-  parquet_layout,
-  source_config,
-  table,
-  webdataset_layout,
-)
+from input_pipeline.sources import columns, source_config, webdataset_layout
+from input_pipeline.sources.arrow import parquet_layout
+from input_pipeline.sources.tables import table
 from input_pipeline.storage import files, folders, remote, tar_scan
 from runtime import progress
 

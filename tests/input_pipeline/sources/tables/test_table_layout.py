@@ -3,7 +3,8 @@
 import pytest
 
 from input_pipeline import faults
-from input_pipeline.sources import columns, table_layout
+from input_pipeline.sources import columns
+from input_pipeline.sources.tables import table_layout
 
 COLUMNS = columns.Columns("image", ("caption",), None, None)
 CSV = table_layout.Layout(COLUMNS, ("image", "caption"), ",")

@@ -1,0 +1,1 @@
+"""Parquet files, and the values of their columns."""

@@ -1,0 +1,1 @@
+"""Tables of pairs, and folders read as tables."""
