@@ -3,8 +3,8 @@
 A shard is some row groups of a file, about SHARD_ROWS rows. Image, captions and
 key are the columns that training's source has; see
 input_pipeline.sources.arrow.parquet. Files without images, which only curation
-reads, may have the key in `uid`. An .npz file of the same name gives more columns; see
-npz_columns.py.
+reads, may have the key in `uid`. An .npz file of the same name gives more
+columns; see npz_columns.py.
 """
 
 import contextlib

@@ -1,7 +1,8 @@
 """One table of JSON lines, CSV or TSV, that training reads too.
 
 A shard is some of its rows, about SHARD_BYTES. What a table is:
-input_pipeline.sources.tables.table. For many files of JSON lines there is jsonl.py.
+input_pipeline.sources.tables.table. For many files of JSON lines there is
+jsonl.py.
 """
 
 import dataclasses
