@@ -266,13 +266,21 @@ def to_open_clip(protocol: Protocol) -> dict[str, Any]:
   }
 
 
-def from_hf(config: Mapping[str, Any]) -> Protocol:
-  """Return the protocol of a preprocessor_config.json of transformers.
+def from_hf(
+  config: Mapping[str, Any], source: str = pixels.PREPROCESSOR
+) -> Protocol:
+  """Return the protocol of transformers' image processor.
+
+  Args:
+    config: fields of the processor (pixels.read_processor).
+    source: file that they are from.
 
   Raises ValueError for a processor with steps that no Protocol can express.
   """
-  kind = config.get("image_processor_type") or config.get(
-    "feature_extractor_type", ""
+  kind = str(
+    config.get("image_processor_type")
+    or config.get("feature_extractor_type")
+    or ""
   )
   # Defaults of transformers, whose files do not contain all fields.
   crops = config.get("do_center_crop", kind.startswith("CLIP"))
@@ -298,14 +306,14 @@ def from_hf(config: Mapping[str, Any]) -> Protocol:
     or (resize == "shortest" and not crops)
   ):
     raise ValueError(
-      "preprocessor_config.json must resize to a square or to a shorter side, "
+      f"{source} must resize to a square or to a shorter side, "
       f"with resample among {sorted(interpolations)}, then at most crop the "
-      f"centre; got {dict(config)}"
+      f"centre; got {dict(config)!r:.400}"
     )
   mean, std = pixels.statistics(config)
   return Protocol(
     name=kind or "hf",
-    source="preprocessor_config.json",
+    source=source,
     size=cut,
     resize=resize,
     resize_size=resize_size,

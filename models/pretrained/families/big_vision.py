@@ -57,8 +57,8 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
     )
   return fresh.make_model(
     embed_dim=embed_dims[0],
-    scale_init=math.exp(tensors["t"].item()) if "t" in tensors else 1.0,
-    bias_init=tensors["b"].item() if "b" in tensors else 0.0,
+    scale_init=tensors.scale("t") if "t" in tensors else 1.0,
+    bias_init=tensors.number("b") if "b" in tensors else 0.0,
     image=image,
     text=text,
   )
@@ -73,9 +73,9 @@ def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
     entries += _text_links(model.text)
   if model.image is not None and model.text is not None:
     entries += (
-      mapping.link("log_scale", "t", forms.BATCHED),
+      mapping.link("log_scale", "t", forms.ONE_NUMBER),
       # LiT has a scale only.
-      mapping.link("bias", "b", forms.BATCHED, optional=True),
+      mapping.link("bias", "b", forms.ONE_NUMBER, optional=True),
     )
   entries = [
     mapping.link(
@@ -112,6 +112,12 @@ class _Names:
 
   def __getitem__(self, name: str) -> np.ndarray:
     return self._tensors[self._root + name]
+
+  def number(self, name: str) -> float:
+    return mapping.number(self._tensors, self._root + name)
+
+  def scale(self, name: str) -> float:
+    return mapping.scale(self._tensors, self._root + name)
 
 
 def _read_image(

@@ -5,8 +5,6 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from models import text_transformer, vit
 from models.pretrained import forms, mapping, positions
 from models.pretrained.parts import torch_links
@@ -25,11 +23,6 @@ _LAYER: Mapping[str, str] = types.MappingProxyType(
     "mlp/down": "mlp.c_proj",
   }
 )
-
-
-def scale(tensors: mapping.Tensors) -> float:
-  """Return the scale of the logits."""
-  return math.exp(np.asarray(tensors["logit_scale"]).item())
 
 
 def image_sizes(tensors: mapping.Tensors, head_width: int) -> dict[str, Any]:
