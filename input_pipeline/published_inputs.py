@@ -155,6 +155,12 @@ def _tokenizer(
   if config.text is None:
     raise ValueError("there is no text tower")
   made = tokenizers.load(files.folder, num_tokens=config.text.num_tokens)
+  eot_id, eos_id = config.text.eot_id, made.rule.eos_id
+  if getattr(config.text, "pool", "") == "eot" and eos_id not in (None, eot_id):
+    notices.say_once(
+      f"{files.path}: its config pools the id {eot_id}, its tokenizer ends"
+      f" texts with {eos_id}: pooled is the last token of a text without {eot_id}"
+    )
   if made.vocab_size > config.text.vocab_size:
     raise ValueError(
       f"the tokenizer in {files.folder} has {made.vocab_size} entries; the"

@@ -79,6 +79,7 @@ def training_only(files: opening.PublishedFiles) -> dict[str, Any]:
   }
 
 
+@functools.lru_cache(maxsize=32)  # tracing a model takes a tenth of a second
 def shapes_of(config: dual_encoder.ModelConfig) -> Any:
   """Return a model's parameters as ShapeDtypeStructs."""
   return jax.eval_shape(
@@ -107,8 +108,13 @@ def _read_params(
 ) -> dict[str, Any]:
   shapes = shapes_of(config)
   prefix = "txt/" if config.image is None else "img/"
+  links = family.links(config)
+  if "model_cfg" not in files.config:
+    # Positions are resized for a run on other sizes. Those of the model's own
+    # description are its tensors'; only open_clip's code fits them.
+    links = tuple(dataclasses.replace(entry, resize=None) for entry in links)
   params = mapping.load(
-    family.links(config),
+    links,
     files.tensors,
     shapes,
     ignored=family.IGNORED,

@@ -77,12 +77,14 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
     scale = mapping.scale(files.tensors, "logit_scale")
   if one_tower != _IMAGE_KIND:
     section = _section(config, _TEXT, "" if one_tower else "text_config")
-    has_projection = "text_projection.weight" in files.tensors
+    has_projection = not one_tower or "text_projection.weight" in files.tensors
     text = _read_text(section, family, has_projection)
     embed_dim = embed_dim if has_projection else text.width
   if one_tower != _TEXT_KIND:
     section = _section(config, _IMAGE, "" if one_tower else "vision_config")
-    has_projection = "visual_projection.weight" in files.tensors
+    has_projection = (
+      not one_tower or "visual_projection.weight" in files.tensors
+    )
     image = _read_image(section, has_projection)
     embed_dim = embed_dim if has_projection else image.width
   return clip_transformers.make_model(embed_dim, image, text, scale_init=scale)

@@ -33,7 +33,7 @@ def image_sizes(tensors: mapping.Tensors, head_width: int) -> dict[str, Any]:
     "image_size": patch_size * math.isqrt(num_patches),
     "patch_size": patch_size,
     "width": width,
-    "num_heads": width // head_width,
+    "num_heads": max(1, width // head_width),
     **_layer_sizes(tensors, "visual.transformer"),
   }
 
@@ -45,7 +45,7 @@ def text_sizes(tensors: mapping.Tensors, prefix: str = "") -> dict[str, Any]:
     "vocab_size": vocab_size,
     "num_tokens": len(tensors[f"{prefix}positional_embedding"]),
     "width": width,
-    "num_heads": width // _TEXT_HEAD_WIDTH,
+    "num_heads": max(1, width // _TEXT_HEAD_WIDTH),
     **_layer_sizes(tensors, f"{prefix}transformer"),
   }
 
