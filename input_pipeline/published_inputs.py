@@ -159,7 +159,7 @@ def _tokenizer(
   if getattr(config.text, "pool", "") == "eot" and eos_id not in (None, eot_id):
     notices.say_once(
       f"{files.path}: its config pools the id {eot_id}, its tokenizer ends"
-      f" texts with {eos_id}: pooled is the last token of a text without {eot_id}"
+      f" texts with {eos_id}; the last token of such a text is pooled"
     )
   if made.vocab_size > config.text.vocab_size:
     raise ValueError(

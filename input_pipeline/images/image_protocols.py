@@ -295,6 +295,7 @@ def from_hf(
     resize_size, resize = _square(size), "squash"
   cut = _square(crop) if crops else resize_size
   resample = config.get("resample")
+  resample = resample if isinstance(resample, int) else None
   interpolations = {int(v): name for name, v in picture.INTERPOLATIONS.items()}
   if (
     not config.get("do_resize", True)
@@ -305,10 +306,11 @@ def from_hf(
     or not (resize_size and cut)
     or (resize == "shortest" and not crops)
   ):
+    described = {x: config[x] for x in pixels.FIELDS if x in config}
     raise ValueError(
       f"{source} must resize to a square or to a shorter side, "
       f"with resample among {sorted(interpolations)}, then at most crop the "
-      f"centre; got {dict(config)!r:.400}"
+      f"centre; got {kind or 'no class'} with {described}"
     )
   mean, std = pixels.statistics(config)
   return Protocol(

@@ -164,7 +164,9 @@ def read_json(path: pathlib.Path) -> Any:
   try:
     return json.loads(path.read_text(encoding="utf-8-sig"))
   except (ValueError, RecursionError) as error:  # also of bytes without UTF-8
-    raise ValueError(f"{path} is no intact JSON: {error}") from error
+    raise ValueError(
+      f"{path} is no intact JSON ({error}){tensor_files.told(path)}"
+    ) from error
 
 
 def _options(path: str) -> tuple[str, dict[str, str]]:

@@ -21,7 +21,7 @@ _SECTION = "image_processor"
 Triple = tuple[float, float, float]
 
 # Fields that decide which pixels a tower sees.
-_FIELDS = (
+FIELDS = (
   "image_mean",
   "image_std",
   "size",
@@ -116,7 +116,7 @@ def read_processor(folder: pathlib.Path) -> Processor:
     raise ValueError(
       f"{folder / PROCESSOR}: {_SECTION} must be a section; got {section!r:.80}"
     )
-  if section is None and any(name in new for name in _FIELDS):
+  if section is None and any(name in new for name in FIELDS):
     section = new
   candidates = [
     (PROCESSOR, section),
@@ -131,7 +131,7 @@ def read_processor(folder: pathlib.Path) -> Processor:
   differing = {
     field: (fields.get(field), other.get(field))
     for _, other in others
-    for field in _FIELDS
+    for field in FIELDS
     if _meant(fields, field) != _meant(other, field)
   }
   return Processor(name, fields, differing)

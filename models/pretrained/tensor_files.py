@@ -93,7 +93,7 @@ class NpzTensors(Mapping[str, np.ndarray]):
     self._path = path
     # NumPy would leave the file open.
     if not zipfile.is_zipfile(path):
-      raise ValueError(f"{path} is no intact npz file{_told(path)}")
+      raise ValueError(f"{path} is no intact npz file{told(path)}")
     try:
       self._file = np.load(path, allow_pickle=False)
     except _BROKEN as error:
@@ -152,12 +152,12 @@ def _open(path: pathlib.Path) -> Any:
   except (safetensors.SafetensorError, *_BROKEN) as error:
     reason = " ".join(str(error).split())[:200]
     raise ValueError(
-      f"{path} is no intact safetensors file ({reason}){_told(path)}"
+      f"{path} is no intact safetensors file ({reason}){told(path)}"
     ) from error
 
 
-def _told(path: pathlib.Path) -> str:
-  """Return the end of a message about a file: what its first bytes are."""
+def told(path: pathlib.Path) -> str:
+  """Return the end of a message about a broken file: what it begins as."""
   try:
     with path.open("rb") as file:
       first = file.read(64)

@@ -4,8 +4,10 @@ Layers are separate (encoderblock_0) or stacked (encoderblock); attention
 kernels are [D, H, K]. All sizes are read from shapes; the other fields have the
 values of big_vision's models: tanh GELU, epsilon 1e-6, and for text the last
 position pooled (models/proj/image_text/text_transformer.py, pool_type="last").
+No tensor shows the activation: it can be given behind the path.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -42,13 +44,16 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
     ValueError: the tensors are not those of a model of this family.
   """
   tensors = _Names(files.tensors)
+  chosen = opening.choose(files, {"activation": _ACTIVATION})
   image = text = None
   embed_dims = []
   if "img/embedding/kernel" in tensors:
     image, embed_dim = _read_image(tensors)
+    image = dataclasses.replace(image, **chosen)
     embed_dims.append(embed_dim)
   if "txt/pos_embedding" in tensors:
     text, embed_dim = _read_text(tensors)
+    text = dataclasses.replace(text, **chosen)
     embed_dims.append(embed_dim)
   if not embed_dims or len({*embed_dims}) > 1:
     raise ValueError(

@@ -72,7 +72,9 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   config = files.config
   image = text = None
   scale = clip_transformers.SCALE_INIT
-  embed_dim = {**_BOTH, **config}["projection_dim"]
+  embed_dim = hf_json.integer(
+    {**_BOTH, **config}, "config.json", "projection_dim"
+  )
   if not one_tower:
     scale = mapping.scale(files.tensors, "logit_scale")
   if one_tower != _IMAGE_KIND:
