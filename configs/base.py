@@ -220,7 +220,7 @@ def _loss() -> ml_collections.ConfigDict:
   # Rows whose texts are an image's negatives: "global" (the whole batch, as in
   # SigLIP, BioCLIP and Florence), "device" (the device's own share, as in
   # CLIP-RSICD on 8 TPU cores) or "microbatch" (one micro-batch over all
-  # devices, as with gradient accumulation in StreetCLIP).
+  # devices, as with gradient accumulation in StreetCLIP). At least two rows.
   loss.scope = "global"
   return loss
 

@@ -25,13 +25,16 @@ class Verdict:
   Attributes:
     keep: bool [N]; None keeps all.
     signals: name -> [N] (NumPy or Arrow); columns for later steps and for
-      signals/*.parquet.
+      signals/*.parquet. Floats that are NaN or infinite become null.
+    faults: string [N], "KIND: MESSAGE" (of input_pipeline.faults) for a pair
+      that is dropped because of a fault, else null; None without faults.
   """
 
   keep: np.ndarray | None = None
   signals: Mapping[str, np.ndarray | pa.Array | pa.ChunkedArray] = (
     dataclasses.field(default_factory=dict)
   )
+  faults: pa.Array | None = None
 
 
 DecideFn = Callable[[pa.Table], Verdict]

@@ -68,6 +68,8 @@ class PoolConfig:
   uid: str
   split: str = ""
   languages: tuple[str, ...] = ()
+  encoding: str = ""
+  image_root: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from curation import operators, rules
 from curation import pool as pool_lib
+from input_pipeline.sources import columns as columns_lib
 from runtime import checks, sections
 
 _SEE = "configs/curate/fields.py"
@@ -34,11 +35,12 @@ class Recipe:
   max_failed_shards: float = 0.0
 
 
+@checks.collected()
 def checked(values: Mapping[str, Any]) -> Recipe:
   """Return the recipe of a config's values.
 
   Raises:
-    ValueError: a field is unknown or its value is bad; the message names it.
+    ValueError: fields are unknown or values bad; the message names all.
   """
   fields = (
     *("pool", "cache_dir", "max_attempts", "max_failed_shards"),
@@ -69,12 +71,13 @@ def checked(values: Mapping[str, Any]) -> Recipe:
   checks.at_least("max_attempts", recipe.max_attempts, 1)
   checks.in_range("max_failed_shards", recipe.max_failed_shards, 0, 1)
   for name, step in recipe.steps.items():
-    step.check(f"steps.{name}")
+    with checks.collected():
+      step.check(f"steps.{name}")
   check_signals(recipe.steps)
   for name, step in recipe.steps.items():
     for path in step.files():
       if "://" not in path and not pathlib.Path(path).exists():
-        raise ValueError(f"steps.{name}: there is no {path}")
+        checks.refuse(f"steps.{name}: there is no {path}")
   return recipe
 
 
@@ -84,18 +87,19 @@ def check_signals(steps: Mapping[str, operators.Operator]) -> None:
   for name, step in steps.items():
     for signal in step.signals:
       if signal in _OWN:
-        raise ValueError(
+        checks.refuse(
           f"steps.{name} makes a signal {signal!r}, a name that is reserved; "
           f"expected none of {', '.join(_OWN)}"
         )
       if signal in makers:
-        raise ValueError(
+        checks.refuse(
           f"steps.{makers[signal]} and steps.{name} both make the signal "
           f"{signal!r}; expected names that differ"
         )
       makers[signal] = name
 
 
+@checks.collected()
 def check_columns(
   steps: Mapping[str, operators.Operator], pool_columns: Collection[str]
 ) -> None:
@@ -127,14 +131,20 @@ def _check_reads(
     if column in known:
       continue
     if column in makers:
-      raise ValueError(
+      checks.refuse(
         f"steps.{name} reads {column}, which steps.{makers[column]} makes: "
         f"put {makers[column]!r} before {name!r} in order; it is "
         f"{', '.join(order)}"
       )
-    raise ValueError(
+      continue
+    names = sorted(set(known) - {"uid", "row"})
+    addresses = [x for x in names if x.lower() in columns_lib.ADDRESSES]
+    advice = ""
+    if column in ("image", "width", "height") and addresses:
+      advice = f"; pool.image=('{addresses[0]}',) fetches images from there"
+    checks.refuse(
       f"steps.{name} reads {column}, which pool.path's files do not have; they "
-      f"have {', '.join(sorted(set(known) - {'uid', 'row'})) or 'none'}"
+      f"have {', '.join(names) or 'none'}{advice}"
     )
 
 
@@ -144,17 +154,18 @@ def _steps(
   """Return the operators of the steps that are in `order`."""
   steps: dict[str, operators.Operator] = {}
   for name in order:
-    if name not in values:
-      raise ValueError(
-        f"order names {name!r}, which is not among the steps "
-        f"{', '.join(values)}"
+    with checks.collected():
+      if name not in values:
+        raise ValueError(
+          f"order names {name!r}, which is not among the steps "
+          f"{', '.join(values)}"
+        )
+      if name in steps:
+        raise ValueError(f"order names {name!r} twice")
+      fields = dict(values[name])
+      op = fields.pop("op", "")
+      checks.one_of(f"steps.{name}.op", op, rules.OPERATORS)
+      steps[name] = sections.make(
+        rules.OPERATORS[op], fields, prefix=f"steps.{name}.", see=_SEE
       )
-    if name in steps:
-      raise ValueError(f"order names {name!r} twice")
-    fields = dict(values[name])
-    op = fields.pop("op", "")
-    checks.one_of(f"steps.{name}.op", op, rules.OPERATORS)
-    steps[name] = sections.make(
-      rules.OPERATORS[op], fields, prefix=f"steps.{name}.", see=_SEE
-    )
   return steps

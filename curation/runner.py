@@ -10,14 +10,11 @@ change.
 import contextlib
 import dataclasses
 import functools
-import json
 import pathlib
 import shutil
-import signal
 import sys
 import time
-import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from curation import pool as pool_lib
@@ -27,8 +24,10 @@ from curation.engine import (
   curation_folder,
   engines,
   failures_file,
+  shard_file,
   shard_pass,
   stage_pass,
+  unique_uids,
 )
 from curation.engine import stages as stages_lib
 from curation.outputs import (
@@ -38,18 +37,17 @@ from curation.outputs import (
   signals,
 )
 from curation.outputs import manifest as manifest_lib
-from runtime import checks, failures, progress, unfinished
+from runtime import (
+  checks,
+  failures,
+  progress,
+  stopping,
+  strict_json,
+  unfinished,
+)
 
 SELECTION = "selection.npy"
 REPORT = "curation.html"
-
-
-class Stopped(BaseException):
-  """SIGTERM or Ctrl-C; no Exception, so that no step's handler catches it."""
-
-  def __init__(self, number: int):
-    super().__init__(signal.Signals(number).name)
-    self.number = number
 
 
 def run(
@@ -65,7 +63,6 @@ def run(
   checks.one_of("pool.format", recipe.pool.format, pools.FORMATS)
   try:
     with contextlib.ExitStack() as stack:
-      stack.enter_context(_stoppable())
       cache_dir = pathlib.Path(recipe.cache_dir)
       opened = pools.FORMATS[recipe.pool.format]
       pool = opened.open_pool(recipe.pool, cache_dir)
@@ -75,24 +72,24 @@ def run(
       stack.callback(workers.close)
       facts = {"engine": engine, "num_workers": num_workers}
       manifest = curate(recipe, pool, folder, workers, facts)
-  except Stopped as stop:
-    print(
-      f"{stop}: ended; finished work is kept, the same command resumes from it",
-      file=sys.stderr,
-    )
-    return 128 + stop.number
   except OSError as error:
     if not failures.is_disk_full(error):
       raise
     raise failures.RunError(engines.DISK_IS_FULL) from error
   if as_json:
-    print(json.dumps(manifest, indent=2))
+    print(strict_json.dumps(manifest, indent=2))
   else:
     print(
       f"{manifest['num_kept']:,} of {manifest['num_pairs']:,} pairs kept, of "
       f"{manifest['num_uids']:,} images: {folder / SELECTION}, "
       f"{folder / REPORT}"
     )
+    for name, kinds in _faults(manifest).items():
+      numbers = ", ".join(f"{kind} {num:,}" for kind, num in kinds.items())
+      print(
+        f"left out by {name}: {numbers} (the column fault of "
+        f"{signals.folder(folder)} names them)"
+      )
   return 0
 
 
@@ -120,7 +117,7 @@ def curate(
   if not pool.shards:
     raise ValueError(f"pool.path={recipe.pool.path!r} has no pairs")
   start = time.time()
-  with unfinished.claim(folder, f"--workdir={folder}"):
+  with unfinished.claim(folder, f"--workdir={folder}"), stopping.kept():
     digest = curation_folder.begin(folder, recipe.pool, pool)
     tries = stage_pass.Tries(
       engine,
@@ -198,6 +195,8 @@ def _run_stages(
       )
     done = (*done, dataclasses.replace(current, left_out=left_out))
     work = dataclasses.replace(work, stages=done)
+    if len(done) == 1:
+      unique_uids.check(work, _left(pool, done), recipe.pool, tries)
     for name in current.measured:
       reduced[name] = stage_pass.reduce(work, _left(pool, done), name, tries)
   return work, passes, reduced
@@ -238,6 +237,13 @@ def _select(
   }
 
 
+def _faults(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, int]]:
+  """Return step -> kind -> pairs that it dropped because of a fault."""
+  steps = {step["name"]: step["faults"] for step in manifest["steps"]}
+  read = {shard_file.READ: manifest["read"]["dropped"]}
+  return {name: kinds for name, kinds in (read | steps).items() if kinds}
+
+
 def _done_before(work: shard_pass.Work) -> dict[str, Any]:
   """Return the result of an earlier `_select`; empty if it must run."""
   before = manifest_lib.read(work.workdir) or {}
@@ -272,20 +278,3 @@ def _tell_of_others(
       f"parameters, and may be deleted: {', '.join(p.name for p in others)}",
       file=sys.stderr,
     )
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-  """Make SIGTERM and Ctrl-C raise Stopped."""
-
-  def stop(number: int, frame: types.FrameType | None) -> None:
-    del frame
-    raise Stopped(number)
-
-  numbers = (signal.SIGTERM, signal.SIGINT)
-  before = [(number, signal.signal(number, stop)) for number in numbers]
-  try:
-    yield
-  finally:
-    for number, handler in before:
-      signal.signal(number, handler)

@@ -26,7 +26,8 @@ class Examples:
   Attributes:
     rows: position of each example in its split.
     keys: key of each example.
-    texts: captions of each example in each of its languages.
+    texts: captions of each example in each of its languages, by
+      languages.normalised.
     zimg_NE: float32 [N, E] of length 1.
   """
 
@@ -108,6 +109,8 @@ class Embedder:
     params: Any,
     batches: Iterable[Any],
     kind: str,
+    *,
+    is_checked: bool = True,
   ) -> Iterator[np.ndarray]:
     """Yield float32 rows for each batch of at most `batch_size` rows.
 
@@ -117,9 +120,10 @@ class Embedder:
       batches: arrays, or trees of arrays, by row; fetched one batch ahead of
         the devices.
       kind: noun for a row in messages, such as "image".
+      is_checked: whether rows must be finite; else the caller checks them.
 
     Raises:
-      ValueError: an embedding is not finite.
+      ValueError: an embedding is not finite, with `is_checked`.
     """
     sharding = mesh_lib.batch_sharding(self.mesh)
     ahead = None
@@ -137,11 +141,11 @@ class Embedder:
       # Fetching one batch late keeps the devices busy, and the queue so short
       # that should_stop is called while work is left.
       if ahead is not None:
-        yield _fetched(*ahead, kind)
+        yield _fetched(*ahead, kind if is_checked else None)
       ahead = z_BE, len(jax.tree.leaves(batch)[0])
       done += ahead[1]
     if ahead is not None:
-      yield _fetched(*ahead, kind)
+      yield _fetched(*ahead, kind if is_checked else None)
 
   def _embed(
     self, fn: EmbedFn, params: Any, rows: Any, kind: str
@@ -195,9 +199,9 @@ def to_global(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
     )
 
 
-def _fetched(z_BE: jax.Array, num_rows: int, kind: str) -> np.ndarray:
+def _fetched(z_BE: jax.Array, num_rows: int, kind: str | None) -> np.ndarray:
   z_NE = jax.device_get(z_BE)[:num_rows].astype(np.float32, copy=False)
-  if not np.isfinite(z_NE).all():
+  if kind is not None and not np.isfinite(z_NE).all():
     num_bad = int((~np.isfinite(z_NE)).any(axis=1).sum())
     raise ValueError(
       f"{num_bad} of {num_rows} {kind} embeddings are not finite"

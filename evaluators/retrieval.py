@@ -66,7 +66,7 @@ class RetrievalConfig:
     """Raise ValueError, naming the field, where a value cannot be used."""
     evaluation_split.check_source(self.source, f"{field}.source")
     if not self.metrics:
-      raise ValueError(f"{field}.metrics must have at least one item; got ()")
+      checks.refuse(f"{field}.metrics must have at least one item; got ()")
     for metric in self.metrics:
       checks.one_of(f"{field}.metrics", metric, METRICS)
 

@@ -14,6 +14,7 @@ import numpy as np
 from evaluators import embedding, retrieval, summary, zero_shot
 from evaluators import gallery as gallery_lib
 from input_pipeline import evaluation_split, model_inputs, pipeline
+from input_pipeline import languages as languages_lib
 from input_pipeline.sources import source_config
 from runtime import checks, sections
 
@@ -34,16 +35,18 @@ class EvaluateConfig:
     dataclasses.field(hash=False)
   )
 
+  @checks.collected()
   def check(self) -> None:
     """Raise ValueError where a field's value cannot be used."""
     checks.at_least("evaluate.every_steps", self.every_steps, 0)
     for name, section in self.sets.items():
       if name in (_ZERO_SHOT, summary.INPUTS):
-        raise ValueError(
+        checks.refuse(
           f"evaluate.sets must have other names than {name!r}, a group of "
           "results.json"
         )
-      section.check(f"evaluate.sets.{name}")
+      with checks.collected():
+        section.check(f"evaluate.sets.{name}")
 
   @property
   def retrieval_sets(self) -> dict[str, retrieval.RetrievalConfig]:
@@ -89,7 +92,8 @@ class Data:
     return {
       name: section
       for name, section in self.config.zero_shot_sets.items()
-      if section.language in self.languages
+      if languages_lib.normalised(section.language)
+      in map(languages_lib.normalised, self.languages)
     }
 
 
@@ -175,8 +179,9 @@ def embed(data: Data, embedder: embedding.Embedder, params: Any) -> Embeddings:
   texts = {text: None for names in data.names.values() for text in names}
   for part in examples.values():
     for language in data.languages:
+      code = languages_lib.normalised(language)
       texts |= dict.fromkeys(
-        text for texts in part.texts for text in texts.get(language, ())
+        text for texts in part.texts for text in texts.get(code, ())
       )
   for section in data.runnable.values():
     texts |= dict.fromkeys(section.prompts())
@@ -259,7 +264,8 @@ def _named(
 
   The last are indices of the first: owners as in `retrieval.evaluate`.
   """
-  by_row = [texts.get(language, ()) for texts in examples.texts]
+  code = languages_lib.normalised(language)
+  by_row = [texts.get(code, ()) for texts in examples.texts]
   rows = [row for row, texts in enumerate(by_row) if texts]
   if not rows:
     raise ValueError(

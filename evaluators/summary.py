@@ -1,13 +1,12 @@
 """Evaluation results as rows, as a text table and as results.json."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from evaluators import retrieval, zero_shot
-from runtime import whole_files
+from runtime import strict_json, whole_files
 
 # Group of results.json with the image protocol and the tokenizer.
 INPUTS = "inputs"
@@ -107,8 +106,8 @@ def number(figure: Figure, chance: bool = False) -> str:
 
 
 def write_results(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
-  """Write results.json whole or not at all."""
-  text = json.dumps(results, indent=2, allow_nan=False)
+  """Write results.json whole or not at all; see strict_json."""
+  text = strict_json.dumps(results, indent=2)
   whole_files.write(path, f"{text}\n".encode())
 
 

@@ -74,15 +74,15 @@ class ZeroShotConfig:
     evaluation_split.check_source(self.source, f"{field}.source")
     for name in ("classes", "templates", "metrics"):
       if not getattr(self, name):
-        raise ValueError(f"{field}.{name} must have at least one item; got ()")
+        checks.refuse(f"{field}.{name} must have at least one item; got ()")
     for template in self.templates:
       if template.count("{}") != 1:
-        raise ValueError(
+        checks.refuse(
           f"{field}.templates must each have one {{}}; got {template!r}"
         )
     checks.one_of(f"{field}.label", self.label, LABELS)
     if len(self.label_values) != len(self.classes):
-      raise ValueError(
+      checks.refuse(
         f"{field}.label_values must have {len(self.classes)} items, one for "
         f"each class; got {len(self.label_values)}"
       )

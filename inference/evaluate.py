@@ -1,13 +1,12 @@
 """Evaluation of a run's newest checkpoint, without training."""
 
-import json
 import pathlib
 
 import jax
 
 from evaluators import suite, summary
 from inference import model as model_lib
-from runtime import cluster
+from runtime import cluster, strict_json
 from training import config as config_lib
 from training import metrics, workdir
 
@@ -24,8 +23,16 @@ def run(
     folder: the run's.
     config: to evaluate by another config than the run's own.
     as_json: print JSON instead of a table.
+
+  Raises:
+    ValueError: there is no set to evaluate on.
   """
   config, model = model_lib.load_run(folder, config)
+  if not config.evaluate.sets:
+    raise ValueError(
+      "evaluate.sets must have at least one set to evaluate on; got none: give"
+      " a --config with sets, as configs/evaluate/emoji.py has them"
+    )
   metrics.say(f"Evaluating the checkpoint of step {model.step}")
   data = cluster.first_then_all(
     lambda: suite.load_data(config.evaluate, config.data, model.make_inputs())
@@ -35,5 +42,5 @@ def run(
     results = suite.run(data, embedder, model.params)
   if cluster.is_first():
     summary.write_results(folder / workdir.RESULTS, results)
-    print(json.dumps(results) if as_json else summary.table(results))
+    print(strict_json.dumps(results) if as_json else summary.table(results))
   return 0

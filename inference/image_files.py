@@ -1,27 +1,18 @@
 """Image files named by a flag; imports no JAX."""
 
-import glob
 import pathlib
 
+from input_pipeline.storage import folders, patterns
+
 # Suffixes of the images in a folder; a pattern may name any file.
-SUFFIXES = (
-  ".avif",
-  ".bmp",
-  ".gif",
-  ".jpeg",
-  ".jpg",
-  ".png",
-  ".ppm",
-  ".tif",
-  ".tiff",
-  ".webp",
-)
+SUFFIXES = folders.IMAGES
 
 
 def find(pattern: str) -> list[pathlib.Path]:
   """Return the files of a pattern such as "photos/**/*.jpg", sorted by path.
 
-  A folder stands for the images in it (by suffix), and "~" for one's home.
+  A path that exists is that path; storage/patterns.py has the rules. A folder
+  stands for the images in it (by suffix), and "~" for one's home.
 
   Raises:
     ValueError: the pattern names no file, or the folder has no images.
@@ -31,8 +22,14 @@ def find(pattern: str) -> list[pathlib.Path]:
     paths = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES]
     expected = f"files in it that end in {', '.join(SUFFIXES)}"
   else:
-    paths = map(pathlib.Path, glob.glob(str(path), recursive=True))
+    try:
+      expanded = patterns.expand(str(path))
+    except ValueError as error:
+      raise ValueError(f"--images: {error}") from error
+    names = {x for one in expanded for x in patterns.local_paths(one)}
+    paths = map(pathlib.Path, names)
     expected = 'a folder or a quoted pattern, as --images="photos/*.jpg"'
+    expected += patterns.advice(pattern)
   files = sorted(path for path in paths if path.is_file())
   if not files:
     raise ValueError(f"--images={pattern} is no image; expected {expected}")

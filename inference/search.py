@@ -124,13 +124,24 @@ def table(matches: list[contact_sheet.Match]) -> str:
 
 
 def to_json(
-  query: str, matches: list[contact_sheet.Match], sheet: str = ""
+  query: str,
+  matches: list[contact_sheet.Match],
+  sheet: str = "",
+  inputs: Mapping[str, object] | None = None,
 ) -> str:
-  """Render matches as one JSON object, without the pictures."""
+  """Render matches as one JSON object, without the pictures.
+
+  Args:
+    query: text that was searched for.
+    matches: best first.
+    sheet: path of the contact sheet.
+    inputs: image protocol and tokenizer of the model.
+  """
   return json.dumps(
     {
       "query": query,
       "contact_sheet": sheet,
+      "inputs": inputs or {},
       "matches": [
         {
           field.name: getattr(match, field.name)
@@ -180,7 +191,7 @@ def run(folder: pathlib.Path, query: str, *, as_json: bool = False) -> int:
   path = folder / f"search-{_slug(query)}.png"
   contact_sheet.write_contact_sheet(path, query, matches)
   if as_json:
-    print(to_json(query, matches, str(path)))
+    print(to_json(query, matches, str(path), inputs.facts()))
   else:
     print(table(matches))
     print(f"Contact sheet: {path}")

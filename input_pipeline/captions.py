@@ -1,11 +1,16 @@
 """Choice of an example's caption among its texts, and labels of captions."""
 
+import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from input_pipeline import faults
+from input_pipeline import languages as languages_lib
+
+# Unicode's categories of letters that show nothing.
+BLANK = ("Cc", "Cf", "Zl", "Zp", "Zs")
 
 
 def choose(
@@ -37,7 +42,11 @@ def draw(
   left.
   """
   filled = {
-    language: [text for text in texts.get(language, ()) if text.strip()]
+    language: [
+      text
+      for text in languages_lib.texts_in(texts, language)
+      if not is_blank(text)
+    ]
     for language in languages
   }
   usable = {
@@ -53,6 +62,15 @@ def draw(
   if templates:
     text = templates[int(rng.integers(len(templates)))].replace("{}", text)
   return language, text
+
+
+def is_blank(text: str) -> bool:
+  """Return whether a text has nothing to read: no caption.
+
+  Blank letters are whitespace, control characters and what Unicode calls
+  format (category Cf), as zero-width spaces, soft hyphens and marks of order.
+  """
+  return all(unicodedata.category(letter) in BLANK for letter in text)
 
 
 def numbered(texts: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
@@ -77,6 +95,19 @@ def only(
     )
   language, text = captions[number]
   return {language: (text,)}
+
+
+def check(texts: Mapping[str, Sequence[str]], max_chars: int) -> None:
+  """Raise faults.ExampleError for an example without a caption to train on."""
+  filled = {
+    language: [text for text in some if not is_blank(text)]
+    for language, some in texts.items()
+  }
+  lengths = [len(text) for some in filled.values() for text in some]
+  if not lengths:
+    raise faults.ExampleError("caption_missing", "the example has no text")
+  if min(lengths) > max_chars:
+    raise _fault(texts, filled, max_chars)
 
 
 def _fault(

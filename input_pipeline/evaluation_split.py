@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import faults, model_inputs, pipeline, sources
+from input_pipeline import captions, faults, model_inputs, pipeline, sources
+from input_pipeline import languages as languages_lib
 from input_pipeline.images import image_ops, naflex
 from input_pipeline.selecting import subset
 from input_pipeline.sources import record as record_lib
@@ -34,7 +35,8 @@ class Batch:
   Attributes:
     rows: position of each example in its source.
     keys: keys of the examples.
-    texts: captions of each example in each of its languages.
+    texts: captions of each example in each of its languages, by
+      languages.normalised.
     images: uint8 [b, Y, X, 3]; of a NaFlex protocol, patches uint8 [b, N, P]
       and shapes int32 [b, 2].
   """
@@ -91,7 +93,7 @@ class Split:
           else:
             raise ValueError(
               f"{self.field}: example {row} cannot be used: {example.kind}:"
-              f" {example}"
+              f" {example}; --task=prepare --decode leaves such examples out"
             ) from example
         if whole:
           rows, keys, texts, images = zip(*whole, strict=True)
@@ -103,7 +105,7 @@ class Split:
     """Yield key and captions of each example; no image is decoded."""
     for row in range(len(self)):
       record = self.records[row]
-      yield record.key, record.texts
+      yield record.key, _texts(record)
 
   def image(self, row: int) -> np.ndarray:
     """Return one image as people look at it: uint8 [Y, X, 3].
@@ -120,8 +122,9 @@ class Split:
   def _example(self, row: int) -> tuple[Any, ...] | faults.ExampleError:
     try:
       record = self.records[row]
-      pixels = image_ops.decode(record.image)
-      return row, record.key, record.texts, self.protocol.apply(pixels)
+      with faults.located(record.origin):
+        image = self.protocol.apply(image_ops.decode(record.image))
+      return row, record.key, _texts(record), image
     except faults.ExampleError as error:
       return error
 
@@ -137,7 +140,7 @@ def check_source(source: source_config.SourceConfig, field: str) -> None:
   source.check(field)
   for name, unused in _ONLY_TRAINING:
     if getattr(source, name) != unused:
-      raise ValueError(
+      checks.refuse(
         f"{field}.{name} must be {unused!r} in an evaluation; got "
         f"{getattr(source, name)!r}"
       )
@@ -208,10 +211,22 @@ def all_texts(splits: Mapping[str, Split], language: str) -> tuple[str, ...]:
   Examples without a caption in the language are left out.
   """
   pairs = (pair for split in splits.values() for pair in split.texts())
-  named = ((key, texts.get(language, ())) for key, texts in pairs)
+  code = languages_lib.normalised(language)
+  named = ((key, texts.get(code, ())) for key, texts in pairs)
   # The sort is stable: equal keys keep the order of the splits.
   ordered = sorted(named, key=operator.itemgetter(0))
   return tuple(text for _, texts in ordered for text in texts)
+
+
+def _texts(record: record_lib.Record) -> Mapping[str, Sequence[str]]:
+  """Return the texts that are not blank, by normalised language."""
+  kept: dict[str, tuple[str, ...]] = {}
+  for language, texts in record.texts.items():
+    code = languages_lib.normalised(language)
+    whole = tuple(text for text in texts if not captions.is_blank(text))
+    if whole:
+      kept[code] = kept.get(code, ()) + whole
+  return kept
 
 
 def _stack(images: tuple) -> np.ndarray | tuple[np.ndarray, np.ndarray]:

@@ -95,11 +95,12 @@ class Maker:
           record = source.records[index]
           key = record.key
           clock.enter("caption", f"example {key} of {source.name}")
-          texts = record.texts
-          if number is not None:
-            texts = captions.only(texts, number)
           drawn = rng(self.seed, *slot)
-          arrays = self._make(source, record, texts, drawn, clock)
+          with faults.located(record.origin):
+            texts = record.texts
+            if number is not None:
+              texts = captions.only(texts, number)
+            arrays = self._make(source, record, texts, drawn, clock)
           clock.stop()
           if self.clocks.folder:
             arrays[clocks_lib.SECONDS] = clock.seconds()

@@ -1,22 +1,28 @@
 """Faults of single examples, by kind; the run goes on without the example."""
 
+import contextlib
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 # Kind -> meaning. The kinds are named so in data_errors.jsonl.
 KINDS: Mapping[str, str] = types.MappingProxyType(
   {
     "caption_broken": "a caption that is not text, or not to its end",
-    "caption_missing": "no caption, or an empty one",
+    "caption_missing": "no caption, or one of invisible characters alone",
     "caption_too_long": "a caption longer than data.max_caption_chars",
+    "embedding_broken": "an embedding that is not finite, or of length 0",
+    "embedding_missing": "no embedding beside the pair",
     "file_missing": "a file that was listed is gone",
     "image_broken": "an image that cannot be decoded, or not to its end",
     "image_missing": "no image beside the caption",
     "image_too_large": "an image of more pixels than are decoded",
+    "member_link": "a link in a tar, in place of a file",
     "member_twice": "two files where one is expected: which one is not known",
     "read_failed": "a read that failed each time it was tried",
     "record_broken": "stored bytes that are not a record",
+    "score_broken": "a score that is NaN or infinite",
+    "shard_broken": "a file that is no shard, such as a page of HTML",
     "shard_changed": "a shard that is not the one that was indexed",
     "shard_short": "a shard that ends before its last example",
     "unsafe_member": "a pickle, or a path that leaves its folder",
@@ -35,13 +41,25 @@ class ExampleError(ValueError):
   """
 
   def __init__(self, kind: str, message: str):
-    super().__init__(message)
+    # A name that is not UTF-8 must not end the run that reports it.
+    super().__init__(message.encode("utf-8", "backslashreplace").decode())
     assert kind in KINDS, kind
     self.kind = kind
 
   # Exceptions pickle with one argument by default; workers send this one.
   def __reduce__(self):
     return type(self), (self.kind, str(self))
+
+
+@contextlib.contextmanager
+def located(origin: str) -> Iterator[None]:
+  """Put the origin of an example (Record.origin) before its fault's message."""
+  try:
+    yield
+  except ExampleError as error:
+    if not origin:
+      raise
+    raise ExampleError(error.kind, f"{origin}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 from absl import logging
 
 from input_pipeline import clocks as clocks_lib
-from input_pipeline import examples, faults, pipeline, tokenizers
+from input_pipeline import examples, faults, pipeline, probe, tokenizers
 from input_pipeline import ledger as ledger_lib
 
 # Least number of examples that the allowed number of bad ones is computed for.
@@ -88,6 +88,11 @@ class Loader:
   def check_unchanged(self) -> None:
     """Raise ValueError if a resumed run would not see the same examples."""
     self._ledger.check_facts(self._facts)
+
+  @property
+  def num_examples(self) -> dict[str, int]:
+    """Return the number of examples of each source."""
+    return {name: facts.examples for name, facts in self._facts.items()}
 
   @property
   def bad_fraction(self) -> float:
@@ -188,6 +193,7 @@ def make_loader(
     folder, batch_size=batch_size, process_index=process_index
   )
   opened = pipeline.open_sources(config)
+  probe.check_languages(opened, config.sources, config.languages)
   dataset = pipeline.make_train_dataset(
     config,
     opened=opened,

@@ -18,6 +18,7 @@ from input_pipeline import (
   tokenizers,
   workers,
 )
+from input_pipeline import languages as languages_lib
 from input_pipeline.images import augmentation, image_protocols
 from input_pipeline.selecting import balanced, subset
 from input_pipeline.sources import record as record_lib
@@ -41,7 +42,6 @@ class DataConfig:
   max_caption_chars: marks.Fixed[int]
   image_size: marks.Fixed[int]
   augmentation: augmentation.Augmentation
-  image_protocol: marks.Free[str]
   num_tokens: marks.Fixed[int]
   tokenizer: marks.Fixed[str]
   tokenizer_path: marks.Fixed[str]
@@ -51,49 +51,58 @@ class DataConfig:
   num_workers: marks.Local[int]
   num_threads: marks.Local[int]
   num_prefetch_batches: marks.Local[int]
+  image_protocol: marks.Free[str] = ""
 
+  @checks.collected()
   def check(self) -> None:
-    """Raise ValueError for the first field that cannot be worked with."""
+    """Raise ValueError for fields that cannot be worked with."""
     if not self.sources:
-      raise ValueError("data.sources must name at least one source; got none")
+      checks.refuse("data.sources must name at least one source; got none")
     for name, source in self.sources.items():
       format_field = f"data.sources.{name}.format"
       checks.one_of(format_field, source.format, sources.FORMATS)
-      source.check(f"data.sources.{name}")
+      with checks.collected():
+        source.check(f"data.sources.{name}")
     weights = {name: source.weight for name, source in self.sources.items()}
     repeats = {name: source.repeat for name, source in self.sources.items()}
     if any(weights.values()) and set(repeats.values()) != {1}:
-      raise ValueError(
+      checks.refuse(
         "data.sources: repeat must be 1 beside weights, which say how often "
         f"examples come; got {repeats}"
       )
     if any(weights.values()) and not all(weights.values()):
-      raise ValueError(
+      checks.refuse(
         "data.sources: weight must be 0 for all sources (they are drawn by "
         f"size) or for none; got {weights}"
       )
     checks.one_of("data.tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
     if self.tokenizer_path and self.tokenizer in tokenizers.WITHOUT_FILE:
-      raise ValueError(
+      checks.refuse(
         f'data.tokenizer_path must be "" for data.tokenizer='
         f'"{self.tokenizer}", which reads no file; got {self.tokenizer_path!r}'
       )
-    known = [
-      sources.FORMATS[source.format].LANGUAGES
-      for source in self.sources.values()
-    ]
-    if None not in known:
+    if self.sources and all(
+      source.format in sources.FORMATS for source in self.sources.values()
+    ):
+      known = [
+        sources.FORMATS[source.format].LANGUAGES
+        for source in self.sources.values()
+      ]
       _check_languages(
-        self.languages, [language for some in known for language in some or ()]
+        self.languages,
+        None
+        if None in known
+        else [language for some in known for language in some or ()],
       )
-    self.augmentation.check(self.image_size)
+    with checks.collected():
+      self.augmentation.check(self.image_size)
     checks.one_of(
       "data.image_protocol",
       self.image_protocol,
       ("", "training", *image_protocols.PROTOCOLS),
     )
     if self.augmentation.is_naflex and self.image_protocol:
-      raise ValueError(
+      checks.refuse(
         'data.image_protocol must be "" with data.augmentation.resize="naflex";'
         f" got {self.image_protocol!r}"
       )
@@ -270,6 +279,8 @@ def make_tokenizer(
   facts = sorted((name, some.fingerprint()) for name, some in opened.items())
   digest = hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()
 
+  wanted = {languages_lib.normalised(code) for code in config.languages}
+
   def texts() -> list[str]:
     # In a fixed order, so that a tie between merges falls the same way.
     return [
@@ -277,7 +288,7 @@ def make_tokenizer(
       for name in sorted(opened)
       for record in _usable(opened[name])
       for language, texts in sorted(record.texts.items())
-      if language in config.languages
+      if languages_lib.normalised(language) in wanted
       for text in texts
     ]
 
@@ -297,9 +308,13 @@ def _usable(records: record_lib.Records) -> Iterator[record_lib.Record]:
       yield records[index]
 
 
-def _check_languages(got: tuple[str, ...], known: Sequence[str]) -> None:
-  if not got or len(set(got)) != len(got) or not set(got) <= set(known):
-    raise ValueError(
-      f"data.languages must be some of {list(known)}, each once; got "
+def _check_languages(got: tuple[str, ...], known: Sequence[str] | None) -> None:
+  """Raise ValueError for languages that are twice there, or not known."""
+  codes = [languages_lib.normalised(code) for code in got]
+  is_known = known is None or set(codes) <= set(known)
+  if not codes or len(set(codes)) != len(codes) or not is_known:
+    some = "codes of languages" if known is None else f"some of {list(known)}"
+    checks.refuse(
+      f"data.languages must be {some}, each once; got "
       f"{got if isinstance(got, str) else list(got)!r}"
     )

@@ -37,6 +37,7 @@ class LossConfig:
     """Say whether a batch must hold "labels", equal where captions are."""
     return self.name == "unicl"
 
+  @checks.collected()
   def check(self) -> None:
     """Raise ValueError where a field's value cannot be used."""
     checks.one_of("loss.name", self.name, LOSSES)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from losses import products, ring
 from losses import sharded as sharded_lib
+from runtime import checks
 
 
 def reference(
@@ -44,7 +45,7 @@ def reference(
 def check(label_smoothing: float) -> None:
   """Raise ValueError for a `label_smoothing` other than 0."""
   if label_smoothing:
-    raise ValueError(
+    checks.refuse(
       "loss.label_smoothing must be 0 with loss.name='sigmoid';"
       f" got {label_smoothing}"
     )

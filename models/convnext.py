@@ -46,12 +46,12 @@ class ConvNeXtConfig:
     stride = PATCH_SIZE * 2 ** (len(self.depths) - 1)
     checks.at_least("model.image.image_size", self.image_size, stride)
     if not self.depths or len(self.depths) != len(self.widths):
-      raise ValueError(
+      checks.refuse(
         "model.image.depths and model.image.widths must have one number for"
         f" each stage; got {self.depths} and {self.widths}"
       )
     if min(*self.depths, *self.widths) < 1:
-      raise ValueError(
+      checks.refuse(
         "model.image.depths and model.image.widths must be at least 1; got"
         f" {self.depths} and {self.widths}"
       )

@@ -74,6 +74,7 @@ class ModelConfig:
   image: ImageConfig | None
   text: TextConfig | None
 
+  @checks.collected()
   def check(self) -> None:
     """Raise ValueError where the fields do not fit together."""
     checks.one_of("model.dtype", self.dtype, DTYPES)
@@ -81,14 +82,15 @@ class ModelConfig:
     if self.remat_chunks < 1 or (
       self.remat_chunks > 1 and self.remat != "block"
     ):
-      raise ValueError(
+      checks.refuse(
         "model.remat_chunks must be at least 1, and 1 unless"
         f' model.remat="block"; got {self.remat_chunks} with'
         f' model.remat="{self.remat}"'
       )
     checks.above("model.scale_init", self.scale_init, 0)
     for config in self.towers:
-      config.check(self.embed_dim)
+      with checks.collected():
+        config.check(self.embed_dim)
 
   @property
   def towers(self) -> tuple[ImageConfig | TextConfig, ...]:

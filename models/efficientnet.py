@@ -102,7 +102,7 @@ class EfficientNetConfig:
     """Raise ValueError where the fields do not fit together."""
     for stage in self.stages:
       if len(stage) != 5 or min(stage) < 1 or stage[2] > 2:
-        raise ValueError(
+        checks.refuse(
           "model.image.stages must be (repeats, kernel size, stride, expansion,"
           f" channels) of each stage, strides 1 or 2; got {stage}"
         )
@@ -113,7 +113,7 @@ class EfficientNetConfig:
     checks.one_of("model.image.padding", self.padding, convolution.PADDINGS)
     checks.in_range("model.image.drop_path", self.drop_path, 0, 1)
     if not self.projection and self.out_width != embed_dim:
-      raise ValueError(
+      checks.refuse(
         f"model.embed_dim must equal the {self.out_width} channels that are"
         f" pooled where model.image.projection=False; got {embed_dim}"
       )

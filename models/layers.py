@@ -349,12 +349,12 @@ def check_transformer(section: str, config, embed_dim: int) -> None:
   checks.one_of(f"{section}.activation", config.activation, ACTIVATIONS)
   checks.in_range(f"{section}.dropout", config.dropout, 0, 1)
   if config.num_heads < 1 or config.width % config.num_heads:
-    raise ValueError(
+    checks.refuse(
       f"{section}.width must be a multiple of {section}.num_heads;"
       f" got {config.width} and {config.num_heads}"
     )
   if not config.projection and config.width != embed_dim:
-    raise ValueError(
+    checks.refuse(
       f"{section}.width must equal model.embed_dim where"
       f" {section}.projection=False; got {config.width} and {embed_dim}"
     )

@@ -44,8 +44,9 @@ class NaFlexConfig(tower.TransformerConfig):
 
   def check(self, embed_dim: int) -> None:
     """Raise ValueError where the fields do not fit together."""
+    checks.at_least("model.image.patch_size", self.patch_size, 1)
     if self.image_size % self.patch_size:
-      raise ValueError(
+      checks.refuse(
         "model.image.image_size must be a multiple of model.image.patch_size;"
         f" got {self.image_size} and {self.patch_size}"
       )

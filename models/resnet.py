@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import batch_norm, conv_blocks, convolution, layers, stack, tower
-from runtime import marks
+from runtime import checks, marks
 
 # Ratio of a block's output channels to the channels inside it.
 EXPANSION = 4
@@ -56,17 +56,17 @@ class ResNetConfig:
     """Raise ValueError where the fields do not fit together."""
     del embed_dim  # the attention pool's last map makes any width
     if self.image_size < STRIDE or self.image_size % STRIDE:
-      raise ValueError(
+      checks.refuse(
         f"model.image.image_size must be a multiple of {STRIDE} for a ResNet;"
         f" got {self.image_size}"
       )
     if len(self.depths) != 4 or min(self.depths) < 1:
-      raise ValueError(
+      checks.refuse(
         "model.image.depths must be the blocks of 4 stages, at least 1 each;"
         f" got {self.depths}"
       )
     if self.out_width % self.num_heads or self.width % 2:
-      raise ValueError(
+      checks.refuse(
         "model.image.width must be even, and 32 times it a multiple of"
         f" model.image.num_heads; got {self.width} and {self.num_heads}"
       )

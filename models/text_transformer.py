@@ -39,13 +39,13 @@ class TextTransformerConfig(tower.TransformerConfig):
     layers.check_transformer("model.text", self, embed_dim)
     for field in ("pad_id", "eot_id"):
       if not 0 <= getattr(self, field) < self.vocab_size:
-        raise ValueError(
+        checks.refuse(
           f"model.text.{field} must be at least 0 and below"
           f" model.text.vocab_size={self.vocab_size}; got"
           f" {getattr(self, field)}"
         )
     if self.causal and self.pool == "first":
-      raise ValueError(
+      checks.refuse(
         'model.text.pool="first" sees one token only with'
         " model.text.causal=True; expected last, eot, mean, map or cls"
       )

@@ -55,7 +55,7 @@ class ViTConfig(tower.TransformerConfig):
   def check(self, embed_dim: int) -> None:
     """Raise ValueError where the fields do not fit together."""
     if not 1 <= self.patch_size <= self.image_size:
-      raise ValueError(
+      checks.refuse(
         "model.image.image_size must be at least model.image.patch_size, and"
         f" that at least 1; got {self.image_size} and {self.patch_size}"
       )
@@ -66,13 +66,13 @@ class ViTConfig(tower.TransformerConfig):
     if self.pool == "queries" and (
       self.num_queries < 1 or self.pool_heads < 1 or embed_dim % self.pool_heads
     ):
-      raise ValueError(
+      checks.refuse(
         'model.image.pool="queries" needs model.image.num_queries of at least 1'
         " and model.image.pool_heads that divides model.embed_dim; got"
         f" {self.num_queries}, {self.pool_heads} and {embed_dim}"
       )
     if self.position == "sincos2d" and (self.width % 4 or self.width < 8):
-      raise ValueError(
+      checks.refuse(
         "model.image.width must be a multiple of 4 and at least 8 for"
         f' model.image.position="sincos2d"; got {self.width}'
       )

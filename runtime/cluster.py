@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from jax import P
 
-from runtime import failures, lost_processes
+from runtime import failures, lost_processes, stopping
 
 T = TypeVar("T")
 # Seconds after which JAX itself detects a lost machine: the second line of
@@ -100,7 +100,7 @@ def join(
   finally:
     timer.cancel()
   if _count > 1:
-    _peers = lost_processes.Peers(_lost)
+    _peers = lost_processes.Peers(_lost, _stopped)
     _meet(_peers, address, timeout_seconds)
 
 
@@ -203,7 +203,8 @@ def run_joined(task: Callable[[], int]) -> int:
   def run(argv: Any) -> int:
     del argv
     try:
-      return task()
+      with stopping.at_once():
+        return task()
     except Exception as error:
       if _peers is not None:
         if error is _agreed or isinstance(error, failures.RunError):
@@ -218,11 +219,18 @@ def run_joined(task: Callable[[], int]) -> int:
     code = failures.reported(run)([])
   except Exception as error:
     sys.excepthook(type(error), error, error.__traceback__)
-  if code:
+  if code and code not in stopping.CODES:  # all end together with those
     lost_processes.end_process(code)
   if _peers is not None:
     _peers.leave()
   return code
+
+
+def end_all(code: int) -> None:
+  """End this process at once, and the others of the run with the same code."""
+  if _peers is not None:
+    _peers.stop(_index, code)
+  lost_processes.end_process(code)
 
 
 def _checked(
@@ -326,6 +334,16 @@ def _lost(process: int) -> None:
     f" {_index} stops; process {process}'s output has the reason. Finished"
     " checkpoints are whole: run the same command on all to go on."
   )
+
+
+def _stopped(process: int, code: int) -> None:
+  print(
+    f"process {process} of {_count} was asked to end, so process {_index} ends"
+    " too; nothing new was saved",
+    file=sys.stderr,
+    flush=True,
+  )
+  lost_processes.end_process(code)
 
 
 def _give_up(message: str) -> None:

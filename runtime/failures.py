@@ -7,13 +7,18 @@ once.
 import errno
 import os
 import pathlib
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 
 from absl import app, flags, logging
 
+from runtime import stopping
+
 _ROOT = pathlib.Path(__file__).parent.parent
+# A flag of a config, or of a field of it.
+_FIELD = re.compile(r"--?(config(?:\.[^=]*)?)(?==|$)")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -35,9 +40,10 @@ def describe(error: BaseException) -> str | None:
       " whole: free some space and run the same command to go on."
     )
   if isinstance(error, ModuleNotFoundError):
-    return (
-      f"{error}. To install what is needed: pip install -r requirements.txt"
-    )
+    # Messages of this project name the requirements file themselves.
+    advice = ". To install what is needed: pip install -r requirements.txt"
+    is_pythons = str(error).startswith("No module named")
+    return f"{error}{advice}" if is_pythons else str(error)
   if "Failed loading config file" in str(error):
     return f"--config: {str(error).splitlines()[-1].strip()}"
   if isinstance(error, OSError):
@@ -60,15 +66,19 @@ def reported(
 ) -> Callable[[Sequence[str]], int]:
   """Return `main` with failures turned into a message and exit code 1.
 
-  Log lines of libraries and the traceback are hidden unless --verbosity is set
-  (1 shows both).
+  SIGTERM and Ctrl-C end it as runtime/stopping.py says. Log lines of libraries
+  and the traceback are hidden unless --verbosity is set (1 shows both).
   """
 
   def run(argv: Sequence[str]) -> int:
     if not flags.FLAGS["verbosity"].present:
       logging.set_verbosity(logging.WARNING)
     try:
-      return main(argv)
+      with stopping.raised():
+        return main(argv)
+    except stopping.Stopped as stop:
+      print(stop, file=sys.stderr)
+      return stop.exit_code
     except Exception as error:
       message = describe(error)
       if message is None:
@@ -85,6 +95,8 @@ def parse_flags(
 ) -> Sequence[str]:
   """Parse absl flags; exit with a message if one cannot be parsed.
 
+  Of a flag that comes twice, the last value counts, as absl has it.
+
   Args:
     argv: command line.
     removed: message for each flag that earlier versions had.
@@ -95,7 +107,7 @@ def parse_flags(
       print(f"error: --{name} {removed[name]}", file=sys.stderr)
       sys.exit(1)
   try:
-    return flags.FLAGS(argv)
+    return flags.FLAGS(_last_of_each(argv))
   except Exception as error:  # config files and ml_collections raise any
     while error.args and isinstance(error.args[0], Exception):
       error = error.args[0]  # ml_collections wraps one error in another
@@ -118,6 +130,33 @@ def parse_flags(
       message = f"--config: {message}"
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
+
+
+def _last_of_each(argv: Sequence[str]) -> list[str]:
+  """Return a command line with one value for the config and each of its fields.
+
+  ml_collections joins the values of a tuple's flags, and defines the fields of
+  a second --config again.
+  """
+  groups: list[list[str]] = []
+  for arg in flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False):
+    before = groups[-1] if groups else []
+    # The value of "--config.FIELD VALUE"; it may be a negative number.
+    is_value = arg[:1] != "-" or arg[1:2].isdigit()
+    if is_value and len(before) == 1 and _FIELD.fullmatch(before[0]):
+      before.append(arg)
+    else:
+      groups.append([arg])
+  fields = [_FIELD.match(words[0]) for words in groups]
+  names = [field[1] if field else "" for field in fields]
+  last = dict(zip(names, groups, strict=True))
+  kept: list[str] = []
+  for index, (name, words) in enumerate(zip(names, groups, strict=True)):
+    if name == "config":  # fields must come after it
+      kept += last[name] if name not in names[:index] else ()
+    elif not name or name not in names[index + 1 :]:
+      kept += words
+  return kept
 
 
 def _file_of(error: BaseException) -> str:

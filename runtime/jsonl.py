@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from runtime import whole_files
+from runtime import strict_json, whole_files
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -56,10 +56,9 @@ class Writer:
   def write(self, line: Mapping[str, Any]) -> None:
     """Append a line; the system has it when this returns.
 
-    Raises:
-      ValueError: a number is not finite.
+    Numbers that are not finite are written as null.
     """
-    text = json.dumps(line, allow_nan=False)
+    text = strict_json.dumps(line)
     if not self._is_whole:
       if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
         keep(self._path, lambda _: True)

@@ -1,5 +1,8 @@
 """Detection, within a second or so, that another process of the run ended.
 
+A process that was asked to end says so with its exit code, which the others
+take over.
+
 JAX's own heartbeat does not replace it: even with heartbeat_timeout_seconds=10
 the other processes go on for 10 s, then abort in C++ (exit code 134) with a
 stack trace instead of a message (jax 0.10.2).
@@ -24,19 +27,26 @@ _GRACE = 1.0
 # Seconds, seconds and number of TCP's keepalive probes: a silent machine counts
 # as lost after 10 + 4 x 5 s.
 _IDLE, _INTERVAL, _PROBES = 10, 5, 4
-_BYE, _LOST = b"bye", b"lost"
+_BYE, _LOST, _STOP = b"bye", b"lost", b"stop"
 
 
 class Peers:
   """Connections to other processes, watched by a thread."""
 
-  def __init__(self, on_lost: Callable[[int], None]):
+  def __init__(
+    self,
+    on_lost: Callable[[int], None],
+    on_stop: Callable[[int, int], None],
+  ):
     """Begin without connections.
 
     Args:
       on_lost: function called once, in a thread, with the id of a lost process.
+      on_stop: function called in a thread with the id and the exit code of a
+        process that called `stop`.
     """
     self._on_lost = on_lost
+    self._on_stop = on_stop
     self._selector = selectors.DefaultSelector()
     self._sockets: dict[int, socket.socket] = {}
     self._said_bye: set[int] = set()
@@ -94,6 +104,11 @@ class Peers:
     self._leaving = True
     self._tell(_BYE)
 
+  def stop(self, process: int, code: int) -> None:
+    """Tell the others that a process was asked to end, and they with it."""
+    self._leaving = True
+    self._tell(b"%s %d %d" % (_STOP, process, code))
+
   def _add(self, process: int, connection: socket.socket) -> None:
     connection.settimeout(None)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -135,6 +150,11 @@ class Peers:
     for line in data.splitlines():
       if line == _BYE:
         self._said_bye.add(process)
+      elif line.startswith(_STOP):
+        stopped, code = map(int, line.split()[1:])
+        if not self._leaving:
+          self.stop(stopped, code)  # process 0 tells those that are left
+          self._on_stop(stopped, code)
       elif line.startswith(_LOST):
         return int(line.split()[1])
     return None

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax import P
 
-from runtime import marks, param_rules
+from runtime import checks, failures, marks, param_rules
 
 AXES = ("data", "fsdp", "tensor")
 # Axes that the rows of a batch are split over, in this order.
@@ -62,7 +62,7 @@ def make_mesh(
   Raises:
     ValueError: the sizes do not fit the devices, or "data" not the slices.
   """
-  devices = list(jax.devices() if devices is None else devices)
+  devices = list(_devices() if devices is None else devices)
   shape = config.shape(len(devices))
   axis_types = (jax.sharding.AxisType.Auto,) * len(AXES)
   slices: dict[int, list[jax.Device]] = {}
@@ -174,6 +174,25 @@ def batch_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
   return jax.NamedSharding(mesh, P(BATCH_AXES))
 
 
+def _devices() -> list[jax.Device]:
+  """Return JAX's devices.
+
+  Raises:
+    RunError: JAX_PLATFORMS names a kind that JAX cannot use here.
+  """
+  try:
+    return jax.devices()
+  except (AssertionError, RuntimeError) as error:
+    wanted = jax.config.jax_platforms  # pyrefly: ignore[missing-attribute]
+    reason = str(error).partition(" (set JAX_PLATFORMS")[0] or "none is there"
+    advice = "unset it to use those that are there"
+    if wanted and "tpu" in wanted:
+      advice += ", or pip install -r requirements-tpu.txt"
+    raise failures.RunError(
+      f"JAX_PLATFORMS={wanted or ''} has no device: {reason}; {advice}"
+    ) from error
+
+
 def num_batch_shards(
   mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh,
 ) -> int:
@@ -196,7 +215,7 @@ def check_batch_size(
   factors = {"data": mesh.shape["data"], "fsdp": mesh.shape["fsdp"]}
   factors |= {name: n for name, n in (parts or {}).items() if n > 1}
   if batch_size < 1 or batch_size % math.prod(factors.values()):
-    raise ValueError(
+    checks.refuse(
       f"batch_size must be a multiple of {' x '.join(factors)} ="
       f" {' x '.join(str(n) for n in factors.values())}; got {batch_size}"
     )

@@ -23,12 +23,22 @@ def make(
     see: file that explains the fields, for messages.
 
   Raises:
-    ValueError: a missing or unknown field, or one of the wrong type.
+    ValueError: fields that are missing and have no default, that are unknown,
+      or of the wrong type; within checks.collected(), fields of a wrong type
+      stay as they are.
   """
   hints = typing.get_type_hints(cls)
   # dataclasses.fields, since hints also has class variables.
   types_of = {f.name: hints[f.name] for f in dataclasses.fields(cls)}
-  missing = [f"{prefix}{name}" for name in types_of if name not in values]
+  # A field that older versions did not have says what they did.
+  absent = {
+    field.name
+    for field in dataclasses.fields(cls)
+    if field.name not in values and field.default is not dataclasses.MISSING
+  }
+  missing = [
+    f"{prefix}{name}" for name in types_of if name not in {*values, *absent}
+  ]
   unknown = [f"{prefix}{name}" for name in values if name not in types_of]
   if len(missing) == len(types_of) > 1:
     raise ValueError(
@@ -36,19 +46,21 @@ def make(
       f"expected {', '.join(list(types_of)[:3])}, ... as in {see}; got "
       f"{', '.join(list(values)[:3]) or 'none'}, ..."
     )
-  if missing or unknown:
-    parts = []
-    if missing:
-      parts.append(f"lacks {', '.join(missing)}")
-    if unknown:
-      parts.append(f"has unknown {', '.join(unknown)}")
-    raise ValueError(f"The config {' and '.join(parts)}; see {see}")
-  return cls(
-    **{
-      name: _value(kind, values[name], f"{prefix}{name}", see)
-      for name, kind in types_of.items()
-    }
-  )
+  made = {name: values[name] for name in types_of if name in values}
+  with checks.collected():
+    if missing or unknown:
+      parts = []
+      if missing:
+        parts.append(f"lacks {', '.join(missing)}")
+      if unknown:
+        parts.append(f"has unknown {', '.join(unknown)}")
+      checks.refuse(f"The config {' and '.join(parts)}; see {see}")
+    for name in made:
+      with checks.collected():
+        made[name] = _value(
+          types_of[name], values[name], f"{prefix}{name}", see
+        )
+    return cls(**made)
 
 
 def flat(

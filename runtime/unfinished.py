@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from absl import logging
 
-from runtime import failures, whole_files
+from runtime import failures, stopping, whole_files
 
 LOCK = ".lock"
 # Names that a message shows.
@@ -77,7 +77,7 @@ def resumed(work: pathlib.Path, named: str) -> Iterator[None]:
   Raises:
     RunError: see `claim`.
   """
-  with claim(work, named):
+  with claim(work, named), stopping.kept():
     delete_leftovers(work)
     yield
   shutil.rmtree(work, ignore_errors=True)

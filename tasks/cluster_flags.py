@@ -27,9 +27,10 @@ FLAGS = (_ADDRESS, _NUM_PROCESSES, _PROCESS_ID, _TIMEOUT)
 
 def run_joined(task: Callable[[], int]) -> int:
   """Join the run's other processes, then run the task in all of them."""
-  from runtime import cluster
+  from runtime import cluster, stopping
 
-  cluster.join(
-    _ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _TIMEOUT.value
-  )
+  with stopping.at_once():
+    cluster.join(
+      _ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _TIMEOUT.value
+    )
   return cluster.run_joined(task)

@@ -34,8 +34,12 @@ LATE = (
   ("curation.metadata.entries", "wordfreq", "optional package"),
   ("curation.metadata.corpus_words", "icu4py", "optional package"),
   ("input_pipeline.sources.tfds", "tensorflow_datasets", "optional package"),
+  ("input_pipeline.sources.arrow_texts", "pyarrow", "37 MiB in each worker"),
+  ("input_pipeline.sources.arrow_values", "pyarrow", "37 MiB in each worker"),
   ("input_pipeline.sources.parquet", "pyarrow", "37 MiB in each worker"),
   ("input_pipeline.sources.parquet_layout", "pyarrow", "37 MiB in each worker"),
+  ("input_pipeline.sources.parquet_types", "pyarrow", "37 MiB in each worker"),
+  ("input_pipeline.images.formats", "pillow_heif", "optional package"),
   ("models.pretrained.hub", "huggingface_hub", "slow, and rarely needed"),
   ("training.plan.topology", "jax", "reads variables when it is imported"),
 )

@@ -29,12 +29,15 @@ def _events(workdir):
 @pytest.mark.slow
 def test_results(reference):
   results = json.loads((reference / "results.json").read_text())
-  assert list(results) == ["compositional", "unseen_concept", "zero_shot"]
-  assert results["compositional"]["num_candidates"] == 304
-  assert results["unseen_concept"]["num_candidates"] == 240
+  names = ["compositional", "unseen_concept", "zero_shot", "inputs"]
+  assert list(results) == names
+  assert results["inputs"]["image_protocol"]["resize"] == "shortest"
+  assert results["compositional"]["num_images"] == 304
+  assert results["unseen_concept"]["num_images"] == 240
   for split in ("compositional", "unseen_concept"):
     assert list(results[split]) == [
-      "num_candidates",
+      "num_images",
+      "num_texts",
       "image_to_text",
       "text_to_image",
       "all_names",
@@ -138,6 +141,10 @@ def test_evaluate(runner, reference, tmp_path):
   written = (workdir / "results.json").read_bytes()
   assert written == (reference / "results.json").read_bytes()
   assert json.loads(result.stdout) == json.loads(written)
+  result = runner.run(workdir, "--task=evaluate", "--config.evaluate.sets={}")
+  assert result.code == 1
+  assert "evaluate.sets must have at least one set" in result.stderr
+  assert (workdir / "results.json").read_bytes() == written
 
 
 @pytest.mark.slow
@@ -180,11 +187,11 @@ def test_languages(runner, reference, tmp_path):
   )
   assert result.code == 0, result.stderr
   results = json.loads((tmp_path / "run" / "results.json").read_text())
-  assert list(results) == ["compositional"]
+  assert list(results) == ["compositional", "inputs"]
   languages = results["compositional"]["languages"]
   assert list(languages) == ["en", "de", "ja"]
   for scores in languages.values():
-    assert scores["num_candidates"] == 304
+    assert scores["num_images"] == scores["num_texts"] == 304
     assert 0 <= scores["image_to_text"]["R@1"] <= 1
   assert "image to text, ja" in result.stdout
   # From the loop as well.

@@ -44,9 +44,9 @@ def alone(runner, tmp_path_factory):
   return workdir
 
 
-def _complete(processes):
+def _complete(processes, code=0):
   results = [runs.finish(process) for process in processes]
-  assert [r.code for r in results] == [0] * len(results), results[0].stderr
+  assert [r.code for r in results] == [code] * len(results), results[0].stderr
   return results
 
 
@@ -132,7 +132,7 @@ def test_four_processes_then_two_then_one(runner, alone, tmp_path):
   runs.wait_until(resumed, processes[0])
   # One process gets the signal; both save the same step.
   processes[1].send_signal(signal.SIGTERM)
-  first, second = _complete(processes)
+  first, second = _complete(processes, code=75)
   assert "Resuming from the checkpoint of step 10" in first.stderr
   assert "SIGTERM: saved step 1" in first.stderr
   assert "SIGTERM" not in second.stderr
@@ -146,6 +146,22 @@ def test_four_processes_then_two_then_one(runner, alone, tmp_path):
   (last,) = _complete(runner.start_cluster(workdir, 1, *_NO_EVALUATION))
   assert f"Resuming from the checkpoint of step {saved}" in last.stderr
   _assert_close(workdir, alone, runner.cache_dir)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_one_is_asked_to_end_while_compiling(stopped, runner, tmp_path):
+  workdir = tmp_path / "run"
+  runner = dataclasses.replace(runner, compiled=None)
+  processes = runner.start_cluster(workdir, 2, *_NO_EVALUATION)
+  runs.wait_until((workdir / "checkpoints").exists, processes[0])
+  time.sleep(2)
+  processes[stopped].send_signal(signal.SIGTERM)
+  results = _complete(processes, code=143)
+  assert "SIGTERM: ending at once" in results[0].stderr or stopped
+  other = results[1 - stopped].stderr
+  assert f"process {stopped} of 2 was asked to end" in other
+  assert "Traceback" not in other
 
 
 @pytest.mark.slow

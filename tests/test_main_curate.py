@@ -56,11 +56,11 @@ def num_done(workdir):
   return len(list(workdir.glob("stages/00-*/shards/*.parquet")))
 
 
-def start(config, workdir):
+def start(config, workdir, engine="processes"):
   return runs.Runner(workdir.parent / "cache", None).start(
     workdir,
     "--task=curate",
-    "--engine=processes",
+    f"--engine={engine}",
     "--num_workers=1",
     config=str(config),
   )
@@ -113,7 +113,7 @@ def test_killed_and_stopped(config, tmp_path, capsys):
     assert others
     wait_for_end(others)
     if number == signal.SIGTERM:
-      assert process.returncode == 128 + number
+      assert process.returncode == 75
       assert "SIGTERM: ended; finished work is kept" in said
   digests = [
     resumed(values, workdir, capsys)["kept_sha256"]
@@ -125,3 +125,16 @@ def test_killed_and_stopped(config, tmp_path, capsys):
   assert digests == [expected["kept_sha256"]] * 2
   kept = [row for row in range(10 * _NUM_SHARDS) if row * 31 % 97 > 40]
   assert np.load(whole / "selection.npy")["f1"].tolist() == kept
+
+
+@pytest.mark.slow
+def test_ray_does_not_change_the_exit_code(config, tmp_path, capsys):
+  path, values = config
+  workdir = tmp_path / "run"
+  process = start(path, workdir, engine="ray")
+  runs.wait_until(lambda: num_done(workdir) >= 3, process)
+  process.send_signal(signal.SIGTERM)
+  _, said = process.communicate()
+  assert process.returncode == 75, said
+  assert "SIGTERM: ended; finished work is kept" in said
+  resumed(values, workdir, capsys)

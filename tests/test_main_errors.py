@@ -198,7 +198,7 @@ def test_full_disk(runner, reference, tmp_path):
     assert "Traceback" not in result.stderr
     error = result.stderr.strip().splitlines()[-1]
     assert error.startswith("error: The disk is full"), result.stderr
-    assert len(result.stderr.strip().splitlines()) <= 4, result.stderr
+    assert len(result.stderr.strip().splitlines()) <= 5, result.stderr
     saved = sorted(
       int(p.name)
       for p in (disk / "run" / "checkpoints").iterdir()

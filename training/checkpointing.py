@@ -49,6 +49,7 @@ class CheckpointConfig:
   every_steps: marks.Free[int]
   keep: marks.Free[int]
 
+  @checks.collected()
   def check(self) -> None:
     """Raise ValueError where a field's value cannot be used."""
     for field in ("every_steps", "keep"):

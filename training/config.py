@@ -46,6 +46,7 @@ class Config:
   checkpoint: checkpointing.CheckpointConfig
   evaluate: marks.Free[suite.EvaluateConfig]
 
+  @checks.collected()
   def check(self) -> None:
     """Raise ValueError, naming the field, where a value cannot be used."""
     for field in (
@@ -57,7 +58,7 @@ class Config:
       checks.at_least(field, getattr(self, field), 1)
     checks.at_least("seed", self.seed, 0)
     if self.init_from and (self.init_image_from or self.init_text_from):
-      raise ValueError(
+      checks.refuse(
         "init_from is for both towers; expected init_image_from and"
         f' init_text_from to be ""; got {self.init_image_from!r} and'
         f" {self.init_text_from!r}"
@@ -66,9 +67,9 @@ class Config:
       try:
         re.compile(pattern)
       except re.error as error:
-        raise ValueError(
+        checks.refuse(
           f"init_except: {pattern!r} is no regular expression: {error}"
-        ) from error
+        )
     self.data.check()
     self.model.check()
     self.loss.check()
@@ -82,7 +83,7 @@ class Config:
     if self.data.augmentation.is_naflex and not isinstance(
       self.model.image, naflex.NaFlexConfig
     ):
-      raise ValueError(
+      checks.refuse(
         'data.augmentation.resize="naflex" makes patches, which only a tower'
         f' "naflex" reads; got model.image.tower={self.model.image.tower!r}'
       )
@@ -100,7 +101,7 @@ class Config:
       wanted = operator.attrgetter(data_field)(self.data)
       got = operator.attrgetter(tower_field)(self.model)
       if got != wanted:
-        raise ValueError(
+        checks.refuse(
           f"model.{tower_field} must equal data.{data_field}={wanted};"
           f" got {got}"
         )
@@ -127,7 +128,7 @@ class Config:
       used.append(("pad_id", text.pad_id, rule.pad_id, "fills up"))
     for field, got, expected, does in used:
       if got != expected:
-        raise ValueError(
+        checks.refuse(
           f"model.text.{field} must be {expected}, which {does} captions of"
           f" data.tokenizer={self.data.tokenizer!r}; got {got}"
         )
@@ -137,11 +138,12 @@ def checked(values: Mapping[str, Any]) -> Config:
   """Return `from_mapping`, its values checked too.
 
   Raises:
-    ValueError: a field or value that cannot be used; the message names it.
+    ValueError: fields or values that cannot be used; the message names all.
   """
-  config = from_mapping(values)
-  config.check()
-  return config
+  with checks.collected():
+    config = from_mapping(values)
+    config.check()
+    return config
 
 
 def from_mapping(values: Mapping[str, Any]) -> Config:
@@ -151,12 +153,6 @@ def from_mapping(values: Mapping[str, Any]) -> Config:
     ValueError: a missing or unknown field, or one of the wrong type.
   """
   return sections.make(Config, values, see="configs/base.py")
-
-
-def with_added_fields(values: Mapping[str, Any]) -> Mapping[str, Any]:
-  """Return the values of an older run's config with the fields added since."""
-  data = {"image_protocol": ""} | values["data"]
-  return {**values, "data": data}
 
 
 def to_mapping(config: Config) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class OptimizerConfig:
   learning_rate_mults: marks.Fixed[Rules]
   freeze: marks.Fixed[Rules]
 
+  @checks.collected()
   def check(self, total_steps: int) -> None:
     """Raise ValueError where a field's value cannot be used."""
     for field, choices in (

@@ -10,7 +10,7 @@ import jax
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
 from runtime import failures
-from training import checkpointing, metrics
+from training import checkpointing, metrics, run_warnings
 from training import config as config_lib
 
 # Seconds between two lines with times in metrics.jsonl.
@@ -34,6 +34,7 @@ class Reporter:
   checkpointer: checkpointing.Checkpointer
   iterator: loader.Loader
   watchdog: watchdog_lib.Watchdog
+  warnings: run_warnings.Writer
   _pending: tuple[int, Any] | None = None
   _clock: float = dataclasses.field(default_factory=time.monotonic)
 
@@ -57,6 +58,7 @@ class Reporter:
       for name, value in jax.device_get(device_metrics).items()
     }
     self._check_finite(step, values)
+    self.warnings.add(run_warnings.of_step(self.config, step, values), step)
     is_last = step == self.config.total_steps
     if step % self.config.log_every_steps == 0 or is_last:
       self.writer.write(step, values)

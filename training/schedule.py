@@ -37,7 +37,7 @@ def make_schedule(
   """
   checks.one_of("optimizer.schedule", name, SCHEDULES)
   if name in ("cosine", "linear") and cooldown_steps:
-    raise ValueError(
+    checks.refuse(
       "optimizer.cooldown_steps must be 0 with optimizer.schedule="
       f"{name!r}, which ends by itself; got {cooldown_steps}"
     )
@@ -45,7 +45,7 @@ def make_schedule(
   checks.at_least("optimizer.cooldown_steps", cooldown_steps, 0)
   checks.at_least("optimizer.timescale_steps", timescale_steps, 1)
   if warmup_steps + cooldown_steps > total_steps:
-    raise ValueError(
+    checks.refuse(
       "optimizer.warmup_steps + cooldown_steps must be at most total_steps;"
       f" got {warmup_steps} + {cooldown_steps} and {total_steps}"
     )

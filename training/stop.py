@@ -1,11 +1,9 @@
 """Early end of a run on SIGTERM (a preempted machine) or Ctrl-C."""
 
-import os
 import signal
-import sys
 import types
 
-from runtime import cluster
+from runtime import cluster, stopping
 from training import metrics
 
 
@@ -13,12 +11,16 @@ class Stop:
   """Handler of signals that request the end of a run.
 
   Before `begin` there is no state to save (files on disk are whole), so the
-  process ends at once. After it, the loop calls `requested` between steps,
-  saves and returns. All processes of a run do so in the same step, whichever
-  process received the signal.
+  process ends at once, and the others of the run with it. After it, the loop
+  calls `requested` between steps, saves and returns. All processes of a run do
+  so in the same step, whichever process received the signal.
+
+  Attributes:
+    is_kept: whether the run has a checkpoint; the exit code depends on it.
   """
 
   def __init__(self) -> None:
+    self.is_kept = False
     self._signal = 0
     self._agreed = 0
     self._delayed_max = cluster.DelayedMax()
@@ -47,9 +49,9 @@ class Stop:
 
   @property
   def exit_code(self) -> int:
-    """Return 0 after SIGTERM, since the request was met; 130 after Ctrl-C."""
+    """Return the code of the signal; see runtime/stopping.py."""
     number = self._agreed or self._signal
-    return 130 if number == signal.SIGINT else 0
+    return stopping.exit_code(number, is_kept=self.is_kept)
 
   def restore(self) -> None:
     """Restore the signal handlers from before."""
@@ -62,6 +64,5 @@ class Stop:
     self._signal = number
     if not self._in_loop or again:
       metrics.say(f"{self.name}: ending at once; nothing new was saved")
-      sys.stdout.flush()
       # Not sys.exit, which would wait for a compilation in another thread.
-      os._exit(self.exit_code)
+      cluster.end_all(self.exit_code)

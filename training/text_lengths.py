@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from models import dual_encoder, text_transformer
+from runtime import checks
 
 
 def apply(
@@ -49,12 +50,12 @@ def check(lengths: Sequence[int], text: Any) -> None:
   if list(lengths) != sorted({*lengths}) or not (
     lengths[0] > 0 and lengths[-1] < text.num_tokens
   ):
-    raise ValueError(
+    checks.refuse(
       "text_lengths must ascend, above 0 and below"
       f" data.num_tokens={text.num_tokens}; got {tuple(lengths)}"
     )
   if not text.ignores_padding:
-    raise ValueError(
+    checks.refuse(
       "text_lengths must be () for a text tower that looks at padding: it needs"
       " model.text.mask_padding=True, or model.text.causal=True with"
       ' model.text.pool="eot", and neither model.text.pool="last" nor'

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import datetime
 import functools
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -21,7 +20,7 @@ import jax
 from evaluators import embedding, suite, summary
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
-from runtime import cluster, compilation_cache, provenance
+from runtime import checks, cluster, compilation_cache, provenance, strict_json
 from runtime import mesh as mesh_lib
 from training import (
   checkpointing,
@@ -29,6 +28,7 @@ from training import (
   metrics,
   reporter,
   run_inputs,
+  run_warnings,
   starting_weights,
   train_state,
   train_step,
@@ -169,13 +169,15 @@ def run(
     as_json: whether results are printed as JSON instead of a table.
 
   Returns:
-    The exit code: 0 also when SIGTERM ended the run early, its state saved.
+    The exit code, one of stopping.CODES where a signal ended the run early.
   """
   compilation_cache.enable(folder)
   stop = stop_lib.Stop()
-  mesh = mesh_lib.make_mesh(config.mesh)
-  train_step.check(config, mesh)
-  run_inputs.check_early(folder, config)
+  with checks.collected():
+    with checks.collected():
+      run_inputs.check_early(folder, config)
+    mesh = mesh_lib.make_mesh(config.mesh)
+    train_step.check(config, mesh)
   with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
     workdir.claim_for_all(folder, config, stack)
@@ -184,6 +186,7 @@ def run(
     )
     stack.callback(checkpointer.close)
     steps = checkpointer.steps()
+    stop.is_kept = bool(steps)
     # Read before the config is written: a failure leaves no run behind.
     initial = {} if steps else starting_weights.read(config, mesh)
     if cluster.on_first(lambda: workdir.is_done(folder, config, steps)):
@@ -222,6 +225,9 @@ def run(
     writer = metrics.Writer(folder, workdir.METRICS, first_step)
     stack.enter_context(contextlib.closing(writer))
     writer.write(first_step, facts)
+    warnings = run_warnings.Writer(folder, first_step)
+    stack.enter_context(contextlib.closing(warnings))
+    warnings.add(run_warnings.of_run(config, iterator.num_examples))
     progress = metrics.Progress(
       first_step=first_step,
       total_steps=config.total_steps,
@@ -237,7 +243,7 @@ def run(
       writer=writer,
       progress=progress,
       reporter=reporter.Reporter(
-        config, writer, progress, checkpointer, iterator, watchdog
+        config, writer, progress, checkpointer, iterator, watchdog, warnings
       ),
       evaluate_fn=evaluator.scalars,
       step_fn=step_fn,
@@ -251,6 +257,7 @@ def run(
     if iterator.summary():
       metrics.say(f"Left out of the batches: {iterator.summary()}")
     checkpointer.wait()
+    stop.is_kept = True
     if step < config.total_steps:
       metrics.say(
         f"{stop.name}: saved step {step} of {config.total_steps} in {folder};"
@@ -329,7 +336,7 @@ def _write_report(
 
 def _print_results(results: suite.Results, as_json: bool) -> int:
   if cluster.is_first():
-    print(json.dumps(results) if as_json else summary.table(results))
+    print(strict_json.dumps(results) if as_json else summary.table(results))
   return 0
 
 

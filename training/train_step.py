@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from models import batch_norm, dual_encoder
+from runtime import checks
 from runtime import mesh as mesh_lib
 from training import config as config_lib
 from training import flops, objectives, train_state
@@ -50,7 +51,7 @@ class StepProgram:
 
 
 def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
-  """Raise ValueError for a batch that the step cannot split evenly."""
+  """Raise ValueError for a batch that the step cannot split or learn from."""
   mesh_lib.check_batch_size(
     config.batch_size,
     mesh,
@@ -63,11 +64,29 @@ def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
   shards = mesh_lib.num_batch_shards(mesh)
   rows = config.batch_size // (shards * config.num_microbatches)
   if group and rows % group:
-    raise ValueError(
+    checks.refuse(
       f"model.image.batch_norm_group={group} must divide the images that a"
       f" device embeds at a time: batch_size={config.batch_size} /"
       f" {shards} devices / num_microbatches={config.num_microbatches}; got"
       f" {rows}"
+    )
+  _check_negatives(config, shards)
+
+
+def _check_negatives(config: config_lib.Config, num_shards: int) -> None:
+  """Raise ValueError for a loss that compares each pair with itself alone."""
+  parts = {
+    "global": {},
+    "device": {"data x fsdp devices": num_shards},
+    "microbatch": {"num_microbatches": config.num_microbatches},
+  }[config.loss.scope]
+  rows = config.batch_size // math.prod(parts.values())
+  if rows < 2:
+    divided = "".join(f" / {n} {name}" for name, n in parts.items())
+    checks.refuse(
+      f"loss.scope={config.loss.scope!r} compares"
+      f" batch_size={config.batch_size}{divided} rows with each other; expected"
+      f" at least 2, since a lone pair has no negative; got {rows}"
     )
 
 

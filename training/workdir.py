@@ -175,7 +175,7 @@ def read_config(folder: pathlib.Path) -> config_lib.Config | None:
   try:
     text = (folder / CONFIG).read_text()
     values = old_fields.upgraded(json.loads(text)["config"])
-    return config_lib.from_mapping(config_lib.with_added_fields(values))
+    return config_lib.from_mapping(values)
   except FileNotFoundError:
     return None
   except (OSError, ValueError, KeyError, TypeError) as error:

@@ -44,19 +44,23 @@ def pool() -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   # Key of curation.pools.FORMATS: "webdataset" (img2dataset's tars),
   # "parquet" (img2dataset's, Hugging Face's, DataComp's metadata), "table" (one
-  # JSONL, CSV or TSV), "jsonl" (many), "emoji", "array_record", "tfds".
+  # JSONL, CSV or TSV), "jsonl" (many), "folder" (images with captions beside
+  # them), "emoji", "array_record", "tfds".
   config.format = "webdataset"
-  # Files: a path or an fsspec URL (gs://, s3://); it may have {000..123} and *.
+  # Files: a path or an fsspec URL (gs://, s3://, https://); it may have
+  # {000..123} and *. A path that exists is that path.
   config.path = ""
   # Fields as in configs/parts/sources.py, with the same meaning: a selection
   # fits a training source with equal values.
   config.image = ()
+  config.image_root = ""
   config.caption = ()
   config.language = "en"
   config.language_field = ""
+  config.encoding = ""
   config.uid = ""
   config.split = ""
   # Languages of the captions to read, for formats whose examples have captions
-  # in several; each caption is a pair. () reads all.
+  # in several (not "webdataset"); each caption is a pair. () reads all.
   config.languages = ()
   return config

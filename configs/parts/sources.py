@@ -10,17 +10,23 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   # Key of input_pipeline.sources.FORMATS.
   config.format = "webdataset"
-  # Path or fsspec URL (gs://, s3://) of files; may contain {000..123} and *.
-  # "array_record": files, or the folder of --task=prepare. "table": a .jsonl,
-  # .csv or .tsv, or its folder. "tfds": a folder, or NAME:VERSION. "emoji": "".
+  # Path or fsspec URL (gs://, s3://, https://) of files; may contain {000..123}
+  # and *. A path that exists is that path. "array_record": files, or the folder
+  # of --task=prepare. "table": a .jsonl, .csv or .tsv, or its folder. "folder":
+  # of images with captions beside them. "tfds": a folder, or NAME:VERSION.
+  # "emoji": "".
   config.path = ""
   # Split to train on, for formats that have several.
   config.split = ""
   # Location of the image: extensions of a tar's members, or one column or
   # feature. () is the format's usual one.
   config.image = ()
+  # Folder or URL below which rows of "table", "parquet" and "folder" may name
+  # images by absolute paths; relative ones begin there. "": the table's folder.
+  config.image_root = ""
   # Locations of captions: "txt" or "json.FIELD" of a tar, columns, features;
   # each one present is a caption of the example. () is the format's usual one.
+  # In Parquet, "COLUMN.FIELD" is a part of a column.
   # Or one JSON file for each tar, such as "../../json/{folder}/{tar}.json", for
   # --task=curate and --task=prepare, which read in order.
   config.caption = ()
@@ -28,7 +34,10 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # differs between examples.
   config.language = "en"
   config.language_field = ""
-  # Field with the example's UID in `subset`; "" uses its key.
+  # Encoding of a "table" that is not UTF-8, such as "latin-1" or "utf-16".
+  config.encoding = ""
+  # Field with the example's UID in `subset`; "" uses its key. "file+key" adds
+  # the path of its file, for files that number alike; docs/data.md has more.
   config.uid = ""
   # Prompts such as "a photo of a {}.", for captions that are names of classes;
   # one is drawn for each caption and step.

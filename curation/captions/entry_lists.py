@@ -21,6 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from input_pipeline import languages as languages_lib
+
 # Name of the entries for captions whose language has none of its own.
 OTHER = "other"
 # Language of a single file.
@@ -56,15 +58,31 @@ class Metadata:
     """Return the index in `languages` of a caption's entries, -1 for none.
 
     Args:
-      language: language of the caption, as "zh" or "zh-tw".
+      language: language of the caption, as "zh" or "zh_TW".
       other_names: language of a caption -> language of the entries.
     """
     if ANY in self.sources:
       return 0
-    language = other_names.get(language, language)
-    for name in (language, language.replace("_", "-").split("-")[0], OTHER):
-      if name in self.sources:
-        return self.languages.index(name)
+    code = languages_lib.normalised(language)
+    for name, other in other_names.items():
+      if languages_lib.normalised(name) == code:
+        language = other
+    base = languages_lib.normalised(language).split("-")[0]
+    for name in (language, base, OTHER):
+      if (number := self.find(name)) >= 0:
+        return number
+    return -1
+
+  def find(self, language: str) -> int:
+    """Return the index in `languages` of a language, -1 for none.
+
+    A name in exactly that spelling comes before another of its code.
+    """
+    code = languages_lib.normalised(language)
+    codes = map(languages_lib.normalised, self.languages)
+    for names, name in ((self.languages, language), (tuple(codes), code)):
+      if name in names:
+        return names.index(name)
     return -1
 
   def read(self, number: int) -> pa.Array:

@@ -36,7 +36,13 @@ def begin(
   shards = sorted((s.name, s.path, s.version) for s in pool.shards)
   section = json.loads(json.dumps(dataclasses.asdict(config)))
   if (folder / STAGES).exists():
-    _check_pool(folder, section, shards)
+    # Folders of older versions lack fields that have a default.
+    added = {
+      field.name: json.loads(json.dumps(field.default))
+      for field in dataclasses.fields(config)
+      if field.default is not dataclasses.MISSING
+    }
+    _check_pool(folder, section, shards, added)
   unfinished.delete_leftovers(
     folder, "signals", f"{STAGES}/*/*", f"{STAGES}/*/*/*"
   )
@@ -62,11 +68,15 @@ def other_stages(
 
 
 def _check_pool(
-  folder: pathlib.Path, section: dict[str, Any], shards: list[tuple]
+  folder: pathlib.Path,
+  section: dict[str, Any],
+  shards: list[tuple],
+  added: dict[str, Any],
 ) -> None:
   try:
     was = json.loads((folder / _POOL).read_text())
-    fields, before = was["pool"], {tuple(shard) for shard in was["shards"]}
+    fields = added | was["pool"]
+    before = {tuple(shard) for shard in was["shards"]}
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise failures.RunError(
       f"--workdir={folder} has {STAGES} but no {_POOL} that can be read: "

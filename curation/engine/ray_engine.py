@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from runtime import failures, processes
+from runtime import failures, processes, stopping
 
 # Usage statistics are turned off; Ray reads this when it is imported.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -59,12 +59,13 @@ class Ray:
       }
     paths = [_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
-      ray.init(
-        **options,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}},
-      )
+      with stopping.undisturbed():
+        ray.init(
+          **options,
+          log_to_driver=False,
+          logging_level=logging.ERROR,
+          runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}},
+        )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
       raise failures.RunError(
         "--engine=ray: no cluster could be joined or started "
@@ -100,7 +101,8 @@ class Ray:
         yield number, _result(reference)
     finally:
       for reference in running:
-        ray.cancel(reference, force=True)
+        # Not by force: Ray aborts where the task ends meanwhile.
+        ray.cancel(reference)
 
   def close(self) -> None:
     """Leave the cluster; a cluster started by this process ends."""

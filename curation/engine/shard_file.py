@@ -5,7 +5,8 @@
              where the pool has it
   step       number within the stage of the step that dropped the pair, ALIVE
              if none did, UNREADABLE if it could not be read
-  fault      reason why a pair could not be read; only if there is one
+  fault      reason why a pair could not be read, or not be used by a step; only
+             if there is one
   ...        signals of the stage's steps, null for pairs dropped before
 
 The file's metadata contain a `Tally`.
@@ -14,7 +15,7 @@ The file's metadata contain a `Tally`.
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,6 +42,7 @@ class Tally:
     counts: step -> [pairs in, pairs kept].
     seconds: step -> duration in seconds, summed over workers.
     faults: kind -> pairs that could not be read.
+    step_faults: step -> kind -> pairs that it dropped because of a fault.
     sha256: digest of a shard's UIDs and texts; first stage only.
     is_new: whether the shard was processed just now; not stored.
   """
@@ -49,6 +51,9 @@ class Tally:
   counts: dict[str, list[int]] = dataclasses.field(default_factory=dict)
   seconds: dict[str, float] = dataclasses.field(default_factory=dict)
   faults: dict[str, int] = dataclasses.field(default_factory=dict)
+  step_faults: dict[str, dict[str, int]] = dataclasses.field(
+    default_factory=dict
+  )
   sha256: str = ""
   is_new: bool = True
 
@@ -59,14 +64,22 @@ class Tally:
       self.count(name, entered, kept)
     for name, seconds in other.seconds.items():
       self.spend(name, seconds)
-    for kind, num in other.faults.items():
-      self.faults[kind] = self.faults.get(kind, 0) + num
+    self.add_faults("", other.faults)
+    for name, kinds in other.step_faults.items():
+      self.add_faults(name, kinds)
 
   def count(self, name: str, entered: int, kept: int) -> None:
     """Add pairs that entered a step, and those that it kept."""
     numbers = self.counts.setdefault(name, [0, 0])
     numbers[0] += entered
     numbers[1] += kept
+
+  def add_faults(self, name: str, kinds: Mapping[str, int]) -> None:
+    """Add faults of a step, or with "" of pairs that could not be read."""
+    if kinds:
+      own = self.step_faults.setdefault(name, {}) if name else self.faults
+      for kind, num in kinds.items():
+        own[kind] = own.get(kind, 0) + num
 
   def spend(self, name: str, seconds: float) -> None:
     """Add seconds that a step took."""

@@ -97,15 +97,13 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
   for name in work.stage.steps:
     tally.count(name, 0, 0)
   digest = content_digest.ContentDigest()
-  tables = _readable(work, _tables(work, shard), digest)
+  tables = _readable(work, _tables(work, shard), digest, tally)
   raw = {name: measures[name] for name in work.stage.raw_measures}
   tables = _decided(work, shard, _measured(tables, raw, tally), tally)
   last = {name: measures[name] for name in work.stage.measures}
   written = []
   for entered, _ in _measured(tables, last, tally):
     tally.rows += len(entered)
-    for kind, num in verdicts.fault_kinds(entered).items():
-      tally.faults[kind] = tally.faults.get(kind, 0) + num
     written.append(entered)
   if not work.stage.number:
     tally.sha256 = digest.hexdigest()
@@ -200,12 +198,15 @@ def _readable(
   work: Work,
   tables: Iterable[pa.Table],
   digest: content_digest.ContentDigest,
+  tally: shard_file.Tally,
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
   """Yield both parts of each table (verdicts.py); digest the first stage's."""
   is_first = not work.stage.number
   for table in tables:
     if is_first:
       digest.add(table)
+    if "fault" in table.column_names:
+      tally.add_faults("", verdicts.fault_kinds(table["fault"]))
     yield verdicts.begin(table, has_caption=is_first)
 
 
@@ -228,6 +229,7 @@ def _decided(
       seconds = time.perf_counter() - start
       entered, left = verdicts.apply(verdict, number, name, entered, left)
       tally.count(name, num_entered, len(left))
+      tally.add_faults(name, verdicts.fault_kinds(verdict.faults))
       tally.spend(name, seconds)
     yield entered, left
 
@@ -262,6 +264,7 @@ def _decided_on_mesh(
     entered, left = verdicts.apply(verdict, 0, name, entered, left)
     now = time.perf_counter()
     tally.count(name, num_entered, len(left))
+    tally.add_faults(name, verdicts.fault_kinds(verdict.faults))
     tally.spend(name, now - start)
     start = now
     yield entered, left

@@ -18,7 +18,7 @@ from curation.engine import (
   shard_pass,
   stages,
 )
-from runtime import failures, processes, progress, whole_files
+from runtime import failures, processes, progress, strict_json, whole_files
 
 # Number of failures without a success after which the stage is given up.
 _NUM_HOPELESS = 16
@@ -146,7 +146,7 @@ def reduce(
       _earlier(work, name),
       functools.partial(_run_shown, tries, work.stage, name),
     )
-    text = json.dumps(step.reduce(parts, context))
+    text = strict_json.dumps(step.reduce(parts, context))
     whole_files.write(temporary / "facts.json", text.encode())
   return json.loads(text)
 
@@ -293,7 +293,7 @@ def _write(path: pathlib.Path, result: Pass) -> None:
     "inputs": result.inputs,
     "seconds": result.seconds,
   }
-  whole_files.write(path, json.dumps(fields).encode())
+  whole_files.write(path, strict_json.dumps(fields).encode())
 
 
 def _read(path: pathlib.Path) -> Pass:

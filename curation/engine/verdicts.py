@@ -42,13 +42,12 @@ def begin(table: pa.Table, *, has_caption: bool) -> tuple[pa.Table, pa.Table]:
   return entered, left
 
 
-def fault_kinds(entered: pa.Table) -> dict[str, int]:
-  """Return kind -> number of unreadable pairs."""
-  if "fault" not in entered.column_names:
+def fault_kinds(faults: pa.Array | pa.ChunkedArray | None) -> dict[str, int]:
+  """Return kind -> number of faults "KIND: MESSAGE"; nulls are not counted."""
+  if faults is None:
     return {}
-  # Faults are "KIND: MESSAGE".
   options = pc.ExtractRegexOptions("^(?P<kind>[^:]*)")
-  faults = entered["fault"].drop_null()
+  faults = faults.drop_null()
   parts = pc.call_function("extract_regex", [faults], options)
   kinds = pc.call_function("struct_field", [parts], pc.StructFieldOptions([0]))
   return {
@@ -87,7 +86,7 @@ def apply(
     index[alive] = np.arange(len(alive))
     indices = pa.array(index, mask=steps != shard_file.ALIVE)
   for signal, values in verdict.signals.items():
-    column = pa.array(values) if isinstance(values, np.ndarray) else values
+    column = _finite(values)
     if len(column) != len(left):
       raise AssertionError(
         f"{name}: {signal} must have {len(left)} values; got {len(column)}"
@@ -95,6 +94,12 @@ def apply(
     whole = column if indices is None else column.take(indices)
     entered = entered.append_column(signal, whole)
     left = pool.with_column(left, signal, column)
+  if verdict.faults is not None and verdict.faults.null_count < len(left):
+    faults = verdict.faults.cast(pa.string())
+    whole = faults if indices is None else faults.take(indices)
+    if "fault" in entered.column_names:
+      whole = pc.call_function("coalesce", [entered["fault"], whole])
+    entered = pool.with_column(entered, "fault", whole)
   if keep.all():
     return entered, left
   steps = steps.copy()
@@ -102,3 +107,18 @@ def apply(
   column = entered.schema.get_field_index("step")
   entered = entered.set_column(column, "step", pa.array(steps))
   return entered, left.filter(pa.array(keep))
+
+
+def _finite(
+  values: np.ndarray | pa.Array | pa.ChunkedArray,
+) -> pa.Array | pa.ChunkedArray:
+  """Return a signal's column; numbers that are not finite are null."""
+  if isinstance(values, np.ndarray):
+    is_broken = None
+    if values.dtype.kind == "f":
+      is_broken = ~np.isfinite(values)
+    return pa.array(values, mask=is_broken)
+  if not pa.types.is_floating(values.type):
+    return values
+  is_finite = pc.call_function("is_finite", [values])
+  return pc.call_function("if_else", [is_finite, values, None])

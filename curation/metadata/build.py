@@ -33,7 +33,7 @@ from curation.metadata import (
   pageviews,
 )
 from input_pipeline.storage import files
-from runtime import unfinished, whole_files
+from runtime import strict_json, unfinished, whole_files
 
 SCHEMA = 1
 FACTS = "metadata.json"
@@ -57,7 +57,7 @@ def run(
   finally:
     workers.close()
   if as_json:
-    print(json.dumps(facts, indent=2))
+    print(strict_json.dumps(facts, indent=2))
     return 0
   for language, counts in facts["languages"].items():
     parts = ", ".join(
@@ -263,7 +263,7 @@ def _write(
     "languages": languages,
     "versions": _versions(metadata),
   }
-  text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+  text = strict_json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
   whole_files.write(folder / FACTS, text.encode())
   return facts
 

@@ -84,11 +84,12 @@ class Metadata:
   languages: Mapping[str, Language]
 
 
+@checks.collected()
 def checked(values: Mapping[str, Any]) -> Metadata:
   """Return a config's values.
 
   Raises:
-    ValueError: a field is unknown or its value is bad; the message names it.
+    ValueError: fields are unknown or values bad; the message names all.
   """
   if set(values) != {"languages"}:
     raise ValueError(
@@ -101,10 +102,11 @@ def checked(values: Mapping[str, Any]) -> Metadata:
   for name, language in metadata.languages.items():
     # The name of a language is the name of its file.
     if not name.replace("-", "").replace("_", "").isalnum():
-      raise ValueError(
+      checks.refuse(
         f"languages must have names of letters, digits, - and _; got {name!r}"
       )
-    _check(language, f"languages.{name}")
+    with checks.collected():
+      _check(language, f"languages.{name}")
   return metadata
 
 
@@ -141,30 +143,30 @@ def _check_sources(language: Language, field: str) -> None:
   corpus = language.corpus
   counted = language.unigrams.source == "corpus" or language.bigrams.scorer
   if counted and not corpus.format:
-    raise ValueError(
+    checks.refuse(
       f"{field}.corpus.format is '', but unigrams or bigrams are counted in it;"
       f" expected one of {', '.join(CORPUS_FORMATS[1:])}"
     )
   if corpus.format and not counted:
-    raise ValueError(
+    checks.refuse(
       f"{field}.corpus is used by neither unigrams.source nor bigrams.scorer;"
       " expected unigrams.source='corpus' or a scorer"
     )
   needs_path = corpus.format in ("text", "jsonl", "parquet")
   if needs_path and not corpus.path:
-    raise ValueError(f"{field}.corpus.path must name files; got ''")
+    checks.refuse(f"{field}.corpus.path must name files; got ''")
   if corpus.format in ("jsonl", "parquet") and not corpus.column:
-    raise ValueError(
+    checks.refuse(
       f"{field}.corpus.column must name the field with the text; got ''"
     )
   if language.wordnet.format == "omw" and not language.wordnet.path:
-    raise ValueError(
+    checks.refuse(
       f"{field}.wordnet.path must name a tab file of the Open Multilingual"
       " Wordnet; got ''"
     )
   titles = language.titles
   if titles.path and not titles.domains:
-    raise ValueError(
+    checks.refuse(
       f"{field}.titles.domains must name domains such as 'en'; got ()"
     )
   if not (
@@ -173,7 +175,7 @@ def _check_sources(language: Language, field: str) -> None:
     or language.bigrams.scorer
     or titles.path
   ):
-    raise ValueError(
+    checks.refuse(
       f"{field} has no source; expected at least one of wordnet.format,"
       " unigrams.source, bigrams.scorer and titles.path"
     )

@@ -97,6 +97,8 @@ def dtype(embed_dim: int) -> np.dtype:
   `version` is a digest of the shard's version. `fault` is b"" for a pair with
   embeddings, of length 1 but for rounding; for a pair that cannot be embedded
   it is a key of input_pipeline.faults.KINDS, and the embeddings are zeros.
+  Embeddings of length 0 or not finite are faults too: the step that stores them
+  drops their pairs.
   """
   return np.dtype(
     [
@@ -243,7 +245,25 @@ def cosine(x_NE: np.ndarray, y_NE: np.ndarray) -> np.ndarray:
 
 
 def unit(rows_NE: np.ndarray) -> np.ndarray:
-  """Return rows of length 1 as float16; rows of zeros stay."""
-  rows_NE = rows_NE.astype(np.float32)
-  length_N = np.linalg.norm(rows_NE, axis=1, keepdims=True)
-  return (rows_NE / np.where(length_N == 0, 1, length_N)).astype(np.float16)
+  """Return rows of length 1 as float16; rows of zeros stay.
+
+  A row with a number that is not finite has NaN afterwards.
+  """
+  wide_NE = rows_NE.astype(np.float64)
+  largest_N1 = np.abs(wide_NE).max(axis=1, keepdims=True, initial=0)
+  # The squares of their numbers are outside the range of float32.
+  is_odd_N1 = (largest_N1 > 1e15) | (largest_N1 < 1e-15)
+  is_odd_N1 &= np.isfinite(largest_N1) & (largest_N1 > 0)
+  rows_NE = (wide_NE / np.where(is_odd_N1, largest_N1, 1)).astype(np.float32)
+  with np.errstate(invalid="ignore"):
+    length_N1 = np.linalg.norm(rows_NE, axis=1, keepdims=True)
+    unit_NE = rows_NE / np.where(length_N1 == 0, 1, length_N1)
+  return unit_NE.astype(np.float16)
+
+
+def problems(z_NE: np.ndarray) -> np.ndarray:
+  """Return a text about each row without a direction, object [N]; else ""."""
+  problems_N = np.full(len(z_NE), "", object)
+  problems_N[~z_NE.any(axis=1)] = "has length 0"
+  problems_N[~np.isfinite(z_NE).all(axis=1)] = "is not finite"
+  return problems_N

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.keys import hashing, strings
 
@@ -20,14 +21,14 @@ def of(
       " ".join(text.split()).
 
   Returns:
-    Keys, and whether a pair has no null in the columns: nulls are not equal.
+    Keys, and whether a pair has a value in each of the columns: nulls, empty
+    values and whitespace alone are no values, and equal to nothing.
   """
   keys = np.zeros(len(table), np.uint64)
   is_whole = np.ones(len(table), bool)
   for name in columns:
     column = table[name]
-    if column.null_count:
-      is_whole &= column.is_valid().to_numpy()
+    is_whole &= _has_value(column)
     keys = hashing.mix(keys + _hashes(column, name, squeeze))
   return keys, is_whole
 
@@ -39,6 +40,17 @@ def pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 # Constant that separates a pair's key from its first key and from their sum.
 _PAIR = np.uint64(0xD1B54A32D192ED03)
+
+
+def _has_value(column: pa.ChunkedArray) -> np.ndarray:
+  if pa.types.is_dictionary(column.type):
+    column = pc.call_function("dictionary_decode", [column])
+  if column.type in (pa.string(), pa.large_string()):
+    column = pc.call_function("utf8_trim_whitespace", [column])
+  elif column.type not in (pa.binary(), pa.large_binary()):
+    return column.is_valid().to_numpy()
+  lengths = pc.fill_null(pc.call_function("binary_length", [column]), 0)
+  return lengths.to_numpy() > 0
 
 
 def _hashes(column: pa.ChunkedArray, name: str, squeeze: bool) -> np.ndarray:

@@ -16,7 +16,7 @@ from curation import operators, recipe, rules
 from curation import pool as pool_lib
 from curation.engine import shard_file
 from curation.engine import stages as stages_lib
-from runtime import provenance, whole_files
+from runtime import provenance, strict_json, whole_files
 
 NAME = "manifest.json"
 # Libraries whose versions are recorded beside those of all results.
@@ -67,6 +67,7 @@ def make(
         "files": {path: file_digest(path) for path in step.files()},
         "in": total.counts[name][0],
         "kept": total.counts[name][1],
+        "faults": dict(sorted(total.step_faults.get(name, {}).items())),
         "seconds": round(total.seconds.get(name, 0.0), 3),
         "facts": facts.get(name, {}),
       }
@@ -104,7 +105,7 @@ def read(workdir: pathlib.Path) -> dict[str, Any] | None:
 
 def write(workdir: pathlib.Path, manifest: Mapping[str, Any]) -> None:
   """Write a folder's manifest."""
-  text = json.dumps(manifest, indent=2, allow_nan=False)
+  text = strict_json.dumps(manifest, indent=2)
   whole_files.write(workdir / NAME, text.encode() + b"\n")
 
 

@@ -4,8 +4,8 @@ uid, row     identify the pair
 caption      number of its caption, if the pool has it
 dropped_by   name of the step that dropped it, "read" for an unreadable pair,
              null for a kept one
-fault        reason that it could not be read
-...          all signals, null for steps after the drop
+fault        "KIND: MESSAGE" where it was dropped because of a fault
+...          all signals; null for steps after the drop, and without a value
 """
 
 import pathlib

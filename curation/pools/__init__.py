@@ -12,13 +12,14 @@ rest.
 from collections.abc import Mapping
 from typing import Any
 
-from curation.pools import jsonl, parquet, records, table, webdataset
+from curation.pools import folder, jsonl, parquet, records, table, webdataset
 
 # Values are modules.
 FORMATS: Mapping[str, Any] = {
   "webdataset": webdataset,
   "parquet": parquet,
   "table": table,
+  "folder": folder,
   "jsonl": jsonl,
   "emoji": records,
   "array_record": records,

@@ -19,7 +19,7 @@ from curation import pool
 from curation.pools import lines, pair_tables, section
 from curation.pools import rows as rows_lib
 from input_pipeline.sources import columns as columns_lib
-from input_pipeline.sources import table_layout
+from input_pipeline.sources import named_file, table_index, table_layout
 from input_pipeline.storage import files
 
 SHARD_BYTES = 64 << 20
@@ -31,11 +31,16 @@ _NEWLINE = 10
 def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   """Return the lines of all files; reads the first few of the first."""
   del cache_dir
-  section.refuse(config, "split", "languages")
+  section.refuse(config, "split")
   field = f"{section.FIELD}.path"
   found = [file for file in files.find(config.path, field) if file.size]
   if not found:
     raise ValueError(f"{field}: {config.path} has no lines")
+  head = files.read_range(found[0].path, 0, min(found[0].size, 1 << 16))
+  try:
+    table_index.check_kind(head)
+  except ValueError as error:
+    raise ValueError(f"{field}: {found[0].path}: {error}") from error
   rows = _first_rows(found[0])
   names = sorted({name for row in rows for name in row})
   if not names:
@@ -43,7 +48,9 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   columns = columns_lib.choose(
     section.source(config), names, section.FIELD, needs_image=False
   )
-  if columns.key is None and "uid" in names:
+  if (
+    columns.key is None and "uid" in names and config.uid != columns_lib.BY_ROW
+  ):
     columns = dataclasses.replace(columns, key="uid")
   form = lines.form(table_layout.Layout(columns), rows)
   shown = columns_lib.names_from_common([file.path for file in found])
@@ -58,7 +65,9 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
     for file in found
     for start in range(0, file.size, SHARD_BYTES)
   )
-  table = rows_lib.Layout(columns, config.language, form.names)
+  table = rows_lib.Layout(
+    columns, config.language, form.names, config.image_root, config.languages
+  )
   root_length = len(found[0].path) - len(shown[0])
   return Pool(form, table, root_length, shards)
 
@@ -95,10 +104,10 @@ class Pool:
   ) -> Iterator[pa.Table]:
     """Yield the pairs of a shard; see pool.Pool."""
     section.check_unchanged(shard)
-    folder = shard.path.rpartition("/")[0] or "."
+    folder = named_file.folder_of(self.table.image_root, shard.path)
     reader = rows_lib.Reader(self.table, folder, columns, rows)
     names = [*reader.names]
-    first = 0
+    first = num_before = 0
     for offset, data in _blocks(shard):
       starts = _starts(data)
       stop = first + len(starts) - 1
@@ -106,15 +115,23 @@ class Pool:
       for begin in range(0, len(chosen), max_rows):
         some = chosen[begin : begin + max_rows]
         begins = starts[some]
-        found, problems = self.form.read(data, begins, starts[some + 1], names)
+        found, problems = self.form.read(
+          data,
+          begins,
+          starts[some + 1],
+          names,
+          where=functools.partial(_where, shard, data, num_before, begins),
+        )
         made, _ = reader.pairs(
           found,
           some + first,
           functools.partial(self._key, shard, begins + offset),
           problems,
+          shard.path[self.root_length :],
         )
         yield from pair_tables.cut(made, max_rows)
       first = stop
+      num_before += data.count(b"\n")
 
   def _key(self, shard: pool.Shard, starts: np.ndarray, row: int) -> str:
     """Return the key of a line that has none."""
@@ -122,6 +139,20 @@ class Pool:
 
   def __reduce__(self):
     return Pool, (self.form, self.table, self.root_length, ())
+
+
+def _where(
+  shard: pool.Shard,
+  data: bytes,
+  num_before: int,
+  starts: np.ndarray,
+  number: int,
+) -> str:
+  """Return the name of a line in messages, by its number in `starts`."""
+  line = num_before + data.count(b"\n", 0, int(starts[number])) + 1
+  # Lines before the shard are not read, and so not counted.
+  after = f" from byte {shard.start} on" if shard.start else ""
+  return f"line {line}{after} of {shard.path}"
 
 
 def _first_rows(file: files.File) -> list:

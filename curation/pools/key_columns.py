@@ -1,12 +1,14 @@
-"""UIDs of a column of keys, equal to those of `uids.uid`."""
+"""UIDs of a column of keys, equal to those of the training sources."""
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from input_pipeline.sources import columns
+from input_pipeline import faults
+from input_pipeline.sources import arrow_values, columns
 from input_pipeline.storage import uids as uids_lib
 
 _NO_DIGIT = 255
@@ -22,12 +24,12 @@ def of_keys(
 
   Args:
     keys: text, bytes or numbers.
-    other: place -> the key where there is none, or an empty one.
+    other: place -> the key where there is none, or one that is a fault.
   """
   found = np.empty(len(keys), uids_lib.UID)
   slow = np.arange(len(keys))
-  if is_text(keys.type) or is_bytes(keys.type):
-    size = 32 if is_text(keys.type) else 16
+  if arrow_values.is_text(keys.type) or arrow_values.is_bytes(keys.type):
+    size = 32 if arrow_values.is_text(keys.type) else 16
     lengths = pc.fill_null(
       pc.call_function("binary_length", [keys]), 0
     ).to_numpy(zero_copy_only=False)
@@ -42,43 +44,31 @@ def of_keys(
     slow = np.setdiff1d(slow, fast, assume_unique=True)
   # A hash a key.
   rest = keys.take(pa.array(slow))
-  if is_text(rest.type):
-    rest = valid(rest)[0]
+  if arrow_values.is_text(rest.type):
+    rest, _ = arrow_values.strings(rest)
   for place, key in zip(slow.tolist(), rest.to_pylist(), strict=True):
-    found[place] = uids_lib.uid(
-      columns.key_text(key) or (other(place) if other else "")
-    )
+    text = ""
+    with contextlib.suppress(faults.ExampleError):
+      text = columns.key_text(key)
+    found[place] = uids_lib.uid(text or (other(place) if other else ""))
   return found
 
 
-def valid(texts: pa.Array) -> tuple[pa.Array, np.ndarray]:
-  """Return strings with null for what is not UTF-8, and where, ascending."""
-  try:
-    texts.validate(full=True)
-    return texts, np.zeros(0, np.int64)
-  except pa.ArrowInvalid:
-    found, bad = [], []
-    for place, data in enumerate(texts.cast(pa.binary()).to_pylist()):
+def problems(keys: pa.Array, name_of: Callable[[int], str]) -> pa.Array:
+  """Return "KIND: MESSAGE" for each key that is a fault, else null.
+
+  Args:
+    keys: text, bytes or numbers.
+    name_of: place -> the name of its row in messages.
+  """
+  found: list[str | None] = [None] * len(keys)
+  if pa.types.is_floating(keys.type):
+    for place, key in enumerate(keys.to_pylist()):
       try:
-        found.append(None if data is None else data.decode())
-      except UnicodeDecodeError:
-        found.append(None)
-        bad.append(place)
-    return pa.array(found, pa.string()), np.array(bad, np.int64)
-
-
-def is_text(kind: pa.DataType) -> bool:
-  """Return whether a column has strings."""
-  return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def is_bytes(kind: pa.DataType) -> bool:
-  """Return whether a column has bytes."""
-  return (
-    pa.types.is_binary(kind)
-    or pa.types.is_large_binary(kind)
-    or pa.types.is_fixed_size_binary(kind)
-  )
+        columns.key_text(key)
+      except faults.ExampleError as error:
+        found[place] = f"{error.kind}: {name_of(place)}: {error}"
+  return pa.array(found, pa.string())
 
 
 def _bytes(keys: pa.Array, places: np.ndarray, size: int) -> np.ndarray:

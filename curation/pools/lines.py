@@ -6,18 +6,21 @@ ones had; else one by one, with a fault for a row that cannot be read.
 
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from curation.pools import pair_tables
+from curation.pools import caption_columns, pair_tables
+from input_pipeline import faults
 from input_pipeline.sources import columns as columns_lib
 from input_pipeline.sources import table_layout
 
 _TEXTS = pa.list_(pa.string())
+# Most brackets and braces of a line that Arrow is to read.
+_MAX_OPENINGS = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Form:
     starts: np.ndarray,
     stops: np.ndarray,
     names: Sequence[str],
+    *,
+    where: Callable[[int], str],
   ) -> tuple[pa.Table, pa.Array]:
     """Return columns of lines, and the problem of each line, null for most.
 
@@ -52,6 +57,7 @@ class Form:
       starts: start of each line in `data`.
       stops: end of each line.
       names: names of the columns.
+      where: number of a line here -> its name in messages.
     """
     offsets = np.append(0, np.cumsum(stops - starts))
     if offsets[-1] < len(data):
@@ -59,24 +65,35 @@ class Form:
       data = b"".join(data[start:stop] for start, stop in ranges)
     found = None
     if not self.layout.header:
-      found = self._read_json(data, len(starts), names)
+      found = self._read_json(data, offsets, names)
     if found is not None:
       return found, pa.nulls(len(found), pa.string())
-    rows, problems = [], []
-    for row in self.layout.rows(data, offsets.tolist()):
-      is_row = isinstance(row, Mapping)
-      rows.append(row if is_row else {})
-      problems.append(None if is_row else f"record_broken: {row}")
+    rows, problems, key = [], [], self.layout.columns.key
+    for number, row in enumerate(self.layout.rows(data, offsets.tolist())):
+      problem = None
+      if isinstance(row, faults.ExampleError):
+        problem, row = f"{row.kind}: {where(number)}: {row}", {}
+      if key is not None and key in names:
+        text = ""
+        try:
+          text = columns_lib.key_text(row.get(key))
+        except faults.ExampleError as error:
+          problem = f"{error.kind}: {where(number)}: {error}"
+        row = {**row, key: text}
+      rows.append(row)
+      problems.append(problem)
     made = {name: self._column(name, rows) for name in names}
     # A table without columns has no rows.
     made["_"] = pa.nulls(len(rows))
     return pa.table(made), pa.array(problems, pa.string())
 
   def _read_json(
-    self, data: bytes, num_rows: int, names: Sequence[str]
+    self, data: bytes, offsets: np.ndarray, names: Sequence[str]
   ) -> pa.Table | None:
     """Return what Arrow reads; None where it may not be what Python reads."""
     if not names or not all(name in self.types for name in names):
+      return None
+    if not _suits_arrow(data, offsets):
       return None
     schema = pa.schema([(name, self.types[name]) for name in names])
     try:
@@ -92,23 +109,41 @@ class Form:
       )
     except (pa.ArrowException, UnicodeDecodeError):
       return None
-    return found if len(found) == num_rows else None
+    return found if len(found) == len(offsets) - 1 else None
 
   def _column(self, name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
     values = [row.get(name) for row in rows]
     if name in self.layout.columns.captions:
-      texts = [
-        [columns_lib.clean(text) for text in columns_lib.flat(value)]
-        for value in values
-      ]
-      return pa.array(texts, _TEXTS)
+      found = [list(columns_lib.by_language(value, "")) for value in values]
+      if any(code for texts in found for code, _ in texts):
+        return pa.array(found, pa.list_(caption_columns.SPOKEN))
+      return pa.array([[text for _, text in some] for some in found], _TEXTS)
     if name == self.layout.columns.key:
-      keys = [None if v is None else columns_lib.clean(str(v)) for v in values]
-      return pa.array(keys, pa.string())
+      return pa.array(values, pa.string())
     kind = self.types.get(name, pa.string())
     if self.layout.header and not pa.types.is_string(kind):
       return pa.array([_number(v, kind) for v in values], kind)
     return pa.array([pair_tables.as_type(v, kind) for v in values], kind)
+
+
+def _suits_arrow(data: bytes, offsets: np.ndarray) -> bool:
+  """Return whether all lines are what Arrow's reader does not crash at.
+
+  Version 26 ends the process at a line that is null, and where some ten
+  thousand brackets are within each other.
+
+  Args:
+    data: lines.
+    offsets: offset of each line and, last, the end.
+  """
+  letters = np.frombuffer(data, np.uint8)
+  is_opening = (letters == ord("[")) | (letters == ord("{"))
+  before = np.append(0, np.cumsum(is_opening))
+  num_opened = np.diff(before[offsets])
+  starts = letters[offsets[:-1]]
+  return bool(
+    (starts == ord("{")).all() and (num_opened <= _MAX_OPENINGS).all()
+  )
 
 
 def form(

@@ -189,7 +189,11 @@ def as_type(value: Any, kind: pa.DataType) -> Any:
   if pa.types.is_string(kind):
     if not isinstance(value, str):
       return None
-    return value.encode("utf-8", "replace").decode()
+    try:
+      value.encode()
+    except UnicodeEncodeError:  # half a surrogate pair is no text
+      return None
+    return value
   if pa.types.is_boolean(kind):
     return value if isinstance(value, bool) else None
   if isinstance(value, bool) or not isinstance(value, int | float):

@@ -15,29 +15,32 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+from absl import logging
 
 from curation import pool
 from curation.pools import npz_columns, pair_tables, section
 from curation.pools import rows as rows_lib
+from input_pipeline.sources import arrow_values, named_file, parquet_layout
 from input_pipeline.sources import columns as columns_lib
-from input_pipeline.sources import parquet_layout
 from input_pipeline.storage import files
 
 # Rows of a shard, at least one row group: a failure repeats one shard.
 SHARD_ROWS = 100_000
 # Bytes of a column that are decoded at once.
 _BUFFER_BYTES = 1 << 20
+# Columns that a warning names.
+_NUM_NAMED = 20
 
 
 def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   """Return the rows of all files; reads their footers."""
   del cache_dir
-  section.refuse(config, "split", "languages")
+  section.refuse(config, "split")
   found = files.find(config.path, f"{section.FIELD}.path")
   layout, footers = parquet_layout.read_footers(
     found, section.source(config), section.FIELD, needs_image=False
   )
-  names = frozenset.intersection(*(footer.names for footer in footers))
+  names = _common(found, footers)
   beside = _files_beside(config.path)
   first = beside.get(_stem(found[0].path))
   arrays = ()
@@ -53,7 +56,13 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   shown = columns_lib.names_from_common([file.path for file in found])
   return Pool(
     layout=layout,
-    table=rows_lib.Layout(layout.columns, config.language, names),
+    table=rows_lib.Layout(
+      layout.columns,
+      config.language,
+      names,
+      config.image_root,
+      config.languages,
+    ),
     arrays=arrays,
     # Keys have paths without the folder that all files share.
     root_length=len(found[0].path) - len(shown[0]),
@@ -108,7 +117,7 @@ class Pool:
       stops = np.cumsum(counts)
       # Rows of the file before the shard.
       before = int(stops[shard.start - 1]) if shard.start else 0
-      folder = shard.path.rpartition("/")[0] or "."
+      folder = named_file.folder_of(self.table.image_root, shard.path)
       reader = rows_lib.Reader(self.table, folder, columns, rows)
       for number in range(shard.start, shard.stop):
         start = int(stops[number]) - counts[number] - before
@@ -117,7 +126,7 @@ class Pool:
         for batch in file.iter_batches(
           batch_size=max_rows,
           row_groups=[number],
-          columns=self._read(reader.names),
+          columns=self._read(file.schema_arrow, reader.names),
           use_threads=False,
         ):
           stop = start + len(batch)
@@ -145,27 +154,57 @@ class Pool:
     group_start: int,
   ) -> tuple[pa.Table, np.ndarray]:
     """Return the pairs of rows, and the row in `table` that each is of."""
+    table = pa.table(
+      {
+        name: arrow_values.plain(table[name], keeps_json=True)
+        for name in table.column_names
+      }
+    )
     places = np.arange(start, start + len(table))
     examples = parquet_layout.examples(table, self.layout)
     if examples is not None:
       table, places = table.take(pa.array(examples)), places[examples]
     shown = group[self.root_length :]
     found, rows = reader.pairs(
-      table, places, lambda row: f"{shown}:{places[row] - group_start}"
+      *(table, places),
+      lambda row: f"{shown}:{places[row] - group_start}",
+      file=shown.rpartition(":")[0],
     )
     return found, rows if examples is None else examples[rows]
 
-  def _read(self, names: Sequence[str]) -> list[str]:
-    """Return the columns to read, of the image's struct only some."""
-    image = self.layout.columns.image
-    parts = [n for n in self.layout.read if n.partition(".")[0] == image]
-    found = [part for n in names for part in (parts if n == image else [n])]
+  def _read(self, schema: pa.Schema, names: Sequence[str]) -> list[str]:
+    """Return the parts of columns to read, of the image's struct only some."""
+    wanted = (*names, *self.layout.status)
+    found = parquet_layout.parts(schema, wanted, self.layout.columns.image)
     # Where nothing is read, a column still says how many rows there are.
-    return [*found, *self.layout.status] or [min(self.table.names)]
+    return [*found] or [min(self.table.names & set(schema.names))]
 
   def __reduce__(self):
     values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
     return functools.partial(Pool, **values | {"shards": ()}), ()
+
+
+def _common(
+  found: Sequence[files.File], footers: Sequence[parquet_layout.Footer]
+) -> frozenset[str]:
+  """Return the columns that all files have once; warn of the others."""
+  names = frozenset.intersection(
+    *(footer.names - footer.repeated for footer in footers)
+  )
+  others = frozenset.union(*(footer.names for footer in footers)) - names
+  if others:
+    one = min(others)
+    path, times = next(
+      (file.path, "twice" if one in footer.repeated else "not")
+      for file, footer in zip(found, footers, strict=True)
+      if one not in footer.names - footer.repeated
+    )
+    logging.warning(
+      "pool.path: no step can read the columns %s, which not every file has"
+      " once; %s is %s in %s",
+      *(sorted(others)[:_NUM_NAMED], one, times, path),
+    )
+  return names
 
 
 def _files_beside(pattern: str) -> Mapping[str, files.File]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from curation import pool
 from curation.pools import pair_tables, section
 from input_pipeline import captions, faults, sources
+from input_pipeline import languages as languages_lib
 from input_pipeline.sources import record, source_config
 from input_pipeline.storage import uids as uids_lib
 
@@ -103,7 +104,7 @@ class Pool:
         for number, (language, text) in enumerate(
           captions.numbered(found.texts)
         )
-        if (not self.languages or language in self.languages) and text.strip()
+        if self._reads(language) and not captions.is_blank(text)
       ]
       if not wanted:
         raise faults.ExampleError(
@@ -118,6 +119,10 @@ class Pool:
       return
     numbers, languages, texts = zip(*wanted, strict=True)
     table.add(place, name, texts, {"image": found.image}, languages, numbers)
+
+  def _reads(self, language: str) -> bool:
+    wanted = map(languages_lib.normalised, self.languages)
+    return not self.languages or languages_lib.normalised(language) in wanted
 
   def __reduce__(self):
     return Pool, (self.source, self.context, self.languages, ())

@@ -10,12 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation import pool
-from curation.pools import caption_columns, key_columns, pair_tables
+from curation.pools import (
+  caption_columns,
+  key_columns,
+  pair_tables,
+  section,
+)
 from input_pipeline import faults
+from input_pipeline.sources import arrow_values, named_file
 from input_pipeline.sources import columns as columns_lib
-from input_pipeline.sources import named_file
+from input_pipeline.storage import remote, web
+from input_pipeline.storage import uids as uids_lib
 
-_WEB = ("http://", "https://")
 # Images, named by rows, that are read at the same time.
 _NUM_OPENED = 16
 
@@ -28,11 +34,14 @@ class Layout:
     columns: columns of the image, the captions, the language and the key.
     language: language of captions whose row names none.
     names: all columns.
+    image_root, languages: fields of the pool's section.
   """
 
   columns: columns_lib.Columns
   language: str
   names: frozenset[str]
+  image_root: str
+  languages: tuple[str, ...]
 
   @property
   def known(self) -> frozenset[str]:
@@ -78,7 +87,9 @@ class Reader:
     self._places = pool.places(rows)
     found = layout.columns
     # Without `rows`, captions decide which pairs there are.
-    self._has_text = rows is None or "text" in columns
+    self._has_text = rows is None or not {"text", "language"}.isdisjoint(
+      columns
+    )
     self._sides = {
       side: layout.side(side) for side in ("width", "height") if side in columns
     }
@@ -116,6 +127,7 @@ class Reader:
     places: np.ndarray,
     positional: Callable[[int], str],
     problems: pa.Array | None = None,
+    file: str = "",
   ) -> tuple[pa.Table, np.ndarray]:
     """Return the pairs of a table's rows, and the row in `table` of each pair.
 
@@ -124,8 +136,11 @@ class Reader:
       places: int64, index in the shard of each row, ascending.
       positional: row in `table` -> key, for a table without keys.
       problems: problem of each row as a string, null for most.
+      file: path of the file for UIDs that depend on it; see uids.in_file.
     """
-    rows, numbers, text, messages = self._captions(table, places)
+    rows, numbers, spoken, text, messages = self._captions(table, places)
+    if problems is None and self._layout.columns.key:
+      problems = key_columns.problems(self._keys(table), positional)
     if problems is not None:
       messages = pc.call_function(
         "coalesce", [problems.take(pa.array(rows)), messages]
@@ -133,7 +148,11 @@ class Reader:
     # Every example once, since its captions share the image.
     examples, index = np.unique(rows, return_inverse=True)
     some = table.take(pa.array(examples))
-    keys = self._uids(some, lambda place: positional(int(examples[place])))
+    keys = key_columns.of_keys(
+      self._keys(some), lambda place: positional(int(examples[place]))
+    )
+    if self._layout.columns.in_file and file:
+      keys = uids_lib.in_file(keys, file)
     columns: dict[str, pa.Array | pa.ChunkedArray] = {
       "uid": pool.uid_column(keys[index]),
       "row": pa.array(places[rows] << pool.CAPTION_BITS | numbers),
@@ -146,9 +165,11 @@ class Reader:
       elif name == "caption":
         columns[name] = pa.array(numbers, pa.int32())
       elif name == "language":
-        columns[name] = self._languages(some).take(again)
+        columns[name] = pc.call_function(
+          "coalesce", [spoken, self._languages(some).take(again)]
+        )
       elif name in self._others:
-        columns[name] = _plain(some[name]).take(again)
+        columns[name] = arrow_values.column(some, name).take(again)
     if self._has_image:
       images, missing = self._images(some)
       columns["image"] = images.take(again)
@@ -158,7 +179,8 @@ class Reader:
     made = pa.table(columns)
     for side, name in self._sides.items():
       if name and not self._is_measured:
-        made = _sided(made, side, some[name].take(again), name)
+        values = arrow_values.column(some, name)
+        made = _sided(made, side, values.take(again), name)
     if self._is_measured:
       made = pair_tables.sized(made, self._columns)
     return made.select([*pool.ALWAYS, *self._present(made)]), rows
@@ -168,8 +190,8 @@ class Reader:
 
   def _captions(
     self, table: pa.Table, places: np.ndarray
-  ) -> tuple[np.ndarray, np.ndarray, pa.Array, pa.Array]:
-    """Return row in the table, number, text and fault of each pair."""
+  ) -> tuple[np.ndarray, np.ndarray, pa.Array, pa.Array, pa.Array]:
+    """Return row in the table, number, language, text and fault of pairs."""
     wanted = np.zeros(0, np.int64)
     if self._rows is not None and len(places):
       first, last = np.searchsorted(
@@ -181,37 +203,35 @@ class Reader:
       rows = np.searchsorted(places, wanted >> pool.CAPTION_BITS)
       nothing = pa.nulls(len(rows), pa.string())
       numbers = wanted & (1 << pool.CAPTION_BITS) - 1
-      return rows, numbers, nothing, nothing
+      return rows, numbers, nothing, nothing, nothing
     names = self._layout.columns.captions
     found = caption_columns.read(
-      [table[name].combine_chunks() for name in names]
+      table, names, self._languages(table), self._layout.languages
     )
     if self._rows is None:
-      return found.rows, found.numbers, found.texts, found.faults
+      return tuple(
+        getattr(found, field.name) for field in dataclasses.fields(found)
+      )
     numbers = places[found.rows] << pool.CAPTION_BITS | found.numbers
     keep = np.flatnonzero(np.isin(numbers, wanted))
     kept = pa.array(keep)
     return (
       *(found.rows[keep], found.numbers[keep]),
-      *(found.texts.take(kept), found.faults.take(kept)),
+      *(found.languages.take(kept), found.texts.take(kept)),
+      found.faults.take(kept),
     )
 
-  def _uids(
-    self, some: pa.Table, positional: Callable[[int], str]
-  ) -> np.ndarray:
+  def _keys(self, some: pa.Table) -> pa.Array:
     name = self._layout.columns.key
     if name is None:
-      keys = pa.nulls(len(some), pa.string())
-    else:
-      keys = _plain(some[name]).combine_chunks()
-    return key_columns.of_keys(keys, positional)
+      return pa.nulls(len(some), pa.string())
+    return arrow_values.column(some, name)
 
   def _languages(self, some: pa.Table) -> pa.Array:
     name = self._layout.columns.language
     if name is None:
       return pa.array([self._layout.language] * len(some), pa.string())
-    found, _ = key_columns.valid(_plain(some[name]).combine_chunks())
-    found = found.cast(pa.string())
+    found, _ = arrow_values.strings(arrow_values.column(some, name))
     is_given = pc.fill_null(
       pc.call_function(
         "greater", [pc.call_function("binary_length", [found]), 0]
@@ -222,14 +242,15 @@ class Reader:
 
   def _images(self, some: pa.Table) -> tuple[pa.Array, pa.Array]:
     """Return encoded images, and what is wrong with those there are not."""
-    column = some[self._layout.columns.image].combine_chunks()
-    if key_columns.is_bytes(column.type):
+    column = arrow_values.column(some, self._layout.columns.image)
+    if arrow_values.is_bytes(column.type):
       images = column.cast(pa.binary())
       lacks = pc.call_function(
         "equal",
         [pc.fill_null(pc.call_function("binary_length", [images]), 0), 0],
       )
-      message = f"image_missing: no {self._layout.columns.image}"
+      column = self._layout.columns.about_image
+      message = f"image_missing: nothing in column {column}"
       messages = pc.call_function(
         "if_else", [lacks, message, pa.scalar(None, pa.string())]
       )
@@ -239,10 +260,13 @@ class Reader:
       value = columns_lib.image_value(value)
       if isinstance(value, bytes) and value:
         return value, None
+      if not value:
+        column = self._layout.columns.about_image
+        return None, f"image_missing: nothing in column {column}"
       return _named(value, self._folder)
 
     with concurrent.futures.ThreadPoolExecutor(_NUM_OPENED) as threads:
-      found = list(threads.map(read, column.to_pylist()))
+      found = list(threads.map(read, _decodable(column).to_pylist()))
     return (
       pa.array([image for image, _ in found], pa.binary()),
       pa.array([message for _, message in found], pa.string()),
@@ -257,24 +281,26 @@ def _named(name: Any, folder: str) -> tuple[bytes | None, str | None]:
   if not isinstance(name, str) or not name:
     return None, "image_missing: the row names no image"
   try:
-    return named_file.read(name, folder), None
+    return named_file.read(name, folder, section.FIELD), None
   except faults.ExampleError as error:
     # A web address that does not answer is gone; a disk or bucket is not.
-    if error.kind == "read_failed" and not name.startswith(_WEB):
+    if error.kind == "read_failed" and remote.scheme(name) not in web.SCHEMES:
       raise
     return None, f"{error.kind}: {error}"
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-  """Return a column whose values are not in a dictionary."""
-  if pa.types.is_dictionary(column.type):
-    return pc.call_function("dictionary_decode", [column])
+def _decodable(column: pa.Array) -> pa.Array:
+  """Return images with null for what names a file not in UTF-8."""
+  if arrow_values.is_text(column.type):
+    return arrow_values.strings(column)[0]
+  if pa.types.is_struct(column.type):
+    parts = [_decodable(part) for part in column.flatten()]
+    names = [field.name for field in column.type]
+    return pa.StructArray.from_arrays(parts, names)
   return column
 
 
-def _sided(
-  table: pa.Table, side: str, values: pa.ChunkedArray, name: str
-) -> pa.Table:
+def _sided(table: pa.Table, side: str, values: pa.Array, name: str) -> pa.Table:
   """Return a table with a width or height; a fault where there is none."""
   if not pa.types.is_integer(values.type):
     values = pc.cast(values, pa.float64())  # as pandas has them beside NaN

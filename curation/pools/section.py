@@ -14,7 +14,12 @@ _DRAWN_SIZE = 64
 
 
 def source(config: pool.PoolConfig) -> source_config.SourceConfig:
-  """Return the source whose examples have the UIDs of the pool's pairs."""
+  """Return the source whose examples have the UIDs of the pool's pairs.
+
+  Raises ValueError for an encoding or image_root that cannot be used.
+  """
+  source_config.check_encoding(config.encoding, config.format, FIELD)
+  source_config.check_image_root(config.image_root, config.format, FIELD)
   return source_config.SourceConfig(
     format=config.format,
     path=config.path,
@@ -29,6 +34,8 @@ def source(config: pool.PoolConfig) -> source_config.SourceConfig:
     repeat=1,
     subset="",
     keep="",
+    encoding=config.encoding,
+    image_root=config.image_root,
   )
 
 

@@ -26,7 +26,7 @@ _READ_BYTES = 4 << 20
 
 def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   """Return the rows of a table; finds where they begin the first time."""
-  section.refuse(config, "split", "languages")
+  section.refuse(config, "split")
   source = section.source(config)
   records = source_lib.open_table(
     source, section.FIELD, cache_dir, needs_image=False
@@ -40,7 +40,13 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
     name = pool.shard_name(records.path, start)
     shards.append(pool.Shard(name, records.path, start, stop, version))
     start = stop
-  table = rows_lib.Layout(records.layout.columns, config.language, form.names)
+  table = rows_lib.Layout(
+    records.layout.columns,
+    config.language,
+    form.names,
+    config.image_root,
+    config.languages,
+  )
   return Pool(source, cache_dir, form, table, tuple(shards))
 
 
@@ -86,7 +92,13 @@ class Pool:
       ends = records.starts[some + shard.start + 1].astype(np.int64)
       data = files.read_range(records.path, int(begins[0]), int(ends[-1]))
       found, problems = self.form.read(
-        data, begins - begins[0], ends - begins[0], self._names(reader)
+        data,
+        begins - begins[0],
+        ends - begins[0],
+        self._names(reader),
+        where=lambda number, first=some + shard.start: records.where(
+          int(first[number])
+        ),
       )
       made, _ = reader.pairs(
         found,
@@ -95,6 +107,12 @@ class Pool:
         problems,
       )
       yield from pair_tables.cut(made, max_rows)
+
+  def image_of(self, shard: pool.Shard, index: int) -> str:
+    """Return the path of the image that a row of a shard names."""
+    records = _opened(self.source, self.cache_dir)
+    row = records.row(shard.start + index)
+    return f"{records.folder}/{row.get(self.table.columns.image)}"
 
   def _names(self, reader: rows_lib.Reader) -> list[str]:
     """Return the columns to read: keys may be made of the image's name."""

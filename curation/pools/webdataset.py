@@ -121,17 +121,16 @@ class _Example(NamedTuple):
     uid: UID of the example, an item of UID [N].
     tar: tar that contains it.
     tar_number: index of that tar.
-    start, stop: range of the example in bytes of the tar.
-    read: reader of the tar's bytes.
+    ranges: start and length of its parts, in bytes of the tar.
+    reads: reader of each part.
   """
 
   place: int
   uid: np.void
   tar: files.File
   tar_number: int
-  start: int
-  stop: int
-  read: tar_headers.Read
+  ranges: Sequence[tuple[int, int]]
+  reads: Sequence[tar_headers.Read]
 
 
 class _Reader:
@@ -154,7 +153,6 @@ class _Reader:
     self.is_measured = set(self._sizes) != sizes
     self.has_image = "image" in columns or self.is_measured
     self._has_fields = bool(self._types or self._sizes)
-    self._has_language = "language" in columns
     self.unread = (
       frozenset() if self.has_image else frozenset(source.layout.images)
     )
@@ -176,30 +174,31 @@ class _Reader:
     self, example: _Example
   ) -> tuple[Mapping[str, Sequence[str]], dict[str, Any]]:
     layout, tar = self._layout, example.tar
-    name = f"{tar.path}, byte {example.start}"
-    if example.stop > tar.size:
-      raise faults.ExampleError(
-        "shard_short", f"{name}: the tar ends within this example"
-      )
+    name = f"{tar.path}, byte {example.ranges[0][0]}"
+    webdataset.check_ranges(tar, example.ranges, name)
     try:
       key, members = webdataset.members_of(
-        example.read, example.start, example.stop, name, self.unread
+        (
+          (read, start, start + length)
+          for read, (start, length) in zip(
+            example.reads, example.ranges, strict=True
+          )
+        ),
+        name,
+        self.unread,
       )
-    except (tar_headers.HeaderError, tar_headers.SparseError) as error:
+    except tar_headers.HeaderError as error:
       raise webdataset.changed(tar, f"{name}: {error}") from error
     name = f"{tar.path}, {key}"
     values: dict[str, Any] = {}
     if self.has_image:
-      values["image"] = webdataset.image_of(members, layout, name)
+      values["image"] = webdataset_layout.image_of(members, layout, name)
     if self._texts is not None:
       texts = webdataset.listed(self._texts, example.tar_number, key, name)
     else:
-      language = layout.language
-      if self._has_language:
-        language = webdataset.language_of(members, layout, name)
-      texts = {language: webdataset.captions_of(members, layout, name)}
+      texts = webdataset_layout.texts_of(members, layout, name)
     if self._has_fields or layout.uid_field:
-      fields = webdataset.fields_of(members, name)
+      fields = webdataset_layout.fields_of(members, name)
       if layout.uid_field and tuple(example.uid.item()) == (0, 0):
         raise faults.ExampleError(
           "record_broken", f"{name}.json has no {layout.uid_field}"
@@ -225,24 +224,37 @@ def _examples(
   source: Pool, shard: pool.Shard, places: np.ndarray | None, reader: _Reader
 ) -> Iterator[_Example]:
   """Yield examples of a tar, in order, with what reads them."""
+  if shard.start == shard.stop:
+    return
   index = _index(source.folder)
   number = int(np.searchsorted(index.stops, shard.start, "right"))
   tar = index.tars[number]
-  spans = index.spans[shard.start : shard.stop]
   if places is None:
-    places = np.arange(len(spans))
-  if not len(places):
+    places = np.arange(shard.stop - shard.start)
+  name = _names(source.folder)[number] if source.layout.in_file else ""
+  # Further parts of an example; the second ones of all are often in a row.
+  further: dict[int, tar_scan.Window] = {}
+
+  def example(place: int, read: tar_headers.Read) -> _Example:
+    ranges = index.ranges(shard.start + place)
+    reads = [read]
+    for i in range(1, len(ranges)):
+      if i not in further:
+        further[i] = tar_scan.Window(tar)
+      reads.append(further[i])
+    uid = index.spans["uid"][shard.start + place]
+    if name:
+      uid = uids_lib.in_file(uid[None], name)[0]
+    return _Example(place, uid, tar, number, ranges, reads)
+
+  if not reader.has_image:
+    window = tar_scan.Window(tar)
+    for place in places.tolist():
+      yield example(place, window)
     return
+  spans = index.spans[shard.start : shard.stop]
   starts = spans["start"][places].astype(np.int64)
   stops = starts + spans["length"][places]
-  uids = spans["uid"][places]
-  if not reader.has_image:
-    read = tar_scan.Window(tar)
-    for place, uid, start, stop in zip(
-      places.tolist(), uids, starts.tolist(), stops.tolist(), strict=True
-    ):
-      yield _Example(place, uid, tar, number, start, stop, read)
-    return
   gap = _REMOTE_GAP if remote.is_remote(tar.path) else _LOCAL_GAP
   first = 0
   for last in range(1, len(places) + 1):
@@ -252,11 +264,8 @@ def _examples(
     ):
       continue
     read = _Bytes(tar, int(starts[first]), int(stops[last - 1]))
-    for i in range(first, last):
-      yield _Example(
-        *(int(places[i]), uids[i], tar, number),
-        *(int(starts[i]), int(stops[i]), read),
-      )
+    for place in places[first:last].tolist():
+      yield example(place, read)
     first = last
 
 
@@ -285,6 +294,11 @@ def _index(folder: pathlib.Path) -> tar_index.Index:
 
 
 @functools.lru_cache(maxsize=2)
+def _names(folder: pathlib.Path) -> list[str]:
+  return webdataset.names_of(_index(folder))
+
+
+@functools.lru_cache(maxsize=2)
 def _texts(
   folder: pathlib.Path, layout: webdataset_layout.Layout
 ) -> caption_files.CaptionFiles | None:
@@ -303,13 +317,19 @@ def _probe(
     if shard.stop == shard.start:
       continue
     read = tar_scan.Window(tar)
-    spans = index.spans[shard.start : shard.stop][: columns_lib.NUM_PROBED]
-    for start, length, _ in spans.tolist():
+    stop = min(shard.stop, shard.start + columns_lib.NUM_PROBED)
+    for place in range(shard.start, stop):
       with contextlib.suppress(ValueError):
         _, members = webdataset.members_of(
-          read, start, start + length, tar.path, frozenset(layout.images)
+          (
+            (read, start, start + length)
+            for start, length in index.ranges(place)
+          ),
+          tar.path,
+          frozenset(layout.images),
         )
-        for name, value in webdataset.fields_of(members, tar.path).items():
+        fields = webdataset_layout.fields_of(members, tar.path)
+        for name, value in fields.items():
           found.setdefault(name, []).append(value)
     break
   types = {

@@ -1,8 +1,9 @@
 """Cuts by a score: at least a value, or among the highest of all pairs.
 
 A score is a signal of an earlier step, or a column of the pool's files, such as
-DataComp's clip_l14_similarity_score. A pair without a score (null, NaN) is
-dropped.
+DataComp's clip_l14_similarity_score. A pair without a score (null) is dropped,
+and so is one whose score is NaN or infinite, as a fault: it has no part in the
+cut of the others.
 
 DataComp's thresholds for a share of its pool (arXiv 2304.14108, table 16), and
 its CLIP-score baselines (baselines/apply_filter.py): docs/curation.md.
@@ -25,7 +26,7 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
-class Threshold(operators.Rule):
+class Threshold(operators.Filter):
   """Keep pairs whose score is at least a value.
 
   Attributes:
@@ -36,6 +37,8 @@ class Threshold(operators.Rule):
   column: str
   threshold: float
 
+  version = 2
+
   @property
   def columns(self) -> tuple[str, ...]:
     return (self.column,)
@@ -45,7 +48,11 @@ class Threshold(operators.Rule):
     if np.isnan(self.threshold):
       raise ValueError(f"{field}.threshold must be a number; got nan")
 
-  def keep(self, table: pa.Table) -> np.ndarray:
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
+    return lambda table: verdict(table, self.column, self._keep(table))
+
+  def _keep(self, table: pa.Table) -> np.ndarray:
     is_double = pa.types.is_float64(table.schema.field(self.column).type)
     # NumPy compares a column with a Python number in the column's type.
     kind = np.dtype(np.float64 if is_double else np.float32)
@@ -71,6 +78,8 @@ class TopFraction(operators.Filter, operators.Reduction):
   column: str
   fraction: float
   raw: bool
+
+  version = 2
 
   @property
   def columns(self) -> tuple[str, ...]:
@@ -104,6 +113,7 @@ class TopFraction(operators.Filter, operators.Reduction):
     facts: dict[str, Any] = {
       "score": self.column,
       "num_scores": summary.num,
+      # Null, NaN or infinite; what is no null is a fault of the step too.
       "num_without": summary.num_nan,
       "cut": shown,
     }
@@ -119,24 +129,47 @@ class TopFraction(operators.Filter, operators.Reduction):
 
   def open(self, context: operators.StepContext) -> operators.DecideFn:
     cut = np.load(context.state / "cut.npy", allow_pickle=False)
-    return lambda table: operators.Verdict(scores(table, self.column) >= cut)
+    return lambda table: verdict(
+      table, self.column, scores(table, self.column) >= cut
+    )
 
 
 def scores(
   table: pa.Table, column: str, dtype: np.dtype = _FLOAT32
 ) -> np.ndarray:
-  """Return a column as floats [N], NaN where it is null.
+  """Return a column as floats [N], NaN where there is no finite number.
+
+  A number beyond float32 becomes the largest that it has.
 
   Raises:
     ValueError: the column does not hold numbers.
   """
   kind = table.schema.field(column).type
-  if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+  if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)) and not (
+    pa.types.is_boolean(kind) or pa.types.is_decimal(kind)
+  ):
     raise ValueError(
       f"a score must be a column of numbers; {column} is of {kind}"
     )
-  floats = table[column].cast(pa.from_numpy_dtype(dtype), safe=False)
-  return floats.to_numpy().astype(dtype, copy=False)
+  floats = table[column].cast(pa.float64(), safe=False).to_numpy()
+  floats = np.where(np.isfinite(floats), floats, np.nan)
+  limit = np.finfo(dtype).max
+  return np.clip(floats, -limit, limit).astype(dtype)
+
+
+def verdict(
+  table: pa.Table, column: str, keep: np.ndarray
+) -> operators.Verdict:
+  """Return a verdict that names scores that are NaN or infinite as faults."""
+  values = table[column].cast(pa.float64(), safe=False)
+  is_broken = values.is_valid().to_numpy() & ~np.isfinite(values.to_numpy())
+  if not is_broken.any():
+    return operators.Verdict(keep)
+  messages = [
+    f"score_broken: {column} is {value}" if broken else None
+    for value, broken in zip(values.to_pylist(), is_broken, strict=True)
+  ]
+  return operators.Verdict(keep, {}, pa.array(messages, pa.string()))
 
 
 def histogram_edges(least: float, greatest: float) -> np.ndarray:

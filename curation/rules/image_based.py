@@ -48,7 +48,7 @@ class ImageBased(embedding_store.Reduction, operators.MeshFilter):
     for name in ("num_clusters", "num_iterations"):
       checks.at_least(f"{field}.{name}", getattr(self, name), 1)
     if self.num_sampled < self.num_clusters:
-      raise ValueError(
+      checks.refuse(
         f"{field}.num_sampled must be at least num_clusters "
         f"({self.num_clusters}); got {self.num_sampled}"
       )

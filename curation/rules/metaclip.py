@@ -49,7 +49,8 @@ class Match(operators.Filter):
     language: column or signal with the language of a caption; not read if the
       metadata are one file.
     other_names: pairs (language of a caption, language of its entries).
-      Without a pair, "zh-tw" takes the entries of "zh", and a language without
+      Codes may have any spelling (see input_pipeline.languages). Without a
+      pair, "zh-tw" takes the entries of "zh", and a language without
       entries those of "other".
     mode: key of matching.MODES.
     ends: key of matching.ENDS.
@@ -82,7 +83,7 @@ class Match(operators.Filter):
         name = language or self.metadata
         raise ValueError(f"{field}.metadata: {name}: {error}") from error
     if entry_lists.by_language(self.metadata) and not self.language:
-      raise ValueError(
+      checks.refuse(
         f"{field}.language must name a column, for {self.metadata} has entries "
         "by language; got ''"
       )
@@ -164,20 +165,20 @@ class Balance(entry_counts.Counting):
     """Raise ValueError for a t that cannot be used or computed."""
     checks.at_least(f"{field}.t", self.t, 0)
     if not self.t and not 0 < self.tail_mass < 1:
-      raise ValueError(
+      checks.refuse(
         f"{field}.tail_mass must be in (0, 1) where t is 0; got "
         f"{self.tail_mass}"
       )
     checks.one_of(f"{field}.t_rule", self.t_rule, T_RULES)
     checks.one_of(f"{field}.keep", self.keep, KEEPS)
     metadata = entry_lists.checked(self.metadata, field)
-    if self.t_language and self.t_language not in metadata.languages:
-      raise ValueError(
+    if self.t_language and metadata.find(self.t_language) < 0:
+      checks.refuse(
         f"{field}.t_language must be a language of {self.metadata}, or ''; got "
         f"{self.t_language!r}"
       )
     if self.t_language and not self.t:
-      raise ValueError(
+      checks.refuse(
         f"{field}.t_language={self.t_language!r} needs its t; got t=0"
       )
 
@@ -188,7 +189,7 @@ class Balance(entry_counts.Counting):
     metadata = entry_lists.open_metadata(self.metadata)
     counts = match_counts.total(parts, metadata.num_entries)
     by_language = np.split(counts, metadata.starts[1:-1])
-    ts = self._ts(metadata.languages, by_language)
+    ts = self._ts(metadata, by_language)
     misses = [
       balancing.miss_probabilities(own, t)
       for own, t in zip(by_language, ts, strict=True)
@@ -228,15 +229,15 @@ class Balance(entry_counts.Counting):
     return decide
 
   def _ts(
-    self, languages: Sequence[str], counts: Sequence[np.ndarray]
+    self, metadata: entry_lists.Metadata, counts: Sequence[np.ndarray]
   ) -> list[int]:
     """Return the t of each language."""
     if self.t and not self.t_language:
-      return [self.t] * len(languages)
+      return [self.t] * len(metadata.languages)
     find = T_RULES[self.t_rule]
     if not self.t:
       return [find(own, self.tail_mass) for own in counts]
-    number = languages.index(self.t_language)
+    number = metadata.find(self.t_language)
     mass = balancing.tail_mass(counts[number], self.t)
     ts = [find(own, mass) for own in counts]
     ts[number] = self.t

@@ -1,7 +1,8 @@
 """Steps that store a model's embeddings of pairs, and return their cosine."""
 
+import collections
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 from curation import operators
 from curation import pool as pool_lib
 from curation.on_disk import embedding_store
+from input_pipeline import faults
 from runtime import checks
 
 
@@ -31,6 +33,7 @@ class Embed(embedding_store.ModelStep, operators.MeshFilter):
   signal: str
   batch_size: int
 
+  version = 2
   columns = ("text",)
   fetched = ("image",)
 
@@ -89,6 +92,8 @@ class StoredEmbeddings(operators.MeshFilter):
   name: str
   signal: str
 
+  version = 2
+
   @property
   def columns(self) -> tuple[str, ...]:
     return (f"{self.name}_img", f"{self.name}_txt")
@@ -109,7 +114,7 @@ class StoredEmbeddings(operators.MeshFilter):
     store = embedding_store.of_columns(context.workdir, model)
 
     def decide(left: operators.ShardPairs) -> Iterator[operators.Verdict]:
-      records = [self._records(table) for table in left.tables]
+      records = self._records(list(left.tables), left.shard.path)
       if records:
         store.add(left.shard, np.concatenate(records))
       for part in records:
@@ -117,32 +122,63 @@ class StoredEmbeddings(operators.MeshFilter):
 
     return decide
 
-  def _records(self, table: pa.Table) -> np.ndarray:
-    image, text = (_matrix(table[name], name) for name in self.columns)
-    if image.shape != text.shape:
-      raise ValueError(
-        f"{' and '.join(self.columns)} must be of one length; got "
-        f"{image.shape[1]} and {text.shape[1]}"
-      )
-    records = np.zeros(len(table), embedding_store.dtype(image.shape[1]))
-    records["uid"] = pool_lib.uids(table)
-    records["row"] = table["row"].to_numpy()
-    # DataComp does not document the length of its embeddings.
-    records["zimg"] = embedding_store.unit(image)
-    records["ztxt"] = embedding_store.unit(text)
-    return records
+  def _records(self, tables: Sequence[pa.Table], path: str) -> list[np.ndarray]:
+    """Return the records of the pairs of each table of a shard."""
+    width = _width(tables, self.columns, path)
+    made = []
+    for table in tables:
+      records = np.zeros(len(table), embedding_store.dtype(width))
+      records["uid"] = pool_lib.uids(table)
+      records["row"] = table["row"].to_numpy()
+      # DataComp does not document the length of its embeddings.
+      for field, name in zip(("zimg", "ztxt"), self.columns, strict=True):
+        rows, values = _matrix(table[name], width)
+        records["fault"][~rows] = b"embedding_missing"
+        records[field][rows] = embedding_store.unit(values)
+      made.append(records)
+    return made
 
 
-def _matrix(column: pa.ChunkedArray, name: str) -> np.ndarray:
-  """Return a column of lists of one length as [N, E]."""
-  lengths = np.unique(_call("list_value_length", column).to_numpy())
-  if len(lengths) != 1 or column.null_count:
-    raise ValueError(
-      f"{name} must have a list of one length in each row; got lengths "
-      f"{lengths.tolist()[:5]} and {column.null_count} empty rows"
+def _width(tables: Sequence[pa.Table], names: Sequence[str], path: str) -> int:
+  """Return the length of the lists of both columns, 1 if there are none."""
+  widths = set()
+  for name in names:
+    lengths = collections.Counter(
+      length for table in tables for length in _lengths(table[name]).tolist()
     )
-  values = _call("list_flatten", column).combine_chunks().to_numpy()
-  return values.reshape(len(column), int(lengths[0]))
+    for width, num in lengths.most_common(1):
+      if not width or 2 * num <= lengths.total():
+        raise ValueError(
+          f"{name} of {path} must have lists of one length in all rows; got "
+          f"lengths {sorted(lengths)[:5]}"
+        )
+      widths.add(width)
+  if len(widths) > 1:
+    raise ValueError(
+      f"{' and '.join(names)} of {path} must be of one length; got "
+      f"{sorted(widths)}"
+    )
+  # Without any embedding, all pairs are faults.
+  return widths.pop() if widths else 1
+
+
+def _lengths(column: pa.ChunkedArray) -> np.ndarray:
+  """Return the lengths of a column's lists, without the missing ones."""
+  return _call("list_value_length", column).drop_null().to_numpy()
+
+
+def _matrix(
+  column: pa.ChunkedArray, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Return which rows have a list of `width` numbers, bool [N], and these.
+
+  A missing number is NaN.
+  """
+  lengths = _call("list_value_length", column)
+  rows = lengths.fill_null(-1).to_numpy() == width
+  values = _call("list_flatten", column.filter(pa.array(rows)))
+  numbers = values.combine_chunks().to_numpy(zero_copy_only=False)
+  return rows, numbers.reshape(-1, width)
 
 
 def _call(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -191,7 +227,25 @@ def _images(
 
 
 def _verdict(records: np.ndarray, signal: str) -> operators.Verdict:
-  cosines = embedding_store.cosine(records["zimg"], records["ztxt"])
-  keep = records["fault"] == b""
-  faults = pa.array(records["fault"].astype("U"), mask=keep)
-  return operators.Verdict(keep, {signal: cosines, f"{signal}_fault": faults})
+  messages = np.array(
+    [
+      f"{kind}: {faults.KINDS.get(kind, kind)}" if kind else ""
+      for kind in records["fault"].astype("U").tolist()
+    ],
+    object,
+  )
+  for noun, field in (("image", "zimg"), ("caption", "ztxt")):
+    problems = embedding_store.problems(records[field])
+    for row in np.flatnonzero((problems != "") & (messages == "")).tolist():
+      messages[row] = f"embedding_broken: that of the {noun} {problems[row]}"
+  keep = messages == ""
+  cosines = np.full(len(records), np.nan, np.float32)
+  cosines[keep] = embedding_store.cosine(
+    records["zimg"][keep], records["ztxt"][keep]
+  )
+  kinds = pa.array([text.partition(":")[0] for text in messages], mask=keep)
+  return operators.Verdict(
+    keep,
+    {signal: cosines, f"{signal}_fault": kinds},
+    pa.array(messages, pa.string(), mask=keep),
+  )

@@ -59,7 +59,7 @@ class RareTokens(operators.Filter, operators.Reduction):
     checks.at_least(f"{field}.num_terms", self.num_terms, 1)
     checks.one_of(f"{field}.membership", self.membership, MEMBERSHIPS)
     if not 0 < self.false_positive_rate < 1:
-      raise ValueError(
+      checks.refuse(
         f"{field}.false_positive_rate must be above 0 and below 1; got"
         f" {self.false_positive_rate}"
       )

@@ -1,12 +1,15 @@
 """Embeddings of reference images, which pairs are compared with."""
 
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 
 from curation import operators
 from curation.on_disk import embedding_store
 from inference import image_files
+from input_pipeline import faults
+from input_pipeline.images import image_ops
 from input_pipeline.sources import record
 from runtime import progress
 
@@ -52,8 +55,8 @@ def load(
   """Return float16 [R, E] of length 1; images are embedded once.
 
   Raises:
-    ValueError: an image cannot be decoded, a file holds no embeddings, or the
-      model embeds no images.
+    ValueError: an image cannot be decoded, a file holds no embeddings, an
+      embedding has no direction, or the model embeds no images.
   """
   # Imported here: workers import this module and must not import JAX.
   from curation.on_mesh import scorer
@@ -84,7 +87,10 @@ def load(
     zimg_RE, fault_N = scorer.load(model).images(images(), _BATCH_SIZE)
   for file, fault in zip(files, fault_N.tolist(), strict=True):
     if fault:
+      with faults.located(f"references: {file}"):
+        image_ops.decode(file.read_bytes())  # raises what is wrong with it
       raise ValueError(f"references: {file}: {fault.decode()}")
+  _check_rows(zimg_RE, lambda row: str(files[row]))
   stored.parent.mkdir(parents=True, exist_ok=True)
   embedding_store.save(stored, embedding_store.unit(zimg_RE))
   return _of_file(stored)
@@ -99,6 +105,17 @@ def check_width(z_RE: np.ndarray, embed_dim: int, references: str) -> None:
     )
 
 
+def _check_rows(z_RE: np.ndarray, name_of: Callable[[int], str]) -> None:
+  """Raise ValueError for an embedding without a direction: it has no cosine."""
+  for start in range(0, len(z_RE), _BLOCK):
+    problems = embedding_store.problems(z_RE[start : start + _BLOCK])
+    for row in np.flatnonzero(problems != "").tolist():
+      raise ValueError(
+        f"references: the embedding of {name_of(start + row)} {problems[row]}; "
+        "take it away, for no image can be compared with it"
+      )
+
+
 def _of_file(path: pathlib.Path) -> np.ndarray:
   z_RE = np.load(path, mmap_mode="r", allow_pickle=False)
   is_float = z_RE.dtype in (np.float16, np.float32)
@@ -107,6 +124,7 @@ def _of_file(path: pathlib.Path) -> np.ndarray:
       f"{path} must hold float16 or float32 [R, E]; got {z_RE.dtype} "
       f"{list(z_RE.shape)}"
     )
+  _check_rows(z_RE, lambda row: f"row {row} of {path}")
   unit_RE = np.empty(z_RE.shape, np.float16)
   for start in range(0, len(z_RE), _BLOCK):
     part = slice(start, start + _BLOCK)

@@ -8,6 +8,7 @@ has each by name.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 
 from curation import operators
 from curation.keys import strings
+from curation.rules import cuts
 from runtime import checks
 
 
@@ -138,10 +140,11 @@ class CharCount(operators.Rule):
 
 
 @dataclasses.dataclass(frozen=True)
-class AtMost(operators.Rule):
+class AtMost(operators.Filter):
   """Keep pairs whose value in a column is not too high.
 
-  Pairs without a value (null, NaN) are dropped.
+  Pairs without a value (null) are dropped; those whose value is NaN or infinite
+  are, as faults (cuts.py).
 
   Attributes:
     column: name of a column of numbers: an NSFW score of the pool, say.
@@ -151,13 +154,25 @@ class AtMost(operators.Rule):
   column: str
   max_value: float
 
+  version = 2
+
   @property
   def columns(self) -> tuple[str, ...]:
     return (self.column,)
 
-  def keep(self, table: pa.Table) -> np.ndarray:
-    # A null becomes NaN, for which every comparison is False.
-    return table[self.column].to_numpy() <= self.max_value
+  def check(self, field: str) -> None:
+    if math.isnan(self.max_value):
+      raise ValueError(f"{field}.max_value must be a number; got nan")
+
+  def open(self, context: operators.StepContext) -> operators.DecideFn:
+    del context
+
+    def decide(table: pa.Table) -> operators.Verdict:
+      # Null, NaN and infinity become NaN, which is not below anything.
+      values = cuts.scores(table, self.column, np.dtype(np.float64))
+      return cuts.verdict(table, self.column, values <= self.max_value)
+
+    return decide
 
 
 # Name -> count(column of texts): int64 [N].

@@ -105,7 +105,7 @@ class Augmentation:
 
   def _check(self, field: str, is_right: bool, expected: str) -> None:
     if not is_right:
-      raise ValueError(
+      checks.refuse(
         f"data.augmentation.{field} must be {expected}; got "
         f"{getattr(self, field)!r}"
       )

@@ -8,8 +8,7 @@ import math
 
 import numpy as np
 
-from input_pipeline import faults
-from input_pipeline.images import picture
+from input_pipeline.images import image_ops, picture
 
 # Tries of torchvision's RandomResizedCrop before it takes the centre.
 _NUM_TRIES = 10
@@ -73,10 +72,6 @@ def resize_and_crop(
     squash: whether both sides become `resize_size`; otherwise the image keeps
       its shape.
     interpolation: key of picture.INTERPOLATIONS.
-
-  Raises:
-    faults.ExampleError: an image that keeps its shape is so long that it would
-      be resized to more than picture.MAX_PIXELS pixels.
   """
   tall = wide = resize_size
   if not squash:
@@ -85,17 +80,17 @@ def resize_and_crop(
       tall = int(resize_size * image.height / image.width)
     else:
       wide = int(resize_size * image.width / image.height)
-  if tall * wide > picture.MAX_PIXELS:
-    raise faults.ExampleError(
-      "image_too_large",
-      f"image of {image.width} x {image.height} would be resized to {wide} x "
-      f"{tall} pixels; at most {picture.MAX_PIXELS} are",
-    )
-  whole = picture.Box(0, 0, image.width, image.height)
-  pixels = image.resized(whole, tall, wide, interpolation)
   if rng is None:
     top, left = (tall - size) // 2, (wide - size) // 2
   else:
     top = int(rng.integers(tall - size + 1))
     left = int(rng.integers(wide - size + 1))
+  if tall * wide > picture.MAX_PIXELS:
+    return image_ops.cut_resized(
+      *(image.pixels(), (tall, wide), (top, left)),
+      size=size,
+      interpolation=interpolation,
+    )
+  whole = picture.Box(0, 0, image.width, image.height)
+  pixels = image.resized(whole, tall, wide, interpolation)
   return pixels[top : top + size, left : left + size]

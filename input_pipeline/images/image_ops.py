@@ -26,6 +26,41 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
   return _resize_box(image, size, (0.0, 0.0, image.shape[1], image.shape[0]))
 
 
+def cut_resized(
+  image: np.ndarray,
+  shape: tuple[int, int],
+  corner: tuple[int, int],
+  *,
+  size: int,
+  interpolation: str,
+) -> np.ndarray:
+  """Return a square of an image resized to `shape`, uint8 [size, size, 3].
+
+  Pixels outside the square are not computed, so that a long, narrow image takes
+  no more memory than others. The others are the same up to rounding and
+  clipping between Pillow's two passes, whose order depends on the sizes.
+
+  Args:
+    image: uint8 [Y, X, 3].
+    shape: height and width of the whole resized image.
+    corner: top and left of the square in it.
+    size: side of the square.
+    interpolation: key of picture.INTERPOLATIONS.
+  """
+  height, width = image.shape[:2]
+  down, across = height / shape[0], width / shape[1]
+  top, left = corner
+  box = (
+    *(left * across, top * down),
+    min((left + size) * across, width),
+    min((top + size) * down, height),
+  )
+  resized = Image.fromarray(np.ascontiguousarray(image)).resize(
+    (size, size), picture.INTERPOLATIONS[interpolation], box=box
+  )
+  return np.asarray(resized)
+
+
 def random_crop(
   image: np.ndarray,
   rng: np.random.Generator,

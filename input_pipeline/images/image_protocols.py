@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from input_pipeline.images import picture
+from input_pipeline.images import image_ops, picture
 from models.pretrained import pixels
 from runtime import checks
 
@@ -71,11 +71,7 @@ class Protocol:
     )
 
   def apply(self, image: np.ndarray) -> np.ndarray:
-    """Return uint8 [size, size, 3] of an image uint8 [Y, X, 3].
-
-    Raises ValueError for an image so narrow that it would be resized to more
-    than picture.MAX_PIXELS pixels.
-    """
+    """Return uint8 [size, size, 3] of an image uint8 [Y, X, 3]."""
     height, width = image.shape[:2]
     if self.resize == "crop_first":
       side = int(self.size / self.resize_size * min(height, width))
@@ -89,8 +85,14 @@ class Protocol:
         high = int(self.resize_size * height / width)
       else:
         wide = int(self.resize_size * width / height)
-    image = self._resize(image, high, wide)
     top, left = self._offset(high), self._offset(wide)
+    if high * wide > picture.MAX_PIXELS:
+      return image_ops.cut_resized(
+        *(image, (high, wide), (top, left)),
+        size=self.size,
+        interpolation=self.interpolation,
+      )
+    image = self._resize(image, high, wide)
     return image[top : top + self.size, left : left + self.size]
 
   def _offset(self, side: int) -> int:
@@ -100,12 +102,6 @@ class Protocol:
   def _resize(self, image: np.ndarray, height: int, width: int) -> np.ndarray:
     if image.shape[:2] == (height, width):
       return image
-    if height * width > picture.MAX_PIXELS:
-      raise ValueError(
-        f"image protocol {self.name}: an image of {image.shape[1]} x "
-        f"{image.shape[0]} would be resized to {width} x {height} pixels; at "
-        f"most {picture.MAX_PIXELS} are"
-      )
     return np.asarray(
       Image.fromarray(np.ascontiguousarray(image)).resize(
         (width, height), picture.INTERPOLATIONS[self.interpolation]

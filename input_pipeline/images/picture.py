@@ -1,14 +1,11 @@
 """Encoded images, decoded as soon as the size of the result is known.
 
-Rules for files:
-- JPEG, PNG, WebP, GIF, BMP or TIFF; several frames (GIF, APNG, animated WebP,
-  TIFF, MPO): the first.
-- EXIF orientation is ignored, as by the loaders of CLIP and OpenCLIP.
-- Palettes, grey and CMYK (YCCK too, by Pillow's plain formula: colour profiles
-  are never applied) become RGB. 16-bit values keep their upper 8 bits.
-- Transparency is composited on white.
-- A file that ends too early, claims more than MAX_PIXELS or is no image is a
-  fault of its example (faults.ExampleError).
+formats.py has the formats, and the frame of several; levels.py the rules for
+colours, transparency and numbers other than 8 bits. Orientation is what Pillow
+leaves of it, as in the loaders of CLIP and OpenCLIP: EXIF's is ignored, and so
+is AVIF's; TIFF's tag and HEIC's rotation are obeyed in decoding. A file that
+ends too early, claims more than MAX_PIXELS or is no image is a fault of its
+example (faults.ExampleError).
 
 JPEGs are decoded by simplejpeg: Pillow's pixels, to the bit, in two thirds of
 its time, as they are not copied out of Pillow's own memory. For a result so
@@ -16,12 +13,9 @@ small that the difference is slight, they are decoded at a half or a quarter of
 their size (`_SCALED_MARGIN`).
 """
 
-import contextlib
 import ctypes
 import functools
-import io
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +23,7 @@ import simplejpeg
 from PIL import Image
 
 from input_pipeline import faults
+from input_pipeline.images import formats, levels
 
 try:
   import cykooz_resizer
@@ -37,12 +32,6 @@ except ModuleNotFoundError:  # no wheel for this machine: Pillow resizes
 
 # A file of a few kilobytes can claim any size; 64 megapixels are 192 MB.
 MAX_PIXELS = 64_000_000
-
-# Formats of pictures on the web and from cameras, among Pillow's 43. Others run
-# programs (EPS: Ghostscript) or were rarely tested with hostile files.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-
-WHITE = (255, 255, 255)
 
 # Pillow's filters are antialiased: their support grows with the shrinking
 # factor, as in torchvision on Pillow's images and in transformers.
@@ -157,7 +146,7 @@ def size(data: bytes) -> tuple[int, int]:
   """
   sides = _jpeg_size(data)
   if sides is None:
-    with _opened(data) as image:
+    with formats.opened(data) as image:
       sides = image.height, image.width
   _check_size(*sides)
   return sides
@@ -205,27 +194,9 @@ def _decode_jpeg(
 
 def _decode(data: bytes) -> np.ndarray:
   """Decode with Pillow: any format, always at full size."""
-  with _opened(data) as image:
+  with formats.opened(data) as image:
     _check_size(image.height, image.width)
-    return np.asarray(_to_rgb(image))
-
-
-@contextlib.contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
-  """Yield an image of Pillow; its exceptions become faults."""
-  try:
-    yield Image.open(io.BytesIO(data), formats=_FORMATS)
-  except faults.ExampleError:
-    raise
-  # Pillow raises this above twice the size that it warns of.
-  except Image.DecompressionBombError as error:
-    raise faults.ExampleError("image_too_large", str(error)) from error
-  # Pillow's parsers of odd files raise undocumented exceptions, ValueError and
-  # struct.error among them; with any of them the file is no usable image.
-  except Exception as error:
-    raise faults.ExampleError(
-      "image_broken", f"cannot decode image of {len(data)} bytes: {error}"
-    ) from error
+    return np.asarray(levels.to_rgb(image))
 
 
 def _check_size(height: int, width: int) -> None:
@@ -235,22 +206,6 @@ def _check_size(height: int, width: int) -> None:
       f"image of {width} x {height} = {height * width} pixels; at most "
       f"{MAX_PIXELS} are decoded",
     )
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-  if image.mode.startswith("I;16"):
-    # Pillow clips 16 bits to 8 instead of scaling them.
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert(
-      "RGB"
-    )
-  if image.has_transparency_data:
-    image = image.convert("RGBA")
-    # The slow blend is skipped for the many files whose alpha is 255
-    # throughout.
-    if np.asarray(image)[..., 3].min() < 255:
-      canvas = Image.new("RGBA", image.size, (*WHITE, 255))
-      image = Image.alpha_composite(canvas, image)
-  return image.convert("RGB")
 
 
 def _smallest_scale(box: Box, height: int, width: int) -> int:

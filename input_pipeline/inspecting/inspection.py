@@ -235,22 +235,23 @@ def _check(
   records: record_lib.Records,
   index: int,
 ) -> _Checked:
-  key = f"example {index}"
+  unread = f"example {index}: "
   try:
     record = records[index]
-    key = record.key
+    unread = ""
     # One caption of several, the same in every inspection.
     rng = np.random.default_rng(index)
-    text = captions.choose(
-      record.texts,
-      config.languages,
-      rng,
-      max_chars=config.max_caption_chars,
-      templates=config.sources[name].templates,
-    )
-    height, width, _ = image_ops.decode(record.image).shape
+    with faults.located(record.origin or record.key):
+      text = captions.choose(
+        record.texts,
+        config.languages,
+        rng,
+        max_chars=config.max_caption_chars,
+        templates=config.sources[name].templates,
+      )
+      height, width, _ = image_ops.decode(record.image).shape
   except faults.ExampleError as error:
-    return _Checked(fault=(error.kind, f"{key}: {error}"))
+    return _Checked(fault=(error.kind, f"{unread}{error}"))
   return _Checked(tokenizer.num_ids(text), (height, width), len(record.image))
 
 

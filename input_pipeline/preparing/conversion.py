@@ -15,11 +15,15 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from absl import logging
+
 from input_pipeline import pipeline, sources
 from input_pipeline.preparing import conversion_job, shard_writer
+from input_pipeline.selecting import repeats
 from input_pipeline.sources import prepared
 from input_pipeline.storage import uids as uids_lib
-from runtime import checks, jsonl, unfinished, whole_files
+from runtime import checks, jsonl, stopping, unfinished, whole_files
 
 ERRORS = "data_errors.jsonl"
 
@@ -35,24 +39,34 @@ def run(
   *,
   num_workers: int,
   shard_examples: int,
+  decode: bool,
   as_json: bool,
 ) -> int:
-  """Convert the sources, print what was written and the flags to use it."""
+  """Convert the sources, print what was written and the flags to use it.
+
+  Images are checked by their headers, with `decode` by decoding them.
+  """
   if not out:
     raise ValueError("--out is missing: --out=DIR, the folder to write")
   checks.at_least("--num_workers", num_workers, 0)
   checks.at_least("--shard_examples", shard_examples, 1)
   folder = pathlib.Path(out)
   conversion_job.check_free(folder, config.sources)
-  jobs = make_jobs(config, folder, shard_examples)
+  jobs = make_jobs(
+    config,
+    folder,
+    shard_examples=shard_examples,
+    image_check="decode" if decode else "header",
+  )
   for job in jobs:
     conversion_job.begun(job)
-  written = {
-    job.name: convert(
-      job, num_workers=num_workers, max_bad_fraction=config.max_bad_fraction
-    )
-    for job in jobs
-  }
+  with stopping.kept():
+    written = {
+      job.name: convert(
+        job, num_workers=num_workers, max_bad_fraction=config.max_bad_fraction
+      )
+      for job in jobs
+    }
   if as_json:
     print(json.dumps(written))
   else:
@@ -62,7 +76,11 @@ def run(
 
 
 def make_jobs(
-  config: pipeline.DataConfig, out: pathlib.Path, shard_examples: int
+  config: pipeline.DataConfig,
+  out: pathlib.Path,
+  *,
+  shard_examples: int,
+  image_check: str,
 ) -> list[conversion_job.Job]:
   """Open the sources; raises as `pipeline.open_sources` does."""
   jobs = []
@@ -87,7 +105,11 @@ def make_jobs(
     folder = out if len(config.sources) == 1 else out / name
     trained = trained or _ONLY_SPLIT
     jobs.append(
-      conversion_job.Job(name, source, folder, splits, trained, shard_examples)
+      conversion_job.Job(
+        *(name, source, folder, splits, trained, shard_examples),
+        image_check=image_check,
+        max_caption_chars=config.max_caption_chars,
+      )
     )
   return jobs
 
@@ -136,6 +158,8 @@ def _write_shards(
           start=start,
           stop=stop,
           uids=None if uids is None else uids[start:stop],
+          image_check=job.image_check,
+          max_caption_chars=job.max_caption_chars,
         )
       )
   total = sum(map(len, job.splits.values()))
@@ -209,6 +233,13 @@ def _finish(job: conversion_job.Job) -> None:
     path = job.folder / f"{split}.uids.npy"
     _join_uids(path, [work / name for name, _, _ in names])
     files |= prepared.facts_of([path])
+    if num := repeats.count(np.load(path, mmap_mode="r", allow_pickle=False)):
+      logging.warning(
+        "%d examples of %s have the UID of another one, so that no selection "
+        'can be made of them. data.sources.%s.uid="file+key" tells apart what '
+        "files number alike; docs/data.md has more",
+        *(num, path, job.name),
+      )
   _write_errors(job, left_out)
   manifest = prepared.Manifest(
     schema=prepared.SCHEMA,

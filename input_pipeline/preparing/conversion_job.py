@@ -32,6 +32,9 @@ class Job:
     splits: name in the folder -> records.
     trained: name of the split that the config trains on.
     shard_examples: number of examples of a shard.
+    image_check: key of shard_writer.IMAGE_CHECKS.
+    max_caption_chars: longest caption; an example without one as short is left
+      out.
   """
 
   name: str
@@ -40,13 +43,18 @@ class Job:
   splits: Mapping[str, record_lib.Records]
   trained: str
   shard_examples: int
+  image_check: str
+  max_caption_chars: int
 
   @property
   def plan(self) -> dict[str, Any]:
     """Return the key of the job, ready for JSON: another job has another."""
     fields = dataclasses.asdict(self.source)
     plan: dict[str, Any] = {name: fields[name] for name in _ALTERING}
+    plan["encoding"] = self.source.encoding
+    plan["max_caption_chars"] = self.max_caption_chars
     plan["shard_examples"] = self.shard_examples
+    plan["image_check"] = self.image_check
     plan["examples"] = {name: len(x) for name, x in self.splits.items()}
     plan["content"] = {name: x.fingerprint() for name, x in self.splits.items()}
     return json.loads(json.dumps(plan))
@@ -115,6 +123,14 @@ def begun(job: Job) -> str:
 
 
 def _check_plan(job: Job, plan: Mapping[str, Any]) -> None:
+  # Older plans name no check of images (they were written unseen), no encoding
+  # and no longest caption.
+  added = {
+    "image_check": "none",
+    "encoding": "",
+    "max_caption_chars": job.max_caption_chars,
+  }
+  plan = {**added, **plan}
   if changed := unfinished.changes(plan, job.plan):
     raise unfinished.other_key(
       f"--out={job.folder}",

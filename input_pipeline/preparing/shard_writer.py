@@ -12,11 +12,12 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from input_pipeline import faults
+from input_pipeline import captions, faults
+from input_pipeline.images import image_ops, picture
 from input_pipeline.sources import array_record, prepared
 from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import uids as uids_lib
@@ -31,6 +32,12 @@ _ADVICE = (
   " there"
 )
 
+# Check of an image -> function that raises faults.ExampleError.
+IMAGE_CHECKS: Mapping[str, Callable[[bytes], object]] = {
+  "header": picture.size,
+  "decode": image_ops.decode,
+}
+
 # An example left out: (index in the split, kind, message).
 Fault = tuple[int, str, str]
 
@@ -44,6 +51,8 @@ class Task:
     path: path of its file.
     start, stop: examples of the split.
     uids: UID [stop - start] of the examples, where keys differ from UIDs.
+    image_check: key of IMAGE_CHECKS.
+    max_caption_chars: see Job.
   """
 
   split: int
@@ -51,6 +60,8 @@ class Task:
   start: int
   stop: int
   uids: np.ndarray | None
+  image_check: str
+  max_caption_chars: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,6 +193,7 @@ def write(
   Raises:
     OSError: as `array_record.write`.
   """
+  check = IMAGE_CHECKS[task.image_check]
   left_out: list[Fault] = []
   languages: set[str] = set()
   uids: list[tuple[int, int]] = []
@@ -191,6 +203,9 @@ def write(
     for index in range(task.start, task.stop):
       try:
         record = records[index]
+        captions.check(record.texts, task.max_caption_chars)
+        with faults.located(record.origin):
+          check(record.image)
       except faults.ExampleError as error:
         left_out.append((index, error.kind, str(error)[:_MAX_MESSAGE]))
       else:

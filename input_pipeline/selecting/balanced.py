@@ -20,6 +20,7 @@ import pathlib
 import numpy as np
 from absl import logging
 
+from input_pipeline.selecting import repeats
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 from input_pipeline.storage import uids as uids_lib
@@ -34,7 +35,7 @@ _PLACE = np.dtype(
 # UIDs of the source that are looked up at once.
 _CHUNK = 2**20
 # Version to increase when the form of the cached files changes.
-_VERSION = 1
+_VERSION = 2
 # Most draws for one position, times the mean probability: none is kept once in
 # e**64 positions.
 _DRAWS_BY_MEAN = 64
@@ -110,6 +111,10 @@ class Records:
     """Return the name of the file of examples, which identifies the content."""
     return self._path.stem
 
+  def path_of(self, index: int) -> str:
+    """Return the path of the file that has a record."""
+    return self._records.path_of(int(self._places["position"][index]))
+
   def uids(self) -> np.ndarray:
     """Return each record's UID."""
     return self._records.uids()[self._places["position"]]
@@ -127,7 +132,8 @@ def select(
   """Return the examples that `source.keep` may keep, in the source's order.
 
   The first call reads every UID of the source. Raises ValueError for a file
-  that is no array of KEEP, or has none of the source's UIDs.
+  that is no array of KEEP, has none of the source's UIDs, or has one that
+  several examples have.
   """
   field = f"{context.field}.keep"
   keep = _open(field, source.keep)
@@ -143,7 +149,8 @@ def select(
       names = uids_lib.SortedUids(keep, source.keep)
     except ValueError as error:
       raise ValueError(f"{field}: {error}") from error
-    places, total = _look_up(records.uids(), names, keep, field)
+    places, total, repeated = _look_up(records.uids(), names, keep, field)
+    repeats.check(keep[repeated], records, source, field)
     if not total:
       raise ValueError(
         f"{field}={source.keep} keeps none of the {len(records)} examples; "
@@ -184,9 +191,13 @@ def _look_up(
   names: uids_lib.SortedUids,
   keep: np.ndarray,
   field: str,
-) -> tuple[np.ndarray, float]:
-  """Return _PLACE of the examples that may be kept, and the sum of means."""
+) -> tuple[np.ndarray, float, np.ndarray]:
+  """Return _PLACE of the examples that may be kept, and the sum of means.
+
+  Also return the rows of `keep` whose UIDs several examples have.
+  """
   found, total = [np.zeros(0, _PLACE)], 0.0
+  counter = repeats.Counter(len(keep))
   with progress.Progress(f"Looking up {field}", len(uids)) as bar:
     for start in range(0, len(uids), _CHUNK):
       chunk = uids[start : start + _CHUNK]
@@ -194,11 +205,18 @@ def _look_up(
       counts = names.count(chunk, first)
       some = np.flatnonzero(counts)
       counts, first = counts[some], first[some]
+      counter.add(first)
       # Rows of all their captions, example by example.
       ends = np.cumsum(counts)
       rows = np.arange(ends[-1] if len(ends) else 0)
       rows += np.repeat(first - (ends - counts), counts)
       chances = keep[rows]["keep"].astype(np.float64)
+      wrong = np.flatnonzero(~((chances >= 0) & (chances <= 1)))
+      if len(wrong):
+        raise ValueError(
+          f"{field} must have probabilities from 0 to 1; row {rows[wrong[0]]} "
+          f"has {chances[wrong[0]]}"
+        )
       means = np.add.reduceat(chances, ends - counts) if len(ends) else chances
       means = means / counts
       some, counts, first = (x[means > 0] for x in (some, counts, first))
@@ -208,7 +226,7 @@ def _look_up(
       found.append(places)
       total += float(means.sum())
       bar.advance(len(chunk))
-  return np.concatenate(found), total
+  return np.concatenate(found), total, counter.repeated()
 
 
 def _facts_path(path: pathlib.Path) -> pathlib.Path:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from absl import logging
 
+from input_pipeline.selecting import repeats
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 from input_pipeline.storage import uids as uids_lib
@@ -19,7 +20,7 @@ from runtime import progress, whole_files
 # UIDs that are compared at once.
 _CHUNK = 2**20
 # Version to increase when the form of the cached files changes.
-_VERSION = 1
+_VERSION = 2
 
 
 class Records:
@@ -48,6 +49,10 @@ class Records:
     """Return the name of the file of positions, a digest of both."""
     return self._path.stem
 
+  def path_of(self, index: int) -> str:
+    """Return the path of the file that has a record."""
+    return self._records.path_of(int(self._positions[index]))
+
   def uids(self) -> np.ndarray:
     """Return each record's UID."""
     return self._records.uids()[self._positions]
@@ -65,7 +70,8 @@ def select(
   """Return the examples that `source.subset` names, in the source's order.
 
   The first call reads every UID of the source and of the file. Raises
-  ValueError for a file without sorted UIDs, or with none of the source's.
+  ValueError for a file without sorted UIDs, with none of the source's, or with
+  one that several examples have.
   """
   field = f"{context.field}.subset"
   uids = read(field, source.subset)
@@ -82,13 +88,15 @@ def select(
     label = f"Looking up {context.field} in {source.subset}"
     with progress.Progress(label, len(source_uids)) as bar:
       subset = uids_lib.SortedUids(uids, source.subset)
-      found = _positions(source_uids, subset, bar.advance)
+      found, repeated = _positions(source_uids, subset, len(uids), bar.advance)
+    repeats.check(uids[repeated], records, source, field)
     if not len(found):
       raise ValueError(
         f"{field}={source.subset} names none of the {len(records)} examples: "
         f"the first UID there is {uids_lib.uid_hex(uids[0])}, that of the "
         f"source {uids_lib.uid_hex(source_uids[0])}. "
-        f"{context.field}.uid names the field of the UIDs"
+        f"{context.field}.uid names the field of the UIDs, "
+        'of "file+" with paths below the folder of all files'
       )
     logging.info(
       "%s: %d of %d examples are among the %d of %s",
@@ -134,12 +142,19 @@ def _check_sorted(field: str, path: str, uids: np.ndarray) -> None:
 def _positions(
   source: np.ndarray,
   subset: uids_lib.SortedUids,
+  num: int,
   advance: Callable[[int], None],
-) -> np.ndarray:
-  """Return where `source` has a UID of the subset: int64, ascending."""
+) -> tuple[np.ndarray, np.ndarray]:
+  """Return where `source` has one of the subset's `num` UIDs: int64, ascending.
+
+  Also return the index in the subset of those UIDs that it has several times.
+  """
   positions = [np.zeros(0, np.int64)]
+  counter = repeats.Counter(num)
   for start in range(0, len(source), _CHUNK):
     chunk = source[start : start + _CHUNK]
-    positions.append(start + np.flatnonzero(subset.have(chunk)))
+    index = subset.index(chunk)
+    positions.append(start + np.flatnonzero(index >= 0))
+    counter.add(index[index >= 0])
     advance(len(chunk))
-  return np.concatenate(positions)
+  return np.concatenate(positions), counter.repeated()

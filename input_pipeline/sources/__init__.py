@@ -15,6 +15,7 @@ from typing import Any
 
 from input_pipeline.sources import (
   emoji,
+  folder,
   parquet,
   prepared,
   table,
@@ -29,5 +30,6 @@ FORMATS: dict[str, Any] = {
   "webdataset": webdataset,
   "parquet": parquet,
   "table": table,
+  "folder": folder,
   "tfds": tfds,
 }

@@ -10,8 +10,10 @@ Files are written with group_size:1, one record a chunk, so that a random read
 decompresses nothing but its own record.
 """
 
+import bisect
 import concurrent.futures
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +25,7 @@ from array_record.python import array_record_data_source, array_record_module
 
 from input_pipeline import faults
 from input_pipeline.sources import record as record_lib
-from input_pipeline.storage import files, remote
+from input_pipeline.storage import file_kinds, files, remote
 from input_pipeline.storage import uids as uids_lib
 
 Record = record_lib.Record
@@ -151,6 +153,8 @@ class Records:
       for path, count in zip(self._paths, counts, strict=True)
       if count
     ]
+    takes = (span.take for span in self._spans)
+    self._starts = list(itertools.accumulate(takes, initial=0))[:-1]
     # Not the class in grain.sources: it adds traces and imports JAX, which
     # processes that only read must not import.
     self._source = (
@@ -169,7 +173,10 @@ class Records:
       data = self._source[index]
     except (RuntimeError, ValueError, IndexError) as error:
       raise self._fault(index, error) from error
-    return unpack(data)
+    span, number = self._located(index)
+    record = unpack(data)
+    origin = f"{span.filename}, record {number}"
+    return dataclasses.replace(record, origin=origin)
 
   def __iter__(self) -> Iterator[Record]:
     for index in range(len(self)):
@@ -187,6 +194,10 @@ class Records:
           (os.path.basename(path), status.st_size, status.st_mtime_ns)
         )
     return record_lib.digest(facts)
+
+  def path_of(self, index: int) -> str:
+    """Return the path of the file that has a record."""
+    return self._located(index)[0].filename
 
   def uids(self) -> np.ndarray:
     """Return each record's UID; without a file of them, reads every record.
@@ -207,13 +218,15 @@ class Records:
   def __repr__(self) -> str:
     return f"Records({', '.join(self._paths)})"
 
+  def _located(self, index: int) -> tuple["Span", int]:
+    """Return the file of a record, and its number there."""
+    at = bisect.bisect_right(self._starts, index) - 1
+    return self._spans[at], index - self._starts[at]
+
   def _fault(self, index: int, error: Exception) -> faults.ExampleError:
     """Return the fault of a record that could not be read."""
-    for span in self._spans:
-      if index < span.take:
-        break
-      index -= span.take
-    location = f"record {index} of {span.filename}"
+    span, number = self._located(index)
+    location = f"record {number} of {span.filename}"
     if remote.is_remote(span.filename):
       return faults.ExampleError("read_failed", f"{location}: {error}")
     if not os.path.isfile(span.filename):
@@ -235,6 +248,10 @@ def _counts(paths: Sequence[str]) -> list[int]:
     counts = list(pool.map(_num_records, paths))
   for path, count in zip(paths, counts, strict=True):
     if count is None:
+      with files.open_file(path) as file:
+        kind = file_kinds.describe(file.read(file_kinds.NUM_BYTES))
+      if kind and "ArrayRecord" not in kind:
+        raise ValueError(f"{path} is no ArrayRecord file but {kind}")
       raise ValueError(
         f"{path} is not an ArrayRecord file, or one that was cut short"
       )

@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
-from input_pipeline import faults
+from input_pipeline import captions, faults
 from input_pipeline.sources import columns
 from input_pipeline.storage import files, kept, remote
 
@@ -57,7 +57,7 @@ class CaptionFiles:
         text = item[0]
         if len(item) > 1 and isinstance(item[1], str) and item[1]:
           language = item[1]
-      if isinstance(text, str) and text.strip():
+      if isinstance(text, str) and not captions.is_blank(text):
         texts.setdefault(language, []).append(columns.clean(text).strip())
     return {language: tuple(some) for language, some in texts.items()}
 

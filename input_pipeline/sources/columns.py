@@ -1,23 +1,37 @@
 """Columns of a table: image, captions, language and key."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from input_pipeline import faults
+from input_pipeline import captions, faults
 from input_pipeline.sources import source_config
 from input_pipeline.storage import remote
+from input_pipeline.storage import uids as uids_lib
 
 # Usual names, best first: ours and Hugging Face's, img2dataset's (named by its
 # images' format), those of open_clip's tables (filepath, title), image
-# folders'. "url" is left out, so that no crawl starts by mistake.
+# folders', and of tars that became tables (txt, __key__). A name in exactly
+# this case is preferred to TEXT, Filepath, ...
 IMAGES = (
   *("image", "jpg", "png", "webp", "jpeg", "filepath", "file_name"),
-  *("image_path", "path"),
+  *("image_path", "path", "file", "filename", "image_file_name", "image_name"),
 )
-CAPTIONS = ("caption", "captions", "text", "title", "texts")
-KEYS = ("key",)
+# Columns of addresses, for a table of pairs without an image or a file. Not for
+# one that curation reads, so that no crawl starts by mistake.
+ADDRESSES = ("url", "image_url")
+CAPTIONS = (
+  *("caption", "captions", "text", "title", "texts"),
+  *("txt", "json.caption", "json.texts"),
+)
+KEYS = ("key", "__key__")
+
+# `uid` that names rows by their file and number, also where they have keys.
+BY_ROW = f"{uids_lib.IN_FILE}row"
+# Most columns that a message lists.
+_NUM_LISTED = 30
 
 # First rows that define the columns of a table without a schema.
 NUM_PROBED = 100
@@ -25,12 +39,36 @@ NUM_PROBED = 100
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-  """Names of columns; None (for the image "") if the table has none."""
+  """Names of columns; None (for the image "") if the table has none.
+
+  Attributes:
+    image: column of the image, or of its path or URL.
+    captions: columns of captions.
+    language: column of the captions' language.
+    key: column of the key.
+    reasons: reasons for the columns of image and captions, for messages.
+    in_file: whether keys differ between files only; see uids.in_file.
+  """
 
   image: str
   captions: tuple[str, ...]
   language: str | None
   key: str | None
+  # Not a part of fingerprints, nor what follows.
+  reasons: tuple[str, str] = dataclasses.field(
+    default=("", ""), repr=False, compare=False
+  )
+  in_file: bool = dataclasses.field(default=False, repr=False)
+
+  @property
+  def about_image(self) -> str:
+    """Return the image's column and why it was chosen, for messages."""
+    return self.image + self.reasons[0]
+
+  @property
+  def about_captions(self) -> str:
+    """Return the captions' columns and why they were chosen, for messages."""
+    return ", ".join(self.captions) + self.reasons[1]
 
   @property
   def names(self) -> tuple[str, ...]:
@@ -56,58 +94,104 @@ def choose(
       f"{field}.image must be one column; got {list(source.image)}"
     )
   keys = KEYS
-  if needs_image or source.image or not set(IMAGES).isdisjoint(names):
-    image = _first(f"{field}.image", source.image, IMAGES, names)
+  image_why = ""
+  usual = (*IMAGES, *ADDRESSES) if needs_image else IMAGES
+  if needs_image or source.image or _usual(usual, names):
+    image, image_why = _first(f"{field}.image", source.image, usual, names)
   else:
     image, keys = "", ("uid", *KEYS)
   if source.caption:
-    for name in source.caption:
-      _check(f"{field}.caption", name, names)
-    captions = source.caption
+    captions = tuple(
+      _checked(f"{field}.caption", name, names) for name in source.caption
+    )
+    caption_why = _why(f"{field}.caption", (), names)
   else:
-    captions = (_first(f"{field}.caption", (), CAPTIONS, names),)
-  for option in ("language_field", "uid"):
-    if getattr(source, option):
-      _check(f"{field}.{option}", getattr(source, option), names)
-  key = source.uid or next((name for name in keys if name in names), None)
-  return Columns(image, captions, source.language_field or None, key)
+    caption, caption_why = _first(f"{field}.caption", (), CAPTIONS, names)
+    captions = (caption,)
+  language, key = None, None
+  if source.language_field:
+    language = _checked(f"{field}.language_field", source.language_field, names)
+  uid = source.uid.removeprefix(uids_lib.IN_FILE)
+  in_file = uid != source.uid
+  if not uid or (in_file and uid == "key"):
+    key = next((name for name in keys if name in names), None)
+  elif source.uid != BY_ROW:
+    key = _checked(f"{field}.uid", uid, names)
+  columns = Columns(
+    *(image, captions, language, key, (image_why, caption_why), in_file)
+  )
+  for name in columns.names:
+    if (number := list(names).count(name)) > 1:
+      raise ValueError(
+        f"{field}.path: {source.path} has the column {name} {number} times, "
+        f"among {list(names)}; expected it once"
+      )
+  return columns
 
 
 def texts(
-  columns: Columns, row: Mapping[str, Any], language: str, index: int
+  columns: Columns, row: Mapping[str, Any], language: str, where: str
 ) -> dict[str, tuple[str, ...]]:
   """Return the captions of a row by language.
 
-  Raises faults.ExampleError: "caption_missing".
+  Args:
+    columns: columns of the row.
+    row: values by column; captions are text, lists of it, and mappings from
+      a language to these.
+    language: language of captions for which the row names none.
+    where: description of the row, for messages.
+
+  Raises:
+    faults.ExampleError: "caption_missing".
   """
-  found = tuple(
-    clean(text)
-    for name in columns.captions
-    for text in flat(row.get(name))
-    if text.strip()
-  )
-  if not found:
-    raise faults.ExampleError(
-      "caption_missing",
-      f"row {index} has no text in {', '.join(columns.captions)}",
-    )
   if columns.language is not None:
     value = row.get(columns.language)
     language = value if isinstance(value, str) and value else language
-  return {language: found}
+  found: dict[str, list[str]] = {}
+  for name in columns.captions:
+    for code, text in by_language(row.get(name), language):
+      if not captions.is_blank(text):
+        found.setdefault(code, []).append(clean(text))
+  if not found:
+    raise faults.ExampleError(
+      "caption_missing",
+      f"{where} has no text in column {columns.about_captions}",
+    )
+  return {code: tuple(some) for code, some in found.items()}
 
 
 def key_text(value: Any) -> str:
-  """Return the key of a row as text; "" for a missing or empty one."""
+  """Return the key of a row as text; "" for a missing or empty one.
+
+  A whole number that is a float (pandas makes floats of integers beside a
+  missing one) has the key of the integer: 7.0 that of 7. NaN is a missing key.
+
+  Raises:
+    faults.ExampleError: "record_broken" for an infinite float, or one so large
+      that whole numbers may not be told apart (2^53).
+  """
   if isinstance(value, bytes):
     return value.hex()
-  return "" if value is None else clean(str(value))
+  if isinstance(value, float):
+    if math.isnan(value):
+      return ""
+    try:
+      value = uids_lib.number(value)
+    except ValueError as error:
+      raise faults.ExampleError("record_broken", str(error)) from error
+  text = "" if value is None else clean(str(value))
+  return text if text.strip() else ""
 
 
 def image_value(value: Any) -> Any:
-  """Return the bytes, or else the path, of an image that may be a struct."""
+  """Return the bytes, or else the path, of an image of any form.
+
+  It may be a mapping of bytes and path, and bytes a list of numbers.
+  """
   if isinstance(value, dict):
-    return value.get("bytes") or value.get("path")
+    return image_value(value.get("bytes")) or value.get("path")
+  if isinstance(value, list):
+    return b"" if None in value else bytes(value)
   return value
 
 
@@ -131,33 +215,79 @@ def clean(text: str) -> str:
 
 def flat(value: Any) -> Iterator[str]:
   """Yield the texts of a value, skipping other types."""
+  return (text for _, text in by_language(value, ""))
+
+
+def by_language(value: Any, language: str) -> Iterator[tuple[str, str]]:
+  """Yield language and text of a value's texts, skipping other types.
+
+  Args:
+    value: text, a list of values, or a mapping from languages to values.
+    language: language of texts outside of mappings.
+  """
   if isinstance(value, str):
-    yield value
+    yield language, value
   elif isinstance(value, list | tuple):
     for item in value:
-      yield from flat(item)
+      yield from by_language(item, language)
+  elif isinstance(value, Mapping):
+    for code, item in value.items():
+      yield from by_language(item, str(code) or language)
 
 
 def _first(
   field: str,
-  given: Sequence[str],
+  named: Sequence[str],
   usual: Sequence[str],
   names: Collection[str],
-) -> str:
-  if given:
-    _check(field, given[0], names)
-    return given[0]
-  for name in usual:
-    if name in names:
-      return name
+) -> tuple[str, str]:
+  """Return a column and, for messages, the reason for it."""
+  if named:
+    return _checked(field, named[0], names), _why(field, (), names)
+  name = _usual(usual, names)
+  if name:
+    return name, _why(field, usual, names)
   raise ValueError(
     f"{field} must be given: none of the usual {', '.join(usual)} is among the "
-    f"columns {list(names)}"
+    f"columns {_listed(names)}"
   )
 
 
-def _check(field: str, name: str, names: Collection[str]) -> None:
-  if name not in names:
+def _usual(usual: Sequence[str], names: Collection[str]) -> str:
+  """Return the first usual name that a table has, "" without one."""
+  exact = next((name for name in usual if name in names), "")
+  return exact or next(
+    (column for name in usual if (column := _matching(name, names))), ""
+  )
+
+
+def _matching(name: str, names: Collection[str]) -> str:
+  """Return the one column of this name in whatever case, "" for none."""
+  if name in names:
+    return name
+  columns = [x for x in names if x.strip().lower() == name.lower()]
+  return columns[0] if len(columns) == 1 else ""
+
+
+def _checked(field: str, name: str, names: Collection[str]) -> str:
+  column = _matching(name, names)
+  if not column:
     raise ValueError(
-      f"{field} must be among the columns {list(names)}; got {name!r}"
+      f"{field} must be among the columns {_listed(names)}; got {name!r}"
     )
+  return column
+
+
+def _why(field: str, usual: Sequence[str], names: Collection[str]) -> str:
+  """Return the reason for a column, behind its name in a message."""
+  if not usual:
+    return f" (named by {field}; the columns are {_listed(names)})"
+  return (
+    f" (chosen as the first of {', '.join(usual)} among the columns "
+    f"{_listed(names)}; {field} names another)"
+  )
+
+
+def _listed(names: Collection[str]) -> str:
+  more = ", ..." if len(names) > _NUM_LISTED else ""
+  return f"[{', '.join(map(repr, [*names][:_NUM_LISTED]))}{more}]"

@@ -1,11 +1,13 @@
 """Rows of Parquet files, read in any order.
 
-Two layouts are recognised: img2dataset's files (images in a binary column named
-jpg, png or webp; columns caption, key, status, of which only rows with the
-status "success" are examples), and those of Hugging Face's datasets (a struct
-image of bytes and path). A text column for the image names files, by a path
-below the table's folder or a URL; see named_file.py. Captions are text, or
-lists of text, in one column or several.
+Three layouts are recognised: img2dataset's files (images in a binary column
+named jpg, png or webp; columns caption, key, status, of which only rows with
+the status "success" are examples), those of Hugging Face's datasets (a struct
+image of bytes and path), and tars that became tables (__key__, jpg, txt, json).
+A text column for the image names files, by a path below the table's folder or
+a URL; see named_file.py. Captions are text, lists of it, or these by language,
+in one column or several. Their types may differ from file to file, and a dotted
+name is of something inside a column; see arrow_values.py.
 
 Parquet is read by whole row groups, so those used last are kept. If they are
 large, a shuffled reader reads much more than it uses, and a warning is logged.
@@ -20,6 +22,8 @@ from absl import logging
 
 from input_pipeline import faults
 from input_pipeline.sources import (
+  arrow_texts,
+  arrow_values,
   columns,
   named_file,
   parquet_layout,
@@ -76,7 +80,7 @@ def open_split(
     _GROUP,
   )
   groups = groups[groups["num_examples"] > 0]
-  records = Records(source, found, layout, groups)
+  records = Records(source, found, layout, groups, field)
   if not len(records):
     raise ValueError(f"{field}.path: {source.path} has no rows to use")
   _warn_of_large_groups(groups, field)
@@ -92,9 +96,11 @@ class Records:
     found: Sequence[files.File],
     layout: parquet_layout.Layout,
     groups: np.ndarray,
+    field: str,
   ):
-    self._arguments = source, tuple(found), layout, groups
+    self._arguments = source, tuple(found), layout, groups, field
     self._source = source
+    self._field = field
     self._files = tuple(found)
     self._layout = layout
     self._groups = groups
@@ -115,18 +121,13 @@ class Records:
     table, rows = self._cache[number]
     position = position if rows is None else int(rows[position])
     path = self._files[self._groups["file"][number]].path
-    try:
-      row = {name: table[name][position].as_py() for name in table.column_names}
-    except UnicodeDecodeError as error:
-      raise faults.ExampleError(
-        "caption_broken", f"row {index}, of {path}, is not UTF-8: {error}"
-      ) from error
-    image = self._image(row[self._layout.columns.image], path, index)
-    texts = columns.texts(
-      self._layout.columns, row, self._source.language, index
-    )
-    key = row.get(self._layout.columns.key or "")
-    return record_lib.Record(self._key(key, number, position), image, texts)
+    where = f"row {index}, of {path}"
+    image = self._image(table, position, path, where)
+    texts = self._texts(table, position, where)
+    with faults.located(where):
+      stored = _text_of(table, position, self._layout.columns.key)
+      key = self._key(stored, number, position)
+    return record_lib.Record(key, image, texts, f"{path}, {key}")
 
   def fingerprint(self) -> str:
     """Return hex digits of the files' names, sizes and versions."""
@@ -134,7 +135,12 @@ class Records:
       (name, file.size, file.version)
       for name, file in zip(self._names, self._files, strict=True)
     ]
-    return record_lib.digest((facts, self._layout))
+    root = named_file.facts_of(self._source.image_root)
+    return record_lib.digest((facts, self._layout, *root))
+
+  def path_of(self, index: int) -> str:
+    """Return the path of the file that has a row."""
+    return self._files[self._groups["file"][self._locate(index)[0]]].path
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads no column but the key's."""
@@ -145,6 +151,9 @@ class Records:
         range(start, stop), self._keys(number), strict=True
       ):
         found[index] = uids_lib.uid(key)
+      if self._layout.columns.in_file:
+        name = self._names[self._groups["file"][number]]
+        found[start:stop] = uids_lib.in_file(found[start:stop], name)
     return found
 
   def _locate(self, index: int) -> tuple[int, int]:
@@ -160,30 +169,66 @@ class Records:
     name = self._layout.columns.key
     num_examples = int(self._groups["num_examples"][number])
     table, rows = None, None
-    names = (
-      [*self._layout.status]
-      if name is None
-      else [
-        name,
-        *self._layout.status,
-      ]
-    )
+    names = [*([name] if name else ()), *self._layout.status]
     if names:
       with contextlib.suppress(faults.ExampleError):
         table, rows = self._read_columns(number, names)
     places = range(num_examples) if rows is None else rows.tolist()
-    values = None
-    if table is not None and name:
-      with contextlib.suppress(UnicodeDecodeError):
-        values = table[name].to_pylist()
+    values = None if table is None else self._stored_keys(table)
     for place in places:
-      yield self._key(None if values is None else values[place], number, place)
+      try:
+        value = None if values is None else values[place]
+        yield self._key(value, number, place)
+      except faults.ExampleError:  # raised again when the row is read
+        yield self._key(None, number, place)
+
+  def _stored_keys(self, table: Any) -> list[Any]:
+    """Return the keys in a table, None where there is none."""
+    name = self._layout.columns.key
+    if name is None:
+      return [None] * len(table)
+    values = arrow_values.column(table, name)
+    if arrow_values.is_text(values.type):
+      values, _ = arrow_values.strings(values)
+    return values.to_pylist()
+
+  def _texts(
+    self, table: Any, position: int, where: str
+  ) -> dict[str, tuple[str, ...]]:
+    """Return the captions of a row by language."""
+    row: dict[str, Any] = {}
+    for name in self._layout.columns.captions:
+      if _is_simple(table, name):
+        with contextlib.suppress(UnicodeDecodeError):
+          row[name] = table[name][position].as_py()
+          continue
+      _, languages, texts, broken = arrow_texts.texts(
+        table.slice(position, 1), [name]
+      )
+      for reason in broken.values():
+        raise faults.ExampleError("caption_broken", f"{where}: {reason}")
+      row[name] = [
+        {code: text} if code else text
+        for code, text in zip(
+          languages.to_pylist(), texts.to_pylist(), strict=True
+        )
+      ]
+    language = None
+    with contextlib.suppress(UnicodeDecodeError):
+      language = _text_of(table, position, self._layout.columns.language)
+      if isinstance(language, bytes):
+        language = language.decode()
+    language = language if isinstance(language, str) else ""
+    return columns.texts(
+      self._layout.columns, row, language or self._source.language, where
+    )
 
   def _read_group(
     self, number: int
   ) -> tuple[tuple[Any, np.ndarray | None], int]:
     """Return an entry of `_cache`, and its bytes."""
-    found = self._read_columns(number, list(self._layout.read))
+    names = [*self._layout.columns.names, *self._layout.status]
+    found = self._read_columns(number, names)
     return found, found[0].nbytes
 
   def _read_footer(self, number: int) -> tuple[Any, int]:
@@ -210,7 +255,12 @@ class Records:
         )
       footer = self._footers[int(self._groups["file"][number])]
       with parquet_layout.opened(file.path, footer) as reader:
-        table = reader.read_row_group(group, columns=names, use_threads=False)
+        wanted = parquet_layout.parts(
+          reader.schema_arrow, names, self._layout.columns.image
+        )
+        table = reader.read_row_group(
+          group, columns=list(wanted), use_threads=False
+        )
       rows = parquet_layout.examples(table, self._layout)
     except FileNotFoundError as error:
       raise faults.ExampleError(
@@ -229,13 +279,26 @@ class Records:
       )
     return table, rows
 
-  def _image(self, value: Any, path: str, index: int) -> bytes:
-    value = columns.image_value(value)
+  def _image(self, table: Any, position: int, path: str, where: str) -> bytes:
+    """Return the image of a row."""
+    try:
+      value = columns.image_value(
+        _value(table, position, self._layout.columns.image)
+      )
+    except UnicodeDecodeError as error:
+      raise faults.ExampleError(
+        "image_missing", f"{where}: the image's path is not UTF-8"
+      ) from error
     if isinstance(value, str) and value:
-      return named_file.read(value, path.rpartition("/")[0] or ".")
+      folder = named_file.folder_of(self._source.image_root, path)
+      try:
+        return named_file.read(value, folder, self._field)
+      except faults.ExampleError as error:
+        raise faults.ExampleError(error.kind, f"{where}: {error}") from error
     if not value:
       raise faults.ExampleError(
-        "image_missing", f"row {index} has no {self._layout.columns.image}"
+        "image_missing",
+        f"{where}, has nothing in column {self._layout.columns.about_image}",
       )
     return value
 
@@ -244,6 +307,36 @@ class Records:
     return columns.key_text(value) or (
       f"{self._names[group['file']]}:{group['number']}:{place}"
     )
+
+
+def _value(table: Any, position: int, name: str) -> Any:
+  """Return a value; UnicodeDecodeError for text that is not UTF-8."""
+  import pyarrow
+
+  if name in table.column_names:
+    value = table[name][position]
+    if not isinstance(value, pyarrow.ExtensionScalar):
+      return value.as_py()
+  return arrow_values.column(table.slice(position, 1), name)[0].as_py()
+
+
+def _text_of(table: Any, position: int, name: str | None) -> Any:
+  """Return a value; None for text that is not UTF-8, and without a column."""
+  with contextlib.suppress(UnicodeDecodeError):
+    return _value(table, position, name) if name else None
+  return None
+
+
+def _is_simple(table: Any, name: str) -> bool:
+  """Return whether a column has strings or lists of them, read faster."""
+  import pyarrow
+
+  if name not in table.column_names:
+    return False
+  kind = table[name].type
+  while pyarrow.types.is_list(kind):
+    kind = kind.value_type
+  return pyarrow.types.is_string(kind)
 
 
 def _warn_of_large_groups(groups: np.ndarray, field: str) -> None:

@@ -1,19 +1,29 @@
 """Layout of a Parquet file: its columns by their use, and its row groups."""
 
+import collections
 import concurrent.futures
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from input_pipeline.sources import columns, source_config
-from input_pipeline.storage import files, remote
+from input_pipeline import faults
+from input_pipeline.sources import (
+  arrow_values,
+  columns,
+  parquet_types,
+  source_config,
+)
+from input_pipeline.storage import file_kinds, files, remote, uids
 from runtime import progress
 
 # Column of img2dataset, and its value for an image that was downloaded.
 _STATUS = "status"
-_SUCCESS = "success"
+_SUCCESS = ("success", b"success")
+# Bytes of a Parquet file with the shortest footer: two marks and its length.
+_LEAST_BYTES = 12
 # Footers read at once, and number of files from which on progress is shown.
 _NUM_OPENED = 16
 _NUM_SHOWN = 1000
@@ -24,7 +34,7 @@ class Layout(NamedTuple):
 
   Attributes:
     columns: columns by their use.
-    read: columns to read for an example; "image.bytes" is part of a struct.
+    read: parts of the columns in the first file; "image.bytes" is of a struct.
     status: ("status",) for a file whose rows may be no examples, else ().
   """
 
@@ -37,13 +47,15 @@ class Footer(NamedTuple):
   """Content of one file.
 
   Attributes:
-    names: names of all columns.
+    names: names of all columns, and dotted ones of fields in structs.
+    repeated: those that are there more than once, and cannot be read.
     counts: number of rows, or of examples, in each row group.
     sizes: uncompressed bytes of each row group; captions are negligible beside
       images.
   """
 
   names: frozenset[str]
+  repeated: frozenset[str]
   counts: list[int]
   sizes: list[int]
 
@@ -111,10 +123,11 @@ def read_footers(
       found, threads.map(read, found), strict=True
     ):
       layout = layout or other
-      if other != layout:
+      if (other.columns, other.status) != (layout.columns, layout.status):
         raise ValueError(
-          f"{field}.path: {file.path} has other columns than "
-          f"{found[0].path}: {other} and {layout}"
+          f"{field}.path: {file.path} has other columns than {found[0].path}, "
+          f"of which {_listed(layout)} are read; of {sorted(footer.names)} it "
+          f"would be {_listed(other)}"
         )
       footers.append(footer)
       if bar is not None:
@@ -131,19 +144,46 @@ def _read(
   try:
     with opened(path) as reader:
       schema = reader.schema_arrow
-      layout = of_schema(schema, source, field, needs_image=needs_image)
+      layout = of_schema(
+        schema,
+        dataclasses.replace(source, path=path),
+        field,
+        needs_image=needs_image,
+      )
       groups = range(reader.metadata.num_row_groups)
       rows = [reader.metadata.row_group(number) for number in groups]
       counts = [row.num_rows for row in rows]
       if needs_image and layout.status:
         counts = [_num_examples(reader, number, layout) for number in groups]
       sizes = [row.total_byte_size for row in rows]
-      return layout, Footer(frozenset(schema.names), counts, sizes)
+      numbers = collections.Counter(_names(schema, ()))
+      repeated = frozenset(name for name in numbers if numbers[name] > 1)
+      return layout, Footer(frozenset(numbers), repeated, counts, sizes)
   except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-    text = str(error).splitlines()[0]
+    text = _kind_of_file(path) or str(error).splitlines()[0]
     raise ValueError(
       f"{field}.path: {path} cannot be read as Parquet: {text}"
     ) from error
+
+
+def _kind_of_file(path: str) -> str:
+  """Return what is wrong with a file as a whole, "" if that is not known."""
+  try:
+    size = files.facts(path).size
+    start = files.read_range(path, 0, min(size, file_kinds.NUM_BYTES))
+    stop = files.read_range(path, max(0, size - 4), size)
+  except (OSError, faults.ExampleError):
+    return ""
+  if stop == b"PARE":
+    return "its footer is encrypted, and keys are not supported"
+  if start.startswith(b"PAR1"):
+    return (
+      ""
+      if stop == b"PAR1" and size >= _LEAST_BYTES
+      else f"it ends after {size} bytes without a footer, as one cut short"
+    )
+  kind = file_kinds.describe(start)
+  return f"it is {kind}" if kind else f"it begins with {start[:16]!r}"
 
 
 def examples(table: Any, layout: Layout) -> np.ndarray | None:
@@ -151,7 +191,7 @@ def examples(table: Any, layout: Layout) -> np.ndarray | None:
   if not layout.status:
     return None
   return np.flatnonzero(
-    [value == _SUCCESS for value in table[_STATUS].to_pylist()]
+    [value in _SUCCESS for value in table[_STATUS].to_pylist()]
   )
 
 
@@ -162,67 +202,116 @@ def of_schema(
   *,
   needs_image: bool = True,
 ) -> Layout:
-  """Return the layout of a schema; raises as `read` does."""
-  import pyarrow
+  """Return the layout of a schema; raises as `read_footers` does.
 
-  found = columns.choose(source, schema.names, field, needs_image=needs_image)
-  read = list(found.names)
-  if found.image:
-    read[0:1] = _image_parts(found.image, schema, field)
-  for name in found.captions:
-    kind = schema.field(name).type
-    while pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind):
-      kind = kind.value_type
-    if not _is_text(kind):
-      raise ValueError(
-        f"{field}.caption must be text or lists of it; column {name} is "
-        f"{schema.field(name).type}"
-      )
-  if found.language and not _is_text(schema.field(found.language).type):
-    raise ValueError(
-      f"{field}.language_field must be text; column {found.language} is "
-      f"{schema.field(found.language).type}"
+  Args:
+    schema: schema of a file.
+    source: section of the source, with the path of the file.
+    field: field of the section, for messages.
+    needs_image: as of `read_footers`.
+  """
+  uid = source.uid.removeprefix(uids.IN_FILE)
+  wanted = (*source.image, *source.caption, source.language_field, uid)
+  try:
+    found = columns.choose(
+      source, _names(schema, wanted), field, needs_image=needs_image
     )
+  except ValueError as error:
+    about = "" if source.path in str(error) else f", in {source.path}"
+    raise ValueError(f"{error}{about}") from error
   # Files of img2dataset have both; in others a status may have another meaning.
   status = ()
   if {_STATUS, "error_message"} <= set(schema.names):
     status = (_STATUS,)
-  return Layout(found, (*read, *status), status)
-
-
-def _image_parts(name: str, schema: Any, field: str) -> list[str]:
-  """Return the parts of the image's column to read; ValueError for a type."""
-  import pyarrow
-
-  kind = schema.field(name).type
-  if pyarrow.types.is_struct(kind):
-    parts = {part.name: part.type for part in kind}
-    wanted = [part for part in ("bytes", "path") if part in parts]
-    if not wanted or not _is_binary(parts.get("bytes", pyarrow.binary())):
+  for name in (*found.names, *status):
+    base, _ = arrow_values.located(schema.names, name)
+    if (number := schema.names.count(base)) > 1:
       raise ValueError(
-        f"{field}.image must be a struct of bytes and path; got {name}: {kind}"
+        f"{field}.path: {source.path} has the column {base} {number} times, "
+        f"among {schema.names}; expected it once"
       )
-    return [f"{name}.{part}" for part in wanted]
-  if not _is_binary(kind) and not _is_text(kind):
-    raise ValueError(
-      f"{field}.image must be binary, a struct of bytes and path, or the text "
-      f"of a path or URL; column {name} is {kind}"
-    )
-  return [name]
+  parquet_types.check(found, schema, source.path, field)
+  read = parts(schema, (*found.names, *status), found.image)
+  return Layout(found, read, status)
 
 
-def _is_text(kind: Any) -> bool:
+def parts(schema: Any, names: Sequence[str], image: str) -> tuple[str, ...]:
+  """Return the parts of a file's columns to read, of structs only some."""
   import pyarrow
 
-  if pyarrow.types.is_dictionary(kind):
-    kind = kind.value_type
-  return pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
+  wanted = []
+  for name in names:
+    base, rest = arrow_values.located(schema.names, name)
+    part, kind = (base,), schema.field(base).type
+    while rest and pyarrow.types.is_struct(kind):
+      inner, rest = arrow_values.located([x.name for x in kind], rest)
+      part, kind = (*part, inner), kind.field(inner).type
+    if name == image and pyarrow.types.is_struct(kind):
+      fields = {x.name for x in kind}
+      wanted += [(*part, x) for x in parquet_types.IMAGE_FIELDS if x in fields]
+    else:
+      wanted.append(part)
+  return tuple(
+    ".".join(part)
+    for part in dict.fromkeys(wanted)
+    # Without the parts of a column that is read as a whole.
+    if not any(part[:length] in wanted for length in range(1, len(part)))
+  )
 
 
-def _is_binary(kind: Any) -> bool:
+def _names(schema: Any, wanted: Sequence[str]) -> list[str]:
+  """Return the names of columns, and dotted ones of what is in them.
+
+  Args:
+    schema: schema of a file.
+    wanted: names that may be of what a schema does not list: entries of maps
+      and of JSON, fields of structs in lists.
+  """
+  names, known = list(schema.names), set(schema.names)
+  for column in schema:
+    names += [x for x in _inner(column.name, column.type) if x not in known]
+  for name in wanted:
+    base, rest = arrow_values.located(schema.names, name)
+    if rest and name not in names and _reaches(schema.field(base).type, rest):
+      names.append(name)
+  return names
+
+
+def _inner(name: str, kind: Any) -> Iterator[str]:
+  """Yield the dotted names of a struct's fields, but not of an image's."""
   import pyarrow
 
-  return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
+  if not pyarrow.types.is_struct(kind):
+    return
+  if any(field.name in parquet_types.IMAGE_FIELDS for field in kind):
+    return
+  for field in kind:
+    yield f"{name}.{field.name}"
+    yield from _inner(f"{name}.{field.name}", field.type)
+
+
+def _reaches(kind: Any, path: str) -> bool:
+  """Return whether values of a type may have something at a path."""
+  import pyarrow
+
+  if isinstance(kind, pyarrow.BaseExtensionType):
+    kind = kind.storage_type
+  if pyarrow.types.is_dictionary(kind) or arrow_values.is_list(kind):
+    return _reaches(kind.value_type, path)
+  if pyarrow.types.is_struct(kind):
+    name, rest = arrow_values.located([field.name for field in kind], path)
+    if not name or not rest:
+      return bool(name)
+    return _reaches(kind.field(name).type, rest)
+  return (
+    pyarrow.types.is_null(kind)
+    or pyarrow.types.is_map(kind)
+    or arrow_values.is_decodable(kind)
+  )
+
+
+def _listed(layout: Layout) -> str:
+  return ", ".join((*layout.columns.names, *layout.status))
 
 
 def _num_examples(reader: Any, number: int, layout: Layout) -> int:

@@ -23,7 +23,7 @@ from absl import logging
 
 from input_pipeline import faults
 from input_pipeline.sources import array_record, source_config
-from input_pipeline.storage import files, remote
+from input_pipeline.storage import files, patterns, remote
 from runtime import unfinished, whole_files
 
 LANGUAGES = None
@@ -95,7 +95,8 @@ def open_split(
       f"{context.field}.split must be one of "
       f"{list(manifest.splits)}; got {split!r}"
     )
-  return _records(source.path.rstrip("/"), split, manifest)
+  folder = remote.local_path(source.path).rstrip("/")
+  return _records(folder, split, manifest)
 
 
 def records(folder: pathlib.Path, split: str) -> array_record.Records:
@@ -142,15 +143,14 @@ def _opened(
       f"{field}: ArrayRecord is read from disk and gs:// only; got {scheme}://"
       "; copy the files"
     )
-  if any(letter in source.path for letter in "*?[{") or source.path.endswith(
-    ".array_record"
-  ):
+  if source.path.endswith(".array_record") or patterns.is_pattern(source.path):
     return None
   try:
     # Sizes only: reading terabytes for their digests would take hours.
     if remote.is_remote(source.path):
       return read_remote_manifest(source.path.rstrip("/"))
-    return read_manifest(pathlib.Path(source.path), check_digests=False)
+    folder = pathlib.Path(remote.local_path(source.path))
+    return read_manifest(folder, check_digests=False)
   except BrokenError as error:
     raise ValueError(
       f'{field} must be a prepared folder for format="array_record", or '

@@ -16,11 +16,13 @@ class Record:
     key: name of the example in its source.
     image: encoded image, in any format of `image_ops.decode`.
     texts: language (ISO 639-1, "und" if unknown) -> captions.
+    origin: file, and member or row in it, for messages; "" if unknown.
   """
 
   key: str
   image: bytes
   texts: Mapping[str, tuple[str, ...]]
+  origin: str = dataclasses.field(default="", compare=False)
 
 
 class Records(Protocol):
@@ -41,6 +43,10 @@ class Records(Protocol):
 
     They may be computed from names, sizes and times of change.
     """
+    ...
+
+  def path_of(self, index: int) -> str:
+    """Return the path of the file that has a record, for messages."""
     ...
 
   def uids(self) -> np.ndarray:

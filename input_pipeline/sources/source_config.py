@@ -6,9 +6,14 @@ into Parquet. A format refuses fields that it does not use.
 
 import dataclasses
 import math
+import os
 import pathlib
 
+from input_pipeline.storage import remote
 from runtime import checks
+
+# Formats, of sources and pools, whose rows name files of images.
+_NAMING_FORMATS = ("table", "parquet", "jsonl", "folder")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +33,8 @@ class SourceConfig:
   repeat: int
   subset: str
   keep: str
+  encoding: str = ""
+  image_root: str = ""
 
   def check(self, field: str) -> None:
     """Raise ValueError for the first value that cannot be used.
@@ -37,11 +44,13 @@ class SourceConfig:
     """
     checks.at_least(f"{field}.weight", self.weight, 0)
     if self.weight == math.inf:
-      raise ValueError(f"{field}.weight must be finite; got {self.weight}")
+      checks.refuse(f"{field}.weight must be finite; got {self.weight}")
     checks.at_least(f"{field}.repeat", self.repeat, 1)
+    check_encoding(self.encoding, self.format, field)
+    check_image_root(self.image_root, self.format, field)
     for template in self.templates:
       if template.count("{}") != 1:
-        raise ValueError(
+        checks.refuse(
           f"{field}.templates must each have one {{}}; got {template!r}"
         )
 
@@ -56,7 +65,7 @@ class SourceConfig:
     """
     for name in names:
       if getattr(self, name):
-        raise ValueError(
+        checks.refuse(
           f'{field}.{name} is not used by format="{self.format}"; got '
           f"{getattr(self, name)!r}"
         )
@@ -83,6 +92,35 @@ class SourceContext:
   def field(self) -> str:
     """Name of the source's section in messages."""
     return f"{self.section}.{self.name}"
+
+
+def check_encoding(encoding: str, format: str, field: str) -> None:
+  """Raise ValueError, naming `field`.encoding, where it cannot be used."""
+  if not encoding:
+    return
+  if format != "table":
+    raise ValueError(
+      f'{field}.encoding is not used by format="{format}"; got {encoding!r}'
+    )
+  try:
+    "".encode(encoding)
+  except (LookupError, UnicodeError):
+    raise ValueError(
+      f"{field}.encoding must be a text encoding of Python, such as latin-1, "
+      f"cp1252, utf-16 or gb18030; got {encoding!r}"
+    ) from None
+
+
+def check_image_root(image_root: str, format: str, field: str) -> None:
+  """Raise ValueError, naming `field`.image_root, where it cannot be used."""
+  if image_root and format not in _NAMING_FORMATS:
+    raise ValueError(
+      f'{field}.image_root is not used by format="{format}"; got {image_root!r}'
+    )
+  if not image_root or remote.is_remote(image_root):
+    return
+  if not os.path.isdir(remote.local_path(image_root)):
+    raise ValueError(f"{field}.image_root must be a folder; got {image_root!r}")
 
 
 def no_splits(source: SourceConfig, context: SourceContext) -> tuple[str, ...]:

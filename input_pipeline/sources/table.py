@@ -3,9 +3,13 @@
 `path` is a table, or a folder with one of TABLES:
 
   *.jsonl      a JSON object a line: {"image": "a/1.jpg", "caption": "a cat"},
-               or with several captions: {..., "caption": ["a cat", "a pet"]}
+               or with several captions: {..., "caption": ["a cat", "a pet"]},
+               or in several languages: {..., "texts": {"en": "a cat"}}
   *.csv *.tsv  columns by the names in its first line; with a tab between them
                where that line has one, as open_clip writes them
+
+A row with tabs is a line without quoting; see table_layout.py for CSV. Tables
+are UTF-8; one in `encoding` is copied below the cache folder in UTF-8.
 
 The image column has a path below the table's folder, or a URL; see
 named_file.py. Keys are the column "key" if the table has it, else the image's
@@ -14,13 +18,13 @@ are copied below the cache folder. An index of the rows' offsets is made once
 and kept there too, 8 bytes a row, shared by all workers.
 """
 
-import array
+import codecs
+import contextlib
 import csv
 import io
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -29,6 +33,7 @@ from input_pipeline.sources import (
   columns,
   named_file,
   source_config,
+  table_index,
   table_layout,
 )
 from input_pipeline.sources import record as record_lib
@@ -40,12 +45,15 @@ LANGUAGES = None
 
 TABLES = (
   *("captions.jsonl", "captions.csv", "captions.tsv"),
-  "metadata.jsonl",  # in Hugging Face's image folders
+  # In Hugging Face's image folders; folder.py reads those below them too.
+  *("metadata.jsonl", "metadata.csv"),
 )
 _SEPARATED = (".csv", ".tsv")
 
-# Version to increase when the form of the index changes.
+# Versions to increase when rows are read in another way, and when the form of
+# the index changes.
 _VERSION = 1
+_INDEX_VERSION = 3
 
 
 splits = source_config.no_splits
@@ -71,25 +79,32 @@ def open_table(
 ) -> "Records":
   """Return the rows of a table, for messages of the section `field`."""
   table = _find(source.path, field)
-  path, folder = table.path, table.path.rpartition("/")[0]
+  path, folder = table.path, named_file.folder_of(source.image_root, table.path)
   facts = (_VERSION, table.path, table.size, table.version)
+  encoding = codecs.lookup(source.encoding or "utf-8").name
+  if encoding != "utf-8":
+    facts += (encoding,)
   digest = record_lib.digest(facts)
   kept = cache_dir / "tables"
-  if remote.is_remote(path):
-    copy = kept / f"{digest}{pathlib.Path(path).suffix}"
-    if not copy.exists():
-      kept.mkdir(parents=True, exist_ok=True)
-      whole_files.write(copy, files.read(path))
+  copy = kept / f"{digest}{pathlib.Path(path).suffix}"
+  index = kept / f"{digest}-{_INDEX_VERSION}.npy"
+  if remote.is_remote(path) or encoding != "utf-8":
     path = str(copy)
-  changing = _facts(path)
-  index = kept / f"{digest}.npy"
-  if not index.exists():
-    kept.mkdir(parents=True, exist_ok=True)
-    file = io.BytesIO()
-    np.save(file, _starts(path, field))
-    whole_files.write(index, file.getvalue())
+  try:
+    if path == str(copy) and not copy.exists():
+      kept.mkdir(parents=True, exist_ok=True)
+      _copy(table.path, copy, encoding)
+    changing = _facts(path)
+    if not index.exists():
+      rows = table_index.make(path, is_separated=_is_separated(path))
+      kept.mkdir(parents=True, exist_ok=True)
+      file = io.BytesIO()
+      np.save(file, rows)
+      whole_files.write(index, file.getvalue())
+  except ValueError as error:
+    raise ValueError(f"{field}.path: {table.path}: {error}") from error
   return Records(
-    *(source, path, folder or ".", index, digest, changing, field),
+    *(source, table.path, path, folder, index, digest, changing, field),
     needs_image=needs_image,
   )
 
@@ -98,7 +113,8 @@ class Records:
   """The rows of one table; see record.Records.
 
   Attributes:
-    path: path of the table, on disk.
+    name: path of the table, for messages.
+    path: path of the table in UTF-8, on disk.
     folder: folder that paths of images are relative to.
     starts: uint64 [N + 1], the offset of each row and, last, the file's size.
     layout: columns, and the form of rows.
@@ -107,6 +123,7 @@ class Records:
   def __init__(
     self,
     source: source_config.SourceConfig,
+    name: str,
     path: str,
     folder: str,
     index: pathlib.Path,
@@ -116,29 +133,34 @@ class Records:
     needs_image: bool = True,
   ):
     self._arguments = (
-      *(source, path, folder, index, digest, facts, field),
+      *(source, name, path, folder, index, digest, facts, field),
       needs_image,
     )
     self._source = source
+    self.name = name
     self.path = path
     self.folder = folder
+    self._field = field
     self._digest = digest
     self._facts = facts
-    self.starts = np.load(index, mmap_mode="r", allow_pickle=False)
+    self._index = np.load(index, mmap_mode="r", allow_pickle=False)
+    self.starts = self._index[1 : int(self._index[0]) + 2]
     self._header: tuple[str, ...] = ()
     self._delimiter = ""
     if not len(self):
-      raise ValueError(f"{field}.path: {path} has no rows")
+      raise ValueError(f"{field}.path: {name} has no rows")
     if _is_separated(path):
       with open(path, "rb") as file:
-        header = file.read(int(self.starts[0]))
-      self._delimiter = table_layout.delimiter_of(header)
-      (names,) = table_layout.csv_rows(header, self._delimiter)
-      self._header = tuple(names)
+        self._read_header(file.read(int(self.starts[0])), field)
     # Rows of a JSON table may lack columns.
     names = self._header or sorted(
       {name for row in self.first_rows() for name in row}
     )
+    if not names:
+      raise ValueError(
+        f"{field}.path: {self.where(0)} and the rows after it are no JSON "
+        "objects, as {...}"
+      )
     self.layout = table_layout.Layout(
       columns.choose(source, names, field, needs_image=needs_image),
       self._header,
@@ -153,28 +175,47 @@ class Records:
     return len(self.starts) - 1
 
   def __getitem__(self, index: int) -> record_lib.Record:
-    row = self._row(index)
+    row = self.row(index)
     image = row.get(self.layout.columns.image)
-    if not isinstance(image, str) or not image:
-      raise faults.ExampleError(
-        "image_missing", f"row {index} names no {self.layout.columns.image}"
+    try:
+      if not isinstance(image, str) or not image:
+        raise faults.ExampleError(
+          "image_missing",
+          f"nothing is in column {self.layout.columns.about_image}",
+        )
+      texts = columns.texts(
+        self.layout.columns, row, self._source.language, "the row"
       )
-    texts = columns.texts(
-      self.layout.columns, row, self._source.language, index
-    )
-    data = named_file.read(image, self.folder)
-    return record_lib.Record(self._key(index, row), data, texts)
+      data = named_file.read(image, self.folder, self._field)
+      key = self._key(index, row)
+    except faults.ExampleError as error:
+      raise self._at(index, error) from error
+    origin = f"{self.path}, row {index}, {image}"
+    return record_lib.Record(key, data, texts, origin)
+
+  def where(self, index: int) -> str:
+    """Return the line of a row, and the table."""
+    line = table_index.line_of(self._index, self.path, index)
+    return f"line {line} of {self.name}"
 
   def fingerprint(self) -> str:
     """Return hex digits of the table's path, size and time of change."""
-    return record_lib.digest((self._digest, self.layout.columns))
+    root = named_file.facts_of(self._source.image_root)
+    # Quotes between tabs were once read as those of CSV.
+    form = ("lines",) if self._delimiter == "\t" else ()
+    return record_lib.digest((self._digest, self.layout.columns, *root, *form))
+
+  def path_of(self, index: int) -> str:
+    """Return the path of the table."""
+    del index
+    return self.name
 
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""
     found = np.empty(len(self), uids_lib.UID)
     for index in range(len(self)):
       try:
-        key = self._key(index, self._row(index))
+        key = self._key(index, self.row(index))
       except faults.ExampleError:
         key = table_layout.broken_key(index)
       found[index] = uids_lib.uid(key)
@@ -184,56 +225,86 @@ class Records:
     """Raise faults.ExampleError if the table changed after it was opened."""
     if _facts(self.path) != self._facts:
       raise faults.ExampleError(
-        "shard_changed", f"{self.path} changed after its rows were found"
+        "shard_changed", f"{self.name} changed after its rows were found"
       )
 
-  def _key(self, index: int, row: Mapping[str, Any]) -> str:
+  def _key(self, index: int, row: table_layout.Row) -> str:
     name = self.layout.columns.key
     key = columns.key_text(row.get(name)) if name else ""
     return key or self.layout.unnamed_key(
       index, row.get(self.layout.columns.image)
     )
 
-  def _row(self, index: int) -> Mapping[str, Any]:
+  def row(self, index: int) -> table_layout.Row:
+    """Return a row; raises faults.ExampleError."""
+    data = self._bytes(index)
+    try:
+      return self.layout.row(data)
+    except faults.ExampleError as error:
+      raise self._at(index, error) from error
+
+  def _at(self, index: int, error: faults.ExampleError) -> faults.ExampleError:
+    return faults.ExampleError(error.kind, f"{self.where(index)}: {error}")
+
+  def _bytes(self, index: int) -> bytes:
     if not 0 <= index < len(self):
       raise IndexError(f"no row {index} of {len(self)}")
     start, stop = self.starts[index : index + 2].tolist()
     self.check_unchanged()
-    data = files.read_range(self.path, start, stop)
-    try:
-      return table_layout.row(data, self._header, self._delimiter)
-    except ValueError as error:
-      raise faults.ExampleError(
-        "record_broken", f"row {index} of {self.path}: {error}"
-      ) from error
+    return files.read_range(self.path, start, stop)
 
-  def first_rows(self) -> Iterator[Mapping[str, Any]]:
-    """Yield the readable rows among the first."""
+  def first_rows(self) -> Iterator[table_layout.Row]:
+    """Yield the readable rows among the first, whatever their columns."""
     for index in range(min(len(self), columns.NUM_PROBED)):
-      try:
-        yield self._row(index)
-      except faults.ExampleError:
-        continue
+      with contextlib.suppress(faults.ExampleError):
+        yield table_layout.row(
+          self._bytes(index), self._header, self._delimiter
+        )
+
+  def _read_header(self, data: bytes, field: str) -> None:
+    """Read the names of the columns of CSV or TSV."""
+    self._delimiter = table_layout.delimiter_of(data.lstrip())
+    try:
+      data.decode()
+      (names,) = table_layout.csv_rows(
+        table_layout.decoded(data), self._delimiter
+      )
+    except UnicodeDecodeError as error:
+      raise ValueError(
+        f"{field}.path: {self.name}: the header has byte "
+        f"0x{data[error.start]:02x} at byte {error.start}, which is not UTF-8; "
+        f'{field}.encoding names another, as "latin-1"'
+      ) from error
+    except (csv.Error, ValueError) as error:
+      raise ValueError(
+        f"{field}.path: {self.name}: the first line must be a header of CSV "
+        f"or TSV: {error}"
+      ) from error
+    self._header = tuple(names)
 
 
 def _find(path: str, field: str) -> files.File:
   """Return the table of a path, which may be its folder."""
-  if not path or any(letter in path for letter in "*?[{"):
-    raise ValueError(
-      f"{field}.path must be one table or the folder of one; got {path!r}"
-    )
   suffix = pathlib.PurePosixPath(path).suffix
-  if suffix in (".jsonl", *_SEPARATED):
-    (found,) = files.find(path, f"{field}.path")
-    return found
+  if suffix in (".jsonl", *_SEPARATED) and not os.path.isdir(path):
+    found = files.find(path, f"{field}.path")
+    if len(found) > 1:
+      raise ValueError(
+        f"{field}.path must be one table or the folder of one; got {path!r}, "
+        f"which matches {len(found)}"
+      )
+    return found[0]
   for name in TABLES:
     try:
       return files.facts(f"{path.rstrip('/')}/{name}")
     except (FileNotFoundError, NotADirectoryError):
       continue
+    except OSError as error:
+      raise OSError(f"{field}.path: {path}: {error}") from error
   raise ValueError(
     f"{field}.path must be a .jsonl, .csv or .tsv file, or a folder with "
-    f"{', '.join(TABLES)}; got {path!r}"
+    f"{', '.join(TABLES)}; got {path!r}. "
+    'format="folder" reads a folder of images with captions beside them'
   )
 
 
@@ -250,58 +321,11 @@ def _is_separated(path: str) -> bool:
   return pathlib.PurePosixPath(path).suffix in _SEPARATED
 
 
-def _starts(path: str, field: str) -> np.ndarray:
-  """Return the offset of each row and, last, the file's size; uint64."""
-  with open(path, "rb") as file:
-    try:
-      if _is_separated(path):
-        found = _csv_starts(file)
-      else:
-        found = _line_starts(file)
-    except ValueError as error:
-      raise ValueError(f"{field}.path: {path}: {error}") from error
-  return np.frombuffer(found, np.uint64)
-
-
-def _line_starts(lines: Iterable[bytes]) -> array.array:
-  """Return the offsets of lines that are not empty."""
-  starts, offset = array.array("Q"), 0
-  for line in lines:
-    if not line.isspace():
-      starts.append(offset)
-    offset += len(line)
-  starts.append(offset)
-  return starts
-
-
-def _csv_starts(file: BinaryIO) -> array.array:
-  """Return the offsets of rows, which may span several lines in quotes.
-
-  The first row, the header, is left out.
-  """
-  delimiter = table_layout.delimiter_of(file.readline())
-  file.seek(0)
-  offset = 0
-
-  def counted() -> Iterator[str]:
-    nonlocal offset
-    for line in file:
-      offset += len(line)
-      yield table_layout.decoded(line)
-
-  starts, begin = array.array("Q"), 0
-  is_header = True
-  rows = csv.reader(counted(), delimiter=delimiter)
-  try:
-    for row in rows:
-      if row and not is_header:
-        starts.append(begin)
-      is_header = is_header and not row
-      begin = offset
-  except csv.Error as error:
-    raise ValueError(
-      f"{error}, in the row that ends at line {rows.line_num}; is a quote "
-      "missing there?"
-    ) from error
-  starts.append(offset)
-  return starts
+def _copy(path: str, copy: pathlib.Path, encoding: str) -> None:
+  """Copy a table to disk, in UTF-8."""
+  if not remote.is_remote(path):
+    table_index.transcode(pathlib.Path(path), copy, encoding)
+    return
+  whole_files.write(copy, files.read(path))
+  if encoding != "utf-8":
+    table_index.transcode(copy, copy, encoding)

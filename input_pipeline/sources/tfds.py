@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import faults
+from input_pipeline import captions, faults
+from input_pipeline.sources import columns, source_config
 from input_pipeline.sources import record as record_lib
-from input_pipeline.sources import source_config
 from input_pipeline.storage import remote
 from input_pipeline.storage import uids as uids_lib
 
@@ -99,7 +99,7 @@ class Records:
       text
       for path in self._captions
       for text in self._texts(path, _value(example, path))
-      if text.strip()
+      if not captions.is_blank(text)
     )
     if not texts:
       raise faults.ExampleError(
@@ -109,9 +109,8 @@ class Records:
     if self._source.language_field:
       found = _texts(_value(example, self._source.language_field))
       language = next(filter(None, found), language)
-    return record_lib.Record(
-      self._key(index, example), image, {language: texts}
-    )
+    key, origin = self._key(index, example), f"{self._name}, example {index}"
+    return record_lib.Record(key, image, {language: texts}, origin)
 
   def fingerprint(self) -> str:
     """Return hex digits of the data set's version and its files' facts."""
@@ -125,18 +124,21 @@ class Records:
       facts.append(fact)
     return record_lib.digest(facts)
 
+  def path_of(self, index: int) -> str:
+    """Return the name of the split."""
+    del index
+    return self._name
+
   def uids(self) -> np.ndarray:
     """Return the UIDs; if they are in a feature, read every example."""
     found = np.empty(len(self), uids_lib.UID)
     for index in range(len(self)):
-      example = {}
-      if self._source.uid:
-        try:
-          example = self._example(index)
-        except faults.ExampleError:
-          found[index] = uids_lib.uid(f"broken record {index}")
-          continue
-      found[index] = uids_lib.uid(self._key(index, example))
+      try:
+        example = self._example(index) if self._source.uid else {}
+        key = self._key(index, example)
+      except faults.ExampleError:
+        key = f"broken record {index}"
+      found[index] = uids_lib.uid(key)
     return found
 
   def _example(self, index: int) -> dict[str, Any]:
@@ -157,7 +159,11 @@ class Records:
   def _key(self, index: int, example: dict[str, Any]) -> str:
     if self._source.uid:
       value = _value(example, self._source.uid)
-      return value.decode() if isinstance(value, bytes) else str(value)
+      if isinstance(value, bytes):
+        return value.decode()
+      return columns.key_text(
+        value.item() if isinstance(value, np.generic) else value
+      )
     return f"{self._name}:{index}"
 
   def _texts(self, path: str, value: Any) -> Iterator[str]:

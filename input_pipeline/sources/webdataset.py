@@ -1,40 +1,44 @@
 """Tars of WebDataset's form, read in any order through an index.
 
-An example consists of consecutive members with one key: the path up to the
-first dot of the file name (KEY.jpg, KEY.txt, KEY.json, in any order). Members
-of one key that are not consecutive are several examples, as in webdataset
-itself; each then lacks the members of the other. Hidden files, folders, links
-and files without an extension belong to no example.
+An example consists of the members with one key: the path up to the first dot of
+the file name (KEY.jpg, KEY.txt, KEY.json, in any order). The index finds them
+anywhere in the tar; one read suffices where they follow each other. The same
+key and extension twice is a fault; in tars that were joined by cat the keys of
+each are its own. Hidden files, folders and files without an extension belong to
+no example; a link has a key, but no content.
 
-  image     the first of `source.image` that is present (jpg, jpeg, png, webp)
+  image     the first of `source.image` that is present (jpg, jpeg, png, webp,
+            gif, bmp, tif, tiff, avif, heic, heif, jp2, ppm, pgm, pbm)
   captions  each of `source.caption` that is present: an extension ("txt"), or
-            "json.FIELD" of KEY.json: a string, a list of strings, or MetaCLIP's
-            list of [key, string]. By default the first of txt, json.caption and
-            json.texts that has a caption. Or one file with the captions of all
-            examples of a tar, such as "../../json/{folder}/{tar}.json"; see
-            caption_files.py.
-  language  "json.FIELD" in `source.language_field` if the example has one, else
-            `source.language`
+            "json.FIELD" of KEY.json, or "json.FIELD.FIELD" of an object in it:
+            a string, a list of strings, MetaCLIP's list of [key, string], or an
+            object of these by language. By default the first of txt,
+            json.caption and json.texts that has a caption. Or one file with the
+            captions of all examples of a tar, such as
+            "../../json/{folder}/{tar}.json"; see caption_files.py.
+  language  that of the object, or else "json.FIELD" in `source.language_field`
+            if the example has one, else `source.language`
 
 Text is UTF-8, stripped of white space. The UID is that of the key, or of
-`source.uid`, "json.FIELD": only then does the index read the JSON files. No
-member is written to disk, and an example with a member that torch or webdataset
-would unpickle is refused.
+`source.uid`, "json.FIELD": only then does the index read the JSON files. With
+"file+key" and "file+json.FIELD" it depends on the tar's path below the folder
+of all tars too: where several number their examples from 0. No member is
+written to disk, and an example with a member that torch or webdataset would
+unpickle is refused.
 """
 
 import bisect
 import functools
-import json
 import operator
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from input_pipeline import faults
 from input_pipeline.sources import (
   caption_files,
+  columns,
   record,
   source_config,
   webdataset_layout,
@@ -96,36 +100,31 @@ class Records:
       raise IndexError(f"{index} of {len(self)} examples")
     number = bisect.bisect_right(self._index.stops, index)
     tar = self._index.tars[number]
-    start, length, uid = self._index.spans[index].item()
-    name = f"{tar.path}, byte {start}"
-    if start + length > tar.size:
-      raise faults.ExampleError(
-        "shard_short", f"{name}: the tar ends within this example"
-      )
-    if length == tar_scan.MAX_LENGTH:
-      raise faults.ExampleError("image_too_large", f"{name}: 4 GiB or more")
-    data = files.read_range(tar.path, start, start + length)
+    ranges = self._index.ranges(index)
+    name = f"{tar.path}, byte {ranges[0][0]}"
+    check_ranges(tar, ranges, name)
+    pieces = [_piece(tar, start, length) for start, length in ranges]
     try:
-      key, members = members_of(
-        lambda start, size: data[start : start + size], 0, length, name
-      )
-    except (tar_headers.HeaderError, tar_headers.SparseError) as error:
+      key, members = members_of(pieces, name)
+    except tar_headers.HeaderError as error:
       raise changed(tar, f"{name}: {error}") from error
-    name = f"{tar.path}, {key}"
-    found = tar_scan.uid(
-      key, self._layout.uid_field, _member(members, "json", name)
-    )
-    if found != uid:
+    # A fault of its JSON is raised below, as one of its image comes first.
+    json = members.get("json")
+    has_uid = not isinstance(json, faults.ExampleError)
+    uid = self._index.spans["uid"][index].item()
+    if has_uid and tar_scan.uid(key, self._layout.uid_field, json) != uid:
       raise faults.ExampleError(
-        "shard_changed", f"{name}: another example was indexed at byte {start}"
+        "shard_changed", f"{name}: another example was indexed there"
       )
-    image = image_of(members, self._layout, name)
+    name = f"{tar.path}, {key}"
+    image = webdataset_layout.image_of(members, self._layout, name)
     if self._texts is not None:
       texts = listed(self._texts, number, key, name)
     else:
-      language = language_of(members, self._layout, name)
-      texts = {language: captions_of(members, self._layout, name)}
-    return record.Record(key, image, texts)
+      texts = webdataset_layout.texts_of(members, self._layout, name)
+    if self._layout.uid_field:
+      webdataset_layout.json_of(members)
+    return record.Record(key, image, texts, name)
 
   def fingerprint(self) -> str:
     """Return hex digits of the tars' names, sizes and times of change."""
@@ -137,8 +136,14 @@ class Records:
       facts += [(file.size, file.version) for file in self._texts.facts()]
     return record.digest(facts)
 
+  def path_of(self, index: int) -> str:
+    """Return the path of the tar that has an example."""
+    return self._index.tars[bisect.bisect_right(self._index.stops, index)].path
+
   def uids(self) -> np.ndarray:
     """Return a UID [N], memory-mapped; (0, 0) if the JSON has none."""
+    if self._layout.in_file:
+      return tar_index.uids_in_files(self._folder, names_of(self._index))
     return self._index.spans["uid"]
 
   # Pickled without the index, which the other process maps for itself.
@@ -149,58 +154,124 @@ class Records:
     return f"Records({self._folder}, {self._layout})"
 
 
-# Extension -> content; None if two members have the extension.
-Members = Mapping[str, bytes | None]
+def names_of(index: tar_index.Index) -> list[str]:
+  """Return the paths of an index's tars without the folder of all of them."""
+  return columns.names_from_common([tar.path for tar in index.tars])
+
+
+# Reader of a tar, and the start and stop of members that follow each other.
+Piece = tuple[tar_headers.Read, int, int]
+
+
+def check_ranges(
+  tar: files.File, ranges: Sequence[tuple[int, int]], name: str
+) -> None:
+  """Raise faults.ExampleError for an example that cannot be read whole.
+
+  Args:
+    tar: tar of the example.
+    ranges: start and length of its parts.
+    name: name of the example in messages.
+  """
+  for start, length in ranges:
+    if length == tar_scan.NO_TAR:
+      wrong = tar_scan.why_no_tar(tar, tar_scan.Window(tar))
+      if not wrong:
+        raise changed(tar, f"{name}: a tar where none was indexed")
+      raise faults.ExampleError("shard_broken", wrong)
+    if start + length > tar.size:
+      raise faults.ExampleError(
+        "shard_short",
+        f"{name}: the tar ends at byte {tar.size}, within this example",
+      )
+    if length == tar_scan.MAX_LENGTH:
+      raise faults.ExampleError(
+        "image_too_large", f"{name}: the members of this key have 4 GiB or more"
+      )
+
+
+def _piece(tar: files.File, start: int, length: int) -> Piece:
+  data = files.read_range(tar.path, start, start + length)
+
+  def read(position: int, size: int) -> bytes:
+    return data[position - start : position - start + size]
+
+  return read, start, start + length
 
 
 def members_of(
-  read: tar_headers.Read,
-  start: int,
-  stop: int,
-  name: str,
-  unread: frozenset[str] = frozenset(),
-) -> tuple[str, Members]:
+  pieces: Iterable[Piece], name: str, unread: frozenset[str] = frozenset()
+) -> tuple[str, webdataset_layout.Members]:
   """Return the key and the members of an example.
 
   Raises faults.ExampleError, and tar_headers.HeaderError for bytes that are not
   exactly one example.
 
   Args:
-    read: function that reads the tar.
-    start, stop: positions of the example.
+    pieces: parts of the example.
     name: name of the example in messages.
     unread: extensions of members whose content is returned as b"".
   """
-  members: dict[str, bytes | None] = {}
-  found_key: bytes | None = None
+  members: dict[str, bytes | faults.ExampleError] = {}
+  the_key: bytes | None = None
+  for read, start, stop in pieces:
+    for key, extension, member in _members(read, start, stop):
+      if the_key is None:
+        the_key = key
+        _check_path(key, name)
+      if key != the_key:
+        raise tar_headers.HeaderError("two examples where one was indexed")
+      if _is_pickle(extension):
+        raise faults.ExampleError(
+          "unsafe_member", f"{name} has a pickle beside it: .{extension}"
+        )
+      if extension in members:
+        members[extension] = faults.ExampleError(
+          "member_twice",
+          f"{name}: {tar_scan.text_of(key)} has .{extension} twice, the second "
+          f"at byte {member.start}; each example needs a key of its own",
+        )
+      elif extension in unread and not member.link:
+        members[extension] = b""
+      else:
+        members[extension] = _content(read, member, name)
+  if the_key is None:
+    raise tar_headers.HeaderError("no example where one was indexed")
+  return tar_scan.text_of(the_key), members
+
+
+def _members(
+  read: tar_headers.Read, start: int, stop: int
+) -> Iterator[tuple[bytes, str, tar_headers.Member]]:
+  """Yield key, extension and position of the members with a key."""
   position = start
   while position < stop:
     member = tar_headers.next_member(read, position)
     if member is None or member.stop > stop:
       raise tar_headers.HeaderError("not the example that was indexed")
     position = member.next
-    found = tar_headers.split_name(member.name)
-    if found is None:
-      continue
-    key, extension = found
-    if found_key is None:
-      found_key = key
-      _check_path(key, name)
-    if key != found_key:
-      raise tar_headers.HeaderError("two examples where one was indexed")
-    if _is_pickle(extension):
-      raise faults.ExampleError(
-        "unsafe_member", f"{name} has a pickle beside it: .{extension}"
-      )
-    content = None
-    if extension in unread and extension not in members:
-      content = b""
-    elif extension not in members:
-      content = read(member.data, member.stop - member.data)
-    members[extension] = content
-  if found_key is None:
-    raise tar_headers.HeaderError("no example where one was indexed")
-  return tar_scan.text_of(found_key), members
+    name_parts = tar_headers.split_name(member.name)
+    if name_parts is not None:
+      yield *name_parts, member
+
+
+def _content(
+  read: tar_headers.Read, member: tar_headers.Member, name: str
+) -> bytes | faults.ExampleError:
+  """Return the content of a member, or why it has none."""
+  if member.link:
+    option = "hard-dereference" if "hard" in member.link else "dereference"
+    return faults.ExampleError(
+      "member_link",
+      f"{name}: {tar_scan.text_of(member.name)} is a {member.link}, without "
+      f"content; `tar --{option}` stores the file itself",
+    )
+  if not member.is_sparse:
+    return read(member.data, member.stop - member.data)
+  try:
+    return tar_headers.unfolded(read(member.start, member.stop - member.start))
+  except tar_headers.SparseError as error:
+    return faults.ExampleError("record_broken", f"{name}: {error}")
 
 
 def _check_path(key: bytes, name: str) -> None:
@@ -257,104 +328,3 @@ def listed(
       "caption_missing", f"{name} has no caption in its tar's JSON file"
     )
   return texts
-
-
-def image_of(
-  members: Members, layout: webdataset_layout.Layout, name: str
-) -> bytes:
-  """Return an example's image; raises faults.ExampleError."""
-  images = (_member(members, kind, name) for kind in layout.images)
-  image = next(filter(None, images), None)
-  if image is None:
-    raise faults.ExampleError(
-      "image_missing",
-      f"{name} has {', '.join(sorted(members))}; none of them is one of "
-      f"{', '.join(layout.images)} with something in it",
-    )
-  return image
-
-
-def language_of(
-  members: Members, layout: webdataset_layout.Layout, name: str
-) -> str:
-  """Return the language of an example; raises faults.ExampleError."""
-  if layout.language_field:
-    found = fields_of(members, name).get(layout.language_field)
-    if found and isinstance(found, str):
-      return found
-  return layout.language
-
-
-def captions_of(
-  members: Members, layout: webdataset_layout.Layout, name: str
-) -> tuple[str, ...]:
-  """Return an example's captions; raises faults.ExampleError."""
-  texts: list[str] = []
-  for kind, field in layout.captions:
-    if kind == "json":
-      found = _strings(fields_of(members, name).get(field))
-    else:
-      data = _member(members, kind, name)
-      found = [] if data is None else [_decode(data, name)]
-    texts += filter(None, (_clean(text, name) for text in found))
-    if texts and layout.takes_first:
-      break
-  if not texts:
-    places = [f"{kind}.{field}".strip(".") for kind, field in layout.captions]
-    raise faults.ExampleError(
-      "caption_missing", f"{name} has no caption in {', '.join(places)}"
-    )
-  return tuple(texts)
-
-
-def _member(members: Members, extension: str, name: str) -> bytes | None:
-  data = members.get(extension)
-  if data is None and extension in members:
-    raise faults.ExampleError("member_twice", f"{name} has two .{extension}")
-  return data
-
-
-def fields_of(members: Members, name: str) -> Mapping[str, Any]:
-  """Return the fields of an example's JSON; raises faults.ExampleError."""
-  data = _member(members, "json", name)
-  if data is None:
-    return {}
-  try:
-    fields = json.loads(data)
-  except (ValueError, RecursionError) as error:
-    raise faults.ExampleError(
-      "caption_broken", f"{name}.json is not JSON: {error}"
-    ) from error
-  return fields if isinstance(fields, dict) else {}
-
-
-def _strings(value: Any) -> list[str]:
-  """Return the captions of a JSON field, skipping values of other forms."""
-  if isinstance(value, str):
-    return [value]
-  if not isinstance(value, list):
-    return []
-  # MetaCLIP's [[key, caption], ...]; the key names the caption's origin.
-  last = [
-    item[-1] if isinstance(item, list) and item else item for item in value
-  ]
-  return [item for item in last if isinstance(item, str)]
-
-
-def _decode(data: bytes, name: str) -> str:
-  try:
-    return data.decode()
-  except UnicodeDecodeError as error:
-    raise faults.ExampleError(
-      "caption_broken", f"{name}: the caption is not UTF-8: {error}"
-    ) from error
-
-
-def _clean(text: str, name: str) -> str:
-  try:
-    text.encode()  # fails for a lone surrogate, which JSON can contain
-  except UnicodeEncodeError as error:
-    raise faults.ExampleError(
-      "caption_broken", f"{name}: the caption is not Unicode: {error}"
-    ) from error
-  return text.removeprefix("\ufeff").strip()

@@ -1,10 +1,21 @@
 """Layout of a WebDataset example: members for image, captions and language."""
 
 import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from input_pipeline import captions, faults
 from input_pipeline.sources import caption_files, source_config
+from input_pipeline.storage import tar_scan
+from input_pipeline.storage import uids as uids_lib
 
-_IMAGES = ("jpg", "jpeg", "png", "webp")
+_IMAGES = (
+  *("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"),
+  *("avif", "heic", "heif", "jp2", "ppm", "pgm", "pbm"),
+)
+# Number of extensions that a message names.
+_NUM_NAMED = 10
 _CAPTIONS = ("txt", "json.caption", "json.texts")
 
 
@@ -17,6 +28,7 @@ class Layout:
     takes_first: whether only the first of `captions` with a caption is read.
     language_field: field of the JSON; "" if all captions are in `language`.
     uid_field: field of the JSON; "" for the key.
+    in_file: whether UIDs differ between tars only; see uids.in_file.
     caption_file: pattern of caption_files.py, instead of `captions`; "" for
       none.
   """
@@ -28,6 +40,7 @@ class Layout:
   language_field: str
   uid_field: str
   caption_file: str = ""
+  in_file: bool = False
 
 
 def make(source: source_config.SourceConfig, field: str) -> Layout:
@@ -50,6 +63,13 @@ def make(source: source_config.SourceConfig, field: str) -> Layout:
         f'{field}.caption must be of "txt" and "json.FIELD"; got {place!r}'
       )
     captions.append((kind, name))
+  uid = source.uid.removeprefix(uids_lib.IN_FILE)
+  in_file = uid != source.uid
+  if in_file and uid != "key" and not uid.startswith("json."):
+    raise ValueError(
+      f'{field}.uid must be "json.FIELD", "file+key" or "file+json.FIELD"; got '
+      f"{source.uid!r}"
+    )
   return Layout(
     images=tuple(
       _extension(image, f"{field}.image") for image in source.image or _IMAGES
@@ -60,9 +80,143 @@ def make(source: source_config.SourceConfig, field: str) -> Layout:
     language_field=_json_field(
       source.language_field, f"{field}.language_field"
     ),
-    uid_field=_json_field(source.uid, f"{field}.uid"),
+    uid_field=(
+      "" if in_file and uid == "key" else _json_field(uid, f"{field}.uid")
+    ),
     caption_file=caption_file,
+    in_file=in_file,
   )
+
+
+# Extension -> content, or the fault of a member without one.
+Members = Mapping[str, bytes | faults.ExampleError]
+
+
+def image_of(members: Members, layout: Layout, name: str) -> bytes:
+  """Return an example's image; raises faults.ExampleError."""
+  for kind in layout.images:
+    image = _member(members, kind)
+    if image:
+      return image
+  dotted = any(
+    kind.endswith(f".{i}") for kind in members for i in layout.images
+  )
+  hint = "; a key ends at the first dot of the file name" if dotted else ""
+  raise faults.ExampleError(
+    "image_missing",
+    f"{name} has {_names(members)}; none of them is one of "
+    f"{', '.join(layout.images)} with something in it{hint}",
+  )
+
+
+def texts_of(
+  members: Members, layout: Layout, name: str
+) -> dict[str, tuple[str, ...]]:
+  """Return an example's captions by language; raises faults.ExampleError."""
+  texts: dict[str, list[str]] = {}
+  fallback = None
+  for kind, field in layout.captions:
+    if kind == "json":
+      value = tar_scan.field_of(fields_of(members, name), field)
+    else:
+      data = _member(members, kind)
+      value = None if data is None else _decode(data, name)
+    for language, caption in _captions(value):
+      text = _clean(caption, name)
+      if text and not language:
+        fallback = fallback or _language_of(members, layout, name)
+      if text:
+        texts.setdefault(language or fallback or "", []).append(text)
+    if texts and layout.takes_first:
+      break
+  if not texts:
+    fields = [f"{kind}.{field}".strip(".") for kind, field in layout.captions]
+    raise faults.ExampleError(
+      "caption_missing",
+      f"{name} has no caption in {', '.join(fields)}; it has {_names(members)}",
+    )
+  return {language: tuple(present) for language, present in texts.items()}
+
+
+def json_of(members: Members) -> bytes | None:
+  """Return the JSON of an example, None for none; raises its fault."""
+  return _member(members, "json")
+
+
+def fields_of(members: Members, name: str) -> Mapping[str, Any]:
+  """Return the fields of an example's JSON; raises faults.ExampleError."""
+  data = json_of(members)
+  if data is None:
+    return {}
+  try:
+    fields = json.loads(data)
+  except (ValueError, RecursionError) as error:
+    raise faults.ExampleError(
+      "caption_broken", f"{name}.json is not JSON: {error}"
+    ) from error
+  return fields if isinstance(fields, dict) else {}
+
+
+def _language_of(members: Members, layout: Layout, name: str) -> str:
+  if layout.language_field:
+    language = tar_scan.field_of(
+      fields_of(members, name), layout.language_field
+    )
+    if language and isinstance(language, str):
+      return language
+  return layout.language
+
+
+def _member(members: Members, extension: str) -> bytes | None:
+  content = members.get(extension)
+  if isinstance(content, faults.ExampleError):
+    raise content
+  return content
+
+
+def _captions(value: Any, language: str = "") -> Iterator[tuple[str, str]]:
+  """Yield (language, caption) of a JSON field, skipping other values.
+
+  The language is "" where the field does not say it.
+  """
+  if isinstance(value, str):
+    yield language, value
+  elif isinstance(value, list):
+    for item in value:
+      # MetaCLIP's [key, caption]; the key names the caption's origin.
+      one = item[-1] if isinstance(item, list) and item else item
+      if not isinstance(one, list):
+        yield from _captions(one, language)
+  elif isinstance(value, dict) and not language:
+    for code, item in value.items():
+      yield from _captions(item, code)
+
+
+def _names(members: Members) -> str:
+  """Return the extensions of an example, the first of many."""
+  names = sorted(members)
+  others = len(names) - _NUM_NAMED
+  more = [f"{others} more"] if others > 0 else []
+  return ", ".join(names[:_NUM_NAMED] + more)
+
+
+def _decode(data: bytes, name: str) -> str:
+  try:
+    return data.decode()
+  except UnicodeDecodeError as error:
+    raise faults.ExampleError(
+      "caption_broken", f"{name}: the caption is not UTF-8: {error}"
+    ) from error
+
+
+def _clean(text: str, name: str) -> str:
+  try:
+    text.encode()  # fails for a lone surrogate, which JSON can contain
+  except UnicodeEncodeError as error:
+    raise faults.ExampleError(
+      "caption_broken", f"{name}: the caption is not Unicode: {error}"
+    ) from error
+  return "" if captions.is_blank(text) else text.removeprefix("\ufeff").strip()
 
 
 def _extension(text: str, field: str) -> str:

@@ -34,10 +34,15 @@ def expand(pattern: str) -> list[str]:
   return [prefix + head + tail for head in heads for tail in tails]
 
 
-def is_glob(path: str) -> bool:
-  """Return whether a path, its braces expanded, is a glob."""
-  # In a URL, "?" begins the query.
-  magic = "*[" if path.startswith(("http://", "https://")) else "*?["
+def is_glob(path: str, scheme: str) -> bool:
+  """Return whether a path, its braces expanded, is a glob.
+
+  Args:
+    path: path, or part of one.
+    scheme: scheme of the URL that it is part of, "" on disk.
+  """
+  # In an address of the web, "?" begins the query.
+  magic = "*[" if scheme in ("http", "https") else "*?["
   return any(letter in path for letter in magic)
 
 

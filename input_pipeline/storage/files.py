@@ -9,7 +9,6 @@ run. A read from a disk that hangs does not time out.
 import concurrent.futures
 import dataclasses
 import functools
-import glob
 import io
 import os
 import stat
@@ -20,7 +19,7 @@ from typing import Any, BinaryIO
 import fsspec
 
 from input_pipeline import clocks, faults
-from input_pipeline.storage import braces, remote
+from input_pipeline.storage import patterns, range_file, remote, web
 
 # Timeout of one try of a remote read. An example is below 10 MB, and a
 # connection below 0.5 MB/s is useless; object stores answer within a second.
@@ -39,7 +38,7 @@ _NUM_DESCRIPTORS = 256
 # Keys of a remote file's facts that identify its version, best first.
 _VERSIONS = (
   *("generation", "etag", "ETag", "mtime"),
-  *("LastModified", "last_modified", "updated", "created"),
+  *("LastModified", "last_modified", "updated", "created", "Last-Modified"),
 )
 
 
@@ -67,9 +66,10 @@ def expand(pattern: str, field: str) -> list[str]:
 def find(pattern: str, field: str) -> list[File]:
   """Return the files of a pattern with {000..123}, {a,b} and * in it.
 
-  They are in the order of the braces, then by name. Raises, naming `field`:
-  ValueError if no file matches, or a file listed by braces is missing, a folder
-  or listed twice; ModuleNotFoundError for a missing package; OSError.
+  A path that exists is that path; see patterns.py. Files are in the order of
+  the braces, then by name. Raises, naming `field`: ValueError if no file
+  matches, or a file listed by braces is missing, a folder or listed twice;
+  ModuleNotFoundError for a missing package; OSError.
   """
   if not pattern:
     raise ValueError(f"{field} must name files; got ''")
@@ -78,23 +78,24 @@ def find(pattern: str, field: str) -> list[File]:
       f"{field} must be paths or URLs such as s3://, of which parts can be "
       f"read; got a command, which is never run: {pattern!r}"
     )
-  if "::" in pattern:
+  if "::" in pattern and not os.path.exists(remote.local_path(pattern)):
     raise ValueError(
       f"{field} must be one pattern; got {pattern!r}; for several, use "
       "several sources in data.sources"
     )
   try:
-    paths = [remote.local_path(path) for path in braces.expand(pattern)]
-  except ValueError as error:
-    raise ValueError(f"{field}: {error}") from error
-  try:
-    files = _find(paths, field)
+    try:
+      expanded = patterns.expand(pattern)
+    except ValueError as error:
+      raise ValueError(f"{field}: {error}") from error
+    files = _find(expanded, field)
   except TimeoutError as error:
     raise TimeoutError(
       f"{field}: no answer within {_LIST_SECONDS:.0f} s for {pattern}"
     ) from error
   if not files:
-    raise ValueError(f"{field} matches no file: {pattern}")
+    advice = patterns.advice(pattern)
+    raise ValueError(f"{field} matches no file: {pattern}{advice}")
   seen: set[str] = set()
   for file in files:
     if file.path in seen:
@@ -112,8 +113,7 @@ def facts(path: str) -> File:
     return _local_facts(path)
   fs, name = remote.file_system(path)
   fs.invalidate_cache()
-  info = remote.call(fs, "info", name, seconds=_LIST_SECONDS)
-  return _remote_facts(fs.unstrip_protocol(name), info)
+  return _remote_facts(fs, name, _info(fs, name))
 
 
 def read_range(
@@ -169,42 +169,11 @@ def open_file(path: str) -> BinaryIO:
     return open(path, "rb")
   # Footers and headers are read in pieces; the buffer joins them to one
   # request.
-  return io.BufferedReader(_RangeFile(facts(path)), buffer_size=1 << 20)
-
-
-class _RangeFile(io.RawIOBase):
-  """A remote file, read by ranges."""
-
-  def __init__(self, file: File):
-    self._file = file
-    self._position = 0
-
-  def readable(self) -> bool:
-    return True
-
-  def seekable(self) -> bool:
-    return True
-
-  def tell(self) -> int:
-    return self._position
-
-  def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-    base = {
-      io.SEEK_SET: 0,
-      io.SEEK_CUR: self._position,
-      io.SEEK_END: self._file.size,
-    }[whence]
-    self._position = max(0, base + offset)
-    return self._position
-
-  def readinto(self, buffer: Any) -> int:
-    stop = min(self._position + len(buffer), self._file.size)
-    if stop <= self._position:
-      return 0
-    data = read_range(self._file.path, self._position, stop)
-    buffer[: len(data)] = data
-    self._position = stop
-    return len(data)
+  file = facts(path)
+  parts = range_file.RangeFile(
+    file.size, functools.partial(read_range, file.path)
+  )
+  return io.BufferedReader(parts, buffer_size=1 << 20)
 
 
 class _Descriptor:
@@ -266,13 +235,15 @@ def _read_remote(
     try:
       # One file system for each process and thread, cached by fsspec.
       fs, name = remote.file_system(path)
+      if remote.scheme(path) in web.SCHEMES:
+        return web.read(fs, name, (start, stop), seconds)
       return remote.call(
         fs, "cat_file", name, start=start, end=stop, seconds=seconds
       )
     except FileNotFoundError as error:
       raise faults.ExampleError("file_missing", f"{path} is gone") from error
     except Exception as error:  # each fsspec package has its own
-      if wait is None:
+      if wait is None or isinstance(error, PermissionError):
         raise _failure(path, start, stop, error, seconds) from error
     time.sleep(wait)
   raise AssertionError
@@ -302,74 +273,96 @@ def _failure(
   )
 
 
-def _find(paths: list[str], field: str) -> list[File]:
-  """Return the files of paths and globs; ValueError for missing files."""
+def _find(expanded: Sequence[patterns.Pattern], field: str) -> list[File]:
+  """Return the files of patterns; ValueError for missing files."""
   _descriptor.cache_clear()
+  web.copy.cache_clear()
   with concurrent.futures.ThreadPoolExecutor(_NUM_REQUESTS) as pool:
-    looks = [_look(path, field) for path in paths]
+    looks = [_look(pattern, field) for pattern in expanded]
     # Looking up local files takes less time than starting threads.
-    run = pool.map if any(map(remote.is_remote, paths)) else map
+    is_remote = any(remote.is_remote(pattern.path) for pattern in expanded)
+    run = pool.map if is_remote else map
     groups = list(run(lambda look: look(), looks))
   missing = [
-    path
-    for path, group in zip(paths, groups, strict=True)
-    if not group and not braces.is_glob(path)
+    pattern.path
+    for pattern, group in zip(expanded, groups, strict=True)
+    if not group and not pattern.is_glob
   ]
   if missing:
     raise ValueError(
-      f"{field} lists {len(paths)} files, of which {len(missing)} are not "
+      f"{field} lists {len(expanded)} files, of which {len(missing)} are not "
       f"there, first {missing[0]}"
     )
   return [file for group in groups for file in group]
 
 
-def _look(path: str, field: str) -> Callable[[], list[File]]:
-  """Return a function that finds the files of a path (or none) or a glob."""
-  if not remote.is_remote(path):
-    return functools.partial(_look_local, path, field)
+def _look(pattern: patterns.Pattern, field: str) -> Callable[[], list[File]]:
+  """Return a function that finds the files of a pattern, or none."""
+  if not remote.is_remote(pattern.path):
+    return functools.partial(_look_local, pattern, field)
   try:
-    fs, name = remote.file_system(path)
+    fs, name = remote.file_system(pattern.path)
   except (ImportError, ValueError) as error:
-    raise type(error)(f"{field}: {path}: {error}") from error
+    raise type(error)(f"{field}: {pattern.path}: {error}") from error
   # In this thread, as a thread of the pool would get its own file system.
   fs.invalidate_cache()
-  return functools.partial(_look_remote, path, field, fs, name)
+  return functools.partial(_look_remote, pattern, field, fs, name)
 
 
-def _look_local(path: str, field: str) -> list[File]:
-  if braces.is_glob(path):
-    names = sorted(glob.glob(path, recursive=True))
-    return [_local_facts(name) for name in names if not os.path.isdir(name)]
-  if os.path.isdir(path):
-    raise ValueError(_folder_message(path, field))
-  return [_local_facts(path)] if os.path.exists(path) else []
+def _look_local(pattern: patterns.Pattern, field: str) -> list[File]:
+  paths = patterns.local_paths(pattern)
+  if pattern.is_glob:
+    return [_local_facts(path) for path in paths if not os.path.isdir(path)]
+  for path in paths:
+    if os.path.isdir(path):
+      raise ValueError(_folder_message(path, field))
+  return [_local_facts(path) for path in paths]
 
 
 def _look_remote(
-  path: str, field: str, fs: fsspec.AbstractFileSystem, name: str
+  pattern: patterns.Pattern,
+  field: str,
+  fs: fsspec.AbstractFileSystem,
+  name: str,
 ) -> list[File]:
   try:
-    if braces.is_glob(path):
-      infos = remote.call(fs, "glob", name, detail=True, seconds=_LIST_SECONDS)
+    if pattern.is_glob:
+      infos = patterns.remote_infos(pattern, fs, _LIST_SECONDS)
     else:
-      infos = {name: remote.call(fs, "info", name, seconds=_LIST_SECONDS)}
+      infos = {name: _info(fs, name)}
   except FileNotFoundError:
     return []
   except TimeoutError:
     raise
   except Exception as error:  # each fsspec package has its own
     raise OSError(
-      f"{field}: cannot look up {path}: {type(error).__name__}: {error}"
+      f"{field}: cannot look up {pattern.path}: {type(error).__name__}: {error}"
     ) from error
-  if not braces.is_glob(path):
+  if not pattern.is_glob:
     if infos[name].get("type") == "directory":
-      raise ValueError(_folder_message(path, field))
-    return [_remote_facts(fs.unstrip_protocol(name), infos[name])]
-  return [
-    _remote_facts(fs.unstrip_protocol(name), info)
-    for name, info in sorted(infos.items())
-    if info.get("type") != "directory"
-  ]
+      raise ValueError(_folder_message(pattern.path, field))
+    return [_remote_facts(fs, name, infos[name])]
+  names = [x for x in sorted(infos) if infos[x].get("type") != "directory"]
+  if any(infos[name].get("size") is None for name in names):
+    # The index of a web server has names only.
+    with concurrent.futures.ThreadPoolExecutor(_NUM_REQUESTS) as pool:
+      found = pool.map(functools.partial(_info, fs), names)
+      infos = dict(zip(names, found, strict=True))
+  return [_remote_facts(fs, name, infos[name]) for name in names]
+
+
+def _info(fs: fsspec.AbstractFileSystem, name: str) -> dict[str, Any]:
+  """Return the facts of a remote file as fsspec has them."""
+  try:
+    return remote.call(fs, "info", name, seconds=_LIST_SECONDS)
+  except FileNotFoundError as error:
+    cause = error.__cause__
+    if remote.scheme(name) not in web.SCHEMES or cause is None:
+      raise
+    # For fsspec, a file is missing whatever the server answers, if anything.
+    if getattr(cause, "status", None) in (404, 410):
+      raise
+    raise ConnectionError(str(cause) or type(cause).__name__) from cause
 
 
 def _folder_message(path: str, field: str) -> str:
@@ -386,8 +379,13 @@ def _local_facts(path: str) -> File:
   return File(path, status.st_size, f"mtime={status.st_mtime_ns}")
 
 
-def _remote_facts(path: str, info: dict[str, Any]) -> File:
+def _remote_facts(
+  fs: fsspec.AbstractFileSystem, name: str, info: dict[str, Any]
+) -> File:
+  path, size = fs.unstrip_protocol(name), info["size"]
+  if size is None and remote.scheme(path) in web.SCHEMES:
+    size = web.copy(path).size  # the server says it with the last byte
   version = next(
     (f"{key}={info[key]}" for key in _VERSIONS if info.get(key)), ""
   )
-  return File(path, int(info["size"] or 0), version)
+  return File(path, int(size or 0), version)

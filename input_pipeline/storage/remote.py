@@ -6,7 +6,7 @@ import functools
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import fsspec
@@ -14,7 +14,10 @@ import fsspec.asyn
 import fsspec.core
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
+_PACKAGES = {
+  **{"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"},
+  **{"http": "aiohttp", "https": "aiohttp"},
+}
 
 
 def scheme(path: str) -> str:
@@ -29,9 +32,12 @@ def is_remote(path: str) -> bool:
 
 
 def local_path(path: str) -> str:
-  """Return the path of a file:// URL, or `path` with ~ expanded."""
+  """Return the path of a file:// URL, or `path` with ~ expanded.
+
+  Other URLs get their scheme in lower case, as fsspec knows it.
+  """
   if is_remote(path):
-    return path
+    return scheme(path) + path[path.index("://") :]
   return os.path.expanduser(path.partition("://")[2] or path)
 
 
@@ -42,14 +48,19 @@ def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
   caches it). Raises ModuleNotFoundError that names the package to install,
   ValueError for an unknown scheme.
   """
+  found = scheme(path)
   try:
-    return fsspec.core.url_to_fs(path)
+    return fsspec.core.url_to_fs(local_path(path))
   except ImportError as error:
-    package = _PACKAGES.get(scheme(path))
-    advice = f"pip install {package}" if package else str(error)
+    package = _PACKAGES.get(found)
+    listed = "requirements-remote.txt"
+    if found in ("http", "https"):
+      listed = "requirements.txt"
     raise ModuleNotFoundError(
-      f"{scheme(path)}:// needs a package that is not installed: {advice} "
-      "(requirements-remote.txt has those for gs:// and s3://)"
+      f"{found}:// needs the package {package}: pip install {package}, or pip"
+      f" install -r {listed}"
+      if package
+      else f"{found}:// needs a package that is not installed: {error}"
     ) from error
 
 
@@ -61,16 +72,22 @@ def call(
   **kwargs: Any,
 ) -> Any:
   """Call a method of a file system; TimeoutError if it takes too long."""
-  future: concurrent.futures.Future
   if isinstance(fs, fsspec.asyn.AsyncFileSystem):
-    coroutine = getattr(fs, f"_{method}")(*args, **kwargs)
-    assert fs.loop is not None  # None only if made within a coroutine
-    future = asyncio.run_coroutine_threadsafe(coroutine, fs.loop)
-  else:
-    future = concurrent.futures.Future()
-    work = functools.partial(getattr(fs, method), *args, **kwargs)
-    # Not a thread of a pool, which would wait for it when the process ends.
-    threading.Thread(target=_fill, args=(future, work), daemon=True).start()
+    return wait(fs, getattr(fs, f"_{method}")(*args, **kwargs), seconds)
+  future: concurrent.futures.Future = concurrent.futures.Future()
+  work = functools.partial(getattr(fs, method), *args, **kwargs)
+  # Not a thread of a pool, which would wait for it when the process ends.
+  threading.Thread(target=_fill, args=(future, work), daemon=True).start()
+  try:
+    return future.result(seconds)
+  finally:
+    future.cancel()
+
+
+def wait(fs: Any, coroutine: Coroutine, seconds: float) -> Any:
+  """Return the result of a file system's coroutine; raises as `call` does."""
+  assert fs.loop is not None  # None only if made within a coroutine
+  future = asyncio.run_coroutine_threadsafe(coroutine, fs.loop)
   try:
     return future.result(seconds)
   finally:

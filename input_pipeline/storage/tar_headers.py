@@ -1,9 +1,12 @@
 """Members of a tar, located by its headers alone: POSIX ustar, pax, GNU, V7.
 
 No member is extracted, and values of a header are used only as positions in the
-file. Members that are no regular files (folders, links, devices) are skipped.
+file. Positions are relative to the member before, so that an archive may begin
+at any byte. Folders and devices are skipped; links keep their names.
 """
 
+import io
+import tarfile
 import zlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,12 +18,19 @@ _MAX_EXTENSION_BYTES = 1 << 20
 # Digits of _MAX_EXTENSION_BYTES.
 _MAX_DIGITS = 7
 
-_FILES = frozenset(b"0\x007")
+_FILES = frozenset(b"0\x007S")
+_LINKS = {ord("1"): "hard link", ord("2"): "symbolic link"}
 # Types without content (links, devices, folders and pipes), for any stated
 # size.
 _EMPTY = frozenset(b"123456")
 # Types of headers that extend the next one: names of GNU, and POSIX's pax.
 _EXTENSIONS = frozenset(b"LKgxX")
+
+# Most bytes of a sparse file with its holes, which are free to write.
+_MAX_SPARSE_BYTES = 1 << 28
+
+# Errors of tarfile for a broken map.
+_BROKEN = (ArithmeticError, LookupError, TypeError, ValueError)
 
 Read = Callable[[int, int], bytes]
 
@@ -34,35 +44,39 @@ class CutError(HeaderError):
 
 
 class SparseError(ValueError):
-  """Error for a sparse file, stored in pieces without its holes."""
+  """Error for a sparse file that is broken or too large."""
 
 
 class Member(NamedTuple):
   """One member of a tar; positions are in bytes.
 
   Attributes:
-    name: name as stored; b"" for a member that is no regular file.
+    name: name as stored; b"" for a member that is no regular file or link.
     start: position of its first header, including those that extend its name.
     data: position of its content.
     stop: position of the end of its content.
+    link: kind of link; "" for a file.
+    is_sparse: whether its content lacks holes; `unfolded` returns the file.
   """
 
   name: bytes
   start: int
   data: int
   stop: int
+  link: str = ""
+  is_sparse: bool = False
 
   @property
   def next(self) -> int:
     """Return the position of the next header: contents fill whole blocks."""
-    return -(-self.stop // BLOCK) * BLOCK
+    return self.data + _filled(self.stop - self.data)
 
 
 def next_member(read: Read, position: int) -> Member | None:
   """Return the member at `position`, None at the end of the tar.
 
   `read(start, size)` returns fewer bytes at the end of the file. Raises
-  HeaderError, SparseError.
+  HeaderError.
   """
   start = position
   long_name = b""
@@ -70,10 +84,12 @@ def next_member(read: Read, position: int) -> Member | None:
   while True:
     header = read(position, BLOCK)
     if len(header) < BLOCK:
-      if header or position > start:
+      if any(header) or position > start:
         raise CutError(f"the tar ends within the header at byte {position}")
       return None
     if not header[0] and not any(header):
+      if position > start:
+        raise HeaderError(f"no header at byte {position}, after a name")
       return None
     _check(header, position)
     kind = header[156]
@@ -93,17 +109,41 @@ def next_member(read: Read, position: int) -> Member | None:
         raise HeaderError(f"one name for all members at byte {position}")
     elif kind != ord("K"):
       pax = _pax_fields(content, position)
-    position = -(-stop // BLOCK) * BLOCK
+    position = data + _filled(stop - data)
   size, name = _size(header), long_name or _name(header)
   if pax:
     size, name = _pax_size(pax, size), pax.get(b"path") or name
-  if kind == ord("S") or any(key.startswith(b"GNU.sparse") for key in pax):
-    raise SparseError(f"a sparse file at byte {position}")
+    name = pax.get(b"GNU.sparse.name") or name
+  is_sparse = any(key.startswith(b"GNU.sparse") for key in pax)
+  if kind == ord("S"):
+    is_sparse = True
+    data = _sparse_data(read, data, header)
   if kind in _EMPTY:
     size = 0
-  if kind not in _FILES or name.endswith(b"/"):
+  if (kind not in _FILES and kind not in _LINKS) or name.endswith(b"/"):
     name = b""
-  return Member(name, start, data, data + size)
+  link = _LINKS.get(kind, "")
+  return Member(name, start, data, data + size, link, is_sparse)
+
+
+def unfolded(data: bytes) -> bytes:
+  """Return a sparse file with zeros for its holes; raises SparseError.
+
+  Args:
+    data: bytes of the member with its headers.
+  """
+  try:
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+      info = tar.next()
+      size = info.size if info else 0
+      is_small = size <= _MAX_SPARSE_BYTES
+      file = tar.extractfile(info) if info and is_small else None
+      content = file.read() if file else None
+  except (tarfile.TarError, OSError, *_BROKEN) as error:
+    raise SparseError(f"a broken sparse file: {error}") from error
+  if content is None:
+    raise SparseError(f"a sparse file of {size} bytes")
+  return content
 
 
 def split_name(name: bytes) -> tuple[bytes, str] | None:
@@ -111,18 +151,39 @@ def split_name(name: bytes) -> tuple[bytes, str] | None:
 
   As in webdataset, the key is the path up to the first dot of the file name,
   and the extension the rest. Members of no example give None: those without an
-  extension, hidden ones, and those below a folder such as __meta__. A leading
-  "./" is left out.
+  extension, hidden ones, and those below a folder such as __meta__ or __MACOSX.
+  A leading "./" is left out.
   """
   name = name.removeprefix(b"./")
   folder, slash, file = name.rpartition(b"/")
   stem, dot, extension = file.partition(b".")
   if not stem or not dot:
     return None
-  top = folder.partition(b"/")[0]
-  if len(top) > 3 and top.startswith(b"__") and top.endswith(b"__"):
-    return None
+  if b"__" in folder:
+    folders = folder.split(b"/")
+    top = folders[0]
+    if len(top) > 3 and top.startswith(b"__") and top.endswith(b"__"):
+      return None
+    if b"__MACOSX" in folders:
+      return None
   return folder + slash + stem, extension.decode("latin-1").lower()
+
+
+def _filled(size: int) -> int:
+  """Return a number of bytes rounded up to whole blocks."""
+  return -(-size // BLOCK) * BLOCK
+
+
+def _sparse_data(read: Read, position: int, header: bytes) -> int:
+  """Return the position of the data behind a GNU sparse file's maps."""
+  goes_on = header[482]
+  while goes_on:
+    block = read(position, BLOCK)
+    if len(block) < BLOCK:
+      raise CutError(f"the tar ends within the map at byte {position}")
+    position += BLOCK
+    goes_on = block[504]
+  return position
 
 
 def _check(header: bytes, position: int) -> None:

@@ -20,6 +20,12 @@ S16 = np.dtype("S16")
 
 _HEX = re.compile("[0-9a-f]{32}")
 
+# Prefix of a source's `uid` whose UIDs differ between files; see `in_file`.
+IN_FILE = "file+"
+
+# Whole numbers from here on are not exact as a float64.
+_INEXACT = 2**53
+
 # UIDs between those that are in memory, 8 bytes each: 2.7 MB for the 1.4
 # billion of DataComp-1B.
 STRIDE = 4096
@@ -30,6 +36,41 @@ def uid(key: str) -> tuple[int, int]:
   if not _HEX.fullmatch(key):
     key = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
   return int(key[:16], 16), int(key[16:], 16)
+
+
+def number(value: float) -> int | float:
+  """Return the number that a float is as a key: 7 for 7.0.
+
+  Raises:
+    ValueError: the float may be several whole numbers (2^53), or is none.
+  """
+  if not abs(value) < _INEXACT:
+    raise ValueError(
+      f"the key {value!r} is a float of 2^53 or more, which may be the key of "
+      "several rows; write keys as integers or text"
+    )
+  return int(value) if value.is_integer() else value
+
+
+def in_file(uids: np.ndarray, path: str) -> np.ndarray:
+  """Return the UIDs that the keys of UID [N] have as keys of one file.
+
+  The same key has other UIDs in other files. (0, 0), no UID, stays.
+
+  Args:
+    uids: UIDs of the keys alone.
+    path: path of the file, relative to the folder of all files.
+  """
+  # No key has the hash of a path, so that keys and paths do not cancel out.
+  digest = hashlib.blake2b(
+    path.encode(), digest_size=16, person=b"file"
+  ).digest()
+  high, low = halves(np.frombuffer(digest, S16))
+  made = np.empty(len(uids), UID)
+  made["f0"], made["f1"] = uids["f0"] ^ high, uids["f1"] ^ low
+  is_none = (uids["f0"] == 0) & (uids["f1"] == 0)
+  made[is_none] = 0
+  return made
 
 
 def uid_bytes(uid: np.void) -> bytes:
@@ -131,11 +172,16 @@ class SortedUids:
 
   def have(self, uids: np.ndarray) -> np.ndarray:
     """Return bool [n], which of UID [n] are there."""
+    return self.index(uids) >= 0
+
+  def index(self, uids: np.ndarray) -> np.ndarray:
+    """Return int64 [n]: where each is, the first of equal ones; -1: nowhere."""
     first = self.first(uids)
     if not len(self._uids):
-      return np.zeros(len(uids), bool)
-    found = self._uids[np.minimum(first, len(self._uids) - 1)]
-    return (found["f0"] == uids["f0"]) & (found["f1"] == uids["f1"])
+      return np.full(len(uids), -1)
+    there = self._uids[np.minimum(first, len(self._uids) - 1)]
+    is_there = (there["f0"] == uids["f0"]) & (there["f1"] == uids["f1"])
+    return np.where(is_there, first, -1)
 
   def first(self, uids: np.ndarray) -> np.ndarray:
     """Return int64 [n]: where each is or would be, the first of equal ones."""

@@ -4,6 +4,7 @@ Byte-pair encoding: Sennrich et al., arXiv 1508.07909; over bytes, so that no
 character is unknown: Radford et al., GPT-2 (2019), section 2.2.
 """
 
+import json
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -63,7 +64,9 @@ def make_tokenizer(
         "data.cache_dir to another folder."
       ) from error
   try:
-    trained = tokenizers.Tokenizer.from_file(str(file))
+    # Without added tokens, so that "<eos>" in a caption is text.
+    values = json.loads(file.read_text("utf-8")) | {"added_tokens": []}
+    trained = tokenizers.Tokenizer.from_str(json.dumps(values))
   except Exception as error:  # the package raises no narrower class
     raise ValueError(f"{file} is no tokenizer, remove it: {error}") from error
   # Decoding strips the space that training puts before the first word.

@@ -59,6 +59,7 @@ def write(made: tokenizer_lib.Tokenizer, folder: pathlib.Path) -> None:
     if token is not None
   }
   pad = whole.id_to_token(rule.pad_id)
+  whole.add_special_tokens([pad, *(token for token, _ in marks.values())])
   parts = [marks[x][0] if x in marks else "" for x in ("bos", "eos")]
   template = f"{parts[0]} $A {parts[1]}".strip()
   whole.post_processor = processors.TemplateProcessing(

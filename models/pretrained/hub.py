@@ -35,8 +35,8 @@ def download(path: str, weights: Sequence[str]) -> pathlib.Path:
     import huggingface_hub  # optional
   except ModuleNotFoundError as error:
     raise ValueError(
-      f"{path} needs the package huggingface_hub: pip install huggingface_hub,"
-      f" or {instead}"
+      f"{path} needs the package huggingface_hub: pip install -r"
+      f" requirements.txt, or {instead}"
     ) from error
   try:
     return pathlib.Path(

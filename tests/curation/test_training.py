@@ -76,6 +76,15 @@ def _write_table(folder):
   return pairs.source("table", folder)
 
 
+def _write_folder(folder):
+  for i in range(NUM):
+    (folder / f"{i % 3}").mkdir(exist_ok=True)
+    if i != NO_IMAGE:
+      (folder / f"{i % 3}/{i}.png").write_bytes(pairs.png(i))
+    (folder / f"{i % 3}/{i}.txt").write_text(_captions(i))
+  return pairs.source("folder", folder)
+
+
 def data_of(source, cache_dir) -> pipeline.DataConfig:
   values = base.get_config()
   values.data = fake_source_values(cache_dir)
@@ -91,8 +100,10 @@ def fake_source_values(cache_dir):
   return values
 
 
-@pytest.mark.parametrize("write", [_write_tars, _write_parquet, _write_table])
-def test_what_is_kept_is_what_is_trained_on(write, tmp_path):
+@pytest.mark.parametrize(
+  "write", [_write_tars, _write_parquet, _write_table, _write_folder]
+)
+def test_what_is_kept_is_what_is_trained_on(write, tmp_path, capsys):
   folder = tmp_path / "pool"
   folder.mkdir()
   source = write(folder)
@@ -103,6 +114,7 @@ def test_what_is_kept_is_what_is_trained_on(write, tmp_path):
     steps={"odd": Odd()},
   )
   runner.run(curated, tmp_path / "work", engine="inline", num_workers=0)
+  assert "left out by read: caption_missing 1" in capsys.readouterr().out
   selection = tmp_path / "work/selection.npy"
   assert np.load(selection, allow_pickle=False).dtype == "u8,u8"
   source = dataclasses.replace(source, subset=str(selection))

@@ -27,12 +27,14 @@ class Records:
     broken: index -> kind of the fault that reading it is, or "image" for
       bytes that are no image, or "caption" for an empty one, or "defect".
     touched: indices that were read, in this process.
+    origin: that of all examples.
   """
 
   name: str
   num: int
   broken: Mapping[int, str] = dataclasses.field(default_factory=dict)
   touched: list[int] = dataclasses.field(default_factory=list)
+  origin: str = ""
 
   def __len__(self) -> int:
     return self.num
@@ -50,6 +52,7 @@ class Records:
       f"{self.name}{index}",
       b"no image" if kind == "image" else picture(),
       {"en": (" " if kind == "caption" else f"{self.name} {index}",)},
+      self.origin,
     )
 
   def fingerprint(self) -> str:

@@ -43,12 +43,34 @@ def _choose(texts, seed=0, **options):
   return captions.choose(texts, ("en", "de"), rng, **options)
 
 
+def test_spellings_of_a_language_are_one():
+  texts = {"zh_CN": ("\u4e00",), "zh-Hans": ("\u4e8c",), "zh-TW": ("\u4e09",)}
+  rng = np.random.default_rng(0)
+  drawn = {captions.draw(texts, ("ZH",), rng, max_chars=9) for _ in range(20)}
+  assert drawn == {("ZH", "\u4e00"), ("ZH", "\u4e8c")}
+
+
+def test_an_example_needs_one_caption_that_is_short_enough():
+  captions.check({"en": ("\u200b", "a" * 99), "de": ("b",)}, 9)
+  for texts, kind in (
+    ({"en": ("a" * 10,), "de": (" ",)}, "caption_too_long"),
+    ({"en": ("\u200b",), "de": ()}, "caption_missing"),
+  ):
+    with pytest.raises(faults.ExampleError) as raised:
+      captions.check(texts, 9)
+    assert raised.value.kind == kind
+
+
 @pytest.mark.parametrize(
   ("texts", "kind"),
   [
     ({}, "caption_missing"),
     ({"fr": ("chien",)}, "caption_missing"),
     ({"en": (), "de": ("", " \n\u3000")}, "caption_missing"),
+    (
+      {"en": ("\u200b", "\ufeff\u2060"), "de": ("\u00ad \u200e",)},
+      "caption_missing",
+    ),
     ({"en": ("0123456789",), "de": ("",)}, "caption_too_long"),
   ],
 )

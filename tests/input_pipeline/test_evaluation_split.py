@@ -51,6 +51,19 @@ def _open(config, source, **changes):
   )
 
 
+def test_a_broken_image_is_named(tmp_path):
+  members = {"a.png": _png(1), "a.txt": b"a", "b.png": b"<html>", "b.txt": b"b"}
+  tar = tar_files.write(tmp_path / "a.tar", members)
+  config = fake_source.config(tmp_path / "cache")
+  split = _open(config, pairs.source("webdataset", tar))
+  with pytest.raises(
+    ValueError,
+    match=r"source: example 1 cannot be used: image_broken: .*a\.tar, b: "
+    r".* it is an HTML page.*; --task=prepare --decode leaves",
+  ):
+    list(split.batches(2))
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 23, 100])
 def test_batches_are_all_examples_in_order(tars, batch_size):
   split = _open(*tars)

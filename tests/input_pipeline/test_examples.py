@@ -86,6 +86,15 @@ def test_a_bad_example_is_replaced(kind):
   assert not any(f"a {i}" in texts for i in range(10))
 
 
+@pytest.mark.parametrize("kind", ["image", "caption"])
+def test_a_fault_names_the_file(kind):
+  make = _maker(
+    fake_records.Records("a", 40, {4: kind}, origin="x.tar, member")
+  )
+  (fault,) = make(mixture.Draw(123, 0, 4))[examples.FAULTS]
+  assert fault.message.startswith("x.tar, member: ")
+
+
 def test_a_substitute_may_be_bad_too():
   broken = dict.fromkeys(range(39), "image")
   make = _maker(fake_records.Records("a", 40, broken))

@@ -11,6 +11,7 @@ is a file, an error message for people. These outcomes are bad:
   crash       any other exception, or the end of the process
   hang        more than HANG_SECONDS of processor time
   wrong pair  an image with another one's caption
+  other pool  a tar's pairs or faults that curation reads otherwise
 """
 
 import collections
@@ -34,6 +35,7 @@ from input_pipeline import faults, sources
 from input_pipeline.images import picture
 from input_pipeline.sources import source_config
 from runtime import failures, progress
+from tests.curation.pools import reading
 from tests.long import fuzz_images, fuzz_pairs, fuzz_tables, fuzz_tars
 
 # Seconds of processor time of a hang, ten times those of the slowest input (64
@@ -136,6 +138,12 @@ def read(
       outcomes[fuzz_pairs.outcome(records[index])] += 1
     except faults.ExampleError as error:
       outcomes[error.kind] += 1
+  if name == "webdataset":
+    opened, shards = reading.open_pool(source, cache_dir)
+    rows = reading.rows_of(opened, shards, ("text", "language", "image"))
+    same = reading.as_pairs(rows) == reading.expected_of(records)
+    if not same:
+      outcomes["other pool"] += 1
   return outcomes
 
 
@@ -175,7 +183,7 @@ def _where(error: Exception) -> str:
 
 def is_bad(outcome: str) -> bool:
   """Return whether no input may have this outcome."""
-  return outcome.startswith(("crash", "hang", "wrong pair"))
+  return outcome.startswith(("crash", "hang", "wrong pair", "other pool"))
 
 
 def main(argv: Sequence[str]) -> int:

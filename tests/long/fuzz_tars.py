@@ -187,6 +187,13 @@ def _compress(data: bytes, rng: np.random.Generator) -> bytes:
   return gzip.compress(data, 1)
 
 
+def _join(data: bytes, rng: np.random.Generator) -> bytes:
+  """Return bytes with another tar, or none, behind them."""
+  blocks = int(rng.integers(0, 30))
+  after = rng.bytes(700) if rng.random() < 0.2 else b"".join(_good(rng))
+  return data + bytes(_BLOCK * blocks) + after
+
+
 _MEMBERS = (
   *(_reorder, _swap, _repeat, _drop, _insert, _insert),
   *(_break_header, _break_header, _garbage),
@@ -198,7 +205,7 @@ _BYTES = (
     fuzz_images.truncate,
     fuzz_images.truncate,
   ),
-  *(fuzz_images.flip_bits, _compress),
+  *(fuzz_images.flip_bits, _compress, _join, _join),
 )
 
 

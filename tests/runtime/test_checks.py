@@ -26,3 +26,55 @@ def test_bounds_and_message(check, bounds, right, wrong, message):
     got = re.escape(f"a.b must be {message}; got {value!r}")
     with pytest.raises(ValueError, match=f"^{got}$"):
       check("a.b", value, *bounds)
+
+
+def _bad(first, second):
+  checks.at_least("a", first, 1)
+  checks.one_of("b", second, ("x",))
+
+
+def test_problems_are_raised_together():
+  with (
+    pytest.raises(
+      ValueError, match=r"^2 problems:\n  a must .* 0\n  b must be"
+    ),
+    checks.collected(),
+  ):
+    _bad(0, "y")
+  with pytest.raises(ValueError, match="^a must be at least 1; got 0$"):
+    _bad(0, "y")  # outside, the first one
+  with checks.collected():
+    _bad(1, "x")
+
+
+def test_one_problem_is_raised_as_it_is():
+  missing = FileNotFoundError("vocab.txt")
+  with pytest.raises(FileNotFoundError) as raised, checks.collected():
+    raise missing
+  assert raised.value is missing
+
+
+def test_a_section_that_cannot_be_checked_further_hides_no_other():
+  @checks.collected()
+  def check():
+    with checks.collected():
+      checks.at_least("a", 0, 1)
+      _ = 1 // 0  # what a refused value leads to
+    with checks.collected():
+      raise FileNotFoundError(2, "No such file or directory", "vocab.txt")
+    checks.above("c", 0, 0)
+    checks.above("c", 0, 0)  # said once
+
+  with pytest.raises(ValueError, match="problems:") as raised:
+    check()
+  assert str(raised.value).splitlines() == [
+    "3 problems:",
+    "  a must be at least 1; got 0",
+    "  No such file or directory: vocab.txt",
+    "  c must be above 0; got 0",
+  ]
+
+
+def test_a_defect_is_raised():
+  with pytest.raises(ZeroDivisionError), checks.collected():
+    _ = 1 // 0

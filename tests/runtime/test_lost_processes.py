@@ -15,7 +15,10 @@ _TOKEN = "0123abcd"
 def star():
   """Return three connected Peers, what each reports, and their sockets."""
   lost = [queue.SimpleQueue() for _ in range(3)]
-  members = [lost_processes.Peers(queue.put) for queue in lost]
+  members = [
+    lost_processes.Peers(queue.put, lambda *said, queue=queue: queue.put(said))
+    for queue in lost
+  ]
   listener = members[0].listen()
   port = listener.getsockname()[1]
   # A stranger, who must not take a place.
@@ -50,6 +53,19 @@ def test_all_hear_of_a_lost_process(star):
   _die(members[2])
   assert lost[0].get(timeout=20) == 2
   assert lost[1].get(timeout=20) == 2
+
+
+@pytest.mark.parametrize("stopped", [0, 2])
+def test_all_take_over_the_code_of_a_process_that_was_asked_to_end(
+  star, stopped
+):
+  members, lost = star
+  members[stopped].stop(stopped, 75)
+  for other in {0, 1, 2} - {stopped}:
+    assert lost[other].get(timeout=20) == (stopped, 75)
+  _die(members[stopped])  # which nobody takes for a loss any more
+  with pytest.raises(queue.Empty):
+    lost[1].get(timeout=0.5)
 
 
 def test_all_hear_of_the_loss_of_the_first(star):

@@ -119,6 +119,32 @@ def test_refused_values(changes, words):
     config.check()
 
 
+def test_all_problems_at_once():
+  values = _values(
+    batch_size=0,
+    data__languages=("en", 3),
+    data__tokenizer="none",
+    model__image__patch_size=0,
+    model__text__pool="none",
+    loss__name="hinge",
+    optimizer__learning_rate=-1.0,
+    evaluate__sets={"a": _RETRIEVAL | {"metrics": ()}},
+  )
+  with pytest.raises(ValueError, match="^8 problems:") as raised:
+    config_lib.checked(values)
+  for words in (
+    "data.languages[1] must",
+    "batch_size must",
+    "data.tokenizer must",
+    "model.image.patch_size, and that at least 1",
+    "model.text.pool must",
+    "loss.name must",
+    "optimizer.learning_rate must",
+    "evaluate.sets.a.metrics must",
+  ):
+    assert words in str(raised.value)
+
+
 def test_an_int_will_do_for_a_float():
   config = config_lib.from_mapping(_values(model__scale_init=10))
   assert config.model.scale_init == 10.0

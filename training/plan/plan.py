@@ -4,7 +4,6 @@ The step of training is compiled by XLA's TPU compiler. A step that does not fit
 in memory does not compile; alternatives that fit are searched by compiling.
 """
 
-import json
 import math
 import pathlib
 import re
@@ -14,7 +13,7 @@ from typing import Any
 
 import jax
 
-from runtime import marks, whole_files
+from runtime import marks, strict_json, whole_files
 from runtime import mesh as mesh_lib
 from training import config as config_lib
 from training import flops, metrics, train_state, train_step
@@ -55,8 +54,10 @@ def run(
   plan = make(config, topology, topology_lib.devices(topology))
   if folder is not None:
     folder.mkdir(parents=True, exist_ok=True)
-    whole_files.write(folder / PLAN, json.dumps(plan, indent=2).encode())
-  print(json.dumps(plan) if as_json else plan_table.table(plan), flush=True)
+    whole_files.write(folder / PLAN, strict_json.dumps(plan, indent=2).encode())
+  print(
+    strict_json.dumps(plan) if as_json else plan_table.table(plan), flush=True
+  )
   return 0 if plan["fits"] else 1
 
 

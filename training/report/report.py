@@ -18,6 +18,7 @@ from PIL import Image
 from evaluators import gallery, summary
 from runtime import whole_files
 from runtime.pages import page
+from training import run_warnings
 from training.report import report_charts
 
 # Longest side in pixels; larger pictures are resized to it.
@@ -41,13 +42,18 @@ def write(
 
   `facts` are names and values, shown in this order; `results` come from
   evaluators.suite.score and may be empty. Curves are drawn from
-  workdir/metrics.jsonl if it exists.
+  workdir/metrics.jsonl, and warnings read from warnings.jsonl, if they exist.
   """
   workdir = pathlib.Path(workdir)
   path = workdir / "report.html"
   metrics = report_charts.read_metrics(workdir / "metrics.jsonl")
   text = render(
-    title=title, facts=facts, metrics=metrics, results=results, panels=panels
+    title=title,
+    facts=facts,
+    warnings=run_warnings.read(workdir),
+    metrics=metrics,
+    results=results,
+    panels=panels,
   )
   whole_files.write(path, text.encode())
   return path
@@ -57,6 +63,7 @@ def render(
   *,
   title: str,
   facts: Mapping[str, Any],
+  warnings: Sequence[str] = (),
   metrics: Mapping[int, Mapping[str, float]],
   results: Mapping[str, Any],
   panels: Sequence[gallery.Panel],
@@ -66,6 +73,7 @@ def render(
   return _template().render(
     title=title,
     facts=facts,
+    warnings=warnings,
     charts=report_charts.draw(metrics),
     tiles=_tiles(rows),
     groups=_by_group(rows),

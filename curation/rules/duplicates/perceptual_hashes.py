@@ -27,16 +27,20 @@ class PerceptualHash(operators.Filter):
   """Hash images (phash.py); drop those that cannot be decoded.
 
   Attributes:
-    signal: name of the column of hashes, uint64.
+    signal: name of the column of hashes, uint64. Column SIGNAL_fault has the
+      kind of the fault of a dropped pair (a key of
+      input_pipeline.faults.KINDS), else null.
   """
 
   signal: str
+
+  version = 2
 
   columns = ("image",)
 
   @property
   def signals(self) -> tuple[str, ...]:
-    return (self.signal,)
+    return (self.signal, f"{self.signal}_fault")
 
   def open(self, context: operators.StepContext) -> operators.DecideFn:
     del context
@@ -48,14 +52,22 @@ class PerceptualHash(operators.Filter):
       pool.sortable_uids(table), return_index=True, return_inverse=True
     )
     grey_NYX = np.zeros((len(first), phash.SIDE, phash.SIDE), np.uint8)
-    is_image = np.ones(len(first), bool)
+    kinds: list[str | None] = [None] * len(first)
     for n, row in enumerate(first.tolist()):
+      data = table["image"][row].as_py()
+      if not data:
+        kinds[n] = "image_missing"
+        continue
       try:
-        grey_NYX[n] = phash.grey(table["image"][row].as_py() or b"")
-      except faults.ExampleError:
-        is_image[n] = False
-    hashes = pa.array(phash.hashes(grey_NYX)[back], mask=~is_image[back])
-    return operators.Verdict(is_image[back], {self.signal: hashes})
+        grey_NYX[n] = phash.grey(data)
+      except faults.ExampleError as error:
+        kinds[n] = error.kind
+    keep = np.array([kind is None for kind in kinds], bool)[back]
+    hashes = pa.array(phash.hashes(grey_NYX)[back], mask=~keep)
+    fault = pa.array(kinds, pa.string()).take(pa.array(back))
+    return operators.Verdict(
+      keep, {self.signal: hashes, f"{self.signal}_fault": fault}
+    )
 
 
 @dataclasses.dataclass(frozen=True)

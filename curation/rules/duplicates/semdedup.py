@@ -49,7 +49,7 @@ class SemDeDup(embedding_store.Reduction, operators.Filter):
   def check(self, field: str) -> None:
     super().check(field)
     if (self.epsilon > 0) == (self.fraction > 0):
-      raise ValueError(
+      checks.refuse(
         f"{field} needs epsilon or fraction above 0, and the other at 0; got"
         f" {self.epsilon} and {self.fraction}"
       )

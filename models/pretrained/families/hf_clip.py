@@ -184,6 +184,8 @@ def _section(
     hf_json.expect(values, label, "num_channels", 3)
   for field, default in defaults.items():
     if field in _IDS:
+      if field == "pad_token_id" and values[field] is None:
+        values[field] = default
       if type(values[field]) is not int or values[field] < 0:
         raise ValueError(
           f"{label}: {field} must be one id; got {values[field]!r}"

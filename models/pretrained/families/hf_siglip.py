@@ -174,7 +174,7 @@ def make_model(
       ),
       # Unused fields: padding is a token like the others, and the last position
       # is pooled.
-      pad_id=text["pad_token_id"],
+      pad_id=1 if text["pad_token_id"] is None else text["pad_token_id"],
       eot_id=1,
       causal=False,
       pool="last",

@@ -19,6 +19,18 @@ def test_reads_a_file_for_each_language_in_order(tmp_path):
   assert metadata.number("de", {}) == -1
 
 
+def test_codes_may_be_spelled_in_any_way(tmp_path):
+  for name in ("he", "pt-br", "zh", "zh-Hant"):
+    (tmp_path / f"{name}.txt").write_text("a\n")
+  metadata = entry_lists.open_metadata(str(tmp_path))
+  wanted = {"iw": "he", "pt": "pt-br", "ZH_cn": "zh", "zh_TW": "zh-Hant"}
+  wanted |= {"zh-HK": "zh", "wuu_CN": "zh"}
+  assert {
+    name: metadata.languages[metadata.number(name, {"WUU": "zh"})]
+    for name in wanted
+  } == wanted
+
+
 def test_other_has_what_no_language_has(tmp_path):
   for name in ("en", "other"):
     (tmp_path / f"{name}.txt").write_text("a\n")

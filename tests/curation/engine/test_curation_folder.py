@@ -1,5 +1,7 @@
 """A folder belongs to one curation at a time."""
 
+import json
+
 import pytest
 
 from runtime import failures, unfinished
@@ -47,3 +49,17 @@ def test_what_a_kill_left_half_written_is_deleted(tmp_path):
     path.touch()
   tiny.curate(tmp_path, pool)
   assert not [path for path in left if path.exists()]
+
+
+def test_a_folder_of_a_version_with_fewer_fields_goes_on(tmp_path):
+  pool = tiny.make_pool(tmp_path / "pool", 1, 5)
+  tiny.curate(tmp_path, pool)
+  path = tmp_path / "work/pool.json"
+  facts = json.loads(path.read_text())
+  assert facts["pool"].pop("image_root") == ""
+  path.write_text(json.dumps(facts))
+  tiny.curate(tmp_path, pool)
+  facts["pool"]["image_root"] = "/elsewhere"
+  path.write_text(json.dumps(facts))
+  with pytest.raises(failures.RunError, match="pool.image_root"):
+    tiny.curate(tmp_path, pool)

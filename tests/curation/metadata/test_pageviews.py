@@ -35,7 +35,7 @@ def count(path, tmp_path, min_line_views=50):
 
 
 @pytest.mark.parametrize(
-  ("suffix", "packed"), [("", HOUR), (".gz", gzip.compress(HOUR))]
+  ("suffix", "packed"), [("", HOUR), (".gz", gzip.compress(HOUR, mtime=0))]
 )
 def test_views_by_title(tmp_path, suffix, packed):
   path = tmp_path / f"pageviews-20180419-000000{suffix}"

@@ -44,7 +44,8 @@ def make_manifest():
 
 
 def step(name, op, entered, kept, facts):
-  return {"name": name, "op": op, "in": entered, "kept": kept, "facts": facts}
+  made = {"name": name, "op": op, "in": entered, "kept": kept, "facts": facts}
+  return made | {"faults": {"score_broken": 1234} if name == "clip" else {}}
 
 
 def png(color):
@@ -85,6 +86,7 @@ def test_says_what_was_kept_and_dropped():
   assert "12.3\N{NO-BREAK SPACE}%" in text
   assert "−55,900, 69.9\N{NO-BREAK SPACE}% of its input" in text
   assert text.count('class="step"') == 3
+  assert text.count("of its input, 1,234 as score_broken<") == 1
 
 
 def test_loads_nothing_and_runs_nothing():

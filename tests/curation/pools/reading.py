@@ -12,6 +12,8 @@ def config_of(source) -> pool.PoolConfig:
   return pool.PoolConfig(
     *(source.format, source.path, source.image, source.caption),
     *(source.language, source.language_field, source.uid, source.split),
+    encoding=source.encoding,
+    image_root=source.image_root,
   )
 
 
@@ -37,6 +39,16 @@ def rows_of(opened, shards, columns, max_rows=3, rows=None) -> list[dict]:
       for number, row in enumerate(table.to_pylist()):
         found.append(row | {"pair": tuple(uids[number].item())})
   return found
+
+
+def as_pairs(rows: list[dict]) -> list[tuple]:
+  """Return rows with text, language and image as `expected_of` has them."""
+  return [
+    (row["pair"], row["fault"].partition(":")[0])
+    if row["fault"]
+    else (row["pair"], row["language"], row["text"], row["image"])
+    for row in rows
+  ]
 
 
 def expected_of(records) -> list[tuple]:

@@ -1,7 +1,10 @@
 """JSON lines as a pool."""
 
+import dataclasses
 import json
+import re
 
+import numpy as np
 import pytest
 
 from curation import pools
@@ -43,10 +46,11 @@ def test_lines_that_arrow_cannot_read_as_python_does(tmp_path, monkeypatch):
     ("without a key", ""),
     ("one", ""),
     ("two", ""),
-    ("half ?", ""),
+    (None, "caption_broken"),
     (None, "caption_missing"),
     ("last", "record_broken"),
   ]
+  assert f"line 5 of {tmp_path}/a.jsonl: no JSON" in found[3]["fault"]
   offset = sum(len(line) + 1 for line in LINES[:5])
   expected = uids_lib.uid(f"a.jsonl:{offset}"), uids_lib.uid("12")
   assert (found[4]["pair"], found[2]["pair"]) == expected
@@ -57,9 +61,62 @@ def test_lines_that_arrow_cannot_read_as_python_does(tmp_path, monkeypatch):
     opened, shards = reading.open_pool(source, tmp_path)
     shards = [shard for shard in shards if shard.path.endswith("a.jsonl")]
     again = reading.rows_of(opened, shards, ("text", "width"))
-    assert [{k: v for k, v in row.items() if k != "row"} for row in again] == [
-      {k: v for k, v in row.items() if k != "row"} for row in found
-    ]
+    assert list(map(_without_place, again)) == list(map(_without_place, found))
+
+
+def test_lines_that_arrow_dies_of(tmp_path):
+  lines = ["null", '{"text": "a"}', "[" * 100_000, '{"a":' * 50_000]
+  path = tmp_path / "a.jsonl"
+  path.write_text("\n".join(['{"text": "first"}', *lines, "null"]))
+  source = pairs.source("jsonl", path)
+  opened, shards = reading.open_pool(source, tmp_path)
+  rows = reading.rows_of(opened, shards, ("text",), max_rows=1)
+  assert [row["text"] for row in rows if not row["fault"]] == ["first", "a"]
+  assert len(rows) == 6
+
+
+@pytest.mark.parametrize("format", ["jsonl", "table"])
+def test_captions_by_language(format, tmp_path):
+  lines = [
+    {
+      "key": "a",
+      "image": "a",
+      "texts": {"zh_CN": ["\u4e00", "\u4e8c"], "en": "one"},
+    },
+    {"key": "b", "image": "b", "texts": {"de": "eins", "en": "\u200b"}},
+    {"key": "c", "image": "c", "texts": "two"},
+  ]
+  (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+  source = pairs.source(format, tmp_path / "a.jsonl")
+  # In the order of their languages, as training numbers them.
+  expected = [
+    *(("en", "one", 0), ("zh_CN", "\u4e00", 1), ("zh_CN", "\u4e8c", 2)),
+    *(("de", "eins", 0), ("en", "two", 0)),
+  ]
+  opened, shards = reading.open_pool(source, tmp_path)
+  columns = ("language", "text", "caption")
+  rows = reading.rows_of(opened, shards, columns)
+  assert [tuple(row[name] for name in columns) for row in rows] == expected
+  chosen = np.array([rows[2]["row"], rows[3]["row"]])
+  for some in (columns, ("language",)):
+    again = reading.rows_of(opened, shards, some, rows=chosen)
+    assert [row["language"] for row in again] == ["zh_CN", "de"]
+
+  config = dataclasses.replace(
+    reading.config_of(source), languages=("zh-Hans", "de")
+  )
+  opened = pools.FORMATS[format].open_pool(config, tmp_path)
+  rows = reading.rows_of(opened, opened.shards, columns)
+  assert [tuple(row[name] for name in columns) for row in rows[:3]] == [
+    expected[n] for n in (1, 2, 3)
+  ]
+  assert rows[3]["fault"].startswith("caption_missing: there is no caption in")
+
+
+def _without_place(row):
+  # Lines are counted from where a shard begins.
+  fault = re.sub(r"line \d+( from byte \d+ on)? of", "", row["fault"] or "")
+  return row | {"row": 0, "fault": fault}
 
 
 def test_lines_of_one_type_are_the_same_read_by_arrow(tmp_path, monkeypatch):

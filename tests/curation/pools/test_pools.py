@@ -54,7 +54,7 @@ def test_messages_name_the_field(tmp_path):
   for format, path, message in (
     ("parquet", "a.parquet", "pool.path: .* cannot be read as Parquet"),
     ("parquet", "b.parquet", "pool.path lists 1 files, of which 1"),
-    ("webdataset", "a.parquet", "pool: .* is not a tar"),
+    ("webdataset", "a.parquet", "pool: .* is no tar"),
     ("table", "a.parquet", "pool.path must be"),
     ("jsonl", "a.parquet", "pool.path: .* begins with no JSON objects"),
     ("emoji", "a.parquet", "pool.path is not used by"),

@@ -125,6 +125,35 @@ def test_a_value_moved_to_another_column_is_another_key():
 
 
 @pytest.mark.parametrize(
+  "kind",
+  [
+    pa.string(),
+    pa.large_string(),
+    pa.binary(),
+    pa.dictionary(pa.int32(), pa.string()),
+  ],
+)
+def test_an_empty_value_is_no_key(kind):
+  values = ["", None, "a", "a", " "]
+  if kind == pa.binary():
+    values[4] = ""
+  urls = pa.array(values, kind)
+  _, has_key = table_keys.of(pa.table({"url": urls}), ("url",))
+  assert has_key.tolist() == [False, False, True, True, False]
+
+
+def test_pairs_without_an_address_are_not_of_one_image(tmp_path):
+  texts = [f"caption {i}" for i in range(8)]
+  uids = pa.array([n.to_bytes(16, "big") for n in range(8)], pa.binary(16))
+  urls = ["", " ", *["a"] * 4, "", None]
+  table = pa.table({"uid": uids, "text": texts, "url": urls})
+  op = fanout.ImageFanout("url", 3, False)
+  keep, facts = kept(tmp_path, op, [table])
+  assert keep.tolist() == [True, True, *[False] * 4, True, True]
+  assert facts["num_images"] == 1
+
+
+@pytest.mark.parametrize(
   ("op", "message"),
   [
     (fanout.ImageFanout("", 10, False), "steps.it.image must name"),

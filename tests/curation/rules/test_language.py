@@ -32,6 +32,11 @@ def decide(step, texts, tmp_path):
   return step.open(operators.StepContext(tmp_path, tmp_path))(table)
 
 
+def test_kept_languages_may_be_spelled_in_any_way(tmp_path):
+  verdict = decide(make(keep=("EN_us", "jpn")), TEXTS.values(), tmp_path)
+  assert verdict.keep.tolist() == [True, False, True, False]
+
+
 @pytest.mark.parametrize("identifier", language.IDENTIFIERS)
 def test_identifies_and_keeps(identifier, tmp_path):
   texts = [*TEXTS.values(), "a\nphotograph of a house", None, ""]

@@ -90,7 +90,50 @@ def test_scores_and_faults(run, pool, tmp_path):
   np.testing.assert_allclose(
     [found[number] for number in good], (zimg * ztxt).sum(1), atol=2e-3
   )
-  assert all(np.isnan(found[number]) for number in bad)
+  assert all(found[number] is None for number in bad)
+  assert manifest["steps"][0]["faults"] == {
+    "image_broken": 1,
+    "image_missing": 1,
+  }
+
+
+def test_a_model_that_gives_nan(run, pool, tmp_path, monkeypatch):
+  """One image and one caption; the others are embedded as ever."""
+  step = model_scores.Embed(run, "dfn", 8)
+  curate(pool, tmp_path / "right", embed=step)
+  images, texts = scorer.Scorer.images, scorer.Scorer.texts
+
+  def broken_images(self, *args):
+    zimg, faults = images(self, *args)
+    zimg[0] = np.nan
+    return zimg, faults
+
+  def broken_texts(self, captions, batch_size):
+    ztxt = texts(self, captions, batch_size)
+    ztxt[[text == "picture 20" for text in captions]] = np.nan
+    return ztxt
+
+  monkeypatch.setattr(scorer.Scorer, "images", broken_images)
+  monkeypatch.setattr(scorer.Scorer, "texts", broken_texts)
+  manifest = curate(pool, tmp_path / "nan", embed=step)
+  found, right = (signals(tmp_path / name, "dfn") for name in ("nan", "right"))
+  bad = (0, 12, 20)  # the first image of each shard, and a caption
+  assert {n for n in right if found[n] != right[n]} == set(bad)
+  assert all(found[number] is None for number in bad)
+  assert manifest["steps"][0]["faults"]["embedding_broken"] == 3
+  assert manifest["num_kept"] == scored.NUM_PAIRS - 2 - 3
+
+
+def test_a_row_that_is_not_finite_goes_through_the_devices(run):
+  model = scorer.load(run)
+  embedder = dataclasses.replace(
+    model._embedder(8),
+    texts_fn=lambda _, rows: jax.numpy.full((len(rows), 16), np.nan),
+  )
+  broken = dataclasses.replace(model, embedders={8: embedder})
+  assert np.isnan(broken.texts(["a", "b"], 8)).any()
+  with pytest.raises(ValueError, match="embeddings are not finite"):
+    embedder.texts(model.model.params, model.tokenizer(["a"]))
 
 
 def test_nothing_is_embedded_twice(run, pool, tmp_path, embedded):

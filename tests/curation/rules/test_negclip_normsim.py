@@ -1,12 +1,14 @@
 """negCLIPLoss, NormSim and the image-based filter, on stored embeddings."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
 
 from curation.on_disk import embedding_store, random_batches
-from curation.on_mesh import negclip, normsim
-from curation.rules import cuts, image_based, negclip_normsim
+from curation.on_mesh import negclip, normsim, scorer
+from curation.rules import cuts, image_based, negclip_normsim, references
 from tests.curation import synth
 from tests.evaluators import meshes
 
@@ -173,3 +175,20 @@ def test_references_of_no_use(tmp_path):
   step = negclip_normsim.NormSim(MODEL, "near", "gone.npy", "inf")
   with pytest.raises(ValueError, match="there is no gone.npy"):
     step.check("steps.near")
+
+
+def test_a_reference_that_is_no_image(tmp_path, monkeypatch):
+  (tmp_path / "page.png").write_bytes(b"<html>")
+  store = types.SimpleNamespace(folder=tmp_path / "store")
+  model = types.SimpleNamespace(
+    images=lambda images, size: (
+      np.zeros((0, 2), np.float16),
+      np.array([b"image_broken" for _ in images]),
+    )
+  )
+  monkeypatch.setattr(scorer, "open_store", lambda context, model: store)
+  monkeypatch.setattr(scorer, "load", lambda path: model)
+  with pytest.raises(
+    ValueError, match=r"^references: .*page\.png: .* it is an HTML page"
+  ):
+    references.load(None, "a run", str(tmp_path))

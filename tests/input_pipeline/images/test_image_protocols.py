@@ -6,8 +6,9 @@ import pathlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from input_pipeline.images import image_protocols, picture
+from input_pipeline.images import image_ops, image_protocols, picture
 from tests.input_pipeline.images.golden import make_images
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -96,11 +97,40 @@ def test_other_sizes(protocol, size, resize_size):
 
 def test_a_strip_that_would_not_fit_in_memory():
   image = np.zeros((1, 40_000, 3), np.uint8)
+  image[:, 20_000:] = 200
   pixels = 224 * 224 * 40_000
   assert pixels > picture.MAX_PIXELS
-  with pytest.raises(ValueError, match="40000 x 1 would be resized to 8960000"):
-    CLIP.apply(image)
+  # The crop's 224 columns lead from the last black pixel to the first other.
+  crop = CLIP.apply(image)
+  assert crop.shape == (224, 224, 3)
+  assert (crop == crop[:1, :, :1]).all()
+  row = crop[0, :, 0].astype(int)
+  assert (np.diff(row) >= 0).all()
+  assert np.abs(row + row[::-1] - 200).max() <= 1
   assert ALIGN.apply(image).shape == (289, 289, 3)
+
+
+def test_a_cut_out_of_a_resized_image():
+  image = np.random.default_rng(0).integers(0, 256, (3, 300, 3), np.uint8)
+  whole = np.asarray(
+    Image.fromarray(image).resize((4000, 40), Image.Resampling.BILINEAR)
+  )
+  cut = image_ops.cut_resized(
+    image, (40, 4000), (0, 1980), size=40, interpolation="bilinear"
+  )
+  difference = cut.astype(int) - whole[:, 1980:2020]
+  # Bilinear weights do not overshoot: nothing is clipped between the passes.
+  assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize("name", image_protocols.PROTOCOLS)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (9, 1), (1, 2000)])
+def test_the_smallest_images(name, shape):
+  image = np.full((*shape, 3), (10, 20, 30), np.uint8)
+  protocol = image_protocols.PROTOCOLS[name]
+  got = protocol.apply(image)
+  assert got.shape == (protocol.size, protocol.size, 3)
+  assert (got == (10, 20, 30)).all()
 
 
 @pytest.mark.parametrize(

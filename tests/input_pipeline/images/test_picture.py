@@ -112,7 +112,7 @@ def test_orientation_is_ignored():
   assert picture.open_picture(data).pixels().shape == (40, 60, 3)
 
 
-@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
 def test_the_first_frame_counts(form):
   frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
   options = {"lossless": True} if form == "WEBP" else {}
@@ -120,7 +120,9 @@ def test_the_first_frame_counts(form):
     frames[0], form, save_all=True, append_images=frames[1:], **options
   )
   pixels = picture.open_picture(data).pixels()
-  np.testing.assert_array_equal(pixels, np.full((8, 8, 3), (255, 0, 0)))
+  assert pixels.shape == (8, 8, 3)
+  limit = 2 if form in ("AVIF", "MPO") else 0  # lossy
+  assert np.abs(pixels.astype(int) - (255, 0, 0)).max() <= limit
 
 
 def test_an_error_that_pillow_reads_over():

@@ -106,13 +106,19 @@ def test_survey_names_faults_and_the_page_is_safe(small):
     record_lib.Record(f"key{i}", _png(), {"en": (bad,)}) for i in range(8)
   )
   records[2] = dataclasses.replace(records[2], image=_png()[:50])
+  records[3] = dataclasses.replace(
+    records[3], image=b"<html>", origin="a.tar, key3"
+  )
   records[5] = dataclasses.replace(records[5], texts={"de": ("ja",)})
   (one,) = inspection.survey(small.data, {"main": records})
-  assert [kind for kind, _ in one.faults] == ["image_broken", "caption_missing"]
+  assert [kind for kind, _ in one.faults] == [
+    *("image_broken", "image_broken", "caption_missing")
+  ]
   assert one.faults[0][1].startswith("key2: ")
-  assert one.sizes == ((6, 8),) * 6
+  assert one.faults[1][1].startswith("a.tar, key3: cannot decode image of 6")
+  assert one.sizes == ((6, 8),) * 5
   assert one.share == 1
-  assert one.num_ids == (len(bad) + 1,) * 6
+  assert one.num_ids == (len(bad) + 1,) * 5
 
   shown = inspection.Shown(
     step=0,
@@ -136,7 +142,7 @@ def test_survey_names_faults_and_the_page_is_safe(small):
   loaded = re.findall(r'(?:src|href)="([^"]*)"|url\(', page)
   assert loaded
   assert all(link.startswith("data:") for link in loaded)
-  assert "1 × image_broken" in page
+  assert "2 × image_broken" in page
   assert "key2: " in page
   assert "data.augmentation.crop_scale" in page
   assert "10 of 26 tokens cut" in page

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+import zlib
 
 import numpy as np
 import pyarrow
@@ -19,7 +20,7 @@ from input_pipeline.storage import uids as uids_lib
 from runtime import failures, unfinished
 from tests import runs
 from tests.input_pipeline import deadly_records
-from tests.input_pipeline.sources import pairs
+from tests.input_pipeline.sources import pairs, tars
 from training import config as config_lib
 
 NUM_ROWS, NUM_BAD = 23, 2
@@ -60,12 +61,13 @@ def config(tmp_path) -> pipeline.DataConfig:
   return _config(tmp_path)
 
 
-def _run(config, out, *, num_workers=0, shard_examples=5) -> int:
+def _run(config, out, *, num_workers=0, shard_examples=5, decode=False) -> int:
   return conversion.run(
     config,
     str(out),
     num_workers=num_workers,
     shard_examples=shard_examples,
+    decode=decode,
     as_json=True,
   )
 
@@ -123,20 +125,18 @@ def test_what_is_written_is_what_was_read(config, tmp_path, capsys):
   assert [tuple(uid.tolist()) for uid in uids] == [
     uids_lib.uid(one.key) for one in _read(config)
   ]
-  lines = (out / conversion.ERRORS).read_text().splitlines()
-  assert [json.loads(line) for line in lines] == [
-    {
-      "source": "main",
-      "split": "train",
-      "index": index,
-      "kind": kind,
-      "message": message,
-    }
-    for index, kind, message in (
-      (7, "image_missing", "row 7 has no jpg"),
-      (20, "caption_missing", "row 20 has no text in caption"),
-    )
+  text = (out / conversion.ERRORS).read_text()
+  lines = [json.loads(line) for line in text.splitlines()]
+  assert [(line["index"], line["kind"]) for line in lines] == [
+    (7, "image_missing"),
+    (20, "caption_missing"),
   ]
+  assert "row 7, of " in lines[0]["message"]
+  assert "a.parquet, has nothing in column jpg" in lines[0]["message"]
+  assert "row 20" in lines[1]["message"]
+  assert {(line["source"], line["split"]) for line in lines} == {
+    ("main", "train")
+  }
   manifest = prepared.read_manifest(out)  # digests too
   assert manifest.languages == ("en",)
   # Stored as they are: nothing was compressed again.
@@ -152,6 +152,66 @@ def test_same_bytes_with_workers_and_again(config, whole, tmp_path, capsys):
   assert {p: p.stat().st_mtime_ns for p in whole.iterdir()} == before
   first, second = capsys.readouterr().out.splitlines()
   assert first.replace("/workers", "/whole") == second
+
+
+_PAGE = b"<!DOCTYPE html><p>not found"
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("decode", [False, True])
+def test_images_are_checked(tmp_path, capsys, decode, num_workers):
+  """A header tells a page, but no cut image, from a whole image."""
+  huge = bytearray(pairs.png(5))
+  huge[16:24] = (9000).to_bytes(4) * 2
+  huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4)
+  cut = pairs.png(3)[:-30]
+  images = [pairs.png(0), _PAGE, b"", pairs.png(2), cut, bytes(huge)]
+  members = {}
+  for index, image in enumerate(images):
+    members[f"k{index}.png"] = image
+    members[f"k{index}.txt"] = b"text"
+  tar = tars.write(tmp_path / "a.tar", members)
+  config = _config(
+    tmp_path, main=sources.source(format="webdataset", path=str(tar))
+  )
+  config = dataclasses.replace(config, max_bad_fraction=1.0)
+  out = tmp_path / "out"
+  assert _run(config, out, decode=decode, num_workers=num_workers) == 0
+  facts = json.loads(capsys.readouterr().out)["main"]
+  assert facts["splits"] == {"train": 2 if decode else 3}
+  assert facts["left_out"] == {
+    "image_broken": 2 if decode else 1,
+    "image_missing": 1,
+    "image_too_large": 1,
+  }
+  lines = (out / conversion.ERRORS).read_text().splitlines()
+  messages = {(x := json.loads(line))["index"]: x["message"] for line in lines}
+  assert messages[1] == (
+    f"{tar}, k1: cannot decode image of 27 bytes: it is an HTML page, such as "
+    "that of a failed download"
+  )
+  assert f"{tar}, k5: image of 9000 x 9000" in messages[5]
+  if decode:
+    assert f"{tar}, k4: cannot decode image" in messages[4]
+  keys = [one.key for one in prepared.records(out, "train")]
+  assert keys == ["k0", "k3"] if decode else ["k0", "k3", "k4"]
+  # The other check is another folder.
+  with pytest.raises(failures.RunError, match="\n  image_check: "):
+    _run(config, out, decode=not decode)
+
+
+def test_a_folder_of_unchecked_images(config, whole):
+  """Written before images were checked."""
+  manifest = prepared.read_manifest(whole)
+  made_from = dict(manifest.made_from)
+  del made_from["image_check"]
+  prepared.write_manifest(
+    whole, dataclasses.replace(manifest, made_from=made_from)
+  )
+  with pytest.raises(
+    failures.RunError, match="image_check: 'none' in the folder, 'header' now"
+  ):
+    _run(config, whole)
 
 
 class _Killed(BaseException):
@@ -211,7 +271,8 @@ def test_too_many_faults(config, whole, tmp_path, num_workers):
     with pytest.raises(
       ValueError,
       match=r"sources.main: .* of 23 examples cannot be used so far .*image_mis"
-      r"sing.*data.max_bad_fraction=0.0; all are in .*row 7 has no jpg",
+      r"sing.*data.max_bad_fraction=0.0; all are in .*row 7, of .*a\.parq"
+      r"uet, has nothing in column jpg",
     ):
       _run(strict, out, num_workers=num_workers)
     assert (out / conversion.ERRORS).read_text()
@@ -241,7 +302,7 @@ def test_other_folders_are_refused(config, whole, tmp_path):
   with pytest.raises(ValueError, match="x must be a folder, not a file"):
     _run(config, tmp_path / "a" / "x")
   with pytest.raises(ValueError, match="--out is missing"):
-    conversion.run(config, "", num_workers=0, shard_examples=1, as_json=False)
+    _run(config, "")
   for options in ({"num_workers": -1}, {"shard_examples": 0}):
     with pytest.raises(ValueError, match=f"--{next(iter(options))} must be"):
       _run(config, tmp_path / "b", **options)
@@ -315,16 +376,18 @@ def test_only_the_subset(config, tmp_path, capsys):
 def test_keys_become_uids_where_they_differ(tmp_path):
   """For sources whose keys are not what `subset` names."""
   wanted = np.array([(1, 2), uids_lib.uid("b")], uids_lib.UID)
-  task = shard_writer.Task(0, tmp_path / "a.array_record", 0, 2, wanted)
-  some = [record.Record(key, b"i", {"en": ("t",)}) for key in "ab"]
+  path = tmp_path / "a.array_record"
+  task = shard_writer.Task(0, path, 0, 2, wanted, "header", 99)
+  some = [record.Record(key, pairs.png(0), {"en": ("t",)}) for key in "ab"]
   shard_writer.write(some, task, lambda counted: None)
-  found = array_record.Records(tmp_path / "a.array_record")
+  found = array_record.Records(path)
   assert [one.key for one in found] == [f"{1:016x}{2:016x}", "b"]
   np.testing.assert_array_equal(found.uids(), wanted)
 
 
 def test_a_worker_that_is_killed(tmp_path):
-  task = shard_writer.Task(0, tmp_path / "a.array_record", 0, 1, None)
+  path = tmp_path / "a.array_record"
+  task = shard_writer.Task(0, path, 0, 1, None, "header", 99)
   with pytest.raises(
     OSError, match="worker .* ended with exit code 9.*goes on"
   ):
@@ -357,3 +420,27 @@ def test_main(tmp_path):
   assert f"main.path={tmp_path / 'out'}\n" in result.stdout
   assert "Preparing main: 5/5" in result.stderr
   assert len(prepared.records(tmp_path / "out", "train")) == 5
+
+
+def test_keys_that_repeat_are_told(tmp_path, caplog, capsys):
+  """They cost nothing without a selection; "file+key" tells them apart."""
+  rows = [
+    {"jpg": pairs.png(i), "caption": f"text {i}", "key": i} for i in range(4)
+  ]
+  for name in ("a", "b"):
+    path = tmp_path / f"{name}.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+  for uid, num in (("", 4), ("file+key", 0)):
+    caplog.clear()
+    main = sources.source(
+      format="parquet", path=str(tmp_path / "*.parquet"), uid=uid
+    )
+    out = tmp_path / f"out{num}"
+    assert _run(_config(tmp_path, main=main), out) == 0
+    capsys.readouterr()
+    told = f"{num} examples of {out / 'train.uids.npy'} have the UID of another"
+    assert (told in caplog.text) == bool(num)
+    uids = prepared.records(out, "train").uids()
+    assert len(np.unique(uids)) == 8 - num
+    keys = [one.key for one in prepared.records(out, "train")]
+    assert [uids_lib.uid(key) for key in keys] == uids.tolist()

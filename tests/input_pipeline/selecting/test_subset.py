@@ -1,5 +1,6 @@
 """Subset files: what is found, what is refused, and what is read again."""
 
+import collections
 import dataclasses
 import pickle
 
@@ -63,8 +64,13 @@ def test_chunks_do_not_matter(monkeypatch):
     subset._check_sorted("field", "path", names)
     counted = []
     table = uids_lib.SortedUids(names, "path")
-    found = subset._positions(source, table, counted.append)
+    found, repeated = subset._positions(
+      source, table, len(names), counted.append
+    )
     assert found.tolist() == expected
+    num = collections.Counter(source.tolist())
+    twice = {uid for uid in known if num[uid] > 1}
+    assert set(names[repeated].tolist()) == twice
     assert sum(counted) == 300
 
 

@@ -22,7 +22,7 @@ CAPTIONS = (
   'an "owl"\nat night',
   "ein Fuchs",
   "x",
-  "",
+  " \u200b\ufeff\u00ad",
 )
 NO_IMAGE, NO_CAPTION = 4, 5
 
@@ -180,20 +180,50 @@ def _jsonl(folder: pathlib.Path) -> Case:
   return Case(source("table", folder, language_field="language"), "", _all())
 
 
-def _csv(folder: pathlib.Path, suffix: str, delimiter: str) -> Case:
+def _spoken(folder: pathlib.Path) -> Case:
   names = _write_images(folder)
-  with open(folder / f"a{suffix}", "w", newline="", encoding="utf-8") as file:
-    file.write("\ufeff")
-    writer = csv.writer(file, delimiter=delimiter)
+  lines = [
+    json.dumps(
+      {"key": key(i), "image": name, "texts": {language(i): CAPTIONS[i]}}
+    )
+    for i, name in enumerate(names)
+  ]
+  (folder / "captions.jsonl").write_text("\n".join(lines))
+  return Case(source("table", folder), "", _all())
+
+
+def _csv(folder: pathlib.Path, suffix: str, encoding: str = "") -> Case:
+  names = _write_images(folder)
+  with open(
+    folder / f"a{suffix}", "w", newline="", encoding=encoding or "utf-8-sig"
+  ) as file:
+    writer = csv.writer(file)
     writer.writerow(["filepath", "title", "lang"])
     for index, (name, text) in enumerate(zip(names, CAPTIONS, strict=True)):
       writer.writerow([name, text, language(index)])
   found = tuple(
     expected(index, f"{name}#{index}") for index, name in enumerate(names)
   )
-  return Case(
-    source("table", folder / f"a{suffix}", language_field="lang"), "", found
-  )
+  path = folder / f"a{suffix}"
+  fields = {"language_field": "lang", "encoding": encoding}
+  return Case(source("table", path, **fields), "", found)
+
+
+def _tabs(folder: pathlib.Path, suffix: str) -> Case:
+  names = _write_images(folder)
+  lines, found = ["\ufefffilepath\ttitle\tlang"], []
+  for index, (name, text) in enumerate(zip(names, CAPTIONS, strict=True)):
+    # A row is a line, and a quote a letter.
+    text = text.replace("\n", " ")
+    lines.append(f"{name}\t{text}\t{language(index)}")
+    wanted = expected(index, f"{name}#{index}")
+    if isinstance(wanted, record.Record):
+      texts = {language(index): (text,)}
+      wanted = dataclasses.replace(wanted, texts=texts)
+    found.append(wanted)
+  path = folder / f"a{suffix}"
+  path.write_bytes("\r\n".join(lines).encode())
+  return Case(source("table", path, language_field="lang"), "", tuple(found))
 
 
 def usable() -> list[record.Record]:
@@ -233,16 +263,60 @@ def _tars(folder: pathlib.Path) -> Case:
   return Case(found, "", _all())
 
 
+def _texts(folder: pathlib.Path) -> Case:
+  for index, caption in enumerate(CAPTIONS):
+    if index != NO_IMAGE:
+      (folder / f"{index}.png").write_bytes(png(index))
+    facts = {"lang": language(index), "uid": key(index)}
+    (folder / f"{index}.json").write_text(json.dumps(facts))
+    (folder / f"{index}.txt").write_text(caption)
+  found = source("folder", folder, language_field="json.lang", uid="json.uid")
+  return Case(found, "", tuple(expected(i) for i in (0, 1, 2, 3, 5)))
+
+
+def _image_folder(folder: pathlib.Path, suffix: str) -> Case:
+  """Write Hugging Face's layout: a table in a folder below the source's."""
+  (folder / "train").mkdir()
+  names = _write_images(folder / "train")
+  rows = [
+    {"file_name": name, "text": text, "lang": language(index)}
+    for index, (name, text) in enumerate(zip(names, CAPTIONS, strict=True))
+  ]
+  path = folder / "train" / f"metadata{suffix}"
+  if suffix == ".parquet":
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+  elif suffix == ".jsonl":
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+  else:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+      writer = csv.DictWriter(file, rows[0])
+      writer.writeheader()
+      writer.writerows(rows)
+  found = tuple(
+    expected(index, f"train/{name}" if name else "")
+    for index, name in enumerate(names)
+  )
+  return Case(source("folder", folder, language_field="lang"), "", found)
+
+
 # Format -> what writes the pairs to a folder.
 CASES: dict[str, Callable[[pathlib.Path], Case]] = {
   "parquet of img2dataset": _img2dataset,
   "parquet of Hugging Face": _hugging_face,
   "parquet of paths": _named,
   "jsonl": _jsonl,
-  "csv": lambda folder: _csv(folder, ".csv", ","),
-  "tsv": lambda folder: _csv(folder, ".tsv", "\t"),
-  "csv with tabs": lambda folder: _csv(folder, ".csv", "\t"),
+  "jsonl by language": _spoken,
+  "csv": lambda folder: _csv(folder, ".csv"),
+  "csv in UTF-16": lambda folder: _csv(folder, ".csv", "utf-16"),
+  "tsv": lambda folder: _tabs(folder, ".tsv"),
+  "csv with tabs": lambda folder: _tabs(folder, ".csv"),
   "array_record files": _record_files,
   "prepared folder": _prepared,
   "tars": _tars,
+  "folder of texts": _texts,
+  "folder of metadata.jsonl": lambda folder: _image_folder(folder, ".jsonl"),
+  "folder of metadata.csv": lambda folder: _image_folder(folder, ".csv"),
+  "folder of metadata.parquet": (
+    lambda folder: _image_folder(folder, ".parquet")
+  ),
 }

@@ -5,6 +5,9 @@ import pathlib
 import tarfile
 from collections.abc import Mapping, Sequence
 
+from configs.parts import sources as source_configs
+from input_pipeline.sources import record, source_config, webdataset
+
 # Name -> content, in the order they are written.
 Members = Mapping[str, bytes] | Sequence[tuple[str, bytes]]
 
@@ -39,3 +42,22 @@ def examples(start: int, stop: int) -> dict[str, bytes]:
     members[f"{i:04d}.txt"] = b"caption %04d" % i
     members[f"{i:04d}.json"] = b'{"uid": "%032x", "language": "de"}' % i
   return members
+
+
+def opened(
+  path: pathlib.Path | str, cache: pathlib.Path, **fields
+) -> webdataset.Records:
+  """Return the examples of tars."""
+  values = source_configs.source(path=str(path), **fields).to_dict()
+  source = source_config.SourceConfig(**values)
+  return webdataset.open_split(
+    source, "", source_config.SourceContext("main", cache, 8)
+  )
+
+
+def one(folder: pathlib.Path, members: Members, **fields) -> record.Record:
+  """Return the only example of a tar with these members."""
+  path = write(folder / "x.tar", members)
+  records = opened(path, folder / "cache", **fields)
+  assert len(records) == 1
+  return records[0]

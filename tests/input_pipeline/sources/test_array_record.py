@@ -105,6 +105,9 @@ def test_broken_files_and_records(tmp_path):
     ValueError, match="a is not an ArrayRecord file, or .* cut"
   ):
     array_record.Records(path)
+  path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid 1\n")
+  with pytest.raises(ValueError, match="no ArrayRecord .* a Git LFS pointer"):
+    array_record.Records(path)
 
 
 def test_cannot_write(tmp_path):

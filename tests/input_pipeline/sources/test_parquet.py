@@ -1,8 +1,10 @@
 """Tests of Parquet alone: schemas, row groups, files that change."""
 
+import json
 import logging
 import pickle
 import threading
+import uuid
 
 import fsspec
 import pyarrow
@@ -11,10 +13,13 @@ from pyarrow import parquet as pq
 
 from input_pipeline import faults
 from input_pipeline.sources import parquet
-from input_pipeline.storage import kept
+from input_pipeline.storage import kept, uids
 from tests.input_pipeline.sources import pairs
 
 ROWS = [{"jpg": pairs.png(i), "caption": f"text {i}"} for i in range(6)]
+OTHER = pyarrow.table(
+  {"jpg": [b"i"], "caption": ["a"], "number": [1], "right": [True]}
+)
 
 
 def _write(path, rows=ROWS, **options):
@@ -35,16 +40,20 @@ def _kind(records, index):
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
-    ({"image": ("webp",)}, r"sources.main.image .* \['jpg', 'caption'\].*webp"),
+    (
+      {"image": ("webp",)},
+      r"sources.main.image .* \['jpg', 'caption', .*\].*webp",
+    ),
     ({"caption": ("caption", "alt")}, "sources.main.caption .*'alt'"),
-    ({"caption": ("jpg",)}, "sources.main.caption must be text .*jpg is bin"),
+    ({"caption": ("number",)}, "main.caption .* int64 in column number.*a.par"),
     ({"language_field": "lang"}, "sources.main.language_field .*'lang'"),
-    ({"language_field": "jpg"}, "language_field must be text; column jpg"),
-    ({"uid": "id"}, "sources.main.uid must be among .*'id'"),
+    ({"language_field": "number"}, "field must be text; got int64 .* number"),
+    ({"uid": "id"}, "sources.main.uid must be among .*'id', in .*a.parquet"),
+    ({"uid": "right"}, "main.uid must be text, bytes, .* got bool .* right"),
   ],
 )
 def test_fields_that_do_not_fit(tmp_path, fields, message):
-  _write(tmp_path / "a.parquet")
+  pq.write_table(OTHER, tmp_path / "a.parquet")
   with pytest.raises(ValueError, match=message):
     _open(tmp_path, **fields)
 
@@ -56,9 +65,6 @@ def test_files_that_do_not_fit(tmp_path):
   _write(tmp_path / "a.parquet", [{"image": 1, "caption": "a"}])
   with pytest.raises(ValueError, match="main.image must be binary.*int64"):
     _open(tmp_path)
-  (tmp_path / "a.parquet").write_bytes(b"PAR1" * 10)
-  with pytest.raises(ValueError, match="a.parquet cannot be read as Parquet"):
-    _open(tmp_path)
   _write(tmp_path / "a.parquet")
   _write(tmp_path / "b.parquet", [{"png": b"", "caption": "a"}])
   with pytest.raises(ValueError, match="b.parquet has other columns than"):
@@ -66,6 +72,117 @@ def test_files_that_do_not_fit(tmp_path):
   source = pairs.source("parquet", tmp_path / "a.parquet")
   with pytest.raises(ValueError, match="split must be \"\" .*'train'"):
     parquet.open_split(source, "train", pairs.context(tmp_path))
+
+
+def _begins(data: bytes) -> dict[str, tuple[bytes, str]]:
+  """Return name -> bytes of a file that is no Parquet, and its message."""
+  return {
+    "empty": (b"", "it is an empty file"),
+    "pointer": (b"version https://git-lfs.github.com/spec/v1", "Git LFS"),
+    "page": (b"<!DOCTYPE html><html></html>", "an HTML page"),
+    "text": (b"a,b\n1,2\n", r"it begins with b'a,b"),
+    "cut": (data[:-9], "ends after .* bytes without a footer"),
+    "mark": (b"PAR1", "ends after 4 bytes without a footer"),
+    "encrypted": (data[:-4] + b"PARE", "footer is encrypted"),
+  }
+
+
+@pytest.mark.parametrize("name", _begins(b""))
+def test_files_that_are_no_parquet(tmp_path, name):
+  path = tmp_path / "a.parquet"
+  _write(path)
+  data, message = _begins(path.read_bytes())[name]
+  path.write_bytes(data)
+  with pytest.raises(ValueError, match=f"a.parquet cannot be .*{message}"):
+    _open(tmp_path)
+
+
+def test_files_without_rows(tmp_path):
+  table = pyarrow.Table.from_pylist(ROWS)
+  pq.write_table(table[:0], tmp_path / "a.parquet")
+  with pq.ParquetWriter(tmp_path / "b.parquet", table.schema):
+    pass
+  with pytest.raises(ValueError, match="parquet has no rows to use"):
+    _open(tmp_path)
+  _write(tmp_path / "c.parquet")
+  assert len(_open(tmp_path)) == len(ROWS)
+
+
+def test_types_that_differ_from_file_to_file(tmp_path):
+  image, spoken = pairs.png(1), pyarrow.map_(pyarrow.string(), pyarrow.string())
+  struct = pyarrow.array([{"bytes": image, "path": None}])
+  columns = (
+    (struct, pyarrow.nulls(1)),
+    ([image], pyarrow.array([["a", "b"]], pyarrow.list_view(pyarrow.string()))),
+    (struct, pyarrow.array([[("de", "a"), ("fr", None)]], spoken)),
+    ([image], [b"\xff"]),
+    (pyarrow.nulls(1), ["a"]),
+    (pyarrow.array([list(image)], pyarrow.list_(pyarrow.uint8())), [b"a"]),
+  )
+  for number, (images, captions) in enumerate(columns):
+    table = pyarrow.table({"image": images, "caption": captions})
+    pq.write_table(table, tmp_path / f"{number}.parquet")
+  records = _open(tmp_path)
+  assert _kind(records, 0) == "caption_missing"
+  assert records[1].texts == {"en": ("a", "b")}
+  assert records[2].texts == {"de": ("a",)}
+  assert _kind(records, 3) == "caption_broken"
+  assert _kind(records, 4) == "image_missing"
+  assert [records[i].image for i in (1, 2, 5)] == [image] * 3
+
+
+def test_tars_that_became_tables(tmp_path):
+  rows = [
+    {
+      "__key__": "000012",
+      "__url__": "x.tar",
+      "jpg": {"bytes": b"image", "path": "000012.jpg"},
+      "json": {"caption": "in JSON", "lang": "fr", "id": 7, "n": 1},
+    }
+  ]
+  _write(tmp_path / "a.parquet", rows)
+  record = _open(tmp_path)[0]
+  assert (record.key, record.image) == ("000012", b"image")
+  assert record.texts == {"en": ("in JSON",)}
+  record = _open(tmp_path, language_field="json.lang", uid="json.id")[0]
+  assert (record.key, record.texts) == ("7", {"fr": ("in JSON",)})
+  _write(tmp_path / "a.parquet", [rows[0] | {"txt": "a text"}])
+  assert _open(tmp_path)[0].texts == {"en": ("a text",)}
+  # The same as text, and a column of the whole name.
+  rows[0]["json"] = json.dumps(rows[0]["json"])
+  _write(tmp_path / "a.parquet", rows)
+  fields = {"caption": ("json.caption",), "uid": "json.id"}
+  record = _open(tmp_path, **fields)[0]
+  assert (record.key, record.texts) == ("7", {"en": ("in JSON",)})
+  _write(tmp_path / "a.parquet", [rows[0] | {"json.caption": "a column"}])
+  assert _open(tmp_path, **fields)[0].texts == {"en": ("a column",)}
+
+
+def test_columns_that_are_there_twice(tmp_path):
+  names = ["jpg", "caption", "json", "json"]
+  table = pyarrow.table([[b"i"], ["a"], [{"text": "b"}], ["c"]], names=names)
+  pq.write_table(table, tmp_path / "a.parquet")
+  assert _open(tmp_path)[0].texts == {"en": ("a",)}
+  with pytest.raises(ValueError, match="a.parquet has the column json 2 times"):
+    _open(tmp_path, caption=("json.text",))
+
+
+def test_keys_of_all_types(tmp_path):
+  number = uuid.UUID(int=2**99)
+  for values, key in (
+    (pyarrow.array([5], pyarrow.int8()), "5"),
+    (pyarrow.array([2**64 - 1], pyarrow.uint64()), str(2**64 - 1)),
+    (pyarrow.array([number], pyarrow.uuid()), number.hex),
+    (pyarrow.array([number.bytes], pyarrow.binary_view()), number.hex),
+    (pyarrow.array([number.hex]).dictionary_encode(), number.hex),
+    (pyarrow.array([b"\xff"]).view(pyarrow.string()), "a.parquet:0:0"),
+    (pyarrow.nulls(1), "a.parquet:0:0"),
+  ):
+    table = pyarrow.table({"jpg": [b"i"], "caption": ["a"], "key": values})
+    pq.write_table(table, tmp_path / "a.parquet")
+    records = _open(tmp_path)
+    assert records[0].key == key
+    assert records.uids().tolist() == [uids.uid(key)]
 
 
 def test_several_columns_of_captions(tmp_path):

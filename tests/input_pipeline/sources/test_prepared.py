@@ -81,6 +81,16 @@ def test_manifest_tells_what_is_there(folder):
   assert set(manifest.files) == {"train.array_record", "test.array_record"}
 
 
+def test_a_folder_whose_name_is_a_pattern_too(tmp_path):
+  folder = tmp_path / "[v1] {2}"
+  prepared.prepare(folder, _make, versions={})
+  for path in (folder, f"{folder}/*.array_record"):
+    split = "train" if path == folder else ""
+    source = pairs.source("array_record", path, split=split)
+    records = prepared.open_split(source, split, pairs.context(tmp_path))
+    assert records[len(records) - 1] == _records()[-1]
+
+
 def test_folders_of_the_first_schema_are_read(folder):
   """One file a split, which its manifest does not name."""
   path = folder / "manifest.json"

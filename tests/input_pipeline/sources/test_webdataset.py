@@ -1,9 +1,7 @@
 """Examples of tars: the right pairs, or a fault of the right kind."""
 
-import gzip
 import json
 import os
-import pathlib
 import pickle
 import random
 import tarfile
@@ -17,29 +15,12 @@ from hypothesis import strategies
 from configs.parts import sources as source_configs
 from input_pipeline import faults
 from input_pipeline.sources import record, source_config, webdataset
-from input_pipeline.storage import tar_scan
 from input_pipeline.storage import uids as uids_lib
 from tests.input_pipeline.sources import tars
+from tests.input_pipeline.storage import test_tar_headers
 
 # The least that is an example.
 PAIR = {"k.jpg": b"image", "k.txt": b"a dog"}
-
-
-def _open(
-  path: pathlib.Path | str, cache: pathlib.Path, **fields
-) -> webdataset.Records:
-  values = source_configs.source(path=str(path), **fields).to_dict()
-  source = source_config.SourceConfig(**values)
-  return webdataset.open_split(
-    source, "", source_config.SourceContext("main", cache, 8)
-  )
-
-
-def _one(tmp_path, members: tars.Members, **fields) -> record.Record:
-  path = tars.write(tmp_path / "x.tar", members)
-  records = _open(path, tmp_path / "cache", **fields)
-  assert len(records) == 1
-  return records[0]
 
 
 def _kind(call, *args) -> str:
@@ -63,7 +44,7 @@ def test_img2dataset(tmp_path, form):
         f"{key}.json": json.dumps({"caption": "not this", "key": key}).encode(),
       }
     tars.write(tmp_path / f"{shard:05d}.tar", members, form)
-  records = _open(tmp_path / "{00000..00001}.tar", tmp_path / "cache")
+  records = tars.opened(tmp_path / "{00000..00001}.tar", tmp_path / "cache")
   assert len(records) == 6
   for index in range(6):
     found = records[index]
@@ -73,66 +54,6 @@ def test_img2dataset(tmp_path, form):
   assert [records[i].key[:9] for i in (0, 3, 5)] == [
     *("000000000", "000010000", "000010002")
   ]
-
-
-def test_metaclip(tmp_path):
-  key = "0123456789abcdef0123456789abcdef"
-  texts = [["alt", "a dog"], ["title", " Rex "], ["alt", " "]]
-  found = _one(
-    tmp_path,
-    {f"{key}.json": json.dumps({"texts": texts}).encode(), f"{key}.jpeg": b"x"},
-  )
-  assert found == record.Record(key, b"x", {"en": ("a dog", "Rex")})
-
-
-@pytest.mark.parametrize(
-  ("fields", "expected"),
-  [
-    ({}, ("i.jpg", {"en": ("txt",)})),
-    ({"image": ("png", "jpg")}, ("i.png", {"en": ("txt",)})),
-    ({"image": (".JPG",)}, ("i.jpg", {"en": ("txt",)})),
-    ({"image": ("seg.png",)}, ("i.seg", {"en": ("txt",)})),
-    ({"caption": ("json.caption",)}, ("i.jpg", {"en": ("json",)})),
-    ({"caption": ("json.alts", "txt")}, ("i.jpg", {"en": ("a", "b", "txt")})),
-    ({"caption": ("cls", "none")}, ("i.jpg", {"en": ("dog",)})),
-    ({"language": "fr"}, ("i.jpg", {"fr": ("txt",)})),
-    ({"language_field": "json.lang"}, ("i.jpg", {"de": ("txt",)})),
-    ({"language_field": "lang"}, ("i.jpg", {"de": ("txt",)})),
-    ({"language_field": "json.no"}, ("i.jpg", {"en": ("txt",)})),
-  ],
-)
-def test_fields(tmp_path, fields, expected):
-  values = {"caption": "json", "lang": "de", "alts": ["a", "b", 3, None]}
-  found = _one(
-    tmp_path,
-    {
-      "d/k.seg.png": b"i.seg",
-      "d/k.PNG": b"i.png",
-      "d/k.cls": b"dog",
-      "d/k.npz": b"not looked at",
-      "d/k.txt": b"\xef\xbb\xbf txt\r\n",
-      "d/k.json": json.dumps(values).encode(),
-      "d/k.jpg": b"i.jpg",
-    },
-    **fields,
-  )
-  assert (found.key, found.image.decode(), found.texts) == ("d/k", *expected)
-
-
-@pytest.mark.parametrize(
-  ("fields", "message"),
-  [
-    ({"caption": ("json",)}, r"main.caption must be of .*got 'json'"),
-    ({"caption": ("",)}, r"main.caption must be of extensions.*got ''"),
-    ({"image": ("a/b",)}, r"main.image must be of extensions.*got 'a/b'"),
-    ({"uid": "json."}, r"main.uid must be \"json.FIELD\"; got 'json.'"),
-    ({"language_field": "json"}, "main.language_field must be"),
-    ({"uid": "json.no"}, r"sources.main: no example of .*x.tar has 'no' in"),
-  ],
-)
-def test_fields_that_are_refused(tmp_path, fields, message):
-  with pytest.raises(ValueError, match=message):
-    _one(tmp_path, PAIR, **fields)
 
 
 def test_split_is_refused(tmp_path):
@@ -174,7 +95,7 @@ def test_split_is_refused(tmp_path):
   ],
 )
 def test_faults(tmp_path, members, kind):
-  assert _kind(_one, tmp_path, members) == kind
+  assert _kind(tars.one, tmp_path, members) == kind
 
 
 def test_what_belongs_to_no_example(tmp_path):
@@ -182,8 +103,9 @@ def test_what_belongs_to_no_example(tmp_path):
   with tarfile.open(path, "w") as tar:
     for name, kind in (
       *(("d", tarfile.DIRTYPE), ("d/.x.jpg", tarfile.REGTYPE)),
-      *(("d/k.jpg", None), ("d/link.jpg", tarfile.SYMTYPE), ("d/k.txt", None)),
-      ("d/README", tarfile.REGTYPE),
+      *(("d/k.jpg", None), ("d/link", tarfile.SYMTYPE), ("d/k.txt", None)),
+      *(("d/README", tarfile.REGTYPE), ("d/f.jpg", tarfile.FIFOTYPE)),
+      ("__MACOSX/d/._k.jpg", tarfile.REGTYPE),
     ):
       info = tarfile.TarInfo(name)
       if kind is None:
@@ -192,19 +114,104 @@ def test_what_belongs_to_no_example(tmp_path):
         continue
       info.type, info.linkname = kind, "/etc/passwd"
       tar.addfile(info)
-  records = _open(path, tmp_path / "cache")
+  records = tars.opened(path, tmp_path / "cache")
   assert len(records) == 1
   assert records[0] == record.Record("d/k", b"x", {"en": ("x",)})
 
 
-def test_members_apart_are_examples_apart(tmp_path):
-  members = [("a.jpg", b"A"), ("b.jpg", b"B"), ("a.txt", b"a"), ("b.txt", b"b")]
-  tars.write(tmp_path / "x.tar", members)
-  records = _open(tmp_path / "x.tar", tmp_path / "cache")
-  assert [_kind(records.__getitem__, i) for i in range(4)] == [
-    *("caption_missing", "caption_missing"),
-    *("image_missing", "image_missing"),
+@pytest.mark.parametrize("uid", ["", "json.uid"])
+def test_members_apart_are_one_example(tmp_path, uid):
+  members = tars.examples(0, 20)
+  expected = [
+    tars.one(tmp_path, dict(list(members.items())[i : i + 3]))
+    for i in range(0, len(members), 3)
   ]
+  for order in (
+    sorted(members, key=lambda name: name.rpartition(".")[2]),
+    sorted(members, key=lambda name: name.rpartition(".")[2], reverse=True),
+    random.Random(0).sample(list(members), len(members)),
+  ):
+    tars.write(tmp_path / "x.tar", [(name, members[name]) for name in order])
+    records = tars.opened(tmp_path / "x.tar", tmp_path / "cache", uid=uid)
+    found = [records[i] for i in range(len(records))]
+    assert sorted(found, key=lambda one: one.key) == expected
+    for record_, number in zip(found, records.uids(), strict=True):
+      key = record_.key
+      wanted = (0, int(key)) if uid else uids_lib.uid(key)
+      assert tuple(number) == wanted
+
+
+def test_links_are_named(tmp_path):
+  (tmp_path / "k.jpg").write_bytes(b"image")
+  os.link(tmp_path / "k.jpg", tmp_path / "l.jpg")
+  os.symlink("k.jpg", tmp_path / "m.jpg")
+  (tmp_path / "k.txt").write_bytes(b"text")
+  with tarfile.open(tmp_path / "x.tar", "w") as tar:
+    for name in ("k.jpg", "k.txt", "l.jpg", "m.jpg"):
+      tar.add(tmp_path / name, name)
+  records = tars.opened(tmp_path / "x.tar", tmp_path / "cache")
+  assert records[0].image == b"image"
+  for index, message in (
+    (1, "l.jpg is a hard link, .*tar --hard-dereference"),
+    (2, "m.jpg is a symbolic link, .*tar --dereference"),
+  ):
+    with pytest.raises(faults.ExampleError, match=message) as caught:
+      records[index]
+    assert caught.value.kind == "member_link"
+
+
+def test_joined_tars(tmp_path):
+  # Of the same keys: each tar numbers its examples from 0.
+  first, second = tars.data(tars.examples(0, 3)), tars.data(tars.examples(3, 5))
+  again = tars.data({"0000.txt": b"other", "0000.jpg": b"other image"})
+  path = tmp_path / "x.tar"
+  path.write_bytes(first + second + again)
+  records = tars.opened(path, tmp_path / "cache")
+  found = [records[i] for i in range(len(records))]
+  assert [one.key for one in found] == [
+    *("0000", "0001", "0002", "0003", "0004", "0000")
+  ]
+  assert found[4].image == b"image 0004" * 5
+  assert found[5].image == b"other image"
+  assert found[5].texts == {"en": ("other",)}
+
+
+def test_member_above_8_gib(tmp_path):
+  # On disk it is a hole.
+  info = tarfile.TarInfo("a.mp4")
+  info.size = 9 << 30
+  with open(tmp_path / "x.tar", "wb") as file:
+    file.write(info.tobuf(tarfile.GNU_FORMAT))
+    file.seek(info.size, os.SEEK_CUR)
+    file.write(tars.data(PAIR))
+  records = tars.opened(tmp_path / "x.tar", tmp_path / "cache")
+  assert _kind(records.__getitem__, 0) == "image_too_large"
+  assert records[1].image == b"image"
+
+
+def test_wrong_file_among_tars(tmp_path):
+  tars.write(tmp_path / "0.tar", PAIR)
+  (tmp_path / "1.tar").write_bytes(b"<html>" * 99)
+  (tmp_path / "2.tar").write_bytes(b"")
+  records = tars.opened(tmp_path / "*.tar", tmp_path / "cache")
+  assert records[0].image == b"image"
+  for index, message in (
+    (1, "1.tar is no tar but an HTML page"),
+    (2, "2.tar is no tar but an empty file"),
+  ):
+    with pytest.raises(faults.ExampleError, match=message) as caught:
+      records[index]
+    assert caught.value.kind == "shard_broken"
+  (tmp_path / "1.tar").write_bytes(tars.data(PAIR))
+  assert _kind(records.__getitem__, 1) == "shard_changed"
+
+
+def test_sparse_image(tmp_path):
+  # As GNU tar stores it; see also test_tar_headers.py.
+  data = test_tar_headers._pax_sparse() + tars.data({"k.txt": b"a dog"})
+  (tmp_path / "x.tar").write_bytes(data)
+  records = tars.opened(tmp_path / "x.tar", tmp_path / "cache")
+  assert records[0].image == b"head".ljust(2000, b"\0") + b"tail"
 
 
 def test_uid_of_a_field(tmp_path):
@@ -212,7 +219,7 @@ def test_uid_of_a_field(tmp_path):
     tmp_path / "x.tar",
     tars.examples(0, 3) | {"9.jpg": b"i", "9.txt": b"c", "9.json": b"{}"},
   )
-  records = _open(path, tmp_path / "cache", uid="json.uid")
+  records = tars.opened(path, tmp_path / "cache", uid="json.uid")
   assert records.uids().tolist() == [(0, 0), (0, 1), (0, 2), (0, 0)]
   assert records.uids().dtype == uids_lib.UID
   assert records[2].key == "0002"
@@ -222,7 +229,7 @@ def test_uid_of_a_field(tmp_path):
 def test_records_can_be_pickled_and_read_by_threads(tmp_path):
   for i in range(3):
     tars.write(tmp_path / f"{i}.tar", tars.examples(i * 20, i * 20 + 20))
-  records = _open(tmp_path / "*.tar", tmp_path / "cache")
+  records = tars.opened(tmp_path / "*.tar", tmp_path / "cache")
   data = pickle.dumps(records)
   assert len(data) < 1000
   other = pickle.loads(data)
@@ -249,12 +256,12 @@ def test_records_can_be_pickled_and_read_by_threads(tmp_path):
 def test_fingerprint(tmp_path):
   path = tars.write(tmp_path / "x.tar", PAIR)
   os.utime(path, ns=(1, 1))
-  first = _open(path, tmp_path / "a").fingerprint()
+  first = tars.opened(path, tmp_path / "a").fingerprint()
   (tmp_path / "moved").mkdir()
   moved = path.rename(tmp_path / "moved/x.tar")
-  assert _open(moved, tmp_path / "a").fingerprint() == first
+  assert tars.opened(moved, tmp_path / "a").fingerprint() == first
   os.utime(moved, ns=(2, 2))
-  assert _open(moved, tmp_path / "a").fingerprint() != first
+  assert tars.opened(moved, tmp_path / "a").fingerprint() != first
 
 
 def _members_of(i: int) -> dict[str, bytes]:
@@ -268,7 +275,7 @@ def _members_of(i: int) -> dict[str, bytes]:
 def test_tar_changed_during_the_run(tmp_path, in_place):
   path = tmp_path / "x.tar"
   tars.write(path, {k: v for i in range(5) for k, v in _members_of(i).items()})
-  records = _open(path, tmp_path / "cache")
+  records = tars.opened(path, tmp_path / "cache")
   records[0]
   data = tars.data({"longer.jpg": b"i" * 2000, "longer.txt": b"c"} | PAIR)
   if in_place:
@@ -291,7 +298,7 @@ def test_a_stale_index_gives_no_wrong_pair(tmp_path):
   for order in orders:
     tars.write(path, {k: v for i in order for k, v in _members_of(i).items()})
     os.utime(path, ns=(1, 1))
-    records = _open(path, tmp_path / "cache")
+    records = tars.opened(path, tmp_path / "cache")
   assert records[0].texts == {"en": ("caption 1",)}
   for index in (1, 2, 3):
     assert _kind(records.__getitem__, index) == "shard_changed"
@@ -310,10 +317,9 @@ def test_truncated_tar(tmp_path):
     (txt.offset_data + 5, 4, ["shard_short"]),  # in the caption
     (txt.offset, 4, ["caption_missing"]),  # between the two
     (jpg.offset, 3, []),  # between two examples: seen by no one, but logged
-    (0, 1, ["shard_short"]),
   ):
     path.write_bytes(whole[:size])
-    records = _open(path, tmp_path / "cache")
+    records = tars.opened(path, tmp_path / "cache")
     num_whole = count - len(kinds)
     assert len(records) == count, size
     assert [records[i].key for i in range(num_whole)] == [
@@ -323,39 +329,12 @@ def test_truncated_tar(tmp_path):
     assert found == kinds, size
 
 
-def test_ends_that_are_logged(tmp_path):
-  data = tars.data(PAIR)
-  path = tmp_path / "x.tar"
-  for content, expected in (
-    (data, []),
-    (data[:2048], ["no end mark"]),
-    (data[:1600], ["cut short"]),
-    (data + b"\0" * 2_000_000, ["goes on for 2.0 MB after its end mark"]),
-    (data[:1024] + b"x" * 512 + data, ["no header at byte 1024; 0.0 MB"]),
-  ):
-    path.write_bytes(content)
-    _, warnings = tar_scan.scan(webdataset.files.facts(str(path)), "")
-    assert len(warnings) == len(expected)
-    assert all(e in w for e, w in zip(expected, warnings, strict=True))
-
-
-def test_what_is_no_tar(tmp_path):
-  path = tmp_path / "x.tar"
-  for content, message in (
-    (gzip.compress(tars.data(PAIR)), "main: .*compressed tar.*gunzip it first"),
-    (b"<!DOCTYPE html>" * 100, "main: .*is not a tar: it begins with b'<!DOC"),
-  ):
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=message):
-      _open(path, tmp_path / "cache")
-
-
 def test_remote(tmp_path):
   memory = fsspec.filesystem("memory")
   memory.store.clear()
   memory.pipe("/d/0.tar", tars.data(tars.examples(0, 4)))
   memory.pipe("/d/1.tar", tars.data(tars.examples(4, 6)))
-  records = _open("memory://d/{0,1}.tar", tmp_path)
+  records = tars.opened("memory://d/{0,1}.tar", tmp_path)
   assert [records[i].texts["en"] for i in (5, 0, 3)] == [
     *(("caption 0005",), ("caption 0000",), ("caption 0003",))
   ]
@@ -388,12 +367,10 @@ def test_damage_gives_no_wrong_pair(tmp_path, flips, size):
     data[place] ^= mask
   path = tmp_path / "x.tar"
   path.write_bytes(data[:size])
-  tar = webdataset.files.facts(str(path))
   try:
-    tar_scan.scan(tar, "")
+    records = tars.opened(path, tmp_path / "cache")
   except ValueError:  # its first header
     return
-  records = _open(path, tmp_path / "cache")
   for index in range(len(records)):
     try:
       found = records[index]

@@ -67,8 +67,13 @@ def test_members_are_those_of_tarfile(members, form):
       for m in tar
       if m.isreg()
     ]
-  found = [tuple(m) for m in _members(file.getvalue()) if m.name]
-  assert found == expected
+  found = _members(file.getvalue())
+  assert [m[:4] for m in found if m.name and not m.link] == expected
+  with tarfile.open(fileobj=io.BytesIO(file.getvalue())) as tar:
+    links = [
+      (m.name.encode(), m.issym()) for m in tar if m.issym() or m.islnk()
+    ]
+  assert [(m.name, m.link[0] == "s") for m in found if m.link] == links
 
 
 def test_sizes_above_8_gib():
@@ -113,15 +118,72 @@ def test_traps():
   backwards = _with_sum(header[:124] + b"-0000001000\0" + header[136:])
   with pytest.raises(tar_headers.HeaderError, match="size of -512"):
     _members(backwards)
+  # A name without a file: the end of a tar is nowhere else.
+  name = header[:124] + b"%011o\0" % 5 + header[136:156] + b"L" + header[157:]
+  with pytest.raises(tar_headers.HeaderError, match="at byte 1024, after a"):
+    _members(_with_sum(name) + b"k.jpg".ljust(512, b"\0") + bytes(1024))
   # A name of 8 GB.
   huge = header[:124] + b"77777777777\0" + header[136:156] + b"L" + header[157:]
   with pytest.raises(tar_headers.HeaderError, match="a name of 8589934591"):
     _members(_with_sum(huge))
-  sparse = _with_sum(header[:156] + b"S" + header[157:])
-  with pytest.raises(tar_headers.SparseError, match="sparse file at byte 0"):
-    _members(sparse)
+  # Maps of a sparse file that go on behind the end of the tar.
+  sparse = header[:156] + b"S" + header[157:482] + b"\1" + header[483:]
+  with pytest.raises(tar_headers.CutError, match="within the map at byte 512"):
+    _members(_with_sum(sparse))
   with pytest.raises(tar_headers.CutError):
     _members(header[:300])
+
+
+_HOLE = 2000
+
+
+def _old_sparse(size: int = _HOLE + 4) -> bytes:
+  """Return a GNU sparse file "k.jpg": "head", a hole, "tail"."""
+  header = tarfile.TarInfo("k.jpg").tobuf(tarfile.GNU_FORMAT)
+  numbers = (0, 4, _HOLE, 4)
+  pieces = b"".join(b"%011o\0" % number for number in numbers)
+  header = header[:386] + pieces + header[386 + len(pieces) :]
+  header = header[:483] + b"%011o\0" % size + header[495:]
+  header = header[:124] + b"%011o\0" % 8 + header[136:156] + b"S" + header[157:]
+  return _with_sum(header) + b"headtail".ljust(512, b"\0")
+
+
+def _pax_sparse(size: int = _HOLE + 4) -> bytes:
+  """Return the same file as GNU's pax sparse format 1.0."""
+  info = tarfile.TarInfo("GNUSparseFile.1/k.jpg")
+  info.pax_headers = {
+    "GNU.sparse.major": "1",
+    "GNU.sparse.minor": "0",
+    "GNU.sparse.name": "k.jpg",
+    "GNU.sparse.realsize": str(size),
+  }
+  pieces = (b"2\n0\n4\n%d\n4\n" % _HOLE).ljust(512, b"\0")
+  info.size = len(pieces) + 8
+  return info.tobuf(tarfile.PAX_FORMAT) + pieces + b"headtail".ljust(512, b"\0")
+
+
+@pytest.mark.parametrize("make", [_old_sparse, _pax_sparse])
+def test_sparse_files(make):
+  after = tarfile.TarInfo("k.txt").tobuf()
+  sparse, member = _members(make() + after)
+  assert (sparse.name, sparse.is_sparse) == (b"k.jpg", True)
+  assert (member.name, member.is_sparse) == (b"k.txt", False)
+  content = tar_headers.unfolded(make())
+  assert content == b"head".ljust(_HOLE, b"\0") + b"tail"
+  # A hole of any size takes no room in the tar.
+  with pytest.raises(tar_headers.SparseError, match="of 1099511627775 bytes"):
+    tar_headers.unfolded(_wide(make))
+  for cut in (200, len(make()) - 512, len(make()) - 508):
+    with pytest.raises(tar_headers.SparseError, match="a broken sparse file"):
+      tar_headers.unfolded(make()[:cut])
+
+
+def _wide(make) -> bytes:
+  if make is _pax_sparse:
+    return make(2**40 - 1)
+  data = make()
+  size = b"\x80" + (2**40 - 1).to_bytes(11, "big")
+  return _with_sum(data[:483] + size + data[495:512]) + data[512:]
 
 
 def test_broken_pax_header():
@@ -154,6 +216,10 @@ def test_broken_pax_header():
     (".hidden.jpg", None),
     ("a/._000.jpg", None),
     ("__meta__/000.jpg", None),
+    ("__MACOSX/000.jpg", None),
+    ("a/__MACOSX/000.jpg", None),
+    ("__a/000.jpg", ("__a/000", "jpg")),
+    ("./a/000.jpg", ("a/000", "jpg")),
     ("", None),
   ],
 )

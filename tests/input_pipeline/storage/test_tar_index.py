@@ -93,6 +93,46 @@ def test_only_what_changed_is_indexed_again(folder, scanned, caplog):
   assert scanned == ["0.tar"]
 
 
+def test_odd_tars_are_named_each_time(folder, scanned, caplog):
+  one = tars.data(tars.examples(0, 2))
+  for i in range(3, 10):
+    (folder / f"{i}.tar").write_bytes(one * 2)
+  for pattern in ("*.tar", "*.tar", "{9,8,7,6,5,4,3}.tar"):
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+      index = tar_index.read(_prepare(folder, pattern))
+    assert sum("2 tars joined" in text for text in caplog.messages) == 3
+    assert "and 9 more such warnings" in caplog.text
+  assert len(scanned) == 10
+  assert len(index.warnings) == 7
+  assert all(len(texts) == 2 for texts in index.warnings)
+
+
+def test_parts_of_examples_are_those_of_their_tars(folder, scanned):
+  members = list(tars.examples(0, 3).items())
+  tars.write(
+    folder / "1.tar", members[::-1] + [("0000.a", b""), ("0002.a", b"")]
+  )
+  tars.write(folder / "2.tar", members[::2] + members[1::2])
+  expected = {
+    number: [
+      tar_index.read(_prepare(folder, f"{number}.tar")).ranges(i)
+      for i in range(3)
+    ]
+    for number in (1, 2)
+  }
+  assert [len(parts) for parts in expected[1]] == [2, 1, 1]
+  assert [len(parts) for parts in expected[2]] == [2, 2, 2]
+  for order in ((0, 1, 2), (2, 0, 1), (1, 2)):
+    names = ",".join(map(str, order))
+    index = tar_index.read(_prepare(folder, f"{{{names}}}.tar"))
+    starts = dict(zip(order, (0, *index.stops), strict=False))
+    for number in (1, 2):
+      found = [index.ranges(starts[number] + i) for i in range(3)]
+      assert found == expected[number]
+  assert sorted(scanned) == ["0.tar", "1.tar", "2.tar"]
+
+
 def test_other_patterns_know_the_tars(folder, scanned):
   _prepare(folder)
   scanned.clear()
@@ -156,12 +196,13 @@ def test_processes_make_the_same_index(folder, monkeypatch):
   assert found.stops == expected.stops
 
 
-@pytest.mark.parametrize("damage", ["spans.bin", "shards.json"])
+@pytest.mark.parametrize("damage", ["spans.bin", "pieces.bin", "shards.json"])
 def test_broken_index_is_made_again(folder, damage):
   index_folder = _prepare(folder)
   expected = tar_index.read(index_folder).spans.copy()
   file = index_folder / damage
-  os.truncate(file, file.stat().st_size - 5)
+  data = file.read_bytes()
+  file.write_bytes(data[:-5] if data else bytes(5))
   np.testing.assert_array_equal(
     tar_index.read(_prepare(folder)).spans, expected
   )

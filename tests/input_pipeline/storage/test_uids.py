@@ -85,3 +85,16 @@ def test_header_is_of_the_file_that_numpy_writes(tmp_path):
   np.save(tmp_path / "a.npy", uids)
   data = uids_lib.npy_header(7) + uids.tobytes()
   assert (tmp_path / "a.npy").read_bytes() == data
+
+
+def test_uids_in_files_differ_between_files():
+  keys = ["000000000", "000000001", "a/0.tar", "b/0.tar", "0" * 31 + "1"]
+  plain = np.array([uids_lib.uid(key) for key in keys], uids_lib.UID)
+  made = [uids_lib.in_file(plain, path) for path in ("a/0.tar", "b/0.tar")]
+  every = {tuple(uid) for uid in np.concatenate([plain, *made]).tolist()}
+  assert len(every) == 3 * len(keys)
+  # They depend on nothing else, however many are asked for.
+  assert uids_lib.in_file(plain[1:2], "b/0.tar") == made[1][1]
+  none = np.zeros(2, uids_lib.UID)
+  assert uids_lib.in_file(none, "a").tolist() == [(0, 0)] * 2
+  assert uids_lib.in_file(none[:0], "a").tolist() == []

@@ -202,5 +202,5 @@ def test_an_id_without_a_network(tmp_path, monkeypatch):
   with pytest.raises(ValueError, match="hf://a/b .*a folder that holds a/b"):
     opening.open_model("hf://a/b")
   monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-  with pytest.raises(ValueError, match="pip install huggingface_hub, or give"):
+  with pytest.raises(ValueError, match="install -r requirements.txt, or give"):
     hub.download("hf://a/b", ())

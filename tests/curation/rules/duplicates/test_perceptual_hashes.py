@@ -90,6 +90,9 @@ def test_hashes_are_made_of_images_and_what_is_none_is_dropped(tmp_path):
   assert manifest["steps"][0]["kept"] == 5
   assert len(got) == 4
   assert {1, 2, 3} < set(got)
+  (path,) = tmp_path.rglob("signals/*.parquet")
+  kinds = pq.read_table(path)["phash_fault"].to_pylist()
+  assert kinds == [None] * 5 + ["image_broken", "image_missing"]
 
 
 def test_reference_hashes(tmp_path):

@@ -1,0 +1,292 @@
+"""Rows of the table that a folder of images is made; see folder.py."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import os
+import pathlib
+import posixpath
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from input_pipeline import faults
+from input_pipeline.sources import (
+  columns,
+  parquet_layout,
+  source_config,
+  table,
+  webdataset_layout,
+)
+from input_pipeline.storage import files, folders, remote, tar_scan
+from runtime import progress
+
+# Tables that name the images of their folder: Hugging Face's, and ours.
+TABLES = (
+  *("metadata.jsonl", "metadata.csv", "metadata.tsv", "metadata.parquet"),
+  *("captions.jsonl", "captions.csv", "captions.tsv", "captions.parquet"),
+)
+_CAPTIONS = ("txt", "caption", "json.caption", "json.captions", "json.texts")
+# Suffixes of files that are captions and nothing else.
+_TEXTS = (".txt", ".caption")
+
+# Texts read at the same time, and number from which progress is shown.
+_NUM_READ = 16
+_NUM_SHOWN = 10_000
+# Text that cannot be encoded: of an image or a caption, it is a broken row's.
+_BROKEN = "\udcff"
+# Files that a warning names.
+_NUM_NAMED = 5
+
+
+def _is_image(name: str) -> bool:
+  return os.path.splitext(name)[1].lower() in folders.IMAGES
+
+
+def is_table(name: str) -> bool:
+  """Return whether a file names the images of its folder."""
+  return name.rpartition("/")[2] in TABLES
+
+
+def used(listed: Mapping[str, files.File]) -> dict[str, files.File]:
+  """Return the files that a table of a folder may be made of."""
+  stems = _stems(listed)
+  return {
+    name: file
+    for name, file in listed.items()
+    if name.lower().endswith((*folders.IMAGES, *_TEXTS))
+    or is_table(name)
+    or _composed(os.path.splitext(name)[0]) in stems
+  }
+
+
+def _stems(listed: Iterable[str]) -> set[str]:
+  """Return the names, less suffix, of files beside images: a/1, a/1.jpg."""
+  images = [_composed(name) for name in listed if _is_image(name)]
+  return {*images, *(os.path.splitext(name)[0] for name in images)}
+
+
+def _composed(name: str) -> str:
+  """Return the form of a name that is compared: a disk may have either."""
+  return unicodedata.normalize("NFC", name)
+
+
+def with_keys(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+  """Yield rows with all columns, and a key made of their image if need be."""
+  counts: dict[str, int] = {}
+  for row in rows:
+    row = {"caption": None, "language": ""} | row
+    if not row.get("key"):
+      name = _composed(columns.clean(str(row["image"])))
+      number = counts[name] = counts.get(name, -1) + 1
+      row["key"] = f"{name}#{number}" if number else name
+    yield row
+
+
+def of_texts(
+  source: source_config.SourceConfig,
+  field: str,
+  context: tuple[Mapping[str, files.File], list[str]],
+) -> Iterator[dict[str, Any]]:
+  """Yield the rows of images with files of their name beside them."""
+  listed, lines = context
+  layout = webdataset_layout.make(
+    dataclasses.replace(source, caption=source.caption or _CAPTIONS), field
+  )
+  layout = dataclasses.replace(layout, takes_first=not source.caption)
+  suffixes = folders.IMAGES
+  if source.image:
+    suffixes = tuple(f".{extension}" for extension in layout.images)
+  images, beside = [], {}
+  for name in listed:
+    stem, suffix = os.path.splitext(name)
+    if suffix.lower() in suffixes:
+      images.append(name)
+    else:
+      members = beside.setdefault(_composed(stem), {})
+      members.setdefault(suffix.lower().removeprefix("."), name)
+  if not images:
+    raise ValueError(
+      f"{field}.path must be a folder with {', '.join(suffixes)} or "
+      f"{', '.join(TABLES[:4])}; got {source.path!r}, of {len(listed)} files"
+    )
+  wanted = {kind for kind, _ in layout.captions}
+  if layout.language_field or layout.uid_field:
+    wanted.add("json")
+
+  def read(name: str) -> dict[str, Any]:
+    full = _composed(name)
+    # a/1.txt, or a/1.jpg.txt.
+    names = beside.get(os.path.splitext(full)[0], {}) | beside.get(full, {})
+    names = {kind: x for kind, x in names.items() if kind in wanted}
+    row: dict[str, Any] = {"image": name}
+    members: dict[str, bytes | faults.ExampleError] = {
+      os.path.splitext(name)[1].lower().removeprefix("."): b""
+    }
+    name = listed[name].path
+    try:
+      for kind, text in names.items():
+        members[kind] = files.read(listed[text].path)
+      row |= _captions(webdataset_layout.texts_of(members, layout, name))
+      if layout.uid_field:
+        fields = webdataset_layout.fields_of(members, name)
+        key = tar_scan.field_of(fields, layout.uid_field)
+        row["key"] = columns.key_text(key)
+        if not row["key"]:
+          message = f"{name} has no JSON file with {layout.uid_field}"
+          raise faults.ExampleError("record_broken", message)
+    except faults.ExampleError as error:
+      # Of a server, another try may give the caption.
+      if error.kind in faults.TRANSIENT and remote.is_remote(source.path):
+        raise
+      row |= _fault(error, name)
+    return row
+
+  yield from _mapped(read, images, field)
+  stems = _stems(listed)
+  stray = [
+    name
+    for stem, names in beside.items()
+    for kind, name in names.items()
+    if f".{kind}" in _TEXTS and stem not in stems
+  ]
+  lines += _left_out(source.path, stray, "captions without an image")
+
+
+def of_tables(
+  source: source_config.SourceConfig,
+  field: str,
+  cache_dir: pathlib.Path,
+  context: tuple[Mapping[str, files.File], Sequence[str], list[str]],
+) -> Iterator[dict[str, Any]]:
+  """Yield the rows of tables in a folder, in the order of the tables."""
+  listed, tables, lines = context
+  named = set()
+  for name in tables:
+    one = dataclasses.replace(source, path=listed[name].path)
+    rows = _json_rows(one, field, cache_dir)
+    if name.endswith(".parquet"):
+      rows = _parquet_rows(one, field, listed[name])
+    folder = "" if source.image_root else name.rpartition("/")[0]
+    for number, row in enumerate(rows):
+      image = row["image"]
+      if image == _BROKEN or not image:
+        row["key"] = row["key"] or f"{name}#{number}"
+      elif not remote.scheme(image) and not os.path.isabs(image):
+        row["image"] = posixpath.normpath(posixpath.join(folder, image))
+      named.add(_composed(row["image"]))
+      yield row
+  stray = [
+    name for name in listed if _is_image(name) and _composed(name) not in named
+  ]
+  if not source.image_root:
+    text = f"images that no row of {', '.join(tables[:_NUM_NAMED])} names"
+    lines += _left_out(source.path, stray, text)
+
+
+def _json_rows(
+  source: source_config.SourceConfig, field: str, cache_dir: pathlib.Path
+) -> Iterator[dict[str, Any]]:
+  """Yield the rows of a table of JSON lines, CSV or TSV."""
+  records = table.open_table(source, field, cache_dir)
+  for index in range(len(records)):
+    start, stop = records.starts[index : index + 2].tolist()
+    where = functools.partial(records.where, index)
+    try:
+      row = records.layout.row(files.read_range(records.path, start, stop))
+    except faults.ExampleError as error:
+      yield {"image": _BROKEN, "key": "", **_fault(error, where())}
+      continue
+    yield _row_of(row, records.layout.columns, source, where)
+
+
+def _parquet_rows(
+  source: source_config.SourceConfig, field: str, file: files.File
+) -> Iterator[dict[str, Any]]:
+  """Yield the rows of a table in Parquet."""
+  layout, _ = parquet_layout.read_footers([file], source, field)
+  number = 0
+  with parquet_layout.opened(file.path) as reader:
+    for batch in reader.iter_batches():
+      for row in batch.to_pylist():
+        where = f"row {number} of {file.path}"
+        yield _row_of(row, layout.columns, source, lambda where=where: where)
+        number += 1
+
+
+def _row_of(
+  row: Mapping[str, Any],
+  found: columns.Columns,
+  source: source_config.SourceConfig,
+  where: Callable[[], str],
+) -> dict[str, Any]:
+  """Return the row of a folder's table for that of another table."""
+  made: dict[str, Any] = {
+    name: value
+    for name, value in row.items()
+    if isinstance(value, str | int | float) and name != "fault"
+  }
+  image = columns.image_value(row.get(found.image))
+  made["image"] = image if isinstance(image, str) else ""
+  made["key"] = ""
+  made["caption"] = made["language"] = None
+  try:
+    if found.key:
+      made["key"] = columns.key_text(row.get(found.key))
+    texts = columns.texts(found, row, source.language, "the row")
+    made |= _captions(texts)
+    if not made["image"]:
+      raise faults.ExampleError(
+        "image_missing", f"nothing is in column {found.about_image}"
+      )
+  except faults.ExampleError as error:
+    made |= _fault(error, where())
+  return made
+
+
+def _captions(texts: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+  """Return the part of a row that is captions by language."""
+  if len(texts) != 1:
+    return {"caption": texts}
+  ((language, captions),) = texts.items()
+  return {"caption": captions, "language": language}
+
+
+def _fault(error: faults.ExampleError, where: str) -> dict[str, Any]:
+  """Return the part of a row that is a fault, for training and curation."""
+  text = str(error)
+  row: dict[str, Any] = {
+    "fault": (error.kind, text if where in text else f"{where}: {text}")
+  }
+  if error.kind == "caption_broken":
+    row["caption"] = _BROKEN
+  return row
+
+
+def _mapped(
+  read: Callable[[str], dict[str, Any]], names: Sequence[str], field: str
+) -> Iterator[dict[str, Any]]:
+  """Yield `read` of each name, in order, from several threads."""
+  with contextlib.ExitStack() as stack:
+    threads = stack.enter_context(
+      concurrent.futures.ThreadPoolExecutor(_NUM_READ)
+    )
+    bar = None
+    if len(names) >= _NUM_SHOWN:
+      label = f"Reading captions of {field}"
+      bar = stack.enter_context(progress.Progress(label, len(names)))
+    for start in range(0, len(names), _NUM_SHOWN):
+      part = names[start : start + _NUM_SHOWN]
+      yield from threads.map(read, part)
+      if bar is not None:
+        bar.advance(len(part))
+
+
+def _left_out(path: str, names: Sequence[str], text: str) -> list[str]:
+  """Return a line about files that are left out; none without any."""
+  if not names:
+    return []
+  shown = ", ".join(sorted(names)[:_NUM_NAMED])
+  more = ", ..." if len(names) > _NUM_NAMED else ""
+  return [f"{path} has {len(names)} {text}, left out: {shown}{more}"]

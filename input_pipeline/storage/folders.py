@@ -1,0 +1,69 @@
+"""Files in a folder, on disk or at a URL, and in the folders below it."""
+
+import glob
+import os
+from collections.abc import Iterator
+
+from input_pipeline.storage import files, remote
+
+# Suffixes of images; files of other suffixes are none.
+IMAGES = (
+  ".avif",
+  ".bmp",
+  ".gif",
+  ".heic",
+  ".heif",
+  ".jp2",
+  ".jpeg",
+  ".jpg",
+  ".pbm",
+  ".pgm",
+  ".png",
+  ".ppm",
+  ".tif",
+  ".tiff",
+  ".webp",
+)
+
+
+def walk(path: str, field: str) -> dict[str, files.File]:
+  """Return the files by their path below a folder, in its order.
+
+  Links are followed. Hidden files and folders, whose names begin with a dot,
+  are left out. Raises ValueError, naming `field`, for what is no folder.
+  """
+  path = remote.local_path(path).rstrip("/") or "/"
+  if remote.is_remote(path):
+    listed = files.find(f"{glob.escape(path)}/**", field)
+    fs, name = remote.file_system(path)
+    # As fsspec writes it: memory://a is memory:///a.
+    path = fs.unstrip_protocol(name).rstrip("/")
+  elif os.path.isdir(path):
+    listed = list(_walk(path, frozenset()))
+  else:
+    raise ValueError(f"{field} must be a folder; got {path!r}")
+  start = len(path) + (not path.endswith("/"))
+  named = {file.path[start:]: file for file in listed}
+  return {
+    name: named[name]
+    for name in sorted(named)
+    if not any(part.startswith(".") for part in name.split("/"))
+  }
+
+
+def _walk(folder: str, above: frozenset[str]) -> Iterator[files.File]:
+  real = os.path.realpath(folder)
+  if real in above:  # a link to a folder that it is in
+    return
+  with os.scandir(folder) as entries:
+    for entry in entries:
+      if entry.is_dir():
+        yield from _walk(entry.path, above | {real})
+        continue
+      try:
+        status = entry.stat()
+        yield files.File(
+          entry.path, status.st_size, f"mtime={status.st_mtime_ns}"
+        )
+      except OSError:  # a link to nothing, which reading says
+        yield files.File(entry.path, 0, "")

@@ -1,0 +1,159 @@
+"""Columns of a table are chosen by their usual names, in one order."""
+
+import json
+
+import pyarrow
+import pytest
+from pyarrow import parquet as pyarrow_parquet
+
+from input_pipeline import faults
+from input_pipeline.sources import columns, parquet, table
+from tests.input_pipeline.sources import pairs
+
+
+def _choose(names, *, needs_image=True, **fields):
+  source = pairs.source("table", "", **fields)
+  return columns.choose(source, names, "main", needs_image=needs_image)
+
+
+@pytest.mark.parametrize("image", [*columns.IMAGES, *columns.ADDRESSES])
+@pytest.mark.parametrize("caption", columns.CAPTIONS)
+def test_each_usual_name_in_each_case(image, caption):
+  for change in (str, str.upper, str.title, lambda name: f" {name} "):
+    names = [change(caption), "other", change(image)]
+    found = _choose(names)
+    assert (found.image, found.captions) == (names[2], (names[0],))
+
+
+@pytest.mark.parametrize(
+  ("names", "image", "caption"),
+  [
+    (["title", "filepath"], "filepath", "title"),  # open_clip
+    (["URL", "TEXT", "WIDTH"], "URL", "TEXT"),  # LAION's metadata
+    (["url", "jpg", "caption", "text"], "jpg", "caption"),  # img2dataset
+    (["path", "file_name", "text"], "file_name", "text"),
+    (["image_url", "url", "file", "title", "text"], "file", "text"),
+    (["image_url", "url", "text"], "url", "text"),
+    # Names in exactly this case come first.
+    (["Image", "filepath", "Caption", "title"], "filepath", "title"),
+    # Two that differ in case only are no choice.
+    (["IMAGE", "Image", "Path", "TEXT", "Text", "Title"], "Path", "Title"),
+  ],
+)
+def test_one_order(names, image, caption):
+  found = _choose(names)
+  assert (found.image, found.captions) == (image, (caption,))
+
+
+def test_named_columns_in_any_case():
+  found = _choose(
+    ["A", "b", "lang", "ID"],
+    image=("a",),
+    caption=("B", "a"),
+    language_field="Lang",
+    uid="id",
+  )
+  assert found == columns.Columns("A", ("b", "A"), "lang", "ID")
+  with pytest.raises(ValueError, match=r"main.uid .* \['A', 'a'\]; got 'x'"):
+    _choose(["A", "a"], image=("a",), caption=("A",), uid="x")
+
+
+def test_curation_fetches_no_addresses_unasked():
+  names = ["uid", "url", "text"]
+  found = _choose(names, needs_image=False)
+  assert found == columns.Columns("", ("text",), None, "uid")
+  found = _choose(names, needs_image=False, image=("url",))
+  assert found == columns.Columns("url", ("text",), None, None)
+
+
+def test_messages_say_why_a_column_was_chosen(tmp_path):
+  rows = [{"path": "a.png", "title": ""}, {"path": "", "title": "b"}]
+  (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+  pyarrow_parquet.write_table(
+    pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet"
+  )
+  for module, name, first, second in (
+    (table, "a.jsonl", "line 1", "line 2"),
+    (parquet, "a.parquet", "row 0", "row 1"),
+  ):
+    source = pairs.source(name.partition(".")[2], tmp_path / name)
+    records = module.open_split(source, "", pairs.context(tmp_path))
+    (tmp_path / "a.png").write_bytes(b"image")
+    with pytest.raises(
+      faults.ExampleError,
+      match=rf"{first}.* title \(chosen as the first of caption, captions, "
+      r"text, title, texts, .* among the columns \['path', 'title'\]; "
+      r"data.sources.main.caption names another\)",
+    ):
+      records[0]
+    with pytest.raises(
+      faults.ExampleError,
+      match=rf"{second}.* path \(chosen as the first of image, jpg, .*, path, "
+      r".*url, image_url among the columns \['path', 'title'\]; ",
+    ):
+      records[1]
+  pyarrow_parquet.write_table(
+    pyarrow.table({"file": [1], "text": ["a"]}), tmp_path / "b.parquet"
+  )
+  source = pairs.source("parquet", tmp_path / "b.parquet")
+  with pytest.raises(
+    ValueError,
+    match=r"must be binary.*; got int64 in column file \(chosen as the first .*"
+    r"\['file', 'text'\]",
+  ):
+    parquet.open_split(source, "", pairs.context(tmp_path))
+
+
+def test_reasons_are_no_part_of_a_fingerprint():
+  found = _choose(["path", "title"])
+  assert "chosen" in found.about_image
+  assert (
+    "named by main.caption"
+    in _choose(["path", "title"], caption=("title",)).about_captions
+  )
+  assert repr(found) == (
+    "Columns(image='path', captions=('title',), language=None, key=None)"
+  )
+
+
+@pytest.mark.parametrize(
+  ("value", "text"),
+  [
+    (7, "7"),
+    (7.0, "7"),
+    (-0.0, "0"),
+    (7.5, "7.5"),
+    (2.0**53 - 1, "9007199254740991"),
+    (10**20, "1" + 20 * "0"),
+    (float("nan"), ""),
+    (None, ""),
+    ("7.0", "7.0"),
+    (b"\x01\xff", "01ff"),
+  ],
+)
+def test_keys_that_are_numbers(value, text):
+  assert columns.key_text(value) == text
+
+
+@pytest.mark.parametrize("value", [2.0**53, 1e17, -1e17, float("inf")])
+def test_keys_that_may_be_several_numbers(value):
+  with pytest.raises(faults.ExampleError, match=r"2\^53 or more") as error:
+    columns.key_text(value)
+  assert error.value.kind == "record_broken"
+
+
+@pytest.mark.parametrize("kind", ["float", "halffloat"])
+def test_short_floats_are_no_keys(tmp_path, kind):
+  table_ = pyarrow.table(
+    {
+      "image": pyarrow.array([pairs.png(0)]),
+      "text": ["a"],
+      "id": pyarrow.array([1.0]).cast(kind),
+    }
+  )
+  path = tmp_path / "a.parquet"
+  pyarrow_parquet.write_table(table_, path)
+  with pytest.raises(ValueError, match=r"main.uid must be .*column id is "):
+    parquet.open_split(
+      pairs.source("parquet", path, uid="id"), "", pairs.context(tmp_path)
+    )

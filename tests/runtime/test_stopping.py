@@ -1,0 +1,83 @@
+"""Signals that end a task: what is raised, and the exit codes."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from runtime import failures, stopping
+
+
+def _handlers():
+  return [signal.getsignal(x) for x in (signal.SIGTERM, signal.SIGINT)]
+
+
+@pytest.mark.parametrize(
+  ("number", "is_kept", "code", "text"),
+  [
+    (signal.SIGTERM, True, 75, "SIGTERM: ended; finished work is kept"),
+    (signal.SIGTERM, False, 143, "SIGTERM: ended; nothing was saved"),
+    (signal.SIGINT, True, 130, "SIGINT: ended; finished work is kept"),
+    (signal.SIGINT, False, 130, "SIGINT: ended; nothing was saved"),
+  ],
+)
+def test_codes(number, is_kept, code, text):
+  before = _handlers()
+  inner = stopping.kept() if is_kept else contextlib.nullcontext()
+  with pytest.raises(stopping.Stopped) as raised, stopping.raised(), inner:
+    os.kill(os.getpid(), number)
+  stop = raised.value
+  assert (stop.is_kept, stop.exit_code) == (is_kept, code)
+  assert str(stop).startswith(text)
+  assert code in stopping.CODES
+  assert _handlers() == before
+
+
+def test_a_second_sigterm_does_not_disturb_the_end():
+  cleaned = []
+
+  @stopping.raised()
+  def work():
+    try:
+      os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+      os.kill(os.getpid(), signal.SIGTERM)
+      cleaned.append(True)
+
+  with pytest.raises(stopping.Stopped):
+    work()
+  assert cleaned
+
+
+def test_no_handler_of_exceptions_catches_it():
+  assert not issubclass(stopping.Stopped, Exception)
+  other = signal.getsignal(signal.SIGTERM)
+  with stopping.undisturbed():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray replaces it
+  assert signal.getsignal(signal.SIGTERM) is other
+
+
+def test_reported_returns_the_code(capsys):
+  def main(argv):
+    with stopping.kept():
+      os.kill(os.getpid(), signal.SIGTERM)
+    return 0
+
+  assert failures.reported(main)([]) == 75
+  assert "finished work is kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_at_once(number):
+  code = (
+    "import os\nfrom runtime import stopping\n"
+    "with stopping.raised(), stopping.at_once():\n"
+    f"  os.kill(os.getpid(), {int(number)})\n"
+  )
+  done = subprocess.run(
+    (sys.executable, "-c", code), cwd=failures._ROOT, capture_output=True
+  )
+  assert (done.returncode, done.stderr) == (-number, b"")

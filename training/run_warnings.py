@@ -1,0 +1,128 @@
+"""Warnings about a run that looks fine and is not: one line each, said once.
+
+warnings.jsonl in the run's folder has a line for each: {"step": ..., "field":
+..., "text": ...}. The report lists them. A warning that follows from the config
+and the data has the step null, and every start writes it anew; the others stay
+when the run is resumed after their step.
+"""
+
+import pathlib
+from collections.abc import Mapping
+
+from models import convnext, vit
+from runtime import cluster, jsonl
+from training import config as config_lib
+from training import metrics
+
+NAME = "warnings.jsonl"
+# Part of model.scale_max that the scale's float32 logarithm is rounded by.
+_ROUNDING = 1e-5
+
+
+class Writer:
+  """Says warnings and keeps them, each field's first one only."""
+
+  def __init__(self, folder: pathlib.Path, first_step: int):
+    """Open the file; drop what a run resumed from `first_step` may say anew."""
+    self._lines = jsonl.Writer(folder / NAME)
+    self._said: set[str] = set()
+    if cluster.is_first():
+      jsonl.keep(
+        folder / NAME,
+        lambda line: line["step"] is not None and line["step"] <= first_step,
+      )
+      self._said = {line["field"] for line in jsonl.read(folder / NAME)}
+
+  def add(self, warnings: Mapping[str, str], step: int | None = None) -> None:
+    """Say and keep warnings, {config field: text}, but those said before.
+
+    Args:
+      warnings: one-line texts.
+      step: step that they are about; None for the whole run.
+    """
+    if not cluster.is_first():
+      return
+    for field, text in warnings.items():
+      if field not in self._said:
+        self._said.add(field)
+        metrics.say(f"warning: {text}")
+        self._lines.write({"step": step, "field": field, "text": text})
+
+  def close(self) -> None:
+    """Close the file."""
+    self._lines.close()
+
+
+def read(folder: pathlib.Path) -> list[str]:
+  """Return the texts of a run's warnings."""
+  return [line["text"] for line in jsonl.read(folder / NAME)]
+
+
+def of_run(
+  config: config_lib.Config, num_examples: Mapping[str, int]
+) -> dict[str, str]:
+  """Return the warnings that follow from a config and its data.
+
+  Args:
+    config: checked.
+    num_examples: source -> number of its examples.
+  """
+  return _of_batch(config, num_examples) | _of_image(config) | _of_sets(config)
+
+
+def of_step(
+  config: config_lib.Config, step: int, values: Mapping[str, float]
+) -> dict[str, str]:
+  """Return the warnings that follow from the metrics of a step."""
+  limit = config.model.scale_max
+  if not limit or values["train/scale"] < limit * (1 - _ROUNDING):
+    return {}
+  return {
+    "model.scale_max": f"the scale of the logits is model.scale_max={limit:g}"
+    f" in step {step}: the temperature, {1 / limit:g}, cannot become lower"
+  }
+
+
+def _of_batch(
+  config: config_lib.Config, num_examples: Mapping[str, int]
+) -> dict[str, str]:
+  size = config.batch_size
+  weights = {name: x.weight for name, x in config.data.sources.items()}
+  total = sum(weights.values())
+  if total:
+    drawn = {
+      f"data.sources.{name}": (size * weights[name] / total, count)
+      for name, count in num_examples.items()
+    }
+  else:
+    drawn = {"data.sources": (size, sum(num_examples.values()))}
+  return {
+    f"batch_size, {field}": f"batch_size={size} draws {rows:,.0f} rows from"
+    f" {field} of {count:,} examples: images repeat within a batch"
+    for field, (rows, count) in drawn.items()
+    if rows > count
+  }
+
+
+def _of_image(config: config_lib.Config) -> dict[str, str]:
+  image = config.model.image
+  if isinstance(image, vit.ViTConfig):
+    side = image.patch_size
+  elif isinstance(image, convnext.ConvNeXtConfig):
+    side = convnext.PATCH_SIZE
+  else:
+    return {}  # other towers pad, resize or refuse
+  left = image.image_size % side
+  if not left:
+    return {}
+  return {
+    "data.image_size": f"data.image_size={image.image_size} is no multiple of"
+    f" the image tower's patches of {side} pixels: the last {left} rows and"
+    f" columns of each image are cut off"
+  }
+
+
+def _of_sets(config: config_lib.Config) -> dict[str, str]:
+  if config.evaluate.sets:
+    return {}
+  return {"evaluate.sets": "evaluate.sets is empty: the run evaluates nothing"}
