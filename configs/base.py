@@ -31,9 +31,10 @@ def get_config() -> ml_collections.ConfigDict:
   config.text_lengths = ()
 
   # Initial parameters: a published model's folder or file of weights
-  # (safetensors, npz), "hf://owner/name", or the workdir of a run. One for both
-  # towers, or one for each; "" initialises from the seed. Positions are resized
-  # to the run's resolution and text length.
+  # (safetensors, npz), "hf://owner/name", or the workdir of a run. Behind a
+  # file without a config, what it leaves open: "FILE#activation=quick_gelu"
+  # (docs/models.md). One for both towers, or one for each; "" initialises from
+  # the seed. Positions are resized to the run's resolution and text length.
   config.init_from = ""
   config.init_image_from = ""
   config.init_text_from = ""

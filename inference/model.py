@@ -96,7 +96,7 @@ def load(path: str | pathlib.Path) -> Model:
   if workdir.is_run(pathlib.Path(path)):
     return load_run(pathlib.Path(path))[1]
   files = opening.open_model(path)
-  family = families.find(files)
+  family = loading.find_family(files)
   config = loading.read_config(family, files)
   params = loading.read_params(family, config, files)
   # Open files of weights need not live as long as the model.

@@ -1,12 +1,11 @@
 """Image protocol and tokenizer of a published model, from files beside it."""
 
-import json
-
 from input_pipeline import model_inputs, tokenizers
 from input_pipeline.images import image_protocols, naflex
 from models import dual_encoder
 from models import naflex as naflex_tower
 from models.pretrained import families, opening, pixels
+from runtime import notices
 
 
 def image_protocol(
@@ -27,9 +26,12 @@ def image_protocol(
     ValueError: there is no image tower, or no protocol of ours is described.
   """
   try:
-    return _image_protocol(family, config, files)
+    with opening.reading(files.folder):
+      return _image_protocol(family, config, files)
   except (ValueError, OSError) as error:
-    raise ValueError(f"{path} cannot see images: {error}") from error
+    raise ValueError(
+      f"{path} cannot see images: {_reason(path, error)}"
+    ) from error
 
 
 def tokenizer(
@@ -42,9 +44,16 @@ def tokenizer(
       than the model's.
   """
   try:
-    return _tokenizer(config, files)
+    with opening.reading(files.folder):
+      return _tokenizer(config, files)
   except (ValueError, OSError) as error:
-    raise ValueError(f"{path} cannot read texts: {error}") from error
+    raise ValueError(
+      f"{path} cannot read texts: {_reason(path, error)}"
+    ) from error
+
+
+def _reason(path: str, error: Exception) -> str:
+  return str(error).removeprefix(f"{path}: ")
 
 
 def _image_protocol(
@@ -54,29 +63,90 @@ def _image_protocol(
 ) -> model_inputs.Protocol:
   if config.image is None:
     raise ValueError("there is no image tower")
+  processor = pixels.read_processor(files.folder)
+  _say_differing(files, processor)
   if isinstance(config.image, naflex_tower.NaFlexConfig):
-    return naflex.Protocol(
-      config.image.patch_size,
-      config.image.max_num_patches,
-      config.image_mean,
-      config.image_std,
-    )
-  preprocessor = files.folder / pixels.PREPROCESSOR
+    return _naflex_protocol(config, config.image, files, processor)
   if "preprocess_cfg" in files.config:
     protocol = image_protocols.from_open_clip(files.config["preprocess_cfg"])
-  elif preprocessor.is_file():
-    content = json.loads(preprocessor.read_text(encoding="utf-8"))
-    protocol = image_protocols.from_hf(content)
+  elif processor.name:
+    protocol = image_protocols.from_hf(processor.fields, processor.name)
   elif family in families.IMAGE_PROTOCOLS:
     named = image_protocols.PROTOCOLS[families.IMAGE_PROTOCOLS[family]]
-    return named.at(config.image.image_size).with_statistics(
+    protocol = named.at(config.image.image_size).with_statistics(
       config.image_mean, config.image_std
     )
+    notices.say_once(
+      f"{files.path} has no {pixels.PROCESSOR} or {pixels.PREPROCESSOR};"
+      f" assumed {family}'s usual pixels: {_in_words(protocol)}"
+    )
+    return protocol
   else:
-    raise ValueError(f"there is no {pixels.PREPROCESSOR} in {files.folder}")
+    raise ValueError(
+      f"there is no {pixels.PREPROCESSOR} or {pixels.PROCESSOR} in"
+      f" {files.folder}"
+    )
   if protocol.size != config.image.image_size:
+    described = protocol.size
     protocol = protocol.at(config.image.image_size)
+    notices.say_once(
+      f"{files.path}: its images are described with {described} pixels, its"
+      f" tower takes {protocol.size}: assumed {_in_words(protocol)}"
+    )
   return protocol
+
+
+def _naflex_protocol(
+  config: dual_encoder.ModelConfig,
+  image: naflex_tower.NaFlexConfig,
+  files: opening.PublishedFiles,
+  processor: pixels.Processor,
+) -> naflex.Protocol:
+  protocol = naflex.Protocol(
+    image.patch_size,
+    image.max_num_patches,
+    config.image_mean,
+    config.image_std,
+  )
+  expected = protocol.to_hf()
+  for field in ("resample", "patch_size", "do_resize"):
+    got = processor.fields.get(field, expected[field])
+    if got != expected[field]:
+      raise ValueError(
+        f"{processor.name}: {field} must be {expected[field]} for this tower;"
+        f" got {got!r}"
+      )
+  if not processor.name:
+    notices.say_once(
+      f"{files.path} has no {pixels.PROCESSOR} or {pixels.PREPROCESSOR};"
+      f" assumed NaFlex's usual pixels: {_in_words(protocol)}"
+    )
+  return protocol
+
+
+def _say_differing(
+  files: opening.PublishedFiles, processor: pixels.Processor
+) -> None:
+  if not processor.differing:
+    return
+  names = [pixels.PROCESSOR, pixels.PREPROCESSOR]
+  names.remove(processor.name)
+  fields = [
+    f"{name} {here!r} (there {there!r})"
+    for name, (here, there) in processor.differing.items()
+  ]
+  notices.say_once(
+    f"{files.path}: {processor.name} and {names[0]} differ; taken from"
+    f" {processor.name}: {', '.join(fields)}"
+  )
+
+
+def _in_words(protocol: model_inputs.Protocol) -> str:
+  mean, std = (
+    ", ".join(f"{x:.4g}" for x in values)
+    for values in (protocol.mean, protocol.std)
+  )
+  return f"{model_inputs.describe(protocol)}, mean ({mean}), std ({std})"
 
 
 def _tokenizer(
@@ -85,6 +155,12 @@ def _tokenizer(
   if config.text is None:
     raise ValueError("there is no text tower")
   made = tokenizers.load(files.folder, num_tokens=config.text.num_tokens)
+  eot_id, eos_id = config.text.eot_id, made.rule.eos_id
+  if getattr(config.text, "pool", "") == "eot" and eos_id not in (None, eot_id):
+    notices.say_once(
+      f"{files.path}: its config pools the id {eot_id}, its tokenizer ends"
+      f" texts with {eos_id}; the last token of such a text is pooled"
+    )
   if made.vocab_size > config.text.vocab_size:
     raise ValueError(
       f"the tokenizer in {files.folder} has {made.vocab_size} entries; the"

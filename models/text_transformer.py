@@ -10,7 +10,7 @@ from flax import nnx
 from models import layers, stack, tower
 from runtime import checks, marks
 
-POOLS = ("last", "first", "eot", "mean", "map", "cls")
+POOLS = ("last", "first", "eot", "argmax", "mean", "map", "cls")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,13 @@ class TextTransformer(nnx.Module):
     Returns:
       [b, E], not L2-normalised.
     """
-    one_token = self.config.pool in ("first", "last", "eot", "cls")
+    one_token = self.config.pool in (
+      "first",
+      "last",
+      "eot",
+      "argmax",
+      "cls",
+    )
     return stack.encode(
       {"tokens": tokens_bL},
       keys_b,
@@ -148,6 +154,8 @@ class TextTransformer(nnx.Module):
         jnp.argmax(is_eot_bL, axis=1),
         jnp.maximum(last_b, 0),
       )
+    if config.pool == "argmax":  # padding counts, as in OpenAI's code
+      return jnp.argmax(tokens_bL, axis=1).astype(jnp.int32)
     position = {"first": 0, "last": length - 1, "cls": length}[config.pool]
     return jnp.full((b,), position, jnp.int32)
 

@@ -25,7 +25,8 @@ INIT_FROM = flags.DEFINE_string(
   "init_from",
   "",
   "Model to use: a published model's folder or file of weights,"
-  " hf://owner/name, or a run's workdir.",
+  " hf://owner/name, or a run's workdir. Behind weights without a config, the"
+  " fields that they do not show: FILE#activation=quick_gelu,image_heads=12.",
 )
 NUM_WORKERS = flags.DEFINE_integer(
   "num_workers",

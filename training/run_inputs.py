@@ -173,7 +173,7 @@ def _tokenizer_of(path: str, config: config_lib.Config) -> tokenizers.Tokenizer:
   folder = pathlib.Path(path)
   if not workdir.is_run(folder):
     files = opening.open_model(path)
-    theirs = loading.read_config(families.find(files), files)
+    theirs = loading.read_config(loading.find_family(files), files)
     made = published_inputs.tokenizer(path, theirs, files)
   else:
     started_with = workdir.read_config(folder)
@@ -216,7 +216,7 @@ def _protocol_of(path: str) -> model_inputs.Protocol:
   folder = pathlib.Path(path)
   if not workdir.is_run(folder):
     files = opening.open_model(path)
-    family = families.find(files)
+    family = loading.find_family(files)
     return published_inputs.image_protocol(
       path, families.name(family), loading.read_config(family, files), files
     )

@@ -13,7 +13,6 @@ import numpy as np
 from models import dual_encoder
 from models.pretrained import (
   comparing,
-  families,
   loading,
   mapping,
   opening,
@@ -71,7 +70,8 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
         params_read |= {p: _placed(x, wanted[p]) for p, x in params.items()}
         names |= tensors
     except (ValueError, OSError, failures.RunError) as error:
-      raise ValueError(f"--config.{field}={path}: {error}") from error
+      reason = str(error).removeprefix(f"{path}: ")
+      raise ValueError(f"--config.{field}={path}: {reason}") from error
     num_read, num_all = len(params_read) - before, len(wanted)
     metrics.say(f"Read {num_read} of {num_all} arrays from {path}")
   _check_excepted(config, names)
@@ -109,8 +109,15 @@ def _published(
 ) -> tuple[dict[str, np.ndarray], set[str]]:
   """Return parameters, and the names of all tensors of the model."""
   files = opening.open_model(path)
-  family = families.find(files)
+  family = loading.find_family(files)
   theirs = loading.read_config(family, files)
+  if dropped := loading.training_only(files):
+    metrics.say(
+      f"{path} was trained with"
+      f" {', '.join(f'{name}={value}' for name, value in dropped.items())}:"
+      " not taken over; this run drops what its own model.image and model.text"
+      " say"
+    )
   _check_alike(path, prefix, theirs, config.model)
   model = config.model
   if prefix:
@@ -119,13 +126,14 @@ def _published(
     model = dataclasses.replace(
       theirs, embed_dim=model.embed_dim, **{section: getattr(model, section)}
     )
-  params = mapping.load(
-    family.links(model),
-    files.tensors,
-    dict(wanted),
-    ignored=(*family.IGNORED, *config.init_except),
-    prefix=prefix,
-  )
+  with opening.reading(files.path):
+    params = mapping.load(
+      family.links(model),
+      files.tensors,
+      dict(wanted),
+      ignored=(*family.IGNORED, *config.init_except),
+      prefix=prefix,
+    )
   return params, set(files.tensors)
 
 

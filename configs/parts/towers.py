@@ -149,9 +149,9 @@ def text_transformer(
   text.eot_id = 1  # end of text of data.tokenizer
   _layers(text, depth=4)
   text.causal = False
-  # "last" or "first" position, "eot" (the first token eot_id), "mean" over
-  # tokens that are not padding, "map", or "cls" (CoCa's: a learned token behind
-  # the caption).
+  # "last" or "first" position, "eot" (the first token eot_id), "argmax" (the
+  # first token of the highest id: OpenAI's rule), "mean" over tokens that are
+  # not padding, "map", or "cls" (CoCa's: a learned token behind the caption).
   text.pool = "map"
   # Mask padding in attention and pooling. SigLIP pads and attends to all
   # positions; CLIP's causal tower needs no mask.

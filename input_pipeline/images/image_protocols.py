@@ -262,13 +262,21 @@ def to_open_clip(protocol: Protocol) -> dict[str, Any]:
   }
 
 
-def from_hf(config: Mapping[str, Any]) -> Protocol:
-  """Return the protocol of a preprocessor_config.json of transformers.
+def from_hf(
+  config: Mapping[str, Any], source: str = pixels.PREPROCESSOR
+) -> Protocol:
+  """Return the protocol of transformers' image processor.
+
+  Args:
+    config: fields of the processor (pixels.read_processor).
+    source: file that they are from.
 
   Raises ValueError for a processor with steps that no Protocol can express.
   """
-  kind = config.get("image_processor_type") or config.get(
-    "feature_extractor_type", ""
+  kind = str(
+    config.get("image_processor_type")
+    or config.get("feature_extractor_type")
+    or ""
   )
   # Defaults of transformers, whose files do not contain all fields.
   crops = config.get("do_center_crop", kind.startswith("CLIP"))
@@ -283,6 +291,7 @@ def from_hf(config: Mapping[str, Any]) -> Protocol:
     resize_size, resize = _square(size), "squash"
   cut = _square(crop) if crops else resize_size
   resample = config.get("resample")
+  resample = resample if isinstance(resample, int) else None
   interpolations = {int(v): name for name, v in picture.INTERPOLATIONS.items()}
   if (
     not config.get("do_resize", True)
@@ -293,15 +302,16 @@ def from_hf(config: Mapping[str, Any]) -> Protocol:
     or not (resize_size and cut)
     or (resize == "shortest" and not crops)
   ):
+    described = {x: config[x] for x in pixels.FIELDS if x in config}
     raise ValueError(
-      "preprocessor_config.json must resize to a square or to a shorter side, "
+      f"{source} must resize to a square or to a shorter side, "
       f"with resample among {sorted(interpolations)}, then at most crop the "
-      f"centre; got {dict(config)}"
+      f"centre; got {kind or 'no class'} with {described}"
     )
   mean, std = pixels.statistics(config)
   return Protocol(
     name=kind or "hf",
-    source="preprocessor_config.json",
+    source=source,
     size=cut,
     resize=resize,
     resize_size=resize_size,

@@ -154,10 +154,13 @@ def read_merges(file: pathlib.Path) -> list[tuple[str, str]]:
     if file.suffix == ".json":
       merges = json.loads(file.read_text("utf-8"))["model"]["merges"]
       lines = [m if isinstance(m, str) else " ".join(m) for m in merges]
+      is_list = True
     else:
       read = gzip.open if file.suffix == ".gz" else open
       with read(file, "rt", encoding="utf-8", newline="\n") as stream:
-        lines = stream.read().split("\n")[1:]  # the first line is a version
+        # The first line is a version.
+        version, *lines = stream.read().split("\n")
+      is_list = version.startswith("#version")
   except (
     OSError,
     UnicodeDecodeError,
@@ -173,7 +176,8 @@ def read_merges(file: pathlib.Path) -> list[tuple[str, str]]:
       if len(pair) != 2:
         raise FILES.refuse(file, f"a merge is two pieces; got {line!r}")
       pairs.append((pair[0], pair[1]))
-  if not pairs:
+  # A vocabulary of bytes alone has no merges.
+  if not pairs and not is_list:
     raise FILES.refuse(file, "it has no merges")
   return pairs
 

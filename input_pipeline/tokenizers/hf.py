@@ -274,11 +274,11 @@ def _read(folder: pathlib.Path) -> _Folder:
     if not file.is_file():
       return {}
     try:
-      values = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+      values = json.loads(file.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
       raise ValueError(f"{file} is no JSON: {error}") from error
     if not isinstance(values, Mapping):
-      raise ValueError(f"{file} must hold an object; got {type(values)}")
+      raise ValueError(f"{file} must hold an object; got {values!r:.80}")
     return values
 
   return _Folder(

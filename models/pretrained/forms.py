@@ -41,6 +41,12 @@ CONV = _each(
 )
 # A vector in the file that is a table of one row here, such as a cls token.
 ROW = _each(lambda x: x[None], lambda x: x[0])
+# A number in the file, or an array of one number, which is saved as a number.
+NUMBER = _each(lambda x: x.reshape(()) if x.size == 1 else x, lambda x: x)
+# The same, saved with the shape [1].
+ONE_NUMBER = _each(
+  lambda x: x.reshape(()) if x.size == 1 else x, lambda x: x.reshape(1)
+)
 # An array [1, ...] in the file, [...] here.
 BATCHED = _each(lambda x: x[0], lambda x: x[None])
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import re
 from typing import Any
 
 import jax
@@ -10,8 +11,13 @@ import numpy as np
 
 from models import dual_encoder
 from models.pretrained import families, mapping, opening, pixels
-from models.pretrained.parts import hf_json
 from runtime import sections
+
+
+def find_family(files: opening.PublishedFiles) -> families.Family:
+  """Return the family of a model; raises ValueError where none fits."""
+  with opening.reading(files.path):
+    return families.find(files)
 
 
 def read_config(
@@ -20,20 +26,60 @@ def read_config(
   """Return a model, checked.
 
   Mean and deviation of pixels are the family's, where neither the model's
-  description nor a preprocessor_config.json beside it has them.
+  description nor an image processor beside it has them.
+
+  Raises:
+    ValueError: a field is missing, of another type, or not supported; the
+      message begins with the model's path.
   """
-  config = family.read_model(files)
-  if "preprocess_cfg" not in files.config:
-    mean, std = pixels.statistics(
-      hf_json.beside(files, pixels.PREPROCESSOR),
-      image_mean=config.image_mean,
-      image_std=config.image_std,
+  with opening.reading(files.path):
+    config = family.read_model(files)
+    if "preprocess_cfg" not in files.config:
+      processor = pixels.read_processor(files.folder)
+      with opening.reading(files.folder / processor.name):
+        mean, std = pixels.statistics(
+          processor.fields,
+          image_mean=config.image_mean,
+          image_std=config.image_std,
+        )
+      config = dataclasses.replace(config, image_mean=mean, image_std=std)
+    config = dataclasses.replace(
+      config, image=_typed(config.image), text=_typed(config.text)
     )
-    config = dataclasses.replace(config, image_mean=mean, image_std=std)
-  config.check()
+    config.check()
   return config
 
 
+def _typed(tower: Any) -> Any:
+  """Return a tower's config; raise ValueError for a field of another type."""
+  if tower is None:
+    return None
+  fields = dataclasses.asdict(tower)
+  for name, value in sections.flat(fields).items():
+    if isinstance(value, float) and not math.isfinite(value):
+      raise ValueError(f"the tower's {name} must be finite; got {value}")
+  prefix = f"the {tower.tower} tower's "
+  return sections.make(
+    type(tower), fields, prefix=prefix, see="configs/base.py"
+  )
+
+
+def training_only(files: opening.PublishedFiles) -> dict[str, Any]:
+  """Return the settings of a model's training that embedding does not have.
+
+  They are those that drop a part of the towers at random, by their names in the
+  model's description, where they are not 0.
+  """
+  return {
+    name: value
+    for name, value in sections.flat(files.config).items()
+    if re.search(r"drop", name.rpartition(".")[2])
+    and isinstance(value, int | float)
+    and value
+  }
+
+
+@functools.lru_cache(maxsize=32)  # tracing a model takes a tenth of a second
 def shapes_of(config: dual_encoder.ModelConfig) -> Any:
   """Return a model's parameters as ShapeDtypeStructs."""
   return jax.eval_shape(
@@ -51,10 +97,24 @@ def read_params(
   Raises:
     mapping.MappingError: tensors are missing, left over or of another shape.
   """
+  with opening.reading(files.path):
+    return _read_params(family, config, files)
+
+
+def _read_params(
+  family: families.Family,
+  config: dual_encoder.ModelConfig,
+  files: opening.PublishedFiles,
+) -> dict[str, Any]:
   shapes = shapes_of(config)
   prefix = "txt/" if config.image is None else "img/"
+  links = family.links(config)
+  if "model_cfg" not in files.config:
+    # Positions are resized for a run on other sizes. Those of the model's own
+    # description are its tensors'; only open_clip's code fits them.
+    links = tuple(dataclasses.replace(entry, resize=None) for entry in links)
   params = mapping.load(
-    family.links(config),
+    links,
     files.tensors,
     shapes,
     ignored=family.IGNORED,

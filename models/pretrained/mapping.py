@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from models.pretrained import forms
-from runtime import sections
+from runtime import checks, sections
 
 # Index of a layer in a tensor's name; our parameter stacks all layers.
 LAYER = "{layer}"
@@ -18,26 +19,28 @@ Tensors = Mapping[str, np.ndarray]
 Resize = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
 
 # Names of one kind of problem that a message lists.
-_NUM_LISTED = 10
+_NUM_LISTED = 4
+# A scale of logits above exp of this is none.
+_MAX_LOG_SCALE = 50.0
 
 
 class MappingError(ValueError):
   """Tensors that do not fit the parameters.
 
   Attributes:
-    problems: by kind, names (and details); the message lists the first ten of
-      each kind.
+    problems: by kind, names (and details); the message, one line, lists the
+      first few of each kind.
   """
 
-  def __init__(self, problems: Mapping[str, Sequence[str]]):
+  def __init__(self, problems: Mapping[str, Sequence[str]], source: str = ""):
     self.problems = {kind: list(x) for kind, x in problems.items() if x}
-    lines = ["The weights do not fit."]
+    parts = []
     for kind, items in self.problems.items():
-      lines.append(f"{len(items)} {kind}:")
-      lines += [f"  {item}" for item in items[:_NUM_LISTED]]
-      if len(items) > _NUM_LISTED:
-        lines.append(f"  and {len(items) - _NUM_LISTED} more")
-    super().__init__("\n".join(lines))
+      listed = ", ".join(items[:_NUM_LISTED])
+      if more := len(items[_NUM_LISTED:]):
+        listed += f" and {more} more"
+      parts.append(f"{len(items)} {kind}: {listed}")
+    super().__init__(f"{source}the weights do not fit: {'; '.join(parts)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,41 @@ class Link:
   optional: bool = False
   default: float | None = None
   also: tuple[tuple[str, ...], ...] = ()
+
+
+class _Unreadable(ValueError):
+  """Tensor that exists, but holds no finite floating-point numbers."""
+
+
+def number(tensors: Tensors, name: str) -> float:
+  """Return the one number that a tensor holds, whatever its shape.
+
+  Raises:
+    ValueError: it is missing, not finite, or not one number.
+  """
+  if name not in tensors:
+    begin = ", ".join(itertools.islice(tensors, 3))
+    raise ValueError(
+      f"tensor {name} is missing; expected it among the {len(tensors)} tensors,"
+      f" which begin with {begin or 'none'}"
+    )
+  array = _read_one(tensors, name)
+  if array.size != 1:
+    raise ValueError(
+      f"tensor {name} must be one number; got the shape {array.shape}"
+    )
+  return float(array.item())
+
+
+def scale(tensors: Tensors, name: str) -> float:
+  """Return the scale of logits whose logarithm is a tensor.
+
+  Raises:
+    ValueError: as `number`, or the scale is out of range.
+  """
+  value = number(tensors, name)
+  checks.between(f"tensor {name}", value, -_MAX_LOG_SCALE, _MAX_LOG_SCALE)
+  return math.exp(value)
 
 
 def count(tensors: Container[str], pattern: str) -> int:
@@ -146,8 +184,13 @@ def load(
     shapes_here = [wanted.pop(path) for path in entry.ours]
     try:
       arrays = _resized(entry, _read(entry, depth, tensors), shapes_here)
-    except (ValueError, IndexError) as error:  # the form does not apply
-      problems["of another shape"].append(f"{names[0]}: {error}")
+    except _Unreadable as error:
+      problems["not to be used"].append(str(error))
+      continue
+    except (ValueError, IndexError, TypeError) as error:
+      # The form does not apply.
+      reason = " ".join(str(error).split())
+      problems["of another shape"].append(f"{names[0]}: {reason}")
       continue
     for path, array, shape in zip(entry.ours, arrays, shapes_here, strict=True):
       if array.shape != shape:
@@ -238,18 +281,35 @@ def _depth(entry: Link, wanted: Mapping[str, Any], tensors: Tensors) -> int:
   if not _layered(entry):
     return 1
   if entry.ours[0] in wanted:
-    return wanted[entry.ours[0]][0]
+    # A description may claim any number; the first that is missing is enough.
+    return min(wanted[entry.ours[0]][0], len(tensors) + 1)
   return count(tensors, entry.theirs[0].replace(LAYER, "{}"))
 
 
 def _read(entry: Link, depth: int, tensors: Tensors) -> Sequence[np.ndarray]:
   layers = [
-    entry.form.load([tensors[_at(name, i)] for name in entry.theirs])
+    entry.form.load([_read_one(tensors, _at(name, i)) for name in entry.theirs])
     for i in range(depth)
   ]
   if not _layered(entry):
     return layers[0]
   return [np.stack(arrays) for arrays in zip(*layers, strict=True)]
+
+
+def _read_one(tensors: Tensors, name: str) -> np.ndarray:
+  try:
+    array = np.asarray(tensors[name])
+  except ValueError as error:  # a broken file
+    raise _Unreadable(str(error)) from error
+  if array.dtype.kind != "f":
+    raise _Unreadable(
+      f"tensor {name}: expected floating-point numbers; got {array.dtype}"
+    )
+  # Both are NaN if a number is.
+  if array.size and not np.isfinite([array.min(), array.max()]).all():
+    kind = "NaN" if np.isnan(array).any() else "an infinite number"
+    raise _Unreadable(f"tensor {name} has {kind} in it")
+  return array
 
 
 def _resized(

@@ -1,17 +1,14 @@
 """Open a published model: its description, and its tensors by name."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
-import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import ml_dtypes
-import numpy as np
-import safetensors
-
-from models.pretrained import hub, mapping
+from models.pretrained import hub, mapping, tensor_files, tensor_names
+from runtime import notices
 
 # Files of tensors, in the order looked for, and the files that describe them.
 WEIGHTS = (
@@ -23,7 +20,18 @@ CONFIGS = ("config.json", "open_clip_config.json")
 _INDEX = ".index.json"
 # PyTorch's and Python's own files: reading one can run any code in it.
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile)
+# Errors of reading a description or tensors of another form than expected.
+_UNFIT = (
+  ValueError,
+  ArithmeticError,
+  AssertionError,
+  AttributeError,
+  LookupError,
+  MemoryError,
+  RecursionError,
+  TypeError,
+)
+_LONGEST = 600  # characters of a message from elsewhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +43,16 @@ class PublishedFiles:
       cache.
     config: content of config.json (transformers) or open_clip_config.json
       (open_clip); empty where there is none.
-    tensors: by the names in the file; may be read when asked for.
+    tensors: by the names in the file, without prefixes of wrappers; may be read
+      when asked for.
+    options: fields that the user gave behind the path, for a file without a
+      description.
   """
 
   path: pathlib.Path
   config: Mapping[str, Any]
   tensors: mapping.Tensors
+  options: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   @property
   def folder(self) -> pathlib.Path:
@@ -52,14 +64,17 @@ def open_model(path: str | pathlib.Path) -> PublishedFiles:
   """Open a published model; its tensors are read when asked for.
 
   Args:
-    path: a folder, a file of weights, or "hf://owner/name[@revision]".
+    path: a folder, a file of weights, or "hf://owner/name[@revision]"; behind
+      it "#activation=quick_gelu,image_heads=12" for weights without a config.
 
   Raises:
     FileNotFoundError: nothing is there, or a folder has no weights.
-    ValueError: the file is of a kind that is not read, or is broken.
+    ValueError: the file is of a kind that is not read, or is broken; or the
+      model is quantised, or an adapter.
   """
+  path, options = _options(str(path))
   if hub.is_id(path):
-    path = hub.download(str(path), tuple(name for name, _ in WEIGHTS))
+    path = hub.download(path, tuple(name for name, _ in WEIGHTS))
   path = pathlib.Path(path)
   if not path.exists():
     raise FileNotFoundError(
@@ -69,75 +84,98 @@ def open_model(path: str | pathlib.Path) -> PublishedFiles:
   weights = _weights_in(path) if path.is_dir() else path
   _check_kind(weights)
   is_npz = weights.suffix == ".npz"
-  tensors = NpzTensors(weights) if is_npz else _safe(weights)
-  return PublishedFiles(path, _config(weights), tensors)
+  tensors = tensor_files.NpzTensors(weights) if is_npz else _safe(weights)
+  with reading(weights):
+    tensor_names.check_plain(tensors)
+    unwrapped = tensor_names.unwrapped(tensors)
+  config = _config(weights)
+  if options and config:
+    raise ValueError(
+      f"{path} is described by its config; expected no fields behind its path;"
+      f" got #{','.join(options)}"
+    )
+  return PublishedFiles(path, config, unwrapped, options)
 
 
-class Tensors(Mapping[str, np.ndarray]):
-  """Tensors of safetensors files, each read when it is asked for.
+@contextlib.contextmanager
+def reading(path: pathlib.Path) -> Iterator[None]:
+  """Turn an error of content that is of another form into one line.
 
-  Floating-point numbers of any width become float32.
+  Raises:
+    ValueError: the block raised an error; the message begins with `path`.
   """
+  try:
+    yield
+  except mapping.MappingError as error:
+    raise mapping.MappingError(error.problems, f"{path}: ") from error
+  except _UNFIT as error:
+    reason = " ".join(str(error).split())[:_LONGEST]
+    if not isinstance(error, ValueError):
+      reason = (
+        "its description or tensors are of another form than expected"
+        f" ({type(error).__name__}: {reason})"
+      )
+    if not reason.startswith(str(path)):
+      reason = f"{path}: {reason}"
+    raise ValueError(reason) from error
 
-  def __init__(self, files: Mapping[str, pathlib.Path]):
-    """Open files; `files` has the file of each tensor by its name."""
-    self._files = dict(files)
-    self._open = {path: _open(path) for path in set(self._files.values())}
 
-  def __getitem__(self, name: str) -> np.ndarray:
-    file = self._open[self._files[name]]
+def choose(
+  files: PublishedFiles, defaults: Mapping[str, str | int], *, say: bool = True
+) -> dict[str, Any]:
+  """Return fields that no tensor shows: the user's, or else the defaults.
+
+  Args:
+    files: a model without a description.
+    defaults: values by name.
+    say: whether the defaults are assumptions, to be said on stderr.
+
+  Raises:
+    ValueError: the user gave another field, or one of another type.
+  """
+  if unknown := [name for name in files.options if name not in defaults]:
+    raise ValueError(
+      f"#{unknown[0]} must be one of the fields that the weights do not show:"
+      f" {', '.join(defaults) or 'there is none'}"
+    )
+  values: dict[str, Any] = {}
+  for name, default in defaults.items():
+    value = files.options.get(name, default)
     try:
-      return _widened(file.get_tensor(name))
-    except safetensors.SafetensorError as error:
-      raise ValueError(f"{self._files[name]} is broken: {error}") from error
-
-  def check(self) -> None:
-    """Raise ValueError where a file lacks a tensor that its index names."""
-    for path, file in self._open.items():
-      held = set(file.keys())
-      for name, where in self._files.items():
-        if where == path and name not in held:
-          raise ValueError(f"{path} lacks {name}, which its index says it has")
-
-  def __contains__(self, name: object) -> bool:
-    return name in self._files  # Mapping's own would read the tensor
-
-  def __iter__(self) -> Iterator[str]:
-    return iter(self._files)
-
-  def __len__(self) -> int:
-    return len(self._files)
+      values[name] = type(default)(value)
+    except ValueError as error:
+      raise ValueError(f"#{name} must be a number; got {value!r}") from error
+  assumed = [f"{x}={values[x]}" for x in defaults if x not in files.options]
+  if say and assumed:
+    notices.say_once(
+      f"{files.path} has no config: assumed {', '.join(assumed)}; to say"
+      f" otherwise, write the fields behind its path:"
+      f" {files.path}#{','.join(assumed)}"
+    )
+  return values
 
 
-class NpzTensors(Mapping[str, np.ndarray]):
-  """Arrays of an npz file, each read when it is asked for, as `Tensors`."""
+def read_json(path: pathlib.Path) -> Any:
+  """Return the content of a JSON file.
 
-  def __init__(self, path: pathlib.Path):
-    """Open a file that holds no Python objects."""
-    self._path = path
-    # NumPy would leave the file open.
-    if not zipfile.is_zipfile(path):
-      raise ValueError(f"{path} is no intact npz file; get it again")
-    self._file = np.load(path, allow_pickle=False)
+  Raises:
+    ValueError: it is broken; the message names it.
+  """
+  try:
+    return json.loads(path.read_text(encoding="utf-8-sig"))
+  except (ValueError, RecursionError) as error:  # also of bytes without UTF-8
+    raise ValueError(
+      f"{path} is no intact JSON ({error}){tensor_files.told(path)}"
+    ) from error
 
-  def __getitem__(self, name: str) -> np.ndarray:
-    try:
-      array = self._file[name]
-    except _BROKEN as error:
-      raise ValueError(f"{name} in {self._path} is broken: {error}") from error
-    if array.dtype == np.dtype("V2"):
-      # NumPy has no name for bfloat16 and stores its bits.
-      array = array.view(ml_dtypes.bfloat16)
-    return _widened(array)
 
-  def __contains__(self, name: object) -> bool:
-    return name in self._file.files
-
-  def __iter__(self) -> Iterator[str]:
-    return iter(self._file.files)
-
-  def __len__(self) -> int:
-    return len(self._file.files)
+def _options(path: str) -> tuple[str, dict[str, str]]:
+  """Return a path without the fields behind it, and these."""
+  before, mark, text = path.rpartition("#")
+  if not mark or "=" not in text or pathlib.Path(path).exists():
+    return path, {}
+  parts = [part.partition("=") for part in text.split(",")]
+  return before, {name.strip(): value.strip() for name, _, value in parts}
 
 
 def _weights_in(folder: pathlib.Path) -> pathlib.Path:
@@ -145,7 +183,10 @@ def _weights_in(folder: pathlib.Path) -> pathlib.Path:
     if (folder / name).exists():
       return folder / name
   names = sorted(path.name for path in folder.iterdir())
+  indexes = [x for x in names if x.endswith(f".safetensors{_INDEX}")]
   others = [x for x in names if x.endswith((".safetensors", ".npz"))]
+  if len(indexes) == 1:
+    return folder / indexes[0]
   if len(others) == 1:
     return folder / others[0]
   pickles = [name for name in names if name.endswith(_PICKLES)]
@@ -182,52 +223,65 @@ def _check_kind(path: pathlib.Path) -> None:
     )
 
 
-def _safe(weights: pathlib.Path) -> Tensors:
+def _safe(weights: pathlib.Path) -> tensor_files.Tensors:
   if not weights.name.endswith(_INDEX):
-    return Tensors(dict.fromkeys(_open(weights).keys(), weights))
-  files = _json(weights).get("weight_map")
-  if not isinstance(files, dict):
+    names = tensor_files.names_in(weights)
+    return tensor_files.Tensors(dict.fromkeys(names, weights))
+  files = _object(weights).get("weight_map")
+  if not isinstance(files, dict) or not files:
     raise ValueError(f"{weights} has no weight_map: expected tensor -> file")
-  for name in sorted(set(files.values())):
+  for tensor, name in files.items():
     # Only files beside the index: whoever wrote it may not point elsewhere.
-    if pathlib.PurePath(str(name)).name != name:
-      raise ValueError(f"{weights} names {name!r}; expected a file beside it")
-    if not (weights.parent / name).exists():
-      raise FileNotFoundError(f"{weights} names {name}, which is not there")
-  tensors = Tensors({x: weights.parent / name for x, name in files.items()})
-  tensors.check()
-  return tensors
+    if not isinstance(name, str) or pathlib.PurePath(name).name != name:
+      raise ValueError(
+        f"{weights} names {name!r} for {tensor}; expected a file beside it"
+      )
+  _check_kinds_of_shards(weights, {*files.values()})
+  return tensor_files.Tensors(
+    {x: weights.parent / name for x, name in files.items()}
+  )
 
 
-def _open(path: pathlib.Path) -> Any:
-  try:
-    return safetensors.safe_open(path, framework="np")
-  except safetensors.SafetensorError as error:
-    raise ValueError(
-      f"{path} is no intact safetensors file ({error}); get it again"
-    ) from error
+def _check_kinds_of_shards(index: pathlib.Path, names: set[str]) -> None:
+  missing = sorted(x for x in names if not (index.parent / x).exists())
+  if missing:
+    more = f", nor are {len(missing) - 1} more" if missing[1:] else ""
+    raise FileNotFoundError(
+      f"{index} names {missing[0]}, which is not there{more}"
+    )
+  for name in sorted(names):
+    _check_kind(index.parent / name)
 
 
 def _config(weights: pathlib.Path) -> Mapping[str, Any]:
   """Return the description beside the weights, empty where there is none."""
   first = [config for name, config in WEIGHTS if name == weights.name]
   for name in (*first, *CONFIGS):
-    if (weights.parent / name).exists():
-      return _json(weights.parent / name)
+    path = weights.parent / name
+    if path.exists():
+      config = _object(path)
+      _check_unquantised(path, config)
+      return config
   return {}
 
 
-def _json(path: pathlib.Path) -> dict[str, Any]:
-  try:
-    content = json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as error:  # also of bytes that are no UTF-8
-    raise ValueError(f"{path} is no intact JSON: {error}") from error
+def _check_unquantised(path: pathlib.Path, config: Mapping[str, Any]) -> None:
+  towers = [x for x in config.values() if isinstance(x, dict)]
+  for section in (config, *towers):
+    for field in ("quantization_config", "compression_config"):
+      scheme = section.get(field)
+      if scheme:
+        method = scheme.get("quant_method") if isinstance(scheme, dict) else ""
+        raise ValueError(
+          f"{path}: {field} says that the weights are quantised"
+          f" ({method or scheme!r:.80}), which are not read: give the model's"
+          " float32, bfloat16 or float16 weights, or dequantise it with the"
+          " library that wrote it and save it again"
+        )
+
+
+def _object(path: pathlib.Path) -> dict[str, Any]:
+  content = read_json(path)
   if not isinstance(content, dict):
     raise ValueError(f"{path} must hold a JSON object; got {content!r:.80}")
   return content
-
-
-def _widened(array: np.ndarray) -> np.ndarray:
-  if array.dtype.kind == "f" or array.dtype == ml_dtypes.bfloat16:
-    return array.astype(np.float32, copy=False)
-  return array

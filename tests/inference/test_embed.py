@@ -266,7 +266,8 @@ def test_no_vocabulary(model, photos, tmp_path):
 def test_an_embedding_that_is_not_finite(model, folder, photos, tmp_path):
   config, params = model
   broken = dict(params) | {
-    "img/position": np.full_like(params["img/position"], np.inf)
+    # Finite, as weights must be, but not the products with them.
+    "img/norm/scale": np.full_like(params["img/norm/scale"], 3e38)
   }
   mirror.write(folder, config, broken)
   with pytest.raises(ValueError, match="5 of 5 image embeddings are not fin"):

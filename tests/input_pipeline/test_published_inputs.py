@@ -52,6 +52,48 @@ def test_images_are_made_ready_as_the_folder_says(tmp_path):
     model.make_image_protocol()
 
 
+def test_what_is_assumed_of_images_is_said(tmp_path, capsys):
+  goldens.write_published("hf_clip", tmp_path)
+  model_lib.load(tmp_path).make_image_protocol()
+  error = capsys.readouterr().err
+  assert f"{tmp_path} has no processor_config.json or prepro" in error
+  assert "assumed hf_clip's usual pixels: shorter side to 12 (bicubic)" in error
+  model_lib.load(tmp_path).make_image_protocol()
+  assert "assumed" not in capsys.readouterr().err  # once
+  described = image_protocols.to_hf(image_protocols.PROTOCOLS["clip"])
+  (tmp_path / "processor_config.json").write_text(
+    json.dumps({"image_processor": described})
+  )
+  other = json.dumps(described | {"resample": 2})
+  (tmp_path / "preprocessor_config.json").write_text(other)
+  protocol = model_lib.load(tmp_path).make_image_protocol()
+  assert (protocol.size, protocol.interpolation) == (12, "bicubic")
+  lines = capsys.readouterr().err.splitlines()
+  assert lines == [
+    f"{tmp_path}: processor_config.json and preprocessor_config.json differ;"
+    " taken from processor_config.json: resample 3 (there 2)",
+    f"{tmp_path}: its images are described with 224 pixels, its tower takes 12:"
+    " assumed shorter side to 12 (bicubic), centre crop of 12, mean (0.4815,"
+    " 0.4578, 0.4082), std (0.2686, 0.2613, 0.2758)",
+  ]
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {"size": "x", "image_processor_type": "ViTImageProcessor"},
+    {"size": {"height": "a", "width": "a"}},
+    {"size": -3, "image_processor_type": 5},
+    {"image_mean": "abc", "image_processor_type": "CLIPImageProcessor"},
+  ],
+)
+def test_a_processor_of_another_form(fields, tmp_path):
+  goldens.write_published("hf_vit", tmp_path)
+  (tmp_path / "processor_config.json").write_text(json.dumps(fields))
+  with pytest.raises(ValueError, match=r"processor_config\.json|size"):
+    model_lib.load(tmp_path).make_image_protocol()
+
+
 def test_a_vocabulary_larger_than_the_model_s(tmp_path):
   goldens.write_published("hf_clip", tmp_path)
   made = bytes_lib.make_tokenizer(

@@ -27,6 +27,21 @@ def test_eot_is_the_first_token_of_that_id():
   assert np.abs(others - want).max(axis=1).min() > 1e-3
 
 
+def test_argmax_is_the_first_of_the_highest_id():
+  """OpenAI's rule, also where tokens were added behind the end of text."""
+  config = towers.make_config(
+    text={"pool": "argmax", "causal": True, "mask_padding": False, "eot_id": 1}
+  )
+  model = towers.make_model(config)
+  want = towers.embed_texts(model, jnp.asarray([[7, 0, 45]]))
+  for row in ([7, 0, 45, 0], [7, 0, 45, 45], [7, 0, 45, 3, 1]):
+    got = towers.embed_texts(model, jnp.asarray([row]))
+    np.testing.assert_allclose(got, want, atol=1e-6, err_msg=str(row))
+  other = towers.embed_texts(model, jnp.asarray([[7, 0, 45, 46]]))
+  assert np.abs(other - want).max() > 1e-3
+  assert not config.text.ignores_padding
+
+
 def test_cls_token_sees_the_caption_and_the_first_padding():
   """The rule of open_clip's CoCa, whose mask is one position late."""
   config = towers.make_config(text={"pool": "cls", "causal": True})

@@ -117,6 +117,13 @@ def find(files: opening.PublishedFiles) -> Family:
     if family.recognises(files):
       return family
   tensors = list(files.tensors)
+  begins = {name.partition(".")[0] for name in tensors}
+  heads = {"text_model", "vision_model", "vit", "bert"}
+  if not files.config and begins & heads:
+    raise ValueError(
+      f"{files.path} has tensors of transformers ({tensors[0]}, ...), whose"
+      " sizes its config.json says: expected it beside the weights"
+    )
   kind = files.config.get("model_type") or files.config.get("architectures")
   raise ValueError(
     f"{files.path} is of no family that is known ("

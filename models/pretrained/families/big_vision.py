@@ -4,8 +4,10 @@ Layers are separate (encoderblock_0) or stacked (encoderblock); attention
 kernels are [D, H, K]. All sizes are read from shapes; the other fields have the
 values of big_vision's models: tanh GELU, epsilon 1e-6, and for text the last
 position pooled (models/proj/image_text/text_transformer.py, pool_type="last").
+No tensor shows the activation: it can be given behind the path.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -42,13 +44,16 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
     ValueError: the tensors are not those of a model of this family.
   """
   tensors = _Names(files.tensors)
+  chosen = opening.choose(files, {"activation": _ACTIVATION})
   image = text = None
   embed_dims = []
   if "img/embedding/kernel" in tensors:
     image, embed_dim = _read_image(tensors)
+    image = dataclasses.replace(image, **chosen)
     embed_dims.append(embed_dim)
   if "txt/pos_embedding" in tensors:
     text, embed_dim = _read_text(tensors)
+    text = dataclasses.replace(text, **chosen)
     embed_dims.append(embed_dim)
   if not embed_dims or len({*embed_dims}) > 1:
     raise ValueError(
@@ -57,8 +62,8 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
     )
   return fresh.make_model(
     embed_dim=embed_dims[0],
-    scale_init=math.exp(tensors["t"].item()) if "t" in tensors else 1.0,
-    bias_init=tensors["b"].item() if "b" in tensors else 0.0,
+    scale_init=tensors.scale("t") if "t" in tensors else 1.0,
+    bias_init=tensors.number("b") if "b" in tensors else 0.0,
     image=image,
     text=text,
   )
@@ -73,9 +78,9 @@ def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
     entries += _text_links(model.text)
   if model.image is not None and model.text is not None:
     entries += (
-      mapping.link("log_scale", "t", forms.BATCHED),
+      mapping.link("log_scale", "t", forms.ONE_NUMBER),
       # LiT has a scale only.
-      mapping.link("bias", "b", forms.BATCHED, optional=True),
+      mapping.link("bias", "b", forms.ONE_NUMBER, optional=True),
     )
   entries = [
     mapping.link(
@@ -112,6 +117,12 @@ class _Names:
 
   def __getitem__(self, name: str) -> np.ndarray:
     return self._tensors[self._root + name]
+
+  def number(self, name: str) -> float:
+    return mapping.number(self._tensors, self._root + name)
+
+  def scale(self, name: str) -> float:
+    return mapping.scale(self._tensors, self._root + name)
 
 
 def _read_image(

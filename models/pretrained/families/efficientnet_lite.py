@@ -65,6 +65,7 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   Raises:
     ValueError: no published variant has as many blocks of these widths.
   """
+  opening.choose(files, {})  # all follows from the tensors
   embed_dim = files.tensors["_fc.weight"].shape[0]
   kernel = "_blocks.{}._project_conv.weight"
   num_blocks = mapping.count(files.tensors, kernel)

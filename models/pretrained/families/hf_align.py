@@ -20,6 +20,7 @@ from models import bert, dual_encoder, efficientnet
 from models.pretrained import forms, mapping, opening
 from models.pretrained.families import hf_bert, hf_efficientnet
 from models.pretrained.parts import conv_links, fresh, hf_json, torch_links
+from runtime import checks
 
 IGNORED = (
   *conv_links.IGNORED,
@@ -57,7 +58,8 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
       f" {image.out_width} channels that vision_config ends with; got"
       f" {embed_dim}"
     )
-  temperature = np.asarray(files.tensors["temperature"], np.float64).item()
+  temperature = mapping.number(files.tensors, "temperature")
+  checks.above("tensor temperature", temperature, 0)
   return fresh.make_model(
     embed_dim=embed_dim,
     scale_init=1 / temperature,
@@ -120,7 +122,7 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
 
 
 def _load_temperature(arrays: Sequence[np.ndarray]) -> forms.Arrays:
-  log_scale = -np.log(np.asarray(arrays[0], np.float64))
+  log_scale = -np.log(np.asarray(arrays[0], np.float64).reshape(()))
   return [log_scale.astype(np.float32), np.zeros_like(log_scale, np.float32)]
 
 

@@ -10,8 +10,6 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from models import dual_encoder, text_transformer, vit
 from models.pretrained import forms, mapping, opening, positions
 from models.pretrained.parts import clip_transformers, hf_json, torch_links
@@ -26,7 +24,6 @@ _BOTH: Mapping[str, Any] = types.MappingProxyType(
   {
     "hidden_act": "quick_gelu",
     "layer_norm_eps": 1e-5,
-    "attention_dropout": 0.0,
     "num_hidden_layers": 12,
     "projection_dim": 512,
   }
@@ -56,7 +53,7 @@ _IMAGE: Mapping[str, Any] = types.MappingProxyType(
 )
 _IDS = ("pad_token_id", "eos_token_id")
 # Wrong value in the first published configs of CLIP: with it, transformers
-# pools the token of the highest id, the end of text in CLIP's vocabulary.
+# pools the token of the highest id, be it the end of text or not.
 _OLD_EOS = 2
 
 
@@ -75,17 +72,21 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   config = files.config
   image = text = None
   scale = clip_transformers.SCALE_INIT
-  embed_dim = {**_BOTH, **config}["projection_dim"]
+  embed_dim = hf_json.integer(
+    {**_BOTH, **config}, "config.json", "projection_dim"
+  )
   if not one_tower:
-    scale = math.exp(np.asarray(files.tensors["logit_scale"]).item())
+    scale = mapping.scale(files.tensors, "logit_scale")
   if one_tower != _IMAGE_KIND:
     section = _section(config, _TEXT, "" if one_tower else "text_config")
-    has_projection = "text_projection.weight" in files.tensors
+    has_projection = not one_tower or "text_projection.weight" in files.tensors
     text = _read_text(section, family, has_projection)
     embed_dim = embed_dim if has_projection else text.width
   if one_tower != _TEXT_KIND:
     section = _section(config, _IMAGE, "" if one_tower else "vision_config")
-    has_projection = "visual_projection.weight" in files.tensors
+    has_projection = (
+      not one_tower or "visual_projection.weight" in files.tensors
+    )
     image = _read_image(section, has_projection)
     embed_dim = embed_dim if has_projection else image.width
   return clip_transformers.make_model(embed_dim, image, text, scale_init=scale)
@@ -95,7 +96,7 @@ def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
   """Return the links of the whole file."""
   whole = model.image is not None and model.text is not None
   result = [
-    mapping.link("log_scale", "logit_scale")
+    mapping.link("log_scale", "logit_scale", forms.NUMBER)
     if whole
     else mapping.link("log_scale", default=math.log(model.scale_init)),
     mapping.link("bias", default=0.0),
@@ -117,16 +118,19 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
     ValueError: transformers' CLIPModel cannot express a field.
   """
   image, text = model.image, model.text
+  is_old = getattr(text, "pool", None) == "argmax"
+  pool = "argmax" if is_old else "eot"
   clip_transformers.refuse(
     "transformers' CLIPModel",
     clip_transformers.unlike_image(image, projection=True)
-    + clip_transformers.unlike_text(text, projection=True)
+    + clip_transformers.unlike_text(text, projection=True, pool=pool)
     + clip_transformers.unlike("model", model, {"bias_init": 0.0}),
   )
   assert isinstance(image, vit.ViTConfig)
   assert isinstance(text, text_transformer.TextTransformerConfig)
   # CLIPModel mistakes this end of text for the wrong value of old configs.
-  family = _METACLIP_2 if text.eot_id == _OLD_EOS else "clip"
+  eot_id = _OLD_EOS if is_old else text.eot_id
+  family = "clip" if is_old or eot_id != _OLD_EOS else _METACLIP_2
   class_name = "MetaClip2Model" if family == _METACLIP_2 else "CLIPModel"
   return {
     "architectures": [class_name],
@@ -140,7 +144,7 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
       "max_position_embeddings": text.num_tokens,
       "bos_token_id": None,  # the towers do not look for it
       "pad_token_id": text.pad_id,
-      "eos_token_id": text.eot_id,
+      "eos_token_id": eot_id,
       **_write_sizes(text, model.embed_dim),
     },
     "vision_config": {
@@ -176,11 +180,12 @@ def _section(
   values = {**defaults, **(fields or {})}
   label = name or "config.json"
   hf_json.expect(values, label, "hidden_act", *hf_json.ACTIVATIONS)
-  for field, expected in (("attention_dropout", 0), ("num_channels", 3)):
-    if field in defaults:
-      hf_json.expect(values, label, field, expected)
+  if "num_channels" in defaults:
+    hf_json.expect(values, label, "num_channels", 3)
   for field, default in defaults.items():
     if field in _IDS:
+      if field == "pad_token_id" and values[field] is None:
+        values[field] = default
       if type(values[field]) is not int or values[field] < 0:
         raise ValueError(
           f"{label}: {field} must be one id; got {values[field]!r}"
@@ -203,18 +208,19 @@ def _write_sizes(
 def _read_text(
   values: Mapping[str, Any], family: str, has_projection: bool
 ) -> text_transformer.TextTransformerConfig:
-  eot_id, pad_id = values["eos_token_id"], values["pad_token_id"]
+  pad_id = values["pad_token_id"]
+  pool = {"pool": "eot", "eot_id": values["eos_token_id"]}
   if family != _METACLIP_2:
     # CLIP's is 1 in config.json, which nothing uses.
     pad_id = clip_transformers.PAD_ID
-    if eot_id == _OLD_EOS:
-      eot_id = values["vocab_size"] - 1
+    if values["eos_token_id"] == _OLD_EOS:
+      pool = clip_transformers.highest_id(values["vocab_size"])
   return clip_transformers.make_text(
     **hf_json.read_layers(values, "config.json"),
     vocab_size=values["vocab_size"],
     num_tokens=values["max_position_embeddings"],
     pad_id=pad_id,
-    eot_id=eot_id,
+    **pool,
     projection=has_projection,
   )
 

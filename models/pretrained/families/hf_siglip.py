@@ -8,8 +8,6 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from models import dual_encoder, naflex, text_transformer, vit
 from models.pretrained import forms, mapping, opening, positions
 from models.pretrained.parts import fresh, hf_json, torch_links
@@ -176,7 +174,7 @@ def make_model(
       ),
       # Unused fields: padding is a token like the others, and the last position
       # is pooled.
-      pad_id=text["pad_token_id"],
+      pad_id=1 if text["pad_token_id"] is None else text["pad_token_id"],
       eot_id=1,
       causal=False,
       pool="last",
@@ -193,8 +191,8 @@ def make_model(
   has_scale = "logit_scale" in tensors
   return fresh.make_model(
     embed_dim=sizes[0],
-    scale_init=float(np.exp(tensors["logit_scale"][0])) if has_scale else 1.0,
-    bias_init=float(tensors["logit_bias"][0]) if has_scale else 0.0,
+    scale_init=mapping.scale(tensors, "logit_scale") if has_scale else 1.0,
+    bias_init=mapping.number(tensors, "logit_bias") if has_scale else 0.0,
     image=image,
     text=text_config,
   )
@@ -211,8 +209,8 @@ def make_links(
     entries += _text_links()
   if patch is not None and model.text is not None:
     entries += (
-      mapping.link("log_scale", "logit_scale", forms.BATCHED),
-      mapping.link("bias", "logit_bias", forms.BATCHED),
+      mapping.link("log_scale", "logit_scale", forms.ONE_NUMBER),
+      mapping.link("bias", "logit_bias", forms.ONE_NUMBER),
     )
   # A file of one tower has its names without the tower's prefix.
   return mapping.spelled(

@@ -5,7 +5,7 @@ import types
 from typing import Any
 
 from models import dual_encoder, naflex
-from models.pretrained import forms, mapping, opening
+from models.pretrained import forms, mapping, opening, pixels
 from models.pretrained.families import hf_siglip
 from models.pretrained.parts import hf_json
 
@@ -39,7 +39,7 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
         f"vision_config: num_patches must be a square; got {count}"
       )
     patch_size = hf_json.integer(vision, "vision_config", "patch_size")
-    processor = hf_json.beside(files, "preprocessor_config.json")
+    processor = pixels.read_processor(files.folder).fields
     image = naflex.NaFlexConfig(
       tower="naflex",
       image_size=side * patch_size,

@@ -3,7 +3,7 @@
 open_clip_config.json describes the model. A file without one is read as a CLIP
 with open_clip's defaults: GELU, heads as in its model_configs, the highest id
 as the end of text. The tensors do not show whether it was trained with another
-activation.
+activation or number of heads: these are said, and can be given behind the path.
 
 The two towers of a CoCa are read; its captioner (text_decoder) embeds nothing
 and is left out. It is exported as open_clip's CustomTextCLIP with the same
@@ -15,10 +15,8 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from models import convnext, dual_encoder, resnet, text_transformer, vit
-from models.pretrained import mapping, opening, pixels
+from models.pretrained import forms, mapping, opening, pixels
 from models.pretrained.families import open_clip_config
 from models.pretrained.parts import (
   clip_resnet,
@@ -57,11 +55,11 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
       Transformer.
   """
   tensors = files.tensors
-  bias = tensors.get("logit_bias")
+  has_bias = "logit_bias" in tensors
   preprocess = files.config.get("preprocess_cfg", {})
   fields = {
-    "scale_init": openai_names.scale(tensors),
-    "bias_init": 0.0 if bias is None else np.asarray(bias).item(),
+    "scale_init": mapping.scale(tensors, "logit_scale"),
+    "bias_init": mapping.number(tensors, "logit_bias") if has_bias else 0.0,
     "image_mean": pixels.triple(
       preprocess.get("mean", clip_transformers.PIXEL_MEAN)
     ),
@@ -70,7 +68,7 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
     ),
   }
   if not files.config:
-    return clip_transformers.make_model(*_from_shapes(tensors), **fields)
+    return clip_transformers.make_model(*_from_shapes(files), **fields)
   config = files.config["model_cfg"]
   open_clip_config.check(config)
   return clip_transformers.make_model(
@@ -88,8 +86,8 @@ def links(model: dual_encoder.ModelConfig) -> tuple[mapping.Link, ...]:
   CoCa; names with and without it are read.
   """
   result = [
-    mapping.link("log_scale", "logit_scale"),
-    mapping.link("bias", "logit_bias", default=0.0),
+    mapping.link("log_scale", "logit_scale", forms.NUMBER),
+    mapping.link("bias", "logit_bias", forms.NUMBER, default=0.0),
   ]
   image, text = model.image, model.text
   if isinstance(image, resnet.ResNetConfig):
@@ -139,32 +137,47 @@ def _prefix(tensors: mapping.Tensors) -> str:
 
 
 def _from_shapes(
-  tensors: mapping.Tensors,
+  files: opening.PublishedFiles,
 ) -> tuple[int, vit.ViTConfig, text_transformer.TextTransformerConfig]:
+  tensors = files.tensors
   if "visual.conv1.weight" not in tensors or "visual.proj" not in tensors:
     raise ValueError(
       "open_clip_config.json must lie beside this file: its image tower is not"
       " open_clip's own Vision Transformer"
     )
   prefix = _prefix(tensors)
-  shared = {
-    "activation": "gelu",
-    "norm_epsilon": clip_transformers.NORM_EPSILON,
-  }
   width = len(tensors["visual.conv1.weight"])
   image = openai_names.image_sizes(tensors, _HEAD_WIDTHS.get(width, 64))
-  if "visual.attn_pool.query" in tensors:
+  text = openai_names.text_sizes(tensors, prefix)
+  has_queries = "visual.attn_pool.query" in tensors
+  chosen = opening.choose(
+    files,
+    {
+      "activation": "gelu",
+      "image_heads": image["num_heads"],
+      "text_heads": text["num_heads"],
+      **({"pool_heads": 8} if has_queries else {}),
+    },
+  )
+  image["num_heads"], text["num_heads"] = (
+    chosen["image_heads"],
+    chosen["text_heads"],
+  )
+  shared = {
+    "activation": chosen["activation"],
+    "norm_epsilon": clip_transformers.NORM_EPSILON,
+  }
+  if has_queries:
     image["pool"] = "queries"
     image["num_queries"] = len(tensors["visual.attn_pool.query"])
-    image["pool_heads"] = 8
-  text = openai_names.text_sizes(tensors, prefix)
+    image["pool_heads"] = chosen["pool_heads"]
   if f"{prefix}cls_emb" in tensors:
     text |= open_clip_config.COCA_TEXT | {"num_tokens": text["num_tokens"] - 1}
   return (
     tensors["visual.proj"].shape[1],
     clip_transformers.make_image(**image, **shared),
     clip_transformers.make_text(
-      **text, **shared, eot_id=text["vocab_size"] - 1
+      **clip_transformers.highest_id(text["vocab_size"]) | text, **shared
     ),
   )
 

@@ -1,5 +1,6 @@
 """Section "model_cfg" of open_clip_config.json, as of open_clip 3.3."""
 
+import re
 import types
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -80,6 +81,12 @@ _HARMLESS = (
   "timm_model_pretrained",
   "timm_drop",
   "timm_drop_path",
+  "hf_model_pretrained",
+)
+# Fields of training: nothing is dropped or recomputed when embedding.
+_TRAINING = re.compile(
+  r".*drop(out|_path|_rate|_connect)?(_rate|_prob)?|.*grad(ient)?_checkpointing|"
+  r"initializer_.*|init_std|use_cache|torch_dtype|dtype|_attn_implementation"
 )
 _MODEL = (
   "embed_dim",
@@ -89,6 +96,9 @@ _MODEL = (
   "custom_text",
   "init_logit_scale",
   "init_logit_bias",
+  "nonscalar_logit_scale",
+  "output_dict",
+  "cast_dtype",
   "multimodal_cfg",
 )
 # Fields of CoCa's text tower, whose cls token is pooled.
@@ -98,7 +108,7 @@ _TANH = {"approximate": "tanh"}
 # End of text of SigLIP's tokenizers, used with pool_type="last".
 _LAST_EOT_ID = 1
 _POOLS: Mapping[str, str] = types.MappingProxyType(
-  {"argmax": "eot", "eos": "eot", "first": "first", "last": "last"}
+  {"argmax": "argmax", "eos": "eot", "first": "first", "last": "last"}
 )
 
 
@@ -148,12 +158,14 @@ def read_text(
   hf_json.expect(values, "text_cfg", "proj_type", "linear", "none")
   eot_ids = {"eos": values["eos_id"], "last": _LAST_EOT_ID}
   fields = {
-    "pool": _POOLS[values["pool_type"]],
-    "eot_id": eot_ids.get(values["pool_type"], values["vocab_size"] - 1),
+    **clip_transformers.highest_id(values["vocab_size"]),
     "causal": not values["no_causal_mask"],
     "projection": values["proj_type"] == "linear",
     "projection_bias": values["proj_bias"],
   }
+  if values["pool_type"] != "argmax":
+    fields["pool"] = _POOLS[values["pool_type"]]
+    fields["eot_id"] = eot_ids.get(values["pool_type"], fields["eot_id"])
   if values["embed_cls"]:  # overrides pool_type
     fields |= COCA_TEXT
   return clip_transformers.make_text(
@@ -208,7 +220,7 @@ def write(model: dual_encoder.ModelConfig) -> dict[str, Any]:
 
 def is_custom(text: text_transformer.TextTransformerConfig) -> bool:
   """Return whether published models of this kind are CustomTextCLIP or CoCa."""
-  return text.pool != "eot"
+  return text.pool not in ("eot", "argmax")
 
 
 def _unlike_image(image: Any) -> list[str]:
@@ -288,7 +300,10 @@ def _write_pool(
     return {"embed_cls": True}
   if text.pool != "eot":
     return {"pool_type": text.pool}
-  if text.eot_id == text.vocab_size - 1:
+  if clip_transformers.highest_id(text.vocab_size) == {
+    "pool": text.pool,
+    "eot_id": text.eot_id,
+  }:
     return {"pool_type": "argmax"}
   return {"pool_type": "eos", "eos_id": text.eot_id}
 
@@ -347,7 +362,11 @@ def _section(
 def _refuse_unknown(
   name: str, values: Mapping[str, Any], known: Collection[str]
 ) -> None:
-  unknown = [field for field in values if field not in known]
+  unknown = [
+    field
+    for field in values
+    if field not in known and not _TRAINING.fullmatch(field)
+  ]
   if unknown:
     raise ValueError(
       f"{name} has fields that are not known here: {', '.join(unknown)}"

@@ -28,8 +28,10 @@ def recognises(files: opening.PublishedFiles) -> bool:
 def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """Return the model that the shapes describe."""
   tensors = files.tensors
+  # Known of OpenAI's archives, so nothing is said.
+  chosen = opening.choose(files, {"activation": _ACTIVATION}, say=False)
   shared = {
-    "activation": _ACTIVATION,
+    "activation": chosen["activation"],
     "norm_epsilon": clip_transformers.NORM_EPSILON,
   }
   text = openai_names.text_sizes(tensors)
@@ -42,9 +44,9 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
     tensors["text_projection"].shape[1],
     image,
     clip_transformers.make_text(
-      **text, **shared, eot_id=text["vocab_size"] - 1
+      **clip_transformers.highest_id(text["vocab_size"]) | text, **shared
     ),
-    scale_init=openai_names.scale(tensors),
+    scale_init=mapping.scale(tensors, "logit_scale"),
   )
 
 

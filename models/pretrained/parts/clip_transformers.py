@@ -16,6 +16,8 @@ SCALE_MAX = 100.0
 SCALE_INIT = 1 / 0.07
 # Padding of OpenAI's tokenizer: 0, which is also its token "!".
 PAD_ID = 0
+# Entries of OpenAI's vocabulary; the last one is the end of text.
+VOCAB_SIZE = 49_408
 # Default of torch.nn.LayerNorm.
 NORM_EPSILON = 1e-5
 # Fields of both towers that are the same in all models.
@@ -53,6 +55,16 @@ def make_text(**fields: Any) -> text_transformer.TextTransformerConfig:
   return text_transformer.TextTransformerConfig(
     tower="transformer", **_TEXT | defaults | fields
   )
+
+
+def highest_id(vocab_size: int) -> dict[str, Any]:
+  """Return the fields of a text tower that pools the token of the highest id.
+
+  OpenAI's code, old configs of transformers and open_clip's "argmax" do so. In
+  CLIP's own vocabulary that token is the end of text, and no other follows it.
+  """
+  pool = "eot" if vocab_size == VOCAB_SIZE else "argmax"
+  return {"pool": pool, "eot_id": vocab_size - 1}
 
 
 def make_model(

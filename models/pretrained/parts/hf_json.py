@@ -1,6 +1,5 @@
 """Readers and checks of the settings in transformers' json files."""
 
-import json
 import types
 import typing
 from collections.abc import Mapping
@@ -108,7 +107,7 @@ def written_labels(count: int) -> dict[str, Any]:
 def beside(files: opening.PublishedFiles, name: str) -> Any:
   """Return the content of a JSON file beside the weights, {} if missing."""
   path = files.folder / name
-  return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+  return opening.read_json(path) if path.is_file() else {}
 
 
 def as_tower(section: str, tower: Any, *kinds: type[Tower]) -> Tower:

@@ -5,8 +5,6 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from models import text_transformer, vit
 from models.pretrained import forms, mapping, positions
 from models.pretrained.parts import torch_links
@@ -27,11 +25,6 @@ _LAYER: Mapping[str, str] = types.MappingProxyType(
 )
 
 
-def scale(tensors: mapping.Tensors) -> float:
-  """Return the scale of the logits."""
-  return math.exp(np.asarray(tensors["logit_scale"]).item())
-
-
 def image_sizes(tensors: mapping.Tensors, head_width: int) -> dict[str, Any]:
   """Return fields of a Vision Transformer from the shapes of its tensors."""
   width, _, _, patch_size = tensors["visual.conv1.weight"].shape
@@ -40,7 +33,7 @@ def image_sizes(tensors: mapping.Tensors, head_width: int) -> dict[str, Any]:
     "image_size": patch_size * math.isqrt(num_patches),
     "patch_size": patch_size,
     "width": width,
-    "num_heads": width // head_width,
+    "num_heads": max(1, width // head_width),
     **_layer_sizes(tensors, "visual.transformer"),
   }
 
@@ -52,7 +45,7 @@ def text_sizes(tensors: mapping.Tensors, prefix: str = "") -> dict[str, Any]:
     "vocab_size": vocab_size,
     "num_tokens": len(tensors[f"{prefix}positional_embedding"]),
     "width": width,
-    "num_heads": width // _TEXT_HEAD_WIDTH,
+    "num_heads": max(1, width // _TEXT_HEAD_WIDTH),
     **_layer_sizes(tensors, f"{prefix}transformer"),
   }
 

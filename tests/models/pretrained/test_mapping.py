@@ -134,8 +134,9 @@ def test_a_long_list_is_cut():
   problems, text = _problems(tensors)
   assert len(problems["left over"]) == 30
   assert "30 left over" in text
-  assert "x9\n  and 20 more" in text
-  assert "x10" not in text
+  assert "x3 and 26 more" in text
+  assert "x4" not in text
+  assert "\n" not in text
 
 
 def test_ignored_names_match_whole():
@@ -165,10 +166,10 @@ def test_positions_are_resized_only_where_they_differ():
 def test_an_optional_link_is_all_there_or_not_at_all():
   links = (mapping.link("a", ("x", "y"), forms.biases(3), optional=True),)
   assert mapping.load(links, {}, {"a": _random(1)}) == {}
-  with pytest.raises(mapping.MappingError, match=r"1 missing:\n  y \(for a\)"):
+  with pytest.raises(mapping.MappingError, match=r"1 missing: y \(for a\)"):
     mapping.load(links, {"x": _random(3)}, {"a": _random(1)})
 
 
 def test_a_parameter_without_a_name_there():
-  with pytest.raises(mapping.MappingError, match="without a name there:\n  b"):
+  with pytest.raises(mapping.MappingError, match="without a name there: b"):
     mapping.save(LINKS, {"b": _random(1)})

@@ -72,7 +72,9 @@ def test_shards(tmp_path):
   with pytest.raises(ValueError, match="lacks c"):
     opening.open_model(tmp_path)
   index.write_text(json.dumps({"weight_map": where | {"b": "../b"}}))
-  with pytest.raises(ValueError, match=r"names '\.\./b'; expected a file besi"):
+  with pytest.raises(
+    ValueError, match=r"names '\.\./b' for b; expected a file b"
+  ):
     opening.open_model(tmp_path)
   index.write_text(json.dumps({"weight_map": where | {"b": "b.safetensors"}}))
   with pytest.raises(FileNotFoundError, match=r"b\.safetensors, which is not"):
@@ -98,9 +100,7 @@ def test_npz(tmp_path):
 def test_python_objects_in_an_npz_are_not_read(tmp_path):
   np.savez(tmp_path / "m.npz", a=np.array([{"a": 1}], dtype=object))
   tensors = opening.open_model(tmp_path).tensors
-  with pytest.raises(
-    ValueError, match=r"a in .*m\.npz is broken.*allow_pickle"
-  ):
+  with pytest.raises(ValueError, match=r"m\.npz: array a holds Python objects"):
     tensors["a"]
 
 

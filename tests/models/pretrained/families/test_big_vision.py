@@ -91,7 +91,7 @@ def test_messages():
   del tensors[name]
   with pytest.raises(
     mapping.MappingError,
-    match=f"1 missing:\n  {re.escape(name)} .*\n1 left over:\n  .*img/more",
+    match=f"1 missing: {re.escape(name)} .*; 1 left over: .*img/more",
   ):
     _load(found, tensors)
   logits = {**found.tensors, "params/img/pre_logits/kernel": np.zeros((16, 16))}

@@ -113,7 +113,7 @@ def test_both_places_of_the_text_tower_are_read():
 @pytest.mark.parametrize(
   ("section", "fields", "message"),
   [
-    ("", {"nonscalar_logit_scale": True}, "not known.*nonscalar_logit_scale"),
+    ("", {"fancy": True}, "not known.*fancy"),
     ("vision_cfg", {"ls_init_value": 0.1}, "ls_init_value must be .*None"),
     ("vision_cfg", {"pool_type": "avg"}, "pool_type must be one of 'tok'"),
     ("vision_cfg", {"rope": 1}, "vision_cfg has fields .*not known here: rope"),
@@ -128,6 +128,38 @@ def test_both_places_of_the_text_tower_are_read():
 def test_refuses_what_would_be_another_function(section, fields, message):
   with pytest.raises(ValueError, match=message):
     open_clip.read_model(_with(_golden("vit"), section, **fields))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_one_number_is_one_number(shape):
+  found = _golden("siglip")
+  _, params = goldens.load(open_clip, found)
+  assert params["bias"]
+  logits = ("logit_scale", "logit_bias")
+  other = {x: np.reshape(found.tensors[x], shape) for x in logits}
+  found = dataclasses.replace(found, tensors={**found.tensors, **other})
+  found = _with(found, "", nonscalar_logit_scale=True)
+  _, again = goldens.load(open_clip, found)
+  assert again["log_scale"].shape == again["bias"].shape == ()
+  assert again["log_scale"] == params["log_scale"]
+  assert again["bias"] == params["bias"]
+
+
+def test_fields_of_training_change_nothing():
+  found = _golden("vit")
+  model = open_clip.read_model(found)
+  found = _with(found, "vision_cfg", patch_dropout=0.5, drop_path_rate=0.1)
+  found = _with(found, "text_cfg", dropout=0.1, use_cache=True)
+  assert open_clip.read_model(found) == model
+
+
+def test_the_highest_id_is_pooled():
+  """As open_clip's "argmax" does, whatever tokens were added."""
+  text = open_clip.read_model(_with(_golden("vit"), "text_cfg")).text
+  assert text.pool == "argmax"
+  whole = _with(_golden("vit"), "text_cfg", vocab_size=49_408)
+  text = open_clip.read_model(whole).text
+  assert (text.pool, text.eot_id) == ("eot", 49_407)
 
 
 def test_a_file_without_config_needs_open_clip_s_own_towers():
