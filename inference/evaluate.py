@@ -8,7 +8,8 @@ from evaluators import suite, summary
 from inference import model as model_lib
 from runtime import cluster, strict_json
 from training import config as config_lib
-from training import metrics, workdir
+from training import metrics
+from training.run import workdir
 
 
 def run(

@@ -14,8 +14,9 @@ from input_pipeline import model_inputs, published_inputs, tokenizers
 from models import dual_encoder
 from models.pretrained import families, loading, opening
 from runtime import mesh as mesh_lib
-from training import checkpointing, run_inputs, workdir
+from training import checkpointing
 from training import config as config_lib
+from training.run import run_inputs, workdir
 
 # Family of a model that was trained here.
 RUN = "run"

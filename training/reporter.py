@@ -10,8 +10,9 @@ import jax
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
 from runtime import failures
-from training import checkpointing, metrics, run_warnings
+from training import checkpointing, metrics
 from training import config as config_lib
+from training.run import run_warnings
 
 # Seconds between two lines with times in metrics.jsonl.
 _CLOCK_SECONDS = 10.0

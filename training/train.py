@@ -27,16 +27,13 @@ from training import (
   evaluation,
   metrics,
   reporter,
-  run_inputs,
-  run_warnings,
-  starting_weights,
   train_state,
   train_step,
-  workdir,
 )
 from training import config as config_lib
 from training import stop as stop_lib
 from training.report import report
+from training.run import run_inputs, run_warnings, starting_weights, workdir
 
 T = TypeVar("T")
 

@@ -6,7 +6,8 @@ import numpy as np
 from models.pretrained import mapping
 from runtime import mesh as mesh_lib
 from tests.models.pretrained.families import mirror
-from training import checkpointing, train_state, workdir
+from training import checkpointing, train_state
+from training.run import workdir
 
 
 class _Iterator:

@@ -11,7 +11,7 @@ from runtime import failures, sections
 from tests import runs
 from tests.inference import fresh_run
 from tests.models.pretrained import goldens
-from training import workdir
+from training.run import workdir
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ from configs.parts import sources
 from evaluators.sets import kinds
 from tests import runs, tiny
 from training import config as config_lib
-from training import run_inputs, train
+from training import train
+from training.run import run_inputs
 
 
 def _values(**changes):

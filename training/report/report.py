@@ -18,8 +18,8 @@ from PIL import Image
 from evaluators import gallery, summary
 from runtime import whole_files
 from runtime.pages import page
-from training import run_warnings
 from training.report import report_charts
+from training.run import run_warnings
 
 # Longest side in pixels; larger pictures are resized to it.
 _LARGEST_PICTURE = 128

@@ -7,7 +7,7 @@ import pytest
 from configs import quickstart
 from evaluators.sets import old_fields
 from training import config as config_lib
-from training import workdir
+from training.run import workdir
 
 
 def _old_values(retrieval=("compositional", "unseen_concept")):

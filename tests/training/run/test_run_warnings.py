@@ -7,7 +7,7 @@ import pytest
 
 from runtime import jsonl
 from tests import runs
-from training import run_warnings
+from training.run import run_warnings
 
 
 def _of_run(num_examples, **changes):

@@ -17,7 +17,7 @@ from tests import runs
 from tests.inference import fresh_run
 from tests.input_pipeline.sources import tars
 from tests.models.pretrained.families import mirror
-from training import run_inputs, workdir
+from training.run import run_inputs, workdir
 
 TEXTS = ("a red cat on a mat", "two dogs", "猫")
 

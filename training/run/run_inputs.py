@@ -13,7 +13,8 @@ from input_pipeline.images import image_protocols
 from input_pipeline.tokenizers import cleaning, rules, tokenizer
 from models.pretrained import families, loading, opening
 from training import config as config_lib
-from training import metrics, workdir
+from training import metrics
+from training.run import workdir
 
 _EMBEDDING = "txt/token_embedding"
 # Texts that no cleaning changes: only another vocabulary gives them other ids.

@@ -20,8 +20,9 @@ from models.pretrained import (
 )
 from runtime import cluster, failures, sections
 from runtime import mesh as mesh_lib
-from training import checkpointing, metrics, workdir
+from training import checkpointing, metrics
 from training import config as config_lib
+from training.run import workdir
 
 # Fields of a config that name weights, and the prefix of their parameters.
 _FIELDS = {

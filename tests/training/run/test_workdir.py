@@ -7,7 +7,7 @@ import pytest
 
 from runtime import failures, provenance
 from tests import runs
-from training import workdir
+from training.run import workdir
 
 
 def test_claim_makes_the_folder(tmp_path):

@@ -16,7 +16,8 @@ from tests import runs
 from tests.inference import fresh_run
 from tests.models.pretrained import goldens
 from tests.models.pretrained.families import mirror
-from training import starting_weights, train, train_state
+from training import train, train_state
+from training.run import starting_weights
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""Contents of a run's folder, and where they come from."""
