@@ -37,14 +37,8 @@ from curation.outputs import (
   signals,
 )
 from curation.outputs import manifest as manifest_lib
-from runtime import (
-  checks,
-  failures,
-  progress,
-  stopping,
-  strict_json,
-  unfinished,
-)
+from runtime import checks, failures, progress, stopping
+from runtime.storage import strict_json, unfinished
 
 SELECTION = "selection.npy"
 REPORT = "curation.html"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evaluators import retrieval, zero_shot
-from runtime import strict_json, whole_files
+from runtime.storage import strict_json, whole_files
 
 # Group of results.json with the image protocol and the tokenizer.
 INPUTS = "inputs"

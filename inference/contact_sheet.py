@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from runtime import whole_files
+from runtime.storage import whole_files
 
 # Pixels.
 _PICTURE = 192

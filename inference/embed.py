@@ -23,7 +23,8 @@ from inference import model as model_lib
 from input_pipeline import faults, model_inputs
 from input_pipeline.images import image_ops
 from models import stack
-from runtime import checks, jsonl, progress, provenance, unfinished, whole_files
+from runtime import checks, progress, provenance
+from runtime.storage import jsonl, unfinished, whole_files
 
 LEFT_OUT = "left_out.jsonl"
 _UNFINISHED = ".unfinished"

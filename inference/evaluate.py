@@ -6,7 +6,8 @@ import jax
 
 from evaluators import suite, summary
 from inference import model as model_lib
-from runtime import cluster, strict_json
+from runtime import cluster
+from runtime.storage import strict_json
 from training import config as config_lib
 from training import metrics
 from training.run import workdir

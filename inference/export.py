@@ -17,7 +17,8 @@ from input_pipeline.tokenizers import hf_files
 from models import dual_encoder
 from models.pretrained import comparing, families, mapping, opening, pixels
 from models.pretrained.parts import timm_trunk
-from runtime import checks, sections, unfinished, whole_files
+from runtime import checks, sections
+from runtime.storage import unfinished, whole_files
 
 # File of weights that transformers and open_clip look for.
 _WEIGHTS = {

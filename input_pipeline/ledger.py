@@ -27,7 +27,7 @@ from typing import Any
 from absl import logging
 
 from input_pipeline import faults
-from runtime import jsonl, whole_files
+from runtime.storage import jsonl, whole_files
 
 _NAME = "data_errors"
 _SOURCES = "data_sources.json"

@@ -12,7 +12,7 @@ import pathlib
 from input_pipeline import tokenizers
 from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import saved
-from runtime import whole_files
+from runtime.storage import whole_files
 
 TOKENIZER = "tokenizer"
 IMAGE_PROTOCOL = "image_protocol.json"

@@ -15,7 +15,8 @@ from typing import IO, Any
 
 import tensorboardX
 
-from runtime import cluster, jsonl
+from runtime import cluster
+from runtime.storage import jsonl
 
 # Seconds between two progress lines without a terminal.
 _LOG_SECONDS = 30.0

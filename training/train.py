@@ -20,8 +20,9 @@ import jax
 from evaluators import embedding, suite, summary
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
-from runtime import checks, cluster, compilation_cache, provenance, strict_json
+from runtime import checks, cluster, compilation_cache, provenance
 from runtime import mesh as mesh_lib
+from runtime.storage import strict_json
 from training import (
   checkpointing,
   evaluation,

@@ -9,7 +9,8 @@ from typing import Any
 from curation import pool as pool_lib
 from curation.engine import stages as stages_lib
 from input_pipeline.sources import record
-from runtime import failures, unfinished, whole_files
+from runtime import failures
+from runtime.storage import unfinished, whole_files
 
 STAGES = "stages"
 _POOL = "pool.json"

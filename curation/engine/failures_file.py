@@ -19,7 +19,8 @@ from typing import Any
 
 from curation import pool as pool_lib
 from curation.engine import stages as stages_lib
-from runtime import jsonl, processes
+from runtime import processes
+from runtime.storage import jsonl
 
 NAME = "failures.jsonl"
 # Characters of a traceback that are kept, from its end.

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation import pool as pool_lib
-from runtime import whole_files
+from runtime.storage import whole_files
 
 ALIVE = -1
 UNREADABLE = -2

@@ -23,7 +23,7 @@ from curation import operators
 from curation import pool as pool_lib
 from curation.engine import content_digest, shard_file, verdicts
 from curation.engine import stages as stages_lib
-from runtime import whole_files
+from runtime.storage import whole_files
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,8 @@ from curation.engine import (
   shard_pass,
   stages,
 )
-from runtime import failures, processes, progress, strict_json, whole_files
+from runtime import failures, processes, progress
+from runtime.storage import strict_json, whole_files
 
 # Number of failures without a success after which the stage is given up.
 _NUM_HOPELESS = 16

@@ -26,7 +26,8 @@ from curation.pools import section
 from curation.pools import table as table_pool
 from input_pipeline.selecting import repeats
 from input_pipeline.sources import record
-from runtime import failures, whole_files
+from runtime import failures
+from runtime.storage import whole_files
 
 # Equal hashes that are looked up; more than that are no chance.
 _NUM_LOOKED_UP = 1000

@@ -33,7 +33,7 @@ from curation.metadata import (
   pageviews,
 )
 from input_pipeline.storage import files
-from runtime import strict_json, unfinished, whole_files
+from runtime.storage import strict_json, unfinished, whole_files
 
 SCHEMA = 1
 FACTS = "metadata.json"

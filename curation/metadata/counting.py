@@ -26,7 +26,8 @@ from curation.metadata import (
   pair_counts,
   term_counts,
 )
-from runtime import processes, progress, whole_files
+from runtime import processes, progress
+from runtime.storage import whole_files
 
 # Rows of runs that are added up at once: 150 MB of terms or pairs.
 _MERGED_ROWS = 4_000_000

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.keys import hashing
-from runtime import whole_files
+from runtime.storage import whole_files
 
 # Terms that a counter holds before it writes a run: about 100 MB.
 _MAX_TERMS = 2_000_000

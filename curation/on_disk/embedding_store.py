@@ -18,7 +18,7 @@ import pyarrow as pa
 from curation import operators, pool
 from input_pipeline.sources import record
 from input_pipeline.storage import uids as uids_lib
-from runtime import whole_files
+from runtime.storage import whole_files
 
 FOLDER = "embeddings"
 # Prefix of a `model` that names embeddings in the pool's files.

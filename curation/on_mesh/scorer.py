@@ -19,7 +19,7 @@ from input_pipeline import faults, model_inputs, tokenizers
 from input_pipeline.images import image_ops
 from input_pipeline.sources import record
 from runtime import mesh as mesh_lib
-from runtime import whole_files
+from runtime.storage import whole_files
 
 # Text whose tokens identify a tokenizer, beside its rule.
 _PROBE = "A photo of two red parrots, 2 métres apart!"

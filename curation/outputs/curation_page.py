@@ -17,8 +17,8 @@ from curation import pool as pool_lib
 from curation.outputs import curation_charts, samples
 from input_pipeline import faults
 from input_pipeline.images import image_ops
-from runtime import whole_files
 from runtime.pages import page
+from runtime.storage import whole_files
 
 # Longer side of a picture in the page, in pixels.
 _PICTURE = 160

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from curation import operators, pool
 from input_pipeline.selecting import balanced
-from runtime import progress, whole_files
+from runtime import progress
+from runtime.storage import whole_files
 
 FILE = "keep.npy"
 SIGNAL = "keep_probability"

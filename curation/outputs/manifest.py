@@ -16,7 +16,8 @@ from curation import operators, recipe, rules
 from curation import pool as pool_lib
 from curation.engine import shard_file
 from curation.engine import stages as stages_lib
-from runtime import provenance, strict_json, whole_files
+from runtime import provenance
+from runtime.storage import strict_json, whole_files
 
 NAME = "manifest.json"
 # Libraries whose versions are recorded beside those of all results.

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from input_pipeline.storage import uids as uids_lib
-from runtime import whole_files
+from runtime.storage import whole_files
 
 # Highest number of runs merged at once, each of them an open file.
 FAN_IN = 256

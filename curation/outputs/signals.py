@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from curation import pool as pool_lib
 from curation.engine import shard_file, shard_pass
 from input_pipeline.storage import uids as uids_lib
-from runtime import whole_files
+from runtime.storage import whole_files
 
 _KEY = b"diptych.key"
 

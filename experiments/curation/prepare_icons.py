@@ -37,7 +37,8 @@ from PIL import Image
 
 from experiments.curation import icon_sets, web_noise
 from input_pipeline.tokenizers import bpe
-from runtime import progress, whole_files
+from runtime import progress
+from runtime.storage import whole_files
 
 _ICONS = flags.DEFINE_string(
   "icons", None, "Folder of the unpacked npm package @iconify/json."

@@ -12,7 +12,7 @@ from matplotlib import figure
 
 from experiments.curation import heldout, web_noise
 from input_pipeline.storage import uids as uids_lib
-from runtime import whole_files
+from runtime.storage import whole_files
 
 # Arm -> its name, in the order of the tables.
 ARMS = {

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 
 from experiments.curation import heldout, report
-from runtime import whole_files
+from runtime.storage import whole_files
 
 _DATA = flags.DEFINE_string(
   "data", "cache/icons", "Folder written by prepare_icons.py."

@@ -15,8 +15,9 @@ from PIL import Image
 
 from input_pipeline import faults, pipeline
 from input_pipeline.inspecting import inspection
-from runtime import failures, progress, sections, whole_files
+from runtime import failures, progress, sections
 from runtime.pages import page
+from runtime.storage import whole_files
 
 # Most bars of a chart, and most messages shown for a kind of fault.
 _NUM_BARS = 40

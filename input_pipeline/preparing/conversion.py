@@ -23,7 +23,8 @@ from input_pipeline.preparing import conversion_job, shard_writer
 from input_pipeline.selecting import repeats
 from input_pipeline.sources import prepared
 from input_pipeline.storage import uids as uids_lib
-from runtime import checks, jsonl, stopping, unfinished, whole_files
+from runtime import checks, stopping
+from runtime.storage import jsonl, unfinished, whole_files
 
 ERRORS = "data_errors.jsonl"
 

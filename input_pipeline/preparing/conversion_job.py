@@ -8,7 +8,7 @@ from typing import Any
 
 from input_pipeline.sources import prepared, source_config
 from input_pipeline.sources import record as record_lib
-from runtime import unfinished
+from runtime.storage import unfinished
 
 UNFINISHED = ".unfinished"
 PLAN = "plan.json"

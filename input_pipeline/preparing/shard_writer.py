@@ -21,7 +21,8 @@ from input_pipeline.images import image_ops, picture
 from input_pipeline.sources import array_record, prepared
 from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import uids as uids_lib
-from runtime import processes, progress, whole_files
+from runtime import processes, progress
+from runtime.storage import whole_files
 
 # Examples of a shard that are counted at once: each time costs a message.
 _COUNTED_AT_ONCE = 50

@@ -24,7 +24,8 @@ from input_pipeline.selecting import repeats
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 from input_pipeline.storage import uids as uids_lib
-from runtime import progress, whole_files
+from runtime import progress
+from runtime.storage import whole_files
 
 # Row of a caption: image's UID, number in captions.numbered, probability.
 KEEP = np.dtype([*uids_lib.UID.descr, ("caption", "<u4"), ("keep", "<f4")])

@@ -15,7 +15,8 @@ from input_pipeline.selecting import repeats
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 from input_pipeline.storage import uids as uids_lib
-from runtime import progress, whole_files
+from runtime import progress
+from runtime.storage import whole_files
 
 # UIDs that are compared at once.
 _CHUNK = 2**20

@@ -18,7 +18,7 @@ from tokenizers import (
 )
 
 from input_pipeline.tokenizers import rules, tokenizer
-from runtime import whole_files
+from runtime.storage import whole_files
 
 # Version to increase when training changes; part of the file's name.
 RULE_VERSION = 1

@@ -15,7 +15,7 @@ from tokenizers import (
 
 from input_pipeline.tokenizers import bytes as bytes_lib
 from input_pipeline.tokenizers import tokenizer as tokenizer_lib
-from runtime import whole_files
+from runtime.storage import whole_files
 
 # All files of a tokenizer that a model folder may contain.
 NAMES = (

@@ -16,7 +16,7 @@ import tokenizers
 from input_pipeline.tokenizers import bytes as bytes_lib
 from input_pipeline.tokenizers import clip, rules, tokenizer
 from input_pipeline.tokenizers import sentencepiece as sentencepiece_lib
-from runtime import whole_files
+from runtime.storage import whole_files
 
 _RULE = "rule.json"
 # Kind of codec -> file of its vocabulary.

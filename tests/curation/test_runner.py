@@ -13,7 +13,8 @@ from curation import pool as pool_lib
 from curation import recipe, runner
 from curation.engine import engines, stage_pass
 from curation.outputs import curation_page, manifest
-from runtime import failures, provenance, whole_files
+from runtime import failures, provenance
+from runtime.storage import whole_files
 from tests.curation import tiny
 
 

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from evaluators import summary
-from runtime import whole_files
+from runtime.storage import whole_files
 
 SCORES = {"R@1": 0.8125, "R@5": 0.96, "R@10": 1.0, "median_rank": 1.5}
 RESULTS = {

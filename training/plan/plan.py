@@ -13,8 +13,9 @@ from typing import Any
 
 import jax
 
-from runtime import marks, strict_json, whole_files
+from runtime import marks
 from runtime import mesh as mesh_lib
+from runtime.storage import strict_json, whole_files
 from training import config as config_lib
 from training import flops, metrics, train_state, train_step
 from training.plan import (

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from evaluators import gallery, summary
-from runtime import whole_files
 from runtime.pages import page
+from runtime.storage import whole_files
 from training.report import report_charts
 from training.run import run_warnings
 

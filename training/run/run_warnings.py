@@ -10,7 +10,8 @@ import pathlib
 from collections.abc import Mapping
 
 from models import convnext, vit
-from runtime import cluster, jsonl
+from runtime import cluster
+from runtime.storage import jsonl
 from training import config as config_lib
 from training import metrics
 

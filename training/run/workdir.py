@@ -13,14 +13,8 @@ from typing import Any
 
 from evaluators.sets import old_fields
 from input_pipeline import model_inputs
-from runtime import (
-  cluster,
-  failures,
-  marks,
-  provenance,
-  unfinished,
-  whole_files,
-)
+from runtime import cluster, failures, marks, provenance
+from runtime.storage import unfinished, whole_files
 from training import config as config_lib
 from training import metrics
 

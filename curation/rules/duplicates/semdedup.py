@@ -12,7 +12,8 @@ import pyarrow as pa
 from curation import operators, pool
 from curation.keys import hashing
 from curation.on_disk import by_uid, embedding_store, gathered
-from runtime import checks, whole_files
+from runtime import checks
+from runtime.storage import whole_files
 
 _RULE = "rule.json"
 

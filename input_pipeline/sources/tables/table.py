@@ -34,7 +34,7 @@ from input_pipeline.sources import record as record_lib
 from input_pipeline.sources.tables import table_index, table_layout
 from input_pipeline.storage import files, remote
 from input_pipeline.storage import uids as uids_lib
-from runtime import whole_files
+from runtime.storage import whole_files
 
 LANGUAGES = None
 

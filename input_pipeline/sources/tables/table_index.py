@@ -19,7 +19,7 @@ from absl import logging
 
 from input_pipeline.sources.tables import table_layout
 from input_pipeline.storage import file_kinds
-from runtime import whole_files
+from runtime.storage import whole_files
 
 EVERY = 256
 # Bytes that tell what kind of file it is.

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from runtime import failures, unfinished
+from runtime import failures
+from runtime.storage import unfinished
 from tests.curation import tiny
 
 

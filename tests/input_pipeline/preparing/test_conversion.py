@@ -17,7 +17,8 @@ from input_pipeline import faults, pipeline
 from input_pipeline.preparing import conversion, conversion_job, shard_writer
 from input_pipeline.sources import array_record, prepared, record
 from input_pipeline.storage import uids as uids_lib
-from runtime import failures, unfinished
+from runtime import failures
+from runtime.storage import unfinished
 from tests import runs
 from tests.input_pipeline import deadly_records
 from tests.input_pipeline.sources import pairs, tars

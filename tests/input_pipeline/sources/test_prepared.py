@@ -12,7 +12,7 @@ import fsspec
 import pytest
 
 from input_pipeline.sources import array_record, prepared
-from runtime import whole_files
+from runtime.storage import whole_files
 from tests.input_pipeline.sources import pairs
 
 ROOT = pathlib.Path(__file__).parents[3]

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from runtime import jsonl
+from runtime.storage import jsonl
 from tests import runs
 from training.run import run_warnings
 

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from runtime import whole_files
+from runtime.storage import whole_files
 
 
 def test_a_file_is_replaced_or_left(tmp_path):

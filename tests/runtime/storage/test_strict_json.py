@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from runtime import strict_json
+from runtime.storage import strict_json
 
 
 def _refused(name):

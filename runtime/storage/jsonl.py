@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from runtime import strict_json, whole_files
+from runtime.storage import strict_json, whole_files
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:

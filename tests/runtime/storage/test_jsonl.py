@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from runtime import jsonl
+from runtime.storage import jsonl
 
 LINES = [{"step": 1}, {"step": 2, "text": "ä\n"}]
 

@@ -15,7 +15,8 @@ from typing import IO, Any
 
 from absl import logging
 
-from runtime import failures, stopping, whole_files
+from runtime import failures, stopping
+from runtime.storage import whole_files
 
 LOCK = ".lock"
 # Names that a message shows.

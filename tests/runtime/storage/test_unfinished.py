@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from runtime import failures, unfinished
+from runtime import failures
+from runtime.storage import unfinished
 
 
 def test_a_claimed_folder_is_refused(tmp_path):
