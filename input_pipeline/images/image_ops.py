@@ -45,7 +45,7 @@ def cut_resized(
     shape: height and width of the whole resized image.
     corner: top and left of the square in it.
     size: side of the square.
-    interpolation: key of picture.INTERPOLATIONS.
+    interpolation: key of picture.FILTERS.
   """
   height, width = image.shape[:2]
   down, across = height / shape[0], width / shape[1]
@@ -56,7 +56,7 @@ def cut_resized(
     min((top + size) * down, height),
   )
   resized = Image.fromarray(np.ascontiguousarray(image)).resize(
-    (size, size), picture.INTERPOLATIONS[interpolation], box=box
+    (size, size), picture.FILTERS[interpolation], box=box
   )
   return np.asarray(resized)
 

@@ -29,7 +29,7 @@ class Protocol:
       centre; or "crop_first" (the centre, size / resize_size of the shorter
       side, resized to `size`).
     resize_size: pixels, at least `size`.
-    interpolation: key of picture.INTERPOLATIONS.
+    interpolation: key of picture.FILTERS.
     rounding: rounding of half a pixel in the crop's offset: "even" (to an even
       number: torchvision) or "down" (transformers).
     mean, std: statistics of red, green and blue on a scale of 0 to 1.
@@ -48,7 +48,7 @@ class Protocol:
   def __post_init__(self):
     for field, choices in (
       ("resize", ("shortest", "squash", "crop_first")),
-      ("interpolation", tuple(picture.INTERPOLATIONS)),
+      ("interpolation", tuple(picture.FILTERS)),
       ("rounding", ("even", "down")),
     ):
       name = f"image protocol {self.name}: {field}"
@@ -104,7 +104,7 @@ class Protocol:
       return image
     return np.asarray(
       Image.fromarray(np.ascontiguousarray(image)).resize(
-        (width, height), picture.INTERPOLATIONS[self.interpolation]
+        (width, height), picture.FILTERS[self.interpolation]
       )
     )
 
@@ -292,7 +292,7 @@ def from_hf(
   cut = _square(crop) if crops else resize_size
   resample = config.get("resample")
   resample = resample if isinstance(resample, int) else None
-  interpolations = {int(v): name for name, v in picture.INTERPOLATIONS.items()}
+  interpolations = {int(v): name for name, v in picture.FILTERS.items()}
   if (
     not config.get("do_resize", True)
     or config.get("do_pad")
@@ -344,7 +344,7 @@ def to_hf(protocol: Protocol) -> dict[str, Any]:
     "do_convert_rgb": True,
     "do_resize": True,
     "size": {"shortest_edge": protocol.resize_size} if shortest else square,
-    "resample": int(picture.INTERPOLATIONS[protocol.interpolation]),
+    "resample": int(picture.FILTERS[protocol.interpolation]),
     "do_rescale": True,
     "rescale_factor": 1 / 255,
     "do_normalize": True,

@@ -39,6 +39,8 @@ INTERPOLATIONS = {
   "bilinear": Image.Resampling.BILINEAR,
   "bicubic": Image.Resampling.BICUBIC,
 }
+# All of Pillow's, which image protocols of published models may name.
+FILTERS = {choice.name.lower(): choice for choice in Image.Resampling}
 
 # A JPEG is decoded at m eighths of its size if the crop then still has this
 # many times the pixels of the result on each side. Measured on photos of 300 x

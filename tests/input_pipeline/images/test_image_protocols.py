@@ -201,6 +201,12 @@ ALIGN_HF = {
       HALF | {"size": 224, "resample": 2, "rescale_factor": 1 / 255},
       image_protocols.PROTOCOLS["vit"],
     ),
+    (
+      HALF | {"size": 224, "resample": 0},
+      dataclasses.replace(
+        image_protocols.PROTOCOLS["vit"], interpolation="nearest"
+      ),
+    ),
   ],
 )
 def test_from_transformers(config, expected):
@@ -234,7 +240,7 @@ def test_std_twice():
     {"do_pad": True},
     {"max_num_patches": 256},
     {"crop_pct": 0.875},
-    {"resample": 0},
+    {"resample": 6},
     {"resample": None},
     {"size": {"height": 9, "width": 8}},
     {"size": {"shortest_edge": 346}, "do_center_crop": False},
