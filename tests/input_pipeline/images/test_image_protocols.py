@@ -240,7 +240,7 @@ def test_std_twice():
     {"do_pad": True},
     {"max_num_patches": 256},
     {"crop_pct": 0.875},
-    {"resample": 6},
+    {"resample": 99},
     {"resample": None},
     {"size": {"height": 9, "width": 8}},
     {"size": {"shortest_edge": 346}, "do_center_crop": False},
