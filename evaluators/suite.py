@@ -202,11 +202,11 @@ def score(
 ) -> Results:
   """Score embeddings: a tree of dicts, the content of results.json.
 
-  For each retrieval set: num_images, num_texts, image_to_text, text_to_image
-  and all_names (image to text against all names, where the set asks for it) in
-  the first language, then "languages" where there are several; "zero_shot" has
-  one entry for each zero-shot set, and "inputs" the image protocol and the
-  tokenizer.
+  For each retrieval set: num_candidates (images), num_texts, image_to_text,
+  text_to_image and all_names (image to text against all names, where the set
+  asks for it) in the first language, then "languages" where there are several;
+  "zero_shot" has one entry for each zero-shot set, and "inputs" the image
+  protocol and the tokenizer.
   """
   results: Results = {}
   for name, section in data.config.retrieval_sets.items():
@@ -294,7 +294,7 @@ def _retrieval(
       owners=owners,
     )
     by_language[language] = {
-      "num_images": len(rows),
+      "num_candidates": len(rows),
       "num_texts": len(texts),
       **{
         direction: _reported(section, figures)

@@ -32,11 +32,11 @@ def test_results(reference):
   names = ["compositional", "unseen_concept", "zero_shot", "inputs"]
   assert list(results) == names
   assert results["inputs"]["image_protocol"]["resize"] == "shortest"
-  assert results["compositional"]["num_images"] == 304
-  assert results["unseen_concept"]["num_images"] == 240
+  assert results["compositional"]["num_candidates"] == 304
+  assert results["unseen_concept"]["num_candidates"] == 240
   for split in ("compositional", "unseen_concept"):
     assert list(results[split]) == [
-      "num_images",
+      "num_candidates",
       "num_texts",
       "image_to_text",
       "text_to_image",
@@ -191,7 +191,7 @@ def test_languages(runner, reference, tmp_path):
   languages = results["compositional"]["languages"]
   assert list(languages) == ["en", "de", "ja"]
   for scores in languages.values():
-    assert scores["num_images"] == scores["num_texts"] == 304
+    assert scores["num_candidates"] == scores["num_texts"] == 304
     assert 0 <= scores["image_to_text"]["R@1"] <= 1
   assert "image to text, ja" in result.stdout
   # From the loop as well.

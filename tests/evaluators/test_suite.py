@@ -107,7 +107,7 @@ def test_results_have_the_structure_that_others_rely_on():
   perfect = {"R@1": 1.0, "R@5": 1.0, "R@10": 1.0, "median_rank": 1.0}
   direction = {"num_candidates": 20, "num_right": 1.0, **perfect}
   split = {
-    "num_images": 20,
+    "num_candidates": 20,
     "num_texts": 20,
     "image_to_text": direction,
     "text_to_image": direction,
@@ -185,7 +185,7 @@ def test_examples_without_a_text_are_left_out():
   split = split_of(data, "compositional")
   split.names["en"][:2] = ("", "")
   results = suite.run(data, make_embedder(), make_table())
-  assert results["compositional"]["num_images"] == 18
+  assert results["compositional"]["num_candidates"] == 18
   assert results["compositional"]["image_to_text"]["R@1"] == 1
   split.names["en"] = [""] * 20
   with pytest.raises(ValueError, match="sets.compositional has a text in en"):
@@ -270,7 +270,7 @@ def test_a_set_chooses_its_figures():
   results = suite.run(make_data(config=config), make_embedder(), make_table())
   direction = {"num_candidates": 20, "num_right": 1.0, "R@5": 1.0}
   assert results["mine"] == {
-    "num_images": 20,
+    "num_candidates": 20,
     "num_texts": 20,
     "image_to_text": direction,
     "text_to_image": direction,
@@ -330,7 +330,7 @@ def test_all_captions_of_an_image_count():
   ]
   table = make_table()
   results = suite.run(data, make_embedder(), table)["compositional"]
-  assert (results["num_images"], results["num_texts"]) == (20, 100)
+  assert (results["num_candidates"], results["num_texts"]) == (20, 100)
   to_text, to_image = results["image_to_text"], results["text_to_image"]
   assert (to_text["num_candidates"], to_text["num_right"]) == (100, 5)
   assert (to_image["num_candidates"], to_image["num_right"]) == (20, 1)
