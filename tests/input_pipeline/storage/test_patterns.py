@@ -17,7 +17,17 @@ NAMES = (
 )
 
 
-@pytest.fixture(params=["disk", "file", "memory"])
+# Places, and names in them: fsspec reads "::" in a URL as a chain of URLs.
+PLACES = ("disk", "file", "memory")
+PLACED = [
+  (place, name)
+  for place in PLACES
+  for name in NAMES
+  if place == "disk" or "::" not in name
+]
+
+
+@pytest.fixture(params=PLACES)
 def root(request, tmp_path) -> str:
   """Return the start of the paths of a place where there are no files yet."""
   memory = fsspec.filesystem("memory")
@@ -43,10 +53,8 @@ def _found(pattern: str, root: str) -> list[str]:
   return [path.removeprefix(f"{start}/") for path in found]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("root", "name"), PLACED, indirect=["root"])
 def test_a_path_that_exists_is_that_path(root, name):
-  if "::" in name and "://" in root:
-    pytest.skip("fsspec reads a chain of URLs")
   _write(f"{root}/{name}/0.tar", f"{root}/{name}/1.tar", f"{root}/v/0.tar")
   assert _found(f"{root}/{name}/0.tar", root) == [f"{name}/0.tar"]
   both = [f"{name}/0.tar", f"{name}/1.tar"]
@@ -60,10 +68,8 @@ def test_a_path_that_exists_is_that_path(root, name):
     files.find(f"{root}/{name}", "main.path")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("root", "name"), PLACED, indirect=["root"])
 def test_a_file_that_exists_is_that_file(root, name):
-  if "::" in name and "://" in root:
-    pytest.skip("fsspec reads a chain of URLs")
   _write(f"{root}/{name}", f"{root}/v")
   assert _found(f"{root}/{name}", root) == [name]
 
