@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from input_pipeline import captions, faults
-from input_pipeline.sources import columns
 from input_pipeline.storage import files, kept, remote
 
 # Bytes of parsed files that a process keeps; Python's objects need about ten
@@ -58,7 +57,13 @@ class CaptionFiles:
         if len(item) > 1 and isinstance(item[1], str) and item[1]:
           language = item[1]
       if isinstance(text, str) and not captions.is_blank(text):
-        texts.setdefault(language, []).append(columns.clean(text).strip())
+        try:
+          text.encode()  # fails for a lone surrogate, which JSON can contain
+        except UnicodeEncodeError as error:
+          raise faults.ExampleError(
+            "caption_broken", f"{key}: the caption is not Unicode: {error}"
+          ) from error
+        texts.setdefault(language, []).append(text.strip())
     return {language: tuple(some) for language, some in texts.items()}
 
   def facts(self) -> list[files.File]:
