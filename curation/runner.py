@@ -84,6 +84,11 @@ def run(
         f"left out by {name}: {numbers} (the column fault of "
         f"{signals.folder(folder)} names them)"
       )
+  if not manifest["num_pairs"]:
+    raise failures.RunError(
+      f"pool.path: {recipe.pool.path} has no pairs; in Parquet files with the "
+      "columns status and error_message, these are rows of the status success"
+    )
   return 0
 
 

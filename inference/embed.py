@@ -330,6 +330,6 @@ def _summary(
       f"Left out, {len(left_out)} of {len(left_out) + len(facts['images'])}"
       f" images (all are named in {folder / LEFT_OUT}): {shown}"
     )
-  if images and (note := image_files.unread_folders(images)):
-    lines.append(note)
+  if images:
+    lines += image_files.unread(images)
   return "\n".join(lines)

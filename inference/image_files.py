@@ -6,6 +6,8 @@ from input_pipeline.storage import folders, patterns
 
 # Suffixes of the images in a folder; a pattern may name any file.
 SUFFIXES = folders.IMAGES
+# Files that a line names.
+_NUM_NAMED = 5
 
 
 def find(pattern: str) -> list[pathlib.Path]:
@@ -36,15 +38,28 @@ def find(pattern: str) -> list[pathlib.Path]:
   return files
 
 
-def unread_folders(pattern: str) -> str:
-  """Return a line about sub-folders that `find` does not read, "" for none."""
+def unread(pattern: str) -> list[str]:
+  """Return lines about what is in a folder and `find` does not read."""
   path = pathlib.Path(pattern).expanduser()
   if not path.is_dir():
-    return ""
-  num_folders = sum(entry.is_dir() for entry in path.iterdir())
-  if not num_folders:
-    return ""
-  return (
-    f"--images={pattern} has {num_folders} sub-folders, whose images are not"
-    f' read; --images="{pattern.rstrip("/")}/**/*.jpg" reads them too'
-  )
+    return []
+  lines = []
+  entries = sorted(path.iterdir())
+  others = [
+    entry.name
+    for entry in entries
+    if entry.is_file() and entry.suffix.lower() not in SUFFIXES
+  ]
+  if others:
+    more = ", ..." if len(others) > _NUM_NAMED else ""
+    lines.append(
+      f"--images={pattern} has {len(others)} files without the suffix of an"
+      f" image, which are not read: {', '.join(others[:_NUM_NAMED])}{more}"
+    )
+  num_folders = sum(entry.is_dir() for entry in entries)
+  if num_folders:
+    lines.append(
+      f"--images={pattern} has {num_folders} sub-folders, whose images are not"
+      f' read; --images="{pattern.rstrip("/")}/**/*.jpg" reads them too'
+    )
+  return lines

@@ -7,6 +7,8 @@
 - Floats are levels from 0 (black) to 1 (white), times 255 and rounded.
 - No other number says which value is white: an image of other floats, NaN,
   integers of 32 bits or with signs is an error, never clipped.
+- A TIFF in planes is an error where Pillow 12 reads it wrongly: as chunks of 8
+  bits, without its inversion, or without its alpha.
 """
 
 import numpy as np
@@ -15,8 +17,9 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 WHITE = (255, 255, 255)
 
 # Tags of TIFF, and those of their values that are not the default.
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339
 _WHITE_IS_ZERO = 0
+_PLANES = 2
 _SIGNED = 2
 # Encoding of a PNG's levels -> factor to the levels that Pillow returns, which
 # leaves the transparent level as it is stored.
@@ -25,6 +28,9 @@ _PNG_FACTORS = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
 
 def to_rgb(image: Image.Image) -> Image.Image:
   """Return an image in mode RGB; raises ValueError as the module says."""
+  if isinstance(image, TiffImagePlugin.TiffImageFile):
+    _check_planes(image)
+    _mend_byte_order(image)
   if image.mode in ("I", "F") or image.mode.startswith("I;"):
     return Image.fromarray(_grey(image)).convert("RGB")
   if _tag(image, _SAMPLE_FORMAT, 1) == _SIGNED:
@@ -79,6 +85,33 @@ def _tag(image: Image.Image, number: int, default: int) -> int:
     return default
   value = image.tag_v2.get(number, default)
   return value[0] if isinstance(value, tuple) else value
+
+
+def _check_planes(image: TiffImagePlugin.TiffImageFile) -> None:
+  """Raise ValueError for planes that Pillow reads as other pixels."""
+  if _tag(image, _PLANAR, 1) != _PLANES:
+    return
+  if image.tile[0].codec_name == "libtiff":
+    is_read = image.mode not in ("LA", "La", "LAB")
+  else:  # Pillow's own decoder takes the first letters of a raw mode
+    is_plain = image.mode == "L" and _tag(image, _PHOTOMETRIC, 1) != 0
+    is_read = is_plain or image.mode in ("RGB", "RGBA", "CMYK")
+    is_read = is_read and _tag(image, _BITS, 1) == 8
+  if not is_read:
+    bits = _tag(image, _BITS, 1)
+    raise ValueError(
+      f"planes of {bits} bits, in mode {image.mode}, are not read; expected "
+      "each pixel's numbers together, as `tiffcp -p contig` stores them"
+    )
+
+
+def _mend_byte_order(image: TiffImagePlugin.TiffImageFile) -> None:
+  """Tell Pillow that libtiff has put floats in this machine's byte order."""
+  if image.mode == "F" and image.tile[0].codec_name == "libtiff":
+    image.tile = [
+      tile._replace(args=("F;32NF", *(tile.args or ())[1:]))
+      for tile in image.tile
+    ]
 
 
 def _scale_transparent_level(image: Image.Image) -> None:

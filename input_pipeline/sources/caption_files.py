@@ -50,6 +50,11 @@ class CaptionFiles:
     """
     found = self._files[tar]
     value = found.get(key, found.get(key.rpartition("/")[2]))
+    if isinstance(value, columns.Twice):
+      raise faults.ExampleError(
+        "caption_broken",
+        f"{self._paths[tar]} has the key {key} twice, with different captions",
+      )
     texts: dict[str, list[str]] = {}
     for item in value if isinstance(value, list) else ():
       text, language = item, self._language
@@ -58,7 +63,14 @@ class CaptionFiles:
         if len(item) > 1 and isinstance(item[1], str) and item[1]:
           language = item[1]
       if isinstance(text, str) and not captions.is_blank(text):
-        texts.setdefault(language, []).append(columns.clean(text).strip())
+        try:
+          text.encode()  # fails for a lone surrogate, which JSON can contain
+        except UnicodeEncodeError as error:
+          raise faults.ExampleError(
+            "caption_broken",
+            f"{self._paths[tar]}, {key}: the caption is not Unicode: {error}",
+          ) from error
+        texts.setdefault(language, []).append(text.strip())
     return {language: tuple(some) for language, some in texts.items()}
 
   def facts(self) -> list[files.File]:
@@ -69,7 +81,7 @@ class CaptionFiles:
   def _read(self, tar: int) -> tuple[Mapping[str, Any], int]:
     data = files.read(self._paths[tar])
     try:
-      found = json.loads(data)
+      found = json.loads(data, object_pairs_hook=columns.once)
     except (ValueError, RecursionError) as error:
       raise faults.ExampleError(
         "caption_broken", f"{self._paths[tar]} is not JSON: {error}"

@@ -28,6 +28,10 @@ CAPTIONS = (
 )
 KEYS = ("key", "__key__")
 
+# Fields of a mapping or struct that is a text and its language.
+LANGUAGE_FIELDS = ("language", "lang")
+TEXT_FIELDS = ("text", "caption", "translation")
+
 # `uid` that names rows by their file and number, also where they have keys.
 BY_ROW = f"{uids_lib.IN_FILE}row"
 # Most columns that a message lists.
@@ -149,9 +153,10 @@ def texts(
     language = value if isinstance(value, str) and value else language
   found: dict[str, list[str]] = {}
   for name in columns.captions:
-    for code, text in by_language(row.get(name), language):
-      if not captions.is_blank(text):
-        found.setdefault(code, []).append(clean(text))
+    with faults.located(where):
+      for code, text in by_language(row.get(name), language):
+        if not captions.is_blank(text):
+          found.setdefault(code, []).append(clean(text))
   if not found:
     raise faults.ExampleError(
       "caption_missing",
@@ -218,12 +223,33 @@ def flat(value: Any) -> Iterator[str]:
   return (text for _, text in by_language(value, ""))
 
 
+class Twice:
+  """A field that an object of JSON has twice, with different values."""
+
+  def __init__(self, name: str):
+    self.name = name
+
+
+def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+  """Return an object of JSON, for json.loads: object_pairs_hook=once."""
+  values = dict(pairs)
+  if len(values) < len(pairs):
+    for name, value in pairs:
+      if repr(value) != repr(values[name]):
+        values[name] = Twice(name)
+  return values
+
+
 def by_language(value: Any, language: str) -> Iterator[tuple[str, str]]:
   """Yield language and text of a value's texts, skipping other types.
 
   Args:
-    value: text, a list of values, or a mapping from languages to values.
+    value: text, a list of values, or a mapping: from languages to values, or
+      of a language and its text, or of a list of both.
     language: language of texts outside of mappings.
+
+  Raises:
+    faults.ExampleError: "caption_broken".
   """
   if isinstance(value, str):
     yield language, value
@@ -231,8 +257,31 @@ def by_language(value: Any, language: str) -> Iterator[tuple[str, str]]:
     for item in value:
       yield from by_language(item, language)
   elif isinstance(value, Mapping):
-    for code, item in value.items():
-      yield from by_language(item, str(code) or language)
+    for code, item in _entries(value):
+      yield from by_language(item, code or language)
+  elif isinstance(value, Twice):
+    raise faults.ExampleError(
+      "caption_broken", f"the field {value.name} twice, with different values"
+    )
+
+
+def _entries(value: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+  """Yield language and value of a mapping's texts."""
+  code_field = next((x for x in LANGUAGE_FIELDS if x in value), None)
+  text_field = next((x for x in TEXT_FIELDS if x in value), None)
+  if code_field is None or text_field is None or len(value) != 2:
+    yield from ((str(code), item) for code, item in value.items())
+    return
+  codes, items = value[code_field], value[text_field]
+  if not isinstance(codes, list | tuple) or not isinstance(items, list | tuple):
+    yield codes if isinstance(codes, str) else "", items
+    return
+  if len(codes) != len(items):
+    raise faults.ExampleError(
+      "caption_broken", "the row has not as many languages as captions"
+    )
+  for code, item in zip(codes, items, strict=True):
+    yield code if isinstance(code, str) else "", item
 
 
 def _first(

@@ -2,17 +2,21 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from input_pipeline import captions, faults
-from input_pipeline.sources import caption_files, source_config
-from input_pipeline.storage import tar_scan
+from input_pipeline.sources import caption_files, columns, source_config
+from input_pipeline.storage import folders, tar_scan
 from input_pipeline.storage import uids as uids_lib
 
-_IMAGES = (
+# Best first; then the other suffixes of images.
+_USUAL = (
   *("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"),
   *("avif", "heic", "heif", "jp2", "ppm", "pgm", "pbm"),
+)
+_IMAGES = tuple(
+  dict.fromkeys((*_USUAL, *(suffix[1:] for suffix in folders.IMAGES)))
 )
 # Number of extensions that a message names.
 _NUM_NAMED = 10
@@ -121,7 +125,9 @@ def texts_of(
     else:
       data = _member(members, kind)
       value = None if data is None else _decode(data, name)
-    for language, caption in _captions(value):
+    with faults.located(name):
+      found = list(columns.by_language(_without_keys(value), ""))
+    for language, caption in found:
       text = _clean(caption, name)
       if text and not language:
         fallback = fallback or _language_of(members, layout, name)
@@ -149,7 +155,7 @@ def fields_of(members: Members, name: str) -> Mapping[str, Any]:
   if data is None:
     return {}
   try:
-    fields = json.loads(data)
+    fields = json.loads(data, object_pairs_hook=columns.once)
   except (ValueError, RecursionError) as error:
     raise faults.ExampleError(
       "caption_broken", f"{name}.json is not JSON: {error}"
@@ -174,22 +180,17 @@ def _member(members: Members, extension: str) -> bytes | None:
   return content
 
 
-def _captions(value: Any, language: str = "") -> Iterator[tuple[str, str]]:
-  """Yield (language, caption) of a JSON field, skipping other values.
+def _without_keys(value: Any) -> Any:
+  """Return captions without MetaCLIP's keys, which name a caption's origin.
 
-  The language is "" where the field does not say it.
+  >>> _without_keys([["alt", "a cat"], "a dog"])
+  ['a cat', 'a dog']
   """
-  if isinstance(value, str):
-    yield language, value
-  elif isinstance(value, list):
-    for item in value:
-      # MetaCLIP's [key, caption]; the key names the caption's origin.
-      one = item[-1] if isinstance(item, list) and item else item
-      if not isinstance(one, list):
-        yield from _captions(one, language)
-  elif isinstance(value, dict) and not language:
-    for code, item in value.items():
-      yield from _captions(item, code)
+  if isinstance(value, dict):
+    return {code: _without_keys(item) for code, item in value.items()}
+  if not isinstance(value, list):
+    return value
+  return [x[1] if isinstance(x, list) and len(x) == 2 else x for x in value]
 
 
 def _names(members: Members) -> str:

@@ -8,21 +8,11 @@ from input_pipeline.storage import files, remote
 
 # Suffixes of images; files of other suffixes are none.
 IMAGES = (
-  ".avif",
-  ".bmp",
-  ".gif",
-  ".heic",
-  ".heif",
-  ".jp2",
-  ".jpeg",
-  ".jpg",
-  ".pbm",
-  ".pgm",
-  ".png",
-  ".ppm",
-  ".tif",
-  ".tiff",
-  ".webp",
+  *(".avif", ".avifs", ".heic", ".heif", ".hif"),
+  *(".apng", ".bmp", ".gif", ".png", ".tif", ".tiff", ".webp"),
+  *(".jfif", ".jpe", ".jpeg", ".jpg", ".mpo"),
+  *(".j2c", ".j2k", ".jp2", ".jpx"),
+  *(".pbm", ".pfm", ".pgm", ".pnm", ".ppm"),
 )
 
 

@@ -160,7 +160,7 @@ def uid(key: str, field: str, data: bytes | None) -> tuple[int, int]:
     value = field_of(json.loads(data or b""), field)
     if isinstance(value, float):
       value = uids_lib.number(value)
-    if not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
       return 0, 0
     return uids_lib.uid(str(value))
   except (ValueError, RecursionError):

@@ -6,6 +6,7 @@ import os
 import random
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -339,3 +340,15 @@ def test_an_engine_that_is_not_there_is_answered_first(tmp_path):
   recipe_ = recipe.Recipe(config, "", 2, tiny.STEPS)
   with pytest.raises(ValueError, match="inline, processes, ray; got 'spark'"):
     runner.run(recipe_, tmp_path / "work", engine="spark", num_workers=1)
+
+
+def test_a_pool_without_pairs_is_an_error(tmp_path):
+  path = tmp_path / "0.parquet"
+  columns = {"text": ["a"], "status": ["OK"], "error_message": [None]}
+  columns["width"] = [1]
+  pq.write_table(pa.table(columns), path)
+  config = pool_lib.PoolConfig("parquet", str(path), (), (), "en", "", "")
+  steps = {"wide": tiny.Wide(1, "wide")}
+  recipe_ = recipe.Recipe(config, str(tmp_path / "cache"), 2, steps)
+  with pytest.raises(failures.RunError, match="0.parquet has no pairs; in"):
+    runner.run(recipe_, tmp_path / "work", engine="inline", num_workers=1)

@@ -185,12 +185,15 @@ def test_broken_images_are_named(folder, photos, tmp_path, capsys):
   embed.run(str(folder), images=str(photos), out=str(tmp_path / "a"), **args)
   broken = _broken(photos)
   (photos / "more").mkdir()
+  (photos / "drawing.svg").write_text("<svg>")
   out = tmp_path / "b"
   embed.run(str(folder), images=str(photos), out=str(out), **args)
   printed = capsys.readouterr().out
   assert "Left out, 2 of 7 images" in printed
   assert all(f"{path}: image_broken" in printed for path in broken)
   assert "has 1 sub-folders, whose images are not read" in printed
+  assert "has 1 files without the suffix of an image" in printed
+  assert "drawing.svg" in printed
   facts, before = (
     json.loads((tmp_path / name / "embed.json").read_text()) for name in "ba"
   )

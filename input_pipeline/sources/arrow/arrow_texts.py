@@ -8,12 +8,9 @@ from typing import Any, NamedTuple
 import langcodes
 import numpy as np
 
+from input_pipeline import faults
 from input_pipeline.sources import columns as columns_lib
 from input_pipeline.sources.arrow import arrow_values
-
-# Fields of a struct that is a text and its language.
-_LANGUAGE = ("language", "lang")
-_TEXT = ("text", "caption", "translation")
 
 
 class Texts(NamedTuple):
@@ -147,8 +144,8 @@ class _Walk:
       number, rest = arrow_values.field_of(values.type, path)
       self.add(fields[number], rest, rows, languages)
       return
-    language = next((name for name in _LANGUAGE if name in names), "")
-    text = next((name for name in _TEXT if name in names), "")
+    language = next((x for x in columns_lib.LANGUAGE_FIELDS if x in names), "")
+    text = next((x for x in columns_lib.TEXT_FIELDS if x in names), "")
     if language and text and len(names) == 2:
       codes, values = (
         arrow_values.plain(fields[names.index(name)], keeps_json=True)
@@ -206,13 +203,21 @@ class _Walk:
     self._break(rows[bad], "the caption's JSON is not UTF-8")
     for number, data in enumerate(decoded.to_pylist()):
       try:
-        value = json.loads(data) if data else None
+        value = None
+        if data:
+          value = json.loads(data, object_pairs_hook=columns_lib.once)
         for code, text in columns_lib.by_language(
           arrow_values.entry(value, path), own[number] or ""
         ):
-          again.append(number)
+          text.encode()  # fails for a lone surrogate, which JSON can contain
           codes.append(columns_lib.clean(code) or None)
-          found.append(columns_lib.clean(text))
+          found.append(text)
+          again.append(number)
+      except faults.ExampleError as error:
+        self._break(rows[[number]], str(error))
+      except UnicodeEncodeError as error:
+        reason = f"the caption is not Unicode: {error}"
+        self._break(rows[[number]], reason)
       except (ValueError, RecursionError) as error:
         reason = f"the caption's column is not JSON: {error}"
         self._break(rows[[number]], reason)

@@ -79,8 +79,15 @@ def open_split(
   )
   groups = groups[groups["num_examples"] > 0]
   records = Records(source, found, layout, groups, field)
+  num_failed = sum(footer.num_failed for footer in footers)
+  about = f"{num_failed} rows whose status is not success, left out"
   if not len(records):
-    raise ValueError(f"{field}.path: {source.path} has no rows to use")
+    more = f"; it has {about}" if num_failed else ""
+    raise ValueError(f"{field}.path: {source.path} has no rows to use{more}")
+  if num_failed:
+    logging.warning(
+      "%s.path: %s has %s; %d others", field, source.path, about, len(records)
+    )
   _warn_of_large_groups(groups, field)
   return records
 

@@ -48,12 +48,14 @@ class Footer(NamedTuple):
     counts: number of rows, or of examples, in each row group.
     sizes: uncompressed bytes of each row group; captions are negligible beside
       images.
+    num_failed: number of rows that are no examples by their status.
   """
 
   names: frozenset[str]
   repeated: frozenset[str]
   counts: list[int]
   sizes: list[int]
+  num_failed: int = 0
 
 
 @contextlib.contextmanager
@@ -102,10 +104,15 @@ def read_footers(
     ValueError: names the field, for a file without such columns.
   """
 
-  def read(file: files.File) -> tuple[Layout, Footer]:
-    return _read(file.path, source, field, needs_image)
+  def read(file: files.File) -> tuple[Layout | None, Footer]:
+    try:
+      return _read(file.path, source, field, needs_image)
+    except ValueError:
+      if len(found) > 1 and _has_no_rows(file.path):
+        return None, Footer(frozenset(), frozenset(), [], [])
+      raise
 
-  layout, footers = None, []
+  layout, footers, first = None, [], ""
   with contextlib.ExitStack() as stack:
     threads = stack.enter_context(
       concurrent.futures.ThreadPoolExecutor(_NUM_OPENED)
@@ -118,18 +125,34 @@ def read_footers(
     for file, (other, footer) in zip(
       found, threads.map(read, found), strict=True
     ):
-      layout = layout or other
-      if (other.columns, other.status) != (layout.columns, layout.status):
-        raise ValueError(
-          f"{field}.path: {file.path} has other columns than {found[0].path}, "
-          f"of which {_listed(layout)} are read; of {sorted(footer.names)} it "
-          f"would be {_listed(other)}"
-        )
       footers.append(footer)
       if bar is not None:
         bar.advance()
-  assert layout is not None
-  return layout, footers
+      if other is None:
+        continue
+      layout, first = layout or other, first or file.path
+      if (other.columns, other.status) != (layout.columns, layout.status):
+        raise ValueError(
+          f"{field}.path: {file.path} has other columns than {first}, "
+          f"of which {_listed(layout)} are read; of {sorted(footer.names)} it "
+          f"would be {_listed(other)}"
+        )
+  if layout is None:
+    raise ValueError(f"{field}.path: {source.path} has no rows to use")
+  # A file without rows, whatever its columns, has those of the others.
+  names = next(footer for footer in footers if footer.names)
+  empty = names._replace(counts=[], sizes=[], num_failed=0)
+  return layout, [footer if footer.names else empty for footer in footers]
+
+
+def _has_no_rows(path: str) -> bool:
+  import pyarrow
+
+  try:
+    with opened(path) as reader:
+      return reader.metadata.num_rows == 0
+  except (pyarrow.ArrowException, OSError):
+    return False
 
 
 def _read(
@@ -154,7 +177,10 @@ def _read(
       sizes = [row.total_byte_size for row in rows]
       numbers = collections.Counter(_names(schema, ()))
       repeated = frozenset(name for name in numbers if numbers[name] > 1)
-      return layout, Footer(frozenset(numbers), repeated, counts, sizes)
+      num_failed = reader.metadata.num_rows - sum(counts)
+      return layout, Footer(
+        frozenset(numbers), repeated, counts, sizes, num_failed
+      )
   except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
     text = _kind_of_file(path) or str(error).splitlines()[0]
     raise ValueError(

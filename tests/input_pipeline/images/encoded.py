@@ -50,6 +50,7 @@ def tiff(
   photometric: int = 1,
   num_samples: int = 1,
   extra: Sequence[int] = (),
+  planar: int = 1,
 ) -> bytes:
   """Return an uncompressed TIFF of one row, little-endian.
 
@@ -61,17 +62,21 @@ def tiff(
     photometric: 0 white is zero, 1 black is zero, 2 RGB, 5 CMYK.
     num_samples: samples of a pixel.
     extra: kind of each sample beyond the colours, 2 for alpha.
+    planar: 1 for the samples of a pixel together, 2 for planes of a sample.
   """
+  num_planes = num_samples if planar == 2 else 1
+  length = len(pixels) // num_planes
   tags = [
     (256, "I", [width]),
     (257, "I", [1]),
     (258, "H", [bits] * num_samples),
     (259, "H", [1]),
     (262, "H", [photometric]),
-    (273, "I", [8]),
+    (273, "I", [8 + length * plane for plane in range(num_planes)]),
     (277, "H", [num_samples]),
     (278, "I", [1]),
-    (279, "I", [len(pixels)]),
+    (279, "I", [length] * num_planes),
+    (284, "H", [planar]),
     *([(338, "H", extra)] if extra else []),
     (339, "H", [sort] * num_samples),
   ]

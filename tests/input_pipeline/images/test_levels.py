@@ -1,6 +1,7 @@
 """Levels of each kind of number and colour, computed by hand."""
 
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -219,3 +220,45 @@ def test_numbers_without_a_white_are_faults(data, reason):
   with pytest.raises(faults.ExampleError, match=reason) as raised:
     image_ops.decode(data)
   assert raised.value.kind == "image_broken"
+
+
+@pytest.mark.parametrize(
+  ("pixels", "form", "expected"),
+  [
+    (bytes([1, 4, 2, 5, 3, 6]), {"bits": 8}, [(1, 2, 3), (4, 5, 6)]),
+    (_shorts(*[0x1234] * 6), {"bits": 16}, "planes of 16 bits"),
+    (
+      bytes([1, 2]),
+      {"bits": 8, "photometric": 1, "num_samples": 1},
+      [1, 2],
+    ),
+    (
+      bytes([1, 2]),
+      {"bits": 8, "photometric": 0, "num_samples": 1},
+      "planes of 8 bits, in mode L,",
+    ),
+    (bytes([1, 4, 2, 5, 3, 6]), {"bits": 8, "photometric": 8}, "mode LAB"),
+  ],
+)
+def test_planes_are_right_or_a_fault(pixels, form, expected):
+  form = {"sort": 1, "photometric": 2, "num_samples": 3} | form
+  data = encoded.tiff(pixels, 2, planar=2, **form)
+  if isinstance(expected, list):
+    assert _levels(data) == expected
+    return
+  with pytest.raises(faults.ExampleError, match=expected) as caught:
+    _levels(data)
+  assert caught.value.kind == "image_broken"
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_compressed_floats_of_either_byte_order(order):
+  pixels = zlib.compress(struct.pack(f"{order}3f", 0, 0.5, 1))
+  values = [3, 1, 32, 8, 1, 8, 1, 1, len(pixels), 3]
+  numbers = [256, 257, 258, 259, 262, 273, 277, 278, 279, 339]
+  data = {"<": b"II", ">": b"MM"}[order]
+  data += struct.pack(f"{order}HI", 42, 8 + len(pixels)) + pixels
+  data += struct.pack(f"{order}H", len(numbers))
+  for number, value in zip(numbers, values, strict=True):
+    data += struct.pack(f"{order}HHII", number, 4, 1, value)
+  assert _levels(data + bytes(4)) == [0, 128, 255]

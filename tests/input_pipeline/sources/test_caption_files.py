@@ -45,6 +45,21 @@ def test_what_a_file_may_have(tmp_path):
     assert raised.value.kind == kind
 
 
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    ('{"a": ["\\ud800"]}', "1.json, a: the caption is not Unicode"),
+    ('{"a": ["x"], "a": ["y"]}', "1.json has the key a twice"),
+  ],
+)
+def test_captions_that_are_not_clear(tmp_path, content, message):
+  (tmp_path / "1.json").write_text(content)
+  found = caption_files.CaptionFiles("{tar}.json", (f"{tmp_path}/1.tar",), "en")
+  with pytest.raises(faults.ExampleError, match=message) as raised:
+    found.texts(0, "a")
+  assert raised.value.kind == "caption_broken"
+
+
 def test_beside_other_captions():
   source: source_config.SourceConfig = pairs.source(
     "webdataset", "0.tar", caption=("{tar}.json", "txt")

@@ -153,8 +153,42 @@ def test_captions_by_language(tmp_path, values, fields, texts):
 
 
 @pytest.mark.parametrize(
-  "value", [{"en": {"fr": "x"}}, {"en": 3}, {}, {"": {}}]
+  ("value", "texts"),
+  [
+    ([["alt", "a"], ["b"], ["c", "d", "e"]], ("a", "b", "c", "d", "e")),
+    ([["c", "d", "e"]], ("c", "d", "e")),
+    ({"en": [["key", "a"], "b"]}, ("a", "b")),
+    ({"language": "en", "text": "a"}, ("a",)),
+    ([{"lang": "en", "caption": "a"}, {"lang": 0, "caption": "b"}], ("a", "b")),
+    ({"language": ["en", "en"], "translation": ["a", "b"]}, ("a", "b")),
+  ],
 )
+def test_no_caption_of_a_list_is_lost(tmp_path, value, texts):
+  members = {"k.jpg": b"i", "k.json": json.dumps({"texts": value}).encode()}
+  assert tars.one(tmp_path, members).texts == {"en": texts}
+
+
+@pytest.mark.parametrize(
+  ("data", "message"),
+  [
+    (b'{"caption": "a", "caption": "b"}', "field caption twice"),
+    (b'{"texts": {"en": "a", "en": "b"}}', "field en twice"),
+    (b'{"texts": {"lang": ["en"], "text": ["a", "b"]}}', "as many languages"),
+  ],
+)
+def test_captions_that_are_not_clear(tmp_path, data, message):
+  with pytest.raises(faults.ExampleError, match=message) as caught:
+    tars.one(tmp_path, {"k.jpg": b"i", "k.json": data})
+  assert caught.value.kind == "caption_broken"
+
+
+def test_other_fields_may_be_there_twice(tmp_path):
+  data = b'{"note": 1, "note": 2, "caption": "a", "caption": "a"}'
+  record = tars.one(tmp_path, {"k.jpg": b"i", "k.json": data})
+  assert record.texts == {"en": ("a",)}
+
+
+@pytest.mark.parametrize("value", [{"en": 3}, {}, {"": {}}])
 def test_objects_without_captions(tmp_path, value):
   members = {"k.jpg": b"i", "k.json": json.dumps({"texts": value}).encode()}
   with pytest.raises(faults.ExampleError, match="no caption") as caught:

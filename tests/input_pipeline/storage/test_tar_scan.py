@@ -184,7 +184,7 @@ def _prepare(folder, pattern):
     (str(10**20), str(10**20)),
     ("7.5", "7.5"),
     # Floats that may be several whole numbers, and no names.
-    *((text, None) for text in ("1e17", "NaN", "Infinity", "null")),
+    *((text, None) for text in ("1e17", "NaN", "Infinity", "null", "true")),
   ],
 )
 def test_uids_of_numbers(value, key):

@@ -133,12 +133,15 @@ def test_json(kind):
 
 
 def test_json_as_a_type_of_its_own():
-  values = ['"a"', '{"de": ["b"], "en": null}', "null", '["\\ud800"]']
+  values = [
+    *('"a"', '{"de": ["b"], "en": null}', "null", '["\\ud800"]'),
+    *('{"en": "a", "en": "b"}', '{"language": "de", "text": "c"}'),
+  ]
   found, broken = _texts(_array(values, pa.json_()))
-  assert (found, broken) == (
-    [(0, None, "a"), (1, "de", "b"), (3, None, "?")],
-    {},
-  )
+  assert found == [(0, None, "a"), (1, "de", "b"), (5, "de", "c")]
+  assert list(broken) == [3, 4]
+  assert "not Unicode" in broken[3]
+  assert "the field en twice, with different values" in broken[4]
 
 
 @pytest.mark.parametrize(

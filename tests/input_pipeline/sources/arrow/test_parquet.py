@@ -108,6 +108,36 @@ def test_files_without_rows(tmp_path):
   assert len(_open(tmp_path)) == len(ROWS)
 
 
+def test_files_without_rows_may_have_any_columns(tmp_path):
+  pq.write_table(pyarrow.table({}), tmp_path / "a.parquet")
+  other = pyarrow.table({"x": pyarrow.nulls(0)})
+  pq.write_table(other, tmp_path / "b.parquet")
+  with pytest.raises(ValueError, match="parquet has no rows to use"):
+    _open(tmp_path)
+  _write(tmp_path / "c.parquet")
+  records = _open(tmp_path)
+  assert [records[i].texts["en"] for i in range(len(ROWS))] == [
+    (row["caption"],) for row in ROWS
+  ]
+
+
+def test_rows_without_success_are_counted(tmp_path, caplog):
+  columns = {
+    "image": [pairs.png(1)] * 3,
+    "caption": ["a", "b", "c"],
+    "error_message": [None] * 3,
+  }
+  status = ["success", "failed_to_download", None]
+  table = pyarrow.table(columns | {"status": status})
+  pq.write_table(table, tmp_path / "a.parquet")
+  assert len(_open(tmp_path)) == 1
+  assert "has 2 rows whose status is not success, left out" in caplog.text
+  table = pyarrow.table(columns | {"status": ["OK"] * 3})
+  pq.write_table(table, tmp_path / "a.parquet")
+  with pytest.raises(ValueError, match="no rows to use; it has 3 rows whose"):
+    _open(tmp_path)
+
+
 def test_types_that_differ_from_file_to_file(tmp_path):
   image, spoken = pairs.png(1), pyarrow.map_(pyarrow.string(), pyarrow.string())
   struct = pyarrow.array([{"bytes": image, "path": None}])
