@@ -30,10 +30,12 @@ class Form:
   Attributes:
     layout: columns, and the form of rows.
     types: types of columns that Arrow can read as one type.
+    fault: column of kind and message of the fault of a row; "" for none.
   """
 
   layout: table_layout.Layout
   types: Mapping[str, pa.DataType] = dataclasses.field(hash=False)
+  fault: str = ""
 
   @property
   def names(self) -> frozenset[str]:
@@ -64,7 +66,9 @@ class Form:
       ranges = zip(starts.tolist(), stops.tolist(), strict=True)
       data = b"".join(data[start:stop] for start, stop in ranges)
     found = None
-    if not self.layout.header:
+    if not self.layout.header and not (
+      self.fault and f'"{self.fault}"'.encode() in data
+    ):
       found = self._read_json(data, offsets, names)
     if found is not None:
       return found, pa.nulls(len(found), pa.string())
@@ -73,6 +77,8 @@ class Form:
       problem = None
       if isinstance(row, faults.ExampleError):
         problem, row = f"{row.kind}: {where(number)}: {row}", {}
+      elif self.fault and self.fault in row:
+        problem = ": ".join(row[self.fault])
       if key is not None and key in names:
         text = ""
         try:
