@@ -21,6 +21,8 @@ from input_pipeline.sources.tables import table_layout
 _TEXTS = pa.list_(pa.string())
 # Most brackets and braces of a line that Arrow is to read.
 _MAX_OPENINGS = 500
+# Letters of a value that a message shows.
+_NUM_SHOWN = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +90,15 @@ class Form:
         row = {**row, key: text}
       rows.append(row)
       problems.append(problem)
-    made = {name: self._column(name, rows) for name in names}
+    made = {}
+    for name in names:
+      made[name] = self._column(name, rows)
+      for number in self._misfits(name, rows, made[name]):
+        problems[number] = problems[number] or (
+          f"record_broken: {where(number)}: {name} is "
+          f"{str(rows[number][name])[:_NUM_SHOWN]!r}; expected "
+          f"{made[name].type}, as the first rows have it"
+        )
     # A table without columns has no rows.
     made["_"] = pa.nulls(len(rows))
     return pa.table(made), pa.array(problems, pa.string())
@@ -116,6 +126,23 @@ class Form:
     except (pa.ArrowException, UnicodeDecodeError):
       return None
     return found if len(found) == len(offsets) - 1 else None
+
+  def _misfits(
+    self, name: str, rows: Sequence[Mapping[str, Any]], made: pa.Array
+  ) -> list[int]:
+    """Return the rows with a value that a column of numbers has no place for.
+
+    A score that is lost would drop its pair without a word.
+    """
+    is_number = pa.types.is_integer(made.type) or pa.types.is_float64(made.type)
+    if not is_number or not made.null_count:
+      return []
+    is_null = made.is_null().to_pylist()
+    return [
+      number
+      for number, row in enumerate(rows)
+      if is_null[number] and not _is_blank(row.get(name))
+    ]
 
   def _column(self, name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
     values = [row.get(name) for row in rows]
@@ -183,6 +210,10 @@ def _csv_type(values: Sequence[str | None]) -> pa.DataType:
     if given and all(_number(value, kind) is not None for value in given):
       return kind
   return pa.string()
+
+
+def _is_blank(value: Any) -> bool:
+  return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _number(value: str | None, kind: pa.DataType) -> Any:

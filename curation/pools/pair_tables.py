@@ -201,4 +201,7 @@ def as_type(value: Any, kind: pa.DataType) -> Any:
   if pa.types.is_integer(kind):
     fits = isinstance(value, int) and -(2**63) <= value < 2**63
     return value if fits else None
-  return float(value)
+  try:
+    return float(value)
+  except OverflowError:  # a whole number above all floats
+    return None

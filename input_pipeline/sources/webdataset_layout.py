@@ -122,7 +122,7 @@ def texts_of(
       data = _member(members, kind)
       value = None if data is None else _decode(data, name)
     for language, caption in _captions(value):
-      text = _clean(caption, name)
+      text, language = _clean(caption, name), _clean(language, name)
       if text and not language:
         fallback = fallback or _language_of(members, layout, name)
       if text:
@@ -152,7 +152,7 @@ def fields_of(members: Members, name: str) -> Mapping[str, Any]:
     fields = json.loads(data)
   except (ValueError, RecursionError) as error:
     raise faults.ExampleError(
-      "caption_broken", f"{name}.json is not JSON: {error}"
+      "caption_broken", f"{name}: the .json is not JSON: {error}"
     ) from error
   return fields if isinstance(fields, dict) else {}
 
@@ -163,7 +163,7 @@ def _language_of(members: Members, layout: Layout, name: str) -> str:
       fields_of(members, name), layout.language_field
     )
     if language and isinstance(language, str):
-      return language
+      return _clean(language, name)
   return layout.language
 
 
@@ -214,7 +214,8 @@ def _clean(text: str, name: str) -> str:
     text.encode()  # fails for a lone surrogate, which JSON can contain
   except UnicodeEncodeError as error:
     raise faults.ExampleError(
-      "caption_broken", f"{name}: the caption is not Unicode: {error}"
+      "caption_broken",
+      f"{name}: a caption or its language is not Unicode: {error}",
     ) from error
   return "" if captions.is_blank(text) else text.removeprefix("\ufeff").strip()
 

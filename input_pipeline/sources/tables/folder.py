@@ -74,7 +74,7 @@ def as_table(
   tables = [name for name in listed if folder_rows.is_table(name)]
   facts = (
     *(_VERSION, source.image, source.caption, source.language),
-    *(source.language_field, source.uid, source.image_root),
+    *(source.language_field, source.uid, source.image_root, source.encoding),
     [(name, file.size, file.version) for name, file in listed.items()],
   )
   if source.uid.startswith(uids_lib.IN_FILE):

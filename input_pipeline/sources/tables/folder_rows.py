@@ -1,5 +1,6 @@
 """Rows of the table that a folder of images is made; see folder.py."""
 
+import collections
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -40,6 +41,10 @@ _NUM_NAMED = 5
 
 def _is_image(name: str) -> bool:
   return os.path.splitext(name)[1].lower() in folders.IMAGES
+
+
+def _folder(name: str) -> str:
+  return name.rpartition("/")[0]
 
 
 def is_table(name: str) -> bool:
@@ -136,7 +141,8 @@ def of_texts(
           raise faults.ExampleError(
             "member_twice", f"{name} has {' and '.join(texts)}"
           )
-        members[kind] = files.read(listed[texts[0]].path)
+        data = files.read(listed[texts[0]].path)
+        members[kind] = _in_utf8(data, source.encoding, name)
       row |= _captions(webdataset_layout.texts_of(members, layout, name))
       if layout.uid_field:
         fields = webdataset_layout.fields_of(members, name)
@@ -173,19 +179,31 @@ def of_tables(
   """Yield the rows of tables in a folder, in the order of the tables."""
   listed, tables, lines = context
   named = set()
+  root = os.path.realpath(remote.local_path(source.path))
+  for folder, number in collections.Counter(map(_folder, tables)).items():
+    if number > 1:
+      names = [name for name in tables if _folder(name) == folder]
+      lines.append(
+        f"{source.path} has {' and '.join(names)}, the rows of all of which "
+        "are read; an image that several name is as many examples"
+      )
   for name in tables:
     one = dataclasses.replace(source, path=listed[name].path)
     rows = _json_rows(one, field, cache_dir)
     if name.endswith(".parquet"):
       rows = _parquet_rows(one, field, listed[name])
-    folder = "" if source.image_root else name.rpartition("/")[0]
+    folder = "" if source.image_root else _folder(name)
     for number, row in enumerate(rows):
       image = row["image"]
       if not image:
         row["key"] = row["key"] or f"{name}#{number}"
-      elif not remote.scheme(image) and not os.path.isabs(image):
-        row["image"] = posixpath.normpath(posixpath.join(folder, image))
-      named.add(_composed(row["image"]))
+      elif remote.scheme(image) in ("file", "local") or os.path.isabs(image):
+        path = image if os.path.isabs(image) else remote.local_path(image)
+        image = os.path.relpath(os.path.realpath(path), root)
+      elif not remote.scheme(image):
+        image = posixpath.normpath(posixpath.join(folder, image))
+        row["image"] = image
+      named.add(_composed(image))
       yield row
   stray = [
     name for name in listed if _is_image(name) and _composed(name) not in named
@@ -279,6 +297,18 @@ def _row_of(
   except faults.ExampleError as error:
     made |= _fault(error, where())
   return made
+
+
+def _in_utf8(data: bytes, encoding: str, name: str) -> bytes:
+  """Return text in UTF-8; faults.ExampleError if it is not `encoding`."""
+  if not encoding:
+    return data
+  try:
+    return data.decode(encoding).encode()
+  except UnicodeError as error:
+    raise faults.ExampleError(
+      "caption_broken", f"{name}: the caption is not {encoding}: {error}"
+    ) from error
 
 
 def _captions(texts: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
