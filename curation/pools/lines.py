@@ -4,6 +4,7 @@ Many lines at once are read by Arrow where all have the types that the first
 ones had; else one by one, with a fault for a row that cannot be read.
 """
 
+import contextlib
 import dataclasses
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -155,7 +156,7 @@ class Form:
       return pa.array(values, pa.string())
     kind = self.types.get(name, pa.string())
     if self.layout.header and not pa.types.is_string(kind):
-      return pa.array([_number(v, kind) for v in values], kind)
+      values = [_number(value) for value in values]
     return pa.array([pair_tables.as_type(v, kind) for v in values], kind)
 
 
@@ -206,21 +207,20 @@ def form(
 
 def _csv_type(values: Sequence[str | None]) -> pa.DataType:
   given = [value for value in values if value]
-  for kind in (pa.int64(), pa.float64()):
-    if given and all(_number(value, kind) is not None for value in given):
-      return kind
-  return pa.string()
+  numbers = [_number(value) for value in given]
+  if not numbers or None in numbers:
+    return pa.string()
+  if all(isinstance(x, int) and -(2**63) <= x < 2**63 for x in numbers):
+    return pa.int64()
+  return pa.float64()
 
 
 def _is_blank(value: Any) -> bool:
   return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _number(value: str | None, kind: pa.DataType) -> Any:
-  try:
-    found = (
-      int(value or "") if pa.types.is_integer(kind) else float(value or "")
-    )
-  except ValueError:
-    return None
-  return pair_tables.as_type(found, kind)
+def _number(value: str | None) -> int | float | None:
+  for kind in (int, float):
+    with contextlib.suppress(ValueError):
+      return kind(value or "")
+  return None

@@ -119,7 +119,7 @@ def test_a_file_that_changes_meanwhile(name, file, tmp_path):
 
 def test_values_that_are_no_numbers_are_faults(tmp_path):
   rows = [{"image": "", "caption": "x", "score": 1}] * 100
-  for last in (0.5, 2**70, "x", None, 3):
+  for last in (0.5, 2**70, "x", None, 3.0):
     rows.append({"image": "", "caption": "x", "score": last})
   (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
   with open(tmp_path / "a.csv", "w") as file:
