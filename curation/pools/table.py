@@ -33,6 +33,7 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   records = source_lib.open_table(
     source, section.FIELD, cache_dir, needs_image=False
   )
+  source_lib.warn_of_brackets(records, section.FIELD)
   form = lines.form(records.layout, list(records.first_rows()))
   version, shards, start = records.fingerprint(), [], 0
   while start < len(records):

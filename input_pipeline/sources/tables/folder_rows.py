@@ -218,6 +218,7 @@ def _json_rows(
 ) -> Iterator[dict[str, Any]]:
   """Yield the rows of a table of JSON lines, CSV or TSV."""
   records = table.open_table(source, field, cache_dir)
+  table.warn_of_brackets(records, field)
   for index in range(len(records)):
     start, stop = records.starts[index : index + 2].tolist()
     where = functools.partial(records.where, index)
