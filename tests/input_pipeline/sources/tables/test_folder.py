@@ -367,6 +367,11 @@ def test_a_change_is_seen(tmp_path):
   assert _open(root, tmp_path / "other").fingerprint() == second.fingerprint()
 
 
+def test_no_folder(tmp_path):
+  with pytest.raises(ValueError, match="main.path must be a folder; got ''"):
+    _open("", tmp_path)
+
+
 @pytest.mark.parametrize(
   ("path", "fields", "message"),
   [
