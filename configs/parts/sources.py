@@ -34,7 +34,8 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # differs between examples.
   config.language = "en"
   config.language_field = ""
-  # Encoding of a "table" that is not UTF-8, such as "latin-1" or "utf-16".
+  # Encoding of a "table", or of texts in a "folder", that is not UTF-8, such as
+  # "latin-1" or "utf-16".
   config.encoding = ""
   # Field with the example's UID in `subset`; "" uses its key. "file+key" adds
   # the path of its file, for files that number alike; docs/data.md has more.

@@ -21,4 +21,6 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> table.Pool:
     for field in dataclasses.fields(config)
     if hasattr(made, field.name)
   }
-  return table.open_pool(dataclasses.replace(config, **fields), cache_dir)
+  opened = table.open_pool(dataclasses.replace(config, **fields), cache_dir)
+  form = dataclasses.replace(opened.form, fault=folder.FAULT)
+  return dataclasses.replace(opened, form=form)

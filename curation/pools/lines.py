@@ -4,6 +4,7 @@ Many lines at once are read by Arrow where all have the types that the first
 ones had; else one by one, with a fault for a row that cannot be read.
 """
 
+import contextlib
 import dataclasses
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ from input_pipeline.sources.tables import table_layout
 _TEXTS = pa.list_(pa.string())
 # Most brackets and braces of a line that Arrow is to read.
 _MAX_OPENINGS = 500
+# Letters of a value that a message shows.
+_NUM_SHOWN = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +33,12 @@ class Form:
   Attributes:
     layout: columns, and the form of rows.
     types: types of columns that Arrow can read as one type.
+    fault: column of kind and message of the fault of a row; "" for none.
   """
 
   layout: table_layout.Layout
   types: Mapping[str, pa.DataType] = dataclasses.field(hash=False)
+  fault: str = ""
 
   @property
   def names(self) -> frozenset[str]:
@@ -64,7 +69,9 @@ class Form:
       ranges = zip(starts.tolist(), stops.tolist(), strict=True)
       data = b"".join(data[start:stop] for start, stop in ranges)
     found = None
-    if not self.layout.header:
+    if not self.layout.header and not (
+      self.fault and f'"{self.fault}"'.encode() in data
+    ):
       found = self._read_json(data, offsets, names)
     if found is not None:
       return found, pa.nulls(len(found), pa.string())
@@ -73,6 +80,8 @@ class Form:
       problem = None
       if isinstance(row, faults.ExampleError):
         problem, row = f"{row.kind}: {where(number)}: {row}", {}
+      elif self.fault and self.fault in row:
+        problem = ": ".join(row[self.fault])
       if key is not None and key in names:
         text = ""
         try:
@@ -82,7 +91,15 @@ class Form:
         row = {**row, key: text}
       rows.append(row)
       problems.append(problem)
-    made = {name: self._column(name, rows) for name in names}
+    made = {}
+    for name in names:
+      made[name] = self._column(name, rows)
+      for number in self._misfits(name, rows, made[name]):
+        problems[number] = problems[number] or (
+          f"record_broken: {where(number)}: {name} is "
+          f"{str(rows[number][name])[:_NUM_SHOWN]!r}; expected "
+          f"{made[name].type}, as the first rows have it"
+        )
     # A table without columns has no rows.
     made["_"] = pa.nulls(len(rows))
     return pa.table(made), pa.array(problems, pa.string())
@@ -111,6 +128,23 @@ class Form:
       return None
     return found if len(found) == len(offsets) - 1 else None
 
+  def _misfits(
+    self, name: str, rows: Sequence[Mapping[str, Any]], made: pa.Array
+  ) -> list[int]:
+    """Return the rows with a value that a column of numbers has no place for.
+
+    A score that is lost would drop its pair without a word.
+    """
+    is_number = pa.types.is_integer(made.type) or pa.types.is_float64(made.type)
+    if not is_number or not made.null_count:
+      return []
+    is_null = made.is_null().to_pylist()
+    return [
+      number
+      for number, row in enumerate(rows)
+      if is_null[number] and not _is_blank(row.get(name))
+    ]
+
   def _column(self, name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
     values = [row.get(name) for row in rows]
     if name in self.layout.columns.captions:
@@ -122,7 +156,7 @@ class Form:
       return pa.array(values, pa.string())
     kind = self.types.get(name, pa.string())
     if self.layout.header and not pa.types.is_string(kind):
-      return pa.array([_number(v, kind) for v in values], kind)
+      values = [_number(value) for value in values]
     return pa.array([pair_tables.as_type(v, kind) for v in values], kind)
 
 
@@ -173,17 +207,20 @@ def form(
 
 def _csv_type(values: Sequence[str | None]) -> pa.DataType:
   given = [value for value in values if value]
-  for kind in (pa.int64(), pa.float64()):
-    if given and all(_number(value, kind) is not None for value in given):
-      return kind
-  return pa.string()
+  numbers = [_number(value) for value in given]
+  if not numbers or None in numbers:
+    return pa.string()
+  if all(isinstance(x, int) and -(2**63) <= x < 2**63 for x in numbers):
+    return pa.int64()
+  return pa.float64()
 
 
-def _number(value: str | None, kind: pa.DataType) -> Any:
-  try:
-    found = (
-      int(value or "") if pa.types.is_integer(kind) else float(value or "")
-    )
-  except ValueError:
-    return None
-  return pair_tables.as_type(found, kind)
+def _is_blank(value: Any) -> bool:
+  return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _number(value: str | None) -> int | float | None:
+  for kind in (int, float):
+    with contextlib.suppress(ValueError):
+      return kind(value or "")
+  return None

@@ -11,8 +11,9 @@ from typing import IO
 
 import numpy as np
 import pyarrow as pa
+from absl import logging
 
-from input_pipeline.storage import files
+from input_pipeline.storage import file_kinds, files
 
 # Bytes skipped at a time on the way to the first row to read.
 _SKIPPED = 4 << 20
@@ -21,18 +22,22 @@ _SKIPPED = 4 << 20
 class Arrays:
   """Arrays of one file, read in order."""
 
-  def __init__(self, path: str, names: Sequence[str]):
-    """Open the arrays, all [N, D]; ValueError for another shape."""
+  def __init__(self, path: str, names: Sequence[str], num_rows: int):
+    """Open the arrays, all [num_rows, D]; ValueError for another shape."""
     self._stack = contextlib.ExitStack()
     self._members: dict[str, tuple[IO[bytes], np.dtype, int]] = {}
     self._path = path
     self._place = dict.fromkeys(names, 0)
     with self._stack:
-      opened = self._stack.enter_context(files.open_file(path))
-      packed = self._stack.enter_context(zipfile.ZipFile(opened))
+      packed = self._stack.enter_context(_unpacked(path))
       for name in names:
+        if f"{name}.npy" not in packed.namelist():
+          raise ValueError(f"{path} has no array {name}, only {_names(packed)}")
         member = self._stack.enter_context(packed.open(f"{name}.npy"))
         shape, dtype = _header(member, f"{path}, {name}")
+        # Rows of another table would be other pairs' embeddings.
+        if shape[0] != num_rows:
+          raise ValueError(_other_rows(path, name, shape[0], num_rows))
         self._members[name] = member, dtype, shape[1]
       self._stack = self._stack.pop_all()
 
@@ -55,19 +60,19 @@ class Arrays:
   def _bytes(self, name: str, size: int) -> bytes:
     data = self._members[name][0].read(size)
     if len(data) < size:
-      raise ValueError(
-        f"{self._path}: {name} has fewer rows than the Parquet file beside it"
-      )
+      raise ValueError(f"{self._path}: {name} ends before its last row")
     return data
 
 
 @contextlib.contextmanager
-def opened(path: str | None, names: Sequence[str]) -> Iterator[Arrays | None]:
-  """Yield the arrays of a file; None where nothing is wanted."""
+def opened(
+  path: str | None, names: Sequence[str], num_rows: int
+) -> Iterator[Arrays | None]:
+  """Yield the arrays of a file, of so many rows; None where none is wanted."""
   if path is None or not names:
     yield None
     return
-  arrays = Arrays(path, names)
+  arrays = Arrays(path, names, num_rows)
   try:
     yield arrays
   finally:
@@ -75,17 +80,49 @@ def opened(path: str | None, names: Sequence[str]) -> Iterator[Arrays | None]:
 
 
 def names_of(path: str, num_rows: int) -> tuple[str, ...]:
-  """Return the names of the arrays that have so many rows."""
+  """Return the names of the arrays that have so many rows.
+
+  Raises ValueError for a file that is no .npz.
+  """
   found = []
-  with files.open_file(path) as file, zipfile.ZipFile(file) as packed:
-    for name in packed.namelist():
-      if not name.endswith(".npy"):
-        continue
-      with packed.open(name) as member, contextlib.suppress(ValueError):
-        shape, _ = _header(member, name)
-        if shape[0] == num_rows:
-          found.append(name.removesuffix(".npy"))
-  return tuple(sorted(found))
+  with _unpacked(path) as packed:
+    for name in _names(packed):
+      with packed.open(f"{name}.npy") as member:
+        try:
+          shape, _ = _header(member, name)
+        except ValueError:
+          continue
+      if shape[0] == num_rows:
+        found.append(name)
+      else:
+        text = _other_rows(path, name, shape[0], num_rows)
+        logging.warning("%s; it is not read", text)
+  return tuple(found)
+
+
+@contextlib.contextmanager
+def _unpacked(path: str) -> Iterator[zipfile.ZipFile]:
+  with files.open_file(path) as file:
+    try:
+      packed = zipfile.ZipFile(file)
+    except zipfile.BadZipFile as error:
+      file.seek(0)
+      kind = file_kinds.describe(file.read(file_kinds.NUM_BYTES)) or str(error)
+      raise ValueError(
+        f"{path} must be an .npz file of arrays for the Parquet file beside "
+        f"it; got {kind}"
+      ) from error
+    with packed:
+      yield packed
+
+
+def _names(packed: zipfile.ZipFile) -> list[str]:
+  names = (name.removesuffix(".npy") for name in packed.namelist())
+  return sorted(name for name in names if f"{name}.npy" in packed.namelist())
+
+
+def _other_rows(path: str, name: str, got: int, num_rows: int) -> str:
+  return f"{path}: {name} has {got} rows, the Parquet file beside it {num_rows}"
 
 
 def _header(member: IO[bytes], name: str) -> tuple[tuple[int, int], np.dtype]:

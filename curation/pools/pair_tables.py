@@ -1,5 +1,6 @@
 """Tables of pairs from examples that are read one by one."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -199,6 +200,11 @@ def as_type(value: Any, kind: pa.DataType) -> Any:
   if isinstance(value, bool) or not isinstance(value, int | float):
     return None
   if pa.types.is_integer(kind):
+    if isinstance(value, float) and math.isfinite(value) and value % 1 == 0:
+      value = int(value)
     fits = isinstance(value, int) and -(2**63) <= value < 2**63
     return value if fits else None
-  return float(value)
+  try:
+    return float(value)
+  except OverflowError:  # a whole number above all floats
+    return None

@@ -46,7 +46,10 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   first = beside.get(_stem(found[0].path))
   arrays = ()
   if first is not None:
-    arrays = npz_columns.names_of(first.path, sum(footers[0].counts))
+    try:
+      arrays = npz_columns.names_of(first.path, sum(footers[0].counts))
+    except ValueError as error:
+      raise ValueError(f"{section.FIELD}.path: {error}") from error
   shards = []
   for file, footer in zip(found, footers, strict=True):
     extra = beside.get(_stem(file.path))
@@ -111,7 +114,9 @@ class Pool:
       file = stack.enter_context(
         parquet_layout.opened(shard.path, buffer_size=_BUFFER_BYTES)
       )
-      more = stack.enter_context(npz_columns.opened(beside, arrays))
+      more = stack.enter_context(
+        npz_columns.opened(beside, arrays, file.metadata.num_rows)
+      )
       counts = [
         file.metadata.row_group(number).num_rows for number in range(shard.stop)
       ]

@@ -1,6 +1,7 @@
 """Rows of tables with named columns as pairs: of Parquet, JSON and CSV."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -303,6 +304,8 @@ def _decodable(column: pa.Array) -> pa.Array:
 
 def _sided(table: pa.Table, side: str, values: pa.Array, name: str) -> pa.Table:
   """Return a table with a width or height; a fault where there is none."""
+  if arrow_values.is_text(values.type):
+    values = pa.array(map(_number, values.to_pylist()), pa.float64())
   if not pa.types.is_integer(values.type):
     values = pc.cast(values, pa.float64())  # as pandas has them beside NaN
   fits = pc.call_function(
@@ -325,3 +328,9 @@ def _sided(table: pa.Table, side: str, values: pa.Array, name: str) -> pa.Table:
   return pool.with_column(
     table, "fault", pc.call_function("coalesce", [table["fault"], message])
   )
+
+
+def _number(text: str | None) -> float | None:
+  with contextlib.suppress(ValueError):
+    return float(text or "")
+  return None

@@ -33,6 +33,7 @@ def open_pool(config: pool.PoolConfig, cache_dir: pathlib.Path) -> "Pool":
   records = source_lib.open_table(
     source, section.FIELD, cache_dir, needs_image=False
   )
+  source_lib.warn_of_brackets(records, section.FIELD)
   form = lines.form(records.layout, list(records.first_rows()))
   version, shards, start = records.fingerprint(), [], 0
   while start < len(records):
@@ -117,11 +118,11 @@ class Pool:
     return f"{records.folder}/{row.get(self.table.columns.image)}"
 
   def _names(self, reader: rows_lib.Reader) -> list[str]:
-    """Return the columns to read: keys may be made of the image's name."""
+    """Return the columns to read: an image's name may be in its key."""
     names = list(reader.names)
     found = self.table.columns
-    if found.image and found.image not in names:
-      names.append(found.image)
+    if found.named_by and found.named_by not in names:
+      names.append(found.named_by)
     return names
 
   def _key(
@@ -131,8 +132,8 @@ class Pool:
     index = int(indices[row])
     if problems[row].is_valid:
       return table_layout.broken_key(index)
-    image = self.table.columns.image
-    name = found[image][row].as_py() if image else None
+    column = self.table.columns.named_by
+    name = found[column][row].as_py() if column else None
     return self.form.layout.unnamed_key(index, name)
 
   def __reduce__(self):

@@ -12,6 +12,7 @@ from curation import operators
 from curation import pool as pool_lib
 from curation.on_disk import embedding_store
 from input_pipeline import faults
+from input_pipeline.sources.arrow import arrow_values
 from runtime import checks
 
 
@@ -143,6 +144,11 @@ def _width(tables: Sequence[pa.Table], names: Sequence[str], path: str) -> int:
   """Return the length of the lists of both columns, 1 if there are none."""
   widths = set()
   for name in names:
+    for kind in {table[name].type for table in tables}:
+      if not arrow_values.is_list(kind):
+        raise ValueError(
+          f"{name} of {path} must be a column of lists of numbers; got {kind}"
+        )
     lengths = collections.Counter(
       length for table in tables for length in _lengths(table[name]).tolist()
     )

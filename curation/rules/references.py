@@ -11,6 +11,7 @@ from inference import image_files
 from input_pipeline import faults
 from input_pipeline.images import image_ops
 from input_pipeline.sources import record
+from input_pipeline.storage import npy
 from runtime import progress
 
 # File of image embeddings in a folder of --task=embed.
@@ -117,7 +118,7 @@ def _check_rows(z_RE: np.ndarray, name_of: Callable[[int], str]) -> None:
 
 
 def _of_file(path: pathlib.Path) -> np.ndarray:
-  z_RE = np.load(path, mmap_mode="r", allow_pickle=False)
+  z_RE = npy.load(path)
   is_float = z_RE.dtype in (np.float16, np.float32)
   if z_RE.ndim != 2 or not is_float or not z_RE.size:
     raise ValueError(

@@ -23,6 +23,7 @@ from absl import logging
 from input_pipeline.selecting import repeats
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
+from input_pipeline.storage import npy
 from input_pipeline.storage import uids as uids_lib
 from runtime import progress
 from runtime.storage import whole_files
@@ -173,8 +174,8 @@ def select(
 
 def _open(field: str, path: str) -> np.ndarray:
   try:
-    keep = np.load(path, mmap_mode="r", allow_pickle=False)
-  except (OSError, ValueError, EOFError) as error:
+    keep = npy.load(path)
+  except (OSError, ValueError) as error:
     raise ValueError(
       f"{field} must be keep.npy of --task=curate; got {path}: {error}"
     ) from error

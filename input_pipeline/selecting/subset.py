@@ -14,6 +14,7 @@ from absl import logging
 from input_pipeline.selecting import repeats
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
+from input_pipeline.storage import npy
 from input_pipeline.storage import uids as uids_lib
 from runtime import progress
 from runtime.storage import whole_files
@@ -99,24 +100,26 @@ def select(
         f"{context.field}.uid names the field of the UIDs, "
         'of "file+" with paths below the folder of all files'
       )
-    logging.info(
-      "%s: %d of %d examples are among the %d of %s",
-      *(context.field, len(found), len(records), len(uids), source.subset),
-    )
     path.parent.mkdir(parents=True, exist_ok=True)
     whole_files.write(path, found.astype("<u8").tobytes())
-  return Records(records, path)
+  chosen = Records(records, path)
+  if len(chosen) < len(uids):
+    logging.warning(
+      "%s: %d of its %d examples are in %s, which names %d",
+      *(context.field, len(chosen), len(records), source.subset, len(uids)),
+    )
+  return chosen
 
 
 def read(field: str, path: str) -> np.ndarray:
   """Return the UIDs of a file, memory-mapped; ValueError for another file."""
   try:
-    uids = np.load(path, mmap_mode="r", allow_pickle=False)
-  except (OSError, ValueError, EOFError) as error:
+    uids = npy.load(path)
+  except (OSError, ValueError) as error:
     raise ValueError(
       f"{field} must be a .npy file of UIDs; got {path}: {error}"
     ) from error
-  kinds = [uids.dtype[i] for i in range(len(uids.dtype))]
+  kinds = [uids.dtype[name] for name in uids.dtype.names or ()]
   if uids.ndim != 1 or kinds != [np.dtype("<u8")] * 2:
     raise ValueError(
       f'{field} must be a .npy file of one array [N] of dtype "u8,u8"; got '

@@ -52,6 +52,7 @@ class Columns:
     key: column of the key.
     reasons: reasons for the columns of image and captions, for messages.
     in_file: whether keys differ between files only; see uids.in_file.
+    address: column of addresses, where curation reads no image.
   """
 
   image: str
@@ -63,6 +64,12 @@ class Columns:
     default=("", ""), repr=False, compare=False
   )
   in_file: bool = dataclasses.field(default=False, repr=False)
+  address: str = dataclasses.field(default="", repr=False, compare=False)
+
+  @property
+  def named_by(self) -> str:
+    """Return the column that names rows without a key, "" for none."""
+    return self.image or self.address
 
   @property
   def about_image(self) -> str:
@@ -90,20 +97,21 @@ def choose(
 ) -> Columns:
   """Return the columns to read; ValueError that lists the table's columns.
 
-  A table without an image, which only curation reads, may have its keys in
+  A table without images, or with their addresses alone, may have its keys in
   `uid`, as DataComp's metadata do.
   """
   if len(source.image) > 1:
     raise ValueError(
       f"{field}.image must be one column; got {list(source.image)}"
     )
-  keys = KEYS
-  image_why = ""
+  image, image_why, address = "", "", ""
   usual = (*IMAGES, *ADDRESSES) if needs_image else IMAGES
   if needs_image or source.image or _usual(usual, names):
     image, image_why = _first(f"{field}.image", source.image, usual, names)
   else:
-    image, keys = "", ("uid", *KEYS)
+    address = _usual(ADDRESSES, names)
+  has_file = image and image.strip().lower() not in ADDRESSES
+  keys = KEYS if has_file else ("uid", *KEYS)
   if source.caption:
     captions = tuple(
       _checked(f"{field}.caption", name, names) for name in source.caption
@@ -122,7 +130,8 @@ def choose(
   elif source.uid != BY_ROW:
     key = _checked(f"{field}.uid", uid, names)
   columns = Columns(
-    *(image, captions, language, key, (image_why, caption_why), in_file)
+    *(image, captions, language, key, (image_why, caption_why), in_file),
+    address=address,
   )
   for name in columns.names:
     if (number := list(names).count(name)) > 1:
@@ -196,7 +205,10 @@ def image_value(value: Any) -> Any:
   if isinstance(value, dict):
     return image_value(value.get("bytes")) or value.get("path")
   if isinstance(value, list):
-    return b"" if None in value else bytes(value)
+    try:
+      return bytes(value)
+    except (TypeError, ValueError):  # no numbers of bytes
+      return b""
   return value
 
 

@@ -98,7 +98,7 @@ def check_encoding(encoding: str, format: str, field: str) -> None:
   """Raise ValueError, naming `field`.encoding, where it cannot be used."""
   if not encoding:
     return
-  if format != "table":
+  if format not in ("table", "folder"):
     raise ValueError(
       f'{field}.encoding is not used by format="{format}"; got {encoding!r}'
     )

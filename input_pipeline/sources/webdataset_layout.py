@@ -126,9 +126,9 @@ def texts_of(
       data = _member(members, kind)
       value = None if data is None else _decode(data, name)
     with faults.located(name):
-      found = list(columns.by_language(_without_keys(value), ""))
-    for language, caption in found:
-      text = _clean(caption, name)
+      pairs = list(columns.by_language(_without_keys(value), ""))
+    for language, caption in pairs:
+      text, language = _clean(caption, name), _clean(language, name)
       if text and not language:
         fallback = fallback or _language_of(members, layout, name)
       if text:
@@ -158,7 +158,7 @@ def fields_of(members: Members, name: str) -> Mapping[str, Any]:
     fields = json.loads(data, object_pairs_hook=columns.once)
   except (ValueError, RecursionError) as error:
     raise faults.ExampleError(
-      "caption_broken", f"{name}.json is not JSON: {error}"
+      "caption_broken", f"{name}: the .json is not JSON: {error}"
     ) from error
   return fields if isinstance(fields, dict) else {}
 
@@ -169,7 +169,7 @@ def _language_of(members: Members, layout: Layout, name: str) -> str:
       fields_of(members, name), layout.language_field
     )
     if language and isinstance(language, str):
-      return language
+      return _clean(language, name)
   return layout.language
 
 
@@ -215,7 +215,8 @@ def _clean(text: str, name: str) -> str:
     text.encode()  # fails for a lone surrogate, which JSON can contain
   except UnicodeEncodeError as error:
     raise faults.ExampleError(
-      "caption_broken", f"{name}: the caption is not Unicode: {error}"
+      "caption_broken",
+      f"{name}: a caption or its language is not Unicode: {error}",
     ) from error
   return "" if captions.is_blank(text) else text.removeprefix("\ufeff").strip()
 

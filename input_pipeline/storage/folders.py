@@ -22,6 +22,8 @@ def walk(path: str, field: str) -> dict[str, files.File]:
   Links are followed. Hidden files and folders, whose names begin with a dot,
   are left out. Raises ValueError, naming `field`, for what is no folder.
   """
+  if not path:  # nothing is not all of the disk
+    raise ValueError(f"{field} must be a folder; got ''")
   path = remote.local_path(path).rstrip("/") or "/"
   if remote.is_remote(path):
     listed = files.find(f"{glob.escape(path)}/**", field)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from curation import operators
 from curation.keys import hamming
 from curation.rules.duplicates import perceptual_hashes
+from input_pipeline.storage import npy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +78,7 @@ def read(path: pathlib.Path, column: str) -> np.ndarray:
       raise ValueError(f"{path} has no .npy or .parquet files of hashes")
     return np.concatenate([read(file, column) for file in files])
   if path.suffix == ".npy":
-    hashes = np.load(path, allow_pickle=False)
+    hashes = npy.load(path)
     if hashes.dtype != np.uint64 or hashes.ndim != 1:
       raise ValueError(
         f"{path} must hold hashes, uint64 [R]; got {hashes.dtype}"

@@ -130,7 +130,7 @@ class Records:
     image = self._image(table, position, path, where)
     texts = self._texts(table, position, where)
     with faults.located(where):
-      stored = _text_of(table, position, self._layout.columns.key)
+      stored = text_of(table, position, self._layout.columns.key)
       key = self._key(stored, number, position)
     return record_lib.Record(key, image, texts, f"{path}, {key}")
 
@@ -201,32 +201,9 @@ class Records:
     self, table: Any, position: int, where: str
   ) -> dict[str, tuple[str, ...]]:
     """Return the captions of a row by language."""
-    row: dict[str, Any] = {}
-    for name in self._layout.columns.captions:
-      if _is_simple(table, name):
-        with contextlib.suppress(UnicodeDecodeError):
-          row[name] = table[name][position].as_py()
-          continue
-      _, languages, texts, broken = arrow_texts.texts(
-        table.slice(position, 1), [name]
-      )
-      for reason in broken.values():
-        raise faults.ExampleError("caption_broken", f"{where}: {reason}")
-      row[name] = [
-        {code: text} if code else text
-        for code, text in zip(
-          languages.to_pylist(), texts.to_pylist(), strict=True
-        )
-      ]
-    language = None
-    with contextlib.suppress(UnicodeDecodeError):
-      language = _text_of(table, position, self._layout.columns.language)
-      if isinstance(language, bytes):
-        language = language.decode()
-    language = language if isinstance(language, str) else ""
-    return columns.texts(
-      self._layout.columns, row, language or self._source.language, where
-    )
+    found = self._layout.columns
+    row = caption_values(table, position, found, where)
+    return columns.texts(found, row, self._source.language, where)
 
   def _read_group(
     self, number: int
@@ -288,7 +265,7 @@ class Records:
     """Return the image of a row."""
     try:
       value = columns.image_value(
-        _value(table, position, self._layout.columns.image)
+        value_of(table, position, self._layout.columns.image)
       )
     except UnicodeDecodeError as error:
       raise faults.ExampleError(
@@ -314,7 +291,39 @@ class Records:
     )
 
 
-def _value(table: Any, position: int, name: str) -> Any:
+def caption_values(
+  table: Any, position: int, found: columns.Columns, where: str
+) -> dict[str, Any]:
+  """Return the captions and the language of a row as columns.texts reads them.
+
+  Raises faults.ExampleError, "caption_broken", for text that is not UTF-8.
+  """
+  row: dict[str, Any] = {}
+  for name in found.captions:
+    if _is_simple(table, name):
+      with contextlib.suppress(UnicodeDecodeError):
+        row[name] = table[name][position].as_py()
+        continue
+    _, languages, texts, broken = arrow_texts.texts(
+      table.slice(position, 1), [name]
+    )
+    for reason in broken.values():
+      raise faults.ExampleError("caption_broken", f"{where}: {reason}")
+    row[name] = [
+      {code: text} if code else text
+      for code, text in zip(
+        languages.to_pylist(), texts.to_pylist(), strict=True
+      )
+    ]
+  language = None
+  with contextlib.suppress(UnicodeDecodeError):
+    language = text_of(table, position, found.language)
+    if isinstance(language, bytes):
+      language = language.decode()
+  return {**row, found.language: language} if found.language else row
+
+
+def value_of(table: Any, position: int, name: str) -> Any:
   """Return a value; UnicodeDecodeError for text that is not UTF-8."""
   import pyarrow
 
@@ -325,10 +334,10 @@ def _value(table: Any, position: int, name: str) -> Any:
   return arrow_values.column(table.slice(position, 1), name)[0].as_py()
 
 
-def _text_of(table: Any, position: int, name: str | None) -> Any:
+def text_of(table: Any, position: int, name: str | None) -> Any:
   """Return a value; None for text that is not UTF-8, and without a column."""
   with contextlib.suppress(UnicodeDecodeError):
-    return _value(table, position, name) if name else None
+    return value_of(table, position, name) if name else None
   return None
 
 

@@ -39,9 +39,11 @@ from input_pipeline.storage import uids as uids_lib
 from runtime.storage import whole_files
 
 LANGUAGES = None
+# Column of a made table that has kind and message of a row's fault.
+FAULT = "fault"
 
 # Version to increase when another table is made of the same files.
-_VERSION = 1
+_VERSION = 2
 
 
 splits = source_config.no_splits
@@ -72,7 +74,7 @@ def as_table(
   tables = [name for name in listed if folder_rows.is_table(name)]
   facts = (
     *(_VERSION, source.image, source.caption, source.language),
-    *(source.language_field, source.uid, source.image_root),
+    *(source.language_field, source.uid, source.image_root, source.encoding),
     [(name, file.size, file.version) for name, file in listed.items()],
   )
   if source.uid.startswith(uids_lib.IN_FILE):
@@ -135,8 +137,8 @@ class Records:
 
   def __getitem__(self, index: int) -> record_lib.Record:
     row = self._row(index)
-    if "fault" in row:
-      raise faults.ExampleError(*row["fault"])
+    if FAULT in row:
+      raise faults.ExampleError(*row[FAULT])
     origin = row["image"]
     if not remote.scheme(origin) and not os.path.isabs(origin):
       origin = f"{self._folder}/{origin}"

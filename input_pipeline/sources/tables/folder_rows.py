@@ -1,5 +1,6 @@
 """Rows of the table that a folder of images is made; see folder.py."""
 
+import collections
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -13,7 +14,11 @@ from typing import Any
 
 from input_pipeline import faults
 from input_pipeline.sources import columns, source_config, webdataset_layout
-from input_pipeline.sources.arrow import parquet_layout
+from input_pipeline.sources.arrow import (
+  arrow_values,
+  parquet,
+  parquet_layout,
+)
 from input_pipeline.sources.tables import table
 from input_pipeline.storage import files, folders, remote, tar_scan
 from runtime import progress
@@ -30,14 +35,16 @@ _TEXTS = (".txt", ".caption")
 # Texts read at the same time, and number from which progress is shown.
 _NUM_READ = 16
 _NUM_SHOWN = 10_000
-# Text that cannot be encoded: of an image or a caption, it is a broken row's.
-_BROKEN = "\udcff"
 # Files that a warning names.
 _NUM_NAMED = 5
 
 
 def _is_image(name: str) -> bool:
   return os.path.splitext(name)[1].lower() in folders.IMAGES
+
+
+def _folder(name: str) -> str:
+  return name.rpartition("/")[0]
 
 
 def is_table(name: str) -> bool:
@@ -94,27 +101,34 @@ def of_texts(
   suffixes = folders.IMAGES
   if source.image:
     suffixes = tuple(f".{extension}" for extension in layout.images)
-  images, beside = [], {}
+  images = []
+  beside: dict[str, dict[str, list[str]]] = {}  # stem -> suffix -> files
   for name in listed:
     stem, suffix = os.path.splitext(name)
     if suffix.lower() in suffixes:
       images.append(name)
     else:
-      members = beside.setdefault(_composed(stem), {})
-      members.setdefault(suffix.lower().removeprefix("."), name)
+      kinds = beside.setdefault(stem, {})
+      kinds.setdefault(suffix.lower().removeprefix("."), []).append(name)
   if not images:
     raise ValueError(
       f"{field}.path must be a folder with {', '.join(suffixes)} or "
       f"{', '.join(TABLES[:4])}; got {source.path!r}, of {len(listed)} files"
     )
+  # A disk may have the other form of a name, but not where that is a name of
+  # another image.
+  own = {*images, *(os.path.splitext(name)[0] for name in images)}
+  others = {_composed(stem): x for stem, x in beside.items() if stem not in own}
   wanted = {kind for kind, _ in layout.captions}
   if layout.language_field or layout.uid_field:
     wanted.add("json")
 
+  def beside_of(stem: str) -> dict[str, list[str]]:
+    return beside.get(stem) or others.get(_composed(stem), {})
+
   def read(name: str) -> dict[str, Any]:
-    full = _composed(name)
     # a/1.txt, or a/1.jpg.txt.
-    names = beside.get(os.path.splitext(full)[0], {}) | beside.get(full, {})
+    names = beside_of(os.path.splitext(name)[0]) | beside_of(name)
     names = {kind: x for kind, x in names.items() if kind in wanted}
     row: dict[str, Any] = {"image": name}
     members: dict[str, bytes | faults.ExampleError] = {
@@ -122,15 +136,20 @@ def of_texts(
     }
     name = listed[name].path
     try:
-      for kind, text in names.items():
-        members[kind] = files.read(listed[text].path)
+      for kind, texts in names.items():
+        if len(texts) > 1:
+          raise faults.ExampleError(
+            "member_twice", f"{name} has {' and '.join(texts)}"
+          )
+        data = files.read(listed[texts[0]].path)
+        members[kind] = _in_utf8(data, source.encoding, name)
       row |= _captions(webdataset_layout.texts_of(members, layout, name))
       if layout.uid_field:
         fields = webdataset_layout.fields_of(members, name)
         key = tar_scan.field_of(fields, layout.uid_field)
         row["key"] = columns.key_text(key)
         if not row["key"]:
-          message = f"{name} has no JSON file with {layout.uid_field}"
+          message = f"{name} has no field {layout.uid_field} in a JSON file"
           raise faults.ExampleError("record_broken", message)
     except faults.ExampleError as error:
       # Of a server, another try may give the caption.
@@ -144,8 +163,9 @@ def of_texts(
   stray = [
     name
     for stem, names in beside.items()
-    for kind, name in names.items()
-    if f".{kind}" in _TEXTS and stem not in stems
+    for kind, texts in names.items()
+    if f".{kind}" in _TEXTS and _composed(stem) not in stems
+    for name in texts
   ]
   lines += _left_out(source.path, stray, "captions without an image")
 
@@ -159,19 +179,31 @@ def of_tables(
   """Yield the rows of tables in a folder, in the order of the tables."""
   listed, tables, lines = context
   named = set()
+  root = os.path.realpath(remote.local_path(source.path))
+  for folder, number in collections.Counter(map(_folder, tables)).items():
+    if number > 1:
+      names = [name for name in tables if _folder(name) == folder]
+      lines.append(
+        f"{source.path} has {' and '.join(names)}, the rows of all of which "
+        "are read; an image that several name is as many examples"
+      )
   for name in tables:
     one = dataclasses.replace(source, path=listed[name].path)
     rows = _json_rows(one, field, cache_dir)
     if name.endswith(".parquet"):
       rows = _parquet_rows(one, field, listed[name])
-    folder = "" if source.image_root else name.rpartition("/")[0]
+    folder = "" if source.image_root else _folder(name)
     for number, row in enumerate(rows):
       image = row["image"]
-      if image == _BROKEN or not image:
+      if not image:
         row["key"] = row["key"] or f"{name}#{number}"
-      elif not remote.scheme(image) and not os.path.isabs(image):
-        row["image"] = posixpath.normpath(posixpath.join(folder, image))
-      named.add(_composed(row["image"]))
+      elif remote.scheme(image) in ("file", "local") or os.path.isabs(image):
+        path = image if os.path.isabs(image) else remote.local_path(image)
+        image = os.path.relpath(os.path.realpath(path), root)
+      elif not remote.scheme(image):
+        image = posixpath.normpath(posixpath.join(folder, image))
+        row["image"] = image
+      named.add(_composed(image))
       yield row
   stray = [
     name for name in listed if _is_image(name) and _composed(name) not in named
@@ -186,13 +218,14 @@ def _json_rows(
 ) -> Iterator[dict[str, Any]]:
   """Yield the rows of a table of JSON lines, CSV or TSV."""
   records = table.open_table(source, field, cache_dir)
+  table.warn_of_brackets(records, field)
   for index in range(len(records)):
     start, stop = records.starts[index : index + 2].tolist()
     where = functools.partial(records.where, index)
     try:
       row = records.layout.row(files.read_range(records.path, start, stop))
     except faults.ExampleError as error:
-      yield {"image": _BROKEN, "key": "", **_fault(error, where())}
+      yield {"image": "", "key": "", **_fault(error, where())}
       continue
     yield _row_of(row, records.layout.columns, source, where)
 
@@ -202,13 +235,39 @@ def _parquet_rows(
 ) -> Iterator[dict[str, Any]]:
   """Yield the rows of a table in Parquet."""
   layout, _ = parquet_layout.read_footers([file], source, field)
-  number = 0
+  found, number = layout.columns, 0
   with parquet_layout.opened(file.path) as reader:
-    for batch in reader.iter_batches():
-      for row in batch.to_pylist():
+    for group in range(reader.num_row_groups):
+      table = reader.read_row_group(group)
+      others = {
+        name: _plain(table, name)
+        for name in table.column_names
+        if name not in found.names
+      }
+      for position in range(len(table)):
         where = f"row {number} of {file.path}"
-        yield _row_of(row, layout.columns, source, lambda where=where: where)
+        row = {name: values[position] for name, values in others.items()}
+        fault = None
+        row[found.image] = parquet.text_of(table, position, found.image)
+        if found.key:
+          row[found.key] = parquet.text_of(table, position, found.key)
+        try:
+          row |= parquet.caption_values(table, position, found, where)
+        except faults.ExampleError as error:
+          fault = error
+        made = _row_of(row, found, source, lambda where=where: where)
+        yield made | (_fault(fault, where) if fault else {})
         number += 1
+
+
+def _plain(table: Any, name: str) -> list[Any]:
+  """Return the values of a column that a folder's table may have."""
+  values = arrow_values.column(table, name)
+  if values.type.num_fields:  # of lists, structs and maps
+    return [None] * len(table)
+  if arrow_values.is_text(values.type):
+    values, _ = arrow_values.strings(values)
+  return values.to_pylist()
 
 
 def _row_of(
@@ -241,6 +300,18 @@ def _row_of(
   return made
 
 
+def _in_utf8(data: bytes, encoding: str, name: str) -> bytes:
+  """Return text in UTF-8; faults.ExampleError if it is not `encoding`."""
+  if not encoding:
+    return data
+  try:
+    return data.decode(encoding).encode()
+  except UnicodeError as error:
+    raise faults.ExampleError(
+      "caption_broken", f"{name}: the caption is not {encoding}: {error}"
+    ) from error
+
+
 def _captions(texts: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
   """Return the part of a row that is captions by language."""
   if len(texts) != 1:
@@ -252,12 +323,8 @@ def _captions(texts: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
 def _fault(error: faults.ExampleError, where: str) -> dict[str, Any]:
   """Return the part of a row that is a fault, for training and curation."""
   text = str(error)
-  row: dict[str, Any] = {
-    "fault": (error.kind, text if where in text else f"{where}: {text}")
-  }
-  if error.kind == "caption_broken":
-    row["caption"] = _BROKEN
-  return row
+  text = text if where in text else f"{where}: {text}"
+  return {"caption": None, "fault": (error.kind, text)}
 
 
 def _mapped(

@@ -27,6 +27,7 @@ import pathlib
 from collections.abc import Iterator
 
 import numpy as np
+from absl import logging
 
 from input_pipeline import faults
 from input_pipeline.sources import columns, named_file, source_config
@@ -62,7 +63,9 @@ def open_split(
   """Return the rows of a table, its index made if need be."""
   field = context.field
   source_config.check_no_split(source, split, context)
-  return open_table(source, field, context.cache_dir)
+  records = open_table(source, field, context.cache_dir)
+  warn_of_brackets(records, field)
+  return records
 
 
 def open_table(
@@ -276,6 +279,25 @@ class Records:
         f"or TSV: {error}"
       ) from error
     self._header = tuple(names)
+
+
+def warn_of_brackets(records: Records, field: str) -> None:
+  """Log a warning if captions of CSV or TSV look like lists or objects.
+
+  Programs write these as text where a table has no place for them.
+  """
+  if not _is_separated(records.path):
+    return
+  rows = [*records.first_rows()]
+  for name in records.layout.columns.captions:
+    texts = [row[name].strip() for row in rows if row.get(name)]
+    if texts and all(x[:1] + x[-1:] in ("[]", "{}") for x in texts):
+      logging.warning(
+        "%s.path: captions in column %s of %s are in brackets, as %.60s, which "
+        "are read as a part of each; lists and captions by language can be "
+        "written in JSON lines",
+        *(field, name, records.name, texts[0]),
+      )
 
 
 def _find(path: str, field: str) -> files.File:

@@ -81,7 +81,8 @@ class Layout:
   def _check(self, values: Row, data: bytes) -> None:
     """Raise faults.ExampleError for text that cannot be encoded."""
     for name in self.columns.names:
-      for text in columns_lib.flat(values.get(name)):
+      for spoken in columns_lib.by_language(values.get(name), ""):
+        text = "".join(spoken)  # and the code of its language
         if text.isascii():
           continue
         try:

@@ -165,3 +165,23 @@ def test_metadata_of_datacomp_with_its_embeddings(tmp_path, monkeypatch):
   rows = np.array([1, 13]) << pool.CAPTION_BITS
   chosen = reading.rows_of(opened, shards[1:2], columns, rows=rows)
   assert chosen == [found[19], found[31]]
+
+
+def test_arrays_of_another_table_are_refused(tmp_path, caplog):
+  for name, num_rows, num_arrays in (("a", 3, 3), ("b", 3, 4)):
+    texts = [f"{name}{i}" for i in range(num_rows)]
+    parquet.write_table(
+      pa.table({"uid": texts, "text": texts}), tmp_path / f"{name}.parquet"
+    )
+    np.savez(tmp_path / f"{name}.npz", l14_img=np.ones((num_arrays, 2)))
+  source = pairs.source("parquet", tmp_path / "*.parquet")
+  opened, shards = reading.open_pool(source, tmp_path)
+  assert len(reading.rows_of(opened, shards[:1], ("l14_img",))) == 3
+  with pytest.raises(ValueError, match=r"b.npz: l14_img has 4 rows, .* it 3"):
+    reading.rows_of(opened, shards[1:], ("l14_img",))
+  (tmp_path / "a.parquet").unlink()
+  reading.open_pool(source, tmp_path)
+  assert "b.npz: l14_img has 4 rows" in caplog.text
+  (tmp_path / "b.npz").write_text("<html>")
+  with pytest.raises(ValueError, match=r"pool.path: .*b.npz must be .* HTML"):
+    reading.open_pool(source, tmp_path)

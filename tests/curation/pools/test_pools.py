@@ -1,11 +1,14 @@
 """A pool has the pairs that training's source of the same section has."""
 
+import csv
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from input_pipeline import faults, sources
+from input_pipeline.sources.tables import table
 from tests.curation.pools import reading
 from tests.input_pipeline.sources import pairs
 
@@ -112,3 +115,47 @@ def test_a_file_that_changes_meanwhile(name, file, tmp_path):
   with pytest.raises(faults.ExampleError) as raised:
     reading.rows_of(opened, shards[:1], ("text",))
   assert raised.value.kind == "shard_changed"
+
+
+def test_values_that_are_no_numbers_are_faults(tmp_path):
+  rows = [{"image": "", "caption": "x", "score": 1}] * 100
+  for last in (0.5, 2**70, "x", None, 3.0):
+    rows.append({"image": "", "caption": "x", "score": last})
+  (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+  with open(tmp_path / "a.csv", "w") as file:
+    writer = csv.DictWriter(file, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+  for name in ("a.jsonl", "a.csv"):
+    source = pairs.source("table", tmp_path / name)
+    opened, shards = reading.open_pool(source, tmp_path)
+    found = reading.rows_of(opened, shards, ("score",))
+    kinds = [row["fault"] and row["fault"][:13] for row in found[100:]]
+    assert kinds == [*("record_broken",) * 3, None, None]
+    assert [row["score"] for row in found[-2:]] == [None, 3]
+    assert "score is '0.5'; expected int64" in found[100]["fault"]
+
+
+def test_sizes_as_text(tmp_path):
+  text = "image,caption,width,height\n"
+  sides = ("3", "4.0", "x", "nan", "1e99", "")
+  text += "".join(f"{i}.png,x,{side},2\n" for i, side in enumerate(sides))
+  (tmp_path / "a.csv").write_text(text)
+  source = pairs.source("table", tmp_path / "a.csv")
+  opened, shards = reading.open_pool(source, tmp_path)
+  found = reading.rows_of(opened, shards, ("width",))
+  assert [row["width"] for row in found] == [3, 4, *(None,) * 4]
+  assert [bool(row["fault"]) for row in found] == [*(False,) * 2, *(True,) * 4]
+
+
+def test_rows_of_addresses_have_the_uids_of_training(tmp_path):
+  lines = [{"url": f"http://localhost/{i}.png", "text": "x"} for i in range(3)]
+  for number, extra in enumerate(({}, {"uid": "0" * 32})):
+    path = tmp_path / f"{number}.jsonl"
+    path.write_text("\n".join(json.dumps(line | extra) for line in lines))
+    source = pairs.source("table", path)
+    records = table.open_split(source, "", pairs.context(tmp_path))
+    opened, shards = reading.open_pool(source, tmp_path)
+    rows = reading.rows_of(opened, shards, ("text",))
+    assert [row["pair"] for row in rows] == records.uids().tolist()
+    assert ({row["pair"] for row in rows} == {(0, 0)}) == bool(extra)

@@ -123,6 +123,32 @@ def test_what_is_no_subset(tmp_path, place, array, message):
     subset.select(records, _source(tmp_path / "subset.npy"), place)
 
 
+def test_files_that_are_no_arrays(tmp_path, place, caplog):
+  records = fake_records.Records("a", 5)
+  path = tmp_path / "subset.npy"
+  np.savez(tmp_path / "subset.npz", np.zeros(3, uids_lib.UID))
+  for data, message in (
+    ((tmp_path / "subset.npz").read_bytes(), "got a zip file"),
+    (b"1\n2\n", r"got data that begins with b'1.n2.n'"),
+    (b"", "got an empty file"),
+  ):
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=f"must be a .npy file; {message}"):
+      subset.select(records, _source(path), place)
+  # UIDs that no example has are told of, each time.
+  np.save(
+    path,
+    uids_lib.unique(
+      np.append(records.uids()[:2], uids_lib.records(np.array([b"\1"], "S16")))
+    ),
+  )
+  for _ in range(2):
+    caplog.clear()
+    assert len(subset.select(records, _source(path), place)) == 2
+    assert "2 of its 5 examples are in" in caplog.text
+    assert "which names 3" in caplog.text
+
+
 def test_no_file(tmp_path, place):
   records = fake_records.Records("a", 5)
   with pytest.raises(ValueError, match=r"main.subset must be .*No such file"):

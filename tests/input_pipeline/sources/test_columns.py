@@ -64,8 +64,11 @@ def test_curation_fetches_no_addresses_unasked():
   names = ["uid", "url", "text"]
   found = _choose(names, needs_image=False)
   assert found == columns.Columns("", ("text",), None, "uid")
+  assert found.named_by == "url"
   found = _choose(names, needs_image=False, image=("url",))
-  assert found == columns.Columns("url", ("text",), None, None)
+  assert found == columns.Columns("url", ("text",), None, "uid")
+  # Training, whose UIDs a selection has, fetches them.
+  assert _choose(names) == found
 
 
 def test_messages_say_why_a_column_was_chosen(tmp_path):

@@ -141,6 +141,46 @@ def test_both_forms_of_accents(tmp_path):
     ]
 
 
+def test_names_that_differ_in_form_alone(tmp_path):
+  composed, decomposed = (
+    unicodedata.normalize(form, "\u00e9") for form in ("NFC", "NFD")
+  )
+  contents = {f"{composed}.png": b"c", f"{decomposed}.png": b"d"}
+  texts = {f"{composed}.txt": "composed", f"{decomposed}.txt": "decomposed"}
+  _write(tmp_path / "both", contents | texts)
+  found = _read(_open(tmp_path / "both", tmp_path))
+  assert {(image, *texts["en"]) for _, image, texts in found} == {
+    *((b"c", "composed"), (b"d", "decomposed")),
+  }
+  del texts[f"{composed}.txt"]
+  _write(tmp_path / "one", contents | texts)
+  found = _read(_open(tmp_path / "one", tmp_path))
+  assert "caption_missing" in found
+  assert [row[1] for row in found if row != "caption_missing"] == [b"d"]
+
+
+def test_two_texts_of_a_name(tmp_path):
+  _write(tmp_path / "data", {"a.png": b"a", "a.txt": "x", "a.TXT": "y"})
+  records = _open(tmp_path / "data", tmp_path)
+  with pytest.raises(faults.ExampleError, match=r"a.png has a.TXT and a.txt"):
+    records[0]
+
+
+def test_another_encoding(tmp_path):
+  texts = {"1.txt": "\u00e4", "2.json": '{"caption": "\u00f6"}', "3.txt": "u"}
+  csv = "file_name,text\n1.png,\u00e4\n"
+  for number, contents in enumerate((texts, {"metadata.csv": csv})):
+    root = tmp_path / str(number)
+    encoded = {name: text.encode("utf-16") for name, text in contents.items()}
+    if "3.txt" in encoded:
+      encoded["3.txt"] = b"cut"
+    _write(root, {f"{i}.png": b"i" for i in (1, 2, 3)} | encoded)
+    found = _read(_open(root, tmp_path, encoding="utf-16"))
+    assert [row if isinstance(row, str) else row[2]["en"] for row in found] == (
+      [("\u00e4",)] if number else [("\u00e4",), ("\u00f6",), "caption_broken"]
+    )
+
+
 def test_a_name_that_is_not_utf8(tmp_path):
   _write(tmp_path / "data", {"a.png": b"a", "a.txt": "an a"})
   folder_bytes = os.fsencode(tmp_path / "data")
@@ -206,6 +246,64 @@ def test_nested_tables(tmp_path, caplog):
   assert _read(records) == ["file_missing"] * 2
 
 
+def test_types_in_parquet(tmp_path):
+  spoken = pyarrow.map_(pyarrow.string(), pyarrow.list_(pyarrow.string()))
+  named = [{"language": "fr", "text": "x"}, {"language": "en", "text": "y"}]
+  columns = {
+    "map": pyarrow.array([[("en", ["a"]), ("de", ["b", "c"])]], spoken),
+    "list": pyarrow.array([named]),
+    "bytes": pyarrow.array([b"\xc3\xa4"]),
+    "broken": pyarrow.array([b"\xe4"]),
+  }
+  for name, texts in columns.items():
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "1.png").write_bytes(b"1")
+    table = {"file_name": ["1.png"], "text": texts, "other": [b"\xff"]}
+    parquet.write_table(
+      pyarrow.table(table), tmp_path / name / "metadata.parquet"
+    )
+  found = {name: _read(_open(tmp_path / name, tmp_path))[0] for name in columns}
+  assert {name: row[2] for name, row in found.items() if name != "broken"} == {
+    "map": {"en": ("a",), "de": ("b", "c")},
+    "list": {"fr": ("x",), "en": ("y",)},
+    "bytes": {"en": ("\u00e4",)},
+  }
+  assert found["broken"] == "caption_broken"
+
+
+def test_faults_are_those_of_the_pool(tmp_path):
+  root = tmp_path / "data"
+  contents = {
+    **{f"{i}.png": b"i" for i in range(3)},
+    "0.json": '{"caption": "x", "id": "k"}',
+    "1.json": '{"caption": ["x", "y"]}',
+    "2.json": '{"caption": {"\\ud800": "x"}, "id": 2}',
+  }
+  _write(root, contents)
+  fields = {"uid": "json.id", "caption": ("json.caption",)}
+  records = _open(root, tmp_path, **fields)
+  assert _read(records)[1:] == ["record_broken", "caption_broken"]
+  source = pairs.source("folder", root, **fields)
+  opened, shards = reading.open_pool(source, tmp_path)
+  rows = reading.rows_of(opened, shards, ("text",))
+  assert [row["text"] for row in rows] == ["x", None, None]
+  assert rows[1]["fault"].startswith(
+    f"record_broken: {root}/1.png has no field"
+  )
+  assert rows[2]["fault"].startswith(f"caption_broken: {root}/2.png: a caption")
+
+
+def test_absolute_paths_and_two_tables(tmp_path, caplog):
+  root = tmp_path / "data"
+  csv = f"file_name,text\n{root}/1.png,x\nfile://{root}/2.png,y\n"
+  _write(root, {"1.png": b"1", "2.png": b"2", "metadata.csv": csv})
+  assert [row[1] for row in _read(_open(root, tmp_path))] == [b"1", b"2"]
+  assert not caplog.messages
+  _write(root, {"captions.jsonl": '{"image": ["1.png"], "caption": "x"}'})
+  assert _read(_open(root, tmp_path))[0] == "image_missing"
+  assert "captions.jsonl and metadata.csv, the rows of all" in caplog.text
+
+
 def test_columns_of_tables(tmp_path):
   rows = [{"Img": "1.png", "Title": "x", "de": "ein x", "id": "0" * 32}]
   _write(
@@ -267,6 +365,11 @@ def test_a_change_is_seen(tmp_path):
   assert first.fingerprint() != second.fingerprint()
   (tmp_path / "other").mkdir()
   assert _open(root, tmp_path / "other").fingerprint() == second.fingerprint()
+
+
+def test_no_folder(tmp_path):
+  with pytest.raises(ValueError, match="main.path must be a folder; got ''"):
+    _open("", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -290,3 +290,16 @@ def test_captions_by_language(tmp_path):
   assert records[0].texts == {"zh_CN": ("\u4e00",), "en": ("one", "a one")}
   assert records[1].texts == {"de": ("eins",), "en": ("two",)}
   assert _kind(records, 2) == "caption_missing"
+
+
+def test_captions_in_brackets_are_told_of(tmp_path, caplog):
+  for text, is_told in (
+    ("\"['a', 'b']\"", True),
+    ('"{""en"": ""a""}"', True),
+    ("[a] b", False),
+  ):
+    caplog.clear()
+    (tmp_path / "a.csv").write_text(f"image,caption\n1.png,{text}\n2.png,\n")
+    source = pairs.source("table", tmp_path / "a.csv")
+    table.open_split(source, "", pairs.context(tmp_path))
+    assert ("in brackets" in caplog.text) == is_told

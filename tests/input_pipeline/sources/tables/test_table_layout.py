@@ -40,6 +40,7 @@ def test_rows_of_csv_are_equal_however_they_are_read():
     (b"\xff", "no JSON: Expecting value, column 1"),
     (b'{"a": "\0"}', "a NUL byte at byte 7 of the row"),
     (b'{"image": "a", "image": "b"}', "the field image twice"),
+    (b'{"caption": {"\\udc00": "x"}}', r"half a surrogate pair, .udc00"),
     (b'{"image": "\\udc00"}', r"half a surrogate pair, .udc00"),
     (b'{"caption": "\xe9"}', "byte 0xe9, at byte 13 of the row"),
     (b"[" * 100_000, "recursion"),
