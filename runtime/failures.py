@@ -91,15 +91,19 @@ def reported(
 
 
 def parse_flags(
-  argv: Sequence[str], removed: Mapping[str, str]
+  argv: Sequence[str],
+  removed: Mapping[str, str],
+  parse_config: Callable[[Sequence[str]], object],
 ) -> Sequence[str]:
-  """Parse absl flags; exit with a message if one cannot be parsed.
+  """Parse absl flags; exit with a message if some cannot be parsed.
 
   Of a flag that comes twice, the last value counts, as absl has it.
 
   Args:
     argv: command line.
     removed: message for each flag that earlier versions had.
+    parse_config: parser of --config and flags of its fields alone, which is
+      tried with each field: absl ends at the first one that is wrong.
   """
   for arg in argv:
     name = arg.lstrip("-").partition("=")[0]
@@ -109,27 +113,73 @@ def parse_flags(
   try:
     return flags.FLAGS(_last_of_each(argv))
   except Exception as error:  # config files and ml_collections raise any
-    while error.args and isinstance(error.args[0], Exception):
-      error = error.args[0]  # ml_collections wraps one error in another
-    # A KeyError's text is quoted.
-    text = str(error.args[0] if isinstance(error, KeyError) else error)
-    if "Traceback (most recent call last)" in text:
-      # The last line of a config file's traceback has the reason.
-      text = text.strip().splitlines()[-1].strip().removeprefix("ValueError: ")
-    message = " ".join(text.split()) or type(error).__name__
-    if isinstance(error, ModuleNotFoundError):
-      message = str(describe(error))
-    elif isinstance(error, AttributeError | KeyError):
-      message = f"there is no config field {message}"
-    elif isinstance(error, flags.UnrecognizedFlagError) and (
-      error.flagname.startswith("config.")
-    ):
-      # Fields become flags when their config is read.
-      message = f"--{error.flagname} needs --config=configs/NAME.py beside it"
-    elif isinstance(error, SyntaxError):
-      message = f"--config: {message}"
+    problems = _problems_of_fields(argv, parse_config)
+    message = _of_parsing(error)
+    if len(problems) > 1:
+      message = f"{len(problems)} problems:\n  " + "\n  ".join(problems)
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
+
+
+def _problems_of_fields(
+  argv: Sequence[str], parse_config: Callable[[Sequence[str]], object]
+) -> list[str]:
+  """Return a line for each field of --config that cannot be parsed."""
+  groups = _groups(_last_of_each(argv))
+  config = [words for words in groups if _name_of(words) == "config"]
+  problems = []
+  for words in groups:
+    if (name := _name_of(words)).startswith("config.") and config:
+      try:
+        parse_config([*config[0], *words])
+      except Exception as error:
+        problems.append(f"--{name}: {_of_parsing(error)}")
+  return problems
+
+
+def _of_parsing(error: BaseException) -> str:
+  """Return the line of an error that flags or a config file raised."""
+  while error.args and isinstance(error.args[0], Exception):
+    error = error.args[0]  # ml_collections wraps one error in another
+  # A KeyError's text is quoted.
+  text = str(error.args[0] if isinstance(error, KeyError) else error)
+  if "Traceback (most recent call last)" in text:
+    # The last line of a config file's traceback has the reason.
+    text = text.strip().splitlines()[-1].strip().removeprefix("ValueError: ")
+  message = " ".join(text.split()) or type(error).__name__
+  if isinstance(error, ModuleNotFoundError):
+    return str(describe(error))
+  if isinstance(error, AttributeError | KeyError):
+    return f"there is no config field {message}"
+  if isinstance(error, flags.UnrecognizedFlagError) and (
+    error.flagname.startswith("config.")
+  ):
+    # Fields become flags when their config is read.
+    return f"--{error.flagname} needs --config=configs/NAME.py beside it"
+  return f"--config: {message}" if isinstance(error, SyntaxError) else message
+
+
+def _groups(argv: Sequence[str]) -> list[list[str]]:
+  """Return a command line's flags of the config with their values, and words.
+
+  The value of "--config.FIELD VALUE" is in one group with its flag.
+  """
+  groups: list[list[str]] = []
+  for arg in argv:
+    before = groups[-1] if groups else []
+    # The value of "--config.FIELD VALUE"; it may be a negative number.
+    is_value = arg[:1] != "-" or arg[1:2].isdigit()
+    if is_value and len(before) == 1 and _FIELD.fullmatch(before[0]):
+      before.append(arg)
+    else:
+      groups.append([arg])
+  return groups
+
+
+def _name_of(words: Sequence[str]) -> str:
+  """Return "config" or "config.FIELD" for a flag of it, "" for another."""
+  field = _FIELD.match(words[0])
+  return field[1] if field else ""
 
 
 def _last_of_each(argv: Sequence[str]) -> list[str]:
@@ -138,17 +188,9 @@ def _last_of_each(argv: Sequence[str]) -> list[str]:
   ml_collections joins the values of a tuple's flags, and defines the fields of
   a second --config again.
   """
-  groups: list[list[str]] = []
-  for arg in flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False):
-    before = groups[-1] if groups else []
-    # The value of "--config.FIELD VALUE"; it may be a negative number.
-    is_value = arg[:1] != "-" or arg[1:2].isdigit()
-    if is_value and len(before) == 1 and _FIELD.fullmatch(before[0]):
-      before.append(arg)
-    else:
-      groups.append([arg])
-  fields = [_FIELD.match(words[0]) for words in groups]
-  names = [field[1] if field else "" for field in fields]
+  argv = flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)
+  groups = _groups(argv)
+  names = [_name_of(words) for words in groups]
   last = dict(zip(names, groups, strict=True))
   kept: list[str] = []
   for index, (name, words) in enumerate(zip(names, groups, strict=True)):

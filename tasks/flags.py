@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from absl import app, flags
@@ -46,6 +47,15 @@ REMOVED = {
   "config.evaluate.retrieval": _SETS,
   "config.evaluate.zero_shot": _SETS,
 }
+
+
+def parse_config(words: Sequence[str]) -> None:
+  """Parse --config and flags of its fields alone; raises what absl raises."""
+  argv, values = ["main.py", *words], flags.FlagValues()
+  config_flags.DEFINE_config_file(
+    "config", None, flag_values=values, lock_config=True, sys_argv=argv
+  )
+  values(argv)
 
 
 def config() -> Any:

@@ -7,7 +7,6 @@ examples and kept for the next, so examples should be read in order.
 """
 
 import concurrent.futures
-import json
 import posixpath
 from collections.abc import Mapping
 from typing import Any
@@ -63,13 +62,8 @@ class CaptionFiles:
         if len(item) > 1 and isinstance(item[1], str) and item[1]:
           language = item[1]
       if isinstance(text, str) and not captions.is_blank(text):
-        try:
-          text.encode()  # fails for a lone surrogate, which JSON can contain
-        except UnicodeEncodeError as error:
-          raise faults.ExampleError(
-            "caption_broken",
-            f"{self._paths[tar]}, {key}: the caption is not Unicode: {error}",
-          ) from error
+        name = f"{self._paths[tar]}, {key}: the caption"
+        columns.check_unicode(text, name)
         texts.setdefault(language, []).append(text.strip())
     return {language: tuple(some) for language, some in texts.items()}
 
@@ -80,12 +74,7 @@ class CaptionFiles:
 
   def _read(self, tar: int) -> tuple[Mapping[str, Any], int]:
     data = files.read(self._paths[tar])
-    try:
-      found = json.loads(data, object_pairs_hook=columns.once)
-    except (ValueError, RecursionError) as error:
-      raise faults.ExampleError(
-        "caption_broken", f"{self._paths[tar]} is not JSON: {error}"
-      ) from error
+    found = columns.parsed(data, self._paths[tar])
     if not isinstance(found, dict):
       raise faults.ExampleError(
         "caption_broken", f"{self._paths[tar]} is no object of captions by key"

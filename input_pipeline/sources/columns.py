@@ -1,6 +1,7 @@
 """Columns of a table: image, captions, language and key."""
 
 import dataclasses
+import json
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -250,6 +251,34 @@ def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
       if repr(value) != repr(values[name]):
         values[name] = Twice(name)
   return values
+
+
+def parsed(data: bytes, name: str) -> Any:
+  """Return the value of JSON, whose objects are made by `once`.
+
+  Raises:
+    faults.ExampleError: "caption_broken", naming `name`, for other bytes.
+  """
+  try:
+    return json.loads(data, object_pairs_hook=once)
+  except (ValueError, RecursionError) as error:
+    raise faults.ExampleError(
+      "caption_broken", f"{name} is not JSON: {error}"
+    ) from error
+
+
+def check_unicode(text: str, name: str) -> None:
+  """Check that a text has no lone surrogate, which JSON can contain.
+
+  Raises:
+    faults.ExampleError: "caption_broken", naming `name`.
+  """
+  try:
+    text.encode()
+  except UnicodeEncodeError as error:
+    raise faults.ExampleError(
+      "caption_broken", f"{name} is not Unicode: {error}"
+    ) from error
 
 
 def by_language(value: Any, language: str) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,6 @@
 """Layout of a WebDataset example: members for image, captions and language."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -154,12 +153,7 @@ def fields_of(members: Members, name: str) -> Mapping[str, Any]:
   data = json_of(members)
   if data is None:
     return {}
-  try:
-    fields = json.loads(data, object_pairs_hook=columns.once)
-  except (ValueError, RecursionError) as error:
-    raise faults.ExampleError(
-      "caption_broken", f"{name}: the .json is not JSON: {error}"
-    ) from error
+  fields = columns.parsed(data, f"{name}: the .json")
   return fields if isinstance(fields, dict) else {}
 
 
@@ -211,13 +205,7 @@ def _decode(data: bytes, name: str) -> str:
 
 
 def _clean(text: str, name: str) -> str:
-  try:
-    text.encode()  # fails for a lone surrogate, which JSON can contain
-  except UnicodeEncodeError as error:
-    raise faults.ExampleError(
-      "caption_broken",
-      f"{name}: a caption or its language is not Unicode: {error}",
-    ) from error
+  columns.check_unicode(text, f"{name}: a caption or its language")
   return "" if captions.is_blank(text) else text.removeprefix("\ufeff").strip()
 
 

@@ -46,7 +46,7 @@ def test_the_last_value_of_a_tuple_counts(tmp_path):
     ("--config=a --config.x=1 --config=b", "--config=b --config.x=1"),
     ("--config a --config.x 1 --config b", "--config b --config.x 1"),
     ("--config.x -1 --config.y=3 --config.x 2", "--config.y=3 --config.x 2"),
-    # Of a bool; "--noconfig.x" is the same field, and absl's last one wins.
+    # A bool's "--noconfig.x" is the same field, and absl's last one wins.
     ("--config.x --json --config.x=true", "--json --config.x=true"),
     ("--config.x --noconfig.x --config.x", "--noconfig.x --config.x"),
     ("-config.x=1 --config.x=2", "--config.x=2"),
@@ -58,3 +58,31 @@ def test_the_last_value_of_a_tuple_counts(tmp_path):
 def test_earlier_flags_of_a_field_are_dropped(argv, expected):
   got = failures._last_of_each(["main.py", *argv.split()])
   assert got == ["main.py", *(expected or argv).split()]
+
+
+@pytest.mark.parametrize(
+  ("args", "lines"),
+  [
+    (
+      "--config.foo=1 --config.optimizer.bar=2 --config.total_steps=a",
+      (
+        "error: 3 problems:",
+        "  --config.foo: there is no config field 'foo'",
+        "  --config.optimizer.bar: there is no config field",
+        "  --config.total_steps: flag --config.total_steps=a",
+      ),
+    ),
+    ("--config.foo=1 --config.seed=2", ("error: there is no config field 'f",)),
+  ],
+)
+def test_all_fields_that_cannot_be_parsed(args, lines):
+  done = subprocess.run(
+    (*(sys.executable, "main.py", "--config=tests/tiny.py"), *args.split()),
+    cwd=runs.ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 1
+  said = done.stderr.splitlines()
+  assert len(said) == len(lines), done.stderr
+  assert all(a.startswith(b) for a, b in zip(said, lines, strict=True))

@@ -1,7 +1,6 @@
 """Texts of Arrow columns, with their languages, whichever type stores them."""
 
 import functools
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -205,22 +204,16 @@ class _Walk:
       try:
         value = None
         if data:
-          value = json.loads(data, object_pairs_hook=columns_lib.once)
+          value = columns_lib.parsed(data, "the caption's column")
         for code, text in columns_lib.by_language(
           arrow_values.entry(value, path), own[number] or ""
         ):
-          text.encode()  # fails for a lone surrogate, which JSON can contain
+          columns_lib.check_unicode(text, "the caption")
           codes.append(columns_lib.clean(code) or None)
           found.append(text)
           again.append(number)
       except faults.ExampleError as error:
         self._break(rows[[number]], str(error))
-      except UnicodeEncodeError as error:
-        reason = f"the caption is not Unicode: {error}"
-        self._break(rows[[number]], reason)
-      except (ValueError, RecursionError) as error:
-        reason = f"the caption's column is not JSON: {error}"
-        self._break(rows[[number]], reason)
     self._append(
       rows[np.array(again, np.int64)],
       pyarrow.array(codes, pyarrow.string()),

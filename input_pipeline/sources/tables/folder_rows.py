@@ -152,7 +152,7 @@ def of_texts(
           message = f"{name} has no field {layout.uid_field} in a JSON file"
           raise faults.ExampleError("record_broken", message)
     except faults.ExampleError as error:
-      # Of a server, another try may give the caption.
+      # A server may give the caption at another try.
       if error.kind in faults.TRANSIENT and remote.is_remote(source.path):
         raise
       row |= _fault(error, name)

@@ -57,7 +57,7 @@ class Layout:
       starts: offset of each row in `data` and, last, the end of all.
     """
     whole: list[list[str]] = []
-    # What rows one by one are refused for, or have left out, is left to them.
+    # NUL bytes and byte order marks are judged row by row, further down.
     if self.header and b"\0" not in data and codecs.BOM_UTF8 not in data:
       with contextlib.suppress(csv.Error, UnicodeDecodeError):
         whole = csv_rows(data.decode(), self.delimiter)

@@ -87,7 +87,7 @@ def _outcome(open_fn, source, folder):
 
 
 def _pair(row):
-  # Of several faults of a row, either may be named.
+  # A row with several faults may be named by any of them.
   if row["fault"]:
     return row["pair"]
   return row["pair"], row["language"], row["text"], row["image"]

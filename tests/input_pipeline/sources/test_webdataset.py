@@ -161,7 +161,7 @@ def test_links_are_named(tmp_path):
 
 
 def test_joined_tars(tmp_path):
-  # Of the same keys: each tar numbers its examples from 0.
+  # Both tars have the same keys: each numbers its examples from 0.
   first, second = tars.data(tars.examples(0, 3)), tars.data(tars.examples(3, 5))
   again = tars.data({"0000.txt": b"other", "0000.jpg": b"other image"})
   path = tmp_path / "x.tar"

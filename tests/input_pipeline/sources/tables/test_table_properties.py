@@ -110,7 +110,7 @@ def test_tables_are_read_as_they_were_written(suffix, tmp_path):
   def check(rows, option, encoding, with_pools):
     nonlocal number
     if suffix == ".tsv":
-      # What ends a field or a line cannot be in it.
+      # Tabs and line ends cannot be in a field.
       rows = [
         tuple(x.replace("\t", " ").replace("\n", " ").rstrip("\r") for x in row)
         for row in rows
