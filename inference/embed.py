@@ -12,7 +12,7 @@ import json
 import pathlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -277,7 +277,7 @@ def _fill(
   model: model_lib.Model,
   rows: Iterator[row_batches.Row],
   name: str,
-  on_rows: Any = None,
+  on_rows: Callable[[int, int], None] | None = None,
 ) -> int:
   """Write the embeddings of rows from `start` on; return where they end."""
   fn = embedder.images_fn if name == "images" else embedder.texts_fn

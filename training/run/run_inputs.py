@@ -11,6 +11,7 @@ import pathlib
 from input_pipeline import model_inputs, pipeline, published_inputs, tokenizers
 from input_pipeline.images import image_protocols
 from input_pipeline.tokenizers import cleaning, rules, tokenizer
+from models import dual_encoder
 from models.pretrained import families, loading, opening
 from training import config as config_lib
 from training import metrics
@@ -173,13 +174,10 @@ def _tokenizer_of(path: str, config: config_lib.Config) -> tokenizers.Tokenizer:
   """Return the tokenizer of a run or a published model, in our length."""
   folder = pathlib.Path(path)
   if not workdir.is_run(folder):
-    files = opening.open_model(path)
-    theirs = loading.read_config(loading.find_family(files), files)
+    _, theirs, files = _published(path)
     made = published_inputs.tokenizer(path, theirs, files)
   else:
-    started_with = workdir.read_config(folder)
-    assert started_with is not None  # workdir.is_run
-    made = find_tokenizer(folder, started_with)
+    made = find_tokenizer(folder, _config_of(folder))
   num_tokens = config.data.num_tokens
   return dataclasses.replace(
     made, rule=dataclasses.replace(made.rule, num_tokens=num_tokens)
@@ -216,14 +214,23 @@ def _new_protocol(config: config_lib.Config) -> model_inputs.Protocol:
 def _protocol_of(path: str) -> model_inputs.Protocol:
   folder = pathlib.Path(path)
   if not workdir.is_run(folder):
-    files = opening.open_model(path)
-    family = loading.find_family(files)
-    return published_inputs.image_protocol(
-      path, families.name(family), loading.read_config(family, files), files
-    )
+    return published_inputs.image_protocol(path, *_published(path))
+  return find_protocol(folder, _config_of(folder))
+
+
+def _config_of(folder: pathlib.Path) -> config_lib.Config:
   started_with = workdir.read_config(folder)
   assert started_with is not None  # workdir.is_run
-  return find_protocol(folder, started_with)
+  return started_with
+
+
+def _published(
+  path: str,
+) -> tuple[str, dual_encoder.ModelConfig, opening.PublishedFiles]:
+  """Return the family's name, the config and the files of a published model."""
+  files = opening.open_model(path)
+  family = loading.find_family(files)
+  return families.name(family), loading.read_config(family, files), files
 
 
 def _compared(
