@@ -91,13 +91,15 @@ def find_protocol(
 def check_early(folder: pathlib.Path, config: config_lib.Config) -> None:
   """Check text ids that are known before data are opened.
 
-  A run that holds its tokenizer needs no vocabulary elsewhere.
+  A begun run has its tokenizer, and needs no vocabulary elsewhere.
 
   Raises:
     FileNotFoundError, ValueError: the vocabulary cannot be used, or an id of
       the text tower is not the tokenizer's.
   """
-  if model_inputs.read_tokenizer(folder) is not None:
+  begun = workdir.has_checkpoint(folder)
+  if begun and (made := model_inputs.read_tokenizer(folder)) is not None:
+    config.check_text_ids(made.rule)
     return
   is_own = not _text_start(config)[0] or config.is_excepted(_EMBEDDING)
   if config.data.tokenizer in tokenizers.WITHOUT_FILE:
