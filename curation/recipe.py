@@ -5,9 +5,10 @@ import pathlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from curation import operators, rules
+from curation import operators, pools, rules
 from curation import pool as pool_lib
 from input_pipeline.sources import columns as columns_lib
+from input_pipeline.storage import files
 from runtime import checks, sections
 
 _SEE = "configs/curate/fields.py"
@@ -68,6 +69,9 @@ def checked(values: Mapping[str, Any]) -> Recipe:
     max_failed_shards=float(values["max_failed_shards"]),
     steps=_steps(values["order"], values["steps"]),
   )
+  checks.one_of("pool.format", recipe.pool.format, pools.FORMATS)
+  with checks.collected():
+    files.check_local(recipe.pool.path, "pool.path")
   checks.at_least("max_attempts", recipe.max_attempts, 1)
   checks.in_range("max_failed_shards", recipe.max_failed_shards, 0, 1)
   for name, step in recipe.steps.items():
