@@ -92,7 +92,7 @@ def held_part(keys: Sequence[str], share: float = FIT_SHARE) -> np.ndarray:
   """Return whether the digest of each key is below a share: bool [N].
 
   >>> held_part(["a", "b", "c", "d"])
-  array([False, False,  True, False])
+  array([ True, False,  True, False])
   """
   digests = [
     hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys
@@ -203,9 +203,7 @@ def _nll_slopes(
     weight_nA /= weight_nA.sum(axis=1, keepdims=True)
     mean_n = (weight_nA * gap_nA).sum(axis=1)
     slope += float(mean_n.sum())
-    curvature += float(
-      (weight_nA * (gap_nA - mean_n[:, None]) ** 2).sum()
-    )
+    curvature += float((weight_nA * (gap_nA - mean_n[:, None]) ** 2).sum())
   return slope / len(rows), curvature / len(rows)
 
 

@@ -149,9 +149,7 @@ def per_class(
   check_labels(label_N, num_classes)
   n_A = np.bincount(label_N, minlength=num_classes)
   predicted_A = np.bincount(predicted_N, minlength=num_classes)
-  right_A = np.bincount(
-    label_N[label_N == predicted_N], minlength=num_classes
-  )
+  right_A = np.bincount(label_N[label_N == predicted_N], minlength=num_classes)
   return {
     "n": n_A,
     "predicted": predicted_A,

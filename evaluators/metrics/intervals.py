@@ -23,7 +23,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from evaluators.metrics import classification
+from evaluators.metrics import classification, multilabel
 
 LEVEL = 0.95
 NUM_RESAMPLES = 2000
@@ -45,7 +45,7 @@ def wilson(
   array([0.4902, 0.9433])
   """
   right, n = np.broadcast_arrays(np.asarray(right, float), np.asarray(n, float))
-  z, count = _z(level), np.maximum(n, 1)
+  z, count = normal_quantile(level), np.maximum(n, 1)
   share = right / count
   center = share + z**2 / (2 * count)
   half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
@@ -239,14 +239,66 @@ def f1(
         replicas[name].append(figure_fn(*counts))
       else:
         whole[name] = figure_fn(*counts)[0]
-  bounds = {}
-  for name, parts in replicas.items():
-    replica_R = np.concatenate(parts)
-    replica_R += whole[name] - replica_R.mean()
-    bounds[name] = np.clip(
-      _percentiles(replica_R[:, None], len(label_N) - 1, level)[0], 0, 1
+  return {
+    name: _moved_percentiles(
+      np.concatenate(parts), whole[name], len(label_N) - 1, level
     )
-  return bounds
+    for name, parts in replicas.items()
+  }
+
+
+def mean_ap(
+  score_NA: np.ndarray,
+  right_NA: np.ndarray,
+  counted_NA: np.ndarray | None = None,
+  *,
+  level: float = LEVEL,
+  num_resamples: int = 1000,
+) -> np.ndarray:
+  """Bootstrap mean average precision over images: [2].
+
+  Arguments are those of multilabel.figures. A class without a right image in a
+  resample is left out of its mean; the bounds are moved as those of `f1`.
+  """
+  right_NA = np.asarray(right_NA, bool)
+  num = len(right_NA)
+  whole = np.nanmean(
+    multilabel.average_precisions(score_NA, right_NA, counted_NA)
+  )
+  sorted_A = []
+  for a in range(right_NA.shape[1]):
+    rows = (
+      np.arange(num) if counted_NA is None else counted_NA[:, a].nonzero()[0]
+    )
+    order, ends = multilabel.ordered(score_NA[rows, a])
+    right_n = right_NA[rows, a][order]
+    gain_T = np.diff(np.cumsum(right_n)[ends], prepend=0)
+    if right_n.any():
+      sorted_A.append((rows[order], right_n, ends[gain_T > 0]))
+  means = []
+  for weight_RN in _multinomials(
+    np.ones(num, np.int64), np.asarray(score_NA), num_resamples
+  ):
+    ap_RA = np.stack(
+      [_weighted_ap(weight_RN, *ordering) for ordering in sorted_A], axis=1
+    )
+    means.append(np.nanmean(ap_RA, axis=1))
+  return _moved_percentiles(np.concatenate(means), whole, num - 1, level)
+
+
+def _moved_percentiles(
+  replica_R: np.ndarray, whole: float, freedom: int, level: float
+) -> np.ndarray:
+  """Return bounds of a share whose replicas are off by their mean: [2]."""
+  moved_R1 = (replica_R + (whole - replica_R.mean()))[:, None]
+  return np.clip(_percentiles(moved_R1, freedom, level)[0], 0, 1)
+
+
+def normal_quantile(level: float) -> float:
+  """Return the half-width of an interval in standard errors: 1.96 for 0.95."""
+  if not 0 < level < 1:
+    raise ValueError(f"level must be between 0 and 1, as 0.95 is; got {level}")
+  return statistics.NormalDist().inv_cdf((1 + level) / 2)
 
 
 def _cluster_sums(
@@ -275,9 +327,18 @@ def _multinomials(
   `width` is the size of what the caller makes of a row, where it is more.
   """
   rng = _generator(count_U, type_UT)
-  total = count_U.sum()
-  for num in _chunks(num_resamples, max(len(count_U), width)):
-    yield rng.multinomial(total, count_U / total, size=num)
+  total, num_types = int(count_U.sum()), len(count_U)
+  # Drawing one by one is faster where most are of a type of their own.
+  is_rare = 3 * num_types > total
+  for num in _chunks(num_resamples, max(total * is_rare, num_types, width)):
+    if is_rare:
+      drawn = rng.integers(total, size=(num, total))
+      type_RC = np.repeat(np.arange(num_types), count_U)[drawn]
+      type_RC += np.arange(num)[:, None] * num_types
+      count = np.bincount(type_RC.ravel(), minlength=num * num_types)
+      yield count.reshape(num, num_types)
+    else:
+      yield rng.multinomial(total, count_U / total, size=num)
 
 
 def _chunks(num_resamples: int, width: int) -> Iterator[int]:
@@ -293,6 +354,32 @@ def _generator(*arrays: np.ndarray) -> np.random.Generator:
     digest.update(repr(array.shape).encode())
     digest.update(np.ascontiguousarray(array, np.float64).tobytes())
   return np.random.default_rng(int.from_bytes(digest.digest(), "little"))
+
+
+def _weighted_ap(
+  weight_RN: np.ndarray,
+  order: np.ndarray,
+  right_n: np.ndarray,
+  ends: np.ndarray,
+) -> np.ndarray:
+  """Return average precision with weights of images: [R].
+
+  `ends` are the thresholds in `order` that add right images.
+  """
+  starts = np.concatenate([[0], ends[:-1] + 1])
+  sorted_Rn = weight_RN[:, order[: ends[-1] + 1]]
+  count_RT = np.cumsum(np.add.reduceat(sorted_Rn, starts, axis=1), axis=1)
+  sorted_Rn *= right_n[: ends[-1] + 1]
+  gain_RT = np.add.reduceat(sorted_Rn, starts, axis=1)
+  right_RT = np.cumsum(gain_RT, axis=1)
+  total_R = right_RT[:, -1]
+  precision_RT = right_RT / np.maximum(count_RT, 1)
+  return np.divide(
+    (gain_RT * precision_RT).sum(axis=1),
+    total_R,
+    out=np.full(len(weight_RN), np.nan),
+    where=total_R > 0,
+  )
 
 
 def _sums(
@@ -315,18 +402,12 @@ def _percentiles(
   return np.quantile(replica_RF, [tail, 1 - tail], axis=0).T
 
 
-def _z(level: float) -> float:
-  if not 0 < level < 1:
-    raise ValueError(f"level must be between 0 and 1, as 0.95 is; got {level}")
-  return statistics.NormalDist().inv_cdf((1 + level) / 2)
-
-
 def _t(level: float, freedom: int) -> float:
   """Return the quantile of Student's t, to 1 % from 3 degrees of freedom on.
 
   Source: the expansion of Fisher and Cornish (1960), Technometrics 2, 209-225.
   """
-  z = _z(level)
+  z = normal_quantile(level)
   return (
     z
     + (z**3 + z) / (4 * freedom)

@@ -159,8 +159,8 @@ def jaccards(
 def jaccard_chance(num_candidates: int, num_right: int) -> float:
   """Return the expected `jaccard` of candidates in a random order.
 
-  >>> jaccard_chance(4, 2)
-  0.3888888888888889
+  >>> jaccard_chance(4, 1)
+  0.25
   """
   # Exact in a hypergeometric distribution: ways to choose `hits` right ones.
   ways = [

@@ -5,11 +5,16 @@ items that the first has right and the second wrong, c the other way around.
 McNemar's exact test asks whether b of b + c is far from a half; its mid-p
 variant counts the observed outcome by half, and is less conservative
 (Fagerland, Lydersen and Laake, 2013, BMC Medical Research Methodology 13:91).
-Figures of other kinds are compared by a paired bootstrap of their difference.
+
+The difference of two accuracies has the adjusted interval of Bonett and Price
+(2012, Journal of Educational and Behavioral Statistics 37, 479-488): an item is
+added to b and one to c. Figures of other kinds, and items in clusters or
+strata, have a paired bootstrap of their difference.
 """
 
 import collections
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -92,13 +97,19 @@ def compare(
   row_N = matched_rows(a, b)
   a_N = np.asarray(a.value_N, np.float64)
   b_N = np.asarray(b.value_N, np.float64)[row_N]
+  is_binary = np.isin(a_N, (0, 1)).all() and np.isin(b_N, (0, 1)).all()
+  test = mcnemar(a_N, b_N) if is_binary and clusters is None else {}
   if strata is None:
     weight_N = np.full(len(a_N), 1 / len(a_N))
-    bounds = intervals.clustered(
-      b_N - a_N,
-      None if clusters is None else np.asarray(clusters),
-      is_share=False,
-      level=level,
+    bounds = (
+      _difference(test["only_a"], test["only_b"], len(a_N), level=level)
+      if test
+      else intervals.clustered(
+        b_N - a_N,
+        None if clusters is None else np.asarray(clusters),
+        is_share=False,
+        level=level,
+      )
     )
   else:
     stratum_N = np.asarray(strata)
@@ -110,14 +121,13 @@ def compare(
       b_N - a_N, stratum_N, is_share=False, level=level
     )
   figure_a, figure_b = float(weight_N @ a_N), float(weight_N @ b_N)
-  is_binary = np.isin(a_N, (0, 1)).all() and np.isin(b_N, (0, 1)).all()
   return {
     "num_items": len(a_N),
     "a": figure_a,
     "b": figure_b,
     "difference": float(weight_N @ (b_N - a_N)),
     "interval": bounds.tolist(),
-    **(mcnemar(a_N, b_N) if is_binary and clusters is None else {}),
+    **test,
   }
 
 
@@ -168,6 +178,16 @@ def _binomial_p(fewer: int, n: int) -> tuple[float, float]:
   if 2 * fewer == n:
     return 1.0, 1 - term / 2 ** (n + 1)
   return 2 * total / 2**n, (2 * total - term) / 2**n
+
+
+def _difference(
+  only_a: float, only_b: float, n: int, *, level: float
+) -> np.ndarray:
+  share_a, share_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
+  center = share_b - share_a
+  error = math.sqrt((share_a + share_b - center**2) / (n + 2))
+  half = intervals.normal_quantile(level) * error
+  return np.clip([center - half, center + half], -1, 1)
 
 
 def _bools(right_N: np.ndarray) -> np.ndarray:
