@@ -143,27 +143,32 @@ def fit_temperature(
 ) -> float:
   """Return the temperature of the least NLL over rows, or the bound beyond it.
 
-  NLL is convex in 1 / temperature: the root of its derivative is enclosed, and
-  found by Newton's steps within that enclosure, to 1e-10 of its value. Ten
-  passes over the scores are usual.
+  NLL is convex in 1 / temperature, so that its least value is where its
+  derivative is 0: a root that is enclosed, and approached by Newton's steps, or
+  by halving where these are slow. A dozen passes over the scores are usual.
   """
   low, high = 1 / HIGHEST_TEMPERATURE, 1 / LOWEST_TEMPERATURE
-  inverse = 1.0
-  for _ in range(100):
-    slope, curvature = _nll_slopes(score_fn, label_N, rows, inverse=inverse)
+
+  def slopes(inverse: float) -> tuple[float, float]:
+    return _nll_slopes(score_fn, label_N, rows, inverse=inverse)
+
+  # A slope of 0 at the upper bound is one too small for a float64.
+  if slopes(high)[0] <= 0:
+    return LOWEST_TEMPERATURE
+  if slopes(low)[0] >= 0:
+    return HIGHEST_TEMPERATURE
+  inverse, last_step = 1.0, math.inf
+  for _ in range(200):
+    slope, curvature = slopes(inverse)
     low, high = (low, inverse) if slope > 0 else (inverse, high)
     step = slope / curvature if curvature > 0 else math.inf
     following = inverse - step
-    if not low < following < high:
-      # Between the bounds in ratio: they are orders of magnitude apart.
+    if not low < following < high or 2 * abs(step) > abs(last_step):
+      # The middle in ratio: bounds are orders of magnitude apart.
       following = math.sqrt(low * high)
-    if abs(following - inverse) <= 1e-10 * inverse:
+    last_step, inverse = following - inverse, following
+    if abs(last_step) <= 1e-10 * inverse:
       break
-    inverse = following
-  if math.isclose(inverse * LOWEST_TEMPERATURE, 1, rel_tol=1e-8):
-    return LOWEST_TEMPERATURE
-  if math.isclose(inverse * HIGHEST_TEMPERATURE, 1, rel_tol=1e-8):
-    return HIGHEST_TEMPERATURE
   return 1 / inverse
 
 
