@@ -5,7 +5,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from evaluators import retrieval
+from evaluators import retrieval, tiles
 from tests.evaluators import meshes
 
 Q, M, E = 6, 10, 3  # one shape, so that the examples share one compilation
@@ -50,7 +50,7 @@ def test_equals_reference(shape, num_queries, num_cands, grid):
 
 
 def test_equals_reference_in_blocks(monkeypatch):
-  monkeypatch.setattr(retrieval, "_BLOCK_SIZE", 3 * 53)
+  monkeypatch.setattr(tiles, "_TILE", 16)
   rng = np.random.default_rng(0)
   zquery, zcand = (meshes.unit(rng.normal(size=(n, 4))) for n in (37, 53))
   label_m = np.arange(53)
