@@ -13,12 +13,16 @@ import numpy as np
 
 from evaluators import embedding, retrieval, summary, zero_shot
 from evaluators import gallery as gallery_lib
+from evaluators.sets import holdout
 from input_pipeline import evaluation_split, model_inputs, pipeline
 from input_pipeline import languages as languages_lib
 from input_pipeline.sources import source_config
-from runtime import checks, sections
+from runtime import checks, marks, sections
 
 Results = dict[str, Any]
+RetrievalSection = retrieval.RetrievalConfig | holdout.Section
+# Key of a split: what it reads.
+Source = source_config.SourceConfig | evaluation_split.HeldOut
 
 # Group of results.json with the figures of all zero-shot sets.
 _ZERO_SHOT = "zero_shot"
@@ -34,16 +38,25 @@ class EvaluateConfig:
   sets: Mapping[str, retrieval.RetrievalConfig | zero_shot.ZeroShotConfig] = (
     dataclasses.field(hash=False)
   )
+  # Of the section the only field that a begun run cannot change.
+  holdout: marks.Training[float] = 0.0
 
   @checks.collected()
   def check(self) -> None:
     """Raise ValueError where a field's value cannot be used."""
     checks.at_least("evaluate.every_steps", self.every_steps, 0)
+    checks.in_range("evaluate.holdout", self.holdout, 0, 1)
     for name, section in self.sets.items():
       if name in (_ZERO_SHOT, summary.INPUTS):
         checks.refuse(
           f"evaluate.sets must have other names than {name!r}, a group of "
           "results.json"
+        )
+      if self.holdout and holdout.is_name(name):
+        checks.refuse(
+          "evaluate.sets must have other names than those of evaluate.holdout="
+          f'{self.holdout}, "{holdout.NAME}" and "{holdout.NAME}_NAME"; got '
+          f"{name!r}"
         )
       with checks.collected():
         section.check(f"evaluate.sets.{name}")
@@ -78,13 +91,22 @@ class Data:
     names: texts of all splits of a source in the first language, for the
       sources of sets with `all_names`.
     inputs: image protocol and tokenizer of the model.
+    held_out: sets of what evaluate.holdout keeps out of training.
   """
 
   config: EvaluateConfig
   languages: tuple[str, ...]
-  splits: Mapping[source_config.SourceConfig, evaluation_split.Split]
-  names: Mapping[source_config.SourceConfig, Sequence[str]]
+  splits: Mapping[Source, evaluation_split.Split]
+  names: Mapping[Source, Sequence[str]]
   inputs: model_inputs.ModelInputs
+  held_out: Mapping[str, holdout.Section] = dataclasses.field(
+    default_factory=dict
+  )
+
+  @property
+  def retrieval_sets(self) -> dict[str, RetrievalSection]:
+    """Retrieval sets by name: those of the config, then `held_out`."""
+    return {**self.config.retrieval_sets, **self.held_out}
 
   @property
   def runnable(self) -> dict[str, zero_shot.ZeroShotConfig]:
@@ -107,7 +129,7 @@ class Embeddings:
     ztxt: [N, E], one row a text.
   """
 
-  examples: Mapping[source_config.SourceConfig, embedding.Examples]
+  examples: Mapping[Source, embedding.Examples]
   row: Mapping[str, int]
   ztxt: np.ndarray
 
@@ -152,12 +174,18 @@ def load_data(
     ):
       every = evaluation_split.open_all_splits(data, source, **at)
       names[whole] = evaluation_split.all_texts(every, data.languages[0])
+  held_out = holdout.sections(config.holdout, [*data.sources])
+  for section in held_out.values():
+    splits[section.source] = evaluation_split.open_held_out(
+      data, section.source, protocol=inputs.image_protocol
+    )
   return Data(
     config=config,
     languages=data.languages,
     splits=splits,
     names=names,
     inputs=inputs,
+    held_out=held_out,
   )
 
 
@@ -172,10 +200,16 @@ def run(data: Data, embedder: embedding.Embedder, params: Any) -> Results:
 
 def embed(data: Data, embedder: embedding.Embedder, params: Any) -> Embeddings:
   """Embed every image of the splits and every distinct text once."""
-  examples = {
-    source: embedder.split(params, split)
-    for source, split in data.splits.items()
-  }
+  examples, joined = {}, []
+  for source, split in data.splits.items():
+    if isinstance(source, evaluation_split.HeldOut) and len(source.names) > 1:
+      joined.append(source)
+    else:
+      examples[source] = embedder.split(params, split)
+  for source in joined:
+    alone = [dataclasses.replace(source, names=(x,)) for x in source.names]
+    parts = [(data.splits[one], examples[one]) for one in alone]
+    examples[source] = holdout.joined(parts)
   texts = {text: None for names in data.names.values() for text in names}
   for part in examples.values():
     for language in data.languages:
@@ -204,12 +238,13 @@ def score(
 
   For each retrieval set: num_candidates (images), num_texts, image_to_text,
   text_to_image and all_names (image to text against all names, where the set
-  asks for it) in the first language, then "languages" where there are several;
+  asks for it) in the first language, then "languages" where there are several,
+  and num_left_out where held-out images cannot be used;
   "zero_shot" has one entry for each zero-shot set, and "inputs" the image
   protocol and the tokenizer.
   """
   results: Results = {}
-  for name, section in data.config.retrieval_sets.items():
+  for name, section in data.retrieval_sets.items():
     results[name] = _retrieval(name, section, data, embeddings, mesh)
   if data.config.zero_shot_sets:
     results[_ZERO_SHOT] = {
@@ -226,9 +261,10 @@ def gallery(
 ) -> list[gallery_lib.Panel]:
   """Choose queries to look at, in both directions of each retrieval set."""
   panels = []
-  for name, section in data.config.retrieval_sets.items():
+  for name, section in data.retrieval_sets.items():
     examples = embeddings.examples[section.source]
-    rows, texts, owners = _named(examples, name, data.languages[0])
+    language = _languages(section, data, examples)[0]
+    rows, texts, owners = _named(examples, name, language)
     split = data.splits[section.source]
     panels += gallery_lib.make_panels(
       name,
@@ -277,14 +313,14 @@ def _named(
 
 def _retrieval(
   name: str,
-  section: retrieval.RetrievalConfig,
+  section: RetrievalSection,
   data: Data,
   embeddings: Embeddings,
   mesh: jax.sharding.Mesh,
 ) -> Results:
   examples = embeddings.examples[section.source]
   by_language: dict[str, Results] = {}
-  for language in data.languages:
+  for language in _languages(section, data, examples):
     rows, texts, owners = _named(examples, name, language)
     scores = retrieval.evaluate(
       examples.zimg_NE[rows],
@@ -301,8 +337,11 @@ def _retrieval(
         for direction, figures in scores.items()
       },
     }
-  results = dict(by_language[data.languages[0]])
-  if section.all_names:
+  results = dict(next(iter(by_language.values())))
+  ids = data.splits[section.source].image_ids
+  if ids is not None and (num := len(np.unique(ids)) - len(examples.rows)):
+    results["num_left_out"] = num
+  if isinstance(section, retrieval.RetrievalConfig) and section.all_names:
     rows, texts, owners = _named(examples, name, data.languages[0])
     names = data.names[_whole(section.source)]
     image_NK, label = retrieval.labels(texts, owners, names)
@@ -314,7 +353,7 @@ def _retrieval(
       mesh=mesh,
     )
     results["all_names"] = _reported(section, scores)
-  if len(by_language) > 1:
+  if len(data.languages) > 1:
     results["languages"] = by_language
   return results
 
@@ -348,7 +387,7 @@ def _zero_shot(
 
 
 def _reported(
-  section: retrieval.RetrievalConfig | zero_shot.ZeroShotConfig,
+  section: RetrievalSection | zero_shot.ZeroShotConfig,
   figures: Mapping[str, float],
 ) -> dict[str, float]:
   """Return the figures that a set asks for, and sizes."""
@@ -357,6 +396,17 @@ def _reported(
     for name, value in figures.items()
     if name in section.metrics or name.startswith("num_")
   }
+
+
+def _languages(
+  section: RetrievalSection, data: Data, examples: embedding.Examples
+) -> list[str]:
+  """Return the languages of a set; those that chance has held out, if any."""
+  languages = [*data.languages]
+  if isinstance(section, holdout.Section):
+    there = {code for texts in examples.texts for code in texts}
+    languages = [x for x in languages if languages_lib.normalised(x) in there]
+  return languages or [*data.languages[:1]]
 
 
 def _whole(source: source_config.SourceConfig) -> source_config.SourceConfig:

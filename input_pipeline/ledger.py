@@ -38,10 +38,17 @@ MAX_LINES = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-  """Size and fingerprint of a source when a run read it."""
+  """Facts about a source when a run read it.
+
+  Attributes:
+    examples: number of examples that are trained on.
+    fingerprint: see record.Records.
+    held_out: facts about the others, of holdout.Split; None without any.
+  """
 
   examples: int
   fingerprint: str
+  held_out: dict[str, int | str] | None = None
 
 
 @dataclasses.dataclass
@@ -163,8 +170,9 @@ class Ledger:
       whole_files.write(path, text.encode() + b"\n")
 
   def check_facts(self, facts: Mapping[str, Facts]) -> None:
-    """Raise ValueError for another number of examples than the run had.
+    """Raise ValueError for other examples than the run had.
 
+    Their number may not differ, nor may the images that are held out.
     The order of examples depends on that number. If only the fingerprint
     differs (copied files have other times), a warning is logged.
     """
@@ -175,6 +183,13 @@ class Ledger:
           f"data.sources.{name} has {now.examples} examples and had "
           f"{was.examples} when {self._folder} was saved: bring back the data "
           "of that time to resume this run, or give another --workdir"
+        )
+      if now.held_out != was.held_out:
+        raise ValueError(
+          f"data.sources.{name} has other images than when {self._folder} was "
+          "saved, so that evaluate.holdout would hold out others than those "
+          "that were not trained on: bring back the data of that time to "
+          "resume this run, or give another --workdir"
         )
       if now.fingerprint != was.fingerprint:
         logging.warning(

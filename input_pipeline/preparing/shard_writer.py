@@ -2,8 +2,8 @@
 
 A shard holds the examples start..stop of a split, without those that cannot be
 used, so its bytes depend neither on other shards nor on the process.
-Beside it are its facts (`Facts`, JSON) and the UIDs of its records; a shard
-that has its facts is complete.
+Beside it are its facts (`Facts`, JSON), the UIDs of its records and the names
+of their images; a shard that has its facts is complete.
 """
 
 import collections
@@ -52,6 +52,8 @@ class Task:
     path: path of its file.
     start, stop: examples of the split.
     uids: UID [stop - start] of the examples, where keys differ from UIDs.
+    has_image_ids: whether the records' source may have the names of images
+      stored.
     image_check: key of IMAGE_CHECKS.
     max_caption_chars: see Job.
   """
@@ -61,6 +63,7 @@ class Task:
   start: int
   stop: int
   uids: np.ndarray | None
+  has_image_ids: bool
   image_check: str
   max_caption_chars: int
 
@@ -104,6 +107,11 @@ def facts_path(path: pathlib.Path) -> pathlib.Path:
 def uids_path(path: pathlib.Path) -> pathlib.Path:
   """Return the file of a shard's UIDs."""
   return path.with_suffix(".uids")
+
+
+def image_ids_path(path: pathlib.Path) -> pathlib.Path:
+  """Return the file of the names of a shard's images."""
+  return path.with_suffix(".image_ids")
 
 
 def read_facts(path: pathlib.Path) -> Facts | None:
@@ -198,6 +206,7 @@ def write(
   left_out: list[Fault] = []
   languages: set[str] = set()
   uids: list[tuple[int, int]] = []
+  image_ids: list[bytes] = []
 
   def usable() -> Iterator[record_lib.Record]:
     num_counted = num_faults = 0
@@ -207,6 +216,9 @@ def write(
         captions.check(record.texts, task.max_caption_chars)
         with faults.located(record.origin):
           check(record.image)
+        image_id = (
+          records.image_id(index) if task.has_image_ids else record.image_id()
+        )
       except faults.ExampleError as error:
         left_out.append((index, error.kind, str(error)[:_MAX_MESSAGE]))
       else:
@@ -219,6 +231,7 @@ def write(
             key = uids_lib.uid_hex(wanted)
             record = dataclasses.replace(record, key=key)
         uids.append(uid)
+        image_ids.append(image_id)
         languages.update(record.texts)
         yield record
       done = index + 1 - task.start
@@ -240,6 +253,7 @@ def write(
   whole_files.write(
     uids_path(task.path), np.array(uids, uids_lib.UID).tobytes()
   )
+  whole_files.write(image_ids_path(task.path), b"".join(image_ids))
   whole_files.write(
     facts_path(task.path), json.dumps(dataclasses.asdict(facts)).encode()
   )

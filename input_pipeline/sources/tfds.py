@@ -124,6 +124,10 @@ class Records:
       facts.append(fact)
     return record_lib.digest(facts)
 
+  def image_id(self, index: int) -> bytes:
+    """Return the name of a record's image; see image_ids."""
+    return self[index].image_id()
+
   def path_of(self, index: int) -> str:
     """Return the name of the split."""
     del index

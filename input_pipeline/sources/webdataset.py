@@ -137,6 +137,10 @@ class Records:
       facts += [(file.size, file.version) for file in self._texts.facts()]
     return record.digest(facts)
 
+  def image_id(self, index: int) -> bytes:
+    """Return the name of an example's image; see image_ids."""
+    return self[index].image_id()
+
   def path_of(self, index: int) -> str:
     """Return the path of the tar that has an example."""
     return self._index.tars[bisect.bisect_right(self._index.stops, index)].path
