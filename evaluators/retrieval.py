@@ -160,8 +160,8 @@ def evaluate(
     reweight=reweight,
   )
   scores = {
-    "image_to_text": _sizes(image_NK, text_M) | metrics(rank_N),
-    "text_to_image": _sizes(text_M, image_NK) | metrics(rank_M),
+    "image_to_text": sizes(image_NK, text_M) | metrics(rank_N),
+    "text_to_image": sizes(text_M, image_NK) | metrics(rank_M),
   }
   if true_recall:
     image, text = (zimg_NE, image_NK), (ztxt_ME, text_M)
@@ -221,7 +221,7 @@ def scored(
     mesh=mesh,
     reweight=reweight,
   )
-  return _sizes(label_Q, label_M) | metrics(rank_Q)
+  return sizes(label_Q, label_M) | metrics(rank_Q)
 
 
 def metrics(rank_Q: np.ndarray) -> dict[str, float]:
@@ -405,7 +405,8 @@ def _ranks(zquery_QE, zcand_ME, label_Q, label_M, mesh, reweight):
   return 1 + count_Q / 2, 1 + count_M / 2
 
 
-def _sizes(label_Q: np.ndarray, label_M: np.ndarray) -> dict[str, float]:
+def sizes(label_Q: np.ndarray, label_M: np.ndarray) -> dict[str, float]:
+  """Return num_candidates, and the mean number of right ones of a query."""
   return {
     "num_candidates": len(label_M),
     "num_right": float(np.mean(right_pairs.num_right(label_Q, label_M))),

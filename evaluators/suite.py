@@ -62,6 +62,11 @@ class EvaluateConfig:
         section.check(f"evaluate.sets.{name}")
 
   @property
+  def has_sets(self) -> bool:
+    """Whether there is a set to take figures on."""
+    return bool(self.sets or self.holdout)
+
+  @property
   def retrieval_sets(self) -> dict[str, retrieval.RetrievalConfig]:
     """Retrieval sets by name, in alphabetical order."""
     return {

@@ -1,0 +1,381 @@
+"""Figures of a model on one set, as functions of its embeddings.
+
+A record has the figures of the set, and beside them
+
+  chance     figures that answers without a look at the images would have
+  intervals  {figure: [low, high]}, 95 %; evaluators/metrics/intervals.py
+  protocol   all that a figure depends on beside the model
+
+Classes, groups and confused pairs, which are long, are details of their own,
+and so is the outcome of each example, which comparisons of two models need.
+
+Shape letters beside those of models/layers.py: N examples, A classes, M texts.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from evaluators import embedding, retrieval, zero_shot
+from evaluators.metrics import (
+  classification,
+  groups,
+  intervals,
+  multilabel,
+)
+from evaluators.sets import field_set
+from evaluators.sets import labels as labels_lib
+
+# Texts -> float32 [M, E], rows of length 1.
+EmbedTexts = Callable[[Sequence[str]], np.ndarray]
+# Version of the definitions of all figures here, in each protocol.
+METRIC_VERSION = "1"
+# Main metrics of DataComp -> figures of a record.
+_MAIN = {
+  "acc1": "top_1",
+  "mean_per_class_recall": "mean_per_class",
+  "F1-macro_all": "macro_f1",
+}
+_DIRECTIONS = ("image_to_text", "text_to_image")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """Result of a model on a set.
+
+  Attributes:
+    record: figures, chance, intervals and protocol, for results.json.
+    details: tables of classes, groups and confused pairs, for JSON.
+    items: figure -> its value for each query [Q] or example [N].
+    keys: figure -> key of each query or example.
+    main: figure of DataComp's list of tasks; None for a set that it does not
+      have, or has no main metric of.
+  """
+
+  record: dict[str, Any]
+  details: dict[str, Any]
+  items: Mapping[str, np.ndarray]
+  keys: Mapping[str, Sequence[str]]
+  main: float | None = None
+
+
+def evaluate(
+  opened: field_set.FieldSet,
+  examples: embedding.Examples,
+  embed_texts: EmbedTexts,
+  mesh: jax.sharding.Mesh,
+) -> Outcome:
+  """Return the outcome on a set of any kind of KINDS.
+
+  Raises:
+    ValueError: a label or an item of the set cannot be used.
+  """
+  return KINDS[opened.kind](opened, examples, embed_texts, mesh)
+
+
+def _classification(
+  opened: field_set.FieldSet,
+  examples: embedding.Examples,
+  embed_texts: EmbedTexts,
+  mesh: jax.sharding.Mesh,
+) -> Outcome:
+  del mesh
+  labels = labels_lib.parsed(opened, _texts(examples), examples.keys)
+  assert labels.label_N is not None  # a set of this kind has labels
+  zclass_AE = _classifier(opened.classes, opened.templates, embed_texts)
+  answers = classification.judge(
+    classification.similarities(examples.zimg_NE, zclass_AE), labels.label_N
+  )
+  figures = classification.figures(answers)
+  tops = {"top_1": 1, "top_5": 5}
+  right = {name: answers.right(k) for name, k in tops.items()}
+  bounds: dict[str, Any] = {
+    name: intervals.wilson(int(right[name].sum()), len(right[name]))
+    for name in tops
+    if name in figures
+  }
+  bounds["mean_per_class"] = intervals.stratified(
+    right["top_1"].astype(float), answers.label_N
+  )
+  bounds |= intervals.f1(
+    answers.label_N, answers.predicted_N, answers.num_classes
+  )
+  table = classification.per_class(
+    answers.label_N, answers.predicted_N, answers.num_classes
+  )
+  details: dict[str, Any] = {
+    "per_class": [
+      {"class": name, **{k: _plain(v[a]) for k, v in table.items()}}
+      for a, name in enumerate(opened.classes)
+    ],
+    "most_confused": [
+      row
+      | {
+        "label": opened.classes[int(row["label"])],
+        "predicted": opened.classes[int(row["predicted"])],
+      }
+      for row in classification.most_confused(
+        answers.label_N, answers.predicted_N
+      )
+    ],
+  }
+  main = None
+  key = opened.task.key if opened.task is not None else ""
+  if opened.task is not None and opened.task.metric in _MAIN:
+    main = figures[_MAIN[opened.task.metric]]
+  if labels.groups_NG is not None:
+    details["groups"] = {
+      field: groups.by_group(
+        right["top_1"], *_indexed(labels.groups_NG[:, g])
+      ).rows()
+      for g, field in enumerate(opened.fields)
+      if field in _GROUP_FIELDS
+    }
+  if rule := groups.RULES.get(key):
+    name, value, interval = _worst(rule, opened, labels, right)
+    figures[name], bounds[name], main = value, interval, value
+  return Outcome(
+    record={
+      "kind": opened.kind,
+      **figures,
+      "chance": classification.chance(labels.label_N, answers.num_classes),
+      "intervals": _listed(bounds),
+      "protocol": _protocol(opened)
+      | {
+        "ties": f"similarities within {classification.TIE:g}, at mid-rank",
+        "classifier": (
+          "mean of the normalised embeddings of a class's prompts, normalised"
+        ),
+      },
+    },
+    details=details,
+    items={
+      "top_1": right["top_1"],
+      **({"top_5": right["top_5"]} if "top_5" in figures else {}),
+    },
+    keys=dict.fromkeys(("top_1", "top_5"), examples.keys),
+    main=main,
+  )
+
+
+# Columns of metadata that say which group an image is in.
+_GROUP_FIELDS = (
+  *("location", "hospital", "slide", "region", "country", "income_ds"),
+  *("income_meta", "age", "gender", "race", "race_binary"),
+)
+
+
+def _worst(
+  rule: groups.Rule,
+  opened: field_set.FieldSet,
+  labels: labels_lib.Labels,
+  right: Mapping[str, np.ndarray],
+) -> tuple[str, float, list[float]]:
+  """Return name, value and interval of the figure of a set's worst group."""
+  assert labels.groups_NG is not None  # a set with a rule has metadata
+  group_N = labels.groups_NG[:, opened.fields.index(rule.column)]
+  by = groups.by_group(right[f"top_{rule.k}"], *_indexed(group_N))
+  # WILDS: fmow's regions are Asia, Europe, Africa, Americas, Oceania, Other.
+  left_out = ("5",) if rule.left_out == ("Other",) else rule.left_out
+  rows = [row for row in by.rows() if row["name"] not in left_out]
+  worst = min(rows, key=lambda row: row["mean"])  # pyrefly: ignore
+  return rule.name, worst["mean"], worst["interval"]  # pyrefly: ignore
+
+
+def _multilabel(
+  opened: field_set.FieldSet,
+  examples: embedding.Examples,
+  embed_texts: EmbedTexts,
+  mesh: jax.sharding.Mesh,
+) -> Outcome:
+  del mesh
+  labels = labels_lib.parsed(opened, _texts(examples), examples.keys)
+  assert labels.targets_NA is not None  # a set of this kind has targets
+  zclass_AE = _classifier(opened.classes, opened.templates, embed_texts)
+  score_NA = np.concatenate(
+    [*classification.similarities(examples.zimg_NE, zclass_AE)]
+  )
+  figures = multilabel.figures(score_NA, labels.targets_NA)
+  ap_A = multilabel.average_precisions(score_NA, labels.targets_NA)
+  return Outcome(
+    record={
+      "kind": opened.kind,
+      **{k: v for k, v in figures.items() if k != "chance"},
+      "chance": {"mean_ap": figures["chance"]},
+      "intervals": _listed(
+        {"mean_ap": intervals.mean_ap(score_NA, labels.targets_NA)}
+      ),
+      "protocol": _protocol(opened),
+    },
+    details={
+      "per_class": [
+        {"class": name, "n": int(n), "average_precision": _plain(ap)}
+        for name, n, ap in zip(
+          opened.classes, labels.targets_NA.sum(axis=0), ap_A, strict=True
+        )
+      ]
+    },
+    items={},
+    keys={},
+  )
+
+
+def _retrieval(
+  opened: field_set.FieldSet,
+  examples: embedding.Examples,
+  embed_texts: EmbedTexts,
+  mesh: jax.sharding.Mesh,
+) -> Outcome:
+  by_row = _texts(examples)
+  texts = [text for some in by_row for text in some]
+  owners = [row for row, some in enumerate(by_row) for _ in some]
+  image_NK, text_M = retrieval.labels(texts, owners)
+  distinct = list(dict.fromkeys(texts))
+  row_of = {text: row for row, text in enumerate(distinct)}
+  ztxt_ME = embed_texts(distinct)[[row_of[text] for text in texts]]
+  ranks = retrieval.ranks_both(
+    examples.zimg_NE, ztxt_ME, label_N=image_NK, label_M=text_M, mesh=mesh
+  )
+  clusters = np.arange(len(by_row)), np.array(owners)
+  keys = (
+    examples.keys,
+    tuple(
+      f"{examples.keys[owner]}: {text}"
+      for owner, text in zip(owners, texts, strict=True)
+    ),
+  )
+  sizes = retrieval.sizes(image_NK, text_M), retrieval.sizes(text_M, image_NK)
+  record: dict[str, Any] = {
+    "kind": opened.kind,
+    "num_candidates": len(by_row),
+    "num_texts": len(texts),
+  }
+  items, keys_of = {}, {}
+  for direction, rank_Q, cluster_Q, key_Q, size in zip(
+    _DIRECTIONS, ranks, clusters, keys, sizes, strict=True
+  ):
+    hits = {f"R@{k}": rank_Q <= k for k in retrieval.KS}
+    bounds = {
+      name: intervals.clustered(hit_Q.astype(float), cluster_Q)
+      for name, hit_Q in hits.items()
+    }
+    bounds["MRR"] = intervals.clustered(1 / rank_Q, cluster_Q)
+    bounds["median_rank"] = intervals.clustered_median(rank_Q, cluster_Q)
+    record[direction] = {
+      **size,
+      **retrieval.metrics(rank_Q),
+      "chance": retrieval.chance(
+        int(size["num_candidates"]), size["num_right"]
+      ),
+      "intervals": _listed(bounds),
+    }
+    for name, hit_Q in hits.items():
+      items[f"{direction}/{name}"] = hit_Q
+      keys_of[f"{direction}/{name}"] = key_Q
+  main = None
+  if opened.task is not None:
+    main = float(np.mean([record[x]["R@1"] for x in _DIRECTIONS]))
+  record["protocol"] = _protocol(opened) | retrieval.protocol()
+  return Outcome(record, {}, items, keys_of, main)
+
+
+def _faces(
+  opened: field_set.FieldSet,
+  examples: embedding.Examples,
+  embed_texts: EmbedTexts,
+  mesh: jax.sharding.Mesh,
+) -> Outcome:
+  del mesh
+  labels = labels_lib.parsed(opened, _texts(examples), examples.keys)
+  assert labels.groups_NG is not None  # a set of this kind has attributes
+  predicted = {}
+  for objective, (classes, templates) in opened.objectives.items():
+    zclass_AE = _classifier(classes, templates, embed_texts)
+    predicted[objective] = np.concatenate(
+      [
+        block.argmax(axis=1)
+        for block in classification.similarities(examples.zimg_NE, zclass_AE)
+      ]
+    )
+  attributes = {
+    field: labels.groups_NG[:, g] for g, field in enumerate(opened.fields)
+  }
+  tables = groups.fairface(predicted, attributes, opened.objectives["race"][0])
+  return Outcome(
+    record={
+      "kind": opened.kind,
+      "num_examples": len(examples.keys),
+      "tables": _rows(tables),
+      "protocol": _protocol(opened),
+    },
+    details={},
+    items={},
+    keys={},
+  )
+
+
+KINDS: Mapping[str, Callable[..., Outcome]] = {
+  "classification": _classification,
+  "multilabel": _multilabel,
+  "retrieval": _retrieval,
+  "faces": _faces,
+}
+
+
+def _rows(tables: Any) -> Any:
+  """Return tables of groups as plain data."""
+  if isinstance(tables, groups.Groups):
+    return tables.rows()
+  return {name: _rows(table) for name, table in tables.items()}
+
+
+def _texts(examples: embedding.Examples) -> list[tuple[str, ...]]:
+  """Return all texts of each example, in the order of its source."""
+  return [
+    tuple(text for some in texts.values() for text in some)
+    for texts in examples.texts
+  ]
+
+
+def _classifier(
+  classes: Sequence[str], templates: Sequence[str], embed_texts: EmbedTexts
+) -> np.ndarray:
+  """Return a row of length 1 for each class: float32 [A, E]."""
+  prompts = field_set.prompts(tuple(classes), tuple(templates))
+  distinct = list(dict.fromkeys(prompts))
+  row_of = {text: row for row, text in enumerate(distinct)}
+  ztxt_PE = embed_texts(distinct)[[row_of[text] for text in prompts]]
+  return zero_shot.class_embeddings(ztxt_PE, len(classes))
+
+
+def _protocol(opened: field_set.FieldSet) -> dict[str, Any]:
+  """Return what the figures of a set depend on beside model and data."""
+  return {
+    "metric_version": METRIC_VERSION,
+    "similarity": "cosine, float32",
+    "names": {**opened.origins},
+    "canonicalisation": "none: class names as they are in their file",
+    "num_templates": len(opened.templates),
+  }
+
+
+def _indexed(group_N: np.ndarray) -> tuple[np.ndarray, list[str]]:
+  """Return groups as indices, and the number of each in the metadata."""
+  values, index_N = np.unique(group_N, return_inverse=True)
+  return index_N, [str(value) for value in values]
+
+
+def _listed(bounds: Mapping[str, Any]) -> dict[str, list[float]]:
+  return {
+    name: [float(x) for x in np.asarray(bound)]
+    for name, bound in bounds.items()
+  }
+
+
+def _plain(value: Any) -> float | int | None:
+  """Return a number for JSON, None for NaN."""
+  number = np.asarray(value).item()
+  return None if number != number else number
