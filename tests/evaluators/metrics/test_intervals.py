@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from evaluators.metrics import classification, intervals, multilabel
+from evaluators.metrics import classification, intervals, multilabel, resampling
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
@@ -33,7 +33,9 @@ def test_half_widths_that_were_stated():
 @pytest.mark.parametrize("freedom", [3, 10, 100])
 def test_quantiles_of_t_equal_scipy(freedom):
   want = stats.t.ppf(0.975, freedom)
-  assert intervals._t(0.95, freedom) == pytest.approx(want, rel=0.01)
+  assert resampling.student_quantile(0.95, freedom) == pytest.approx(
+    want, rel=0.01
+  )
 
 
 def simulated_hits(seed=0, num_clusters=60):
@@ -111,7 +113,7 @@ def test_intervals_are_the_same_in_any_order(is_distinct):
 def test_draws_in_parts(monkeypatch):
   hits, cluster = simulated_hits()
   whole = intervals.clustered(hits, cluster)
-  monkeypatch.setattr(intervals, "_NUM_COUNTS", 1000)
+  monkeypatch.setattr(resampling, "_NUM_COUNTS", 1000)
   np.testing.assert_allclose(
     intervals.clustered(hits, cluster), whole, atol=0.02
   )
@@ -232,3 +234,39 @@ def test_weighted_ap_equals_sklearn():
     for w in weight
   ]
   np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def test_intervals_of_answers():
+  rng = np.random.default_rng(0)
+  label = rng.integers(0, 7, 400)
+  score = rng.normal(size=(400, 7))
+  score[np.arange(400), label] += 1.5
+  answers = classification.judge([score], label)
+  got, figures = intervals.of_answers(answers), classification.figures(answers)
+  assert set(got) == set(figures) - {"num_classes", "num_examples"}
+  for name, (low, high) in got.items():
+    assert low < figures[name] < high
+    assert 0.01 < high - low < 0.12
+  want = intervals.wilson((answers.rank_N <= 5).sum(), 400)
+  assert got["top_5"] == want.tolist()
+
+
+def test_intervals_of_ranks():
+  rng = np.random.default_rng(0)
+  cluster = np.repeat(np.arange(150), 5)
+  rank = np.repeat(rng.geometric(0.1, 150), 5) + rng.integers(0, 5, 750)
+  got = intervals.of_ranks(rank, cluster)
+  figures = {f"R@{k}": np.mean(rank <= k) for k in (1, 5, 10)} | {
+    "median_rank": np.median(rank),
+    "mean_rank": rank.mean(),
+    "MRR": np.mean(1 / rank),
+  }
+  assert set(got) == set(figures)
+  alone = intervals.of_ranks(rank)
+  for name, (low, high) in got.items():
+    assert low <= figures[name] <= high, name
+    # Ranks are whole numbers, and so are the bounds of their median.
+    factor = 1 if name == "median_rank" else 1.2
+    assert high - low >= factor * np.ptp(alone[name]), name
+  order = rng.permutation(750)
+  assert intervals.of_ranks(rank[order], cluster[order]) == got
