@@ -1,8 +1,8 @@
 """Intervals of figures, as [low, high], 95 % unless stated.
 
 A share of independent examples has Wilson's interval. Everything else has a
-percentile bootstrap, expanded for few samples (Hesterberg, arXiv 1411.5279,
-section 5.3): its resamples are drawn as counts of what occurs, a multinomial
+percentile bootstrap, expanded for few samples (Hesterberg, arXiv 1411.5279):
+its resamples are drawn as counts of what occurs, a multinomial
 over the distinct values of a cluster, which is the same distribution as
 drawing clusters one by one, and costs nothing more for a larger set.
 
