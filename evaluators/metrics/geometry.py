@@ -38,7 +38,7 @@ def figures(
 def modality_gap(zimg_NE: np.ndarray, ztxt_ME: np.ndarray) -> float:
   """Return the distance between the means of images and of texts.
 
-  Source: Liang et al. (NeurIPS 2022, arXiv 2203.02053), section 4.
+  Source: Liang et al. (NeurIPS 2022, arXiv 2203.02053).
 
   >>> modality_gap(np.array([[1.0, 0.0]]), np.array([[-1.0, 0.0]]))
   2.0

@@ -258,7 +258,7 @@ def ranking_shares(
   KL(shares of the i best | wanted) / log2(i + 1), divided by the sum of those
   weights: 0 is best. All are means over queries.
 
-  Source: Geyik, Ambler and Kenthapadi (KDD 2019, arXiv 1905.01989), section 3.
+  Source: Geyik, Ambler and Kenthapadi (KDD 2019, arXiv 1905.01989).
 
   Args:
     attribute_QK: group of each query's K best results, the best first.

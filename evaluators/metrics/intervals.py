@@ -1,8 +1,8 @@
 """Intervals of figures, as [low, high], 95 % unless stated.
 
 A share of independent examples has Wilson's interval. Everything else has a
-percentile bootstrap, expanded for few samples (Hesterberg, arXiv 1411.5279,
-section 5.3): its resamples are drawn as counts of what occurs, a multinomial
+percentile bootstrap, expanded for few samples (Hesterberg, arXiv 1411.5279):
+its resamples are drawn as counts of what occurs, a multinomial
 over the distinct values of a cluster, which is the same distribution as
 drawing clusters one by one, and costs nothing more for a larger set.
 
@@ -16,20 +16,70 @@ least and the most over true shares of 0.1, 0.3, 0.5, 0.7 and 0.9
 COVERAGE_TABLE
 """
 
-import hashlib
 import math
-import statistics
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 
-from evaluators.metrics import classification, multilabel
+from evaluators.metrics import classification, multilabel, resampling
 
 LEVEL = 0.95
 NUM_RESAMPLES = 2000
 
-# Random counts that are held at once.
-_NUM_COUNTS = 2**21
+
+def of_answers(
+  answers: classification.Answers, *, level: float = LEVEL
+) -> dict[str, list[float]]:
+  """Return the interval of each of classification.figures, by its name.
+
+  Shares have Wilson's, mean_per_class a bootstrap in each class, and F1 one
+  over examples.
+
+  >>> answers = classification.judge([np.eye(2)], np.arange(2))
+  >>> sorted(of_answers(answers))
+  ['macro_f1', 'mean_per_class', 'top_1', 'weighted_f1']
+  """
+  label_N, right_N = answers.label_N, answers.right()
+  bounds = {"top_1": wilson(right_N.sum(), len(label_N), level)}
+  if answers.num_classes >= 5:
+    bounds["top_5"] = wilson(answers.right(5).sum(), len(label_N), level)
+  bounds["mean_per_class"] = stratified(right_N, label_N, level=level)
+  bounds |= f1(label_N, answers.predicted_N, answers.num_classes, level=level)
+  return {name: bound.tolist() for name, bound in bounds.items()}
+
+
+def of_ranks(
+  rank_Q: np.ndarray,
+  cluster_Q: np.ndarray | None = None,
+  *,
+  ks: Sequence[int] = (1, 5, 10),
+  level: float = LEVEL,
+) -> dict[str, list[float]]:
+  """Return the intervals of figures of retrieval, by their name.
+
+  They are R@k (hit@k), median_rank, mean_rank and MRR.
+
+  Args:
+    rank_Q: rank of each query's best right candidate.
+    cluster_Q: image of each query, for texts as queries; each query is one by
+      itself if absent, as for images.
+    ks: of the hits.
+
+  >>> of_ranks(np.array([1, 1, 3, 1]), ks=[1])["R@1"]
+  [0.0, 1.0]
+  """
+  rank_Q = np.asarray(rank_Q, np.float64)
+  hit_QF = rank_Q[:, None] <= np.asarray(ks)
+  bounds_F2 = clustered(hit_QF, cluster_Q, level=level)
+  means_F2 = clustered(
+    np.stack([rank_Q, 1 / rank_Q], axis=1), cluster_Q, level=level
+  )
+  bounds = {f"R@{k}": row for k, row in zip(ks, bounds_F2, strict=True)} | {
+    "median_rank": clustered_median(rank_Q, cluster_Q, level=level),
+    "mean_rank": means_F2[0],
+    "MRR": means_F2[1],
+  }
+  return {name: bound.tolist() for name, bound in bounds.items()}
 
 
 def wilson(
@@ -45,7 +95,7 @@ def wilson(
   array([0.4902, 0.9433])
   """
   right, n = np.broadcast_arrays(np.asarray(right, float), np.asarray(n, float))
-  z, count = normal_quantile(level), np.maximum(n, 1)
+  z, count = resampling.normal_quantile(level), np.maximum(n, 1)
   share = right / count
   center = share + z**2 / (2 * count)
   half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
@@ -89,11 +139,11 @@ def clustered(
   )
   totals = [
     weight_RU @ type_UT
-    for weight_RU in _multinomials(count_U, type_UT, num_resamples)
+    for weight_RU in resampling.type_counts(count_U, type_UT, num_resamples)
   ]
   total_RT = np.concatenate(totals)
   num_clusters = len(size_C)
-  bounds = _percentiles(
+  bounds = resampling.percentiles(
     total_RT[:, 1:] / total_RT[:, :1], num_clusters - 1, level
   )
   for f, value_f in enumerate(value_QF.T):
@@ -129,7 +179,7 @@ def clustered_median(
   ) / len(value_Q)
   # All values at or below the median say nothing about the share's error.
   error = error or 0.5 / math.sqrt(num_clusters)
-  half = _t(level, num_clusters - 1) * error
+  half = resampling.student_quantile(level, num_clusters - 1) * error
   ordered, last = np.sort(value_Q), len(value_Q) - 1
   low = max(math.floor((0.5 - half) * len(value_Q) + 0.5) - 1, 0)
   return ordered[[low, last - low]]
@@ -178,10 +228,10 @@ def stratified(
   mean_S = count_SV @ value_V / n_S
   if is_share and len(value_V) == 1 and value_V[0] in (0, 1):
     return wilson(value_V[0] * len(value_N), len(value_N), level)
-  rng = _generator(value_V, count_SV, weight_S)
+  rng = resampling.generator(value_V, count_SV, weight_S)
   scale_S = np.sqrt(n_S / np.maximum(n_S - 1, 1))
   means = []
-  for num in _chunks(num_resamples, count_SV.size):
+  for num in resampling.chunks(num_resamples, count_SV.size):
     total_RS = np.zeros((num, len(n_S)))
     left_RS = np.tile(n_S, (num, 1))
     left_S = n_S.copy()
@@ -196,7 +246,7 @@ def stratified(
       left_S -= count_S
     mean_RS = mean_S + scale_S * (total_RS / n_S - mean_S)
     means.append(mean_RS @ weight_S)
-  bounds = _percentiles(
+  bounds = resampling.percentiles(
     np.concatenate(means)[:, None], len(value_N) - len(n_S), level
   )[0]
   return np.clip(bounds, value_V[0], value_V[-1])
@@ -224,7 +274,7 @@ def f1(
   whole = {}
   for weight_RP in (
     count_P[None],
-    *_multinomials(count_P, pairs, num_resamples, num_classes),
+    *resampling.type_counts(count_P, pairs, num_resamples, num_classes),
   ):
     counts = (
       _sums(weight_RP, label_P, num_classes),
@@ -240,7 +290,7 @@ def f1(
       else:
         whole[name] = figure_fn(*counts)[0]
   return {
-    name: _moved_percentiles(
+    name: resampling.moved_percentiles(
       np.concatenate(parts), whole[name], len(label_N) - 1, level
     )
     for name, parts in replicas.items()
@@ -262,9 +312,10 @@ def mean_ap(
   """
   right_NA = np.asarray(right_NA, bool)
   num = len(right_NA)
-  whole = np.nanmean(
-    multilabel.average_precisions(score_NA, right_NA, counted_NA)
-  )
+  by_value = np.lexsort(np.column_stack([right_NA, score_NA]).T)
+  score_NA, right_NA = score_NA[by_value], right_NA[by_value]
+  counted_NA = None if counted_NA is None else counted_NA[by_value]
+  ap_A = multilabel.average_precisions(score_NA, right_NA, counted_NA)
   sorted_A = []
   for a in range(right_NA.shape[1]):
     rows = (
@@ -276,29 +327,15 @@ def mean_ap(
     if right_n.any():
       sorted_A.append((rows[order], right_n, ends[gain_T > 0]))
   means = []
-  for weight_RN in _multinomials(
-    np.ones(num, np.int64), np.asarray(score_NA), num_resamples
+  for weight_RN in resampling.type_counts(
+    np.ones(num, np.int64), score_NA, num_resamples
   ):
     ap_RA = np.stack(
       [_weighted_ap(weight_RN, *ordering) for ordering in sorted_A], axis=1
     )
     means.append(np.nanmean(ap_RA, axis=1))
-  return _moved_percentiles(np.concatenate(means), whole, num - 1, level)
-
-
-def _moved_percentiles(
-  replica_R: np.ndarray, whole: float, freedom: int, level: float
-) -> np.ndarray:
-  """Return bounds of a share whose replicas are off by their mean: [2]."""
-  moved_R1 = (replica_R + (whole - replica_R.mean()))[:, None]
-  return np.clip(_percentiles(moved_R1, freedom, level)[0], 0, 1)
-
-
-def normal_quantile(level: float) -> float:
-  """Return the half-width of an interval in standard errors: 1.96 for 0.95."""
-  if not 0 < level < 1:
-    raise ValueError(f"level must be between 0 and 1, as 0.95 is; got {level}")
-  return statistics.NormalDist().inv_cdf((1 + level) / 2)
+  mean_R, whole = np.concatenate(means), float(np.nanmean(ap_A))
+  return resampling.moved_percentiles(mean_R, whole, num - 1, level)
 
 
 def _cluster_sums(
@@ -315,45 +352,13 @@ def _cluster_sums(
   _, index_Q, size_C = np.unique(
     cluster_Q, return_inverse=True, return_counts=True
   )
-  sums = [np.bincount(index_Q, weights=value_f) for value_f in value_QF.T]
+  first_C = np.cumsum(size_C) - size_C
+  # In the order of their values: a sum does not depend on that of the queries.
+  sums = [
+    np.add.reduceat(value_f[np.lexsort((value_f, index_Q))], first_C)
+    for value_f in value_QF.T
+  ]
   return np.stack(sums, axis=1), size_C
-
-
-def _multinomials(
-  count_U: np.ndarray, type_UT: np.ndarray, num_resamples: int, width: int = 0
-) -> Iterator[np.ndarray]:
-  """Yield resampled counts of types, [R, U] in parts, each of sum N.
-
-  `width` is the size of what the caller makes of a row, where it is more.
-  """
-  rng = _generator(count_U, type_UT)
-  total, num_types = int(count_U.sum()), len(count_U)
-  # Drawing one by one is faster where most are of a type of their own.
-  is_rare = 3 * num_types > total
-  for num in _chunks(num_resamples, max(total * is_rare, num_types, width)):
-    if is_rare:
-      drawn = rng.integers(total, size=(num, total))
-      type_RC = np.repeat(np.arange(num_types), count_U)[drawn]
-      type_RC += np.arange(num)[:, None] * num_types
-      count = np.bincount(type_RC.ravel(), minlength=num * num_types)
-      yield count.reshape(num, num_types)
-    else:
-      yield rng.multinomial(total, count_U / total, size=num)
-
-
-def _chunks(num_resamples: int, width: int) -> Iterator[int]:
-  most = max(1, _NUM_COUNTS // width)
-  for start in range(0, num_resamples, most):
-    yield min(most, num_resamples - start)
-
-
-def _generator(*arrays: np.ndarray) -> np.random.Generator:
-  """Return a generator whose seed is the digest of the arrays' values."""
-  digest = hashlib.blake2b(digest_size=16)
-  for array in arrays:
-    digest.update(repr(array.shape).encode())
-    digest.update(np.ascontiguousarray(array, np.float64).tobytes())
-  return np.random.default_rng(int.from_bytes(digest.digest(), "little"))
 
 
 def _weighted_ap(
@@ -390,27 +395,3 @@ def _sums(
   sum_RA = np.zeros((len(weight_RP), num_classes))
   sum_RA[:, class_P[first]] = np.add.reduceat(weight_RP, first, axis=1)
   return sum_RA
-
-
-def _percentiles(
-  replica_RF: np.ndarray, freedom: int, level: float
-) -> np.ndarray:
-  """Return the bounds of each column of replicas: [F, 2]."""
-  freedom = max(freedom, 1)
-  z = _t(level, freedom) * math.sqrt((freedom + 1) / freedom)
-  tail = statistics.NormalDist().cdf(-z)
-  return np.quantile(replica_RF, [tail, 1 - tail], axis=0).T
-
-
-def _t(level: float, freedom: int) -> float:
-  """Return the quantile of Student's t, to 1 % from 3 degrees of freedom on.
-
-  Source: the expansion of Fisher and Cornish (1960), Technometrics 2, 209-225.
-  """
-  z = normal_quantile(level)
-  return (
-    z
-    + (z**3 + z) / (4 * freedom)
-    + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-    + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
-  )

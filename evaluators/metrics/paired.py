@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluators.metrics import intervals
+from evaluators.metrics import intervals, resampling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +186,7 @@ def _difference(
   share_a, share_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
   center = share_b - share_a
   error = math.sqrt((share_a + share_b - center**2) / (n + 2))
-  half = intervals.normal_quantile(level) * error
+  half = resampling.normal_quantile(level) * error
   return np.clip([center - half, center + half], -1, 1)
 
 

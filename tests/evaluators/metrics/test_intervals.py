@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from evaluators.metrics import intervals, multilabel
+from evaluators.metrics import classification, intervals, multilabel, resampling
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
@@ -33,7 +33,9 @@ def test_half_widths_that_were_stated():
 @pytest.mark.parametrize("freedom", [3, 10, 100])
 def test_quantiles_of_t_equal_scipy(freedom):
   want = stats.t.ppf(0.975, freedom)
-  assert intervals._t(0.95, freedom) == pytest.approx(want, rel=0.01)
+  assert resampling.student_quantile(0.95, freedom) == pytest.approx(
+    want, rel=0.01
+  )
 
 
 def simulated_hits(seed=0, num_clusters=60):
@@ -108,10 +110,10 @@ def test_intervals_are_the_same_in_any_order(is_distinct):
   np.testing.assert_allclose(again, first, rtol=1e-12)
 
 
-def test_chunks_do_not_change_memory_for_draws(monkeypatch):
+def test_draws_in_parts(monkeypatch):
   hits, cluster = simulated_hits()
   whole = intervals.clustered(hits, cluster)
-  monkeypatch.setattr(intervals, "_NUM_COUNTS", 1000)
+  monkeypatch.setattr(resampling, "_NUM_COUNTS", 1000)
   np.testing.assert_allclose(
     intervals.clustered(hits, cluster), whole, atol=0.02
   )
@@ -185,24 +187,20 @@ def test_f1_equals_drawing_examples_one_by_one():
   label = rng.choice(4, 300, p=[0.5, 0.3, 0.15, 0.05])
   predicted = np.where(rng.random(300) < 0.6, label, rng.integers(0, 5, 300))
   got = intervals.f1(label, predicted, 6, num_resamples=5000)
-  for name in ("macro", "weighted"):
+  for name, figure_fn in (
+    ("macro_f1", classification.macro_f1),
+    ("weighted_f1", classification.weighted_f1),
+  ):
 
-    def figure(rows, name=name):
-      return sklearn_metrics.f1_score(
-        label[rows],
-        predicted[rows],
-        average=name,
-        labels=np.unique(label[rows]),
-        zero_division=0,
-      )
+    def figure(rows, figure_fn=figure_fn):
+      table = classification.per_class(label[rows], predicted[rows], 6)
+      return figure_fn(table["n"], table["predicted"], table["right"])
 
-    replicas = slow_bootstrap(np.arange(300), np.arange(300), 300, figure)
+    replicas = slow_bootstrap(np.arange(300), np.arange(300), 1000, figure)
     replicas += figure(np.arange(300)) - replicas.mean()
     want = np.quantile(replicas, [0.0245, 0.9755])
-    # The error of a quantile of 300 draws is about 0.16 of their deviation.
-    np.testing.assert_allclose(
-      got[f"{name}_f1"], want, atol=0.5 * replicas.std()
-    )
+    # The error of a quantile of 1,000 draws is about 0.09 of their deviation.
+    np.testing.assert_allclose(got[name], want, atol=0.35 * replicas.std())
 
 
 def test_mean_ap_equals_drawing_images_one_by_one():
@@ -236,3 +234,39 @@ def test_weighted_ap_equals_sklearn():
     for w in weight
   ]
   np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def test_intervals_of_answers():
+  rng = np.random.default_rng(0)
+  label = rng.integers(0, 7, 400)
+  score = rng.normal(size=(400, 7))
+  score[np.arange(400), label] += 1.5
+  answers = classification.judge([score], label)
+  got, figures = intervals.of_answers(answers), classification.figures(answers)
+  assert set(got) == set(figures) - {"num_classes", "num_examples"}
+  for name, (low, high) in got.items():
+    assert low < figures[name] < high
+    assert 0.01 < high - low < 0.12
+  want = intervals.wilson((answers.rank_N <= 5).sum(), 400)
+  assert got["top_5"] == want.tolist()
+
+
+def test_intervals_of_ranks():
+  rng = np.random.default_rng(0)
+  cluster = np.repeat(np.arange(150), 5)
+  rank = np.repeat(rng.geometric(0.1, 150), 5) + rng.integers(0, 5, 750)
+  got = intervals.of_ranks(rank, cluster)
+  figures = {f"R@{k}": np.mean(rank <= k) for k in (1, 5, 10)} | {
+    "median_rank": np.median(rank),
+    "mean_rank": rank.mean(),
+    "MRR": np.mean(1 / rank),
+  }
+  assert set(got) == set(figures)
+  alone = intervals.of_ranks(rank)
+  for name, (low, high) in got.items():
+    assert low <= figures[name] <= high, name
+    # Ranks are whole numbers, and so are the bounds of their median.
+    factor = 1 if name == "median_rank" else 1.2
+    assert high - low >= factor * np.ptp(alone[name]), name
+  order = rng.permutation(750)
+  assert intervals.of_ranks(rank[order], cluster[order]) == got
