@@ -340,6 +340,7 @@ def _retrieval(
   results = dict(next(iter(by_language.values())))
   if isinstance(section, holdout.Section):
     ids = data.splits[section.source].image_ids
+    assert ids is not None  # evaluation_split.open_held_out
     if num := len(np.unique(ids)) - len(examples.rows):
       results["num_left_out"] = num
   if isinstance(section, retrieval.RetrievalConfig) and section.all_names:
