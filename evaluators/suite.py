@@ -343,9 +343,11 @@ def _retrieval(
       },
     }
   results = dict(next(iter(by_language.values())))
-  ids = data.splits[section.source].image_ids
-  if ids is not None and (num := len(np.unique(ids)) - len(examples.rows)):
-    results["num_left_out"] = num
+  if isinstance(section, holdout.Section):
+    ids = data.splits[section.source].image_ids
+    assert ids is not None  # evaluation_split.open_held_out
+    if num := len(np.unique(ids)) - len(examples.rows):
+      results["num_left_out"] = num
   if isinstance(section, retrieval.RetrievalConfig) and section.all_names:
     rows, texts, owners = _named(examples, name, data.languages[0])
     names = data.names[_whole(section.source)]

@@ -6,6 +6,7 @@ import jax
 
 from evaluators import suite, summary
 from inference import model as model_lib
+from input_pipeline import ledger, pipeline
 from runtime import cluster
 from runtime.storage import strict_json
 from training import config as config_lib
@@ -18,6 +19,7 @@ def run(
   config: config_lib.Config | None = None,
   out: str = "",
   *,
+  named_as_run: bool = False,
   as_json: bool = False,
 ) -> int:
   """Evaluate the model at `path`; write results.json.
@@ -27,12 +29,14 @@ def run(
     config: its sections `evaluate` and `data` name the sets; None for the
       run's own.
     out: folder to write results.json to; "" for the run's.
+    named_as_run: whether `path` must be a run.
     as_json: print JSON instead of a table.
 
   Raises:
-    ValueError: there is no set to evaluate on, or nowhere to write.
+    ValueError: there is no set to evaluate on, nowhere to write, or
+      evaluate.holdout holds out other images than in the run.
   """
-  is_run = workdir.is_run(pathlib.Path(path))
+  is_run = named_as_run or workdir.is_run(pathlib.Path(path))
   if config is None and not is_run:
     raise ValueError(
       f"{path} is a published model: give its sets by --suite or --sets, or by"
@@ -51,9 +55,16 @@ def run(
       "evaluate.sets must have at least one set to evaluate on; got none: give"
       " a --config with sets, as configs/evaluate/emoji.py has them"
     )
-  data = cluster.first_then_all(
-    lambda: suite.load_data(config.evaluate, config.data, model.make_inputs())
-  )
+
+  def load() -> suite.Data:
+    share = config.evaluate.holdout
+    if share and is_run:
+      splits = pipeline.split_sources(config.data, share)
+      held_out = {name: split.facts() for name, split in splits.items()}
+      ledger.check_held_out(pathlib.Path(path), held_out)
+    return suite.load_data(config.evaluate, config.data, model.make_inputs())
+
+  data = cluster.first_then_all(load)
   embedder = model.make_embedder(config.evaluate.batch_size)
   with jax.set_mesh(model.mesh):
     results = suite.run(data, embedder, model.params)

@@ -69,6 +69,33 @@ class Totals:
   totals: dict[str, dict[str, int]]
 
 
+def check_held_out(
+  folder: pathlib.Path | None,
+  held_out: Mapping[str, dict[str, int | str] | None],
+) -> None:
+  """Raise ValueError where a run did not hold out what is held out now.
+
+  Args:
+    folder: folder of the run.
+    held_out: source -> facts, as Facts has them.
+  """
+  for name, was in _read_facts(folder).items():
+    if name in held_out and was.held_out != held_out[name]:
+      raise ValueError(
+        f"data.sources.{name} has other images than when {folder} was saved, "
+        "and evaluate.holdout would hold out images that were trained on: "
+        "bring back the data of that time, or give another --workdir"
+      )
+
+
+def _read_facts(folder: pathlib.Path | None) -> dict[str, Facts]:
+  path = folder / _SOURCES if folder else None
+  if path is None or not path.exists():
+    return {}
+  fields = json.loads(path.read_text())
+  return {name: Facts(**facts) for name, facts in fields.items()}
+
+
 class Ledger:
   """The files of a run; this process appends to its own."""
 
@@ -184,26 +211,18 @@ class Ledger:
           f"{was.examples} when {self._folder} was saved: bring back the data "
           "of that time to resume this run, or give another --workdir"
         )
-      if now.held_out != was.held_out:
-        raise ValueError(
-          f"data.sources.{name} has other images than when {self._folder} was "
-          "saved, so that evaluate.holdout would hold out others than those "
-          "that were not trained on: bring back the data of that time to "
-          "resume this run, or give another --workdir"
-        )
       if now.fingerprint != was.fingerprint:
         logging.warning(
           "Files of data.sources.%s have changed since %s was saved; the run "
           "goes on exactly only if their examples are the same",
           *(name, self._folder),
         )
+    check_held_out(
+      self._folder, {name: now.held_out for name, now in facts.items()}
+    )
 
   def _facts(self) -> dict[str, Facts]:
-    path = self._folder / _SOURCES if self._folder else None
-    if path is None or not path.exists():
-      return {}
-    fields = json.loads(path.read_text())
-    return {name: Facts(**facts) for name, facts in fields.items()}
+    return _read_facts(self._folder)
 
   def close(self) -> None:
     """Close the file."""

@@ -49,7 +49,11 @@ def _evaluate() -> int:
       if flag.present:
         raise app.UsageError(f"--{flag.name} needs --suite or --sets beside it")
     return evaluate.run(
-      path, flags.config(), flags.OUT.value, as_json=flags.JSON.value
+      path,
+      flags.config(),
+      flags.OUT.value,
+      named_as_run=bool(flags.WORKDIR.value),
+      as_json=flags.JSON.value,
     )
   from inference import evaluate_sets
 

@@ -52,10 +52,10 @@ class Task:
     path: path of its file.
     start, stop: examples of the split.
     uids: UID [stop - start] of the examples, where keys differ from UIDs.
-    has_image_ids: whether the records' source may have the names of images
-      stored.
     image_check: key of IMAGE_CHECKS.
     max_caption_chars: see Job.
+    has_image_ids: whether the records' source may have the names of images
+      stored.
   """
 
   split: int
@@ -63,9 +63,9 @@ class Task:
   start: int
   stop: int
   uids: np.ndarray | None
-  has_image_ids: bool
   image_check: str
   max_caption_chars: int
+  has_image_ids: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

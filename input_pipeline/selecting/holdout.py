@@ -38,8 +38,9 @@ FIELD = "evaluate.holdout"
 
 # Version to increase when the rule above, or the form of cached files, changes.
 _VERSION = 1
-# Images that are read before their names are written.
+# Images that are read before their names are written, and by a thread at once.
 _CHUNK = 4096
+_BLOCK = 64
 # Names that are compared at once.
 _COMPARED = 2**20
 # Threads that read: local reads take turns at Python, remote ones wait.
@@ -230,7 +231,7 @@ def _make(
   is_remote = remote.is_remote(source.path) or remote.is_remote(
     source.image_root
   )
-  name = functools.partial(_name, records, is_remote=is_remote)
+  read = functools.partial(_names, records, is_remote=is_remote)
   part = path.with_suffix(".part")
   size = image_ids.DTYPE.itemsize
   label = f"Reading images of {context.field} for {FIELD}"
@@ -246,7 +247,8 @@ def _make(
     bar.advance(begun)
     for start in range(begun, len(records), _CHUNK):
       rows = range(start, min(start + _CHUNK, len(records)))
-      file.write(b"".join(pool.map(name, rows)))
+      blocks = [rows[i : i + _BLOCK] for i in range(0, len(rows), _BLOCK)]
+      file.write(b"".join(pool.map(read, blocks)))
       file.flush()
       bar.advance(len(rows))
   ids = np.fromfile(part, image_ids.DTYPE)
@@ -272,11 +274,16 @@ def _make(
 _UNREAD = bytes(image_ids.DTYPE.itemsize)
 
 
-def _name(records: record_lib.Records, row: int, *, is_remote: bool) -> bytes:
-  try:
-    return records.image_id(row)
-  except faults.ExampleError as error:
-    # At another try it might have another name, and be held out or not.
-    if is_remote and error.kind == "read_failed":
-      raise
-    return _UNREAD
+def _names(
+  records: record_lib.Records, rows: range, *, is_remote: bool
+) -> bytes:
+  names = []
+  for row in rows:
+    try:
+      names.append(records.image_id(row))
+    except faults.ExampleError as error:
+      # At another try it might have another name, and be held out or not.
+      if is_remote and error.kind == "read_failed":
+        raise
+      names.append(_UNREAD)
+  return b"".join(names)

@@ -40,6 +40,7 @@ from input_pipeline import faults
 from input_pipeline.sources import (
   caption_files,
   columns,
+  image_ids,
   record,
   source_config,
   webdataset_layout,
@@ -96,6 +97,19 @@ class Records:
     return len(self._index.spans)
 
   def __getitem__(self, index: int) -> record.Record:
+    number, key, members = self._members(index)
+    name = f"{self._index.tars[number].path}, {key}"
+    image = webdataset_layout.image_of(members, self._layout, name)
+    if self._texts is not None:
+      texts = listed(self._texts, number, key, name)
+    else:
+      texts = webdataset_layout.texts_of(members, self._layout, name)
+    if self._layout.uid_field:
+      webdataset_layout.json_of(members)
+    return record.Record(key, image, texts, name)
+
+  def _members(self, index: int) -> tuple[int, str, webdataset_layout.Members]:
+    """Return number of the tar, key and members of an example."""
     index = operator.index(index)
     if not 0 <= index < len(self):
       raise IndexError(f"{index} of {len(self)} examples")
@@ -117,15 +131,7 @@ class Records:
       raise faults.ExampleError(
         "shard_changed", f"{name}: another example was indexed there"
       )
-    name = f"{tar.path}, {key}"
-    image = webdataset_layout.image_of(members, self._layout, name)
-    if self._texts is not None:
-      texts = listed(self._texts, number, key, name)
-    else:
-      texts = webdataset_layout.texts_of(members, self._layout, name)
-    if self._layout.uid_field:
-      webdataset_layout.json_of(members)
-    return record.Record(key, image, texts, name)
+    return number, key, members
 
   def fingerprint(self) -> str:
     """Return hex digits of the tars' names, sizes and times of change."""
@@ -139,7 +145,10 @@ class Records:
 
   def image_id(self, index: int) -> bytes:
     """Return the name of an example's image; see image_ids."""
-    return self[index].image_id()
+    number, key, members = self._members(index)
+    name = f"{self._index.tars[number].path}, {key}"
+    image = webdataset_layout.image_of(members, self._layout, name)
+    return image_ids.of_bytes(image)
 
   def path_of(self, index: int) -> str:
     """Return the path of the tar that has an example."""
