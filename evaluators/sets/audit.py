@@ -1,9 +1,10 @@
 """Audit of a set before any image is embedded: names, templates and labels.
 
-Errors make every figure of the set wrong: a label without a name, a class line
-that is empty, templates without {c}. Warnings are what a person should know:
-two classes of one name (ImageNet has "missile" and "sunglasses" twice),
-classes without an example, sizes that are not the published ones.
+Errors make every figure of the set wrong: a label without a name, templates
+without {c}. Warnings are what a person should know: two classes of one name
+(ImageNet has "missile" and "sunglasses" twice), a class without a name (one of
+CLEVR's distances), classes without an example, sizes that are not the published
+ones.
 """
 
 import collections
@@ -63,7 +64,7 @@ def audit(
     at = {what: opened.origins.get(what, what) for what in _PARTS}
     for objective, (classes, templates) in parts.items():
       prefix = f"{objective}:" if objective else ""
-      errors += _blank(classes, at["classes"])
+      warnings += _blank(classes, at["classes"])
       warnings += _same(classes, at["classes"])
       wrong, odd = _templates(templates, at["templates"])
       errors, warnings = errors + wrong, warnings + odd
@@ -101,12 +102,10 @@ def canonical(name: str) -> str:
 
 
 def _blank(classes: Sequence[str], file: str) -> Iterator[str]:
+  """Yield a warning for each class without a name."""
   for line, name in enumerate(classes, 1):
     if not name:
-      yield (
-        f"{file}, line {line}: expected the name of class {line - 1}; got an "
-        "empty line"
-      )
+      yield f"{file}, line {line}: the name of class {line - 1} is empty"
 
 
 def _same(classes: Sequence[str], file: str) -> Iterator[str]:

@@ -116,10 +116,13 @@ def open_set(
 def _name_of(root: str) -> str:
   """Return the key of a folder of the published name, else its name."""
   folder = root.rpartition("/")[2]
-  for key in clip_benchmark.known():
-    if folder in clip_benchmark.folders(key):
-      return key
-  return folder.removeprefix("wds_").removesuffix("_test")
+  ranks = {
+    key: clip_benchmark.folders(key).index(folder)
+    for key in clip_benchmark.known()
+    if folder in clip_benchmark.folders(key)
+  }
+  plain = folder.removeprefix("wds_").removesuffix("_test")
+  return min(ranks, key=lambda key: ranks[key]) if ranks else plain
 
 
 def _kind(root: str) -> str:
