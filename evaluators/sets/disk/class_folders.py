@@ -15,6 +15,7 @@ names and templates that ship with the code.
 """
 
 import csv
+import dataclasses
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -31,11 +32,11 @@ from input_pipeline.storage import folders
 
 _SYNSET = re.compile(r"n\d{8}")
 _SOLUTION = "LOC_val_solution.csv"
-# Folders with the folders by class, best first; "" is the set's own.
+# Folders with the folders by class; the set's own is "".
 _PARTS = (
-  *("", "val", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "sketch"),
-  *("test", "imagenetv2-matched-frequency-format-val"),
-  *("ImageNetV2-matched-frequency", "imagenet-a", "imagenet-o", "imagenet-r"),
+  *("val", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "sketch", "test"),
+  *("imagenetv2-matched-frequency-format-val", "ImageNetV2-matched-frequency"),
+  *("imagenet-a", "imagenet-o", "imagenet-r"),
 )
 # Images that a message names.
 _NUM_NAMED = 3
@@ -54,30 +55,43 @@ def open_set(
   Raises:
     ValueError: images are there, and some have no label.
   """
-  for part in _PARTS:
+  # ImageNet's own folder has the 1.3 million images of train/ too.
+  parts = (*_PARTS, "") if key == "imagenet1k" else ("", *_PARTS)
+  for part in parts:
     folder = f"{root}/{part}".rstrip("/")
-    images = _images(folder)
+    images, deeper = _images(folder)
     if not images:
       continue
     by_image, values = _labels(key, root, folder, images)
     if not by_image:
       continue
-    return _made(key, (root, folder), by_image, values, cache_dir)
+    others = deeper + [name for name in images if name not in by_image]
+    warnings = ()
+    if others:
+      warnings = (
+        f"{folder}: {len(others)} images are left out, which are in no folder "
+        f"of a class, or in one below it, as {others[0]}",
+      )
+    opened = _made(key, (root, folder), by_image, values, cache_dir)
+    return dataclasses.replace(opened, warnings=warnings)
   return None
 
 
-def _images(folder: str) -> list[str]:
-  """Return the images of a folder and of those in it, () for no folder."""
+def _images(folder: str) -> tuple[list[str], list[str]]:
+  """Return the images of a folder and of those in it, and those below."""
   try:
     listed = folders.walk(folder, "--data_root")
   except (ValueError, OSError):
-    return []
-  return [
+    return [], []
+  images = [
     name
     for name in listed
     if f".{name.rpartition('.')[2].lower()}" in folders.IMAGES
-    and name.count("/") <= 1
   ]
+  return (
+    [name for name in images if name.count("/") <= 1],
+    [name for name in images if name.count("/") > 1],
+  )
 
 
 def _labels(
