@@ -46,18 +46,19 @@ class Report:
 
 
 def audit(
-  opened: field_set.FieldSet, labels: labels_lib.Labels, num_examples: int
+  opened: field_set.FieldSet, labels: labels_lib.Labels, num_examples: int = 0
 ) -> Report:
   """Compare the names, templates and labels of a set.
 
   Args:
     opened: the set.
     labels: labels of all its examples.
-    num_examples: number of examples, for sets without labels.
+    num_examples: number of examples of a set without labels.
   """
   errors, warnings = [], list(opened.warnings)
-  if labels.label_N is not None:
-    num_examples = len(labels.label_N)
+  arrays = (labels.label_N, labels.targets_NA, labels.groups_NG)
+  lengths = [len(array) for array in arrays if array is not None]
+  num_examples = lengths[0] if lengths else num_examples
   facts: dict[str, Any] = {"num_examples": num_examples}
   parts = opened.objectives or {"": (opened.classes, opened.templates)}
   if opened.classes or opened.objectives:

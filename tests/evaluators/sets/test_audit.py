@@ -22,7 +22,7 @@ SET = field_set.FieldSet(
 def _audit(label=(0, 1, 2), **fields):
   opened = dataclasses.replace(SET, **fields)
   found = labels.Labels(label_N=np.array(label, np.int32))
-  return audit.audit(opened, found, 0)
+  return audit.audit(opened, found)
 
 
 def test_a_good_set():
@@ -137,7 +137,8 @@ def test_digests_are_of_the_content():
 
 def test_empty_columns_of_a_multilabel_set():
   found = labels.Labels(targets_NA=np.array([[1, 0, 1], [1, 0, 0]], bool))
-  report = audit.audit(dataclasses.replace(SET, texts=("targets",)), found, 2)
+  report = audit.audit(dataclasses.replace(SET, texts=("targets",)), found)
+  assert report.facts["num_examples"] == 2
   assert report.errors == ()
   assert "1 of 3 classes have no example: 'dog'" in report.warnings[0]
 
@@ -153,5 +154,5 @@ def test_a_folder_from_end_to_end(tmp_path):
   root = made.labelled(tmp_path / "wds_mine", [0, 5, 1, 5])
   opened = wds.open_set(str(root), "--sets")
   read = labels.read(opened, tmp_path / "cache", "--sets")
-  (error,) = audit.audit(opened, read, len(read.label_N)).errors
+  (error,) = audit.audit(opened, read).errors
   assert error.startswith(f"{root}/classnames.txt has 3 names, for labels 0 to")

@@ -1,6 +1,9 @@
 """Folders in CLIP_benchmark's layout, and their labels."""
 
+import hashlib
+import json
 import pathlib
+import zipfile
 
 import numpy as np
 import pytest
@@ -8,9 +11,12 @@ import pytest
 from evaluators import suite
 from evaluators.sets import audit, kinds, labels, wds
 from input_pipeline import sources as formats
+from input_pipeline.images import image_ops
 from input_pipeline.sources import source_config, webdataset
 from runtime import sections
 from tests.evaluators.sets import made
+
+GOLDEN = pathlib.Path(__file__).parent / "golden" / "wds.zip"
 
 
 def _records(opened, folder):
@@ -149,7 +155,7 @@ def test_faces(tmp_path):
   assert opened.fields == ("age", "gender", "race", "race_binary")
   read = labels.read(opened, tmp_path / "cache", "--sets")
   assert read.groups_NG.tolist() == [[3, 1, 6, 0], [0, 0, 1, 1]]
-  assert not audit.audit(opened, read, 2).errors
+  assert not audit.audit(opened, read).errors
 
 
 def test_names_that_ship_are_named(tmp_path):
@@ -285,3 +291,27 @@ def test_no_image_is_read_for_labels(tmp_path, monkeypatch):
   monkeypatch.setattr(webdataset, "members_of", members_of)
   labels.read(opened, tmp_path / "cache", "--sets")
   assert [found["png"] for found in members] == [b""] * 3
+
+
+@pytest.mark.parametrize("name", ["labelled", "multilabel", "retrieval"])
+def test_clip_benchmarks_own_folders(tmp_path, name):
+  """Its writer made them, and its reader the values: golden/make_wds.py."""
+  with zipfile.ZipFile(GOLDEN) as archive:
+    archive.extractall(tmp_path)
+  wanted = json.loads((tmp_path / "read.json").read_text())[name]
+  opened = wds.open_set(str(tmp_path / name), "--sets")
+  records = _records(opened, tmp_path)
+  digests = [
+    hashlib.sha256(image_ops.decode(records[i].image).tobytes()).hexdigest()
+    for i in range(len(records))
+  ]
+  assert digests == [image for image, _ in wanted["rows"]]
+  values = [value for _, value in wanted["rows"]]
+  if name == "retrieval":
+    assert _texts(opened, tmp_path) == values
+    return
+  read = labels.read(opened, tmp_path / "cache", "--sets")
+  array = read.label_N if name == "labelled" else read.targets_NA
+  assert array.astype(int).tolist() == values
+  assert list(opened.classes) == wanted["classes"]
+  assert list(opened.templates) == wanted["templates"]
