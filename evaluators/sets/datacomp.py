@@ -39,6 +39,27 @@ _GROUPS = {
   "Retrieval": RETRIEVAL,
 }
 _ALL = "Average"
+# Field of the group metadata that figures by group are taken over.
+_GROUP_BY = {
+  "wilds/iwildcam": "location",
+  "wilds/camelyon17": "slide",
+  "wilds/fmow": "region",
+  "fairness/dollar_street": "income_ds",
+  "fairness/geode": "region",
+}
+# Main metric -> its name in results.json. A worst group is the worst of those
+# with an image. FMoW's region "Other" is among them: wilds_eval.py means to
+# leave it out, but looks for a name where its groups have numbers, so that
+# published figures are 0 for models with none of its few images right.
+_FIGURES = {
+  "acc1": "top_1",
+  "mean_per_class_recall": "mean_per_class",
+  "F1-macro_all": "macro_f1",
+  "acc_worst_region": "worst_group_top_1",
+  "acc_wg": "worst_group_top_1",
+  "acc_top5_wg": "worst_group_top_5",
+  "jaccard_score_10-12": "jaccard_score_10-12",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +93,11 @@ class Task:
     """
     key = self.key.removeprefix("fairness/")
     return f"wds_{key.replace('/', '-')}_test"
+
+  @property
+  def group_by(self) -> str:
+    """Field, of `fields`, that puts images into groups; "" for none."""
+    return _GROUP_BY.get(self.key, "")
 
   @property
   def repository(self) -> str:
@@ -120,6 +146,22 @@ def tasks() -> Mapping[str, Task]:
 def main_tasks() -> dict[str, Task]:
   """Return the 38 sets that have a main metric, by key."""
   return {key: task for key, task in tasks().items() if task.metric}
+
+
+def main_figure(task: Task, row: Mapping[str, Any]) -> float:
+  """Return the main metric of a set's entry in results.json.
+
+  For retrieval it is the mean of R@1 in both directions.
+
+  Raises:
+    KeyError: the entry lacks the figure, or the set has no main metric.
+
+  >>> main_figure(tasks()["cars"], {"top_1": 0.9, "mean_per_class": 0.8})
+  0.9
+  """
+  if task.metric == "mean_recall@1":
+    return (row["image_to_text"]["R@1"] + row["text_to_image"]["R@1"]) / 2
+  return row[_FIGURES[task.metric]]
 
 
 def aggregate(

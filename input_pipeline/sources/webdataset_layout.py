@@ -224,7 +224,7 @@ def _text(data: bytes, form: str, name: str) -> str | list[str]:
       array = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
       raise faults.ExampleError(
-        "caption_broken", f"{name} has no array in its .npy: {error}"
+        "caption_broken", f"{name} has no array of numbers in it: {error}"
       ) from error
     return " ".join(str(number) for number in np.ravel(array).tolist())
   text = _decode(data, name)

@@ -75,6 +75,50 @@ def test_repositories():
   assert tasks["misc/winogavil"].repository == "nlphuji/winogavil"
 
 
+def test_main_figures():
+  tasks = datacomp.main_tasks()
+  row = {
+    "top_1": 1.0,
+    "mean_per_class": 2.0,
+    "macro_f1": 3.0,
+    "worst_group_top_1": 4.0,
+    "worst_group_top_5": 5.0,
+    "jaccard_score_10-12": 6.0,
+    "image_to_text": {"R@1": 6.0},
+    "text_to_image": {"R@1": 8.0},
+  }
+  figures = {key: datacomp.main_figure(x, row) for key, x in tasks.items()}
+  assert figures["cars"] == 1.0
+  assert figures["vtab/pets"] == 2.0
+  assert figures["wilds/iwildcam"] == 3.0
+  assert figures["wilds/fmow"] == figures["fairness/geode"] == 4.0
+  assert figures["fairness/dollar_street"] == 5.0
+  assert figures["misc/winogavil"] == 6.0
+  assert figures["retrieval/flickr_1k_test_image_text_retrieval"] == 7.0
+  with pytest.raises(KeyError):
+    datacomp.main_figure(datacomp.tasks()["fairness/utkface"], row)
+
+
+# ViT-bigG-14 of laion2b_s39b_b160k in open_clip's docs/openclip_results.csv, in
+# the order of its columns, ImageNet first.
+PUBLISHED = (
+  *(0.8009, 0.9484, 0.9824, 0.8752, 0.2989, 0.2002, 0.3379, 0.6867, 0.6919),
+  *(0.4953, 0.9309, 0.6244, 0.6894, 0.7359, 0.6933, 0.3785, 0.9213, 0.1308),
+  *(0.7157, 0.7284, 0.8163, 0.9529, 0.8077, 0.6364, 0.6535, 0.7235, 0.9460),
+  *(0.9850, 0.7450, 0.6961, 0.8623, 0.5938, 0.4488, 0.1760, 0.5905, 0.2352),
+  *(0.6857, 0.9127),
+)
+
+
+def test_a_published_average():
+  keys = list(datacomp.main_tasks())
+  keys.insert(0, keys.pop(keys.index("imagenet1k")))
+  figures = dict(zip(keys, PUBLISHED, strict=True))
+  (mean,) = (x for x in datacomp.aggregate(figures) if x.name == "Average")
+  # Figures have four digits.
+  assert mean.value == pytest.approx(0.6666803978865665, abs=5e-5)
+
+
 def test_group_metadata():
   fields = {key: task.fields for key, task in datacomp.tasks().items()}
   assert fields["wilds/camelyon17"] == ("hospital", "slide", "y")
@@ -82,6 +126,9 @@ def test_group_metadata():
   assert fields["wilds/iwildcam"][0] == "location"
   assert fields["fairness/geode"] == ("region", "country")
   assert fields["cars"] == ()
+  for task in datacomp.tasks().values():
+    assert task.group_by == "" or task.group_by in task.fields
+  assert datacomp.tasks()["wilds/fmow"].group_by == "region"
 
 
 def test_means_are_datacomps():
