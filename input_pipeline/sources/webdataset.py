@@ -14,8 +14,9 @@ no example; a link has a key, but no content.
             "json.FIELD" of KEY.json, or "json.FIELD.FIELD" of an object in it:
             a string, a list of strings, MetaCLIP's list of [key, string], or an
             object of these by language. By default the first of txt,
-            json.caption and json.texts that has a caption. Or one file with the
-            captions of all examples of a tar, such as
+            json.caption and json.texts that has a caption. "txt:lines" has a
+            caption on each line, and "npy:array" the numbers of an array. Or
+            one file with the captions of all examples of a tar, such as
             "../../json/{folder}/{tar}.json"; see caption_files.py.
   language  that of the object, or else "json.FIELD" in `source.language_field`
             if the example has one, else `source.language`

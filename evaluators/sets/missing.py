@@ -1,0 +1,37 @@
+"""Message about a set that is not there: its files, their origin and folder.
+
+Nothing is downloaded: the message has the command that does.
+"""
+
+from evaluators.sets import clip_benchmark, disk, wds
+
+_HUB = "https://huggingface.co/datasets"
+
+
+def message(key: str, data_root: str, split: str = wds.SPLIT) -> str:
+  """Return the lines that say how a set comes to be below a folder.
+
+  Args:
+    key: key of a set, of clip_benchmark.known().
+    data_root: folder of all sets.
+    split: folder of the tars.
+  """
+  root = data_root.rstrip("/")
+  folders = [*clip_benchmark.folders(key), *disk.folders(key)]
+  looked = ", ".join(folders)
+  lines = [f"{key} is not below {root}: looked for the folders {looked}"]
+  repositories = clip_benchmark.repositories(key)
+  wds_only = [name for name in repositories if "/wds_" in name]
+  if wds_only:
+    name = wds_only[0]
+    files = (
+      f"{wds.CLASSES}, {wds.TEMPLATES}, {split}/{wds.SHARDS}, {split}/*.tar"
+    )
+    lines.append(
+      f"its files ({files}) are at {_HUB}/{name}: hf download {name} "
+      f"--repo-type dataset --local-dir {root}/{name.partition('/')[2]}"
+    )
+  form = disk.origin(key)
+  if form:
+    lines.append(form)
+  return "\n    ".join(lines)
