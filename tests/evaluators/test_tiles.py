@@ -114,28 +114,8 @@ def test_labels_may_be_large():
 
 def test_a_device_holds_a_chunk_of_columns():
   """Bytes of a call do not depend on the number of rows or columns."""
-  rows, cols = 1024, tiles._CHUNK * 1024
-
-  def arrays(num, labels):
-    return {
-      "z": jax.ShapeDtypeStruct((num, 512), np.float32),
-      "label": jax.ShapeDtypeStruct((num, labels), np.int32),
-      "best": jax.ShapeDtypeStruct((num,), np.float32),
-    }
-
-  compiled = tiles._sweep.lower(
-    arrays(rows, 5),
-    arrays(cols, 1),
-    {
-      "order": jax.ShapeDtypeStruct((1, tiles._CHUNK), np.int32),
-      "num_mixed": jax.ShapeDtypeStruct((1,), np.int32),
-      "num_tiles": jax.ShapeDtypeStruct((1,), np.int32),
-    },
-    jax.ShapeDtypeStruct((cols,), np.int32),
-    part="count",
-    tie=1e-6,
-    scale=1.0,
-    mesh=meshes.make_mesh(),
+  compiled = tiles.lower(
+    10**6, 5 * 10**6, 512, num_labels=(5, 1), mesh=meshes.make_mesh()
   ).compile()
   memory = compiled.memory_analysis()
   assert memory is not None
