@@ -79,9 +79,7 @@ def counts(
   """
   row_tile, col_tile = tile_sizes(len(zrow_RE), len(zcol_ME))
   step = row_tile * mesh_lib.num_batch_shards(mesh)
-  num_tiles = math.ceil(len(zcol_ME) / col_tile)
-  # Chunks of equal size share one compilation.
-  width = col_tile * math.ceil(num_tiles / math.ceil(num_tiles / _CHUNK))
+  width = chunk_size(len(zcol_ME))
   split, whole = mesh_lib.batch_sharding(mesh), jax.NamedSharding(mesh, P())
   scale = _FIXED_POINT / (math.e * max(len(zrow_RE), len(zcol_ME)))
   label_RK, label_MK = _numbered(label_RK, label_MK)
@@ -155,6 +153,64 @@ def tile_sizes(num_rows: int, num_columns: int) -> tuple[int, int]:
   num_tiles = max(math.ceil(num_rows / _TILE), spread)
   return _size(num_rows, num_tiles), _size(
     num_columns, math.ceil(num_columns / _TILE)
+  )
+
+
+def chunk_size(num_columns: int) -> int:
+  """Return columns of a chunk; equal chunks share one compilation.
+
+  >>> chunk_size(100_000), chunk_size(304)
+  (25600, 304)
+  """
+  _, col_tile = tile_sizes(1, num_columns)
+  num_tiles = math.ceil(num_columns / col_tile)
+  return col_tile * math.ceil(num_tiles / math.ceil(num_tiles / _CHUNK))
+
+
+def lower(
+  num_rows: int,
+  num_columns: int,
+  size: int,
+  *,
+  num_labels: tuple[int, int] = (1, 1),
+  mesh: jax.sharding.Mesh,
+) -> jax.stages.Lowered:
+  """Lower the program that `counts` calls for blocks of rows and chunks.
+
+  Args:
+    num_rows: rows in all.
+    num_columns: columns in all.
+    size: dimensions of an embedding.
+    num_labels: labels of a row and of a column.
+    mesh: devices, which need not exist.
+  """
+  row_tile, col_tile = tile_sizes(num_rows, num_columns)
+  num_shards, width = mesh_lib.num_batch_shards(mesh), chunk_size(num_columns)
+  split, whole = mesh_lib.batch_sharding(mesh), jax.NamedSharding(mesh, P())
+
+  def abstract(sharding: jax.sharding.Sharding, dtype: Any, *shape: int):
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+  def side(sharding: jax.sharding.Sharding, length: int, labels: int):
+    return {
+      "z": abstract(sharding, np.float32, length, size),
+      "label": abstract(sharding, np.int32, length, labels),
+      "best": abstract(sharding, np.float32, length),
+    }
+
+  return _sweep.lower(
+    side(split, num_shards * row_tile, num_labels[0]),
+    side(whole, width, num_labels[1]),
+    {
+      "order": abstract(split, np.int32, num_shards, width // col_tile),
+      "num_mixed": abstract(split, np.int32, num_shards),
+      "num_tiles": abstract(split, np.int32, num_shards),
+    },
+    abstract(whole, np.int32, width),
+    part="count",
+    tie=0.0,
+    scale=1.0,
+    mesh=mesh,
   )
 
 
@@ -308,7 +364,7 @@ def _of_tile(part, rows, cols, *, is_mixed, tie, scale):
   sim_rm = jnp.matmul(
     rows["z"], cols["z"].T, precision=jax.lax.Precision.HIGHEST
   )
-  right_rm = unused_rm = None
+  right_rm = unused_rm = np.False_  # left out, unless is_mixed
   if is_mixed:
     label_rK, label_mK = rows["label"], cols["label"]
     right_rm = (label_rK[:, None, :, None] == label_mK[:, None]).any((2, 3))
