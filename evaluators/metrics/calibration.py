@@ -145,7 +145,8 @@ def fit_temperature(
 
   NLL is convex in 1 / temperature, so that its least value is where its
   derivative is 0: a root that is enclosed, and approached by Newton's steps, or
-  by halving where these are slow. A dozen passes over the scores are usual.
+  by halving where these leave the enclosure, to 1e-10 of its value. A dozen
+  passes over the scores are usual.
   """
   low, high = 1 / HIGHEST_TEMPERATURE, 1 / LOWEST_TEMPERATURE
 
@@ -157,17 +158,17 @@ def fit_temperature(
     return LOWEST_TEMPERATURE
   if slopes(low)[0] >= 0:
     return HIGHEST_TEMPERATURE
-  inverse, last_step = 1.0, math.inf
+  inverse = 1.0
   for _ in range(200):
     slope, curvature = slopes(inverse)
     low, high = (low, inverse) if slope > 0 else (inverse, high)
     step = slope / curvature if curvature > 0 else math.inf
     following = inverse - step
-    if not low < following < high or 2 * abs(step) > abs(last_step):
+    if not low < following < high:
       # The middle in ratio: bounds are orders of magnitude apart.
       following = math.sqrt(low * high)
-    last_step, inverse = following - inverse, following
-    if abs(last_step) <= 1e-10 * inverse:
+    last, inverse = inverse, following
+    if abs(inverse - last) <= 1e-10 * inverse:
       break
   return 1 / inverse
 

@@ -72,7 +72,10 @@ def of_ranks(
   hit_QF = rank_Q[:, None] <= np.asarray(ks)
   bounds_F2 = clustered(hit_QF, cluster_Q, level=level)
   means_F2 = clustered(
-    np.stack([rank_Q, 1 / rank_Q], axis=1), cluster_Q, level=level
+    np.stack([rank_Q, 1 / rank_Q], axis=1),
+    cluster_Q,
+    is_share=(False, True),
+    level=level,
   )
   bounds = {f"R@{k}": row for k, row in zip(ks, bounds_F2, strict=True)} | {
     "median_rank": clustered_median(rank_Q, cluster_Q, level=level),
@@ -108,7 +111,7 @@ def clustered(
   value_Q: np.ndarray,
   cluster_Q: np.ndarray | None = None,
   *,
-  is_share: bool = True,
+  is_share: bool | Sequence[bool] = True,
   level: float = LEVEL,
   num_resamples: int = NUM_RESAMPLES,
 ) -> np.ndarray:
@@ -116,15 +119,17 @@ def clustered(
 
   For retrieval, a cluster is an image with all its captions; the gallery stays
   as it is. Where all values are 0, or all are 1, no resample differs, and the
-  interval of a share is Wilson's with a cluster as one example.
+  interval of a share is Wilson's with a cluster as one example. One cluster
+  says nothing about others: its interval is all that a share can be, or from
+  the least to the most of other values.
 
   Args:
     value_Q: figures of each query, [Q], or [Q, F] for several at once: hits at
       k as 0 or 1, reciprocal ranks, Jaccard indices, differences.
     cluster_Q: integers that name the cluster of each query; each query is one
       by itself if absent.
-    is_share: whether 0 and 1 are the least and the most that a value can be;
-      not so for differences.
+    is_share: whether 0 and 1 are the least and the most that a value can be,
+      as they are not for ranks and differences; one for all, or for each.
 
   Returns:
     [2], or [F, 2].
@@ -132,7 +137,10 @@ def clustered(
   >>> clustered(np.array([1, 1, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 2, 2]))
   array([0., 1.])
   """
+  if not len(value_Q):
+    raise ValueError("values must have at least one item; got none")
   value_QF = np.asarray(value_Q, np.float64).reshape(len(value_Q), -1)
+  is_share_F = np.broadcast_to(is_share, value_QF.shape[1])
   sum_CF, size_C = _cluster_sums(value_QF, cluster_Q)
   type_UT, count_U = np.unique(
     np.column_stack([size_C, sum_CF]), axis=0, return_counts=True
@@ -147,8 +155,11 @@ def clustered(
     total_RT[:, 1:] / total_RT[:, :1], num_clusters - 1, level
   )
   for f, value_f in enumerate(value_QF.T):
-    if is_share and value_f[0] in (0, 1) and np.ptp(value_f) == 0:
-      bounds[f] = wilson(value_f[0] * num_clusters, num_clusters, level)
+    low, high = value_f.min(), value_f.max()
+    if is_share_F[f] and low == high and low in (0, 1):
+      bounds[f] = wilson(low * num_clusters, num_clusters, level)
+    elif num_clusters == 1:
+      bounds[f] = (0, 1) if is_share_F[f] else (low, high)
   return bounds[0] if np.ndim(value_Q) == 1 else bounds
 
 

@@ -114,7 +114,6 @@ def test_no_best_temperature_is_a_bound():
 
 
 def test_one_wrong_answer_has_a_best_temperature():
-  """Newton's steps alone are slow: NLL is all but flat far from it."""
   score = np.eye(4, dtype=np.float32)[np.arange(40_000) % 4]
   label = np.arange(40_000) % 4
   label[0] = 1
@@ -145,6 +144,9 @@ def test_scores_from_embeddings():
   )
   assert got["temperature"] == pytest.approx(want["temperature"], rel=1e-9)
   assert got["before"]["ece"] == pytest.approx(want["before"]["ece"])
+  judged = ~calibration.held_part(keys_of(500))
+  want = nll(zimg[judged] @ zclass.T, label[judged], 0.5).mean()
+  assert got["before"]["nll"] == pytest.approx(want, rel=1e-9)
 
 
 def test_part_follows_the_keys():

@@ -130,6 +130,20 @@ def test_values_that_are_all_alike():
   np.testing.assert_array_equal(got, [0, 0])
 
 
+def test_ranks_that_are_all_best():
+  got = intervals.of_ranks(np.ones(100))
+  assert got["mean_rank"] == got["median_rank"] == [1, 1]
+  assert got["R@1"] == got["MRR"] == intervals.wilson(100, 100).tolist()
+
+
+def test_one_cluster_says_nothing():
+  value = np.array([[0, 5.0], [1, 7.0]])
+  got = intervals.clustered(value, np.zeros(2), is_share=(True, False))
+  np.testing.assert_array_equal(got, [[0, 1], [5, 7]])
+  with pytest.raises(ValueError, match="at least one item"):
+    intervals.clustered(np.zeros(0))
+
+
 def test_clusters_as_many_as_queries():
   with pytest.raises(ValueError, match="as many as the 3 queries; got 2"):
     intervals.clustered(np.ones(3), np.ones(2))
