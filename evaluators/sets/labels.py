@@ -71,6 +71,14 @@ def read(
   Raises:
     ValueError: a label is missing or broken; the message names its file.
   """
+  rows, names = texts_of(opened, cache_dir, field)
+  return parsed(opened, rows, names)
+
+
+def texts_of(
+  opened: field_set.FieldSet, cache_dir: pathlib.Path, field: str
+) -> tuple[list[Sequence[str]], list[str]]:
+  """Return the texts of all examples, and their names; arguments as `read`."""
   rows, names = [], []
   wrong: list[str] = []
   for texts, name in _texts(opened, cache_dir, field):
@@ -81,7 +89,7 @@ def read(
     names.append(name)
   if wrong:
     raise ValueError(_summary(wrong, len(rows) + len(wrong), opened.name))
-  return parsed(opened, rows, names)
+  return rows, names
 
 
 def parsed(
@@ -170,7 +178,7 @@ def _texts(
     yield from _texts_of_tars(source, cache_dir, field)
     return
   context = source_config.SourceContext(
-    opened.name, cache_dir, image_size=1, section=field
+    "source", cache_dir, image_size=1, section=field
   )
   records = sources.FORMATS[source.format].open_split(
     source, source.split, context
