@@ -9,6 +9,7 @@ ones.
 
 import collections
 import dataclasses
+import pathlib
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -43,6 +44,24 @@ class Report:
     """Raise ValueError with all errors, a line each."""
     if self.errors:
       raise ValueError("\n  ".join(self.errors))
+
+
+def audited(
+  opened: field_set.FieldSet, cache_dir: pathlib.Path, field: str
+) -> tuple[labels_lib.Labels, Report]:
+  """Read the labels of a set, and audit it; arguments as labels.read.
+
+  Raises:
+    ValueError: a label is broken, or the audit has errors; all are named.
+  """
+  labels, number = labels_lib.Labels(), 0
+  if opened.texts:
+    labels = labels_lib.read(opened, cache_dir, field)
+  else:
+    number = labels_lib.num_examples(opened, cache_dir, field)
+  report = audit(opened, labels, number)
+  report.check()
+  return labels, report
 
 
 def audit(

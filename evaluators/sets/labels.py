@@ -10,6 +10,7 @@ Shape letters: N examples, A classes, G numbers of the group metadata.
 import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -71,6 +72,14 @@ def read(
   Raises:
     ValueError: a label is missing or broken; the message names its file.
   """
+  rows, names = texts_of(opened, cache_dir, field)
+  return parsed(opened, rows, names)
+
+
+def texts_of(
+  opened: field_set.FieldSet, cache_dir: pathlib.Path, field: str
+) -> tuple[list[Sequence[str]], list[str]]:
+  """Return the texts of all examples, and their names; arguments as `read`."""
   rows, names = [], []
   wrong: list[str] = []
   for texts, name in _texts(opened, cache_dir, field):
@@ -81,7 +90,15 @@ def read(
     names.append(name)
   if wrong:
     raise ValueError(_summary(wrong, len(rows) + len(wrong), opened.name))
-  return parsed(opened, rows, names)
+  return rows, names
+
+
+def num_examples(
+  opened: field_set.FieldSet, cache_dir: pathlib.Path, field: str
+) -> int:
+  """Return the number of examples of a set; arguments as `read`."""
+  source = source_config.SourceConfig(**opened.source)
+  return len(_records(source, cache_dir, field))
 
 
 def parsed(
@@ -169,12 +186,7 @@ def _texts(
   if source.format == "webdataset":
     yield from _texts_of_tars(source, cache_dir, field)
     return
-  context = source_config.SourceContext(
-    opened.name, cache_dir, image_size=1, section=field
-  )
-  records = sources.FORMATS[source.format].open_split(
-    source, source.split, context
-  )
+  records = _records(source, cache_dir, field)
   for index in range(len(records)):
     name = f"example {index} of {opened.name}"
     try:
@@ -190,6 +202,16 @@ def _texts(
       yield error, name
     else:
       yield [text for texts in found.values() for text in texts], name
+
+
+def _records(
+  source: source_config.SourceConfig, cache_dir: pathlib.Path, field: str
+) -> Any:
+  context = source_config.SourceContext(
+    "source", cache_dir, image_size=1, section=field
+  )
+  module = sources.FORMATS[source.format]
+  return module.open_split(source, source.split, context)
 
 
 def _texts_of_tars(

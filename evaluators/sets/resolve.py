@@ -10,8 +10,11 @@ from evaluators.sets import (
   text_files,
   wds,
 )
+from evaluators.sets.disk import tfds
 from input_pipeline.storage import remote
 from runtime import checks
+
+_TFDS = "tfds:"
 
 
 def resolve(
@@ -20,8 +23,9 @@ def resolve(
   """Return the sets of a suite and of a list, by key; no image is read.
 
   A set is a folder of clip_benchmark.folders(key) in the `wds_*` layout, or a
-  standard form of its own (evaluators/sets/disk). A name with a slash or a
-  scheme that is no key is the path of a `wds_*` folder.
+  standard form of its own (evaluators/sets/disk). A name with a slash that is
+  no key is the path of a `wds_*` folder, and tfds:FOLDER@SPLIT that of a data
+  set's version of TFDS.
 
   Args:
     suite: key of clip_benchmark.SUITES, or a text file with a name a line; "".
@@ -41,8 +45,13 @@ def resolve(
     for name in dict.fromkeys(names):
       with checks.collected():
         one = _one(name, data_root, cache_dir)
-        if one is not None:
-          opened.setdefault(one.name, one)
+        if one is None:
+          continue
+        if opened.setdefault(one.name, one).source != one.source:
+          checks.refuse(
+            f"--sets must have sets of different names; {name} is a second "
+            f"{one.name}, beside {opened[one.name].source['path']}"
+          )
   return opened
 
 
@@ -78,13 +87,10 @@ def _is_known(name: str) -> bool:
 
 def _unknown(name: str) -> str:
   near = [key for key in clip_benchmark.known() if name.lower() in key.lower()]
-  hint = f"; did you mean {', '.join(near[:5])}?" if near else ""
+  hint = f" (did you mean {', '.join(near[:5])}?)" if name and near else ""
   return (
-    f"there is no set {name!r}{hint} A path has a slash in it; docs/"
-    "evaluation.md lists the names"
-    if near
-    else f"there is no set {name!r}; docs/evaluation.md lists the names, and a "
-    "path of a folder has a slash in it"
+    f"there is no set {name!r}{hint}; docs/evaluation.md lists the names, and "
+    "the path of a folder has a slash in it"
   )
 
 
@@ -92,6 +98,9 @@ def _one(
   name: str, data_root: str, cache_dir: str
 ) -> field_set.FieldSet | None:
   """Return a set; None for one that was refused."""
+  if name.startswith(_TFDS):
+    folder, _, split = name.removeprefix(_TFDS).partition("@")
+    return tfds.open_set(folder, split=split)
   key = clip_benchmark.key_of(name)
   if key is None:
     if not _is_path(name):

@@ -60,7 +60,7 @@ def open_set(
     ValueError: what is wrong with the folder, all of it.
   """
   root = root.rstrip("/")
-  name = name or _name_of(root)
+  name = name or name_of(root)
   task = clip_benchmark.published(name)
   digests: dict[str, str] = {}
   warnings: list[str] = []
@@ -113,9 +113,11 @@ def open_set(
   )
 
 
-def _name_of(root: str) -> str:
+def name_of(root: str) -> str:
   """Return the key of a folder of the published name, else its name."""
-  folder = root.rpartition("/")[2]
+  # An address of the Hub's files, as https://huggingface.co/datasets/ORG/NAME/
+  # resolve/main.
+  folder = root.removesuffix("/resolve/main").rpartition("/")[2]
   ranks = {
     key: clip_benchmark.folders(key).index(folder)
     for key in clip_benchmark.known()

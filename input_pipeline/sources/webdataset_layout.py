@@ -34,8 +34,8 @@ class Layout:
   """Members of an example; the top of webdataset.py has the rules.
 
   Attributes:
-    captions: extensions, with "", LINES or ARRAY, and fields of the JSON as
-      ("json", FIELD).
+    captions: extensions, with "", LINES or ARRAY, and fields of the JSON, with
+      columns.NUMBER or not, as ("json", FIELD).
     takes_first: whether only the first of `captions` with a caption is read.
     language_field: field of the JSON; "" if all captions are in `language`.
     uid_field: field of the JSON; "" for the key.
@@ -130,7 +130,9 @@ def texts_of(
   fallback = None
   for kind, field in layout.captions:
     if kind == "json":
-      value = tar_scan.field_of(fields_of(members, name), field)
+      path = field.removesuffix(columns.NUMBER)
+      value = tar_scan.field_of(fields_of(members, name), path)
+      value = value if path == field else columns.key_text(value)
     else:
       data = _member(members, kind)
       value = None if data is None else _text(data, field, name)

@@ -42,6 +42,51 @@ _PARTS = (
 _NUM_NAMED = 3
 
 
+def open_any(
+  name: str, root: str, *, cache_dir: str, classes: Sequence[str] = ()
+) -> field_set.FieldSet:
+  """Return the set of one's own folders by class.
+
+  Args:
+    name: name of the set.
+    root: folder of the folders.
+    cache_dir: folder for the table.
+    classes: name of each class in the order of the sorted folders, or the
+      folders' own names in any order; () for these.
+
+  Raises:
+    ValueError: there is no folder with images, or classes do not fit.
+  """
+  opened = open_set("", root, cache_dir=cache_dir)
+  if opened is None:
+    raise ValueError(
+      f"evaluate.sets.{name}.source.path must be a folder with a folder of "
+      f"images for each class; got {root!r}"
+    )
+  if classes:
+    named = _ordered(classes, opened.classes, f"evaluate.sets.{name}.classes")
+    opened = dataclasses.replace(opened, classes=named)
+  return dataclasses.replace(opened, name=name)
+
+
+def _ordered(
+  lines: Sequence[str], values: Sequence[str], file: str
+) -> tuple[str, ...]:
+  """Return a name for each folder, from lines in the folders' order.
+
+  Lines that are the folders' names mean them, in whatever order.
+  """
+  if len(lines) != len(values):
+    raise ValueError(
+      f"{file} has {len(lines)} names; there are {len(values)} folders by class"
+    )
+  by_name = {line.replace("_", " "): line for line in lines}
+  spaced = [value.replace("_", " ") for value in values]
+  if set(by_name) == set(spaced):
+    return tuple(by_name[value] for value in spaced)
+  return tuple(lines)
+
+
 def open_set(
   key: str, root: str, *, cache_dir: str
 ) -> field_set.FieldSet | None:
@@ -179,17 +224,13 @@ def _made(
   is_named = bool(_SYNSET.fullmatch(values[0]) or values[0].isdigit())
   classes, origin = from_folders, f"folders of {folder}"
   if own[0]:
-    classes, origin = own
+    classes, origin = _ordered(own[0], values, own[1]), own[1]
   elif shipped and (is_named or len(shipped) == len(values)):
     classes, origin = shipped, names.ORIGIN
   templates, origin_templates = _lines(root, folder, wds.TEMPLATES)
   if not templates:
     templates = names.templates(key) or ("a photo of a {c}.",)
     origin_templates = names.ORIGIN if names.templates(key) else "the code"
-  if len(classes) != len(values):
-    raise ValueError(
-      f"{origin} has {len(classes)} names; {folder} has {len(values)} classes"
-    )
   table = [
     {"image": name, "key": name, "label": str(label)}
     for name, label in by_image.items()

@@ -4,12 +4,13 @@ import os
 import re
 
 from evaluators.sets import clip_benchmark, field_set, names, text_files
+from evaluators.sets.disk import rows
 
 _SYNSET = re.compile(r"n\d{8}")
 
 
 def open_set(
-  folder: str, *, split: str = "test", label: str = "label", key: str = ""
+  folder: str, *, split: str = "", label: str = "label", key: str = ""
 ) -> field_set.FieldSet:
   """Return the labelled set of a prepared data set.
 
@@ -19,7 +20,8 @@ def open_set(
   Args:
     folder: folder of a data set's version, with dataset_info.json, on disk or
       at a URL.
-    split: split, or a part of one such as "test[:50%]".
+    split: split, or a part of one such as "test[:50%]"; by default "test", or
+      "validation" where there is none.
     label: the ClassLabel feature.
     key: key of the set; by default the data set's name.
 
@@ -34,6 +36,7 @@ def open_set(
       f"{folder} has no {label}.labels.txt; the feature of the labels has "
       "another name, or the folder is none of a data set's version"
     )
+  split = split or _split(folder)
   values = tuple(text_files.lines(text))
   key = key or clip_benchmark.key_of(_name(folder)) or _name(folder)
   shipped = names.classes(key)
@@ -56,6 +59,20 @@ def open_set(
       "templates": names.ORIGIN if templates else "the code",
     },
     digests={f"{label}.labels.txt": text_files.digest([text])},
+  )
+
+
+def _split(folder: str) -> str:
+  """Return the split to evaluate on."""
+  path = f"{folder}/dataset_info.json"
+  splits = rows.field_of(rows.parsed(path), "splits", list, path)
+  names_of = [x.get("name") for x in splits if isinstance(x, dict)]
+  for name in ("test", "validation"):
+    if name in names_of:
+      return name
+  raise ValueError(
+    f"{path} has no split test or validation, but {names_of}; write "
+    "tfds:FOLDER@SPLIT"
   )
 
 

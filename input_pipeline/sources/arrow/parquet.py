@@ -327,6 +327,9 @@ def caption_values(
   """
   row: dict[str, Any] = {}
   for name in found.captions:
+    if name in found.numbers:
+      row[name] = value_of(table, position, name)
+      continue
     if _is_simple(table, name):
       with contextlib.suppress(UnicodeDecodeError):
         row[name] = table[name][position].as_py()

@@ -153,6 +153,6 @@ def test_imagenet_can_be_audited():
 def test_a_folder_from_end_to_end(tmp_path):
   root = made.labelled(tmp_path / "wds_mine", [0, 5, 1, 5])
   opened = wds.open_set(str(root), "--sets")
-  read = labels.read(opened, tmp_path / "cache", "--sets")
-  (error,) = audit.audit(opened, read).errors
-  assert error.startswith(f"{root}/classnames.txt has 3 names, for labels 0 to")
+  message = f"{root}/classnames.txt has 3 names, for labels 0 to 2; got label 5"
+  with pytest.raises(ValueError, match=re.escape(message)):
+    audit.audited(opened, tmp_path / "cache", "--sets")

@@ -31,6 +31,16 @@ def test_sets_by_name(tmp_path):
   assert opened["mine"].task is None
 
 
+def test_two_sets_of_one_name(tmp_path):
+  paths = [
+    str(made.labelled(tmp_path / folder / "wds_mine", [0, 1, 2]))
+    for folder in ("a", "b")
+  ]
+  with pytest.raises(ValueError, match="b/wds_mine is a second mine, beside /"):
+    _resolve(tmp_path, sets=paths)
+  assert list(_resolve(tmp_path, sets=[paths[0], f"{paths[0]}/"])) == ["mine"]
+
+
 def test_datacomps_folder_comes_first(tmp_path):
   root = tmp_path / "sets"
   for folder, classes in (("wds_mnist", "abc"), ("wds_mnist_test", "xyz")):
@@ -80,7 +90,8 @@ def test_the_whole_suite_is_missed(tmp_path):
     ("datacomp39", (), "--suite must be one of datacomp38, .*; got 'datacomp"),
     ("a/b.txt", (), "--suite must be one of .*; got 'a/b.txt'"),
     ("", ("shift",), "--sets: there is no set 'shift'; docs/evaluation.md"),
-    ("", ("clevr",), "there is no set 'clevr'; did you mean vtab/clevr_"),
+    ("", ("clevr",), r"no set 'clevr' \(did you mean vtab/clevr_count_all, "),
+    ("", ("tfds:/nowhere/x/1.0.0",), "/nowhere/x/1.0.0 has no label.labels"),
     ("", ("no/such",), "no/such has no test/nshards.txt"),
   ],
 )

@@ -10,6 +10,7 @@ import pytest
 
 from evaluators import suite
 from evaluators.sets import audit, kinds, labels, wds
+from input_pipeline import evaluation_split
 from input_pipeline import sources as formats
 from input_pipeline.images import image_ops
 from input_pipeline.sources import source_config, webdataset
@@ -49,6 +50,8 @@ def test_classification(tmp_path):
     assert found.label_N.tolist() == [0, 2, 1, 2, 0]
     assert found.label_N.dtype == np.int32
   assert _records(opened, tmp_path)[3].image == made.image(3)
+  source = source_config.SourceConfig(**opened.source)
+  evaluation_split.check_source(source, "evaluate.sets.mine.source")
 
 
 def test_sections_are_those_of_an_evaluation(tmp_path):
@@ -64,6 +67,11 @@ def test_sections_are_those_of_an_evaluation(tmp_path):
     (),
   )
   assert opened.task.name == "Flickr"
+  _, report = audit.audited(opened, tmp_path / "cache", "--sets")
+  assert report.facts == {"num_examples": 2}
+  (warning,) = report.warnings
+  assert "has 2 examples at " in warning
+  assert "the published set has 1000" in warning
   assert _texts(opened, tmp_path) == [
     ["a cat", "it sleeps"],
     ["ein \u201eHund\u201c"],
@@ -315,3 +323,16 @@ def test_clip_benchmarks_own_folders(tmp_path, name):
   assert array.astype(int).tolist() == values
   assert list(opened.classes) == wanted["classes"]
   assert list(opened.templates) == wanted["templates"]
+
+
+@pytest.mark.parametrize(
+  ("root", "name"),
+  [
+    ("data/wds_vtab-dtd_test", "vtab/dtd"),
+    ("https://huggingface.co/datasets/djghosh/wds_geode_test/resolve/main", ""),
+    ("gs://bucket/wds_mscoco_captions", "mscoco_captions"),
+    ("/data/own", "own"),
+  ],
+)
+def test_names_of_folders(root, name):
+  assert wds.name_of(root) == (name or "fairness/geode")

@@ -108,7 +108,7 @@ def test_any_folders(tmp_path):
   assert opened.prompts() == ["a hound", "a lynx"]
   assert opened.origins["classes"] == str(tmp_path / "set/classnames.txt")
   (tmp_path / "set/classnames.txt").write_text("a hound\n")
-  with pytest.raises(ValueError, match="has 1 names; .* has 2 classes"):
+  with pytest.raises(ValueError, match="has 1 names; there are 2 folders"):
     _open(tmp_path, "mine")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evaluators.sets import labels, names
+from evaluators.sets import labels, names, resolve
 from evaluators.sets.disk import tfds
 from tests.input_pipeline.sources.golden import make_tfds
 
@@ -34,6 +34,17 @@ def test_synsets_have_the_names_that_ship(tmp_path):
   assert opened.classes == names.classes("imagenet1k")
   rows = [[synsets[3]], [synsets[0]]]
   assert labels.parsed(opened, rows).label_N.tolist() == [3, 0]
+
+
+def test_by_name(tmp_path):
+  opened = resolve.resolve("", [f"tfds:{FOLDER}"], "", cache_dir=str(tmp_path))[
+    "tiny"
+  ]
+  assert opened.source["split"] == "test"
+  opened = resolve.resolve(
+    "", [f"tfds:{FOLDER}@train[:50%]"], "", cache_dir=str(tmp_path)
+  )["tiny"]
+  assert opened.source["split"] == "train[:50%]"
 
 
 def test_a_folder_without_labels(tmp_path):
