@@ -1,3 +1,4 @@
+import json
 import socket
 import subprocess
 import sys
@@ -179,3 +180,20 @@ def run_process(port, index):
       reweight=reweight,
     )
     print(_digest(counts))
+
+
+@pytest.mark.slow
+def test_a_million_by_a_million_on_tpus():
+  pytest.importorskip("libtpu")
+  process = subprocess.run(
+    [sys.executable, "-m", "benchmarks.evaluation.retrieval_plan"],
+    cwd=runs.ROOT,
+    capture_output=True,
+    text=True,
+    timeout=600,
+    check=False,
+  )
+  assert process.returncode == 0, process.stderr
+  got = json.loads(process.stdout.splitlines()[-1])
+  assert got["chips"] == 256
+  assert 0 < got["peak_mib"] <= got["bound_mib"] < 80
