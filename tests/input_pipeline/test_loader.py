@@ -67,9 +67,8 @@ class Pictures(fake_source.Records):
     return image_ids.of_bytes(b"%d" % (index // 2))
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_held_out_examples_are_in_no_batch(monkeypatch, tmp_path, num_workers):
-  data = Data(monkeypatch, tmp_path, {5: "caption"}, num_workers=num_workers)
+def test_held_out_examples_are_in_no_batch(monkeypatch, tmp_path):
+  data = Data(monkeypatch, tmp_path, {5: "caption"})
   data.records = Pictures("a", 40, {5: "caption"})
   opened = fake_source.format_of({"main": data.records})
   monkeypatch.setitem(sources.FORMATS, "fake", opened)
