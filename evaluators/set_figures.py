@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from evaluators import embedding, retrieval, zero_shot
+from evaluators import directions, embedding, retrieval, zero_shot
 from evaluators.metrics import (
   classification,
   groups,
@@ -39,7 +39,6 @@ _MAIN = {
   "mean_per_class_recall": "mean_per_class",
   "F1-macro_all": "macro_f1",
 }
-_DIRECTIONS = ("image_to_text", "text_to_image")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,19 +89,8 @@ def _classification(
     classification.similarities(examples.zimg_NE, zclass_AE), labels.label_N
   )
   figures = classification.figures(answers)
-  tops = {"top_1": 1, "top_5": 5}
-  right = {name: answers.right(k) for name, k in tops.items()}
-  bounds: dict[str, Any] = {
-    name: intervals.wilson(int(right[name].sum()), len(right[name]))
-    for name in tops
-    if name in figures
-  }
-  bounds["mean_per_class"] = intervals.stratified(
-    right["top_1"].astype(float), answers.label_N
-  )
-  bounds |= intervals.f1(
-    answers.label_N, answers.predicted_N, answers.num_classes
-  )
+  bounds = intervals.of_answers(answers)
+  right = {"top_1": answers.right(1), "top_5": answers.right(5)}
   table = classification.per_class(
     answers.label_N, answers.predicted_N, answers.num_classes
   )
@@ -142,7 +130,7 @@ def _classification(
       "kind": opened.kind,
       **figures,
       "chance": classification.chance(labels.label_N, answers.num_classes),
-      "intervals": _listed(bounds),
+      "intervals": bounds,
       "protocol": _protocol(opened)
       | {
         "ties": f"similarities within {classification.TIE:g}, at mid-rank",
@@ -205,9 +193,9 @@ def _multilabel(
       "kind": opened.kind,
       **{k: v for k, v in figures.items() if k != "chance"},
       "chance": {"mean_ap": figures["chance"]},
-      "intervals": _listed(
-        {"mean_ap": intervals.mean_ap(score_NA, labels.targets_NA)}
-      ),
+      "intervals": {
+        "mean_ap": intervals.mean_ap(score_NA, labels.targets_NA).tolist()
+      },
       "protocol": _protocol(opened),
     },
     details={
@@ -232,52 +220,37 @@ def _retrieval(
   by_row = _texts(examples)
   texts = [text for some in by_row for text in some]
   owners = [row for row, some in enumerate(by_row) for _ in some]
-  image_NK, text_M = retrieval.labels(texts, owners)
   distinct = list(dict.fromkeys(texts))
   row_of = {text: row for row, text in enumerate(distinct)}
   ztxt_ME = embed_texts(distinct)[[row_of[text] for text in texts]]
-  ranks = retrieval.ranks_both(
-    examples.zimg_NE, ztxt_ME, label_N=image_NK, label_M=text_M, mesh=mesh
+  judged = directions.judge(
+    examples.zimg_NE, ztxt_ME, texts, mesh, owners=owners
   )
-  clusters = np.arange(len(by_row)), np.array(owners)
-  keys = (
-    examples.keys,
-    tuple(
+  keys = {
+    directions.IMAGE_TO_TEXT: examples.keys,
+    directions.TEXT_TO_IMAGE: tuple(
       f"{examples.keys[owner]}: {text}"
       for owner, text in zip(owners, texts, strict=True)
     ),
-  )
-  sizes = retrieval.sizes(image_NK, text_M), retrieval.sizes(text_M, image_NK)
+  }
   record: dict[str, Any] = {
     "kind": opened.kind,
     "num_candidates": len(by_row),
     "num_texts": len(texts),
   }
   items, keys_of = {}, {}
-  for direction, rank_Q, cluster_Q, key_Q, size in zip(
-    _DIRECTIONS, ranks, clusters, keys, sizes, strict=True
-  ):
-    hits = {f"R@{k}": rank_Q <= k for k in retrieval.KS}
-    bounds = {
-      name: intervals.clustered(hit_Q.astype(float), cluster_Q)
-      for name, hit_Q in hits.items()
+  for name, outcome in judged.items():
+    record[name] = {
+      **outcome.figures(),
+      "chance": outcome.chance(),
+      "intervals": outcome.intervals(),
     }
-    bounds["MRR"] = intervals.clustered(1 / rank_Q, cluster_Q)
-    bounds["median_rank"] = intervals.clustered_median(rank_Q, cluster_Q)
-    record[direction] = {
-      **size,
-      **retrieval.metrics(rank_Q),
-      "chance": retrieval.chance(
-        int(size["num_candidates"]), size["num_right"]
-      ),
-      "intervals": _listed(bounds),
-    }
-    for name, hit_Q in hits.items():
-      items[f"{direction}/{name}"] = hit_Q
-      keys_of[f"{direction}/{name}"] = key_Q
+    for k in retrieval.KS:
+      items[f"{name}/R@{k}"] = outcome.rank_Q <= k
+      keys_of[f"{name}/R@{k}"] = keys[name]
   main = None
   if opened.task is not None:
-    main = float(np.mean([record[x]["R@1"] for x in _DIRECTIONS]))
+    main = float(np.mean([record[x]["R@1"] for x in directions.NAMES]))
   record["protocol"] = _protocol(opened) | retrieval.protocol()
   return Outcome(record, {}, items, keys_of, main)
 
@@ -366,13 +339,6 @@ def _indexed(group_N: np.ndarray) -> tuple[np.ndarray, list[str]]:
   """Return groups as indices, and the number of each in the metadata."""
   values, index_N = np.unique(group_N, return_inverse=True)
   return index_N, [str(value) for value in values]
-
-
-def _listed(bounds: Mapping[str, Any]) -> dict[str, list[float]]:
-  return {
-    name: [float(x) for x in np.asarray(bound)]
-    for name, bound in bounds.items()
-  }
 
 
 def _plain(value: Any) -> float | int | None:

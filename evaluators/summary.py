@@ -10,6 +10,8 @@ from runtime.storage import strict_json, whole_files
 
 # Group of results.json with the image protocol and the tokenizer.
 INPUTS = "inputs"
+# Group of results.json with the figures of all zero-shot sets.
+ZERO_SHOT = "zero_shot"
 _DIRECTIONS = {
   "image_to_text": "image to text",
   "text_to_image": "text to image",
@@ -42,8 +44,11 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
   for group, tree in results.items():
     if group == INPUTS:
       continue
-    if group == "zero_shot":
+    if group == ZERO_SHOT:
       listed += [_zero_shot_row(name, task) for name, task in tree.items()]
+      continue
+    if tree.get("kind") == "classification":
+      listed.append(_labelled_row(group, tree))
       continue
     for direction, label in _DIRECTIONS.items():
       listed.append(_retrieval_row(group, label, tree, tree[direction]))
@@ -126,6 +131,15 @@ def _retrieval_row(
     Figure(k, scores[k], chance[k]) for k in chance if k in scores
   )
   return Row(group, label, size, figures)
+
+
+def _labelled_row(group: str, record: Mapping[str, Any]) -> Row:
+  figures = tuple(
+    Figure(name, record[name], record["chance"][name])
+    for name in zero_shot.METRICS
+    if name in record
+  )
+  return Row(group, "classification", record["num_classes"], figures)
 
 
 def _zero_shot_row(name: str, scores: Mapping[str, Any]) -> Row:

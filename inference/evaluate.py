@@ -4,7 +4,7 @@ import pathlib
 
 import jax
 
-from evaluators import suite, summary
+from evaluators import suite, suite_data, summary
 from inference import model as model_lib
 from input_pipeline import ledger, pipeline
 from runtime import cluster
@@ -56,13 +56,15 @@ def run(
       " a --config with sets, as configs/evaluate/emoji.py has them"
     )
 
-  def load() -> suite.Data:
+  def load() -> suite_data.Data:
     share = config.evaluate.holdout
     if share and is_run:
       splits = pipeline.split_sources(config.data, share)
       held_out = {name: split.facts() for name, split in splits.items()}
       ledger.check_held_out(pathlib.Path(path), held_out)
-    return suite.load_data(config.evaluate, config.data, model.make_inputs())
+    return suite_data.load_data(
+      config.evaluate, config.data, model.make_inputs(), model.config.dtype
+    )
 
   data = cluster.first_then_all(load)
   embedder = model.make_embedder(config.evaluate.batch_size)

@@ -27,5 +27,5 @@ def zero_shot(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
     "kind": "zero_shot",
     "source": dict(source),
     "language": "en",
-    "metrics": ("top_1", "mean_class_top_1", "top_5"),
+    "metrics": ("top_1", "mean_per_class", "top_5"),
   } | fields

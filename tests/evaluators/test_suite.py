@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs.parts import sources
-from evaluators import embedding, sets, suite, summary
+from evaluators import embedding, sets, suite, suite_data, summary
 from evaluators.sets import kinds
 from input_pipeline import model_inputs
 from input_pipeline import sources as formats
@@ -30,7 +30,7 @@ def make_config(names=("compositional", "unseen_concept", "skin_tone")):
 
 def config_of(named):
   values = {"every_steps": 0, "batch_size": 16, "sets": named}
-  return sections.make(suite.EvaluateConfig, values, see="")
+  return sections.make(suite_data.EvaluateConfig, values, see="")
 
 
 def make_data(num=20, languages=("en",), config=None):
@@ -47,7 +47,7 @@ def make_data(num=20, languages=("en",), config=None):
     )
   names = tuple(f"{languages[0]} {i}" for i in range(3 * num))
   whole = (dataclasses.replace(source, split="") for source in splits)
-  return suite.Data(
+  return suite_data.Data(
     config=config,
     languages=languages,
     splits=splits,
@@ -357,13 +357,13 @@ def test_only_sources_of_sets_are_opened(monkeypatch, tmp_path):
   data = fake_source.config(tmp_path, names=("main", "more"))
 
   inputs = make_inputs()
-  assert not suite.load_data(config_of({}), data, inputs).splits
+  assert not suite_data.load_data(config_of({}), data, inputs, "float32").splits
   assert not opened
 
   source = sources.source(format="fake", path="mine", split="a").to_dict()
   plain = kinds.retrieval(source)
   named = config_of({"one": plain, "two": plain})
-  loaded = suite.load_data(named, data, inputs)
+  loaded = suite_data.load_data(named, data, inputs, "float32")
   assert opened == [("mine", "a", [])]  # and nothing read
   (split,) = loaded.splits.values()
   assert sum(len(batch.keys) for batch in split.batches(2)) == 3
@@ -371,7 +371,9 @@ def test_only_sources_of_sets_are_opened(monkeypatch, tmp_path):
 
   opened.clear()
   named = kinds.retrieval(source, all_names=True)
-  loaded = suite.load_data(config_of({"one": named}), data, inputs)
+  loaded = suite_data.load_data(
+    config_of({"one": named}), data, inputs, "float32"
+  )
   every = [0, 1, 2]
   assert opened == [
     ("mine", "a", []),

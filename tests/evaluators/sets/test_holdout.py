@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs.parts import sources
-from evaluators import suite, summary
+from evaluators import suite, suite_data, summary
 from evaluators.sets import holdout, kinds
 from input_pipeline import evaluation_split, pipeline
 from input_pipeline.sources import image_ids
@@ -23,7 +23,7 @@ def _config(share, **named):
     "sets": named,
     "holdout": share,
   }
-  return sections.make(suite.EvaluateConfig, values, see="")
+  return sections.make(suite_data.EvaluateConfig, values, see="")
 
 
 def _split(rows, names, unusable=()):
@@ -55,7 +55,9 @@ def _data(monkeypatch, splits, languages):
   data = pipeline.DataConfig.__new__(pipeline.DataConfig)
   object.__setattr__(data, "sources", dict.fromkeys(splits))
   object.__setattr__(data, "languages", languages)
-  return suite.load_data(_config(0.1), data, test_suite.make_inputs())
+  return suite_data.load_data(
+    _config(0.1), data, test_suite.make_inputs(), "float32"
+  )
 
 
 def test_sets_by_name():

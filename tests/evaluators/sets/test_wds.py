@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from evaluators import suite
+from evaluators import suite_data
 from evaluators.sets import audit, kinds, labels, wds
 from input_pipeline import evaluation_split
 from input_pipeline import sources as formats
@@ -77,7 +77,7 @@ def test_sections_are_those_of_an_evaluation(tmp_path):
     ["ein \u201eHund\u201c"],
   ]
   config = sections.make(
-    suite.EvaluateConfig,
+    suite_data.EvaluateConfig,
     {
       "every_steps": 0,
       "batch_size": 1,

@@ -8,7 +8,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from evaluators import suite
+from evaluators import suite_data
 from evaluators.sets import kinds, resolve
 from evaluators.sets.disk import captions
 from input_pipeline import sources as formats
@@ -64,7 +64,7 @@ def test_coco(tmp_path):
   assert len(list((tmp_path / "cache/sets").iterdir())) == 1
   section = {"x": kinds.retrieval(source)}
   values = {"every_steps": 0, "batch_size": 1, "sets": section}
-  sections.make(suite.EvaluateConfig, values, see="").check()
+  sections.make(suite_data.EvaluateConfig, values, see="").check()
 
 
 @pytest.mark.parametrize(
