@@ -130,6 +130,10 @@ def choose(
     numbers = frozenset(
       name for place, name in places.items() if place.endswith(NUMBER)
     )
+    if numbers and not needs_image:  # curation reads columns of text at once
+      raise ValueError(
+        f"{field}.caption must be columns of text; got {list(source.caption)}"
+      )
     caption_why = _why(f"{field}.caption", (), names)
   else:
     caption, caption_why = _first(f"{field}.caption", (), CAPTIONS, names)
