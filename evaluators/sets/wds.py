@@ -30,6 +30,7 @@ TYPE = "dataset_type.txt"
 SHARDS = "nshards.txt"
 SPLIT = "test"
 
+_HUB = "https://huggingface.co/datasets/"
 # Member of a sample with each of its texts, of input_pipeline/sources/
 # webdataset_layout.py.
 _MEMBERS = {"label": "cls", "targets": "npy:array", "groups": "npy:array"}
@@ -60,6 +61,8 @@ def open_set(
     ValueError: what is wrong with the folder, all of it.
   """
   root = root.rstrip("/")
+  if root.startswith(_HUB):  # the address of its page is CLIP_benchmark's
+    root = root.replace("/tree/", "/resolve/")
   name = name or name_of(root)
   task = clip_benchmark.published(name)
   digests: dict[str, str] = {}

@@ -126,6 +126,7 @@ def test_a_folder_of_sets_is_needed(tmp_path):
     (
       "mscoco_captions",
       (
+        "its files (dataset_type.txt, test/nshards.txt, test/*.tar) are at",
         "hf download clip-benchmark/wds_mscoco_captions",
         "--local-dir /data/wds_mscoco_captions",
         "coco_test_karpathy.json",
