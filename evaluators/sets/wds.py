@@ -58,7 +58,7 @@ def open_set(
     split: folder of the tars.
 
   Raises:
-    ValueError: what is wrong with the folder, all of it.
+    ValueError: everything that is wrong with the folder.
   """
   root = root.rstrip("/")
   if root.startswith(_HUB):  # the address of its page is CLIP_benchmark's
@@ -100,8 +100,8 @@ def open_set(
   if objectives:
     kind = "faces"
   fields = task.fields if task is not None and kind != "multilabel" else ()
-  places = {"multilabel": ("targets",), "faces": ("groups",)}
-  texts = places.get(kind, ("label", "groups") if fields else ("label",))
+  texts_of = {"multilabel": ("targets",), "faces": ("groups",)}
+  texts = texts_of.get(kind, ("label", "groups") if fields else ("label",))
   source["caption"] = tuple(_MEMBERS[text] for text in texts)
   return field_set.FieldSet(
     *(name, kind, source, texts),
