@@ -4,6 +4,7 @@ Nothing is downloaded: the message has the command that does.
 """
 
 from evaluators.sets import clip_benchmark, datacomp, disk, wds
+from input_pipeline.storage import remote
 
 _HUB = "https://huggingface.co/datasets"
 # Sets with captions, and no classes.
@@ -30,9 +31,13 @@ def message(key: str, data_root: str, split: str = wds.SPLIT) -> str:
     if key in _RETRIEVAL:
       texts = [wds.TYPE]
     files = ", ".join([*texts, f"{split}/{wds.SHARDS}", f"{split}/*.tar"])
+    folder = name.partition("/")[2]
+    local, then = f"{root}/{folder}", ""
+    if remote.is_remote(root):
+      local, then = folder, f", then copy {folder} to {root}/"
     lines.append(
       f"its files ({files}) are at {_HUB}/{name}: hf download {name} "
-      f"--repo-type dataset --local-dir {root}/{name.partition('/')[2]}"
+      f"--repo-type dataset --local-dir {local}{then}"
     )
   form = disk.origin(key)
   if form:

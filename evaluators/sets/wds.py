@@ -65,8 +65,13 @@ def open_set(
     root = root.replace("/tree/", "/resolve/")
   name = name or name_of(root)
   task = clip_benchmark.published(name)
-  digests: dict[str, str] = {}
+  digests = _digests(root)
   warnings: list[str] = []
+  if not digests and not is_set(root, split):
+    raise ValueError(
+      f"{field}: {root} is no set: expected {CLASSES}, {TEMPLATES}, "
+      f"{split}/{SHARDS} and {split}/0.tar, ... in it"
+    )
   with checks.collected():
     kind = _kind(root)
     source = field_set.source("webdataset", _tars(root, split, field, warnings))
@@ -75,7 +80,7 @@ def open_set(
       return field_set.FieldSet(
         *(name, kind, source),
         task=task,
-        digests=_digests(root),
+        digests=digests,
         warnings=tuple(warnings),
       )
     rows, origins = {}, {}
@@ -96,7 +101,6 @@ def open_set(
           f"{root} has no {file}; those of {names.ORIGIN} are used"
         )
     objectives = _objectives(root, rows) if _is_faces(rows) else {}
-    digests = _digests(root)
   if objectives:
     kind = "faces"
   fields = task.fields if task is not None and kind != "multilabel" else ()
