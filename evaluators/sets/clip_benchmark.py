@@ -46,6 +46,20 @@ _SAME = {
   "mscoco_captions": "retrieval/mscoco_2014_5k_test_image_text_retrieval",
   "flickr30k": "retrieval/flickr_1k_test_image_text_retrieval",
 }
+# Sets that are at huggingface.co/datasets/clip-benchmark: benchmark/
+# webdatasets.txt of LAION-AI/CLIP_benchmark (commit c475e1c).
+_ON_HUB = frozenset(
+  (
+    *(*SUITES["retrieval"], "imagenet1k", *datacomp.SHIFTS, "fer2013"),
+    *("voc2007", "cars", "fgvc_aircraft", "mnist", "stl10", "gtsrb"),
+    *("country211", "renderedsst2", "vtab/cifar10", *_VTAB),
+  )
+)
+# Key of a set -> its name there, where it is another.
+_ON_HUB_AS = {
+  "cifar10": "vtab/cifar10",
+  **{key: name for name, key in _SAME.items()},
+}
 _SHORT = {
   "xm3600": "crossmodal3600",
   "coco": "mscoco_captions",
@@ -93,7 +107,8 @@ def folders(key: str) -> tuple[str, ...]:
   ('wds_vtab-dtd_test', 'wds_vtab-dtd', 'wds_dtd')
   """
   task = published(key)
-  names = [task.folder] if task else []
+  # Those sets are no folders at DataComp's.
+  names = [task.folder] if task and not task.is_parquet else []
   names += [f"wds_{key.replace('/', '-')}", f"wds_{key.rpartition('/')[2]}"]
   others = [name for name, same in _SAME.items() if same == key]
   names += [f"wds_{name}" for name in others]
@@ -106,9 +121,9 @@ def repositories(key: str) -> tuple[str, ...]:
   """Return the data sets on the Hugging Face Hub with a set, best first."""
   task = published(key)
   names = [task.repository] if task else []
-  if key in ("winoground",):
+  if key == "winoground":
     names.append("facebook/winoground")
-  if not key.startswith(("fairness/", "wilds/", "misc/", "sugar_crepe/")):
-    name = next((x for x, same in _SAME.items() if same == key), key)
+  name = _ON_HUB_AS.get(key, key)
+  if name in _ON_HUB:
     names.append(f"clip-benchmark/wds_{name.replace('/', '-')}")
   return tuple(dict.fromkeys(names))

@@ -100,12 +100,15 @@ class Task:
     return _GROUP_BY.get(self.key, "")
 
   @property
+  def is_parquet(self) -> bool:
+    """Whether DataComp reads it as a data set of the Hub, not as a folder."""
+    return self.key.startswith(("retrieval/", "misc/"))
+
+  @property
   def repository(self) -> str:
     """Data set on the Hugging Face Hub that DataComp downloads."""
-    kind, _, name = self.key.rpartition("/")
-    if kind in ("retrieval", "misc"):
-      return f"nlphuji/{name}"
-    return f"djghosh/{self.folder}"
+    name = self.key.rpartition("/")[2]
+    return f"nlphuji/{name}" if self.is_parquet else f"djghosh/{self.folder}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,7 +51,7 @@ class Labels:
   Attributes:
     label_N: int32 [N], the class of each.
     targets_NA: bool [N, A], the classes of each of a multilabel set.
-    groups_NG: int64 [N, G], one column for each of FieldSet.fields.
+    groups_NG: int32 [N, G], one column for each of FieldSet.fields.
   """
 
   label_N: np.ndarray | None = None
@@ -159,16 +159,19 @@ def parsed(
   return Labels(
     label_N=None if label is None else np.array(label, np.int32)[:, 0],
     targets_NA=None if targets is None else np.array(targets, bool),
-    groups_NG=None if groups is None else np.array(groups, np.int64),
+    groups_NG=None if groups is None else np.array(groups, np.int32),
   )
 
 
 def _numbers(text: str) -> list[int]:
-  """Return whole numbers; ValueError for others. "3.0" is 3."""
-  values = [float(word) for word in text.split()]
-  numbers = [int(value) for value in values]
-  if any(a != b for a, b in zip(numbers, values, strict=True)):
-    raise ValueError
+  """Return whole numbers of int32; ValueError for others. "3.0" is 3."""
+  numbers = []
+  for word in text.split():
+    value = float(word)
+    # Not "abs(value) >= bound": NaN is none either.
+    if not abs(value) < 2**31 or value != int(value):
+      raise ValueError
+    numbers.append(int(value))
   return numbers
 
 
@@ -192,16 +195,16 @@ def _texts(
     try:
       if isinstance(records, table.Records):
         name = records.where(index)
-        found = columns.texts(
+        by_language = columns.texts(
           records.layout.columns, records.row(index), source.language, name
         )
       else:
         record = records[index]
-        name, found = record.origin or name, record.texts
+        name, by_language = record.origin or name, record.texts
     except faults.ExampleError as error:
       yield error, name
     else:
-      yield [text for texts in found.values() for text in texts], name
+      yield [text for texts in by_language.values() for text in texts], name
 
 
 def _records(

@@ -3,9 +3,12 @@
 Nothing is downloaded: the message has the command that does.
 """
 
-from evaluators.sets import clip_benchmark, disk, wds
+from evaluators.sets import clip_benchmark, datacomp, disk, wds
+from input_pipeline.storage import remote
 
 _HUB = "https://huggingface.co/datasets"
+# Sets with captions, and no classes.
+_RETRIEVAL = (*clip_benchmark.SUITES["retrieval"], *datacomp.RETRIEVAL)
 
 
 def message(key: str, data_root: str, split: str = wds.SPLIT) -> str:
@@ -24,14 +27,19 @@ def message(key: str, data_root: str, split: str = wds.SPLIT) -> str:
   wds_only = [name for name in repositories if "/wds_" in name]
   if wds_only:
     name = wds_only[0]
-    files = (
-      f"{wds.CLASSES}, {wds.TEMPLATES}, {split}/{wds.SHARDS}, {split}/*.tar"
-    )
+    texts = [wds.CLASSES, wds.TEMPLATES]
+    if key in _RETRIEVAL:
+      texts = [wds.TYPE]
+    files = ", ".join([*texts, f"{split}/{wds.SHARDS}", f"{split}/*.tar"])
+    folder = name.partition("/")[2]
+    local, then = f"{root}/{folder}", ""
+    if remote.is_remote(root):
+      local, then = folder, f", then copy {folder} to {root}/"
     lines.append(
       f"its files ({files}) are at {_HUB}/{name}: hf download {name} "
-      f"--repo-type dataset --local-dir {root}/{name.partition('/')[2]}"
+      f"--repo-type dataset --local-dir {local}{then}"
     )
   form = disk.origin(key)
   if form:
-    lines.append(form)
+    lines.append(f"{'or' if wds_only else 'its files are'} {form}")
   return "\n    ".join(lines)

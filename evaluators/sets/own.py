@@ -32,7 +32,7 @@ def labelled(
   Args:
     name: name of the set.
     source: section of its source (configs/parts/sources.py), plain data.
-    label: place of the label: a column of a table or of Parquet, ".cls" or
+    label: location of the label: a column of a table or of Parquet, ".cls" or
       "json.FIELD" of tars, a ClassLabel of TFDS; or "folder", the name of the
       folder that an image of a "folder" is in.
     cache_dir: folder for indexes and tables.
@@ -59,7 +59,7 @@ def labelled(
     return dataclasses.replace(opened, templates=prompts, origins=origins)
   opened = field_set.FieldSet(
     *(name, "classification"),
-    {**source, "caption": (_place(source["format"], label),)},
+    {**source, "caption": (_location(source["format"], label),)},
     ("label",),
     templates=prompts,
     origins=origins,
@@ -90,8 +90,8 @@ def labelled(
   )
 
 
-def _place(format: str, label: str) -> str:
-  """Return the place of captions that is the label as text."""
+def _location(format: str, label: str) -> str:
+  """Return the location of captions that is the label as text."""
   is_member = format == "webdataset" and not label.startswith("json.")
   if is_member or format == "tfds":
     return label

@@ -30,6 +30,7 @@ TYPE = "dataset_type.txt"
 SHARDS = "nshards.txt"
 SPLIT = "test"
 
+_HUB = "https://huggingface.co/datasets/"
 # Member of a sample with each of its texts, of input_pipeline/sources/
 # webdataset_layout.py.
 _MEMBERS = {"label": "cls", "targets": "npy:array", "groups": "npy:array"}
@@ -57,13 +58,20 @@ def open_set(
     split: folder of the tars.
 
   Raises:
-    ValueError: what is wrong with the folder, all of it.
+    ValueError: everything that is wrong with the folder.
   """
   root = root.rstrip("/")
+  if root.startswith(_HUB):  # the address of its page is CLIP_benchmark's
+    root = root.replace("/tree/", "/resolve/")
   name = name or name_of(root)
   task = clip_benchmark.published(name)
-  digests: dict[str, str] = {}
+  digests = _digests(root)
   warnings: list[str] = []
+  if not digests and not is_set(root, split):
+    raise ValueError(
+      f"{field}: {root} is no set: expected {CLASSES}, {TEMPLATES}, "
+      f"{split}/{SHARDS} and {split}/0.tar, ... in it"
+    )
   with checks.collected():
     kind = _kind(root)
     source = field_set.source("webdataset", _tars(root, split, field, warnings))
@@ -72,7 +80,7 @@ def open_set(
       return field_set.FieldSet(
         *(name, kind, source),
         task=task,
-        digests=_digests(root),
+        digests=digests,
         warnings=tuple(warnings),
       )
     rows, origins = {}, {}
@@ -93,12 +101,11 @@ def open_set(
           f"{root} has no {file}; those of {names.ORIGIN} are used"
         )
     objectives = _objectives(root, rows) if _is_faces(rows) else {}
-    digests = _digests(root)
   if objectives:
     kind = "faces"
   fields = task.fields if task is not None and kind != "multilabel" else ()
-  places = {"multilabel": ("targets",), "faces": ("groups",)}
-  texts = places.get(kind, ("label", "groups") if fields else ("label",))
+  texts_of = {"multilabel": ("targets",), "faces": ("groups",)}
+  texts = texts_of.get(kind, ("label", "groups") if fields else ("label",))
   source["caption"] = tuple(_MEMBERS[text] for text in texts)
   return field_set.FieldSet(
     *(name, kind, source, texts),

@@ -38,8 +38,8 @@ BY_ROW = f"{uids_lib.IN_FILE}row"
 # Most columns that a message lists.
 _NUM_LISTED = 30
 
-# End of a place of captions that has a number, whose digits are the text, such
-# as the label of an evaluation: "label:number", "json.label:number".
+# End of a location of captions that is a number, whose digits are the text, as
+# labels of evaluations are: "label:number", "json.label:number".
 NUMBER = ":number"
 
 # First rows that define the columns of a table without a schema.
@@ -122,14 +122,16 @@ def choose(
   has_file = image and image.strip().lower() not in ADDRESSES
   keys = KEYS if has_file else ("uid", *KEYS)
   if source.caption:
-    places = {
-      place: _checked(f"{field}.caption", place.removesuffix(NUMBER), names)
-      for place in source.caption
-    }
-    captions = tuple(places.values())
-    numbers = frozenset(
-      name for place, name in places.items() if place.endswith(NUMBER)
-    )
+    captions, numbered = (), []
+    for name in source.caption:
+      column = name if name in names else name.removesuffix(NUMBER)
+      captions += (_checked(f"{field}.caption", column, names),)
+      numbered += captions[-1:] if column != name else ()
+    numbers = frozenset(numbered)
+    if numbers and not needs_image:  # curation reads columns of text at once
+      raise ValueError(
+        f"{field}.caption must be columns of text; got {list(source.caption)}"
+      )
     caption_why = _why(f"{field}.caption", (), names)
   else:
     caption, caption_why = _first(f"{field}.caption", (), CAPTIONS, names)

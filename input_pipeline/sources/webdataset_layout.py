@@ -23,7 +23,7 @@ _IMAGES = tuple(
 # Number of extensions that a message names.
 _NUM_NAMED = 10
 _CAPTIONS = ("txt", "json.caption", "json.texts")
-# Ends of a place of captions: its member has one a line, "txt:lines", or it is
+# Ends of a location of captions: a member with one a line, "txt:lines", or with
 # a NumPy array, whose numbers are the text, "npy:array".
 LINES = ":lines"
 ARRAY = ":array"

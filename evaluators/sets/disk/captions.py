@@ -21,6 +21,8 @@ import gzip
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from absl import logging
+
 from evaluators.sets import clip_benchmark, field_set, text_files
 from evaluators.sets.disk import rows
 from input_pipeline import faults
@@ -67,6 +69,13 @@ def coco(path: str, *, cache_dir: str, image_root: str = "") -> dict[str, Any]:
     name = rows.field_of(entry, "file_name", str, where)
     captions = texts.get(entry.get("id"), [])
     table.append({"image": name, "key": name, "caption": captions})
+  others = texts.keys() - {entry["id"] for entry in images if "id" in entry}
+  if others:
+    logging.warning(
+      "%s: captions of %d images are left out, which are not among its images, "
+      "as %s",
+      *(path, len(others), min(others)),
+    )
   return _source(table, path, image_root, cache_dir)
 
 

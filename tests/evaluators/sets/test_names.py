@@ -71,6 +71,20 @@ def test_folders_and_repositories():
   assert clip_benchmark.repositories("vtab/dtd") == (
     *("djghosh/wds_vtab-dtd_test", "clip-benchmark/wds_vtab-dtd"),
   )
+  assert clip_benchmark.repositories("cifar10") == (
+    *("djghosh/wds_cifar10_test", "clip-benchmark/wds_vtab-cifar10"),
+  )
+  assert clip_benchmark.repositories("food101") == ("djghosh/wds_food101_test",)
+  key = "retrieval/flickr_1k_test_image_text_retrieval"
+  assert clip_benchmark.repositories(key) == (
+    *("nlphuji/flickr_1k_test_image_text_retrieval",),
+    "clip-benchmark/wds_flickr30k",
+  )
+  assert "wds_flickr30k" in clip_benchmark.folders(key)
+  assert clip_benchmark.repositories("vtab/dmlab") == (
+    "clip-benchmark/wds_vtab-dmlab",
+  )
+  assert clip_benchmark.repositories("multi30k") == ()
   assert clip_benchmark.repositories("flickr8k") == (
     "clip-benchmark/wds_flickr8k",
   )

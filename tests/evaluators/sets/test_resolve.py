@@ -92,7 +92,7 @@ def test_the_whole_suite_is_missed(tmp_path):
     ("", ("shift",), "--sets: there is no set 'shift'; docs/evaluation.md"),
     ("", ("clevr",), r"no set 'clevr' \(did you mean vtab/clevr_count_all, "),
     ("", ("tfds:/nowhere/x/1.0.0",), "/nowhere/x/1.0.0 has no label.labels"),
-    ("", ("no/such",), "no/such has no test/nshards.txt"),
+    ("", ("no/such",), "--sets: no/such is no set: expected classnames.txt"),
   ],
 )
 def test_refused_names(tmp_path, suite, sets, message):
@@ -126,6 +126,7 @@ def test_a_folder_of_sets_is_needed(tmp_path):
     (
       "mscoco_captions",
       (
+        "its files (dataset_type.txt, test/nshards.txt, test/*.tar) are at",
         "hf download clip-benchmark/wds_mscoco_captions",
         "--local-dir /data/wds_mscoco_captions",
         "coco_test_karpathy.json",
@@ -140,3 +141,11 @@ def test_messages_of_missing_sets(key, parts):
   for part in parts:
     assert part in text
   assert len(text.splitlines()) <= 3
+
+
+def test_a_missing_set_at_a_url():
+  text = missing.message("cars", "gs://bucket/sets")
+  assert text.endswith(
+    "hf download djghosh/wds_cars_test --repo-type dataset --local-dir "
+    "wds_cars_test, then copy wds_cars_test to gs://bucket/sets/"
+  )

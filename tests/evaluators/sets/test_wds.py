@@ -260,6 +260,13 @@ def test_a_folder_at_a_url(tmp_path):
   [
     ({"cls": b"one"}, r"0\.tar, s0000000: label must be a whole number; got"),
     ({"cls": b"1.5"}, "label must be a whole number; got '1.5'"),
+    (
+      {"cls": b"99999999999"},
+      "label must be a whole number; got '99999999999'",
+    ),
+    ({"cls": b"1e999"}, "label must be a whole number; got '1e999'"),
+    ({"cls": b"nan"}, "label must be a whole number; got 'nan'"),
+    ({"cls": b"1 2"}, "label must be a whole number; got '1 2'"),
     ({"txt": b"a cat"}, r"s0000000 has no caption in cls; it has png, txt"),
   ],
 )

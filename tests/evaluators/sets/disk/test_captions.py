@@ -108,6 +108,19 @@ def test_an_image_without_a_caption_is_a_fault_of_its_row(tmp_path):
     _examples(source, tmp_path)
 
 
+def test_captions_of_no_image_are_counted(tmp_path, caplog):
+  made.images(tmp_path, "a.jpg")
+  captions_of = [{"image_id": i, "caption": "x"} for i in (5, 3, 8)]
+  value = {
+    "images": [{"id": 5, "file_name": "a.jpg"}],
+    "annotations": captions_of,
+  }
+  path = _dump(tmp_path / "x.json", value)
+  captions.coco(path, cache_dir=str(tmp_path / "cache"))
+  assert "captions of 2 images are left out" in caplog.text
+  assert "as 3" in caplog.text
+
+
 def _karpathy(*splits, filepath=""):
   return {
     "dataset": "coco",
