@@ -26,6 +26,9 @@ def num_right(label_Q: np.ndarray, label_M: np.ndarray) -> np.ndarray:
   """Return the number of right candidates of each query, [Q].
 
   Either the queries or the candidates have one label each.
+
+  >>> num_right(np.array([5, 7]), np.array([7, 5, 7]))
+  array([1., 2.])
   """
   queries, cands = _distinct(label_Q), _distinct(label_M)
   count = np.bincount(cands[:, 1], minlength=int(label_Q.max()) + 1)

@@ -7,9 +7,8 @@ retrieval thus cost one matrix product.
 
 The figures are the same to the bit for any number of devices and processes:
 
-- the shape and the content of a tile depend on the sizes of the inputs alone,
-  and one device computes a tile whole, by a program that has no part in which
-  devices differ;
+- a tile's shape and content depend on the sizes of the inputs alone, and one
+  device computes it whole, by the same program whatever their number;
 - tiles are combined by maxima and by sums of integers, which have no order.
 
 Only devices of another kind, or another version of XLA, may round otherwise.
@@ -19,7 +18,6 @@ of one tile, K labels of a row or column, T tiles of columns in a chunk.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -68,21 +66,23 @@ def counts(
     zcol_ME: float32 columns.
     label_RK: integers of each row; a row with fewer labels repeats one.
     label_MK: integers of each column.
-    mesh: devices that share the rows; each holds all columns.
+    mesh: devices that share the rows.
     tie: largest difference of tied similarities.
     reweight: whether to multiply the similarities of a row by the softmax over
       all rows, and those of a column by the softmax over all columns, each
       times the number of its terms.
 
   Returns:
-    int64 [R] and int64 [M].
+    int32 [R] and int32 [M].
   """
   row_tile, col_tile = tile_sizes(len(zrow_RE), len(zcol_ME))
-  step = row_tile * mesh_lib.num_batch_shards(mesh)
+  num_shards = mesh_lib.num_batch_shards(mesh)
+  step = row_tile * num_shards
   width = chunk_size(len(zcol_ME))
   split, whole = mesh_lib.batch_sharding(mesh), jax.NamedSharding(mesh, P())
   scale = _FIXED_POINT / (math.e * max(len(zrow_RE), len(zcol_ME)))
   label_RK, label_MK = _numbered(label_RK, label_MK)
+  is_mixed = _mixed(label_RK, label_MK, row_tile, col_tile)
   per_row = {"z": zrow_RE, "label": label_RK}
   per_col = {"z": zcol_ME, "label": label_MK}
 
@@ -97,10 +97,14 @@ def counts(
     figure_m = embedding.to_global(
       np.full(width, _EMPTY[part], figure_R.dtype), whole
     )
-    tiles_fn = _tiles_fn(label_RK, label_MK[cols], row_tile, col_tile, width)
+    in_chunk = slice(cols.start // col_tile, cols.stop // col_tile)
     ahead = None
     for start in range(0, len(zrow_RE), step):
-      rows, tiles = slice(start, start + step), tiles_fn(start, step)
+      rows, first = slice(start, start + step), start // row_tile
+      tiles = _visits(
+        is_mixed[first : first + num_shards, in_chunk],
+        (num_shards, width // col_tile),
+      )
       if part == "best" and not tiles["num_mixed"].any():
         continue
       block = {
@@ -134,8 +138,8 @@ def counts(
     return figure_R, np.concatenate(figure_M)
 
   if reweight:
-    # The mean over all columns weighs a row's score, and that over all rows a
-    # column's.
+    # A row's sum is over all columns, and divides what these score with it;
+    # and the other way round.
     mass_R, mass_M = sweep("mass", np.int32)
     per_row["shift"] = _log(mass_R / (scale * len(zcol_ME)))
     per_col["shift"] = _log(mass_M / (scale * len(zrow_RE)))
@@ -240,7 +244,8 @@ def _padded(array: np.ndarray, multiple: int, value: Any) -> np.ndarray:
 
 
 def _log(means: np.ndarray) -> np.ndarray:
-  return np.log(means).astype(np.float32)
+  # A sum is 0 or less only where a NaN was in it.
+  return np.log(np.maximum(means, 1e-9)).astype(np.float32)
 
 
 def _combine(
@@ -251,41 +256,47 @@ def _combine(
   combine(here, jax.device_get(out_r)[: len(here)], out=here)
 
 
-def _tiles_fn(
-  label_RK: np.ndarray,
-  label_mK: np.ndarray,
-  row_tile: int,
-  col_tile: int,
-  width: int,
-) -> Callable[[int, int], dict[str, np.ndarray]]:
-  """Return a function from a block of rows to the tiles that a device visits.
+def _mixed(
+  label_RK: np.ndarray, label_MK: np.ndarray, row_tile: int, col_tile: int
+) -> np.ndarray:
+  """Return the tiles with a right pair or padding, bool [tiles, tiles]."""
+  num_rows, num_cols = (
+    math.ceil(len(label_RK) / row_tile),
+    math.ceil(len(label_MK) / col_tile),
+  )
+  # Tiles of columns that have a label, those of one label together.
+  tile_M = np.arange(len(label_MK)) // col_tile
+  pairs = np.unique(label_MK.astype(np.int64) * num_cols + tile_M[:, None])
+  label_P, tile_P = np.divmod(pairs, num_cols)
+  last = max(label_RK.max(), label_MK.max())
+  firsts = np.searchsorted(label_P, np.arange(last + 2))
+  is_mixed = np.zeros((num_rows, num_cols), bool)
+  for i in range(num_rows):
+    labels = np.unique(label_RK[i * row_tile : (i + 1) * row_tile])
+    first, num = firsts[labels], firsts[labels + 1] - firsts[labels]
+    within = np.arange(num.sum()) - np.repeat(np.cumsum(num) - num, num)
+    is_mixed[i, tile_P[np.repeat(first, num) + within]] = True
+  is_mixed[-1] |= bool(len(label_RK) % row_tile)
+  is_mixed[:, -1] |= bool(len(label_MK) % col_tile)
+  return is_mixed
+
+
+def _visits(
+  is_mixed: np.ndarray, shape: tuple[int, int]
+) -> dict[str, np.ndarray]:
+  """Return the tiles of columns that each device visits, in order.
 
   Labels are compared, and padding is left out, only in tiles that need it:
   these come first in `order` [num_shards, T], and `num_mixed` is their number.
   Tiles of nothing but padding are not among the first `num_tiles`.
   """
-  num_tiles = math.ceil(len(label_mK) / col_tile)
-  # A label for padding, which every row has.
-  pad = max(label_RK.max(), label_mK.max()) + 1
-  label_TK = _padded(label_mK, col_tile, pad).reshape(num_tiles, -1)
-  is_of_rows = np.zeros(pad + 1, bool)
-
-  def tiles(start: int, step: int) -> dict[str, np.ndarray]:
-    order = np.zeros((step // row_tile, width // col_tile), np.int32)
-    num_mixed, num = np.zeros((2, len(order)), np.int32)
-    for i in range(len(order)):
-      first = start + i * row_tile
-      label_rK = label_RK[first : first + row_tile]
-      if not len(label_rK):
-        break
-      is_of_rows[:] = False
-      is_of_rows[label_rK] = is_of_rows[pad] = True
-      is_mixed = is_of_rows[label_TK].any(axis=1) | (len(label_rK) < row_tile)
-      order[i, :num_tiles] = np.argsort(~is_mixed, kind="stable")
-      num_mixed[i], num[i] = is_mixed.sum(), num_tiles
-    return {"order": order, "num_mixed": num_mixed, "num_tiles": num}
-
-  return tiles
+  order = np.zeros(shape, np.int32)
+  num_mixed, num_tiles = np.zeros((2, shape[0]), np.int32)
+  num_rows, num_cols = is_mixed.shape
+  order[:num_rows, :num_cols] = np.argsort(~is_mixed, axis=1, kind="stable")
+  num_mixed[:num_rows] = is_mixed.sum(axis=1)
+  num_tiles[:num_rows] = num_cols
+  return {"order": order, "num_mixed": num_mixed, "num_tiles": num_tiles}
 
 
 @jax.jit(
@@ -299,7 +310,7 @@ def _sweep(rows, columns, tiles, total_C, *, part, tie, scale, mesh):
     rows: z [B, E], label [B, K], and best [B] and shift [B] for parts that read
       them, one tile of them on each device.
     columns: the same of the C columns of a chunk.
-    tiles: result of `_tiles_fn`.
+    tiles: result of `_visits`.
     total_C: figures of the columns from earlier blocks.
     part: "mass", sums of exponentials in fixed point; "best", similarities of
       the best right partners; or "count", as `counts` returns.
