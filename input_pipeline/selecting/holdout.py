@@ -283,7 +283,7 @@ def _names(
       names.append(records.image_id(row))
     except faults.ExampleError as error:
       # At another try it might have another name, and be held out or not.
-      if is_remote and error.kind == "read_failed":
+      if error.kind == "read_failed" and (is_remote or "://" in str(error)):
         raise
       names.append(_UNREAD)
   return b"".join(names)
