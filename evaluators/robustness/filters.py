@@ -18,7 +18,7 @@ def truncated(image_YXC: np.ndarray) -> np.ndarray:
   An error of arithmetic below an integer, up to 1e-6, does not cost a level:
   the same image comes out on every machine.
   """
-  return np.uint8(np.clip(image_YXC, 0, 255) + 1e-6)
+  return (np.clip(image_YXC, 0, 255) + 1e-6).astype(np.uint8)
 
 
 def gaussian(image_YXC: np.ndarray, sigma: float) -> np.ndarray:

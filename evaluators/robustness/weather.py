@@ -30,7 +30,7 @@ def snow(
   flakes_YX1 = filters.truncated(flakes_YX1 * 255)
   angle = rng.uniform(-135, -45)
   flakes_YX1 = filters.motion(flakes_YX1, radius, blur, angle) / 255
-  grey_YX1 = (x_YXC @ np.float32([0.299, 0.587, 0.114]))[..., None]
+  grey_YX1 = (x_YXC @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
   pale_YXC = np.maximum(x_YXC, grey_YX1 * 1.5 + 0.5)
   x_YXC = share * x_YXC + (1 - share) * pale_YXC
   return (x_YXC + flakes_YX1 + np.rot90(flakes_YX1, k=2)) * 255
@@ -43,7 +43,7 @@ def frost(
   textures: Sequence[np.ndarray],
 ) -> np.ndarray:
   """Add a random crop of a random texture: weights of image and texture."""
-  texture_YXC = textures[rng.integers(len(textures))]
+  texture_YXC = textures[int(rng.integers(len(textures)))]
   height, width = image_YXC.shape[:2]
   y = rng.integers(0, max(1, texture_YXC.shape[0] - height))
   x = rng.integers(0, max(1, texture_YXC.shape[1] - width))
