@@ -178,7 +178,8 @@ def attention(
   attention pool are one layer more, always used.
 
   Args:
-    model: model with image tower "vit" or "naflex".
+    model: model with image tower "vit" or "naflex", its layers stacked (not
+      those of stack.layers_apart).
     images_bYXC: uint8; for "naflex" with sides that are multiples of the patch.
     ztxt_bE: a text's embedding for each image, of length 1.
     num_layers: how many of the last layers to use.

@@ -127,10 +127,10 @@ def typos(
   """
   letters = graphemes(text)
   cells: list[tuple[str, ...]] = [(letter,) for letter in letters]
-  places = [i for i, letter in enumerate(letters) if _is_letter(letter)]
-  wanted = max(1, round(rate * len(places)))
+  positions = [i for i, letter in enumerate(letters) if _is_letter(letter)]
+  wanted = max(1, round(rate * len(positions)))
   changed: set[int] = set()
-  for i in _shuffled(places, key):
+  for i in _shuffled(positions, key):
     if wanted == 0:
       break
     if i in changed:
@@ -188,15 +188,15 @@ def _neighbours() -> Mapping[str, str]:
   """Return the keys that touch each key."""
   neighbours = {}
   for layout in _LAYOUTS:
-    places = {
+    positions = {
       key: (row, column + inset)
       for row, (keys, inset) in enumerate(layout)
       for column, key in enumerate(keys)
     }
-    for key, (row, column) in places.items():
+    for key, (row, column) in positions.items():
       neighbours[key] = "".join(
         other
-        for other, (y, x) in places.items()
+        for other, (y, x) in positions.items()
         if other != key and abs(y - row) <= 1 and abs(x - column) <= 1
       )
   return neighbours

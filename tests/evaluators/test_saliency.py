@@ -157,13 +157,13 @@ def _reference(model, images, ztxt, num_layers, monkeypatch):
     return jnp.sum(zimg * ztxt) * jnp.exp(model.log_scale[...])
 
   embed(None)
-  found = [np.asarray(weights[call]) for call in range(num_calls)]
-  slopes = jax.grad(embed)([jnp.zeros(weight.shape) for weight in found])
+  used = [np.asarray(weights[call]) for call in range(num_calls)]
+  slopes = jax.grad(embed)([jnp.zeros(weight.shape) for weight in used])
   means = [
     np.maximum(w * np.asarray(s), 0).mean(axis=1)
-    for w, s in zip(found, slopes, strict=True)
+    for w, s in zip(used, slopes, strict=True)
   ]
-  num_tokens = found[0].shape[-1]
+  num_tokens = used[0].shape[-1]
   relevance = np.repeat(np.eye(num_tokens)[None], b, axis=0)
   for mean in means[depth - num_layers : depth]:
     relevance = relevance + mean @ relevance

@@ -191,7 +191,7 @@ def test_templates_are_paraphrased():
 
 def test_prompts_are_paraphrased():
   """The same as of their template, with the object in it."""
-  seen = set()
+  results = set()
   for seed in range(40):
     got = texts.perturb(
       "A bad photo of the NASA rocket.", "paraphrase", seed=seed
@@ -199,8 +199,8 @@ def test_prompts_are_paraphrased():
     assert got.count("the NASA rocket") == 1
     assert got[0].isupper()
     assert got.endswith(".")
-    seen.add(got)
-  assert len(seen) == 3
+    results.add(got)
+  assert len(results) == 3
   back = {
     texts.perturb("An apple in a photo", "paraphrase", seed=seed)
     for seed in range(40)
