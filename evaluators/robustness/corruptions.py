@@ -153,7 +153,7 @@ def load_textures(
   as the authors do.
 
   Args:
-    folder: folder with images and no other files.
+    folder: folder with images and no other files, but for hidden ones.
     image_side: side of the images to corrupt.
     size: as in `corrupt`.
 
@@ -163,6 +163,8 @@ def load_textures(
   size = severities.nearest(image_side) if size is None else size
   textures = []
   for path in sorted(folder.iterdir()):
+    if path.name.startswith("."):  # what file managers leave behind
+      continue
     try:
       with Image.open(io.BytesIO(path.read_bytes())) as image:
         image = image.convert("RGB")
@@ -170,25 +172,29 @@ def load_textures(
       raise ValueError(
         f"frost's texture {path} is no image: {error}"
       ) from error
-    scale = severities.TEXTURE_SCALE[size]
-    if scale != 1:
-      smaller = (round(image.width * scale), round(image.height * scale))
-      # Without antialiasing, as OpenCV's bilinear resize.
-      image = image.transform(
-        smaller,
-        Image.Transform.AFFINE,
-        (1 / scale, 0, 0, 0, 1 / scale, 0),
-        Image.Resampling.BILINEAR,
-      )
-    if min(image.size) < image_side:
+    texture_YXC = _smaller(np.asarray(image), severities.TEXTURE_SCALE[size])
+    height, width = texture_YXC.shape[:2]
+    if min(height, width) < image_side:
       raise ValueError(
         f"frost's texture {path} must have at least {image_side} pixels a side"
-        f" at this image size; got {image.width} x {image.height}"
+        f" at this image size; got {width} x {height}"
       )
-    textures.append(np.asarray(image))
+    textures.append(texture_YXC)
   if not textures:
     raise ValueError(f"the folder of frost's textures {folder} has no file")
   return tuple(textures)
+
+
+def _smaller(texture_YXC: np.ndarray, scale: float) -> np.ndarray:
+  """Return a texture made smaller without antialiasing: OpenCV's resize."""
+  if scale == 1:
+    return texture_YXC
+  sides = [round(side * scale) for side in texture_YXC.shape[:2]]
+  y_YX, x_YX = ((np.mgrid[: sides[0], : sides[1]] + 0.5) / scale) - 0.5
+  values_YXC = filters.sample(
+    texture_YXC.astype(np.float32), y_YX, x_YX, "nearest"
+  )
+  return np.rint(values_YXC).astype(np.uint8)
 
 
 def _check_textures(

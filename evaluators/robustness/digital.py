@@ -6,7 +6,6 @@ The form of the functions is that of evaluators/robustness/noise.py.
 import io
 
 import numpy as np
-import scipy.ndimage
 from PIL import Image
 
 from evaluators.robustness import filters
@@ -48,26 +47,13 @@ def elastic_transform(
   # Each pixel's position in the image before, as homogeneous coordinates.
   map_PX = np.linalg.solve(np.c_[after_PX, np.ones(3)], before_PX)
   from_X = np.stack([x_YX, y_YX, np.ones_like(x_YX)], -1) @ map_PX
-  x_YXC = _sample(x_YXC, from_X[..., 1], from_X[..., 0], "mirror")
+  x_YXC = filters.sample(x_YXC, from_X[..., 1], from_X[..., 0], "mirror")
 
   shift_x, shift_y = (
     filters.smooth_field(rng.uniform(-1, 1, (height, width)), sigma) * factor
     for _ in range(2)
   )
-  return _sample(x_YXC, y_YX + shift_y, x_YX + shift_x, "reflect")
-
-
-def _sample(
-  image_YXC: np.ndarray, y_YX: np.ndarray, x_YX: np.ndarray, mode: str
-) -> np.ndarray:
-  """Return an image's values at these positions, bilinearly."""
-  return np.stack(
-    [
-      scipy.ndimage.map_coordinates(plane, (y_YX, x_YX), order=1, mode=mode)
-      for plane in np.moveaxis(image_YXC, 2, 0)
-    ],
-    axis=-1,
-  )
+  return filters.sample(x_YXC, y_YX + shift_y, x_YX + shift_x, "reflect")
 
 
 def pixelate(

@@ -123,3 +123,19 @@ def zoom(image_YXC: np.ndarray, factor: float) -> np.ndarray:
     last = start + np.minimum(low + 1, cropped - 1)
     image_YXC = first + share * (image_YXC.take(last, axis) - first)
   return image_YXC
+
+
+def sample(
+  image_YXC: np.ndarray, y_YX: np.ndarray, x_YX: np.ndarray, mode: str
+) -> np.ndarray:
+  """Return an image's values at positions [Y, X], bilinearly.
+
+  `mode` is SciPy's for positions beyond the edge.
+  """
+  return np.stack(
+    [
+      scipy.ndimage.map_coordinates(plane, (y_YX, x_YX), order=1, mode=mode)
+      for plane in np.moveaxis(image_YXC, 2, 0)
+    ],
+    axis=-1,
+  )

@@ -207,6 +207,26 @@ def test_attention_is_that_of_the_tower(pool, num_layers, monkeypatch):
 
 
 @pytest.mark.slow
+def test_attention_in_bfloat16_is_near():
+  fields = {"image": {"pool": "cls"}, "remat": "block"}
+  images = towers.make_images(2)
+  ztxt = meshes.unit(np.random.default_rng(2).normal(size=(2, 12)))
+  want, got = (
+    np.asarray(
+      saliency.attention(
+        towers.make_model(towers.make_config(dtype=dtype, **fields)),
+        images,
+        ztxt,
+      )
+    )
+    for dtype in ("float32", "bfloat16")
+  )
+  assert got.dtype == np.float32
+  # 8 bits of mantissa through two layers.
+  np.testing.assert_allclose(got, want, atol=0.1 * want.max())
+
+
+@pytest.mark.slow
 def test_attention_depends_on_the_text_and_on_one_image():
   model = towers.make_model(towers.make_config(image={"pool": "map"}))
   images = towers.make_images(2)
