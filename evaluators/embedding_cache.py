@@ -93,7 +93,7 @@ class Cache:
       "model": self.model,
       "runtime": runtime_facts(),
       "image_protocol": model_inputs.protocol_facts(self.inputs.image_protocol),
-      "data": records.fingerprint(),
+      "data": split.fingerprint(),
       "source": dict(source),
     }
     folder = self.folder / _key(facts)

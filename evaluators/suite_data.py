@@ -119,12 +119,11 @@ class Data:
 
   def protocol(self, split: evaluation_split.Split) -> dict[str, object]:
     """Return what figures on a split depend on beside the parameters."""
-    records: Any = split.records
     return {
       "image_protocol": model_inputs.protocol_facts(self.inputs.image_protocol),
       "dtype": self.dtype,
       "num_examples": len(split),
-      "data_fingerprint": records.fingerprint(),
+      "data_fingerprint": split.fingerprint(),
     }
 
   @property

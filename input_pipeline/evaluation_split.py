@@ -72,6 +72,12 @@ class Split:
   def __len__(self) -> int:
     return len(self.records)
 
+  def fingerprint(self) -> str:
+    """Return hex digits that identify the examples, without reading them."""
+    if isinstance(self.records, holdout.Images | holdout.Joined):
+      return record_lib.digest(tuple(self.records.ids.tolist()))
+    return self.records.fingerprint()
+
   def batches(
     self, batch_size: int, on_fault: OnFault | None = None
   ) -> Iterator[Batch]:
