@@ -42,22 +42,37 @@ _MAIN = {
 
 
 @dataclasses.dataclass(frozen=True)
+class Items:
+  """Figure of each query or example, for comparisons of two models.
+
+  Attributes:
+    keys: of the queries or examples, each once.
+    value_Q: figure of each.
+    cluster_Q: image of each, where several belong to one.
+    stratum_Q: label of each, where the figure is a mean over labels.
+  """
+
+  keys: Sequence[str]
+  value_Q: np.ndarray
+  cluster_Q: np.ndarray | None = None
+  stratum_Q: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Outcome:
   """Result of a model on a set.
 
   Attributes:
     record: figures, chance, intervals and protocol, for results.json.
     details: tables of classes, groups and confused pairs, for JSON.
-    items: figure -> its value for each query [Q] or example [N].
-    keys: figure -> key of each query or example.
+    items: figure -> that figure item by item.
     main: figure of DataComp's list of tasks; None for a set that it does not
       have, or has no main metric of.
   """
 
   record: dict[str, Any]
   details: dict[str, Any]
-  items: Mapping[str, np.ndarray]
-  keys: Mapping[str, Sequence[str]]
+  items: Mapping[str, Items]
   main: float | None = None
 
 
@@ -141,10 +156,15 @@ def _classification(
     },
     details=details,
     items={
-      "top_1": right["top_1"],
-      **({"top_5": right["top_5"]} if "top_5" in figures else {}),
+      **{
+        name: Items(examples.keys, right_N)
+        for name, right_N in right.items()
+        if name in figures
+      },
+      "mean_per_class": Items(
+        examples.keys, right["top_1"], stratum_Q=answers.label_N
+      ),
     },
-    keys=dict.fromkeys(("top_1", "top_5"), examples.keys),
     main=main,
   )
 
@@ -207,7 +227,6 @@ def _multilabel(
       ]
     },
     items={},
-    keys={},
   )
 
 
@@ -229,8 +248,9 @@ def _retrieval(
   keys = {
     directions.IMAGE_TO_TEXT: examples.keys,
     directions.TEXT_TO_IMAGE: tuple(
-      f"{examples.keys[owner]}: {text}"
-      for owner, text in zip(owners, texts, strict=True)
+      f"{examples.keys[row]}, text {number}"
+      for row, some in enumerate(by_row)
+      for number in range(len(some))
     ),
   }
   record: dict[str, Any] = {
@@ -238,21 +258,26 @@ def _retrieval(
     "num_candidates": len(by_row),
     "num_texts": len(texts),
   }
-  items, keys_of = {}, {}
+  items = {}
   for name, outcome in judged.items():
     record[name] = {
       **outcome.figures(),
       "chance": outcome.chance(),
       "intervals": outcome.intervals(),
     }
-    for k in retrieval.KS:
-      items[f"{name}/R@{k}"] = outcome.rank_Q <= k
-      keys_of[f"{name}/R@{k}"] = keys[name]
+    is_text = name == directions.TEXT_TO_IMAGE
+    for figure, value_Q in (
+      *((f"R@{k}", outcome.rank_Q <= k) for k in retrieval.KS),
+      ("MRR", 1 / outcome.rank_Q),
+    ):
+      items[f"{name}/{figure}"] = Items(
+        keys[name], value_Q, outcome.image_Q if is_text else None
+      )
   main = None
   if opened.task is not None:
     main = float(np.mean([record[x]["R@1"] for x in directions.NAMES]))
   record["protocol"] = _protocol(opened) | retrieval.protocol()
-  return Outcome(record, {}, items, keys_of, main)
+  return Outcome(record, {}, items, main)
 
 
 def _faces(
@@ -286,7 +311,6 @@ def _faces(
     },
     details={},
     items={},
-    keys={},
   )
 
 

@@ -5,7 +5,6 @@ Sources that several sets share are opened once.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from evaluators import labelled, retrieval, summary, zero_shot
 from evaluators.sets import field_set, holdout

@@ -10,16 +10,15 @@ cache, so that a second evaluation computes figures alone.
 """
 
 import dataclasses
-import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from evaluators import embedding_cache, set_figures, set_tables
 from evaluators.sets import audit, datacomp, field_set, labels, resolve
+from inference import item_files
 from inference import model as model_lib
 from input_pipeline import evaluation_split, sources
 from input_pipeline.sources import record as record_lib
@@ -220,12 +219,6 @@ def _write_details(
   }
   text = strict_json.dumps(details, indent=2)
   whole_files.write(folder / "sets" / f"{file}.json", f"{text}\n".encode())
-  arrays: dict[str, Any] = {}
-  for figure, value in outcome.items.items():
-    arrays[figure] = value
-    # Not a NumPy array of objects, which only a pickle could hold.
-    keys = strict_json.dumps(list(outcome.keys[figure]))
-    arrays[f"{figure}/keys"] = np.frombuffer(keys.encode(), np.uint8)
-  buffer = io.BytesIO()
-  np.savez_compressed(buffer, **arrays)
-  whole_files.write(folder / "items" / f"{file}.npz", buffer.getvalue())
+  whole_files.write(
+    folder / "items" / f"{file}.npz", item_files.encoded(outcome.items)
+  )

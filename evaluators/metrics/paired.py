@@ -81,7 +81,8 @@ def compare(
 
   Returns:
     num_items; the figures a and b; their difference b - a and its interval;
-    where all values are 0 or 1 and the items are independent, `mcnemar`.
+    where all values are 0 or 1 and the figure is the share of right items,
+    `mcnemar`.
 
   Raises:
     ValueError: a key is repeated, or the two have different keys.
@@ -98,7 +99,8 @@ def compare(
   a_N = np.asarray(a.value_N, np.float64)
   b_N = np.asarray(b.value_N, np.float64)[row_N]
   is_binary = np.isin(a_N, (0, 1)).all() and np.isin(b_N, (0, 1)).all()
-  test = mcnemar(a_N, b_N) if is_binary and clusters is None else {}
+  is_plain = clusters is None and strata is None
+  test = mcnemar(a_N, b_N) if is_binary and is_plain else {}
   if strata is None:
     weight_N = np.full(len(a_N), 1 / len(a_N))
     bounds = (

@@ -28,7 +28,7 @@ def upgraded(values: Mapping[str, Any]) -> Mapping[str, Any]:
     ValueError: an old evaluation has no equal among today's sets.
   """
   evaluate = values.get("evaluate")
-  if isinstance(evaluate, Mapping) and "sets" in evaluate:
+  if isinstance(evaluate, Mapping) and _has_old_metrics(evaluate):
     return {**values, "evaluate": _renamed(evaluate)}
   if not isinstance(evaluate, Mapping) or not set(_OLD) <= set(evaluate):
     return values
@@ -48,6 +48,13 @@ def upgraded(values: Mapping[str, Any]) -> Mapping[str, Any]:
     sections[name] = sets.SETS[name](sources[0] | _UNUSED)
   kept = {name: value for name, value in evaluate.items() if name not in _OLD}
   return {**values, "evaluate": {**kept, "sets": sections}}
+
+
+def _has_old_metrics(evaluate: Mapping[str, Any]) -> bool:
+  return any(
+    set(_METRICS) & set(section.get("metrics", ()))
+    for section in evaluate.get("sets", {}).values()
+  )
 
 
 def _renamed(evaluate: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,12 +116,32 @@ def test_results_have_the_structure_that_others_rely_on():
   inputs = results.pop("inputs")
   assert inputs["image_protocol"]["resize"] == "squash"
   assert inputs["tokenizer"]["rule"]["num_tokens"] == 2
+  json.dumps(results, allow_nan=False)
   task = results.pop("zero_shot")["skin_tone"]
+  beside = [_without_what_is_beside(tree) for tree in results.values()]
   assert results == {"compositional": split, "unseen_concept": split}
+  for bounds, protocol in beside:
+    for name, (low, high) in bounds.items():
+      assert low <= perfect[name] <= high
+    assert bounds["R@1"][0] < 1  # 20 examples are few
+    assert protocol["image_protocol"]["resize"] == "squash"
+    assert protocol["num_examples"] == 20
   assert task["num_classes"] == 5
   assert task["num_examples"] == 20
   assert task["top_1"] > 0.8
-  json.dumps(results, allow_nan=False)
+  assert task["chance"] == {"top_1": 0.2, "mean_per_class": 0.2}
+  low, high = task["intervals"]["top_1"]
+  assert low < task["top_1"] <= high
+  assert task["protocol"]["num_templates"] == 20
+
+
+def _without_what_is_beside(tree):
+  """Take intervals and protocol out of a set's results; return both."""
+  protocol = tree.pop("protocol")
+  bounds = {}
+  for direction in ("image_to_text", "text_to_image"):
+    bounds |= tree[direction].pop("intervals")
+  return bounds, protocol
 
 
 def test_runs_as_the_training_loop_runs_it():
@@ -269,6 +289,8 @@ def test_a_set_chooses_its_figures():
   config = config_of({"mine": kinds.retrieval(source, metrics=("R@5",))})
   results = suite.run(make_data(config=config), make_embedder(), make_table())
   direction = {"num_candidates": 20, "num_right": 1.0, "R@5": 1.0}
+  bounds, _ = _without_what_is_beside(results["mine"])
+  assert list(bounds) == ["R@5"]
   assert results["mine"] == {
     "num_candidates": 20,
     "num_texts": 20,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluators import embedding, embedding_cache, retrieval
-from inference import evaluate_sets
+from inference import compare, evaluate_sets
 from inference import model as model_lib
 from tests import runs
 from tests.inference import fresh_run, wds_folders
@@ -189,3 +189,41 @@ def test_all_that_is_wrong_is_said_before_the_model_is_read(folder, tmp_path):
   assert "9" in said
   assert "{c}" in said
   assert not (tmp_path / "out").exists()
+
+
+def test_two_models_are_compared(folder, tmp_path, capsys):
+  other = tmp_path / "other"
+  params = fresh_run.write(other / "run", runs.make_config({}), bias=1.0)
+  assert params
+  for name in ("wds_beasts", "wds_views"):
+    (other / name).symlink_to(folder / name)
+  a = _run(folder, tmp_path / "a", tmp_path / "cache")
+  b = _run(other, tmp_path / "b", tmp_path / "cache")
+  # The bias is in no embedding, but another model's digest is another.
+  assert a["model"]["digest"] != b["model"]["digest"]
+  capsys.readouterr()
+  compare.run(
+    str(tmp_path / "a"), str(tmp_path / "b"), out=str(tmp_path / "out")
+  )
+  table = capsys.readouterr().out
+  assert "| beasts | top_1 |" in table
+  compared = json.loads((tmp_path / "out" / "comparison.json").read_text())
+  for figure in ("top_1", "top_5", "mean_per_class"):
+    row = compared["sets"]["beasts"][figure]
+    assert row["a"] == pytest.approx(a["beasts"][figure])
+    assert row["difference"] == 0
+    assert ("p_mid" in row) == (figure != "mean_per_class")
+  row = compared["sets"]["views"]["text_to_image/R@5"]
+  assert row["a"] == pytest.approx(a["views"]["text_to_image"]["R@5"])
+  assert row["num_items"] == sum(map(len, CAPTIONS))
+
+
+def test_other_data_are_not_compared(folder, tmp_path):
+  _run(folder, tmp_path / "a", tmp_path / "cache", names=("beasts",))
+  wds_folders.classification(tmp_path / "wds_beasts", LABELS[:-1])
+  (tmp_path / "run").symlink_to(folder / "run")
+  _run(tmp_path, tmp_path / "b", tmp_path / "cache", names=("beasts",))
+  with pytest.raises(ValueError, match="beasts has other data in .*12\\)$"):
+    compare.run(str(tmp_path / "a"), str(tmp_path / "b"))
+  with pytest.raises(ValueError, match=r"--results=.* has no results\.json"):
+    compare.run(str(tmp_path / "a"), str(tmp_path / "none"))
