@@ -18,6 +18,7 @@ import numpy as np
 
 from evaluators.sets import field_set, text_files
 from evaluators.sets import labels as labels_lib
+from evaluators.sets.disk import items
 
 _NUM_NAMED = 5
 
@@ -57,6 +58,8 @@ def audited(
   labels, number = labels_lib.Labels(), 0
   if opened.texts:
     labels = labels_lib.read(opened, cache_dir, field)
+  elif opened.items:
+    number = len(items.read(opened.items))
   else:
     number = labels_lib.num_examples(opened, cache_dir, field)
   report = audit(opened, labels, number)

@@ -8,6 +8,8 @@ from evaluators.sets import datacomp
 
 # Kinds of sections, and the evaluation that each is for.
 KINDS = ("classification", "multilabel", "retrieval", "selection", "faces")
+# Language of labels, which are no captions: "no linguistic content", ISO 639-2.
+LABELS = "zxx"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +22,8 @@ class FieldSet:
     source: section of its source (configs/parts/sources.py), plain data.
     texts: what each text of an example is, in order: "label" (a number), "name"
       (one of `values`), "targets" (0 or 1 for each class) or "groups" (a number
-      for each of `fields`), read by labels.py; () for captions.
+      for each of `fields`), read by labels.py, in the language LABELS; () for
+      captions.
     values: text of each class in the source, for "name".
     classes: name of each class, in the order of the labels.
     templates: prompts, {c} in place of the class's name.

@@ -9,7 +9,7 @@ Shape letters: N examples, A classes, G numbers of the group metadata.
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,22 @@ def num_examples(
   """Return the number of examples of a set; arguments as `read`."""
   source = source_config.SourceConfig(**opened.source)
   return len(_records(source, cache_dir, field))
+
+
+def of_examples(
+  opened: field_set.FieldSet,
+  texts: Sequence[Mapping[str, Sequence[str]]],
+  keys: Sequence[str],
+) -> Labels:
+  """Return the labels of examples that were embedded (embedding.Examples).
+
+  Args:
+    opened: the set.
+    texts: texts of each example by language.
+    keys: key of each example, for messages.
+  """
+  rows = [row.get(field_set.LABELS, ()) for row in texts]
+  return parsed(opened, rows, [f"{opened.name}, {key}" for key in keys])
 
 
 def parsed(

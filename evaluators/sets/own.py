@@ -59,7 +59,12 @@ def labelled(
     return dataclasses.replace(opened, templates=prompts, origins=origins)
   opened = field_set.FieldSet(
     *(name, "classification"),
-    {**source, "caption": (_location(source["format"], label),)},
+    {
+      **source,
+      "caption": (_location(source["format"], label),),
+      "language": field_set.LABELS,
+      "language_field": "",
+    },
     ("label",),
     templates=prompts,
     origins=origins,

@@ -107,6 +107,7 @@ def open_set(
   texts_of = {"multilabel": ("targets",), "faces": ("groups",)}
   texts = texts_of.get(kind, ("label", "groups") if fields else ("label",))
   source["caption"] = tuple(_MEMBERS[text] for text in texts)
+  source["language"] = field_set.LABELS
   return field_set.FieldSet(
     *(name, kind, source, texts),
     classes=() if objectives else rows["classes"],

@@ -7,7 +7,13 @@ image, or None where its files are not there.
 from collections.abc import Callable, Mapping
 
 from evaluators.sets import field_set
-from evaluators.sets.disk import captions, class_folders, faces, items
+from evaluators.sets.disk import (
+  captions,
+  class_folders,
+  faces,
+  items,
+  objectnet,
+)
 
 Reader = Callable[..., field_set.FieldSet | None]
 
@@ -23,6 +29,7 @@ _FOLDERS: Mapping[str, tuple[str, ...]] = {
   "imagenet-a": ("imagenet-a",),
   "imagenet-o": ("imagenet-o",),
   "imagenet-r": ("imagenet-r",),
+  "objectnet": ("objectnet", "objectnet-1.0"),
   "mscoco_captions": ("mscoco_captions", "coco", "mscoco", "coco2014"),
   "flickr30k": ("flickr30k", "flickr30k_images"),
   "flickr8k": ("flickr8k",),
@@ -44,6 +51,7 @@ _READERS: Mapping[str, Reader] = {
   "flickr8k": captions.open_set,
   "multi30k": captions.open_set,
   "crossmodal3600": captions.open_set,
+  "objectnet": objectnet.open_set,
   "sugar_crepe": items.sugar_crepe,
 }
 _ROOT_READERS: Mapping[str, Reader] = {
@@ -62,6 +70,7 @@ _ORIGINS: Mapping[str, str] = {
   "imagenet-a": "SYNSET/*.jpg: github.com/hendrycks/natural-adv-examples",
   "imagenet-o": "SYNSET/*.jpg: github.com/hendrycks/natural-adv-examples",
   "imagenet-r": "SYNSET/*.jpg: github.com/hendrycks/imagenet-r",
+  "objectnet": "objectnet-1.0/ with its images/ and mappings/: objectnet.dev",
   "mscoco_captions": "coco_test_karpathy.json (github.com/mehdidc/"
   "retrieval_annotations, release 1.0.0) or dataset_coco.json, and val2014/ of "
   "cocodataset.org",

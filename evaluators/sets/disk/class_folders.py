@@ -235,7 +235,7 @@ def _made(
     {"image": name, "key": name, "label": str(label)}
     for name, label in by_image.items()
   ]
-  source = rows.source(table, folder, cache_dir=cache_dir, captions=("label",))
+  source = rows.source(table, folder, cache_dir=cache_dir, labels="label")
   return field_set.FieldSet(
     key,
     "classification",

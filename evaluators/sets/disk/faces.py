@@ -156,7 +156,7 @@ def _made(
   return field_set.FieldSet(
     key,
     "faces",
-    rows.source(table, folder, cache_dir=cache_dir, captions=("groups",)),
+    rows.source(table, folder, cache_dir=cache_dir, labels="groups"),
     ("groups",),
     objectives={name: (classes[name], _TEMPLATES[name]) for name in _FIELDS},
     fields=_FIELDS,

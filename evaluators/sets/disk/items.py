@@ -129,11 +129,11 @@ def _made(
   images = dict.fromkeys(name for item in items for name in item["images"])
   root = path.rpartition("/")[0]
   folder = rows.folder_with(root, _IMAGES, next(iter(images)), path)
-  table = [{"image": x, "key": x, "caption": x} for x in images]
+  table = [{"image": x, "key": x} for x in images]
   return field_set.FieldSet(
     key,
     "selection",
-    rows.source(table, folder, cache_dir=cache_dir),
+    rows.source(table, folder, cache_dir=cache_dir, labels="key"),
     items=rows.written(items, cache_dir),
     task=clip_benchmark.published(key),
   )

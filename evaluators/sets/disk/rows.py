@@ -24,7 +24,7 @@ def source(
   image_root: str,
   *,
   cache_dir: str,
-  captions: Sequence[str] = ("caption",),
+  labels: str = "",
 ) -> dict[str, Any]:
   """Return the section of a source of these rows.
 
@@ -33,14 +33,16 @@ def source(
       a text, a list of them, or an object of these by language.
     image_root: folder of the images, on disk or at a URL.
     cache_dir: folder for the table.
-    captions: columns of texts.
+    labels: column of labels, or of groups; "" for rows with captions in
+      "caption".
   """
   path = written(rows, cache_dir)
   return field_set.source(
     "table",
     path,
     image=("image",),
-    caption=tuple(captions),
+    caption=(labels or "caption",),
+    language=field_set.LABELS if labels else "en",
     uid="key",
     image_root=image_root,
   )

@@ -48,7 +48,12 @@ def open_set(
   return field_set.FieldSet(
     key,
     "classification",
-    field_set.source("tfds", folder, split=split, caption=(label,)),
+    field_set.source(
+      *("tfds", folder),
+      split=split,
+      caption=(label,),
+      language=field_set.LABELS,
+    ),
     ("name",),
     values=tuple(value.replace("_", " ") for value in values),
     classes=classes,

@@ -44,12 +44,18 @@ def test_classification(tmp_path):
     *("a photo of a cat.", "a drawing of a cat.", "a photo of a dog.")
   ]
   # Labels come with the images, and without them.
-  texts = _texts(opened, tmp_path)
+  records = _records(opened, tmp_path)
+  examples = [records[i] for i in range(len(records))]
   read = labels.read(opened, tmp_path / "cache", "--sets")
-  for found in (read, labels.parsed(opened, texts)):
+  embedded = labels.of_examples(
+    opened, [x.texts for x in examples], [x.key for x in examples]
+  )
+  for found in (read, embedded):
     assert found.label_N.tolist() == [0, 2, 1, 2, 0]
     assert found.label_N.dtype == np.int32
   assert _records(opened, tmp_path)[3].image == made.image(3)
+  with pytest.raises(ValueError, match="mine, s0000000: expected label; got"):
+    labels.of_examples(opened, [{"en": ("0",)}], ["s0000000"])
   source = source_config.SourceConfig(**opened.source)
   evaluation_split.check_source(source, "evaluate.sets.mine.source")
 

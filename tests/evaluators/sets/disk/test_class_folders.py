@@ -1,5 +1,7 @@
 """Folders of images by class."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -126,3 +128,29 @@ def test_by_name(tmp_path):
   )["imagenet1k"]
   read = labels.read(opened, tmp_path / "index", "--sets")
   np.testing.assert_array_equal(read.label_N, [1])
+
+
+@pytest.mark.parametrize("part", ["objectnet-1.0/", ""])
+def test_objectnet(tmp_path, part):
+  root = tmp_path / "objectnet" / part
+  folders = {"wall_clock": "Clock (wall)", "air": "Air", "bat": "Bat (wood)"}
+  shared = {"Bat (wood)": "baseball bat", "Clock (wall)": "wall clock; clock"}
+  (root / "mappings").mkdir(parents=True)
+  for name, value in (
+    ("folder_to_objectnet_label.json", folders),
+    ("objectnet_to_imagenet_1k.json", shared),
+  ):
+    (root / "mappings" / name).write_text(json.dumps(value))
+  made.images(root / "images", "air/1.png", "bat/2.png", "wall_clock/3.png")
+  opened = resolve.resolve(
+    "", ["objectnet"], str(tmp_path), cache_dir=str(tmp_path / "cache")
+  )["objectnet"]
+  assert opened.classes == ("bat (wood)", "clock (wall)")
+  assert len(opened.templates) == 80
+  assert _labels(tmp_path, opened) == [0, 1]
+  for path in (root / "images").glob("*/*"):
+    path.unlink()
+  with pytest.raises(ValueError, match="has no image in a folder that"):
+    resolve.resolve(
+      "", ["objectnet"], str(tmp_path), cache_dir=str(tmp_path / "cache")
+    )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluators.metrics import selection
-from evaluators.sets import resolve
+from evaluators.sets import audit, resolve
 from evaluators.sets.disk import items
 from input_pipeline import sources as formats
 from input_pipeline.sources import source_config
@@ -127,6 +127,8 @@ def test_winogavil(tmp_path, form):
   )
   opened = _open(tmp_path, "winogavil")
   assert opened.task.metric == "jaccard_score_10-12"
+  _, report = audit.audited(opened, tmp_path / "index", "--sets")
+  assert report.facts["num_examples"] == 1  # items, as DataComp counts
   (item,) = items.read(opened.items)
   assert item["texts"] == ["An orange"]
   assert item["right"] == [[0, 3]]
