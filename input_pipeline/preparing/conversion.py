@@ -21,7 +21,7 @@ from absl import logging
 from input_pipeline import pipeline, sources
 from input_pipeline.preparing import conversion_job, shard_writer
 from input_pipeline.selecting import holdout, repeats
-from input_pipeline.sources import image_ids, prepared
+from input_pipeline.sources import image_ids, prepared, source_config
 from input_pipeline.storage import uids as uids_lib
 from runtime import checks, stopping
 from runtime.storage import jsonl, unfinished, whole_files
@@ -159,7 +159,7 @@ def _write_shards(
           start=start,
           stop=stop,
           uids=None if uids is None else uids[start:stop],
-          has_image_ids=job.source.format == "array_record",
+          image_ids=_image_ids(job.source),
           image_check=job.image_check,
           max_caption_chars=job.max_caption_chars,
         )
@@ -269,6 +269,17 @@ def _join_uids(path: pathlib.Path, shards: Sequence[pathlib.Path]) -> None:
       file.write(part.read_bytes())
 
 
+def _image_ids(source: source_config.SourceConfig) -> str:
+  """Return Task.image_ids of a source.
+
+  Where names are those of the bytes, evaluate.holdout finds them as fast.
+  """
+  if source.format == "array_record":
+    return "source"
+  may_have_addresses = source.format in ("table", "parquet", "folder")
+  return "record" if may_have_addresses or holdout.links(source) else ""
+
+
 def _join_image_ids(
   job: conversion_job.Job, split: str, shards: Sequence[pathlib.Path]
 ) -> pathlib.Path | None:
@@ -277,7 +288,7 @@ def _join_image_ids(
   Not for shards that an earlier version wrote, which are without them.
   """
   parts = [shard_writer.image_ids_path(shard) for shard in shards]
-  if not all(part.exists() for part in parts):
+  if not _image_ids(job.source) or not all(part.exists() for part in parts):
     return None
   data = b"".join(part.read_bytes() for part in parts)
   ids = np.frombuffer(data, image_ids.DTYPE)

@@ -54,8 +54,8 @@ class Task:
     uids: UID [stop - start] of the examples, where keys differ from UIDs.
     image_check: key of IMAGE_CHECKS.
     max_caption_chars: see Job.
-    has_image_ids: whether the records' source may have the names of images
-      stored.
+    image_ids: origin of the names of images that are written: "record", or
+      "source" that may have them stored; "" writes none.
   """
 
   split: int
@@ -65,7 +65,7 @@ class Task:
   uids: np.ndarray | None
   image_check: str
   max_caption_chars: int
-  has_image_ids: bool = False
+  image_ids: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,9 +216,11 @@ def write(
         captions.check(record.texts, task.max_caption_chars)
         with faults.located(record.origin):
           check(record.image)
-        image_id = (
-          records.image_id(index) if task.has_image_ids else record.image_id()
-        )
+        image_id = b""
+        if task.image_ids == "source":
+          image_id = records.image_id(index)
+        elif task.image_ids:
+          image_id = record.image_id()
       except faults.ExampleError as error:
         left_out.append((index, error.kind, str(error)[:_MAX_MESSAGE]))
       else:
@@ -253,7 +255,8 @@ def write(
   whole_files.write(
     uids_path(task.path), np.array(uids, uids_lib.UID).tobytes()
   )
-  whole_files.write(image_ids_path(task.path), b"".join(image_ids))
+  if task.image_ids:
+    whole_files.write(image_ids_path(task.path), b"".join(image_ids))
   whole_files.write(
     facts_path(task.path), json.dumps(dataclasses.asdict(facts)).encode()
   )

@@ -9,7 +9,7 @@ number of images held out is that of chance: of 1,000 at 0.1, 100 +- 9.
 
 Names are made once for each source: its images are read, and the names, 16
 bytes an example, are kept below the cache folder. Work that is killed goes on
-from there. A prepared folder has its names stored.
+from there. A prepared folder may have its names stored.
 """
 
 import concurrent.futures

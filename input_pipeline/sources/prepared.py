@@ -3,7 +3,8 @@
   <folder>/<split>.array_record   one file a split, or
   <folder>/<split>-00003-of-00012.array_record   several
   <folder>/<split>.uids.npy       UIDs of the records, where they were written
-  <folder>/<split>.image_ids.npy  names of their images, likewise
+  <folder>/<split>.image_ids.npy  names of their images, where these may not be
+                                  those of the bytes (image_ids.py)
   <folder>/manifest.json          written last; names every file and its digest
   <folder>/tokenizers/            trained later, not part of the manifest
 

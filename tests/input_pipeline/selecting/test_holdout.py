@@ -121,6 +121,7 @@ WRITERS = {
   "three files of Parquet": lambda folder: _parquet(folder, 3),
   "Parquet with UIDs of images": lambda folder: _parquet(folder, 2, uid="id"),
   "prepared folder": _prepared,
+  "prepared tars": lambda folder: _convert(folder, _tars(folder)),
 }
 
 
