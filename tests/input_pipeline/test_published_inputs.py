@@ -56,7 +56,7 @@ def test_what_is_assumed_of_images_is_said(tmp_path, capsys):
   goldens.write_published("hf_clip", tmp_path)
   model_lib.load(tmp_path).make_image_protocol()
   error = capsys.readouterr().err
-  assert f"{tmp_path} has no processor_config.json or prepro" in error
+  assert f"{tmp_path} has no image processor in processor_config.json" in error
   assert "assumed hf_clip's usual pixels: shorter side to 12 (bicubic)" in error
   model_lib.load(tmp_path).make_image_protocol()
   assert "assumed" not in capsys.readouterr().err  # once

@@ -116,6 +116,8 @@ def read_text(
 ) -> bert.BertConfig:
   """Return the tower of a BERT's settings; `section` names them in messages."""
   config: dict[str, Any] = {**_DEFAULTS, **settings}
+  if config["pad_token_id"] is None:
+    config["pad_token_id"] = _DEFAULTS["pad_token_id"]
   hf_json.expect(config, section, "is_decoder", False)
   hf_json.expect(config, section, "position_embedding_type", "absolute")
 

@@ -249,7 +249,8 @@ def test_std_twice():
 )
 def test_what_transformers_does_and_we_do_not(change):
   with pytest.raises(
-    ValueError, match=r"preprocessor_config.json must.*got Eff"
+    ValueError,
+    match=r"preprocessor_config.json: .* must be .*; got .* with Eff",
   ):
     image_protocols.from_hf(ALIGN_HF | change)
 
