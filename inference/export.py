@@ -31,6 +31,8 @@ _MOVED = (
   " vision_cfg.timm_model_name in open_clip_config.json to"
   f" local-dir:FOLDER/{timm_trunk.FOLDER}"
 )
+# Families whose reasons a message has.
+_NUM_REASONS = 2
 # Fields that a file beside the model's description holds.
 _PIXELS = "image_mean|image_std"
 
@@ -149,9 +151,13 @@ def write(
         for field, (ours, theirs) in different.items()
       )
     )
+  # The fewer words, the fewer fields are in the way.
+  nearest = sorted(reasons, key=len)[:_NUM_REASONS]
+  others = len(reasons) - len(nearest)
   raise ValueError(
     f"--format={form} has no family with this model:"
-    + "".join(f"\n  {reason}" for reason in reasons)
+    + "".join(f"\n  {reason}" for reason in nearest)
+    + (f"; nor have {others} other families" if others else "")
   )
 
 

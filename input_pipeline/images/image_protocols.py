@@ -209,11 +209,12 @@ PROTOCOLS = {
 }
 
 
-def from_open_clip(config: Mapping[str, Any]) -> Protocol:
+def from_open_clip(config: Mapping[str, Any] | None) -> Protocol:
   """Return the protocol of `preprocess_cfg` in an open_clip_config.json.
 
   Raises ValueError for a preprocessing that no Protocol can express.
   """
+  config = pixels.said(config)
   resize = config.get("resize_mode", "shortest")
   interpolation = config.get("interpolation", "bicubic")
   size = config.get("size", 224)

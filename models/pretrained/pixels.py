@@ -195,6 +195,11 @@ def statistics(
   return triple((-shift * std).tolist()), triple(std.tolist())
 
 
+def said(fields: Mapping[str, Any] | None) -> dict[str, Any]:
+  """Return the fields that are not null, which stands for a default."""
+  return {name: x for name, x in (fields or {}).items() if x is not None}
+
+
 def triple(values: Any) -> Triple:
   """Return numbers of red, green and blue; one number stands for three."""
   is_one = isinstance(values, int | float)
@@ -241,9 +246,8 @@ def _with_defaults(fields: Mapping[str, Any]) -> dict[str, Any]:
 
   null stands for the default, too.
   """
-  given = {name: x for name, x in fields.items() if x is not None}
   defaults = _CLASSES.get(class_name(fields), {})
-  return {**_COMMON, **defaults, **given}
+  return {**_COMMON, **defaults, **said(fields)}
 
 
 def _meant(fields: Mapping[str, Any], field: str) -> Any:
