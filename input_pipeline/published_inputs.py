@@ -86,7 +86,7 @@ def _image_protocol(
     notices.say_once(
       f"{files.path} has no image processor in {pixels.PROCESSOR} or"
       f" {pixels.PREPROCESSOR}; assumed {family}'s usual pixels:"
-      f" {_in_words(protocol)}"
+      f" {model_inputs.in_words(protocol)}"
     )
     return protocol
   else:
@@ -101,7 +101,7 @@ def _image_protocol(
     protocol = protocol.at(config.image.image_size)
     notices.say_once(
       f"{files.path}: its images are described with {described} pixels, its"
-      f" tower takes {protocol.size}: assumed {_in_words(protocol)}"
+      f" tower takes {protocol.size}: assumed {model_inputs.in_words(protocol)}"
     )
   return protocol
 
@@ -137,7 +137,7 @@ def _naflex_protocol(
     notices.say_once(
       f"{files.path} has no image processor in {pixels.PROCESSOR} or"
       f" {pixels.PREPROCESSOR}; assumed NaFlex's usual pixels:"
-      f" {_in_words(protocol)}"
+      f" {model_inputs.in_words(protocol)}"
     )
   return protocol
 
@@ -157,14 +157,6 @@ def _say_differing(
     f"{files.path}: {processor.name} and {names[0]} differ; taken from"
     f" {processor.name}: {', '.join(fields)}"
   )
-
-
-def _in_words(protocol: model_inputs.Protocol) -> str:
-  mean, std = (
-    ", ".join(f"{x:.4g}" for x in values)
-    for values in (protocol.mean, protocol.std)
-  )
-  return f"{model_inputs.describe(protocol)}, mean ({mean}), std ({std})"
 
 
 def _tokenizer(
