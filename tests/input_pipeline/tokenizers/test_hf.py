@@ -252,6 +252,44 @@ def test_siglip_prefers_its_own_file(vocabulary, tmp_path):
   assert hf.load(tmp_path)(["ca!t"])[0].tolist()[:3] == [0, 5, 2]
 
 
+def test_siglip_s_padding_and_added_tokens(vocabulary, tmp_path):
+  vocabulary("siglip")
+  config = {"tokenizer_class": "SiglipTokenizer"}
+  decoder = {"1": {"content": "</s>"}, "2": {"content": "<unk>"}}
+  published = config | {"added_tokens_decoder": decoder, "pad_token": "</s>"}
+  _write(tmp_path, tokenizer_config=published)
+  assert hf.load(tmp_path, num_tokens=64).rule == rules.SIGLIP
+  other = {"pad_token": "<unk>", "padding_side": "left"}
+  _write(tmp_path, tokenizer_config=config | other)
+  rule = hf.load(tmp_path, num_tokens=64).rule
+  assert (rule.pad_id, rule.pad_left) == (2, True)
+  _write(tmp_path, tokenizer_config=config | {"pad_token": "<nope>"})
+  with pytest.raises(ValueError, match="it lacks the padding '<nope>'"):
+    hf.load(tmp_path, num_tokens=64)
+  decoder = {"3000": {"content": "<new>", "special": True}}
+  _write(tmp_path, tokenizer_config=config | {"added_tokens_decoder": decoder})
+  with pytest.raises(ValueError, match="'<new>' must have the id 3000 .*lacks"):
+    hf.load(tmp_path, num_tokens=64)
+  _write(tmp_path, tokenizer_config={"tokenizer_class": "XLMRobertaTokenizer"})
+  with pytest.raises(ValueError, match=r"spiece\.model .* read as T5's"):
+    hf.load(tmp_path, num_tokens=64)
+
+
+def test_ids_of_clip_s_vocab_json(vocabulary, tmp_path):
+  vocabulary("clip")
+  plain = hf.load(tmp_path, num_tokens=8)
+  entries = clip.load_hf(tmp_path / "merges.txt", 8).codec.tokenizer.get_vocab()
+  moved = {x: (i + 1) % len(entries) for x, i in entries.items()}
+  _write(tmp_path, vocab=moved)
+  made = hf.load(tmp_path, num_tokens=8)
+  expected = (plain(["a"]) + 1) % len(entries)
+  np.testing.assert_array_equal(made(["a"]), expected)
+  del moved["a</w>"]
+  _write(tmp_path, vocab=moved)
+  with pytest.raises(ValueError, match="it lacks 'a</w>', which a merge makes"):
+    hf.load(tmp_path, num_tokens=8)
+
+
 def test_t5_by_its_model(vocabulary, tmp_path):
   vocabulary("siglip")
   config = {"tokenizer_class": "T5Tokenizer", "model_max_length": 32}
