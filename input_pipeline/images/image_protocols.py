@@ -361,8 +361,8 @@ def _resize_of(
     # With longest_edge, long images would become smaller than the tower.
     longest = size.get("longest_edge")
     return "shortest", None if longest else _pixels(size["shortest_edge"])
-  # A number is a square, or in CLIP's first files the shorter side.
-  shortest = crops and not kind.startswith(pixels.SQUARE)
+  # A number is a square or, as in CLIP's first files, the shorter side.
+  shortest = kind not in pixels.SQUARE if pixels.is_known(kind) else crops
   if "default_to_square" in config:
     shortest = not config["default_to_square"]
   is_number = not isinstance(size, Mapping | list | tuple)

@@ -272,6 +272,11 @@ def test_a_processor_is_refused_by_field(fields, match):
     _hf("CLIP", do_center_crop=True, **fields)
 
 
+def test_one_number_is_the_shorter_side_without_a_crop_too():
+  with pytest.raises(ValueError, match="size must be a square where do_center"):
+    _hf("CLIP", size=9, do_center_crop=False)
+
+
 def test_null_in_open_clip_s_file_is_the_default():
   nulls = dict.fromkeys(("mean", "std", "size", "resize_mode", "interpolation"))
   assert image_protocols.from_open_clip(nulls) == (
