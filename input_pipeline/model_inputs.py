@@ -71,7 +71,9 @@ def read_protocol(folder: pathlib.Path) -> Protocol | None:
     values |= {name: tuple(values[name]) for name in ("mean", "std")}
     return _KINDS[values.pop("kind")](**values)
   except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise ValueError(f"{path} holds no image protocol: {error!r}") from error
+    raise ValueError(
+      f"{path} holds no image protocol: {error!r}; restore it from a copy"
+    ) from error
 
 
 def protocol_facts(protocol: Protocol) -> dict[str, object]:
