@@ -25,20 +25,21 @@ from evaluators.metrics import (
   groups,
   intervals,
   multilabel,
+  selection,
 )
 from evaluators.sets import field_set
 from evaluators.sets import labels as labels_lib
+from evaluators.sets.disk import items as items_lib
 
 # Texts -> float32 [M, E], rows of length 1.
 EmbedTexts = Callable[[Sequence[str]], np.ndarray]
 # Version of the definitions of all figures here, in each protocol.
 METRIC_VERSION = "1"
-# Main metrics of DataComp -> figures of a record.
-_MAIN = {
-  "acc1": "top_1",
-  "mean_per_class_recall": "mean_per_class",
-  "F1-macro_all": "macro_f1",
-}
+# Columns of metadata that put images into groups.
+_GROUP_FIELDS = (
+  *("location", "hospital", "slide", "region", "country", "income_ds"),
+  *("income_meta", "age", "gender", "race", "race_binary"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,14 +67,11 @@ class Outcome:
     record: figures, chance, intervals and protocol, for results.json.
     details: tables of classes, groups and confused pairs, for JSON.
     items: figure -> that figure item by item.
-    main: figure of DataComp's list of tasks; None for a set that it does not
-      have, or has no main metric of.
   """
 
   record: dict[str, Any]
   details: dict[str, Any]
   items: Mapping[str, Items]
-  main: float | None = None
 
 
 def evaluate(
@@ -97,7 +95,7 @@ def _classification(
   mesh: jax.sharding.Mesh,
 ) -> Outcome:
   del mesh
-  labels = labels_lib.parsed(opened, _texts(examples), examples.keys)
+  labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
   assert labels.label_N is not None  # a set of this kind has labels
   zclass_AE = _classifier(opened.classes, opened.templates, embed_texts)
   answers = classification.judge(
@@ -125,10 +123,6 @@ def _classification(
       )
     ],
   }
-  main = None
-  key = opened.task.key if opened.task is not None else ""
-  if opened.task is not None and opened.task.metric in _MAIN:
-    main = figures[_MAIN[opened.task.metric]]
   if labels.groups_NG is not None:
     details["groups"] = {
       field: groups.by_group(
@@ -137,9 +131,9 @@ def _classification(
       for g, field in enumerate(opened.fields)
       if field in _GROUP_FIELDS
     }
-  if rule := groups.RULES.get(key):
-    name, value, interval = _worst(rule, opened, labels, right)
-    figures[name], bounds[name], main = value, interval, value
+    worst = _worst(opened, labels.groups_NG, right)
+    figures |= {name: value for name, (value, _) in worst.items()}
+    bounds |= {name: bound for name, (_, bound) in worst.items()}
   return Outcome(
     record={
       "kind": opened.kind,
@@ -165,32 +159,25 @@ def _classification(
         examples.keys, right["top_1"], stratum_Q=answers.label_N
       ),
     },
-    main=main,
   )
 
 
-# Columns of metadata that say which group an image is in.
-_GROUP_FIELDS = (
-  *("location", "hospital", "slide", "region", "country", "income_ds"),
-  *("income_meta", "age", "gender", "race", "race_binary"),
-)
-
-
 def _worst(
-  rule: groups.Rule,
   opened: field_set.FieldSet,
-  labels: labels_lib.Labels,
+  groups_NG: np.ndarray,
   right: Mapping[str, np.ndarray],
-) -> tuple[str, float, list[float]]:
-  """Return name, value and interval of the figure of a set's worst group."""
-  assert labels.groups_NG is not None  # a set with a rule has metadata
-  group_N = labels.groups_NG[:, opened.fields.index(rule.column)]
-  by = groups.by_group(right[f"top_{rule.k}"], *_indexed(group_N))
-  # WILDS: fmow's regions are Asia, Europe, Africa, Americas, Oceania, Other.
-  left_out = ("5",) if rule.left_out == ("Other",) else rule.left_out
-  rows = [row for row in by.rows() if row["name"] not in left_out]
-  worst = min(rows, key=lambda row: row["mean"])  # pyrefly: ignore
-  return rule.name, worst["mean"], worst["interval"]  # pyrefly: ignore
+) -> dict[str, tuple[float, list[float]]]:
+  """Return figure and interval of the worst group, of those with an image."""
+  if opened.task is None or not opened.task.group_by:
+    return {}
+  group_N = groups_NG[:, opened.fields.index(opened.task.group_by)]
+  worst = {}
+  for name, right_N in right.items():
+    by = groups.by_group(right_N, *_indexed(group_N))
+    g = int(np.argmin(by.mean_G))
+    bound = intervals.wilson(round(by.mean_G[g] * by.n_G[g]), by.n_G[g])
+    worst[f"worst_group_{name}"] = float(by.mean_G[g]), bound.tolist()
+  return worst
 
 
 def _multilabel(
@@ -200,7 +187,7 @@ def _multilabel(
   mesh: jax.sharding.Mesh,
 ) -> Outcome:
   del mesh
-  labels = labels_lib.parsed(opened, _texts(examples), examples.keys)
+  labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
   assert labels.targets_NA is not None  # a set of this kind has targets
   zclass_AE = _classifier(opened.classes, opened.templates, embed_texts)
   score_NA = np.concatenate(
@@ -273,11 +260,8 @@ def _retrieval(
       items[f"{name}/{figure}"] = Items(
         keys[name], value_Q, outcome.image_Q if is_text else None
       )
-  main = None
-  if opened.task is not None:
-    main = float(np.mean([record[x]["R@1"] for x in directions.NAMES]))
   record["protocol"] = _protocol(opened) | retrieval.protocol()
-  return Outcome(record, {}, items, main)
+  return Outcome(record, {}, items)
 
 
 def _faces(
@@ -287,7 +271,7 @@ def _faces(
   mesh: jax.sharding.Mesh,
 ) -> Outcome:
   del mesh
-  labels = labels_lib.parsed(opened, _texts(examples), examples.keys)
+  labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
   assert labels.groups_NG is not None  # a set of this kind has attributes
   predicted = {}
   for objective, (classes, templates) in opened.objectives.items():
@@ -314,7 +298,69 @@ def _faces(
   )
 
 
+def _selection(
+  opened: field_set.FieldSet,
+  examples: embedding.Examples,
+  embed_texts: EmbedTexts,
+  mesh: jax.sharding.Mesh,
+) -> Outcome:
+  del mesh
+  listed = items_lib.read(opened.items)
+  texts = list(dict.fromkeys(text for item in listed for text in item["texts"]))
+  ztxt_ME = embed_texts(texts)
+  row_of_text = {text: row for row, text in enumerate(texts)}
+  row_of_image = {key: row for row, key in enumerate(examples.keys)}
+  sims = selection.similarities(
+    examples.zimg_NE,
+    ztxt_ME,
+    [[row_of_image[key] for key in item["images"]] for item in listed],
+    [[row_of_text[text] for text in item["texts"]] for item in listed],
+  )
+  keys = tuple(str(number) for number in range(len(listed)))
+  if len(listed[0]["texts"]) == 1:
+    score_K = selection.jaccard(
+      [sim_IT[:, 0] for sim_IT in sims], [item["right"][0] for item in listed]
+    )
+    size_K = np.array([len(item["images"]) for item in listed])
+    figures = selection.winogavil(score_K, size_K)
+    values = {"avg_jaccard_score": score_K}
+    chance: dict[str, float] = {}
+    bounds = {
+      "avg_jaccard_score": intervals.clustered(score_K).tolist(),
+    }
+    if (is_in := size_K >= 10).any():
+      bound = intervals.clustered(score_K[is_in])
+      bounds["jaccard_score_10-12"] = bound.tolist()
+  else:
+    hits = selection.matched(np.stack(sims))
+    shape = sims[0].shape
+    if shape[0] == 1:  # the image of an item has no other to be told from
+      hits = {"accuracy": hits["text"]}
+    values = {name: hit_K.astype(float) for name, hit_K in hits.items()}
+    figures = {name: float(hit_K.mean()) for name, hit_K in hits.items()}
+    expected = selection.matched_chance(*shape)
+    chance = {name: expected.get(name, expected["text"]) for name in hits}
+    bounds = {
+      name: intervals.wilson(int(hit_K.sum()), len(hit_K)).tolist()
+      for name, hit_K in hits.items()
+    }
+  return Outcome(
+    record={
+      "kind": opened.kind,
+      "num_items": len(listed),
+      **figures,
+      "chance": chance,
+      "intervals": bounds,
+      "protocol": _protocol(opened)
+      | {"ties": f"similarities within {selection.TIE:g}, as wrong"},
+    },
+    details={},
+    items={name: Items(keys, value_K) for name, value_K in values.items()},
+  )
+
+
 KINDS: Mapping[str, Callable[..., Outcome]] = {
+  "selection": _selection,
   "classification": _classification,
   "multilabel": _multilabel,
   "retrieval": _retrieval,

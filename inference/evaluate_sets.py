@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from evaluators import embedding_cache, set_figures, set_tables
-from evaluators.sets import audit, datacomp, field_set, labels, resolve
+from evaluators.sets import audit, datacomp, field_set, resolve
 from inference import item_files
 from inference import model as model_lib
 from input_pipeline import evaluation_split, sources
@@ -81,8 +81,7 @@ def run(
   records_of = cluster.first_then_all(
     lambda: {name: _open(one, cache) for name, one in opened.items()}
   )
-  sizes = {name: len(records) for name, records in records_of.items()}
-  reports = cluster.first_then_all(lambda: _audit(opened, sizes, cache))
+  reports = cluster.first_then_all(lambda: _audit(opened, cache))
   model = model_lib.load(path)
   inputs = model.make_inputs()
   ready = {
@@ -131,12 +130,13 @@ def run(
       **one.report.facts,
       "is_published_size": one.report.is_published,
     }
-    if outcome.main is not None and one.opened.task is not None:
-      mains[one.opened.task.key] = outcome.main
+    task = one.opened.task
+    if task is not None and task.metric:
+      mains[task.key] = datacomp.main_figure(task, outcome.record)
       records[name]["main"] = {
-        "metric": one.opened.task.metric,
-        "value": outcome.main,
-        "chance": one.opened.task.chance,
+        "metric": task.metric,
+        "value": mains[task.key],
+        "chance": task.chance,
       }
     if cluster.is_first():
       _write_details(folder, name, outcome, one.report)
@@ -167,7 +167,6 @@ def run(
 
 def _audit(
   opened: Mapping[str, field_set.FieldSet],
-  sizes: Mapping[str, int],
   cache_dir: pathlib.Path,
 ) -> dict[str, audit.Report]:
   """Return the audit of each set; ValueError with the errors of all."""
@@ -175,13 +174,9 @@ def _audit(
   with checks.collected():
     for name, one in opened.items():
       with checks.collected():
-        read = labels.Labels()
-        if one.texts:
-          read = labels.read(one, cache_dir, f"{_SECTION}={name}")
-        reports[name] = audit.audit(one, read, sizes[name])
+        _, reports[name] = audit.audited(one, cache_dir, f"{_SECTION}={name}")
         for warning in reports[name].warnings:
           metrics.say(f"{name}: {warning}")
-        reports[name].check()
   return reports
 
 
