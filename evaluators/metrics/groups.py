@@ -9,6 +9,7 @@ the figures here do the same.
 
 import dataclasses
 import math
+import types
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -24,6 +25,33 @@ NONHUMAN = range(14, 18)
 FIRST_CRIME = 18
 # Index of "white" among the classes of "race"; race_binary is 0 for it.
 WHITE = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+  """Main figure of a set whose worst group counts.
+
+  Attributes:
+    name: of the figure in DataComp's list of tasks.
+    column: of the metadata, whose values are the groups.
+    k: an example is right where its label is among the k best classes.
+    left_out: names of groups that do not count.
+  """
+
+  name: str
+  column: str
+  k: int
+  left_out: tuple[str, ...]
+
+
+# Source: tasklist.yml and eval_utils of mlfoundations/datacomp.
+RULES: Mapping[str, Rule] = types.MappingProxyType(
+  {
+    "wilds/fmow": Rule("acc_worst_region", "region", 1, ("Other",)),
+    "fairness/dollar_street": Rule("acc_top5_wg", "income_ds", 5, ()),
+    "fairness/geode": Rule("acc_wg", "region", 1, ()),
+  }
+)
 
 
 @dataclasses.dataclass(frozen=True)
