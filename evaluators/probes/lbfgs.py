@@ -23,8 +23,8 @@ _MEMORY = 10
 _CURVATURE = 0.9
 # Evaluations of one line search, as scikit-learn's maxls.
 _MAX_SEARCH = 50
-# Rise of a loss, relative to it, that is rounding in float32.
-_ROUNDING = 4 * float(np.finfo(np.float32).eps)
+# Rise of a loss, relative to it, that may be rounding in float32.
+_ROUNDING = 1e-5
 # Decrease of a loss by one step, relative to it, that float32 cannot show.
 _INVISIBLE = float(np.finfo(np.float32).eps) / 16
 
@@ -123,7 +123,9 @@ def _direction(g_sFA, step_sMFA, change_sMFA, curve_sM, unit_sFA):
   for m in range(_MEMORY):
     beta = inverse_sM[:, m] * _dot(change_sMFA[:, m], q)
     q = q + (alphas[_MEMORY - 1 - m] - beta)[:, None, None] * step_sMFA[:, m]
-  return -q
+  # A constant over classes changes no softmax, is zero at the minimum and where
+  # fits start, and would be slow to vanish: only the penalty opposes it.
+  return q.mean(axis=2, keepdims=True) - q
 
 
 class State(typing.NamedTuple):
@@ -162,7 +164,7 @@ def _advance(s: State, data, tol, rtol, max_steps) -> State:
   loss, g = _loss(x_BnF, label_Bn, num_examples, trial, s.l2)
   is_first = s.num_evaluations == 0
   slope = jnp.where(is_first, 0, _dot(g, s.d))
-  has_risen = ~(loss <= s.loss + _ROUNDING * s.loss)
+  has_risen = ~(loss <= (1 + _ROUNDING) * s.loss)
   is_good = (jnp.abs(slope) <= -_CURVATURE * s.slope) & ~has_risen
   is_good |= is_first
   # The slope of a convex function rises: it brackets the minimum.

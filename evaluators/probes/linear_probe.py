@@ -25,6 +25,8 @@ intercept), A classes, S strengths, s those of one product, M steps remembered.
 """
 
 import bisect
+import collections
+import itertools
 import math
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,6 +60,9 @@ RTOL = 1e-2
 _BLOCK_SIZE = 2**22
 # Columns of one product: fewer classes are fitted at several strengths.
 _COLUMNS = 128
+# Steps of L-BFGS in the units of one start; a fit that takes more goes on from
+# there in new units.
+_UNIT_STEPS = 50
 # Examples that are rotated at once, in float64.
 _ROTATED = 2**14
 
@@ -317,8 +322,10 @@ class Solver:
     self, level: list[float], first: np.ndarray | None, max_steps: int
   ) -> None:
     size = max(1, _COLUMNS // self._shape[1])
-    limits = (jnp.float32(self._tol), jnp.float32(self._rtol), max_steps)
+    limits = (jnp.float32(self._tol), jnp.float32(self._rtol))
     waiting = list(level)
+    starts: dict[float, np.ndarray] = {}
+    num_steps, num_evaluations = collections.Counter(), collections.Counter()
     fitting: list[float | None] = [None] * size
     state = None
     # The penalty of two classes is that of one weight vector, the difference.
@@ -330,30 +337,42 @@ class Solver:
       for i in range(size):
         if fitting[i] is None and waiting:
           c = fitting[i] = waiting.pop(0)
-          w[i] = self._start(c) if first is None else first
+          if c in starts:
+            w[i] = starts[c]
+          else:
+            w[i] = self._start(c) if first is None else first
           l2[i], is_new[i] = factor / (c * self._num_examples), True
       begun = lbfgs.begin(self._data, w, l2, is_new)
       state = begun if state is None else lbfgs.replace(state, begun)
-      state = lbfgs.run(self._data, state, *limits)
-      is_active, *rest = jax.device_get(
+      state = lbfgs.run(self._data, state, *limits, min(_UNIT_STEPS, max_steps))
+      is_active, has_converged, largest, steps, evaluations = jax.device_get(
         (
           state.is_active,
           state.has_converged,
           state.largest,
+          state.num_steps,
           state.num_evaluations,
         )
       )
       for i, c in enumerate(fitting):
-        if c is not None and not is_active[i]:
-          self._weights[c] = np.asarray(state.w[i])
-          self._rows[c] = tuple(value[i] for value in rest)
-          fitting[i] = None
+        if c is None or is_active[i]:
+          continue
+        fitting[i] = None
+        starts[c] = np.asarray(state.w[i])
+        num_steps[c] += int(steps[i])
+        num_evaluations[c] += int(evaluations[i])
+        if has_converged[i] or not steps[i] or num_steps[c] >= max_steps:
+          self._weights[c] = starts[c]
+          self._rows[c] = (has_converged[i], largest[i], num_evaluations[c])
+        else:
+          waiting.append(c)
 
   def _start(self, strength: float) -> np.ndarray:
-    """Return the weights to start from, by those of other strengths.
+    """Return the weights to start from, by those at other strengths.
 
-    They are interpolated over log C between four fits, or extrapolated from
-    two; below all others, they are those of the nearest fit.
+    Over log C they are interpolated, by a cubic between four fits, a line
+    between two, or extrapolated by a line from the two highest, but for no more
+    than the distance between those; below all others they are the nearest.
     """
     solved = sorted(self._weights)
     if not solved:
@@ -361,10 +380,10 @@ class Solver:
     right = bisect.bisect(solved, strength)
     if right == 0:
       return self._weights[solved[0]]
-    if right == len(solved):
-      return self._weights[solved[-1]]
     nodes = solved[max(0, right - 2) : right + 2]
-    if len(nodes) == 3:
+    if right == len(solved):
+      strength = min(strength, nodes[-1] ** 2 / nodes[0])
+    elif len(nodes) == 3:
       nodes = solved[right - 1 : right + 1]
     position, *logs = (math.log(c) for c in (strength, *nodes))
     return sum(
@@ -411,13 +430,18 @@ def _principal_axes(x_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _levels(strengths: list[float]) -> Iterator[list[float]]:
-  """Yield strengths that can be fitted together, given all before them."""
-  stride = 8
-  for c in sorted({*strengths[::stride], *strengths[-1:]}):
-    yield [c]
-  is_done = set(strengths[::stride]) | set(strengths[-1:])
-  while stride > 1:
-    stride //= 2
-    level = [c for c in strengths[stride :: 2 * stride] if c not in is_done]
-    if level:
-      yield level
+  """Yield ascending strengths in parts, each to be fitted given all before."""
+  first = list(strengths[:1])
+  for c in strengths:
+    # Values a decade apart may be less by rounding.
+    if c == strengths[-1] or c >= 9.9 * first[-1]:
+      first.append(c)
+  first = sorted(set(first))
+  yield from ([c] for c in first)
+  gaps = [
+    [c for c in strengths if a < c < b] for a, b in itertools.pairwise(first)
+  ]
+  while gaps := [gap for gap in gaps if gap]:
+    yield [gap[len(gap) // 2] for gap in gaps]
+    halves = [(gap[: len(gap) // 2], gap[len(gap) // 2 + 1 :]) for gap in gaps]
+    gaps = [half for pair in halves for half in pair]
