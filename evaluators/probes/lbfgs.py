@@ -25,8 +25,9 @@ _CURVATURE = 0.9
 _MAX_SEARCH = 50
 # Rise of a loss, relative to it, that may be rounding in float32.
 _ROUNDING = 1e-5
-# Decrease of a loss by one step, relative to it, that float32 cannot show.
-_INVISIBLE = float(np.finfo(np.float32).eps) / 16
+# Decrease of a loss by one step, relative to it, that is left: a thousandth of
+# float32's resolution.
+_INVISIBLE = float(np.finfo(np.float32).eps) / 2**10
 
 
 class Data(typing.NamedTuple):

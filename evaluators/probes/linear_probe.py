@@ -74,7 +74,7 @@ class Fits(typing.NamedTuple):
     weight_SAD: float32; 0 for a class without examples.
     intercept_SA: float32; -inf for a class without examples.
     has_converged_S: whether the conditions hold, or one more step would lower
-      the loss by less than float32 shows.
+      the loss by less than a thousandth of float32's resolution.
     gradient_S: largest component of the gradient.
     num_evaluations_S: evaluations of the loss and its gradient.
   """
