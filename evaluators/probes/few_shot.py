@@ -9,6 +9,7 @@ Shape letters beside those of models/layers.py: here N counts shots, Q test
 examples, D features, A classes.
 """
 
+import statistics
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -156,8 +157,8 @@ def evaluate(
         )
         tops.append(float(np.mean(score_QA.argmax(axis=1) == test.label_N)))
       results[method][f"{number}_shot"] = {
-        "top_1": float(np.mean(tops)),
-        "std": float(np.std(tops, ddof=1)) if num_seeds > 1 else 0.0,
+        "top_1": statistics.fmean(tops),
+        "std": statistics.stdev(tops) if num_seeds > 1 else 0.0,
         "min": min(tops),
         "max": max(tops),
         "seeds": tops,

@@ -40,11 +40,9 @@ def neighbours(
   """
   checks.between("k", k, 1, len(x_ND))
   columns = min(len(x_ND), max(k, _CANDIDATES))
-  sim_QK = np.empty((len(x_QD), k), np.float32)
-  row_QK = np.empty((len(x_QD), k), np.int64)
-  # Candidates outside, so that each is normalised once.
-  best_sim = np.full((len(x_QD), 0), 0, np.float32)
+  best_sim = np.empty((len(x_QD), 0), np.float32)
   best_row = np.empty((len(x_QD), 0), np.int64)
+  # Blocks of candidates in the outer loop, so that each is normalised once.
   for first in range(0, len(x_ND), columns):
     # The last block overlaps, so that all have one shape; what it repeats is
     # masked.
@@ -65,8 +63,7 @@ def neighbours(
     order = np.argsort(-sim, axis=1, kind="stable")[:, :k]
     best_sim = np.take_along_axis(sim, order, axis=1)
     best_row = np.take_along_axis(row, order, axis=1)
-  sim_QK[:], row_QK[:] = best_sim, best_row
-  return sim_QK, row_QK
+  return best_sim, best_row
 
 
 def predict(

@@ -50,7 +50,7 @@ def test_majority_is_scikit_learns():
   np.testing.assert_array_equal(predicted[is_clear], model.predict(q)[is_clear])
 
 
-@pytest.mark.parametrize("temperature", [0.07, 1e-3])
+@pytest.mark.parametrize("temperature", [0.07, 1e-2])
 def test_votes_are_weighted_as_dinos(temperature):
   (x, label), (q, _) = make(300, 0), make(90, 1)
   x64, q64 = (
