@@ -85,10 +85,8 @@ def _loss(x_BnF, label_Bn, num_examples, w_sFA, l2_s, second=False):
   (loss_s, out_FC), _ = jax.lax.scan(block, carry, (x_BnF, label_Bn))
   out_sFA = jnp.moveaxis(out_FC.reshape(F, s, A), 1, 0) / num_examples
   l2_sF1 = l2_s[:, None, None] * (jnp.arange(F) < F - 1)[:, None]
-  if second:
-    return out_sFA + l2_sF1
   loss_s = loss_s / num_examples + (l2_sF1 * w_sFA**2).sum(axis=(1, 2)) / 2
-  return loss_s, out_sFA + l2_sF1 * w_sFA
+  return loss_s, out_sFA + l2_sF1 * (1 if second else w_sFA)
 
 
 def _largest(g_sFA, mean_D, axes_DR):
@@ -241,7 +239,7 @@ def begin(data, w_sFA, l2_s, is_active_s):
   """Return fits that start from w_sFA."""
   x_BnF, label_Bn, _, _, num_examples = data
   s, F, A = w_sFA.shape
-  unit = _loss(x_BnF, label_Bn, num_examples, w_sFA, l2_s, second=True)
+  _, unit = _loss(x_BnF, label_Bn, num_examples, w_sFA, l2_s, second=True)
   floor = unit.mean(axis=(1, 2), keepdims=True) * 1e-6
   zero, zeros = jnp.zeros(s), jnp.zeros((s, F, A))
   return State(

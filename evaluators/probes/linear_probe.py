@@ -386,14 +386,16 @@ class Solver:
     elif len(nodes) == 3:
       nodes = solved[right - 1 : right + 1]
     position, *logs = (math.log(c) for c in (strength, *nodes))
-    return sum(
-      np.float32(
-        math.prod(
-          (position - other) / (log - other) for other in logs if other != log
-        )
+    shares = [
+      math.prod(
+        (position - other) / (log - other) for other in logs if other != log
       )
-      * self._weights[c]
-      for c, log in zip(nodes, logs, strict=True)
+      for log in logs
+    ]
+    return np.tensordot(
+      np.asarray(shares, np.float32),
+      np.stack([self._weights[c] for c in nodes]),
+      axes=1,
     )
 
   def _outer(self, w_FA: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

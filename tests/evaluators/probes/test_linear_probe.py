@@ -47,11 +47,12 @@ def gradient(fits, s, x, label, strength):
 def test_weights_are_scikit_learns():
   x, label = blobs(200, 8, 4)
   strengths = (1e-4, 1.0, 1e4)
-  fits = linear_probe.fit(x, label, num_classes=4, strengths=strengths)
+  fits = linear_probe.fit(
+    x, label, num_classes=4, strengths=strengths, rtol=1e-3
+  )
   assert fits.has_converged_S.all()
   for s, strength in enumerate(strengths):
     model = exact(x, label, strength)
-    # The default rtol leaves about 1 % of the penalty's gradient.
     for ours, theirs in (
       (fits.weight_SAD[s], model.coef_),
       (fits.intercept_SA[s], model.intercept_),
@@ -206,7 +207,7 @@ def test_probe_searches_refits_and_tests(split):
     result.scores
   )
   is_held = examples_lib.hold_out(train, 0.2)
-  for strength, score in list(result.scores.items())[::5]:
+  for strength, score in list(result.scores.items())[::7]:
     model = exact(train.x_ND[~is_held], train.label_N[~is_held], strength)
     theirs = model.score(
       train.x_ND[is_held].astype(np.float64), train.label_N[is_held]
