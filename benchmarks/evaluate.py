@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from benchmarks.evaluation import retrieval
+from benchmarks.evaluation import probe, retrieval
 
 # Name -> function of the peer's interpreter (or None) and rounds; yields rows.
 _PARTS = {
+  "probe": lambda peer_python, num_rounds: probe.run(),
   "retrieval": retrieval.run,
 }
 
