@@ -35,7 +35,8 @@ def run(
   if not (config.evaluate.sets or config.evaluate.holdout):
     raise ValueError(
       "evaluate.sets must have at least one set to evaluate on; got none: give"
-      " a --config with sets, as configs/evaluate/emoji.py has them"
+      " a --config with sets, as configs/evaluate/emoji.py has them (or train"
+      " with evaluate.holdout)"
     )
   metrics.say(f"Evaluating the checkpoint of step {model.step}")
 
