@@ -22,7 +22,7 @@ from runtime import checks, marks, sections
 Results = dict[str, Any]
 RetrievalSection = retrieval.RetrievalConfig | holdout.Section
 # Key of a split: what it reads.
-Source = source_config.SourceConfig | evaluation_split.HeldOut
+Source = source_config.SourceConfig | holdout.HeldOut
 
 # Group of results.json with the figures of all zero-shot sets.
 _ZERO_SHOT = "zero_shot"
@@ -175,10 +175,16 @@ def load_data(
       every = evaluation_split.open_all_splits(data, source, **at)
       names[whole] = evaluation_split.all_texts(every, data.languages[0])
   held_out = holdout.sections(config.holdout, [*data.sources])
-  for section in held_out.values():
-    splits[section.source] = evaluation_split.open_held_out(
-      data, section.source, protocol=inputs.image_protocol
+  alone = {
+    name: evaluation_split.open_held_out(
+      data, name, share=config.holdout, protocol=inputs.image_protocol
     )
+    for name in (data.sources if held_out else ())
+  }
+  for section in held_out.values():
+    parts = [alone[name] for name in section.source.names]
+    split = parts[0] if len(parts) == 1 else evaluation_split.joined(parts)
+    splits[section.source] = split
   return Data(
     config=config,
     languages=data.languages,
@@ -202,7 +208,7 @@ def embed(data: Data, embedder: embedding.Embedder, params: Any) -> Embeddings:
   """Embed every image of the splits and every distinct text once."""
   examples, joined = {}, []
   for source, split in data.splits.items():
-    if isinstance(source, evaluation_split.HeldOut) and len(source.names) > 1:
+    if isinstance(source, holdout.HeldOut) and len(source.names) > 1:
       joined.append(source)
     else:
       examples[source] = embedder.split(params, split)
