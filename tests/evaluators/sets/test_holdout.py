@@ -105,6 +105,14 @@ def test_one_source(monkeypatch):
   assert lines[0].split()[0] == "holdout"
   assert "holdout/text_to_image/R@1" in suite.scalars(results)
 
+  # Pictures beside their captions, though two before them are left out.
+  embedder = test_suite.make_embedder()
+  embeddings = suite.embed(data, embedder, table)
+  for panel in suite.gallery(data, embeddings, embedder.mesh):
+    for entry in panel.entries:
+      number = int(entry.text.split()[1]) % 20
+      np.testing.assert_array_equal(entry.image_YXC, split.images[number])
+
 
 def test_several_sources(monkeypatch):
   """Five pictures are in both, which speak different languages."""
