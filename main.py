@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from absl import app, flags
 
 import tasks
-from runtime import failures
+from runtime import failures, stopping
 from tasks import flags as flags_lib
 from tasks import task_help
 
@@ -35,4 +35,4 @@ def _parse(argv: Sequence[str]) -> Sequence[str]:
 
 
 if __name__ == "__main__":
-  app.run(failures.reported(main), flags_parser=_parse)
+  app.run(failures.reported(main, stopping.end), flags_parser=_parse)

@@ -2,12 +2,13 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from curation import operators, rules
+from curation import operators, pools, rules
 from curation import pool as pool_lib
 from input_pipeline.sources import columns as columns_lib
+from input_pipeline.storage import files
 from runtime import checks, sections
 
 _SEE = "configs/curate/fields.py"
@@ -36,8 +37,14 @@ class Recipe:
 
 
 @checks.collected()
-def checked(values: Mapping[str, Any]) -> Recipe:
+def checked(
+  values: Mapping[str, Any], *others: Callable[[Recipe], None]
+) -> Recipe:
   """Return the recipe of a config's values.
+
+  Args:
+    values: fields of a config.
+    others: further checks, whose problems are named with those of the values.
 
   Raises:
     ValueError: fields are unknown or values bad; the message names all.
@@ -68,6 +75,7 @@ def checked(values: Mapping[str, Any]) -> Recipe:
     max_failed_shards=float(values["max_failed_shards"]),
     steps=_steps(values["order"], values["steps"]),
   )
+  checks.one_of("pool.format", recipe.pool.format, pools.FORMATS)
   checks.at_least("max_attempts", recipe.max_attempts, 1)
   checks.in_range("max_failed_shards", recipe.max_failed_shards, 0, 1)
   for name, step in recipe.steps.items():
@@ -78,7 +86,15 @@ def checked(values: Mapping[str, Any]) -> Recipe:
     for path in step.files():
       if "://" not in path and not pathlib.Path(path).exists():
         checks.refuse(f"steps.{name}: there is no {path}")
+  for other in others:
+    with checks.collected():
+      other(recipe)
   return recipe
+
+
+def check_paths(recipe: Recipe) -> None:
+  """Raise ValueError where the pool's path on this disk is not there."""
+  files.check_local(recipe.pool.path, "pool.path")
 
 
 def check_signals(steps: Mapping[str, operators.Operator]) -> None:

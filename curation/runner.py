@@ -37,7 +37,7 @@ from curation.outputs import (
   signals,
 )
 from curation.outputs import manifest as manifest_lib
-from runtime import checks, failures, progress, stopping
+from runtime import failures, progress, stopping
 from runtime.storage import strict_json, unfinished
 
 SELECTION = "selection.npy"
@@ -54,7 +54,6 @@ def run(
 ) -> int:
   """Curate; return the exit code."""
   engines.check(engine, num_workers)
-  checks.one_of("pool.format", recipe.pool.format, pools.FORMATS)
   try:
     with contextlib.ExitStack() as stack:
       cache_dir = pathlib.Path(recipe.cache_dir)

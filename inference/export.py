@@ -31,6 +31,10 @@ _MOVED = (
   " vision_cfg.timm_model_name in open_clip_config.json to"
   f" local-dir:FOLDER/{timm_trunk.FOLDER}"
 )
+# Rules of cleaning that change most texts.
+_OPEN_CLIPS = ("open_clip_lower", "open_clip_canonicalize")
+# Families whose reasons a message has.
+_NUM_REASONS = 2
 # Fields that a file beside the model's description holds.
 _PIXELS = "image_mean|image_std"
 
@@ -89,6 +93,7 @@ def run(
     "tensors": len(written.tensors),
     "parameters": sum(x.size for x in written.tensors.values()),
     "note": note,
+    "cleaning": _cleaning_there(model, form),
     "described": timm_trunk.KEY in written.config,
   }
   print(
@@ -97,6 +102,7 @@ def run(
     else f"{facts['tensors']} tensors of {written.family} in {folder}:"
     f" {', '.join(names)}"
     + (f"\nNo tokenizer files: {note}" if note else "")
+    + (f"\n{facts['cleaning']}" if facts["cleaning"] else "")
     + (_MOVED if facts["described"] else "")
   )
   return 0
@@ -149,9 +155,13 @@ def write(
         for field, (ours, theirs) in different.items()
       )
     )
+  # The fewer words, the fewer fields are in the way.
+  nearest = sorted(reasons, key=len)[:_NUM_REASONS]
+  others = len(reasons) - len(nearest)
   raise ValueError(
     f"--format={form} has no family with this model:"
-    + "".join(f"\n  {reason}" for reason in reasons)
+    + "".join(f"\n  {reason}" for reason in nearest)
+    + (f"; nor have {others} other families" if others else "")
   )
 
 
@@ -185,6 +195,25 @@ def _write_tokenizer(model: model_lib.Model, folder: pathlib.Path) -> str:
   except ValueError as error:
     return str(error)
   return ""
+
+
+def _cleaning_there(model: model_lib.Model, form: str) -> str:
+  """Return "", or that transformers does not clean texts as open_clip does.
+
+  A run's rule that transformers lacks is refused by hf_files.
+  """
+  if form != "hf" or model.family == model_lib.RUN or model.config.text is None:
+    return ""
+  try:
+    clean = model.make_tokenizer().rule.clean
+  except (ValueError, OSError):
+    return ""  # it cannot read texts here either
+  if clean not in _OPEN_CLIPS:
+    return ""
+  return (
+    f"The model's texts are cleaned by open_clip's rule {clean!r}, which"
+    " transformers does not follow: clean them before, or their ids differ"
+  )
 
 
 def _write_json(path: pathlib.Path, content: Any) -> None:

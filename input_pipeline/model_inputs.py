@@ -8,6 +8,8 @@ tokenizers/saved.py).
 import dataclasses
 import json
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from input_pipeline import tokenizers
 from input_pipeline.images import image_protocols, naflex
@@ -67,17 +69,24 @@ def read_protocol(folder: pathlib.Path) -> Protocol | None:
   if not path.is_file():
     return None
   try:
-    values = json.loads(path.read_text("utf-8"))
-    values |= {name: tuple(values[name]) for name in ("mean", "std")}
-    return _KINDS[values.pop("kind")](**values)
+    return protocol_of(json.loads(path.read_text("utf-8")))
   except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise ValueError(f"{path} holds no image protocol: {error!r}") from error
+    raise ValueError(
+      f"{path} holds no image protocol: {error!r}; restore it from a copy"
+    ) from error
 
 
 def protocol_facts(protocol: Protocol) -> dict[str, object]:
   """Return all fields of an image protocol as values for JSON."""
   kind = next(k for k, cls in _KINDS.items() if isinstance(protocol, cls))
   return {"kind": kind} | dataclasses.asdict(protocol)
+
+
+def protocol_of(facts: Mapping[str, Any]) -> Protocol:
+  """Return the image protocol whose facts these are."""
+  values: dict[str, Any] = dict(facts)
+  values |= {name: tuple(values[name]) for name in ("mean", "std")}
+  return _KINDS[values.pop("kind")](**values)
 
 
 def tokenizer_facts(made: tokenizers.Tokenizer) -> dict[str, object]:
@@ -87,6 +96,15 @@ def tokenizer_facts(made: tokenizers.Tokenizer) -> dict[str, object]:
     "digest": saved.digest(made),
     "rule": dataclasses.asdict(made.rule),
   }
+
+
+def in_words(protocol: Protocol) -> str:
+  """Return the steps of an image protocol as a phrase, with mean and std."""
+  mean, std = (
+    ", ".join(f"{x:.4g}" for x in values)
+    for values in (protocol.mean, protocol.std)
+  )
+  return f"{describe(protocol)}, mean ({mean}), std ({std})"
 
 
 def describe(protocol: Protocol) -> str:

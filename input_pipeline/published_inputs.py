@@ -2,9 +2,10 @@
 
 from input_pipeline import model_inputs, tokenizers
 from input_pipeline.images import image_protocols, naflex
-from models import dual_encoder
+from models import dual_encoder, efficientnet
 from models import naflex as naflex_tower
 from models.pretrained import families, opening, pixels
+from models.pretrained.parts import hf_json
 from runtime import notices
 
 
@@ -65,6 +66,12 @@ def _image_protocol(
     raise ValueError("there is no image tower")
   processor = pixels.read_processor(files.folder)
   _say_differing(files, processor)
+  kind = pixels.full_name(processor.fields)
+  if kind and not pixels.is_known(pixels.class_name(processor.fields)):
+    notices.say_once(
+      f"{files.path}: {processor.name} names the class {kind}, which is not"
+      " known here: its fields are followed as those of known classes are"
+    )
   if isinstance(config.image, naflex_tower.NaFlexConfig):
     return _naflex_protocol(config, config.image, files, processor)
   if "preprocess_cfg" in files.config:
@@ -77,21 +84,24 @@ def _image_protocol(
       config.image_mean, config.image_std
     )
     notices.say_once(
-      f"{files.path} has no {pixels.PROCESSOR} or {pixels.PREPROCESSOR};"
-      f" assumed {family}'s usual pixels: {_in_words(protocol)}"
+      f"{files.path} has no image processor in {pixels.PROCESSOR} or"
+      f" {pixels.PREPROCESSOR}; assumed {family}'s usual pixels:"
+      f" {model_inputs.in_words(protocol)}"
     )
     return protocol
   else:
     raise ValueError(
-      f"there is no {pixels.PREPROCESSOR} or {pixels.PROCESSOR} in"
-      f" {files.folder}"
+      f"there is no image processor in {pixels.PREPROCESSOR} or"
+      f" {pixels.PROCESSOR} of {files.folder}"
     )
-  if protocol.size != config.image.image_size:
+  # EfficientNet has no positions: it takes the size that is described.
+  fixed = not isinstance(config.image, efficientnet.EfficientNetConfig)
+  if fixed and protocol.size != config.image.image_size:
     described = protocol.size
     protocol = protocol.at(config.image.image_size)
     notices.say_once(
       f"{files.path}: its images are described with {described} pixels, its"
-      f" tower takes {protocol.size}: assumed {_in_words(protocol)}"
+      f" tower takes {protocol.size}: assumed {model_inputs.in_words(protocol)}"
     )
   return protocol
 
@@ -109,6 +119,13 @@ def _naflex_protocol(
     config.image_std,
   )
   expected = protocol.to_hf()
+  kind = pixels.class_name(processor.fields)
+  if kind not in ("", "Siglip2"):
+    raise ValueError(
+      f"{processor.name}: image_processor_type must be"
+      f" {expected['image_processor_type']} for this tower; got"
+      f" {pixels.full_name(processor.fields)}"
+    )
   for field in ("resample", "patch_size", "do_resize"):
     got = processor.fields.get(field, expected[field])
     if got != expected[field]:
@@ -118,8 +135,9 @@ def _naflex_protocol(
       )
   if not processor.name:
     notices.say_once(
-      f"{files.path} has no {pixels.PROCESSOR} or {pixels.PREPROCESSOR};"
-      f" assumed NaFlex's usual pixels: {_in_words(protocol)}"
+      f"{files.path} has no image processor in {pixels.PROCESSOR} or"
+      f" {pixels.PREPROCESSOR}; assumed NaFlex's usual pixels:"
+      f" {model_inputs.in_words(protocol)}"
     )
   return protocol
 
@@ -141,20 +159,19 @@ def _say_differing(
   )
 
 
-def _in_words(protocol: model_inputs.Protocol) -> str:
-  mean, std = (
-    ", ".join(f"{x:.4g}" for x in values)
-    for values in (protocol.mean, protocol.std)
-  )
-  return f"{model_inputs.describe(protocol)}, mean ({mean}), std ({std})"
-
-
 def _tokenizer(
   config: dual_encoder.ModelConfig, files: opening.PublishedFiles
 ) -> tokenizers.Tokenizer:
   if config.text is None:
     raise ValueError("there is no text tower")
-  made = tokenizers.load(files.folder, num_tokens=config.text.num_tokens)
+  # As sentence-transformers, which cuts texts to fewer tokens than its model.
+  sentence = hf_json.beside(files, "sentence_bert_config.json")
+  most = sentence.get("max_seq_length") or config.text.num_tokens
+  made = tokenizers.load(
+    files.folder,
+    num_tokens=min(most, config.text.num_tokens),
+    as_open_clip="model_cfg" in files.config,
+  )
   eot_id, eos_id = config.text.eot_id, made.rule.eos_id
   if getattr(config.text, "pool", "") == "eot" and eos_id not in (None, eot_id):
     notices.say_once(

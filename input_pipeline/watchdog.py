@@ -7,8 +7,11 @@ when no batch comes.
 import collections
 import contextlib
 import dataclasses
+import fcntl
 import os
+import pathlib
 import queue
+import shutil
 import sys
 import tempfile
 import threading
@@ -20,6 +23,8 @@ import numpy as np
 
 from input_pipeline import clocks, pipeline
 
+# Beginning of the names of folders with the threads' stages.
+_PREFIX = "diptych-stages-"
 # Share of time waited above which a warning is printed: a run that waits less
 # has at least 90 % of its possible speed.
 WARN_FRACTION = 0.1
@@ -47,9 +52,15 @@ def watch(
       prints to stderr in every process, since all processes wait for the one
       that gets no data.
   """
-  with tempfile.TemporaryDirectory(
-    prefix="diptych-stages-", ignore_cleanup_errors=True
-  ) as folder:
+  _delete_leftovers()
+  with (
+    tempfile.TemporaryDirectory(
+      prefix=_PREFIX, ignore_cleanup_errors=True
+    ) as folder,
+    contextlib.ExitStack() as stack,
+  ):
+    with contextlib.suppress(OSError):  # no locks here, or just deleted
+      stack.enter_context(_locked(folder))
     watchdog = Watchdog(config, folder, say or _say)
     stop = threading.Event()
     if config.stall_seconds:
@@ -61,6 +72,24 @@ def watch(
     finally:
       stop.set()
       watchdog.close()
+
+
+@contextlib.contextmanager
+def _locked(folder: str | pathlib.Path) -> Iterator[None]:
+  """Lock a folder; OSError where another process has it."""
+  number = os.open(folder, os.O_RDONLY)
+  try:
+    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    yield
+  finally:
+    os.close(number)
+
+
+def _delete_leftovers() -> None:
+  """Delete the folders of loops that were killed, which nobody locks."""
+  for folder in pathlib.Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    with contextlib.suppress(OSError), _locked(folder):
+      shutil.rmtree(folder)
 
 
 @dataclasses.dataclass

@@ -22,8 +22,9 @@ def collected() -> Iterator[None]:
   """Raise the problems of this context together; one problem as it is.
 
   Checks note theirs and go on. An error with a message for users ends this
-  context, and is noted; so does any other that follows a problem, as what uses
-  a refused value may fail. In a context within another, the outer one raises.
+  context, and is noted. Any other error that follows a problem ends it too: it
+  came of a value that was refused. In a context within another, the outer one
+  raises.
 
   Raises:
     ValueError: there are several problems; its message has a line for each.

@@ -63,11 +63,16 @@ def is_disk_full(error: BaseException) -> bool:
 
 def reported(
   main: Callable[[Sequence[str]], int],
+  end: Callable[[int], int] = int,
 ) -> Callable[[Sequence[str]], int]:
   """Return `main` with failures turned into a message and exit code 1.
 
   SIGTERM and Ctrl-C end it as runtime/stopping.py says. Log lines of libraries
   and the traceback are hidden unless --verbosity is set (1 shows both).
+
+  Args:
+    main: function of the command line, which returns the exit code.
+    end: function of the exit code of SIGTERM and Ctrl-C, as `stopping.end`.
   """
 
   def run(argv: Sequence[str]) -> int:
@@ -78,7 +83,7 @@ def reported(
         return main(argv)
     except stopping.Stopped as stop:
       print(stop, file=sys.stderr)
-      return stop.exit_code
+      return end(stop.exit_code)
     except Exception as error:
       message = describe(error)
       if message is None:

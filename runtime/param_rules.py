@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from runtime import checks
+
 
 def path_string(path: Sequence[Any]) -> str:
   """Return a tree path as "img/blocks/mlp/up/kernel"."""
@@ -25,6 +27,7 @@ def apply(rules: Sequence[tuple[str, Any]], tree: Any, field: str) -> Any:
   """
   patterns = [(re.compile(regex), value) for regex, value in rules]
   used = [False] * len(patterns)
+  without: list[str] = []
 
   def value_of(path, _):
     name = path_string(path)
@@ -33,15 +36,19 @@ def apply(rules: Sequence[tuple[str, Any]], tree: Any, field: str) -> Any:
         used[index] = True
         # Wrapped, since JAX takes a tuple for a subtree.
         return _Leaf(value)
-    raise ValueError(
-      f"{field} has no rule for parameter {name!r}; add one, or a last rule"
-      ' for ".*"'
-    )
+    without.append(name)
+    return _Leaf(None)
 
   wrapped = jax.tree.map_with_path(value_of, tree)
+  if without:
+    more = f" and {len(without) - 1} more" if without[1:] else ""
+    checks.refuse(
+      f"{field} has no rule for parameter {without[0]!r}{more}; add one, or a"
+      ' last rule for ".*"'
+    )
   for (pattern, _), was_used in zip(patterns, used, strict=True):
     if not was_used:
-      raise ValueError(
+      checks.refuse(
         f"{field}: the rule {pattern.pattern!r} wins for no parameter; remove"
         " it, or move it up if an earlier rule takes its parameters"
       )

@@ -9,15 +9,20 @@
 two steps, has handlers of its own (training/stop.py) with the same codes.
 """
 
+import atexit
 import contextlib
 import os
 import signal
+import sys
+import threading
 import types
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 REQUEUE = 75
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Wait before a signal is sent again that was lost.
+_AGAIN_SECONDS = 0.05
 # Exit codes of processes that were asked to end.
 CODES = (REQUEUE, *(128 + number for number in _SIGNALS))
 
@@ -52,6 +57,18 @@ def exit_code(number: int, *, is_kept: bool) -> int:
   return REQUEUE if is_kept and number == signal.SIGTERM else 128 + number
 
 
+def end(code: int) -> NoReturn:
+  """End the process with a code, without Python's own clean-up.
+
+  That one crashes at times while a thread of XLA still compiles (SIGSEGV), and
+  its code would be the process's.
+  """
+  atexit._run_exitfuncs()  # workers of other processes end here
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)
+
+
 @contextlib.contextmanager
 def raised() -> Iterator[None]:
   """Let SIGTERM and Ctrl-C raise Stopped in this, the main thread.
@@ -60,6 +77,7 @@ def raised() -> Iterator[None]:
   the process at once.
   """
   is_ending = False
+  before = sys.unraisablehook
 
   def stop(number: int, frame: types.FrameType | None) -> None:
     nonlocal is_ending
@@ -70,8 +88,24 @@ def raised() -> Iterator[None]:
     if number == signal.SIGINT:
       os._exit(exit_code(number, is_kept=False))
 
-  with _handled(dict.fromkeys(_SIGNALS, stop)):
-    yield
+  def raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Send a signal again that came in a finalizer, which raises nothing."""
+    nonlocal is_ending
+    lost = unraisable.exc_value
+    if not isinstance(lost, Stopped):
+      before(unraisable)
+      return
+    is_ending = False
+    # By a thread: raised from here, it would be lost once more.
+    args = (os.getpid(), lost.number)
+    threading.Timer(_AGAIN_SECONDS, os.kill, args).start()
+
+  sys.unraisablehook = raise_again
+  try:
+    with _handled(dict.fromkeys(_SIGNALS, stop)):
+      yield
+  finally:
+    sys.unraisablehook = before
 
 
 @contextlib.contextmanager

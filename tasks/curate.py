@@ -17,7 +17,7 @@ def run() -> int:
   from curation import recipe, runner
 
   return runner.run(
-    recipe.checked(values),
+    recipe.checked(values, recipe.check_paths),
     folder,
     engine=flags.ENGINE.value,
     num_workers=flags.num_workers(),

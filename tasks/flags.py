@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import app, flags
@@ -58,12 +58,16 @@ def parse_config(words: Sequence[str]) -> None:
   values(argv)
 
 
-def config() -> Any:
-  """Return the checked training.config.Config of --config, None without it."""
+def config(*others: Callable[[Any], None]) -> Any:
+  """Return the checked training.config.Config of --config, None without it.
+
+  Args:
+    others: further checks of it, whose problems are named with its own.
+  """
   from training import config as config_lib
 
   value = CONFIG.value
-  return None if value is None else config_lib.checked(value.to_dict())
+  return None if value is None else config_lib.checked(value.to_dict(), *others)
 
 
 def needed_values() -> dict[str, Any]:
@@ -73,9 +77,9 @@ def needed_values() -> dict[str, Any]:
   return CONFIG.value.to_dict()
 
 
-def needed_config() -> Any:
+def needed_config(*others: Callable[[Any], None]) -> Any:
   """Return `config`; UsageError where --config is missing."""
-  value = config()
+  value = config(*others)
   if value is None:
     raise app.UsageError("--config is missing: --config=configs/quickstart.py")
   return value

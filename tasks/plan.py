@@ -23,6 +23,6 @@ def run() -> int:
   slices = topology.prepare(_TOPOLOGY.value, _NUM_SLICES.value)
   from training.plan import plan
 
-  config = flags.needed_config()
+  config = flags.needed_config(lambda config: plan.check(config, slices))
   folder = pathlib.Path(flags.WORKDIR.value) if flags.WORKDIR.value else None
   return plan.run(config, slices, folder, as_json=flags.JSON.value)

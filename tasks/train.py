@@ -13,5 +13,6 @@ def run() -> int:
 def _train() -> int:
   from training import train
 
-  config, folder = flags.needed_config(), flags.workdir()
+  folder = flags.workdir()
+  config = flags.needed_config(lambda config: train.check(config, folder))
   return train.run(config, folder, as_json=flags.JSON.value)

@@ -10,6 +10,7 @@ match its digest is not used.
 
 import dataclasses
 import functools
+import glob
 import hashlib
 import json
 import logging as python_logging
@@ -18,13 +19,14 @@ import shutil
 import sys
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from absl import logging
+from etils.epath import gpath
 from orbax.checkpoint import v1 as ocp
 
 from models import batch_norm
@@ -70,12 +72,20 @@ class Checkpointer:
       folder: folder with one subfolder a step.
       keep: number of newest checkpoints that a save leaves. None changes
         nothing, for readers (a run may be writing at the same time).
+
+    Raises:
+      ValueError: the folder's path has a backslash.
     """
+    if "\\" in str(folder.absolute()):
+      raise ValueError(
+        f"{folder} has a backslash, which TensorStore takes for a /: give the"
+        " run's folder another name"
+      )
     _silence_orbax()
     self._folder = folder
     policies: Any = ocp.training.preservation_policies
     self._orbax = ocp.training.Checkpointer(
-      str(folder.absolute()),
+      _LiteralPath(folder.absolute()),
       save_decision_policy=_AlwaysSave(),
       preservation_policy=(
         policies.PreserveAll() if keep is None else policies.LatestN(keep)
@@ -235,6 +245,19 @@ def restore_params(
     return checkpointer.restore_params(abstract_params)
   finally:
     checkpointer.close()
+
+
+class _LiteralPath(gpath.PosixGPath):
+  """Path of which `glob` takes the pattern alone for one.
+
+  Orbax joins the arrays of a checkpoint by such a glob, below the folder. In
+  "runs/[1]" it would find none, and leave a checkpoint that cannot be read.
+  """
+
+  def glob(self, pattern: str) -> Iterator["_LiteralPath"]:
+    """Yield the paths below this folder that match."""
+    for path in glob.iglob(pattern, root_dir=self):
+      yield self / path
 
 
 class _AlwaysSave(ocp.training.save_decision_policies.SaveDecisionPolicy):

@@ -8,12 +8,13 @@ import dataclasses
 import operator
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import losses
 from evaluators import suite
 from input_pipeline import pipeline
+from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
 from models import dual_encoder, naflex
 from runtime import checks, marks, sections
@@ -106,6 +107,20 @@ class Config:
           f" got {got}"
         )
 
+  @checks.collected()
+  def check_paths(self) -> None:
+    """Raise ValueError where a source's path on this disk is not there."""
+    fields = {
+      f"data.sources.{name}": source
+      for name, source in self.data.sources.items()
+    } | {
+      f"evaluate.sets.{name}.source": section.source
+      for name, section in self.evaluate.sets.items()
+    }
+    for field, source in fields.items():
+      with checks.collected():
+        files.check_local(source.path, f"{field}.path")
+
   def is_excepted(self, name: str) -> bool:
     """Return whether init_except names a parameter or a tensor."""
     return any(re.fullmatch(pattern, name) for pattern in self.init_except)
@@ -134,8 +149,14 @@ class Config:
         )
 
 
-def checked(values: Mapping[str, Any]) -> Config:
+def checked(
+  values: Mapping[str, Any], *others: Callable[[Config], None]
+) -> Config:
   """Return `from_mapping`, its values checked too.
+
+  Args:
+    values: fields of a config.
+    others: further checks, whose problems are named with those of the values.
 
   Raises:
     ValueError: fields or values that cannot be used; the message names all.
@@ -143,6 +164,9 @@ def checked(values: Mapping[str, Any]) -> Config:
   with checks.collected():
     config = from_mapping(values)
     config.check()
+    for other in others:
+      with checks.collected():
+        other(config)
     return config
 
 

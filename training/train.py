@@ -156,13 +156,29 @@ def loop(
     session.reporter.add(step, step_metrics)
 
 
+def check(config: config_lib.Config, folder: pathlib.Path) -> None:
+  """Raise ValueError where a run of `config` cannot begin in `folder`.
+
+  Vocabulary, paths on disk, devices and rules of parameters are compared with
+  the config; no data are opened, and nothing is written.
+  """
+  with checks.collected():
+    with checks.collected():
+      run_inputs.check_early(folder, config)
+    config.check_paths()
+    if not workdir.has_checkpoint(folder):
+      starting_weights.check_early(config)
+    mesh = mesh_lib.make_mesh(config.mesh)
+    train_step.check(config, mesh)
+
+
 def run(
   config: config_lib.Config, folder: pathlib.Path, *, as_json: bool = False
 ) -> int:
   """Train to the last step, evaluate, write the report; resume if begun.
 
   Args:
-    config: checked config of the run.
+    config: config of the run, accepted by `check`.
     folder: folder of the run, made if it is not there.
     as_json: whether results are printed as JSON instead of a table.
 
@@ -171,11 +187,7 @@ def run(
   """
   compilation_cache.enable(folder)
   stop = stop_lib.Stop()
-  with checks.collected():
-    with checks.collected():
-      run_inputs.check_early(folder, config)
-    mesh = mesh_lib.make_mesh(config.mesh)
-    train_step.check(config, mesh)
+  mesh = mesh_lib.make_mesh(config.mesh)
   with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
     workdir.claim_for_all(folder, config, stack)

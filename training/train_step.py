@@ -51,7 +51,11 @@ class StepProgram:
 
 
 def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
-  """Raise ValueError for a batch that the step cannot split or learn from."""
+  """Raise ValueError for what the step cannot be made with.
+
+  That is a batch that it cannot split or learn from, and rules that do not fit
+  the parameters.
+  """
   mesh_lib.check_batch_size(
     config.batch_size,
     mesh,
@@ -71,6 +75,13 @@ def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
       f" {rows}"
     )
   _check_negatives(config, shards)
+  with checks.collected():
+    # Named although `make` may end at the optimizer's rules before.
+    init = functools.partial(dual_encoder.init_params, config.model)
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    mesh_lib.param_shardings(config.partition_rules, shapes, mesh)
+  with checks.collected():
+    make(config, mesh)
 
 
 def _check_negatives(config: config_lib.Config, num_shards: int) -> None:

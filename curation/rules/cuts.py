@@ -46,7 +46,7 @@ class Threshold(operators.Filter):
   def check(self, field: str) -> None:
     check_column(self.column, field)
     if np.isnan(self.threshold):
-      raise ValueError(f"{field}.threshold must be a number; got nan")
+      checks.refuse(f"{field}.threshold must be a number; got nan")
 
   def open(self, context: operators.StepContext) -> operators.DecideFn:
     del context

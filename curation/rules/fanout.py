@@ -51,7 +51,7 @@ class ImageFanout(operators.Filter, operators.Reduction):
 
   def check(self, field: str) -> None:
     if not self.image:
-      raise ValueError(
+      checks.refuse(
         f"{field}.image must name the column that tells images apart, as url;"
         " got ''"
       )
@@ -155,7 +155,7 @@ class DuplicatePairs(operators.Filter, operators.Reduction):
 
   def check(self, field: str) -> None:
     if not self.same:
-      raise ValueError(f"{field}.same must name at least one column; got ()")
+      checks.refuse(f"{field}.same must name at least one column; got ()")
 
   def measure(self, context: operators.StepContext) -> operators.Measure:
     del context

@@ -44,7 +44,7 @@ class Embed(embedding_store.ModelStep, operators.MeshFilter):
 
   def check(self, field: str) -> None:
     if self.model.startswith(embedding_store.COLUMNS):
-      raise ValueError(
+      checks.refuse(
         f"{field}.model is {self.model!r}, but embeds with a model; "
         "op=stored_embeddings takes what the pool's files have"
       )
@@ -105,7 +105,7 @@ class StoredEmbeddings(operators.MeshFilter):
 
   def check(self, field: str) -> None:
     if not self.name:
-      raise ValueError(
+      checks.refuse(
         f"{field}.name must be the NAME of columns NAME_img and NAME_txt, as"
         " b32; got ''"
       )

@@ -162,7 +162,7 @@ class AtMost(operators.Filter):
 
   def check(self, field: str) -> None:
     if math.isnan(self.max_value):
-      raise ValueError(f"{field}.max_value must be a number; got nan")
+      checks.refuse(f"{field}.max_value must be a number; got nan")
 
   def open(self, context: operators.StepContext) -> operators.DecideFn:
     del context
@@ -194,7 +194,7 @@ def _within(counts: np.ndarray, least: int, most: int) -> np.ndarray:
 def _check_range(field: str, name: str, least: int, most: int) -> None:
   checks.at_least(f"{field}.min_{name}", least, 0)
   if most and most < least:
-    raise ValueError(
+    checks.refuse(
       f"{field}.max_{name} must be 0, for no limit, or at least"
       f" {field}.min_{name}, which is {least}; got {most}"
     )

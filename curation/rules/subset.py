@@ -9,6 +9,7 @@ import pyarrow as pa
 from curation import operators, pool
 from input_pipeline.selecting import subset as subset_lib
 from input_pipeline.storage import uids as uids_lib
+from runtime import checks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Subset(operators.Filter):
   def check(self, field: str) -> None:
     """Raise ValueError for a missing file, or one without UIDs."""
     if not self.paths:
-      raise ValueError(f"{field}.paths must name .npy files of UIDs; got ()")
+      checks.refuse(f"{field}.paths must name .npy files of UIDs; got ()")
     for path in self.paths:
       if not pathlib.Path(path).is_file():
         raise ValueError(f"{field}.paths: there is no file {path}")

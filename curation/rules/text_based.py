@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from curation import operators
 from curation.captions import wordnet
+from runtime import checks
 
 _WNID = re.compile(r"n\d{8}")
 # Cached answers, one for each word: captions have new words without end.
@@ -45,7 +46,7 @@ class TextBased(operators.Filter):
 
   def check(self, field: str) -> None:
     if not self.classes:
-      raise ValueError(
+      checks.refuse(
         f"{field}.classes must name a file of WordNet IDs, one a line; got ''"
       )
 

@@ -13,6 +13,7 @@ from curation import operators
 from curation.captions import wordnet
 from curation.keys import strings
 from curation.on_disk import table_keys
+from runtime import checks
 
 # Cached answers, one for each word: captions have new words without end.
 _KEPT_WORDS = 1 << 20
@@ -35,7 +36,7 @@ class Blocklist(operators.Filter):
 
   def check(self, field: str) -> None:
     if not self.terms:
-      raise ValueError(
+      checks.refuse(
         f"{field}.terms must name at least one file, with one term a line; got"
         " ()"
       )

@@ -209,17 +209,18 @@ PROTOCOLS = {
 }
 
 
-def from_open_clip(config: Mapping[str, Any]) -> Protocol:
+def from_open_clip(config: Mapping[str, Any] | None) -> Protocol:
   """Return the protocol of `preprocess_cfg` in an open_clip_config.json.
 
   Raises ValueError for a preprocessing that no Protocol can express.
   """
+  config = pixels.said(config)
   resize = config.get("resize_mode", "shortest")
   interpolation = config.get("interpolation", "bicubic")
   size = config.get("size", 224)
-  sides = set(size) if isinstance(size, (list, tuple)) else {size}
+  side = _square(size)
   if (
-    len(sides) != 1
+    side is None
     or resize == "longest"
     or config.get("mode") not in (None, "RGB")
   ):
@@ -227,7 +228,6 @@ def from_open_clip(config: Mapping[str, Any]) -> Protocol:
       "open_clip's preprocess_cfg must have a square size, mode RGB and "
       f'resize_mode "shortest" or "squash"; got {dict(config)}'
     )
-  (side,) = sides
   return Protocol(
     name="open_clip",
     source="open_clip_config.json",
@@ -273,44 +273,39 @@ def from_hf(
 
   Raises ValueError for a processor with steps that no Protocol can express.
   """
-  kind = str(
-    config.get("image_processor_type")
-    or config.get("feature_extractor_type")
-    or ""
-  )
-  # Defaults of transformers, whose files do not contain all fields.
-  crops = config.get("do_center_crop", kind.startswith("CLIP"))
-  size, crop = config.get("size"), config.get("crop_size")
-  shortest = _edge(size, "shortest_edge")
-  # A number is a square, except in CLIP's first files: the shorter side.
-  if isinstance(size, int):
-    resize_size, resize = size, "shortest" if crops else "squash"
-  elif shortest:
-    resize_size, resize = shortest, "shortest"
-  else:
-    resize_size, resize = _square(size), "squash"
-  cut = _square(crop) if crops else resize_size
-  resample = config.get("resample")
-  resample = resample if isinstance(resample, int) else None
-  interpolations = {int(v): name for name, v in picture.FILTERS.items()}
-  if (
-    not config.get("do_resize", True)
-    or config.get("do_pad")
-    or "max_num_patches" in config
-    or "crop_pct" in config
-    or resample not in interpolations
-    or not (resize_size and cut)
-    or (resize == "shortest" and not crops)
-  ):
-    described = {x: config[x] for x in pixels.FIELDS if x in config}
-    raise ValueError(
-      f"{source} must resize to a square or to a shorter side, "
-      f"with resample among {sorted(interpolations)}, then at most crop the "
-      f"centre; got {kind or 'no class'} with {described}"
+  kind = pixels.class_name(config)
+  full_name = pixels.full_name(config)
+
+  def refuse(field: str, expected: str) -> ValueError:
+    return ValueError(
+      f"{source}: {field} must be {expected}; got {config.get(field)!r:.80}"
+      f" with {full_name or 'no class'}"
     )
+
+  if not config.get("do_resize", True):
+    raise refuse("do_resize", "true, since a tower takes one size")
+  if config.get("do_pad"):
+    raise refuse("do_pad", "false")
+  for field in ("crop_pct", "max_num_patches"):
+    if field in config:
+      raise refuse(field, "absent: only other classes' steps have it")
+  interpolations = {int(v): name for name, v in picture.FILTERS.items()}
+  resample = config.get("resample")
+  if type(resample) is not int or resample not in interpolations:
+    raise refuse("resample", f"among {sorted(interpolations)}")
+  # Defaults of transformers, whose files do not contain all fields.
+  crops = bool(config.get("do_center_crop", kind.startswith("CLIP")))
+  resize, resize_size = _resize_of(config, kind, crops=crops)
+  if not resize_size:
+    raise refuse("size", "a square or a shortest_edge, in whole pixels")
+  if resize == "shortest" and not crops:
+    raise refuse("size", "a square where do_center_crop is false")
+  cut = _square(config.get("crop_size")) if crops else resize_size
+  if not cut or cut > resize_size:
+    raise refuse("crop_size", f"a square of at most {resize_size} pixels")
   mean, std = pixels.statistics(config)
   return Protocol(
-    name=kind or "hf",
+    name=full_name or "hf",
     source=source,
     size=cut,
     resize=resize,
@@ -357,13 +352,33 @@ def to_hf(protocol: Protocol) -> dict[str, Any]:
   return config
 
 
-def _edge(size: Any, name: str) -> int | None:
-  return size.get(name) if isinstance(size, Mapping) else None
+def _resize_of(
+  config: Mapping[str, Any], kind: str, *, crops: bool
+) -> tuple[str, int | None]:
+  """Return a processor's kind of resizing, and its pixels (None: another)."""
+  size = config.get("size")
+  if isinstance(size, Mapping) and size.get("shortest_edge") is not None:
+    # With longest_edge, long images would become smaller than the tower.
+    longest = size.get("longest_edge")
+    return "shortest", None if longest else _pixels(size["shortest_edge"])
+  # A number is a square or, as in CLIP's first files, the shorter side.
+  shortest = kind not in pixels.SQUARE if pixels.is_known(kind) else crops
+  if "default_to_square" in config:
+    shortest = not config["default_to_square"]
+  is_number = not isinstance(size, Mapping | list | tuple)
+  return "shortest" if is_number and shortest else "squash", _square(size)
 
 
 def _square(size: Any) -> int | None:
   """Return the side of a square, None for anything else."""
-  if isinstance(size, int):
-    return size
-  height, width = _edge(size, "height"), _edge(size, "width")
-  return height if height == width else None
+  if isinstance(size, Mapping):
+    size = [size.get("height"), size.get("width")]
+  if isinstance(size, list | tuple):
+    size = size[0] if len(size) == 2 and size[0] == size[1] else None
+  return _pixels(size)
+
+
+def _pixels(value: Any) -> int | None:
+  """Return a length in pixels, None for anything else."""
+  is_number = type(value) in (int, float) and value >= 1
+  return int(value) if is_number and value == int(value) else None

@@ -182,9 +182,10 @@ def key_text(value: Any) -> str:
   missing one) has the key of the integer: 7.0 that of 7. NaN is a missing key.
 
   Raises:
-    faults.ExampleError: "record_broken" for an infinite float, or one so large
-      that whole numbers may not be told apart (2^53).
+    faults.ExampleError: "record_broken" for an infinite float, one so large
+      that whole numbers may not be told apart (2^53), or a value that is Twice.
   """
+  check_once(value, "record_broken")
   if isinstance(value, bytes):
     return value.hex()
   if isinstance(value, float):
@@ -253,6 +254,14 @@ def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
   return values
 
 
+def check_once(value: Any, kind: str) -> None:
+  """Raise faults.ExampleError of `kind` if a value is Twice."""
+  if isinstance(value, Twice):
+    raise faults.ExampleError(
+      kind, f"the field {value.name} twice, with different values"
+    )
+
+
 def parsed(data: bytes, name: str) -> Any:
   """Return the value of JSON, whose objects are made by `once`.
 
@@ -300,10 +309,8 @@ def by_language(value: Any, language: str) -> Iterator[tuple[str, str]]:
   elif isinstance(value, Mapping):
     for code, item in _entries(value):
       yield from by_language(item, code or language)
-  elif isinstance(value, Twice):
-    raise faults.ExampleError(
-      "caption_broken", f"the field {value.name} twice, with different values"
-    )
+  else:
+    check_once(value, "caption_broken")
 
 
 def _entries(value: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:

@@ -162,6 +162,8 @@ def _language_of(members: Members, layout: Layout, name: str) -> str:
     language = tar_scan.field_of(
       fields_of(members, name), layout.language_field
     )
+    with faults.located(name):
+      columns.check_once(language, "caption_broken")
     if language and isinstance(language, str):
       return _clean(language, name)
   return layout.language

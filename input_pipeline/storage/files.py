@@ -94,14 +94,31 @@ def find(pattern: str, field: str) -> list[File]:
       f"{field}: no answer within {_LIST_SECONDS:.0f} s for {pattern}"
     ) from error
   if not files:
-    advice = patterns.advice(pattern)
-    raise ValueError(f"{field} matches no file: {pattern}{advice}")
+    raise ValueError(_no_match(pattern, field))
   seen: set[str] = set()
   for file in files:
     if file.path in seen:
       raise ValueError(f"{field} names {file.path} twice: {pattern}")
     seen.add(file.path)
   return files
+
+
+def check_local(pattern: str, field: str) -> None:
+  """Raise ValueError if a pattern is of this disk and matches nothing there.
+
+  An empty pattern and a URL are not looked up.
+  """
+  local = remote.local_path(pattern)
+  if not pattern or remote.is_remote(local) or pattern.startswith("pipe:"):
+    return
+  if os.path.exists(local) or "::" in pattern:
+    return
+  try:
+    expanded = patterns.expand(pattern)
+  except ValueError as error:
+    raise ValueError(f"{field}: {error}") from error
+  if not any(map(patterns.local_paths, expanded)):
+    raise ValueError(_no_match(pattern, field))
 
 
 def facts(path: str) -> File:
@@ -271,6 +288,10 @@ def _failure(
   return faults.ExampleError(
     "read_failed", f"{path}, bytes {start} to {stop or 'end'}: {reason}"
   )
+
+
+def _no_match(pattern: str, field: str) -> str:
+  return f"{field} matches no file: {pattern}{patterns.advice(pattern)}"
 
 
 def _find(expanded: Sequence[patterns.Pattern], field: str) -> list[File]:

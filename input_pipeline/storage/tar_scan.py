@@ -157,7 +157,8 @@ def uid(key: str, field: str, data: bytes | None) -> tuple[int, int]:
   if not field:
     return uids_lib.uid(key)
   try:
-    value = field_of(json.loads(data or b""), field)
+    fields = json.loads(data or b"", object_pairs_hook=_unambiguous)
+    value = field_of(fields, field)
     if isinstance(value, float):
       value = uids_lib.number(value)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -165,6 +166,16 @@ def uid(key: str, field: str, data: bytes | None) -> tuple[int, int]:
     return uids_lib.uid(str(value))
   except (ValueError, RecursionError):
     return 0, 0
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  """Return an object of JSON without fields of two different values."""
+  values = dict(pairs)
+  if len(values) < len(pairs):
+    for name, value in pairs:
+      if repr(value) != repr(values[name]):
+        values[name] = None
+  return values
 
 
 def field_of(fields: Any, field: str) -> Any:

@@ -113,6 +113,7 @@ def load_hf(
   text.
   """
   entries, merges = _entries(file, _MARKS_HF)
+  entries = _ids_beside(file, entries)
   compiled = tokenizers.Tokenizer(_bpe(entries, merges))
   compiled.normalizer = normalizers.Sequence(
     [
@@ -198,6 +199,21 @@ def _entries(
   if len(ids) != len(entries) or not pieces <= ids.keys():
     raise FILES.refuse(file, "its merges do not build on each other")
   return ids, merges
+
+
+def _ids_beside(file: pathlib.Path, ids: dict[str, int]) -> dict[str, int]:
+  """Return the ids of vocab.json beside the merges, `ids` without one."""
+  vocab = file.with_name("vocab.json")
+  if not vocab.is_file():
+    return ids
+  try:
+    entries = json.loads(vocab.read_text("utf-8-sig"))
+    got = {str(entry): int(number) for entry, number in entries.items()}
+  except (OSError, ValueError, AttributeError, TypeError) as error:
+    raise FILES.refuse(vocab, error) from error
+  if lacking := [entry for entry in ids if entry not in got]:
+    raise FILES.refuse(vocab, f"it lacks {lacking[0]!r}, which a merge makes")
+  return got
 
 
 def _bpe(ids: dict[str, int], merges: list[tuple[str, str]]) -> models.BPE:

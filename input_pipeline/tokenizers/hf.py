@@ -14,6 +14,7 @@ import tokenizers
 from tokenizers import decoders, normalizers
 
 from input_pipeline.tokenizers import (
+  added_tokens,
   clip,
   from_file,
   rules,
@@ -22,6 +23,7 @@ from input_pipeline.tokenizers import (
   vocabulary,
   wordpiece,
 )
+from models.pretrained import tensor_files
 
 FILES = vocabulary.Files(
   "hf",
@@ -36,6 +38,21 @@ _NUM_TOKENS = {"align": 64, "siglip": 64, "siglip2": 64}
 # A model_max_length above this means that the length is unlimited.
 _NO_LENGTH = 1_000_000
 _MARKS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+# Padding of classes where no file names it, and models' classes likewise.
+_PADS = {
+  "CLIPTokenizer": "<|endoftext|>",
+  "BertTokenizer": "[PAD]",
+  "GemmaTokenizer": "<pad>",
+  "Siglip2Tokenizer": "<pad>",
+}
+_CLASSES = {
+  "clip": "CLIPTokenizer",
+  "bert": "BertTokenizer",
+  "align": "BertTokenizer",
+  "siglip2": "Siglip2Tokenizer",
+}
+# Classes that split texts as BERT's.
+_WORDPIECE = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
 # Classes that transformers pads on the left unless a file says otherwise.
 _LEFT = ("GemmaTokenizer", "Siglip2Tokenizer")
 
@@ -50,14 +67,16 @@ class _Folder:
   model: Mapping[str, Any]
   sentence: Mapping[str, Any]
   open_clip: Mapping[str, Any]
+  added: Mapping[int, tokenizers.AddedToken]
 
   @property
   def model_type(self) -> str:
-    return self.model.get("model_type", "")
+    return str(self.model.get("model_type") or "")
 
   @property
   def class_name(self) -> str:
-    return self.tokenizer.get("tokenizer_class", "").removesuffix("Fast")
+    name = str(self.tokenizer.get("tokenizer_class") or "")
+    return name.removesuffix("Fast")
 
   def find(self, name: str) -> pathlib.Path | None:
     file = self.path / name
@@ -73,13 +92,18 @@ class _Folder:
 
 
 def load(
-  folder: pathlib.Path, *, num_tokens: int | None = None
+  folder: pathlib.Path,
+  *,
+  num_tokens: int | None = None,
+  as_open_clip: bool | None = None,
 ) -> tokenizer.Tokenizer:
   """Return the tokenizer of a model folder.
 
   Args:
     folder: folder with the files of a published model.
     num_tokens: length of a row of ids; None takes it from the folder's files.
+    as_open_clip: whether open_clip_config.json says the rule, not the files of
+      transformers; None says so wherever it is there.
 
   Raises:
     FileNotFoundError: no tokenizer; the message lists the files searched.
@@ -87,7 +111,7 @@ def load(
   """
   files = _read(pathlib.Path(folder))
   num_tokens = num_tokens or _num_tokens(files)
-  if files.open_clip:
+  if files.open_clip and as_open_clip is not False:
     return _load_open_clip(files, num_tokens)
   return _load_transformers(files, num_tokens)
 
@@ -114,28 +138,46 @@ def _load_open_clip(files: _Folder, num_tokens: int) -> tokenizer.Tokenizer:
 
 
 def _load_transformers(files: _Folder, num_tokens: int) -> tokenizer.Tokenizer:
+  fixed = {"split_special_tokens": True, "truncation_side": "left"}
+  for field, value in fixed.items():
+    if files.tokenizer.get(field) == value:
+      raise ValueError(
+        f"{files.path}/tokenizer_config.json: {field} must not be {value!r},"
+        " which is not followed here"
+      )
+  made = added_tokens.add(_load_vocabulary(files, num_tokens), files.added)
+  if files.sentence.get("do_lower_case") and made.rule.clean == "none":
+    rule = dataclasses.replace(made.rule, clean="lower")
+    made = dataclasses.replace(made, rule=rule)
+  return made
+
+
+def _load_vocabulary(files: _Folder, num_tokens: int) -> tokenizer.Tokenizer:
   siglip = files.class_name == "SiglipTokenizer" or (
     not files.class_name and files.model_type == "siglip"
   )
   lower_case = files.tokenizer.get("do_lower_case", True)
   clean = "siglip" if lower_case else "siglip_cased"
   if siglip and (file := files.find("spiece.model")):
-    made = sentencepiece.load(file, num_tokens, "siglip")
-    return dataclasses.replace(
-      made, rule=dataclasses.replace(made.rule, clean=clean)
+    made = sentencepiece.load(
+      file, num_tokens, "siglip", pad=files.mark("pad_token")
     )
+    is_left = files.tokenizer.get("padding_side") == "left"
+    rule = dataclasses.replace(made.rule, clean=clean, pad_left=is_left)
+    return dataclasses.replace(made, rule=rule)
   if file := files.find("tokenizer.json"):
     return _load_json(
       files, file, num_tokens, clean=clean if siglip else "none"
     )
   if file := files.find("merges.txt"):
-    if files.class_name not in ("CLIPTokenizer", ""):
-      raise ValueError(
-        f"{file} without tokenizer.json is read as CLIP's, but the class is "
-        f"{files.class_name}"
-      )
+    _check_class(files, file, "CLIP's", "CLIPTokenizer")
     return clip.load_hf(file, num_tokens, pad=files.mark("pad_token"))
   if file := files.find("vocab.txt"):
+    _check_class(files, file, "BERT's", *_WORDPIECE)
+    if not files.tokenizer.get("do_basic_tokenize", True):
+      raise ValueError(
+        f"{files.path}/tokenizer_config.json: do_basic_tokenize must be true"
+      )
     return wordpiece.load(
       file,
       num_tokens,
@@ -144,8 +186,20 @@ def _load_transformers(files: _Folder, num_tokens: int) -> tokenizer.Tokenizer:
       split_chinese=files.tokenizer.get("tokenize_chinese_chars", True),
     )
   if file := files.find("spiece.model"):
-    return sentencepiece.load(file, num_tokens)
+    _check_class(files, file, "T5's", "T5Tokenizer")
+    return sentencepiece.load(file, num_tokens, pad=files.mark("pad_token"))
   raise _not_found(files.path, FILES.names)
+
+
+def _check_class(
+  files: _Folder, file: pathlib.Path, whose: str, *classes: str
+) -> None:
+  """Raise ValueError for a class that reads a vocabulary in another way."""
+  if files.class_name not in ("", *classes):
+    raise ValueError(
+      f"{file} without tokenizer.json is read as {whose}, but tokenizer_class"
+      f" is {files.class_name}; expected {' or '.join(classes)}"
+    )
 
 
 def _load_json(
@@ -154,7 +208,9 @@ def _load_json(
   try:
     compiled = tokenizers.Tokenizer.from_file(str(file))
   except Exception as error:  # the package raises no narrower class
-    raise ValueError(f"{file} is no tokenizer: {error}") from error
+    raise ValueError(
+      f"{file} is no tokenizer ({error}){tensor_files.told(file)}"
+    ) from error
   if files.model_type == "siglip2" or files.class_name == "Siglip2Tokenizer":
     steps = [normalizers.Lowercase(), compiled.normalizer]
     compiled.normalizer = normalizers.Sequence([s for s in steps if s])
@@ -175,8 +231,9 @@ def _load_json(
     compiled.decoder = decoders.Sequence(steps)
   padding = compiled.padding or {}
   side = files.tokenizer.get("padding_side") or padding.get("direction")
-  side = side or ("left" if files.class_name in _LEFT else "right")
-  pad = files.mark("pad_token") or padding.get("pad_token")
+  kind = files.class_name or _CLASSES.get(files.model_type, "")
+  side = side or ("left" if kind in _LEFT else "right")
+  pad = files.mark("pad_token") or padding.get("pad_token") or _PADS.get(kind)
   pad_id = _add_marks(files, compiled).get(pad or "")
   if pad_id is None:
     raise ValueError(
@@ -276,7 +333,9 @@ def _read(folder: pathlib.Path) -> _Folder:
     try:
       values = json.loads(file.read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-      raise ValueError(f"{file} is no JSON: {error}") from error
+      raise ValueError(
+        f"{file} is no intact JSON ({error}){tensor_files.told(file)}"
+      ) from error
     if not isinstance(values, Mapping):
       raise ValueError(f"{file} must hold an object; got {values!r:.80}")
     return values
@@ -288,6 +347,9 @@ def _read(folder: pathlib.Path) -> _Folder:
     model=read("config.json"),
     sentence=read("sentence_bert_config.json"),
     open_clip=read("open_clip_config.json"),
+    added=added_tokens.read(
+      read("tokenizer_config.json"), read("added_tokens.json")
+    ),
   )
 
 

@@ -63,7 +63,9 @@ def read(folder: pathlib.Path) -> tokenizer.Tokenizer:
     is_changed = facts["digest"] != _digest(kind, content)
     rule = rules.Rule(**facts["rule"])
   except (OSError, ValueError, KeyError, TypeError) as error:
-    raise ValueError(f"{folder} holds no tokenizer: {error!r}") from error
+    raise ValueError(
+      f"{folder} holds no tokenizer: {error!r}; restore it from a copy"
+    ) from error
   if is_changed:
     raise ValueError(
       f"{folder / file} was changed after the run began; expected a file of"

@@ -76,11 +76,16 @@ class SentencePiece:
 
 
 def load(
-  file: pathlib.Path, num_tokens: int, name: str = "sentencepiece"
+  file: pathlib.Path,
+  num_tokens: int,
+  name: str = "sentencepiece",
+  *,
+  pad: str | None = None,
 ) -> tokenizer.Tokenizer:
   """Return the model's tokenizer under the rule called `name`.
 
-  Raises ValueError for a model whose padding or end is not the rule's.
+  `pad` is a piece to pad with in place of the rule's. Raises ValueError for a
+  model whose padding or end is not the rule's.
   """
   rule = dataclasses.replace(_RULES[name][0], num_tokens=num_tokens)
   processor = sentencepiece.SentencePieceProcessor()
@@ -98,6 +103,11 @@ def load(
     raise FILES[name].refuse(
       file, f"padding is id {processor.pad_id()}, expected {rule.pad_id}"
     )
+  if pad is not None:
+    pad_id = processor.piece_to_id(pad)
+    if processor.id_to_piece(pad_id) != pad:  # the id of unknown pieces
+      raise FILES[name].refuse(file, f"it lacks the padding {pad!r}")
+    rule = dataclasses.replace(rule, pad_id=pad_id)
   return tokenizer.Tokenizer(SentencePiece(processor), rule)
 
 

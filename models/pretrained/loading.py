@@ -109,10 +109,15 @@ def _read_params(
   shapes = shapes_of(config)
   prefix = "txt/" if config.image is None else "img/"
   links = family.links(config)
-  if "model_cfg" not in files.config:
-    # Positions are resized for a run on other sizes. Those of the model's own
-    # description are its tensors'; only open_clip's code fits them.
-    links = tuple(dataclasses.replace(entry, resize=None) for entry in links)
+  # Positions are resized for a run on other sizes. Those of the model's own
+  # description are its tensors'; only open_clip's code fits the image's.
+  fitted = {"img/position"} if "model_cfg" in files.config else set()
+  links = tuple(
+    entry
+    if fitted.intersection(entry.ours)
+    else dataclasses.replace(entry, resize=None)
+    for entry in links
+  )
   params = mapping.load(
     links,
     files.tensors,

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ WEIGHTS = (
 )
 CONFIGS = ("config.json", "open_clip_config.json")
 _INDEX = ".index.json"
+_INDEXED = f"model.safetensors{_INDEX}"
 # PyTorch's and Python's own files: reading one can run any code in it.
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 # Errors of reading a description or tensors of another form than expected.
@@ -192,6 +194,12 @@ def _weights_in(folder: pathlib.Path) -> pathlib.Path:
   pickles = [name for name in names if name.endswith(_PICKLES)]
   if pickles and not others:
     _check_kind(folder / pickles[0])
+  shards = [x for x in others if re.search(r"-\d+-of-\d+\.", x)]
+  if shards and not indexes:
+    raise FileNotFoundError(
+      f"{folder} has {len(shards)} shards of weights, such as {shards[0]}, but"
+      f" no {_INDEXED}, which names the shard of each tensor; get it, too"
+    )
   listed = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
   raise FileNotFoundError(
     f"{folder} has no weights that are read: expected {_wanted()}; found"

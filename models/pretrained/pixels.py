@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from models.pretrained import tensor_files
+
 # Files beside the weights that describe how images are prepared. Transformers 5
 # writes the second, with the image processor's fields in a section.
 PREPROCESSOR = "preprocessor_config.json"
@@ -82,8 +84,16 @@ _CLASSES: Mapping[str, Mapping[str, Any]] = types.MappingProxyType(
       "crop_size": {"height": 224, "width": 224},
       "do_center_crop": True,
     },
+    "ChineseCLIP": _CLIP,
+    "Blip": _CLIP
+    | {"size": {"height": 384, "width": 384}, "do_center_crop": False},
+    # Resizes to more than `size`, and crops only if that is below 384.
+    "ConvNext": {"crop_pct": 224 / 256},
   }
 )
+# Classes for which one number as `size` is a square; for others it is the
+# shorter side.
+SQUARE = ("ViT", "DeiT", "Blip", "EfficientNet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +134,13 @@ def read_processor(folder: pathlib.Path) -> Processor:
   ]
   if section is new:
     candidates.reverse()
+  nested = isinstance(old.get(_SECTION), Mapping)
+  if nested and section is None and not any(name in old for name in FIELDS):
+    # Transformers would take its own defaults in place of such a section.
+    raise ValueError(
+      f"{folder / PREPROCESSOR}: the fields of the image processor must not lie"
+      f" in a section {_SECTION}, as in {PROCESSOR}; move them out of it"
+    )
   known = [(name, fields) for name, fields in candidates if fields is not None]
   if not known:
     return Processor("", {}, {})
@@ -154,13 +171,17 @@ def statistics(
   """
   config = {**defaults, **processor}
   # EfficientNet's class divides again unless its file forbids it.
-  kind = str(config.get("image_processor_type", ""))
-  include_top = config.get("include_top", kind.startswith("EfficientNet"))
+  kind = class_name(config)
+  is_effnet = kind == "EfficientNet"
+  include_top = config.get("include_top", is_effnet)
+  rescale_offset = config.get("rescale_offset")
+  if kind and not is_effnet:  # other classes have neither step
+    include_top = rescale_offset = False
   factor = config.get("rescale_factor", 1 / 255)
   if type(factor) not in (int, float) or not factor > 0:
     raise ValueError(f"rescale_factor must be a number above 0; got {factor!r}")
   scale = np.full(3, factor if config.get("do_rescale", True) else 1.0)
-  shift = np.full(3, -1.0 if config.get("rescale_offset") else 0.0)
+  shift = np.full(3, -1.0 if rescale_offset else 0.0)
   if config.get("do_normalize", True):
     mean, std = _named(config, "image_mean"), _named(config, "image_std")
     plain = np.allclose(scale * 255, 1) and not shift.any()
@@ -174,11 +195,35 @@ def statistics(
   return triple((-shift * std).tolist()), triple(std.tolist())
 
 
+def said(fields: Mapping[str, Any] | None) -> dict[str, Any]:
+  """Return the fields that are not null, which stands for a default."""
+  return {name: x for name, x in (fields or {}).items() if x is not None}
+
+
 def triple(values: Any) -> Triple:
   """Return numbers of red, green and blue; one number stands for three."""
   is_one = isinstance(values, int | float)
   red, green, blue = [values] * 3 if is_one else values
   return float(red), float(green), float(blue)
+
+
+def full_name(fields: Mapping[str, Any]) -> str:
+  """Return the class that a file names, or ""."""
+  kind = fields.get("image_processor_type")
+  return str(kind or fields.get("feature_extractor_type") or "")
+
+
+def class_name(fields: Mapping[str, Any]) -> str:
+  """Return a class's name before "ImageProcessor", as `SQUARE` has it."""
+  kind = full_name(fields)
+  for end in ("Fast", "Pil", "ImageProcessor", "FeatureExtractor"):
+    kind = kind.removesuffix(end)
+  return kind
+
+
+def is_known(kind: str) -> bool:
+  """Return whether a class's steps and defaults are known here."""
+  return kind in _CLASSES
 
 
 def _named(config: Mapping[str, Any], field: str) -> Triple:
@@ -201,14 +246,8 @@ def _with_defaults(fields: Mapping[str, Any]) -> dict[str, Any]:
 
   null stands for the default, too.
   """
-  kind = fields.get("image_processor_type") or fields.get(
-    "feature_extractor_type"
-  )
-  kind = str(kind or "")
-  for end in ("Fast", "Pil", "ImageProcessor", "FeatureExtractor"):
-    kind = kind.removesuffix(end)
-  given = {name: x for name, x in fields.items() if x is not None}
-  return {**_COMMON, **_CLASSES.get(kind, {}), **given}
+  defaults = _CLASSES.get(class_name(fields), {})
+  return {**_COMMON, **defaults, **said(fields)}
 
 
 def _meant(fields: Mapping[str, Any], field: str) -> Any:
@@ -227,7 +266,9 @@ def _object(path: pathlib.Path) -> Mapping[str, Any]:
   try:
     content = json.loads(path.read_text("utf-8-sig"))
   except (ValueError, RecursionError) as error:
-    raise ValueError(f"{path} is no intact JSON: {error}") from error
+    raise ValueError(
+      f"{path} is no intact JSON ({error}){tensor_files.told(path)}"
+    ) from error
   if not isinstance(content, dict):
     raise ValueError(f"{path} must hold a JSON object; got {content!r:.80}")
   return content

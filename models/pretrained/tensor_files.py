@@ -166,6 +166,6 @@ def told(path: pathlib.Path) -> str:
   if not first:
     return ": it is empty; get it again"
   for begin, meaning in _OTHERS:
-    if first.lstrip().startswith(begin):
+    if first.lstrip().startswith(begin) and meaning not in path.suffix.upper():
       return f": it begins as {meaning}"
   return "; get it again"

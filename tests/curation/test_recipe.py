@@ -29,3 +29,16 @@ def test_all_problems_of_a_recipe_at_once():
     strict=True,
   ):
     assert line.startswith(f"  {words}")
+
+
+def test_the_pool_is_checked_with_the_steps():
+  values = align.get_config("mini").to_dict()
+  values["pool"] |= {"format": "tar", "path": "/nothing/here/*.tar"}
+  values["steps"]["word_count"] |= {"min_words": 9, "words": "letters"}
+  with pytest.raises(ValueError, match="^4 problems:") as raised:
+    recipe.checked(values, recipe.check_paths)
+  said = str(raised.value)
+  assert "pool.format must be one of" in said
+  assert "pool.path matches no file: /nothing/here/*.tar" in said
+  assert "steps.word_count.max_words must be 0" in said
+  assert "steps.word_count.words must be one of" in said

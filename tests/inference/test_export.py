@@ -136,6 +136,17 @@ def test_what_cannot_be_said_is_named(model):
     export.write(config, mapping.nested(params), "hf")
 
 
+def test_one_tower_of_clip_is_refused_in_three_lines(tmp_path):
+  found, _ = goldens.read(goldens.FOLDER / "hf_clip.npz")
+  config, params = goldens.load(families.find(found), found)
+  config = dataclasses.replace(config, image=None)
+  params = {x: a for x, a in params.items() if not x.startswith("img/")}
+  with pytest.raises(ValueError, match="no family with this model") as error:
+    export.write(config, mapping.nested(params), "hf", prefer="hf_clip")
+  assert len(str(error.value).splitlines()) == 3
+  assert "nor have 5 other families" in str(error.value)
+
+
 @pytest.mark.usefixtures("_only_mirror")
 def test_training_and_unread_fields_do_not_matter(model):
   config, params = model

@@ -56,7 +56,7 @@ def test_what_is_assumed_of_images_is_said(tmp_path, capsys):
   goldens.write_published("hf_clip", tmp_path)
   model_lib.load(tmp_path).make_image_protocol()
   error = capsys.readouterr().err
-  assert f"{tmp_path} has no processor_config.json or prepro" in error
+  assert f"{tmp_path} has no image processor in processor_config.json" in error
   assert "assumed hf_clip's usual pixels: shorter side to 12 (bicubic)" in error
   model_lib.load(tmp_path).make_image_protocol()
   assert "assumed" not in capsys.readouterr().err  # once
@@ -92,6 +92,53 @@ def test_a_processor_of_another_form(fields, tmp_path):
   (tmp_path / "processor_config.json").write_text(json.dumps(fields))
   with pytest.raises(ValueError, match=r"processor_config\.json|size"):
     model_lib.load(tmp_path).make_image_protocol()
+
+
+def test_efficientnet_takes_the_size_of_its_processor(tmp_path, capsys):
+  """It has no positions: ALIGN's tower says 600 pixels, its processor 289."""
+  goldens.write_published("hf_align", tmp_path)
+  described = image_protocols.to_hf(image_protocols.PROTOCOLS["align"].at(23))
+  path = tmp_path / "preprocessor_config.json"
+  path.write_text(json.dumps(described))
+  model = model_lib.load(tmp_path)
+  assert model.config.image.image_size != 23
+  assert model.make_image_protocol().size == 23
+  assert "assumed" not in capsys.readouterr().err
+
+
+def test_a_class_that_is_not_known_is_said(tmp_path, capsys):
+  goldens.write_published("hf_clip", tmp_path)
+  protocol = image_protocols.PROTOCOLS["clip"].at(12)
+  fields = image_protocols.to_hf(protocol)
+  fields["image_processor_type"] = "MyImageProcessor"
+  path = tmp_path / "preprocessor_config.json"
+  path.write_text(json.dumps(fields))
+  assert model_lib.load(tmp_path).make_image_protocol().size == 12
+  assert "names the class MyImageProcessor" in capsys.readouterr().err
+  fields["image_processor_type"] = "ConvNextImageProcessor"
+  path.write_text(json.dumps(fields))
+  with pytest.raises(ValueError, match=r"crop_pct must be absent.*ConvNext"):
+    model_lib.load(tmp_path).make_image_protocol()
+
+
+def test_naflex_has_one_class(tmp_path):
+  goldens.write_published("hf_siglip2", tmp_path)
+  path = tmp_path / "preprocessor_config.json"
+  fields = {"image_processor_type": "SiglipImageProcessor", "resample": 2}
+  path.write_text(json.dumps(fields))
+  with pytest.raises(ValueError, match="must be Siglip2ImageProcessor for"):
+    model_lib.load(tmp_path).make_image_protocol()
+
+
+def test_sentence_transformers_cut_texts_shorter(tmp_path):
+  goldens.write_published("hf_bert", tmp_path)
+  words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"]
+  (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+  model = model_lib.load(tmp_path)
+  assert model.make_tokenizer().num_tokens == model.config.text.num_tokens
+  path = tmp_path / "sentence_bert_config.json"
+  path.write_text('{"max_seq_length": 4}')
+  assert model.make_tokenizer()(["a a a a"]).tolist() == [[2, 4, 4, 3]]
 
 
 def test_a_vocabulary_larger_than_the_model_s(tmp_path):

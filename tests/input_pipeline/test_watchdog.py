@@ -1,6 +1,8 @@
 """Waiting for data: how long, since when it counts, what is said of it."""
 
 import dataclasses
+import pathlib
+import tempfile
 import threading
 
 import numpy as np
@@ -52,6 +54,18 @@ def make_batch(seconds: dict[str, float], assembled: float):
     clocks.SECONDS: rows,
     clocks.ASSEMBLED: np.array([0.0, assembled]),
   }
+
+
+def test_folders_of_killed_loops_are_deleted(tmp_path, monkeypatch):
+  monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+  (tmp_path / "diptych-stages-killed").mkdir()
+  (tmp_path / "diptych-stages-killed" / "1-2").write_bytes(b"read")
+  (tmp_path / "other").mkdir()
+  data = Loop(tmp_path).config
+  with watchdog.watch(data) as first, watchdog.watch(data) as second:
+    folders = {pathlib.Path(x.clocks.folder) for x in (first, second)}
+    assert set(tmp_path.iterdir()) == {*folders, tmp_path / "other"}
+  assert list(tmp_path.iterdir()) == [tmp_path / "other"]
 
 
 @pytest.fixture

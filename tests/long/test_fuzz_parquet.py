@@ -304,6 +304,8 @@ def _files(draw) -> tuple[str, list[_File]]:
 @hypothesis.settings(
   max_examples=1000,
   deadline=None,
+  database=None,
+  derandomize=True,
   suppress_health_check=list(hypothesis.HealthCheck),
 )
 def test_a_thousand_tables(drawn):

@@ -141,6 +141,8 @@ def _joined(draw):
 @hypothesis.settings(
   max_examples=1000,
   deadline=None,
+  database=None,
+  derandomize=True,
   suppress_health_check=list(hypothesis.HealthCheck),
 )
 def test_a_thousand_tars(joined):

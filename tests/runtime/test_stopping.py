@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -52,6 +53,24 @@ def test_a_second_sigterm_does_not_disturb_the_end():
   assert cleaned
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_a_finalizer_is_not_lost(number):
+  class Finalized:
+    def __del__(self):
+      os.kill(os.getpid(), number)
+
+  @stopping.raised()
+  def work():
+    Finalized()  # Python prints what __del__ raises, and goes on
+    time.sleep(10)
+
+  before = sys.unraisablehook
+  with pytest.raises(stopping.Stopped) as raised:
+    work()
+  assert raised.value.number == number
+  assert sys.unraisablehook is before
+
+
 def test_no_handler_of_exceptions_catches_it():
   assert not issubclass(stopping.Stopped, Exception)
   other = signal.getsignal(signal.SIGTERM)
@@ -68,6 +87,29 @@ def test_reported_returns_the_code(capsys):
 
   assert failures.reported(main)([]) == 75
   assert "finished work is kept" in capsys.readouterr().err
+
+
+def test_the_end_keeps_its_code():
+  code = """
+import atexit, os, signal
+from runtime import failures, stopping
+class Crash:
+  def __del__(self):
+    os._exit(139)  # as XLA does at times while Python cleans up
+crash = Crash()
+atexit.register(print, "handlers of atexit are called")
+main = lambda argv: os.kill(os.getpid(), signal.SIGTERM)
+raise SystemExit(failures.reported(main, stopping.end)([]))
+"""
+  done = subprocess.run(
+    (sys.executable, "-c", code),
+    cwd=failures._ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 143, done.stderr
+  assert done.stdout == "handlers of atexit are called\n"
+  assert done.stderr == "SIGTERM: ended; nothing was saved\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -68,7 +68,8 @@ def _advance(iterator, count):
 @pytest.fixture(scope="module")
 def saved(config, tmp_path_factory):
   """Return a folder with steps 3 and 5, and the batch that follows each."""
-  folder = tmp_path_factory.mktemp("saved") / "checkpoints"
+  # Orbax looks for its files by a pattern below the folder.
+  folder = tmp_path_factory.mktemp("saved [1] {a,b}*") / "checkpoints"
   checkpointer = checkpointing.Checkpointer(folder, keep=5)
   iterator = runs.make_iterator(config)
   following = {}
@@ -93,6 +94,11 @@ def _restore(folder, config, count=1):
   finally:
     checkpointer.close()
   return state, next(iterator)
+
+
+def test_a_folder_that_tensorstore_would_misread(tmp_path):
+  with pytest.raises(ValueError, match="has a backslash.* another name"):
+    checkpointing.Checkpointer(tmp_path / "a\\b", keep=1)
 
 
 @pytest.mark.parametrize("count", [8, 4, 1])

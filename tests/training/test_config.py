@@ -218,6 +218,6 @@ def test_a_file_that_is_not_there_costs_nothing(tmp_path):
     }
   )
   with pytest.raises(FileNotFoundError, match="tokenizer_path"):
-    train.run(config, tmp_path / "run")
+    train.check(config, tmp_path / "run")
   assert not cache.exists()
   assert not (tmp_path / "run").exists()

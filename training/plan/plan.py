@@ -62,6 +62,12 @@ def run(
   return 0 if plan["fits"] else 1
 
 
+def check(config: config_lib.Config, topology: topology_lib.Topology) -> None:
+  """Raise ValueError where no step of `config` can be made for a topology."""
+  devices = topology_lib.devices(topology)
+  train_step.check(config, mesh_lib.make_mesh(config.mesh, devices))
+
+
 def make(
   config: config_lib.Config,
   topology: topology_lib.Topology,

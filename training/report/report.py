@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from evaluators import gallery, summary
+from input_pipeline import model_inputs
 from runtime.pages import page
 from runtime.storage import whole_files
 from training.report import report_charts
@@ -72,7 +73,7 @@ def render(
   rows = summary.rows(results)
   return _template().render(
     title=title,
-    facts=facts,
+    facts={**facts, **_inputs(results)},
     warnings=warnings,
     charts=report_charts.draw(metrics),
     tiles=_tiles(rows),
@@ -97,6 +98,22 @@ def _template() -> jinja2.Template:
       "percent": lambda share: f"{100 * share:.2f}%",
     },
   )
+
+
+def _inputs(results: Mapping[str, Any]) -> dict[str, str]:
+  """Return the image protocol and the tokenizer that the results are of."""
+  inputs = results.get(summary.INPUTS)
+  if not inputs:  # of an earlier version
+    return {}
+  protocol = model_inputs.protocol_of(inputs["image_protocol"])
+  tokenizer = inputs["tokenizer"]
+  rule = tokenizer["rule"]
+  return {
+    "image protocol": model_inputs.in_words(protocol),
+    "tokenizer": f"{tokenizer['vocab_size']:,} entries, texts of"
+    f" {rule['num_tokens']} tokens, cleaning {rule['clean']}, digest"
+    f" {tokenizer['digest']}",
+  }
 
 
 def _tiles(rows: Sequence[summary.Row]) -> list[dict[str, Any]]:

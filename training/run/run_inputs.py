@@ -77,13 +77,23 @@ def find_tokenizer(
 def find_protocol(
   folder: pathlib.Path, config: config_lib.Config
 ) -> model_inputs.Protocol:
-  """Return the image protocol of a run, begun or new; see `find`."""
+  """Return the image protocol of a run, begun or new; see `find`.
+
+  Raises:
+    ValueError: its file is damaged, or of another image size.
+  """
   started_with = workdir.read_config(folder)
   if (
     started_with
     and started_with.data.image_protocol == config.data.image_protocol
     and (protocol := model_inputs.read_protocol(folder))
   ):
+    size = getattr(protocol, "size", config.data.image_size)
+    if size != config.data.image_size:
+      raise ValueError(
+        f"{folder / model_inputs.IMAGE_PROTOCOL} has size {size}; expected"
+        f" data.image_size={config.data.image_size}"
+      )
     return protocol
   return _new_protocol(config)
 
@@ -91,13 +101,15 @@ def find_protocol(
 def check_early(folder: pathlib.Path, config: config_lib.Config) -> None:
   """Check text ids that are known before data are opened.
 
-  A run that holds its tokenizer needs no vocabulary elsewhere.
+  A begun run has its tokenizer, and needs no vocabulary elsewhere.
 
   Raises:
     FileNotFoundError, ValueError: the vocabulary cannot be used, or an id of
       the text tower is not the tokenizer's.
   """
-  if model_inputs.read_tokenizer(folder) is not None:
+  begun = workdir.has_checkpoint(folder)
+  if begun and (made := model_inputs.read_tokenizer(folder)) is not None:
+    config.check_text_ids(made.rule)
     return
   is_own = not _text_start(config)[0] or config.is_excepted(_EMBEDDING)
   if config.data.tokenizer in tokenizers.WITHOUT_FILE:
@@ -144,12 +156,15 @@ def _new_tokenizer(config: config_lib.Config) -> tokenizers.Tokenizer:
     )
     return tokenizer.check_size(theirs, f"of {path}", data.vocab_size)
   ours = _made_tokenizer(config)
+  alternative = 'leave data.tokenizer_path ""'
+  if data.tokenizer == "bytes":
+    alternative = 'give another data.tokenizer, as "bpe",'
   if any(_ids(ours, text) != _ids(theirs, text) for text in _PLAIN):
     raise ValueError(
       f'data.tokenizer="{data.tokenizer}" with data.tokenizer_path='
-      f"{data.tokenizer_path} gives other ids than the tokenizer of {path},"
-      " whose token embedding the run starts from: leave data.tokenizer_path"
-      f' "" to take that one, or set init_except=("{_EMBEDDING}",)'
+      f'"{data.tokenizer_path}" gives other ids than the tokenizer of {path},'
+      f" whose token embedding the run starts from: {alternative} to take that"
+      f' one, or set init_except=("{_EMBEDDING}",)'
     )
   differing = [
     f"{name} is {getattr(ours.rule, name)!r} in the run, {value!r} there"
@@ -205,6 +220,8 @@ def _new_protocol(config: config_lib.Config) -> model_inputs.Protocol:
   try:
     theirs = _protocol_of(path)
   except (ValueError, OSError) as error:
+    if workdir.is_run(pathlib.Path(path)):  # it has one, which is damaged
+      raise
     metrics.say(
       f"Image protocol: {model_inputs.describe(trained)}, as"
       f" data.augmentation trains; {path} describes none ({_line(error)})"

@@ -18,7 +18,7 @@ from models.pretrained import (
   opening,
   positions,
 )
-from runtime import cluster, failures, sections
+from runtime import checks, cluster, failures, sections
 from runtime import mesh as mesh_lib
 from training import checkpointing, metrics
 from training import config as config_lib
@@ -36,6 +36,22 @@ _FITTED = r"embed_dim|image\.image_size|text\.num_tokens"
 # Paths of the towers' learned positions.
 _IMAGE_POSITION, _TEXT_POSITION = "img/position", "txt/position"
 Targets = Mapping[str, jax.ShapeDtypeStruct]
+
+
+@checks.collected()
+def check_early(config: config_lib.Config) -> None:
+  """Raise ValueError, naming the field, where there is nothing to start from.
+
+  The list of tensors is read, no tensor is.
+  """
+  for field in _FIELDS:
+    path = getattr(config, field)
+    if not path or workdir.is_run(pathlib.Path(path)):
+      continue
+    try:
+      opening.open_model(path)
+    except (ValueError, OSError) as error:
+      checks.refuse(_message(field, path, error))
 
 
 def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
@@ -71,12 +87,15 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
         params_read |= {p: _placed(x, wanted[p]) for p, x in params.items()}
         names |= tensors
     except (ValueError, OSError, failures.RunError) as error:
-      reason = str(error).removeprefix(f"{path}: ")
-      raise ValueError(f"--config.{field}={path}: {reason}") from error
+      raise ValueError(_message(field, path, error)) from error
     num_read, num_all = len(params_read) - before, len(wanted)
     metrics.say(f"Read {num_read} of {num_all} arrays from {path}")
   _check_excepted(config, names)
   return mapping.nested(params_read)
+
+
+def _message(field: str, path: str, error: Exception) -> str:
+  return f"--config.{field}={path}: {str(error).removeprefix(f'{path}: ')}"
 
 
 def _targets(

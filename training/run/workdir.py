@@ -160,6 +160,11 @@ def is_run(folder: pathlib.Path) -> bool:
   return (folder / CONFIG).is_file() and (folder / CHECKPOINTS).is_dir()
 
 
+def has_checkpoint(folder: pathlib.Path) -> bool:
+  """Return whether a folder holds the checkpoint of a step."""
+  return any(path.name.isdecimal() for path in (folder / CHECKPOINTS).glob("*"))
+
+
 def read_config(folder: pathlib.Path) -> config_lib.Config | None:
   """Return the config that a run was started with, None without one.
 

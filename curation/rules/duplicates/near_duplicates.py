@@ -58,13 +58,13 @@ class NearDuplicates(embedding_store.Reduction, operators.Filter):
   def check(self, field: str) -> None:
     super().check(field)
     if not self.references:
-      raise ValueError(
+      checks.refuse(
         f"{field}.references must name images or their embeddings; got ()"
       )
     for name in ("num_clusters", "num_iterations", "subset"):
       checks.at_least(f"{field}.{name}", getattr(self, name), 1)
     if not self.subset <= self.num_nearest <= self.num_clusters:
-      raise ValueError(
+      checks.refuse(
         f"{field} needs subset <= num_nearest <= num_clusters; got"
         f" {self.subset}, {self.num_nearest}, {self.num_clusters}"
       )

@@ -15,6 +15,7 @@ from curation import operators
 from curation.keys import hamming
 from curation.rules.duplicates import perceptual_hashes
 from input_pipeline.storage import npy
+from runtime import checks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,7 @@ class ReferenceImages(operators.Filter):
   def check(self, field: str) -> None:
     hamming.check_distance(self.max_distance, f"{field}.max_distance")
     if not self.references:
-      raise ValueError(
+      checks.refuse(
         f"{field}.references must name files of hashes; got (). Curate the"
         " reference set with a step phash: its signals/ has them"
       )

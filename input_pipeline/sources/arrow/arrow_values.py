@@ -208,7 +208,8 @@ def entry(value: Any, path: str) -> Any:
 def _scalar(data: str | bytes | None, path: str) -> str | None:
   """Return the text or number at a place of JSON as text; None for neither."""
   try:
-    value = entry(json.loads(data), path) if data else None
+    fields = json.loads(data or "null", object_pairs_hook=columns_lib.once)
+    value = entry(fields, path)
   except (ValueError, RecursionError):
     return None
   if isinstance(value, bool) or not isinstance(value, str | int | float):

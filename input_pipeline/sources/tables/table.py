@@ -146,7 +146,10 @@ class Records:
     self._header: tuple[str, ...] = ()
     self._delimiter = ""
     if not len(self):
-      raise ValueError(f"{field}.path: {name} has no rows")
+      raise ValueError(
+        f"{field}.path: {name} has no rows; write them, or delete the file if"
+        " captions are elsewhere in its folder"
+      )
     if _is_separated(path):
       with open(path, "rb") as file:
         self._read_header(file.read(int(self.starts[0])), field)

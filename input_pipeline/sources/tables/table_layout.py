@@ -160,7 +160,7 @@ def _json(text: str, once: Collection[str]) -> Row:
   def keep(found: list[tuple[str, Any]]) -> Row:
     nonlocal pairs
     pairs = found  # the outermost object is the last to be complete
-    return dict(found)
+    return columns_lib.once(found)
 
   try:
     values = json.loads(text, object_pairs_hook=keep)
@@ -170,11 +170,12 @@ def _json(text: str, once: Collection[str]) -> Row:
     raise _broken(f"no JSON: {error}") from error
   if not isinstance(values, dict):
     raise _broken("no JSON object, as {...}")
-  if len(pairs) > len(values):
-    for name, value in pairs:
-      if name in once and repr(value) != repr(values[name]):
-        raise _broken(f"the field {name} twice, with different values")
-  return values
+  # Another field than these may come twice.
+  last = dict(pairs)
+  for name in last.keys() & once:
+    if isinstance(values[name], columns_lib.Twice):
+      raise _broken(f"the field {name} twice, with different values")
+  return last
 
 
 def _named(values: Sequence[str], header: Sequence[str]) -> Row:
@@ -195,6 +196,7 @@ def _broken_letter(letter: str, data: bytes) -> str:
     if 0xDC80 <= ord(letter) <= 0xDCFF:
       return (
         f"byte 0x{data[error.start]:02x}, at byte {error.start} of the row, "
-        'which is not UTF-8; the field encoding names another, as "latin-1"'
+        'which is not UTF-8; format="table" reads other encodings, as '
+        'encoding="latin-1"'
       )
   return f"half a surrogate pair, \\u{ord(letter):04x}"

@@ -96,12 +96,19 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
   """
   image, text = model.image, model.text
   hf_json.refuse_others(
-    "model.image", image, {"head_width": 0, "projection": False}
+    "model.image",
+    image,
+    {"tower": "efficientnet", "head_width": 0, "projection": False},
   )
   hf_json.refuse_others(
     "model.text",
     text,
-    {"pool": "cls", "projection": True, "projection_bias": True},
+    {
+      "tower": "bert",
+      "pool": "cls",
+      "projection": True,
+      "projection_bias": True,
+    },
   )
   assert isinstance(image, efficientnet.EfficientNetConfig)
   assert isinstance(text, bert.BertConfig)

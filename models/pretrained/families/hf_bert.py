@@ -97,7 +97,9 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
     ValueError: the model is not a BERT.
   """
   hf_json.refuse_others("model.image", model.image, None)
-  hf_json.refuse_others("model.text", model.text, {"projection": False})
+  hf_json.refuse_others(
+    "model.text", model.text, {"tower": "bert", "projection": False}
+  )
   assert isinstance(model.text, bert.BertConfig)
   return {
     "architectures": ["BertModel"],
@@ -116,6 +118,8 @@ def read_text(
 ) -> bert.BertConfig:
   """Return the tower of a BERT's settings; `section` names them in messages."""
   config: dict[str, Any] = {**_DEFAULTS, **settings}
+  if config["pad_token_id"] is None:
+    config["pad_token_id"] = 0
   hf_json.expect(config, section, "is_decoder", False)
   hf_json.expect(config, section, "position_embedding_type", "absolute")
 

@@ -112,7 +112,8 @@ def write_config(model: dual_encoder.ModelConfig) -> dict[str, Any]:
     ValueError: transformers' config cannot express a field.
   """
   hf_json.refuse_others("model.text", model.text, None)
-  hf_json.refuse_others("model.image", model.image, {"head_width": _HEAD_WIDTH})
+  expected = {"tower": "efficientnet", "head_width": _HEAD_WIDTH}
+  hf_json.refuse_others("model.image", model.image, expected)
   assert isinstance(model.image, efficientnet.EfficientNetConfig)
   config = {"model_type": "efficientnet", **written_image(model.image)}
   if not model.image.projection:

@@ -56,7 +56,7 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
   """
   tensors = files.tensors
   has_bias = "logit_bias" in tensors
-  preprocess = files.config.get("preprocess_cfg", {})
+  preprocess = pixels.said(files.config.get("preprocess_cfg"))
   fields = {
     "scale_init": mapping.scale(tensors, "logit_scale"),
     "bias_init": mapping.number(tensors, "logit_bias") if has_bias else 0.0,

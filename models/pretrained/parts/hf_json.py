@@ -12,7 +12,11 @@ Tower = TypeVar("Tower")
 ACTIVATIONS: Mapping[str, str] = types.MappingProxyType(
   {
     "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_accurate": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
     "gelu_new": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "quick_gelu": "quick_gelu",
   }

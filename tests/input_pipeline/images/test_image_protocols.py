@@ -219,6 +219,73 @@ def test_from_transformers(config, expected):
   assert dataclasses.replace(got, mean=named.mean, std=named.std) == named
 
 
+def _hf(kind, **fields):
+  return image_protocols.from_hf(
+    HALF
+    | {"image_processor_type": f"{kind}ImageProcessor", "resample": 3}
+    | fields
+  )
+
+
+@pytest.mark.parametrize(
+  ("kind", "fields", "resize"),
+  [
+    # One number is the shorter side for CLIP's class, a square for ViT's.
+    ("CLIP", {"size": 9, "do_center_crop": True}, "shortest"),
+    ("ViT", {"size": 9, "do_center_crop": True}, "squash"),
+    ("ViT", {"size": 9}, "squash"),
+    (
+      "CLIP",
+      {"size": 9, "do_center_crop": True, "default_to_square": True},
+      "squash",
+    ),
+    ("ViT", {"size": [9, 9]}, "squash"),
+    ("ViT", {"size": {"height": 9.0, "width": 9.0}}, "squash"),
+  ],
+)
+def test_spellings_of_a_size(kind, fields, resize):
+  got = _hf(kind, crop_size=8, **fields)
+  assert (got.resize, got.resize_size) == (resize, 9)
+  assert got.size == (8 if fields.get("do_center_crop") else 9)
+  assert type(got.size) is int
+
+
+def test_only_efficientnet_has_efficientnet_s_steps():
+  steps = {"include_top": True, "rescale_offset": True}
+  plain = _hf("ViT", size=9)
+  assert _hf("ViT", size=9, **steps) == plain
+  assert _hf("EfficientNet", size=9, **steps).mean != plain.mean
+
+
+@pytest.mark.parametrize(
+  ("fields", "match"),
+  [
+    ({"size": {"shortest_edge": 9, "longest_edge": 12}}, "size must be a sq"),
+    ({"size": {"height": 9.5, "width": 9.5}}, "size must be a square"),
+    ({"size": 9, "crop_size": 10}, "crop_size must be .* at most 9 pixels"),
+    ({"size": 9, "resample": "bicubic"}, "resample must be among .*'bicubic'"),
+    ({"size": 9, "do_resize": False}, "do_resize must be true"),
+  ],
+)
+def test_a_processor_is_refused_by_field(fields, match):
+  with pytest.raises(ValueError, match=match):
+    _hf("CLIP", do_center_crop=True, **fields)
+
+
+def test_one_number_is_the_shorter_side_without_a_crop_too():
+  with pytest.raises(ValueError, match="size must be a square where do_center"):
+    _hf("CLIP", size=9, do_center_crop=False)
+
+
+def test_null_in_open_clip_s_file_is_the_default():
+  nulls = dict.fromkeys(("mean", "std", "size", "resize_mode", "interpolation"))
+  assert image_protocols.from_open_clip(nulls) == (
+    image_protocols.from_open_clip({})
+  )
+  with pytest.raises(ValueError, match="square size"):
+    image_protocols.from_open_clip({"size": [8, 9]})
+
+
 def test_std_twice():
   """EfficientNet's classifiers: (x / 255 - mean) / std, then / std again."""
   config = ALIGN_HF | {"do_normalize": True, "include_top": True}
@@ -249,7 +316,8 @@ def test_std_twice():
 )
 def test_what_transformers_does_and_we_do_not(change):
   with pytest.raises(
-    ValueError, match=r"preprocessor_config.json must.*got Eff"
+    ValueError,
+    match=r"preprocessor_config.json: .* must be .*; got .* with Eff",
   ):
     image_protocols.from_hf(ALIGN_HF | change)
 

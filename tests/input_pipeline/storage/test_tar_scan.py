@@ -190,3 +190,16 @@ def _prepare(folder, pattern):
 def test_uids_of_numbers(value, key):
   found = tar_scan.uid("0", "id", f'{{"id": {value}}}'.encode())
   assert found == ((0, 0) if key is None else uids_lib.uid(key))
+
+
+@pytest.mark.parametrize(
+  ("data", "key"),
+  [
+    ('{"a": {"id": "7", "id": "8"}}', None),
+    ('{"a": {"id": "8"}, "a": {"id": "7"}}', None),
+    ('{"a": {"id": "7", "id": "7"}, "b": 1, "b": 2}', "7"),
+  ],
+)
+def test_uids_that_are_there_twice(data, key):
+  found = tar_scan.uid("0", "a.id", data.encode())
+  assert found == ((0, 0) if key is None else uids_lib.uid(key))

@@ -252,6 +252,44 @@ def test_siglip_prefers_its_own_file(vocabulary, tmp_path):
   assert hf.load(tmp_path)(["ca!t"])[0].tolist()[:3] == [0, 5, 2]
 
 
+def test_siglip_s_padding_and_added_tokens(vocabulary, tmp_path):
+  vocabulary("siglip")
+  config = {"tokenizer_class": "SiglipTokenizer"}
+  decoder = {"1": {"content": "</s>"}, "2": {"content": "<unk>"}}
+  published = config | {"added_tokens_decoder": decoder, "pad_token": "</s>"}
+  _write(tmp_path, tokenizer_config=published)
+  assert hf.load(tmp_path, num_tokens=64).rule == rules.SIGLIP
+  other = {"pad_token": "<unk>", "padding_side": "left"}
+  _write(tmp_path, tokenizer_config=config | other)
+  rule = hf.load(tmp_path, num_tokens=64).rule
+  assert (rule.pad_id, rule.pad_left) == (2, True)
+  _write(tmp_path, tokenizer_config=config | {"pad_token": "<nope>"})
+  with pytest.raises(ValueError, match="it lacks the padding '<nope>'"):
+    hf.load(tmp_path, num_tokens=64)
+  decoder = {"3000": {"content": "<new>", "special": True}}
+  _write(tmp_path, tokenizer_config=config | {"added_tokens_decoder": decoder})
+  with pytest.raises(ValueError, match="'<new>' must have the id 3000 .*lacks"):
+    hf.load(tmp_path, num_tokens=64)
+  _write(tmp_path, tokenizer_config={"tokenizer_class": "XLMRobertaTokenizer"})
+  with pytest.raises(ValueError, match=r"spiece\.model .* read as T5's"):
+    hf.load(tmp_path, num_tokens=64)
+
+
+def test_ids_of_clip_s_vocab_json(vocabulary, tmp_path):
+  vocabulary("clip")
+  plain = hf.load(tmp_path, num_tokens=8)
+  entries = clip.load_hf(tmp_path / "merges.txt", 8).codec.tokenizer.get_vocab()
+  moved = {x: (i + 1) % len(entries) for x, i in entries.items()}
+  _write(tmp_path, vocab=moved)
+  made = hf.load(tmp_path, num_tokens=8)
+  expected = (plain(["a"]) + 1) % len(entries)
+  np.testing.assert_array_equal(made(["a"]), expected)
+  del moved["a</w>"]
+  _write(tmp_path, vocab=moved)
+  with pytest.raises(ValueError, match="it lacks 'a</w>', which a merge makes"):
+    hf.load(tmp_path, num_tokens=8)
+
+
 def test_t5_by_its_model(vocabulary, tmp_path):
   vocabulary("siglip")
   config = {"tokenizer_class": "T5Tokenizer", "model_max_length": 32}
@@ -315,3 +353,83 @@ def test_by_its_name(tmp_path):
     assert tokenizer.vocab_size == 8
   with pytest.raises(ValueError, match='"hf" needs data.vocab_size of at lea'):
     test_published._make("hf", tmp_path, num_tokens=8, vocab_size=7)
+
+
+def test_the_padding_of_a_class(tmp_path):
+  """Of BERT's and CLIP's, where no file names it."""
+  _words(tmp_path)
+  for file in ({"config": {"model_type": "siglip2"}},):
+    _write(tmp_path, **file)
+    assert hf.load(tmp_path, num_tokens=4)(["a"]).tolist() == [[1, 0, 4, 2]]
+  _write(tmp_path, config={"model_type": "clip"}, tokenizer_config={})
+  with pytest.raises(ValueError, match="names no padding.*endoftext"):
+    hf.load(tmp_path, num_tokens=4)
+
+
+def _added(**tokens):
+  decoder = {
+    str(i): {"content": x, "special": False} for x, i in tokens.items()
+  }
+  return CONFIG | {"added_tokens_decoder": decoder}
+
+
+def test_added_tokens(tmp_path):
+  _words(tmp_path)
+  _write(tmp_path, tokenizer_config=_added(dog=8, cat=5))
+  made = hf.load(tmp_path, num_tokens=6)
+  assert made.vocab_size == 9
+  assert made(["a dogcat"])[0].tolist() == [0, 4, 8, 5, 2, 1]
+  _write(tmp_path, tokenizer_config=CONFIG, added_tokens={"dog": 8})
+  assert hf.load(tmp_path, num_tokens=6)(["dog a"])[0].tolist() == [
+    *(0, 8, 4, 2, 1, 1)
+  ]
+  for wrong in ({"dog": 9}, {"cat": 6}):
+    _write(tmp_path, added_tokens=wrong)
+    with pytest.raises(ValueError, match=r"added token '(dog|cat)' must have"):
+      hf.load(tmp_path, num_tokens=6)
+
+
+@pytest.mark.parametrize(
+  ("fields", "match"),
+  [
+    ({"truncation_side": "left"}, "truncation_side must not be 'left'"),
+    ({"split_special_tokens": True}, "split_special_tokens must not be True"),
+  ],
+)
+def test_fields_that_would_give_other_ids(fields, match, tmp_path):
+  _words(tmp_path)
+  _write(tmp_path, tokenizer_config=CONFIG | fields)
+  with pytest.raises(ValueError, match=match):
+    hf.load(tmp_path, num_tokens=6)
+
+
+def test_classes_that_read_a_vocabulary_otherwise(tmp_path):
+  (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n")
+  for name in ("BertJapaneseTokenizer", "PhobertTokenizer"):
+    _write(tmp_path, tokenizer_config={"tokenizer_class": name})
+    with pytest.raises(ValueError, match=f"tokenizer_class is {name}"):
+      hf.load(tmp_path, num_tokens=6)
+  _write(tmp_path, tokenizer_config={"tokenizer_class": None})
+  assert hf.load(tmp_path, num_tokens=4)(["a"]).tolist() == [[2, 4, 3, 0]]
+  _write(tmp_path, tokenizer_config={"do_basic_tokenize": False})
+  with pytest.raises(ValueError, match="do_basic_tokenize must be true"):
+    hf.load(tmp_path, num_tokens=6)
+
+
+def test_sentence_transformers_lower_case(tmp_path):
+  _words(tmp_path)
+  _write(tmp_path, tokenizer_config=CONFIG)
+  assert hf.load(tmp_path, num_tokens=4)(["Cats"])[0].tolist()[1] == 7
+  _write(tmp_path, sentence_bert_config={"do_lower_case": True})
+  assert hf.load(tmp_path, num_tokens=4)(["CAT"])[0].tolist()[1] == 5
+
+
+def test_a_folder_of_both_libraries(tmp_path):
+  _words(tmp_path)
+  text = {"context_length": 6, "hf_tokenizer_name": "x"}
+  text["tokenizer_kwargs"] = {"clean": "canonicalize"}
+  _write(tmp_path, tokenizer_config=CONFIG)
+  _write(tmp_path, open_clip_config={"model_cfg": {"text_cfg": text}})
+  assert hf.load(tmp_path).rule.clean == "open_clip_canonicalize"
+  made = hf.load(tmp_path, num_tokens=6, as_open_clip=False)
+  assert made.rule.clean == "none"

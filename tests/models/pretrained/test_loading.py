@@ -129,6 +129,28 @@ def test_a_description_that_cannot_be_meant(config, message, tmp_path):
   assert len(str(error.value).splitlines()) == 1
 
 
+def test_positions_of_another_length_are_refused(tmp_path):
+  """open_clip would interpolate those of texts."""
+  goldens.write_published("open_clip_vit", tmp_path)
+  path = tmp_path / "open_clip_config.json"
+  config = json.loads(path.read_text())
+  config["model_cfg"]["text_cfg"]["context_length"] -= 1
+  path.write_text(json.dumps(config))
+  with pytest.raises(ValueError, match="positional_embedding: expected .9, 16"):
+    _params(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["gelu_python", "gelu_accurate"])
+def test_other_names_of_gelu(name, tmp_path):
+  goldens.write_published("hf_vit", tmp_path)
+  path = tmp_path / "config.json"
+  path.write_text(
+    json.dumps(json.loads(path.read_text()) | {"hidden_act": name})
+  )
+  expected = {"gelu_python": "gelu", "gelu_accurate": "gelu_tanh"}[name]
+  assert _config(tmp_path).image.activation == expected
+
+
 def _params(path):
   files = opening.open_model(path)
   family = loading.find_family(files)

@@ -82,6 +82,9 @@ def test_shards(tmp_path):
   index.write_text("{}")
   with pytest.raises(ValueError, match="no weight_map"):
     opening.open_model(tmp_path)
+  index.unlink()
+  with pytest.raises(FileNotFoundError, match="2 shards .* no model.safeten"):
+    opening.open_model(tmp_path)
 
 
 def test_npz(tmp_path):

@@ -111,6 +111,21 @@ def test_a_processor_that_is_broken(text, tmp_path):
     pixels.read_processor(tmp_path)
 
 
+def test_a_processor_that_is_a_pointer(tmp_path):
+  path = tmp_path / "preprocessor_config.json"
+  path.write_text("version https://git-lfs.github.com/spec/v1\n")
+  with pytest.raises(ValueError, match="a Git LFS pointer: run git lfs pull"):
+    pixels.read_processor(tmp_path)
+
+
+def test_a_section_in_the_older_file_is_refused(tmp_path):
+  """Transformers would take its own defaults in its place."""
+  path = tmp_path / "preprocessor_config.json"
+  path.write_text(json.dumps({"image_processor": {"image_mean": 0.5}}))
+  with pytest.raises(ValueError, match="must not lie in a section image_proc"):
+    pixels.read_processor(tmp_path)
+
+
 def test_plain_statistics_keep_their_digits():
   mean, std = pixels.statistics(
     {"image_mean": [0.1, 0.2, 0.3], "rescale_factor": 1 / 255},

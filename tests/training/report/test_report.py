@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 
 from evaluators import gallery
+from input_pipeline import model_inputs
+from input_pipeline.images import image_protocols
+from input_pipeline.tokenizers import bytes as bytes_lib
+from input_pipeline.tokenizers import rules
+from input_pipeline.tokenizers import tokenizer as tokenizer_lib
 from tests.evaluators import meshes
 from training.report import report, report_charts
 
@@ -217,3 +222,18 @@ def test_smooth():
 def test_large_pictures_are_made_smaller():
   image = np.zeros((512, 512, 3), np.uint8)
   assert len(report._picture(image)) < 1000
+
+
+def test_the_inputs_of_the_results_are_named(tmp_path):
+  made = model_inputs.ModelInputs(
+    image_protocols.PROTOCOLS["clip"],
+    tokenizer_lib.Tokenizer(bytes_lib.Bytes(), rules.run(16)),
+  )
+  inputs = json.loads(json.dumps(made.facts()))
+  _, page = write(tmp_path, results=RESULTS | {"inputs": inputs})
+  assert "image protocolshorter side to 224 (bicubic), centre" in page.text
+  assert "mean (0.4815, 0.4578, 0.4082)" in page.text
+  assert "tokenizer258 entries, texts of 16 tokens, cleaning none" in page.text
+  assert inputs["tokenizer"]["digest"] in page.text
+  _, without = write(tmp_path, results=RESULTS)
+  assert "image protocol" not in without.text

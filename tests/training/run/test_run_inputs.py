@@ -116,6 +116,20 @@ def test_protocol_lies_in_the_run(tmp_path):
   assert run_inputs.find_protocol(tmp_path / "run", changed).name == "vit"
 
 
+def test_a_damaged_protocol_is_refused(tmp_path):
+  config = _config()
+  fresh_run.write(tmp_path / "run", config)
+  protocol = run_inputs.find_protocol(tmp_path / "run", config)
+  other = dataclasses.replace(protocol, size=8, resize_size=8)
+  model_inputs.write_protocol(other, tmp_path / "run")
+  with pytest.raises(ValueError, match="size 8; expected data.image_size="):
+    run_inputs.find_protocol(tmp_path / "run", config)
+  (tmp_path / "run" / model_inputs.IMAGE_PROTOCOL).write_text("{")
+  new = _config({"init_from": str(tmp_path / "run")})
+  with pytest.raises(ValueError, match="no image protocol.*from a copy"):
+    run_inputs.find(tmp_path / "new", new, begun=False)
+
+
 def test_start_from_a_run(tmp_path, capsys):
   """Its vocabulary and protocol are taken, whatever the new data are."""
   first = _config(
@@ -141,7 +155,8 @@ def test_start_with_another_vocabulary_is_refused(tmp_path):
   _run(tmp_path / "first", first, _bpe(tmp_path, ["a red cat on a mat"] * 5))
   changes = {"data.tokenizer": "bytes", "init_from": str(tmp_path / "first")}
   with pytest.raises(
-    ValueError, match='"bytes".* gives other ids than the tok'
+    ValueError,
+    match='"bytes".* gives other ids than the tok.*give another data.tokenizer',
   ):
     run_inputs.find(tmp_path / "new", _config(changes), begun=False)
   changes["init_except"] = ("txt/token_embedding",)

@@ -280,3 +280,22 @@ def test_a_source_that_is_not_there_leaves_no_run(tmp_path):
     train.run(config, tmp_path / "run")
   left = [p.name for p in (tmp_path / "run").rglob("*") if p.is_file()]
   assert left == [".lock"]
+
+
+def test_all_sources_that_are_not_there_are_named(tmp_path):
+  config = runs.make_config(
+    {
+      "init_image_from": str(tmp_path / "no"),
+      "init_text_from": str(tmp_path / "none.npz"),
+      "mesh.data": 3,
+      "data.sources.main.path": str(tmp_path / "*.tar"),
+    }
+  )
+  with pytest.raises(ValueError, match="^4 problems") as raised:
+    train.check(config, tmp_path / "run")
+  said = str(raised.value)
+  assert "--config.init_image_from=" in said
+  assert "--config.init_text_from=" in said
+  assert "data.sources.main.path matches no file" in said
+  assert "mesh sizes must multiply" in said
+  assert not (tmp_path / "run").exists()

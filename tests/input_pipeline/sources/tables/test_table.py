@@ -126,7 +126,8 @@ def test_separated_rows_that_break(tmp_path):
     ("one",),
     "record_broken: line 3 of /a.csv: expected 3 fields; got 4",
     "caption_broken: line 5 of /a.csv: title has byte 0xff, at byte 6 of the "
-    'row, which is not UTF-8; the field encoding names another, as "latin-1"',
+    'row, which is not UTF-8; format="table" reads other encodings, as '
+    'encoding="latin-1"',
     "record_broken: line 6 of /a.csv: a NUL byte at byte 7 of the row",
     "record_broken: line 7 of /a.csv: ',' expected after '\"'",
     "record_broken: line 8 of /a.csv: expected 3 fields; got 2",
@@ -227,7 +228,7 @@ def test_fields_of_any_length_and_lines_far_away(tmp_path, monkeypatch):
     ("none", {}, "main.path must be a .jsonl.*captions.jsonl.*none"),
     ("none.csv", {}, "main.path"),
     ("*.jsonl", {}, "main.path must be one table"),
-    ("empty.jsonl", {}, "empty.jsonl has no rows"),
+    ("empty.jsonl", {}, "empty.jsonl has no rows; write them"),
     ("empty.csv", {}, "empty.csv has no rows"),
     ("x.csv", {}, r"main.image must be given: .*\['a', 'b'\]"),
     ("x.csv", {"image": ("a",)}, "main.caption must be given"),

@@ -40,6 +40,8 @@ def test_rows_of_csv_are_equal_however_they_are_read():
     (b"\xff", "no JSON: Expecting value, column 1"),
     (b'{"a": "\0"}', "a NUL byte at byte 7 of the row"),
     (b'{"image": "a", "image": "b"}', "the field image twice"),
+    (b'{"caption": {"en": "a", "en": "b"}}', "the field en twice"),
+    (b'{"caption": [{"en": ["a"], "en": ["b"]}]}', "the field en twice"),
     (b'{"caption": {"\\udc00": "x"}}', r"half a surrogate pair, .udc00"),
     (b'{"image": "\\udc00"}', r"half a surrogate pair, .udc00"),
     (b'{"caption": "\xe9"}', "byte 0xe9, at byte 13 of the row"),
@@ -57,6 +59,7 @@ def test_what_harms_no_column_that_is_read_is_read():
     b'{"image": "a", "caption": "b", "x": "\xe9", "x": NaN}',
     b'{"image": "a", "caption": "b", "x": {"caption": 1, "caption": 2}}',
     b'{"image": "a", "caption": "b", "caption": "b", "x": "\\ud800"}',
+    b'{"image": "a", "caption": "b", "x": 1, "x": {"y": 1, "y": 2}}',
   ):
     row = json_lines.row(data)
     assert (row["image"], row["caption"]) == ("a", "b")
