@@ -5,6 +5,7 @@ so is each distinct text, however many figures it enters.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,7 +69,7 @@ def embed(
   """Embed every image of the splits and every distinct text once."""
   examples, joined = {}, []
   for source, split in data.splits.items():
-    if isinstance(source, evaluation_split.HeldOut) and len(source.names) > 1:
+    if isinstance(source, holdout.HeldOut) and len(source.names) > 1:
       joined.append(source)
     else:
       examples[source] = embedder.split(params, split)
@@ -146,7 +147,7 @@ def gallery(
       keys=[examples.keys[row] for row in rows],
       texts=texts,
       owners=owners,
-      image_fn=lambda i, split=split, rows=rows: split.image(rows[i]),
+      image_fn=functools.partial(_image, split, examples, rows),
       zimg_NE=examples.zimg_NE[rows],
       ztxt_ME=embeddings.texts(texts),
       mesh=mesh,
@@ -167,6 +168,16 @@ def scalars(results: Results) -> dict[str, float]:
     and not path.rpartition("/")[2].startswith("num_")
     and not _BESIDE & set(path.split("/"))
   }
+
+
+def _image(
+  split: evaluation_split.Split,
+  examples: embedding.Examples,
+  rows: Sequence[int],
+  index: int,
+) -> np.ndarray:
+  """Return the image of one of `rows` of the examples, as people see it."""
+  return split.image(examples.rows[rows[index]])
 
 
 def _named(

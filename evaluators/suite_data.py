@@ -15,7 +15,7 @@ from runtime import checks, marks
 
 RetrievalSection = retrieval.RetrievalConfig | holdout.Section
 # Key of a split: what it reads.
-Source = source_config.SourceConfig | evaluation_split.HeldOut
+Source = source_config.SourceConfig | holdout.HeldOut
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,10 +180,16 @@ def load_data(
       every = evaluation_split.open_all_splits(data, source, **at)
       names[key] = evaluation_split.all_texts(every, data.languages[0])
   held_out = holdout.sections(config.holdout, [*data.sources])
-  for section in held_out.values():
-    splits[section.source] = evaluation_split.open_held_out(
-      data, section.source, protocol=inputs.image_protocol
+  alone = {
+    name: evaluation_split.open_held_out(
+      data, name, share=config.holdout, protocol=inputs.image_protocol
     )
+    for name in (data.sources if held_out else ())
+  }
+  for section in held_out.values():
+    parts = [alone[name] for name in section.source.names]
+    split = parts[0] if len(parts) == 1 else evaluation_split.joined(parts)
+    splits[section.source] = split
   opened_sets = {}
   for name, section in config.labelled_sets.items():
     opened = section.open(name, data.cache_dir)

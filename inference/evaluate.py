@@ -53,7 +53,8 @@ def run(
   if not config.evaluate.has_sets:
     raise ValueError(
       "evaluate.sets must have at least one set to evaluate on; got none: give"
-      " a --config with sets, as configs/evaluate/emoji.py has them"
+      " a --config with sets, as configs/evaluate/emoji.py has them (or train"
+      " with evaluate.holdout)"
     )
 
   def load() -> suite_data.Data:

@@ -207,46 +207,44 @@ def open_split(
   return Split(records, protocol, config.num_threads, place.field)
 
 
-@dataclasses.dataclass(frozen=True)
-class HeldOut:
-  """Examples that evaluate.holdout keeps out of training.
-
-  Attributes:
-    names: names of their sources in data.sources.
-    share: evaluate.holdout.
-  """
-
-  names: tuple[str, ...]
-  share: float
-
-
 def open_held_out(
   config: pipeline.DataConfig,
-  held_out: HeldOut,
+  name: str,
   *,
+  share: float,
   protocol: model_inputs.Protocol,
 ) -> Split:
-  """Open what training leaves out: images, with all captions of each.
+  """Open what training leaves out of a source: images, with all captions.
 
-  Of several sources, it is the images of one after those of the other.
+  Args:
+    config: section `data` of the run.
+    name: name of the source in data.sources.
+    share: evaluate.holdout.
+    protocol: image protocol of the model.
 
   Raises:
-    ValueError: a source has no example to hold out.
+    ValueError: the source has no example to hold out.
     OSError, ModuleNotFoundError: as the source's format raises them.
   """
-  parts = [
-    pipeline.split_source(config, name, held_out.share).images()
-    for name in held_out.names
-  ]
-  fields = ", ".join(f"data.sources.{name}" for name in held_out.names)
-  records = holdout.Joined(parts) if len(parts) > 1 else parts[0]
+  images = pipeline.split_source(config, name, share).images()
   return Split(
-    records,
+    images,
     protocol,
     config.num_threads,
-    f"{holdout.FIELD} of {fields}",
+    f"{holdout.FIELD} of data.sources.{name}",
     leaves_out=True,
-    image_ids=records.ids,
+    image_ids=images.ids,
+  )
+
+
+def joined(splits: Sequence[Split]) -> Split:
+  """Return the images of several sources that `open_held_out` returned."""
+  ids = [split.image_ids for split in splits if split.image_ids is not None]
+  return dataclasses.replace(
+    splits[0],
+    records=holdout.Joined([split.records for split in splits]),
+    field=", ".join(split.field for split in splits),
+    image_ids=np.concatenate(ids),
   )
 
 

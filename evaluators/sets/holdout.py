@@ -12,10 +12,23 @@ NAME = "holdout"
 
 
 @dataclasses.dataclass(frozen=True)
+class HeldOut:
+  """Key of the examples that evaluate.holdout keeps out of training.
+
+  Attributes:
+    names: names of their sources in data.sources.
+    share: evaluate.holdout.
+  """
+
+  names: tuple[str, ...]
+  share: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
   """Section of such a set; see retrieval.RetrievalConfig."""
 
-  source: evaluation_split.HeldOut
+  source: HeldOut
   metrics: tuple[str, ...] = retrieval.METRICS
 
 
@@ -32,10 +45,7 @@ def sections(share: float, names: Sequence[str]) -> dict[str, Section]:
   by_name = {NAME: tuple(names)}
   if len(names) > 1:
     by_name |= {f"{NAME}_{name}": (name,) for name in names}
-  return {
-    name: Section(evaluation_split.HeldOut(some, share))
-    for name, some in by_name.items()
-  }
+  return {name: Section(HeldOut(some, share)) for name, some in by_name.items()}
 
 
 def is_name(name: str) -> bool:
@@ -52,7 +62,7 @@ def joined(
 
   Args:
     parts: split and embedded images of each source, in the order of
-      evaluation_split.HeldOut.names.
+      HeldOut.names.
   """
   rows, keys, z_E = [], [], []
   texts: list[dict[str, tuple[str, ...]]] = []

@@ -20,7 +20,8 @@ import io
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -81,55 +82,77 @@ class Split:
 class Images:
   """Images with the captions of all their examples; see record.Records.
 
-  They are in the order of their first examples; `ids` has their names.
+  They are in the order of their first examples; `ids` has their names. Captions
+  are read at once where an image has several examples: these may be far apart,
+  and Parquet is read by whole row groups.
   """
 
   def __init__(
     self, records: record_lib.Records, rows: np.ndarray, ids: np.ndarray
   ):
     self._records = records
-    _, first, group = np.unique(ids, return_index=True, return_inverse=True)
+    _, first, group_n, counts = np.unique(
+      ids, return_index=True, return_inverse=True, return_counts=True
+    )
     order = np.argsort(first)  # groups by their first examples
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    self._rows = rows[np.argsort(rank[group], kind="stable")]
-    counts = np.bincount(rank[group], minlength=len(order))
-    self._stops = np.cumsum(counts)
     self.ids = ids[first[order]]
+    # Example whose image is read.
+    self._rows = rows[first[order]]
+    self._texts: dict[int, dict[str, tuple[str, ...]]] = {}
+    several = np.flatnonzero(counts[group_n] > 1)
+    if len(several):
+      self._join(rows[several], rank[group_n[several]])
 
   def __len__(self) -> int:
-    return len(self._stops)
+    return len(self._rows)
 
   def __getitem__(self, index: int) -> record_lib.Record:
     """Return an image; a fault only where none of its examples can be used."""
     if not 0 <= index < len(self):
       raise IndexError(f"no image {index} of {len(self)}")
-    start = int(self._stops[index - 1]) if index else 0
-    texts: dict[str, dict[str, None]] = {}
-    usable, fault = None, None
-    for row in self._rows[start : int(self._stops[index])].tolist():
-      try:
-        record = self._records[row]
-      except faults.ExampleError as error:
-        fault = fault or error
-        continue
-      usable = usable or record
-      for language, some in record.texts.items():
-        texts.setdefault(language, {}).update(dict.fromkeys(some))
-    if usable is None:
-      assert fault is not None  # each image has an example
-      raise fault
-    every = {language: tuple(some) for language, some in texts.items()}
-    return dataclasses.replace(usable, texts=every)
+    record = self._records[int(self._rows[index])]
+    texts = self._texts.get(index, record.texts)
+    return dataclasses.replace(record, texts=texts)
+
+  def _join(self, rows: np.ndarray, images: np.ndarray) -> None:
+    """Read the captions of examples, whose images are these, by number."""
+    pairs = list(zip(rows.tolist(), images.tolist(), strict=True))
+    label = "Reading captions of held-out images"
+    with (
+      progress.Progress(label, len(pairs)) as bar,
+      concurrent.futures.ThreadPoolExecutor(_NUM_THREADS) as pool,
+    ):
+      texts = pool.map(functools.partial(_texts, self._records), rows.tolist())
+      for (row, image), some in zip(pairs, texts, strict=True):
+        bar.advance()
+        if some is None:
+          continue
+        if image not in self._texts:
+          self._rows[image] = row
+        joined = self._texts.setdefault(image, {})
+        for language, more in some.items():
+          every = (*joined.get(language, ()), *more)
+          joined[language] = tuple(dict.fromkeys(every))
+
+
+def _texts(
+  records: record_lib.Records, row: int
+) -> Mapping[str, tuple[str, ...]] | None:
+  """Return the captions of an example, None for one that cannot be used."""
+  try:
+    return records[row].texts
+  except faults.ExampleError:
+    return None
 
 
 class Joined:
-  """Images of several sources, one source after the other."""
+  """Records of several sources, one source after the other."""
 
-  def __init__(self, parts: Sequence[Images]):
+  def __init__(self, parts: Sequence[Any]):
     self._parts = tuple(parts)
     self._stops = np.cumsum([len(part) for part in parts])
-    self.ids = np.concatenate([part.ids for part in parts])
 
   def __len__(self) -> int:
     return int(self._stops[-1])

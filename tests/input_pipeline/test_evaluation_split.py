@@ -158,15 +158,16 @@ def test_held_out_images(tars, tmp_path, caplog):
   both = dataclasses.replace(config, sources={"main": source, "other": source})
   protocol = splits.protocol(config)
 
-  def opened(*names):
-    held_out = evaluation_split.HeldOut(names, 0.5)
-    return evaluation_split.open_held_out(both, held_out, protocol=protocol)
-
-  one, two = opened("main"), opened("main", "other")
+  one, other = (
+    evaluation_split.open_held_out(both, name, share=0.5, protocol=protocol)
+    for name in both.sources
+  )
+  two = evaluation_split.joined([one, other])
   split = pipeline.split_source(both, "main", 0.5)
   assert 0 < len(one) < len(split.records)
   assert len(two) == 2 * len(one)
   assert one.image_ids.tolist() == split.ids.tolist()
+  assert two.image_ids.tolist() == 2 * split.ids.tolist()
   rows = [row for batch in two.batches(3) for row in batch.rows]
   assert rows == list(range(len(two)))
   texts = [texts for _, texts in one.texts()]

@@ -13,7 +13,7 @@ from input_pipeline.sources import image_ids
 from runtime import sections
 from tests.evaluators import fake_split, test_suite
 
-HeldOut = evaluation_split.HeldOut
+HeldOut = holdout.HeldOut
 
 
 def _config(share, **named):
@@ -41,17 +41,17 @@ def _split(rows, names, unusable=()):
 def _data(monkeypatch, splits, languages):
   """Return the inputs of an evaluation of sources by name."""
 
-  def open_held_out(data, held_out, *, protocol):
-    if len(held_out.names) == 1:
-      return splits[held_out.names[0]]
-    parts = [splits[name] for name in held_out.names]
+  def joined(parts):
     every = [part.image_ids for part in parts]
-    joined = _split(range(sum(map(len, every))), {})
-    joined.image_ids = np.concatenate(every)
-    joined.images = np.concatenate([part.images for part in parts])
-    return joined
+    made = _split(range(sum(map(len, every))), {})
+    made.image_ids = np.concatenate(every)
+    made.images = np.concatenate([part.images for part in parts])
+    return made
 
-  monkeypatch.setattr(evaluation_split, "open_held_out", open_held_out)
+  monkeypatch.setattr(
+    evaluation_split, "open_held_out", lambda data, name, **_: splits[name]
+  )
+  monkeypatch.setattr(evaluation_split, "joined", joined)
   data = pipeline.DataConfig.__new__(pipeline.DataConfig)
   object.__setattr__(data, "sources", dict.fromkeys(splits))
   object.__setattr__(data, "languages", languages)
@@ -106,6 +106,14 @@ def test_one_source(monkeypatch):
   lines = summary.table(results).splitlines()
   assert lines[0].split()[0] == "holdout"
   assert "holdout/text_to_image/R@1" in suite.scalars(results)
+
+  # Pictures beside their captions, though two before them are left out.
+  embedder = test_suite.make_embedder()
+  embeddings = suite.embed(data, embedder, table)
+  for panel in suite.gallery(data, embeddings, embedder.mesh):
+    for entry in panel.entries:
+      number = int(entry.text.split()[1]) % 20
+      np.testing.assert_array_equal(entry.image_YXC, split.images[number])
 
 
 def test_several_sources(monkeypatch):

@@ -453,4 +453,3 @@ def test_an_image_of_which_one_example_is_broken():
   )
   assert len(both) == 4
   assert both[2].texts == {"en": ("0 x", "2 x", "4 x")}
-  assert [*both.ids] == 2 * [*images.ids]
