@@ -82,7 +82,8 @@ def protocol_facts(protocol: Protocol) -> dict[str, object]:
 
 def protocol_of(facts: Mapping[str, Any]) -> Protocol:
   """Return the image protocol whose facts these are."""
-  values = {**facts, "mean": tuple(facts["mean"]), "std": tuple(facts["std"])}
+  values: dict[str, Any] = {**facts}
+  values |= {name: tuple(values[name]) for name in ("mean", "std")}
   return _KINDS[values.pop("kind")](**values)
 
 
