@@ -144,7 +144,8 @@ def write(
         config, family.read_model(files), _PIXELS
       )
     except ValueError as error:
-      reasons.append(f"{name}: {' '.join(str(error).split())}")
+      first, *rest = (line.strip() for line in str(error).splitlines())
+      reasons.append(f"{name}: {first} {'; '.join(rest)}".rstrip())
       continue
     if not different:
       return Written(name, written, tensors)

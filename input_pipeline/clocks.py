@@ -168,9 +168,9 @@ class Doing:
 
 
 def look(folder: str) -> list[Doing]:
-  """Return the activity of each thread with a clock in a folder."""
+  """Return the activity of each thread with a clock in a folder, if any."""
   activities = []
-  for path in sorted(pathlib.Path(folder).iterdir()):
+  for path in sorted(pathlib.Path(folder).glob("*")):
     data = path.read_bytes()
     if len(data) != _NOTE.size:  # its thread is still creating it
       continue

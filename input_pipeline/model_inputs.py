@@ -71,9 +71,7 @@ def read_protocol(folder: pathlib.Path) -> Protocol | None:
   try:
     return protocol_of(json.loads(path.read_text("utf-8")))
   except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise ValueError(
-      f"{path} holds no image protocol: {error!r}; restore it from a copy"
-    ) from error
+    raise ValueError(f"{path} holds no image protocol: {error!r}") from error
 
 
 def protocol_facts(protocol: Protocol) -> dict[str, object]:
@@ -84,7 +82,7 @@ def protocol_facts(protocol: Protocol) -> dict[str, object]:
 
 def protocol_of(facts: Mapping[str, Any]) -> Protocol:
   """Return the image protocol whose facts these are."""
-  values: dict[str, Any] = dict(facts)
+  values: dict[str, Any] = {**facts}
   values |= {name: tuple(values[name]) for name in ("mean", "std")}
   return _KINDS[values.pop("kind")](**values)
 

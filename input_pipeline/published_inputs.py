@@ -172,15 +172,16 @@ def _tokenizer(
     num_tokens=min(most, config.text.num_tokens),
     as_open_clip="model_cfg" in files.config,
   )
-  eot_id, eos_id = config.text.eot_id, made.rule.eos_id
-  if getattr(config.text, "pool", "") == "eot" and eos_id not in (None, eot_id):
-    notices.say_once(
-      f"{files.path}: its config pools the id {eot_id}, its tokenizer ends"
-      f" texts with {eos_id}; the last token of such a text is pooled"
-    )
   if made.vocab_size > config.text.vocab_size:
     raise ValueError(
       f"the tokenizer in {files.folder} has {made.vocab_size} entries; the"
       f" model has {config.text.vocab_size}"
+    )
+  eot_id, eos_id = config.text.eot_id, made.rule.eos_id
+  if getattr(config.text, "pool", "") == "eot" and eos_id not in (None, eot_id):
+    # Transformers and open_clip would pool the first token of every text.
+    raise ValueError(
+      f"its config pools the id {eot_id}, but its tokenizer ends texts with"
+      f" {eos_id}; expected the same end of text in both"
     )
   return made

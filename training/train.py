@@ -22,6 +22,7 @@ from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
 from runtime import checks, cluster, compilation_cache, provenance
 from runtime import mesh as mesh_lib
+from runtime import stopping as stopping_lib
 from runtime.storage import strict_json
 from training import (
   checkpointing,
@@ -286,12 +287,13 @@ def run(
       )
       return stop.exit_code
     writer.write(config.total_steps, suite.scalars(results))
-  if cluster.is_first():
-    summary.write_results(folder / workdir.RESULTS, results)
-    rate = progress.images_per_s(step)
-    _write_report(folder, config, mesh, facts, rate, results, panels)
-  _print_results(results, as_json)
-  metrics.say(f"Report: {folder / workdir.REPORT}")
+  with stopping_lib.kept():  # the last checkpoint
+    if cluster.is_first():
+      summary.write_results(folder / workdir.RESULTS, results)
+      rate = progress.images_per_s(step)
+      _write_report(folder, config, mesh, facts, rate, results, panels)
+    _print_results(results, as_json)
+    metrics.say(f"Report: {folder / workdir.REPORT}")
   return 0
 
 

@@ -11,6 +11,8 @@ import safetensors
 from inference import export
 from inference import model as model_lib
 from input_pipeline.images import image_protocols
+from input_pipeline.tokenizers import bytes as bytes_lib
+from input_pipeline.tokenizers import rules, tokenizer
 from models.pretrained import comparing, families, mapping
 from runtime import sections
 from tests import runs
@@ -145,6 +147,21 @@ def test_one_tower_of_clip_is_refused_in_three_lines(tmp_path):
     export.write(config, mapping.nested(params), "hf", prefer="hf_clip")
   assert len(str(error.value).splitlines()) == 3
   assert "nor have 5 other families" in str(error.value)
+
+
+@pytest.mark.usefixtures("_only_mirror")
+def test_cleaning_that_transformers_lacks_is_said(
+  model, tmp_path, capsys, monkeypatch
+):
+  ours = model_lib.load(mirror.write(tmp_path / "model", *model))
+  for clean in ("open_clip_canonicalize", "none"):
+    rule = dataclasses.replace(rules.run(16), clean=clean)
+    made = tokenizer.Tokenizer(bytes_lib.Bytes(), rule)
+    cleaned = dataclasses.replace(ours, make_tokenizer=lambda made=made: made)
+    monkeypatch.setattr(model_lib, "load", lambda _, cleaned=cleaned: cleaned)
+    export.run("model", "hf", str(tmp_path / clean))
+    is_said = "cleaned by open_clip's rule" in capsys.readouterr().out
+    assert is_said == (clean != "none")
 
 
 @pytest.mark.usefixtures("_only_mirror")

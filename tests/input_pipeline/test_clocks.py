@@ -66,6 +66,7 @@ def test_others_see_stage_start_and_the_end_of_a_long_name(clock, tmp_path):
   assert doing.what.endswith("long/00012.tar")
   timer.stop()
   assert [doing.stage for doing in clocks_lib.look(str(tmp_path))] == [""]
+  assert clocks_lib.look(str(tmp_path / "deleted")) == []
 
 
 def test_about_is_of_this_thread_and_nothing_without_a_clock(tmp_path):

@@ -4,6 +4,8 @@ import dataclasses
 import json
 
 import pytest
+import tokenizers as package
+from tokenizers import models, processors
 
 from inference import model as model_lib
 from input_pipeline.images import image_protocols
@@ -139,6 +141,30 @@ def test_sentence_transformers_cut_texts_shorter(tmp_path):
   path = tmp_path / "sentence_bert_config.json"
   path.write_text('{"max_seq_length": 4}')
   assert model.make_tokenizer()(["a a a a"]).tolist() == [[2, 4, 4, 3]]
+
+
+def test_another_end_of_text_is_refused(tmp_path):
+  """No text would have the token that is pooled."""
+  goldens.write_published("hf_clip", tmp_path)
+  path = tmp_path / "config.json"
+  config = json.loads(path.read_text())
+  size = config["text_config"]["vocab_size"]
+  marks = {"<s>": 0, "</s>": 1, "a": 2}
+  whole = package.Tokenizer(models.WordLevel(marks, unk_token="a"))
+  whole.post_processor = processors.TemplateProcessing(
+    single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
+  )
+  whole.save(str(tmp_path / "tokenizer.json"))
+  (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "</s>"}')
+  for eos_id, message in ((size - 1, "pools the id"), (1, "")):
+    config["text_config"]["eos_token_id"] = eos_id
+    path.write_text(json.dumps(config))
+    model = model_lib.load(tmp_path)
+    if not message:
+      assert model.make_tokenizer().eos_id == 1
+      continue
+    with pytest.raises(ValueError, match=f"{message} {eos_id}, but its token"):
+      model.make_tokenizer()
 
 
 def test_a_vocabulary_larger_than_the_model_s(tmp_path):
