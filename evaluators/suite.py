@@ -215,6 +215,8 @@ def _retrieval(
       texts,
       mesh,
       owners=owners,
+      reweight=section.reweight,
+      true_recall=bool(set(section.metrics) & set(retrieval.TRUE_RECALLS)),
     )
     by_language[language] = {
       "num_candidates": len(rows),
@@ -240,12 +242,16 @@ def _retrieval(
       label_Q=image_NK,
       label_M=label[len(texts) :],
       mesh=mesh,
+      reweight=section.reweight,
     )
     results["all_names"] = _reported(section, scores)
   if len(data.languages) > 1:
     results["languages"] = by_language
   split = data.splits[section.source]
-  results["protocol"] = retrieval.protocol() | data.protocol(split)
+  results["protocol"] = {
+    **retrieval.protocol(section.reweight),
+    **data.protocol(split),
+  }
   return results
 
 

@@ -105,7 +105,7 @@ def table(results: Mapping[str, Any]) -> str:
 def number(figure: Figure, chance: bool = False) -> str:
   """Return a figure with its significant digits."""
   value = figure.chance if chance else figure.value
-  if figure.name == "median_rank":
+  if figure.name in ("median_rank", "mean_rank"):
     return f"{value:,.1f}".removesuffix(".0")
   return f"{value:.4f}" if chance and value < 0.001 else f"{value:.3f}"
 

@@ -75,7 +75,7 @@ class Split:
   def fingerprint(self) -> str:
     """Return hex digits that identify the examples, without reading them."""
     if isinstance(self.records, holdout.Images | holdout.Joined):
-      return record_lib.digest(tuple(self.records.ids.tolist()))
+      return record_lib.digest(np.asarray(self.image_ids).tolist())
     return self.records.fingerprint()
 
   def batches(

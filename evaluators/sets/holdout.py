@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluators import embedding, retrieval
+from evaluators import embedding
+from evaluators.sets import kinds
 from input_pipeline import evaluation_split
 
 NAME = "holdout"
@@ -29,7 +30,8 @@ class Section:
   """Section of such a set; see retrieval.RetrievalConfig."""
 
   source: HeldOut
-  metrics: tuple[str, ...] = retrieval.METRICS
+  metrics: tuple[str, ...] = kinds.RETRIEVAL_METRICS
+  reweight: str = ""
 
 
 def sections(share: float, names: Sequence[str]) -> dict[str, Section]:

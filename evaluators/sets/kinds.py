@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+# Figures of a retrieval set that names none.
+RETRIEVAL_METRICS = ("R@1", "R@5", "R@10", "median_rank")
+
 
 def retrieval(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
   """Return the section of a retrieval set; `fields` are changed.
@@ -13,7 +16,8 @@ def retrieval(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
     "kind": "retrieval",
     "source": dict(source),
     "all_names": False,
-    "metrics": ("R@1", "R@5", "R@10", "median_rank"),
+    "metrics": RETRIEVAL_METRICS,
+    "reweight": "",
   } | fields
 
 
