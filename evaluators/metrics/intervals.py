@@ -207,10 +207,11 @@ def stratified(
   """Bootstrap the mean over strata of their means, each resampled by itself.
 
   With right answers and their labels, this is the interval of
-  "mean_per_class". Deviations in a stratum of n examples are scaled by
-  sqrt(n / (n - 1)), without which few examples a class give intervals that are
-  too narrow (Rao and Wu, 1988, JASA 83, 231-241). Strata with one example are
-  resampled together.
+  "mean_per_class". A stratum is resampled from its own values and one more, an
+  average one of all strata: few examples that are all alike do not stand for
+  certainty. Deviations of n examples are scaled by the root of
+  1 / (1 - n / (n + 1)^2), so that their variance is right on average where
+  strata are alike; it is too large where they are few and differ much.
 
   Args:
     value_N: of few distinct values, such as 0 and 1, or -1, 0 and 1.
@@ -223,43 +224,39 @@ def stratified(
   _, index_N, n_S = np.unique(
     stratum_N, return_inverse=True, return_counts=True
   )
-  single_S = n_S == 1
-  # The strata of one example become the last one, which counts for them all.
-  merged_S = np.where(single_S, (~single_S).sum(), np.cumsum(~single_S) - 1)
-  weight_S = np.bincount(merged_S).astype(float)
-  stratum_N, weight_S = merged_S[index_N], weight_S / len(n_S)
   value_V, which_N = np.unique(
     np.asarray(value_N, np.float64), return_inverse=True
   )
-  count_SV = np.bincount(
-    stratum_N * len(value_V) + which_N,
-    minlength=len(weight_S) * len(value_V),
-  ).reshape(-1, len(value_V))
-  n_S = count_SV.sum(axis=1)
-  mean_S = count_SV @ value_V / n_S
   if is_share and len(value_V) == 1 and value_V[0] in (0, 1):
     return wilson(value_V[0] * len(value_N), len(value_N), level)
-  rng = resampling.generator(value_V, count_SV, weight_S)
-  scale_S = np.sqrt(n_S / np.maximum(n_S - 1, 1))
+  count_SV = np.bincount(
+    index_N * len(value_V) + which_N, minlength=len(n_S) * len(value_V)
+  ).reshape(-1, len(value_V))
+  whole = float((count_SV @ value_V / n_S).mean())
+  share_SV = (count_SV + count_SV.sum(axis=0) / len(value_N)) / (n_S + 1)[
+    :, None
+  ]
+  mean_S = share_SV @ value_V
+  scale_S = 1 / np.sqrt(1 - n_S / (n_S + 1.0) ** 2)
+  rng = resampling.generator(value_V, count_SV)
   means = []
   for num in resampling.chunks(num_resamples, count_SV.size):
     total_RS = np.zeros((num, len(n_S)))
-    left_RS = np.tile(n_S, (num, 1))
-    left_S = n_S.copy()
+    left_RS, left_S = np.tile(n_S, (num, 1)), np.ones(len(n_S))
     # A multinomial, one value after the other, for all strata at once.
-    for value, count_S in zip(value_V, count_SV.T, strict=True):
-      share_S = np.divide(
-        count_S, left_S, out=np.zeros(len(n_S)), where=left_S > 0
-      )
-      drawn_RS = rng.binomial(left_RS, share_S)
+    for value, share_S in zip(value_V, share_SV.T, strict=True):
+      chance_S = np.clip(share_S / np.maximum(left_S, share_S), 0, 1)
+      drawn_RS = rng.binomial(left_RS, chance_S)
       total_RS += value * drawn_RS
       left_RS -= drawn_RS
-      left_S -= count_S
-    mean_RS = mean_S + scale_S * (total_RS / n_S - mean_S)
-    means.append(mean_RS @ weight_S)
-  bounds = resampling.percentiles(
-    np.concatenate(means)[:, None], len(value_N) - len(n_S), level
-  )[0]
+      left_S -= share_S
+    means.append((scale_S * (total_RS / n_S - mean_S)).mean(axis=1))
+  bounds = (
+    whole
+    + resampling.percentiles(
+      np.concatenate(means)[:, None], len(value_N) - 1, level
+    )[0]
+  )
   return np.clip(bounds, value_V[0], value_V[-1])
 
 
