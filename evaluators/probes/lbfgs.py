@@ -136,7 +136,7 @@ class State(typing.NamedTuple):
   d: jax.Array
   unit: jax.Array
   l2: jax.Array
-  step: jax.Array  # [S, M, F, A]
+  step: jax.Array  # [s, M, F, A]
   change: jax.Array
   curve: jax.Array
   t: jax.Array
@@ -204,7 +204,7 @@ def _advance(s: State, data, tol, rtol, max_steps) -> State:
   num_steps = s.num_steps + (is_good & ~is_first)
   loss = jnp.where(is_good, loss, s.loss)
   penalty = s.l2 * _largest(w.at[:, -1].set(0), 0 * mean_D, axes_DR)
-  bound = jnp.minimum(tol, rtol * penalty)
+  bound = jnp.fmin(tol, rtol * penalty)  # inf * 0 is no bound
   is_flat = -new_slope <= _INVISIBLE * loss
   has_converged = is_good & ((largest <= bound) | is_flat)
   search = jnp.where(is_good, 0, s.search + 1)
@@ -239,6 +239,7 @@ def begin(data, w_sFA, l2_s, is_active_s):
   """Return fits that start from w_sFA."""
   x_BnF, label_Bn, _, _, num_examples = data
   s, F, A = w_sFA.shape
+  w_sFA = w_sFA - w_sFA.mean(axis=2, keepdims=True)  # see _direction
   _, unit = _loss(x_BnF, label_Bn, num_examples, w_sFA, l2_s, second=True)
   floor = unit.mean(axis=(1, 2), keepdims=True) * 1e-6
   zero, zeros = jnp.zeros(s), jnp.zeros((s, F, A))
