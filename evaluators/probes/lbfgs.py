@@ -106,12 +106,20 @@ def _direction(g_sFA, step_sMFA, change_sMFA, curve_sM, unit_sFA):
   """Return the direction of L-BFGS from the steps, the last ones last."""
   is_real_sM = curve_sM > 0
   inverse_sM = jnp.where(is_real_sM, 1 / jnp.where(is_real_sM, curve_sM, 1), 0)
-  alphas = []
-  q = g_sFA
-  for m in reversed(range(_MEMORY)):
-    alpha = inverse_sM[:, m] * _dot(step_sMFA[:, m], q)
-    q = q - alpha[:, None, None] * change_sMFA[:, m]
-    alphas.append(alpha)
+
+  def back(i, carry):
+    q, alpha_sM = carry
+    m = _MEMORY - 1 - i
+    alpha_s = inverse_sM[:, m] * _dot(step_sMFA[:, m], q)
+    q -= alpha_s[:, None, None] * change_sMFA[:, m]
+    return q, alpha_sM.at[:, m].set(alpha_s)
+
+  def forth(m, q):
+    beta_s = inverse_sM[:, m] * _dot(change_sMFA[:, m], q)
+    return q + (alpha_sM[:, m] - beta_s)[:, None, None] * step_sMFA[:, m]
+
+  carry = (g_sFA, jnp.zeros_like(curve_sM))
+  q, alpha_sM = jax.lax.fori_loop(0, _MEMORY, back, carry)
   last = change_sMFA[:, -1]
   scale_s = jnp.where(
     is_real_sM[:, -1],
@@ -119,9 +127,7 @@ def _direction(g_sFA, step_sMFA, change_sMFA, curve_sM, unit_sFA):
     1,
   )
   q = scale_s[:, None, None] * q / unit_sFA
-  for m in range(_MEMORY):
-    beta = inverse_sM[:, m] * _dot(change_sMFA[:, m], q)
-    q = q + (alphas[_MEMORY - 1 - m] - beta)[:, None, None] * step_sMFA[:, m]
+  q = jax.lax.fori_loop(0, _MEMORY, forth, q)
   # A constant over classes changes no softmax, is zero at the minimum and where
   # fits start, and would be slow to vanish: only the penalty opposes it.
   return q.mean(axis=2, keepdims=True) - q
