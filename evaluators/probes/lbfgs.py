@@ -106,12 +106,20 @@ def _direction(g_sFA, step_sMFA, change_sMFA, curve_sM, unit_sFA):
   """Return the direction of L-BFGS from the steps, the last ones last."""
   is_real_sM = curve_sM > 0
   inverse_sM = jnp.where(is_real_sM, 1 / jnp.where(is_real_sM, curve_sM, 1), 0)
-  alphas = []
-  q = g_sFA
-  for m in reversed(range(_MEMORY)):
-    alpha = inverse_sM[:, m] * _dot(step_sMFA[:, m], q)
-    q = q - alpha[:, None, None] * change_sMFA[:, m]
-    alphas.append(alpha)
+
+  def back(i, carry):
+    q, alpha_sM = carry
+    m = _MEMORY - 1 - i
+    alpha_s = inverse_sM[:, m] * _dot(step_sMFA[:, m], q)
+    q -= alpha_s[:, None, None] * change_sMFA[:, m]
+    return q, alpha_sM.at[:, m].set(alpha_s)
+
+  def forth(m, q):
+    beta_s = inverse_sM[:, m] * _dot(change_sMFA[:, m], q)
+    return q + (alpha_sM[:, m] - beta_s)[:, None, None] * step_sMFA[:, m]
+
+  carry = (g_sFA, jnp.zeros_like(curve_sM))
+  q, alpha_sM = jax.lax.fori_loop(0, _MEMORY, back, carry)
   last = change_sMFA[:, -1]
   scale_s = jnp.where(
     is_real_sM[:, -1],
@@ -119,9 +127,7 @@ def _direction(g_sFA, step_sMFA, change_sMFA, curve_sM, unit_sFA):
     1,
   )
   q = scale_s[:, None, None] * q / unit_sFA
-  for m in range(_MEMORY):
-    beta = inverse_sM[:, m] * _dot(change_sMFA[:, m], q)
-    q = q + (alphas[_MEMORY - 1 - m] - beta)[:, None, None] * step_sMFA[:, m]
+  q = jax.lax.fori_loop(0, _MEMORY, forth, q)
   # A constant over classes changes no softmax, is zero at the minimum and where
   # fits start, and would be slow to vanish: only the penalty opposes it.
   return q.mean(axis=2, keepdims=True) - q
@@ -136,7 +142,7 @@ class State(typing.NamedTuple):
   d: jax.Array
   unit: jax.Array
   l2: jax.Array
-  step: jax.Array  # [S, M, F, A]
+  step: jax.Array  # [s, M, F, A]
   change: jax.Array
   curve: jax.Array
   t: jax.Array
@@ -204,7 +210,7 @@ def _advance(s: State, data, tol, rtol, max_steps) -> State:
   num_steps = s.num_steps + (is_good & ~is_first)
   loss = jnp.where(is_good, loss, s.loss)
   penalty = s.l2 * _largest(w.at[:, -1].set(0), 0 * mean_D, axes_DR)
-  bound = jnp.minimum(tol, rtol * penalty)
+  bound = jnp.fmin(tol, rtol * penalty)  # inf * 0 is no bound
   is_flat = -new_slope <= _INVISIBLE * loss
   has_converged = is_good & ((largest <= bound) | is_flat)
   search = jnp.where(is_good, 0, s.search + 1)
@@ -239,6 +245,7 @@ def begin(data, w_sFA, l2_s, is_active_s):
   """Return fits that start from w_sFA."""
   x_BnF, label_Bn, _, _, num_examples = data
   s, F, A = w_sFA.shape
+  w_sFA = w_sFA - w_sFA.mean(axis=2, keepdims=True)  # see _direction
   _, unit = _loss(x_BnF, label_Bn, num_examples, w_sFA, l2_s, second=True)
   floor = unit.mean(axis=(1, 2), keepdims=True) * 1e-6
   zero, zeros = jnp.zeros(s), jnp.zeros((s, F, A))

@@ -15,9 +15,10 @@ of the penalty's gradient (inf: scikit-learn's condition alone).
 Variables are changed, which changes neither the objective nor the conditions:
 features are centred, rotated to their principal axes, and reduced to their
 rank; a variable is measured in units of the diagonal of the Hessian where a fit
-starts. A fit starts from fits at other strengths: every eighth strength is
-fitted after the one before it, then those in between, by halves. Fits of a half
-share one product, in which the next strength takes the turn of a fit that ends.
+starts, at most 50 steps before. A fit starts from fits at other strengths:
+strengths a decade apart are fitted one after another, then those in between, by
+halves. Fits of a half share products of 128 columns, in which the next strength
+takes the turn of a fit that ends.
 
 Shape letters beside those of models/layers.py: here N counts examples, n those
 of one block, B blocks, D features, R their rank, F is R + 1 (the last is the
@@ -310,6 +311,8 @@ class Solver:
       start: one fit of other examples, to start from.
       max_steps: steps of L-BFGS of a fit.
     """
+    if not len(strengths):
+      raise ValueError("strengths must have at least one item; got none")
     for c in strengths:
       checks.above("strengths", c, 0)
     first = None if start is None else self._inner(start)

@@ -21,6 +21,21 @@ def retrieval(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
   } | fields
 
 
+def classification(
+  source: Mapping[str, Any], **fields: Any
+) -> dict[str, Any]:
+  """Return the section of a labelled set; `fields` are changed.
+
+  The label has no default. Fields: evaluators.labelled.LabelledConfig.
+  """
+  return {
+    "kind": "classification",
+    "source": dict(source),
+    "classes": "",
+    "templates": "",
+  } | fields
+
+
 def zero_shot(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
   """Return the section of a zero-shot set; `fields` are changed.
 

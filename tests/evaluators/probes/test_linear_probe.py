@@ -48,7 +48,7 @@ def test_weights_are_scikit_learns():
   x, label = blobs(200, 8, 4)
   strengths = (1e-4, 1.0, 1e4)
   fits = linear_probe.fit(
-    x, label, num_classes=4, strengths=strengths, rtol=1e-3
+    x, label, num_classes=4, strengths=strengths, tol=1e-6, rtol=1e-3
   )
   assert fits.has_converged_S.all()
   for s, strength in enumerate(strengths):
@@ -168,6 +168,26 @@ def test_steps_may_run_out():
 def test_one_class_is_refused():
   with pytest.raises(ValueError, match="at least 2 classes; got 4"):
     linear_probe.fit(np.ones((3, 2)), np.full(3, 4), num_classes=5)
+
+
+@pytest.mark.parametrize(
+  ("strengths", "message"), [((), "at least one"), ((1.0, 0.0), "above 0")]
+)
+def test_bad_strengths_are_refused(strengths, message):
+  x, label = blobs(200, 8, 4)
+  with pytest.raises(ValueError, match=f"strengths must .*{message}"):
+    linear_probe.fit(x, label, num_classes=4, strengths=strengths)
+
+
+def test_features_that_say_nothing_leave_the_shares_of_classes():
+  label = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 2])
+  fits = linear_probe.fit(
+    np.ones((10, 3), np.float32), label, num_classes=3, strengths=[1.0]
+  )
+  assert fits.has_converged_S.all()
+  share = np.exp(fits.intercept_SA[0]) / np.exp(fits.intercept_SA[0]).sum()
+  np.testing.assert_allclose(share, [0.3, 0.2, 0.5], atol=1e-3)
+  assert not fits.weight_SAD.any()
 
 
 @pytest.mark.parametrize(
