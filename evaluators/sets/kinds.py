@@ -21,9 +21,7 @@ def retrieval(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
   } | fields
 
 
-def classification(
-  source: Mapping[str, Any], **fields: Any
-) -> dict[str, Any]:
+def classification(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
   """Return the section of a labelled set; `fields` are changed.
 
   The label has no default. Fields: evaluators.labelled.LabelledConfig.
