@@ -12,6 +12,7 @@ from runtime.storage import strict_json, whole_files
 INPUTS = "inputs"
 # Group of results.json with the figures of all zero-shot sets.
 ZERO_SHOT = "zero_shot"
+_OLD = {"mean_class_top_1": "mean_per_class"}
 _DIRECTIONS = {
   "image_to_text": "image to text",
   "text_to_image": "text to image",
@@ -20,11 +21,19 @@ _DIRECTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-  """One figure and its expectation by chance."""
+  """One figure and its expectation by chance.
 
-  name: str  # "R@1", "median_rank", "top_1", ...
+  Attributes:
+    name: "R@1", "median_rank", "top_1", ...
+    value: the figure.
+    chance: what a random order or choice would have.
+    interval: 95 % interval as (low, high); None in results of older versions.
+  """
+
+  name: str
   value: float
   chance: float
+  interval: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,28 +136,33 @@ def _retrieval_row(
   # Results of earlier versions have one size for both directions.
   size = scores.get("num_candidates", tree.get("num_candidates"))
   chance = retrieval.chance(size, scores.get("num_right", 1))
-  figures = tuple(
-    Figure(k, scores[k], chance[k]) for k in chance if k in scores
-  )
-  return Row(group, label, size, figures)
+  return Row(group, label, size, _figures(scores, chance))
 
 
 def _labelled_row(group: str, record: Mapping[str, Any]) -> Row:
-  figures = tuple(
-    Figure(name, record[name], record["chance"][name])
-    for name in zero_shot.METRICS
-    if name in record
-  )
+  chance = {name: record["chance"].get(name) for name in zero_shot.METRICS}
+  figures = _figures(record, {k: v for k, v in chance.items() if v is not None})
   return Row(group, "classification", record["num_classes"], figures)
+
+
+def _figures(
+  scores: Mapping[str, Any], chance: Mapping[str, float]
+) -> tuple[Figure, ...]:
+  bounds = scores.get("intervals", {})
+  return tuple(
+    Figure(
+      *(name, scores[name], expected),
+      interval=(bounds[name][0], bounds[name][1]) if name in bounds else None,
+    )
+    for name, expected in chance.items()
+    if name in scores
+  )
 
 
 def _zero_shot_row(name: str, scores: Mapping[str, Any]) -> Row:
   if "not_run" in scores:
     return Row("zero_shot", name, 0, (), scores["not_run"])
   size = scores["num_classes"]
-  figures = tuple(
-    Figure(key, scores[key], chance)
-    for key, chance in zero_shot.chance(size).items()
-    if key in scores
-  )
-  return Row("zero_shot", name, size, figures)
+  # Its name in results of earlier versions.
+  scores = {_OLD.get(name, name): value for name, value in scores.items()}
+  return Row("zero_shot", name, size, _figures(scores, zero_shot.chance(size)))
