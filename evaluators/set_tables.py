@@ -4,10 +4,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Figures of a table, in its order.
-_FIGURES = (
+FIGURES = (
   *("top_1", "top_5", "mean_per_class", "macro_f1", "mean_ap"),
   *("R@1", "R@5", "R@10", "median_rank", "text", "image", "group", "accuracy"),
-  *("jaccard", "jaccard_10-12", "acc_worst_region", "acc_top5_wg", "acc_wg"),
+  *(
+    "avg_jaccard_score",
+    "jaccard_score_10-12",
+    "worst_group_top_1",
+    "worst_group_top_5",
+  ),
 )
 _DIRECTIONS = ("image_to_text", "text_to_image")
 
@@ -22,9 +27,9 @@ def markdown(results: Mapping[str, Any]) -> str:
   for name, record in results.items():
     if not (isinstance(record, Mapping) and "kind" in record):
       continue
-    for label, part in _parts(record):
+    for label, part in parts(record):
       size = part.get("num_candidates", record.get("num_classes", ""))
-      for figure in [x for x in _FIGURES if isinstance(part.get(x), float)]:
+      for figure in [x for x in FIGURES if isinstance(part.get(x), float)]:
         bounds = part.get("intervals", {}).get(figure)
         chance = part.get("chance", {}).get(figure)
         lines.append(
@@ -49,8 +54,8 @@ def markdown(results: Mapping[str, Any]) -> str:
 def line(record: Mapping[str, Any]) -> str:
   """Return the first figures of a record as a phrase."""
   shown = []
-  for label, part in _parts(record):
-    figures = [x for x in _FIGURES if isinstance(part.get(x), float)]
+  for label, part in parts(record):
+    figures = [x for x in FIGURES if isinstance(part.get(x), float)]
     shown += [f"{label}{x} {number(part[x])}" for x in figures[:3]]
   return ", ".join(shown) or "tables alone"
 
@@ -60,7 +65,7 @@ def number(value: float) -> str:
   return f"{value:,.1f}" if abs(value) > 1 else f"{value:.3f}"
 
 
-def _parts(
+def parts(
   record: Mapping[str, Any],
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
   """Yield the parts of a record that have figures, and their labels."""

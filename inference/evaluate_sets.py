@@ -2,6 +2,7 @@
 
   OUT/results.json     a record for each set, the means, and the model's inputs
   OUT/results.md       the same as tables
+  OUT/report.html      the same to look at, with classes and confusions
   OUT/sets/NAME.json   classes, groups, confused pairs, and the set's audit
   OUT/items/NAME.npz   outcome of each example, for comparisons of two models
 
@@ -18,7 +19,7 @@ import jax
 
 from evaluators import embedding_cache, set_figures, set_tables
 from evaluators.sets import audit, datacomp, field_set, resolve
-from inference import item_files
+from inference import evaluation_page, item_files
 from inference import model as model_lib
 from input_pipeline import evaluation_split, sources
 from input_pipeline.sources import record as record_lib
@@ -29,6 +30,7 @@ from training import metrics
 
 RESULTS = "results.json"
 TABLES = "results.md"
+PAGE = "report.html"
 MODEL, MEANS = "model", "means"
 _SECTION = "--sets"
 
@@ -115,6 +117,7 @@ def run(
     **embedding_cache.runtime_facts(),
   }
   records: dict[str, Any] = {}
+  details: dict[str, Any] = {}
   mains: dict[str, float] = {}
   for name, one in ready.items():
     with jax.set_mesh(model.mesh):
@@ -138,8 +141,13 @@ def run(
         "value": mains[task.key],
         "chance": task.chance,
       }
+    details[name] = {
+      **records[name],
+      **outcome.details,
+      "audit": {"warnings": one.report.warnings, **one.report.facts},
+    }
     if cluster.is_first():
-      _write_details(folder, name, outcome, one.report)
+      _write_details(folder, name, details[name], outcome)
     metrics.say(f"{name}: {set_tables.line(records[name])}")
   results = {
     **records,
@@ -161,6 +169,9 @@ def run(
     whole_files.write(folder / RESULTS, f"{text}\n".encode())
     tables = set_tables.markdown(results)
     whole_files.write(folder / TABLES, tables.encode())
+    page = evaluation_page.render(folder.name, results, details)
+    whole_files.write(folder / PAGE, page.encode())
+    metrics.say(f"Page: {folder / PAGE}")
     print(text if as_json else tables, end="" if as_json else "\n")
   return 0
 
@@ -201,17 +212,12 @@ def _open(
 def _write_details(
   folder: pathlib.Path,
   name: str,
+  details: Mapping[str, Any],
   outcome: set_figures.Outcome,
-  report: audit.Report,
 ) -> None:
   file = name.replace("/", "-")
   for part in ("sets", "items"):
     (folder / part).mkdir(parents=True, exist_ok=True)
-  details = {
-    **outcome.record,
-    **outcome.details,
-    "audit": {"warnings": report.warnings, **report.facts},
-  }
   text = strict_json.dumps(details, indent=2)
   whole_files.write(folder / "sets" / f"{file}.json", f"{text}\n".encode())
   whole_files.write(

@@ -116,6 +116,10 @@ def test_a_row_says_how_it_came_about(folder, tmp_path):
   assert results["model"]["step"] == 3
   table = (tmp_path / "out" / "results.md").read_text()
   assert f"| beasts | top_1 | {results['beasts']['top_1']:.3f} |" in table
+  page = (tmp_path / "out" / "report.html").read_text()
+  assert page.count("<h2>") == 2
+  assert "Most confused" in page
+  assert f"{results['views']['text_to_image']['R@5']:.3f}" in page
   details = json.loads((tmp_path / "out" / "sets" / "beasts.json").read_text())
   assert [row["n"] for row in details["per_class"]] == [3, 3, 2, 2, 2, 1]
   with np.load(tmp_path / "out" / "items" / "beasts.npz") as items:
