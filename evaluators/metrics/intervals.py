@@ -15,9 +15,9 @@ the truth, in percent, the least and the most over true shares of 0.1, 0.5 and
 
 COVERAGE_TABLE
 
-Fewer than 100 examples thus have intervals that hold less often than stated,
-those of macro F1 most of all; a difference of two models on them is held too
-often. Read such figures with the counts beside them.
+Below 100, intervals hold less often than stated for figures that are near 0 or
+1, those of macro F1 most of all; those of mean per class and of a difference
+are too wide instead.
 """
 
 import math
