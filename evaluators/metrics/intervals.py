@@ -9,11 +9,15 @@ drawing clusters one by one, and costs nothing more for a larger set.
 The random stream is seeded by the digest of those counts. An interval is thus
 a function of the data alone, in any order, for one version of NumPy.
 
-Share of 5,000 simulated sets whose interval holds the truth, in percent, the
-least and the most over true shares of 0.1, 0.3, 0.5, 0.7 and 0.9
-(tests/evaluators/metrics/test_coverage.py, which asserts 93 to 97 from 500 on):
+Share of 5,000 simulated sets (stratified below 500: 600) whose interval holds
+the truth, in percent, the least and the most over true shares of 0.1, 0.5 and
+0.9 (tests/evaluators/metrics/test_coverage.py, which asserts 93 to 97 for 500):
 
 COVERAGE_TABLE
+
+Below 100, intervals hold less often than stated for figures that are near 0 or
+1, those of macro F1 most of all; those of mean per class and of a difference
+are too wide instead.
 """
 
 import math
@@ -238,6 +242,11 @@ def stratified(
   ]
   mean_S = share_SV @ value_V
   scale_S = 1 / np.sqrt(1 - n_S / (n_S + 1.0) ** 2)
+  gap_SV = value_V - mean_S[:, None]
+  square_S = scale_S**2 * (share_SV * gap_SV**2).sum(axis=1) / n_S
+  cube_S = scale_S**3 * (share_SV * gap_SV**3).sum(axis=1) / n_S**2
+  variance = square_S.sum()
+  skewness = cube_S.sum() / variance**1.5 if variance else 0.0
   rng = resampling.generator(value_V, count_SV)
   means = []
   for num in resampling.chunks(num_resamples, count_SV.size):
@@ -251,11 +260,8 @@ def stratified(
       left_RS -= drawn_RS
       left_S -= share_S
     means.append((scale_S * (total_RS / n_S - mean_S)).mean(axis=1))
-  bounds = (
-    whole
-    + resampling.percentiles(
-      np.concatenate(means)[:, None], len(value_N) - 1, level
-    )[0]
+  bounds = whole + resampling.accelerated_percentiles(
+    np.concatenate(means), skewness, len(value_N) - 1, level
   )
   return np.clip(bounds, value_V[0], value_V[-1])
 

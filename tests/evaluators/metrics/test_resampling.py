@@ -47,3 +47,18 @@ def test_streams_follow_the_values():
   assert resampling.generator(a.astype(float)).integers(2**62) == first
   assert resampling.generator(b).integers(2**62) != first
   assert resampling.generator(a + 1).integers(2**62) != first
+
+
+def test_accelerated_percentiles_equal_scipys():
+  sample = np.random.default_rng(0).gamma(1, size=60)
+  want = stats.bootstrap(
+    (sample,), np.mean, n_resamples=20_000, method="BCa", rng=1
+  ).confidence_interval
+  replicas = np.random.default_rng(2).choice(sample, (20_000, 60)).mean(axis=1)
+  skewness = stats.skew(sample) / np.sqrt(60)
+  got = resampling.accelerated_percentiles(replicas, skewness, 10**6, 0.95)
+  np.testing.assert_allclose(got, want, atol=0.15 * replicas.std())
+  plain = resampling.percentiles(replicas[:, None], 10**6, 0.95)[0]
+  assert (got > plain + 0.1 * replicas.std()).all()
+  even = resampling.accelerated_percentiles(replicas, 0.0, 10**6, 0.95)
+  np.testing.assert_allclose(even, plain)
