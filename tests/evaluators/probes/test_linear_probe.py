@@ -210,6 +210,7 @@ def make_split():
   return train, examples_lib.Examples(x, label, uids(150))
 
 
+@pytest.mark.slow
 def test_probe_searches_refits_and_tests(split):
   train, test = split
   result = linear_probe.probe(train, test, num_classes=3)
