@@ -1,10 +1,10 @@
 """Intervals of figures, as [low, high], 95 % unless stated.
 
-A share of independent examples has Wilson's interval. Everything else has a
-percentile bootstrap, expanded for few samples (Hesterberg, arXiv 1411.5279):
-its resamples are drawn as counts of what occurs, a multinomial
-over the distinct values of a cluster, which is the same distribution as
-drawing clusters one by one, and costs nothing more for a larger set.
+A share of independent examples has Wilson's interval. Everything else but a
+median has a percentile bootstrap, expanded for few samples (Hesterberg, arXiv
+1411.5279). Its resamples are drawn as counts of what occurs, a multinomial over
+the distinct values of a cluster: the same distribution as that of clusters
+drawn one by one, at no more cost for a larger set.
 
 The random stream is seeded by the digest of those counts. An interval is thus
 a function of the data alone, in any order, for one version of NumPy.
@@ -13,7 +13,11 @@ Share of 5,000 simulated sets (stratified below 500: 600) whose interval holds
 the truth, in percent, the least and the most over true shares of 0.1, 0.5 and
 0.9 (tests/evaluators/metrics/test_coverage.py, which asserts 93 to 97 for 500):
 
-COVERAGE_TABLE
+    n     wilson   cluster per_class    paired    median    figure  macro_f1
+   20  95.3-96.1 89.6-96.0 98.7-99.3 99.7-99.9 95.9-96.1 90.2-95.4 84.2-93.7
+   50  93.3-97.4 92.1-96.1 95.5-98.3 96.7-98.8 95.5-95.9 92.9-95.2 90.8-94.9
+  100  93.6-94.9 93.6-95.1 96.5-97.7 95.6-96.8 95.7-96.1 93.8-94.9 92.1-95.0
+  500  94.4-95.9 94.3-95.3 94.3-95.6 94.9-95.1 94.8-95.4 95.0-95.2 94.5-94.9
 
 Below 100, intervals hold less often than stated for figures that are near 0 or
 1, those of macro F1 most of all; those of mean per class and of a difference
