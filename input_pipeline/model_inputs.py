@@ -71,7 +71,9 @@ def read_protocol(folder: pathlib.Path) -> Protocol | None:
   try:
     return protocol_of(json.loads(path.read_text("utf-8")))
   except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise ValueError(f"{path} holds no image protocol: {error!r}") from error
+    raise ValueError(
+      f"{path} holds no image protocol: {error!r}; restore it from a copy"
+    ) from error
 
 
 def protocol_facts(protocol: Protocol) -> dict[str, object]:
