@@ -45,10 +45,11 @@ def _run(folder, out, cache, names=("beasts", "views")):
 
 
 def _bytes(out):
+  """Return files of JSON and Markdown; the page names its folder."""
   return {
     str(path.relative_to(out)): path.read_bytes()
     for path in sorted(out.rglob("*"))
-    if path.is_file() and path.suffix != ".npz"
+    if path.suffix in (".json", ".md")
   }
 
 
