@@ -273,6 +273,11 @@ def _evaluate() -> ml_collections.ConfigDict:
   # 0: at the end only.
   evaluate.every_steps = 0
   evaluate.batch_size = 256
+  # Share of the images of each source in data.sources that training leaves out
+  # and the set "holdout" of the results is taken on (of several sources, there
+  # is "holdout_NAME" for each too); 0 for none. An image is held out with all
+  # its pairs, by a hash: input_pipeline/sources/image_ids.py.
+  evaluate.holdout = 0.0
   # Name -> section of a set that figures are taken on, as the functions of
   # evaluators/sets return it; configs/evaluate has suites of them. A set has a
   # source of its own. None: --config.evaluate.sets={}

@@ -1,46 +1,58 @@
-"""Image-text retrieval: recall@k and median rank, with ties at mid-rank.
+"""Image-text retrieval: hit@k, median and mean rank, MRR, ties at mid-rank.
 
 The rank of a query is that of its best right candidate:
 
   rank = 1 + (wrong candidates above it) + (wrong candidates tied with it) / 2
 
-and recall@k is the share of queries with rank <= k. A rank can thus be
-fractional, and a right candidate tied with one wrong one (rank 1.5) does not
-count for recall@1: a model whose embeddings are all equal gets rank (M+1)/2
-and no recall, instead of figures that depend on the order of an argsort.
+and hit@k is the share of queries with rank <= k. Tables of CLIP and of most
+papers since call it recall@k, and so "R@k" is its name here. The recall of
+information retrieval, the share of a query's right candidates that are among
+the first k, is "true_recall@k": at most 0.2 for k = 1 and five captions an
+image. `protocol` has these definitions for a record of figures.
 
-Shape letters beside those of models/layers.py: Q queries, q queries of one
-block, M candidates.
+A rank can be fractional, and a right candidate tied with one wrong one (rank
+1.5) does not count for hit@1: a model whose embeddings are all equal gets rank
+(M+1)/2 and no hit, instead of figures that depend on the order of an argsort.
+
+Every figure is a function of the ranks of the queries: `metrics` of `ranks`.
+
+Shape letters beside those of models/layers.py: Q queries, M candidates, K
+labels of one of them, P pairs of a query and a right candidate.
 """
 
 import dataclasses
-import math
 import typing
 from collections.abc import Sequence
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import P
 
-from evaluators import embedding
+from evaluators import right_pairs, tiles
 from input_pipeline import evaluation_split
 from input_pipeline.sources import source_config
 from runtime import checks
-from runtime import mesh as mesh_lib
 
 # Cosine similarities closer than this are tied. A float32 dot product of unit
 # vectors is off by about 1e-7, and the order of its sums depends on its
-# position in a blocked matmul: exact equality would depend on the number of
-# devices.
+# position in a tile: equal vectors would not be equally similar otherwise.
 TIE = 1e-6
+# Version of the definitions in `protocol`; figures of two versions differ.
+METRIC_VERSION = "1"
 
 KS = (1, 5, 10)
-METRICS = (*(f"R@{k}" for k in KS), "median_rank")
+TRUE_RECALLS = tuple(f"true_recall@{k}" for k in KS)
+METRICS = (
+  *(f"R@{k}" for k in KS),
+  "median_rank",
+  "mean_rank",
+  "MRR",
+  *TRUE_RECALLS,
+)
+# Names of re-weightings of the similarities; "" is none.
+REWEIGHTS = ("", "dsl")
 
-# Largest number of similarities held at once on a device (64 MiB of float32).
-_BLOCK_SIZE = 2**24
+# Pairs that `right_ranks` gathers the queries of at once.
+_PAIRS = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +67,18 @@ class RetrievalConfig:
     all_names: whether images are also ranked against the captions of every
       split of the source, in the first of data.languages.
     metrics: figures to report, of METRICS.
+    reweight: "dsl" multiplies each similarity by the softmax over all queries
+      of the similarities to its candidate (`protocol` has the formula), as the
+      tables of Perception Encoder do (Bolya et al., arXiv 2504.13181, B.1.2).
+      The other queries of the set then change a query's rank, so figures with
+      and without it cannot be compared. "" is none.
   """
 
   kind: typing.Literal["retrieval"]
   source: source_config.SourceConfig
   all_names: bool
   metrics: tuple[str, ...]
+  reweight: str = ""
 
   def check(self, field: str) -> None:
     """Raise ValueError, naming the field, where a value cannot be used."""
@@ -69,6 +87,40 @@ class RetrievalConfig:
       checks.refuse(f"{field}.metrics must have at least one item; got ()")
     for metric in self.metrics:
       checks.one_of(f"{field}.metrics", metric, METRICS)
+    checks.one_of(f"{field}.reweight", self.reweight, REWEIGHTS)
+    if self.reweight and set(self.metrics) & set(TRUE_RECALLS):
+      checks.refuse(
+        f"{field}.reweight must be '' for {', '.join(TRUE_RECALLS)}; got"
+        f" {self.reweight!r}"
+      )
+
+
+def protocol(reweight: str = "") -> dict[str, str]:
+  """Return the definitions of the figures, for the record beside them.
+
+  >>> protocol("dsl")["reweight"]
+  'dsl: s_qm * exp(s_qm) / mean over queries of exp(s_qm), s the cosine'
+  """
+  return {
+    "metric_version": METRIC_VERSION,
+    "similarity": "cosine, float32",
+    "R@k": "hit@k: share of queries whose rank is at most k",
+    "rank": (
+      "of the best right candidate: 1 + wrong ones above it + half of the "
+      "wrong ones tied with it"
+    ),
+    "ties": f"similarities within {TIE:g}, at mid-rank",
+    "true_recall@k": (
+      "mean over queries of the share of right candidates whose rank among "
+      "all candidates is at most k"
+    ),
+    "reweight": {
+      "": "none",
+      "dsl": (
+        "dsl: s_qm * exp(s_qm) / mean over queries of exp(s_qm), s the cosine"
+      ),
+    }[reweight],
+  }
 
 
 def evaluate(
@@ -78,29 +130,50 @@ def evaluate(
   mesh: jax.sharding.Mesh,
   *,
   owners: Sequence[int],
+  reweight: str = "",
+  true_recall: bool = False,
 ) -> dict[str, dict[str, float]]:
   """Score N images and their M captions in both directions.
 
   Row m of ztxt belongs to texts[m], a caption of image owners[m]. An image and
   a text are right for each other where the image has a caption of that wording.
   Beside the figures are num_candidates, and num_right: the mean number of right
-  candidates of a query.
+  candidates of a query. With `true_recall`, which has no `reweight`, those of
+  `true_recalls` are there.
 
+  >>> from runtime import mesh as mesh_lib
   >>> mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(1, 1, 1), jax.devices()[:1])
   >>> z = np.eye(3, dtype=np.float32)
   >>> args = z[[0, 2, 1]], ["a", "b", "c"], mesh
   >>> evaluate(z, *args, owners=[0, 1, 2])["text_to_image"]["R@1"]
   0.3333333333333333
   """
+  if reweight and true_recall:
+    raise ValueError(f"true_recall has no reweight; got {reweight!r}")
   image_NK, text_M = labels(texts, owners)
-  return {
-    "image_to_text": scored(
-      zimg_NE, ztxt_ME, label_Q=image_NK, label_M=text_M, mesh=mesh
-    ),
-    "text_to_image": scored(
-      ztxt_ME, zimg_NE, label_Q=text_M, label_M=image_NK, mesh=mesh
-    ),
+  rank_N, rank_M = ranks_both(
+    zimg_NE,
+    ztxt_ME,
+    label_N=image_NK,
+    label_M=text_M,
+    mesh=mesh,
+    reweight=reweight,
+  )
+  scores = {
+    "image_to_text": sizes(image_NK, text_M) | metrics(rank_N),
+    "text_to_image": sizes(text_M, image_NK) | metrics(rank_M),
   }
+  if true_recall:
+    image, text = (zimg_NE, image_NK), (ztxt_ME, text_M)
+    for direction, (zquery_QE, label_Q), (zcand_ME, label_C) in (
+      ("image_to_text", image, text),
+      ("text_to_image", text, image),
+    ):
+      rank_P, query_P = right_ranks(
+        zquery_QE, zcand_ME, label_Q=label_Q, label_M=label_C, mesh=mesh
+      )
+      scores[direction] |= true_recalls(rank_P, query_P)
+  return scores
 
 
 def labels(
@@ -137,49 +210,81 @@ def scored(
   label_Q: np.ndarray,
   label_M: np.ndarray,
   mesh: jax.sharding.Mesh,
+  reweight: str = "",
 ) -> dict[str, float]:
   """Return `metrics` of `ranks`, num_candidates and num_right."""
   rank_Q = ranks(
-    zquery_QE, zcand_ME, label_Q=label_Q, label_M=label_M, mesh=mesh
+    zquery_QE,
+    zcand_ME,
+    label_Q=label_Q,
+    label_M=label_M,
+    mesh=mesh,
+    reweight=reweight,
   )
-  return {
-    "num_candidates": len(zcand_ME),
-    "num_right": float(np.mean(_num_right(label_Q, label_M))),
-    **metrics(rank_Q),
-  }
+  return sizes(label_Q, label_M) | metrics(rank_Q)
 
 
 def metrics(rank_Q: np.ndarray) -> dict[str, float]:
-  """Return recall@k for each of KS, and the median rank.
+  """Return hit@k for each of KS, the median and mean rank, and the MRR.
 
-  >>> metrics(np.array([1.0, 1.5, 3.5, 7.0]))
-  {'R@1': 0.25, 'R@5': 0.75, 'R@10': 1.0, 'median_rank': 2.5}
+  The MRR is the mean of 1 / rank.
+
+  >>> metrics(np.array([1.0, 1.5, 3.5, 7.0]))  # doctest: +NORMALIZE_WHITESPACE
+  {'R@1': 0.25, 'R@5': 0.75, 'R@10': 1.0, 'median_rank': 2.5,
+   'mean_rank': 3.25, 'MRR': 0.5238095238095237}
   """
-  recalls = {f"R@{k}": float(np.mean(rank_Q <= k)) for k in KS}
-  return recalls | {"median_rank": float(np.median(rank_Q))}
+  return {
+    **{f"R@{k}": float(np.mean(rank_Q <= k)) for k in KS},
+    "median_rank": float(np.median(rank_Q)),
+    "mean_rank": float(np.mean(rank_Q, dtype=np.float64)),
+    "MRR": float(np.mean(1 / rank_Q, dtype=np.float64)),
+  }
+
+
+def true_recalls(rank_P: np.ndarray, query_P: np.ndarray) -> dict[str, float]:
+  """Return the mean over queries of true recall@k, of `right_ranks`.
+
+  >>> true_recalls(np.array([1.0, 7.0, 2.0]), np.array([0, 0, 1]))
+  {'true_recall@1': 0.25, 'true_recall@5': 0.75, 'true_recall@10': 1.0}
+  """
+  num_right_Q = np.bincount(query_P)
+  return {
+    name: float(np.mean(np.bincount(query_P, rank_P <= k) / num_right_Q))
+    for name, k in zip(TRUE_RECALLS, KS, strict=True)
+  }
 
 
 def chance(num_candidates: int, num_right: float = 1) -> dict[str, float]:
-  """Return the expected `metrics` of a random order.
+  """Return the expected `metrics` and `true_recalls` of a random order.
 
   Args:
     num_candidates: candidates of a query.
     num_right: mean number of them that are right, taken for all queries; the
       median rank is exact for one, and close to it for more.
 
-  >>> chance(50)
-  {'R@1': 0.02, 'R@5': 0.1, 'R@10': 0.2, 'median_rank': 25.5}
+  >>> chance(50)["R@5"], chance(50)["median_rank"]
+  (0.1, 25.5)
   """
-
-  def recall(k: int) -> float:
-    if num_right == 1:
-      return min(1.0, k / num_candidates)
-    wrong = num_candidates - num_right
-    missed = (max(wrong - i, 0) / max(num_candidates - i, 1) for i in range(k))
-    return 1 - math.prod(missed)
-
-  middle = (num_candidates + 1) * (1 - 0.5 ** (1 / num_right))
-  return {f"R@{k}": recall(k) for k in KS} | {"median_rank": middle}
+  before = np.arange(num_candidates)  # candidates that were passed
+  wrong = np.maximum(num_candidates - num_right - before, 0)
+  # Probability that the first 0, 1, ... candidates are all wrong.
+  missed = np.cumprod([1.0, *(wrong / (num_candidates - before))])
+  hits = {
+    k: min(1.0, k / num_candidates)
+    if num_right == 1
+    else float(1 - missed[min(k, num_candidates)])
+    for k in KS
+  }
+  return {
+    **{f"R@{k}": hit for k, hit in hits.items()},
+    "median_rank": (num_candidates + 1) * (1 - 0.5 ** (1 / num_right)),
+    "mean_rank": (num_candidates + 1) / (num_right + 1),
+    "MRR": float(np.sum(-np.diff(missed) / (before + 1))),
+    **{
+      name: min(1.0, k / num_candidates)
+      for name, k in zip(TRUE_RECALLS, KS, strict=True)
+    },
+  }
 
 
 def ranks(
@@ -189,41 +294,73 @@ def ranks(
   label_Q: np.ndarray,
   label_M: np.ndarray,
   mesh: jax.sharding.Mesh,
+  reweight: str = "",
 ) -> np.ndarray:
   """Rank each query's best right candidate: float64 [Q], 1 is best.
 
   A candidate is right if one of its labels (integers >= 0) is one of the
   query's; labels are [Q], or [Q, K] for several, and [M] or [M, K] alike.
   Embeddings are float32 and L2-normalised, and every process has all of them;
-  the work is split over queries.
+  the work is split over queries, and the ranks are the same to the bit for any
+  number of devices (evaluators/tiles.py).
 
   Raises:
     ValueError: a query has no right candidate.
   """
-  label_Q, label_M = _columns(label_Q), _columns(label_M)
-  orphans = np.flatnonzero(~np.isin(label_Q, label_M).any(axis=1))
-  if orphans.size:
-    raise ValueError(
-      f"{orphans.size} of {len(label_Q)} queries have no right candidate, the "
-      f"first is query {orphans[0]}"
-    )
-  num_shards = mesh_lib.num_batch_shards(mesh)
-  rows = -(-len(zquery_QE) // num_shards)
-  num_blocks = -(-rows // max(1, _BLOCK_SIZE // len(zcand_ME)))
-  block_size = -(-rows // num_blocks)
-  padding = num_shards * num_blocks * block_size - len(zquery_QE)
+  right_pairs.check(label_Q, label_M)
+  return _ranks(zquery_QE, zcand_ME, label_Q, label_M, mesh, reweight)[0]
 
-  split = mesh_lib.batch_sharding(mesh)
-  whole = jax.NamedSharding(mesh, P())
-  rank_Q = _ranks(
-    embedding.to_global(np.pad(zquery_QE, ((0, padding), (0, 0))), split),
-    embedding.to_global(_padded_labels(label_Q, padding), split),
-    embedding.to_global(zcand_ME, whole),
-    embedding.to_global(_padded_labels(label_M, 0), whole),
-    mesh=mesh,
-    num_blocks=num_blocks,
-  )
-  return jax.device_get(rank_Q)[: len(zquery_QE)].astype(np.float64)
+
+def ranks_both(
+  zimg_NE: np.ndarray,
+  ztxt_ME: np.ndarray,
+  *,
+  label_N: np.ndarray,
+  label_M: np.ndarray,
+  mesh: jax.sharding.Mesh,
+  reweight: str = "",
+) -> tuple[np.ndarray, np.ndarray]:
+  """Return `ranks` of N images among M texts, and of the texts among images.
+
+  Both come from one matrix product, in half of the time of two calls.
+
+  Raises:
+    ValueError: an image or a text has no right partner.
+  """
+  right_pairs.check(label_N, label_M)
+  right_pairs.check(label_M, label_N)
+  return _ranks(zimg_NE, ztxt_ME, label_N, label_M, mesh, reweight)
+
+
+def right_ranks(
+  zquery_QE: np.ndarray,
+  zcand_ME: np.ndarray,
+  *,
+  label_Q: np.ndarray,
+  label_M: np.ndarray,
+  mesh: jax.sharding.Mesh,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Rank every right candidate among all candidates, for `true_recalls`.
+
+  Other right candidates count like wrong ones. Each costs as much as a query.
+
+  Returns:
+    float64 ranks [P], and the query of each, int [P].
+  """
+  right_pairs.check(label_Q, label_M)
+  query_P, cand_P = right_pairs.pairs(label_Q, label_M)
+  rank_P = [
+    ranks(
+      zquery_QE[query_P[part]],
+      zcand_ME,
+      label_Q=cand_P[part],
+      label_M=np.arange(len(zcand_ME)),
+      mesh=mesh,
+    )
+    for start in range(0, len(query_P), _PAIRS)
+    for part in (slice(start, start + _PAIRS),)
+  ]
+  return np.concatenate(rank_P), query_P
 
 
 def reference(
@@ -232,6 +369,7 @@ def reference(
   *,
   label_Q: np.ndarray,
   label_M: np.ndarray,
+  reweight: str = "",
 ) -> np.ndarray:
   """Return `ranks`, computed in NumPy with the whole similarity matrix.
 
@@ -240,69 +378,36 @@ def reference(
   array([1.5, 2. , 1. ])
   """
   sim_QM = zquery_QE @ zcand_ME.T
-  right_QM = _right(_columns(label_Q), _columns(label_M))
+  if reweight:
+    weight_QM = np.exp(sim_QM.astype(np.float64))
+    sim_QM = sim_QM * weight_QM / weight_QM.mean(axis=0)
+  label_Q, label_M = right_pairs.columns(label_Q), right_pairs.columns(label_M)
+  right_QM = (label_Q[:, None, :, None] == label_M[None, :, None, :]).any(
+    (2, 3)
+  )
   best_Q1 = np.where(right_QM, sim_QM, -np.inf).max(axis=1, keepdims=True)
   above_QM = ~right_QM & (sim_QM - best_Q1 > TIE)
   tied_QM = ~right_QM & (np.abs(sim_QM - best_Q1) <= TIE)
   return 1 + above_QM.sum(axis=1) + tied_QM.sum(axis=1) / 2
 
 
-@jax.jit(static_argnames=("mesh", "num_blocks"))
-def _ranks(zquery_QE, label_Q, zcand_ME, label_M, *, mesh, num_blocks):
-  def rank_shard(zquery_bE, label_b, zcand_ME, label_M):
-    def rank_block(block):
-      zquery_qE, label_q = block
-      sim_qM = jnp.matmul(
-        zquery_qE, zcand_ME.T, precision=jax.lax.Precision.HIGHEST
-      )
-      right_qM = _right(label_q, label_M)
-      best_q = jnp.max(jnp.where(right_qM, sim_qM, -jnp.inf), axis=1)
-      gap_qM = sim_qM - best_q[:, None]
-      tied_qM = ~right_qM & (jnp.abs(gap_qM) <= TIE)
-      # Not "gap > TIE": a NaN then counts against the query, not for it.
-      above_qM = ~right_qM & ~tied_qM & ~(gap_qM < -TIE)
-      return 1 + jnp.sum(above_qM, axis=1) + jnp.sum(tied_qM, axis=1) / 2
-
-    blocks = jax.tree.map(
-      lambda x: x.reshape(num_blocks, -1, *x.shape[1:]), (zquery_bE, label_b)
-    )
-    return jax.lax.map(rank_block, blocks).reshape(-1)
-
-  split = P(mesh_lib.BATCH_AXES)
-  rank_Q = jax.shard_map(
-    rank_shard, mesh=mesh, in_specs=(split, split, P(), P()), out_specs=split
-  )(zquery_QE, label_Q, zcand_ME, label_M)
-  # The ranks are replicated, so that each process can read all of them.
-  return jax.lax.with_sharding_constraint(rank_Q, jax.NamedSharding(mesh, P()))
+def _ranks(zquery_QE, zcand_ME, label_Q, label_M, mesh, reweight):
+  """Return ranks of the queries, and of the candidates as queries."""
+  count_Q, count_M = tiles.counts(
+    zquery_QE,
+    zcand_ME,
+    label_RK=right_pairs.columns(label_Q),
+    label_MK=right_pairs.columns(label_M),
+    mesh=mesh,
+    tie=TIE,
+    reweight=reweight == "dsl",
+  )
+  return 1 + count_Q / 2, 1 + count_M / 2
 
 
-def _right(label_Q: Any, label_M: Any) -> Any:
-  """Return bool [Q, M]: whether rows [Q, K] and [M, K] share a label."""
-  return (label_Q[:, None, :, None] == label_M[None, :, None, :]).any((2, 3))
-
-
-def _num_right(label_Q: np.ndarray, label_M: np.ndarray) -> np.ndarray:
-  """Return the number of right candidates of each query, [Q].
-
-  Either the queries or the candidates have one label each.
-  """
-  queries, cands = _distinct(label_Q), _distinct(label_M)
-  count = np.bincount(cands[:, 1], minlength=int(label_Q.max()) + 1)
-  return np.bincount(queries[:, 0], weights=count[queries[:, 1]])
-
-
-def _distinct(labels: np.ndarray) -> np.ndarray:
-  """Return the distinct pairs of row and label, [P, 2]."""
-  labels = _columns(labels)
-  rows = np.repeat(np.arange(len(labels)), labels.shape[1])
-  return np.unique(np.stack([rows, labels.ravel()], axis=1), axis=0)
-
-
-def _columns(labels: np.ndarray) -> np.ndarray:
-  return labels if labels.ndim == 2 else labels[:, None]
-
-
-def _padded_labels(labels: np.ndarray, padding: int) -> np.ndarray:
-  # -1 is no candidate's label.
-  pad = ((0, padding), (0, 0))
-  return np.pad(labels.astype(np.int32), pad, constant_values=-1)
+def sizes(label_Q: np.ndarray, label_M: np.ndarray) -> dict[str, float]:
+  """Return num_candidates, and the mean number of right ones of a query."""
+  return {
+    "num_candidates": len(label_M),
+    "num_right": float(np.mean(right_pairs.num_right(label_Q, label_M))),
+  }

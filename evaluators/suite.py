@@ -5,101 +5,37 @@ so is each distinct text, however many figures it enters.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from evaluators import embedding, retrieval, summary, zero_shot
+from evaluators import (
+  directions,
+  embedding,
+  retrieval,
+  set_figures,
+  suite_data,
+  summary,
+  zero_shot,
+)
 from evaluators import gallery as gallery_lib
-from input_pipeline import evaluation_split, model_inputs, pipeline
+from evaluators.sets import holdout
+from input_pipeline import evaluation_split
 from input_pipeline import languages as languages_lib
-from input_pipeline.sources import source_config
-from runtime import checks, sections
+from runtime import sections
 
 Results = dict[str, Any]
 
-# Group of results.json with the figures of all zero-shot sets.
-_ZERO_SHOT = "zero_shot"
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
-  """Fields of `config.evaluate`; configs/base.py explains them."""
-
-  every_steps: int
-  batch_size: int
-  # A dict has no hash; configs that differ in it alone may share theirs.
-  sets: Mapping[str, retrieval.RetrievalConfig | zero_shot.ZeroShotConfig] = (
-    dataclasses.field(hash=False)
-  )
-
-  @checks.collected()
-  def check(self) -> None:
-    """Raise ValueError where a field's value cannot be used."""
-    checks.at_least("evaluate.every_steps", self.every_steps, 0)
-    for name, section in self.sets.items():
-      if name in (_ZERO_SHOT, summary.INPUTS):
-        checks.refuse(
-          f"evaluate.sets must have other names than {name!r}, a group of "
-          "results.json"
-        )
-      with checks.collected():
-        section.check(f"evaluate.sets.{name}")
-
-  @property
-  def retrieval_sets(self) -> dict[str, retrieval.RetrievalConfig]:
-    """Retrieval sets by name, in alphabetical order."""
-    return {
-      name: section
-      for name, section in sorted(self.sets.items())
-      if isinstance(section, retrieval.RetrievalConfig)
-    }
-
-  @property
-  def zero_shot_sets(self) -> dict[str, zero_shot.ZeroShotConfig]:
-    """Zero-shot sets by name, in alphabetical order."""
-    return {
-      name: section
-      for name, section in sorted(self.sets.items())
-      if isinstance(section, zero_shot.ZeroShotConfig)
-    }
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-  """Opened inputs of the evaluations of a run.
-
-  Attributes:
-    config: section `evaluate` of the run.
-    languages: data.languages; figures in the first one are the headline.
-    splits: split of each distinct source of the sets; images are not loaded.
-    names: texts of all splits of a source in the first language, for the
-      sources of sets with `all_names`.
-    inputs: image protocol and tokenizer of the model.
-  """
-
-  config: EvaluateConfig
-  languages: tuple[str, ...]
-  splits: Mapping[source_config.SourceConfig, evaluation_split.Split]
-  names: Mapping[source_config.SourceConfig, Sequence[str]]
-  inputs: model_inputs.ModelInputs
-
-  @property
-  def runnable(self) -> dict[str, zero_shot.ZeroShotConfig]:
-    """Zero-shot sets whose prompts are in a language of the run."""
-    return {
-      name: section
-      for name, section in self.config.zero_shot_sets.items()
-      if languages_lib.normalised(section.language)
-      in map(languages_lib.normalised, self.languages)
-    }
+# Groups beside figures that are none of the model.
+_BESIDE = {"chance", "intervals", "protocol"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Embeddings:
-  """Embeddings of Data by one model: float32 rows of length 1.
+  """Embeddings of suite_data.Data by one model: float32 rows of length 1.
 
   Attributes:
     examples: images, keys and texts of each distinct source.
@@ -107,7 +43,7 @@ class Embeddings:
     ztxt: [N, E], one row a text.
   """
 
-  examples: Mapping[source_config.SourceConfig, embedding.Examples]
+  examples: Mapping[suite_data.Source, embedding.Examples]
   row: Mapping[str, int]
   ztxt: np.ndarray
 
@@ -116,52 +52,9 @@ class Embeddings:
     return self.ztxt[[self.row[text] for text in texts]]
 
 
-def load_data(
-  config: EvaluateConfig,
-  data: pipeline.DataConfig,
-  inputs: model_inputs.ModelInputs,
-) -> Data:
-  """Open the sources of the sets; other sources are not opened for them.
-
-  Args:
-    config: section `evaluate` of the run.
-    data: section `data` of the run.
-    inputs: image protocol and tokenizer of the model.
-
-  Raises:
-    ValueError: a set's source cannot be read, or it has no example.
-  """
-  splits, names = {}, {}
-  for name, section in (
-    *config.retrieval_sets.items(),
-    *config.zero_shot_sets.items(),
-  ):
-    at = {
-      "name": "source",
-      "section": f"evaluate.sets.{name}",
-      "protocol": inputs.image_protocol,
-    }
-    source = section.source
-    if source not in splits:
-      splits[source] = evaluation_split.open_split(data, source, **at)
-    whole = _whole(source)
-    if (
-      isinstance(section, retrieval.RetrievalConfig)
-      and section.all_names
-      and whole not in names
-    ):
-      every = evaluation_split.open_all_splits(data, source, **at)
-      names[whole] = evaluation_split.all_texts(every, data.languages[0])
-  return Data(
-    config=config,
-    languages=data.languages,
-    splits=splits,
-    names=names,
-    inputs=inputs,
-  )
-
-
-def run(data: Data, embedder: embedding.Embedder, params: Any) -> Results:
+def run(
+  data: suite_data.Data, embedder: embedding.Embedder, params: Any
+) -> Results:
   """Embed and score; return the results of `score`.
 
   Raises:
@@ -170,12 +63,20 @@ def run(data: Data, embedder: embedding.Embedder, params: Any) -> Results:
   return score(data, embed(data, embedder, params), embedder.mesh)
 
 
-def embed(data: Data, embedder: embedding.Embedder, params: Any) -> Embeddings:
+def embed(
+  data: suite_data.Data, embedder: embedding.Embedder, params: Any
+) -> Embeddings:
   """Embed every image of the splits and every distinct text once."""
-  examples = {
-    source: embedder.split(params, split)
-    for source, split in data.splits.items()
-  }
+  examples, joined = {}, []
+  for source, split in data.splits.items():
+    if isinstance(source, holdout.HeldOut) and len(source.names) > 1:
+      joined.append(source)
+    else:
+      examples[source] = embedder.split(params, split)
+  for source in joined:
+    alone = [dataclasses.replace(source, names=(x,)) for x in source.names]
+    parts = [(data.splits[one], examples[one]) for one in alone]
+    examples[source] = holdout.joined(parts)
   texts = {text: None for names in data.names.values() for text in names}
   for part in examples.values():
     for language in data.languages:
@@ -185,6 +86,8 @@ def embed(data: Data, embedder: embedding.Embedder, params: Any) -> Embeddings:
       )
   for section in data.runnable.values():
     texts |= dict.fromkeys(section.prompts())
+  for opened in data.labelled.values():
+    texts |= dict.fromkeys(opened.prompts())
   texts.pop("", None)  # an example without a text in some language
   return Embeddings(
     examples=examples,
@@ -198,21 +101,29 @@ def embed(data: Data, embedder: embedding.Embedder, params: Any) -> Embeddings:
 
 
 def score(
-  data: Data, embeddings: Embeddings, mesh: jax.sharding.Mesh
+  data: suite_data.Data, embeddings: Embeddings, mesh: jax.sharding.Mesh
 ) -> Results:
   """Score embeddings: a tree of dicts, the content of results.json.
 
   For each retrieval set: num_candidates (images), num_texts, image_to_text,
   text_to_image and all_names (image to text against all names, where the set
-  asks for it) in the first language, then "languages" where there are several;
+  asks for it) in the first language, then "languages" where there are several,
+  and num_left_out where held-out images cannot be used;
   "zero_shot" has one entry for each zero-shot set, and "inputs" the image
   protocol and the tokenizer.
   """
   results: Results = {}
-  for name, section in data.config.retrieval_sets.items():
+  for name, section in data.retrieval_sets.items():
     results[name] = _retrieval(name, section, data, embeddings, mesh)
+  for name, opened in data.labelled.items():
+    source = suite_data.source_of(opened)
+    outcome = set_figures.evaluate(
+      opened, embeddings.examples[source], embeddings.texts, mesh
+    )
+    outcome.record["protocol"] |= data.protocol(data.splits[source])
+    results[name] = outcome.record
   if data.config.zero_shot_sets:
-    results[_ZERO_SHOT] = {
+    results[summary.ZERO_SHOT] = {
       name: _zero_shot(name, section, data, embeddings, mesh)
       for name, section in data.config.zero_shot_sets.items()
     }
@@ -222,20 +133,21 @@ def score(
 
 
 def gallery(
-  data: Data, embeddings: Embeddings, mesh: jax.sharding.Mesh
+  data: suite_data.Data, embeddings: Embeddings, mesh: jax.sharding.Mesh
 ) -> list[gallery_lib.Panel]:
   """Choose queries to look at, in both directions of each retrieval set."""
   panels = []
-  for name, section in data.config.retrieval_sets.items():
+  for name, section in data.retrieval_sets.items():
     examples = embeddings.examples[section.source]
-    rows, texts, owners = _named(examples, name, data.languages[0])
+    language = _languages(section, data, examples)[0]
+    rows, texts, owners = _named(examples, name, language)
     split = data.splits[section.source]
     panels += gallery_lib.make_panels(
       name,
       keys=[examples.keys[row] for row in rows],
       texts=texts,
       owners=owners,
-      image_fn=lambda i, split=split, rows=rows: split.image(rows[i]),
+      image_fn=functools.partial(_image, split, examples, rows),
       zimg_NE=examples.zimg_NE[rows],
       ztxt_ME=embeddings.texts(texts),
       mesh=mesh,
@@ -246,7 +158,7 @@ def gallery(
 def scalars(results: Results) -> dict[str, float]:
   """Flatten results to metrics such as "compositional/image_to_text/R@1".
 
-  Sizes (num_*) and sets that were not run are left out.
+  Sizes (num_*), sets that were not run, chance and intervals are left out.
   """
   figures = {k: v for k, v in results.items() if k != summary.INPUTS}
   return {
@@ -254,7 +166,18 @@ def scalars(results: Results) -> dict[str, float]:
     for path, value in sections.flat(figures, "/").items()
     if isinstance(value, float)
     and not path.rpartition("/")[2].startswith("num_")
+    and not _BESIDE & set(path.split("/"))
   }
+
+
+def _image(
+  split: evaluation_split.Split,
+  examples: embedding.Examples,
+  rows: Sequence[int],
+  index: int,
+) -> np.ndarray:
+  """Return the image of one of `rows` of the examples, as people see it."""
+  return split.image(examples.rows[rows[index]])
 
 
 def _named(
@@ -277,34 +200,41 @@ def _named(
 
 def _retrieval(
   name: str,
-  section: retrieval.RetrievalConfig,
-  data: Data,
+  section: suite_data.RetrievalSection,
+  data: suite_data.Data,
   embeddings: Embeddings,
   mesh: jax.sharding.Mesh,
 ) -> Results:
   examples = embeddings.examples[section.source]
   by_language: dict[str, Results] = {}
-  for language in data.languages:
+  for language in _languages(section, data, examples):
     rows, texts, owners = _named(examples, name, language)
-    scores = retrieval.evaluate(
+    judged = directions.judge(
       examples.zimg_NE[rows],
       embeddings.texts(texts),
       texts,
       mesh,
       owners=owners,
+      reweight=section.reweight,
+      true_recall=bool(set(section.metrics) & set(retrieval.TRUE_RECALLS)),
     )
     by_language[language] = {
       "num_candidates": len(rows),
       "num_texts": len(texts),
       **{
-        direction: _reported(section, figures)
-        for direction, figures in scores.items()
+        direction: directions.reported(outcome, section.metrics)
+        for direction, outcome in judged.items()
       },
     }
-  results = dict(by_language[data.languages[0]])
-  if section.all_names:
+  results = dict(next(iter(by_language.values())))
+  if isinstance(section, holdout.Section):
+    ids = data.splits[section.source].image_ids
+    assert ids is not None  # evaluation_split.open_held_out
+    if num := len(np.unique(ids)) - len(examples.rows):
+      results["num_left_out"] = num
+  if isinstance(section, retrieval.RetrievalConfig) and section.all_names:
     rows, texts, owners = _named(examples, name, data.languages[0])
-    names = data.names[_whole(section.source)]
+    names = data.names[suite_data.whole(section.source)]
     image_NK, label = retrieval.labels(texts, owners, names)
     scores = retrieval.scored(
       examples.zimg_NE[rows],
@@ -312,17 +242,23 @@ def _retrieval(
       label_Q=image_NK,
       label_M=label[len(texts) :],
       mesh=mesh,
+      reweight=section.reweight,
     )
     results["all_names"] = _reported(section, scores)
-  if len(by_language) > 1:
+  if len(data.languages) > 1:
     results["languages"] = by_language
+  split = data.splits[section.source]
+  results["protocol"] = {
+    **retrieval.protocol(section.reweight),
+    **data.protocol(split),
+  }
   return results
 
 
 def _zero_shot(
   name: str,
   section: zero_shot.ZeroShotConfig,
-  data: Data,
+  data: suite_data.Data,
   embeddings: Embeddings,
   mesh: jax.sharding.Mesh,
 ) -> Results:
@@ -336,19 +272,25 @@ def _zero_shot(
     row_N, label_N = section.labels(examples.keys)
   except ValueError as error:
     raise ValueError(f"evaluate.sets.{name}: {error}") from error
-  scores = zero_shot.evaluate(
-    examples.zimg_NE[row_N],
-    zero_shot.class_embeddings(
-      embeddings.texts(section.prompts()), len(section.classes)
-    ),
-    label_N,
-    mesh,
+  num_classes = len(section.classes)
+  zclass_AE = zero_shot.class_embeddings(
+    embeddings.texts(section.prompts()), num_classes
   )
-  return _reported(section, scores)
+  rank_N = zero_shot.ranks(examples.zimg_NE[row_N], zclass_AE, label_N, mesh)
+  bounds = zero_shot.bounds(rank_N, label_N, num_classes)
+  split = data.splits[section.source]
+  return {
+    **_reported(section, zero_shot.figures(rank_N, label_N, num_classes)),
+    "chance": _reported(section, zero_shot.chance(num_classes)),
+    "intervals": {
+      name: bound for name, bound in bounds.items() if name in section.metrics
+    },
+    "protocol": zero_shot.protocol(section) | data.protocol(split),
+  }
 
 
 def _reported(
-  section: retrieval.RetrievalConfig | zero_shot.ZeroShotConfig,
+  section: suite_data.RetrievalSection | zero_shot.ZeroShotConfig,
   figures: Mapping[str, float],
 ) -> dict[str, float]:
   """Return the figures that a set asks for, and sizes."""
@@ -359,6 +301,14 @@ def _reported(
   }
 
 
-def _whole(source: source_config.SourceConfig) -> source_config.SourceConfig:
-  """Return a key that is equal for all splits of a source."""
-  return dataclasses.replace(source, split="")
+def _languages(
+  section: suite_data.RetrievalSection,
+  data: suite_data.Data,
+  examples: embedding.Examples,
+) -> list[str]:
+  """Return the languages of a set; those that chance has held out, if any."""
+  languages = [*data.languages]
+  if isinstance(section, holdout.Section):
+    there = {code for texts in examples.texts for code in texts}
+    languages = [x for x in languages if languages_lib.normalised(x) in there]
+  return languages or [*data.languages[:1]]

@@ -10,6 +10,9 @@ from runtime.storage import strict_json, whole_files
 
 # Group of results.json with the image protocol and the tokenizer.
 INPUTS = "inputs"
+# Group of results.json with the figures of all zero-shot sets.
+ZERO_SHOT = "zero_shot"
+_OLD = {"mean_class_top_1": "mean_per_class"}
 _DIRECTIONS = {
   "image_to_text": "image to text",
   "text_to_image": "text to image",
@@ -18,11 +21,19 @@ _DIRECTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-  """One figure and its expectation by chance."""
+  """One figure and its expectation by chance.
 
-  name: str  # "R@1", "median_rank", "top_1", ...
+  Attributes:
+    name: "R@1", "median_rank", "top_1", ...
+    value: the figure.
+    chance: what a random order or choice would have.
+    interval: 95 % interval as (low, high); None in results of older versions.
+  """
+
+  name: str
   value: float
   chance: float
+  interval: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +53,11 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
   for group, tree in results.items():
     if group == INPUTS:
       continue
-    if group == "zero_shot":
+    if group == ZERO_SHOT:
       listed += [_zero_shot_row(name, task) for name, task in tree.items()]
+      continue
+    if tree.get("kind") == "classification":
+      listed.append(_labelled_row(group, tree))
       continue
     for direction, label in _DIRECTIONS.items():
       listed.append(_retrieval_row(group, label, tree, tree[direction]))
@@ -100,7 +114,7 @@ def table(results: Mapping[str, Any]) -> str:
 def number(figure: Figure, chance: bool = False) -> str:
   """Return a figure with its significant digits."""
   value = figure.chance if chance else figure.value
-  if figure.name == "median_rank":
+  if figure.name in ("median_rank", "mean_rank"):
     return f"{value:,.1f}".removesuffix(".0")
   return f"{value:.4f}" if chance and value < 0.001 else f"{value:.3f}"
 
@@ -122,19 +136,33 @@ def _retrieval_row(
   # Results of earlier versions have one size for both directions.
   size = scores.get("num_candidates", tree.get("num_candidates"))
   chance = retrieval.chance(size, scores.get("num_right", 1))
-  figures = tuple(
-    Figure(k, scores[k], chance[k]) for k in chance if k in scores
+  return Row(group, label, size, _figures(scores, chance))
+
+
+def _labelled_row(group: str, record: Mapping[str, Any]) -> Row:
+  chance = {name: record["chance"].get(name) for name in zero_shot.METRICS}
+  figures = _figures(record, {k: v for k, v in chance.items() if v is not None})
+  return Row(group, "classification", record["num_classes"], figures)
+
+
+def _figures(
+  scores: Mapping[str, Any], chance: Mapping[str, float]
+) -> tuple[Figure, ...]:
+  bounds = scores.get("intervals", {})
+  return tuple(
+    Figure(
+      *(name, scores[name], expected),
+      interval=(bounds[name][0], bounds[name][1]) if name in bounds else None,
+    )
+    for name, expected in chance.items()
+    if name in scores
   )
-  return Row(group, label, size, figures)
 
 
 def _zero_shot_row(name: str, scores: Mapping[str, Any]) -> Row:
   if "not_run" in scores:
     return Row("zero_shot", name, 0, (), scores["not_run"])
   size = scores["num_classes"]
-  figures = tuple(
-    Figure(key, scores[key], chance)
-    for key, chance in zero_shot.chance(size).items()
-    if key in scores
-  )
-  return Row("zero_shot", name, size, figures)
+  # Its name in results of earlier versions.
+  scores = {_OLD.get(name, name): value for name, value in scores.items()}
+  return Row("zero_shot", name, size, _figures(scores, zero_shot.chance(size)))

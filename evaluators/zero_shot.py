@@ -10,6 +10,7 @@ classes, T templates.
 """
 
 import dataclasses
+import hashlib
 import typing
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,11 +18,12 @@ import jax
 import numpy as np
 
 from evaluators import retrieval
+from evaluators.metrics import intervals
 from input_pipeline import evaluation_split
 from input_pipeline.sources import source_config
 from runtime import checks
 
-METRICS = ("top_1", "mean_class_top_1", "top_5")
+METRICS = ("top_1", "mean_per_class", "top_5")
 
 
 def key_part(values: Sequence[str], key: str) -> int | None:
@@ -139,7 +141,7 @@ def evaluate(
 ) -> dict[str, float | int]:
   """Score images against classes: top-1, per-class mean, top-5 if A > 5.
 
-  "mean_class_top_1" is the mean over classes that have examples.
+  "mean_per_class" is the mean over classes that have examples.
 
   >>> from runtime import mesh as mesh_lib
   >>> mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(1, 1, 1), jax.devices()[:1])
@@ -147,25 +149,71 @@ def evaluate(
   >>> evaluate(z[[0, 0, 1, 2]], z, np.array([0, 0, 0, 2]), mesh)["top_1"]
   0.75
   """
-  num_classes = len(zclass_AE)
-  rank_N = retrieval.ranks(
+  rank_N = ranks(zimg_NE, zclass_AE, label_N, mesh)
+  return figures(rank_N, label_N, len(zclass_AE))
+
+
+def ranks(
+  zimg_NE: np.ndarray,
+  zclass_AE: np.ndarray,
+  label_N: np.ndarray,
+  mesh: jax.sharding.Mesh,
+) -> np.ndarray:
+  """Return the rank of each image's class among all: float64 [N]."""
+  return retrieval.ranks(
     zimg_NE,
     zclass_AE,
     label_Q=label_N,
-    label_M=np.arange(num_classes),
+    label_M=np.arange(len(zclass_AE)),
     mesh=mesh,
   )
+
+
+def figures(
+  rank_N: np.ndarray, label_N: np.ndarray, num_classes: int
+) -> dict[str, float | int]:
+  """Return sizes and METRICS of the ranks of `ranks`."""
   hit_N = rank_N <= 1
   per_class = [hit_N[label_N == label].mean() for label in np.unique(label_N)]
   results: dict[str, float | int] = {
     "num_classes": num_classes,
     "num_examples": len(label_N),
     "top_1": float(hit_N.mean()),
-    "mean_class_top_1": float(np.mean(per_class)),
+    "mean_per_class": float(np.mean(per_class)),
   }
   if num_classes > 5:
     results["top_5"] = float(np.mean(rank_N <= 5))
   return results
+
+
+def bounds(
+  rank_N: np.ndarray, label_N: np.ndarray, num_classes: int
+) -> dict[str, list[float]]:
+  """Return the 95 % interval of each of METRICS, as [low, high]."""
+  num, hit_N = len(rank_N), rank_N <= 1
+  found = {
+    "top_1": intervals.wilson(int(hit_N.sum()), num),
+    "mean_per_class": intervals.stratified(hit_N.astype(float), label_N),
+  }
+  if num_classes > 5:
+    found["top_5"] = intervals.wilson(int((rank_N <= 5).sum()), num)
+  return {name: bound.tolist() for name, bound in found.items()}
+
+
+def protocol(section: ZeroShotConfig) -> dict[str, object]:
+  """Return the definitions of the figures on a set."""
+  digest = hashlib.blake2b(repr(section.prompts()).encode(), digest_size=8)
+  return {
+    "metric_version": retrieval.METRIC_VERSION,
+    "similarity": "cosine, float32",
+    "ties": f"similarities within {retrieval.TIE:g}, at mid-rank",
+    "classifier": (
+      "mean of the normalised embeddings of a class's prompts, normalised"
+    ),
+    "prompts_digest": digest.hexdigest(),
+    "num_templates": len(section.templates),
+    "canonicalisation": "none",
+  }
 
 
 def chance(num_classes: int) -> dict[str, float]:
@@ -176,6 +224,6 @@ def chance(num_classes: int) -> dict[str, float]:
   """
   return {
     "top_1": 1 / num_classes,
-    "mean_class_top_1": 1 / num_classes,
+    "mean_per_class": 1 / num_classes,
     "top_5": min(1.0, 5 / num_classes),
   }

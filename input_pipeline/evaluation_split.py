@@ -11,11 +11,12 @@ from concurrent import futures
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from input_pipeline import captions, faults, model_inputs, pipeline, sources
 from input_pipeline import languages as languages_lib
 from input_pipeline.images import image_ops, naflex
-from input_pipeline.selecting import subset
+from input_pipeline.selecting import holdout, subset
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 from runtime import checks
@@ -56,15 +57,26 @@ class Split:
     protocol: image protocol of the model.
     num_threads: threads that decode.
     field: field of the config that holds the source, for messages.
+    leaves_out: whether examples that cannot be used are left out with a
+      warning where there is no `on_fault`, as training leaves them out.
+    image_ids: names of the images of a held-out split; see image_ids.
   """
 
-  records: record_lib.Records
+  records: record_lib.Records | holdout.Images | holdout.Joined
   protocol: model_inputs.Protocol
   num_threads: int
   field: str
+  leaves_out: bool = False
+  image_ids: np.ndarray | None = None
 
   def __len__(self) -> int:
     return len(self.records)
+
+  def fingerprint(self) -> str:
+    """Return hex digits that identify the examples, without reading them."""
+    if isinstance(self.records, holdout.Images | holdout.Joined):
+      return record_lib.digest(np.asarray(self.image_ids).tolist())
+    return self.records.fingerprint()
 
   def batches(
     self, batch_size: int, on_fault: OnFault | None = None
@@ -77,8 +89,9 @@ class Split:
         cannot be used, which is left out.
 
     Raises:
-      ValueError: an example cannot be used, and there is no `on_fault`.
+      ValueError: an example cannot be used, and nothing leaves it out.
     """
+    num_left_out = 0
     with futures.ThreadPoolExecutor(max(1, self.num_threads)) as pool:
       for start in range(0, len(self), batch_size):
         rows = range(start, min(start + batch_size, len(self)))
@@ -90,6 +103,12 @@ class Split:
             whole.append(example)
           elif on_fault is not None:
             on_fault(row, example)
+          elif self.leaves_out:
+            num_left_out += 1
+            if num_left_out == 1:
+              logging.warning(
+                "%s: left out of the evaluation: %s", self.field, example
+              )
           else:
             raise ValueError(
               f"{self.field}: example {row} cannot be used: {example.kind}:"
@@ -100,11 +119,21 @@ class Split:
           yield Batch(rows, keys, texts, _stack(images))
           del images, example  # before the next batch is decoded
         del whole
+    if num_left_out:
+      logging.warning(
+        "%s: %d of %d images are left out of the evaluation",
+        *(self.field, num_left_out, len(self)),
+      )
 
   def texts(self) -> Iterator[tuple[str, Mapping[str, Sequence[str]]]]:
     """Yield key and captions of each example; no image is decoded."""
     for row in range(len(self)):
-      record = self.records[row]
+      try:
+        record = self.records[row]
+      except faults.ExampleError:
+        if not self.leaves_out:
+          raise
+        continue
       yield record.key, _texts(record)
 
   def image(self, row: int) -> np.ndarray:
@@ -176,6 +205,47 @@ def open_split(
   if not len(records):
     raise ValueError(f"{place.field} has no examples")
   return Split(records, protocol, config.num_threads, place.field)
+
+
+def open_held_out(
+  config: pipeline.DataConfig,
+  name: str,
+  *,
+  share: float,
+  protocol: model_inputs.Protocol,
+) -> Split:
+  """Open what training leaves out of a source: images, with all captions.
+
+  Args:
+    config: section `data` of the run.
+    name: name of the source in data.sources.
+    share: evaluate.holdout.
+    protocol: image protocol of the model.
+
+  Raises:
+    ValueError: the source has no example to hold out.
+    OSError, ModuleNotFoundError: as the source's format raises them.
+  """
+  images = pipeline.split_source(config, name, share).images()
+  return Split(
+    images,
+    protocol,
+    config.num_threads,
+    f"{holdout.FIELD} of data.sources.{name}",
+    leaves_out=True,
+    image_ids=images.ids,
+  )
+
+
+def joined(splits: Sequence[Split]) -> Split:
+  """Return the images of several sources that `open_held_out` returned."""
+  ids = [split.image_ids for split in splits if split.image_ids is not None]
+  return dataclasses.replace(
+    splits[0],
+    records=holdout.Joined([split.records for split in splits]),
+    field=", ".join(split.field for split in splits),
+    image_ids=np.concatenate(ids),
+  )
 
 
 def open_all_splits(

@@ -38,10 +38,17 @@ MAX_LINES = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-  """Size and fingerprint of a source when a run read it."""
+  """Facts about a source when a run read it.
+
+  Attributes:
+    examples: number of examples that are trained on.
+    fingerprint: see record.Records.
+    held_out: facts about the others, of holdout.Split; None without any.
+  """
 
   examples: int
   fingerprint: str
+  held_out: dict[str, int | str] | None = None
 
 
 @dataclasses.dataclass
@@ -60,6 +67,33 @@ class Totals:
   examples: int
   replaced: int
   totals: dict[str, dict[str, int]]
+
+
+def check_held_out(
+  folder: pathlib.Path | None,
+  held_out: Mapping[str, dict[str, int | str] | None],
+) -> None:
+  """Raise ValueError where a run did not hold out what is held out now.
+
+  Args:
+    folder: folder of the run.
+    held_out: source -> facts, as Facts has them.
+  """
+  for name, was in _read_facts(folder).items():
+    if name in held_out and was.held_out != held_out[name]:
+      raise ValueError(
+        f"data.sources.{name} has other images than when {folder} was saved, "
+        "and evaluate.holdout would hold out images that were trained on: "
+        "bring back the data of that time, or give another --workdir"
+      )
+
+
+def _read_facts(folder: pathlib.Path | None) -> dict[str, Facts]:
+  path = folder / _SOURCES if folder else None
+  if path is None or not path.exists():
+    return {}
+  fields = json.loads(path.read_text())
+  return {name: Facts(**facts) for name, facts in fields.items()}
 
 
 class Ledger:
@@ -163,8 +197,9 @@ class Ledger:
       whole_files.write(path, text.encode() + b"\n")
 
   def check_facts(self, facts: Mapping[str, Facts]) -> None:
-    """Raise ValueError for another number of examples than the run had.
+    """Raise ValueError for other examples than the run had.
 
+    Their number may not differ, nor may the images that are held out.
     The order of examples depends on that number. If only the fingerprint
     differs (copied files have other times), a warning is logged.
     """
@@ -182,13 +217,12 @@ class Ledger:
           "goes on exactly only if their examples are the same",
           *(name, self._folder),
         )
+    check_held_out(
+      self._folder, {name: now.held_out for name, now in facts.items()}
+    )
 
   def _facts(self) -> dict[str, Facts]:
-    path = self._folder / _SOURCES if self._folder else None
-    if path is None or not path.exists():
-      return {}
-    fields = json.loads(path.read_text())
-    return {name: Facts(**facts) for name, facts in fields.items()}
+    return _read_facts(self._folder)
 
   def close(self) -> None:
     """Close the file."""

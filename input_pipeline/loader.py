@@ -95,6 +95,16 @@ class Loader:
     return {name: facts.examples for name, facts in self._facts.items()}
 
   @property
+  def held_out(self) -> dict[str, str]:
+    """Return what each source holds out as text; {} if nothing is."""
+    return {
+      name: f"{facts.held_out['examples']:,} examples of "
+      f"{facts.held_out['images']:,} images"
+      for name, facts in self._facts.items()
+      if facts.held_out
+    }
+
+  @property
   def bad_fraction(self) -> float:
     """Return the share of the examples that were replaced."""
     return self._num_replaced / max(self._num_examples, 1)
@@ -175,6 +185,7 @@ def make_loader(
   process_index: int = 0,
   tokenizer: tokenizers.Tokenizer | None = None,
   clocks: clocks_lib.Clocks | None = None,
+  share: float = 0.0,
 ) -> Loader:
   """Return the training data of one process of a run.
 
@@ -188,11 +199,13 @@ def make_loader(
     process_index: index among the run's processes.
     tokenizer: tokenizer of the captions; None makes the config's.
     clocks: clocks of the watchdog.
+    share: evaluate.holdout, the share of each source that is left out.
   """
   ledger = ledger_lib.Ledger(
     folder, batch_size=batch_size, process_index=process_index
   )
-  opened = pipeline.open_sources(config)
+  splits = pipeline.split_sources(config, share)
+  opened = {name: split.rest for name, split in splits.items()}
   probe.check_languages(opened, config.sources, config.languages)
   dataset = pipeline.make_train_dataset(
     config,
@@ -210,8 +223,12 @@ def make_loader(
     ledger=ledger,
     max_bad_fraction=config.max_bad_fraction,
     facts={
-      name: ledger_lib.Facts(len(records), records.fingerprint())
-      for name, records in opened.items()
+      name: ledger_lib.Facts(
+        len(split.rest),
+        split.rest.fingerprint(),
+        split.facts() if share else None,
+      )
+      for name, split in splits.items()
     },
   )
 

@@ -20,7 +20,7 @@ from input_pipeline import (
 )
 from input_pipeline import languages as languages_lib
 from input_pipeline.images import augmentation, image_protocols
-from input_pipeline.selecting import balanced, subset
+from input_pipeline.selecting import balanced, holdout, subset
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 from runtime import checks, marks
@@ -243,39 +243,61 @@ def prepare(config: DataConfig) -> None:
   open_sources(config)
 
 
-def open_sources(config: DataConfig) -> Opened:
-  """Return what each source trains on; raises as `prepare` does."""
+def open_sources(config: DataConfig, share: float = 0.0) -> Opened:
+  """Return what each source trains on; raises as `prepare` does.
+
+  Args:
+    config: section `data` of a config.
+    share: evaluate.holdout, the share of each source that is left out.
+  """
+  return {
+    name: split.rest for name, split in split_sources(config, share).items()
+  }
+
+
+def split_sources(config: DataConfig, share: float) -> dict[str, holdout.Split]:
+  """Return what each source trains on, and what it holds out."""
   config.check()
-  opened: dict[str, record_lib.Records] = {}
+  made = {}
   for name, source in config.sources.items():
-    context = config.context(name)
-    records = sources.FORMATS[source.format].open_split(
-      source, source.split, context
-    )
-    if not len(records):
-      raise ValueError(f"data.sources.{name} has no training examples")
-    if source.subset:
-      records = subset.select(records, source, context)
-    if source.keep:
-      records = balanced.select(records, source, context)
-    probe.check(name, source, records, config.languages)
-    opened[name] = records
-  return opened
+    made[name] = split_source(config, name, share)
+    probe.check(name, source, made[name].rest, config.languages)
+  return made
+
+
+def split_source(config: DataConfig, name: str, share: float) -> holdout.Split:
+  """Return what a source trains on, and what it holds out."""
+  source, context = config.sources[name], config.context(name)
+  records = sources.FORMATS[source.format].open_split(
+    source, source.split, context
+  )
+  if not len(records):
+    raise ValueError(f"data.sources.{name} has no training examples")
+  if source.subset:
+    records = subset.select(records, source, context)
+  if source.keep:
+    records = balanced.select(records, source, context)
+  return holdout.split(records, source, context, share)
 
 
 def make_tokenizer(
-  config: DataConfig, opened: Opened | None = None
+  config: DataConfig, opened: Opened | None = None, *, share: float = 0.0
 ) -> tokenizers.Tokenizer:
   """Return the tokenizer, trained on the captions of `train` if need be.
 
   `vocab_size` of it is at most config.vocab_size. Raises FileNotFoundError or
   ValueError where config.tokenizer_path is not what the tokenizer reads.
+
+  Args:
+    config: section `data` of a config.
+    opened: `open_sources`, where that has been done.
+    share: evaluate.holdout, where that has not been done.
   """
   # Other tokenizers do not need the data; their missing file is named at once.
   if config.tokenizer not in tokenizers.TRAINED:
     opened = {}
   elif opened is None:
-    opened = open_sources(config)
+    opened = open_sources(config, share)
   facts = sorted((name, some.fingerprint()) for name, some in opened.items())
   digest = hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()
 

@@ -10,6 +10,7 @@ import types
 from collections.abc import Mapping
 
 from tasks import (
+  compare,
   curate,
   embed,
   evaluate,
@@ -25,6 +26,7 @@ from tasks import (
 TASKS: Mapping[str, types.ModuleType] = {
   "train": train,
   "evaluate": evaluate,
+  "compare": compare,
   "search": search,
   "embed": embed,
   "export": export,

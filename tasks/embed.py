@@ -13,16 +13,13 @@ _IMAGES = absl_flags.DEFINE_string(
 _TEXTS = absl_flags.DEFINE_string(
   "texts", "", "Texts to embed: a file with one text a line."
 )
-_BATCH_SIZE = absl_flags.DEFINE_integer(
-  "batch_size", 32, "Rows computed at a time, at most."
-)
 FLAGS = (
   flags.INIT_FROM,
   flags.WORKDIR,
   _IMAGES,
   _TEXTS,
   flags.OUT,
-  _BATCH_SIZE,
+  flags.BATCH_SIZE,
   flags.JSON,
 )
 
@@ -37,6 +34,6 @@ def run() -> int:
     images=_IMAGES.value,
     texts=_TEXTS.value,
     out=flags.OUT.value,
-    batch_size=_BATCH_SIZE.value,
+    batch_size=flags.BATCH_SIZE.value,
     as_json=flags.JSON.value,
   )

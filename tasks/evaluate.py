@@ -1,8 +1,38 @@
-"""Evaluate a run's newest checkpoint again; write results.json."""
+"""Evaluate a model on a config's sets, or on sets of the field by name."""
+
+import pathlib
+
+from absl import app
+from absl import flags as absl_flags
 
 from tasks import cluster_flags, flags
 
-FLAGS = (flags.CONFIG, flags.WORKDIR, flags.JSON, *cluster_flags.FLAGS)
+_SUITE = absl_flags.DEFINE_string(
+  "suite",
+  "",
+  "Suite of sets: datacomp38, vtab, imagenet_shifts, retrieval, or a text file"
+  " with a name a line.",
+)
+_SETS = absl_flags.DEFINE_list(
+  "sets",
+  [],
+  "Names of sets, as imagenet1k,cars, or paths of wds_* folders, separated by"
+  " commas.",
+)
+_DATA_ROOT = absl_flags.DEFINE_string(
+  "data_root", "", "Folder with a folder for each set; docs/evaluation.md."
+)
+_CACHE_DIR = absl_flags.DEFINE_string(
+  "cache_dir", "cache", "Folder of indices and embeddings of --suite, --sets."
+)
+_NUM_THREADS = absl_flags.DEFINE_integer(
+  "num_threads", 2, "Threads that decode the images of --suite and --sets."
+)
+FLAGS = (
+  *(flags.CONFIG, flags.WORKDIR, flags.INIT_FROM, _SUITE, _SETS, _DATA_ROOT),
+  *(flags.OUT, flags.BATCH_SIZE, _CACHE_DIR, _NUM_THREADS, flags.JSON),
+  *cluster_flags.FLAGS,
+)
 
 
 def run() -> int:
@@ -11,7 +41,37 @@ def run() -> int:
 
 
 def _evaluate() -> int:
-  from inference import evaluate
+  path = flags.model()
+  if not (_SUITE.value or _SETS.value):
+    from inference import evaluate
 
-  config = flags.config()
-  return evaluate.run(flags.workdir(), config, as_json=flags.JSON.value)
+    for flag in (_DATA_ROOT, flags.BATCH_SIZE, _CACHE_DIR, _NUM_THREADS):
+      if flag.present:
+        raise app.UsageError(f"--{flag.name} needs --suite or --sets beside it")
+    return evaluate.run(
+      path,
+      flags.config(),
+      flags.OUT.value,
+      named_as_run=bool(flags.WORKDIR.value),
+      as_json=flags.JSON.value,
+    )
+  from inference import evaluate_sets
+
+  if flags.CONFIG.value is not None:
+    raise app.UsageError(
+      "--config has sets of its own: give either it, or --suite and --sets"
+    )
+  out = flags.OUT.value
+  if not out and flags.WORKDIR.value:
+    out = str(pathlib.Path(flags.WORKDIR.value) / "evaluation")
+  return evaluate_sets.run(
+    path,
+    suite=_SUITE.value,
+    names=_SETS.value,
+    data_root=_DATA_ROOT.value,
+    out=out,
+    cache_dir=_CACHE_DIR.value,
+    batch_size=flags.BATCH_SIZE.value,
+    num_threads=_NUM_THREADS.value,
+    as_json=flags.JSON.value,
+  )

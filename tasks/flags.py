@@ -34,6 +34,9 @@ NUM_WORKERS = flags.DEFINE_integer(
   None,
   "Worker processes; 0 works in this process. Default: one for each processor.",
 )
+BATCH_SIZE = flags.DEFINE_integer(
+  "batch_size", 32, "Rows computed at a time, at most."
+)
 ENGINE = flags.DEFINE_string(
   "engine", "processes", "Place of the work: inline, processes or ray."
 )

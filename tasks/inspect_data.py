@@ -29,6 +29,7 @@ def run() -> int:
     seed=config.seed,
     num_examples=_NUM_EXAMPLES.value,
     as_json=flags.JSON.value,
+    share=config.evaluate.holdout,
   )
 
 

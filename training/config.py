@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import losses
-from evaluators import suite
+from evaluators import suite_data
 from input_pipeline import pipeline
 from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
@@ -45,7 +45,7 @@ class Config:
   loss: losses.LossConfig
   optimizer: optimizer.OptimizerConfig
   checkpoint: checkpointing.CheckpointConfig
-  evaluate: marks.Free[suite.EvaluateConfig]
+  evaluate: marks.Free[suite_data.EvaluateConfig]
 
   @checks.collected()
   def check(self) -> None:

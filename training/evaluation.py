@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from evaluators import embedding, suite
+from evaluators import embedding, suite, suite_data
 from input_pipeline import model_inputs
 from models import dual_encoder
 from runtime import cluster
@@ -18,7 +18,7 @@ from training import config as config_lib
 class Evaluator:
   """Held-out data of a run, and the functions that embed it."""
 
-  data: suite.Data
+  data: suite_data.Data
   embedder: embedding.Embedder
 
   def scalars(self, variables: Any) -> dict[str, float]:
@@ -44,7 +44,9 @@ def make(
 ) -> Evaluator:
   """Open the sources of the evaluation sets; every process calls this."""
   data = cluster.first_then_all(
-    lambda: suite.load_data(config.evaluate, config.data, inputs)
+    lambda: suite_data.load_data(
+      config.evaluate, config.data, inputs, config.model.dtype
+    )
   )
   embedder = embedding.make_embedder(
     *dual_encoder.embed_fns(config.model, mesh_lib.BATCH_AXES),

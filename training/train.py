@@ -220,11 +220,14 @@ def run(
         process_index=jax.process_index(),
         tokenizer=inputs.tokenizer,
         clocks=watchdog.clocks,
+        share=config.evaluate.holdout,
       )
     )
     stack.enter_context(contextlib.closing(iterator))
     if steps:
       cluster.together(iterator.check_unchanged)
+    for name, held_out in iterator.held_out.items():
+      metrics.say(f"Held out of data.sources.{name}: {held_out}")
     cluster.on_first(lambda: workdir.begin(folder, config, inputs))
     program = train_step.make(config, mesh)
     state, step_fn, facts = _in_thread(

@@ -56,5 +56,5 @@ def skin_tone(source: Mapping[str, Any]) -> dict[str, Any]:
     label="key_part",
     # Unicode's skin tone modifiers (UTS #51, section 2.4), lightest first.
     label_values=("1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF"),
-    metrics=("top_1", "mean_class_top_1"),
+    metrics=("top_1", "mean_per_class"),
   )

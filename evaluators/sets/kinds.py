@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+# Figures of a retrieval set that names none.
+RETRIEVAL_METRICS = ("R@1", "R@5", "R@10", "median_rank")
+
 
 def retrieval(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
   """Return the section of a retrieval set; `fields` are changed.
@@ -13,7 +16,21 @@ def retrieval(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
     "kind": "retrieval",
     "source": dict(source),
     "all_names": False,
-    "metrics": ("R@1", "R@5", "R@10", "median_rank"),
+    "metrics": RETRIEVAL_METRICS,
+    "reweight": "",
+  } | fields
+
+
+def classification(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+  """Return the section of a labelled set; `fields` are changed.
+
+  The label has no default. Fields: evaluators.labelled.LabelledConfig.
+  """
+  return {
+    "kind": "classification",
+    "source": dict(source),
+    "classes": "",
+    "templates": "",
   } | fields
 
 
@@ -27,5 +44,5 @@ def zero_shot(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
     "kind": "zero_shot",
     "source": dict(source),
     "language": "en",
-    "metrics": ("top_1", "mean_class_top_1", "top_5"),
+    "metrics": ("top_1", "mean_per_class", "top_5"),
   } | fields

@@ -23,7 +23,7 @@ METRICS = {
   "retrieval/image_to_text/R@5": "R@5",
   "retrieval/image_to_text/R@10": "R@10",
   "retrieval/image_to_text/median_rank": "median rank",
-  "zero_shot/mean_class_top_1": "zero-shot top-1",
+  "zero_shot/mean_per_class": "zero-shot top-1",
   "zero_shot/top_5": "zero-shot top-5",
 }
 MEDIAN_RANK = "retrieval/image_to_text/median_rank"

@@ -48,6 +48,7 @@ def write(
   seed: int,
   num_examples: int,
   as_json: bool = False,
+  share: float = 0.0,
 ) -> int:
   """Write the page of a run's data, print its path and a summary.
 
@@ -58,6 +59,7 @@ def write(
     seed: seed of the run.
     num_examples: examples to show.
     as_json: print JSON instead of text.
+    share: evaluate.holdout, the share of each source that is left out.
 
   Returns:
     The exit code.
@@ -67,7 +69,7 @@ def write(
     ValueError, OSError: the data cannot be used.
   """
   _check_path(path)
-  opened = pipeline.open_sources(config)
+  opened = pipeline.open_sources(config, share)
   total = sum(
     len(inspection.checked_indices(len(records))) for records in opened.values()
   )

@@ -20,8 +20,8 @@ from absl import logging
 
 from input_pipeline import pipeline, sources
 from input_pipeline.preparing import conversion_job, shard_writer
-from input_pipeline.selecting import repeats
-from input_pipeline.sources import prepared
+from input_pipeline.selecting import holdout, repeats
+from input_pipeline.sources import image_ids, prepared, source_config
 from input_pipeline.storage import uids as uids_lib
 from runtime import checks, stopping
 from runtime.storage import jsonl, unfinished, whole_files
@@ -159,6 +159,7 @@ def _write_shards(
           start=start,
           stop=stop,
           uids=None if uids is None else uids[start:stop],
+          image_ids=_image_ids(job.source),
           image_check=job.image_check,
           max_caption_chars=job.max_caption_chars,
         )
@@ -234,6 +235,8 @@ def _finish(job: conversion_job.Job) -> None:
     path = job.folder / f"{split}.uids.npy"
     _join_uids(path, [work / name for name, _, _ in names])
     files |= prepared.facts_of([path])
+    ids = _join_image_ids(job, split, [work / name for name, _, _ in names])
+    files |= prepared.facts_of([ids] if ids else [])
     if num := repeats.count(np.load(path, mmap_mode="r", allow_pickle=False)):
       logging.warning(
         "%d examples of %s have the UID of another one, so that no selection "
@@ -264,6 +267,38 @@ def _join_uids(path: pathlib.Path, shards: Sequence[pathlib.Path]) -> None:
     file.write(uids_lib.npy_header(num_bytes // uids_lib.UID.itemsize))
     for part in parts:
       file.write(part.read_bytes())
+
+
+def _image_ids(source: source_config.SourceConfig) -> str:
+  """Return Task.image_ids of a source.
+
+  Where names are those of the bytes, evaluate.holdout finds them as fast.
+  """
+  if source.format == "array_record":
+    return "source"
+  may_have_addresses = source.format in ("table", "parquet", "folder")
+  return "record" if may_have_addresses or holdout.links(source) else ""
+
+
+def _join_image_ids(
+  job: conversion_job.Job, split: str, shards: Sequence[pathlib.Path]
+) -> pathlib.Path | None:
+  """Write one .npy file of the names of all shards' images, and return it.
+
+  Not for shards that an earlier version wrote, which are without them.
+  """
+  parts = [shard_writer.image_ids_path(shard) for shard in shards]
+  if not _image_ids(job.source) or not all(part.exists() for part in parts):
+    return None
+  data = b"".join(part.read_bytes() for part in parts)
+  ids = np.frombuffer(data, image_ids.DTYPE)
+  if holdout.links(job.source):
+    uids = np.load(job.folder / f"{split}.uids.npy", allow_pickle=False)
+    ids = image_ids.linked(ids, uids)
+  path = job.folder / f"{split}.image_ids.npy"
+  with whole_files.replacing(path) as file:
+    np.save(file, ids, allow_pickle=False)
+  return path
 
 
 def _write_errors(

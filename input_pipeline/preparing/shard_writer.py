@@ -2,8 +2,8 @@
 
 A shard holds the examples start..stop of a split, without those that cannot be
 used, so its bytes depend neither on other shards nor on the process.
-Beside it are its facts (`Facts`, JSON) and the UIDs of its records; a shard
-that has its facts is complete.
+Beside it are its facts (`Facts`, JSON), the UIDs of its records and the names
+of their images; a shard that has its facts is complete.
 """
 
 import collections
@@ -54,6 +54,8 @@ class Task:
     uids: UID [stop - start] of the examples, where keys differ from UIDs.
     image_check: key of IMAGE_CHECKS.
     max_caption_chars: see Job.
+    image_ids: origin of the names of images that are written: "record", or
+      "source" that may have them stored; "" writes none.
   """
 
   split: int
@@ -63,6 +65,7 @@ class Task:
   uids: np.ndarray | None
   image_check: str
   max_caption_chars: int
+  image_ids: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +107,11 @@ def facts_path(path: pathlib.Path) -> pathlib.Path:
 def uids_path(path: pathlib.Path) -> pathlib.Path:
   """Return the file of a shard's UIDs."""
   return path.with_suffix(".uids")
+
+
+def image_ids_path(path: pathlib.Path) -> pathlib.Path:
+  """Return the file of the names of a shard's images."""
+  return path.with_suffix(".image_ids")
 
 
 def read_facts(path: pathlib.Path) -> Facts | None:
@@ -198,6 +206,7 @@ def write(
   left_out: list[Fault] = []
   languages: set[str] = set()
   uids: list[tuple[int, int]] = []
+  image_ids: list[bytes] = []
 
   def usable() -> Iterator[record_lib.Record]:
     num_counted = num_faults = 0
@@ -207,6 +216,11 @@ def write(
         captions.check(record.texts, task.max_caption_chars)
         with faults.located(record.origin):
           check(record.image)
+        image_id = b""
+        if task.image_ids == "source":
+          image_id = records.image_id(index)
+        elif task.image_ids:
+          image_id = record.image_id()
       except faults.ExampleError as error:
         left_out.append((index, error.kind, str(error)[:_MAX_MESSAGE]))
       else:
@@ -219,6 +233,7 @@ def write(
             key = uids_lib.uid_hex(wanted)
             record = dataclasses.replace(record, key=key)
         uids.append(uid)
+        image_ids.append(image_id)
         languages.update(record.texts)
         yield record
       done = index + 1 - task.start
@@ -240,6 +255,8 @@ def write(
   whole_files.write(
     uids_path(task.path), np.array(uids, uids_lib.UID).tobytes()
   )
+  if task.image_ids:
+    whole_files.write(image_ids_path(task.path), b"".join(image_ids))
   whole_files.write(
     facts_path(task.path), json.dumps(dataclasses.asdict(facts)).encode()
   )

@@ -113,6 +113,16 @@ class Records:
     """Return the name of the file of examples, which identifies the content."""
     return self._path.stem
 
+  def image_id(self, index: int) -> bytes:
+    """Return the name of a record's image; see image_ids."""
+    return self._records.image_id(int(self._places["position"][index]))
+
+  def only(self, rows: np.ndarray, path: pathlib.Path) -> "Records":
+    """Return the examples at ascending `rows`; `path` is made for them."""
+    if not _facts_path(path).exists():
+      _write(path, self._places[rows], self.mean_keep)
+    return Records(self._records, path, self._keep_path)
+
   def path_of(self, index: int) -> str:
     """Return the path of the file that has a record."""
     return self._records.path_of(int(self._places["position"][index]))
@@ -164,12 +174,16 @@ def select(
       "probability of %.3g on average",
       *(context.field, len(places), len(records), mean),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = io.BytesIO()
-    np.save(file, places, allow_pickle=False)
-    whole_files.write(path, file.getvalue())
-    whole_files.write(_facts_path(path), json.dumps({"mean": mean}).encode())
+    _write(path, places, mean)
   return Records(records, path, source.keep)
+
+
+def _write(path: pathlib.Path, places: np.ndarray, mean: float) -> None:
+  path.parent.mkdir(parents=True, exist_ok=True)
+  file = io.BytesIO()
+  np.save(file, places, allow_pickle=False)
+  whole_files.write(path, file.getvalue())
+  whole_files.write(_facts_path(path), json.dumps({"mean": mean}).encode())
 
 
 def _open(field: str, path: str) -> np.ndarray:

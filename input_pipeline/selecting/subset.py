@@ -51,6 +51,10 @@ class Records:
     """Return the name of the file of positions, a digest of both."""
     return self._path.stem
 
+  def image_id(self, index: int) -> bytes:
+    """Return the name of a record's image; see image_ids."""
+    return self._records.image_id(int(self._positions[index]))
+
   def path_of(self, index: int) -> str:
     """Return the path of the file that has a record."""
     return self._records.path_of(int(self._positions[index]))

@@ -129,6 +129,7 @@ class Records:
     paths: paths of local files, or gs:// URLs.
     counts: numbers of their records; None opens every file to count them.
     uids_path: .npy file of their UIDs, or None.
+    image_ids_path: .npy file of their images' names, or None.
 
   Raises FileNotFoundError for a missing file, ValueError for one that is not
   an ArrayRecord file or is cut short, and at a record faults.ExampleError.
@@ -139,8 +140,11 @@ class Records:
     *paths: str | os.PathLike,
     counts: Sequence[int] | None = None,
     uids_path: str | None = None,
+    image_ids_path: str | None = None,
   ):
     self._uids_path = uids_path
+    self._image_ids_path = image_ids_path
+    self._image_ids: np.ndarray | None = None
     self._paths = tuple(map(_plain, paths))
     for path in self._paths:
       if not remote.is_remote(path) and not os.path.isfile(path):
@@ -194,6 +198,20 @@ class Records:
           (os.path.basename(path), status.st_size, status.st_mtime_ns)
         )
     return record_lib.digest(facts)
+
+  def image_id(self, index: int) -> bytes:
+    """Return the name of a record's image, stored or made; see image_ids."""
+    if self._image_ids_path is None:
+      return self[index].image_id()
+    if self._image_ids is None:
+      with files.open_file(self._image_ids_path) as file:
+        self._image_ids = np.load(file, allow_pickle=False)
+    # An item alone would lack the NUL bytes at its end.
+    return self._image_ids[index : index + 1].tobytes()
+
+  # Pickled without what is read when it is needed.
+  def __getstate__(self):
+    return self.__dict__ | {"_image_ids": None}
 
   def path_of(self, index: int) -> str:
     """Return the path of the file that has a record."""

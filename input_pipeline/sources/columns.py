@@ -38,6 +38,10 @@ BY_ROW = f"{uids_lib.IN_FILE}row"
 # Most columns that a message lists.
 _NUM_LISTED = 30
 
+# End of a location of captions that is a number, whose digits are the text, as
+# labels of evaluations are: "label:number", "json.label:number".
+NUMBER = ":number"
+
 # First rows that define the columns of a table without a schema.
 NUM_PROBED = 100
 
@@ -54,6 +58,7 @@ class Columns:
     reasons: reasons for the columns of image and captions, for messages.
     in_file: whether keys differ between files only; see uids.in_file.
     address: column of addresses, where curation reads no image.
+    numbers: columns of `captions` that have numbers.
   """
 
   image: str
@@ -66,6 +71,9 @@ class Columns:
   )
   in_file: bool = dataclasses.field(default=False, repr=False)
   address: str = dataclasses.field(default="", repr=False, compare=False)
+  numbers: frozenset[str] = dataclasses.field(
+    default=frozenset(), repr=False, compare=False
+  )
 
   @property
   def named_by(self) -> str:
@@ -114,13 +122,21 @@ def choose(
   has_file = image and image.strip().lower() not in ADDRESSES
   keys = KEYS if has_file else ("uid", *KEYS)
   if source.caption:
-    captions = tuple(
-      _checked(f"{field}.caption", name, names) for name in source.caption
-    )
+    captions, numbered = (), []
+    for name in source.caption:
+      column = name if name in names else name.removesuffix(NUMBER)
+      captions += (_checked(f"{field}.caption", column, names),)
+      numbered += captions[-1:] if column != name else ()
+    numbers = frozenset(numbered)
+    if numbers and not needs_image:  # curation reads columns of text at once
+      raise ValueError(
+        f"{field}.caption must be columns of text; got {list(source.caption)}"
+      )
     caption_why = _why(f"{field}.caption", (), names)
   else:
     caption, caption_why = _first(f"{field}.caption", (), CAPTIONS, names)
     captions = (caption,)
+    numbers = frozenset()
   language, key = None, None
   if source.language_field:
     language = _checked(f"{field}.language_field", source.language_field, names)
@@ -133,6 +149,7 @@ def choose(
   columns = Columns(
     *(image, captions, language, key, (image_why, caption_why), in_file),
     address=address,
+    numbers=numbers,
   )
   for name in columns.names:
     if (number := list(names).count(name)) > 1:
@@ -164,7 +181,9 @@ def texts(
   found: dict[str, list[str]] = {}
   for name in columns.captions:
     with faults.located(where):
-      for code, text in by_language(row.get(name), language):
+      value = row.get(name)
+      value = key_text(value) if name in columns.numbers else value
+      for code, text in by_language(value, language):
         if not captions.is_blank(text):
           found.setdefault(code, []).append(clean(text))
   if not found:

@@ -10,6 +10,7 @@ import posixpath
 import re
 
 from input_pipeline import faults
+from input_pipeline.sources import image_ids
 from input_pipeline.storage import files, patterns, remote, web
 
 # Schemes of URLs that a row may have. Others (memory, zip, ...) read from this
@@ -62,6 +63,22 @@ def read(name: str, folder: str, field: str) -> bytes:
     raise faults.ExampleError(
       error.kind, f"{error}; {field}.image_root names the folder of images"
     ) from error
+
+
+def image_id(name: str, folder: str, field: str) -> bytes:
+  """Return the name of an image; see image_ids. Raises as `read`."""
+  stored = stored_id(name, folder, field)
+  return stored or image_ids.of_bytes(read(name, folder, field))
+
+
+def stored_id(name: str, folder: str, field: str) -> bytes:
+  """Return the name of an image on the web, b"" for another; see `read`."""
+  if not {remote.scheme(name), remote.scheme(folder)} & {*web.SCHEMES}:
+    return b""
+  path = resolve(name, folder, field)
+  if remote.scheme(path) not in web.SCHEMES:
+    return b""
+  return image_ids.of_address(path)
 
 
 def resolve(name: str, folder: str, field: str) -> str:

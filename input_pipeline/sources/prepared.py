@@ -3,6 +3,8 @@
   <folder>/<split>.array_record   one file a split, or
   <folder>/<split>-00003-of-00012.array_record   several
   <folder>/<split>.uids.npy       UIDs of the records, where they were written
+  <folder>/<split>.image_ids.npy  names of their images, where these may not be
+                                  those of the bytes (image_ids.py)
   <folder>/manifest.json          written last; names every file and its digest
   <folder>/tokenizers/            trained later, not part of the manifest
 
@@ -109,11 +111,15 @@ def _records(
   folder: str, split: str, manifest: Manifest
 ) -> array_record.Records:
   shards = manifest.files_of(split)
-  uids = f"{split}.uids.npy"
+
+  def beside(name: str) -> str | None:
+    return f"{folder}/{name}" if name in manifest.files else None
+
   return array_record.Records(
     *(f"{folder}/{name}" for name, _ in shards),
     counts=[count for _, count in shards],
-    uids_path=f"{folder}/{uids}" if uids in manifest.files else None,
+    uids_path=beside(f"{split}.uids.npy"),
+    image_ids_path=beside(f"{split}.image_ids.npy"),
   )
 
 

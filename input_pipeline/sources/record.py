@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from input_pipeline.sources import image_ids
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -17,12 +19,18 @@ class Record:
     image: encoded image, in any format of `image_ops.decode`.
     texts: language (ISO 639-1, "und" if unknown) -> captions.
     origin: file, and member or row in it, for messages; "" if unknown.
+    stored_id: name of the image, where that is not one of its bytes.
   """
 
   key: str
   image: bytes
   texts: Mapping[str, tuple[str, ...]]
   origin: str = dataclasses.field(default="", compare=False)
+  stored_id: bytes = dataclasses.field(default=b"", compare=False)
+
+  def image_id(self) -> bytes:
+    """Return the image's name; see image_ids."""
+    return self.stored_id or image_ids.of_bytes(self.image)
 
 
 class Records(Protocol):
@@ -47,6 +55,13 @@ class Records(Protocol):
 
   def path_of(self, index: int) -> str:
     """Return the path of the file that has a record, for messages."""
+    ...
+
+  def image_id(self, index: int) -> bytes:
+    """Return the name of a record's image, as Record.image_id returns it.
+
+    Raises faults.ExampleError if the image cannot be read.
+    """
     ...
 
   def uids(self) -> np.ndarray:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from input_pipeline import captions, faults
-from input_pipeline.sources import columns, source_config
+from input_pipeline.sources import columns, image_ids, source_config
 from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import remote
 from input_pipeline.storage import uids as uids_lib
@@ -90,11 +90,7 @@ class Records:
 
   def __getitem__(self, index: int) -> record_lib.Record:
     example = self._example(index)
-    image = _value(example, self._image)
-    if not isinstance(image, bytes) or not image:
-      raise faults.ExampleError(
-        "image_missing", f"example {index} has no image"
-      )
+    image = self._image_of(index, example)
     texts = tuple(
       text
       for path in self._captions
@@ -123,6 +119,10 @@ class Records:
         fact += (status.st_size, status.st_mtime_ns)
       facts.append(fact)
     return record_lib.digest(facts)
+
+  def image_id(self, index: int) -> bytes:
+    """Return the name of a record's image; see image_ids."""
+    return image_ids.of_bytes(self._image_of(index, self._example(index)))
 
   def path_of(self, index: int) -> str:
     """Return the name of the split."""
@@ -155,6 +155,14 @@ class Records:
       raise faults.ExampleError(
         kind, f"{self._name}, example {index}: {error}"
       ) from error
+
+  def _image_of(self, index: int, example: dict[str, Any]) -> bytes:
+    image = _value(example, self._image)
+    if not isinstance(image, bytes) or not image:
+      raise faults.ExampleError(
+        "image_missing", f"example {index} has no image"
+      )
+    return image
 
   def _key(self, index: int, example: dict[str, Any]) -> str:
     if self._source.uid:

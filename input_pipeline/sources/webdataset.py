@@ -14,8 +14,9 @@ no example; a link has a key, but no content.
             "json.FIELD" of KEY.json, or "json.FIELD.FIELD" of an object in it:
             a string, a list of strings, MetaCLIP's list of [key, string], or an
             object of these by language. By default the first of txt,
-            json.caption and json.texts that has a caption. Or one file with the
-            captions of all examples of a tar, such as
+            json.caption and json.texts that has a caption. "txt:lines" has a
+            caption on each line, and "npy:array" the numbers of an array. Or
+            one file with the captions of all examples of a tar, such as
             "../../json/{folder}/{tar}.json"; see caption_files.py.
   language  that of the object, or else "json.FIELD" in `source.language_field`
             if the example has one, else `source.language`
@@ -40,6 +41,7 @@ from input_pipeline import faults
 from input_pipeline.sources import (
   caption_files,
   columns,
+  image_ids,
   record,
   source_config,
   webdataset_layout,
@@ -96,6 +98,19 @@ class Records:
     return len(self._index.spans)
 
   def __getitem__(self, index: int) -> record.Record:
+    number, key, members = self._members(index)
+    name = f"{self._index.tars[number].path}, {key}"
+    image = webdataset_layout.image_of(members, self._layout, name)
+    if self._texts is not None:
+      texts = listed(self._texts, number, key, name)
+    else:
+      texts = webdataset_layout.texts_of(members, self._layout, name)
+    if self._layout.uid_field:
+      webdataset_layout.json_of(members)
+    return record.Record(key, image, texts, name)
+
+  def _members(self, index: int) -> tuple[int, str, webdataset_layout.Members]:
+    """Return number of the tar, key and members of an example."""
     index = operator.index(index)
     if not 0 <= index < len(self):
       raise IndexError(f"{index} of {len(self)} examples")
@@ -117,15 +132,7 @@ class Records:
       raise faults.ExampleError(
         "shard_changed", f"{name}: another example was indexed there"
       )
-    name = f"{tar.path}, {key}"
-    image = webdataset_layout.image_of(members, self._layout, name)
-    if self._texts is not None:
-      texts = listed(self._texts, number, key, name)
-    else:
-      texts = webdataset_layout.texts_of(members, self._layout, name)
-    if self._layout.uid_field:
-      webdataset_layout.json_of(members)
-    return record.Record(key, image, texts, name)
+    return number, key, members
 
   def fingerprint(self) -> str:
     """Return hex digits of the tars' names, sizes and times of change."""
@@ -136,6 +143,13 @@ class Records:
     if self._texts is not None:
       facts += [(file.size, file.version) for file in self._texts.facts()]
     return record.digest(facts)
+
+  def image_id(self, index: int) -> bytes:
+    """Return the name of an example's image; see image_ids."""
+    number, key, members = self._members(index)
+    name = f"{self._index.tars[number].path}, {key}"
+    image = webdataset_layout.image_of(members, self._layout, name)
+    return image_ids.of_bytes(image)
 
   def path_of(self, index: int) -> str:
     """Return the path of the tar that has an example."""

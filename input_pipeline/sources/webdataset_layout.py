@@ -1,8 +1,11 @@
 """Layout of a WebDataset example: members for image, captions and language."""
 
 import dataclasses
+import io
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from input_pipeline import captions, faults
 from input_pipeline.sources import caption_files, columns, source_config
@@ -20,6 +23,10 @@ _IMAGES = tuple(
 # Number of extensions that a message names.
 _NUM_NAMED = 10
 _CAPTIONS = ("txt", "json.caption", "json.texts")
+# Ends of a location of captions: a member with one a line, "txt:lines", or with
+# a NumPy array, whose numbers are the text, "npy:array".
+LINES = ":lines"
+ARRAY = ":array"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +34,8 @@ class Layout:
   """Members of an example; the top of webdataset.py has the rules.
 
   Attributes:
-    captions: extensions, and fields of the JSON as ("json", FIELD).
+    captions: extensions, with "", LINES or ARRAY, and fields of the JSON, with
+      columns.NUMBER or not, as ("json", FIELD).
     takes_first: whether only the first of `captions` with a caption is read.
     language_field: field of the JSON; "" if all captions are in `language`.
     uid_field: field of the JSON; "" for the key.
@@ -60,7 +68,9 @@ def make(source: source_config.SourceConfig, field: str) -> Layout:
       caption_file = place
       continue
     if kind != "json":
-      kind, name = _extension(place, f"{field}.caption"), ""
+      extension = place.removesuffix(LINES).removesuffix(ARRAY)
+      kind = _extension(extension, f"{field}.caption")
+      name = place[len(extension) :]
     elif not name:
       raise ValueError(
         f'{field}.caption must be of "txt" and "json.FIELD"; got {place!r}'
@@ -120,10 +130,12 @@ def texts_of(
   fallback = None
   for kind, field in layout.captions:
     if kind == "json":
-      value = tar_scan.field_of(fields_of(members, name), field)
+      path = field.removesuffix(columns.NUMBER)
+      value = tar_scan.field_of(fields_of(members, name), path)
+      value = value if path == field else columns.key_text(value)
     else:
       data = _member(members, kind)
-      value = None if data is None else _decode(data, name)
+      value = None if data is None else _text(data, field, name)
     with faults.located(name):
       pairs = list(columns.by_language(_without_keys(value), ""))
     for language, caption in pairs:
@@ -135,7 +147,10 @@ def texts_of(
     if texts and layout.takes_first:
       break
   if not texts:
-    fields = [f"{kind}.{field}".strip(".") for kind, field in layout.captions]
+    fields = [
+      f"{kind}{'.' * (kind == 'json')}{field}"
+      for kind, field in layout.captions
+    ]
     raise faults.ExampleError(
       "caption_missing",
       f"{name} has no caption in {', '.join(fields)}; it has {_names(members)}",
@@ -204,6 +219,20 @@ def _decode(data: bytes, name: str) -> str:
     raise faults.ExampleError(
       "caption_broken", f"{name}: the caption is not UTF-8: {error}"
     ) from error
+
+
+def _text(data: bytes, form: str, name: str) -> str | list[str]:
+  """Return the captions of a member; raises faults.ExampleError."""
+  if form == ARRAY:
+    try:
+      array = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+      raise faults.ExampleError(
+        "caption_broken", f"{name} has no array of numbers in it: {error}"
+      ) from error
+    return " ".join(str(number) for number in np.ravel(array).tolist())
+  text = _decode(data, name)
+  return text.splitlines() if form == LINES else text
 
 
 def _clean(text: str, name: str) -> str:

@@ -17,15 +17,22 @@ class Split:
     names: language -> text of each example, "" for none, or its texts.
     images: uint8 [N, Y, X, 3].
     passes: number of times that the examples were read.
+    image_ids: names of the images of a held-out split.
+    unusable: rows that are left out.
   """
 
   keys: Sequence[str]
   names: Mapping[str, Sequence[str]]
   images: np.ndarray
   passes: int = 0
+  image_ids: np.ndarray | None = None
+  unusable: Sequence[int] = ()
 
   def __len__(self):
     return len(self.keys)
+
+  def fingerprint(self):
+    return "fake"
 
   def texts(self):
     for row, key in enumerate(self.keys):
@@ -43,10 +50,11 @@ class Split:
     self.passes += 1
     every = list(self.texts())
     for start in range(0, len(self), batch_size):
-      keys, texts = zip(*every[start : start + batch_size], strict=True)
-      images = self.images[start : start + batch_size]
-      rows = tuple(range(start, start + len(keys)))
-      yield evaluation_split.Batch(rows, keys, texts, images)
+      stop = min(start + batch_size, len(self))
+      rows = [row for row in range(start, stop) if row not in self.unusable]
+      keys, texts = zip(*(every[row] for row in rows), strict=True)
+      images = self.images[rows]
+      yield evaluation_split.Batch(tuple(rows), keys, texts, images)
 
   def image(self, row):
     return self.images[row]

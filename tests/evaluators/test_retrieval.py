@@ -1,7 +1,7 @@
 import hypothesis
-import jax
 import numpy as np
 import pytest
+import scipy.special
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -49,30 +49,6 @@ def test_equals_reference(shape, num_queries, num_cands, grid):
     assert (got % 1 == 0.5).any(), "no tie in the data"
 
 
-def test_equals_reference_in_blocks(monkeypatch):
-  monkeypatch.setattr(retrieval, "_BLOCK_SIZE", 3 * 53)
-  rng = np.random.default_rng(0)
-  zquery, zcand = (meshes.unit(rng.normal(size=(n, 4))) for n in (37, 53))
-  label_m = np.arange(53)
-  label_q = rng.integers(0, 53, 37)
-  got = ranks(zquery, zcand, label_q, label_m, (2, 1, 1))
-  want = retrieval.reference(zquery, zcand, label_Q=label_q, label_M=label_m)
-  np.testing.assert_array_equal(got, want)
-
-
-def test_memory_is_bounded():
-  n, e = 100_000, 64
-  row = jax.ShapeDtypeStruct((n, e), np.float32)
-  one, five = (jax.ShapeDtypeStruct((n, k), np.int32) for k in (1, 5))
-  compiled = retrieval._ranks.lower(
-    row, one, row, five, mesh=meshes.make_mesh(), num_blocks=625
-  ).compile()
-  memory = compiled.memory_analysis()
-  assert memory is not None
-  # 160 queries of 100,000 similarities take 64 MB; the whole matrix 40 GB.
-  assert memory.temp_size_in_bytes < 500e6
-
-
 def test_by_hand():
   # Similarities to one query: right 0.5; above 0.9; tied 0.5, 0.5; below 0.1.
   zcand = np.array([[0.5], [0.9], [0.5], [0.5], [0.1]], np.float32)
@@ -88,7 +64,14 @@ def test_by_hand():
 
 def test_metrics_of_fractional_ranks():
   got = retrieval.metrics(np.array([1.0, 1.5, 5.0, 5.5, 11.0]))
-  assert got == {"R@1": 0.2, "R@5": 0.6, "R@10": 0.8, "median_rank": 5.0}
+  assert got == {
+    "R@1": 0.2,
+    "R@5": 0.6,
+    "R@10": 0.8,
+    "median_rank": 5.0,
+    "mean_rank": 24 / 5,
+    "MRR": pytest.approx((1 + 1 / 1.5 + 1 / 5 + 1 / 5.5 + 1 / 11) / 5),
+  }
 
 
 def test_chance_is_the_mean_over_random_orders():
@@ -100,7 +83,14 @@ def test_chance_is_the_mean_over_random_orders():
     error = 4 * np.sqrt(want[f"R@{k}"] * (1 - want[f"R@{k}"]) / len(rank))
     assert abs(got[f"R@{k}"] - want[f"R@{k}"]) < error
   assert abs(got["median_rank"] - want["median_rank"]) <= 1
+  _assert_mean_rank_and_mrr(rank, want)
   assert retrieval.chance(4)["R@5"] == 1
+
+
+def _assert_mean_rank_and_mrr(rank, want):
+  for value, name in ((rank, "mean_rank"), (1 / rank, "MRR")):
+    error = 4 * value.std() / np.sqrt(len(rank))
+    assert abs(value.mean() - want[name]) < error
 
 
 def test_chance_with_several_right_candidates():
@@ -111,7 +101,10 @@ def test_chance_with_several_right_candidates():
   for k in retrieval.KS:
     error = 4 * np.sqrt(want[f"R@{k}"] * (1 - want[f"R@{k}"]) / len(rank))
     assert abs(got[f"R@{k}"] - want[f"R@{k}"]) < error
+    recall = np.mean((order < right)[:, :k].sum(axis=1) / right)
+    assert abs(recall - want[f"true_recall@{k}"]) < error
   assert abs(got["median_rank"] - want["median_rank"]) <= 1
+  _assert_mean_rank_and_mrr(rank, want)
 
 
 def test_ranks_with_several_labels():
@@ -152,6 +145,8 @@ def test_a_collapsed_model_gets_the_middle_rank():
       "R@5": 0.0,
       "R@10": 0.0,
       "median_rank": 10.5,
+      "mean_rank": 10.5,
+      "MRR": pytest.approx(1 / 10.5),
     }
 
 
@@ -177,6 +172,123 @@ def test_query_without_right_candidate_is_an_error():
   z = np.eye(3, dtype=np.float32)
   with pytest.raises(ValueError, match="1 of 3 queries .* query 1"):
     ranks(z, z, np.array([0, 7, 1]), np.arange(3))
+
+
+def _captioned(num=40, captions=5, seed=0):
+  """Return embeddings, texts and owners of images with several captions."""
+  rng = np.random.default_rng(seed)
+  owners = np.repeat(np.arange(num), captions)
+  zimg = meshes.unit(rng.normal(size=(num, 8)))
+  ztxt = meshes.unit(zimg[owners] + 0.4 * rng.normal(size=(len(owners), 8)))
+  texts = [str(m) for m in range(len(owners))]
+  return zimg, ztxt, texts, owners
+
+
+def _recalls(score_QM, right_QM, k):
+  """Return recall@k of each query, as CLIP_benchmark's `recall_at_k`.
+
+  Its "recall@k" is the mean of `recall > 0`; mteb's is the mean of `recall`.
+  """
+  top_QK = np.argsort(-score_QM, axis=1)[:, :k]
+  hits_Q = np.take_along_axis(right_QM, top_QK, axis=1).sum(axis=1)
+  return hits_Q / right_QM.sum(axis=1)
+
+
+@pytest.mark.parametrize("shape", meshes.SHAPES)
+def test_both_directions_equal_other_projects(shape):
+  zimg, ztxt, texts, owners = _captioned()
+  got = retrieval.evaluate(
+    zimg,
+    ztxt,
+    texts,
+    meshes.make_mesh(shape),
+    owners=owners,
+    true_recall=True,
+  )
+  right_NM = owners == np.arange(40)[:, None]
+  for direction, score_QM, right_QM in (
+    ("image_to_text", zimg @ ztxt.T, right_NM),
+    ("text_to_image", ztxt @ zimg.T, right_NM.T),
+  ):
+    for k in retrieval.KS:
+      recall_Q = _recalls(score_QM, right_QM, k)
+      assert got[direction][f"R@{k}"] == np.mean(recall_Q > 0)
+      assert got[direction][f"true_recall@{k}"] == pytest.approx(
+        np.mean(recall_Q), abs=1e-12
+      )
+  # Five captions an image: its true recall@1 is at most 0.2.
+  to_text = got["image_to_text"]
+  assert to_text["true_recall@1"] == pytest.approx(to_text["R@1"] / 5)
+  assert 0.2 < to_text["R@1"] < 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (4, 2, 1)])
+def test_dsl_is_the_softmax_over_queries(shape):
+  zimg, ztxt, texts, owners = _captioned()
+  image_NK, text_M = retrieval.labels(texts, owners)
+  mesh = meshes.make_mesh(shape)
+  both = retrieval.ranks_both(
+    zimg, ztxt, label_N=image_NK, label_M=text_M, mesh=mesh, reweight="dsl"
+  )
+  plain = retrieval.ranks_both(
+    zimg, ztxt, label_N=image_NK, label_M=text_M, mesh=mesh
+  )
+  one = retrieval.ranks(
+    zimg, ztxt, label_Q=image_NK, label_M=text_M, mesh=mesh, reweight="dsl"
+  )
+  np.testing.assert_array_equal(both[0], one)
+  right_NM = owners == np.arange(40)[:, None]
+  sim_NM = (zimg @ ztxt.T).astype(np.float64)
+  for got_Q, plain_Q, sim_QM, right_QM in (
+    (both[0], plain[0], sim_NM, right_NM),
+    (both[1], plain[1], sim_NM.T, right_NM.T),
+  ):
+    # Perception Encoder (arXiv 2504.13181), equation 1 of B.1.2.
+    score_QM = sim_QM * scipy.special.softmax(sim_QM, axis=0)
+    best_Q1 = np.where(right_QM, score_QM, -1).max(axis=1, keepdims=True)
+    want_Q = 1 + (~right_QM & (score_QM > best_Q1)).sum(axis=1)
+    np.testing.assert_array_equal(got_Q, want_Q)
+    assert (got_Q != plain_Q).any()
+  reference = retrieval.reference(
+    zimg, ztxt, label_Q=image_NK, label_M=text_M, reweight="dsl"
+  )
+  np.testing.assert_array_equal(both[0], reference)
+
+
+def test_protocol_names_what_figures_mean():
+  plain, dsl = retrieval.protocol(), retrieval.protocol("dsl")
+  assert plain["metric_version"] == "1"
+  assert "1e-06" in plain["ties"]
+  assert "half of the wrong ones tied" in plain["rank"]
+  assert plain["R@k"].startswith("hit@k")
+  assert plain["reweight"] == "none"
+  assert {k: v for k, v in plain.items() if k != "reweight"} == {
+    k: v for k, v in dsl.items() if k != "reweight"
+  }
+
+
+@pytest.mark.parametrize(
+  ("fields", "words"),
+  [
+    ({"reweight": "DSL"}, r"sets\.x\.reweight must be one of .*; got 'DSL'"),
+    (
+      {"reweight": "dsl", "metrics": ("true_recall@1",)},
+      r"sets\.x\.reweight must be '' for true_recall@1.*; got 'dsl'",
+    ),
+  ],
+)
+def test_fields_that_cannot_be_used(fields, words, monkeypatch):
+  monkeypatch.setattr(
+    retrieval.evaluation_split, "check_source", lambda *args: None
+  )
+  config = retrieval.RetrievalConfig(
+    kind="retrieval",
+    source=None,
+    all_names=False,
+    **({"metrics": retrieval.METRICS} | fields),
+  )
+  with pytest.raises(ValueError, match=words):
+    config.check("evaluate.sets.x")
 
 
 @settings

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs.parts import sources
-from evaluators import embedding, sets, suite, summary
+from evaluators import embedding, sets, suite, suite_data, summary
 from evaluators.sets import kinds
 from input_pipeline import model_inputs
 from input_pipeline import sources as formats
@@ -30,7 +30,7 @@ def make_config(names=("compositional", "unseen_concept", "skin_tone")):
 
 def config_of(named):
   values = {"every_steps": 0, "batch_size": 16, "sets": named}
-  return sections.make(suite.EvaluateConfig, values, see="")
+  return sections.make(suite_data.EvaluateConfig, values, see="")
 
 
 def make_data(num=20, languages=("en",), config=None):
@@ -47,7 +47,7 @@ def make_data(num=20, languages=("en",), config=None):
     )
   names = tuple(f"{languages[0]} {i}" for i in range(3 * num))
   whole = (dataclasses.replace(source, split="") for source in splits)
-  return suite.Data(
+  return suite_data.Data(
     config=config,
     languages=languages,
     splits=splits,
@@ -116,12 +116,32 @@ def test_results_have_the_structure_that_others_rely_on():
   inputs = results.pop("inputs")
   assert inputs["image_protocol"]["resize"] == "squash"
   assert inputs["tokenizer"]["rule"]["num_tokens"] == 2
+  json.dumps(results, allow_nan=False)
   task = results.pop("zero_shot")["skin_tone"]
+  beside = [_without_what_is_beside(tree) for tree in results.values()]
   assert results == {"compositional": split, "unseen_concept": split}
+  for bounds, protocol in beside:
+    for name, (low, high) in bounds.items():
+      assert low <= perfect[name] <= high
+    assert bounds["R@1"][0] < 1  # 20 examples are few
+    assert protocol["image_protocol"]["resize"] == "squash"
+    assert protocol["num_examples"] == 20
   assert task["num_classes"] == 5
   assert task["num_examples"] == 20
   assert task["top_1"] > 0.8
-  json.dumps(results, allow_nan=False)
+  assert task["chance"] == {"top_1": 0.2, "mean_per_class": 0.2}
+  low, high = task["intervals"]["top_1"]
+  assert low < task["top_1"] <= high
+  assert task["protocol"]["num_templates"] == 20
+
+
+def _without_what_is_beside(tree):
+  """Take intervals and protocol out of a set's results; return both."""
+  protocol = tree.pop("protocol")
+  bounds = {}
+  for direction in ("image_to_text", "text_to_image"):
+    bounds |= tree[direction].pop("intervals")
+  return bounds, protocol
 
 
 def test_runs_as_the_training_loop_runs_it():
@@ -269,6 +289,8 @@ def test_a_set_chooses_its_figures():
   config = config_of({"mine": kinds.retrieval(source, metrics=("R@5",))})
   results = suite.run(make_data(config=config), make_embedder(), make_table())
   direction = {"num_candidates": 20, "num_right": 1.0, "R@5": 1.0}
+  bounds, _ = _without_what_is_beside(results["mine"])
+  assert list(bounds) == ["R@5"]
   assert results["mine"] == {
     "num_candidates": 20,
     "num_texts": 20,
@@ -357,13 +379,13 @@ def test_only_sources_of_sets_are_opened(monkeypatch, tmp_path):
   data = fake_source.config(tmp_path, names=("main", "more"))
 
   inputs = make_inputs()
-  assert not suite.load_data(config_of({}), data, inputs).splits
+  assert not suite_data.load_data(config_of({}), data, inputs, "float32").splits
   assert not opened
 
   source = sources.source(format="fake", path="mine", split="a").to_dict()
   plain = kinds.retrieval(source)
   named = config_of({"one": plain, "two": plain})
-  loaded = suite.load_data(named, data, inputs)
+  loaded = suite_data.load_data(named, data, inputs, "float32")
   assert opened == [("mine", "a", [])]  # and nothing read
   (split,) = loaded.splits.values()
   assert sum(len(batch.keys) for batch in split.batches(2)) == 3
@@ -371,7 +393,9 @@ def test_only_sources_of_sets_are_opened(monkeypatch, tmp_path):
 
   opened.clear()
   named = kinds.retrieval(source, all_names=True)
-  loaded = suite.load_data(config_of({"one": named}), data, inputs)
+  loaded = suite_data.load_data(
+    config_of({"one": named}), data, inputs, "float32"
+  )
   every = [0, 1, 2]
   assert opened == [
     ("mine", "a", []),

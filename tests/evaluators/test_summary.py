@@ -26,7 +26,7 @@ RESULTS = {
       "num_classes": 5,
       "num_examples": 288,
       "top_1": 0.9,
-      "mean_class_top_1": 0.5,
+      "mean_per_class": 0.5,
     }
   },
 }

@@ -34,7 +34,7 @@ def test_evaluate_equals_argmax(shape):
   assert got["top_1"] == hit.mean()
   assert got["top_5"] == (order[:, :5] == label[:, None]).any(axis=1).mean()
   by_class = [hit[label == c].mean() for c in range(6)]
-  assert got["mean_class_top_1"] == pytest.approx(np.mean(by_class), rel=1e-12)
+  assert got["mean_per_class"] == pytest.approx(np.mean(by_class), rel=1e-12)
 
 
 def test_ties_are_no_hits_and_few_classes_have_no_top_5():

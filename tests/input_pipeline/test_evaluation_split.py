@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from input_pipeline import evaluation_split
+from input_pipeline import evaluation_split, faults, pipeline
 from input_pipeline import sources as formats
 from input_pipeline.images import image_ops
 from input_pipeline.sources import emoji
@@ -152,6 +152,51 @@ def test_messages_name_the_field_of_the_set(tars, tmp_path):
 
 
 @pytest.mark.slow
+def test_held_out_images(tars, tmp_path, caplog):
+  """Two sources; what cannot be used is left out, as in training."""
+  config, source = tars
+  both = dataclasses.replace(config, sources={"main": source, "other": source})
+  protocol = splits.protocol(config)
+
+  one, other = (
+    evaluation_split.open_held_out(both, name, share=0.5, protocol=protocol)
+    for name in both.sources
+  )
+  two = evaluation_split.joined([one, other])
+  split = pipeline.split_source(both, "main", 0.5)
+  assert 0 < len(one) < len(split.records)
+  assert len(two) == 2 * len(one)
+  assert one.image_ids.tolist() == split.ids.tolist()
+  assert two.image_ids.tolist() == 2 * split.ids.tolist()
+  rows = [row for batch in two.batches(3) for row in batch.rows]
+  assert rows == list(range(len(two)))
+  texts = [texts for _, texts in one.texts()]
+  assert [texts for _, texts in two.texts()] == 2 * texts
+  np.testing.assert_array_equal(two.image(len(one)), one.image(0))
+
+  broken = dataclasses.replace(one, records=Broken(one.records))
+  batches = list(broken.batches(2))
+  assert [row for batch in batches for row in batch.rows] == rows[1 : len(one)]
+  assert "evaluate.holdout of data.sources.main: left out" in caplog.text
+  assert f"1 of {len(one)} images are left out" in caplog.text
+  assert [texts for _, texts in broken.texts()] == texts[1:]
+
+
+class Broken:
+  """Records of which the first cannot be read."""
+
+  def __init__(self, records):
+    self.records = records
+
+  def __len__(self):
+    return len(self.records)
+
+  def __getitem__(self, index):
+    if not index:
+      raise faults.ExampleError("image_missing", "no image")
+    return self.records[index]
+
+
 def test_all_splits_and_texts_of_the_emoji(config):
   assert tuple(splits.all_splits(config)) == emoji.SPLITS
   texts = splits.all_texts(config)

@@ -6,11 +6,13 @@ Checkpoints with a Loader's position are in tests/training/test_checkpointing.
 import collections
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from input_pipeline import ledger, loader, sources
+from input_pipeline import ledger, loader, pipeline, sources
+from input_pipeline.sources import image_ids
 from runtime import failures
 from tests.input_pipeline import fake_source
 
@@ -56,6 +58,62 @@ def _assert_equal(left, right):
     assert a.keys() == b.keys()
     for name in a:
       np.testing.assert_array_equal(a[name], b[name])
+
+
+class Pictures(fake_source.Records):
+  """Examples of which two have one picture."""
+
+  def image_id(self, index):
+    return image_ids.of_bytes(b"%d" % (index // 2))
+
+
+def test_held_out_examples_are_in_no_batch(monkeypatch, tmp_path):
+  data = Data(monkeypatch, tmp_path, {5: "caption"})
+  data.records = Pictures("a", 40, {5: "caption"})
+  opened = fake_source.format_of({"main": data.records})
+  monkeypatch.setitem(sources.FORMATS, "fake", opened)
+  made = data.start(share=0.3)
+  split = pipeline.split_source(data.config, "main", 0.3)
+  rest = sorted({*range(40)} - {*split.rows.tolist()})
+  assert 0 < len(rest) < 40
+  assert not {i // 2 for i in rest} & {i // 2 for i in split.rows.tolist()}
+  assert made.num_examples == {"main": len(rest)}
+  count = f"{len(split.rows)} examples of {len(split.rows) // 2} images"
+  assert made.held_out == {"main": count}
+  batches = _take(made, 2 * len(rest) // BATCH_SIZE)
+  texts = collections.Counter(fake_source.captions(data.config, batches))
+  assert {*texts} == {f"a {i}" for i in rest} - {"a 5"}
+  # Each once an epoch, and once more in place of a bad one, at most.
+  assert max(texts.values()) <= 3
+
+  # Resumed, the same; with other images, refused.
+  again = data.start(3, share=0.3)
+  again.check_unchanged()
+  _assert_equal(_take(again, 2), batches[3:5])
+  data.records.image_id = lambda i: image_ids.of_bytes(b"new %d" % (i // 2))
+  shutil.rmtree(tmp_path / "image_ids")
+  moved = data.start(3, share=0.3)
+  with pytest.raises(ValueError, match=r"data.sources.main has"):
+    moved.check_unchanged()
+  moved.close()
+
+
+def test_facts_of_what_is_held_out(monkeypatch, tmp_path):
+  facts = {"examples": 2, "images": 1, "digest": "a"}
+  made = ledger.Ledger(tmp_path, batch_size=1)
+  made.write_facts({"main": ledger.Facts(8, "f", facts)})
+  made.check_facts({"main": ledger.Facts(8, "f", dict(facts))})
+  ledger.check_held_out(tmp_path, {"main": facts, "new": None})
+  ledger.check_held_out(tmp_path / "new", {"main": facts})
+  other = {"main": ledger.Facts(8, "f", facts | {"digest": "b"})}
+  with pytest.raises(ValueError, match="that were trained on: bring back"):
+    made.check_facts(other)
+  # Of a run of an earlier version.
+  path = tmp_path / "data_sources.json"
+  path.write_text('{"main": {"examples": 8, "fingerprint": "f"}}')
+  made.check_facts({"main": ledger.Facts(8, "f")})
+  with pytest.raises(ValueError, match=r"data.sources.main has other images"):
+    ledger.check_held_out(tmp_path, {"main": facts})
 
 
 def test_batches_are_arrays_and_faults_are_written(

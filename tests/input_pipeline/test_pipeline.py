@@ -13,7 +13,7 @@ from PIL import Image
 
 from configs import base
 from configs.parts import sources
-from input_pipeline import pipeline
+from input_pipeline import pipeline, tokenizers
 from input_pipeline.images import picture
 from input_pipeline.sources import array_record, emoji, prepared
 from tests.input_pipeline import splits
@@ -320,6 +320,28 @@ def test_vocabulary_of_the_users(tiny, tmp_path):
   config = dataclasses.replace(config, vocab_size=len(words) - 1)
   with pytest.raises(ValueError, match="data.vocab_size of at least 105"):
     pipeline.make_tokenizer(config)
+
+
+def test_no_vocabulary_is_trained_on_held_out_captions(config, monkeypatch):
+  trained = []
+
+  def make(texts, folder, **options):
+    trained.append((folder, texts()))
+
+  monkeypatch.setitem(tokenizers.TOKENIZERS, "bpe", make)
+  pipeline.make_tokenizer(config)
+  pipeline.make_tokenizer(config, share=0.25)
+  (folder, every), (other, texts) = trained
+  assert folder != other
+  split = pipeline.split_source(config, "main", 0.25)
+  images = split.images()
+  held = {t for i in range(len(images)) for t in images[i].texts["en"]}
+  assert len(every) == len(split.records)
+  assert len(texts) == len(split.rest)
+  # No two of the emoji have one name.
+  assert not held & set(texts)
+  # Within the split that is trained on; drawings that are the same together.
+  assert len(images) < len(split.rows) < 0.3 * len(every)
 
 
 def test_language_that_a_folder_lacks(tiny):

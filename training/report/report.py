@@ -5,6 +5,7 @@ are the page's CSS variables (so they follow light and dark mode), pictures are
 data: URLs.
 """
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -95,6 +96,7 @@ def _template() -> jinja2.Template:
       "rank": lambda rank: f"{rank:,.1f}".removesuffix(".0"),
       "number": summary.number,
       "chance": functools.partial(summary.number, chance=True),
+      "between": _between,
       "percent": lambda share: f"{100 * share:.2f}%",
     },
   )
@@ -114,6 +116,15 @@ def _inputs(results: Mapping[str, Any]) -> dict[str, str]:
     f" {rule['num_tokens']} tokens, cleaning {rule['clean']}, digest"
     f" {tokenizer['digest']}",
   }
+
+
+def _between(figure: summary.Figure) -> str:
+  """Return the interval of a figure, as 0.31–0.42."""
+  assert figure.interval is not None  # the template asks
+  return "–".join(
+    summary.number(dataclasses.replace(figure, value=bound))
+    for bound in figure.interval
+  )
 
 
 def _tiles(rows: Sequence[summary.Row]) -> list[dict[str, Any]]:

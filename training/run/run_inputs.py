@@ -71,7 +71,7 @@ def find_tokenizer(
       " trained on the captions again, and is the run's only if they have not"
       " changed"
     )
-  return pipeline.make_tokenizer(config.data)
+  return _made_tokenizer(config)
 
 
 def find_protocol(
@@ -116,7 +116,7 @@ def check_early(folder: pathlib.Path, config: config_lib.Config) -> None:
     if is_own:
       config.check_text_ids(rules.run(config.data.num_tokens))
   elif is_own or config.data.tokenizer_path:
-    config.check_text_ids(pipeline.make_tokenizer(config.data).rule)
+    config.check_text_ids(_made_tokenizer(config).rule)
 
 
 def _text_start(config: config_lib.Config) -> tuple[str, str]:
@@ -131,7 +131,7 @@ def _new_tokenizer(config: config_lib.Config) -> tokenizers.Tokenizer:
   data = config.data
   field, path = _text_start(config)
   if not path or config.is_excepted(_EMBEDDING):
-    return pipeline.make_tokenizer(data)
+    return _made_tokenizer(config)
   # A vocabulary that no field names is the starting model's.
   named = data.tokenizer_path or data.tokenizer == "bytes"
   try:
@@ -148,14 +148,14 @@ def _new_tokenizer(config: config_lib.Config) -> tokenizers.Tokenizer:
       f"{field} has no tokenizer ({_line(error)}); data.tokenizer="
       f'"{data.tokenizer}" is taken to be its own'
     )
-    return pipeline.make_tokenizer(data)
+    return _made_tokenizer(config)
   if not named:
     metrics.say(
       f"Tokenizer: that of {path}, {theirs.vocab_size:,} entries, in place of"
       f' data.tokenizer="{data.tokenizer}"'
     )
     return tokenizer.check_size(theirs, f"of {path}", data.vocab_size)
-  ours = pipeline.make_tokenizer(data)
+  ours = _made_tokenizer(config)
   alternative = 'leave data.tokenizer_path ""'
   if data.tokenizer == "bytes":
     alternative = 'give another data.tokenizer, as "bpe",'
@@ -177,6 +177,11 @@ def _new_tokenizer(config: config_lib.Config) -> tokenizers.Tokenizer:
       f" of {path}: {'; '.join(differing)}"
     )
   return ours
+
+
+def _made_tokenizer(config: config_lib.Config) -> tokenizers.Tokenizer:
+  """Return the tokenizer of the config; none is trained on held-out texts."""
+  return pipeline.make_tokenizer(config.data, share=config.evaluate.holdout)
 
 
 def _ids(made: tokenizers.Tokenizer, text: str) -> list[int]:

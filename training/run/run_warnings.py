@@ -124,6 +124,6 @@ def _of_image(config: config_lib.Config) -> dict[str, str]:
 
 
 def _of_sets(config: config_lib.Config) -> dict[str, str]:
-  if config.evaluate.sets:
+  if config.evaluate.has_sets:
     return {}
   return {"evaluate.sets": "evaluate.sets is empty: the run evaluates nothing"}

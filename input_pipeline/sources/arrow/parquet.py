@@ -14,14 +14,19 @@ large, a shuffled reader reads much more than it uses, and a warning is logged.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from absl import logging
 
 from input_pipeline import faults
-from input_pipeline.sources import columns, named_file, source_config
+from input_pipeline.sources import (
+  columns,
+  image_ids,
+  named_file,
+  source_config,
+)
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources.arrow import (
   arrow_texts,
@@ -127,12 +132,28 @@ class Records:
     position = position if rows is None else int(rows[position])
     path = self._files[self._groups["file"][number]].path
     where = f"row {index}, of {path}"
-    image = self._image(table, position, path, where)
+    image = self._image_of(table, position, where)
+    stored_id = b""
+    if isinstance(image, str):
+      stored_id = self._named(named_file.stored_id, image, path, where)
+      image = self._named(named_file.read, image, path, where)
     texts = self._texts(table, position, where)
     with faults.located(where):
       stored = text_of(table, position, self._layout.columns.key)
       key = self._key(stored, number, position)
-    return record_lib.Record(key, image, texts, f"{path}, {key}")
+    return record_lib.Record(key, image, texts, f"{path}, {key}", stored_id)
+
+  def image_id(self, index: int) -> bytes:
+    """Return the name of a row's image; see image_ids."""
+    number, position = self._locate(index)
+    table, rows = self._cache[number]
+    position = position if rows is None else int(rows[position])
+    path = self._files[self._groups["file"][number]].path
+    where = f"row {index}, of {path}"
+    image = self._image_of(table, position, where)
+    if isinstance(image, str):
+      return self._named(named_file.image_id, image, path, where)
+    return image_ids.of_bytes(image)
 
   def fingerprint(self) -> str:
     """Return hex digits of the files' names, sizes and versions."""
@@ -261,8 +282,8 @@ class Records:
       )
     return table, rows
 
-  def _image(self, table: Any, position: int, path: str, where: str) -> bytes:
-    """Return the image of a row."""
+  def _image_of(self, table: Any, position: int, where: str) -> bytes | str:
+    """Return the image of a row, or its path or address."""
     try:
       value = columns.image_value(
         value_of(table, position, self._layout.columns.image)
@@ -271,18 +292,24 @@ class Records:
       raise faults.ExampleError(
         "image_missing", f"{where}: the image's path is not UTF-8"
       ) from error
-    if isinstance(value, str) and value:
-      folder = named_file.folder_of(self._source.image_root, path)
-      try:
-        return named_file.read(value, folder, self._field)
-      except faults.ExampleError as error:
-        raise faults.ExampleError(error.kind, f"{where}: {error}") from error
     if not value:
       raise faults.ExampleError(
         "image_missing",
         f"{where}, has nothing in column {self._layout.columns.about_image}",
       )
     return value
+
+  def _named(
+    self,
+    fn: Callable[[str, str, str], bytes],
+    name: str,
+    path: str,
+    where: str,
+  ) -> bytes:
+    """Return what a function of named_file does of a file that a row names."""
+    folder = named_file.folder_of(self._source.image_root, path)
+    with faults.located(where):
+      return fn(name, folder, self._field)
 
   def _key(self, value: Any, number: int, place: int) -> str:
     group = self._groups[number]
@@ -300,6 +327,9 @@ def caption_values(
   """
   row: dict[str, Any] = {}
   for name in found.captions:
+    if name in found.numbers:
+      row[name] = value_of(table, position, name)
+      continue
     if _is_simple(table, name):
       with contextlib.suppress(UnicodeDecodeError):
         row[name] = table[name][position].as_py()

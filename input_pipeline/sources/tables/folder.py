@@ -153,6 +153,10 @@ class Records:
     """Return hex digits of the files' names, sizes and times of change."""
     return pathlib.Path(self._rows.path).stem
 
+  def image_id(self, index: int) -> bytes:
+    """Return the name of an image; see image_ids."""
+    return self._rows.image_id(index)
+
   def path_of(self, index: int) -> str:
     """Return the path of an image."""
     return f"{self._folder}/{self._row(index)['image']}"

@@ -177,22 +177,27 @@ class Records:
 
   def __getitem__(self, index: int) -> record_lib.Record:
     row = self.row(index)
-    image = row.get(self.layout.columns.image)
     try:
-      if not isinstance(image, str) or not image:
-        raise faults.ExampleError(
-          "image_missing",
-          f"nothing is in column {self.layout.columns.about_image}",
-        )
+      image = self._image_of(row)
       texts = columns.texts(
         self.layout.columns, row, self._source.language, "the row"
       )
       data = named_file.read(image, self.folder, self._field)
       key = self._key(index, row)
+      stored_id = named_file.stored_id(image, self.folder, self._field)
     except faults.ExampleError as error:
       raise self._at(index, error) from error
     origin = f"{self.path}, row {index}, {image}"
-    return record_lib.Record(key, data, texts, origin)
+    return record_lib.Record(key, data, texts, origin, stored_id)
+
+  def image_id(self, index: int) -> bytes:
+    """Return the name of a row's image; see image_ids."""
+    row = self.row(index)
+    try:
+      name = self._image_of(row)
+      return named_file.image_id(name, self.folder, self._field)
+    except faults.ExampleError as error:
+      raise self._at(index, error) from error
 
   def where(self, index: int) -> str:
     """Return the line of a row, and the table."""
@@ -228,6 +233,16 @@ class Records:
       raise faults.ExampleError(
         "shard_changed", f"{self.name} changed after its rows were found"
       )
+
+  def _image_of(self, row: table_layout.Row) -> str:
+    """Return the path or address of an image; faults.ExampleError if none."""
+    image = row.get(self.layout.columns.image)
+    if not isinstance(image, str) or not image:
+      raise faults.ExampleError(
+        "image_missing",
+        f"nothing is in column {self.layout.columns.about_image}",
+      )
+    return image
 
   def _key(self, index: int, row: table_layout.Row) -> str:
     name = self.layout.columns.key

@@ -46,6 +46,16 @@ def test_values_of_today_stay():
   assert old_fields.upgraded({"a": 1}) == {"a": 1}
 
 
+def test_a_metric_has_todays_name():
+  values = quickstart.get_config().to_dict()
+  section = values["evaluate"]["sets"]["skin_tone"]
+  section["metrics"] = ["top_1", "mean_class_top_1"]
+  config = config_lib.from_mapping(old_fields.upgraded(values))
+  config.check()
+  metrics = config.evaluate.sets["skin_tone"].metrics
+  assert metrics == ("top_1", "mean_per_class")
+
+
 def test_several_sources_are_refused_in_one_line(tmp_path):
   values = _old_values()
   values["data"]["sources"]["more"] = values["data"]["sources"]["main"]

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from configs.parts import sources
-from evaluators import retrieval, sets, suite, zero_shot
+from evaluators import retrieval, sets, suite_data, zero_shot
 from runtime import sections
 
 SOURCE = sources.source(format="emoji").to_dict()
 CONFIG = sections.make(
-  suite.EvaluateConfig,
+  suite_data.EvaluateConfig,
   {
     "every_steps": 0,
     "batch_size": 1,

@@ -11,7 +11,7 @@ def results(right):
   image_to_text = {"R@1": right, "R@5": right, "R@10": right}
   return {
     "retrieval": {"image_to_text": image_to_text | {"median_rank": 7.0}},
-    "zero_shot": {"mean_class_top_1": right, "top_5": right},
+    "zero_shot": {"mean_per_class": right, "top_5": right},
   }
 
 

@@ -15,7 +15,7 @@ from configs import base
 from configs.parts import sources
 from input_pipeline import faults, pipeline
 from input_pipeline.preparing import conversion, conversion_job, shard_writer
-from input_pipeline.sources import array_record, prepared, record
+from input_pipeline.sources import array_record, image_ids, prepared, record
 from input_pipeline.storage import uids as uids_lib
 from runtime import failures
 from runtime.storage import unfinished
@@ -384,6 +384,28 @@ def test_keys_become_uids_where_they_differ(tmp_path):
   found = array_record.Records(path)
   assert [one.key for one in found] == [f"{1:016x}{2:016x}", "b"]
   np.testing.assert_array_equal(found.uids(), wanted)
+
+
+def test_shards_of_an_earlier_version(config, whole, tmp_path, monkeypatch):
+  """They are without the names of images, which are then read again."""
+  out = tmp_path / "out"
+  with monkeypatch.context() as patched:
+    _kill_at(patched, prepared, "write_manifest", 1)
+    with pytest.raises(_Killed):
+      _run(config, out)
+  names = [*(out / conversion_job.UNFINISHED).glob("*.image_ids")]
+  assert len(names) == 5
+  for path in (names[0], out / "train.image_ids.npy"):
+    path.unlink()
+  assert _run(config, out) == 0
+  files = prepared.read_manifest(out).files
+  assert {*prepared.read_manifest(whole).files} - {*files} == {
+    "train.image_ids.npy"
+  }
+  assert not (out / "train.image_ids.npy").exists()
+  old, new = (prepared.records(folder, "train") for folder in (out, whole))
+  assert old.image_id(3) == new.image_id(3)
+  assert new.image_id(3) == image_ids.of_bytes(new[3].image)
 
 
 def test_a_worker_that_is_killed(tmp_path):

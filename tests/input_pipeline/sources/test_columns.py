@@ -162,3 +162,23 @@ def test_short_floats_are_no_keys(tmp_path, kind):
     parquet.open_split(
       pairs.source("parquet", path, uid="id"), "", pairs.context(tmp_path)
     )
+
+
+@pytest.mark.parametrize(
+  ("value", "text"), [(7, "7"), (7.0, "7"), ("7", "7"), ("owl", "owl")]
+)
+def test_numbers_are_their_digits(value, text):
+  source = pairs.source("table", "x", caption=("y:number",))
+  found = columns.choose(source, ["image", "y"], "data.sources.x")
+  assert found.captions == ("y",)
+  row = {"image": "a.jpg", "y": value}
+  assert columns.texts(found, row, "en", "row 1") == {"en": (text,)}
+  for missing in (None, float("nan"), ""):
+    with pytest.raises(faults.ExampleError, match="no text in column y"):
+      columns.texts(found, {"y": missing}, "en", "row 1")
+
+
+def test_curation_reads_no_numbers():
+  source = pairs.source("table", "x", caption=("y:number",))
+  with pytest.raises(ValueError, match="must be columns of text; got"):
+    columns.choose(source, ["image", "y"], "pool", needs_image=False)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from input_pipeline import faults, sources
-from input_pipeline.sources import record
+from input_pipeline.sources import image_ids, record
 from input_pipeline.storage import uids as uids_lib
 from tests.input_pipeline.sources import pairs
 
@@ -62,6 +62,21 @@ def test_records_are_those_that_went_in(case, tmp_path):
   with concurrent.futures.ThreadPoolExecutor(8) as pool:
     found = list(pool.map(lambda index: _read(again, index), indices))
   assert found == [case.expected[index] for index in indices]
+
+
+def test_an_image_has_one_name_in_all_formats(case, tmp_path):
+  records = _open(case, tmp_path)
+  for index, wanted in enumerate(case.expected):
+    if wanted == "image_missing":
+      with pytest.raises(faults.ExampleError):
+        records.image_id(index)
+      continue
+    # A caption that is missing does not matter.
+    image = pairs.png(pairs.NO_CAPTION)
+    if isinstance(wanted, record.Record):
+      image = wanted.image
+      assert records[index].image_id() == image_ids.of_bytes(image)
+    assert records.image_id(index) == image_ids.of_bytes(image)
 
 
 def test_content_changes_the_fingerprint(case, tmp_path):

@@ -12,7 +12,7 @@ from PIL import Image
 from tensorflow_datasets.core.utils import file_utils
 
 from input_pipeline import faults
-from input_pipeline.sources import tfds
+from input_pipeline.sources import image_ids, tfds
 from input_pipeline.storage import uids as uids_lib
 from tests.input_pipeline.sources import pairs
 from tests.input_pipeline.sources.golden import make_tfds
@@ -37,6 +37,15 @@ def _texts(records):
     except faults.ExampleError as error:
       found.append(error.kind)
   return found
+
+
+def test_names_of_images_do_not_need_captions(tmp_path):
+  records = _open(tmp_path, caption=("title",))
+  found = [records.image_id(index) for index in range(6)]
+  labels = _open(tmp_path, caption=("label",))
+  images = [labels[index].image for index in range(6)]
+  assert found == [image_ids.of_bytes(image) for image in images]
+  assert len({*found}) == len({*images})
 
 
 def test_records_are_those_that_went_in(tmp_path):

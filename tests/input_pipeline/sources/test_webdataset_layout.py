@@ -1,8 +1,11 @@
 """Members of an example as image, captions and languages."""
 
+import io
 import json
+import pickle
 import re
 
+import numpy as np
 import pytest
 
 from input_pipeline import faults
@@ -204,3 +207,39 @@ def test_uid_in_an_object(tmp_path):
   )
   assert records.uids().tolist() == [(0, 7)]
   assert records[0].key == "k"
+
+
+def test_a_caption_a_line(tmp_path):
+  members = {"1.jpg": b"x", "1.txt": b"a cat\r\n\n ein Hund \nb"}
+  record = tars.one(tmp_path, members, caption=("txt:lines",))
+  assert record.texts == {"en": ("a cat", "ein Hund", "b")}
+  record = tars.one(tmp_path, members, caption=("txt",))
+  assert len(record.texts["en"]) == 1
+
+
+def test_numbers_of_an_array(tmp_path):
+  file = io.BytesIO()
+  np.save(file, np.array([[3, 0], [12, 1]]))
+  members = {"1.jpg": b"x", "1.npy": file.getvalue(), "1.cls": b"7"}
+  record = tars.one(tmp_path, members, caption=("cls", "npy:array"))
+  assert record.texts == {"en": ("7", "3 0 12 1")}
+
+
+@pytest.mark.parametrize(
+  ("data", "message"),
+  [
+    (b"3 0", "1 has no array of numbers in it: "),
+    (b"", "1 has no array of numbers in it: "),
+    (pickle.dumps([1]), "1 has no array of numbers in it: .*pickle"),
+  ],
+)
+def test_arrays_that_are_none(tmp_path, data, message):
+  members = {"1.jpg": b"x", "1.npy": data}
+  with pytest.raises(faults.ExampleError, match=message) as error:
+    tars.one(tmp_path, members, caption=("npy:array",))
+  assert error.value.kind == "caption_broken"
+
+
+def test_the_form_is_in_the_message(tmp_path):
+  with pytest.raises(faults.ExampleError, match="in npy:array, json.a; it"):
+    tars.one(tmp_path, {"1.jpg": b"x"}, caption=("npy:array", "json.a"))

@@ -64,6 +64,8 @@ def test_a_run_without_evaluation():
   assert list(_of_run({"main": 16}, **{"evaluate.sets": {}})) == [
     "evaluate.sets"
   ]
+  held_out = {"evaluate.sets": {}, "evaluate.holdout": 0.1}
+  assert not _of_run({"main": 16}, **held_out)
 
 
 def test_a_temperature_at_its_limit():

@@ -1,0 +1,43 @@
+"""Speed and memory of evaluators, beside other libraries.
+
+  python -m benchmarks.evaluate --parts=retrieval --peer_python=PATH
+
+Each part is a module of benchmarks/evaluation/, which says what is measured,
+and how to make the peer's environment. A part prints a row of JSON a line.
+"""
+
+import json
+from collections.abc import Sequence
+
+from absl import app, flags, logging
+
+from benchmarks.evaluation import probe, retrieval
+
+# Name -> function of the peer's interpreter (or None) and rounds; yields rows.
+_PARTS = {
+  "probe": lambda peer_python, num_rounds: probe.run(),
+  "retrieval": retrieval.run,
+}
+
+_NAMES = flags.DEFINE_list("parts", list(_PARTS), "Parts to run, in order.")
+_PEER_PYTHON = flags.DEFINE_string(
+  "peer_python", None, "Interpreter of the peer's environment."
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contestant.", 1)
+
+
+def main(argv: Sequence[str]) -> None:
+  del argv
+  logging.set_verbosity(logging.WARNING)
+  for name in _NAMES.value:
+    if name not in _PARTS:
+      raise app.UsageError(
+        f"--parts must be among {', '.join(_PARTS)}; got {name!r}"
+      )
+  for name in _NAMES.value:
+    for row in _PARTS[name](_PEER_PYTHON.value, _ROUNDS.value):
+      print(json.dumps({"part": name} | row), flush=True)
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,94 @@
+"""A set of the field, opened: the section to evaluate, and facts about it."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from evaluators.sets import datacomp
+
+# Kinds of sections, and the evaluation that each is for.
+KINDS = ("classification", "multilabel", "retrieval", "selection", "faces")
+# Language of labels, which are no captions: "no linguistic content", ISO 639-2.
+LABELS = "zxx"
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldSet:
+  """A set whose files are there; no image was read.
+
+  Attributes:
+    name: key of the set, or the name of its folder.
+    kind: one of KINDS.
+    source: section of its source (configs/parts/sources.py), plain data.
+    texts: what each text of an example is, in order: "label" (a number), "name"
+      (one of `values`), "targets" (0 or 1 for each class) or "groups" (a number
+      for each of `fields`), read by labels.py, in the language LABELS; () for
+      captions.
+    values: text of each class in the source, for "name".
+    classes: name of each class, in the order of the labels.
+    templates: prompts, {c} in place of the class's name.
+    objectives: of faces: {"race": (classes, templates), ...}, each like the
+      two fields above, which are empty then.
+    fields: names of the numbers that put an image into groups.
+    items: path of the items of a selection, JSON lines; see disk/items.py.
+    task: DataComp's facts about the set; None where it has none.
+    origins: file, or package, that each of classes and templates is from.
+    digests: hex digits of each text file, of its content.
+    warnings: what a person should know about the files, a line each.
+  """
+
+  name: str
+  kind: str
+  source: Mapping[str, Any]
+  texts: tuple[str, ...] = ()
+  values: tuple[str, ...] = ()
+  classes: tuple[str, ...] = ()
+  templates: tuple[str, ...] = ()
+  objectives: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = (
+    dataclasses.field(default_factory=dict)
+  )
+  fields: tuple[str, ...] = ()
+  items: str = ""
+  task: datacomp.Task | None = None
+  origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  warnings: tuple[str, ...] = ()
+
+  def prompts(self) -> list[str]:
+    """List every template of class 0, then of class 1, and so on."""
+    return prompts(self.classes, self.templates)
+
+
+def prompts(classes: tuple[str, ...], templates: tuple[str, ...]) -> list[str]:
+  """List every template of class 0, then of class 1, and so on.
+
+  >>> prompts(("cat", "dog"), ("a {c}.", "two {c}s."))
+  ['a cat.', 'two cats.', 'a dog.', 'two dogs.']
+  """
+  return [
+    template.replace("{c}", name) for name in classes for template in templates
+  ]
+
+
+def source(format: str, path: str, **fields: Any) -> dict[str, Any]:
+  """Return the section of an evaluation's source; `fields` are changed.
+
+  Fields that only training reads have the values that evaluations ask for.
+  """
+  return {
+    "format": format,
+    "path": path,
+    "split": "",
+    "image": (),
+    "image_root": "",
+    "caption": (),
+    "language": "en",
+    "language_field": "",
+    "encoding": "",
+    "uid": "",
+    "templates": (),
+    "weight": 0.0,
+    "repeat": 1,
+    "subset": "",
+    "keep": "",
+  } | fields

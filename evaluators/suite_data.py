@@ -1,0 +1,225 @@
+"""Sets of `config.evaluate`, opened: what is embedded and scored.
+
+Sources that several sets share are opened once.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from evaluators import labelled, retrieval, summary, zero_shot
+from evaluators.sets import field_set, holdout
+from input_pipeline import evaluation_split, model_inputs, pipeline
+from input_pipeline import languages as languages_lib
+from input_pipeline.sources import source_config
+from runtime import checks, marks
+
+RetrievalSection = retrieval.RetrievalConfig | holdout.Section
+# Key of a split: what it reads.
+Source = source_config.SourceConfig | holdout.HeldOut
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+  """Fields of `config.evaluate`; configs/base.py explains them."""
+
+  every_steps: int
+  batch_size: int
+  # A dict has no hash; configs that differ in it alone may share theirs.
+  sets: Mapping[
+    str,
+    retrieval.RetrievalConfig
+    | zero_shot.ZeroShotConfig
+    | labelled.LabelledConfig,
+  ] = dataclasses.field(hash=False)
+  # Of the section the only field that a begun run cannot change.
+  holdout: marks.Training[float] = 0.0
+
+  @checks.collected()
+  def check(self) -> None:
+    """Raise ValueError where a field's value cannot be used."""
+    checks.at_least("evaluate.every_steps", self.every_steps, 0)
+    checks.in_range("evaluate.holdout", self.holdout, 0, 1)
+    for name, section in self.sets.items():
+      if name in (summary.ZERO_SHOT, summary.INPUTS):
+        checks.refuse(
+          f"evaluate.sets must have other names than {name!r}, a group of "
+          "results.json"
+        )
+      if self.holdout and holdout.is_name(name):
+        checks.refuse(
+          "evaluate.sets must have other names than those of evaluate.holdout="
+          f'{self.holdout}, "{holdout.NAME}" and "{holdout.NAME}_NAME"; got '
+          f"{name!r}"
+        )
+      with checks.collected():
+        section.check(f"evaluate.sets.{name}")
+
+  @property
+  def has_sets(self) -> bool:
+    """Whether there is a set to take figures on."""
+    return bool(self.sets or self.holdout)
+
+  @property
+  def retrieval_sets(self) -> dict[str, retrieval.RetrievalConfig]:
+    """Retrieval sets by name, in alphabetical order."""
+    return {
+      name: section
+      for name, section in sorted(self.sets.items())
+      if isinstance(section, retrieval.RetrievalConfig)
+    }
+
+  @property
+  def labelled_sets(self) -> dict[str, labelled.LabelledConfig]:
+    """Labelled sets by name, in alphabetical order."""
+    return {
+      name: section
+      for name, section in sorted(self.sets.items())
+      if isinstance(section, labelled.LabelledConfig)
+    }
+
+  @property
+  def zero_shot_sets(self) -> dict[str, zero_shot.ZeroShotConfig]:
+    """Zero-shot sets by name, in alphabetical order."""
+    return {
+      name: section
+      for name, section in sorted(self.sets.items())
+      if isinstance(section, zero_shot.ZeroShotConfig)
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+  """Opened inputs of the evaluations of a run.
+
+  Attributes:
+    config: section `evaluate` of the run.
+    languages: data.languages; figures in the first one are the headline.
+    splits: split of each distinct source of the sets; images are not loaded.
+    names: texts of all splits of a source in the first language, for the
+      sources of sets with `all_names`.
+    inputs: image protocol and tokenizer of the model.
+    held_out: sets of what evaluate.holdout keeps out of training.
+    labelled: labelled sets by name.
+    dtype: type of the model's arithmetic.
+  """
+
+  config: EvaluateConfig
+  languages: tuple[str, ...]
+  splits: Mapping[Source, evaluation_split.Split]
+  names: Mapping[Source, Sequence[str]]
+  inputs: model_inputs.ModelInputs
+  held_out: Mapping[str, holdout.Section] = dataclasses.field(
+    default_factory=dict
+  )
+  labelled: Mapping[str, field_set.FieldSet] = dataclasses.field(
+    default_factory=dict
+  )
+  dtype: str = ""
+
+  def protocol(self, split: evaluation_split.Split) -> dict[str, object]:
+    """Return what figures on a split depend on beside the parameters."""
+    return {
+      "image_protocol": model_inputs.protocol_facts(self.inputs.image_protocol),
+      "dtype": self.dtype,
+      "num_examples": len(split),
+      "data_fingerprint": split.fingerprint(),
+    }
+
+  @property
+  def retrieval_sets(self) -> dict[str, RetrievalSection]:
+    """Retrieval sets by name: those of the config, then `held_out`."""
+    return {**self.config.retrieval_sets, **self.held_out}
+
+  @property
+  def runnable(self) -> dict[str, zero_shot.ZeroShotConfig]:
+    """Zero-shot sets whose prompts are in a language of the run."""
+    return {
+      name: section
+      for name, section in self.config.zero_shot_sets.items()
+      if languages_lib.normalised(section.language)
+      in map(languages_lib.normalised, self.languages)
+    }
+
+
+def load_data(
+  config: EvaluateConfig,
+  data: pipeline.DataConfig,
+  inputs: model_inputs.ModelInputs,
+  dtype: str,
+) -> Data:
+  """Open the sources of the sets; other sources are not opened for them.
+
+  Args:
+    config: section `evaluate` of the run.
+    data: section `data` of the run.
+    inputs: image protocol and tokenizer of the model.
+    dtype: type of the model's arithmetic.
+
+  Raises:
+    ValueError: a set's source cannot be read, or it has no example.
+  """
+  splits, names = {}, {}
+  for name, section in (
+    *config.retrieval_sets.items(),
+    *config.zero_shot_sets.items(),
+  ):
+    at = {
+      "name": "source",
+      "section": f"evaluate.sets.{name}",
+      "protocol": inputs.image_protocol,
+    }
+    source = section.source
+    if source not in splits:
+      splits[source] = evaluation_split.open_split(data, source, **at)
+    key = whole(source)
+    if (
+      isinstance(section, retrieval.RetrievalConfig)
+      and section.all_names
+      and key not in names
+    ):
+      every = evaluation_split.open_all_splits(data, source, **at)
+      names[key] = evaluation_split.all_texts(every, data.languages[0])
+  held_out = holdout.sections(config.holdout, [*data.sources])
+  alone = {
+    name: evaluation_split.open_held_out(
+      data, name, share=config.holdout, protocol=inputs.image_protocol
+    )
+    for name in (data.sources if held_out else ())
+  }
+  for section in held_out.values():
+    parts = [alone[name] for name in section.source.names]
+    split = parts[0] if len(parts) == 1 else evaluation_split.joined(parts)
+    splits[section.source] = split
+  opened_sets = {}
+  for name, section in config.labelled_sets.items():
+    opened = section.open(name, data.cache_dir)
+    opened_sets[name] = opened
+    source = source_of(opened)
+    if source not in splits:
+      splits[source] = evaluation_split.open_split(
+        data,
+        source,
+        name="source",
+        section=f"evaluate.sets.{name}",
+        protocol=inputs.image_protocol,
+      )
+  return Data(
+    config=config,
+    languages=data.languages,
+    splits=splits,
+    names=names,
+    inputs=inputs,
+    held_out=held_out,
+    labelled=opened_sets,
+    dtype=dtype,
+  )
+
+
+def source_of(opened: field_set.FieldSet) -> source_config.SourceConfig:
+  """Return the source of a labelled set."""
+  return source_config.SourceConfig(**opened.source)
+
+
+def whole(source: source_config.SourceConfig) -> source_config.SourceConfig:
+  """Return a key that is equal for all splits of a source."""
+  return dataclasses.replace(source, split="")
