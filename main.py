@@ -31,7 +31,12 @@ def main(argv: Sequence[str]) -> int:
 
 def _parse(argv: Sequence[str]) -> Sequence[str]:
   task_help.print_if_asked(argv, tasks.TASKS, __doc__)
-  return failures.parse_flags(argv, flags_lib.REMOVED, flags_lib.parse_config)
+  return failures.parse_flags(
+    argv,
+    flags_lib.REMOVED,
+    flags_lib.parse_config,
+    flags_lib.check_config,
+  )
 
 
 if __name__ == "__main__":

@@ -115,8 +115,9 @@ class Cache:
         stack.enter_context(bar)
       for start in missing:
         rows = _Rows(records, range(start, start + sizes[start]))
-        some = dataclasses.replace(split, records=rows)  # pyrefly: ignore
-        part = self.embedder.split(self.params, some)
+        # A view of records has all that a split reads.
+        view = dataclasses.replace(split, records=rows)  # pyrefly: ignore
+        part = self.embedder.split(self.params, view)
         if bar is not None:
           _write(_part(folder, start), part, rows.content())
           bar.advance(sizes[start])
@@ -228,14 +229,14 @@ def _read(
       with np.load(path, allow_pickle=False) as part:
         z.append(part["zimg_NE"])
         rows += (part["rows"] + start).tolist()
-        some = json.loads(part["named"].tobytes())
+        part_keys, part_texts = json.loads(part["named"].tobytes())
         data.update(part["content"].tobytes())
     except (OSError, ValueError, KeyError) as error:
       raise ValueError(
         f"{path} holds no embeddings ({error}): delete it, and it is made again"
       ) from error
-    keys += some[0]
-    texts += [{k: tuple(v) for k, v in one.items()} for one in some[1]]
+    keys += part_keys
+    texts += [{k: tuple(v) for k, v in one.items()} for one in part_texts]
   examples = embedding.Examples(
     tuple(rows), tuple(keys), tuple(texts), np.concatenate(z)
   )

@@ -223,31 +223,67 @@ def _retrieval(
   embed_texts: EmbedTexts,
   mesh: jax.sharding.Mesh,
 ) -> Outcome:
-  by_row = _texts(examples)
-  texts = [text for some in by_row for text in some]
-  owners = [row for row, some in enumerate(by_row) for _ in some]
+  languages = sorted({code for texts in examples.texts for code in texts})
+  record: dict[str, Any] = {"kind": opened.kind}
+  items: dict[str, Items] = {}
+  by_language = {}
+  for language in languages:
+    by_language[language], parts = _both_directions(
+      examples, language, embed_texts, mesh
+    )
+    prefix = f"{language}/" if len(languages) > 1 else ""
+    items |= {f"{prefix}{name}": part for name, part in parts.items()}
+  if len(languages) == 1:
+    record |= by_language[languages[0]]
+  else:
+    # Captions of one language are ranked among each other, as in XM3600.
+    record["languages"] = by_language
+    record["mean_of_languages"] = {
+      f"{direction}/R@{k}": float(
+        np.mean([tree[direction][f"R@{k}"] for tree in by_language.values()])
+      )
+      for direction in directions.NAMES
+      for k in retrieval.KS
+    }
+  record["protocol"] = _protocol(opened) | retrieval.protocol()
+  return Outcome(record, {}, items)
+
+
+def _both_directions(
+  examples: embedding.Examples,
+  language: str,
+  embed_texts: EmbedTexts,
+  mesh: jax.sharding.Mesh,
+) -> tuple[dict[str, Any], dict[str, Items]]:
+  """Return figures and items of the images with captions in a language."""
+  by_row = [texts.get(language, ()) for texts in examples.texts]
+  rows = [row for row, texts in enumerate(by_row) if texts]
+  texts = [text for row in rows for text in by_row[row]]
+  owners = [i for i, row in enumerate(rows) for _ in by_row[row]]
   distinct = list(dict.fromkeys(texts))
   row_of = {text: row for row, text in enumerate(distinct)}
-  ztxt_ME = embed_texts(distinct)[[row_of[text] for text in texts]]
   judged = directions.judge(
-    examples.zimg_NE, ztxt_ME, texts, mesh, owners=owners
+    examples.zimg_NE[rows],
+    embed_texts(distinct)[[row_of[text] for text in texts]],
+    texts,
+    mesh,
+    owners=owners,
   )
   keys = {
-    directions.IMAGE_TO_TEXT: examples.keys,
+    directions.IMAGE_TO_TEXT: tuple(examples.keys[row] for row in rows),
     directions.TEXT_TO_IMAGE: tuple(
       f"{examples.keys[row]}, text {number}"
-      for row, some in enumerate(by_row)
-      for number in range(len(some))
+      for row in rows
+      for number in range(len(by_row[row]))
     ),
   }
-  record: dict[str, Any] = {
-    "kind": opened.kind,
-    "num_candidates": len(by_row),
+  figures: dict[str, Any] = {
+    "num_candidates": len(rows),
     "num_texts": len(texts),
   }
   items = {}
   for name, outcome in judged.items():
-    record[name] = {
+    figures[name] = {
       **outcome.figures(),
       "chance": outcome.chance(),
       "intervals": outcome.intervals(),
@@ -260,8 +296,7 @@ def _retrieval(
       items[f"{name}/{figure}"] = Items(
         keys[name], value_Q, outcome.image_Q if is_text else None
       )
-  record["protocol"] = _protocol(opened) | retrieval.protocol()
-  return Outcome(record, {}, items)
+  return figures, items
 
 
 def _faces(
@@ -373,14 +408,6 @@ def _rows(tables: Any) -> Any:
   if isinstance(tables, groups.Groups):
     return tables.rows()
   return {name: _rows(table) for name, table in tables.items()}
-
-
-def _texts(examples: embedding.Examples) -> list[tuple[str, ...]]:
-  """Return all texts of each example, in the order of its source."""
-  return [
-    tuple(text for some in texts.values() for text in some)
-    for texts in examples.texts
-  ]
 
 
 def _classifier(

@@ -69,8 +69,11 @@ def parts(
   record: Mapping[str, Any],
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
   """Yield the parts of a record that have figures, and their labels."""
-  if any(direction in record for direction in _DIRECTIONS):
-    for direction in _DIRECTIONS:
-      yield f"{direction.replace('_', ' ')} ", record[direction]
-  else:
+  trees = record.get("languages", {"": record})
+  if not all(direction in trees[x] for x in trees for direction in _DIRECTIONS):
     yield "", record
+    return
+  for language, tree in trees.items():
+    prefix = f"{language}: " if language else ""
+    for direction in _DIRECTIONS:
+      yield f"{prefix}{direction.replace('_', ' ')} ", tree[direction]

@@ -31,7 +31,8 @@ class EvaluateConfig:
     | zero_shot.ZeroShotConfig
     | labelled.LabelledConfig,
   ] = dataclasses.field(hash=False)
-  # Of the section the only field that a begun run cannot change.
+  # Share of images that training leaves out: the only field of the section that
+  # a begun run cannot change.
   holdout: marks.Training[float] = 0.0
 
   @checks.collected()

@@ -191,13 +191,13 @@ def bounds(
 ) -> dict[str, list[float]]:
   """Return the 95 % interval of each of METRICS, as [low, high]."""
   num, hit_N = len(rank_N), rank_N <= 1
-  found = {
+  by_name = {
     "top_1": intervals.wilson(int(hit_N.sum()), num),
     "mean_per_class": intervals.stratified(hit_N.astype(float), label_N),
   }
   if num_classes > 5:
-    found["top_5"] = intervals.wilson(int((rank_N <= 5).sum()), num)
-  return {name: bound.tolist() for name, bound in found.items()}
+    by_name["top_5"] = intervals.wilson(int((rank_N <= 5).sum()), num)
+  return {name: bound.tolist() for name, bound in by_name.items()}
 
 
 def protocol(section: ZeroShotConfig) -> dict[str, object]:

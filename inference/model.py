@@ -96,6 +96,10 @@ def load(path: str | pathlib.Path) -> Model:
   """
   if workdir.is_run(pathlib.Path(path)):
     return load_run(pathlib.Path(path))[1]
+  if workdir.has_config(pathlib.Path(path)):
+    raise workdir.WorkdirError(
+      f"{path} is the folder of a run without its {workdir.CHECKPOINTS}/"
+    )
   files = opening.open_model(path)
   family = loading.find_family(files)
   config = loading.read_config(family, files)

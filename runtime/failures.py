@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -98,7 +99,8 @@ def reported(
 def parse_flags(
   argv: Sequence[str],
   removed: Mapping[str, str],
-  parse_config: Callable[[Sequence[str]], object],
+  parse_config: Callable[[Sequence[str]], Any],
+  check_config: Callable[[Any], None],
 ) -> Sequence[str]:
   """Parse absl flags; exit with a message if some cannot be parsed.
 
@@ -109,6 +111,8 @@ def parse_flags(
     removed: message for each flag that earlier versions had.
     parse_config: parser of --config and flags of its fields alone, which is
       tried with each field: absl ends at the first one that is wrong.
+    check_config: check of the values that it returns; of the values of flags
+      that can be parsed, the problems are named with those that cannot.
   """
   for arg in argv:
     name = arg.lstrip("-").partition("=")[0]
@@ -118,7 +122,7 @@ def parse_flags(
   try:
     return flags.FLAGS(_last_of_each(argv))
   except Exception as error:  # config files and ml_collections raise any
-    problems = _problems_of_fields(argv, parse_config)
+    problems = _problems_of_fields(argv, parse_config, check_config)
     message = _of_parsing(error)
     if len(problems) > 1:
       message = f"{len(problems)} problems:\n  " + "\n  ".join(problems)
@@ -127,18 +131,30 @@ def parse_flags(
 
 
 def _problems_of_fields(
-  argv: Sequence[str], parse_config: Callable[[Sequence[str]], object]
+  argv: Sequence[str],
+  parse_config: Callable[[Sequence[str]], Any],
+  check_config: Callable[[Any], None],
 ) -> list[str]:
-  """Return a line for each field of --config that cannot be parsed."""
+  """Return a line for each field of --config that cannot be used."""
   groups = _groups(_last_of_each(argv))
   config = [words for words in groups if _name_of(words) == "config"]
-  problems = []
+  problems, parsed = [], {}
   for words in groups:
     if (name := _name_of(words)).startswith("config.") and config:
       try:
         parse_config([*config[0], *words])
+        parsed[name.removeprefix("config.")] = words
       except Exception as error:
         problems.append(f"--{name}: {_of_parsing(error)}")
+  if not problems:
+    return problems
+  try:
+    words = [word for group in parsed.values() for word in group]
+    check_config(parse_config([*config[0], *words]))
+  except Exception as error:
+    lines = [line.strip() for line in (describe(error) or "").splitlines()]
+    # Others may be there for want of the fields that cannot be parsed.
+    problems += [line for line in lines if line.startswith(tuple(parsed))]
   return problems
 
 

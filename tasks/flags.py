@@ -52,13 +52,30 @@ REMOVED = {
 }
 
 
-def parse_config(words: Sequence[str]) -> None:
-  """Parse --config and flags of its fields alone; raises what absl raises."""
+def parse_config(words: Sequence[str]) -> Any:
+  """Parse --config and flags of its fields alone; raises what absl raises.
+
+  Returns:
+    The fields of the config, a ConfigDict.
+  """
   argv, values = ["main.py", *words], flags.FlagValues()
   config_flags.DEFINE_config_file(
     "config", None, flag_values=values, lock_config=True, sys_argv=argv
   )
   values(argv)
+  return values["config"].value
+
+
+def check_config(value: Any) -> None:
+  """Raise ValueError where a run's config, or a recipe, cannot be used."""
+  if "steps" in value:
+    from curation import recipe
+
+    recipe.checked(value.to_dict())
+  elif "optimizer" in value:
+    from training import config as config_lib
+
+    config_lib.checked(value.to_dict())
 
 
 def config(*others: Callable[[Any], None]) -> Any:

@@ -98,8 +98,8 @@ def predict(
   # Votes of each neighbour's class, which needs no [Q, A].
   same_QKK = label_QK[:, :, None] == label_QK[:, None, :]
   total_QK = (same_QKK * vote_QK[:, None, :]).sum(axis=2)
-  # Of equal votes the first neighbour's: argmax returns the first. Sums of
-  # floats in another order differ by rounding.
+  # Equal votes go to the first neighbour's class: argmax returns the first.
+  # Sums of floats in another order differ by rounding.
   most_Q1 = total_QK.max(axis=1, keepdims=True)
   first_Q = (total_QK >= most_Q1 * (1 - 1e-9)).argmax(axis=1)
   return np.take_along_axis(label_QK, first_Q[:, None], axis=1)[:, 0]

@@ -270,10 +270,10 @@ def paraphrase(text: str, key: str) -> str:
   form = max(match_by_form, key=len)
   (forms,) = (forms for forms in PARAPHRASES if form in forms)
   others = [other for other in forms if other != form]
-  thing = match_by_form[form][1]
-  if re.match("(A|An|The) ", thing):  # its capital was the sentence's
-    thing = thing[:1].lower() + thing[1:]
-  new = others[_draw(key, len(others))].replace("{}", thing)
+  name = match_by_form[form][1]
+  if re.match("(A|An|The) ", name):  # its capital was the sentence's
+    name = name[:1].lower() + name[1:]
+  new = others[_draw(key, len(others))].replace("{}", name)
   if text[:1].isupper():
     new = new[:1].upper() + new[1:]
   return new + text[len(bare) :]

@@ -72,10 +72,19 @@ def test_earlier_flags_of_a_field_are_dropped(argv, expected):
         "  --config.total_steps: flag --config.total_steps=a",
       ),
     ),
+    (
+      "--config.batch_size=a --config.seed=-1 --config.loss.name=b",
+      (
+        "error: 3 problems:",
+        "  --config.batch_size: flag --config.batch_size=a",
+        "  seed must be at least 0; got -1",
+        "  loss.name must be one of sigmoid",
+      ),
+    ),
     ("--config.foo=1 --config.seed=2", ("error: there is no config field 'f",)),
   ],
 )
-def test_all_fields_that_cannot_be_parsed(args, lines):
+def test_all_fields_that_cannot_be_used(args, lines):
   done = subprocess.run(
     (*(sys.executable, "main.py", "--config=tests/tiny.py"), *args.split()),
     cwd=runs.ROOT,

@@ -65,6 +65,12 @@ def find_tokenizer(
   made = model_inputs.read_tokenizer(folder)
   if made is not None:
     return made
+  if (folder / model_inputs.IMAGE_PROTOCOL).exists():
+    # A run has both, or was begun by a version that wrote neither.
+    raise FileNotFoundError(
+      f"{folder / model_inputs.TOKENIZER} is missing, which holds the run's"
+      " vocabulary; restore it from a copy"
+    )
   if config.data.tokenizer in tokenizers.TRAINED:
     metrics.say(
       f"{folder} holds no vocabulary (an earlier version began it): it is"

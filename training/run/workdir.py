@@ -160,6 +160,15 @@ def is_run(folder: pathlib.Path) -> bool:
   return (folder / CONFIG).is_file() and (folder / CHECKPOINTS).is_dir()
 
 
+def has_config(folder: pathlib.Path) -> bool:
+  """Return whether a folder's config.json is that of a run."""
+  try:
+    values = json.loads((folder / CONFIG).read_text())
+  except (OSError, ValueError):
+    return False
+  return isinstance(values, dict) and {"config", "versions"} <= values.keys()
+
+
 def has_checkpoint(folder: pathlib.Path) -> bool:
   """Return whether a folder holds the checkpoint of a step."""
   return any(path.name.isdecimal() for path in (folder / CHECKPOINTS).glob("*"))

@@ -62,6 +62,13 @@ def test_a_run_is_moved_and_its_data_are_gone(tmp_path):
   path.write_text(path.read_text().replace('"cat"', '"cut"', 1) + " ")
   with pytest.raises(ValueError, match="tokenizer.json was changed after"):
     model.make_tokenizer()
+  # Nor is none: it would be trained on other captions without a word.
+  shutil.rmtree(path.parent)
+  with pytest.raises(FileNotFoundError, match="tokenizer is missing, which"):
+    model.make_tokenizer()
+  shutil.rmtree(tmp_path / "elsewhere" / workdir.CHECKPOINTS)
+  with pytest.raises(workdir.WorkdirError, match="a run without its checkpo"):
+    model_lib.load(tmp_path / "elsewhere")
 
 
 @pytest.mark.parametrize(
