@@ -41,6 +41,7 @@ def test_results(reference):
       "image_to_text",
       "text_to_image",
       "all_names",
+      "protocol",
     ]
     for direction in ("image_to_text", "text_to_image", "all_names"):
       assert set(_AT_1) <= set(results[split][direction])

@@ -55,7 +55,7 @@ def _assert_refused(result, *words):
       ("--config.evaluate.sets.compositional.source.split=dev",),
       ("evaluate.sets.compositional.source.split", "unseen_concept", "'dev'"),
     ),
-    (("--task=trian",), ("--task", "trian", "train, evaluate, search")),
+    (("--task=trian",), ("--task", "trian", "train, evaluate, compare")),
     (("train",), ("'train'", "--")),
     (("--task=search", "--query= "), ("--query", "empty")),
     (("--query=car",), ("--query", "not used by --task=train", "search")),
