@@ -156,8 +156,12 @@ def write(
         for field, (ours, theirs) in different.items()
       )
     )
-  # The fewer words, the fewer fields are in the way.
-  nearest = sorted(reasons, key=len)[:_NUM_REASONS]
+  # A family whose format has this kind of model, but not one of its values, is
+  # nearest; then the fewer words, the fewer fields are in the way.
+  nearest = sorted(
+    reasons,
+    key=lambda x: ("in this format" in x, "must be None" in x, len(x)),
+  )[:_NUM_REASONS]
   others = len(reasons) - len(nearest)
   raise ValueError(
     f"--format={form} has no family with this model:"

@@ -291,7 +291,8 @@ def from_hf(
       raise refuse(field, "absent: only other classes' steps have it")
   interpolations = {int(v): name for name, v in picture.FILTERS.items()}
   resample = config.get("resample")
-  if type(resample) is not int or resample not in interpolations:
+  is_number = isinstance(resample, int) and not isinstance(resample, bool)
+  if not is_number or resample not in interpolations:
     raise refuse("resample", f"among {sorted(interpolations)}")
   # Defaults of transformers, whose files do not contain all fields.
   crops = bool(config.get("do_center_crop", kind.startswith("CLIP")))
