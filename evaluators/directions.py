@@ -51,6 +51,34 @@ class Direction:
     )
 
 
+def evaluate(
+  zimg_NE: np.ndarray,
+  ztxt_ME: np.ndarray,
+  texts: Sequence[str],
+  mesh: jax.sharding.Mesh,
+  *,
+  owners: Sequence[int],
+  reweight: str = "",
+  true_recall: bool = False,
+) -> dict[str, dict[str, float]]:
+  """Return the figures of both directions by name; arguments are `judge`'s.
+
+  >>> from runtime import mesh as mesh_lib
+  >>> mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(1, 1, 1), jax.devices()[:1])
+  >>> z = np.eye(3, dtype=np.float32)
+  >>> args = z[[0, 2, 1]], ["a", "b", "c"], mesh
+  >>> evaluate(z, *args, owners=[0, 1, 2])["text_to_image"]["R@1"]
+  0.3333333333333333
+  """
+  judged = judge(
+    *(zimg_NE, ztxt_ME, texts, mesh),
+    owners=owners,
+    reweight=reweight,
+    true_recall=true_recall,
+  )
+  return {name: direction.figures() for name, direction in judged.items()}
+
+
 def judge(
   zimg_NE: np.ndarray,
   ztxt_ME: np.ndarray,
@@ -61,7 +89,22 @@ def judge(
   reweight: str = "",
   true_recall: bool = False,
 ) -> dict[str, Direction]:
-  """Return both directions by name; arguments are retrieval.evaluate's."""
+  """Score N images and their M captions in both directions.
+
+  Row m of ztxt belongs to texts[m], a caption of image owners[m]. An image and
+  a text are right for each other where the image has a caption of that wording.
+
+  Args:
+    zimg_NE: embeddings of the images.
+    ztxt_ME: embeddings of the captions.
+    texts: captions.
+    mesh: devices that similarities are computed on.
+    owners: image of each caption.
+    reweight: re-weighting of similarities, of retrieval.REWEIGHTS.
+    true_recall: whether to add `retrieval.true_recalls`; not with `reweight`.
+  """
+  if reweight and true_recall:
+    raise ValueError(f"true_recall has no reweight; got {reweight!r}")
   image_NK, text_M = retrieval.labels(texts, owners)
   rank_N, rank_M = retrieval.ranks_both(
     zimg_NE,

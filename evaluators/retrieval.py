@@ -123,59 +123,6 @@ def protocol(reweight: str = "") -> dict[str, str]:
   }
 
 
-def evaluate(
-  zimg_NE: np.ndarray,
-  ztxt_ME: np.ndarray,
-  texts: Sequence[str],
-  mesh: jax.sharding.Mesh,
-  *,
-  owners: Sequence[int],
-  reweight: str = "",
-  true_recall: bool = False,
-) -> dict[str, dict[str, float]]:
-  """Score N images and their M captions in both directions.
-
-  Row m of ztxt belongs to texts[m], a caption of image owners[m]. An image and
-  a text are right for each other where the image has a caption of that wording.
-  Beside the figures are num_candidates, and num_right: the mean number of right
-  candidates of a query. With `true_recall`, which has no `reweight`, those of
-  `true_recalls` are there.
-
-  >>> from runtime import mesh as mesh_lib
-  >>> mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(1, 1, 1), jax.devices()[:1])
-  >>> z = np.eye(3, dtype=np.float32)
-  >>> args = z[[0, 2, 1]], ["a", "b", "c"], mesh
-  >>> evaluate(z, *args, owners=[0, 1, 2])["text_to_image"]["R@1"]
-  0.3333333333333333
-  """
-  if reweight and true_recall:
-    raise ValueError(f"true_recall has no reweight; got {reweight!r}")
-  image_NK, text_M = labels(texts, owners)
-  rank_N, rank_M = ranks_both(
-    zimg_NE,
-    ztxt_ME,
-    label_N=image_NK,
-    label_M=text_M,
-    mesh=mesh,
-    reweight=reweight,
-  )
-  scores = {
-    "image_to_text": sizes(image_NK, text_M) | metrics(rank_N),
-    "text_to_image": sizes(text_M, image_NK) | metrics(rank_M),
-  }
-  if true_recall:
-    image, text = (zimg_NE, image_NK), (ztxt_ME, text_M)
-    for direction, (zquery_QE, label_Q), (zcand_ME, label_C) in (
-      ("image_to_text", image, text),
-      ("text_to_image", text, image),
-    ):
-      rank_P, query_P = right_ranks(
-        zquery_QE, zcand_ME, label_Q=label_Q, label_M=label_C, mesh=mesh
-      )
-      scores[direction] |= true_recalls(rank_P, query_P)
-  return scores
-
-
 def labels(
   texts: Sequence[str], owners: Sequence[int], others: Sequence[str] = ()
 ) -> tuple[np.ndarray, np.ndarray]:

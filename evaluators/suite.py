@@ -185,7 +185,7 @@ def _named(
 ) -> tuple[list[int], list[str], list[int]]:
   """Return rows with texts in a language, all their texts, and whose each is.
 
-  The last are indices of the first: owners as in `retrieval.evaluate`.
+  The last are indices of the first: owners as in `directions.judge`.
   """
   code = languages_lib.normalised(language)
   by_row = [texts.get(code, ()) for texts in examples.texts]

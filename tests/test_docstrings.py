@@ -4,13 +4,22 @@ import doctest
 
 import pytest
 
-from evaluators import retrieval, right_pairs, tiles, zero_shot
+from evaluators import directions, retrieval, right_pairs, tiles, zero_shot
 from losses import sigmoid, softmax, unicl
 
 
 @pytest.mark.parametrize(
   "module",
-  [sigmoid, softmax, unicl, retrieval, right_pairs, tiles, zero_shot],
+  [
+    sigmoid,
+    softmax,
+    unicl,
+    directions,
+    retrieval,
+    right_pairs,
+    tiles,
+    zero_shot,
+  ],
   ids=lambda module: module.__name__,
 )
 def test_examples(module):

@@ -230,8 +230,8 @@ def most_confused(
 def chance(label_N: np.ndarray, num_classes: int) -> dict[str, float]:
   """Return the expected figures of answers that do not look at the images.
 
-  Those named as in `figures` are of a class drawn evenly; F1 is that of the
-  expected counts. "majority" is top-1 of the most frequent class, and
+  Figures of the names of `figures` are of a class drawn evenly; F1 is that of
+  the expected counts. "majority" is top-1 of the most frequent class, and
   "proportional" top-1 of a class drawn as often as it occurs, the "random
   score" of DataComp's list of tasks.
 

@@ -17,9 +17,9 @@ import numpy as np
 from evaluators.probes import examples as examples_lib
 from runtime import checks
 
-# Those of big_vision's evaluators/fewshot_lsr.py and its configs: numbers of
-# shots, seeds, strength of the penalty, and the constant feature that makes a
-# bias almost free of it.
+# Constants of big_vision's evaluators/fewshot_lsr.py and its configs: numbers
+# of shots, seeds, strength of the penalty, and the constant feature that makes
+# a bias almost free of it.
 SHOTS = (1, 5, 10, 25)
 NUM_SEEDS = 3
 L2 = 2.0**10

@@ -17,8 +17,8 @@ import numpy as np
 
 from runtime import checks
 
-# Those of DINO (arXiv 2104.14294), eval_knn.py: 20 "is usually working the
-# best", and the temperature of the votes.
+# Number of neighbours and temperature of the votes of DINO (arXiv 2104.14294,
+# eval_knn.py): 20 "is usually working the best".
 K = 20
 TEMPERATURE = 0.07
 

@@ -107,7 +107,7 @@ def folders(key: str) -> tuple[str, ...]:
   ('wds_vtab-dtd_test', 'wds_vtab-dtd', 'wds_dtd')
   """
   task = published(key)
-  # Those sets are no folders at DataComp's.
+  # DataComp has no folder for sets that it reads from Parquet.
   names = [task.folder] if task and not task.is_parquet else []
   names += [f"wds_{key.replace('/', '-')}", f"wds_{key.rpartition('/')[2]}"]
   others = [name for name, same in _SAME.items() if same == key]

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from evaluators import retrieval, zero_shot
+from evaluators import directions, zero_shot
 from inference import model as model_lib
 from input_pipeline import evaluation_split
 
@@ -62,7 +62,7 @@ def evaluate(folder: pathlib.Path, data: pathlib.Path) -> dict[str, Any]:
     results: dict[str, Any] = {
       "retrieval": {
         "num_candidates": len(names),
-        **retrieval.evaluate(
+        **directions.evaluate(
           zimg_NE, ztxt_NE, names, embedder.mesh, owners=owners
         ),
       }

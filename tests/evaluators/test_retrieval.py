@@ -5,7 +5,7 @@ import scipy.special
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from evaluators import retrieval
+from evaluators import directions, retrieval
 from tests.evaluators import meshes
 
 Q, M, E = 6, 10, 3  # one shape, so that the examples share one compilation
@@ -126,7 +126,9 @@ def test_ranks_with_several_labels():
     np.testing.assert_array_equal(ranks(query, cand, q, m), want)
     reference = retrieval.reference(query, cand, label_Q=q, label_M=m)
     np.testing.assert_array_equal(reference, want)
-  got = retrieval.evaluate(zimg, ztxt, texts, meshes.make_mesh(), owners=owners)
+  got = directions.evaluate(
+    zimg, ztxt, texts, meshes.make_mesh(), owners=owners
+  )
   assert got["image_to_text"]["num_right"] == (31 + (owners[29] != 3)) / 7
 
 
@@ -136,7 +138,7 @@ def test_a_collapsed_model_gets_the_middle_rank():
   z = meshes.unit(np.ones((20, 16)) + 1e-8 * rng.normal(size=(20, 16)))
   z = z * (1 + 1e-7 * rng.integers(-1, 2, (20, 1))).astype(np.float32)
   texts = [str(i) for i in range(20)]
-  got = retrieval.evaluate(z, z, texts, meshes.make_mesh(), owners=range(20))
+  got = directions.evaluate(z, z, texts, meshes.make_mesh(), owners=range(20))
   for direction in ("image_to_text", "text_to_image"):
     assert got[direction] == {
       "num_candidates": 20,
@@ -155,9 +157,9 @@ def test_identical_texts_are_one_answer():
   swapped = z[[1, 0, 2, 3]]
   texts = ["cat", "cat", "dog", "owl"]
   args = {"mesh": meshes.make_mesh(), "owners": range(4)}
-  got = retrieval.evaluate(swapped, z, texts, **args)
+  got = directions.evaluate(swapped, z, texts, **args)
   assert got["image_to_text"]["R@1"] == got["text_to_image"]["R@1"] == 1
-  got = retrieval.evaluate(swapped, z, list("abcd"), **args)
+  got = directions.evaluate(swapped, z, list("abcd"), **args)
   assert got["image_to_text"]["R@1"] == got["text_to_image"]["R@1"] == 0.5
 
 
@@ -197,7 +199,7 @@ def _recalls(score_QM, right_QM, k):
 @pytest.mark.parametrize("shape", meshes.SHAPES)
 def test_both_directions_equal_other_projects(shape):
   zimg, ztxt, texts, owners = _captioned()
-  got = retrieval.evaluate(
+  got = directions.evaluate(
     zimg,
     ztxt,
     texts,

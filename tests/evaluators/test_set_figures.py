@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from evaluators import embedding, retrieval, set_figures, set_tables
+from evaluators import directions, embedding, set_figures, set_tables
 from evaluators.metrics import multilabel
 from evaluators.sets import datacomp, field_set
 from runtime import mesh as mesh_lib
@@ -67,7 +67,7 @@ def test_each_language_is_ranked_by_itself(mesh):
   german = record["languages"]["de"]
   assert (german["num_candidates"], german["num_texts"]) == (6, 6)
   rows = [i for i in range(12) if i % 2]
-  by_hand = retrieval.evaluate(
+  by_hand = directions.evaluate(
     examples.zimg_NE[rows],
     _embed([f"{i} eins" for i in rows]),
     [f"{i} eins" for i in rows],

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from evaluators import embedding, embedding_cache, retrieval
+from evaluators import directions, embedding, embedding_cache
 from inference import compare, evaluate_sets
 from inference import model as model_lib
 from tests import runs
@@ -91,7 +91,7 @@ def test_figures_by_hand(folder, tmp_path):
   )
   texts = [text for some in CAPTIONS for text in some]
   owners = [i for i, some in enumerate(CAPTIONS) for _ in some]
-  by_hand = retrieval.evaluate(
+  by_hand = directions.evaluate(
     embedder.images(model.params, images),
     embedder.texts(model.params, inputs.tokenizer(texts)),
     texts,

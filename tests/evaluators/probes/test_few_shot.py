@@ -110,7 +110,7 @@ def test_evaluate_reports_the_spread_over_seeds():
   assert row["std"] > 0
   assert row["num_examples"] == 5
   assert row["short_classes"] == 0
-  # Of 20 examples a class, 25 shots are all, whatever the seed.
+  # A class has 20 examples: 25 shots are all of them, whatever the seed.
   row = results["ridge"]["25_shot"]
   assert row["num_examples"] == 100
   assert row["short_classes"] == 5
