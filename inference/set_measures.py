@@ -131,6 +131,17 @@ def _context(
   def train() -> measure.Part:
     assert one.opened.training is not None  # measures.why_not
     opened = one.opened.training()
+    if (opened.classes, opened.values) != (
+      one.opened.classes,
+      one.opened.values,
+    ):
+      alone = sorted({*opened.classes} ^ {*one.opened.classes})[:3]
+      raise ValueError(
+        f"--sets={name}: the training split has {len(opened.classes)} classes, "
+        f"the set {len(one.opened.classes)}, and labels do not mean the same: "
+        f"{', '.join(alone) or 'their order'} in one alone; give both the "
+        "classes in a classnames.txt"
+      )
     split = evaluation_split.open_source(
       suite_data.source_of(opened),
       protocol=one.split.protocol,
