@@ -131,14 +131,12 @@ def _context(
   def train() -> measure.Part:
     assert one.opened.training is not None  # measures.why_not
     opened = one.opened.training()
-    if (opened.classes, opened.values) != (
-      one.opened.classes,
-      one.opened.values,
-    ):
-      alone = sorted({*opened.classes} ^ {*one.opened.classes})[:3]
+    mine = one.opened
+    if (opened.classes, opened.values) != (mine.classes, mine.values):
+      alone = sorted({*opened.classes} ^ {*mine.classes})[:3]
       raise ValueError(
         f"--sets={name}: the training split has {len(opened.classes)} classes, "
-        f"the set {len(one.opened.classes)}, and labels do not mean the same: "
+        f"the set {len(mine.classes)}, and labels do not mean the same: "
         f"{', '.join(alone) or 'their order'} in one alone; give both the "
         "classes in a classnames.txt"
       )
