@@ -62,7 +62,7 @@ def few_shot(context: measure.Context) -> measure.Measured:
     "num_examples": num,
     **by_method,
     "intervals": {
-      f"{method}/{shots}": intervals.wilson(
+      f"{method}/{shots}/top_1": intervals.wilson(
         round(float(np.asarray(row["top_1"])) * num), num
       ).tolist()
       for method, by_shots in by_method.items()

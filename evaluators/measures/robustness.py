@@ -98,10 +98,10 @@ def texts(context: measure.Context) -> measure.Measured:
       figure: float(value.value_Q.mean()),
       "difference": float(difference.value_Q.mean()),
     }
-    record["intervals"][f"{kind}/{figure}"] = _interval(value)
-    record["intervals"][f"{kind}/difference"] = _interval(
-      difference, is_share=False
-    )
+    record["intervals"] |= {
+      f"by_kind/{kind}/{figure}": _interval(value),
+      f"by_kind/{kind}/difference": _interval(difference, is_share=False),
+    }
     items[f"{kind}/{figure}"] = value
   record["protocol"] = {
     **judge.facts,

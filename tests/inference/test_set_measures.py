@@ -152,7 +152,7 @@ def test_prompts_that_are_not_changed(folder, tmp_path):
   lower = texts["by_kind"]["lower"]
   assert lower["num_unchanged"] == texts["num_texts"]
   assert lower["difference"] == 0
-  assert texts["intervals"]["lower/difference"] == [0, 0]
+  assert texts["intervals"]["by_kind/lower/difference"] == [0, 0]
   assert texts["by_kind"]["upper"]["num_unchanged"] == 0
   assert texts["clean"]["top_1"] == record["beasts"]["top_1"]
 
