@@ -19,7 +19,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from evaluators import directions, embedding, retrieval, zero_shot
+from evaluators import (
+  directions,
+  embedding,
+  group_figures,
+  retrieval,
+  zero_shot,
+)
 from evaluators.metrics import (
   classification,
   groups,
@@ -134,10 +140,16 @@ def _classification(
     worst = _worst(opened, labels.groups_NG, right)
     figures |= {name: value for name, (value, _) in worst.items()}
     bounds |= {name: bound for name, (_, bound) in worst.items()}
+  by_attribute, more = group_figures.figures(
+    *(opened, labels.attributes, right["top_1"]),
+    (examples.zimg_NE, zclass_AE),
+  )
+  details |= more
   return Outcome(
     record={
       "kind": opened.kind,
       **figures,
+      **by_attribute,
       "chance": classification.chance(labels.label_N, answers.num_classes),
       "intervals": bounds,
       "protocol": _protocol(opened)
