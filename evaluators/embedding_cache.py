@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import pathlib
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -73,6 +74,8 @@ class Cache:
     name: str,
     split: evaluation_split.Split,
     source: Mapping[str, Any],
+    *,
+    facts: Mapping[str, Any] = types.MappingProxyType({}),
   ) -> Embedded:
     """Return the embedded examples of a split, embedding what is missing.
 
@@ -82,6 +85,8 @@ class Cache:
       name: name of the set, for progress and messages.
       split: opened examples.
       source: section of their source: the captions depend on it.
+      facts: what else decides the embeddings: features of the embedder that
+        are not the model's own, and `split.change`, by name.
 
     Raises:
       ValueError: an example or an embedding cannot be used.
@@ -95,6 +100,7 @@ class Cache:
       "image_protocol": model_inputs.protocol_facts(self.inputs.image_protocol),
       "data": split.fingerprint(),
       "source": dict(source),
+      **facts,
     }
     folder = self.folder / _key(facts)
     size = -(-PART_SIZE // self.embedder.batch_size) * self.embedder.batch_size

@@ -6,6 +6,7 @@ not grow with the number of examples.
 
 import dataclasses
 import operator
+import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any
@@ -25,6 +26,8 @@ from runtime import checks
 _ONLY_TRAINING = (("templates", ()), ("weight", 0), ("repeat", 1), ("keep", ""))
 
 
+# Function of uint8 [Y, X, 3] and an example's key to an image of that shape.
+Change = Callable[[np.ndarray, str], np.ndarray]
 # Function of an example's position and its error.
 OnFault = Callable[[int, faults.ExampleError], None]
 
@@ -60,6 +63,7 @@ class Split:
     leaves_out: whether examples that cannot be used are left out with a
       warning where there is no `on_fault`, as training leaves them out.
     image_ids: names of the images of a held-out split; see image_ids.
+    change: change to each image after resize and crop, such as a corruption.
   """
 
   records: record_lib.Records | holdout.Images | holdout.Joined
@@ -68,6 +72,7 @@ class Split:
   field: str
   leaves_out: bool = False
   image_ids: np.ndarray | None = None
+  change: Change | None = None
 
   def __len__(self) -> int:
     return len(self.records)
@@ -141,18 +146,33 @@ class Split:
 
     It is cut as the model sees it; for NaFlex it is the whole image.
     """
-    pixels = image_ops.decode(self.records[row].image)
+    return self._cut(image_ops.decode(self.records[row].image))
+
+  def _cut(self, pixels_YXC: np.ndarray) -> np.ndarray:
+    """Return the pixels that the model sees, before patches are made."""
     if isinstance(self.protocol, naflex.Protocol):
       return naflex.resize(
-        pixels, self.protocol.patch_size, self.protocol.max_num_patches
+        pixels_YXC, self.protocol.patch_size, self.protocol.max_num_patches
       )
-    return self.protocol.apply(pixels)
+    return self.protocol.apply(pixels_YXC)
+
+  def _input(self, pixels_YXC: np.ndarray, key: str) -> Any:
+    """Return the model's input of an image, changed where there is a change."""
+    if self.change is None:
+      return self.protocol.apply(pixels_YXC)
+    changed_YXC = self.change(self._cut(pixels_YXC), key)
+    if isinstance(self.protocol, naflex.Protocol):
+      # Not `apply`, which might resize the resized image once more.
+      sizes = self.protocol.patch_size, self.protocol.max_num_patches
+      patches, shape, _ = naflex.patchify(changed_YXC, *sizes)
+      return patches, shape
+    return changed_YXC
 
   def _example(self, row: int) -> tuple[Any, ...] | faults.ExampleError:
     try:
       record = self.records[row]
       with faults.located(record.origin):
-        image = self.protocol.apply(image_ops.decode(record.image))
+        image = self._input(image_ops.decode(record.image), record.key)
       return row, record.key, _texts(record), image
     except faults.ExampleError as error:
       return error
@@ -205,6 +225,40 @@ def open_split(
   if not len(records):
     raise ValueError(f"{place.field} has no examples")
   return Split(records, protocol, config.num_threads, place.field)
+
+
+def open_source(
+  source: source_config.SourceConfig,
+  *,
+  protocol: model_inputs.Protocol,
+  num_threads: int,
+  cache_dir: pathlib.Path,
+  name: str,
+  section: str,
+) -> Split:
+  """Open the split of a source that is in no config.
+
+  Args:
+    source: section of the source.
+    protocol: image protocol of the model.
+    num_threads: threads that decode.
+    cache_dir: folder of indices.
+    name: name of the source, for messages.
+    section: flag that names the source.
+
+  Raises:
+    ValueError: the source cannot be used, or it has no example.
+  """
+  # No set is drawn, which alone asks for a size.
+  context = source_config.SourceContext(
+    *(name, cache_dir), image_size=1, section=section
+  )
+  records = sources.FORMATS[source.format].open_split(
+    source, source.split, context
+  )
+  if not len(records):
+    raise ValueError(f"{section}={name} has no examples")
+  return Split(records, protocol, num_threads, f"{section}={name}")
 
 
 def open_held_out(

@@ -1,7 +1,7 @@
 """A set of the field, opened: the section to evaluate, and facts about it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from evaluators.sets import datacomp
@@ -39,6 +39,8 @@ class FieldSet:
     origins: file, or package, that each of classes and templates is from.
     digests: hex digits of each text file, of its content.
     warnings: what a person should know about the files, a line each.
+    training: function that opens the training split, of the same classes; None
+      for a set that has none.
   """
 
   name: str
@@ -59,6 +61,7 @@ class FieldSet:
   origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
   digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
   warnings: tuple[str, ...] = ()
+  training: "Callable[[], FieldSet] | None" = None
 
   def prompts(self) -> list[str]:
     """List every template of class 0, then of class 1, and so on."""
