@@ -29,6 +29,7 @@ from evaluators import (
 )
 from evaluators.metrics import (
   classification,
+  group_gaps,
   groups,
   intervals,
   multilabel,
@@ -133,12 +134,14 @@ def _classification(
     ],
   }
   if labels.groups_NG is not None:
-    details["groups"] = {
-      field: groups.by_group(
-        right["top_1"], *_indexed(labels.groups_NG[:, g])
-      ).rows()
+    by_field = {
+      field: groups.by_group(right["top_1"], *_indexed(labels.groups_NG[:, g]))
       for g, field in enumerate(opened.fields)
       if field in _GROUP_FIELDS
+    }
+    details["groups"] = {field: by.rows() for field, by in by_field.items()}
+    details["gaps"] = {
+      field: group_gaps.gap(by) for field, by in by_field.items()
     }
     worst = _worst(opened, labels.groups_NG, right)
     figures |= {name: value for name, (value, _) in worst.items()}
