@@ -141,7 +141,8 @@ def texts_of(
       value = None if data is None else _text(data, field, name)
     with faults.located(name):
       if field.endswith(columns.VALUE):
-        value = columns.value_text(value, f"{kind}{field}")
+        place = f"json.{field}" if kind == "json" else kind
+        value = columns.value_text(value, place.removesuffix(columns.VALUE))
       pairs = list(columns.by_language(_without_keys(value), ""))
     for language, caption in pairs:
       text, language = _clean(caption, name), _clean(language, name)
