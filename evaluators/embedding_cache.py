@@ -94,7 +94,7 @@ class Cache:
       "model": self.model,
       "runtime": runtime_facts(),
       "image_protocol": model_inputs.protocol_facts(self.inputs.image_protocol),
-      "data": split.fingerprint(),
+      "data": split.state(),
       "source": dict(source),
     }
     folder = self.folder / _key(facts)

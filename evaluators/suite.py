@@ -6,7 +6,7 @@ so is each distinct text, however many figures it enters.
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -28,6 +28,10 @@ from input_pipeline import languages as languages_lib
 from runtime import sections
 
 Results = dict[str, Any]
+# Function of a source and its opened split.
+EmbedSplit = Callable[
+  [suite_data.Source, evaluation_split.Split], embedding.Examples
+]
 
 # Groups beside figures that are none of the model.
 _BESIDE = {"chance", "intervals", "protocol"}
@@ -67,36 +71,47 @@ def embed(
   data: suite_data.Data, embedder: embedding.Embedder, params: Any
 ) -> Embeddings:
   """Embed every image of the splits and every distinct text once."""
+  return embed_by(
+    data,
+    lambda source, split: embedder.split(params, split),
+    lambda texts: embedder.texts(params, data.inputs.tokenizer([*texts])),
+  )
+
+
+def embed_by(
+  data: suite_data.Data,
+  images_fn: EmbedSplit,
+  texts_fn: set_figures.EmbedTexts,
+) -> Embeddings:
+  """Embed by functions that may have kept what they embedded before.
+
+  Args:
+    data: opened sets.
+    images_fn: embeds the images of a source; called once for each, and not for
+      several sources together.
+    texts_fn: embeds texts; called once, with distinct ones, or not at all.
+  """
   examples, joined = {}, []
   for source, split in data.splits.items():
     if isinstance(source, holdout.HeldOut) and len(source.names) > 1:
       joined.append(source)
     else:
-      examples[source] = embedder.split(params, split)
+      examples[source] = images_fn(source, split)
   for source in joined:
-    alone = [dataclasses.replace(source, names=(x,)) for x in source.names]
-    parts = [(data.splits[one], examples[one]) for one in alone]
+    parts = [(data.splits[one], examples[one]) for one in source.alone()]
     examples[source] = holdout.joined(parts)
-  texts = {text: None for names in data.names.values() for text in names}
+  texts = dict.fromkeys(data.own_texts())
   for part in examples.values():
     for language in data.languages:
       code = languages_lib.normalised(language)
       texts |= dict.fromkeys(
         text for texts in part.texts for text in texts.get(code, ())
       )
-  for section in data.runnable.values():
-    texts |= dict.fromkeys(section.prompts())
-  for opened in data.labelled.values():
-    texts |= dict.fromkeys(opened.prompts())
   texts.pop("", None)  # an example without a text in some language
   return Embeddings(
     examples=examples,
     row={text: row for row, text in enumerate(texts)},
-    ztxt=(
-      embedder.texts(params, data.inputs.tokenizer(list(texts)))
-      if texts
-      else np.zeros((0, 0), np.float32)
-    ),
+    ztxt=texts_fn(list(texts)) if texts else np.zeros((0, 0), np.float32),
   )
 
 

@@ -126,6 +126,21 @@ class Data:
       "data_fingerprint": split.fingerprint(),
     }
 
+  def own_texts(self) -> list[str]:
+    """Return the texts that are embedded whichever examples there are."""
+    return [
+      *(text for names in self.names.values() for text in names),
+      *(text for one in self.runnable.values() for text in one.prompts()),
+      *(text for one in self.labelled.values() for text in one.prompts()),
+    ]
+
+  def name_of(self, source: Source) -> str:
+    """Return the name of the first set that is taken on a source."""
+    sets = {**self.retrieval_sets, **self.config.zero_shot_sets}
+    named = {name: section.source for name, section in sets.items()}
+    named |= {name: source_of(one) for name, one in self.labelled.items()}
+    return next(name for name, key in named.items() if key == source)
+
   @property
   def retrieval_sets(self) -> dict[str, RetrievalSection]:
     """Retrieval sets by name: those of the config, then `held_out`."""

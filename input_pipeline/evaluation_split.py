@@ -82,6 +82,16 @@ class Split:
       return record_lib.digest(np.asarray(self.image_ids).tolist())
     return self.records.fingerprint()
 
+  def state(self) -> str:
+    """Return hex digits that change with images, captions and their order.
+
+    Nothing is read: as with `Records.fingerprint`, a picture that was replaced
+    under its name in a table of paths does not count.
+    """
+    if isinstance(self.records, holdout.Images):
+      return record_lib.digest((self.fingerprint(), self.records.fingerprint()))
+    return self.fingerprint()
+
   def batches(
     self,
     batch_size: int,
