@@ -93,7 +93,7 @@ def embed_by(
   """
   examples, joined = {}, []
   for source, split in data.splits.items():
-    if isinstance(source, holdout.HeldOut) and len(source.names) > 1:
+    if isinstance(source, holdout.HeldOut) and suite_data.is_joined(source):
       joined.append(source)
     else:
       examples[source] = images_fn(source, split)
@@ -115,6 +115,27 @@ def embed_by(
   )
 
 
+def of_sample(sample: suite_data.Data, embeddings: Embeddings) -> Embeddings:
+  """Return the embeddings of a sample of the data that were embedded."""
+
+  def images(
+    source: suite_data.Source, split: evaluation_split.Split
+  ) -> embedding.Examples:
+    part = embeddings.examples[source]
+    if not isinstance(split.records, evaluation_split.Sample):
+      return part
+    place = {row: i for i, row in enumerate(split.records.rows.tolist())}
+    kept = [i for i, row in enumerate(part.rows) if row in place]
+    return embedding.Examples(
+      rows=tuple(place[part.rows[i]] for i in kept),
+      keys=tuple(part.keys[i] for i in kept),
+      texts=tuple(part.texts[i] for i in kept),
+      zimg_NE=part.zimg_NE[kept],
+    )
+
+  return embed_by(sample, images, embeddings.texts)
+
+
 def score(
   data: suite_data.Data, embeddings: Embeddings, mesh: jax.sharding.Mesh
 ) -> Results:
@@ -129,7 +150,9 @@ def score(
   """
   results: Results = {}
   for name, section in data.retrieval_sets.items():
-    results[name] = _retrieval(name, section, data, embeddings, mesh)
+    part = embeddings.examples[section.source]
+    if not data.is_sample or _there(data.languages, part):
+      results[name] = _retrieval(name, section, data, embeddings, mesh)
   for name, opened in data.labelled.items():
     source = suite_data.source_of(opened)
     outcome = set_figures.evaluate(
@@ -286,6 +309,8 @@ def _zero_shot(
   try:
     row_N, label_N = section.labels(examples.keys)
   except ValueError as error:
+    if data.is_sample:
+      return {"not_run": f"in the sample, {error}"}
     raise ValueError(f"evaluate.sets.{name}: {error}") from error
   num_classes = len(section.classes)
   zclass_AE = zero_shot.class_embeddings(
@@ -321,9 +346,14 @@ def _languages(
   data: suite_data.Data,
   examples: embedding.Examples,
 ) -> list[str]:
-  """Return the languages of a set; those that chance has held out, if any."""
+  """Return the languages of a set; those that chance has left, if any."""
   languages = [*data.languages]
-  if isinstance(section, holdout.Section):
-    there = {code for texts in examples.texts for code in texts}
-    languages = [x for x in languages if languages_lib.normalised(x) in there]
+  if data.is_sample or isinstance(section, holdout.Section):
+    languages = _there(languages, examples)
   return languages or [*data.languages[:1]]
+
+
+def _there(languages: Sequence[str], examples: embedding.Examples) -> list[str]:
+  """Return those of the languages in which examples have a text."""
+  there = {code for texts in examples.texts for code in texts}
+  return [x for x in languages if languages_lib.normalised(x) in there]

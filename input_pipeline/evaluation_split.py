@@ -5,6 +5,7 @@ not grow with the number of examples.
 """
 
 import dataclasses
+import hashlib
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
@@ -19,6 +20,7 @@ from input_pipeline.images import image_ops, naflex
 from input_pipeline.selecting import holdout, subset
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
+from input_pipeline.storage import uids as uids_lib
 from runtime import checks
 
 # Fields of a source that only training reads, and their values elsewhere.
@@ -52,6 +54,31 @@ class Batch:
   )
 
 
+class Sample:
+  """Records at some rows of others."""
+
+  def __init__(self, records: Any, rows: np.ndarray):
+    """Choose records.
+
+    Args:
+      records: all records.
+      rows: int64 [n], ascending.
+    """
+    self._records = records
+    self.rows = rows
+
+  def __len__(self) -> int:
+    return len(self.rows)
+
+  def __getitem__(self, index: int) -> record_lib.Record:
+    return self._records[int(self.rows[index])]
+
+  def fingerprint(self) -> str:
+    """Return hex digits that identify the records."""
+    facts = self._records.fingerprint(), self.rows.tolist()
+    return record_lib.digest(facts)
+
+
 @dataclasses.dataclass(frozen=True)
 class Split:
   """Opened examples of a source; nothing is decoded yet.
@@ -66,7 +93,7 @@ class Split:
     image_ids: names of the images of a held-out split; see image_ids.
   """
 
-  records: record_lib.Records | holdout.Images | holdout.Joined
+  records: record_lib.Records | holdout.Images | holdout.Joined | Sample
   protocol: model_inputs.Protocol
   num_threads: int
   field: str
@@ -78,8 +105,8 @@ class Split:
 
   def fingerprint(self) -> str:
     """Return hex digits that identify the examples, without reading them."""
-    if isinstance(self.records, holdout.Images | holdout.Joined):
-      return record_lib.digest(np.asarray(self.image_ids).tolist())
+    if self.image_ids is not None:
+      return record_lib.digest(self.image_ids.tolist())
     return self.records.fingerprint()
 
   def state(self) -> str:
@@ -88,9 +115,39 @@ class Split:
     Nothing is read: as with `Records.fingerprint`, a picture that was replaced
     under its name in a table of paths does not count.
     """
-    if isinstance(self.records, holdout.Images):
+    if self.image_ids is not None:
       return record_lib.digest((self.fingerprint(), self.records.fingerprint()))
     return self.fingerprint()
+
+  def sample(self, num: int) -> "Split":
+    """Return some examples, in their order; all where there are no more.
+
+    They are those whose names (UIDs, or names of held-out images) have the
+    lowest hashes: the same for any order of the examples, any process and any
+    run, and those of a smaller sample are among those of a larger one.
+
+    Args:
+      num: number of examples.
+    """
+    if num >= len(self):
+      return self
+    if self.image_ids is not None:
+      names = [bytes(x) for x in self.image_ids]
+    else:
+      # A UID of zeros is none.
+      uids = uids_lib.sortable(self.records.uids())  # pyrefly: ignore
+      names = [bytes(x) or b"row %d" % i for i, x in enumerate(uids)]
+    hashes = [
+      hashlib.blake2b(name, digest_size=8, person=b"sample").digest()
+      for name in names
+    ]
+    order = np.argsort(np.frombuffer(b"".join(hashes), ">u8"), kind="stable")
+    rows = np.sort(order[:num])
+    return dataclasses.replace(
+      self,
+      records=Sample(self.records, rows),
+      image_ids=None if self.image_ids is None else self.image_ids[rows],
+    )
 
   def batches(
     self,

@@ -6,13 +6,16 @@ resumed run's lines equal an unbroken one's to the byte; times have lines of
 their own.
 """
 
+import collections
 import contextlib
 import pathlib
+import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
+import numpy as np
 import tensorboardX
 
 from runtime import cluster
@@ -22,6 +25,8 @@ from runtime.storage import jsonl
 _LOG_SECONDS = 30.0
 # Prefix of the keys of training lines; keys of times start with "time/".
 _TRAIN = "train/"
+# Steps whose times are kept.
+_NUM_ENDS = 65
 
 
 class Writer:
@@ -101,10 +106,13 @@ class Progress:
     self._paused = 0.0
     self._shown = self._started if self._is_terminal else 0.0
     self._open_line = False
+    # Times of the last steps, pauses left out.
+    self._ends: collections.deque[float] = collections.deque(maxlen=_NUM_ENDS)
 
   def update(self, step: int, loss: float) -> None:
     """Show the metrics of a step, at most ten times a second."""
     now = time.monotonic()
+    self._ends.append(now - self._paused)
     wait = 0.1 if self._is_terminal else _LOG_SECONDS
     if now - self._shown < wait and step != self._total_steps:
       return
@@ -126,6 +134,13 @@ class Progress:
     """Return the mean rate since the start, pauses left out."""
     seconds = time.monotonic() - self._started - self._paused
     return (step - self._first_step) * self._batch_size / max(seconds, 1e-9)
+
+  def step_seconds(self) -> float:
+    """Return the median time of the last steps, 0 before the first."""
+    if not self._ends:
+      return 0.0
+    ends = [self._started, *self._ends] if len(self._ends) < 2 else self._ends
+    return statistics.median(np.diff(ends).tolist())
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:

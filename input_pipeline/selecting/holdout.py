@@ -161,6 +161,10 @@ class Joined:
   def __len__(self) -> int:
     return int(self._stops[-1])
 
+  def fingerprint(self) -> str:
+    """Return hex digits that identify all examples of the sources."""
+    return record_lib.digest([part.fingerprint() for part in self._parts])
+
   def __getitem__(self, index: int) -> record_lib.Record:
     part = int(np.searchsorted(self._stops, index, "right"))
     start = int(self._stops[part - 1]) if part else 0

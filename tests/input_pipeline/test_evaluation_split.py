@@ -14,8 +14,9 @@ from PIL import Image
 from input_pipeline import evaluation_split, faults, pipeline
 from input_pipeline import sources as formats
 from input_pipeline.images import image_ops
-from input_pipeline.sources import emoji
-from tests.input_pipeline import fake_source, splits
+from input_pipeline.sources import emoji, image_ids
+from input_pipeline.storage import uids
+from tests.input_pipeline import fake_records, fake_source, splits
 from tests.input_pipeline.sources import pairs
 from tests.input_pipeline.sources import tars as tar_files
 
@@ -119,6 +120,52 @@ def test_a_process_reads_its_own_rows_alone(tars):
   assert (empty.rows, empty.keys) == ((), ())
   assert empty.images.shape == (0, *whole[0].images.shape[1:])
   assert empty.images.dtype == np.uint8
+
+
+def _sampled(records, num, **fields):
+  split = evaluation_split.Split(records, None, 1, "mine", **fields)
+  sample = split.sample(num)
+  return [sample.records[i].key for i in range(len(sample))]
+
+
+def test_a_sample_does_not_depend_on_the_order():
+  records = fake_records.Records("pet", 200)
+  keys = _sampled(records, 50)
+  assert len(set(keys)) == 50
+  numbers = [int(key.removeprefix("pet")) for key in keys]
+  assert numbers == sorted(numbers)
+  # Neither the first ones nor of some rhythm: about a quarter of each half.
+  assert 15 <= sum(number < 100 for number in numbers) <= 35
+  assert 15 <= sum(number % 2 for number in numbers) <= 35
+  order = np.random.default_rng(0).permutation(200)
+  shuffled = evaluation_split.Sample(records, order)
+  shuffled.uids = lambda: records.uids()[order]
+  assert set(_sampled(shuffled, 50)) == set(keys)
+  # Those of a smaller one are among them.
+  assert set(_sampled(records, 20)) < set(keys) < set(_sampled(records, 51))
+  assert _sampled(records, 200) == [f"pet{i}" for i in range(200)]
+  split = evaluation_split.Split(records, None, 1, "mine")
+  assert split.sample(200) is split
+  assert split.sample(50).fingerprint() == split.sample(50).state()
+  assert split.sample(50).fingerprint() != split.sample(49).fingerprint()
+  # Without UIDs, rows.
+  records.uids = lambda: np.zeros(200, uids.UID)
+  assert len(set(_sampled(records, 50))) == 50
+
+
+def test_a_sample_of_held_out_images_is_by_their_names():
+  records = fake_records.Records("pet", 200)
+  ids = np.array([image_ids.of_bytes(b"%d" % i) for i in range(200)])
+  ids = ids.astype(image_ids.DTYPE)
+  chosen = _sampled(records, 50, image_ids=ids)
+  assert set(chosen) != set(_sampled(records, 50))
+  assert set(_sampled(records, 50, image_ids=ids[::-1])) == {
+    f"pet{199 - int(key.removeprefix('pet'))}" for key in chosen
+  }
+  split = evaluation_split.Split(records, None, 1, "mine", image_ids=ids)
+  sample = split.sample(50)
+  assert sample.image_ids.tolist() == ids[sample.records.rows].tolist()
+  assert sample.state() != sample.fingerprint()  # captions count
 
 
 def test_few_images_are_alive_at_once(tars, monkeypatch):
