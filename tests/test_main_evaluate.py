@@ -151,6 +151,13 @@ def test_each_process_decodes_its_own_rows_of_the_sets_of_a_config(
     (tmp_path / name / "results.json").read_bytes() for name in ("two", "eight")
   ]
   assert results[0] == results[1]
+  # Rows, keys, captions, embeddings and digests of what was read.
+  parts = [
+    {path.relative_to(kept): path.read_bytes() for path in kept.rglob("*.npz")}
+    for kept in (tmp_path / "old", tmp_path / "cache" / "embeddings")
+  ]
+  assert len(parts[0]) == 2
+  assert parts[0] == parts[1]
   assert json.loads(results[0])["views"]["num_texts"] == 80
 
 
