@@ -9,13 +9,11 @@ their own.
 import collections
 import contextlib
 import pathlib
-import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-import numpy as np
 import tensorboardX
 
 from runtime import cluster
@@ -136,11 +134,14 @@ class Progress:
     return (step - self._first_step) * self._batch_size / max(seconds, 1e-9)
 
   def step_seconds(self) -> float:
-    """Return the median time of the last steps, 0 before the first."""
+    """Return the mean time of the last steps, 0 before the first.
+
+    The first one, which waits for the loader to start, counts only if alone.
+    """
     if not self._ends:
       return 0.0
-    ends = [self._started, *self._ends] if len(self._ends) < 2 else self._ends
-    return statistics.median(np.diff(ends).tolist())
+    first, last, num = self._ends[0], self._ends[-1], len(self._ends) - 1
+    return (last - first) / num if num else last - self._started
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:
