@@ -7,10 +7,12 @@ import jax
 import numpy as np
 import pytest
 
+from configs import lit
 from evaluators import embedding, suite
 from models import dual_encoder
 from tests import runs
 from tests.evaluators import test_suite
+from training import config as config_lib
 from training import evaluation, evaluation_sample
 
 # Ten times as many examples as the rows of a batch.
@@ -140,6 +142,16 @@ def test_locked_sides_of_a_real_model():
     stats = {"running_mean": np.zeros(1), "running_var": np.ones(1)}
     both = {**params, "img": {**params["img"], "norm": stats}}
     assert evaluation._is_locked(one, both, "img") == wanted
+
+
+@pytest.mark.parametrize("variant", ["mini", "coco_b16_base"])
+def test_locked_image_tuning_locks_the_image_tower(variant):
+  config = config_lib.from_mapping(lit.get_config(variant).to_dict())
+  params = jax.eval_shape(
+    lambda: dual_encoder.init_params(config.model, jax.random.key(0))
+  )
+  assert evaluation._is_locked(config, params, "img")
+  assert not evaluation._is_locked(config, params, "txt")
 
 
 def _config(**fields):
