@@ -52,6 +52,7 @@ def test_one_process_joins_nothing(monkeypatch):
   assert cluster.on_first(lambda: [1, 2]) == [1, 2]
   assert cluster.together(lambda: 3) == 3
   assert cluster.first_then_all(lambda: 4) == 4
+  assert cluster.gather(lambda: (5, 6)) == [(5, 6)]
   assert cluster.DelayedMax().highest(5) == 5
 
 
