@@ -97,7 +97,7 @@ class Cache:
       "version": VERSION,
       "model": self.model,
       "runtime": runtime_facts(),
-      "image_protocol": model_inputs.protocol_facts(self.inputs.image_protocol),
+      "image_protocol": model_inputs.protocol_facts(split.protocol),
       "data": split.fingerprint(),
       "source": dict(source),
       **facts,
