@@ -165,7 +165,8 @@ def read_range(
 def read(path: str) -> bytes:
   """Return a whole file.
 
-  Raises faults.ExampleError: "file_missing", "read_failed".
+  Raises faults.ExampleError: "file_missing", "read_failed"; of a URL,
+  ModuleNotFoundError for a package that is not installed.
   """
   if remote.is_remote(path):
     return _read_remote(path, 0, None, TRY_SECONDS, WAITS)
@@ -259,6 +260,8 @@ def _read_remote(
       )
     except FileNotFoundError as error:
       raise faults.ExampleError("file_missing", f"{path} is gone") from error
+    except ModuleNotFoundError:
+      raise  # of no example alone, and no later try has it
     except Exception as error:  # each fsspec package has its own
       if wait is None or isinstance(error, PermissionError):
         raise _failure(path, start, stop, error, seconds) from error
