@@ -20,7 +20,10 @@ _SETS = absl_flags.DEFINE_list(
   " commas.",
 )
 _DATA_ROOT = absl_flags.DEFINE_string(
-  "data_root", "", "Folder with a folder for each set; docs/evaluation.md."
+  "data_root",
+  "",
+  "Folder with a folder for each set, on disk or at gs:// or s3://;"
+  " docs/evaluation.md.",
 )
 _PROTOCOL = absl_flags.DEFINE_enum(
   "protocol",

