@@ -8,7 +8,8 @@ the model's own, since they belong to its weights.
   own         the model's own image protocol, texts as they are in their files
   clip        openai/CLIP
   siglip      transformers' image processor of SigLIP
-  open_clip   the model's own open_clip_config.json; else open_clip's default
+  open_clip   the model's own open_clip_config.json; else open_clip's bicubic,
+              to both sides where the model's own does so
   big_vision  its classifier and its retrieval, each with a crop of its own
   datacomp    open_clip's, as DataComp runs it
 
@@ -124,7 +125,9 @@ def image_protocol(
   if name in (OPEN_CLIP, "datacomp"):
     if own.name == "open_clip":  # read from its preprocess_cfg
       return own
-    name = "clip"
+    # The resize_mode of a model is its own there too, as SigLIP's.
+    squashes = own.resize == "squash" and own.size == own.resize_size
+    name = "clip_squash" if squashes else "clip"
   if name == BIG_VISION:
     square = _big_vision(own.size, kind=kind, key=key)
   else:

@@ -60,6 +60,17 @@ def test_open_clip_s_own_file_decides(name):
   np.testing.assert_array_equal(got, _golden("open_clip", "clip_squash"))
 
 
+@pytest.mark.parametrize("name", ["open_clip", "datacomp"])
+def test_open_clip_squashes_what_was_trained_so(name):
+  own = image_protocols.PROTOCOLS["siglip"].at(SIZE)
+  got = _pixels(name, own=own)
+  np.testing.assert_array_equal(got, _golden("open_clip", "clip_squash"))
+  # With a crop it is none of open_clip's two.
+  own = image_protocols.PROTOCOLS["align"].at(SIZE)
+  got = _pixels(name, own=own)
+  np.testing.assert_array_equal(got, _golden("open_clip", "clip"))
+
+
 def test_siglip_squashes_bicubically():
   got = _pixels("siglip")
   for image, pixels in zip(make_images.images(), got, strict=True):
