@@ -190,7 +190,7 @@ def test_sets_that_are_not_there(bucket, tmp_path):
 @pytest.mark.parametrize("scheme", STORES)
 def test_a_client_that_is_not_installed(tmp_path, monkeypatch, scheme):
   package = {"gs": "gcsfs", "s3": "s3fs"}[scheme]
-  # As in a process that has not used it.
+  # fsspec keeps the class of a client that this process has used.
   classes = importlib.import_module("fsspec.registry")._registry
   monkeypatch.delitem(classes, scheme, raising=False)
   monkeypatch.setitem(sys.modules, package, None)
