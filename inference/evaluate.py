@@ -1,4 +1,8 @@
-"""Evaluation of a model on the sets of a config, without training."""
+"""Evaluation of a model on the sets of a config, without training.
+
+What was embedded stays below data.cache_dir: a second evaluation, by another
+config too, embeds what is new alone, and one that was killed goes on.
+"""
 
 import dataclasses
 import pathlib
@@ -7,9 +11,23 @@ from typing import Any
 
 import jax
 
-from evaluators import protocols, suite, suite_data, summary, zero_shot
+from evaluators import (
+  embedding,
+  embedding_cache,
+  protocols,
+  suite,
+  suite_data,
+  summary,
+  zero_shot,
+)
+from evaluators.sets import holdout
 from inference import model as model_lib
-from input_pipeline import ledger, model_inputs, pipeline
+from input_pipeline import (
+  evaluation_split,
+  ledger,
+  model_inputs,
+  pipeline,
+)
 from runtime import cluster
 from runtime.storage import strict_json
 from training import config as config_lib
@@ -76,11 +94,28 @@ def run(
       for section, one in parts
     ]
 
-  embedder = model.make_embedder(config.evaluate.batch_size)
+  cache = embedding_cache.Cache(
+    folder=pathlib.Path(config.data.cache_dir) / "embeddings",
+    model=embedding_cache.model_digest(model.config, model.params),
+    inputs=inputs,
+    embedder=model.make_embedder(config.evaluate.batch_size),
+    params=model.params,
+  )
   results: suite.Results = {}
   for data in cluster.first_then_all(load):
+    data = _named(protocol, data)
+
+    def embed_split(
+      source: suite_data.Source,
+      split: evaluation_split.Split,
+      data: suite_data.Data = data,
+    ) -> embedding.Examples:
+      facts = _facts(source, config.data)
+      return cache.images(data.name_of(source), split, facts).examples
+
     with jax.set_mesh(model.mesh):
-      part = suite.run(_named(protocol, data), embedder, model.params)
+      embeddings = suite.embed_by(data, embed_split, cache.texts)
+      part = suite.score(data, embeddings, model.mesh)
     groups = [x.get(summary.ZERO_SHOT, {}) for x in (results, part)]
     _say_protocol(protocol, data, part)
     results |= part
@@ -141,3 +176,14 @@ def _say_protocol(
       record["protocol"] |= protocols.facts(
         name, data.inputs.image_protocol, kind=kinds.get(key, "retrieval")
       )
+
+
+def _facts(
+  source: suite_data.Source, data: pipeline.DataConfig
+) -> dict[str, Any]:
+  """Return what the examples of one source depend on beside its files."""
+  if isinstance(source, holdout.HeldOut):
+    (name,) = source.names
+    section = dataclasses.asdict(data.sources[name])
+    return {"holdout": source.share, "source": section}
+  return dataclasses.asdict(source)
