@@ -28,6 +28,7 @@ import numpy as np
 from evaluators import embedding
 from input_pipeline import evaluation_split, model_inputs
 from input_pipeline.sources import record as record_lib
+from input_pipeline.storage import folders
 from runtime import cluster, progress
 from runtime.storage import strict_json, whole_files
 
@@ -98,8 +99,9 @@ class Cache:
       "version": VERSION,
       "model": self.model,
       "runtime": runtime_facts(),
-      "image_protocol": model_inputs.protocol_facts(self.inputs.image_protocol),
+      "image_protocol": model_inputs.protocol_facts(split.protocol),
       "data": split.state(),
+      **_images(source.get("source", source).get("image_root", "")),
       "source": dict(source),
       **facts,
     }
@@ -212,6 +214,18 @@ class _Digested:
 def _key(facts: Mapping[str, Any]) -> str:
   text = strict_json.dumps(facts, sort_keys=True)
   return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _images(root: str) -> dict[str, str]:
+  """Return a digest of the images of a folder that a table names, if any."""
+  if not root:
+    return {}
+  try:
+    listed = folders.walk(root, "image_root")
+  except (OSError, ValueError):  # as of a web server without an index
+    return {}
+  facts = [[name, file.size, file.version] for name, file in listed.items()]
+  return {"images": _key({"files": facts})}
 
 
 def _part(folder: pathlib.Path, start: int) -> pathlib.Path:

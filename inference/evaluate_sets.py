@@ -20,6 +20,7 @@ import jax
 from evaluators import (
   embedding_cache,
   measures,
+  protocols,
   set_figures,
   set_tables,
   suite_data,
@@ -27,7 +28,7 @@ from evaluators import (
 from evaluators.sets import audit, datacomp, field_set, resolve
 from inference import evaluation_page, item_files, set_measures
 from inference import model as model_lib
-from input_pipeline import evaluation_split
+from input_pipeline import evaluation_split, model_inputs
 from runtime import checks, cluster, provenance
 from runtime.storage import strict_json, whole_files
 from training import metrics
@@ -59,6 +60,7 @@ def run(
   batch_size: int,
   num_threads: int,
   asked: set_measures.Measures = set_measures.Measures(),
+  protocol: str = protocols.OWN,
   as_json: bool = False,
 ) -> int:
   """Evaluate the model at `path` on sets; write the folder `out`.
@@ -73,6 +75,7 @@ def run(
     batch_size: images that are embedded at once.
     num_threads: threads that decode images.
     asked: measures of the sets beyond their own figures.
+    protocol: name of the protocol, of protocols.NAMES.
     as_json: print results.json instead of tables.
 
   Raises:
@@ -88,6 +91,9 @@ def run(
     lambda: resolve.resolve(suite, names, data_root, cache_dir=cache_dir)
   )
   measures.check(asked.names, opened)
+  opened = {
+    name: protocols.of_set(protocol, one) for name, one in opened.items()
+  }
   reports = cluster.first_then_all(lambda: _audit(opened, cache))
   model = model_lib.load(path)
   inputs = model.make_inputs()
@@ -97,7 +103,9 @@ def run(
         one,
         evaluation_split.open_source(
           suite_data.source_of(one),
-          protocol=inputs.image_protocol,
+          protocol=protocols.image_protocol(
+            protocol, inputs.image_protocol, kind=one.kind, key=one.name
+          ),
           num_threads=num_threads,
           cache_dir=cache,
           name=name,
@@ -142,7 +150,8 @@ def run(
       )
     records[name] = outcome.record | measured
     records[name]["protocol"] |= {
-      "image_protocol": inputs.facts()["image_protocol"],
+      **protocols.facts(protocol, one.split.protocol, kind=one.opened.kind),
+      "image_protocol": model_inputs.protocol_facts(one.split.protocol),
       "dtype": model.config.dtype,
       "data_digest": embedded.data,
       **one.report.facts,
