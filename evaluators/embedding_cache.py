@@ -28,7 +28,7 @@ import numpy as np
 from evaluators import embedding
 from input_pipeline import evaluation_split, model_inputs
 from input_pipeline.sources import record as record_lib
-from input_pipeline.storage import folders
+from input_pipeline.storage import folders, remote
 from runtime import cluster, progress
 from runtime.storage import strict_json, whole_files
 
@@ -217,8 +217,11 @@ def _key(facts: Mapping[str, Any]) -> str:
 
 
 def _images(root: str) -> dict[str, str]:
-  """Return a digest of the images of a folder that a table names, if any."""
-  if not root:
+  """Return a digest of the images of a folder at a URL that a table names.
+
+  Those of a folder on disk are in `Split.state`.
+  """
+  if not remote.is_remote(root):
     return {}
   try:
     listed = folders.walk(root, "image_root")

@@ -20,6 +20,7 @@ palettes.
 """
 
 import dataclasses
+import functools
 import re
 import string
 from collections.abc import Mapping
@@ -152,7 +153,15 @@ def of_set(name: str, opened: field_set.FieldSet) -> field_set.FieldSet:
       for objective, (classes, lines) in opened.objectives.items()
     },
     origins=origins,
+    training=opened.training
+    and functools.partial(_training, name, opened.training),
   )
+
+
+def _training(
+  name: str, open_training: Callable[[], field_set.FieldSet]
+) -> field_set.FieldSet:
+  return of_set(name, open_training())
 
 
 def of_section(
