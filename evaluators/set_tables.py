@@ -1,5 +1,6 @@
 """Tables of results on sets: Markdown, text, and one line a set."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -91,12 +92,11 @@ def languages(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
   trees = record.get("languages", {})
   if len(trees) <= _FEW_LANGUAGES:
     return []
-  shown = ("R@1", "R@5", "R@10", "median_rank")
-  words = {name: name.replace("_", " ") for name in (*_DIRECTIONS, *shown)}
-  rows = [
+  shown = ("R@1", "R@5", "R@10")
+  rows: list[tuple[str, ...]] = [
     (
       *("language", "images", "texts"),
-      *(f"{words[way]} {words[x]}" for way in _DIRECTIONS for x in shown),
+      *("to text R@1", *shown[1:], "to image R@1", *shown[1:]),
     )
   ]
   for language, tree in trees.items():
@@ -113,6 +113,15 @@ def languages(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def number(value: float) -> str:
   """Return a figure with three digits behind the point."""
   return f"{value:,.1f}" if abs(value) > 1 else f"{value:.3f}"
+
+
+def figure_number(figure: str, value: float) -> str:
+  """Return a figure's value; ranks have one digit behind the point.
+
+  >>> figure_number("median_rank", 1.0), figure_number("R@1", 1.0)
+  ('1.0', '1.000')
+  """
+  return f"{value:,.1f}" if figure.endswith("rank") else number(value)
 
 
 def parts(
@@ -154,13 +163,14 @@ def _rows(record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
   for label, part in parts(record):
     size = part.get("num_candidates", record.get("num_classes"))
     for figure in [x for x in FIGURES if isinstance(part.get(x), float)]:
+      written = functools.partial(figure_number, figure)
       bounds = part.get("intervals", {}).get(figure)
       chance = part.get("chance", {}).get(figure)
       yield (
         f"{label}{figure}",
-        number(part[figure]),
-        " to ".join(map(number, bounds)) if bounds else "",
-        "" if chance is None else number(chance),
+        written(part[figure]),
+        " to ".join(map(written, bounds)) if bounds else "",
+        "" if chance is None else written(chance),
         "" if size is None else f"{size:,}",
       )
   for row in tables.rows(record):
