@@ -29,6 +29,7 @@ from evaluators import (
   set_tables,
   suite_data,
 )
+from evaluators import suite as suite_lib
 from evaluators.sets import audit, datacomp, field_set, resolve
 from inference import (
   class_tables,
@@ -41,6 +42,7 @@ from input_pipeline import evaluation_split
 from runtime import checks, cluster, provenance
 from runtime.storage import strict_json, whole_files
 from training import metrics
+from training.run import workdir
 
 RESULTS = "results.json"
 TABLES = "results.md"
@@ -205,6 +207,7 @@ def run(
     page = evaluation_page.render(folder.name, results, details, panels)
     whole_files.write(folder / PAGE, page.encode())
     metrics.say(f"Page: {folder / PAGE}")
+    _write_scalars(path, model.step, results)
     print(text if as_json else set_tables.text(results))
   return 0
 
@@ -222,6 +225,22 @@ def _audit(
         for warning in reports[name].warnings:
           metrics.say(f"{name}: {warning}")
   return reports
+
+
+def _write_scalars(
+  path: str, step: int | None, results: Mapping[str, Any]
+) -> None:
+  """Write the figures of a run's sets as TensorBoard events below the run."""
+  if step is None or not workdir.is_run(pathlib.Path(path)):
+    return
+  records = {k: v for k, v in results.items() if k not in (MODEL, MEANS)}
+  scalars = suite_lib.scalars(records) | {
+    f"{MEANS}/{mean['name']}": mean["value"] for mean in results[MEANS]
+  }
+  try:
+    metrics.write_evaluation(pathlib.Path(path), step, scalars)
+  except OSError as error:  # a run of others, say
+    metrics.say(f"No TensorBoard events are written: {error}")
 
 
 def _image(

@@ -237,12 +237,24 @@ def test_gallery_shows_the_share_of_hits():
   embedder = make_embedder()
   embeddings = suite.embed(data, embedder, table)
   panels = suite.gallery(data, embeddings, embedder.mesh)
-  assert [(p.split, p.direction) for p in panels] == [
-    (split, direction)
-    for split in ("compositional", "unseen_concept")
-    for direction in ("text_to_image", "image_to_text")
+  both = ("text_to_image", "image_to_text")
+  assert [(p.split, p.direction, bool(p.worst)) for p in panels] == [
+    *(
+      (split, direction, is_worst)
+      for split in ("compositional", "unseen_concept")
+      for is_worst in (False, True)
+      for direction in both
+    ),
+    *(("skin_tone", "image_to_class", is_worst) for is_worst in (False, True)),
   ]
   for panel in panels:
+    if panel.direction == "image_to_class":
+      continue
+    scores = [entry.rank for entry in panel.entries]
+    assert scores == sorted(scores, reverse=bool(panel.worst))
+    if panel.worst:
+      assert len(panel.entries) == 5
+      continue
     hits = [entry.rank == 1 for entry in panel.entries]
     # Best first.
     assert hits == [True] * sum(hits) + [False] * (10 - sum(hits))
