@@ -182,7 +182,8 @@ def _multilabel(
   num_entries: int,
 ) -> list[gallery.Panel]:
   """Return panels of the images that have a class."""
-  rows = np.flatnonzero(targets_NA.any(axis=1) & ~targets_NA.all(axis=1))
+  is_asked = targets_NA.any(axis=1) & ~targets_NA.all(axis=1)
+  rows = np.flatnonzero(is_asked).tolist()
   margin_n, rank_n = np.empty(len(rows)), np.empty(len(rows))
   for start in range(0, len(rows), 1024):
     part = rows[start : start + 1024]

@@ -1,6 +1,7 @@
 """Templates and images of HTML pages, each one file that loads no other."""
 
 import base64
+import functools
 import io
 import pathlib
 from collections.abc import Callable, Mapping
@@ -39,9 +40,9 @@ def template(
     lstrip_blocks=True,
   )
   environment.filters |= {
-    "picture": lambda image_YXC: picture(image_YXC, side),
+    "picture": functools.partial(picture, side=side),
     "shortened": shortened,
-    "named": lambda name: (name[:1].upper() + name[1:]).replace("_", " "),
+    "named": _named,
     "rank": lambda rank: f"{rank:,.1f}".removesuffix(".0"),
     **filters,
   }
@@ -76,6 +77,10 @@ def shortened(text: str) -> str:
   if len(text) <= _NUM_CHARACTERS:
     return text
   return text[:_NUM_CHARACTERS].rstrip() + " …"
+
+
+def _named(name: str) -> str:
+  return (name[:1].upper() + name[1:]).replace("_", " ")
 
 
 def _encoded(image: Image.Image, form: str) -> bytes:
