@@ -138,3 +138,7 @@ def test_counts_become_fewer():
   assert set_gallery.counts(1).labelled == 10
   for few, many in ((1, 20), (20, 40)):
     assert set_gallery.counts(few).labelled > set_gallery.counts(many).labelled
+
+
+def test_a_page_of_many_sets_shows_fewer_queries():
+  assert set_gallery.counts(40).queries == 1 < set_gallery.counts(2).queries
