@@ -20,9 +20,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from evaluators import directions, embedding, retrieval, zero_shot
+from evaluators import (
+  directions,
+  embedding,
+  group_figures,
+  retrieval,
+  zero_shot,
+)
 from evaluators.metrics import (
   classification,
+  group_gaps,
   groups,
   intervals,
   multilabel,
@@ -137,20 +144,28 @@ def _classification(
       )
     ]
   if labels.groups_NG is not None:
-    details["groups"] = {
-      field: groups.by_group(
-        right["top_1"], *_indexed(labels.groups_NG[:, g])
-      ).rows()
+    by_field = {
+      field: groups.by_group(right["top_1"], *_indexed(labels.groups_NG[:, g]))
       for g, field in enumerate(opened.fields)
       if field in GROUP_FIELDS
+    }
+    details["groups"] = {field: by.rows() for field, by in by_field.items()}
+    details["gaps"] = {
+      field: group_gaps.gap(by) for field, by in by_field.items()
     }
     worst = _worst(opened, labels.groups_NG, right)
     figures |= {name: value for name, (value, _) in worst.items()}
     bounds |= {name: bound for name, (_, bound) in worst.items()}
+  by_attribute, more = group_figures.figures(
+    *(opened, labels.attributes, right["top_1"]),
+    (examples.zimg_NE, zclass_AE),
+  )
+  details |= more
   return Outcome(
     record={
       "kind": opened.kind,
       **figures,
+      **by_attribute,
       "chance": classification.chance(labels.label_N, answers.num_classes),
       "intervals": bounds,
       "protocol": _protocol(opened)

@@ -21,15 +21,19 @@ class FieldSet:
     kind: one of KINDS.
     source: section of its source (configs/parts/sources.py), plain data.
     texts: what each text of an example is, in order: "label" (a number), "name"
-      (one of `values`), "targets" (0 or 1 for each class) or "groups" (a number
-      for each of `fields`), read by labels.py, in the language LABELS; () for
-      captions.
+      (one of `values`), "targets" (0 or 1 for each class), "groups" (a number
+      for each of `fields`) or "attribute" (one for each of `attributes`, last,
+      as columns.value_text has them), read by labels.py, in the language
+      LABELS; () for captions.
     values: text of each class in the source, for "name".
     classes: name of each class, in the order of the labels.
     templates: prompts, {c} in place of the class's name.
     objectives: of faces: {"race": (classes, templates), ...}, each like the
       two fields above, which are empty then.
     fields: names of the numbers that put an image into groups.
+    attributes: names of the attributes by whose values figures are split.
+    disparity_k: images at the top of a class's ranking, whose attributes are
+      compared with the gallery's.
     items: path of the items of a selection, JSON lines; see disk/items.py.
     task: DataComp's facts about the set; None where it has none.
     origins: file, or package, that each of classes and templates is from.
@@ -50,6 +54,8 @@ class FieldSet:
     dataclasses.field(default_factory=dict)
   )
   fields: tuple[str, ...] = ()
+  attributes: tuple[str, ...] = ()
+  disparity_k: int = 10
   items: str = ""
   task: datacomp.Task | None = None
   origins: Mapping[str, str] = dataclasses.field(default_factory=dict)

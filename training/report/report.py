@@ -14,7 +14,7 @@ from typing import Any
 
 import jinja2
 
-from evaluators import gallery, summary
+from evaluators import gallery, group_figures, summary
 from input_pipeline import model_inputs
 from runtime.pages import page
 from runtime.storage import whole_files
@@ -69,6 +69,7 @@ def render(
     charts=report_charts.draw(metrics),
     tiles=_tiles(rows),
     groups=_by_group(rows),
+    attributes=group_figures.tables(results),
     panels=panels,
     rule=gallery.RULE,
   )
