@@ -23,7 +23,7 @@ import dataclasses
 import functools
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from evaluators import zero_shot

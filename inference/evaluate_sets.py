@@ -2,8 +2,9 @@
 
   OUT/results.json     a record for each set, the means, and the model's inputs
   OUT/results.md       the same as tables
-  OUT/report.html      the same to look at, with classes and confusions
-  OUT/sets/NAME.json   classes, groups, confused pairs, and the set's audit
+  OUT/report.html      the same to look at, with classes, confusions, pictures
+  OUT/sets/NAME.json   classes, groups, confused pairs, and the set's audit;
+                       NAME.classes.csv and NAME.groups.csv beside it
   OUT/items/NAME.npz   outcome of each example, for comparisons of two models
 
 Labels are audited before anything is embedded. What was embedded stays in the
@@ -11,27 +12,38 @@ cache, so that a second evaluation computes figures alone.
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from evaluators import (
   embedding_cache,
+  gallery,
   measures,
   protocols,
   set_figures,
+  set_gallery,
   set_tables,
   suite_data,
 )
+from evaluators import suite as suite_lib
 from evaluators.sets import audit, datacomp, field_set, resolve
-from inference import evaluation_page, item_files, set_measures
+from inference import (
+  class_tables,
+  evaluation_page,
+  item_files,
+  set_measures,
+)
 from inference import model as model_lib
 from input_pipeline import evaluation_split, model_inputs
 from runtime import checks, cluster, provenance
 from runtime.storage import strict_json, whole_files
 from training import metrics
+from training.run import workdir
 
 RESULTS = "results.json"
 TABLES = "results.md"
@@ -135,6 +147,7 @@ def run(
   }
   records: dict[str, Any] = {}
   details: dict[str, Any] = {}
+  panels: dict[str, list[gallery.Panel]] = {}
   mains: dict[str, float] = {}
   for name, one in ready.items():
     with jax.set_mesh(model.mesh):
@@ -147,6 +160,13 @@ def run(
         set_measures.Embedded(one.opened, one.split, embedded, outcome),
         embeddings,
         model,
+      )
+      panels[name] = set_gallery.panels(
+        *(one.opened, embedded.examples, embeddings.texts),
+        outcome=outcome,
+        image_fn=functools.partial(_image, one.split, embedded.examples.rows),
+        mesh=model.mesh,
+        count=set_gallery.counts(len(ready)),
       )
     records[name] = outcome.record | measured
     records[name]["protocol"] |= {
@@ -193,10 +213,11 @@ def run(
     whole_files.write(folder / RESULTS, f"{text}\n".encode())
     tables = set_tables.markdown(results)
     whole_files.write(folder / TABLES, tables.encode())
-    page = evaluation_page.render(folder.name, results, details)
+    page = evaluation_page.render(folder.name, results, details, panels)
     whole_files.write(folder / PAGE, page.encode())
     metrics.say(f"Page: {folder / PAGE}")
-    print(text if as_json else tables, end="" if as_json else "\n")
+    _write_scalars(path, model.step, results)
+    print(text if as_json else set_tables.text(results))
   return 0
 
 
@@ -215,6 +236,31 @@ def _audit(
   return reports
 
 
+def _write_scalars(
+  path: str, step: int | None, results: Mapping[str, Any]
+) -> None:
+  """Write the figures of a run's sets as TensorBoard events below the run."""
+  if step is None or not workdir.is_run(pathlib.Path(path)):
+    return
+  records = {k: v for k, v in results.items() if k not in (MODEL, MEANS)}
+  scalars = suite_lib.scalars(records) | {
+    f"{MEANS}/{mean['name']}": mean["value"] for mean in results[MEANS]
+  }
+  try:
+    metrics.write_evaluation(pathlib.Path(path), step, scalars)
+  except OSError as error:  # a run of others, say
+    metrics.say(f"No TensorBoard events are written: {error}")
+
+
+def _image(
+  split: evaluation_split.Split, rows: Sequence[int], index: int
+) -> np.ndarray | None:
+  """Return the image of an example for the page, which one process writes."""
+  if not cluster.is_first():
+    return None
+  return set_gallery.image(split, rows[index])
+
+
 def _write_details(
   folder: pathlib.Path,
   name: str,
@@ -226,4 +272,6 @@ def _write_details(
     (folder / part).mkdir(parents=True, exist_ok=True)
   text = strict_json.dumps(details, indent=2)
   whole_files.write(folder / "sets" / f"{file}.json", f"{text}\n".encode())
+  for table, content in class_tables.csv_files(details).items():
+    whole_files.write(folder / "sets" / f"{file}.{table}.csv", content)
   whole_files.write(folder / "items" / f"{file}.npz", item_files.encoded(items))
