@@ -135,6 +135,12 @@ def make(entries: pa.Array, *, mode: str, ends: str) -> Matcher:
   return Matcher(len(entries), trie, trie_ids, automaton, automaton_ids)
 
 
+def is_spaced(entry: str) -> bool:
+  """Return whether no end of an entry is in a script without spaces."""
+  ends = pa.array([entry[0], entry[-1]])
+  return not _is_unspaced(ends, "fixed").any()
+
+
 def _give_back() -> None:
   """Return free memory to the system, as far as possible.
 
