@@ -3,7 +3,7 @@
   stages/NN-KEY/shards/SHARD.parquet   see shard_file.py
   stages/NN-KEY/parts/STEP/SHARD       measure of a reduction on the shard
   stages/NN-KEY/state/STEP/            state that it computed from all parts
-  stages/00-KEY/shares-DIGEST/SHARD    see shares/found.py
+  stages/00-KEY/shares-DIGEST/SHARD    see shares/caption_labels.py
   stages/NN-KEY/done.json              written when the stage is done
 
 A shard's Parquet file is written last: if it exists, the shard is done.
@@ -24,7 +24,7 @@ from curation import operators
 from curation import pool as pool_lib
 from curation.engine import content_digest, shard_file, verdicts
 from curation.engine import stages as stages_lib
-from curation.shares import found
+from curation.shares import caption_labels
 from runtime.storage import whole_files
 
 
@@ -107,7 +107,7 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
   for name in work.stage.steps:
     tally.count(name, 0, 0)
   digest = content_digest.ContentDigest()
-  captions = found.Collector()
+  captions = caption_labels.Collector()
   tables = _readable(work, _tables(work, shard), digest, captions, tally)
   raw = {name: measures[name] for name in work.stage.raw_measures}
   tables = _decided(work, shard, _measured(tables, raw, tally), tally)
@@ -144,7 +144,7 @@ def columns(work: Work) -> set[str]:
   if not work.stage.number:
     wanted |= {"text", "caption"} & work.pool.columns
     if work.shares:
-      wanted |= found.COLUMNS & work.pool.columns
+      wanted |= caption_labels.COLUMNS & work.pool.columns
   return wanted - {"uid", "row"}
 
 
@@ -213,7 +213,7 @@ def _readable(
   work: Work,
   tables: Iterable[pa.Table],
   digest: content_digest.ContentDigest,
-  captions: found.Collector,
+  captions: caption_labels.Collector,
   tally: shard_file.Tally,
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
   """Yield both parts of each table (verdicts.py); read the first stage's.

@@ -18,8 +18,9 @@ All pairs are counted, none is estimated: shares have no interval.
 """
 
 import dataclasses
+import functools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,15 +31,17 @@ from curation import pool as pool_lib
 from curation.engine import shard_file, shard_pass
 from curation.outputs import samples, signals
 from curation.rules import language
-from curation.shares import found, lexicon, lists
+from curation.shares import caption_labels, lexicon, lists
 from input_pipeline import languages as languages_lib
 
 # Language of a pair that has none.
 UNKNOWN = "not known"
 _POOL = "pool"
-# Languages beyond this number, the rarest of a shard, are one: a column of
-# something else must not fill the memory.
-_NUM_LANGUAGES = 1000
+# Languages beyond these numbers, the rarest of a shard and those of the last
+# shards, are one: a column of something else must not fill the memory.
+_NUM_LANGUAGES, _NUM_ALL_LANGUAGES = 1000, 10_000
+# Shards whose counts are in memory at once.
+_NUM_SHARDS = 256
 _OTHER = "other"
 # Formats whose captions each have a language of their own.
 _OWN_LANGUAGES = ("emoji", "array_record", "tfds")
@@ -75,6 +78,8 @@ class Counts:
       (self.identified, other.identified),
     ):
       for name, numbers in added.items():
+        if name not in mine and len(mine) >= _NUM_ALL_LANGUAGES:
+          name = _OTHER
         mine[name] = mine.get(name, 0) + numbers
 
 
@@ -95,25 +100,21 @@ def make(
     shards: shards whose signals are written.
     run: function that maps a function over the shards.
   """
-  total: Counts | None = None
-  for counts in run(_OfShard(work), shards):
-    if total is None:
-      total = counts
-    else:
+  # The order of the pool's files has no effect.
+  shards = sorted(shards, key=lambda shard: shard.name)
+  num_points, num_labels = len(work.steps) + 1, len(lexicon.opened().labels)
+  total = Counts(
+    np.zeros(num_points, np.int64),
+    np.zeros((num_points, num_labels), np.int64),
+    np.zeros((num_points, len(group_names())), np.int64),
+    {},
+    {},
+  )
+  for start in range(0, len(shards), _NUM_SHARDS):
+    part = shards[start : start + _NUM_SHARDS]
+    for counts in run(functools.partial(of_shard, work), part):
       total.add(counts)
-  assert total is not None
   return _fields(work, total)
-
-
-@dataclasses.dataclass(frozen=True)
-class _OfShard:
-  """Counts of a shard, by the files of its captions and of its signals."""
-
-  work: shard_pass.Work
-
-  def __call__(self, shard: pool_lib.Shard) -> Counts:
-    """Return the counts."""
-    return of_shard(self.work, shard)
 
 
 def of_shard(work: shard_pass.Work, shard: pool_lib.Shard) -> Counts:
@@ -124,9 +125,9 @@ def of_shard(work: shard_pass.Work, shard: pool_lib.Shard) -> Counts:
   """
   path = work.shares_path(shard)
   if not path.exists():
-    columns = sorted(found.COLUMNS & work.pool.columns)
+    columns = sorted(caption_labels.COLUMNS & work.pool.columns)
     tables = work.pool.read(shard, columns, max_rows=pool_lib.TEXT_ROWS)
-    found.write(path, tables)
+    caption_labels.write(path, tables)
   captions = pq.read_table(path)
   step = _identifier(work)
   identified = [work.steps[step].signals[0]] if step else []
@@ -165,7 +166,7 @@ def _counts(
   Args:
     dropped: number of the step that dropped each pair; see samples.dropped_at.
     num_points: number of points, P.
-    captions: table of shares/found.py.
+    captions: table of shares/caption_labels.py.
     identified: languages that a step identified.
   """
   labels = lexicon.opened().labels

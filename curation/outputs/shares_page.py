@@ -101,20 +101,14 @@ def _tables(
   )
   tables = []
   for head, lines in zip(_HEADS, counts, strict=True):
-    rows = [
-      Row(
-        name,
-        is_any,
-        c[first] / pairs[0],
-        c[last] / pairs[1] if pairs[1] else 0.0,
-        c[first],
-        c[last],
-      )
-      for name, is_any, c in lines
-      # Before the step that identifies languages there are none.
-      if c[first] is not None
-    ]
-    rows = [row for row in rows if row.num_before]
+    rows = []
+    for name, is_any, numbers in lines:
+      before, after = numbers[first], numbers[last]
+      # Before the step that identifies languages they are null.
+      if before and after is not None:
+        share = after / pairs[1] if pairs[1] else 0.0
+        row = Row(name, is_any, before / pairs[0], share, before, after)
+        rows.append(row)
     rows.sort(key=lambda row: (-abs(row.after - row.before), row.name))
     shown = sorted(rows[:num_rows], key=lambda row: not row.is_any)
     scale = max((max(r.before, r.after) for r in shown), default=1.0)

@@ -87,8 +87,8 @@ class Lexicon:
       keep[i] = self.checks[int(positions[i])].holds(text)
     keys = text_M[keep] * len(self.labels) + self.label_ids[positions[keep]]
     keys = np.unique(keys)
-    found = np.bincount(keys // len(self.labels), minlength=len(texts))
-    offsets = np.concatenate(([0], np.cumsum(found))).astype(np.int32)
+    num_labels = np.bincount(keys // len(self.labels), minlength=len(texts))
+    offsets = np.concatenate(([0], np.cumsum(num_labels))).astype(np.int32)
     values = (keys % len(self.labels)).astype(np.uint16)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
 
