@@ -38,7 +38,7 @@ from curation.outputs import (
   signals,
 )
 from curation.outputs import manifest as manifest_lib
-from curation.shares import lexicon
+from curation.shares import caption_labels, lexicon
 from runtime import failures, progress, stopping
 from runtime.storage import strict_json, unfinished
 
@@ -176,6 +176,7 @@ def _run_stages(
     cache_dir=pathlib.Path(recipe.cache_dir),
     signals={},
     shares=lexicon.digest() if recipe.report_shares else "",
+    num_sampled=caption_labels.quota(len(pool.shards)),
   )
   for current in planned:
     left_out = done[-1].left_out if done else ()

@@ -41,6 +41,7 @@ class Work:
     signals: signal -> number of the stage whose files contain it.
     shares: digest of the lists of places and terms to look for in captions; ""
       for none.
+    num_sampled: number of captions of a shard that they are looked for in.
   """
 
   pool: pool_lib.Pool
@@ -50,6 +51,7 @@ class Work:
   cache_dir: pathlib.Path
   signals: Mapping[str, int]
   shares: str = ""
+  num_sampled: int = 0
 
   @property
   def stage(self) -> stages_lib.Stage:
@@ -107,7 +109,7 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
   for name in work.stage.steps:
     tally.count(name, 0, 0)
   digest = content_digest.ContentDigest()
-  captions = caption_labels.Collector()
+  captions = caption_labels.Collector(work.num_sampled)
   tables = _readable(work, _tables(work, shard), digest, captions, tally)
   raw = {name: measures[name] for name in work.stage.raw_measures}
   tables = _decided(work, shard, _measured(tables, raw, tally), tally)

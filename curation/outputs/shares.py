@@ -7,6 +7,8 @@ The field `shares` of manifest.json; each list has a number for each of
   sources     name, address, licence and use of each list
   points      "read", and the names of the steps
   pairs       number of pairs
+  sampled     number of these whose captions are looked at, for places and
+              terms: all in a pool of up to about 100,000 pairs
   languages   `source`: "pool" (its own language of each pair), the name of the
               step that identified it, or "not known"; `counts`: language ->
               numbers, null before the step that identified it
@@ -14,7 +16,9 @@ The field `shares` of manifest.json; each list has a number for each of
               numbers
   terms       group -> `any` and `counts`, as of places
 
-All pairs are counted, none is estimated: shares have no interval.
+Where `sampled` is less than `pairs`, places and terms have `intervals`, of
+`any` and of each of `counts`: Wilson's of 95 %, [low, high] of the share. The
+sample is by a hash of the UID: the same for any engine and order of shards.
 """
 
 import dataclasses
@@ -32,6 +36,7 @@ from curation.engine import shard_file, shard_pass
 from curation.outputs import samples, signals
 from curation.rules import language
 from curation.shares import caption_labels, lexicon, lists
+from evaluators.metrics import intervals
 from input_pipeline import languages as languages_lib
 
 # Language of a pair that has none.
@@ -56,6 +61,7 @@ class Counts:
 
   Attributes:
     pairs: int64 [P], pairs at each point.
+    sampled: int64 [P], pairs of the sample.
     labels: int64 [P, L], pairs with each of the lexicon's labels.
     groups: int64 [P, G], pairs with a label of each of `group_names`.
     own: languages that the pool has.
@@ -63,6 +69,7 @@ class Counts:
   """
 
   pairs: np.ndarray
+  sampled: np.ndarray
   labels: np.ndarray
   groups: np.ndarray
   own: Languages
@@ -71,6 +78,7 @@ class Counts:
   def add(self, other: "Counts") -> None:
     """Add the counts of other shards."""
     self.pairs = self.pairs + other.pairs
+    self.sampled = self.sampled + other.sampled
     self.labels = self.labels + other.labels
     self.groups = self.groups + other.groups
     for mine, added in (
@@ -91,7 +99,7 @@ def group_names() -> tuple[str, ...]:
 def make(
   work: shard_pass.Work,
   shards: Sequence[pool_lib.Shard],
-  run: Callable[[Callable[[pool_lib.Shard], Counts], Sequence], list[Counts]],
+  run: Callable[[Callable[[pool_lib.Shard], Any], Sequence], list[Any]],
 ) -> dict[str, Any]:
   """Return the manifest's field.
 
@@ -105,20 +113,27 @@ def make(
   num_points, num_labels = len(work.steps) + 1, len(lexicon.opened().labels)
   total = Counts(
     np.zeros(num_points, np.int64),
+    np.zeros(num_points, np.int64),
     np.zeros((num_points, num_labels), np.int64),
     np.zeros((num_points, len(group_names())), np.int64),
     {},
     {},
   )
-  for start in range(0, len(shards), _NUM_SHARDS):
-    part = shards[start : start + _NUM_SHARDS]
-    for counts in run(functools.partial(of_shard, work), part):
+  parts = [
+    shards[start : start + _NUM_SHARDS]
+    for start in range(0, len(shards), _NUM_SHARDS)
+  ]
+  bound = caption_labels.WHOLE
+  for part in parts:
+    bound = min(bound, *run(functools.partial(read_captions, work), part))
+  for part in parts:
+    for counts in run(functools.partial(of_shard, work, bound), part):
       total.add(counts)
   return _fields(work, total)
 
 
-def of_shard(work: shard_pass.Work, shard: pool_lib.Shard) -> Counts:
-  """Return the counts of a shard.
+def read_captions(work: shard_pass.Work, shard: pool_lib.Shard) -> int:
+  """Return the bound of a shard's sample; see shares/caption_labels.py.
 
   A curation of an older version, or of other lists, has not looked for them:
   the captions are then read once more, without images.
@@ -127,11 +142,18 @@ def of_shard(work: shard_pass.Work, shard: pool_lib.Shard) -> Counts:
   if not path.exists():
     columns = sorted(caption_labels.COLUMNS & work.pool.columns)
     tables = work.pool.read(shard, columns, max_rows=pool_lib.TEXT_ROWS)
-    caption_labels.write(path, tables)
-  captions = pq.read_table(path)
+    caption_labels.write(path, tables, work.num_sampled)
+  return caption_labels.bound(path)
+
+
+def of_shard(
+  work: shard_pass.Work, bound: int, shard: pool_lib.Shard
+) -> Counts:
+  """Return the counts of a shard, with the sample below a bound."""
+  captions = pq.read_table(work.shares_path(shard))
   step = _identifier(work)
   identified = [work.steps[step].signals[0]] if step else []
-  columns = ["row", "dropped_by", *identified]
+  columns = ["uid", "row", "dropped_by", *identified]
   signals_path = signals.path_of(work.workdir, shard)
   table = pq.read_table(signals_path, columns=columns)
   if len(captions) != len(table):
@@ -141,8 +163,12 @@ def of_shard(work: shard_pass.Work, shard: pool_lib.Shard) -> Counts:
       "file, or give another --workdir"
     )
   dropped = samples.dropped_at(table, list(work.steps))
+  drawn = caption_labels.draws(pool_lib.uids(table), table["row"].to_numpy())
+  is_sampled = np.ones(len(table), bool)
+  if bound < caption_labels.WHOLE:
+    is_sampled = drawn < np.uint64(bound)
   return _counts(
-    dropped,
+    (dropped, is_sampled),
     len(work.steps) + 1,
     captions,
     table[identified[0]] if step else None,
@@ -156,7 +182,7 @@ def _identifier(work: shard_pass.Work) -> str:
 
 
 def _counts(
-  dropped: np.ndarray,
+  pairs: tuple[np.ndarray, np.ndarray],
   num_points: int,
   captions: pa.Table,
   identified: pa.ChunkedArray | None,
@@ -164,15 +190,16 @@ def _counts(
   """Return the counts of the pairs of a shard.
 
   Args:
-    dropped: number of the step that dropped each pair; see samples.dropped_at.
+    pairs: number of the step that dropped each pair (samples.dropped_at), and
+      whether it is in the sample.
     num_points: number of points, P.
     captions: table of shares/caption_labels.py.
     identified: languages that a step identified.
   """
   labels = lexicon.opened().labels
-  column = captions["labels"].combine_chunks()
-  lengths = np.diff(column.offsets.to_numpy())
-  pair_M = np.repeat(np.arange(len(dropped)), lengths)
+  (dropped, is_sampled), sample = pairs, np.flatnonzero(pairs[1])
+  column = captions["labels"].combine_chunks().filter(pa.array(is_sampled))
+  pair_M = np.repeat(sample, np.diff(column.offsets.to_numpy()))
   label_M = column.flatten().to_numpy().astype(np.int64)
   names = group_names()
   group_of = np.array([names.index(group) for group, _ in labels], np.int64)
@@ -180,6 +207,7 @@ def _counts(
   zeroes = np.zeros(len(dropped), np.int64)
   return Counts(
     pairs=_alive(dropped, zeroes, num_points, 1)[:, 0],
+    sampled=_alive(dropped[sample], zeroes[sample], num_points, 1)[:, 0],
     labels=_alive(dropped[pair_M], label_M, num_points, len(labels)),
     groups=_alive(
       dropped[keys // len(names)], keys % len(names), num_points, len(names)
@@ -236,16 +264,36 @@ def _fields(work: shard_pass.Work, total: Counts) -> dict[str, Any]:
   for number, (group, label) in enumerate(labels):
     if total.labels[0, number]:
       by_group[group]["counts"][label] = total.labels[:, number].tolist()
+  if not np.array_equal(total.sampled, total.pairs):
+    for fields in by_group.values():
+      fields["intervals"] = {
+        "any": _intervals(fields["any"], total.sampled),
+        "counts": {
+          label: _intervals(numbers, total.sampled)
+          for label, numbers in fields["counts"].items()
+        },
+      }
   places = by_group.pop(lists.PLACES)
   return {
     "lists": work.shares,
     "sources": lists.sources(),
     "points": [shard_file.READ, *work.steps],
     "pairs": total.pairs.tolist(),
+    "sampled": total.sampled.tolist(),
     "languages": _known(work, total),
     "places": places,
     "terms": by_group,
   }
+
+
+def _intervals(counts: Sequence[int], sampled: np.ndarray) -> list[list[float]]:
+  """Return Wilson's interval of each share; [0, 1] of no pairs."""
+  return [
+    [round(x, 6) for x in intervals.wilson(count, int(num))]
+    if num
+    else [0.0, 1.0]
+    for count, num in zip(counts, sampled, strict=True)
+  ]
 
 
 def _known(work: shard_pass.Work, total: Counts) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from curation.shares import lists
 
 # Rows of each table: of the whole curation, and of a step.
 _NUM_ROWS, _NUM_STEP_ROWS = 10, 5
+# Least change of a share that is shown: half of the last printed digit.
+_LEAST = 5e-5
 _WHOLE = "The pool and the selection"
 _HEADS = ("Languages", "Places", "Demographic terms")
 
@@ -108,7 +110,8 @@ def _tables(
       if before and after is not None:
         share = after / pairs[1] if pairs[1] else 0.0
         row = Row(name, is_any, before / pairs[0], share, before, after)
-        rows.append(row)
+        if abs(row.after - row.before) >= _LEAST:
+          rows.append(row)
     rows.sort(key=lambda row: (-abs(row.after - row.before), row.name))
     shown = sorted(rows[:num_rows], key=lambda row: not row.is_any)
     scale = max((max(r.before, r.after) for r in shown), default=1.0)

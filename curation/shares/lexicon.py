@@ -31,19 +31,22 @@ class _Check:
   """Look again at a caption that has an entry.
 
   Attributes:
-    own: the entry, in the case that it needs.
-    longer: longer entries that are removed before.
+    entry: the entry.
+    longer: words of longer entries that are removed before.
   """
 
-  own: re.Pattern[str]
-  longer: re.Pattern[str] | None
+  entry: lists.Entry
+  longer: tuple[str, ...]
 
   def holds(self, text: str) -> bool:
-    """Return whether the entry is in the text."""
+    """Return whether the entry is in the text, in the case that it needs."""
     text = lists.words(text)
-    if self.longer is not None:
-      text = self.longer.sub(" ", text)
-    return self.own.search(text) is not None
+    if self.longer:
+      text = _pattern(self.longer, re.IGNORECASE).sub(" ", text)
+    names, flags = (self.entry.words,), re.IGNORECASE
+    if self.entry.cased:
+      names, flags = self.entry.cased, re.NOFLAG
+    return _pattern(names, flags).search(text) is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +120,9 @@ def make(entries: Sequence[lists.Entry]) -> Lexicon:
   checks = {}
   for position, entry in enumerate(flat):
     if entry.cased or longer[position]:
-      checks[position] = _check(entry, longer[position])
+      checks[position] = _Check(
+        entry, tuple(sorted(longer[position], key=len, reverse=True))
+      )
   return Lexicon(
     labels=labels,
     digest=record.digest((_VERSION, tuple(entries)))[:16],
@@ -163,8 +168,7 @@ def _parts(words: str) -> set[str]:
     for i in range(len(tokens))
     for j in range(i + 1, len(tokens) + 1)
   }
-  if not words.isascii():
-    # Substrings: only those of scripts without spaces match in a caption.
+  if not matching.is_spaced(words):
     parts |= {
       words[i:j]
       for i in range(len(words))
@@ -173,15 +177,8 @@ def _parts(words: str) -> set[str]:
   return parts - {words}
 
 
-def _check(entry: lists.Entry, longer: set[str]) -> _Check:
-  flags = 0 if entry.cased else re.IGNORECASE
-  return _Check(
-    _pattern(entry.cased or (entry.words,), flags),
-    _pattern(sorted(longer, key=len)[::-1], re.IGNORECASE) if longer else None,
-  )
-
-
-def _pattern(names: Sequence[str], flags: int) -> re.Pattern[str]:
+@functools.cache
+def _pattern(names: tuple[str, ...], flags: int) -> re.Pattern[str]:
   """Return a pattern of names, whole words where they have letters of words."""
   forms = [
     rf"(?<!\w){re.escape(name)}(?!\w)"

@@ -10,6 +10,7 @@ terms   data/terms.json: English words by group (gender, age, ethnicity,
 """
 
 import dataclasses
+import functools
 import importlib.resources
 import json
 import re
@@ -73,6 +74,7 @@ class Entry:
   cased: tuple[str, ...] = ()
 
 
+@functools.cache
 def read() -> tuple[Entry, ...]:
   """Return all entries, sorted; none is twice there."""
   entries: dict[tuple[str, str, str], Entry] = {}
