@@ -6,7 +6,7 @@ and of those after.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from curation.shares import lists
@@ -28,6 +28,7 @@ class Row:
     is_any: whether it is a whole group, as any place.
     before, after: shares in [0, 1].
     num_before, num_after: pairs.
+    interval: of `after`, 95 %; None if all pairs are counted.
     scale: highest share of the table.
   """
 
@@ -37,7 +38,25 @@ class Row:
   after: float
   num_before: int
   num_after: int
+  interval: Sequence[float] | None
   scale: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """Numbers of a label.
+
+  Attributes:
+    name: what is counted.
+    is_any: whether it is a whole group.
+    numbers: pairs at each point, null where they are not known.
+    intervals: of the shares at each point; None if all pairs are counted.
+  """
+
+  name: str
+  is_any: bool
+  numbers: Sequence[int | None]
+  intervals: Sequence[Sequence[float]] | None
 
 
 def panels(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -83,8 +102,20 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
     "Places are territories, by their names in 14 languages and by English"
     " demonyms and capitals. Terms are English; those that are common words"
     " otherwise (black, old) count before a word for people only (old man).",
-    "All pairs are counted, none is estimated.",
+    _of_sample(shares),
   ]
+
+
+def _of_sample(shares: Mapping[str, Any]) -> str:
+  sampled, pairs = shares["sampled"], shares["pairs"]
+  if sampled == pairs:
+    return "All pairs are counted, none is estimated."
+  return (
+    f"Places and terms are counted in the captions of {sampled[0]:,} of the"
+    f" pool's {pairs[0]:,} pairs and {sampled[-1]:,} of the {pairs[-1]:,} kept"
+    " ones, drawn by a hash of their UIDs; in brackets, 95 % intervals (Wilson)"
+    " of the share after."
+  )
 
 
 def _tables(
@@ -94,24 +125,30 @@ def _tables(
   last: int,
   num_rows: int,
 ) -> list[dict[str, Any]]:
-  pairs = (shares["pairs"][first], shares["pairs"][last])
-  places, terms = shares["places"], shares["terms"]
-  counts: tuple[Iterator[tuple[str, bool, Sequence[int | None]]], ...] = (
-    ((n, False, c) for n, c in shares["languages"]["counts"].items()),
-    _of_places(places, names),
-    _of_terms(terms),
-  )
+  languages = [
+    Line(name, False, numbers, None)
+    for name, numbers in shares["languages"]["counts"].items()
+  ]
   tables = []
-  for head, lines in zip(_HEADS, counts, strict=True):
+  for head, num, lines in (
+    (_HEADS[0], shares["pairs"], languages),
+    (_HEADS[1], shares["sampled"], _of_places(shares["places"], names)),
+    (_HEADS[2], shares["sampled"], _of_terms(shares["terms"])),
+  ):
     rows = []
-    for name, is_any, numbers in lines:
-      before, after = numbers[first], numbers[last]
+    for line in lines:
+      before, after = line.numbers[first], line.numbers[last]
       # Before the step that identifies languages they are null.
-      if before and after is not None:
-        share = after / pairs[1] if pairs[1] else 0.0
-        row = Row(name, is_any, before / pairs[0], share, before, after)
-        if abs(row.after - row.before) >= _LEAST:
-          rows.append(row)
+      if not before or after is None or not num[first]:
+        continue
+      share = after / num[last] if num[last] else 0.0
+      interval = line.intervals[last] if line.intervals else None
+      row = Row(
+        *(line.name, line.is_any, before / num[first], share),
+        *(before, after, interval),
+      )
+      if abs(row.after - row.before) >= _LEAST:
+        rows.append(row)
     rows.sort(key=lambda row: (-abs(row.after - row.before), row.name))
     shown = sorted(rows[:num_rows], key=lambda row: not row.is_any)
     scale = max((max(r.before, r.after) for r in shown), default=1.0)
@@ -127,16 +164,21 @@ def _tables(
 
 def _of_places(
   places: Mapping[str, Any], names: Mapping[str, str]
-) -> Iterator[tuple[str, bool, Sequence[int]]]:
-  yield "any place", True, places["any"]
-  for code, numbers in places["counts"].items():
-    yield names.get(code, code), False, numbers
+) -> Iterator[Line]:
+  yield from _of_group("any place", places, lambda code: names.get(code, code))
 
 
-def _of_terms(
-  terms: Mapping[str, Any],
-) -> Iterator[tuple[str, bool, Sequence[int]]]:
+def _of_terms(terms: Mapping[str, Any]) -> Iterator[Line]:
   for group, fields in terms.items():
-    yield f"any of {group}", True, fields["any"]
-    for term, numbers in fields["counts"].items():
-      yield f"{term} ({group})", False, numbers
+    yield from _of_group(f"any of {group}", fields, f"{{}} ({group})".format)
+
+
+def _of_group(
+  whole: str, fields: Mapping[str, Any], name: Callable[[str], str]
+) -> Iterator[Line]:
+  """Yield a line of all labels of a group, and one of each."""
+  intervals = fields.get("intervals")
+  yield Line(whole, True, fields["any"], intervals and intervals["any"])
+  for label, numbers in fields["counts"].items():
+    own = intervals and intervals["counts"][label]
+    yield Line(name(label), False, numbers, own)
