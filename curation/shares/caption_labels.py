@@ -24,7 +24,7 @@ from runtime.storage import whole_files
 # Columns of the pool that are read.
 COLUMNS = frozenset(("text", "language"))
 # Pairs of a pool that are looked at, about, and least number of a shard.
-NUM_SAMPLED, NUM_OF_SHARD = 100_000, 100
+NUM_SAMPLED, NUM_OF_SHARD = 50_000, 100
 # Bound above all hashes.
 WHOLE = 2**64
 _LABELS = pa.list_(pa.uint16())

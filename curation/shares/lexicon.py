@@ -74,9 +74,7 @@ class Lexicon:
     """Return the numbers of each text's labels, ascending: list of uint16."""
     if isinstance(texts, pa.ChunkedArray):
       texts = texts.combine_chunks()
-    matches = self.matcher.match(_plain(texts))
-    text_M = np.repeat(np.arange(len(texts)), np.diff(matches.offsets))
-    ids = matches.ids.astype(np.int64)
+    text_M, ids = self._matches(_plain(texts))
     counts = self.offsets[ids + 1] - self.offsets[ids]
     text_M = np.repeat(text_M, counts)
     first = np.cumsum(counts) - counts
@@ -94,6 +92,22 @@ class Lexicon:
     offsets = np.concatenate(([0], np.cumsum(num_labels))).astype(np.int32)
     values = (keys % len(self.labels)).astype(np.uint16)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+
+  def _matches(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return the text and the words' number of each match: int64 [M] both."""
+    is_ascii = pc.call_function("string_is_ascii", [texts]).fill_null(True)
+    # Entries of scripts without spaces take most of the time.
+    spaced = dataclasses.replace(self.matcher, automaton=None)
+    text_M, ids = [], []
+    is_ascii = is_ascii.to_numpy(zero_copy_only=False)
+    for matcher, mask in ((spaced, is_ascii), (self.matcher, ~is_ascii)):
+      indices = np.flatnonzero(mask)
+      if len(indices):
+        matches = matcher.match(texts.take(pa.array(indices)))
+        text_M.append(np.repeat(indices, np.diff(matches.offsets)))
+        ids.append(matches.ids.astype(np.int64))
+    nothing = np.zeros(0, np.int64)
+    return np.concatenate([nothing, *text_M]), np.concatenate([nothing, *ids])
 
 
 @functools.cache
