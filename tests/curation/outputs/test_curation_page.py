@@ -175,8 +175,9 @@ def test_shows_the_shares_that_changed_most():
 def test_shares_of_a_sample_have_intervals():
   text = curation_page.render(EMPTY | {"shares": shares(sampled=True)}, {}, {})
   assert rows(text, "Step clip")[-1] == (
-    *("XX", "0.07% → 0.15%", "+0.07 points [1.2%, 3.4%]"),
+    *("XX", "0.07% → 0.15%", "+0.07 points"),
   )
+  assert "[1.2\N{NO-BREAK SPACE}%, 3.4\N{NO-BREAK SPACE}%]" in text
   assert "50,000 of the pool&#39;s 100,000 pairs" in text
   assert "All pairs are counted" not in text
 
