@@ -129,6 +129,7 @@ def _tables(
     Line(name, False, numbers, None)
     for name, numbers in shares["languages"]["counts"].items()
   ]
+  is_unknown = shares["languages"]["source"] == "not known"
   tables = []
   for head, num, lines in (
     (_HEADS[0], shares["pairs"], languages),
@@ -157,6 +158,9 @@ def _tables(
         "head": head,
         "rows": [dataclasses.replace(row, scale=scale) for row in shown],
         "num_left": len(rows) - len(shown),
+        "empty": "not known"
+        if head == _HEADS[0] and is_unknown
+        else "no change",
       }
     )
   return tables
