@@ -20,7 +20,8 @@ from PIL import Image  # noqa: E402
 from skimage import data as photos  # noqa: E402
 
 from evaluators.sets import wds  # noqa: E402
-from inference import evaluate_sets, export  # noqa: E402
+from inference import export  # noqa: E402
+from inference.evaluation import evaluate_sets  # noqa: E402
 from tests import runs  # noqa: E402
 from tests.inference import fresh_run  # noqa: E402
 from tests.parity import test_export  # noqa: E402

@@ -4,7 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from inference import heat_pictures
+from inference.explaining import heat_pictures
 from tests.evaluators.robustness import pictures
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from evaluators import embedding, protocols, summary
-from inference import compare, evaluate, evaluate_sets
 from inference import model as model_lib
+from inference.evaluation import compare, evaluate, evaluate_sets
 from input_pipeline import model_inputs
 from tests import runs
 from tests.inference import fresh_run, wds_folders

@@ -1,6 +1,6 @@
 """HTML page of sets by name."""
 
-from inference import evaluation_page
+from inference.evaluation import evaluation_page
 
 
 def test_groups_have_their_gap():

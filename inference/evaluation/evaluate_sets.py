@@ -32,13 +32,13 @@ from evaluators import (
 )
 from evaluators import suite as suite_lib
 from evaluators.sets import audit, datacomp, field_set, resolve
-from inference import (
+from inference import model as model_lib
+from inference.evaluation import (
   class_tables,
   evaluation_page,
   item_files,
   set_measures,
 )
-from inference import model as model_lib
 from input_pipeline import evaluation_split, model_inputs
 from runtime import checks, cluster, provenance
 from runtime.storage import strict_json, whole_files

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from evaluators import saliency
-from inference import explain, explain_page, heat_maps
 from inference import model as model_lib
+from inference.explaining import explain, explain_page, heat_maps
 from input_pipeline.images import image_ops, naflex
 from models import naflex as naflex_tower
 from models.pretrained import mapping

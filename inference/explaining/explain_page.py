@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from inference import heat_pictures
+from inference.explaining import heat_pictures
 from input_pipeline import model_inputs
 from runtime.pages import page
 

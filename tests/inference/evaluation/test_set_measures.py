@@ -8,8 +8,8 @@ import pytest
 from evaluators import embedding, measures
 from evaluators.probes import nearest
 from evaluators.robustness import corruptions
-from inference import evaluate_sets, item_files, set_measures
 from inference import model as model_lib
+from inference.evaluation import evaluate_sets, item_files, set_measures
 from models import dual_encoder
 from tests import runs
 from tests.inference import fresh_run, wds_folders

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evaluators.metrics import paired
-from inference import evaluate_sets, item_files
+from inference.evaluation import evaluate_sets, item_files
 from runtime.storage import strict_json, whole_files
 from training import metrics
 

@@ -18,14 +18,9 @@ from typing import Any
 import numpy as np
 
 from evaluators import embedding_cache
-from inference import (
-  embed,
-  explain_page,
-  heat_maps,
-  heat_pictures,
-  image_files,
-)
+from inference import embed, image_files
 from inference import model as model_lib
+from inference.explaining import explain_page, heat_maps, heat_pictures
 from input_pipeline import faults, model_inputs
 from input_pipeline.images import image_ops, naflex
 from runtime import checks, progress, provenance

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from evaluators import embedding
-from inference import evaluate_sets
+from inference.evaluation import evaluate_sets
 from input_pipeline.storage import files
 from tests import emulators, runs
 from tests.inference import fresh_run, wds_folders

@@ -8,7 +8,7 @@ import pytest
 from configs.parts import sources
 from evaluators import embedding, embedding_cache
 from evaluators.sets import kinds
-from inference import evaluate
+from inference.evaluation import evaluate
 from tests import runs
 from tests.inference import fresh_run, wds_folders
 from training import config as config_lib

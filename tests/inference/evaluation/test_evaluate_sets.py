@@ -10,8 +10,8 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from evaluators import directions, embedding, embedding_cache
-from inference import compare, evaluate_sets
 from inference import model as model_lib
+from inference.evaluation import compare, evaluate_sets
 from tests import runs
 from tests.evaluators import test_results_schema
 from tests.inference import fresh_run, wds_folders
