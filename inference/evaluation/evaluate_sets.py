@@ -22,15 +22,13 @@ import numpy as np
 
 from evaluators import (
   embedding_cache,
-  gallery,
   measures,
   protocols,
-  set_figures,
-  set_gallery,
   set_tables,
   suite_data,
 )
 from evaluators import suite as suite_lib
+from evaluators.figures import gallery, outcomes, set_figures, set_gallery
 from evaluators.sets import audit, datacomp, field_set, resolve
 from inference import model as model_lib
 from inference.evaluation import (
@@ -265,7 +263,7 @@ def _write_details(
   folder: pathlib.Path,
   name: str,
   details: Mapping[str, Any],
-  items: Mapping[str, set_figures.Items],
+  items: Mapping[str, outcomes.Items],
 ) -> None:
   file = name.replace("/", "-")
   for part in ("sets", "items"):

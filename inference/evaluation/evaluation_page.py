@@ -8,7 +8,8 @@ from typing import Any
 
 import jinja2
 
-from evaluators import gallery, set_tables
+from evaluators import set_tables
+from evaluators.figures import gallery
 from evaluators.measures import tables
 from runtime.pages import heat_map, page
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from evaluators import set_figures
+from evaluators.figures import outcomes
 
 _PARTS = {"clusters": "cluster_Q", "strata": "stratum_Q"}
 
 
-def encoded(items: Mapping[str, set_figures.Items]) -> bytes:
+def encoded(items: Mapping[str, outcomes.Items]) -> bytes:
   """Return the content of a file: FIGURE, and FIGURE/keys as JSON."""
   arrays: dict[str, np.ndarray] = {}
   for figure, one in items.items():
@@ -28,13 +28,13 @@ def encoded(items: Mapping[str, set_figures.Items]) -> bytes:
   return buffer.getvalue()
 
 
-def read(path: pathlib.Path) -> dict[str, set_figures.Items]:
+def read(path: pathlib.Path) -> dict[str, outcomes.Items]:
   """Return the figures of a file; ValueError where it is none."""
   try:
     with np.load(path, allow_pickle=False) as file:
       arrays = dict(file)
     return {
-      name.removesuffix("/keys"): set_figures.Items(
+      name.removesuffix("/keys"): outcomes.Items(
         json.loads(keys.tobytes()),
         arrays[name.removesuffix("/keys")],
         *(

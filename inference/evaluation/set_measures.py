@@ -7,7 +7,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluators import embedding, embedding_cache, set_figures, suite_data
+from evaluators import embedding, embedding_cache, suite_data
+from evaluators.figures import outcomes
 from evaluators.measures import MEASURES, measure, why_not
 from evaluators.sets import field_set
 from inference import model as model_lib
@@ -71,7 +72,7 @@ class Embedded:
   opened: field_set.FieldSet
   split: evaluation_split.Split
   embedded: embedding_cache.Embedded
-  outcome: set_figures.Outcome
+  outcome: outcomes.Outcome
 
 
 def run(
@@ -79,7 +80,7 @@ def run(
   one: Embedded,
   cache: embedding_cache.Cache,
   model: model_lib.Model,
-) -> tuple[dict[str, Any], dict[str, set_figures.Items]]:
+) -> tuple[dict[str, Any], dict[str, outcomes.Items]]:
   """Take the measures of a set.
 
   Returns:
@@ -87,7 +88,7 @@ def run(
     and items by "MEASURE/FIGURE".
   """
   records: dict[str, Any] = {}
-  items: dict[str, set_figures.Items] = {}
+  items: dict[str, outcomes.Items] = {}
   context = _context(asked, one, cache, model)
   for name in asked.names:
     reason = why_not(name, one.opened)

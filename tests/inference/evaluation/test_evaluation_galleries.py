@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from evaluators import set_figures, set_gallery, set_tables
+from evaluators import set_tables
+from evaluators.figures import set_figures, set_gallery
 from inference.evaluation import class_tables, evaluation_page
 from tests.evaluators import set_examples
 from tests.training.report import test_report

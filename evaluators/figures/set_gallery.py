@@ -15,7 +15,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from evaluators import directions, embedding, gallery, set_figures
+from evaluators import directions, embedding
+from evaluators.figures import captioned, classified, gallery, outcomes
 from evaluators.metrics import classification, selection
 from evaluators.sets import field_set
 from evaluators.sets import labels as labels_lib
@@ -87,9 +88,9 @@ def image(split: evaluation_split.Split, row: int) -> np.ndarray | None:
 def panels(
   opened: field_set.FieldSet,
   examples: embedding.Examples,
-  embed_texts: set_figures.EmbedTexts,
+  embed_texts: outcomes.EmbedTexts,
   *,
-  outcome: set_figures.Outcome,
+  outcome: outcomes.Outcome,
   image_fn: gallery.ImageFn,
   mesh: jax.sharding.Mesh,
   count: Counts = Counts(),
@@ -115,7 +116,7 @@ def panels(
   if opened.kind == "selection":
     return _selection(images, opened, embed_texts, count.labelled)
   labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
-  zclass_AE = set_figures.class_embeddings(
+  zclass_AE = outcomes.class_embeddings(
     opened.prompts(), len(opened.classes), embed_texts
   )
   images = dataclasses.replace(images, note_fn=_notes(opened, labels))
@@ -245,9 +246,9 @@ class _Targets:
 def _retrieval(
   images: Images,
   examples: embedding.Examples,
-  embed_texts: set_figures.EmbedTexts,
+  embed_texts: outcomes.EmbedTexts,
   *,
-  outcome: set_figures.Outcome,
+  outcome: outcomes.Outcome,
   mesh: jax.sharding.Mesh,
   count: Counts,
 ) -> list[gallery.Panel]:
@@ -265,7 +266,7 @@ def _retrieval(
   made = []
   for language in chosen:
     code = language or next(iter({x for y in examples.texts for x in y}))
-    here = set_figures.captions(examples, code)
+    here = captioned.captions(examples, code)
     prefix = f"{language}/" if language else ""
     made += gallery.make_panels(
       images.name,
@@ -292,7 +293,7 @@ def _retrieval(
 def _selection(
   images: Images,
   opened: field_set.FieldSet,
-  embed_texts: set_figures.EmbedTexts,
+  embed_texts: outcomes.EmbedTexts,
   num_entries: int,
 ) -> list[gallery.Panel]:
   listed = items_lib.read(opened.items)
@@ -437,7 +438,7 @@ def _notes(
   shown = [
     (g, field.replace("_", " "))
     for g, field in enumerate(opened.fields)
-    if field in set_figures.GROUP_FIELDS
+    if field in classified.GROUP_FIELDS
   ]
   return lambda row: ", ".join(
     f"{field} {groups_NG[row, g]}" for g, field in shown
@@ -445,7 +446,7 @@ def _notes(
 
 
 def _embedded(
-  texts: Sequence[str], embed_texts: set_figures.EmbedTexts
+  texts: Sequence[str], embed_texts: outcomes.EmbedTexts
 ) -> np.ndarray:
   """Return the embeddings of texts that may occur twice."""
   distinct = list(dict.fromkeys(texts))

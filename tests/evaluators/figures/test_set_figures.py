@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from evaluators import directions, embedding, set_figures, set_tables
+from evaluators import directions, embedding, set_tables
+from evaluators.figures import set_figures
 from evaluators.metrics import multilabel
 from evaluators.sets import datacomp, field_set
 from runtime import mesh as mesh_lib

@@ -6,13 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from evaluators import (
-  embedding,
-  group_figures,
-  set_figures,
-  suite,
-  summary,
-)
+from evaluators import embedding, suite, summary
+from evaluators.figures import group_figures, set_figures
 from evaluators.metrics import intervals
 from evaluators.sets import field_set
 from runtime import mesh as mesh_lib

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluators import set_figures, set_gallery
+from evaluators.figures import outcomes, set_figures, set_gallery
 from evaluators.sets import labels
 from tests.evaluators import set_examples
 
@@ -30,7 +30,7 @@ def _row(entry):
 def test_the_worst_have_the_lowest_margin(tmp_path):
   opened, examples, _, (even, worst) = _panels("classification", tmp_path)
   label = labels.of_examples(opened, examples.texts, examples.keys).label_N
-  zclass = set_figures.class_embeddings(opened.prompts(), 6, set_examples.embed)
+  zclass = outcomes.class_embeddings(opened.prompts(), 6, set_examples.embed)
   score = examples.zimg_NE @ zclass.T
   own = score[np.arange(len(label)), label]
   others = np.where(np.eye(6, dtype=bool)[label], -np.inf, score)
