@@ -3,7 +3,7 @@
 Queries are sorted by the rank of the right answer (then by a hash of the key)
 and taken at even distances. Hits and misses thus have the same share as in the
 figures, and no query is chosen by hand. Panels of the worst queries come
-beside, and say so. evaluators/set_gallery.py makes those of labelled sets.
+beside, and say so. set_gallery.py makes those of labelled sets.
 """
 
 import dataclasses
