@@ -24,9 +24,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from evaluators import embedding
+from evaluators import embedding, text_batches
 from input_pipeline import evaluation_split, model_inputs
 from input_pipeline.sources import record as record_lib
+from models import dual_encoder
 from runtime import cluster, progress
 from runtime.storage import strict_json, whole_files
 
@@ -61,6 +62,7 @@ class Cache:
     inputs: image protocol and tokenizer of the model.
     embedder: functions of the model.
     params: parameters of the model.
+    text: config of the model's text tower; None: texts keep their padding.
   """
 
   folder: pathlib.Path
@@ -68,6 +70,7 @@ class Cache:
   inputs: model_inputs.ModelInputs
   embedder: embedding.Embedder
   params: Any
+  text: dual_encoder.TextConfig | None = None
 
   def images(
     self,
@@ -145,7 +148,7 @@ class Cache:
     if cluster.on_first(path.is_file):
       return np.load(path, allow_pickle=False)
     tokens_NL = self.inputs.tokenizer(list(texts))
-    z_NE = self.embedder.texts(self.params, tokens_NL)
+    z_NE = text_batches.embed(self.embedder, self.params, tokens_NL, self.text)
     if cluster.is_first():
       path.parent.mkdir(parents=True, exist_ok=True)
       whole_files.write(path, _bytes(lambda file: np.save(file, z_NE)))
