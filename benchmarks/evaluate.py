@@ -11,7 +11,13 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from benchmarks.evaluation import classifier, probe, retrieval, zero_shot
+from benchmarks.evaluation import (
+  classifier,
+  memory,
+  probe,
+  retrieval,
+  zero_shot,
+)
 
 # Name -> function of the peer's interpreter (or None) and rounds; yields rows.
 _PARTS = {
@@ -19,6 +25,7 @@ _PARTS = {
   "retrieval": retrieval.run,
   "zero_shot": zero_shot.run,
   "classifier": classifier.run,
+  "memory": memory.run,
 }
 
 _NAMES = flags.DEFINE_list("parts", list(_PARTS), "Parts to run, in order.")
