@@ -6,6 +6,7 @@ Shape letters as in evaluators/embedding.py; L tokens of the context.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from evaluators import embedding
@@ -39,7 +40,7 @@ def embed(
   # A training loop guards against transfers; this one is intended.
   with jax.transfer_guard("allow"):
     length_N = np.asarray(
-      text_transformer.lengths(tokens_NL, text.pad_id, eot_id)
+      text_transformer.lengths(jnp.asarray(tokens_NL), text.pad_id, eot_id)
     )
   order_N = np.argsort(length_N, kind="stable")
   choices = [*(x for x in _LENGTHS if x < tokens_NL.shape[1])]

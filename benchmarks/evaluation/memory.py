@@ -12,7 +12,6 @@ is loaded; `num_children`, the processes that it has started, should be 0.
 """
 
 import contextlib
-import dataclasses
 import io
 import json
 import multiprocessing
@@ -90,17 +89,13 @@ def _evaluate(folder: pathlib.Path, cores: set[int]) -> dict[str, Any]:
 
 def _write_model(folder: pathlib.Path) -> None:
   """Write a CLIP of random weights as transformers has one."""
-  config = config_lib.checked(clip.get_config("mini").to_dict()).model
-  assert config.image is not None
-  assert config.text is not None
-  tiny = {"depth": 1}
-  config = dataclasses.replace(
-    config,
-    image=dataclasses.replace(
-      config.image, image_size=_SIZE, patch_size=56, **tiny
-    ),
-    text=dataclasses.replace(config.text, **tiny),
-  )
+  recipe = clip.get_config("mini")
+  recipe.data.image_size = _SIZE
+  recipe.model.image.image_size = _SIZE
+  recipe.model.image.patch_size = 56
+  recipe.model.image.depth = recipe.model.text.depth = 1
+  full = config_lib.checked(recipe.to_dict())
+  config = full.model
   params = dual_encoder.init_params(config, jax.random.key(0))
   written = export.write(config, params, "hf")
   folder.mkdir()
@@ -112,7 +107,7 @@ def _write_model(folder: pathlib.Path) -> None:
     lambda: list(_CLASSES),
     folder / "vocabulary",
     languages=("en",),
-    vocab_size=config.text.vocab_size,
-    num_tokens=config.text.num_tokens,
+    vocab_size=full.data.vocab_size,
+    num_tokens=full.data.num_tokens,
   )
   hf_files.write(made, folder)

@@ -108,7 +108,8 @@ def run(peer_python: str | None, num_rounds: int) -> Iterator[dict[str, Any]]:
     folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
     rng, sources = np.random.default_rng(0), photos.read("")
     images = [photos.picture(sources, _SIZE, rng) for _ in range(_NUM_PICTURES)]
-    for name, count in ((_WHOLE_SET, _EXAMPLES.value), (_TRIAL, _NUM_TRIAL)):
+    num_trial = min(_EXAMPLES.value // 2, _NUM_TRIAL)
+    for name, count in ((_WHOLE_SET, _EXAMPLES.value), (_TRIAL, num_trial)):
       peer_sets.write(folder / name, images, count, _CLASSES)
     ask = stack.enter_context(
       peer_sets.peer(python, folder, "zero_shot", "--model=ViT-B-32")
