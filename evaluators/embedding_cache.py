@@ -32,7 +32,7 @@ from runtime import cluster, progress
 from runtime.storage import strict_json, whole_files
 
 # Increased when embeddings of equal inputs change, or a part's layout does.
-VERSION = 1
+VERSION = 2
 # Examples of a part, rounded up to whole batches.
 PART_SIZE = 2048
 
