@@ -132,6 +132,7 @@ def run(
     inputs=inputs,
     embedder=model.make_embedder(batch_size),
     params=model.params,
+    text=model.config.text,
   )
   model_facts = {
     "path": path,
