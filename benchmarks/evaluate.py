@@ -11,12 +11,21 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from benchmarks.evaluation import probe, retrieval
+from benchmarks.evaluation import (
+  classifier,
+  memory,
+  probe,
+  retrieval,
+  zero_shot,
+)
 
 # Name -> function of the peer's interpreter (or None) and rounds; yields rows.
 _PARTS = {
   "probe": lambda peer_python, num_rounds: probe.run(),
   "retrieval": retrieval.run,
+  "zero_shot": zero_shot.run,
+  "classifier": classifier.run,
+  "memory": memory.run,
 }
 
 _NAMES = flags.DEFINE_list("parts", list(_PARTS), "Parts to run, in order.")

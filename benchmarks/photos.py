@@ -75,7 +75,7 @@ def write(
   """
   rng = np.random.default_rng(0)
   pictures = [
-    _picture(photos, size, rng) for _ in range(min(num_examples, _NUM_PICTURES))
+    picture(photos, size, rng) for _ in range(min(num_examples, _NUM_PICTURES))
   ]
   folder.mkdir(parents=True)
   for shard in range(num_shards):
@@ -92,7 +92,7 @@ def write(
   return str(folder / f"{{00000..{num_shards - 1:05}}}.tar")
 
 
-def _picture(
+def picture(
   photos: list[Image.Image], size: tuple[int, int], rng: np.random.Generator
 ) -> bytes:
   width, height = (round(side * rng.uniform(0.9, 1.1)) for side in size)

@@ -25,19 +25,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from evaluators import embedding
+from evaluators import embedding, text_batches
 from input_pipeline import evaluation_split, model_inputs
 from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import folders, remote
+from models import dual_encoder
 from runtime import cluster, long_work, progress
 from runtime.storage import strict_json, whole_files
 
 # Increased when embeddings of equal inputs change, or a part's layout does.
-VERSION = 1
+VERSION = 2
 # Examples of a part, rounded up to whole batches.
 PART_SIZE = 2048
-# Batches of texts between two looks at the clock.
-_NUM_TEXT_BATCHES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +64,7 @@ class Cache:
     inputs: image protocol and tokenizer of the model.
     embedder: functions of the model.
     params: parameters of the model.
+    text: config of the model's text tower; None: texts keep their padding.
   """
 
   folder: pathlib.Path
@@ -72,6 +72,7 @@ class Cache:
   inputs: model_inputs.ModelInputs
   embedder: embedding.Embedder
   params: Any
+  text: dual_encoder.TextConfig | None = None
 
   def images(
     self,
@@ -152,15 +153,12 @@ class Cache:
     path = self.folder / "texts" / f"{_key(facts)}.npy"
     if cluster.on_first(path.is_file):
       return np.load(path, allow_pickle=False)
-    # Whole batches, so that the parts are embedded as all at once would be.
-    step = _NUM_TEXT_BATCHES * self.embedder.batch_size
-    parts = []
     with long_work.progress_line("Embedding texts", len(texts)) as bar:
-      for start in range(0, len(texts), step):
-        tokens_nL = self.inputs.tokenizer(list(texts[start : start + step]))
-        parts.append(self.embedder.texts(self.params, tokens_nL))
-        bar.advance(len(tokens_nL))
-    z_NE = np.concatenate(parts)
+      z_NE = text_batches.embed(
+        *(self.embedder, self.params, self.inputs.tokenizer(list(texts))),
+        self.text,
+        advance=bar.advance,
+      )
     if cluster.is_first():
       path.parent.mkdir(parents=True, exist_ok=True)
       whole_files.write(path, _bytes(lambda file: np.save(file, z_NE)))

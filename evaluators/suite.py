@@ -16,13 +16,12 @@ from evaluators import (
   directions,
   embedding,
   retrieval,
-  set_figures,
-  set_gallery,
   suite_data,
   summary,
   zero_shot,
 )
-from evaluators import gallery as gallery_lib
+from evaluators.figures import gallery as gallery_lib
+from evaluators.figures import outcomes, set_figures, set_gallery
 from evaluators.sets import holdout
 from evaluators.sets import labels as labels_lib
 from input_pipeline import evaluation_split
@@ -85,7 +84,7 @@ def embed(
 def embed_by(
   data: suite_data.Data,
   images_fn: EmbedSplit,
-  texts_fn: set_figures.EmbedTexts,
+  texts_fn: outcomes.EmbedTexts,
 ) -> Embeddings:
   """Embed by functions that may have kept what they embedded before.
 
@@ -202,7 +201,7 @@ def gallery(
     assert labels.label_N is not None  # a set of this kind has labels
     panels += set_gallery.labelled(
       _images(name, data.splits[source], examples, range(len(examples.rows))),
-      set_figures.class_embeddings(
+      outcomes.class_embeddings(
         opened.prompts(), len(opened.classes), embeddings.texts
       ),
       opened.classes,

@@ -5,7 +5,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from evaluators import group_figures, retrieval, zero_shot
+from evaluators import retrieval, zero_shot
+from evaluators.figures import group_figures
 from runtime.storage import strict_json, whole_files
 
 # Group of results.json with the image protocol and the tokenizer.

@@ -20,7 +20,7 @@ def run() -> int:
     raise app.UsageError(
       f"--results must be two folders, as --results=A,B; got {_RESULTS.value}"
     )
-  from inference import compare
+  from inference.evaluation import compare
 
   return compare.run(
     *_RESULTS.value, out=flags.OUT.value, as_json=flags.JSON.value

@@ -72,7 +72,7 @@ def run() -> int:
 def _evaluate() -> int:
   path = flags.model()
   if not (_SUITE.value or _SETS.value):
-    from inference import evaluate
+    from inference.evaluation import evaluate
 
     for flag in (
       *(_DATA_ROOT, flags.BATCH_SIZE, _CACHE_DIR, _NUM_THREADS),
@@ -88,7 +88,7 @@ def _evaluate() -> int:
       protocol=_PROTOCOL.value,
       as_json=flags.JSON.value,
     )
-  from inference import evaluate_sets, set_measures
+  from inference.evaluation import evaluate_sets, set_measures
 
   if flags.CONFIG.value is not None:
     raise app.UsageError(

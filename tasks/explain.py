@@ -20,7 +20,7 @@ FLAGS = (
 def run() -> int:
   """Run --task=explain."""
   path = flags.model()
-  from inference import explain
+  from inference.explaining import explain
 
   return explain.run(
     path,

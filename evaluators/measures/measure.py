@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from evaluators import embedding, set_figures
+from evaluators import embedding
+from evaluators.figures import outcomes
 from evaluators.probes import examples as examples_lib
 from evaluators.sets import field_set
 from evaluators.sets import labels as labels_lib
@@ -30,9 +31,7 @@ class Measured:
   """
 
   record: dict[str, Any]
-  items: Mapping[str, set_figures.Items] = dataclasses.field(
-    default_factory=dict
-  )
+  items: Mapping[str, outcomes.Items] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +85,8 @@ class Context:
 
   opened: field_set.FieldSet
   examples: embedding.Examples
-  outcome: set_figures.Outcome
-  embed_texts: set_figures.EmbedTexts
+  outcome: outcomes.Outcome
+  embed_texts: outcomes.EmbedTexts
   mesh: jax.sharding.Mesh
   scale: float
   features: str
@@ -111,7 +110,7 @@ class Context:
     Args:
       prompts: prompts in the order of `opened.prompts()`, by default those.
     """
-    return set_figures.class_embeddings(
+    return outcomes.class_embeddings(
       prompts or self.opened.prompts(),
       len(self.opened.classes),
       self.embed_texts,

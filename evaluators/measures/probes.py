@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluators import set_figures
+from evaluators.figures import outcomes
 from evaluators.measures import measure
 from evaluators.metrics import classification, intervals
 from evaluators.probes import examples as examples_lib
@@ -113,7 +113,7 @@ def _parts(
   """Return protocol, training and test examples."""
   train, test = context.train(), context.test()
   facts = {
-    "metric_version": set_figures.METRIC_VERSION,
+    "metric_version": outcomes.METRIC_VERSION,
     "features": _FEATURES[context.features],
     "train_digest": train.data,
     "num_train": len(train.examples.keys),
@@ -149,10 +149,8 @@ def _of_predictions(
   return measure.Measured(
     record,
     {
-      "top_1": set_figures.Items(keys, right_N),
-      "mean_per_class": set_figures.Items(
-        keys, right_N, stratum_Q=test.label_N
-      ),
+      "top_1": outcomes.Items(keys, right_N),
+      "mean_per_class": outcomes.Items(keys, right_N, stratum_Q=test.label_N),
     },
   )
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluators import directions, set_figures
+from evaluators import directions
+from evaluators.figures import captioned, outcomes
 from evaluators.measures import measure
 from evaluators.metrics import classification, intervals
 from evaluators.robustness import corruptions as corruptions_lib
@@ -138,15 +139,13 @@ class _Judge:
     """Whether the texts are prompts of classes."""
     return _TOP_1 in self.keys
 
-  def items(self, figure: str, value_Q: np.ndarray) -> set_figures.Items:
+  def items(self, figure: str, value_Q: np.ndarray) -> outcomes.Items:
     """Return values of a figure's queries."""
-    return set_figures.Items(
-      self.keys[figure], value_Q, self.clusters.get(figure)
-    )
+    return outcomes.Items(self.keys[figure], value_Q, self.clusters.get(figure))
 
 
 def _judge(context: measure.Context) -> _Judge:
-  facts = {"metric_version": set_figures.METRIC_VERSION}
+  facts = {"metric_version": outcomes.METRIC_VERSION}
   if context.opened.kind == "classification":
     label_N = context.label_N()
 
@@ -161,7 +160,7 @@ def _judge(context: measure.Context) -> _Judge:
 
     keys = {_TOP_1: context.examples.keys}
     return _Judge(context.opened.prompts(), classified, keys, {}, facts)
-  captions = set_figures.captions(context.examples, _language(context))
+  captions = captioned.captions(context.examples, _language(context))
 
   def retrieved(
     zimg_NE: np.ndarray, changed: Sequence[str]
@@ -216,7 +215,7 @@ def _corrupted(
   return context.changed(name, change).zimg_NE
 
 
-def _interval(item: set_figures.Items, *, is_share: bool = True) -> list[float]:
+def _interval(item: outcomes.Items, *, is_share: bool = True) -> list[float]:
   return intervals.clustered(
     item.value_Q.astype(float), item.cluster_Q, is_share=is_share
   ).tolist()

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluators import set_figures
+from evaluators.figures import outcomes
 from evaluators.measures import measure
 from evaluators.metrics import calibration as calibration_lib
 from evaluators.metrics import classification, intervals, resampling
@@ -50,7 +50,7 @@ def calibration(context: measure.Context) -> measure.Measured:
       f"nll_{name}": intervals.clustered(nll_n, is_share=False).tolist(),
     }
   record["protocol"] = {
-    "metric_version": set_figures.METRIC_VERSION,
+    "metric_version": outcomes.METRIC_VERSION,
     "probabilities": "softmax over classes of similarity / temperature; before "
     "is the model's own logit scale",
     "ece": f"{calibration_lib.NUM_BINS} bins of equal width (arXiv 1706.04599);"
@@ -98,7 +98,7 @@ def geometry(context: measure.Context) -> measure.Measured:
       "alignment": intervals.clustered(gap_P, owner_P, is_share=False).tolist(),
     },
     "protocol": {
-      "metric_version": set_figures.METRIC_VERSION,
+      "metric_version": outcomes.METRIC_VERSION,
       "texts": texts,
       "modality_gap": "distance of the means (arXiv 2203.02053); its interval "
       "resamples images, the texts fixed",

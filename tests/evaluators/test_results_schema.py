@@ -8,7 +8,8 @@ import jsonschema
 import numpy as np
 import pytest
 
-from evaluators import set_figures, suite
+from evaluators import suite
+from evaluators.figures import set_figures
 from evaluators.sets import datacomp
 from tests.evaluators import set_examples, test_suite
 

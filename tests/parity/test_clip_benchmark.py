@@ -4,6 +4,7 @@ import io
 import json
 import pathlib
 import tarfile
+import warnings
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from PIL import Image  # noqa: E402
 from skimage import data as photos  # noqa: E402
 
 from evaluators.sets import wds  # noqa: E402
-from inference import evaluate_sets, export  # noqa: E402
+from inference import export  # noqa: E402
+from inference.evaluation import evaluate_sets  # noqa: E402
 from tests import runs  # noqa: E402
 from tests.inference import fresh_run  # noqa: E402
 from tests.parity import test_export  # noqa: E402
@@ -36,7 +38,7 @@ _PHOTOS = ("astronaut", "chelsea", "coffee", "rocket", "immunohistochemistry")
 NUM_IMAGES = 180
 
 
-def _crops() -> list[bytes]:
+def crops() -> list[bytes]:
   """Return crops of the photos that scikit-image carries, as PNG."""
   rng = np.random.default_rng(0)
   whole = [getattr(photos, name)() for name in _PHOTOS]
@@ -50,7 +52,8 @@ def _crops() -> list[bytes]:
   return made
 
 
-def _write(folder, images, suffix, texts, **files):
+def write_set(folder, images, suffix, texts, **files):
+  """Write PNGs and their labels or captions as a `wds_*` folder."""
   (folder / "test").mkdir(parents=True)
   for name, text in files.items():
     (folder / f"{name}.txt").write_text(text)
@@ -108,7 +111,8 @@ def model(tmp_path_factory):
   return folder / "hf"
 
 
-def _evaluate(model, root, tmp_path):
+def evaluate(model, root, tmp_path):
+  """Return our record of a set."""
   code = evaluate_sets.run(
     str(model),
     suite="",
@@ -126,10 +130,10 @@ def _evaluate(model, root, tmp_path):
 
 
 def test_classification(model, tmp_path):
-  images, rng = _crops(), np.random.default_rng(1)
+  images, rng = crops(), np.random.default_rng(1)
   labels = rng.choice(LABELS, NUM_IMAGES)
   root = tmp_path / "wds_crops"
-  _write(
+  write_set(
     root,
     images,
     "cls",
@@ -139,7 +143,7 @@ def test_classification(model, tmp_path):
       wds.TEMPLATES[:-4]: "\n".join(TEMPLATES),
     },
   )
-  ours = _evaluate(model, root, tmp_path)
+  ours = evaluate(model, root, tmp_path)
   peer = _Peer(model)
   classifier = zeroshot_classification.zero_shot_classifier(
     peer, peer.tokens, CLASSES, list(TEMPLATES), "cpu", amp=False
@@ -154,44 +158,50 @@ def test_classification(model, tmp_path):
   logits, target = zeroshot_classification.run_classification(
     peer, classifier, batches, "cpu", amp=False
   )
+  check(ours, logits, target)
+  similarity = similarities(tmp_path, len(CLASSES), len(TEMPLATES))
+  np.testing.assert_allclose(100 * similarity, logits, atol=1e-4, rtol=0)
+
+
+def check(ours, logits, target):
+  """Assert figures equal to those that CLIP_benchmark takes of its logits."""
   # Its own `accuracy` cannot be called with NumPy 2.4.
   best = logits.topk(5, dim=1).indices == target[:, None]
   assert ours["top_1"] == best[:, 0].double().mean().item()
   assert ours["top_5"] == best.any(dim=1).double().mean().item()
-  with pytest.warns(UserWarning, match="classes not in y_true"):
+  with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "y_pred contains classes not in y_true")
     balanced = zeroshot_classification.balanced_accuracy_score(
       target, logits.argmax(axis=1)
     )
   assert ours["mean_per_class"] == pytest.approx(balanced, abs=1e-9)
   assert 0.02 < ours["top_1"] < ours["top_5"] < 0.98
-  similarity = _similarities(tmp_path, len(CLASSES))
-  np.testing.assert_allclose(100 * similarity, logits, atol=1e-4, rtol=0)
 
 
-def _similarities(tmp_path, num_classes):
+def similarities(tmp_path, num_classes, num_templates):
   """Return cosines of the embeddings that our evaluation has kept."""
   cache = tmp_path / "cache" / "embeddings"
   (images,) = list(cache.rglob("*.npz"))
   (texts,) = list(cache.rglob("*.npy"))
   with np.load(images) as part:
     zimg = part["zimg_NE"]
-  ztxt = np.load(texts).reshape(num_classes, len(TEMPLATES), -1).mean(axis=1)
+  ztxt = np.load(texts).reshape(num_classes, num_templates, -1).mean(axis=1)
   return zimg @ (ztxt / np.linalg.norm(ztxt, axis=1, keepdims=True)).T
 
 
 def test_retrieval(model, tmp_path):
-  images = _crops()[:50]
+  images = crops()[:50]
   # Short: texts that are cut to equal tokens would be tied.
   texts = [[f"{i}{'abcde'[k]}" for k in range(1 + i % 5)] for i in range(50)]
   root = tmp_path / "wds_views"
-  _write(
+  write_set(
     root,
     images,
     "txt",
     ["\n".join(some).encode() for some in texts],
     **{wds.TYPE[:-4]: "retrieval"},
   )
-  ours = _evaluate(model, root, tmp_path)
+  ours = evaluate(model, root, tmp_path)
   peer = _Peer(model)
   batches = [
     (

@@ -14,7 +14,8 @@ from typing import Any
 
 import jinja2
 
-from evaluators import gallery, group_figures, summary
+from evaluators import summary
+from evaluators.figures import gallery, group_figures
 from input_pipeline import model_inputs
 from runtime.pages import page
 from runtime.storage import whole_files

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from evaluators import gallery
+from evaluators.figures import gallery
 from input_pipeline import model_inputs
 from input_pipeline.images import image_protocols
 from input_pipeline.tokenizers import bytes as bytes_lib
