@@ -20,6 +20,7 @@ from tasks import (
   plan,
   prepare,
   search,
+  sweep,
   train,
 )
 
@@ -35,4 +36,5 @@ TASKS: Mapping[str, types.ModuleType] = {
   "prepare": prepare,
   "inspect-data": inspect_data,
   "plan": plan,
+  "sweep": sweep,
 }

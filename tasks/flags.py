@@ -40,6 +40,9 @@ BATCH_SIZE = flags.DEFINE_integer(
 ENGINE = flags.DEFINE_string(
   "engine", "processes", "Place of the work: inline, processes or ray."
 )
+DRY_RUN = flags.DEFINE_bool(
+  "dry_run", False, "Show what would be run, and run nothing."
+)
 
 _SETS = (
   "is gone: --config.evaluate.sets={} evaluates nothing, and a config file"
