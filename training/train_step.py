@@ -45,7 +45,7 @@ class StepProgram:
   """
 
   step: TrainStep
-  numbers: Callable[[], dict[str, jax.Array]]
+  numbers: Callable[[], dict[str, Any]]
   state: train_state.TrainState
   batch: Any
   batch_of: Callable[[dict[str, Any]], Any]
@@ -191,7 +191,7 @@ def make_train_step(
   return step
 
 
-def _numbers(config: config_lib.Config) -> dict[str, jax.Array]:
+def _numbers(config: config_lib.Config) -> dict[str, Any]:
   """Return numbers of a config that need no program of their own."""
   return {
     "learning_rate": jnp.float32(config.optimizer.learning_rate),

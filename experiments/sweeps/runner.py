@@ -144,9 +144,7 @@ class Runner:
       return True
     if record["state"] == records.FAILED and record["time"] >= self._since:
       return True  # in this sweep, or one beside it
-    return until is not None and (
-      self._step(trial) >= until and record["state"] == records.PAUSED
-    )
+    return until is not None and self._step(trial) >= until
 
   def _started(
     self, trial: trials_lib.Trial, slot: slots.Slot, until: int | None

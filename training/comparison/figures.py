@@ -49,19 +49,21 @@ def at_step(lines: Sequence[Mapping[str, Any]], step: int) -> dict[str, float]:
     step: those of later steps do not count.
   """
   figures: dict[str, float] = {}
-  losses = []
+  losses: dict[int, float] = {}
   for line in lines:
     if line["step"] > step:
       continue
     for name, value in line.items():
       if not isinstance(value, int | float) or name == "step":
         continue
-      if name == LOSS and line["step"] > (1 - _LAST_PART) * step:
-        losses.append(value)
+      if name == LOSS:
+        losses[line["step"]] = float(value)
       if name.split("/")[0] not in ("train", "compile", "time", "data"):
         figures[name] = float(value)
   if losses:
-    figures = {LOSS: statistics.fmean(losses)} | figures
+    first = (1 - _LAST_PART) * max(losses)
+    last = [value for at, value in losses.items() if at > first]
+    figures = {LOSS: statistics.fmean(last)} | figures
   return figures
 
 
