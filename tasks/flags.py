@@ -40,6 +40,12 @@ BATCH_SIZE = flags.DEFINE_integer(
 ENGINE = flags.DEFINE_string(
   "engine", "processes", "Place of the work: inline, processes or ray."
 )
+FIGURE = flags.DEFINE_string(
+  "figure",
+  "",
+  "Figure that ranks runs, as train/loss (the default of --task=sweep) or"
+  " holdout/image_to_text/R@1.",
+)
 DRY_RUN = flags.DEFINE_bool(
   "dry_run", False, "Show what would be run, and run nothing."
 )

@@ -40,9 +40,6 @@ _INDEX = absl_flags.DEFINE_integer(
   "Number of the only trial to run, from 0 on, as that of a Slurm array.",
   lower_bound=0,
 )
-_FIGURE = absl_flags.DEFINE_string(
-  "figure", "train/loss", "Figure that --rungs ranks trials by."
-)
 _RUNGS = absl_flags.DEFINE_list(
   "rungs",
   [],
@@ -54,7 +51,7 @@ _KEEP = absl_flags.DEFINE_float(
 )
 FLAGS = [
   *(flags.CONFIG, flags.WORKDIR, _STUDY, _FILTER, flags.DRY_RUN, _KEEP_GOING),
-  *(_MAX_PARALLEL, _INDEX, _FIGURE, _RUNGS, _KEEP, flags.JSON),
+  *(_MAX_PARALLEL, _INDEX, flags.FIGURE, _RUNGS, _KEEP, flags.JSON),
 ]
 _FIELD = re.compile(r"--?sweep\.([^=]+)(?==|$)")
 _fields: dict[str, absl_flags.FlagHolder] = {}
@@ -83,7 +80,7 @@ def run() -> int:
   steps = _rungs()
   if _INDEX.value is not None and (_FILTER.value or steps):
     raise app.UsageError("--index runs one trial: give no --filter or --rungs")
-  if not steps and (_FIGURE.present or _KEEP.present):
+  if not steps and (flags.FIGURE.present or _KEEP.present):
     raise app.UsageError("--figure and --keep need --rungs beside them")
   from experiments.sweeps import halving, sweep
 
@@ -99,7 +96,9 @@ def run() -> int:
       keep_going=_KEEP_GOING.value,
       max_parallel=_MAX_PARALLEL.value,
       index=_INDEX.value,
-      rungs=halving.Halving(_FIGURE.value, steps, _KEEP.value)
+      rungs=halving.Halving(
+        flags.FIGURE.value or "train/loss", steps, _KEEP.value
+      )
       if steps
       else None,
       as_json=flags.JSON.value,

@@ -95,19 +95,29 @@ def spread(values: Sequence[float]) -> dict[str, float | int | None]:
 
 
 def shown(figure: Mapping[str, Any] | None) -> str:
-  """Return a figure of `spread` as "0.412 ± 0.010 (3)"."""
+  """Return a figure of `spread` for a table.
+
+  >>> shown({"mean": 0.4123, "std": 0.01, "n": 3})
+  '0.412 ± 0.010 (3)'
+  """
   if figure is None:
     return ""
-  if figure["std"] is None:
-    return number(figure["mean"])
-  return f"{number(figure['mean'])} ± {number(figure['std'])} ({figure['n']})"
+  mean, std = figure["mean"], figure["std"]
+  if std is None:
+    return number(mean)
+  text = f"{std:.3f}" if _is_plain(mean) else number(std)
+  return f"{number(mean)} ± {text} ({figure['n']})"
 
 
 def number(value: float | None) -> str:
   """Return a figure with its significant digits, "" for None."""
   if value is None:
     return ""
-  return f"{value:.4g}" if abs(value) >= 10 or not value else f"{value:.3f}"
+  return f"{value:.3f}" if _is_plain(value) else f"{value:.4g}"
+
+
+def _is_plain(value: float) -> bool:
+  return value == 0 or 0.001 <= abs(value) < 10
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
