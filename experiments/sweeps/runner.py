@@ -80,7 +80,7 @@ class Runner:
     trials: Sequence[trials_lib.Trial],
     *,
     until: int | None = None,
-    all_trials: Sequence[trials_lib.Trial] = (),
+    all_trials: Sequence[trials_lib.Trial] | None = None,
     more: Callable[[int], Sequence[trials_lib.Trial]] = _none,
   ) -> Iterator[trials_lib.Trial]:
     """Run trials in their order; yield each as it ends.
@@ -99,7 +99,7 @@ class Runner:
     """
     waiting = list(trials)
     free = list(self._slots)
-    counted = all_trials or trials
+    counted = trials if all_trials is None else all_trials
     self._done_before = self._done_before or self._units(counted)
     try:
       while True:

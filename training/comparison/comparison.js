@@ -60,7 +60,7 @@ function draw(chart, holder) {
   }).filter(line => line.points.length);
   const svg = element("svg", {viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": chart.name}, holder);
   const readout = element("div", {class: "readout"}, holder);
-  if (!lines.length) { readout.textContent = "no values on this axis"; return; }
+  if (!lines.length) { element("text", {x: LEFT, y: H / 2}, svg, "no values on this axis"); return; }
   const f = log.checked ? Math.log10 : v => v;
   const xs = lines.flatMap(l => l.points.map(p => p[0])), ys = lines.flatMap(l => l.points.map(p => f(p[1])));
   const range = v => v.reduce(([a, b], x) => [Math.min(a, x), Math.max(b, x)], [Infinity, -Infinity]);
@@ -87,11 +87,20 @@ function draw(chart, holder) {
     const x = Math.min(Math.max(at, x0), x1);
     cursor.setAttribute("x1", X(x)); cursor.setAttribute("x2", X(x)); cursor.setAttribute("visibility", "visible");
     readout.replaceChildren();
-    element("span", {}, readout, `${short(x)} ${axis.value === "flops" ? "FLOPs" : axis.value}`);
+    // On the side of the chart where the pointer is not.
+    readout.style.cssText = at > (x0 + x1) / 2 ? `left: ${LEFT}px` : "right: 24px";
+    element("div", {}, readout, `${short(x)} ${axis.value === "flops" ? "FLOPs" : axis.value}`);
+    near.sort((a, b) => b[1][1] - a[1][1]);
     for (const [line, point] of near) {
       const run = data.runs[line.run];
-      element("span", {style: `color: ${color(run.group)}`}, readout, `${run.name} ${short(point[1])}`);
+      const row = element("div", {style: `color: ${color(run.group)}`}, readout);
+      element("span", {}, row, run.name);
+      element("span", {}, row, short(point[1]));
     }
+  };
+  svg.onmouseleave = () => {
+    readout.replaceChildren();
+    cursor.setAttribute("visibility", "hidden");
   };
 }
 

@@ -165,7 +165,7 @@ def difference(group: Mapping[str, Any]) -> tuple[str, str]:
     return "", ""
   low, high = test["interval"]
   text = f"{test['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
-  return text, "" if test["p"] is None else f"{test['p']:.3f}"
+  return text, figures_lib.p_value(test["p"])
 
 
 def _row(run_: runs_lib.Run, fields: Sequence[str]) -> dict[str, Any]:

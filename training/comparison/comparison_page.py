@@ -54,6 +54,7 @@ def _template() -> jinja2.Template:
       "number": figures_lib.number,
       "spread": figures_lib.shown,
       "value": lambda fields, name: fields.get(name, ""),
+      "p_value": figures_lib.p_value,
       "signed": lambda x: f"{x:+.3f}",
     },
   )

@@ -116,6 +116,13 @@ def number(value: float | None) -> str:
   return f"{value:.3f}" if _is_plain(value) else f"{value:.4g}"
 
 
+def p_value(p: float | None) -> str:
+  """Return a p-value for a table, "" for None."""
+  if p is None:
+    return ""
+  return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def _is_plain(value: float) -> bool:
   return value == 0 or 0.001 <= abs(value) < 10
 

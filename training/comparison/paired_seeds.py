@@ -30,7 +30,7 @@ def compare(
     differences are equal.
 
   >>> compare({"0": 0.1, "1": 0.2, "2": 0.3}, {"0": 0.2, "1": 0.4, "2": 0.6})
-  {'n': 3, 'difference': 0.2, 'interval': [-0.048..., 0.448...], 'p': 0.074...}
+  {'n': 3, 'difference': 0.20..., 'interval': [-0.04..., 0.44...], 'p': 0.07...}
   """
   shared = [seed for seed in a if seed in b]
   if len(shared) < 2:

@@ -52,17 +52,19 @@ class Run:
     is_last = self.step >= self.fields["total_steps"]
     return is_last and (self.folder / workdir.RESULTS).exists()
 
-  def hours(self, steps: np.ndarray) -> np.ndarray:
+  def hours(self, steps: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return hours of training until steps, evaluation and saving left out.
 
     NaN where the run did not last long enough for a rate.
     """
+    steps = np.asarray(steps, float)
     at, rates = self.rates
     if not len(at):
       return np.full(len(steps), np.nan)
     # A rate is the mean since the start.
     rate = np.interp(steps, at, rates)
-    return steps * self.fields["batch_size"] / rate / _SECONDS_PER_HOUR
+    hours = steps * self.fields["batch_size"] / rate / _SECONDS_PER_HOUR
+    return np.maximum.accumulate(hours)
 
 
 def find(patterns: Sequence[str]) -> list[pathlib.Path]:
