@@ -13,10 +13,12 @@ one is right.
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import json
 import pathlib
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -73,6 +75,8 @@ class Cache:
     name: str,
     split: evaluation_split.Split,
     source: Mapping[str, Any],
+    *,
+    facts: Mapping[str, Any] = types.MappingProxyType({}),
   ) -> Embedded:
     """Return the embedded examples of a split, embedding what is missing.
 
@@ -82,6 +86,8 @@ class Cache:
       name: name of the set, for progress and messages.
       split: opened examples.
       source: section of their source: the captions depend on it.
+      facts: what else decides the embeddings: features of the embedder that
+        are not the model's own, and `split.change`, by name.
 
     Raises:
       ValueError: an example or an embedding cannot be used.
@@ -93,8 +99,9 @@ class Cache:
       "model": self.model,
       "runtime": runtime_facts(),
       "image_protocol": model_inputs.protocol_facts(self.inputs.image_protocol),
-      "data": split.fingerprint(),
+      "data": split.state(),
       "source": dict(source),
+      **facts,
     }
     folder = self.folder / _key(facts)
     size = -(-PART_SIZE // self.embedder.batch_size) * self.embedder.batch_size
@@ -114,14 +121,17 @@ class Cache:
         bar = progress.Progress(f"Embedding {name}", num_new)
         stack.enter_context(bar)
       for start in missing:
-        rows = _Rows(records, range(start, start + sizes[start]))
+        rows = range(start, start + sizes[start])
+        digested = _Digested(records)
         # A view of records has all that a split reads.
-        view = dataclasses.replace(split, records=rows)  # pyrefly: ignore
-        part = self.embedder.split(self.params, view)
+        view = dataclasses.replace(split, records=digested)  # pyrefly: ignore
+        part = self.embedder.split(self.params, view, rows=rows)
+        content = digested.content(rows)
+        cluster.on_first(
+          functools.partial(_write, _part(folder, start), part, start, content)
+        )
         if bar is not None:
-          _write(_part(folder, start), part, rows.content())
           bar.advance(sizes[start])
-    cluster.on_first(lambda: True)  # the last part is on the disk
     return _read([_part(folder, x) for x in starts], starts, num_new)
 
   def texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -167,18 +177,18 @@ def runtime_facts() -> dict[str, str]:
   return {"jax": jax.__version__, "platform": jax.devices()[0].device_kind}
 
 
-class _Rows:
-  """Consecutive records of others, whose content is digested as it is read."""
+class _Digested:
+  """Records of others, whose content is digested as it is read."""
 
-  def __init__(self, records: record_lib.Records, rows: range):
-    self._records, self._rows = records, rows
+  def __init__(self, records: record_lib.Records):
+    self._records = records
     self._digests: dict[int, bytes] = {}
 
   def __len__(self) -> int:
-    return len(self._rows)
+    return len(self._records)
 
   def __getitem__(self, index: int) -> record_lib.Record:
-    record = self._records[self._rows[index]]
+    record = self._records[index]
     digest = hashlib.blake2b(record.image, digest_size=16)
     digest.update(repr(sorted(record.texts.items())).encode())
     self._digests[index] = digest.digest()
@@ -187,9 +197,16 @@ class _Rows:
   def __getattr__(self, name: str) -> Any:
     return getattr(self._records, name)
 
-  def content(self) -> bytes:
-    """Return the digests of all records in order, 0 for one left out."""
-    return b"".join(self._digests.get(i, bytes(16)) for i in range(len(self)))
+  def content(self, rows: range) -> bytes:
+    """Return the digests of records in order, 0 for one that none could read.
+
+    Each process has those that it read, and all call this.
+    """
+    digests: dict[int, str] = {}
+    own = {row: digest.hex() for row, digest in self._digests.items()}
+    for rows_and_digests in cluster.gather(lambda: [*own.items()]):
+      digests |= dict(rows_and_digests)
+    return b"".join(bytes.fromhex(digests.get(x, "00" * 16)) for x in rows)
 
 
 def _key(facts: Mapping[str, Any]) -> str:
@@ -202,7 +219,7 @@ def _part(folder: pathlib.Path, start: int) -> pathlib.Path:
 
 
 def _write(
-  path: pathlib.Path, part: embedding.Examples, content: bytes
+  path: pathlib.Path, part: embedding.Examples, start: int, content: bytes
 ) -> None:
   named = json.dumps([part.keys, [dict(texts) for texts in part.texts]])
   whole_files.write(
@@ -211,7 +228,7 @@ def _write(
       lambda file: np.savez(
         file,
         zimg_NE=part.zimg_NE,
-        rows=np.array(part.rows, np.int64),
+        rows=np.array(part.rows, np.int64) - start,
         named=np.frombuffer(named.encode(), np.uint8),
         content=np.frombuffer(content, np.uint8),
       )

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from evaluators.measures import tables
+
 # Figures of a table, in its order.
 FIGURES = (
   *("top_1", "top_5", "mean_per_class", "macro_f1", "mean_ap"),
@@ -37,6 +39,12 @@ def markdown(results: Mapping[str, Any]) -> str:
           f" {' to '.join(map(number, bounds)) if bounds else ''} |"
           f" {'' if chance is None else number(chance)} | {size} |"
         )
+    for row in tables.rows(record):
+      lines.append(
+        f"| {name} | {row.measure}: {row.figure} | {row.value:.3f} |"
+        f" {' to '.join(f'{x:.3f}' for x in row.interval or ())} |"
+        f" {'' if row.chance is None else f'{row.chance:.3f}'} | |"
+      )
   means = results.get("means", ())
   if means:
     lines += ["", "| mean of main metrics | value | sets |", "|---|---|---|"]

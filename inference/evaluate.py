@@ -1,12 +1,25 @@
-"""Evaluation of a model on the sets of a config, without training."""
+"""Evaluation of a model on the sets of a config, without training.
 
+What was embedded stays below data.cache_dir: a second evaluation, by another
+config too, embeds what is new alone, and one that was killed goes on.
+"""
+
+import dataclasses
 import pathlib
+from typing import Any
 
 import jax
 
-from evaluators import suite, suite_data, summary
+from evaluators import (
+  embedding,
+  embedding_cache,
+  suite,
+  suite_data,
+  summary,
+)
+from evaluators.sets import holdout
 from inference import model as model_lib
-from input_pipeline import ledger, pipeline
+from input_pipeline import evaluation_split, ledger, pipeline
 from runtime import cluster
 from runtime.storage import strict_json
 from training import config as config_lib
@@ -68,12 +81,37 @@ def run(
     )
 
   data = cluster.first_then_all(load)
-  embedder = model.make_embedder(config.evaluate.batch_size)
+  cache = embedding_cache.Cache(
+    folder=pathlib.Path(config.data.cache_dir) / "embeddings",
+    model=embedding_cache.model_digest(model.config, model.params),
+    inputs=data.inputs,
+    embedder=model.make_embedder(config.evaluate.batch_size),
+    params=model.params,
+  )
+
+  def embed_split(
+    source: suite_data.Source, split: evaluation_split.Split
+  ) -> embedding.Examples:
+    facts = _facts(source, config.data)
+    return cache.images(data.name_of(source), split, facts).examples
+
   with jax.set_mesh(model.mesh):
-    results = suite.run(data, embedder, model.params)
+    embeddings = suite.embed_by(data, embed_split, cache.texts)
+    results = suite.score(data, embeddings, model.mesh)
   if cluster.is_first():
     folder = pathlib.Path(out or path)
     folder.mkdir(parents=True, exist_ok=True)
     summary.write_results(folder / workdir.RESULTS, results)
     print(strict_json.dumps(results) if as_json else summary.table(results))
   return 0
+
+
+def _facts(
+  source: suite_data.Source, data: pipeline.DataConfig
+) -> dict[str, Any]:
+  """Return what the examples of one source depend on beside its files."""
+  if isinstance(source, holdout.HeldOut):
+    (name,) = source.names
+    section = dataclasses.asdict(data.sources[name])
+    return {"holdout": source.share, "source": section}
+  return dataclasses.asdict(source)

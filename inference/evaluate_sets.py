@@ -17,13 +17,17 @@ from typing import Any
 
 import jax
 
-from evaluators import embedding_cache, set_figures, set_tables
+from evaluators import (
+  embedding_cache,
+  measures,
+  set_figures,
+  set_tables,
+  suite_data,
+)
 from evaluators.sets import audit, datacomp, field_set, resolve
-from inference import evaluation_page, item_files
+from inference import evaluation_page, item_files, set_measures
 from inference import model as model_lib
-from input_pipeline import evaluation_split, sources
-from input_pipeline.sources import record as record_lib
-from input_pipeline.sources import source_config
+from input_pipeline import evaluation_split
 from runtime import checks, cluster, provenance
 from runtime.storage import strict_json, whole_files
 from training import metrics
@@ -54,6 +58,7 @@ def run(
   cache_dir: str,
   batch_size: int,
   num_threads: int,
+  asked: set_measures.Measures = set_measures.Measures(),
   as_json: bool = False,
 ) -> int:
   """Evaluate the model at `path` on sets; write the folder `out`.
@@ -67,6 +72,7 @@ def run(
     cache_dir: folder of indices and embeddings.
     batch_size: images that are embedded at once.
     num_threads: threads that decode images.
+    asked: measures of the sets beyond their own figures.
     as_json: print results.json instead of tables.
 
   Raises:
@@ -76,29 +82,32 @@ def run(
   if not out:
     raise ValueError("--out is missing: --out=FOLDER of the results")
   checks.at_least("--batch_size", batch_size, 1)
+  asked.check()
   folder, cache = pathlib.Path(out), pathlib.Path(cache_dir)
   opened = cluster.first_then_all(
     lambda: resolve.resolve(suite, names, data_root, cache_dir=cache_dir)
   )
-  records_of = cluster.first_then_all(
-    lambda: {name: _open(one, cache) for name, one in opened.items()}
-  )
+  measures.check(asked.names, opened)
   reports = cluster.first_then_all(lambda: _audit(opened, cache))
   model = model_lib.load(path)
   inputs = model.make_inputs()
-  ready = {
-    name: _Set(
-      one,
-      evaluation_split.Split(
-        records_of[name],
-        inputs.image_protocol,
-        num_threads,
-        f"{_SECTION}={name}",
-      ),
-      reports[name],
-    )
-    for name, one in opened.items()
-  }
+  ready = cluster.first_then_all(
+    lambda: {
+      name: _Set(
+        one,
+        evaluation_split.open_source(
+          suite_data.source_of(one),
+          protocol=inputs.image_protocol,
+          num_threads=num_threads,
+          cache_dir=cache,
+          name=name,
+          section=_SECTION,
+        ),
+        reports[name],
+      )
+      for name, one in opened.items()
+    }
+  )
   embeddings = embedding_cache.Cache(
     folder=cache / "embeddings",
     model=embedding_cache.model_digest(model.config, model.params),
@@ -125,7 +134,13 @@ def run(
       outcome = set_figures.evaluate(
         one.opened, embedded.examples, embeddings.texts, model.mesh
       )
-    records[name] = outcome.record
+      measured, items = set_measures.run(
+        asked,
+        set_measures.Embedded(one.opened, one.split, embedded, outcome),
+        embeddings,
+        model,
+      )
+    records[name] = outcome.record | measured
     records[name]["protocol"] |= {
       "image_protocol": inputs.facts()["image_protocol"],
       "dtype": model.config.dtype,
@@ -147,7 +162,7 @@ def run(
       "audit": {"warnings": one.report.warnings, **one.report.facts},
     }
     if cluster.is_first():
-      _write_details(folder, name, details[name], outcome)
+      _write_details(folder, name, details[name], {**outcome.items, **items})
     metrics.say(f"{name}: {set_tables.line(records[name])}")
   results = {
     **records,
@@ -191,35 +206,15 @@ def _audit(
   return reports
 
 
-def _open(
-  opened: field_set.FieldSet, cache_dir: pathlib.Path
-) -> record_lib.Records:
-  source = source_config.SourceConfig(**opened.source)
-  context = source_config.SourceContext(
-    # No set is drawn, which alone asks for a size.
-    *(opened.name, cache_dir),
-    image_size=1,
-    section=_SECTION,
-  )
-  records = sources.FORMATS[source.format].open_split(
-    source, source.split, context
-  )
-  if not len(records):
-    raise ValueError(f"{_SECTION}={opened.name} has no examples")
-  return records
-
-
 def _write_details(
   folder: pathlib.Path,
   name: str,
   details: Mapping[str, Any],
-  outcome: set_figures.Outcome,
+  items: Mapping[str, set_figures.Items],
 ) -> None:
   file = name.replace("/", "-")
   for part in ("sets", "items"):
     (folder / part).mkdir(parents=True, exist_ok=True)
   text = strict_json.dumps(details, indent=2)
   whole_files.write(folder / "sets" / f"{file}.json", f"{text}\n".encode())
-  whole_files.write(
-    folder / "items" / f"{file}.npz", item_files.encoded(outcome.items)
-  )
+  whole_files.write(folder / "items" / f"{file}.npz", item_files.encoded(items))

@@ -60,6 +60,7 @@ def _set(
     "best": ordered[max(_NUM_CLASSES, len(ordered) - _NUM_CLASSES) :][::-1],
     "confused": details.get("most_confused", ())[:_NUM_PAIRS],
     "groups": details.get("groups", {}),
+    "gaps": details.get("gaps", {}),
   }
 
 

@@ -6,6 +6,7 @@ resumed run's lines equal an unbroken one's to the byte; times have lines of
 their own.
 """
 
+import collections
 import contextlib
 import pathlib
 import sys
@@ -22,6 +23,8 @@ from runtime.storage import jsonl
 _LOG_SECONDS = 30.0
 # Prefix of the keys of training lines; keys of times start with "time/".
 _TRAIN = "train/"
+# Steps whose times are kept.
+_NUM_ENDS = 65
 
 
 class Writer:
@@ -101,10 +104,13 @@ class Progress:
     self._paused = 0.0
     self._shown = self._started if self._is_terminal else 0.0
     self._open_line = False
+    # Times of the last steps, pauses left out.
+    self._ends: collections.deque[float] = collections.deque(maxlen=_NUM_ENDS)
 
   def update(self, step: int, loss: float) -> None:
     """Show the metrics of a step, at most ten times a second."""
     now = time.monotonic()
+    self._ends.append(now - self._paused)
     wait = 0.1 if self._is_terminal else _LOG_SECONDS
     if now - self._shown < wait and step != self._total_steps:
       return
@@ -126,6 +132,16 @@ class Progress:
     """Return the mean rate since the start, pauses left out."""
     seconds = time.monotonic() - self._started - self._paused
     return (step - self._first_step) * self._batch_size / max(seconds, 1e-9)
+
+  def step_seconds(self) -> float:
+    """Return the mean time of the last steps, 0 before the first.
+
+    The first one, which waits for the loader to start, counts only if alone.
+    """
+    if not self._ends:
+      return 0.0
+    first, last, num = self._ends[0], self._ends[-1], len(self._ends) - 1
+    return (last - first) / num if num else last - self._started
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:

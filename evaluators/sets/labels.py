@@ -33,6 +33,10 @@ from input_pipeline.storage import (
 
 # Members of a sample that are not read: images, by their extensions.
 _IMAGES = frozenset(suffix[1:] for suffix in folders.IMAGES)
+# Value of an attribute that an example has not.
+NONE = "(none)"
+# Most values of an attribute: more are names of examples, not groups.
+MOST_VALUES = 200
 # Description of a text, for its number of values.
 _KINDS = {
   "label": "a whole number",
@@ -52,11 +56,16 @@ class Labels:
     label_N: int32 [N], the class of each.
     targets_NA: bool [N, A], the classes of each of a multilabel set.
     groups_NG: int32 [N, G], one column for each of FieldSet.fields.
+    attributes: value [N] of each of FieldSet.attributes, NONE for a missing
+      one.
   """
 
   label_N: np.ndarray | None = None
   targets_NA: np.ndarray | None = None
   groups_NG: np.ndarray | None = None
+  attributes: Mapping[str, Sequence[str]] = dataclasses.field(
+    default_factory=dict
+  )
 
 
 def read(
@@ -141,6 +150,8 @@ def parsed(
     "groups": len(opened.fields),
   }
   parts: dict[str, list[list[int]]] = {what: [] for what in opened.texts}
+  num_labels = len(opened.texts) - len(opened.attributes)
+  attributes: dict[str, list[str]] = {name: [] for name in opened.attributes}
   wrong = []
   for row, texts in enumerate(rows):
     where = names[row] if names else f"example {row} of {opened.name}"
@@ -149,7 +160,9 @@ def parsed(
         f"{where}: expected {' and '.join(opened.texts)}; got {list(texts)}"
       )
       continue
-    for what, text in zip(opened.texts, texts, strict=True):
+    for name, text in zip(attributes, texts[num_labels:], strict=True):
+      attributes[name].append(value_of(text))
+    for what, text in zip(opened.texts, texts[:num_labels], strict=False):
       try:
         numbers = (
           [opened.values.index(text)] if what == "name" else _numbers(text)
@@ -176,7 +189,17 @@ def parsed(
     label_N=None if label is None else np.array(label, np.int32)[:, 0],
     targets_NA=None if targets is None else np.array(targets, bool),
     groups_NG=None if groups is None else np.array(groups, np.int32),
+    attributes=attributes,
   )
+
+
+def value_of(text: str) -> str:
+  """Return the value of an attribute's text, NONE for a missing one.
+
+  >>> value_of("=left"), value_of("=")
+  ('left', '(none)')
+  """
+  return text.removeprefix(columns.VALUE_MARK) or NONE
 
 
 def _numbers(text: str) -> list[int]:

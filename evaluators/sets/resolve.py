@@ -1,5 +1,6 @@
 """Sets of the field by name: a suite, or a list, below one folder."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from evaluators.sets import (
@@ -10,7 +11,7 @@ from evaluators.sets import (
   text_files,
   wds,
 )
-from evaluators.sets.disk import tfds
+from evaluators.sets.disk import class_folders, tfds
 from input_pipeline.storage import remote
 from runtime import checks
 
@@ -106,6 +107,11 @@ def _one(
     if not _is_path(name):
       checks.refuse(f"--sets: {_unknown(name)}")
       return None
+    if not wds.is_set(name):  # one's own folders by class, perhaps
+      root = name.rstrip("/")
+      opened = class_folders.open_set("", root, cache_dir=cache_dir)
+      if opened is not None:
+        return dataclasses.replace(opened, name=root.rpartition("/")[2])
     return wds.open_set(name, "--sets")
   if not data_root:
     checks.refuse(f"--data_root must be the folder of the sets, for {name}")

@@ -108,6 +108,10 @@ class Images:
   def __len__(self) -> int:
     return len(self._rows)
 
+  def fingerprint(self) -> str:
+    """Return hex digits that identify all examples of the source."""
+    return self._records.fingerprint()
+
   def __getitem__(self, index: int) -> record_lib.Record:
     """Return an image; a fault only where none of its examples can be used."""
     if not 0 <= index < len(self):
@@ -156,6 +160,10 @@ class Joined:
 
   def __len__(self) -> int:
     return int(self._stops[-1])
+
+  def fingerprint(self) -> str:
+    """Return hex digits that identify all examples of the sources."""
+    return record_lib.digest([part.fingerprint() for part in self._parts])
 
   def __getitem__(self, index: int) -> record_lib.Record:
     part = int(np.searchsorted(self._stops, index, "right"))

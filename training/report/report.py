@@ -16,7 +16,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from evaluators import gallery, summary
+from evaluators import gallery, group_figures, summary
 from input_pipeline import model_inputs
 from runtime.pages import page
 from runtime.storage import whole_files
@@ -79,6 +79,7 @@ def render(
     charts=report_charts.draw(metrics),
     tiles=_tiles(rows),
     groups=_by_group(rows),
+    attributes=group_figures.tables(results),
     panels=panels,
     questions=_QUESTIONS,
     rule=gallery.RULE,
