@@ -9,6 +9,7 @@ import dataclasses
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +29,8 @@ _MOST_STARTS = 3
 # Exit codes of processes that were asked to end, by main.py or before it began.
 _ASKED = (*stopping.CODES, -signal.SIGTERM, -signal.SIGINT)
 METRICS = "metrics.jsonl"
+# Stands for the sweep's folder, which may be moved, in records of what is done.
+_ROOT = pathlib.Path("{root}")
 
 
 @dataclasses.dataclass
@@ -139,8 +142,7 @@ class Runner:
   def _is_over(self, trial: trials_lib.Trial, until: int | None) -> bool:
     """Return whether a trial has nothing to do."""
     record = records.read(self._root, trial.id)
-    commands = self._base.commands(self._root, trial)
-    if records.is_done(record, commands):
+    if records.is_done(record, self._base.commands(_ROOT, trial)):
       return True
     if record["state"] == records.FAILED and record["time"] >= self._since:
       return True  # in this sweep, or one beside it
@@ -154,27 +156,29 @@ class Runner:
       lock = stack.enter_context(records.claim(self._root, trial.id))
       if lock is None or self._is_over(trial, until):  # done in the meantime
         return None
-      record = records.read(self._root, trial.id)
       commands = self._base.commands(self._root, trial)
-      was = record.get("finished", {})
+      keys = self._base.commands(_ROOT, trial)
+      was = records.read(self._root, trial.id).get("finished", {})
       finished = {}
-      for name, words in commands.items():
+      for name, words in keys.items():
         if was.get(name) != words:
           break  # what follows is made of it
         finished[name] = words
-      if finished == commands:
+      if finished == keys:
         records.write(self._root, trial, state=records.DONE, reason="")
         return None
+      task = next(name for name in keys if name not in finished)
+      process = self._process(trial, commands[task], slot, lock)
       records.write(
         self._root,
         trial,
         state=records.RUNNING,
         reason="",
+        pid=process.pid,
+        host=socket.gethostname(),
         finished=finished,
         commands=commands,
       )
-      task = next(name for name in commands if name not in finished)
-      process = self._process(trial, commands[task], slot, lock)
       return _Attempt(
         trial, slot, stack.pop_all(), lock, process, task, time.monotonic()
       )
@@ -195,7 +199,9 @@ class Runner:
     }
     # A value of the user's own wins.
     environment = variables | os.environ | dict(slot.variables)
-    with open(self._root / trial.id / records.LOG, "ab") as log, slot.held():
+    folder = self._root / trial.id
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / records.LOG, "ab") as log, slot.held():
       log.write(f"$ python main.py {' '.join(words)}\n".encode())
       log.flush()
       return subprocess.Popen(
@@ -221,13 +227,19 @@ class Runner:
     commands = record["commands"]
     finished = dict(record["finished"])
     if code == 0:
-      finished[attempt.task] = commands[attempt.task]
+      finished[attempt.task] = self._base.commands(_ROOT, trial)[attempt.task]
       left = [name for name in commands if name not in finished]
       if left:
-        records.write(self._root, trial, finished=finished, seconds=seconds)
         attempt.task, attempt.began = left[0], time.monotonic()
         attempt.process = self._process(
           trial, commands[left[0]], attempt.slot, attempt.lock
+        )
+        records.write(
+          self._root,
+          trial,
+          finished=finished,
+          seconds=seconds,
+          pid=attempt.process.pid,
         )
         return False
       state, why = records.DONE, ""
@@ -329,9 +341,7 @@ class Runner:
       if counts[state]
     ]
     shown += [
-      f"{a.trial.id} step {self._step(a.trial)}/{a.trial.steps}"
-      if a.trial.steps
-      else f"{a.trial.id} {a.task}"
+      f"{a.trial.id} {a.task} {self._step(a.trial)}/{a.trial.steps}"
       for a in self._running
     ]
     units = self._units(trials)

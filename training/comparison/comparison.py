@@ -52,7 +52,7 @@ def run(
       whole_files.write(folder / name, content.encode())
   print(text if as_json else tables)
   if out:
-    metrics.say(f"Page: {folder / PAGE}")
+    metrics.say(f"Page: {pathlib.Path(out) / PAGE}")
   return 0
 
 
