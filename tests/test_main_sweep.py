@@ -103,7 +103,7 @@ def test_failures_kills_and_resuming(runner, reference, tmp_path):
 
 
 def test_sigterm_and_halving(runner, reference, tmp_path):
-  """Four trials at once in pairs; a signal in the first rung; then the rest."""
+  """Three trials at once; a signal before the rung; then one goes on."""
   del reference
   root = tmp_path / "sweep"
   args = (
@@ -150,6 +150,10 @@ def test_refusals_start_nothing(runner, tmp_path):
     (["--sweep.optimizer.name=adamw,sgd"], "must be one of adamw, adafactor"),
     (["--sweep.seed=0..1", "--index=2"], "--index must be below 2"),
     (["--sweep.seed=0..1", "--filter=seed=7"], "leaves no trial"),
+    (
+      ["--sweep.seed=0..1", "--rungs=9", "--figure=compositional/R@1"],
+      "expected evaluate.every_steps from 1 to 9",
+    ),
     ([], "give trials: --sweep.FIELD=VALUES"),
   ):
     result = runs.finish(_start(runner, root, *args))

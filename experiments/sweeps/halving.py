@@ -48,6 +48,14 @@ class Halving:
         f"--rungs must be between 1 and total_steps={shortest.steps} of trial"
         f" {shortest.id}; got {list(self.rungs)}"
       )
+    for trial in trials:
+      every = trial.evaluates_every
+      if self.figure != figures_lib.LOSS and not 0 < every <= self.rungs[0]:
+        raise failures.RunError(
+          f"--figure={self.figure} is known after an evaluation; expected"
+          f" evaluate.every_steps from 1 to {self.rungs[0]}, the first of"
+          f" --rungs; got {every} in trial {trial.id}"
+        )
 
 
 def run(

@@ -30,7 +30,7 @@ _MOST_STARTS = 3
 _ASKED = (*stopping.CODES, -signal.SIGTERM, -signal.SIGINT)
 METRICS = "metrics.jsonl"
 # Stands for the sweep's folder, which may be moved, in records of what is done.
-_ROOT = pathlib.Path("{root}")
+_ROOT = pathlib.Path("ROOT")
 
 
 @dataclasses.dataclass
@@ -134,7 +134,8 @@ class Runner:
                 waiting.clear()
                 more = _none
         self._progress(counted)
-        time.sleep(_LOOK_SECONDS if self._running else _READ_SECONDS)
+        is_idle = waiting and not self._running
+        time.sleep(_READ_SECONDS if elsewhere and is_idle else _LOOK_SECONDS)
     except stopping.Stopped as stop:
       self._end_all(stop)
       raise

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,10 @@ from runtime import failures, marks, stopping
 from runtime.storage import strict_json
 from training import config as config_lib
 from training.comparison import figures as figures_lib
+
+# Pause after results were written, for each second that it took: there may be
+# thousands of trials.
+_PAUSE = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,9 +211,13 @@ def _finish(
     trials: the list, which may grow.
     chosen: trials of this call; of an adaptive search, `trials`.
   """
+  due = 0.0
   try:
     for _ in ended:
-      results.write(root, trials, base)
+      start = time.monotonic()
+      if start >= due:
+        results.write(root, trials, base)
+        due = time.monotonic() + _PAUSE * (time.monotonic() - start)
   finally:
     table = results.write(root, trials, base)
   print(

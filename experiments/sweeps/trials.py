@@ -29,10 +29,12 @@ class Trial:
     changes: config field -> value; in a chain, the field begins with the name
       of its task.
     steps: training steps that it plans, 0 where no config has any.
+    evaluates_every: steps between its evaluations, 0 for the last one alone.
   """
 
   changes: Mapping[str, Any]
   steps: int = 0
+  evaluates_every: int = 0
 
   @property
   def id(self) -> str:
@@ -287,7 +289,7 @@ def _checked(
   trial: Trial, base: Base, problems: collections.Counter[str]
 ) -> Trial:
   """Return the trial with its steps; count problems of its fields."""
-  steps = 0
+  steps = every = 0
   for task in base.chain:
     words = base.config_words(task)
     if not words:
@@ -296,13 +298,14 @@ def _checked(
       value = base.parse(
         [*words, *_words(base.changes_of(task, trial.changes))]
       )
-      steps = value.get("total_steps", steps)
+      if "total_steps" in value:
+        steps, every = value.total_steps, value.evaluate.every_steps
       base.check(value)
     except Exception as error:
       text = failures.describe(error) or failures.of_parsing(error)
       lines = [line.strip() for line in text.splitlines()]
       problems.update(x for x in lines if not re.fullmatch(r"\d+ problems:", x))
-  return dataclasses.replace(trial, steps=steps)
+  return dataclasses.replace(trial, steps=steps, evaluates_every=every)
 
 
 def _value(base: Base, field: str, text: str | None = None) -> Any:

@@ -72,3 +72,11 @@ def test_no_figure(tmp_path, listed):
 def test_check(listed, rungs, keep, message):
   with pytest.raises(failures.RunError, match=message):
     halving.Halving("train/loss", rungs, keep).check(listed)
+
+
+def test_a_figure_of_evaluations_is_known_at_the_first_rung():
+  settings = halving.Halving("set/R@1", (10, 20), 0.5)
+  settings.check([trials.Trial({}, steps=40, evaluates_every=10)])
+  for every in (0, 11):
+    with pytest.raises(failures.RunError, match=f"1 to 10, .*got {every} in"):
+      settings.check([trials.Trial({}, steps=40, evaluates_every=every)])
