@@ -69,6 +69,11 @@ def run(
   left = list(trials)
   for rung in settings.rungs:
     yield from runner_.run(left, until=rung, all_trials=trials)
+    if runner_.is_halted or any(
+      runner_.step(trial) < rung and not _has_failed(root, trial)
+      for trial in left
+    ):
+      return  # a choice among some of them would not be that of all
     left = best(root, left, base, settings, rung)
   yield from runner_.run(left, all_trials=trials)
 
@@ -95,8 +100,11 @@ def best(
       )
     ]
     score = figures_lib.at_step(lines, rung).get(settings.figure)
-    failed = records.read(root, trial.id)["state"] == records.FAILED
-    if score is not None and math.isfinite(score) and not failed:
+    if (
+      score is not None
+      and math.isfinite(score)
+      and not _has_failed(root, trial)
+    ):
       scores[trial.id] = score
   if not scores:
     raise failures.RunError(
@@ -120,3 +128,7 @@ def best(
       f" {figures_lib.number(scores[ranked[min(count, len(ranked)) - 1]])}",
     )
   return [trial for trial in trials if trial.id in kept]
+
+
+def _has_failed(root: pathlib.Path, trial: trials_lib.Trial) -> bool:
+  return records.read(root, trial.id)["state"] == records.FAILED

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO, Any
+from typing import IO
 
 from experiments.sweeps import records, slots
 from experiments.sweeps import trials as trials_lib
@@ -57,6 +57,7 @@ class Runner:
 
   Attributes:
     codes: exit code of each trial that ended here.
+    is_halted: whether a failure keeps further trials from starting.
   """
 
   def __init__(
@@ -77,6 +78,7 @@ class Runner:
     self._began, self._since = time.monotonic(), records.now()
     self._done_before: float | None = None
     self.codes: dict[str, int] = {}
+    self.is_halted = False
 
   def run(
     self,
@@ -131,6 +133,7 @@ class Runner:
             else:
               yield attempt.trial
               if self.codes[attempt.trial.id] and not self._keep_going:
+                self.is_halted = True
                 waiting.clear()
                 more = _none
         self._progress(counted)
@@ -147,7 +150,7 @@ class Runner:
       return True
     if record["state"] == records.FAILED and record["time"] >= self._since:
       return True  # in this sweep, or one beside it
-    return until is not None and self._step(trial) >= until
+    return until is not None and self.step(trial) >= until
 
   def _started(
     self, trial: trials_lib.Trial, slot: slots.Slot, until: int | None
@@ -245,7 +248,7 @@ class Runner:
         return False
       state, why = records.DONE, ""
     elif attempt.is_pausing and code in _ASKED:
-      state, why, code = records.PAUSED, f"at step {self._step(trial)}", 0
+      state, why, code = records.PAUSED, f"at step {self.step(trial)}", 0
     elif code in _ASKED:
       state, why = records.INTERRUPTED, f"exit code {code}"
     else:
@@ -276,7 +279,7 @@ class Runner:
     return self._starts[trial.id] <= _MOST_STARTS
 
   def _pause(self, attempt: _Attempt, until: int) -> None:
-    if self._step(attempt.trial) >= until:
+    if self.step(attempt.trial) >= until:
       attempt.is_pausing = True
       attempt.process.send_signal(signal.SIGTERM)
 
@@ -297,7 +300,8 @@ class Runner:
     self._running.clear()
     stop.is_kept = True
 
-  def _step(self, trial: trials_lib.Trial) -> int:
+  def step(self, trial: trials_lib.Trial) -> int:
+    """Return the last step in a trial's metrics."""
     folders = (
       self._base.folder(self._root, trial, task.name)
       for task in self._base.chain
@@ -312,7 +316,7 @@ class Runner:
       if state in (records.DONE, records.FAILED, records.STOPPED):
         units += 1
       elif trial.steps and state != records.WAITING:
-        units += min(self._step(trial) / trial.steps, 1.0)
+        units += min(self.step(trial) / trial.steps, 1.0)
     return units
 
   def _progress(self, trials: Sequence[trials_lib.Trial]) -> None:
@@ -342,7 +346,7 @@ class Runner:
       if counts[state]
     ]
     shown += [
-      f"{a.trial.id} {a.task} {self._step(a.trial)}/{a.trial.steps}"
+      f"{a.trial.id} {a.task} {self.step(a.trial)}/{a.trial.steps}"
       for a in self._running
     ]
     units = self._units(trials)
@@ -353,17 +357,6 @@ class Runner:
       hours, minutes = divmod(minutes, 60)
       shown.append(f"{hours}:{minutes:02}:{left_seconds:02} left")
     return ", ".join(shown)
-
-
-def failed(
-  root: pathlib.Path, trials: Sequence[trials_lib.Trial]
-) -> dict[str, Any]:
-  """Return id -> reason of the trials that failed."""
-  return {
-    trial.id: record["reason"]
-    for trial in trials
-    if (record := records.read(root, trial.id))["state"] == records.FAILED
-  }
 
 
 def say(text: str) -> None:
