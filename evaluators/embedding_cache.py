@@ -28,13 +28,16 @@ import numpy as np
 from evaluators import embedding
 from input_pipeline import evaluation_split, model_inputs
 from input_pipeline.sources import record as record_lib
-from runtime import cluster, progress
+from input_pipeline.storage import folders, remote
+from runtime import cluster, long_work, progress
 from runtime.storage import strict_json, whole_files
 
 # Increased when embeddings of equal inputs change, or a part's layout does.
 VERSION = 1
 # Examples of a part, rounded up to whole batches.
 PART_SIZE = 2048
+# Batches of texts between two looks at the clock.
+_NUM_TEXT_BATCHES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +101,9 @@ class Cache:
       "version": VERSION,
       "model": self.model,
       "runtime": runtime_facts(),
-      "image_protocol": model_inputs.protocol_facts(self.inputs.image_protocol),
+      "image_protocol": model_inputs.protocol_facts(split.protocol),
       "data": split.state(),
+      **_images(source.get("source", source).get("image_root", "")),
       "source": dict(source),
       **facts,
     }
@@ -148,8 +152,15 @@ class Cache:
     path = self.folder / "texts" / f"{_key(facts)}.npy"
     if cluster.on_first(path.is_file):
       return np.load(path, allow_pickle=False)
-    tokens_NL = self.inputs.tokenizer(list(texts))
-    z_NE = self.embedder.texts(self.params, tokens_NL)
+    # Whole batches, so that the parts are embedded as all at once would be.
+    step = _NUM_TEXT_BATCHES * self.embedder.batch_size
+    parts = []
+    with long_work.progress_line("Embedding texts", len(texts)) as bar:
+      for start in range(0, len(texts), step):
+        tokens_nL = self.inputs.tokenizer(list(texts[start : start + step]))
+        parts.append(self.embedder.texts(self.params, tokens_nL))
+        bar.advance(len(tokens_nL))
+    z_NE = np.concatenate(parts)
     if cluster.is_first():
       path.parent.mkdir(parents=True, exist_ok=True)
       whole_files.write(path, _bytes(lambda file: np.save(file, z_NE)))
@@ -212,6 +223,21 @@ class _Digested:
 def _key(facts: Mapping[str, Any]) -> str:
   text = strict_json.dumps(facts, sort_keys=True)
   return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _images(root: str) -> dict[str, str]:
+  """Return a digest of the images of a folder at a URL that a table names.
+
+  Those of a folder on disk are in `Split.state`.
+  """
+  if not remote.is_remote(root):
+    return {}
+  try:
+    listed = folders.walk(root, "image_root")
+  except (OSError, ValueError):  # as of a web server without an index
+    return {}
+  facts = [[name, file.size, file.version] for name, file in listed.items()]
+  return {"images": _key({"files": facts})}
 
 
 def _part(folder: pathlib.Path, start: int) -> pathlib.Path:

@@ -44,10 +44,12 @@ EmbedTexts = Callable[[Sequence[str]], np.ndarray]
 # Version of the definitions of all figures here, in each protocol.
 METRIC_VERSION = "1"
 # Columns of metadata that put images into groups.
-_GROUP_FIELDS = (
+GROUP_FIELDS = (
   *("location", "hospital", "slide", "region", "country", "income_ds"),
   *("income_meta", "age", "gender", "race", "race_binary"),
 )
+# Classes up to which all confusions are kept.
+_MOST_CONFUSION = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,11 +135,19 @@ def _classification(
       )
     ],
   }
+  if answers.num_classes <= _MOST_CONFUSION:
+    details["confusion"] = [
+      list(map(int, cell))
+      for cell in zip(
+        *classification.confusion(answers.label_N, answers.predicted_N),
+        strict=True,
+      )
+    ]
   if labels.groups_NG is not None:
     by_field = {
       field: groups.by_group(right["top_1"], *_indexed(labels.groups_NG[:, g]))
       for g, field in enumerate(opened.fields)
-      if field in _GROUP_FIELDS
+      if field in GROUP_FIELDS
     }
     details["groups"] = {field: by.rows() for field, by in by_field.items()}
     details["gaps"] = {

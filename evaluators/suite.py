@@ -17,12 +17,14 @@ from evaluators import (
   embedding,
   retrieval,
   set_figures,
+  set_gallery,
   suite_data,
   summary,
   zero_shot,
 )
 from evaluators import gallery as gallery_lib
 from evaluators.sets import holdout
+from evaluators.sets import labels as labels_lib
 from input_pipeline import evaluation_split
 from input_pipeline import languages as languages_lib
 from runtime import sections
@@ -35,6 +37,8 @@ EmbedSplit = Callable[
 
 # Groups beside figures that are none of the model.
 _BESIDE = {"chance", "intervals", "protocol"}
+# Worst queries of a retrieval set in a gallery, each way.
+_NUM_WORST = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +177,7 @@ def score(
 def gallery(
   data: suite_data.Data, embeddings: Embeddings, mesh: jax.sharding.Mesh
 ) -> list[gallery_lib.Panel]:
-  """Choose queries to look at, in both directions of each retrieval set."""
+  """Choose queries and examples to look at, of each set."""
   panels = []
   for name, section in data.retrieval_sets.items():
     examples = embeddings.examples[section.source]
@@ -189,6 +193,31 @@ def gallery(
       zimg_NE=examples.zimg_NE[rows],
       ztxt_ME=embeddings.texts(texts),
       mesh=mesh,
+      num_worst=_NUM_WORST,
+    )
+  for name, opened in data.labelled.items():
+    source = suite_data.source_of(opened)
+    examples = embeddings.examples[source]
+    labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
+    assert labels.label_N is not None  # a set of this kind has labels
+    panels += set_gallery.labelled(
+      _images(name, data.splits[source], examples, range(len(examples.rows))),
+      set_figures.class_embeddings(
+        opened.prompts(), len(opened.classes), embeddings.texts
+      ),
+      opened.classes,
+      labels.label_N,
+    )
+  for name, section in data.runnable.items():
+    examples = embeddings.examples[section.source]
+    rows, label_N = section.labels(examples.keys)
+    panels += set_gallery.labelled(
+      _images(name, data.splits[section.source], examples, rows.tolist()),
+      zero_shot.class_embeddings(
+        embeddings.texts(section.prompts()), len(section.classes)
+      ),
+      section.classes,
+      label_N,
     )
   return panels
 
@@ -213,9 +242,24 @@ def _image(
   examples: embedding.Examples,
   rows: Sequence[int],
   index: int,
-) -> np.ndarray:
+) -> np.ndarray | None:
   """Return the image of one of `rows` of the examples, as people see it."""
-  return split.image(examples.rows[rows[index]])
+  return set_gallery.image(split, examples.rows[rows[index]])
+
+
+def _images(
+  name: str,
+  split: evaluation_split.Split,
+  examples: embedding.Examples,
+  rows: Sequence[int],
+) -> set_gallery.Images:
+  """Return `rows` of the examples, for a gallery."""
+  return set_gallery.Images(
+    name,
+    [examples.keys[row] for row in rows],
+    functools.partial(_image, split, examples, rows),
+    examples.zimg_NE[rows],
+  )
 
 
 def _named(

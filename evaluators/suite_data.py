@@ -6,7 +6,7 @@ Sources that several sets share are opened once.
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from evaluators import labelled, retrieval, summary, zero_shot
+from evaluators import labelled, protocols, retrieval, summary, zero_shot
 from evaluators.sets import field_set, holdout
 from input_pipeline import evaluation_split, model_inputs, pipeline
 from input_pipeline import languages as languages_lib
@@ -156,6 +156,7 @@ class Data:
   def protocol(self, split: evaluation_split.Split) -> dict[str, object]:
     """Return what figures on a split depend on beside the parameters."""
     return {
+      **protocols.facts(protocols.OWN, self.inputs.image_protocol, kind=""),
       "image_protocol": model_inputs.protocol_facts(self.inputs.image_protocol),
       "dtype": self.dtype,
       "num_examples": len(split),

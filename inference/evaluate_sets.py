@@ -2,8 +2,9 @@
 
   OUT/results.json     a record for each set, the means, and the model's inputs
   OUT/results.md       the same as tables
-  OUT/report.html      the same to look at, with classes and confusions
-  OUT/sets/NAME.json   classes, groups, confused pairs, and the set's audit
+  OUT/report.html      the same to look at, with classes, confusions, pictures
+  OUT/sets/NAME.json   classes, groups, confused pairs, and the set's audit;
+                       NAME.classes.csv and NAME.groups.csv beside it
   OUT/items/NAME.npz   outcome of each example, for comparisons of two models
 
 Labels are audited before anything is embedded. What was embedded stays in the
@@ -11,26 +12,38 @@ cache, so that a second evaluation computes figures alone.
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from evaluators import (
   embedding_cache,
+  gallery,
   measures,
+  protocols,
   set_figures,
+  set_gallery,
   set_tables,
   suite_data,
 )
+from evaluators import suite as suite_lib
 from evaluators.sets import audit, datacomp, field_set, resolve
-from inference import evaluation_page, item_files, set_measures
+from inference import (
+  class_tables,
+  evaluation_page,
+  item_files,
+  set_measures,
+)
 from inference import model as model_lib
-from input_pipeline import evaluation_split
+from input_pipeline import evaluation_split, model_inputs
 from runtime import checks, cluster, provenance
 from runtime.storage import strict_json, whole_files
 from training import metrics
+from training.run import workdir
 
 RESULTS = "results.json"
 TABLES = "results.md"
@@ -59,6 +72,7 @@ def run(
   batch_size: int,
   num_threads: int,
   asked: set_measures.Measures = set_measures.Measures(),
+  protocol: str = protocols.OWN,
   as_json: bool = False,
 ) -> int:
   """Evaluate the model at `path` on sets; write the folder `out`.
@@ -73,6 +87,7 @@ def run(
     batch_size: images that are embedded at once.
     num_threads: threads that decode images.
     asked: measures of the sets beyond their own figures.
+    protocol: name of the protocol, of protocols.NAMES.
     as_json: print results.json instead of tables.
 
   Raises:
@@ -88,6 +103,9 @@ def run(
     lambda: resolve.resolve(suite, names, data_root, cache_dir=cache_dir)
   )
   measures.check(asked.names, opened)
+  opened = {
+    name: protocols.of_set(protocol, one) for name, one in opened.items()
+  }
   reports = cluster.first_then_all(lambda: _audit(opened, cache))
   model = model_lib.load(path)
   inputs = model.make_inputs()
@@ -97,7 +115,9 @@ def run(
         one,
         evaluation_split.open_source(
           suite_data.source_of(one),
-          protocol=inputs.image_protocol,
+          protocol=protocols.image_protocol(
+            protocol, inputs.image_protocol, kind=one.kind, key=one.name
+          ),
           num_threads=num_threads,
           cache_dir=cache,
           name=name,
@@ -127,6 +147,7 @@ def run(
   }
   records: dict[str, Any] = {}
   details: dict[str, Any] = {}
+  panels: dict[str, list[gallery.Panel]] = {}
   mains: dict[str, float] = {}
   for name, one in ready.items():
     with jax.set_mesh(model.mesh):
@@ -140,9 +161,17 @@ def run(
         embeddings,
         model,
       )
+      panels[name] = set_gallery.panels(
+        *(one.opened, embedded.examples, embeddings.texts),
+        outcome=outcome,
+        image_fn=functools.partial(_image, one.split, embedded.examples.rows),
+        mesh=model.mesh,
+        count=set_gallery.counts(len(ready)),
+      )
     records[name] = outcome.record | measured
     records[name]["protocol"] |= {
-      "image_protocol": inputs.facts()["image_protocol"],
+      **protocols.facts(protocol, one.split.protocol, kind=one.opened.kind),
+      "image_protocol": model_inputs.protocol_facts(one.split.protocol),
       "dtype": model.config.dtype,
       "data_digest": embedded.data,
       **one.report.facts,
@@ -184,10 +213,11 @@ def run(
     whole_files.write(folder / RESULTS, f"{text}\n".encode())
     tables = set_tables.markdown(results)
     whole_files.write(folder / TABLES, tables.encode())
-    page = evaluation_page.render(folder.name, results, details)
+    page = evaluation_page.render(folder.name, results, details, panels)
     whole_files.write(folder / PAGE, page.encode())
     metrics.say(f"Page: {folder / PAGE}")
-    print(text if as_json else tables, end="" if as_json else "\n")
+    _write_scalars(path, model.step, results)
+    print(text if as_json else set_tables.text(results))
   return 0
 
 
@@ -206,6 +236,31 @@ def _audit(
   return reports
 
 
+def _write_scalars(
+  path: str, step: int | None, results: Mapping[str, Any]
+) -> None:
+  """Write the figures of a run's sets as TensorBoard events below the run."""
+  if step is None or not workdir.is_run(pathlib.Path(path)):
+    return
+  records = {k: v for k, v in results.items() if k not in (MODEL, MEANS)}
+  scalars = suite_lib.scalars(records) | {
+    f"{MEANS}/{mean['name']}": mean["value"] for mean in results[MEANS]
+  }
+  try:
+    metrics.write_evaluation(pathlib.Path(path), step, scalars)
+  except OSError as error:  # a run of others, say
+    metrics.say(f"No TensorBoard events are written: {error}")
+
+
+def _image(
+  split: evaluation_split.Split, rows: Sequence[int], index: int
+) -> np.ndarray | None:
+  """Return the image of an example for the page, which one process writes."""
+  if not cluster.is_first():
+    return None
+  return set_gallery.image(split, rows[index])
+
+
 def _write_details(
   folder: pathlib.Path,
   name: str,
@@ -217,4 +272,6 @@ def _write_details(
     (folder / part).mkdir(parents=True, exist_ok=True)
   text = strict_json.dumps(details, indent=2)
   whole_files.write(folder / "sets" / f"{file}.json", f"{text}\n".encode())
+  for table, content in class_tables.csv_files(details).items():
+    whole_files.write(folder / "sets" / f"{file}.{table}.csv", content)
   whole_files.write(folder / "items" / f"{file}.npz", item_files.encoded(items))

@@ -81,6 +81,10 @@ class Sample:
     facts = self._records.fingerprint(), self.rows.tolist()
     return record_lib.digest(facts)
 
+  def image_state(self) -> str:
+    """Return the state of all images; see record.image_state."""
+    return record_lib.image_state(self._records)
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -117,12 +121,13 @@ class Split:
   def state(self) -> str:
     """Return hex digits that change with images, captions and their order.
 
-    Nothing is read: as with `Records.fingerprint`, a picture that was replaced
-    under its name in a table of paths does not count.
+    No image is read: pictures on disk count by size and time of change, those
+    at a URL that a table names by their addresses alone.
     """
+    facts = [self.fingerprint(), record_lib.image_state(self.records)]
     if self.image_ids is not None:
-      return record_lib.digest((self.fingerprint(), self.records.fingerprint()))
-    return self.fingerprint()
+      facts.append(self.records.fingerprint())
+    return record_lib.digest(facts)
 
   def sample(self, num: int) -> "Split":
     """Return some examples, in their order; all where there are no more.

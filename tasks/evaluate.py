@@ -20,7 +20,17 @@ _SETS = absl_flags.DEFINE_list(
   " commas.",
 )
 _DATA_ROOT = absl_flags.DEFINE_string(
-  "data_root", "", "Folder with a folder for each set; docs/evaluation.md."
+  "data_root",
+  "",
+  "Folder with a folder for each set, on disk or at gs:// or s3://;"
+  " docs/evaluation.md.",
+)
+_PROTOCOL = absl_flags.DEFINE_enum(
+  "protocol",
+  "own",
+  ["own", "clip", "siglip", "open_clip", "big_vision", "datacomp"],
+  "Resize, crop, names and prompts: the model's own, or those that published"
+  " figures were made by; docs/evaluation.md.",
 )
 _CACHE_DIR = absl_flags.DEFINE_string(
   "cache_dir", "cache", "Folder of indices and embeddings of --suite, --sets."
@@ -48,8 +58,8 @@ _FROST = absl_flags.DEFINE_string(
 )
 FLAGS = (
   *(flags.CONFIG, flags.WORKDIR, flags.INIT_FROM, _SUITE, _SETS, _DATA_ROOT),
-  *(flags.OUT, flags.BATCH_SIZE, _CACHE_DIR, _NUM_THREADS, flags.JSON),
-  *(_MEASURES, _FEATURES, _FROST),
+  *(_PROTOCOL, flags.OUT, flags.BATCH_SIZE, _CACHE_DIR, _NUM_THREADS),
+  *(flags.JSON, _MEASURES, _FEATURES, _FROST),
   *cluster_flags.FLAGS,
 )
 
@@ -75,6 +85,7 @@ def _evaluate() -> int:
       flags.config(),
       flags.OUT.value,
       named_as_run=bool(flags.WORKDIR.value),
+      protocol=_PROTOCOL.value,
       as_json=flags.JSON.value,
     )
   from inference import evaluate_sets, set_measures
@@ -96,5 +107,6 @@ def _evaluate() -> int:
     batch_size=flags.BATCH_SIZE.value,
     num_threads=_NUM_THREADS.value,
     asked=set_measures.Measures(_MEASURES.value, _FEATURES.value, _FROST.value),
+    protocol=_PROTOCOL.value,
     as_json=flags.JSON.value,
   )

@@ -8,6 +8,7 @@ their own.
 
 import collections
 import contextlib
+import hashlib
 import pathlib
 import sys
 import time
@@ -76,6 +77,34 @@ class Writer:
       return
     self._lines.close()
     self._events.close()
+
+
+def write_evaluation(
+  workdir: pathlib.Path, step: int, scalars: Mapping[str, float]
+) -> pathlib.Path:
+  """Write the events of an evaluation that is none of training's.
+
+  They have a folder of their own below training's, which TensorBoard lists as a
+  run of its own. The same figures of the same step replace those before.
+
+  Args:
+    workdir: folder of the run.
+    step: step of the evaluated checkpoint.
+    scalars: figures by name.
+
+  Returns:
+    the folder.
+  """
+  folder = workdir / "tensorboard" / "sets"
+  names = hashlib.blake2b("\n".join(sorted(scalars)).encode(), digest_size=6)
+  suffix = f".step{step}-{names.hexdigest()}"
+  for path in folder.glob(f"*{suffix}"):
+    path.unlink(missing_ok=True)
+  events = tensorboardX.SummaryWriter(str(folder), filename_suffix=suffix)
+  for name, value in scalars.items():
+    events.add_scalar(name, value, step)
+  events.close()
+  return folder
 
 
 def say(text: str) -> None:

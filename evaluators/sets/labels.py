@@ -7,14 +7,16 @@ before any image is decoded.
 Shape letters: N examples, A classes, G numbers of the group metadata.
 """
 
+import concurrent.futures
 import dataclasses
+import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from evaluators.sets import field_set
+from evaluators.sets import field_set, text_files
 from input_pipeline import faults, sources
 from input_pipeline.sources import (
   columns,
@@ -26,10 +28,12 @@ from input_pipeline.sources.tables import table
 from input_pipeline.storage import (
   files,
   folders,
+  remote,
   tar_headers,
   tar_index,
   tar_scan,
 )
+from runtime.storage import whole_files
 
 # Members of a sample that are not read: images, by their extensions.
 _IMAGES = frozenset(suffix[1:] for suffix in folders.IMAGES)
@@ -44,6 +48,8 @@ _KINDS = {
   "targets": "{} numbers, each 0 or 1",
   "groups": "{} whole numbers",
 }
+# Remote tars that are read at once; each has a block of tar_scan's in memory.
+_NUM_THREADS = 16
 # Problems that a message names.
 _NUM_NAMED = 3
 
@@ -259,7 +265,11 @@ def _records(
 def _texts_of_tars(
   source: source_config.SourceConfig, cache_dir: pathlib.Path, field: str
 ) -> Iterator[tuple[Sequence[str] | faults.ExampleError, str]]:
-  """Yield the texts of samples, whose images are not read."""
+  """Yield the texts of samples, whose images are not read.
+
+  Those of remote tars are kept by the tars' versions: reading them again may
+  be to read all images.
+  """
   layout = webdataset_layout.make(source, field)
   folder = tar_index.prepare(
     files.find(source.path, field),
@@ -268,24 +278,47 @@ def _texts_of_tars(
     name=field,
   )
   index = tar_index.read(folder)
-  start = 0
-  for tar, stop in zip(index.tars, index.stops, strict=True):
-    window = tar_scan.Window(tar)
-    for number in range(start, stop):
-      ranges = index.ranges(number)
-      name = f"{tar.path}, byte {ranges[0][0]}"
-      try:
-        webdataset.check_ranges(tar, ranges, name)
-        key, members = webdataset.members_of(
-          [(window, begin, begin + length) for begin, length in ranges],
-          name,
-          _IMAGES,
-        )
-        name = f"{tar.path}, {key}"
-        texts = webdataset_layout.texts_of(members, layout, name)
-        yield [text for part in texts.values() for text in part], name
-      except tar_headers.HeaderError as error:
-        yield webdataset.changed(tar, f"{name}: {error}"), name
-      except faults.ExampleError as error:
-        yield error, name
-    start = stop
+  numbers = range(len(index.tars))
+  if not remote.is_remote(source.path):
+    for number in numbers:
+      yield from _texts_of_tar(index, number, layout)
+    return
+  digest = text_files.digest([folder.name, repr(source)])
+  kept = cache_dir / "labels" / f"{digest}.json"
+  if kept.is_file():
+    yield from json.loads(kept.read_text("utf-8"))
+    return
+  with concurrent.futures.ThreadPoolExecutor(_NUM_THREADS) as pool:
+    # Lists, as each thread reads a whole tar.
+    of_tar = lambda number: [*_texts_of_tar(index, number, layout)]  # noqa: E731
+    rows = [row for part in pool.map(of_tar, numbers) for row in part]
+  if not any(isinstance(texts, faults.ExampleError) for texts, _ in rows):
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    whole_files.write(kept, json.dumps(rows).encode())
+  yield from rows
+
+
+def _texts_of_tar(
+  index: tar_index.Index, number: int, layout: webdataset_layout.Layout
+) -> Iterator[tuple[Sequence[str] | faults.ExampleError, str]]:
+  """Yield the texts of the samples of a tar, or their faults, and names."""
+  tar = index.tars[number]
+  window = tar_scan.Window(tar)
+  start = index.stops[number - 1] if number else 0
+  for row in range(start, index.stops[number]):
+    ranges = index.ranges(row)
+    name = f"{tar.path}, byte {ranges[0][0]}"
+    try:
+      webdataset.check_ranges(tar, ranges, name)
+      key, members = webdataset.members_of(
+        [(window, begin, begin + length) for begin, length in ranges],
+        name,
+        _IMAGES,
+      )
+      name = f"{tar.path}, {key}"
+      texts = webdataset_layout.texts_of(members, layout, name)
+      yield [text for part in texts.values() for text in part], name
+    except tar_headers.HeaderError as error:
+      yield webdataset.changed(tar, f"{name}: {error}"), name
+    except faults.ExampleError as error:
+      yield error, name
