@@ -160,6 +160,11 @@ def test_refusals_start_nothing(runner, tmp_path):
     assert result.code == 1, result.stdout
     assert message in result.stderr
     assert len(result.stderr.splitlines()) <= 3
+  result = runner.run(root, "--sweep.seed=0..1")
+  assert result.code == 1
+  assert (
+    "--sweep.seed is not used by --task=train, the default" in result.stderr
+  )
   assert not root.exists()
   shown = runs.finish(_start(runner, root, "--sweep.seed=0..2", "--dry_run"))
   assert shown.code == 0, shown.stderr
