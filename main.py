@@ -8,6 +8,7 @@ python main.py --task=embed --init_from=MODEL --images="*.jpg" --out=out
 python main.py --task=prepare --config=configs/quickstart.py --out=data
 python main.py --task=curate --config=configs/curate/align.py:mini --workdir=W
 python main.py --task=plan --config=configs/siglip.py:b16 --topology=v5e:16x16
+python main.py --task=sweep --config=FILE --workdir=ROOT --sweep.seed=0..2
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from absl import app, flags
 import tasks
 from runtime import failures, stopping
 from tasks import flags as flags_lib
-from tasks import task_help
+from tasks import sweep, task_help
 
 _TASK = flags.DEFINE_string("task", "train", "Task to run, a key of TASKS.")
 
@@ -32,6 +33,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parse(argv: Sequence[str]) -> Sequence[str]:
   task_help.print_if_asked(argv, tasks.TASKS, __doc__)
+  sweep.define_fields(argv)
   return failures.parse_flags(
     argv,
     flags_lib.REMOVED,

@@ -123,11 +123,20 @@ def parse_flags(
     return flags.FLAGS(_last_of_each(argv))
   except Exception as error:  # config files and ml_collections raise any
     problems = _problems_of_fields(argv, parse_config, check_config)
-    message = _of_parsing(error)
+    message = of_parsing(error)
     if len(problems) > 1:
       message = f"{len(problems)} problems:\n  " + "\n  ".join(problems)
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
+
+
+def config_words(argv: Sequence[str]) -> list[str]:
+  """Return --config and its fields of a command line, as "--config.F=VALUE"."""
+  return [
+    "--" + "=".join(words).lstrip("-")
+    for words in _groups(_last_of_each(argv))
+    if _name_of(words)
+  ]
 
 
 def _problems_of_fields(
@@ -145,7 +154,7 @@ def _problems_of_fields(
         parse_config([*config[0], *words])
         parsed[name.removeprefix("config.")] = words
       except Exception as error:
-        problems.append(f"--{name}: {_of_parsing(error)}")
+        problems.append(f"--{name}: {of_parsing(error)}")
   if not problems:
     return problems
   try:
@@ -158,7 +167,7 @@ def _problems_of_fields(
   return problems
 
 
-def _of_parsing(error: BaseException) -> str:
+def of_parsing(error: BaseException) -> str:
   """Return the line of an error that flags or a config file raised."""
   while error.args and isinstance(error.args[0], Exception):
     error = error.args[0]  # ml_collections wraps one error in another

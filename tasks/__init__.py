@@ -21,6 +21,7 @@ from tasks import (
   plan,
   prepare,
   search,
+  sweep,
   train,
 )
 
@@ -37,4 +38,5 @@ TASKS: Mapping[str, types.ModuleType] = {
   "prepare": prepare,
   "inspect-data": inspect_data,
   "plan": plan,
+  "sweep": sweep,
 }

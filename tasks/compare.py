@@ -1,4 +1,4 @@
-"""Compare two models by the results of --task=evaluate on the same sets."""
+"""Compare runs by their folders, or two models by their results on sets."""
 
 from absl import app
 from absl import flags as absl_flags
@@ -11,14 +11,34 @@ _RESULTS = absl_flags.DEFINE_list(
   "Two folders that --task=evaluate has written for sets by name, separated by"
   " a comma: the differences are those of the second from the first.",
 )
-FLAGS = (_RESULTS, flags.OUT, flags.JSON)
+_WORKDIRS = absl_flags.DEFINE_list(
+  "workdirs",
+  [],
+  "Folders of runs or patterns of them, as runs/*, separated by commas: figures"
+  " over seeds, curves and the fields that differ.",
+)
+FLAGS = (_RESULTS, _WORKDIRS, flags.FIGURE, flags.OUT, flags.JSON)
 
 
 def run() -> int:
   """Run --task=compare."""
+  if _WORKDIRS.value:
+    if _RESULTS.value:
+      raise app.UsageError("give either --workdirs or --results, not both")
+    from training.comparison import comparison
+
+    return comparison.run(
+      _WORKDIRS.value,
+      figure=flags.FIGURE.value,
+      out=flags.OUT.value,
+      as_json=flags.JSON.value,
+    )
+  if flags.FIGURE.present:
+    raise app.UsageError("--figure needs --workdirs beside it")
   if len(_RESULTS.value) != 2:
     raise app.UsageError(
-      f"--results must be two folders, as --results=A,B; got {_RESULTS.value}"
+      "give --workdirs=PATTERN of runs, or two folders of results, as"
+      f" --results=A,B; got --results={','.join(_RESULTS.value)}"
     )
   from inference.evaluation import compare
 

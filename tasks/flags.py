@@ -52,6 +52,15 @@ TEXTS = flags.DEFINE_string(
 ENGINE = flags.DEFINE_string(
   "engine", "processes", "Place of the work: inline, processes or ray."
 )
+FIGURE = flags.DEFINE_string(
+  "figure",
+  "",
+  "Figure that ranks runs, as train/loss (the default of --task=sweep) or"
+  " holdout/image_to_text/R@1.",
+)
+DRY_RUN = flags.DEFINE_bool(
+  "dry_run", False, "Show what would be run, and run nothing."
+)
 
 _SETS = (
   "is gone: --config.evaluate.sets={} evaluates nothing, and a config file"

@@ -1,6 +1,7 @@
 """Training steps of tests/tiny.py on random rows, without a run around them."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -31,10 +32,11 @@ def batch(config, seed=0):
 
 @dataclasses.dataclass(frozen=True)
 class Built:
-  """A state of step 0 and the compiled step."""
+  """A state of step 0, the compiled step, and it with its numbers."""
 
   state: train_state.TrainState
-  step: jax.stages.Compiled
+  compiled: jax.stages.Compiled
+  step: Callable
   mesh: jax.sharding.Mesh
 
   def run(self, config, num_steps):
@@ -67,7 +69,8 @@ def build(config, shape=(1, 1, 1)):
       program.init_params, program.optimizer, program.state, 0
     )
     compiled = train_step.compile_step(program, mesh)
-  return Built(state, compiled, mesh)
+    step = train_step.with_numbers(compiled, program, mesh)
+  return Built(state, compiled, step, mesh)
 
 
 def global_batch(rows, mesh):

@@ -86,6 +86,8 @@ def make_optimizer(
       only their paths and shapes are used. Rules apply to both kinds.
     total_steps: number of steps of the run, for the schedule.
 
+  Within a traced function, learning rate and weight decay may be traced too.
+
   Raises:
     ValueError: a parameter without a rule, or a rule without a parameter.
   """
@@ -95,7 +97,7 @@ def make_optimizer(
     param_rules.apply(
       config.weight_decay_mults, variables, "optimizer.weight_decay_mults"
     ),
-    lambda mult: config.weight_decay * mult,
+    float,
   )
   rate_mults = param_rules.values(
     param_rules.apply(
@@ -112,9 +114,13 @@ def make_optimizer(
     rate_mults, lambda step: config.learning_rate * factor(step)
   )
   if config.weight_decay_convention == "schedule":
-    steps = [moments, rate, _add_decay(decay_mults, factor)]
+    steps = [
+      moments,
+      rate,
+      _add_decay(config.weight_decay, decay_mults, factor),
+    ]
   else:
-    steps = [moments, _add_decay(decay_mults)]
+    steps = [moments, _add_decay(config.weight_decay, decay_mults)]
     if config.name == "lamb":
       steps.append(_scale_by_trust_ratio())
     steps.append(rate)
@@ -222,15 +228,17 @@ def _scale_leaves(
 
 
 def _add_decay(
-  decays: Any, factor: schedule.Schedule | None = None
+  decay: float, mults: Any, factor: schedule.Schedule | None = None
 ) -> optax.GradientTransformation:
-  """Add each parameter times its own decay, times factor(step) if given."""
+  """Add each parameter times decay and its own constant, and factor(step)."""
 
   def update(updates, state, params=None):
     now = 1.0 if factor is None else factor(state.count)
     updates = _map_with_constants(
-      lambda u, decay, p: u + (decay * now * p).astype(u.dtype) if decay else u,
-      decays,
+      lambda u, mult, p: (
+        u + (decay * mult * now * p).astype(u.dtype) if mult else u
+      ),
+      mults,
       updates,
       params,
     )

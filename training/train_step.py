@@ -22,9 +22,8 @@ from training.objectives import gradients
 from training.objectives import objective as objective_lib
 
 Metrics = dict[str, jax.Array]
-TrainStep = Callable[
-  [train_state.TrainState, Any], tuple[train_state.TrainState, Metrics]
-]
+Stepped = tuple[train_state.TrainState, Metrics]
+TrainStep = Callable[..., Stepped]
 # Folded into the seed's key: towers and parameters draw different numbers.
 _DRAWS = 1
 
@@ -35,6 +34,9 @@ class StepProgram:
 
   Attributes:
     step: training step, to be traced with the mesh in use (jax.set_mesh).
+    numbers: function of no arguments that returns the step's third argument:
+      numbers of the config that are no part of the compiled program, so that
+      runs which differ in them alone share it.
     state: ShapeDtypeStructs with shardings.
     batch: ShapeDtypeStructs with shardings, of the global batch.
     batch_of: arrays by name, as the loader yields them -> batch.
@@ -43,6 +45,7 @@ class StepProgram:
   """
 
   step: TrainStep
+  numbers: Callable[[], dict[str, Any]]
   state: train_state.TrainState
   batch: Any
   batch_of: Callable[[dict[str, Any]], Any]
@@ -110,13 +113,15 @@ def make(config: config_lib.Config, mesh: jax.sharding.Mesh) -> StepProgram:
   sharding = mesh_lib.batch_sharding(mesh)
   init_params = functools.partial(dual_encoder.init_params, config.model)
   objective = objectives.make(config)
-  optimizer = optimizer_lib.make_optimizer(
-    config.optimizer,
-    jax.eval_shape(init_params, jax.random.key(0)),
-    config.total_steps,
+  make_optimizer = functools.partial(
+    optimizer_lib.make_optimizer,
+    variables=jax.eval_shape(init_params, jax.random.key(0)),
+    total_steps=config.total_steps,
   )
+  optimizer = make_optimizer(config.optimizer)
   return StepProgram(
-    step=make_train_step(config, objective, optimizer),
+    step=make_train_step(config, objective, make_optimizer),
+    numbers=functools.partial(_numbers, config),
     state=train_state.make_abstract(
       init_params, optimizer, config.partition_rules, mesh
     ),
@@ -133,19 +138,31 @@ def make(config: config_lib.Config, mesh: jax.sharding.Mesh) -> StepProgram:
 def make_train_step(
   config: config_lib.Config,
   objective: objective_lib.Objective,
-  optimizer: optax.GradientTransformation,
+  make_optimizer: Callable[
+    [optimizer_lib.OptimizerConfig], optax.GradientTransformation
+  ],
 ) -> TrainStep:
-  """Return step(state, batch) -> (state, metrics), to be compiled.
+  """Return step(state, batch, numbers) -> (state, metrics), to be compiled.
 
   `batch` is as `objective.batch`, its rows split over BATCH_AXES; metrics are
-  float32 scalars. Both are for the mesh in use (jax.set_mesh).
+  float32 scalars. Both are for the mesh in use (jax.set_mesh). Without
+  `numbers` those of the config are constants of the program.
   """
   schedule = config.optimizer.make_schedule(config.total_steps)
   gradient = gradients.make(config, objective)
 
-  def step(state, batch):
+  def step(state, batch, numbers=None):
+    numbers = numbers or _numbers(config)
+    optimizer = make_optimizer(
+      dataclasses.replace(
+        config.optimizer,
+        learning_rate=numbers["learning_rate"],
+        weight_decay=numbers["weight_decay"],
+      )
+    )
     if config.model.draws:
-      batch = dataclasses.replace(batch, keys=_keys(config, state.step))
+      keys = _keys(config, numbers["key"], state.step)
+      batch = dataclasses.replace(batch, keys=keys)
     (loss, stats), grads = gradient(state.params, state.stats, batch)
     grad_norm = optax.tree.norm(grads)
     grads = optimizer_lib.clip_by_global_norm(
@@ -159,8 +176,7 @@ def make_train_step(
     metrics = {
       "train/loss": loss,
       "train/grad_norm": grad_norm,
-      "train/learning_rate": config.optimizer.learning_rate
-      * schedule(state.step),
+      "train/learning_rate": numbers["learning_rate"] * schedule(state.step),
       **objective.metrics(state.params),
     }
     state = dataclasses.replace(
@@ -175,9 +191,20 @@ def make_train_step(
   return step
 
 
-def _keys(config: config_lib.Config, step: jax.Array) -> jax.Array:
+def _numbers(config: config_lib.Config) -> dict[str, Any]:
+  """Return numbers of a config that need no program of their own."""
+  return {
+    "learning_rate": jnp.float32(config.optimizer.learning_rate),
+    "weight_decay": jnp.float32(config.optimizer.weight_decay),
+    "key": jax.random.key(config.seed),
+  }
+
+
+def _keys(
+  config: config_lib.Config, key: jax.Array, step: jax.Array
+) -> jax.Array:
   """Return a random key for each row of the batch."""
-  key = jax.random.fold_in(jax.random.key(config.seed), _DRAWS)
+  key = jax.random.fold_in(key, _DRAWS)
   fold_in = functools.partial(jax.random.fold_in, jax.random.fold_in(key, step))
   return jax.vmap(fold_in)(jnp.arange(config.batch_size))
 
@@ -185,14 +212,39 @@ def _keys(config: config_lib.Config, step: jax.Array) -> jax.Array:
 def compile_step(
   program: StepProgram, mesh: jax.sharding.Mesh
 ) -> jax.stages.Compiled:
-  """Compile the step ahead of time; the compiled step donates its state."""
+  """Compile the step ahead of time; the compiled step donates its state.
+
+  Its third argument is `numbers`; see `with_numbers`.
+  """
+  return lower_step(program, mesh).compile()
+
+
+def lower_step(
+  program: StepProgram, mesh: jax.sharding.Mesh
+) -> jax.stages.Lowered:
+  """Return the step as the compiler gets it."""
   shardings = jax.tree.map(lambda x: x.sharding, program.state)
+  numbers = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(
+      x.shape, x.dtype, sharding=mesh_lib.replicated(mesh)
+    ),
+    jax.eval_shape(program.numbers),
+  )
   jitted = jax.jit(
     program.step,
     donate_argnums=0,
     out_shardings=(shardings, mesh_lib.replicated(mesh)),
   )
-  return jitted.lower(program.state, program.batch).compile()
+  return jitted.lower(program.state, program.batch, numbers)
+
+
+def with_numbers(
+  compiled: jax.stages.Compiled, program: StepProgram, mesh: jax.sharding.Mesh
+) -> Callable[[train_state.TrainState, Any], Stepped]:
+  """Return step(state, batch) with the numbers of the program's config."""
+  make = jax.jit(program.numbers, out_shardings=mesh_lib.replicated(mesh))
+  numbers = make()
+  return lambda state, batch: compiled(state, batch, numbers)
 
 
 def compile_with_facts(
@@ -222,7 +274,7 @@ def compile_with_facts(
     f" {facts['compile/temporary_mib']:,.0f} MiB of temporaries;"
     f" compiled in {seconds:.1f} s"
   )
-  return compiled, facts
+  return with_numbers(compiled, program, mesh), facts
 
 
 def _mib(memory: Any, field: str) -> float:

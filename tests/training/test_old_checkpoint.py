@@ -62,7 +62,8 @@ def test_it_is_restored_and_goes_on(shared_dir, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, again[1], state.variables)
 
   with jax.set_mesh(mesh):
-    step = train_step.compile_step(program, mesh)
+    compiled = train_step.compile_step(program, mesh)
+    step = train_step.with_numbers(compiled, program, mesh)
     losses = []
     for number in range(2):
       rows = steps.global_batch(steps.batch(config, number), mesh)

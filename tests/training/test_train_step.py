@@ -1,5 +1,7 @@
 """One step: it learns, and does the same on every mesh."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -67,6 +69,53 @@ def test_scale_max():
   scales = [float(metrics["train/scale"]) for metrics in seen]
   np.testing.assert_allclose(scales[0], 10.0, rtol=1e-6)
   assert max(scales[1:]) <= 5.0 * (1 + 1e-6)
+
+
+def test_runs_of_a_sweep_share_their_program():
+  """Learning rate, weight decay and seed are arguments, not constants."""
+  changed = {
+    "optimizer.learning_rate": 0.02,
+    "optimizer.weight_decay": 0.0,
+    "seed": 7,
+  }
+
+  def lowered(changes):
+    config = runs.make_config(
+      steps.FAST | {"model.image.dropout": 0.1} | changes
+    )
+    mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
+    with jax.set_mesh(mesh):
+      program = train_step.make(config, mesh)
+      return train_step.lower_step(program, mesh).as_text()
+
+  assert lowered(changed) == lowered({})
+  assert lowered({"optimizer.b2": 0.5}) != lowered({})
+
+
+def test_numbers_of_the_config_reach_the_step():
+  """One compiled step does what each config's own would."""
+  base = steps.FAST | {"model.image.dropout": 0.1}
+  reference = steps.build(runs.make_config(base))
+  losses = []
+  for changes in (
+    {},
+    {"optimizer.learning_rate": 0.02},
+    {"optimizer.weight_decay": 0.5},
+    {"seed": 7},
+  ):
+    config = runs.make_config(base | changes)
+    program = train_step.make(config, reference.mesh)
+    with jax.set_mesh(reference.mesh):
+      built = dataclasses.replace(
+        reference,
+        state=jax.tree.map(lambda x: x.copy(), reference.state),
+        step=train_step.with_numbers(
+          reference.compiled, program, reference.mesh
+        ),
+      )
+    _, seen = built.run(config, 4)
+    losses.append(float(seen[-1]["train/loss"]))
+  assert len(set(losses)) == 4, losses
 
 
 def test_frozen_towers_cost_no_gradient():

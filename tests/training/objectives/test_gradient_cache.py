@@ -102,7 +102,7 @@ def test_less_memory():
         {"batch_size": 256, "num_microbatches": parts, "loss.block_size": 32}
       )
     )
-    .step.memory_analysis()
+    .compiled.memory_analysis()
     .temp_size_in_bytes
     for parts in (1, 8)
   }

@@ -1,0 +1,1 @@
+"""Runs beside each other: fields that differ, figures over seeds, curves."""
