@@ -11,8 +11,8 @@ from evaluators.sets import (
   wds,
 )
 from evaluators.sets.disk import tfds
-from input_pipeline.storage import remote
 from runtime import checks
+from runtime.storage import remote
 
 _TFDS = "tfds:"
 
