@@ -1,14 +1,12 @@
 """Evaluation of a model on the sets of a config, without training."""
 
-import pathlib
-
 import jax
 
 from evaluators import suite, suite_data, summary
 from inference import model as model_lib
 from input_pipeline import ledger, pipeline
 from runtime import cluster
-from runtime.storage import strict_json
+from runtime.storage import bucket_path, strict_json
 from training import config as config_lib
 from training import metrics
 from training.run import workdir
@@ -36,7 +34,7 @@ def run(
     ValueError: there is no set to evaluate on, nowhere to write, or
       evaluate.holdout holds out other images than in the run.
   """
-  is_run = named_as_run or workdir.is_run(pathlib.Path(path))
+  is_run = named_as_run or workdir.is_run(bucket_path.make(path))
   if config is None and not is_run:
     raise ValueError(
       f"{path} is a published model: give its sets by --suite or --sets, or by"
@@ -45,7 +43,7 @@ def run(
   if not out and not is_run:
     raise ValueError("--out is missing: --out=FOLDER of the results")
   if is_run:
-    config, model = model_lib.load_run(pathlib.Path(path), config)
+    config, model = model_lib.load_run(bucket_path.make(path), config)
     metrics.say(f"Evaluating the checkpoint of step {model.step}")
   else:
     model = model_lib.load(path)
@@ -62,7 +60,7 @@ def run(
     if share and is_run:
       splits = pipeline.split_sources(config.data, share)
       held_out = {name: split.facts() for name, split in splits.items()}
-      ledger.check_held_out(pathlib.Path(path), held_out)
+      ledger.check_held_out(bucket_path.make(path), held_out)
     return suite_data.load_data(
       config.evaluate, config.data, model.make_inputs(), model.config.dtype
     )
@@ -72,7 +70,7 @@ def run(
   with jax.set_mesh(model.mesh):
     results = suite.run(data, embedder, model.params)
   if cluster.is_first():
-    folder = pathlib.Path(out or path)
+    folder = bucket_path.make(out or path)
     folder.mkdir(parents=True, exist_ok=True)
     summary.write_results(folder / workdir.RESULTS, results)
     print(strict_json.dumps(results) if as_json else summary.table(results))

@@ -15,7 +15,9 @@ CONFIG = config_flags.DEFINE_config_file(
   " are changed by --config.FIELD=VALUE.",
   lock_config=True,
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Folder of the run; gs://BUCKET/PATH, s3://BUCKET/PATH too."
+)
 OUT = flags.DEFINE_string(
   "out",
   "",
@@ -109,7 +111,7 @@ def workdir() -> pathlib.Path:
   """Return --workdir; UsageError where it is missing."""
   if not WORKDIR.value:
     raise app.UsageError("--workdir is missing: --workdir=runs/NAME")
-  return pathlib.Path(WORKDIR.value)
+  return _checked("workdir", WORKDIR.value)
 
 
 def model() -> str:
@@ -120,7 +122,20 @@ def model() -> str:
       "give the model: --init_from=PATH of a published one, or --workdir=RUN"
       " of a run (one of both)"
     )
+  if run:
+    _checked("workdir", run)
+  elif published.startswith(("gs://", "s3://")):
+    _checked("init_from", published)
   return published or run
+
+
+def _checked(flag: str, path: str) -> pathlib.Path:
+  """Return the path of a flag's folder; raise where its bucket is not there."""
+  from runtime.storage import bucket_path
+
+  folder = bucket_path.make(path)
+  bucket_path.check(folder, f"--{flag}={path}")
+  return folder
 
 
 def num_workers() -> int:
