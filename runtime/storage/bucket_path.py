@@ -182,11 +182,16 @@ def _set_variables() -> None:
   # etils would take TensorFlow for gs:// where it is installed.
   os.environ.setdefault("EPATH_USE_TF", "0")
   # Other processes, and TensorStore, write beside fsspec, unseen by its lists.
+  settings: dict[str, Any] = {"use_listings_cache": False}
   for scheme in ("gs", "gcs", "s3"):
-    fsspec.config.conf.setdefault(scheme, {})["use_listings_cache"] = False
+    fsspec.config.conf.setdefault(scheme, {}).update(settings)
   emulator = os.environ.get("STORAGE_EMULATOR_HOST")
   if emulator:
     address = emulator if "://" in emulator else f"http://{emulator}"
     os.environ.setdefault("TENSORSTORE_GCS_HTTP_URL", address)
-    # Asks Google's own servers for the kind of each bucket.
+    # Both would ask Google's own servers: for the kind of each bucket, and for
+    # credentials.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    os.environ.setdefault("GOOGLE_AUTH_TOKEN_FOR_TESTING", "none")
+    for scheme in ("gs", "gcs"):
+      fsspec.config.conf[scheme].setdefault("token", "anon")

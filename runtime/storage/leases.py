@@ -125,10 +125,10 @@ def _text(owner: dict[str, Any], beat: int) -> bytes:
 def _owner(data: bytes) -> dict[str, Any]:
   """Return the owner that a lock names, {} where it is free or damaged."""
   try:
-    fields = json.loads(data)
-    return fields["owner"] or {}
+    owner = json.loads(data)["owner"]
   except (ValueError, KeyError, TypeError):
     return {}
+  return owner if isinstance(owner, dict) else {}
 
 
 def _described(owner: dict[str, Any]) -> str:
