@@ -25,7 +25,7 @@ from input_pipeline import evaluation_split, sources
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 from runtime import checks, cluster, provenance
-from runtime.storage import strict_json, whole_files
+from runtime.storage import bucket_path, strict_json, whole_files
 from training import metrics
 
 RESULTS = "results.json"
@@ -76,7 +76,7 @@ def run(
   if not out:
     raise ValueError("--out is missing: --out=FOLDER of the results")
   checks.at_least("--batch_size", batch_size, 1)
-  folder, cache = pathlib.Path(out), pathlib.Path(cache_dir)
+  folder, cache = bucket_path.make(out), pathlib.Path(cache_dir)
   opened = cluster.first_then_all(
     lambda: resolve.resolve(suite, names, data_root, cache_dir=cache_dir)
   )

@@ -22,6 +22,4 @@ def run() -> int:
     )
   from inference import compare
 
-  return compare.run(
-    *_RESULTS.value, out=flags.OUT.value, as_json=flags.JSON.value
-  )
+  return compare.run(*_RESULTS.value, out=flags.out(), as_json=flags.JSON.value)

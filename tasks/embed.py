@@ -33,7 +33,7 @@ def run() -> int:
     path,
     images=_IMAGES.value,
     texts=_TEXTS.value,
-    out=flags.OUT.value,
+    out=flags.out(),
     batch_size=flags.BATCH_SIZE.value,
     as_json=flags.JSON.value,
   )

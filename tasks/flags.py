@@ -43,6 +43,8 @@ ENGINE = flags.DEFINE_string(
   "engine", "processes", "Place of the work: inline, processes or ray."
 )
 
+# Beginnings of paths in a bucket; runtime/storage reads them.
+_BUCKETS = ("gs://", "s3://")
 _SETS = (
   "is gone: --config.evaluate.sets={} evaluates nothing, and a config file"
   " names its sets as configs/evaluate/emoji.py does"
@@ -114,6 +116,26 @@ def workdir() -> pathlib.Path:
   return _checked("workdir", WORKDIR.value)
 
 
+def local_workdir() -> pathlib.Path:
+  """Return --workdir of a task that cannot write to a bucket."""
+  _refuse_bucket("workdir", WORKDIR.value or "")
+  return workdir()
+
+
+def out() -> str:
+  """Return --out of a task that cannot write to a bucket."""
+  _refuse_bucket("out", OUT.value)
+  return OUT.value
+
+
+def _refuse_bucket(flag: str, path: str) -> None:
+  if path.lower().startswith(_BUCKETS):
+    raise app.UsageError(
+      f"--{flag}={path} must be a folder on a disk: this task cannot write to a"
+      " bucket yet"
+    )
+
+
 def model() -> str:
   """Return --init_from or --workdir; UsageError unless one is given."""
   published, run = INIT_FROM.value, WORKDIR.value or ""
@@ -124,7 +146,7 @@ def model() -> str:
     )
   if run:
     _checked("workdir", run)
-  elif published.startswith(("gs://", "s3://")):
+  elif published.lower().startswith(_BUCKETS):
     _checked("init_from", published)
   return published or run
 
