@@ -6,6 +6,7 @@ there while an object lies below it, and none has to be made.
 """
 
 import fnmatch
+import logging
 import os
 import pathlib
 import posixpath
@@ -181,6 +182,8 @@ def _set_variables() -> None:
   """Point the libraries that Orbax writes to gs:// with to one store."""
   # etils would take TensorFlow for gs:// where it is installed.
   os.environ.setdefault("EPATH_USE_TF", "0")
+  # Errors are raised, and said once; gcsfs logs each try with a traceback.
+  logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
   # Other processes, and TensorStore, write beside fsspec, unseen by its lists.
   settings: dict[str, Any] = {"use_listings_cache": False}
   for scheme in ("gs", "gcs", "s3"):
