@@ -35,7 +35,7 @@ from etils.epath import gpath
 from orbax.checkpoint import v1 as ocp
 
 from runtime import checks, cluster, failures, marks
-from runtime.storage import bucket_path, committed
+from runtime.storage import bucket_path, committed, objects
 from training import saved_trees, train_state
 
 # Folder of the iterator's position, beside those of saved_trees.
@@ -259,10 +259,16 @@ class Checkpointer:
     for step in reversed(self.steps()):
       try:
         return step, load(step)
+      except objects.BucketError:
+        raise
       except Exception as error:  # Orbax raises exceptions of all its layers
+        # A bucket that does not answer says nothing about its checkpoints.
+        bucket_path.check(self._folder, f"{self._folder}")
         reason = _reason(error)
         failures.append(f"step {step} ({reason})")
         logging.error("Checkpoint of step %d is not usable: %s", step, reason)
+      finally:
+        self._discard(step)
     if failures:
       raise CheckpointError(
         f"No checkpoint in {self._folder} can be read: {'; '.join(failures)}."
@@ -293,6 +299,13 @@ class Checkpointer:
       )
     )
     self._orbax.reload()
+
+  def _discard(self, step: int) -> None:
+    """Delete the copy of a step on the disk."""
+    if self._bucket is not None:
+      local = self._local / str(step)
+      cluster.on_first(lambda: shutil.rmtree(local, ignore_errors=True))
+      self._orbax.reload()
 
   def _metadata(self, step: int) -> dict[str, Any]:
     digests = cluster.together(

@@ -10,6 +10,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import email.utils
+import io
 import json
 import time
 from collections.abc import Callable, Coroutine, Iterable
@@ -302,6 +303,13 @@ def _bucket(url: str) -> str:
   return _split(url)[0]
 
 
+class _Body(io.BytesIO):
+  """Bytes of a request; aiohttp closes them after each try."""
+
+  def close(self) -> None:
+    self.seek(0)
+
+
 # Requests: coroutines of a file system, a bucket and a key.
 
 
@@ -351,7 +359,7 @@ async def _write_gs(
     uploadType="multipart",
     ifGenerationMatch=replaces or "0",
     headers={"Content-Type": f'multipart/related; boundary="{_BOUNDARY}"'},
-    data=body,
+    data=_Body(body),
     json_out=True,
   )
   return str(written["generation"])
