@@ -96,6 +96,7 @@ def test_kills_in_a_bucket(emulator, runner, undisturbed):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("emulator", ["gs"], indirect=True)
 def test_a_run_of_a_disk_goes_on_in_a_bucket_that_is_slow_and_fails(
   emulator, proxy, runner, undisturbed
 ):
@@ -120,6 +121,7 @@ def test_a_run_of_a_disk_goes_on_in_a_bucket_that_is_slow_and_fails(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("emulator", ["s3"], indirect=True)
 def test_a_bucket_in_use_that_vanishes(emulator, proxy, runner, undisturbed):
   workdir = bucket_path.make(f"{emulator.root}/vanished")
   variables = emulators.variables(emulator.scheme, proxy.port)

@@ -16,7 +16,6 @@ import contextlib
 import dataclasses
 import functools
 import glob
-import hashlib
 import json
 import logging as python_logging
 import pathlib
@@ -27,8 +26,6 @@ import warnings
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from absl import logging
 from etils import epath
 from etils.epath import gpath
@@ -156,13 +153,14 @@ class Checkpointer:
     self.wait()
     arrays = saved_trees.arrays_of(state)
     digests: dict[str, Any] = {
-      name: _digest(tree) for name, tree in arrays.items()
+      name: saved_trees.digest(tree) for name, tree in arrays.items()
     }
-    self._orbax.save_checkpointables_async(
-      step,
-      arrays | {_DATA: _Position(iterator)},
-      custom_metadata=digests | {_DATA: _position(iterator)},
-    )
+    with self._named():
+      self._orbax.save_checkpointables_async(
+        step,
+        arrays | {_DATA: _Position(iterator)},
+        custom_metadata=digests | {_DATA: _position(iterator)},
+      )
     if self._bucket is not None:
       self._upload = self._pool.submit(self._finish, self._bucket, step)
 
@@ -185,15 +183,21 @@ class Checkpointer:
       OSError: the save could not be written.
       CheckpointError: the same in a bucket.
     """
-    try:
+    with self._named():
       if self._upload is not None:
         upload, self._upload = self._upload, None
         upload.result()
       else:
         self._orbax.wait()
+
+  @contextlib.contextmanager
+  def _named(self) -> Iterator[None]:
+    """Name the bucket in errors of Orbax, whose layers each have their own."""
+    try:
+      yield
     except failures.RunError:
       raise
-    except Exception as error:  # each layer of Orbax has its own
+    except Exception as error:
       if not isinstance(self._folder, bucket_path.BucketPath):
         raise
       raise CheckpointError(
@@ -283,7 +287,7 @@ class Checkpointer:
     )
     for name, expected in self._metadata(step).items():
       if name in loaded and name != _DATA:
-        got = _digest(loaded[name])
+        got = saved_trees.digest(loaded[name])
         if got != expected:
           raise ValueError(f"{name} has digest {got}, expected {expected}")
     return loaded
@@ -334,7 +338,8 @@ class Checkpointer:
     """Wait for saves and release Orbax's resources."""
     try:
       self._pool.shutdown()
-      self._orbax.close()
+      with self._named():
+        self._orbax.close()
     finally:
       self._stack.close()
 
@@ -448,22 +453,3 @@ def _position(iterator: Any) -> str:
 def _check_position(iterator: Any, expected: str) -> None:
   if _position(iterator) != expected:
     raise ValueError("the data iterator's position has changed")
-
-
-def _digest(tree: Any) -> str:
-  """Return a hash of all arrays' bits, the same on every mesh."""
-  sums = jax.device_get(_bit_sums(jax.tree.leaves(tree)))
-  text = json.dumps([int(x) for x in sums])
-  return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-@jax.jit
-def _bit_sums(arrays: list[jax.Array]) -> list[jax.Array]:
-  """Sum each array's bits as integers modulo 2 ** 32."""
-
-  def bit_sum(x: jax.Array) -> jax.Array:
-    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
-    bits = jax.lax.bitcast_convert_type(x, unsigned)
-    return jnp.sum(bits.astype(jnp.uint32), dtype=jnp.uint32)
-
-  return [bit_sum(x) for x in arrays]

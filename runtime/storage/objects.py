@@ -255,8 +255,10 @@ def _call(
 def _seconds(request: Callable[..., Any], args: tuple[Any, ...]) -> float:
   if request in (_write_gs, _write_s3):
     return args[2]
+  if request is _find:  # a request for each thousand objects
+    return 6 * TRY_SECONDS
   # Of unknown size; the clients end a connection that falls silent.
-  return 3600.0 if request in (_put_file, _get_file, _find) else TRY_SECONDS
+  return 3600.0 if request in (_put_file, _get_file) else TRY_SECONDS
 
 
 def _reason(error: BaseException) -> tuple[int | None, str]:
