@@ -20,7 +20,7 @@ import optax
 from absl import app, flags
 
 from runtime.storage import bucket_path, objects
-from tests import emulators
+from tests import bucket_emulators as emulators
 from training import checkpointing, train_state
 
 _STORES = flags.DEFINE_list(

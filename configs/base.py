@@ -273,6 +273,12 @@ def _evaluate() -> ml_collections.ConfigDict:
   # 0: at the end only.
   evaluate.every_steps = 0
   evaluate.batch_size = 256
+  # Most share of a run's time that its evaluations but the last may take, 1 for
+  # no limit. Below 1, the first one measures steps and examples and decides how
+  # many examples of each source are evaluated until the end, the same ones at
+  # every step (evaluation_sample.json); sets of which some examples are left
+  # out are called NAME.sample in metrics.jsonl.
+  evaluate.max_fraction = 1.0
   # Share of the images of each source in data.sources that training leaves out
   # and the set "holdout" of the results is taken on (of several sources, there
   # is "holdout_NAME" for each too); 0 for none. An image is held out with all

@@ -27,6 +27,8 @@ class Recipe:
     steps: name -> operator, in the order in which they run.
     max_failed_shards: share of the shards that may be left out because all
       attempts failed.
+    report_shares: whether the report shows the shares of languages, places and
+      demographic terms.
   """
 
   pool: pool_lib.PoolConfig
@@ -34,6 +36,7 @@ class Recipe:
   max_attempts: int
   steps: Mapping[str, operators.Operator]
   max_failed_shards: float = 0.0
+  report_shares: bool = True
 
 
 @checks.collected()
@@ -53,7 +56,8 @@ def checked(
     *("pool", "cache_dir", "max_attempts", "max_failed_shards"),
     *("order", "steps"),
   )
-  unknown = [name for name in values if name not in fields]
+  added = ("report_shares",)  # recipes of older versions lack it
+  unknown = [name for name in values if name not in (*fields, *added)]
   missing = [name for name in fields if name not in values]
   if len(missing) == len(fields):
     raise ValueError(
@@ -74,6 +78,7 @@ def checked(
     max_attempts=values["max_attempts"],
     max_failed_shards=float(values["max_failed_shards"]),
     steps=_steps(values["order"], values["steps"]),
+    report_shares=values.get("report_shares", True),
   )
   checks.one_of("pool.format", recipe.pool.format, pools.FORMATS)
   checks.at_least("max_attempts", recipe.max_attempts, 1)

@@ -34,9 +34,11 @@ from curation.outputs import (
   curation_page,
   keep_probabilities,
   selection,
+  shares,
   signals,
 )
 from curation.outputs import manifest as manifest_lib
+from curation.shares import caption_labels, lexicon
 from runtime import failures, progress, stopping
 from runtime.storage import strict_json, unfinished
 
@@ -131,6 +133,7 @@ def curate(
     )
     before = _done_before(work)
     manifest |= before or _select(work, shards, tries)
+    manifest |= _shares(work, shards, tries)
     manifest["failures"] = tries.failures.failures(work.stages)
     manifest["run"] = (facts_of_run or {}) | {
       "seconds": round(time.time() - start, 3),
@@ -172,6 +175,8 @@ def _run_stages(
     workdir=folder,
     cache_dir=pathlib.Path(recipe.cache_dir),
     signals={},
+    shares=lexicon.digest() if recipe.report_shares else "",
+    num_sampled=caption_labels.quota(len(pool.shards)),
   )
   for current in planned:
     left_out = done[-1].left_out if done else ()
@@ -233,6 +238,25 @@ def _select(
     "num_uids": num_uids,
     "kept_sha256": digest,
   }
+
+
+def _shares(
+  work: shard_pass.Work,
+  shards: Sequence[pool_lib.Shard],
+  tries: stage_pass.Tries,
+) -> dict[str, Any]:
+  """Return the manifest's field `shares`; empty if it is not wanted."""
+  manifest = manifest_lib.read(work.workdir) or {}
+  before = manifest.get("shares")
+  is_same = manifest.get("key") == work.stage.result_key
+  if is_same and (before or {}).get("lists", "") == work.shares:
+    return {"shares": before} if before else {}
+  # The report is about to differ.
+  (work.workdir / REPORT).unlink(missing_ok=True)
+  if not work.shares:
+    return {}
+  run_all = functools.partial(stage_pass.run_all, tries, work.stage, "shares")
+  return {"shares": shares.make(work, shards, run_all)}
 
 
 def _faults(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, int]]:

@@ -12,9 +12,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from input_pipeline import evaluation_split
+from input_pipeline import evaluation_split, faults
 from models import naflex
+from runtime import cluster
 from runtime import mesh as mesh_lib
+
+# Examples after which processes agree about those that cannot be used.
+_AGREED = 2048
 
 EmbedFn = Callable[[Any, jax.Array], jax.Array]
 
@@ -66,37 +70,114 @@ class Embedder:
     params: Any,
     split: evaluation_split.Split,
     on_fault: evaluation_split.OnFault | None = None,
+    *,
+    rows: range | None = None,
   ) -> Examples:
-    """Embed all images of a split, each batch of them decoded when needed.
+    """Embed images of a split, each batch of them decoded when needed.
+
+    Each process decodes the rows whose devices it has; all return the same.
 
     Args:
       params: parameters of the model.
       split: opened examples.
-      on_fault: as `evaluation_split.Split.batches` takes it.
+      on_fault: called with the position and the error of an example that
+        cannot be used, which is left out, on every process.
+      rows: positions of the examples; None for all.
 
     Raises:
       ValueError: an example or an embedding cannot be used.
+      cluster.ClusterError: another process failed to read its examples.
     """
-    keys, texts, numbers = [], [], []
-
-    def images() -> Iterator[Any]:
-      for batch in split.batches(self.batch_size, on_fault):
-        numbers.extend(batch.rows)
-        keys.extend(batch.keys)
-        texts.extend(batch.texts)
-        rows = batch.images
-        # The tower takes NumPy's arrays as well as JAX's, which its types name.
-        yield (
-          naflex.Patches(*rows)  # pyrefly: ignore[bad-argument-type]
-          if isinstance(rows, tuple)
-          else rows
-        )
-
-    z_BE = list(self.stream(self.images_fn, params, images(), "image"))
-    if not z_BE:
+    rows = range(len(split)) if rows is None else rows
+    left_out = evaluation_split.LeftOut(split, rows, on_fault)
+    usable: dict[int, tuple[str, Mapping[str, Sequence[str]]]] = {}
+    batches = self._local_batches(split, rows, left_out, usable)
+    z_BE = list(
+      self.stream(
+        *(self.images_fn, params, batches, "image"),
+        is_checked=False,
+        is_local=True,
+      )
+    )
+    left_out.end()
+    if not usable:
       raise ValueError("no image of the split can be used")
-    z_NE = np.concatenate(z_BE)
-    return Examples(tuple(numbers), tuple(keys), tuple(texts), z_NE)
+    z_NE = np.concatenate(z_BE)[: len(rows)]
+    if len(usable) < len(rows):
+      z_NE = z_NE[[rows.index(row) for row in usable]]
+    _check_finite(z_NE, "image")
+    keys, texts = zip(*usable.values(), strict=True)
+    return Examples(tuple(usable), keys, texts, z_NE)
+
+  def _local_batches(
+    self,
+    split: evaluation_split.Split,
+    rows: range,
+    left_out: evaluation_split.LeftOut,
+    usable: dict[int, tuple[str, Mapping[str, Sequence[str]]]],
+  ) -> Iterator[Any]:
+    """Yield this process's images of each batch, in the places of their rows.
+
+    All processes agree about examples that cannot be used, and about other
+    failures, before the first batch and then every _AGREED examples: a process
+    that fails in between goes on with zeros until then, so that none waits.
+
+    Args:
+      split: opened examples.
+      rows: positions of the examples.
+      left_out: takes the examples that cannot be used.
+      usable: filled with key and captions of the others, by position.
+    """
+    places = mesh_lib.local_rows(self.batch_size, self.mesh)
+    batches = split.batches(self.batch_size, rows=rows, places=places)
+    every = 1 if cluster.count() == 1 else -(-_AGREED // self.batch_size)
+    unsent: list[Any] = []
+    failure: Exception | None = None
+    like: Any = None
+
+    def own() -> list[Any]:
+      if failure is not None:
+        raise failure
+      return unsent
+
+    def agree() -> None:
+      read: dict[int, Any] = {}
+      broken: dict[int, Any] = {}
+      for parts in cluster.gather(own):
+        for good, bad in parts:
+          read |= {row: named for row, *named in good}
+          broken |= {row: fault for row, *fault in bad}
+      unsent.clear()
+      for row in sorted(read.keys() | broken.keys()):
+        if row in broken:
+          left_out.add(row, faults.ExampleError(*broken[row]))
+        else:
+          key, texts = read[row]
+          usable[row] = key, {k: tuple(v) for k, v in texts.items()}
+
+    for number, start in enumerate(range(0, len(rows), self.batch_size)):
+      images = None
+      if failure is None:
+        try:
+          batch = next(batches)
+          images = _placed(batch, rows[start], places)
+          unsent.append(_described(batch))
+          del batch
+        except Exception as error:
+          failure = error
+      if number % every == 0:
+        agree()
+      if start + self.batch_size >= len(rows):
+        next(batches, None)  # its threads end
+      if images is None:
+        images = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
+      elif like is None:
+        like = jax.tree.map(
+          lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), images
+        )
+      yield images
+      del images
+    agree()
 
   def texts(self, params: Any, tokens_NL: np.ndarray) -> np.ndarray:
     """Embed int32 tokens: float32 ztxt [N, E] on every host."""
@@ -111,6 +192,7 @@ class Embedder:
     kind: str,
     *,
     is_checked: bool = True,
+    is_local: bool = False,
   ) -> Iterator[np.ndarray]:
     """Yield float32 rows for each batch of at most `batch_size` rows.
 
@@ -121,6 +203,9 @@ class Embedder:
         the devices.
       kind: noun for a row in messages, such as "image".
       is_checked: whether rows must be finite; else the caller checks them.
+      is_local: whether batches are the `mesh.local_rows` of this process, and
+        all `batch_size` rows are yielded; else each is the same, and whole, on
+        every process.
 
     Raises:
       ValueError: an embedding is not finite, with `is_checked`.
@@ -131,19 +216,21 @@ class Embedder:
     for batch in batches:
       if self.should_stop is not None and self.should_stop():
         raise Interrupted(f"stopped after {done} {kind}s")
-      with jax.set_mesh(self.mesh):
-        z_BE = fn(
-          params,
-          jax.tree.map(
-            lambda x: to_global(_pad(x, self.batch_size), sharding), batch
-          ),
+      num_rows = len(jax.tree.leaves(batch)[0])
+      if is_local:
+        num_rows, rows = self.batch_size, mesh_lib.make_global(batch, self.mesh)
+      else:
+        rows = jax.tree.map(
+          lambda x: to_global(_pad(x, self.batch_size), sharding), batch
         )
+      with jax.set_mesh(self.mesh):
+        z_BE = fn(params, rows)
       # Fetching one batch late keeps the devices busy, and the queue so short
       # that should_stop is called while work is left.
       if ahead is not None:
         yield _fetched(*ahead, kind if is_checked else None)
-      ahead = z_BE, len(jax.tree.leaves(batch)[0])
-      done += ahead[1]
+      ahead = z_BE, num_rows
+      done += num_rows
     if ahead is not None:
       yield _fetched(*ahead, kind if is_checked else None)
 
@@ -201,12 +288,50 @@ def to_global(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
 
 def _fetched(z_BE: jax.Array, num_rows: int, kind: str | None) -> np.ndarray:
   z_NE = jax.device_get(z_BE)[:num_rows].astype(np.float32, copy=False)
-  if kind is not None and not np.isfinite(z_NE).all():
-    num_bad = int((~np.isfinite(z_NE)).any(axis=1).sum())
-    raise ValueError(
-      f"{num_bad} of {num_rows} {kind} embeddings are not finite"
-    )
+  if kind is not None:
+    _check_finite(z_NE, kind)
   return z_NE
+
+
+def _check_finite(z_NE: np.ndarray, kind: str) -> None:
+  num_bad = int((~np.isfinite(z_NE)).any(axis=1).sum())
+  if num_bad:
+    raise ValueError(
+      f"{num_bad} of {len(z_NE)} {kind} embeddings are not finite"
+    )
+
+
+def _described(batch: evaluation_split.Batch) -> tuple[list[Any], list[Any]]:
+  """Return all but the images, as values that JSON can express."""
+  named = zip(batch.rows, batch.keys, batch.texts, strict=True)
+  return (
+    [(row, key, dict(texts)) for row, key, texts in named],
+    [(row, error.kind, str(error)) for row, error in batch.broken.items()],
+  )
+
+
+def _placed(
+  batch: evaluation_split.Batch, first: int, places: Sequence[int]
+) -> Any:
+  """Return images [len(places), ...] with each row at its place.
+
+  Other places have copies of the last image, or zeros.
+  """
+  at = np.searchsorted(places, np.array(batch.rows, int) - first)
+
+  def place(rows: np.ndarray) -> np.ndarray:
+    if len(rows) == len(places):
+      return rows
+    made = np.zeros((len(places), *rows.shape[1:]), rows.dtype)
+    made[:] = rows[-1:] if len(rows) else 0
+    made[at] = rows
+    return made
+
+  if isinstance(batch.images, tuple):
+    # The tower takes NumPy's arrays as well as JAX's, which its types name.
+    patches = (place(rows) for rows in batch.images)
+    return naflex.Patches(*patches)  # pyrefly: ignore[bad-argument-type]
+  return place(batch.images)
 
 
 def _pad(rows: np.ndarray, num_rows: int) -> np.ndarray:

@@ -13,10 +13,12 @@ one is right.
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import json
 import pathlib
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,13 +28,16 @@ import numpy as np
 from evaluators import embedding
 from input_pipeline import evaluation_split, model_inputs
 from input_pipeline.sources import record as record_lib
-from runtime import cluster, progress
-from runtime.storage import strict_json, whole_files
+from input_pipeline.storage import folders
+from runtime import cluster, long_work, progress
+from runtime.storage import remote, strict_json, whole_files
 
 # Increased when embeddings of equal inputs change, or a part's layout does.
 VERSION = 1
 # Examples of a part, rounded up to whole batches.
 PART_SIZE = 2048
+# Batches of texts between two looks at the clock.
+_NUM_TEXT_BATCHES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +78,8 @@ class Cache:
     name: str,
     split: evaluation_split.Split,
     source: Mapping[str, Any],
+    *,
+    facts: Mapping[str, Any] = types.MappingProxyType({}),
   ) -> Embedded:
     """Return the embedded examples of a split, embedding what is missing.
 
@@ -82,6 +89,8 @@ class Cache:
       name: name of the set, for progress and messages.
       split: opened examples.
       source: section of their source: the captions depend on it.
+      facts: what else decides the embeddings: features of the embedder that
+        are not the model's own, and `split.change`, by name.
 
     Raises:
       ValueError: an example or an embedding cannot be used.
@@ -92,9 +101,11 @@ class Cache:
       "version": VERSION,
       "model": self.model,
       "runtime": runtime_facts(),
-      "image_protocol": model_inputs.protocol_facts(self.inputs.image_protocol),
-      "data": split.fingerprint(),
+      "image_protocol": model_inputs.protocol_facts(split.protocol),
+      "data": split.state(),
+      **_images(source.get("source", source).get("image_root", "")),
       "source": dict(source),
+      **facts,
     }
     folder = self.folder / _key(facts)
     size = -(-PART_SIZE // self.embedder.batch_size) * self.embedder.batch_size
@@ -114,14 +125,17 @@ class Cache:
         bar = progress.Progress(f"Embedding {name}", num_new)
         stack.enter_context(bar)
       for start in missing:
-        rows = _Rows(records, range(start, start + sizes[start]))
+        rows = range(start, start + sizes[start])
+        digested = _Digested(records)
         # A view of records has all that a split reads.
-        view = dataclasses.replace(split, records=rows)  # pyrefly: ignore
-        part = self.embedder.split(self.params, view)
+        view = dataclasses.replace(split, records=digested)  # pyrefly: ignore
+        part = self.embedder.split(self.params, view, rows=rows)
+        content = digested.content(rows)
+        cluster.on_first(
+          functools.partial(_write, _part(folder, start), part, start, content)
+        )
         if bar is not None:
-          _write(_part(folder, start), part, rows.content())
           bar.advance(sizes[start])
-    cluster.on_first(lambda: True)  # the last part is on the disk
     return _read([_part(folder, x) for x in starts], starts, num_new)
 
   def texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -138,8 +152,15 @@ class Cache:
     path = self.folder / "texts" / f"{_key(facts)}.npy"
     if cluster.on_first(path.is_file):
       return np.load(path, allow_pickle=False)
-    tokens_NL = self.inputs.tokenizer(list(texts))
-    z_NE = self.embedder.texts(self.params, tokens_NL)
+    # Whole batches, so that the parts are embedded as all at once would be.
+    step = _NUM_TEXT_BATCHES * self.embedder.batch_size
+    parts = []
+    with long_work.progress_line("Embedding texts", len(texts)) as bar:
+      for start in range(0, len(texts), step):
+        tokens_nL = self.inputs.tokenizer(list(texts[start : start + step]))
+        parts.append(self.embedder.texts(self.params, tokens_nL))
+        bar.advance(len(tokens_nL))
+    z_NE = np.concatenate(parts)
     if cluster.is_first():
       path.parent.mkdir(parents=True, exist_ok=True)
       whole_files.write(path, _bytes(lambda file: np.save(file, z_NE)))
@@ -167,18 +188,18 @@ def runtime_facts() -> dict[str, str]:
   return {"jax": jax.__version__, "platform": jax.devices()[0].device_kind}
 
 
-class _Rows:
-  """Consecutive records of others, whose content is digested as it is read."""
+class _Digested:
+  """Records of others, whose content is digested as it is read."""
 
-  def __init__(self, records: record_lib.Records, rows: range):
-    self._records, self._rows = records, rows
+  def __init__(self, records: record_lib.Records):
+    self._records = records
     self._digests: dict[int, bytes] = {}
 
   def __len__(self) -> int:
-    return len(self._rows)
+    return len(self._records)
 
   def __getitem__(self, index: int) -> record_lib.Record:
-    record = self._records[self._rows[index]]
+    record = self._records[index]
     digest = hashlib.blake2b(record.image, digest_size=16)
     digest.update(repr(sorted(record.texts.items())).encode())
     self._digests[index] = digest.digest()
@@ -187,9 +208,16 @@ class _Rows:
   def __getattr__(self, name: str) -> Any:
     return getattr(self._records, name)
 
-  def content(self) -> bytes:
-    """Return the digests of all records in order, 0 for one left out."""
-    return b"".join(self._digests.get(i, bytes(16)) for i in range(len(self)))
+  def content(self, rows: range) -> bytes:
+    """Return the digests of records in order, 0 for one that none could read.
+
+    Each process has those that it read, and all call this.
+    """
+    digests: dict[int, str] = {}
+    own = {row: digest.hex() for row, digest in self._digests.items()}
+    for rows_and_digests in cluster.gather(lambda: [*own.items()]):
+      digests |= dict(rows_and_digests)
+    return b"".join(bytes.fromhex(digests.get(x, "00" * 16)) for x in rows)
 
 
 def _key(facts: Mapping[str, Any]) -> str:
@@ -197,12 +225,27 @@ def _key(facts: Mapping[str, Any]) -> str:
   return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def _images(root: str) -> dict[str, str]:
+  """Return a digest of the images of a folder at a URL that a table names.
+
+  Those of a folder on disk are in `Split.state`.
+  """
+  if not remote.is_remote(root):
+    return {}
+  try:
+    listed = folders.walk(root, "image_root")
+  except (OSError, ValueError):  # as of a web server without an index
+    return {}
+  facts = [[name, file.size, file.version] for name, file in listed.items()]
+  return {"images": _key({"files": facts})}
+
+
 def _part(folder: pathlib.Path, start: int) -> pathlib.Path:
   return folder / f"{start:08d}.npz"
 
 
 def _write(
-  path: pathlib.Path, part: embedding.Examples, content: bytes
+  path: pathlib.Path, part: embedding.Examples, start: int, content: bytes
 ) -> None:
   named = json.dumps([part.keys, [dict(texts) for texts in part.texts]])
   whole_files.write(
@@ -211,7 +254,7 @@ def _write(
       lambda file: np.savez(
         file,
         zimg_NE=part.zimg_NE,
-        rows=np.array(part.rows, np.int64),
+        rows=np.array(part.rows, np.int64) - start,
         named=np.frombuffer(named.encode(), np.uint8),
         content=np.frombuffer(content, np.uint8),
       )

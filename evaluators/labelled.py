@@ -21,6 +21,10 @@ class LabelledConfig:
     classes: text file with the name of a class a line; "" for the names that
       the labels are.
     templates: text file with a prompt a line, {c} for the class; "" for one.
+    attributes: places of attributes by whose values figures are split, such as
+      ("gender", "age"): columns, or "json.FIELD" and extensions of tars.
+    disparity_k: images at the top of a class's ranking, whose attributes are
+      compared with those of all images.
   """
 
   kind: typing.Literal["classification"]
@@ -28,6 +32,8 @@ class LabelledConfig:
   label: str
   classes: str = ""
   templates: str = ""
+  attributes: tuple[str, ...] = ()
+  disparity_k: int = 10
 
   def check(self, field: str) -> None:
     """Raise ValueError, naming the field, where a value cannot be used."""
@@ -43,13 +49,28 @@ class LabelledConfig:
         f" got {self.source.caption!r}"
       )
 
+    for attribute in self.attributes:
+      if not attribute or attribute == own.FOLDER:
+        checks.refuse(
+          f'{field}.attributes must be columns, "json.FIELD" or extensions; got'
+          f" {attribute!r}"
+        )
+      if [self.label, *self.attributes].count(attribute) > 1:
+        checks.refuse(
+          f"{field}.attributes must differ from each other and from label,"
+          f" whose figures are those by class; got {attribute!r} twice"
+        )
+    checks.at_least(f"{field}.disparity_k", self.disparity_k, 1)
+
   def open(self, name: str, cache_dir: str) -> field_set.FieldSet:
     """Return the set, its labels read; ValueError where one cannot be used."""
-    return own.labelled(
+    opened = own.labelled(
       name,
       dataclasses.asdict(self.source),
       self.label,
       cache_dir=cache_dir,
       classes=self.classes,
       templates=self.templates,
+      attributes=self.attributes,
     )
+    return dataclasses.replace(opened, disparity_k=self.disparity_k)

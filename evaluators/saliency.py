@@ -8,12 +8,14 @@ Three methods, each for any text in words:
 - `attention`: gradient-weighted attention of a transformer image tower.
 
 `bands` and `windows` embed some 200 images for one map, with any tower;
-`attention` costs one forward and one backward pass.
+`attention` costs one forward and one backward pass. No map is scaled: heat of
+the first two is in units of cosine similarity.
 
 Shape letters beside those of models/layers.py: R and G the rows and columns of
 the grid of patches, T texts, M crops of one image.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -32,9 +34,46 @@ from runtime import checks
 GREY = 128
 CELL = 15
 ROUNDS = 5
+# Side of the images that CELL is for.
+_SIDE = 224
 
 # uint8 [n, H, W, 3] -> float32 [n, E] of length 1.
 EmbedFn = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Heat:
+  """Maps of one image by occlusion.
+
+  Attributes:
+    map_TYX: float32 [T, H, W], in units of cosine similarity.
+    sim_T: similarity of the whole image to each text.
+    sim_MT: similarities of the crops, the parts of which are greyed out.
+  """
+
+  map_TYX: np.ndarray
+  sim_T: np.ndarray
+  sim_MT: np.ndarray
+
+
+def cell_of(height: int, width: int) -> int:
+  """Return FashionCLIP's distance of lines for an image of any size.
+
+  It is 15 for 224 x 224 pixels, and else in proportion to the root of the area.
+
+  >>> cell_of(224, 224), cell_of(64, 64), cell_of(112, 448)
+  (15, 4, 15)
+  """
+  return max(1, round(CELL * math.sqrt(height * width) / _SIDE))
+
+
+def num_bands(height: int, width: int, cell: int) -> int:
+  """Return the number of crops of `bands`, the whole image apart.
+
+  >>> num_bands(224, 224, 15)
+  196
+  """
+  return math.comb(height // cell, 2) + math.comb(width // cell + 1, 2)
 
 
 def bands(
@@ -44,14 +83,15 @@ def bands(
   *,
   cell: int = CELL,
   rounds: int = ROUNDS,
-) -> np.ndarray:
+) -> Heat:
   """Return a map for each text, as FashionCLIP's code localises products.
 
   Bands lie between any two lines of a grid. A pixel's heat is the mean over
   crops of max(0, its similarity there - the whole image's), where a crop that
   has it greyed out counts as similarity 0. Then, `rounds` times, the mean is
   taken off and what is negative set to 0. The code leaves out the bands of rows
-  that begin at the top edge, and so does this.
+  that begin at the top edge, and so does this. It then scales the map to 0 to
+  1, which this does not.
 
   Args:
     embed_fn: function that embeds images; called once.
@@ -61,8 +101,8 @@ def bands(
     rounds: how often the mean is taken off.
 
   Returns:
-    float32 [T, H, W] of 0 to 1; 0 everywhere where no band is more alike than
-    the whole image.
+    Maps of 0 or more; 0 everywhere where no band is more alike than the whole
+    image.
   """
   height, width = image_YXC.shape[:2]
   lines_by_axis = _bands(height, cell, 1), _bands(width, cell, 0)
@@ -89,7 +129,7 @@ def bands(
   for _ in range(rounds):
     mean_T11 = heat_TYX.mean(axis=(1, 2), keepdims=True)
     heat_TYX = np.maximum(heat_TYX - mean_T11, 0)
-  return np.stack([scaled(heat_YX) for heat_YX in heat_TYX])
+  return Heat(heat_TYX.astype(np.float32), sim_MT[0], sim_MT[1:])
 
 
 def _bands(length: int, cell: int, first: int) -> list[tuple[int, int]]:
@@ -110,13 +150,14 @@ def windows(
   *,
   window: int = 2 * CELL,
   stride: int = CELL,
-) -> np.ndarray:
+) -> Heat:
   """Return a map for each text: the drop of similarity without a square.
 
   A pixel's heat is the mean, over the windows that cover it, of the whole
-  image's similarity minus that with the window in grey; below 0 it is 0, and
-  the largest is 1. Source of the method: Zeiler and Fergus (arXiv 1311.2901),
-  section 4.2; grey and stride are FashionCLIP's, the window is two strides.
+  image's similarity minus that with the window in grey: below 0 where the image
+  is more like the text without the square. Source of the method: Zeiler and
+  Fergus (arXiv 1311.2901), section 4.2; grey and stride are FashionCLIP's, the
+  window is two strides.
 
   Args:
     embed_fn: function that embeds images; called once.
@@ -124,10 +165,6 @@ def windows(
     ztxt_TE: float32 of length 1.
     window: side of the square, in pixels.
     stride: distance of two squares, in pixels; the last ones touch the edge.
-
-  Returns:
-    float32 [T, H, W] of 0 to 1; 0 everywhere where no square lowers the
-    similarity.
   """
   height, width = image_YXC.shape[:2]
   checks.between("the window of an occlusion", window, 1, min(height, width))
@@ -146,11 +183,8 @@ def windows(
   for sim_T, square in zip(sim_MT[1:], squares, strict=True):
     heat_TYX[:, *square] += (sim_MT[0] - sim_T)[:, None, None]
     count_YX[square] += 1
-  heat_TYX = np.maximum(heat_TYX / count_YX, 0)
-  highest_T11 = heat_TYX.max(axis=(1, 2), keepdims=True)
-  return (heat_TYX / np.where(highest_T11 > 0, highest_T11, 1)).astype(
-    np.float32
-  )
+  heat_TYX = (heat_TYX / count_YX).astype(np.float32)
+  return Heat(heat_TYX, sim_MT[0], sim_MT[1:])
 
 
 def _starts(length: int, window: int, stride: int) -> list[int]:
@@ -187,13 +221,9 @@ def attention(
   Raises:
     ValueError: the image tower has no attention, or fewer layers.
   """
+  check_attention(model.config)
   tower = model.img
-  if not isinstance(tower, vit.ViT | naflex.NaFlex):
-    image = model.config.image
-    raise ValueError(
-      "heat maps by attention need model.image.tower of vit or naflex; got"
-      f" {image.tower if image else 'no image tower'}: occlusion takes any"
-    )
+  assert isinstance(tower, vit.ViT | naflex.NaFlex)
   depth = tower.config.depth
   checks.between("the number of layers of a heat map", num_layers, 0, depth)
   size = tower.config.patch_size
@@ -290,13 +320,23 @@ def _watch(module: Any, change_bHSS: jax.Array) -> _Watched:
   return watched
 
 
+def check_attention(config: dual_encoder.ModelConfig) -> None:
+  """Raise ValueError where `attention` cannot explain a model's images."""
+  image = config.image
+  if not isinstance(image, vit.ViTConfig | naflex.NaFlexConfig):
+    raise ValueError(
+      "heat maps by attention need model.image.tower of vit or naflex; got"
+      f" {image.tower if image else 'no image tower'}: occlusion takes any"
+    )
+
+
 def heat_map(
   relevance_RG: np.ndarray, height: int, width: int, patch_size: int
 ) -> np.ndarray:
-  """Return patches' relevance as a map of pixels, float32 of 0 to 1.
+  """Return patches' relevance as a map of pixels: float32 [H, W].
 
-  Bilinear between the patches' centres; the lowest is 0, the highest 1. Pixels
-  at the right and below that fill no patch have their neighbours' heat.
+  Bilinear between the patches' centres. Pixels at the right and below that fill
+  no patch have their neighbours' heat.
   """
   rows, columns = relevance_RG.shape
   image = Image.fromarray(np.asarray(relevance_RG, np.float32))
@@ -306,35 +346,4 @@ def heat_map(
     )
   )
   missing = (0, height - len(heat_YX)), (0, width - len(heat_YX[0]))
-  return scaled(np.pad(heat_YX, missing, mode="edge"))
-
-
-def scaled(heat_YX: np.ndarray) -> np.ndarray:
-  """Return a map as float32 of 0 to 1; 0 everywhere if it is constant.
-
-  >>> scaled(np.array([[1.0, 3.0], [2.0, 2.0]])).tolist()
-  [[0.0, 1.0], [0.5, 0.5]]
-  """
-  lowest, highest = heat_YX.min(), heat_YX.max()
-  if not highest > lowest:
-    return np.zeros(heat_YX.shape, np.float32)
-  return ((heat_YX - lowest) / (highest - lowest)).astype(np.float32)
-
-
-def draw(image_YXC: np.ndarray, heat_YX: np.ndarray) -> Image.Image:
-  """Return the image, faded to grey, with its heat in red to yellow over it.
-
-  Args:
-    image_YXC: uint8 [H, W, 3].
-    heat_YX: of 0 to 1; 0 shows the image only, 1 mostly the colour.
-  """
-  weights = np.array([0.299, 0.587, 0.114])
-  grey_YX1 = 40 + 0.7 * (image_YXC @ weights)[..., None]
-  # Half of the image's own colours stay where there is no heat.
-  x_YXC = (grey_YX1 + image_YXC) / 2
-  heat_YX1 = np.clip(np.asarray(heat_YX, np.float64), 0, 1)[..., None]
-  colour_YXC = np.concatenate(
-    [np.full_like(heat_YX1, 255), 255 * heat_YX1**2, 0 * heat_YX1], axis=-1
-  )
-  x_YXC += 0.75 * heat_YX1 * (colour_YXC - x_YXC)
-  return Image.fromarray(np.clip(np.rint(x_YXC), 0, 255).astype(np.uint8))
+  return np.pad(heat_YX, missing, mode="edge")

@@ -12,6 +12,7 @@ and so is the outcome of each example, which comparisons of two models need.
 Shape letters beside those of models/layers.py: N examples, A classes, M texts.
 """
 
+import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,9 +20,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from evaluators import directions, embedding, retrieval, zero_shot
+from evaluators import (
+  directions,
+  embedding,
+  group_figures,
+  retrieval,
+  zero_shot,
+)
 from evaluators.metrics import (
   classification,
+  group_gaps,
   groups,
   intervals,
   multilabel,
@@ -36,10 +44,12 @@ EmbedTexts = Callable[[Sequence[str]], np.ndarray]
 # Version of the definitions of all figures here, in each protocol.
 METRIC_VERSION = "1"
 # Columns of metadata that put images into groups.
-_GROUP_FIELDS = (
+GROUP_FIELDS = (
   *("location", "hospital", "slide", "region", "country", "income_ds"),
   *("income_meta", "age", "gender", "race", "race_binary"),
 )
+# Classes up to which all confusions are kept.
+_MOST_CONFUSION = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +107,9 @@ def _classification(
   del mesh
   labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
   assert labels.label_N is not None  # a set of this kind has labels
-  zclass_AE = _classifier(opened.classes, opened.templates, embed_texts)
+  zclass_AE = class_embeddings(
+    opened.prompts(), len(opened.classes), embed_texts
+  )
   answers = classification.judge(
     classification.similarities(examples.zimg_NE, zclass_AE), labels.label_N
   )
@@ -123,21 +135,37 @@ def _classification(
       )
     ],
   }
+  if answers.num_classes <= _MOST_CONFUSION:
+    details["confusion"] = [
+      list(map(int, cell))
+      for cell in zip(
+        *classification.confusion(answers.label_N, answers.predicted_N),
+        strict=True,
+      )
+    ]
   if labels.groups_NG is not None:
-    details["groups"] = {
-      field: groups.by_group(
-        right["top_1"], *_indexed(labels.groups_NG[:, g])
-      ).rows()
+    by_field = {
+      field: groups.by_group(right["top_1"], *_indexed(labels.groups_NG[:, g]))
       for g, field in enumerate(opened.fields)
-      if field in _GROUP_FIELDS
+      if field in GROUP_FIELDS
+    }
+    details["groups"] = {field: by.rows() for field, by in by_field.items()}
+    details["gaps"] = {
+      field: group_gaps.gap(by) for field, by in by_field.items()
     }
     worst = _worst(opened, labels.groups_NG, right)
     figures |= {name: value for name, (value, _) in worst.items()}
     bounds |= {name: bound for name, (_, bound) in worst.items()}
+  by_attribute, more = group_figures.figures(
+    *(opened, labels.attributes, right["top_1"]),
+    (examples.zimg_NE, zclass_AE),
+  )
+  details |= more
   return Outcome(
     record={
       "kind": opened.kind,
       **figures,
+      **by_attribute,
       "chance": classification.chance(labels.label_N, answers.num_classes),
       "intervals": bounds,
       "protocol": _protocol(opened)
@@ -189,7 +217,9 @@ def _multilabel(
   del mesh
   labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
   assert labels.targets_NA is not None  # a set of this kind has targets
-  zclass_AE = _classifier(opened.classes, opened.templates, embed_texts)
+  zclass_AE = class_embeddings(
+    opened.prompts(), len(opened.classes), embed_texts
+  )
   score_NA = np.concatenate(
     [*classification.similarities(examples.zimg_NE, zclass_AE)]
   )
@@ -249,6 +279,47 @@ def _retrieval(
   return Outcome(record, {}, items)
 
 
+@dataclasses.dataclass(frozen=True)
+class Captions:
+  """Captions in one language.
+
+  Attributes:
+    rows: row of each image that has one.
+    texts: captions, those of an image together.
+    owners: index in `rows` of each caption's image.
+    image_keys: key of each image.
+  """
+
+  rows: Sequence[int]
+  texts: Sequence[str]
+  owners: Sequence[int]
+  image_keys: Sequence[str]
+
+  def keys(self) -> dict[str, Sequence[str]]:
+    """Return the key of each query of both directions."""
+    number: dict[int, int] = collections.Counter()
+    caption_keys = []
+    for owner in self.owners:
+      caption_keys.append(f"{self.image_keys[owner]}, text {number[owner]}")
+      number[owner] += 1
+    return {
+      directions.IMAGE_TO_TEXT: tuple(self.image_keys),
+      directions.TEXT_TO_IMAGE: tuple(caption_keys),
+    }
+
+
+def captions(examples: embedding.Examples, language: str) -> Captions:
+  """Return the captions of examples in a language."""
+  by_row = [texts.get(language, ()) for texts in examples.texts]
+  rows = [row for row, texts in enumerate(by_row) if texts]
+  return Captions(
+    rows,
+    [text for row in rows for text in by_row[row]],
+    [i for i, row in enumerate(rows) for _ in by_row[row]],
+    [examples.keys[row] for row in rows],
+  )
+
+
 def _both_directions(
   examples: embedding.Examples,
   language: str,
@@ -256,30 +327,20 @@ def _both_directions(
   mesh: jax.sharding.Mesh,
 ) -> tuple[dict[str, Any], dict[str, Items]]:
   """Return figures and items of the images with captions in a language."""
-  by_row = [texts.get(language, ()) for texts in examples.texts]
-  rows = [row for row, texts in enumerate(by_row) if texts]
-  texts = [text for row in rows for text in by_row[row]]
-  owners = [i for i, row in enumerate(rows) for _ in by_row[row]]
-  distinct = list(dict.fromkeys(texts))
+  here = captions(examples, language)
+  distinct = list(dict.fromkeys(here.texts))
   row_of = {text: row for row, text in enumerate(distinct)}
   judged = directions.judge(
-    examples.zimg_NE[rows],
-    embed_texts(distinct)[[row_of[text] for text in texts]],
-    texts,
+    examples.zimg_NE[here.rows],
+    embed_texts(distinct)[[row_of[text] for text in here.texts]],
+    here.texts,
     mesh,
-    owners=owners,
+    owners=here.owners,
   )
-  keys = {
-    directions.IMAGE_TO_TEXT: tuple(examples.keys[row] for row in rows),
-    directions.TEXT_TO_IMAGE: tuple(
-      f"{examples.keys[row]}, text {number}"
-      for row in rows
-      for number in range(len(by_row[row]))
-    ),
-  }
+  keys = here.keys()
   figures: dict[str, Any] = {
-    "num_candidates": len(rows),
-    "num_texts": len(texts),
+    "num_candidates": len(here.rows),
+    "num_texts": len(here.texts),
   }
   items = {}
   for name, outcome in judged.items():
@@ -310,7 +371,8 @@ def _faces(
   assert labels.groups_NG is not None  # a set of this kind has attributes
   predicted = {}
   for objective, (classes, templates) in opened.objectives.items():
-    zclass_AE = _classifier(classes, templates, embed_texts)
+    prompts = field_set.prompts(classes, templates)
+    zclass_AE = class_embeddings(prompts, len(classes), embed_texts)
     predicted[objective] = np.concatenate(
       [
         block.argmax(axis=1)
@@ -410,15 +472,20 @@ def _rows(tables: Any) -> Any:
   return {name: _rows(table) for name, table in tables.items()}
 
 
-def _classifier(
-  classes: Sequence[str], templates: Sequence[str], embed_texts: EmbedTexts
+def class_embeddings(
+  prompts: Sequence[str], num_classes: int, embed_texts: EmbedTexts
 ) -> np.ndarray:
-  """Return a row of length 1 for each class: float32 [A, E]."""
-  prompts = field_set.prompts(tuple(classes), tuple(templates))
+  """Return a row of length 1 for each class: float32 [A, E].
+
+  Args:
+    prompts: as many of each class, in the order of FieldSet.prompts.
+    num_classes: A.
+    embed_texts: function of the model.
+  """
   distinct = list(dict.fromkeys(prompts))
   row_of = {text: row for row, text in enumerate(distinct)}
   ztxt_PE = embed_texts(distinct)[[row_of[text] for text in prompts]]
-  return zero_shot.class_embeddings(ztxt_PE, len(classes))
+  return zero_shot.class_embeddings(ztxt_PE, num_classes)
 
 
 def _protocol(opened: field_set.FieldSet) -> dict[str, Any]:

@@ -6,7 +6,7 @@ so is each distinct text, however many figures it enters.
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,20 +17,28 @@ from evaluators import (
   embedding,
   retrieval,
   set_figures,
+  set_gallery,
   suite_data,
   summary,
   zero_shot,
 )
 from evaluators import gallery as gallery_lib
 from evaluators.sets import holdout
+from evaluators.sets import labels as labels_lib
 from input_pipeline import evaluation_split
 from input_pipeline import languages as languages_lib
 from runtime import sections
 
 Results = dict[str, Any]
+# Function of a source and its opened split.
+EmbedSplit = Callable[
+  [suite_data.Source, evaluation_split.Split], embedding.Examples
+]
 
 # Groups beside figures that are none of the model.
 _BESIDE = {"chance", "intervals", "protocol"}
+# Worst queries of a retrieval set in a gallery, each way.
+_NUM_WORST = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,37 +75,69 @@ def embed(
   data: suite_data.Data, embedder: embedding.Embedder, params: Any
 ) -> Embeddings:
   """Embed every image of the splits and every distinct text once."""
+  return embed_by(
+    data,
+    lambda source, split: embedder.split(params, split),
+    lambda texts: embedder.texts(params, data.inputs.tokenizer([*texts])),
+  )
+
+
+def embed_by(
+  data: suite_data.Data,
+  images_fn: EmbedSplit,
+  texts_fn: set_figures.EmbedTexts,
+) -> Embeddings:
+  """Embed by functions that may have kept what they embedded before.
+
+  Args:
+    data: opened sets.
+    images_fn: embeds the images of a source; called once for each, and not for
+      several sources together.
+    texts_fn: embeds texts; called once, with distinct ones, or not at all.
+  """
   examples, joined = {}, []
   for source, split in data.splits.items():
-    if isinstance(source, holdout.HeldOut) and len(source.names) > 1:
+    if isinstance(source, holdout.HeldOut) and suite_data.is_joined(source):
       joined.append(source)
     else:
-      examples[source] = embedder.split(params, split)
+      examples[source] = images_fn(source, split)
   for source in joined:
-    alone = [dataclasses.replace(source, names=(x,)) for x in source.names]
-    parts = [(data.splits[one], examples[one]) for one in alone]
+    parts = [(data.splits[one], examples[one]) for one in source.alone()]
     examples[source] = holdout.joined(parts)
-  texts = {text: None for names in data.names.values() for text in names}
+  texts = dict.fromkeys(data.own_texts())
   for part in examples.values():
     for language in data.languages:
       code = languages_lib.normalised(language)
       texts |= dict.fromkeys(
         text for texts in part.texts for text in texts.get(code, ())
       )
-  for section in data.runnable.values():
-    texts |= dict.fromkeys(section.prompts())
-  for opened in data.labelled.values():
-    texts |= dict.fromkeys(opened.prompts())
   texts.pop("", None)  # an example without a text in some language
   return Embeddings(
     examples=examples,
     row={text: row for row, text in enumerate(texts)},
-    ztxt=(
-      embedder.texts(params, data.inputs.tokenizer(list(texts)))
-      if texts
-      else np.zeros((0, 0), np.float32)
-    ),
+    ztxt=texts_fn(list(texts)) if texts else np.zeros((0, 0), np.float32),
   )
+
+
+def of_sample(sample: suite_data.Data, embeddings: Embeddings) -> Embeddings:
+  """Return the embeddings of a sample of the data that were embedded."""
+
+  def images(
+    source: suite_data.Source, split: evaluation_split.Split
+  ) -> embedding.Examples:
+    part = embeddings.examples[source]
+    if not isinstance(split.records, evaluation_split.Sample):
+      return part
+    place = {row: i for i, row in enumerate(split.records.rows.tolist())}
+    kept = [i for i, row in enumerate(part.rows) if row in place]
+    return embedding.Examples(
+      rows=tuple(place[part.rows[i]] for i in kept),
+      keys=tuple(part.keys[i] for i in kept),
+      texts=tuple(part.texts[i] for i in kept),
+      zimg_NE=part.zimg_NE[kept],
+    )
+
+  return embed_by(sample, images, embeddings.texts)
 
 
 def score(
@@ -114,7 +154,9 @@ def score(
   """
   results: Results = {}
   for name, section in data.retrieval_sets.items():
-    results[name] = _retrieval(name, section, data, embeddings, mesh)
+    part = embeddings.examples[section.source]
+    if not data.is_sample or _there(data.languages, part):
+      results[name] = _retrieval(name, section, data, embeddings, mesh)
   for name, opened in data.labelled.items():
     source = suite_data.source_of(opened)
     outcome = set_figures.evaluate(
@@ -135,7 +177,7 @@ def score(
 def gallery(
   data: suite_data.Data, embeddings: Embeddings, mesh: jax.sharding.Mesh
 ) -> list[gallery_lib.Panel]:
-  """Choose queries to look at, in both directions of each retrieval set."""
+  """Choose queries and examples to look at, of each set."""
   panels = []
   for name, section in data.retrieval_sets.items():
     examples = embeddings.examples[section.source]
@@ -151,6 +193,31 @@ def gallery(
       zimg_NE=examples.zimg_NE[rows],
       ztxt_ME=embeddings.texts(texts),
       mesh=mesh,
+      num_worst=_NUM_WORST,
+    )
+  for name, opened in data.labelled.items():
+    source = suite_data.source_of(opened)
+    examples = embeddings.examples[source]
+    labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
+    assert labels.label_N is not None  # a set of this kind has labels
+    panels += set_gallery.labelled(
+      _images(name, data.splits[source], examples, range(len(examples.rows))),
+      set_figures.class_embeddings(
+        opened.prompts(), len(opened.classes), embeddings.texts
+      ),
+      opened.classes,
+      labels.label_N,
+    )
+  for name, section in data.runnable.items():
+    examples = embeddings.examples[section.source]
+    rows, label_N = section.labels(examples.keys)
+    panels += set_gallery.labelled(
+      _images(name, data.splits[section.source], examples, rows.tolist()),
+      zero_shot.class_embeddings(
+        embeddings.texts(section.prompts()), len(section.classes)
+      ),
+      section.classes,
+      label_N,
     )
   return panels
 
@@ -175,9 +242,24 @@ def _image(
   examples: embedding.Examples,
   rows: Sequence[int],
   index: int,
-) -> np.ndarray:
+) -> np.ndarray | None:
   """Return the image of one of `rows` of the examples, as people see it."""
-  return split.image(examples.rows[rows[index]])
+  return set_gallery.image(split, examples.rows[rows[index]])
+
+
+def _images(
+  name: str,
+  split: evaluation_split.Split,
+  examples: embedding.Examples,
+  rows: Sequence[int],
+) -> set_gallery.Images:
+  """Return `rows` of the examples, for a gallery."""
+  return set_gallery.Images(
+    name,
+    [examples.keys[row] for row in rows],
+    functools.partial(_image, split, examples, rows),
+    examples.zimg_NE[rows],
+  )
 
 
 def _named(
@@ -271,6 +353,8 @@ def _zero_shot(
   try:
     row_N, label_N = section.labels(examples.keys)
   except ValueError as error:
+    if data.is_sample:
+      return {"not_run": f"in the sample, {error}"}
     raise ValueError(f"evaluate.sets.{name}: {error}") from error
   num_classes = len(section.classes)
   zclass_AE = zero_shot.class_embeddings(
@@ -306,9 +390,14 @@ def _languages(
   data: suite_data.Data,
   examples: embedding.Examples,
 ) -> list[str]:
-  """Return the languages of a set; those that chance has held out, if any."""
+  """Return the languages of a set; those that chance has left, if any."""
   languages = [*data.languages]
-  if isinstance(section, holdout.Section):
-    there = {code for texts in examples.texts for code in texts}
-    languages = [x for x in languages if languages_lib.normalised(x) in there]
+  if data.is_sample or isinstance(section, holdout.Section):
+    languages = _there(languages, examples)
   return languages or [*data.languages[:1]]
+
+
+def _there(languages: Sequence[str], examples: embedding.Examples) -> list[str]:
+  """Return those of the languages in which examples have a text."""
+  there = {code for texts in examples.texts for code in texts}
+  return [x for x in languages if languages_lib.normalised(x) in there]

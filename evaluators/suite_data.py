@@ -6,7 +6,7 @@ Sources that several sets share are opened once.
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from evaluators import labelled, retrieval, summary, zero_shot
+from evaluators import labelled, protocols, retrieval, summary, zero_shot
 from evaluators.sets import field_set, holdout
 from input_pipeline import evaluation_split, model_inputs, pipeline
 from input_pipeline import languages as languages_lib
@@ -14,6 +14,8 @@ from input_pipeline.sources import source_config
 from runtime import checks, marks
 
 RetrievalSection = retrieval.RetrievalConfig | holdout.Section
+# Kinds of labelled sets whose figures are means over images.
+_BY_EXAMPLE = ("classification", "multilabel", "retrieval")
 # Key of a split: what it reads.
 Source = source_config.SourceConfig | holdout.HeldOut
 
@@ -34,12 +36,20 @@ class EvaluateConfig:
   # Share of images that training leaves out: the only field of the section that
   # a begun run cannot change.
   holdout: marks.Training[float] = 0.0
+  # Most share of a run's time that its evaluations but the last may take.
+  max_fraction: marks.Free[float] = 1.0
 
   @checks.collected()
   def check(self) -> None:
     """Raise ValueError where a field's value cannot be used."""
     checks.at_least("evaluate.every_steps", self.every_steps, 0)
     checks.in_range("evaluate.holdout", self.holdout, 0, 1)
+    if not 0 < self.max_fraction <= 1:
+      checks.refuse(
+        "evaluate.max_fraction must be above 0 and at most 1; got"
+        f" {self.max_fraction} (evaluate.every_steps=0 evaluates at the end"
+        " only)"
+      )
     for name, section in self.sets.items():
       if name in (summary.ZERO_SHOT, summary.INPUTS):
         checks.refuse(
@@ -102,6 +112,8 @@ class Data:
     held_out: sets of what evaluate.holdout keeps out of training.
     labelled: labelled sets by name.
     dtype: type of the model's arithmetic.
+    is_sample: whether some splits are samples, which may lack a language or
+      the classes of a set.
   """
 
   config: EvaluateConfig
@@ -116,15 +128,59 @@ class Data:
     default_factory=dict
   )
   dtype: str = ""
+  is_sample: bool = False
+
+  def sample(self, num: int) -> "Data":
+    """Return the sets on samples of their sources.
+
+    Args:
+      num: most examples of a source.
+    """
+    # The images of an item would not all be in a sample.
+    whole = {
+      source_of(one)
+      for one in self.labelled.values()
+      if one.kind not in _BY_EXAMPLE
+    }
+    splits: dict[Source, evaluation_split.Split] = {
+      source: split if source in whole else split.sample(num)
+      for source, split in self.splits.items()
+      if not is_joined(source)
+    }
+    for source in self.splits:
+      if isinstance(source, holdout.HeldOut) and is_joined(source):
+        parts = [splits[one] for one in source.alone()]
+        splits[source] = evaluation_split.joined(parts)
+    return dataclasses.replace(self, splits=splits, is_sample=True)
 
   def protocol(self, split: evaluation_split.Split) -> dict[str, object]:
     """Return what figures on a split depend on beside the parameters."""
     return {
+      **protocols.facts(protocols.OWN, self.inputs.image_protocol, kind=""),
       "image_protocol": model_inputs.protocol_facts(self.inputs.image_protocol),
       "dtype": self.dtype,
       "num_examples": len(split),
       "data_fingerprint": split.fingerprint(),
     }
+
+  def own_texts(self) -> list[str]:
+    """Return the texts that are embedded whichever examples there are."""
+    return [
+      *(text for names in self.names.values() for text in names),
+      *(text for one in self.runnable.values() for text in one.prompts()),
+      *(text for one in self.labelled.values() for text in one.prompts()),
+    ]
+
+  @property
+  def sources(self) -> dict[str, Source]:
+    """Source of each set, by the set's name."""
+    sets = {**self.retrieval_sets, **self.config.zero_shot_sets}
+    named: dict[str, Source] = {k: one.source for k, one in sets.items()}
+    return named | {k: source_of(one) for k, one in self.labelled.items()}
+
+  def name_of(self, source: Source) -> str:
+    """Return the name of the first set that is taken on a source."""
+    return next(name for name, key in self.sources.items() if key == source)
 
   @property
   def retrieval_sets(self) -> dict[str, RetrievalSection]:
@@ -214,6 +270,11 @@ def load_data(
     labelled=opened_sets,
     dtype=dtype,
   )
+
+
+def is_joined(source: Source) -> bool:
+  """Return whether a key is of several sources together."""
+  return isinstance(source, holdout.HeldOut) and len(source.names) > 1
 
 
 def source_of(opened: field_set.FieldSet) -> source_config.SourceConfig:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from evaluators import retrieval, zero_shot
+from evaluators import group_figures, retrieval, zero_shot
 from runtime.storage import strict_json, whole_files
 
 # Group of results.json with the image protocol and the tokenizer.
@@ -108,7 +108,10 @@ def table(results: Mapping[str, Any]) -> str:
     ).rstrip()
     for line in lines
   ]
-  return "\n".join([*text, "", "In brackets: chance."])
+  by_group = [*group_figures.lines(results)]
+  return "\n".join(
+    [*text, *([""] if by_group else []), *by_group, "", "In brackets: chance."]
+  )
 
 
 def number(figure: Figure, chance: bool = False) -> str:

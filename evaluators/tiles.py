@@ -26,6 +26,7 @@ import numpy as np
 from jax import P
 
 from evaluators import embedding
+from runtime import long_work, progress
 from runtime import mesh as mesh_lib
 
 # Similarities of a full tile fill 4 MiB, so that they stay in a core's cache
@@ -86,7 +87,9 @@ def counts(
   per_row = {"z": zrow_RE, "label": label_RK}
   per_col = {"z": zcol_ME, "label": label_MK}
 
-  def chunk_sweep(part: str, cols: slice, figure_R: np.ndarray) -> np.ndarray:
+  def chunk_sweep(
+    part: str, cols: slice, figure_R: np.ndarray, bar: progress.Progress
+  ) -> np.ndarray:
     """Update figures of the rows in place, return those of the columns."""
     columns = {
       name: embedding.to_global(
@@ -124,6 +127,7 @@ def counts(
       # Fetching one block late keeps the devices busy, and their queue short.
       if ahead is not None:
         _combine(part, figure_R, *ahead)
+        bar.advance(len(figure_R[ahead[0]]))
       ahead = rows, out_r
     if ahead is not None:
       _combine(part, figure_R, *ahead)
@@ -131,10 +135,13 @@ def counts(
 
   def sweep(part: str, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
     figure_R = np.full(len(zrow_RE), _EMPTY[part], dtype)
-    figure_M = [
-      chunk_sweep(part, slice(start, start + width), figure_R)
-      for start in range(0, len(zcol_ME), width)
-    ]
+    starts = range(0, len(zcol_ME), width)
+    total = len(zrow_RE) * len(starts)
+    with long_work.progress_line("Ranking", total) as bar:
+      figure_M = [
+        chunk_sweep(part, slice(start, start + width), figure_R, bar)
+        for start in starts
+      ]
     return figure_R, np.concatenate(figure_M)
 
   if reweight:

@@ -11,6 +11,8 @@ from runtime.storage import strict_json, whole_files
 from training import metrics
 
 COMPARISON = "comparison.json"
+# Letters of two values that a message about protocols shows.
+_MAX_SHOWN = 60
 
 
 def run(
@@ -112,9 +114,19 @@ def _check_alike(
       f" {a['num_examples']} examples) than in {folders[1]}"
       f" ({b['data_digest'][:12]}, {b['num_examples']})"
     )
-  differing = [field for field in a if a[field] != b.get(field)]
+  differing = [
+    field + _differing(a.get(field), b.get(field))
+    for field in {**a, **b}
+    if a.get(field) != b.get(field)
+  ]
   if differing:
     metrics.say(f"{name}: the protocols differ in {', '.join(differing)}")
+
+
+def _differing(a: Any, b: Any) -> str:
+  """Return both values of a field for a message, "" for long ones."""
+  shown = f" ({a}, {b})"
+  return shown if len(shown) <= _MAX_SHOWN else ""
 
 
 def _listed(values: Any) -> list[int] | None:

@@ -68,7 +68,7 @@ def draw(query: str, matches: Sequence[Match], num_columns: int) -> Image.Image:
   num_rows = -(-len(matches) // num_columns)
   # A title of a few words fits over two cards.
   width = max(2, num_columns) * (_CARD_WIDTH + _GAP) - _GAP + 2 * _MARGIN
-  title_font = _font(_TITLE_SIZE, query)
+  title_font = font_of(_TITLE_SIZE, query)
   title = wrap(query, title_font, width - 2 * _MARGIN, 2)
   top = _MARGIN + len(title) * _TITLE_LINE + _LINE + _GAP
   height = top + num_rows * (_CARD_HEIGHT + _GAP) - _GAP + _MARGIN
@@ -83,7 +83,7 @@ def draw(query: str, matches: Sequence[Match], num_columns: int) -> Image.Image:
     (_MARGIN, top - _LINE - _GAP),
     f"Best {len(matches)} {noun}, score is cosine similarity",
     fill=_FAINT,
-    font=_font(_SMALL_SIZE),
+    font=font_of(_SMALL_SIZE),
   )
   for i, match in enumerate(matches):
     row, column = divmod(i, num_columns)
@@ -143,8 +143,8 @@ def _draw_card(
 
   x += _PADDING
   y += _PICTURE + 2 * _PADDING
-  small = _font(_SMALL_SIZE)
-  font = _font(_NAME_SIZE, match.name)
+  small = font_of(_SMALL_SIZE)
+  font = font_of(_NAME_SIZE, match.name)
   for i, line in enumerate(wrap(match.name, font, _PICTURE, _NAME_LINES)):
     pen.text((x, y + i * _LINE), line, fill=_INK, font=font)
   y += _NAME_LINES * _LINE + 4
@@ -154,9 +154,10 @@ def _draw_card(
   pen.text((x + _PICTURE, y), score, fill=_INK, font=small, anchor="ra")
 
 
-def _font(
+def font_of(
   size: int, text: str = ""
 ) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+  """Return a font that has the letters of a text, but for CJK."""
   # Pillow's own font is the nicer one but has only Latin letters; the one that
   # comes with matplotlib also has Cyrillic, Greek, Arabic and more (no CJK).
   if all(ord(letter) < 0x180 or letter in "‘’“”–—…" for letter in text):

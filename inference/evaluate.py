@@ -1,10 +1,33 @@
-"""Evaluation of a model on the sets of a config, without training."""
+"""Evaluation of a model on the sets of a config, without training.
+
+What was embedded stays below data.cache_dir: a second evaluation, by another
+config too, embeds what is new alone, and one that was killed goes on.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 
-from evaluators import suite, suite_data, summary
+from evaluators import (
+  embedding,
+  embedding_cache,
+  protocols,
+  suite,
+  suite_data,
+  summary,
+  zero_shot,
+)
+from evaluators.sets import holdout
 from inference import model as model_lib
-from input_pipeline import ledger, pipeline
+from input_pipeline import (
+  evaluation_split,
+  ledger,
+  model_inputs,
+  pipeline,
+)
 from runtime import cluster
 from runtime.storage import bucket_path, strict_json
 from training import config as config_lib
@@ -18,6 +41,7 @@ def run(
   out: str = "",
   *,
   named_as_run: bool = False,
+  protocol: str = protocols.OWN,
   as_json: bool = False,
 ) -> int:
   """Evaluate the model at `path`; write results.json.
@@ -28,6 +52,7 @@ def run(
       run's own.
     out: folder to write results.json to; "" for the run's.
     named_as_run: whether `path` must be a run.
+    protocol: name of the protocol, of protocols.NAMES.
     as_json: print JSON instead of a table.
 
   Raises:
@@ -55,23 +80,110 @@ def run(
       " with evaluate.holdout)"
     )
 
-  def load() -> suite_data.Data:
+  inputs = model.make_inputs()
+  parts = [*_parts(protocol, config.evaluate, inputs)]
+
+  def load() -> list[suite_data.Data]:
     share = config.evaluate.holdout
     if share and is_run:
       splits = pipeline.split_sources(config.data, share)
       held_out = {name: split.facts() for name, split in splits.items()}
       ledger.check_held_out(bucket_path.make(path), held_out)
-    return suite_data.load_data(
-      config.evaluate, config.data, model.make_inputs(), model.config.dtype
-    )
+    return [
+      suite_data.load_data(section, config.data, one, model.config.dtype)
+      for section, one in parts
+    ]
 
-  data = cluster.first_then_all(load)
-  embedder = model.make_embedder(config.evaluate.batch_size)
-  with jax.set_mesh(model.mesh):
-    results = suite.run(data, embedder, model.params)
+  cache = embedding_cache.Cache(
+    folder=pathlib.Path(config.data.cache_dir) / "embeddings",
+    model=embedding_cache.model_digest(model.config, model.params),
+    inputs=inputs,
+    embedder=model.make_embedder(config.evaluate.batch_size),
+    params=model.params,
+  )
+  results: suite.Results = {}
+  for data in cluster.first_then_all(load):
+    data = _named(protocol, data)
+
+    def embed_split(
+      source: suite_data.Source,
+      split: evaluation_split.Split,
+      data: suite_data.Data = data,
+    ) -> embedding.Examples:
+      facts = _facts(source, config.data)
+      return cache.images(data.name_of(source), split, facts).examples
+
+    with jax.set_mesh(model.mesh):
+      embeddings = suite.embed_by(data, embed_split, cache.texts)
+      part = suite.score(data, embeddings, model.mesh)
+    groups = [x.get(summary.ZERO_SHOT, {}) for x in (results, part)]
+    _say_protocol(protocol, data, part)
+    results |= part
+    if any(groups):
+      results[summary.ZERO_SHOT] = groups[0] | groups[1]
+  if results:
+    results[summary.INPUTS] = inputs.facts()
   if cluster.is_first():
     folder = bucket_path.make(out or path)
     folder.mkdir(parents=True, exist_ok=True)
     summary.write_results(folder / workdir.RESULTS, results)
     print(strict_json.dumps(results) if as_json else summary.table(results))
   return 0
+
+
+def _parts(
+  name: str,
+  section: suite_data.EvaluateConfig,
+  inputs: model_inputs.ModelInputs,
+) -> Iterator[tuple[suite_data.EvaluateConfig, model_inputs.ModelInputs]]:
+  """Yield the sets of each image protocol, and the inputs of a model."""
+  if name == protocols.OWN:
+    yield section, inputs
+    return
+  by_protocol: dict[model_inputs.Protocol, dict[str, Any]] = {}
+
+  def sets_of(kind: str, key: str = "") -> dict[str, Any]:
+    own = inputs.image_protocol
+    protocol = protocols.image_protocol(name, own, kind=kind, key=key)
+    return by_protocol.setdefault(protocol, {})
+
+  for key, one in section.sets.items():
+    if isinstance(one, zero_shot.ZeroShotConfig):
+      one = protocols.of_section(name, one)
+    sets_of(one.kind, key)[key] = one
+  held_out = sets_of("retrieval") if section.holdout else None
+  for protocol, sets in by_protocol.items():
+    share = section.holdout if sets is held_out else 0.0
+    yield (
+      dataclasses.replace(section, sets=sets, holdout=share),
+      dataclasses.replace(inputs, image_protocol=protocol),
+    )
+
+
+def _named(name: str, data: suite_data.Data) -> suite_data.Data:
+  """Return data whose labelled sets have the names of a protocol."""
+  labelled = {k: protocols.of_set(name, x) for k, x in data.labelled.items()}
+  return dataclasses.replace(data, labelled=labelled)
+
+
+def _say_protocol(
+  name: str, data: suite_data.Data, results: suite.Results
+) -> None:
+  """Add a protocol's facts to the record of each set."""
+  kinds = {key: one.kind for key, one in data.config.sets.items()}
+  for key, record in {**results, **results.get(summary.ZERO_SHOT, {})}.items():
+    if "protocol" in record:
+      record["protocol"] |= protocols.facts(
+        name, data.inputs.image_protocol, kind=kinds.get(key, "retrieval")
+      )
+
+
+def _facts(
+  source: suite_data.Source, data: pipeline.DataConfig
+) -> dict[str, Any]:
+  """Return what the examples of one source depend on beside its files."""
+  if isinstance(source, holdout.HeldOut):
+    (name,) = source.names
+    section = dataclasses.asdict(data.sources[name])
+    return {"holdout": source.share, "source": section}
+  return dataclasses.asdict(source)

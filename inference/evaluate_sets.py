@@ -2,8 +2,9 @@
 
   OUT/results.json     a record for each set, the means, and the model's inputs
   OUT/results.md       the same as tables
-  OUT/report.html      the same to look at, with classes and confusions
-  OUT/sets/NAME.json   classes, groups, confused pairs, and the set's audit
+  OUT/report.html      the same to look at, with classes, confusions, pictures
+  OUT/sets/NAME.json   classes, groups, confused pairs, and the set's audit;
+                       NAME.classes.csv and NAME.groups.csv beside it
   OUT/items/NAME.npz   outcome of each example, for comparisons of two models
 
 Labels are audited before anything is embedded. What was embedded stays in the
@@ -11,22 +12,38 @@ cache, so that a second evaluation computes figures alone.
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
-from evaluators import embedding_cache, set_figures, set_tables
+from evaluators import (
+  embedding_cache,
+  gallery,
+  measures,
+  protocols,
+  set_figures,
+  set_gallery,
+  set_tables,
+  suite_data,
+)
+from evaluators import suite as suite_lib
 from evaluators.sets import audit, datacomp, field_set, resolve
-from inference import evaluation_page, item_files
+from inference import (
+  class_tables,
+  evaluation_page,
+  item_files,
+  set_measures,
+)
 from inference import model as model_lib
-from input_pipeline import evaluation_split, sources
-from input_pipeline.sources import record as record_lib
-from input_pipeline.sources import source_config
+from input_pipeline import evaluation_split, model_inputs
 from runtime import checks, cluster, provenance
 from runtime.storage import bucket_path, strict_json, whole_files
 from training import metrics
+from training.run import workdir
 
 RESULTS = "results.json"
 TABLES = "results.md"
@@ -54,6 +71,8 @@ def run(
   cache_dir: str,
   batch_size: int,
   num_threads: int,
+  asked: set_measures.Measures = set_measures.Measures(),
+  protocol: str = protocols.OWN,
   as_json: bool = False,
 ) -> int:
   """Evaluate the model at `path` on sets; write the folder `out`.
@@ -67,6 +86,8 @@ def run(
     cache_dir: folder of indices and embeddings.
     batch_size: images that are embedded at once.
     num_threads: threads that decode images.
+    asked: measures of the sets beyond their own figures.
+    protocol: name of the protocol, of protocols.NAMES.
     as_json: print results.json instead of tables.
 
   Raises:
@@ -76,29 +97,37 @@ def run(
   if not out:
     raise ValueError("--out is missing: --out=FOLDER of the results")
   checks.at_least("--batch_size", batch_size, 1)
+  asked.check()
   folder, cache = bucket_path.make(out), pathlib.Path(cache_dir)
   opened = cluster.first_then_all(
     lambda: resolve.resolve(suite, names, data_root, cache_dir=cache_dir)
   )
-  records_of = cluster.first_then_all(
-    lambda: {name: _open(one, cache) for name, one in opened.items()}
-  )
+  measures.check(asked.names, opened)
+  opened = {
+    name: protocols.of_set(protocol, one) for name, one in opened.items()
+  }
   reports = cluster.first_then_all(lambda: _audit(opened, cache))
   model = model_lib.load(path)
   inputs = model.make_inputs()
-  ready = {
-    name: _Set(
-      one,
-      evaluation_split.Split(
-        records_of[name],
-        inputs.image_protocol,
-        num_threads,
-        f"{_SECTION}={name}",
-      ),
-      reports[name],
-    )
-    for name, one in opened.items()
-  }
+  ready = cluster.first_then_all(
+    lambda: {
+      name: _Set(
+        one,
+        evaluation_split.open_source(
+          suite_data.source_of(one),
+          protocol=protocols.image_protocol(
+            protocol, inputs.image_protocol, kind=one.kind, key=one.name
+          ),
+          num_threads=num_threads,
+          cache_dir=cache,
+          name=name,
+          section=_SECTION,
+        ),
+        reports[name],
+      )
+      for name, one in opened.items()
+    }
+  )
   embeddings = embedding_cache.Cache(
     folder=cache / "embeddings",
     model=embedding_cache.model_digest(model.config, model.params),
@@ -118,6 +147,7 @@ def run(
   }
   records: dict[str, Any] = {}
   details: dict[str, Any] = {}
+  panels: dict[str, list[gallery.Panel]] = {}
   mains: dict[str, float] = {}
   for name, one in ready.items():
     with jax.set_mesh(model.mesh):
@@ -125,9 +155,23 @@ def run(
       outcome = set_figures.evaluate(
         one.opened, embedded.examples, embeddings.texts, model.mesh
       )
-    records[name] = outcome.record
+      measured, items = set_measures.run(
+        asked,
+        set_measures.Embedded(one.opened, one.split, embedded, outcome),
+        embeddings,
+        model,
+      )
+      panels[name] = set_gallery.panels(
+        *(one.opened, embedded.examples, embeddings.texts),
+        outcome=outcome,
+        image_fn=functools.partial(_image, one.split, embedded.examples.rows),
+        mesh=model.mesh,
+        count=set_gallery.counts(len(ready)),
+      )
+    records[name] = outcome.record | measured
     records[name]["protocol"] |= {
-      "image_protocol": inputs.facts()["image_protocol"],
+      **protocols.facts(protocol, one.split.protocol, kind=one.opened.kind),
+      "image_protocol": model_inputs.protocol_facts(one.split.protocol),
       "dtype": model.config.dtype,
       "data_digest": embedded.data,
       **one.report.facts,
@@ -147,7 +191,7 @@ def run(
       "audit": {"warnings": one.report.warnings, **one.report.facts},
     }
     if cluster.is_first():
-      _write_details(folder, name, details[name], outcome)
+      _write_details(folder, name, details[name], {**outcome.items, **items})
     metrics.say(f"{name}: {set_tables.line(records[name])}")
   results = {
     **records,
@@ -169,10 +213,11 @@ def run(
     whole_files.write(folder / RESULTS, f"{text}\n".encode())
     tables = set_tables.markdown(results)
     whole_files.write(folder / TABLES, tables.encode())
-    page = evaluation_page.render(folder.name, results, details)
+    page = evaluation_page.render(folder.name, results, details, panels)
     whole_files.write(folder / PAGE, page.encode())
     metrics.say(f"Page: {folder / PAGE}")
-    print(text if as_json else tables, end="" if as_json else "\n")
+    _write_scalars(path, model.step, results)
+    print(text if as_json else set_tables.text(results))
   return 0
 
 
@@ -191,35 +236,42 @@ def _audit(
   return reports
 
 
-def _open(
-  opened: field_set.FieldSet, cache_dir: pathlib.Path
-) -> record_lib.Records:
-  source = source_config.SourceConfig(**opened.source)
-  context = source_config.SourceContext(
-    # No set is drawn, which alone asks for a size.
-    *(opened.name, cache_dir),
-    image_size=1,
-    section=_SECTION,
-  )
-  records = sources.FORMATS[source.format].open_split(
-    source, source.split, context
-  )
-  if not len(records):
-    raise ValueError(f"{_SECTION}={opened.name} has no examples")
-  return records
+def _write_scalars(
+  path: str, step: int | None, results: Mapping[str, Any]
+) -> None:
+  """Write the figures of a run's sets as TensorBoard events below the run."""
+  if step is None or not workdir.is_run(bucket_path.make(path)):
+    return
+  records = {k: v for k, v in results.items() if k not in (MODEL, MEANS)}
+  scalars = suite_lib.scalars(records) | {
+    f"{MEANS}/{mean['name']}": mean["value"] for mean in results[MEANS]
+  }
+  try:
+    metrics.write_evaluation(bucket_path.make(path), step, scalars)
+  except OSError as error:  # a run of others, say
+    metrics.say(f"No TensorBoard events are written: {error}")
+
+
+def _image(
+  split: evaluation_split.Split, rows: Sequence[int], index: int
+) -> np.ndarray | None:
+  """Return the image of an example for the page, which one process writes."""
+  if not cluster.is_first():
+    return None
+  return set_gallery.image(split, rows[index])
 
 
 def _write_details(
   folder: pathlib.Path,
   name: str,
   details: Mapping[str, Any],
-  outcome: set_figures.Outcome,
+  items: Mapping[str, set_figures.Items],
 ) -> None:
   file = name.replace("/", "-")
   for part in ("sets", "items"):
     (folder / part).mkdir(parents=True, exist_ok=True)
   text = strict_json.dumps(details, indent=2)
   whole_files.write(folder / "sets" / f"{file}.json", f"{text}\n".encode())
-  whole_files.write(
-    folder / "items" / f"{file}.npz", item_files.encoded(outcome.items)
-  )
+  for table, content in class_tables.csv_files(details).items():
+    whole_files.write(folder / "sets" / f"{file}.{table}.csv", content)
+  whole_files.write(folder / "items" / f"{file}.npz", item_files.encoded(items))

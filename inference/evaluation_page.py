@@ -2,23 +2,31 @@
 
 import functools
 import pathlib
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 
-from evaluators import set_tables
-from runtime.pages import page
+from evaluators import gallery, set_tables
+from evaluators.measures import tables
+from runtime.pages import heat_map, page
 
+_AP = "average_precision"
 # Classes of each end, and confused pairs, that the page lists.
 _NUM_CLASSES = 8
 _NUM_PAIRS = 10
+# Rows of a table of all classes; the CSV file has all.
+_MOST_CLASSES = 2000
+# Longest side of a picture in pixels.
+_SIDE = 96
 
 
 def render(
   title: str,
   results: Mapping[str, Any],
   details: Mapping[str, Mapping[str, Any]],
+  panels: Mapping[str, Sequence[gallery.Panel]] = types.MappingProxyType({}),
 ) -> str:
   """Return the page.
 
@@ -26,6 +34,7 @@ def render(
     title: heading.
     results: content of results.json.
     details: content of sets/NAME.json, by set.
+    panels: galleries, by set.
   """
   model = results["model"]
   return _template().render(
@@ -38,29 +47,66 @@ def render(
       "JAX": f"{model['jax']} on {model['platform']}",
     },
     means=results["means"],
-    sets={name: _set(results[name], details[name]) for name in details},
+    sets={
+      name: _set(results[name], details[name])
+      | {"file": name.replace("/", "-"), "panels": panels.get(name, ())}
+      for name in details
+    },
+    rule=gallery.RULE,
   )
 
 
 def _set(
   record: Mapping[str, Any], details: Mapping[str, Any]
 ) -> dict[str, Any]:
+  every = details.get("per_class", ())
+  # Several labels an image have no recall.
+  key = "recall" if any("recall" in row for row in every) else _AP
   classes = [
-    row for row in details.get("per_class", ()) if row.get("recall") is not None
+    {"class": row["class"], "n": row["n"], "value": row[key]}
+    for row in every
+    if row.get(key) is not None
   ]
-  ordered = sorted(classes, key=lambda row: (row["recall"], row["class"]))
+  ordered = sorted(classes, key=lambda row: (row["value"], row["class"]))
+  parts = [*set_tables.parts(record)]
   return {
+    "main": _main(parts),
+    "kind": record["kind"],
     "parts": [
       {"label": label.strip(), "figures": _figures(part)}
-      for label, part in set_tables.parts(record)
+      for label, part in parts
     ],
+    "languages": set_tables.languages(record),
+    "measures": [*tables.rows(record)],
+    "by": key.replace("_", " "),
+    "classes": every[:_MOST_CLASSES],
+    "num_classes": len(every),
+    "columns": [
+      name for name in (every[0] if every else ()) if name != "class"
+    ],
+    "confusion": heat_map.svg(
+      [row["class"] for row in every], details["confusion"]
+    )
+    if "confusion" in details
+    else "",
     "protocol": record["protocol"],
     "warnings": details["audit"]["warnings"],
     "worst": ordered[:_NUM_CLASSES],
     "best": ordered[max(_NUM_CLASSES, len(ordered) - _NUM_CLASSES) :][::-1],
     "confused": details.get("most_confused", ())[:_NUM_PAIRS],
     "groups": details.get("groups", {}),
+    "gaps": details.get("gaps", {}),
   }
+
+
+def _main(
+  parts: Sequence[tuple[str, Mapping[str, Any]]],
+) -> Mapping[str, Any] | None:
+  """Return the first figure of a set, with its part's label."""
+  for label, part in parts:
+    for figure in _figures(part):
+      return {**figure, "name": f"{label}{figure['name']}"}
+  return None
 
 
 def _figures(part: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -84,5 +130,14 @@ def _template() -> jinja2.Template:
     {
       "number": set_tables.number,
       "percent": lambda share: f"{100 * min(max(share, 0.0), 1.0):.2f}%",
+      "cell": _cell,
     },
+    side=_SIDE,
   )
+
+
+def _cell(value: Any) -> str:
+  """Return a number of a table of classes, "–" for none."""
+  if value is None:
+    return "–"
+  return f"{value:.3f}" if isinstance(value, float) else f"{value:,}"

@@ -70,15 +70,24 @@ class Model:
       self.make_image_protocol(), self.make_tokenizer()
     )
 
-  def make_embedder(self, batch_size: int) -> embedding.Embedder:
+  def make_embedder(
+    self, batch_size: int, *, is_trunk: bool = False
+  ) -> embedding.Embedder:
     """Return an embedder whose batches are split over the devices.
 
     Args:
       batch_size: rows of a batch, raised to a multiple of the devices.
+      is_trunk: whether images have `dual_encoder.feature_fn` in place of
+        embeddings.
     """
     shards = mesh_lib.num_batch_shards(self.mesh)
+    images_fn, texts_fn = dual_encoder.embed_fns(
+      self.config, mesh_lib.BATCH_AXES
+    )
+    if is_trunk:
+      images_fn = dual_encoder.feature_fn(self.config, mesh_lib.BATCH_AXES)
     return embedding.make_embedder(
-      *dual_encoder.embed_fns(self.config, mesh_lib.BATCH_AXES),
+      *(images_fn, texts_fn),
       self.mesh,
       -(-batch_size // shards) * shards,
     )

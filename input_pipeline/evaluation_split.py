@@ -5,7 +5,9 @@ not grow with the number of examples.
 """
 
 import dataclasses
+import hashlib
 import operator
+import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any
@@ -19,33 +21,69 @@ from input_pipeline.images import image_ops, naflex
 from input_pipeline.selecting import holdout, subset
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
+from input_pipeline.storage import uids as uids_lib
 from runtime import checks
 
 # Fields of a source that only training reads, and their values elsewhere.
 _ONLY_TRAINING = (("templates", ()), ("weight", 0), ("repeat", 1), ("keep", ""))
 
 
+# Function of uint8 [Y, X, 3] and an example's key to an image of that shape.
+Change = Callable[[np.ndarray, str], np.ndarray]
 # Function of an example's position and its error.
 OnFault = Callable[[int, faults.ExampleError], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-  """Consecutive examples of a source.
+  """Consecutive examples of a source, or some of them.
 
   Attributes:
-    rows: position of each example in its source.
-    keys: keys of the examples.
-    texts: captions of each example in each of its languages, by
+    rows: position in its source of each example that can be used.
+    keys: keys of these examples.
+    texts: captions of each of them in each of its languages, by
       languages.normalised.
     images: uint8 [b, Y, X, 3]; of a NaFlex protocol, patches uint8 [b, N, P]
       and shapes int32 [b, 2].
+    broken: position -> error of each example that cannot be used.
   """
 
   rows: tuple[int, ...]
   keys: tuple[str, ...]
   texts: tuple[Mapping[str, Sequence[str]], ...]
   images: np.ndarray | tuple[np.ndarray, np.ndarray]
+  broken: Mapping[int, faults.ExampleError] = dataclasses.field(
+    default_factory=dict
+  )
+
+
+class Sample:
+  """Records at some rows of others."""
+
+  def __init__(self, records: Any, rows: np.ndarray):
+    """Choose records.
+
+    Args:
+      records: all records.
+      rows: int64 [n], ascending.
+    """
+    self._records = records
+    self.rows = rows
+
+  def __len__(self) -> int:
+    return len(self.rows)
+
+  def __getitem__(self, index: int) -> record_lib.Record:
+    return self._records[int(self.rows[index])]
+
+  def fingerprint(self) -> str:
+    """Return hex digits that identify the records."""
+    facts = self._records.fingerprint(), self.rows.tolist()
+    return record_lib.digest(facts)
+
+  def image_state(self) -> str:
+    """Return the state of all images; see record.image_state."""
+    return record_lib.image_state(self._records)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,70 +98,102 @@ class Split:
     leaves_out: whether examples that cannot be used are left out with a
       warning where there is no `on_fault`, as training leaves them out.
     image_ids: names of the images of a held-out split; see image_ids.
+    change: change to each image after resize and crop, such as a corruption.
   """
 
-  records: record_lib.Records | holdout.Images | holdout.Joined
+  records: record_lib.Records | holdout.Images | holdout.Joined | Sample
   protocol: model_inputs.Protocol
   num_threads: int
   field: str
   leaves_out: bool = False
   image_ids: np.ndarray | None = None
+  change: Change | None = None
 
   def __len__(self) -> int:
     return len(self.records)
 
   def fingerprint(self) -> str:
     """Return hex digits that identify the examples, without reading them."""
-    if isinstance(self.records, holdout.Images | holdout.Joined):
-      return record_lib.digest(np.asarray(self.image_ids).tolist())
+    if self.image_ids is not None:
+      return record_lib.digest(self.image_ids.tolist())
     return self.records.fingerprint()
 
+  def state(self) -> str:
+    """Return hex digits that change with images, captions and their order.
+
+    No image is read: pictures on disk count by size and time of change, those
+    at a URL that a table names by their addresses alone.
+    """
+    facts = [self.fingerprint(), record_lib.image_state(self.records)]
+    if self.image_ids is not None:
+      facts.append(self.records.fingerprint())
+    return record_lib.digest(facts)
+
+  def sample(self, num: int) -> "Split":
+    """Return some examples, in their order; all where there are no more.
+
+    They are those whose names (UIDs, or names of held-out images) have the
+    lowest hashes: the same for any order of the examples, any process and any
+    run, and those of a smaller sample are among those of a larger one.
+
+    Args:
+      num: number of examples.
+    """
+    if num >= len(self):
+      return self
+    if self.image_ids is not None:
+      names = [bytes(x) for x in self.image_ids]
+    else:
+      # A UID of zeros is none.
+      uids = uids_lib.sortable(self.records.uids())  # pyrefly: ignore
+      names = [bytes(x) or b"row %d" % i for i, x in enumerate(uids)]
+    hashes = [
+      hashlib.blake2b(name, digest_size=8, person=b"sample").digest()
+      for name in names
+    ]
+    order = np.argsort(np.frombuffer(b"".join(hashes), ">u8"), kind="stable")
+    rows = np.sort(order[:num])
+    return dataclasses.replace(
+      self,
+      records=Sample(self.records, rows),
+      image_ids=None if self.image_ids is None else self.image_ids[rows],
+    )
+
   def batches(
-    self, batch_size: int, on_fault: OnFault | None = None
+    self,
+    batch_size: int,
+    *,
+    rows: range | None = None,
+    places: Sequence[int] | None = None,
   ) -> Iterator[Batch]:
-    """Yield all examples; the last batch may be smaller.
+    """Yield examples in order; the last batch may be smaller.
 
     Args:
       batch_size: most examples of a batch.
-      on_fault: called with the position and the error of an example that
-        cannot be used, which is left out.
-
-    Raises:
-      ValueError: an example cannot be used, and nothing leaves it out.
+      rows: positions of the examples; None for all.
+      places: positions within a batch of those that this process reads, as
+        others read the rest; None for all.
     """
-    num_left_out = 0
+    rows = range(len(self)) if rows is None else rows
+    places = range(batch_size) if places is None else places
     with futures.ThreadPoolExecutor(max(1, self.num_threads)) as pool:
-      for start in range(0, len(self), batch_size):
-        rows = range(start, min(start + batch_size, len(self)))
-        whole = []
-        for row, example in zip(
-          rows, pool.map(self._example, rows), strict=True
-        ):
-          if not isinstance(example, faults.ExampleError):
-            whole.append(example)
-          elif on_fault is not None:
-            on_fault(row, example)
-          elif self.leaves_out:
-            num_left_out += 1
-            if num_left_out == 1:
-              logging.warning(
-                "%s: left out of the evaluation: %s", self.field, example
-              )
+      for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        own = [part[place] for place in places if place < len(part)]
+        usable, broken = [], {}
+        for row, example in zip(own, pool.map(self._example, own), strict=True):
+          if isinstance(example, faults.ExampleError):
+            broken[row] = example
           else:
-            raise ValueError(
-              f"{self.field}: example {row} cannot be used: {example.kind}:"
-              f" {example}; --task=prepare --decode leaves such examples out"
-            ) from example
-        if whole:
-          rows, keys, texts, images = zip(*whole, strict=True)
-          yield Batch(rows, keys, texts, _stack(images))
-          del images, example  # before the next batch is decoded
-        del whole
-    if num_left_out:
-      logging.warning(
-        "%s: %d of %d images are left out of the evaluation",
-        *(self.field, num_left_out, len(self)),
-      )
+            usable.append(example)
+        numbers, keys, texts, images = (
+          zip(*usable, strict=True) if usable else ((), (), (), ())
+        )
+        stacked = _stack(images) if images else self._no_images()
+        yield Batch(numbers, keys, texts, stacked, broken)
+        # Before the next batch is decoded.
+        del images, stacked, usable
+        example = None
 
   def texts(self) -> Iterator[tuple[str, Mapping[str, Sequence[str]]]]:
     """Yield key and captions of each example; no image is decoded."""
@@ -141,21 +211,92 @@ class Split:
 
     It is cut as the model sees it; for NaFlex it is the whole image.
     """
-    pixels = image_ops.decode(self.records[row].image)
+    return self._cut(image_ops.decode(self.records[row].image))
+
+  def _cut(self, pixels_YXC: np.ndarray) -> np.ndarray:
+    """Return the pixels that the model sees, before patches are made."""
     if isinstance(self.protocol, naflex.Protocol):
       return naflex.resize(
-        pixels, self.protocol.patch_size, self.protocol.max_num_patches
+        pixels_YXC, self.protocol.patch_size, self.protocol.max_num_patches
       )
-    return self.protocol.apply(pixels)
+    return self.protocol.apply(pixels_YXC)
+
+  def _input(self, pixels_YXC: np.ndarray, key: str) -> Any:
+    """Return the model's input of an image, changed where there is a change."""
+    if self.change is None:
+      return self.protocol.apply(pixels_YXC)
+    changed_YXC = self.change(self._cut(pixels_YXC), key)
+    if isinstance(self.protocol, naflex.Protocol):
+      # Not `apply`, which might resize the resized image once more.
+      sizes = self.protocol.patch_size, self.protocol.max_num_patches
+      patches, shape, _ = naflex.patchify(changed_YXC, *sizes)
+      return patches, shape
+    return changed_YXC
+
+  def _no_images(self) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """Return images as those of a batch, of which there are none."""
+    blank = self.protocol.apply(np.zeros((64, 64, 3), np.uint8))
+    if isinstance(blank, tuple):
+      patches, shape = _stack((blank,))
+      return patches[:0], shape[:0]
+    return blank[None][:0]
 
   def _example(self, row: int) -> tuple[Any, ...] | faults.ExampleError:
     try:
       record = self.records[row]
       with faults.located(record.origin):
-        image = self.protocol.apply(image_ops.decode(record.image))
+        image = self._input(image_ops.decode(record.image), record.key)
       return row, record.key, _texts(record), image
     except faults.ExampleError as error:
       return error
+
+
+class LeftOut:
+  """Examples that cannot be used: counted and told, or a ValueError."""
+
+  def __init__(
+    self, split: Split, rows: range, on_fault: OnFault | None = None
+  ):
+    """Begin to count.
+
+    Args:
+      split: their split, which says what to do without `on_fault`.
+      rows: positions of the examples that are read.
+      on_fault: called with the position and the error of each, which is left
+        out.
+    """
+    self._split = split
+    self._num_rows = len(rows)
+    self._on_fault = on_fault
+    self._num = 0
+
+  def add(self, row: int, error: faults.ExampleError) -> None:
+    """Leave an example out.
+
+    Raises:
+      ValueError: nothing leaves it out.
+    """
+    if self._on_fault is not None:
+      self._on_fault(row, error)
+    elif self._split.leaves_out:
+      self._num += 1
+      if self._num == 1:
+        logging.warning(
+          "%s: left out of the evaluation: %s", self._split.field, error
+        )
+    else:
+      raise ValueError(
+        f"{self._split.field}: example {row} cannot be used: {error.kind}:"
+        f" {error}; --task=prepare --decode leaves such examples out"
+      ) from error
+
+  def end(self) -> None:
+    """Say how many were left out."""
+    if self._num:
+      logging.warning(
+        "%s: %d of %d images are left out of the evaluation",
+        *(self._split.field, self._num, self._num_rows),
+      )
 
 
 def check_source(source: source_config.SourceConfig, field: str) -> None:
@@ -205,6 +346,40 @@ def open_split(
   if not len(records):
     raise ValueError(f"{place.field} has no examples")
   return Split(records, protocol, config.num_threads, place.field)
+
+
+def open_source(
+  source: source_config.SourceConfig,
+  *,
+  protocol: model_inputs.Protocol,
+  num_threads: int,
+  cache_dir: pathlib.Path,
+  name: str,
+  section: str,
+) -> Split:
+  """Open the split of a source that is in no config.
+
+  Args:
+    source: section of the source.
+    protocol: image protocol of the model.
+    num_threads: threads that decode.
+    cache_dir: folder of indices.
+    name: name of the source, for messages.
+    section: flag that names the source.
+
+  Raises:
+    ValueError: the source cannot be used, or it has no example.
+  """
+  # No set is drawn, which alone asks for a size.
+  context = source_config.SourceContext(
+    *(name, cache_dir), image_size=1, section=section
+  )
+  records = sources.FORMATS[source.format].open_split(
+    source, source.split, context
+  )
+  if not len(records):
+    raise ValueError(f"{section}={name} has no examples")
+  return Split(records, protocol, num_threads, f"{section}={name}")
 
 
 def open_held_out(

@@ -19,6 +19,10 @@ from runtime.storage import whole_files
 TOKENIZER = "tokenizer"
 IMAGE_PROTOCOL = "image_protocol.json"
 Protocol = image_protocols.Protocol | naflex.Protocol
+_IN_WORDS = {
+  "tf_bilinear": "bilinear without antialiasing, as TensorFlow",
+  "tf_area": "mean over areas, as TensorFlow",
+}
 _KINDS = {"square": image_protocols.Protocol, "naflex": naflex.Protocol}
 
 
@@ -117,7 +121,8 @@ def describe(protocol: Protocol) -> str:
   size, to, by = protocol.size, protocol.resize_size, protocol.interpolation
   if protocol.resize == "crop_first":
     return f"centre {size}/{to} of the shorter side, resized to {size} ({by})"
-  sides = "shorter side" if protocol.resize == "shortest" else "both sides"
-  cropped = protocol.resize == "shortest" or size != to
+  by = _IN_WORDS.get(by, by)
+  sides = "both sides" if protocol.resize == "squash" else "shorter side"
+  cropped = protocol.resize != "squash" or size != to
   crop = f", centre crop of {size}" if cropped else ""
   return f"{sides} to {to} ({by}){crop}"

@@ -222,6 +222,8 @@ class ConvNeXt(nnx.Module):
       x_bYXC = conv_blocks.scan(stage.blocks, x_bYXC, None, *rows, **how)
       start += depth
     x_bC = self.norm(jnp.mean(x_bYXC, axis=(1, 2)))
+    if self.projection is None:  # dual_encoder.feature_fn
+      return x_bC
     if self.hidden is not None:
       x_bC = layers.ACTIVATIONS["gelu"](self.hidden(x_bC))
     return self.projection(x_bC)

@@ -242,6 +242,29 @@ def merge(graph: nnx.GraphDef, params: Params) -> DualEncoder:
   return nnx.merge(graph, params)
 
 
+def feature_fn(
+  config: ModelConfig, batch_axes: tuple[str, ...] = ()
+) -> EmbedFn:
+  """Return features(params, images): the image tower without its projection.
+
+  It is pure, and returns float32 rows of the tower's width that are not
+  normalised, the features of CLIP's linear probes of ViTs (arXiv 2103.00020,
+  A.3). A tower without a projection of its own, as a ResNet that ends in
+  attention pooling, returns its output.
+  """
+  graph = make_graph(config, batch_axes)
+
+  def features(params: Params, images_bYXC: jax.Array) -> jax.Array:
+    model = merge(graph, params)
+    if model.img is None:
+      raise ValueError("this model has no image tower")
+    if getattr(model.img, "projection", None) is not None:
+      model.img.projection = None
+    return model.img(images_bYXC).astype(jnp.float32)
+
+  return features
+
+
 def embed_fns(
   config: ModelConfig, batch_axes: tuple[str, ...] = ()
 ) -> tuple[EmbedFn, EmbedFn]:

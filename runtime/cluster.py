@@ -31,6 +31,10 @@ _HEARTBEAT_SECONDS = 60
 # Most bytes of an error's message that are sent to other processes.
 _MESSAGE_BYTES = 2000
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID")
+_OPEN_MPI = ("OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_RANK")
+_SKYPILOT = ("SKYPILOT_NODE_IPS", "SKYPILOT_NODE_RANK", "SKYPILOT_NUM_NODES")
+# Port of process 0 where the environment names none.
+_PORT = 8476
 
 # Index of this process and number of processes; set once, by `join`.
 _index, _count = 0, 1
@@ -51,8 +55,9 @@ def join(
 ) -> None:
   """Join the other processes; call before the first use of a device.
 
-  If all three are None, the environment decides: a Slurm step of several tasks
-  or a TPU slice of several workers is joined, otherwise nothing.
+  If all three are None, the environment decides: a Slurm step or an Open MPI
+  job of several tasks, a TPU slice of several workers, or the nodes of a
+  SkyPilot task are joined, otherwise nothing.
 
   Args:
     address: HOST:PORT of process 0.
@@ -70,6 +75,8 @@ def join(
   where = "--coordinator_address" if checked else _environment()
   if not where:
     return
+  if where == "SkyPilot":
+    address, num_processes, process_id = _skypilot()
   wanted = f"the {num_processes} processes" if checked else "all processes"
   timer = threading.Timer(
     timeout_seconds,
@@ -164,6 +171,30 @@ def together(fn: Callable[[], T]) -> T:
   return result  # pyrefly: ignore[bad-return]
 
 
+def gather(fn: Callable[[], T]) -> list[T]:
+  """Return the results of `fn` on all processes, in their order.
+
+  Args:
+    fn: function without collectives whose result JSON can express; tuples come
+      back as lists where there are several processes.
+
+  Raises:
+    ClusterError: as `together`.
+  """
+  if _count == 1:
+    return [fn()]
+  data = together(lambda: json.dumps(fn()).encode())
+  sizes = np.asarray(_gather(np.array([len(data)], np.int32)))[:, 0]
+  # Lengths of few values, since each is compiled.
+  row = np.zeros(1 << int(sizes.max()).bit_length(), np.uint8)
+  row[: len(data)] = np.frombuffer(data, np.uint8)
+  rows = np.asarray(_gather(row))
+  return [
+    json.loads(row[:size].tobytes())
+    for row, size in zip(rows, sizes, strict=True)
+  ]
+
+
 def first_then_all(fn: Callable[[], T]) -> T:
   """Call `fn` on process 0, then on the others; return this process's result.
 
@@ -249,7 +280,7 @@ def _checked(
     raise ClusterError(
       f"{' and '.join(missing)} missing: several processes need"
       " --coordinator_address=HOST:PORT, --num_processes=N and --process_id=I;"
-      " on a TPU slice and under Slurm leave out all three"
+      " on a TPU slice, under Slurm, Open MPI and SkyPilot leave out all three"
     )
   host, _, port = address.rpartition(":")
   if not host or not port.isdecimal() or not 0 < int(port) < 65536:
@@ -296,12 +327,32 @@ def _environment() -> str:
     and int(os.environ.get("SLURM_NTASKS", "1")) > 1
   ):
     return "Slurm"
+  if (
+    all(name in os.environ for name in _OPEN_MPI)
+    and int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
+  ):
+    return "Open MPI"
   # JAX finds out later whether the slice has other workers.
   wants_tpu = "tpu" in (os.environ.get("JAX_PLATFORMS") or "tpu")
   chips = glob.glob("/dev/accel[0-9]*") + glob.glob("/dev/vfio/[0-9]*")
   if wants_tpu and chips and importlib.util.find_spec("libtpu"):
     return "TPU slice"
+  if (
+    all(name in os.environ for name in _SKYPILOT)
+    and int(os.environ["SKYPILOT_NUM_NODES"]) > 1
+  ):
+    return "SkyPilot"
   return ""
+
+
+def _skypilot() -> tuple[str, int, int]:
+  """Return address, number and index of the nodes of a SkyPilot task."""
+  first = os.environ["SKYPILOT_NODE_IPS"].split()[0]
+  return (
+    f"{first}:{_PORT}",
+    int(os.environ["SKYPILOT_NUM_NODES"]),
+    int(os.environ["SKYPILOT_NODE_RANK"]),
+  )
 
 
 def _meet(

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
 from typing import Any
 
-from runtime import failures
+from runtime import failures, stopping
 
 # Seconds that a worker without a task has to end.
 _CLOSE_SECONDS = 5.0
@@ -178,7 +178,7 @@ def _close(workers: list[Worker]) -> None:
 def _live(
   fn: Callable[..., None], socket: connection.Connection, *args: Any
 ) -> None:
-  for number in (signal.SIGTERM, signal.SIGINT):
+  for number in stopping.SIGNALS:
     signal.signal(number, signal.SIG_IGN)
   threading.Thread(target=_end_with_parent, daemon=True).start()
   fn(socket, *args)

@@ -3,6 +3,8 @@
   75   SIGTERM, and the same command goes on with finished work: a job system
        may queue it again (EX_TEMPFAIL of sysexits.h)
   143  SIGTERM, and nothing was kept
+       SIGUSR1, with which Slurm warns of the end (sbatch --signal), is taken as
+       SIGTERM.
   130  Ctrl-C in either case: whoever pressed it wants no other start
 
 `failures.reported` ends every task so. Training, which saves its state between
@@ -20,11 +22,11 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 REQUEUE = 75
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # Wait before a signal is sent again that was lost.
 _AGAIN_SECONDS = 0.05
 # Exit codes of processes that were asked to end.
-CODES = (REQUEUE, *(128 + number for number in _SIGNALS))
+CODES = (REQUEUE, 128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
 class Stopped(BaseException):
@@ -54,6 +56,8 @@ class Stopped(BaseException):
 
 def exit_code(number: int, *, is_kept: bool) -> int:
   """Return the exit code of a task that a signal ended."""
+  if number == signal.SIGUSR1:
+    number = signal.SIGTERM
   return REQUEUE if is_kept and number == signal.SIGTERM else 128 + number
 
 
@@ -102,7 +106,7 @@ def raised() -> Iterator[None]:
 
   sys.unraisablehook = raise_again
   try:
-    with _handled(dict.fromkeys(_SIGNALS, stop)):
+    with _handled(dict.fromkeys(SIGNALS, stop)):
       yield
   finally:
     sys.unraisablehook = before
@@ -110,18 +114,18 @@ def raised() -> Iterator[None]:
 
 @contextlib.contextmanager
 def at_once() -> Iterator[None]:
-  """Let both signals end the process as the kernel does.
+  """Let signals end the process as the kernel does.
 
   A handler in Python would wait while C++ waits for other processes.
   """
-  with _handled(dict.fromkeys(_SIGNALS, signal.SIG_DFL)):
+  with _handled(dict.fromkeys(SIGNALS, signal.SIG_DFL)):
     yield
 
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
   """Restore the handlers that a library replaces in this context."""
-  with _handled({number: signal.getsignal(number) for number in _SIGNALS}):
+  with _handled({number: signal.getsignal(number) for number in SIGNALS}):
     yield
 
 

@@ -1,23 +1,12 @@
 """Embed a folder's images or a file's texts; write images.npy and texts.npy."""
 
-from absl import flags as absl_flags
-
 from tasks import flags
 
-_IMAGES = absl_flags.DEFINE_string(
-  "images",
-  "",
-  "Images to embed: a folder or a quoted pattern, in the order of the files'"
-  " paths.",
-)
-_TEXTS = absl_flags.DEFINE_string(
-  "texts", "", "Texts to embed: a file with one text a line."
-)
 FLAGS = (
   flags.INIT_FROM,
   flags.WORKDIR,
-  _IMAGES,
-  _TEXTS,
+  flags.IMAGES,
+  flags.TEXTS,
   flags.OUT,
   flags.BATCH_SIZE,
   flags.JSON,
@@ -31,8 +20,8 @@ def run() -> int:
 
   return embed.run(
     path,
-    images=_IMAGES.value,
-    texts=_TEXTS.value,
+    images=flags.IMAGES.value,
+    texts=flags.TEXTS.value,
     out=flags.out(),
     batch_size=flags.BATCH_SIZE.value,
     as_json=flags.JSON.value,

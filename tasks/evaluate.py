@@ -18,7 +18,17 @@ _SETS = absl_flags.DEFINE_list(
   " commas.",
 )
 _DATA_ROOT = absl_flags.DEFINE_string(
-  "data_root", "", "Folder with a folder for each set; docs/evaluation.md."
+  "data_root",
+  "",
+  "Folder with a folder for each set, on disk or at gs:// or s3://;"
+  " docs/evaluation.md.",
+)
+_PROTOCOL = absl_flags.DEFINE_enum(
+  "protocol",
+  "own",
+  ["own", "clip", "siglip", "open_clip", "big_vision", "datacomp"],
+  "Resize, crop, names and prompts: the model's own, or those that published"
+  " figures were made by; docs/evaluation.md.",
 )
 _CACHE_DIR = absl_flags.DEFINE_string(
   "cache_dir", "cache", "Folder of indices and embeddings of --suite, --sets."
@@ -26,9 +36,28 @@ _CACHE_DIR = absl_flags.DEFINE_string(
 _NUM_THREADS = absl_flags.DEFINE_integer(
   "num_threads", 2, "Threads that decode the images of --suite and --sets."
 )
+_MEASURES = absl_flags.DEFINE_list(
+  "measures",
+  [],
+  "Measures of --suite and --sets beyond their own figures: linear_probe,"
+  " few_shot, knn, calibration, geometry, corruptions, texts.",
+)
+_FEATURES = absl_flags.DEFINE_string(
+  "features",
+  "embedding",
+  "Features that linear_probe, few_shot and knn read: embedding, or trunk, the"
+  " image tower's before its projection.",
+)
+_FROST = absl_flags.DEFINE_string(
+  "frost_textures",
+  "",
+  "Folder of textures for the frost of --measures=corruptions; without it,"
+  " frost is left out.",
+)
 FLAGS = (
   *(flags.CONFIG, flags.WORKDIR, flags.INIT_FROM, _SUITE, _SETS, _DATA_ROOT),
-  *(flags.OUT, flags.BATCH_SIZE, _CACHE_DIR, _NUM_THREADS, flags.JSON),
+  *(_PROTOCOL, flags.OUT, flags.BATCH_SIZE, _CACHE_DIR, _NUM_THREADS),
+  *(flags.JSON, _MEASURES, _FEATURES, _FROST),
   *cluster_flags.FLAGS,
 )
 
@@ -43,7 +72,10 @@ def _evaluate() -> int:
   if not (_SUITE.value or _SETS.value):
     from inference import evaluate
 
-    for flag in (_DATA_ROOT, flags.BATCH_SIZE, _CACHE_DIR, _NUM_THREADS):
+    for flag in (
+      *(_DATA_ROOT, flags.BATCH_SIZE, _CACHE_DIR, _NUM_THREADS),
+      *(_MEASURES, _FEATURES, _FROST),
+    ):
       if flag.present:
         raise app.UsageError(f"--{flag.name} needs --suite or --sets beside it")
     return evaluate.run(
@@ -51,9 +83,10 @@ def _evaluate() -> int:
       flags.config(),
       flags.OUT.value,
       named_as_run=bool(flags.WORKDIR.value),
+      protocol=_PROTOCOL.value,
       as_json=flags.JSON.value,
     )
-  from inference import evaluate_sets
+  from inference import evaluate_sets, set_measures
 
   if flags.CONFIG.value is not None:
     raise app.UsageError(
@@ -71,5 +104,7 @@ def _evaluate() -> int:
     cache_dir=_CACHE_DIR.value,
     batch_size=flags.BATCH_SIZE.value,
     num_threads=_NUM_THREADS.value,
+    asked=set_measures.Measures(_MEASURES.value, _FEATURES.value, _FROST.value),
+    protocol=_PROTOCOL.value,
     as_json=flags.JSON.value,
   )

@@ -39,6 +39,18 @@ NUM_WORKERS = flags.DEFINE_integer(
 BATCH_SIZE = flags.DEFINE_integer(
   "batch_size", 32, "Rows computed at a time, at most."
 )
+IMAGES = flags.DEFINE_string(
+  "images",
+  "",
+  "Images: a folder or a quoted pattern, in the order of the files' paths; for"
+  " --task=explain several of these, separated by commas.",
+)
+TEXTS = flags.DEFINE_string(
+  "texts",
+  "",
+  "Texts: a file with one text a line; for --task=explain also the texts"
+  ' themselves, separated by commas, as "a cat,a dog".',
+)
 ENGINE = flags.DEFINE_string(
   "engine", "processes", "Place of the work: inline, processes or ray."
 )

@@ -11,7 +11,8 @@ from runtime.storage import (
   segments,
   whole_files,
 )
-from tests import emulators, runs
+from tests import bucket_emulators as emulators
+from tests import runs
 
 STEPS = 6
 CONFIG = "tests/tiny.py:skin_tone"

@@ -103,15 +103,50 @@ def test_the_run_records_its_split(alone, table):
 
 
 @pytest.mark.slow
-def test_two_processes(runner, alone, table, tmp_path):
+def test_two_processes_then_one_with_a_limit(runner, alone, table, tmp_path):
+  """All evaluations but the last take the sample that was decided first."""
   log = tmp_path / "rows"
   before = _LOGGED.format(path=str(log))
   workdir = tmp_path / "run"
-  processes = runner.start_cluster(workdir, 2, *_args(table), before=before)
-  _finished(processes)
+  args = _args(
+    table,
+    "--config.evaluate.max_fraction=1e-6",
+    "--config.evaluate.batch_size=4",
+  )
+  said = "Evaluations but the last take at most 4 examples of a source"
+  processes = runner.start_cluster(workdir, 2, *args, before=before)
+  assert said in _finished(processes).stderr
   assert not _trained(log) & table[1]
   for name in ("data_sources.json", "results.json"):
     assert (workdir / name).read_bytes() == (alone / name).read_bytes()
+  decided = (workdir / "evaluation_sample.json").read_bytes()
+  assert json.loads(decided)["num_examples"] == 4
+  figures = _figures(workdir)
+  assert [*figures] == [5, 10, 15, 20]
+  for step, row in figures.items():
+    assert row["holdout.sample/num_examples"] == 4
+    assert ("holdout/image_to_text/R@1" in row) == (step == 20)
+
+  for folder in (workdir / "checkpoints").iterdir():
+    if int(folder.name) > 10:
+      shutil.rmtree(folder)
+  (workdir / "results.json").unlink()
+  assert said not in _finished(runner.start_cluster(workdir, 1, *args)).stderr
+  assert (workdir / "evaluation_sample.json").read_bytes() == decided
+  after = _figures(workdir)
+  assert after[10] == figures[10]  # though no step was measured before it
+  for step, row in after.items():
+    assert row.keys() == figures[step].keys()
+    assert row["holdout.sample/num_examples"] == 4
+
+
+def _figures(workdir):
+  """Return lines of evaluations in metrics.jsonl, by step."""
+  return {
+    row["step"]: row
+    for row in runs.rows(workdir)
+    if any(name.startswith("holdout") for name in row)
+  }
 
 
 @pytest.mark.slow

@@ -6,7 +6,9 @@ resumed run's lines equal an unbroken one's to the byte; times have lines of
 their own.
 """
 
+import collections
 import contextlib
+import hashlib
 import pathlib
 import sys
 import tempfile
@@ -25,6 +27,8 @@ _LOG_SECONDS = 30.0
 _EVENTS_SECONDS = 60.0
 # Prefix of the keys of training lines; keys of times start with "time/".
 _TRAIN = "train/"
+# Steps whose times are kept.
+_NUM_ENDS = 65
 
 
 class Writer:
@@ -131,6 +135,47 @@ class _Events:
       path.unlink()
 
 
+def write_evaluation(
+  workdir: pathlib.Path, step: int, scalars: Mapping[str, float]
+) -> pathlib.Path:
+  """Write the events of an evaluation that is none of training's.
+
+  They have a folder of their own below training's, which TensorBoard lists as a
+  run of its own. The same figures of the same step replace those before.
+
+  Args:
+    workdir: folder of the run.
+    step: step of the evaluated checkpoint.
+    scalars: figures by name.
+
+  Returns:
+    the folder.
+  """
+  folder = workdir / "tensorboard" / "sets"
+  names = hashlib.blake2b("\n".join(sorted(scalars)).encode(), digest_size=6)
+  suffix = f".step{step}-{names.hexdigest()}"
+  for path in folder.glob(f"*{suffix}"):
+    path.unlink(missing_ok=True)
+  with _written(folder) as local:
+    events = tensorboardX.SummaryWriter(local, filename_suffix=suffix)
+    for name, value in scalars.items():
+      events.add_scalar(name, value, step)
+    events.close()
+  return folder
+
+
+@contextlib.contextmanager
+def _written(folder: pathlib.Path) -> Iterator[str]:
+  """Yield a folder of this disk, whose files are written to `folder`."""
+  if not isinstance(folder, bucket_path.BucketPath):
+    yield str(folder)
+    return
+  with tempfile.TemporaryDirectory() as local:
+    yield local
+    for path in pathlib.Path(local).iterdir():
+      whole_files.write(folder / path.name, path.read_bytes())
+
+
 def say(text: str) -> None:
   """Print a line to stderr, from one process of the run only."""
   if cluster.is_first():
@@ -157,10 +202,13 @@ class Progress:
     self._paused = 0.0
     self._shown = self._started if self._is_terminal else 0.0
     self._open_line = False
+    # Times of the last steps, pauses left out.
+    self._ends: collections.deque[float] = collections.deque(maxlen=_NUM_ENDS)
 
   def update(self, step: int, loss: float) -> None:
     """Show the metrics of a step, at most ten times a second."""
     now = time.monotonic()
+    self._ends.append(now - self._paused)
     wait = 0.1 if self._is_terminal else _LOG_SECONDS
     if now - self._shown < wait and step != self._total_steps:
       return
@@ -182,6 +230,16 @@ class Progress:
     """Return the mean rate since the start, pauses left out."""
     seconds = time.monotonic() - self._started - self._paused
     return (step - self._first_step) * self._batch_size / max(seconds, 1e-9)
+
+  def step_seconds(self) -> float:
+    """Return the mean time of the last steps, 0 before the first.
+
+    The first one, which waits for the loader to start, counts only if alone.
+    """
+    if not self._ends:
+      return 0.0
+    first, last, num = self._ends[0], self._ends[-1], len(self._ends) - 1
+    return (last - first) / num if num else last - self._started
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:

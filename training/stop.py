@@ -1,9 +1,10 @@
-"""Early end of a run on SIGTERM (a preempted machine) or Ctrl-C."""
+"""Early end of a run on SIGTERM or SIGUSR1 (preemption), or Ctrl-C."""
 
 import signal
+import threading
 import types
 
-from runtime import cluster, stopping
+from runtime import cluster, maintenance, stopping
 from training import metrics
 
 
@@ -25,14 +26,15 @@ class Stop:
     self._agreed = 0
     self._delayed_max = cluster.DelayedMax()
     self._in_loop = False
+    self._watch: threading.Event | None = None
     self._before = {
-      number: signal.signal(number, self._handle)
-      for number in (signal.SIGTERM, signal.SIGINT)
+      number: signal.signal(number, self._handle) for number in stopping.SIGNALS
     }
 
   def begin(self) -> None:
     """Let signals wait for `requested`: from now on there is state to save."""
     self._in_loop = True
+    self._watch = maintenance.watch()
 
   def requested(self) -> bool:
     """Return whether the run was asked to end: the same on all processes.
@@ -55,6 +57,8 @@ class Stop:
 
   def restore(self) -> None:
     """Restore the signal handlers from before."""
+    if self._watch is not None:
+      self._watch.set()
     for number, handler in self._before.items():
       signal.signal(number, handler)
 

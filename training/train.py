@@ -98,7 +98,7 @@ class Session:
   writer: metrics.Writer
   progress: metrics.Progress
   reporter: reporter.Reporter
-  evaluate_fn: Callable[[Any], dict[str, float]]
+  evaluate_fn: Callable[[Any, float], dict[str, float]]
   step_fn: Callable[..., Any]
   batch_of: Callable[[dict[str, Any]], Any]
   saved_step: int | None
@@ -117,7 +117,8 @@ class Session:
     """Evaluate the state, write its figures; False if asked to end."""
     with self.progress.pause():
       try:
-        self.writer.write(step, self.evaluate_fn(state.variables))
+        seconds = self.progress.step_seconds()
+        self.writer.write(step, self.evaluate_fn(state.variables, seconds))
       except embedding.Interrupted:
         return False
     return True
@@ -208,7 +209,9 @@ def run(
       lambda: run_inputs.find(folder, config, begun=bool(steps))
     )
     watchdog = stack.enter_context(watchdog_lib.watch(config.data))
-    evaluator = evaluation.make(config, mesh, stop.requested, inputs)
+    evaluator = evaluation.make(
+      config, mesh, stop.requested, inputs, folder=folder
+    )
     iterator = cluster.together(
       lambda: loader.make_loader(
         config.data,
@@ -279,14 +282,14 @@ def run(
       )
       return stop.exit_code
     try:
-      results, panels = evaluator.final(state.variables)
+      results, panels, figures = evaluator.final(state.variables)
     except embedding.Interrupted:
       metrics.say(
         f"{stop.name}: stopped in the last evaluation; run the same command to"
         " do it again"
       )
       return stop.exit_code
-    writer.write(config.total_steps, suite.scalars(results))
+    writer.write(config.total_steps, figures)
   with stopping_lib.kept():  # the last checkpoint
     if cluster.is_first():
       summary.write_results(folder / workdir.RESULTS, results)

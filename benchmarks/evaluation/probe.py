@@ -30,7 +30,7 @@ from absl import flags
 from sklearn import exceptions, linear_model
 
 from evaluators.probes import examples as examples_lib
-from evaluators.probes import linear_probe
+from evaluators.probes import linear_probe, logistic
 
 _EXAMPLES = flags.DEFINE_integer("probe_examples", 10_000, "Examples to fit.")
 _DIM = flags.DEFINE_integer("probe_dim", 512, "Features.")
@@ -72,8 +72,8 @@ def run() -> Iterator[dict[str, object]]:
 
 
 def _row(train, test, tol: float, threads: int) -> dict[str, object]:
-  def ours(rtol: float) -> linear_probe.Fits:
-    return linear_probe.fit(
+  def ours(rtol: float) -> logistic.Fits:
+    return logistic.fit(
       train.x_ND,
       train.label_N,
       num_classes=_CLASSES.value,
@@ -83,7 +83,7 @@ def _row(train, test, tol: float, threads: int) -> dict[str, object]:
 
   calls: dict[str, Callable[[], object]] = {
     "same": lambda: ours(math.inf),
-    "settled": lambda: ours(linear_probe.RTOL),
+    "settled": lambda: ours(logistic.RTOL),
     "search": lambda: linear_probe.probe(
       train, test, num_classes=_CLASSES.value, tol=tol
     ),
@@ -91,11 +91,11 @@ def _row(train, test, tol: float, threads: int) -> dict[str, object]:
   times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
   results: dict[str, object] = {}
   # The first strengths compile.
-  linear_probe.fit(
+  logistic.fit(
     train.x_ND,
     train.label_N,
     num_classes=_CLASSES.value,
-    strengths=linear_probe.STRENGTHS[:3],
+    strengths=logistic.STRENGTHS[:3],
     tol=tol,
   )
   calls["search"]()
@@ -106,7 +106,7 @@ def _row(train, test, tol: float, threads: int) -> dict[str, object]:
       times[name].append(taken)
 
   turn()
-  strengths = linear_probe.STRENGTHS[:: _STRIDE.value]
+  strengths = logistic.STRENGTHS[:: _STRIDE.value]
   peer, peer_times = [], []
   for i, c in enumerate(strengths):
     if i == len(strengths) // 2:
@@ -116,10 +116,10 @@ def _row(train, test, tol: float, threads: int) -> dict[str, object]:
     peer_times.append(taken)
   turn()
 
-  scale = len(linear_probe.STRENGTHS) / len(strengths)
+  scale = len(logistic.STRENGTHS) / len(strengths)
   row: dict[str, object] = {
     "tol": tol,
-    "strengths": len(linear_probe.STRENGTHS),
+    "strengths": len(logistic.STRENGTHS),
     "peer_strengths": len(strengths),
     "peer_threads": threads,
   }
@@ -138,10 +138,10 @@ def _row(train, test, tol: float, threads: int) -> dict[str, object]:
 
 
 def _agreement(results: Any, peer, train, test) -> dict[str, object]:
-  all_strengths = linear_probe.STRENGTHS
+  all_strengths = logistic.STRENGTHS
   right_S = {
     name: np.mean(
-      linear_probe.predict(results[name], test.x_ND) == test.label_N, axis=1
+      logistic.predict(results[name], test.x_ND) == test.label_N, axis=1
     )
     for name in ("same", "settled")
   }
@@ -195,7 +195,7 @@ def _exact(train, strength: float):
 
 def _peer(train, strength: float, tol: float, threads: int):
   model = linear_model.LogisticRegression(
-    C=strength, tol=tol, max_iter=linear_probe.MAX_STEPS
+    C=strength, tol=tol, max_iter=logistic.MAX_STEPS
   )
   with (
     warnings.catch_warnings(record=True) as caught,

@@ -20,6 +20,9 @@ def recipe(**steps: dict[str, Any]) -> ml_collections.ConfigDict:
   # Share of the shards that may fail and are then left out, and listed in the
   # manifest; 0 allows none.
   config.max_failed_shards = 0.0
+  # Whether the report and the manifest have the shares of languages, places and
+  # demographic terms before and after each step (docs/curation.md).
+  config.report_shares = True
   # Names of the steps to run, in this order; other `steps` are not run:
   # --config.order="('image_size','aspect_ratio')".
   config.order = tuple(steps)

@@ -28,7 +28,7 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # each one present is a caption of the example. () is the format's usual one.
   # A location's end says how it is read: "txt:lines" has one a line, and labels
   # of evaluations are digits of "json.FIELD:number", "COLUMN:number" and
-  # "npy:array".
+  # "npy:array"; attributes, by "COLUMN:value", are texts also where none is.
   # In Parquet, "COLUMN.FIELD" is a part of a column.
   # Or one JSON file for each tar, such as "../../json/{folder}/{tar}.json", for
   # --task=curate and --task=prepare, which read in order.

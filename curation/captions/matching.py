@@ -135,6 +135,11 @@ def make(entries: pa.Array, *, mode: str, ends: str) -> Matcher:
   return Matcher(len(entries), trie, trie_ids, automaton, automaton_ids)
 
 
+def is_spaced(entry: str) -> bool:
+  """Return whether no end of an entry is in a script without spaces."""
+  return not any(_needs_no_space(end, "fixed") for end in (entry[0], entry[-1]))
+
+
 def _give_back() -> None:
   """Return free memory to the system, as far as possible.
 
@@ -179,15 +184,18 @@ def _check_characters(entries: pa.Array) -> None:
 
 def _is_unspaced(chars: pa.Array, mode: str) -> np.ndarray:
   """Return whether each character needs no space beside it: bool [N]."""
-  punctuation = np.array(
-    [ord(char) for char in string.punctuation + _WIDE_PUNCTUATION]
-  )
   encoded = chars.dictionary_encode()
-  codes = np.array([ord(char) for char in encoded.dictionary.to_pylist()])
-  is_unspaced = np.isin(codes, punctuation)
-  for first, last in _UNSPACED + (_KANA if mode == "fixed" else ()):
-    is_unspaced |= (first <= codes) & (codes <= last)
-  return is_unspaced[encoded.indices.to_numpy()]
+  is_unspaced = [
+    _needs_no_space(char, mode) for char in encoded.dictionary.to_pylist()
+  ]
+  return np.array(is_unspaced, bool)[encoded.indices.to_numpy()]
+
+
+def _needs_no_space(char: str, mode: str) -> bool:
+  if char in string.punctuation or char in _WIDE_PUNCTUATION:
+    return True
+  ranges = _UNSPACED + (_KANA if mode == "fixed" else ())
+  return any(first <= ord(char) <= last for first, last in ranges)
 
 
 def _with_ends(

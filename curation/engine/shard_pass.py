@@ -3,6 +3,7 @@
   stages/NN-KEY/shards/SHARD.parquet   see shard_file.py
   stages/NN-KEY/parts/STEP/SHARD       measure of a reduction on the shard
   stages/NN-KEY/state/STEP/            state that it computed from all parts
+  stages/00-KEY/shares-DIGEST/SHARD    see shares/caption_labels.py
   stages/NN-KEY/done.json              written when the stage is done
 
 A shard's Parquet file is written last: if it exists, the shard is done.
@@ -23,6 +24,7 @@ from curation import operators
 from curation import pool as pool_lib
 from curation.engine import content_digest, shard_file, verdicts
 from curation.engine import stages as stages_lib
+from curation.shares import caption_labels
 from runtime.storage import whole_files
 
 
@@ -37,6 +39,9 @@ class Work:
     workdir: folder of the curation.
     cache_dir: cache folder of the recipe.
     signals: signal -> number of the stage whose files contain it.
+    shares: digest of the lists of places and terms to look for in captions; ""
+      for none.
+    num_sampled: number of captions of a shard that they are looked for in.
   """
 
   pool: pool_lib.Pool
@@ -45,6 +50,8 @@ class Work:
   workdir: pathlib.Path
   cache_dir: pathlib.Path
   signals: Mapping[str, int]
+  shares: str = ""
+  num_sampled: int = 0
 
   @property
   def stage(self) -> stages_lib.Stage:
@@ -65,6 +72,11 @@ class Work:
   def part_path(self, name: str, shard: pool_lib.Shard) -> pathlib.Path:
     """Return the file of a reduction's measure on a shard."""
     return self.folder / "parts" / name / shard.name
+
+  def shares_path(self, shard: pool_lib.Shard) -> pathlib.Path:
+    """Return the file of a shard's languages, places and terms."""
+    folder = self._folder(self.stages[0]) / f"shares-{self.shares}"
+    return folder / f"{shard.name}.parquet"
 
   def state_folder(self, name: str) -> pathlib.Path:
     """Return the folder of a reduction's global state."""
@@ -97,7 +109,8 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
   for name in work.stage.steps:
     tally.count(name, 0, 0)
   digest = content_digest.ContentDigest()
-  tables = _readable(work, _tables(work, shard), digest, tally)
+  captions = caption_labels.Collector(work.num_sampled)
+  tables = _readable(work, _tables(work, shard), digest, captions, tally)
   raw = {name: measures[name] for name in work.stage.raw_measures}
   tables = _decided(work, shard, _measured(tables, raw, tally), tally)
   last = {name: measures[name] for name in work.stage.measures}
@@ -107,6 +120,8 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
     written.append(entered)
   if not work.stage.number:
     tally.sha256 = digest.hexdigest()
+    if work.shares:
+      captions.save(work.shares_path(shard))
   for name, measure in measures.items():
     part = work.part_path(name, shard)
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -130,6 +145,8 @@ def columns(work: Work) -> set[str]:
     wanted |= set(_reduction(work, name).measured) - made
   if not work.stage.number:
     wanted |= {"text", "caption"} & work.pool.columns
+    if work.shares:
+      wanted |= caption_labels.COLUMNS & work.pool.columns
   return wanted - {"uid", "row"}
 
 
@@ -198,13 +215,19 @@ def _readable(
   work: Work,
   tables: Iterable[pa.Table],
   digest: content_digest.ContentDigest,
+  captions: caption_labels.Collector,
   tally: shard_file.Tally,
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-  """Yield both parts of each table (verdicts.py); digest the first stage's."""
+  """Yield both parts of each table (verdicts.py); read the first stage's.
+
+  Digest and captions are those of the first stage alone.
+  """
   is_first = not work.stage.number
   for table in tables:
     if is_first:
       digest.add(table)
+      if work.shares:
+        captions.add(table)
     if "fault" in table.column_names:
       tally.add_faults("", verdicts.fault_kinds(table["fault"]))
     yield verdicts.begin(table, has_caption=is_first)

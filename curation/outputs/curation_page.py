@@ -1,7 +1,8 @@
 """curation.html: report of the pairs that each step kept and dropped.
 
 The page is self-contained: survival, counts of entries and scores with their
-cuts, languages, and samples with their pictures.
+cuts, languages, places and demographic terms before and after each step, and
+samples with their pictures.
 """
 
 import functools
@@ -14,7 +15,7 @@ from PIL import Image
 
 from curation import operators
 from curation import pool as pool_lib
-from curation.outputs import curation_charts, samples
+from curation.outputs import curation_charts, samples, shares_page
 from input_pipeline import faults
 from input_pipeline.images import image_ops
 from runtime.pages import page
@@ -68,6 +69,9 @@ def render(
       for chart in curation_charts.draw(step["name"], step["facts"])
     ],
     languages=_languages(steps),
+    shares=shares_page.panels(manifest),
+    shares_notes=shares_page.notes(manifest) if "shares" in manifest else [],
+    shares_sources=manifest.get("shares", {}).get("sources", []),
     galleries=[
       {
         "name": step["name"],
@@ -90,6 +94,8 @@ def _template() -> jinja2.Template:
       "number": "{:,.0f}".format,
       "percent": _percent,
       "value": lambda x: f"{x:.4g}" if isinstance(x, float) else str(x),
+      "share": _share,
+      "points": lambda x: f"{100 * x:+.2f}".replace("-", "\N{MINUS SIGN}"),
       "figure": lambda x: f"{x:,}" if isinstance(x, int) else f"{x:,.3g}",
     },
   )
@@ -135,6 +141,11 @@ def _picture(data: bytes | None) -> str:
     return ""
   image.thumbnail((_PICTURE, _PICTURE))
   return page.data_url(image)
+
+
+def _share(share: float) -> str:
+  digits = 1 if share >= 0.01 else 2
+  return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def _percent(share: float) -> str:

@@ -52,24 +52,31 @@ def of_shard(path: pathlib.Path, steps: Sequence[str]) -> Drawn:
   uids = pool_lib.uids(table)
   rows = table["row"].to_numpy()
   captions = (rows % 2**pool_lib.CAPTION_BITS).astype(np.uint64)
+  dropped = dropped_at(table, steps)
+  drawn = {}
+  for number, name in enumerate(steps):
+    # Each caption of an image has a draw of its own.
+    draws = hashing.mix(hashing.h64(uids, number) + captions)
+    drawn[name] = (
+      _lowest(draws, np.flatnonzero(dropped > number), uids, rows, path),
+      _lowest(draws, np.flatnonzero(dropped == number), uids, rows, path),
+    )
+  return drawn
+
+
+def dropped_at(table: pa.Table, steps: Sequence[str]) -> np.ndarray:
+  """Return the number of the step that dropped each pair: int64 [N].
+
+  It is the number of steps for a kept pair, -1 for a pair that could not be
+  read. `table` has the column `dropped_by` of signals/.
+  """
   numbers = {name: number for number, name in enumerate(steps)}
-  # Number of the step that dropped each pair: the number of steps for a kept
-  # pair, -1 for a pair that could not be read.
   dropped_by = table["dropped_by"].combine_chunks()
   if not pa.types.is_dictionary(dropped_by.type):
     dropped_by = dropped_by.dictionary_encode()
   order = [numbers.get(name, -1) for name in dropped_by.dictionary.to_pylist()]
   codes = dropped_by.indices.fill_null(len(order)).to_numpy()
-  dropped_at = np.array([*order, len(steps)], np.int64)[codes]
-  drawn = {}
-  for name, number in numbers.items():
-    # Each caption of an image has a draw of its own.
-    draws = hashing.mix(hashing.h64(uids, number) + captions)
-    drawn[name] = (
-      _lowest(draws, np.flatnonzero(dropped_at > number), uids, rows, path),
-      _lowest(draws, np.flatnonzero(dropped_at == number), uids, rows, path),
-    )
-  return drawn
+  return np.array([*order, len(steps)], np.int64)[codes]
 
 
 def merge(parts: Iterable[Drawn]) -> Drawn:

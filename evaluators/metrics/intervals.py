@@ -30,6 +30,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from evaluators.metrics import classification, multilabel, resampling
+from runtime import long_work
 
 LEVEL = 0.95
 NUM_RESAMPLES = 2000
@@ -345,13 +346,15 @@ def mean_ap(
     if right_n.any():
       sorted_A.append((rows[order], right_n, ends[gain_T > 0]))
   means = []
-  for weight_RN in resampling.type_counts(
-    np.ones(num, np.int64), score_NA, num_resamples
-  ):
-    ap_RA = np.stack(
-      [_weighted_ap(weight_RN, *ordering) for ordering in sorted_A], axis=1
-    )
-    means.append(np.nanmean(ap_RA, axis=1))
+  with long_work.progress_line("Resampling mean_ap", num_resamples) as bar:
+    for weight_RN in resampling.type_counts(
+      np.ones(num, np.int64), score_NA, num_resamples
+    ):
+      ap_RA = np.stack(
+        [_weighted_ap(weight_RN, *ordering) for ordering in sorted_A], axis=1
+      )
+      means.append(np.nanmean(ap_RA, axis=1))
+      bar.advance(len(weight_RN))
   mean_R, whole = np.concatenate(means), float(np.nanmean(ap_A))
   return resampling.moved_percentiles(mean_R, whole, num - 1, level)
 

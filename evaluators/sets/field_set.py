@@ -1,7 +1,7 @@
 """A set of the field, opened: the section to evaluate, and facts about it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from evaluators.sets import datacomp
@@ -21,20 +21,26 @@ class FieldSet:
     kind: one of KINDS.
     source: section of its source (configs/parts/sources.py), plain data.
     texts: what each text of an example is, in order: "label" (a number), "name"
-      (one of `values`), "targets" (0 or 1 for each class) or "groups" (a number
-      for each of `fields`), read by labels.py, in the language LABELS; () for
-      captions.
+      (one of `values`), "targets" (0 or 1 for each class), "groups" (a number
+      for each of `fields`) or "attribute" (one for each of `attributes`, last,
+      as columns.value_text has them), read by labels.py, in the language
+      LABELS; () for captions.
     values: text of each class in the source, for "name".
     classes: name of each class, in the order of the labels.
     templates: prompts, {c} in place of the class's name.
     objectives: of faces: {"race": (classes, templates), ...}, each like the
       two fields above, which are empty then.
     fields: names of the numbers that put an image into groups.
+    attributes: names of the attributes by whose values figures are split.
+    disparity_k: images at the top of a class's ranking, whose attributes are
+      compared with the gallery's.
     items: path of the items of a selection, JSON lines; see disk/items.py.
     task: DataComp's facts about the set; None where it has none.
     origins: file, or package, that each of classes and templates is from.
     digests: hex digits of each text file, of its content.
     warnings: what a person should know about the files, a line each.
+    training: function that opens the training split, of the same classes; None
+      for a set that has none.
   """
 
   name: str
@@ -48,11 +54,14 @@ class FieldSet:
     dataclasses.field(default_factory=dict)
   )
   fields: tuple[str, ...] = ()
+  attributes: tuple[str, ...] = ()
+  disparity_k: int = 10
   items: str = ""
   task: datacomp.Task | None = None
   origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
   digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
   warnings: tuple[str, ...] = ()
+  training: "Callable[[], FieldSet] | None" = None
 
   def prompts(self) -> list[str]:
     """List every template of class 0, then of class 1, and so on."""

@@ -24,6 +24,10 @@ class HeldOut:
   names: tuple[str, ...]
   share: float
 
+  def alone(self) -> list["HeldOut"]:
+    """Return the key of each source alone."""
+    return [dataclasses.replace(self, names=(name,)) for name in self.names]
+
 
 @dataclasses.dataclass(frozen=True)
 class Section:

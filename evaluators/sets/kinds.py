@@ -31,6 +31,8 @@ def classification(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
     "source": dict(source),
     "classes": "",
     "templates": "",
+    "attributes": (),
+    "disparity_k": 10,
   } | fields
 
 

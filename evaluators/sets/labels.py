@@ -7,14 +7,16 @@ before any image is decoded.
 Shape letters: N examples, A classes, G numbers of the group metadata.
 """
 
+import concurrent.futures
 import dataclasses
+import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from evaluators.sets import field_set
+from evaluators.sets import field_set, text_files
 from input_pipeline import faults, sources
 from input_pipeline.sources import (
   columns,
@@ -30,9 +32,14 @@ from input_pipeline.storage import (
   tar_index,
   tar_scan,
 )
+from runtime.storage import remote, whole_files
 
 # Members of a sample that are not read: images, by their extensions.
 _IMAGES = frozenset(suffix[1:] for suffix in folders.IMAGES)
+# Value of an attribute that an example has not.
+NONE = "(none)"
+# Most values of an attribute: more are names of examples, not groups.
+MOST_VALUES = 200
 # Description of a text, for its number of values.
 _KINDS = {
   "label": "a whole number",
@@ -40,6 +47,8 @@ _KINDS = {
   "targets": "{} numbers, each 0 or 1",
   "groups": "{} whole numbers",
 }
+# Remote tars that are read at once; each has a block of tar_scan's in memory.
+_NUM_THREADS = 16
 # Problems that a message names.
 _NUM_NAMED = 3
 
@@ -52,11 +61,16 @@ class Labels:
     label_N: int32 [N], the class of each.
     targets_NA: bool [N, A], the classes of each of a multilabel set.
     groups_NG: int32 [N, G], one column for each of FieldSet.fields.
+    attributes: value [N] of each of FieldSet.attributes, NONE for a missing
+      one.
   """
 
   label_N: np.ndarray | None = None
   targets_NA: np.ndarray | None = None
   groups_NG: np.ndarray | None = None
+  attributes: Mapping[str, Sequence[str]] = dataclasses.field(
+    default_factory=dict
+  )
 
 
 def read(
@@ -141,6 +155,8 @@ def parsed(
     "groups": len(opened.fields),
   }
   parts: dict[str, list[list[int]]] = {what: [] for what in opened.texts}
+  num_labels = len(opened.texts) - len(opened.attributes)
+  attributes: dict[str, list[str]] = {name: [] for name in opened.attributes}
   wrong = []
   for row, texts in enumerate(rows):
     where = names[row] if names else f"example {row} of {opened.name}"
@@ -149,7 +165,9 @@ def parsed(
         f"{where}: expected {' and '.join(opened.texts)}; got {list(texts)}"
       )
       continue
-    for what, text in zip(opened.texts, texts, strict=True):
+    for name, text in zip(attributes, texts[num_labels:], strict=True):
+      attributes[name].append(value_of(text))
+    for what, text in zip(opened.texts, texts[:num_labels], strict=False):
       try:
         numbers = (
           [opened.values.index(text)] if what == "name" else _numbers(text)
@@ -176,7 +194,17 @@ def parsed(
     label_N=None if label is None else np.array(label, np.int32)[:, 0],
     targets_NA=None if targets is None else np.array(targets, bool),
     groups_NG=None if groups is None else np.array(groups, np.int32),
+    attributes=attributes,
   )
+
+
+def value_of(text: str) -> str:
+  """Return the value of an attribute's text, NONE for a missing one.
+
+  >>> value_of("=left"), value_of("=")
+  ('left', '(none)')
+  """
+  return text.removeprefix(columns.VALUE_MARK) or NONE
 
 
 def _numbers(text: str) -> list[int]:
@@ -236,7 +264,11 @@ def _records(
 def _texts_of_tars(
   source: source_config.SourceConfig, cache_dir: pathlib.Path, field: str
 ) -> Iterator[tuple[Sequence[str] | faults.ExampleError, str]]:
-  """Yield the texts of samples, whose images are not read."""
+  """Yield the texts of samples, whose images are not read.
+
+  Those of remote tars are kept by the tars' versions: reading them again may
+  be to read all images.
+  """
   layout = webdataset_layout.make(source, field)
   folder = tar_index.prepare(
     files.find(source.path, field),
@@ -245,24 +277,47 @@ def _texts_of_tars(
     name=field,
   )
   index = tar_index.read(folder)
-  start = 0
-  for tar, stop in zip(index.tars, index.stops, strict=True):
-    window = tar_scan.Window(tar)
-    for number in range(start, stop):
-      ranges = index.ranges(number)
-      name = f"{tar.path}, byte {ranges[0][0]}"
-      try:
-        webdataset.check_ranges(tar, ranges, name)
-        key, members = webdataset.members_of(
-          [(window, begin, begin + length) for begin, length in ranges],
-          name,
-          _IMAGES,
-        )
-        name = f"{tar.path}, {key}"
-        texts = webdataset_layout.texts_of(members, layout, name)
-        yield [text for part in texts.values() for text in part], name
-      except tar_headers.HeaderError as error:
-        yield webdataset.changed(tar, f"{name}: {error}"), name
-      except faults.ExampleError as error:
-        yield error, name
-    start = stop
+  numbers = range(len(index.tars))
+  if not remote.is_remote(source.path):
+    for number in numbers:
+      yield from _texts_of_tar(index, number, layout)
+    return
+  digest = text_files.digest([folder.name, repr(source)])
+  kept = cache_dir / "labels" / f"{digest}.json"
+  if kept.is_file():
+    yield from json.loads(kept.read_text("utf-8"))
+    return
+  with concurrent.futures.ThreadPoolExecutor(_NUM_THREADS) as pool:
+    # Lists, as each thread reads a whole tar.
+    of_tar = lambda number: [*_texts_of_tar(index, number, layout)]  # noqa: E731
+    rows = [row for part in pool.map(of_tar, numbers) for row in part]
+  if not any(isinstance(texts, faults.ExampleError) for texts, _ in rows):
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    whole_files.write(kept, json.dumps(rows).encode())
+  yield from rows
+
+
+def _texts_of_tar(
+  index: tar_index.Index, number: int, layout: webdataset_layout.Layout
+) -> Iterator[tuple[Sequence[str] | faults.ExampleError, str]]:
+  """Yield the texts of the samples of a tar, or their faults, and names."""
+  tar = index.tars[number]
+  window = tar_scan.Window(tar)
+  start = index.stops[number - 1] if number else 0
+  for row in range(start, index.stops[number]):
+    ranges = index.ranges(row)
+    name = f"{tar.path}, byte {ranges[0][0]}"
+    try:
+      webdataset.check_ranges(tar, ranges, name)
+      key, members = webdataset.members_of(
+        [(window, begin, begin + length) for begin, length in ranges],
+        name,
+        _IMAGES,
+      )
+      name = f"{tar.path}, {key}"
+      texts = webdataset_layout.texts_of(members, layout, name)
+      yield [text for part in texts.values() for text in part], name
+    except tar_headers.HeaderError as error:
+      yield webdataset.changed(tar, f"{name}: {error}"), name
+    except faults.ExampleError as error:
+      yield error, name

@@ -1,13 +1,18 @@
 """Labelled sets of one's own data, from any source."""
 
+import contextlib
 import dataclasses
+import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from evaluators.sets import field_set, labels, text_files
 from evaluators.sets.disk import class_folders
-from input_pipeline.sources import columns
+from evaluators.sets.disk import rows as disk_rows
+from input_pipeline.sources import columns, source_config
+from input_pipeline.sources.tables import folder
+from runtime.storage import remote
 
 FOLDER = "folder"
 # Template where none is named.
@@ -22,6 +27,7 @@ def labelled(
   cache_dir: str,
   classes: str = "",
   templates: str = "",
+  attributes: Sequence[str] = (),
 ) -> field_set.FieldSet:
   """Return a set with a label for each example; labels are read, no image.
 
@@ -40,9 +46,11 @@ def labelled(
       the labels are.
     templates: text file with a template a line, {c} or {} for the class; ""
       for "a photo of a {c}.".
+    attributes: locations of attributes, as that of the label; of images in
+      folders by class, columns of a table such as metadata.jsonl beside them.
 
   Raises:
-    ValueError: a file or a label cannot be used.
+    ValueError: a file, a label or an attribute cannot be used.
   """
   field = f"evaluate.sets.{name}"
   lines = _lines(templates, f"{field}.templates") or [TEMPLATE]
@@ -56,23 +64,28 @@ def labelled(
     opened = class_folders.open_any(
       name, source["path"], cache_dir=cache_dir, classes=named
     )
-    return dataclasses.replace(opened, templates=prompts, origins=origins)
+    opened = dataclasses.replace(opened, templates=prompts, origins=origins)
+    if attributes:
+      opened = _with_attributes(opened, source, attributes, cache_dir)
+    return opened
   opened = field_set.FieldSet(
     *(name, "classification"),
-    {
-      **source,
-      "caption": (_location(source["format"], label),),
-      "language": field_set.LABELS,
-      "language_field": "",
-    },
-    ("label",),
+    _section(source, label, attributes),
+    ("label", *(["attribute"] * len(attributes))),
     templates=prompts,
+    attributes=tuple(attributes),
     origins=origins,
   )
-  rows, names = labels.texts_of(opened, pathlib.Path(cache_dir), field)
-  texts = [_one(row, where) for row, where in zip(rows, names, strict=True)]
+  with _naming(field, "label and attributes" if attributes else "label"):
+    rows, names = labels.texts_of(opened, pathlib.Path(cache_dir), field)
+  texts = [
+    _one(row[: len(row) - len(attributes)], where)
+    for row, where in zip(rows, names, strict=True)
+  ]
   if not texts:
     raise ValueError(f"{field}.source has no example")
+  for position, attribute in enumerate(attributes, -len(attributes)):
+    _check_values([row[position] for row in rows], attribute, field)
   if all(text.isascii() and text.isdigit() for text in texts):
     if not named:
       raise ValueError(
@@ -89,10 +102,27 @@ def labelled(
       )
   return dataclasses.replace(
     opened,
-    texts=("name",),
+    texts=("name", *opened.texts[1:]),
     values=values,
     classes=tuple(value.replace("_", " ") for value in values),
   )
+
+
+def _section(
+  source: Mapping[str, Any], label: str, attributes: Sequence[str]
+) -> dict[str, Any]:
+  """Return the section of a source that reads labels and attributes.
+
+  Without a label "" the attributes alone.
+  """
+  form = source["format"]
+  places = [_location(form, label)] if label else []
+  return {
+    **source,
+    "caption": (*places, *(f"{x}{columns.VALUE}" for x in attributes)),
+    "language": field_set.LABELS,
+    "language_field": "",
+  }
 
 
 def _location(format: str, label: str) -> str:
@@ -101,6 +131,90 @@ def _location(format: str, label: str) -> str:
   if is_member or format == "tfds":
     return label
   return label.removesuffix(columns.NUMBER) + columns.NUMBER
+
+
+@contextlib.contextmanager
+def _naming(field: str, fields: str) -> Iterator[None]:
+  """Let errors name the fields that captions stand for."""
+  caption = f"{field}.source.caption"
+  try:
+    yield
+  except ValueError as error:
+    if caption not in str(error):
+      raise
+    text = str(error).replace(caption, f"{field}: {fields}")
+    for end in (columns.NUMBER, columns.VALUE):
+      text = text.replace(end, "")
+    raise ValueError(text) from error
+
+
+def _with_attributes(
+  opened: field_set.FieldSet,
+  source: Mapping[str, Any],
+  attributes: Sequence[str],
+  cache_dir: str,
+) -> field_set.FieldSet:
+  """Return folders by class with attributes from a table beside them.
+
+  The table, as metadata.jsonl, names each image by its path below the folder;
+  an image without a row has no values.
+  """
+  field = f"evaluate.sets.{opened.name}"
+  section = _section({**source, "format": "folder"}, "", attributes)
+  table = dataclasses.replace(opened, source=section)
+  with _naming(field, "attributes"):
+    records = folder.open_split(
+      source_config.SourceConfig(**section),
+      "",
+      source_config.SourceContext(
+        "source", pathlib.Path(cache_dir), image_size=1, section=field
+      ),
+    )
+  texts, names = labels.texts_of(table, pathlib.Path(cache_dir), field)
+  del names
+  values = {
+    os.path.realpath(records.path_of(row)): one for row, one in enumerate(texts)
+  }
+  rows = disk_rows.parsed_lines(opened.source["path"])
+  root = remote.local_path(opened.source["image_root"])
+  none = [columns.VALUE_MARK] * len(attributes)
+  joined = [
+    {
+      **row,
+      "label": [
+        row["label"],
+        *values.get(os.path.realpath(f"{root}/{row['image']}"), none),
+      ],
+    }
+    for row in rows
+  ]
+  for position, attribute in enumerate(attributes, 1):
+    found = [row["label"][position] for row in joined]
+    _check_values(found, attribute, field)
+  return dataclasses.replace(
+    opened,
+    source={
+      **opened.source,
+      "path": disk_rows.written(joined, cache_dir),
+    },
+    texts=("label", *(["attribute"] * len(attributes))),
+    attributes=tuple(attributes),
+  )
+
+
+def _check_values(texts: Sequence[str], attribute: str, field: str) -> None:
+  """Raise ValueError where an attribute's values are no groups."""
+  values = {labels.value_of(text) for text in texts} - {labels.NONE}
+  if not values:
+    raise ValueError(
+      f"{field}.attributes must be places with values; got {attribute!r}, which"
+      f" none of {len(texts)} examples has"
+    )
+  if len(values) > labels.MOST_VALUES:
+    raise ValueError(
+      f"{field}.attributes must have at most {labels.MOST_VALUES} values each;"
+      f" got {attribute!r} with {len(values)}"
+    )
 
 
 def _one(row: Sequence[str], where: str) -> str:

@@ -1,6 +1,8 @@
 """Sets of the field by name: a suite, or a list, below one folder."""
 
-from collections.abc import Sequence
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
 
 from evaluators.sets import (
   clip_benchmark,
@@ -10,7 +12,7 @@ from evaluators.sets import (
   text_files,
   wds,
 )
-from evaluators.sets.disk import tfds
+from evaluators.sets.disk import class_folders, tfds
 from runtime import checks
 from runtime.storage import remote
 
@@ -36,15 +38,20 @@ def resolve(
   Raises:
     ValueError: everything that is wrong, a line each: unknown names, sets that
       are not there, files that cannot be used.
+    OSError, ModuleNotFoundError: an address cannot be read at all; the message
+      names flag and address.
   """
   opened: dict[str, field_set.FieldSet] = {}
   with checks.collected():
     names = [*_suite(suite), *sets]
     if not names:
       checks.refuse("--suite or --sets must name at least one set; got none")
+    lost: list[str] = []
     for name in dict.fromkeys(names):
+      if lost:  # what ends one of its sets ends them all
+        break
       with checks.collected():
-        one = _one(name, data_root, cache_dir)
+        one = _one(name, data_root, cache_dir, lost)
         if one is None:
           continue
         if opened.setdefault(one.name, one).source != one.source:
@@ -61,7 +68,10 @@ def _suite(suite: str) -> Sequence[str]:
     return ()
   if suite in clip_benchmark.SUITES:
     return clip_benchmark.SUITES[suite]
-  text = text_files.read(suite) if _is_path(suite) else None
+  text = None
+  if _is_path(suite):
+    with _address("--suite", suite, []):
+      text = text_files.read(suite)
   if text is None:
     known = ", ".join(clip_benchmark.SUITES)
     checks.refuse(
@@ -94,23 +104,59 @@ def _unknown(name: str) -> str:
   )
 
 
+@contextlib.contextmanager
+def _address(flag: str, path: str, lost: list[str]) -> Iterator[None]:
+  """Raise errors at a URL with its flag; note the URL in `lost`."""
+  try:
+    yield
+  except (OSError, ImportError) as error:
+    if not remote.is_remote(path):
+      raise
+    lost.append(path)
+    kind = OSError if isinstance(error, OSError) else ModuleNotFoundError
+    raise kind(f"{flag}={path}: {error}") from error
+
+
 def _one(
-  name: str, data_root: str, cache_dir: str
+  name: str, data_root: str, cache_dir: str, lost: list[str]
 ) -> field_set.FieldSet | None:
-  """Return a set; None for one that was refused."""
+  """Return a set; None for one that was refused.
+
+  Args:
+    name: name or path of the set.
+    data_root: folder of all sets.
+    cache_dir: folder for tables.
+    lost: gets `data_root` where nothing below it can be read.
+  """
   if name.startswith(_TFDS):
     folder, _, split = name.removeprefix(_TFDS).partition("@")
-    return tfds.open_set(folder, split=split)
+    with _address("--sets", folder, []):
+      return tfds.open_set(folder, split=split)
   key = clip_benchmark.key_of(name)
   if key is None:
     if not _is_path(name):
       checks.refuse(f"--sets: {_unknown(name)}")
       return None
-    return wds.open_set(name, "--sets")
+    with _address("--sets", name, []):
+      return _at(name.rstrip("/"), cache_dir)
   if not data_root:
     checks.refuse(f"--data_root must be the folder of the sets, for {name}")
     return None
-  root = data_root.rstrip("/")
+  with _address("--data_root", data_root, lost):
+    return _below(key, data_root.rstrip("/"), cache_dir)
+
+
+def _at(root: str, cache_dir: str) -> field_set.FieldSet:
+  """Return the set of a folder of its own path."""
+  if not wds.is_set(root):  # one's own folders by class, perhaps
+    opened = class_folders.open_set("", root, cache_dir=cache_dir)
+    if opened is not None:
+      return dataclasses.replace(opened, name=root.rpartition("/")[2])
+  return wds.open_set(root, "--sets")
+
+
+def _below(key: str, root: str, cache_dir: str) -> field_set.FieldSet | None:
+  """Return a set below a folder; None for one that was refused."""
   for folder in clip_benchmark.folders(key):
     if wds.is_set(f"{root}/{folder}"):
       return wds.open_set(f"{root}/{folder}", "--data_root", name=key)
@@ -120,7 +166,9 @@ def _one(
     for folder in clip_benchmark.folders(key):
       if _has_text(f"{root}/{folder}"):
         return wds.open_set(f"{root}/{folder}", "--data_root", name=key)
-    checks.refuse(missing.message(key, root))
+    if remote.is_remote(root) and not remote.has_bucket(root):
+      raise FileNotFoundError(f"there is no bucket {remote.bucket(root)}")
+    checks.refuse(f"--data_root: {missing.message(key, root)}")
   return made
 
 

@@ -14,6 +14,7 @@ those of faces "objective:text" in each line of classes and templates
 """
 
 import collections
+import functools
 
 from evaluators.sets import (
   clip_benchmark,
@@ -28,7 +29,7 @@ CLASSES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
 TYPE = "dataset_type.txt"
 SHARDS = "nshards.txt"
-SPLIT = "test"
+SPLIT, TRAIN = "test", "train"
 
 _HUB = "https://huggingface.co/datasets/"
 # Member of a sample with each of its texts, of input_pipeline/sources/
@@ -108,8 +109,12 @@ def open_set(
   texts = texts_of.get(kind, ("label", "groups") if fields else ("label",))
   source["caption"] = tuple(_MEMBERS[text] for text in texts)
   source["language"] = field_set.LABELS
+  has_training = split == SPLIT and is_set(root, TRAIN)
   return field_set.FieldSet(
     *(name, kind, source, texts),
+    training=functools.partial(open_set, root, field, name=name, split=TRAIN)
+    if has_training
+    else None,
     classes=() if objectives else rows["classes"],
     templates=() if objectives else rows["templates"],
     objectives=objectives,

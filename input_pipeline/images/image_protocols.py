@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from input_pipeline.images import image_ops, picture
+from input_pipeline.images import image_ops, picture, tensorflow_resize
 from models.pretrained import pixels
 from runtime import checks
 
@@ -24,12 +24,14 @@ class Protocol:
     name: key in PROTOCOLS, or kind of the file that the protocol was read from.
     source: publication or file that defines it.
     size: side of the result in pixels.
-    resize: "shortest" (the shorter side to resize_size, the shape kept) or
-      "squash" (both sides to resize_size), either then cropped to `size` in the
+    resize: "shortest" (the shorter side to resize_size, the shape kept),
+      "shortest_rounded" (the same, the longer side rounded and not cut off) or
+      "squash" (both sides to resize_size), each then cropped to `size` in the
       centre; or "crop_first" (the centre, size / resize_size of the shorter
       side, resized to `size`).
     resize_size: pixels, at least `size`.
-    interpolation: key of picture.FILTERS.
+    interpolation: key of picture.FILTERS, all with antialiasing, or one of
+      tensorflow_resize.FILTERS.
     rounding: rounding of half a pixel in the crop's offset: "even" (to an even
       number: torchvision) or "down" (transformers).
     mean, std: statistics of red, green and blue on a scale of 0 to 1.
@@ -47,14 +49,25 @@ class Protocol:
 
   def __post_init__(self):
     for field, choices in (
-      ("resize", ("shortest", "squash", "crop_first")),
-      ("interpolation", tuple(picture.FILTERS)),
+      ("resize", ("shortest", "shortest_rounded", "squash", "crop_first")),
+      ("interpolation", (*picture.FILTERS, *tensorflow_resize.FILTERS)),
       ("rounding", ("even", "down")),
     ):
       name = f"image protocol {self.name}: {field}"
       checks.one_of(name, getattr(self, field), choices)
     name = f"image protocol {self.name}: size"
     checks.between(name, self.size, 1, self.resize_size)
+    if self.resize == "crop_first" and not self.is_pillow:
+      raise ValueError(
+        f"image protocol {self.name}: interpolation must be one of "
+        f"{', '.join(picture.FILTERS)} with resize crop_first; got "
+        f"{self.interpolation!r}"
+      )
+
+  @property
+  def is_pillow(self) -> bool:
+    """Whether Pillow resizes, and not TensorFlow's formulas."""
+    return self.interpolation in picture.FILTERS
 
   def at(self, size: int) -> "Protocol":
     """Return the protocol for another size, resize_size in proportion."""
@@ -85,9 +98,13 @@ class Protocol:
         high = int(self.resize_size * height / width)
       else:
         wide = int(self.resize_size * width / height)
+    elif self.resize == "shortest_rounded":
+      factor = np.float32(self.resize_size) / np.float32(min(height, width))
+      high, wide = (round(float(x * factor)) for x in (height, width))
     top, left = self._offset(high), self._offset(wide)
-    if high * wide > picture.MAX_PIXELS:
-      return image_ops.cut_resized(
+    if high * wide > picture.MAX_PIXELS or not self.is_pillow:
+      module = image_ops if self.is_pillow else tensorflow_resize
+      return module.cut_resized(
         *(image, (high, wide), (top, left)),
         size=self.size,
         interpolation=self.interpolation,
@@ -135,7 +152,7 @@ _SQUASH = dataclasses.replace(
   resize="squash",
 )
 # SigLIP was trained by big_vision, which resizes bilinearly and without
-# antialiasing (pp/ops_image.py get_resize); no protocol here does.
+# antialiasing (pp/ops_image.py get_resize): evaluators/protocols.py does so.
 _SIGLIP = dataclasses.replace(
   _SQUASH,
   name="siglip",
@@ -246,8 +263,10 @@ def to_open_clip(protocol: Protocol) -> dict[str, Any]:
   """Return the `preprocess_cfg` that open_clip follows.
 
   As in `to_hf`, a crop may be off by one pixel. Raises ValueError for a
-  protocol that crops more than the excess of the longer side.
+  protocol that crops more than the excess of the longer side, or resizes as
+  TensorFlow does.
   """
+  _check_pillow(protocol)
   if protocol.resize == "crop_first" or protocol.resize_size != protocol.size:
     raise ValueError(
       f"image protocol {protocol.name} crops {protocol.size} of "
@@ -323,8 +342,10 @@ def to_hf(protocol: Protocol) -> dict[str, Any]:
 
   transformers rounds the crop's offset down: for a protocol with rounding
   "even", the crop may be off by one pixel. Raises ValueError for a protocol
-  with resize "crop_first", which no processor of transformers does.
+  with resize "crop_first" or TensorFlow's interpolation, which no processor of
+  transformers does.
   """
+  _check_pillow(protocol)
   if protocol.resize == "crop_first":
     raise ValueError(
       f"image protocol {protocol.name} crops before it resizes, which no "
@@ -351,6 +372,16 @@ def to_hf(protocol: Protocol) -> dict[str, Any]:
     config["do_center_crop"] = True
     config["crop_size"] = {"height": protocol.size, "width": protocol.size}
   return config
+
+
+def _check_pillow(protocol: Protocol) -> None:
+  """Raise ValueError where an image is not resized by Pillow's steps."""
+  if not protocol.is_pillow or protocol.resize == "shortest_rounded":
+    raise ValueError(
+      f"image protocol {protocol.name} resizes as TensorFlow does "
+      f"({protocol.resize}, {protocol.interpolation}), which no file of "
+      "open_clip or transformers expresses"
+    )
 
 
 def _resize_of(

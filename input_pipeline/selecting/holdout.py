@@ -107,6 +107,14 @@ class Images:
   def __len__(self) -> int:
     return len(self._rows)
 
+  def fingerprint(self) -> str:
+    """Return hex digits that identify all examples of the source."""
+    return self._records.fingerprint()
+
+  def image_state(self) -> str:
+    """Return the state of the source's images; see record.image_state."""
+    return record_lib.image_state(self._records)
+
   def __getitem__(self, index: int) -> record_lib.Record:
     """Return an image; a fault only where none of its examples can be used."""
     if not 0 <= index < len(self):
@@ -155,6 +163,14 @@ class Joined:
 
   def __len__(self) -> int:
     return int(self._stops[-1])
+
+  def fingerprint(self) -> str:
+    """Return hex digits that identify all examples of the sources."""
+    return record_lib.digest([part.fingerprint() for part in self._parts])
+
+  def image_state(self) -> str:
+    """Return the state of the sources' images; see record.image_state."""
+    return record_lib.digest([part.image_state() for part in self._parts])
 
   def __getitem__(self, index: int) -> record_lib.Record:
     part = int(np.searchsorted(self._stops, index, "right"))

@@ -51,6 +51,10 @@ class Records:
     """Return the name of the file of positions, a digest of both."""
     return self._path.stem
 
+  def image_state(self) -> str:
+    """Return the state of the source's images; see record.image_state."""
+    return record_lib.image_state(self._records)
+
   def image_id(self, index: int) -> bytes:
     """Return the name of a record's image; see image_ids."""
     return self._records.image_id(int(self._positions[index]))

@@ -41,6 +41,11 @@ _NUM_LISTED = 30
 # End of a location of captions that is a number, whose digits are the text, as
 # labels of evaluations are: "label:number", "json.label:number".
 NUMBER = ":number"
+# End of a location whose text is VALUE_MARK and then the value, or the mark
+# alone for a missing one: no blank text is dropped, as captions are, so that a
+# row's texts keep their positions.
+VALUE = ":value"
+VALUE_MARK = "="
 
 # First rows that define the columns of a table without a schema.
 NUM_PROBED = 100
@@ -59,6 +64,7 @@ class Columns:
     in_file: whether keys differ between files only; see uids.in_file.
     address: column of addresses, where curation reads no image.
     numbers: columns of `captions` that have numbers.
+    values: columns of `captions` whose texts are those of `value_text`.
   """
 
   image: str
@@ -72,6 +78,9 @@ class Columns:
   in_file: bool = dataclasses.field(default=False, repr=False)
   address: str = dataclasses.field(default="", repr=False, compare=False)
   numbers: frozenset[str] = dataclasses.field(
+    default=frozenset(), repr=False, compare=False
+  )
+  values: frozenset[str] = dataclasses.field(
     default=frozenset(), repr=False, compare=False
   )
 
@@ -122,13 +131,18 @@ def choose(
   has_file = image and image.strip().lower() not in ADDRESSES
   keys = KEYS if has_file else ("uid", *KEYS)
   if source.caption:
-    captions, numbered = (), []
+    captions = ()
+    by_end: dict[str, list[str]] = {NUMBER: [], VALUE: []}
     for name in source.caption:
-      column = name if name in names else name.removesuffix(NUMBER)
+      end = next((x for x in by_end if name.endswith(x)), "")
+      end = "" if name in names else end
+      column = name.removesuffix(end)
       captions += (_checked(f"{field}.caption", column, names),)
-      numbered += captions[-1:] if column != name else ()
-    numbers = frozenset(numbered)
-    if numbers and not needs_image:  # curation reads columns of text at once
+      if end:
+        by_end[end].append(captions[-1])
+    numbers, values = map(frozenset, by_end.values())
+    # Curation reads columns of text at once.
+    if (numbers or values) and not needs_image:
       raise ValueError(
         f"{field}.caption must be columns of text; got {list(source.caption)}"
       )
@@ -136,7 +150,7 @@ def choose(
   else:
     caption, caption_why = _first(f"{field}.caption", (), CAPTIONS, names)
     captions = (caption,)
-    numbers = frozenset()
+    numbers = values = frozenset()
   language, key = None, None
   if source.language_field:
     language = _checked(f"{field}.language_field", source.language_field, names)
@@ -150,6 +164,7 @@ def choose(
     *(image, captions, language, key, (image_why, caption_why), in_file),
     address=address,
     numbers=numbers,
+    values=values,
   )
   for name in columns.names:
     if (number := list(names).count(name)) > 1:
@@ -183,6 +198,7 @@ def texts(
     with faults.located(where):
       value = row.get(name)
       value = key_text(value) if name in columns.numbers else value
+      value = value_text(value, name) if name in columns.values else value
       for code, text in by_language(value, language):
         if not captions.is_blank(text):
           found.setdefault(code, []).append(clean(text))
@@ -216,6 +232,24 @@ def key_text(value: Any) -> str:
       raise faults.ExampleError("record_broken", str(error)) from error
   text = "" if value is None else clean(str(value))
   return text if text.strip() else ""
+
+
+def value_text(value: Any, name: str) -> str:
+  """Return VALUE_MARK and a value as text; the mark alone for none.
+
+  >>> value_text("left", "side"), value_text(3.0, "n"), value_text(None, "n")
+  ('=left', '=3', '=')
+
+  Raises:
+    faults.ExampleError: "caption_broken", naming the place `name`, for a list
+      or a mapping; else as `key_text`.
+  """
+  if isinstance(value, Mapping | list | tuple):
+    raise faults.ExampleError(
+      "caption_broken",
+      f"expected one text or number at {name}; got {str(value)[:60]}",
+    )
+  return VALUE_MARK + " ".join(key_text(value).split())
 
 
 def image_value(value: Any) -> Any:

@@ -69,6 +69,16 @@ class Records(Protocol):
     ...
 
 
+def image_state(records: object) -> str:
+  """Return hex digits of the images' files beside what a fingerprint holds.
+
+  They differ where a file that a table names was replaced; "" for records whose
+  fingerprint has the sizes and times of all files.
+  """
+  state = getattr(records, "image_state", None)
+  return state() if state is not None else ""
+
+
 def digest(facts: object) -> str:
   """Return 32 hex digits that identify plain values: numbers, texts, tuples.
 

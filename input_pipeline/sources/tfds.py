@@ -65,7 +65,11 @@ class Records:
         f"{field}.split must be one of {list(info.splits)}; got ''"
       )
     self._image = _find_image(source, info.features, field)
-    self._captions = _find_captions(source, info.features, field)
+    # Path -> whether its text is that of columns.value_text.
+    self._captions = {
+      path.removesuffix(columns.VALUE): path.endswith(columns.VALUE)
+      for path in _find_captions(source, info.features, field)
+    }
     for name in ("language_field", "uid"):
       path = getattr(source, name)
       if path:
@@ -93,13 +97,14 @@ class Records:
     image = self._image_of(index, example)
     texts = tuple(
       text
-      for path in self._captions
-      for text in self._texts(path, _value(example, path))
+      for path, is_value in self._captions.items()
+      for text in self._texts_at(path, example, is_value=is_value)
       if not captions.is_blank(text)
     )
     if not texts:
       raise faults.ExampleError(
-        "caption_missing", f"example {index} has no text in {self._captions}"
+        "caption_missing",
+        f"example {index} has no text in {tuple(self._captions)}",
       )
     language = self._source.language
     if self._source.language_field:
@@ -173,6 +178,15 @@ class Records:
         value.item() if isinstance(value, np.generic) else value
       )
     return f"{self._name}:{index}"
+
+  def _texts_at(
+    self, path: str, example: Any, *, is_value: bool
+  ) -> Iterator[str]:
+    """Yield the texts of a feature; one, of columns.value_text, for a value."""
+    texts = self._texts(path, _value(example, path))
+    yield from (
+      [columns.value_text(" ".join(texts), path)] if is_value else texts
+    )
 
   def _texts(self, path: str, value: Any) -> Iterator[str]:
     if path in self._names:
@@ -307,7 +321,7 @@ def _find_captions(
   }
   if source.caption:
     for path in source.caption:
-      if path not in there:
+      if path.removesuffix(columns.VALUE) not in there:
         raise ValueError(
           f"{field}.caption must be among the features {list(there)} (text, or "
           f"labels that have names); got {path!r}"

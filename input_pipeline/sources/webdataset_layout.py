@@ -34,8 +34,8 @@ class Layout:
   """Members of an example; the top of webdataset.py has the rules.
 
   Attributes:
-    captions: extensions, with "", LINES or ARRAY, and fields of the JSON, with
-      columns.NUMBER or not, as ("json", FIELD).
+    captions: extensions, with "", LINES, ARRAY or columns.VALUE, and fields of
+      the JSON, with columns.NUMBER or columns.VALUE or not, as ("json", FIELD).
     takes_first: whether only the first of `captions` with a caption is read.
     language_field: field of the JSON; "" if all captions are in `language`.
     uid_field: field of the JSON; "" for the key.
@@ -69,6 +69,7 @@ def make(source: source_config.SourceConfig, field: str) -> Layout:
       continue
     if kind != "json":
       extension = place.removesuffix(LINES).removesuffix(ARRAY)
+      extension = extension.removesuffix(columns.VALUE)
       kind = _extension(extension, f"{field}.caption")
       name = place[len(extension) :]
     elif not name:
@@ -131,12 +132,17 @@ def texts_of(
   for kind, field in layout.captions:
     if kind == "json":
       path = field.removesuffix(columns.NUMBER)
+      path = path.removesuffix(columns.VALUE)
       value = tar_scan.field_of(fields_of(members, name), path)
-      value = value if path == field else columns.key_text(value)
+      if field.endswith(columns.NUMBER):
+        value = columns.key_text(value)
     else:
       data = _member(members, kind)
       value = None if data is None else _text(data, field, name)
     with faults.located(name):
+      if field.endswith(columns.VALUE):
+        place = f"json.{field}" if kind == "json" else kind
+        value = columns.value_text(value, place.removesuffix(columns.VALUE))
       pairs = list(columns.by_language(_without_keys(value), ""))
     for language, caption in pairs:
       text, language = _clean(caption, name), _clean(language, name)

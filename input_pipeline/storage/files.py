@@ -166,7 +166,8 @@ def read_range(
 def read(path: str) -> bytes:
   """Return a whole file.
 
-  Raises faults.ExampleError: "file_missing", "read_failed".
+  Raises faults.ExampleError: "file_missing", "read_failed"; of a URL,
+  ModuleNotFoundError for a package that is not installed.
   """
   if remote.is_remote(path):
     return _read_remote(path, 0, None, TRY_SECONDS, WAITS)
@@ -260,18 +261,29 @@ def _read_remote(
       )
     except FileNotFoundError as error:
       raise faults.ExampleError("file_missing", f"{path} is gone") from error
+    except ModuleNotFoundError:
+      raise  # of no example alone, and no later try has it
     except Exception as error:  # each fsspec package has its own
-      if wait is None or isinstance(error, PermissionError):
+      if wait is None or _is_refused(error):
         raise _failure(path, start, stop, error, seconds) from error
     time.sleep(wait)
   raise AssertionError
+
+
+def _is_refused(error: Exception) -> bool:
+  """Return whether a store knows a reader, or nobody, who may not read."""
+  # gcsfs has an OSError for it, by its text alone.
+  return isinstance(error, PermissionError) or (
+    isinstance(error, OSError) and str(error).startswith("Forbidden:")
+  )
 
 
 def _failure(
   path: str, start: int, stop: int | None, error: Exception, seconds: float
 ) -> faults.ExampleError:
   """Return the fault of the last try of a read."""
-  reason = f"{type(error).__name__}: {error}"
+  # gcsfs's have several lines.
+  reason = " ".join(f"{type(error).__name__}: {error}".split())
   if isinstance(error, TimeoutError):
     reason = f"no answer within {seconds:g} s"
   elif stop is not None:
@@ -358,7 +370,8 @@ def _look_remote(
     raise
   except Exception as error:  # each fsspec package has its own
     raise OSError(
-      f"{field}: cannot look up {pattern.path}: {type(error).__name__}: {error}"
+      f"{field}: cannot look up {pattern.path}: {type(error).__name__}: "
+      + " ".join(str(error).split())
     ) from error
   if not pattern.is_glob:
     if infos[name].get("type") == "directory":

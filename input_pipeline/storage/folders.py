@@ -44,6 +44,17 @@ def walk(path: str, field: str) -> dict[str, files.File]:
   }
 
 
+def is_folder(path: str) -> bool:
+  """Return whether a folder is there; at a URL, whether it has a file."""
+  if not remote.is_remote(path):
+    return os.path.isdir(remote.local_path(path))
+  fs, name = remote.file_system(path)
+  try:
+    return remote.call(fs, "isdir", name, seconds=files.TRY_SECONDS)
+  except OSError:
+    return False
+
+
 def _walk(folder: str, above: frozenset[str]) -> Iterator[files.File]:
   real = os.path.realpath(folder)
   if real in above:  # a link to a folder that it is in

@@ -27,8 +27,11 @@ MAX_LENGTH = 2**32 - 1
 # headers and the next image's header, so that an example takes one read.
 _LOCAL_WINDOW = 8 << 10
 # Bytes of one remote read: a request takes as long as a few megabytes of data,
-# so images are read too.
+# so images are read too. Larger ones are skipped, and so is what follows the
+# first header, whose image may be large.
 _REMOTE_WINDOW = 8 << 20
+_SKIPPED = 1 << 20
+_REMOTE_HEADERS = 64 << 10
 # Most bytes read at once behind the end mark, where only zeros are expected.
 _MAX_PADDING_READ = 8 << 20
 
@@ -203,15 +206,24 @@ class Window:
 
   def __init__(self, tar: files.File):
     self._tar = tar
-    is_remote = remote.is_remote(tar.path)
-    self._length = _REMOTE_WINDOW if is_remote else _LOCAL_WINDOW
+    self._is_remote = remote.is_remote(tar.path)
     self._start = 0
     self._data = b""
+    # End of the last bytes asked for; None before the first.
+    self._last: int | None = None
+
+  def _length(self, start: int) -> int:
+    """Return the bytes of a read that begins behind those read before."""
+    if not self._is_remote:
+      return _LOCAL_WINDOW
+    is_far = self._last is None or start - self._last >= _SKIPPED
+    return _REMOTE_HEADERS if is_far else _REMOTE_WINDOW
 
   def __call__(self, start: int, size: int) -> bytes:
     stop = min(start + size, self._tar.size)
+    length, self._last = self._length(start), stop
     if not self._start <= start <= stop <= self._start + len(self._data):
-      end = min(max(stop, start + self._length), self._tar.size)
+      end = min(max(stop, start + length), self._tar.size)
       self._data = b""
       if start < end:
         self._data = files.read_range(self._tar.path, start, end)

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import functools
+import logging
 import os
 import re
 import threading
@@ -12,8 +13,11 @@ from typing import Any
 import fsspec
 import fsspec.asyn
 import fsspec.core
+from absl import logging as absl_logging
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# Timeout of a look-up.
+_SECONDS = 120.0
 _PACKAGES = {
   **{"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"},
   **{"http": "aiohttp", "https": "aiohttp"},
@@ -49,6 +53,10 @@ def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
   ValueError for an unknown scheme.
   """
   found = scheme(path)
+  # Errors are raised too, and this project says them in a line.
+  if absl_logging.get_verbosity() < absl_logging.DEBUG:
+    for name in ("gcsfs", "google.auth"):
+      logging.getLogger(name).setLevel(logging.CRITICAL)
   try:
     return fsspec.core.url_to_fs(local_path(path))
   except ImportError as error:
@@ -62,6 +70,33 @@ def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
       if package
       else f"{found}:// needs a package that is not installed: {error}"
     ) from error
+
+
+def bucket(path: str) -> str:
+  """Return the bucket of a URL of an object store.
+
+  >>> bucket("gs://a-bucket/sets/x.tar")
+  'a-bucket'
+  """
+  return path.partition("://")[2].partition("/")[0]
+
+
+def has_bucket(path: str) -> bool:
+  """Return whether the bucket of a URL is there, as far as one may know.
+
+  Other stores than gs:// and s3:// have none, and who may read objects may not
+  always look up their bucket.
+  """
+  if scheme(path) not in ("gs", "gcs", "s3", "s3a"):
+    return True
+  fs, _ = file_system(path)
+  try:
+    call(fs, "info", bucket(path), seconds=_SECONDS)
+  except FileNotFoundError:
+    return False
+  except Exception:  # each fsspec package has its own
+    return True
+  return True
 
 
 def call(

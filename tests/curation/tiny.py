@@ -101,7 +101,9 @@ def make_pool(folder, num_shards=3, num_rows=50):
     table = pa.table(
       {
         "uid": [f"{row * 7919 % 1000:032x}" for row in rows],
-        "text": [f"caption {row}" for row in rows],
+        "text": [
+          f"{('map', 'woman')[row % 2]} {row} of France" for row in rows
+        ],
         "width": pa.array([row * 31 % 97 for row in rows], pa.int32()),
       }
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from input_pipeline import evaluation_split
+from input_pipeline import evaluation_split, faults
 
 
 @dataclasses.dataclass
@@ -27,6 +27,9 @@ class Split:
   passes: int = 0
   image_ids: np.ndarray | None = None
   unusable: Sequence[int] = ()
+  field: str = "fake"
+  leaves_out: bool = True
+  records: object = None
 
   def __len__(self):
     return len(self.keys)
@@ -46,15 +49,37 @@ class Split:
         },
       )
 
-  def batches(self, batch_size, on_fault=None):
+  def batches(self, batch_size, *, rows=None, places=None):
     self.passes += 1
     every = list(self.texts())
-    for start in range(0, len(self), batch_size):
-      stop = min(start + batch_size, len(self))
-      rows = [row for row in range(start, stop) if row not in self.unusable]
-      keys, texts = zip(*(every[row] for row in rows), strict=True)
-      images = self.images[rows]
-      yield evaluation_split.Batch(tuple(rows), keys, texts, images)
+    rows = range(len(self)) if rows is None else rows
+    for start in range(0, len(rows), batch_size):
+      part = rows[start : start + batch_size]
+      own = [part[x] for x in places or range(batch_size) if x < len(part)]
+      broken = {
+        row: faults.ExampleError("image_broken", "unusable")
+        for row in own
+        if row in self.unusable
+      }
+      own = [row for row in own if row not in broken]
+      keys, texts = zip(*(every[row] for row in own), strict=True)
+      yield evaluation_split.Batch(
+        tuple(own), keys, texts, self.images[own], broken
+      )
 
   def image(self, row):
     return self.images[row]
+
+  def sample(self, num):
+    """Take every second example first, as a hash would take any."""
+    if num >= len(self):
+      return self
+    order = [*range(0, len(self), 2), *range(1, len(self), 2)]
+    rows = np.sort(order[:num])
+    return Split(
+      keys=[self.keys[i] for i in rows],
+      names={k: [v[i] for i in rows] for k, v in self.names.items()},
+      images=self.images[rows],
+      image_ids=None if self.image_ids is None else self.image_ids[rows],
+      records=evaluation_split.Sample(None, rows),
+    )

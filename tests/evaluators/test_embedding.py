@@ -1,3 +1,4 @@
+import dataclasses
 import gc
 import pathlib
 import re
@@ -5,14 +6,18 @@ import socket
 import subprocess
 import sys
 import weakref
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 import pytest
 
 from evaluators import embedding
-from input_pipeline import evaluation_split
+from input_pipeline import evaluation_split, faults
+from input_pipeline.images import image_ops
+from input_pipeline.sources import record as record_lib
 from models import naflex
+from runtime import cluster
 from tests.evaluators import meshes
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -100,14 +105,16 @@ def test_wrong_arrays_are_refused(tokens):
 
 
 @pytest.mark.slow
-def test_two_processes_get_all_rows_and_ranks():
+@pytest.mark.parametrize("function", ["run_process", "run_split"])
+def test_two_processes(function):
+  """Both have all rows and ranks; each decodes the rows of its own devices."""
   with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))
     port = probe.getsockname()[1]
-  script = "import tests.evaluators.test_embedding as t; t.run_process({}, {})"
+  script = "import tests.evaluators.test_embedding as t; t.{}({}, {})"
   processes = [
     subprocess.Popen(
-      [sys.executable, "-c", script.format(port, index)],
+      [sys.executable, "-c", script.format(function, port, index)],
       cwd=ROOT,
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
@@ -146,6 +153,122 @@ def run_process(port: int, index: int) -> None:
   print("ok")
 
 
+@dataclasses.dataclass
+class Records:
+  """Records whose image is their number, and which rows were read."""
+
+  num: int
+  broken: Mapping[int, str] = dataclasses.field(default_factory=dict)
+  rows: list[int] = dataclasses.field(default_factory=list)
+
+  def __len__(self):
+    return self.num
+
+  def __getitem__(self, index):
+    self.rows.append(index)
+    if kind := self.broken.get(index):
+      raise OSError(kind) if kind == "disk" else faults.ExampleError(kind, "!")
+    return record_lib.Record(f"k{index}", bytes([index]), {"en": (f"{index}",)})
+
+
+class Protocol:
+  """Image protocol that a picture's number is enough for."""
+
+  def apply(self, pixels):
+    image = np.zeros((2, 2, 3), np.uint8)
+    image[0, 0, 1] = pixels.flat[0]
+    return image
+
+
+def _split(num, leaves_out=False, **broken):
+  records = Records(num, {int(row[1:]): kind for row, kind in broken.items()})
+  split = evaluation_split.Split(records, Protocol(), 2, "mine", leaves_out)
+  return split, records
+
+
+def _embedded(shape, split, **kwargs):
+  embedder = make_embedder(shape)
+  table = meshes.unit(np.random.default_rng(0).normal(size=(300, 4)))
+  whole = jax.NamedSharding(embedder.mesh, jax.P())
+  params = embedding.to_global(table, whole)
+  return embedder.split(params, split, **kwargs), table
+
+
+@pytest.fixture
+def _images_of_a_byte(monkeypatch):
+  monkeypatch.setattr(
+    image_ops, "decode", lambda data: np.frombuffer(data, "u1")
+  )
+
+
+@pytest.mark.usefixtures("_images_of_a_byte")
+@pytest.mark.parametrize("shape", meshes.SHAPES)
+def test_rows_of_a_split_keep_their_places(shape, caplog):
+  split, records = _split(21, True, r3="image_broken", r16="image_broken")
+  part, table = _embedded(shape, split, rows=range(2, 21))
+  kept = [row for row in range(2, 21) if row not in (3, 16)]
+  assert part.rows == tuple(kept)
+  assert part.keys == tuple(f"k{row}" for row in kept)
+  assert part.texts[0] == {"en": ("2",)}
+  np.testing.assert_array_equal(part.zimg_NE, table[kept])
+  assert sorted(records.rows) == list(range(2, 21))
+  assert "2 of 19 images are left out" in caplog.text
+  split, _ = _split(3, True, r0="image_broken", r1="image_broken")
+  part, table = _embedded(shape, split)
+  np.testing.assert_array_equal(part.zimg_NE, table[2:3])
+  split, _ = _split(1, True, r0="image_broken")
+  with pytest.raises(ValueError, match="no image of the split can be used"):
+    _embedded(shape, split)
+  split, records = _split(50, r1="image_broken")
+  with pytest.raises(ValueError, match="mine: example 1 cannot be used"):
+    _embedded(shape, split)
+  assert max(records.rows) < 8  # the first batch
+
+
+def run_split(port: int, index: int) -> None:
+  """Be one of two processes of two devices each, which read a split."""
+  jax.config.update("jax_platforms", "cpu")
+  jax.config.update("jax_num_cpu_devices", 2)
+  cluster.join(f"127.0.0.1:{port}", 2, index, 60)
+  image_ops.decode = lambda data: np.frombuffer(data, "u1")
+  # Rows of a batch of 8 that a process reads: half; with one shard, all.
+  for shape, share in (((4, 1, 1), 2), ((2, 1, 2), 2), ((1, 1, 4), 1)):
+    split, records = _split(21)
+    part, table = _embedded(shape, split)
+    np.testing.assert_array_equal(part.zimg_NE, table[:21])
+    assert part.rows == tuple(range(21))
+    assert part.keys == tuple(f"k{row}" for row in range(21))
+    counts = [len(rows) for rows in cluster.gather(lambda: records.rows)]  # noqa: B023
+    assert sum(counts) == 2 * 21 // share, counts
+    assert max(counts) <= -(-24 // share), counts
+
+    # Broken on one process alone, as a disk may be.
+    broken = {"r1": "image_broken", "r9": "image_broken", "r20": "read_failed"}
+    split, _ = _split(21, True, **(broken if index else {}))
+    part, table = _embedded(shape, split)
+    told = []
+    other, _ = _embedded(shape, split, on_fault=lambda row, e: told.append(row))  # noqa: B023
+    rows = cluster.gather(lambda: [part.rows, other.rows, told])  # noqa: B023
+    assert rows[0] == rows[1]
+    left = rows[0][2]
+    assert list(other.rows) == [row for row in range(21) if row not in left]
+    assert set(left) <= {1, 9, 20}
+    assert share > 1 or left == [1, 9, 20]
+    np.testing.assert_array_equal(part.zimg_NE, table[list(part.rows)])
+
+    # All end with one message, none waits for another.
+    for wrong, words in (
+      (dict.fromkeys((f"r{i}" for i in range(21)), "image_broken"), "example"),
+      (dict.fromkeys((f"r{i}" for i in range(21)), "disk"), "disk"),
+      (dict.fromkeys((f"r{i}" for i in range(16, 21)), "disk"), "disk"),
+    ):
+      split, _ = _split(21, **(wrong if index else {}))
+      errors = ValueError, OSError, cluster.ClusterError
+      with pytest.raises(errors, match=words):
+        _embedded(shape, split)
+  print("ok")
+
+
 @pytest.mark.slow
 def test_a_split_is_embedded_with_few_batches_alive():
   ids = np.arange(100)
@@ -154,15 +277,18 @@ def test_a_split_is_embedded_with_few_batches_alive():
   class Split:
     """A split that counts the batches of images that are still in use."""
 
-    def batches(self, batch_size, on_fault):
+    def __len__(self):
+      return 100
+
+    def batches(self, batch_size, rows, places):
+      assert (rows, places) == (range(100), list(range(batch_size)))
       for start in range(0, 100, batch_size):
         rows = ids[start : start + batch_size]
         images = meshes.images_of(rows).view(_Watched)
         live.add(images)
         keys = tuple(map(str, rows))
-        yield evaluation_split.Batch(
-          rows, keys, ({"en": ("x",)},) * len(rows), images
-        )
+        texts = ({"en": ("x",)},) * len(rows)
+        yield evaluation_split.Batch(tuple(rows.tolist()), keys, texts, images)
         del images
         gc.collect()
         alive.append(len(live))

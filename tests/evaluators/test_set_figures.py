@@ -137,6 +137,9 @@ def test_the_worst_group(mesh):
   assert outcome.record["worst_group_top_1"] == min(by_group)
   assert datacomp.main_figure(task, outcome.record) == min(by_group)
   assert [row["n"] for row in outcome.details["groups"]["region"]] == [10] * 3
+  gap = outcome.details["gaps"]["region"]
+  assert gap["gap"] == pytest.approx(max(by_group) - min(by_group))
+  assert gap["interval"][0] <= gap["gap"] <= gap["interval"][1]
 
 
 @pytest.mark.parametrize("num_images", [1, 2])

@@ -8,7 +8,7 @@ import pytest
 
 from configs.parts import sources
 from evaluators import embedding, sets, suite, suite_data, summary
-from evaluators.sets import kinds
+from evaluators.sets import field_set, kinds
 from input_pipeline import model_inputs
 from input_pipeline import sources as formats
 from input_pipeline.images import image_protocols
@@ -237,12 +237,24 @@ def test_gallery_shows_the_share_of_hits():
   embedder = make_embedder()
   embeddings = suite.embed(data, embedder, table)
   panels = suite.gallery(data, embeddings, embedder.mesh)
-  assert [(p.split, p.direction) for p in panels] == [
-    (split, direction)
-    for split in ("compositional", "unseen_concept")
-    for direction in ("text_to_image", "image_to_text")
+  both = ("text_to_image", "image_to_text")
+  assert [(p.split, p.direction, bool(p.worst)) for p in panels] == [
+    *(
+      (split, direction, is_worst)
+      for split in ("compositional", "unseen_concept")
+      for is_worst in (False, True)
+      for direction in both
+    ),
+    *(("skin_tone", "image_to_class", is_worst) for is_worst in (False, True)),
   ]
   for panel in panels:
+    if panel.direction == "image_to_class":
+      continue
+    scores = [entry.rank for entry in panel.entries]
+    assert scores == sorted(scores, reverse=bool(panel.worst))
+    if panel.worst:
+      assert len(panel.entries) == 5
+      continue
     hits = [entry.rank == 1 for entry in panel.entries]
     # Best first.
     assert hits == [True] * sum(hits) + [False] * (10 - sum(hits))
@@ -254,6 +266,39 @@ def test_gallery_shows_the_share_of_hits():
       assert entry.is_found == any(a.is_right for a in entry.answers)
       scores = [answer.score for answer in entry.answers]
       assert scores == sorted(scores, reverse=True)
+
+
+def test_the_gallery_of_a_labelled_set():
+  opened = field_set.FieldSet(
+    "mine",
+    "classification",
+    field_set.source("folder", "mine"),
+    texts=("label",),
+    classes=("en 0", "en 1", "en 2"),
+    templates=("{c}",),
+  )
+  # Pictures of classes 0, 1 and 2, of which the first two are taken for others.
+  split = fake_split.Split(
+    keys=[f"k{i}" for i in range(6)],
+    names={field_set.LABELS: ["1", "0", "2", "2", "0", "1"]},
+    images=meshes.images_of(np.array([0, 1, 2, 2, 0, 1])),
+  )
+  data = make_data(config=config_of({}))
+  data = dataclasses.replace(
+    data,
+    labelled={"mine": opened},
+    splits={suite_data.source_of(opened): split},
+  )
+  embedder, table = make_embedder(), make_table()
+  embeddings = suite.embed(data, embedder, table)
+  even, worst = suite.gallery(data, embeddings, embedder.mesh)
+  assert (even.split, even.direction) == ("mine", "image_to_class")
+  assert [entry.rank == 1 for entry in even.entries] == [True] * 4 + [False] * 2
+  assert {entry.text for entry in worst.entries[:2]} == {"en 0", "en 1"}
+  for entry in worst.entries[:2]:
+    wrong = next(x.text for x in entry.answers if not x.is_right)
+    assert wrong == {"en 0": "en 1", "en 1": "en 0"}[entry.text]
+    assert entry.rank > 1
 
 
 def test_a_run_that_evaluates_nothing():

@@ -65,7 +65,7 @@ def test_any_name_can_be_drawn(tmp_path, name):
 def test_letters_beyond_latin_are_not_boxes():
   def drawn(text):
     image = Image.new("L", (40, 40))
-    font = contact_sheet._font(17, text)
+    font = contact_sheet.font_of(17, text)
     ImageDraw.Draw(image).text((5, 5), text, fill=255, font=font)
     return image.tobytes()
 

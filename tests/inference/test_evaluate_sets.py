@@ -1,14 +1,19 @@
 """Sets by name: figures of kept embeddings, whatever ended in between."""
 
+import csv
 import json
+import struct
 
+import jsonschema
 import numpy as np
 import pytest
+from tensorboardX.proto import event_pb2
 
 from evaluators import directions, embedding, embedding_cache
 from inference import compare, evaluate_sets
 from inference import model as model_lib
 from tests import runs
+from tests.evaluators import test_results_schema
 from tests.inference import fresh_run, wds_folders
 
 LABELS = (0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 0, 1)
@@ -118,15 +123,60 @@ def test_a_row_says_how_it_came_about(folder, tmp_path):
   table = (tmp_path / "out" / "results.md").read_text()
   assert f"| beasts | top_1 | {results['beasts']['top_1']:.3f} |" in table
   page = (tmp_path / "out" / "report.html").read_text()
-  assert page.count("<h2>") == 2
+  assert [page.count(f'id="set-{i}"') for i in (1, 2, 3)] == [1, 1, 0]
   assert "Most confused" in page
   assert f"{results['views']['text_to_image']['R@5']:.3f}" in page
   details = json.loads((tmp_path / "out" / "sets" / "beasts.json").read_text())
   assert [row["n"] for row in details["per_class"]] == [3, 3, 2, 2, 2, 1]
+  assert sum(count for _, _, count in details["confusion"]) == len(LABELS)
+  with (tmp_path / "out" / "sets" / "beasts.classes.csv").open() as file:
+    rows = [*csv.DictReader(file)]
+  names = [row["class"] for row in rows]
+  assert names == ["ant", "bee", "cow", "dog", "elk", "fox"]
+  assert [int(row["n"]) for row in rows] == [3, 3, 2, 2, 2, 1]
+  assert [row["recall"] or None for row in rows] == [
+    str(row["recall"]) for row in details["per_class"]
+  ]
+  # A sample and the worst of both sets, pictures and all.
+  assert page.count(": worst, ") == 3
+  # Examples, each once in both panels, and 6 answers at most to a caption.
+  assert page.count('src="data:image/png') >= 2 * 10
+  assert "http" not in page
   with np.load(tmp_path / "out" / "items" / "beasts.npz") as items:
     assert items["top_1"].mean() == results["beasts"]["top_1"]
     keys = json.loads(items["top_1/keys"].tobytes())
   assert keys == [f"s{row:07d}" for row in range(len(LABELS))]
+
+
+def test_events_of_tensorboard(folder, tmp_path):
+  results = _run(folder, tmp_path / "out", tmp_path / "cache")
+  _run(folder, tmp_path / "out", tmp_path / "cache")
+  files = [*(folder / "run" / "tensorboard" / "sets").iterdir()]
+  assert len(files) == 1  # the second replaces those of the first
+  scalars = {}
+  data = files[0].read_bytes()
+  while data:
+    (size,) = struct.unpack("<Q", data[:8])
+    event = event_pb2.Event.FromString(data[12 : 12 + size])
+    data = data[16 + size :]
+    for value in event.summary.value:
+      scalars[value.tag] = event.step, value.simple_value
+  assert scalars["beasts/top_1"] == (
+    3,
+    pytest.approx(results["beasts"]["top_1"]),
+  )
+  views = results["views"]["text_to_image"]
+  # TensorBoard's tags have no "@".
+  assert scalars["views/text_to_image/R_5"][1] == pytest.approx(views["R@5"])
+  assert not [x for x in scalars if "chance" in x or "intervals" in x]
+
+
+def test_the_results_have_the_schema(folder, tmp_path):
+  results = _run(folder, tmp_path / "out", tmp_path / "cache")
+  test_results_schema.validate(results)
+  results["beasts"]["top_6"] = 0.5
+  with pytest.raises(jsonschema.ValidationError):
+    test_results_schema.validate(results)
 
 
 def test_a_second_evaluation_embeds_nothing(folder, tmp_path, monkeypatch):

@@ -25,14 +25,15 @@ def write(
   samples: Sequence[Mapping[str, bytes]],
   texts: Mapping[str, str],
   num_shards: int = 2,
+  split: str = "test",
 ) -> None:
   """Write a set: samples by extension, and text files of the folder."""
-  (folder / "test").mkdir(parents=True)
+  (folder / split).mkdir(parents=True)
   for name, text in texts.items():
     (folder / name).write_text(text)
-  (folder / "test" / "nshards.txt").write_text(str(num_shards))
+  (folder / split / "nshards.txt").write_text(str(num_shards))
   for shard in range(num_shards):
-    with tarfile.open(folder / "test" / f"{shard}.tar", "w") as tar:
+    with tarfile.open(folder / split / f"{shard}.tar", "w") as tar:
       for row, sample in enumerate(samples):
         if row * num_shards // len(samples) != shard:
           continue
@@ -42,8 +43,10 @@ def write(
           tar.addfile(member, io.BytesIO(content))
 
 
-def classification(folder: pathlib.Path, labels: Sequence[int]) -> None:
-  """Write a set of six classes."""
+def classification(
+  folder: pathlib.Path, labels: Sequence[int], split: str = "test"
+) -> None:
+  """Write a split of a set of six classes."""
   write(
     folder,
     [
@@ -54,6 +57,7 @@ def classification(folder: pathlib.Path, labels: Sequence[int]) -> None:
       "classnames.txt": "ant\nbee\ncow\ndog\nelk\nfox\n",
       "zeroshot_classification_templates.txt": "a {c}\nthe {c}.\n",
     },
+    split=split,
   )
 
 

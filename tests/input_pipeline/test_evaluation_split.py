@@ -14,8 +14,9 @@ from PIL import Image
 from input_pipeline import evaluation_split, faults, pipeline
 from input_pipeline import sources as formats
 from input_pipeline.images import image_ops
-from input_pipeline.sources import emoji
-from tests.input_pipeline import fake_source, splits
+from input_pipeline.sources import emoji, image_ids
+from input_pipeline.storage import uids
+from tests.input_pipeline import fake_records, fake_source, splits
 from tests.input_pipeline.sources import pairs
 from tests.input_pipeline.sources import tars as tar_files
 
@@ -61,7 +62,18 @@ def test_a_broken_image_is_named(tmp_path):
     match=r"source: example 1 cannot be used: image_broken: .*a\.tar, b: "
     r".* it is an HTML page.*; --task=prepare --decode leaves",
   ):
-    list(split.batches(2))
+    _settled(split, 2)
+
+
+def _settled(split, batch_size, on_fault=None):
+  """Return batches, what cannot be used left out or refused."""
+  left_out = evaluation_split.LeftOut(split, range(len(split)), on_fault)
+  batches = list(split.batches(batch_size))
+  for batch in batches:
+    for row, error in batch.broken.items():
+      left_out.add(row, error)
+  left_out.end()
+  return batches
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 23, 100])
@@ -83,6 +95,77 @@ def test_batches_are_all_examples_in_order(tars, batch_size):
   ]
   assert list(texts[3].values()) == [("dog 3",)]
   np.testing.assert_array_equal(split.image(5), images[5])
+
+
+def test_a_process_reads_its_own_rows_alone(tars):
+  """Two processes have half of each batch; one of them none of the last."""
+  split = _open(*tars)
+  whole = list(split.batches(8, rows=range(3, 23)))
+  assert [batch.rows for batch in whole] == [
+    *(tuple(range(3, 11)), tuple(range(11, 19)), tuple(range(19, 23)))
+  ]
+  halves = [
+    list(split.batches(8, rows=range(3, 23), places=places))
+    for places in ((0, 1, 6, 7), (2, 3, 4, 5))
+  ]
+  for all_rows, *parts in zip(whole, *halves, strict=True):
+    assert {row for part in parts for row in part.rows} == {*all_rows.rows}
+    for part in parts:
+      at = [all_rows.rows.index(row) for row in part.rows]
+      np.testing.assert_array_equal(part.images, all_rows.images[at])
+      assert part.keys == tuple(all_rows.keys[i] for i in at)
+      assert part.texts == tuple(all_rows.texts[i] for i in at)
+  assert halves[0][2].rows == (19, 20)
+  (*_, empty) = split.batches(8, places=(7,))
+  assert (empty.rows, empty.keys) == ((), ())
+  assert empty.images.shape == (0, *whole[0].images.shape[1:])
+  assert empty.images.dtype == np.uint8
+
+
+def _sampled(records, num, **fields):
+  split = evaluation_split.Split(records, None, 1, "mine", **fields)
+  sample = split.sample(num)
+  return [sample.records[i].key for i in range(len(sample))]
+
+
+def test_a_sample_does_not_depend_on_the_order():
+  records = fake_records.Records("pet", 200)
+  keys = _sampled(records, 50)
+  assert len(set(keys)) == 50
+  numbers = [int(key.removeprefix("pet")) for key in keys]
+  assert numbers == sorted(numbers)
+  # Neither the first ones nor of some rhythm: about a quarter of each half.
+  assert 15 <= sum(number < 100 for number in numbers) <= 35
+  assert 15 <= sum(number % 2 for number in numbers) <= 35
+  order = np.random.default_rng(0).permutation(200)
+  shuffled = evaluation_split.Sample(records, order)
+  shuffled.uids = lambda: records.uids()[order]
+  assert set(_sampled(shuffled, 50)) == set(keys)
+  # Those of a smaller one are among them.
+  assert set(_sampled(records, 20)) < set(keys) < set(_sampled(records, 51))
+  assert _sampled(records, 200) == [f"pet{i}" for i in range(200)]
+  split = evaluation_split.Split(records, None, 1, "mine")
+  assert split.sample(200) is split
+  assert split.sample(50).fingerprint() == split.sample(50).state()
+  assert split.sample(50).fingerprint() != split.sample(49).fingerprint()
+  # Without UIDs, rows.
+  records.uids = lambda: np.zeros(200, uids.UID)
+  assert len(set(_sampled(records, 50))) == 50
+
+
+def test_a_sample_of_held_out_images_is_by_their_names():
+  records = fake_records.Records("pet", 200)
+  ids = np.array([image_ids.of_bytes(b"%d" % i) for i in range(200)])
+  ids = ids.astype(image_ids.DTYPE)
+  chosen = _sampled(records, 50, image_ids=ids)
+  assert set(chosen) != set(_sampled(records, 50))
+  assert set(_sampled(records, 50, image_ids=ids[::-1])) == {
+    f"pet{199 - int(key.removeprefix('pet'))}" for key in chosen
+  }
+  split = evaluation_split.Split(records, None, 1, "mine", image_ids=ids)
+  sample = split.sample(50)
+  assert sample.image_ids.tolist() == ids[sample.records.rows].tolist()
+  assert sample.state() != sample.fingerprint()  # captions count
 
 
 def test_few_images_are_alive_at_once(tars, monkeypatch):
@@ -134,9 +217,9 @@ def test_examples_that_cannot_be_used(tars, tmp_path):
   tar_files.write(tmp_path / "b.tar", dict(sorted(members.items())))
   split = _open(*tars, path=str(tmp_path / "b.tar"))
   with pytest.raises(ValueError, match=r"mine\.source: example 2 .*image_brok"):
-    list(split.batches(3))
+    _settled(split, 3)
   broken = []
-  batches = list(split.batches(3, lambda row, error: broken.append(row)))
+  batches = _settled(split, 3, lambda row, error: broken.append(row))
   assert broken == [2, 4]
   assert [batch.rows for batch in batches] == [(0, 1), (3, 5)]
   levels = [int(x[0, 0, 0]) for batch in batches for x in batch.images]
@@ -175,7 +258,7 @@ def test_held_out_images(tars, tmp_path, caplog):
   np.testing.assert_array_equal(two.image(len(one)), one.image(0))
 
   broken = dataclasses.replace(one, records=Broken(one.records))
-  batches = list(broken.batches(2))
+  batches = _settled(broken, 2)
   assert [row for batch in batches for row in batch.rows] == rows[1 : len(one)]
   assert "evaluate.holdout of data.sources.main: left out" in caplog.text
   assert f"1 of {len(one)} images are left out" in caplog.text

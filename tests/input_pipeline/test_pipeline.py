@@ -372,6 +372,9 @@ def test_patches_in_training_and_evaluation(tiny):
   assert patches.shape == (2, 6, 48)
   np.testing.assert_array_equal(shapes, [[2, 2]] * 2)
   assert split.image(0).shape == (8, 8, 3)
+  (none,) = split.batches(2, places=())  # a process without rows in it
+  assert [x.shape for x in none.images] == [(0, 6, 48), (0, 2)]
+  assert [x.dtype for x in none.images] == [patches.dtype, shapes.dtype]
 
 
 @pytest.mark.parametrize("rows", [(), (7, 8), (-1, 0)])

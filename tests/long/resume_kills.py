@@ -24,7 +24,8 @@ import time
 from absl import app, flags, logging
 
 from runtime.storage import bucket_path
-from tests import emulators, runs
+from tests import bucket_emulators as emulators
+from tests import runs
 
 # Flags of a run longer than the tests', so that a third of the kills fall in
 # the loop, many of them while a checkpoint is being saved, and some in

@@ -114,3 +114,27 @@ def test_a_row_draws_for_itself():
 def test_fields_that_do_not_fit_are_refused(tower, fields, message):
   with pytest.raises(ValueError, match=message):
     make_image(tower, **fields).check(512)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("tower", "fields", "width"),
+  [
+    ("resnet", {"width": 16, "depths": (1, 1, 1, 1), "num_heads": 4}, 12),
+    ("efficientnet", {"projection_bias": True}, 1280),
+    ("convnext", {"widths": (8, 8, 16, 24), "depths": (1, 1, 1, 1)}, 24),
+    (
+      "convnext",
+      {"widths": (8, 8, 16, 24), "depths": (1, 1, 1, 1), "head": "mlp"},
+      24,
+    ),
+  ],
+)
+def test_features_before_the_projection(tower, fields, width):
+  """A ResNet's attention pooling ends in the embedding, its features."""
+  image = make_image(tower, image_size=64, **fields)
+  config = dataclasses.replace(towers.MODEL, image=image)
+  params = towers.make_params(config)
+  features = dual_encoder.feature_fn(config)(params, towers.make_images(2, 64))
+  assert features.shape == (2, width)
+  assert features.dtype == np.float32

@@ -314,6 +314,22 @@ def test_no_projection():
   assert towers.embed_texts(model, towers.make_tokens()).shape == (3, 16)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_features_before_the_projection(bias):
+  config = towers.make_config(image={"projection_bias": bias})
+  params, images = towers.make_params(config), towers.make_images()
+  features = dual_encoder.feature_fn(config)(params, images)
+  assert features.shape == (3, 16)
+  projection = params["img"]["projection"]
+  z = np.asarray(features) @ projection["kernel"] + projection.get("bias", 0)
+  model = towers.make_model(config)
+  np.testing.assert_allclose(
+    z / np.linalg.norm(z, axis=1, keepdims=True),
+    towers.embed_images(model, images),
+    atol=1e-6,
+  )
+
+
 def test_configs_are_frozen():
   with pytest.raises(dataclasses.FrozenInstanceError):
     towers.MODEL.dtype = "float32"

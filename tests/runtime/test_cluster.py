@@ -52,6 +52,7 @@ def test_one_process_joins_nothing(monkeypatch):
   assert cluster.on_first(lambda: [1, 2]) == [1, 2]
   assert cluster.together(lambda: 3) == 3
   assert cluster.first_then_all(lambda: 4) == 4
+  assert cluster.gather(lambda: (5, 6)) == [(5, 6)]
   assert cluster.DelayedMax().highest(5) == 5
 
 
@@ -74,6 +75,30 @@ def test_environment(monkeypatch):
   assert cluster._environment() == ""
   monkeypatch.delenv("JAX_PLATFORMS")
   assert cluster._environment() == "TPU slice"
+
+
+def test_environments_of_open_mpi_and_skypilot(monkeypatch):
+  for name in (*_SLURM, "SLURM_NTASKS"):
+    monkeypatch.delenv(name, raising=False)
+  monkeypatch.setattr(cluster.glob, "glob", lambda _: [])
+  mpi = {
+    "OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://127.0.0.1:34911",
+    "OMPI_COMM_WORLD_RANK": "1",
+    "OMPI_COMM_WORLD_SIZE": "2",
+  }
+  with monkeypatch.context() as patch:
+    for name, value in mpi.items():
+      patch.setenv(name, value)
+    assert cluster._environment() == "Open MPI"
+    patch.setenv("OMPI_COMM_WORLD_SIZE", "1")
+    assert cluster._environment() == ""
+  monkeypatch.setenv("SKYPILOT_NODE_IPS", "10.0.0.4\n10.0.0.5")
+  monkeypatch.setenv("SKYPILOT_NODE_RANK", "1")
+  monkeypatch.setenv("SKYPILOT_NUM_NODES", "2")
+  assert cluster._environment() == "SkyPilot"
+  assert cluster._skypilot() == ("10.0.0.4:8476", 2, 1)
+  monkeypatch.setenv("SKYPILOT_NUM_NODES", "1")
+  assert cluster._environment() == ""
 
 
 def test_nobody_at_the_address(runner, tmp_path):

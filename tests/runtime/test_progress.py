@@ -1,6 +1,8 @@
 import io
 import re
 
+import pytest
+
 from runtime import progress
 
 
@@ -33,3 +35,11 @@ def test_log_has_a_line_at_times(monkeypatch):
   assert "\r" not in text
   assert re.fullmatch(r"Work: 10/40, 1/s, 30 s left", lines[0])
   assert lines[-1] == "Work: 40/40, 41.0 s"
+
+
+@pytest.mark.parametrize("kind", [_Terminal, io.StringIO])
+def test_short_work_is_silent(monkeypatch, kind):
+  assert not _run(kind(), monkeypatch, delay=41.0)
+  text = _run(kind(), monkeypatch, delay=30.0)
+  assert text.replace("\r", "").startswith("Work: 30/40, 1/s, 10 s left")
+  assert text.endswith("\n")

@@ -21,6 +21,8 @@ def _handlers():
   [
     (signal.SIGTERM, True, 75, "SIGTERM: ended; finished work is kept"),
     (signal.SIGTERM, False, 143, "SIGTERM: ended; nothing was saved"),
+    (signal.SIGUSR1, True, 75, "SIGUSR1: ended; finished work is kept"),
+    (signal.SIGUSR1, False, 143, "SIGUSR1: ended; nothing was saved"),
     (signal.SIGINT, True, 130, "SIGINT: ended; finished work is kept"),
     (signal.SIGINT, False, 130, "SIGINT: ended; nothing was saved"),
   ],

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from runtime.storage import bucket_path, objects
-from tests import emulators
+from tests import bucket_emulators as emulators
 from training import checkpointing, train_state
 
 

@@ -19,6 +19,7 @@ _FREE = (
   "checkpoint.*",
   "evaluate.every_steps",
   "evaluate.batch_size",
+  "evaluate.max_fraction",
   "evaluate.sets.*",
   "loss.block_size",
   "model.remat",

@@ -178,3 +178,17 @@ def test_hours(clock):
   clock.now += 10.0
   progress.update(1, 1.0)
   assert "2:46:30 left" in stream.getvalue()
+
+
+def test_the_time_of_a_step_has_no_pauses(clock):
+  progress = _progress(io.StringIO())
+  assert progress.step_seconds() == 0
+  clock.now += 9.0  # the first one waits for data
+  progress.update(1, 2.0)
+  assert progress.step_seconds() == 9.0
+  for step in range(2, 80):
+    clock.now += 0.5
+    progress.update(step, 2.0)
+    with progress.pause():
+      clock.now += 3.0
+  assert progress.step_seconds() == 0.5

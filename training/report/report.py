@@ -13,23 +13,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
-import numpy as np
-from PIL import Image
 
-from evaluators import gallery, summary
+from evaluators import gallery, group_figures, summary
 from input_pipeline import model_inputs
 from runtime.pages import page
 from runtime.storage import bucket_path, whole_files
 from training.report import report_charts
 from training.run import run_warnings
-
-# Longest side in pixels; larger pictures are resized to it.
-_LARGEST_PICTURE = 128
-
-_QUESTIONS = {
-  "text_to_image": "Sentence to picture",
-  "image_to_text": "Picture to name",
-}
 
 
 def write(
@@ -79,8 +69,8 @@ def render(
     charts=report_charts.draw(metrics),
     tiles=_tiles(rows),
     groups=_by_group(rows),
+    attributes=group_figures.tables(results),
     panels=panels,
-    questions=_QUESTIONS,
     rule=gallery.RULE,
   )
 
@@ -92,8 +82,6 @@ def _template() -> jinja2.Template:
     {
       "words": lambda name: name.replace("_", " "),
       "title_of": summary.title,
-      "picture": _picture,
-      "rank": lambda rank: f"{rank:,.1f}".removesuffix(".0"),
       "number": summary.number,
       "chance": functools.partial(summary.number, chance=True),
       "between": _between,
@@ -146,9 +134,3 @@ def _by_group(
   for row in rows:
     groups.setdefault(row.group, []).append(row)
   return groups
-
-
-def _picture(image_YXC: np.ndarray) -> str:
-  image = Image.fromarray(image_YXC)
-  image.thumbnail((_LARGEST_PICTURE, _LARGEST_PICTURE))
-  return page.data_url(image)

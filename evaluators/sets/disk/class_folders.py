@@ -16,6 +16,7 @@ names and templates that ship with the code.
 
 import csv
 import dataclasses
+import functools
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,8 @@ _PARTS = (
   *("imagenetv2-matched-frequency-format-val", "ImageNetV2-matched-frequency"),
   *("imagenet-a", "imagenet-o", "imagenet-r"),
 )
+# Folders of a part, beside which a folder "train" has the training split.
+_HELD_OUT = ("val", "test")
 # Images that a message names.
 _NUM_NAMED = 3
 
@@ -104,22 +107,49 @@ def open_set(
   parts = (*_PARTS, "") if key == "imagenet1k" else ("", *_PARTS)
   for part in parts:
     folder = f"{root}/{part}".rstrip("/")
-    images, deeper = _images(folder)
-    if not images:
+    opened = _part(key, root, folder, cache_dir=cache_dir)
+    if opened is None:
       continue
-    by_image, values = _labels(key, root, folder, images)
-    if not by_image:
-      continue
-    others = deeper + [name for name in images if name not in by_image]
-    warnings = ()
-    if others:
-      warnings = (
-        f"{folder}: {len(others)} images are left out, which are in no folder "
-        f"of a class, or in one below it, as {others[0]}",
+    above, _, last = folder.rpartition("/")
+    training = f"{above}/train"
+    if last in _HELD_OUT and folders.is_folder(training):
+      opened = dataclasses.replace(
+        opened,
+        training=functools.partial(
+          _training, key, root, training, cache_dir=cache_dir
+        ),
       )
-    opened = _made(key, (root, folder), by_image, values, cache_dir)
-    return dataclasses.replace(opened, warnings=warnings)
+    return opened
   return None
+
+
+def _training(
+  key: str, root: str, folder: str, *, cache_dir: str
+) -> field_set.FieldSet:
+  """Return the training split of a set."""
+  opened = _part(key, root, folder, cache_dir=cache_dir)
+  if opened is None:
+    raise ValueError(f"{folder} has no image in a folder of a class")
+  return opened
+
+
+def _part(
+  key: str, root: str, folder: str, *, cache_dir: str
+) -> field_set.FieldSet | None:
+  """Return the set of one folder with folders by class; None for none."""
+  images, deeper = _images(folder)
+  by_image, values = _labels(key, root, folder, images) if images else ({}, ())
+  if not by_image:
+    return None
+  others = deeper + [name for name in images if name not in by_image]
+  warnings = ()
+  if others:
+    warnings = (
+      f"{folder}: {len(others)} images are left out, which are in no folder "
+      f"of a class, or in one below it, as {others[0]}",
+    )
+  opened = _made(key, (root, folder), by_image, values, cache_dir)
+  return dataclasses.replace(opened, warnings=warnings)
 
 
 def _images(folder: str) -> tuple[list[str], list[str]]:

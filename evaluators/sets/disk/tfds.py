@@ -1,5 +1,6 @@
 """Labelled sets of TensorFlow Datasets; see input_pipeline/sources/tfds.py."""
 
+import functools
 import os
 import re
 
@@ -7,6 +8,7 @@ from evaluators.sets import clip_benchmark, field_set, names, text_files
 from evaluators.sets.disk import rows
 
 _SYNSET = re.compile(r"n\d{8}")
+_TRAIN = "train"
 
 
 def open_set(
@@ -36,7 +38,8 @@ def open_set(
       f"{folder} has no {label}.labels.txt; the feature of the labels has "
       "another name, or the folder is none of a data set's version"
     )
-  split = split or _split(folder)
+  splits = _splits(folder) if split == "" else []
+  split = split or _chosen(splits, folder)
   values = tuple(text_files.lines(text))
   key = key or clip_benchmark.key_of(_name(folder)) or _name(folder)
   shipped = names.classes(key)
@@ -64,21 +67,34 @@ def open_set(
       "templates": names.ORIGIN if templates else "the code",
     },
     digests={f"{label}.labels.txt": text_files.digest([text])},
+    training=functools.partial(
+      open_set, folder, split=_TRAIN, label=label, key=key
+    )
+    if _TRAIN in splits
+    else None,
   )
 
 
-def _split(folder: str) -> str:
-  """Return the split to evaluate on."""
-  path = f"{folder}/dataset_info.json"
+def _splits(folder: str) -> list[str]:
+  """Return the names of the splits."""
+  path = _info(folder)
   splits = rows.field_of(rows.parsed(path), "splits", list, path)
-  names_of = [x.get("name") for x in splits if isinstance(x, dict)]
+  return [str(x.get("name")) for x in splits if isinstance(x, dict)]
+
+
+def _chosen(splits: list[str], folder: str) -> str:
+  """Return the split to evaluate on."""
   for name in ("test", "validation"):
-    if name in names_of:
+    if name in splits:
       return name
   raise ValueError(
-    f"{path} has no split test or validation, but {names_of}; write "
+    f"{_info(folder)} has no split test or validation, but {splits}; write "
     "tfds:FOLDER@SPLIT"
   )
+
+
+def _info(folder: str) -> str:
+  return f"{folder}/dataset_info.json"
 
 
 def _name(folder: str) -> str:

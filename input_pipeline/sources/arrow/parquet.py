@@ -328,8 +328,13 @@ def caption_values(
   """
   row: dict[str, Any] = {}
   for name in found.captions:
-    if name in found.numbers:
-      row[name] = value_of(table, position, name)
+    if name in found.numbers | found.values:
+      try:
+        row[name] = value_of(table, position, name)
+      except UnicodeDecodeError as error:
+        raise faults.ExampleError(
+          "caption_broken", f"{where}: {name} is not UTF-8"
+        ) from error
       continue
     if _is_simple(table, name):
       with contextlib.suppress(UnicodeDecodeError):

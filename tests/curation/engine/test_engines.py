@@ -45,6 +45,8 @@ def test_ray_gives_what_this_process_gives(tmp_path, monkeypatch):
   finally:
     made.close()
   assert found["kept_sha256"] == expected["kept_sha256"]
+  assert found["shares"] == expected["shares"]
+  assert 0 < found["shares"]["places"]["counts"]["FR"][1] < 100
   assert results[0].was_killed
   assert (results[1].kind, results[1].disk_is_full) == ("OSError", True)
 

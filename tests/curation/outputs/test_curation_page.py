@@ -107,6 +107,80 @@ def test_a_picture_that_cannot_be_read_is_said_to_be_none():
   assert render().count("no picture") == 6
 
 
+EMPTY = {"num_pairs": 0, "num_kept": 0, "num_uids": 0, "steps": []}
+
+
+def shares(sampled):
+  points = 2 if sampled else 1
+  fields = {
+    "any": [40_000, 40_000, 6_000, 5_000],
+    "counts": {"FR": [30_000, 30_000, 5_999, 2], "XX": [9, 9, 9, 9]},
+  }
+  terms = {"any": [0, 0, 0, 0], "counts": {}}
+  if sampled:
+    for group in (fields, terms):
+      group["intervals"] = {
+        "any": [[0.1, 0.2]] * 4,
+        "counts": {name: [[0.012, 0.034]] * 4 for name in group["counts"]},
+      }
+  pairs = [100_000, 80_000, 24_100, 12_345]
+  return {
+    "sources": [{"name": "A list", "url": "https://a.b", "licence": "MIT"}],
+    "points": ["read", "image_size", "balance", "clip"],
+    "pairs": pairs,
+    "sampled": [number // points for number in pairs],
+    "languages": {
+      "source": "balance",
+      "counts": {"<b>": [None, 8_000, 4_100, 345], "en": [None, 4, 4, 4]},
+    },
+    "places": fields,
+    "terms": {"gender": terms},
+  }
+
+
+def rows(text, title):
+  """Return name and figures of the rows of a panel."""
+  panel = text.split(f"<h3>{title} ")[1].split('class="panel')[0]
+  names = re.findall(r'class="name[^>]*>([^<]*)<', panel)
+  figures = re.findall(r'class="figures">([^<]*)<span class="small">', panel)
+  points = re.findall(r'class="small">([^<]*points[^<]*)<', panel)
+  space = "\N{NO-BREAK SPACE}"
+  return [
+    (name, figure.replace(space, ""), point.replace(space, ""))
+    for name, figure, point in zip(names, figures, points, strict=True)
+  ]
+
+
+def test_shows_the_shares_that_changed_most():
+  text = curation_page.render(EMPTY | {"shares": shares(sampled=False)}, {}, {})
+  assert rows(text, "The pool and the selection") == [
+    ("any place", "40.0% → 40.5%", "+0.50 points"),
+    ("France", "30.0% → 0.02%", "−29.98 points"),
+    ("XX", "0.01% → 0.07%", "+0.06 points"),
+  ]
+  # The languages that the step balance identified are those of its input.
+  assert rows(text, "Step balance") == [
+    ("&lt;b&gt;", "10.0% → 17.0%", "+7.01 points"),
+    ("en", "0.01% → 0.02%", "+0.01 points"),
+    ("any place", "50.0% → 24.9%", "−25.10 points"),
+    ("France", "37.5% → 24.9%", "−12.61 points"),
+    ("XX", "0.01% → 0.04%", "+0.03 points"),
+  ]
+  assert "the step balance identified" in text
+  assert "All pairs are counted" in text
+  assert "A list, https://a.b (MIT)" in text
+  assert "no change" in text
+
+
+def test_shares_of_a_sample_have_intervals():
+  text = curation_page.render(EMPTY | {"shares": shares(sampled=True)}, {}, {})
+  assert rows(text, "Step clip")[-1] == (
+    *("XX", "0.07% → 0.15%", "+0.07 points"),
+  )
+  assert "[1.2\N{NO-BREAK SPACE}%, 3.4\N{NO-BREAK SPACE}%]" in text
+  assert "50,000 of the pool&#39;s 100,000 pairs" in text
+  assert "All pairs are counted" not in text
+
+
 def test_an_empty_pool_has_a_page_too():
-  manifest = {"num_pairs": 0, "num_kept": 0, "num_uids": 0, "steps": []}
-  assert "pairs in the pool" in curation_page.render(manifest, {}, {})
+  assert "pairs in the pool" in curation_page.render(EMPTY, {}, {})

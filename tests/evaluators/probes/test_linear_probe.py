@@ -8,7 +8,7 @@ import pytest
 from sklearn import datasets, linear_model
 
 from evaluators.probes import examples as examples_lib
-from evaluators.probes import linear_probe
+from evaluators.probes import linear_probe, logistic
 
 
 def exact(x, label, strength):
@@ -47,7 +47,7 @@ def gradient(fits, s, x, label, strength):
 def test_weights_are_scikit_learns():
   x, label = blobs(200, 8, 4)
   strengths = (1e-4, 1.0, 1e4)
-  fits = linear_probe.fit(
+  fits = logistic.fit(
     x, label, num_classes=4, strengths=strengths, tol=1e-6, rtol=1e-3
   )
   assert fits.has_converged_S.all()
@@ -61,7 +61,7 @@ def test_weights_are_scikit_learns():
         ours, theirs, atol=1e-2 * np.abs(model.coef_).max()
       )
     np.testing.assert_array_equal(
-      linear_probe.predict(fits, x)[s], model.predict(x.astype(np.float64))
+      logistic.predict(fits, x)[s], model.predict(x.astype(np.float64))
     )
 
 
@@ -71,11 +71,11 @@ def test_accuracy_is_scikit_learns_at_each_strength():
   x, label = datasets.load_digits(return_X_y=True)
   x = (x / 16).astype(np.float32)
   strengths = tuple(np.logspace(-6, 6, 25).tolist())
-  fits = linear_probe.fit(
+  fits = logistic.fit(
     x[:1000], label[:1000], num_classes=10, strengths=strengths
   )
   assert fits.has_converged_S.all()
-  top_1_S = (linear_probe.predict(fits, x[1000:]) == label[1000:]).mean(axis=1)
+  top_1_S = (logistic.predict(fits, x[1000:]) == label[1000:]).mean(axis=1)
   assert max(top_1_S) - min(top_1_S) > 0.5
   for top_1, strength in list(zip(top_1_S, strengths, strict=True))[::2]:
     model = exact(x[:1000], label[:1000], strength)
@@ -86,7 +86,7 @@ def test_accuracy_is_scikit_learns_at_each_strength():
 
 def test_two_classes_have_the_penalty_of_one_difference():
   x, label = blobs(120, 5, 2)
-  fits = linear_probe.fit(x, label, num_classes=2, strengths=[0.01])
+  fits = logistic.fit(x, label, num_classes=2, strengths=[0.01])
   model = exact(x, label, 0.01)
   np.testing.assert_allclose(
     fits.weight_SAD[0, 1] - fits.weight_SAD[0, 0], model.coef_[0], rtol=2e-2
@@ -98,7 +98,7 @@ def test_two_classes_have_the_penalty_of_one_difference():
 
 def test_more_features_than_examples():
   x, label = blobs(30, 50, 3)
-  fits = linear_probe.fit(x, label, num_classes=3, strengths=[0.1])
+  fits = logistic.fit(x, label, num_classes=3, strengths=[0.1])
   model = exact(x, label, 0.1)
   scale = np.abs(model.coef_).max()
   np.testing.assert_allclose(fits.weight_SAD[0], model.coef_, atol=1e-2 * scale)
@@ -108,7 +108,7 @@ def test_more_features_than_examples():
 def test_conditions_of_convergence_hold(rtol):
   x, label = blobs(200, 8, 4)
   strengths = (1e-3, 0.1, 10.0)
-  fits = linear_probe.fit(
+  fits = logistic.fit(
     x, label, num_classes=4, strengths=strengths, tol=1e-3, rtol=rtol
   )
   assert fits.has_converged_S.all()
@@ -124,11 +124,11 @@ def test_conditions_of_convergence_hold(rtol):
 def test_blocks_and_products_do_not_change_fits(monkeypatch):
   x, label = blobs(200, 8, 4)
   kwargs = {"num_classes": 4, "strengths": (1e-2, 1e-1, 1.0, 3.0), "rtol": 1e-4}
-  whole = linear_probe.fit(x, label, **kwargs)
-  monkeypatch.setattr(linear_probe, "_BLOCK_SIZE", 4 * 70)
-  monkeypatch.setattr(linear_probe, "_COLUMNS", 4)
-  monkeypatch.setattr(linear_probe, "_ROTATED", 64)
-  blocked = linear_probe.fit(x, label, **kwargs)
+  whole = logistic.fit(x, label, **kwargs)
+  monkeypatch.setattr(logistic, "_BLOCK_SIZE", 4 * 70)
+  monkeypatch.setattr(logistic, "_COLUMNS", 4)
+  monkeypatch.setattr(logistic, "_ROTATED", 64)
+  blocked = logistic.fit(x, label, **kwargs)
   scale = np.abs(whole.weight_SAD).max()
   np.testing.assert_allclose(
     whole.weight_SAD, blocked.weight_SAD, atol=2e-4 * scale
@@ -137,20 +137,20 @@ def test_blocks_and_products_do_not_change_fits(monkeypatch):
 
 def test_the_order_of_strengths_does_not_matter():
   x, label = blobs(200, 8, 4)
-  up = linear_probe.fit(x, label, num_classes=4, strengths=(0.1, 1.0, 2.0))
-  down = linear_probe.fit(x, label, num_classes=4, strengths=(2.0, 1.0, 0.1))
+  up = logistic.fit(x, label, num_classes=4, strengths=(0.1, 1.0, 2.0))
+  down = logistic.fit(x, label, num_classes=4, strengths=(2.0, 1.0, 0.1))
   np.testing.assert_array_equal(up.weight_SAD, down.weight_SAD[::-1])
-  again = linear_probe.fit(x, label, num_classes=4, strengths=(0.1, 1.0, 2.0))
+  again = logistic.fit(x, label, num_classes=4, strengths=(0.1, 1.0, 2.0))
   np.testing.assert_array_equal(up.weight_SAD, again.weight_SAD)
 
 
 def test_classes_without_examples_are_never_predicted():
   x, label = blobs(200, 8, 4)
   label = np.array([0, 2, 5, 6])[label]
-  fits = linear_probe.fit(x, label, num_classes=8, strengths=[1.0])
+  fits = logistic.fit(x, label, num_classes=8, strengths=[1.0])
   model = exact(x, label, 1.0)
   np.testing.assert_array_equal(
-    linear_probe.predict(fits, x)[0], model.predict(x.astype(np.float64))
+    logistic.predict(fits, x)[0], model.predict(x.astype(np.float64))
   )
   assert np.isneginf(fits.intercept_SA[0, [1, 3, 4, 7]]).all()
   assert not fits.weight_SAD[0, [1, 3, 4, 7]].any()
@@ -158,7 +158,7 @@ def test_classes_without_examples_are_never_predicted():
 
 def test_steps_may_run_out():
   x, label = blobs(200, 8, 4)
-  fits = linear_probe.fit(
+  fits = logistic.fit(
     x, label, num_classes=4, strengths=[1e4], rtol=1e-4, max_steps=3
   )
   assert not fits.has_converged_S.any()
@@ -167,7 +167,7 @@ def test_steps_may_run_out():
 
 def test_one_class_is_refused():
   with pytest.raises(ValueError, match="at least 2 classes; got 4"):
-    linear_probe.fit(np.ones((3, 2)), np.full(3, 4), num_classes=5)
+    logistic.fit(np.ones((3, 2)), np.full(3, 4), num_classes=5)
 
 
 @pytest.mark.parametrize(
@@ -176,12 +176,12 @@ def test_one_class_is_refused():
 def test_bad_strengths_are_refused(strengths, message):
   x, label = blobs(200, 8, 4)
   with pytest.raises(ValueError, match=f"strengths must .*{message}"):
-    linear_probe.fit(x, label, num_classes=4, strengths=strengths)
+    logistic.fit(x, label, num_classes=4, strengths=strengths)
 
 
 def test_features_that_say_nothing_leave_the_shares_of_classes():
   label = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 2])
-  fits = linear_probe.fit(
+  fits = logistic.fit(
     np.ones((10, 3), np.float32), label, num_classes=3, strengths=[1.0]
   )
   assert fits.has_converged_S.all()
@@ -191,13 +191,13 @@ def test_features_that_say_nothing_leave_the_shares_of_classes():
 
 
 @pytest.mark.parametrize(
-  "strengths", [linear_probe.STRENGTHS, linear_probe.GRID[::16], (1.0,), ()]
+  "strengths", [logistic.STRENGTHS, linear_probe.GRID[::16], (1.0,), ()]
 )
 def test_levels_hold_each_strength_once(strengths):
-  levels = list(linear_probe._levels(sorted(strengths)))
+  levels = list(logistic._levels(sorted(strengths)))
   assert sorted(itertools.chain(*levels)) == sorted(strengths)
   # A decade apart, and the last one: 13 of the paper's.
-  if strengths == linear_probe.STRENGTHS:
+  if strengths == logistic.STRENGTHS:
     assert [len(level) for level in levels[:13]] == [1] * 13
     assert len(levels) <= 13 + 4
 

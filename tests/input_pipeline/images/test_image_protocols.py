@@ -148,6 +148,23 @@ def test_fields_are_checked(change, expected):
     dataclasses.replace(CLIP, **change)
 
 
+def test_crop_first_has_pillow_s_filters_alone():
+  with pytest.raises(
+    ValueError, match=r"with resize crop_first; got 'tf_area'"
+  ):
+    dataclasses.replace(LITE, interpolation="tf_area")
+
+
+@pytest.mark.parametrize(
+  "change", [{"interpolation": "tf_bilinear"}, {"resize": "shortest_rounded"}]
+)
+def test_tensorflow_s_steps_are_in_no_file_of_others(change):
+  protocol = dataclasses.replace(CLIP, **change)
+  for write in (image_protocols.to_hf, image_protocols.to_open_clip):
+    with pytest.raises(ValueError, match="clip resizes as TensorFlow does"):
+      write(protocol)
+
+
 @pytest.mark.parametrize("name", image_protocols.PROTOCOLS)
 def test_to_transformers_and_back(name):
   protocol = image_protocols.PROTOCOLS[name]

@@ -182,3 +182,41 @@ def test_curation_reads_no_numbers():
   source = pairs.source("table", "x", caption=("y:number",))
   with pytest.raises(ValueError, match="must be columns of text; got"):
     columns.choose(source, ["image", "y"], "pool", needs_image=False)
+
+
+@pytest.mark.parametrize(
+  ("value", "text"),
+  [
+    ("left  hand ", "=left hand"),
+    ("=", "=="),
+    (True, "=True"),
+    (7.0, "=7"),
+    (1.5, "=1.5"),
+    (None, "="),
+    (float("nan"), "="),
+    (" ", "="),
+  ],
+)
+def test_values_keep_their_position(value, text):
+  source = pairs.source(
+    "table", "x", caption=("y:number", "z:value", "w:value")
+  )
+  names = ["image", "y", "z", "w"]
+  found = columns.choose(source, names, "data.sources.x")
+  assert found.captions == ("y", "z", "w")
+  row = {"y": 3, "z": value, "w": "a"}
+  got = columns.texts(found, row, "en", "row 1")
+  assert got == {"en": ("3", text, "=a")}
+  # A column of that very name is a caption like others.
+  found = columns.choose(source, [*names, "z:value"], "data.sources.x")
+  assert found.captions == ("y", "z:value", "w")
+  with pytest.raises(ValueError, match="must be columns of text; got"):
+    columns.choose(source, names, "pool", needs_image=False)
+
+
+@pytest.mark.parametrize("value", [["a"], {"en": "a"}])
+def test_a_value_is_one_text_or_number(value):
+  source = pairs.source("table", "x", caption=("z:value",))
+  found = columns.choose(source, ["image", "z"], "data.sources.x")
+  with pytest.raises(faults.ExampleError, match="one text or number at z; got"):
+    columns.texts(found, {"z": value}, "en", "row 1")

@@ -217,6 +217,16 @@ def test_a_caption_a_line(tmp_path):
   assert len(record.texts["en"]) == 1
 
 
+def test_values_keep_their_position(tmp_path):
+  data = b'{"a": {"age": 20, "empty": null, "list": ["x"]}}'
+  members = {"1.jpg": b"x", "1.sex": b"m\n", "1.json": data}
+  places = ("json.a.empty:value", "sex:value", "none:value", "json.a.age:value")
+  record = tars.one(tmp_path, members, caption=places)
+  assert record.texts == {"en": ("=", "=m", "=", "=20")}
+  with pytest.raises(faults.ExampleError, match="number at json.a.list; got"):
+    tars.one(tmp_path, members, caption=("json.a.list:value",))
+
+
 def test_numbers_of_an_array(tmp_path):
   file = io.BytesIO()
   np.save(file, np.array([[3, 0], [12, 1]]))

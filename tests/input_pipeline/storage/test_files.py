@@ -1,5 +1,6 @@
 """Files are found, and read by ranges, on disk and through fsspec."""
 
+import importlib
 import os
 import pickle
 import sys
@@ -86,6 +87,9 @@ def test_find_refuses_what_no_package_reads(monkeypatch):
     files.find("", "my.field")
   with pytest.raises(ValueError, match="my.field .*a command, which is never"):
     files.find("pipe:aws s3 cp s3://bucket/0.tar -", "my.field")
+  # fsspec keeps the class of a client that this process has used.
+  classes = importlib.import_module("fsspec.registry")._registry
+  monkeypatch.delitem(classes, "gs", raising=False)
   monkeypatch.setitem(sys.modules, "gcsfs", None)
   with pytest.raises(ModuleNotFoundError, match="my.field.*pip install gcsfs"):
     files.find("gs://bucket/x", "my.field")

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from runtime.storage import bucket_path
-from tests import emulators
+from tests import bucket_emulators as emulators
 
 _NUMBERS = itertools.count()
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from runtime.storage import bucket_path, objects
-from tests import emulators
+from tests import bucket_emulators as emulators
 
 
 def test_a_write_names_the_version_that_it_replaces(folder):

@@ -219,11 +219,6 @@ def test_smooth():
   np.testing.assert_allclose(report_charts.smooth(line, 7), line, atol=1e-12)
 
 
-def test_large_pictures_are_made_smaller():
-  image = np.zeros((512, 512, 3), np.uint8)
-  assert len(report._picture(image)) < 1000
-
-
 def test_the_inputs_of_the_results_are_named(tmp_path):
   made = model_inputs.ModelInputs(
     image_protocols.PROTOCOLS["clip"],

@@ -1,11 +1,12 @@
-"""Write what open_clip, torchvision and transformers make of odd images.
+"""Write what open_clip, transformers and TensorFlow make of odd images.
 
   python -m tests.input_pipeline.images.golden.make_images open_clip
   python -m tests.input_pipeline.images.golden.make_images transformers
+  python -m tests.input_pipeline.images.golden.make_images tensorflow
 
 Each in an environment that has the package (open_clip_torch 3.3.0 with
-torchvision; transformers 5.23.0), as uint8, at a size of 32. Nothing of this
-project runs here.
+torchvision; transformers 5.23.0; tensorflow-cpu 2.21.0), as uint8, at a size of
+32. Nothing of this project runs here.
 """
 
 import pathlib
@@ -99,5 +100,39 @@ def _transformers() -> None:
   )
 
 
+def _tensorflow() -> None:
+  import tensorflow as tf
+
+  # Steps of big_vision's pp/ops_image.py and configs/proj/image_text/common.py.
+  def cut(image, height, width, method):
+    resized = tf.image.resize(image, (height, width), method, antialias=False)
+    pixels = tf.cast(tf.clip_by_value(resized, 0, 255), tf.uint8).numpy()
+    top, left = (height - SIZE) // 2, (width - SIZE) // 2
+    return pixels[top : top + SIZE, left : left + SIZE]
+
+  def small(image):
+    shorter = tf.cast(min(image.shape[:2]), tf.float32)
+    factor = tf.cast(int(SIZE / 0.75), tf.float32) / shorter
+    sides = [
+      int(tf.round(tf.cast(side, tf.float32) * factor))
+      for side in image.shape[:2]
+    ]
+    return cut(image, *sides, "area")
+
+  larger = int(SIZE / 0.875)
+  _save(
+    "tensorflow_images",
+    {
+      "square875": [cut(x, larger, larger, "bilinear") for x in images()],
+      "square": [cut(x, SIZE, SIZE, "bilinear") for x in images()],
+      "aspect75": [small(x) for x in images()],
+    },
+  )
+
+
 if __name__ == "__main__":
-  {"open_clip": _open_clip, "transformers": _transformers}[sys.argv[1]]()
+  {
+    "open_clip": _open_clip,
+    "transformers": _transformers,
+    "tensorflow": _tensorflow,
+  }[sys.argv[1]]()

@@ -1,0 +1,1 @@
+"""Languages, places and demographic terms of captions, for the report."""

@@ -1,0 +1,78 @@
+"""Measures of a set beyond its own figures, by the names of `--measures`.
+
+A measure reads embeddings of the set and returns a record of its own, which
+results.json has under the measure's name: figures, and beside them `intervals`,
+`chance` and `protocol`. Embeddings come from the cache, so that all measures of
+a set embed its images once.
+
+Shape letters beside those of models/layers.py: N examples, A classes, M texts.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from evaluators.measures import measure, probes, robustness, space
+from evaluators.sets import field_set
+from runtime import checks
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+  """A measure by its name.
+
+  Attributes:
+    run: function of a set's embeddings.
+    kinds: kinds of sets that it is defined for.
+    needs_training: whether it reads the training split of the set.
+    changes_images: whether it embeds changed images.
+  """
+
+  run: Callable[[measure.Context], measure.Measured]
+  kinds: tuple[str, ...]
+  needs_training: bool = False
+  changes_images: bool = False
+
+
+_CLASSES = ("classification",)
+_CLASSES_AND_CAPTIONS = ("classification", "retrieval")
+MEASURES: Mapping[str, Measure] = {
+  "linear_probe": Measure(probes.linear_probe, _CLASSES, needs_training=True),
+  "few_shot": Measure(probes.few_shot, _CLASSES, needs_training=True),
+  "knn": Measure(probes.knn, _CLASSES, needs_training=True),
+  "calibration": Measure(space.calibration, _CLASSES),
+  "geometry": Measure(space.geometry, _CLASSES_AND_CAPTIONS),
+  "corruptions": Measure(
+    robustness.corruptions, _CLASSES_AND_CAPTIONS, changes_images=True
+  ),
+  "texts": Measure(robustness.texts, _CLASSES_AND_CAPTIONS),
+}
+
+
+def check(names: Sequence[str], opened: Mapping[str, field_set.FieldSet]):
+  """Raise ValueError where a measure is unknown, or fits no set.
+
+  Args:
+    names: measures that are asked for.
+    opened: sets by name.
+  """
+  with checks.collected():
+    for name in names:
+      if name not in MEASURES:
+        checks.one_of("--measures", name, MEASURES)
+        continue
+      reasons = {key: why_not(name, one) for key, one in opened.items()}
+      if all(reasons.values()):
+        checks.refuse(
+          f"--measures={name} fits none of the sets: "
+          + "; ".join(f"{key}: {reason}" for key, reason in reasons.items())
+        )
+
+
+def why_not(name: str, opened: field_set.FieldSet) -> str:
+  """Return the reason why a measure cannot be taken on a set, or ""."""
+  one = MEASURES[name]
+  if opened.kind not in one.kinds:
+    return f"it is for {' and '.join(one.kinds)}, and the set is {opened.kind}"
+  if one.needs_training and opened.training is None:
+    return "it needs a training split, and the set has none"
+  return ""

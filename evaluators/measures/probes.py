@@ -1,0 +1,163 @@
+"""Classifiers that are trained on features: linear probe, few shots, k-NN."""
+
+from typing import Any
+
+import numpy as np
+
+from evaluators import set_figures
+from evaluators.measures import measure
+from evaluators.metrics import classification, intervals
+from evaluators.probes import examples as examples_lib
+from evaluators.probes import few_shot as few_shot_lib
+from evaluators.probes import linear_probe as linear_probe_lib
+from evaluators.probes import nearest
+
+# Main metric of DataComp's sets whose classes are of different sizes.
+_MEAN_PER_CLASS = "mean_per_class_recall"
+_FEATURES = {
+  measure.EMBEDDING: "embedding, of length 1",
+  measure.TRUNK: "pooled output of the image tower before its projection",
+}
+
+
+def linear_probe(context: measure.Context) -> measure.Measured:
+  """Fit logistic regression as CLIP's A.3: strength searched on a held part."""
+  parts, train, test = _parts(context)
+  task = context.opened.task
+  is_mean = task is not None and task.metric == _MEAN_PER_CLASS
+  fitted = linear_probe_lib.probe(
+    train,
+    test,
+    num_classes=len(context.opened.classes),
+    score_fn=_mean_per_class if is_mean else linear_probe_lib.accuracy,
+  )
+  return _of_predictions(
+    fitted.predicted_N,
+    test,
+    context,
+    facts={
+      "strength": fitted.strength,
+      "num_fits": fitted.num_fits,
+      "not_converged": list(fitted.not_converged),
+      "protocol": parts
+      | {
+        "classifier": "multinomial logistic regression, L2, by L-BFGS in "
+        "float32; C of 97 log-spaced values from 1e-6 to 1e6, searched by "
+        "halves (CLIP, arXiv 2103.00020, A.3), then fitted again on all",
+        "chosen_by": f"{'mean_per_class' if is_mean else 'top_1'} on "
+        f"{fitted.validation}",
+      },
+    },
+  )
+
+
+def few_shot(context: measure.Context) -> measure.Measured:
+  """Classify by a few examples of each class; figures are means over seeds."""
+  parts, train, test = _parts(context)
+  by_method = few_shot_lib.evaluate(
+    train, test, num_classes=len(context.opened.classes)
+  )
+  num = len(test.label_N)
+  record: dict[str, Any] = {
+    "num_examples": num,
+    **by_method,
+    "intervals": {
+      f"{method}/{shots}/top_1": intervals.wilson(
+        round(float(np.asarray(row["top_1"])) * num), num
+      ).tolist()
+      for method, by_shots in by_method.items()
+      for shots, row in by_shots.items()
+    },
+    "chance": {"top_1": 1 / len(context.opened.classes)},
+    "protocol": parts
+    | {
+      "classifier": f"ridge (L2 {few_shot_lib.L2:g}, whitened, bias of 100: "
+      "big_vision's fewshot_lsr), SimpleShot's CL2N (arXiv 1911.04623), "
+      "nearest mean",
+      "seeds": few_shot_lib.NUM_SEEDS,
+      "intervals": "of the test examples, for the mean over seeds; std is that "
+      "over seeds",
+    },
+  }
+  return measure.Measured(record)
+
+
+def knn(context: measure.Context) -> measure.Measured:
+  """Classify by the nearest training examples."""
+  parts, train, test = _parts(context)
+  k = min(nearest.K, len(train.label_N))
+  predicted_N = nearest.classify(
+    train.x_ND,
+    train.label_N,
+    test.x_ND,
+    num_classes=len(context.opened.classes),
+    k=k,
+  )
+  return _of_predictions(
+    predicted_N,
+    test,
+    context,
+    facts={
+      "protocol": parts
+      | {
+        "classifier": f"{k} nearest by cosine similarity, votes "
+        f"exp(similarity / {nearest.TEMPERATURE:g}) (DINO, arXiv 2104.14294)",
+      },
+    },
+  )
+
+
+def _parts(
+  context: measure.Context,
+) -> tuple[dict[str, Any], examples_lib.Examples, examples_lib.Examples]:
+  """Return protocol, training and test examples."""
+  train, test = context.train(), context.test()
+  facts = {
+    "metric_version": set_figures.METRIC_VERSION,
+    "features": _FEATURES[context.features],
+    "train_digest": train.data,
+    "num_train": len(train.examples.keys),
+  }
+  return facts, train.labelled(), test.labelled()
+
+
+def _of_predictions(
+  predicted_N: np.ndarray,
+  test: examples_lib.Examples,
+  context: measure.Context,
+  *,
+  facts: dict[str, Any],
+) -> measure.Measured:
+  """Return figures of predicted classes, with facts beside them."""
+  num_classes = len(context.opened.classes)
+  right_N = predicted_N == test.label_N
+  per_class = classification.per_class(test.label_N, predicted_N, num_classes)
+  record = {
+    "num_examples": len(right_N),
+    "top_1": float(right_N.mean()),
+    "mean_per_class": float(np.nanmean(per_class["recall"])),
+    "intervals": {
+      "top_1": intervals.wilson(int(right_N.sum()), len(right_N)).tolist(),
+      "mean_per_class": intervals.stratified(
+        right_N.astype(float), test.label_N
+      ).tolist(),
+    },
+    "chance": {"top_1": 1 / num_classes, "mean_per_class": 1 / num_classes},
+    **facts,
+  }
+  keys = context.examples.keys
+  return measure.Measured(
+    record,
+    {
+      "top_1": set_figures.Items(keys, right_N),
+      "mean_per_class": set_figures.Items(
+        keys, right_N, stratum_Q=test.label_N
+      ),
+    },
+  )
+
+
+def _mean_per_class(predicted_N: np.ndarray, label_N: np.ndarray) -> float:
+  """Return the mean over classes of the share that is right."""
+  right_N = predicted_N == label_N
+  return float(np.mean([right_N[label_N == x].mean() for x in set(label_N)]))

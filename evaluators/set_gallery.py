@@ -1,0 +1,453 @@
+"""Galleries of sets: examples with their answers, worst and at even distances.
+
+The worst examples of a labelled set are those of the lowest margin: the
+similarity of the right class less that of the best wrong one. Where several
+classes, or images of an item, are right, it is the lowest of the right less the
+best of the wrong.
+
+Shape letters beside those of models/layers.py: N examples, A classes, M texts.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from evaluators import directions, embedding, gallery, set_figures
+from evaluators.metrics import classification, selection
+from evaluators.sets import field_set
+from evaluators.sets import labels as labels_lib
+from evaluators.sets.disk import items as items_lib
+from input_pipeline import evaluation_split
+
+WORST_MARGIN = (
+  "the similarity of the right answer less that of the best wrong one is the"
+  " lowest of all"
+)
+# Classes that an example is shown with.
+_NUM_ANSWERS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+  """Number of entries in the panels of a set.
+
+  Attributes:
+    labelled: examples of a panel of a labelled set, or items.
+    queries: queries of a panel of a retrieval set.
+    answers: answers to a query.
+  """
+
+  labelled: int = 10
+  queries: int = 5
+  answers: int = _NUM_ANSWERS
+
+
+def counts(num_sets: int) -> Counts:
+  """Return counts that keep the page of this many sets under 3 MB.
+
+  >>> counts(40)
+  Counts(labelled=4, queries=1, answers=4)
+  """
+  if num_sets <= 4:
+    return Counts()
+  labelled = min(max(160 // num_sets, 4), 10)
+  return Counts(labelled, max(1, labelled // 3), 4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+  """Images of a set, and names and notes of their rows.
+
+  Attributes:
+    name: name of the set.
+    keys: key of each of N examples.
+    image_fn: function of a row.
+    zimg_NE: embeddings of length 1.
+    note_fn: function of a row that returns a line on it, or "".
+  """
+
+  name: str
+  keys: Sequence[str]
+  image_fn: gallery.ImageFn
+  zimg_NE: np.ndarray
+  note_fn: Callable[[int], str] = lambda row: ""
+
+
+def image(split: evaluation_split.Split, row: int) -> np.ndarray | None:
+  """Return an image as people see it; None where it cannot be read again."""
+  try:
+    return split.image(row)
+  except (OSError, ValueError):  # faults of an example are ValueErrors
+    return None
+
+
+def panels(
+  opened: field_set.FieldSet,
+  examples: embedding.Examples,
+  embed_texts: set_figures.EmbedTexts,
+  *,
+  outcome: set_figures.Outcome,
+  image_fn: gallery.ImageFn,
+  mesh: jax.sharding.Mesh,
+  count: Counts = Counts(),
+) -> list[gallery.Panel]:
+  """Return the panels of a set; none for one of faces, which has tables.
+
+  Args:
+    opened: the set.
+    examples: its embedded images.
+    embed_texts: function of the model.
+    outcome: its figures, with the outcome of each query of a retrieval set.
+    image_fn: function of a row of `examples`.
+    mesh: all devices.
+    count: entries of a panel.
+  """
+  if opened.kind == "faces":
+    return []
+  images = Images(opened.name, examples.keys, image_fn, examples.zimg_NE)
+  if opened.kind == "retrieval":
+    return _retrieval(
+      images, examples, embed_texts, outcome=outcome, mesh=mesh, count=count
+    )
+  if opened.kind == "selection":
+    return _selection(images, opened, embed_texts, count.labelled)
+  labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
+  zclass_AE = set_figures.class_embeddings(
+    opened.prompts(), len(opened.classes), embed_texts
+  )
+  images = dataclasses.replace(images, note_fn=_notes(opened, labels))
+  if labels.label_N is not None:
+    return labelled(
+      images, zclass_AE, opened.classes, labels.label_N, count.labelled
+    )
+  assert labels.targets_NA is not None  # a set of this kind has targets
+  return _multilabel(
+    images, zclass_AE, opened.classes, labels.targets_NA, count.labelled
+  )
+
+
+def labelled(
+  images: Images,
+  zclass_AE: np.ndarray,
+  classes: Sequence[str],
+  label_N: np.ndarray,
+  num_entries: int = 10,
+) -> list[gallery.Panel]:
+  """Return the worst examples of a classification, and a sample.
+
+  Args:
+    images: examples.
+    zclass_AE: embeddings of the classes, of length 1.
+    classes: their names.
+    label_N: class of each example.
+    num_entries: entries of a panel.
+  """
+  label_N = np.asarray(label_N, np.int64)
+  margins: list[np.ndarray] = []
+
+  def blocks() -> Iterator[np.ndarray]:
+    start = 0
+    for score_nA in classification.similarities(images.zimg_NE, zclass_AE):
+      label_n1 = label_N[start : start + len(score_nA), None]
+      start += len(score_nA)
+      own_n = np.take_along_axis(score_nA, label_n1, axis=1)[:, 0]
+      wrong_nA = score_nA.copy()
+      np.put_along_axis(wrong_nA, label_n1, -np.inf, axis=1)
+      margins.append(own_n - wrong_nA.max(axis=1))
+      yield score_nA
+
+  rank_N = classification.judge(blocks(), label_N).rank_N
+  margin_N = np.concatenate(margins)
+  targets = _Targets(zclass_AE, classes, lambda row: label_N[[row]])
+  even, _ = gallery.choose(images.keys, rank_N, num_entries, 0)
+  _, worst = gallery.choose(images.keys, -margin_N, 0, num_entries)
+  return _both(
+    images,
+    [targets.entry(images, x, rank_N[x]) for x in worst],
+    [targets.entry(images, x, rank_N[x]) for x in even],
+    margins=margin_N[worst],
+    num_queries=len(label_N),
+    num_candidates=len(classes),
+  )
+
+
+def _multilabel(
+  images: Images,
+  zclass_AE: np.ndarray,
+  classes: Sequence[str],
+  targets_NA: np.ndarray,
+  num_entries: int,
+) -> list[gallery.Panel]:
+  """Return panels of the images that have a class."""
+  is_asked = targets_NA.any(axis=1) & ~targets_NA.all(axis=1)
+  rows = np.flatnonzero(is_asked).tolist()
+  margin_n, rank_n = np.empty(len(rows)), np.empty(len(rows))
+  for start in range(0, len(rows), 1024):
+    part = rows[start : start + 1024]
+    score_nA = images.zimg_NE[part] @ zclass_AE.T
+    is_in = targets_NA[part]
+    lowest_n = np.where(is_in, score_nA, np.inf).min(axis=1)
+    wrong_nA = np.where(is_in, -np.inf, score_nA)
+    margin_n[start : start + len(part)] = lowest_n - wrong_nA.max(axis=1)
+    rank_n[start : start + len(part)] = 1 + (wrong_nA >= lowest_n[:, None]).sum(
+      axis=1
+    )
+  keys = [images.keys[row] for row in rows]
+  targets = _Targets(
+    zclass_AE, classes, lambda row: np.flatnonzero(targets_NA[row])
+  )
+  even, _ = gallery.choose(keys, rank_n, num_entries, 0)
+  _, worst = gallery.choose(keys, -margin_n, 0, num_entries)
+  return _both(
+    images,
+    [targets.entry(images, rows[x], rank_n[x]) for x in worst],
+    [targets.entry(images, rows[x], rank_n[x]) for x in even],
+    margins=margin_n[worst],
+    num_queries=len(rows),
+    num_candidates=len(classes),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Targets:
+  """Classes, and which of them are right for a row."""
+
+  zclass_AE: np.ndarray
+  classes: Sequence[str]
+  right_fn: Callable[[int], np.ndarray]
+
+  def entry(self, images: Images, row: int, rank: float) -> gallery.Entry:
+    """Return an example with its best classes."""
+    right = self.right_fn(row)
+    score_A = self.zclass_AE @ images.zimg_NE[row]
+    is_right = np.zeros(len(score_A), bool)
+    is_right[right] = True
+    order = np.argsort(-score_A, kind="stable")
+
+    def answer(a: int) -> gallery.Answer:
+      return gallery.Answer(
+        self.classes[a], None, float(score_A[a]), bool(is_right[a])
+      )
+
+    return gallery.Entry(
+      text=", ".join(self.classes[a] for a in right),
+      image_YXC=images.image_fn(row),
+      rank=float(rank),
+      answers=tuple(answer(a) for a in order[:_NUM_ANSWERS]),
+      right=answer(next(a for a in order if is_right[a])),
+      note=images.note_fn(row),
+    )
+
+
+def _retrieval(
+  images: Images,
+  examples: embedding.Examples,
+  embed_texts: set_figures.EmbedTexts,
+  *,
+  outcome: set_figures.Outcome,
+  mesh: jax.sharding.Mesh,
+  count: Counts,
+) -> list[gallery.Panel]:
+  """Return panels in the first language, or English, and in the worst one."""
+  by_language: Mapping[str, dict] = outcome.record.get("languages", {})
+  chosen = [""]
+  if by_language:
+    chosen = ["en" if "en" in by_language else min(by_language)]
+    score = {
+      language: tree[directions.TEXT_TO_IMAGE]["R@1"]
+      for language, tree in by_language.items()
+      if language not in chosen
+    }
+    chosen += [min(score, key=lambda x: (score[x], x))]
+  made = []
+  for language in chosen:
+    code = language or next(iter({x for y in examples.texts for x in y}))
+    here = set_figures.captions(examples, code)
+    prefix = f"{language}/" if language else ""
+    made += gallery.make_panels(
+      images.name,
+      keys=here.image_keys,
+      texts=here.texts,
+      owners=here.owners,
+      image_fn=lambda i, rows=here.rows: images.image_fn(rows[i]),
+      zimg_NE=images.zimg_NE[here.rows],
+      ztxt_ME=_embedded(here.texts, embed_texts),
+      mesh=mesh,
+      num_entries=count.queries,
+      num_answers=count.answers,
+      num_worst=count.queries,
+      rank_Q={
+        # Ranks are halves.
+        name: np.rint(2 / outcome.items[f"{prefix}{name}/MRR"].value_Q) / 2
+        for name in directions.NAMES
+      },
+      language=language,
+    )
+  return made
+
+
+def _selection(
+  images: Images,
+  opened: field_set.FieldSet,
+  embed_texts: set_figures.EmbedTexts,
+  num_entries: int,
+) -> list[gallery.Panel]:
+  listed = items_lib.read(opened.items)
+  texts = list(dict.fromkeys(text for item in listed for text in item["texts"]))
+  ztxt_of = dict(zip(texts, embed_texts(texts), strict=True))
+  row_of = {key: row for row, key in enumerate(images.keys)}
+  sims, right, margins = [], [], []
+  for item in listed:
+    zimg_IE = images.zimg_NE[[row_of[key] for key in item["images"]]]
+    sim_IT = zimg_IE @ np.stack([ztxt_of[text] for text in item["texts"]]).T
+    right_IT = np.zeros(sim_IT.shape, bool)
+    for t, positions in enumerate(item["right"]):
+      right_IT[positions, t] = True
+    sims.append(sim_IT)
+    right.append(right_IT)
+    margins.append(_margin(sim_IT, right_IT))
+  margin_K = np.array(margins)
+  keys = [str(k) for k in range(len(listed))]
+  even, worst = gallery.choose(keys, -margin_K, num_entries, num_entries)
+
+  def answers(item: Mapping[str, Any], k: int) -> list[gallery.Answer]:
+    is_cue = sims[k].shape[1] == 1
+    return [
+      gallery.Answer(
+        item["images"][n] if is_cue else item["texts"][n],
+        images.image_fn(row_of[item["images"][n]]) if is_cue else None,
+        float(sims[k].flat[n]),
+        bool(right[k].flat[n]),
+      )
+      for n in np.argsort(-sims[k].ravel(), kind="stable")
+    ]
+
+  def entry(k: int) -> gallery.Entry:
+    item, (num_images, num_texts) = listed[k], sims[k].shape
+    is_hit = margins[k] > selection.TIE
+    badge = {"badge": "right" if is_hit else "wrong", "rank": 2.0 - is_hit}
+    tag = str(item.get("tag", ""))
+    if min(num_images, num_texts) > 1:
+      pictures = [images.image_fn(row_of[key]) for key in item["images"]]
+      grid = _grid(item["texts"], pictures, sims[k], right[k])
+      nothing = gallery.Answer("", None, 0.0, True)
+      return gallery.Entry(
+        tag, None, answers=(), right=nothing, grid=grid, **badge
+      )
+    listed_answers = answers(item, k)
+    return gallery.Entry(
+      text=item["texts"][0] if num_texts == 1 else tag,
+      image_YXC=images.image_fn(row_of[item["images"][0]])
+      if num_images == 1
+      else None,
+      answers=tuple(listed_answers),
+      right=next(x for x in listed_answers if x.is_right),
+      **badge,
+    )
+
+  form = "texts"
+  if sims[0].shape[1] == 1:
+    form = "images"
+  elif sims[0].shape[0] > 1:
+    form = "grid"
+  return [
+    dataclasses.replace(panel, form=form)
+    for panel in _both(
+      images,
+      [entry(k) for k in worst],
+      [entry(k) for k in even],
+      margins=margin_K[worst],
+      num_queries=len(listed),
+      num_candidates=0,
+      direction="item",
+      order="margin",
+    )
+  ]
+
+
+def _margin(sim_IT: np.ndarray, right_IT: np.ndarray) -> float:
+  """Return the lowest lead of a right pair over a wrong one beside it.
+
+  >>> round(_margin(np.array([[0.3, 0.2], [0.4, 0.5]]), np.eye(2) > 0), 3)
+  -0.1
+  """
+  wrong_IT = np.where(right_IT, -np.inf, sim_IT)
+  rivals_IT = np.maximum(
+    wrong_IT.max(axis=1, keepdims=True), wrong_IT.max(axis=0, keepdims=True)
+  )
+  return float((sim_IT - rivals_IT)[right_IT].min())
+
+
+def _grid(
+  texts: Sequence[str],
+  pictures: Sequence[np.ndarray | None],
+  sim_IT: np.ndarray,
+  right_IT: np.ndarray,
+) -> gallery.Grid:
+  return gallery.Grid(
+    tuple(pictures),
+    tuple(texts),
+    tuple(tuple(map(float, sim_I)) for sim_I in sim_IT.T),
+    tuple(
+      int(right_I.argmax()) if right_I.any() else -1 for right_I in right_IT.T
+    ),
+  )
+
+
+def _both(
+  images: Images,
+  worst: Sequence[gallery.Entry],
+  even: Sequence[gallery.Entry],
+  *,
+  margins: np.ndarray,
+  num_queries: int,
+  num_candidates: int,
+  direction: str = "image_to_class",
+  order: str = "",
+) -> list[gallery.Panel]:
+  """Return a panel of the worst, their margins as badges, and of the sample."""
+  panel = gallery.Panel(
+    split=images.name,
+    direction=direction,
+    num_queries=num_queries,
+    num_candidates=num_candidates,
+    entries=tuple(even),
+    order=order,
+  )
+  marked = tuple(
+    dataclasses.replace(entry, badge=f"margin {margin:+.3f}")
+    for entry, margin in zip(worst, margins, strict=True)
+  )
+  of_worst = dataclasses.replace(
+    panel, entries=marked, worst=WORST_MARGIN, order=""
+  )
+  return [one for one in (panel, of_worst) if one.entries]
+
+
+def _notes(
+  opened: field_set.FieldSet, labels: labels_lib.Labels
+) -> Callable[[int], str]:
+  """Return a function to the groups of an example in words."""
+  groups_NG = labels.groups_NG
+  if groups_NG is None:
+    return lambda row: ""
+  shown = [
+    (g, field.replace("_", " "))
+    for g, field in enumerate(opened.fields)
+    if field in set_figures.GROUP_FIELDS
+  ]
+  return lambda row: ", ".join(
+    f"{field} {groups_NG[row, g]}" for g, field in shown
+  )
+
+
+def _embedded(
+  texts: Sequence[str], embed_texts: set_figures.EmbedTexts
+) -> np.ndarray:
+  """Return the embeddings of texts that may occur twice."""
+  distinct = list(dict.fromkeys(texts))
+  row_of = {text: row for row, text in enumerate(distinct)}
+  return embed_texts(distinct)[[row_of[text] for text in texts]]

@@ -1,0 +1,187 @@
+"""Measures of a set, with what they embed kept in the cache."""
+
+import dataclasses
+import functools
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evaluators import embedding, embedding_cache, set_figures, suite_data
+from evaluators.measures import MEASURES, measure, why_not
+from evaluators.sets import field_set
+from inference import model as model_lib
+from input_pipeline import evaluation_split
+from input_pipeline.images import naflex
+from runtime import checks
+from training import metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Measures:
+  """Measures that are asked for.
+
+  Attributes:
+    names: keys of MEASURES.
+    features: name of measure.FEATURES, for those that train a classifier.
+    frost_textures: folder of the textures of frost, or "".
+  """
+
+  names: Sequence[str] = ()
+  features: str = measure.EMBEDDING
+  frost_textures: str = ""
+
+  @checks.collected()
+  def check(self) -> None:
+    """Raise ValueError, naming the flag, where a value cannot be used."""
+    for name in self.names:
+      checks.one_of("--measures", name, MEASURES)
+    checks.one_of("--features", self.features, measure.FEATURES)
+    trains = any(MEASURES[x].needs_training for x in self.names)
+    if self.features != measure.EMBEDDING and not trains:
+      readers = [x for x, one in MEASURES.items() if one.needs_training]
+      checks.refuse(
+        f"--features={self.features} is for --measures={','.join(readers)}; "
+        f"got --measures={','.join(self.names)}"
+      )
+    if self.frost_textures:
+      if "corruptions" not in self.names:
+        checks.refuse(
+          "--frost_textures is for --measures=corruptions; got --measures="
+          + ",".join(self.names)
+        )
+      if not pathlib.Path(self.frost_textures).is_dir():
+        checks.refuse(
+          "--frost_textures must be a folder of images; got "
+          f"{self.frost_textures!r}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+  """A set whose images are embedded.
+
+  Attributes:
+    opened: the set.
+    split: its examples.
+    embedded: embeddings of all of them.
+    outcome: its own figures.
+  """
+
+  opened: field_set.FieldSet
+  split: evaluation_split.Split
+  embedded: embedding_cache.Embedded
+  outcome: set_figures.Outcome
+
+
+def run(
+  asked: Measures,
+  one: Embedded,
+  cache: embedding_cache.Cache,
+  model: model_lib.Model,
+) -> tuple[dict[str, Any], dict[str, set_figures.Items]]:
+  """Take the measures of a set.
+
+  Returns:
+    records by measure, {"not_run": reason} for one that does not fit the set;
+    and items by "MEASURE/FIGURE".
+  """
+  records: dict[str, Any] = {}
+  items: dict[str, set_figures.Items] = {}
+  context = _context(asked, one, cache, model)
+  for name in asked.names:
+    reason = why_not(name, one.opened)
+    if reason:
+      records[name] = {"not_run": reason}
+      metrics.say(f"{one.opened.name}: {name} is not taken: {reason}")
+      continue
+    measured = MEASURES[name].run(context)
+    records[name] = measured.record
+    items |= {f"{name}/{x}": value for x, value in measured.items.items()}
+  return records, items
+
+
+def _context(
+  asked: Measures,
+  one: Embedded,
+  cache: embedding_cache.Cache,
+  model: model_lib.Model,
+) -> measure.Context:
+  name = one.opened.name
+
+  def images(
+    label: str,
+    split: evaluation_split.Split,
+    opened: field_set.FieldSet,
+    facts: Mapping[str, Any],
+  ) -> embedding_cache.Embedded:
+    if asked.features == measure.TRUNK and "features" in facts:
+      batch_size = cache.embedder.batch_size
+      trunk = dataclasses.replace(
+        cache, embedder=model.make_embedder(batch_size, is_trunk=True)
+      )
+      return trunk.images(label, split, opened.source, facts=facts)
+    return cache.images(label, split, opened.source, facts=facts)
+
+  facts = (
+    {"features": asked.features} if asked.features == measure.TRUNK else {}
+  )
+
+  @functools.cache
+  def train() -> measure.Part:
+    assert one.opened.training is not None  # measures.why_not
+    opened = one.opened.training()
+    mine = one.opened
+    if (opened.classes, opened.values) != (mine.classes, mine.values):
+      alone = sorted({*opened.classes} ^ {*mine.classes})[:3]
+      raise ValueError(
+        f"--sets={name}: the training split has {len(opened.classes)} classes, "
+        f"the set {len(mine.classes)}, and labels do not mean the same: "
+        f"{', '.join(alone) or 'their order'} in one alone; give both the "
+        "classes in a classnames.txt"
+      )
+    split = evaluation_split.open_source(
+      suite_data.source_of(opened),
+      protocol=one.split.protocol,
+      num_threads=one.split.num_threads,
+      cache_dir=cache.folder.parent,
+      name=f"{name} (training split)",
+      section="--sets",
+    )
+    embedded = images(f"{name} train", split, opened, facts)
+    return measure.Part(embedded.examples, opened, embedded.data)
+
+  def test() -> measure.Part:
+    embedded = one.embedded
+    if facts:
+      embedded = images(name, one.split, one.opened, facts)
+    return measure.Part(embedded.examples, one.opened, embedded.data)
+
+  def changed(label: str, change: measure.Change) -> embedding.Examples:
+    split = dataclasses.replace(one.split, change=change)
+    made = images(f"{name}, {label}", split, one.opened, {"change": label})
+    return made.examples
+
+  return measure.Context(
+    opened=one.opened,
+    examples=one.embedded.examples,
+    outcome=one.outcome,
+    embed_texts=cache.texts,
+    mesh=model.mesh,
+    scale=model.scale,
+    features=asked.features,
+    train=train,
+    test=test,
+    changed=changed,
+    image_side=_side(one.split.protocol),
+    frost_textures=pathlib.Path(asked.frost_textures)
+    if asked.frost_textures
+    else None,
+  )
+
+
+def _side(protocol: Any) -> int:
+  """Return the side of the images, or of a square of as many pixels."""
+  if isinstance(protocol, naflex.Protocol):
+    return protocol.patch_size * math.isqrt(protocol.max_num_patches)
+  return protocol.size

@@ -1,0 +1,33 @@
+"""Draw what makes images like texts: heat maps over pictures, and a page."""
+
+from absl import flags as absl_flags
+
+from tasks import flags
+
+_METHOD = absl_flags.DEFINE_string(
+  "method",
+  "windows",
+  "Heat maps: windows (a square greyed out at a time), occlusion (FashionCLIP's"
+  " bands; no heat where the whole image is most alike), or attention"
+  " (gradient-weighted, of transformer towers).",
+)
+FLAGS = (
+  *(flags.INIT_FROM, flags.WORKDIR, flags.IMAGES, flags.TEXTS, _METHOD),
+  *(flags.OUT, flags.BATCH_SIZE, flags.JSON),
+)
+
+
+def run() -> int:
+  """Run --task=explain."""
+  path = flags.model()
+  from inference import explain
+
+  return explain.run(
+    path,
+    images=flags.IMAGES.value,
+    texts=flags.TEXTS.value,
+    method=_METHOD.value,
+    out=flags.out(),
+    batch_size=flags.BATCH_SIZE.value,
+    as_json=flags.JSON.value,
+  )

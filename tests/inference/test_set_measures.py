@@ -1,0 +1,184 @@
+"""Measures of sets by name: figures by hand, kept embeddings, refusals."""
+
+import json
+
+import numpy as np
+import pytest
+
+from evaluators import embedding, measures
+from evaluators.probes import nearest
+from evaluators.robustness import corruptions
+from inference import evaluate_sets, item_files, set_measures
+from inference import model as model_lib
+from models import dual_encoder
+from tests import runs
+from tests.inference import fresh_run, wds_folders
+
+LABELS = (0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 0, 1)
+# The images are those of the test split, and more, with other labels.
+TRAIN = tuple((label + i // 2) % 6 for i, label in enumerate(LABELS * 3))
+CAPTIONS = [[f"{i}{'ab'[k]}" for k in range(1 + i % 2)] for i in range(9)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  """Return a folder with a run of random weights and two sets."""
+  made = tmp_path_factory.mktemp("measures")
+  fresh_run.write(made / "run", runs.make_config({}))
+  wds_folders.classification(made / "wds_beasts", LABELS)
+  wds_folders.classification(made / "wds_beasts", TRAIN, "train")
+  wds_folders.retrieval(made / "wds_views", CAPTIONS)
+  return made
+
+
+def _run(folder, out, asked, sets=("beasts", "views"), cache=None):
+  evaluate_sets.run(
+    str(folder / "run"),
+    suite="",
+    names=[str(folder / f"wds_{name}") for name in sets],
+    data_root="",
+    out=str(out),
+    cache_dir=str(cache or out / "cache"),
+    batch_size=16,
+    num_threads=2,
+    asked=asked,
+  )
+  return json.loads((out / evaluate_sets.RESULTS).read_text())
+
+
+def _images(folder, count):
+  model = model_lib.load(folder / "run")
+  protocol = model.make_inputs().image_protocol
+  data = wds_folders.noise(count)
+  pixels = [protocol.apply(wds_folders.pixels(image)) for image in data]
+  return model, np.stack(pixels)
+
+
+@pytest.mark.parametrize("features", ["embedding", "trunk"])
+def test_neighbours_by_hand(folder, tmp_path, features):
+  asked = set_measures.Measures(["knn"], features)
+  results = _run(folder, tmp_path / "out", asked, sets=["beasts"])
+  model, images = _images(folder, len(TRAIN))
+  if features == "trunk":
+    features_fn = dual_encoder.feature_fn(model.config)
+    x = np.asarray(features_fn(model.params, images))
+    projected = model.params["img"]["projection"]
+    z = x @ np.asarray(projected["kernel"])
+    z += np.asarray(projected.get("bias", 0))
+    np.testing.assert_allclose(
+      z / np.linalg.norm(z, axis=1, keepdims=True),
+      model.make_embedder(16).images(model.params, images),
+      atol=1e-6,
+    )
+  else:
+    x = model.make_embedder(16).images(model.params, images)
+  predicted = nearest.classify(
+    *(x, np.array(TRAIN), x[: len(LABELS)]), num_classes=6
+  )
+  knn = results["beasts"]["knn"]
+  assert knn["top_1"] == np.mean(predicted == np.array(LABELS))
+  low, high = knn["intervals"]["top_1"]
+  assert low <= knn["top_1"] <= high
+  assert knn["protocol"]["num_train"] == len(TRAIN)
+  assert results["beasts"]["top_1"] is not None  # its own figures stay
+
+
+def test_embeddings_are_kept(folder, tmp_path, monkeypatch):
+  asked = set_measures.Measures([*measures.MEASURES])
+  first = _run(folder, tmp_path / "a", asked, cache=tmp_path / "cache")
+  monkeypatch.setattr(
+    embedding.Embedder, "stream", lambda *args, **kwargs: pytest.fail("embeds")
+  )
+  again = _run(folder, tmp_path / "b", asked, cache=tmp_path / "cache")
+  assert again == first
+  beasts, views = first["beasts"], first["views"]
+  for name in measures.MEASURES:
+    assert "not_run" not in beasts[name], name
+    assert beasts[name]["protocol"]["metric_version"]
+  for name in ("linear_probe", "few_shot", "knn", "calibration"):
+    assert "classification" in views[name]["not_run"], name
+  for name in ("geometry", "corruptions", "texts"):
+    assert "not_run" not in views[name], name
+  items = item_files.read(tmp_path / "a" / "items" / "beasts.npz")
+  assert items["knn/top_1"].value_Q.mean() == beasts["knn"]["top_1"]
+  assert "texts/typos/top_1" in items
+
+
+def test_corruptions_by_hand(folder, tmp_path):
+  asked = set_measures.Measures(["corruptions"])
+  results = _run(folder, tmp_path / "out", asked, sets=["views"])
+  record = results["views"]["corruptions"]
+  assert "frost" not in record["text_to_image/R@1"]["by_kind"]
+  assert record["protocol"]["frost"].startswith("left out")
+  model, images = _images(folder, len(CAPTIONS))
+  blurred = np.stack(
+    [
+      corruptions.corrupt(image, "contrast", 3, uid=f"s{row:07d}")
+      for row, image in enumerate(images)
+    ]
+  )
+  embedder = model.make_embedder(16)
+  zimg = embedder.images(model.params, blurred)
+  texts = [text for some in CAPTIONS for text in some]
+  tokens = model.make_inputs().tokenizer(texts)
+  score = zimg @ embedder.texts(model.params, tokens).T
+  owners = [i for i, some in enumerate(CAPTIONS) for _ in some]
+  hits = np.mean([owners[m] == i for i, m in enumerate(score.argmax(axis=1))])
+  by_kind = record["image_to_text/R@1"]["by_kind"]
+  assert by_kind["contrast"][2] == hits
+
+
+def test_geometry_of_captions(folder, tmp_path):
+  asked = set_measures.Measures(["geometry"])
+  results = _run(folder, tmp_path / "out", asked, sets=["views"])
+  model, images = _images(folder, len(CAPTIONS))
+  embedder = model.make_embedder(16)
+  zimg = embedder.images(model.params, images)
+  texts = [text for some in CAPTIONS for text in some]
+  owners = [i for i, some in enumerate(CAPTIONS) for _ in some]
+  ztxt = embedder.texts(model.params, model.make_inputs().tokenizer(texts))
+  geometry = results["views"]["geometry"]
+  gaps = ((zimg[owners] - ztxt) ** 2).sum(axis=1)
+  assert geometry["alignment"] == pytest.approx(gaps.mean(), rel=1e-6)
+  low, high = geometry["intervals"]["modality_gap"]
+  assert low <= geometry["modality_gap"] <= high
+
+
+def test_prompts_that_are_not_changed(folder, tmp_path):
+  """Prompts in lower case stay, and no figure differs from the clean one."""
+  asked = set_measures.Measures(["texts"])
+  record = _run(folder, tmp_path / "out", asked, sets=["beasts"])
+  texts = record["beasts"]["texts"]
+  lower = texts["by_kind"]["lower"]
+  assert lower["num_unchanged"] == texts["num_texts"]
+  assert lower["difference"] == 0
+  assert texts["intervals"]["by_kind/lower/difference"] == [0, 0]
+  assert texts["by_kind"]["upper"]["num_unchanged"] == 0
+  assert texts["clean"]["top_1"] == record["beasts"]["top_1"]
+
+
+@pytest.mark.parametrize(
+  ("asked", "wanted"),
+  [
+    ({"names": ["probe"]}, "--measures must be one of linear_probe"),
+    ({"names": ["knn"], "features": "raw"}, "--features must be one of"),
+    ({"names": ["geometry"], "features": "trunk"}, "--features=trunk is for"),
+    ({"names": ["knn"]}, "--measures=knn fits none of the sets: views"),
+    (
+      {"names": ["texts"], "frost_textures": "nowhere"},
+      "--frost_textures is for",
+    ),
+  ],
+)
+def test_a_measure_that_cannot_be_taken_costs_nothing(
+  folder, tmp_path, asked, wanted
+):
+  with pytest.raises(ValueError, match=wanted):
+    _run(
+      folder,
+      tmp_path / "out",
+      set_measures.Measures(**asked),
+      sets=["views"],
+    )
+  assert not (tmp_path / "out" / evaluate_sets.RESULTS).exists()
+  assert not (tmp_path / "out" / "cache" / "embeddings").exists()

@@ -1,0 +1,181 @@
+"""main.py under a real Slurm: preempted, requeued, a task lost."""
+
+import os
+import pathlib
+import signal
+import stat
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests import programs, runs, slurm
+
+_SLOW = """
+import time
+from training import metrics
+write = metrics.Writer.write
+def slow(self, step, values):
+  write(self, step, values)
+  if step > 10: time.sleep(0.5)
+metrics.Writer.write = slow
+"""
+_ARGS = (
+  "--config=tests/tiny.py",
+  "--config.total_steps=20",
+  "--config.evaluate.sets={}",
+)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+  """Return a cluster of this machine alone."""
+  programs.need(slurm.missing(), "slurm-wlm and munge, as root")
+  # A short path: that of a socket has 108 characters at most.
+  made = slurm.Slurm(tmp_path_factory.mktemp("slurm"))
+  try:
+    made.start()
+    yield made
+  finally:
+    made.stop()
+
+
+@pytest.fixture
+def python(tmp_path):
+  """Return a Python whose runs are slow from step 11 on."""
+  path = tmp_path / "python"
+  run = "runpy.run_path('main.py', run_name='__main__')"
+  code = f"import runpy, sys\n{_SLOW}\nsys.argv = sys.argv[1:]\n{run}"
+  (tmp_path / "slow.py").write_text(
+    f"import sys\nsys.path.insert(0, {str(runs.ROOT)!r})\n{code}"
+  )
+  path.write_text(f'#!/bin/sh\nexec {sys.executable} {tmp_path}/slow.py "$@"\n')
+  path.chmod(path.stat().st_mode | stat.S_IXUSR)
+  return path
+
+
+def _submit(cluster, runner, workdir, python, *args):
+  return cluster.submit(
+    *("--ntasks=2", "--partition=low", f"--output={workdir}.log"),
+    *("launch/slurm.sbatch", *_ARGS, f"--workdir={workdir}"),
+    *(f"--config.data.cache_dir={runner.cache_dir}", *args),
+    env={
+      "PYTHON": str(python),
+      "JAX_PLATFORMS": "cpu",
+      "JAX_NUM_CPU_DEVICES": "2",
+      "XLA_FLAGS": "--xla_backend_optimization_level=0 "
+      + runs.FAST_COMPILATION,
+    },
+    cwd=str(runs.ROOT),
+  )
+
+
+def _until_step(workdir, step):
+  deadline = time.monotonic() + 240
+  while runs.last_step(workdir) < step:
+    log = workdir.with_name(f"{workdir.name}.log")
+    assert time.monotonic() < deadline, log.read_text() if log.exists() else ""
+    time.sleep(0.05)
+
+
+def _wait(condition, workdir):
+  deadline = time.monotonic() + 240
+  while not condition():
+    assert time.monotonic() < deadline, _log(workdir)
+    time.sleep(0.1)
+
+
+def _wait_started(cluster, job, condition, workdir):
+  """Wait, and let a requeued job start, which Slurm holds for two minutes."""
+
+  def holds():
+    if condition():
+      return True
+    if cluster.state(job) == "PENDING":
+      cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")
+    return False
+
+  _wait(holds, workdir)
+
+
+def _completed(cluster, job, workdir):
+  ends = ("COMPLETED", "FAILED", "CANCELLED")
+  _wait_started(cluster, job, lambda: cluster.state(job) in ends, workdir)
+  assert cluster.state(job) == "COMPLETED", _log(workdir)
+
+
+def _assert_equal(arrays, expected):
+  assert arrays.keys() == expected.keys()
+  for name, array in expected.items():
+    np.testing.assert_array_equal(arrays[name], array, err_msg=name)
+
+
+def _tasks(job, process):
+  """Return the ids of a job's processes of main.py with this index."""
+  wanted = {f"SLURM_JOB_ID={job}", f"SLURM_PROCID={process}"}
+  kept = []
+  for folder in pathlib.Path("/proc").iterdir():
+    try:
+      env = {*(folder / "environ").read_text().split("\0")}
+      command = (folder / "cmdline").read_text()
+    except OSError:
+      continue
+    if wanted <= env and "slow.py" in command:
+      kept.append(int(folder.name))
+  return kept
+
+
+def _log(workdir):
+  return workdir.with_name(f"{workdir.name}.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(runner, tmp_path_factory):
+  """Return the parameters of the same run outside Slurm."""
+  workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+  for process in runner.start_cluster(workdir, 2, *_ARGS[1:]):
+    result = runs.finish(process)
+    assert result.code == 0, result.stderr
+  return runs.saved_arrays(workdir, runner.cache_dir)
+
+
+@pytest.mark.slow
+def test_preempted_and_requeued(cluster, runner, undisturbed, python, tmp_path):
+  workdir = tmp_path / "run"
+  job = _submit(cluster, runner, workdir, python)
+  _until_step(workdir, 11)
+  high = cluster.submit(
+    *("--ntasks=2", "--partition=high", "--wrap=sleep 1"),
+    f"--output={tmp_path}/high.log",
+    env={},
+    cwd=str(tmp_path),
+  )
+  cluster.wait_for(high, "COMPLETED")
+  assert cluster.fact(job, "Restarts") == "1", _log(workdir)
+  _completed(cluster, job, workdir)
+  log = _log(workdir)
+  assert "SIGTERM: saved step 1" in log
+  assert "Resuming from the checkpoint of step 1" in log
+  _assert_equal(runs.saved_arrays(workdir, runner.cache_dir), undisturbed)
+
+
+@pytest.mark.slow
+def test_warned_and_a_task_lost(cluster, runner, undisturbed, python, tmp_path):
+  """SIGUSR1, as before the end of --time; then a task of the step is killed."""
+  workdir = tmp_path / "run"
+  job = _submit(cluster, runner, workdir, python)
+  _until_step(workdir, 11)
+  cluster.call("scancel", "--signal=USR1", job)
+  _wait(lambda: cluster.fact(job, "Restarts") == "1", workdir)
+  _wait_started(cluster, job, lambda: "Resuming from" in _log(workdir), workdir)
+  step = runs.last_step(workdir)
+  _until_step(workdir, step + 1)
+  (lost,) = _tasks(job, process=1)
+  os.kill(lost, signal.SIGKILL)
+  _wait(lambda: cluster.fact(job, "Restarts") == "2", workdir)
+  _completed(cluster, job, workdir)
+  log = _log(workdir)
+  assert "SIGUSR1: saved step 1" in log
+  assert "error: process 1 of 2 ended" in log
+  _assert_equal(runs.saved_arrays(workdir, runner.cache_dir), undisturbed)
