@@ -65,6 +65,7 @@ def test_two_owners_are_refused_and_the_message_names_the_first(folder):
     pass
 
 
+@pytest.mark.slow
 def test_an_owner_of_another_machine_that_renews_is_alive(folder, short):
   with unfinished.claim(folder, "--workdir=W"):
     start = time.monotonic()

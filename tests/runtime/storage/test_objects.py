@@ -101,10 +101,10 @@ def test_an_error_of_the_store_is_tried_again(folder, proxy):
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["silent", "503", "closed"])
 def test_a_bucket_that_vanishes_is_given_up(folder, proxy, monkeypatch, mode):
-  monkeypatch.setattr(objects, "TRY_SECONDS", 0.5)
-  monkeypatch.setattr(objects, "WAITS", (0.1,))
   url = str(folder / "a")
   objects.replace(url, b"1")
+  monkeypatch.setattr(objects, "TRY_SECONDS", 0.5)
+  monkeypatch.setattr(objects, "WAITS", (0.1,))
   if mode == "closed":
     proxy.close()
   else:
