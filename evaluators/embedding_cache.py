@@ -28,10 +28,10 @@ import numpy as np
 from evaluators import embedding, text_batches
 from input_pipeline import evaluation_split, model_inputs
 from input_pipeline.sources import record as record_lib
-from input_pipeline.storage import folders, remote
+from input_pipeline.storage import folders
 from models import dual_encoder
 from runtime import cluster, long_work, progress
-from runtime.storage import strict_json, whole_files
+from runtime.storage import remote, strict_json, whole_files
 
 # Increased when embeddings of equal inputs change, or a part's layout does.
 VERSION = 2

@@ -14,6 +14,7 @@ from input_pipeline import model_inputs, published_inputs, tokenizers
 from models import dual_encoder
 from models.pretrained import families, loading, opening
 from runtime import mesh as mesh_lib
+from runtime.storage import bucket_path
 from training import checkpointing
 from training import config as config_lib
 from training.run import run_inputs, workdir
@@ -50,7 +51,7 @@ class Model:
   @property
   def folder(self) -> pathlib.Path:
     """Folder of the model's files."""
-    path = pathlib.Path(self.path)
+    path = bucket_path.make(self.path)
     return path if path.is_dir() else path.parent
 
   @property
@@ -103,9 +104,9 @@ def load(path: str | pathlib.Path) -> Model:
     FileNotFoundError, ValueError: no model that can be read is there.
     workdir.WorkdirError: the run has no checkpoint.
   """
-  if workdir.is_run(pathlib.Path(path)):
-    return load_run(pathlib.Path(path))[1]
-  if workdir.has_config(pathlib.Path(path)):
+  if workdir.is_run(bucket_path.make(path)):
+    return load_run(bucket_path.make(path))[1]
+  if workdir.has_config(bucket_path.make(path)):
     raise workdir.WorkdirError(
       f"{path} is the folder of a run without its {workdir.CHECKPOINTS}/"
     )

@@ -117,7 +117,7 @@ class Ledger:
     self._written: set[tuple[int, int]] = set()
     self._num_lines: collections.Counter[str] = collections.Counter()
     self._totals: list[Totals] = []
-    self._file: jsonl.Writer | None = None
+    self._file: jsonl.Writer | jsonl.BucketWriter | None = None
     self._folder = folder
     self._is_first = process_index == 0
     # (position, attempt) -> transient fault of an earlier run, to be repeated.
@@ -126,7 +126,7 @@ class Ledger:
       return
     suffix = f".{process_index}" if process_index else ""
     own = folder / f"{_NAME}{suffix}.jsonl"
-    self._file = jsonl.Writer(own)
+    self._file = jsonl.writer(own)
     for path in folder.glob(f"{_NAME}*.jsonl"):
       for line in jsonl.read(path):
         self._read(line, is_own=path == own)

@@ -42,6 +42,4 @@ def run() -> int:
     )
   from inference.evaluation import compare
 
-  return compare.run(
-    *_RESULTS.value, out=flags.OUT.value, as_json=flags.JSON.value
-  )
+  return compare.run(*_RESULTS.value, out=flags.out(), as_json=flags.JSON.value)

@@ -22,7 +22,7 @@ def run() -> int:
     path,
     images=flags.IMAGES.value,
     texts=flags.TEXTS.value,
-    out=flags.OUT.value,
+    out=flags.out(),
     batch_size=flags.BATCH_SIZE.value,
     as_json=flags.JSON.value,
   )

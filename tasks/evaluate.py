@@ -1,7 +1,5 @@
 """Evaluate a model on a config's sets, or on sets of the field by name."""
 
-import pathlib
-
 from absl import app
 from absl import flags as absl_flags
 
@@ -96,7 +94,7 @@ def _evaluate() -> int:
     )
   out = flags.OUT.value
   if not out and flags.WORKDIR.value:
-    out = str(pathlib.Path(flags.WORKDIR.value) / "evaluation")
+    out = str(flags.workdir() / "evaluation")
   return evaluate_sets.run(
     path,
     suite=_SUITE.value,

@@ -27,7 +27,7 @@ def run() -> int:
     images=flags.IMAGES.value,
     texts=flags.TEXTS.value,
     method=_METHOD.value,
-    out=flags.OUT.value,
+    out=flags.out(),
     batch_size=flags.BATCH_SIZE.value,
     as_json=flags.JSON.value,
   )

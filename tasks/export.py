@@ -15,6 +15,4 @@ def run() -> int:
   path = flags.model()
   from inference import export
 
-  return export.run(
-    path, _FORMAT.value, flags.OUT.value, as_json=flags.JSON.value
-  )
+  return export.run(path, _FORMAT.value, flags.out(), as_json=flags.JSON.value)

@@ -15,7 +15,9 @@ CONFIG = config_flags.DEFINE_config_file(
   " are changed by --config.FIELD=VALUE.",
   lock_config=True,
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Folder of the run; gs://BUCKET/PATH, s3://BUCKET/PATH too."
+)
 OUT = flags.DEFINE_string(
   "out",
   "",
@@ -62,6 +64,8 @@ DRY_RUN = flags.DEFINE_bool(
   "dry_run", False, "Show what would be run, and run nothing."
 )
 
+# Beginnings of paths in a bucket; runtime/storage reads them.
+_BUCKETS = ("gs://", "s3://")
 _SETS = (
   "is gone: --config.evaluate.sets={} evaluates nothing, and a config file"
   " names its sets as configs/evaluate/emoji.py does"
@@ -130,7 +134,27 @@ def workdir() -> pathlib.Path:
   """Return --workdir; UsageError where it is missing."""
   if not WORKDIR.value:
     raise app.UsageError("--workdir is missing: --workdir=runs/NAME")
-  return pathlib.Path(WORKDIR.value)
+  return _checked("workdir", WORKDIR.value)
+
+
+def local_workdir() -> pathlib.Path:
+  """Return --workdir of a task that cannot write to a bucket."""
+  _refuse_bucket("workdir", WORKDIR.value or "")
+  return workdir()
+
+
+def out() -> str:
+  """Return --out of a task that cannot write to a bucket."""
+  _refuse_bucket("out", OUT.value)
+  return OUT.value
+
+
+def _refuse_bucket(flag: str, path: str) -> None:
+  if path.lower().startswith(_BUCKETS):
+    raise app.UsageError(
+      f"--{flag}={path} must be a folder on a disk: this task cannot write to a"
+      " bucket yet"
+    )
 
 
 def model() -> str:
@@ -141,7 +165,20 @@ def model() -> str:
       "give the model: --init_from=PATH of a published one, or --workdir=RUN"
       " of a run (one of both)"
     )
+  if run:
+    _checked("workdir", run)
+  elif published.lower().startswith(_BUCKETS):
+    _checked("init_from", published)
   return published or run
+
+
+def _checked(flag: str, path: str) -> pathlib.Path:
+  """Return the path of a flag's folder; raise where its bucket is not there."""
+  from runtime.storage import bucket_path
+
+  folder = bucket_path.make(path)
+  bucket_path.check(folder, f"--{flag}={path}")
+  return folder
 
 
 def num_workers() -> int:

@@ -36,5 +36,6 @@ def run() -> int:
 def _page() -> pathlib.Path:
   """Return --out, by default a file in --workdir or the current folder."""
   if flags.OUT.value:
-    return pathlib.Path(flags.OUT.value)
-  return pathlib.Path(flags.WORKDIR.value or ".") / "inspect-data.html"
+    return pathlib.Path(flags.out())
+  folder = flags.workdir() if flags.WORKDIR.value else pathlib.Path()
+  return folder / "inspect-data.html"

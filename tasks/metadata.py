@@ -12,7 +12,7 @@ def run() -> int:
 
   return build.run(
     metadata_config.checked(values),
-    flags.OUT.value,
+    flags.out(),
     engine=flags.ENGINE.value,
     num_workers=flags.num_workers(),
     as_json=flags.JSON.value,

@@ -1,7 +1,5 @@
 """Compile a config's training step for devices that are not there."""
 
-import pathlib
-
 from absl import flags as absl_flags
 
 from tasks import flags
@@ -24,5 +22,5 @@ def run() -> int:
   from training.plan import plan
 
   config = flags.needed_config(lambda config: plan.check(config, slices))
-  folder = pathlib.Path(flags.WORKDIR.value) if flags.WORKDIR.value else None
+  folder = flags.workdir() if flags.WORKDIR.value else None
   return plan.run(config, slices, folder, as_json=flags.JSON.value)

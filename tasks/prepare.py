@@ -27,7 +27,7 @@ def run() -> int:
 
   return conversion.run(
     config.data,
-    flags.OUT.value,
+    flags.out(),
     num_workers=flags.num_workers(),
     shard_examples=_SHARD_EXAMPLES.value,
     decode=_DECODE.value,

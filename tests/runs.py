@@ -17,6 +17,7 @@ import numpy as np
 
 from input_pipeline import loader
 from runtime import mesh as mesh_lib
+from runtime.storage import segments
 from tests import tiny
 from training import checkpointing, train_state, train_step
 from training import config as config_lib
@@ -70,7 +71,7 @@ class Runner:
 
   def start(
     self,
-    workdir: pathlib.Path | None,
+    workdir: pathlib.Path | str | None,
     *args: str,
     config: str | None = "tests/tiny.py",
     env: Mapping[str, str] | None = None,
@@ -192,7 +193,7 @@ def train_lines(workdir: pathlib.Path) -> list[str]:
 def last_step(workdir: pathlib.Path) -> int:
   """Return the last whole line's step in metrics.jsonl, 0 without any."""
   try:
-    text = (workdir / "metrics.jsonl").read_text()
+    text = segments.read(workdir / "metrics.jsonl").decode()
   except FileNotFoundError:
     return 0
   lines = text[: text.rfind("\n") + 1].splitlines()

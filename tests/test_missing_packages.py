@@ -34,12 +34,19 @@ from input_pipeline.sources import emoji, tfds
 from input_pipeline.storage import files
 from models.pretrained import hub
 from runtime import failures
+from runtime.storage import bucket_path
 
 said = {}
 for name, call in {
   "tfds": lambda: tfds._tfds(),
   "gs": lambda: files.find("gs://bucket/*.tar", "data.sources.main.path"),
   "s3": lambda: files.find("s3://bucket/*.tar", "data.sources.main.path"),
+  "workdir_gs": lambda: bucket_path.check(
+    bucket_path.make("gs://bucket/run"), "--workdir=gs://bucket/run"
+  ),
+  "workdir_s3": lambda: bucket_path.check(
+    bucket_path.make("s3://bucket/run"), "--workdir=s3://bucket/run"
+  ),
   "https": lambda: files.find("https://host/a.tar", "data.sources.main.path"),
   "abfs": lambda: files.find("abfs://bucket/*.tar", "data.sources.main.path"),
   "ray": lambda: engines.make("ray", 1),
@@ -56,6 +63,9 @@ for name, call in {
     said[name] = failures.describe(error)
 print(json.dumps(said))
 """
+
+
+_REMOTE = "pip install -r requirements-remote.txt"
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +87,10 @@ def said():
     ("tfds", "tensorflow-datasets", "pip install -r requirements-tfds.txt"),
     ("gs", "gcsfs", "pip install -r requirements-remote.txt"),
     ("s3", "s3fs", "pip install -r requirements-remote.txt"),
+    *(
+      (f"workdir_{scheme}", f"--workdir={scheme}://bucket/run: ", _REMOTE)
+      for scheme in ("gs", "s3")
+    ),
     ("https", "aiohttp", "pip install -r requirements.txt"),
     ("ray", "'ray'", "pip install -r requirements-curation.txt"),
     ("wordfreq", "wordfreq", "pip install -r requirements-curation.txt"),

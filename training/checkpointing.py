@@ -2,16 +2,20 @@
 
 A checkpoint is one step's folder with the train state and the position of the
 data iterator. Orbax writes it beside its final name and renames it, so a run
-killed while saving leaves no folder that looks finished. Orbax does not detect
+killed while saving leaves no folder that looks finished. In a bucket, an object
+that is written last says that it is: Orbax itself writes to gs://. It cannot
+write to s3://, so that a checkpoint is staged on the disk, and uploaded while
+training goes on (committed.py). Orbax does not detect
 a file that changed afterwards: each checkpoint therefore has a digest of its
 arrays' bits, which is the same on every mesh, and a checkpoint that does not
 match its digest is not used.
 """
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import glob
-import hashlib
 import json
 import logging as python_logging
 import pathlib
@@ -19,25 +23,19 @@ import shutil
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import optax
 from absl import logging
+from etils import epath
 from etils.epath import gpath
 from orbax.checkpoint import v1 as ocp
 
-from models import batch_norm
 from runtime import checks, cluster, failures, marks
-from training import train_state
+from runtime.storage import bucket_path, committed, objects
+from training import saved_trees, train_state
 
-# Folders of a checkpoint. Parameters have their own, so that inference reads no
-# other.
-_PARAMS = "params"
-_OPTIMIZER = "optimizer"
-_EMA = "ema"
+# Folder of the iterator's position, beside those of saved_trees.
 _DATA = "data"
 _POSITION = "position.json"
 # Folder that unreadable checkpoints are moved to, where Orbax ignores them.
@@ -83,21 +81,61 @@ class Checkpointer:
       )
     _silence_orbax()
     self._folder = folder
+    self._keep = keep
+    self._stack = contextlib.ExitStack()
+    # Bucket that steps are staged for, None where Orbax writes to the folder.
+    self._bucket: bucket_path.BucketPath | None = None
+    self._pool = concurrent.futures.ThreadPoolExecutor(1)
+    self._upload: concurrent.futures.Future[None] | None = None
     policies: Any = ocp.training.preservation_policies
+    policy = policies.PreserveAll() if keep is None else policies.LatestN(keep)
+    if isinstance(folder, bucket_path.BucketPath):
+      if bucket_path.is_staged(folder):
+        self._bucket = folder
+        self._local = self._stage()
+        policy = policies.PreserveAll()  # `_finish` deletes
+        path: Any = _LiteralPath(self._local)
+      else:
+        path = epath.Path(str(folder))
+    else:
+      path = _LiteralPath(folder.absolute())
     self._orbax = ocp.training.Checkpointer(
-      _LiteralPath(folder.absolute()),
+      path,
       save_decision_policy=_AlwaysSave(),
-      preservation_policy=(
-        policies.PreserveAll() if keep is None else policies.LatestN(keep)
-      ),
+      preservation_policy=policy,
       cleanup_tmp_directories=keep is not None,
     )
 
+  def _stage(self) -> pathlib.Path:
+    """Return a folder on the disk that all processes share."""
+    local = cluster.on_first(
+      lambda: str(self._stack.enter_context(committed.staging()))
+    )
+
+    def check() -> None:
+      if not pathlib.Path(local).is_dir():
+        raise CheckpointError(
+          f"{self._folder}: checkpoints in s3:// are staged on one machine's"
+          " disk, which all processes of a run must share; take gs://, a disk"
+          " that all machines share, or one machine"
+        )
+
+    cluster.together(check)
+    bucket = self._bucket
+    if bucket is not None and self._keep is not None:
+      cluster.on_first(lambda: committed.delete_unfinished(bucket))
+    return pathlib.Path(local)
+
   def steps(self) -> list[int]:
     """Return the steps that have a finished checkpoint, oldest first."""
-    return cluster.on_first(
-      lambda: sorted(saved.step for saved in self._orbax.checkpoints)
-    )
+    return cluster.on_first(self._steps)
+
+  def _steps(self) -> list[int]:
+    if self._bucket is not None:
+      return sorted(
+        int(name) for name in committed.names(self._bucket) if name.isdecimal()
+      )
+    return sorted(saved.step for saved in self._orbax.checkpoints)
 
   def save(
     self, state: train_state.TrainState, iterator: Any, step: int
@@ -113,23 +151,59 @@ class Checkpointer:
       OSError: this save, or the one before, could not be written.
     """
     self.wait()
-    arrays = _arrays(state)
+    arrays = saved_trees.arrays_of(state)
     digests: dict[str, Any] = {
-      name: _digest(tree) for name, tree in arrays.items()
+      name: saved_trees.digest(tree) for name, tree in arrays.items()
     }
-    self._orbax.save_checkpointables_async(
-      step,
-      arrays | {_DATA: _Position(iterator)},
-      custom_metadata=digests | {_DATA: _position(iterator)},
-    )
+    with self._named():
+      self._orbax.save_checkpointables_async(
+        step,
+        arrays | {_DATA: _Position(iterator)},
+        custom_metadata=digests | {_DATA: _position(iterator)},
+      )
+    if self._bucket is not None:
+      self._upload = self._pool.submit(self._finish, self._bucket, step)
+
+  def _finish(self, bucket: bucket_path.BucketPath, step: int) -> None:
+    """Wait for Orbax, and move a step from the disk to the bucket."""
+    self._orbax.wait()
+    if not cluster.is_first():
+      return
+    local = self._local / str(step)
+    committed.upload(local, bucket / str(step))
+    shutil.rmtree(local, ignore_errors=True)
+    assert self._keep is not None, "a reader saves nothing"
+    for old in self._steps()[: -self._keep]:
+      committed.delete(bucket / str(old))
 
   def wait(self) -> None:
     """Block until the last save is finished.
 
     Raises:
       OSError: the save could not be written.
+      CheckpointError: the same in a bucket.
     """
-    self._orbax.wait()
+    with self._named():
+      if self._upload is not None:
+        upload, self._upload = self._upload, None
+        upload.result()
+      else:
+        self._orbax.wait()
+
+  @contextlib.contextmanager
+  def _named(self) -> Iterator[None]:
+    """Name the bucket in errors of Orbax, whose layers each have their own."""
+    try:
+      yield
+    except failures.RunError:
+      raise
+    except Exception as error:
+      if not isinstance(self._folder, bucket_path.BucketPath):
+        raise
+      raise CheckpointError(
+        f"no checkpoint could be saved in {self._folder}: {_reason(error)};"
+        " earlier ones are whole, and the same command goes on from the last"
+      ) from error
 
   def restore(
     self, abstract: train_state.TrainState, iterator: Any
@@ -153,7 +227,7 @@ class Checkpointer:
 
     def load(step: int) -> dict[str, Any]:
       iterator.set_state(start)
-      wanted = _arrays(abstract) | {_DATA: _Position(iterator)}
+      wanted = saved_trees.arrays_of(abstract) | {_DATA: _Position(iterator)}
       loaded = self._load(step, wanted)
       expected = self._metadata(step)[_DATA]
       cluster.together(lambda: _check_position(iterator, expected))
@@ -165,7 +239,7 @@ class Checkpointer:
     step, loaded = newest
     for newer in [s for s in self.steps() if s > step]:
       self._reject(newer)
-    return _state(loaded)
+    return saved_trees.state_of(loaded)
 
   def restore_params(self, abstract_params: Any) -> tuple[int, Any] | None:
     """Return the newest step with whole parameters, and these; else None.
@@ -177,9 +251,11 @@ class Checkpointer:
       CheckpointError: there are checkpoints, but none can be used.
     """
     newest = self._newest(
-      lambda step: self._load(step, {_PARAMS: abstract_params})
+      lambda step: self._load(step, {saved_trees.PARAMS: abstract_params})
     )
-    return None if newest is None else (newest[0], newest[1][_PARAMS])
+    return (
+      None if newest is None else (newest[0], newest[1][saved_trees.PARAMS])
+    )
 
   def _newest(self, load: Callable[[int], Any]) -> tuple[int, Any] | None:
     """Return the newest step that `load` does not raise for, and its result."""
@@ -187,13 +263,16 @@ class Checkpointer:
     for step in reversed(self.steps()):
       try:
         return step, load(step)
+      except objects.BucketError:
+        raise
       except Exception as error:  # Orbax raises exceptions of all its layers
-        while error.__cause__ is not None:
-          error = error.__cause__
-        lines = str(error).strip().splitlines() or [""]
-        reason = f"{type(error).__name__}: {lines[0][:150]}"
+        # A bucket that does not answer says nothing about its checkpoints.
+        bucket_path.check(self._folder, f"{self._folder}")
+        reason = _reason(error)
         failures.append(f"step {step} ({reason})")
         logging.error("Checkpoint of step %d is not usable: %s", step, reason)
+      finally:
+        self._discard(step)
     if failures:
       raise CheckpointError(
         f"No checkpoint in {self._folder} can be read: {'; '.join(failures)}."
@@ -202,15 +281,35 @@ class Checkpointer:
     return None
 
   def _load(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
+    self._fetch(step, wanted)
     loaded = cluster.together(
       lambda: self._orbax.load_checkpointables(step, wanted)
     )
     for name, expected in self._metadata(step).items():
       if name in loaded and name != _DATA:
-        got = _digest(loaded[name])
+        got = saved_trees.digest(loaded[name])
         if got != expected:
           raise ValueError(f"{name} has digest {got}, expected {expected}")
     return loaded
+
+  def _fetch(self, step: int, wanted: Collection[str]) -> None:
+    """Copy what is read of a step from the bucket to the disk."""
+    bucket = self._bucket
+    if bucket is None:
+      return
+    cluster.on_first(
+      lambda: committed.download(
+        bucket / str(step), self._local / str(step), wanted
+      )
+    )
+    self._orbax.reload()
+
+  def _discard(self, step: int) -> None:
+    """Delete the copy of a step on the disk."""
+    if self._bucket is not None:
+      local = self._local / str(step)
+      cluster.on_first(lambda: shutil.rmtree(local, ignore_errors=True))
+      self._orbax.reload()
 
   def _metadata(self, step: int) -> dict[str, Any]:
     digests = cluster.together(
@@ -222,6 +321,10 @@ class Checkpointer:
 
   def _reject(self, step: int) -> None:
     def move() -> None:
+      if isinstance(self._folder, bucket_path.BucketPath):
+        target = self._folder.parent / _REJECTED / str(step)
+        committed.move(self._folder / str(step), target)
+        return
       rejected = self._folder.parent / _REJECTED
       rejected.mkdir(exist_ok=True)
       target = rejected / str(step)
@@ -233,7 +336,12 @@ class Checkpointer:
 
   def close(self) -> None:
     """Wait for saves and release Orbax's resources."""
-    self._orbax.close()
+    try:
+      self._pool.shutdown()
+      with self._named():
+        self._orbax.close()
+    finally:
+      self._stack.close()
 
 
 def restore_params(
@@ -301,52 +409,6 @@ class _Position:
     return read()
 
 
-def _arrays(state: train_state.TrainState) -> dict[str, Any]:
-  """Return the trees of a checkpoint, by the folder that each is saved in."""
-  # Statistics are saved with the parameters, as inference reads that folder
-  # alone. Orbax wants the optimizer's state in the form that it had when they
-  # were parameters: with a gap in the place of each.
-  gaps = jax.tree.map(lambda _: optax.MaskedNode(), state.stats)
-  opt_state = _map_moments(
-    lambda tree: batch_norm.join(tree, gaps), state.opt_state, state.params
-  )
-  arrays = {
-    _PARAMS: state.variables,
-    _OPTIMIZER: {"step": state.step, "opt_state": opt_state},
-  }
-  return arrays | ({_EMA: state.ema} if state.ema else {})
-
-
-def _state(arrays: dict[str, Any]) -> train_state.TrainState:
-  """Return the state of `_arrays`."""
-  params, stats = batch_norm.split(arrays[_PARAMS])
-  optimizer = arrays[_OPTIMIZER]
-  return train_state.TrainState(
-    step=optimizer["step"],
-    params=params,
-    opt_state=_map_moments(
-      lambda tree: batch_norm.split(tree)[0], optimizer["opt_state"], params
-    ),
-    stats=stats,
-    ema=arrays.get(_EMA, {}),
-  )
-
-
-def _map_moments(
-  fn: Callable[[Any], Any], opt_state: Any, params: dict[str, Any]
-) -> Any:
-  """Return `opt_state` with fn(tree) for each tree that is like `params`."""
-
-  def is_like_params(tree: Any) -> bool:
-    return isinstance(tree, dict) and tree.keys() == params.keys()
-
-  return jax.tree.map(
-    lambda x: fn(x) if is_like_params(x) else x,
-    opt_state,
-    is_leaf=is_like_params,
-  )
-
-
 @functools.cache
 def _silence_orbax() -> None:
   """Hide the output of Orbax beside the errors that it raises.
@@ -375,6 +437,14 @@ def _silence_orbax() -> None:
   )
 
 
+def _reason(error: BaseException) -> str:
+  """Return the first line of the error that began it."""
+  while error.__cause__ is not None:
+    error = error.__cause__
+  lines = str(error).strip().splitlines() or [""]
+  return f"{type(error).__name__}: {lines[0][:150]}"
+
+
 def _position(iterator: Any) -> str:
   """Return the iterator's position as text."""
   return json.dumps(iterator.get_state(), sort_keys=True, default=int)
@@ -383,22 +453,3 @@ def _position(iterator: Any) -> str:
 def _check_position(iterator: Any, expected: str) -> None:
   if _position(iterator) != expected:
     raise ValueError("the data iterator's position has changed")
-
-
-def _digest(tree: Any) -> str:
-  """Return a hash of all arrays' bits, the same on every mesh."""
-  sums = jax.device_get(_bit_sums(jax.tree.leaves(tree)))
-  text = json.dumps([int(x) for x in sums])
-  return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-@jax.jit
-def _bit_sums(arrays: list[jax.Array]) -> list[jax.Array]:
-  """Sum each array's bits as integers modulo 2 ** 32."""
-
-  def bit_sum(x: jax.Array) -> jax.Array:
-    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
-    bits = jax.lax.bitcast_convert_type(x, unsigned)
-    return jnp.sum(bits.astype(jnp.uint32), dtype=jnp.uint32)
-
-  return [bit_sum(x) for x in arrays]

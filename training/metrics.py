@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import pathlib
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
@@ -18,10 +19,12 @@ from typing import IO, Any
 import tensorboardX
 
 from runtime import cluster
-from runtime.storage import jsonl
+from runtime.storage import bucket_path, jsonl, whole_files
 
 # Seconds between two progress lines without a terminal.
 _LOG_SECONDS = 30.0
+# Least seconds between two uploads of TensorBoard events to a bucket.
+_EVENTS_SECONDS = 60.0
 # Prefix of the keys of training lines; keys of times start with "time/".
 _TRAIN = "train/"
 # Steps whose times are kept.
@@ -53,10 +56,8 @@ class Writer:
       return step < first_step or (step == first_step and is_train)
 
     jsonl.keep(path, is_before)
-    self._lines = jsonl.Writer(path)
-    self._events = tensorboardX.SummaryWriter(
-      str(folder / "tensorboard"), purge_step=first_step + 1, flush_secs=30
-    )
+    self._lines = jsonl.writer(path)
+    self._events = _Events(folder / "tensorboard", first_step + 1)
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Append one line and the events of one step."""
@@ -64,12 +65,13 @@ class Writer:
       return
     self._lines.write({"step": step} | dict(metrics))
     for name, value in metrics.items():
-      self._events.add_scalar(name, value, step)
+      self._events.add(name, value, step)
 
   def sync(self) -> None:
     """Flush the lines to disk; called before a checkpoint is saved."""
     if self._is_open:
       self._lines.sync()
+      self._events.sync()
 
   def close(self) -> None:
     """Write the remaining events and close the files."""
@@ -77,6 +79,60 @@ class Writer:
       return
     self._lines.close()
     self._events.close()
+
+
+class _Events:
+  """TensorBoard events of a run.
+
+  In a bucket they are files of their own for each stretch between two uploads:
+  written on the disk, uploaded when they are closed, and deleted.
+  """
+
+  def __init__(self, folder: pathlib.Path, purge_step: int):
+    self._folder, self._purge_step = folder, purge_step
+    self._is_bucket = isinstance(folder, bucket_path.BucketPath)
+    self._staging = tempfile.TemporaryDirectory() if self._is_bucket else None
+    self._opened, self._num_files, self._has_events = 0.0, 0, False
+    self._open()
+
+  def _open(self) -> None:
+    local = self._staging.name if self._staging else str(self._folder)
+    # The first file alone takes back what a killed run had written.
+    self._writer = tensorboardX.SummaryWriter(
+      local,
+      purge_step=None if self._num_files else self._purge_step,
+      flush_secs=30,
+      filename_suffix=f".{self._num_files:05d}" if self._staging else "",
+    )
+    self._opened, self._has_events = time.monotonic(), False
+    self._num_files += 1
+
+  def add(self, name: str, value: float, step: int) -> None:
+    """Add a figure."""
+    self._writer.add_scalar(name, value, step)
+    self._has_events = True
+
+  def sync(self) -> None:
+    """Upload the events to a bucket, at most each _EVENTS_SECONDS."""
+    waited = time.monotonic() - self._opened
+    if self._is_bucket and self._has_events and waited > _EVENTS_SECONDS:
+      self._upload()
+      self._open()
+
+  def close(self) -> None:
+    """Write the remaining events and close the file."""
+    if self._staging is None:
+      self._writer.close()
+      return
+    self._upload()
+    self._staging.cleanup()
+
+  def _upload(self) -> None:
+    assert self._staging is not None
+    self._writer.close()
+    for path in sorted(pathlib.Path(self._staging.name).iterdir()):
+      whole_files.write(self._folder / path.name, path.read_bytes())
+      path.unlink()
 
 
 def write_evaluation(
@@ -100,11 +156,24 @@ def write_evaluation(
   suffix = f".step{step}-{names.hexdigest()}"
   for path in folder.glob(f"*{suffix}"):
     path.unlink(missing_ok=True)
-  events = tensorboardX.SummaryWriter(str(folder), filename_suffix=suffix)
-  for name, value in scalars.items():
-    events.add_scalar(name, value, step)
-  events.close()
+  with _written(folder) as local:
+    events = tensorboardX.SummaryWriter(local, filename_suffix=suffix)
+    for name, value in scalars.items():
+      events.add_scalar(name, value, step)
+    events.close()
   return folder
+
+
+@contextlib.contextmanager
+def _written(folder: pathlib.Path) -> Iterator[str]:
+  """Yield a folder of this disk, whose files are written to `folder`."""
+  if not isinstance(folder, bucket_path.BucketPath):
+    yield str(folder)
+    return
+  with tempfile.TemporaryDirectory() as local:
+    yield local
+    for path in pathlib.Path(local).iterdir():
+      whole_files.write(folder / path.name, path.read_bytes())
 
 
 def say(text: str) -> None:

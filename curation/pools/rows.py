@@ -21,8 +21,9 @@ from input_pipeline import faults
 from input_pipeline.sources import columns as columns_lib
 from input_pipeline.sources import named_file
 from input_pipeline.sources.arrow import arrow_values
-from input_pipeline.storage import remote, web
 from input_pipeline.storage import uids as uids_lib
+from input_pipeline.storage import web
+from runtime.storage import remote
 
 # Images, named by rows, that are read at the same time.
 _NUM_OPENED = 16

@@ -5,7 +5,8 @@ import pathlib
 from curation import pool
 from input_pipeline import faults
 from input_pipeline.sources import source_config
-from input_pipeline.storage import files, remote
+from input_pipeline.storage import files
+from runtime.storage import remote
 
 # Field that messages begin with.
 FIELD = "pool"

@@ -24,12 +24,12 @@ from input_pipeline.sources import (
 )
 from input_pipeline.storage import (
   files,
-  remote,
   tar_headers,
   tar_index,
   tar_scan,
 )
 from input_pipeline.storage import uids as uids_lib
+from runtime.storage import remote
 
 # Examples with their images are read together up to so many bytes, with gaps
 # of at most these: as long as a request takes, or a disk's next read.

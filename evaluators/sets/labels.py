@@ -28,12 +28,11 @@ from input_pipeline.sources.tables import table
 from input_pipeline.storage import (
   files,
   folders,
-  remote,
   tar_headers,
   tar_index,
   tar_scan,
 )
-from runtime.storage import whole_files
+from runtime.storage import remote, whole_files
 
 # Members of a sample that are not read: images, by their extensions.
 _IMAGES = frozenset(suffix[1:] for suffix in folders.IMAGES)

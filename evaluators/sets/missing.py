@@ -4,7 +4,7 @@ Nothing is downloaded: the message has the command that does.
 """
 
 from evaluators.sets import clip_benchmark, datacomp, disk, wds
-from input_pipeline.storage import remote
+from runtime.storage import remote
 
 _HUB = "https://huggingface.co/datasets"
 # Sets with captions, and no classes.

@@ -12,7 +12,7 @@ from evaluators.sets.disk import class_folders
 from evaluators.sets.disk import rows as disk_rows
 from input_pipeline.sources import columns, source_config
 from input_pipeline.sources.tables import folder
-from input_pipeline.storage import remote
+from runtime.storage import remote
 
 FOLDER = "folder"
 # Template where none is named.

@@ -13,8 +13,8 @@ from evaluators.sets import (
   wds,
 )
 from evaluators.sets.disk import class_folders, tfds
-from input_pipeline.storage import remote
 from runtime import checks
+from runtime.storage import remote
 
 _TFDS = "tfds:"
 

@@ -29,7 +29,7 @@ from input_pipeline import (
   pipeline,
 )
 from runtime import cluster
-from runtime.storage import strict_json
+from runtime.storage import bucket_path, strict_json
 from training import config as config_lib
 from training import metrics
 from training.run import workdir
@@ -59,7 +59,7 @@ def run(
     ValueError: there is no set to evaluate on, nowhere to write, or
       evaluate.holdout holds out other images than in the run.
   """
-  is_run = named_as_run or workdir.is_run(pathlib.Path(path))
+  is_run = named_as_run or workdir.is_run(bucket_path.make(path))
   if config is None and not is_run:
     raise ValueError(
       f"{path} is a published model: give its sets by --suite or --sets, or by"
@@ -68,7 +68,7 @@ def run(
   if not out and not is_run:
     raise ValueError("--out is missing: --out=FOLDER of the results")
   if is_run:
-    config, model = model_lib.load_run(pathlib.Path(path), config)
+    config, model = model_lib.load_run(bucket_path.make(path), config)
     metrics.say(f"Evaluating the checkpoint of step {model.step}")
   else:
     model = model_lib.load(path)
@@ -88,7 +88,7 @@ def run(
     if share and is_run:
       splits = pipeline.split_sources(config.data, share)
       held_out = {name: split.facts() for name, split in splits.items()}
-      ledger.check_held_out(pathlib.Path(path), held_out)
+      ledger.check_held_out(bucket_path.make(path), held_out)
     return [
       suite_data.load_data(section, config.data, one, model.config.dtype)
       for section, one in parts
@@ -124,7 +124,7 @@ def run(
   if results:
     results[summary.INPUTS] = inputs.facts()
   if cluster.is_first():
-    folder = pathlib.Path(out or path)
+    folder = bucket_path.make(out or path)
     folder.mkdir(parents=True, exist_ok=True)
     summary.write_results(folder / workdir.RESULTS, results)
     print(strict_json.dumps(results) if as_json else summary.table(results))

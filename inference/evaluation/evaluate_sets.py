@@ -39,7 +39,7 @@ from inference.evaluation import (
 )
 from input_pipeline import evaluation_split, model_inputs
 from runtime import checks, cluster, provenance
-from runtime.storage import strict_json, whole_files
+from runtime.storage import bucket_path, strict_json, whole_files
 from training import metrics
 from training.run import workdir
 
@@ -96,7 +96,7 @@ def run(
     raise ValueError("--out is missing: --out=FOLDER of the results")
   checks.at_least("--batch_size", batch_size, 1)
   asked.check()
-  folder, cache = pathlib.Path(out), pathlib.Path(cache_dir)
+  folder, cache = bucket_path.make(out), pathlib.Path(cache_dir)
   opened = cluster.first_then_all(
     lambda: resolve.resolve(suite, names, data_root, cache_dir=cache_dir)
   )
@@ -239,14 +239,14 @@ def _write_scalars(
   path: str, step: int | None, results: Mapping[str, Any]
 ) -> None:
   """Write the figures of a run's sets as TensorBoard events below the run."""
-  if step is None or not workdir.is_run(pathlib.Path(path)):
+  if step is None or not workdir.is_run(bucket_path.make(path)):
     return
   records = {k: v for k, v in results.items() if k not in (MODEL, MEANS)}
   scalars = suite_lib.scalars(records) | {
     f"{MEANS}/{mean['name']}": mean["value"] for mean in results[MEANS]
   }
   try:
-    metrics.write_evaluation(pathlib.Path(path), step, scalars)
+    metrics.write_evaluation(bucket_path.make(path), step, scalars)
   except OSError as error:  # a run of others, say
     metrics.say(f"No TensorBoard events are written: {error}")
 

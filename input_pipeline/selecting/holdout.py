@@ -30,10 +30,9 @@ from input_pipeline import faults
 from input_pipeline.selecting import balanced, subset
 from input_pipeline.sources import image_ids, source_config
 from input_pipeline.sources import record as record_lib
-from input_pipeline.storage import remote
 from input_pipeline.storage import uids as uids_lib
 from runtime import progress
-from runtime.storage import unfinished, whole_files
+from runtime.storage import remote, unfinished, whole_files
 
 FIELD = "evaluate.holdout"
 

@@ -25,8 +25,9 @@ from array_record.python import array_record_data_source, array_record_module
 
 from input_pipeline import faults
 from input_pipeline.sources import record as record_lib
-from input_pipeline.storage import file_kinds, files, remote
+from input_pipeline.storage import file_kinds, files
 from input_pipeline.storage import uids as uids_lib
+from runtime.storage import remote
 
 Record = record_lib.Record
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from input_pipeline import captions, faults
 from input_pipeline.sources import columns
-from input_pipeline.storage import files, kept, remote
+from input_pipeline.storage import files, kept
+from runtime.storage import remote
 
 # Bytes of parsed files that a process keeps; Python's objects need about ten
 # times as many.

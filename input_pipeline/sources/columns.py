@@ -9,8 +9,8 @@ from typing import Any
 
 from input_pipeline import captions, faults
 from input_pipeline.sources import source_config
-from input_pipeline.storage import remote
 from input_pipeline.storage import uids as uids_lib
+from runtime.storage import remote
 
 # Usual names, best first: ours and Hugging Face's, img2dataset's (named by its
 # images' format), those of open_clip's tables (filepath, title), image

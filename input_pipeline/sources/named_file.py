@@ -11,7 +11,8 @@ import re
 
 from input_pipeline import faults
 from input_pipeline.sources import image_ids
-from input_pipeline.storage import files, patterns, remote, web
+from input_pipeline.storage import files, patterns, web
+from runtime.storage import remote
 
 # Schemes of URLs that a row may have. Others (memory, zip, ...) read from this
 # machine, which a downloaded table must not.

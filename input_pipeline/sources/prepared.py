@@ -25,8 +25,8 @@ from absl import logging
 
 from input_pipeline import faults
 from input_pipeline.sources import array_record, source_config
-from input_pipeline.storage import files, patterns, remote
-from runtime.storage import unfinished, whole_files
+from input_pipeline.storage import files, patterns
+from runtime.storage import remote, unfinished, whole_files
 
 LANGUAGES = None
 

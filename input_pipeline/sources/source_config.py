@@ -9,8 +9,8 @@ import math
 import os
 import pathlib
 
-from input_pipeline.storage import remote
 from runtime import checks
+from runtime.storage import remote
 
 # Formats, of sources and pools, whose rows name files of images.
 _NAMING_FORMATS = ("table", "parquet", "jsonl", "folder")

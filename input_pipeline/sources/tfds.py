@@ -24,8 +24,8 @@ import numpy as np
 from input_pipeline import captions, faults
 from input_pipeline.sources import columns, image_ids, source_config
 from input_pipeline.sources import record as record_lib
-from input_pipeline.storage import remote
 from input_pipeline.storage import uids as uids_lib
+from runtime.storage import remote
 
 LANGUAGES = None
 

@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 import fsspec
 
 from input_pipeline import clocks, faults
-from input_pipeline.storage import patterns, range_file, remote, web
+from input_pipeline.storage import patterns, range_file, web
+from runtime.storage import remote
 
 # Timeout of one try of a remote read. An example is below 10 MB, and a
 # connection below 0.5 MB/s is useless; object stores answer within a second.

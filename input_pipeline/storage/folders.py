@@ -4,7 +4,8 @@ import glob
 import os
 from collections.abc import Iterator
 
-from input_pipeline.storage import files, remote
+from input_pipeline.storage import files
+from runtime.storage import remote
 
 # Suffixes of images; files of other suffixes are none.
 IMAGES = (

@@ -17,7 +17,8 @@ import fsspec
 import fsspec.utils
 from absl import logging
 
-from input_pipeline.storage import braces, remote, web
+from input_pipeline.storage import braces, web
+from runtime.storage import remote
 
 # A name with the slashes behind it.
 _PART = re.compile(r"[^/]+/*|/+")

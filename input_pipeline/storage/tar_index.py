@@ -27,10 +27,10 @@ import numpy as np
 from absl import logging
 
 from input_pipeline import faults
-from input_pipeline.storage import files, remote, tar_scan
+from input_pipeline.storage import files, tar_scan
 from input_pipeline.storage import uids as uids_lib
 from runtime import processes, progress
-from runtime.storage import unfinished, whole_files
+from runtime.storage import remote, unfinished, whole_files
 
 # Raised when the meaning of an index changes.
 _SCHEMA = 2

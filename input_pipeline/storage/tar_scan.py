@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from input_pipeline.storage import file_kinds, files, remote, tar_headers
+from input_pipeline.storage import file_kinds, files, tar_headers
 from input_pipeline.storage import uids as uids_lib
+from runtime.storage import remote
 
 # Span of one example's first consecutive members; 28 bytes.
 SPAN = np.dtype([("start", "<u8"), ("length", "<u4"), ("uid", uids_lib.UID)])

@@ -10,7 +10,7 @@ import os
 import tempfile
 from typing import Any
 
-from input_pipeline.storage import remote
+from runtime.storage import remote
 
 SCHEMES = ("http", "https")
 # Timeout of the copy of a whole file: a tar of 1 GB at 2 MB/s.

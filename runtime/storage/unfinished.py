@@ -9,14 +9,15 @@ process goes on with the same key and is refused with another (`other_key`).
 import contextlib
 import fcntl
 import pathlib
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from typing import Any
 
 from absl import logging
 
 from runtime import failures, stopping
-from runtime.storage import whole_files
+from runtime.storage import bucket_path, leases, whole_files
 
 LOCK = ".lock"
 # Names that a message shows.
@@ -24,31 +25,50 @@ _NUM_SHOWN = 3
 
 
 @contextlib.contextmanager
-def claim(folder: pathlib.Path, named: str) -> Iterator[IO[str]]:
-  """Make a folder and lock it; the kernel frees the lock of a killed process.
+def claim(folder: pathlib.Path, named: str) -> Iterator[str]:
+  """Make a folder and lock it; the claim of a killed process is freed.
+
+  On a disk the kernel frees it, in a bucket it expires (leases.py).
 
   Args:
     folder: to lock.
     named: the flag and its value, for messages.
 
   Yields:
-    The lock's file, open to be written.
+    Token in the lock's file; see `token`.
 
   Raises:
     RunError: the folder cannot be written, or another process has it.
   """
+  lock = folder / LOCK
+  if isinstance(lock, bucket_path.BucketPath):
+    with leases.claim(lock, named) as made:
+      yield made
+    return
   with contextlib.ExitStack() as stack:
     try:
       folder.mkdir(parents=True, exist_ok=True)
-      lock = stack.enter_context(open(folder / LOCK, "a"))
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      file = stack.enter_context(open(lock, "a"))
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       raise failures.RunError(
         f"{named} is in use by another run; wait for it, or give another folder"
       ) from error
     except OSError as error:
       raise unwritable(named, error) from error
-    yield lock
+    made = secrets.token_hex(16)
+    file.truncate(0)
+    file.write(made)
+    file.flush()
+    yield made
+
+
+def token(folder: pathlib.Path) -> str:
+  """Return the token of the process that claimed a folder; OSError."""
+  lock = folder / LOCK
+  if isinstance(lock, bucket_path.BucketPath):
+    return leases.token(lock)
+  return lock.read_text()
 
 
 @contextlib.contextmanager
@@ -116,6 +136,8 @@ def delete_leftovers(folder: pathlib.Path, *below: str) -> None:
     folder: is looked through, not what is below it.
     below: patterns of more folders, below it.
   """
+  if isinstance(folder, bucket_path.BucketPath):
+    return  # an object is whole or not there
   for pattern in ("", *below):
     for leftover in folder.glob(f"{pattern}/.*.tmp-*".lstrip("/")):
       if leftover.is_dir() and not leftover.is_symlink():

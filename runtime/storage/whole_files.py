@@ -1,6 +1,10 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all.
+
+Files may also be objects of a bucket, which a store writes whole by itself.
+"""
 
 import contextlib
+import io
 import os
 import pathlib
 import secrets
@@ -8,9 +12,14 @@ import shutil
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from runtime.storage import bucket_path, objects
+
 
 def write(path: str | os.PathLike, data: bytes) -> None:
   """Replace a file, or leave the old one (full disk, kill, no rights)."""
+  if isinstance(path, bucket_path.BucketPath):
+    objects.replace(str(path), data)
+    return
   with replacing(path) as file:
     file.write(data)
 
@@ -18,6 +27,11 @@ def write(path: str | os.PathLike, data: bytes) -> None:
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
   """Yield a new file that replaces `path` on exit without an exception."""
+  if isinstance(path, bucket_path.BucketPath):
+    memory = io.BytesIO()
+    yield memory
+    objects.replace(str(path), memory.getvalue())
+    return
   path = pathlib.Path(path)
   with new_file(path) as temporary, open(temporary, "wb") as file:
     yield file

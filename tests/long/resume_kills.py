@@ -6,9 +6,13 @@ evaluation), started again, and compared with the unbroken run: the lines of
 training steps in metrics.jsonl and results.json to the byte, the arrays of the
 last checkpoint to the bit.
 
-python -m tests.long.resume_kills [--num_kills=20] [--json]
+With --store=s3 or gs, the killed runs lie in an emulated bucket, the unbroken
+one on the disk.
+
+python -m tests.long.resume_kills [--num_kills=20] [--store=disk] [--json]
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -19,6 +23,8 @@ import time
 
 from absl import app, flags, logging
 
+from runtime.storage import bucket_path
+from tests import bucket_emulators as emulators
 from tests import runs
 
 # Flags of a run longer than the tests', so that a third of the kills fall in
@@ -33,6 +39,9 @@ _LONGER = (
 
 _NUM_KILLS = flags.DEFINE_integer("num_kills", 20, "Runs to kill.", 1)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the moments of the kills.")
+_STORE = flags.DEFINE_enum(
+  "store", "disk", ["disk", "s3", "gs"], "Place of the killed runs."
+)
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object.")
 
 
@@ -93,8 +102,15 @@ def main(argv: list[str]) -> None:
   del argv
   logging.set_verbosity(logging.WARNING)
   rng = random.Random(_SEED.value)
-  with tempfile.TemporaryDirectory() as name:
-    folder = pathlib.Path(name)
+  with (
+    contextlib.ExitStack() as stack,
+    tempfile.TemporaryDirectory() as name,
+  ):
+    folder = root = pathlib.Path(name)
+    if _STORE.value != "disk":
+      emulator = stack.enter_context(emulators.started(_STORE.value))
+      stack.enter_context(emulators.connected(emulator.variables))
+      root = bucket_path.make(f"{emulator.root}/runs")
     # Every run compiles its own program, as on a preempted machine.
     runner = runs.Runner(folder / "cache", compiled=None)
     result = runner.run(folder / "prepare", "--config.total_steps=5")
@@ -107,7 +123,7 @@ def main(argv: list[str]) -> None:
     for index in range(_NUM_KILLS.value):
       kill = kill_and_resume(
         runner,
-        folder / str(index),
+        root / str(index),
         folder / "reference",
         rng.uniform(0, length),
       )

@@ -18,7 +18,7 @@ from evaluators import summary
 from evaluators.figures import gallery, group_figures
 from input_pipeline import model_inputs
 from runtime.pages import page
-from runtime.storage import whole_files
+from runtime.storage import bucket_path, whole_files
 from training.report import report_charts
 from training.run import run_warnings
 
@@ -37,7 +37,7 @@ def write(
   evaluators.suite.score and may be empty. Curves are drawn from
   workdir/metrics.jsonl, and warnings read from warnings.jsonl, if they exist.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = bucket_path.make(workdir)
   path = workdir / "report.html"
   metrics = report_charts.read_metrics(workdir / "metrics.jsonl")
   text = render(

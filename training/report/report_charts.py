@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import pathlib
 from collections.abc import Mapping
 
 import matplotlib as mpl
@@ -11,6 +10,7 @@ import numpy as np
 from matplotlib import axes, figure, ticker
 
 from runtime.pages import chart_style
+from runtime.storage import bucket_path, segments
 
 Metrics = Mapping[int, Mapping[str, float]]
 
@@ -22,21 +22,21 @@ def read_metrics(path: str | os.PathLike) -> dict[int, dict[str, float]]:
   (the last line of a process that was killed) and a missing file are no error.
   """
   metrics: dict[int, dict[str, float]] = {}
-  path = pathlib.Path(path)
-  if not path.exists():
+  try:
+    text = segments.read(bucket_path.make(path)).decode("utf-8", "replace")
+  except FileNotFoundError:
     return metrics
-  with path.open(encoding="utf-8", errors="replace") as file:
-    for line in file:
-      try:
-        record = json.loads(line)
-        step = record.pop("step")
-      except (AttributeError, KeyError, TypeError, ValueError):
-        continue
-      metrics.setdefault(step, {}).update(
-        (name, float(value))
-        for name, value in record.items()
-        if isinstance(value, int | float) and math.isfinite(value)
-      )
+  for line in text.split("\n"):
+    try:
+      record = json.loads(line)
+      step = record.pop("step")
+    except (AttributeError, KeyError, TypeError, ValueError):
+      continue
+    metrics.setdefault(step, {}).update(
+      (name, float(value))
+      for name, value in record.items()
+      if isinstance(value, int | float) and math.isfinite(value)
+    )
   return dict(sorted(metrics.items()))
 
 

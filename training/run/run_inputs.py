@@ -13,6 +13,7 @@ from input_pipeline.images import image_protocols
 from input_pipeline.tokenizers import cleaning, rules, tokenizer
 from models import dual_encoder
 from models.pretrained import families, loading, opening
+from runtime.storage import bucket_path
 from training import config as config_lib
 from training import metrics
 from training.run import workdir
@@ -198,7 +199,7 @@ def _ids(made: tokenizers.Tokenizer, text: str) -> list[int]:
 
 def _tokenizer_of(path: str, config: config_lib.Config) -> tokenizers.Tokenizer:
   """Return the tokenizer of a run or a published model, in our length."""
-  folder = pathlib.Path(path)
+  folder = bucket_path.make(path)
   if not workdir.is_run(folder):
     _, theirs, files = _published(path)
     made = published_inputs.tokenizer(path, theirs, files)
@@ -226,7 +227,7 @@ def _new_protocol(config: config_lib.Config) -> model_inputs.Protocol:
   try:
     theirs = _protocol_of(path)
   except (ValueError, OSError) as error:
-    if workdir.is_run(pathlib.Path(path)):  # it has one, which is damaged
+    if workdir.is_run(bucket_path.make(path)):  # it has one, which is damaged
       raise
     metrics.say(
       f"Image protocol: {model_inputs.describe(trained)}, as"
@@ -240,7 +241,7 @@ def _new_protocol(config: config_lib.Config) -> model_inputs.Protocol:
 
 
 def _protocol_of(path: str) -> model_inputs.Protocol:
-  folder = pathlib.Path(path)
+  folder = bucket_path.make(path)
   if not workdir.is_run(folder):
     return published_inputs.image_protocol(path, *_published(path))
   return find_protocol(folder, _config_of(folder))

@@ -25,7 +25,7 @@ class Writer:
 
   def __init__(self, folder: pathlib.Path, first_step: int):
     """Open the file; drop what a run resumed from `first_step` may say anew."""
-    self._lines = jsonl.Writer(folder / NAME)
+    self._lines = jsonl.writer(folder / NAME)
     self._said: set[str] = set()
     if cluster.is_first():
       jsonl.keep(

@@ -20,6 +20,7 @@ from models.pretrained import (
 )
 from runtime import checks, cluster, failures, sections
 from runtime import mesh as mesh_lib
+from runtime.storage import bucket_path
 from training import checkpointing, metrics
 from training import config as config_lib
 from training.run import workdir
@@ -46,7 +47,7 @@ def check_early(config: config_lib.Config) -> None:
   """
   for field in _FIELDS:
     path = getattr(config, field)
-    if not path or workdir.is_run(pathlib.Path(path)):
+    if not path or workdir.is_run(bucket_path.make(path)):
       continue
     try:
       opening.open_model(path)
@@ -78,8 +79,10 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
     wanted = {p: x for p, x in targets.items() if p.startswith(prefix)}
     before = len(params_read)
     try:
-      if workdir.is_run(pathlib.Path(path)):
-        params_read |= _of_run(pathlib.Path(path), prefix, config, wanted, mesh)
+      if workdir.is_run(bucket_path.make(path)):
+        params_read |= _of_run(
+          bucket_path.make(path), prefix, config, wanted, mesh
+        )
       else:
         params, tensors = cluster.together(
           functools.partial(_published, path, prefix, config, wanted)

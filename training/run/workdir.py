@@ -5,10 +5,8 @@ import datetime
 import json
 import pathlib
 import platform
-import secrets
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from evaluators.sets import old_fields
@@ -33,22 +31,17 @@ class WorkdirError(failures.RunError):
   """The folder cannot be used; the message says why and what to do."""
 
 
-@contextlib.contextmanager
-def claim(folder: pathlib.Path) -> Iterator[str]:
-  """Make the folder, and keep other runs out of it while this one lasts.
+def claim(
+  folder: pathlib.Path,
+) -> contextlib.AbstractContextManager[str]:
+  """Return a context that keeps other runs out of a folder, which it makes.
 
-  Yields:
-    Token in the lock's file; see `check_shared`.
+  It yields a token; see `check_shared`.
 
   Raises:
     RunError: it cannot be written, or another run is using it.
   """
-  with unfinished.claim(folder, f"--workdir={folder}") as lock:
-    token = secrets.token_hex(16)
-    lock.truncate(0)
-    lock.write(token)
-    lock.flush()
-    yield token
+  return unfinished.claim(folder, f"--workdir={folder}")
 
 
 def check_shared(folder: pathlib.Path, token: str) -> None:
@@ -60,7 +53,7 @@ def check_shared(folder: pathlib.Path, token: str) -> None:
   deadline = time.monotonic() + _SHARED_SECONDS
   while True:
     with contextlib.suppress(OSError):
-      if (folder / unfinished.LOCK).read_text() == token:
+      if unfinished.token(folder) == token:
         return
     if time.monotonic() > deadline:
       raise WorkdirError(

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from evaluators.sets import field_set, text_files
-from input_pipeline.storage import files, remote
-from runtime.storage import whole_files
+from input_pipeline.storage import files
+from runtime.storage import remote, whole_files
 
 # Images of a message that are not there.
 _NUM_NAMED = 3

@@ -33,8 +33,9 @@ from input_pipeline.sources.arrow import (
   arrow_values,
   parquet_layout,
 )
-from input_pipeline.storage import files, kept, remote
+from input_pipeline.storage import files, kept
 from input_pipeline.storage import uids as uids_lib
+from runtime.storage import remote
 
 LANGUAGES = None
 

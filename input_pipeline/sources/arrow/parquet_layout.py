@@ -12,8 +12,9 @@ import numpy as np
 from input_pipeline import faults
 from input_pipeline.sources import columns, source_config
 from input_pipeline.sources.arrow import arrow_values, parquet_types
-from input_pipeline.storage import file_kinds, files, remote, uids
+from input_pipeline.storage import file_kinds, files, uids
 from runtime import progress
+from runtime.storage import remote
 
 # Column of img2dataset, and its value for an image that was downloaded.
 _STATUS = "status"

@@ -34,9 +34,9 @@ from input_pipeline import faults
 from input_pipeline.sources import columns, source_config
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources.tables import folder_rows, table, table_layout
-from input_pipeline.storage import files, folders, remote
+from input_pipeline.storage import files, folders
 from input_pipeline.storage import uids as uids_lib
-from runtime.storage import whole_files
+from runtime.storage import remote, whole_files
 
 LANGUAGES = None
 # Column of a made table that has kind and message of a row's fault.

@@ -20,8 +20,9 @@ from input_pipeline.sources.arrow import (
   parquet_layout,
 )
 from input_pipeline.sources.tables import table
-from input_pipeline.storage import files, folders, remote, tar_scan
+from input_pipeline.storage import files, folders, tar_scan
 from runtime import progress
+from runtime.storage import remote
 
 # Tables that name the images of their folder: Hugging Face's, and ours.
 TABLES = (

@@ -33,9 +33,9 @@ from input_pipeline import faults
 from input_pipeline.sources import columns, named_file, source_config
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources.tables import table_index, table_layout
-from input_pipeline.storage import files, remote
+from input_pipeline.storage import files
 from input_pipeline.storage import uids as uids_lib
-from runtime.storage import whole_files
+from runtime.storage import remote, whole_files
 
 LANGUAGES = None
 

@@ -1,0 +1,424 @@
+"""Objects of a bucket at gs:// or s3://: whole, and written by precondition.
+
+A write names the version that it replaces: Google's generation, S3's ETag. The
+store refuses it (`ConflictError`) where another process was faster, so no write
+is lost unseen. Each request has a time-out and is tried several times.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import dataclasses
+import email.utils
+import io
+import json
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from absl import logging
+
+from runtime import failures
+from runtime.storage import remote
+
+SCHEMES = ("gs", "s3")
+# Version of an object that is not there.
+ABSENT = ""
+# Seconds between tries: an overloaded store, or a broken connection, recovers.
+WAITS = (0.5, 2.0, 8.0, 20.0)
+# Timeout of one try: object stores answer within a second. Large objects get a
+# second more for each _BYTES_PER_SECOND.
+TRY_SECONDS = 20.0
+_BYTES_PER_SECOND = 1 << 20
+# Concurrent requests for many objects.
+_NUM_REQUESTS = 16
+_BOUNDARY = "==diptych-object=="
+# HTTP status -> reason that another try cannot mend.
+_REFUSED = {401: "no access", 403: "no access"}
+_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError")
+_ADVICE = {
+  "gs": "run `gcloud auth application-default login`, or set"
+  " GOOGLE_APPLICATION_CREDENTIALS",
+  "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+}
+
+
+class BucketError(failures.RunError):
+  """Failure of a bucket, as one line with the address."""
+
+
+class ConflictError(BucketError):
+  """Refusal of a write, since the object has another version than expected."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+  """Content of an object.
+
+  Attributes:
+    data: all bytes.
+    version: generation or ETag.
+    age: seconds since it was written, by the clock of the store.
+  """
+
+  data: bytes
+  version: str
+  age: float
+
+
+def read(url: str) -> Stored | None:
+  """Return an object, None where there is none.
+
+  Raises:
+    BucketError: the bucket does not answer, or refuses.
+  """
+  try:
+    return _call(url, _read_gs if _is_gs(url) else _read_s3)
+  except FileNotFoundError:
+    return None
+
+
+def write(url: str, data: bytes, *, replaces: str) -> str:
+  """Write a whole object in place of one version; return the new version.
+
+  Args:
+    url: address of the object.
+    data: its bytes. Where a reply was lost, the bytes tell whose write it was:
+      those of a claim must differ from all others.
+    replaces: version that is there, or ABSENT.
+
+  Raises:
+    ConflictError: another version is there.
+    BucketError: the bucket does not answer, or refuses.
+  """
+  seconds = TRY_SECONDS + len(data) / _BYTES_PER_SECOND
+  request = _write_gs if _is_gs(url) else _write_s3
+  try:
+    return _call(url, request, data, replaces, seconds)
+  except FileNotFoundError as error:
+    refused: Exception = error
+    if replaces == ABSENT:
+      raise BucketError(f"{url}: there is no such bucket") from error
+  except ConflictError as error:
+    refused = error
+  # An earlier try may have been written though its reply was lost.
+  stored = read(url)
+  if stored is not None and stored.data == data:
+    return stored.version
+  raise ConflictError(
+    f"{url} was written by another process; expected version"
+    f" {replaces or 'none'}"
+  ) from refused
+
+
+def replace(url: str, data: bytes) -> str:
+  """Write a whole object in place of the one that is there now, if any.
+
+  Raises:
+    ConflictError: another process wrote it in the same moment.
+    BucketError: see `write`.
+  """
+  return write(url, data, replaces=version(url))
+
+
+def version(url: str) -> str:
+  """Return the version of an object, ABSENT where there is none."""
+  try:
+    return _call(url, _version)
+  except FileNotFoundError:
+    return ABSENT
+
+
+def delete(urls: Iterable[str]) -> None:
+  """Delete objects; those that are not there are no error."""
+
+  def one(url: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+      _call(url, _delete)
+
+  _together(one, urls)
+
+
+def sizes(url: str) -> dict[str, int]:
+  """Return {name: bytes} of all objects below a folder, at any depth.
+
+  Names begin behind the folder's slash.
+  """
+  try:
+    infos = _call(f"{url}/", _find)
+  except FileNotFoundError:
+    return {}
+  prefix = f"{_split(url)[1]}/"
+  return {
+    name.removeprefix(prefix): int(info["size"])
+    for name, info in sorted(infos.items())
+    if name.startswith(prefix) and name != prefix
+  }
+
+
+def has_any(url: str) -> bool:
+  """Return whether an object lies below a folder."""
+  try:
+    return _call(f"{url}/", _list_one)
+  except FileNotFoundError:
+    return False
+
+
+def upload(pairs: Iterable[tuple[str, str]]) -> None:
+  """Copy files (local path, URL) into a bucket, several at a time."""
+  _together(lambda pair: _call(pair[1], _put_file, pair[0]), pairs)
+
+
+def download(pairs: Iterable[tuple[str, str]]) -> None:
+  """Copy objects (URL, local path) to the disk, several at a time."""
+  _together(lambda pair: _call(pair[0], _get_file, pair[1]), pairs)
+
+
+def copy(pairs: Iterable[tuple[str, str]]) -> None:
+  """Copy objects (URL, URL) within a bucket, without a download."""
+  _together(lambda pair: _call(pair[0], _copy_file, pair[1]), pairs)
+
+
+def check(url: str, named: str) -> None:
+  """Raise unless a bucket is there and can be listed.
+
+  Args:
+    url: address in it.
+    named: the flag and its value, for messages.
+
+  Raises:
+    BucketError: one line that names the flag and the address.
+    ModuleNotFoundError: the client is not installed; names its package.
+  """
+  bucket = _bucket(url)
+  if not bucket:
+    raise BucketError(
+      f"{named} must name a bucket and a folder in it:"
+      f" {remote.scheme(url)}://BUCKET/PATH"
+    )
+  try:
+    remote.file_system(url)
+    _call(url, _list_one)
+  except ImportError as error:
+    raise ModuleNotFoundError(f"{named}: {error}") from error
+  except FileNotFoundError as error:
+    raise BucketError(
+      f"{named}: there is no bucket {remote.scheme(url)}://{bucket}"
+    ) from error
+  except BucketError as error:
+    raise BucketError(f"{named}: {error}") from error
+
+
+def _together(fn: Callable[[Any], Any], items: Iterable[Any]) -> None:
+  """Call fn for each item, several at a time; raise the first error."""
+  with concurrent.futures.ThreadPoolExecutor(_NUM_REQUESTS) as pool:
+    for _ in pool.map(fn, items):
+      pass
+
+
+def _call(
+  url: str, request: Callable[..., Coroutine[Any, Any, Any]], *args: Any
+) -> Any:
+  """Return the result of a request, which is tried several times.
+
+  Raises:
+    FileNotFoundError, ConflictError, BucketError.
+  """
+  start = time.monotonic()
+  reason = ""
+  for wait in (*WAITS, None):
+    fs, name = remote.file_system(url)
+    _, key = _split(url)
+    coroutine = request(fs, _bucket(url), key, *args)
+    try:
+      return remote.wait(fs, coroutine, _seconds(request, args))
+    except FileNotFoundError:
+      raise
+    except Exception as error:  # each client has its own
+      status, reason = _reason(error)
+      if status in (409, 412):
+        raise ConflictError(f"{url}: {reason}") from error
+      if status in _REFUSED:
+        raise BucketError(
+          f"{url}: {_REFUSED[status]} ({reason}); {_ADVICE[remote.scheme(url)]}"
+        ) from error
+      if wait is None:
+        raise BucketError(
+          f"{url}: {reason}, after {len(WAITS) + 1} tries in"
+          f" {time.monotonic() - start:.0f} s"
+        ) from error
+      logging.warning("%s: %s; trying again in %g s", url, reason, wait)
+    time.sleep(wait)
+  raise AssertionError(reason)
+
+
+def _seconds(request: Callable[..., Any], args: tuple[Any, ...]) -> float:
+  if request in (_write_gs, _write_s3):
+    return args[2]
+  if request is _find:  # a request for each thousand objects
+    return 6 * TRY_SECONDS
+  # Of unknown size; the clients end a connection that falls silent.
+  return 3600.0 if request in (_put_file, _get_file) else TRY_SECONDS
+
+
+def _reason(error: BaseException) -> tuple[int | None, str]:
+  """Return the HTTP status of a client's error, None without, and a line."""
+  if isinstance(error, TimeoutError | asyncio.TimeoutError):
+    return None, "no answer in time"
+  if isinstance(error, FileExistsError):
+    return 412, "another version is there"
+  cause: BaseException | None = error
+  status = None
+  while cause is not None and status is None:
+    response = getattr(cause, "response", None)  # botocore
+    if isinstance(response, dict):
+      status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    status = status or getattr(cause, "code", None)  # gcsfs
+    if type(cause).__name__ in (
+      "NoCredentialsError",
+      "PartialCredentialsError",
+    ):
+      status = 401
+    cause = cause.__cause__
+  lines = str(error).strip().splitlines() or [type(error).__name__]
+  if isinstance(error, PermissionError) or lines[0].startswith("Forbidden"):
+    status = 403
+  try:
+    status = int(status) if status is not None else None
+  except ValueError:
+    status = None
+  line = lines[0][:200].rstrip(".")
+  return status, f"HTTP {status}: {line}" if status else line
+
+
+def _is_gs(url: str) -> bool:
+  return remote.scheme(url) == "gs"
+
+
+def _split(url: str) -> tuple[str, str]:
+  """Return the bucket of a URL and the key in it."""
+  bucket, _, key = url.partition("://")[2].partition("/")
+  return bucket, key
+
+
+def _bucket(url: str) -> str:
+  return _split(url)[0]
+
+
+class _Body(io.BytesIO):
+  """Bytes of a request; aiohttp closes them after each try."""
+
+  def close(self) -> None:
+    self.seek(0)
+
+
+# Requests: coroutines of a file system, a bucket and a key.
+
+
+async def _read_gs(fs: Any, bucket: str, key: str) -> Stored:
+  headers, data = await fs._call("GET", "b/{}/o/{}", bucket, key, alt="media")
+  dates = headers.get("Last-Modified"), headers.get("Date")
+  return Stored(data, headers["X-Goog-Generation"], _age(*dates))
+
+
+async def _read_s3(fs: Any, bucket: str, key: str) -> Stored:
+  response = await fs._call_s3("get_object", Bucket=bucket, Key=key)
+  async with response["Body"] as body:
+    data = await body.read()
+  headers = response["ResponseMetadata"]["HTTPHeaders"]
+  dates = headers.get("last-modified"), headers.get("date")
+  return Stored(data, response["ETag"], _age(*dates))
+
+
+def _age(written: str | None, now: str | None) -> float:
+  """Return the seconds between two HTTP dates; 0 where one is missing."""
+  if not written or not now:
+    return 0.0
+  parse = email.utils.parsedate_to_datetime
+  return max((parse(now) - parse(written)).total_seconds(), 0.0)
+
+
+async def _write_gs(
+  fs: Any, bucket: str, key: str, data: bytes, replaces: str, seconds: float
+) -> str:
+  del seconds
+  # Multipart: emulators do not check the precondition of uploadType=media.
+  body = b"".join(
+    part + b"\r\n"
+    for part in (
+      f"--{_BOUNDARY}".encode(),
+      b"Content-Type: application/json; charset=UTF-8\r\n",
+      json.dumps({"name": key}).encode(),
+      f"--{_BOUNDARY}".encode(),
+      b"Content-Type: application/octet-stream\r\n",
+      data,
+      f"--{_BOUNDARY}--".encode(),
+    )
+  )
+  written = await fs._call(
+    "POST",
+    f"{fs._location}/upload/storage/v1/b/{bucket}/o",
+    uploadType="multipart",
+    ifGenerationMatch=replaces or "0",
+    headers={"Content-Type": f'multipart/related; boundary="{_BOUNDARY}"'},
+    data=_Body(body),
+    json_out=True,
+  )
+  return str(written["generation"])
+
+
+async def _write_s3(
+  fs: Any, bucket: str, key: str, data: bytes, replaces: str, seconds: float
+) -> str:
+  del seconds
+  condition = {"IfMatch": replaces} if replaces else {"IfNoneMatch": "*"}
+  response = await fs._call_s3(
+    "put_object", Bucket=bucket, Key=key, Body=data, **condition
+  )
+  return response["ETag"]
+
+
+async def _version(fs: Any, bucket: str, key: str) -> str:
+  if "gs" in fs.protocol:
+    found = await fs._call("GET", "b/{}/o/{}", bucket, key, json_out=True)
+    return str(found["generation"])
+  return (await fs._call_s3("head_object", Bucket=bucket, Key=key))["ETag"]
+
+
+async def _delete(fs: Any, bucket: str, key: str) -> None:
+  if "gs" in fs.protocol:
+    await fs._call("DELETE", "b/{}/o/{}", bucket, key)
+  else:
+    await fs._call_s3("delete_object", Bucket=bucket, Key=key)
+
+
+async def _list_one(fs: Any, bucket: str, key: str) -> bool:
+  """Return whether the key of any object begins with one."""
+  if "gs" in fs.protocol:
+    listed = await fs._call(
+      "GET", "b/{}/o", bucket, prefix=key, maxResults=1, json_out=True
+    )
+    return bool(listed.get("items"))
+  listed = await fs._call_s3(
+    "list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=1
+  )
+  return bool(listed.get("KeyCount"))
+
+
+async def _find(fs: Any, bucket: str, key: str) -> dict[str, Any]:
+  """Return {key: facts} of all objects whose keys begin with one."""
+  fs.invalidate_cache()
+  infos = await fs._find(f"{bucket}/{key}", detail=True)
+  return {name.partition("/")[2]: info for name, info in infos.items()}
+
+
+async def _put_file(fs: Any, bucket: str, key: str, path: str) -> None:
+  await fs._put_file(path, f"{bucket}/{key}")
+
+
+async def _get_file(fs: Any, bucket: str, key: str, path: str) -> None:
+  await fs._get_file(f"{bucket}/{key}", path)
+
+
+async def _copy_file(fs: Any, bucket: str, key: str, url: str) -> None:
+  await fs._cp_file(f"{bucket}/{key}", "/".join(_split(url)))
