@@ -67,7 +67,7 @@ def claim(root: pathlib.Path, trial_id: str):
   with contextlib.ExitStack() as stack:
     folder = root / CLAIMS / trial_id
     try:
-      lock = stack.enter_context(unfinished.claim(folder, f"trial {trial_id}"))
+      lock = stack.enter_context(unfinished.locked(folder, f"trial {trial_id}"))
     except failures.RunError as error:
       if not isinstance(error.__cause__, BlockingIOError):
         raise

@@ -12,7 +12,7 @@ import pathlib
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 from absl import logging
 
@@ -45,10 +45,24 @@ def claim(folder: pathlib.Path, named: str) -> Iterator[str]:
     with leases.claim(lock, named) as made:
       yield made
     return
+  with locked(folder, named) as file:
+    made = secrets.token_hex(16)
+    file.truncate(0)
+    file.write(made)
+    file.flush()
+    yield made
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path, named: str) -> Iterator[IO[str]]:
+  """Make a folder on a disk and lock it; yield the lock's open file.
+
+  A process that inherits the file keeps the lock. Raises as `claim` does.
+  """
   with contextlib.ExitStack() as stack:
     try:
       folder.mkdir(parents=True, exist_ok=True)
-      file = stack.enter_context(open(lock, "a"))
+      file = stack.enter_context(open(folder / LOCK, "a"))
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       raise failures.RunError(
@@ -56,11 +70,7 @@ def claim(folder: pathlib.Path, named: str) -> Iterator[str]:
       ) from error
     except OSError as error:
       raise unwritable(named, error) from error
-    made = secrets.token_hex(16)
-    file.truncate(0)
-    file.write(made)
-    file.flush()
-    yield made
+    yield file
 
 
 def token(folder: pathlib.Path) -> str:
