@@ -40,15 +40,20 @@ from input_pipeline.tokenizers import bpe
 from runtime import progress
 from runtime.storage import whole_files
 
+# Flags of this program, beside main.py's of the same names.
+_FLAGS = flags.FlagValues()
 _ICONS = flags.DEFINE_string(
-  "icons", None, "Folder of the unpacked npm package @iconify/json."
+  *("icons", None, "Folder of the unpacked npm package @iconify/json."),
+  flag_values=_FLAGS,
 )
-_OUT = flags.DEFINE_string("out", None, "Folder to write.")
+_OUT = flags.DEFINE_string("out", None, "Folder to write.", flag_values=_FLAGS)
 _NUM_POOL = flags.DEFINE_integer(
-  "num_pool", 160_000, "Number of pairs of the noisy pool."
+  *("num_pool", 160_000, "Number of pairs of the noisy pool."),
+  flag_values=_FLAGS,
 )
 _NUM_TRUSTED = flags.DEFINE_integer(
-  "num_trusted", 20_000, "Number of pairs of the clean set."
+  *("num_trusted", 20_000, "Number of pairs of the clean set."),
+  flag_values=_FLAGS,
 )
 
 SALT = "diptych-icons-1"
@@ -297,4 +302,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(
+    main,
+    flags_parser=lambda argv: _FLAGS(flags.FLAGS(argv, known_only=True)),
+  )
