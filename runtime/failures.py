@@ -73,7 +73,8 @@ def reported(
 
   Args:
     main: function of the command line, which returns the exit code.
-    end: function of the exit code of SIGTERM and Ctrl-C, as `stopping.end`.
+    end: function of the exit code of a failure, SIGTERM or Ctrl-C, as
+      `stopping.end`, since Python's own clean-up crashes at times (SIGABRT).
   """
 
   def run(argv: Sequence[str]) -> int:
@@ -91,7 +92,7 @@ def reported(
         raise
       logging.debug("The traceback:", exc_info=True)
       print(f"error: {message}", file=sys.stderr)
-      return 1
+      return end(1)
 
   return run
 

@@ -149,11 +149,11 @@ def test_stopped_twice_at_step_0(runner, reference, tmp_path):
 _STOP_IN_EVALUATION = """
 import os, signal
 from evaluators import suite
-embed = suite.embed
-def stop_and_embed(*args):
+embed = suite.embed_by
+def stop_and_embed(*args, **kwargs):
   os.kill(os.getpid(), signal.SIGTERM)
-  return embed(*args)
-suite.embed = stop_and_embed
+  return embed(*args, **kwargs)
+suite.embed_by = stop_and_embed
 """
 
 

@@ -88,11 +88,15 @@ def _wait(condition, workdir):
 
 def _wait_started(cluster, job, condition, workdir):
   """Wait, and let a requeued job start, which Slurm holds for two minutes."""
+  updated = -60.0
 
   def holds():
+    nonlocal updated
     if condition():
       return True
-    if cluster.state(job) == "PENDING":
+    # Each time again, it waits for the next round of the scheduler.
+    if cluster.state(job) == "PENDING" and time.monotonic() > updated + 30:
+      updated = time.monotonic()
       cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")
     return False
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from evaluators import embedding
+from evaluators.figures import set_gallery
 from inference.evaluation import evaluate_sets
 from input_pipeline.storage import files
 from tests import emulators, runs
@@ -94,7 +95,7 @@ def test_as_the_same_folder_on_disk(
   fs = _upload(folder / "sets", root)
   _run(folder, tmp_path / "out", cache, root)
   assert _files(tmp_path / "out", root, cache) == local
-  # Neither labels nor images are read again.
+  # Neither labels nor images are read again, but for those of the page.
   real = files.read_range
 
   def refuse(path, *args, **kwargs):
@@ -104,6 +105,7 @@ def test_as_the_same_folder_on_disk(
   with monkeypatch.context() as patch:
     patch.setattr(embedding.Embedder, "stream", _refuse)
     patch.setattr(files, "read_range", refuse)
+    patch.setattr(set_gallery, "panels", lambda *args, **kwargs: [])
     _run(folder, tmp_path / "again", cache, f"{root}/")
   assert _files(tmp_path / "again", root, cache) == local
   # Objects that were replaced, of a tar and of an image, are other versions.
