@@ -88,7 +88,9 @@ def _wait(condition, workdir):
 
 def _wait_started(cluster, job, condition, workdir):
   """Wait, and let a requeued job start, which Slurm holds for two minutes."""
-  updated = -60.0
+  # Not in the second of the requeue: Slurm has revoked the job's credential
+  # for that one, and ends it.
+  updated = time.monotonic() - 25
 
   def holds():
     nonlocal updated
