@@ -1,8 +1,5 @@
-"""main.py under a real Slurm: preempted, requeued, a task lost."""
+"""main.py under a real Slurm: preempted and requeued."""
 
-import os
-import pathlib
-import signal
 import stat
 import sys
 import time
@@ -55,7 +52,7 @@ def python(tmp_path):
   return path
 
 
-def _submit(cluster, runner, workdir, python, *args):
+def submit(cluster, runner, workdir, python, *args):
   return cluster.submit(
     *("--ntasks=2", "--partition=low", f"--output={workdir}.log"),
     *("launch/slurm.sbatch", *_ARGS, f"--workdir={workdir}"),
@@ -71,7 +68,7 @@ def _submit(cluster, runner, workdir, python, *args):
   )
 
 
-def _until_step(workdir, step):
+def until_step(workdir, step):
   deadline = time.monotonic() + 240
   while runs.last_step(workdir) < step:
     log = workdir.with_name(f"{workdir.name}.log")
@@ -79,14 +76,14 @@ def _until_step(workdir, step):
     time.sleep(0.05)
 
 
-def _wait(condition, workdir):
+def wait(condition, workdir):
   deadline = time.monotonic() + 240
   while not condition():
-    assert time.monotonic() < deadline, _log(workdir)
+    assert time.monotonic() < deadline, log(workdir)
     time.sleep(0.1)
 
 
-def _wait_started(cluster, job, condition, workdir):
+def wait_started(cluster, job, condition, workdir):
   """Wait, and let a requeued job start, which Slurm holds for two minutes."""
   # Not in the second of the requeue: Slurm has revoked the job's credential
   # for that one, and ends it.
@@ -102,37 +99,22 @@ def _wait_started(cluster, job, condition, workdir):
       cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")
     return False
 
-  _wait(holds, workdir)
+  wait(holds, workdir)
 
 
-def _completed(cluster, job, workdir):
+def completed(cluster, job, workdir):
   ends = ("COMPLETED", "FAILED", "CANCELLED")
-  _wait_started(cluster, job, lambda: cluster.state(job) in ends, workdir)
-  assert cluster.state(job) == "COMPLETED", _log(workdir)
+  wait_started(cluster, job, lambda: cluster.state(job) in ends, workdir)
+  assert cluster.state(job) == "COMPLETED", log(workdir)
 
 
-def _assert_equal(arrays, expected):
+def assert_equal(arrays, expected):
   assert arrays.keys() == expected.keys()
   for name, array in expected.items():
     np.testing.assert_array_equal(arrays[name], array, err_msg=name)
 
 
-def _tasks(job, process):
-  """Return the ids of a job's processes of main.py with this index."""
-  wanted = {f"SLURM_JOB_ID={job}", f"SLURM_PROCID={process}"}
-  kept = []
-  for folder in pathlib.Path("/proc").iterdir():
-    try:
-      env = {*(folder / "environ").read_text().split("\0")}
-      command = (folder / "cmdline").read_text()
-    except OSError:
-      continue
-    if wanted <= env and "slow.py" in command:
-      kept.append(int(folder.name))
-  return kept
-
-
-def _log(workdir):
+def log(workdir):
   return workdir.with_name(f"{workdir.name}.log").read_text()
 
 
@@ -149,8 +131,8 @@ def undisturbed(runner, tmp_path_factory):
 @pytest.mark.slow
 def test_preempted_and_requeued(cluster, runner, undisturbed, python, tmp_path):
   workdir = tmp_path / "run"
-  job = _submit(cluster, runner, workdir, python)
-  _until_step(workdir, 11)
+  job = submit(cluster, runner, workdir, python)
+  until_step(workdir, 11)
   high = cluster.submit(
     *("--ntasks=2", "--partition=high", "--wrap=sleep 1"),
     f"--output={tmp_path}/high.log",
@@ -158,30 +140,9 @@ def test_preempted_and_requeued(cluster, runner, undisturbed, python, tmp_path):
     cwd=str(tmp_path),
   )
   cluster.wait_for(high, "COMPLETED")
-  assert cluster.fact(job, "Restarts") == "1", _log(workdir)
-  _completed(cluster, job, workdir)
-  log = _log(workdir)
-  assert "SIGTERM: saved step 1" in log
-  assert "Resuming from the checkpoint of step 1" in log
-  _assert_equal(runs.saved_arrays(workdir, runner.cache_dir), undisturbed)
-
-
-@pytest.mark.slow
-def test_warned_and_a_task_lost(cluster, runner, undisturbed, python, tmp_path):
-  """SIGUSR1, as before the end of --time; then a task of the step is killed."""
-  workdir = tmp_path / "run"
-  job = _submit(cluster, runner, workdir, python)
-  _until_step(workdir, 11)
-  cluster.call("scancel", "--signal=USR1", job)
-  _wait(lambda: cluster.fact(job, "Restarts") == "1", workdir)
-  _wait_started(cluster, job, lambda: "Resuming from" in _log(workdir), workdir)
-  step = runs.last_step(workdir)
-  _until_step(workdir, step + 1)
-  (lost,) = _tasks(job, process=1)
-  os.kill(lost, signal.SIGKILL)
-  _wait(lambda: cluster.fact(job, "Restarts") == "2", workdir)
-  _completed(cluster, job, workdir)
-  log = _log(workdir)
-  assert "SIGUSR1: saved step 1" in log
-  assert "error: process 1 of 2 ended" in log
-  _assert_equal(runs.saved_arrays(workdir, runner.cache_dir), undisturbed)
+  assert cluster.fact(job, "Restarts") == "1", log(workdir)
+  completed(cluster, job, workdir)
+  text = log(workdir)
+  assert "SIGTERM: saved step 1" in text
+  assert "Resuming from the checkpoint of step 1" in text
+  assert_equal(runs.saved_arrays(workdir, runner.cache_dir), undisturbed)
