@@ -28,10 +28,9 @@ import numpy as np
 from evaluators import embedding, text_batches
 from input_pipeline import evaluation_split, model_inputs
 from input_pipeline.sources import record as record_lib
-from input_pipeline.storage import folders
 from models import dual_encoder
 from runtime import cluster, long_work, progress
-from runtime.storage import remote, strict_json, whole_files
+from runtime.storage import strict_json, whole_files
 
 # Increased when embeddings of equal inputs change, or a part's layout does.
 VERSION = 2
@@ -104,7 +103,6 @@ class Cache:
       "runtime": runtime_facts(),
       "image_protocol": model_inputs.protocol_facts(split.protocol),
       "data": split.state(),
-      **_images(source.get("source", source).get("image_root", "")),
       "source": dict(source),
       **facts,
     }
@@ -221,21 +219,6 @@ class _Digested:
 def _key(facts: Mapping[str, Any]) -> str:
   text = strict_json.dumps(facts, sort_keys=True)
   return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _images(root: str) -> dict[str, str]:
-  """Return a digest of the images of a folder at a URL that a table names.
-
-  Those of a folder on disk are in `Split.state`.
-  """
-  if not remote.is_remote(root):
-    return {}
-  try:
-    listed = folders.walk(root, "image_root")
-  except (OSError, ValueError):  # as of a web server without an index
-    return {}
-  facts = [[name, file.size, file.version] for name, file in listed.items()]
-  return {"images": _key({"files": facts})}
 
 
 def _part(folder: pathlib.Path, start: int) -> pathlib.Path:

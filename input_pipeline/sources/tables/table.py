@@ -33,7 +33,7 @@ from input_pipeline import faults
 from input_pipeline.sources import columns, named_file, source_config
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources.tables import table_index, table_layout
-from input_pipeline.storage import files
+from input_pipeline.storage import files, folders
 from input_pipeline.storage import uids as uids_lib
 from runtime.storage import remote, whole_files
 
@@ -212,10 +212,20 @@ class Records:
     return record_lib.digest((self._digest, self.layout.columns, *root, *form))
 
   def image_state(self) -> str:
-    """Return hex digits of sizes and times of the images on this disk.
+    """Return hex digits of sizes and times, or versions, of the images.
 
-    No image is read. One at a URL counts by its address alone.
+    No image is read. Of those at a URL the files of `image_root` count, where
+    they can be listed; others count by their addresses alone.
     """
+    root = self._source.image_root
+    if remote.is_remote(root):
+      try:
+        listed = folders.walk(root, f"{self._field}.image_root")
+      except (OSError, ValueError):  # as of a web server without an index
+        return ""
+      return record_lib.digest(
+        [(name, file.size, file.version) for name, file in listed.items()]
+      )
     sizes = []
     for index in range(len(self)):
       try:
