@@ -187,7 +187,7 @@ def facts(
     protocol: image protocol of the set, of `image_protocol`.
     kind: kind of the set.
   """
-  # Of patches of any shape, Pillow's too.
+  # Patches of any shape are resized by Pillow too.
   interpolation = getattr(protocol, "interpolation", "bilinear")
   is_pillow = interpolation in picture.FILTERS
   said = {

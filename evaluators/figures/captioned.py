@@ -20,6 +20,7 @@ def of_captions(
   embed_texts: outcomes.EmbedTexts,
   mesh: jax.sharding.Mesh,
 ) -> outcomes.Outcome:
+  """Return the outcome of retrieval, each language by itself."""
   languages = sorted({code for texts in examples.texts for code in texts})
   record: dict[str, Any] = {"kind": opened.kind}
   items: dict[str, outcomes.Items] = {}

@@ -19,6 +19,7 @@ def of_choices(
   embed_texts: outcomes.EmbedTexts,
   mesh: jax.sharding.Mesh,
 ) -> outcomes.Outcome:
+  """Return the outcome on items, each a choice of images or texts."""
   del mesh
   listed = items_lib.read(opened.items)
   texts = list(dict.fromkeys(text for item in listed for text in item["texts"]))

@@ -36,6 +36,7 @@ def of_classes(
   embed_texts: outcomes.EmbedTexts,
   mesh: jax.sharding.Mesh,
 ) -> outcomes.Outcome:
+  """Return the outcome on a set with one class an image."""
   del mesh
   labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
   assert labels.label_N is not None  # a set of this kind has labels
@@ -128,6 +129,7 @@ def of_several_classes(
   embed_texts: outcomes.EmbedTexts,
   mesh: jax.sharding.Mesh,
 ) -> outcomes.Outcome:
+  """Return the outcome on a set with several classes an image."""
   del mesh
   labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
   assert labels.targets_NA is not None  # a set of this kind has targets
@@ -167,6 +169,7 @@ def of_faces(
   embed_texts: outcomes.EmbedTexts,
   mesh: jax.sharding.Mesh,
 ) -> outcomes.Outcome:
+  """Return the tables of FairFace and UTKFace."""
   del mesh
   labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
   assert labels.groups_NG is not None  # a set of this kind has attributes

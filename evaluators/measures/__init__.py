@@ -48,7 +48,9 @@ MEASURES: Mapping[str, Measure] = {
 }
 
 
-def check(names: Sequence[str], opened: Mapping[str, field_set.FieldSet]):
+def check(
+  names: Sequence[str], opened: Mapping[str, field_set.FieldSet]
+) -> None:
   """Raise ValueError where a measure is unknown, or fits no set.
 
   Args:

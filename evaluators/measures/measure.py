@@ -70,7 +70,6 @@ class Context:
   Attributes:
     opened: the set.
     examples: its embedded images.
-    outcome: its own figures.
     embed_texts: function of the model.
     mesh: devices that similarities are computed on.
     scale: factor of cosine similarities in the model's logits.
@@ -85,7 +84,6 @@ class Context:
 
   opened: field_set.FieldSet
   examples: embedding.Examples
-  outcome: outcomes.Outcome
   embed_texts: outcomes.EmbedTexts
   mesh: jax.sharding.Mesh
   scale: float

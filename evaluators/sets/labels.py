@@ -266,8 +266,8 @@ def _texts_of_tars(
 ) -> Iterator[tuple[Sequence[str] | faults.ExampleError, str]]:
   """Yield the texts of samples, whose images are not read.
 
-  Those of remote tars are kept by the tars' versions: reading them again may
-  be to read all images.
+  Texts of remote tars are kept by the tars' versions: reading them again may
+  mean reading all images.
   """
   layout = webdataset_layout.make(source, field)
   folder = tar_index.prepare(

@@ -1,6 +1,6 @@
 """Evaluation of a model on the sets of a config, without training.
 
-What was embedded stays below data.cache_dir: a second evaluation, by another
+Embeddings stay below data.cache_dir: a second evaluation, by another
 config too, embeds what is new alone, and one that was killed goes on.
 """
 

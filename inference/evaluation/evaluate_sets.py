@@ -7,8 +7,8 @@
                        NAME.classes.csv and NAME.groups.csv beside it
   OUT/items/NAME.npz   outcome of each example, for comparisons of two models
 
-Labels are audited before anything is embedded. What was embedded stays in the
-cache, so that a second evaluation computes figures alone.
+Labels are audited before anything is embedded. Embeddings stay in the cache, so
+that a second evaluation computes figures alone.
 """
 
 import dataclasses
@@ -156,7 +156,7 @@ def run(
       )
       measured, items = set_measures.run(
         asked,
-        set_measures.Embedded(one.opened, one.split, embedded, outcome),
+        set_measures.Embedded(one.opened, one.split, embedded),
         embeddings,
         model,
       )

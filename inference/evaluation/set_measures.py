@@ -66,13 +66,11 @@ class Embedded:
     opened: the set.
     split: its examples.
     embedded: embeddings of all of them.
-    outcome: its own figures.
   """
 
   opened: field_set.FieldSet
   split: evaluation_split.Split
   embedded: embedding_cache.Embedded
-  outcome: outcomes.Outcome
 
 
 def run(
@@ -166,7 +164,6 @@ def _context(
   return measure.Context(
     opened=one.opened,
     examples=one.embedded.examples,
-    outcome=one.outcome,
     embed_texts=cache.texts,
     mesh=model.mesh,
     scale=model.scale,

@@ -257,7 +257,7 @@ def _seconds(request: Callable[..., Any], args: tuple[Any, ...]) -> float:
     return args[2]
   if request is _find:  # a request for each thousand objects
     return 6 * TRY_SECONDS
-  # Of unknown size; the clients end a connection that falls silent.
+  # A file has any size; the clients end a connection that falls silent.
   return 3600.0 if request in (_put_file, _get_file) else TRY_SECONDS
 
 
