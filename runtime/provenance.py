@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import os
 import pathlib
 import subprocess
 
@@ -38,7 +39,10 @@ def _version(name: str) -> str:
 
 
 def commit() -> str:
-  """Return the repository's commit, "+changes" if edited, "" if unknown."""
+  """Return the repository's commit, "+changes" if edited, "" if unknown.
+
+  Where there is no repository, that of --task=launch (DIPTYCH_COMMIT).
+  """
   root = pathlib.Path(__file__).parent.parent
 
   def git(*args: str) -> str:
@@ -50,4 +54,4 @@ def commit() -> str:
     changed = git("status", "--porcelain", "--untracked-files=no")
     return git("rev-parse", "HEAD") + ("+changes" if changed else "")
   except (OSError, subprocess.CalledProcessError):
-    return ""
+    return os.environ.get("DIPTYCH_COMMIT", "")
