@@ -18,7 +18,7 @@ def slow(self, step, values):
   if step > 10: time.sleep(0.5)
 metrics.Writer.write = slow
 """
-_ARGS = (
+ARGS = (
   "--config=tests/tiny.py",
   "--config.total_steps=20",
   "--config.evaluate.sets={}",
@@ -55,7 +55,7 @@ def python(tmp_path):
 def submit(cluster, runner, workdir, python, *args):
   return cluster.submit(
     *("--ntasks=2", "--partition=low", f"--output={workdir}.log"),
-    *("launch/slurm.sbatch", *_ARGS, f"--workdir={workdir}"),
+    *("launch/slurm.sbatch", *ARGS, f"--workdir={workdir}"),
     *(f"--config.data.cache_dir={runner.cache_dir}", *args),
     env={
       "PYTHON": str(python),
@@ -122,7 +122,7 @@ def log(workdir):
 def undisturbed(runner, tmp_path_factory):
   """Return the parameters of the same run outside Slurm."""
   workdir = tmp_path_factory.mktemp("undisturbed") / "run"
-  for process in runner.start_cluster(workdir, 2, *_ARGS[1:]):
+  for process in runner.start_cluster(workdir, 2, *ARGS[1:]):
     result = runs.finish(process)
     assert result.code == 0, result.stderr
   return runs.saved_arrays(workdir, runner.cache_dir)
