@@ -102,17 +102,14 @@ def test_kubernetes_schema(version, tmp_path):
 
 def test_kubernetes_names_agree():
   """Pods join by the name of their headless service, and by their number."""
-  documents = [
-    *yaml.safe_load_all((FOLDER / "kubernetes-job.yaml").read_text())
-  ]
-  kinds = {document["kind"]: document for document in documents}
+  text = (FOLDER / "kubernetes-job.yaml").read_text()
+  kinds = {x["kind"]: x for x in yaml.safe_load_all(text)}
   job, service = kinds["Job"], kinds["Service"]
   pod = job["spec"]["template"]["spec"]
   assert service["spec"]["clusterIP"] == "None"
   assert pod["subdomain"] == service["metadata"]["name"]
   assert service["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
-  assert (
-    pod["serviceAccountName"] == kinds["ServiceAccount"]["metadata"]["name"]
-  )
+  env = {x["name"]: x["value"] for x in pod["containers"][0]["env"]}
+  assert env["JAX_NUM_PROCESSES"] == str(job["spec"]["completions"])
   assert job["spec"]["completions"] == job["spec"]["parallelism"]
   assert job["spec"]["completionMode"] == "Indexed"

@@ -3,16 +3,20 @@
 python -m pytest tests/long/slurm_preemptions.py
 """
 
-from tests import runs
+from tests import runs, slurm
 from tests import test_main_slurm as base
 
-cluster, python = base.cluster, base.python
+cluster = base.cluster
 _TIMES = 10
-# Ten preemptions, each after another step.
+# Each preemption comes after another step.
 _STEPS = "--config.total_steps=40"
 
 
-def test_ten_preemptions(cluster, runner, python, tmp_path):
+def test_ten_preemptions(cluster, runner, tmp_path, monkeypatch):
+  for module, name in ((runs, "_PATIENCE"), (base, "PATIENCE")):
+    monkeypatch.setattr(module, name, 900)
+  monkeypatch.setattr(slurm, "_SECONDS", 600)
+  python = base.slow_python(tmp_path, seconds=3)
   plain = tmp_path / "plain"
   for process in runner.start_cluster(plain, 2, *base.ARGS[1:], _STEPS):
     result = runs.finish(process)
