@@ -188,7 +188,7 @@ def _record(tasks: Sequence[Task]) -> None:
   """Keep the tasks, and what differs from their commit, on this machine."""
   now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
   folder = _RECORDS / f"{now}-{tasks[0]['name']}"
-  folder.mkdir(parents=True)
+  folder.mkdir(parents=True, exist_ok=True)
   (folder / "task.yaml").write_text("---\n".join(map(_text, tasks)))
   diff = _git("diff", "HEAD")
   if diff:

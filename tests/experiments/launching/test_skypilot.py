@@ -1,4 +1,5 @@
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -98,3 +99,25 @@ def test_dry_run_without_skypilot(capfd):
   assert "not checked by SkyPilot: --sky_python=none/python" in output.err
   with pytest.raises(failures.RunError, match="requirements-launch.txt"):
     skypilot.run([{"name": "a"}], python="none/python", dry_run=False)
+
+
+def test_commit_on_a_machine_without_git(monkeypatch):
+  def run(*args, **kwargs):
+    raise FileNotFoundError("git")
+
+  monkeypatch.setattr(subprocess, "run", run)
+  monkeypatch.delenv("DIPTYCH_COMMIT", raising=False)
+  assert provenance.commit() == ""
+  monkeypatch.setenv("DIPTYCH_COMMIT", "abc+changes")
+  assert provenance.commit() == "abc+changes"
+
+
+def test_record(tmp_path, monkeypatch):
+  monkeypatch.setattr(skypilot, "_RECORDS", tmp_path)
+  monkeypatch.setattr(skypilot, "_git", lambda *words: " ".join(words))
+  tasks = [{"name": "a", "run": "x\ny\n"}, {"name": "b"}]
+  skypilot._record(tasks)
+  (folder,) = tmp_path.iterdir()
+  assert folder.name.endswith("-a")
+  assert [*yaml.safe_load_all((folder / "task.yaml").read_text())] == tasks
+  assert (folder / "changes.diff").read_text() == "diff HEAD"
