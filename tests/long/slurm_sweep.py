@@ -88,7 +88,6 @@ def test_array(cluster, runner, python, tmp_path, monkeypatch):
     time.sleep(1)
   table = json.loads((root / "results.json").read_text())
   assert [row["state"] for row in table["trials"]] == ["done"] * 3
-  # Two were preempted, among them the first, whose job's number is the array's.
   assert logs().count("and is queued again") == 2
   again = _launch(cluster, python, runner, root)
   assert (again.returncode, again.stdout) == (
