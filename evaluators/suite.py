@@ -251,9 +251,9 @@ def _images(
   split: evaluation_split.Split,
   examples: embedding.Examples,
   rows: Sequence[int],
-) -> set_gallery.Images:
+) -> gallery_lib.Images:
   """Return `rows` of the examples, for a gallery."""
-  return set_gallery.Images(
+  return gallery_lib.Images(
     name,
     [examples.keys[row] for row in rows],
     functools.partial(_image, split, examples, rows),

@@ -58,8 +58,8 @@ class Measures:
         )
 
 
-# Function of a cache, words behind the set's name, and what else decides the
-# embeddings, by name (embedding_cache.Cache.images), as is the change of images.
+# Function of a cache, words behind the set's name, facts by name of what else
+# decides the embeddings (embedding_cache.Cache.images), and a change of images.
 Embed = Callable[
   [
     embedding_cache.Cache,
@@ -137,8 +137,9 @@ def _context(
     if (opened.classes, opened.values) != (mine.classes, mine.values):
       alone = sorted({*opened.classes} ^ {*mine.classes})[:3]
       raise ValueError(
-        f"{one.section}={mine.name}: the training split has {len(opened.classes)} classes, "
-        f"the set {len(mine.classes)}, and labels do not mean the same: "
+        f"{one.section}={mine.name}: the training split has "
+        f"{len(opened.classes)} classes, the set {len(mine.classes)}, and "
+        "labels do not mean the same: "
         f"{', '.join(alone) or 'their order'} in one alone; give both the "
         "classes in a classnames.txt"
       )

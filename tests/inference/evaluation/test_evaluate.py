@@ -124,7 +124,7 @@ def test_goes_on_where_it_was_stopped(run, monkeypatch):
   held = [
     whole[f"holdout_{name}"]["num_candidates"] for name in ("one", "other")
   ]
-  assert more == sum(-(-num // 8) for num in (60, _NUM, *held))
+  assert more == sum(-(-num // 8) for num in (60, 2 * _NUM, _NUM, *held))
 
 
 @pytest.mark.slow
@@ -176,9 +176,9 @@ def test_measures_of_all_kinds_of_sets(run, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_a_measure_that_fits_no_set_embeds_nothing(run, monkeypatch):
-  config = json.loads((run / "config.json").read_text())
-  del config["evaluate"]["sets"]["shots"]
-  (run / "config.json").write_text(json.dumps(config))
+  saved = json.loads((run / "config.json").read_text())
+  del saved["config"]["evaluate"]["sets"]["shots"]
+  (run / "config.json").write_text(json.dumps(saved))
   monkeypatch.setattr(embedding.Embedder, "stream", lambda *_, **__: 1 / 0)
   with pytest.raises(ValueError, match=r"knn fits none of the sets: all: it"):
     _evaluated(run, "knn")
