@@ -149,6 +149,8 @@ def labelled(
   targets = _Targets(zclass_AE, classes, lambda row: label_N[[row]])
   even, _ = gallery.choose(images.keys, rank_N, num_entries, 0)
   _, worst = gallery.choose(images.keys, -margin_N, 0, num_entries)
+  if len(classes) == 1:  # there is no wrong answer
+    worst = []
   return gallery.by_margin(
     images,
     [targets.entry(images, x, rank_N[x]) for x in worst],

@@ -17,17 +17,23 @@ _NUM_RESAMPLES = 1000
 
 def calibration(context: measure.Context) -> measure.Measured:
   """Compare probabilities with accuracy, before and after one temperature."""
+  keys = context.examples.keys
+  is_held = calibration_lib.held_part(keys)
+  if is_held.all() or not is_held.any():
+    raise measure.NotTaken(
+      "it needs an example to fit and one to judge; got"
+      f" {is_held.sum()} and {(~is_held).sum()}"
+    )
   label_N, zclass_AE = context.label_N(), context.classifier()
   zimg_NE = context.examples.zimg_NE
   answers = classification.judge(
     classification.similarities(zimg_NE, zclass_AE), label_N
   )
   score_fn = _Scores(zimg_NE, zclass_AE)
-  keys = context.examples.keys
   found = calibration_lib.figures(
     score_fn, answers, keys, temperature=1 / context.scale
   )
-  judged = np.flatnonzero(~calibration_lib.held_part(keys))
+  judged = np.flatnonzero(~is_held)
   right_n = answers.right()[judged]
   record: dict[str, Any] = {
     "num_examples": found["num_judged"],

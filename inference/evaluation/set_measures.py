@@ -108,11 +108,14 @@ def run(
   context = _context(asked, one, cache, model)
   for name in asked.names:
     reason = why_not(name, one.opened)
-    if reason:
+    try:
+      measured = None if reason else MEASURES[name].run(context)
+    except measure.NotTaken as error:
+      measured, reason = None, str(error)
+    if measured is None:
       records[name] = {"not_run": reason}
       metrics.say(f"{one.opened.name}: {name} is not taken: {reason}")
       continue
-    measured = MEASURES[name].run(context)
     records[name] = measured.record
     items |= {f"{name}/{x}": value for x, value in measured.items.items()}
   return records, items

@@ -166,3 +166,34 @@ def test_a_measure_that_cannot_be_taken_costs_nothing(
     )
   assert not (tmp_path / "out" / evaluate_sets.RESULTS).exists()
   assert not (tmp_path / "out" / "cache" / "embeddings").exists()
+
+
+def test_sets_that_are_too_small(folder, tmp_path):
+  """One image, one class; a training split with an image of each class."""
+  made = tmp_path / "sets"
+  made.mkdir()
+  (made / "run").symlink_to(folder / "run")
+  wds_folders.write(
+    made / "wds_one",
+    [{"png": wds_folders.noise(1)[0], "cls": b"0"}],
+    {
+      "classnames.txt": "ant",
+      "zeroshot_classification_templates.txt": "a {c}",
+    },
+    num_shards=1,
+  )
+  wds_folders.classification(made / "wds_few", (0, 1))
+  wds_folders.classification(made / "wds_few", (0, 1), "train")
+  asked = ["geometry", "calibration", "texts", "linear_probe", "knn"]
+  results = _run(
+    made, tmp_path / "out", set_measures.Measures(asked), sets=["one", "few"]
+  )
+  one, few = results["one"], results["few"]
+  assert one["top_1"] == 1 == one["chance"]["top_1"]
+  assert not [x for x in one["geometry"] if x.startswith("uniformity")]
+  assert one["calibration"]["not_run"].startswith("it needs an example to fit")
+  assert "2 classes and a class of 2" in few["linear_probe"]["not_run"]
+  assert few["knn"]["num_examples"] == 2
+  page = (tmp_path / "out" / "report.html").read_text()
+  assert "one class, so every answer is right" in page
+  assert "inf" not in page.partition("<main>")[2].replace("info", "")
