@@ -80,7 +80,10 @@ class LabelledConfig:
     )
     if self.training:
       opened = dataclasses.replace(
-        opened, training=functools.partial(self._training, name, cache_dir)
+        opened,
+        training=functools.cache(
+          functools.partial(self._training, name, cache_dir)
+        ),
       )
     return dataclasses.replace(opened, disparity_k=self.disparity_k)
 
@@ -89,11 +92,17 @@ class LabelledConfig:
     other = {"path": self.training}
     if self.training.startswith("@"):
       other = {"split": self.training[1:]}
-    return own.labelled(
-      name,
-      dataclasses.asdict(self.source) | other,
-      self.label,
-      cache_dir=cache_dir,
-      classes=self.classes,
-      templates=self.templates,
-    )
+    try:
+      return own.labelled(
+        name,
+        dataclasses.asdict(self.source) | other,
+        self.label,
+        cache_dir=cache_dir,
+        classes=self.classes,
+        templates=self.templates,
+      )
+    except (ValueError, OSError) as error:
+      raise ValueError(
+        f"evaluate.sets.{name}.training={self.training} cannot be used as its "
+        f"source is: {error}"
+      ) from error

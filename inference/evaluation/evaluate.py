@@ -104,7 +104,9 @@ def run(
 
   loaded = cluster.first_then_all(load)
   sets = {k: v for x in loaded for k, v in configured_sets.opened(x).items()}
-  measures.check(asked.names, sets)
+  cluster.first_then_all(
+    lambda: measures.check(asked.names, sets, configured_sets.SECTION)
+  )
   cache = embedding_cache.Cache(
     folder=pathlib.Path(config.data.cache_dir) / "embeddings",
     model=embedding_cache.model_digest(model.config, model.params),

@@ -100,7 +100,7 @@ def run(
   opened = cluster.first_then_all(
     lambda: resolve.resolve(suite, names, data_root, cache_dir=cache_dir)
   )
-  measures.check(asked.names, opened)
+  cluster.first_then_all(lambda: measures.check(asked.names, opened, _SECTION))
   opened = {
     name: protocols.of_set(protocol, one) for name, one in opened.items()
   }

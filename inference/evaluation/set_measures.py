@@ -9,7 +9,7 @@ from typing import Any
 
 from evaluators import embedding, embedding_cache, suite_data
 from evaluators.figures import outcomes
-from evaluators.measures import MEASURES, measure, why_not
+from evaluators.measures import MEASURES, measure, training, why_not
 from evaluators.sets import field_set
 from inference import model as model_lib
 from input_pipeline import evaluation_split
@@ -135,17 +135,7 @@ def _context(
 
   @functools.cache
   def train() -> measure.Part:
-    assert one.opened.training is not None  # measures.why_not
-    opened, mine = one.opened.training(), one.opened
-    if (opened.classes, opened.values) != (mine.classes, mine.values):
-      alone = sorted({*opened.classes} ^ {*mine.classes})[:3]
-      raise ValueError(
-        f"{one.section}={mine.name}: the training split has "
-        f"{len(opened.classes)} classes, the set {len(mine.classes)}, and "
-        "labels do not mean the same: "
-        f"{', '.join(alone) or 'their order'} in one alone; give both the "
-        "classes in a classnames.txt"
-      )
+    opened, mine = training(one.opened, one.section), one.opened
     split = evaluation_split.open_source(
       suite_data.source_of(opened),
       protocol=one.split.protocol,
