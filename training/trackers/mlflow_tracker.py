@@ -7,7 +7,7 @@ lets nobody change, and the record of the first start in the tags.
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import mlflow
@@ -60,10 +60,11 @@ class Tracker:
       self._client.log_batch(run.info.run_id, params=part)
     return run
 
-  def log(self, step: int, figures: Mapping[str, float]) -> None:
+  def log(self, steps: Sequence[tuple[int, Mapping[str, float]]]) -> None:
     now = int(time.time() * 1000)
     points = [
       entities.Metric(_name(name), value, now, step)
+      for step, figures in steps
       for name, value in figures.items()
     ]
     for part in _parts(points, _MOST_METRICS):

@@ -10,7 +10,7 @@ A tracker's module has a function `begin(about) -> Tracker`, with
 
   last_step                  the newest step that the tracker has, -1 for none
   url                        where the run is shown, "" where nowhere
-  log(step, figures)         send {name: figure}
+  log(steps)                 send (step, {name: figure}) of one step or more
   close(is_finished=...)     send what waits
 
 No JAX is imported here: a device belongs to the run.
@@ -19,18 +19,23 @@ No JAX is imported here: a device belongs to the run.
 import importlib
 import json
 import os
+import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TextIO
 
 from runtime.storage import bucket_path, jsonl
 
 # Seconds for the last lines after the run's process has died.
-_ORPHAN_SECONDS = 20.0
+_ORPHAN_SECONDS = 30.0
+# Lines that are sent at once.
+_MOST_LINES = 1000
 _STEP = "step"
+
+Step = tuple[int, Mapping[str, float]]
 
 
 class Tracker(Protocol):
@@ -39,7 +44,7 @@ class Tracker(Protocol):
   last_step: int
   url: str
 
-  def log(self, step: int, figures: Mapping[str, float]) -> None: ...
+  def log(self, steps: Sequence[Step]) -> None: ...
 
   def close(self, *, is_finished: bool) -> None: ...
 
@@ -73,34 +78,75 @@ def _send(about: Mapping[str, Any], source: TextIO, say: TextIO) -> None:
   tracker: Tracker = module.begin(about)
   if tracker.url and not about["is_quiet"]:
     print(f"{about['name']}: {tracker.url}", file=say)
+  steps = _Steps(tracker.last_step)
   history = jsonl.read(bucket_path.make(about["lines"]))
-  step, figures = tracker.last_step, dict[str, float]()
+  if ready := steps.add(sorted(history, key=lambda line: line[_STEP])):
+    tracker.log(ready)
+  lines: queue.Queue[Mapping[str, Any] | None] = queue.Queue(_MOST_LINES)
+  threading.Thread(target=_read, args=(source, lines), daemon=True).start()
+  while True:
+    last, batch = None, list(_waiting(lines))
+    if _STEP not in (batch[-1] or {}):
+      last = batch.pop() or {"is_finished": False}
+    if ready := steps.add(line for line in batch if line is not None):
+      tracker.log(ready)
+    if last is not None:
+      if last["is_finished"] and (ready := steps.rest()):
+        tracker.log(ready)
+      tracker.close(is_finished=last["is_finished"])
+      return
 
-  def join(lines: Iterable[Mapping[str, Any]]) -> bool | None:
-    """Send the steps of lines; return whether the last one says "finished"."""
-    nonlocal step, figures
+
+class _Steps:
+  """Steps of lines, each with its figures once no other line can have more."""
+
+  def __init__(self, last_step: int):
+    self._last_step = self._step = last_step
+    self._figures: dict[str, float] = {}
+
+  def add(self, lines: Iterable[Mapping[str, Any]]) -> list[Step]:
+    """Return the steps that lines complete; those before are left out."""
+    ready = []
     for line in lines:
-      if _STEP not in line:
-        return line["is_finished"]
-      # Also those that the file had already.
-      if line[_STEP] < step or line[_STEP] <= tracker.last_step:
+      step = line[_STEP]
+      # Lines that the file had already come again.
+      if step < self._step or step <= self._last_step:
         continue
-      if line[_STEP] > step:
-        if figures:
-          tracker.log(step, figures)
-        step, figures = line[_STEP], {}
-      figures |= {
+      if step > self._step:
+        ready += self.rest()
+        self._step = step
+      self._figures |= {
         name: value
         for name, value in line.items()
         if name != _STEP and isinstance(value, int | float)
       }
-    return None
+    return ready
 
-  join(sorted(history, key=lambda line: line[_STEP]))
-  is_finished = join(map(json.loads, source))
-  if is_finished and figures:
-    tracker.log(step, figures)
-  tracker.close(is_finished=bool(is_finished))
+  def rest(self) -> list[Step]:
+    """Return the step that the next line might have been of."""
+    figures, self._figures = self._figures, {}
+    return [(self._step, figures)] if figures else []
+
+
+def _read(source: TextIO, lines: queue.Queue[Mapping[str, Any] | None]) -> None:
+  """Put all lines into a queue, None at the end."""
+  for line in source:
+    lines.put(json.loads(line))
+  lines.put(None)
+
+
+def _waiting(
+  lines: queue.Queue[Mapping[str, Any] | None],
+) -> Iterator[Mapping[str, Any] | None]:
+  """Yield the lines that wait, one at least, up to the last one."""
+  line = lines.get()
+  yield line
+  while line is not None and _STEP in line:
+    try:
+      line = lines.get_nowait()
+    except queue.Empty:
+      return
+    yield line
 
 
 def _end_with(parent: int) -> None:

@@ -3,7 +3,7 @@
 A run is found again by its name, which therefore ends in our id.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import trackio
@@ -26,8 +26,9 @@ class Tracker:
     # The step that it would give a line without one.
     self.last_step = self._run._next_step - 1
 
-  def log(self, step: int, figures: Mapping[str, float]) -> None:
-    self._run.log(dict(figures), step=step)
+  def log(self, steps: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+    for step, figures in steps:
+      self._run.log(dict(figures), step=step)
 
   def close(self, *, is_finished: bool) -> None:
     del is_finished

@@ -7,7 +7,7 @@ be asked for their last step, it is kept beside them.
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import wandb
@@ -43,11 +43,12 @@ class Tracker:
     if self._run.offline and (text := os.read(self._file, 20).strip()):
       self.last_step = int(text)
 
-  def log(self, step: int, figures: Mapping[str, float]) -> None:
-    # Before the figures: after a kill, a step may be missing, and none is
-    # there twice.
-    os.pwrite(self._file, b"%20d" % step, 0)
-    self._run.log(dict(figures), step=step, commit=True)
+  def log(self, steps: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+    for step, figures in steps:
+      # Before the figures: after a kill, a step may be missing, and none is
+      # there twice.
+      os.pwrite(self._file, b"%20d" % step, 0)
+      self._run.log(dict(figures), step=step, commit=True)
 
   def close(self, *, is_finished: bool) -> None:
     self._run.finish(exit_code=0 if is_finished else 1)

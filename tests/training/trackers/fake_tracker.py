@@ -19,7 +19,11 @@ class Tracker:
     self.last_step = max(steps, default=-1)
     self._add({"id": about["id"], "config": about["config"]})
 
-  def log(self, step, figures):
+  def log(self, steps):
+    for step, figures in steps:
+      self._log(step, figures)
+
+  def _log(self, step, figures):
     if self._way == "fails" or (
       self._way == "fails once" and len(lines(self._path)) == 3
     ):

@@ -152,9 +152,7 @@ def test_a_failed_tracker_gets_what_it_lacks(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("way", ["hangs", "hangs at begin"])
-def test_a_tracker_that_hangs_stops_nothing(
-  tmp_path, capfd, monkeypatch, way
-):
+def test_a_tracker_that_hangs_stops_nothing(tmp_path, capfd, monkeypatch, way):
   monkeypatch.setattr(trackers_lib, "_MOST_LINES", 500)
   monkeypatch.setattr(trackers_lib, "_LAST_SECONDS", 0.3)
   writer, trackers = _open(tmp_path, way)
