@@ -189,6 +189,7 @@ class _Clock:
   def _run(self) -> None:
     wait = _FIRST_SECONDS
     try:
+      self._lines.sync()
       while not self._ended.wait(wait):
         self._write_time()
         wait = min(2 * wait, _LAST_SECONDS)
