@@ -68,10 +68,10 @@ def recorded(
   if not cluster.is_first():
     yield {}
     return
-  record = describe()
+  code = provenance.code()
+  record = describe(code)
   path = folder / NAME
   number = 1 + max((line["start"] for line in jsonl.read(path)), default=0)
-  code = provenance.code()
   if code.diff:
     digest = hashlib.blake2b(code.diff, digest_size=6).hexdigest()
     changes = folder / CODE / f"{digest}.diff"
@@ -98,13 +98,13 @@ def recorded(
     clock.end()
 
 
-def describe() -> dict[str, Any]:
+def describe(code: provenance.Code) -> dict[str, Any]:
   """Return command, versions, commit and hardware of this process."""
   return {
     "command": sys.argv,
     "python": platform.python_version(),
     "versions": provenance.versions(),
-    "commit": provenance.commit(),
+    "commit": code.commit + ("+changes" if code.num_bytes else ""),
     "hardware": {
       **hardware.describe(),
       "devices": f"{jax.device_count()} {jax.devices()[0].device_kind}",

@@ -5,21 +5,25 @@ import time
 
 import pytest
 
+from runtime.storage import bucket_path
+from tests import bucket_emulators as emulators
 from tests import runs
 from tests.training.trackers import fake_tracker
 from training import metrics
+from training.run import starts
 from training.trackers import trackers as trackers_lib
 
 _FAKE = {"fake": "tests.training.trackers.fake_tracker"}
 _RUN = {"config": {"seed": 3}, "record": {"commit": "abc"}}
 
 
-def _open(tmp_path, way="works", first_step=0):
+def _open(tmp_path, way="works", first_step=0, *, folder=None):
   """Return writer and trackers of a start, as a run makes them."""
-  writer = metrics.Writer(tmp_path, "metrics.jsonl", first_step)
+  folder = folder or tmp_path
+  writer = metrics.Writer(folder, "metrics.jsonl", first_step)
   trackers = trackers_lib.Trackers(
     trackers_lib.TrackersConfig((), str(tmp_path / "fake"), way),
-    tmp_path / "metrics.jsonl",
+    folder / "metrics.jsonl",
     _RUN,
     modules=_FAKE,
   )
@@ -94,6 +98,36 @@ def test_a_resumed_run_goes_on(tmp_path):
   lines = fake_tracker.lines(tmp_path / "fake")
   assert len({line["id"] for line in lines if "id" in line}) == 1
   assert {"step": 10, "train/loss": 10.0, "set/R@1": 1.0} in lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["gs"])
+def test_a_run_in_a_bucket_goes_on(tmp_path, scheme):
+  with (
+    emulators.started(scheme) as emulator,
+    emulators.connected(emulator.variables),
+  ):
+    folder = bucket_path.make(f"{emulator.root}/run")
+    for first_step, last in ((0, 8), (5, 10)):
+      writer, trackers = _open(tmp_path, "", first_step, folder=folder)
+      _train(writer, first_step + 1, last)
+      with starts.recorded(folder, first_step, time.monotonic()):
+        pass
+      trackers.close()
+      writer.close()
+    # A start without trackers, whose steps only the bucket has.
+    writer = metrics.Writer(folder, "metrics.jsonl", 10)
+    _train(writer, 11, 12)
+    writer.close()
+    writer, trackers = _open(tmp_path, "", 12, folder=folder)
+    _train(writer, 13, 14)
+    trackers.close(is_finished=True)
+    writer.close()
+    id_ = (folder / trackers_lib.ID).read_text().strip()
+    assert starts.total(folder).num_starts == 2
+  assert _steps(tmp_path) == list(range(1, 15))
+  lines = fake_tracker.lines(tmp_path / "fake")
+  assert {line["id"] for line in lines if "id" in line} == {id_}
 
 
 def test_a_killed_run_sends_what_it_wrote(tmp_path):
