@@ -82,15 +82,16 @@ def test_killed_runs_go_on_in_their_trackers(runner, reference, tmp_path):
   id_ = (workdir / trackers_lib.ID).read_text().strip()
 
   files = trackers.wandb_runs(workdir)
-  assert [file["id"] for file in files] == [id_] * 3
+  # A client that is killed at once has written nothing.
+  files = [file for file in files if file["id"]]
+  assert len(files) in (2, 3)
+  assert {file["id"] for file in files} == {id_}
   assert all(file["config"]["batch_size"] == 16 for file in files)
   assert files[-1]["config"]["record"]["versions"]["jax"]
   lines = [line for file in files for line in file["lines"]]
-  got = [line["_step"] for line in lines]
-  assert got == sorted(set(got))
-  # Steps that its own process had not yet written when it was killed.
-  assert set(steps) - set(got) <= set(range(sent, _TOTAL // 2 + 20))
-  assert lines[-1]["_step"] == _TOTAL
+  assert [line["_step"] for line in lines] == steps
+  got = [line["train/loss"] for line in lines[1:]]
+  assert got == pytest.approx(losses)
   assert lines[-1][figure] == pytest.approx(value)
 
   rows = trackers.trackio_rows(tmp_path, _PROJECT)

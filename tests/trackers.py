@@ -11,41 +11,19 @@ from tests import programs, runs
 
 # .ci/run makes it: the packages of .venv, and requirements-trackers.txt.
 PYTHON = runs.ROOT / ".venv-trackers" / "bin" / "python"
-# Files of Weights & Biases are LevelDB's log format with another header: blocks
-# of 32 KiB, in which a piece is checksum, length, type and bytes.
 _READ_WANDB = """
-import json, pathlib, struct, sys
-from wandb.proto import wandb_internal_pb2
-
-def records(data):
-  at, parts = 7, []
-  while at + 7 <= len(data):
-    left = 32768 - at % 32768
-    if left < 7:
-      at += left
-      continue
-    _, length, kind = struct.unpack_from("<IHB", data, at)
-    parts.append(data[at + 7 : at + 7 + length])
-    at += 7 + length
-    if kind in (1, 4):  # whole, or the last piece
-      record = wandb_internal_pb2.Record()
-      record.ParseFromString(b"".join(parts))
-      parts = []
-      yield record
-
+import json, pathlib, sys
+from training.trackers import wandb_tracker
 files = []
 for path in sorted(pathlib.Path(sys.argv[1]).glob("offline-run-*/*.wandb")):
   run = {"id": "", "config": {}, "lines": []}
-  for record in records(path.read_bytes()):
+  for record in wandb_tracker.records(path.read_bytes()):
     if record.HasField("run"):
       run["id"] = record.run.run_id
       for item in record.run.config.update:
         run["config"][item.key] = json.loads(item.value_json)
     if record.HasField("history"):
-      run["lines"].append({
-        item.key or ".".join(item.nested_key): json.loads(item.value_json)
-        for item in record.history.item
-      })
+      run["lines"].append(wandb_tracker.line(record))
   files.append(run)
 print(json.dumps(files))
 """
@@ -70,7 +48,8 @@ def variables(folder: pathlib.Path) -> dict[str, str]:
 def wandb_runs(folder: pathlib.Path) -> list[dict[str, Any]]:
   """Return "id", "config" and "lines" of the offline runs of a workdir."""
   done = subprocess.run(
-    (PYTHON, "-P", "-c", _READ_WANDB, folder / "wandb"),
+    (PYTHON, "-c", _READ_WANDB, folder / "wandb"),
+    cwd=runs.ROOT,
     capture_output=True,
     text=True,
     check=True,
