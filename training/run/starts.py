@@ -22,7 +22,7 @@ from typing import Any
 
 import jax
 
-from runtime import cluster, hardware, provenance
+from runtime import cluster, failures, hardware, provenance
 from runtime.storage import jsonl, whole_files
 from training import metrics
 
@@ -196,7 +196,8 @@ class _Clock:
       self._write_time()
       self._lines.close()
     except Exception as error:  # no figure of a run depends on it
-      metrics.say(f"warning: {NAME} could not be written: {error}")
+      if not failures.is_disk_full(error):  # that ends the run, with a message
+        metrics.say(f"warning: {NAME} could not be written: {error}")
 
   def _write_time(self) -> None:
     joules = self._energy.joules() if self._energy else {}
