@@ -72,6 +72,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.checkpoint = _checkpoint()
   config.evaluate = _evaluate()
 
+  config.trackers = _trackers()
+
   # Steps between two lines of metrics.jsonl.
   config.log_every_steps = 1
   return config
@@ -289,3 +291,16 @@ def _evaluate() -> ml_collections.ConfigDict:
   # source of its own. None: --config.evaluate.sets={}
   evaluate.sets = ml_collections.ConfigDict()
   return evaluate
+
+
+def _trackers() -> ml_collections.ConfigDict:
+  trackers = ml_collections.ConfigDict()
+  # Services that get a copy of metrics.jsonl and of the config: "wandb",
+  # "trackio", "mlflow" (requirements-trackers.txt). Where each one sends them
+  # is told by the variables of its client (docs/trackers.md).
+  trackers.names = ()
+  # Project there; MLflow's experiment.
+  trackers.project = "diptych"
+  # Name of the run there; "" for that of its folder.
+  trackers.run_name = ""
+  return trackers
