@@ -204,6 +204,7 @@ def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   model.image_std = (0.5, 0.5, 0.5)
 
   model.image = towers.vit(data)
+  model.lora = _lora()
   model.text = towers.text_transformer(data)
   return model
 
@@ -223,6 +224,20 @@ def _loss() -> ml_collections.ConfigDict:
   # devices, as with gradient accumulation in StreetCLIP). At least two rows.
   loss.scope = "global"
   return loss
+
+
+def _lora() -> ml_collections.ConfigDict:
+  """Return low-rank updates of linear maps (LoRA, arXiv 2106.09685); none."""
+  lora = ml_collections.ConfigDict()
+  # Rank of the updates; 0: none. With updates, optimizer.freeze holds the rest:
+  # ((r".*/lora_[ab]", False), (r".*", True)).
+  lora.rank = 0
+  # Factor of an update times the rank: it is alpha / rank.
+  lora.alpha = 16.0
+  # Regexes (re.fullmatch) of the maps that get one:
+  # (r"(img|txt)/blocks/attn/(query|value)",).
+  lora.maps = ()
+  return lora
 
 
 def _optimizer() -> ml_collections.ConfigDict:
