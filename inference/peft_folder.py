@@ -61,7 +61,7 @@ def tensors(
   for path, value in ours.items():
     if lora.is_update(path):
       continue
-    if not np.array_equal(base.get(path), value):
+    if path not in base or not np.array_equal(base[path], value):
       raise ValueError(
         f"--format=peft writes the updates alone, and {path} is not that of"
         f" {config.init_from}: hold it with optimizer.freeze, or export the"
