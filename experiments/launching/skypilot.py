@@ -93,7 +93,7 @@ def fill(
       "envs": {
         **task["envs"],
         "FLAGS": shlex.join([*command.words, *own]),
-        "DIPTYCH_COMMIT": provenance.commit(),
+        provenance.COMMIT: provenance.commit(),
       },
     }
     if one.get("workdir") == ".":
@@ -162,23 +162,18 @@ def _text(task: Task) -> str:
   return yaml.dump(task, Dumper=_Dumper, sort_keys=False, width=1000)
 
 
-def _git(*words: str) -> str:
+def _warn_of_changes() -> None:
   done = subprocess.run(
-    ["git", *words],
+    ["git", "status", "--porcelain"],
     cwd=command_lib.ROOT,
     capture_output=True,
     text=True,
     check=False,
   )
-  return done.stdout
-
-
-def _warn_of_changes() -> None:
-  changed = len(_git("status", "--porcelain").splitlines())
-  if changed:
+  if changed := done.stdout.splitlines():
     print(
-      f"warning: {changed} files differ from the commit, or are not in it; they"
-      " are uploaded as they are",
+      f"warning: {len(changed)} files differ from the commit, or are not in it;"
+      " they are uploaded as they are",
       file=sys.stderr,
       flush=True,
     )
@@ -190,7 +185,6 @@ def _record(tasks: Sequence[Task]) -> None:
   folder = _RECORDS / f"{now}-{tasks[0]['name']}"
   folder.mkdir(parents=True, exist_ok=True)
   (folder / "task.yaml").write_text("---\n".join(map(_text, tasks)))
-  diff = _git("diff", "HEAD")
-  if diff:
-    (folder / "changes.diff").write_text(diff)
+  if diff := provenance.code().diff:
+    (folder / "changes.diff").write_bytes(diff)
   print(f"recorded in {folder}", file=sys.stderr, flush=True)

@@ -110,14 +110,16 @@ def test_commit_on_a_machine_without_git(monkeypatch):
   assert provenance.commit() == ""
   monkeypatch.setenv("DIPTYCH_COMMIT", "abc+changes")
   assert provenance.commit() == "abc+changes"
+  assert provenance.code() == provenance.Code("abc+changes")
 
 
 def test_record(tmp_path, monkeypatch):
   monkeypatch.setattr(skypilot, "_RECORDS", tmp_path)
-  monkeypatch.setattr(skypilot, "_git", lambda *words: " ".join(words))
+  code = provenance.Code("abc", b"diff")
+  monkeypatch.setattr(provenance, "code", lambda: code)
   tasks = [{"name": "a", "run": "x\ny\n"}, {"name": "b"}]
   skypilot._record(tasks)
   (folder,) = tmp_path.iterdir()
   assert folder.name.endswith("-a")
   assert [*yaml.safe_load_all((folder / "task.yaml").read_text())] == tasks
-  assert (folder / "changes.diff").read_text() == "diff HEAD"
+  assert (folder / "changes.diff").read_bytes() == b"diff"
