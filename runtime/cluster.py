@@ -21,15 +21,21 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from jax import P
+from jax._src import distributed
 
 from runtime import failures, lost_processes, stopping
 
 T = TypeVar("T")
-# Seconds after which JAX itself detects a lost machine: the second line of
-# defence behind runtime/lost_processes.py.
-_HEARTBEAT_SECONDS = 60
+# Seconds after which JAX itself gives up a process that is stopped: the last
+# defence, behind runtime/lost_processes.py and runtime/hung_processes.py.
+HEARTBEAT_SECONDS = 3600
 # Most bytes of an error's message that are sent to other processes.
 _MESSAGE_BYTES = 2000
+# Prefixes of the keys of `tell` and `put`.
+_TOLD, _PUT = "diptych/told/", "diptych/put/"
+# Most seconds that `hear` waits: a large checkpoint is uploaded. This process
+# ends earlier if another one is lost.
+_HEAR_SECONDS = 3600
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID")
 _OPEN_MPI = ("OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_RANK")
 _SKYPILOT = ("SKYPILOT_NODE_IPS", "SKYPILOT_NODE_RANK", "SKYPILOT_NUM_NODES")
@@ -97,7 +103,7 @@ def join(
       num_processes,
       process_id,
       initialization_timeout=timeout_seconds + 60,
-      heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+      heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
     )
     _index, _count = jax.process_index(), jax.process_count()
   except ValueError as error:
@@ -114,6 +120,11 @@ def join(
 def is_first() -> bool:
   """Return whether this process is the one that writes files and messages."""
   return _index == 0
+
+
+def index() -> int:
+  """Return the index of this process, from 0 on."""
+  return _index
 
 
 def count() -> int:
@@ -208,6 +219,47 @@ def first_then_all(fn: Callable[[], T]) -> T:
   return result if is_first() else others  # pyrefly: ignore[bad-return]
 
 
+def tell(name: str, fn: Callable[[], None]) -> None:
+  """Call `fn`, and tell the others that it is done, or why it failed.
+
+  No collective: a thread may call it. Each name is told once in a run.
+  """
+  failed = ""
+  try:
+    fn()
+  except Exception as error:
+    failed = failures.describe(error) or f"{type(error).__name__}: {error}"
+    raise
+  finally:
+    _client().key_value_set(
+      f"{_TOLD}{name}", json.dumps(failed[:_MESSAGE_BYTES])
+    )
+
+
+def hear(name: str, process: int) -> None:
+  """Wait until a process has called `tell` with a name.
+
+  Raises:
+    ClusterError: its function failed; the message has the error.
+  """
+  text = _client().blocking_key_value_get(
+    f"{_TOLD}{name}", _HEAR_SECONDS * 1000
+  )
+  if failed := json.loads(text):
+    raise ClusterError(f"process {process}: {failed}")
+
+
+def put(name: str, text: str) -> None:
+  """Give a text to the store of keys, in place of an earlier one."""
+  _client().key_value_set(f"{_PUT}{name}", text, allow_overwrite=True)
+
+
+def all_put(prefix: str) -> dict[str, str]:
+  """Return the texts of all names with a prefix, by the rest of their names."""
+  pairs = _client().key_value_dir_get(f"{_PUT}{prefix}")
+  return {key.rpartition("/")[2]: text for key, text in pairs}
+
+
 class DelayedMax:
   """Maximum over processes, returned one call late so that no process waits.
 
@@ -262,6 +314,11 @@ def end_all(code: int) -> None:
   if _peers is not None:
     _peers.stop(_index, code)
   lost_processes.end_process(code)
+
+
+def _client() -> Any:
+  """Return the client of JAX's coordination service: a store of keys."""
+  return distributed.global_state.client
 
 
 def _checked(

@@ -17,7 +17,7 @@ from input_pipeline import pipeline
 from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
 from models import dual_encoder, naflex
-from runtime import checks, marks, sections
+from runtime import checks, hung_processes, marks, sections
 from runtime import mesh as mesh_lib
 from training import checkpointing, optimizer, text_lengths
 
@@ -46,6 +46,7 @@ class Config:
   optimizer: optimizer.OptimizerConfig
   checkpoint: checkpointing.CheckpointConfig
   evaluate: marks.Free[suite_data.EvaluateConfig]
+  hang: hung_processes.HangConfig = hung_processes.HangConfig()
 
   @checks.collected()
   def check(self) -> None:
@@ -77,6 +78,7 @@ class Config:
     self.optimizer.check(self.total_steps)
     self.checkpoint.check()
     self.evaluate.check()
+    self.hang.check()
     # `from_mapping` refuses None.
     assert self.model.image is not None
     assert self.model.text is not None
