@@ -162,7 +162,7 @@ def test_results_of_an_evaluation_are_whole_or_not_there(tmp_path):
     *("--task=evaluate", f"--workdir={tmp_path / 'run'}"),
     *(f"--sets={tmp_path / 'beasts'}", f"--out={tmp_path / 'out'}"),
     f"--cache_dir={tmp_path / 'cache'}",
-    stop="inference.evaluation.set_figures.evaluate",
+    stop="evaluators.figures.set_figures.evaluate",
     signal="SIGUSR1",
     calls=1,
   )
