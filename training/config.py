@@ -20,6 +20,7 @@ from models import dual_encoder, naflex
 from runtime import checks, hung_processes, marks, sections
 from runtime import mesh as mesh_lib
 from training import checkpointing, optimizer, text_lengths
+from training.trackers import trackers as trackers_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Config:
   checkpoint: checkpointing.CheckpointConfig
   evaluate: marks.Free[suite_data.EvaluateConfig]
   hang: hung_processes.HangConfig = hung_processes.HangConfig()
+  trackers: trackers_lib.TrackersConfig = trackers_lib.TrackersConfig()
 
   @checks.collected()
   def check(self) -> None:
@@ -79,6 +81,7 @@ class Config:
     self.checkpoint.check()
     self.evaluate.check()
     self.hang.check()
+    self.trackers.check()
     # `from_mapping` refuses None.
     assert self.model.image is not None
     assert self.model.text is not None
