@@ -9,7 +9,7 @@ from tests import test_main_slurm as base
 cluster = base.cluster
 _TIMES = 10
 # Each preemption comes after another step.
-_STEPS = "--config.total_steps=40"
+_STEPS = "--config.total_steps=60"
 
 
 def test_ten_preemptions(cluster, runner, tmp_path, monkeypatch):
