@@ -80,6 +80,11 @@ class Mirror:
             if now == wanted
           )
 
+  def push(self, path: pathlib.Path) -> None:
+    """Copy a file that has grown on the disk, if it is there."""
+    if self.url and path.exists():
+      objects.upload([(str(path), self._url(path))])
+
   def fetch(self, *paths: pathlib.Path) -> None:
     """Copy files, and all below folders, that the disk lacks to it."""
     if not self.url:
