@@ -32,6 +32,12 @@ _HEARTBEAT_SECONDS = 60
 _MESSAGE_BYTES = 2000
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID")
 _OPEN_MPI = ("OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_RANK")
+# Environment -> variables with the index of a process and their number.
+_RANKS = {
+  "Slurm": ("SLURM_PROCID", "SLURM_NTASKS"),
+  "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+  "SkyPilot": ("SKYPILOT_NODE_RANK", "SKYPILOT_NUM_NODES"),
+}
 _SKYPILOT = ("SKYPILOT_NODE_IPS", "SKYPILOT_NODE_RANK", "SKYPILOT_NUM_NODES")
 # Port of process 0 where the environment names none.
 _PORT = 8476
@@ -109,6 +115,19 @@ def join(
   if _count > 1:
     _peers = lost_processes.Peers(_lost, _stopped)
     _meet(_peers, address, timeout_seconds)
+
+
+def announced() -> tuple[int, int]:
+  """Return the index and the number of processes that `join` would join.
+
+  They are read from variables, before anything is joined; (0, 1) where these
+  tell of one process, or on a TPU slice of none.
+  """
+  names = _RANKS.get(_environment())
+  if names is None:
+    return 0, 1
+  index, number = (int(os.environ[name]) for name in names)
+  return index, number
 
 
 def is_first() -> bool:

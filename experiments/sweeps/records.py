@@ -28,6 +28,8 @@ LIST = "trials.json"
 RECORD = "trial.json"
 LOG = "log.txt"
 CLAIMS = ".claims"
+# Stands for the sweep's folder, which may be moved, in records of what is done.
+ROOT = pathlib.Path("ROOT")
 
 WAITING = "waiting"  # nothing was started
 RUNNING = "running"

@@ -14,12 +14,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from experiments.sweeps import records, slots
+from experiments.sweeps import joining, records, slots
 from experiments.sweeps import trials as trials_lib
-from runtime import compilation_cache, stopping
+from runtime import cluster, stopping
 from runtime.storage import leases, mirror
 
-_MAIN = pathlib.Path(__file__).parents[2] / "main.py"
 # Seconds between two looks at the processes, and at files of metrics.
 _LOOK_SECONDS = 0.02
 _READ_SECONDS = 0.5
@@ -31,8 +30,6 @@ _MOST_STARTS = 3
 # Exit codes of processes that were asked to end, by main.py or before it began.
 _ASKED = (*stopping.CODES, -signal.SIGTERM, -signal.SIGINT)
 METRICS = "metrics.jsonl"
-# Stands for the sweep's folder, which may be moved, in records of what is done.
-_ROOT = pathlib.Path("ROOT")
 
 
 @dataclasses.dataclass
@@ -154,7 +151,7 @@ class Runner:
   def _is_over(self, trial: trials_lib.Trial, until: int | None) -> bool:
     """Return whether a trial has nothing to do."""
     record = records.read(self._root, trial.id)
-    if records.is_done(record, self._base.commands(_ROOT, trial)):
+    if records.is_done(record, self._base.commands(records.ROOT, trial)):
       return True
     if record["state"] == records.FAILED and record["time"] >= self._since:
       return True  # in this sweep, or one beside it
@@ -170,7 +167,7 @@ class Runner:
       if files is None or self._is_over(trial, until):  # done in the meantime
         return None
       commands = self._base.commands(self._root, trial)
-      keys = self._base.commands(_ROOT, trial)
+      keys = self._base.commands(records.ROOT, trial)
       was = records.read(self._root, trial.id).get("finished", {})
       finished = {}
       for name, words in keys.items():
@@ -203,16 +200,9 @@ class Runner:
     slot: slots.Slot,
     files: tuple[int, ...],
   ) -> subprocess.Popen:
-    variables = {
-      # Chains have folders below the trial's: the cache is of the sweep.
-      "JAX_COMPILATION_CACHE_DIR": str(
-        compilation_cache.folder(self._root / trial.id)
-      ),
-      # Small programs take most of the start of a small trial.
-      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
     # A value of the user's own wins.
-    environment = variables | os.environ | dict(slot.variables)
+    environment = joining.variables(self._root, trial) | os.environ
+    environment |= slot.variables
     path = self._log(trial)
     path.parent.mkdir(parents=True, exist_ok=True)
     self._copy.fetch(path)
@@ -220,7 +210,7 @@ class Runner:
       log.write(f"$ python main.py {' '.join(words)}\n".encode())
       log.flush()
       return subprocess.Popen(
-        [sys.executable, str(_MAIN), *words],
+        [*joining.MAIN, *words],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=log,
@@ -242,7 +232,9 @@ class Runner:
     commands = record["commands"]
     finished = dict(record["finished"])
     if code == 0:
-      finished[attempt.task] = self._base.commands(_ROOT, trial)[attempt.task]
+      finished[attempt.task] = self._base.commands(records.ROOT, trial)[
+        attempt.task
+      ]
       left = [name for name in commands if name not in finished]
       if left:
         attempt.task, attempt.began = left[0], time.monotonic()
@@ -284,7 +276,9 @@ class Runner:
   def _is_again(self, attempt: _Attempt) -> bool:
     """Return whether a trial that somebody stopped is started once more."""
     trial = attempt.trial
-    if self.codes[trial.id] != stopping.REQUEUE:
+    # Further processes of the trial have ended with it, and are not started.
+    is_alone = cluster.announced()[1] == 1
+    if self.codes[trial.id] != stopping.REQUEUE or not is_alone:
       return False
     self._starts[trial.id] = self._starts.get(trial.id, 1) + 1
     return self._starts[trial.id] <= _MOST_STARTS

@@ -10,13 +10,14 @@ from curation import recipe
 from experiments.sweeps import (
   adaptive,
   halving,
+  joining,
   records,
   results,
   runner,
   study,
 )
 from experiments.sweeps import trials as trials_lib
-from runtime import failures, marks, stopping
+from runtime import cluster, failures, marks, stopping
 from runtime.storage import bucket_path, mirror, strict_json
 from training import config as config_lib
 from training.comparison import figures as figures_lib
@@ -75,6 +76,14 @@ def run(
     settings.rungs.check(chosen)
   if settings.dry_run:
     return _show(root, trials, chosen, base, settings)
+  index, number = cluster.announced()
+  if number > 1 and (settings.index is None or base.is_chain):
+    raise failures.RunError(
+      f"a sweep of {number} processes runs one trial that is no chain: give"
+      " --index=K; or start one process"
+    )
+  if index:
+    return joining.follow(root, chosen[0], base)
   records.write_list(root, trials, base)
   with mirror.opened(root) as copy:
     runner_ = _runner(copy, base, settings)
@@ -252,6 +261,7 @@ def _run_adaptive(
   origin: str,
 ) -> int:
   for flag, value in (
+    ("More than one process", cluster.announced()[1] > 1),
     ("--sweep.FIELD", fields),
     ("--index", settings.index is not None),
     ("--filter", settings.terms),

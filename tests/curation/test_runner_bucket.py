@@ -3,16 +3,19 @@
 import json
 import threading
 
+import pyarrow as pa
 import pytest
 
 from curation import pool as pool_lib
 from curation import recipe, runner
 from curation.engine import engines
+from curation.on_mesh import scorer
 from curation.outputs import manifest
+from curation.rules import cuts, model_scores
 from runtime import failures
 from runtime.storage import bucket_path, leases, objects, segments
 from tests import bucket_emulators as emulators
-from tests.curation import tiny
+from tests.curation import scored, synth, tiny
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +133,24 @@ def test_a_folder_in_use_is_refused(proxy, tmp_path):
     _curate(pool, folder, tmp_path)
   assert str(error.value).startswith(f"--workdir={folder}")
   assert set(objects.sizes(str(folder))) == {".lock"}
+
+
+@pytest.mark.slow
+def test_embeddings_are_kept_in_the_bucket(proxy, tmp_path, monkeypatch):
+  model = scored.write_model(tmp_path / "filter", monkeypatch)
+  pool = synth.Pool(pa.table(scored.columns()), scored.SHARDS)
+  folder = bucket_path.make("s3://a-bucket/embedded")
+  steps = {
+    "embed": model_scores.Embed(model, "dfn", 8),
+    "best": cuts.TopFraction("dfn", 0.5, False),
+  }
+  made = _curate(pool, folder, tmp_path, steps)
+  expected = _curate(pool, tmp_path / "disk", tmp_path, steps)
+  assert manifest.comparable(made) == manifest.comparable(expected)
+  assert _files(folder) == _files(tmp_path / "disk")
+  # Other steps read them there: no pair is embedded again.
+  monkeypatch.setattr(scorer.Scorer, "pairs", None)
+  steps = {"any": tiny.Wide(-1, "wide")} | steps
+  again = _curate(pool, folder, tmp_path, steps)
+  assert again["kept_sha256"] == made["kept_sha256"]
+  assert proxy.num_read > 0
