@@ -97,7 +97,9 @@ def test_environments_of_open_mpi_and_skypilot(monkeypatch):
   monkeypatch.setenv("SKYPILOT_NUM_NODES", "2")
   assert cluster._environment() == "SkyPilot"
   assert cluster._skypilot() == ("10.0.0.4:8476", 2, 1)
+  assert cluster.announced() == (1, 2)
   monkeypatch.setenv("SKYPILOT_NUM_NODES", "1")
+  assert cluster.announced() == (0, 1)
   assert cluster._environment() == ""
 
 
