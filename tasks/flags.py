@@ -139,22 +139,24 @@ def workdir() -> pathlib.Path:
 
 def local_workdir() -> pathlib.Path:
   """Return --workdir of a task that cannot write to a bucket."""
-  _refuse_bucket("workdir", WORKDIR.value or "")
+  if (WORKDIR.value or "").lower().startswith(_BUCKETS):
+    raise app.UsageError(
+      f"--workdir={WORKDIR.value} must be a folder on a disk: this task cannot"
+      " write to a bucket yet"
+    )
   return workdir()
 
 
 def out() -> str:
-  """Return --out of a task that cannot write to a bucket."""
-  _refuse_bucket("out", OUT.value)
-  return OUT.value
+  """Return --out, "" where it is missing."""
+  return in_bucket("out", OUT.value)
 
 
-def _refuse_bucket(flag: str, path: str) -> None:
+def in_bucket(flag: str, path: str) -> str:
+  """Return a flag's path; raise where it is in a bucket that is not there."""
   if path.lower().startswith(_BUCKETS):
-    raise app.UsageError(
-      f"--{flag}={path} must be a folder on a disk: this task cannot write to a"
-      " bucket yet"
-    )
+    _checked(flag, path)
+  return path
 
 
 def model() -> str:
@@ -165,10 +167,8 @@ def model() -> str:
       "give the model: --init_from=PATH of a published one, or --workdir=RUN"
       " of a run (one of both)"
     )
-  if run:
-    _checked("workdir", run)
-  elif published.lower().startswith(_BUCKETS):
-    _checked("init_from", published)
+  in_bucket("workdir", run)
+  in_bucket("init_from", published)
   return published or run
 
 

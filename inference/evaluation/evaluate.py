@@ -1,11 +1,10 @@
 """Evaluation of a model on the sets of a config, without training.
 
-Embeddings stay below data.cache_dir: a second evaluation, by another
-config too, embeds what is new alone, and one that was killed goes on.
+Embeddings stay below data.cache_dir, or --cache_dir: a second evaluation, by
+another config too, embeds what is new alone, and one that was killed goes on.
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,6 +39,7 @@ def run(
   config: config_lib.Config | None = None,
   out: str = "",
   *,
+  cache_dir: str = "",
   named_as_run: bool = False,
   protocol: str = protocols.OWN,
   as_json: bool = False,
@@ -51,6 +51,7 @@ def run(
     config: its sections `evaluate` and `data` name the sets; None for the
       run's own.
     out: folder to write results.json to; "" for the run's.
+    cache_dir: folder of embeddings; "" for data.cache_dir.
     named_as_run: whether `path` must be a run.
     protocol: name of the protocol, of protocols.NAMES.
     as_json: print JSON instead of a table.
@@ -95,7 +96,7 @@ def run(
     ]
 
   cache = embedding_cache.Cache(
-    folder=pathlib.Path(config.data.cache_dir) / "embeddings",
+    folder=bucket_path.make(cache_dir or config.data.cache_dir) / "embeddings",
     model=embedding_cache.model_digest(model.config, model.params),
     inputs=inputs,
     embedder=model.make_embedder(config.evaluate.batch_size),

@@ -15,12 +15,12 @@ from evaluators import embedding
 from evaluators.figures import set_gallery
 from inference.evaluation import evaluate_sets
 from input_pipeline.storage import files
-from tests import emulators, runs
+from tests import bucket_emulators as emulators
+from tests import runs
 from tests.inference import fresh_run, wds_folders
 
 LABELS = [i % 6 for i in range(24)]
 NAMES = ["cars", "flickr30k", "flickr8k"]
-STORES = sorted(emulators.STORES)
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +70,6 @@ def _files(out, data_root, cache):
     for path in sorted(out.rglob("*"))
     if path.suffix in (".json", ".md")
   }
-
-
-@pytest.fixture(params=STORES)
-def bucket(request, monkeypatch):
-  """Return the URL of an empty bucket of a store of each kind."""
-  with emulators.STORES[request.param](monkeypatch) as url:
-    yield url
 
 
 def _upload(folder: pathlib.Path, url: str) -> fsspec.AbstractFileSystem:
@@ -130,24 +123,24 @@ def _refuse(*args, **kwargs):
 
 
 @pytest.mark.slow
-def test_by_main(folder, local, tmp_path, monkeypatch):
-  with emulators.gcs(monkeypatch) as url:
-    root = f"{url}/sets"
-    _upload(folder / "sets", root)
-    (tmp_path / "suite.txt").write_text("\n".join(NAMES))
-    result = runs.finish(
-      _start(folder, tmp_path, root, f"--suite={tmp_path / 'suite.txt'}")
-    )
-    assert result.code == 0, result.stderr
-    assert "Traceback" not in result.stderr
-    assert _files(tmp_path / "out", root, tmp_path / "cache") == local
-    result = runs.finish(
-      _start(folder, tmp_path, "gs://nobody-s/sets", "--suite=datacomp38")
-    )
-    assert result.code == 1
-    assert result.stderr == (
-      "error: --data_root=gs://nobody-s/sets: there is no bucket nobody-s\n"
-    )
+@pytest.mark.parametrize("emulator", ["gs"], indirect=True)
+def test_by_main(folder, local, bucket, tmp_path):
+  root = f"{bucket}/sets"
+  _upload(folder / "sets", root)
+  (tmp_path / "suite.txt").write_text("\n".join(NAMES))
+  result = runs.finish(
+    _start(folder, tmp_path, root, f"--suite={tmp_path / 'suite.txt'}")
+  )
+  assert result.code == 0, result.stderr
+  assert "Traceback" not in result.stderr
+  assert _files(tmp_path / "out", root, tmp_path / "cache") == local
+  result = runs.finish(
+    _start(folder, tmp_path, "gs://nobody-s/sets", "--suite=datacomp38")
+  )
+  assert result.code == 1
+  assert result.stderr == (
+    "error: --data_root=gs://nobody-s/sets: there is no bucket nobody-s\n"
+  )
 
 
 def _start(folder, tmp_path, data_root, *more):
@@ -171,10 +164,10 @@ def _message(tmp_path, data_root, names=("cars", "vtab/dtd", "flickr30k")):
   return str(raised.value)
 
 
-def test_a_bucket_that_is_not_there(bucket, tmp_path):
-  root = f"{bucket}-of-nobody/sets"
+def test_a_bucket_that_is_not_there(emulator, tmp_path):
+  root = f"{emulator.scheme}://bucket-of-nobody/sets"
   assert _message(tmp_path, root) == (
-    f"--data_root={root}: there is no bucket a-bucket-of-nobody"
+    f"--data_root={root}: there is no bucket bucket-of-nobody"
   )
   path = f"{root}/wds_own"
   said = _message(tmp_path, "", [path])
@@ -189,7 +182,7 @@ def test_sets_that_are_not_there(bucket, tmp_path):
     assert f"--data_root: {key} is not below {root}: looked for" in said
 
 
-@pytest.mark.parametrize("scheme", STORES)
+@pytest.mark.parametrize("scheme", emulators.SCHEMES)
 def test_a_client_that_is_not_installed(tmp_path, monkeypatch, scheme):
   package = {"gs": "gcsfs", "s3": "s3fs"}[scheme]
   # fsspec keeps the class of a client that this process has used.
@@ -226,14 +219,14 @@ class _Refusing(http.server.BaseHTTPRequestHandler):
     pass
 
 
-@pytest.mark.parametrize("scheme", STORES)
+@pytest.mark.parametrize("scheme", emulators.SCHEMES)
 def test_credentials_that_are_refused(tmp_path, monkeypatch, capsys, scheme):
-  at = {"s3": emulators.s3_at, "gs": emulators.gcs_at}[scheme]
   with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as server:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-      with at(monkeypatch, server.server_address[1]):
+      port = server.server_address[1]
+      with emulators.connected(emulators.variables(scheme, port)):
         root = f"{scheme}://a-bucket/sets"
         said = _message(tmp_path, root)
     finally:
