@@ -14,9 +14,7 @@ import importlib.metadata
 import importlib.util
 import json
 import math
-import os
 import pathlib
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +31,12 @@ from curation.metadata import (
   pageviews,
 )
 from input_pipeline.storage import files
-from runtime.storage import strict_json, unfinished, whole_files
+from runtime.storage import (
+  bucket_path,
+  strict_json,
+  unfinished,
+  whole_files,
+)
 
 SCHEMA = 1
 FACTS = "metadata.json"
@@ -53,7 +56,7 @@ def run(
     raise ValueError("--out is missing: --out=DIR, the folder to write")
   workers = engines.make(engine, num_workers)
   try:
-    facts = build(metadata, pathlib.Path(out), workers)
+    facts = build(metadata, bucket_path.make(out), workers)
   finally:
     workers.close()
   if as_json:
@@ -94,8 +97,8 @@ def build(
         _add_corpus(sets[name], name, language, tasks[name], work, engine)
       if name in titles:
         _add_titles(sets[name], language.titles, titles[name])
-    facts = _write(metadata, sets, work / "done")
-    os.rename(work / "done", out)
+    with unfinished.whole(out) as folder:
+      facts = _write(metadata, sets, folder)
   return facts
 
 
@@ -246,8 +249,6 @@ def _write(
   sets: Mapping[str, entries.Entries],
   folder: pathlib.Path,
 ) -> dict[str, Any]:
-  shutil.rmtree(folder, ignore_errors=True)
-  folder.mkdir()
   languages = {}
   for name, language in metadata.languages.items():
     data = sets[name].text().encode()

@@ -86,6 +86,8 @@ class BucketPath(_Base):
 
   def with_name(self, name: str) -> "BucketPath":
     """Return the path of another name in the same folder."""
+    if "/" not in self._url.partition("://")[2]:
+      raise ValueError(f"{self._url} is a bucket; give a folder in it")
     return self.parent / name
 
   def absolute(self) -> "BucketPath":

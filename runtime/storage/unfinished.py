@@ -147,22 +147,28 @@ def _whole_in_bucket(out: bucket_path.BucketPath) -> Iterator[None]:
     written = (out / name for name in whole_files.sizes(out))
     objects.delete(str(path) for path in written if path.parent != begun.parent)
 
-  with claim(begun.parent, f"--out={out}"):
-    others = [name for name in names(out) if name != _WRITING]
-    # Another process may have completed the folder since `check_free`.
-    if others and not begun.exists():
-      raise taken(out, others)
-    whole_files.write(begun, b"")
-    clear()
-    try:
-      yield
-    except BaseException:
+  is_mine = False
+  try:
+    with claim(begun.parent, f"--out={out}"):
+      is_mine = True
+      others = [name for name in names(out) if name != _WRITING]
+      # Another process may have completed the folder since `check_free`.
+      if others and not begun.exists():
+        raise taken(out, others)
+      whole_files.write(begun, b"")
+      clear()
+      try:
+        yield
+      except BaseException:
+        with contextlib.suppress(objects.BucketError):
+          clear()
+          begun.unlink()
+        raise
+      begun.unlink()
+  finally:
+    if is_mine:
       with contextlib.suppress(objects.BucketError):
-        clear()
-        begun.unlink()
-      raise
-    begun.unlink()
-  whole_files.delete_folder(begun.parent)
+        whole_files.delete_folder(begun.parent)
 
 
 def unwritable(named: str, error: OSError) -> failures.RunError:

@@ -5,6 +5,7 @@ Files may also be objects of a bucket, which a store writes whole by itself.
 
 import contextlib
 import io
+import mmap
 import os
 import pathlib
 import secrets
@@ -112,6 +113,14 @@ def new_folder(
     shutil.rmtree(temporary, ignore_errors=True)
     raise
   fsync_folder(path.parent)
+
+
+def mapped(path: pathlib.Path) -> mmap.mmap | bytes:
+  """Return a file's bytes, mapped into memory; of one in a bucket, read."""
+  if isinstance(path, bucket_path.BucketPath):
+    return path.read_bytes()
+  with open(path, "rb") as file:
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def is_whole(folder: pathlib.Path) -> bool:
