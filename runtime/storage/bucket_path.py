@@ -90,6 +90,10 @@ class BucketPath(_Base):
       raise ValueError(f"{self._url} is a bucket; give a folder in it")
     return self.parent / name
 
+  def with_suffix(self, suffix: str) -> "BucketPath":
+    """Return the path with another ending of its name."""
+    return self.with_name(f"{self.stem}{suffix}")
+
   def absolute(self) -> "BucketPath":
     """Return this path."""
     return self
