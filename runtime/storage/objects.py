@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 from absl import logging
 
 from runtime import failures
-from runtime.storage import remote
+from runtime.storage import google_credentials, remote
 
 SCHEMES = ("gs", "s3")
 # Version of an object that is not there.
@@ -30,6 +30,8 @@ WAITS = (0.5, 2.0, 8.0, 20.0)
 # second more for each _BYTES_PER_SECOND.
 TRY_SECONDS = 20.0
 _BYTES_PER_SECOND = 1 << 20
+# Timeout of the only try without credentials.
+_PUBLIC_SECONDS = 5.0
 # Concurrent requests for many objects.
 _NUM_REQUESTS = 16
 _BOUNDARY = "==diptych-object=="
@@ -260,6 +262,8 @@ def check(url: str, named: str) -> None:
       f" {remote.scheme(url)}://BUCKET/PATH"
     )
   try:
+    if _is_gs(url) and not google_credentials.are_there():
+      _check_public(url)
     remote.file_system(url)
     _call(url, _list_one)
   except ImportError as error:
@@ -270,6 +274,18 @@ def check(url: str, named: str) -> None:
     ) from error
   except BucketError as error:
     raise BucketError(f"{named}: {error}") from error
+
+
+def _check_public(url: str) -> None:
+  """Raise unless a bucket answers at once to who has no credentials."""
+  fs, _ = remote.file_system(url)
+  request = _list_one(fs, _bucket(url), _split(url)[1])
+  try:
+    remote.wait(fs, request, _PUBLIC_SECONDS)
+  except FileNotFoundError:
+    raise
+  except Exception as error:
+    raise BucketError(f"{url}: no credentials; {_ADVICE['gs']}") from error
 
 
 def _together(fn: Callable[[Any], Any], items: Iterable[Any]) -> None:

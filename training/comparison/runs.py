@@ -71,6 +71,7 @@ def find(patterns: Sequence[str]) -> list[pathlib.Path]:
 
   Raises:
     ValueError: a pattern matches no run.
+    BucketError: the bucket of a pattern cannot be used.
   """
   folders: dict[pathlib.Path, None] = {}
   for pattern in patterns:

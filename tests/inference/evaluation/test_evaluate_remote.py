@@ -13,8 +13,9 @@ import pytest
 
 from evaluators import embedding
 from evaluators.figures import set_gallery
-from inference.evaluation import evaluate_sets
+from inference.evaluation import compare, evaluate_sets
 from input_pipeline.storage import files
+from runtime.storage import bucket_path, unfinished, whole_files
 from tests import bucket_emulators as emulators
 from tests import runs
 from tests.inference import fresh_run, wds_folders
@@ -116,6 +117,37 @@ def test_as_the_same_folder_on_disk(
     == after[name]["protocol"]["data_digest"]
     for name in NAMES
   } == {"cars": False, "flickr30k": True, "flickr8k": False}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("emulator", ["s3"], indirect=True)
+def test_results_and_embeddings_in_a_bucket(
+  folder, local, bucket, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(evaluate_sets, "_INDICES", str(tmp_path / "indices"))
+  out, cache, root = f"{bucket}/out", f"{bucket}/cache", str(folder / "sets")
+  _run(folder, out, cache, root)
+  written = bucket_path.make(out)
+  got = {
+    name: (written / name)
+    .read_text()
+    .replace(str(root), "ROOT")
+    .replace(str(tmp_path / "indices"), "CACHE")
+    for name in whole_files.sizes(written)
+    if name.endswith((".json", ".md"))
+  }
+  assert got == local
+  names = whole_files.sizes(written)
+  assert "report.html" in names
+  assert all(f"items/{name}.npz" in names for name in NAMES)
+  with monkeypatch.context() as patch:
+    patch.setattr(embedding.Embedder, "stream", _refuse)
+    patch.setattr(set_gallery, "panels", lambda *args, **kwargs: [])
+    _run(folder, f"{bucket}/again", cache, root)
+  compare.run(out, f"{bucket}/again", out=f"{bucket}/compared")
+  assert unfinished.names(bucket_path.make(f"{bucket}/compared")) == [
+    "comparison.json"
+  ]
 
 
 def _refuse(*args, **kwargs):
