@@ -1,5 +1,7 @@
 """Evaluate a model on a config's sets, or on sets of the field by name."""
 
+from typing import Any
+
 from absl import app
 from absl import flags as absl_flags
 
@@ -43,8 +45,8 @@ _NUM_THREADS = absl_flags.DEFINE_integer(
 _MEASURES = absl_flags.DEFINE_list(
   "measures",
   [],
-  "Measures of --suite and --sets beyond their own figures: linear_probe,"
-  " few_shot, knn, calibration, geometry, corruptions, texts.",
+  "Measures of the sets beyond their own figures: linear_probe, few_shot, knn,"
+  " calibration, geometry, corruptions, texts.",
 )
 _FEATURES = absl_flags.DEFINE_string(
   "features",
@@ -76,10 +78,7 @@ def _evaluate() -> int:
   if not (_SUITE.value or _SETS.value):
     from inference.evaluation import evaluate
 
-    for flag in (
-      *(_DATA_ROOT, flags.BATCH_SIZE, _NUM_THREADS),
-      *(_MEASURES, _FEATURES, _FROST),
-    ):
+    for flag in (_DATA_ROOT, flags.BATCH_SIZE, _NUM_THREADS):
       if flag.present:
         raise app.UsageError(f"--{flag.name} needs --suite or --sets beside it")
     return evaluate.run(
@@ -88,10 +87,11 @@ def _evaluate() -> int:
       flags.out(),
       cache_dir=_cache_dir() if _CACHE_DIR.present else "",
       named_as_run=bool(flags.WORKDIR.value),
+      asked=_measures(),
       protocol=_PROTOCOL.value,
       as_json=flags.JSON.value,
     )
-  from inference.evaluation import evaluate_sets, set_measures
+  from inference.evaluation import evaluate_sets
 
   if flags.CONFIG.value is not None:
     raise app.UsageError(
@@ -109,7 +109,7 @@ def _evaluate() -> int:
     cache_dir=_cache_dir(),
     batch_size=flags.BATCH_SIZE.value,
     num_threads=_NUM_THREADS.value,
-    asked=set_measures.Measures(_MEASURES.value, _FEATURES.value, _FROST.value),
+    asked=_measures(),
     protocol=_PROTOCOL.value,
     as_json=flags.JSON.value,
   )
@@ -117,3 +117,10 @@ def _evaluate() -> int:
 
 def _cache_dir() -> str:
   return flags.in_bucket("cache_dir", _CACHE_DIR.value)
+
+
+def _measures() -> Any:
+  """Return set_measures.Measures of the flags."""
+  from inference.evaluation import set_measures
+
+  return set_measures.Measures(_MEASURES.value, _FEATURES.value, _FROST.value)

@@ -63,11 +63,13 @@ class Runner:
     compiled: compiled programs. Only the run that others are compared with
       writes there: JAX writes these files in place, and a reader could see
       half of one. None: compile everything.
+    python: the interpreter.
   """
 
   cache_dir: pathlib.Path
   compiled: pathlib.Path | None
   writes_compiled: bool = False
+  python: str = sys.executable
 
   def start(
     self,
@@ -78,7 +80,7 @@ class Runner:
     before: str = "",
   ) -> subprocess.Popen:
     """Start a process; stdout and stderr are pipes; `before` is run first."""
-    command = [sys.executable, "main.py"]
+    command = [self.python, "main.py"]
     if before:
       run = "runpy.run_path('main.py', run_name='__main__')"
       command[1:] = ["-c", f"import runpy\n{before}\n{run}"]

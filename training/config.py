@@ -20,6 +20,7 @@ from models import dual_encoder, naflex
 from runtime import checks, marks, sections
 from runtime import mesh as mesh_lib
 from training import checkpointing, optimizer, text_lengths
+from training.trackers import trackers as trackers_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Config:
   optimizer: optimizer.OptimizerConfig
   checkpoint: checkpointing.CheckpointConfig
   evaluate: marks.Free[suite_data.EvaluateConfig]
+  trackers: trackers_lib.TrackersConfig = trackers_lib.TrackersConfig()
 
   @checks.collected()
   def check(self) -> None:
@@ -77,6 +79,7 @@ class Config:
     self.optimizer.check(self.total_steps)
     self.checkpoint.check()
     self.evaluate.check()
+    self.trackers.check()
     # `from_mapping` refuses None.
     assert self.model.image is not None
     assert self.model.text is not None

@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import functools
 import pathlib
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ import jax
 from evaluators import embedding, suite, summary
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
-from runtime import checks, cluster, compilation_cache, provenance
+from runtime import checks, cluster, compilation_cache
 from runtime import mesh as mesh_lib
 from runtime import stopping as stopping_lib
 from runtime.storage import strict_json
@@ -35,7 +36,14 @@ from training import (
 from training import config as config_lib
 from training import stop as stop_lib
 from training.report import report
-from training.run import run_inputs, run_warnings, starting_weights, workdir
+from training.run import (
+  run_inputs,
+  run_warnings,
+  starting_weights,
+  starts,
+  workdir,
+)
+from training.trackers import trackers as trackers_lib
 
 T = TypeVar("T")
 
@@ -165,6 +173,7 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
   the config; no data are opened, and nothing is written.
   """
   with checks.collected():
+    config.trackers.check_installed()
     with checks.collected():
       run_inputs.check_early(folder, config)
     config.check_paths()
@@ -187,6 +196,7 @@ def run(
   Returns:
     The exit code, one of stopping.CODES where a signal ended the run early.
   """
+  began = time.monotonic()
   compilation_cache.enable(folder)
   stop = stop_lib.Stop()
   mesh = mesh_lib.make_mesh(config.mesh)
@@ -239,8 +249,16 @@ def run(
     first_step = int(jax.device_get(state.step))
     if first_step:
       metrics.say(f"Resuming from the checkpoint of step {first_step}")
+    record = stack.enter_context(starts.recorded(folder, first_step, began))
     writer = metrics.Writer(folder, workdir.METRICS, first_step)
     stack.enter_context(contextlib.closing(writer))
+    trackers = trackers_lib.Trackers(
+      config.trackers,
+      folder / workdir.METRICS,
+      {"config": config_lib.to_mapping(config), "record": record},
+    )
+    stack.callback(trackers.close)
+    writer.copy_to(trackers)
     writer.write(first_step, facts)
     warnings = run_warnings.Writer(folder, first_step)
     stack.enter_context(contextlib.closing(warnings))
@@ -290,6 +308,7 @@ def run(
       )
       return stop.exit_code
     writer.write(config.total_steps, figures)
+    trackers.close(is_finished=True, should_stop=lambda: stop.was_asked)
   with stopping_lib.kept():  # the last checkpoint
     if cluster.is_first():
       summary.write_results(folder / workdir.RESULTS, results)
@@ -344,8 +363,7 @@ def _write_report(
       "images a second": f"{images_per_s:,.0f}",
       "devices": f"{mesh.size} {jax.devices()[0].device_kind}",
       "languages": ", ".join(config.data.languages),
-      **provenance.versions(),
-      "commit": provenance.commit()[:12] or "unknown",
+      **starts.facts(folder),
     },
     results=results,
     panels=panels,

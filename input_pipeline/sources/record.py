@@ -2,12 +2,14 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+from absl import logging
 
 from input_pipeline.sources import image_ids
+from input_pipeline.storage import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +22,9 @@ class Record:
     texts: language (ISO 639-1, "und" if unknown) -> captions.
     origin: file, and member or row in it, for messages; "" if unknown.
     stored_id: name of the image, where that is not one of its bytes.
+    fields: values of a grammar's fields that the example has; see
+      grammars/filled.py.
+    captions: the example's own captions, where a grammar makes `texts`.
   """
 
   key: str
@@ -27,6 +32,8 @@ class Record:
   texts: Mapping[str, tuple[str, ...]]
   origin: str = dataclasses.field(default="", compare=False)
   stored_id: bytes = dataclasses.field(default=b"", compare=False)
+  fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  captions: tuple[str, ...] = ()
 
   def image_id(self) -> bytes:
     """Return the image's name; see image_ids."""
@@ -70,13 +77,33 @@ class Records(Protocol):
 
 
 def image_state(records: object) -> str:
-  """Return hex digits of the images' files beside what a fingerprint holds.
+  """Return hex digits of the files beside what a fingerprint holds.
 
-  They differ where a file that a table names was replaced; "" for records whose
-  fingerprint has the sizes and times of all files.
+  They differ where an image that a table names was replaced, or records at a
+  URL; "" for records whose fingerprint has sizes and versions of all files.
   """
   state = getattr(records, "image_state", None)
   return state() if state is not None else ""
+
+
+def remote_state(paths: Sequence[str]) -> str:
+  """Return hex digits of size and version of each file at a URL; "" for none.
+
+  They are no part of a fingerprint, which old runs have without them. Where a
+  client of the bucket is not installed, or refused, a warning says that they
+  are left out.
+  """
+  try:
+    listed = files.remote_facts(paths)
+  except (OSError, ValueError, ModuleNotFoundError) as error:
+    logging.warning(
+      "Versions of files are not known, and one that is replaced under its name"
+      " is not noticed: %s",
+      error,
+    )
+    return ""
+  known = [(file.path, file.size, file.version) for file in listed]
+  return digest(known) if known else ""
 
 
 def digest(facts: object) -> str:

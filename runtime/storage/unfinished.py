@@ -171,6 +171,25 @@ def _whole_in_bucket(out: bucket_path.BucketPath) -> Iterator[None]:
         whole_files.delete_folder(begun.parent)
 
 
+def write_whole(out: pathlib.Path, files: Mapping[str, bytes]) -> None:
+  """Write the folder --out, unless it has these files already.
+
+  Raises:
+    ValueError: it has others.
+    RunError: nothing can be written there.
+  """
+  there = [name for name in names(out) if name != _WRITING]
+  if sorted(files) == there and all(
+    (out / name).read_bytes() == data for name, data in files.items()
+  ):
+    whole_files.delete_folder(out / _WRITING)
+    return
+  check_free(out)
+  with whole(out) as folder:
+    for name, data in files.items():
+      whole_files.write(folder / name, data)
+
+
 def unwritable(named: str, error: OSError) -> failures.RunError:
   """Return the error of a folder that cannot be written."""
   return failures.RunError(

@@ -34,6 +34,7 @@ _LOCAL = (
   "data.num_prefetch_batches",
   "data.num_workers",
   "data.stall_seconds",
+  "trackers.*",
 )
 _NO_EMBEDDING = (
   "model.dtype",
