@@ -71,6 +71,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.optimizer = _optimizer()
   config.checkpoint = _checkpoint()
   config.evaluate = _evaluate()
+  config.hang = _hang()
 
   config.trackers = _trackers()
 
@@ -286,6 +287,20 @@ def _optimizer() -> ml_collections.ConfigDict:
   # A frozen parameter has no optimizer state and never changes.
   optimizer.freeze = ((r".*", False),)
   return optimizer
+
+
+def _hang() -> ml_collections.ConfigDict:
+  """Return the limits of a run of several processes in which one hangs."""
+  hang = ml_collections.ConfigDict()
+  # Time without a step after which a line names who is in which phase: as a
+  # multiple of the median step (0: never), and at least in seconds. So long a
+  # process may also be silent, in any phase.
+  hang.medians = 20.0
+  hang.least_seconds = 60.0
+  # Seconds from then on after which the run ends, with exit code 75 where it
+  # has a checkpoint; 0: never.
+  hang.end_seconds = 600.0
+  return hang
 
 
 def _checkpoint() -> ml_collections.ConfigDict:

@@ -118,14 +118,26 @@ class Runner:
     *args: str,
     num_devices: int = 4,
     before: str = "",
+    env: Callable[[int], Mapping[str, str]] = lambda index: {},
   ) -> list[subprocess.Popen]:
-    """Start one run of several processes that share `num_devices`."""
+    """Start one run of several processes that share `num_devices`.
+
+    Args:
+      workdir: folder of the run.
+      num_processes: 1 gives no flags of several.
+      *args: of `start`, as are those that are not here.
+      num_devices: of all processes together.
+      before: as in `start`.
+      env: function of a process's index.
+    """
     with socket.socket() as probe:
       probe.bind(("127.0.0.1", 0))
       port = probe.getsockname()[1]
-    env = {"JAX_NUM_CPU_DEVICES": str(num_devices // num_processes)}
+    devices = {"JAX_NUM_CPU_DEVICES": str(num_devices // num_processes)}
     if num_processes == 1:
-      return [self.start(workdir, *args, env=env, before=before)]
+      return [
+        self.start(workdir, *args, env=devices | dict(env(0)), before=before)
+      ]
     return [
       self.start(
         workdir,
@@ -133,7 +145,7 @@ class Runner:
         f"--num_processes={num_processes}",
         f"--process_id={index}",
         *args,
-        env=env,
+        env=devices | dict(env(index)),
         before=before,
       )
       for index in range(num_processes)

@@ -17,7 +17,7 @@ from input_pipeline import pipeline
 from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
 from models import dual_encoder, naflex
-from runtime import checks, marks, sections
+from runtime import checks, hung_processes, marks, sections
 from runtime import mesh as mesh_lib
 from training import checkpointing, optimizer, text_lengths
 from training.trackers import trackers as trackers_lib
@@ -47,6 +47,7 @@ class Config:
   optimizer: optimizer.OptimizerConfig
   checkpoint: checkpointing.CheckpointConfig
   evaluate: marks.Free[suite_data.EvaluateConfig]
+  hang: hung_processes.HangConfig = hung_processes.HangConfig()
   trackers: trackers_lib.TrackersConfig = trackers_lib.TrackersConfig()
 
   @checks.collected()
@@ -79,6 +80,7 @@ class Config:
     self.optimizer.check(self.total_steps)
     self.checkpoint.check()
     self.evaluate.check()
+    self.hang.check()
     self.trackers.check()
     # `from_mapping` refuses None.
     assert self.model.image is not None

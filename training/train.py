@@ -21,7 +21,7 @@ import jax
 from evaluators import embedding, suite, summary
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
-from runtime import checks, cluster, compilation_cache
+from runtime import checks, cluster, compilation_cache, hung_processes
 from runtime import mesh as mesh_lib
 from runtime import stopping as stopping_lib
 from runtime.storage import strict_json
@@ -102,6 +102,7 @@ class Session:
   stop: stop_lib.Stop
   checkpointer: checkpointing.Checkpointer
   watchdog: watchdog_lib.Watchdog
+  hang: hung_processes.Watchdog
   iterator: loader.Loader
   writer: metrics.Writer
   progress: metrics.Progress
@@ -115,7 +116,7 @@ class Session:
     """Save the state, unless it was saved before."""
     if self.saved_step == step:
       return
-    with self.progress.pause():
+    with self.progress.pause(), self.hang.phase("saving"):
       self.writer.sync()
       self.iterator.sync()
       self.checkpointer.save(state, self.iterator, step)
@@ -123,7 +124,7 @@ class Session:
 
   def evaluate(self, state: train_state.TrainState, step: int) -> bool:
     """Evaluate the state, write its figures; False if asked to end."""
-    with self.progress.pause():
+    with self.progress.pause(), self.hang.phase("evaluating"):
       try:
         seconds = self.progress.step_seconds()
         self.writer.write(step, self.evaluate_fn(state.variables, seconds))
@@ -139,7 +140,8 @@ class Session:
         from them.
     """
     finished = functools.partial(jax.block_until_ready, last_metrics)
-    arrays = self.watchdog.next(self.iterator, finished)
+    with self.hang.phase(hung_processes.READING):
+      arrays = self.watchdog.next(self.iterator, finished)
     return mesh_lib.make_global(self.batch_of(arrays), self.mesh)
 
 
@@ -164,6 +166,7 @@ def loop(
     state, step_metrics = session.step_fn(state, batch)
     step += 1
     session.reporter.add(step, step_metrics)
+    session.hang.end_step(step)
 
 
 def check(config: config_lib.Config, folder: pathlib.Path) -> None:
@@ -203,6 +206,10 @@ def run(
   with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
     workdir.claim_for_all(folder, config, stack)
+    hang = hung_processes.Watchdog(
+      config.hang, folder / workdir.HUNG, lambda: _code_of_hang(folder)
+    )
+    stack.enter_context(hang.watching())
     checkpointer = checkpointing.Checkpointer(
       folder / workdir.CHECKPOINTS, keep=config.checkpoint.keep
     )
@@ -243,9 +250,10 @@ def run(
       metrics.say(f"Held out of data.sources.{name}: {held_out}")
     cluster.on_first(lambda: workdir.begin(folder, config, inputs))
     program = train_step.make(config, mesh)
-    state, step_fn, facts = _in_thread(
-      lambda: _build(config, mesh, program, checkpointer, iterator, initial)
-    )
+    with hang.phase("compiling"):
+      state, step_fn, facts = _in_thread(
+        lambda: _build(config, mesh, program, checkpointer, iterator, initial)
+      )
     first_step = int(jax.device_get(state.step))
     if first_step:
       metrics.say(f"Resuming from the checkpoint of step {first_step}")
@@ -274,6 +282,7 @@ def run(
       stop=stop,
       checkpointer=checkpointer,
       watchdog=watchdog,
+      hang=hang,
       iterator=iterator,
       writer=writer,
       progress=progress,
@@ -291,7 +300,8 @@ def run(
     progress.end_line()
     if iterator.summary():
       metrics.say(f"Left out of the batches: {iterator.summary()}")
-    checkpointer.wait()
+    with hang.phase("saving"):
+      checkpointer.wait()
     stop.is_kept = True
     if step < config.total_steps:
       metrics.say(
@@ -300,7 +310,8 @@ def run(
       )
       return stop.exit_code
     try:
-      results, panels, figures = evaluator.final(state.variables)
+      with hang.phase("evaluating"):
+        results, panels, figures = evaluator.final(state.variables)
     except embedding.Interrupted:
       metrics.say(
         f"{stop.name}: stopped in the last evaluation; run the same command to"
@@ -339,6 +350,11 @@ def _build(
         initial,
       )
     return state, *train_step.compile_with_facts(program, mesh)
+
+
+def _code_of_hang(folder: pathlib.Path) -> int:
+  """Return the exit code of a run that hangs: 75 if there is a checkpoint."""
+  return stopping_lib.REQUEUE if workdir.has_checkpoint(folder) else 1
 
 
 def _write_report(
