@@ -109,9 +109,7 @@ class Cache:
     folder = self.folder / _key(facts)
     size = -(-PART_SIZE // self.embedder.batch_size) * self.embedder.batch_size
     starts = range(0, len(split), size)
-    missing = cluster.on_first(
-      lambda: [x for x in starts if not _part(folder, x).is_file()]
-    )
+    missing = cluster.on_first(lambda: _missing(folder, starts))
     if missing and cluster.is_first():
       folder.mkdir(parents=True, exist_ok=True)
       text = strict_json.dumps({**facts, "set": name}, indent=2)
@@ -150,7 +148,7 @@ class Cache:
     }
     path = self.folder / "texts" / f"{_key(facts)}.npy"
     if cluster.on_first(path.is_file):
-      return np.load(path, allow_pickle=False)
+      return np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
     with long_work.progress_line("Embedding texts", len(texts)) as bar:
       z_NE = text_batches.embed(
         *(self.embedder, self.params, self.inputs.tokenizer(list(texts))),
@@ -221,6 +219,11 @@ def _key(facts: Mapping[str, Any]) -> str:
   return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def _missing(folder: pathlib.Path, starts: Sequence[int]) -> list[int]:
+  there = whole_files.sizes(folder)
+  return [start for start in starts if _part(folder, start).name not in there]
+
+
 def _part(folder: pathlib.Path, start: int) -> pathlib.Path:
   return folder / f"{start:08d}.npz"
 
@@ -250,7 +253,8 @@ def _read(
   data = hashlib.blake2b(digest_size=16)
   for path, start in zip(paths, starts, strict=True):
     try:
-      with np.load(path, allow_pickle=False) as part:
+      file = io.BytesIO(path.read_bytes())
+      with np.load(file, allow_pickle=False) as part:
         z.append(part["zimg_NE"])
         rows += (part["rows"] + start).tolist()
         part_keys, part_texts = json.loads(part["named"].tobytes())

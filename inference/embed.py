@@ -1,7 +1,8 @@
 """A folder of embeddings: images.npy and texts.npy, in input order.
 
 Images that cannot be decoded are left out and named in left_out.jsonl. Work
-that was killed goes on: until it is complete it lies in OUT/.unfinished.
+that was killed goes on: until it is complete it lies in OUT/.unfinished, as
+parts that are whole.
 """
 
 import collections
@@ -10,30 +11,32 @@ import functools
 import hashlib
 import json
 import pathlib
-import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
 
 from evaluators import embedding
-from inference import image_files, read_ahead, row_batches
+from inference import embedding_parts, image_files, read_ahead, row_batches
 from inference import model as model_lib
 from input_pipeline import faults, model_inputs
 from input_pipeline.images import image_ops
 from models import stack
 from runtime import checks, progress, provenance
-from runtime.storage import jsonl, unfinished, whole_files
+from runtime.storage import (
+  bucket_path,
+  strict_json,
+  unfinished,
+  whole_files,
+)
 
 LEFT_OUT = "left_out.jsonl"
 _UNFINISHED = ".unfinished"
 _FACTS = "embed.json"
+_JOINED = ("images.npy", "texts.npy", LEFT_OUT)
 # Largest batch whose layers are computed apart (stack.layers_apart): with more
 # rows, a program that is shorter to compile is as fast.
 _FEW = 8
-# Seconds between two records of the rows that are on the disk.
-_SAVE_SECONDS = 10.0
 # Files left out that a message names.
 _NUM_NAMED = 3
 
@@ -71,8 +74,11 @@ def run(
   checks.at_least("--batch_size", batch_size, 1)
   if not out:
     raise ValueError("--out is missing: --out=FOLDER")
-  folder = pathlib.Path(out)
-  if others := set(unfinished.names(folder)) - {_UNFINISHED}:
+  folder = bucket_path.make(out)
+  there = {*unfinished.names(folder)}
+  # A kill while the files are joined leaves some of them beside the work.
+  begun = {_UNFINISHED, *_JOINED, _FACTS} if _UNFINISHED in there else set()
+  if others := there - begun:
     raise unfinished.taken(folder, sorted(others), "that this task has begun")
   # Inputs are listed before a model of gigabytes is read.
   image_paths = image_files.find(images) if images else []
@@ -101,22 +107,22 @@ def run(
     "versions": provenance.versions(),
   }
   work = folder / _UNFINISHED
-  with unfinished.resumed(work, f"--out={out}"), _deleted_if_wrong(folder):
+  with _deleted_if_wrong(folder), unfinished.resumed(work, f"--out={out}"):
     _check_key(work, folder, facts, lines)
     left_out: list[dict[str, Any]] = []
     if protocol is not None:
-      left_out = _embed_images(work, model, protocol, image_paths, batch_size)
+      made = _embed_images(work, model, protocol, image_paths, batch_size)
+      left_out = embedding_parts.left_out(made)
+      embedding_parts.join(made, folder / "images.npy")
     if tokenizer is not None:
-      embedder = model.make_embedder(min(batch_size, len(lines)))
-      rows = (tokenizer([line])[0] for line in lines)
-      z_NE = _new_array(work / "texts.npy", len(lines), model)
-      _fill(z_NE, 0, embedder, model, rows, "texts")
+      made = _embed_texts(work, model, tokenizer, lines, batch_size)
+      embedding_parts.join(made, folder / "texts.npy")
     names = {entry["path"] for entry in left_out}
     facts["images"] = [x for x in facts["images"] if x not in names]
     facts["num_left_out"] = len(left_out)
-    for name in ("images.npy", "texts.npy", LEFT_OUT):
-      if (work / name).exists():
-        (work / name).replace(folder / name)
+    if left_out:
+      named = "".join(strict_json.dumps(line) + "\n" for line in left_out)
+      whole_files.write(folder / LEFT_OUT, named.encode())
     text = json.dumps(facts, indent=2, ensure_ascii=False)
     # Written last: a folder with this file is whole.
     whole_files.write(folder / _FACTS, text.encode() + b"\n")
@@ -153,7 +159,7 @@ def _deleted_if_wrong(folder: pathlib.Path) -> Iterator[None]:
   try:
     yield
   except ValueError:
-    shutil.rmtree(folder / _UNFINISHED)
+    whole_files.delete_folder(folder / _UNFINISHED)
     with contextlib.suppress(OSError):  # not empty
       folder.rmdir()
     raise
@@ -188,113 +194,100 @@ def _embed_images(
   protocol: model_inputs.Protocol,
   paths: list[pathlib.Path],
   batch_size: int,
-) -> list[dict[str, Any]]:
-  """Write images.npy and left_out.jsonl; return the lines of the latter."""
-  state, left_out = work / "done.jsonl", work / LEFT_OUT
-  done = ([{"read": 0, "written": 0}, *jsonl.read(state)])[-1]
-  jsonl.keep(left_out, lambda line: line["index"] < done["read"])
-  z_NE = _new_array(work / "images.npy", len(paths), model)
+) -> list[embedding_parts.Part]:
+  """Return the parts of all images; ValueError where none can be decoded."""
   embedder = model.make_embedder(min(batch_size, len(paths)))
-  read = functools.partial(_read_image, protocol)
-  remaining = range(done["read"], len(paths))
-  indices: collections.deque[int] = collections.deque()
-  broken, records = jsonl.Writer(left_out), jsonl.Writer(state)
+  broken: dict[int, dict[str, Any]] = {}
 
-  def rows(
-    results: Iterator[row_batches.Row | faults.ExampleError],
-  ) -> Iterator[row_batches.Row]:
-    for index, row in zip(remaining, results, strict=True):
-      if isinstance(row, faults.ExampleError):
-        broken.write(
-          {
+  def rows(start: int) -> Generator[tuple[int, row_batches.Row]]:
+    # Pillow decodes and resizes outside of Python's lock.
+    read = functools.partial(_read_image, protocol)
+    ahead = 2 * row_batches.BATCH_SIZE
+    with read_ahead.mapped(read, iter(paths[start:]), ahead) as results:
+      for index, row in enumerate(results, start):
+        if isinstance(row, faults.ExampleError):
+          broken[index] = {
             "index": index,
             "path": str(paths[index]),
             "kind": row.kind,
             "message": str(row),
           }
-        )
-      else:
-        indices.append(index)
-        yield row
+        else:
+          yield index, row
 
-  saved = time.monotonic()
-
-  def on_rows(num_rows: int, num_written: int) -> None:
-    nonlocal saved
-    last = [indices.popleft() for _ in range(num_rows)][-1]
-    if time.monotonic() - saved > _SAVE_SECONDS:
-      z_NE.flush()
-      broken.sync()
-      records.write({"read": last + 1, "written": num_written})
-      saved = time.monotonic()
-
-  todo = (paths[index] for index in remaining)
-  with (
-    contextlib.closing(broken),
-    contextlib.closing(records),
-    # Pillow decodes and resizes outside of Python's lock.
-    read_ahead.mapped(read, todo, 2 * row_batches.BATCH_SIZE) as results,
-  ):
-    start, made = done["written"], rows(results)
-    num_rows = _fill(z_NE, start, embedder, model, made, "images", on_rows)
-  lines = jsonl.read(left_out)
-  if not num_rows:
+  folder = work / "images"
+  made = _fill(folder, len(paths), embedder, model, rows, broken)
+  if not any(part.num_rows for part in made):
+    first = embedding_parts.left_out(made)[0]
     raise ValueError(
       f"--images: none of {len(paths)} files is an image; the first:"
-      f" {lines[0]['path']}: {lines[0]['message']}"
+      f" {first['path']}: {first['message']}"
     )
-  if lines:
-    _shorten(work / "images.npy", num_rows)
-  else:
-    left_out.unlink()
-  return lines
+  return made
 
 
-def _new_array(
-  path: pathlib.Path, num_rows: int, model: model_lib.Model
-) -> np.memmap:
-  """Return the rows of a file, which is made if it is not there."""
-  shape = num_rows, model.config.embed_dim
-  mode = "r+" if path.exists() else "w+"
-  return np.lib.format.open_memmap(path, mode, np.float32, shape)
+def _embed_texts(
+  work: pathlib.Path,
+  model: model_lib.Model,
+  tokenizer: Callable[[list[str]], np.ndarray],
+  lines: list[str],
+  batch_size: int,
+) -> list[embedding_parts.Part]:
+  """Return the parts of all texts."""
+  embedder = model.make_embedder(min(batch_size, len(lines)))
 
+  def rows(start: int) -> Generator[tuple[int, row_batches.Row]]:
+    for index in range(start, len(lines)):
+      yield index, tokenizer([lines[index]])[0]
 
-def _shorten(path: pathlib.Path, num_rows: int) -> None:
-  """Keep the first rows of a file of embeddings."""
-  z_NE = np.load(path, mmap_mode="r", allow_pickle=False)
-  with whole_files.replacing(path) as file:
-    header = {"descr": "<f4", "fortran_order": False}
-    shape = num_rows, z_NE.shape[1]
-    np.lib.format.write_array_header_1_0(file, header | {"shape": shape})
-    for start in range(0, num_rows, 1024):
-      file.write(z_NE[start : min(start + 1024, num_rows)].tobytes())
+  return _fill(work / "texts", len(lines), embedder, model, rows, {})
 
 
 def _fill(
-  z_NE: np.memmap,
-  start: int,
+  folder: pathlib.Path,
+  num_inputs: int,
   embedder: embedding.Embedder,
   model: model_lib.Model,
-  rows: Iterator[row_batches.Row],
-  name: str,
-  on_rows: Callable[[int, int], None] | None = None,
-) -> int:
-  """Write the embeddings of rows from `start` on; return where they end."""
+  rows_from: Callable[[int], Generator[tuple[int, row_batches.Row]]],
+  broken: dict[int, dict[str, Any]],
+) -> list[embedding_parts.Part]:
+  """Write the parts of a folder that are missing; return all.
+
+  Args:
+    folder: "images" or "texts" of the unfinished work.
+    num_inputs: number of images or texts.
+    embedder: functions of the model.
+    model: its parameters.
+    rows_from: yields inputs from a number on, each with its number.
+    broken: lines about inputs left out, by their numbers; filled by rows_from.
+  """
+  done = embedding_parts.read(folder)
+  start = done[-1].stop if done else 0
+  name = folder.name
   fn = embedder.images_fn if name == "images" else embedder.texts_fn
   params = model.params
   if embedder.batch_size <= _FEW and model.mesh.size == 1:
     params = stack.layers_apart(params)
-  with progress.Progress(f"Embedding {name}", len(z_NE)) as bar:
+  indices: collections.deque[int] = collections.deque()
+
+  def rows() -> Generator[row_batches.Row]:
+    with contextlib.closing(rows_from(start)) as numbered:
+      for index, row in numbered:
+        indices.append(index)
+        yield row
+
+  writer = embedding_parts.Writer(folder, start, model.config.embed_dim)
+  with progress.Progress(f"Embedding {name}", num_inputs) as bar:
     bar.advance(start)
-    stacked = row_batches.batches(rows, embedder.batch_size)
-    for z_BE in embedder.stream(fn, params, stacked, name[:-1]):
-      z_NE[start : start + len(z_BE)] = z_BE
-      start += len(z_BE)
-      bar.advance(len(z_BE))
-      if on_rows is not None:
-        on_rows(len(z_BE), start)
-  z_NE.flush()
-  return start
+    with contextlib.closing(rows()) as inputs:
+      stacked = row_batches.batches(inputs, embedder.batch_size)
+      for z_BE in embedder.stream(fn, params, stacked, name[:-1]):
+        last = [indices.popleft() for _ in range(len(z_BE))][-1]
+        bar.advance(last + 1 - writer.read)
+        writer.add(z_BE, last + 1, broken)
+    bar.advance(num_inputs - writer.read)
+    writer.finish(num_inputs, broken)
+  return done + writer.written
 
 
 def _read_image(

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import pathlib
-import shutil
 from typing import Any
 
 import jax
@@ -18,7 +17,7 @@ from models import dual_encoder, lora
 from models.pretrained import comparing, families, mapping, opening, pixels
 from models.pretrained.parts import timm_trunk
 from runtime import checks, sections
-from runtime.storage import unfinished, whole_files
+from runtime.storage import bucket_path, unfinished, whole_files
 
 # File of weights that transformers and open_clip look for.
 _WEIGHTS = {
@@ -66,25 +65,22 @@ def run(
   checks.one_of("--format", form, _WEIGHTS)
   if not out:
     raise ValueError("--out is missing: --out=FOLDER")
-  folder = pathlib.Path(out)
+  folder = bucket_path.make(out)
   unfinished.check_free(folder)
   model = model_lib.load(path)
   written = write(model.config, model.params, form, prefer=model.family)
   with unfinished.whole(folder) as temporary:
-    safetensors.numpy.save_file(
-      written.tensors,
-      temporary / _WEIGHTS[form],
-      metadata={"format": "pt"},  # transformers refuses a file without it
-    )
+    with whole_files.new_file(temporary / _WEIGHTS[form]) as file:
+      safetensors.numpy.save_file(
+        written.tensors,
+        file,
+        metadata={"format": "pt"},  # transformers refuses a file without it
+      )
     note = _write_tokenizer(model, temporary)
     others = open_clip_folder.files if form == "open_clip" else _hf_files
     for name, content in others(written.config, model, folder).items():
       _write_json(temporary / name, content)
-    names = sorted(
-      str(path.relative_to(temporary))
-      for path in temporary.rglob("*")
-      if path.is_file()
-    )
+    names = [*whole_files.sizes(temporary)]
   facts = {
     "model": str(path),
     "family": written.family,
@@ -178,7 +174,7 @@ def _hf_files(
   config: dict[str, Any], model: model_lib.Model, folder: pathlib.Path
 ) -> dict[str, Any]:
   del folder  # transformers needs no path, so the folder may be moved
-  files = {"config.json": config}
+  files = {}
   if model.config.image is not None:
     protocol = model.make_image_protocol()
     files[pixels.PREPROCESSOR] = (
@@ -186,7 +182,8 @@ def _hf_files(
       if isinstance(protocol, naflex.Protocol)
       else image_protocols.to_hf(protocol)
     )
-  return files
+  # Last: who finds it finds the rest.
+  return files | {"config.json": config}
 
 
 def _write_tokenizer(model: model_lib.Model, folder: pathlib.Path) -> str:
@@ -197,7 +194,7 @@ def _write_tokenizer(model: model_lib.Model, folder: pathlib.Path) -> str:
     files = [model.folder / name for name in hf_files.NAMES]
     files = [file for file in files if file.exists()]
     for file in files:
-      shutil.copyfile(file, folder / file.name)
+      whole_files.write(folder / file.name, file.read_bytes())
     return "" if files else f"there are none in {model.folder}"
   try:
     hf_files.write(model.make_tokenizer(), folder)

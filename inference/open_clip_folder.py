@@ -37,10 +37,11 @@ def files(
     model_cfg = content["model_cfg"]
     text_cfg = model_cfg["text_cfg"] | _tokenizer_fields(model, folder.name)
     content["model_cfg"] = model_cfg | {"text_cfg": text_cfg}
-  written = {_CONFIG: content}
+  written = {}
   if timm_trunk.KEY in config:
     written[f"{timm_trunk.FOLDER}/config.json"] = config[timm_trunk.KEY]
-  return written
+  # Last: who finds it finds the rest.
+  return written | {_CONFIG: content}
 
 
 def _tokenizer_fields(model: model_lib.Model, name: str) -> dict[str, Any]:

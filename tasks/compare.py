@@ -30,7 +30,7 @@ def run() -> int:
     return comparison.run(
       _WORKDIRS.value,
       figure=flags.FIGURE.value,
-      out=flags.OUT.value,
+      out=flags.out(),
       as_json=flags.JSON.value,
     )
   if flags.FIGURE.present:
@@ -42,4 +42,6 @@ def run() -> int:
     )
   from inference.evaluation import compare
 
+  for path in _RESULTS.value:
+    flags.in_bucket("results", path)
   return compare.run(*_RESULTS.value, out=flags.out(), as_json=flags.JSON.value)

@@ -33,7 +33,11 @@ _PROTOCOL = absl_flags.DEFINE_enum(
   " figures were made by; docs/evaluation.md.",
 )
 _CACHE_DIR = absl_flags.DEFINE_string(
-  "cache_dir", "cache", "Folder of indices and embeddings of --suite, --sets."
+  "cache_dir",
+  "cache",
+  "Folder of embeddings, and of indices of --suite and --sets; in a bucket,"
+  " indices are kept in ./cache. Without those two, data.cache_dir unless"
+  " given.",
 )
 _NUM_THREADS = absl_flags.DEFINE_integer(
   "num_threads", 2, "Threads that decode the images of --suite and --sets."
@@ -74,13 +78,14 @@ def _evaluate() -> int:
   if not (_SUITE.value or _SETS.value):
     from inference.evaluation import evaluate
 
-    for flag in (_DATA_ROOT, flags.BATCH_SIZE, _CACHE_DIR, _NUM_THREADS):
+    for flag in (_DATA_ROOT, flags.BATCH_SIZE, _NUM_THREADS):
       if flag.present:
         raise app.UsageError(f"--{flag.name} needs --suite or --sets beside it")
     return evaluate.run(
       path,
       flags.config(),
-      flags.OUT.value,
+      flags.out(),
+      cache_dir=_cache_dir() if _CACHE_DIR.present else "",
       named_as_run=bool(flags.WORKDIR.value),
       asked=_measures(),
       protocol=_PROTOCOL.value,
@@ -92,7 +97,7 @@ def _evaluate() -> int:
     raise app.UsageError(
       "--config has sets of its own: give either it, or --suite and --sets"
     )
-  out = flags.OUT.value
+  out = flags.out()
   if not out and flags.WORKDIR.value:
     out = str(flags.workdir() / "evaluation")
   return evaluate_sets.run(
@@ -101,13 +106,17 @@ def _evaluate() -> int:
     names=_SETS.value,
     data_root=_DATA_ROOT.value,
     out=out,
-    cache_dir=_CACHE_DIR.value,
+    cache_dir=_cache_dir(),
     batch_size=flags.BATCH_SIZE.value,
     num_threads=_NUM_THREADS.value,
     asked=_measures(),
     protocol=_PROTOCOL.value,
     as_json=flags.JSON.value,
   )
+
+
+def _cache_dir() -> str:
+  return flags.in_bucket("cache_dir", _CACHE_DIR.value)
 
 
 def _measures() -> Any:

@@ -138,17 +138,15 @@ def workdir() -> pathlib.Path:
 
 
 def out() -> str:
-  """Return --out of a task that cannot write to a bucket."""
-  _refuse_bucket("out", OUT.value)
-  return OUT.value
+  """Return --out, "" where it is missing."""
+  return in_bucket("out", OUT.value)
 
 
-def _refuse_bucket(flag: str, path: str) -> None:
+def in_bucket(flag: str, path: str) -> str:
+  """Return a flag's path; raise where it is in a bucket that is not there."""
   if path.lower().startswith(_BUCKETS):
-    raise app.UsageError(
-      f"--{flag}={path} must be a folder on a disk: this task cannot write to a"
-      " bucket yet"
-    )
+    _checked(flag, path)
+  return path
 
 
 def model() -> str:
@@ -159,10 +157,8 @@ def model() -> str:
       "give the model: --init_from=PATH of a published one, or --workdir=RUN"
       " of a run (one of both)"
     )
-  if run:
-    _checked("workdir", run)
-  elif published.lower().startswith(_BUCKETS):
-    _checked("init_from", published)
+  in_bucket("workdir", run)
+  in_bucket("init_from", published)
   return published or run
 
 

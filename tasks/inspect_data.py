@@ -36,6 +36,8 @@ def run() -> int:
 def _page() -> pathlib.Path:
   """Return --out, by default a file in --workdir or the current folder."""
   if flags.OUT.value:
-    return pathlib.Path(flags.out())
+    from runtime.storage import bucket_path
+
+    return bucket_path.make(flags.out())
   folder = flags.workdir() if flags.WORKDIR.value else pathlib.Path()
   return folder / "inspect-data.html"

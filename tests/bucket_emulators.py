@@ -28,6 +28,7 @@ import s3fs  # noqa: E402
 from etils import epath  # noqa: E402
 
 BUCKET = "a-bucket"
+SCHEMES = ("gs", "s3")
 _PATIENCE = 60
 
 
@@ -59,6 +60,8 @@ def variables(scheme: str, port: int) -> dict[str, str]:
     return {
       "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}",
       "TENSORSTORE_GCS_HTTP_URL": f"http://127.0.0.1:{port}",
+      # No look for credentials at Google.
+      "NO_GCE_CHECK": "true",
     }
   return {
     "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",

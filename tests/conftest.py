@@ -2,17 +2,23 @@
 
 import dataclasses
 import fcntl
+import itertools
 import os
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import pytest
 from absl import flags
 
+from runtime.storage import bucket_path
 from tests import runs
 
 # Files whose tests start processes or compile for a TPU.
 _LONG = ("test_main", "test_plan")
+
+_NUMBERS = itertools.count()
 
 # Before JAX starts. Tests that want fewer devices make a mesh of fewer.
 jax.config.update("jax_platforms", "cpu")
@@ -75,3 +81,56 @@ def reference(shared_dir: pathlib.Path, runner: runs.Runner) -> pathlib.Path:
       (shared_dir / "reference.stderr").write_text(result.stderr)
       done.write_text(result.stdout)
   return workdir
+
+
+# Clients of stores take a second to import, and most tests have none.
+
+
+@pytest.fixture(scope="session")
+def emulator_s3() -> Iterator[Any]:
+  from tests import bucket_emulators
+
+  with bucket_emulators.started("s3") as emulator:
+    yield emulator
+
+
+@pytest.fixture(scope="session")
+def emulator_gs() -> Iterator[Any]:
+  from tests import bucket_emulators
+
+  with bucket_emulators.started("gs") as emulator:
+    yield emulator
+
+
+@pytest.fixture(params=["s3", "gs"])
+def emulator(request: pytest.FixtureRequest) -> Iterator[Any]:
+  """Return an emulator that the clients of this process are connected to."""
+  from tests import bucket_emulators
+
+  started = request.getfixturevalue(f"emulator_{request.param}")
+  with bucket_emulators.connected(started.variables):
+    yield started
+
+
+@pytest.fixture
+def bucket(emulator: Any) -> str:
+  """Return the address of an empty folder in a bucket, for one test."""
+  return f"{emulator.root}/test-{next(_NUMBERS)}"
+
+
+@pytest.fixture
+def folder(bucket: str) -> pathlib.Path:
+  """Return the path of an empty folder in a bucket, for one test."""
+  return bucket_path.make(bucket)
+
+
+@pytest.fixture
+def proxy(emulator: Any) -> Iterator[Any]:
+  """Return a proxy that all requests of the test go through."""
+  from tests import bucket_emulators
+
+  made = bucket_emulators.Proxy(emulator.port)
+  variables = bucket_emulators.variables(emulator.scheme, made.port)
+  with bucket_emulators.connected(variables):
+    yield made
+  made.close()

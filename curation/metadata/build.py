@@ -14,9 +14,7 @@ import importlib.metadata
 import importlib.util
 import json
 import math
-import os
 import pathlib
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +31,7 @@ from curation.metadata import (
   pageviews,
 )
 from input_pipeline.storage import files
-from runtime.storage import strict_json, unfinished, whole_files
+from runtime.storage import bucket_path, strict_json, unfinished
 
 SCHEMA = 1
 FACTS = "metadata.json"
@@ -53,7 +51,7 @@ def run(
     raise ValueError("--out is missing: --out=DIR, the folder to write")
   workers = engines.make(engine, num_workers)
   try:
-    facts = build(metadata, pathlib.Path(out), workers)
+    facts = build(metadata, bucket_path.make(out), workers)
   finally:
     workers.close()
   if as_json:
@@ -75,7 +73,10 @@ def build(
   Raises:
     ValueError: a source cannot be used; raised before anything is counted.
   """
-  unfinished.check_free(out)
+  work = out.with_name(f".{out.name}.unfinished")
+  # Beside its work, a folder is one that was killed after it was written.
+  if not work.is_dir():
+    unfinished.check_free(out)
   _check_packages(metadata)
   tasks = {
     name: corpora.find(language.corpus, f"languages.{name}.corpus")
@@ -83,7 +84,6 @@ def build(
     if language.corpus.format
   }
   views = _view_files(metadata)
-  work = out.with_name(f".{out.name}.unfinished")
   # Sources that are cheap to read come first, so that a missing one is reported
   # before hours of counting.
   sets = {name: _begun(name, x) for name, x in metadata.languages.items()}
@@ -94,8 +94,8 @@ def build(
         _add_corpus(sets[name], name, language, tasks[name], work, engine)
       if name in titles:
         _add_titles(sets[name], language.titles, titles[name])
-    facts = _write(metadata, sets, work / "done")
-    os.rename(work / "done", out)
+    facts, written = _made(metadata, sets)
+    unfinished.write_whole(out, written)
   return facts
 
 
@@ -241,17 +241,14 @@ def _count_titles(
   return merged
 
 
-def _write(
-  metadata: metadata_config.Metadata,
-  sets: Mapping[str, entries.Entries],
-  folder: pathlib.Path,
-) -> dict[str, Any]:
-  shutil.rmtree(folder, ignore_errors=True)
-  folder.mkdir()
-  languages = {}
+def _made(
+  metadata: metadata_config.Metadata, sets: Mapping[str, entries.Entries]
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+  """Return the facts in metadata.json, and all files of the folder."""
+  languages, written = {}, {}
   for name, language in metadata.languages.items():
     data = sets[name].text().encode()
-    whole_files.write(folder / f"{name}.txt", data)
+    written[f"{name}.txt"] = data
     languages[name] = {
       "entries": len(sets[name]),
       "sha256": hashlib.sha256(data).hexdigest(),
@@ -264,8 +261,7 @@ def _write(
     "versions": _versions(metadata),
   }
   text = strict_json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-  whole_files.write(folder / FACTS, text.encode())
-  return facts
+  return facts, written | {FACTS: text.encode()}
 
 
 def _versions(metadata: metadata_config.Metadata) -> dict[str, str]:

@@ -255,7 +255,11 @@ def _run_tasks(
   label: str,
 ) -> None:
   """Run the tasks whose result (a path) is missing; raise a task's error."""
-  todo = [number for number, task in enumerate(tasks) if not task[0].exists()]
+  todo = [
+    number
+    for number, task in enumerate(tasks)
+    if not (task[0].is_file() or whole_files.is_whole(task[0]))
+  ]
   left = [tasks[number] for number in todo]
   done = shown = 0
   with progress.Progress(label, _units(sum(sizes[n] for n in todo))) as bar:

@@ -4,17 +4,21 @@ The method is that of term_counts.py, with the hashes of the two terms as the
 key: runs are sorted .npy files of PAIR.
 """
 
+import io
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from curation.metadata import term_counts
+from runtime.storage import whole_files
 
 PAIR = np.dtype([("first", "<u8"), ("second", "<u8"), ("count", "<i8")])
 # Pairs that a counter holds before it writes a run: 72 MB, and three times that
 # when they are sorted.
 _MAX_PAIRS = 3_000_000
+# The header of a run, which NumPy fills to 128 bytes, is shorter.
+_HEADER_BYTES = 1024
 
 
 class PairCounter:
@@ -62,8 +66,12 @@ class PairCounter:
 
 
 def load(path: pathlib.Path) -> np.ndarray:
-  """Return a run, mapped into memory."""
-  return np.load(path, mmap_mode="r", allow_pickle=False)
+  """Return a run, see `whole_files.mapped`."""
+  data = whole_files.mapped(path)
+  file = io.BytesIO(data[:_HEADER_BYTES])
+  np.lib.format.read_magic(file)
+  (num_pairs,), _, _ = np.lib.format.read_array_header_1_0(file)
+  return np.frombuffer(data, PAIR, num_pairs, file.tell())
 
 
 def merge(

@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluators.metrics import paired
 from inference.evaluation import evaluate_sets, item_files
-from runtime.storage import strict_json, whole_files
+from runtime.storage import bucket_path, strict_json, whole_files
 from training import metrics
 
 COMPARISON = "comparison.json"
@@ -30,7 +30,7 @@ def run(
     ValueError: a folder has no results, the two share no set, or a set's data
       differ; the message names folder and set.
   """
-  folders = [pathlib.Path(path) for path in (first, second)]
+  folders = [bucket_path.make(path) for path in (first, second)]
   results = [_read(folder) for folder in folders]
   names = [name for name in results[0] if name in results[1]]
   if not names:
@@ -62,7 +62,7 @@ def run(
     {"a": first, "b": second, "sets": compared}, indent=2
   )
   if out:
-    folder = pathlib.Path(out)
+    folder = bucket_path.make(out)
     folder.mkdir(parents=True, exist_ok=True)
     whole_files.write(folder / COMPARISON, f"{text}\n".encode())
   print(text if as_json else table(compared))

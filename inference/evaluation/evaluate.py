@@ -1,12 +1,11 @@
 """Evaluation of a model on the sets of a config, without training.
 
-Embeddings stay below data.cache_dir: a second evaluation, by another
-config too, embeds what is new alone, and one that was killed goes on.
+Embeddings stay below data.cache_dir, or --cache_dir: a second evaluation, by
+another config too, embeds what is new alone, and one that was killed goes on.
 """
 
 import dataclasses
 import datetime
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,6 +43,7 @@ def run(
   config: config_lib.Config | None = None,
   out: str = "",
   *,
+  cache_dir: str = "",
   named_as_run: bool = False,
   asked: set_measures.Measures = set_measures.Measures(),
   protocol: str = protocols.OWN,
@@ -56,6 +56,7 @@ def run(
     config: its sections `evaluate` and `data` name the sets; None for the
       run's own.
     out: folder to write; "" for the run's.
+    cache_dir: folder of embeddings; "" for data.cache_dir.
     named_as_run: whether `path` must be a run.
     asked: measures of the sets beyond their own figures.
     protocol: name of the protocol, of protocols.NAMES.
@@ -108,7 +109,7 @@ def run(
     lambda: measures.check(asked.names, sets, configured_sets.SECTION)
   )
   cache = embedding_cache.Cache(
-    folder=pathlib.Path(config.data.cache_dir) / "embeddings",
+    folder=bucket_path.make(cache_dir or config.data.cache_dir) / "embeddings",
     model=embedding_cache.model_digest(model.config, model.params),
     inputs=inputs,
     embedder=model.make_embedder(config.evaluate.batch_size),

@@ -48,6 +48,8 @@ TABLES = "results.md"
 PAGE = "report.html"
 MODEL, MEANS = "model", "means"
 _SECTION = "--sets"
+# Folder of indices where embeddings are kept in a bucket.
+_INDICES = "cache"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +83,7 @@ def run(
     names: names of further sets, or paths of `wds_*` folders.
     data_root: folder with a folder for each set.
     out: folder to write.
-    cache_dir: folder of indices and embeddings.
+    cache_dir: folder of embeddings, and of indices where it is on a disk.
     batch_size: images that are embedded at once.
     num_threads: threads that decode images.
     asked: measures of the sets beyond their own figures.
@@ -96,15 +98,16 @@ def run(
     raise ValueError("--out is missing: --out=FOLDER of the results")
   checks.at_least("--batch_size", batch_size, 1)
   asked.check()
-  folder, cache = bucket_path.make(out), pathlib.Path(cache_dir)
+  folder, cache = bucket_path.make(out), bucket_path.make(cache_dir)
+  indices = bucket_path.on_disk(cache_dir, _INDICES)
   opened = cluster.first_then_all(
-    lambda: resolve.resolve(suite, names, data_root, cache_dir=cache_dir)
+    lambda: resolve.resolve(suite, names, data_root, cache_dir=str(indices))
   )
   cluster.first_then_all(lambda: measures.check(asked.names, opened, _SECTION))
   opened = {
     name: protocols.of_set(protocol, one) for name, one in opened.items()
   }
-  reports = cluster.first_then_all(lambda: _audit(opened, cache))
+  reports = cluster.first_then_all(lambda: _audit(opened, indices))
   model = model_lib.load(path)
   inputs = model.make_inputs()
   ready = cluster.first_then_all(
@@ -117,7 +120,7 @@ def run(
             protocol, inputs.image_protocol, kind=one.kind, key=one.name
           ),
           num_threads=num_threads,
-          cache_dir=cache,
+          cache_dir=indices,
           name=name,
           section=_SECTION,
         ),

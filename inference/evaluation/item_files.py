@@ -31,7 +31,7 @@ def encoded(items: Mapping[str, outcomes.Items]) -> bytes:
 def read(path: pathlib.Path) -> dict[str, outcomes.Items]:
   """Return the figures of a file; ValueError where it is none."""
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
       arrays = dict(file)
     return {
       name.removesuffix("/keys"): outcomes.Items(

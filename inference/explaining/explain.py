@@ -24,7 +24,12 @@ from inference.explaining import explain_page, heat_maps, heat_pictures
 from input_pipeline import faults, model_inputs
 from input_pipeline.images import image_ops, naflex
 from runtime import checks, progress, provenance
-from runtime.storage import strict_json, unfinished, whole_files
+from runtime.storage import (
+  bucket_path,
+  strict_json,
+  unfinished,
+  whole_files,
+)
 
 FACTS = "explain.json"
 PAGE = "report.html"
@@ -68,7 +73,7 @@ def run(
       raise ValueError(f"--{flag} is missing: --{flag}={example}")
   checks.one_of("--method", method, heat_maps.METHODS)
   checks.at_least("--batch_size", batch_size, 1)
-  folder = pathlib.Path(out)
+  folder = bucket_path.make(out)
   unfinished.check_free(folder)
   paths = find_images(images)
   lines = read_texts(texts)
@@ -235,7 +240,8 @@ def _write(
   for record, map_YX, scale in zip(
     image["maps"], maps.map_TYX, scales, strict=True
   ):
-    np.save(folder / record["array"], np.asarray(map_YX, np.float32))
+    with whole_files.replacing(folder / record["array"]) as file:
+      np.save(file, np.asarray(map_YX, np.float32))
     none = "" if scale.high > scale.low else f": {method.none}"
     facts = [
       f"cosine similarity {record['similarity']:.4f}; values"
@@ -245,7 +251,8 @@ def _write(
     picture = heat_pictures.sheet(
       image_YXC, map_YX, scale, title=record["text"], lines=facts
     )
-    picture.save(folder / record["picture"], optimize=True)
+    with whole_files.replacing(folder / record["picture"]) as file:
+      picture.save(file, "PNG", optimize=True)
 
 
 def _read_image(

@@ -6,12 +6,11 @@ in UNFINISHED below it, and the next call goes on from there. Its bytes depend
 on the source and the size of a shard alone.
 """
 
+import io
 import json
-import os
 import pathlib
 import re
 import shlex
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -21,10 +20,21 @@ from absl import logging
 from input_pipeline import pipeline, sources
 from input_pipeline.preparing import conversion_job, shard_writer
 from input_pipeline.selecting import holdout, repeats
-from input_pipeline.sources import image_ids, prepared, source_config
+from input_pipeline.sources import (
+  array_record,
+  image_ids,
+  prepared,
+  source_config,
+)
 from input_pipeline.storage import uids as uids_lib
 from runtime import checks, stopping
-from runtime.storage import jsonl, unfinished, whole_files
+from runtime.storage import (
+  bucket_path,
+  jsonl,
+  remote,
+  unfinished,
+  whole_files,
+)
 
 ERRORS = "data_errors.jsonl"
 
@@ -51,7 +61,7 @@ def run(
     raise ValueError("--out is missing: --out=DIR, the folder to write")
   checks.at_least("--num_workers", num_workers, 0)
   checks.at_least("--shard_examples", shard_examples, 1)
-  folder = pathlib.Path(out)
+  folder = bucket_path.make(out)
   conversion_job.check_free(folder, config.sources)
   jobs = make_jobs(
     config,
@@ -132,7 +142,7 @@ def convert(
     OSError: the disk is full.
   """
   if conversion_job.begun(job) == "complete":
-    shutil.rmtree(job.folder / conversion_job.UNFINISHED, ignore_errors=True)
+    whole_files.delete_folder(job.folder / conversion_job.UNFINISHED)
     return _facts_of(job)
   work = job.folder / conversion_job.UNFINISHED
   with unfinished.resumed(work, f"--out={job.folder}"):
@@ -149,11 +159,15 @@ def _write_shards(
 ) -> None:
   work = job.folder / conversion_job.UNFINISHED
   tasks, complete = [], []
+  # A finished job moves its shards, and may be killed between two of them.
+  there = [whole_files.sizes(folder) for folder in (job.folder, work)]
   for number, (split, shards) in enumerate(job.shards.items()):
     uids = None
     for name, start, stop in shards:
       facts = shard_writer.read_facts(work / name)
-      if facts is not None and _is_whole(job, name, facts):
+      if facts is not None and any(
+        sizes.get(name) == facts.num_bytes for sizes in there
+      ):
         complete.append((number, stop - start, facts))
         continue
       if job.source.uid and uids is None:
@@ -194,19 +208,6 @@ def _write_shards(
     raise ValueError(message) from error
 
 
-def _is_whole(
-  job: conversion_job.Job, name: str, facts: shard_writer.Facts
-) -> bool:
-  # A finished job moves its shards, and may be killed between two of them.
-  return any(
-    path.is_file() and path.stat().st_size == facts.num_bytes
-    for path in (
-      job.folder / conversion_job.UNFINISHED / name,
-      job.folder / name,
-    )
-  )
-
-
 def _too_many(
   job: conversion_job.Job,
   left_out: Collection[tuple[int, int, str, str]],
@@ -237,19 +238,10 @@ def _finish(job: conversion_job.Job) -> None:
       left_out += [(number, *fault) for fault in facts.faults]
       languages.update(facts.languages)
       if (work / name).exists():
-        os.replace(work / name, job.folder / name)
-    path = job.folder / f"{split}.uids.npy"
-    _join_uids(path, [work / name for name, _, _ in names])
-    files |= prepared.facts_of([path])
-    ids = _join_image_ids(job, split, [work / name for name, _, _ in names])
-    files |= prepared.facts_of([ids] if ids else [])
-    if num := repeats.count(np.load(path, mmap_mode="r", allow_pickle=False)):
-      logging.warning(
-        "%d examples of %s have the UID of another one, so that no selection "
-        'can be made of them. data.sources.%s.uid="file+key" tells apart what '
-        "files number alike; docs/data.md has more",
-        *(num, path, job.name),
-      )
+        whole_files.move(work / name, job.folder / name)
+    paths = [work / name for name, _, _ in names]
+    files |= _join_uids(job, split, paths)
+    files |= _join_image_ids(job, split, paths)
   _write_errors(job, left_out)
   manifest = prepared.Manifest(
     schema=prepared.SCHEMA,
@@ -265,14 +257,32 @@ def _finish(job: conversion_job.Job) -> None:
   prepared.write_manifest(job.folder, manifest)
 
 
-def _join_uids(path: pathlib.Path, shards: Sequence[pathlib.Path]) -> None:
-  """Write one .npy file of the UIDs of all shards, one shard in memory."""
+def _join_uids(
+  job: conversion_job.Job, split: str, shards: Sequence[pathlib.Path]
+) -> dict[str, tuple[int, str]]:
+  """Write one .npy file of the UIDs of all shards; return its facts.
+
+  One shard is in memory. Warns about UIDs that are not unique.
+  """
   parts = [shard_writer.uids_path(shard) for shard in shards]
-  num_bytes = sum(part.stat().st_size for part in parts)
-  with whole_files.replacing(path) as file:
-    file.write(uids_lib.npy_header(num_bytes // uids_lib.UID.itemsize))
-    for part in parts:
-      file.write(part.read_bytes())
+  path = job.folder / f"{split}.uids.npy"
+  with whole_files.new_file(path) as temporary:
+    with open(temporary, "wb") as file:
+      file.write(uids_lib.npy_header(0))
+      for part in parts:
+        file.write(part.read_bytes())
+      num_bytes = file.tell() - len(uids_lib.npy_header(0))
+      file.seek(0)
+      file.write(uids_lib.npy_header(num_bytes // uids_lib.UID.itemsize))
+    uids = np.load(temporary, mmap_mode="r", allow_pickle=False)
+    if num := repeats.count(uids):
+      logging.warning(
+        "%d examples of %s have the UID of another one, so that no selection "
+        'can be made of them. data.sources.%s.uid="file+key" tells apart what '
+        "files number alike; docs/data.md has more",
+        *(num, path, job.name),
+      )
+    return {path.name: prepared.facts_of(temporary)}
 
 
 def _image_ids(source: source_config.SourceConfig) -> str:
@@ -288,23 +298,25 @@ def _image_ids(source: source_config.SourceConfig) -> str:
 
 def _join_image_ids(
   job: conversion_job.Job, split: str, shards: Sequence[pathlib.Path]
-) -> pathlib.Path | None:
-  """Write one .npy file of the names of all shards' images, and return it.
+) -> dict[str, tuple[int, str]]:
+  """Write one .npy file of the names of all shards' images; return its facts.
 
   Not for shards that an earlier version wrote, which are without them.
   """
   parts = [shard_writer.image_ids_path(shard) for shard in shards]
   if not _image_ids(job.source) or not all(part.exists() for part in parts):
-    return None
+    return {}
   data = b"".join(part.read_bytes() for part in parts)
   ids = np.frombuffer(data, image_ids.DTYPE)
   if holdout.links(job.source):
-    uids = np.load(job.folder / f"{split}.uids.npy", allow_pickle=False)
+    uids_file = io.BytesIO((job.folder / f"{split}.uids.npy").read_bytes())
+    uids = np.load(uids_file, allow_pickle=False)
     ids = image_ids.linked(ids, uids)
   path = job.folder / f"{split}.image_ids.npy"
-  with whole_files.replacing(path) as file:
-    np.save(file, ids, allow_pickle=False)
-  return path
+  with whole_files.new_file(path) as temporary:
+    with open(temporary, "wb") as file:
+      np.save(file, ids, allow_pickle=False)
+    return {path.name: prepared.facts_of(temporary)}
 
 
 def _write_errors(
@@ -370,6 +382,8 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
   )
   if facts["left_out"]:
     print(f"left out: {_listed(facts['left_out'])} (see {ERRORS} there)")
+  if remote.scheme(facts["folder"]) not in array_record.SCHEMES:
+    print("ArrayRecord is read from disk and gs:// only: copy the files there")
   print("to use it:", *facts["flags"], sep="\n  ")
 
 

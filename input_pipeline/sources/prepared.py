@@ -18,7 +18,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import logging
@@ -204,9 +204,10 @@ def read_manifest(
   except OSError as error:
     raise BrokenError(f"{path} is not a manifest: {error!r}") from error
   manifest = _parsed(data, str(path))
+  sizes = whole_files.sizes(folder)
   for name, (num_bytes, digest) in manifest.files.items():
     file = folder / name
-    got = file.stat().st_size if file.is_file() else "no file"
+    got = sizes.get(name, "no file")
     if got != num_bytes:
       raise BrokenError(f"{file}: expected {num_bytes} bytes; got {got}")
     if check_digests and digest_of(file) != digest:
@@ -285,7 +286,10 @@ def _write_made(
     splits={name: len(records) for name, records in splits.items()},
     languages=tuple(sorted(texts)),
     versions=dict(versions),
-    files=facts_of(sorted(folder.glob("*.array_record"))),
+    files={
+      path.name: facts_of(path)
+      for path in sorted(folder.glob("*.array_record"))
+    },
     shards={
       name: [(f"{name}.array_record", len(records))]
       for name, records in splits.items()
@@ -300,9 +304,9 @@ def write_manifest(folder: pathlib.Path, manifest: Manifest) -> None:
   whole_files.write(folder / MANIFEST, (text + "\n").encode())
 
 
-def facts_of(paths: Iterable[pathlib.Path]) -> dict[str, tuple[int, str]]:
-  """Return name -> (bytes, digest) for `Manifest.files`."""
-  return {path.name: (path.stat().st_size, digest_of(path)) for path in paths}
+def facts_of(path: pathlib.Path) -> tuple[int, str]:
+  """Return (bytes, digest) of a file, for `Manifest.files`."""
+  return path.stat().st_size, digest_of(path)
 
 
 def digest_of(path: pathlib.Path) -> str:

@@ -6,10 +6,12 @@ there while an object lies below it, and none has to be made.
 """
 
 import fnmatch
+import glob
 import logging
 import os
 import pathlib
 import posixpath
+import re
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,10 @@ class BucketPath(_Base):
 
   def __repr__(self) -> str:
     return f"BucketPath({self._url!r})"
+
+  def __reduce__(self) -> tuple[Any, ...]:
+    # Another process sets the libraries' variables too.
+    return make, (self._url,)
 
   def __fspath__(self) -> str:
     raise TypeError(f"{self._url} is not on this disk")
@@ -80,7 +86,13 @@ class BucketPath(_Base):
 
   def with_name(self, name: str) -> "BucketPath":
     """Return the path of another name in the same folder."""
+    if "/" not in self._url.partition("://")[2]:
+      raise ValueError(f"{self._url} is a bucket; give a folder in it")
     return self.parent / name
+
+  def with_suffix(self, suffix: str) -> "BucketPath":
+    """Return the path with another ending of its name."""
+    return self.with_name(f"{self.stem}{suffix}")
 
   def absolute(self) -> "BucketPath":
     """Return this path."""
@@ -130,26 +142,23 @@ class BucketPath(_Base):
   ) -> None:
     """Do nothing: a bucket has no folders to make."""
 
+  def rmdir(self) -> None:
+    """Do nothing: a bucket has no folders."""
+
   def unlink(self, missing_ok: bool = False) -> None:
     """Delete the object; one that is not there is no error."""
     objects.delete([self._url])
 
   def iterdir(self) -> Generator["BucketPath", None, None]:
     """Yield the objects and folders right below this address, by name."""
-    names = {name.partition("/")[0] for name in objects.sizes(self._url)}
-    yield from (self / name for name in sorted(names))
+    yield from (self / name for name in objects.children(self._url))
 
   def glob(self, pattern: str) -> Generator["BucketPath", None, None]:
     """Yield what matches a pattern, which has as many parts as the names."""
-    wanted = pattern.split("/")
-    names = {
-      tuple(name.split("/")[: len(wanted)]) for name in objects.sizes(self._url)
-    }
-    for parts in sorted(names):
-      if len(parts) == len(wanted) and all(
-        map(fnmatch.fnmatchcase, parts, wanted)
-      ):
-        yield self.joinpath(*parts)
+    first, _, rest = pattern.partition("/")
+    for path in self.iterdir():
+      if fnmatch.fnmatchcase(path.name, first):
+        yield from path.glob(rest) if rest else (path,)
 
 
 def make(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -162,9 +171,29 @@ def make(path: str | os.PathLike[str]) -> pathlib.Path:
   return BucketPath(str(path))
 
 
+def matches(pattern: str) -> list[pathlib.Path]:
+  """Return the paths that a pattern matches, on a disk or in a bucket."""
+  if not is_bucket(pattern):
+    return sorted(map(pathlib.Path, glob.glob(pattern)))
+  plain, *parts = re.split(r"/(?=[^/]*[*?\[])", pattern, maxsplit=1)
+  root = make(plain)
+  check(root, pattern)
+  if parts:
+    return list(root.glob(parts[0].rstrip("/")))
+  return [root] if root.exists() else []
+
+
 def is_bucket(path: str | os.PathLike[str]) -> bool:
   """Return whether a path is an address in a bucket."""
   return remote.scheme(str(path)) in objects.SCHEMES
+
+
+def on_disk(path: str, otherwise: str) -> pathlib.Path:
+  """Return a folder, or another one where it is in a bucket.
+
+  For files that are mapped into memory.
+  """
+  return pathlib.Path(otherwise if is_bucket(path) else path)
 
 
 def is_staged(path: BucketPath) -> bool:

@@ -117,10 +117,12 @@ def staging() -> Iterator[pathlib.Path]:
     with contextlib.suppress(OSError), open(other / _LOCK, "r+") as lock:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
       shutil.rmtree(other, ignore_errors=True)
-  folder = pathlib.Path(tempfile.mkdtemp(prefix=_STAGING))
+  made = pathlib.Path(tempfile.mkdtemp(prefix=f".{_STAGING}"))
+  folder = made.with_name(made.name[1:])
   try:
-    with open(folder / _LOCK, "w") as lock:
+    with open(made / _LOCK, "w") as lock:
       fcntl.flock(lock, fcntl.LOCK_EX)
+      made.rename(folder)  # locked before another process finds it
       yield folder
   finally:
     shutil.rmtree(folder, ignore_errors=True)

@@ -13,13 +13,13 @@ import email.utils
 import io
 import json
 import time
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any, BinaryIO, cast
 
 from absl import logging
 
 from runtime import failures
-from runtime.storage import remote
+from runtime.storage import google_credentials, remote
 
 SCHEMES = ("gs", "s3")
 # Version of an object that is not there.
@@ -30,9 +30,13 @@ WAITS = (0.5, 2.0, 8.0, 20.0)
 # second more for each _BYTES_PER_SECOND.
 TRY_SECONDS = 20.0
 _BYTES_PER_SECOND = 1 << 20
+# Timeout of the only try without credentials.
+_PUBLIC_SECONDS = 5.0
 # Concurrent requests for many objects.
 _NUM_REQUESTS = 16
 _BOUNDARY = "==diptych-object=="
+# Bytes of a large object that are sent at a time.
+_STREAM_BYTES = 16 << 20
 # HTTP status -> reason that another try cannot mend.
 _REFUSED = {401: "no access", 403: "no access"}
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError")
@@ -148,12 +152,23 @@ def sizes(url: str) -> dict[str, int]:
     infos = _call(f"{url}/", _find)
   except FileNotFoundError:
     return {}
-  prefix = f"{_split(url)[1]}/"
+  prefix = _split(f"{url}/")[1] if _split(url)[1] else ""
   return {
     name.removeprefix(prefix): int(info["size"])
     for name, info in sorted(infos.items())
     if name.startswith(prefix) and name != prefix
   }
+
+
+def children(url: str) -> list[str]:
+  """Return the names of objects and folders right below a folder."""
+  try:
+    listed = _call(f"{url}/", _list_children)
+  except FileNotFoundError:
+    return []
+  prefix = _split(f"{url}/")[1] if _split(url)[1] else ""
+  names = {name.removeprefix(prefix).rstrip("/") for name in listed}
+  return sorted(names - {""})
 
 
 def has_any(url: str) -> bool:
@@ -179,6 +194,56 @@ def copy(pairs: Iterable[tuple[str, str]]) -> None:
   _together(lambda pair: _call(pair[0], _copy_file, pair[1]), pairs)
 
 
+@contextlib.contextmanager
+def streamed(url: str) -> Iterator[BinaryIO]:
+  """Yield a file that is uploaded while it is written, from front to back.
+
+  It takes its address on exit without an exception, whole. Parts of it that
+  the store refuses are tried again by the client.
+
+  Raises:
+    BucketError: it could not be written.
+  """
+  try:
+    fs, name = remote.file_system(url)
+    file = fs.open(name, "wb", block_size=_STREAM_BYTES)
+  except Exception as error:
+    raise BucketError(f"{url}: {_reason(error)[1]}") from error
+  try:
+    yield cast(BinaryIO, _Stream(file, url))
+  except BaseException:
+    _discard(file)
+    raise
+  try:
+    file.close()
+  except Exception as error:
+    _discard(file)
+    raise BucketError(f"{url}: {_reason(error)[1]}") from error
+
+
+def _discard(file: Any) -> None:
+  """Give up a file that is being uploaded."""
+  with contextlib.suppress(Exception):  # the store deletes it in time
+    file.discard()
+  file.closed = True  # or it would be completed when it is collected
+
+
+class _Stream(io.RawIOBase):
+  """File of fsspec that raises errors as this module does."""
+
+  def __init__(self, file: Any, url: str):
+    self._file, self._url = file, url
+
+  def writable(self) -> bool:
+    return True
+
+  def write(self, data: Any) -> int:
+    try:
+      return self._file.write(data)
+    except Exception as error:
+      raise BucketError(f"{self._url}: {_reason(error)[1]}") from error
+
+
 def check(url: str, named: str) -> None:
   """Raise unless a bucket is there and can be listed.
 
@@ -197,6 +262,8 @@ def check(url: str, named: str) -> None:
       f" {remote.scheme(url)}://BUCKET/PATH"
     )
   try:
+    if _is_gs(url) and not google_credentials.are_there():
+      _check_public(url)
     remote.file_system(url)
     _call(url, _list_one)
   except ImportError as error:
@@ -207,6 +274,18 @@ def check(url: str, named: str) -> None:
     ) from error
   except BucketError as error:
     raise BucketError(f"{named}: {error}") from error
+
+
+def _check_public(url: str) -> None:
+  """Raise unless a bucket answers at once to who has no credentials."""
+  fs, _ = remote.file_system(url)
+  request = _list_one(fs, _bucket(url), _split(url)[1])
+  try:
+    remote.wait(fs, request, _PUBLIC_SECONDS)
+  except FileNotFoundError:
+    raise
+  except Exception as error:
+    raise BucketError(f"{url}: no credentials; {_ADVICE['gs']}") from error
 
 
 def _together(fn: Callable[[Any], Any], items: Iterable[Any]) -> None:
@@ -255,7 +334,7 @@ def _call(
 def _seconds(request: Callable[..., Any], args: tuple[Any, ...]) -> float:
   if request in (_write_gs, _write_s3):
     return args[2]
-  if request is _find:  # a request for each thousand objects
+  if request in (_find, _list_children):  # a request for each thousand objects
     return 6 * TRY_SECONDS
   # A file has any size; the clients end a connection that falls silent.
   return 3600.0 if request in (_put_file, _get_file) else TRY_SECONDS
@@ -403,6 +482,29 @@ async def _list_one(fs: Any, bucket: str, key: str) -> bool:
     "list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=1
   )
   return bool(listed.get("KeyCount"))
+
+
+async def _list_children(fs: Any, bucket: str, key: str) -> list[str]:
+  """Return keys below a folder, of each folder below it the beginning."""
+  names: list[str] = []
+  token: dict[str, str] = {}
+  while True:
+    if "gs" in fs.protocol:
+      fields = {"prefix": key, "delimiter": "/", **token}
+      listed = await fs._call("GET", "b/{}/o", bucket, json_out=True, **fields)
+      names += [item["name"] for item in listed.get("items", ())]
+      names += listed.get("prefixes", ())
+      next_token = listed.get("nextPageToken")
+      token = {"pageToken": next_token}
+    else:
+      fields = {"Prefix": key, "Delimiter": "/", **token}
+      listed = await fs._call_s3("list_objects_v2", Bucket=bucket, **fields)
+      names += [item["Key"] for item in listed.get("Contents", ())]
+      names += [item["Prefix"] for item in listed.get("CommonPrefixes", ())]
+      next_token = listed.get("NextContinuationToken")
+      token = {"ContinuationToken": next_token}
+    if not next_token:
+      return names
 
 
 async def _find(fs: Any, bucket: str, key: str) -> dict[str, Any]:

@@ -17,9 +17,11 @@ from typing import IO, Any
 from absl import logging
 
 from runtime import failures, stopping
-from runtime.storage import bucket_path, leases, whole_files
+from runtime.storage import bucket_path, leases, objects, whole_files
 
 LOCK = ".lock"
+# Folder in one of a bucket that is not whole yet.
+_WRITING = ".writing"
 # Names that a message shows.
 _NUM_SHOWN = 3
 
@@ -180,22 +182,81 @@ def resumed(work: pathlib.Path, named: str) -> Iterator[None]:
   with claim(work, named), stopping.kept():
     delete_leftovers(work)
     yield
-  shutil.rmtree(work, ignore_errors=True)
+  whole_files.delete_folder(work)
 
 
 @contextlib.contextmanager
 def whole(out: pathlib.Path) -> Iterator[pathlib.Path]:
   """Yield a folder beside --out, which takes its name if all goes well.
 
+  No folder of a bucket can be renamed: there, --out itself is yielded, and has
+  an object in _WRITING until all is written. One that a kill left is written
+  anew.
+
   Raises:
-    RunError: nothing can be written there.
+    RunError: nothing can be written there, or another process writes there.
   """
+  if isinstance(out, bucket_path.BucketPath):
+    with _whole_in_bucket(out):
+      yield out
+    return
   with contextlib.ExitStack() as stack:
     try:
       temporary = stack.enter_context(whole_files.new_folder(out))
     except OSError as error:
       raise unwritable(f"--out={out}", error) from error
     yield temporary
+
+
+@contextlib.contextmanager
+def _whole_in_bucket(out: bucket_path.BucketPath) -> Iterator[None]:
+  begun = out / _WRITING / "begun"
+
+  def clear() -> None:
+    written = (out / name for name in whole_files.sizes(out))
+    objects.delete(str(path) for path in written if path.parent != begun.parent)
+
+  is_mine = False
+  try:
+    with claim(begun.parent, f"--out={out}"):
+      is_mine = True
+      others = [name for name in names(out) if name != _WRITING]
+      # Another process may have completed the folder since `check_free`.
+      if others and not begun.exists():
+        raise taken(out, others)
+      whole_files.write(begun, b"")
+      clear()
+      try:
+        yield
+      except BaseException:
+        with contextlib.suppress(objects.BucketError):
+          clear()
+          begun.unlink()
+        raise
+      begun.unlink()
+  finally:
+    if is_mine:
+      with contextlib.suppress(objects.BucketError):
+        whole_files.delete_folder(begun.parent)
+
+
+def write_whole(out: pathlib.Path, files: Mapping[str, bytes]) -> None:
+  """Write the folder --out, unless it has these files already.
+
+  Raises:
+    ValueError: it has others.
+    RunError: nothing can be written there.
+  """
+  there = [name for name in names(out) if name != _WRITING]
+  if sorted(files) == there and all(
+    (out / name).read_bytes() == data for name, data in files.items()
+  ):
+    whole_files.delete_folder(out / _WRITING)
+    return
+  check_free(out)
+  with whole(out) as folder:
+    for name, data in files.items():
+      whole_files.write(folder / name, data)
 
 
 def unwritable(named: str, error: OSError) -> failures.RunError:
@@ -238,7 +299,9 @@ def names(out: pathlib.Path) -> list[str]:
 
 def check_free(out: pathlib.Path) -> None:
   """Raise ValueError unless the folder --out is new or empty."""
-  if others := names(out):
+  others = names(out)
+  # The rest is of a process that was killed; see `whole`.
+  if others and _WRITING not in others:
     raise taken(out, others)
 
 

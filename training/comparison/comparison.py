@@ -4,11 +4,10 @@ import csv
 import io
 import json
 import math
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runtime.storage import strict_json, whole_files
+from runtime.storage import bucket_path, strict_json, whole_files
 from training import metrics
 from training.comparison import comparison_page, paired_seeds
 from training.comparison import figures as figures_lib
@@ -41,7 +40,7 @@ def run(
   text = strict_json.dumps(compared, indent=2)
   tables = markdown(compared)
   if out:
-    folder = pathlib.Path(out)
+    folder = bucket_path.make(out)
     folder.mkdir(parents=True, exist_ok=True)
     page = comparison_page.render(runs, compared)
     for name, content in (
@@ -53,7 +52,7 @@ def run(
       whole_files.write(folder / name, content.encode())
   print(text if as_json else tables)
   if out:
-    metrics.say(f"Page: {pathlib.Path(out) / PAGE}")
+    metrics.say(f"Page: {bucket_path.make(out) / PAGE}")
   return 0
 
 

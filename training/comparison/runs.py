@@ -1,7 +1,6 @@
 """Runs read from their folders, to be set beside each other."""
 
 import dataclasses
-import glob
 import json
 import os
 import pathlib
@@ -12,7 +11,7 @@ import numpy as np
 
 from evaluators.sets import old_fields
 from runtime import marks, sections
-from runtime.storage import jsonl
+from runtime.storage import bucket_path, jsonl
 from training import config as config_lib
 from training.comparison import figures as figures_lib
 from training.run import starts, workdir
@@ -74,10 +73,11 @@ def find(patterns: Sequence[str]) -> list[pathlib.Path]:
 
   Raises:
     ValueError: a pattern matches no run.
+    BucketError: the bucket of a pattern cannot be used.
   """
   folders: dict[pathlib.Path, None] = {}
   for pattern in patterns:
-    paths = sorted(map(pathlib.Path, glob.glob(pattern)))
+    paths = bucket_path.matches(pattern)
     runs = [path for path in paths if workdir.has_config(path)]
     if not runs:
       raise ValueError(
@@ -94,10 +94,11 @@ def read(folders: Sequence[pathlib.Path]) -> list[Run]:
   Raises:
     ValueError: a file of a run cannot be read; the message names it.
   """
-  parent = os.path.commonpath([folder.resolve().parent for folder in folders])
+  parts = [str(folder.resolve()).split("/") for folder in folders]
+  num_common = len(os.path.commonprefix([names[:-1] for names in parts]))
   return [
-    _read(folder, os.path.relpath(folder.resolve(), parent))
-    for folder in folders
+    _read(folder, "/".join(names[num_common:]))
+    for folder, names in zip(folders, parts, strict=True)
   ]
 
 

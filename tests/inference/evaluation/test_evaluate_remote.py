@@ -13,14 +13,15 @@ import pytest
 
 from evaluators import embedding
 from evaluators.figures import set_gallery
-from inference.evaluation import evaluate_sets
+from inference.evaluation import compare, evaluate_sets
 from input_pipeline.storage import files
-from tests import emulators, runs
+from runtime.storage import bucket_path, unfinished, whole_files
+from tests import bucket_emulators as emulators
+from tests import runs
 from tests.inference import fresh_run, wds_folders
 
 LABELS = [i % 6 for i in range(24)]
 NAMES = ["cars", "flickr30k", "flickr8k"]
-STORES = sorted(emulators.STORES)
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +73,6 @@ def _files(out, data_root, cache):
   }
 
 
-@pytest.fixture(params=STORES)
-def bucket(request, monkeypatch):
-  """Return the URL of an empty bucket of a store of each kind."""
-  with emulators.STORES[request.param](monkeypatch) as url:
-    yield url
-
-
 def _upload(folder: pathlib.Path, url: str) -> fsspec.AbstractFileSystem:
   fs, name = fsspec.url_to_fs(url)
   for path in sorted(folder.rglob("*")):
@@ -125,29 +119,60 @@ def test_as_the_same_folder_on_disk(
   } == {"cars": False, "flickr30k": True, "flickr8k": False}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("emulator", ["s3"], indirect=True)
+def test_results_and_embeddings_in_a_bucket(
+  folder, local, bucket, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(evaluate_sets, "_INDICES", str(tmp_path / "indices"))
+  out, cache, root = f"{bucket}/out", f"{bucket}/cache", str(folder / "sets")
+  _run(folder, out, cache, root)
+  written = bucket_path.make(out)
+  got = {
+    name: (written / name)
+    .read_text()
+    .replace(str(root), "ROOT")
+    .replace(str(tmp_path / "indices"), "CACHE")
+    for name in whole_files.sizes(written)
+    if name.endswith((".json", ".md"))
+  }
+  assert got == local
+  names = whole_files.sizes(written)
+  assert "report.html" in names
+  assert all(f"items/{name}.npz" in names for name in NAMES)
+  with monkeypatch.context() as patch:
+    patch.setattr(embedding.Embedder, "stream", _refuse)
+    patch.setattr(set_gallery, "panels", lambda *args, **kwargs: [])
+    _run(folder, f"{bucket}/again", cache, root)
+  compare.run(out, f"{bucket}/again", out=f"{bucket}/compared")
+  assert unfinished.names(bucket_path.make(f"{bucket}/compared")) == [
+    "comparison.json"
+  ]
+
+
 def _refuse(*args, **kwargs):
   raise AssertionError("a forward pass")
 
 
 @pytest.mark.slow
-def test_by_main(folder, local, tmp_path, monkeypatch):
-  with emulators.gcs(monkeypatch) as url:
-    root = f"{url}/sets"
-    _upload(folder / "sets", root)
-    (tmp_path / "suite.txt").write_text("\n".join(NAMES))
-    result = runs.finish(
-      _start(folder, tmp_path, root, f"--suite={tmp_path / 'suite.txt'}")
-    )
-    assert result.code == 0, result.stderr
-    assert "Traceback" not in result.stderr
-    assert _files(tmp_path / "out", root, tmp_path / "cache") == local
-    result = runs.finish(
-      _start(folder, tmp_path, "gs://nobody-s/sets", "--suite=datacomp38")
-    )
-    assert result.code == 1
-    assert result.stderr == (
-      "error: --data_root=gs://nobody-s/sets: there is no bucket nobody-s\n"
-    )
+@pytest.mark.parametrize("emulator", ["gs"], indirect=True)
+def test_by_main(folder, local, bucket, tmp_path):
+  root = f"{bucket}/sets"
+  _upload(folder / "sets", root)
+  (tmp_path / "suite.txt").write_text("\n".join(NAMES))
+  result = runs.finish(
+    _start(folder, tmp_path, root, f"--suite={tmp_path / 'suite.txt'}")
+  )
+  assert result.code == 0, result.stderr
+  assert "Traceback" not in result.stderr
+  assert _files(tmp_path / "out", root, tmp_path / "cache") == local
+  result = runs.finish(
+    _start(folder, tmp_path, "gs://nobody-s/sets", "--suite=datacomp38")
+  )
+  assert result.code == 1
+  assert result.stderr == (
+    "error: --data_root=gs://nobody-s/sets: there is no bucket nobody-s\n"
+  )
 
 
 def _start(folder, tmp_path, data_root, *more):
@@ -171,10 +196,10 @@ def _message(tmp_path, data_root, names=("cars", "vtab/dtd", "flickr30k")):
   return str(raised.value)
 
 
-def test_a_bucket_that_is_not_there(bucket, tmp_path):
-  root = f"{bucket}-of-nobody/sets"
+def test_a_bucket_that_is_not_there(emulator, tmp_path):
+  root = f"{emulator.scheme}://bucket-of-nobody/sets"
   assert _message(tmp_path, root) == (
-    f"--data_root={root}: there is no bucket a-bucket-of-nobody"
+    f"--data_root={root}: there is no bucket bucket-of-nobody"
   )
   path = f"{root}/wds_own"
   said = _message(tmp_path, "", [path])
@@ -189,7 +214,7 @@ def test_sets_that_are_not_there(bucket, tmp_path):
     assert f"--data_root: {key} is not below {root}: looked for" in said
 
 
-@pytest.mark.parametrize("scheme", STORES)
+@pytest.mark.parametrize("scheme", emulators.SCHEMES)
 def test_a_client_that_is_not_installed(tmp_path, monkeypatch, scheme):
   package = {"gs": "gcsfs", "s3": "s3fs"}[scheme]
   # fsspec keeps the class of a client that this process has used.
@@ -226,14 +251,14 @@ class _Refusing(http.server.BaseHTTPRequestHandler):
     pass
 
 
-@pytest.mark.parametrize("scheme", STORES)
+@pytest.mark.parametrize("scheme", emulators.SCHEMES)
 def test_credentials_that_are_refused(tmp_path, monkeypatch, capsys, scheme):
-  at = {"s3": emulators.s3_at, "gs": emulators.gcs_at}[scheme]
   with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as server:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-      with at(monkeypatch, server.server_address[1]):
+      port = server.server_address[1]
+      with emulators.connected(emulators.variables(scheme, port)):
         root = f"{scheme}://a-bucket/sets"
         said = _message(tmp_path, root)
     finally:

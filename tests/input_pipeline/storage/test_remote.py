@@ -15,15 +15,14 @@ from configs.parts import sources as source_configs
 from input_pipeline import faults
 from input_pipeline.sources import source_config, webdataset
 from input_pipeline.storage import files
-from tests import emulators
+from tests import bucket_emulators as emulators
 from tests.input_pipeline.sources import tars
 
 
-@pytest.fixture(params=emulators.STORES)
-def root(request, monkeypatch):
+@pytest.fixture
+def root(bucket):
   """Return a URL of an empty folder in a store of each kind."""
-  with emulators.STORES[request.param](monkeypatch) as bucket:
-    yield f"{bucket}/shards"
+  return f"{bucket}/shards"
 
 
 def _open(root, cache_dir) -> webdataset.Records:
@@ -96,11 +95,13 @@ def _silent_server():
         connection.close()
 
 
-@pytest.mark.parametrize("scheme", emulators.STORES)
+@pytest.mark.parametrize("scheme", emulators.SCHEMES)
 def test_a_server_that_never_answers(monkeypatch, scheme):
   root = f"{scheme}://a-bucket"
-  at = {"s3": emulators.s3_at, "gs": emulators.gcs_at}[scheme]
-  with _silent_server() as port, at(monkeypatch, port):
+  with (
+    _silent_server() as port,
+    emulators.connected(emulators.variables(scheme, port)),
+  ):
     start = time.monotonic()
     with pytest.raises(faults.ExampleError, match="no answer within") as caught:
       files.read_range(f"{root}/0.tar", 0, 9, try_seconds=0.3, waits=(0.1,))

@@ -1,11 +1,12 @@
 """Objects are written by precondition, and requests are tried again."""
 
 import concurrent.futures
+import gc
 import time
 
 import pytest
 
-from runtime.storage import bucket_path, objects
+from runtime.storage import bucket_path, objects, whole_files
 from tests import bucket_emulators as emulators
 
 
@@ -147,3 +148,45 @@ def test_no_credentials(emulator_s3):
   assert message.startswith(f"--workdir={url}: {url}: no access (")
   assert message.endswith("AWS_SECRET_ACCESS_KEY, or AWS_PROFILE")
   assert "\n" not in message
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Sending a large body")
+def test_a_stream_is_whole_or_not_there(folder, monkeypatch):
+  monkeypatch.setattr(objects, "_STREAM_BYTES", 5 << 20)
+  data = bytes(range(256)) * (12 << 12)  # three parts
+  url = str(folder / "a")
+  with objects.streamed(url) as file:
+    for start in range(0, len(data), 1 << 20):
+      file.write(data[start : start + (1 << 20)])
+    assert not (folder / "a").exists()
+  assert (folder / "a").read_bytes() == data
+  made = objects.streamed(str(folder / "b"))
+  made.__enter__().write(data)
+  error = KeyError("b")
+  assert not made.__exit__(KeyError, error, None)
+  del made
+  gc.collect()
+  assert not (folder / "b").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("emulator", ["s3"], indirect=True)
+def test_a_stream_to_a_bucket_that_vanishes(folder, proxy, monkeypatch):
+  monkeypatch.setattr(objects, "_STREAM_BYTES", 5 << 20)
+  made = objects.streamed(str(folder / "a"))
+  file = made.__enter__()
+  proxy.close()
+  with pytest.raises(objects.BucketError, match=f"{folder}/a: "):
+    file.write(b"0" * (6 << 20))
+
+
+def test_children(folder):
+  for name in ("a/b", "a/c/d", "e"):
+    whole_files.write(folder / name, b"1")
+  assert objects.children(str(folder)) == ["a", "e"]
+  assert objects.children(str(folder / "a")) == ["b", "c"]
+  assert objects.children(str(folder / "none")) == []
+  root = str(folder.parent)
+  assert folder.name in objects.children(root)
+  assert f"{folder.name}/a/c/d" in objects.sizes(root)

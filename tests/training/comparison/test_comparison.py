@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from runtime import failures
+from runtime.storage import bucket_path, whole_files
 from tests import runs as test_runs
 from training import config as config_lib
 from training.comparison import comparison, figures, paired_seeds
@@ -138,6 +140,29 @@ def test_files(root, tmp_path, capsys):
   assert [row["optimizer.learning_rate"] for row in rows[3:]] == ["0.001"] * 3
   table = (out / "comparison.md").read_text()
   assert "| 0.001 | 0.330 ± 0.026 (3) |" in table
+
+
+@pytest.mark.parametrize("emulator", ["gs"], indirect=True)
+def test_runs_in_a_bucket(root, bucket, tmp_path, capsys):
+  for path in sorted(root.rglob("*")):
+    if path.is_file():
+      name = path.relative_to(root).as_posix()
+      whole_files.write(bucket_path.make(f"{bucket}/{name}"), path.read_bytes())
+  local, out = tmp_path / "out", bucket_path.make(f"{bucket}/out")
+  for place, folder in ((root, local), (bucket, out)):
+    comparison.run([f"{place}/*"], out=str(folder), as_json=True)
+  expected, got = capsys.readouterr().out.strip().split("}\n{")
+  assert json.loads(expected + "}") == json.loads("{" + got)
+  assert whole_files.sizes(out) == whole_files.sizes(local)
+  for name in whole_files.sizes(local):
+    assert (out / name).read_bytes() == (local / name).read_bytes(), name
+  (path,) = runs_lib.find([f"{bucket}/0.001-0"])
+  assert path.name == "0.001-0"
+  with pytest.raises(ValueError, match=r"--workdirs=gs://.*/none\* must match"):
+    runs_lib.find([f"{bucket}/none*"])
+  address = "gs://bucket-of-nobody/*"
+  with pytest.raises(failures.RunError, match="there is no bucket gs://bucket"):
+    runs_lib.find([address])
 
 
 def test_page(root, tmp_path):
