@@ -155,6 +155,9 @@ def markdown(report: dict[str, Any]) -> str:
     "",
     f"Ends without a disturbance: {len(report['unexpected_ends'])}.",
     "",
+    f"Resumed on one device instead of two: {report['other_mesh']['steps']}"
+    f" losses within {report['other_mesh']['largest']:.1e}.",
+    "",
     "| at | step | disturbance | codes | back after | log |",
     "|---|---|---|---|---|---|",
   ]
