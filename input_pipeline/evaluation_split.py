@@ -17,6 +17,7 @@ from absl import logging
 
 from input_pipeline import captions, faults, model_inputs, pipeline, sources
 from input_pipeline import languages as languages_lib
+from input_pipeline.grammars import filled
 from input_pipeline.images import image_ops, naflex
 from input_pipeline.selecting import holdout, subset
 from input_pipeline.sources import record as record_lib
@@ -338,9 +339,7 @@ def open_split(
     OSError, ModuleNotFoundError: as the source's format raises them.
   """
   place = config.context(name, section)
-  records = sources.FORMATS[source.format].open_split(
-    source, source.split, place
-  )
+  records = filled.open_split(source, source.split, place)
   if source.subset:
     records = subset.select(records, source, place)
   if not len(records):
@@ -374,9 +373,7 @@ def open_source(
   context = source_config.SourceContext(
     *(name, cache_dir), image_size=1, section=section
   )
-  records = sources.FORMATS[source.format].open_split(
-    source, source.split, context
-  )
+  records = filled.open_split(source, source.split, context)
   if not len(records):
     raise ValueError(f"{section}={name} has no examples")
   return Split(records, protocol, num_threads, f"{section}={name}")
@@ -441,7 +438,7 @@ def open_all_splits(
   by_name = {split: split for split in splits} or {name: source.split}
   return {
     shown: Split(
-      module.open_split(source, split, place),
+      filled.open_split(source, split, place),
       protocol,
       config.num_threads,
       place.field,

@@ -17,6 +17,7 @@ import numpy as np
 
 from input_pipeline import captions, faults, mixture, tokenizers
 from input_pipeline import clocks as clocks_lib
+from input_pipeline.grammars import filled
 from input_pipeline.images import augmentation
 from input_pipeline.selecting import balanced
 from input_pipeline.sources import record as record_lib
@@ -32,11 +33,12 @@ _MAX_ATTEMPTS = 200
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """An opened source, and the templates of its captions."""
+  """An opened source, and the templates or grammars of its captions."""
 
   name: str
   records: record_lib.Records
   templates: tuple[str, ...]
+  grammars: filled.Texts | None = None
 
   def draw(
     self, seed: int, slot: tuple[int, int], index: int
@@ -63,6 +65,7 @@ class Maker:
     seed: seed of `rng`.
     repeated: (position, attempt) -> fault of the run before it was resumed,
       raised again, so that the resumed run sees the same examples.
+    batch_size: rows of a global batch, whose positions follow each other.
     clocks: clocks of an example's stages; their seconds travel with it.
   """
 
@@ -75,6 +78,7 @@ class Maker:
   with_labels: bool
   seed: int
   repeated: Mapping[tuple[int, int], faults.Fault]
+  batch_size: int = 1
   with_metadata: bool = False
   clocks: clocks_lib.Clocks = clocks_lib.Clocks()
 
@@ -100,7 +104,9 @@ class Maker:
             texts = record.texts
             if number is not None:
               texts = captions.only(texts, number)
-            arrays = self._make(source, record, texts, drawn, clock)
+            record = dataclasses.replace(record, texts=texts)
+            step = draw.position // self.batch_size
+            arrays = self._make(source, record, step, drawn, clock)
           clock.stop()
           if self.clocks.folder:
             arrays[clocks_lib.SECONDS] = clock.seconds()
@@ -124,17 +130,25 @@ class Maker:
     self,
     source: Source,
     record: record_lib.Record,
-    texts: Mapping[str, Sequence[str]],
+    step: int,
     rng: np.random.Generator,
     clock: clocks_lib.Clock,
   ) -> dict[str, Any]:
-    language, text = captions.draw(
-      texts,
-      self.languages,
-      rng,
-      max_chars=self.max_caption_chars,
-      templates=source.templates,
-    )
+    kind = ""
+    if source.grammars:
+      kind, language, text = filled.draw(
+        *(source.grammars, record, rng),
+        batch=(self.seed, step),
+        max_chars=self.max_caption_chars,
+      )
+    else:
+      language, text = captions.draw(
+        record.texts,
+        self.languages,
+        rng,
+        max_chars=self.max_caption_chars,
+        templates=source.templates,
+      )
     clock.enter("image")
     example: dict[str, Any] = dict(
       self.augmentation.apply(record.image, self.image_size, rng)
@@ -145,7 +159,7 @@ class Maker:
       example["labels"] = captions.label(text)
     if self.with_metadata:
       example |= {"key": record.key, "source": source.name}
-      example |= {"language": language, "caption": text}
+      example |= {"language": language, "caption": text, "grammar": kind}
     return example
 
 

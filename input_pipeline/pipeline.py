@@ -19,6 +19,7 @@ from input_pipeline import (
   workers,
 )
 from input_pipeline import languages as languages_lib
+from input_pipeline.grammars import filled
 from input_pipeline.images import augmentation, image_protocols
 from input_pipeline.selecting import balanced, holdout, subset
 from input_pipeline.sources import record as record_lib
@@ -63,6 +64,8 @@ class DataConfig:
       checks.one_of(format_field, source.format, sources.FORMATS)
       with checks.collected():
         source.check(f"data.sources.{name}")
+        if source.format in sources.FORMATS:
+          filled.check(source, f"data.sources.{name}")
     weights = {name: source.weight for name, source in self.sources.items()}
     repeats = {name: source.repeat for name, source in self.sources.items()}
     if any(weights.values()) and set(repeats.values()) != {1}:
@@ -163,8 +166,9 @@ def make_train_dataset(
     opened: `open_sources`, where that has been done.
     rows: rows of the global batch that this process yields.
     with_labels: whether there are labels.
-    with_metadata: whether "key", "source", "language" and "caption" are there
-      too, str [b]: for people, not with worker processes.
+    with_metadata: whether "key", "source", "language", "caption" and "grammar"
+      (the grammar that made the caption, "" for one of the example's own) are
+      there too, str [b]: for people, not with worker processes.
     tokenizer: tokenizer of the captions; None makes the config's.
     repeated: place -> fault of an earlier run that is to happen again.
     clocks: run while examples are made; batches have what `stages.pop` takes.
@@ -177,7 +181,9 @@ def make_train_dataset(
   sections = [config.sources[name] for name in names]
   make_example = examples.Maker(
     sources=tuple(
-      examples.Source(name, opened[name], section.templates)
+      examples.Source(
+        name, opened[name], section.templates, filled.make(section)
+      )
       for name, section in zip(names, sections, strict=True)
     ),
     languages=config.languages,
@@ -187,6 +193,7 @@ def make_train_dataset(
     tokenizer=tokenizer or make_tokenizer(config, opened),
     with_labels=with_labels,
     seed=examples.example_seed(seed),
+    batch_size=batch_size,
     repeated=repeated or {},
     with_metadata=with_metadata,
     clocks=clocks or clocks_lib.Clocks(),
@@ -268,9 +275,7 @@ def split_sources(config: DataConfig, share: float) -> dict[str, holdout.Split]:
 def split_source(config: DataConfig, name: str, share: float) -> holdout.Split:
   """Return what a source trains on, and what it holds out."""
   source, context = config.sources[name], config.context(name)
-  records = sources.FORMATS[source.format].open_split(
-    source, source.split, context
-  )
+  records = filled.open_split(source, source.split, context)
   if not len(records):
     raise ValueError(f"data.sources.{name} has no training examples")
   if source.subset:

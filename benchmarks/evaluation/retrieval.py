@@ -21,6 +21,9 @@ image, which is the first for about half of them. Rows:
   processors' seconds, which other programs on the machine change less.
   `num_different` counts queries whose position in 1 to 10 differs, and
   `num_wrong` those of them without a tie: another candidate within 1e-6.
+- "faiss_whole", by `--parts=retrieval_whole`: faiss's search of all images
+  among all texts and of all texts among all images, once, after `ranks_both`;
+  ratios and comparison as in "queries", over both directions.
 """
 
 import contextlib
@@ -33,6 +36,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import app
 
 from benchmarks import memory, rounds
 from evaluators import retrieval
@@ -124,6 +128,49 @@ def run(peer_python: str | None, num_rounds: int) -> Iterator[dict[str, Any]]:
   yield row
 
 
+def run_whole(
+  peer_python: str | None, num_rounds: int
+) -> Iterator[dict[str, Any]]:
+  """Yield the row "faiss_whole"; it is measured once, not in rounds."""
+  del num_rounds
+  if not peer_python:
+    raise app.UsageError("--parts=retrieval_whole needs --peer_python")
+  mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(1, 1, 1), jax.devices()[:1])
+  zimg, ztxt = make_embeddings()
+  labels = np.arange(_NUM)
+  start, cpu = time.perf_counter(), time.process_time()
+  ranks = retrieval.ranks_both(
+    zimg, ztxt, label_N=labels, label_M=labels, mesh=mesh
+  )
+  row: dict[str, Any] = {
+    "name": "faiss_whole",
+    "ours_s": time.perf_counter() - start,
+    "ours_cpu_s": time.process_time() - cpu,
+    **{"faiss_s": 0.0, "faiss_cpu_s": 0.0},
+    **{"num_different": 0, "num_wrong": 0},
+  }
+  for queries, candidates, rank in zip(
+    (zimg, ztxt), (ztxt, zimg), ranks, strict=True
+  ):
+    with tempfile.TemporaryDirectory() as name:
+      folder = pathlib.Path(name)
+      np.save(folder / "queries.npy", queries)
+      np.save(folder / "candidates.npy", candidates)
+      with rounds.answers(
+        peer_python, "retrieval_faiss.py", f"--folder={folder}"
+      ) as ask:
+        seconds, cpu = map(float, ask().split())
+      found = np.load(folder / "found.npy")
+    row["faiss_s"] += seconds
+    row["faiss_cpu_s"] += cpu
+    for name, count in _compared(rank, found, queries, candidates).items():
+      row[name] += count
+  yield row | {
+    "ratio": row["faiss_s"] / row["ours_s"],
+    "cpu_ratio": row["faiss_cpu_s"] / row["ours_cpu_s"],
+  }
+
+
 def _normal(rng: np.random.Generator) -> np.ndarray:
   return rng.standard_normal((10_000, _SIZE), np.float32)
 
@@ -148,8 +195,9 @@ def _compared(
   )
   (different,) = np.nonzero(np.minimum(rank_Q, _TOP + 1) != theirs_Q)
   num_wrong = 0
+  ztxt = ztxt.astype(np.float64)
   for query in different:
-    score_M = ztxt.astype(np.float64) @ zimg[query].astype(np.float64)
+    score_M = ztxt @ zimg[query].astype(np.float64)
     gap_M = np.abs(np.delete(score_M, query) - score_M[query])
     num_wrong += not (gap_M < _TIED).any()
   return {"num_different": len(different), "num_wrong": num_wrong}

@@ -46,6 +46,20 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # Prompts such as "a photo of a {}.", for captions that are names of classes;
   # one is drawn for each caption and step.
   config.templates = ()
+  # Grammars of captions, (name, text) each, for a source that has fields, as a
+  # place or a species, instead of captions; one is drawn for each caption:
+  # (("place", "A photo [in {town}, ]?0.4in {country:the}."),). Their marks are
+  # in input_pipeline/grammars/grammar.py.
+  config.grammar = ()
+  # Fields of the grammars, (slot, location) each, located as `caption` is:
+  # (("town", "json.town"), ("country", "json.country")).
+  config.grammar_fields = ()
+  # "example": each example has its own draw. "batch": all examples of a step
+  # have the same grammar and the same alternatives (BioCLIP's text types,
+  # arXiv 2311.18803).
+  config.grammar_draw = "example"
+  # Values before which {country:the} puts "the ".
+  config.grammar_articles = ()
   # Weight of the source, its share of the batches relative to the others'; each
   # source then has its own order. 0 (for all sources): an epoch has all
   # examples of all sources, shuffled.

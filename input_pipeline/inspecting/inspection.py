@@ -36,6 +36,7 @@ class Shown:
     step: step whose batch contains it.
     row: row of that batch.
     image: uint8 [Y, X, 3], augmented.
+    grammar: name of the grammar that made the caption, "" without one.
     num_ids: number of the caption's ids before it was cut to data.num_tokens.
   """
 
@@ -49,6 +50,7 @@ class Shown:
   pieces: tuple[Piece, ...]
   decoded: str
   num_ids: int
+  grammar: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +116,7 @@ def first_examples(
       pieces=pieces(tokenizer, batch["tokens"][row]),
       decoded=tokenizer.decode(batch["tokens"][row]),
       num_ids=tokenizer.num_ids(str(batch["caption"][row])),
+      grammar=str(batch["grammar"][row]),
     )
     for step, batch in enumerate(batches)
     for row in rows

@@ -85,6 +85,12 @@ def make_jobs(
 ) -> list[conversion_job.Job]:
   """Open the sources; raises as `pipeline.open_sources` does."""
   jobs = []
+  for name, source in config.sources.items():
+    if source.grammar:
+      raise ValueError(
+        f"data.sources.{name}.grammar draws captions of fields while training; "
+        "--task=prepare stores captions alone: train on the source itself"
+      )
   for name, records in pipeline.open_sources(config).items():
     source = config.sources[name]
     module = sources.FORMATS[source.format]

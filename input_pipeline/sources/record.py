@@ -20,6 +20,9 @@ class Record:
     texts: language (ISO 639-1, "und" if unknown) -> captions.
     origin: file, and member or row in it, for messages; "" if unknown.
     stored_id: name of the image, where that is not one of its bytes.
+    fields: values of a grammar's fields that the example has; see
+      grammars/filled.py.
+    captions: the example's own captions, where a grammar makes `texts`.
   """
 
   key: str
@@ -27,6 +30,8 @@ class Record:
   texts: Mapping[str, tuple[str, ...]]
   origin: str = dataclasses.field(default="", compare=False)
   stored_id: bytes = dataclasses.field(default=b"", compare=False)
+  fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  captions: tuple[str, ...] = ()
 
   def image_id(self) -> bytes:
     """Return the image's name; see image_ids."""

@@ -35,6 +35,10 @@ class SourceConfig:
   keep: str
   encoding: str = ""
   image_root: str = ""
+  grammar: tuple[tuple[str, str], ...] = ()
+  grammar_fields: tuple[tuple[str, str], ...] = ()
+  grammar_draw: str = "example"
+  grammar_articles: tuple[str, ...] = ()
 
   def check(self, field: str) -> None:
     """Raise ValueError for the first value that cannot be used.

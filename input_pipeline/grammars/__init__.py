@@ -1,0 +1,1 @@
+"""Captions that a grammar makes of an example's fields."""
