@@ -198,7 +198,13 @@ def fill_disk(scene: Scene) -> Outcome:
         file.write(b"\1")
     file.truncate(max(0, file.tell() - left))
   outcome = Outcome(f"full disk, {left} bytes left")
-  scene.pause(45.0, while_running=True)
+  saved = max(scene.job.steps(), default=0)
+  deadline = time.monotonic() + _NOTICE_SECONDS
+  while scene.attempt.is_running() and time.monotonic() < deadline:
+    scene.pause(2.0)
+    # One step may have been written before.
+    if sum(step > saved for step in scene.job.steps()) > 1:
+      break
   if scene.attempt.is_running():
     outcome.detail += "; the run went on"
     if scene.store != "gs":  # which needs no disk but for events
@@ -228,7 +234,8 @@ def bucket_errors(scene: Scene) -> Outcome:
     outcome.problems.append("no request came in this time")
   scene.pause(5.0, while_running=True)
   if scene.attempt.is_running():
-    if not scene.is_starting and mode != "lost":
+    # The clients of gs:// try again by themselves, as does S3's after a loss.
+    if not scene.is_starting and scene.store == "s3" and mode == "503":
       outcome.here = [r"trying again|was not renewed"]
   else:
     outcome.here, outcome.later = [r"error: .*://"], [_RESUMED]
