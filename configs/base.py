@@ -71,6 +71,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.optimizer = _optimizer()
   config.checkpoint = _checkpoint()
   config.evaluate = _evaluate()
+  config.hang = _hang()
+
+  config.trackers = _trackers()
 
   # Steps between two lines of metrics.jsonl.
   config.log_every_steps = 1
@@ -204,6 +207,7 @@ def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   model.image_std = (0.5, 0.5, 0.5)
 
   model.image = towers.vit(data)
+  model.lora = _lora()
   model.text = towers.text_transformer(data)
   return model
 
@@ -225,9 +229,23 @@ def _loss() -> ml_collections.ConfigDict:
   return loss
 
 
+def _lora() -> ml_collections.ConfigDict:
+  """Return low-rank updates of linear maps (LoRA, arXiv 2106.09685); none."""
+  lora = ml_collections.ConfigDict()
+  # Rank of the updates; 0: none. With updates, optimizer.freeze holds the rest:
+  # ((r".*/lora_[ab]", False), (r".*", True)).
+  lora.rank = 0
+  # Factor of an update times the rank: it is alpha / rank.
+  lora.alpha = 16.0
+  # Regexes (re.fullmatch) of the maps that get one:
+  # (r"(img|txt)/blocks/attn/(query|value)",).
+  lora.maps = ()
+  return lora
+
+
 def _optimizer() -> ml_collections.ConfigDict:
   optimizer = ml_collections.ConfigDict()
-  optimizer.name = "adamw"  # "adamw", "adafactor" or "lamb"
+  optimizer.name = "adamw"  # "adamw", "adafactor", "lamb" or "adamax"
   optimizer.learning_rate = 1e-3  # highest value of the schedule
   optimizer.b1 = 0.9
   optimizer.b2 = 0.95
@@ -238,17 +256,23 @@ def _optimizer() -> ml_collections.ConfigDict:
   optimizer.clip_norm = 1.0
 
   # "cosine", "linear" (both to final_fraction at the last step), "rsqrt"
-  # (inverse square root with `timescale_steps`) or "constant"; the latter two
-  # end in a linear cooldown to 0 unless cooldown_steps is 0.
+  # (inverse square root with `timescale_steps`), "constant" or "factors" (see
+  # below); the latter three end in a linear cooldown to 0 unless
+  # cooldown_steps is 0.
   optimizer.schedule = "cosine"
   optimizer.warmup_steps = 100
   optimizer.cooldown_steps = 0
   optimizer.timescale_steps = 10_000
   optimizer.final_fraction = 0.0
+  # Parts of the schedule "factors": first step, and factor of learning_rate, as
+  # ((0, 0.5), (100, 1.0), (900, 0.75)).
+  optimizer.factors = ()
 
-  # Two conventions of published recipes. "lr": the decay is multiplied by the
-  # learning rate (PyTorch, optax). "schedule": by the schedule divided by its
-  # highest value (big_vision), so 1e-4 there is 0.1 here at rate 1e-3.
+  # Three conventions of published recipes. "lr": the decay is multiplied by the
+  # learning rate (AdamW of PyTorch and optax). "schedule": by the schedule
+  # divided by its highest value (big_vision), so 1e-4 there is 0.1 here at rate
+  # 1e-3. "l2": decay times parameter is added to the gradient, before its
+  # moments (weight_decay of PyTorch's Adam and Adamax).
   optimizer.weight_decay = 0.01
   optimizer.weight_decay_convention = "lr"
 
@@ -256,9 +280,27 @@ def _optimizer() -> ml_collections.ConfigDict:
   # without a match is an error, and so is a rule that wins for none.
   optimizer.weight_decay_mults = ((r".*/kernel", 1.0), (r".*", 0.0))
   optimizer.learning_rate_mults = ((r".*", 1.0),)
+  # Factor of the learning rate from each layer of a tower to the one below it,
+  # for fine-tuning: layer l of n has layer_decay^(n - l), embeddings have
+  # layer_decay^(n + 1), what follows the layers 1. 1.0: none.
+  optimizer.layer_decay = 1.0
   # A frozen parameter has no optimizer state and never changes.
   optimizer.freeze = ((r".*", False),)
   return optimizer
+
+
+def _hang() -> ml_collections.ConfigDict:
+  """Return the limits of a run of several processes in which one hangs."""
+  hang = ml_collections.ConfigDict()
+  # Time without a step after which a line names who is in which phase: as a
+  # multiple of the median step (0: never), and at least in seconds. So long a
+  # process may also be silent, in any phase.
+  hang.medians = 20.0
+  hang.least_seconds = 60.0
+  # Seconds from then on after which the run ends, with exit code 75 where it
+  # has a checkpoint; 0: never.
+  hang.end_seconds = 600.0
+  return hang
 
 
 def _checkpoint() -> ml_collections.ConfigDict:
@@ -289,3 +331,16 @@ def _evaluate() -> ml_collections.ConfigDict:
   # source of its own. None: --config.evaluate.sets={}
   evaluate.sets = ml_collections.ConfigDict()
   return evaluate
+
+
+def _trackers() -> ml_collections.ConfigDict:
+  trackers = ml_collections.ConfigDict()
+  # Services that get a copy of metrics.jsonl and of the config: "wandb",
+  # "trackio", "mlflow" (requirements-trackers.txt). Where each one sends them
+  # is told by the variables of its client (docs/trackers.md).
+  trackers.names = ()
+  # Project there; MLflow's experiment.
+  trackers.project = "diptych"
+  # Name of the run there; "" for that of its folder.
+  trackers.run_name = ""
+  return trackers

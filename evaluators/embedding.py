@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from input_pipeline import evaluation_split, faults
+from input_pipeline import left_out as left_out_lib
 from models import naflex
 from runtime import cluster
 from runtime import mesh as mesh_lib
@@ -69,7 +70,7 @@ class Embedder:
     self,
     params: Any,
     split: evaluation_split.Split,
-    on_fault: evaluation_split.OnFault | None = None,
+    on_fault: left_out_lib.OnFault | None = None,
     *,
     rows: range | None = None,
   ) -> Examples:
@@ -89,7 +90,7 @@ class Embedder:
       cluster.ClusterError: another process failed to read its examples.
     """
     rows = range(len(split)) if rows is None else rows
-    left_out = evaluation_split.LeftOut(split, rows, on_fault)
+    left_out = left_out_lib.LeftOut(split, rows, on_fault)
     usable: dict[int, tuple[str, Mapping[str, Sequence[str]]]] = {}
     batches = self._local_batches(split, rows, left_out, usable)
     z_BE = list(
@@ -113,7 +114,7 @@ class Embedder:
     self,
     split: evaluation_split.Split,
     rows: range,
-    left_out: evaluation_split.LeftOut,
+    left_out: left_out_lib.LeftOut,
     usable: dict[int, tuple[str, Mapping[str, Sequence[str]]]],
   ) -> Iterator[Any]:
     """Yield this process's images of each batch, in the places of their rows.

@@ -1,6 +1,7 @@
 """Labelled set of one's own data: section of `evaluate.sets`."""
 
 import dataclasses
+import functools
 import typing
 
 from evaluators.sets import field_set, own
@@ -25,6 +26,9 @@ class LabelledConfig:
       ("gender", "age"): columns, or "json.FIELD" and extensions of tars.
     disparity_k: images at the top of a class's ranking, whose attributes are
       compared with those of all images.
+    training: examples that measures such as linear_probe learn from: a path of
+      the source's format, or "@NAME" for another split of its path; "" for
+      none, or, beside folders "val" or "test" by class, the folder "train".
   """
 
   kind: typing.Literal["classification"]
@@ -34,6 +38,7 @@ class LabelledConfig:
   templates: str = ""
   attributes: tuple[str, ...] = ()
   disparity_k: int = 10
+  training: str = ""
 
   def check(self, field: str) -> None:
     """Raise ValueError, naming the field, where a value cannot be used."""
@@ -73,4 +78,31 @@ class LabelledConfig:
       templates=self.templates,
       attributes=self.attributes,
     )
+    if self.training:
+      opened = dataclasses.replace(
+        opened,
+        training=functools.cache(
+          functools.partial(self._training, name, cache_dir)
+        ),
+      )
     return dataclasses.replace(opened, disparity_k=self.disparity_k)
+
+  def _training(self, name: str, cache_dir: str) -> field_set.FieldSet:
+    """Return the set of the training examples."""
+    other = {"path": self.training}
+    if self.training.startswith("@"):
+      other = {"split": self.training[1:]}
+    try:
+      return own.labelled(
+        name,
+        dataclasses.asdict(self.source) | other,
+        self.label,
+        cache_dir=cache_dir,
+        classes=self.classes,
+        templates=self.templates,
+      )
+    except (ValueError, OSError) as error:
+      raise ValueError(
+        f"evaluate.sets.{name}.training={self.training} cannot be used as its "
+        f"source is: {error}"
+      ) from error

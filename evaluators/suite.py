@@ -26,6 +26,7 @@ from evaluators.sets import holdout
 from evaluators.sets import labels as labels_lib
 from input_pipeline import evaluation_split
 from input_pipeline import languages as languages_lib
+from input_pipeline.selecting import sample as sample_lib
 from runtime import sections
 
 Results = dict[str, Any]
@@ -125,7 +126,7 @@ def of_sample(sample: suite_data.Data, embeddings: Embeddings) -> Embeddings:
     source: suite_data.Source, split: evaluation_split.Split
   ) -> embedding.Examples:
     part = embeddings.examples[source]
-    if not isinstance(split.records, evaluation_split.Sample):
+    if not isinstance(split.records, sample_lib.Sample):
       return part
     place = {row: i for i, row in enumerate(split.records.rows.tolist())}
     kept = [i for i, row in enumerate(part.rows) if row in place]
@@ -251,9 +252,9 @@ def _images(
   split: evaluation_split.Split,
   examples: embedding.Examples,
   rows: Sequence[int],
-) -> set_gallery.Images:
+) -> gallery_lib.Images:
   """Return `rows` of the examples, for a gallery."""
-  return set_gallery.Images(
+  return gallery_lib.Images(
     name,
     [examples.keys[row] for row in rows],
     functools.partial(_image, split, examples, rows),

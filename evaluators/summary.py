@@ -2,11 +2,12 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evaluators import retrieval, zero_shot
 from evaluators.figures import group_figures
+from evaluators.measures import tables
 from runtime.storage import strict_json, whole_files
 
 # Group of results.json with the image protocol and the tokenizer.
@@ -109,10 +110,32 @@ def table(results: Mapping[str, Any]) -> str:
     ).rstrip()
     for line in lines
   ]
-  by_group = [*group_figures.lines(results)]
-  return "\n".join(
-    [*text, *([""] if by_group else []), *by_group, "", "In brackets: chance."]
-  )
+  text += ["", "In brackets: chance."]
+  for more in (group_figures.lines(results), _measure_lines(results)):
+    if listed := [*more]:
+      text += ["", *listed]
+  return "\n".join(text)
+
+
+def measures(results: Mapping[str, Any]) -> dict[str, list[tables.Row]]:
+  """Return the main figures of the measures of each set that has some."""
+  sets = {k: v for k, v in results.items() if k not in (INPUTS, ZERO_SHOT)}
+  every = sets | results.get(ZERO_SHOT, {})
+  by_set = {name: [*tables.rows(record)] for name, record in every.items()}
+  return {name: some for name, some in by_set.items() if some}
+
+
+def _measure_lines(results: Mapping[str, Any]) -> Iterator[str]:
+  """Yield lines on the measures of all sets, for people."""
+  for name, some in measures(results).items():
+    yield f"{name.replace('_', ' ')}: measures"
+    for row in some:
+      line = f"  {row.measure}: {row.figure} {row.value:.3f}"
+      if row.interval:
+        line += f" ({row.interval[0]:.3f} to {row.interval[1]:.3f})"
+      if row.chance is not None:
+        line += f", chance {row.chance:.3f}"
+      yield line
 
 
 def number(figure: Figure, chance: bool = False) -> str:

@@ -14,7 +14,7 @@ from inference import model as model_lib
 from inference import open_clip_folder
 from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import hf_files
-from models import dual_encoder
+from models import dual_encoder, lora
 from models.pretrained import comparing, families, mapping, opening, pixels
 from models.pretrained.parts import timm_trunk
 from runtime import checks, sections
@@ -115,14 +115,18 @@ def write(
 
   Args:
     config: the model's.
-    params: nested dict of arrays.
+    params: nested dict of arrays; low-rank updates are merged.
     form: key of families.EXPORTS.
     prefer: name of the family to try first.
 
   Raises:
     ValueError: no family can express the model.
   """
-  leaves = sections.flat(jax.device_get(params), "/")
+  params = jax.device_get(params)
+  if config.lora.rank:
+    params = lora.merged(params, config.lora)
+    config = dataclasses.replace(config, lora=lora.LoraConfig())
+  leaves = sections.flat(params, "/")
   # The learned values, not the initial ones.
   config = dataclasses.replace(
     config,

@@ -118,7 +118,7 @@ def load(path: str | pathlib.Path) -> Model:
   described = dataclasses.replace(files, tensors={})
   name, mesh = families.name(family), _make_mesh()
   return Model(
-    path=str(files.path),
+    path=str(files.adapter or files.path),
     family=name,
     config=config,
     params=jax.device_put(params, mesh_lib.replicated(mesh)),

@@ -5,7 +5,6 @@ not grow with the number of examples.
 """
 
 import dataclasses
-import hashlib
 import operator
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,16 +12,15 @@ from concurrent import futures
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from input_pipeline import captions, faults, model_inputs, pipeline, sources
 from input_pipeline import languages as languages_lib
 from input_pipeline.grammars import filled
 from input_pipeline.images import image_ops, naflex
 from input_pipeline.selecting import holdout, subset
+from input_pipeline.selecting import sample as sample_lib
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
-from input_pipeline.storage import uids as uids_lib
 from runtime import checks
 
 # Fields of a source that only training reads, and their values elsewhere.
@@ -31,8 +29,6 @@ _ONLY_TRAINING = (("templates", ()), ("weight", 0), ("repeat", 1), ("keep", ""))
 
 # Function of uint8 [Y, X, 3] and an example's key to an image of that shape.
 Change = Callable[[np.ndarray, str], np.ndarray]
-# Function of an example's position and its error.
-OnFault = Callable[[int, faults.ExampleError], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,35 +54,6 @@ class Batch:
   )
 
 
-class Sample:
-  """Records at some rows of others."""
-
-  def __init__(self, records: Any, rows: np.ndarray):
-    """Choose records.
-
-    Args:
-      records: all records.
-      rows: int64 [n], ascending.
-    """
-    self._records = records
-    self.rows = rows
-
-  def __len__(self) -> int:
-    return len(self.rows)
-
-  def __getitem__(self, index: int) -> record_lib.Record:
-    return self._records[int(self.rows[index])]
-
-  def fingerprint(self) -> str:
-    """Return hex digits that identify the records."""
-    facts = self._records.fingerprint(), self.rows.tolist()
-    return record_lib.digest(facts)
-
-  def image_state(self) -> str:
-    """Return the state of all images; see record.image_state."""
-    return record_lib.image_state(self._records)
-
-
 @dataclasses.dataclass(frozen=True)
 class Split:
   """Opened examples of a source; nothing is decoded yet.
@@ -102,7 +69,9 @@ class Split:
     change: change to each image after resize and crop, such as a corruption.
   """
 
-  records: record_lib.Records | holdout.Images | holdout.Joined | Sample
+  records: (
+    record_lib.Records | holdout.Images | holdout.Joined | sample_lib.Sample
+  )
   protocol: model_inputs.Protocol
   num_threads: int
   field: str
@@ -142,21 +111,10 @@ class Split:
     """
     if num >= len(self):
       return self
-    if self.image_ids is not None:
-      names = [bytes(x) for x in self.image_ids]
-    else:
-      # A UID of zeros is none.
-      uids = uids_lib.sortable(self.records.uids())  # pyrefly: ignore
-      names = [bytes(x) or b"row %d" % i for i, x in enumerate(uids)]
-    hashes = [
-      hashlib.blake2b(name, digest_size=8, person=b"sample").digest()
-      for name in names
-    ]
-    order = np.argsort(np.frombuffer(b"".join(hashes), ">u8"), kind="stable")
-    rows = np.sort(order[:num])
+    rows = sample_lib.rows(self.records, self.image_ids, num)
     return dataclasses.replace(
       self,
-      records=Sample(self.records, rows),
+      records=sample_lib.Sample(self.records, rows),
       image_ids=None if self.image_ids is None else self.image_ids[rows],
     )
 
@@ -250,54 +208,6 @@ class Split:
       return row, record.key, _texts(record), image
     except faults.ExampleError as error:
       return error
-
-
-class LeftOut:
-  """Examples that cannot be used: counted and told, or a ValueError."""
-
-  def __init__(
-    self, split: Split, rows: range, on_fault: OnFault | None = None
-  ):
-    """Begin to count.
-
-    Args:
-      split: their split, which says what to do without `on_fault`.
-      rows: positions of the examples that are read.
-      on_fault: called with the position and the error of each, which is left
-        out.
-    """
-    self._split = split
-    self._num_rows = len(rows)
-    self._on_fault = on_fault
-    self._num = 0
-
-  def add(self, row: int, error: faults.ExampleError) -> None:
-    """Leave an example out.
-
-    Raises:
-      ValueError: nothing leaves it out.
-    """
-    if self._on_fault is not None:
-      self._on_fault(row, error)
-    elif self._split.leaves_out:
-      self._num += 1
-      if self._num == 1:
-        logging.warning(
-          "%s: left out of the evaluation: %s", self._split.field, error
-        )
-    else:
-      raise ValueError(
-        f"{self._split.field}: example {row} cannot be used: {error.kind}:"
-        f" {error}; --task=prepare --decode leaves such examples out"
-      ) from error
-
-  def end(self) -> None:
-    """Say how many were left out."""
-    if self._num:
-      logging.warning(
-        "%s: %d of %d images are left out of the evaluation",
-        *(self._split.field, self._num, self._num_rows),
-      )
 
 
 def check_source(source: source_config.SourceConfig, field: str) -> None:

@@ -24,6 +24,7 @@ from models import (
   tower,
   vit,
 )
+from models import lora as lora_lib
 from runtime import checks, marks
 
 DTYPES = ("bfloat16", "float32")
@@ -73,6 +74,7 @@ class ModelConfig:
   image_std: marks.Fixed[tuple[float, ...]]
   image: ImageConfig | None
   text: TextConfig | None
+  lora: lora_lib.LoraConfig = lora_lib.LoraConfig()
 
   @checks.collected()
   def check(self) -> None:
@@ -88,6 +90,7 @@ class ModelConfig:
         f' model.remat="{self.remat}"'
       )
     checks.above("model.scale_init", self.scale_init, 0)
+    self.lora.check()
     for config in self.towers:
       with checks.collected():
         config.check(self.embed_dim)
@@ -144,6 +147,7 @@ class DualEncoder(nnx.Module):
     self.log_scale = nnx.Param(jnp.full((), math.log(config.scale_init)))
     self.bias = nnx.Param(jnp.full((), float(config.bias_init)))
     self.config = config
+    lora_lib.add(self, config.lora, rngs)
 
   def __call__(
     self,

@@ -45,7 +45,7 @@ ACTIVATIONS: Mapping[str, Activation] = types.MappingProxyType(
 
 
 class Dense(nnx.Module):
-  """Affine map of the last axis."""
+  """Affine map of the last axis, with the low-rank update of lora.py if any."""
 
   def __init__(
     self,
@@ -60,12 +60,19 @@ class Dense(nnx.Module):
     self.kernel = nnx.Param(init(rngs.params(), (num_in, num_out)))
     self.bias = nnx.Param(jnp.zeros((num_out,))) if use_bias else None
     self.dtype = dtype
+    self.lora_a: nnx.Param | None = None
+    self.lora_b: nnx.Param | None = None
+    self.lora_scale = 1.0
 
   def __call__(self, x: jax.Array) -> jax.Array:
     # Rows are merged: on a CPU the gradient of a product of two matrices is
     # up to a sixth faster than that of a product with more axes.
     rows = x.reshape(-1, x.shape[-1]).astype(self.dtype)
     y = jnp.dot(rows, self.kernel[...].astype(self.dtype))
+    if self.lora_a is not None and self.lora_b is not None:
+      low = jnp.dot(rows, self.lora_a[...].astype(self.dtype))
+      update = jnp.dot(low, self.lora_b[...].astype(self.dtype))
+      y = y + self.lora_scale * update
     if self.bias is not None:
       y = y + self.bias[...].astype(self.dtype)
     return y.reshape(*x.shape[:-1], y.shape[-1])

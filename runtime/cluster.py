@@ -7,8 +7,6 @@ that process alone.
 
 import contextlib
 import functools
-import glob
-import importlib.util
 import json
 import os
 import secrets
@@ -21,22 +19,23 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from jax import P
+from jax._src import distributed
 
-from runtime import failures, lost_processes, stopping
+from runtime import failures, launchers, lost_processes, stopping
 
 T = TypeVar("T")
-# Seconds after which JAX itself detects a lost machine: the last line of
-# defence, behind runtime/lost_processes.py. JAX takes them from the wall clock,
-# and ends a healthy run in C++ where that is set forward by more.
-_HEARTBEAT_SECONDS = 7 * 86_400
+# Seconds after which JAX itself gives up a process that is stopped: the last
+# defence, behind runtime/lost_processes.py and runtime/hung_processes.py. JAX
+# takes them from the wall clock, and ends a healthy run in C++ where that is
+# set forward by more.
+HEARTBEAT_SECONDS = 7 * 86_400
 # Most bytes of an error's message that are sent to other processes.
 _MESSAGE_BYTES = 2000
-_SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID")
-_OPEN_MPI = ("OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_RANK")
-_SKYPILOT = ("SKYPILOT_NODE_IPS", "SKYPILOT_NODE_RANK", "SKYPILOT_NUM_NODES")
-# Port of process 0 where the environment names none.
-_PORT = 8476
-
+# Prefixes of the keys of `tell` and `put`.
+_TOLD, _PUT = "diptych/told/", "diptych/put/"
+# Most seconds that `hear` waits: a large checkpoint is uploaded. This process
+# ends earlier if another one is lost.
+_HEAR_SECONDS = 3600
 # Index of this process and number of processes; set once, by `join`.
 _index, _count = 0, 1
 _peers: lost_processes.Peers | None = None
@@ -56,9 +55,7 @@ def join(
 ) -> None:
   """Join the other processes; call before the first use of a device.
 
-  If all three are None, the environment decides: a Slurm step or an Open MPI
-  job of several tasks, a TPU slice of several workers, or the nodes of a
-  SkyPilot task are joined, otherwise nothing.
+  If all three are None, the environment decides: see launchers.find.
 
   Args:
     address: HOST:PORT of process 0.
@@ -68,16 +65,19 @@ def join(
 
   Raises:
     ClusterError: the arguments do not fit together.
+    LauncherError: variables of a launcher do not.
   """
   global _index, _count, _peers
   checked = _checked(address, num_processes, process_id)
   if checked is None and num_processes == 1:
     return
-  where = "--coordinator_address" if checked else _environment()
-  if not where:
+  launcher = None if checked else launchers.find(os.environ, _say)
+  if not checked and launcher is None:
     return
-  if where == "SkyPilot":
-    address, num_processes, process_id = _skypilot()
+  where = launcher.name if launcher else "--coordinator_address"
+  if launcher and launcher.address:
+    address = launcher.address
+    num_processes, process_id = launcher.count, launcher.index
   wanted = f"the {num_processes} processes" if checked else "all processes"
   timer = threading.Timer(
     timeout_seconds,
@@ -97,16 +97,19 @@ def join(
       address,
       num_processes,
       process_id,
+      cluster_detection_method=(launcher and launcher.method) or None,
       initialization_timeout=timeout_seconds + 60,
-      heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+      heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
     )
     _index, _count = jax.process_index(), jax.process_count()
   except ValueError as error:
     if checked or "coordinator_address" not in str(error):
       raise ClusterError(f"{where}: {error}") from error
-    return  # the environment looks like a slice, but JAX has nothing to join
+    # The environment looks like a slice, but JAX has nothing to join.
   finally:
     timer.cancel()
+  if launcher and _count == 1:
+    _check_alone(launcher)
   if _count > 1:
     _peers = lost_processes.Peers(_lost, _stopped)
     _meet(_peers, address, timeout_seconds)
@@ -115,6 +118,11 @@ def join(
 def is_first() -> bool:
   """Return whether this process is the one that writes files and messages."""
   return _index == 0
+
+
+def index() -> int:
+  """Return the index of this process, from 0 on."""
+  return _index
 
 
 def count() -> int:
@@ -209,6 +217,47 @@ def first_then_all(fn: Callable[[], T]) -> T:
   return result if is_first() else others  # pyrefly: ignore[bad-return]
 
 
+def tell(name: str, fn: Callable[[], None]) -> None:
+  """Call `fn`, and tell the others that it is done, or why it failed.
+
+  No collective: a thread may call it. Each name is told once in a run.
+  """
+  failed = ""
+  try:
+    fn()
+  except Exception as error:
+    failed = failures.describe(error) or f"{type(error).__name__}: {error}"
+    raise
+  finally:
+    _client().key_value_set(
+      f"{_TOLD}{name}", json.dumps(failed[:_MESSAGE_BYTES])
+    )
+
+
+def hear(name: str, process: int) -> None:
+  """Wait until a process has called `tell` with a name.
+
+  Raises:
+    ClusterError: its function failed; the message has the error.
+  """
+  text = _client().blocking_key_value_get(
+    f"{_TOLD}{name}", _HEAR_SECONDS * 1000
+  )
+  if failed := json.loads(text):
+    raise ClusterError(f"process {process}: {failed}")
+
+
+def put(name: str, text: str) -> None:
+  """Give a text to the store of keys, in place of an earlier one."""
+  _client().key_value_set(f"{_PUT}{name}", text, allow_overwrite=True)
+
+
+def all_put(prefix: str) -> dict[str, str]:
+  """Return the texts of all names with a prefix, by the rest of their names."""
+  pairs = _client().key_value_dir_get(f"{_PUT}{prefix}")
+  return {key.rpartition("/")[2]: text for key, text in pairs}
+
+
 class DelayedMax:
   """Maximum over processes, returned one call late so that no process waits.
 
@@ -265,6 +314,11 @@ def end_all(code: int) -> None:
   lost_processes.end_process(code)
 
 
+def _client() -> Any:
+  """Return the client of JAX's coordination service: a store of keys."""
+  return distributed.global_state.client
+
+
 def _checked(
   address: str | None, num_processes: int | None, process_id: int | None
 ) -> tuple[str, int, int] | None:
@@ -281,7 +335,8 @@ def _checked(
     raise ClusterError(
       f"{' and '.join(missing)} missing: several processes need"
       " --coordinator_address=HOST:PORT, --num_processes=N and --process_id=I;"
-      " on a TPU slice, under Slurm, Open MPI and SkyPilot leave out all three"
+      " on a TPU slice, under Slurm, Open MPI, SkyPilot and Kubernetes leave"
+      " out all three"
     )
   host, _, port = address.rpartition(":")
   if not host or not port.isdecimal() or not 0 < int(port) < 65536:
@@ -317,43 +372,17 @@ def _check_port(address: str, port: int) -> None:
     ) from error
 
 
-def _environment() -> str:
-  """Return the name of an environment with several processes, "" for none.
-
-  Only variables and device files are read: no network access, and no library
-  that needs it.
-  """
-  if (
-    all(name in os.environ for name in _SLURM)
-    and int(os.environ.get("SLURM_NTASKS", "1")) > 1
-  ):
-    return "Slurm"
-  if (
-    all(name in os.environ for name in _OPEN_MPI)
-    and int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
-  ):
-    return "Open MPI"
-  # JAX finds out later whether the slice has other workers.
-  wants_tpu = "tpu" in (os.environ.get("JAX_PLATFORMS") or "tpu")
-  chips = glob.glob("/dev/accel[0-9]*") + glob.glob("/dev/vfio/[0-9]*")
-  if wants_tpu and chips and importlib.util.find_spec("libtpu"):
-    return "TPU slice"
-  if (
-    all(name in os.environ for name in _SKYPILOT)
-    and int(os.environ["SKYPILOT_NUM_NODES"]) > 1
-  ):
-    return "SkyPilot"
-  return ""
-
-
-def _skypilot() -> tuple[str, int, int]:
-  """Return address, number and index of the nodes of a SkyPilot task."""
-  first = os.environ["SKYPILOT_NODE_IPS"].split()[0]
-  return (
-    f"{first}:{_PORT}",
-    int(os.environ["SKYPILOT_NUM_NODES"]),
-    int(os.environ["SKYPILOT_NODE_RANK"]),
-  )
+def _check_alone(launcher: launchers.Launcher) -> None:
+  """Raise where a process that has joined nothing is one of several."""
+  if launcher.count:
+    raise ClusterError(f"{launcher}: JAX has joined one process")
+  other = launchers.find(os.environ, _say, with_tpu=False)
+  if other is not None:
+    raise ClusterError(
+      f"the TPU slice has one process, but {other} has started several; give"
+      " --coordinator_address, --num_processes and --process_id, or"
+      " --num_processes=1"
+    )
 
 
 def _meet(
@@ -396,6 +425,10 @@ def _stopped(process: int, code: int) -> None:
     flush=True,
   )
   lost_processes.end_process(code)
+
+
+def _say(line: str) -> None:
+  print(line, file=sys.stderr, flush=True)
 
 
 def _give_up(message: str) -> None:

@@ -39,7 +39,7 @@ Fixed = Annotated[T, Mark()]
 Training = Annotated[T, Mark(embeds=False)]
 # Neither part of a result nor of a model: how often, how long, where.
 Free = Annotated[T, Mark(may_change=True, embeds=False)]
-# Speed of reading data on one machine.
+# Work on one machine: speed of reading data, copies of figures.
 Local = Annotated[T, Mark(may_change=True, is_local=True, embeds=False)]
 
 

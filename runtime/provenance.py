@@ -1,5 +1,6 @@
-"""Provenance of results: versions of libraries (not imported), and commit."""
+"""Provenance of results: versions of libraries (not imported), and code."""
 
+import dataclasses
 import functools
 import importlib.metadata
 import pathlib
@@ -14,7 +15,16 @@ _LIBRARIES = (
   "grain",
   "numpy",
   "ml_collections",
+  # Decoders: other versions decode other pixels.
+  "pillow",
+  "simplejpeg",
 )
+_ROOT = pathlib.Path(__file__).parent.parent
+# Seconds that git has, on a slow disk.
+_GIT_SECONDS = 30.0
+# Most bytes of changes that are kept, and names of new files.
+MOST_BYTES = 1_000_000
+_MOST_NAMES = 100
 
 
 def versions(*others: str) -> dict[str, str]:
@@ -37,17 +47,57 @@ def _version(name: str) -> str:
   return importlib.metadata.version(name)
 
 
+@dataclasses.dataclass(frozen=True)
+class Code:
+  """Code of this project as it is now.
+
+  Attributes:
+    commit: "" where git does not know it.
+    diff: changes to the commit, as `git diff`; empty without any, or where
+      there are more than MOST_BYTES.
+    num_bytes: size of all changes.
+    untracked: names of files that git does not know; nothing of their content.
+  """
+
+  commit: str
+  diff: bytes = b""
+  num_bytes: int = 0
+  untracked: tuple[str, ...] = ()
+
+
+def code() -> Code:
+  """Return commit and changes of this project."""
+  try:
+    head = _git("rev-parse", "HEAD").decode().strip()
+    diff = _git("diff", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD")
+    names = _git("ls-files", "-z", "--others", "--exclude-standard").decode(
+      errors="replace"
+    )
+  except (OSError, subprocess.SubprocessError):
+    return Code("")
+  return Code(
+    head,
+    diff if len(diff) <= MOST_BYTES else b"",
+    len(diff),
+    tuple(name for name in names.split("\0") if name)[:_MOST_NAMES],
+  )
+
+
 def commit() -> str:
   """Return the repository's commit, "+changes" if edited, "" if unknown."""
-  root = pathlib.Path(__file__).parent.parent
-
-  def git(*args: str) -> str:
-    return subprocess.run(
-      ("git", *args), cwd=root, capture_output=True, text=True, check=True
-    ).stdout.strip()
-
   try:
-    changed = git("status", "--porcelain", "--untracked-files=no")
-    return git("rev-parse", "HEAD") + ("+changes" if changed else "")
-  except (OSError, subprocess.CalledProcessError):
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    head = _git("rev-parse", "HEAD").decode().strip()
+  except (OSError, subprocess.SubprocessError):
     return ""
+  return head + ("+changes" if changed.strip() else "")
+
+
+def _git(*args: str) -> bytes:
+  return subprocess.run(
+    ("git", *args),
+    cwd=_ROOT,
+    capture_output=True,
+    check=True,
+    timeout=_GIT_SECONDS,
+  ).stdout

@@ -8,7 +8,7 @@ _ADDRESS = flags.DEFINE_string(
   "coordinator_address",
   None,
   "HOST:PORT of process 0, for a run of several processes. Not needed on a"
-  " TPU slice or under Slurm.",
+  " TPU slice, or under Slurm, Open MPI, SkyPilot and Kubernetes.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
   "num_processes", None, "Number of processes in the run; 1 joins nothing."

@@ -1,5 +1,7 @@
 """Evaluate a model on a config's sets, or on sets of the field by name."""
 
+from typing import Any
+
 from absl import app
 from absl import flags as absl_flags
 
@@ -39,8 +41,8 @@ _NUM_THREADS = absl_flags.DEFINE_integer(
 _MEASURES = absl_flags.DEFINE_list(
   "measures",
   [],
-  "Measures of --suite and --sets beyond their own figures: linear_probe,"
-  " few_shot, knn, calibration, geometry, corruptions, texts.",
+  "Measures of the sets beyond their own figures: linear_probe, few_shot, knn,"
+  " calibration, geometry, corruptions, texts.",
 )
 _FEATURES = absl_flags.DEFINE_string(
   "features",
@@ -72,10 +74,7 @@ def _evaluate() -> int:
   if not (_SUITE.value or _SETS.value):
     from inference.evaluation import evaluate
 
-    for flag in (
-      *(_DATA_ROOT, flags.BATCH_SIZE, _CACHE_DIR, _NUM_THREADS),
-      *(_MEASURES, _FEATURES, _FROST),
-    ):
+    for flag in (_DATA_ROOT, flags.BATCH_SIZE, _CACHE_DIR, _NUM_THREADS):
       if flag.present:
         raise app.UsageError(f"--{flag.name} needs --suite or --sets beside it")
     return evaluate.run(
@@ -83,10 +82,11 @@ def _evaluate() -> int:
       flags.config(),
       flags.OUT.value,
       named_as_run=bool(flags.WORKDIR.value),
+      asked=_measures(),
       protocol=_PROTOCOL.value,
       as_json=flags.JSON.value,
     )
-  from inference.evaluation import evaluate_sets, set_measures
+  from inference.evaluation import evaluate_sets
 
   if flags.CONFIG.value is not None:
     raise app.UsageError(
@@ -104,7 +104,14 @@ def _evaluate() -> int:
     cache_dir=_CACHE_DIR.value,
     batch_size=flags.BATCH_SIZE.value,
     num_threads=_NUM_THREADS.value,
-    asked=set_measures.Measures(_MEASURES.value, _FEATURES.value, _FROST.value),
+    asked=_measures(),
     protocol=_PROTOCOL.value,
     as_json=flags.JSON.value,
   )
+
+
+def _measures() -> Any:
+  """Return set_measures.Measures of the flags."""
+  from inference.evaluation import set_measures
+
+  return set_measures.Measures(_MEASURES.value, _FEATURES.value, _FROST.value)

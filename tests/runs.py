@@ -63,11 +63,13 @@ class Runner:
     compiled: compiled programs. Only the run that others are compared with
       writes there: JAX writes these files in place, and a reader could see
       half of one. None: compile everything.
+    python: the interpreter.
   """
 
   cache_dir: pathlib.Path
   compiled: pathlib.Path | None
   writes_compiled: bool = False
+  python: str = sys.executable
 
   def start(
     self,
@@ -78,7 +80,7 @@ class Runner:
     before: str = "",
   ) -> subprocess.Popen:
     """Start a process; stdout and stderr are pipes; `before` is run first."""
-    command = [sys.executable, "main.py"]
+    command = [self.python, "main.py"]
     if before:
       run = "runpy.run_path('main.py', run_name='__main__')"
       command[1:] = ["-c", f"import runpy\n{before}\n{run}"]
@@ -116,14 +118,26 @@ class Runner:
     *args: str,
     num_devices: int = 4,
     before: str = "",
+    env: Callable[[int], Mapping[str, str]] = lambda index: {},
   ) -> list[subprocess.Popen]:
-    """Start one run of several processes that share `num_devices`."""
+    """Start one run of several processes that share `num_devices`.
+
+    Args:
+      workdir: folder of the run.
+      num_processes: 1 gives no flags of several.
+      *args: of `start`, as are those that are not here.
+      num_devices: of all processes together.
+      before: as in `start`.
+      env: function of a process's index.
+    """
     with socket.socket() as probe:
       probe.bind(("127.0.0.1", 0))
       port = probe.getsockname()[1]
-    env = {"JAX_NUM_CPU_DEVICES": str(num_devices // num_processes)}
+    devices = {"JAX_NUM_CPU_DEVICES": str(num_devices // num_processes)}
     if num_processes == 1:
-      return [self.start(workdir, *args, env=env, before=before)]
+      return [
+        self.start(workdir, *args, env=devices | dict(env(0)), before=before)
+      ]
     return [
       self.start(
         workdir,
@@ -131,7 +145,7 @@ class Runner:
         f"--num_processes={num_processes}",
         f"--process_id={index}",
         *args,
-        env=env,
+        env=devices | dict(env(index)),
         before=before,
       )
       for index in range(num_processes)

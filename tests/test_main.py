@@ -9,6 +9,7 @@ from PIL import Image
 from tensorboardX.proto import event_pb2
 
 from tests import runs
+from training.run import starts
 
 _AT_1 = ("R@1", "R@5", "R@10", "median_rank")
 
@@ -103,6 +104,16 @@ def test_config_json(reference):
   assert "--config=tests/tiny.py" in written["command"]
   if (runs.ROOT / ".git").exists():
     assert len(written["commit"].removesuffix("+changes")) == 40
+
+
+def test_record_of_the_start(reference):
+  cost = starts.total(reference)
+  assert cost.num_starts == 1
+  assert 1 < cost.seconds < 1000
+  page = (reference / "report.html").read_text()
+  for name in ("machine", "wall time", "energy", "command", "simplejpeg"):
+    assert f"<dt>{name}</dt>" in page
+  assert "--config=tests/tiny.py" in page
 
 
 def test_output(reference):

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from tests import runs
+from tests.inference import fresh_run, wds_folders
 from tests.models.pretrained import goldens
 from tests.models.pretrained.families import mirror
 
@@ -144,14 +145,29 @@ def test_embed_goes_on(tmp_path):
     *("--task=embed", f"--init_from={tmp_path / 'clip'}"),
     *(f"--images={tmp_path}/*.png", f"--out={tmp_path / 'out'}"),
   )
-  done = _run(*flags, stop="inference.embed._fill", calls=1)
-  _assert_stopped(done, 75, f"SIGTERM: {_RESUMES}")
+  done = _run(*flags, stop="inference.embed._fill", signal="SIGUSR1", calls=1)
+  _assert_stopped(done, 75, f"SIGUSR1: {_RESUMES}")
   assert not (tmp_path / "out" / "embed.json").exists()
   done = _run(*flags)
   assert done.returncode == 0, done.stderr
   zimg = np.load(tmp_path / "out" / "images.npy")
   # Equal to transformers' results but for the order of float32 sums.
   np.testing.assert_allclose(zimg, arrays["zimg"], atol=2e-5)
+
+
+def test_results_of_an_evaluation_are_whole_or_not_there(tmp_path):
+  fresh_run.write(tmp_path / "run", runs.make_config({}))
+  wds_folders.classification(tmp_path / "beasts", [i % 3 for i in range(9)])
+  done = _run(
+    *("--task=evaluate", f"--workdir={tmp_path / 'run'}"),
+    *(f"--sets={tmp_path / 'beasts'}", f"--out={tmp_path / 'out'}"),
+    f"--cache_dir={tmp_path / 'cache'}",
+    stop="evaluators.figures.set_figures.evaluate",
+    signal="SIGUSR1",
+    calls=1,
+  )
+  _assert_stopped(done, 143, "SIGUSR1: ended; nothing was saved")
+  assert not (tmp_path / "out" / "results.json").exists()
 
 
 def test_a_page_is_not_kept(table, tmp_path):

@@ -5,7 +5,7 @@ data iterator. Orbax writes it beside its final name and renames it, so a run
 killed while saving leaves no folder that looks finished. In a bucket, an object
 that is written last says that it is: Orbax itself writes to gs://. It cannot
 write to s3://, so that a checkpoint is staged on the disk, and uploaded while
-training goes on (committed.py). Orbax does not detect
+training goes on (staging.py). Orbax does not detect
 a file that changed afterwards: each checkpoint therefore has a digest of its
 arrays' bits, which is the same on every mesh, and a checkpoint that does not
 match its digest is not used.
@@ -30,10 +30,11 @@ from absl import logging
 from etils import epath
 from etils.epath import gpath
 from orbax.checkpoint import v1 as ocp
+from orbax.checkpoint.experimental.v1._src.saving import execution
 
 from runtime import checks, cluster, failures, marks
 from runtime.storage import bucket_path, committed, objects
-from training import metrics, saved_trees, train_state
+from training import metrics, saved_trees, staging, train_state
 
 # Folder of the iterator's position, beside those of saved_trees.
 _DATA = "data"
@@ -85,58 +86,39 @@ class Checkpointer:
     self._folder = folder
     self._keep = keep
     self._stack = contextlib.ExitStack()
-    # Bucket that steps are staged for, None where Orbax writes to the folder.
-    self._bucket: bucket_path.BucketPath | None = None
+    # None where Orbax writes to the folder.
+    self._staging: staging.Staging | None = None
     self._pool = concurrent.futures.ThreadPoolExecutor(1)
     self._upload: concurrent.futures.Future[None] | None = None
     policies: Any = ocp.training.preservation_policies
     policy = policies.PreserveAll() if keep is None else policies.LatestN(keep)
+    is_apart = False
     if isinstance(folder, bucket_path.BucketPath):
       if bucket_path.is_staged(folder):
-        self._bucket = folder
-        self._local = self._stage()
-        policy = policies.PreserveAll()  # `_finish` deletes
-        path: Any = _LiteralPath(self._local)
+        self._staging = staging.Staging(folder, keep=keep)
+        self._stack.enter_context(self._staging)
+        is_apart = not self._staging.is_shared
+        policy = policies.PreserveAll()  # the staging deletes
+        path: Any = _LiteralPath(self._staging.local)
       else:
         path = epath.Path(str(folder))
     else:
       path = _LiteralPath(folder.absolute())
     self._orbax = ocp.training.Checkpointer(
       path,
+      context=_context_of_several_disks() if is_apart else None,
       save_decision_policy=_AlwaysSave(),
       preservation_policy=policy,
       cleanup_tmp_directories=keep is not None,
     )
-
-  def _stage(self) -> pathlib.Path:
-    """Return a folder on the disk that all processes share."""
-    local = cluster.on_first(
-      lambda: str(self._stack.enter_context(committed.staging()))
-    )
-
-    def check() -> None:
-      if not pathlib.Path(local).is_dir():
-        raise CheckpointError(
-          f"{self._folder}: checkpoints in s3:// are staged on one machine's"
-          " disk, which all processes of a run must share; take gs://, a disk"
-          " that all machines share, or one machine"
-        )
-
-    cluster.together(check)
-    bucket = self._bucket
-    if bucket is not None and self._keep is not None:
-      cluster.on_first(lambda: committed.delete_unfinished(bucket))
-    return pathlib.Path(local)
 
   def steps(self) -> list[int]:
     """Return the steps that have a finished checkpoint, oldest first."""
     return cluster.on_first(self._steps)
 
   def _steps(self) -> list[int]:
-    if self._bucket is not None:
-      return sorted(
-        int(name) for name in committed.names(self._bucket) if name.isdecimal()
-      )
+    if self._staging is not None:
+      return self._staging.steps()
     return sorted(saved.step for saved in self._orbax.checkpoints)
 
   def save(
@@ -164,20 +146,13 @@ class Checkpointer:
         custom_metadata=digests
         | {_DATA: _position(iterator), _LAYOUT: _layout(state)},
       )
-    if self._bucket is not None:
-      self._upload = self._pool.submit(self._finish, self._bucket, step)
+    if self._staging is not None:
+      self._upload = self._pool.submit(self._finish, self._staging, step)
 
-  def _finish(self, bucket: bucket_path.BucketPath, step: int) -> None:
+  def _finish(self, staged: staging.Staging, step: int) -> None:
     """Wait for Orbax, and move a step from the disk to the bucket."""
     self._orbax.wait()
-    if not cluster.is_first():
-      return
-    local = self._local / str(step)
-    committed.upload(local, bucket / str(step))
-    shutil.rmtree(local, ignore_errors=True)
-    assert self._keep is not None, "a reader saves nothing"
-    for old in self._steps()[: -self._keep]:
-      committed.delete(bucket / str(old))
+    staged.upload(step)
 
   def wait(self) -> None:
     """Block until the last save is finished.
@@ -301,21 +276,14 @@ class Checkpointer:
 
   def _fetch(self, step: int, wanted: Collection[str]) -> None:
     """Copy what is read of a step from the bucket to the disk."""
-    bucket = self._bucket
-    if bucket is None:
-      return
-    cluster.on_first(
-      lambda: committed.download(
-        bucket / str(step), self._local / str(step), wanted
-      )
-    )
-    self._orbax.reload()
+    if self._staging is not None:
+      self._staging.download(step, wanted)
+      self._orbax.reload()
 
   def _discard(self, step: int) -> None:
     """Delete the copy of a step on the disk."""
-    if self._bucket is not None:
-      local = self._local / str(step)
-      cluster.on_first(lambda: shutil.rmtree(local, ignore_errors=True))
+    if self._staging is not None:
+      self._staging.discard(step)
       self._orbax.reload()
 
   def _metadata(self, step: int) -> dict[str, Any]:
@@ -373,6 +341,21 @@ class _LiteralPath(gpath.PosixGPath):
     """Yield the paths below this folder that match."""
     for path in glob.iglob(pattern, root_dir=self):
       yield self / path
+
+
+def _context_of_several_disks() -> ocp.Context:
+  """Return Orbax's settings for processes that each write a folder of theirs.
+
+  Files of OCDBT would have to be merged; without it, each piece of an array is
+  one.
+  """
+  # Orbax compares the names of the folders.
+  execution._check_directory_consistency = lambda directory: None
+  context = ocp.Context()
+  context.multiprocessing_options.primary_host = None  # each is its own
+  saving = context.array_options.saving
+  saving.use_ocdbt = saving.use_replica_parallel = False
+  return context
 
 
 class _AlwaysSave(ocp.training.save_decision_policies.SaveDecisionPolicy):

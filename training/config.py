@@ -17,9 +17,10 @@ from input_pipeline import pipeline
 from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
 from models import dual_encoder, naflex
-from runtime import checks, marks, sections
+from runtime import checks, hung_processes, marks, sections
 from runtime import mesh as mesh_lib
 from training import checkpointing, optimizer, text_lengths
+from training.trackers import trackers as trackers_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Config:
   optimizer: optimizer.OptimizerConfig
   checkpoint: checkpointing.CheckpointConfig
   evaluate: marks.Free[suite_data.EvaluateConfig]
+  hang: hung_processes.HangConfig = hung_processes.HangConfig()
+  trackers: trackers_lib.TrackersConfig = trackers_lib.TrackersConfig()
 
   @checks.collected()
   def check(self) -> None:
@@ -77,6 +80,8 @@ class Config:
     self.optimizer.check(self.total_steps)
     self.checkpoint.check()
     self.evaluate.check()
+    self.hang.check()
+    self.trackers.check()
     # `from_mapping` refuses None.
     assert self.model.image is not None
     assert self.model.text is not None

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
@@ -38,6 +38,14 @@ _pb: Any = event_pb2
 _NUM_ENDS = 65
 
 
+class Copies(Protocol):
+  """Receiver of all that a writer writes; see training/trackers."""
+
+  def write(self, step: int, figures: Mapping[str, float]) -> None: ...
+
+  def sync(self) -> None: ...
+
+
 class Writer:
   """Writer that appends metrics to files below a folder."""
 
@@ -53,6 +61,7 @@ class Writer:
     """
     # Only the first of several processes writes.
     self._is_open = cluster.is_first()
+    self._copies: Copies | None = None
     if not self._is_open:
       return
     path = folder / name
@@ -66,6 +75,10 @@ class Writer:
     self._lines = jsonl.writer(path)
     self._events = _Events(folder / "tensorboard", first_step + 1)
 
+  def copy_to(self, copies: Copies) -> None:
+    """Give all further lines to `copies` too."""
+    self._copies = copies
+
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Append one line and the events of one step."""
     if not self._is_open or not metrics:
@@ -73,12 +86,16 @@ class Writer:
     self._lines.write({"step": step} | dict(metrics))
     for name, value in metrics.items():
       self._events.add(name, value, step)
+    if self._copies is not None:
+      self._copies.write(step, metrics)
 
   def sync(self) -> None:
     """Flush the lines to disk; called before a checkpoint is saved."""
     if self._is_open:
       self._lines.sync()
       self._events.sync()
+      if self._copies is not None:
+        self._copies.sync()
 
   def close(self) -> None:
     """Write the remaining events and close the files."""

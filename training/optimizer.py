@@ -6,20 +6,28 @@ to each layer of a stacked leaf.
 """
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from models import batch_norm
 from runtime import checks, marks, param_rules
 from training import schedule
 
-OPTIMIZERS = ("adamw", "adafactor", "lamb")
-DECAY_CONVENTIONS = ("lr", "schedule")
+OPTIMIZERS = ("adamw", "adafactor", "lamb", "adamax")
+DECAY_CONVENTIONS = ("lr", "schedule", "l2")
 MOMENT_DTYPES = ("float32", "bfloat16")
+# Parts of a tower before its layers, and after them.
+_EMBEDDINGS = (
+  *("patch", "position", "cls", "pre_norm", "registers"),
+  *("token_embedding", "type_embedding", "embedding_norm"),
+)
+_HEADS = ("norm", "pool", "projection")
 Rules = tuple[tuple[str, Any], ...]
 
 
@@ -44,6 +52,8 @@ class OptimizerConfig:
   weight_decay_mults: marks.Fixed[Rules]
   learning_rate_mults: marks.Fixed[Rules]
   freeze: marks.Fixed[Rules]
+  layer_decay: marks.Fixed[float] = 1.0
+  factors: marks.Fixed[tuple[tuple[int, float], ...]] = ()
 
   @checks.collected()
   def check(self, total_steps: int) -> None:
@@ -61,6 +71,16 @@ class OptimizerConfig:
         "optimizer.weight_decay_convention must be 'lr' with LAMB, whose trust"
         f" ratio includes the decay; got {self.weight_decay_convention!r}"
       )
+    if self.name == "adamax" and self.moment_dtype != "float32":
+      checks.refuse(
+        "optimizer.moment_dtype must be 'float32' with Adamax; got "
+        f"{self.moment_dtype!r}"
+      )
+    if not 0 < self.layer_decay <= 1:
+      checks.refuse(
+        "optimizer.layer_decay must be above 0 and at most 1; got "
+        f"{self.layer_decay}"
+      )
     self.make_schedule(total_steps)
 
   def make_schedule(self, total_steps: int) -> schedule.Schedule:
@@ -72,6 +92,7 @@ class OptimizerConfig:
       cooldown_steps=self.cooldown_steps,
       timescale_steps=self.timescale_steps,
       final_fraction=self.final_fraction,
+      factors=self.factors,
     )
 
 
@@ -105,10 +126,16 @@ def make_optimizer(
     ),
     float,
   )
+  if config.layer_decay < 1:
+    rate_mults = jax.tree.map_with_path(
+      functools.partial(_layer_rate, config.layer_decay, _depths(variables)),
+      rate_mults,
+    )
   moments = {
     "adamw": _adam,
     "lamb": _adam,
     "adafactor": _adafactor,
+    "adamax": _adamax,
   }[config.name](config)
   rate = _scale_leaves(
     rate_mults, lambda step: config.learning_rate * factor(step)
@@ -119,6 +146,8 @@ def make_optimizer(
       rate,
       _add_decay(config.weight_decay, decay_mults, factor),
     ]
+  elif config.weight_decay_convention == "l2":
+    steps = [_add_decay(config.weight_decay, decay_mults), moments, rate]
   else:
     steps = [moments, _add_decay(config.weight_decay, decay_mults)]
     if config.name == "lamb":
@@ -189,6 +218,52 @@ def _adam(config: OptimizerConfig) -> optax.GradientTransformation:
   )
 
 
+def _adamax(config: OptimizerConfig) -> optax.GradientTransformation:
+  """Adam with the infinity norm (arXiv 1412.6980, algorithm 2)."""
+  return optax.scale_by_adamax(config.b1, config.b2, config.epsilon)
+
+
+def _depths(variables: Any) -> dict[str, int]:
+  """Return the number of stacked layers of each tower that has them."""
+  depths = {}
+  for path, leaf in jax.tree.leaves_with_path(variables):
+    tower, *parts = param_rules.path_string(path).split("/")
+    if parts and parts[0] == "blocks":
+      depths[tower] = leaf.shape[0]
+  return depths
+
+
+def _layer_rate(
+  decay: float, depths: Mapping[str, int], path: Any, mult: float
+) -> float | np.ndarray:
+  """Return a leaf's factor of the learning rate, by its distance to the head.
+
+  Layer l of n has decay^(n - l), counted from 0, embeddings have
+  decay^(n + 1), and what follows the layers has 1, as in BEiT
+  (arXiv 2106.08254, released code) and timm. A stacked leaf gets a factor for
+  each layer, [n, 1, ...].
+  """
+  name = param_rules.path_string(path)
+  tower, *parts = name.split("/")
+  if tower not in depths:
+    if parts:
+      raise ValueError(
+        f"optimizer.layer_decay must be 1 for a tower without stacked layers; "
+        f"got {decay}, and the parameter {name}"
+      )
+    return mult
+  depth = depths[tower]
+  if parts[0] == "blocks":
+    return mult * decay ** np.arange(depth, 0, -1, dtype=np.float32)
+  if parts[0] in _EMBEDDINGS:
+    return mult * decay ** (depth + 1)
+  if parts[0] in _HEADS:
+    return mult
+  raise ValueError(
+    f"optimizer.layer_decay has no layer for the parameter {name}"
+  )
+
+
 def _adafactor(config: OptimizerConfig) -> optax.GradientTransformation:
   """Factored second moments, clipped updates, a first moment if b1 > 0.
 
@@ -220,11 +295,20 @@ def _scale_leaves(
     now = rate(state.count)
     # `partition` hides frozen leaves; the constants are looked up by path.
     updates = _map_with_constants(
-      lambda u, mult: u * (now * mult).astype(u.dtype), mults, updates
+      lambda u, mult: u * (now * _spread(mult, u)).astype(u.dtype),
+      mults,
+      updates,
     )
     return updates, optax.ScaleByScheduleState(count=state.count + 1)
 
   return optax.GradientTransformation(_init_count, update)
+
+
+def _spread(mult: float | np.ndarray, x: jax.Array) -> float | np.ndarray:
+  """Return a factor for each layer with as many axes as a stacked leaf."""
+  if isinstance(mult, np.ndarray):
+    return mult.reshape(-1, *(1,) * (x.ndim - 1))
+  return mult
 
 
 def _add_decay(

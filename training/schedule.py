@@ -1,6 +1,6 @@
 """Learning rate as a function of the step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from runtime import checks
 
 Schedule = Callable[[jax.Array], jax.Array]
-SCHEDULES = ("cosine", "linear", "rsqrt", "constant")
+SCHEDULES = ("cosine", "linear", "rsqrt", "constant", "factors")
 
 
 def make_schedule(
@@ -19,8 +19,9 @@ def make_schedule(
   cooldown_steps: int,
   timescale_steps: int,
   final_fraction: float,
+  factors: Sequence[tuple[int, float]] = (),
 ) -> Schedule:
-  """Return a function from the step to a factor (0 to 1) of the learning rate.
+  """Return a function from the step to a factor of the learning rate.
 
   A linear warmup from 0 over `warmup_steps` multiplies every schedule. With t
   the steps since the end of the warmup and T the steps left at that time:
@@ -28,6 +29,8 @@ def make_schedule(
     linear: from 1 to final_fraction over T.
     rsqrt: 1 / sqrt(1 + t / timescale_steps), then the cooldown.
     constant: 1, then the cooldown.
+    factors: the factor of the last of `factors` that has begun, each a first
+      step and a factor, then the cooldown.
   The cooldown goes linearly to 0 over the last `cooldown_steps` steps.
   Source: "Scaling Vision Transformers" (arXiv 2106.04560), section 3.5, for
   rsqrt with a cooldown.
@@ -41,6 +44,7 @@ def make_schedule(
       "optimizer.cooldown_steps must be 0 with optimizer.schedule="
       f"{name!r}, which ends by itself; got {cooldown_steps}"
     )
+  _check_factors(name, factors)
   checks.at_least("optimizer.warmup_steps", warmup_steps, 0)
   checks.at_least("optimizer.cooldown_steps", cooldown_steps, 0)
   checks.at_least("optimizer.timescale_steps", timescale_steps, 1)
@@ -61,6 +65,10 @@ def make_schedule(
       body = 1.0 + (final_fraction - 1.0) * progress
     elif name == "rsqrt":
       body = jax.lax.rsqrt(1.0 + since / timescale_steps)
+    elif name == "factors":
+      starts = jnp.array([start for start, _ in factors], jnp.float32)
+      values = jnp.array([value for _, value in factors], jnp.float32)
+      body = values[jnp.searchsorted(starts, step, side="right") - 1]
     else:
       body = jnp.ones_like(step)
     if warmup_steps:
@@ -71,3 +79,20 @@ def make_schedule(
     return body
 
   return factor
+
+
+def _check_factors(name: str, factors: Sequence[tuple[int, float]]) -> None:
+  """Raise ValueError for factors that the schedule cannot use."""
+  starts = [start for start, _ in factors]
+  if (name == "factors") != bool(factors):
+    checks.refuse(
+      'optimizer.factors must be given with optimizer.schedule="factors", and '
+      f"with no other; got {factors!r} and {name!r}"
+    )
+  if factors and (starts[0] != 0 or starts != sorted(set(starts))):
+    checks.refuse(
+      "optimizer.factors must begin at step 0, and each later than the one "
+      f"before; got the steps {starts}"
+    )
+  if any(factor < 0 for _, factor in factors):
+    checks.refuse(f"optimizer.factors must be at least 0; got {factors!r}")

@@ -46,6 +46,11 @@ class Stop:
     return bool(self._agreed)
 
   @property
+  def was_asked(self) -> bool:
+    """Whether this process received a signal; others may not have."""
+    return bool(self._signal)
+
+  @property
   def name(self) -> str:
     return signal.Signals(self._agreed or self._signal).name
 

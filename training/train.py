@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import functools
 import pathlib
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ import jax
 from evaluators import embedding, suite, summary
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
-from runtime import checks, cluster, compilation_cache, provenance
+from runtime import checks, cluster, compilation_cache, hung_processes
 from runtime import mesh as mesh_lib
 from runtime import stopping as stopping_lib
 from runtime.storage import strict_json
@@ -35,7 +36,14 @@ from training import (
 from training import config as config_lib
 from training import stop as stop_lib
 from training.report import report
-from training.run import run_inputs, run_warnings, starting_weights, workdir
+from training.run import (
+  run_inputs,
+  run_warnings,
+  starting_weights,
+  starts,
+  workdir,
+)
+from training.trackers import trackers as trackers_lib
 
 T = TypeVar("T")
 
@@ -94,6 +102,7 @@ class Session:
   stop: stop_lib.Stop
   checkpointer: checkpointing.Checkpointer
   watchdog: watchdog_lib.Watchdog
+  hang: hung_processes.Watchdog
   iterator: loader.Loader
   writer: metrics.Writer
   progress: metrics.Progress
@@ -107,7 +116,7 @@ class Session:
     """Save the state, unless it was saved before."""
     if self.saved_step == step:
       return
-    with self.progress.pause():
+    with self.progress.pause(), self.hang.phase("saving"):
       self.writer.sync()
       self.iterator.sync()
       self.checkpointer.save(state, self.iterator, step)
@@ -115,7 +124,7 @@ class Session:
 
   def evaluate(self, state: train_state.TrainState, step: int) -> bool:
     """Evaluate the state, write its figures; False if asked to end."""
-    with self.progress.pause():
+    with self.progress.pause(), self.hang.phase("evaluating"):
       try:
         seconds = self.progress.step_seconds()
         self.writer.write(step, self.evaluate_fn(state.variables, seconds))
@@ -131,7 +140,8 @@ class Session:
         from them.
     """
     finished = functools.partial(jax.block_until_ready, last_metrics)
-    arrays = self.watchdog.next(self.iterator, finished)
+    with self.hang.phase(hung_processes.READING):
+      arrays = self.watchdog.next(self.iterator, finished)
     return mesh_lib.make_global(self.batch_of(arrays), self.mesh)
 
 
@@ -156,6 +166,7 @@ def loop(
     state, step_metrics = session.step_fn(state, batch)
     step += 1
     session.reporter.add(step, step_metrics)
+    session.hang.end_step(step)
 
 
 def check(config: config_lib.Config, folder: pathlib.Path) -> None:
@@ -165,6 +176,7 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
   the config; no data are opened, and nothing is written.
   """
   with checks.collected():
+    config.trackers.check_installed()
     with checks.collected():
       run_inputs.check_early(folder, config)
     config.check_paths()
@@ -187,12 +199,17 @@ def run(
   Returns:
     The exit code, one of stopping.CODES where a signal ended the run early.
   """
+  began = time.monotonic()
   compilation_cache.enable(folder)
   stop = stop_lib.Stop()
   mesh = mesh_lib.make_mesh(config.mesh)
   with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
     workdir.claim_for_all(folder, config, stack)
+    hang = hung_processes.Watchdog(
+      config.hang, folder / workdir.HUNG, lambda: _code_of_hang(folder)
+    )
+    stack.enter_context(hang.watching())
     checkpointer = checkpointing.Checkpointer(
       folder / workdir.CHECKPOINTS, keep=config.checkpoint.keep
     )
@@ -233,14 +250,23 @@ def run(
       metrics.say(f"Held out of data.sources.{name}: {held_out}")
     cluster.on_first(lambda: workdir.begin(folder, config, inputs))
     program = train_step.make(config, mesh)
-    state, step_fn, facts = _in_thread(
-      lambda: _build(config, mesh, program, checkpointer, iterator, initial)
-    )
+    with hang.phase("compiling"):
+      state, step_fn, facts = _in_thread(
+        lambda: _build(config, mesh, program, checkpointer, iterator, initial)
+      )
     first_step = int(jax.device_get(state.step))
     if first_step:
       metrics.say(f"Resuming from the checkpoint of step {first_step}")
+    record = stack.enter_context(starts.recorded(folder, first_step, began))
     writer = metrics.Writer(folder, workdir.METRICS, first_step)
     stack.enter_context(contextlib.closing(writer))
+    trackers = trackers_lib.Trackers(
+      config.trackers,
+      folder / workdir.METRICS,
+      {"config": config_lib.to_mapping(config), "record": record},
+    )
+    stack.callback(trackers.close)
+    writer.copy_to(trackers)
     writer.write(first_step, facts)
     warnings = run_warnings.Writer(folder, first_step)
     stack.enter_context(contextlib.closing(warnings))
@@ -256,6 +282,7 @@ def run(
       stop=stop,
       checkpointer=checkpointer,
       watchdog=watchdog,
+      hang=hang,
       iterator=iterator,
       writer=writer,
       progress=progress,
@@ -273,7 +300,8 @@ def run(
     progress.end_line()
     if iterator.summary():
       metrics.say(f"Left out of the batches: {iterator.summary()}")
-    checkpointer.wait()
+    with hang.phase("saving"):
+      checkpointer.wait()
     stop.is_kept = True
     if step < config.total_steps:
       metrics.say(
@@ -282,7 +310,8 @@ def run(
       )
       return stop.exit_code
     try:
-      results, panels, figures = evaluator.final(state.variables)
+      with hang.phase("evaluating"):
+        results, panels, figures = evaluator.final(state.variables)
     except embedding.Interrupted:
       metrics.say(
         f"{stop.name}: stopped in the last evaluation; run the same command to"
@@ -290,6 +319,7 @@ def run(
       )
       return stop.exit_code
     writer.write(config.total_steps, figures)
+    trackers.close(is_finished=True, should_stop=lambda: stop.was_asked)
   with stopping_lib.kept():  # the last checkpoint
     if cluster.is_first():
       summary.write_results(folder / workdir.RESULTS, results)
@@ -322,6 +352,11 @@ def _build(
     return state, *train_step.compile_with_facts(program, mesh)
 
 
+def _code_of_hang(folder: pathlib.Path) -> int:
+  """Return the exit code of a run that hangs: 75 if there is a checkpoint."""
+  return stopping_lib.REQUEUE if workdir.has_checkpoint(folder) else 1
+
+
 def _write_report(
   folder: pathlib.Path,
   config: config_lib.Config,
@@ -344,8 +379,7 @@ def _write_report(
       "images a second": f"{images_per_s:,.0f}",
       "devices": f"{mesh.size} {jax.devices()[0].device_kind}",
       "languages": ", ".join(config.data.languages),
-      **provenance.versions(),
-      "commit": provenance.commit()[:12] or "unknown",
+      **starts.facts(folder),
     },
     results=results,
     panels=panels,

@@ -33,6 +33,10 @@ _TITLES = {
   "image_to_class": "picture to class",
   "item": "items",
 }
+WORST_MARGIN = (
+  "the similarity of the right answer less that of the best wrong one is the"
+  " lowest of all"
+)
 _WORST_RANK = "the right answer of each has the highest rank of all"
 
 
@@ -105,7 +109,7 @@ class Panel:
     entries: the chosen ones.
     worst: rule that chose the worst queries; "" for a sample by RULE.
     order: what a sample is sorted by where it is not the rank.
-    language: language of the texts, where the set has several.
+    part: language of the texts, or the question, where the set has several.
     form: drawing of an entry: "images" (a text and its answers), "texts" (a
       picture and its answers) or "grid".
   """
@@ -117,14 +121,33 @@ class Panel:
   entries: tuple[Entry, ...]
   worst: str = ""
   order: str = ""
-  language: str = ""
+  part: str = ""
   form: str = "texts"
 
   @property
   def title(self) -> str:
     """Return the heading, without the set's name."""
     title = ("worst, " if self.worst else "") + _TITLES[self.direction]
-    return f"{title}, {self.language}" if self.language else title
+    return f"{title}, {self.part}" if self.part else title
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+  """Images of a set, and names and notes of their rows.
+
+  Attributes:
+    name: name of the set.
+    keys: key of each of N examples.
+    image_fn: function of a row.
+    zimg_NE: embeddings of length 1.
+    note_fn: function of a row that returns a line on it, or "".
+  """
+
+  name: str
+  keys: Sequence[str]
+  image_fn: ImageFn
+  zimg_NE: np.ndarray
+  note_fn: Callable[[int], str] = lambda row: ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,7 +255,7 @@ def make_panels(
       num_queries=len(queries.z),
       num_candidates=len(cands.z),
       entries=tuple(make_entry(query) for query in even),
-      language=language,
+      part=language,
       form="images" if direction == "text_to_image" else "texts",
     )
     if not worst:
@@ -248,6 +271,47 @@ def make_panels(
   return [
     panel for pair in zip(to_image, to_text, strict=True) for panel in pair
   ]
+
+
+def by_margin(
+  images: Images,
+  worst: Sequence[Entry],
+  even: Sequence[Entry],
+  *,
+  margins: np.ndarray,
+  num_queries: int,
+  num_candidates: int,
+  direction: str = "image_to_class",
+  order: str = "",
+) -> list[Panel]:
+  """Return a panel of a sample, and one of the worst, margins as badges.
+
+  Args:
+    images: all images of the set.
+    worst: examples or items of the lowest margins.
+    even: those at even distances.
+    margins: margin of each of the worst.
+    num_queries: examples or items that these were chosen from.
+    num_candidates: as Panel's.
+    direction: as Panel's.
+    order: as Panel's, of the sample.
+  """
+  panel = Panel(
+    split=images.name,
+    direction=direction,
+    num_queries=num_queries,
+    num_candidates=num_candidates,
+    entries=tuple(even),
+    order=order,
+  )
+  marked = tuple(
+    dataclasses.replace(entry, badge=f"margin {margin:+.3f}")
+    for entry, margin in zip(worst, margins, strict=True)
+  )
+  of_worst = dataclasses.replace(
+    panel, entries=marked, worst=WORST_MARGIN, order=""
+  )
+  return [one for one in (panel, of_worst) if one.entries]
 
 
 def choose(

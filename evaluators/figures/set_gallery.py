@@ -2,31 +2,32 @@
 
 The worst examples of a labelled set are those of the lowest margin: the
 similarity of the right class less that of the best wrong one. Where several
-classes, or images of an item, are right, it is the lowest of the right less the
-best of the wrong.
+classes are right, it is the lowest of the right less the best of the wrong.
+Faces have panels for each of their questions; of race, an answer is right where
+it is the race of the label, though the tables ask for white or not alone.
 
 Shape letters beside those of models/layers.py: N examples, A classes, M texts.
 """
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
 from evaluators import directions, embedding
-from evaluators.figures import captioned, classified, gallery, outcomes
-from evaluators.metrics import classification, selection
+from evaluators.figures import (
+  captioned,
+  classified,
+  gallery,
+  item_gallery,
+  outcomes,
+)
+from evaluators.metrics import classification
 from evaluators.sets import field_set
 from evaluators.sets import labels as labels_lib
-from evaluators.sets.disk import items as items_lib
 from input_pipeline import evaluation_split
 
-WORST_MARGIN = (
-  "the similarity of the right answer less that of the best wrong one is the"
-  " lowest of all"
-)
 # Classes that an example is shown with.
 _NUM_ANSWERS = 5
 
@@ -58,25 +59,6 @@ def counts(num_sets: int) -> Counts:
   return Counts(labelled, max(1, labelled // 3), 4)
 
 
-@dataclasses.dataclass(frozen=True)
-class Images:
-  """Images of a set, and names and notes of their rows.
-
-  Attributes:
-    name: name of the set.
-    keys: key of each of N examples.
-    image_fn: function of a row.
-    zimg_NE: embeddings of length 1.
-    note_fn: function of a row that returns a line on it, or "".
-  """
-
-  name: str
-  keys: Sequence[str]
-  image_fn: gallery.ImageFn
-  zimg_NE: np.ndarray
-  note_fn: Callable[[int], str] = lambda row: ""
-
-
 def image(split: evaluation_split.Split, row: int) -> np.ndarray | None:
   """Return an image as people see it; None where it cannot be read again."""
   try:
@@ -95,7 +77,7 @@ def panels(
   mesh: jax.sharding.Mesh,
   count: Counts = Counts(),
 ) -> list[gallery.Panel]:
-  """Return the panels of a set; none for one of faces, which has tables.
+  """Return the panels of a set.
 
   Args:
     opened: the set.
@@ -106,20 +88,22 @@ def panels(
     mesh: all devices.
     count: entries of a panel.
   """
-  if opened.kind == "faces":
-    return []
-  images = Images(opened.name, examples.keys, image_fn, examples.zimg_NE)
+  images = gallery.Images(
+    opened.name, examples.keys, image_fn, examples.zimg_NE
+  )
   if opened.kind == "retrieval":
     return _retrieval(
       images, examples, embed_texts, outcome=outcome, mesh=mesh, count=count
     )
   if opened.kind == "selection":
-    return _selection(images, opened, embed_texts, count.labelled)
+    return item_gallery.panels(images, opened, embed_texts, count.labelled)
   labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
+  images = dataclasses.replace(images, note_fn=_notes(opened, labels))
+  if opened.kind == "faces":
+    return _faces(images, opened, embed_texts, labels, count.labelled)
   zclass_AE = outcomes.class_embeddings(
     opened.prompts(), len(opened.classes), embed_texts
   )
-  images = dataclasses.replace(images, note_fn=_notes(opened, labels))
   if labels.label_N is not None:
     return labelled(
       images, zclass_AE, opened.classes, labels.label_N, count.labelled
@@ -131,7 +115,7 @@ def panels(
 
 
 def labelled(
-  images: Images,
+  images: gallery.Images,
   zclass_AE: np.ndarray,
   classes: Sequence[str],
   label_N: np.ndarray,
@@ -165,7 +149,9 @@ def labelled(
   targets = _Targets(zclass_AE, classes, lambda row: label_N[[row]])
   even, _ = gallery.choose(images.keys, rank_N, num_entries, 0)
   _, worst = gallery.choose(images.keys, -margin_N, 0, num_entries)
-  return _both(
+  if len(classes) == 1:  # there is no wrong answer
+    worst = []
+  return gallery.by_margin(
     images,
     [targets.entry(images, x, rank_N[x]) for x in worst],
     [targets.entry(images, x, rank_N[x]) for x in even],
@@ -175,8 +161,33 @@ def labelled(
   )
 
 
+def _faces(
+  images: gallery.Images,
+  opened: field_set.FieldSet,
+  embed_texts: outcomes.EmbedTexts,
+  labels: labels_lib.Labels,
+  num_entries: int,
+) -> list[gallery.Panel]:
+  """Return panels of each question whose answer the labels have."""
+  assert labels.groups_NG is not None  # a set of this kind has attributes
+  made = []
+  for question, (classes, templates) in opened.objectives.items():
+    if question not in opened.fields:  # as toxic
+      continue
+    zclass_AE = outcomes.class_embeddings(
+      field_set.prompts(classes, templates), len(classes), embed_texts
+    )
+    label_N = labels.groups_NG[:, opened.fields.index(question)]
+    # Each question has panels of its own.
+    panels = labelled(
+      images, zclass_AE, classes, label_N, max(2, num_entries // 2)
+    )
+    made += [dataclasses.replace(panel, part=question) for panel in panels]
+  return made
+
+
 def _multilabel(
-  images: Images,
+  images: gallery.Images,
   zclass_AE: np.ndarray,
   classes: Sequence[str],
   targets_NA: np.ndarray,
@@ -202,7 +213,7 @@ def _multilabel(
   )
   even, _ = gallery.choose(keys, rank_n, num_entries, 0)
   _, worst = gallery.choose(keys, -margin_n, 0, num_entries)
-  return _both(
+  return gallery.by_margin(
     images,
     [targets.entry(images, rows[x], rank_n[x]) for x in worst],
     [targets.entry(images, rows[x], rank_n[x]) for x in even],
@@ -220,7 +231,9 @@ class _Targets:
   classes: Sequence[str]
   right_fn: Callable[[int], np.ndarray]
 
-  def entry(self, images: Images, row: int, rank: float) -> gallery.Entry:
+  def entry(
+    self, images: gallery.Images, row: int, rank: float
+  ) -> gallery.Entry:
     """Return an example with its best classes."""
     right = self.right_fn(row)
     score_A = self.zclass_AE @ images.zimg_NE[row]
@@ -244,7 +257,7 @@ class _Targets:
 
 
 def _retrieval(
-  images: Images,
+  images: gallery.Images,
   examples: embedding.Examples,
   embed_texts: outcomes.EmbedTexts,
   *,
@@ -290,144 +303,6 @@ def _retrieval(
   return made
 
 
-def _selection(
-  images: Images,
-  opened: field_set.FieldSet,
-  embed_texts: outcomes.EmbedTexts,
-  num_entries: int,
-) -> list[gallery.Panel]:
-  listed = items_lib.read(opened.items)
-  texts = list(dict.fromkeys(text for item in listed for text in item["texts"]))
-  ztxt_of = dict(zip(texts, embed_texts(texts), strict=True))
-  row_of = {key: row for row, key in enumerate(images.keys)}
-  sims, right, margins = [], [], []
-  for item in listed:
-    zimg_IE = images.zimg_NE[[row_of[key] for key in item["images"]]]
-    sim_IT = zimg_IE @ np.stack([ztxt_of[text] for text in item["texts"]]).T
-    right_IT = np.zeros(sim_IT.shape, bool)
-    for t, positions in enumerate(item["right"]):
-      right_IT[positions, t] = True
-    sims.append(sim_IT)
-    right.append(right_IT)
-    margins.append(_margin(sim_IT, right_IT))
-  margin_K = np.array(margins)
-  keys = [str(k) for k in range(len(listed))]
-  even, worst = gallery.choose(keys, -margin_K, num_entries, num_entries)
-
-  def answers(item: Mapping[str, Any], k: int) -> list[gallery.Answer]:
-    is_cue = sims[k].shape[1] == 1
-    return [
-      gallery.Answer(
-        item["images"][n] if is_cue else item["texts"][n],
-        images.image_fn(row_of[item["images"][n]]) if is_cue else None,
-        float(sims[k].flat[n]),
-        bool(right[k].flat[n]),
-      )
-      for n in np.argsort(-sims[k].ravel(), kind="stable")
-    ]
-
-  def entry(k: int) -> gallery.Entry:
-    item, (num_images, num_texts) = listed[k], sims[k].shape
-    is_hit = margins[k] > selection.TIE
-    badge = {"badge": "right" if is_hit else "wrong", "rank": 2.0 - is_hit}
-    tag = str(item.get("tag", ""))
-    if min(num_images, num_texts) > 1:
-      pictures = [images.image_fn(row_of[key]) for key in item["images"]]
-      grid = _grid(item["texts"], pictures, sims[k], right[k])
-      nothing = gallery.Answer("", None, 0.0, True)
-      return gallery.Entry(
-        tag, None, answers=(), right=nothing, grid=grid, **badge
-      )
-    listed_answers = answers(item, k)
-    return gallery.Entry(
-      text=item["texts"][0] if num_texts == 1 else tag,
-      image_YXC=images.image_fn(row_of[item["images"][0]])
-      if num_images == 1
-      else None,
-      answers=tuple(listed_answers),
-      right=next(x for x in listed_answers if x.is_right),
-      **badge,
-    )
-
-  form = "texts"
-  if sims[0].shape[1] == 1:
-    form = "images"
-  elif sims[0].shape[0] > 1:
-    form = "grid"
-  return [
-    dataclasses.replace(panel, form=form)
-    for panel in _both(
-      images,
-      [entry(k) for k in worst],
-      [entry(k) for k in even],
-      margins=margin_K[worst],
-      num_queries=len(listed),
-      num_candidates=0,
-      direction="item",
-      order="margin",
-    )
-  ]
-
-
-def _margin(sim_IT: np.ndarray, right_IT: np.ndarray) -> float:
-  """Return the lowest lead of a right pair over a wrong one beside it.
-
-  >>> round(_margin(np.array([[0.3, 0.2], [0.4, 0.5]]), np.eye(2) > 0), 3)
-  -0.1
-  """
-  wrong_IT = np.where(right_IT, -np.inf, sim_IT)
-  rivals_IT = np.maximum(
-    wrong_IT.max(axis=1, keepdims=True), wrong_IT.max(axis=0, keepdims=True)
-  )
-  return float((sim_IT - rivals_IT)[right_IT].min())
-
-
-def _grid(
-  texts: Sequence[str],
-  pictures: Sequence[np.ndarray | None],
-  sim_IT: np.ndarray,
-  right_IT: np.ndarray,
-) -> gallery.Grid:
-  return gallery.Grid(
-    tuple(pictures),
-    tuple(texts),
-    tuple(tuple(map(float, sim_I)) for sim_I in sim_IT.T),
-    tuple(
-      int(right_I.argmax()) if right_I.any() else -1 for right_I in right_IT.T
-    ),
-  )
-
-
-def _both(
-  images: Images,
-  worst: Sequence[gallery.Entry],
-  even: Sequence[gallery.Entry],
-  *,
-  margins: np.ndarray,
-  num_queries: int,
-  num_candidates: int,
-  direction: str = "image_to_class",
-  order: str = "",
-) -> list[gallery.Panel]:
-  """Return a panel of the worst, their margins as badges, and of the sample."""
-  panel = gallery.Panel(
-    split=images.name,
-    direction=direction,
-    num_queries=num_queries,
-    num_candidates=num_candidates,
-    entries=tuple(even),
-    order=order,
-  )
-  marked = tuple(
-    dataclasses.replace(entry, badge=f"margin {margin:+.3f}")
-    for entry, margin in zip(worst, margins, strict=True)
-  )
-  of_worst = dataclasses.replace(
-    panel, entries=marked, worst=WORST_MARGIN, order=""
-  )
-  return [one for one in (panel, of_worst) if one.entries]
-
-
 def _notes(
   opened: field_set.FieldSet, labels: labels_lib.Labels
 ) -> Callable[[int], str]:
@@ -440,8 +315,14 @@ def _notes(
     for g, field in enumerate(opened.fields)
     if field in classified.GROUP_FIELDS
   ]
+  words = {field: classes for field, (classes, _) in opened.objectives.items()}
+
+  def word(field: str, value: int) -> str:
+    classes = words.get(field, ())
+    return classes[value] if value < len(classes) else str(value)
+
   return lambda row: ", ".join(
-    f"{field} {groups_NG[row, g]}" for g, field in shown
+    f"{field} {word(field, int(groups_NG[row, g]))}" for g, field in shown
   )
 
 

@@ -49,13 +49,18 @@ MEASURES: Mapping[str, Measure] = {
 
 
 def check(
-  names: Sequence[str], opened: Mapping[str, field_set.FieldSet]
+  names: Sequence[str],
+  opened: Mapping[str, field_set.FieldSet],
+  section: str,
 ) -> None:
-  """Raise ValueError where a measure is unknown, or fits no set.
+  """Raise ValueError where a measure is unknown, or cannot be taken.
+
+  Training splits are opened, and no image of them is read.
 
   Args:
     names: measures that are asked for.
     opened: sets by name.
+    section: flag or field that names the sets, for messages.
   """
   with checks.collected():
     for name in names:
@@ -68,6 +73,26 @@ def check(
           f"--measures={name} fits none of the sets: "
           + "; ".join(f"{key}: {reason}" for key, reason in reasons.items())
         )
+    needing = [x for x in names if x in MEASURES and MEASURES[x].needs_training]
+    for one in opened.values():
+      if needing and not why_not(needing[0], one):
+        with checks.collected():
+          training(one, section)
+
+
+def training(opened: field_set.FieldSet, section: str) -> field_set.FieldSet:
+  """Return the training split of a set that has one; see `check`."""
+  assert opened.training is not None  # why_not
+  made = opened.training()
+  if (made.classes, made.values) != (opened.classes, opened.values):
+    alone = sorted({*made.classes} ^ {*opened.classes})[:3]
+    raise ValueError(
+      f"{section}={opened.name}: the training split has {len(made.classes)} "
+      f"classes, the set {len(opened.classes)}, and labels do not mean the "
+      f"same: {', '.join(alone) or 'their order'} in one alone; give both the "
+      "classes in a classnames.txt"
+    )
+  return made
 
 
 def why_not(name: str, opened: field_set.FieldSet) -> str:

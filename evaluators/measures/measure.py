@@ -21,6 +21,10 @@ EMBEDDING, TRUNK = FEATURES = ("embedding", "trunk")
 Change = Callable[[np.ndarray, str], np.ndarray]
 
 
+class NotTaken(ValueError):
+  """Exception for a set whose examples are too few for a measure."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Measured:
   """Result of a measure.

@@ -23,6 +23,12 @@ _FEATURES = {
 def linear_probe(context: measure.Context) -> measure.Measured:
   """Fit logistic regression as CLIP's A.3: strength searched on a held part."""
   parts, train, test = _parts(context)
+  _, count_A = np.unique(train.label_N, return_counts=True)
+  if len(count_A) < 2 or count_A.max() < 2:
+    raise measure.NotTaken(
+      "its training split must have 2 classes and a class of 2 examples; got "
+      f"{len(count_A)} and at most {count_A.max()}"
+    )
   task = context.opened.task
   is_mean = task is not None and task.metric == _MEAN_PER_CLASS
   fitted = linear_probe_lib.probe(

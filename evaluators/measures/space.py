@@ -17,17 +17,23 @@ _NUM_RESAMPLES = 1000
 
 def calibration(context: measure.Context) -> measure.Measured:
   """Compare probabilities with accuracy, before and after one temperature."""
+  keys = context.examples.keys
+  is_held = calibration_lib.held_part(keys)
+  if is_held.all() or not is_held.any():
+    raise measure.NotTaken(
+      "it needs an example to fit and one to judge; got"
+      f" {is_held.sum()} and {(~is_held).sum()}"
+    )
   label_N, zclass_AE = context.label_N(), context.classifier()
   zimg_NE = context.examples.zimg_NE
   answers = classification.judge(
     classification.similarities(zimg_NE, zclass_AE), label_N
   )
   score_fn = _Scores(zimg_NE, zclass_AE)
-  keys = context.examples.keys
   found = calibration_lib.figures(
     score_fn, answers, keys, temperature=1 / context.scale
   )
-  judged = np.flatnonzero(~calibration_lib.held_part(keys))
+  judged = np.flatnonzero(~is_held)
   right_n = answers.right()[judged]
   record: dict[str, Any] = {
     "num_examples": found["num_judged"],
@@ -64,6 +70,8 @@ def calibration(context: measure.Context) -> measure.Measured:
 def geometry(context: measure.Context) -> measure.Measured:
   """Return modality gap, alignment, and uniformity of images and texts."""
   zimg_NE = context.examples.zimg_NE
+  # Image of each text, by whose resampling that of the text is drawn.
+  image_M: np.ndarray | None = None
   if context.opened.kind == "classification":
     ztxt_ME = context.classifier()
     owner_P, text_P = np.arange(len(zimg_NE)), context.label_N()
@@ -77,22 +85,22 @@ def geometry(context: measure.Context) -> measure.Measured:
     ]
     distinct = list(dict.fromkeys(text for _, text in pairs))
     number = {text: m for m, text in enumerate(distinct)}
+    first = {text: row for row, text in reversed(pairs)}
     ztxt_ME = context.embed_texts(distinct)
     owner_P = np.array([row for row, _ in pairs])
     text_P = np.array([number[text] for _, text in pairs])
+    image_M = np.array([first[text] for text in distinct])
     texts = "distinct captions, of all languages"
   gap_P = np.empty(len(owner_P))
   for start in range(0, len(owner_P), 2**14):
     rows = slice(start, start + 2**14)
     gap_PE = zimg_NE[owner_P[rows]].astype(np.float64) - ztxt_ME[text_P[rows]]
     gap_P[rows] = (gap_PE**2).sum(axis=1)
-  record = {
+  record: dict[str, Any] = {
     "num_examples": len(zimg_NE),
     "num_texts": len(ztxt_ME),
     "modality_gap": geometry_lib.modality_gap(zimg_NE, ztxt_ME),
     "alignment": float(gap_P.mean()),
-    "uniformity_images": geometry_lib.uniformity(zimg_NE),
-    "uniformity_texts": geometry_lib.uniformity(ztxt_ME),
     "intervals": {
       "modality_gap": _gap_interval(zimg_NE, ztxt_ME),
       "alignment": intervals.clustered(gap_P, owner_P, is_share=False).tolist(),
@@ -102,11 +110,25 @@ def geometry(context: measure.Context) -> measure.Measured:
       "texts": texts,
       "modality_gap": "distance of the means (arXiv 2203.02053); its interval "
       "resamples images, the texts fixed",
-      "alignment": "mean squared distance of right pairs (arXiv 2005.10242)",
-      "uniformity": "ln of the mean of exp(-2 |z_i - z_j|^2) (ibid.); it is of "
-      "the whole set, and has no interval",
+      "alignment": "mean squared distance of right pairs (arXiv 2005.10242); "
+      "its interval resamples images with all their texts",
+      "uniformity": "ln of the mean over pairs of exp(-2 |z_i - z_j|^2) (ibid.)"
+      "; of one image or text, none. Its interval resamples images with all "
+      "their texts, to first order, and is too wide where embeddings are all "
+      "but uniform; the texts of classes are all that there are, and have none",
     },
   }
+  for name, z_NE, cluster_N in (
+    ("images", zimg_NE, None),
+    ("texts", ztxt_ME, image_M),
+  ):
+    if len(z_NE) < 2:
+      continue
+    value, kernel_N = geometry_lib.uniformity_and_kernels(z_NE)
+    record[f"uniformity_{name}"] = value
+    if name == "images" or cluster_N is not None:
+      bounds = geometry_lib.uniformity_interval(kernel_N, cluster_N)
+      record["intervals"][f"uniformity_{name}"] = bounds.tolist()
   return measure.Measured(record)
 
 

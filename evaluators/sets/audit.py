@@ -89,6 +89,8 @@ def audit(
       prefix = f"{objective}:" if objective else ""
       warnings += _blank(classes, at["classes"])
       warnings += _same(classes, at["classes"])
+      if len(classes) == 1:
+        warnings.append(f"{at['classes']}: one class, so every answer is right")
       wrong, odd = _templates(templates, at["templates"])
       errors, warnings = errors + wrong, warnings + odd
       facts[f"{prefix}num_classes"] = len(classes)

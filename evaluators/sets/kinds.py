@@ -33,6 +33,7 @@ def classification(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
     "templates": "",
     "attributes": (),
     "disparity_k": 10,
+    "training": "",
   } | fields
 
 

@@ -92,6 +92,12 @@ def labelled(
         f"{field}.classes must be a text file with a name a line, as the labels"
         f" at {label} are numbers, 0 to {max(map(int, texts))}; got ''"
       )
+    for text, where in zip(texts, names, strict=True):
+      if int(text) >= len(named):
+        raise ValueError(
+          f"{where}: the label {text} has no line in {classes}, whose "
+          f"{len(named)} lines are of labels 0 to {len(named) - 1}"
+        )
     return dataclasses.replace(opened, classes=named)
   values = named or tuple(sorted(set(texts)))
   for text, where in zip(texts, names, strict=True):

@@ -5,6 +5,7 @@ config too, embeds what is new alone, and one that was killed goes on.
 """
 
 import dataclasses
+import datetime
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -14,24 +15,27 @@ import jax
 from evaluators import (
   embedding,
   embedding_cache,
+  measures,
   protocols,
   suite,
   suite_data,
   summary,
   zero_shot,
 )
-from evaluators.sets import holdout
+from evaluators.figures import gallery
 from inference import model as model_lib
+from inference.evaluation import configured_sets, set_measures
 from input_pipeline import (
   evaluation_split,
   ledger,
   model_inputs,
   pipeline,
 )
-from runtime import cluster
+from runtime import cluster, provenance
 from runtime.storage import bucket_path, strict_json
 from training import config as config_lib
 from training import metrics
+from training.report import report
 from training.run import workdir
 
 
@@ -41,24 +45,28 @@ def run(
   out: str = "",
   *,
   named_as_run: bool = False,
+  asked: set_measures.Measures = set_measures.Measures(),
   protocol: str = protocols.OWN,
   as_json: bool = False,
 ) -> int:
-  """Evaluate the model at `path`; write results.json.
+  """Evaluate the model at `path`; write results.json and report.html.
 
   Args:
     path: run or published model, as `model.load` takes it.
     config: its sections `evaluate` and `data` name the sets; None for the
       run's own.
-    out: folder to write results.json to; "" for the run's.
+    out: folder to write; "" for the run's.
     named_as_run: whether `path` must be a run.
+    asked: measures of the sets beyond their own figures.
     protocol: name of the protocol, of protocols.NAMES.
     as_json: print JSON instead of a table.
 
   Raises:
     ValueError: there is no set to evaluate on, nowhere to write, or
-      evaluate.holdout holds out other images than in the run.
+      evaluate.holdout holds out other images than in the run, or a measure
+      fits none of the sets.
   """
+  asked.check()
   is_run = named_as_run or workdir.is_run(bucket_path.make(path))
   if config is None and not is_run:
     raise ValueError(
@@ -94,6 +102,11 @@ def run(
       for section, one in parts
     ]
 
+  loaded = cluster.first_then_all(load)
+  sets = {k: v for x in loaded for k, v in configured_sets.opened(x).items()}
+  cluster.first_then_all(
+    lambda: measures.check(asked.names, sets, configured_sets.SECTION)
+  )
   cache = embedding_cache.Cache(
     folder=pathlib.Path(config.data.cache_dir) / "embeddings",
     model=embedding_cache.model_digest(model.config, model.params),
@@ -102,7 +115,8 @@ def run(
     params=model.params,
   )
   results: suite.Results = {}
-  for data in cluster.first_then_all(load):
+  panels: list[gallery.Panel] = []
+  for data in loaded:
     data = _named(protocol, data)
 
     def embed_split(
@@ -110,12 +124,20 @@ def run(
       split: evaluation_split.Split,
       data: suite_data.Data = data,
     ) -> embedding.Examples:
-      facts = _facts(source, config.data)
+      facts = configured_sets.facts(source, config.data)
       return cache.images(data.name_of(source), split, facts).examples
 
     with jax.set_mesh(model.mesh):
       embeddings = suite.embed_by(data, embed_split, cache.texts)
       part = suite.score(data, embeddings, model.mesh)
+      for one in configured_sets.embedded(
+        data, embeddings.examples, config.data
+      ):
+        name = one.opened.name
+        record = part[name] if name in part else part[summary.ZERO_SHOT][name]
+        record |= set_measures.run(asked, one, cache, model)[0]
+      if cluster.is_first():
+        panels += suite.gallery(data, embeddings, model.mesh)
     groups = [x.get(summary.ZERO_SHOT, {}) for x in (results, part)]
     _say_protocol(protocol, data, part)
     results |= part
@@ -127,8 +149,36 @@ def run(
     folder = bucket_path.make(out or path)
     folder.mkdir(parents=True, exist_ok=True)
     summary.write_results(folder / workdir.RESULTS, results)
+    page = report.write(
+      folder,
+      title=folder.name,
+      facts=_report_facts(path, model, cache, protocol),
+      results=results,
+      panels=panels,
+    )
+    metrics.say(f"Report: {page}")
     print(strict_json.dumps(results) if as_json else summary.table(results))
   return 0
+
+
+def _report_facts(
+  path: str,
+  model: model_lib.Model,
+  cache: embedding_cache.Cache,
+  protocol: str,
+) -> dict[str, str]:
+  """Return what the page says about the model."""
+  return {
+    "model": path,
+    **({} if model.step is None else {"step": f"{model.step:,}"}),
+    "weights": cache.model,
+    "arithmetic": model.config.dtype,
+    "protocol": protocol,
+    "evaluated": datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
+    "devices": f"{model.mesh.size} {jax.devices()[0].device_kind}",
+    **provenance.versions(),
+    "commit": provenance.commit()[:12] or "unknown",
+  }
 
 
 def _parts(
@@ -176,14 +226,3 @@ def _say_protocol(
       record["protocol"] |= protocols.facts(
         name, data.inputs.image_protocol, kind=kinds.get(key, "retrieval")
       )
-
-
-def _facts(
-  source: suite_data.Source, data: pipeline.DataConfig
-) -> dict[str, Any]:
-  """Return what the examples of one source depend on beside its files."""
-  if isinstance(source, holdout.HeldOut):
-    (name,) = source.names
-    section = dataclasses.asdict(data.sources[name])
-    return {"holdout": source.share, "source": section}
-  return dataclasses.asdict(source)

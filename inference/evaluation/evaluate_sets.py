@@ -100,7 +100,7 @@ def run(
   opened = cluster.first_then_all(
     lambda: resolve.resolve(suite, names, data_root, cache_dir=cache_dir)
   )
-  measures.check(asked.names, opened)
+  cluster.first_then_all(lambda: measures.check(asked.names, opened, _SECTION))
   opened = {
     name: protocols.of_set(protocol, one) for name, one in opened.items()
   }
@@ -156,7 +156,10 @@ def run(
       )
       measured, items = set_measures.run(
         asked,
-        set_measures.Embedded(one.opened, one.split, embedded),
+        set_measures.Embedded(
+          *(one.opened, one.split, embedded, _SECTION),
+          embed=functools.partial(_embed, name, one),
+        ),
         embeddings,
         model,
       )
@@ -249,6 +252,19 @@ def _write_scalars(
     metrics.write_evaluation(bucket_path.make(path), step, scalars)
   except OSError as error:  # a run of others, say
     metrics.say(f"No TensorBoard events are written: {error}")
+
+
+def _embed(
+  name: str,
+  one: _Set,
+  cache: embedding_cache.Cache,
+  words: str,
+  facts: Mapping[str, Any],
+  change: evaluation_split.Change | None,
+) -> embedding_cache.Embedded:
+  """Embed a set once more; see set_measures.Embed."""
+  split = dataclasses.replace(one.split, change=change)
+  return cache.images(f"{name}{words}", split, one.opened.source, facts=facts)
 
 
 def _image(

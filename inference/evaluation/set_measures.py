@@ -4,12 +4,12 @@ import dataclasses
 import functools
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evaluators import embedding, embedding_cache, suite_data
 from evaluators.figures import outcomes
-from evaluators.measures import MEASURES, measure, why_not
+from evaluators.measures import MEASURES, measure, training, why_not
 from evaluators.sets import field_set
 from inference import model as model_lib
 from input_pipeline import evaluation_split
@@ -58,19 +58,37 @@ class Measures:
         )
 
 
+# Function of a cache, words behind the set's name, facts by name of what else
+# decides the embeddings (embedding_cache.Cache.images), and a change of images.
+Embed = Callable[
+  [
+    embedding_cache.Cache,
+    str,
+    Mapping[str, Any],
+    evaluation_split.Change | None,
+  ],
+  embedding_cache.Embedded,
+]
+
+
 @dataclasses.dataclass(frozen=True)
 class Embedded:
   """A set whose images are embedded.
 
   Attributes:
     opened: the set.
-    split: its examples.
-    embedded: embeddings of all of them.
+    split: its images.
+    embedded: embeddings of its examples.
+    section: flag or field that names the set, for messages.
+    embed: function that embeds the examples again: other features of them, or
+      changed images.
   """
 
   opened: field_set.FieldSet
   split: evaluation_split.Split
   embedded: embedding_cache.Embedded
+  section: str
+  embed: Embed
 
 
 def run(
@@ -90,11 +108,14 @@ def run(
   context = _context(asked, one, cache, model)
   for name in asked.names:
     reason = why_not(name, one.opened)
-    if reason:
+    try:
+      measured = None if reason else MEASURES[name].run(context)
+    except measure.NotTaken as error:
+      measured, reason = None, str(error)
+    if measured is None:
       records[name] = {"not_run": reason}
       metrics.say(f"{one.opened.name}: {name} is not taken: {reason}")
       continue
-    measured = MEASURES[name].run(context)
     records[name] = measured.record
     items |= {f"{name}/{x}": value for x, value in measured.items.items()}
   return records, items
@@ -106,60 +127,34 @@ def _context(
   cache: embedding_cache.Cache,
   model: model_lib.Model,
 ) -> measure.Context:
-  name = one.opened.name
-
-  def images(
-    label: str,
-    split: evaluation_split.Split,
-    opened: field_set.FieldSet,
-    facts: Mapping[str, Any],
-  ) -> embedding_cache.Embedded:
-    if asked.features == measure.TRUNK and "features" in facts:
-      batch_size = cache.embedder.batch_size
-      trunk = dataclasses.replace(
-        cache, embedder=model.make_embedder(batch_size, is_trunk=True)
-      )
-      return trunk.images(label, split, opened.source, facts=facts)
-    return cache.images(label, split, opened.source, facts=facts)
-
-  facts = (
-    {"features": asked.features} if asked.features == measure.TRUNK else {}
-  )
+  features, facts = cache, {}
+  if asked.features == measure.TRUNK:
+    embedder = model.make_embedder(cache.embedder.batch_size, is_trunk=True)
+    features = dataclasses.replace(cache, embedder=embedder)
+    facts = {"features": asked.features}
 
   @functools.cache
   def train() -> measure.Part:
-    assert one.opened.training is not None  # measures.why_not
-    opened = one.opened.training()
-    mine = one.opened
-    if (opened.classes, opened.values) != (mine.classes, mine.values):
-      alone = sorted({*opened.classes} ^ {*mine.classes})[:3]
-      raise ValueError(
-        f"--sets={name}: the training split has {len(opened.classes)} classes, "
-        f"the set {len(mine.classes)}, and labels do not mean the same: "
-        f"{', '.join(alone) or 'their order'} in one alone; give both the "
-        "classes in a classnames.txt"
-      )
+    opened, mine = training(one.opened, one.section), one.opened
     split = evaluation_split.open_source(
       suite_data.source_of(opened),
       protocol=one.split.protocol,
       num_threads=one.split.num_threads,
       cache_dir=cache.folder.parent,
-      name=f"{name} (training split)",
-      section="--sets",
+      name=f"{mine.name} (training split)",
+      section=one.section,
     )
-    embedded = images(f"{name} train", split, opened, facts)
+    embedded = features.images(
+      f"{mine.name} train", split, opened.source, facts=facts
+    )
     return measure.Part(embedded.examples, opened, embedded.data)
 
   def test() -> measure.Part:
-    embedded = one.embedded
-    if facts:
-      embedded = images(name, one.split, one.opened, facts)
+    embedded = one.embed(features, "", facts, None) if facts else one.embedded
     return measure.Part(embedded.examples, one.opened, embedded.data)
 
   def changed(label: str, change: measure.Change) -> embedding.Examples:
-    split = dataclasses.replace(one.split, change=change)
-    made = images(f"{name}, {label}", split, one.opened, {"change": label})
-    return made.examples
+    return one.embed(cache, f", {label}", {"change": label}, change).examples
 
   return measure.Context(
     opened=one.opened,

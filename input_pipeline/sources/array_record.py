@@ -200,6 +200,10 @@ class Records:
         )
     return record_lib.digest(facts)
 
+  def image_state(self) -> str:
+    """Return hex digits of sizes and versions of the files at a URL."""
+    return record_lib.remote_state(self._paths)
+
   def image_id(self, index: int) -> bytes:
     """Return the name of a record's image, stored or made; see image_ids."""
     if self._image_ids_path is None:

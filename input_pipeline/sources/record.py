@@ -2,12 +2,14 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+from absl import logging
 
 from input_pipeline.sources import image_ids
+from input_pipeline.storage import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +77,33 @@ class Records(Protocol):
 
 
 def image_state(records: object) -> str:
-  """Return hex digits of the images' files beside what a fingerprint holds.
+  """Return hex digits of the files beside what a fingerprint holds.
 
-  They differ where a file that a table names was replaced; "" for records whose
-  fingerprint has the sizes and times of all files.
+  They differ where an image that a table names was replaced, or records at a
+  URL; "" for records whose fingerprint has sizes and versions of all files.
   """
   state = getattr(records, "image_state", None)
   return state() if state is not None else ""
+
+
+def remote_state(paths: Sequence[str]) -> str:
+  """Return hex digits of size and version of each file at a URL; "" for none.
+
+  They are no part of a fingerprint, which old runs have without them. Where a
+  client of the bucket is not installed, or refused, a warning says that they
+  are left out.
+  """
+  try:
+    listed = files.remote_facts(paths)
+  except (OSError, ValueError, ModuleNotFoundError) as error:
+    logging.warning(
+      "Versions of files are not known, and one that is replaced under its name"
+      " is not noticed: %s",
+      error,
+    )
+    return ""
+  known = [(file.path, file.size, file.version) for file in listed]
+  return digest(known) if known else ""
 
 
 def digest(facts: object) -> str:

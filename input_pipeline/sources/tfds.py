@@ -125,6 +125,10 @@ class Records:
       facts.append(fact)
     return record_lib.digest(facts)
 
+  def image_state(self) -> str:
+    """Return hex digits of sizes and versions of the files at a URL."""
+    return record_lib.remote_state([span.filename for span in self._spans])
+
   def image_id(self, index: int) -> bytes:
     """Return the name of a record's image; see image_ids."""
     return image_ids.of_bytes(self._image_of(index, self._example(index)))

@@ -134,6 +134,16 @@ def facts(path: str) -> File:
   return _remote_facts(fs, name, _info(fs, name))
 
 
+def remote_facts(paths: Sequence[str]) -> list[File]:
+  """Return the facts of those files that are at a URL, in their order.
+
+  Raises as `facts`.
+  """
+  urls = [path for path in paths if remote.is_remote(path)]
+  with concurrent.futures.ThreadPoolExecutor(_NUM_REQUESTS) as pool:
+    return list(pool.map(facts, urls))
+
+
 def read_range(
   path: str,
   start: int,

@@ -3,7 +3,8 @@
 import pathlib
 from collections.abc import Sequence
 
-_PREFIX = "hf://"
+# Beginning of an id.
+PREFIX = "hf://"
 # Patterns of descriptions and vocabularies. Weights are chosen by name; a
 # pickle is never downloaded.
 _SMALL = ("*.json", "*.txt", "*.model")
@@ -13,7 +14,7 @@ _SHARDS = "model-*-of-*.safetensors"
 
 def is_id(path: str | pathlib.Path) -> bool:
   """Return whether a path names a model on the hub."""
-  return str(path).startswith(_PREFIX)
+  return str(path).startswith(PREFIX)
 
 
 def download(path: str, weights: Sequence[str]) -> pathlib.Path:
@@ -27,7 +28,7 @@ def download(path: str, weights: Sequence[str]) -> pathlib.Path:
     ValueError: the path is no id, the package huggingface_hub is not installed,
       or the model can neither be downloaded nor is in the cache.
   """
-  name, _, revision = path.removeprefix(_PREFIX).partition("@")
+  name, _, revision = path.removeprefix(PREFIX).partition("@")
   if len(name.split("/")) != 2 or not all(name.split("/")):
     raise ValueError(f"{path!r} is no id: expected hf://owner/name[@revision]")
   instead = f"give the path of a folder that holds {name} instead"

@@ -8,7 +8,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from models.pretrained import hub, mapping, tensor_files, tensor_names
+from models.pretrained import (
+  adapters,
+  hub,
+  mapping,
+  tensor_files,
+  tensor_names,
+)
 from runtime import notices
 
 # Files of tensors, in the order looked for, and the files that describe them.
@@ -49,12 +55,15 @@ class PublishedFiles:
       when asked for.
     options: fields that the user gave behind the path, for a file without a
       description.
+    adapter: folder of peft whose updates the tensors have; `path` is that of
+      its base model.
   """
 
   path: pathlib.Path
   config: Mapping[str, Any]
   tensors: mapping.Tensors
   options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  adapter: pathlib.Path | None = None
 
   @property
   def folder(self) -> pathlib.Path:
@@ -67,17 +76,21 @@ def open_model(path: str | pathlib.Path) -> PublishedFiles:
 
   Args:
     path: a folder, a file of weights, or "hf://owner/name[@revision]"; behind
-      it "#activation=quick_gelu,image_heads=12" for weights without a config.
+      it "#activation=quick_gelu,image_heads=12" for weights without a config. A
+      folder of peft is its base model with the adapter merged;
+      "#base=MODEL" says where the base is.
 
   Raises:
     FileNotFoundError: nothing is there, or a folder has no weights.
     ValueError: the file is of a kind that is not read, or is broken; or the
-      model is quantised, or an adapter.
+      model is quantised, or an adapter that is not low-rank updates alone.
   """
   path, options = _options(str(path))
   if hub.is_id(path):
     path = hub.download(path, tuple(name for name, _ in WEIGHTS))
   path = pathlib.Path(path)
+  if adapters.is_adapter(path):
+    return _adapted(path, options)
   if not path.exists():
     raise FileNotFoundError(
       f"{path} does not exist; expected a folder with {_wanted()}, or such a"
@@ -97,6 +110,42 @@ def open_model(path: str | pathlib.Path) -> PublishedFiles:
       f" got #{','.join(options)}"
     )
   return PublishedFiles(path, config, unwrapped, options)
+
+
+def _adapted(path: pathlib.Path, options: Mapping[str, str]) -> PublishedFiles:
+  """Open the base model of a folder of peft, with its adapter merged."""
+  config = _object(path / adapters.CONFIG)
+  adapters.check(path, config)
+  weights = path / adapters.WEIGHTS
+  if not weights.is_file():
+    others = [x.name for x in path.iterdir() if x.suffix in _PICKLES]
+    for name in others:
+      _check_kind(path / name)
+    raise FileNotFoundError(
+      f"{path} has no {adapters.WEIGHTS}, of which {adapters.CONFIG} speaks"
+    )
+  options = dict(options)
+  base = options.pop("base", "") or config.get("base_model_name_or_path")
+  if not base or not isinstance(base, str):
+    raise ValueError(
+      f"{path}/{adapters.CONFIG} names no base model; say which it is:"
+      f" {path}#base=FOLDER"
+    )
+  if not pathlib.Path(base).exists() and not hub.is_id(base):
+    base = hub.PREFIX + base
+  if adapters.is_adapter(pathlib.Path(base)):
+    raise ValueError(
+      f"{path}: the base model must be no adapter itself; got {base}"
+    )
+  fields = ",".join(f"{name}={value}" for name, value in options.items())
+  files = open_model(f"{base}#{fields}" if fields else base)
+  tensors = _safe(weights)
+  with reading(weights):
+    updates = adapters.updates(
+      config, tuple(tensors), files.tensors, tensor_names.WRAPPERS
+    )
+  adapted = adapters.Adapted(files.tensors, tensors, updates)
+  return dataclasses.replace(files, tensors=adapted, adapter=path)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import fcntl
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from runtime.storage import bucket_path, objects
 
@@ -33,14 +33,30 @@ def upload(local: pathlib.Path, folder: bucket_path.BucketPath) -> None:
     BucketError: an object could not be written; the folder is not there then.
   """
   delete(folder)
+  upload_files(local, folder)
+  commit(local, folder)
+
+
+def upload_files(
+  local: pathlib.Path,
+  folder: bucket_path.BucketPath,
+  wanted: Callable[[str], bool] = lambda name: True,
+) -> None:
+  """Copy the files of a folder that are wanted by name, but not its COMMIT."""
   files = [
     path.relative_to(local).as_posix()
     for path in sorted(local.rglob("*"))
     if path.is_file()
   ]
   objects.upload(
-    (str(local / name), str(folder / name)) for name in files if name != COMMIT
+    (str(local / name), str(folder / name))
+    for name in files
+    if name != COMMIT and wanted(name)
   )
+
+
+def commit(local: pathlib.Path, folder: bucket_path.BucketPath) -> None:
+  """Copy the COMMIT of a folder whose files are in the bucket."""
   objects.replace(str(folder / COMMIT), (local / COMMIT).read_bytes())
 
 

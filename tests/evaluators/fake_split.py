@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from input_pipeline import evaluation_split, faults
+from input_pipeline.selecting import sample as sample_lib
 
 
 @dataclasses.dataclass
@@ -81,5 +82,5 @@ class Split:
       names={k: [v[i] for i in rows] for k, v in self.names.items()},
       images=self.images[rows],
       image_ids=None if self.image_ids is None else self.image_ids[rows],
-      records=evaluation_split.Sample(None, rows),
+      records=sample_lib.Sample(None, rows),
     )

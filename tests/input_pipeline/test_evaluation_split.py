@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from input_pipeline import evaluation_split, faults, pipeline
+from input_pipeline import left_out as left_out_lib
 from input_pipeline import sources as formats
 from input_pipeline.images import image_ops
+from input_pipeline.selecting import sample as sample_lib
 from input_pipeline.sources import emoji, image_ids
 from input_pipeline.storage import uids
 from tests.input_pipeline import fake_records, fake_source, splits
@@ -67,7 +69,7 @@ def test_a_broken_image_is_named(tmp_path):
 
 def _settled(split, batch_size, on_fault=None):
   """Return batches, what cannot be used left out or refused."""
-  left_out = evaluation_split.LeftOut(split, range(len(split)), on_fault)
+  left_out = left_out_lib.LeftOut(split, range(len(split)), on_fault)
   batches = list(split.batches(batch_size))
   for batch in batches:
     for row, error in batch.broken.items():
@@ -138,7 +140,7 @@ def test_a_sample_does_not_depend_on_the_order():
   assert 15 <= sum(number < 100 for number in numbers) <= 35
   assert 15 <= sum(number % 2 for number in numbers) <= 35
   order = np.random.default_rng(0).permutation(200)
-  shuffled = evaluation_split.Sample(records, order)
+  shuffled = sample_lib.Sample(records, order)
   shuffled.uids = lambda: records.uids()[order]
   assert set(_sampled(shuffled, 50)) == set(keys)
   # Those of a smaller one are among them.

@@ -1,11 +1,17 @@
 """States of splits: they change with each file that is read."""
 
 import os
+import types
+
+import fsspec
+import pytest
 
 from evaluators import suite_data
 from evaluators.sets.disk import class_folders
 from input_pipeline import evaluation_split
 from input_pipeline.images import image_protocols
+from input_pipeline.sources import array_record, tfds
+from input_pipeline.sources import record as record_lib
 from tests.evaluators.sets import made
 
 
@@ -37,3 +43,36 @@ def test_a_picture_that_was_replaced_under_its_name(tmp_path):
   path.write_bytes(content)
   os.utime(path, ns=(1, 1))
   assert _state(source, tmp_path / "cache") not in (before, longer)
+
+
+def _array_record(paths):
+  return array_record.Records(*paths, counts=[3] * len(paths))
+
+
+def _tfds(paths):
+  records = tfds.Records.__new__(tfds.Records)  # no reader of it opens memory
+  records._spans = [types.SimpleNamespace(filename=path) for path in paths]
+  return records
+
+
+@pytest.mark.parametrize("make", [_array_record, _tfds])
+def test_records_that_were_replaced_at_a_url(make):
+  memory = fsspec.filesystem("memory")
+  paths = ["memory://state/a.array_record", "memory://state/b.array_record"]
+  try:
+    for path in paths:
+      memory.pipe(path, b"one")
+    records = make(paths)
+    before = record_lib.image_state(records)
+    assert before
+    assert record_lib.image_state(make(paths)) == before
+    memory.pipe(paths[1], b"two")  # of the same size
+    assert record_lib.image_state(records) != before
+    memory.rm(paths[1])
+    assert record_lib.image_state(records) == ""  # with a warning
+  finally:
+    memory.rm("memory://state", recursive=True)
+
+
+def test_records_on_disk_have_their_state_in_the_fingerprint():
+  assert record_lib.image_state(_tfds(["/disk/a.array_record"])) == ""

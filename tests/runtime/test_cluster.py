@@ -56,51 +56,6 @@ def test_one_process_joins_nothing(monkeypatch):
   assert cluster.DelayedMax().highest(5) == 5
 
 
-def test_environment(monkeypatch):
-  for name in (*_SLURM, "SLURM_NTASKS"):
-    monkeypatch.delenv(name, raising=False)
-  monkeypatch.setattr(cluster.glob, "glob", lambda _: [])
-  assert cluster._environment() == ""
-  for name, value in (_SLURM | {"SLURM_NTASKS": "1"}).items():
-    monkeypatch.setenv(name, value)
-  assert cluster._environment() == ""
-  monkeypatch.setenv("SLURM_NTASKS", "2")
-  assert cluster._environment() == "Slurm"
-  # A shell of an allocation, not a step: nobody else was started.
-  monkeypatch.delenv("SLURM_STEP_NODELIST")
-  assert cluster._environment() == ""
-  monkeypatch.setattr(cluster.glob, "glob", lambda _: ["/dev/accel0"])
-  monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda _: True)
-  monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-  assert cluster._environment() == ""
-  monkeypatch.delenv("JAX_PLATFORMS")
-  assert cluster._environment() == "TPU slice"
-
-
-def test_environments_of_open_mpi_and_skypilot(monkeypatch):
-  for name in (*_SLURM, "SLURM_NTASKS"):
-    monkeypatch.delenv(name, raising=False)
-  monkeypatch.setattr(cluster.glob, "glob", lambda _: [])
-  mpi = {
-    "OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://127.0.0.1:34911",
-    "OMPI_COMM_WORLD_RANK": "1",
-    "OMPI_COMM_WORLD_SIZE": "2",
-  }
-  with monkeypatch.context() as patch:
-    for name, value in mpi.items():
-      patch.setenv(name, value)
-    assert cluster._environment() == "Open MPI"
-    patch.setenv("OMPI_COMM_WORLD_SIZE", "1")
-    assert cluster._environment() == ""
-  monkeypatch.setenv("SKYPILOT_NODE_IPS", "10.0.0.4\n10.0.0.5")
-  monkeypatch.setenv("SKYPILOT_NODE_RANK", "1")
-  monkeypatch.setenv("SKYPILOT_NUM_NODES", "2")
-  assert cluster._environment() == "SkyPilot"
-  assert cluster._skypilot() == ("10.0.0.4:8476", 2, 1)
-  monkeypatch.setenv("SKYPILOT_NUM_NODES", "1")
-  assert cluster._environment() == ""
-
-
 def test_nobody_at_the_address(runner, tmp_path):
   with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))  # and nobody listens

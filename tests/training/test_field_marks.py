@@ -17,6 +17,7 @@ _FREE = (
   "log_every_steps",
   "mesh.*",
   "checkpoint.*",
+  "hang.*",
   "evaluate.every_steps",
   "evaluate.batch_size",
   "evaluate.max_fraction",
@@ -34,6 +35,7 @@ _LOCAL = (
   "data.num_prefetch_batches",
   "data.num_workers",
   "data.stall_seconds",
+  "trackers.*",
 )
 _NO_EMBEDDING = (
   "model.dtype",
@@ -70,7 +72,8 @@ def test_sections_mark_their_own_fields():
   """
   hints = typing.get_type_hints(config_lib.Config)
   sections = [
-    hints[name] for name in ("mesh", "model", "loss", "optimizer", "checkpoint")
+    hints[name]
+    for name in ("mesh", "model", "loss", "optimizer", "checkpoint", "hang")
   ]
   sections.append(typing.get_type_hints(hints["data"])["augmentation"])
   for section in sections:

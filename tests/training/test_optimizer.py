@@ -4,6 +4,7 @@ Tolerance: both sides compute in float32 and differ in the order of a few
 operations, so 1e-6 relative is about ten roundings.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -359,3 +360,94 @@ def test_rules_must_match(field):
     _make(_config(**{field: unused}), params)
   with pytest.raises(ValueError, match=f"optimizer.{field} has no rule .*log"):
     _make(_config(**{field: (("img/.*", value),)}), params)
+
+
+def test_l2_is_added_before_the_moments():
+  params = _params()
+  config = _config(
+    weight_decay=0.3,
+    weight_decay_convention="l2",
+    weight_decay_mults=((r".*", 1.0),),
+    schedule="constant",
+    warmup_steps=0,
+  )
+  opt = optimizer.make_optimizer(config, params, _TOTAL)
+  # torch.optim.Adam(weight_decay=0.3): the gradient gets 0.3 x the parameter.
+  reference = optax.chain(
+    optax.add_decayed_weights(0.3),
+    optax.adam(config.learning_rate, config.b1, config.b2, config.epsilon),
+  )
+  _assert_close(_run(opt, params)[0], _run(reference, params)[0])
+
+
+def test_adamax():
+  params = _params()
+  config = _config(name="adamax", weight_decay=0.0, schedule="constant")
+  config = dataclasses.replace(config, warmup_steps=0)
+  opt = optimizer.make_optimizer(config, params, _TOTAL)
+  reference = optax.adamax(
+    config.learning_rate, config.b1, config.b2, config.epsilon
+  )
+  _assert_close(_run(opt, params)[0], _run(reference, params)[0])
+
+
+def test_adamax_has_float32_moments():
+  with pytest.raises(ValueError, match="moment_dtype must be 'float32'"):
+    _config(name="adamax", moment_dtype="bfloat16")
+
+
+def test_layer_decay():
+  params = {
+    "img": {
+      "patch": {"kernel": jnp.ones((2, 3))},
+      "blocks": {"up": {"kernel": jnp.ones((3, 2, 2))}},
+      "norm": {"scale": jnp.ones(2)},
+    },
+    "txt": {
+      "token_embedding": jnp.ones((5, 2)),
+      "blocks": {"up": {"bias": jnp.ones((2, 4))}},
+      "projection": {"kernel": jnp.ones((2, 2))},
+    },
+    "log_scale": jnp.ones(()),
+  }
+  changes = {"weight_decay": 0.0, "schedule": "constant", "warmup_steps": 0}
+  grads = lambda params, step: params  # noqa: E731
+  step = functools.partial(_run, params=params, grads_fn=grads, steps=1)
+  make = lambda **more: optimizer.make_optimizer(  # noqa: E731
+    _config(**changes | more), params, _TOTAL
+  )
+  whole, part = step(make())[0], step(make(layer_decay=0.5))[0]
+  shares = jax.tree.map(
+    lambda p, a, b: np.asarray((p - b) / (p - a)), params, whole, part
+  )
+  for share, expected in (
+    (shares["img"]["patch"]["kernel"], 1 / 16),
+    (shares["img"]["blocks"]["up"]["kernel"][0], 1 / 8),
+    (shares["img"]["blocks"]["up"]["kernel"][2], 1 / 2),
+    (shares["img"]["norm"]["scale"], 1),
+    (shares["txt"]["token_embedding"], 1 / 8),
+    (shares["txt"]["blocks"]["up"]["bias"][0], 1 / 4),
+    (shares["txt"]["projection"]["kernel"], 1),
+    (shares["log_scale"], 1),
+  ):
+    # Differences of 1e-3 from parameters of 1 have three digits fewer.
+    np.testing.assert_allclose(share, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+  ("tower", "message"),
+  [
+    ({"stages": {"kernel": jnp.ones(2)}}, "without stacked layers; got 0.5"),
+    (
+      {"blocks": {"up": jnp.ones((2, 2))}, "other": jnp.ones(2)},
+      "no layer for the parameter img/other",
+    ),
+  ],
+)
+def test_layer_decay_without_layers(tower, message):
+  with pytest.raises(ValueError, match=message):
+    optimizer.make_optimizer(
+      _config(layer_decay=0.5, weight_decay_mults=((r".*", 0.0),)),
+      {"img": tower},
+      _TOTAL,
+    )

@@ -20,6 +20,7 @@ def _make(name, warmup=10, cooldown=0, timescale=7, final=0.1, total=_TOTAL):
     cooldown_steps=cooldown,
     timescale_steps=timescale,
     final_fraction=final,
+    factors=((0, 1.0),) if name == "factors" else (),
   )
 
 
@@ -112,3 +113,41 @@ def test_large_steps_are_exact():
 def test_refused(kwargs, words):
   with pytest.raises(ValueError, match=words):
     _make(**kwargs)
+
+
+def test_factors():
+  factors = ((0, 0.5), (3, 1.0), (7, 2.0))
+  make = schedule.make_schedule(
+    "factors",
+    total_steps=10,
+    warmup_steps=0,
+    cooldown_steps=2,
+    timescale_steps=1,
+    final_fraction=0.0,
+    factors=factors,
+  )
+  got = [float(make(jnp.int32(step))) for step in range(10)]
+  assert got == [0.5, 0.5, 0.5, 1, 1, 1, 1, 2, 2, 1]
+
+
+@pytest.mark.parametrize(
+  ("name", "factors", "message"),
+  [
+    ("factors", (), "must be given with"),
+    ("cosine", ((0, 1.0),), "with no other"),
+    ("factors", ((1, 1.0),), "must begin at step 0"),
+    ("factors", ((0, 1.0), (5, 1.0), (3, 1.0)), "each later"),
+    ("factors", ((0, -1.0),), "must be at least 0"),
+  ],
+)
+def test_wrong_factors(name, factors, message):
+  with pytest.raises(ValueError, match=message):
+    schedule.make_schedule(
+      name,
+      total_steps=10,
+      warmup_steps=0,
+      cooldown_steps=0,
+      timescale_steps=1,
+      final_fraction=0.0,
+      factors=factors,
+    )

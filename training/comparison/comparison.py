@@ -13,6 +13,7 @@ from training import metrics
 from training.comparison import comparison_page, paired_seeds
 from training.comparison import figures as figures_lib
 from training.comparison import runs as runs_lib
+from training.run import starts
 
 JSON = "comparison.json"
 CSV = "runs.csv"
@@ -124,7 +125,7 @@ def markdown(compared: Mapping[str, Any]) -> str:
     ],
   )
   text += "\n\nRuns.\n\n" + figures_lib.markdown(
-    ["run", "seed", *fields, *shown, "steps", "hours"],
+    ["run", "seed", *fields, *shown, "steps", "hours", "wall hours", "kWh"],
     [
       [
         row["name"] + ("" if row["is_complete"] else " (not complete)"),
@@ -133,6 +134,8 @@ def markdown(compared: Mapping[str, Any]) -> str:
         *(figures_lib.number(row["figures"].get(name)) for name in shown),
         row["step"],
         figures_lib.number(row["hours"]),
+        figures_lib.number(row["wall_hours"]),
+        kwh(row),
       ]
       for row in compared["runs"]
     ],
@@ -158,6 +161,11 @@ def value(fields: Mapping[str, Any], name: str) -> str:
   return str(fields[name]) if fields[name] != "" else '""'
 
 
+def kwh(row: Mapping[str, Any]) -> str:
+  """Return a run's energy in a table."""
+  return starts.NOT_MEASURED if row["kwh"] is None else f"{row['kwh']:.3g}"
+
+
 def difference(group: Mapping[str, Any]) -> tuple[str, str]:
   """Return a group's difference from the best one, and its p-value."""
   test = group["difference"]
@@ -170,6 +178,7 @@ def difference(group: Mapping[str, Any]) -> tuple[str, str]:
 
 def _row(run_: runs_lib.Run, fields: Sequence[str]) -> dict[str, Any]:
   hours = float(run_.hours([run_.step])[0]) if run_.step else math.nan
+  cost = run_.cost
   return {
     "name": run_.name,
     "seed": run_.fields.get(figures_lib.SEED),
@@ -178,6 +187,9 @@ def _row(run_: runs_lib.Run, fields: Sequence[str]) -> dict[str, Any]:
     "samples": run_.step * run_.fields["batch_size"],
     "gflop": run_.step * run_.gflop,
     "hours": hours if math.isfinite(hours) else None,
+    "wall_hours": cost.seconds / 3600 if cost else None,
+    "starts": cost.num_starts if cost else None,
+    "kwh": cost.kwh if cost else None,
     "commit": run_.commit,
     "fields": {k: run_.fields[k] for k in fields if k in run_.fields},
     "figures": dict(run_.figures),
@@ -195,12 +207,13 @@ def _csv(compared: Mapping[str, Any]) -> str:
   buffer = io.StringIO()
   writer = csv.writer(buffer, lineterminator="\n")
   fixed = ("name", "seed", "is_complete", "step", "samples", "gflop", "hours")
+  fixed += ("wall_hours", "starts", "kwh", "commit")
   fields, names = compared["fields"], compared["figures"]
-  writer.writerow([*fixed, "commit", *fields, *names])
+  writer.writerow([*fixed, *fields, *names])
   for row in compared["runs"]:
     writer.writerow(
       [
-        *(row[name] for name in (*fixed, "commit")),
+        *(row[name] for name in fixed),
         *(
           json.dumps(row["fields"][name])
           if isinstance(row["fields"].get(name), list | dict)

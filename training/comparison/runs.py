@@ -15,7 +15,7 @@ from runtime import marks, sections
 from runtime.storage import jsonl
 from training import config as config_lib
 from training.comparison import figures as figures_lib
-from training.run import workdir
+from training.run import starts, workdir
 
 _SECONDS_PER_HOUR = 3600.0
 
@@ -34,6 +34,7 @@ class Run:
     gflop: GFLOP of a step; 0 where unknown.
     rates: (steps [N], images a second [N]).
     commit: of the code that began it.
+    cost: time and energy of all its starts; None: no record of them.
   """
 
   name: str
@@ -45,6 +46,7 @@ class Run:
   gflop: float
   rates: tuple[np.ndarray, np.ndarray]
   commit: str
+  cost: starts.Total | None = None
 
   @property
   def is_complete(self) -> bool:
@@ -140,6 +142,7 @@ def _read(folder: pathlib.Path, name: str) -> Run:
     gflop=list(gflops.values())[-1] if gflops else 0.0,
     rates=_curve(points.get("time/images_per_s", {})),
     commit=record.get("commit", ""),
+    cost=starts.total(folder),
   )
 
 

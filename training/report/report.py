@@ -71,6 +71,7 @@ def render(
     tiles=_tiles(rows),
     groups=_by_group(rows),
     attributes=group_figures.tables(results),
+    measures=summary.measures(results),
     panels=panels,
     rule=gallery.RULE,
   )

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from models import dual_encoder
+from models import dual_encoder, lora
 from models.pretrained import (
   comparing,
   loading,
@@ -33,7 +33,7 @@ _FIELDS = {
 }
 _SECTIONS = {"img/": "image", "txt/": "text"}
 # Fields that may differ between a model and the run that starts from it.
-_FITTED = r"embed_dim|image\.image_size|text\.num_tokens"
+_FITTED = r"embed_dim|image\.image_size|text\.num_tokens|lora\..*"
 # Paths of the towers' learned positions.
 _IMAGE_POSITION, _TEXT_POSITION = "img/position", "txt/position"
 Targets = Mapping[str, jax.ShapeDtypeStruct]
@@ -114,7 +114,9 @@ def _targets(
     for path, x in sections.flat(shapes, "/").items()
   }
   return {
-    path: x for path, x in targets.items() if not config.is_excepted(path)
+    path: x
+    for path, x in targets.items()
+    if not config.is_excepted(path) and not lora.is_update(path)
   }
 
 
@@ -171,6 +173,11 @@ def _of_run(
   run = workdir.read_config(folder)
   assert run is not None  # workdir.is_run
   model = run.model
+  if model.lora.rank:
+    raise ValueError(
+      f"the run has low-rank updates, model.lora.rank={model.lora.rank}; "
+      "start from its export, which has them merged: --task=export"
+    )
   _check_alike(str(folder), prefix, model, config.model)
   theirs = sections.flat(loading.shapes_of(model), "/")
   resizes = _resizes(config.model)

@@ -19,6 +19,7 @@ from training import metrics
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
+HUNG = "hung"
 RESULTS = "results.json"
 REPORT = "report.html"
 # Until another machine's file is seen: network disks cache what is in a folder.

@@ -67,9 +67,21 @@ def open_any(
       f"images for each class; got {root!r}"
     )
   if classes:
-    named = _ordered(classes, opened.classes, f"evaluate.sets.{name}.classes")
-    opened = dataclasses.replace(opened, classes=named)
+    field = f"evaluate.sets.{name}.classes"
+    opened = _renamed(opened, classes, field)
+    if opened.training is not None:
+      training = opened.training
+      opened = dataclasses.replace(
+        opened, training=lambda: _renamed(training(), classes, field)
+      )
   return dataclasses.replace(opened, name=name)
+
+
+def _renamed(
+  opened: field_set.FieldSet, classes: Sequence[str], field: str
+) -> field_set.FieldSet:
+  named = _ordered(classes, opened.classes, field)
+  return dataclasses.replace(opened, classes=named)
 
 
 def _ordered(

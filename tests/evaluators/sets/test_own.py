@@ -87,6 +87,12 @@ def test_names_in_a_table(tmp_path):
     _open(tmp_path, source, "kind", classes=["dog", "owl"])
 
 
+def test_a_number_without_a_name(tmp_path):
+  source = _table(tmp_path, [0, 2, 1])
+  with pytest.raises(ValueError, match=r"the label 2 has no line in .*0 to 1"):
+    _open(tmp_path, source, "kind", classes=["cat", "dog"])
+
+
 def test_csv(tmp_path):
   made.images(tmp_path / "data", "1.png", "2.png")
   (tmp_path / "data/captions.csv").write_text("image,y\n1.png,1\n2.png,0\n")

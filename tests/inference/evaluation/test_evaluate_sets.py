@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import struct
 
 import jsonschema
@@ -15,19 +16,7 @@ from inference.evaluation import compare, evaluate_sets
 from tests import runs
 from tests.evaluators import test_results_schema
 from tests.inference import fresh_run, wds_folders
-
-LABELS = (0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 0, 1)
-CAPTIONS = [[f"{i}{'ab'[k]}" for k in range(1 + i % 2)] for i in range(9)]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-  """Return a folder with a run of random weights and two sets."""
-  made = tmp_path_factory.mktemp("sets")
-  fresh_run.write(made / "run", runs.make_config({}))
-  wds_folders.classification(made / "wds_beasts", LABELS)
-  wds_folders.retrieval(made / "wds_views", CAPTIONS)
-  return made
+from tests.inference.evaluation import conftest
 
 
 @pytest.fixture(autouse=True)
@@ -70,20 +59,20 @@ def test_figures_by_hand(folder, tmp_path):
   images = np.stack(
     [
       inputs.image_protocol.apply(wds_folders.pixels(data))
-      for data in wds_folders.noise(len(LABELS))
+      for data in wds_folders.noise(len(conftest.LABELS))
     ]
   )
   zimg = embedder.images(model.params, images)
   ztxt = embedder.texts(model.params, inputs.tokenizer(prompts))
   mean = ztxt.reshape(6, 2, -1).mean(axis=1)
   score = zimg @ (mean / np.linalg.norm(mean, axis=1, keepdims=True)).T
-  labels = np.array(LABELS)
+  labels = np.array(conftest.LABELS)
   beasts = results["beasts"]
   assert beasts["top_1"] == np.mean(score.argmax(axis=1) == labels)
   own = score[np.arange(len(labels)), labels]
   rank = (score > own[:, None]).sum(axis=1)
   assert beasts["top_5"] == np.mean(rank < 5)
-  assert beasts["num_examples"] == len(LABELS)
+  assert beasts["num_examples"] == len(conftest.LABELS)
   assert beasts["chance"]["top_1"] == pytest.approx(1 / 6)
   low, high = beasts["intervals"]["top_1"]
   assert 0 <= low <= beasts["top_1"] <= high <= 1
@@ -91,11 +80,11 @@ def test_figures_by_hand(folder, tmp_path):
   images = np.stack(
     [
       inputs.image_protocol.apply(wds_folders.pixels(data))
-      for data in wds_folders.noise(len(CAPTIONS))
+      for data in wds_folders.noise(len(conftest.CAPTIONS))
     ]
   )
-  texts = [text for some in CAPTIONS for text in some]
-  owners = [i for i, some in enumerate(CAPTIONS) for _ in some]
+  texts = [text for some in conftest.CAPTIONS for text in some]
+  owners = [i for i, some in enumerate(conftest.CAPTIONS) for _ in some]
   by_hand = directions.evaluate(
     embedder.images(model.params, images),
     embedder.texts(model.params, inputs.tokenizer(texts)),
@@ -128,7 +117,9 @@ def test_a_row_says_how_it_came_about(folder, tmp_path):
   assert f"{results['views']['text_to_image']['R@5']:.3f}" in page
   details = json.loads((tmp_path / "out" / "sets" / "beasts.json").read_text())
   assert [row["n"] for row in details["per_class"]] == [3, 3, 2, 2, 2, 1]
-  assert sum(count for _, _, count in details["confusion"]) == len(LABELS)
+  assert sum(count for _, _, count in details["confusion"]) == len(
+    conftest.LABELS
+  )
   with (tmp_path / "out" / "sets" / "beasts.classes.csv").open() as file:
     rows = [*csv.DictReader(file)]
   names = [row["class"] for row in rows]
@@ -145,10 +136,12 @@ def test_a_row_says_how_it_came_about(folder, tmp_path):
   with np.load(tmp_path / "out" / "items" / "beasts.npz") as items:
     assert items["top_1"].mean() == results["beasts"]["top_1"]
     keys = json.loads(items["top_1/keys"].tobytes())
-  assert keys == [f"s{row:07d}" for row in range(len(LABELS))]
+  assert keys == [f"s{row:07d}" for row in range(len(conftest.LABELS))]
 
 
 def test_events_of_tensorboard(folder, tmp_path):
+  # Other tests evaluate the run on other sets.
+  shutil.rmtree(folder / "run" / "tensorboard", ignore_errors=True)
   results = _run(folder, tmp_path / "out", tmp_path / "cache")
   _run(folder, tmp_path / "out", tmp_path / "cache")
   files = [*(folder / "run" / "tensorboard" / "sets").iterdir()]
@@ -216,7 +209,7 @@ def test_other_data_are_embedded_anew(folder, tmp_path):
   cache = tmp_path / "cache"
   first = _run(folder, tmp_path / "out", cache, names=("beasts",))
   other = tmp_path / "wds_beasts"
-  wds_folders.classification(other, LABELS[::-1])
+  wds_folders.classification(other, conftest.LABELS[::-1])
   (tmp_path / "run").symlink_to(folder / "run")
   second = _run(tmp_path, tmp_path / "other", cache, names=("beasts",))
   digests = [r["beasts"]["protocol"]["data_digest"] for r in (first, second)]
@@ -270,12 +263,12 @@ def test_two_models_are_compared(folder, tmp_path, capsys):
     assert ("p_mid" in row) == (figure != "mean_per_class")
   row = compared["sets"]["views"]["text_to_image/R@5"]
   assert row["a"] == pytest.approx(a["views"]["text_to_image"]["R@5"])
-  assert row["num_items"] == sum(map(len, CAPTIONS))
+  assert row["num_items"] == sum(map(len, conftest.CAPTIONS))
 
 
 def test_other_data_are_not_compared(folder, tmp_path):
   _run(folder, tmp_path / "a", tmp_path / "cache", names=("beasts",))
-  wds_folders.classification(tmp_path / "wds_beasts", LABELS[:-1])
+  wds_folders.classification(tmp_path / "wds_beasts", conftest.LABELS[:-1])
   (tmp_path / "run").symlink_to(folder / "run")
   _run(tmp_path, tmp_path / "b", tmp_path / "cache", names=("beasts",))
   with pytest.raises(ValueError, match="beasts has other data in .*12\\)$"):

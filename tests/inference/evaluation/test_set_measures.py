@@ -11,24 +11,8 @@ from evaluators.robustness import corruptions
 from inference import model as model_lib
 from inference.evaluation import evaluate_sets, item_files, set_measures
 from models import dual_encoder
-from tests import runs
-from tests.inference import fresh_run, wds_folders
-
-LABELS = (0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 0, 1)
-# The images are those of the test split, and more, with other labels.
-TRAIN = tuple((label + i // 2) % 6 for i, label in enumerate(LABELS * 3))
-CAPTIONS = [[f"{i}{'ab'[k]}" for k in range(1 + i % 2)] for i in range(9)]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-  """Return a folder with a run of random weights and two sets."""
-  made = tmp_path_factory.mktemp("measures")
-  fresh_run.write(made / "run", runs.make_config({}))
-  wds_folders.classification(made / "wds_beasts", LABELS)
-  wds_folders.classification(made / "wds_beasts", TRAIN, "train")
-  wds_folders.retrieval(made / "wds_views", CAPTIONS)
-  return made
+from tests.inference import wds_folders
+from tests.inference.evaluation import conftest
 
 
 def _run(folder, out, asked, sets=("beasts", "views"), cache=None):
@@ -58,7 +42,7 @@ def _images(folder, count):
 def test_neighbours_by_hand(folder, tmp_path, features):
   asked = set_measures.Measures(["knn"], features)
   results = _run(folder, tmp_path / "out", asked, sets=["beasts"])
-  model, images = _images(folder, len(TRAIN))
+  model, images = _images(folder, len(conftest.TRAIN))
   if features == "trunk":
     features_fn = dual_encoder.feature_fn(model.config)
     x = np.asarray(features_fn(model.params, images))
@@ -73,13 +57,13 @@ def test_neighbours_by_hand(folder, tmp_path, features):
   else:
     x = model.make_embedder(16).images(model.params, images)
   predicted = nearest.classify(
-    *(x, np.array(TRAIN), x[: len(LABELS)]), num_classes=6
+    *(x, np.array(conftest.TRAIN), x[: len(conftest.LABELS)]), num_classes=6
   )
   knn = results["beasts"]["knn"]
-  assert knn["top_1"] == np.mean(predicted == np.array(LABELS))
+  assert knn["top_1"] == np.mean(predicted == np.array(conftest.LABELS))
   low, high = knn["intervals"]["top_1"]
   assert low <= knn["top_1"] <= high
-  assert knn["protocol"]["num_train"] == len(TRAIN)
+  assert knn["protocol"]["num_train"] == len(conftest.TRAIN)
   assert results["beasts"]["top_1"] is not None  # its own figures stay
 
 
@@ -110,7 +94,7 @@ def test_corruptions_by_hand(folder, tmp_path):
   record = results["views"]["corruptions"]
   assert "frost" not in record["text_to_image/R@1"]["by_kind"]
   assert record["protocol"]["frost"].startswith("left out")
-  model, images = _images(folder, len(CAPTIONS))
+  model, images = _images(folder, len(conftest.CAPTIONS))
   blurred = np.stack(
     [
       corruptions.corrupt(image, "contrast", 3, uid=f"s{row:07d}")
@@ -119,10 +103,10 @@ def test_corruptions_by_hand(folder, tmp_path):
   )
   embedder = model.make_embedder(16)
   zimg = embedder.images(model.params, blurred)
-  texts = [text for some in CAPTIONS for text in some]
+  texts = [text for some in conftest.CAPTIONS for text in some]
   tokens = model.make_inputs().tokenizer(texts)
   score = zimg @ embedder.texts(model.params, tokens).T
-  owners = [i for i, some in enumerate(CAPTIONS) for _ in some]
+  owners = [i for i, some in enumerate(conftest.CAPTIONS) for _ in some]
   hits = np.mean([owners[m] == i for i, m in enumerate(score.argmax(axis=1))])
   by_kind = record["image_to_text/R@1"]["by_kind"]
   assert by_kind["contrast"][2] == hits
@@ -131,11 +115,11 @@ def test_corruptions_by_hand(folder, tmp_path):
 def test_geometry_of_captions(folder, tmp_path):
   asked = set_measures.Measures(["geometry"])
   results = _run(folder, tmp_path / "out", asked, sets=["views"])
-  model, images = _images(folder, len(CAPTIONS))
+  model, images = _images(folder, len(conftest.CAPTIONS))
   embedder = model.make_embedder(16)
   zimg = embedder.images(model.params, images)
-  texts = [text for some in CAPTIONS for text in some]
-  owners = [i for i, some in enumerate(CAPTIONS) for _ in some]
+  texts = [text for some in conftest.CAPTIONS for text in some]
+  owners = [i for i, some in enumerate(conftest.CAPTIONS) for _ in some]
   ztxt = embedder.texts(model.params, model.make_inputs().tokenizer(texts))
   geometry = results["views"]["geometry"]
   gaps = ((zimg[owners] - ztxt) ** 2).sum(axis=1)
@@ -182,3 +166,34 @@ def test_a_measure_that_cannot_be_taken_costs_nothing(
     )
   assert not (tmp_path / "out" / evaluate_sets.RESULTS).exists()
   assert not (tmp_path / "out" / "cache" / "embeddings").exists()
+
+
+def test_sets_that_are_too_small(folder, tmp_path):
+  """One image, one class; a training split with an image of each class."""
+  made = tmp_path / "sets"
+  made.mkdir()
+  (made / "run").symlink_to(folder / "run")
+  wds_folders.write(
+    made / "wds_one",
+    [{"png": wds_folders.noise(1)[0], "cls": b"0"}],
+    {
+      "classnames.txt": "ant",
+      "zeroshot_classification_templates.txt": "a {c}",
+    },
+    num_shards=1,
+  )
+  wds_folders.classification(made / "wds_few", (0, 1))
+  wds_folders.classification(made / "wds_few", (0, 1), "train")
+  asked = ["geometry", "calibration", "texts", "linear_probe", "knn"]
+  results = _run(
+    made, tmp_path / "out", set_measures.Measures(asked), sets=["one", "few"]
+  )
+  one, few = results["one"], results["few"]
+  assert one["top_1"] == 1 == one["chance"]["top_1"]
+  assert not [x for x in one["geometry"] if x.startswith("uniformity")]
+  assert one["calibration"]["not_run"].startswith("it needs an example to fit")
+  assert "2 classes and a class of 2" in few["linear_probe"]["not_run"]
+  assert few["knn"]["num_examples"] == 2
+  page = (tmp_path / "out" / "report.html").read_text()
+  assert "one class, so every answer is right" in page
+  assert "inf" not in page.partition("<main>")[2].replace("info", "")

@@ -92,6 +92,23 @@ def test_rows(root):
   assert row["figures"] == {"train/loss": 11.5, _RECALL: 0.20}
 
 
+def test_cost_of_all_starts(root):
+  lines = [
+    {"start": 1, "seconds": 1800.0, "energy_j": {"cpu": 3.6e6}},
+    {"start": 2, "seconds": 3600.0, "energy_j": {"cpu": 1.8e6}},
+  ]
+  path = root / "0.0003-0" / "starts.jsonl"
+  path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+  compared = _compare(root)
+  first, other = compared["runs"][:2]
+  assert (first["wall_hours"], first["starts"], first["kwh"]) == (1.5, 2, 1.5)
+  assert (other["wall_hours"], other["kwh"]) == (None, None)
+  table = comparison.markdown(compared)
+  assert "| steps | hours | wall hours | kWh |" in table
+  assert "| 1.500 | 1.5 |" in table
+  assert "|  | not measured |" in table
+
+
 def test_a_run_that_is_not_complete_is_in_no_mean(root):
   changes = {"optimizer.learning_rate": 1e-3, "seed": 3}
   _write(root / "short", changes, 0.9, steps=20)

@@ -48,6 +48,19 @@ def test_config_round_trip(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
 
 
+def test_a_run_from_before_there_were_trackers(tmp_path):
+  workdir.write_config(tmp_path, runs.make_config())
+  path = tmp_path / "config.json"
+  written = json.loads(path.read_text())
+  del written["config"]["trackers"]
+  path.write_text(json.dumps(written))
+  started_with = workdir.read_config(tmp_path)
+  assert started_with == runs.make_config()
+  # A tracker may be added to it.
+  changed = runs.make_config({"trackers.names": ("wandb",)})
+  workdir.check_same(tmp_path, started_with, changed)
+
+
 def test_a_run_from_before_a_share_was_held_out(tmp_path):
   workdir.write_config(tmp_path, runs.make_config())
   path = tmp_path / "config.json"

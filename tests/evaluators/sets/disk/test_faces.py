@@ -2,7 +2,10 @@
 
 import pytest
 
-from evaluators.sets import audit, labels, resolve
+from evaluators import embedding
+from evaluators.figures import set_figures
+from evaluators.sets import audit, field_set, labels, resolve
+from tests.evaluators import set_examples, test_results_schema
 from tests.evaluators.sets import made
 
 
@@ -22,6 +25,35 @@ def _shown(opened, groups):
     )
     for row in groups.tolist()
   ]
+
+
+def test_figures_of_the_form_of_its_origin(tmp_path):
+  """It has no toxic classes and no column for white, and White comes first."""
+  root = tmp_path / "sets" / "fairface"
+  races = ("White", "Black", "White", "Indian")
+  made.images(root, *(f"val/{i}.jpg" for i in range(4)))
+  (root / "fairface_label_val.csv").write_text(
+    "file,age,gender,race,service_test\n"
+    + "".join(
+      f"val/{i}.jpg,3-9,Male,{race},False\n" for i, race in enumerate(races)
+    )
+  )
+  opened = _open(tmp_path, "fairface")
+  records = labels.texts_of(opened, tmp_path / "index", "--sets")
+  texts = tuple({field_set.LABELS: tuple(one)} for one in records[0])
+  # Each image is that of its race's prompt, but the last is taken for White.
+  prompts = [f"a photo of a {x} person." for x in (*races[:3], "White")]
+  examples = embedding.Examples(
+    tuple(range(4)), tuple("abcd"), texts, set_examples.embed(prompts)
+  )
+  record = set_figures.evaluate(
+    opened, examples, set_examples.embed, set_examples.mesh()
+  ).record
+  assert record["tables"].keys() == {"accuracy", "gender"}
+  race = {row["name"]: row for row in record["tables"]["accuracy"]["race"]}
+  assert (race["white"]["n"], race["white"]["mean"]) == (2, 1.0)
+  assert (race["non-white"]["n"], race["non-white"]["mean"]) == (2, 0.5)
+  test_results_schema.validate({"faces": record})
 
 
 def test_fairface(tmp_path):

@@ -1,0 +1,1 @@
+"""Copies of a run's figures in Weights & Biases, trackio or MLflow."""
