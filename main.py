@@ -9,37 +9,25 @@ python main.py --task=prepare --config=configs/quickstart.py --out=data
 python main.py --task=curate --config=configs/curate/align.py:mini --workdir=W
 python main.py --task=plan --config=configs/siglip.py:b16 --topology=v5e:16x16
 python main.py --task=sweep --config=FILE --workdir=ROOT --sweep.seed=0..2
+python main.py --task=launch --on=launch/tpu-spot.yaml -- --config=FILE ...
 """
 
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import app
 
 import tasks
 from runtime import failures, stopping
-from tasks import flags as flags_lib
-from tasks import sweep, task_help
-
-_TASK = flags.DEFINE_string("task", "train", "Task to run, a key of TASKS.")
+from tasks import command_line
 
 
 def main(argv: Sequence[str]) -> int:
   """Run the task of --task; return the exit code."""
-  if len(argv) > 1:
-    raise app.UsageError(f"{argv[1]!r} is not a flag; flags start with --")
-  task_help.check_flags(_TASK.value, tasks.TASKS)
-  return tasks.TASKS[_TASK.value].run()
+  return tasks.TASKS[command_line.task(argv)].run()
 
 
 def _parse(argv: Sequence[str]) -> Sequence[str]:
-  task_help.print_if_asked(argv, tasks.TASKS, __doc__)
-  sweep.define_fields(argv)
-  return failures.parse_flags(
-    argv,
-    flags_lib.REMOVED,
-    flags_lib.parse_config,
-    flags_lib.check_config,
-  )
+  return command_line.parse(argv, __doc__)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib.metadata
+import os
 import pathlib
 import subprocess
 
@@ -22,6 +23,8 @@ _LIBRARIES = (
 _ROOT = pathlib.Path(__file__).parent.parent
 # Seconds that git has, on a slow disk.
 _GIT_SECONDS = 30.0
+# Variable with the commit that --task=launch has uploaded.
+COMMIT = "DIPTYCH_COMMIT"
 # Most bytes of changes that are kept, and names of new files.
 MOST_BYTES = 1_000_000
 _MOST_NAMES = 100
@@ -52,7 +55,7 @@ class Code:
   """Code of this project as it is now.
 
   Attributes:
-    commit: "" where git does not know it.
+    commit: "" where neither git nor --task=launch knows it.
     diff: changes to the commit, as `git diff`; empty without any, or where
       there are more than MOST_BYTES.
     num_bytes: size of all changes.
@@ -74,7 +77,7 @@ def code() -> Code:
       errors="replace"
     )
   except (OSError, subprocess.SubprocessError):
-    return Code("")
+    return Code(os.environ.get(COMMIT, ""))
   return Code(
     head,
     diff if len(diff) <= MOST_BYTES else b"",
@@ -84,12 +87,15 @@ def code() -> Code:
 
 
 def commit() -> str:
-  """Return the repository's commit, "+changes" if edited, "" if unknown."""
+  """Return the repository's commit, "+changes" if edited, "" if unknown.
+
+  Without a repository, that of --task=launch.
+  """
   try:
     changed = _git("status", "--porcelain", "--untracked-files=no")
     head = _git("rev-parse", "HEAD").decode().strip()
   except (OSError, subprocess.SubprocessError):
-    return ""
+    return os.environ.get(COMMIT, "")
   return head + ("+changes" if changed.strip() else "")
 
 

@@ -17,6 +17,7 @@ from tasks import (
   explain,
   export,
   inspect_data,
+  launch,
   metadata,
   plan,
   prepare,
@@ -39,4 +40,5 @@ TASKS: Mapping[str, types.ModuleType] = {
   "inspect-data": inspect_data,
   "plan": plan,
   "sweep": sweep,
+  "launch": launch,
 }

@@ -26,6 +26,8 @@ def print_if_asked(
     tasks: task name -> module with a docstring and FLAGS.
     usage: text above the list of tasks.
   """
+  # What comes after -- is a command that --task=launch starts.
+  argv = [*argv, "--"][: [*argv, "--"].index("--")]
   if not any(arg in _ASKING for arg in argv):
     return
   name = _task_of(argv)
@@ -58,6 +60,7 @@ def check_flags(name: str, tasks: Mapping[str, types.ModuleType]) -> None:
       raise app.UsageError(
         f"--{flag} is not used by --task={name}{default}; it is a flag of"
         f" --task={', '.join(names)}"
+        + ("; put -- before the command to launch" if name == "launch" else "")
       )
 
 

@@ -9,16 +9,18 @@ import pytest
 
 from tests import programs, runs, slurm
 
+# Seconds that a job may take to come so far.
+PATIENCE = 240
 _SLOW = """
 import time
 from training import metrics
 write = metrics.Writer.write
 def slow(self, step, values):
   write(self, step, values)
-  if step > 10: time.sleep(0.5)
+  if step > 10: time.sleep({seconds})
 metrics.Writer.write = slow
 """
-_ARGS = (
+ARGS = (
   "--config=tests/tiny.py",
   "--config.total_steps=20",
   "--config.evaluate.sets={}",
@@ -41,9 +43,15 @@ def cluster(tmp_path_factory):
 @pytest.fixture
 def python(tmp_path):
   """Return a Python whose runs are slow from step 11 on."""
+  return slow_python(tmp_path, seconds=0.5)
+
+
+def slow_python(tmp_path, *, seconds):
+  """Return a Python whose runs take these seconds a step from step 11 on."""
   path = tmp_path / "python"
+  slow = _SLOW.format(seconds=seconds)
   run = "runpy.run_path('main.py', run_name='__main__')"
-  code = f"import runpy, sys\n{_SLOW}\nsys.argv = sys.argv[1:]\n{run}"
+  code = f"import runpy, sys\n{slow}\nsys.argv = sys.argv[1:]\n{run}"
   (tmp_path / "slow.py").write_text(
     f"import sys\nsys.path.insert(0, {str(runs.ROOT)!r})\n{code}"
   )
@@ -55,7 +63,7 @@ def python(tmp_path):
 def submit(cluster, runner, workdir, python, *args):
   return cluster.submit(
     *("--ntasks=2", "--partition=low", f"--output={workdir}.log"),
-    *("launch/slurm.sbatch", *_ARGS, f"--workdir={workdir}"),
+    *("launch/slurm.sbatch", *ARGS, f"--workdir={workdir}"),
     *(f"--config.data.cache_dir={runner.cache_dir}", *args),
     env={
       "PYTHON": str(python),
@@ -69,7 +77,7 @@ def submit(cluster, runner, workdir, python, *args):
 
 
 def until_step(workdir, step):
-  deadline = time.monotonic() + 240
+  deadline = time.monotonic() + PATIENCE
   while runs.last_step(workdir) < step:
     log = workdir.with_name(f"{workdir.name}.log")
     assert time.monotonic() < deadline, log.read_text() if log.exists() else ""
@@ -77,7 +85,7 @@ def until_step(workdir, step):
 
 
 def wait(condition, workdir):
-  deadline = time.monotonic() + 240
+  deadline = time.monotonic() + PATIENCE
   while not condition():
     assert time.monotonic() < deadline, log(workdir)
     time.sleep(0.1)
@@ -122,7 +130,7 @@ def log(workdir):
 def undisturbed(runner, tmp_path_factory):
   """Return the parameters of the same run outside Slurm."""
   workdir = tmp_path_factory.mktemp("undisturbed") / "run"
-  for process in runner.start_cluster(workdir, 2, *_ARGS[1:]):
+  for process in runner.start_cluster(workdir, 2, *ARGS[1:]):
     result = runs.finish(process)
     assert result.code == 0, result.stderr
   return runs.saved_arrays(workdir, runner.cache_dir)

@@ -1,0 +1,1 @@
+"""A command of main.py started elsewhere, by SkyPilot or Slurm."""
