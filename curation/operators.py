@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from curation import pool
+from runtime.storage import mirror
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +53,12 @@ class StepContext:
   """Folders that a step reads and writes, and the processes that it has.
 
   Attributes:
-    workdir: folder of the curation.
+    workdir: folder of the curation, on this disk.
     cache_dir: folder that curations share.
     state_path: folder that the step's `reduce` fills; None for other operators.
     earlier: for `reduce`, (step, state) of each reduction before this one.
     run: for `reduce`, function that maps over the worker processes.
+    copy: mirror of `workdir`, for what a step keeps there.
   """
 
   workdir: pathlib.Path
@@ -64,6 +66,7 @@ class StepContext:
   state_path: pathlib.Path | None = None
   earlier: tuple[tuple[str, pathlib.Path], ...] = ()
   run: RunFn = run_here
+  copy: mirror.Mirror = mirror.Mirror()
 
   @property
   def state(self) -> pathlib.Path:

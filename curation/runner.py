@@ -40,7 +40,7 @@ from curation.outputs import (
 from curation.outputs import manifest as manifest_lib
 from curation.shares import caption_labels, lexicon
 from runtime import failures, progress, stopping
-from runtime.storage import strict_json, unfinished
+from runtime.storage import mirror, strict_json, unfinished
 
 SELECTION = "selection.npy"
 REPORT = "curation.html"
@@ -117,7 +117,11 @@ def curate(
   if not pool.shards:
     raise ValueError(f"pool.path={recipe.pool.path!r} has no pairs")
   start = time.time()
-  with unfinished.claim(folder, f"--workdir={folder}"), stopping.kept():
+  with (
+    unfinished.claim(folder, f"--workdir={folder}"),
+    mirror.opened(folder) as copy,
+    stopping.kept(),
+  ):
     digest = curation_folder.begin(folder, recipe.pool, pool)
     tries = stage_pass.Tries(
       engine,
@@ -125,7 +129,7 @@ def curate(
       int(recipe.max_failed_shards * len(pool.shards)),
       failures_file.Ledger(folder),
     )
-    work, passes, reduced = _run_stages(recipe, pool, folder, digest, tries)
+    work, passes, reduced = _run_stages(recipe, pool, copy, digest, tries)
     tallies = [done.tally for done in passes]
     shards = _left(pool, work.stages)
     manifest = manifest_lib.make(
@@ -147,18 +151,19 @@ def curate(
       run_all = functools.partial(
         stage_pass.run_all, tries, work.stage, "the report"
       )
-      curation_page.write(folder, manifest, pool, run_all)
+      copy.fetch(signals.folder(copy.local))
+      curation_page.write(copy, manifest, pool, run_all)
     # Deleted last: with these files, a stopped run resumes in no time.
     for name in ("kept", "merged"):
       shutil.rmtree(work.folder / name, ignore_errors=True)
-    _tell_of_others(folder, work.stages)
+    _tell_of_others(copy, work.stages)
   return manifest
 
 
 def _run_stages(
   recipe: recipe_lib.Recipe,
   pool: pool_lib.Pool,
-  folder: pathlib.Path,
+  copy: mirror.Mirror,
   digest: str,
   tries: stage_pass.Tries,
 ) -> tuple[shard_pass.Work, list[stage_pass.Pass], dict[str, dict[str, Any]]]:
@@ -172,7 +177,7 @@ def _run_stages(
     pool=pool,
     steps=recipe.steps,
     stages=(),
-    workdir=folder,
+    copy=copy,
     cache_dir=pathlib.Path(recipe.cache_dir),
     signals={},
     shares=lexicon.digest() if recipe.report_shares else "",
@@ -213,7 +218,9 @@ def _select(
   """Write selection.npy and signals/; return their fields of the manifest."""
   # These describe files that are about to be replaced, maybe another recipe's.
   for name in (manifest_lib.NAME, REPORT):
-    (work.workdir / name).unlink(missing_ok=True)
+    work.copy.delete(work.workdir / name)
+  work.fetch_stages()
+  work.copy.fetch(signals.folder(work.workdir))
   run_all = functools.partial(stage_pass.run_all, tries, work.stage)
   with progress.Progress("Signals and selection, shards", len(shards)) as bar:
     kinds = signals.types(work, shards)
@@ -222,16 +229,16 @@ def _select(
   for other in set(signals.folder(work.workdir).glob("*.parquet")) - {
     signals.path_of(work.workdir, shard) for shard in shards
   }:
-    other.unlink()  # left by a shard that is now left out
+    work.copy.delete(other)  # left by a shard that is now left out
   runs = sorted(signals.run_path(work, shard) for shard in shards)
   level = 0
   while len(runs) > selection.FAN_IN:
     groups = selection.groups(runs, work.folder / "merged", level)
     run_all("selection", selection.merge_group, groups)
     runs, level = [group.path for group in groups], level + 1
-  num_uids, digest = selection.write(runs, work.workdir / SELECTION)
+  num_uids, digest = selection.write(runs, work.workdir / SELECTION, work.copy)
   paths = [signals.path_of(work.workdir, shard) for shard in shards]
-  keep_probabilities.update(work.workdir, work.steps, paths)
+  keep_probabilities.update(work.copy, work.steps, paths)
   return {
     "num_kept": sum(numbers),
     # Below num_kept if several captions of an image are kept.
@@ -246,15 +253,17 @@ def _shares(
   tries: stage_pass.Tries,
 ) -> dict[str, Any]:
   """Return the manifest's field `shares`; empty if it is not wanted."""
-  manifest = manifest_lib.read(work.workdir) or {}
+  manifest = manifest_lib.read(work.copy.address) or {}
   before = manifest.get("shares")
   is_same = manifest.get("key") == work.stage.result_key
   if is_same and (before or {}).get("lists", "") == work.shares:
     return {"shares": before} if before else {}
   # The report is about to differ.
-  (work.workdir / REPORT).unlink(missing_ok=True)
+  work.copy.delete(work.workdir / REPORT)
   if not work.shares:
     return {}
+  work.fetch_stages()
+  work.copy.fetch(signals.folder(work.workdir))
   run_all = functools.partial(stage_pass.run_all, tries, work.stage, "shares")
   return {"shares": shares.make(work, shards, run_all)}
 
@@ -268,12 +277,12 @@ def _faults(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, int]]:
 
 def _done_before(work: shard_pass.Work) -> dict[str, Any]:
   """Return the result of an earlier `_select`; empty if it must run."""
-  before = manifest_lib.read(work.workdir) or {}
+  before = manifest_lib.read(work.copy.address) or {}
   # The manifest is written last.
   is_done = (
     before.get("key") == work.stage.result_key
-    and (work.workdir / SELECTION).exists()
-    and signals.folder(work.workdir).exists()
+    and (work.copy.address / SELECTION).exists()
+    and signals.folder(work.copy.address).exists()
   )
   if not is_done:
     return {}
@@ -290,13 +299,13 @@ def _left(
 
 
 def _tell_of_others(
-  folder: pathlib.Path, stages: Sequence[stages_lib.Stage]
+  copy: mirror.Mirror, stages: Sequence[stages_lib.Stage]
 ) -> None:
-  others, num_bytes = curation_folder.other_stages(folder, stages)
+  others, num_bytes = curation_folder.other_stages(copy, stages)
   if others:
     print(
       f"{len(others)} stages of other parameters take {num_bytes / 1e6:.1f} MB "
-      f"in {folder / curation_folder.STAGES}; they are used again with these "
-      f"parameters, and may be deleted: {', '.join(p.name for p in others)}",
+      f"in {copy.address / curation_folder.STAGES}; they are used again with "
+      f"these parameters, and may be deleted: {', '.join(others)}",
       file=sys.stderr,
     )

@@ -115,6 +115,18 @@ def join(
     _meet(_peers, address, timeout_seconds)
 
 
+def announced() -> tuple[int, int]:
+  """Return the index and the number of processes that `join` would join.
+
+  They are read from variables, before anything is joined; (0, 1) where these
+  tell of one process, or on a TPU slice of none. Raises LauncherError.
+  """
+  launcher = launchers.find(os.environ, lambda line: None, with_tpu=False)
+  if launcher is None or not launcher.count:
+    return 0, 1
+  return launcher.index, launcher.count
+
+
 def is_first() -> bool:
   """Return whether this process is the one that writes files and messages."""
   return _index == 0

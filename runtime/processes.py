@@ -42,6 +42,7 @@ class TaskError(Exception):
     is_users: whether it is about files or settings, not a defect of ours.
     was_killed: whether the process ended instead of raising.
     disk_is_full: whether no task can go on.
+    is_final: whether it is a RunError, whose message says all.
   """
 
   kind: str
@@ -50,6 +51,7 @@ class TaskError(Exception):
   is_users: bool = False
   was_killed: bool = False
   disk_is_full: bool = False
+  is_final: bool = False
 
   def __str__(self) -> str:
     return f"{self.kind}: {self.message}"
@@ -91,6 +93,7 @@ def task_error(error: Exception) -> TaskError:
     "".join(traceback.format_exception(error)),
     is_users=isinstance(error, ValueError | OSError | ModuleNotFoundError),
     disk_is_full=failures.is_disk_full(error),
+    is_final=isinstance(error, failures.RunError),
   )
   made.__cause__ = error
   return made

@@ -13,7 +13,7 @@ FLAGS = (
 
 def run() -> int:
   """Run --task=curate."""
-  values, folder = flags.needed_values(), flags.local_workdir()
+  values, folder = flags.needed_values(), flags.workdir()
   from curation import recipe, runner
 
   return runner.run(

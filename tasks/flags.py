@@ -137,12 +137,6 @@ def workdir() -> pathlib.Path:
   return _checked("workdir", WORKDIR.value)
 
 
-def local_workdir() -> pathlib.Path:
-  """Return --workdir of a task that cannot write to a bucket."""
-  _refuse_bucket("workdir", WORKDIR.value or "")
-  return workdir()
-
-
 def out() -> str:
   """Return --out of a task that cannot write to a bucket."""
   _refuse_bucket("out", OUT.value)

@@ -12,6 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation import recipe, runner
+from curation.outputs import manifest
+from runtime import failures
+from runtime.storage import bucket_path, objects
+from tests import bucket_emulators as emulators
 from tests import runs
 
 _CONFIG = """
@@ -57,7 +61,7 @@ def num_done(workdir):
 
 
 def start(config, workdir, engine="processes"):
-  return runs.Runner(workdir.parent / "cache", None).start(
+  return runs.Runner(pathlib.Path("cache"), None).start(
     workdir,
     "--task=curate",
     f"--engine={engine}",
@@ -125,6 +129,39 @@ def test_killed_and_stopped(config, tmp_path, capsys):
   assert digests == [expected["kept_sha256"]] * 2
   kept = [row for row in range(10 * _NUM_SHARDS) if row * 31 % 97 > 40]
   assert np.load(whole / "selection.npy")["f1"].tolist() == kept
+
+
+@pytest.mark.slow
+def test_killed_in_a_bucket(config, tmp_path, capsys):
+  path, values = config
+  with (
+    emulators.started("gs") as emulator,
+    emulators.connected(emulator.variables),
+  ):
+    workdir = bucket_path.make(f"{emulator.root}/curations/killed")
+    process = start(path, workdir)
+    runs.wait_until(lambda: num_done(workdir) >= 3, process)
+    process.send_signal(signal.SIGSTOP)
+    with pytest.raises(failures.RunError, match="is in use by another run"):
+      runner.run(
+        recipe.checked(values), workdir, engine="inline", num_workers=1
+      )
+    others = children(process)
+    runs.kill(process)
+    wait_for_end(others)
+    made = resumed(values, workdir, capsys)
+    names = objects.sizes(str(workdir))
+    chosen = (workdir / runner.SELECTION).read_bytes()
+  whole = tmp_path / "whole"
+  runner.run(recipe.checked(values), whole, engine="inline", num_workers=1)
+  expected = json.loads((whole / "manifest.json").read_text())
+  assert manifest.comparable(made) == manifest.comparable(expected)
+  assert chosen == (whole / runner.SELECTION).read_bytes()
+  assert set(names) == {
+    file.relative_to(whole).as_posix()
+    for file in whole.rglob("*")
+    if file.is_file()
+  }
 
 
 @pytest.mark.slow

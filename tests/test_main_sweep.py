@@ -6,6 +6,8 @@ import signal
 
 import pytest
 
+from runtime.storage import bucket_path, leases
+from tests import bucket_emulators as emulators
 from tests import runs
 
 pytestmark = pytest.mark.slow
@@ -59,7 +61,7 @@ def test_failures_kills_and_resuming(runner, reference, tmp_path):
   sweeps = [_start(runner, root, *args) for _ in range(2)]
   runs.wait_until(lambda: runs.last_step(third) > 0, sweeps[0])
   # As where memory runs out: one trial ends, and no sweep does.
-  os.kill(_record(third)["pid"], signal.SIGKILL)
+  os.kill(_record(third)["process"]["process"], signal.SIGKILL)
   results = [runs.finish(sweep) for sweep in sweeps]
   assert [result.code for result in results] == [1, 1], results
   assert "2 of 3 trials failed" in results[0].stderr
@@ -100,6 +102,43 @@ def test_failures_kills_and_resuming(runner, reference, tmp_path):
   )
   assert "± " in (root / "results.md").read_text()
   assert second.name + " failed" in (root / "results.md").read_text()
+
+
+def test_a_sweep_in_a_bucket(runner, reference):
+  """A sweep is killed in its first trial; two more share what is left."""
+  del reference
+  with (
+    emulators.started("s3") as emulator,
+    emulators.connected(emulator.variables),
+  ):
+    root = bucket_path.make(f"{emulator.root}/sweeps/seeds")
+    args = ("--sweep.seed=0..1", "--config.total_steps=60")
+    sweep = _start(runner, root, *args)
+    runs.wait_until(
+      lambda: (
+        (root / "trials.json").exists()
+        and (_folders(root)[0] / ".lock").exists()
+      ),
+      sweep,
+    )
+    first, second = _folders(root).values()
+    runs.kill(sweep)
+    # Its process goes on, and further sweeps wait for it.
+    assert leases.is_alive_here(_record(first)["process"])
+    sweeps = [_start(runner, root, *args) for _ in range(2)]
+    results = [runs.finish(sweep) for sweep in sweeps]
+    assert [result.code for result in results] == [0, 0], results
+    table = json.loads((root / "results.json").read_text())
+    assert [row["state"] for row in table["trials"]] == ["done", "done"]
+    assert "± " in (root / "results.md").read_text()
+    for folder in (first, second):
+      steps = [json.loads(line)["step"] for line in runs.train_lines(folder)]
+      assert steps == list(range(1, 61))
+    logs = [(folder / "log.txt").read_text() for folder in (first, second)]
+    assert "is complete" in logs[0]
+    assert "Resuming" not in "".join(logs)
+    assert logs[1].count("$ python main.py") == 1
+    assert str(root) in logs[1]
 
 
 def test_sigterm_and_halving(runner, reference, tmp_path):

@@ -10,7 +10,7 @@ from curation import pool as pool_lib
 from curation.engine import stages as stages_lib
 from input_pipeline.sources import record
 from runtime import failures
-from runtime.storage import unfinished, whole_files
+from runtime.storage import mirror, unfinished, whole_files
 
 STAGES = "stages"
 _POOL = "pool.json"
@@ -54,18 +54,17 @@ def begin(
 
 
 def other_stages(
-  folder: pathlib.Path, stages: Collection[stages_lib.Stage]
-) -> tuple[list[pathlib.Path], int]:
-  """Return folders of stages with other parameters, and their bytes."""
+  copy: mirror.Mirror, stages: Collection[stages_lib.Stage]
+) -> tuple[list[str], int]:
+  """Return names of stages with other parameters, and their bytes."""
   own = {stage.folder for stage in stages}
-  others = sorted(p for p in (folder / STAGES).iterdir() if p.name not in own)
-  num_bytes = sum(
-    file.stat().st_size
-    for other in others
-    for file in other.rglob("*")
-    if file.is_file()
-  )
-  return others, num_bytes
+  others = {
+    name: size
+    for name, size in copy.sizes(copy.local / STAGES).items()
+    if name.partition("/")[0] not in own
+  }
+  names = {name.partition("/")[0] for name in others}
+  return sorted(names), sum(others.values())
 
 
 def _check_pool(

@@ -35,7 +35,7 @@ class Ledger:
     self.path = workdir / NAME
     # (stage, shard) -> its last line.
     self._last: dict[tuple[str, str], dict[str, Any]] = {}
-    self._lines = jsonl.Writer(self.path)
+    self._lines = jsonl.writer(self.path)
     for line in jsonl.read(self.path):
       self._remember(line)
 

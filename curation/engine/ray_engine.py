@@ -1,8 +1,9 @@
 """Tasks on a Ray cluster: one started on this machine, or RAY_ADDRESS.
 
 On a cluster, --workdir, cache_dir and the pool must lie on a disk that all
-nodes share (the pool may be at gs:// or s3://), and this repository and its
-Python packages at the same path on each node.
+nodes share (the pool may be at gs:// or s3://, and --workdir too, where TMPDIR
+is on such a disk), and this repository and its Python packages at the same path
+on each node.
 """
 
 import logging

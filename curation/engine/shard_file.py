@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation import pool as pool_lib
-from runtime.storage import whole_files
+from runtime.storage import mirror
 
 ALIVE = -1
 UNREADABLE = -2
@@ -97,8 +97,13 @@ def tally_of_json(text: str | bytes) -> Tally:
   return Tally(**json.loads(text), is_new=False)
 
 
-def write(path: pathlib.Path, tables: Sequence[pa.Table], tally: Tally) -> None:
-  """Write a file, whole or not at all."""
+def write(
+  copy: mirror.Mirror,
+  path: pathlib.Path,
+  tables: Sequence[pa.Table],
+  tally: Tally,
+) -> None:
+  """Write a file of a curation's folder, whole or not at all."""
   if tables:
     # A batch whose pairs were all dropped early lacks later steps' signals.
     table = pa.concat_tables(tables, promote_options="default")
@@ -110,16 +115,19 @@ def write(path: pathlib.Path, tables: Sequence[pa.Table], tally: Tally) -> None:
         "step": pa.array([], pa.int16()),
       }
     )
-  write_table(path, table, {_TALLY: tally.to_json().encode()})
+  write_table(copy, path, table, {_TALLY: tally.to_json().encode()})
 
 
 def write_table(
-  path: pathlib.Path, table: pa.Table, metadata: dict[bytes, bytes]
+  copy: mirror.Mirror,
+  path: pathlib.Path,
+  table: pa.Table,
+  metadata: dict[bytes, bytes],
 ) -> None:
   """Write a table with metadata, whole or not at all."""
   table = table.replace_schema_metadata(metadata)
   path.parent.mkdir(parents=True, exist_ok=True)
-  with whole_files.replacing(path) as file:
+  with copy.replacing(path) as file:
     pq.write_table(table, file, compression="zstd")
 
 

@@ -25,7 +25,7 @@ from curation import pool as pool_lib
 from curation.engine import content_digest, shard_file, verdicts
 from curation.engine import stages as stages_lib
 from curation.shares import caption_labels
-from runtime.storage import whole_files
+from runtime.storage import mirror
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Work:
     pool: pool of the curation.
     steps: all steps of the recipe.
     stages: stages up to the current one.
-    workdir: folder of the curation.
+    copy: folder of the curation.
     cache_dir: cache folder of the recipe.
     signals: signal -> number of the stage whose files contain it.
     shares: digest of the lists of places and terms to look for in captions; ""
@@ -47,11 +47,16 @@ class Work:
   pool: pool_lib.Pool
   steps: Mapping[str, operators.Operator]
   stages: tuple[stages_lib.Stage, ...]
-  workdir: pathlib.Path
+  copy: mirror.Mirror
   cache_dir: pathlib.Path
   signals: Mapping[str, int]
   shares: str = ""
   num_sampled: int = 0
+
+  @property
+  def workdir(self) -> pathlib.Path:
+    """Return the folder of the curation on this disk."""
+    return self.copy.local
 
   @property
   def stage(self) -> stages_lib.Stage:
@@ -90,7 +95,13 @@ class Work:
     state = None
     if isinstance(self.steps[name], operators.Reduction):
       state = self.state_folder(name)
-    return operators.StepContext(self.workdir, self.cache_dir, state)
+    return operators.StepContext(
+      self.workdir, self.cache_dir, state, copy=self.copy
+    )
+
+  def fetch_stages(self) -> None:
+    """Have the files of all stages so far on this disk."""
+    self.copy.fetch(*map(self._folder, self.stages))
 
   def _folder(self, stage: stages_lib.Stage) -> pathlib.Path:
     return self.workdir / "stages" / stage.folder
@@ -101,7 +112,7 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
   path = work.shard_path(work.stage, shard)
   if path.exists():
     return shard_file.read_tally(path)
-  before = operators.StepContext(work.workdir, work.cache_dir)
+  before = operators.StepContext(work.workdir, work.cache_dir, copy=work.copy)
   measures = {
     name: _reduction(work, name).measure(before) for name in work.stage.measured
   }
@@ -121,14 +132,14 @@ def run(work: Work, shard: pool_lib.Shard) -> shard_file.Tally:
   if not work.stage.number:
     tally.sha256 = digest.hexdigest()
     if work.shares:
-      captions.save(work.shares_path(shard))
+      captions.save(work.shares_path(shard), work.copy)
   for name, measure in measures.items():
     part = work.part_path(name, shard)
     part.parent.mkdir(parents=True, exist_ok=True)
     # A worker that was given up too early may still write the same part.
-    with whole_files.new_file(part) as temporary:
+    with work.copy.new_file(part) as temporary:
       measure.save(temporary)
-  shard_file.write(path, written, tally)
+  shard_file.write(work.copy, path, written, tally)
   return tally
 
 

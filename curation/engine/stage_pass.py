@@ -19,12 +19,13 @@ from curation.engine import (
   stages,
 )
 from runtime import failures, processes, progress
-from runtime.storage import strict_json, whole_files
+from runtime.storage import mirror, strict_json, whole_files
 
 # Number of failures without a success after which the stage is given up.
 _NUM_HOPELESS = 16
 # Number of tasks from which on a reduction shows progress: tasks are short.
 _NUM_SHOWN = 64
+_FACTS = "facts.json"
 
 
 @dataclasses.dataclass
@@ -73,9 +74,11 @@ def run(
     RunError: too many shards failed at every attempt, or the disk is full.
   """
   done = work.folder / "done.json"
+  work.copy.fetch(done)
   if done.exists():
     print(f"{label}: done before", file=sys.stderr)
     return _read(done)
+  work.fetch_stages()
   start = time.monotonic()
   result = Pass(shard_file.Tally(), {}, ())
   for name in work.stage.steps:
@@ -119,7 +122,7 @@ def run(
   result.left_out = tuple(sorted(shards[number].name for number in broken))
   result.seconds = time.monotonic() - start
   if not broken:  # done.json would keep the next run from retrying
-    _write(done, result)
+    _write(work.copy, done, result)
   return result
 
 
@@ -133,22 +136,25 @@ def reduce(
   step = work.steps[name]
   assert isinstance(step, operators.Reduction)
   folder = work.state_folder(name)
-  facts = folder / "facts.json"
+  facts = folder / _FACTS
+  work.copy.fetch(facts)
   if facts.exists():
     return json.loads(facts.read_text())
+  work.fetch_stages()
   # Sorted, so that the order of the pool's files has no effect.
   parts = sorted(work.part_path(name, shard) for shard in shards)
   folder.parent.mkdir(parents=True, exist_ok=True)
-  with whole_files.new_folder(folder) as temporary:
+  with work.copy.new_folder(folder, last=_FACTS) as temporary:
     context = operators.StepContext(
       work.workdir,
       work.cache_dir,
       temporary,
       _earlier(work, name),
       functools.partial(_run_shown, tries, work.stage, name),
+      work.copy,
     )
     text = strict_json.dumps(step.reduce(parts, context))
-    whole_files.write(temporary / "facts.json", text.encode())
+    whole_files.write(temporary / _FACTS, text.encode())
   return json.loads(text)
 
 
@@ -266,6 +272,8 @@ def _attempts(
         error = processes.task_error(result)
         if error.disk_is_full:
           raise failures.RunError(engines.DISK_IS_FULL)
+        if error.is_final:
+          raise failures.RunError(error.message)
         note(number, error)
         broken[number] = error
         if not num_done and len(broken) == _NUM_HOPELESS:
@@ -288,13 +296,14 @@ def _names(of_stage: stages.Stage) -> tuple[str, ...]:
   )
 
 
-def _write(path: pathlib.Path, result: Pass) -> None:
+def _write(copy: mirror.Mirror, path: pathlib.Path, result: Pass) -> None:
   fields = {
     "tally": json.loads(result.tally.to_json()),
     "inputs": result.inputs,
     "seconds": result.seconds,
   }
-  whole_files.write(path, strict_json.dumps(fields).encode())
+  with copy.replacing(path) as file:
+    file.write(strict_json.dumps(fields).encode())
 
 
 def _read(path: pathlib.Path) -> Pass:

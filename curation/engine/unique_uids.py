@@ -55,8 +55,10 @@ def check(
   """
   done = work.folder / "unique_uids.txt"
   digest = record.digest(sorted(shard.name for shard in shards)).encode()
+  work.copy.fetch(done)
   if done.exists() and done.read_bytes() == digest:
     return
+  work.fetch_stages()
   run = functools.partial(stage_pass.run_all, tries, work.stage, "unique UIDs")
   folder = work.folder / "uids"
   folder.mkdir(exist_ok=True)
@@ -67,7 +69,8 @@ def check(
   shutil.rmtree(folder)
   if len(equal):
     _look_up(work, shards, config, equal, run)
-  whole_files.write(done, digest)
+  with work.copy.replacing(done) as file:
+    file.write(digest)
 
 
 def _sort(

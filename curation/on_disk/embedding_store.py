@@ -18,7 +18,7 @@ import pyarrow as pa
 from curation import operators, pool
 from input_pipeline.sources import record
 from input_pipeline.storage import uids as uids_lib
-from runtime.storage import whole_files
+from runtime.storage import mirror
 
 FOLDER = "embeddings"
 # Prefix of a `model` that names embeddings in the pool's files.
@@ -114,9 +114,15 @@ def dtype(embed_dim: int) -> np.dtype:
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-  """Embeddings of a pool by one model."""
+  """Embeddings of a pool by one model.
+
+  Attributes:
+    folder: on this disk.
+    copy: mirror of the folder that it lies in.
+  """
 
   folder: pathlib.Path
+  copy: mirror.Mirror = mirror.Mirror()
 
   def path(self, name: str) -> pathlib.Path:
     """Return the file of a shard, by its name."""
@@ -125,6 +131,7 @@ class Store:
   def named(self, name: str) -> np.ndarray:
     """Return a shard's records, maybe none; a memory map."""
     path = self.path(name)
+    self.copy.fetch(path)
     if not path.exists():
       return np.zeros(0, dtype(1))
     return np.load(path, mmap_mode="r", allow_pickle=False)
@@ -143,7 +150,7 @@ class Store:
       records = np.concatenate([old[stays], records])
     records = records[np.argsort(records["row"], kind="stable")]
     self.folder.mkdir(parents=True, exist_ok=True)
-    save(self.path(shard.name), records)
+    save(self.path(shard.name), records, self.copy)
 
 
 class Records:
@@ -213,15 +220,15 @@ def _version(shard: pool.Shard) -> bytes:
   return record.digest(shard.version)[:8].encode()
 
 
-def of_columns(workdir: pathlib.Path, model: str) -> Store:
+def of_columns(context: operators.StepContext, model: str) -> Store:
   """Return the store of embeddings from the pool's files."""
   name = model.removeprefix(COLUMNS)
-  return Store(workdir / FOLDER / f"columns-{name}")
+  return Store(context.workdir / FOLDER / f"columns-{name}", context.copy)
 
 
-def save(path: pathlib.Path, array: np.ndarray) -> None:
+def save(path: pathlib.Path, array: np.ndarray, copy: mirror.Mirror) -> None:
   """Write a .npy file, whole or not at all."""
-  with whole_files.replacing(path) as file:
+  with copy.replacing(path) as file:
     np.save(file, array, allow_pickle=False)
 
 

@@ -19,7 +19,6 @@ from input_pipeline import faults, model_inputs, tokenizers
 from input_pipeline.images import image_ops
 from input_pipeline.sources import record
 from runtime import mesh as mesh_lib
-from runtime.storage import whole_files
 
 # Text whose tokens identify a tokenizer, beside its rule.
 _PROBE = "A photo of two red parrots, 2 métres apart!"
@@ -193,13 +192,14 @@ def open_store(
   """
   folder = context.workdir / embedding_store.FOLDER
   if model.startswith(embedding_store.COLUMNS):
-    return embedding_store.of_columns(context.workdir, model)
+    return embedding_store.of_columns(context, model)
   scorer = load(model)
-  store = embedding_store.Store(folder / scorer.key)
+  store = embedding_store.Store(folder / scorer.key, context.copy)
   if not (store.folder / "model.json").exists():
     store.folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(scorer.facts, indent=2)
-    whole_files.write(store.folder / "model.json", text.encode() + b"\n")
+    with context.copy.replacing(store.folder / "model.json") as file:
+      file.write(text.encode() + b"\n")
   return store
 
 

@@ -19,7 +19,7 @@ from curation.outputs import curation_charts, samples, shares_page
 from input_pipeline import faults
 from input_pipeline.images import image_ops
 from runtime.pages import page
-from runtime.storage import whole_files
+from runtime.storage import mirror
 
 # Longer side of a picture in the page, in pixels.
 _PICTURE = 160
@@ -29,28 +29,27 @@ _TITLES = {"kept": "Kept", "dropped": "Dropped"}
 
 
 def write(
-  workdir: pathlib.Path,
+  copy: mirror.Mirror,
   manifest: Mapping[str, Any],
   pool: pool_lib.Pool,
   run: operators.RunFn,
-) -> pathlib.Path:
-  """Write workdir/curation.html whole or not at all; return its path.
+) -> None:
+  """Write curation.html, whole or not at all.
 
   Args:
-    workdir: folder of a finished curation, with signals/.
+    copy: folder of a finished curation, with signals/.
     manifest: content of manifest.json.
     pool: pool that samples are read from.
     run: function that maps a function over the shards.
   """
   names = [step["name"] for step in manifest["steps"]]
-  signals = workdir / "signals"
+  signals = copy.local / "signals"
   paths = sorted(signals.glob("*.parquet"))
   parts = run(functools.partial(samples.of_shard, steps=names), paths)
   drawn = samples.merge(parts)
   shown = samples.read(drawn, pool, signals)
-  path = workdir / "curation.html"
-  whole_files.write(path, render(manifest, drawn, shown).encode())
-  return path
+  with copy.replacing(copy.local / "curation.html") as file:
+    file.write(render(manifest, drawn, shown).encode())
 
 
 def render(

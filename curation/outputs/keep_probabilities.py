@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from curation import operators, pool
 from input_pipeline.selecting import balanced
 from runtime import progress
-from runtime.storage import whole_files
+from runtime.storage import mirror
 
 FILE = "keep.npy"
 SIGNAL = "keep_probability"
@@ -28,7 +28,7 @@ _BITS = 12
 
 
 def update(
-  workdir: pathlib.Path,
+  copy: mirror.Mirror,
   steps: Mapping[str, operators.Operator],
   parts: Sequence[pathlib.Path],
 ) -> None:
@@ -38,20 +38,23 @@ def update(
   caption then has probability 1. Otherwise an old file is deleted.
 
   Args:
-    workdir: folder of the curation.
+    copy: folder of the curation.
     steps: steps of the recipe.
     parts: files of signals/.
   """
-  path = workdir / FILE
+  path = copy.local / FILE
   makers = [name for name in steps if SIGNAL in steps[name].signals]
   if makers or any(map(_has_several, parts)):
-    write(parts, path, makers[0] if makers else None)
+    write(parts, path, makers[0] if makers else None, copy)
   else:
-    path.unlink(missing_ok=True)  # left by other parameters
+    copy.delete(path)  # left by other parameters
 
 
 def write(
-  parts: Sequence[pathlib.Path], path: pathlib.Path, maker: str | None
+  parts: Sequence[pathlib.Path],
+  path: pathlib.Path,
+  maker: str | None,
+  copy: mirror.Mirror = mirror.Mirror(),
 ) -> int:
   """Write the captions of images that may be kept; return their number.
 
@@ -65,8 +68,9 @@ def write(
     path: .npy file of balanced.KEEP to write.
     maker: name of the step that computes the probabilities; None writes the
       kept captions alone, with probability 1.
+    copy: mirror of the folder of `path`.
   """
-  with whole_files.new_file(path) as temporary:
+  with copy.new_file(path) as temporary:
     return _write(_Parts(tuple(parts), maker), temporary)
 
 

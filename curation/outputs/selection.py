@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from input_pipeline.storage import uids as uids_lib
-from runtime.storage import whole_files
+from runtime.storage import mirror, whole_files
 
 # Highest number of runs merged at once, each of them an open file.
 FAN_IN = 256
@@ -59,15 +59,24 @@ def merge_group(group: Group) -> None:
       file.write(uids.tobytes())
 
 
-def write(runs: Sequence[pathlib.Path], path: pathlib.Path) -> tuple[int, str]:
+def write(
+  runs: Sequence[pathlib.Path],
+  path: pathlib.Path,
+  copy: mirror.Mirror = mirror.Mirror(),
+) -> tuple[int, str]:
   """Write the distinct UIDs of at most FAN_IN runs as an .npy file.
+
+  Args:
+    runs: files to merge.
+    path: file to write.
+    copy: mirror of the folder that it lies in.
 
   Returns:
     The number of UIDs, and the SHA-256 of the sorted UIDs, 16 little-endian
     bytes each.
   """
   num, digest = 0, hashlib.sha256()
-  with whole_files.replacing(path) as file:
+  with copy.replacing(path) as file:
     # NumPy pads headers, so that the number of rows can be set later.
     start = uids_lib.npy_header(0)
     file.write(start)

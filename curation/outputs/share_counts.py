@@ -77,7 +77,7 @@ def read_captions(work: shard_pass.Work, shard: pool_lib.Shard) -> int:
   if not path.exists():
     columns = sorted(caption_labels.COLUMNS & work.pool.columns)
     tables = work.pool.read(shard, columns, max_rows=pool_lib.TEXT_ROWS)
-    caption_labels.write(path, tables, work.num_sampled)
+    caption_labels.write(path, tables, work.num_sampled, work.copy)
   return caption_labels.bound(path)
 
 

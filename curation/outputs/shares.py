@@ -129,7 +129,7 @@ def _intervals(counts: Sequence[int], sampled: np.ndarray) -> list[list[float]]:
 
 def _known(work: shard_pass.Work, total: share_counts.Counts) -> dict[str, Any]:
   """Return the languages of the pool, else those that a step identified."""
-  config = json.loads((work.workdir / "pool.json").read_text())["pool"]
+  config = json.loads((work.copy.address / "pool.json").read_text())["pool"]
   declared = share_counts.language_of(config["language"])
   # The language that the pool's section declares for all is not known of each.
   is_own = (

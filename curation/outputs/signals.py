@@ -76,7 +76,8 @@ def finish(
     _write(run, uids_lib.unique(pool_lib.uids(kept)).tobytes())
   if path.exists() and (pq.read_schema(path).metadata or {}).get(_KEY) == key:
     return len(kept)
-  shard_file.write_table(path, _table(work, kinds, shard), {_KEY: key})
+  table = _table(work, kinds, shard)
+  shard_file.write_table(work.copy, path, table, {_KEY: key})
   return len(kept)
 
 

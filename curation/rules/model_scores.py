@@ -112,7 +112,7 @@ class StoredEmbeddings(operators.MeshFilter):
 
   def open_shards(self, context: operators.StepContext) -> operators.ShardFn:
     model = embedding_store.COLUMNS + self.name
-    store = embedding_store.of_columns(context.workdir, model)
+    store = embedding_store.of_columns(context, model)
 
     def decide(left: operators.ShardPairs) -> Iterator[operators.Verdict]:
       records = self._records(list(left.tables), left.shard.path)

@@ -76,6 +76,7 @@ def load(
   facts = tuple((str(file), operators.file_facts(str(file))) for file in files)
   store = scorer.open_store(context, model)
   stored = store.folder / "references" / f"{record.digest(facts)}.npy"
+  store.copy.fetch(stored)
   if stored.exists():
     return _of_file(stored)
   with progress.Progress("Embedding references", len(files)) as bar:
@@ -93,7 +94,7 @@ def load(
       raise ValueError(f"references: {file}: {fault.decode()}")
   _check_rows(zimg_RE, lambda row: str(files[row]))
   stored.parent.mkdir(parents=True, exist_ok=True)
-  embedding_store.save(stored, embedding_store.unit(zimg_RE))
+  embedding_store.save(stored, embedding_store.unit(zimg_RE), store.copy)
   return _of_file(stored)
 
 

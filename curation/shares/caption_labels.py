@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from curation import pool
 from curation.keys import hashing
 from curation.shares import lexicon
-from runtime.storage import whole_files
+from runtime.storage import mirror
 
 # Columns of the pool that are read.
 COLUMNS = frozenset(("text", "language"))
@@ -80,7 +80,7 @@ class Collector:
     if len(self._rows) > 2 * self._num_sampled:
       self._prune()
 
-  def save(self, path: pathlib.Path) -> None:
+  def save(self, path: pathlib.Path, copy: mirror.Mirror) -> None:
     """Write the file, whole or not at all, without fsync."""
     self._prune()
     order = np.argsort(self._rows)
@@ -103,7 +103,7 @@ class Collector:
       schema=_SCHEMA.with_metadata({_BOUND: str(self._bound).encode()}),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_files.new_file(path) as temporary:
+    with copy.new_file(path) as temporary:
       pq.write_table(table, temporary, compression="zstd")
 
   def _lowest(self, drawn: np.ndarray) -> tuple[np.ndarray, int]:
@@ -124,13 +124,16 @@ class Collector:
 
 
 def write(
-  path: pathlib.Path, tables: Iterable[pa.Table], num_sampled: int
+  path: pathlib.Path,
+  tables: Iterable[pa.Table],
+  num_sampled: int,
+  copy: mirror.Mirror,
 ) -> None:
   """Write the file of the tables of a shard."""
   collector = Collector(num_sampled)
   for table in tables:
     collector.add(table)
-  collector.save(path)
+  collector.save(path, copy)
 
 
 def bound(path: pathlib.Path) -> int:

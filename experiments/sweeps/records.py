@@ -3,25 +3,33 @@
 ROOT/trials.json  resolved list, written before anything runs
 ROOT/ID/trial.json  changes, commands, state and reason of a trial
 ROOT/ID/log.txt  output of its processes
-ROOT/.claims/ID  lock of the trial; its process inherits it, so that it stays
-  locked where the sweep is killed and the process goes on
+ROOT/.claims/ID  claim of the trial, which lasts where the sweep is killed and
+  the trial's process goes on
 """
 
 import contextlib
 import datetime
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from experiments.sweeps import trials as trials_lib
 from runtime import failures
-from runtime.storage import strict_json, unfinished, whole_files
+from runtime.storage import (
+  objects,
+  segments,
+  strict_json,
+  unfinished,
+  whole_files,
+)
 
 LIST = "trials.json"
 RECORD = "trial.json"
 LOG = "log.txt"
 CLAIMS = ".claims"
+# Stands for the sweep's folder, which may be moved, in records of what is done.
+ROOT = pathlib.Path("ROOT")
 
 WAITING = "waiting"  # nothing was started
 RUNNING = "running"
@@ -52,7 +60,10 @@ def write(
   record |= fields | {"time": now()}
   text = strict_json.dumps(record, indent=2)
   (root / trial.id).mkdir(parents=True, exist_ok=True)
-  whole_files.write(root / trial.id / RECORD, f"{text}\n".encode())
+  try:
+    whole_files.write(root / trial.id / RECORD, f"{text}\n".encode())
+  except objects.ConflictError:  # another sweep compared at the same rung
+    return write(root, trial, **fields)
   return record
 
 
@@ -62,28 +73,34 @@ def is_done(record: Mapping[str, Any], commands: Mapping[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def claim(root: pathlib.Path, trial_id: str):
-  """Yield the open lock of a trial, None where another sweep has it."""
-  with contextlib.ExitStack() as stack:
-    folder = root / CLAIMS / trial_id
-    try:
-      lock = stack.enter_context(unfinished.locked(folder, f"trial {trial_id}"))
-    except failures.RunError as error:
-      if not isinstance(error.__cause__, BlockingIOError):
-        raise
-      lock = None
-    yield lock
+def claim(
+  root: pathlib.Path, trial: trials_lib.Trial, base: trials_lib.Base
+) -> Iterator[tuple[int, ...] | None]:
+  """Claim a trial; None where another sweep, or what it started, has it.
+
+  Yields files that its processes inherit; see unfinished.shared.
+  """
+  folder, inside, process = _claims(root, trial, base)
+  with unfinished.shared(folder, f"trial {trial.id}", inside, process) as files:
+    yield files
 
 
-def state(root: pathlib.Path, trial_id: str) -> str:
+def state(
+  root: pathlib.Path, trial: trials_lib.Trial, base: trials_lib.Base
+) -> str:
   """Return the state of a trial that this process has not claimed."""
-  name = read(root, trial_id)["state"]
-  if not (root / CLAIMS / trial_id).exists():
-    return name
-  with claim(root, trial_id) as lock:
-    if lock is None:
-      return RUNNING
+  name = read(root, trial.id)["state"]
+  if unfinished.is_shared(*_claims(root, trial, base)):
+    return RUNNING
   return INTERRUPTED if name == RUNNING else name
+
+
+def _claims(
+  root: pathlib.Path, trial: trials_lib.Trial, base: trials_lib.Base
+) -> tuple[pathlib.Path, list[pathlib.Path], dict[str, Any] | None]:
+  """Return a trial's claim, its tasks' folders, and its last process."""
+  folders = [base.folder(root, trial, task.name) for task in base.chain]
+  return root / CLAIMS / trial.id, folders, read(root, trial.id).get("process")
 
 
 def write_list(
@@ -137,10 +154,7 @@ def reason(log: pathlib.Path, code: int) -> str:
 def tail(path: pathlib.Path) -> str:
   """Return the last lines of a file, "" where there is none."""
   try:
-    with open(path, "rb") as file:
-      file.seek(0, 2)
-      file.seek(max(0, file.tell() - _TAIL_BYTES))
-      return file.read().decode(errors="replace")
+    return segments.tail(path, _TAIL_BYTES).decode(errors="replace")
   except FileNotFoundError:
     return ""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.sweeps import records
 from experiments.sweeps import trials as trials_lib
-from runtime.storage import strict_json, whole_files
+from runtime.storage import objects, strict_json, whole_files
 from training.comparison import figures as figures_lib
 
 JSON = "results.json"
@@ -43,8 +43,11 @@ def write(
     numbered = [row for row in rows if row["figures"]]
     group["members"] = [numbered[i]["id"] for i in group["members"]]
   text = strict_json.dumps(results, indent=2)
-  whole_files.write(root / JSON, f"{text}\n".encode())
-  whole_files.write(root / MARKDOWN, table(results).encode())
+  try:
+    whole_files.write(root / JSON, f"{text}\n".encode())
+    whole_files.write(root / MARKDOWN, table(results).encode())
+  except objects.ConflictError:  # a sweep beside this one wrote them just now
+    return write(root, trials, base)
   return results
 
 

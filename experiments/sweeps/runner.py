@@ -9,28 +9,27 @@ import dataclasses
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO
 
-from experiments.sweeps import records, slots
+from experiments.sweeps import joining, records, slots
 from experiments.sweeps import trials as trials_lib
-from runtime import stopping
+from runtime import cluster, stopping
+from runtime.storage import leases, mirror
 
-_MAIN = pathlib.Path(__file__).parents[2] / "main.py"
 # Seconds between two looks at the processes, and at files of metrics.
 _LOOK_SECONDS = 0.02
 _READ_SECONDS = 0.5
+# Pause after files were read, for each second that it took: in a bucket it
+# takes long.
+_PAUSE = 10.0
 # Starts of one trial whose process was asked to end by someone else.
 _MOST_STARTS = 3
 # Exit codes of processes that were asked to end, by main.py or before it began.
 _ASKED = (*stopping.CODES, -signal.SIGTERM, -signal.SIGINT)
 METRICS = "metrics.jsonl"
-# Stands for the sweep's folder, which may be moved, in records of what is done.
-_ROOT = pathlib.Path("ROOT")
 
 
 @dataclasses.dataclass
@@ -40,11 +39,12 @@ class _Attempt:
   trial: trials_lib.Trial
   slot: slots.Slot
   claim: contextlib.ExitStack
-  lock: IO[str]
+  files: tuple[int, ...]
   process: subprocess.Popen
   task: str
   began: float
   is_pausing: bool = False
+  due: float = 0.0  # time of the next look at its metrics
 
 
 def _none(count: int) -> Sequence[trials_lib.Trial]:
@@ -62,13 +62,14 @@ class Runner:
 
   def __init__(
     self,
-    root: pathlib.Path,
+    copy: mirror.Mirror,
     base: trials_lib.Base,
     *,
     max_parallel: int = 1,
     keep_going: bool = True,
   ):
-    self._root = root
+    self._copy = copy
+    self._root = copy.address
     self._base = base
     self._slots = slots.divide(max_parallel)
     self._keep_going = keep_going
@@ -106,14 +107,15 @@ class Runner:
     free = list(self._slots)
     counted = trials if all_trials is None else all_trials
     self._done_before = self._done_before or self._units(counted)
+    due = 0.0  # time at which trials that others run are tried again
     try:
       while True:
         if len(waiting) < len(free):
           waiting += more(len(free) - len(waiting))
         if not (waiting or self._running):
           return
-        elsewhere = 0
-        while waiting and free and elsewhere < len(waiting):
+        elsewhere, start = 0, time.monotonic()
+        while start >= due and waiting and free and elsewhere < len(waiting):
           trial = waiting.pop(0)
           if self._is_over(trial, until):
             yield trial
@@ -124,9 +126,12 @@ class Runner:
             free.pop(0)
             self._running.append(attempt)
             say(f"{trial.id} starts: {trial.title}")
+        if elsewhere:
+          due = time.monotonic() + _PAUSE * (time.monotonic() - start)
         for attempt in [*self._running]:
           if self._has_ended(attempt, until):
             self._running.remove(attempt)
+            due = 0.0
             free.insert(0, attempt.slot)
             if self._is_again(attempt):
               waiting.append(attempt.trial)
@@ -146,7 +151,7 @@ class Runner:
   def _is_over(self, trial: trials_lib.Trial, until: int | None) -> bool:
     """Return whether a trial has nothing to do."""
     record = records.read(self._root, trial.id)
-    if records.is_done(record, self._base.commands(_ROOT, trial)):
+    if records.is_done(record, self._base.commands(records.ROOT, trial)):
       return True
     if record["state"] == records.FAILED and record["time"] >= self._since:
       return True  # in this sweep, or one beside it
@@ -157,11 +162,12 @@ class Runner:
   ) -> _Attempt | None:
     """Claim a trial and start it; None where another sweep has it."""
     with contextlib.ExitStack() as stack:
-      lock = stack.enter_context(records.claim(self._root, trial.id))
-      if lock is None or self._is_over(trial, until):  # done in the meantime
+      claim = records.claim(self._root, trial, self._base)
+      files = stack.enter_context(claim)
+      if files is None or self._is_over(trial, until):  # done in the meantime
         return None
       commands = self._base.commands(self._root, trial)
-      keys = self._base.commands(_ROOT, trial)
+      keys = self._base.commands(records.ROOT, trial)
       was = records.read(self._root, trial.id).get("finished", {})
       finished = {}
       for name, words in keys.items():
@@ -172,19 +178,18 @@ class Runner:
         records.write(self._root, trial, state=records.DONE, reason="")
         return None
       task = next(name for name in keys if name not in finished)
-      process = self._process(trial, commands[task], slot, lock)
+      process = self._process(trial, commands[task], slot, files)
       records.write(
         self._root,
         trial,
         state=records.RUNNING,
         reason="",
-        pid=process.pid,
-        host=socket.gethostname(),
+        process=leases.identity(process.pid),
         finished=finished,
         commands=commands,
       )
       return _Attempt(
-        trial, slot, stack.pop_all(), lock, process, task, time.monotonic()
+        trial, slot, stack.pop_all(), files, process, task, time.monotonic()
       )
     raise AssertionError
 
@@ -193,28 +198,24 @@ class Runner:
     trial: trials_lib.Trial,
     words: Sequence[str],
     slot: slots.Slot,
-    lock: IO[str],
+    files: tuple[int, ...],
   ) -> subprocess.Popen:
-    variables = {
-      # Chains have folders below the trial's: the cache is of the sweep.
-      "JAX_COMPILATION_CACHE_DIR": str(self._root.resolve() / ".jax_cache"),
-      # Small programs take most of the start of a small trial.
-      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
     # A value of the user's own wins.
-    environment = variables | os.environ | dict(slot.variables)
-    folder = self._root / trial.id
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / records.LOG, "ab") as log, slot.held():
+    environment = joining.variables(self._root, trial) | os.environ
+    environment |= slot.variables
+    path = self._log(trial)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    self._copy.fetch(path)
+    with open(path, "ab") as log, slot.held():
       log.write(f"$ python main.py {' '.join(words)}\n".encode())
       log.flush()
       return subprocess.Popen(
-        [sys.executable, str(_MAIN), *words],
+        [*joining.MAIN, *words],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        pass_fds=(lock.fileno(),),
+        pass_fds=files,
         start_new_session=True,
       )
 
@@ -231,19 +232,21 @@ class Runner:
     commands = record["commands"]
     finished = dict(record["finished"])
     if code == 0:
-      finished[attempt.task] = self._base.commands(_ROOT, trial)[attempt.task]
+      finished[attempt.task] = self._base.commands(records.ROOT, trial)[
+        attempt.task
+      ]
       left = [name for name in commands if name not in finished]
       if left:
         attempt.task, attempt.began = left[0], time.monotonic()
         attempt.process = self._process(
-          trial, commands[left[0]], attempt.slot, attempt.lock
+          trial, commands[left[0]], attempt.slot, attempt.files
         )
         records.write(
           self._root,
           trial,
           finished=finished,
           seconds=seconds,
-          pid=attempt.process.pid,
+          process=leases.identity(attempt.process.pid),
         )
         return False
       state, why = records.DONE, ""
@@ -252,10 +255,10 @@ class Runner:
     elif code in _ASKED:
       state, why = records.INTERRUPTED, f"exit code {code}"
     else:
-      log = self._root / trial.id / records.LOG
-      state, why = records.FAILED, records.reason(log, code)
+      state, why = records.FAILED, records.reason(self._log(trial), code)
       if self._base.is_chain:
         why = f"{attempt.task}: {why}"
+    self._copy.push(self._log(trial))
     records.write(
       self._root,
       trial,
@@ -273,15 +276,25 @@ class Runner:
   def _is_again(self, attempt: _Attempt) -> bool:
     """Return whether a trial that somebody stopped is started once more."""
     trial = attempt.trial
-    if self.codes[trial.id] != stopping.REQUEUE:
+    # Further processes of the trial have ended with it, and are not started.
+    is_alone = cluster.announced()[1] == 1
+    if self.codes[trial.id] != stopping.REQUEUE or not is_alone:
       return False
     self._starts[trial.id] = self._starts.get(trial.id, 1) + 1
     return self._starts[trial.id] <= _MOST_STARTS
 
   def _pause(self, attempt: _Attempt, until: int) -> None:
+    start = time.monotonic()
+    if start < attempt.due:
+      return
     if self.step(attempt.trial) >= until:
       attempt.is_pausing = True
       attempt.process.send_signal(signal.SIGTERM)
+    attempt.due = time.monotonic() + _PAUSE * (time.monotonic() - start)
+
+  def _log(self, trial: trials_lib.Trial) -> pathlib.Path:
+    """Return the log that a trial's processes write, on this disk."""
+    return self._copy.local / trial.id / records.LOG
 
   def _end_all(self, stop: stopping.Stopped) -> None:
     for attempt in self._running:
@@ -290,10 +303,11 @@ class Runner:
     for attempt in self._running:
       code = attempt.process.wait()
       state = records.INTERRUPTED
-      log = self._root / attempt.trial.id / records.LOG
+      log = self._log(attempt.trial)
       why = f"exit code {code}"
       if code not in (0, *_ASKED):
         state, why = records.FAILED, records.reason(log, code)
+      self._copy.push(log)
       # A code of 0 is found out again by the next start, at no cost.
       records.write(self._root, attempt.trial, state=state, reason=why)
       attempt.claim.close()

@@ -10,14 +10,15 @@ from curation import recipe
 from experiments.sweeps import (
   adaptive,
   halving,
+  joining,
   records,
   results,
   runner,
   study,
 )
 from experiments.sweeps import trials as trials_lib
-from runtime import failures, marks, stopping
-from runtime.storage import strict_json
+from runtime import cluster, failures, marks, stopping
+from runtime.storage import bucket_path, mirror, strict_json
 from training import config as config_lib
 from training.comparison import figures as figures_lib
 
@@ -70,18 +71,27 @@ def run(
   trials = trials_lib.resolve(changes, base, origin)
   if len(trials) < len(changes):
     runner.say(f"{len(changes) - len(trials)} trials stand twice in the list")
-  chosen = _chosen(root, trials, settings)
+  chosen = _chosen(root, trials, base, settings)
   if settings.rungs:
     settings.rungs.check(chosen)
   if settings.dry_run:
-    return _show(root, trials, chosen, settings)
+    return _show(root, trials, chosen, base, settings)
+  index, number = cluster.announced()
+  if number > 1 and (settings.index is None or base.is_chain):
+    raise failures.RunError(
+      f"a sweep of {number} processes runs one trial that is no chain: give"
+      " --index=K; or start one process"
+    )
+  if index:
+    return joining.follow(root, chosen[0], base)
   records.write_list(root, trials, base)
-  runner_ = _runner(root, base, settings)
-  if settings.rungs:
-    ended = halving.run(runner_, root, chosen, base, settings.rungs)
-  else:
-    ended = runner_.run(chosen)
-  return _finish(root, trials, chosen, base, ended, settings)
+  with mirror.opened(root) as copy:
+    runner_ = _runner(copy, base, settings)
+    if settings.rungs:
+      ended = halving.run(runner_, root, chosen, base, settings.rungs)
+    else:
+      ended = runner_.run(chosen)
+    return _finish(root, trials, chosen, base, ended, settings)
 
 
 def _base(
@@ -122,10 +132,10 @@ def _may_change(field: str) -> bool:
 
 
 def _runner(
-  root: pathlib.Path, base: trials_lib.Base, settings: Settings
+  copy: mirror.Mirror, base: trials_lib.Base, settings: Settings
 ) -> runner.Runner:
   return runner.Runner(
-    root,
+    copy,
     base,
     max_parallel=settings.max_parallel,
     keep_going=settings.keep_going,
@@ -133,7 +143,10 @@ def _runner(
 
 
 def _chosen(
-  root: pathlib.Path, trials: Sequence[trials_lib.Trial], settings: Settings
+  root: pathlib.Path,
+  trials: Sequence[trials_lib.Trial],
+  base: trials_lib.Base,
+  settings: Settings,
 ) -> list[trials_lib.Trial]:
   """Return the trials that --index and --filter leave."""
   if settings.index is not None:
@@ -150,7 +163,7 @@ def _chosen(
   chosen = [
     trial
     for trial in trials
-    if trials_lib.matches(trial, records.state(root, trial.id), terms)
+    if trials_lib.matches(trial, records.state(root, trial, base), terms)
   ]
   if not chosen:
     raise failures.RunError(f"--filter={settings.terms} leaves no trial")
@@ -161,6 +174,7 @@ def _show(
   root: pathlib.Path,
   trials: Sequence[trials_lib.Trial],
   chosen: Sequence[trials_lib.Trial],
+  base: trials_lib.Base,
   settings: Settings,
 ) -> int:
   """Print the trials that would be run."""
@@ -169,7 +183,7 @@ def _show(
     {
       "index": numbers[trial.id],
       "id": trial.id,
-      "state": records.state(root, trial.id),
+      "state": records.state(root, trial, base),
       "steps": trial.steps,
       "changes": trial.changes,
     }
@@ -247,6 +261,7 @@ def _run_adaptive(
   origin: str,
 ) -> int:
   for flag, value in (
+    ("More than one process", cluster.announced()[1] > 1),
     ("--sweep.FIELD", fields),
     ("--index", settings.index is not None),
     ("--filter", settings.terms),
@@ -254,6 +269,11 @@ def _run_adaptive(
   ):
     if value:
       raise failures.RunError(f"{flag} is not used by an adaptive study")
+  if isinstance(root, bucket_path.BucketPath):
+    raise failures.RunError(
+      "--workdir of an adaptive study must be a folder on a disk, where its"
+      f" journal is; got {root}"
+    )
   # The ends of each range, so that nothing is asked for that cannot run.
   corners = [
     {
@@ -278,7 +298,7 @@ def _run_adaptive(
     runner.say(
       f"{made.num_trials} trials, chosen while running; ends of space:"
     )
-    return _show(root, ends, ends, settings)
+    return _show(root, ends, ends, base, settings)
   records.write_list(root, [], base)
   search = adaptive.Search(root, made)
   known: dict[str, study.Changes] = {}
@@ -299,7 +319,7 @@ def _run_adaptive(
     return asked
 
   def ended() -> Iterable[trials_lib.Trial]:
-    for trial in _runner(root, base, settings).run(
+    for trial in _runner(mirror.Mirror(root), base, settings).run(
       [], all_trials=trials, more=more
     ):
       record = records.read(root, trial.id)

@@ -20,13 +20,13 @@ import pathlib
 import numpy as np
 from absl import logging
 
-from input_pipeline.selecting import repeats
+from input_pipeline.selecting import repeats, subset
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 from input_pipeline.storage import npy
 from input_pipeline.storage import uids as uids_lib
 from runtime import progress
-from runtime.storage import whole_files
+from runtime.storage import local_file, whole_files
 
 # Row of a caption: image's UID, number in captions.numbered, probability.
 KEEP = np.dtype([*uids_lib.UID.descr, ("caption", "<u4"), ("keep", "<f4")])
@@ -148,11 +148,12 @@ def select(
   several examples have.
   """
   field = f"{context.field}.keep"
-  keep = _open(field, source.keep)
-  stat = pathlib.Path(source.keep).stat()
+  keep, local, version = _open(
+    field, source.keep, context.cache_dir / subset.FOLDER
+  )
   facts = (
     *(_VERSION, records.fingerprint(), source.uid, source.keep),
-    *(stat.st_size, stat.st_mtime_ns),
+    *version,
   )
   digest = record_lib.digest(facts)
   path = context.cache_dir / "balanced" / f"{digest}.npy"
@@ -175,7 +176,7 @@ def select(
       *(context.field, len(places), len(records), mean),
     )
     _write(path, places, mean)
-  return Records(records, path, source.keep)
+  return Records(records, path, str(local))
 
 
 def _write(path: pathlib.Path, places: np.ndarray, mean: float) -> None:
@@ -186,9 +187,13 @@ def _write(path: pathlib.Path, places: np.ndarray, mean: float) -> None:
   whole_files.write(_facts_path(path), json.dumps({"mean": mean}).encode())
 
 
-def _open(field: str, path: str) -> np.ndarray:
+def _open(
+  field: str, path: str, cache_dir: pathlib.Path
+) -> tuple[np.ndarray, pathlib.Path, tuple[int | str, ...]]:
+  """Return the array of a file, its path on this disk, and its version."""
   try:
-    keep = npy.load(path)
+    local, version = local_file.get(path, cache_dir)
+    keep = npy.load(local)
   except (OSError, ValueError) as error:
     raise ValueError(
       f"{field} must be keep.npy of --task=curate; got {path}: {error}"
@@ -199,7 +204,7 @@ def _open(field: str, path: str) -> np.ndarray:
       f"captions and probabilities; got {path} of {keep.dtype} "
       f"{list(keep.shape)}"
     )
-  return keep
+  return keep, local, version
 
 
 def _look_up(

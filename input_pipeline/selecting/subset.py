@@ -17,8 +17,10 @@ from input_pipeline.sources import source_config
 from input_pipeline.storage import npy
 from input_pipeline.storage import uids as uids_lib
 from runtime import progress
-from runtime.storage import whole_files
+from runtime.storage import local_file, whole_files
 
+# Folder of the cache with copies of selections that lie in a bucket.
+FOLDER = "selections"
 # UIDs that are compared at once.
 _CHUNK = 2**20
 # Version to increase when the form of the cached files changes.
@@ -84,11 +86,14 @@ def select(
   one that several examples have.
   """
   field = f"{context.field}.subset"
-  uids = read(field, source.subset)
-  stat = pathlib.Path(source.subset).stat()
+  try:
+    local, version = local_file.get(source.subset, context.cache_dir / FOLDER)
+  except OSError as error:
+    raise _unreadable(field, source.subset, error) from error
+  uids = read(field, source.subset, local)
   facts = (
     *(_VERSION, records.fingerprint(), source.uid, source.subset),
-    *(stat.st_size, stat.st_mtime_ns),
+    *version,
   )
   digest = record_lib.digest(facts)
   path = context.cache_dir / "subsets" / f"{digest}.u8"
@@ -119,14 +124,20 @@ def select(
   return chosen
 
 
-def read(field: str, path: str) -> np.ndarray:
-  """Return the UIDs of a file, memory-mapped; ValueError for another file."""
+def read(
+  field: str, path: str, local: pathlib.Path | None = None
+) -> np.ndarray:
+  """Return the UIDs of a file, memory-mapped; ValueError for another file.
+
+  Args:
+    field: field of the file, for messages.
+    path: path of the file.
+    local: its copy on this disk, if it lies in a bucket.
+  """
   try:
-    uids = npy.load(path)
+    uids = npy.load(local or path)
   except (OSError, ValueError) as error:
-    raise ValueError(
-      f"{field} must be a .npy file of UIDs; got {path}: {error}"
-    ) from error
+    raise _unreadable(field, path, error) from error
   kinds = [uids.dtype[name] for name in uids.dtype.names or ()]
   if uids.ndim != 1 or kinds != [np.dtype("<u8")] * 2:
     raise ValueError(
@@ -136,6 +147,10 @@ def read(field: str, path: str) -> np.ndarray:
   if not len(uids):
     raise ValueError(f"{field}={path} names no example: it is empty")
   return uids.view(uids_lib.UID)
+
+
+def _unreadable(field: str, path: str, error: Exception) -> ValueError:
+  return ValueError(f"{field} must be a .npy file of UIDs; got {path}: {error}")
 
 
 def _check_sorted(field: str, path: str, uids: np.ndarray) -> None:

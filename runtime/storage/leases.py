@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from absl import logging
@@ -31,6 +31,12 @@ BEAT_SECONDS = 10.0
 LEASE_SECONDS = 60.0
 _POLL_SECONDS = 1.0
 _FREE = b'{"owner": null}\n'
+# Address -> (version, time of this process at which it was first seen).
+_seen: dict[str, tuple[str, float]] = {}
+
+
+class HeldError(failures.RunError):
+  """Refusal of a claim, since another owner is alive."""
 
 
 @contextlib.contextmanager
@@ -73,16 +79,40 @@ def token(lock: pathlib.Path) -> str:
   return str(_owner(lock.read_bytes()).get("token", ""))
 
 
+def is_held(lock: pathlib.Path) -> bool:
+  """Return whether the owner that a lock's object names may be alive."""
+  stored = objects.read(str(lock))
+  other = {} if stored is None else _owner(stored.data)
+  if stored is None or not other:
+    return False
+  if _is_here(other):
+    return _is_running(other)
+  version, since = _seen.get(str(lock), ("", 0.0))
+  if version != stored.version:
+    since = time.monotonic()
+    _seen[str(lock)] = (stored.version, since)
+  return max(stored.age, time.monotonic() - since) < LEASE_SECONDS
+
+
+def identity(process: int) -> dict[str, Any]:
+  """Return facts that tell a process of this machine from all others."""
+  return {
+    "host": socket.gethostname(),
+    "process": process,
+    "machine": _machine(),
+    "process_start": _start_of(process),
+  }
+
+
+def is_alive_here(identity_: Mapping[str, Any]) -> bool:
+  """Return whether an `identity` is a living process's of this machine."""
+  return _is_here(identity_) and _is_running(identity_)
+
+
 def _myself() -> dict[str, Any]:
   now = datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds")
-  return {
-    "token": secrets.token_hex(16),
-    "host": socket.gethostname(),
-    "process": os.getpid(),
-    "started": now,
-    "machine": _machine(),
-    "process_start": _start_of(os.getpid()),
-  }
+  token_ = {"token": secrets.token_hex(16), "started": now}
+  return token_ | identity(os.getpid())
 
 
 def _acquire(url: str, owner: dict[str, Any], named: str) -> str:
@@ -94,8 +124,8 @@ def _acquire(url: str, owner: dict[str, Any], named: str) -> str:
     version = objects.ABSENT if stored is None else stored.version
     other = {} if stored is None else _owner(stored.data)
     if stored is not None and other and not _is_dead_here(other):
-      if _is_alive_here(other) or first_version not in (None, version):
-        raise failures.RunError(
+      if is_alive_here(other) or first_version not in (None, version):
+        raise HeldError(
           f"{named} is in use by another run ({_described(other)}); wait for"
           " it, or give another folder"
         )
@@ -138,21 +168,17 @@ def _described(owner: dict[str, Any]) -> str:
   )
 
 
-def _is_dead_here(owner: dict[str, Any]) -> bool:
+def _is_dead_here(owner: Mapping[str, Any]) -> bool:
   """Return whether an owner was a process of this machine that is gone."""
   return _is_here(owner) and not _is_running(owner)
 
 
-def _is_alive_here(owner: dict[str, Any]) -> bool:
-  return _is_here(owner) and _is_running(owner)
-
-
-def _is_here(owner: dict[str, Any]) -> bool:
+def _is_here(owner: Mapping[str, Any]) -> bool:
   machine = _machine()
   return bool(machine) and owner.get("machine") == machine
 
 
-def _is_running(owner: dict[str, Any]) -> bool:
+def _is_running(owner: Mapping[str, Any]) -> bool:
   # A number may be another process's by now; its start tells them apart.
   start = _start_of(int(owner.get("process", 0)))
   return bool(start) and start == owner.get("process_start")

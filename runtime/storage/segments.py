@@ -46,6 +46,24 @@ def read(path: pathlib.Path) -> bytes:
   return base + b"".join(part.read_bytes() for part in segments)
 
 
+def tail(path: pathlib.Path, num_bytes: int) -> bytes:
+  """Return the end of a file; FileNotFoundError where there is none."""
+  segments = _segments(path)
+  if not segments and not isinstance(path, bucket_path.BucketPath):
+    with open(path, "rb") as file:
+      file.seek(max(0, file.seek(0, os.SEEK_END) - num_bytes))
+      return file.read()
+  data = b""
+  for part in reversed([path, *segments]):
+    with contextlib.suppress(FileNotFoundError):
+      data = part.read_bytes() + data
+    if part.suffix == _WHOLE or len(data) >= num_bytes:
+      break
+  if not data and not exists(path):
+    raise FileNotFoundError(2, os.strerror(2), str(path))
+  return data[-num_bytes:]
+
+
 def replace(path: pathlib.Path, data: bytes) -> None:
   """Replace the content of a file; no segment is left beside it."""
   segments = _segments(path)

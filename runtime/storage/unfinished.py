@@ -11,7 +11,7 @@ import fcntl
 import pathlib
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from absl import logging
@@ -71,6 +71,75 @@ def locked(folder: pathlib.Path, named: str) -> Iterator[IO[str]]:
     except OSError as error:
       raise unwritable(named, error) from error
     yield file
+
+
+@contextlib.contextmanager
+def shared(
+  folder: pathlib.Path,
+  named: str,
+  inside: Sequence[pathlib.Path] = (),
+  process: Mapping[str, Any] | None = None,
+) -> Iterator[tuple[int, ...] | None]:
+  """Claim a folder for this process and those that it starts.
+
+  Yields files to start them with, whose inheritance keeps the claim where this
+  process is killed. Yields None where the folder is claimed. Nothing is
+  inherited in a bucket: a process that outlives the claim is known by its own
+  ones, and on its machine by itself.
+
+  Args:
+    folder: to claim.
+    named: name of it, for messages.
+    inside: folders that processes of an earlier claim may have claimed.
+    process: identity (leases.py) of the last process of an earlier claim.
+
+  Raises:
+    RunError: the folder cannot be written.
+  """
+  if isinstance(folder, bucket_path.BucketPath):
+    if _is_held(folder, inside, process):
+      yield None
+      return
+    with contextlib.ExitStack() as stack:
+      files: tuple[int, ...] | None = ()
+      try:
+        stack.enter_context(leases.claim(folder / LOCK, named))
+      except leases.HeldError:
+        files = None
+      yield files
+    return
+  with contextlib.ExitStack() as stack:
+    try:
+      files = (stack.enter_context(locked(folder, named)).fileno(),)
+    except failures.RunError as error:
+      if not isinstance(error.__cause__, BlockingIOError):
+        raise
+      files = None
+    yield files
+
+
+def is_shared(
+  folder: pathlib.Path,
+  inside: Sequence[pathlib.Path] = (),
+  process: Mapping[str, Any] | None = None,
+) -> bool:
+  """Return whether `shared` would yield None; writes nothing in a bucket."""
+  if isinstance(folder, bucket_path.BucketPath):
+    return _is_held(folder, inside, process)
+  if not folder.exists():
+    return False
+  with shared(folder, str(folder)) as files:
+    return files is None
+
+
+def _is_held(
+  folder: pathlib.Path,
+  inside: Sequence[pathlib.Path],
+  process: Mapping[str, Any] | None,
+) -> bool:
+  return bool(process and leases.is_alive_here(process)) or any(
+    leases.is_held(path / LOCK) for path in (folder, *inside)
+  )
 
 
 def token(folder: pathlib.Path) -> str:

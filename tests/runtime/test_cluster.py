@@ -56,6 +56,20 @@ def test_one_process_joins_nothing(monkeypatch):
   assert cluster.DelayedMax().highest(5) == 5
 
 
+def test_announced(monkeypatch):
+  for name in ("SLURM_JOB_ID", "OMPI_COMM_WORLD_SIZE", "JOB_COMPLETION_INDEX"):
+    monkeypatch.delenv(name, raising=False)
+  assert cluster.announced() == (0, 1)
+  monkeypatch.setenv("SKYPILOT_NODE_IPS", "10.0.0.4\n10.0.0.5")
+  monkeypatch.setenv("SKYPILOT_NODE_RANK", "1")
+  monkeypatch.setenv("SKYPILOT_NUM_NODES", "2")
+  assert cluster.announced() == (1, 2)
+  monkeypatch.setenv("SKYPILOT_NODE_IPS", "10.0.0.4")
+  monkeypatch.setenv("SKYPILOT_NODE_RANK", "0")
+  monkeypatch.setenv("SKYPILOT_NUM_NODES", "1")
+  assert cluster.announced() == (0, 1)
+
+
 def test_nobody_at_the_address(runner, tmp_path):
   with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))  # and nobody listens

@@ -14,6 +14,7 @@ from curation.outputs import curation_page, manifest
 from curation.rules import language
 from curation.shares import caption_labels
 from evaluators.metrics import intervals
+from runtime.storage import mirror
 from tests.curation import synth
 
 TEXTS = (
@@ -163,7 +164,7 @@ def test_a_sample_that_is_pruned_is_that_of_the_lowest(tmp_path):
     }
   )
   parts = [table.slice(start, 350) for start in range(0, 5000, 350)]
-  caption_labels.write(tmp_path / "a.parquet", parts, 60)
+  caption_labels.write(tmp_path / "a.parquet", parts, 60, mirror.Mirror())
   assert caption_labels.bound(tmp_path / "a.parquet") == np.sort(draws)[59]
   made = pq.read_table(tmp_path / "a.parquet")["labels"].to_pylist()
   chosen = draws <= np.sort(draws)[59]

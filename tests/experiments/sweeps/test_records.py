@@ -9,18 +9,18 @@ _TRIAL = trials.Trial({"seed": 1}, steps=4)
 
 
 def test_state(tmp_path):
-  name = _TRIAL.id
-  assert records.state(tmp_path, name) == records.WAITING
-  with records.claim(tmp_path, name) as lock:
-    assert lock is not None
+  name, trial = _TRIAL.id, (_TRIAL, _base())
+  assert records.state(tmp_path, *trial) == records.WAITING
+  with records.claim(tmp_path, *trial) as files:
+    assert files
     records.write(tmp_path, _TRIAL, state=records.RUNNING)
-    assert records.state(tmp_path, name) == records.RUNNING
-    with records.claim(tmp_path, name) as other:
+    assert records.state(tmp_path, *trial) == records.RUNNING
+    with records.claim(tmp_path, *trial) as other:
       assert other is None
   # Nobody has its lock: what ran it is gone.
-  assert records.state(tmp_path, name) == records.INTERRUPTED
+  assert records.state(tmp_path, *trial) == records.INTERRUPTED
   records.write(tmp_path, _TRIAL, state=records.DONE, finished={"train": ["a"]})
-  assert records.state(tmp_path, name) == records.DONE
+  assert records.state(tmp_path, *trial) == records.DONE
   record = records.read(tmp_path, name)
   assert records.is_done(record, {"train": ["a"]})
   assert not records.is_done(record, {"train": ["a", "b"]})

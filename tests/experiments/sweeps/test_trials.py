@@ -162,8 +162,8 @@ def test_commands_of_a_chain(tmp_path):
     (
       {"optimizer.name": "adam,lamb", "optimizer.learning_rate": "-1,1"},
       [
-        "optimizer.name must be one of adamw, adafactor, lamb; got 'adam' (in 2"
-        " of 4 trials)",
+        "optimizer.name must be one of adamw, adafactor, lamb, adamax; got"
+        " 'adam' (in 2 of 4 trials)",
         "optimizer.learning_rate must be at least 0; got -1.0 (in 2 of 4",
       ],
     ),

@@ -11,6 +11,8 @@ from configs.parts import sources
 from input_pipeline.selecting import subset
 from input_pipeline.sources import source_config
 from input_pipeline.storage import uids as uids_lib
+from runtime.storage import objects
+from tests import bucket_emulators as emulators
 from tests.input_pipeline import fake_records
 
 
@@ -153,3 +155,23 @@ def test_no_file(tmp_path, place):
   records = fake_records.Records("a", 5)
   with pytest.raises(ValueError, match=r"main.subset must be .*No such file"):
     subset.select(records, _source(tmp_path / "none.npy"), place)
+
+
+def test_a_file_in_a_bucket(tmp_path, place):
+  records = fake_records.Records("a", 50)
+  with (
+    emulators.started("gs") as emulator,
+    emulators.connected(emulator.variables),
+  ):
+    address = f"{emulator.root}/curation/selection.npy"
+    made = []
+    for rows in ((40, 3, 17), (40, 3, 17), (2, 1)):
+      path = _file(tmp_path, _uids(records, rows))
+      objects.replace(address, path.read_bytes())
+      made.append(subset.select(records, _source(address), place))
+    objects.delete([address])
+    with pytest.raises(ValueError, match=f"npy file of UIDs; got {address}: "):
+      subset.select(records, _source(address), place)
+  names = [[found[i].key for i in range(len(found))] for found in made]
+  assert names == [["a3", "a17", "a40"]] * 2 + [["a1", "a2"]]
+  assert [x.key for x in pickle.loads(pickle.dumps(made[2]))] == ["a1", "a2"]

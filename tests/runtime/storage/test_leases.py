@@ -180,3 +180,33 @@ def test_a_bucket_that_is_not_there_is_named(emulator):
     unfinished.claim(bucket_path.make(url), f"--workdir={url}"),
   ):
     pass
+
+
+def test_whether_a_claim_is_held(folder, short):
+  lock = folder / unfinished.LOCK
+  assert not leases.is_held(lock)
+  with leases.claim(lock, "--workdir=W"):
+    assert leases.is_held(lock)
+    with unfinished.shared(folder, "it") as files:
+      assert files is None
+  assert not leases.is_held(lock)
+  other = {"owner": {"token": "t", "host": "far", "machine": "far 1"}}
+  objects.replace(str(lock), json.dumps(other).encode())
+  assert leases.is_held(lock)
+  deadline = time.monotonic() + 30
+  while leases.is_held(lock):  # nobody renews it
+    assert time.monotonic() < deadline
+    time.sleep(0.1)
+
+
+def test_a_claim_is_that_of_what_it_started(folder):
+  process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1)
+  me = leases.identity(process.pid)
+  assert unfinished.is_shared(folder, (), me)
+  process.communicate(b"\n")
+  assert not unfinished.is_shared(folder, (), me)
+  with leases.claim(folder / "in" / unfinished.LOCK, "--workdir=W"):
+    assert unfinished.is_shared(folder, [folder / "in"], me)
+  with unfinished.shared(folder, "it", [folder / "in"], me) as files:
+    assert files == ()
+    assert unfinished.is_shared(folder)

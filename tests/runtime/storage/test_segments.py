@@ -113,3 +113,21 @@ def test_a_second_writer_is_refused(folder):
   writers[1].sync()  # takes the next number
   with pytest.raises(objects.ConflictError, match="by another process"):
     writers[0].sync()
+
+
+def test_the_end_of_a_file(folder, tmp_path):
+  for path in (folder / "a.jsonl", tmp_path / "a.jsonl"):
+    with pytest.raises(FileNotFoundError):
+      segments.tail(path, 10)
+  whole_files.write(tmp_path / "a.jsonl", b"0123456789")
+  assert segments.tail(tmp_path / "a.jsonl", 4) == b"6789"
+  path = folder / "a.jsonl"
+  appender = segments.Appender(path)
+  for data in (b"012", b"345", b"6789"):
+    appender.append(data)
+  assert segments.tail(path, 3) == b"789"
+  assert segments.tail(path, 6) == b"456789"
+  assert segments.tail(path, 20) == b"0123456789"
+  whole = path.with_name("a.jsonl.parts") / "00000009.whole"
+  whole_files.write(whole, b"new")
+  assert segments.tail(path, 20) == b"new"
