@@ -25,8 +25,10 @@ from runtime import failures, launchers, lost_processes, stopping
 
 T = TypeVar("T")
 # Seconds after which JAX itself gives up a process that is stopped: the last
-# defence, behind runtime/lost_processes.py and runtime/hung_processes.py.
-HEARTBEAT_SECONDS = 3600
+# defence, behind runtime/lost_processes.py and runtime/hung_processes.py. JAX
+# takes them from the wall clock, and ends a healthy run in C++ where that is
+# set forward by more.
+HEARTBEAT_SECONDS = 7 * 86_400
 # Most bytes of an error's message that are sent to other processes.
 _MESSAGE_BYTES = 2000
 # Prefixes of the keys of `tell` and `put`.

@@ -156,11 +156,11 @@ class Runner:
     return finish(self.start(*args, **kwargs))
 
 
-def finish(process: subprocess.Popen) -> Result:
-  """Wait for a process's end."""
+def finish(process: subprocess.Popen, patience: float = _PATIENCE) -> Result:
+  """Wait for a process's end, for so many seconds at most."""
   start = time.monotonic()
   try:
-    stdout, stderr = process.communicate(timeout=_PATIENCE)
+    stdout, stderr = process.communicate(timeout=patience)
   except subprocess.TimeoutExpired:
     process.kill()
     stdout, stderr = process.communicate()

@@ -34,11 +34,13 @@ from orbax.checkpoint.experimental.v1._src.saving import execution
 
 from runtime import checks, cluster, failures, marks
 from runtime.storage import bucket_path, committed, objects
-from training import saved_trees, staging, train_state
+from training import metrics, saved_trees, staging, train_state
 
 # Folder of the iterator's position, beside those of saved_trees.
 _DATA = "data"
 _POSITION = "position.json"
+# Key of the mesh and the number of processes in a checkpoint's metadata.
+_LAYOUT = "layout"
 # Folder that unreadable checkpoints are moved to, where Orbax ignores them.
 _REJECTED = "rejected"
 
@@ -141,7 +143,8 @@ class Checkpointer:
       self._orbax.save_checkpointables_async(
         step,
         arrays | {_DATA: _Position(iterator)},
-        custom_metadata=digests | {_DATA: _position(iterator)},
+        custom_metadata=digests
+        | {_DATA: _position(iterator), _LAYOUT: _layout(state)},
       )
     if self._staging is not None:
       self._upload = self._pool.submit(self._finish, self._staging, step)
@@ -199,13 +202,16 @@ class Checkpointer:
       CheckpointError: there are checkpoints, but none can be used.
     """
     start = iterator.get_state()
+    layouts: dict[int, str] = {}
 
     def load(step: int) -> dict[str, Any]:
       iterator.set_state(start)
       wanted = saved_trees.arrays_of(abstract) | {_DATA: _Position(iterator)}
       loaded = self._load(step, wanted)
-      expected = self._metadata(step)[_DATA]
-      cluster.together(lambda: _check_position(iterator, expected))
+      metadata = self._metadata(step)
+      cluster.together(lambda: _check_position(iterator, metadata[_DATA]))
+      # Absent in checkpoints of earlier versions.
+      layouts[step] = metadata.get(_LAYOUT, "")
       return loaded
 
     newest = self._newest(load)
@@ -214,6 +220,7 @@ class Checkpointer:
     step, loaded = newest
     for newer in [s for s in self.steps() if s > step]:
       self._reject(newer)
+    _tell_layout(step, layouts[step], _layout(abstract))
     return saved_trees.state_of(loaded)
 
   def restore_params(self, abstract_params: Any) -> tuple[int, Any] | None:
@@ -426,6 +433,25 @@ def _reason(error: BaseException) -> str:
     error = error.__cause__
   lines = str(error).strip().splitlines() or [""]
   return f"{type(error).__name__}: {lines[0][:150]}"
+
+
+def _layout(state: train_state.TrainState) -> str:
+  """Return the mesh and the number of processes of a state."""
+  mesh = getattr(state.step.sharding, "mesh", None)
+  sizes = {} if mesh is None else mesh.shape
+  axes = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
+  return f"mesh {axes or 'of one device'}; processes {cluster.count()}"
+
+
+def _tell_layout(step: int, saved: str, here: str) -> None:
+  """Print a line where a step was saved on another mesh than this one."""
+  if not saved or saved == here or not cluster.is_first():
+    return
+  is_equal = saved.partition(";")[0] == here.partition(";")[0]
+  metrics.say(
+    f"Checkpoint of step {step} was saved with {saved}; now {here}"
+    + ("" if is_equal else ": sums are rounded differently from here on")
+  )
 
 
 def _position(iterator: Any) -> str:

@@ -16,17 +16,24 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import IO, Any, Protocol
 
-import tensorboardX
+from tensorboardX import event_file_writer, summary
+from tensorboardX.proto import event_pb2
 
 from runtime import cluster
-from runtime.storage import bucket_path, jsonl, whole_files
+from runtime.storage import bucket_path, committed, jsonl, whole_files
 
 # Seconds between two progress lines without a terminal.
 _LOG_SECONDS = 30.0
 # Least seconds between two uploads of TensorBoard events to a bucket.
 _EVENTS_SECONDS = 60.0
+# Seconds between two flushes of TensorBoard events.
+_FLUSH_SECONDS = 30.0
 # Prefix of the keys of training lines; keys of times start with "time/".
 _TRAIN = "train/"
+# Least jump of the machine's clock, and time without a step, that is told.
+_JUMP_SECONDS = _STILL_SECONDS = 30.0
+# Messages of TensorBoard's files, made when the module is imported.
+_pb: Any = event_pb2
 # Steps whose times are kept.
 _NUM_ENDS = 65
 
@@ -108,25 +115,25 @@ class _Events:
   def __init__(self, folder: pathlib.Path, purge_step: int):
     self._folder, self._purge_step = folder, purge_step
     self._is_bucket = isinstance(folder, bucket_path.BucketPath)
-    self._staging = tempfile.TemporaryDirectory() if self._is_bucket else None
-    self._opened, self._num_files, self._has_events = 0.0, 0, False
+    self._stack = contextlib.ExitStack()
+    self._staging: pathlib.Path | None = None
+    if self._is_bucket:
+      self._staging = self._stack.enter_context(committed.staging())
+    self._num_files = 0
     self._open()
 
   def _open(self) -> None:
-    local = self._staging.name if self._staging else str(self._folder)
-    # The first file alone takes back what a killed run had written.
-    self._writer = tensorboardX.SummaryWriter(
-      local,
-      purge_step=None if self._num_files else self._purge_step,
-      flush_secs=30,
-      filename_suffix=f".{self._num_files:05d}" if self._staging else "",
-    )
+    suffix = f".{self._num_files:05d}" if self._staging else ""
+    self._file = _EventFile(self._staging or self._folder, suffix)
+    if not self._num_files:
+      # The first file alone takes back what a killed run had written.
+      self._file.purge(self._purge_step)
     self._opened, self._has_events = time.monotonic(), False
     self._num_files += 1
 
   def add(self, name: str, value: float, step: int) -> None:
     """Add a figure."""
-    self._writer.add_scalar(name, value, step)
+    self._file.add(name, value, step)
     self._has_events = True
 
   def sync(self) -> None:
@@ -138,18 +145,61 @@ class _Events:
 
   def close(self) -> None:
     """Write the remaining events and close the file."""
-    if self._staging is None:
-      self._writer.close()
-      return
-    self._upload()
-    self._staging.cleanup()
+    with self._stack:
+      if self._staging is None:
+        self._file.close()
+      else:
+        self._upload()
 
   def _upload(self) -> None:
     assert self._staging is not None
-    self._writer.close()
-    for path in sorted(pathlib.Path(self._staging.name).iterdir()):
+    self._file.close()
+    for path in sorted(self._staging.glob("events.*")):
       whole_files.write(self._folder / path.name, path.read_bytes())
       path.unlink()
+
+
+class _EventFile:
+  """File of TensorBoard events.
+
+  SummaryWriter of tensorboardX writes in a thread: on a full disk the thread
+  ends with a traceback, and the loop waits for ever once its queue has ten
+  events. Here a failure is raised where the event is added.
+  """
+
+  def __init__(self, folder: pathlib.Path, suffix: str):
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = str(folder / "events")
+    self._writer = event_file_writer.EventsWriter(prefix, suffix)
+    self._flushed = 0.0
+
+  def purge(self, step: int) -> None:
+    """Take back the events of other files from a step on."""
+    for event in (
+      _pb.Event(step=step, file_version="brain.Event:2"),
+      _pb.Event(
+        step=step,
+        session_log=_pb.SessionLog(status=_pb.SessionLog.START),
+      ),
+    ):
+      self._writer.write_event(event)
+
+  def add(self, name: str, value: float, step: int) -> None:
+    """Add a figure; the disk has it within _FLUSH_SECONDS of steps."""
+    self._writer.write_event(
+      _pb.Event(
+        wall_time=time.time(),
+        step=step,
+        summary=summary.scalar(name, value),
+      )
+    )
+    if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+      self._writer.flush()
+      self._flushed = time.monotonic()
+
+  def close(self) -> None:
+    """Write the remaining events."""
+    self._writer.close()
 
 
 def write_evaluation(
@@ -174,9 +224,9 @@ def write_evaluation(
   for path in folder.glob(f"*{suffix}"):
     path.unlink(missing_ok=True)
   with _written(folder) as local:
-    events = tensorboardX.SummaryWriter(local, filename_suffix=suffix)
+    events = _EventFile(pathlib.Path(local), suffix)
     for name, value in scalars.items():
-      events.add_scalar(name, value, step)
+      events.add(name, value, step)
     events.close()
   return folder
 
@@ -217,6 +267,7 @@ class Progress:
     self._is_terminal = stream.isatty() and cluster.is_first()
     self._started = time.monotonic()
     self._paused = 0.0
+    self._date = time.time() - self._started
     self._shown = self._started if self._is_terminal else 0.0
     self._open_line = False
     # Times of the last steps, pauses left out.
@@ -225,7 +276,9 @@ class Progress:
   def update(self, step: int, loss: float) -> None:
     """Show the metrics of a step, at most ten times a second."""
     now = time.monotonic()
+    self._tell_still(now - self._paused)
     self._ends.append(now - self._paused)
+    self._tell_jump(time.time() - now)
     wait = 0.1 if self._is_terminal else _LOG_SECONDS
     if now - self._shown < wait and step != self._total_steps:
       return
@@ -242,6 +295,26 @@ class Progress:
       self._open_line = True
     else:
       say(text)
+
+  def _tell_still(self, end: float) -> None:
+    """Say that no step ended for a long time."""
+    seconds = end - self._ends[-1] if self._ends else 0.0
+    if seconds > max(_STILL_SECONDS, 5 * self.step_seconds()):
+      self.end_line()
+      say(
+        f"No step ended for {seconds:.0f} s: a process was stopped, or its"
+        " machine, network or data stood still; going on"
+      )
+
+  def _tell_jump(self, date: float) -> None:
+    """Say that the machine's clock was set, or stood still with the machine."""
+    jump, self._date = date - self._date, date
+    if abs(jump) > _JUMP_SECONDS:
+      self.end_line()
+      say(
+        f"The machine's clock jumped by {jump:+.0f} s; dates of events and"
+        " reports follow it, nothing else does"
+      )
 
   def images_per_s(self, step: int) -> float:
     """Return the mean rate since the start, pauses left out."""

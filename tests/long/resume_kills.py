@@ -36,6 +36,8 @@ _LONGER = (
   "--config.checkpoint.keep=3",
   "--config.evaluate.every_steps=150",
 )
+# Seconds after which a run is taken to hang, on a machine that does much else.
+_PATIENCE = 3600.0
 
 _NUM_KILLS = flags.DEFINE_integer("num_kills", 20, "Runs to kill.", 1)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the moments of the kills.")
@@ -79,7 +81,7 @@ def kill_and_resume(
   saved_step, last_step = max(steps, default=None), runs.last_step(workdir)
   difference = ""
   try:
-    result = runner.run(workdir, *_LONGER)
+    result = runs.finish(runner.start(workdir, *_LONGER), _PATIENCE)
     assert result.code == 0, result.stderr
     runs.assert_same_run(workdir, reference, runner.cache_dir)
     got, expected = (
@@ -116,7 +118,8 @@ def main(argv: list[str]) -> None:
     result = runner.run(folder / "prepare", "--config.total_steps=5")
     assert result.code == 0, result.stderr
     start = time.monotonic()
-    result = runner.run(folder / "reference", *_LONGER)
+    process = runner.start(folder / "reference", *_LONGER)
+    result = runs.finish(process, _PATIENCE)
     length = time.monotonic() - start
     assert result.code == 0, result.stderr
     kills = []

@@ -116,6 +116,18 @@ def test_round_trip(count, saved, config):
     np.testing.assert_array_equal(batch[name], rows)
 
 
+def test_another_mesh_is_told(saved, config, capsys):
+  folder, _ = saved
+  _restore(folder, config, 8)
+  assert "was saved with" not in capsys.readouterr().err
+  _restore(folder, config, 4)
+  assert capsys.readouterr().err == (
+    "Checkpoint of step 5 was saved with mesh data=2, fsdp=2, tensor=2;"
+    " processes 1; now mesh data=1, fsdp=2, tensor=2; processes 1: sums are"
+    " rounded differently from here on\n"
+  )
+
+
 def test_no_checkpoint(config, tmp_path):
   state, batch = _restore(tmp_path / "checkpoints", config)
   assert state is None

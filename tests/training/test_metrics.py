@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import resource
 
 import pytest
 
@@ -111,8 +112,9 @@ class _Clock:
   """Time that passes when it is told to."""
 
   def __init__(self, monkeypatch):
-    self.now = 100.0
+    self.now, self.date = 100.0, 1e9
     monkeypatch.setattr(metrics.time, "monotonic", lambda: self.now)
+    monkeypatch.setattr(metrics.time, "time", lambda: self.now + self.date)
 
 
 @pytest.fixture
@@ -192,3 +194,49 @@ def test_the_time_of_a_step_has_no_pauses(clock):
     with progress.pause():
       clock.now += 3.0
   assert progress.step_seconds() == 0.5
+
+
+def test_a_clock_that_is_set_and_a_machine_that_stood_still(clock, capsys):
+  progress = _progress(_Terminal())
+  for step in range(1, 5):
+    clock.now += 10.0
+    progress.update(step, 2.0)
+  assert capsys.readouterr().err == ""
+  clock.date -= 3600
+  progress.update(5, 2.0)
+  assert "The machine's clock jumped by -3600 s;" in capsys.readouterr().err
+  clock.now += 61.0
+  progress.update(6, 2.0)
+  assert "No step ended for 61 s: a process was" in capsys.readouterr().err
+  with progress.pause():  # an evaluation
+    clock.now += 300.0
+  clock.now += 10.0
+  progress.update(7, 2.0)
+  assert capsys.readouterr().err == ""
+
+
+@contextlib.contextmanager
+def _full_disk(num_bytes):
+  """Let no file of this process grow beyond some bytes."""
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_events_that_cannot_be_written_fail_in_the_loop(tmp_path, monkeypatch):
+  """Their thread ended, and the loop waited for it."""
+  monkeypatch.setattr(metrics, "_FLUSH_SECONDS", 0.0)
+  writer = metrics.Writer(tmp_path, "m.jsonl", 0)
+  (events,) = (tmp_path / "tensorboard").iterdir()
+
+  def write():
+    for step in range(1, 100):
+      writer.write(step, {"evaluation/a": 1.0, "evaluation/b": 2.0})
+
+  with _full_disk(2000), pytest.raises(OSError, match="large"):
+    write()
+  assert 1000 < events.stat().st_size <= 2000
+  writer.close()
