@@ -59,14 +59,14 @@ def _kills(job: out_jobs.Job, folder: pathlib.Path, started) -> list[Kill]:
     emulator = started[number % len(started)]
     with emulators.connected(emulator.variables):
       if emulator.scheme not in counts:
-        out = out_jobs.out_of(emulator.root, job.name, "whole")
+        out = out_jobs.out_of(emulator.root, "whole", job.name)
         whole = job.run(out, emulator.variables)
         assert whole.code == 0, whole.stderr
         difference = out_jobs.difference(out_jobs.contents(out), expected)
         assert not difference, difference
         (count,) = re.findall(r"requests: (\d+)", whole.stderr)
         counts[emulator.scheme] = int(count)
-      out = out_jobs.out_of(emulator.root, job.name, str(number))
+      out = out_jobs.out_of(emulator.root, str(number), job.name)
       kill_at = rng.randint(1, counts[emulator.scheme])
       killed = job.run(out, emulator.variables, kill_at)
       result = job.run(out, emulator.variables)
