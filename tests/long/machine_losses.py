@@ -1,6 +1,8 @@
 """Runs of several machines at s3://: processes that share no folder.
 
 Processes of one machine with different TMPDIR folders stand for them.
+
+python -m pytest tests/long/machine_losses.py
 """
 
 import dataclasses
