@@ -1,4 +1,4 @@
-"""A model written as a folder that transformers or open_clip loads."""
+"""A model written as a folder that transformers, open_clip or peft loads."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ import numpy as np
 import safetensors.numpy
 
 from inference import model as model_lib
-from inference import open_clip_folder
+from inference import open_clip_folder, peft_folder
 from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import hf_files
 from models import dual_encoder, lora
@@ -50,11 +50,12 @@ class Written:
 def run(
   path: str | pathlib.Path, form: str, out: str, *, as_json: bool = False
 ) -> int:
-  """Write a folder that transformers or open_clip loads, whole or not at all.
+  """Write a folder that another library loads, whole or not at all.
 
   Args:
     path: run or published model, as `model.load` takes it.
-    form: "hf" (transformers) or "open_clip".
+    form: "hf" (transformers), "open_clip", or "peft" for the low-rank updates
+      of a run alone.
     out: folder to write; it must not exist, or be empty.
     as_json: print a summary as JSON instead of a line.
 
@@ -62,11 +63,20 @@ def run(
     ValueError: a flag is wrong, or no family of that form can express the
       model; the message names the fields that it cannot express.
   """
-  checks.one_of("--format", form, _WEIGHTS)
+  checks.one_of("--format", form, (*_WEIGHTS, peft_folder.FORM))
   if not out:
     raise ValueError("--out is missing: --out=FOLDER")
   folder = bucket_path.make(out)
   unfinished.check_free(folder)
+  if form == peft_folder.FORM:
+    facts = peft_folder.write(path, folder)
+    print(
+      json.dumps(facts, indent=2, ensure_ascii=False)
+      if as_json
+      else f"{facts['tensors']} tensors of {facts['modules']} modules in"
+      f" {folder}; their base is {facts['base']}"
+    )
+    return 0
   model = model_lib.load(path)
   written = write(model.config, model.params, form, prefer=model.family)
   with unfinished.whole(folder) as temporary:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import safetensors.numpy
 
 from inference import model as model_lib
 from models import lora
@@ -18,10 +19,46 @@ from models.pretrained import (
   opening,
 )
 from runtime import sections
+from runtime.storage import bucket_path, unfinished, whole_files
 from training import config as config_lib
+from training.run import workdir
 
-# File of tensors, and its metadata; transformers refuses one without.
-WEIGHTS = adapters.WEIGHTS
+# Key of --format.
+FORM = "peft"
+
+
+def write(
+  path: str | pathlib.Path, folder: pathlib.Path
+) -> dict[str, str | int]:
+  """Write the updates of a run; return facts for a summary.
+
+  Args:
+    path: folder of the run.
+    folder: folder to write, whole or not at all.
+
+  Raises:
+    ValueError: as `tensors`, or `path` is no run.
+  """
+  if not workdir.is_run(bucket_path.make(path)):
+    raise ValueError(f"--format={FORM} needs the folder of a run; got {path}")
+  config, model = model_lib.load_run(bucket_path.make(path))
+  written, described = tensors(config, model)
+  with unfinished.whole(folder) as temporary:
+    with whole_files.new_file(temporary / adapters.WEIGHTS) as file:
+      # transformers refuses a file without its metadata.
+      safetensors.numpy.save_file(written, file, metadata={"format": "pt"})
+    whole_files.write(
+      temporary / adapters.CONFIG,
+      (json.dumps(described, indent=2) + "\n").encode(),
+    )
+  return {
+    "model": str(path),
+    "base": described["base_model_name_or_path"],
+    "out": str(folder),
+    "tensors": len(written),
+    "modules": len(described["target_modules"]),
+    "parameters": sum(x.size for x in written.values()),
+  }
 
 
 def tensors(
@@ -118,8 +155,3 @@ def _base_name(path: str) -> str:
 
 def _whole(number: float) -> float | int:
   return int(number) if number == int(number) else number
-
-
-def description(config: dict[str, Any]) -> str:
-  """Return the content of adapter_config.json as text."""
-  return json.dumps(config, indent=2) + "\n"

@@ -1,11 +1,13 @@
-"""Export a model as a folder that transformers or open_clip loads."""
+"""Export a model as a folder that transformers, open_clip or peft loads."""
 
 from absl import flags as absl_flags
 
 from tasks import flags
 
 _FORMAT = absl_flags.DEFINE_string(
-  "format", "hf", "Format to write: hf (transformers) or open_clip."
+  "format",
+  "hf",
+  "Format to write: hf (transformers), open_clip, or peft (LoRA of a run).",
 )
 FLAGS = (flags.INIT_FROM, flags.WORKDIR, _FORMAT, flags.OUT, flags.JSON)
 

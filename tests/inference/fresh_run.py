@@ -17,8 +17,11 @@ class _Iterator:
     return {"next": 0}
 
 
-def write(folder, config, step=3, bias=None):
-  """Write a run's config and a checkpoint; return its parameters by path."""
+def write(folder, config, step=3, bias=None, values=None):
+  """Write a run's config and a checkpoint; return its parameters by path.
+
+  They are random, but for those of `values`, by path.
+  """
   folder.mkdir(parents=True)
   workdir.write_config(folder, config)
   params = mirror.random_params(config.model)
@@ -26,6 +29,7 @@ def write(folder, config, step=3, bias=None):
     params["bias"] = np.asarray(bias, np.float32)
   # A scale of usual size: a random one may be e ** -0.5 or e ** 0.5.
   params["log_scale"] = params["log_scale"] + 3
+  params |= values or {}
   mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(-1, 1, 1))
   state = jax.device_put(
     train_state.TrainState(
