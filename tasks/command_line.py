@@ -43,7 +43,7 @@ def task(words: Sequence[str]) -> str:
   """
   name, others = _TASK.value, list(words[1:])
   if name == "launch" and "--" in sys.argv:
-    # It reads the words after -- itself.
+    # --task=launch reads the words after -- itself.
     others = others[: len(others) - len(sys.argv) + sys.argv.index("--") + 1]
   if others:
     raise app.UsageError(f"{others[0]!r} is not a flag; flags start with --")

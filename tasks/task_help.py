@@ -26,7 +26,7 @@ def print_if_asked(
     tasks: task name -> module with a docstring and FLAGS.
     usage: text above the list of tasks.
   """
-  # What comes after -- is a command that --task=launch starts.
+  # Words after -- are a command that --task=launch starts.
   argv = [*argv, "--"][: [*argv, "--"].index("--")]
   if not any(arg in _ASKING for arg in argv):
     return

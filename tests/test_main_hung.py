@@ -81,7 +81,7 @@ def test_a_stopped_process_and_an_endless_loop(runner, tmp_path):
 
 @pytest.mark.slow
 def test_the_first_process_is_stopped(runner, tmp_path):
-  """It has the store of beats, which then does not answer."""
+  """Process 0 has the store of beats, which then does not answer."""
   runner = dataclasses.replace(runner, compiled=None)
   workdir = tmp_path / "run"
   processes = runner.start_cluster(

@@ -97,5 +97,5 @@ def test_without_credentials(scheme, advice, tmp_path, monkeypatch):
   line, seconds = result.stderr.splitlines()
   assert line.startswith(f"error: --out={scheme}://a-bucket/a: {scheme}://")
   assert advice in line
-  # Of which three for the metadata server, and five for the bucket.
+  # Seconds: three are for the metadata server, and five for the bucket.
   assert float(seconds) < 15

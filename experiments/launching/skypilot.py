@@ -16,7 +16,7 @@ from experiments.launching import command as command_lib
 from runtime import failures, provenance
 
 _PROGRAM = pathlib.Path(__file__).with_name("sky_program.py")
-# Where the machines' disk outlives the task.
+# Clouds of SkyPilot whose disks outlive the task.
 _SHARED = ("slurm", "kubernetes", "k8s", "ssh")
 _BUCKETS = ("gs://", "s3://")
 # Tasks that were started, and changes to their commit; git ignores runs/.

@@ -71,7 +71,7 @@ def test_a_bucket_that_fails_and_vanishes(proxy, tmp_path, monkeypatch):
   assert manifest.comparable(made) == manifest.comparable(expected)
   assert _files(folder) == _files(disk)
 
-  # It vanishes in the midst of a stage of another recipe.
+  # The bucket vanishes in the midst of a stage of another recipe.
   def vanish(pairs):
     proxy.close()
     real(pairs)
@@ -94,7 +94,7 @@ def test_stages_of_a_bucket_are_used_again(proxy, tmp_path, capsys):
   proxy.num_read = 0
   again = _curate(pool, folder, tmp_path)
   assert manifest.comparable(again) == manifest.comparable(first)
-  # What is done is not downloaded: manifest, notes on stages, facts.
+  # Finished stages are not downloaded: manifest, notes on stages, facts.
   sizes = objects.sizes(str(folder))
   small = sum(v for k, v in sizes.items() if k.endswith((".json", ".txt")))
   assert proxy.num_read < 2.5 * small + 20_000

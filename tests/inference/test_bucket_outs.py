@@ -110,7 +110,7 @@ def test_export_and_explain(folder, run, inputs, tmp_path):
   mirror.write_source(tmp_path / "clip", found)
   clip = str(tmp_path / "clip")
   for form in ("hf", "open_clip"):
-    # Of a process that was killed.
+    # Files that a killed process left.
     for name in (".writing/begun", "model.safetensors", "sub/other.json"):
       whole_files.write(folder / form / name, b"half")
     export.run(clip, form, str(tmp_path / form))
@@ -155,7 +155,7 @@ def test_a_folder_that_is_being_written_is_refused(folder):
   assert unfinished.names(folder) == ["a"]
   with pytest.raises(ValueError, match="it has a"):
     unfinished.check_free(folder)
-  # It was completed after it had been looked at.
+  # The folder was completed after it had been looked at.
   with pytest.raises(ValueError, match="it has a"), unfinished.whole(folder):
     pass
   assert unfinished.names(folder) == ["a"]

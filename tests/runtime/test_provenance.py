@@ -46,7 +46,7 @@ def test_changes_are_kept_and_new_files_named(checkout):
   assert code.num_bytes == len(code.diff)
   assert code.untracked == ("secret ü.txt",)
   assert b"password" not in code.diff
-  # It can be applied to the commit.
+  # The diff can be applied to the commit.
   _git(checkout, "checkout", "-q", "a.py")
   (checkout / "change.diff").write_bytes(code.diff)
   _git(checkout, "apply", "change.diff")

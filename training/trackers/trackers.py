@@ -203,7 +203,7 @@ class _Sender:
   def is_alive(self) -> bool:
     code = self._process.poll()
     if code is not None and code != 0 and not self._is_ending:
-      # Of an error, the process itself tells (tracking_process.FAILED).
+      # Errors are told by the process itself (tracking_process.FAILED).
       self._has_warned |= code == 1
       self._warn(f"ended (exit code {code})")
     return code is None

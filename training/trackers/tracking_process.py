@@ -69,7 +69,7 @@ def main() -> None:
         file=say,
       )
     os._exit(1)
-  # What a client does at exit may wait for a network.
+  # Exit functions of a client may wait for a network.
   os._exit(0)
 
 

@@ -50,7 +50,7 @@ def _captions(rng, n, largest):
 @pytest.mark.slow
 @pytest.mark.parametrize("largest", [1, 5])
 def test_the_interval_of_uniformity_covers(largest):
-  """It holds the mean of all figures in 93 to 97 % of 500 sets."""
+  """The interval holds the mean of all figures in 93 to 97 % of 500 sets."""
   figures, bounds = [], []
   for seed in range(500):
     z, owner = _captions(np.random.default_rng(seed), 100, largest)

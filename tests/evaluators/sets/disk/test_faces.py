@@ -28,7 +28,7 @@ def _shown(opened, groups):
 
 
 def test_figures_of_the_form_of_its_origin(tmp_path):
-  """It has no toxic classes and no column for white, and White comes first."""
+  """The original form has no toxic classes and no column for white."""
   root = tmp_path / "sets" / "fairface"
   races = ("White", "Black", "White", "Indian")
   made.images(root, *(f"val/{i}.jpg" for i in range(4)))
