@@ -127,13 +127,14 @@ def _write_page(
       axes.plot(alphas, values, color=chart_style.SERIES[0], marker="o")
       axes.set_xlabel("alpha: 0 the start, 1 the run")
       canvas.tight_layout()
-      best = float(alphas[np.nanargmax(values)])
+      choose = np.nanargmax if figures_lib.rises(name) else np.nanargmin
+      best = float(alphas[choose(values)])
       charts.append(
         chart_style.Chart(
           name,
           chart_style.svg(canvas, name),
           f"{values[0]:.3f} at {alphas[0]:g}, {values[-1]:.3f} at"
-          f" {alphas[-1]:g}; highest at {best:g}",
+          f" {alphas[-1]:g}; best at {best:g}",
         )
       )
   template = page.template(_TEMPLATE, {})
