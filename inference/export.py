@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import safetensors.numpy
 
 from inference import model as model_lib
 from inference import open_clip_folder, peft_folder
+from inference.interpolating import interpolation
 from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import hf_files
 from models import dual_encoder, lora
@@ -48,7 +50,12 @@ class Written:
 
 
 def run(
-  path: str | pathlib.Path, form: str, out: str, *, as_json: bool = False
+  path: str | pathlib.Path,
+  form: str,
+  out: str,
+  *,
+  alphas: Sequence[float] = (),
+  as_json: bool = False,
 ) -> int:
   """Write a folder that another library loads, whole or not at all.
 
@@ -57,6 +64,8 @@ def run(
     form: "hf" (transformers), "open_clip", or "peft" for the low-rank updates
       of a run alone.
     out: folder to write; it must not exist, or be empty.
+    alphas: the one number of --interpolate, for a model between a run and its
+      start; () for the model at `path`.
     as_json: print a summary as JSON instead of a line.
 
   Raises:
@@ -68,6 +77,12 @@ def run(
     raise ValueError("--out is missing: --out=FOLDER")
   folder = bucket_path.make(out)
   unfinished.check_free(folder)
+  interpolation.check(alphas)
+  if len(alphas) > 1 or (alphas and form == peft_folder.FORM):
+    raise ValueError(
+      "--interpolate must be one number in an export, and none with"
+      f" --format={peft_folder.FORM}; got {[*alphas]}"
+    )
   if form == peft_folder.FORM:
     facts = peft_folder.write(path, folder)
     print(
@@ -78,6 +93,8 @@ def run(
     )
     return 0
   model = model_lib.load(path)
+  if alphas:
+    model = interpolation.line(bucket_path.make(path), model).at(alphas[0])
   written = write(model.config, model.params, form, prefer=model.family)
   with unfinished.whole(folder) as temporary:
     with whole_files.new_file(temporary / _WEIGHTS[form]) as file:

@@ -63,7 +63,7 @@ _FROST = absl_flags.DEFINE_string(
 FLAGS = (
   *(flags.CONFIG, flags.WORKDIR, flags.INIT_FROM, _SUITE, _SETS, _DATA_ROOT),
   *(_PROTOCOL, flags.OUT, flags.BATCH_SIZE, _CACHE_DIR, _NUM_THREADS),
-  *(flags.JSON, _MEASURES, _FEATURES, _FROST),
+  *(flags.JSON, _MEASURES, _FEATURES, _FROST, flags.INTERPOLATE),
   *cluster_flags.FLAGS,
 )
 
@@ -81,18 +81,31 @@ def _evaluate() -> int:
     for flag in (_DATA_ROOT, flags.BATCH_SIZE, _NUM_THREADS):
       if flag.present:
         raise app.UsageError(f"--{flag.name} needs --suite or --sets beside it")
+    shared: Any = {
+      "cache_dir": _cache_dir() if _CACHE_DIR.present else "",
+      "asked": _measures(),
+      "protocol": _PROTOCOL.value,
+      "as_json": flags.JSON.value,
+    }
+    if flags.INTERPOLATE.value:
+      from inference.interpolating import curve
+
+      return curve.run(
+        path, flags.alphas(), flags.config(), flags.out(), **shared
+      )
     return evaluate.run(
       path,
       flags.config(),
       flags.out(),
-      cache_dir=_cache_dir() if _CACHE_DIR.present else "",
       named_as_run=bool(flags.WORKDIR.value),
-      asked=_measures(),
-      protocol=_PROTOCOL.value,
-      as_json=flags.JSON.value,
+      **shared,
     )
   from inference.evaluation import evaluate_sets
 
+  if flags.INTERPOLATE.value:
+    raise app.UsageError(
+      "--interpolate takes the sets of a config, not --suite and --sets"
+    )
   if flags.CONFIG.value is not None:
     raise app.UsageError(
       "--config has sets of its own: give either it, or --suite and --sets"

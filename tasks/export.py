@@ -9,7 +9,10 @@ _FORMAT = absl_flags.DEFINE_string(
   "hf",
   "Format to write: hf (transformers), open_clip, or peft (LoRA of a run).",
 )
-FLAGS = (flags.INIT_FROM, flags.WORKDIR, _FORMAT, flags.OUT, flags.JSON)
+FLAGS = (
+  *(flags.INIT_FROM, flags.WORKDIR, _FORMAT, flags.OUT, flags.JSON),
+  flags.INTERPOLATE,
+)
 
 
 def run() -> int:
@@ -17,4 +20,10 @@ def run() -> int:
   path = flags.model()
   from inference import export
 
-  return export.run(path, _FORMAT.value, flags.out(), as_json=flags.JSON.value)
+  return export.run(
+    path,
+    _FORMAT.value,
+    flags.out(),
+    alphas=flags.alphas(),
+    as_json=flags.JSON.value,
+  )

@@ -23,6 +23,13 @@ OUT = flags.DEFINE_string(
   "",
   "Folder to write, new or empty; for --task=inspect-data, HTML file to write.",
 )
+INTERPOLATE = flags.DEFINE_list(
+  "interpolate",
+  [],
+  "Numbers of 0 (the weights that the run began with) to 1 (the run): evaluates"
+  " the models between them, as 0,0.25,0.5,0.75,1, and draws the curve; of one"
+  " number, exports the model.",
+)
 JSON = flags.DEFINE_bool("json", False, "JSON on stdout instead of a table.")
 INIT_FROM = flags.DEFINE_string(
   "init_from",
@@ -175,3 +182,14 @@ def num_workers() -> int:
   """Return --num_workers, by default one for each processor."""
   workers = NUM_WORKERS.value
   return len(os.sched_getaffinity(0)) if workers is None else workers
+
+
+def alphas() -> list[float]:
+  """Return the numbers of --interpolate."""
+  try:
+    return [float(x) for x in INTERPOLATE.value]
+  except ValueError as error:
+    raise app.UsageError(
+      "--interpolate must be numbers of 0 to 1; got"
+      f" {','.join(INTERPOLATE.value)}"
+    ) from error

@@ -6,6 +6,7 @@ another config too, embeds what is new alone, and one that was killed goes on.
 
 import dataclasses
 import datetime
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,6 +70,55 @@ def run(
   """
   asked.check()
   is_run = named_as_run or workdir.is_run(bucket_path.make(path))
+  config, model = open_model(path, config, out, is_run=is_run)
+  evaluated = figures(
+    model,
+    config,
+    path if is_run else "",
+    cache_dir=cache_dir,
+    asked=asked,
+    protocol=protocol,
+  )
+  if cluster.is_first():
+    page = evaluated.write(bucket_path.make(out or path))
+    metrics.say(f"Report: {page}")
+    print(
+      strict_json.dumps(evaluated.results)
+      if as_json
+      else summary.table(evaluated.results)
+    )
+  return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+  """Figures of a model, pictures of them, and what its page says about it."""
+
+  results: suite.Results
+  panels: list[gallery.Panel]
+  facts: dict[str, str]
+
+  def write(self, folder: pathlib.Path) -> pathlib.Path:
+    """Write results.json and report.html; return the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    summary.write_results(folder / workdir.RESULTS, self.results)
+    return report.write(
+      folder,
+      title=folder.name,
+      facts=self.facts,
+      results=self.results,
+      panels=self.panels,
+    )
+
+
+def open_model(
+  path: str, config: config_lib.Config | None, out: str, *, is_run: bool
+) -> tuple[config_lib.Config, model_lib.Model]:
+  """Return the config of the sets, and the model; arguments as of `run`.
+
+  Raises:
+    ValueError: there is no set, or nowhere to write.
+  """
   if config is None and not is_run:
     raise ValueError(
       f"{path} is a published model: give its sets by --suite or --sets, or by"
@@ -88,16 +138,40 @@ def run(
       " a --config with sets, as configs/evaluate/emoji.py has them (or train"
       " with evaluate.holdout)"
     )
+  return config, model
 
+
+def figures(
+  model: model_lib.Model,
+  config: config_lib.Config,
+  run_folder: str,
+  *,
+  cache_dir: str = "",
+  asked: set_measures.Measures = set_measures.Measures(),
+  protocol: str = protocols.OWN,
+) -> Evaluated:
+  """Return a model's figures on the sets of a config; collective.
+
+  Args:
+    model: the model.
+    config: its sections `evaluate` and `data` name the sets.
+    run_folder: folder of the model's run, "" for a published model.
+    cache_dir: as of `run`, like the others.
+    asked: measures beyond the sets' own figures.
+    protocol: name of the protocol.
+
+  Raises:
+    ValueError: as `run`.
+  """
   inputs = model.make_inputs()
   parts = [*_parts(protocol, config.evaluate, inputs)]
 
   def load() -> list[suite_data.Data]:
     share = config.evaluate.holdout
-    if share and is_run:
+    if share and run_folder:
       splits = pipeline.split_sources(config.data, share)
       held_out = {name: split.facts() for name, split in splits.items()}
-      ledger.check_held_out(bucket_path.make(path), held_out)
+      ledger.check_held_out(bucket_path.make(run_folder), held_out)
     return [
       suite_data.load_data(section, config.data, one, model.config.dtype)
       for section, one in parts
@@ -146,31 +220,18 @@ def run(
       results[summary.ZERO_SHOT] = groups[0] | groups[1]
   if results:
     results[summary.INPUTS] = inputs.facts()
-  if cluster.is_first():
-    folder = bucket_path.make(out or path)
-    folder.mkdir(parents=True, exist_ok=True)
-    summary.write_results(folder / workdir.RESULTS, results)
-    page = report.write(
-      folder,
-      title=folder.name,
-      facts=_report_facts(path, model, cache, protocol),
-      results=results,
-      panels=panels,
-    )
-    metrics.say(f"Report: {page}")
-    print(strict_json.dumps(results) if as_json else summary.table(results))
-  return 0
+  facts = _report_facts(model, cache, protocol)
+  return Evaluated(results, panels, facts)
 
 
 def _report_facts(
-  path: str,
   model: model_lib.Model,
   cache: embedding_cache.Cache,
   protocol: str,
 ) -> dict[str, str]:
   """Return what the page says about the model."""
   return {
-    "model": path,
+    "model": model.path,
     **({} if model.step is None else {"step": f"{model.step:,}"}),
     "weights": cache.model,
     "arithmetic": model.config.dtype,

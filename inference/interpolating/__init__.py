@@ -1,0 +1,1 @@
+"""Models between a fine-tuned run and its start, and their figures."""
