@@ -27,7 +27,7 @@ from evaluators.sets import labels as labels_lib
 from input_pipeline import evaluation_split
 from input_pipeline import languages as languages_lib
 from input_pipeline.selecting import sample as sample_lib
-from runtime import sections
+from runtime import cluster, sections
 
 Results = dict[str, Any]
 # Function of a source and its opened split.
@@ -243,7 +243,12 @@ def _image(
   rows: Sequence[int],
   index: int,
 ) -> np.ndarray | None:
-  """Return the image of one of `rows` of the examples, as people see it."""
+  """Return the image of one of `rows` of the examples, as people see it.
+
+  Only the first of several processes writes pages, and has images.
+  """
+  if not cluster.is_first():
+    return None
   return set_gallery.image(split, examples.rows[rows[index]])
 
 

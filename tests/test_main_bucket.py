@@ -80,6 +80,7 @@ def _has_step(workdir, step):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("emulator", ["s3"], indirect=True)
 def test_kills_in_a_bucket(emulator, runner, undisturbed):
   workdir = bucket_path.make(f"{emulator.root}/killed")
   # While a step is written, after it, and while the results are.

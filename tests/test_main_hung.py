@@ -9,7 +9,7 @@ import pytest
 
 from tests import runs
 
-_FLAGS = (
+FLAGS = (
   "--config.total_steps=100000",
   "--config.evaluate.sets={}",
   "--config.hang.least_seconds=2",
@@ -17,7 +17,7 @@ _FLAGS = (
 )
 # Lets the loader of a process loop while the file ENDLESS is there. Steps take
 # a moment, so that a run does not write thousands of checkpoints.
-_ENDLESS = """
+ENDLESS = """
 import os, time
 from input_pipeline import loader
 fetch = loader.Loader.__next__
@@ -35,9 +35,9 @@ def test_a_stopped_process_and_an_endless_loop(runner, tmp_path):
   workdir, endless = tmp_path / "run", tmp_path / "endless"
   stacks = [workdir / "hung" / f"process_{index}.txt" for index in range(2)]
   processes = runner.start_cluster(
-    *(workdir, 2, *_FLAGS),
+    *(workdir, 2, *FLAGS),
     num_devices=2,
-    before=_ENDLESS,
+    before=ENDLESS,
     env=lambda index: {"ENDLESS": str(endless)} if index else {},
   )
   first, second = processes
@@ -77,23 +77,3 @@ def test_a_stopped_process_and_an_endless_loop(runner, tmp_path):
   assert "in endless" not in stacks[0].read_text()
   rows = [json.loads(line) for line in runs.train_lines(workdir)]
   assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
-
-
-@pytest.mark.slow
-def test_the_first_process_is_stopped(runner, tmp_path):
-  """Process 0 has the store of beats, which then does not answer."""
-  runner = dataclasses.replace(runner, compiled=None)
-  workdir = tmp_path / "run"
-  processes = runner.start_cluster(
-    *(workdir, 2, *_FLAGS), num_devices=2, before=_ENDLESS
-  )
-  first, second = processes
-  runs.wait_until(lambda: runs.last_step(workdir) >= 10, first)
-  first.send_signal(signal.SIGSTOP)
-  result = runs.finish(second)
-  first.send_signal(signal.SIGCONT)
-  assert result.code == 75, result.stderr
-  assert f"process 0 (host {os.uname().nodename}, pid {first.pid}) sent" in (
-    result.stderr
-  )
-  assert runs.finish(first).code == 75

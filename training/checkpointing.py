@@ -30,6 +30,7 @@ from absl import logging
 from etils import epath
 from etils.epath import gpath
 from orbax.checkpoint import v1 as ocp
+from orbax.checkpoint._src.metadata import step_metadata_serialization
 from orbax.checkpoint.experimental.v1._src.saving import execution
 
 from runtime import checks, cluster, failures, marks
@@ -41,6 +42,8 @@ _DATA = "data"
 _POSITION = "position.json"
 # Key of the mesh and the number of processes in a checkpoint's metadata.
 _LAYOUT = "layout"
+# File of Orbax's own metadata of a step.
+_DESCRIPTION = "_CHECKPOINT_METADATA"
 # Folder that unreadable checkpoints are moved to, where Orbax ignores them.
 _REJECTED = "rejected"
 
@@ -104,6 +107,8 @@ class Checkpointer:
         path = epath.Path(str(folder))
     else:
       path = _LiteralPath(folder.absolute())
+    if keep is not None:
+      self._reject_described_wrongly()
     self._orbax = ocp.training.Checkpointer(
       path,
       context=_context_of_several_disks() if is_apart else None,
@@ -294,20 +299,41 @@ class Checkpointer:
       raise ValueError("its digests are missing")
     return digests
 
-  def _reject(self, step: int) -> None:
+  def _reject_described_wrongly(self) -> None:
+    """Move steps whose metadata have a key that Orbax does not know.
+
+    With such a step, Orbax reads none.
+    """
+
     def move() -> None:
-      if isinstance(self._folder, bucket_path.BucketPath):
-        target = self._folder.parent / _REJECTED / str(step)
-        committed.move(self._folder / str(step), target)
+      if not self._folder.is_dir():
         return
-      rejected = self._folder.parent / _REJECTED
-      rejected.mkdir(exist_ok=True)
-      target = rejected / str(step)
-      shutil.rmtree(target, ignore_errors=True)
-      (self._folder / str(step)).rename(target)
+      for step in sorted(self._folder.iterdir()):
+        if not step.name.isdecimal() or not _has_unknown_key(step):
+          continue
+        logging.error(
+          "Checkpoint of step %s is not usable: its %s has an unknown key; it"
+          " is in %s/ now",
+          *(step.name, _DESCRIPTION, _REJECTED),
+        )
+        self._move(int(step.name))
 
     cluster.on_first(move)
+
+  def _reject(self, step: int) -> None:
+    cluster.on_first(lambda: self._move(step))
     self._orbax.reload()
+
+  def _move(self, step: int) -> None:
+    """Move a step to the folder of rejected ones."""
+    if isinstance(self._folder, bucket_path.BucketPath):
+      target = self._folder.parent / _REJECTED / str(step)
+      committed.move(self._folder / str(step), target)
+      return
+    rejected = self._folder.parent / _REJECTED
+    rejected.mkdir(exist_ok=True)
+    shutil.rmtree(rejected / str(step), ignore_errors=True)
+    (self._folder / str(step)).rename(rejected / str(step))
 
   def close(self) -> None:
     """Wait for saves and release Orbax's resources."""
@@ -356,6 +382,21 @@ def _context_of_several_disks() -> ocp.Context:
   saving = context.array_options.saving
   saving.use_ocdbt = saving.use_replica_parallel = False
   return context
+
+
+def _has_unknown_key(step: pathlib.Path) -> bool:
+  """Return whether Orbax refuses a step's metadata, and with it all steps."""
+  try:
+    described = json.loads((step / _DESCRIPTION).read_bytes())
+  except (OSError, ValueError):
+    return False  # Orbax takes a step without metadata
+  if not isinstance(described, dict):
+    return False
+  try:
+    step_metadata_serialization.deserialize(described)
+  except ValueError:
+    return True
+  return False
 
 
 class _AlwaysSave(ocp.training.save_decision_policies.SaveDecisionPolicy):

@@ -211,8 +211,7 @@ def figures(
         name = one.opened.name
         record = part[name] if name in part else part[summary.ZERO_SHOT][name]
         record |= set_measures.run(asked, one, cache, model)[0]
-      if cluster.is_first():
-        panels += suite.gallery(data, embeddings, model.mesh)
+      panels += suite.gallery(data, embeddings, model.mesh)
     groups = [x.get(summary.ZERO_SHOT, {}) for x in (results, part)]
     _say_protocol(protocol, data, part)
     results |= part

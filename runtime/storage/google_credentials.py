@@ -5,7 +5,6 @@ and then the bucket without credentials, as a public one allows.
 """
 
 import importlib
-import importlib.util
 import os
 import pathlib
 
@@ -17,7 +16,9 @@ _NONE = "anon"
 
 def are_there() -> bool:
   """Return whether there are any; without, gcsfs does not look again."""
-  if importlib.util.find_spec("gcsfs") is None:
+  try:
+    importlib.import_module("gcsfs")
+  except ModuleNotFoundError:
     return True  # whoever needs it says so
   if "STORAGE_EMULATOR_HOST" in os.environ:
     return True  # an emulator wants none

@@ -24,7 +24,7 @@ def _nothing_slow(monkeypatch):
   """Leave out git, and the page, which outputs/test_curation_page.py draws."""
   monkeypatch.setattr(provenance, "commit", lambda: "")
   monkeypatch.setattr(
-    curation_page, "write", lambda folder, *_: write_page(folder)
+    curation_page, "write", lambda copy, *_: write_page(copy.local)
   )
 
 

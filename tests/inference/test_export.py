@@ -179,7 +179,7 @@ def test_training_and_unread_fields_do_not_matter(model):
 @pytest.mark.parametrize(
   ("form", "out", "words"),
   [
-    ("onnx", "out", "--format must be one of hf, open_clip; got 'onnx'"),
+    ("onnx", "out", "--format must be one of hf, open_clip, peft; got 'onnx'"),
     ("hf", "", "--out is missing"),
     ("hf", "model", "--out=.*model must be a new or empty folder"),
     ("open_clip", "out", "--format=open_clip has no family with this model"),

@@ -6,6 +6,7 @@ do row groups, compression, pages and whether Arrow's schema is stored.
 
 import collections
 import json
+import os
 import pathlib
 import tempfile
 import uuid
@@ -302,13 +303,13 @@ def _files(draw) -> tuple[str, list[_File]]:
 @pytest.mark.slow
 @hypothesis.given(_files())
 @hypothesis.settings(
-  max_examples=1000,
+  max_examples=int(os.environ.get("NUM_FUZZED", "300")),
   deadline=None,
   database=None,
   derandomize=True,
   suppress_health_check=list(hypothesis.HealthCheck),
 )
-def test_a_thousand_tables(drawn):
+def test_tables(drawn):
   name, some = drawn
   hypothesis.assume(any(file.rows for file in some))
   with tempfile.TemporaryDirectory() as made:

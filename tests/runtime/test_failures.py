@@ -11,12 +11,14 @@ from tests import runs
 # Prints fields of the config that main.py would run with.
 _SHOW = """
 import sys
+import absl.flags
 from absl import app
 import main
 from tasks import flags
 def show(argv):
   c = flags.CONFIG.value
-  print(c.total_steps, c.data.languages, c.optimizer.freeze, main._TASK.value)
+  task = absl.flags.FLAGS.task
+  print(c.total_steps, c.data.languages, c.optimizer.freeze, task)
 app.run(show, flags_parser=main._parse)
 """
 _FREEZE = "--config.optimizer.freeze=(('a',True),)"

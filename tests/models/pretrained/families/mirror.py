@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from models import dual_encoder
+from models import dual_encoder, lora
 from models.pretrained import forms, loading, mapping, opening, positions
 from runtime import sections
 
@@ -25,7 +25,11 @@ def recognises(found):
 
 def read_model(found):
   values = found.config["model"]
-  kinds = {"image": dual_encoder.ImageConfig, "text": dual_encoder.TextConfig}
+  kinds = {
+    "image": dual_encoder.ImageConfig,
+    "text": dual_encoder.TextConfig,
+    "lora": lora.LoraConfig,
+  }
   fields = {
     name: value if value is None else _section(kinds.get(name), name, value)
     for name, value in values.items()
@@ -36,7 +40,9 @@ def read_model(found):
 def _section(kind, name, value):
   if kind is None:
     return tuple(value) if isinstance(value, list) else value
-  return sections._value(kind | None, value, f"model.{name}", "configs/base.py")
+  # Towers are unions of dataclasses, one of which is selected.
+  kind = kind if kind is lora.LoraConfig else kind | None
+  return sections._value(kind, value, f"model.{name}", "configs/base.py")
 
 
 def write_config(model):
