@@ -229,7 +229,7 @@ def test_all_checkpoints_broken(runner, copied):
   result = runner.run(copied)
   assert result.code == 1
   last = result.stderr.strip().splitlines()[-1]
-  assert last.startswith("error: No checkpoint in ")
+  assert last.startswith("error: No checkpoint in "), result.stderr
   assert "step 10 (" in last
   assert "step 5 (" in last
   assert "Traceback" not in result.stderr

@@ -91,9 +91,10 @@ def coverage(kind, n, p, *, num_sets):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("p", SHARES)
 def test_intervals_hold_the_truth(kind, p):
-  # Standard error: 0.7 points over 1,000 sets; the table of intervals.py is of
-  # 5,000, by python -m tests.evaluators.metrics.test_coverage.
-  assert 0.93 <= coverage(kind, 500, p, num_sets=1000) <= 0.97
+  # Standard error: 0.7 points over 1,000 sets, 0.6 over 1,500. The table of
+  # intervals.py, which this file prints as a program, is of 5,000.
+  num_sets = 1000 if kind in (wilson, clustered, stratified) else 1500
+  assert 0.93 <= coverage(kind, 500, p, num_sets=num_sets) <= 0.97
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
