@@ -9,6 +9,7 @@ import pytest
 from curation.on_disk import embedding_store, random_batches
 from curation.on_mesh import negclip, normsim, scorer
 from curation.rules import cuts, image_based, negclip_normsim, references
+from runtime.storage import mirror
 from tests.curation import synth
 from tests.evaluators import meshes
 
@@ -179,7 +180,9 @@ def test_references_of_no_use(tmp_path):
 
 def test_a_reference_that_is_no_image(tmp_path, monkeypatch):
   (tmp_path / "page.png").write_bytes(b"<html>")
-  store = types.SimpleNamespace(folder=tmp_path / "store")
+  store = types.SimpleNamespace(
+    folder=tmp_path / "store", copy=mirror.Mirror(tmp_path)
+  )
   model = types.SimpleNamespace(
     images=lambda images, size: (
       np.zeros((0, 2), np.float16),
