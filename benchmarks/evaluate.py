@@ -32,7 +32,7 @@ _PARTS = {
 _NAMES = flags.DEFINE_list(
   "parts",
   [name for name in _PARTS if name != "retrieval_whole"],
-  "Parts to run, in order; retrieval_whole takes half an hour.",
+  "Parts to run, in order; retrieval_whole takes ten minutes.",
 )
 _PEER_PYTHON = flags.DEFINE_string(
   "peer_python", None, "Interpreter of the peer's environment."

@@ -72,7 +72,8 @@ def tensors(
 
   Raises:
     ValueError: the run has no update, does not start from a published model of
-      transformers, or has other parameters that are not its base's.
+      transformers, starts from an adapter, or has other parameters that are
+      not its base's.
   """
   low_rank = config.model.lora
   if not low_rank.rank:
@@ -86,6 +87,11 @@ def tensors(
       ' with init_from=""'
     )
   files = opening.open_model(config.init_from)
+  if files.adapter is not None:
+    raise ValueError(
+      "--format=peft needs a base model that is no adapter itself; got"
+      f" {files.adapter}"
+    )
   family = loading.find_family(files)
   if family not in families.EXPORTS["hf"]:
     raise ValueError(

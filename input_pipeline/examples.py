@@ -101,10 +101,9 @@ class Maker:
           clock.enter("caption", f"example {key} of {source.name}")
           drawn = rng(self.seed, *slot)
           with faults.located(record.origin):
-            texts = record.texts
             if number is not None:
-              texts = captions.only(texts, number)
-            record = dataclasses.replace(record, texts=texts)
+              texts = captions.only(record.texts, number)
+              record = dataclasses.replace(record, texts=texts)
             step = draw.position // self.batch_size
             arrays = self._make(source, record, step, drawn, clock)
           clock.stop()

@@ -122,12 +122,11 @@ def _slurm(
         " not one of a step: it runs alone; start it with srun"
       )
     return None
-  of_step = variables.get("SLURM_STEP_NUM_TASKS", "1")
-  variables = {names[0]: of_step, **variables}
+  of_step = variables.get("SLURM_STEP_NUM_TASKS")
+  variables = {names[0]: of_step or "1", **variables}
   if (pair := _pair("Slurm", variables, *names)) is None:
     return None
-  of_step = variables.get("SLURM_STEP_NUM_TASKS", variables[names[0]])
-  if of_step != variables[names[0]]:
+  if of_step not in (None, variables[names[0]]):
     raise LauncherError(
       f"Slurm: SLURM_NTASKS={variables[names[0]]} and"
       f" SLURM_STEP_NUM_TASKS={of_step} contradict each other: unset"

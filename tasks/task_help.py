@@ -1,6 +1,7 @@
 """Help of main.py by task, and the refusal of flags that a task ignores."""
 
 import inspect
+import itertools
 import sys
 import textwrap
 import types
@@ -27,7 +28,7 @@ def print_if_asked(
     usage: text above the list of tasks.
   """
   # Words after -- are a command that --task=launch starts.
-  argv = [*argv, "--"][: [*argv, "--"].index("--")]
+  argv = list(itertools.takewhile(lambda word: word != "--", argv))
   if not any(arg in _ASKING for arg in argv):
     return
   name = _task_of(argv)

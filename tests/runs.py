@@ -261,3 +261,13 @@ def assert_same_run(
   assert got_arrays.keys() == expected_arrays.keys()
   for name, array in expected_arrays.items():
     assert array.tobytes() == got_arrays[name].tobytes(), name
+
+
+def assert_other_seed_is_refused(first: Result, second: Result) -> None:
+  """Check that two processes, of seed 0 and 1, have joined and ended."""
+  assert (first.code, second.code) == (1, 1)
+  message = "same config; seed is 0 on process 0 and 1 here"
+  assert f"error: process 1: all processes must have the {message}" in (
+    first.stderr
+  )
+  assert message in second.stderr

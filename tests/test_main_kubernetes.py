@@ -27,9 +27,4 @@ def test_two_pods_meet(runner, tmp_path):
     for index in range(2)
   ]
   first, second = (runs.finish(pod) for pod in pods)
-  assert (first.code, second.code) == (1, 1)
-  message = "same config; seed is 0 on process 0 and 1 here"
-  assert f"error: process 1: all processes must have the {message}" in (
-    first.stderr
-  )
-  assert message in second.stderr
+  runs.assert_other_seed_is_refused(first, second)

@@ -302,8 +302,7 @@ def _write(copy: mirror.Mirror, path: pathlib.Path, result: Pass) -> None:
     "inputs": result.inputs,
     "seconds": result.seconds,
   }
-  with copy.replacing(path) as file:
-    file.write(strict_json.dumps(fields).encode())
+  copy.write(path, strict_json.dumps(fields).encode())
 
 
 def _read(path: pathlib.Path) -> Pass:

@@ -69,8 +69,7 @@ def check(
   shutil.rmtree(folder)
   if len(equal):
     _look_up(work, shards, config, equal, run)
-  with work.copy.replacing(done) as file:
-    file.write(digest)
+  work.copy.write(done, digest)
 
 
 def _sort(

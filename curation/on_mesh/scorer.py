@@ -198,8 +198,7 @@ def open_store(
   if not (store.folder / "model.json").exists():
     store.folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(scorer.facts, indent=2)
-    with context.copy.replacing(store.folder / "model.json") as file:
-      file.write(text.encode() + b"\n")
+    context.copy.write(store.folder / "model.json", text.encode() + b"\n")
   return store
 
 

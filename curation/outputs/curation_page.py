@@ -48,8 +48,8 @@ def write(
   parts = run(functools.partial(samples.of_shard, steps=names), paths)
   drawn = samples.merge(parts)
   shown = samples.read(drawn, pool, signals)
-  with copy.replacing(copy.local / "curation.html") as file:
-    file.write(render(manifest, drawn, shown).encode())
+  page_text = render(manifest, drawn, shown)
+  copy.write(copy.local / "curation.html", page_text.encode())
 
 
 def render(

@@ -14,11 +14,11 @@ import yaml
 
 from experiments.launching import command as command_lib
 from runtime import failures, provenance
+from runtime.storage import bucket_path
 
 _PROGRAM = pathlib.Path(__file__).with_name("sky_program.py")
 # Clouds of SkyPilot whose disks outlive the task.
 _SHARED = ("slurm", "kubernetes", "k8s", "ssh")
-_BUCKETS = ("gs://", "s3://")
 # Tasks that were started, and changes to their commit; git ignores runs/.
 _RECORDS = command_lib.ROOT / "runs" / "launched"
 Task = dict[str, Any]
@@ -66,7 +66,7 @@ def check_folders(path: str, task: Task, command: command_lib.Command) -> None:
   is_shared = bool(places) and all(x.startswith(_SHARED) for x in places)
   for flag, folder in command.folders.items():
     is_kept = is_shared and folder.startswith("/")
-    if not (is_kept or folder.lower().startswith(_BUCKETS)):
+    if not (is_kept or bucket_path.is_bucket(folder)):
       other = ", or an absolute path of a disk they share" if is_shared else ""
       raise failures.RunError(
         f"--{flag} must be in a bucket (gs://BUCKET/PATH, s3://BUCKET/PATH"
@@ -82,6 +82,7 @@ def fill(
   """Return the task with command, commit and name, once for each trial."""
   folder = next(iter(command.folders.values()), command.task)
   names = [task.get("name") or "diptych", pathlib.PurePath(folder).name]
+  commit = provenance.commit()
   filled = []
   for trial in trials or [None]:
     own = [] if trial is None else [f"--index={trial.index}"]
@@ -93,7 +94,7 @@ def fill(
       "envs": {
         **task["envs"],
         "FLAGS": shlex.join([*command.words, *own]),
-        provenance.COMMIT: provenance.commit(),
+        provenance.COMMIT: commit,
       },
     }
     if one.get("workdir") == ".":

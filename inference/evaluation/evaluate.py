@@ -71,14 +71,10 @@ def run(
   asked.check()
   is_run = named_as_run or workdir.is_run(bucket_path.make(path))
   config, model = open_model(path, config, out, is_run=is_run)
-  evaluated = figures(
-    model,
-    config,
-    path if is_run else "",
-    cache_dir=cache_dir,
-    asked=asked,
-    protocol=protocol,
+  opened = open_sets(
+    *(model, config, path if is_run else ""), asked=asked, protocol=protocol
   )
+  evaluated = figures(model, config, opened, cache_dir=cache_dir)
   if cluster.is_first():
     page = evaluated.write(bucket_path.make(out or path))
     metrics.say(f"Report: {page}")
@@ -141,24 +137,39 @@ def open_model(
   return config, model
 
 
-def figures(
+@dataclasses.dataclass(frozen=True)
+class Opened:
+  """Opened sets of a config, for models with the same inputs.
+
+  Attributes:
+    inputs: image protocol and tokenizer of the models.
+    data: sets of each image protocol.
+    asked: measures beyond the sets' own figures.
+    protocol: name of the protocol.
+  """
+
+  inputs: model_inputs.ModelInputs
+  data: list[suite_data.Data]
+  asked: set_measures.Measures
+  protocol: str
+
+
+def open_sets(
   model: model_lib.Model,
   config: config_lib.Config,
   run_folder: str,
   *,
-  cache_dir: str = "",
   asked: set_measures.Measures = set_measures.Measures(),
   protocol: str = protocols.OWN,
-) -> Evaluated:
-  """Return a model's figures on the sets of a config; collective.
+) -> Opened:
+  """Open the sets of a config; collective.
 
   Args:
-    model: the model.
+    model: a model that is to be evaluated.
     config: its sections `evaluate` and `data` name the sets.
     run_folder: folder of the model's run, "" for a published model.
-    cache_dir: as of `run`, like the others.
-    asked: measures beyond the sets' own figures.
-    protocol: name of the protocol.
+    asked: as of `run`.
+    protocol: as of `run`.
 
   Raises:
     ValueError: as `run`.
@@ -182,6 +193,25 @@ def figures(
   cluster.first_then_all(
     lambda: measures.check(asked.names, sets, configured_sets.SECTION)
   )
+  return Opened(inputs, loaded, asked, protocol)
+
+
+def figures(
+  model: model_lib.Model,
+  config: config_lib.Config,
+  opened: Opened,
+  *,
+  cache_dir: str = "",
+) -> Evaluated:
+  """Return a model's figures on opened sets; collective.
+
+  Args:
+    model: the model.
+    config: that of `opened`.
+    opened: the sets.
+    cache_dir: as of `run`.
+  """
+  inputs, protocol = opened.inputs, opened.protocol
   cache = embedding_cache.Cache(
     folder=bucket_path.make(cache_dir or config.data.cache_dir) / "embeddings",
     model=embedding_cache.model_digest(model.config, model.params),
@@ -191,7 +221,7 @@ def figures(
   )
   results: suite.Results = {}
   panels: list[gallery.Panel] = []
-  for data in loaded:
+  for data in opened.data:
     data = _named(protocol, data)
 
     def embed_split(
@@ -210,7 +240,7 @@ def figures(
       ):
         name = one.opened.name
         record = part[name] if name in part else part[summary.ZERO_SHOT][name]
-        record |= set_measures.run(asked, one, cache, model)[0]
+        record |= set_measures.run(opened.asked, one, cache, model)[0]
       panels += suite.gallery(data, embeddings, model.mesh)
     groups = [x.get(summary.ZERO_SHOT, {}) for x in (results, part)]
     _say_protocol(protocol, data, part)

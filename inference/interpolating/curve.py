@@ -65,17 +65,15 @@ def run(
     raise ValueError(f"--interpolate needs a run, --workdir=RUN; got {path}")
   config, model = evaluate.open_model(path, config, out, is_run=True)
   line = interpolation.line(folder, model)
+  opened = evaluate.open_sets(
+    *(model, config, path), asked=asked, protocol=protocol
+  )
   target = bucket_path.make(out or path)
   curve: dict[str, dict[str, float]] = {}
   for alpha in sorted(alphas):
     metrics.say(f"Interpolated at {alpha:g}")
     evaluated = evaluate.figures(
-      line.at(alpha),
-      config,
-      path,
-      cache_dir=cache_dir,
-      asked=asked,
-      protocol=protocol,
+      line.at(alpha), config, opened, cache_dir=cache_dir
     )
     curve[f"{alpha:g}"] = suite.scalars(evaluated.results)
     if cluster.is_first():

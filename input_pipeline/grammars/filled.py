@@ -61,16 +61,15 @@ class Texts:
     Raises:
       faults.ExampleError: "caption_missing", where no text can be made.
     """
+    choice, *words = words
     names = list(self.grammars)
-    rest, first = divmod(words[0], len(names))
-    text = self.grammars[names[first]].draw(fields, words[1:])
-    if text and not captions.is_blank(text):
+    rest, first = divmod(choice, len(names))
+    if text := _text(self.grammars[names[first]], fields, words):
       return names[first], text
     made = [
       (name, text)
-      for name in names
-      if (text := self.grammars[name].draw(fields, words[1:]))
-      and not captions.is_blank(text)
+      for name, one in self.grammars.items()
+      if (text := _text(one, fields, words))
     ]
     if not made:
       raise _missing(self.grammars, fields)
@@ -88,10 +87,10 @@ class Texts:
       faults.ExampleError: "caption_missing", where no text can be made.
     """
     made = [
-      one.draw(fields, [_FIRST] * one.num_words)
+      _text(one, fields, [_FIRST] * one.num_words)
       for one in self.grammars.values()
     ]
-    texts = [text for text in made if text and not captions.is_blank(text)]
+    texts = [text for text in made if text]
     if not texts:
       raise _missing(self.grammars, fields)
     return tuple(dict.fromkeys(texts))
@@ -332,6 +331,14 @@ def split_values(
     (*every[:num_captions], *others),
     {name: value for name, value in fields.items() if value},
   )
+
+
+def _text(
+  one: grammar.Grammar, fields: Mapping[str, str], words: Sequence[int]
+) -> str:
+  """Return a text of a grammar, "" where none can be made, or a blank one."""
+  text = one.draw(fields, words)
+  return "" if text is None or captions.is_blank(text) else text
 
 
 def _missing(

@@ -16,6 +16,9 @@ _NONE = "anon"
 
 def are_there() -> bool:
   """Return whether there are any; without, gcsfs does not look again."""
+  # One request of three seconds; a machine of Google's answers at once. What
+  # gcsfs imports reads the variable as it is imported.
+  os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
   try:
     importlib.import_module("gcsfs")
   except ModuleNotFoundError:
@@ -25,8 +28,6 @@ def are_there() -> bool:
   settings = fsspec.config.conf.setdefault("gs", {})
   if settings.get("token"):  # of the user, or of an earlier call
     return settings["token"] != _NONE
-  # One request of three seconds; a machine of Google's answers at once.
-  os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
   try:
     importlib.import_module("google.auth").default()
     return True

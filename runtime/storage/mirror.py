@@ -67,18 +67,14 @@ class Mirror:
     with whole_files.new_folder(path, replaces=True) as temporary:
       yield temporary
       if self.url:
-        pairs = [
-          (str(file), self._url(path / file.relative_to(temporary)))
-          for file in sorted(temporary.rglob("*"))
-          if file.is_file()
-        ]
-        is_last = [file == str(temporary / last) for file, _ in pairs]
-        for wanted in (False, True):
-          objects.upload(
-            pair
-            for pair, now in zip(pairs, is_last, strict=True)
-            if now == wanted
-          )
+        folder = bucket_path.BucketPath(self._url(path))
+        committed.upload_files(temporary, folder, lambda name: name != last)
+        objects.upload([(str(temporary / last), str(folder / last))])
+
+  def write(self, path: pathlib.Path, data: bytes) -> None:
+    """Write a file, as whole_files.write does."""
+    with self.replacing(path) as file:
+      file.write(data)
 
   def push(self, path: pathlib.Path) -> None:
     """Copy a file that has grown on the disk, if it is there."""
@@ -110,13 +106,7 @@ class Mirror:
 
   def sizes(self, path: pathlib.Path) -> dict[str, int]:
     """Return {name: bytes} of all files below a folder that last."""
-    if self.url:
-      return objects.sizes(self._url(path))
-    return {
-      file.relative_to(path).as_posix(): file.stat().st_size
-      for file in sorted(path.rglob("*"))
-      if file.is_file()
-    }
+    return whole_files.sizes(self.address / path.relative_to(self.local))
 
   def _url(self, path: pathlib.Path) -> str:
     return f"{self.url}/{path.relative_to(self.local).as_posix()}"

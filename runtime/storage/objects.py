@@ -8,10 +8,7 @@ is lost unseen. Each request has a time-out and is tried several times.
 import asyncio
 import concurrent.futures
 import contextlib
-import dataclasses
-import email.utils
 import io
-import json
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, BinaryIO, cast
@@ -19,7 +16,7 @@ from typing import Any, BinaryIO, cast
 from absl import logging
 
 from runtime import failures
-from runtime.storage import google_credentials, remote
+from runtime.storage import google_credentials, remote, store_requests
 
 SCHEMES = ("gs", "s3")
 # Version of an object that is not there.
@@ -34,7 +31,6 @@ _BYTES_PER_SECOND = 1 << 20
 _PUBLIC_SECONDS = 5.0
 # Concurrent requests for many objects.
 _NUM_REQUESTS = 16
-_BOUNDARY = "==diptych-object=="
 # Bytes of a large object that are sent at a time.
 _STREAM_BYTES = 16 << 20
 # HTTP status -> reason that another try cannot mend.
@@ -55,29 +51,16 @@ class ConflictError(BucketError):
   """Refusal of a write, since the object has another version than expected."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Stored:
-  """Content of an object.
-
-  Attributes:
-    data: all bytes.
-    version: generation or ETag.
-    age: seconds since it was written, by the clock of the store.
-  """
-
-  data: bytes
-  version: str
-  age: float
-
-
-def read(url: str) -> Stored | None:
+def read(url: str) -> store_requests.Stored | None:
   """Return an object, None where there is none.
 
   Raises:
     BucketError: the bucket does not answer, or refuses.
   """
   try:
-    return _call(url, _read_gs if _is_gs(url) else _read_s3)
+    return _call(
+      url, store_requests.read_gs if _is_gs(url) else store_requests.read_s3
+    )
   except FileNotFoundError:
     return None
 
@@ -96,7 +79,7 @@ def write(url: str, data: bytes, *, replaces: str) -> str:
     BucketError: the bucket does not answer, or refuses.
   """
   seconds = TRY_SECONDS + len(data) / _BYTES_PER_SECOND
-  request = _write_gs if _is_gs(url) else _write_s3
+  request = store_requests.write_gs if _is_gs(url) else store_requests.write_s3
   try:
     return _call(url, request, data, replaces, seconds)
   except FileNotFoundError as error:
@@ -128,7 +111,7 @@ def replace(url: str, data: bytes) -> str:
 def version(url: str) -> str:
   """Return the version of an object, ABSENT where there is none."""
   try:
-    return _call(url, _version)
+    return _call(url, store_requests.version)
   except FileNotFoundError:
     return ABSENT
 
@@ -138,7 +121,7 @@ def delete(urls: Iterable[str]) -> None:
 
   def one(url: str) -> None:
     with contextlib.suppress(FileNotFoundError):
-      _call(url, _delete)
+      _call(url, store_requests.delete)
 
   _together(one, urls)
 
@@ -149,7 +132,7 @@ def sizes(url: str) -> dict[str, int]:
   Names begin behind the folder's slash.
   """
   try:
-    infos = _call(f"{url}/", _find)
+    infos = _call(f"{url}/", store_requests.find)
   except FileNotFoundError:
     return {}
   prefix = _split(f"{url}/")[1] if _split(url)[1] else ""
@@ -163,7 +146,7 @@ def sizes(url: str) -> dict[str, int]:
 def children(url: str) -> list[str]:
   """Return the names of objects and folders right below a folder."""
   try:
-    listed = _call(f"{url}/", _list_children)
+    listed = _call(f"{url}/", store_requests.list_children)
   except FileNotFoundError:
     return []
   prefix = _split(f"{url}/")[1] if _split(url)[1] else ""
@@ -174,24 +157,33 @@ def children(url: str) -> list[str]:
 def has_any(url: str) -> bool:
   """Return whether an object lies below a folder."""
   try:
-    return _call(f"{url}/", _list_one)
+    return _call(f"{url}/", store_requests.list_one)
   except FileNotFoundError:
     return False
 
 
 def upload(pairs: Iterable[tuple[str, str]]) -> None:
   """Copy files (local path, URL) into a bucket, several at a time."""
-  _together(lambda pair: _call(pair[1], _put_file, pair[0]), pairs)
+  _together(
+    lambda pair: _call(pair[1], store_requests.put_file, pair[0]), pairs
+  )
 
 
 def download(pairs: Iterable[tuple[str, str]]) -> None:
   """Copy objects (URL, local path) to the disk, several at a time."""
-  _together(lambda pair: _call(pair[0], _get_file, pair[1]), pairs)
+  _together(
+    lambda pair: _call(pair[0], store_requests.get_file, pair[1]), pairs
+  )
 
 
 def copy(pairs: Iterable[tuple[str, str]]) -> None:
   """Copy objects (URL, URL) within a bucket, without a download."""
-  _together(lambda pair: _call(pair[0], _copy_file, pair[1]), pairs)
+  _together(
+    lambda pair: _call(
+      pair[0], store_requests.copy_file, "/".join(_split(pair[1]))
+    ),
+    pairs,
+  )
 
 
 @contextlib.contextmanager
@@ -265,7 +257,7 @@ def check(url: str, named: str) -> None:
     if _is_gs(url) and not google_credentials.are_there():
       _check_public(url)
     remote.file_system(url)
-    _call(url, _list_one)
+    _call(url, store_requests.list_one)
   except ImportError as error:
     raise ModuleNotFoundError(f"{named}: {error}") from error
   except FileNotFoundError as error:
@@ -279,7 +271,7 @@ def check(url: str, named: str) -> None:
 def _check_public(url: str) -> None:
   """Raise unless a bucket answers at once to who has no credentials."""
   fs, _ = remote.file_system(url)
-  request = _list_one(fs, _bucket(url), _split(url)[1])
+  request = store_requests.list_one(fs, _bucket(url), _split(url)[1])
   try:
     remote.wait(fs, request, _PUBLIC_SECONDS)
   except FileNotFoundError:
@@ -332,12 +324,15 @@ def _call(
 
 
 def _seconds(request: Callable[..., Any], args: tuple[Any, ...]) -> float:
-  if request in (_write_gs, _write_s3):
+  if request in (store_requests.write_gs, store_requests.write_s3):
     return args[2]
-  if request in (_find, _list_children):  # a request for each thousand objects
+  # Lists are a request for each thousand objects.
+  if request in (store_requests.find, store_requests.list_children):
     return 6 * TRY_SECONDS
   # A file has any size; the clients end a connection that falls silent.
-  return 3600.0 if request in (_put_file, _get_file) else TRY_SECONDS
+  if request in (store_requests.put_file, store_requests.get_file):
+    return 3600.0
+  return TRY_SECONDS
 
 
 def _reason(error: BaseException) -> tuple[int | None, str]:
@@ -353,10 +348,7 @@ def _reason(error: BaseException) -> tuple[int | None, str]:
     if isinstance(response, dict):
       status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     status = status or getattr(cause, "code", None)  # gcsfs
-    if type(cause).__name__ in (
-      "NoCredentialsError",
-      "PartialCredentialsError",
-    ):
+    if type(cause).__name__ in _NO_CREDENTIALS:
       status = 401
     cause = cause.__cause__
   lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -382,145 +374,3 @@ def _split(url: str) -> tuple[str, str]:
 
 def _bucket(url: str) -> str:
   return _split(url)[0]
-
-
-class _Body(io.BytesIO):
-  """Bytes of a request; aiohttp closes them after each try."""
-
-  def close(self) -> None:
-    self.seek(0)
-
-
-# Requests: coroutines of a file system, a bucket and a key.
-
-
-async def _read_gs(fs: Any, bucket: str, key: str) -> Stored:
-  headers, data = await fs._call("GET", "b/{}/o/{}", bucket, key, alt="media")
-  dates = headers.get("Last-Modified"), headers.get("Date")
-  return Stored(data, headers["X-Goog-Generation"], _age(*dates))
-
-
-async def _read_s3(fs: Any, bucket: str, key: str) -> Stored:
-  response = await fs._call_s3("get_object", Bucket=bucket, Key=key)
-  async with response["Body"] as body:
-    data = await body.read()
-  headers = response["ResponseMetadata"]["HTTPHeaders"]
-  dates = headers.get("last-modified"), headers.get("date")
-  return Stored(data, response["ETag"], _age(*dates))
-
-
-def _age(written: str | None, now: str | None) -> float:
-  """Return the seconds between two HTTP dates; 0 where one is missing."""
-  if not written or not now:
-    return 0.0
-  parse = email.utils.parsedate_to_datetime
-  return max((parse(now) - parse(written)).total_seconds(), 0.0)
-
-
-async def _write_gs(
-  fs: Any, bucket: str, key: str, data: bytes, replaces: str, seconds: float
-) -> str:
-  del seconds
-  # Multipart: emulators do not check the precondition of uploadType=media.
-  body = b"".join(
-    part + b"\r\n"
-    for part in (
-      f"--{_BOUNDARY}".encode(),
-      b"Content-Type: application/json; charset=UTF-8\r\n",
-      json.dumps({"name": key}).encode(),
-      f"--{_BOUNDARY}".encode(),
-      b"Content-Type: application/octet-stream\r\n",
-      data,
-      f"--{_BOUNDARY}--".encode(),
-    )
-  )
-  written = await fs._call(
-    "POST",
-    f"{fs._location}/upload/storage/v1/b/{bucket}/o",
-    uploadType="multipart",
-    ifGenerationMatch=replaces or "0",
-    headers={"Content-Type": f'multipart/related; boundary="{_BOUNDARY}"'},
-    data=_Body(body),
-    json_out=True,
-  )
-  return str(written["generation"])
-
-
-async def _write_s3(
-  fs: Any, bucket: str, key: str, data: bytes, replaces: str, seconds: float
-) -> str:
-  del seconds
-  condition = {"IfMatch": replaces} if replaces else {"IfNoneMatch": "*"}
-  response = await fs._call_s3(
-    "put_object", Bucket=bucket, Key=key, Body=data, **condition
-  )
-  return response["ETag"]
-
-
-async def _version(fs: Any, bucket: str, key: str) -> str:
-  if "gs" in fs.protocol:
-    found = await fs._call("GET", "b/{}/o/{}", bucket, key, json_out=True)
-    return str(found["generation"])
-  return (await fs._call_s3("head_object", Bucket=bucket, Key=key))["ETag"]
-
-
-async def _delete(fs: Any, bucket: str, key: str) -> None:
-  if "gs" in fs.protocol:
-    await fs._call("DELETE", "b/{}/o/{}", bucket, key)
-  else:
-    await fs._call_s3("delete_object", Bucket=bucket, Key=key)
-
-
-async def _list_one(fs: Any, bucket: str, key: str) -> bool:
-  """Return whether the key of any object begins with one."""
-  if "gs" in fs.protocol:
-    listed = await fs._call(
-      "GET", "b/{}/o", bucket, prefix=key, maxResults=1, json_out=True
-    )
-    return bool(listed.get("items"))
-  listed = await fs._call_s3(
-    "list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=1
-  )
-  return bool(listed.get("KeyCount"))
-
-
-async def _list_children(fs: Any, bucket: str, key: str) -> list[str]:
-  """Return keys below a folder, of each folder below it the beginning."""
-  names: list[str] = []
-  token: dict[str, str] = {}
-  while True:
-    if "gs" in fs.protocol:
-      fields = {"prefix": key, "delimiter": "/", **token}
-      listed = await fs._call("GET", "b/{}/o", bucket, json_out=True, **fields)
-      names += [item["name"] for item in listed.get("items", ())]
-      names += listed.get("prefixes", ())
-      next_token = listed.get("nextPageToken")
-      token = {"pageToken": next_token}
-    else:
-      fields = {"Prefix": key, "Delimiter": "/", **token}
-      listed = await fs._call_s3("list_objects_v2", Bucket=bucket, **fields)
-      names += [item["Key"] for item in listed.get("Contents", ())]
-      names += [item["Prefix"] for item in listed.get("CommonPrefixes", ())]
-      next_token = listed.get("NextContinuationToken")
-      token = {"ContinuationToken": next_token}
-    if not next_token:
-      return names
-
-
-async def _find(fs: Any, bucket: str, key: str) -> dict[str, Any]:
-  """Return {key: facts} of all objects whose keys begin with one."""
-  fs.invalidate_cache()
-  infos = await fs._find(f"{bucket}/{key}", detail=True)
-  return {name.partition("/")[2]: info for name, info in infos.items()}
-
-
-async def _put_file(fs: Any, bucket: str, key: str, path: str) -> None:
-  await fs._put_file(path, f"{bucket}/{key}")
-
-
-async def _get_file(fs: Any, bucket: str, key: str, path: str) -> None:
-  await fs._get_file(f"{bucket}/{key}", path)
-
-
-async def _copy_file(fs: Any, bucket: str, key: str, url: str) -> None:
-  await fs._cp_file(f"{bucket}/{key}", "/".join(_split(url)))

@@ -13,7 +13,13 @@ from curation.on_mesh import scorer
 from curation.outputs import manifest
 from curation.rules import cuts, model_scores
 from runtime import failures
-from runtime.storage import bucket_path, leases, objects, segments
+from runtime.storage import (
+  bucket_path,
+  leases,
+  objects,
+  segments,
+  whole_files,
+)
 from tests import bucket_emulators as emulators
 from tests.curation import scored, synth, tiny
 
@@ -40,13 +46,7 @@ def _curate(pool, workdir, cache, steps=None):
 
 def _files(folder):
   """Return the names of a curation's files."""
-  if isinstance(folder, bucket_path.BucketPath):
-    return set(objects.sizes(str(folder)))
-  return {
-    path.relative_to(folder).as_posix()
-    for path in folder.rglob("*")
-    if path.is_file()
-  }
+  return set(whole_files.sizes(folder))
 
 
 @pytest.mark.slow

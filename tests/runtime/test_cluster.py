@@ -119,12 +119,7 @@ def test_slurm(runner, tmp_path):
     for index in range(2)
   ]
   first, second = (runs.finish(process) for process in processes)
-  assert (first.code, second.code) == (1, 1)
-  message = "same config; seed is 0 on process 0 and 1 here"
-  assert f"error: process 1: all processes must have the {message}" in (
-    first.stderr
-  )
-  assert message in second.stderr
+  runs.assert_other_seed_is_refused(first, second)
   for result in (first, second):
     assert "Traceback" not in result.stderr
     assert "cannot be reached" not in result.stderr

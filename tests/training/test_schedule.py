@@ -12,7 +12,17 @@ from training import schedule
 _TOTAL = 50
 
 
-def _make(name, warmup=10, cooldown=0, timescale=7, final=0.1, total=_TOTAL):
+def _make(
+  name,
+  warmup=10,
+  cooldown=0,
+  timescale=7,
+  final=0.1,
+  total=_TOTAL,
+  factors=None,
+):
+  if factors is None:
+    factors = ((0, 1.0),) if name == "factors" else ()
   return schedule.make_schedule(
     name,
     total_steps=total,
@@ -20,7 +30,7 @@ def _make(name, warmup=10, cooldown=0, timescale=7, final=0.1, total=_TOTAL):
     cooldown_steps=cooldown,
     timescale_steps=timescale,
     final_fraction=final,
-    factors=((0, 1.0),) if name == "factors" else (),
+    factors=factors,
   )
 
 
@@ -117,15 +127,7 @@ def test_refused(kwargs, words):
 
 def test_factors():
   factors = ((0, 0.5), (3, 1.0), (7, 2.0))
-  make = schedule.make_schedule(
-    "factors",
-    total_steps=10,
-    warmup_steps=0,
-    cooldown_steps=2,
-    timescale_steps=1,
-    final_fraction=0.0,
-    factors=factors,
-  )
+  make = _make("factors", warmup=0, cooldown=2, total=10, factors=factors)
   got = [float(make(jnp.int32(step))) for step in range(10)]
   assert got == [0.5, 0.5, 0.5, 1, 1, 1, 1, 2, 2, 1]
 
@@ -142,12 +144,4 @@ def test_factors():
 )
 def test_wrong_factors(name, factors, message):
   with pytest.raises(ValueError, match=message):
-    schedule.make_schedule(
-      name,
-      total_steps=10,
-      warmup_steps=0,
-      cooldown_steps=0,
-      timescale_steps=1,
-      final_fraction=0.0,
-      factors=factors,
-    )
+    _make(name, warmup=0, total=10, factors=factors)

@@ -134,7 +134,7 @@ def markdown(compared: Mapping[str, Any]) -> str:
         row["step"],
         figures_lib.number(row["hours"]),
         figures_lib.number(row["wall_hours"]),
-        kwh(row),
+        starts.shown_kwh(row["kwh"]),
       ]
       for row in compared["runs"]
     ],
@@ -158,11 +158,6 @@ def value(fields: Mapping[str, Any], name: str) -> str:
   if name not in fields:
     return ""
   return str(fields[name]) if fields[name] != "" else '""'
-
-
-def kwh(row: Mapping[str, Any]) -> str:
-  """Return a run's energy in a table."""
-  return starts.NOT_MEASURED if row["kwh"] is None else f"{row['kwh']:.3g}"
 
 
 def difference(group: Mapping[str, Any]) -> tuple[str, str]:

@@ -15,6 +15,7 @@ import numpy as np
 from runtime.pages import page
 from training.comparison import figures as figures_lib
 from training.comparison import runs as runs_lib
+from training.run import starts
 
 _MOST_CHARTS = 6
 # Points of a curve; more are averaged in as many parts of equal length.
@@ -52,6 +53,7 @@ def _template() -> jinja2.Template:
     pathlib.Path(__file__).with_name("comparison.html.jinja"),
     {
       "number": figures_lib.number,
+      "kwh": starts.shown_kwh,
       "spread": figures_lib.shown,
       "value": lambda fields, name: fields.get(name, ""),
       "p_value": figures_lib.p_value,

@@ -160,7 +160,12 @@ def energy(cost: Total) -> str:
   """Return the measured energy in words."""
   if cost.kwh is None:
     return NOT_MEASURED
-  return f"{cost.kwh:.3g} kWh ({', '.join(cost.joules)})"
+  return f"{shown_kwh(cost.kwh)} kWh ({', '.join(cost.joules)})"
+
+
+def shown_kwh(kwh: float | None) -> str:
+  """Return an energy for a table."""
+  return NOT_MEASURED if kwh is None else f"{kwh:.3g}"
 
 
 class _Clock:

@@ -5,7 +5,7 @@ import os
 import pathlib
 from typing import Any
 
-from runtime.storage import bucket_path, leases, objects
+from runtime.storage import bucket_path, leases, whole_files
 from tests import runs
 from tests.long.soak import disturbances, driver
 
@@ -128,13 +128,7 @@ def _leftovers(
 
 
 def _names(folder: pathlib.Path) -> set[str]:
-  if isinstance(folder, bucket_path.BucketPath):
-    return set(objects.sizes(str(folder)))
-  return {
-    path.relative_to(folder).as_posix()
-    for path in folder.rglob("*")
-    if path.is_file()
-  }
+  return set(whole_files.sizes(folder))
 
 
 def markdown(report: dict[str, Any]) -> str:
