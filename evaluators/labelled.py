@@ -22,6 +22,7 @@ class LabelledConfig:
     classes: text file with the name of a class a line; "" for the names that
       the labels are.
     templates: text file with a prompt a line, {c} for the class; "" for one.
+    prompts: prompts in place of the file `templates`, {c} for the class.
     attributes: places of attributes by whose values figures are split, such as
       ("gender", "age"): columns, or "json.FIELD" and extensions of tars.
     disparity_k: images at the top of a class's ranking, whose attributes are
@@ -36,6 +37,7 @@ class LabelledConfig:
   label: str
   classes: str = ""
   templates: str = ""
+  prompts: tuple[str, ...] = ()
   attributes: tuple[str, ...] = ()
   disparity_k: int = 10
   training: str = ""
@@ -54,6 +56,16 @@ class LabelledConfig:
         f" got {self.source.caption!r}"
       )
 
+    if self.prompts and self.templates:
+      checks.refuse(
+        f"{field}.prompts must be () beside {field}.templates; got "
+        f"{self.prompts!r} and {self.templates!r}"
+      )
+    for prompt in self.prompts:
+      if prompt.count("{c}") != 1:
+        checks.refuse(
+          f"{field}.prompts must each have one {{c}}; got {prompt!r}"
+        )
     for attribute in self.attributes:
       if not attribute or attribute == own.FOLDER:
         checks.refuse(
@@ -76,6 +88,7 @@ class LabelledConfig:
       cache_dir=cache_dir,
       classes=self.classes,
       templates=self.templates,
+      prompts=self.prompts,
       attributes=self.attributes,
     )
     if self.training:
@@ -100,6 +113,7 @@ class LabelledConfig:
         cache_dir=cache_dir,
         classes=self.classes,
         templates=self.templates,
+        prompts=self.prompts,
       )
     except (ValueError, OSError) as error:
       raise ValueError(

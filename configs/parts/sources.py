@@ -14,8 +14,11 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # and *. A path that exists is that path. "array_record": files, or the folder
   # of --task=prepare. "table": a .jsonl, .csv or .tsv, or its folder. "folder":
   # of images with captions beside them. "tfds": a folder, or NAME:VERSION.
-  # "emoji": "".
+  # "layout": the folder of a public data set, as it is published. "emoji": "".
   config.path = ""
+  # Layout of the folder, for "layout": "MODULE.NAME", the entry NAME of LAYOUTS
+  # in input_pipeline/sources/layouts/MODULE.py (docs/domains.md).
+  config.layout = ""
   # Split to train on, for formats that have several.
   config.split = ""
   # Location of the image: extensions of a tar's members, or one column or

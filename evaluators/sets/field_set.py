@@ -94,6 +94,7 @@ def source(format: str, path: str, **fields: Any) -> dict[str, Any]:
     "language": "en",
     "language_field": "",
     "encoding": "",
+    "layout": "",
     "uid": "",
     "templates": (),
     "weight": 0.0,

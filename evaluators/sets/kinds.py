@@ -31,6 +31,7 @@ def classification(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
     "source": dict(source),
     "classes": "",
     "templates": "",
+    "prompts": (),
     "attributes": (),
     "disparity_k": 10,
     "training": "",

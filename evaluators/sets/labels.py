@@ -24,7 +24,7 @@ from input_pipeline.sources import (
   webdataset,
   webdataset_layout,
 )
-from input_pipeline.sources.tables import table
+from input_pipeline.sources.tables import folder, table
 from input_pipeline.storage import (
   files,
   folders,
@@ -237,11 +237,9 @@ def _texts(
   for index in range(len(records)):
     name = f"example {index} of {opened.name}"
     try:
-      if isinstance(records, table.Records):
+      if isinstance(records, table.Records | folder.Records):
         name = records.where(index)
-        by_language = columns.texts(
-          records.layout.columns, records.row(index), source.language, name
-        )
+        by_language = records.texts(index)
       else:
         record = records[index]
         name, by_language = record.origin or name, record.texts

@@ -27,6 +27,7 @@ def labelled(
   cache_dir: str,
   classes: str = "",
   templates: str = "",
+  prompts: Sequence[str] = (),
   attributes: Sequence[str] = (),
 ) -> field_set.FieldSet:
   """Return a set with a label for each example; labels are read, no image.
@@ -46,6 +47,7 @@ def labelled(
       the labels are.
     templates: text file with a template a line, {c} or {} for the class; ""
       for "a photo of a {c}.".
+    prompts: templates that stand for those of a file.
     attributes: locations of attributes, as that of the label; of images in
       folders by class, columns of a table such as metadata.jsonl beside them.
 
@@ -53,12 +55,13 @@ def labelled(
     ValueError: a file, a label or an attribute cannot be used.
   """
   field = f"evaluate.sets.{name}"
-  lines = _lines(templates, f"{field}.templates") or [TEMPLATE]
+  lines = prompts or _lines(templates, f"{field}.templates") or [TEMPLATE]
+  in_config = f"{field}.prompts" if prompts else "the code"
   prompts = tuple(line.replace("{}", "{c}") for line in lines)
   named = tuple(_lines(classes, f"{field}.classes"))
   origins = {
     "classes": classes or f"{field}.label",
-    "templates": templates or "the code",
+    "templates": templates or in_config,
   }
   if label == FOLDER:
     opened = class_folders.open_any(

@@ -13,7 +13,13 @@ ModuleNotFoundError with advice.
 
 from typing import Any
 
-from input_pipeline.sources import emoji, prepared, tfds, webdataset
+from input_pipeline.sources import (
+  emoji,
+  prepared,
+  public_layout,
+  tfds,
+  webdataset,
+)
 from input_pipeline.sources.arrow import parquet
 from input_pipeline.sources.tables import folder, table
 
@@ -25,5 +31,6 @@ FORMATS: dict[str, Any] = {
   "parquet": parquet,
   "table": table,
   "folder": folder,
+  "layout": public_layout,
   "tfds": tfds,
 }

@@ -39,6 +39,7 @@ class SourceConfig:
   grammar_fields: tuple[tuple[str, str], ...] = ()
   grammar_draw: str = "example"
   grammar_articles: tuple[str, ...] = ()
+  layout: str = ""
 
   def check(self, field: str) -> None:
     """Raise ValueError for the first value that cannot be used.
@@ -51,6 +52,11 @@ class SourceConfig:
       checks.refuse(f"{field}.weight must be finite; got {self.weight}")
     checks.at_least(f"{field}.repeat", self.repeat, 1)
     check_encoding(self.encoding, self.format, field)
+    if (self.format == "layout") != bool(self.layout):
+      checks.refuse(
+        f'{field}.layout must name a layout for format="layout", and be "" for'
+        f' others; got {self.layout!r} for format="{self.format}"'
+      )
     check_image_root(self.image_root, self.format, field)
     for template in self.templates:
       if template.count("{}") != 1:

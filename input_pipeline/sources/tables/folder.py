@@ -21,26 +21,28 @@ name changes with any file; that table is what training and curation read.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from input_pipeline import faults
 from input_pipeline.sources import columns, source_config
 from input_pipeline.sources import record as record_lib
-from input_pipeline.sources.tables import folder_rows, table, table_layout
+from input_pipeline.sources.tables import (
+  folder_rows,
+  made_table,
+  table,
+  table_layout,
+)
 from input_pipeline.storage import files, folders
 from input_pipeline.storage import uids as uids_lib
-from runtime.storage import remote, whole_files
+from runtime.storage import remote
 
 LANGUAGES = None
-# Column of a made table that has kind and message of a row's fault.
-FAULT = "fault"
+FAULT = made_table.FAULT
 
 # Version to increase when another table is made of the same files.
 _VERSION = 2
@@ -86,9 +88,7 @@ def as_table(
     # An image's path tells files apart.
     source = dataclasses.replace(source, uid=columns.BY_ROW if tables else "")
   path = cache_dir / "folders" / f"{record_lib.digest(facts)}.jsonl"
-  notes = path.with_suffix(".notes")
-  if not (path.exists() and notes.exists()):
-    path.parent.mkdir(parents=True, exist_ok=True)
+  if not made_table.is_made(path):
     lines: list[str] = []
     if tables:
       rows = folder_rows.of_tables(
@@ -97,17 +97,8 @@ def as_table(
     else:
       source.refuse(field, "image_root")
       rows = folder_rows.of_texts(source, field, (listed, lines))
-    with whole_files.new_file(path) as temporary:
-      with open(temporary, "wb") as file:
-        for row in folder_rows.with_keys(rows):
-          file.write(json.dumps(row).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-      # The same table, made again, has the same version.
-      os.utime(temporary, ns=(0, 0))
-    whole_files.write(notes, columns.clean("\n".join(lines)).encode())
-  for line in notes.read_text().splitlines():
-    logging.warning("%s.path: %s", field, line)
+    made_table.write(path, folder_rows.with_keys(rows), lines)
+  made_table.warn(path, f"{field}.path")
   return dataclasses.replace(
     source,
     format="table",
@@ -136,9 +127,7 @@ class Records:
     return len(self._rows)
 
   def __getitem__(self, index: int) -> record_lib.Record:
-    row = self._row(index)
-    if FAULT in row:
-      raise faults.ExampleError(*row[FAULT])
+    row = self._usable(index)
     origin = row["image"]
     if not remote.scheme(origin) and not os.path.isabs(origin):
       origin = f"{self._folder}/{origin}"
@@ -148,6 +137,16 @@ class Records:
       # Not of a table that nobody wrote.
       message = str(error).removeprefix(f"{self._rows.where(index)}: ")
       raise faults.ExampleError(error.kind, f"{origin}: {message}") from error
+
+  def texts(self, index: int) -> Mapping[str, tuple[str, ...]]:
+    """Return the texts of an image by language; the image is not read."""
+    row = self._usable(index)
+    with faults.located(str(row["image"])):
+      return self._rows.texts(index)
+
+  def where(self, index: int) -> str:
+    """Return the path of an image."""
+    return self.path_of(index)
 
   def fingerprint(self) -> str:
     """Return hex digits of the files' names, sizes and times of change."""
@@ -164,6 +163,13 @@ class Records:
   def uids(self) -> np.ndarray:
     """Return the UIDs; reads the table, not the images."""
     return self._rows.uids()
+
+  def _usable(self, index: int) -> Mapping[str, Any]:
+    """Return a row; raise its fault if it has one."""
+    row = self._row(index)
+    if FAULT in row:
+      raise faults.ExampleError(*row[FAULT])
+    return row
 
   def _row(self, index: int) -> Mapping[str, Any]:
     if not 0 <= index < len(self):

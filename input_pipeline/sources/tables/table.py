@@ -24,7 +24,7 @@ import csv
 import io
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from absl import logging
@@ -189,6 +189,15 @@ class Records:
       raise self._at(index, error) from error
     origin = f"{self.path}, row {index}, {image}"
     return record_lib.Record(key, data, texts, origin, stored_id)
+
+  def texts(self, index: int) -> Mapping[str, tuple[str, ...]]:
+    """Return the texts of a row by language; its image is not read."""
+    return columns.texts(
+      self.layout.columns,
+      self.row(index),
+      self._source.language,
+      self.where(index),
+    )
 
   def image_id(self, index: int) -> bytes:
     """Return the name of a row's image; see image_ids."""

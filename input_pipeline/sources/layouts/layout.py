@@ -1,0 +1,170 @@
+"""Layout of a public data set: how its files become the rows of a table."""
+
+import csv
+import dataclasses
+import io
+import json
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from input_pipeline.sources import columns
+from input_pipeline.sources.tables import made_table
+from input_pipeline.storage import files, folders
+
+# One example. "image" is a path below the folder, "caption" a text or a list;
+# other names are columns, as of a table, for `label`, `attributes` and
+# `grammar_fields`: texts and numbers, None for a missing one. With "crop", the
+# example is the part (left, top, right, bottom) of the image, in its pixels;
+# with "size" too, resized to (width, height).
+Row = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """How the files of a data set are read.
+
+  Attributes:
+    rows: yields the rows of a split, of the files in a folder.
+    files: the files that there must be, for messages and documentation.
+    splits: names of the splits, the first for training; () without any.
+    source: publication of the layout: a URL or a citation.
+  """
+
+  rows: "Callable[[Folder, str], Iterator[Row]]"
+  files: str
+  splits: tuple[str, ...]
+  source: str
+
+
+class Folder:
+  """Files of a data set, on disk or at a URL.
+
+  Attributes:
+    path: the folder.
+    listed: its files by their path below it, in order.
+    notes: what its reader has to say about all rows, as warnings.
+    last_read: the file that was read last.
+  """
+
+  def __init__(
+    self, path: str, listed: Mapping[str, files.File], about: Layout, field: str
+  ):
+    self.path = path
+    self.listed = listed
+    self.notes: list[str] = []
+    self.last_read = ""
+    self._about = about
+    self._field = field
+    self._stems: dict[str, str] | None = None
+
+  def text(self, name: str) -> str:
+    """Return a file's text, in UTF-8 with or without a byte order mark.
+
+    Raises:
+      ValueError: it is not there, or not UTF-8; names the files of the layout.
+    """
+    if name not in self.listed:
+      raise self.wrong(f"has no file {name}")
+    self.last_read = name
+    try:
+      return files.read(self.listed[name].path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+      raise self.wrong(f"{name} is not UTF-8: {error}") from error
+
+  def lines(self, name: str) -> list[str]:
+    """Return the lines of a file that are not blank; raises as `text`."""
+    return [line for line in self.text(name).splitlines() if line.strip()]
+
+  def json(self, name: str) -> Any:
+    """Return a JSON file's value; ValueError where it is none."""
+    try:
+      return json.loads(self.text(name), object_pairs_hook=columns.once)
+    except json.JSONDecodeError as error:
+      raise self.wrong(f"{name} is not JSON: {error}") from error
+
+  def json_lines(self, name: str) -> Iterator[Any]:
+    """Yield the value of each line; ValueError that names a broken one."""
+    for number, line in enumerate(self.text(name).split("\n"), 1):
+      if line.strip():
+        try:
+          yield json.loads(line, object_pairs_hook=columns.once)
+        except json.JSONDecodeError as error:
+          raise self.wrong(f"{name}, line {number}: {error}") from error
+
+  def table(
+    self, name: str, needs: Sequence[str] = (), delimiter: str = ","
+  ) -> Iterator[dict[str, str]]:
+    """Yield the rows of a table whose first line has the columns' names.
+
+    Args:
+      name: file.
+      needs: columns that there must be.
+      delimiter: character between fields.
+
+    Raises:
+      ValueError: a column is missing, or a row has fewer or more fields.
+    """
+    text = io.StringIO(self.text(name), newline="")
+    reader = csv.DictReader(text, delimiter=delimiter, strict=True)
+    try:
+      there = reader.fieldnames or ()
+      if missing := [column for column in needs if column not in there]:
+        raise self.wrong(
+          f"{name} has no column {', '.join(missing)} among {', '.join(there)}"
+        )
+      for row in reader:
+        if None in row or None in row.values():
+          raise self.wrong(
+            f"{name}, line {reader.line_num}: expected {len(there)} fields; got"
+            f" {sum(value is not None for value in row.values())}"
+            f"{' and more' if None in row else ''}"
+          )
+        yield row
+    except csv.Error as error:
+      raise self.wrong(f"{name}, line {reader.line_num}: {error}") from error
+
+  def images(self, below: str = "") -> list[str]:
+    """Return the images below a folder of it, in order."""
+    start = f"{below.rstrip('/')}/" if below else ""
+    return [
+      name
+      for name in self.listed
+      if name.startswith(start) and _suffix(name) in folders.IMAGES
+    ]
+
+  def image_named(self, stem: str) -> str | None:
+    """Return the image of a path without its suffix; None without one."""
+    if self._stems is None:
+      self._stems = {posixpath.splitext(x)[0]: x for x in self.images()}
+    return self._stems.get(stem)
+
+  def needs_image(self, name: str) -> Row:
+    """Return {"image": name}, with a fault where the file is not there."""
+    if name in self.listed:
+      return {"image": name}
+    return fault(name, "file_missing", f"{self.path} has no file {name}")
+
+  def wrong(self, what: str) -> ValueError:
+    """Return the error of a folder that is not in the layout."""
+    return ValueError(
+      f"{self._field}.path: {self.path} {what}; expected {self._about.files} "
+      f"({self._about.source})"
+    )
+
+
+def fault(image: str, kind: str, message: str) -> Row:
+  """Return the row of an example that cannot be used.
+
+  Training leaves it out and names it, as any other faulty example.
+
+  Args:
+    image: its image, or what else names it.
+    kind: a key of faults.KINDS.
+    message: what is wrong, with what was expected and what was got.
+  """
+  return {"image": image, made_table.FAULT: [kind, message]}
+
+
+def _suffix(name: str) -> str:
+  return posixpath.splitext(name)[1].lower()

@@ -1,0 +1,57 @@
+"""Configs of domains build, and have the size of the model they begin with."""
+
+import functools
+
+import jax
+import pytest
+
+from configs import clip_rsicd
+from input_pipeline.sources import public_layout
+from models import dual_encoder
+from runtime import param_rules
+from training import config as config_lib
+
+_VIT_B32 = 151_277_313
+# Module, and parameters of the published model; scale counted, bias not.
+_DOMAINS = ((clip_rsicd, _VIT_B32),)
+_ALL = [
+  pytest.param(module, name, number, id=f"{module.__name__[8:]}-{name}")
+  for module, number in _DOMAINS
+  for name in module.VARIANT_NAMES
+]
+
+
+@pytest.mark.parametrize(("module", "name", "number"), _ALL)
+def test_a_variant(module, name, number):
+  config = module.get_config(name)
+  config.data.sources.main.path = "somewhere"
+  if name != "mini":
+    # One flag names the folder of all.
+    for section in config.evaluate.sets.values():
+      assert section.source.path == "somewhere"
+  sections = [config.data.sources.main]
+  sections += [section.source for section in config.evaluate.sets.values()]
+  for section in sections:
+    if section.format == "layout":
+      assert section.layout in public_layout.names()
+  config = config_lib.checked(config.to_dict())
+  params = jax.eval_shape(
+    functools.partial(dual_encoder.init_params, config.model),
+    jax.random.key(0),
+  )
+  if name != "mini":
+    # Positions of the text are fewer where captions are short.
+    cut = (77 - config.data.num_tokens) * config.model.text.width
+    count = sum(x.size for x in jax.tree.leaves(params)) - 1 + cut
+    assert count == number
+  for field, rules in (
+    ("partition_rules", config.partition_rules),
+    ("weight_decay_mults", config.optimizer.weight_decay_mults),
+  ):
+    param_rules.apply(rules, params, field)
+
+
+@pytest.mark.parametrize("module", [module for module, _ in _DOMAINS])
+def test_an_unknown_variant(module):
+  with pytest.raises(ValueError, match=r"configs/\w+\.py:VARIANT must be one"):
+    module.get_config("b17")
