@@ -307,6 +307,11 @@ def _checkpoint() -> ml_collections.ConfigDict:
   checkpoint = ml_collections.ConfigDict()
   checkpoint.every_steps = 1000  # the last step is always saved
   checkpoint.keep = 3  # newest checkpoints kept
+  # Figure of the evaluations, such as "holdout/loss" or
+  # "holdout/image_to_text/R@1", whose best step is kept in WORKDIR/selected:
+  # the last evaluation, and whoever reads the run, take its weights instead of
+  # the last step's. "": none. Losses and ranks are better where lower.
+  checkpoint.select = ""
   return checkpoint
 
 
@@ -321,6 +326,9 @@ def _evaluate() -> ml_collections.ConfigDict:
   # every step (evaluation_sample.json); sets of which some examples are left
   # out are called NAME.sample in metrics.jsonl.
   evaluate.max_fraction = 1.0
+  # True: the loss of each retrieval set is a figure too, "SET/loss": that of
+  # its images, each with its first text, in batches of batch_size.
+  evaluate.loss = False
   # Share of the images of each source in data.sources that training leaves out
   # and the set "holdout" of the results is taken on (of several sources, there
   # is "holdout_NAME" for each too); 0 for none. An image is held out with all

@@ -38,6 +38,8 @@ class EvaluateConfig:
   holdout: marks.Training[float] = 0.0
   # Most share of a run's time that its evaluations but the last may take.
   max_fraction: marks.Free[float] = 1.0
+  # Whether the loss of retrieval sets is a figure of a run's evaluations.
+  loss: marks.Free[bool] = False
 
   @checks.collected()
   def check(self) -> None:

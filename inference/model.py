@@ -135,7 +135,7 @@ def load(path: str | pathlib.Path) -> Model:
 def load_run(
   folder: pathlib.Path, config: config_lib.Config | None = None
 ) -> tuple[config_lib.Config, Model]:
-  """Return a run's config, and its model at the newest checkpoint.
+  """Return a run's config, and its model at the selected or newest checkpoint.
 
   Args:
     folder: the run's.
@@ -160,7 +160,7 @@ def load_run(
   mesh = _make_mesh()
   whole = mesh_lib.replicated(mesh)
   restored = checkpointing.restore_params(
-    folder / workdir.CHECKPOINTS,
+    workdir.weights(folder),
     jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
       loading.shapes_of(config.model),

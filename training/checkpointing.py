@@ -54,6 +54,7 @@ class CheckpointConfig:
 
   every_steps: marks.Free[int]
   keep: marks.Free[int]
+  select: marks.Free[str] = ""
 
   @checks.collected()
   def check(self) -> None:
@@ -319,6 +320,12 @@ class Checkpointer:
         self._move(int(step.name))
 
     cluster.on_first(move)
+
+  def reject_others(self, step: int | None) -> None:
+    """Move all steps but one to the folder of rejected ones."""
+    for other in self.steps():
+      if other != step:
+        self._reject(other)
 
   def _reject(self, step: int) -> None:
     cluster.on_first(lambda: self._move(step))

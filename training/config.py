@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import losses
-from evaluators import suite_data
+from evaluators import suite_data, summary
+from evaluators.sets import holdout
 from input_pipeline import pipeline
 from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
@@ -80,6 +81,7 @@ class Config:
     self.optimizer.check(self.total_steps)
     self.checkpoint.check()
     self.evaluate.check()
+    self._check_selection()
     self.hang.check()
     self.trackers.check()
     # `from_mapping` refuses None.
@@ -111,6 +113,33 @@ class Config:
           f"model.{tower_field} must equal data.{data_field}={wanted};"
           f" got {got}"
         )
+
+  def _check_selection(self) -> None:
+    """Refuse a figure of checkpoint.select that no evaluation will have."""
+    figure = self.checkpoint.select
+    if not figure:
+      return
+    sets = [*self.evaluate.sets]
+    if self.evaluate.holdout:
+      sets += [*holdout.sections(self.evaluate.holdout, [*self.data.sources])]
+    names = [name for one in sets for name in (one, f"{one}.sample")]
+    prefix = f"{summary.ZERO_SHOT}/"
+    set_name, _, rest = figure.removeprefix(prefix).partition("/")
+    if set_name not in names or not rest:
+      checks.refuse(
+        f"checkpoint.select must be SET/FIGURE, of one of the sets"
+        f" {', '.join(sets) or '(none)'}; got {figure!r}"
+      )
+    if not self.evaluate.every_steps:
+      checks.refuse(
+        "evaluate.every_steps must be above 0 for checkpoint.select, which"
+        " compares evaluations; got 0"
+      )
+    if rest == "loss" and not self.evaluate.loss:
+      checks.refuse(
+        f"evaluate.loss must be True for checkpoint.select={figure!r}; got"
+        " False"
+      )
 
   @checks.collected()
   def check_paths(self) -> None:

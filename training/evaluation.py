@@ -14,7 +14,12 @@ from models import batch_norm, dual_encoder
 from runtime import cluster
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import evaluation_sample, metrics, optimizer
+from training import (
+  evaluation_sample,
+  metrics,
+  optimizer,
+  validation_loss,
+)
 
 
 @dataclasses.dataclass
@@ -48,6 +53,8 @@ class Evaluator:
     folder: folder of the run.
     data: opened sets.
     embedder: functions of the model.
+    losses: losses of retrieval sets by name (validation_loss.py), None where
+      config.evaluate.loss is False.
     kept: arrays that later evaluations need not make again.
   """
 
@@ -55,6 +62,9 @@ class Evaluator:
   folder: pathlib.Path
   data: suite_data.Data
   embedder: embedding.Embedder
+  losses: (
+    Callable[[suite_data.Data, suite.Embeddings, Any], dict[str, float]] | None
+  ) = None
   kept: Kept = dataclasses.field(default_factory=Kept)
 
   def scalars(self, variables: Any, step_seconds: float) -> dict[str, float]:
@@ -90,12 +100,13 @@ class Evaluator:
       embeddings = suite.embed_by(
         data, self._images_fn(variables), self._texts_fn(variables)
       )
-      results = suite.score(data, embeddings, mesh)
+      results = self._score(data, embeddings, variables)
       scalars = suite.scalars(results)
       sample = self._sample()
       if sample is not None and sample is not data:
         part = suite.of_sample(sample, embeddings)
-        scalars |= self._named(sample, suite.score(sample, part, mesh))
+        scored = self._score(sample, part, variables)
+        scalars |= self._named(sample, scored)
       return results, suite.gallery(data, embeddings, mesh), scalars
 
   def _sample(self) -> suite_data.Data | None:
@@ -139,7 +150,17 @@ class Evaluator:
     embeddings = suite.embed_by(
       data, images_fn or self._images_fn(variables), self._texts_fn(variables)
     )
-    return suite.score(data, embeddings, self.embedder.mesh)
+    return self._score(data, embeddings, variables)
+
+  def _score(
+    self, data: suite_data.Data, embeddings: suite.Embeddings, variables: Any
+  ) -> suite.Results:
+    """Return the results of suite.score, with losses where they are asked."""
+    results = suite.score(data, embeddings, self.embedder.mesh)
+    if self.losses is not None:
+      for name, value in self.losses(data, embeddings, variables).items():
+        results[name][validation_loss.NAME] = value
+    return results
 
   def _named(
     self, data: suite_data.Data, results: suite.Results
@@ -222,7 +243,10 @@ def make(
     config.evaluate.batch_size,
     should_stop,
   )
-  return Evaluator(config, folder, data, embedder)
+  losses = None
+  if config.evaluate.loss:
+    losses = validation_loss.make(config, mesh)
+  return Evaluator(config, folder, data, embedder, losses)
 
 
 def _is_locked(

@@ -34,6 +34,7 @@ from training import (
   train_step,
 )
 from training import config as config_lib
+from training import selection as selection_lib
 from training import stop as stop_lib
 from training.report import report
 from training.run import (
@@ -108,6 +109,7 @@ class Session:
   progress: metrics.Progress
   reporter: reporter.Reporter
   evaluate_fn: Callable[[Any, float], dict[str, float]]
+  selection: selection_lib.Selection
   step_fn: Callable[..., Any]
   batch_of: Callable[[dict[str, Any]], Any]
   saved_step: int | None
@@ -127,9 +129,12 @@ class Session:
     with self.progress.pause(), self.hang.phase("evaluating"):
       try:
         seconds = self.progress.step_seconds()
-        self.writer.write(step, self.evaluate_fn(state.variables, seconds))
+        figures = self.evaluate_fn(state.variables, seconds)
       except embedding.Interrupted:
         return False
+      self.writer.write(step, figures)
+      if figures:
+        self.selection.offer(step, figures, state, self.iterator)
     return True
 
   def fetch(self, last_metrics: Any) -> Any:
@@ -271,6 +276,10 @@ def run(
     warnings = run_warnings.Writer(folder, first_step)
     stack.enter_context(contextlib.closing(warnings))
     warnings.add(run_warnings.of_run(config, iterator.num_examples))
+    selection = selection_lib.Selection(
+      folder, config.checkpoint.select, first_step
+    )
+    stack.callback(selection.close)
     progress = metrics.Progress(
       first_step=first_step,
       total_steps=config.total_steps,
@@ -290,6 +299,7 @@ def run(
         config, writer, progress, checkpointer, iterator, watchdog, warnings
       ),
       evaluate_fn=evaluator.scalars,
+      selection=selection,
       step_fn=step_fn,
       batch_of=program.batch_of,
       saved_step=first_step if first_step in steps else None,
@@ -310,15 +320,26 @@ def run(
       )
       return stop.exit_code
     try:
+      # Of the last step: the final evaluation is that of the selected one.
+      is_evaluated = not config.checkpoint.select or session.evaluate(
+        state, step
+      )
+      if not is_evaluated:
+        raise embedding.Interrupted
       with hang.phase("evaluating"):
-        results, panels, figures = evaluator.final(state.variables)
+        results, panels, figures = evaluator.final(
+          selection.restore(state.variables, step)
+        )
     except embedding.Interrupted:
       metrics.say(
         f"{stop.name}: stopped in the last evaluation; run the same command to"
         " do it again"
       )
       return stop.exit_code
-    writer.write(config.total_steps, figures)
+    if config.checkpoint.select:
+      results[summary.INPUTS]["selected"] = selection.facts()
+    else:
+      writer.write(config.total_steps, figures)
     trackers.close(is_finished=True, should_stop=lambda: stop.was_asked)
   with stopping_lib.kept():  # the last checkpoint
     if cluster.is_first():

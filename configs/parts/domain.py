@@ -7,15 +7,16 @@ import ml_collections
 from configs.parts import sources
 
 
-def source(layout: str, **fields: Any) -> ml_collections.ConfigDict:
-  """Return a source's section that reads a layout.
+def source(layout: str, **fields: Any) -> dict[str, Any]:
+  """Return a source's section that reads a layout, as plain data.
 
   Args:
     layout: "MODULE.NAME" or "MODULE.NAME@SPLIT".
     **fields: other fields of the section.
   """
   name, _, split = layout.partition("@")
-  return sources.source(format="layout", layout=name, split=split, **fields)
+  fields = {"layout": name, "split": split} | fields
+  return sources.source(format="layout", **fields).to_dict()
 
 
 def set_layouts(
@@ -31,7 +32,8 @@ def set_layouts(
     train: layout, as in `source`.
     **sets: sections of evaluate.sets by name.
   """
-  main = config.data.sources.main = source(train)
+  config.data.sources.main.update(source(train))
+  main = config.data.sources.main
   for name, section in sets.items():
     config.evaluate.sets[name] = section
     if not section["source"]["path"]:

@@ -213,7 +213,7 @@ def _of_run(
     for path, x in theirs.items()
   }
   restored = checkpointing.restore_params(
-    folder / workdir.CHECKPOINTS, mapping.nested(abstract)
+    workdir.weights(folder), mapping.nested(abstract)
   )
   if restored is None:
     raise ValueError("this run has no checkpoint yet")

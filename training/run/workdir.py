@@ -19,6 +19,8 @@ from training import metrics
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
+# Folder with the checkpoint of the selected step, as that of a run has its own.
+SELECTED = "selected"
 HUNG = "hung"
 RESULTS = "results.json"
 REPORT = "report.html"
@@ -166,6 +168,20 @@ def has_config(folder: pathlib.Path) -> bool:
 def has_checkpoint(folder: pathlib.Path) -> bool:
   """Return whether a folder holds the checkpoint of a step."""
   return any(path.name.isdecimal() for path in (folder / CHECKPOINTS).glob("*"))
+
+
+def selected(folder: pathlib.Path) -> pathlib.Path:
+  """Return the folder of the selected step's checkpoint."""
+  return folder / SELECTED / CHECKPOINTS
+
+
+def weights(folder: pathlib.Path) -> pathlib.Path:
+  """Return the folder of checkpoints whose newest has a run's weights.
+
+  It is that of the selected step where checkpoint.select selected one.
+  """
+  is_selected = has_checkpoint(folder / SELECTED)
+  return selected(folder) if is_selected else folder / CHECKPOINTS
 
 
 def read_config(folder: pathlib.Path) -> config_lib.Config | None:
