@@ -21,6 +21,7 @@ _FREE = (
   "evaluate.every_steps",
   "evaluate.batch_size",
   "evaluate.max_fraction",
+  "evaluate.loss",
   "evaluate.sets.*",
   "loss.block_size",
   "model.remat",
