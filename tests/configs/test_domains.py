@@ -5,17 +5,24 @@ import functools
 import jax
 import pytest
 
-from configs import clip_rsicd
+from configs import clip, clip_rsicd, pubmedclip
 from input_pipeline.sources import public_layout
 from models import dual_encoder
 from runtime import param_rules
 from training import config as config_lib
+from training import train_state
 
 _VIT_B32 = 151_277_313
-# Module, and parameters of the published model; scale counted, bias not.
-_DOMAINS = ((clip_rsicd, _VIT_B32),)
+# Module, and parameters of its variants' published models: scale counted, bias
+# not.
+_DOMAINS = (
+  (clip_rsicd, lambda name: _VIT_B32),
+  (pubmedclip, lambda name: clip.VARIANTS[name].num_parameters),
+)
 _ALL = [
-  pytest.param(module, name, number, id=f"{module.__name__[8:]}-{name}")
+  pytest.param(
+    *(module, name, number(name)), id=f"{module.__name__[8:]}-{name}"
+  )
   for module, number in _DOMAINS
   for name in module.VARIANT_NAMES
 ]
@@ -42,7 +49,7 @@ def test_a_variant(module, name, number):
   if name != "mini":
     # Positions of the text are fewer where captions are short.
     cut = (77 - config.data.num_tokens) * config.model.text.width
-    count = sum(x.size for x in jax.tree.leaves(params)) - 1 + cut
+    count = train_state.count_params(params) - 1 + cut
     assert count == number
   for field, rules in (
     ("partition_rules", config.partition_rules),
