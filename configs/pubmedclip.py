@@ -1,12 +1,13 @@
 """PubMedCLIP (arXiv 2112.13906), stage A: CLIP fine-tuned on radiology.
 
   vit_b32 rn50 rn50x4
-Data: ROCO's radiology figures, layout roco.roco, whose captions are cut after 77
-  tokens; after 77 characters, as the published code has it, by roco.legacy.
+Data: ROCO's figures of radiology, layout roco.roco. Captions are cut after 77
+  tokens; layout roco.legacy cuts after 77 characters, as the published code.
 Recipe: github.com/sarahESL/PubMedCLIP, configs/: Adam with L2 5e-4, rate 1e-5,
   no schedule, 50 epochs, batch 64 (rn50x4: 32), weights by the lowest loss on
-  the validation split; statistics of ImageNet's pixels; half of the pictures mirrored (left and
-  right are a patient's: augmentation.flip_probability=0 where captions tell).
+  the validation split; statistics of ImageNet's pixels; half of the pictures
+  mirrored (left and right are a patient's: flip_probability=0 where captions
+  tell them apart).
 Otherwise than there: no factor exp(0.01) / exp(0.07) on the logits; both
   directions weigh the same, as in the paper (the code has 0.7 and 0.3); float32
   weights; evaluation crops as CLIP does; 224 pixels where the code has 250, of
