@@ -257,7 +257,9 @@ class Augmentation:
     vertical = self.vertical_flip_probability
     if vertical and rng.random() < vertical:
       pixels = pixels[::-1]
-    return np.rot90(pixels, rng.integers(4)) if self.quarter_turns else pixels
+    if self.quarter_turns:
+      pixels = np.rot90(pixels, int(rng.integers(4)))
+    return pixels
 
   def _recolour(
     self, pixels: np.ndarray, rng: np.random.Generator
