@@ -4,7 +4,8 @@ The section `data.augmentation.warp`. What is drawn is torchvision's
 RandomAffine and then RandomPerspective, in its order and with its matrices for
 Pillow's images. Both matrices are multiplied, so that an image is interpolated
 once: bilinearly, by Pillow, which rounds levels down. A pixel whose centre
-comes from outside the image is `fill`.
+comes from outside the image is `fill`. Unlike in torchvision, parts that the
+affine change moves out of the frame are not lost to the perspective.
 
 Matrices are float64 [3, 3]. They map a point (x, y, 1) of the result to a point
 of the image, both in pixels from the upper left corner; the centre of the first

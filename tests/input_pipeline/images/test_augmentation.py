@@ -92,6 +92,15 @@ def test_what_draws_nothing(fields):
   assert len(images) == 1
 
 
+def test_a_config_of_before_the_fields():
+  values = base.get_config().to_dict()
+  expected = config_lib.from_mapping(values)
+  for field in ("pre_crop", "first_size", "quarter_turns", "warp"):
+    del values["data"]["augmentation"][field]
+  del values["data"]["augmentation"]["vertical_flip_probability"]
+  assert config_lib.from_mapping(values) == expected
+
+
 def test_what_is_off_draws_nothing():
   """Runs of before the fields existed keep their examples to the bit."""
   made, rng = _section(), _rng()
