@@ -78,7 +78,7 @@ class Augmentation:
       )
     if self.resize == "area":
       low = self.crop_scale[0]
-      self._check("crop_scale", low <= 1, "of a low at most 1 of an area")
+      self._check("crop_scale", low <= 1, "(low, high) with low at most 1")
     self._check(
       "protocol",
       bool(self.protocol) == (self.resize == "protocol"),

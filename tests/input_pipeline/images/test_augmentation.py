@@ -224,7 +224,7 @@ def test_an_area_above_the_whole():
   made = dataclasses.replace(_section(), resize="area", crop_scale=(0.5, 1.2))
   made.check(32)
   made = dataclasses.replace(made, crop_scale=(1.1, 1.2))
-  with pytest.raises(ValueError, match="crop_scale must be of a low at most 1"):
+  with pytest.raises(ValueError, match="crop_scale must be .* at most 1"):
     made.check(32)
 
 

@@ -98,6 +98,18 @@ def test_equals_one_resampling_with_the_composed_matrix(seed):
   assert 0.3 < lost[expected != fill].mean() < 0.7
 
 
+def test_the_perspective_follows_the_affine_change():
+  image = _image(50, 70)
+  got = warping.random_warp(image, np.random.default_rng(4), PLIP)
+  rng = np.random.default_rng(4)
+  forward = np.linalg.inv(warping.draw_affine(50, 70, rng, PLIP))
+  rng.random()  # whether there is a perspective
+  forward = np.linalg.inv(warping.draw_perspective(50, 70, rng, 0.3)) @ forward
+  lost = _resampled(image, forward, 127) - got
+  assert lost.min() > -1e-6
+  assert lost.max() < 1 + 1e-6
+
+
 def test_the_identity_is_exact():
   image = _image(31, 48)
   still = warping.affine(
