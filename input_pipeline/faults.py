@@ -17,6 +17,7 @@ KINDS: Mapping[str, str] = types.MappingProxyType(
     "image_broken": "an image that cannot be decoded, or not to its end",
     "image_missing": "no image beside the caption",
     "image_too_large": "an image of more pixels than are decoded",
+    "image_too_small": "an image smaller than data.augmentation.pre_crop",
     "member_link": "a link in a tar, in place of a file",
     "member_twice": "two files where one is expected: which one is not known",
     "read_failed": "a read that failed each time it was tried",

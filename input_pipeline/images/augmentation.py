@@ -3,10 +3,12 @@
 Random numbers of an example are drawn in a fixed order, so that the example
 depends only on the seed and its position in the data: the crop's
 (image_ops.random_crop, cropping.area_box, cropping.resize_and_crop), one for
-the mirror, then, each only if its field enables it: one for whether colours
-change and those of colour_ops.random_jitter, one for grey, one for blur and one
-for its sigma, those of rand_augment.random_ops, one for erasing and those of
-erasing.erase.
+the mirror, then, each only if its field enables it: one for the vertical
+mirror, one for quarter turns, those of warping.random_warp, one for whether
+colours change and those of colour_ops.random_jitter, one for grey, one for blur
+and one for its sigma, those of rand_augment.random_ops, one for erasing and
+those of erasing.erase. With pre_crop, those of cropping.random_square come
+first, then the mirrors' and quarter turns', then the crop's.
 """
 
 import dataclasses
@@ -24,6 +26,7 @@ from input_pipeline.images import (
   naflex,
   picture,
   rand_augment,
+  warping,
 )
 from runtime import checks, marks
 
@@ -53,6 +56,11 @@ class Augmentation:
   randaug_layers: marks.Fixed[int]
   randaug_magnitude: marks.Fixed[float]
   erase_probability: marks.Fixed[float]
+  pre_crop: marks.Fixed[int] = 0
+  first_size: marks.Fixed[int] = 0
+  vertical_flip_probability: marks.Fixed[float] = 0.0
+  quarter_turns: marks.Fixed[bool] = False
+  warp: warping.WarpConfig = warping.WarpConfig()
 
   def check(self, image_size: int) -> None:
     """Raise ValueError, naming the field, for a value that cannot be used."""
@@ -69,7 +77,8 @@ class Augmentation:
         field, 0 < low <= high < math.inf, "(low, high) with 0 < low <= high"
       )
     if self.resize == "area":
-      self._check("crop_scale", self.crop_scale[1] <= 1, "at most 1 of an area")
+      low = self.crop_scale[0]
+      self._check("crop_scale", low <= 1, "(low, high) with low at most 1")
     self._check(
       "protocol",
       bool(self.protocol) == (self.resize == "protocol"),
@@ -80,8 +89,14 @@ class Augmentation:
       self.resize_size == 0 or self.resize_size >= image_size,
       f"0, or at least data.image_size={image_size}",
     )
+    self._check(
+      "first_size",
+      self.first_size == 0 or self.resize == "area",
+      '0 unless resize="area"',
+    )
     for field in (
       "flip_probability",
+      "vertical_flip_probability",
       "jitter_probability",
       "gray_probability",
       "blur_probability",
@@ -98,10 +113,14 @@ class Augmentation:
       ("patch_size", 1),
       ("max_num_patches", 1),
       ("randaug_layers", 0),
+      ("pre_crop", 0),
+      ("first_size", 0),
     ):
       checks.at_least(f"{name}{field}", getattr(self, field), lowest)
     # Above 20, "Posterize" would remove more than 8 bits.
     checks.between(f"{name}randaug_magnitude", self.randaug_magnitude, 0, 20)
+    side = self.patch_size if self.is_naflex else image_size
+    self.warp.check(f"{name}warp.", side)
 
   def _check(self, field: str, is_right: bool, expected: str) -> None:
     if not is_right:
@@ -143,10 +162,16 @@ class Augmentation:
       columns of patches.
 
     Raises:
-      faults.ExampleError: a broken image.
+      faults.ExampleError: a broken image, or one smaller than pre_crop.
     """
-    image = self._cut(picture.open_picture(data), size, rng)
-    image = image_ops.random_flip(image, rng, probability=self.flip_probability)
+    whole = picture.open_picture(data)
+    if self.pre_crop:
+      square = cropping.random_square(whole, rng, self.pre_crop)
+      whole = picture.of_pixels(self._turn(square, rng))
+      image = self._cut(whole, size, rng)
+    else:
+      image = self._turn(self._cut(whole, size, rng), rng)
+    image = warping.random_warp(image, rng, self.warp)
     image = self._recolour(image, rng)
     if self.erase_probability and rng.random() < self.erase_probability:
       image = erasing.erase(image, rng)
@@ -210,6 +235,10 @@ class Augmentation:
         scale=self.crop_scale,
         ratio=self.crop_ratio,
       )
+      first = self.first_size
+      if first:
+        image = picture.of_pixels(image.resized(box, first, first, "bilinear"))
+        box = picture.Box(0, 0, first, first)
       return image.resized(box, size, size, self.interpolation)
     return cropping.resize_and_crop(
       image,
@@ -219,6 +248,18 @@ class Augmentation:
       squash=self.resize == "squash",
       interpolation=self.interpolation,
     )
+
+  def _turn(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mirror and turn an image, without resampling."""
+    pixels = image_ops.random_flip(
+      pixels, rng, probability=self.flip_probability
+    )
+    vertical = self.vertical_flip_probability
+    if vertical and rng.random() < vertical:
+      pixels = pixels[::-1]
+    if self.quarter_turns:
+      pixels = np.rot90(pixels, int(rng.integers(4)))
+    return pixels
 
   def _recolour(
     self, pixels: np.ndarray, rng: np.random.Generator

@@ -8,10 +8,35 @@ import math
 
 import numpy as np
 
+from input_pipeline import faults
 from input_pipeline.images import image_ops, picture
 
 # Tries of torchvision's RandomResizedCrop before it takes the centre.
 _NUM_TRIES = 10
+
+
+def random_square(
+  image: picture.Picture, rng: np.random.Generator, side: int
+) -> np.ndarray:
+  """Cut a square out of an image as it is, uint8 [side, side, 3].
+
+  Args:
+    image: image of any size.
+    rng: generator of the square's top and left.
+    side: side of the square in pixels.
+
+  Raises:
+    faults.ExampleError: a broken image, or one smaller than the square.
+  """
+  if min(image.height, image.width) < side:
+    raise faults.ExampleError(
+      "image_too_small",
+      f"image of {image.width} x {image.height} pixels; expected at least "
+      f"data.augmentation.pre_crop={side} a side",
+    )
+  top = int(rng.integers(image.height - side + 1))
+  left = int(rng.integers(image.width - side + 1))
+  return image.pixels()[top : top + side, left : left + side]
 
 
 def area_box(
@@ -30,7 +55,7 @@ def area_box(
   Args:
     height, width: size of the image in pixels.
     rng: generator of 2 numbers a try, and of 2 in the end.
-    scale: lowest and highest share of the image's area.
+    scale: lowest and highest share of the image's area; one above 1 never fits.
     ratio: lowest and highest width / height; its logarithm is uniform.
   """
   low, high = math.log(ratio[0]), math.log(ratio[1])

@@ -135,9 +135,13 @@ def open_picture(data: bytes) -> Picture:
   if size is not None:
     _check_size(*size)
     return Picture(data, *size, None)
-  pixels = _decode(data)
+  return of_pixels(_decode(data))
+
+
+def of_pixels(pixels: np.ndarray) -> Picture:
+  """Return the picture of an image that is decoded, uint8 [Y, X, 3]."""
   height, width, _ = pixels.shape
-  return Picture(data, height, width, pixels)
+  return Picture(b"", height, width, pixels)
 
 
 def size(data: bytes) -> tuple[int, int]:

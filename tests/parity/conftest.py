@@ -1,38 +1,11 @@
 """Nothing here is collected without torch: see requirements-parity.txt."""
 
 import importlib.util
-import sys
 
 import jax
 
+from tests.parity import torchvision_loading
 
-def _import_torchvision() -> None:
-  """Import torchvision, also beside a torch that its wheel was not built for.
-
-  PyPI's wheel was built for CUDA. Beside torch's build for the CPU it cannot
-  load its compiled operators, and two of them must at least have names. None
-  is used here: images are resized by Pillow.
-  """
-  import torch
-
-  try:
-    importlib.import_module("torchvision")
-  except RuntimeError as error:
-    if "torchvision::nms does not exist" not in str(error):
-      raise
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-      library.define(
-        f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-      )
-    _KEPT.append(library)  # its names go with it
-    for name in list(sys.modules):
-      if name.partition(".")[0] == "torchvision":
-        del sys.modules[name]
-    importlib.import_module("torchvision")
-
-
-_KEPT: list[object] = []
 collect_ignore_glob = []
 if importlib.util.find_spec("torch") is None:
   collect_ignore_glob.append("test_*.py")
@@ -41,6 +14,6 @@ else:
   jax.config.update("jax_disable_most_optimizations", False)
 # open_clip's models need torchvision.
 if importlib.util.find_spec("torchvision") is None:
-  collect_ignore_glob.append("test_open_clip*.py")
+  collect_ignore_glob += ["test_open_clip*.py", "test_torchvision*.py"]
 elif importlib.util.find_spec("torch") is not None:
-  _import_torchvision()
+  torchvision_loading.load()

@@ -6,13 +6,15 @@ import pytest
 from PIL import Image
 
 from configs import base
+from input_pipeline import faults
 from input_pipeline.images import (
   augmentation,
   image_ops,
   image_protocols,
   naflex,
+  picture,
 )
-from tests.input_pipeline.images import augmentations
+from tests.input_pipeline.images import augmentations, encoded
 from training import config as config_lib
 
 
@@ -58,6 +60,11 @@ def test_drawings_are_cut_as_they_always_were():
     {"resize": "squash", "blur_probability": 1.0},
     {"resize": "squash", "randaug_layers": 2},
     {"resize": "naflex", "flip_probability": 0.5},
+    {"resize": "squash", "vertical_flip_probability": 0.5},
+    {"resize": "squash", "quarter_turns": True},
+    {"resize": "squash", "pre_crop": 50},
+    {"resize": "squash", "warp": {"degrees": 10.0}},
+    {"resize": "naflex", "quarter_turns": True},
   ],
   ids=lambda fields: "-".join(map(str, fields.values())),
 )
@@ -83,6 +90,70 @@ def test_what_draws_nothing(fields):
     for seed in range(4)
   }
   assert len(images) == 1
+
+
+def test_a_config_of_before_the_fields():
+  values = base.get_config().to_dict()
+  expected = config_lib.from_mapping(values)
+  for field in ("pre_crop", "first_size", "quarter_turns", "warp"):
+    del values["data"]["augmentation"][field]
+  del values["data"]["augmentation"]["vertical_flip_probability"]
+  assert config_lib.from_mapping(values) == expected
+
+
+def test_what_is_off_draws_nothing():
+  """Runs of before the fields existed keep their examples to the bit."""
+  made, rng = _section(), _rng()
+  made.apply(_encoded(), 32, rng)
+  expected = _rng()
+  expected.random(4)  # three of the square, one of the mirror
+  assert rng.bit_generator.state == expected.bit_generator.state
+
+
+def _pixels(image: np.ndarray) -> bytes:
+  return encoded.by_pillow(Image.fromarray(image), "PNG")
+
+
+def test_mirrors_and_turns():
+  image = _rng().integers(0, 256, (24, 24, 3), np.uint8)
+  fields = {"resize": "squash", "flip_probability": 0.5}
+  fields |= {"vertical_flip_probability": 0.5, "quarter_turns": True}
+  made = _section(**fields)
+  got = [made.apply(_pixels(image), 24, _rng(s))["images"] for s in range(99)]
+  turned = [np.rot90(image, k) for k in range(4)]
+  expected = {x.tobytes() for x in (*turned, *(x[::-1] for x in turned))}
+  assert {x.tobytes() for x in got} == expected
+  upright = _section(resize="squash", vertical_flip_probability=1.0)
+  got = upright.apply(_pixels(image), 24, _rng())["images"]
+  np.testing.assert_array_equal(got, image[::-1])
+
+
+def test_a_square_is_cut_first():
+  """Of the image as it is: no level is interpolated."""
+  image = _rng().integers(0, 256, (20, 33, 3), np.uint8)
+  made = _section(resize="squash", pre_crop=12)
+  corners = set()
+  for seed in range(300):
+    got = made.apply(_pixels(image), 12, _rng(seed))["images"]
+    rng = _rng(seed)
+    top, left = int(rng.integers(9)), int(rng.integers(22))
+    np.testing.assert_array_equal(got, image[top : top + 12, left : left + 12])
+    corners.add((top, left))
+  assert {top for top, _ in corners} == set(range(9))
+  assert {left for _, left in corners} == set(range(22))
+  with pytest.raises(faults.ExampleError, match="33 x 20 .*pre_crop=21") as bad:
+    _section(resize="squash", pre_crop=21).apply(_pixels(image), 12, _rng())
+  assert bad.value.kind == "image_too_small"
+
+
+def test_an_area_is_resized_twice():
+  data = _encoded("PNG", (60, 60))
+  made = _section(resize="area", first_size=20, crop_ratio=(1.0, 1.0))
+  got = made.apply(data, 32, _rng())["images"]
+  whole = picture.open_picture(data)
+  small = whole.resized(picture.Box(0, 0, 60, 60), 20, 20, "bilinear")
+  expected = Image.fromarray(small).resize((32, 32), Image.Resampling.BICUBIC)
+  np.testing.assert_array_equal(got, np.asarray(expected))
 
 
 @pytest.mark.parametrize("name", image_protocols.PROTOCOLS)
@@ -135,6 +206,9 @@ def test_probabilities_count_examples():
     ("randaug_layers", -1, "at least 0"),
     ("randaug_magnitude", 30.0, "between 0 and 20"),
     ("max_num_patches", 0, "at least 1"),
+    ("pre_crop", -1, "at least 0"),
+    ("first_size", 20, '0 unless resize="area"'),
+    ("vertical_flip_probability", -0.1, "between 0 and 1"),
   ],
 )
 def test_fields_of_no_use(field, value, message):
@@ -146,8 +220,11 @@ def test_fields_of_no_use(field, value, message):
 
 
 def test_an_area_above_the_whole():
+  """Some draws of (0.5, 1.2) fit, none of (1.1, 1.2) does."""
   made = dataclasses.replace(_section(), resize="area", crop_scale=(0.5, 1.2))
-  with pytest.raises(ValueError, match="crop_scale must be at most 1"):
+  made.check(32)
+  made = dataclasses.replace(made, crop_scale=(1.1, 1.2))
+  with pytest.raises(ValueError, match="crop_scale must be .* at most 1"):
     made.check(32)
 
 
