@@ -77,6 +77,7 @@ def get_config(arg: str = "adam") -> ml_collections.ConfigDict:
   clip_towers.set_model(config, 512, "quick_gelu")
   config.init_from = "hf://openai/clip-vit-base-patch32"
   config.data.num_tokens = 32
+  _set_augmentation(config.data.augmentation)
   config.loss.scope = "device"
   config.batch_size = recipe.batch_size
   config.total_steps = 10 * _NUM_CAPTIONS // recipe.batch_size
@@ -91,3 +92,16 @@ def get_config(arg: str = "adam") -> ml_collections.ConfigDict:
     test=kinds.retrieval(domain.source("rsicd.captions@test")),
   )
   return config
+
+
+def _set_augmentation(augmentation: ml_collections.ConfigDict) -> None:
+  """Set the published order: a cut of 0.8 x 224, mirrors, a part, 224 pixels.
+
+  Its ColorJitter has torchvision's default arguments, which change nothing.
+  """
+  augmentation.resize = "area"
+  augmentation.pre_crop = augmentation.first_size = 179
+  augmentation.crop_scale = (0.8, 1.2)
+  augmentation.crop_ratio = (1.0, 1.0)
+  augmentation.flip_probability = 0.5
+  augmentation.vertical_flip_probability = 0.5
