@@ -10,8 +10,7 @@ Recipe: github.com/sarahESL/PubMedCLIP, configs/: Adam with L2 5e-4, rate 1e-5,
   tell them apart).
 Otherwise than there: no factor exp(0.01) / exp(0.07) on the logits; both
   directions weigh the same, as in the paper (the code has 0.7 and 0.3); float32
-  weights; evaluation crops as CLIP does; 224 pixels where the code has 250, of
-  which the 7 x 7 patches of vit_b32 and rn50 cover 224.
+  weights; evaluation crops as CLIP does.
 Command:
   python main.py --config=configs/pubmedclip.py:vit_b32 \
     --workdir=runs/pubmedclip --config.data.sources.main.path=ROCO
@@ -53,6 +52,8 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   config = clip.get_config(arg)
   config.init_from = _WEIGHTS[arg]
   config.seed = 5
+  if arg != "rn50x4":  # of 288
+    config.data.image_size = 250  # 7 x 7 patches, as of 224
   config.batch_size = 32 if arg == "rn50x4" else 64
   per_epoch = _NUM_TRAINING // config.batch_size
   config.total_steps = _EPOCHS * per_epoch
