@@ -198,16 +198,11 @@ def gallery(
   for name, opened in data.labelled.items():
     source = suite_data.source_of(opened)
     examples = embeddings.examples[source]
-    labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
-    assert labels.label_N is not None  # a set of this kind has labels
-    panels += set_gallery.labelled(
-      _images(name, data.splits[source], examples, range(len(examples.rows))),
-      outcomes.class_embeddings(
-        opened.prompts(), len(opened.classes), embeddings.texts
-      ),
-      opened.classes,
-      labels.label_N,
+    images = _images(
+      name, data.splits[source], examples, range(len(examples.rows))
     )
+    labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
+    panels += set_gallery.answered(opened, labels, images, embeddings.texts)
   for name, section in data.runnable.items():
     examples = embeddings.examples[section.source]
     rows, label_N = section.labels(examples.keys)

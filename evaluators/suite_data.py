@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from evaluators import labelled, protocols, retrieval, summary, zero_shot
 from evaluators.sets import field_set, holdout
+from evaluators.sets import places as places_lib
 from input_pipeline import evaluation_split, model_inputs, pipeline
 from input_pipeline import languages as languages_lib
 from input_pipeline.sources import source_config
@@ -15,7 +16,7 @@ from runtime import checks, marks
 
 RetrievalSection = retrieval.RetrievalConfig | holdout.Section
 # Kinds of labelled sets whose figures are means over images.
-_BY_EXAMPLE = ("classification", "multilabel", "retrieval")
+_BY_EXAMPLE = ("classification", "multilabel", "retrieval", "places")
 # Key of a split: what it reads.
 Source = source_config.SourceConfig | holdout.HeldOut
 
@@ -31,7 +32,8 @@ class EvaluateConfig:
     str,
     retrieval.RetrievalConfig
     | zero_shot.ZeroShotConfig
-    | labelled.LabelledConfig,
+    | labelled.LabelledConfig
+    | places_lib.PlacesConfig,
   ] = dataclasses.field(hash=False)
   # Share of images that training leaves out: the only field of the section that
   # a begun run cannot change.
@@ -82,12 +84,14 @@ class EvaluateConfig:
     }
 
   @property
-  def labelled_sets(self) -> dict[str, labelled.LabelledConfig]:
-    """Labelled sets by name, in alphabetical order."""
+  def labelled_sets(
+    self,
+  ) -> dict[str, labelled.LabelledConfig | places_lib.PlacesConfig]:
+    """Sets with labels or coordinates by name, in alphabetical order."""
     return {
       name: section
       for name, section in sorted(self.sets.items())
-      if isinstance(section, labelled.LabelledConfig)
+      if isinstance(section, labelled.LabelledConfig | places_lib.PlacesConfig)
     }
 
   @property

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evaluators import retrieval, zero_shot
-from evaluators.figures import group_figures
+from evaluators.figures import group_figures, placed
 from evaluators.measures import tables
 from runtime.storage import strict_json, whole_files
 
@@ -59,7 +59,13 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
       listed += [_zero_shot_row(name, task) for name, task in tree.items()]
       continue
     if tree.get("kind") == "classification":
-      listed.append(_labelled_row(group, tree))
+      listed += _labelled_rows(group, tree)
+      continue
+    if tree.get("kind") == "places":
+      listed += [
+        Row(group, way, tree[way]["num_candidates"], _own_figures(tree[way]))
+        for way in placed.WAYS
+      ]
       continue
     for direction, label in _DIRECTIONS.items():
       listed.append(_retrieval_row(group, label, tree, tree[direction]))
@@ -166,10 +172,19 @@ def _retrieval_row(
   return Row(group, label, size, _figures(scores, chance))
 
 
-def _labelled_row(group: str, record: Mapping[str, Any]) -> Row:
-  chance = {name: record["chance"].get(name) for name in zero_shot.METRICS}
-  figures = _figures(record, {k: v for k, v in chance.items() if v is not None})
-  return Row(group, "classification", record["num_classes"], figures)
+def _labelled_rows(group: str, record: Mapping[str, Any]) -> Iterator[Row]:
+  size = record["num_classes"]
+  yield Row(group, "classification", size, _own_figures(record))
+  if gzsl := record.get("gzsl"):
+    label, reason = "seen and unseen classes", gzsl.get("not_run", "")
+    figures = () if reason else _own_figures(gzsl)
+    yield Row(group, label, size, figures, reason)
+
+
+def _own_figures(record: Mapping[str, Any]) -> tuple[Figure, ...]:
+  """Return the figures of a record that states what chance would have."""
+  expected = {k: v for k, v in record["chance"].items() if v is not None}
+  return _figures(record, expected)
 
 
 def _figures(
