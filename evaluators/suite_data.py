@@ -7,14 +7,18 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from evaluators import labelled, protocols, retrieval, summary, zero_shot
-from evaluators.sets import field_set, holdout
+from evaluators.sets import choices, field_set, holdout
 from evaluators.sets import places as places_lib
+from evaluators.sets.disk import items
 from input_pipeline import evaluation_split, model_inputs, pipeline
 from input_pipeline import languages as languages_lib
 from input_pipeline.sources import source_config
 from runtime import checks, marks
 
 RetrievalSection = retrieval.RetrievalConfig | holdout.Section
+LabelledSection = (
+  labelled.LabelledConfig | places_lib.PlacesConfig | choices.ChoicesConfig
+)
 # Kinds of labelled sets whose figures are means over images.
 _BY_EXAMPLE = ("classification", "multilabel", "retrieval", "places")
 # Key of a split: what it reads.
@@ -33,7 +37,8 @@ class EvaluateConfig:
     retrieval.RetrievalConfig
     | zero_shot.ZeroShotConfig
     | labelled.LabelledConfig
-    | places_lib.PlacesConfig,
+    | places_lib.PlacesConfig
+    | choices.ChoicesConfig,
   ] = dataclasses.field(hash=False)
   # Share of images that training leaves out: the only field of the section that
   # a begun run cannot change.
@@ -86,12 +91,12 @@ class EvaluateConfig:
   @property
   def labelled_sets(
     self,
-  ) -> dict[str, labelled.LabelledConfig | places_lib.PlacesConfig]:
-    """Sets with labels or coordinates by name, in alphabetical order."""
+  ) -> dict[str, LabelledSection]:
+    """Sets with labels, coordinates or items by name, alphabetically."""
     return {
       name: section
       for name, section in sorted(self.sets.items())
-      if isinstance(section, labelled.LabelledConfig | places_lib.PlacesConfig)
+      if isinstance(section, LabelledSection)
     }
 
   @property
@@ -175,6 +180,12 @@ class Data:
       *(text for names in self.names.values() for text in names),
       *(text for one in self.runnable.values() for text in one.prompts()),
       *(text for one in self.labelled.values() for text in one.prompts()),
+      *(
+        text
+        for one in self.labelled.values()
+        if one.items
+        for text in items.texts(one.items)
+      ),
     ]
 
   @property

@@ -61,6 +61,10 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
     if tree.get("kind") == "classification":
       listed += _labelled_rows(group, tree)
       continue
+    if tree.get("kind") == "selection":
+      num = tree["num_items"]
+      listed.append(Row(group, "items", num, _own_figures(tree)))
+      continue
     if tree.get("kind") == "places":
       listed += [
         Row(group, way, tree[way]["num_candidates"], _own_figures(tree[way]))
@@ -176,14 +180,19 @@ def _labelled_rows(group: str, record: Mapping[str, Any]) -> Iterator[Row]:
   size = record["num_classes"]
   yield Row(group, "classification", size, _own_figures(record))
   if gzsl := record.get("gzsl"):
-    label, reason = "seen and unseen classes", gzsl.get("not_run", "")
+    reason = gzsl.get("not_run", "")
     figures = () if reason else _own_figures(gzsl)
-    yield Row(group, label, size, figures, reason)
+    # A group of its own, as rows of a group have the same figures.
+    group = f"{group}_seen_and_unseen"
+    yield Row(group, "among all classes", size, figures, reason)
 
 
 def _own_figures(record: Mapping[str, Any]) -> tuple[Figure, ...]:
   """Return the figures of a record that states what chance would have."""
-  expected = {k: v for k, v in record["chance"].items() if v is not None}
+  # Chance of "group" is NaN for some shapes of items, which JSON has as null.
+  expected = {
+    k: v for k, v in record["chance"].items() if v is not None and v == v
+  }
   return _figures(record, expected)
 
 

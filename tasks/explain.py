@@ -8,8 +8,9 @@ _METHOD = absl_flags.DEFINE_string(
   "method",
   "windows",
   "Heat maps: windows (a square greyed out at a time), occlusion (FashionCLIP's"
-  " bands; no heat where the whole image is most alike), or attention"
-  " (gradient-weighted, of transformer towers).",
+  " bands; no heat where the whole image is most alike), attention"
+  " (gradient-weighted) or patches (similarity of each patch), the last two of"
+  " transformer towers.",
 )
 FLAGS = (
   *(flags.INIT_FROM, flags.WORKDIR, flags.IMAGES, flags.TEXTS, _METHOD),

@@ -63,6 +63,14 @@ def places(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
   } | fields
 
 
+def selection(items: str) -> dict[str, Any]:
+  """Return the section of a set of items, of a file of JSON lines.
+
+  Fields: evaluators.sets.choices.ChoicesConfig.
+  """
+  return {"kind": "selection", "items": items}
+
+
 def zero_shot(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
   """Return the section of a zero-shot set; `fields` are changed.
 
