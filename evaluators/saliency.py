@@ -299,9 +299,8 @@ def patches(
 
   The head of the image tower (its pool, last norm and projection) is applied to
   the last layer's token of each patch alone, as if the image had no other. An
-  attention pool over one token gives that token's value. FashionCLIP and others
-  use such dense features; with pool="cls" the head was trained on another
-  token.
+  attention pool over one token gives that token's value. With pool="cls" the
+  head was trained on another token.
 
   Args:
     model: model with image tower "vit" or "naflex".

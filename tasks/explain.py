@@ -12,9 +12,16 @@ _METHOD = absl_flags.DEFINE_string(
   " (gradient-weighted) or patches (similarity of each patch), the last two of"
   " transformer towers.",
 )
+_REGIONS = absl_flags.DEFINE_string(
+  "regions",
+  "",
+  "Regions that texts are about, to judge maps by: a file of JSON lines with"
+  " image, text and region (a picture of the image's size, white inside), paths"
+  " relative to its folder.",
+)
 FLAGS = (
   *(flags.INIT_FROM, flags.WORKDIR, flags.IMAGES, flags.TEXTS, _METHOD),
-  *(flags.OUT, flags.BATCH_SIZE, flags.JSON),
+  *(_REGIONS, flags.OUT, flags.BATCH_SIZE, flags.JSON),
 )
 
 
@@ -30,5 +37,6 @@ def run() -> int:
     method=_METHOD.value,
     out=flags.out(),
     batch_size=flags.BATCH_SIZE.value,
+    regions=_REGIONS.value,
     as_json=flags.JSON.value,
   )

@@ -91,8 +91,8 @@ METHODS: Mapping[str, Method] = types.MappingProxyType(
       {"num_layers": _NUM_LAYERS},
     ),
     PATCHES: Method(
-      "dense features: the image tower's head applied to the last token of"
-      " each patch alone",
+      "the image tower's own head, applied to the last layer's token of each"
+      " patch alone",
       "cosine similarity of a patch's embedding, bilinear between patches",
       False,
       "all places are alike",

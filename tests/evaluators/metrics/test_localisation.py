@@ -84,6 +84,26 @@ def test_a_summary_resamples_images():
     assert got["chance"][name] == pytest.approx(_region().mean())
 
 
+def test_occlusion_finds_a_part_better_than_a_random_band():
+  """A red box on grey, and an embedding that is the share of red."""
+  region = _region()
+  image = np.full((32, 48, 3), saliency.GREY, np.uint8)
+  image[region] = (255, 0, 0)
+
+  def embed_fn(crops):
+    red = (crops[..., 0] == 255).mean(axis=(1, 2))
+    z = np.stack([red, 0.02 * np.ones_like(red)], axis=1)
+    return (z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32)
+
+  text = np.array([[1.0, 0.0]], np.float32)
+  heat = saliency.windows(embed_fn, image, text, window=4, stride=2).map_TYX[0]
+  expected = localisation.chance(region, saliency.band_parts(32, 48, 4))
+  got = localisation.judge(heat, region)
+  for name in localisation.FIGURES:
+    assert got[name] > 2 * expected[name]
+  assert got["pointing"] == 1
+
+
 @pytest.mark.parametrize(
   ("heat", "region", "message"),
   [
