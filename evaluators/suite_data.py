@@ -80,6 +80,17 @@ class EvaluateConfig:
     return bool(self.sets or self.holdout)
 
   @property
+  def paths(self) -> dict[str, str]:
+    """Path of each set's source, or items, by the name of its field."""
+    paths = {}
+    for name, section in self.sets.items():
+      if isinstance(section, choices.ChoicesConfig):
+        paths[f"evaluate.sets.{name}.items"] = section.items
+      else:
+        paths[f"evaluate.sets.{name}.source.path"] = section.source.path
+    return paths
+
+  @property
   def retrieval_sets(self) -> dict[str, retrieval.RetrievalConfig]:
     """Retrieval sets by name, in alphabetical order."""
     return {

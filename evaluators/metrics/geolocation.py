@@ -7,9 +7,8 @@ latitude first.
 Shape letters beside those of the package: C cities.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
+from scipy import spatial
 
 from evaluators.metrics import intervals
 
@@ -19,8 +18,6 @@ EARTH_RADIUS_KM = 6371.0
 # Street, city, region, country and continent.
 THRESHOLDS_KM = (1, 25, 200, 750, 2500)
 MEDIAN = "median_error_km"
-# Distances that are compared at a time: they stay in the cache.
-_NUM_PAIRS = 2**18
 
 
 def haversine(
@@ -84,32 +81,21 @@ def chance(
     city_C2: coordinates of the answers.
     weight_C: probability of each answer, the same for every image.
   """
-  cosines = np.cos(np.array(THRESHOLDS_KM) / EARTH_RADIUS_KM)
-  total = np.zeros(len(THRESHOLDS_KM))
-  for cosine_nC in _cosines(degrees_N2, city_C2):
-    for index, cosine in enumerate(cosines):
-      total[index] += ((cosine_nC > cosine) @ weight_C).sum()
+  reach = 2 * np.sin(np.array(THRESHOLDS_KM) / (2 * EARTH_RADIUS_KM))
+  points, cities = (spatial.KDTree(_unit(x)) for x in (degrees_N2, city_C2))
+  # The tree counts pairs at or below a distance, and "within" is below.
+  totals = points.count_neighbors(
+    cities, np.nextafter(reach, 0), weights=(None, weight_C)
+  )
   return {
-    name_of(km): float(share)
-    for km, share in zip(THRESHOLDS_KM, total / len(degrees_N2), strict=True)
+    name_of(km): float(total / len(degrees_N2))
+    for km, total in zip(THRESHOLDS_KM, totals, strict=True)
   }
 
 
 def nearest(degrees_N2: np.ndarray, city_C2: np.ndarray) -> np.ndarray:
   """Return the index of the city that is nearest to each point: int64 [N]."""
-  return np.concatenate(
-    [cosine_nC.argmax(axis=1) for cosine_nC in _cosines(degrees_N2, city_C2)]
-  )
-
-
-def _cosines(
-  degrees_N2: np.ndarray, city_C2: np.ndarray
-) -> Iterator[np.ndarray]:
-  """Yield cosines of the angles between points and cities: float64 [n, C]."""
-  point_N3, city_C3 = _unit(degrees_N2), _unit(city_C2)
-  step = max(1, _NUM_PAIRS // len(city_C3))
-  for start in range(0, len(point_N3), step):
-    yield point_N3[start : start + step] @ city_C3.T
+  return spatial.KDTree(_unit(city_C2)).query(_unit(degrees_N2))[1]
 
 
 def _unit(degrees_N2: np.ndarray) -> np.ndarray:

@@ -9,13 +9,14 @@ the mean over classes that some papers report is another figure.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from evaluators.metrics import classification, intervals, resampling
 
 SEEN, UNSEEN, HARMONIC_MEAN = "seen", "unseen", "harmonic_mean"
 
 
-def harmonic_mean(seen: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+def harmonic_mean(seen: npt.ArrayLike, unseen: npt.ArrayLike) -> np.ndarray:
   """Return 2 S U / (S + U), and 0 where both are 0: [...].
 
   >>> harmonic_mean(0.9, 0.3)

@@ -157,7 +157,7 @@ def parsed(
     "targets": len(opened.classes),
     "groups": len(opened.fields),
   }
-  parts: dict[str, list[list[float]]] = {what: [] for what in opened.texts}
+  parts: dict[str, list[Sequence[float]]] = {what: [] for what in opened.texts}
   num_labels = len(opened.texts) - len(opened.attributes)
   attributes: dict[str, list[str]] = {name: [] for name in opened.attributes}
   wrong = []

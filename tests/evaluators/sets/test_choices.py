@@ -34,6 +34,7 @@ def test_the_first_text_belongs_to_the_image(tmp_path):
   }
   config = sections.make(suite_data.EvaluateConfig, values, see="")
   config.check()
+  assert config.paths == {"evaluate.sets.swaps.items": path}
   opened = config.labelled_sets["swaps"].open("swaps", str(tmp_path / "c"))
   assert opened.kind == "selection"
   assert opened.source["image_root"] == str(tmp_path / "images")

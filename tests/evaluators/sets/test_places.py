@@ -79,7 +79,7 @@ def test_captions_and_coordinates(tmp_path):
     "the United States",
   ]
   assert opened.prompts()[4] == (
-    "A Street View photo close to Amsterdam in the Netherlands"
+    "A Street View photo close to Amsterdam in the Netherlands."
   )
   assert len(opened.prompts()) == 4 + 5
   read = labels.read(opened, tmp_path / "cache", "x")
