@@ -87,7 +87,10 @@ def get_config(arg: str = "adam") -> ml_collections.ConfigDict:
     config,
     train="rsicd.captions@train",
     scenes=kinds.classification(
-      domain.source("rsicd.scenes@test"), label="scene", prompts=(_PROMPT,)
+      domain.source("rsicd.scenes@test"),
+      label="scene",
+      prompts=(_PROMPT,),
+      ks=(3, 10),  # score@k; 1 and 5 are there always
     ),
     test=kinds.retrieval(domain.source("rsicd.captions@test")),
   )

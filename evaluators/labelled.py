@@ -30,6 +30,10 @@ class LabelledConfig:
     training: examples that measures such as linear_probe learn from: a path of
       the source's format, or "@NAME" for another split of its path; "" for
       none, or, beside folders "val" or "test" by class, the folder "train".
+    ks: further k of top-k accuracy, beside 1 and 5: (3, 10).
+    unseen: text file with the name of a class a line, those that training had
+      no image of; accuracy on them and on the others is then told apart, and
+      their harmonic mean taken. "" for none.
   """
 
   kind: typing.Literal["classification"]
@@ -41,6 +45,8 @@ class LabelledConfig:
   attributes: tuple[str, ...] = ()
   disparity_k: int = 10
   training: str = ""
+  ks: tuple[int, ...] = ()
+  unseen: str = ""
 
   def check(self, field: str) -> None:
     """Raise ValueError, naming the field, where a value cannot be used."""
@@ -78,6 +84,8 @@ class LabelledConfig:
           f" whose figures are those by class; got {attribute!r} twice"
         )
     checks.at_least(f"{field}.disparity_k", self.disparity_k, 1)
+    for k in self.ks:
+      checks.at_least(f"{field}.ks", k, 1)
 
   def open(self, name: str, cache_dir: str) -> field_set.FieldSet:
     """Return the set, its labels read; ValueError where one cannot be used."""
@@ -98,7 +106,19 @@ class LabelledConfig:
           functools.partial(self._training, name, cache_dir)
         ),
       )
-    return dataclasses.replace(opened, disparity_k=self.disparity_k)
+    field = f"evaluate.sets.{name}"
+    num_classes = len(opened.classes)
+    if max(self.ks, default=0) > num_classes:
+      raise ValueError(
+        f"{field}.ks must be at most {num_classes}, the number of classes; got "
+        f"{self.ks}"
+      )
+    return dataclasses.replace(
+      opened,
+      disparity_k=self.disparity_k,
+      ks=self.ks,
+      unseen=_indices(self.unseen, opened.classes, f"{field}.unseen"),
+    )
 
   def _training(self, name: str, cache_dir: str) -> field_set.FieldSet:
     """Return the set of the training examples."""
@@ -120,3 +140,25 @@ class LabelledConfig:
         f"evaluate.sets.{name}.training={self.training} cannot be used as its "
         f"source is: {error}"
       ) from error
+
+
+def _indices(
+  path: str, classes: tuple[str, ...], field: str
+) -> tuple[int, ...]:
+  """Return the indices of the classes that a text file names."""
+  if not path:
+    return ()
+  lines = [line.replace("_", " ") for line in own.lines_of(path, field)]
+  index = {name.replace("_", " "): i for i, name in enumerate(classes)}
+  if unknown := [line for line in lines if line not in index]:
+    raise ValueError(
+      f"{field}={path} must name classes of the set, such as {classes[0]!r}; "
+      f"{unknown[0]!r} is none ({len(unknown)} of {len(lines)} lines are none)"
+    )
+  found = tuple(sorted({index[line] for line in lines}))
+  if not 0 < len(found) < len(classes):
+    raise ValueError(
+      f"{field}={path} must name some of the {len(classes)} classes, and leave "
+      f"some; got {len(found)}"
+    )
+  return found

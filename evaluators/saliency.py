@@ -1,15 +1,17 @@
 """Heat maps: the parts of an image that make it like a text.
 
-Three methods, each for any text in words:
+Four methods, each for any text in words:
 
 - `bands`: FashionCLIP's occlusion. All but one band of the image is greyed out.
 - `windows`: sliding occlusion. One square at a time is greyed out; heat is the
   drop of the similarity.
 - `attention`: gradient-weighted attention of a transformer image tower.
+- `patches`: similarity of each patch's own embedding.
 
 `bands` and `windows` embed some 200 images for one map, with any tower;
-`attention` costs one forward and one backward pass. No map is scaled: heat of
-the first two is in units of cosine similarity.
+`attention` costs one forward and one backward pass, `patches` one forward pass
+for all texts. No map is scaled: heat of all but `attention` is in units of
+cosine similarity.
 
 Shape letters beside those of models/layers.py: R and G the rows and columns of
 the grid of patches, T texts, M crops of one image.
@@ -130,6 +132,15 @@ def bands(
     mean_T11 = heat_TYX.mean(axis=(1, 2), keepdims=True)
     heat_TYX = np.maximum(heat_TYX - mean_T11, 0)
   return Heat(heat_TYX.astype(np.float32), sim_MT[0], sim_MT[1:])
+
+
+def band_parts(height: int, width: int, cell: int) -> list[tuple[slice, slice]]:
+  """Return the rows and columns of each band of `bands`, in its order."""
+  whole = slice(None)
+  return [
+    *((slice(*band), whole) for band in _bands(height, cell, 1)),
+    *((whole, slice(*band)) for band in _bands(width, cell, 0)),
+  ]
 
 
 def _bands(length: int, cell: int, first: int) -> list[tuple[int, int]]:
@@ -280,6 +291,45 @@ def attention(
   return used_bS[:, num_first:].reshape(b, rows, columns)
 
 
+@jax.jit
+def patches(
+  model: dual_encoder.DualEncoder, images_bYXC: jax.Array, ztxt_TE: jax.Array
+) -> jax.Array:
+  """Return the similarity of each patch to each text: float32 [b, T, R, G].
+
+  The head of the image tower (its pool, last norm and projection) is applied to
+  the last layer's token of each patch alone, as if the image had no other. An
+  attention pool over one token gives that token's value. With pool="cls" the
+  head was trained on another token.
+
+  Args:
+    model: model with image tower "vit" or "naflex".
+    images_bYXC: uint8; for "naflex" with sides that are multiples of the patch.
+    ztxt_TE: embeddings of texts, of length 1.
+
+  Raises:
+    ValueError: the image tower has no patches.
+  """
+  check_patches(model.config)
+  tower = model.img
+  assert isinstance(tower, vit.ViT | naflex.NaFlex)
+  size = tower.config.patch_size
+  rows, columns = images_bYXC.shape[1] // size, images_bYXC.shape[2] // size
+  inputs = {"images": images_bYXC}
+  x_bSD, _ = jax.lax.scan(
+    lambda x_bSD, block: (block(x_bSD), None),
+    tower._stem(inputs),
+    tower.blocks,
+  )
+  b, num_tokens, width = x_bSD.shape
+  num_first = num_tokens - rows * columns
+  alone_n1D = x_bSD[:, num_first:].reshape(-1, 1, width)
+  z_nE = tower._head(alone_n1D, inputs).astype(jnp.float32)
+  z_nE /= jnp.linalg.norm(z_nE, axis=-1, keepdims=True)
+  sim_bRGT = (z_nE @ ztxt_TE.T).reshape(b, rows, columns, -1)
+  return jnp.moveaxis(sim_bRGT, -1, 1)
+
+
 class _Watched:
   """Attention that keeps its weights, and adds a change to them."""
 
@@ -322,10 +372,19 @@ def _watch(module: Any, change_bHSS: jax.Array) -> _Watched:
 
 def check_attention(config: dual_encoder.ModelConfig) -> None:
   """Raise ValueError where `attention` cannot explain a model's images."""
+  _check_transformer(config, "attention")
+
+
+def check_patches(config: dual_encoder.ModelConfig) -> None:
+  """Raise ValueError where `patches` cannot explain a model's images."""
+  _check_transformer(config, "patches")
+
+
+def _check_transformer(config: dual_encoder.ModelConfig, method: str) -> None:
   image = config.image
   if not isinstance(image, vit.ViTConfig | naflex.NaFlexConfig):
     raise ValueError(
-      "heat maps by attention need model.image.tower of vit or naflex; got"
+      f"heat maps by {method} need model.image.tower of vit or naflex; got"
       f" {image.tower if image else 'no image tower'}: occlusion takes any"
     )
 

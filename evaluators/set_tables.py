@@ -1,14 +1,17 @@
 """Tables of results on sets: Markdown, text, and one line a set."""
 
+import fnmatch
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from evaluators.figures import placed
 from evaluators.measures import tables
 
-# Figures of a table, in its order.
-FIGURES = (
-  *("top_1", "top_5", "mean_per_class", "macro_f1", "mean_ap"),
+# Figures of a table, in its order, as patterns of their names.
+_FIGURES = (
+  *("top_[0-9]*", "mean_per_class", "macro_f1", "weighted_f1", "mean_ap"),
+  *("seen", "unseen", "harmonic_mean", "within_*_km", "median_error_km"),
   *("R@1", "R@5", "R@10", "median_rank", "text", "image", "group", "accuracy"),
   *(
     "avg_jaccard_score",
@@ -79,9 +82,27 @@ def line(record: Mapping[str, Any]) -> str:
   """Return the first figures of a record as a phrase."""
   shown = []
   for label, part in parts(record):
-    figures = [x for x in FIGURES if isinstance(part.get(x), float)]
-    shown += [f"{label}{x} {number(part[x])}" for x in figures[:3]]
+    shown += [f"{label}{x} {number(part[x])}" for x in figures(part)[:3]]
   return ", ".join(shown) or "tables alone"
+
+
+def figures(part: Mapping[str, Any]) -> list[str]:
+  """Return the names of the figures of a part of a record, in their order.
+
+  >>> figures({"macro_f1": 0.5, "top_1": 0.6, "num_classes": 3})
+  ['top_1', 'macro_f1']
+  """
+  return [
+    name
+    for pattern in _FIGURES
+    for name, value in part.items()
+    if isinstance(value, float) and fnmatch.fnmatchcase(name, pattern)
+  ]
+
+
+def is_share(figure: str) -> bool:
+  """Return whether a figure is from 0 to 1, and not a rank or a distance."""
+  return not figure.endswith("rank") and not figure.startswith("median")
 
 
 def languages(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -128,9 +149,15 @@ def parts(
   record: Mapping[str, Any],
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
   """Yield the parts of a record that have figures, and their labels."""
+  if record.get("kind") == "places":
+    for way in placed.WAYS:
+      yield f"{way} ", record[way]
+    return
   trees = record.get("languages", {"": record})
   if not all(direction in trees[x] for x in trees for direction in _DIRECTIONS):
     yield "", record
+    if gzsl := record.get("gzsl"):
+      yield "of seen and unseen classes ", gzsl
     return
   if means := record.get("mean_of_languages"):
     for direction in _DIRECTIONS:
@@ -162,7 +189,7 @@ def _rows(record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
   """Yield figure, value, interval, chance and size, for each figure."""
   for label, part in parts(record):
     size = part.get("num_candidates", record.get("num_classes"))
-    for figure in [x for x in FIGURES if isinstance(part.get(x), float)]:
+    for figure in figures(part):
       written = functools.partial(figure_number, figure)
       bounds = part.get("intervals", {}).get(figure)
       chance = part.get("chance", {}).get(figure)

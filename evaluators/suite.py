@@ -21,7 +21,12 @@ from evaluators import (
   zero_shot,
 )
 from evaluators.figures import gallery as gallery_lib
-from evaluators.figures import outcomes, set_figures, set_gallery
+from evaluators.figures import (
+  item_gallery,
+  outcomes,
+  set_figures,
+  set_gallery,
+)
 from evaluators.sets import holdout
 from evaluators.sets import labels as labels_lib
 from input_pipeline import evaluation_split
@@ -198,16 +203,16 @@ def gallery(
   for name, opened in data.labelled.items():
     source = suite_data.source_of(opened)
     examples = embeddings.examples[source]
-    labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
-    assert labels.label_N is not None  # a set of this kind has labels
-    panels += set_gallery.labelled(
-      _images(name, data.splits[source], examples, range(len(examples.rows))),
-      outcomes.class_embeddings(
-        opened.prompts(), len(opened.classes), embeddings.texts
-      ),
-      opened.classes,
-      labels.label_N,
+    images = _images(
+      name, data.splits[source], examples, range(len(examples.rows))
     )
+    if opened.items:
+      panels += item_gallery.panels(
+        images, opened, embeddings.texts, set_gallery.Counts().labelled
+      )
+      continue
+    labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
+    panels += set_gallery.answered(opened, labels, images, embeddings.texts)
   for name, section in data.runnable.items():
     examples = embeddings.examples[section.source]
     rows, label_N = section.labels(examples.keys)

@@ -7,15 +7,20 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from evaluators import labelled, protocols, retrieval, summary, zero_shot
-from evaluators.sets import field_set, holdout
+from evaluators.sets import choices, field_set, holdout
+from evaluators.sets import places as places_lib
+from evaluators.sets.disk import items
 from input_pipeline import evaluation_split, model_inputs, pipeline
 from input_pipeline import languages as languages_lib
 from input_pipeline.sources import source_config
 from runtime import checks, marks
 
 RetrievalSection = retrieval.RetrievalConfig | holdout.Section
+LabelledSection = (
+  labelled.LabelledConfig | places_lib.PlacesConfig | choices.ChoicesConfig
+)
 # Kinds of labelled sets whose figures are means over images.
-_BY_EXAMPLE = ("classification", "multilabel", "retrieval")
+_BY_EXAMPLE = ("classification", "multilabel", "retrieval", "places")
 # Key of a split: what it reads.
 Source = source_config.SourceConfig | holdout.HeldOut
 
@@ -31,7 +36,9 @@ class EvaluateConfig:
     str,
     retrieval.RetrievalConfig
     | zero_shot.ZeroShotConfig
-    | labelled.LabelledConfig,
+    | labelled.LabelledConfig
+    | places_lib.PlacesConfig
+    | choices.ChoicesConfig,
   ] = dataclasses.field(hash=False)
   # Share of images that training leaves out: the only field of the section that
   # a begun run cannot change.
@@ -73,6 +80,17 @@ class EvaluateConfig:
     return bool(self.sets or self.holdout)
 
   @property
+  def paths(self) -> dict[str, str]:
+    """Path of each set's source, or items, by the name of its field."""
+    paths = {}
+    for name, section in self.sets.items():
+      if isinstance(section, choices.ChoicesConfig):
+        paths[f"evaluate.sets.{name}.items"] = section.items
+      else:
+        paths[f"evaluate.sets.{name}.source.path"] = section.source.path
+    return paths
+
+  @property
   def retrieval_sets(self) -> dict[str, retrieval.RetrievalConfig]:
     """Retrieval sets by name, in alphabetical order."""
     return {
@@ -82,12 +100,14 @@ class EvaluateConfig:
     }
 
   @property
-  def labelled_sets(self) -> dict[str, labelled.LabelledConfig]:
-    """Labelled sets by name, in alphabetical order."""
+  def labelled_sets(
+    self,
+  ) -> dict[str, LabelledSection]:
+    """Sets with labels, coordinates or items by name, alphabetically."""
     return {
       name: section
       for name, section in sorted(self.sets.items())
-      if isinstance(section, labelled.LabelledConfig)
+      if isinstance(section, LabelledSection)
     }
 
   @property
@@ -171,6 +191,12 @@ class Data:
       *(text for names in self.names.values() for text in names),
       *(text for one in self.runnable.values() for text in one.prompts()),
       *(text for one in self.labelled.values() for text in one.prompts()),
+      *(
+        text
+        for one in self.labelled.values()
+        if one.items
+        for text in items.texts(one.items)
+      ),
     ]
 
   @property

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evaluators import retrieval, zero_shot
-from evaluators.figures import group_figures
+from evaluators.figures import group_figures, placed
 from evaluators.measures import tables
 from runtime.storage import strict_json, whole_files
 
@@ -59,7 +59,17 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
       listed += [_zero_shot_row(name, task) for name, task in tree.items()]
       continue
     if tree.get("kind") == "classification":
-      listed.append(_labelled_row(group, tree))
+      listed += _labelled_rows(group, tree)
+      continue
+    if tree.get("kind") == "selection":
+      num = tree["num_items"]
+      listed.append(Row(group, "items", num, _own_figures(tree)))
+      continue
+    if tree.get("kind") == "places":
+      listed += [
+        Row(group, way, tree[way]["num_candidates"], _own_figures(tree[way]))
+        for way in placed.WAYS
+      ]
       continue
     for direction, label in _DIRECTIONS.items():
       listed.append(_retrieval_row(group, label, tree, tree[direction]))
@@ -166,10 +176,24 @@ def _retrieval_row(
   return Row(group, label, size, _figures(scores, chance))
 
 
-def _labelled_row(group: str, record: Mapping[str, Any]) -> Row:
-  chance = {name: record["chance"].get(name) for name in zero_shot.METRICS}
-  figures = _figures(record, {k: v for k, v in chance.items() if v is not None})
-  return Row(group, "classification", record["num_classes"], figures)
+def _labelled_rows(group: str, record: Mapping[str, Any]) -> Iterator[Row]:
+  size = record["num_classes"]
+  yield Row(group, "classification", size, _own_figures(record))
+  if gzsl := record.get("gzsl"):
+    reason = gzsl.get("not_run", "")
+    figures = () if reason else _own_figures(gzsl)
+    # A group of its own, as rows of a group have the same figures.
+    group = f"{group}_seen_and_unseen"
+    yield Row(group, "among all classes", size, figures, reason)
+
+
+def _own_figures(record: Mapping[str, Any]) -> tuple[Figure, ...]:
+  """Return the figures of a record that states what chance would have."""
+  # Chance of "group" is NaN for some shapes of items, which JSON has as null.
+  expected = {
+    k: v for k, v in record["chance"].items() if v is not None and v == v
+  }
+  return _figures(record, expected)
 
 
 def _figures(

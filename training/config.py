@@ -144,16 +144,13 @@ class Config:
   @checks.collected()
   def check_paths(self) -> None:
     """Raise ValueError where a source's path on this disk is not there."""
-    fields = {
-      f"data.sources.{name}": source
+    paths = {
+      f"data.sources.{name}.path": source.path
       for name, source in self.data.sources.items()
-    } | {
-      f"evaluate.sets.{name}.source": section.source
-      for name, section in self.evaluate.sets.items()
-    }
-    for field, source in fields.items():
+    } | self.evaluate.paths
+    for field, path in paths.items():
       with checks.collected():
-        files.check_local(source.path, f"{field}.path")
+        files.check_local(path, field)
 
   def is_excepted(self, name: str) -> bool:
     """Return whether init_except names a parameter or a tensor."""

@@ -22,10 +22,16 @@ def of_choices(
   """Return the outcome on items, each a choice of images or texts."""
   del mesh
   listed = items_lib.read(opened.items)
-  texts = list(dict.fromkeys(text for item in listed for text in item["texts"]))
+  texts = items_lib.texts(opened.items)
   ztxt_ME = embed_texts(texts)
   row_of_text = {text: row for row, text in enumerate(texts)}
   row_of_image = {key: row for row, key in enumerate(examples.keys)}
+  for number, item in enumerate(listed, 1):
+    for key in item["images"]:
+      if key not in row_of_image:
+        raise ValueError(
+          f"{opened.name}: the image {key} of item {number} cannot be used"
+        )
   sims = selection.similarities(
     examples.zimg_NE,
     ztxt_ME,

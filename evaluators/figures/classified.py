@@ -17,6 +17,7 @@ from evaluators.metrics import (
   groups,
   intervals,
   multilabel,
+  seen_unseen,
 )
 from evaluators.sets import field_set
 from evaluators.sets import labels as labels_lib
@@ -46,9 +47,12 @@ def of_classes(
   answers = classification.judge(
     classification.similarities(examples.zimg_NE, zclass_AE), labels.label_N
   )
-  figures = classification.figures(answers)
-  bounds = intervals.of_answers(answers)
-  right = {"top_1": answers.right(1), "top_5": answers.right(5)}
+  figures = classification.figures(answers, opened.ks)
+  bounds = intervals.of_answers(answers, opened.ks)
+  right = {
+    name: answers.right(k)
+    for name, k in classification.tops(answers.num_classes, opened.ks).items()
+  }
   table = classification.per_class(
     answers.label_N, answers.predicted_N, answers.num_classes
   )
@@ -99,7 +103,10 @@ def of_classes(
       "kind": opened.kind,
       **figures,
       **by_attribute,
-      "chance": classification.chance(labels.label_N, answers.num_classes),
+      **_generalised(opened, answers),
+      "chance": classification.chance(
+        labels.label_N, answers.num_classes, opened.ks
+      ),
       "intervals": bounds,
       "protocol": outcomes.protocol(opened)
       | {
@@ -114,7 +121,6 @@ def of_classes(
       **{
         name: outcomes.Items(examples.keys, right_N)
         for name, right_N in right.items()
-        if name in figures
       },
       "mean_per_class": outcomes.Items(
         examples.keys, right["top_1"], stratum_Q=answers.label_N
@@ -197,6 +203,23 @@ def of_faces(
     details={},
     items={},
   )
+
+
+def _generalised(
+  opened: field_set.FieldSet, answers: classification.Answers
+) -> dict[str, Any]:
+  """Return the figures on seen and unseen classes, where they are told apart.
+
+  A sample of a set may have no image of the one or the other.
+  """
+  if not opened.unseen:
+    return {}
+  is_unseen_A = np.zeros(answers.num_classes, bool)
+  is_unseen_A[list(opened.unseen)] = True
+  try:
+    return {"gzsl": seen_unseen.figures(answers, is_unseen_A)}
+  except ValueError as error:
+    return {"gzsl": {"not_run": str(error)}}
 
 
 def _worst(

@@ -33,7 +33,7 @@ def panels(
     num_entries: items of a panel.
   """
   listed = items_lib.read(opened.items)
-  texts = list(dict.fromkeys(text for item in listed for text in item["texts"]))
+  texts = items_lib.texts(opened.items)
   ztxt_of = dict(zip(texts, embed_texts(texts), strict=True))
   row_of = {key: row for row, key in enumerate(images.keys)}
   sims, right, margins = [], [], []

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 import jax
 
 from evaluators import embedding
-from evaluators.figures import captioned, chosen, classified, outcomes
+from evaluators.figures import captioned, chosen, classified, outcomes, placed
 from evaluators.sets import field_set
 
 
@@ -41,4 +41,5 @@ KINDS: Mapping[str, Callable[..., outcomes.Outcome]] = {
   "multilabel": classified.of_several_classes,
   "retrieval": captioned.of_captions,
   "faces": classified.of_faces,
+  "places": placed.of_places,
 }

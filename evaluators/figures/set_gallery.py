@@ -22,8 +22,9 @@ from evaluators.figures import (
   gallery,
   item_gallery,
   outcomes,
+  placed,
 )
-from evaluators.metrics import classification
+from evaluators.metrics import classification, geolocation
 from evaluators.sets import field_set
 from evaluators.sets import labels as labels_lib
 from input_pipeline import evaluation_split
@@ -101,16 +102,41 @@ def panels(
   images = dataclasses.replace(images, note_fn=_notes(opened, labels))
   if opened.kind == "faces":
     return _faces(images, opened, embed_texts, labels, count.labelled)
+  if labels.targets_NA is None:
+    return answered(opened, labels, images, embed_texts, count.labelled)
   zclass_AE = outcomes.class_embeddings(
     opened.prompts(), len(opened.classes), embed_texts
   )
-  if labels.label_N is not None:
-    return labelled(
-      images, zclass_AE, opened.classes, labels.label_N, count.labelled
-    )
-  assert labels.targets_NA is not None  # a set of this kind has targets
   return _multilabel(
     images, zclass_AE, opened.classes, labels.targets_NA, count.labelled
+  )
+
+
+def answered(
+  opened: field_set.FieldSet,
+  labels: labels_lib.Labels,
+  images: gallery.Images,
+  embed_texts: outcomes.EmbedTexts,
+  num_entries: int = 10,
+) -> list[gallery.Panel]:
+  """Return panels of a set with one right answer for an image.
+
+  The right answer to an image with coordinates is the city nearest to it.
+  """
+  if opened.places is not None:
+    assert labels.degrees_N2 is not None  # a set of this kind has coordinates
+    zcity_CE = placed.city_embeddings(opened.places, embed_texts)
+    city_N = geolocation.nearest(
+      labels.degrees_N2, opened.places.gazetteer.degrees_C2
+    )
+    names = opened.places.city_names()
+    return labelled(images, zcity_CE, names, city_N, num_entries)
+  assert labels.label_N is not None  # a set of this kind has labels
+  zclass_AE = outcomes.class_embeddings(
+    opened.prompts(), len(opened.classes), embed_texts
+  )
+  return labelled(
+    images, zclass_AE, opened.classes, labels.label_N, num_entries
   )
 
 

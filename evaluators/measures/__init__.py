@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from evaluators.measures import measure, probes, robustness, space
+from evaluators.probes import sgd_probe
 from evaluators.sets import field_set
 from runtime import checks
 
@@ -24,6 +25,8 @@ class Measure:
     run: function of a set's embeddings.
     kinds: kinds of sets that it is defined for.
     needs_training: whether it reads the training split of the set.
+    check_installed: function that raises ModuleNotFoundError where a package
+      that it needs is missing.
     changes_images: whether it embeds changed images.
   """
 
@@ -31,12 +34,19 @@ class Measure:
   kinds: tuple[str, ...]
   needs_training: bool = False
   changes_images: bool = False
+  check_installed: Callable[[], None] = lambda: None
 
 
 _CLASSES = ("classification",)
 _CLASSES_AND_CAPTIONS = ("classification", "retrieval")
 MEASURES: Mapping[str, Measure] = {
   "linear_probe": Measure(probes.linear_probe, _CLASSES, needs_training=True),
+  "sgd_probe": Measure(
+    probes.sgd,
+    _CLASSES,
+    needs_training=True,
+    check_installed=sgd_probe.check_installed,
+  ),
   "few_shot": Measure(probes.few_shot, _CLASSES, needs_training=True),
   "knn": Measure(probes.knn, _CLASSES, needs_training=True),
   "calibration": Measure(space.calibration, _CLASSES),
@@ -67,6 +77,8 @@ def check(
       if name not in MEASURES:
         checks.one_of("--measures", name, MEASURES)
         continue
+      with checks.collected():
+        MEASURES[name].check_installed()
       reasons = {key: why_not(name, one) for key, one in opened.items()}
       if all(reasons.values()):
         checks.refuse(

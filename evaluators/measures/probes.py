@@ -10,10 +10,12 @@ from evaluators.metrics import classification, intervals
 from evaluators.probes import examples as examples_lib
 from evaluators.probes import few_shot as few_shot_lib
 from evaluators.probes import linear_probe as linear_probe_lib
-from evaluators.probes import nearest
+from evaluators.probes import nearest, sgd_probe
 
 # Main metric of DataComp's sets whose classes are of different sizes.
 _MEAN_PER_CLASS = "mean_per_class_recall"
+# Figures of a classifier that predicts a class and ranks none.
+_FIGURES = ("top_1", "mean_per_class", "macro_f1", "weighted_f1")
 _FEATURES = {
   measure.EMBEDDING: "embedding, of length 1",
   measure.TRUNK: "pooled output of the image tower before its projection",
@@ -23,12 +25,7 @@ _FEATURES = {
 def linear_probe(context: measure.Context) -> measure.Measured:
   """Fit logistic regression as CLIP's A.3: strength searched on a held part."""
   parts, train, test = _parts(context)
-  _, count_A = np.unique(train.label_N, return_counts=True)
-  if len(count_A) < 2 or count_A.max() < 2:
-    raise measure.NotTaken(
-      "its training split must have 2 classes and a class of 2 examples; got "
-      f"{len(count_A)} and at most {count_A.max()}"
-    )
+  _check_enough(train)
   task = context.opened.task
   is_mean = task is not None and task.metric == _MEAN_PER_CLASS
   fitted = linear_probe_lib.probe(
@@ -52,6 +49,31 @@ def linear_probe(context: measure.Context) -> measure.Measured:
         "halves (CLIP, arXiv 2103.00020, A.3), then fitted again on all",
         "chosen_by": f"{'mean_per_class' if is_mean else 'top_1'} on "
         f"{fitted.validation}",
+      },
+    },
+  )
+
+
+def sgd(context: measure.Context) -> measure.Measured:
+  """Fit logistic regression by SGD as PLIP's: strength searched by macro F1."""
+  parts, train, test = _parts(context)
+  _check_enough(train)
+  fitted = sgd_probe.probe(train, test, num_classes=len(context.opened.classes))
+  return _of_predictions(
+    fitted.predicted_N,
+    test,
+    context,
+    facts={
+      "alpha": fitted.alpha,
+      "not_converged": list(fitted.not_converged),
+      "protocol": parts
+      | {
+        "classifier": "scikit-learn's SGDClassifier: log loss, L2, balanced "
+        f"classes, at most {sgd_probe.MAX_EPOCHS} epochs, seed "
+        f"{sgd_probe.SEED} (PLIP's linear_classifier.py), fitted again on all",
+        "chosen_by": "macro_f1 of alpha "
+        f"{', '.join(f'{x:g}' for x in sgd_probe.ALPHAS)} on a fifth of each "
+        "class of train, by hash of UIDs",
       },
     },
   )
@@ -137,20 +159,20 @@ def _of_predictions(
   """Return figures of predicted classes, with facts beside them."""
   num_classes = len(context.opened.classes)
   right_N = predicted_N == test.label_N
-  per_class = classification.per_class(test.label_N, predicted_N, num_classes)
-  record = {
-    "num_examples": len(right_N),
-    "top_1": float(right_N.mean()),
-    "mean_per_class": float(np.nanmean(per_class["recall"])),
-    "intervals": {
-      "top_1": intervals.wilson(int(right_N.sum()), len(right_N)).tolist(),
-      "mean_per_class": intervals.stratified(
-        right_N.astype(float), test.label_N
-      ).tolist(),
-    },
-    "chance": {"top_1": 1 / num_classes, "mean_per_class": 1 / num_classes},
-    **facts,
-  }
+  # A predicted class has no rank but right or wrong.
+  answers = classification.Answers(
+    np.where(right_N, 1.0, np.inf), predicted_N, test.label_N, num_classes
+  )
+  named = ("num_examples", *_FIGURES)
+  figures, bounds, chance = (
+    {name: value for name, value in every.items() if name in named}
+    for every in (
+      classification.figures(answers),
+      intervals.of_answers(answers),
+      classification.chance(test.label_N, num_classes),
+    )
+  )
+  record = {**figures, "intervals": bounds, "chance": chance, **facts}
   keys = context.examples.keys
   return measure.Measured(
     record,
@@ -159,6 +181,16 @@ def _of_predictions(
       "mean_per_class": outcomes.Items(keys, right_N, stratum_Q=test.label_N),
     },
   )
+
+
+def _check_enough(train: examples_lib.Examples) -> None:
+  """Raise NotTaken where no strength can be chosen on a part of examples."""
+  _, count_A = np.unique(train.label_N, return_counts=True)
+  if len(count_A) < 2 or count_A.max() < 2:
+    raise measure.NotTaken(
+      "its training split must have 2 classes and a class of 2 examples; got "
+      f"{len(count_A)} and at most {count_A.max()}"
+    )
 
 
 def _mean_per_class(predicted_N: np.ndarray, label_N: np.ndarray) -> float:

@@ -9,6 +9,7 @@ from runtime import sections
 # Measure -> figures of a table, as patterns of their paths in the record.
 FIGURES: Mapping[str, tuple[str, ...]] = {
   "linear_probe": ("top_1", "mean_per_class"),
+  "sgd_probe": ("macro_f1", "weighted_f1", "top_1"),
   "few_shot": ("*/top_1",),
   "knn": ("top_1", "mean_per_class"),
   "calibration": ("ece_*", "nll_*", "temperature_*"),

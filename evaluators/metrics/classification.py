@@ -17,7 +17,7 @@ predicted has no precision (NaN), and neither counts in a mean.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -109,24 +109,38 @@ num_classes=3)
   )
 
 
-def figures(answers: Answers) -> dict[str, float | int]:
+def tops(num_classes: int, ks: Sequence[int] = ()) -> dict[str, int]:
+  """Return k of each top-k figure of a set, by its name.
+
+  They are top_1, top_5 (only where there are at least 5 classes) and those of
+  `ks`.
+
+  >>> tops(30, (3, 10))
+  {'top_1': 1, 'top_3': 3, 'top_5': 5, 'top_10': 10}
+  """
+  usual = (1, 5) if num_classes >= 5 else (1,)
+  return {f"top_{k}": k for k in sorted({*usual, *ks})}
+
+
+def figures(answers: Answers, ks: Sequence[int] = ()) -> dict[str, float | int]:
   """Return the counts and the figures of a set.
 
-  They are num_classes, num_examples, top_1, top_5 (only where there are at
-  least 5 classes), mean_per_class (recall, averaged over the classes that have
-  examples), macro_f1 and weighted_f1.
+  They are num_classes, num_examples, those of `tops`, mean_per_class (recall,
+  averaged over the classes that have examples), macro_f1 and weighted_f1.
 
   >>> label, score = np.array([0, 0, 0, 2]), np.eye(3)[[0, 0, 1, 2]]
   >>> figures(judge([score], label))["top_1"]
   0.75
   """
   num_classes = answers.num_classes
-  tops = {"top_1": 1} | ({"top_5": 5} if num_classes >= 5 else {})
   table = per_class(answers.label_N, answers.predicted_N, num_classes)
   return {
     "num_classes": num_classes,
     "num_examples": len(answers.label_N),
-    **{name: float(answers.right(k).mean()) for name, k in tops.items()},
+    **{
+      name: float(answers.right(k).mean())
+      for name, k in tops(num_classes, ks).items()
+    },
     "mean_per_class": float(np.nanmean(table["recall"])),
     "macro_f1": float(macro_f1(table["n"], table["predicted"], table["right"])),
     "weighted_f1": float(
@@ -227,7 +241,9 @@ def most_confused(
   ]
 
 
-def chance(label_N: np.ndarray, num_classes: int) -> dict[str, float]:
+def chance(
+  label_N: np.ndarray, num_classes: int, ks: Sequence[int] = ()
+) -> dict[str, float]:
   """Return the expected figures of answers that do not look at the images.
 
   Figures of the names of `figures` are of a class drawn evenly; F1 is that of
@@ -241,8 +257,7 @@ def chance(label_N: np.ndarray, num_classes: int) -> dict[str, float]:
   share_A = np.bincount(label_N, minlength=num_classes) / len(label_N)
   counts = share_A, np.full(num_classes, 1 / num_classes), share_A / num_classes
   return {
-    "top_1": 1 / num_classes,
-    **({"top_5": 5 / num_classes} if num_classes >= 5 else {}),
+    **{name: k / num_classes for name, k in tops(num_classes, ks).items()},
     "mean_per_class": 1 / num_classes,
     "macro_f1": float(macro_f1(*counts)),
     "weighted_f1": float(weighted_f1(*counts)),

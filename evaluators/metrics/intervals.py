@@ -36,7 +36,10 @@ NUM_RESAMPLES = 2000
 
 
 def of_answers(
-  answers: classification.Answers, *, level: float = LEVEL
+  answers: classification.Answers,
+  ks: Sequence[int] = (),
+  *,
+  level: float = LEVEL,
 ) -> dict[str, list[float]]:
   """Return the interval of each of classification.figures, by its name.
 
@@ -48,9 +51,10 @@ def of_answers(
   ['macro_f1', 'mean_per_class', 'top_1', 'weighted_f1']
   """
   label_N, right_N = answers.label_N, answers.right()
-  bounds = {"top_1": wilson(right_N.sum(), len(label_N), level)}
-  if answers.num_classes >= 5:
-    bounds["top_5"] = wilson(answers.right(5).sum(), len(label_N), level)
+  bounds = {
+    name: wilson(answers.right(k).sum(), len(label_N), level)
+    for name, k in classification.tops(answers.num_classes, ks).items()
+  }
   bounds["mean_per_class"] = stratified(right_N, label_N, level=level)
   bounds |= f1(label_N, answers.predicted_N, answers.num_classes, level=level)
   return {name: bound.tolist() for name, bound in bounds.items()}

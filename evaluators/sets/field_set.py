@@ -5,9 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from evaluators.sets import datacomp
+from evaluators.sets.gazetteers import gazetteer
 
 # Kinds of sections, and the evaluation that each is for.
-KINDS = ("classification", "multilabel", "retrieval", "selection", "faces")
+KINDS = (
+  *("classification", "multilabel", "retrieval", "selection", "faces"),
+  "places",
+)
 # Language of labels, which are no captions: "no linguistic content", ISO 639-2.
 LABELS = "zxx"
 
@@ -22,9 +26,10 @@ class FieldSet:
     source: section of its source (configs/parts/sources.py), plain data.
     texts: what each text of an example is, in order: "label" (a number), "name"
       (one of `values`), "targets" (0 or 1 for each class), "groups" (a number
-      for each of `fields`) or "attribute" (one for each of `attributes`, last,
-      as columns.value_text has them), read by labels.py, in the language
-      LABELS; () for captions.
+      for each of `fields`), "latitude", "longitude" (degrees) or "attribute"
+      (one for each of `attributes`, last); the last three as
+      columns.value_text has them, read by labels.py, in the language LABELS;
+      () for captions.
     values: text of each class in the source, for "name".
     classes: name of each class, in the order of the labels.
     templates: prompts, {c} in place of the class's name.
@@ -34,7 +39,11 @@ class FieldSet:
     attributes: names of the attributes by whose values figures are split.
     disparity_k: images at the top of a class's ranking, whose attributes are
       compared with the gallery's.
+    ks: further k of top-k accuracy, beside 1 and 5.
+    unseen: indices of the classes that training had no image of; () for a set
+      whose classes are not told apart.
     items: path of the items of a selection, JSON lines; see disk/items.py.
+    places: answers of a set of places; None for others.
     task: DataComp's facts about the set; None where it has none.
     origins: file, or package, that each of classes and templates is from.
     digests: hex digits of each text file, of its content.
@@ -56,7 +65,10 @@ class FieldSet:
   fields: tuple[str, ...] = ()
   attributes: tuple[str, ...] = ()
   disparity_k: int = 10
+  ks: tuple[int, ...] = ()
+  unseen: tuple[int, ...] = ()
   items: str = ""
+  places: "Places | None" = None
   task: datacomp.Task | None = None
   origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
   digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -64,8 +76,40 @@ class FieldSet:
   training: "Callable[[], FieldSet] | None" = None
 
   def prompts(self) -> list[str]:
-    """List every template of class 0, then of class 1, and so on."""
+    """List every template of class 0, then of class 1, and so on.
+
+    A set of places has those of its countries, then those of its cities.
+    """
+    if self.places is not None:
+      return [*self.places.country_prompts, *self.places.city_prompts]
     return prompts(self.classes, self.templates)
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+  """Answers of a set of places: cities, and captions of them.
+
+  Attributes:
+    gazetteer: the cities.
+    country_prompts: captions of country 0, then of country 1, and so on, as
+      many of each.
+    city_prompts: the same of the cities.
+    num_cities: most populous cities of a country that the second step of the
+      hierarchical answer chooses from.
+  """
+
+  gazetteer: gazetteer.Gazetteer
+  country_prompts: tuple[str, ...]
+  city_prompts: tuple[str, ...]
+  num_cities: int
+
+  def city_names(self) -> tuple[str, ...]:
+    """Return each city with its country, as people write it."""
+    cities = self.gazetteer
+    return tuple(
+      f"{name}, {cities.countries[country]}"
+      for name, country in zip(cities.names, cities.country_C, strict=True)
+    )
 
 
 def prompts(classes: tuple[str, ...], templates: tuple[str, ...]) -> list[str]:

@@ -5,6 +5,12 @@ from typing import Any
 
 # Figures of a retrieval set that names none.
 RETRIEVAL_METRICS = ("R@1", "R@5", "R@10", "median_rank")
+# Captions of a set of places that names none: grammars of
+# input_pipeline/grammars.
+COUNTRY_CAPTIONS = ("A photo in {country:the}.",)
+CITY_CAPTIONS = ("A photo in {city}, {country}.",)
+# Cities of a country that StreetCLIP's second step chooses from.
+NUM_CITIES = 30
 
 
 def retrieval(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
@@ -35,7 +41,34 @@ def classification(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
     "attributes": (),
     "disparity_k": 10,
     "training": "",
+    "ks": (),
+    "unseen": "",
   } | fields
+
+
+def places(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+  """Return the section of a set of places; `fields` are changed.
+
+  The gazetteer has no default. Fields: evaluators.sets.places.PlacesConfig.
+  """
+  return {
+    "kind": "places",
+    "source": dict(source),
+    "latitude": "latitude",
+    "longitude": "longitude",
+    "country_captions": COUNTRY_CAPTIONS,
+    "city_captions": CITY_CAPTIONS,
+    "articles": (),
+    "num_cities": NUM_CITIES,
+  } | fields
+
+
+def selection(items: str) -> dict[str, Any]:
+  """Return the section of a set of items, of a file of JSON lines.
+
+  Fields: evaluators.sets.choices.ChoicesConfig.
+  """
+  return {"kind": "selection", "items": items}
 
 
 def zero_shot(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from evaluators.sets import field_set, text_files
+from evaluators.sets.gazetteers import gazetteer
 from input_pipeline import faults, sources
 from input_pipeline.sources import (
   columns,
@@ -61,6 +62,7 @@ class Labels:
     label_N: int32 [N], the class of each.
     targets_NA: bool [N, A], the classes of each of a multilabel set.
     groups_NG: int32 [N, G], one column for each of FieldSet.fields.
+    degrees_N2: float64, latitude and longitude of each image.
     attributes: value [N] of each of FieldSet.attributes, NONE for a missing
       one.
   """
@@ -68,6 +70,7 @@ class Labels:
   label_N: np.ndarray | None = None
   targets_NA: np.ndarray | None = None
   groups_NG: np.ndarray | None = None
+  degrees_N2: np.ndarray | None = None
   attributes: Mapping[str, Sequence[str]] = dataclasses.field(
     default_factory=dict
   )
@@ -154,7 +157,7 @@ def parsed(
     "targets": len(opened.classes),
     "groups": len(opened.fields),
   }
-  parts: dict[str, list[list[int]]] = {what: [] for what in opened.texts}
+  parts: dict[str, list[Sequence[float]]] = {what: [] for what in opened.texts}
   num_labels = len(opened.texts) - len(opened.attributes)
   attributes: dict[str, list[str]] = {name: [] for name in opened.attributes}
   wrong = []
@@ -168,6 +171,12 @@ def parsed(
     for name, text in zip(attributes, texts[num_labels:], strict=True):
       attributes[name].append(value_of(text))
     for what, text in zip(opened.texts, texts[:num_labels], strict=False):
+      if what in gazetteer.MOST_DEGREES:
+        try:
+          parts[what].append([gazetteer.degrees(value_of(text), what)])
+        except ValueError as error:
+          wrong.append(f"{where}: {error}")
+        continue
       try:
         numbers = (
           [opened.values.index(text)] if what == "name" else _numbers(text)
@@ -190,10 +199,12 @@ def parsed(
     raise ValueError(f"{opened.name} has no example")
   label = parts.get("label", parts.get("name"))
   targets, groups = parts.get("targets"), parts.get("groups")
+  degrees = [parts[x] for x in gazetteer.MOST_DEGREES if x in parts]
   return Labels(
     label_N=None if label is None else np.array(label, np.int32)[:, 0],
     targets_NA=None if targets is None else np.array(targets, bool),
     groups_NG=None if groups is None else np.array(groups, np.int32),
+    degrees_N2=np.hstack(degrees) if degrees else None,
     attributes=attributes,
   )
 

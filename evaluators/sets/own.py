@@ -55,10 +55,10 @@ def labelled(
     ValueError: a file, a label or an attribute cannot be used.
   """
   field = f"evaluate.sets.{name}"
-  lines = prompts or _lines(templates, f"{field}.templates") or [TEMPLATE]
+  lines = prompts or lines_of(templates, f"{field}.templates") or [TEMPLATE]
   in_config = f"{field}.prompts" if prompts else "the code"
   prompts = tuple(line.replace("{}", "{c}") for line in lines)
-  named = tuple(_lines(classes, f"{field}.classes"))
+  named = tuple(lines_of(classes, f"{field}.classes"))
   origins = {
     "classes": classes or f"{field}.label",
     "templates": templates or in_config,
@@ -73,13 +73,13 @@ def labelled(
     return opened
   opened = field_set.FieldSet(
     *(name, "classification"),
-    _section(source, label, attributes),
+    section_of(source, label, attributes),
     ("label", *(["attribute"] * len(attributes))),
     templates=prompts,
     attributes=tuple(attributes),
     origins=origins,
   )
-  with _naming(field, "label and attributes" if attributes else "label"):
+  with naming(field, "label and attributes" if attributes else "label"):
     rows, names = labels.texts_of(opened, pathlib.Path(cache_dir), field)
   texts = [
     _one(row[: len(row) - len(attributes)], where)
@@ -117,7 +117,7 @@ def labelled(
   )
 
 
-def _section(
+def section_of(
   source: Mapping[str, Any], label: str, attributes: Sequence[str]
 ) -> dict[str, Any]:
   """Return the section of a source that reads labels and attributes.
@@ -143,7 +143,7 @@ def _location(format: str, label: str) -> str:
 
 
 @contextlib.contextmanager
-def _naming(field: str, fields: str) -> Iterator[None]:
+def naming(field: str, fields: str) -> Iterator[None]:
   """Let errors name the fields that captions stand for."""
   caption = f"{field}.source.caption"
   try:
@@ -169,9 +169,9 @@ def _with_attributes(
   an image without a row has no values.
   """
   field = f"evaluate.sets.{opened.name}"
-  section = _section({**source, "format": "folder"}, "", attributes)
+  section = section_of({**source, "format": "folder"}, "", attributes)
   table = dataclasses.replace(opened, source=section)
-  with _naming(field, "attributes"):
+  with naming(field, "attributes"):
     records = folder.open_split(
       source_config.SourceConfig(**section),
       "",
@@ -232,7 +232,8 @@ def _one(row: Sequence[str], where: str) -> str:
   return row[0].strip()
 
 
-def _lines(path: str, field: str) -> list[str]:
+def lines_of(path: str, field: str) -> list[str]:
+  """Return the lines of a text file, [] for ""; ValueError without it."""
   if not path:
     return []
   text = text_files.read(path)

@@ -117,10 +117,9 @@ def _figures(part: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
       "value": part[name],
       "chance": part.get("chance", {}).get(name),
       "interval": part.get("intervals", {}).get(name),
-      "is_share": not name.endswith("rank"),
+      "is_share": set_tables.is_share(name),
     }
-    for name in set_tables.FIGURES
-    if isinstance(part.get(name), float)
+    for name in set_tables.figures(part)
   ]
 
 

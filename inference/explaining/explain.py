@@ -6,6 +6,8 @@
   OUT/maps/N-NAME-T.png  image N, with its map for text T and a legend
   OUT/maps/N-NAME-T.npy  the map: float32, a value for each pixel, not scaled
 
+With --regions, explain.json has how well maps find them; see regions.py.
+
 An image is what the model sees of it: resized and cropped by its protocol.
 Files that are no image are left out and named.
 """
@@ -21,6 +23,7 @@ from evaluators import embedding_cache
 from inference import embed, image_files
 from inference import model as model_lib
 from inference.explaining import explain_page, heat_maps, heat_pictures
+from inference.explaining import regions as regions_lib
 from input_pipeline import faults, model_inputs
 from input_pipeline.images import image_ops, naflex
 from runtime import checks, progress, provenance
@@ -46,6 +49,7 @@ def run(
   method: str,
   out: str,
   batch_size: int,
+  regions: str = "",
   as_json: bool = False,
 ) -> int:
   """Explain images with the model at `path`; write the folder `out`.
@@ -58,6 +62,8 @@ def run(
     method: key of heat_maps.METHODS.
     out: folder to write, new or empty.
     batch_size: most images that are embedded at once.
+    regions: file of the regions that texts are about, as `regions.read` takes
+      it; "" for none.
     as_json: print explain.json instead of lines.
 
   Raises:
@@ -88,6 +94,12 @@ def run(
   chosen = heat_maps.METHODS[method]
   inputs = model.make_inputs()
   embedder = model.make_embedder(batch_size)
+  found = regions_lib.read(
+    regions,
+    paths,
+    lines,
+    lambda pixels: _as_seen(inputs.image_protocol, pixels),
+  )
   ztxt_TE = embedder.texts(model.params, inputs.tokenizer(lines))
   maps_fn = heat_maps.make_fn(method, model, inputs.image_protocol, batch_size)
   records: list[dict[str, Any]] = []
@@ -113,6 +125,11 @@ def run(
             "constants": maps.constants,
             "maps": _records(maps, scales, (name, lines, model)),
           }
+          for text, map_YX, one in zip(
+            lines, maps.map_TYX, record["maps"], strict=True
+          ):
+            if (file, text) in found:
+              one["localisation"] = regions_lib.judge(map_YX, found[file, text])
           _write(made, image_YXC, maps, (record, scales, chosen))
           records.append(record)
           if len(shown) < explain_page.NUM_SHOWN:
@@ -149,6 +166,8 @@ def run(
       "images": records,
       "left_out": left_out,
     }
+    if localised := regions_lib.summary(records):
+      facts["localisation"] = localised
     text = strict_json.dumps(facts, indent=2)
     whole_files.write(made / FACTS, f"{text}\n".encode())
     page = explain_page.render(folder.name, facts, shown)
@@ -264,18 +283,19 @@ def _read_image(
     faults.ExampleError: the file is no image.
   """
   try:
-    pixels = image_ops.decode(path.read_bytes())
-    if isinstance(protocol, naflex.Protocol):
-      return naflex.resize(
-        pixels, protocol.patch_size, protocol.max_num_patches
-      )
-    return protocol.apply(pixels)
+    return _as_seen(protocol, image_ops.decode(path.read_bytes()))
   except faults.ExampleError:
     raise
   except OSError as error:
     raise faults.ExampleError("read_failed", str(error)) from error
   except ValueError as error:  # too long for the protocol
     raise faults.ExampleError("image_too_large", str(error)) from error
+
+
+def _as_seen(protocol: model_inputs.Protocol, pixels: np.ndarray) -> np.ndarray:
+  if isinstance(protocol, naflex.Protocol):
+    return naflex.resize(pixels, protocol.patch_size, protocol.max_num_patches)
+  return protocol.apply(pixels)
 
 
 def _plain(stem: str) -> str:
@@ -301,5 +321,7 @@ def _summary(
       f"Left out, {len(left_out)} of {len(left_out) + len(facts['images'])}"
       f" images (all are named in {folder / FACTS}): {named}"
     )
+  if "localisation" in facts:
+    lines.append(regions_lib.line(facts["localisation"]))
   lines += image_files.unread(images)
   return "\n".join([*lines, f"Page: {folder / PAGE}"])

@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from inference.explaining import heat_pictures
+from inference.explaining import heat_pictures, regions
 from input_pipeline import model_inputs
 from runtime.pages import page
 
@@ -62,6 +62,9 @@ def render(title: str, facts: Mapping[str, Any], shown: Sequence[Shown]) -> str:
     images=[_image(one) for one in shown],
     num_images=len(facts["images"]),
     left_out=facts["left_out"],
+    localised=regions.line(facts["localisation"])
+    if "localisation" in facts
+    else "",
     stops=", ".join(
       f"rgb({r} {g} {b})" for r, g, b in heat_pictures.legend(_NUM_STOPS)
     ),

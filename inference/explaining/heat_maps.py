@@ -19,7 +19,7 @@ from input_pipeline.images import naflex
 from models import dual_encoder, vit
 from models import naflex as naflex_tower
 
-ATTENTION = "attention"
+ATTENTION, PATCHES = "attention", "patches"
 # Layers of attention; the default of saliency.attention.
 _NUM_LAYERS = 1
 # Most crops of an image; a square one has some 200.
@@ -90,15 +90,27 @@ METHODS: Mapping[str, Method] = types.MappingProxyType(
       "all places are alike",
       {"num_layers": _NUM_LAYERS},
     ),
+    PATCHES: Method(
+      "the image tower's own head, applied to the last layer's token of each"
+      " patch alone",
+      "cosine similarity of a patch's embedding, bilinear between patches",
+      False,
+      "all places are alike",
+      {},
+    ),
   }
 )
 
 
 def check(method: str, config: dual_encoder.ModelConfig) -> None:
   """Raise ValueError where a model has no maps of a method."""
-  if method == ATTENTION:
+  checks_of = {
+    ATTENTION: saliency.check_attention,
+    PATCHES: saliency.check_patches,
+  }
+  if method in checks_of:
     try:
-      saliency.check_attention(config)
+      checks_of[method](config)
     except ValueError as error:
       raise ValueError(f"--method={method}: {error}") from error
 
@@ -153,7 +165,7 @@ def make_fn(
     constants["num_crops"] = len(heat.sim_MT)
     return Maps(heat.map_TYX, heat.sim_T, heat.sim_MT, constants)
 
-  if method != ATTENTION:
+  if method not in (ATTENTION, PATCHES):
     return occluded
   merged = dual_encoder.merge(
     dual_encoder.make_graph(model.config), model.params
@@ -162,22 +174,33 @@ def make_fn(
   assert isinstance(tower, vit.ViTConfig | naflex_tower.NaFlexConfig)
   patch_size = tower.patch_size
 
+  def relevances(image_YXC: np.ndarray, ztxt_TE: np.ndarray) -> np.ndarray:
+    """Return each patch's heat: float32 [T, R, G]."""
+    with jax.set_mesh(model.mesh):
+      if method == PATCHES:
+        return np.asarray(saliency.patches(merged, image_YXC[None], ztxt_TE)[0])
+      parts = [
+        ztxt_TE[start : start + batch_size]
+        for start in range(0, len(ztxt_TE), batch_size)
+      ]
+      return np.concatenate(
+        [
+          saliency.attention(
+            merged,
+            np.repeat(image_YXC[None], len(part_TE), axis=0),
+            part_TE,
+            num_layers=_NUM_LAYERS,
+          )
+          for part_TE in parts
+        ]
+      )
+
   def attended(image_YXC: np.ndarray, ztxt_TE: np.ndarray) -> Maps:
     height, width = image_YXC.shape[:2]
-    maps = []
-    for start in range(0, len(ztxt_TE), batch_size):
-      part_TE = ztxt_TE[start : start + batch_size]
-      with jax.set_mesh(model.mesh):
-        relevance_TRG = saliency.attention(
-          merged,
-          np.repeat(image_YXC[None], len(part_TE), axis=0),
-          part_TE,
-          num_layers=_NUM_LAYERS,
-        )
-      maps += [
-        saliency.heat_map(relevance_RG, height, width, patch_size)
-        for relevance_RG in np.asarray(relevance_TRG)
-      ]
+    maps = [
+      saliency.heat_map(relevance_RG, height, width, patch_size)
+      for relevance_RG in relevances(image_YXC, ztxt_TE)
+    ]
     sim_T = (embed_fn(image_YXC[None]) @ ztxt_TE.T)[0]
     none_MT = np.zeros((0, len(sim_T)))
     return Maps(np.stack(maps), sim_T, none_MT, {"patch_size": patch_size})

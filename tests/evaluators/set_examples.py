@@ -8,6 +8,7 @@ import numpy as np
 
 from evaluators import embedding
 from evaluators.sets import field_set
+from evaluators.sets.gazetteers import gazetteer
 from tests.evaluators import meshes
 
 WIDTH = 16
@@ -16,7 +17,7 @@ NUM = 24
 KINDS = (
   *("classification", "classification groups", "multilabel", "retrieval"),
   *("retrieval languages", "selection 2x2", "selection texts"),
-  *("selection images", "faces"),
+  *("selection images", "faces", "classification unseen", "places"),
 )
 _CLASSES = tuple("abcdef")
 _SIZES = {"2x2": (2, 2), "texts": (1, 2), "images": (10, 1)}
@@ -49,7 +50,9 @@ def make(kind, folder):
 def _classification(form, folder):
   del folder
   fields = {"classes": _CLASSES, "templates": ("a {c}", "{c}!")}
-  if not form:
+  if form == "unseen":
+    fields |= {"ks": (3,), "unseen": (1, 4)}
+  if form != "groups":
     texts = [{field_set.LABELS: (str(i % 6),)} for i in range(NUM)]
     return fields | {"texts": ("label",)}, texts
   texts = [{field_set.LABELS: (str(i % 6), f"{i % 3}")} for i in range(NUM)]
@@ -108,7 +111,32 @@ def _faces(form, folder):
   return fields | {"texts": ("groups",)}, texts
 
 
+def _places(form, folder):
+  del form, folder
+  rng = np.random.default_rng(2)
+  degrees = rng.uniform((-60, -180), (60, 180), (8, 2))
+  cities = gazetteer.Gazetteer(
+    names=tuple(f"city {i}" for i in range(8)),
+    countries=("one", "two", "three"),
+    country_C=np.arange(8) % 3,
+    degrees_C2=degrees,
+    digest="0",
+  )
+  places = field_set.Places(
+    cities,
+    tuple(f"{x}, {i}" for x in cities.countries for i in range(2)),
+    tuple(f"{x}." for x in cities.names),
+    num_cities=2,
+  )
+  texts = [
+    {field_set.LABELS: tuple(f"={x}" for x in degrees[i % 8])}
+    for i in range(NUM)
+  ]
+  return {"places": places, "texts": ("latitude", "longitude")}, texts
+
+
 _KINDS = {
+  "places": _places,
   "classification": _classification,
   "multilabel": _multilabel,
   "retrieval": _retrieval,

@@ -70,7 +70,7 @@ def test_sets_of_each_kind(kind, tmp_path):
   validate({"mine": record})
   # No field is there that the schema does not have.
   with pytest.raises(jsonschema.ValidationError):
-    validate({"mine": record | {"top_7": 0.5}})
+    validate({"mine": record | {"top": 0.5}})
   missing = {k: v for k, v in record.items() if k != "protocol"}
   with pytest.raises(jsonschema.ValidationError):
     validate({"mine": missing})

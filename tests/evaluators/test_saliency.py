@@ -264,6 +264,28 @@ def test_attention_of_naflex(monkeypatch):
   )
 
 
+@pytest.mark.parametrize("pool", ["cls", "map"])
+def test_patches_are_the_head_of_each_token(pool):
+  image = dataclasses.replace(towers.IMAGE, pool=pool)
+  model = towers.make_model(dataclasses.replace(towers.MODEL, image=image))
+  images, ztxt = towers.make_images(2), _texts(3)[:, :12]
+  ztxt = meshes.unit(ztxt)
+  got = np.asarray(saliency.patches(model, images, ztxt))
+  side = image.image_size // image.patch_size
+  assert got.shape == (2, 3, side, side)
+  assert got.dtype == np.float32
+  tower = model.img
+  x = tower._stem({"images": images})
+  for index in range(image.depth):
+    x = jax.tree.map(lambda p, i=index: p[i], tower.blocks)(x)
+  for row in range(side * side):
+    token = x[:, row + (pool == "cls")][:, None]
+    zimg = meshes.unit(np.asarray(tower._head(token, {}), np.float32))
+    np.testing.assert_allclose(
+      got[:, :, row // side, row % side], zimg @ ztxt.T, atol=1e-5
+    )
+
+
 def test_towers_without_attention_are_refused():
   model = types.SimpleNamespace(
     img=None, config=types.SimpleNamespace(image=None)
@@ -273,6 +295,8 @@ def test_towers_without_attention_are_refused():
   model.config.image = types.SimpleNamespace(tower="resnet")
   with pytest.raises(ValueError, match="got resnet: occlusion takes any"):
     saliency.attention.__wrapped__(model, None, None)
+  with pytest.raises(ValueError, match="by patches .* got resnet: occlusion"):
+    saliency.patches.__wrapped__(model, None, None)
 
 
 def test_too_many_layers_are_refused():

@@ -116,6 +116,55 @@ def winogavil(root: str, *, cache_dir: str) -> field_set.FieldSet | None:
   return _made("misc/winogavil", path, items, cache_dir)
 
 
+def own(
+  name: str, path: str, field: str, *, cache_dir: str
+) -> field_set.FieldSet:
+  """Return a set of one's own items: see choices.ChoicesConfig.
+
+  Args:
+    name: name of the set.
+    path: file of JSON lines.
+    field: config field that names it, for messages.
+    cache_dir: folder for tables.
+
+  Raises:
+    ValueError: there is no such file, or a line cannot be used; it is named.
+  """
+  if not rows.exists(path):
+    raise ValueError(f"{field} must be a file of JSON lines; got {path!r}")
+  items, first = [], ()
+  for number, entry in enumerate(rows.parsed_lines(path), 1):
+    where = f"{path}, item {number}"
+    images, texts = (_list(entry, what, where) for what in ("images", "texts"))
+    shape = len(images), len(texts)
+    if not images or len(texts) < 2 or len({*texts}) < len(texts):
+      raise ValueError(
+        f"{where}: expected an image and two different texts at least; got "
+        f"{shape[0]} images and the texts {texts}"
+      )
+    first = first or shape
+    if shape != first:
+      raise ValueError(
+        f"{where}: expected {first[0]} images and {first[1]} texts, as item 1 "
+        f"has; got {shape[0]} and {shape[1]}"
+      )
+    items.append(
+      {
+        "images": images,
+        "texts": texts,
+        "right": [[i] if i < len(images) else [] for i in range(len(texts))],
+        "tag": str(entry.get("tag", "")),
+      }
+    )
+  return _made(name, path, items, cache_dir)
+
+
+def texts(path: str) -> list[str]:
+  """Return the texts of all items of a set, each once."""
+  every = (text for item in read(path) for text in item["texts"])
+  return list(dict.fromkeys(every))
+
+
 def read(path: str) -> list[dict[str, Any]]:
   """Return the items of a set, FieldSet.items."""
   return rows.parsed_lines(path)

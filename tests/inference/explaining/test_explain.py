@@ -150,7 +150,7 @@ def test_occlusion_and_attention(run, photos, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["windows", "attention"])
+@pytest.mark.parametrize("method", ["windows", "attention", "patches"])
 def test_naflex(method):
   """An image of its own shape, its maps those of the patches' embedding."""
   tower = {"tower": "naflex", "image_size": 16, "patch_size": 4}
