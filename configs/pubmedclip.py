@@ -10,7 +10,8 @@ Recipe: github.com/sarahESL/PubMedCLIP, configs/: Adam with L2 5e-4, rate 1e-5,
   tell them apart).
 Otherwise than there: no factor exp(0.01) / exp(0.07) on the logits; both
   directions weigh the same, as in the paper (the code has 0.7 and 0.3); float32
-  weights; evaluation crops as CLIP does.
+  weights; evaluation crops as CLIP does; rn50 has 224 pixels instead of 250,
+  which are 7 x 7 patches too.
 Command:
   python main.py --config=configs/pubmedclip.py:vit_b32 \
     --workdir=runs/pubmedclip --config.data.sources.main.path=ROCO
@@ -52,7 +53,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   config = clip.get_config(arg)
   config.init_from = _WEIGHTS[arg]
   config.seed = 5
-  if arg != "rn50x4":  # of 288
+  if arg == "vit_b32":
     config.data.image_size = 250  # 7 x 7 patches, as of 224
   config.batch_size = 32 if arg == "rn50x4" else 64
   per_epoch = _NUM_TRAINING // config.batch_size
