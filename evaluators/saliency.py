@@ -182,8 +182,8 @@ def windows(
   checks.between("the stride of an occlusion", stride, 1, window)
   squares = [
     (slice(y, y + window), slice(x, x + window))
-    for y in _starts(height, window, stride)
-    for x in _starts(width, window, stride)
+    for y in starts(height, window, stride)
+    for x in starts(width, window, stride)
   ]
   crops = np.repeat(image_YXC[None], 1 + len(squares), axis=0)
   for crop, square in zip(crops[1:], squares, strict=True):
@@ -198,7 +198,7 @@ def windows(
   return Heat(heat_TYX, sim_MT[0], sim_MT[1:])
 
 
-def _starts(length: int, window: int, stride: int) -> list[int]:
+def starts(length: int, window: int, stride: int) -> list[int]:
   """Return the first pixels of windows that cover an axis."""
   num_steps = math.ceil((length - window) / stride)
   return [min(i * stride, length - window) for i in range(num_steps + 1)]

@@ -11,6 +11,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from input_pipeline import tokenizers
 from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import saved
@@ -39,6 +41,18 @@ class ModelInputs:
       "image_protocol": protocol_facts(self.image_protocol),
       "tokenizer": tokenizer_facts(self.tokenizer),
     }
+
+
+def as_seen(protocol: Protocol, pixels_YXC: np.ndarray) -> np.ndarray:
+  """Return an image uint8 [Y, X, 3] as a model sees it.
+
+  That is a square, or for NaFlex the whole image, resized.
+  """
+  if isinstance(protocol, naflex.Protocol):
+    return naflex.resize(
+      pixels_YXC, protocol.patch_size, protocol.max_num_patches
+    )
+  return protocol.apply(pixels_YXC)
 
 
 def write(inputs: ModelInputs, folder: pathlib.Path) -> None:

@@ -25,7 +25,7 @@ from inference import model as model_lib
 from inference.explaining import explain_page, heat_maps, heat_pictures
 from inference.explaining import regions as regions_lib
 from input_pipeline import faults, model_inputs
-from input_pipeline.images import image_ops, naflex
+from input_pipeline.images import image_ops
 from runtime import checks, progress, provenance
 from runtime.storage import (
   bucket_path,
@@ -79,6 +79,11 @@ def run(
       raise ValueError(f"--{flag} is missing: --{flag}={example}")
   checks.one_of("--method", method, heat_maps.METHODS)
   checks.at_least("--batch_size", batch_size, 1)
+  if regions and method == heat_maps.TILES:
+    raise ValueError(
+      "--regions must be '' with --method=tiles, whose maps are of the whole"
+      f" picture, not of what the model sees; got {regions!r}"
+    )
   folder = bucket_path.make(out)
   unfinished.check_free(folder)
   paths = find_images(images)
@@ -98,7 +103,7 @@ def run(
     regions,
     paths,
     lines,
-    lambda pixels: _as_seen(inputs.image_protocol, pixels),
+    lambda pixels: model_inputs.as_seen(inputs.image_protocol, pixels),
   )
   ztxt_TE = embedder.texts(model.params, inputs.tokenizer(lines))
   maps_fn = heat_maps.make_fn(method, model, inputs.image_protocol, batch_size)
@@ -110,8 +115,10 @@ def run(
     with progress.Progress("Explaining images", len(paths)) as bar:
       for number, file in enumerate(paths, 1):
         try:
-          image_YXC = _read_image(inputs.image_protocol, file)
+          image_YXC = _read_image(method, inputs.image_protocol, file)
           maps = maps_fn(image_YXC, ztxt_TE)
+          if maps.image_YXC is not None:
+            image_YXC = maps.image_YXC
         except faults.ExampleError as error:
           left_out.append(
             {"path": str(file), "kind": error.kind, "message": str(error)}
@@ -275,27 +282,26 @@ def _write(
 
 
 def _read_image(
-  protocol: model_inputs.Protocol, path: pathlib.Path
+  method: str, protocol: model_inputs.Protocol, path: pathlib.Path
 ) -> np.ndarray:
   """Return an image as the model sees it; of NaFlex whole and resized.
+
+  For maps by tiles it is the whole picture in its own pixels.
 
   Raises:
     faults.ExampleError: the file is no image.
   """
   try:
-    return _as_seen(protocol, image_ops.decode(path.read_bytes()))
+    pixels = image_ops.decode(path.read_bytes())
+    if method == heat_maps.TILES:
+      return pixels
+    return model_inputs.as_seen(protocol, pixels)
   except faults.ExampleError:
     raise
   except OSError as error:
     raise faults.ExampleError("read_failed", str(error)) from error
   except ValueError as error:  # too long for the protocol
     raise faults.ExampleError("image_too_large", str(error)) from error
-
-
-def _as_seen(protocol: model_inputs.Protocol, pixels: np.ndarray) -> np.ndarray:
-  if isinstance(protocol, naflex.Protocol):
-    return naflex.resize(pixels, protocol.patch_size, protocol.max_num_patches)
-  return protocol.apply(pixels)
 
 
 def _plain(stem: str) -> str:

@@ -5,21 +5,25 @@ loaded; here are their constants, sources and units, for the record of a map.
 """
 
 import dataclasses
+import math
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from PIL import Image
 
-from evaluators import saliency
+from evaluators import saliency, scene_maps
 from inference import model as model_lib
 from input_pipeline import faults, model_inputs
 from input_pipeline.images import naflex
 from models import dual_encoder, vit
 from models import naflex as naflex_tower
 
-ATTENTION, PATCHES = "attention", "patches"
+ATTENTION, PATCHES, TILES = "attention", "patches", "tiles"
+# Longest side of a map by tiles, in pixels: scenes are reduced to it.
+_LONGEST = 2048
 # Layers of attention; the default of saliency.attention.
 _NUM_LAYERS = 1
 # Most crops of an image; a square one has some 200.
@@ -54,12 +58,15 @@ class Maps:
     sim_T: cosine similarity of the whole image to each text.
     sim_MT: similarities of the crops; none for attention.
     constants: those that depend on the image.
+    image_YXC: uint8 [H, W, 3], the image that the maps are of; None for the
+      image as it was given.
   """
 
   map_TYX: np.ndarray
   sim_T: np.ndarray
   sim_MT: np.ndarray
   constants: Mapping[str, Any]
+  image_YXC: np.ndarray | None = None
 
 
 _GREY = {"grey": saliency.GREY}
@@ -96,6 +103,14 @@ METHODS: Mapping[str, Method] = types.MappingProxyType(
       "cosine similarity of a patch's embedding, bilinear between patches",
       False,
       "all places are alike",
+      {},
+    ),
+    TILES: Method(
+      "CLIP-RSICD's demo (github.com/arampacha/CLIP-rsicd): tiles of the whole"
+      " picture, each embedded alone; here they overlap by half",
+      "cosine similarity of tiles, mean over those that cover a place",
+      False,
+      "all tiles are alike",
       {},
     ),
   }
@@ -165,6 +180,40 @@ def make_fn(
     constants["num_crops"] = len(heat.sim_MT)
     return Maps(heat.map_TYX, heat.sim_T, heat.sim_MT, constants)
 
+  def tiled(scene_YXC: np.ndarray, ztxt_TE: np.ndarray) -> Maps:
+    height, width = scene_YXC.shape[:2]
+    tile = min(_side(protocol), height, width)
+    stride = max(tile // 2, 1)
+    factor = min(1.0, _LONGEST / max(height, width))
+    shape = max(round(height * factor), 1), max(round(width * factor), 1)
+
+    def embed_tiles(tiles_MYXC: np.ndarray) -> np.ndarray:
+      seen = [model_inputs.as_seen(protocol, one) for one in tiles_MYXC]
+      return embed_fn(np.stack(seen))
+
+    map_TYX, sim_MT = scene_maps.tiles(
+      embed_tiles,
+      *(scene_YXC, ztxt_TE),
+      tile=tile,
+      stride=stride,
+      num_at_once=batch_size,
+      shape=shape,
+    )
+    whole = model_inputs.as_seen(protocol, scene_YXC)
+    sim_T = (embed_fn(whole[None]) @ ztxt_TE.T)[0]
+    shown = scene_YXC
+    if factor < 1:
+      size = shape[1], shape[0]
+      reduced = Image.fromarray(scene_YXC).resize(size, Image.Resampling.BOX)
+      shown = np.asarray(reduced)
+    constants = {
+      **{"tile": tile, "stride": stride, "num_crops": len(sim_MT)},
+      "pixels_of_the_picture": [height, width],
+    }
+    return Maps(map_TYX, sim_T, sim_MT, constants, shown)
+
+  if method == TILES:
+    return tiled
   if method not in (ATTENTION, PATCHES):
     return occluded
   merged = dual_encoder.merge(
@@ -206,3 +255,10 @@ def make_fn(
     return Maps(np.stack(maps), sim_T, none_MT, {"patch_size": patch_size})
 
   return attended
+
+
+def _side(protocol: model_inputs.Protocol) -> int:
+  """Return the side of the squares that a model sees, in pixels."""
+  if isinstance(protocol, naflex.Protocol):
+    return math.isqrt(protocol.max_num_patches) * protocol.patch_size
+  return protocol.size
