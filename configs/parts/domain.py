@@ -1,5 +1,6 @@
 """Settings of runs on public data sets in their layouts (docs/domains.md)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -20,22 +21,30 @@ def source(layout: str, **fields: Any) -> dict[str, Any]:
 
 
 def set_layouts(
-  config: ml_collections.ConfigDict, train: str, **sets: dict[str, Any]
+  config: ml_collections.ConfigDict,
+  train: str | Mapping[str, Any],
+  **sets: dict[str, Any],
 ) -> None:
   """Set the training source and the evaluation sets.
 
   Sets whose path is "" are below the folder of the training source: its flag,
-  --config.data.sources.main.path, is theirs too.
+  --config.data.sources.main.path, is theirs too, unless it is of another
+  format. The path of the first set of a layout is that of all its sets.
 
   Args:
     config: config to change in place.
-    train: layout, as in `source`.
+    train: layout, as in `source`, or a source's section.
     **sets: sections of evaluate.sets by name.
   """
-  config.data.sources.main.update(source(train))
+  section = source(train) if isinstance(train, str) else train
+  config.data.sources.main.update(section)
   main = config.data.sources.main
+  first: dict[str, ml_collections.ConfigDict] = {}
   for name, section in sets.items():
     config.evaluate.sets[name] = section
-    if not section["source"]["path"]:
-      path = main.get_oneway_ref("path")
-      config.evaluate.sets[name].source.path = path
+    own = config.evaluate.sets[name].source
+    if not own.path:
+      above = first.setdefault(own.layout, own)
+      above = main if above is own and main.format == "layout" else above
+      if above is not own:
+        own.path = above.get_oneway_ref("path")

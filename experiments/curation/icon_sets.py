@@ -8,10 +8,14 @@ turned or mirrored.
 
 import dataclasses
 import hashlib
+import io
 import json
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
+
+import resvg_py
+from PIL import Image
 
 # SPDX names of the licences whose sets are used. To be on the safe side,
 # licences against commercial use (CC BY-NC) and those that extend to derived
@@ -63,8 +67,10 @@ class Icon:
     words = self.words
     return bool(_PLAIN.fullmatch(words)) and words.split()[-1] not in STYLES
 
-  def svg(self) -> str:
-    """Return the drawing as an SVG file; the colour of text is black.
+  def svg(self, color: str = "#000") -> str:
+    """Return the drawing as an SVG file; `color` is that of text.
+
+    Icons of one colour have the colour of text.
 
     The drawing fills the box that it is rendered to: a box of another shape
     stretches it.
@@ -72,7 +78,7 @@ class Icon:
     box = f"{self.left} {self.top} {self.width} {self.height}"
     return (
       '<svg xmlns="http://www.w3.org/2000/svg" '
-      'xmlns:xlink="http://www.w3.org/1999/xlink" color="#000" '
+      f'xmlns:xlink="http://www.w3.org/1999/xlink" color="{color}" '
       f'preserveAspectRatio="none" viewBox="{box}" '
       f'width="{self.width}" height="{self.height}">'
       f"{self.body}</svg>"
@@ -137,6 +143,27 @@ def open_package(folder: pathlib.Path) -> Package:
       prefix: facts["license"]["spdx"] for prefix, facts in usable.items()
     },
   )
+
+
+def picture(icon: Icon, size: int, color: str = "#000") -> Image.Image:
+  """Return an icon in a transparent square of `size` pixels."""
+  side = max(icon.width, icon.height)
+  png = resvg_py.svg_to_bytes(
+    svg_string=icon.svg(color),
+    width=max(1, round(size * icon.width / side)),
+    height=max(1, round(size * icon.height / side)),
+    skip_system_fonts=True,
+  )
+  drawn = Image.open(io.BytesIO(png)).convert("RGBA")
+  square = Image.new("RGBA", (size, size))
+  square.paste(drawn, ((size - drawn.width) // 2, (size - drawn.height) // 2))
+  return square
+
+
+def on_white(image: Image.Image) -> Image.Image:
+  """Return a transparent image on white, RGB."""
+  white = Image.new("RGBA", image.size, "white")
+  return Image.alpha_composite(white, image).convert("RGB")
 
 
 def draw(*names: object) -> float:

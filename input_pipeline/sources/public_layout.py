@@ -84,10 +84,12 @@ def open_split(
     [(name, file.size, file.version) for name, file in listed.items()],
   )
   path = context.cache_dir / "layouts" / f"{record_lib.digest(facts)}.jsonl"
+  made_images = path.with_suffix("")
   if not made_table.is_made(path):
-    data = layout_lib.Folder(source.path, listed, about, field)
+    data = layout_lib.Folder(source.path, listed, about, field, made_images)
     made_table.write(path, _plain(about.rows(data, split), data), data.notes)
   made_table.warn(path, f"{field}.path")
+  root = str(made_images) if made_images.exists() else source.path
   made = dataclasses.replace(
     source,
     format="table",
@@ -96,11 +98,11 @@ def open_split(
     image=("image",),
     caption=source.caption or ("caption",),
     uid="key",
-    image_root=source.path,
+    image_root=root,
   )
   return Records(
     table.open_table(made, field, context.cache_dir),
-    remote.local_path(source.path).rstrip("/"),
+    remote.local_path(root).rstrip("/"),
   )
 
 

@@ -5,18 +5,21 @@ import functools
 import jax
 import pytest
 
-from configs import clip, clip_rsicd, pubmedclip
+from configs import bioclip, clip, clip_rsicd, fashionclip, pubmedclip
 from input_pipeline.sources import public_layout
 from models import dual_encoder
 from runtime import param_rules
 from training import config as config_lib
 from training import train_state
 
+_VIT_B16 = 149_620_737
 _VIT_B32 = 151_277_313
 # Module, and parameters of its variants' published models: scale counted, bias
 # not.
 _DOMAINS = (
+  (bioclip, lambda name: _VIT_B16),
   (clip_rsicd, lambda name: _VIT_B32),
+  (fashionclip, lambda name: _VIT_B32),
   (pubmedclip, lambda name: clip.VARIANTS[name].num_parameters),
 )
 _ALL = [
@@ -32,6 +35,8 @@ _ALL = [
 def test_a_variant(module, name, number):
   config = module.get_config(name)
   config.data.sources.main.path = "somewhere"
+  if config.data.sources.main.format != "layout":
+    next(iter(config.evaluate.sets.values())).source.path = "somewhere"
   if name != "mini":
     # One flag names the folder of all.
     for section in config.evaluate.sets.values():

@@ -2,11 +2,17 @@
 
 import csv
 import dataclasses
+import gzip
 import io
 import json
+import pathlib
 import posixpath
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from input_pipeline.sources import columns
 from input_pipeline.sources.tables import made_table
@@ -45,18 +51,40 @@ class Folder:
     listed: its files by their path below it, in order.
     notes: what its reader has to say about all rows, as warnings.
     last_read: the file that was read last.
+    made: folder of the images that `make_image` writes.
   """
 
   def __init__(
-    self, path: str, listed: Mapping[str, files.File], about: Layout, field: str
+    self,
+    path: str,
+    listed: Mapping[str, files.File],
+    about: Layout,
+    field: str,
+    made: pathlib.Path,
   ):
     self.path = path
     self.listed = listed
     self.notes: list[str] = []
     self.last_read = ""
+    self.made = made
     self._about = about
     self._field = field
     self._stems: dict[str, str] | None = None
+
+  def read(self, name: str) -> bytes:
+    """Return a file's content, unpacked if its name ends in ".gz".
+
+    Raises:
+      ValueError: it is not there, or broken; names the files of the layout.
+    """
+    if name not in self.listed:
+      raise self.wrong(f"has no file {name}")
+    self.last_read = name
+    content = files.read(self.listed[name].path)
+    try:
+      return gzip.decompress(content) if name.endswith(".gz") else content
+    except (OSError, EOFError, zlib.error) as error:
+      raise self.wrong(f"{name} is not whole: {error}") from error
 
   def text(self, name: str) -> str:
     """Return a file's text, in UTF-8 with or without a byte order mark.
@@ -64,11 +92,8 @@ class Folder:
     Raises:
       ValueError: it is not there, or not UTF-8; names the files of the layout.
     """
-    if name not in self.listed:
-      raise self.wrong(f"has no file {name}")
-    self.last_read = name
     try:
-      return files.read(self.listed[name].path).decode("utf-8-sig")
+      return self.read(name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
       raise self.wrong(f"{name} is not UTF-8: {error}") from error
 
@@ -124,6 +149,26 @@ class Folder:
     except csv.Error as error:
       raise self.wrong(f"{name}, line {reader.line_num}: {error}") from error
 
+  def named(self, *names: str) -> str:
+    """Return the path of the one file of a name, in whichever folder it is.
+
+    Several data sets can then lie in one folder.
+
+    Args:
+      *names: names, or ends of paths, that the file may have.
+
+    Raises:
+      ValueError: no file has the name, or several have.
+    """
+    ends = tuple(f"/{name}" for name in names)
+    found = [path for path in self.listed if f"/{path}".endswith(ends)]
+    if len(found) != 1:
+      raise self.wrong(
+        f"must have one file {' or '.join(names)}, in any folder; got "
+        f"{found[:3] or 'none'}"
+      )
+    return found[0]
+
   def images(self, below: str = "") -> list[str]:
     """Return the images below a folder of it, in order."""
     start = f"{below.rstrip('/')}/" if below else ""
@@ -132,6 +177,10 @@ class Folder:
       for name in self.listed
       if name.startswith(start) and _suffix(name) in folders.IMAGES
     ]
+
+  def images_by_name(self, below: str = "") -> dict[str, str]:
+    """Return {name: path} of the images in any folder below one of it."""
+    return {posixpath.basename(name): name for name in self.images(below)}
 
   def image_named(self, stem: str) -> str | None:
     """Return the image of a path without its suffix; None without one."""
@@ -144,6 +193,21 @@ class Folder:
     if name in self.listed:
       return {"image": name}
     return fault(name, "file_missing", f"{self.path} has no file {name}")
+
+  def make_image(self, name: str, pixels: np.ndarray) -> Row:
+    """Return {"image": name}, an image that is written as a new PNG file.
+
+    It is for images inside a larger file. A layout makes all of its images, or
+    none.
+
+    Args:
+      name: path of the new file, below the folder of all that are made.
+      pixels: uint8 [height, width] or [height, width, 3].
+    """
+    path = self.made / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, "PNG")
+    return {"image": name}
 
   def wrong(self, what: str) -> ValueError:
     """Return the error of a folder that is not in the layout."""

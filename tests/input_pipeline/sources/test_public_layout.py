@@ -147,6 +147,7 @@ def test_lines_of_a_table(folder):
     folders.walk(str(folder), "f"),
     layout.Layout(lambda *_: iter(()), "a.csv", (), "nowhere"),
     "data.sources.main",
+    folder / "made",
   )
   with pytest.raises(ValueError, match=r"a\.csv, line 3: expected 2 fields"):
     list(data.table("a.csv"))

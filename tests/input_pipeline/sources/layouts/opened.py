@@ -1,6 +1,9 @@
 """Data sets of tests, opened by their layouts."""
 
 import pathlib
+from collections.abc import Mapping
+
+from PIL import Image
 
 from configs.parts import domain
 from input_pipeline.sources import public_layout, source_config
@@ -30,3 +33,24 @@ def captions(opened: public_layout.Records) -> list[tuple[str, ...]]:
     tuple(text for texts in opened.texts(i).values() for text in texts)
     for i in range(len(opened))
   ]
+
+
+def write(
+  folder: pathlib.Path, tables: Mapping[str, str], images: tuple[str, ...] = ()
+) -> None:
+  """Write texts by name, and images, each of another grey."""
+  for name, text in tables.items():
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+  for number, name in enumerate(images):
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (6, 8), number).save(folder / name)
+
+
+def texts(
+  folder: pathlib.Path, layout: str, column: str = "caption"
+) -> list[tuple[str, str]]:
+  """Return the key of every record and its text; images are read."""
+  found = records(folder, layout, caption=(column,))
+  every = (found[index] for index in range(len(found)))
+  return [(record.key, *record.texts["en"]) for record in every]

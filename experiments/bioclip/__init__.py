@@ -1,0 +1,1 @@
+"""Experiment of BioCLIP: names of taxa as captions."""

@@ -1,0 +1,1 @@
+"""Experiment of FashionCLIP: products, held-out makers, attributes, parts."""
