@@ -12,7 +12,7 @@ Files below --out, equal for the same version of the package:
   swaps.jsonl    products of the split "test": the caption of each, and two in
                  which the colour or the logo is another
   regions.jsonl  boxes of their logos, for --task=explain --regions; test/ has
-                 the pictures, masks/ the boxes as pictures
+                 the pictures, masks/ the boxes, logos.txt the texts
 """
 
 import json
@@ -87,6 +87,8 @@ def main(argv: Sequence[str]) -> None:
   for name, lines in (("swaps", swaps), ("regions", regions)):
     text = "".join(f"{json.dumps(line)}\n" for line in lines)
     whole_files.write(out / f"{name}.jsonl", text.encode())
+  texts = "".join(f"{logo} logo\n" for logo in LOGOS)
+  whole_files.write(out / "logos.txt", texts.encode())
   whole_files.write(out / "catalog.json", json.dumps(entries).encode())
   print(f"{out}: {len(entries)} products, {len(swaps)} of them for probes")
 

@@ -134,7 +134,7 @@ def _rows(data: layout.Folder, *names: str) -> list[list[str]]:
   return [line.split() for line in data.lines(data.named(*names))[2:]]
 
 
-def _lowest(names: set[Any]) -> set[str]:
+def _lowest(names: set[Any]) -> set[Any]:
   """Return a tenth of the names by hash, and at least one of several."""
   every = sorted(names - {None}, key=_draw)
   return set(every[: math.ceil(_HELD_OUT * len(every))] if every[1:] else ())
