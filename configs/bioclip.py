@@ -79,16 +79,14 @@ def set_data(
     if name == "shards"
     else domain.source(f"bioclip.{name}@train", **section)
   )
+  every, query = (
+    domain.source(f"bioclip.rare_species@{x}") for x in ("all", "query")
+  )
+  named = {"prompts": PROMPTS, "ks": (3,)}  # besides top-1 and top-5
   sets = {
-    f"rare_{kind}": kinds.classification(
-      domain.source("bioclip.rare_species@all"), label=kind, prompts=PROMPTS
-    )
+    f"rare_{kind}": kinds.classification(every, label=kind, **named)
     for kind in sorted(TEXT_TYPES)
   }
-  sets["rare_shots"] = kinds.classification(
-    domain.source("bioclip.rare_species@query"),
-    label="taxon",
-    prompts=PROMPTS,
-    training="@support",
-  )
+  shots = {"label": "taxon", "training": "@support"} | named
+  sets["rare_shots"] = kinds.classification(query, **shots)
   domain.set_layouts(config, train, **sets)

@@ -14,8 +14,8 @@ Hardware: not published.
 Expected: weighted F1 on F-MNIST, KAGL, DeepFashion 0.74, 0.67, 0.48 (v1), 0.83,
   0.73, 0.62 (v2), 0.66, 0.63, 0.45 of CLIP and 0.78, 0.71, 0.58 of LAION's
   (README there). Not yet run.
-HIT@5 of the paper is R@5 of text_to_image. Its prompts, the level of KAGL's
-names (here: subCategory) and its held-out kinds and brands were not read.
+The paper's HIT@5 is R@5 of text_to_image. Its prompts, its names of KAGL (here
+subCategory) and its held-out categories and brands were not read.
 `mini`: experiments/fashionclip/README.md.
 """
 
@@ -50,6 +50,7 @@ def get_config(arg: str = "v1") -> ml_collections.ConfigDict:
   if arg == "mini":
     config = quickstart.fine_tuned()
     set_data(config, {"pairs": ("catalog@test", "pair")}, "cache/fashion")
+    config.evaluate.sets.swaps = kinds.selection("cache/fashion/swaps.jsonl")
     return config
   config = base.get_config()
   weights, activation = variants.pick(__file__, arg, VARIANTS)

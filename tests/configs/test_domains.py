@@ -42,7 +42,8 @@ def test_a_variant(module, name, number):
     for section in config.evaluate.sets.values():
       assert section.source.path == "somewhere"
   sections = [config.data.sources.main]
-  sections += [section.source for section in config.evaluate.sets.values()]
+  sets = config.evaluate.sets.values()
+  sections += [section.source for section in sets if "source" in section]
   for section in sections:
     if section.format == "layout":
       assert section.layout in public_layout.names()

@@ -29,11 +29,7 @@ _KINDS = (
 
 
 def parts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-  """Return the split of each entry of a catalogue.
-
-  A held-out category is "hout_c", else a held-out brand "hout_b"; a tenth of
-  the others is "test".
-  """
+  """Return each entry's split: train, test, or held out by category or brand."""
   held = [
     (part, field, _lowest({entry.get(field) for entry in entries}))
     for part, field in (("hout_c", "category"), ("hout_b", "brand"))
