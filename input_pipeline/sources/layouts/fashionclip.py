@@ -29,7 +29,7 @@ _KINDS = (
 
 
 def parts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-  """Return each entry's split: train, test, or held out by category or brand."""
+  """Return the split of each entry: train, test, or what it is held out by."""
   held = [
     (part, field, _lowest({entry.get(field) for entry in entries}))
     for part, field in (("hout_c", "category"), ("hout_b", "brand"))
