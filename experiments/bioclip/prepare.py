@@ -44,7 +44,11 @@ def main(argv: Sequence[str]) -> None:
   if not _ICONS.value or not _OUT.value:
     raise app.UsageError("--icons=package and --out=FOLDER are both needed")
   package = icon_sets.open_package(pathlib.Path(_ICONS.value))
-  out = pathlib.Path(_OUT.value)
+  make(package, pathlib.Path(_OUT.value))
+
+
+def make(package: icon_sets.Package, out: pathlib.Path) -> None:
+  """Write the tables and the pictures."""
   catalogue, rare = [], []
   for icon, taxon in _icons(package):
     row = {rank: taxon[rank] for rank in bioclip.RANKS}

@@ -68,7 +68,11 @@ def main(argv: Sequence[str]) -> None:
   if not _ICONS.value or not _OUT.value:
     raise app.UsageError("--icons=package and --out=FOLDER are both needed")
   package = icon_sets.open_package(pathlib.Path(_ICONS.value))
-  out = pathlib.Path(_OUT.value)
+  make(package, pathlib.Path(_OUT.value))
+
+
+def make(package: icon_sets.Package, out: pathlib.Path) -> None:
+  """Write the catalogue, the pictures and the two files of probes."""
   for folder in ("images", "test", "masks"):
     (out / folder).mkdir(parents=True, exist_ok=True)
   logos = {x.name: x for x in package.icons(LOGO_SET) if x.name in LOGOS}
