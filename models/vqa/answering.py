@@ -11,6 +11,7 @@ Sources: PubMedCLIP (arXiv 2112.13906), MEVF (arXiv 1909.11867), QCR (ACM MM
 """
 
 import dataclasses
+import functools
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -134,19 +135,14 @@ class Answering(nnx.Module):
         for head in config.heads
       }
     )
-    self.reasoning = self.router = None
-    if len(config.heads) > 1:
-      sizes = {"num_words": num_words, "word_width": config.word_width}
-      self.reasoning = questions.QuestionVector(
-        **sizes, width=width, widths=(2 * width, width, width), rngs=rngs
-      )
-      # 1024 -> 256 -> 64 -> 2 in the released code.
-      self.router = questions.QuestionVector(
-        **sizes,
-        width=width,
-        widths=(max(width // 4, 1), max(width // 16, 1), NUM_TYPES),
-        rngs=rngs,
-      )
+    vector = functools.partial(
+      questions.QuestionVector, num_words, config.word_width, width, rngs=rngs
+    )
+    is_routed = len(config.heads) > 1
+    self.reasoning = vector((2 * width, width, width)) if is_routed else None
+    # 1024 -> 256 -> 64 -> 2 in the released code.
+    inner = (max(width // 4, 1), max(width // 16, 1))
+    self.router = vector((*inner, NUM_TYPES)) if is_routed else None
     self.config = config
 
   def __call__(
