@@ -99,7 +99,7 @@ def _mini(config: ml_collections.ConfigDict) -> None:
   """Set small parts; rates, sums and lengths are this project's, no paper's."""
   _qcr(config)
   config.seed = 0
-  clip_towers.set_vit(config, "S", 8, image_size=64)
+  clip_towers.set_vit(config, "S", 16, image_size=64)
   image = config.model.image
   image.update(mini.TRANSFORMER)
   image.activation = "quick_gelu"
@@ -108,18 +108,18 @@ def _mini(config: ml_collections.ConfigDict) -> None:
   config.model.dtype = "float32"
   config.batch_size = 64
   config.evaluate.batch_size = 256
-  config.optimizer.learning_rate = 2e-3
+  config.optimizer.learning_rate = 4e-3
   config.optimizer.learning_rate_mults = ((r".*", 1.0),)
   vqa = config.vqa
   vqa.path = "cache/questions"
-  vqa.num_epochs = 30
-  vqa.epoch_factors = ((0, 0.5), (1, 1.0), (24, 0.3))
+  vqa.num_epochs = 14
+  vqa.epoch_factors = ((0, 0.5), (1, 1.0), (11, 0.3))
   vqa.answer_reduction = "sum"
   model = vqa.model
   model.width = 64
   model.word_width = 32
   model.glimpses = 2
-  model.autoencoder_size = 32
+  model.autoencoder_size = 8
 
 
 _VARIANTS = {"rad_mevf": _mevf, "rad_qcr": _qcr, "slake_qcr": _slake_qcr}
