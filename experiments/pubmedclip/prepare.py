@@ -2,8 +2,8 @@
 
   python -m experiments.pubmedclip.prepare --out=cache/questions
 
-Synthetic: each picture has one to four drawings of organs (OpenMoji) in its
-quarters, and its questions are made of templates. The same command writes the
+Synthetic: each picture has one or two drawings of organs (OpenMoji) in its
+halves, and its questions are made of templates. The same command writes the
 same questions; pictures depend on the packages' versions. Files below --out,
 which must be new or empty: images/*.png, trainset.json, testset.json.
 """
@@ -24,7 +24,7 @@ from runtime.storage import whole_files
 _FLAGS = flags.FlagValues()
 _OUT = flags.DEFINE_string("out", None, "Folder to write.", flag_values=_FLAGS)
 _NUM_TRAIN = flags.DEFINE_integer(
-  "num_train", 600, "Pictures of training.", flag_values=_FLAGS
+  "num_train", 900, "Pictures of training.", flag_values=_FLAGS
 )
 _NUM_TEST = flags.DEFINE_integer(
   "num_test", 150, "Pictures of the test split.", flag_values=_FLAGS
@@ -36,13 +36,10 @@ ORGANS = {
   "lung": "1FAC1",
   "brain": "1F9E0",
   "bone": "1F9B4",
-  "tooth": "1F9B7",
   "eye": "1F441",
-  "ear": "1F442",
-  "nose": "1F443",
 }
-PLACES = ("upper left", "upper right", "lower left", "lower right")
-_SIDE, _QUARTER = 64, 32
+PLACES = ("left", "right")
+_SIDE, _HALF = 64, 32
 # Least and most side of a drawing.
 _SIZES = (22, 32)
 # Grey levels of the background, at random.
@@ -97,7 +94,7 @@ def _drawings() -> dict[str, Image.Image]:
 
 
 def _draw_organs(rng: np.random.Generator) -> dict[str, str]:
-  """Return one to four different organs by their place."""
+  """Return one or two different organs by their place."""
   count = rng.integers(1, len(PLACES) + 1)
   places = rng.permutation(PLACES)[:count]
   organs = rng.permutation(list(ORGANS))[:count]
@@ -114,9 +111,9 @@ def _compose(
   for place, organ in organs.items():
     size = int(rng.integers(_SIZES[0], _SIZES[1] + 1))
     drawing = np.asarray(drawings[organ].resize((size, size)))
-    row, column = divmod(PLACES.index(place), 2)
-    top = row * _QUARTER + int(rng.integers(0, _QUARTER - size + 1))
-    left = column * _QUARTER + int(rng.integers(0, _QUARTER - size + 1))
+    top = int(rng.integers(0, _SIDE - size + 1))
+    left = PLACES.index(place) * _HALF
+    left += int(rng.integers(0, _HALF - size + 1))
     below = picture[top : top + size, left : left + size]
     # White of the drawing becomes the background.
     below[:] = np.minimum(below, drawing)
@@ -129,7 +126,7 @@ def _ask(
 ) -> Iterator[tuple[str, str, str]]:
   """Yield (question, answer, type), three open and three closed."""
   place = str(rng.choice(list(organs)))
-  yield f"What organ is at the {place}?", organs[place], "OPEN"
+  yield f"What organ is on the {place}?", organs[place], "OPEN"
   place = str(rng.choice(list(organs)))
   yield f"Where is the {organs[place]}?", place, "OPEN"
   yield "How many organs are there?", str(len(organs)), "OPEN"
@@ -150,7 +147,7 @@ def _ask(
   )
   place = str(rng.choice(PLACES))
   answer = "Yes" if place in organs else "No"
-  yield f"Is there an organ at the {place}?", answer, "CLOSED"
+  yield f"Is there an organ on the {place}?", answer, "CLOSED"
 
 
 def _with_article(organ: str) -> str:

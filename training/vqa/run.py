@@ -213,7 +213,7 @@ def run(
         config, writer, progress, checkpointer, iterator, watchdog, warnings
       ),
       evaluate_fn=lambda variables, seconds: evaluator.scalars(
-        variables, seconds, step=int(iterator.get_state()["next_index"])
+        variables, seconds, step=iterator.get_state()["next_index"]
       ),
       step_fn=step_fn,
       batch_of=program.batch_of,
