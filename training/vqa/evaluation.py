@@ -85,9 +85,9 @@ class Evaluator:
     del step_seconds  # every epoch evaluates the whole split
     split = self.data.selection
     record = self._record(split, self.answer(variables, split))
-    best = self._best()
-    if best is None or record["overall"] > best[1]:
-      self._keep(variables, step, record["overall"])
+    best = _read(self.folder)
+    if best is None or record["overall"] > float(best[_SHARE]):
+      keep_best(self.folder, variables, step=step, share=record["overall"])
     return {
       f"{self._name(split)}/{name}": record[name]
       for name in ("overall", *figures.TYPES, "routing")
@@ -102,7 +102,9 @@ class Evaluator:
     The test split's answers are written to answers.jsonl.
     """
     last = self.scalars(variables, 0.0, step=step)
-    step, share, best = self._read_best(variables)
+    found = read_best(self.folder, variables)
+    assert found is not None  # `scalars` has kept one
+    step, share, best = found
     metrics.say(
       f"Best epoch: that of step {step}, {share:.3f} of"
       f" {self._name(self.data.selection)}"
@@ -182,30 +184,35 @@ class Evaluator:
       lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     whole_files.write(self.folder / ANSWERS, "".join(lines).encode())
 
-  def _keep(self, variables: Any, step: int, share: float) -> None:
-    arrays = {
-      f"{_VARIABLES}{path}": np.ascontiguousarray(x)
-      for path, x in sections.flat(jax.device_get(variables), "/").items()
-    }
-    arrays |= {_STEP: np.array(step), _SHARE: np.array(share)}
-    whole_files.write(self.folder / BEST, safetensors.save(arrays))
 
-  def _best(self) -> tuple[int, float, dict[str, np.ndarray]] | None:
-    path = self.folder / BEST
-    if not path.is_file():
-      return None
-    arrays = safetensors.load(path.read_bytes())
-    return int(arrays.pop(_STEP)), float(arrays.pop(_SHARE)), arrays
+def keep_best(
+  folder: pathlib.Path, variables: Any, *, step: int, share: float
+) -> None:
+  """Write best.safetensors whole or not at all."""
+  arrays = {
+    f"{_VARIABLES}{path}": np.ascontiguousarray(x)
+    for path, x in sections.flat(jax.device_get(variables), "/").items()
+  }
+  arrays |= {_STEP: np.array(step), _SHARE: np.array(share)}
+  whole_files.write(folder / BEST, safetensors.save(arrays))
 
-  def _read_best(self, like: Any) -> tuple[int, float, Any]:
-    best = self._best()
-    assert best is not None  # `scalars` has kept one
-    step, share, arrays = best
-    leaves = {
-      path: embedding.to_global(arrays[f"{_VARIABLES}{path}"], x.sharding)
-      for path, x in sections.flat(like, "/").items()
-    }
-    return step, share, mapping.nested(leaves)
+
+def read_best(folder: pathlib.Path, like: Any) -> tuple[int, float, Any] | None:
+  """Return step, share and variables, sharded like others; None without any."""
+  arrays = _read(folder)
+  if arrays is None:
+    return None
+  leaves = {
+    path: embedding.to_global(arrays[f"{_VARIABLES}{path}"], x.sharding)
+    for path, x in sections.flat(like, "/").items()
+  }
+  step, share = int(arrays[_STEP]), float(arrays[_SHARE])
+  return step, share, mapping.nested(leaves)
+
+
+def _read(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
+  path = folder / BEST
+  return safetensors.load(path.read_bytes()) if path.is_file() else None
 
 
 def make(

@@ -12,6 +12,10 @@ from models.vqa import autoencoder, bilinear, questions, recurrent, weight_norm
 RNG = np.random.default_rng(0)
 
 
+# Compiles once, and not operation by operation.
+_run = jax.jit(lambda module, *args: module(*args))
+
+
 def _random(*shape: int) -> np.ndarray:
   return RNG.normal(size=shape).astype(np.float32)
 
@@ -44,7 +48,7 @@ def test_bilinear_equals_loops_over_pairs_and_dimensions():
   """One glimpse, with three objects: the paper's sums, term by term."""
   net = bilinear.Bilinear(6, 4, glimpses=1, rank=3, rngs=nnx.Rngs(params=1))
   v, q = _random(2, 3, 6), _random(2, 5, 4)
-  got = net(jnp.asarray(v), jnp.asarray(q))
+  got = _run(net, v, q)
   p = _arrays(net)
   attention = p["attention"]
   kernel = attention["kernel"][0]
@@ -75,26 +79,27 @@ def test_bilinear_equals_loops_over_pairs_and_dimensions():
 def test_later_glimpses_read_the_tokens_of_earlier_ones():
   net = bilinear.Bilinear(3, 4, glimpses=2, rank=2, rngs=nnx.Rngs(params=1))
   v, q = jnp.asarray(_random(1, 1, 3)), jnp.asarray(_random(1, 2, 4))
-  attention = net.attention(v, q)
+  attention = _run(net.attention, v, q)
   assert attention.shape == (1, 2, 1, 2)
   np.testing.assert_allclose(attention.sum((2, 3)), 1, rtol=1e-6)
   tokens = q
   for g in range(2):
     glimpse = jax.tree.map(lambda x, g=g: x[g], net.glimpses)
-    tokens = glimpse(v, tokens, attention[:, g])
-  np.testing.assert_allclose(net(v, q), tokens.sum(1), rtol=1e-5, atol=1e-6)
+    tokens = _run(glimpse, v, tokens, attention[:, g])
+  np.testing.assert_allclose(
+    _run(net, v, q), tokens.sum(1), rtol=1e-5, atol=1e-6
+  )
 
 
 def test_dropout_only_with_keys_and_by_example():
   net = bilinear.Bilinear(3, 8, glimpses=2, rank=2, rngs=nnx.Rngs(params=1))
   v, q = jnp.asarray(_random(4, 1, 3)), jnp.asarray(_random(4, 2, 8))
   keys = jax.random.split(jax.random.key(0), 4)
-  run = jax.jit(lambda net, *args: net(*args))
-  kept, dropped = run(net, v, q), run(net, v, q, keys)
+  kept, dropped = _run(net, v, q), _run(net, v, q, keys)
   assert not np.allclose(dropped, kept)
   order = np.array([2, 0, 3, 1])
   np.testing.assert_allclose(
-    run(net, v[order], q[order], keys[order]), dropped[order], rtol=1e-4
+    _run(net, v[order], q[order], keys[order]), dropped[order], rtol=1e-4
   )
 
 
@@ -107,7 +112,7 @@ def test_autoencoder_codes_and_reconstructs():
   assert net.features.kernel.shape == (16_384, 64)
   small = autoencoder.Autoencoder(8, rngs=nnx.Rngs(params=0))
   grey = RNG.integers(0, 256, (3, 8, 8), np.uint8)
-  features, error = small(jnp.asarray(grey))
+  features, error = _run(small, grey)
   assert features.shape == (3, 64)
   pixels = grey[..., None] / np.float32(255)
   rebuilt = small.decode(small.encode(jnp.asarray(pixels)))
@@ -122,7 +127,7 @@ def test_recurrent_does_not_see_the_future(kind: str):
   x = _random(2, 5, 3)
   changed = x.copy()
   changed[:, 3:] += 1
-  before, after = net(jnp.asarray(x)), net(jnp.asarray(changed))
+  before, after = _run(net, x), _run(net, changed)
   np.testing.assert_array_equal(before[:, :3], after[:, :3])
   assert not np.allclose(before[:, 3:], after[:, 3:])
 
@@ -145,7 +150,8 @@ def test_question_vector_is_an_attended_state():
   net = questions.QuestionVector(5, 3, 4, (6, 2), rngs=nnx.Rngs(params=0))
   tokens = jnp.array([[0, 2, 5, 5], [1, 3, 4, 5]])
   p = _arrays(net)
-  words, states = net.words(tokens), net.recurrent(net.words(tokens))
+  words = net.words(tokens)
+  states = _run(net.recurrent, words)
   both = np.concatenate([words, states], -1)
   affine = lambda name, x: x @ p[name]["kernel"] + p[name]["bias"]  # noqa: E731
   gate = 1 / (1 + np.exp(-affine("sigmoid_gate", both)))
@@ -155,7 +161,7 @@ def test_question_vector_is_an_attended_state():
   maps = p["maps"]
   x = np.maximum(x @ maps["0"]["kernel"] + maps["0"]["bias"], 0)
   x = x @ maps["1"]["kernel"] + maps["1"]["bias"]
-  np.testing.assert_allclose(net(tokens), x, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(_run(net, tokens), x, rtol=1e-4, atol=1e-5)
 
 
 def test_binary_sums_answers_and_averages_rows_of_its_head():

@@ -9,7 +9,8 @@ import pytest
 from losses import answers as losses_lib
 from models.vqa import answering
 from runtime import mesh as mesh_lib
-from tests.training.vqa import tiny_questions
+from tests import tiny_questions
+from training import config as config_lib
 from training.objectives import answers
 
 RNG = np.random.default_rng(0)
@@ -34,8 +35,8 @@ OUTPUTS = answering.Outputs(
 
 
 @pytest.fixture(scope="module")
-def objective(tmp_path_factory):
-  config = tiny_questions.make_config(tmp_path_factory.mktemp("none"))
+def objective():
+  config = config_lib.checked(tiny_questions.get_config("qcr").to_dict())
   with jax.set_mesh(mesh_lib.make_mesh(config.mesh)):
     yield answers.make(config, 5, {"closed": 2, "open": 3})
 
