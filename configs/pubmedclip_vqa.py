@@ -108,7 +108,7 @@ def _mini(config: ml_collections.ConfigDict) -> None:
   config.model.dtype = "float32"
   config.batch_size = 64
   config.evaluate.batch_size = 256
-  # The tower starts from random numbers: Adamax at 4e-3 does not train it.
+  # The tower starts from random numbers, without a warmup.
   config.optimizer.learning_rate = 2e-3
   config.optimizer.learning_rate_mults = ((r"img/.*", 0.5), (r".*", 1.0))
   vqa = config.vqa
