@@ -32,7 +32,7 @@ def _config(variant: str, **image) -> config_lib.Config:
 
 @pytest.mark.parametrize("variant", _VARIANTS)
 def test_variants_build(variant: str):
-  config = run.resolved(_config(variant), 3064)
+  config = run.resolved(_config(variant), 3064, "test")
   objective = answers.make(config, 1000, _SIZES)
   mesh = mesh_lib.make_mesh(config.mesh)
   program = train_step.make(config, mesh, objective)
@@ -79,7 +79,7 @@ def test_sizes_are_the_papers(image, num_in: int):
 
 
 def test_mevf_has_the_papers_schedule():
-  config = run.resolved(_config("rad_mevf"), 3064)
+  config = run.resolved(_config("rad_mevf"), 3064, "test")
   every = 3064 // 32
   assert config.total_steps == 20 * every
   factor = config.optimizer.make_schedule(config.total_steps)

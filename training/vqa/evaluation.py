@@ -1,36 +1,25 @@
-"""Answers of a run's model, their figures, and the weights of the best epoch.
-
-best.safetensors in the run's folder has the variables of the epoch that
-answered most questions of the selection split, with its step and that share. A
-resumed run replaces it only by a better one.
-"""
+"""Answers of a run's model, and their figures."""
 
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
-from safetensors import numpy as safetensors
 
 from evaluators import embedding, suite
 from evaluators.metrics import answering as figures
 from input_pipeline import model_inputs
 from input_pipeline.questions import question_data
-from models.pretrained import mapping
 from runtime import mesh as mesh_lib
-from runtime import sections
 from runtime.storage import whole_files
 from training import config as config_lib
-from training import metrics
 from training.objectives import answers as answers_lib
 from training.objectives import objective as objective_lib
 
-BEST, ANSWERS = "best.safetensors", "answers.jsonl"
-_STEP, _SHARE = "step", "share"
-_VARIABLES = "variables/"
+ANSWERS = "answers.jsonl"
 # Split of the figures of a finished run.
 _TEST = "test"
 
@@ -74,49 +63,35 @@ class Evaluator:
   answer_fn: Callable[[Any, answers_lib.Batch], Any]
   should_stop: Callable[[], bool]
 
-  def scalars(
-    self, variables: Any, step_seconds: float, *, step: int
-  ) -> dict[str, float]:
-    """Return figures of the selection split; keep the weights if it is best.
+  def scalars(self, variables: Any, step_seconds: float) -> dict[str, float]:
+    """Return figures of the split that the best epoch is chosen on.
 
     Raises:
       embedding.Interrupted: the run was asked to end.
     """
-    del step_seconds  # every epoch evaluates the whole split
+    del step_seconds  # each epoch evaluates the whole split
     split = self.data.selection
     record = self._record(split, self.answer(variables, split))
-    best = _read(self.folder)
-    if best is None or record["overall"] > float(best[_SHARE]):
-      keep_best(self.folder, variables, step=step, share=record["overall"])
     return {
-      f"{self._name(split)}/{name}": record[name]
+      f"{name_of(self.config, split)}/{name}": record[name]
       for name in ("overall", *figures.TYPES, "routing")
       if name in record
     }
 
-  def final(
-    self, variables: Any, step: int
-  ) -> tuple[suite.Results, dict[str, float]]:
-    """Return results of the best epoch, and the last state's figures.
+  def final(self, variables: Any, selected: Mapping[str, Any]) -> suite.Results:
+    """Return results of the best epoch; write the test split's answers.
 
-    The test split's answers are written to answers.jsonl.
+    Args:
+      variables: those of the best epoch.
+      selected: facts about it.
     """
-    last = self.scalars(variables, 0.0, step=step)
-    found = read_best(self.folder, variables)
-    assert found is not None  # `scalars` has kept one
-    step, share, best = found
-    metrics.say(
-      f"Best epoch: that of step {step}, {share:.3f} of"
-      f" {self._name(self.data.selection)}"
-    )
     results = {}
     for split in dict.fromkeys((_TEST, self.data.selection)):
-      answered = self.answer(best, split)
-      results[self._name(split)] = self._record(split, answered) | {
+      answered = self.answer(variables, split)
+      results[name_of(self.config, split)] = self._record(split, answered) | {
         "protocol": {
-          "selection": self.data.selection,
+          "selected": dict(selected),
           "legacy_protocol": self.config.vqa.legacy_protocol,
-          "step": step,
           "num_examples": len(answered.split),
           "image_protocol": model_inputs.protocol_facts(self.protocol),
           "dtype": self.config.model.dtype,
@@ -125,7 +100,7 @@ class Evaluator:
       }
       if split == _TEST:
         self._write_answers(answered)
-    return results, last
+    return results
 
   def answer(self, variables: Any, split: str) -> Answered:
     """Answer the questions of a split."""
@@ -160,10 +135,6 @@ class Evaluator:
     )
     return record | {"num_outside": part.num_outside}
 
-  def _name(self, split: str) -> str:
-    layout = self.config.vqa.layout
-    return layout if split == _TEST else f"{layout}_{split}"
-
   def _write_answers(self, answered: Answered) -> None:
     heads = [*self.data.answers.heads.items()]
     lines = []
@@ -185,34 +156,10 @@ class Evaluator:
     whole_files.write(self.folder / ANSWERS, "".join(lines).encode())
 
 
-def keep_best(
-  folder: pathlib.Path, variables: Any, *, step: int, share: float
-) -> None:
-  """Write best.safetensors whole or not at all."""
-  arrays = {
-    f"{_VARIABLES}{path}": np.ascontiguousarray(x)
-    for path, x in sections.flat(jax.device_get(variables), "/").items()
-  }
-  arrays |= {_STEP: np.array(step), _SHARE: np.array(share)}
-  whole_files.write(folder / BEST, safetensors.save(arrays))
-
-
-def read_best(folder: pathlib.Path, like: Any) -> tuple[int, float, Any] | None:
-  """Return step, share and variables, sharded like others; None without any."""
-  arrays = _read(folder)
-  if arrays is None:
-    return None
-  leaves = {
-    path: embedding.to_global(arrays[f"{_VARIABLES}{path}"], x.sharding)
-    for path, x in sections.flat(like, "/").items()
-  }
-  step, share = int(arrays[_STEP]), float(arrays[_SHARE])
-  return step, share, mapping.nested(leaves)
-
-
-def _read(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
-  path = folder / BEST
-  return safetensors.load(path.read_bytes()) if path.is_file() else None
+def name_of(config: config_lib.Config, split: str) -> str:
+  """Return the name of a split's figures."""
+  layout = config.vqa.layout
+  return layout if split == _TEST else f"{layout}_{split}"
 
 
 def make(

@@ -26,6 +26,7 @@ from runtime import stopping as stopping_lib
 from runtime.storage import strict_json, whole_files
 from training import checkpointing, metrics, reporter, train, train_step
 from training import config as config_lib
+from training import selection as selection_lib
 from training import stop as stop_lib
 from training.objectives import answers as answers_lib
 from training.report import report
@@ -78,13 +79,14 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
 
 
 def resolved(
-  config: config_lib.Config, num_questions: int
+  config: config_lib.Config, num_questions: int, selection: str
 ) -> config_lib.Config:
   """Return the config with steps in place of epochs.
 
   Args:
     config: checked.
     num_questions: questions of the training split.
+    selection: split that the best epoch is chosen on.
 
   Raises:
     ValueError: vqa.epoch_factors that the schedule cannot use.
@@ -104,6 +106,10 @@ def resolved(
     total_steps=total,
     optimizer=optimizer,
     evaluate=dataclasses.replace(config.evaluate, every_steps=every),
+    checkpoint=dataclasses.replace(
+      config.checkpoint,
+      select=f"{evaluation.name_of(config, selection)}/overall",
+    ),
     # No scale: there are no pairs.
     model=dataclasses.replace(config.model, scale_max=0.0),
   )
@@ -142,7 +148,7 @@ def run(
     protocol = run_inputs.find_protocol(folder, config)
     assert isinstance(protocol, image_protocols.Protocol)  # `check` did
     data = question_data.read(config.vqa, protocol, config.seed)
-    config = resolved(config, len(data.splits["train"]))
+    config = resolved(config, len(data.splits["train"]), data.selection)
     if workdir.is_done(folder, config, steps):
       metrics.say(f"{folder} is complete; its last evaluation:")
       return _print(workdir.read_results(folder), as_json)
@@ -188,6 +194,10 @@ def run(
     writer.write(first_step, facts)
     warnings = run_warnings.Writer(folder, first_step)
     stack.enter_context(contextlib.closing(warnings))
+    selection = selection_lib.Selection(
+      folder, config.checkpoint.select, first_step
+    )
+    stack.callback(selection.close)
     progress = metrics.Progress(
       first_step=first_step,
       total_steps=config.total_steps,
@@ -212,9 +222,8 @@ def run(
       reporter=reporter.Reporter(
         config, writer, progress, checkpointer, iterator, watchdog, warnings
       ),
-      evaluate_fn=lambda variables, seconds: evaluator.scalars(
-        variables, seconds, step=iterator.get_state()["next_index"]
-      ),
+      evaluate_fn=evaluator.scalars,
+      selection=selection,
       step_fn=step_fn,
       batch_of=program.batch_of,
       saved_step=first_step if first_step in steps else None,
@@ -233,15 +242,17 @@ def run(
       )
       return stop.exit_code
     try:
+      if not session.evaluate(state, step):  # the last step
+        raise embedding.Interrupted
       with hang.phase("evaluating"):
-        results, last = evaluator.final(state.variables, step)
+        best = selection.restore(state.variables, step)
+        results = evaluator.final(best, selection.facts())
     except embedding.Interrupted:
       metrics.say(
         f"{stop.name}: stopped in the last evaluation; run the same command to"
         " do it again"
       )
       return stop.exit_code
-    writer.write(config.total_steps, last)
     trackers.close(is_finished=True, should_stop=lambda: stop.was_asked)
   with stopping_lib.kept():  # the last checkpoint
     summary.write_results(folder / workdir.RESULTS, results)
