@@ -7,7 +7,7 @@ config is locked), and a field's type is the type of its default.
 
 import ml_collections
 
-from configs.parts import sources, towers
+from configs.parts import questions, sources, towers
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -74,6 +74,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.hang = _hang()
 
   config.trackers = _trackers()
+  config.vqa = questions.section()
 
   # Steps between two lines of metrics.jsonl.
   config.log_every_steps = 1

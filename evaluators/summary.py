@@ -8,6 +8,7 @@ from typing import Any
 from evaluators import retrieval, zero_shot
 from evaluators.figures import group_figures, placed
 from evaluators.measures import tables
+from evaluators.metrics import answering
 from runtime.storage import strict_json, whole_files
 
 # Group of results.json with the image protocol and the tokenizer.
@@ -57,6 +58,9 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
       continue
     if group == ZERO_SHOT:
       listed += [_zero_shot_row(name, task) for name, task in tree.items()]
+      continue
+    if tree.get("kind") == answering.KIND:
+      listed += _answered_rows(group, tree)
       continue
     if tree.get("kind") == "classification":
       listed += _labelled_rows(group, tree)
@@ -194,6 +198,17 @@ def _own_figures(record: Mapping[str, Any]) -> tuple[Figure, ...]:
     k: v for k, v in record["chance"].items() if v is not None and v == v
   }
   return _figures(record, expected)
+
+
+def _answered_rows(group: str, record: Mapping[str, Any]) -> Iterator[Row]:
+  """Yield a row for all questions, closed and open ones, and the routing."""
+  for name, size in record["num_questions"].items():
+    bounds = record["intervals"][name]
+    figure = Figure(
+      *("exact_match", record[name], record["chance"][name]),
+      interval=(bounds[0], bounds[1]),
+    )
+    yield Row(group, name, size, (figure,))
 
 
 def _figures(

@@ -153,6 +153,7 @@ def load_run(
       f"--workdir={folder} holds no run (no {workdir.CONFIG}); train one with"
       " --config=... first"
     )
+  workdir.check_encoder(folder, started_with)
   if config is None:
     config = started_with
   else:

@@ -24,6 +24,7 @@ from tasks import (
   search,
   sweep,
   train,
+  vqa,
 )
 
 TASKS: Mapping[str, types.ModuleType] = {
@@ -41,4 +42,5 @@ TASKS: Mapping[str, types.ModuleType] = {
   "plan": plan,
   "sweep": sweep,
   "launch": launch,
+  "vqa": vqa,
 }

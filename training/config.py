@@ -15,6 +15,7 @@ import losses
 from evaluators import suite_data, summary
 from evaluators.sets import holdout
 from input_pipeline import pipeline
+from input_pipeline.questions import question_data
 from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
 from models import dual_encoder, naflex
@@ -50,6 +51,7 @@ class Config:
   evaluate: marks.Free[suite_data.EvaluateConfig]
   hang: hung_processes.HangConfig = hung_processes.HangConfig()
   trackers: trackers_lib.TrackersConfig = trackers_lib.TrackersConfig()
+  vqa: question_data.VqaConfig = question_data.VqaConfig()
 
   @checks.collected()
   def check(self) -> None:
@@ -84,6 +86,7 @@ class Config:
     self._check_selection()
     self.hang.check()
     self.trackers.check()
+    self.vqa.check()
     # `from_mapping` refuses None.
     assert self.model.image is not None
     assert self.model.text is not None

@@ -182,6 +182,11 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
   """
   with checks.collected():
     config.trackers.check_installed()
+    if config.vqa.is_on:
+      checks.refuse(
+        'vqa.layout must be "" to train a dual encoder; got'
+        f" {config.vqa.layout!r}, a config of --task=vqa"
+      )
     with checks.collected():
       run_inputs.check_early(folder, config)
     config.check_paths()
@@ -212,7 +217,7 @@ def run(
     stack.callback(stop.restore)
     workdir.claim_for_all(folder, config, stack)
     hang = hung_processes.Watchdog(
-      config.hang, folder / workdir.HUNG, lambda: _code_of_hang(folder)
+      config.hang, folder / workdir.HUNG, lambda: code_of_hang(folder)
     )
     stack.enter_context(hang.watching())
     checkpointer = checkpointing.Checkpointer(
@@ -256,8 +261,8 @@ def run(
     cluster.on_first(lambda: workdir.begin(folder, config, inputs))
     program = train_step.make(config, mesh)
     with hang.phase("compiling"):
-      state, step_fn, facts = _in_thread(
-        lambda: _build(config, mesh, program, checkpointer, iterator, initial)
+      state, step_fn, facts = in_thread(
+        lambda: build(config, mesh, program, checkpointer, iterator, initial)
       )
     first_step = int(jax.device_get(state.step))
     if first_step:
@@ -351,7 +356,7 @@ def run(
   return 0
 
 
-def _build(
+def build(
   config: config_lib.Config,
   mesh: jax.sharding.Mesh,
   program: train_step.StepProgram,
@@ -373,8 +378,8 @@ def _build(
     return state, *train_step.compile_with_facts(program, mesh)
 
 
-def _code_of_hang(folder: pathlib.Path) -> int:
-  """Return the exit code of a run that hangs: 75 if there is a checkpoint."""
+def code_of_hang(folder: pathlib.Path) -> int:
+  """Return the exit code of a run that hangs: 75 if it has a checkpoint."""
   return stopping_lib.REQUEUE if workdir.has_checkpoint(folder) else 1
 
 
@@ -413,7 +418,7 @@ def _print_results(results: suite.Results, as_json: bool) -> int:
   return 0
 
 
-def _in_thread(fn: Callable[[], T]) -> T:
+def in_thread(fn: Callable[[], T]) -> T:
   """Run fn in a thread, so that a signal is handled while it compiles."""
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     return pool.submit(fn).result()

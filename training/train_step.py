@@ -104,15 +104,24 @@ def _check_negatives(config: config_lib.Config, num_shards: int) -> None:
     )
 
 
-def make(config: config_lib.Config, mesh: jax.sharding.Mesh) -> StepProgram:
+def make(
+  config: config_lib.Config,
+  mesh: jax.sharding.Mesh,
+  objective: objective_lib.Objective | None = None,
+) -> StepProgram:
   """Return the program of `config` on `mesh`; makes no array, compiles nothing.
 
   Call it outside of jax.set_mesh with an abstract mesh: the abstract key would
   be made on that mesh.
+
+  Args:
+    config: checked.
+    mesh: mesh of the run.
+    objective: kind of training, by default that of the config's loss.
   """
   sharding = mesh_lib.batch_sharding(mesh)
-  init_params = functools.partial(dual_encoder.init_params, config.model)
-  objective = objectives.make(config)
+  objective = objective or objectives.make(config)
+  init_params = objective.init_params
   make_optimizer = functools.partial(
     optimizer_lib.make_optimizer,
     variables=jax.eval_shape(init_params, jax.random.key(0)),
@@ -160,7 +169,7 @@ def make_train_step(
         weight_decay=numbers["weight_decay"],
       )
     )
-    if config.model.draws:
+    if objective.draws:
       keys = _keys(config, numbers["key"], state.step)
       batch = dataclasses.replace(batch, keys=keys)
     (loss, stats), grads = gradient(state.params, state.stats, batch)
@@ -170,7 +179,7 @@ def make_train_step(
     )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    if config.model.scale_max:
+    if config.model.scale_max and "log_scale" in params:
       limit = math.log(config.model.scale_max)
       params["log_scale"] = jnp.minimum(params["log_scale"], limit)
     metrics = {

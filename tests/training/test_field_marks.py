@@ -28,6 +28,8 @@ _FREE = (
   "model.remat_chunks",
   "num_microbatches",
   "text_lengths",
+  "vqa.path",
+  "vqa.num_epochs",
 )
 _LOCAL = (
   "data.cache_dir",

@@ -35,6 +35,8 @@ class Objective:
     gradient: plain case, the whole batch at once. It calls `embed` and `loss`
       of the objective that it is called with: gradients.py wraps it.
     metrics: params -> {name: float32 scalar}, logged with each step.
+    init_params: key -> new variables, parameters and running statistics.
+    draws: whether training draws random numbers: the batch gets keys.
   """
 
   batch: Batch
@@ -44,3 +46,5 @@ class Objective:
   loss: Callable[[Params, Embeddings, Batch], jax.Array]
   gradient: GradientFn
   metrics: Callable[[Params], dict[str, jax.Array]]
+  init_params: Callable[[jax.Array], Any]
+  draws: bool

@@ -5,6 +5,7 @@ and loss.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,8 +45,8 @@ def gradient(
   """Return loss, new statistics and gradient of a batch: the plain case."""
 
   def forward(params):
-    (zimg, ztxt), new_stats = objective.embed(params, stats, batch)
-    loss = objective.loss(params, (zimg, ztxt), batch)
+    embeddings, new_stats = objective.embed(params, stats, batch)
+    loss = objective.loss(params, embeddings, batch)
     return loss, new_stats
 
   return jax.value_and_grad(forward, has_aux=True)(params)
@@ -80,6 +81,8 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
     loss=loss,
     gradient=gradient,
     metrics=metrics,
+    init_params=functools.partial(dual_encoder.init_params, config.model),
+    draws=config.model.draws,
   )
 
 

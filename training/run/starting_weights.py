@@ -172,6 +172,7 @@ def _of_run(
   """Return parameters of a run's newest checkpoint."""
   run = workdir.read_config(folder)
   assert run is not None  # workdir.is_run
+  workdir.check_encoder(folder, run)
   model = run.model
   if model.lora.rank:
     raise ValueError(

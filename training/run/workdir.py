@@ -203,6 +203,15 @@ def read_config(folder: pathlib.Path) -> config_lib.Config | None:
     ) from error
 
 
+def check_encoder(folder: pathlib.Path, config: config_lib.Config) -> None:
+  """Raise WorkdirError for a run of --task=vqa, which has no text tower."""
+  if config.vqa.is_on:
+    raise WorkdirError(
+      f"{folder} must be a run of --task=train; got one of --task=vqa, which"
+      " answers questions and embeds no texts"
+    )
+
+
 def is_complete(
   folder: pathlib.Path, config: config_lib.Config, steps: list[int]
 ) -> bool:

@@ -1,0 +1,1 @@
+"""Questions about images: published layouts, vocabularies, batches."""

@@ -1,0 +1,1 @@
+"""Answers to questions about images, over an image tower."""

@@ -1,0 +1,109 @@
+"""Configs of PubMedCLIP's stage B: they build, in the paper's sizes."""
+
+import dataclasses
+
+import jax
+import pytest
+
+from configs import pubmedclip_vqa
+from configs.parts import towers
+from models.vqa import answering
+from runtime import mesh as mesh_lib
+from training import config as config_lib
+from training import train_step
+from training.objectives import answers
+from training.vqa import run
+
+# Answers of VQA-RAD in the released code of QCR.
+_SIZES = {"closed": 56, "open": 431, "all": 487}
+# rad_qcr is built by the test of sizes.
+_VARIANTS = ("rad_mevf", "slake_qcr", "mini")
+
+
+def _config(variant: str, **image) -> config_lib.Config:
+  values = pubmedclip_vqa.get_config(variant)
+  if image:
+    values.model.image = towers.resnet(values.data)
+    values.data.image_size = image.pop("image_size")
+    values.model.embed_dim = image.pop("embed_dim")
+    values.model.image.update(image)
+  return config_lib.checked(values.to_dict())
+
+
+@pytest.mark.parametrize("variant", _VARIANTS)
+def test_variants_build(variant: str):
+  config = run.resolved(_config(variant), 3064, "test")
+  objective = answers.make(config, 1000, _SIZES)
+  mesh = mesh_lib.make_mesh(config.mesh)
+  program = train_step.make(config, mesh, objective)
+  assert program.state.params["words"]["tables"].shape[:2] == (2, 1000)
+  assert "txt" not in program.state.params
+
+
+@pytest.mark.parametrize(
+  ("image", "num_in"),
+  [
+    ({}, 576),
+    ({"image_size": 224, "embed_dim": 1024}, 1088),
+    (
+      {
+        "image_size": 288,
+        "embed_dim": 640,
+        "width": 80,
+        "depths": (4, 6, 10, 6),
+        "num_heads": 40,
+      },
+      704,
+    ),
+  ],
+  ids=["ViT-B/32", "RN50", "RN50x4"],
+)
+def test_sizes_are_the_papers(image, num_in: int):
+  config = _config("rad_qcr", **image)
+  objective = answers.make(config, 1000, _SIZES)
+  params = jax.eval_shape(objective.init_params, jax.random.key(0))
+  for head in ("closed", "open"):
+    glimpses = params["fusion"][head]["glimpses"]
+    kernel = glimpses["objects"]["dense"]["kernel"]
+    assert kernel.shape == (10, num_in, 1024)
+    logits = params["heads"][head]["out"]["dense"]["kernel"]
+    assert logits.shape == (2048, _SIZES[head])
+  assert params["autoencoder"]["features"]["kernel"].shape == (16_384, 64)
+  assert params["question"]["input_kernel"].shape == (600, 3 * 1024)
+  maps = params["router"]["maps"]
+  assert [m["kernel"].shape[1] for m in maps.values()] == [256, 64, 2]
+  if num_in == 576:
+    with jax.set_mesh(mesh_lib.make_mesh(config.mesh)):
+      outputs, _ = jax.eval_shape(objective.embed, params, {}, objective.batch)
+    assert outputs.logits["open"].shape == (16, 431)
+
+
+def test_mevf_has_the_papers_schedule():
+  config = run.resolved(_config("rad_mevf"), 3064, "test")
+  every = 3064 // 32
+  assert config.total_steps == 20 * every
+  factor = config.optimizer.make_schedule(config.total_steps)
+  rates = [
+    float(factor(epoch * every)) for epoch in (0, 1, 2, 3, 9, 10, 13, 18)
+  ]
+  assert rates == pytest.approx(
+    [0.5, 1, 1.5, 2, 2, 1.5, 1.125, 2 * 0.75**5], rel=1e-6
+  )
+
+
+def test_faults_name_their_field(tmp_path):
+  config = _config("rad_qcr")
+  with pytest.raises(ValueError, match="vqa.path must be a folder"):
+    run.check(config, tmp_path)
+  off = dataclasses.replace(config.vqa, layout="")
+  with pytest.raises(ValueError, match="vqa.layout must be"):
+    run.check(dataclasses.replace(config, vqa=off), tmp_path)
+  values = pubmedclip_vqa.get_config("rad_qcr").to_dict()
+  values["vqa"]["model"]["kind"] = "san"
+  values["vqa"]["layout"] = "vqa2"
+  with pytest.raises(
+    ValueError, match="vqa.model.kind must be one of"
+  ) as error:
+    config_lib.checked(values)
+  assert "vqa.layout must be one of" in str(error.value)
+  assert answering.HEADS["qcr"] == ("closed", "open")

@@ -1,0 +1,336 @@
+"""Run of a model that answers questions: main.py's training loop, other parts.
+
+Loop, step, checkpoints, metrics and signals are those of training/train.py;
+data, model, loss and evaluation are of questions. One process.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import pathlib
+import time
+from typing import Any
+
+import jax
+
+from evaluators import embedding, suite, summary
+from input_pipeline import model_inputs
+from input_pipeline import watchdog as watchdog_lib
+from input_pipeline.images import image_protocols
+from input_pipeline.questions import question_data
+from models import naflex
+from runtime import checks, compilation_cache, hung_processes
+from runtime import mesh as mesh_lib
+from runtime import stopping as stopping_lib
+from runtime.storage import strict_json, whole_files
+from training import checkpointing, metrics, reporter, train, train_step
+from training import config as config_lib
+from training import selection as selection_lib
+from training import stop as stop_lib
+from training.objectives import answers as answers_lib
+from training.report import report
+from training.run import (
+  run_inputs,
+  run_warnings,
+  starting_weights,
+  starts,
+  workdir,
+)
+from training.trackers import trackers as trackers_lib
+from training.vqa import evaluation
+
+VOCABULARY = "vocabulary.json"
+_EVERYWHERE = ((r".*", ()),)
+
+
+def check(config: config_lib.Config, folder: pathlib.Path) -> None:
+  """Raise ValueError where a run of `config` cannot begin in `folder`."""
+  with checks.collected():
+    if not config.vqa.is_on:
+      checks.refuse(
+        'vqa.layout must be "vqa_rad" or "slake" for --task=vqa; got ""'
+      )
+      return
+    config.trackers.check_installed()
+    config.vqa.check_paths()
+    if config.init_text_from:
+      checks.refuse(
+        'init_text_from must be "" for --task=vqa, which has no text tower;'
+        f" got {config.init_text_from!r}"
+      )
+    if isinstance(config.model.image, naflex.NaFlexConfig):
+      checks.refuse(
+        "model.image.tower must be one of square images for --task=vqa; got"
+        " 'naflex'"
+      )
+    if not workdir.has_checkpoint(folder):
+      starting_weights.check_early(_started(config))
+    mesh = mesh_lib.make_mesh(config.mesh)
+    mesh_lib.check_batch_size(
+      config.batch_size, mesh, {"num_microbatches": config.num_microbatches}
+    )
+    shards = mesh_lib.num_batch_shards(mesh)
+    if config.evaluate.batch_size % shards:
+      checks.refuse(
+        f"evaluate.batch_size must be a multiple of {shards} devices; got"
+        f" {config.evaluate.batch_size}"
+      )
+
+
+def resolved(
+  config: config_lib.Config, num_questions: int, selection: str
+) -> config_lib.Config:
+  """Return the config with steps in place of epochs.
+
+  Args:
+    config: checked.
+    num_questions: questions of the training split.
+    selection: split that the best epoch is chosen on.
+
+  Raises:
+    ValueError: vqa.epoch_factors that the schedule cannot use.
+  """
+  vqa = config.vqa
+  every = max(num_questions // config.batch_size, 1)
+  total = every * vqa.num_epochs
+  optimizer = config.optimizer
+  if vqa.epoch_factors:
+    factors = tuple((epoch * every, x) for epoch, x in vqa.epoch_factors)
+    optimizer = dataclasses.replace(
+      optimizer, schedule="factors", factors=factors
+    )
+  optimizer.check(total)
+  return dataclasses.replace(
+    config,
+    total_steps=total,
+    optimizer=optimizer,
+    evaluate=dataclasses.replace(config.evaluate, every_steps=every),
+    checkpoint=dataclasses.replace(
+      config.checkpoint,
+      select=f"{evaluation.name_of(config, selection)}/overall",
+    ),
+    # No scale: there are no pairs.
+    model=dataclasses.replace(config.model, scale_max=0.0),
+  )
+
+
+def run(
+  config: config_lib.Config, folder: pathlib.Path, *, as_json: bool = False
+) -> int:
+  """Train to the last epoch, take the test figures of the best; resume.
+
+  Args:
+    config: config of the run, accepted by `check`.
+    folder: folder of the run, made if it is not there.
+    as_json: whether results are printed as JSON instead of a table.
+
+  Returns:
+    The exit code, one of stopping.CODES where a signal ended the run early.
+  """
+  began = time.monotonic()
+  compilation_cache.enable(folder)
+  stop = stop_lib.Stop()
+  mesh = mesh_lib.make_mesh(config.mesh)
+  with contextlib.ExitStack() as stack:
+    stack.callback(stop.restore)
+    stack.enter_context(workdir.claim(folder))
+    hang = hung_processes.Watchdog(
+      config.hang, folder / workdir.HUNG, lambda: train.code_of_hang(folder)
+    )
+    stack.enter_context(hang.watching())
+    checkpointer = checkpointing.Checkpointer(
+      folder / workdir.CHECKPOINTS, keep=config.checkpoint.keep
+    )
+    stack.callback(checkpointer.close)
+    steps = checkpointer.steps()
+    stop.is_kept = bool(steps)
+    protocol = run_inputs.find_protocol(folder, config)
+    assert isinstance(protocol, image_protocols.Protocol)  # `check` did
+    data = question_data.read(config.vqa, protocol, config.seed)
+    config = resolved(config, len(data.splits["train"]), data.selection)
+    if workdir.is_done(folder, config, steps):
+      metrics.say(f"{folder} is complete; its last evaluation:")
+      return _print(workdir.read_results(folder), as_json)
+    for note in data.notes:
+      metrics.say(note)
+    metrics.say(
+      f"{config.vqa.num_epochs} epochs of {config.evaluate.every_steps} steps"
+    )
+    # Read before the config is written: a failure leaves no run behind.
+    initial = {} if steps else starting_weights.read(_started(config), mesh)
+    objective = answers_lib.make(
+      config, len(data.words.listed), data.num_answers
+    )
+    program = train_step.make(config, mesh, objective)
+    watchdog = stack.enter_context(watchdog_lib.watch(config.data))
+    iterator = question_data.make_loader(
+      data, batch_size=config.batch_size, seed=config.seed, folder=folder
+    )
+    stack.enter_context(contextlib.closing(iterator))
+    if steps:
+      iterator.check_unchanged()
+    _begin(folder, config, protocol, data)
+    with hang.phase("compiling"):
+      state, step_fn, facts = train.in_thread(
+        lambda: train.build(
+          *(config, mesh, program, checkpointer, iterator),
+          initial | _vectors(config, data, mesh),
+        )
+      )
+    first_step = int(jax.device_get(state.step))
+    if first_step:
+      metrics.say(f"Resuming from the checkpoint of step {first_step}")
+    record = stack.enter_context(starts.recorded(folder, first_step, began))
+    writer = metrics.Writer(folder, workdir.METRICS, first_step)
+    stack.enter_context(contextlib.closing(writer))
+    trackers = trackers_lib.Trackers(
+      config.trackers,
+      folder / workdir.METRICS,
+      {"config": config_lib.to_mapping(config), "record": record},
+    )
+    stack.callback(trackers.close)
+    writer.copy_to(trackers)
+    writer.write(first_step, facts)
+    warnings = run_warnings.Writer(folder, first_step)
+    stack.enter_context(contextlib.closing(warnings))
+    selection = selection_lib.Selection(
+      folder, config.checkpoint.select, first_step
+    )
+    stack.callback(selection.close)
+    progress = metrics.Progress(
+      first_step=first_step,
+      total_steps=config.total_steps,
+      batch_size=config.batch_size,
+    )
+    evaluator = evaluation.make(
+      *(config, mesh, data, objective),
+      folder=folder,
+      protocol=protocol,
+      should_stop=stop.requested,
+    )
+    session = train.Session(
+      config=config,
+      mesh=mesh,
+      stop=stop,
+      checkpointer=checkpointer,
+      watchdog=watchdog,
+      hang=hang,
+      iterator=iterator,
+      writer=writer,
+      progress=progress,
+      reporter=reporter.Reporter(
+        config, writer, progress, checkpointer, iterator, watchdog, warnings
+      ),
+      evaluate_fn=evaluator.scalars,
+      selection=selection,
+      step_fn=step_fn,
+      batch_of=program.batch_of,
+      saved_step=first_step if first_step in steps else None,
+    )
+    stop.begin()
+    with jax.transfer_guard("disallow"), jax.set_mesh(mesh):
+      state, step = train.loop(session, state, first_step)
+    progress.end_line()
+    with hang.phase("saving"):
+      checkpointer.wait()
+    stop.is_kept = True
+    if step < config.total_steps:
+      metrics.say(
+        f"{stop.name}: saved step {step} of {config.total_steps} in {folder};"
+        " run the same command to go on"
+      )
+      return stop.exit_code
+    try:
+      if not session.evaluate(state, step):  # the last step
+        raise embedding.Interrupted
+      with hang.phase("evaluating"):
+        best = selection.restore(state.variables, step)
+        results = evaluator.final(best, selection.facts())
+    except embedding.Interrupted:
+      metrics.say(
+        f"{stop.name}: stopped in the last evaluation; run the same command to"
+        " do it again"
+      )
+      return stop.exit_code
+    trackers.close(is_finished=True, should_stop=lambda: stop.was_asked)
+  with stopping_lib.kept():  # the last checkpoint
+    summary.write_results(folder / workdir.RESULTS, results)
+    _write_report(folder, config, facts, results)
+    _print(results, as_json)
+    metrics.say(f"Report: {folder / workdir.REPORT}")
+  return 0
+
+
+def _started(config: config_lib.Config) -> config_lib.Config:
+  """Return the config for the weights of the image tower alone.
+
+  They are placed whole: the rules are those of other parameters.
+  """
+  return dataclasses.replace(
+    config,
+    init_from="",
+    init_image_from=config.init_from or config.init_image_from,
+    partition_rules=_EVERYWHERE,
+  )
+
+
+def _begin(
+  folder: pathlib.Path,
+  config: config_lib.Config,
+  protocol: model_inputs.Protocol,
+  data: question_data.Data,
+) -> None:
+  """Write what the run's numbers mean into its folder."""
+  workdir.write_config(folder, config)
+  model_inputs.write_protocol(protocol, folder)
+  text = json.dumps(
+    {"words": data.words.listed, "answers": data.answers.heads},
+    ensure_ascii=False,
+    indent=2,
+  )
+  whole_files.write(folder / VOCABULARY, text.encode() + b"\n")
+
+
+def _vectors(
+  config: config_lib.Config,
+  data: question_data.Data,
+  mesh: jax.sharding.Mesh,
+) -> dict[str, Any]:
+  """Return initial vectors of words, for all modules that have some."""
+
+  def placed(num_tables: int) -> dict[str, jax.Array]:
+    tables = data.vectors_TVW[:num_tables]
+    return {"tables": embedding.to_global(tables, mesh_lib.replicated(mesh))}
+
+  made: dict[str, Any] = {"words": placed(2)}
+  if len(config.vqa.model.heads) > 1:
+    made |= {name: {"words": placed(1)} for name in ("reasoning", "router")}
+  return made
+
+
+def _write_report(
+  folder: pathlib.Path,
+  config: config_lib.Config,
+  facts: dict[str, float],
+  results: suite.Results,
+) -> None:
+  report.write(
+    folder,
+    title=folder.name,
+    facts={
+      "questions": f"{config.vqa.layout}, model {config.vqa.model.kind}",
+      "epochs": f"{config.vqa.num_epochs}",
+      "steps": f"{config.total_steps:,}",
+      "batch size": f"{config.batch_size:,}",
+      "parameters": f"{facts['compile/num_parameters']:,}",
+      "finished": datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
+      **starts.facts(folder),
+    },
+    results=results,
+  )
+
+
+def _print(results: suite.Results, as_json: bool) -> int:
+  print(strict_json.dumps(results) if as_json else summary.table(results))
+  return 0
