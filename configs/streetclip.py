@@ -88,17 +88,18 @@ def get_config(arg: str = "plain") -> ml_collections.ConfigDict:
     if arg == "labels"
     else {name: _places(f"places.{name}") for name in ("im2gps", "im2gps3k")}
   )
-  _set_data(config, "places.osv5m@train", arg, **sets)
+  domain.set_layouts(config, _captioned("places.osv5m@train", arg), **sets)
   return config
 
 
-def _set_data(
-  config: ml_collections.ConfigDict, train: str, grammar: str, **sets: Any
-) -> None:
-  domain.set_layouts(config, train, **sets)
-  texts = GRAMMARS.get(grammar, GRAMMARS["plain"])
-  fields = ("town", "region", "country")
-  domain.set_grammar(config, texts, fields, ARTICLES)
+def _captioned(layout: str, grammar: str, **fields: str) -> dict[str, Any]:
+  return domain.source(
+    layout,
+    grammar=GRAMMARS.get(grammar, GRAMMARS["plain"]),
+    grammar_fields=tuple((x, x) for x in ("town", "region", "country")),
+    grammar_articles=ARTICLES,
+    **fields,
+  )
 
 
 def _labelled(label: str) -> dict[str, Any]:
@@ -131,6 +132,6 @@ def _mini() -> ml_collections.ConfigDict:
     "source": domain.source("places.photos", path=f"{folder}/unseen"),
     "unseen": f"{folder}/unseen.txt",
   }
-  _set_data(config, "places.photos", "plain", test=test, unseen=unseen)
-  config.data.sources.main.path = f"{folder}/train"
+  train = _captioned("places.photos", "plain", path=f"{folder}/train")
+  domain.set_layouts(config, train, test=test, unseen=unseen)
   return config

@@ -1,6 +1,6 @@
 """Settings of runs on public data sets in their layouts (docs/domains.md)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -48,23 +48,3 @@ def set_layouts(
       above = main if above is own and main.format == "layout" else above
       if above is not own:
         own.path = above.get_oneway_ref("path")
-
-
-def set_grammar(
-  config: ml_collections.ConfigDict,
-  grammar: Sequence[tuple[str, str]],
-  fields: Sequence[str],
-  articles: Sequence[str] = (),
-) -> None:
-  """Let captions of the training source be made of its columns.
-
-  Args:
-    config: config to change in place.
-    grammar: (name, text) of each grammar (docs/data.md).
-    fields: columns, by whose names slots are called.
-    articles: values before which {country:the} puts "the ".
-  """
-  main = config.data.sources.main
-  main.grammar = tuple(grammar)
-  main.grammar_fields = tuple((field, field) for field in fields)
-  main.grammar_articles = tuple(articles)
