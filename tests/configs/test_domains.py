@@ -5,7 +5,15 @@ import functools
 import jax
 import pytest
 
-from configs import bioclip, clip, clip_rsicd, fashionclip, pubmedclip
+from configs import (
+  bioclip,
+  clip,
+  clip_rsicd,
+  fashionclip,
+  plip,
+  pubmedclip,
+  streetclip,
+)
 from input_pipeline.sources import public_layout
 from models import dual_encoder
 from runtime import param_rules
@@ -20,7 +28,9 @@ _DOMAINS = (
   (bioclip, lambda name: _VIT_B16),
   (clip_rsicd, lambda name: _VIT_B32),
   (fashionclip, lambda name: _VIT_B32),
+  (plip, lambda name: _VIT_B32),
   (pubmedclip, lambda name: clip.VARIANTS[name].num_parameters),
+  (streetclip, lambda name: clip.VARIANTS["vit_l14_336"].num_parameters),
 )
 _ALL = [
   pytest.param(

@@ -5,18 +5,23 @@ import dataclasses
 import gzip
 import io
 import json
+import math
 import pathlib
 import posixpath
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
+from input_pipeline import faults
+from input_pipeline.images import image_ops
 from input_pipeline.sources import columns
 from input_pipeline.sources.tables import made_table
-from input_pipeline.storage import files, folders
+from input_pipeline.storage import files, folders, npy
+
+T = TypeVar("T")
 
 # One example. "image" is a path below the folder, "caption" a text or a list;
 # other names are columns, as of a table, for `label`, `attributes` and
@@ -169,6 +174,45 @@ class Folder:
       )
     return found[0]
 
+  def pixels(self, name: str) -> np.ndarray:
+    """Return an image, as a mask, uint8 [Y, X, 3].
+
+    Raises:
+      faults.ExampleError: it is missing or broken; the message names it.
+    """
+    self.last_read = name
+    with faults.located(f"{self.path}/{name}"):
+      if name not in self.listed:
+        raise faults.ExampleError("file_missing", "there is no such file")
+      return image_ops.decode(files.read(self.listed[name].path))
+
+  def items(self, name: str) -> npy.Items:
+    """Return the items of an array file; ValueError where it is none."""
+    if name not in self.listed:
+      raise self.wrong(f"has no file {name}")
+    self.last_read = name
+    try:
+      return npy.Items(self.listed[name].path)
+    except ValueError as error:
+      raise self.wrong(f"has another file: {error}") from error
+
+  def number(self, text: str, most: float) -> float:
+    """Return a number of the file that was read last, at most `most` from 0.
+
+    Raises:
+      ValueError: it is none, or larger; the message names the file.
+    """
+    try:
+      value = float(text)
+    except ValueError:
+      value = math.nan
+    if not abs(value) <= most:  # nor is NaN
+      raise self.wrong(
+        f"must have numbers from -{most:g} to {most:g} in {self.last_read}; got"
+        f" {text!r:.60}"
+      )
+    return value
+
   def images(self, below: str = "") -> list[str]:
     """Return the images below a folder of it, in order."""
     start = f"{below.rstrip('/')}/" if below else ""
@@ -215,6 +259,22 @@ class Folder:
       f"{self._field}.path: {self.path} {what}; expected {self._about.files} "
       f"({self._about.source})"
     )
+
+
+def part(rows: Sequence[T], split: str, train_share: float) -> list[T]:
+  """Return the examples of a split that a publication does not state.
+
+  They are chosen at random, always the same ones, and stay in their order.
+
+  Args:
+    rows: examples of all splits.
+    split: "train", or another one for the rest.
+    train_share: share of the examples that is for training, rounded down.
+  """
+  order = np.random.default_rng(1).permutation(len(rows))
+  num = int(len(rows) * train_share)
+  chosen = order[:num] if split == "train" else order[num:]
+  return [rows[i] for i in sorted(chosen)]
 
 
 def fault(image: str, kind: str, message: str) -> Row:

@@ -13,7 +13,7 @@ from input_pipeline import faults
 from input_pipeline.images import image_ops
 from input_pipeline.sources import public_layout, source_config
 from input_pipeline.sources.layouts import layout, rsicd
-from input_pipeline.storage import folders
+from input_pipeline.storage import folders, npy
 
 
 def _write(folder, name="airport_1.jpg", size=(8, 6)):
@@ -138,6 +138,24 @@ def test_a_part_of_a_picture(folder, monkeypatch):
   # Parts of an image are held out together.
   assert records[0].image_id() == records[2].image_id() == records.image_id(0)
   assert len({records[i].key for i in (0, 2)}) == 2
+
+
+@pytest.mark.parametrize(
+  ("array", "message"),
+  [
+    (np.asfortranarray(np.zeros((2, 3))), "in Fortran order"),
+    (np.array(3.0), r"got shape \(\)"),
+    (np.array([{}]), "of numbers or texts"),
+    (None, "must be a .npy file; got"),
+  ],
+)
+def test_an_array_file_without_items(tmp_path, array, message):
+  if array is None:
+    (tmp_path / "a.npy").write_text("<html>")
+  else:
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+  with pytest.raises(ValueError, match=message):
+    npy.Items(str(tmp_path / "a.npy"))
 
 
 def test_lines_of_a_table(folder):

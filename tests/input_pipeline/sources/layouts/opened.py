@@ -54,3 +54,9 @@ def texts(
   found = records(folder, layout, caption=(column,))
   every = (found[index] for index in range(len(found)))
   return [(record.key, *record.texts["en"]) for record in every]
+
+
+def columns(opened: public_layout.Records, *names: str) -> list[tuple]:
+  """Return the values of columns, in each row."""
+  rows = [opened._row(i) for i in range(len(opened))]
+  return [tuple(row.get(name) for name in names) for row in rows]
