@@ -44,6 +44,9 @@ _POSITION = "position.json"
 _LAYOUT = "layout"
 # File of Orbax's own metadata of a step.
 _DESCRIPTION = "_CHECKPOINT_METADATA"
+# Orbax's limit of a save, by the machine's clock: where that is set ahead by a
+# day, a save must not end. One that hangs is told by config.hang.
+_SAVE_SECONDS = 10 * 24 * 3600
 # Folder that unreadable checkpoints are moved to, where Orbax ignores them.
 _REJECTED = "rejected"
 
@@ -112,7 +115,7 @@ class Checkpointer:
       self._reject_described_wrongly()
     self._orbax = ocp.training.Checkpointer(
       path,
-      context=_context_of_several_disks() if is_apart else None,
+      context=_context(is_apart),
       save_decision_policy=_AlwaysSave(),
       preservation_policy=policy,
       cleanup_tmp_directories=keep is not None,
@@ -376,15 +379,19 @@ class _LiteralPath(gpath.PosixGPath):
       yield self / path
 
 
-def _context_of_several_disks() -> ocp.Context:
-  """Return Orbax's settings for processes that each write a folder of theirs.
+def _context(is_apart: bool) -> ocp.Context:
+  """Return Orbax's settings.
 
-  Files of OCDBT would have to be merged; without it, each piece of an array is
-  one.
+  Args:
+    is_apart: whether processes each write a folder of theirs. Files of OCDBT
+      would have to be merged; without it, each piece of an array is one.
   """
+  context = ocp.Context()
+  context.async_options.timeout_secs = _SAVE_SECONDS
+  if not is_apart:
+    return context
   # Orbax compares the names of the folders.
   execution._check_directory_consistency = lambda directory: None
-  context = ocp.Context()
   context.multiprocessing_options.primary_host = None  # each is its own
   saving = context.array_options.saving
   saving.use_ocdbt = saving.use_replica_parallel = False

@@ -299,7 +299,7 @@ class Progress:
   def _tell_still(self, end: float) -> None:
     """Say that no step ended for a long time."""
     seconds = end - self._ends[-1] if self._ends else 0.0
-    if seconds > max(_STILL_SECONDS, 5 * self.step_seconds()):
+    if seconds > max(_STILL_SECONDS, 3 * self.step_seconds()):
       self.end_line()
       say(
         f"No step ended for {seconds:.0f} s: a process was stopped, or its"

@@ -5,11 +5,14 @@ import functools
 import json
 import pathlib
 import shutil
+import time
+import types
 
 import jax
 import numpy as np
 import pytest
 from absl import logging
+from orbax.checkpoint.experimental.v1._src.synchronization import compatibility
 
 from runtime import mesh as mesh_lib
 from tests import runs
@@ -94,6 +97,25 @@ def _restore(folder, config, count=1):
   finally:
     checkpointer.close()
   return state, next(iterator)
+
+
+def test_a_clock_that_is_set_ahead_ends_no_save(config, tmp_path, monkeypatch):
+  day = 24 * 3600
+  asked = []
+
+  def later():
+    asked.append(time.time() + day)
+    return asked[-1]
+
+  # A save compares the clock of its end with that of its beginning.
+  monkeypatch.setattr(compatibility, "time", types.SimpleNamespace(time=later))
+  folder = tmp_path / "checkpoints"
+  checkpointer = checkpointing.Checkpointer(folder, keep=5)
+  checkpointer.save(_make_state(config, 3, 1), runs.make_iterator(config), 3)
+  checkpointer.close()
+  assert asked
+  restored, _ = _restore(folder, config)
+  assert int(restored.step) == 3
 
 
 def test_a_folder_that_tensorstore_would_misread(tmp_path):

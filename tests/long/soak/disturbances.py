@@ -189,19 +189,14 @@ def fill_disk(scene: Scene) -> Outcome:
   """Fill the disk of temporary files (the run's, where it lies on a disk)."""
   left = scene.rng.choice([0, 4096, 65536])
   filler = scene.disk / "filler"
-  with open(filler, "wb", buffering=0) as file:
-    with contextlib.suppress(OSError):
-      while True:
-        file.write(b"\1" * _BLOCK)
-    with contextlib.suppress(OSError):
-      while True:
-        file.write(b"\1")
-    file.truncate(max(0, file.tell() - left))
+  _fill(filler, left)
   outcome = Outcome(f"full disk, {left} bytes left")
   saved = max(scene.job.steps(), default=0)
   deadline = time.monotonic() + _NOTICE_SECONDS
   while scene.attempt.is_running() and time.monotonic() < deadline:
     scene.pause(2.0)
+    # An uploaded checkpoint leaves space.
+    _fill(filler, left)
     # One step may have been written before.
     if sum(step > saved for step in scene.job.steps()) > 1:
       break
@@ -215,6 +210,18 @@ def fill_disk(scene: Scene) -> Outcome:
     outcome.later = [_RESUMED]
   filler.unlink()
   return outcome
+
+
+def _fill(filler: pathlib.Path, left: int) -> None:
+  """Make a file as large as its disk allows, less `left` bytes."""
+  with open(filler, "ab", buffering=0) as file:
+    with contextlib.suppress(OSError):
+      while True:
+        file.write(b"\1" * _BLOCK)
+    with contextlib.suppress(OSError):
+      while True:
+        file.write(b"\1")
+    file.truncate(max(0, file.tell() - left))
 
 
 def bucket_errors(scene: Scene) -> Outcome:

@@ -10,7 +10,7 @@ from tests import runs
 from tests.long.soak import disturbances, driver
 
 # Folders whose content differs from an undisturbed run's.
-_OWN = ("checkpoints/", "tensorboard/", "rejected/")
+_OWN = ("checkpoints/", "code/", "tensorboard/", "rejected/")
 
 
 def report(
