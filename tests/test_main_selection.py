@@ -9,6 +9,7 @@ import pytest
 from tests import runs, tiny
 from training import config as config_lib
 
+_CONFIG = "tests/tiny.py:compositional"
 _SELECT = (
   "--config.evaluate.every_steps=10",
   "--config.evaluate.loss=True",
@@ -28,7 +29,7 @@ def _figures(workdir, name):
 @pytest.mark.slow
 def test_the_best_step_is_what_a_run_is(runner, tmp_path):
   workdir = tmp_path / "run"
-  result = runner.run(workdir, *_SELECT)
+  result = runner.run(workdir, *_SELECT, config=_CONFIG)
   assert result.code == 0, result.stderr
   losses = _figures(workdir, "compositional/loss")
   assert sorted(losses) == [10, 20, 30, 40]
@@ -60,7 +61,7 @@ def test_the_best_step_is_what_a_run_is(runner, tmp_path):
       shutil.rmtree(folder)
   (workdir / "results.json").unlink()
   before = runs.saved_arrays(workdir / "selected", runner.cache_dir)
-  result = runner.run(workdir, *_SELECT)
+  result = runner.run(workdir, *_SELECT, config=_CONFIG)
   assert result.code == 0, result.stderr
   assert "Resuming from the checkpoint of step 15" in result.stderr
   after = runs.saved_arrays(workdir / "selected", runner.cache_dir)

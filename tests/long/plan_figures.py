@@ -3,6 +3,8 @@
 docs/memory.md has all rows of benchmarks/plan.py; they compile in a minute or
 two each. They come from the compiler: another run gives the same figures. The
 row with replicated parameters is README's own command, which .ci/run checks.
+
+python -m pytest tests/long/plan_figures.py
 """
 
 import json
