@@ -106,6 +106,8 @@ def _data() -> ml_collections.ConfigDict:
   data.image_protocol = ""
   # Tokens that a caption is cut or padded to.
   data.num_tokens = 16
+  # False: a caption of more tokens is a fault of its example.
+  data.cut_captions = True
   # Key of input_pipeline.tokenizers.TOKENIZERS. A run that starts from a model
   # takes that model's tokenizer unless tokenizer_path names another, and each
   # run keeps its tokenizer in its folder.

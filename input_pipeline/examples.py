@@ -66,6 +66,7 @@ class Maker:
     repeated: (position, attempt) -> fault of the run before it was resumed,
       raised again, so that the resumed run sees the same examples.
     batch_size: rows of a global batch, whose positions follow each other.
+    cut_captions: whether a caption of too many tokens is cut, or a fault.
     clocks: clocks of an example's stages; their seconds travel with it.
   """
 
@@ -80,6 +81,7 @@ class Maker:
   repeated: Mapping[tuple[int, int], faults.Fault]
   batch_size: int = 1
   with_metadata: bool = False
+  cut_captions: bool = True
   clocks: clocks_lib.Clocks = clocks_lib.Clocks()
 
   def __call__(self, draw: mixture.Draw) -> dict[str, Any]:
@@ -148,6 +150,8 @@ class Maker:
         max_chars=self.max_caption_chars,
         templates=source.templates,
       )
+    if not self.cut_captions:
+      self._check_length(text)
     clock.enter("image")
     example: dict[str, Any] = dict(
       self.augmentation.apply(record.image, self.image_size, rng)
@@ -160,6 +164,16 @@ class Maker:
       example |= {"key": record.key, "source": source.name}
       example |= {"language": language, "caption": text, "grammar": kind}
     return example
+
+  def _check_length(self, text: str) -> None:
+    """Raise faults.ExampleError for a caption that would be cut."""
+    number, most = self.tokenizer.num_ids(text), self.tokenizer.num_tokens
+    if number > most:
+      raise faults.ExampleError(
+        "caption_too_long",
+        f"the caption has {number} tokens; data.num_tokens={most}, and"
+        f" data.cut_captions is False: {text[:60]!r}",
+      )
 
 
 def stack(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ KINDS: Mapping[str, str] = types.MappingProxyType(
   {
     "caption_broken": "a caption that is not text, or not to its end",
     "caption_missing": "no caption, or one of invisible characters alone",
-    "caption_too_long": "a caption longer than data.max_caption_chars",
+    "caption_too_long": "a caption longer than data.max_caption_chars, or cut",
     "embedding_broken": "an embedding that is not finite, or of length 0",
     "embedding_missing": "no embedding beside the pair",
     "file_missing": "a file that was listed is gone",

@@ -53,6 +53,7 @@ class DataConfig:
   num_threads: marks.Local[int]
   num_prefetch_batches: marks.Local[int]
   image_protocol: marks.Free[str] = ""
+  cut_captions: marks.Fixed[bool] = True
 
   @checks.collected()
   def check(self) -> None:
@@ -196,6 +197,7 @@ def make_train_dataset(
     batch_size=batch_size,
     repeated=repeated or {},
     with_metadata=with_metadata,
+    cut_captions=config.cut_captions,
     clocks=clocks or clocks_lib.Clocks(),
   )
 

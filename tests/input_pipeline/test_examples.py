@@ -95,6 +95,21 @@ def test_a_fault_names_the_file(kind):
   assert fault.message.startswith("x.tar, member: ")
 
 
+def test_a_caption_that_would_be_cut():
+  short = bytes_lib.make_tokenizer(
+    *(list, None), languages=("en",), vocab_size=300, num_tokens=4, path=""
+  )
+  records = fake_records.Records("a", 40, {})
+  cut = _maker(records, tokenizer=short)(mixture.Draw(123, 0, 30))
+  assert not cut[examples.FAULTS]
+  make = _maker(records, tokenizer=short, cut_captions=False)
+  got = make(mixture.Draw(123, 0, 30))
+  fault = got[examples.FAULTS][0]
+  assert fault.kind == "caption_too_long"
+  assert "has 5 tokens; data.num_tokens=4" in fault.message
+  assert len(short.decode(got["tokens"])) == len("a 3")
+
+
 def test_a_substitute_may_be_bad_too():
   broken = dict.fromkeys(range(39), "image")
   make = _maker(fake_records.Records("a", 40, broken))
