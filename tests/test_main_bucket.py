@@ -24,7 +24,7 @@ def undisturbed(runner, reference, tmp_path_factory):
   """Return the folder of a run on the disk."""
   del reference  # prepared the data and compiled the programs
   workdir = tmp_path_factory.mktemp("runs") / "disk"
-  result = _run(runner, workdir)
+  result = run(runner, workdir)
   assert result.code == 0, result.stderr
   return workdir
 
@@ -38,16 +38,11 @@ def emulator(request):
     yield emulator
 
 
-def _run(runner, workdir, *args):
+def run(runner, workdir, *args):
   return runner.run(workdir, *FLAGS, *args, config=CONFIG)
 
 
 _END = (".lock", "results.json", "report.html")
-# A bucket that does not answer is given up soon.
-_IMPATIENT = """
-from runtime.storage import objects
-objects.WAITS, objects.TRY_SECONDS = (0.5,), 3.0
-"""
 
 
 @pytest.fixture
@@ -75,7 +70,7 @@ def _kill(runner, workdir, condition):
   runs.kill(process)
 
 
-def _has_step(workdir, step):
+def has_step(workdir, step):
   return lambda: committed.COMMIT in _objects_of(workdir, step)
 
 
@@ -85,9 +80,9 @@ def test_kills_in_a_bucket(emulator, runner, undisturbed):
   workdir = bucket_path.make(f"{emulator.root}/killed")
   # While a step is written, after it, and while the results are.
   _kill(runner, workdir, lambda: 0 < len(_objects_of(workdir, 2)) < 20)
-  _kill(runner, workdir, _has_step(workdir, 4))
-  _kill(runner, workdir, _has_step(workdir, STEPS))
-  result = _run(runner, workdir)
+  _kill(runner, workdir, has_step(workdir, 4))
+  _kill(runner, workdir, has_step(workdir, STEPS))
+  result = run(runner, workdir)
   assert result.code == 0, result.stderr
   assert "not usable" not in result.stderr
   _assert_same(workdir, undisturbed, runner)
@@ -111,7 +106,7 @@ def test_a_run_of_a_disk_goes_on_in_a_bucket_that_is_slow_and_fails(
   proxy.delay = 0.02
   variables = emulators.variables(emulator.scheme, proxy.port)
   process = runner.start(workdir, *FLAGS, config=CONFIG, env=variables)
-  runs.wait_until(_has_step(workdir, 4), process)
+  runs.wait_until(has_step(workdir, 4), process)
   proxy.mode = "503"
   time.sleep(3)
   assert proxy.num_disturbed
@@ -123,36 +118,9 @@ def test_a_run_of_a_disk_goes_on_in_a_bucket_that_is_slow_and_fails(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("emulator", ["s3"], indirect=True)
-def test_a_bucket_in_use_that_vanishes(emulator, proxy, runner, undisturbed):
-  workdir = bucket_path.make(f"{emulator.root}/vanished")
-  variables = emulators.variables(emulator.scheme, proxy.port)
-  process = runner.start(
-    *(workdir, *FLAGS, "--config.total_steps=100000"),
-    config=CONFIG,
-    env=variables,
-    before=_IMPATIENT,
-  )
-  runs.wait_until(_has_step(workdir, 2), process)
-  second = _run(runner, workdir)
-  assert second.code == 1
-  (line,) = second.stderr.strip().splitlines()
-  assert line.startswith(f"error: --workdir={workdir} is in use by another run")
-  assert f"process {process.pid}, since" in line
-  proxy.close()
-  result = runs.finish(process)
-  assert result.code == 1
-  assert "Traceback" not in result.stderr
-  last = result.stderr.strip().splitlines()[-1]
-  assert last.startswith("error: ")
-  assert str(workdir) in last
-  assert runs.last_step(workdir) >= 2  # whole in the bucket
-
-
-@pytest.mark.slow
 def test_a_bucket_that_is_not_there_is_one_line(emulator, runner):
   address = f"{emulator.scheme}://no-such-bucket/runs/a"
-  result = _run(runner, address)
+  result = run(runner, address)
   assert result.code == 1
   assert result.stderr == (
     f"error: --workdir={address}: there is no bucket"
