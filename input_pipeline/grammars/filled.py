@@ -7,6 +7,7 @@ draws others, with `draw`, of `Record.fields` and `Record.captions`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -41,7 +42,7 @@ class Texts:
   grammars: Mapping[str, grammar.Grammar]
   per_batch: bool = False
 
-  @property
+  @functools.cached_property
   def needs_caption(self) -> bool:
     """Return whether a grammar has the slot of the example's own caption."""
     return any(grammar.CAPTION in one.slots for one in self.grammars.values())
@@ -75,7 +76,7 @@ class Texts:
       raise _missing(self.grammars, fields)
     return made[rest % len(made)]
 
-  @property
+  @functools.cached_property
   def num_words(self) -> int:
     """Return the number of random words of a draw."""
     return 1 + max(one.num_words for one in self.grammars.values())
