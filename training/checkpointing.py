@@ -44,8 +44,9 @@ _POSITION = "position.json"
 _LAYOUT = "layout"
 # File of Orbax's own metadata of a step.
 _DESCRIPTION = "_CHECKPOINT_METADATA"
-# Orbax's limit of a save, by the machine's clock: where that is set ahead by a
-# day, a save must not end. One that hangs is told by config.hang.
+# Orbax's limit of a save to a disk, by the machine's clock: where that is set
+# ahead by a day, a save must not end. At gs://, where Orbax writes to a bucket
+# that may vanish, its own limit of 20 minutes holds.
 _SAVE_SECONDS = 10 * 24 * 3600
 # Folder that unreadable checkpoints are moved to, where Orbax ignores them.
 _REJECTED = "rejected"
@@ -115,7 +116,7 @@ class Checkpointer:
       self._reject_described_wrongly()
     self._orbax = ocp.training.Checkpointer(
       path,
-      context=_context(is_apart),
+      context=_context(is_apart) if isinstance(path, _LiteralPath) else None,
       save_decision_policy=_AlwaysSave(),
       preservation_policy=policy,
       cleanup_tmp_directories=keep is not None,

@@ -20,6 +20,7 @@ objects.WAITS, objects.TRY_SECONDS = (0.5,), 3.0
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("emulator", ["s3"], indirect=True)
 def test_a_bucket_in_use_that_vanishes(emulator, proxy, runner, reference):
   del reference  # prepared the data and compiled the programs
   workdir = bucket_path.make(f"{emulator.root}/vanished")
