@@ -5,6 +5,7 @@ into tiles, each is embedded as a picture of its own and compared with the text.
 Here tiles overlap, and a place has the mean of the tiles that cover it.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -60,9 +61,17 @@ def tiles(
   count_YX = np.zeros(shape, np.float32)
   down, across = shape[0] / height, shape[1] / width
   for (top, left), sim_T in zip(corners, sim_MT, strict=True):
-    rows = slice(int(top * down), max(int((top + tile) * down), 1))
-    columns = slice(int(left * across), max(int((left + tile) * across), 1))
+    rows = _pixels(top, top + tile, down)
+    columns = _pixels(left, left + tile, across)
     heat_TYX[:, rows, columns] += sim_T[:, None, None]
     count_YX[rows, columns] += 1
-  # The last rows and columns may be rounded away from every tile.
-  return heat_TYX / np.maximum(count_YX, 1), sim_MT
+  return heat_TYX / count_YX, sim_MT
+
+
+def _pixels(start: int, stop: int, factor: float) -> slice:
+  """Return the pixels of a map, at least one, of a part of the picture's axis.
+
+  Parts that cover the axis have pixels that cover the map's.
+  """
+  first = math.floor(start * factor + 1e-6)
+  return slice(first, max(round(stop * factor), first + 1))

@@ -325,7 +325,7 @@ def run(
       )
       return stop.exit_code
     try:
-      # Of the last step: the final evaluation is that of the selected one.
+      # The last step is judged too before the selected one is evaluated.
       is_evaluated = not config.checkpoint.select or session.evaluate(
         state, step
       )

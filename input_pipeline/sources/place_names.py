@@ -9,7 +9,7 @@ import datetime
 import functools
 from collections.abc import Mapping, Sequence
 
-# Those of the northern half, three months each, from December on.
+# Seasons of the northern hemisphere, three months each, from December on.
 _SEASONS = ("winter", "spring", "summer", "autumn")
 _TROPIC = 23.44  # degrees; nearer to the equator are none of these
 

@@ -69,7 +69,7 @@ def test_a_country_decides_between_namesakes():
   record = outcome.record
   assert record["hierarchical"]["within_1_km"] == 1
   assert record["hierarchical"]["median_error_km"] == 0
-  # Of namesakes the more populous: some 7,800 km away.
+  # Cities of one name: the more populous is taken, some 7,800 km away.
   assert record["flat"]["within_2500_km"] == 0
   assert (record["num_countries"], record["num_cities"]) == (2, 5)
   assert record["hierarchical"]["num_candidates"] == 5
