@@ -1,6 +1,6 @@
 """Run of a model that answers questions: main.py's training loop, other parts.
 
-Loop, step, checkpoints, metrics and signals are those of training/train.py;
+Loop, step, checkpoints, metrics and signals are those of training/session.py;
 data, model, loss and evaluation are of questions. One process.
 """
 
@@ -9,7 +9,6 @@ import dataclasses
 import datetime
 import json
 import pathlib
-import time
 from typing import Any
 
 import jax
@@ -20,24 +19,16 @@ from input_pipeline import watchdog as watchdog_lib
 from input_pipeline.images import image_protocols
 from input_pipeline.questions import question_data
 from models import naflex
-from runtime import checks, compilation_cache, hung_processes
+from runtime import checks
 from runtime import mesh as mesh_lib
 from runtime import stopping as stopping_lib
 from runtime.storage import strict_json, whole_files
-from training import checkpointing, metrics, reporter, train, train_step
 from training import config as config_lib
-from training import selection as selection_lib
-from training import stop as stop_lib
+from training import metrics, train_step
+from training import session as session_lib
 from training.objectives import answers as answers_lib
 from training.report import report
-from training.run import (
-  run_inputs,
-  run_warnings,
-  starting_weights,
-  starts,
-  workdir,
-)
-from training.trackers import trackers as trackers_lib
+from training.run import run_inputs, starting_weights, starts, workdir
 from training.vqa import evaluation
 
 VOCABULARY = "vocabulary.json"
@@ -128,23 +119,8 @@ def run(
   Returns:
     The exit code, one of stopping.CODES where a signal ended the run early.
   """
-  began = time.monotonic()
-  compilation_cache.enable(folder)
-  stop = stop_lib.Stop()
-  mesh = mesh_lib.make_mesh(config.mesh)
-  with contextlib.ExitStack() as stack:
-    stack.callback(stop.restore)
-    stack.enter_context(workdir.claim(folder))
-    hang = hung_processes.Watchdog(
-      config.hang, folder / workdir.HUNG, lambda: train.code_of_hang(folder)
-    )
-    stack.enter_context(hang.watching())
-    checkpointer = checkpointing.Checkpointer(
-      folder / workdir.CHECKPOINTS, keep=config.checkpoint.keep
-    )
-    stack.callback(checkpointer.close)
-    steps = checkpointer.steps()
-    stop.is_kept = bool(steps)
+  with session_lib.opened(config, folder) as run:
+    steps, mesh = run.steps, run.mesh
     protocol = run_inputs.find_protocol(folder, config)
     assert isinstance(protocol, image_protocols.Protocol)  # `check` did
     data = question_data.read(config.vqa, protocol, config.seed)
@@ -162,101 +138,36 @@ def run(
     objective = answers_lib.make(
       config, len(data.words.listed), data.num_answers
     )
-    program = train_step.make(config, mesh, objective)
-    watchdog = stack.enter_context(watchdog_lib.watch(config.data))
+    watchdog = run.stack.enter_context(watchdog_lib.watch(config.data))
     iterator = question_data.make_loader(
       data, batch_size=config.batch_size, seed=config.seed, folder=folder
     )
-    stack.enter_context(contextlib.closing(iterator))
+    run.stack.enter_context(contextlib.closing(iterator))
     if steps:
       iterator.check_unchanged()
     _begin(folder, config, protocol, data)
-    with hang.phase("compiling"):
-      state, step_fn, facts = train.in_thread(
-        lambda: train.build(
-          *(config, mesh, program, checkpointer, iterator),
-          initial | _vectors(config, data, mesh),
-        )
-      )
-    first_step = int(jax.device_get(state.step))
-    if first_step:
-      metrics.say(f"Resuming from the checkpoint of step {first_step}")
-    record = stack.enter_context(starts.recorded(folder, first_step, began))
-    writer = metrics.Writer(folder, workdir.METRICS, first_step)
-    stack.enter_context(contextlib.closing(writer))
-    trackers = trackers_lib.Trackers(
-      config.trackers,
-      folder / workdir.METRICS,
-      {"config": config_lib.to_mapping(config), "record": record},
-    )
-    stack.callback(trackers.close)
-    writer.copy_to(trackers)
-    writer.write(first_step, facts)
-    warnings = run_warnings.Writer(folder, first_step)
-    stack.enter_context(contextlib.closing(warnings))
-    selection = selection_lib.Selection(
-      folder, config.checkpoint.select, first_step
-    )
-    stack.callback(selection.close)
-    progress = metrics.Progress(
-      first_step=first_step,
-      total_steps=config.total_steps,
-      batch_size=config.batch_size,
-    )
     evaluator = evaluation.make(
       *(config, mesh, data, objective),
       folder=folder,
       protocol=protocol,
-      should_stop=stop.requested,
+      should_stop=run.stop.requested,
     )
-    session = train.Session(
-      config=config,
-      mesh=mesh,
-      stop=stop,
-      checkpointer=checkpointer,
-      watchdog=watchdog,
-      hang=hang,
-      iterator=iterator,
-      writer=writer,
-      progress=progress,
-      reporter=reporter.Reporter(
-        config, writer, progress, checkpointer, iterator, watchdog, warnings
-      ),
+    program = train_step.make(config, mesh, objective)
+    session, state = session_lib.start(
+      *(config, run, program, iterator, watchdog),
+      initial=initial | _vectors(config, data, mesh),
       evaluate_fn=evaluator.scalars,
-      selection=selection,
-      step_fn=step_fn,
-      batch_of=program.batch_of,
-      saved_step=first_step if first_step in steps else None,
+      warned={},
     )
-    stop.begin()
-    with jax.transfer_guard("disallow"), jax.set_mesh(mesh):
-      state, step = train.loop(session, state, first_step)
-    progress.end_line()
-    with hang.phase("saving"):
-      checkpointer.wait()
-    stop.is_kept = True
-    if step < config.total_steps:
-      metrics.say(
-        f"{stop.name}: saved step {step} of {config.total_steps} in {folder};"
-        " run the same command to go on"
-      )
-      return stop.exit_code
-    try:
-      if not session.evaluate(state, step):  # the last step
-        raise embedding.Interrupted
-      with hang.phase("evaluating"):
-        best = selection.restore(state.variables, step)
-        results = evaluator.final(best, selection.facts())
-    except embedding.Interrupted:
-      metrics.say(
-        f"{stop.name}: stopped in the last evaluation; run the same command to"
-        " do it again"
-      )
-      return stop.exit_code
-    trackers.close(is_finished=True, should_stop=lambda: stop.was_asked)
+    results = session.train(
+      state, lambda best: evaluator.final(best, session.selection.facts())
+    )
+    if results is None:
+      return run.stop.exit_code
+    session.close_trackers()
   with stopping_lib.kept():  # the last checkpoint
     summary.write_results(folder / workdir.RESULTS, results)
-    _write_report(folder, config, facts, results)
+    _write_report(folder, config, session.facts, results)
     _print(results, as_json)
     metrics.say(f"Report: {folder / workdir.REPORT}")
   return 0

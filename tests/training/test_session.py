@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tests import runs
-from training import train
+from training import session
 
 CONFIG = runs.make_config(
   {
@@ -17,7 +17,7 @@ CONFIG = runs.make_config(
 
 
 def due(step, *, first_step=0, stopping=False, config=CONFIG):
-  return train.due(step, config, first_step=first_step, stopping=stopping)
+  return session.due(step, config, first_step=first_step, stopping=stopping)
 
 
 def test_saves_and_evaluates_by_their_own_periods():
