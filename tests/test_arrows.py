@@ -33,6 +33,8 @@ LATE = (
   ("curation.captions.entry_lists", "wordfreq", "optional package"),
   ("curation.metadata.entries", "wordfreq", "optional package"),
   ("curation.metadata.corpus_words", "icu4py", "optional package"),
+  ("evaluators.measures.neighbours", "scipy", "slow, and rarely needed"),
+  ("evaluators.metrics.geolocation", "scipy", "slow, and rarely needed"),
   ("evaluators.probes.sgd_probe", "sklearn", "optional package"),
   (
     "evaluators.sets.gazetteers.geonames",
@@ -71,6 +73,7 @@ LATE = (
   ),
   ("input_pipeline.images.formats", "pillow_heif", "optional package"),
   ("models.pretrained.hub", "huggingface_hub", "slow, and rarely needed"),
+  ("training", "training.report.report", "matplotlib is slow, used at the end"),
   ("training.plan.topology", "jax", "reads variables when it is imported"),
 )
 

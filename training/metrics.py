@@ -16,24 +16,18 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import IO, Any, Protocol
 
-from tensorboardX import event_file_writer, summary
-from tensorboardX.proto import event_pb2
-
 from runtime import cluster
 from runtime.storage import bucket_path, committed, jsonl, whole_files
+from training import event_file
 
 # Seconds between two progress lines without a terminal.
 _LOG_SECONDS = 30.0
 # Least seconds between two uploads of TensorBoard events to a bucket.
 _EVENTS_SECONDS = 60.0
-# Seconds between two flushes of TensorBoard events.
-_FLUSH_SECONDS = 30.0
 # Prefix of the keys of training lines; keys of times start with "time/".
 _TRAIN = "train/"
 # Least jump of the machine's clock, and time without a step, that is told.
 _JUMP_SECONDS = _STILL_SECONDS = 30.0
-# Messages of TensorBoard's files, made when the module is imported.
-_pb: Any = event_pb2
 # Steps whose times are kept.
 _NUM_ENDS = 65
 
@@ -124,7 +118,7 @@ class _Events:
 
   def _open(self) -> None:
     suffix = f".{self._num_files:05d}" if self._staging else ""
-    self._file = _EventFile(self._staging or self._folder, suffix)
+    self._file = event_file.EventFile(self._staging or self._folder, suffix)
     if not self._num_files:
       # The first file alone takes back what a killed run had written.
       self._file.purge(self._purge_step)
@@ -159,49 +153,6 @@ class _Events:
       path.unlink()
 
 
-class _EventFile:
-  """File of TensorBoard events.
-
-  SummaryWriter of tensorboardX writes in a thread: on a full disk the thread
-  ends with a traceback, and the loop waits for ever once its queue has ten
-  events. Here a failure is raised where the event is added.
-  """
-
-  def __init__(self, folder: pathlib.Path, suffix: str):
-    folder.mkdir(parents=True, exist_ok=True)
-    prefix = str(folder / "events")
-    self._writer = event_file_writer.EventsWriter(prefix, suffix)
-    self._flushed = 0.0
-
-  def purge(self, step: int) -> None:
-    """Take back the events of other files from a step on."""
-    for event in (
-      _pb.Event(step=step, file_version="brain.Event:2"),
-      _pb.Event(
-        step=step,
-        session_log=_pb.SessionLog(status=_pb.SessionLog.START),
-      ),
-    ):
-      self._writer.write_event(event)
-
-  def add(self, name: str, value: float, step: int) -> None:
-    """Add a figure; the disk has it within _FLUSH_SECONDS of steps."""
-    self._writer.write_event(
-      _pb.Event(
-        wall_time=time.time(),
-        step=step,
-        summary=summary.scalar(name, value),
-      )
-    )
-    if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-      self._writer.flush()
-      self._flushed = time.monotonic()
-
-  def close(self) -> None:
-    """Write the remaining events."""
-    self._writer.close()
-
-
 def write_evaluation(
   workdir: pathlib.Path, step: int, scalars: Mapping[str, float]
 ) -> pathlib.Path:
@@ -224,7 +175,7 @@ def write_evaluation(
   for path in folder.glob(f"*{suffix}"):
     path.unlink(missing_ok=True)
   with _written(folder) as local:
-    events = _EventFile(pathlib.Path(local), suffix)
+    events = event_file.EventFile(pathlib.Path(local), suffix)
     for name, value in scalars.items():
       events.add(name, value, step)
     events.close()

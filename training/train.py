@@ -17,7 +17,6 @@ from runtime.storage import strict_json
 from training import config as config_lib
 from training import evaluation, metrics, train_step
 from training import session as session_lib
-from training.report import report
 from training.run import (
   run_inputs,
   run_warnings,
@@ -131,6 +130,8 @@ def _write_report(
   results: suite.Results,
   panels: Any,
 ) -> None:
+  from training.report import report
+
   report.write(
     folder,
     title=folder.name,

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from evaluators.figures import outcomes
 from evaluators.measures import measure
@@ -16,6 +15,8 @@ KS = (1, 5, 10)
 
 def image_to_image(context: measure.Context) -> measure.Measured:
   """Take each image of a labelled set as a query among all others."""
+  from scipy import stats
+
   part = context.test()
   examples = part.labelled()
   same_QK, others_Q = same_class(examples.x_ND, examples.label_N, max(KS))

@@ -7,8 +7,9 @@ latitude first.
 Shape letters beside those of the package: C cities.
 """
 
+from typing import Any
+
 import numpy as np
-from scipy import spatial
 
 from evaluators.metrics import intervals
 
@@ -81,8 +82,8 @@ def chance(
     city_C2: coordinates of the answers.
     weight_C: probability of each answer, the same for every image.
   """
+  points, cities = (_tree(x) for x in (degrees_N2, city_C2))
   reach = 2 * np.sin(np.array(THRESHOLDS_KM) / (2 * EARTH_RADIUS_KM))
-  points, cities = (spatial.KDTree(_unit(x)) for x in (degrees_N2, city_C2))
   # The tree counts pairs at or below a distance, and "within" is below.
   totals = points.count_neighbors(
     cities, np.nextafter(reach, 0), weights=(None, weight_C)
@@ -95,7 +96,7 @@ def chance(
 
 def nearest(degrees_N2: np.ndarray, city_C2: np.ndarray) -> np.ndarray:
   """Return the index of the city that is nearest to each point: int64 [N]."""
-  return spatial.KDTree(_unit(city_C2)).query(_unit(degrees_N2))[1]
+  return _tree(city_C2).query(_unit(degrees_N2))[1]
 
 
 def _unit(degrees_N2: np.ndarray) -> np.ndarray:
@@ -109,3 +110,10 @@ def _unit(degrees_N2: np.ndarray) -> np.ndarray:
     ],
     axis=1,
   )
+
+
+def _tree(degrees_N2: np.ndarray) -> Any:
+  """Return the KDTree of coordinates."""
+  from scipy import spatial
+
+  return spatial.KDTree(_unit(degrees_N2))

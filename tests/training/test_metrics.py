@@ -7,7 +7,7 @@ import resource
 
 import pytest
 
-from training import metrics
+from training import event_file, metrics
 
 
 def _write(folder, first_step, steps, **extra):
@@ -228,7 +228,7 @@ def _full_disk(num_bytes):
 
 def test_events_that_cannot_be_written_fail_in_the_loop(tmp_path, monkeypatch):
   """Their thread ended, and the loop waited for it."""
-  monkeypatch.setattr(metrics, "_FLUSH_SECONDS", 0.0)
+  monkeypatch.setattr(event_file, "_FLUSH_SECONDS", 0.0)
   writer = metrics.Writer(tmp_path, "m.jsonl", 0)
   (events,) = (tmp_path / "tensorboard").iterdir()
 

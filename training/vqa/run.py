@@ -27,7 +27,6 @@ from training import config as config_lib
 from training import metrics, train_step
 from training import session as session_lib
 from training.objectives import answers as answers_lib
-from training.report import report
 from training.run import run_inputs, starting_weights, starts, workdir
 from training.vqa import evaluation
 
@@ -226,6 +225,8 @@ def _write_report(
   facts: dict[str, float],
   results: suite.Results,
 ) -> None:
+  from training.report import report
+
   report.write(
     folder,
     title=folder.name,
