@@ -36,6 +36,7 @@ class Model:
     make_image_protocol: reads files; raises ValueError where none describes
       how images are prepared.
     make_tokenizer: reads files; raises ValueError where there is no vocabulary.
+    loss: "softmax" or "sigmoid": what the logits of the model mean.
     step: updates made to a run's parameters, None for a published model.
   """
 
@@ -46,6 +47,7 @@ class Model:
   mesh: jax.sharding.Mesh
   make_image_protocol: Callable[[], model_inputs.Protocol]
   make_tokenizer: Callable[[], tokenizers.Tokenizer]
+  loss: str
   step: int | None = None
 
   @property
@@ -93,19 +95,22 @@ class Model:
     )
 
 
-def load(path: str | pathlib.Path) -> Model:
+def load(
+  path: str | pathlib.Path, mesh: jax.sharding.Mesh | None = None
+) -> Model:
   """Open a run or a published model.
 
   Args:
     path: a run's folder, a folder or file of published weights, or
       "hf://owner/name[@revision]".
+    mesh: devices of the model; None for all.
 
   Raises:
     FileNotFoundError, ValueError: no model that can be read is there.
     workdir.WorkdirError: the run has no checkpoint.
   """
   if workdir.is_run(bucket_path.make(path)):
-    return load_run(bucket_path.make(path))[1]
+    return load_run(bucket_path.make(path), mesh=mesh)[1]
   if workdir.has_config(bucket_path.make(path)):
     raise workdir.WorkdirError(
       f"{path} is the folder of a run without its {workdir.CHECKPOINTS}/"
@@ -116,7 +121,7 @@ def load(path: str | pathlib.Path) -> Model:
   params = loading.read_params(family, config, files)
   # Open files of weights need not live as long as the model.
   described = dataclasses.replace(files, tensors={})
-  name, mesh = families.name(family), _make_mesh()
+  name, mesh = families.name(family), mesh or _make_mesh()
   return Model(
     path=str(files.adapter or files.path),
     family=name,
@@ -129,11 +134,15 @@ def load(path: str | pathlib.Path) -> Model:
     make_tokenizer=functools.partial(
       published_inputs.tokenizer, str(path), config, described
     ),
+    # Of the published models those with a sigmoid loss have a bias.
+    loss="sigmoid" if float(params["bias"]) else "softmax",
   )
 
 
 def load_run(
-  folder: pathlib.Path, config: config_lib.Config | None = None
+  folder: pathlib.Path,
+  config: config_lib.Config | None = None,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[config_lib.Config, Model]:
   """Return a run's config, and its model at the selected or newest checkpoint.
 
@@ -141,6 +150,7 @@ def load_run(
     folder: the run's.
     config: to be used in place of the run's own (another evaluation, say); its
       model must be the run's.
+    mesh: devices of the model; None for all.
 
   Raises:
     workdir.WorkdirError: there is no run or no checkpoint of it, or `config`
@@ -158,7 +168,7 @@ def load_run(
     config = started_with
   else:
     workdir.check_same(folder, started_with, config)
-  mesh = _make_mesh()
+  mesh = mesh or _make_mesh()
   whole = mesh_lib.replicated(mesh)
   restored = checkpointing.restore_params(
     workdir.weights(folder),
@@ -183,6 +193,7 @@ def load_run(
       run_inputs.find_protocol, folder, config
     ),
     make_tokenizer=functools.partial(run_inputs.find_tokenizer, folder, config),
+    loss="sigmoid" if config.loss.name == "sigmoid" else "softmax",
     step=step,
   )
   return config, model

@@ -125,7 +125,10 @@ def run(
           )
         else:
           name = f"{number:0{len(str(len(paths)))}d}-{_plain(file.stem)}"
-          scales = [_scale(map_YX, chosen) for map_YX in maps.map_TYX]
+          scales = [
+            heat_pictures.scale_of(map_YX, from_zero=chosen.from_zero)
+            for map_YX in maps.map_TYX
+          ]
           record = {
             "path": str(file),
             "size": list(image_YXC.shape[:2]),
@@ -219,11 +222,6 @@ def read_texts(value: str) -> list[str]:
         f'--texts must be texts such as "a cat,a dog", or a file; got {value!r}'
       )
   return list(dict.fromkeys(lines))
-
-
-def _scale(map_YX: np.ndarray, method: heat_maps.Method) -> heat_pictures.Scale:
-  low = 0.0 if method.from_zero else float(map_YX.min())
-  return heat_pictures.Scale(low, max(float(map_YX.max()), low))
 
 
 def _records(

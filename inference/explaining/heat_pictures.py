@@ -68,6 +68,12 @@ class Scale:
     return [(at, f"{self.low + at * span:{form}}") for at in (0.0, 0.5, 1.0)]
 
 
+def scale_of(map_YX: np.ndarray, *, from_zero: bool) -> Scale:
+  """Return the scale of a map: from 0, or its lowest value, to its highest."""
+  low = 0.0 if from_zero else float(map_YX.min())
+  return Scale(low, max(float(map_YX.max()), low))
+
+
 def overlay(
   image_YXC: np.ndarray, map_YX: np.ndarray, scale: Scale
 ) -> np.ndarray:
