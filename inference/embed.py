@@ -7,16 +7,17 @@ parts that are whole.
 
 import collections
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from evaluators import embedding
+from evaluators import embedding, embedding_cache
 from inference import embedding_parts, image_files, read_ahead, row_batches
 from inference import model as model_lib
 from input_pipeline import faults, model_inputs
@@ -41,6 +42,20 @@ _FEW = 8
 _NUM_NAMED = 3
 
 
+@dataclasses.dataclass(frozen=True)
+class Made:
+  """Folder that was written.
+
+  Attributes:
+    facts: contents of embed.json.
+    left_out: lines of left_out.jsonl.
+  """
+
+  folder: pathlib.Path
+  facts: Mapping[str, Any]
+  left_out: Sequence[Mapping[str, Any]]
+
+
 def run(
   path: str,
   *,
@@ -50,6 +65,28 @@ def run(
   batch_size: int = row_batches.BATCH_SIZE,
   as_json: bool = False,
 ) -> int:
+  """Embed as `write` does, and print what was written.
+
+  Args:
+    path, images, texts, out, batch_size: as of `write`.
+    as_json: print embed.json instead of a line.
+
+  Raises:
+    ValueError, OSError, RunError: as `write` does.
+  """
+  made = write(path, images=images, texts=texts, out=out, batch_size=batch_size)
+  print(_json(made.facts) if as_json else _summary(made, images))
+  return 0
+
+
+def write(
+  path: str,
+  *,
+  images: str,
+  texts: str,
+  out: str | pathlib.Path,
+  batch_size: int = row_batches.BATCH_SIZE,
+) -> Made:
   """Embed with the model at `path`; write a folder, or go on with one.
 
   Args:
@@ -60,7 +97,6 @@ def run(
       embed.json to. It must not exist, be empty, or have been begun with the
       same inputs. embed.json names the image of each row.
     batch_size: most rows that are computed at once.
-    as_json: print embed.json instead of a line.
 
   Raises:
     ValueError, OSError: an argument is wrong, or no image can be decoded; the
@@ -96,6 +132,7 @@ def run(
     "model": path,
     "family": model.family,
     "step": model.step,
+    "digest": embedding_cache.model_digest(model.config, model.params),
     "embed_dim": model.config.embed_dim,
     "scale": model.scale,
     "bias": model.bias,
@@ -123,31 +160,33 @@ def run(
     if left_out:
       named = "".join(strict_json.dumps(line) + "\n" for line in left_out)
       whole_files.write(folder / LEFT_OUT, named.encode())
-    text = json.dumps(facts, indent=2, ensure_ascii=False)
     # Written last: a folder with this file is whole.
-    whole_files.write(folder / _FACTS, text.encode() + b"\n")
-  print(text if as_json else _summary(folder, facts, left_out, images))
-  return 0
+    whole_files.write(folder / _FACTS, _json(facts).encode() + b"\n")
+  return Made(folder, facts, left_out)
 
 
-def read_texts(path: pathlib.Path) -> list[str]:
+def read_texts(path: pathlib.Path, flag: str = "texts") -> list[str]:
   """Return the lines of a UTF-8 file, without spaces at their ends.
+
+  Args:
+    path: the file.
+    flag: name of its flag, for messages.
 
   Raises:
     ValueError: the file is not text, has no lines, or a line is empty (row N
       of the embeddings is line N).
   """
   if not path.is_file():
-    raise ValueError(f"--texts={path} is no file; expected one text a line")
+    raise ValueError(f"--{flag}={path} is no file; expected one text a line")
   try:
     # Not splitlines, which also breaks at characters that a text may hold.
     lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
   except UnicodeDecodeError as error:
-    raise ValueError(f"--texts={path} is not UTF-8: {error}") from error
+    raise ValueError(f"--{flag}={path} is not UTF-8: {error}") from error
   lines = [line.strip() for line in lines]
   if "" in lines:
     raise ValueError(
-      f"--texts={path}: line {lines.index('') + 1} of {len(lines)} is empty;"
+      f"--{flag}={path}: line {lines.index('') + 1} of {len(lines)} is empty;"
       " expected one text a line"
     )
   return lines
@@ -188,6 +227,81 @@ def _check_key(
   whole_files.write(path, json.dumps(key).encode())
 
 
+def images_in_memory(
+  model: model_lib.Model,
+  paths: Sequence[pathlib.Path],
+  batch_size: int = row_batches.BATCH_SIZE,
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+  """Return embeddings of the files that are images, and lines about others.
+
+  Args:
+    model: has an image tower.
+    paths: files.
+    batch_size: most images embedded at once.
+
+  Returns:
+    float32 [N, E], and the lines that left_out.jsonl would have.
+
+  Raises:
+    ValueError: no file is an image.
+  """
+  protocol = model.make_image_protocol()
+  embedder = model.make_embedder(min(batch_size, len(paths)))
+  broken: dict[int, dict[str, Any]] = {}
+
+  def rows() -> Generator[row_batches.Row]:
+    for _, row in _numbered(protocol, paths, 0, broken):
+      yield row
+
+  parts = []
+  with (
+    progress.Progress("Embedding images", len(paths)) as bar,
+    contextlib.closing(rows()) as inputs,
+  ):
+    stacked = row_batches.batches(inputs, embedder.batch_size)
+    for z_BE in embedder.stream(
+      embedder.images_fn, model.params, stacked, "image"
+    ):
+      parts.append(z_BE)
+      bar.advance(len(z_BE))
+    bar.advance(len(broken))
+  left_out = [line for _, line in sorted(broken.items())]
+  if not parts:
+    raise _no_image(left_out, len(paths))
+  return np.concatenate(parts), left_out
+
+
+def _numbered(
+  protocol: model_inputs.Protocol,
+  paths: Sequence[pathlib.Path],
+  start: int,
+  broken: dict[int, dict[str, Any]],
+) -> Generator[tuple[int, row_batches.Row]]:
+  """Yield number and pixels of images from `start` on; fill `broken`."""
+  # Pillow decodes and resizes outside of Python's lock.
+  read = functools.partial(_read_image, protocol)
+  ahead = 2 * row_batches.BATCH_SIZE
+  with read_ahead.mapped(read, iter(paths[start:]), ahead) as results:
+    for index, row in enumerate(results, start):
+      if isinstance(row, faults.ExampleError):
+        broken[index] = {
+          "index": index,
+          "path": str(paths[index]),
+          "kind": row.kind,
+          "message": str(row),
+        }
+      else:
+        yield index, row
+
+
+def _no_image(left_out: Sequence[Mapping[str, Any]], num: int) -> ValueError:
+  first = left_out[0]
+  return ValueError(
+    f"--images: none of {num} files is an image; the first: {first['path']}:"
+    f" {first['message']}"
+  )
+
+
 def _embed_images(
   work: pathlib.Path,
   model: model_lib.Model,
@@ -200,29 +314,12 @@ def _embed_images(
   broken: dict[int, dict[str, Any]] = {}
 
   def rows(start: int) -> Generator[tuple[int, row_batches.Row]]:
-    # Pillow decodes and resizes outside of Python's lock.
-    read = functools.partial(_read_image, protocol)
-    ahead = 2 * row_batches.BATCH_SIZE
-    with read_ahead.mapped(read, iter(paths[start:]), ahead) as results:
-      for index, row in enumerate(results, start):
-        if isinstance(row, faults.ExampleError):
-          broken[index] = {
-            "index": index,
-            "path": str(paths[index]),
-            "kind": row.kind,
-            "message": str(row),
-          }
-        else:
-          yield index, row
+    return _numbered(protocol, paths, start, broken)
 
   folder = work / "images"
   made = _fill(folder, len(paths), embedder, model, rows, broken)
   if not any(part.num_rows for part in made):
-    first = embedding_parts.left_out(made)[0]
-    raise ValueError(
-      f"--images: none of {len(paths)} files is an image; the first:"
-      f" {first['path']}: {first['message']}"
-    )
+    raise _no_image(embedding_parts.left_out(made), len(paths))
   return made
 
 
@@ -304,25 +401,32 @@ def _read_image(
     return faults.ExampleError("image_too_large", str(error))
 
 
-def _summary(
-  folder: pathlib.Path,
-  facts: dict[str, Any],
-  left_out: list[dict[str, Any]],
-  images: str,
-) -> str:
+def _json(facts: Mapping[str, Any]) -> str:
+  return json.dumps(facts, indent=2, ensure_ascii=False)
+
+
+def _summary(made: Made, images: str) -> str:
+  facts = made.facts
   lines = [
     f"{len(facts['images'])} images and {facts['num_texts']} texts embedded in"
-    f" {folder}; scale {facts['scale']:.6g}, bias {facts['bias']:.6g}"
+    f" {made.folder}; scale {facts['scale']:.6g}, bias {facts['bias']:.6g}"
   ]
-  if left_out:
-    shown = "; ".join(
-      f"{entry['path']}: {entry['kind']}: {entry['message']}"
-      for entry in left_out[:_NUM_NAMED]
-    )
-    lines.append(
-      f"Left out, {len(left_out)} of {len(left_out) + len(facts['images'])}"
-      f" images (all are named in {folder / LEFT_OUT}): {shown}"
-    )
   if images:
+    lines += about_left_out(made)
     lines += image_files.unread(images)
   return "\n".join(lines)
+
+
+def about_left_out(made: Made) -> list[str]:
+  """Return a line about the images that were left out; none without any."""
+  if not made.left_out:
+    return []
+  shown = "; ".join(
+    f"{entry['path']}: {entry['kind']}: {entry['message']}"
+    for entry in made.left_out[:_NUM_NAMED]
+  )
+  total = len(made.left_out) + len(made.facts["images"])
+  return [
+    f"Left out, {len(made.left_out)} of {total} images (all are named in"
+    f" {made.folder / LEFT_OUT}): {shown}"
+  ]

@@ -357,6 +357,12 @@ def open_all_splits(
   }
 
 
+def path_of(split: Split, row: int) -> str:
+  """Return the path of the file that has an example; "" where none is known."""
+  find = getattr(split.records, "path_of", None)
+  return "" if find is None else find(row)
+
+
 def all_texts(splits: Mapping[str, Split], language: str) -> tuple[str, ...]:
   """Return the captions of each example in a language, by sorted key.
 

@@ -58,6 +58,13 @@ TEXTS = flags.DEFINE_string(
   "Texts: a file with one text a line; for --task=explain also the texts"
   ' themselves, separated by commas, as "a cat,a dog".',
 )
+# One flag for two tasks, as absl has one flag of a name.
+INDEX = flags.DEFINE_string(
+  "index",
+  None,
+  "For --task=search, the folder of an index; for --task=sweep, the number of"
+  " the only trial to run, from 0 on, as that of a Slurm array.",
+)
 ENGINE = flags.DEFINE_string(
   "engine", "processes", "Place of the work: inline, processes or ray."
 )

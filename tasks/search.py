@@ -1,15 +1,78 @@
-"""Search a run's pictures by a text; draw the best as a contact sheet."""
+"""Search pictures by texts and pictures; draw the best as a contact sheet."""
 
+from absl import app
 from absl import flags as absl_flags
 
 from tasks import flags
 
 _QUERY = absl_flags.DEFINE_string("query", "", "Text to search for.")
-FLAGS = (flags.WORKDIR, _QUERY, flags.JSON)
+_QUERY_IMAGE = absl_flags.DEFINE_multi_string(
+  "query_image",
+  [],
+  "Picture to search for, FILE or FILE=WEIGHT; may be given several times, and"
+  " beside --query. Results are unlike one of a negative weight.",
+)
+_WITHOUT = absl_flags.DEFINE_multi_string(
+  "without", [], "Text that results are to be unlike; may be given again."
+)
+_QUERY_WEIGHT = absl_flags.DEFINE_float(
+  "query_weight", 1.0, "Weight of --query beside --query_image."
+)
+_NUM_RESULTS = absl_flags.DEFINE_integer(
+  "num_results", 12, "Results of the search, at most."
+)
+_FOLD = absl_flags.DEFINE_float(
+  "fold",
+  0.0,
+  "Cosine similarity, as 0.98, from which a picture counts as a duplicate of a"
+  " better result, which then names it; 0 folds none.",
+)
+FLAGS = (
+  flags.WORKDIR,
+  flags.INIT_FROM,
+  flags.INDEX,
+  flags.IMAGES,
+  _QUERY,
+  _QUERY_IMAGE,
+  _WITHOUT,
+  _QUERY_WEIGHT,
+  _NUM_RESULTS,
+  _FOLD,
+  flags.OUT,
+  flags.JSON,
+)
 
 
 def run() -> int:
   """Run --task=search."""
-  from inference import search
+  index, images = flags.INDEX.value or "", flags.IMAGES.value
+  if index:
+    path = flags.model() if _has_model() else ""
+  elif images:
+    path = flags.model()
+  elif flags.INIT_FROM.value:
+    raise app.UsageError(
+      "give what to search: --index=FOLDER, --images=FILES, or --workdir=RUN"
+      " for the data of a run"
+    )
+  else:
+    path = str(flags.workdir())
+  from inference.searching import queries, search
 
-  return search.run(flags.workdir(), _QUERY.value, as_json=flags.JSON.value)
+  query = queries.Query.of_flags(
+    *(_QUERY.value, _QUERY_IMAGE.value, _WITHOUT.value, _QUERY_WEIGHT.value)
+  )
+  return search.run(
+    path,
+    query,
+    index=index,
+    images=images,
+    out=flags.OUT.value,
+    num_results=_NUM_RESULTS.value,
+    fold=_FOLD.value,
+    as_json=flags.JSON.value,
+  )
+
+
+def _has_model() -> bool:
+  return bool(flags.INIT_FROM.value or flags.WORKDIR.value)

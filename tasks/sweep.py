@@ -34,12 +34,6 @@ _MAX_PARALLEL = absl_flags.DEFINE_integer(
   "Trials at once; they share processors and GPUs.",
   lower_bound=1,
 )
-_INDEX = absl_flags.DEFINE_integer(
-  "index",
-  None,
-  "Number of the only trial to run, from 0 on, as that of a Slurm array.",
-  lower_bound=0,
-)
 _RUNGS = absl_flags.DEFINE_list(
   "rungs",
   [],
@@ -51,7 +45,7 @@ _KEEP = absl_flags.DEFINE_float(
 )
 FLAGS = [
   *(flags.CONFIG, flags.WORKDIR, _STUDY, _FILTER, flags.DRY_RUN, _KEEP_GOING),
-  *(_MAX_PARALLEL, _INDEX, flags.FIGURE, _RUNGS, _KEEP, flags.JSON),
+  *(_MAX_PARALLEL, flags.INDEX, flags.FIGURE, _RUNGS, _KEEP, flags.JSON),
 ]
 _FIELD = re.compile(r"--?sweep\.([^=]+)(?==|$)")
 _fields: dict[str, absl_flags.FlagHolder] = {}
@@ -78,7 +72,8 @@ def run() -> int:
       " --study=FILE"
     )
   steps = _rungs()
-  if _INDEX.value is not None and (_FILTER.value or steps):
+  index = _index()
+  if index is not None and (_FILTER.value or steps):
     raise app.UsageError("--index runs one trial: give no --filter or --rungs")
   if not steps and (flags.FIGURE.present or _KEEP.present):
     raise app.UsageError("--figure and --keep need --rungs beside them")
@@ -95,7 +90,7 @@ def run() -> int:
       dry_run=flags.DRY_RUN.value,
       keep_going=_KEEP_GOING.value,
       max_parallel=_MAX_PARALLEL.value,
-      index=_INDEX.value,
+      index=index,
       rungs=halving.Halving(
         flags.FIGURE.value or "train/loss", steps, _KEEP.value
       )
@@ -104,6 +99,18 @@ def run() -> int:
       as_json=flags.JSON.value,
     ),
   )
+
+
+def _index() -> int | None:
+  """Return the number of --index; UsageError unless it is 0 or more."""
+  value = flags.INDEX.value
+  if value is None:
+    return None
+  if not value.isdecimal():
+    raise app.UsageError(
+      f"--index must be the number of a trial, 0 or more; got {value!r}"
+    )
+  return int(value)
 
 
 def _rungs() -> tuple[int, ...]:

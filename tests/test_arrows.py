@@ -43,6 +43,7 @@ LATE = (
   ),
   ("experiments.plip.prepare", "skimage", "optional package"),
   ("experiments.sweeps.adaptive", "optuna", "optional package"),
+  ("inference", "inference.python_model", "other files import no JAX"),
   (
     "input_pipeline.sources.place_names",
     "reverse_geocoder",

@@ -180,10 +180,10 @@ def test_search(runner, reference, tmp_path):
   found = json.loads(result.stdout)
   assert found["query"] == "woman firefighter"
   assert found["contact_sheet"] == str(path)
-  scores = [match["score"] for match in found["matches"]]
+  scores = [match["score"] for match in found["results"]]
   assert len(scores) == 12
   assert scores == sorted(scores, reverse=True)
-  assert found["matches"][0]["key"] in lines[0]
+  assert found["results"][0]["key"] in lines[0]
 
 
 @pytest.mark.slow

@@ -98,6 +98,7 @@ class Checkpointer:
     self._staging: staging.Staging | None = None
     self._pool = concurrent.futures.ThreadPoolExecutor(1)
     self._upload: concurrent.futures.Future[None] | None = None
+    self._saving: Any = None  # response of Orbax to the last save
     policies: Any = ocp.training.preservation_policies
     policy = policies.PreserveAll() if keep is None else policies.LatestN(keep)
     is_apart = False
@@ -150,7 +151,7 @@ class Checkpointer:
       name: saved_trees.digest(tree) for name, tree in arrays.items()
     }
     with self._named():
-      self._orbax.save_checkpointables_async(
+      self._saving = self._orbax.save_checkpointables_async(
         step,
         arrays | {_DATA: _Position(iterator)},
         custom_metadata=digests
@@ -161,8 +162,17 @@ class Checkpointer:
 
   def _finish(self, staged: staging.Staging, step: int) -> None:
     """Wait for Orbax, and move a step from the disk to the bucket."""
-    self._orbax.wait()
+    self._wait_for_orbax()
     staged.upload(step)
+
+  def _wait_for_orbax(self) -> None:
+    """Wait until the last save is on the disk."""
+    # Orbax waits in a thread of its own; in Python 3.11 and 3.12 two threads
+    # that join the same third one may both fail ("release unlocked lock").
+    saving, self._saving = self._saving, None
+    if saving is not None:
+      saving.result()
+    self._orbax.wait()
 
   def wait(self) -> None:
     """Block until the last save is finished.
@@ -176,7 +186,7 @@ class Checkpointer:
         upload, self._upload = self._upload, None
         upload.result()
       else:
-        self._orbax.wait()
+        self._wait_for_orbax()
 
   @contextlib.contextmanager
   def _named(self) -> Iterator[None]:
@@ -351,7 +361,10 @@ class Checkpointer:
     try:
       self._pool.shutdown()
       with self._named():
-        self._orbax.close()
+        try:
+          self._wait_for_orbax()
+        finally:
+          self._orbax.close()
     finally:
       self._stack.close()
 

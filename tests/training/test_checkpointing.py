@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from absl import logging
+from orbax.checkpoint import checkpoint_manager
 from orbax.checkpoint.experimental.v1._src.synchronization import compatibility
 
 from runtime import mesh as mesh_lib
@@ -116,6 +117,32 @@ def test_a_clock_that_is_set_ahead_ends_no_save(config, tmp_path, monkeypatch):
   assert asked
   restored, _ = _restore(folder, config)
   assert int(restored.step) == 3
+
+
+@pytest.mark.parametrize("ends_by_closing", [False, True])
+def test_no_two_threads_wait_for_a_save(
+  config, tmp_path, monkeypatch, ends_by_closing
+):
+  """Two that join one thread at the same moment may both fail."""
+  join = checkpoint_manager._FinalizeThread.join
+  joining, most = [0], []
+
+  def slow(self, *args, **kwargs):
+    joining[0] += 1
+    most.append(joining[0])
+    time.sleep(0.2)
+    try:
+      join(self, *args, **kwargs)
+    finally:
+      joining[0] -= 1
+
+  monkeypatch.setattr(checkpoint_manager._FinalizeThread, "join", slow)
+  checkpointer = checkpointing.Checkpointer(tmp_path / "checkpoints", keep=5)
+  checkpointer.save(_make_state(config, 3, 1), runs.make_iterator(config), 3)
+  if not ends_by_closing:
+    checkpointer.wait()
+  checkpointer.close()
+  assert max(most) == 1
 
 
 def test_a_folder_that_tensorstore_would_misread(tmp_path):

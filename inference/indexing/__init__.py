@@ -1,0 +1,1 @@
+"""Index of embeddings on disk, and search in it."""

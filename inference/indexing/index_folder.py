@@ -1,0 +1,286 @@
+"""Folder of an index: embeddings of pictures, and what they mean.
+
+  index.json                    manifest; written last, so that a folder with
+                                it is whole
+  img_emb/img_emb_N.npy         shards: float16 or float32 [n, E], of length 1
+  metadata/metadata_N.parquet   row k: image_path, and more, of row k of shard N
+  removed.npy                   int64: rows that no search returns, the last
+                                removed last
+
+Shards and tables are laid out as clip-retrieval has them. Rows are counted
+through all shards.
+"""
+
+import dataclasses
+import functools
+import io
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from inference.indexing import embeddings_folder, exact
+from runtime.storage import strict_json, whole_files
+
+MANIFEST = "index.json"
+REMOVED = "removed.npy"
+VERSION = 1
+DTYPES = ("float16", "float32")
+# Rows of a group of a table; a result reads one group.
+GROUP_ROWS = 4_096
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+  """Shard of an index.
+
+  Attributes:
+    number: N of the names of its files.
+    num_rows: rows.
+    num_bytes: size of the file of embeddings.
+  """
+
+  number: int
+  num_rows: int
+  num_bytes: int
+
+  def paths(self, folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """Return the files of embeddings and of metadata."""
+    images, metadata = embeddings_folder.IMAGES, embeddings_folder.METADATA
+    return (
+      folder / images / f"{images}_{self.number}.npy",
+      folder / metadata / f"{metadata}_{self.number}.parquet",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+  """Contents of index.json.
+
+  Attributes:
+    model: path, family, step and digest of the model of all rows; whether the
+      digest is that of the model which the user named, beside embeddings that
+      do not say what made them (`is_assumed`).
+    inputs: image protocol and tokenizer of the model.
+    embed_dim: size of an embedding.
+    dtype: of DTYPES.
+    shards: in order.
+    num_removed: rows that no search returns.
+    versions: packages that wrote the index.
+    metric: measure of the scores.
+    version: VERSION.
+  """
+
+  model: Mapping[str, Any]
+  inputs: Mapping[str, Any]
+  embed_dim: int
+  dtype: str
+  shards: tuple[Shard, ...]
+  num_removed: int
+  versions: Mapping[str, str]
+  metric: str = "cosine"
+  version: int = VERSION
+
+  @property
+  def num_rows(self) -> int:
+    """Rows of all shards, those that are removed too."""
+    return sum(shard.num_rows for shard in self.shards)
+
+  def write(self, folder: pathlib.Path) -> None:
+    """Write index.json, whole or not at all."""
+    values = dataclasses.asdict(self) | {"num_rows": self.num_rows}
+    text = strict_json.dumps(values, indent=2, ensure_ascii=False)
+    whole_files.write(folder / MANIFEST, f"{text}\n".encode())
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+  """Opened index; embeddings stay on the disk.
+
+  Attributes:
+    folder: folder of the index.
+    manifest: contents of index.json.
+    shards: embeddings of each shard.
+    removed: sorted rows that no search returns.
+  """
+
+  folder: pathlib.Path
+  manifest: Manifest
+  shards: Sequence[np.ndarray]
+  removed: np.ndarray
+
+  def __len__(self) -> int:
+    """Return the number of rows that a search may return."""
+    return self.manifest.num_rows - len(self.removed)
+
+  def search(self, query_QE: np.ndarray, num: int) -> exact.Found:
+    """Return the nearest rows of each query; see exact.search."""
+    return exact.search(self.shards, query_QE, num, removed=self.removed)
+
+  def embeddings(self, row_N: np.ndarray) -> np.ndarray:
+    """Return embeddings of rows: [N, E] in the index's dtype."""
+    return exact.rows_of(self.shards, row_N)
+
+  def entries(self, row_N: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+    """Return what is known of rows: image_path, and more."""
+    ends = np.cumsum([shard.num_rows for shard in self.manifest.shards])
+    found = []
+    for row in row_N:
+      at = int(np.searchsorted(ends, row, side="right"))
+      found.append(self._entry(at, int(row - (ends[at - 1] if at else 0))))
+    return found
+
+  def _entry(self, shard: int, row: int) -> dict[str, Any]:
+    file = self._tables[shard]
+    for group in range(file.num_row_groups):
+      num = file.metadata.row_group(group).num_rows
+      if row < num:
+        return file.read_row_group(group).slice(row, 1).to_pylist()[0]
+      row -= num
+    raise IndexError(row)
+
+  @functools.cached_property
+  def _tables(self) -> list[pq.ParquetFile]:
+    paths = [x.paths(self.folder)[1] for x in self.manifest.shards]
+    return [pq.ParquetFile(path) for path in paths]
+
+  def check_model(self, digest: str, path: str) -> None:
+    """Raise ValueError where a query would be by another model.
+
+    Args:
+      digest: digest of the query's model.
+      path: path of that model, for the message.
+    """
+    model = self.manifest.model
+    if digest != model["digest"]:
+      raise ValueError(
+        f"--index={self.folder} was built by the model {model['path']} (digest"
+        f" {model['digest']}); the query's model, {path}, has the digest"
+        f" {digest}, and its embeddings cannot be compared with the index"
+      )
+
+
+def is_index(folder: pathlib.Path) -> bool:
+  """Return whether a folder is a whole index."""
+  return (folder / MANIFEST).is_file()
+
+
+def read(path: str | pathlib.Path) -> Index:
+  """Open an index.
+
+  Raises:
+    ValueError: it is no whole index; the message names the file at fault.
+  """
+  folder = pathlib.Path(path).expanduser()
+  if not is_index(folder):
+    raise ValueError(
+      f"--index={path} is no whole index: it has no {MANIFEST}; build one with"
+      " --task=index --out=FOLDER"
+    )
+  manifest = _manifest(folder / MANIFEST)
+  shards = [_opened(shard, folder, manifest) for shard in manifest.shards]
+  removed = np.zeros(0, np.int64)
+  if manifest.num_removed:
+    data = (folder / REMOVED).read_bytes()
+    removed = np.load(io.BytesIO(data), allow_pickle=False)
+    # Rows are added at the end, before the manifest counts them.
+    removed = np.sort(removed[: manifest.num_removed])
+  return Index(folder, manifest, shards, removed)
+
+
+def write_shard(
+  folder: pathlib.Path, number: int, z_NE: np.ndarray, table: pa.Table
+) -> Shard:
+  """Write the files of a shard; the manifest does not name it yet.
+
+  Args:
+    folder: folder of the index.
+    number: N of the names of its files.
+    z_NE: embeddings in the index's dtype.
+    table: N rows about the images.
+  """
+  shard = Shard(number, len(z_NE), 0)
+  images, metadata = shard.paths(folder)
+  for file in (images, metadata):
+    file.parent.mkdir(exist_ok=True)
+  with whole_files.replacing(images) as file:
+    np.save(file, z_NE)
+  with whole_files.replacing(metadata) as file:
+    pq.write_table(table, file, row_group_size=GROUP_ROWS)
+  return dataclasses.replace(shard, num_bytes=images.stat().st_size)
+
+
+def paths_of(folder: pathlib.Path, shard: Shard) -> list[str]:
+  """Return the path of the picture of each row of a shard."""
+  table = pq.read_table(
+    shard.paths(folder)[1], columns=[embeddings_folder.PATH]
+  )
+  return table.column(embeddings_folder.PATH).to_pylist()
+
+
+def remove(index: Index, row_N: np.ndarray) -> Manifest:
+  """Mark rows as removed, for all who open the index from now on."""
+  new = np.setdiff1d(row_N, index.removed)
+  # Without the rows of a removal that was killed before its manifest.
+  all_rows = np.concatenate([index.removed, new])
+  with whole_files.replacing(index.folder / REMOVED) as file:
+    np.save(file, all_rows)
+  manifest = dataclasses.replace(index.manifest, num_removed=len(all_rows))
+  manifest.write(index.folder)
+  return manifest
+
+
+def delete_others(folder: pathlib.Path, manifest: Manifest) -> None:
+  """Delete shards that no manifest names, which a killed process left."""
+  kept = {path for x in manifest.shards for path in x.paths(folder)}
+  for name in (embeddings_folder.IMAGES, embeddings_folder.METADATA):
+    for file in (folder / name).iterdir():
+      if file not in kept:
+        file.unlink()
+
+
+def _manifest(path: pathlib.Path) -> Manifest:
+  try:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if values.pop("version") != VERSION:
+      raise ValueError(f"its version is not {VERSION}")
+    values.pop("num_rows")
+    shards = tuple(Shard(**shard) for shard in values.pop("shards"))
+    return Manifest(shards=shards, **values)
+  except (ValueError, TypeError, KeyError, AttributeError) as error:
+    raise ValueError(
+      f"{path} is no manifest that this version reads: {error}"
+    ) from error
+
+
+def _opened(
+  shard: Shard, folder: pathlib.Path, manifest: Manifest
+) -> np.ndarray:
+  """Return a shard's embeddings, on the disk; ValueError if it is torn."""
+  images, metadata = shard.paths(folder)
+  try:
+    size = images.stat().st_size
+    if size != shard.num_bytes:
+      raise ValueError(f"it has {size} bytes, not {shard.num_bytes}")
+    z_NE = np.load(images, mmap_mode="r", allow_pickle=False)
+    expected = (shard.num_rows, manifest.embed_dim), manifest.dtype
+    if (z_NE.shape, z_NE.dtype.name) != expected:
+      raise ValueError(f"it is {z_NE.dtype} {z_NE.shape}, not {expected}")
+  except (OSError, ValueError) as error:
+    raise ValueError(
+      f"{images} is not the shard that was built: {error}; build the index"
+      " again, or restore the file"
+    ) from error
+  try:
+    num_rows = pq.read_metadata(metadata).num_rows
+  except (OSError, pa.ArrowInvalid) as error:
+    raise ValueError(f"{metadata} cannot be read: {error}") from error
+  if num_rows != shard.num_rows:
+    raise ValueError(
+      f"{metadata} has {num_rows} rows, and its shard {shard.num_rows}"
+    )
+  return z_NE

@@ -1,0 +1,1 @@
+"""Search of pictures by texts and pictures."""

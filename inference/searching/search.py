@@ -1,0 +1,290 @@
+"""Search of pictures by texts and pictures: the nearest, best first."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from inference import contact_sheet, image_files, python_model
+from inference import model as model_lib
+from inference.indexing import index_folder
+from inference.searching import galleries, queries
+from input_pipeline import evaluation_split
+from runtime import checks
+from training import config as config_lib
+
+# Results looked at for one that is shown, where near-duplicates are folded.
+_AHEAD = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """Picture that a search found.
+
+  Attributes:
+    rank: 1 is best.
+    score: cosine similarity with the query.
+    entry: what is known of the picture.
+    duplicates: paths of pictures that are nearly this one, of lower scores.
+    row: position in the gallery.
+  """
+
+  rank: int
+  score: float
+  entry: galleries.Entry
+  duplicates: tuple[str, ...]
+  row: int
+
+  def facts(self) -> dict[str, Any]:
+    """Return the result as values for JSON."""
+    values: dict[str, Any] = {"rank": self.rank, "score": self.score}
+    values |= dataclasses.asdict(self.entry)
+    if self.duplicates:
+      values["duplicates"] = list(self.duplicates)
+    return values
+
+
+def search(
+  gallery: galleries.Gallery,
+  query_E: np.ndarray,
+  num_results: int,
+  *,
+  fold: float = 0.0,
+) -> list[Result]:
+  """Return the nearest pictures of a gallery, best first.
+
+  Of equal scores the first picture wins.
+
+  Args:
+    gallery: what is searched.
+    query_E: embedding of the query, of length 1.
+    num_results: most results.
+    fold: cosine similarity from which a picture is a duplicate of a better
+      result, which then names it; 0 for none.
+
+  Raises:
+    ValueError: num_results is below 1, or fold is not between 0 and 1.
+  """
+  checks.at_least("--num_results", num_results, 1)
+  checks.between("--fold", fold, 0, 1)
+  num = num_results * (_AHEAD if fold else 1)
+  while True:
+    found = gallery.nearest(query_E, num)
+    rows, scores = found.row_QK[0], found.score_QK[0]
+    first_of = _folded(gallery.embeddings(rows), fold)
+    shown = [*dict.fromkeys(first_of)]
+    if len(shown) >= num_results or len(rows) >= len(gallery):
+      break
+    num = min(num * _AHEAD, len(gallery))
+  shown = shown[:num_results]
+  entries = gallery.entries(rows)
+  return [
+    Result(
+      rank=rank,
+      score=float(scores[at]),
+      entry=entries[at],
+      duplicates=tuple(
+        entries[other].path
+        for other, first in enumerate(first_of)
+        if first == at and other != at
+      ),
+      row=int(rows[at]),
+    )
+    for rank, at in enumerate(shown, 1)
+  ]
+
+
+def _folded(z_KE: np.ndarray, fold: float) -> list[int]:
+  """Return for each row the first one that it is nearly, or itself."""
+  first_of = list(range(len(z_KE)))
+  if fold:
+    z_KE = z_KE.astype(np.float32)
+    firsts: list[int] = []
+    for k, z_E in enumerate(z_KE):
+      sim = z_KE[firsts] @ z_E
+      near = np.flatnonzero(sim >= fold)
+      if len(near):
+        first_of[k] = firsts[near[0]]
+      else:
+        firsts.append(k)
+  return first_of
+
+
+def table(results: Sequence[Result]) -> str:
+  """Render results as aligned plain text; columns without a value are left."""
+  names = ["rank", "score", "name", "key", "split", "path"]
+  lines = [
+    [
+      str(x.rank),
+      f"{x.score:.3f}",
+      x.entry.name,
+      x.entry.key,
+      x.entry.split.replace("_", " "),
+      x.entry.path,
+    ]
+    for x in results
+  ]
+  kept = [at for at in range(len(names)) if any(line[at] for line in lines)]
+  cells = [[line[at] for at in kept] for line in [names, *lines]]
+  widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+  return "\n".join(
+    "  ".join(
+      cell.rjust(width) if i < 2 else cell.ljust(width)
+      for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+    ).rstrip()
+    for line in cells
+  )
+
+
+def run(
+  path: str,
+  query: queries.Query,
+  *,
+  index: str,
+  images: str,
+  out: str,
+  num_results: int,
+  fold: float,
+  as_json: bool = False,
+) -> int:
+  """Search an index, files, or a run's own data; write a contact sheet.
+
+  Args:
+    path: model as `model.load` takes it; "" for that of the index.
+    query: what to look for.
+    index: folder of an index; "" for none.
+    images: files as `image_files.find` takes them; "" for none. Without both,
+      `path` is a run, and its data are searched.
+    out: PNG file to write; "" for one named by the query, in the run's folder,
+      or here.
+    num_results: most results.
+    fold: as of `search`.
+    as_json: print one JSON object instead of a table.
+
+  Raises:
+    ValueError: a flag is wrong; the message names it.
+  """
+  checks.at_least("--num_results", num_results, 1)
+  checks.between("--fold", fold, 0, 1)
+  if index and images:
+    raise ValueError("give one of --index and --images; got both")
+  if out and pathlib.PurePath(out).suffix.lower() != ".png":
+    raise ValueError(f"--out must be a .png file; got {out!r}")
+  model, gallery, folder = _opened(path, index, images)
+  query_E = query.vector(model)
+  results = search(gallery, query_E, num_results, fold=fold)
+  sheet = pathlib.Path(out) if out else folder / f"search-{_slug(query)}.png"
+  drawn = [_match(result, gallery) for result in results]
+  if drawn:
+    contact_sheet.write_contact_sheet(sheet, query.title(), drawn)
+  if as_json:
+    print(to_json(query, results, str(sheet), _facts(model)))
+    return 0
+  print(table(results))
+  print(f"Contact sheet: {sheet}")
+  return 0
+
+
+def to_json(
+  query: queries.Query,
+  results: Sequence[Result],
+  sheet: str,
+  model: Mapping[str, Any],
+) -> str:
+  """Render results as one JSON object."""
+  return json.dumps(
+    {
+      "query": query.title(),
+      "parts": query.facts(),
+      "contact_sheet": sheet,
+      **model,
+      "results": [result.facts() for result in results],
+    },
+    ensure_ascii=False,
+    indent=2,
+  )
+
+
+def _opened(
+  path: str, index: str, images: str
+) -> tuple[python_model.Model, galleries.Gallery, pathlib.Path]:
+  """Return the model, what is searched, and the folder of a contact sheet."""
+  here = pathlib.Path()
+  if index:
+    # Read first: a model of gigabytes takes long.
+    opened = index_folder.read(index)
+    if not len(opened):
+      raise ValueError(f"--index={index} has no pictures: all are removed")
+    named = path or str(opened.manifest.model["path"])
+    model = python_model.Model.load(named)
+    opened.check_model(model.digest, named)
+    return model, galleries.Indexed(opened), here
+  if images:
+    files = image_files.find(images)
+    model = python_model.Model.load(path)
+    return model, galleries.of_files(model, files), here
+  folder = pathlib.Path(path)
+  config, loaded = model_lib.load_run(folder)
+  model = python_model.Model(loaded, config.evaluate.batch_size)
+  return model, _own_data(config, model), folder
+
+
+def _own_data(
+  config: config_lib.Config, model: python_model.Model
+) -> galleries.Gallery:
+  """Return all pictures of a run's data."""
+  data = config.data
+  splits = {}
+  for source, section in data.sources.items():
+    opened = evaluation_split.open_all_splits(
+      data,
+      section,
+      name=source,
+      section="data.sources",
+      protocol=model.image_protocol,
+    )
+    for split, examples in opened.items():
+      is_plain = len(data.sources) == 1 or split == source
+      if len(examples):
+        splits[split if is_plain else f"{source}/{split}"] = examples
+  with jax.set_mesh(model.loaded.mesh):
+    return galleries.of_splits(
+      *(model, splits),
+      batch_size=config.evaluate.batch_size,
+      language=data.languages[0],
+    )
+
+
+def _facts(model: python_model.Model) -> dict[str, Any]:
+  inputs = model.loaded.make_inputs()
+  return {
+    "model": {"path": model.loaded.path, "digest": model.digest},
+    "inputs": inputs.facts(),
+  }
+
+
+def _match(result: Result, gallery: galleries.Gallery) -> contact_sheet.Match:
+  """Return a result with its picture, grey where it is gone."""
+  image_YXC = gallery.picture(result.row)
+  if image_YXC is None:
+    image_YXC = np.full((64, 64, 3), 128, np.uint8)
+  entry = result.entry
+  return contact_sheet.Match(
+    rank=result.rank,
+    score=result.score,
+    name=entry.name,
+    key=entry.key or os.path.basename(entry.path),
+    split=entry.split,
+    image_YXC=image_YXC,
+  )
+
+
+def _slug(query: queries.Query) -> str:
+  words = re.sub(r"\W+", "-", query.title().lower()).strip("-")
+  return words[:60] or "query"
