@@ -217,8 +217,7 @@ def check_source(source: source_config.SourceConfig, field: str) -> None:
     source: section of a source.
     field: name of the section in messages.
   """
-  checks.one_of(f"{field}.format", source.format, sources.FORMATS)
-  source.check(field)
+  sources.check(source, field)
   for name, unused in _ONLY_TRAINING:
     if getattr(source, name) != unused:
       checks.refuse(

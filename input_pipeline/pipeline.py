@@ -61,10 +61,8 @@ class DataConfig:
     if not self.sources:
       checks.refuse("data.sources must name at least one source; got none")
     for name, source in self.sources.items():
-      format_field = f"data.sources.{name}.format"
-      checks.one_of(format_field, source.format, sources.FORMATS)
       with checks.collected():
-        source.check(f"data.sources.{name}")
+        sources.check(source, f"data.sources.{name}")
         if source.format in sources.FORMATS:
           filled.check(source, f"data.sources.{name}")
     weights = {name: source.weight for name, source in self.sources.items()}

@@ -125,7 +125,10 @@ def _tuple(
   kinds: tuple[Any, ...], value: Any, name: str, see: str
 ) -> tuple[Any, ...]:
   if not isinstance(value, list | tuple):
-    raise ValueError(f"{name} must be a tuple; got {value!r}")
+    if not isinstance(value, str) or kinds[1:] != (Ellipsis,):
+      raise ValueError(f"{name} must be a tuple; got {value!r}")
+    checks.refuse(f"{name} must be a tuple; got {value!r}, not ({value!r},)")
+    value = (value,)  # later checks see one item, not letters
   if len(kinds) == 2 and kinds[1] is Ellipsis:
     kinds = (kinds[0],) * len(value)
   if len(kinds) != len(value):

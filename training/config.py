@@ -147,6 +147,12 @@ class Config:
   @checks.collected()
   def check_paths(self) -> None:
     """Raise ValueError where a source's path on this disk is not there."""
+    for name, source in self.data.sources.items():
+      if source.format == "layout" and not source.path:
+        checks.refuse(
+          f"data.sources.{name}.path must be the folder of the data set in"
+          f" layout={source.layout!r}; got ''"
+        )
     paths = {
       f"data.sources.{name}.path": source.path
       for name, source in self.data.sources.items()

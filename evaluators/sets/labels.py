@@ -106,7 +106,8 @@ def texts_of(
     rows.append(texts)
     names.append(name)
   if wrong:
-    raise ValueError(_summary(wrong, len(rows) + len(wrong), opened.name))
+    summary = _summary(wrong, len(rows) + len(wrong), opened.name)
+    raise ValueError(f"{field}: {summary}")
   return rows, names
 
 

@@ -62,7 +62,10 @@ def run(
   asked.check()
   folder = bucket_path.make(path)
   if not workdir.is_run(folder):
-    raise ValueError(f"--interpolate needs a run, --workdir=RUN; got {path}")
+    state = "no run is in it" if folder.is_dir() else "there is no such folder"
+    raise ValueError(
+      f"--interpolate needs a run, --workdir=RUN; got {path}: {state}"
+    )
   config, model = evaluate.open_model(path, config, out, is_run=True)
   line = interpolation.line(folder, model)
   opened = evaluate.open_sets(

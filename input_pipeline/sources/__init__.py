@@ -17,11 +17,13 @@ from input_pipeline.sources import (
   emoji,
   prepared,
   public_layout,
+  source_config,
   tfds,
   webdataset,
 )
 from input_pipeline.sources.arrow import parquet
 from input_pipeline.sources.tables import folder, table
+from runtime import checks
 
 # Typed Any: a module, or in tests a stand-in for one.
 FORMATS: dict[str, Any] = {
@@ -34,3 +36,16 @@ FORMATS: dict[str, Any] = {
   "layout": public_layout,
   "tfds": tfds,
 }
+
+
+def check(source: source_config.SourceConfig, field: str) -> None:
+  """Raise ValueError where no format can read a section; reads no data.
+
+  Args:
+    source: section of a source.
+    field: name of the section in messages, such as "data.sources.main".
+  """
+  checks.one_of(f"{field}.format", source.format, FORMATS)
+  source.check(field)
+  if source.format == "layout" and source.layout:
+    public_layout.check(source, field)

@@ -14,6 +14,7 @@ import importlib
 import io
 import pathlib
 import pkgutil
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -44,10 +45,22 @@ _CODE = "layout"
 def names() -> tuple[str, ...]:
   """Return the names of all layouts."""
   return tuple(
-    f"{module}.{name}"
-    for module in _modules()
-    for name in _module(module).LAYOUTS
+    f"{module}.{name}" for module in _modules() for name in _layouts(module)
   )
+
+
+def check(source: source_config.SourceConfig, field: str) -> None:
+  """Raise ValueError where a layout or its split does not exist.
+
+  No file of the data is read.
+
+  Args:
+    source: section of the format "layout".
+    field: name of the section in messages, such as "data.sources.main".
+  """
+  about = _layout(source, field)
+  if about.splits:
+    _check_split(source, source.split, about, field)
 
 
 def splits(
@@ -72,11 +85,8 @@ def open_split(
   about = _layout(source, field)
   if not about.splits:
     source_config.check_no_split(source, split, context)
-  elif split not in about.splits:
-    raise ValueError(
-      f"{field}.split must be one of {', '.join(about.splits)} for layout="
-      f'"{source.layout}"; got {split!r}'
-    )
+  else:
+    _check_split(source, split, about, field)
   listed = folders.walk(source.path, f"{field}.path")
   code = _module(source.layout.partition(".")[0]).__file__ or ""
   facts = (
@@ -87,7 +97,8 @@ def open_split(
   made_images = path.with_suffix("")
   if not made_table.is_made(path):
     data = layout_lib.Folder(source.path, listed, about, field, made_images)
-    made_table.write(path, _plain(about.rows(data, split), data), data.notes)
+    rows = _plain(about.rows(data, split), data, code)
+    made_table.write(path, rows, data.notes)
   made_table.warn(path, f"{field}.path")
   root = str(made_images) if made_images.exists() else source.path
   made = dataclasses.replace(
@@ -162,24 +173,50 @@ def _decoded(data: bytes) -> Image.Image:
 
 
 def _plain(
-  rows: Iterator[layout_lib.Row], data: layout_lib.Folder
+  rows: Iterator[layout_lib.Row], data: layout_lib.Folder, code: str
 ) -> Iterator[Mapping[str, Any]]:
   """Yield rows of a table, with all columns in each.
 
+  Args:
+    rows: rows of the layout.
+    data: folder that they are read from.
+    code: file of the layout's module.
+
   Raises:
-    ValueError: there is no row, or a file has another form than the layout's.
+    ValueError: there is no row, a row has no image, or a file has another form
+      than the layout's.
   """
   is_empty = True
   try:
-    for row in folder_rows.with_keys(map(dict, rows)):
+    for row in folder_rows.with_keys(_checked(rows, code)):
       is_empty = False
       yield row
   except (KeyError, TypeError, AttributeError, IndexError) as error:
+    lines = [
+      frame.lineno
+      for frame in traceback.extract_tb(error.__traceback__)
+      if frame.filename == code
+    ]
+    place = f" at {pathlib.Path(code).name}, line {lines[-1]}" if lines else ""
     raise data.wrong(
-      f"has {data.last_read} in another form ({type(error).__name__}: {error})"
+      f"has {data.last_read} in another form ({type(error).__name__}{place}:"
+      f" {error})"
     ) from error
   if is_empty:
     raise data.wrong("has no example")
+
+
+def _checked(
+  rows: Iterator[layout_lib.Row], code: str
+) -> Iterator[dict[str, Any]]:
+  """Yield a layout's rows; ValueError for one without an image."""
+  for number, row in enumerate(rows):
+    if "image" not in row:
+      raise ValueError(
+        f"{pathlib.Path(code).name}: every row must have an image, a path below"
+        f" the folder; got {', '.join(row) or 'nothing'} in row {number}"
+      )
+    yield dict(row)
 
 
 @functools.cache
@@ -192,13 +229,45 @@ def _module(name: str) -> Any:
   return importlib.import_module(f"{layouts.__name__}.{name}")
 
 
+def _layouts(name: str) -> Mapping[str, layout_lib.Layout]:
+  """Return the layouts of a module; ValueError for a module that is wrong."""
+  module = _module(name)
+  found = getattr(module, "LAYOUTS", None)
+  if not isinstance(found, dict):
+    raise ValueError(
+      f"LAYOUTS of {module.__file__} must be a dict of layouts by name; got"
+      f" {'none' if found is None else repr(found)}"
+    )
+  for entry, about in found.items():
+    if not isinstance(about.splits, tuple):
+      raise ValueError(
+        f'LAYOUTS["{entry}"].splits of {module.__file__} must be a tuple of'
+        f' names, such as ("train",); got {about.splits!r}'
+      )
+  return found
+
+
+def _check_split(
+  source: source_config.SourceConfig,
+  split: str,
+  about: layout_lib.Layout,
+  field: str,
+) -> None:
+  """Raise ValueError for a split that a layout does not have."""
+  if split not in about.splits:
+    raise ValueError(
+      f"{field}.split must be one of {', '.join(about.splits)} for layout="
+      f'"{source.layout}"; got {split!r}'
+    )
+
+
 def _layout(
   source: source_config.SourceConfig, field: str
 ) -> layout_lib.Layout:
   """Return the layout of a source; ValueError that lists all."""
   module, _, name = source.layout.partition(".")
   if module in _modules():
-    found = _module(module).LAYOUTS.get(name)
+    found = _layouts(module).get(name)
     if found is not None:
       return found
   raise ValueError(

@@ -51,6 +51,10 @@ def test_all_fields_that_do_not_fit_are_named():
     "  inner.number must be of type int; got 'a' (str)",
     "  inner.names[0] must be of type str; got 1 (int)",
   ]
+  # A text in place of a tuple is one item for later checks, not its letters.
+  values["inner"]["names"] = "ab"
+  with pytest.raises(ValueError, match=r"names must .*'ab', not \('ab',\)$"):
+    sections.make(_Outer, values, see="a.py")
   del values["inner"]["names"], values["inner"]["more"]
   with pytest.raises(ValueError, match=r"3 problems:(.|\n)*lacks inner.names;"):
     sections.make(_Outer, values, see="a.py")

@@ -6,7 +6,7 @@ import ml_collections
 import pytest
 
 from configs import base, quickstart
-from configs.parts import sources
+from configs.parts import domain, sources
 from evaluators.sets import kinds
 from tests import runs, tiny
 from training import config as config_lib
@@ -82,6 +82,16 @@ def test_wrong_fields(changes, words):
 @pytest.mark.parametrize(
   ("changes", "words"),
   [
+    (
+      {"data__sources__main": domain.source("rsicd.nothing")},
+      r"data\.sources\.main\.layout must be one of .*got 'rsicd\.nothing'",
+    ),
+    (
+      {
+        "evaluate__sets": {"a": kinds.retrieval(domain.source("rsicd.ucm@dev"))}
+      },
+      r"evaluate\.sets\.a\.source\.split must be one of .* got 'dev'",
+    ),
     ({"total_steps": 0}, "total_steps must be at least 1; got 0"),
     ({"batch_size": -2}, "batch_size must be at least 1; got -2"),
     ({"log_every_steps": 0}, "log_every_steps must be at least 1; got 0"),
@@ -118,6 +128,15 @@ def test_refused_values(changes, words):
   config = config_lib.from_mapping(_values(**changes))
   with pytest.raises(ValueError, match=words):
     config.check()
+
+
+def test_a_folder_that_was_forgotten():
+  values = _values(data__sources__main=domain.source("rsicd.captions@train"))
+  config = config_lib.from_mapping(values)
+  config.check()
+  words = r"main\.path must be the folder .* layout='rsicd\.captions'; got ''"
+  with pytest.raises(ValueError, match=words):
+    config.check_paths()
 
 
 def test_all_problems_at_once():

@@ -286,7 +286,15 @@ def fault(image: str, kind: str, message: str) -> Row:
     image: its image, or what else names it.
     kind: a key of faults.KINDS.
     message: what is wrong, with what was expected and what was got.
+
+  Raises:
+    ValueError: there is no such kind; names the image.
   """
+  if kind not in faults.KINDS:
+    raise ValueError(
+      f"layout.fault of {image}: kind must be one of {', '.join(faults.KINDS)};"
+      f" got {kind!r}"
+    )
   return {"image": image, made_table.FAULT: [kind, message]}
 
 

@@ -5,7 +5,7 @@ import pytest
 from configs.parts import sources
 from evaluators import labelled
 from evaluators.sets import kinds
-from runtime import sections
+from runtime import checks, sections
 from tests.evaluators.sets import made
 
 
@@ -45,6 +45,15 @@ def test_fields_that_cannot_be_used(tmp_path, fields, message):
   config.check("x")
   with pytest.raises(ValueError, match=message):
     config.open("beasts", str(tmp_path / "cache"))
+
+
+def test_prompts_that_are_a_text_are_one_problem(tmp_path):
+  def made_and_checked():
+    with checks.collected():
+      _config(tmp_path, prompts="a photo of {c}, an insect.").check("x")
+
+  with pytest.raises(ValueError, match=r"^prompts must be a tuple; .*',\)$"):
+    made_and_checked()
 
 
 def test_k_is_at_least_1(tmp_path):

@@ -179,7 +179,8 @@ def test_labels_that_cannot_be_used(tmp_path):
     _open(tmp_path, source, "species")
   source = _table(tmp_path, (2, None, 2))
   with pytest.raises(
-    ValueError, match="line 2 of .* has no text in column kind"
+    ValueError,
+    match=r"^evaluate\.sets\.mine: .*line 2 of .* has no text in column kind",
   ):
     _open(tmp_path, source, "kind", classes=["a", "b", "c"])
   (tmp_path / "empty").mkdir()

@@ -9,7 +9,7 @@ import pytest
 
 from inference import export
 from inference import model as model_lib
-from inference.interpolating import interpolation
+from inference.interpolating import curve, interpolation
 from runtime import sections
 from tests import runs
 from tests.inference import fresh_run, test_peft_folder
@@ -85,6 +85,15 @@ def test_a_run_without_a_start(tmp_path: pathlib.Path) -> None:
   fresh_run.write(tmp_path / "run", runs.make_config())
   with pytest.raises(ValueError, match=r"by init_from; .* began (\d+) of \1 "):
     interpolation.line(tmp_path / "run", model_lib.load(tmp_path / "run"))
+
+
+def test_a_folder_without_a_run(tmp_path: pathlib.Path) -> None:
+  for path, state in (
+    ("none", "there is no such folder"),
+    ("", "no run is in"),
+  ):
+    with pytest.raises(ValueError, match=f"--workdir=RUN; got .*: {state}"):
+      curve.run(str(tmp_path / path), [0.5])
 
 
 @pytest.mark.parametrize(

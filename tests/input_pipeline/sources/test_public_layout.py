@@ -1,5 +1,6 @@
 """Tests of the format "layout", with the aerial pictures of CLIP-RSICD."""
 
+import dataclasses
 import io
 import json
 import pickle
@@ -76,7 +77,49 @@ def test_a_missing_picture_is_a_fault_by_name(folder):
 
 def test_a_file_of_another_form(folder):
   (folder / "dataset_rsicd.json").write_text('{"images": [{"file": "a"}]}')
-  with pytest.raises(ValueError, match=r"has dataset_rsicd\.json in another"):
+  with pytest.raises(
+    ValueError,
+    match=r"has dataset_rsicd\.json in another f.*"
+    r"\(KeyError at rsicd\.py, line \d+: 'split'\)",
+  ):
+    _open(folder)
+
+
+@pytest.mark.parametrize(
+  ("layouts", "message"),
+  [
+    (None, r"LAYOUTS of .*rsicd\.py must be a dict of layouts .* got none"),
+    ({"splits": "train"}, r"\.splits of .*must be a tuple of .* got 'train'"),
+  ],
+)
+def test_a_module_that_is_wrong(folder, monkeypatch, layouts, message):
+  if layouts is None:
+    monkeypatch.delattr(rsicd, "LAYOUTS")
+  else:
+    wrong = dataclasses.replace(rsicd.LAYOUTS["captions"], **layouts)
+    monkeypatch.setitem(rsicd.LAYOUTS, "captions", wrong)
+  with pytest.raises(ValueError, match=message):
+    _open(folder)
+
+
+@pytest.mark.parametrize(
+  ("row_fn", "message"),
+  [
+    (
+      lambda: {"caption": "a", "scene": "b"},
+      r"rsicd\.py: every row must have an image, .* got caption, scene in",
+    ),
+    (
+      lambda: layout.fault("a.jpg", "label_broken", "expected b; got c"),
+      r"layout\.fault of a\.jpg: kind must be one of .* got 'label_broken'",
+    ),
+  ],
+)
+def test_a_row_that_is_wrong(folder, monkeypatch, row_fn, message):
+  rows = lambda data, split: (row_fn() for _ in range(1))  # noqa: E731
+  wrong = dataclasses.replace(rsicd.LAYOUTS["captions"], rows=rows)
+  monkeypatch.setitem(rsicd.LAYOUTS, "captions", wrong)
+  with pytest.raises(ValueError, match=message):
     _open(folder)
 
 
