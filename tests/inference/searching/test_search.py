@@ -1,5 +1,6 @@
 """Search of a gallery: ranks, folding, how results are written."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -76,6 +77,10 @@ def test_table_has_the_columns_that_are_known():
   ]
   at = zip(lines, ("split", "unseen", "unseen", "unseen"), strict=True)
   assert len({line.index(split) for line, split in at}) == 1
+  one_file = [dataclasses.replace(x, path="a.tar") for x in ANIMALS.listed]
+  tar = galleries.Listed(ANIMALS.z_NE, one_file, ANIMALS.draw)
+  header = search.table(search.search(tar, CAT, 3)).splitlines()[0]
+  assert header.split() == ["rank", "score", "name", "key", "split"]
   files = galleries.Listed(
     ANIMALS.z_NE, [galleries.Entry("a.png", "a.png")] * 4, ANIMALS.draw
   )
