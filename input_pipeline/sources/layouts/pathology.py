@@ -8,10 +8,10 @@ DigestPath on images, so that no image has patches in both.
 """
 
 import functools
+import pathlib
 import posixpath
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -74,17 +74,14 @@ def _openpath(data: layout.Folder, split: str) -> Iterator[layout.Row]:
   other hashtags.
   """
   del split
-  images = {
-    posixpath.splitext(name)[0]: path
-    for name, path in data.images_by_name().items()
-  }
+  images = {pathlib.PurePosixPath(path).stem: path for path in data.images()}
   for file in (x for x in data.listed if posixpath.basename(x) in _LISTS):
     for row in data.table(file, needs=("caption",)):
       # Images are HASHTAG/MEDIA ID.jpg; the public list has both as columns.
-      folder, name = posixpath.split(row.get("image", ""))
+      path = pathlib.PurePosixPath(row.get("image", ""))
       source = _LISTS[posixpath.basename(file)] or row["source"]
-      hashtag = row.get("hashtag") or posixpath.basename(folder)
-      stem = row.get("media ID") or posixpath.splitext(name)[0]
+      hashtag = row.get("hashtag") or path.parent.name
+      stem = row.get("media ID") or path.stem
       if source == _LAION:
         hashtag = ""
       elif "?" in row["caption"] or hashtag.lower() not in HASHTAGS:
@@ -99,10 +96,9 @@ def _openpath(data: layout.Folder, split: str) -> Iterator[layout.Row]:
 
 def _kather(data: layout.Folder, split: str) -> Iterator[layout.Row]:
   """Yield the patches of NCT-CRC-HE-100K, or those of CRC-VAL-HE-7K to test."""
-  for name in data.images():
-    folders = name.split("/")[:-1]
-    if _KATHER_PARTS[split] in folders and folders[-1] in _KATHER:
-      yield _patch(name, _KATHER[folders[-1]], "An H&E image patch of {}.")
+  for name in data.images_in(_KATHER_PARTS[split]):
+    if label := _KATHER.get(name.split("/")[-2]):
+      yield {"image": name, "label": label}
 
 
 def _pannuke(data: layout.Folder, split: str) -> Iterator[layout.Row]:
@@ -120,16 +116,8 @@ def _pannuke(data: layout.Folder, split: str) -> Iterator[layout.Row]:
   for (label, organ), items in sorted(groups.items()):
     for images, item in layout.part(items, split, _TRAIN_SHARE):
       fold = posixpath.basename(posixpath.dirname(images.path))
-      values = images[item]
-      if np.any(values != (pixels := values.astype(np.uint8))):
-        raise data.wrong(
-          f"has in {images.path}, item {item} no whole numbers from 0 to 255: "
-          f"{values.min():g} to {values.max():g}"
-        )
-      image = data.make_image(f"{fold}/{item}.png", pixels)["image"]
-      yield _patch(image, label, "An H&E image of {} tissue.") | {
-        "organ": organ
-      }
+      image = data.make_image(f"{fold}/{item}.png", images[item])
+      yield {**image, "label": label, "organ": organ}
 
 
 def _malignancy(mask: np.ndarray) -> str | None:
@@ -148,11 +136,7 @@ def _digestpath(data: layout.Folder, split: str) -> Iterator[layout.Row]:
   A patch with less tumour than makes it malignant, but some, is left out.
   """
   for folder in ("tissue-train-neg", "tissue-train-pos-v1"):
-    names = [
-      name
-      for name in data.images()
-      if folder in name.split("/") and not name.endswith("_mask.jpg")
-    ]
+    names = [x for x in data.images_in(folder) if not x.endswith("_mask.jpg")]
     for name in layout.part(names, split, _TRAIN_SHARE):
       try:
         pixels = data.pixels(name)
@@ -165,8 +149,8 @@ def _digestpath(data: layout.Folder, split: str) -> Iterator[layout.Row]:
       for crop, tumour in patches.boxes(pixels, mask, **_PATCHES):
         if tumour == 0 or tumour >= _MIN_TUMOUR:
           label = "malignant" if tumour else "benign"
-          row = _patch(name, label, "An H&E image patch of {} tissue.")
-          yield row | {"crop": crop, "size": (_SIDE, _SIDE)}
+          part = {"crop": crop, "size": (_SIDE, _SIDE)}
+          yield {"image": name, "label": label, **part}
 
 
 def _wsss4luad(data: layout.Folder, split: str) -> Iterator[layout.Row]:
@@ -174,12 +158,7 @@ def _wsss4luad(data: layout.Folder, split: str) -> Iterator[layout.Row]:
   names = [name for name in data.images() if _WSSS4LUAD.search(name)]
   for name in layout.part(names, split, _TRAIN_SHARE):
     label = "tumor" if _WSSS4LUAD.split(name)[1] == "1" else "normal"
-    yield _patch(name, label, "An H&E image patch of {} tissue.")
-
-
-def _patch(image: str, label: str, prompt: str) -> dict[str, Any]:
-  """Return the row of a patch whose caption is its prompt."""
-  return {"image": image, "label": label, "caption": prompt.format(label)}
+    yield {"image": name, "label": label}
 
 
 _made = functools.partial(

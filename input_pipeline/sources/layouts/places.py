@@ -22,13 +22,6 @@ from input_pipeline.sources import place_names
 from input_pipeline.sources.layouts import layout
 
 _PLACE = re.compile(r"[A-Za-z]+_\d{5}_")  # before the name of a photo of IM2GPS
-_SEASONS = (
-  "winter",
-  "spring",
-  "summer",
-  "autumn",
-)  # from December, in the north
-_TROPIC = 23.44  # degrees; nearer to the equator are none of these seasons
 
 
 def _located(
