@@ -12,15 +12,11 @@ Data: the list of OpenPath's 208,414 posts is public; pathology.openpath reads
 Command:
   python main.py --config=configs/plip.py:paper --workdir=runs/plip \
     --config.data.sources.main.path=SETS
-  python main.py --task=evaluate --workdir=runs/plip --measures=sgd_probe
-  python main.py --task=evaluate --workdir=runs/plip --out=runs/plip/kimia \
-    --measures=image_to_image --config=configs/plip.py:kimia \
-    --config.data.sources.main.path=KIMIA_Path24C/Test-patches
+  Evaluation and miniature: experiments/plip/README.md.
 Hardware: not published; ours has not been run.
 Expected: zero-shot weighted F1 of 0.565 to 0.832 over the four sets (CLIP 0.030
   to 0.481; abstract); linear probe, macro F1, mean over them, 0.891 (CLIP
   0.813, as is often quoted). Not yet run.
-Miniature: experiments/plip/README.md.
 """
 
 from typing import Any
@@ -69,8 +65,7 @@ def get_config(arg: str = "code") -> ml_collections.ConfigDict:
 def set_augmentation(config: ml_collections.ConfigDict) -> None:
   """Set the published order: shorter side, crop, mirrors, one warp."""
   augmentation = config.data.augmentation
-  augmentation.resize = "shortest"
-  augmentation.flip_probability = 0.5
+  augmentation.resize, augmentation.flip_probability = "shortest", 0.5
   warp = augmentation.warp
   warp.degrees, warp.translate, warp.scale = 10.0, (0.1, 0.1), (0.8, 1.2)
   warp.shear, warp.distortion = (15.0, 15.0), 0.3
@@ -79,9 +74,6 @@ def set_augmentation(config: ml_collections.ConfigDict) -> None:
 
 def _labelled(name: str) -> dict[str, Any]:
   """Return a labelled set, asked for by the captions of its patches."""
-  captions = {
-    "grammar": (("patch", _SETS[name]),),
-    "grammar_fields": (("label", "label"),),
-  }
+  captions = domain.captions([("patch", _SETS[name])], "label")
   source = domain.source(f"pathology.{name}@test", **captions)
   return kinds.classification(source, label="label", training="@train")

@@ -40,10 +40,8 @@ ARTICLES = (
   "United States",
 )
 _PHOTO = "A Street View photo "
-_TOWN, _REGION = (
-  "[close to the town of {town} ]",
-  "[in the region of {region} ]",
-)
+_TOWN = "[close to the town of {town} ]"
+_REGION = "[in the region of {region} ]"
 _COUNTRY = "in {country:the}."
 GRAMMARS = {
   "plain": (("plain", f"{_PHOTO}{_TOWN}{_REGION}{_COUNTRY}"),),
@@ -66,13 +64,10 @@ def get_config(arg: str = "plain") -> ml_collections.ConfigDict:
   config.batch_size, config.num_microbatches = 1152, 36
   config.total_steps = 3 * _NUM_PHOTOS // config.batch_size
   config.loss.scope = "microbatch"
-  clip_towers.set_adamw(
-    config,
-    learning_rate=1e-6,
-    warmup_steps=config.total_steps // 5,
-    weight_decay=1e-3,
-  )
-  config.optimizer.clip_norm, config.optimizer.schedule = 1.0, "linear"
+  optimizer, num_warmup = config.optimizer, config.total_steps // 5
+  clip_towers.set_adamw(config, learning_rate=1e-6, warmup_steps=num_warmup)
+  optimizer.weight_decay, optimizer.clip_norm = 1e-3, 1.0
+  optimizer.schedule = "linear"
   config.data.augmentation.resize = "protocol"
   config.data.augmentation.protocol = "clip"
   config.text_lengths = (32,)
@@ -92,11 +87,8 @@ def get_config(arg: str = "plain") -> ml_collections.ConfigDict:
 
 def captions(grammar: str) -> dict[str, Any]:
   """Return the fields of a source whose captions are of a grammar."""
-  return {
-    "grammar": GRAMMARS[grammar],
-    "grammar_fields": tuple((x, x) for x in ("town", "region", "country")),
-    "grammar_articles": ARTICLES,
-  }
+  fields = domain.captions(GRAMMARS[grammar], "town", "region", "country")
+  return fields | {"grammar_articles": ARTICLES}
 
 
 def labelled(label: str) -> dict[str, Any]:

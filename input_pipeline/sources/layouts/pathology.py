@@ -29,16 +29,12 @@ _LISTS = {
   "L.csv": _LAION,
   "df_208414.csv": "",
 }
-# Twitter's hashtags of pathology, in lower case.
-HASHTAGS = frozenset(
-  (
-    *("oralpath", "entpath", "surgpath", "nephpath", "idpath", "pathgme"),
-    *("moldx", "pulmpath", "bstpath", "dermpath", "endopath", "neuropath"),
-    *("blooducation", "autopsy", "eyepath", "patientbloodmanagement"),
-    *("cardiacpath", "gupath", "pathinformatics", "hpbpath", "gynpath"),
-    *("forensicpath", "clinpath", "hemepath", "renalpath", "bloodbank"),
-    *("gipath", "pedipath", "breastpath", "pancpath", "cytopath", "fnapath"),
-  )
+# Twitter's hashtags of pathology.
+_HASHTAG = re.compile(
+  "(bst|breast|cardiac|clin|cyto|derm|endo|ent|eye|fna|forensic|gi|gu|gyn|heme"
+  "|hpb|id|neph|neuro|oral|panc|pedi|pulm|renal|surg)path|autopsy|bloodbank"
+  "|blooducation|moldx|pathgme|pathinformatics|patientbloodmanagement",
+  re.IGNORECASE,
 )
 _KATHER_PARTS = {"train": "NCT-CRC-HE-100K", "test": "CRC-VAL-HE-7K"}
 _KATHER = {
@@ -61,10 +57,8 @@ _NUM_CHANNELS, _MIN_CELLS, _SHARE_OF_CELLS = 5, 10, 0.3
 # DigestPath: side of patches, share of tumour from which they are malignant,
 # level above which a mask (a JPEG) is set.
 _SIDE, _MIN_TUMOUR, _MASK = 224, 0.3, 10
-_PATCHES = {
-  **{"side": _SIDE, "overlap": 0.1, "scales": (2, 4, 8, 16, 32)},
-  **{"white": 200, "min_tissue": 0.5},
-}
+_PATCHES = {"side": _SIDE, "overlap": 0.1, "white": 200, "min_tissue": 0.5}
+_SCALES = (2, 4, 8, 16, 32)
 
 
 def _openpath(data: layout.Folder, split: str) -> Iterator[layout.Row]:
@@ -84,7 +78,7 @@ def _openpath(data: layout.Folder, split: str) -> Iterator[layout.Row]:
       stem = row.get("media ID") or path.stem
       if source == _LAION:
         hashtag = ""
-      elif "?" in row["caption"] or hashtag.lower() not in HASHTAGS:
+      elif "?" in row["caption"] or not _HASHTAG.fullmatch(hashtag):
         continue
       yield {
         **data.needs_image(images.get(stem, f"{hashtag}/{stem}")),
@@ -103,7 +97,7 @@ def _kather(data: layout.Folder, split: str) -> Iterator[layout.Row]:
 
 def _pannuke(data: layout.Folder, split: str) -> Iterator[layout.Row]:
   """Yield the patches of all folds that are malignant or benign."""
-  groups: dict[tuple[str, str], list[tuple[npy.Items, int]]] = {}
+  groups: dict[tuple[str, str], list[tuple[str, npy.Items, int]]] = {}
   for name in data.listed:
     if fold := _FOLD.fullmatch(name):
       images = data.items(name)
@@ -112,11 +106,10 @@ def _pannuke(data: layout.Folder, split: str) -> Iterator[layout.Row]:
       for item, (mask, tissue) in enumerate(zip(masks, types, strict=True)):
         if label := _malignancy(mask):
           organ = str(tissue).lower().replace("_", " ")
-          groups.setdefault((label, organ), []).append((images, item))
+          groups.setdefault((label, organ), []).append((fold[2], images, item))
   for (label, organ), items in sorted(groups.items()):
-    for images, item in layout.part(items, split, _TRAIN_SHARE):
-      fold = posixpath.basename(posixpath.dirname(images.path))
-      image = data.make_image(f"{fold}/{item}.png", images[item])
+    for folder, images, item in layout.part(items, split, _TRAIN_SHARE):
+      image = data.make_image(f"{folder}/{item}.png", images[item])
       yield {**image, "label": label, "organ": organ}
 
 
@@ -146,7 +139,8 @@ def _digestpath(data: layout.Folder, split: str) -> Iterator[layout.Row]:
       except faults.ExampleError as error:
         yield layout.fault(name, error.kind, str(error))
         continue
-      for crop, tumour in patches.boxes(pixels, mask, **_PATCHES):
+      boxes = patches.boxes(pixels, mask, scales=_SCALES, **_PATCHES)
+      for crop, tumour in boxes:
         if tumour == 0 or tumour >= _MIN_TUMOUR:
           label = "malignant" if tumour else "benign"
           part = {"crop": crop, "size": (_SIDE, _SIDE)}
@@ -161,9 +155,8 @@ def _wsss4luad(data: layout.Folder, split: str) -> Iterator[layout.Row]:
     yield {"image": name, "label": label}
 
 
-_made = functools.partial(
-  layout.Layout, source="github.com/PathologyFoundation"
-)
+_SOURCE = "github.com/PathologyFoundation"
+_made = functools.partial(layout.Layout, source=_SOURCE)
 _FOLDERS = "tissue-train-neg/ and tissue-train-pos-v1/ with masks"
 _ARRAYS = "images/foldN/{images,types}.npy and masks/foldN/masks.npy"
 _PARTS = f"{' and '.join(_KATHER_PARTS.values())}, each CLASS/*.tif"

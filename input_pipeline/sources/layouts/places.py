@@ -52,12 +52,12 @@ def _osv5m(data: layout.Folder, split: str) -> Iterator[layout.Row]:
   needs = ("id", "latitude", "longitude", "country", "region", "city")
   for row in data.table(file, needs=needs):
     photo = f"{row['id']}.jpg"
-    yield _placed(
-      data,
-      images.get(photo, f"{folder}/*/{photo}"),
-      row
-      | {"town": row["city"], "country": place_names.country(row["country"])},
-    )
+    image = images.get(photo, f"{folder}/*/{photo}")
+    names = {
+      "town": row["city"],
+      "country": place_names.country(row["country"]),
+    }
+    yield _placed(data, image, row | names)
 
 
 def _seasons(data: layout.Folder, split: str) -> Iterator[layout.Row]:
