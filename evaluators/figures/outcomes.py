@@ -70,7 +70,7 @@ def protocol(opened: field_set.FieldSet) -> dict[str, Any]:
     "similarity": "cosine, float32",
     "names": {**opened.origins},
     "canonicalisation": "none: class names as they are in their file",
-    "num_templates": len(opened.templates),
+    "num_templates": opened.num_prompts,
   }
 
 

@@ -33,6 +33,8 @@ class FieldSet:
     values: text of each class in the source, for "name".
     classes: name of each class, in the order of the labels.
     templates: prompts, {c} in place of the class's name.
+    captions: captions of class 0, then of class 1, and so on, as many of each,
+      that stand for templates; () without any.
     objectives: of faces: {"race": (classes, templates), ...}, each like the
       two fields above, which are empty then.
     fields: names of the numbers that put an image into groups.
@@ -59,6 +61,7 @@ class FieldSet:
   values: tuple[str, ...] = ()
   classes: tuple[str, ...] = ()
   templates: tuple[str, ...] = ()
+  captions: tuple[str, ...] = ()
   objectives: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = (
     dataclasses.field(default_factory=dict)
   )
@@ -82,7 +85,14 @@ class FieldSet:
     """
     if self.places is not None:
       return [*self.places.country_prompts, *self.places.city_prompts]
-    return prompts(self.classes, self.templates)
+    return [*self.captions] or prompts(self.classes, self.templates)
+
+  @property
+  def num_prompts(self) -> int:
+    """Number of prompts of each class."""
+    if self.captions:
+      return len(self.captions) // len(self.classes)
+    return len(self.templates)
 
 
 @dataclasses.dataclass(frozen=True)
