@@ -3,9 +3,9 @@
 Rules, constants and layouts are those of the code in PathologyFoundation/plip
 (reproducibility/generate_validation_datasets, scripts/extract_embedding.py).
 Sets are found in whichever folder below `path` they lie. Labelled ones have no
-captions: a grammar makes them of `label` (configs/plip.py). The code's splits of
-70/30 depend on the order in which a disk lists files; here they do on names, and
-of DigestPath on images, so that no image has patches in both.
+captions: a grammar makes them of `label` (configs/plip.py). The code's splits
+of 70/30 depend on the order in which a disk lists files; here they do on names,
+and of DigestPath on images, so that no image has patches in both.
 """
 
 import functools
