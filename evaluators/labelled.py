@@ -39,6 +39,8 @@ class LabelledConfig:
     unseen: text file with the name of a class a line, those that training had
       no image of; accuracy on them and on the others is then told apart, and
       their harmonic mean taken. "" for none.
+    head: whether the answers are those of the run's linear head (model.head),
+      which has the same classes, in place of prompts.
   """
 
   kind: typing.Literal["classification"]
@@ -52,6 +54,7 @@ class LabelledConfig:
   training: str = ""
   ks: tuple[int, ...] = ()
   unseen: str = ""
+  head: bool = False
 
   def check(self, field: str) -> None:
     """Raise ValueError, naming the field, where a value cannot be used."""
@@ -68,6 +71,12 @@ class LabelledConfig:
       )
 
     filled.check(self.source, f"{field}.source")
+    texts = self.prompts or self.templates or self.source.grammar
+    if self.head and texts:
+      checks.refuse(
+        f"{field}.head must be False beside prompts, templates or a grammar;"
+        f" got True with {texts!r}"
+      )
     if self.source.grammar:
       self._check_grammar(field)
     if self.prompts and self.templates:
@@ -122,6 +131,8 @@ class LabelledConfig:
         captions=self._captions(opened.values or opened.classes, field),
         origins={**opened.origins, "templates": f"{field}.source.grammar"},
       )
+    if self.head:
+      opened = dataclasses.replace(opened, templates=(), is_by_head=True)
     num_classes = len(opened.classes)
     if max(self.ks, default=0) > num_classes:
       raise ValueError(

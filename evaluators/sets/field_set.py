@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from evaluators.sets import datacomp
 from evaluators.sets.gazetteers import gazetteer
 
@@ -50,6 +52,10 @@ class FieldSet:
     origins: file, or package, that each of classes and templates is from.
     digests: hex digits of each text file, of its content.
     warnings: what a person should know about the files, a line each.
+    is_by_head: whether the answers are those of the model's head, and no text
+      is embedded.
+    head: the head's kernel and bias of each class, float32 [A, E + 1]; None
+      until the model is known (`suite_data.with_head`).
     training: function that opens the training split, of the same classes; None
       for a set that has none.
   """
@@ -76,6 +82,8 @@ class FieldSet:
   origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
   digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
   warnings: tuple[str, ...] = ()
+  is_by_head: bool = False
+  head: np.ndarray | None = None
   training: "Callable[[], FieldSet] | None" = None
 
   def prompts(self) -> list[str]:
