@@ -38,7 +38,7 @@ _HASHTAG = re.compile(
   re.IGNORECASE,
 )
 _KATHER_PARTS = {"train": "NCT-CRC-HE-100K", "test": "CRC-VAL-HE-7K"}
-_KATHER = {
+KATHER = {
   "ADI": "adipose tissue",
   "BACK": "background",
   "DEB": "debris",
@@ -92,7 +92,7 @@ def _openpath(data: layout.Folder, split: str) -> Iterator[layout.Row]:
 def _kather(data: layout.Folder, split: str) -> Iterator[layout.Row]:
   """Yield the patches of NCT-CRC-HE-100K, or those of CRC-VAL-HE-7K to test."""
   for name in data.images_in(_KATHER_PARTS[split]):
-    if label := _KATHER.get(name.split("/")[-2]):
+    if label := KATHER.get(name.split("/")[-2]):
       yield {"image": name, "label": label}
 
 
