@@ -85,6 +85,8 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
     before = len(params_read)
     try:
       if workdir.is_run(bucket_path.make(path)):
+        if not prefix:
+          wanted |= _head_of_run(bucket_path.make(path), config, mesh)
         params_read |= _of_run(
           bucket_path.make(path), prefix, config, wanted, mesh
         )
@@ -186,7 +188,7 @@ def _targets(
   return {
     path: x
     for path, x in targets.items()
-    if not config.is_excepted(path)
+    if (is_head or not config.is_excepted(path))
     and not lora.is_update(path)
     and path.startswith(_HEAD) == is_head
   }
@@ -234,6 +236,23 @@ def _published(
   return params, set(files.tensors)
 
 
+def _head_of_run(
+  folder: pathlib.Path, config: config_lib.Config, mesh: jax.sharding.Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Return the head's parameters that a run is to be read for; {} for none."""
+  run = workdir.read_config(folder)
+  assert run is not None  # workdir.is_run
+  classes = run.model.head.classes
+  if not classes or config.is_excepted(f"{_HEAD}kernel"):
+    return {}
+  if classes != config.model.head.classes:
+    raise ValueError(
+      f"the run has a head of other classes, model.head.classes={classes!r};"
+      f" init_except=({_HEAD + '.*'!r},) leaves it out"
+    )
+  return _targets(config, mesh, is_head=True)
+
+
 def _of_run(
   folder: pathlib.Path,
   prefix: str,
@@ -252,14 +271,6 @@ def _of_run(
       "start from its export, which has them merged: --task=export"
     )
   _check_alike(str(folder), prefix, model, config.model)
-  if not prefix and model.head.classes:
-    if model.head.classes == config.model.head.classes:
-      wanted = {**wanted, **_targets(config, mesh, is_head=True)}
-    elif not config.is_excepted(f"{_HEAD}kernel"):
-      raise ValueError(
-        "the run has a head of other classes, model.head.classes="
-        f"{model.head.classes!r}; init_except=({_HEAD + '.*'!r},) leaves it out"
-      )
   theirs = sections.flat(loading.shapes_of(model), "/")
   resizes = _resizes(config.model)
   problems = {
