@@ -87,7 +87,7 @@ def get_config(arg: str = "coyo_b7_base") -> ml_collections.ConfigDict:
   """
   if arg == "mini":
     return _mini()
-  variant = variants.pick(__file__, arg, VARIANTS)
+  variant = variants.pick(__file__, arg, VARIANTS, mini=True)
   config = base.get_config()
   web.set_run(
     config, batch_size=variant.batch_size, total_steps=variant.total_steps

@@ -247,13 +247,15 @@ def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
   model.image = towers.vit(data)
   model.lora = _lora()
+  model.head = _head()
   model.text = towers.text_transformer(data)
   return model
 
 
 def _loss() -> ml_collections.ConfigDict:
   loss = ml_collections.ConfigDict()
-  loss.name = "sigmoid"  # key of losses.LOSSES
+  # Key of losses.LOSSES, or "classes": cross-entropy of model.head's logits.
+  loss.name = "sigmoid"
   # Share of the target spread over all pairs; not with "sigmoid". ALIGN: 0.1
   # (arXiv 2102.05918, section 5.1).
   loss.label_smoothing = 0.0
@@ -280,6 +282,19 @@ def _lora() -> ml_collections.ConfigDict:
   # (r"(img|txt)/blocks/attn/(query|value)",).
   lora.maps = ()
   return lora
+
+
+def _head() -> ml_collections.ConfigDict:
+  """Return a linear head on embeddings of images (docs/finetuning.md); none."""
+  head = ml_collections.ConfigDict()
+  # Names of the classes; loss.name="classes" then learns which of them is the
+  # caption of an image.
+  head.classes = ()
+  # Prompts, {c} for the class, whose embeddings times exp(log_scale) the head
+  # begins with (WiSE-FT, arXiv 2109.01903); (): zeros. A run that begins with a
+  # run of the same classes takes its head.
+  head.prompts = ()
+  return head
 
 
 def _optimizer() -> ml_collections.ConfigDict:

@@ -19,19 +19,19 @@ Expected: Rare Species, taxon_com, top-1 0.3809 (tree_of_life), 0.2133 (inat21);
 Their images are squashed to 224 x 224 before the crop, and fp16. They keep the
 checkpoint of the lowest loss on `val`; here the last counts (docs/finetuning.md
 selects). Assumed: 10.4 million pictures, the card's 2.7, 1.1 and 6.6 rounded.
-`mini`: experiments/bioclip/README.md.
+Miniature: experiments/bioclip/README.md.
 """
 
 import ml_collections
 
-from configs import base, quickstart
+from configs import base
 from configs.parts import clip_towers, domain, sources, tower_sizes, web
 from configs.parts import variants as variants_lib
 from evaluators.sets import kinds, names
 
 # Pictures, 5 % of them `val`; iNat21's number is that of its page.
 VARIANTS = {"tree_of_life": 10.4e6, "shards": 10.4e6, "inat21": 2_686_843}
-VARIANT_NAMES = (*VARIANTS, "mini")
+VARIANT_NAMES = (*VARIANTS,)
 # Columns of layouts and members of tars -> what follows "a photo of".
 TEXT_TYPES = {"sci": "{sci}", "com": "{com}", "taxon": "{taxon}"} | {
   f"{x}_com": f"{{{x}}} with common name {{com}}" for x in ("sci", "taxon")
@@ -42,10 +42,6 @@ PROMPTS = ("a photo of {c}.", *names.templates("imagenet1k"))
 
 def get_config(arg: str = "tree_of_life") -> ml_collections.ConfigDict:
   """Return the recipe of a variant; ValueError where none has this name."""
-  if arg == "mini":
-    config = quickstart.fine_tuned()
-    set_data(config, "tree_of_life", "cache/bioclip")
-    return config
   config = base.get_config()
   num_pictures = variants_lib.pick(__file__, arg, VARIANTS)
   clip_towers.set_adamw(config, learning_rate=1e-4, warmup_steps=1000)

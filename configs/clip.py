@@ -103,7 +103,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   if arg == "mini":
     clip_towers.set_mini(config, "quick_gelu")
     return config
-  variant = variants.pick(__file__, arg, VARIANTS)
+  variant = variants.pick(__file__, arg, VARIANTS, mini=True)
   web.set_examples(config, batch_size=32_768, num_examples=variant.num_examples)
   clip_towers.set_adamw(
     config, learning_rate=variant.learning_rate, warmup_steps=2000

@@ -134,7 +134,7 @@ def get_config(arg: str = "filter") -> ml_collections.ConfigDict:
   if arg == "mini":
     clip_towers.set_mini(config, "quick_gelu")
     return config
-  variant = variants.pick(__file__, arg, VARIANTS)
+  variant = variants.pick(__file__, arg, VARIANTS, mini=True)
   web.set_examples(
     config, batch_size=variant.batch_size, num_examples=variant.num_examples
   )

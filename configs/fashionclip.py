@@ -16,14 +16,14 @@ Expected: weighted F1 on F-MNIST, KAGL, DeepFashion 0.74, 0.67, 0.48 (v1), 0.83,
   (README there). Not yet run.
 The paper's HIT@5 is R@5 of text_to_image. Its prompts, its names of KAGL (here
 subCategory) and its held-out categories and brands were not read.
-`mini`: experiments/fashionclip/README.md.
+Miniature: experiments/fashionclip/README.md.
 """
 
 from collections.abc import Mapping
 
 import ml_collections
 
-from configs import base, quickstart
+from configs import base
 from configs.parts import clip_towers, domain, tower_sizes, variants, web
 from evaluators.sets import kinds
 
@@ -32,7 +32,7 @@ VARIANTS = {
   "v1": ("openai/clip-vit-base-patch32", "quick_gelu"),
   "v2": ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "gelu"),
 }
-VARIANT_NAMES = (*VARIANTS, "mini")
+VARIANT_NAMES = (*VARIANTS,)
 # Name of a set -> its layout and the column of its labels. Pairs are of each
 # colour with each kind of article, so that a swapped attribute is an error.
 _LABELLED = {
@@ -47,11 +47,6 @@ _NUM_EXAMPLES = 5 * 700_000  # epochs, products
 
 def get_config(arg: str = "v1") -> ml_collections.ConfigDict:
   """Return the recipe of a variant; ValueError where none has this name."""
-  if arg == "mini":
-    config = quickstart.fine_tuned()
-    set_data(config, {"pairs": ("catalog@test", "pair")}, "cache/fashion")
-    config.evaluate.sets.swaps = kinds.selection("cache/fashion/swaps.jsonl")
-    return config
   config = base.get_config()
   weights, activation = variants.pick(__file__, arg, VARIANTS)
   clip_towers.set_adamw(config, learning_rate=1e-5, warmup_steps=100)

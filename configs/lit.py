@@ -63,7 +63,7 @@ def get_config(arg: str = "coco_b16_base") -> ml_collections.ConfigDict:
   """
   if arg == "mini":
     return _mini()
-  variant = variants.pick(__file__, arg, VARIANTS)
+  variant = variants.pick(__file__, arg, VARIANTS, mini=True)
   config = base.get_config()
   web.set_run(
     config, batch_size=variant.batch_size, total_steps=variant.total_steps

@@ -83,7 +83,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   if arg == "mini":
     clip_towers.set_mini(config, "quick_gelu")
     return config
-  variant = variants.pick(__file__, arg, VARIANTS)
+  variant = variants.pick(__file__, arg, VARIANTS, mini=True)
   web.set_examples(
     config,
     batch_size=75_264 if variant.is_worldwide else 32_768,

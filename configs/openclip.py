@@ -201,7 +201,7 @@ def get_config(arg: str = "vit_b32") -> ml_collections.ConfigDict:
   if arg == "mini":
     clip_towers.set_mini(config, "gelu")
     return config
-  variant = variants.pick(__file__, arg, VARIANTS)
+  variant = variants.pick(__file__, arg, VARIANTS, mini=True)
   recipe = variant.recipe
   web.set_examples(
     config, batch_size=recipe.batch_size, num_examples=recipe.num_examples

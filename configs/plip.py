@@ -12,74 +12,49 @@ Data: the list of OpenPath's 208,414 posts is public; pathology.openpath reads
 Command:
   python main.py --config=configs/plip.py:paper --workdir=runs/plip \
     --config.data.sources.main.path=SETS
-  python main.py --task=evaluate --workdir=runs/plip --measures=sgd_probe
-  python main.py --task=evaluate --workdir=runs/plip --out=runs/plip/kimia \
-    --measures=image_to_image --config=configs/plip.py:kimia \
-    --config.data.sources.main.path=KIMIA_Path24C/Test-patches
+  Evaluation and miniature: experiments/plip/README.md.
 Hardware: not published; ours has not been run.
 Expected: zero-shot weighted F1 of 0.565 to 0.832 over the four sets (CLIP 0.030
   to 0.481; abstract); linear probe, macro F1, mean over them, 0.891 (CLIP
   0.813, as is often quoted). Not yet run.
-`mini`: experiments/plip/README.md.
 """
+
+from typing import Any
 
 import ml_collections
 
-from configs import clip, quickstart
-from configs.evaluate import emoji
+from configs import clip
 from configs.parts import clip_towers, domain, sources, variants
 from evaluators.sets import kinds
 
 _NUM_PAIRS = 208_414
-_PATCH = "An H&E image patch of {c} tissue."
+# Captions of labelled sets, and so their prompts.
 _SETS = {
-  "kather": "An H&E image patch of {c}.",
-  "pannuke": "An H&E image of {c} tissue.",
-  "digestpath": _PATCH,
-  "wsss4luad": _PATCH,
+  "kather": "An H&E image patch of {label}.",
+  "pannuke": "An H&E image of {label} tissue.",
+  "digestpath": "An H&E image patch of {label} tissue.",
+  "wsss4luad": "An H&E image patch of {label} tissue.",
 }
-
-
-# Rate, weight decay, epochs.
-_PAPER = (1e-5, 0.1, 12)
+_PAPER = (1e-5, 0.1, 12)  # rate, weight decay, epochs
 VARIANTS = {"code": (5e-5, 0.2, 5), "paper": _PAPER, "kimia": _PAPER}
-VARIANT_NAMES = (*VARIANTS, "mini")
+VARIANT_NAMES = (*VARIANTS,)
 
 
 def get_config(arg: str = "code") -> ml_collections.ConfigDict:
-  """Return the recipe of a variant.
-
-  Raises:
-    ValueError: no variant has this name.
-  """
-  if arg == "mini":
-    return _mini()
+  """Return the recipe of a variant; ValueError where none has this name."""
   learning_rate, decay, num_epochs = variants.pick(__file__, arg, VARIANTS)
   config = clip.get_config("vit_b32")
   config.init_from = "hf://openai/clip-vit-base-patch32"
   config.batch_size = 128
   config.total_steps = num_epochs * _NUM_PAIRS // config.batch_size
-  clip_towers.set_adamw(
-    config,
-    learning_rate=learning_rate,
-    warmup_steps=50,
-    b2=0.999,
-    weight_decay=decay,
-  )
+  clip_towers.set_adamw(config, learning_rate=learning_rate, warmup_steps=50)
   # PyTorch's AdamW on all parameters.
-  config.optimizer.epsilon = 1e-8
+  config.optimizer.b2, config.optimizer.epsilon = 0.999, 1e-8
+  config.optimizer.weight_decay = decay
   config.optimizer.weight_decay_mults = ((r".*", 1.0),)
-  _set_augmentation(config)
+  set_augmentation(config)
   config.data.augmentation.resize_size = 512
-  sets = {
-    name: kinds.classification(
-      domain.source(f"pathology.{name}@test"),
-      label="label",
-      prompts=(prompt,),
-      training="@train",
-    )
-    for name, prompt in _SETS.items()
-  }
+  sets = {name: _labelled(name) for name in _SETS}
   if arg == "kimia":
     patches = sources.source(format="folder").to_dict()
     sets = {"kimia": kinds.classification(patches, label="folder")}
@@ -87,36 +62,18 @@ def get_config(arg: str = "code") -> ml_collections.ConfigDict:
   return config
 
 
-def _set_augmentation(config: ml_collections.ConfigDict) -> None:
+def set_augmentation(config: ml_collections.ConfigDict) -> None:
+  """Set the published order: shorter side, crop, mirrors, one warp."""
   augmentation = config.data.augmentation
-  augmentation.resize = "shortest"
-  augmentation.flip_probability = 0.5
+  augmentation.resize, augmentation.flip_probability = "shortest", 0.5
   warp = augmentation.warp
   warp.degrees, warp.translate, warp.scale = 10.0, (0.1, 0.1), (0.8, 1.2)
   warp.shear, warp.distortion = (15.0, 15.0), 0.3
   warp.perspective_probability = 0.3
 
 
-def _mini() -> ml_collections.ConfigDict:
-  """Return the quickstart's run, fine-tuned on parts of micrographs."""
-  folder = "cache/plip"
-  config = quickstart.get_config()
-  config.init_from = "runs/quickstart"
-  config.total_steps = 200
-  config.optimizer.learning_rate = 3e-4
-  config.optimizer.warmup_steps = 20
-  config.checkpoint.every_steps = config.evaluate.every_steps = 100
-  _set_augmentation(config)
-  config.data.sources.main = sources.source(
-    format="table", path=f"{folder}/train.jsonl"
-  )
-  config.evaluate.sets = emoji.suite(
-    sources.source(format="emoji"), ("compositional",)
-  )
-  config.evaluate.sets.test = kinds.classification(
-    sources.source(format="table", path=f"{folder}/test.jsonl").to_dict(),
-    label="label",
-    prompts=("a micrograph of {c}",),
-    training=f"{folder}/train.jsonl",
-  )
-  return config
+def _labelled(name: str) -> dict[str, Any]:
+  """Return a labelled set, asked for by the captions of its patches."""
+  captions = domain.captions([("patch", _SETS[name])], "label")
+  source = domain.source(f"pathology.{name}@test", **captions)
+  return kinds.classification(source, label="label", training="@train")

@@ -84,7 +84,7 @@ def get_config(arg: str = "b16") -> ml_collections.ConfigDict:
   """
   if arg == "mini":
     return _mini()
-  variant = variants.pick(__file__, arg, VARIANTS)
+  variant = variants.pick(__file__, arg, VARIANTS, mini=True)
   config = base.get_config()
   set_recipe(config, num_examples=5e9 if variant.is_longer else 40e9)
   # The length of the warm-up is a guess: no source states it.

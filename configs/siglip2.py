@@ -83,7 +83,7 @@ def get_config(arg: str = "b16_256") -> ml_collections.ConfigDict:
   """
   if arg == "mini":
     return _mini()
-  variant = variants.pick(__file__, arg, VARIANTS)
+  variant = variants.pick(__file__, arg, VARIANTS, mini=True)
   config = base.get_config()
   siglip.set_recipe(config, num_examples=40e9)
   config.optimizer.warmup_steps = 20_000

@@ -19,14 +19,14 @@ Hardware: 3 or 4 A100 of 80 GB, 12 hours (card); ours has not been run.
 Expected: % within 25, 200, 750 and 2,500 km, of IM2GPS 28.3, 45.1, 74.7, 88.2
   (CLIP 27.0, 42.2, 71.7, 86.9), of IM2GPS3K 22.4, 37.4, 61.3, 80.4 (as others
   quote it). Not yet run.
-`mini`: maps; experiments/streetclip/README.md.
+Miniature: experiments/streetclip/README.md.
 """
 
 from typing import Any
 
 import ml_collections
 
-from configs import clip, quickstart
+from configs import clip
 from configs.parts import clip_towers, domain, variants
 from evaluators.sets import kinds
 
@@ -40,10 +40,8 @@ ARTICLES = (
   "United States",
 )
 _PHOTO = "A Street View photo "
-_TOWN, _REGION = (
-  "[close to the town of {town} ]",
-  "[in the region of {region} ]",
-)
+_TOWN = "[close to the town of {town} ]"
+_REGION = "[in the region of {region} ]"
 _COUNTRY = "in {country:the}."
 GRAMMARS = {
   "plain": (("plain", f"{_PHOTO}{_TOWN}{_REGION}{_COUNTRY}"),),
@@ -54,84 +52,60 @@ _LABELS = {
   "weather": ("places.weather@val", f"{_PHOTO}in {{c}} weather."),
   "country": ("places.osv5m@test", f"{_PHOTO}in {{c}}."),
 }
-VARIANT_NAMES = (*GRAMMARS, "labels", "mini")
+VARIANT_NAMES = (*GRAMMARS, "labels")
 _NUM_PHOTOS = 1_100_000
 
 
 def get_config(arg: str = "plain") -> ml_collections.ConfigDict:
-  """Return the recipe of a variant.
-
-  Raises:
-    ValueError: no variant has this name.
-  """
+  """Return the recipe of a variant; ValueError where none has this name."""
   variants.pick(__file__, arg, dict.fromkeys(VARIANT_NAMES))
-  if arg == "mini":
-    return _mini()
   config = clip.get_config("vit_l14_336")
   config.init_from = "hf://openai/clip-vit-large-patch14-336"
   config.batch_size, config.num_microbatches = 1152, 36
   config.total_steps = 3 * _NUM_PHOTOS // config.batch_size
   config.loss.scope = "microbatch"
-  clip_towers.set_adamw(
-    config,
-    learning_rate=1e-6,
-    warmup_steps=config.total_steps // 5,
-    weight_decay=1e-3,
-  )
-  config.optimizer.clip_norm, config.optimizer.schedule = 1.0, "linear"
+  optimizer, num_warmup = config.optimizer, config.total_steps // 5
+  clip_towers.set_adamw(config, learning_rate=1e-6, warmup_steps=num_warmup)
+  optimizer.weight_decay, optimizer.clip_norm = 1e-3, 1.0
+  optimizer.schedule = "linear"
   config.data.augmentation.resize = "protocol"
   config.data.augmentation.protocol = "clip"
   config.text_lengths = (32,)
   config.checkpoint.every_steps = 250
-  sets = (
-    {name: _labelled(name) for name in _LABELS}
-    if arg == "labels"
-    else {name: _places(f"places.{name}") for name in ("im2gps", "im2gps3k")}
+  train = domain.source(
+    "places.osv5m@train", **captions(arg if arg in GRAMMARS else "plain")
   )
-  domain.set_layouts(config, _captioned("places.osv5m@train", arg), **sets)
+  sets = {
+    name: places(domain.source(f"places.{name}"))
+    for name in ("im2gps", "im2gps3k")
+  }
+  if arg == "labels":
+    sets = {name: labelled(name) for name in _LABELS}
+  domain.set_layouts(config, train, **sets)
   return config
 
 
-def _captioned(layout: str, grammar: str, **fields: str) -> dict[str, Any]:
-  return domain.source(
-    layout,
-    grammar=GRAMMARS.get(grammar, GRAMMARS["plain"]),
-    grammar_fields=tuple((x, x) for x in ("town", "region", "country")),
-    grammar_articles=ARTICLES,
-    **fields,
-  )
+def captions(grammar: str) -> dict[str, Any]:
+  """Return the fields of a source whose captions are of a grammar."""
+  fields = domain.captions(GRAMMARS[grammar], "town", "region", "country")
+  return fields | {"grammar_articles": ARTICLES}
 
 
-def _labelled(label: str) -> dict[str, Any]:
+def labelled(label: str) -> dict[str, Any]:
+  """Return the set of a label, asked for by its prompt."""
   layout, prompt = _LABELS[label]
   source = domain.source(layout)
   return kinds.classification(source, label=label, prompts=(prompt,))
 
 
-def _places(
-  layout: str, folder: str = "cache", path: str = ""
+def places(
+  source: dict[str, Any], gazetteer: str = "cache/cities.csv"
 ) -> dict[str, Any]:
+  """Return a set of photos, located by captions of a table's cities."""
   return kinds.places(
-    domain.source(layout, path=path),
-    gazetteer=f"{folder}/cities.csv",
+    source,
+    gazetteer=gazetteer,
     country_captions=(f"{_PHOTO}{_COUNTRY}",),
     city_captions=(f"{_PHOTO}{_TOWN.replace('town}', 'city}')}{_COUNTRY}",),
     articles=ARTICLES,
   )
-
-
-def _mini() -> ml_collections.ConfigDict:
-  """Return a small model on maps that experiments/streetclip draws."""
-  folder = "cache/streetclip"
-  config = quickstart.get_config()
-  config.total_steps, config.data.num_tokens = 600, 40
-  config.checkpoint.every_steps = config.evaluate.every_steps = 300
-  config.evaluate.sets = {}
-  test = _places("places.photos", folder, f"{folder}/test")
-  unseen = _labelled("country") | {
-    "source": domain.source("places.photos", path=f"{folder}/unseen"),
-    "unseen": f"{folder}/unseen.txt",
-  }
-  train = _captioned("places.photos", "plain", path=f"{folder}/train")
-  domain.set_layouts(config, train, test=test, unseen=unseen)
-  return config

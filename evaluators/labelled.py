@@ -2,10 +2,14 @@
 
 import dataclasses
 import functools
+import itertools
 import typing
+from collections.abc import Sequence
+from typing import Any
 
 from evaluators.sets import field_set, own
 from input_pipeline import evaluation_split
+from input_pipeline.grammars import filled
 from input_pipeline.sources import source_config
 from runtime import checks
 
@@ -16,7 +20,8 @@ class LabelledConfig:
 
   Attributes:
     kind: selects this section's dataclass.
-    source: images; its `caption` is (), as the label takes its place.
+    source: images; its `caption` is (), as the label takes its place. With a
+      grammar, prompts are all texts that it makes of the label alone.
     label: place of the label: a column, ".cls" or "json.FIELD" of tars, or
       "folder", the name of the folder that an image is in.
     classes: text file with the name of a class a line; "" for the names that
@@ -34,6 +39,8 @@ class LabelledConfig:
     unseen: text file with the name of a class a line, those that training had
       no image of; accuracy on them and on the others is then told apart, and
       their harmonic mean taken. "" for none.
+    head: whether the answers are those of the run's linear head (model.head),
+      which has the same classes, in place of prompts.
   """
 
   kind: typing.Literal["classification"]
@@ -47,6 +54,7 @@ class LabelledConfig:
   training: str = ""
   ks: tuple[int, ...] = ()
   unseen: str = ""
+  head: bool = False
 
   def check(self, field: str) -> None:
     """Raise ValueError, naming the field, where a value cannot be used."""
@@ -62,6 +70,15 @@ class LabelledConfig:
         f" got {self.source.caption!r}"
       )
 
+    filled.check(self.source, f"{field}.source")
+    texts = self.prompts or self.templates or self.source.grammar
+    if self.head and texts:
+      checks.refuse(
+        f"{field}.head must be False beside prompts, templates or a grammar;"
+        f" got True with {texts!r}"
+      )
+    if self.source.grammar:
+      self._check_grammar(field)
     if self.prompts and self.templates:
       checks.refuse(
         f"{field}.prompts must be () beside {field}.templates; got "
@@ -91,7 +108,7 @@ class LabelledConfig:
     """Return the set, its labels read; ValueError where one cannot be used."""
     opened = own.labelled(
       name,
-      dataclasses.asdict(self.source),
+      self._images,
       self.label,
       cache_dir=cache_dir,
       classes=self.classes,
@@ -107,6 +124,15 @@ class LabelledConfig:
         ),
       )
     field = f"evaluate.sets.{name}"
+    if self.source.grammar:
+      opened = dataclasses.replace(
+        opened,
+        templates=(),
+        captions=self._captions(opened.values or opened.classes, field),
+        origins={**opened.origins, "templates": f"{field}.source.grammar"},
+      )
+    if self.head:
+      opened = dataclasses.replace(opened, templates=(), is_by_head=True)
     num_classes = len(opened.classes)
     if max(self.ks, default=0) > num_classes:
       raise ValueError(
@@ -120,6 +146,48 @@ class LabelledConfig:
       unseen=_indices(self.unseen, opened.classes, f"{field}.unseen"),
     )
 
+  @property
+  def _images(self) -> dict[str, Any]:
+    """The source as plain data, without the grammar of its captions."""
+    none = {"grammar": (), "grammar_fields": (), "grammar_articles": ()}
+    return dataclasses.asdict(self.source) | none
+
+  def _captions(self, names: Sequence[str], field: str) -> tuple[str, ...]:
+    """Return the texts of each class, in order; as many of each."""
+    texts = filled.make(self.source)
+    assert texts is not None  # there is a grammar
+    pairs = self.source.grammar_fields
+    slots = [slot for slot, location in pairs if location == self.label]
+    made = [texts.every(dict.fromkeys(slots, name)) for name in names]
+    for name, one in zip(names, made, strict=True):
+      if len(one) != len(made[0]):
+        raise ValueError(
+          f"{field}.source.grammar must make as many texts of each class; got "
+          f"{len(made[0])} of {names[0]!r} and {len(one)} of {name!r}"
+        )
+    return tuple(itertools.chain(*made))
+
+  def _check_grammar(self, field: str) -> None:
+    """Raise ValueError where prompts cannot be made by the grammar."""
+    for name in ("prompts", "templates"):
+      if value := getattr(self, name):
+        checks.refuse(
+          f"{field}.{name} cannot stand beside {field}.source.grammar, which "
+          f"makes the prompts; got {value!r}"
+        )
+    try:
+      made = self._captions([self.label], field)
+    except ValueError as error:
+      checks.refuse(f"{field}.source.grammar: {error}")
+      return
+    if not made:
+      checks.refuse(
+        f"{field}.source.grammar must have a text of the label alone: one with "
+        f"a slot of {field}.source.grammar_fields whose column is "
+        f"{self.label!r}, and no other that is not optional; got "
+        f"{self.source.grammar!r} with {self.source.grammar_fields!r}"
+      )
+
   def _training(self, name: str, cache_dir: str) -> field_set.FieldSet:
     """Return the set of the training examples."""
     other = {"path": self.training}
@@ -128,7 +196,7 @@ class LabelledConfig:
     try:
       return own.labelled(
         name,
-        dataclasses.asdict(self.source) | other,
+        self._images | other,
         self.label,
         cache_dir=cache_dir,
         classes=self.classes,

@@ -141,13 +141,15 @@ def of_set(name: str, opened: field_set.FieldSet) -> field_set.FieldSet:
   if name != BIG_VISION or not (opened.classes or opened.objectives):
     return opened
   templates, origins = opened.templates, dict(opened.origins)
+  captions = opened.captions
   if opened.name in _CLIP_PAPER:
-    templates = (*names.templates("imagenet1k"), "{c}")
+    templates, captions = (*names.templates("imagenet1k"), "{c}"), ()
     origins["templates"] = f"{names.ORIGIN}, as big_vision's clip_paper"
   return dataclasses.replace(
     opened,
     classes=class_names(opened.classes),
     templates=templates_of(templates),
+    captions=templates_of(captions),
     objectives={
       objective: (class_names(classes), templates_of(lines))
       for objective, (classes, lines) in opened.objectives.items()

@@ -5,6 +5,10 @@ Sources that several sets share are opened once.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
 
 from evaluators import labelled, protocols, retrieval, summary, zero_shot
 from evaluators.sets import choices, field_set, holdout
@@ -13,6 +17,7 @@ from evaluators.sets.disk import items
 from input_pipeline import evaluation_split, model_inputs, pipeline
 from input_pipeline import languages as languages_lib
 from input_pipeline.sources import source_config
+from models import class_head
 from runtime import checks, marks
 
 RetrievalSection = retrieval.RetrievalConfig | holdout.Section
@@ -151,6 +156,33 @@ class Data:
   )
   dtype: str = ""
   is_sample: bool = False
+
+  def with_head(self, classes: Sequence[str], params: Any) -> "Data":
+    """Return the data whose sets are judged by a model's head, if it has one.
+
+    Args:
+      classes: model.head.classes; () for a model without a head.
+      params: the model's parameters.
+
+    Raises:
+      ValueError: a set that is judged by the head has other classes.
+    """
+    by_head = {k: x for k, x in self.labelled.items() if x.is_by_head}
+    if not classes or not by_head:
+      return self
+    head = jax.device_get(params[class_head.NAME])
+    rows_AE = np.column_stack([head["kernel"].T, head["bias"]])
+    made = {}
+    for name, opened in by_head.items():
+      values = opened.values or opened.classes
+      if {*values} != {*classes}:
+        raise ValueError(
+          f"evaluate.sets.{name}.head needs the classes of model.head.classes,"
+          f" {', '.join(classes)}; got {', '.join(values)}"
+        )
+      rows = [classes.index(value) for value in values]
+      made[name] = dataclasses.replace(opened, head=rows_AE[rows])
+    return dataclasses.replace(self, labelled={**self.labelled, **made})
 
   def sample(self, num: int) -> "Data":
     """Return the sets on samples of their sources.

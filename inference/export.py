@@ -145,6 +145,11 @@ def write(
   Raises:
     ValueError: no family can express the model.
   """
+  if config.head.classes:
+    raise ValueError(
+      "a model with a head of classes (model.head.classes) has no form in other"
+      f" libraries; got {len(config.head.classes)} classes"
+    )
   params = jax.device_get(params)
   if config.lora.rank:
     params = lora.merged(params, config.lora)

@@ -129,6 +129,22 @@ def _fault(
   )
 
 
+def class_of(text: str, classes: Sequence[str]) -> np.int32:
+  """Return the number of the class that a caption names.
+
+  Raises:
+    faults.ExampleError: "caption_broken" for a caption that is no class.
+  """
+  try:
+    return np.int32(classes.index(text.strip()))
+  except ValueError:
+    raise faults.ExampleError(
+      "caption_broken",
+      f"the caption must be one of the {len(classes)} classes of"
+      f" model.head.classes, such as {classes[0]!r}; got {text[:60]!r}",
+    ) from None
+
+
 def label(text: str) -> np.int32:
   """Return a hash of this text, the same in every process.
 

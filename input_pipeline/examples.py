@@ -65,6 +65,7 @@ class Maker:
     seed: seed of `rng`.
     repeated: (position, attempt) -> fault of the run before it was resumed,
       raised again, so that the resumed run sees the same examples.
+    classes: names whose numbers are the labels; () for hashes of captions.
     batch_size: rows of a global batch, whose positions follow each other.
     cut_captions: whether a caption of too many tokens is cut, or a fault.
     clocks: clocks of an example's stages; their seconds travel with it.
@@ -79,6 +80,7 @@ class Maker:
   with_labels: bool
   seed: int
   repeated: Mapping[tuple[int, int], faults.Fault]
+  classes: tuple[str, ...] = ()
   batch_size: int = 1
   with_metadata: bool = False
   cut_captions: bool = True
@@ -159,7 +161,11 @@ class Maker:
     clock.enter("tokenize")
     example["tokens"] = self.tokenizer([text])[0]
     if self.with_labels:
-      example["labels"] = captions.label(text)
+      example["labels"] = (
+        captions.class_of(text, self.classes)
+        if self.classes
+        else captions.label(text)
+      )
     if self.with_metadata:
       example |= {"key": record.key, "source": source.name}
       example |= {"language": language, "caption": text, "grammar": kind}

@@ -182,6 +182,7 @@ def make_loader(
   seed: int,
   rows: Sequence[int] | None = None,
   with_labels: bool = False,
+  classes: tuple[str, ...] = (),
   process_index: int = 0,
   tokenizer: tokenizers.Tokenizer | None = None,
   clocks: clocks_lib.Clocks | None = None,
@@ -196,6 +197,7 @@ def make_loader(
     seed: as in `pipeline.make_train_dataset`.
     rows: rows of the global batch that this process needs; None for all.
     with_labels: whether batches have labels.
+    classes: as in `pipeline.make_train_dataset`.
     process_index: index among the run's processes.
     tokenizer: tokenizer of the captions; None makes the config's.
     clocks: clocks of the watchdog.
@@ -214,6 +216,7 @@ def make_loader(
     seed=seed,
     rows=rows,
     with_labels=with_labels,
+    classes=classes,
     tokenizer=tokenizer,
     repeated=ledger.repeated,
     clocks=clocks,

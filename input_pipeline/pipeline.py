@@ -142,6 +142,7 @@ def make_train_dataset(
   opened: Opened | None = None,
   rows: Sequence[int] | None = None,
   with_labels: bool = False,
+  classes: tuple[str, ...] = (),
   with_metadata: bool = False,
   tokenizer: tokenizers.Tokenizer | None = None,
   repeated: Mapping[tuple[int, int], faults.Fault] | None = None,
@@ -165,6 +166,7 @@ def make_train_dataset(
     opened: `open_sources`, where that has been done.
     rows: rows of the global batch that this process yields.
     with_labels: whether there are labels.
+    classes: names that captions must be, whose numbers are the labels.
     with_metadata: whether "key", "source", "language", "caption" and "grammar"
       (the grammar that made the caption, "" for one of the example's own) are
       there too, str [b]: for people, not with worker processes.
@@ -191,6 +193,7 @@ def make_train_dataset(
     augmentation=config.augmentation,
     tokenizer=tokenizer or make_tokenizer(config, opened),
     with_labels=with_labels,
+    classes=classes,
     seed=examples.example_seed(seed),
     batch_size=batch_size,
     repeated=repeated or {},

@@ -17,6 +17,8 @@ from runtime import checks, marks
 LOSSES: Mapping[str, Any] = types.MappingProxyType(
   {"sigmoid": sigmoid, "softmax": softmax, "unicl": unicl}
 )
+# Loss of labels in place of pairs (training/objectives/classes.py).
+CLASSES = "classes"
 SCOPES = ("global", "device", "microbatch")
 
 # (zimg_BE, ztxt_BE, scale, bias, labels_B) -> loss
@@ -34,14 +36,14 @@ class LossConfig:
 
   @property
   def needs_labels(self) -> bool:
-    """Say whether a batch must hold "labels", equal where captions are."""
-    return self.name == "unicl"
+    """Say whether a batch must hold "labels" of its captions."""
+    return self.name in ("unicl", CLASSES)
 
   @checks.collected()
   def check(self) -> None:
     """Raise ValueError where a field's value cannot be used."""
-    checks.one_of("loss.name", self.name, LOSSES)
-    LOSSES[self.name].check(self.label_smoothing)
+    checks.one_of("loss.name", self.name, (*LOSSES, CLASSES))
+    LOSSES.get(self.name, softmax).check(self.label_smoothing)
     checks.at_least("loss.block_size", self.block_size, 1)
     checks.one_of("loss.scope", self.scope, SCOPES)
 
@@ -54,7 +56,7 @@ def make_loss(config: LossConfig, axis_names: Sequence[str]) -> LossFn:
   passes a whole batch or one micro-batch.
 
   Args:
-    config: checked.
+    config: checked, of a loss of pairs.
     axis_names: mesh axes that the rows are split over, in order.
   """
   sharded = LOSSES[config.name].sharded

@@ -14,6 +14,7 @@ from flax import nnx
 from models import (
   batch_norm,
   bert,
+  class_head,
   convnext,
   efficientnet,
   layers,
@@ -75,6 +76,7 @@ class ModelConfig:
   image: ImageConfig | None
   text: TextConfig | None
   lora: lora_lib.LoraConfig = lora_lib.LoraConfig()
+  head: class_head.HeadConfig = class_head.HeadConfig()
 
   @checks.collected()
   def check(self) -> None:
@@ -91,6 +93,7 @@ class ModelConfig:
       )
     checks.above("model.scale_init", self.scale_init, 0)
     self.lora.check()
+    self.head.check()
     for config in self.towers:
       with checks.collected():
         config.check(self.embed_dim)
@@ -116,7 +119,10 @@ class ModelConfig:
 
 
 class DualEncoder(nnx.Module):
-  """An image tower, a text tower, and the scale and bias of their logits."""
+  """An image tower, a text tower, and the scale and bias of their logits.
+
+  With classes, a linear head besides, which reads embeddings of images.
+  """
 
   def __init__(
     self,
@@ -146,6 +152,9 @@ class DualEncoder(nnx.Module):
     )
     self.log_scale = nnx.Param(jnp.full((), math.log(config.scale_init)))
     self.bias = nnx.Param(jnp.full((), float(config.bias_init)))
+    classes = config.head.classes
+    if classes:
+      self.head = class_head.Head(config.embed_dim, len(classes))
     self.config = config
     lora_lib.add(self, config.lora, rngs)
 
@@ -177,10 +186,10 @@ class DualEncoder(nnx.Module):
   def embed_in_training(
     self,
     images_bYXC: jax.Array,
-    tokens_bL: jax.Array,
+    tokens_bL: jax.Array | None,
     keys_b: jax.Array | None = None,
   ) -> tuple[tuple[jax.Array | None, jax.Array | None], batch_norm.Statistics]:
-    """Embed pairs as `__call__` does, but normalise over the batch.
+    """Embed pairs or images as `__call__` does, but normalise over the batch.
 
     Returns:
       (zimg_bE, ztxt_bE), and the new running statistics, {} without batch norm.

@@ -84,6 +84,7 @@ class Config:
     self.checkpoint.check()
     self.evaluate.check()
     self._check_selection()
+    self._check_head()
     self.hang.check()
     self.trackers.check()
     self.vqa.check()
@@ -116,6 +117,27 @@ class Config:
           f"model.{tower_field} must equal data.{data_field}={wanted};"
           f" got {got}"
         )
+
+  def _check_head(self) -> None:
+    """Refuse classes without their loss, and sets without classes."""
+    is_classes = self.loss.name == losses.CLASSES
+    if is_classes != bool(self.model.head.classes):
+      checks.refuse(
+        f"model.head.classes must name classes with loss.name="
+        f"{losses.CLASSES!r}, and be () with others; got"
+        f" {self.model.head.classes!r} with loss.name={self.loss.name!r}"
+      )
+    for name, section in self.evaluate.sets.items():
+      if getattr(section, "head", False) and not is_classes:
+        checks.refuse(
+          f"evaluate.sets.{name}.head must be False without model.head.classes;"
+          " got True"
+        )
+    if is_classes and self.evaluate.loss:
+      checks.refuse(
+        f"evaluate.loss must be False with loss.name={losses.CLASSES!r}, as it"
+        " is the loss of pairs; got True"
+      )
 
   def _check_selection(self) -> None:
     """Refuse a figure of checkpoint.select that no evaluation will have."""

@@ -95,7 +95,8 @@ class Evaluator:
     The figures are those of all examples and, where other evaluations took a
     sample, those of the sample too.
     """
-    data, mesh = self.data, self.embedder.mesh
+    mesh = self.embedder.mesh
+    data = self._headed(self.data, variables)
     with jax.set_mesh(mesh):
       embeddings = suite.embed_by(
         data, self._images_fn(variables), self._texts_fn(variables)
@@ -103,7 +104,8 @@ class Evaluator:
       results = self._score(data, embeddings, variables)
       scalars = suite.scalars(results)
       sample = self._sample()
-      if sample is not None and sample is not data:
+      if sample is not None and sample is not self.data:
+        sample = self._headed(sample, variables)
         part = suite.of_sample(sample, embeddings)
         scored = self._score(sample, part, variables)
         scalars |= self._named(sample, scored)
@@ -147,10 +149,14 @@ class Evaluator:
     images_fn: suite.EmbedSplit | None = None,
   ) -> suite.Results:
     """Evaluate, with another function that embeds images if there is one."""
+    data = self._headed(data, variables)
     embeddings = suite.embed_by(
       data, images_fn or self._images_fn(variables), self._texts_fn(variables)
     )
     return self._score(data, embeddings, variables)
+
+  def _headed(self, data: suite_data.Data, variables: Any) -> suite_data.Data:
+    return data.with_head(self.config.model.head.classes, variables)
 
   def _score(
     self, data: suite_data.Data, embeddings: suite.Embeddings, variables: Any

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from models import batch_norm
+from models import batch_norm, class_head
 from runtime import checks, marks, param_rules
 from training import schedule
 
@@ -246,7 +246,7 @@ def _layer_rate(
   name = param_rules.path_string(path)
   tower, *parts = name.split("/")
   if tower not in depths:
-    if parts:
+    if parts and tower != class_head.NAME:
       raise ValueError(
         f"optimizer.layer_decay must be 1 for a tower without stacked layers; "
         f"got {decay}, and the parameter {name}"

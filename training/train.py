@@ -72,6 +72,10 @@ def run(
     inputs = cluster.first_then_all(
       lambda: run_inputs.find(folder, config, begun=bool(steps))
     )
+    if not steps:
+      initial = starting_weights.with_head(
+        initial, config, mesh, inputs.tokenizer
+      )
     watchdog = run.stack.enter_context(watchdog_lib.watch(config.data))
     evaluator = evaluation.make(
       config, mesh, run.stop.requested, inputs, folder=folder
@@ -84,6 +88,7 @@ def run(
         seed=config.seed,
         rows=mesh_lib.local_rows(config.batch_size, mesh),
         with_labels=config.loss.needs_labels,
+        classes=config.model.head.classes,
         process_index=jax.process_index(),
         tokenizer=inputs.tokenizer,
         clocks=watchdog.clocks,

@@ -1,6 +1,6 @@
 """Settings of runs on public data sets in their layouts (docs/domains.md)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ml_collections
@@ -18,6 +18,19 @@ def source(layout: str, **fields: Any) -> dict[str, Any]:
   name, _, split = layout.partition("@")
   fields = {"layout": name, "split": split} | fields
   return sources.source(format="layout", **fields).to_dict()
+
+
+def captions(
+  grammar: Iterable[tuple[str, str]], *columns: str
+) -> dict[str, Any]:
+  """Return the fields of a source whose captions are made of columns.
+
+  Args:
+    grammar: (name, text) of each grammar.
+    *columns: columns that have slots of their name.
+  """
+  fields = tuple((column, column) for column in columns)
+  return {"grammar": tuple(grammar), "grammar_fields": fields}
 
 
 def set_layouts(

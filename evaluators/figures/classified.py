@@ -27,6 +27,11 @@ GROUP_FIELDS = (
   *("location", "hospital", "slide", "region", "country", "income_ds"),
   *("income_meta", "age", "gender", "race", "race_binary"),
 )
+# Protocol of a set that is judged by the model's head.
+_BY_HEAD = {
+  "similarity": "logit, float32",
+  "classifier": "linear head of the run (model.head) on normalised embeddings",
+}
 # Classes up to which all confusions are kept.
 _MOST_CONFUSION = 50
 
@@ -41,11 +46,11 @@ def of_classes(
   del mesh
   labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
   assert labels.label_N is not None  # a set of this kind has labels
-  zclass_AE = outcomes.class_embeddings(
-    opened.prompts(), len(opened.classes), embed_texts
+  zimg_NE, zclass_AE = outcomes.classifier(
+    opened, examples.zimg_NE, embed_texts
   )
   answers = classification.judge(
-    classification.similarities(examples.zimg_NE, zclass_AE), labels.label_N
+    classification.similarities(zimg_NE, zclass_AE), labels.label_N
   )
   figures = classification.figures(answers, opened.ks)
   bounds = intervals.of_answers(answers, opened.ks)
@@ -95,7 +100,7 @@ def of_classes(
     bounds |= {name: bound for name, (_, bound) in worst.items()}
   by_attribute, more = group_figures.figures(
     *(opened, labels.attributes, right["top_1"]),
-    (examples.zimg_NE, zclass_AE),
+    (zimg_NE, zclass_AE),
   )
   details |= more
   return outcomes.Outcome(
@@ -114,7 +119,8 @@ def of_classes(
         "classifier": (
           "mean of the normalised embeddings of a class's prompts, normalised"
         ),
-      },
+      }
+      | (_BY_HEAD if opened.is_by_head else {}),
     },
     details=details,
     items={

@@ -63,6 +63,35 @@ def class_embeddings(
   return zero_shot.class_embeddings(ztxt_PE, num_classes)
 
 
+def classifier(
+  opened: field_set.FieldSet, zimg_NE: np.ndarray, embed_texts: EmbedTexts
+) -> tuple[np.ndarray, np.ndarray]:
+  """Return rows of images and of classes, whose products are the scores.
+
+  They are embeddings and those of prompts; of a set that is judged by the
+  model's head, embeddings with a 1 behind them, and the head's rows.
+
+  Args:
+    opened: set with classes.
+    zimg_NE: embedded images.
+    embed_texts: function of the model.
+
+  Raises:
+    ValueError: the set is judged by a head that the model has not.
+  """
+  if not opened.is_by_head:
+    zclass_AE = class_embeddings(
+      opened.prompts(), len(opened.classes), embed_texts
+    )
+    return zimg_NE, zclass_AE
+  if opened.head is None:
+    raise ValueError(
+      f"evaluate.sets.{opened.name}.head must be False for a model without a"
+      " head (model.head.classes); got True"
+    )
+  return np.pad(zimg_NE, ((0, 0), (0, 1)), constant_values=1), opened.head
+
+
 def protocol(opened: field_set.FieldSet) -> dict[str, Any]:
   """Return what the figures of a set depend on beside model and data."""
   return {
@@ -70,7 +99,7 @@ def protocol(opened: field_set.FieldSet) -> dict[str, Any]:
     "similarity": "cosine, float32",
     "names": {**opened.origins},
     "canonicalisation": "none: class names as they are in their file",
-    "num_templates": len(opened.templates),
+    "num_templates": opened.num_prompts,
   }
 
 

@@ -132,9 +132,8 @@ def answered(
     names = opened.places.city_names()
     return labelled(images, zcity_CE, names, city_N, num_entries)
   assert labels.label_N is not None  # a set of this kind has labels
-  zclass_AE = outcomes.class_embeddings(
-    opened.prompts(), len(opened.classes), embed_texts
-  )
+  zimg_NE, zclass_AE = outcomes.classifier(opened, images.zimg_NE, embed_texts)
+  images = dataclasses.replace(images, zimg_NE=zimg_NE)
   return labelled(
     images, zclass_AE, opened.classes, labels.label_N, num_entries
   )

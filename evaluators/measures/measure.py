@@ -111,7 +111,15 @@ class Context:
 
     Args:
       prompts: prompts in the order of `opened.prompts()`, by default those.
+
+    Raises:
+      ValueError: the set is judged by the model's head.
     """
+    if self.opened.is_by_head:
+      raise ValueError(
+        f"evaluate.sets.{self.opened.name} is judged by the run's head, and"
+        " this measure takes classes by their prompts; it needs head=False"
+      )
     return outcomes.class_embeddings(
       prompts or self.opened.prompts(),
       len(self.opened.classes),

@@ -95,7 +95,8 @@ def audit(
       errors, warnings = errors + wrong, warnings + odd
       facts[f"{prefix}num_classes"] = len(classes)
       facts[f"{prefix}classes_digest"] = text_files.digest(classes)
-      facts[f"{prefix}templates_digest"] = text_files.digest(templates)
+      texts = opened.captions or templates
+      facts[f"{prefix}templates_digest"] = text_files.digest(texts)
     wrong, odd = _labels(opened, labels, at["classes"])
     errors, warnings = errors + wrong, warnings + odd
   facts |= _digests(labels)

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from evaluators.sets import datacomp
 from evaluators.sets.gazetteers import gazetteer
 
@@ -33,6 +35,8 @@ class FieldSet:
     values: text of each class in the source, for "name".
     classes: name of each class, in the order of the labels.
     templates: prompts, {c} in place of the class's name.
+    captions: captions of class 0, then of class 1, and so on, as many of each,
+      that stand for templates; () without any.
     objectives: of faces: {"race": (classes, templates), ...}, each like the
       two fields above, which are empty then.
     fields: names of the numbers that put an image into groups.
@@ -48,6 +52,10 @@ class FieldSet:
     origins: file, or package, that each of classes and templates is from.
     digests: hex digits of each text file, of its content.
     warnings: what a person should know about the files, a line each.
+    is_by_head: whether the answers are those of the model's head, and no text
+      is embedded.
+    head: the head's kernel and bias of each class, float32 [A, E + 1]; None
+      until the model is known (`suite_data.with_head`).
     training: function that opens the training split, of the same classes; None
       for a set that has none.
   """
@@ -59,6 +67,7 @@ class FieldSet:
   values: tuple[str, ...] = ()
   classes: tuple[str, ...] = ()
   templates: tuple[str, ...] = ()
+  captions: tuple[str, ...] = ()
   objectives: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = (
     dataclasses.field(default_factory=dict)
   )
@@ -73,6 +82,8 @@ class FieldSet:
   origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
   digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
   warnings: tuple[str, ...] = ()
+  is_by_head: bool = False
+  head: np.ndarray | None = None
   training: "Callable[[], FieldSet] | None" = None
 
   def prompts(self) -> list[str]:
@@ -82,7 +93,14 @@ class FieldSet:
     """
     if self.places is not None:
       return [*self.places.country_prompts, *self.places.city_prompts]
-    return prompts(self.classes, self.templates)
+    return [*self.captions] or prompts(self.classes, self.templates)
+
+  @property
+  def num_prompts(self) -> int:
+    """Number of prompts of each class."""
+    if self.captions:
+      return len(self.captions) // len(self.classes)
+    return len(self.templates)
 
 
 @dataclasses.dataclass(frozen=True)

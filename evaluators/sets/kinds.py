@@ -43,6 +43,7 @@ def classification(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
     "training": "",
     "ks": (),
     "unseen": "",
+    "head": False,
   } | fields
 
 

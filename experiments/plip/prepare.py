@@ -41,6 +41,7 @@ _GLANDS = {
   0.6: "glands with brown stain and gaps",
   0.2: "the border of glands with brown stain",
 }
+LABELS = (*_GLANDS.values(), "blue nuclei", "a retina", "a single cell")
 # Share that is not counted, and levels: of red above blue in brown, of blue
 # above red in nuclei, of black, and of green in the optic disc.
 _FEW = 0.05

@@ -222,7 +222,9 @@ def figures(
   results: suite.Results = {}
   panels: list[gallery.Panel] = []
   for data in opened.data:
-    data = _named(protocol, data)
+    data = _named(protocol, data).with_head(
+      model.config.head.classes, model.params
+    )
 
     def embed_split(
       source: suite_data.Source,

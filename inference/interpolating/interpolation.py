@@ -43,7 +43,11 @@ def line(folder: pathlib.Path, model: model_lib.Model) -> "Line":
   own = workdir.read_config(folder)
   if own is None:
     raise ValueError(f"--interpolate needs a run; got {folder}")
-  start = sections.flat(starting_weights.read(own, model.mesh), "/")
+  read = starting_weights.read(own, model.mesh)
+  if own.model.head.classes:
+    tokenizer = model.make_tokenizer()
+    read = starting_weights.with_head(read, own, model.mesh, tokenizer)
+  start = sections.flat(read, "/")
   tuned = model.params
   if own.model.lora.rank:
     tuned = lora.merged(tuned, own.model.lora)

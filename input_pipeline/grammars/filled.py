@@ -96,6 +96,20 @@ class Texts:
       raise _missing(self.grammars, fields)
     return tuple(dict.fromkeys(texts))
 
+  def every(self, fields: Mapping[str, str]) -> tuple[str, ...]:
+    """Return every text that these fields make, each once, as of a class.
+
+    A text that has none of the fields, or needs another one, is left out.
+
+    Raises:
+      ValueError: a grammar has more than grammar.MAX_EXPANDED texts.
+    """
+    made: dict[str, None] = {}
+    for one in self.grammars.values():
+      without = grammar.expand(one, {})
+      made |= {x: None for x in grammar.expand(one, fields) if x not in without}
+    return tuple(made)
+
 
 def draw(
   texts: Texts,

@@ -1,6 +1,7 @@
 """Configs of domains build, and have the size of the model they begin with."""
 
 import functools
+import importlib
 
 import jax
 import pytest
@@ -12,6 +13,7 @@ from configs import (
   fashionclip,
   plip,
   pubmedclip,
+  quickstart,
   streetclip,
 )
 from input_pipeline.sources import public_layout
@@ -47,10 +49,29 @@ def test_a_variant(module, name, number):
   config.data.sources.main.path = "somewhere"
   if config.data.sources.main.format != "layout":
     next(iter(config.evaluate.sets.values())).source.path = "somewhere"
-  if name != "mini":
-    # One flag names the folder of all.
-    for section in config.evaluate.sets.values():
-      assert section.source.path == "somewhere"
+  # One flag names the folder of all.
+  for section in config.evaluate.sets.values():
+    assert section.source.path == "somewhere"
+  params, config = _built(config)
+  # Positions of the text are fewer where captions are short.
+  cut = (77 - config.data.num_tokens) * config.model.text.width
+  assert train_state.count_params(params) - 1 + cut == number
+
+
+@pytest.mark.parametrize(
+  "name", ["bioclip", "fashionclip", "plip", "streetclip"]
+)
+def test_a_miniature(name):
+  module = importlib.import_module(f"experiments.{name}.config")
+  _, config = _built(module.get_config())
+  # It is the quickstart's model, with as many positions as its texts have.
+  base = quickstart.get_config()
+  base.data.num_tokens = config.data.num_tokens
+  assert config.model == config_lib.checked(base.to_dict()).model
+
+
+def _built(config):
+  """Return shapes of parameters, which all rules cover, and the config."""
   sections = [config.data.sources.main]
   sets = config.evaluate.sets.values()
   sections += [section.source for section in sets if "source" in section]
@@ -62,16 +83,12 @@ def test_a_variant(module, name, number):
     functools.partial(dual_encoder.init_params, config.model),
     jax.random.key(0),
   )
-  if name != "mini":
-    # Positions of the text are fewer where captions are short.
-    cut = (77 - config.data.num_tokens) * config.model.text.width
-    count = train_state.count_params(params) - 1 + cut
-    assert count == number
   for field, rules in (
     ("partition_rules", config.partition_rules),
     ("weight_decay_mults", config.optimizer.weight_decay_mults),
   ):
     param_rules.apply(rules, params, field)
+  return params, config
 
 
 @pytest.mark.parametrize("module", [module for module, _ in _DOMAINS])

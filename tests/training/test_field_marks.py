@@ -53,6 +53,7 @@ _NO_EMBEDDING = (
   "model.image.drop_path",
   "model.image.batch_norm_group",
   "model.image.norm_momentum",
+  "model.head.*",
 )
 _PATHS = tuple(marks.paths(config_lib.Config))
 

@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping
 
 import losses
 from training import config as config_lib
-from training.objectives import objective, pairs
+from training.objectives import classes, objective, pairs
 
 MakeFn = Callable[[config_lib.Config], objective.Objective]
 # Key of config.loss.name -> function that makes its objective.
-OBJECTIVES: Mapping[str, MakeFn] = dict.fromkeys(losses.LOSSES, pairs.make)
+OBJECTIVES: Mapping[str, MakeFn] = {
+  **dict.fromkeys(losses.LOSSES, pairs.make),
+  losses.CLASSES: classes.make,
+}
 
 
 def make(config: config_lib.Config) -> objective.Objective:

@@ -28,8 +28,8 @@ class Batch:
   Attributes:
     images: uint8 [B, Y, X, C], or naflex.Patches.
     tokens: int32 [B, L].
-    labels: int32 [B], equal where captions are equal; None unless the loss
-      needs them.
+    labels: int32 [B], equal where captions are equal, or the number of the
+      caption's class; None unless the loss needs them.
     keys: random key of each row, [B]; None unless a tower draws numbers.
   """
 
@@ -74,7 +74,7 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
     return {"train/scale": scale, "train/bias": bias}
 
   return objective_lib.Objective(
-    batch=_shapes(config),
+    batch=shapes(config),
     batch_of=batch_of,
     embed=embed,
     embed_locked=embed_locked,
@@ -94,7 +94,8 @@ def batch_of(arrays: Mapping[str, Any]) -> Batch:
   return Batch(images, arrays["tokens"], arrays.get("labels"))
 
 
-def _shapes(config: config_lib.Config) -> Batch:
+def shapes(config: config_lib.Config) -> Batch:
+  """Return the global batch as ShapeDtypeStructs."""
   shapes = {
     **config.data.augmentation.shapes(config.data.image_size),
     "tokens": ((config.data.num_tokens,), np.int32),

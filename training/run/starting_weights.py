@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from models import dual_encoder, lora
+from evaluators import embedding, zero_shot
+from evaluators.sets import field_set
+from input_pipeline import tokenizers
+from models import class_head, dual_encoder, lora
 from models.pretrained import (
   comparing,
   loading,
@@ -31,9 +35,10 @@ _FIELDS = {
   "init_image_from": "img/",
   "init_text_from": "txt/",
 }
+_HEAD = f"{class_head.NAME}/"
 _SECTIONS = {"img/": "image", "txt/": "text"}
 # Fields that may differ between a model and the run that starts from it.
-_FITTED = r"embed_dim|image\.image_size|text\.num_tokens|lora\..*"
+_FITTED = r"embed_dim|image\.image_size|text\.num_tokens|(lora|head)\..*"
 # Paths of the towers' learned positions.
 _IMAGE_POSITION, _TEXT_POSITION = "img/position", "txt/position"
 Targets = Mapping[str, jax.ShapeDtypeStruct]
@@ -80,6 +85,8 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
     before = len(params_read)
     try:
       if workdir.is_run(bucket_path.make(path)):
+        if not prefix:
+          wanted |= _head_of_run(bucket_path.make(path), config, mesh)
         params_read |= _of_run(
           bucket_path.make(path), prefix, config, wanted, mesh
         )
@@ -97,14 +104,79 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
   return mapping.nested(params_read)
 
 
+def with_head(
+  initial: dict[str, Any],
+  config: config_lib.Config,
+  mesh: jax.sharding.Mesh,
+  tokenizer: tokenizers.Tokenizer,
+) -> dict[str, Any]:
+  """Return initial parameters with those of a head that none of them has.
+
+  They are zeros, or the mean embeddings of model.head.prompts, of length 1 and
+  times exp(log_scale), without bias: the zero-shot head of WiSE-FT (arXiv
+  2109.01903, section 3).
+
+  Args:
+    initial: result of `read`.
+    config: checked.
+    mesh: devices of the parameters.
+    tokenizer: the run's.
+
+  Raises:
+    ValueError: there are prompts, and no text tower was read to embed them, or
+      a head was read.
+  """
+  head = config.model.head
+  needed, has_head = ("txt", "log_scale"), class_head.NAME in initial
+  if head.prompts and (has_head or not {*needed} <= {*initial}):
+    there = "with a head" if has_head else "without text tower and scale"
+    raise ValueError(
+      "model.head.prompts needs init_from=MODEL, whose text tower embeds them,"
+      f" and () with a run that has a head; got a start {there}, and prompts"
+      f" {head.prompts!r}"
+    )
+  if not head.classes or has_head:
+    return initial
+  kernel_EA = np.zeros((config.model.embed_dim, len(head.classes)), np.float32)
+  if head.prompts:
+    model = dataclasses.replace(
+      *(config.model,),
+      image=None,
+      lora=lora.LoraConfig(),
+      head=class_head.HeadConfig(),
+    )
+    embedder = embedding.make_embedder(
+      *dual_encoder.embed_fns(model, mesh_lib.BATCH_AXES),
+      mesh,
+      config.evaluate.batch_size,
+    )
+    texts = field_set.prompts(head.classes, head.prompts)
+    # The bias of logits is no part of an embedding.
+    params = {"bias": jnp.zeros(())} | {name: initial[name] for name in needed}
+    ztxt_PE = embedder.texts(params, tokenizer(texts))
+    zclass_AE = zero_shot.class_embeddings(ztxt_PE, len(head.classes))
+    scale = np.exp(jax.device_get(initial["log_scale"]))
+    kernel_EA = (scale * zclass_AE.T).astype(np.float32)
+  arrays = {"kernel": kernel_EA, "bias": np.zeros_like(kernel_EA[0])}
+  targets = _targets(config, mesh, is_head=True)
+  placed = {
+    name: _placed(x, targets[f"{class_head.NAME}/{name}"])
+    for name, x in arrays.items()
+  }
+  return initial | {class_head.NAME: placed}
+
+
 def _message(field: str, path: str, error: Exception) -> str:
   return f"--config.{field}={path}: {str(error).removeprefix(f'{path}: ')}"
 
 
 def _targets(
-  config: config_lib.Config, mesh: jax.sharding.Mesh
+  config: config_lib.Config, mesh: jax.sharding.Mesh, *, is_head: bool = False
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """Return the parameters that may be read, with the run's shardings."""
+  """Return the parameters that may be read, with the run's shardings.
+
+  A head is apart: published models have none, and a run may have another one.
+  """
   shapes = loading.shapes_of(config.model)
   shardings = sections.flat(
     mesh_lib.param_shardings(config.partition_rules, shapes, mesh), "/"
@@ -116,7 +188,9 @@ def _targets(
   return {
     path: x
     for path, x in targets.items()
-    if not config.is_excepted(path) and not lora.is_update(path)
+    if (is_head or not config.is_excepted(path))
+    and not lora.is_update(path)
+    and path.startswith(_HEAD) == is_head
   }
 
 
@@ -160,6 +234,23 @@ def _published(
       prefix=prefix,
     )
   return params, set(files.tensors)
+
+
+def _head_of_run(
+  folder: pathlib.Path, config: config_lib.Config, mesh: jax.sharding.Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Return the head's parameters that a run is to be read for; {} for none."""
+  run = workdir.read_config(folder)
+  assert run is not None  # workdir.is_run
+  classes = run.model.head.classes
+  if not classes or config.is_excepted(f"{_HEAD}kernel"):
+    return {}
+  if classes != config.model.head.classes:
+    raise ValueError(
+      f"the run has a head of other classes, model.head.classes={classes!r};"
+      f" init_except=({_HEAD + '.*'!r},) leaves it out"
+    )
+  return _targets(config, mesh, is_head=True)
 
 
 def _of_run(

@@ -222,6 +222,10 @@ class Folder:
       if name.startswith(start) and _suffix(name) in folders.IMAGES
     ]
 
+  def images_in(self, folder: str) -> list[str]:
+    """Return the images below every folder of a name, however deep it is."""
+    return [x for x in self.images() if folder in x.split("/")[:-1]]
+
   def images_by_name(self, below: str = "") -> dict[str, str]:
     """Return {name: path} of the images in any folder below one of it."""
     return {posixpath.basename(name): name for name in self.images(below)}
@@ -246,11 +250,21 @@ class Folder:
 
     Args:
       name: path of the new file, below the folder of all that are made.
-      pixels: uint8 [height, width] or [height, width, 3].
+      pixels: [height, width] or [height, width, 3], of any type.
+
+    Raises:
+      ValueError: a level is no whole number from 0 to 255.
     """
+    with np.errstate(invalid="ignore"):  # NaN differs from any level
+      levels = pixels.astype(np.uint8)
+    if np.any(levels != pixels):
+      raise self.wrong(
+        f"must have whole numbers from 0 to 255 in the image {name}; got"
+        f" {pixels.min():g} to {pixels.max():g}"
+      )
     path = self.made / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, "PNG")
+    Image.fromarray(levels).save(path, "PNG")
     return {"image": name}
 
   def wrong(self, what: str) -> ValueError:

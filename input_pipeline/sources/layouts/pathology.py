@@ -2,16 +2,17 @@
 
 Rules, constants and layouts are those of the code in PathologyFoundation/plip
 (reproducibility/generate_validation_datasets, scripts/extract_embedding.py).
-Sets are found in whichever folder below `path` they lie. Its splits of 70/30
-depend on the order in which a disk lists files; here they do on names, and of
-DigestPath on images, so that no image has patches in both.
+Sets are found in whichever folder below `path` they lie. Labelled ones have no
+captions: a grammar makes them of `label` (configs/plip.py). The code's splits
+of 70/30 depend on the order in which a disk lists files; here they do on names,
+and of DigestPath on images, so that no image has patches in both.
 """
 
 import functools
+import pathlib
 import posixpath
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -29,19 +30,15 @@ _LISTS = {
   "L.csv": _LAION,
   "df_208414.csv": "",
 }
-# Twitter's hashtags of pathology, in lower case.
-HASHTAGS = frozenset(
-  (
-    *("oralpath", "entpath", "surgpath", "nephpath", "idpath", "pathgme"),
-    *("moldx", "pulmpath", "bstpath", "dermpath", "endopath", "neuropath"),
-    *("blooducation", "autopsy", "eyepath", "patientbloodmanagement"),
-    *("cardiacpath", "gupath", "pathinformatics", "hpbpath", "gynpath"),
-    *("forensicpath", "clinpath", "hemepath", "renalpath", "bloodbank"),
-    *("gipath", "pedipath", "breastpath", "pancpath", "cytopath", "fnapath"),
-  )
+# Twitter's hashtags of pathology.
+_HASHTAG = re.compile(
+  "(bst|breast|cardiac|clin|cyto|derm|endo|ent|eye|fna|forensic|gi|gu|gyn|heme"
+  "|hpb|id|neph|neuro|oral|panc|pedi|pulm|renal|surg)path|autopsy|bloodbank"
+  "|blooducation|moldx|pathgme|pathinformatics|patientbloodmanagement",
+  re.IGNORECASE,
 )
 _KATHER_PARTS = {"train": "NCT-CRC-HE-100K", "test": "CRC-VAL-HE-7K"}
-_KATHER = {
+KATHER = {
   "ADI": "adipose tissue",
   "BACK": "background",
   "DEB": "debris",
@@ -61,10 +58,8 @@ _NUM_CHANNELS, _MIN_CELLS, _SHARE_OF_CELLS = 5, 10, 0.3
 # DigestPath: side of patches, share of tumour from which they are malignant,
 # level above which a mask (a JPEG) is set.
 _SIDE, _MIN_TUMOUR, _MASK = 224, 0.3, 10
-_PATCHES = {
-  **{"side": _SIDE, "overlap": 0.1, "scales": (2, 4, 8, 16, 32)},
-  **{"white": 200, "min_tissue": 0.5},
-}
+_PATCHES = {"side": _SIDE, "overlap": 0.1, "white": 200, "min_tissue": 0.5}
+_SCALES = (2, 4, 8, 16, 32)
 
 
 def _openpath(data: layout.Folder, split: str) -> Iterator[layout.Row]:
@@ -74,20 +69,17 @@ def _openpath(data: layout.Folder, split: str) -> Iterator[layout.Row]:
   other hashtags.
   """
   del split
-  images = {
-    posixpath.splitext(name)[0]: path
-    for name, path in data.images_by_name().items()
-  }
+  images = {pathlib.PurePosixPath(path).stem: path for path in data.images()}
   for file in (x for x in data.listed if posixpath.basename(x) in _LISTS):
     for row in data.table(file, needs=("caption",)):
       # Images are HASHTAG/MEDIA ID.jpg; the public list has both as columns.
-      folder, name = posixpath.split(row.get("image", ""))
+      path = pathlib.PurePosixPath(row.get("image", ""))
       source = _LISTS[posixpath.basename(file)] or row["source"]
-      hashtag = row.get("hashtag") or posixpath.basename(folder)
-      stem = row.get("media ID") or posixpath.splitext(name)[0]
+      hashtag = row.get("hashtag") or path.parent.name
+      stem = row.get("media ID") or path.stem
       if source == _LAION:
         hashtag = ""
-      elif "?" in row["caption"] or hashtag.lower() not in HASHTAGS:
+      elif "?" in row["caption"] or not _HASHTAG.fullmatch(hashtag):
         continue
       yield {
         **data.needs_image(images.get(stem, f"{hashtag}/{stem}")),
@@ -99,15 +91,14 @@ def _openpath(data: layout.Folder, split: str) -> Iterator[layout.Row]:
 
 def _kather(data: layout.Folder, split: str) -> Iterator[layout.Row]:
   """Yield the patches of NCT-CRC-HE-100K, or those of CRC-VAL-HE-7K to test."""
-  for name in data.images():
-    folders = name.split("/")[:-1]
-    if _KATHER_PARTS[split] in folders and folders[-1] in _KATHER:
-      yield _patch(name, _KATHER[folders[-1]], "An H&E image patch of {}.")
+  for name in data.images_in(_KATHER_PARTS[split]):
+    if label := KATHER.get(name.split("/")[-2]):
+      yield {"image": name, "label": label}
 
 
 def _pannuke(data: layout.Folder, split: str) -> Iterator[layout.Row]:
   """Yield the patches of all folds that are malignant or benign."""
-  groups: dict[tuple[str, str], list[tuple[npy.Items, int]]] = {}
+  groups: dict[tuple[str, str], list[tuple[str, npy.Items, int]]] = {}
   for name in data.listed:
     if fold := _FOLD.fullmatch(name):
       images = data.items(name)
@@ -116,20 +107,11 @@ def _pannuke(data: layout.Folder, split: str) -> Iterator[layout.Row]:
       for item, (mask, tissue) in enumerate(zip(masks, types, strict=True)):
         if label := _malignancy(mask):
           organ = str(tissue).lower().replace("_", " ")
-          groups.setdefault((label, organ), []).append((images, item))
+          groups.setdefault((label, organ), []).append((fold[2], images, item))
   for (label, organ), items in sorted(groups.items()):
-    for images, item in layout.part(items, split, _TRAIN_SHARE):
-      fold = posixpath.basename(posixpath.dirname(images.path))
-      values = images[item]
-      if np.any(values != (pixels := values.astype(np.uint8))):
-        raise data.wrong(
-          f"has in {images.path}, item {item} no whole numbers from 0 to 255: "
-          f"{values.min():g} to {values.max():g}"
-        )
-      image = data.make_image(f"{fold}/{item}.png", pixels)["image"]
-      yield _patch(image, label, "An H&E image of {} tissue.") | {
-        "organ": organ
-      }
+    for folder, images, item in layout.part(items, split, _TRAIN_SHARE):
+      image = data.make_image(f"{folder}/{item}.png", images[item])
+      yield {**image, "label": label, "organ": organ}
 
 
 def _malignancy(mask: np.ndarray) -> str | None:
@@ -148,11 +130,7 @@ def _digestpath(data: layout.Folder, split: str) -> Iterator[layout.Row]:
   A patch with less tumour than makes it malignant, but some, is left out.
   """
   for folder in ("tissue-train-neg", "tissue-train-pos-v1"):
-    names = [
-      name
-      for name in data.images()
-      if folder in name.split("/") and not name.endswith("_mask.jpg")
-    ]
+    names = [x for x in data.images_in(folder) if not x.endswith("_mask.jpg")]
     for name in layout.part(names, split, _TRAIN_SHARE):
       try:
         pixels = data.pixels(name)
@@ -162,11 +140,12 @@ def _digestpath(data: layout.Folder, split: str) -> Iterator[layout.Row]:
       except faults.ExampleError as error:
         yield layout.fault(name, error.kind, str(error))
         continue
-      for crop, tumour in patches.boxes(pixels, mask, **_PATCHES):
+      boxes = patches.boxes(pixels, mask, scales=_SCALES, **_PATCHES)
+      for crop, tumour in boxes:
         if tumour == 0 or tumour >= _MIN_TUMOUR:
           label = "malignant" if tumour else "benign"
-          row = _patch(name, label, "An H&E image patch of {} tissue.")
-          yield row | {"crop": crop, "size": (_SIDE, _SIDE)}
+          part = {"crop": crop, "size": (_SIDE, _SIDE)}
+          yield {"image": name, "label": label, **part}
 
 
 def _wsss4luad(data: layout.Folder, split: str) -> Iterator[layout.Row]:
@@ -174,17 +153,11 @@ def _wsss4luad(data: layout.Folder, split: str) -> Iterator[layout.Row]:
   names = [name for name in data.images() if _WSSS4LUAD.search(name)]
   for name in layout.part(names, split, _TRAIN_SHARE):
     label = "tumor" if _WSSS4LUAD.split(name)[1] == "1" else "normal"
-    yield _patch(name, label, "An H&E image patch of {} tissue.")
+    yield {"image": name, "label": label}
 
 
-def _patch(image: str, label: str, prompt: str) -> dict[str, Any]:
-  """Return the row of a patch whose caption is its prompt."""
-  return {"image": image, "label": label, "caption": prompt.format(label)}
-
-
-_made = functools.partial(
-  layout.Layout, source="github.com/PathologyFoundation"
-)
+_SOURCE = "github.com/PathologyFoundation"
+_made = functools.partial(layout.Layout, source=_SOURCE)
 _FOLDERS = "tissue-train-neg/ and tissue-train-pos-v1/ with masks"
 _ARRAYS = "images/foldN/{images,types}.npy and masks/foldN/masks.npy"
 _PARTS = f"{' and '.join(_KATHER_PARTS.values())}, each CLASS/*.tif"

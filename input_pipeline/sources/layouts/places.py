@@ -22,13 +22,6 @@ from input_pipeline.sources import place_names
 from input_pipeline.sources.layouts import layout
 
 _PLACE = re.compile(r"[A-Za-z]+_\d{5}_")  # before the name of a photo of IM2GPS
-_SEASONS = (
-  "winter",
-  "spring",
-  "summer",
-  "autumn",
-)  # from December, in the north
-_TROPIC = 23.44  # degrees; nearer to the equator are none of these seasons
 
 
 def _located(
@@ -59,12 +52,12 @@ def _osv5m(data: layout.Folder, split: str) -> Iterator[layout.Row]:
   needs = ("id", "latitude", "longitude", "country", "region", "city")
   for row in data.table(file, needs=needs):
     photo = f"{row['id']}.jpg"
-    yield _placed(
-      data,
-      images.get(photo, f"{folder}/*/{photo}"),
-      row
-      | {"town": row["city"], "country": place_names.country(row["country"])},
-    )
+    image = images.get(photo, f"{folder}/*/{photo}")
+    names = {
+      "town": row["city"],
+      "country": place_names.country(row["country"]),
+    }
+    yield _placed(data, image, row | names)
 
 
 def _seasons(data: layout.Folder, split: str) -> Iterator[layout.Row]:

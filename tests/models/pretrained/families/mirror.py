@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from models import dual_encoder, lora
+from models import class_head, dual_encoder, lora
 from models.pretrained import forms, loading, mapping, opening, positions
 from runtime import sections
 
@@ -29,6 +29,7 @@ def read_model(found):
     "image": dual_encoder.ImageConfig,
     "text": dual_encoder.TextConfig,
     "lora": lora.LoraConfig,
+    "head": class_head.HeadConfig,
   }
   fields = {
     name: value if value is None else _section(kinds.get(name), name, value)
@@ -41,7 +42,7 @@ def _section(kind, name, value):
   if kind is None:
     return tuple(value) if isinstance(value, list) else value
   # Towers are unions of dataclasses, one of which is selected.
-  kind = kind if kind is lora.LoraConfig else kind | None
+  kind = kind if isinstance(kind, type) else kind | None
   return sections._value(kind, value, f"model.{name}", "configs/base.py")
 
 
