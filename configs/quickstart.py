@@ -63,12 +63,14 @@ def fine_tuned() -> ml_collections.ConfigDict:
   """Return the model as miniatures of domains fine-tune it.
 
   It begins with a run of the quickstart with room for longer texts:
-  --config.data.num_tokens=64 --workdir=runs/emoji_base. Its sets of emoji stay,
+  --config.data.num_tokens=64 --config.text_lengths="(16,)"
+  --workdir=runs/emoji_base. Its sets of emoji stay,
   to see what is forgotten.
   """
   config = get_config()
   config.init_from = "runs/emoji_base"
   config.data.num_tokens = 64
+  config.text_lengths = (16, 32)
   config.total_steps = 300
   config.optimizer.learning_rate = 5e-4
   config.checkpoint.every_steps = 300

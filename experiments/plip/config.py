@@ -11,9 +11,8 @@ _FOLDER = "cache/plip"
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """Return the quickstart's run, fine-tuned on parts of micrographs."""
-  config = quickstart.get_config()
-  config.init_from = "runs/quickstart"
+  """Return the emoji model, fine-tuned on parts of micrographs."""
+  config = quickstart.fine_tuned()
   config.total_steps = 200
   config.optimizer.learning_rate = 3e-4
   config.optimizer.warmup_steps = 20

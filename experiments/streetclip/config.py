@@ -12,6 +12,7 @@ def get_config() -> ml_collections.ConfigDict:
   """Return a small model on maps that prepare.py draws."""
   config = quickstart.get_config()
   config.total_steps, config.data.num_tokens = 600, 40
+  config.text_lengths = (24, 32)
   config.checkpoint.every_steps = config.evaluate.every_steps = 300
   config.evaluate.sets = {}
   maps = {
