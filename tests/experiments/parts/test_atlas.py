@@ -1,4 +1,4 @@
-"""Maps of StreetCLIP's miniature."""
+"""Outlines of land, drawn as maps and as a mask."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
-from experiments.streetclip import atlas
+from experiments.parts import atlas
 
 
 @pytest.fixture
