@@ -28,7 +28,8 @@ import dataclasses
 import ml_collections
 
 from configs import base, quickstart
-from configs.parts import clip_towers, domain, tower_sizes, variants
+from configs.evaluate import emoji
+from configs.parts import clip_towers, domain, sources, tower_sizes, variants
 from evaluators.sets import kinds
 
 _NUM_CAPTIONS = 8_734 * 5  # training pictures, five captions each
@@ -85,22 +86,19 @@ def get_config(arg: str = "adam") -> ml_collections.ConfigDict:
   config.total_steps = 10 * _NUM_CAPTIONS // recipe.batch_size
   config.checkpoint.every_steps = 100
 
-  _set_layouts(config, ks=(3, 10))
+  _set_layouts(config)
   return config
 
 
-def _set_layouts(
-  config: ml_collections.ConfigDict, *, ks: tuple[int, ...], path: str = ""
-) -> None:
-  """Set RSICD's splits; `ks` are those of score@k beside 1 and 5."""
+def _set_layouts(config: ml_collections.ConfigDict) -> None:
   domain.set_layouts(
     config,
-    train=domain.source("rsicd.captions@train", path=path),
+    train="rsicd.captions@train",
     scenes=kinds.classification(
       domain.source("rsicd.scenes@test"),
       label="scene",
       prompts=(_PROMPT,),
-      ks=ks,
+      ks=(3, 10),  # score@k; 1 and 5 are there always
     ),
     test=kinds.retrieval(domain.source("rsicd.captions@test")),
   )
@@ -124,9 +122,16 @@ def _set_augmentation(
 def _mini() -> ml_collections.ConfigDict:
   """Return a small model on patches of a picture of the globe."""
   config = quickstart.fine_tuned()
-  config.total_steps = 200
-  config.checkpoint.every_steps = config.evaluate.every_steps = 200
+  config.batch_size = 64
+  config.total_steps = config.checkpoint.every_steps = 120
+  config.evaluate.every_steps = 120
+  config.optimizer.warmup_steps = 10
+  config.text_lengths = (32,)  # no caption is longer
   config.loss.scope = "device"
   _set_augmentation(config.data.augmentation, config.data.image_size)
-  _set_layouts(config, ks=(3,), path="cache/rsicd")
+  config.evaluate.sets = emoji.suite(
+    sources.source(format="emoji"), ("compositional",)
+  )
+  _set_layouts(config)
+  config.data.sources.main.path = "cache/rsicd"
   return config
