@@ -142,15 +142,16 @@ def make(
   rng, entries, picture = random.Random(0), [], Image.fromarray(globe)
   counts: dict[str, dict[str, int]] = {split: {} for split in MOST}
   (out / "RSICD_images").mkdir(parents=True, exist_ok=True)
-  for (split, name), all_of_it in sorted(found.items()):
-    some = rng.sample(all_of_it, min(len(all_of_it), MOST[split]))
+  for (split, name), boxes in sorted(found.items()):
+    some = rng.sample(boxes, min(len(boxes), MOST[split]))
     counts[split][name] = len(some)
     for box, facts in some:
       number = len(entries) + 1
       file = f"{name}_{number}.jpg"
       buffer = io.BytesIO()
-      cut = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS, box)
-      cut.save(buffer, "JPEG", quality=95)
+      # Cut first: the filter would read pixels beyond a box.
+      patch = picture.crop(box).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+      patch.save(buffer, "JPEG", quality=95)
       whole_files.write(out / "RSICD_images" / file, buffer.getvalue())
       entries.append(_entry(file, split, captions(name, facts)))
   text = json.dumps({"images": entries, "dataset": "rsicd"})
