@@ -27,8 +27,9 @@ import dataclasses
 
 import ml_collections
 
-from configs import base
-from configs.parts import clip_towers, domain, tower_sizes, variants
+from configs import base, quickstart
+from configs.evaluate import emoji
+from configs.parts import clip_towers, domain, sources, tower_sizes, variants
 from evaluators.sets import kinds
 
 _NUM_CAPTIONS = 8_734 * 5  # training pictures, five captions each
@@ -50,7 +51,7 @@ VARIANTS: dict[str, Recipe] = {
   "adafactor": Recipe("adafactor", 1e-4),
   "script": Recipe("adamw", 2e-6, 2048, 0.1),
 }
-VARIANT_NAMES = (*VARIANTS,)
+VARIANT_NAMES = (*VARIANTS, "mini")
 
 
 def get_config(arg: str = "adam") -> ml_collections.ConfigDict:
@@ -59,6 +60,8 @@ def get_config(arg: str = "adam") -> ml_collections.ConfigDict:
   Raises:
     ValueError: no variant has this name.
   """
+  if arg == "mini":
+    return _mini()
   config = base.get_config()
   recipe = variants.pick(__file__, arg, VARIANTS)
   clip_towers.set_adamw(
@@ -83,6 +86,11 @@ def get_config(arg: str = "adam") -> ml_collections.ConfigDict:
   config.total_steps = 10 * _NUM_CAPTIONS // recipe.batch_size
   config.checkpoint.every_steps = 100
 
+  _set_layouts(config)
+  return config
+
+
+def _set_layouts(config: ml_collections.ConfigDict) -> None:
   domain.set_layouts(
     config,
     train="rsicd.captions@train",
@@ -94,17 +102,36 @@ def get_config(arg: str = "adam") -> ml_collections.ConfigDict:
     ),
     test=kinds.retrieval(domain.source("rsicd.captions@test")),
   )
-  return config
 
 
-def _set_augmentation(augmentation: ml_collections.ConfigDict) -> None:
+def _set_augmentation(
+  augmentation: ml_collections.ConfigDict, image_size: int = 224
+) -> None:
   """Set the published order: a cut of 0.8 x 224, mirrors, a part, 224 pixels.
 
   Its ColorJitter has torchvision's default arguments, which change nothing.
   """
   augmentation.resize = "area"
-  augmentation.pre_crop = augmentation.first_size = 179
+  augmentation.pre_crop = augmentation.first_size = int(0.8 * image_size)
   augmentation.crop_scale = (0.8, 1.2)
   augmentation.crop_ratio = (1.0, 1.0)
   augmentation.flip_probability = 0.5
   augmentation.vertical_flip_probability = 0.5
+
+
+def _mini() -> ml_collections.ConfigDict:
+  """Return a small model on patches of a picture of the globe."""
+  config = quickstart.fine_tuned()
+  config.batch_size = 64
+  config.total_steps = config.checkpoint.every_steps = 120
+  config.evaluate.every_steps = 120
+  config.optimizer.warmup_steps = 10
+  config.text_lengths = (32,)  # no caption is longer
+  config.loss.scope = "device"
+  _set_augmentation(config.data.augmentation, config.data.image_size)
+  config.evaluate.sets = emoji.suite(
+    sources.source(format="emoji"), ("compositional",)
+  )
+  _set_layouts(config)
+  config.data.sources.main.path = "cache/rsicd"
+  return config

@@ -43,11 +43,7 @@ def tiles(
   height, width = image_YXC.shape[:2]
   checks.between("the side of a tile", tile, 1, min(height, width))
   checks.between("the stride of tiles", stride, 1, tile)
-  corners = [
-    (top, left)
-    for top in saliency.starts(height, tile, stride)
-    for left in saliency.starts(width, tile, stride)
-  ]
+  corners = _corners(height, width, tile, stride)
   parts = []
   for start in range(0, len(corners), num_at_once):
     some = corners[start : start + num_at_once]
@@ -66,6 +62,22 @@ def tiles(
     heat_TYX[:, rows, columns] += sim_T[:, None, None]
     count_YX[rows, columns] += 1
   return heat_TYX / count_YX, sim_MT
+
+
+def num_tiles(height: int, width: int, *, tile: int, stride: int) -> int:
+  """Return the number of tiles that `tiles` makes of a picture."""
+  return len(_corners(height, width, tile, stride))
+
+
+def _corners(
+  height: int, width: int, tile: int, stride: int
+) -> list[tuple[int, int]]:
+  """Return top and left of the tiles of a picture."""
+  return [
+    (top, left)
+    for top in saliency.starts(height, tile, stride)
+    for left in saliency.starts(width, tile, stride)
+  ]
 
 
 def _pixels(start: int, stop: int, factor: float) -> slice:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from absl import app, flags
 
 from experiments.curation import icon_sets
+from experiments.parts import program
 from input_pipeline.sources.layouts import bioclip
 from runtime.storage import whole_files
 
@@ -98,7 +99,4 @@ def _write_table(
 
 
 if __name__ == "__main__":
-  app.run(
-    main,
-    flags_parser=lambda argv: _FLAGS(flags.FLAGS(argv, known_only=True)),
-  )
+  program.run(main, _FLAGS)

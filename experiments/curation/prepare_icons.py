@@ -36,6 +36,7 @@ from absl import app, flags
 from PIL import Image
 
 from experiments.curation import icon_sets, web_noise
+from experiments.parts import program
 from input_pipeline.tokenizers import bpe
 from runtime import progress
 from runtime.storage import whole_files
@@ -302,7 +303,4 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 if __name__ == "__main__":
-  app.run(
-    main,
-    flags_parser=lambda argv: _FLAGS(flags.FLAGS(argv, known_only=True)),
-  )
+  program.run(main, _FLAGS)

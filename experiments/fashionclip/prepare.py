@@ -25,6 +25,7 @@ from absl import app, flags
 from PIL import Image
 
 from experiments.curation import icon_sets
+from experiments.parts import program
 from input_pipeline.sources.layouts import fashionclip
 from runtime.storage import whole_files
 
@@ -183,7 +184,4 @@ def _drawn(values: Sequence[Any], *names: object) -> Any:
 
 
 if __name__ == "__main__":
-  app.run(
-    main,
-    flags_parser=lambda argv: _FLAGS(flags.FLAGS(argv, known_only=True)),
-  )
+  program.run(main, _FLAGS)

@@ -22,6 +22,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
+from experiments.parts import program
 from input_pipeline.storage import uids
 from runtime.storage import whole_files
 
@@ -144,7 +145,4 @@ def _write_subsets(out: pathlib.Path, keys: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(
-    main,
-    flags_parser=lambda argv: _FLAGS(flags.FLAGS(argv, known_only=True)),
-  )
+  program.run(main, _FLAGS)

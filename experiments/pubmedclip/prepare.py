@@ -17,6 +17,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
+from experiments.parts import program
 from input_pipeline.sources import emoji
 from runtime.storage import whole_files
 
@@ -155,7 +156,4 @@ def _with_article(organ: str) -> str:
 
 
 if __name__ == "__main__":
-  app.run(
-    main,
-    flags_parser=lambda argv: _FLAGS(flags.FLAGS(argv, known_only=True)),
-  )
+  program.run(main, _FLAGS)

@@ -29,7 +29,8 @@ import numpy as np
 from absl import app, flags
 
 from evaluators.sets.gazetteers import gazetteer, geonames
-from experiments.streetclip import atlas as atlas_lib
+from experiments.parts import atlas as atlas_lib
+from experiments.parts import program
 from input_pipeline.sources import place_names
 from runtime.storage import whole_files
 
@@ -142,7 +143,4 @@ def _write_table(
 
 
 if __name__ == "__main__":
-  app.run(
-    main,
-    flags_parser=lambda argv: _FLAGS(flags.FLAGS(argv, known_only=True)),
-  )
+  program.run(main, _FLAGS)

@@ -25,7 +25,7 @@ from inference import model as model_lib
 from inference.explaining import explain_page, heat_maps, heat_pictures
 from inference.explaining import regions as regions_lib
 from input_pipeline import faults, model_inputs
-from input_pipeline.images import image_ops
+from input_pipeline.images import image_ops, picture
 from runtime import checks, progress, provenance
 from runtime.storage import (
   bucket_path,
@@ -106,14 +106,24 @@ def run(
     lambda pixels: model_inputs.as_seen(inputs.image_protocol, pixels),
   )
   ztxt_TE = embedder.texts(model.params, inputs.tokenizer(lines))
-  maps_fn = heat_maps.make_fn(method, model, inputs.image_protocol, batch_size)
   records: list[dict[str, Any]] = []
   left_out: list[dict[str, str]] = []
   shown: list[explain_page.Shown] = []
   with unfinished.whole(folder) as made:
     (made / MAPS).mkdir()
-    with progress.Progress("Explaining images", len(paths)) as bar:
-      for number, file in enumerate(paths, 1):
+    is_tiled = method == heat_maps.TILES
+    steps = [
+      _num_tiles(inputs.image_protocol, file) if is_tiled else 1
+      for file in paths
+    ]
+    label = "Explaining tiles" if is_tiled else "Explaining images"
+    with progress.Progress(label, sum(steps)) as bar:
+      maps_fn = heat_maps.make_fn(
+        *(method, model, inputs.image_protocol, batch_size), bar.advance
+      )
+      for number, (file, num_steps) in enumerate(
+        zip(paths, steps, strict=True), 1
+      ):
         try:
           image_YXC = _read_image(method, inputs.image_protocol, file)
           maps = maps_fn(image_YXC, ztxt_TE)
@@ -123,6 +133,7 @@ def run(
           left_out.append(
             {"path": str(file), "kind": error.kind, "message": str(error)}
           )
+          bar.advance(num_steps)
         else:
           name = f"{number:0{len(str(len(paths)))}d}-{_plain(file.stem)}"
           scales = [
@@ -146,7 +157,8 @@ def run(
             shown.append(
               explain_page.Shown(record, image_YXC, maps.map_TYX, scales)
             )
-        bar.advance()
+          if not is_tiled:
+            bar.advance()
     if not records:
       raise ValueError(
         f"--images: none of {len(paths)} files is an image; the first:"
@@ -272,11 +284,11 @@ def _write(
       f" {record['lowest']:.4g} to {record['highest']:.4g}{none}",
       f"colours: {method.unit}",
     ]
-    picture = heat_pictures.sheet(
+    sheet = heat_pictures.sheet(
       image_YXC, map_YX, scale, title=record["text"], lines=facts
     )
     with whole_files.replacing(folder / record["picture"]) as file:
-      picture.save(file, "PNG", optimize=True)
+      sheet.save(file, "PNG", optimize=True)
 
 
 def _read_image(
@@ -300,6 +312,14 @@ def _read_image(
     raise faults.ExampleError("read_failed", str(error)) from error
   except ValueError as error:  # too long for the protocol
     raise faults.ExampleError("image_too_large", str(error)) from error
+
+
+def _num_tiles(protocol: model_inputs.Protocol, path: pathlib.Path) -> int:
+  """Return the number of tiles of an image; 1 for a file that is none."""
+  try:
+    return heat_maps.num_tiles(protocol, *picture.size(path.read_bytes()))
+  except (OSError, faults.ExampleError):
+    return 1
 
 
 def _plain(stem: str) -> str:

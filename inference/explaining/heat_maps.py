@@ -135,6 +135,7 @@ def make_fn(
   model: model_lib.Model,
   protocol: model_inputs.Protocol,
   batch_size: int,
+  advance: Callable[[int], None] = lambda number: None,
 ) -> Callable[[np.ndarray, np.ndarray], Maps]:
   """Return the function of an image uint8 [H, W, 3] and texts' embeddings.
 
@@ -145,6 +146,8 @@ def make_fn(
     model: model with both towers.
     protocol: image protocol of the model.
     batch_size: most images that are embedded at once.
+    advance: called with the number of tiles that were embedded; the other
+      methods do not call it.
   """
   embedder = model.make_embedder(batch_size)
 
@@ -182,8 +185,7 @@ def make_fn(
 
   def tiled(scene_YXC: np.ndarray, ztxt_TE: np.ndarray) -> Maps:
     height, width = scene_YXC.shape[:2]
-    tile = min(_side(protocol), height, width)
-    stride = max(tile // 2, 1)
+    cut = _tiling(protocol, height, width)
     factor = min(1.0, _LONGEST / max(height, width))
     shape = max(round(height * factor), 1), max(round(width * factor), 1)
 
@@ -194,10 +196,10 @@ def make_fn(
     map_TYX, sim_MT = scene_maps.tiles(
       embed_tiles,
       *(scene_YXC, ztxt_TE),
-      tile=tile,
-      stride=stride,
+      **cut,
       num_at_once=batch_size,
       shape=shape,
+      advance=advance,
     )
     whole = model_inputs.as_seen(protocol, scene_YXC)
     sim_T = (embed_fn(whole[None]) @ ztxt_TE.T)[0]
@@ -207,7 +209,8 @@ def make_fn(
       reduced = Image.fromarray(scene_YXC).resize(size, Image.Resampling.BOX)
       shown = np.asarray(reduced)
     constants = {
-      **{"tile": tile, "stride": stride, "num_crops": len(sim_MT)},
+      **cut,
+      "num_crops": len(sim_MT),
       "pixels_of_the_picture": [height, width],
     }
     return Maps(map_TYX, sim_T, sim_MT, constants, shown)
@@ -255,6 +258,20 @@ def make_fn(
     return Maps(np.stack(maps), sim_T, none_MT, {"patch_size": patch_size})
 
   return attended
+
+
+def num_tiles(protocol: model_inputs.Protocol, height: int, width: int) -> int:
+  """Return the number of tiles of a picture of `height` x `width` pixels."""
+  cut = _tiling(protocol, height, width)
+  return scene_maps.num_tiles(height, width, **cut)
+
+
+def _tiling(
+  protocol: model_inputs.Protocol, height: int, width: int
+) -> dict[str, int]:
+  """Return "tile" and "stride" of a picture, in its pixels."""
+  tile = min(_side(protocol), height, width)
+  return {"tile": tile, "stride": max(tile // 2, 1)}
 
 
 def _side(protocol: model_inputs.Protocol) -> int:

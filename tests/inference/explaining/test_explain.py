@@ -303,3 +303,22 @@ def test_the_page_shows_the_first_of_many():
   assert "2 more maps are in maps/" in page
   assert "2 more images are in maps/ and explain.json" in page
   assert "values -1 to 0: no square" in page
+
+
+@pytest.mark.slow
+def test_tiles_are_counted(run, tmp_path, capsys):
+  rng = np.random.default_rng(0)
+  scene = rng.integers(0, 256, (40, 100, 3), np.uint8)
+  Image.fromarray(scene).save(tmp_path / "scene.png")
+  (tmp_path / "broken.png").write_text("no image")
+  assert _explain(run, f"{tmp_path}/*.png", tmp_path / "out", "tiles") == 0
+  facts = json.loads((tmp_path / "out" / "explain.json").read_text())
+  (image,) = facts["images"]
+  assert image["size"] == [40, 100]
+  side = model_lib.load(run).make_inputs().image_protocol.size
+  assert image["constants"]["tile"] == side
+  num = image["constants"]["num_crops"]
+  assert num == np.prod([-(-(x - side) // (side // 2)) + 1 for x in (40, 100)])
+  (line,) = capsys.readouterr().err.splitlines()[-1:]
+  # A file that is no image counts as one.
+  assert line.startswith(f"Explaining tiles: {num + 1}/{num + 1}, ")

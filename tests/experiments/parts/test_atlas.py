@@ -1,4 +1,4 @@
-"""Maps of StreetCLIP's miniature."""
+"""Outlines of land, drawn as maps and as a mask."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
-from experiments.streetclip import atlas
+from experiments.parts import atlas
 
 
 @pytest.fixture
@@ -61,3 +61,38 @@ def test_a_map_has_land_sea_and_pin(folder):
 def test_a_missing_package_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match="npm pack world-atlas"):
     atlas.read(tmp_path)
+
+
+def test_land_of_the_globe(tmp_path):
+  """A country across the antimeridian, and one around the south pole."""
+  east = [[170, 0], [20, 0], [0, 20], [-20, 0], [0, -20]]
+  east[1][0] -= 360  # as if the ring were cut at 180
+  pole = [[-180, -89], [120, 0], [120, 0], [120, 0]]
+  coast = [[-180, -60], [120, 0], [120, 0], [120, 0]]
+  topology = {
+    "transform": {"scale": [1, 1], "translate": [0, 0]},
+    "arcs": [east, pole, coast],
+    "objects": {
+      "countries": {
+        "geometries": [
+          {"type": "Polygon", "arcs": [[0]]},
+          {"type": "Polygon", "arcs": [[1], [2]]},
+        ]
+      }
+    },
+  }
+  (tmp_path / "countries-50m.json").write_text(json.dumps(topology))
+  land = atlas.read(tmp_path).land(90)
+  assert land.shape == (90, 180)
+
+  def is_land(lat, lon):
+    return bool(land[int((90 - lat) / 2), int((lon + 180) / 2)])
+
+  for lon in (-179, -171, 171, 179):
+    assert is_land(10, lon)
+    assert not is_land(-10, lon)
+  assert not is_land(10, 0)
+  assert not is_land(10, 165)
+  for lon in (-150, 0, 150):
+    assert is_land(-80, lon)
+    assert not is_land(-50, lon)

@@ -5,6 +5,7 @@ difference from the one before, which neighbours share.
 """
 
 import dataclasses
+import itertools
 import json
 import pathlib
 
@@ -61,6 +62,26 @@ class Atlas:
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=PIN)
     return image.resize((64, 64), Image.Resampling.LANCZOS)
 
+  def land(self, height: int) -> np.ndarray:
+    """Return where land is on a map of the globe: bool [height, 2 * height].
+
+    Rows are of equal latitudes, from 90 north; columns of equal longitudes,
+    from 180 west. Lakes are land.
+    """
+    scale = height / 180
+    image = Image.new("1", (2 * height, height))
+    draw = ImageDraw.Draw(image)
+    for ring in self.rings:
+      east = np.unwrap(ring[:, 0], period=360)
+      corners = np.stack([east + 180, 90 - ring[:, 1]], axis=1)
+      if _is_round_pole(east):  # of Antarctica
+        poles = [(east[-1] + 180, 180), (east[0] + 180, 180)]
+        corners = np.concatenate([corners, poles])
+      for turn in (-360, 0, 360):  # a ring may cross the antimeridian
+        moved = (corners + (turn, 0)) * scale
+        draw.polygon([tuple(point) for point in moved.tolist()], fill=1)
+    return np.asarray(image)
+
 
 def read(folder: pathlib.Path) -> Atlas:
   """Return the countries of the unpacked package, at 1:50 million.
@@ -84,9 +105,17 @@ def read(folder: pathlib.Path) -> Atlas:
     polygons = country.get("arcs", [])
     if country["type"] == "Polygon":
       polygons = [polygons]
-    # Holes are other countries, which are land too.
-    for outline, *_ in polygons:
+    for number, line in itertools.chain(*map(enumerate, polygons)):
       # ~i stands for arc i from its end to its beginning.
-      parts = [arcs[i] if i >= 0 else arcs[~i][::-1] for i in outline]
-      rings.append(np.concatenate(parts))
+      parts = [arcs[i] if i >= 0 else arcs[~i][::-1] for i in line]
+      ring = np.concatenate(parts)
+      # Holes are other countries, which are land too; but the coast of
+      # Antarctica is a hole in an outline of the pole.
+      if number == 0 or _is_round_pole(np.unwrap(ring[:, 0], period=360)):
+        rings.append(ring)
   return Atlas(tuple(rings))
+
+
+def _is_round_pole(east_N: np.ndarray) -> bool:
+  """Return whether a ring of continuous longitudes goes around the globe."""
+  return abs(east_N[-1] - east_N[0]) > 180
