@@ -80,7 +80,7 @@ def run(
       " leave out of an index, --remove=FILE (one of them)"
     )
   checks.one_of("--dtype", dtype, ("", *index_folder.DTYPES))
-  folder = pathlib.Path(out).expanduser()
+  folder = index_folder.on_disk(out, "out")
   if remove:
     made = _removed(folder, pathlib.Path(remove))
   else:

@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from runtime.storage import bucket_path
+
 PATH = "image_path"
 IMAGES, METADATA = "img_emb", "metadata"
 _FLAT, _FACTS = "images.npy", "embed.json"
@@ -67,6 +69,10 @@ def read(path: str) -> Embeddings:
     ValueError: it is no folder of embeddings, or its files do not fit
       together; the message names the file.
   """
+  if isinstance(bucket_path.make(path), bucket_path.BucketPath):
+    raise ValueError(
+      f"--embeddings must be a folder on a disk; got {path}; copy it there"
+    )
   folder = pathlib.Path(path).expanduser()
   if (folder / _FLAT).is_file() and (folder / _FACTS).is_file():
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))

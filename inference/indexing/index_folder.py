@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inference.indexing import embeddings_folder, exact
-from runtime.storage import strict_json, whole_files
+from runtime.storage import bucket_path, strict_json, whole_files
 
 MANIFEST = "index.json"
 REMOVED = "removed.npy"
@@ -164,6 +164,16 @@ class Index:
       )
 
 
+def on_disk(path: str | pathlib.Path, flag: str) -> pathlib.Path:
+  """Return the folder of a flag; ValueError for one in a bucket."""
+  if isinstance(bucket_path.make(path), bucket_path.BucketPath):
+    raise ValueError(
+      f"--{flag} must be a folder on a disk, since a search maps its files into"
+      f" memory; got {path}; copy an index from the bucket to a disk first"
+    )
+  return pathlib.Path(path).expanduser()
+
+
 def is_index(folder: pathlib.Path) -> bool:
   """Return whether a folder is a whole index."""
   return (folder / MANIFEST).is_file()
@@ -175,7 +185,7 @@ def read(path: str | pathlib.Path) -> Index:
   Raises:
     ValueError: it is no whole index; the message names the file at fault.
   """
-  folder = pathlib.Path(path).expanduser()
+  folder = on_disk(path, "index")
   if not is_index(folder):
     raise ValueError(
       f"--index={path} is no whole index: it has no {MANIFEST}; build one with"

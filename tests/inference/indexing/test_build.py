@@ -210,6 +210,7 @@ def test_a_kill_before_the_manifest(embedded, tmp_path, monkeypatch):
     ({"images": "a", "embeddings": "b"}, "give what to index"),
     ({"images": "a"}, "give the model"),
     ({"embeddings": "nowhere"}, "--embeddings=nowhere has no embeddings"),
+    ({"embeddings": "s3://a/b"}, "--embeddings must be a folder on a disk"),
     ({"embeddings": "nowhere", "dtype": "int8"}, "--dtype must be one of"),
     ({"remove": "nowhere.txt"}, r"--remove=nowhere\.txt is no file"),
   ],
@@ -218,6 +219,13 @@ def test_flags_that_are_refused(flags, message, tmp_path):
   with pytest.raises(ValueError, match=message):
     _build(tmp_path / "index", **flags)
   assert not list(tmp_path.glob("index/*.json"))
+
+
+def test_an_index_in_a_bucket_is_refused():
+  with pytest.raises(ValueError, match="--out must be a folder on a disk"):
+    _build("s3://a/b", embeddings="nowhere")
+  with pytest.raises(ValueError, match="--index must be a folder on a disk"):
+    index_folder.read("gs://a/b")
 
 
 def test_rows_that_are_no_embeddings(run, embedded, tmp_path):
