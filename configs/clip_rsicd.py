@@ -20,16 +20,15 @@ Expected: score@1, 3, 5, 10 of 30 scenes (1,027 test pictures) 0.883, 0.968,
 Their code does not decay biases and scales by the names of GPT-2's layers, so
 CLIP's scales decay there; here none does. The number of steps of the best runs
 is not published: ten epochs of all captions, as in the script.
-`mini`: experiments/clip_rsicd/README.md.
+Miniature: experiments/clip_rsicd/README.md.
 """
 
 import dataclasses
 
 import ml_collections
 
-from configs import base, quickstart
-from configs.evaluate import emoji
-from configs.parts import clip_towers, domain, sources, tower_sizes, variants
+from configs import base
+from configs.parts import clip_towers, domain, tower_sizes, variants
 from evaluators.sets import kinds
 
 _NUM_CAPTIONS = 8_734 * 5  # training pictures, five captions each
@@ -51,7 +50,7 @@ VARIANTS: dict[str, Recipe] = {
   "adafactor": Recipe("adafactor", 1e-4),
   "script": Recipe("adamw", 2e-6, 2048, 0.1),
 }
-VARIANT_NAMES = (*VARIANTS, "mini")
+VARIANT_NAMES = tuple(VARIANTS)
 
 
 def get_config(arg: str = "adam") -> ml_collections.ConfigDict:
@@ -60,8 +59,6 @@ def get_config(arg: str = "adam") -> ml_collections.ConfigDict:
   Raises:
     ValueError: no variant has this name.
   """
-  if arg == "mini":
-    return _mini()
   config = base.get_config()
   recipe = variants.pick(__file__, arg, VARIANTS)
   clip_towers.set_adamw(
@@ -80,17 +77,18 @@ def get_config(arg: str = "adam") -> ml_collections.ConfigDict:
   clip_towers.set_model(config, 512, "quick_gelu")
   config.init_from = "hf://openai/clip-vit-base-patch32"
   config.data.num_tokens = 32
-  _set_augmentation(config.data.augmentation)
+  set_augmentation(config.data.augmentation)
   config.loss.scope = "device"
   config.batch_size = recipe.batch_size
   config.total_steps = 10 * _NUM_CAPTIONS // recipe.batch_size
   config.checkpoint.every_steps = 100
 
-  _set_layouts(config)
+  set_layouts(config)
   return config
 
 
-def _set_layouts(config: ml_collections.ConfigDict) -> None:
+def set_layouts(config: ml_collections.ConfigDict) -> None:
+  """Set the pairs of training, the scenes, and retrieval of the test part."""
   domain.set_layouts(
     config,
     train="rsicd.captions@train",
@@ -104,7 +102,7 @@ def _set_layouts(config: ml_collections.ConfigDict) -> None:
   )
 
 
-def _set_augmentation(
+def set_augmentation(
   augmentation: ml_collections.ConfigDict, image_size: int = 224
 ) -> None:
   """Set the published order: a cut of 0.8 x 224, mirrors, a part, 224 pixels.
@@ -117,21 +115,3 @@ def _set_augmentation(
   augmentation.crop_ratio = (1.0, 1.0)
   augmentation.flip_probability = 0.5
   augmentation.vertical_flip_probability = 0.5
-
-
-def _mini() -> ml_collections.ConfigDict:
-  """Return a small model on patches of a picture of the globe."""
-  config = quickstart.fine_tuned()
-  config.batch_size = 64
-  config.total_steps = config.checkpoint.every_steps = 120
-  config.evaluate.every_steps = 120
-  config.optimizer.warmup_steps = 10
-  config.text_lengths = (32,)  # no caption is longer
-  config.loss.scope = "device"
-  _set_augmentation(config.data.augmentation, config.data.image_size)
-  config.evaluate.sets = emoji.suite(
-    sources.source(format="emoji"), ("compositional",)
-  )
-  _set_layouts(config)
-  config.data.sources.main.path = "cache/rsicd"
-  return config

@@ -59,7 +59,7 @@ def test_a_variant(module, name, number):
 
 
 @pytest.mark.parametrize(
-  "name", ["bioclip", "fashionclip", "plip", "streetclip"]
+  "name", ["bioclip", "clip_rsicd", "fashionclip", "plip", "streetclip"]
 )
 def test_a_miniature(name):
   module = importlib.import_module(f"experiments.{name}.config")
