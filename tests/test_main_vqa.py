@@ -81,7 +81,7 @@ def _check_autoencoder(folder: pathlib.Path) -> None:
   test_results_schema.validate(results)
   record = results["holdout"]
   # Of Gaussian noise of 0.1, less what is cut off outside of [0, 1].
-  assert 20 < record["chance"]["psnr"] < 23
+  assert 19.5 < record["chance"]["psnr"] < 23
   assert record["gain"] == pytest.approx(
     record["psnr"] - record["chance"]["psnr"]
   )

@@ -17,6 +17,7 @@ def get_config(kind: str = "mevf") -> ml_collections.ConfigDict:
   config.batch_size = 4
   config.evaluate.batch_size = 4
   config.checkpoint.every_steps = 100
+  config.optimizer.warmup_steps = 0
   config.partition_rules = ((r".*", ()),)
   config.model.image.depth = 1
   config.data.image_protocol = "clip_squash"
@@ -45,5 +46,4 @@ def _autoencoder(
   config.evaluate.holdout = 0.5
   config.evaluate.every_steps = 2
   config.total_steps = 4
-  config.optimizer.warmup_steps = 0
   return config

@@ -61,32 +61,35 @@ def test_training_makes_better_images_than_the_noisy_ones(config):
   objective = denoising.make(config)
   rng = np.random.default_rng(0)
   # Smooth pictures: a plane each.
-  slopes = rng.uniform(-4, 4, (12, 2, 1, 1))
-  place = np.arange(16) - 7.5
+  slopes = rng.uniform(-12, 12, (12, 2, 1, 1))
+  place = np.arange(8) - 3.5
   planes = 128 + slopes[:, 0] * place + slopes[:, 1] * place[:, None]
   images = np.repeat(planes[..., None], 3, axis=3).astype(np.uint8)
-  optimizer = optax.adam(3e-3)
+  optimizer = optax.adam(5e-3)
 
-  def step(carry, seed):
-    params, state = carry
-    batch = denoising.Batch(images[:8], _keys(8, seed))
+  @jax.jit  # not a scan, whose convolutions are slow on the CPU
+  def step(params, state, keys):
+    batch = denoising.Batch(images[:8], keys)
 
     def loss(params):
       return objective.loss(
         params, objective.embed(params, {}, batch)[0], batch
       )
 
-    value, grads = jax.value_and_grad(loss)(params)
-    updates, state = optimizer.update(grads, state)
-    return (optax.apply_updates(params, updates), state), value
+    updates, state = optimizer.update(jax.grad(loss)(params), state)
+    return optax.apply_updates(params, updates), state
 
-  params = objective.init_params(jax.random.key(0))
-  run = jax.jit(lambda carry: jax.lax.scan(step, carry, jnp.arange(200)))
-  (params, _), losses = run((params, optimizer.init(params)))
-  assert losses[-1] < losses[0] / 4
+  params = jax.jit(objective.init_params)(jax.random.key(0))
+  state = optimizer.init(params)
+  for seed in range(60):
+    params, state = step(params, state, _keys(8, seed))
   held_out = denoising.Batch(images[8:], _keys(4, 999))
-  errors = objective.embed_locked(params, {}, held_out)
-  assert np.all(errors.rebuilt_b < errors.noisy_b)
+  errors = jax.jit(objective.embed_locked)(params, {}, held_out)
+  assert np.mean(errors.rebuilt_b) < np.mean(errors.noisy_b)
+  # Nor are they of one grey level.
+  assert np.mean(errors.rebuilt_b) < np.mean(
+    np.var(images[8:, ..., 0] / 255, axis=(1, 2))
+  )
 
 
 def test_noise_of_the_config_is_used(config):
