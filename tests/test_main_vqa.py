@@ -22,13 +22,14 @@ def test_stopped_run_goes_on_to_the_same_bits(tmp_path: pathlib.Path):
   rad = fixture.write_rad(tmp_path / "rad")
   compiled = tmp_path / "compiled"
   runner = runs.Runner(tmp_path / "cache", compiled, writes_compiled=True)
-  result = runner.run(
+  process = runner.start(
     tmp_path / question_runs.STOPPED,
     *("--task=vqa", f"--config.vqa.path={rad}"),
     f"--config.vqa.autoencoder_from={tmp_path / question_runs.AUTOENCODER}",
     config="tests/tiny_questions.py",
     before=f"{_BEFORE}; {_CALL.format(str(tmp_path))}",
   )
+  result = runs.finish(process, patience=480)  # it is four runs
   assert result.code == 0, result.stderr
   assert "Exit code: 75\n" in result.stdout
   step = question_runs.STOP_AFTER
