@@ -4,10 +4,16 @@
   rad_qcr slake_qcr
              VQA-RAD, SLAKE (English), QCR: routed heads, GRU, 10 glimpses
   mini       QCR, small, on composed icons (synthetic)
+  autoencoder mini_autoencoder
+             MEVF's autoencoder alone, on images without questions; of mini, on
+             those of composed icons. Others read it by
+             --config.vqa.autoencoder_from=WORKDIR
 Data: --config.vqa.path=FOLDER with the layout of
   input_pipeline/questions/layouts.py; GloVe's glove.6B.300d.txt:
   --config.vqa.glove_path=FILE. For mini:
   python -m experiments.pubmedclip.prepare --out=cache/questions
+  For autoencoder: --config.data.sources.main.path=TABLE, or another source; its
+  captions are not used.
 Image tower: ViT-B/32 at 250 pixels, both sides resized, from the weights of
   stage A or of OpenAI's CLIP: --config.init_from=MODEL.
 Recipes: released code of PubMedCLIP (MEVF_PubMedCLIP, QCR_PubMedCLIP). Its
@@ -15,7 +21,9 @@ Recipes: released code of PubMedCLIP (MEVF_PubMedCLIP, QCR_PubMedCLIP). Its
   here in the same steps, at a tenth of the others' rate of 1e-3. Its pixels are
   not normalised, and its height and width are confused with channels, which is
   not reproduced; nor is dropout in evaluation. It selects the best epoch on
-  the test split: --config.vqa.legacy_protocol=True.
+  the test split: --config.vqa.legacy_protocol=True. Of the autoencoder's own
+  training that code has the noise, and no script: optimizer, rate, batch and
+  steps are this project's.
 Command:
   python main.py --task=vqa --config=configs/pubmedclip_vqa.py:rad_qcr \\
     --workdir=runs/rad --config.init_from=MODEL --config.vqa.path=FOLDER \\
@@ -37,7 +45,8 @@ EXPECTED = {"rad_qcr without CLIP": (0.600, 0.793, 0.716)}
 
 def get_config(arg: str = "rad_qcr") -> ml_collections.ConfigDict:
   """Return a variant."""
-  make = variants.pick(__file__, arg, {**_VARIANTS, "mini": _mini})
+  minis = {"mini": _mini, "mini_autoencoder": _mini_autoencoder}
+  make = variants.pick(__file__, arg, {**_VARIANTS, **minis})
   config = base.get_config()
   clip_towers.set_vit(config, "B", 32, image_size=250)
   clip_towers.set_model(config, 512, "quick_gelu")
@@ -123,4 +132,37 @@ def _mini(config: ml_collections.ConfigDict) -> None:
   model.autoencoder_size = 8
 
 
-_VARIANTS = {"rad_mevf": _mevf, "rad_qcr": _qcr, "slake_qcr": _slake_qcr}
+def _autoencoder(config: ml_collections.ConfigDict) -> None:
+  _set_denoising(config, side=128)
+  config.batch_size = 64
+  config.total_steps = 20_000
+  config.evaluate.every_steps = config.checkpoint.every_steps = 1000
+
+
+def _mini_autoencoder(config: ml_collections.ConfigDict) -> None:
+  _set_denoising(config, side=32)
+  config.data.sources.main.path = "cache/questions/captions.jsonl"
+  config.evaluate.holdout = 0.1
+  config.batch_size = 32
+  config.total_steps = 300
+  config.evaluate.every_steps = config.checkpoint.every_steps = 100
+
+
+def _set_denoising(config: ml_collections.ConfigDict, side: int) -> None:
+  """Set what both sizes of the autoencoder's run have; no paper's numbers."""
+  config.vqa.trains = "autoencoder"
+  config.vqa.model.autoencoder_size = side
+  # Its size is that of data; the tower is not made.
+  clip_towers.set_vit(config, "B", side, image_size=side)
+  config.data.sources.main.format = "table"
+  config.data.augmentation.resize = "squash"
+  config.evaluate.holdout = 0.05
+  config.optimizer.learning_rate = 1e-3
+
+
+_VARIANTS = {
+  "rad_mevf": _mevf,
+  "rad_qcr": _qcr,
+  "slake_qcr": _slake_qcr,
+  "autoencoder": _autoencoder,
+}

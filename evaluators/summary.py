@@ -8,7 +8,7 @@ from typing import Any
 from evaluators import retrieval, zero_shot
 from evaluators.figures import group_figures, placed
 from evaluators.measures import tables
-from evaluators.metrics import answering
+from evaluators.metrics import answering, denoising
 from runtime.storage import strict_json, whole_files
 
 # Group of results.json with the image protocol and the tokenizer.
@@ -64,6 +64,11 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
       continue
     if tree.get("kind") == "classification":
       listed += _labelled_rows(group, tree)
+      continue
+    if tree.get("kind") == denoising.KIND:
+      listed.append(
+        Row(group, "images", tree["num_images"], _own_figures(tree))
+      )
       continue
     if tree.get("kind") == "selection":
       num = tree["num_items"]

@@ -7,8 +7,10 @@ FLAGS = (flags.CONFIG, flags.WORKDIR, flags.JSON)
 
 def run() -> int:
   """Run --task=vqa."""
-  from training.vqa import run as run_lib
+  from training.vqa import runs
 
   folder = flags.workdir()
-  config = flags.needed_config(lambda config: run_lib.check(config, folder))
-  return run_lib.run(config, folder, as_json=flags.JSON.value)
+  config = flags.needed_config(
+    lambda config: runs.of(config).check(config, folder)
+  )
+  return runs.of(config).run(config, folder, as_json=flags.JSON.value)

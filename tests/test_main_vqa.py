@@ -1,51 +1,65 @@
-"""main.py --task=vqa: trained, resumed to the bit, its answers written."""
+"""main.py --task=vqa: an autoencoder, answers from it, stopped and resumed."""
 
 import json
 import pathlib
-import shutil
 
 import numpy as np
 import pytest
 
 from runtime.storage import jsonl
-from tests import runs
+from tests import question_runs, runs
 from tests.evaluators import test_results_schema
 from tests.input_pipeline.questions import fixture
 from training.run import workdir
 from training.vqa import evaluation, run
 
-
-@pytest.fixture(scope="module")
-def runner(tmp_path_factory):
-  folder = fixture.write_rad(tmp_path_factory.mktemp("set") / "rad")
-  runner = runs.Runner(folder.parent / "cache", None)
-  config = "tests/tiny_questions.py"
-  args = "--task=vqa", f"--config.vqa.path={folder}"
-  return lambda path, *more: runner.run(path, *args, *more, config=config)
+_BEFORE = "from tests import question_runs; import pathlib"
+_CALL = "question_runs.before_main(pathlib.Path({!r}))"
 
 
 @pytest.mark.slow
-def test_run_resumes_to_the_bit_and_is_whole(tmp_path: pathlib.Path, runner):
-  folder = tmp_path / "run"
-  result = runner(folder)
-  assert result.code == 0, result.stderr
-  assert "Split test: " in result.stderr
-  assert "exact match" in result.stdout
-  lines = runs.train_lines(folder)
-  results = (folder / workdir.RESULTS).read_bytes()
-  # As if the run had been killed in its second epoch.
-  steps = sorted(
-    (folder / workdir.CHECKPOINTS).iterdir(), key=lambda p: int(p.name)
+def test_stopped_run_goes_on_to_the_same_bits(tmp_path: pathlib.Path):
+  rad = fixture.write_rad(tmp_path / "rad")
+  compiled = tmp_path / "compiled"
+  runner = runs.Runner(tmp_path / "cache", compiled, writes_compiled=True)
+  process = runner.start(
+    tmp_path / question_runs.STOPPED,
+    *("--task=vqa", f"--config.vqa.path={rad}"),
+    f"--config.vqa.autoencoder_from={tmp_path / question_runs.AUTOENCODER}",
+    config="tests/tiny_questions.py",
+    before=f"{_BEFORE}; {_CALL.format(str(tmp_path))}",
   )
-  for step in steps[1:]:
-    shutil.rmtree(step)
-  (folder / workdir.RESULTS).unlink()
-  again = runner(folder)
-  assert again.code == 0, again.stderr
-  assert "Resuming from the checkpoint of step 1" in again.stderr
-  assert runs.train_lines(folder) == lines
-  assert (folder / workdir.RESULTS).read_bytes() == results
-  _check_results(folder, json.loads(results))
+  result = runs.finish(process, patience=480)  # it is four runs
+  assert result.code == 0, result.stderr
+  assert "Exit code: 75\n" in result.stdout
+  step = question_runs.STOP_AFTER
+  for line in (
+    "Split test: ",
+    "Autoencoder: that of step 4 of ",
+    f"SIGTERM: saved step {step} of 4",
+    f"Resuming from the checkpoint of step {step}",
+  ):
+    assert line in result.stderr
+  assert "exact match" in result.stdout
+  stopped, whole = (
+    tmp_path / name
+    for name in (question_runs.STOPPED, question_runs.UNDISTURBED)
+  )
+  assert runs.train_lines(stopped) == runs.train_lines(whole)
+  assert _digests(stopped) == _digests(whole)
+  one, other = (
+    (folder / workdir.RESULTS).read_bytes() for folder in (stopped, whole)
+  )
+  assert one == other
+  _check_results(stopped, json.loads(one))
+  _check_autoencoder(tmp_path / question_runs.AUTOENCODER)
+
+
+def _digests(folder: pathlib.Path) -> dict[str, str]:
+  """Return digests of the last step's parameters and optimizer state."""
+  path = folder / workdir.CHECKPOINTS / "4/_CHECKPOINT_METADATA"
+  metadata = json.loads(path.read_text())["custom_metadata"]
+  return {name: metadata[name] for name in ("params", "optimizer")}
 
 
 def _check_results(folder: pathlib.Path, results: dict) -> None:
@@ -61,3 +75,15 @@ def _check_results(folder: pathlib.Path, results: dict) -> None:
   assert config is not None
   with pytest.raises(workdir.WorkdirError, match="answers questions"):
     workdir.check_encoder(folder, config)
+
+
+def _check_autoencoder(folder: pathlib.Path) -> None:
+  results = workdir.read_results(folder)
+  test_results_schema.validate(results)
+  record = results["holdout"]
+  # Of Gaussian noise of 0.1, less what is cut off outside of [0, 1].
+  assert 19.5 < record["chance"]["psnr"] < 23
+  assert record["gain"] == pytest.approx(
+    record["psnr"] - record["chance"]["psnr"]
+  )
+  assert [r["step"] for r in runs.rows(folder) if "holdout/psnr" in r] == [2]

@@ -36,8 +36,8 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
     config.trackers.check_installed()
     if config.vqa.is_on:
       checks.refuse(
-        'vqa.layout must be "" to train a dual encoder; got'
-        f" {config.vqa.layout!r}, a config of --task=vqa"
+        'vqa.layout must be "" and vqa.trains "answers" for a dual encoder; got'
+        f" {config.vqa.layout!r} and {config.vqa.trains!r}, of --task=vqa"
       )
     with checks.collected():
       run_inputs.check_early(folder, config)

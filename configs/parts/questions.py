@@ -3,6 +3,8 @@
 It is read by --task=vqa alone, together with seed, batch_size, mesh,
 partition_rules, model.image, optimizer, checkpoint, evaluate.batch_size, hang
 and trackers; data, loss, model.text and the sets of a dual encoder are not.
+Where the autoencoder alone is trained, data, total_steps, evaluate.every_steps
+and evaluate.holdout are read too, and model is not.
 """
 
 import ml_collections
@@ -11,6 +13,9 @@ import ml_collections
 def section() -> ml_collections.ConfigDict:
   """Return the defaults: no questions; MEVF's model."""
   vqa = ml_collections.ConfigDict()
+  # "answers", or "autoencoder": denoising of the images of data.sources alone,
+  # whose result another run reads by autoencoder_from. Questions are not read.
+  vqa.trains = "answers"
   # Key of input_pipeline.questions.layouts.LAYOUTS, "vqa_rad" or "slake"; "" is
   # a run without questions.
   vqa.layout = ""
@@ -40,6 +45,12 @@ def section() -> ml_collections.ConfigDict:
   # Weight of the autoencoder's mean squared error in the loss (PubMedCLIP's
   # code: 0.001).
   vqa.reconstruction_weight = 0.001
+  # Standard deviation of the Gaussian noise that trains="autoencoder" removes,
+  # of grey levels in [0, 1] (released code of MEVF: 0.1).
+  vqa.noise_sigma = 0.1
+  # Folder of a run with trains="autoencoder" that encoder and decoder start
+  # from; "" draws them from the seed.
+  vqa.autoencoder_from = ""
 
   model = vqa.model = ml_collections.ConfigDict()
   # "mevf" (one head for all answers) or "qcr" (a head for closed and one for

@@ -5,7 +5,8 @@
 Synthetic: each picture has one or two drawings of organs (OpenMoji) in its
 halves, and its questions are made of templates. The same command writes the
 same questions; pictures depend on the packages' versions. Files below --out,
-which must be new or empty: images/*.png, trainset.json, testset.json.
+which must be new or empty: images/*.png, trainset.json, testset.json, and
+captions.jsonl, a table of the training pictures for the autoencoder.
 """
 
 import io
@@ -64,13 +65,18 @@ def write(folder: pathlib.Path, sizes: dict[str, int]) -> None:
   (folder / "images").mkdir(parents=True)
   rng, qid = np.random.default_rng(0), 0
   for split, num_pictures in sizes.items():
-    rows = []
+    rows, captions = [], []
     for number in range(num_pictures):
       organs = _draw_organs(rng)
       name = f"{split}{number:04}.png"
       data = io.BytesIO()
       Image.fromarray(_compose(organs, drawings, rng)).save(data, "PNG")
       whole_files.write(folder / "images" / name, data.getvalue())
+      caption = {
+        "image": f"images/{name}",
+        "caption": " and ".join(organs.values()),
+      }
+      captions.append(json.dumps(caption) + "\n")
       for question, answer, kind in _ask(organs, rng):
         qid += 1
         rows.append(
@@ -82,6 +88,8 @@ def write(folder: pathlib.Path, sizes: dict[str, int]) -> None:
             "answer_type": kind,
           }
         )
+    if split == "train":
+      whole_files.write(folder / "captions.jsonl", "".join(captions).encode())
     text = json.dumps(rows, indent=1)
     whole_files.write(folder / f"{split}set.json", text.encode())
 

@@ -28,12 +28,15 @@ from runtime import checks, marks
 # Name of the data in messages, and in the record of what a run has read.
 SOURCE = "questions"
 _REDUCTIONS = ("sum", "mean")
+# Parts that a run of --task=vqa may train.
+ANSWERS, AUTOENCODER = PARTS = ("answers", "autoencoder")
 
 
 @dataclasses.dataclass(frozen=True)
 class VqaConfig:
   """Fields of `config.vqa`; configs/base.py explains them."""
 
+  trains: marks.Fixed[str] = ANSWERS
   layout: marks.Fixed[str] = ""
   path: marks.Free[str] = ""
   legacy_protocol: marks.Fixed[bool] = False
@@ -44,17 +47,29 @@ class VqaConfig:
   epoch_factors: marks.Fixed[tuple[tuple[int, float], ...]] = ()
   answer_reduction: marks.Fixed[str] = "sum"
   reconstruction_weight: marks.Fixed[float] = 0.001
+  noise_sigma: marks.Fixed[float] = 0.1
+  autoencoder_from: marks.Fixed[str] = ""
   model: answering.AnsweringConfig = answering.AnsweringConfig()
 
   @property
   def is_on(self) -> bool:
-    """Whether the run answers questions."""
-    return bool(self.layout)
+    """Whether the run is one of --task=vqa."""
+    return bool(self.layout) or self.trains != ANSWERS
 
   @checks.collected()
   def check(self) -> None:
     """Raise ValueError where a field's value cannot be used."""
     if not self.is_on:
+      return
+    checks.one_of("vqa.trains", self.trains, PARTS)
+    if self.trains == AUTOENCODER:
+      checks.above("vqa.noise_sigma", self.noise_sigma, 0)
+      if self.autoencoder_from:
+        checks.refuse(
+          f'vqa.autoencoder_from must be "" with vqa.trains="{AUTOENCODER}";'
+          f" got {self.autoencoder_from!r}"
+        )
+      self.model.check()
       return
     checks.one_of("vqa.layout", self.layout, layouts.LAYOUTS)
     checks.one_of("vqa.answer_reduction", self.answer_reduction, _REDUCTIONS)

@@ -10,9 +10,10 @@ from configs.parts import towers
 from models.vqa import answering
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import train_step
-from training.objectives import answers
-from training.vqa import run
+from training import train_state, train_step
+from training.objectives import answers, denoising
+from training.run import workdir
+from training.vqa import parts, pretraining, run
 
 # Answers of VQA-RAD in the released code of QCR.
 _SIZES = {"closed": 56, "open": 431, "all": 487}
@@ -89,6 +90,64 @@ def test_mevf_has_the_papers_schedule():
   assert rates == pytest.approx(
     [0.5, 1, 1.5, 2, 2, 1.5, 1.125, 2 * 0.75**5], rel=1e-6
   )
+
+
+@pytest.mark.parametrize(
+  ("variant", "num_pixels"), [("autoencoder", 128), ("mini_autoencoder", 32)]
+)
+def test_autoencoders_build(variant: str, num_pixels: int):
+  config = _config(variant)
+  objective = denoising.make(config)
+  assert objective.batch.images.shape[1:] == (num_pixels, num_pixels, 3)
+  program = train_step.make(config, mesh_lib.make_mesh(config.mesh), objective)
+  # 3 x 3 kernels and biases of 1-64-32-16 channels, and of 16-32-32-64-1.
+  down = 9 * (64 + 64 * 32 + 32 * 16) + 64 + 32 + 16
+  up = 9 * (16 * 32 + 32 * 32 + 32 * 64 + 64) + 32 + 32 + 64 + 1
+  assert train_state.count_params(program.state.params) == down + up
+
+
+def test_faults_of_an_autoencoder_name_their_field(tmp_path):
+  config = _config("mini_autoencoder")
+  config = dataclasses.replace(
+    config,
+    init_from="model",
+    data=dataclasses.replace(config.data, image_size=64),
+    evaluate=dataclasses.replace(config.evaluate, holdout=0.0),
+  )
+  with pytest.raises(ValueError, match="problems") as error:
+    pretraining.check(config, tmp_path)
+  for message in (
+    'init_from must be "" with vqa.trains="autoencoder"',
+    "data.image_size must equal vqa.model.autoencoder_size=32",
+    "evaluate.holdout must be above 0",
+    "data.sources.main.path",
+  ):
+    assert message in str(error.value)
+  values = pubmedclip_vqa.get_config("mini_autoencoder").to_dict()
+  values["vqa"] |= {"noise_sigma": 0.0, "autoencoder_from": "runs/other"}
+  with pytest.raises(ValueError, match=r"vqa\.noise_sigma must be") as error:
+    config_lib.checked(values)
+  assert 'vqa.autoencoder_from must be ""' in str(error.value)
+  values["vqa"]["trains"] = "tower"
+  with pytest.raises(ValueError, match=r"vqa\.trains must be one of"):
+    config_lib.checked(values)
+
+
+def test_faults_of_a_start_from_an_autoencoder(tmp_path):
+  config = _config("rad_qcr")
+
+  def fault(folder: str) -> str:
+    vqa = dataclasses.replace(config.vqa, autoencoder_from=folder)
+    with pytest.raises(ValueError, match=r"vqa\.autoencoder_from") as error:
+      parts.check_early(dataclasses.replace(config, vqa=vqa))
+    return str(error.value)
+
+  assert "which has no run" in fault("runs/none")
+  (tmp_path / workdir.CHECKPOINTS).mkdir()
+  workdir.write_config(tmp_path, config)
+  assert 'with "answers"' in fault(str(tmp_path))
+  workdir.write_config(tmp_path, _config("mini_autoencoder"))
+  assert "without one" in fault(str(tmp_path))
 
 
 def test_faults_name_their_field(tmp_path):

@@ -6,14 +6,13 @@ data, model, loss and evaluation are of questions. One process.
 
 import contextlib
 import dataclasses
-import datetime
 import json
 import pathlib
 from typing import Any
 
 import jax
 
-from evaluators import embedding, suite, summary
+from evaluators import embedding
 from input_pipeline import model_inputs
 from input_pipeline import watchdog as watchdog_lib
 from input_pipeline.images import image_protocols
@@ -21,14 +20,13 @@ from input_pipeline.questions import question_data
 from models import naflex
 from runtime import checks
 from runtime import mesh as mesh_lib
-from runtime import stopping as stopping_lib
-from runtime.storage import strict_json, whole_files
+from runtime.storage import whole_files
 from training import config as config_lib
 from training import metrics, train_step
 from training import session as session_lib
 from training.objectives import answers as answers_lib
-from training.run import run_inputs, starting_weights, starts, workdir
-from training.vqa import evaluation
+from training.run import run_inputs, starting_weights, workdir
+from training.vqa import ending, evaluation, parts
 
 VOCABULARY = "vocabulary.json"
 _EVERYWHERE = ((r".*", ()),)
@@ -56,16 +54,8 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
       )
     if not workdir.has_checkpoint(folder):
       starting_weights.check_early(_started(config))
-    mesh = mesh_lib.make_mesh(config.mesh)
-    mesh_lib.check_batch_size(
-      config.batch_size, mesh, {"num_microbatches": config.num_microbatches}
-    )
-    shards = mesh_lib.num_batch_shards(mesh)
-    if config.evaluate.batch_size % shards:
-      checks.refuse(
-        f"evaluate.batch_size must be a multiple of {shards} devices; got"
-        f" {config.evaluate.batch_size}"
-      )
+      parts.check_early(config)
+    ending.check_batches(config)
 
 
 def resolved(
@@ -125,15 +115,17 @@ def run(
     data = question_data.read(config.vqa, protocol, config.seed)
     config = resolved(config, len(data.splits["train"]), data.selection)
     if workdir.is_done(folder, config, steps):
-      metrics.say(f"{folder} is complete; its last evaluation:")
-      return _print(workdir.read_results(folder), as_json)
+      return ending.say_complete(folder, as_json)
     for note in data.notes:
       metrics.say(note)
     metrics.say(
       f"{config.vqa.num_epochs} epochs of {config.evaluate.every_steps} steps"
     )
     # Read before the config is written: a failure leaves no run behind.
-    initial = {} if steps else starting_weights.read(_started(config), mesh)
+    initial = {}
+    if not steps:
+      initial = starting_weights.read(_started(config), mesh)
+      initial |= parts.read(config, mesh)
     objective = answers_lib.make(
       config, len(data.words.listed), data.num_answers
     )
@@ -164,11 +156,17 @@ def run(
     if results is None:
       return run.stop.exit_code
     session.close_trackers()
-  with stopping_lib.kept():  # the last checkpoint
-    summary.write_results(folder / workdir.RESULTS, results)
-    _write_report(folder, config, session.facts, results)
-    _print(results, as_json)
-    metrics.say(f"Report: {folder / workdir.REPORT}")
+  ending.finish(
+    folder,
+    config,
+    session.facts,
+    results,
+    about={
+      "questions": f"{config.vqa.layout}, model {config.vqa.model.kind}",
+      "epochs": f"{config.vqa.num_epochs}",
+    },
+    as_json=as_json,
+  )
   return 0
 
 
@@ -217,32 +215,3 @@ def _vectors(
   if len(config.vqa.model.heads) > 1:
     made |= {name: {"words": placed(1)} for name in ("reasoning", "router")}
   return made
-
-
-def _write_report(
-  folder: pathlib.Path,
-  config: config_lib.Config,
-  facts: dict[str, float],
-  results: suite.Results,
-) -> None:
-  from training.report import report
-
-  report.write(
-    folder,
-    title=folder.name,
-    facts={
-      "questions": f"{config.vqa.layout}, model {config.vqa.model.kind}",
-      "epochs": f"{config.vqa.num_epochs}",
-      "steps": f"{config.total_steps:,}",
-      "batch size": f"{config.batch_size:,}",
-      "parameters": f"{facts['compile/num_parameters']:,}",
-      "finished": datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
-      **starts.facts(folder),
-    },
-    results=results,
-  )
-
-
-def _print(results: suite.Results, as_json: bool) -> int:
-  print(strict_json.dumps(results) if as_json else summary.table(results))
-  return 0

@@ -5,6 +5,7 @@ import pathlib
 
 from experiments.pubmedclip import prepare
 from input_pipeline.questions import layouts
+from runtime.storage import jsonl
 
 
 def test_set_is_read_and_repeated(tmp_path: pathlib.Path):
@@ -18,6 +19,9 @@ def test_set_is_read_and_repeated(tmp_path: pathlib.Path):
     assert one == two
   images = [{q.image for q in part} for part in questions.values()]
   assert not images[0] & images[1]
+  # The autoencoder sees the pictures of training alone.
+  rows = jsonl.read(tmp_path / "one/captions.jsonl")
+  assert {row["image"].removeprefix("images/") for row in rows} == images[0]
 
 
 def test_answers_are_true(tmp_path: pathlib.Path):

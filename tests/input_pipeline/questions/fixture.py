@@ -29,14 +29,21 @@ def image(seed: int) -> np.ndarray:
 
 
 def write_rad(folder: pathlib.Path, rows: Any = RAD) -> pathlib.Path:
-  """Write trainset.json, testset.json and images/; return the folder."""
+  """Write trainset.json, testset.json and images/; return the folder.
+
+  captions.jsonl is a table of its images.
+  """
   fields = "qid", "image_name", "question", "answer", "answer_type"
   questions = [dict(zip(fields, row, strict=True)) for row in rows]
   (folder / "images").mkdir(parents=True)
   for name, part in (("train", questions[:10]), ("test", questions[10:])):
     (folder / f"{name}set.json").write_text(json.dumps(part))
+  captions = []
   for number in range(7):
-    Image.fromarray(image(number)).save(folder / "images" / f"{number}.png")
+    name = f"images/{number}.png"
+    Image.fromarray(image(number)).save(folder / name)
+    captions.append(json.dumps({"image": name, "caption": "an x-ray"}) + "\n")
+  (folder / "captions.jsonl").write_text("".join(captions))
   return folder
 
 
