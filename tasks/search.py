@@ -50,7 +50,7 @@ def run() -> int:
     path = flags.model() if _has_model() else ""
   elif images:
     path = flags.model()
-  elif flags.INIT_FROM.value:
+  elif flags.INIT_FROM.value or not flags.WORKDIR.value:
     raise app.UsageError(
       "give what to search: --index=FOLDER, --images=FILES, or --workdir=RUN"
       " for the data of a run"
