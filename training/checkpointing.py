@@ -14,10 +14,12 @@ match its digest is not used.
 import concurrent.futures
 import contextlib
 import dataclasses
+import errno
 import functools
 import glob
 import json
 import logging as python_logging
+import os
 import pathlib
 import shutil
 import sys
@@ -198,8 +200,14 @@ class Checkpointer:
     except Exception as error:
       if not isinstance(self._folder, bucket_path.BucketPath):
         raise
+      reason = _reason(error)
+      if self._staging is not None and failures.is_disk_full(_root(error)):
+        reason = (
+          f"{os.strerror(errno.ENOSPC)} in {self._staging.local}; free some, or"
+          " name another temporary folder by TMPDIR"
+        )
       raise CheckpointError(
-        f"no checkpoint could be saved in {self._folder}: {_reason(error)};"
+        f"no checkpoint could be saved in {self._folder}: {reason};"
         " earlier ones are whole, and the same command goes on from the last"
       ) from error
 
@@ -496,10 +504,16 @@ def _silence_orbax() -> None:
   )
 
 
-def _reason(error: BaseException) -> str:
-  """Return the first line of the error that began it."""
+def _root(error: BaseException) -> BaseException:
+  """Return the error that began it."""
   while error.__cause__ is not None:
     error = error.__cause__
+  return error
+
+
+def _reason(error: BaseException) -> str:
+  """Return the first line of the error that began it."""
+  error = _root(error)
   lines = str(error).strip().splitlines() or [""]
   return f"{type(error).__name__}: {lines[0][:150]}"
 

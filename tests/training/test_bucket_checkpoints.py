@@ -97,3 +97,24 @@ def test_a_checkpoint_is_read_once_and_a_damaged_one_rejected(bucket):
   reader.wait()
   assert reader.steps() == [1, 2]
   reader.close()
+
+
+@pytest.mark.parametrize("bucket", ["s3"], indirect=True)
+def test_a_full_disk_on_the_way_to_a_bucket_is_named(bucket, monkeypatch):
+  """The error's line is so long that its reason was cut off."""
+  workdir, _ = bucket
+  saver = checkpointing.Checkpointer(workdir / "checkpoints", keep=2)
+
+  def full(*args, **kwargs):
+    raise ValueError(
+      f'RESOURCE_EXHAUSTED: Failed writing: "{"folder/" * 40}file" [OS error'
+      " 28: ENOSPC No space left on device]"
+    )
+
+  with monkeypatch.context() as patch:
+    patch.setattr(saver._orbax, "save_checkpointables_async", full)
+    with pytest.raises(
+      checkpointing.CheckpointError, match=r"No space left.*diptych-.*TMPDIR"
+    ):
+      saver.save(_state(0), _Position(), 0)
+  saver.close()

@@ -15,6 +15,8 @@ _MOST_FAILURES = 3
 _SHOW_SECONDS = 30.0
 # Seconds that a disturbance and the start after it are taken to last.
 _SECONDS_EACH = 40.0
+# Most seconds that a step is made to last.
+_SLOWEST = 5.0
 # Seconds without a new checkpoint after which an attempt is taken to hang.
 _PATIENCE = 300.0
 
@@ -196,7 +198,7 @@ class Soak:
     # Steps must be left for each disturbance.
     wanted = max(left, self._num_left * _SECONDS_EACH, 1.0)
     pace = wanted / max(self.total_steps - step, 1)
-    self.job.set_pace(min(pace, 2.0) if self._num_left else 0.0)
+    self.job.set_pace(min(pace, _SLOWEST) if self._num_left else 0.0)
     self._say(
       f"step {step}/{self.total_steps}, {self._num_left} disturbances left,"
       f" about {max(left, 0) / 60:.0f} min left; {self._now}"
