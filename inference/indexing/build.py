@@ -116,24 +116,12 @@ def _built(
     raise ValueError(
       "give the model: --init_from=PATH of a published one, or --workdir=RUN"
     )
-  is_new = not index_folder.is_index(folder)
-  if is_new:
-    others = {*unfinished.names(folder)} - {
-      _EMBEDDING,
-      unfinished.LOCK,
-      embeddings_folder.IMAGES,
-      embeddings_folder.METADATA,
-    }
-    if others:
-      raise unfinished.taken(folder, sorted(others), "of an index")
-  before = None if is_new else index_folder.read(folder).manifest
-  if before is not None and dtype not in ("", before.dtype):
-    raise ValueError(
-      f'--dtype must be "" or that of the index, {before.dtype}; got {dtype}'
-    )
+  _before(folder, dtype)  # a refusal makes no folder
+  source = None if images else embeddings_folder.read(embeddings)
+  notes: list[str] = []
   with unfinished.claim(folder, f"--out={folder}"):
-    notes: list[str] = []
-    if images:
+    before = _before(folder, dtype)
+    if source is None:
       made = embed.write(
         path,
         images=images,
@@ -143,8 +131,6 @@ def _built(
       )
       notes += embed.about_left_out(made)
       source = embeddings_folder.read(str(made.folder))
-    else:
-      source = embeddings_folder.read(embeddings)
     model, inputs = _model_of(source, embeddings, path)
     if before is None:
       before = index_folder.Manifest(
@@ -171,6 +157,30 @@ def _built(
       " scaled to it"
     )
   return dataclasses.replace(made_index, notes=notes)
+
+
+def _before(folder: pathlib.Path, dtype: str) -> index_folder.Manifest | None:
+  """Return the manifest of the index that is there; None for a new one.
+
+  Raises:
+    ValueError: the folder holds other files, or --dtype is not the index's.
+  """
+  if not index_folder.is_index(folder):
+    others = {*unfinished.names(folder)} - {
+      _EMBEDDING,
+      unfinished.LOCK,
+      embeddings_folder.IMAGES,
+      embeddings_folder.METADATA,
+    }
+    if others:
+      raise unfinished.taken(folder, sorted(others), "that is an index")
+    return None
+  before = index_folder.read(folder).manifest
+  if dtype not in ("", before.dtype):
+    raise ValueError(
+      f'--dtype must be "" or that of the index, {before.dtype}; got {dtype}'
+    )
+  return before
 
 
 def _model_of(

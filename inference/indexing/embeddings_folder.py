@@ -77,6 +77,11 @@ def read(path: str) -> Embeddings:
   if (folder / _FLAT).is_file() and (folder / _FACTS).is_file():
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
     parts = [_part(folder / _FLAT, facts["images"], len(facts["images"]))]
+  elif (folder / "removed.npy").exists():
+    raise ValueError(
+      f"--embeddings={path} is an index with removed pictures, which its shards"
+      " still have; index the pictures again"
+    )
   elif (folder / IMAGES).is_dir():
     facts, parts = None, _numbered(folder)
   else:
