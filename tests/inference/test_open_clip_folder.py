@@ -103,6 +103,7 @@ def _fields(make_tokenizer, vocab_size):
     params={},
     make_image_protocol=lambda: None,
     make_tokenizer=make_tokenizer,
+    loss="softmax",
     mesh=None,
   )
   return open_clip_folder._tokenizer_fields(model, "out")
