@@ -172,6 +172,7 @@ def test_naflex(method):
     mesh=model_lib._make_mesh(),
     make_image_protocol=lambda: None,
     make_tokenizer=lambda: None,
+    loss="softmax",
   )
   protocol = naflex.Protocol(4, 12, (0.5,) * 3, (0.5,) * 3)
   pixels = np.random.default_rng(0).integers(0, 256, (8, 24, 3), np.uint8)
