@@ -119,8 +119,8 @@ def _folded(z_KE: np.ndarray, fold: float) -> list[int]:
 def table(results: Sequence[Result]) -> str:
   """Render results as aligned plain text.
 
-  Columns without a value are left out, and so is that of paths where one file
-  has all pictures of a run's data.
+  Columns without a value are left out, and so is that of paths where a file has
+  several pictures, which their keys then tell apart.
   """
   names = ["rank", "score", "name", "key", "split", "path"]
   lines = [
@@ -135,7 +135,8 @@ def table(results: Sequence[Result]) -> str:
     for x in results
   ]
   kept = [at for at in range(len(names)) if any(line[at] for line in lines)]
-  if any(x.entry.key for x in results) and len({x[-1] for x in lines}) == 1:
+  paths = {x.entry.path for x in results}
+  if all(x.entry.key for x in results) and len(paths) < len(results):
     kept = [at for at in kept if names[at] != "path"]
   cells = [[line[at] for at in kept] for line in [names, *lines]]
   widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
