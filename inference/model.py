@@ -134,7 +134,7 @@ def load(
     make_tokenizer=functools.partial(
       published_inputs.tokenizer, str(path), config, described
     ),
-    # Of the published models those with a sigmoid loss have a bias.
+    # A bias is in published models with a sigmoid loss, and in no others.
     loss="sigmoid" if float(params["bias"]) else "softmax",
   )
 

@@ -81,7 +81,7 @@ def _check_autoencoder(folder: pathlib.Path) -> None:
   results = workdir.read_results(folder)
   test_results_schema.validate(results)
   record = results["holdout"]
-  # Of Gaussian noise of 0.1, less what is cut off outside of [0, 1].
+  # Gaussian noise of 0.1 has 20 dB, and more where it is cut off at 0 and 1.
   assert 19.5 < record["chance"]["psnr"] < 23
   assert record["gain"] == pytest.approx(
     record["psnr"] - record["chance"]["psnr"]

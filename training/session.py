@@ -20,7 +20,7 @@ import jax
 from evaluators import embedding
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
-from runtime import compilation_cache, hung_processes
+from runtime import cluster, compilation_cache, hung_processes
 from runtime import mesh as mesh_lib
 from runtime import stopping as stopping_lib
 from training import checkpointing, metrics, reporter, train_state, train_step
@@ -90,6 +90,19 @@ class Opened:
   checkpointer: checkpointing.Checkpointer
   steps: list[int]
   stack: contextlib.ExitStack
+
+  def take(self, iterator: loader.Loader) -> None:
+    """Check the loader of the run's data, and close it with the run.
+
+    Raises:
+      ValueError: the data are not those that the run began with.
+      cluster.ClusterError: the same on another process.
+    """
+    self.stack.enter_context(contextlib.closing(iterator))
+    if self.steps:
+      cluster.together(iterator.check_unchanged)
+    for name, held_out in iterator.held_out.items():
+      metrics.say(f"Held out of data.sources.{name}: {held_out}")
 
 
 @contextlib.contextmanager
@@ -222,8 +235,8 @@ class Session:
       judge: variables -> results of the run.
 
     Returns:
-      What `judge` does; None if a signal ended the run early, which is said:
-      the exit code is that of `opened.stop`.
+      Results of `judge`; None if a signal ended the run early, after a line
+      about it: the exit code is that of `opened.stop`.
     """
     stop, config = self.opened.stop, self.config
     stop.begin()

@@ -1,6 +1,5 @@
 """Run of a dual encoder: its data, step and evaluation, around a session."""
 
-import contextlib
 import datetime
 import pathlib
 from typing import Any
@@ -95,11 +94,7 @@ def run(
         share=config.evaluate.holdout,
       )
     )
-    run.stack.enter_context(contextlib.closing(iterator))
-    if steps:
-      cluster.together(iterator.check_unchanged)
-    for name, held_out in iterator.held_out.items():
-      metrics.say(f"Held out of data.sources.{name}: {held_out}")
+    run.take(iterator)
     cluster.on_first(lambda: workdir.begin(folder, config, inputs))
     session, state = session_lib.start(
       *(config, run, train_step.make(config, mesh), iterator, watchdog),

@@ -21,7 +21,7 @@ _NUM_NAMED = 3
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-  """What is known of a picture.
+  """Description of a picture.
 
   Attributes:
     path: file of the picture, or file and row or member that hold it.

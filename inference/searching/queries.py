@@ -13,7 +13,7 @@ _LEAST_LENGTH = 1e-3
 
 
 class Embeds(Protocol):
-  """What a query needs of python_model.Model, which imports JAX."""
+  """Methods of python_model.Model that a query calls, without its import."""
 
   @property
   def embed_dim(self) -> int: ...

@@ -5,7 +5,6 @@ encoder's: each has a caption, which is not used. Figures are those of the
 images that evaluate.holdout keeps out of training. One process.
 """
 
-import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -26,8 +25,8 @@ from input_pipeline.questions import question_data
 from runtime import checks
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import metrics, train_step
 from training import session as session_lib
+from training import train_step
 from training.objectives import denoising
 from training.run import run_inputs, workdir
 from training.vqa import ending
@@ -107,11 +106,7 @@ def run(
       clocks=watchdog.clocks,
       share=config.evaluate.holdout,
     )
-    run.stack.enter_context(contextlib.closing(iterator))
-    if run.steps:
-      iterator.check_unchanged()
-    for name, held_out in iterator.held_out.items():
-      metrics.say(f"Held out of data.sources.{name}: {held_out}")
+    run.take(iterator)
     workdir.write_config(folder, config)
     model_inputs.write_protocol(protocol, folder)
     program = train_step.make(config, run.mesh, objective)

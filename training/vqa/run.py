@@ -4,7 +4,6 @@ Loop, step, checkpoints, metrics and signals are those of training/session.py;
 data, model, loss and evaluation are of questions. One process.
 """
 
-import contextlib
 import dataclasses
 import json
 import pathlib
@@ -133,9 +132,7 @@ def run(
     iterator = question_data.make_loader(
       data, batch_size=config.batch_size, seed=config.seed, folder=folder
     )
-    run.stack.enter_context(contextlib.closing(iterator))
-    if steps:
-      iterator.check_unchanged()
+    run.take(iterator)
     _begin(folder, config, protocol, data)
     evaluator = evaluation.make(
       *(config, mesh, data, objective),
