@@ -1,29 +1,28 @@
-"""A folder of embeddings: images.npy and texts.npy, in input order.
+"""Folders of embeddings of pictures and texts.
 
-Images that cannot be decoded are left out and named in left_out.jsonl. Work
-that was killed goes on: until it is complete it lies in OUT/.unfinished, as
-parts that are whole.
+images.npy, texts.npy            layout "flat": float32, in the order of the
+                                 inputs; embed.json names the picture of a row
+img_emb/img_emb_N.npy            layout "shards", that of clip-retrieval; see
+                                 embed_shards.py
+embed.json                       the model, its inputs, and what was embedded;
+                                 written last
+left_out.jsonl                   pictures that cannot be used, and why
 """
 
-import collections
-import contextlib
 import dataclasses
-import functools
-import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from evaluators import embedding, embedding_cache
-from inference import embedding_parts, image_files, read_ahead, row_batches
-from inference import model as model_lib
-from input_pipeline import faults, model_inputs
-from input_pipeline.images import image_ops
-from models import stack
-from runtime import checks, progress, provenance
+from inference import (
+  embed_shards,
+  embed_work,
+  embedding_parts,
+  pictures,
+  row_batches,
+)
+from runtime import checks, cluster, progress
 from runtime.storage import (
   bucket_path,
   strict_json,
@@ -32,14 +31,75 @@ from runtime.storage import (
 )
 
 LEFT_OUT = "left_out.jsonl"
-_UNFINISHED = ".unfinished"
+LAYOUTS = FLAT, SHARDS = ("flat", "shards")
+DTYPES = ("float16", "float32")
 _FACTS = "embed.json"
 _JOINED = ("images.npy", "texts.npy", LEFT_OUT)
-# Largest batch whose layers are computed apart (stack.layers_apart): with more
-# rows, a program that is shorter to compile is as fast.
-_FEW = 8
 # Files left out that a message names.
 _NUM_NAMED = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+  """What to embed, and where to.
+
+  Attributes:
+    images: pattern or folder as `pictures.find` takes it; "" for none.
+    texts: file as `read_texts` takes it; "" for none.
+    out: folder to write. It must not exist, be empty, or have been begun with
+      the same inputs.
+    recursive: whether folders below a folder of images count too.
+    captions: where the captions of pictures are, to be embedded beside them,
+      as `pictures.find` takes it; None for no captions.
+    layout: of LAYOUTS.
+    dtype: of DTYPES, of shards.
+    shard_rows: pictures, or texts, of a shard.
+    batch_size: most rows that are computed at once.
+    cache_dir: folder of the indices of tars and tables.
+  """
+
+  images: str
+  texts: str
+  out: str | pathlib.Path
+  recursive: bool = False
+  captions: Sequence[str] | None = None
+  layout: str = FLAT
+  dtype: str = ""
+  shard_rows: int = embed_shards.SHARD_ROWS
+  batch_size: int = row_batches.BATCH_SIZE
+  cache_dir: str = "cache"
+
+  def check(self) -> None:
+    """Raise ValueError, naming the flag, for what cannot be written."""
+    if not self.images and not self.texts:
+      raise ValueError(
+        "nothing to embed: give --images=GLOB, --texts=FILE, or both"
+      )
+    checks.at_least("--batch_size", self.batch_size, 1)
+    checks.at_least("--shard_rows", self.shard_rows, 1)
+    checks.one_of("--layout", self.layout, LAYOUTS)
+    checks.one_of("--dtype", self.dtype, ("", *DTYPES))
+    if not self.out:
+      raise ValueError("--out is missing: --out=FOLDER")
+    if self.captions is not None and not self.images:
+      raise ValueError("--captions are those of pictures: give --images too")
+    if self.layout == SHARDS:
+      if self.images and self.texts:
+        raise ValueError(
+          f"--layout={SHARDS} has a text of each picture, row by row: give"
+          " --captions in place of --texts, or embed the texts into a folder"
+          " of their own"
+        )
+      return
+    if self.captions is not None or self.dtype == "float16":
+      raise ValueError(
+        "--captions and --dtype=float16 are for --layout=shards; got"
+        f" --layout={self.layout}"
+      )
+    if cluster.count() > 1:
+      raise ValueError(
+        "several processes write --layout=shards; got --layout=flat"
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,113 +116,120 @@ class Made:
   left_out: Sequence[Mapping[str, Any]]
 
 
-def run(
-  path: str,
-  *,
-  images: str,
-  texts: str,
-  out: str,
-  batch_size: int = row_batches.BATCH_SIZE,
-  as_json: bool = False,
-) -> int:
+def run(path: str, wanted: Wanted, *, as_json: bool = False) -> int:
   """Embed as `write` does, and print what was written.
 
   Args:
-    path, images, texts, out, batch_size: as of `write`.
+    path, wanted: as of `write`.
     as_json: print embed.json instead of a line.
 
   Raises:
     ValueError, OSError, RunError: as `write` does.
   """
-  made = write(path, images=images, texts=texts, out=out, batch_size=batch_size)
-  print(_json(made.facts) if as_json else _summary(made, images))
+  made = write(path, wanted)
+  if cluster.is_first():
+    print(_json(made.facts) if as_json else _summary(made, wanted))
   return 0
 
 
-def write(
-  path: str,
-  *,
-  images: str,
-  texts: str,
-  out: str | pathlib.Path,
-  batch_size: int = row_batches.BATCH_SIZE,
-) -> Made:
+def write(path: str, wanted: Wanted) -> Made:
   """Embed with the model at `path`; write a folder, or go on with one.
+
+  Every process of a run computes its own shards on its own devices.
 
   Args:
     path: run or published model, as `model.load` takes it.
-    images: pattern as `image_files.find` takes it; "" for none.
-    texts: file as `read_texts` takes it; "" for none.
-    out: folder to write images.npy, texts.npy (float32, rows of length 1) and
-      embed.json to. It must not exist, be empty, or have been begun with the
-      same inputs. embed.json names the image of each row.
-    batch_size: most rows that are computed at once.
+    wanted: inputs and folder.
 
   Raises:
-    ValueError, OSError: an argument is wrong, or no image can be decoded; the
+    ValueError, OSError: an argument is wrong, or no picture can be used; the
       message names its flag.
     RunError: the folder was begun with other inputs, or is in use.
   """
-  if not images and not texts:
-    raise ValueError(
-      "nothing to embed: give --images=GLOB, --texts=FILE, or both"
-    )
-  checks.at_least("--batch_size", batch_size, 1)
-  if not out:
-    raise ValueError("--out is missing: --out=FOLDER")
-  folder = bucket_path.make(out)
+  wanted.check()
+  folder = bucket_path.make(wanted.out)
   there = {*unfinished.names(folder)}
   # A kill while the files are joined leaves some of them beside the work.
-  begun = {_UNFINISHED, *_JOINED, _FACTS} if _UNFINISHED in there else set()
+  begun = {embed_work.UNFINISHED, *_JOINED, *embed_shards.FOLDERS, _FACTS}
+  if embed_work.UNFINISHED not in there:
+    begun = set()
   if others := there - begun:
     raise unfinished.taken(folder, sorted(others), "that this task has begun")
   # Inputs are listed before a model of gigabytes is read.
-  image_paths = image_files.find(images) if images else []
-  lines = read_texts(pathlib.Path(texts)) if texts else []
-  model = model_lib.load(path)
-  for flag, value, tower in (
-    ("images", images, model.config.image),
-    ("texts", texts, model.config.text),
+  found = None
+  if wanted.images:
+    found = cluster.first_then_all(
+      lambda: pictures.find(
+        wanted.images,
+        recursive=wanted.recursive,
+        captions=wanted.captions,
+        cache_dir=wanted.cache_dir,
+      )
+    )
+  lines = read_texts(pathlib.Path(wanted.texts)) if wanted.texts else []
+  job = embed_work.make_job(
+    path,
+    images=wanted.images,
+    found=found,
+    texts=wanted.texts,
+    lines=lines,
+    captions=wanted.captions,
+    batch_size=wanted.batch_size,
+    mesh=embed_shards.own_mesh(),
+  )
+  work = folder / embed_work.UNFINISHED
+  if wanted.layout == SHARDS:
+    with embed_work.deleted_if_wrong(folder):
+      facts, left_out = embed_shards.write(
+        folder, job, wanted.shard_rows, wanted.dtype or DTYPES[0], _finish
+      )
+    return Made(folder, facts, left_out)
+  with (
+    embed_work.deleted_if_wrong(folder),
+    unfinished.resumed(work, f"--out={wanted.out}"),
   ):
-    if value and tower is None:
-      raise ValueError(f"--{flag}: {path} has no tower for {flag}")
-  protocol = model.make_image_protocol() if images else None
-  tokenizer = model.make_tokenizer() if texts else None
-  facts = {
-    "model": path,
-    "family": model.family,
-    "step": model.step,
-    "digest": embedding_cache.model_digest(model.config, model.params),
-    "embed_dim": model.config.embed_dim,
-    "scale": model.scale,
-    "bias": model.bias,
-    "image_protocol": protocol and model_inputs.protocol_facts(protocol),
-    "tokenizer": tokenizer and model_inputs.tokenizer_facts(tokenizer),
-    "images": [str(path) for path in image_paths],
-    "texts": texts,
-    "num_texts": len(lines),
-    "versions": provenance.versions(),
-  }
-  work = folder / _UNFINISHED
-  with _deleted_if_wrong(folder), unfinished.resumed(work, f"--out={out}"):
-    _check_key(work, folder, facts, lines)
-    left_out: list[dict[str, Any]] = []
-    if protocol is not None:
-      made = _embed_images(work, model, protocol, image_paths, batch_size)
-      left_out = embedding_parts.left_out(made)
-      embedding_parts.join(made, folder / "images.npy")
-    if tokenizer is not None:
-      made = _embed_texts(work, model, tokenizer, lines, batch_size)
-      embedding_parts.join(made, folder / "texts.npy")
-    names = {entry["path"] for entry in left_out}
-    facts["images"] = [x for x in facts["images"] if x not in names]
-    facts["num_left_out"] = len(left_out)
-    if left_out:
-      named = "".join(strict_json.dumps(line) + "\n" for line in left_out)
-      whole_files.write(folder / LEFT_OUT, named.encode())
-    # Written last: a folder with this file is whole.
-    whole_files.write(folder / _FACTS, _json(facts).encode() + b"\n")
+    embed_work.check_key(work, folder, job, layout=FLAT)
+    left_out, names = _write_flat(folder, work, job)
+    facts = _finish(folder, {**job.facts, "images": names}, left_out)
   return Made(folder, facts, left_out)
+
+
+def _write_flat(
+  folder: pathlib.Path, work: pathlib.Path, job: embed_work.Job
+) -> tuple[list[dict[str, Any]], list[str]]:
+  """Write images.npy and texts.npy; return what is left out, and the names."""
+  left_out: list[dict[str, Any]] = []
+  names: list[str] = []
+  embed_dim = job.model.config.embed_dim
+  if job.found is not None:
+    num = len(job.found)
+    with progress.Progress("Embedding images", num) as bar:
+      made = embed_work.embed_pictures(work / "images", job, range(num), bar)
+    left_out = embedding_parts.left_out(made)
+    names = [about["name"] for about in embedding_parts.about(made)]
+    if not names:
+      raise embed_work.no_image(left_out, num)
+    embedding_parts.join(made, folder / "images.npy", embed_dim)
+  if job.lines:
+    with progress.Progress("Embedding texts", len(job.lines)) as bar:
+      made = embed_work.embed_texts(work / "texts", job, job.lines, 0, bar)
+    embedding_parts.join(made, folder / "texts.npy", embed_dim)
+  return left_out, names
+
+
+def _finish(
+  folder: pathlib.Path,
+  facts: Mapping[str, Any],
+  left_out: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+  """Write left_out.jsonl and embed.json; return the latter's contents."""
+  facts = {**facts, "num_left_out": len(left_out)}
+  if left_out:
+    named = "".join(strict_json.dumps(line) + "\n" for line in left_out)
+    whole_files.write(folder / LEFT_OUT, named.encode())
+  # Written last: a folder with this file is whole.
+  whole_files.write(folder / _FACTS, _json(facts).encode() + b"\n")
+  return facts
 
 
 def read_texts(path: pathlib.Path, flag: str = "texts") -> list[str]:
@@ -192,228 +259,24 @@ def read_texts(path: pathlib.Path, flag: str = "texts") -> list[str]:
   return lines
 
 
-@contextlib.contextmanager
-def _deleted_if_wrong(folder: pathlib.Path) -> Iterator[None]:
-  """Delete the work if its inputs are at fault: nothing of it can be used."""
-  try:
-    yield
-  except ValueError:
-    whole_files.delete_folder(folder / _UNFINISHED)
-    with contextlib.suppress(OSError):  # not empty
-      folder.rmdir()
-    raise
-
-
-def _check_key(
-  work: pathlib.Path,
-  folder: pathlib.Path,
-  facts: dict[str, Any],
-  lines: list[str],
-) -> None:
-  """Refuse a folder that was begun with other inputs; else write the key."""
-  path = work / "key.json"
-  content = "\0".join([*facts["images"], *lines]).encode()
-  key = {name: x for name, x in facts.items() if name != "images"} | {
-    "num_images": len(facts["images"]),
-    "inputs": hashlib.blake2b(content, digest_size=8).hexdigest(),
-  }
-  key = json.loads(json.dumps(key))
-  if path.exists():
-    if changed := unfinished.changes(json.loads(path.read_text()), key):
-      raise unfinished.other_key(
-        f"--out={folder}", "embeddings of other inputs; undo these", changed
-      )
-    return
-  whole_files.write(path, json.dumps(key).encode())
-
-
-def images_in_memory(
-  model: model_lib.Model,
-  paths: Sequence[pathlib.Path],
-  batch_size: int = row_batches.BATCH_SIZE,
-) -> tuple[np.ndarray, list[dict[str, Any]]]:
-  """Return embeddings of the files that are images, and lines about others.
-
-  Args:
-    model: has an image tower.
-    paths: files.
-    batch_size: most images embedded at once.
-
-  Returns:
-    float32 [N, E], and the lines that left_out.jsonl would have.
-
-  Raises:
-    ValueError: no file is an image.
-  """
-  protocol = model.make_image_protocol()
-  embedder = model.make_embedder(min(batch_size, len(paths)))
-  broken: dict[int, dict[str, Any]] = {}
-
-  def rows() -> Generator[row_batches.Row]:
-    for _, row in _numbered(protocol, paths, 0, broken):
-      yield row
-
-  parts = []
-  with (
-    progress.Progress("Embedding images", len(paths)) as bar,
-    contextlib.closing(rows()) as inputs,
-  ):
-    stacked = row_batches.batches(inputs, embedder.batch_size)
-    for z_BE in embedder.stream(
-      embedder.images_fn, model.params, stacked, "image"
-    ):
-      parts.append(z_BE)
-      bar.advance(len(z_BE))
-    bar.advance(len(broken))
-  left_out = [line for _, line in sorted(broken.items())]
-  if not parts:
-    raise _no_image(left_out, len(paths))
-  return np.concatenate(parts), left_out
-
-
-def _numbered(
-  protocol: model_inputs.Protocol,
-  paths: Sequence[pathlib.Path],
-  start: int,
-  broken: dict[int, dict[str, Any]],
-) -> Generator[tuple[int, row_batches.Row]]:
-  """Yield number and pixels of images from `start` on; fill `broken`."""
-  # Pillow decodes and resizes outside of Python's lock.
-  read = functools.partial(_read_image, protocol)
-  ahead = 2 * row_batches.BATCH_SIZE
-  with read_ahead.mapped(read, iter(paths[start:]), ahead) as results:
-    for index, row in enumerate(results, start):
-      if isinstance(row, faults.ExampleError):
-        broken[index] = {
-          "index": index,
-          "path": str(paths[index]),
-          "kind": row.kind,
-          "message": str(row),
-        }
-      else:
-        yield index, row
-
-
-def _no_image(left_out: Sequence[Mapping[str, Any]], num: int) -> ValueError:
-  first = left_out[0]
-  return ValueError(
-    f"--images: none of {num} files is an image; the first: {first['path']}:"
-    f" {first['message']}"
-  )
-
-
-def _embed_images(
-  work: pathlib.Path,
-  model: model_lib.Model,
-  protocol: model_inputs.Protocol,
-  paths: list[pathlib.Path],
-  batch_size: int,
-) -> list[embedding_parts.Part]:
-  """Return the parts of all images; ValueError where none can be decoded."""
-  embedder = model.make_embedder(min(batch_size, len(paths)))
-  broken: dict[int, dict[str, Any]] = {}
-
-  def rows(start: int) -> Generator[tuple[int, row_batches.Row]]:
-    return _numbered(protocol, paths, start, broken)
-
-  folder = work / "images"
-  made = _fill(folder, len(paths), embedder, model, rows, broken)
-  if not any(part.num_rows for part in made):
-    raise _no_image(embedding_parts.left_out(made), len(paths))
-  return made
-
-
-def _embed_texts(
-  work: pathlib.Path,
-  model: model_lib.Model,
-  tokenizer: Callable[[list[str]], np.ndarray],
-  lines: list[str],
-  batch_size: int,
-) -> list[embedding_parts.Part]:
-  """Return the parts of all texts."""
-  embedder = model.make_embedder(min(batch_size, len(lines)))
-
-  def rows(start: int) -> Generator[tuple[int, row_batches.Row]]:
-    for index in range(start, len(lines)):
-      yield index, tokenizer([lines[index]])[0]
-
-  return _fill(work / "texts", len(lines), embedder, model, rows, {})
-
-
-def _fill(
-  folder: pathlib.Path,
-  num_inputs: int,
-  embedder: embedding.Embedder,
-  model: model_lib.Model,
-  rows_from: Callable[[int], Generator[tuple[int, row_batches.Row]]],
-  broken: dict[int, dict[str, Any]],
-) -> list[embedding_parts.Part]:
-  """Write the parts of a folder that are missing; return all.
-
-  Args:
-    folder: "images" or "texts" of the unfinished work.
-    num_inputs: number of images or texts.
-    embedder: functions of the model.
-    model: its parameters.
-    rows_from: yields inputs from a number on, each with its number.
-    broken: lines about inputs left out, by their numbers; filled by rows_from.
-  """
-  done = embedding_parts.read(folder)
-  start = done[-1].stop if done else 0
-  name = folder.name
-  fn = embedder.images_fn if name == "images" else embedder.texts_fn
-  params = model.params
-  if embedder.batch_size <= _FEW and model.mesh.size == 1:
-    params = stack.layers_apart(params)
-  indices: collections.deque[int] = collections.deque()
-
-  def rows() -> Generator[row_batches.Row]:
-    with contextlib.closing(rows_from(start)) as numbered:
-      for index, row in numbered:
-        indices.append(index)
-        yield row
-
-  writer = embedding_parts.Writer(folder, start, model.config.embed_dim)
-  with progress.Progress(f"Embedding {name}", num_inputs) as bar:
-    bar.advance(start)
-    with contextlib.closing(rows()) as inputs:
-      stacked = row_batches.batches(inputs, embedder.batch_size)
-      for z_BE in embedder.stream(fn, params, stacked, name[:-1]):
-        last = [indices.popleft() for _ in range(len(z_BE))][-1]
-        bar.advance(last + 1 - writer.read)
-        writer.add(z_BE, last + 1, broken)
-    bar.advance(num_inputs - writer.read)
-    writer.finish(num_inputs, broken)
-  return done + writer.written
-
-
-def _read_image(
-  protocol: model_inputs.Protocol, path: pathlib.Path
-) -> row_batches.Row | faults.ExampleError:
-  """Return an image's pixels, or the error of a file that has none."""
-  try:
-    return protocol.apply(image_ops.decode(path.read_bytes()))
-  except faults.ExampleError as error:
-    return error
-  except OSError as error:
-    return faults.ExampleError("read_failed", str(error))
-  except ValueError as error:  # too long for the protocol
-    return faults.ExampleError("image_too_large", str(error))
-
-
 def _json(facts: Mapping[str, Any]) -> str:
   return json.dumps(facts, indent=2, ensure_ascii=False)
 
 
-def _summary(made: Made, images: str) -> str:
+def num_images(facts: Mapping[str, Any]) -> int:
+  """Return the number of pictures with an embedding."""
+  return facts["num_images"] if "num_images" in facts else len(facts["images"])
+
+
+def _summary(made: Made, wanted: Wanted) -> str:
   facts = made.facts
   lines = [
-    f"{len(facts['images'])} images and {facts['num_texts']} texts embedded in"
+    f"{num_images(facts)} images and {facts['num_texts']} texts embedded in"
     f" {made.folder}; scale {facts['scale']:.6g}, bias {facts['bias']:.6g}"
   ]
-  if images:
+  if wanted.images:
     lines += about_left_out(made)
-    lines += image_files.unread(images)
+    lines += pictures.unread(wanted.images, wanted.recursive)
   return "\n".join(lines)
 
 
@@ -425,7 +288,7 @@ def about_left_out(made: Made) -> list[str]:
     f"{entry['path']}: {entry['kind']}: {entry['message']}"
     for entry in made.left_out[:_NUM_NAMED]
   )
-  total = len(made.left_out) + len(made.facts["images"])
+  total = len(made.left_out) + num_images(made.facts)
   return [
     f"Left out, {len(made.left_out)} of {total} images (all are named in"
     f" {made.folder / LEFT_OUT}): {shown}"

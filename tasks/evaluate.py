@@ -32,13 +32,6 @@ _PROTOCOL = absl_flags.DEFINE_enum(
   "Resize, crop, names and prompts: the model's own, or those that published"
   " figures were made by; docs/evaluation.md.",
 )
-_CACHE_DIR = absl_flags.DEFINE_string(
-  "cache_dir",
-  "cache",
-  "Folder of embeddings, and of indices of --suite and --sets; in a bucket,"
-  " indices are kept in ./cache. Without those two, data.cache_dir unless"
-  " given.",
-)
 _NUM_THREADS = absl_flags.DEFINE_integer(
   "num_threads", 2, "Threads that decode the images of --suite and --sets."
 )
@@ -62,7 +55,7 @@ _FROST = absl_flags.DEFINE_string(
 )
 FLAGS = (
   *(flags.CONFIG, flags.WORKDIR, flags.INIT_FROM, _SUITE, _SETS, _DATA_ROOT),
-  *(_PROTOCOL, flags.OUT, flags.BATCH_SIZE, _CACHE_DIR, _NUM_THREADS),
+  *(_PROTOCOL, flags.OUT, flags.BATCH_SIZE, flags.CACHE_DIR, _NUM_THREADS),
   *(flags.JSON, _MEASURES, _FEATURES, _FROST, flags.INTERPOLATE),
   *cluster_flags.FLAGS,
 )
@@ -82,7 +75,7 @@ def _evaluate() -> int:
       if flag.present:
         raise app.UsageError(f"--{flag.name} needs --suite or --sets beside it")
     shared: Any = {
-      "cache_dir": _cache_dir() if _CACHE_DIR.present else "",
+      "cache_dir": _cache_dir() if flags.CACHE_DIR.present else "",
       "asked": _measures(),
       "protocol": _PROTOCOL.value,
       "as_json": flags.JSON.value,
@@ -129,7 +122,7 @@ def _evaluate() -> int:
 
 
 def _cache_dir() -> str:
-  return flags.in_bucket("cache_dir", _CACHE_DIR.value)
+  return flags.in_bucket("cache_dir", flags.CACHE_DIR.value)
 
 
 def _measures() -> Any:

@@ -49,8 +49,25 @@ BATCH_SIZE = flags.DEFINE_integer(
 IMAGES = flags.DEFINE_string(
   "images",
   "",
-  "Images: a folder or a quoted pattern, in the order of the files' paths; for"
-  " --task=explain several of these, separated by commas.",
+  "Images: a folder or a quoted pattern, in the order of the files' paths. For"
+  " --task=explain several of these, separated by commas; for others also tars,"
+  " Parquet files, and tables (.csv, .jsonl) of images, local or at a URL.",
+)
+RECURSIVE = flags.DEFINE_bool(
+  "recursive", False, "Read the folders below a folder of --images too."
+)
+DTYPE = flags.DEFINE_string(
+  "dtype",
+  "",
+  "Numbers of shards of embeddings, or of a new index: float16 (the default) or"
+  " float32.",
+)
+CACHE_DIR = flags.DEFINE_string(
+  "cache_dir",
+  "cache",
+  "Folder of indices of tars and tables, and of embeddings of evaluations; in a"
+  " bucket, indices are kept in ./cache. --task=evaluate without --suite and"
+  " --sets takes data.cache_dir unless this is given.",
 )
 TEXTS = flags.DEFINE_string(
   "texts",

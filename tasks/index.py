@@ -16,18 +16,17 @@ _REMOVE = absl_flags.DEFINE_string(
   "File with the path of a picture on each line, which no search of the index"
   " returns any more.",
 )
-_DTYPE = absl_flags.DEFINE_string(
-  "dtype", "", "Numbers of a new index: float16 (the default) or float32."
-)
 FLAGS = (
   flags.INIT_FROM,
   flags.WORKDIR,
   flags.IMAGES,
+  flags.RECURSIVE,
   _EMBEDDINGS,
   _REMOVE,
   flags.OUT,
-  _DTYPE,
+  flags.DTYPE,
   flags.BATCH_SIZE,
+  flags.CACHE_DIR,
   flags.JSON,
 )
 
@@ -36,15 +35,22 @@ def run() -> int:
   """Run --task=index."""
   has_model = flags.INIT_FROM.value or flags.WORKDIR.value
   path = flags.model() if has_model or flags.IMAGES.value else ""
+  from inference import embed
   from inference.indexing import build
 
+  wanted = embed.Wanted(
+    images=flags.IMAGES.value,
+    texts="",
+    out=flags.OUT.value,
+    recursive=flags.RECURSIVE.value,
+    dtype=flags.DTYPE.value,
+    batch_size=flags.BATCH_SIZE.value,
+    cache_dir=flags.CACHE_DIR.value,
+  )
   return build.run(
     path,
-    images=flags.IMAGES.value,
+    wanted,
     embeddings=_EMBEDDINGS.value,
     remove=_REMOVE.value,
-    out=flags.OUT.value,
-    dtype=_DTYPE.value,
-    batch_size=flags.BATCH_SIZE.value,
     as_json=flags.JSON.value,
   )

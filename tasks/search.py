@@ -32,6 +32,7 @@ FLAGS = (
   flags.INIT_FROM,
   flags.INDEX,
   flags.IMAGES,
+  flags.RECURSIVE,
   _QUERY,
   _QUERY_IMAGE,
   _WITHOUT,
@@ -70,6 +71,7 @@ def run() -> int:
     out=flags.OUT.value,
     num_results=_NUM_RESULTS.value,
     fold=_FOLD.value,
+    recursive=flags.RECURSIVE.value,
     as_json=flags.JSON.value,
   )
 

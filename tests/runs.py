@@ -118,6 +118,7 @@ class Runner:
     *args: str,
     num_devices: int = 4,
     before: str = "",
+    config: str | None = "tests/tiny.py",
     env: Callable[[int], Mapping[str, str]] = lambda index: {},
   ) -> list[subprocess.Popen]:
     """Start one run of several processes that share `num_devices`.
@@ -128,6 +129,7 @@ class Runner:
       *args: of `start`, as are those that are not here.
       num_devices: of all processes together.
       before: as in `start`.
+      config: of `start`.
       env: function of a process's index.
     """
     with socket.socket() as probe:
@@ -136,7 +138,12 @@ class Runner:
     devices = {"JAX_NUM_CPU_DEVICES": str(num_devices // num_processes)}
     if num_processes == 1:
       return [
-        self.start(workdir, *args, env=devices | dict(env(0)), before=before)
+        self.start(
+          *(workdir, *args),
+          config=config,
+          env=devices | dict(env(0)),
+          before=before,
+        )
       ]
     return [
       self.start(
@@ -145,6 +152,7 @@ class Runner:
         f"--num_processes={num_processes}",
         f"--process_id={index}",
         *args,
+        config=config,
         env=devices | dict(env(index)),
         before=before,
       )

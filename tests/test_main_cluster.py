@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from evaluators.sets import kinds
 from tests import runs
@@ -43,6 +44,15 @@ def alone(runner, tmp_path_factory):
   workdir = tmp_path_factory.mktemp("alone") / "run"
   _complete(runner.start_cluster(workdir, 1, *_ARGS))
   return workdir
+
+
+@pytest.fixture(scope="module")
+def photos_of_noise(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("photos")
+  for n in range(11):
+    pixels = np.random.default_rng(n).integers(0, 256, (24, 24, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / f"{n:02}.png")
+  return folder
 
 
 def _complete(processes, code=0):
@@ -189,3 +199,33 @@ def test_two_processes_lose_the_first_and_go_on(runner, alone, tmp_path):
       slack = 2.0 if name == "median_rank" else 3 / 304
       assert abs(got["compositional"][direction][name] - value) <= slack
   assert (workdir / "report.html").exists()
+
+
+def test_shards_of_embeddings_by_two_processes(
+  alone, runner, tmp_path, photos_of_noise
+):
+  """Each process makes every second shard, on its own devices."""
+  args = (
+    "--task=embed",
+    f"--images={photos_of_noise}",
+    "--layout=shards",
+    "--shard_rows=3",
+    "--dtype=float32",
+  )
+  outs = {num: tmp_path / str(num) for num in (1, 2)}
+  for num, out in outs.items():
+    _complete(
+      runner.start_cluster(alone, num, *args, f"--out={out}", config=None)
+    )
+  names = [
+    sorted(p.relative_to(out) for p in out.rglob("*") if p.is_file())
+    for out in outs.values()
+  ]
+  assert names[0] == names[1]
+  assert len([x for x in names[0] if x.suffix == ".npy"]) == 4
+  for name in names[0]:
+    one, two = (out / name for out in outs.values())
+    if name.suffix == ".npy":
+      np.testing.assert_allclose(np.load(one), np.load(two), atol=2e-6)
+    else:
+      assert one.read_bytes() == two.read_bytes(), name

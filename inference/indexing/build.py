@@ -45,26 +45,20 @@ class Made:
 
 def run(
   path: str,
+  wanted: embed.Wanted,
   *,
-  images: str,
-  embeddings: str,
-  remove: str,
-  out: str,
-  dtype: str,
-  batch_size: int,
+  embeddings: str = "",
+  remove: str = "",
   as_json: bool = False,
 ) -> int:
   """Build an index, add to one, or mark pictures as removed; print a line.
 
   Args:
     path: model as `model.load` takes it; "" where embeddings say theirs.
-    images: pictures to embed, as `image_files.find` takes them; "" for none.
+    wanted: pictures to embed, if any; `out` is the folder of the index, new or
+      to be changed, and `dtype` that of a new one, "" for float16.
     embeddings: folder of embeddings; "" for none.
     remove: file with the path of a picture on each line; "" for none.
-    out: folder of the index, new or to be changed.
-    dtype: of index_folder.DTYPES, for a new index; "" for float16, or the
-      index's.
-    batch_size: most pictures embedded at once.
     as_json: print index.json instead of lines.
 
   Raises:
@@ -72,21 +66,20 @@ def run(
       was there is as it was.
     RunError: another process writes there.
   """
+  out = str(wanted.out)
   if not out:
     raise ValueError("--out is missing: --out=FOLDER of the index")
-  if sum(map(bool, (images, embeddings, remove))) != 1:
+  if sum(map(bool, (wanted.images, embeddings, remove))) != 1:
     raise ValueError(
       "give what to index: --images=GLOB or --embeddings=FOLDER, or what to"
       " leave out of an index, --remove=FILE (one of them)"
     )
-  checks.one_of("--dtype", dtype, ("", *index_folder.DTYPES))
+  checks.one_of("--dtype", wanted.dtype, ("", *index_folder.DTYPES))
   folder = index_folder.on_disk(out, "out")
   if remove:
     made = _removed(folder, pathlib.Path(remove))
   else:
-    made = _built(
-      *(folder, path, images, embeddings), dtype=dtype, batch_size=batch_size
-    )
+    made = _built(folder, path, wanted, embeddings)
   manifest = made.manifest
   if as_json:
     print(strict_json.dumps(dataclasses.asdict(manifest), indent=2))
@@ -103,15 +96,10 @@ def run(
 
 
 def _built(
-  folder: pathlib.Path,
-  path: str,
-  images: str,
-  embeddings: str,
-  *,
-  dtype: str,
-  batch_size: int,
+  folder: pathlib.Path, path: str, wanted: embed.Wanted, embeddings: str
 ) -> Made:
   """Add pictures or embeddings to the index of a folder, or begin it."""
+  images, dtype = wanted.images, wanted.dtype
   if images and not path:
     raise ValueError(
       "give the model: --init_from=PATH of a published one, or --workdir=RUN"
@@ -122,12 +110,12 @@ def _built(
   with unfinished.claim(folder, f"--out={folder}"):
     before = _before(folder, dtype)
     if source is None:
+      # In float32: rows are made of length 1 before they are rounded.
       made = embed.write(
         path,
-        images=images,
-        texts="",
-        out=folder / _EMBEDDING,
-        batch_size=batch_size,
+        dataclasses.replace(
+          wanted, out=folder / _EMBEDDING, layout=embed.SHARDS, dtype="float32"
+        ),
       )
       notes += embed.about_left_out(made)
       source = embeddings_folder.read(str(made.folder))

@@ -1,7 +1,8 @@
 """Folders of embeddings of images: ours, and those of clip-retrieval.
 
 images.npy, embed.json                 as --task=embed writes
-img_emb/img_emb_N.npy                  as clip-retrieval writes; row k of N
+img_emb/img_emb_N.npy                  as clip-retrieval writes, and as
+                                       --task=embed --layout=shards; row k of N
 metadata/metadata_N.parquet            has the image of row k of N
 """
 
@@ -19,7 +20,8 @@ import pyarrow.parquet as pq
 from runtime.storage import bucket_path
 
 PATH = "image_path"
-IMAGES, METADATA = "img_emb", "metadata"
+CAPTION = "caption"
+IMAGES, TEXTS, METADATA = "img_emb", "text_emb", "metadata"
 _FLAT, _FACTS = "images.npy", "embed.json"
 
 
@@ -75,7 +77,7 @@ def read(path: str) -> Embeddings:
     )
   folder = pathlib.Path(path).expanduser()
   if (folder / _FLAT).is_file() and (folder / _FACTS).is_file():
-    facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+    facts = _facts(folder) or {}
     parts = [_part(folder / _FLAT, facts["images"], len(facts["images"]))]
   elif (folder / "removed.npy").exists():
     raise ValueError(
@@ -83,7 +85,12 @@ def read(path: str) -> Embeddings:
       " still have; index the pictures again"
     )
   elif (folder / IMAGES).is_dir():
-    facts, parts = None, _numbered(folder)
+    if (folder / ".unfinished").exists():
+      raise ValueError(
+        f"--embeddings={path} is not whole yet; let --task=embed go on there"
+        " until it ends"
+      )
+    facts, parts = _facts(folder), _numbered(folder)
   else:
     raise ValueError(
       f"--embeddings={path} has no embeddings of images; expected a folder of"
@@ -97,6 +104,13 @@ def read(path: str) -> Embeddings:
       f" {sorted(sizes)}"
     )
   return Embeddings(parts, facts)
+
+
+def _facts(folder: pathlib.Path) -> Mapping[str, Any] | None:
+  """Return the contents of embed.json; None where there is none."""
+  if not (folder / _FACTS).is_file():
+    return None
+  return json.loads((folder / _FACTS).read_text(encoding="utf-8"))
 
 
 def _numbered(folder: pathlib.Path) -> list[Part]:

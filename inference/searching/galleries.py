@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from absl import logging
 
-from inference import embed, python_model
+from inference import embed_work, pictures, python_model
 from inference.indexing import exact, index_folder
 from input_pipeline import evaluation_split, faults
 from input_pipeline.images import image_ops
@@ -117,22 +117,27 @@ class Indexed(Gallery):
     return read_picture(self.entries([row])[0].path)
 
 
-def of_files(
-  model: python_model.Model, paths: Sequence[pathlib.Path]
-) -> Listed:
-  """Embed files of pictures; those that are none are left out and named.
+def of_files(model: python_model.Model, found: pictures.Pictures) -> Listed:
+  """Embed pictures; those that cannot be used are left out and named.
 
   Raises:
     ValueError: none is a picture.
   """
-  z_NE, left_out = embed.images_in_memory(model.loaded, paths)
+  z_NE, names, left_out = embed_work.in_memory(model.loaded, found)
   broken = {line["index"] for line in left_out}
-  kept = [path for n, path in enumerate(paths) if n not in broken]
+  kept = [n for n in range(len(found)) if n not in broken]
   if left_out:
     lines = [f"{x['path']}: {x['kind']}: {x['message']}" for x in left_out]
-    _warn(lines, len(paths), "--images")
-  listed = [Entry(str(path), path.name) for path in kept]
-  return Listed(z_NE, listed, lambda row: read_picture(kept[row]))
+    _warn(lines, len(found), "--images")
+  listed = [Entry(name, pathlib.PurePath(name).name) for name in names]
+
+  def draw(row: int) -> np.ndarray | None:
+    try:
+      return image_ops.decode(found[kept[row]].data)
+    except faults.ExampleError:
+      return None
+
+  return Listed(z_NE, listed, draw)
 
 
 def of_splits(

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from inference import contact_sheet, image_files, python_model
+from inference import contact_sheet, pictures, python_model
 from inference import model as model_lib
 from inference.indexing import index_folder
 from inference.searching import galleries, queries
@@ -158,6 +158,7 @@ def run(
   out: str,
   num_results: int,
   fold: float,
+  recursive: bool = False,
   as_json: bool = False,
 ) -> int:
   """Search an index, files, or a run's own data; write a contact sheet.
@@ -166,12 +167,13 @@ def run(
     path: model as `model.load` takes it; "" for that of the index.
     query: what to look for.
     index: folder of an index; "" for none.
-    images: files as `image_files.find` takes them; "" for none. Without both,
+    images: pictures as `pictures.find` takes them; "" for none. Without both,
       `path` is a run, and its data are searched.
     out: PNG file to write; "" for one named by the query, in the run's folder,
       or here.
     num_results: most results.
     fold: as of `search`.
+    recursive: whether folders below a folder of images count too.
     as_json: print one JSON object instead of a table.
 
   Raises:
@@ -183,7 +185,7 @@ def run(
     raise ValueError("give one of --index and --images; got both")
   if out and pathlib.PurePath(out).suffix.lower() != ".png":
     raise ValueError(f"--out must be a .png file; got {out!r}")
-  model, gallery, folder = _opened(path, index, images)
+  model, gallery, folder = _opened(path, index, images, recursive)
   query_E = query.vector(model)
   results = search(gallery, query_E, num_results, fold=fold)
   sheet = pathlib.Path(out) if out else folder / f"search-{_slug(query)}.png"
@@ -219,7 +221,7 @@ def to_json(
 
 
 def _opened(
-  path: str, index: str, images: str
+  path: str, index: str, images: str, recursive: bool
 ) -> tuple[python_model.Model, galleries.Gallery, pathlib.Path]:
   """Return the model, what is searched, and the folder of a contact sheet."""
   here = pathlib.Path()
@@ -233,9 +235,9 @@ def _opened(
     opened.check_model(model.digest, named)
     return model, galleries.Indexed(opened), here
   if images:
-    files = image_files.find(images)
+    found = pictures.find(images, recursive=recursive)
     model = python_model.Model.load(path)
-    return model, galleries.of_files(model, files), here
+    return model, galleries.of_files(model, found), here
   folder = pathlib.Path(path)
   config, loaded = model_lib.load_run(folder)
   model = python_model.Model(loaded, config.evaluate.batch_size)

@@ -147,6 +147,9 @@ def choose(
         f"{field}.caption must be columns of text; got {list(source.caption)}"
       )
     caption_why = _why(f"{field}.caption", (), names)
+  elif not source.needs_caption and not _usual(CAPTIONS, names):
+    captions, caption_why = (), ""
+    numbers = values = frozenset()
   else:
     caption, caption_why = _first(f"{field}.caption", (), CAPTIONS, names)
     captions = (caption,)

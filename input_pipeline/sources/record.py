@@ -2,12 +2,13 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from absl import logging
 
+from input_pipeline import faults
 from input_pipeline.sources import image_ids
 from input_pipeline.storage import files
 
@@ -74,6 +75,18 @@ class Records(Protocol):
   def uids(self) -> np.ndarray:
     """Return a UID [N] for each example, in order; may read every record."""
     ...
+
+
+def texts(
+  read: Callable[[], Mapping[str, tuple[str, ...]]], needs_caption: bool
+) -> Mapping[str, tuple[str, ...]]:
+  """Return an example's captions; {} where none can be read or is needed."""
+  try:
+    return read()
+  except faults.ExampleError:
+    if needs_caption:
+      raise
+    return {}
 
 
 def image_state(records: object) -> str:

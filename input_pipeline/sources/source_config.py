@@ -18,7 +18,13 @@ _NAMING_FORMATS = ("table", "parquet", "jsonl", "folder")
 
 @dataclasses.dataclass(frozen=True)
 class SourceConfig:
-  """Fields of one source; configs/parts/sources.py explains them."""
+  """Fields of one source; configs/parts/sources.py explains them.
+
+  Attributes:
+    needs_caption: whether an example without a caption that can be read is a
+      fault; no field of a config. Without, its texts are {}. Tars, Parquet and
+      tables (not folders) know it.
+  """
 
   format: str
   path: str
@@ -40,6 +46,7 @@ class SourceConfig:
   grammar_draw: str = "example"
   grammar_articles: tuple[str, ...] = ()
   layout: str = ""
+  needs_caption: bool = True
 
   def check(self, field: str) -> None:
     """Raise ValueError for the first value that cannot be used.

@@ -33,7 +33,7 @@ import bisect
 import functools
 import operator
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -101,13 +101,22 @@ class Records:
     number, key, members = self._members(index)
     name = f"{self._index.tars[number].path}, {key}"
     image = webdataset_layout.image_of(members, self._layout, name)
-    if self._texts is not None:
-      texts = listed(self._texts, number, key, name)
-    else:
-      texts = webdataset_layout.texts_of(members, self._layout, name)
+    texts = record.texts(
+      functools.partial(self._captions, number, key, members),
+      self._layout.needs_caption,
+    )
     if self._layout.uid_field:
       webdataset_layout.json_of(members)
     return record.Record(key, image, texts, name)
+
+  def _captions(
+    self, number: int, key: str, members: webdataset_layout.Members
+  ) -> Mapping[str, tuple[str, ...]]:
+    """Return an example's captions by language; raises faults.ExampleError."""
+    name = f"{self._index.tars[number].path}, {key}"
+    if self._texts is not None:
+      return listed(self._texts, number, key, name)
+    return webdataset_layout.texts_of(members, self._layout, name)
 
   def _members(self, index: int) -> tuple[int, str, webdataset_layout.Members]:
     """Return number of the tar, key and members of an example."""

@@ -42,6 +42,7 @@ class Layout:
     in_file: whether UIDs differ between tars only; see uids.in_file.
     caption_file: pattern of caption_files.py, instead of `captions`; "" for
       none.
+    needs_caption: see SourceConfig.
   """
 
   images: tuple[str, ...]
@@ -52,6 +53,7 @@ class Layout:
   uid_field: str
   caption_file: str = ""
   in_file: bool = False
+  needs_caption: bool = True
 
 
 def make(source: source_config.SourceConfig, field: str) -> Layout:
@@ -99,6 +101,7 @@ def make(source: source_config.SourceConfig, field: str) -> Layout:
     ),
     caption_file=caption_file,
     in_file=in_file,
+    needs_caption=source.needs_caption,
   )
 
 

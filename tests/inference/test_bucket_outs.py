@@ -15,6 +15,10 @@ from tests.models.pretrained import goldens
 from tests.models.pretrained.families import mirror
 
 
+def _embed(path, as_json=False, **fields):
+  return embed.run(path, embed.Wanted(**fields), as_json=as_json)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
   made = tmp_path_factory.mktemp("run") / "run"
@@ -61,7 +65,7 @@ def test_embed_is_killed_and_goes_on(
 ):
   monkeypatch.setattr(embedding_parts, "_SAVE_SECONDS", 0.0)
   monkeypatch.setattr(embed.row_batches, "BATCH_SIZE", 1)
-  embed.run(run, out=str(tmp_path / "out"), **inputs)
+  _embed(run, out=str(tmp_path / "out"), **inputs)
   decode, read = image_ops.decode, []
 
   def killed(data):
@@ -73,11 +77,11 @@ def test_embed_is_killed_and_goes_on(
   with monkeypatch.context() as patch:
     patch.setattr(image_ops, "decode", killed)
     with pytest.raises(KeyboardInterrupt):
-      embed.run(run, out=str(folder), **inputs)
+      _embed(run, out=str(folder), **inputs)
   assert unfinished.names(folder) == [".unfinished"]
   fewer = inputs | {"texts": ""}
   with pytest.raises(failures.RunError, match="num_texts: 3 in the folder"):
-    embed.run(run, out=str(folder), **fewer)
+    _embed(run, out=str(folder), **fewer)
   again = []
   with monkeypatch.context() as patch:
     patch.setattr(
@@ -93,13 +97,13 @@ def test_embed_is_killed_and_goes_on(
 
     patch.setattr(embedding_parts, "join", join_once)
     with pytest.raises(KeyboardInterrupt):
-      embed.run(run, out=str(folder), **inputs)
+      _embed(run, out=str(folder), **inputs)
   assert 0 < len(again) <= 30 - 8  # a batch on 8 devices
   assert unfinished.names(folder) == [".unfinished", "images.npy"]
-  embed.run(run, out=str(folder), **inputs)
+  _embed(run, out=str(folder), **inputs)
   _assert_same(folder, tmp_path / "out")
   with pytest.raises(ValueError, match="must be a new or empty folder, or one"):
-    embed.run(run, out=str(folder), **inputs)
+    _embed(run, out=str(folder), **inputs)
 
 
 @pytest.mark.slow
@@ -135,7 +139,7 @@ def test_a_failure_leaves_nothing(folder, run, inputs, tmp_path):
   (tmp_path / "a.png").write_text("no image")
   flags = {"images": str(tmp_path / "a.png"), "batch_size": 8}
   for fn, more in (
-    (embed.run, {"texts": ""}),
+    (_embed, {"texts": ""}),
     (explain.run, {"texts": "a", "method": "windows"}),
   ):
     with pytest.raises(ValueError, match="none of 1 files is an image"):

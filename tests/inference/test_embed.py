@@ -22,6 +22,10 @@ from tests.models.pretrained.families import mirror
 TEXTS = ("a cat", "Ein Hund.", "猫", "a cat")
 
 
+def _embed(path, as_json=False, **fields):
+  return embed.run(path, embed.Wanted(**fields), as_json=as_json)
+
+
 @pytest.fixture(autouse=True)
 def _only_mirror(monkeypatch):
   monkeypatch.setattr(families, "FAMILIES", (mirror,))
@@ -65,7 +69,7 @@ def test_images_and_texts(model, folder, photos, tmp_path, capsys):
   texts = tmp_path / "texts.txt"
   texts.write_text("\ufeff" + "\n".join(TEXTS) + "\r\n", encoding="utf-8")
   out = tmp_path / "new" / "out"
-  code = embed.run(
+  code = _embed(
     str(folder),
     images=str(photos),
     texts=str(texts),
@@ -118,7 +122,7 @@ def test_one_tower_and_json(model, photos, tmp_path, capsys):
   out = tmp_path / "out"
   out.mkdir()  # empty: taken
   args = {"out": str(out), "as_json": True}
-  embed.run(str(folder), images=str(photos / "b*"), texts="", **args)
+  _embed(str(folder), images=str(photos / "b*"), texts="", **args)
   facts = json.loads(capsys.readouterr().out)
   assert facts == json.loads((out / "embed.json").read_text())
   assert facts["images"] == [str(photos / "b.png")]
@@ -128,7 +132,7 @@ def test_one_tower_and_json(model, photos, tmp_path, capsys):
   texts.write_text("a")
   args["out"] = str(tmp_path / "other")
   with pytest.raises(ValueError, match="--texts: .* has no tower for texts"):
-    embed.run(str(folder), images="", texts=str(texts), **args)
+    _embed(str(folder), images="", texts=str(texts), **args)
 
 
 @pytest.mark.slow
@@ -168,7 +172,7 @@ def test_mistakes(changes, words, folder, photos, tmp_path):
     flags[name] = str(tmp_path / flags[name]) if flags[name] else ""
   errors = ValueError, FileNotFoundError, failures.RunError
   with pytest.raises(errors, match=words) as caught:
-    embed.run(flags.pop("model"), **flags)
+    _embed(flags.pop("model"), **flags)
   assert len(str(caught.value).splitlines()) == 1
   assert sorted(tmp_path.rglob("*")) == before
 
@@ -182,17 +186,17 @@ def _broken(photos):
 
 def test_broken_images_are_named(folder, photos, tmp_path, capsys):
   args = {"texts": "", "batch_size": 2}
-  embed.run(str(folder), images=str(photos), out=str(tmp_path / "a"), **args)
+  _embed(str(folder), images=str(photos), out=str(tmp_path / "a"), **args)
   broken = _broken(photos)
   (photos / "more").mkdir()
   (photos / "drawing.svg").write_text("<svg>")
   out = tmp_path / "b"
-  embed.run(str(folder), images=str(photos), out=str(out), **args)
+  _embed(str(folder), images=str(photos), out=str(out), **args)
   printed = capsys.readouterr().out
   assert "Left out, 2 of 7 images" in printed
   assert all(f"{path}: image_broken" in printed for path in broken)
-  assert "has 1 sub-folders, whose images are not read" in printed
-  assert "has 1 files without the suffix of an image" in printed
+  assert "has 1 sub-folders, which are not read; --recursive" in printed
+  assert "has 2 files that are no images, which are not read" in printed
   assert "drawing.svg" in printed
   facts, before = (
     json.loads((tmp_path / name / "embed.json").read_text()) for name in "ba"
@@ -215,7 +219,7 @@ def test_killed_and_gone_on_with(folder, photos, tmp_path, monkeypatch):
   # One image is read ahead of the one that is embedded.
   monkeypatch.setattr(embed.row_batches, "BATCH_SIZE", 1)
   args = {"images": str(photos), "texts": "", "batch_size": 1}
-  embed.run(str(folder), out=str(tmp_path / "whole"), **args)
+  _embed(str(folder), out=str(tmp_path / "whole"), **args)
   read, decode = [], image_ops.decode
 
   def killed(data):
@@ -227,17 +231,17 @@ def test_killed_and_gone_on_with(folder, photos, tmp_path, monkeypatch):
   out = tmp_path / "out"
   monkeypatch.setattr(image_ops, "decode", killed)
   with pytest.raises(KeyboardInterrupt):
-    embed.run(str(folder), out=str(out), **args)
+    _embed(str(folder), out=str(out), **args)
   assert [p.name for p in out.iterdir()] == [".unfinished"]
   with pytest.raises(failures.RunError, match="num_images: 27 in the fold"):
-    embed.run(
+    _embed(
       str(folder), out=str(out), **args | {"images": str(photos / "a.jpg")}
     )
   again = []
   monkeypatch.setattr(
     image_ops, "decode", lambda data: again.append(data) or decode(data)
   )
-  embed.run(str(folder), out=str(out), **args)
+  _embed(str(folder), out=str(out), **args)
   # Batches of 8 on the 8 devices of the tests, one of them under way.
   assert len(again) <= 27 - 8
   for name in ("images.npy", "embed.json"):
@@ -252,9 +256,7 @@ def test_nothing_says_how_images_are_made_ready(
 ):
   monkeypatch.setattr(families, "IMAGE_PROTOCOLS", {})
   with pytest.raises(ValueError, match="there is no image processor"):
-    embed.run(
-      str(folder), images=str(photos), texts="", out=str(tmp_path / "out")
-    )
+    _embed(str(folder), images=str(photos), texts="", out=str(tmp_path / "out"))
 
 
 def test_no_vocabulary(model, photos, tmp_path):
@@ -262,7 +264,7 @@ def test_no_vocabulary(model, photos, tmp_path):
   (tmp_path / "t.txt").write_text("a\n")
   args = {"texts": str(tmp_path / "t.txt"), "out": str(tmp_path / "out")}
   with pytest.raises(ValueError, match=r"cannot read texts: .*tokenizer\.json"):
-    embed.run(str(folder), images=str(photos), **args)
+    _embed(str(folder), images=str(photos), **args)
   assert not (tmp_path / "out").exists()
 
 
@@ -274,9 +276,7 @@ def test_an_embedding_that_is_not_finite(model, folder, photos, tmp_path):
   }
   mirror.write(folder, config, broken)
   with pytest.raises(ValueError, match="5 of 5 image embeddings are not fin"):
-    embed.run(
-      str(folder), images=str(photos), texts="", out=str(tmp_path / "out")
-    )
+    _embed(str(folder), images=str(photos), texts="", out=str(tmp_path / "out"))
   assert not list(tmp_path.glob("*out*"))
 
 
@@ -288,7 +288,7 @@ def test_images_of_any_shape(photos, tmp_path, monkeypatch):
   folder.mkdir()
   mirror.write_source(folder, found)
   out = tmp_path / "out"
-  embed.run(str(folder), images=str(photos), texts="", out=str(out))
+  _embed(str(folder), images=str(photos), texts="", out=str(out))
   config, params = goldens.load(hf_siglip2, found)
   sizes = config.image.patch_size, config.image.max_num_patches
   rows = []

@@ -14,6 +14,7 @@ large, a shuffled reader reads much more than it uses, and a warning is logged.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -138,7 +139,10 @@ class Records:
     if isinstance(image, str):
       stored_id = self._named(named_file.stored_id, image, path, where)
       image = self._named(named_file.read, image, path, where)
-    texts = self._texts(table, position, where)
+    texts = record_lib.texts(
+      functools.partial(self._texts, table, position, where),
+      self._source.needs_caption,
+    )
     with faults.located(where):
       stored = text_of(table, position, self._layout.columns.key)
       key = self._key(stored, number, position)

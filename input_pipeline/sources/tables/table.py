@@ -21,6 +21,7 @@ and kept there too, 8 bytes a row, shared by all workers.
 import codecs
 import contextlib
 import csv
+import functools
 import io
 import os
 import pathlib
@@ -179,8 +180,12 @@ class Records:
     row = self.row(index)
     try:
       image = self._image_of(row)
-      texts = columns.texts(
-        self.layout.columns, row, self._source.language, "the row"
+      texts = record_lib.texts(
+        functools.partial(
+          columns.texts,
+          *(self.layout.columns, row, self._source.language, "the row"),
+        ),
+        self._source.needs_caption,
       )
       data = named_file.read(image, self.folder, self._field)
       key = self._key(index, row)
@@ -207,6 +212,11 @@ class Records:
       return named_file.image_id(name, self.folder, self._field)
     except faults.ExampleError as error:
       raise self._at(index, error) from error
+
+  def image_path(self, index: int) -> str:
+    """Return the path or URL of a row's image; raises faults.ExampleError."""
+    image = self._image_of(self.row(index))
+    return named_file.resolve(image, self.folder, self._field)
 
   def where(self, index: int) -> str:
     """Return the line of a row, and the table."""

@@ -41,14 +41,19 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def embedded(run, photos, tmp_path_factory):
   out = tmp_path_factory.mktemp("embedded") / "out"
-  embed.write(str(run), images=str(photos), texts="", out=str(out))
+  embed.write(
+    str(run), embed.Wanted(images=str(photos), texts="", out=str(out))
+  )
   return out
 
 
 def _build(out, path="", **values):
-  fields = {"images": "", "embeddings": "", "remove": "", "dtype": ""}
-  fields |= {name: str(value) for name, value in values.items()}
-  return build.run(str(path), out=str(out), batch_size=8, **fields)
+  fields = {name: str(value) for name, value in values.items()}
+  others = {x: fields.pop(x, "") for x in ("embeddings", "remove")}
+  wanted = embed.Wanted(
+    **{"images": "", "texts": "", **fields}, out=str(out), batch_size=8
+  )
+  return build.run(str(path), wanted, **others)
 
 
 def _paths(index, query_E, num=9):
