@@ -45,7 +45,7 @@ def run() -> int:
   out = flags.out()
 
   def task() -> int:
-    from inference import embed
+    from inference.embeddings import embed
 
     captions = _CAPTIONS.value
     wanted = embed.Wanted(

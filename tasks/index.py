@@ -35,7 +35,7 @@ def run() -> int:
   """Run --task=index."""
   has_model = flags.INIT_FROM.value or flags.WORKDIR.value
   path = flags.model() if has_model or flags.IMAGES.value else ""
-  from inference import embed
+  from inference.embeddings import embed
   from inference.indexing import build
 
   wanted = embed.Wanted(

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from evaluators import embedding_cache
-from inference import embed, image_files
+from inference import image_files
 from inference import model as model_lib
+from inference.embeddings import embed
 from inference.explaining import explain_page, heat_maps, heat_pictures
 from inference.explaining import regions as regions_lib
 from input_pipeline import faults, model_inputs

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from evaluators import embedding_cache
-from inference import embed
 from inference import model as model_lib
-from inference.indexing import embeddings_folder, index_folder
+from inference.embeddings import embed, folders
+from inference.indexing import index_folder
 from input_pipeline import model_inputs
 from runtime import checks, progress, provenance
 from runtime.storage import strict_json, unfinished, whole_files
@@ -105,7 +105,7 @@ def _built(
       "give the model: --init_from=PATH of a published one, or --workdir=RUN"
     )
   _before(folder, dtype)  # a refusal makes no folder
-  source = None if images else embeddings_folder.read(embeddings)
+  source = None if images else folders.read(embeddings)
   notes: list[str] = []
   with unfinished.claim(folder, f"--out={folder}"):
     before = _before(folder, dtype)
@@ -118,7 +118,7 @@ def _built(
         ),
       )
       notes += embed.about_left_out(made)
-      source = embeddings_folder.read(str(made.folder))
+      source = folders.read(str(made.folder))
     model, inputs = _model_of(source, embeddings, path)
     if before is None:
       before = index_folder.Manifest(
@@ -157,8 +157,8 @@ def _before(folder: pathlib.Path, dtype: str) -> index_folder.Manifest | None:
     others = {*unfinished.names(folder)} - {
       _EMBEDDING,
       unfinished.LOCK,
-      embeddings_folder.IMAGES,
-      embeddings_folder.METADATA,
+      folders.IMAGES,
+      folders.METADATA,
     }
     if others:
       raise unfinished.taken(folder, sorted(others), "that is an index")
@@ -172,7 +172,7 @@ def _before(folder: pathlib.Path, dtype: str) -> index_folder.Manifest | None:
 
 
 def _model_of(
-  source: embeddings_folder.Embeddings, embeddings: str, path: str
+  source: folders.Embeddings, embeddings: str, path: str
 ) -> tuple[dict[str, Any], Mapping[str, Any]]:
   """Return the model of embeddings, and its inputs."""
   facts = source.facts
@@ -214,7 +214,7 @@ def _model_of(
 def _added(
   folder: pathlib.Path,
   before: index_folder.Manifest,
-  source: embeddings_folder.Embeddings,
+  source: folders.Embeddings,
 ) -> Made:
   """Write the shards of new rows, and then the manifest that names them."""
   if source.embed_dim != before.embed_dim:
@@ -240,7 +240,7 @@ def _added(
 
 
 def _cut(
-  parts: Sequence[embeddings_folder.Part],
+  parts: Sequence[folders.Part],
 ) -> Iterator[tuple[np.ndarray, pa.Table, str]]:
   """Yield embeddings and tables of at most SHARD_ROWS rows."""
   for part in parts:

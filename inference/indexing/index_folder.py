@@ -23,7 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from inference.indexing import embeddings_folder, exact
+from inference.embeddings import folders
+from inference.indexing import exact
 from runtime.storage import bucket_path, strict_json, whole_files
 
 MANIFEST = "index.json"
@@ -50,7 +51,7 @@ class Shard:
 
   def paths(self, folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     """Return the files of embeddings and of metadata."""
-    images, metadata = embeddings_folder.IMAGES, embeddings_folder.METADATA
+    images, metadata = folders.IMAGES, folders.METADATA
     return (
       folder / images / f"{images}_{self.number}.npy",
       folder / metadata / f"{metadata}_{self.number}.parquet",
@@ -226,10 +227,8 @@ def write_shard(
 
 def paths_of(folder: pathlib.Path, shard: Shard) -> list[str]:
   """Return the path of the picture of each row of a shard."""
-  table = pq.read_table(
-    shard.paths(folder)[1], columns=[embeddings_folder.PATH]
-  )
-  return table.column(embeddings_folder.PATH).to_pylist()
+  table = pq.read_table(shard.paths(folder)[1], columns=[folders.PATH])
+  return table.column(folders.PATH).to_pylist()
 
 
 def remove(index: Index, row_N: np.ndarray) -> Manifest:
@@ -247,7 +246,7 @@ def remove(index: Index, row_N: np.ndarray) -> Manifest:
 def delete_others(folder: pathlib.Path, manifest: Manifest) -> None:
   """Delete shards that no manifest names, which a killed process left."""
   kept = {path for x in manifest.shards for path in x.paths(folder)}
-  for name in (embeddings_folder.IMAGES, embeddings_folder.METADATA):
+  for name in (folders.IMAGES, folders.METADATA):
     for file in (folder / name).iterdir():
       if file not in kept:
         file.unlink()

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from absl import logging
 
-from inference import embed_work, pictures, python_model
+from inference import pictures, python_model
+from inference.embeddings import jobs
 from inference.indexing import exact, index_folder
 from input_pipeline import evaluation_split, faults
 from input_pipeline.images import image_ops
@@ -123,7 +124,7 @@ def of_files(model: python_model.Model, found: pictures.Pictures) -> Listed:
   Raises:
     ValueError: none is a picture.
   """
-  z_NE, names, left_out = embed_work.in_memory(model.loaded, found)
+  z_NE, names, left_out = jobs.in_memory(model.loaded, found)
   broken = {line["index"] for line in left_out}
   kept = [n for n in range(len(found)) if n not in broken]
   if left_out:

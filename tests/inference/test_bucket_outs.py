@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference import embed, embedding_parts, export
+from inference import export
+from inference.embeddings import embed, part_files
 from inference.explaining import explain
 from input_pipeline.images import image_ops
 from runtime import failures
@@ -63,7 +64,7 @@ def _assert_same(got, expected):
 def test_embed_is_killed_and_goes_on(
   folder, run, inputs, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(embedding_parts, "_SAVE_SECONDS", 0.0)
+  monkeypatch.setattr(part_files, "_SAVE_SECONDS", 0.0)
   monkeypatch.setattr(embed.row_batches, "BATCH_SIZE", 1)
   _embed(run, out=str(tmp_path / "out"), **inputs)
   decode, read = image_ops.decode, []
@@ -88,14 +89,14 @@ def test_embed_is_killed_and_goes_on(
       image_ops, "decode", lambda data: again.append(data) or decode(data)
     )
     # Killed once more, when images.npy is in place and texts.npy is not.
-    join = embedding_parts.join
+    join = part_files.join
 
-    def join_once(parts, path):
+    def join_once(made, path, *args):
       if path.name == "texts.npy":
         raise KeyboardInterrupt
-      join(parts, path)
+      join(made, path, *args)
 
-    patch.setattr(embedding_parts, "join", join_once)
+    patch.setattr(part_files, "join", join_once)
     with pytest.raises(KeyboardInterrupt):
       _embed(run, out=str(folder), **inputs)
   assert 0 < len(again) <= 30 - 8  # a batch on 8 devices

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import inference
-from inference import embed
-from inference.indexing import build, embeddings_folder, index_folder
+from inference.embeddings import embed, folders
+from inference.indexing import build, index_folder
 from inference.searching import queries, search
 from tests import runs
 from tests.inference import fresh_run
@@ -150,7 +150,7 @@ def test_the_layout_of_clip_retrieval(
     {"image_path": names[8], "caption": "caption 8"}
   ]
   # An index is in that layout too.
-  again = embeddings_folder.read(str(tmp_path / "index"))
+  again = folders.read(str(tmp_path / "index"))
   assert [len(part.z_NE) for part in again.parts] == [4, 3, 2]
 
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import inference
-from inference import embed, embed_shards, embed_work
-from inference.indexing import build, embeddings_folder, index_folder
+from inference.embeddings import embed, folders, jobs, shards
+from inference.indexing import build, index_folder
 from runtime import failures
 from tests import runs
 from tests.inference import fresh_run
@@ -90,7 +90,7 @@ def test_pictures_and_captions(run, tar, tmp_path, capsys):
   assert facts["digest"] == model.digest
   assert (facts["num_images"], facts["num_shards"]) == (10, 3)
   assert not (out / ".unfinished").exists()
-  read = embeddings_folder.read(str(out))
+  read = folders.read(str(out))
   assert read.facts == facts
   assert sum(len(part.z_NE) for part in read.parts) == 10
 
@@ -109,7 +109,7 @@ def test_without_captions_only_the_broken_one_is_left_out(run, tar, tmp_path):
 def test_a_kill_between_shards(run, tar, tmp_path, monkeypatch):
   out, again = tmp_path / "out", tmp_path / "again"
   embed.run(run, _wanted(tar, again))
-  make, calls = embed_work.embed_pictures, []
+  make, calls = jobs.embed_pictures, []
 
   def killed(folder, job, inputs, bar):
     calls.append(inputs.start)
@@ -118,12 +118,12 @@ def test_a_kill_between_shards(run, tar, tmp_path, monkeypatch):
     return make(folder, job, inputs, bar)
 
   with monkeypatch.context() as patch:
-    patch.setattr(embed_work, "embed_pictures", killed)
+    patch.setattr(jobs, "embed_pictures", killed)
     with pytest.raises(KeyboardInterrupt):
       embed.run(run, _wanted(tar, out))
   assert calls == [0, 5, 10]
   with pytest.raises(ValueError, match="not whole yet"):
-    embeddings_folder.read(str(out))
+    folders.read(str(out))
   with pytest.raises(failures.RunError, match="shard_rows: 5 in the folder, 6"):
     embed.run(
       run,
@@ -134,7 +134,7 @@ def test_a_kill_between_shards(run, tar, tmp_path, monkeypatch):
   calls.clear()
   with monkeypatch.context() as patch:
     patch.setattr(
-      embed_work,
+      jobs,
       "embed_pictures",
       lambda *args: calls.append(args[2].start) or make(*args),
     )
@@ -166,10 +166,8 @@ def test_texts_alone(run, tmp_path):
 
 
 def test_digits_are_those_of_clip_retrieval(tmp_path):
-  shards = [
-    embed_shards._Shard(tmp_path, 3, num, 5, 5 * num) for num in (9, 10)
-  ]
-  names = [shard._path("img_emb").name for shard in shards]
+  made = [shards._Shard(tmp_path, 3, num, 5, 5 * num) for num in (9, 10)]
+  names = [shard._path("img_emb").name for shard in made]
   assert names == ["img_emb_3.npy", "img_emb_03.npy"]
 
 

@@ -19,8 +19,9 @@ import jax
 import numpy as np
 
 from evaluators import embedding, embedding_cache
-from inference import embedding_parts, pictures, read_ahead, row_batches
 from inference import model as model_lib
+from inference import pictures, read_ahead, row_batches
+from inference.embeddings import part_files
 from input_pipeline import faults, model_inputs, tokenizers
 from input_pipeline.images import image_ops
 from models import stack
@@ -174,7 +175,7 @@ def deleted_if_wrong(folder: pathlib.Path) -> Iterator[None]:
 
 def embed_pictures(
   folder: pathlib.Path, job: Job, inputs: range, bar: progress.Progress
-) -> list[embedding_parts.Part]:
+) -> list[part_files.Part]:
   """Return the parts of pictures; write those that are missing.
 
   Args:
@@ -203,7 +204,7 @@ def embed_texts(
   texts: Sequence[str],
   start: int,
   bar: progress.Progress | None,
-) -> list[embedding_parts.Part]:
+) -> list[part_files.Part]:
   """Return the parts of texts; write those that are missing.
 
   Args:
@@ -298,7 +299,7 @@ def _fill(
   broken: dict[int, dict[str, Any]],
   bar: progress.Progress | None,
   kind: str = "image",
-) -> list[embedding_parts.Part]:
+) -> list[part_files.Part]:
   """Write the parts of a folder that are missing; return all.
 
   Args:
@@ -310,7 +311,7 @@ def _fill(
     bar: advances with the inputs; None for none.
     kind: "image" or "text".
   """
-  done = embedding_parts.read(folder, inputs.start)
+  done = part_files.read(folder, inputs.start)
   start = done[-1].stop if done else inputs.start
   embedder, model = job.embedder, job.model
   fn = embedder.images_fn if kind == "image" else embedder.texts_fn
@@ -329,7 +330,7 @@ def _fill(
     if bar is not None:
       bar.advance(count)
 
-  writer = embedding_parts.Writer(folder, start, model.config.embed_dim)
+  writer = part_files.Writer(folder, start, model.config.embed_dim)
   advance(start - inputs.start)
   with contextlib.closing(rows()) as rows_read:
     stacked = row_batches.batches(rows_read, embedder.batch_size)

@@ -23,8 +23,7 @@ import jax
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from inference import embed_work, embedding_parts
-from inference.indexing import embeddings_folder
+from inference.embeddings import folders, jobs, part_files
 from runtime import cluster, progress
 from runtime import mesh as mesh_lib
 from runtime.storage import strict_json, unfinished, whole_files
@@ -32,9 +31,9 @@ from runtime.storage import strict_json, unfinished, whole_files
 # Inputs of a shard: 16 MB of 512 float16 a row.
 SHARD_ROWS = 16_384
 FOLDERS = (
-  embeddings_folder.IMAGES,
-  embeddings_folder.TEXTS,
-  embeddings_folder.METADATA,
+  folders.IMAGES,
+  folders.TEXTS,
+  folders.METADATA,
 )
 _DONE = "embed-shards/"
 _WAIT_SECONDS = 0.5
@@ -55,7 +54,7 @@ def own_mesh() -> jax.sharding.Mesh | None:
 
 def write(
   folder: pathlib.Path,
-  job: embed_work.Job,
+  job: jobs.Job,
   shard_rows: int,
   dtype: str,
   finish: Finish,
@@ -73,7 +72,7 @@ def write(
     ValueError: no picture can be used.
     RunError: the folder was begun with other inputs, or is in use.
   """
-  work = folder / embed_work.UNFINISHED
+  work = folder / jobs.UNFINISHED
   num_inputs = len(job.lines) if job.found is None else len(job.found)
   num_shards = -(-num_inputs // shard_rows)
   shards = [
@@ -87,7 +86,7 @@ def write(
       if cluster.is_first():
         stack.enter_context(unfinished.resumed(work, f"--out={folder}"))
         layout = {"layout": "shards", "shard_rows": shard_rows, "dtype": dtype}
-        embed_work.check_key(work, folder, job, **layout)
+        jobs.check_key(work, folder, job, **layout)
 
     cluster.together(begin)
     noun = "texts" if job.found is None else "images"
@@ -100,7 +99,7 @@ def write(
     left_out = [line for shard in shards for line in shard.left_out(work)]
     num_rows = sum(shard.num_rows() for shard in shards)
     if not num_rows:
-      raise embed_work.no_image(left_out, num_inputs)
+      raise jobs.no_image(left_out, num_inputs)
     facts = {
       **job.facts,
       "layout": "shards",
@@ -154,7 +153,7 @@ class _Shard:
   def make(
     self,
     work: pathlib.Path,
-    job: embed_work.Job,
+    job: jobs.Job,
     dtype: str,
     bar: progress.Progress,
   ) -> None:
@@ -166,19 +165,19 @@ class _Shard:
     if job.found is None:
       texts = job.lines[self.inputs.start : self.inputs.stop]
       self._write_texts(parts, job, texts, dtype, bar)
-      columns = {embeddings_folder.CAPTION: texts}
+      columns = {folders.CAPTION: texts}
     else:
-      made = embed_work.embed_pictures(parts / "images", job, self.inputs, bar)
+      made = jobs.embed_pictures(parts / "images", job, self.inputs, bar)
       embed_dim = job.model.config.embed_dim
-      embedding_parts.join(made, self._made("img_emb"), embed_dim, dtype)
-      about = embedding_parts.about(made)
-      columns = {embeddings_folder.PATH: [x["name"] for x in about]}
+      part_files.join(made, self._made("img_emb"), embed_dim, dtype)
+      about = part_files.about(made)
+      columns = {folders.PATH: [x["name"] for x in about]}
       if any("caption" in x for x in about):
-        columns[embeddings_folder.CAPTION] = [x.get("caption") for x in about]
+        columns[folders.CAPTION] = [x.get("caption") for x in about]
       if job.needs_caption:
         texts = [x["caption"] for x in about]
         self._write_texts(parts, job, texts, dtype, None)
-      lines = embedding_parts.left_out(made)
+      lines = part_files.left_out(made)
       if lines:
         text = strict_json.dumps(lines)
         whole_files.write(self._left_out(work), text.encode())
@@ -193,15 +192,15 @@ class _Shard:
   def _write_texts(
     self,
     parts: pathlib.Path,
-    job: embed_work.Job,
+    job: jobs.Job,
     texts: Sequence[str],
     dtype: str,
     bar: progress.Progress | None,
   ) -> None:
     start = self.inputs.start
-    made = embed_work.embed_texts(parts / "texts", job, texts, start, bar)
+    made = jobs.embed_texts(parts / "texts", job, texts, start, bar)
     embed_dim = job.model.config.embed_dim
-    embedding_parts.join(made, self._made("text_emb"), embed_dim, dtype)
+    part_files.join(made, self._made("text_emb"), embed_dim, dtype)
 
   def num_rows(self) -> int:
     """Return the number of rows that were written."""

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference import embed, embedding_parts, image_files
+from inference import image_files
 from inference import model as model_lib
+from inference.embeddings import embed, part_files
 from input_pipeline.images import image_ops, naflex
 from input_pipeline.tokenizers import bytes as bytes_lib
 from input_pipeline.tokenizers import hf_files
@@ -215,7 +216,7 @@ def test_killed_and_gone_on_with(folder, photos, tmp_path, monkeypatch):
   for i in range(20):
     Image.new("RGB", (9, 9), (10 * i, 0, 0)).save(photos / f"a{i:02}.png")
   broken = _broken(photos)
-  monkeypatch.setattr(embedding_parts, "_SAVE_SECONDS", 0.0)
+  monkeypatch.setattr(part_files, "_SAVE_SECONDS", 0.0)
   # One image is read ahead of the one that is embedded.
   monkeypatch.setattr(embed.row_batches, "BATCH_SIZE", 1)
   args = {"images": str(photos), "texts": "", "batch_size": 1}

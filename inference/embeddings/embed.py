@@ -3,7 +3,7 @@
 images.npy, texts.npy            layout "flat": float32, in the order of the
                                  inputs; embed.json names the picture of a row
 img_emb/img_emb_N.npy            layout "shards", that of clip-retrieval; see
-                                 embed_shards.py
+                                 shards.py
 embed.json                       the model, its inputs, and what was embedded;
                                  written last
 left_out.jsonl                   pictures that cannot be used, and why
@@ -15,13 +15,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inference import (
-  embed_shards,
-  embed_work,
-  embedding_parts,
-  pictures,
-  row_batches,
-)
+from inference import pictures, row_batches
+from inference.embeddings import jobs, part_files, shards
 from runtime import checks, cluster, progress
 from runtime.storage import (
   bucket_path,
@@ -65,7 +60,7 @@ class Wanted:
   captions: Sequence[str] | None = None
   layout: str = FLAT
   dtype: str = ""
-  shard_rows: int = embed_shards.SHARD_ROWS
+  shard_rows: int = shards.SHARD_ROWS
   batch_size: int = row_batches.BATCH_SIZE
   cache_dir: str = "cache"
 
@@ -150,8 +145,8 @@ def write(path: str, wanted: Wanted) -> Made:
   folder = bucket_path.make(wanted.out)
   there = {*unfinished.names(folder)}
   # A kill while the files are joined leaves some of them beside the work.
-  begun = {embed_work.UNFINISHED, *_JOINED, *embed_shards.FOLDERS, _FACTS}
-  if embed_work.UNFINISHED not in there:
+  begun = {jobs.UNFINISHED, *_JOINED, *shards.FOLDERS, _FACTS}
+  if jobs.UNFINISHED not in there:
     begun = set()
   if others := there - begun:
     raise unfinished.taken(folder, sorted(others), "that this task has begun")
@@ -167,7 +162,7 @@ def write(path: str, wanted: Wanted) -> Made:
       )
     )
   lines = read_texts(pathlib.Path(wanted.texts)) if wanted.texts else []
-  job = embed_work.make_job(
+  job = jobs.make_job(
     path,
     images=wanted.images,
     found=found,
@@ -175,27 +170,27 @@ def write(path: str, wanted: Wanted) -> Made:
     lines=lines,
     captions=wanted.captions,
     batch_size=wanted.batch_size,
-    mesh=embed_shards.own_mesh(),
+    mesh=shards.own_mesh(),
   )
-  work = folder / embed_work.UNFINISHED
+  work = folder / jobs.UNFINISHED
   if wanted.layout == SHARDS:
-    with embed_work.deleted_if_wrong(folder):
-      facts, left_out = embed_shards.write(
+    with jobs.deleted_if_wrong(folder):
+      facts, left_out = shards.write(
         folder, job, wanted.shard_rows, wanted.dtype or DTYPES[0], _finish
       )
     return Made(folder, facts, left_out)
   with (
-    embed_work.deleted_if_wrong(folder),
+    jobs.deleted_if_wrong(folder),
     unfinished.resumed(work, f"--out={wanted.out}"),
   ):
-    embed_work.check_key(work, folder, job, layout=FLAT)
+    jobs.check_key(work, folder, job, layout=FLAT)
     left_out, names = _write_flat(folder, work, job)
     facts = _finish(folder, {**job.facts, "images": names}, left_out)
   return Made(folder, facts, left_out)
 
 
 def _write_flat(
-  folder: pathlib.Path, work: pathlib.Path, job: embed_work.Job
+  folder: pathlib.Path, work: pathlib.Path, job: jobs.Job
 ) -> tuple[list[dict[str, Any]], list[str]]:
   """Write images.npy and texts.npy; return what is left out, and the names."""
   left_out: list[dict[str, Any]] = []
@@ -204,16 +199,16 @@ def _write_flat(
   if job.found is not None:
     num = len(job.found)
     with progress.Progress("Embedding images", num) as bar:
-      made = embed_work.embed_pictures(work / "images", job, range(num), bar)
-    left_out = embedding_parts.left_out(made)
-    names = [about["name"] for about in embedding_parts.about(made)]
+      made = jobs.embed_pictures(work / "images", job, range(num), bar)
+    left_out = part_files.left_out(made)
+    names = [about["name"] for about in part_files.about(made)]
     if not names:
-      raise embed_work.no_image(left_out, num)
-    embedding_parts.join(made, folder / "images.npy", embed_dim)
+      raise jobs.no_image(left_out, num)
+    part_files.join(made, folder / "images.npy", embed_dim)
   if job.lines:
     with progress.Progress("Embedding texts", len(job.lines)) as bar:
-      made = embed_work.embed_texts(work / "texts", job, job.lines, 0, bar)
-    embedding_parts.join(made, folder / "texts.npy", embed_dim)
+      made = jobs.embed_texts(work / "texts", job, job.lines, 0, bar)
+    part_files.join(made, folder / "texts.npy", embed_dim)
   return left_out, names
 
 

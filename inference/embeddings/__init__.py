@@ -1,0 +1,1 @@
+"""Folders of embeddings: written, gone on with, and read."""
