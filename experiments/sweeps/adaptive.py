@@ -1,7 +1,8 @@
 """Adaptive search: Optuna chooses a trial by the figures of earlier ones.
 
-Its journal is ROOT/optuna.log, which optuna-dashboard shows. A trial that was
-asked for and not told, since the sweep ended, is run again first.
+Its journal is ROOT/optuna.log, which optuna-dashboard shows; in a bucket it is
+ROOT/optuna/ (bucket_journal.py). A trial that was asked for and not told, since
+the sweep ended, is run again first.
 """
 
 import logging
@@ -9,8 +10,10 @@ import pathlib
 from typing import Any
 
 from experiments.sweeps import study as study_lib
+from runtime.storage import bucket_path
 
 JOURNAL = "optuna.log"
+IN_BUCKET = "optuna"
 _NAME = "sweep"
 
 
@@ -24,7 +27,7 @@ class Search:
       ModuleNotFoundError: Optuna is not installed.
     """
     optuna = _optuna()
-    backend = optuna.storages.journal.JournalFileBackend(str(root / JOURNAL))
+    backend = _backend(optuna, root)
     optuna.logging.set_verbosity(logging.WARNING)
     self._optuna = optuna
     self._settings = settings
@@ -81,6 +84,14 @@ class Search:
       else list(self._settings.space[field])[value]
       for field, value in trial.params.items()
     }
+
+
+def _backend(optuna: Any, root: pathlib.Path) -> Any:
+  if isinstance(root, bucket_path.BucketPath):
+    from experiments.sweeps import bucket_journal
+
+    return bucket_journal.BucketJournal(root / IN_BUCKET)
+  return optuna.storages.journal.JournalFileBackend(str(root / JOURNAL))
 
 
 def _distribution(optuna: Any, values: Any) -> Any:

@@ -1,5 +1,6 @@
 """A sweep from its flags to its table of results."""
 
+import contextlib
 import dataclasses
 import pathlib
 import time
@@ -18,7 +19,7 @@ from experiments.sweeps import (
 )
 from experiments.sweeps import trials as trials_lib
 from runtime import cluster, failures, marks, stopping
-from runtime.storage import bucket_path, mirror, strict_json
+from runtime.storage import bucket_path, mirror, strict_json, unfinished
 from training import config as config_lib
 from training.comparison import figures as figures_lib
 
@@ -269,11 +270,6 @@ def _run_adaptive(
   ):
     if value:
       raise failures.RunError(f"{flag} is not used by an adaptive study")
-  if isinstance(root, bucket_path.BucketPath):
-    raise failures.RunError(
-      "--workdir of an adaptive study must be a folder on a disk, where its"
-      f" journal is; got {root}"
-    )
   # The ends of each range, so that nothing is asked for that cannot run.
   corners = [
     {
@@ -299,6 +295,24 @@ def _run_adaptive(
       f"{made.num_trials} trials, chosen while running; ends of space:"
     )
     return _show(root, ends, ends, base, settings)
+  with contextlib.ExitStack() as stack:
+    if isinstance(root, bucket_path.BucketPath):
+      # On a disk Optuna's journal is for several sweeps at once.
+      journal = root / adaptive.IN_BUCKET
+      stack.enter_context(unfinished.claim(journal, f"--workdir={root}"))
+    copy = stack.enter_context(mirror.opened(root))
+    return _search(root, copy, made, base, settings, origin)
+
+
+def _search(
+  root: pathlib.Path,
+  copy: mirror.Mirror,
+  made: study.Adaptive,
+  base: trials_lib.Base,
+  settings: Settings,
+  origin: str,
+) -> int:
+  """Run trials that are chosen by the figures of earlier ones."""
   records.write_list(root, [], base)
   search = adaptive.Search(root, made)
   known: dict[str, study.Changes] = {}
@@ -319,7 +333,7 @@ def _run_adaptive(
     return asked
 
   def ended() -> Iterable[trials_lib.Trial]:
-    for trial in _runner(mirror.Mirror(root), base, settings).run(
+    for trial in _runner(copy, base, settings).run(
       [], all_trials=trials, more=more
     ):
       record = records.read(root, trial.id)

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from experiments.sweeps import adaptive, study
+from runtime.storage import whole_files
 
 _SETTINGS = study.Adaptive(
   {
@@ -22,8 +23,8 @@ def _score(changes):
   return -((math.log10(changes["rate"]) + 2) ** 2)
 
 
-def test_search_finds_better_values_and_resumes(tmp_path):
-  search = adaptive.Search(tmp_path, _SETTINGS)
+def _check(root):
+  search = adaptive.Search(root, _SETTINGS)
   told = []
   while asked := search.ask(2):
     assert len(asked) <= 2
@@ -33,7 +34,7 @@ def test_search_finds_better_values_and_resumes(tmp_path):
       assert changes["scale"] in ((0.5, 1.0), (0.8, 1.0))
     if len(told) == 12:
       # Killed with two trials that were asked for: they come first.
-      search = adaptive.Search(tmp_path, _SETTINGS)
+      search = adaptive.Search(root, _SETTINGS)
       assert search.ask(2) == asked
     for changes in asked:
       search.tell(changes, None if len(told) == 4 else _score(changes))
@@ -45,7 +46,23 @@ def test_search_finds_better_values_and_resumes(tmp_path):
   early = sum(_score(changes) for changes in told[:10]) / 10
   late = sum(_score(changes) for changes in told[-10:]) / 10
   assert late > early
-  assert adaptive.Search(tmp_path, _SETTINGS).ask(1) == []
+  assert adaptive.Search(root, _SETTINGS).ask(1) == []
+
+
+def test_search_finds_better_values_and_resumes(tmp_path):
+  _check(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("emulator", ["s3"], indirect=True)
+def test_a_journal_in_a_bucket(folder):
+  _check(folder)
+  journal = folder / adaptive.IN_BUCKET
+  names = sorted(whole_files.sizes(journal))
+  assert names[0] == "000000000.json"
+  (journal / names[3]).unlink()
+  with pytest.raises(ValueError, match=f"before {names[4]}; restore that"):
+    adaptive.Search(folder, _SETTINGS)
 
 
 def test_without_optuna(tmp_path, monkeypatch):
