@@ -94,3 +94,60 @@ def test_array(cluster, runner, python, tmp_path, monkeypatch):
     0,
     "All trials are done: nothing is started.\n",
   ), again.stderr
+
+
+def test_array_of_two_processes(cluster, runner, tmp_path, monkeypatch):
+  """Two trials of two processes each, one trial preempted between."""
+  monkeypatch.setattr(base, "PATIENCE", 900)
+  monkeypatch.setattr(slurm, "_SECONDS", 900)
+  python = base.slow_python(tmp_path, seconds=0.5)
+  root = tmp_path / "sweep"
+  # Those of base.submit, with --array; the trials' folders are below the root.
+  job = cluster.submit(
+    *("--ntasks=2", "--array=0-1", "--partition=low"),
+    *(f"--output={tmp_path}/%A_%a.log", "launch/slurm.sbatch"),
+    *("--task=sweep", *base.ARGS, f"--workdir={root}", "--sweep.seed=0..1"),
+    f"--config.data.cache_dir={runner.cache_dir}",
+    env={
+      "PYTHON": str(python),
+      "JAX_PLATFORMS": "cpu",
+      "JAX_NUM_CPU_DEVICES": "2",
+    },
+    cwd=str(runs.ROOT),
+  )
+
+  def logs():
+    return "".join(path.read_text() for path in tmp_path.glob("*_*.log"))
+
+  def saved():
+    return [*root.glob("*/checkpoints/10")]
+
+  deadline = time.monotonic() + 900
+  while not saved():
+    assert time.monotonic() < deadline, logs()
+    time.sleep(0.5)
+  high = cluster.submit(
+    *("--ntasks=2", "--partition=high", "--wrap=sleep 1"),
+    f"--output={tmp_path}/high.out",
+    env={},
+    cwd=str(tmp_path),
+  )
+  cluster.wait_for(high, "COMPLETED")
+  updated = time.monotonic() - 25
+  while {*_tasks(cluster, job).values()} != {"COMPLETED"}:
+    assert time.monotonic() < deadline + 900, logs()
+    states = _tasks(cluster, job)
+    if "PENDING" in states.values() and time.monotonic() > updated + 30:
+      updated = time.monotonic()
+      for index in (i for i, state in states.items() if state == "PENDING"):
+        task = f"JobId={job}_{index}"
+        cluster.call("scontrol", "update", task, "StartTime=now")
+    time.sleep(1)
+  table = json.loads((root / "results.json").read_text())
+  assert [row["state"] for row in table["trials"]] == ["done"] * 2
+  assert logs().count("and is queued again") == 1
+  for row in table["trials"]:
+    text = (root / row["id"] / "starts.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    started = [x["hardware"] for x in lines if "hardware" in x]
+    assert {hardware["processes"] for hardware in started} == {2}
