@@ -215,7 +215,12 @@ class TableRows:
     return len(self._records)
 
   def __getitem__(self, index: int) -> Picture:
-    one = self._records[index]
+    try:
+      one = self._records[index]
+    except faults.ExampleError as error:
+      # A flag has no field for it.
+      text = str(error).partition("; --")[0]
+      raise faults.ExampleError(error.kind, text) from error
     return Picture(self.name(index), one.image, _all(one.texts))
 
   def name(self, index: int) -> str:
@@ -346,9 +351,14 @@ def _opened(
     needs_caption=False,
   )
   context = source_config.SourceContext(
-    name=flag, cache_dir=cache_dir, image_size=0, section="--"
+    name=f"--{flag}", cache_dir=cache_dir, image_size=0, section=""
   )
-  opened = sources_lib.FORMATS[source.format].open_split(source, "", context)
+  try:
+    opened = sources_lib.FORMATS[source.format].open_split(source, "", context)
+  except ValueError as error:
+    # Fields of a section that flags stand for.
+    text = str(error).replace(f"--{flag}.caption", "--captions")
+    raise ValueError(text.replace(f"--{flag}.path", f"--{flag}")) from error
   return TableRows(opened) if kind == TABLE else Rows(opened)
 
 

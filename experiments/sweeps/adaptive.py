@@ -9,6 +9,7 @@ import logging
 import pathlib
 from typing import Any
 
+from experiments.sweeps import bucket_journal
 from experiments.sweeps import study as study_lib
 from runtime.storage import bucket_path
 
@@ -88,8 +89,6 @@ class Search:
 
 def _backend(optuna: Any, root: pathlib.Path) -> Any:
   if isinstance(root, bucket_path.BucketPath):
-    from experiments.sweeps import bucket_journal
-
     return bucket_journal.BucketJournal(root / IN_BUCKET)
   return optuna.storages.journal.JournalFileBackend(str(root / JOURNAL))
 

@@ -9,13 +9,15 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-from optuna.storages import journal
-
 from runtime.storage import whole_files
 
 
-class BucketJournal(journal.BaseJournalBackend):
-  """Backend of Optuna's journal, for the sweep that has claimed its folder."""
+class BucketJournal:
+  """Backend of Optuna's journal, for the sweep that has claimed its folder.
+
+  It has the methods of optuna.storages.journal.BaseJournalBackend, which this
+  module does not import since Optuna is optional.
+  """
 
   def __init__(self, folder: pathlib.Path):
     """Read the entries that are there.

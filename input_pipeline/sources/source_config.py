@@ -97,7 +97,8 @@ class SourceContext:
     cache_dir: folder for an index or for rendered images; made when it is
       needed.
     image_size: in pixels, for sources that can draw at any size.
-    section: field of the config that holds the source's section.
+    section: field of the config that holds the source's section; "" where
+      `name` is what messages name.
   """
 
   name: str
@@ -108,7 +109,7 @@ class SourceContext:
   @property
   def field(self) -> str:
     """Name of the source's section in messages."""
-    return f"{self.section}.{self.name}"
+    return f"{self.section}.{self.name}".lstrip(".")
 
 
 def check_encoding(encoding: str, format: str, field: str) -> None:

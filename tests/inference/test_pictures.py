@@ -109,8 +109,10 @@ def test_tables(folder, tmp_path):
   )
   assert found[0] == pictures.Picture(f"{folder}/deep/3.png", _png(3), ("y",))
   assert found[1] == pictures.Picture(f"{folder}/1.png", _png(1), ("x",))
-  with pytest.raises(faults.ExampleError, match="gone"):
+  with pytest.raises(faults.ExampleError, match=r"gone\.png[^;]*$"):
     found[2]
+  with pytest.raises(ValueError, match=r"^--captions must be among the colu"):
+    _read(folder / "metadata.jsonl", tmp_path, captions=["no_such"])
   assert found.name(2) == f"{folder}/gone.png"
 
 
