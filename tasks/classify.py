@@ -148,7 +148,8 @@ def _labels() -> tuple[str, ...]:
     from curation.captions import wordnet
     from curation.metadata import entries
 
-    return tuple(entries.synset_names(wordnet.find()))
+    # One synset has no name before its first ".".
+    return tuple(filter(None, entries.synset_names(wordnet.find())))
   if not _LABELS.value:
     return ()
   return tuple(labels.listed(_LABELS.value, "labels"))

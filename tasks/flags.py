@@ -63,6 +63,12 @@ IMAGES = flags.DEFINE_string(
 RECURSIVE = flags.DEFINE_bool(
   "recursive", False, "Read the folders below a folder of --images too."
 )
+DTYPE = flags.DEFINE_string(
+  "dtype",
+  "",
+  "Numbers of shards of embeddings, or of a new index: float16 (the default) or"
+  " float32.",
+)
 CACHE_DIR = flags.DEFINE_string(
   "cache_dir",
   "cache",

@@ -64,9 +64,7 @@ def run(
   source = wanted.source("calibrate")
   model = python_model.Model.load(path, batch_size=wanted.batch_size)
   scorer = setup.make_scorer(model, labels, wanted.cache_dir)
-  x_NA, right_NA, names, left_out = _measured(
-    model, scorer, source, labels, wanted.batch_size
-  )
+  x_NA, right_NA, names, left_out = _measured(model, scorer, source, labels)
   _check_counts(right_NA, labels)
   per_label = []
   with progress.Progress("Fitting labels", len(labels.names), delay=5) as bar:
@@ -162,14 +160,13 @@ def _measured(
   scorer: scores.Scorer,
   source: sources.Source,
   labels: labels_lib.Labels,
-  batch_size: int,
 ) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
   """Return evidence and right labels [N, A], names, and pictures left out."""
   evidence, names, left_out = [], [], []
   right: list[np.ndarray] = []
   unknown: collections.Counter[str] = collections.Counter()
   with progress.Progress("Embedding pictures", len(source)) as bar:
-    for some, z_nE in sources.embedded(model, source, batch_size):
+    for some, z_nE in sources.embedded(model, source):
       kept = []
       for picture in some:
         truth = picture.truth

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from inference import python_model
+from inference import pictures, python_model
 from inference.classifying import (
   calibration_file,
   confusion_picture,
@@ -138,9 +138,9 @@ def run(
     "versions": provenance.versions(),
   }
   with result_table.opened(out, schema) as writer:
-    _fill(writer, model, scorer, rule, source, known, totals, wanted, choices)
+    _fill(writer, model, scorer, rule, source, known, totals, choices)
     facts |= _totals(totals)
-    files = _write_known(out, known, source) if source.truth else {}
+    files = _write_known(out, known) if source.truth else {}
     facts["truth"] = known.results() if source.truth else None
     # With OUT itself there, OUT.json is whole.
     text = strict_json.dumps(facts, indent=2, ensure_ascii=False)
@@ -149,7 +149,8 @@ def run(
   if as_json:
     print(text)
     return 0
-  print("\n".join(_summary(wanted, totals)))
+  notes = pictures.unread(wanted.images, wanted.recursive)
+  print("\n".join([*_summary(wanted, totals), *notes]))
   if source.truth:
     print(outcomes.table(known.results()))
     for what, name in files.items():
@@ -267,19 +268,18 @@ def _fill(
   source: sources.Source,
   known: outcomes.Outcomes,
   totals: _Totals,
-  wanted: setup.Wanted,
   choices: Choices,
 ) -> None:
   """Write a row for each picture; count in `known` and `totals`."""
   rows_fn = functools.partial(rule.rows, scorer, model.probabilities)
   with progress.Progress("Classifying pictures", len(source)) as bar:
-    for some, z_nE in sources.embedded(model, source, wanted.batch_size):
+    for some, z_nE in sources.embedded(model, source):
       decided = rows_fn(z_nE)
       for picture in some:
         row: dict[str, Any] = {NAME: picture.name, **picture.values}
         if picture.truth is not None:
           row[TRUTH] = picture.truth[0] if picture.truth else None
-          if wanted.is_multi:
+          if source.is_multi:
             row[TRUTH] = list(picture.truth)
         if picture.error:
           row[ERROR] = picture.error
@@ -288,7 +288,7 @@ def _fill(
             totals.left_out.append(f"{picture.name}: {picture.error}")
         else:
           row |= next(decided)
-          given = row["labels"] if wanted.is_multi else [row["label"]]
+          given = row["labels"] if source.is_multi else [row["label"]]
           given = [label for label in given if label is not None]
           totals.labels.update(given)
           totals.num_without += not given
@@ -307,9 +307,7 @@ def _fill(
     )
 
 
-def _write_known(
-  out: pathlib.Path, known: outcomes.Outcomes, source: sources.Source
-) -> dict[str, str]:
+def _write_known(out: pathlib.Path, known: outcomes.Outcomes) -> dict[str, str]:
   """Write figures of known labels; return the files' names by their content."""
   results = known.results()
   files = {"Figures": ".confusion.json"}
@@ -319,7 +317,6 @@ def _write_known(
     content[".confusion.png"] = confusion_picture.png(results)
   for suffix, data in content.items():
     whole_files.write(_beside(out, suffix), data)
-  del source
   return {what: str(_beside(out, suffix)) for what, suffix in files.items()}
 
 

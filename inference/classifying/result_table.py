@@ -153,10 +153,12 @@ def opened(path: pathlib.Path, schema: pa.Schema) -> Iterator[Writer]:
 
   `Writer.finish` has to be called before.
   """
-  with whole_files.streamed(path) as file:
-    # Arrow's writer is closed before its file is, after an exception too.
-    with contextlib.closing(Writer(file, path.suffix, schema)) as writer:
-      yield writer
+  # Arrow's writer is closed before its file is, after an exception too.
+  with (
+    whole_files.streamed(path) as file,
+    contextlib.closing(Writer(file, path.suffix, schema)) as writer,
+  ):
+    yield writer
 
 
 def _suffixes() -> str:

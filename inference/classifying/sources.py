@@ -14,14 +14,13 @@ from inference import pictures, python_model, read_ahead, row_batches
 from input_pipeline import faults, model_inputs
 from input_pipeline.images import image_ops
 from input_pipeline.sources import columns as columns_lib
-from models import stack
 
 # Value of --truth that takes the name of a picture's folder.
 FOLDER = "folder"
 # Text between several labels in one value.
 _BETWEEN = ";"
-# Largest batch whose layers are computed apart, as inference/embed.py has it.
-_FEW = 8
+# Pictures that are read ahead of the model.
+_AHEAD = 2 * row_batches.BATCH_SIZE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,8 +149,9 @@ def find(
       flag=flag,
     )
   except ValueError as error:
+    # pictures.find has one name for both: captions.
     message = str(error).replace(
-      f"--{flag}.caption", f"--columns, or --truth, of --{flag}={pattern},"
+      f"--.{flag}.caption", f"--columns, or --truth, of --{flag}={pattern},"
     )
     raise ValueError(message) from error
   if wanted and isinstance(found, pictures.Files):
@@ -165,22 +165,14 @@ def find(
 
 
 def embedded(
-  model: python_model.Model, source: Source, batch_size: int
+  model: python_model.Model, source: Source
 ) -> Iterator[tuple[list[Picture], np.ndarray]]:
   """Yield pictures in order, and float32 [n, E] of those without an error."""
-  protocol = model.image_protocol
-  loaded = model.loaded
-  embedder = loaded.make_embedder(min(batch_size, len(source)))
-  params = loaded.params
-  if embedder.batch_size <= _FEW and loaded.mesh.size == 1:
-    params = stack.layers_apart(params)
+  read_fn = functools.partial(source.read, model.image_protocol)
   read: collections.deque[Picture] = collections.deque()
 
   def rows() -> Generator[row_batches.Row]:
-    ahead = 2 * embedder.batch_size
-    with read_ahead.mapped(
-      functools.partial(source.read, protocol), range(len(source)), ahead
-    ) as results:
+    with read_ahead.mapped(read_fn, range(len(source)), _AHEAD) as results:
       for picture, row in results:
         read.append(picture)
         if row is not None:
@@ -195,8 +187,7 @@ def embedded(
     return some
 
   with contextlib.closing(rows()) as inputs:
-    batches = row_batches.batches(inputs, embedder.batch_size)
-    for z_nE in embedder.stream(embedder.images_fn, params, batches, "image"):
+    for z_nE in model.stream_rows(inputs):
       yield taken(len(z_nE)), z_nE
   if read:
     yield [*read], np.zeros((0, model.embed_dim), np.float32)
