@@ -104,10 +104,10 @@ def run() -> int:
         if is_fitted
         else f"--{flag.name} needs --calibrate=FILE beside it"
       )
-  from inference.classifying import calibrate, classify, setup
+  from inference.classifying import calibrate, classify, request
 
   truth = _TRUTH.value
-  wanted = setup.Wanted(
+  wanted = request.Wanted(
     images=_CALIBRATE.value or flags.IMAGES.value,
     labels=_labels(),
     labels_from=_LABELS.value,

@@ -10,9 +10,9 @@ from inference import python_model
 from inference.classifying import (
   calibration_file,
   fitting,
+  request,
   result_table,
   scores,
-  setup,
   sources,
 )
 from inference.classifying import labels as labels_lib
@@ -26,7 +26,7 @@ _NUM_NAMED = 3
 
 def run(
   path: str,
-  wanted: setup.Wanted,
+  wanted: request.Wanted,
   *,
   method: str,
   target: str,
@@ -63,7 +63,7 @@ def run(
   labels = wanted.texts()
   source = wanted.source("calibrate")
   model = python_model.Model.load(path, batch_size=wanted.batch_size)
-  scorer = setup.make_scorer(model, labels, wanted.cache_dir)
+  scorer = request.make_scorer(model, labels, wanted.cache_dir)
   x_NA, right_NA, names, left_out = _measured(model, scorer, source, labels)
   _check_counts(right_NA, labels)
   per_label = []
@@ -80,7 +80,7 @@ def run(
       bar.advance()
   made = calibration_file.Calibration(
     labels=labels,
-    model=setup.model_facts(model, path),
+    model=request.model_facts(model, path),
     kind=scorer.kind.value,
     method=method,
     target=target,

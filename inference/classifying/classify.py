@@ -26,9 +26,9 @@ from inference.classifying import (
   confusion_picture,
   decisions,
   outcomes,
+  request,
   result_table,
   scores,
-  setup,
   sources,
 )
 from inference.classifying import labels as labels_lib
@@ -71,7 +71,7 @@ class _Totals:
 
 def run(
   path: str,
-  wanted: setup.Wanted,
+  wanted: request.Wanted,
   choices: Choices,
   *,
   as_json: bool = False,
@@ -109,10 +109,10 @@ def run(
   schema = _schema(rule, source, wanted.is_multi)
   # Flags are checked before a model of gigabytes is read.
   model = python_model.Model.load(path, batch_size=wanted.batch_size)
-  about_model = setup.model_facts(model, path)
+  about_model = request.model_facts(model, path)
   if calibration:
     calibration.check_model(about_model)
-  scorer = setup.make_scorer(model, labels, wanted.cache_dir)
+  scorer = request.make_scorer(model, labels, wanted.cache_dir)
   kind = scorer.kind
   if wanted.is_multi and not calibration and kind == scores.Kind.SIMILARITY:
     raise ValueError(
@@ -158,7 +158,7 @@ def run(
   return 0
 
 
-def _check(wanted: setup.Wanted, choices: Choices) -> None:
+def _check(wanted: request.Wanted, choices: Choices) -> None:
   """Raise ValueError where flags do not fit together."""
   wanted.check()
   checks.at_least("--num_results", choices.num_results, 1)
@@ -172,7 +172,7 @@ def _check(wanted: setup.Wanted, choices: Choices) -> None:
 
 
 def _calibration(
-  file: str, wanted: setup.Wanted
+  file: str, wanted: request.Wanted
 ) -> calibration_file.Calibration:
   """Return a calibration; ValueError where other labels are asked for."""
   read = calibration_file.Calibration.read(pathlib.Path(file).expanduser())
@@ -211,7 +211,7 @@ def _thresholds(
   threshold: float | None,
   labels: labels_lib.Labels,
   calibration: calibration_file.Calibration | None,
-  wanted: setup.Wanted,
+  wanted: request.Wanted,
 ) -> np.ndarray:
   """Return the lowest probability that is given each label."""
   if threshold is None and calibration:
@@ -327,7 +327,7 @@ def _beside(out: pathlib.Path, suffix: str) -> pathlib.Path:
 def _meaning(
   kind: scores.Kind,
   calibration: calibration_file.Calibration | None,
-  wanted: setup.Wanted,
+  wanted: request.Wanted,
 ) -> str:
   """Return what a probability of the table is."""
   if calibration:
@@ -348,7 +348,7 @@ def _totals(totals: _Totals) -> dict[str, Any]:
   }
 
 
-def _summary(wanted: setup.Wanted, totals: _Totals) -> list[str]:
+def _summary(wanted: request.Wanted, totals: _Totals) -> list[str]:
   """Return lines about the table."""
   lines = [
     f"{totals.num:,} pictures in {wanted.out};"

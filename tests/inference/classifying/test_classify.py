@@ -18,7 +18,7 @@ from inference.classifying import (
   classify,
   label_embeddings,
   labels,
-  setup,
+  request,
 )
 from tests import runs
 from tests.inference import fresh_run
@@ -120,7 +120,7 @@ def _wanted(out, **values):
   given = {
     k: v if isinstance(v, bool | tuple) else str(v) for k, v in values.items()
   }
-  return setup.Wanted(out=str(out), **(fields | given))
+  return request.Wanted(out=str(out), **(fields | given))
 
 
 def _run(path, out, choices=None, as_json=False, **values):

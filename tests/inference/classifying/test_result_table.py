@@ -67,3 +67,21 @@ def test_an_end_before_the_last_row_leaves_nothing(tmp_path):
   with pytest.raises(KeyboardInterrupt):
     ended()
   assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("emulator", ["s3"], indirect=True)
+def test_a_table_in_a_bucket(folder, tmp_path):
+  for suffix in result_table.FORMATS:
+    read = []
+    for path in (folder / f"out{suffix}", tmp_path / f"out{suffix}"):
+      result_table.check(str(path), path)
+      with result_table.opened(path, SCHEMA) as writer:
+        for row in ROWS:
+          writer.add(row)
+        assert not path.exists()
+        writer.finish({})
+      read.append(path.read_bytes())
+      with pytest.raises(ValueError, match="is there already"):
+        result_table.check(str(path), path)
+    assert read[0] == read[1]

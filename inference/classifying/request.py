@@ -1,4 +1,4 @@
-"""Setup that classification and calibration share: flags, model and labels."""
+"""Request of classification or calibration: flags, model and labels."""
 
 import dataclasses
 import json
