@@ -195,7 +195,13 @@ class Model:
       with read_ahead.mapped(prepare, enumerate(images), ahead) as prepared:
         yield from prepared
 
-    return self._stream(self._embedder.images_fn, rows(), "image")
+    return self.stream_rows(rows())
+
+  def stream_rows(
+    self, rows: Iterator[row_batches.Row]
+  ) -> Iterator[np.ndarray]:
+    """Yield embeddings of images that `image_protocol` prepared, by batch."""
+    return self._stream(self._embedder.images_fn, rows, "image")
 
   def stream_texts(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
     """Yield embeddings batch by batch, as `stream_images` does."""

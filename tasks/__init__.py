@@ -10,6 +10,7 @@ import types
 from collections.abc import Mapping
 
 from tasks import (
+  classify,
   compare,
   curate,
   embed,
@@ -33,6 +34,7 @@ TASKS: Mapping[str, types.ModuleType] = {
   "evaluate": evaluate,
   "compare": compare,
   "search": search,
+  "classify": classify,
   "explain": explain,
   "embed": embed,
   "index": index,

@@ -21,7 +21,8 @@ WORKDIR = flags.DEFINE_string(
 OUT = flags.DEFINE_string(
   "out",
   "",
-  "Folder to write, new or empty; for --task=inspect-data, HTML file to write.",
+  "Folder to write, new or empty; for --task=inspect-data, HTML file to write;"
+  " for --task=classify, a new .csv, .jsonl or .parquet.",
 )
 INTERPOLATE = flags.DEFINE_list(
   "interpolate",
@@ -42,6 +43,12 @@ NUM_WORKERS = flags.DEFINE_integer(
   "num_workers",
   None,
   "Worker processes; 0 works in this process. Default: one for each processor.",
+)
+NUM_RESULTS = flags.DEFINE_integer(
+  "num_results",
+  None,
+  "Results of a search, at most (12 by default), or labels of a picture that"
+  " --task=classify lists (5).",
 )
 BATCH_SIZE = flags.DEFINE_integer(
   "batch_size", 32, "Rows computed at a time, at most."

@@ -18,9 +18,6 @@ _WITHOUT = absl_flags.DEFINE_multi_string(
 _QUERY_WEIGHT = absl_flags.DEFINE_float(
   "query_weight", 1.0, "Weight of --query beside --query_image."
 )
-_NUM_RESULTS = absl_flags.DEFINE_integer(
-  "num_results", 12, "Results of the search, at most."
-)
 _FOLD = absl_flags.DEFINE_float(
   "fold",
   0.0,
@@ -37,7 +34,7 @@ FLAGS = (
   _QUERY_IMAGE,
   _WITHOUT,
   _QUERY_WEIGHT,
-  _NUM_RESULTS,
+  flags.NUM_RESULTS,
   _FOLD,
   flags.OUT,
   flags.JSON,
@@ -63,13 +60,14 @@ def run() -> int:
   query = queries.Query.of_flags(
     *(_QUERY.value, _QUERY_IMAGE.value, _WITHOUT.value, _QUERY_WEIGHT.value)
   )
+  num_results = flags.NUM_RESULTS.value
   return search.run(
     path,
     query,
     index=index,
     images=images,
     out=flags.OUT.value,
-    num_results=_NUM_RESULTS.value,
+    num_results=12 if num_results is None else num_results,
     fold=_FOLD.value,
     recursive=flags.RECURSIVE.value,
     as_json=flags.JSON.value,

@@ -330,7 +330,8 @@ def mean_ap(
   """Bootstrap mean average precision over images: [2].
 
   Arguments are those of multilabel.figures. A class without a right image in a
-  resample is left out of its mean; the bounds are moved as those of `f1`.
+  resample is left out of its mean, and so is a resample without any; the bounds
+  are moved as those of `f1`.
   """
   right_NA = np.asarray(right_NA, bool)
   num = len(right_NA)
@@ -355,7 +356,8 @@ def mean_ap(
     ap_RA = np.stack(
       [_weighted_ap(weight_RN, *ordering) for ordering in sorted_A], axis=1
     )
-    means.append(np.nanmean(ap_RA, axis=1))
+    has_R = ~np.isnan(ap_RA).all(axis=1)
+    means.append(np.nanmean(ap_RA[has_R], axis=1))
   mean_R, whole = np.concatenate(means), float(np.nanmean(ap_A))
   return resampling.moved_percentiles(mean_R, whole, num - 1, level)
 

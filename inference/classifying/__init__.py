@@ -1,0 +1,1 @@
+"""Labels of pictures by texts alone, written as a table."""
