@@ -151,7 +151,7 @@ def find(
   except ValueError as error:
     # pictures.find has one name for both: captions.
     message = str(error).replace(
-      f"--.{flag}.caption", f"--columns, or --truth, of --{flag}={pattern},"
+      "--captions", f"--columns, or --truth, of --{flag}={pattern},"
     )
     raise ValueError(message) from error
   if wanted and isinstance(found, pictures.Files):
