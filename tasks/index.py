@@ -16,6 +16,25 @@ _REMOVE = absl_flags.DEFINE_string(
   "File with the path of a picture on each line, which no search of the index"
   " returns any more.",
 )
+_APPROXIMATE = absl_flags.DEFINE_string(
+  "approximate",
+  "",
+  "Approximate index to add to the index, for a faster search that may miss"
+  " some pictures: ivf (inverted lists of faiss) or hnsw (graph of usearch).",
+)
+_QUERIES = absl_flags.DEFINE_string(
+  "queries",
+  "",
+  "Sample that the recall of --approximate is measured on: a file with a text"
+  " on each line, as will be searched for, or a folder of --task=embed --texts;"
+  " captions or rows of the index. Default: captions if there are any.",
+)
+_TARGET_RECALL = absl_flags.DEFINE_float(
+  "target_recall",
+  None,
+  "Share of the 10 nearest pictures that --approximate is to find at least;"
+  " by default 0.98.",
+)
 FLAGS = (
   flags.INIT_FROM,
   flags.WORKDIR,
@@ -25,6 +44,9 @@ FLAGS = (
   _REMOVE,
   flags.OUT,
   flags.DTYPE,
+  _APPROXIMATE,
+  _QUERIES,
+  _TARGET_RECALL,
   flags.BATCH_SIZE,
   flags.CACHE_DIR,
   flags.JSON,
@@ -52,5 +74,8 @@ def run() -> int:
     wanted,
     embeddings=_EMBEDDINGS.value,
     remove=_REMOVE.value,
+    approximate_method=_APPROXIMATE.value,
+    queries=_QUERIES.value,
+    target_recall=_TARGET_RECALL.value,
     as_json=flags.JSON.value,
   )

@@ -24,6 +24,24 @@ _FOLD = absl_flags.DEFINE_float(
   "Cosine similarity, as 0.98, from which a picture counts as a duplicate of a"
   " better result, which then names it; 0 folds none.",
 )
+_EXACT = absl_flags.DEFINE_bool(
+  "exact",
+  False,
+  "Compare all pictures of an index that has an approximate index too.",
+)
+_CENTRE = absl_flags.DEFINE_bool(
+  "centre",
+  False,
+  "Subtract the mean embedding of the pictures from pictures, and that of"
+  " --centre_texts from texts, before they are compared; exact.",
+)
+_CENTRE_TEXTS = absl_flags.DEFINE_string(
+  "centre_texts",
+  "",
+  "Texts whose mean --centre subtracts from those of the query: a file with a"
+  " text on each line, such as captions of such pictures, or a folder of"
+  " --task=embed --texts.",
+)
 FLAGS = (
   flags.WORKDIR,
   flags.INIT_FROM,
@@ -36,6 +54,9 @@ FLAGS = (
   _QUERY_WEIGHT,
   flags.NUM_RESULTS,
   _FOLD,
+  _EXACT,
+  _CENTRE,
+  _CENTRE_TEXTS,
   flags.OUT,
   flags.JSON,
 )
@@ -70,6 +91,9 @@ def run() -> int:
     num_results=12 if num_results is None else num_results,
     fold=_FOLD.value,
     recursive=flags.RECURSIVE.value,
+    is_exact=_EXACT.value,
+    is_centred=_CENTRE.value,
+    centre_texts=_CENTRE_TEXTS.value,
     as_json=flags.JSON.value,
   )
 

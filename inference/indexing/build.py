@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from evaluators import embedding_cache
 from inference import model as model_lib
+from inference import python_model
 from inference.embeddings import embed, folders
-from inference.indexing import index_folder
+from inference.indexing import approximate_build, index_folder
 from input_pipeline import model_inputs
 from runtime import checks, progress, provenance
 from runtime.storage import strict_json, unfinished, whole_files
@@ -49,9 +50,14 @@ def run(
   *,
   embeddings: str = "",
   remove: str = "",
+  approximate_method: str = "",
+  queries: str = "",
+  target_recall: float | None = None,
   as_json: bool = False,
 ) -> int:
   """Build an index, add to one, or mark pictures as removed; print a line.
+
+  An approximate index is then added to it, if one is asked for.
 
   Args:
     path: model as `model.load` takes it; "" where embeddings say theirs.
@@ -59,6 +65,8 @@ def run(
       to be changed, and `dtype` that of a new one, "" for float16.
     embeddings: folder of embeddings; "" for none.
     remove: file with the path of a picture on each line; "" for none.
+    approximate_method: method of approximate_build.build; "" for none.
+    queries, target_recall: as of approximate_build.build.
     as_json: print index.json instead of lines.
 
   Raises:
@@ -69,17 +77,37 @@ def run(
   out = str(wanted.out)
   if not out:
     raise ValueError("--out is missing: --out=FOLDER of the index")
-  if sum(map(bool, (wanted.images, embeddings, remove))) != 1:
+  num_changes = sum(map(bool, (wanted.images, embeddings, remove)))
+  if num_changes > 1 or not (num_changes or approximate_method):
     raise ValueError(
       "give what to index: --images=GLOB or --embeddings=FOLDER, or what to"
-      " leave out of an index, --remove=FILE (one of them)"
+      " leave out of an index, --remove=FILE (one of them); or"
+      " --approximate=ivf of an index that is there"
     )
+  if approximate_method:
+    approximate_build.check(approximate_method, target_recall)
+  elif queries or target_recall is not None:
+    flag = "--queries" if queries else "--target_recall"
+    raise ValueError(f"{flag} needs --approximate, whose recall it is about")
   checks.one_of("--dtype", wanted.dtype, ("", *index_folder.DTYPES))
   folder = index_folder.on_disk(out, "out")
   if remove:
     made = _removed(folder, pathlib.Path(remove))
-  else:
+  elif num_changes:
     made = _built(folder, path, wanted, embeddings)
+  elif index_folder.is_index(folder):
+    made = Made(index_folder.read(folder).manifest)
+  else:
+    raise ValueError(
+      f"--out={out} has no index for --approximate; give what to index too, by"
+      " --images=GLOB or --embeddings=FOLDER"
+    )
+  if approximate_method:
+    made = _approximated(
+      *(folder, made, path, approximate_method),
+      queries=queries,
+      target_recall=target_recall,
+    )
   manifest = made.manifest
   if as_json:
     print(strict_json.dumps(dataclasses.asdict(manifest), indent=2))
@@ -90,9 +118,32 @@ def run(
     f" {manifest.dtype}, {manifest.embed_dim} numbers each;"
     f" {made.num_new:,} new, {manifest.num_removed:,} removed"
   )
-  for line in made.notes:
+  for line in (*made.notes, *approximate_build.about(manifest)):
     print(line)
   return 0
+
+
+def _approximated(
+  folder: pathlib.Path,
+  made: Made,
+  path: str,
+  method: str,
+  **values: Any,
+) -> Made:
+  """Add an approximate index to an index; `values` as of its build."""
+
+  def load() -> python_model.Model:
+    named = path or str(made.manifest.model["path"])
+    model = python_model.Model.load(named)
+    index.check_model(model.digest, named)
+    return model
+
+  with unfinished.claim(folder, f"--out={folder}"):
+    index = index_folder.read(folder)
+    manifest = approximate_build.build(
+      index, method=method, model=load, **values
+    )
+  return dataclasses.replace(made, manifest=manifest)
 
 
 def _built(

@@ -20,6 +20,8 @@ from concurrent import futures
 
 import numpy as np
 
+from inference.indexing import centring
+
 try:
   import numkong
 except ModuleNotFoundError:  # no wheel for this machine: NumPy multiplies
@@ -57,6 +59,7 @@ def search(
   num: int,
   *,
   removed: np.ndarray | None = None,
+  centre: centring.Centre | None = None,
   kernel: Kernel | None = None,
 ) -> Found:
   """Return the rows of the highest inner products.
@@ -69,6 +72,8 @@ def search(
     query_QE: queries, finite.
     num: results of a query, at least 1.
     removed: sorted positions of rows that are no results.
+    centre: mean of the rows; each row is compared less the mean, and scaled to
+      length 1. None compares them as they are.
     kernel: `numpy_products`, or `simd_products`; None for the faster one.
   """
   query_QE = np.asarray(query_QE, np.float64)
@@ -86,16 +91,38 @@ def search(
       query, bound_Q = stored[shard.dtype], bounds[shard.dtype]
       for start in range(0, len(shard), _BLOCK):
         block_BE = shard[start : start + _BLOCK]
-        score_QB = products(query, block_BE)
+        score_QB, error_Q = products(query, block_BE), bound_Q
+        if centre is not None:
+          score_QB, least = centre.scores(score_QB, query_QE, first)
+          error_Q = (bound_Q + 2 * _UNIT) / least
         low, high = np.searchsorted(removed, [first, first + len(block_BE)])
         if high > low:
           score_QB[:, removed[low:high] - first] = -np.inf
-        for pool, score_B, bound in zip(pools, score_QB, bound_Q, strict=True):
+        for pool, score_B, bound in zip(pools, score_QB, error_Q, strict=True):
           pool.add(score_B, first, float(bound))
         first += len(block_BE)
+  rows = [pool.rows() for pool in pools]
+  return nearest(shards, rows, query_QE, num, centre=centre)
+
+
+def nearest(
+  shards: Sequence[np.ndarray],
+  rows: Sequence[np.ndarray],
+  query_QE: np.ndarray,
+  num: int,
+  *,
+  centre: centring.Centre | None = None,
+) -> Found:
+  """Return the best of some rows, scored in float64.
+
+  Args:
+    shards, query_QE, centre: as of `search`.
+    rows: positions of at least `num` rows for each query, no row twice.
+    num: results of a query.
+  """
   found = [
-    _nearest(shards, pool.rows(), query_E, num)
-    for pool, query_E in zip(pools, query_QE, strict=True)
+    _nearest(shards, row_C, query_E, num, centre)
+    for row_C, query_E in zip(rows, query_QE.astype(np.float64), strict=True)
   ]
   row_QK, score_QK = (np.array([*part]) for part in zip(*found, strict=True))
   return Found(row_QK.astype(np.int64), score_QK.astype(np.float32))
@@ -201,9 +228,13 @@ def _nearest(
   row_C: np.ndarray,
   query_E: np.ndarray,
   num: int,
+  centre: centring.Centre | None,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Return rows and scores of the best candidates."""
-  score_C = rows_of(shards, row_C).astype(np.float64) @ query_E
+  row_CE = rows_of(shards, row_C).astype(np.float64)
+  if centre is not None:
+    row_CE = centring.centred(row_CE, centre.mean_E)
+  score_C = row_CE @ query_E
   best_K = np.lexsort((row_C, -score_C))[:num]
   return row_C[best_K], score_C[best_K]
 

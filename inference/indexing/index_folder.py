@@ -6,6 +6,8 @@
   metadata/metadata_N.parquet   row k: image_path, and more, of row k of shard N
   removed.npy                   int64: rows that no search returns, the last
                                 removed last
+  approximate/                  an approximate index, if there is one; see
+                                approximate.py
 
 Shards and tables are laid out as clip-retrieval has them. Rows are counted
 through all shards.
@@ -24,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inference.embeddings import folders
-from inference.indexing import exact
+from inference.indexing import centring, exact
 from runtime.storage import bucket_path, strict_json, whole_files
 
 MANIFEST = "index.json"
@@ -73,6 +75,7 @@ class Manifest:
     num_removed: rows that no search returns.
     versions: packages that wrote the index.
     metric: measure of the scores.
+    approximate: fields of approximate.Facts; None without such an index.
     version: VERSION.
   """
 
@@ -84,6 +87,7 @@ class Manifest:
   num_removed: int
   versions: Mapping[str, str]
   metric: str = "cosine"
+  approximate: Mapping[str, Any] | None = None
   version: int = VERSION
 
   @property
@@ -118,9 +122,17 @@ class Index:
     """Return the number of rows that a search may return."""
     return self.manifest.num_rows - len(self.removed)
 
-  def search(self, query_QE: np.ndarray, num: int) -> exact.Found:
+  def search(
+    self,
+    query_QE: np.ndarray,
+    num: int,
+    *,
+    centre: centring.Centre | None = None,
+  ) -> exact.Found:
     """Return the nearest rows of each query; see exact.search."""
-    return exact.search(self.shards, query_QE, num, removed=self.removed)
+    return exact.search(
+      *(self.shards, query_QE, num), removed=self.removed, centre=centre
+    )
 
   def embeddings(self, row_N: np.ndarray) -> np.ndarray:
     """Return embeddings of rows: [N, E] in the index's dtype."""

@@ -6,13 +6,14 @@ import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 from absl import logging
 
 from inference import pictures, python_model
 from inference.embeddings import jobs
-from inference.indexing import exact, index_folder
+from inference.indexing import approximate, centring, exact, index_folder
 from input_pipeline import evaluation_split, faults
 from input_pipeline.images import image_ops
 
@@ -49,6 +50,15 @@ class Gallery(abc.ABC):
     """Return the nearest pictures of one query: arrays [1, K]."""
 
   @abc.abstractmethod
+  def centred(self) -> tuple[Self, centring.Centre]:
+    """Return a gallery that compares pictures less their mean, and the mean."""
+
+  def method(self, num: int) -> dict[str, Any]:
+    """Return how `num` results are found, as values for JSON."""
+    del num
+    return {"method": "exact", "recall": None}
+
+  @abc.abstractmethod
   def embeddings(self, row_N: np.ndarray) -> np.ndarray:
     """Return embeddings of pictures: [N, E]."""
 
@@ -69,17 +79,23 @@ class Listed(Gallery):
     z_NE: float32 embeddings.
     listed: what is known of each picture.
     draw: position -> pixels.
+    centre: mean that pictures are compared less; None for none.
   """
 
   z_NE: np.ndarray
   listed: Sequence[Entry]
   draw: Callable[[int], np.ndarray | None]
+  centre: centring.Centre | None = None
 
   def __len__(self) -> int:
     return len(self.listed)
 
   def nearest(self, query_E: np.ndarray, num: int) -> exact.Found:
-    return exact.search([self.z_NE], query_E[None], num)
+    return exact.search([self.z_NE], query_E[None], num, centre=self.centre)
+
+  def centred(self) -> tuple[Self, centring.Centre]:
+    centre = centring.of_shards([self.z_NE], np.zeros(0, np.int64))
+    return dataclasses.replace(self, centre=centre), centre
 
   def embeddings(self, row_N: np.ndarray) -> np.ndarray:
     return self.z_NE[row_N]
@@ -93,15 +109,35 @@ class Listed(Gallery):
 
 @dataclasses.dataclass(frozen=True)
 class Indexed(Gallery):
-  """Gallery of an index."""
+  """Gallery of an index.
+
+  Attributes:
+    index: index that is searched.
+    by: approximate index of it to search by; None searches exactly.
+    centre: mean that pictures are compared less; None for none.
+  """
 
   index: index_folder.Index
+  by: approximate.Approximate | None = None
+  centre: centring.Centre | None = None
 
   def __len__(self) -> int:
     return len(self.index)
 
   def nearest(self, query_E: np.ndarray, num: int) -> exact.Found:
-    return self.index.search(query_E[None], num)
+    if self.by is not None:
+      return self.by.search(query_E[None], num)
+    return self.index.search(query_E[None], num, centre=self.centre)
+
+  def centred(self) -> tuple[Self, centring.Centre]:
+    # The approximate index compares rows as they are.
+    centre = centring.of_shards(self.index.shards, self.index.removed)
+    return dataclasses.replace(self, centre=centre, by=None), centre
+
+  def method(self, num: int) -> dict[str, Any]:
+    if self.by is None:
+      return super().method(num)
+    return self.by.method(num)
 
   def embeddings(self, row_N: np.ndarray) -> np.ndarray:
     return self.index.embeddings(row_N)

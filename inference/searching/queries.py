@@ -8,6 +8,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from inference.indexing import centring
+
 # Length below which a mixture is taken for 0: its parts cancel.
 _LEAST_LENGTH = 1e-3
 
@@ -92,10 +94,26 @@ class Query:
       for value, is_image, weight in self.parts
     ]
 
-  def vector(self, model: Embeds) -> np.ndarray:
+  @property
+  def has_texts(self) -> bool:
+    """Return whether a part is a text."""
+    return not all(is_image for _, is_image, _ in self.parts)
+
+  def vector(
+    self,
+    model: Embeds,
+    image_mean_E: np.ndarray | None = None,
+    text_mean_E: np.ndarray | None = None,
+  ) -> np.ndarray:
     """Return the sum of the parts' embeddings times weights: float32 [E].
 
     It is of length 1, so that scores are cosine similarities.
+
+    Args:
+      model: model of the embeddings.
+      image_mean_E: mean that pictures are centred by (centring.centred); None
+        for none.
+      text_mean_E: that of texts.
 
     Raises:
       ValueError: a picture cannot be read, or the parts cancel.
@@ -103,7 +121,11 @@ class Query:
     mixed_E = np.zeros(model.embed_dim)
     for value, is_image, weight in self.parts:
       embed = model.embed_images if is_image else model.embed_texts
-      mixed_E += weight * embed(value)[0]
+      mean_E = image_mean_E if is_image else text_mean_E
+      z_1E = embed(value)
+      if mean_E is not None:
+        z_1E = centring.centred(z_1E, mean_E)
+      mixed_E += weight * z_1E[0]
     length = np.linalg.norm(mixed_E)
     total = sum(abs(weight) for _, _, weight in self.parts)
     if length < _LEAST_LENGTH * total:

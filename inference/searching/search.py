@@ -13,7 +13,7 @@ import numpy as np
 
 from inference import contact_sheet, pictures, python_model
 from inference import model as model_lib
-from inference.indexing import index_folder
+from inference.indexing import approximate, given_texts, index_folder
 from inference.searching import galleries, queries
 from input_pipeline import evaluation_split
 from runtime import checks
@@ -159,6 +159,9 @@ def run(
   num_results: int,
   fold: float,
   recursive: bool = False,
+  is_exact: bool = False,
+  is_centred: bool = False,
+  centre_texts: str = "",
   as_json: bool = False,
 ) -> int:
   """Search an index, files, or a run's own data; write a contact sheet.
@@ -174,6 +177,10 @@ def run(
     num_results: most results.
     fold: as of `search`.
     recursive: whether folders below a folder of images count too.
+    is_exact: compare all rows of an index that has an approximate index too.
+    is_centred: subtract the mean of the pictures from pictures, and that of
+      `centre_texts` from texts.
+    centre_texts: texts, as given_texts.read takes them; "" for none.
     as_json: print one JSON object instead of a table.
 
   Raises:
@@ -185,17 +192,34 @@ def run(
     raise ValueError("give one of --index and --images; got both")
   if out and pathlib.PurePath(out).suffix.lower() != ".png":
     raise ValueError(f"--out must be a .png file; got {out!r}")
-  model, gallery, folder = _opened(path, index, images, recursive)
-  query_E = query.vector(model)
+  if centre_texts and not is_centred:
+    raise ValueError("--centre_texts needs --centre")
+  if is_centred and query.has_texts and not centre_texts:
+    raise ValueError(
+      "--centre needs --centre_texts=FILE, texts whose mean is subtracted from"
+      " those of the query, such as captions of such pictures"
+    )
+  model, gallery, folder = _opened(
+    *(path, index, images), recursive=recursive, is_exact=is_exact or is_centred
+  )
+  means: list[np.ndarray | None] = [None, None]
+  how = gallery.method(num_results) | {"centred": None}
+  if is_centred:
+    gallery, means, how["centred"] = _centred(gallery, model, centre_texts)
+  query_E = query.vector(model, *means)
   results = search(gallery, query_E, num_results, fold=fold)
   sheet = pathlib.Path(out) if out else folder / f"search-{_slug(query)}.png"
   drawn = [_match(result, gallery) for result in results]
   if drawn:
     contact_sheet.write_contact_sheet(sheet, query.title(), drawn)
   if as_json:
-    print(to_json(query, results, str(sheet), _facts(model)))
+    print(to_json(query, results, str(sheet), _facts(model) | how))
     return 0
   print(table(results))
+  if how["centred"]:
+    print(_about_centred(how["centred"]))
+  if how["recall"]:
+    print(_about_method(how))
   print(f"Contact sheet: {sheet}")
   return 0
 
@@ -220,8 +244,56 @@ def to_json(
   )
 
 
+def _centred(
+  gallery: galleries.Gallery, model: python_model.Model, texts: str
+) -> tuple[galleries.Gallery, list[np.ndarray | None], dict[str, Any]]:
+  """Return a centred gallery, means of pictures and texts, and facts."""
+  made, centre = gallery.centred()
+  z_TE = None
+  if texts:
+    z_TE = given_texts.read(texts, "centre_texts", model.digest, lambda: model)
+  for what, num in (
+    ("pictures", centre.num),
+    ("--centre_texts", 2 if z_TE is None else len(z_TE)),
+  ):
+    if num < 2:
+      raise ValueError(
+        f"--centre needs at least 2 {what}: of one, nothing is left without"
+        " the mean"
+      )
+  facts = {
+    "num_pictures": centre.num,
+    "num_texts": 0 if z_TE is None else len(z_TE),
+    "texts": texts,
+  }
+  text_mean_E = None if z_TE is None else z_TE.mean(axis=0, dtype=np.float64)
+  return made, [centre.mean_E, text_mean_E], facts
+
+
+def _about_centred(facts: Mapping[str, Any]) -> str:
+  texts = (
+    f", texts less that of {facts['num_texts']:,} of {facts['texts']}"
+    if facts["texts"]
+    else ""
+  )
+  return (
+    "Scores are cosine similarities of pictures less the mean of"
+    f" {facts['num_pictures']:,}{texts}."
+  )
+
+
+def _about_method(how: Mapping[str, Any]) -> str:
+  recall, queries = how["recall"], how["recall"]["queries"]
+  low, high = recall["interval"]
+  return (
+    f"Searched by {how['method']}, which finds {recall['value']:.1%} of the"
+    f" {recall['k']} nearest ({low:.1%} to {high:.1%}; queries:"
+    f" {queries['num_measured']} {queries['kind']}); --exact finds all."
+  )
+
+
 def _opened(
-  path: str, index: str, images: str, recursive: bool
+  path: str, index: str, images: str, *, recursive: bool, is_exact: bool
 ) -> tuple[python_model.Model, galleries.Gallery, pathlib.Path]:
   """Return the model, what is searched, and the folder of a contact sheet."""
   here = pathlib.Path()
@@ -230,10 +302,12 @@ def _opened(
     opened = index_folder.read(index)
     if not len(opened):
       raise ValueError(f"--index={index} has no pictures: all are removed")
+    # A missing package is named before a model of gigabytes is read.
+    found = None if is_exact else approximate.opened(opened)
     named = path or str(opened.manifest.model["path"])
     model = python_model.Model.load(named)
     opened.check_model(model.digest, named)
-    return model, galleries.Indexed(opened), here
+    return model, galleries.Indexed(opened, found), here
   if images:
     found = pictures.find(images, recursive=recursive)
     model = python_model.Model.load(path)

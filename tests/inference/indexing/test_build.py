@@ -1,5 +1,6 @@
 """Index of pictures: built, added to, refused where it is not whole."""
 
+import itertools
 import json
 import shutil
 
@@ -285,3 +286,84 @@ def test_search_of_an_index_and_of_files(
     assert one["results"][0]["score"] == pytest.approx(1, abs=1e-3)
     paths = [result["path"] for result in one["results"]]
     assert paths == [result["path"] for result in found[0]["results"]]
+
+
+def test_search_says_how_it_found(run, model, tmp_path, capsys, monkeypatch):
+  """By an approximate index, exactly, and less the means."""
+  # Loaded once, it is compiled once.
+  monkeypatch.setattr(inference.Model, "load", lambda path: model)
+  rng = np.random.default_rng(0)
+  z_NE = rng.normal(size=(1_100, model.embed_dim)).astype(np.float32)
+  folder = _clip_retrieval(
+    tmp_path / "a", z_NE, [f"{n}.png" for n in range(1_100)]
+  )
+  texts = tmp_path / "texts.txt"
+  words = ("red", "blue", "cat", "dog", "man", "car", "hand", "face")
+  pairs = itertools.permutations(words, 2)
+  texts.write_text("".join(f"{a} {b}\n" for a, b in pairs))
+  index = tmp_path / "index"
+  build.run(
+    str(run),
+    embed.Wanted(images="", texts="", out=index),
+    embeddings=str(folder),
+    approximate_method="ivf",
+    queries=str(texts),
+  )
+  said = capsys.readouterr().out
+  assert "1,100 pictures in 1 shards" in said
+  assert "ivf (nlist=28, dtype=float16, nprobe=" in said
+  assert f" texts of {texts}" in said
+
+  def found(as_json=True, **values):
+    search.run(
+      str(run),
+      queries.Query.of_flags("a cat", [], [], 1.0),
+      index=str(index),
+      images="",
+      out=str(tmp_path / "sheet.png"),
+      num_results=5,
+      fold=0,
+      as_json=as_json,
+      **values,
+    )
+    out = capsys.readouterr().out
+    return json.loads(out) if as_json else out
+
+  fast, slow = found(), found(is_exact=True)
+  assert (fast["method"], slow["method"]) == ("ivf", "exact")
+  assert slow["recall"] is None
+  assert slow["centred"] is fast["centred"] is None
+  assert fast["recall"]["k"] == 10
+  assert fast["recall"]["queries"]["source"] == str(texts)
+  scores = {x["path"]: x["score"] for x in slow["results"]}
+  both = [x for x in fast["results"] if x["path"] in scores]
+  assert len(both) >= 4
+  assert all(scores[x["path"]] == x["score"] for x in both)
+  assert "Searched by ivf" in found(as_json=False)
+  centred = found(is_centred=True, centre_texts=str(texts))
+  assert centred["method"] == "exact"
+  assert centred["centred"] == {
+    "num_pictures": 1_100,
+    "num_texts": 56,
+    "texts": str(texts),
+  }
+  z_NE = np.concatenate(index_folder.read(index).shards).astype(float)
+  z_NE -= z_NE.mean(axis=0)
+  lines = texts.read_text().splitlines()
+  query_E = model.embed_texts("a cat")[0] - model.embed_texts(lines).mean(
+    axis=0
+  )
+  score_N = z_NE @ query_E / np.linalg.norm(z_NE, axis=1)
+  score_N /= np.linalg.norm(query_E)
+  assert centred["results"][0]["path"] == f"{score_N.argmax()}.png"
+  assert centred["results"][0]["score"] == pytest.approx(
+    score_N.max(), abs=1e-4
+  )
+  with pytest.raises(ValueError, match="--centre needs --centre_texts=FILE"):
+    found(is_centred=True)
+  with pytest.raises(ValueError, match="--centre_texts needs --centre"):
+    found(centre_texts=str(texts))
+  one = tmp_path / "one.txt"
+  one.write_text("alone\n")
+  with pytest.raises(ValueError, match="at least 2 --centre_texts"):
+    found(is_centred=True, centre_texts=str(one))

@@ -70,3 +70,27 @@ def test_flags_that_are_refused(fields, message):
 def test_parts_that_cancel():
   with pytest.raises(ValueError, match=r"parts cancel.*red without red"):
     _query("red", without=["red"]).vector(_Model())
+
+
+def test_parts_are_centred_by_their_modality(tmp_path):
+  (tmp_path / "shoe.png").touch()
+  shoe = str(tmp_path / "shoe.png")
+  query = _query("red", [shoe], ["hat"])
+  image_mean_E, text_mean_E = np.eye(3) * 0.5 @ [1, 1, 1], np.array([0.5, 0, 0])
+  parts = [
+    (1, [0.5, 0, 0]),  # "red" less the mean of texts
+    (1, [-0.5, 0.5, -0.5]),
+    (-1, [-0.5, 0, 1]),
+  ]
+  expected = sum(
+    weight * np.array(part) / np.linalg.norm(part) for weight, part in parts
+  )
+  np.testing.assert_allclose(
+    query.vector(_Model(), image_mean_E, text_mean_E),
+    expected / np.linalg.norm(expected),
+    rtol=1e-6,
+  )
+  assert query.has_texts
+  assert not _query(images=[shoe]).has_texts
+  with pytest.raises(ValueError, match="parts cancel"):
+    _query("red").vector(_Model(), None, np.eye(3)[0])

@@ -108,3 +108,21 @@ def test_json():
       }
     ],
   }
+
+
+def test_a_hub_is_no_longer_near_to_all():
+  """A picture close to all texts, as the mean of pictures is."""
+  rng = np.random.default_rng(0)
+  z_NE = np.eye(8) + 0.6
+  gallery = _gallery([*z_NE, z_NE.mean(axis=0)], " ".join("abcdefghi"))
+  text_E = (
+    0.2 * np.eye(8)[2] - 0.3 * np.eye(8)[5] + 1 + 0.01 * rng.normal(size=8)
+  )
+  text_E /= np.linalg.norm(text_E)
+  assert search.search(gallery, text_E, 1)[0].entry.name == "i"
+  centred, centre = gallery.centred()
+  query_E = text_E - np.ones(8) / 8**0.5
+  best = search.search(centred, query_E / np.linalg.norm(query_E), 9)
+  assert best[0].entry.name == "c"
+  assert centre.num == 9
+  assert centred.method(1) == {"method": "exact", "recall": None}
