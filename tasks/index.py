@@ -16,6 +16,12 @@ _REMOVE = absl_flags.DEFINE_string(
   "File with the path of a picture on each line, which no search of the index"
   " returns any more.",
 )
+_THUMBNAILS = absl_flags.DEFINE_integer(
+  "thumbnails",
+  128,
+  "Longest side of the small pictures of --images that the index stores for"
+  " --task=serve, in pixels; 0 stores none.",
+)
 FLAGS = (
   flags.INIT_FROM,
   flags.WORKDIR,
@@ -25,6 +31,7 @@ FLAGS = (
   _REMOVE,
   flags.OUT,
   flags.DTYPE,
+  _THUMBNAILS,
   flags.BATCH_SIZE,
   flags.CACHE_DIR,
   flags.JSON,
@@ -52,5 +59,6 @@ def run() -> int:
     wanted,
     embeddings=_EMBEDDINGS.value,
     remove=_REMOVE.value,
+    side=_THUMBNAILS.value,
     as_json=flags.JSON.value,
   )
