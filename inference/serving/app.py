@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import pathlib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from concurrent import futures
 from typing import Any
 
@@ -70,7 +70,7 @@ def make_app(
   limits: gate.Limits,
   *,
   token: str = "",
-  hosts: Sequence[str] = (),
+  hosts: Collection[str] = (),
   is_open: bool = False,
 ) -> gate.Gate:
   """Return the application behind its gate.

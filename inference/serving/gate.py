@@ -82,6 +82,8 @@ class Gate:
   async def __call__(
     self, scope: types.Scope, receive: types.Receive, send: types.Send
   ) -> None:
+    if scope["type"] == "lifespan":
+      await self._app(scope, receive, send)
     if scope["type"] != "http":
       return
     try:

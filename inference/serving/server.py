@@ -17,12 +17,13 @@ from inference.indexing import index_folder
 from inference.searching import galleries, search
 from inference.serving import app as app_lib
 from inference.serving import gate, service
-from runtime import compilation_cache, stopping
+from runtime import checks, compilation_cache, stopping
 
 LOOPBACK = "127.0.0.1"
 TOKEN_VARIABLE = "DIPTYCH_TOKEN"
 # Characters of a token that cannot be guessed.
 _LEAST_TOKEN = 16
+_MOST_PORT = 65_535
 # Connections, those that wait for a request too.
 _MOST_CONNECTIONS = 256
 # Seconds that requests have left after SIGTERM or Ctrl-C.
@@ -96,6 +97,7 @@ def run(
   Raises:
     ValueError, OSError: a flag is wrong; the message names it.
   """
+  checks.between("--port", port, 0, _MOST_PORT)
   token = read_token(token_file)
   if host and not _is_loopback(host) and not token:
     raise ValueError(
@@ -204,8 +206,6 @@ def _listening(host: str, port: int) -> socket.socket:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
   except socket.gaierror as error:
     raise ValueError(f"--host={host} is no address: {error}") from error
-  except OverflowError as error:
-    raise ValueError(f"--port={port} is no port: {error}") from error
   family, _, _, _, address = found[0]
   try:
     return socket.create_server(address[:2], family=family, backlog=1024)

@@ -213,6 +213,7 @@ def _values() -> Iterator[Request]:
       name = f"{field}-{ascii(value)[:20]}"
       yield Request(f"search-{name}", (400,), body=(body,))
   image = base64.b64encode(_png(8, 8)).decode()
+  classify = "/v1/classify"
   labels = ([], "a", [1], [""], ["a", "a"], ["a"] * 1_001, [["a"]], {}, [None])
   for value in labels:
     body = json.dumps({"image": image, "labels": value}).encode()

@@ -213,7 +213,7 @@ LIKELY = strategies.sampled_from(
   ),
 )
 @hypothesis.settings(
-  max_examples=150,
+  max_examples=60,
   deadline=None,
   suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
 )
