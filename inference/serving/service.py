@@ -24,7 +24,7 @@ from input_pipeline.images import image_ops
 
 # Sizes of the batches that are compiled; a batch is filled up to the next one.
 _IMAGE_SIZES = (1, 4, 16)
-_TEXT_SIZES = (1, 8, 64)
+_TEXT_SIZES = (1, 4, 16, 64)
 # Queries that are compared with the gallery at once.
 _MOST_QUERIES = 32
 # Thumbnails kept in memory, of some 3 kB each.

@@ -5,6 +5,12 @@ const $ = (selector, within = document) => within.querySelector(selector);
 const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
 const JOBS = ["search", "classify", "explain"];
 const POLL_MS = 700;
+const METHODS = {
+  windows: "a square is greyed out at each place",
+  occlusion: "bands are left out in turn",
+  attention: "where the model attends, by gradients",
+  patches: "each patch compared with the text",
+};
 let info = null;
 
 // Elements are made by code, never from text, so that no name of a file or
@@ -85,11 +91,11 @@ function showAbout() {
   if (model.step !== null) parts.push(`, step ${model.step}`);
   if (gallery.kind) parts.push(` · ${count} pictures of `,
     make("b", { textContent: gallery.name }));
-  parts.push(` · ${model.embed_dim} numbers, ${model.loss} loss`);
+  parts.push(` · embeddings of ${model.embed_dim} numbers, ${model.loss} loss`);
   $("#about").replaceChildren(...parts);
   $("#about").hidden = false;
   $("#explain-method").replaceChildren(
-    ...info.methods.map((name) => new Option(name, name)));
+    ...info.methods.map((name) => new Option(`${name}: ${METHODS[name]}`, name)));
   const is_empty = gallery.num_pictures === 0;
   $("#empty").hidden = !is_empty;
   $("#search form").hidden = is_empty;
@@ -325,7 +331,7 @@ function explained(answer) {
     make("p", { textContent: `Cosine similarity of picture and text: ${answer.similarity.toFixed(3)}` }),
     make("div", { className: "pair" },
       figure(answer.picture, "Picture as the model sees it"),
-      figure(answer.heat, `Parts that are like the text, by ${answer.method}`)),
+      figure(answer.heat, `Parts that are like the text (${answer.method})`)),
     make("div", { className: "legend" },
       make("span", { textContent: number(answer.low) }),
       make("img", { src: answer.legend, alt: "Colours from the lowest to the highest value" }),
