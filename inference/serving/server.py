@@ -68,7 +68,7 @@ class Source:
       told("Loading the model")
       model = python_model.Model.load(self.path)
     made = service.Service(model, gallery, about)
-    made.warm(told)
+    made.warm(told, is_all=False)
     return made
 
 
@@ -144,6 +144,8 @@ def run(
     try:
       state.service = source.load(told)
       told("Ready")
+      state.service.warm(told, is_all=True)
+      told("Ready, and all is compiled")
     except BaseException as error:
       failures.append(error)
       server.should_exit = True

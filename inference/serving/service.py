@@ -24,7 +24,7 @@ from input_pipeline.images import image_ops
 
 # Sizes of the batches that are compiled; a batch is filled up to the next one.
 _IMAGE_SIZES = (1, 4, 16)
-_TEXT_SIZES = (1, 4, 16, 64)
+_TEXT_SIZES = (1, 4, 8, 16, 64)
 # Queries that are compared with the gallery at once.
 _MOST_QUERIES = 32
 # Thumbnails kept in memory, of some 3 kB each.
@@ -141,6 +141,7 @@ class Service:
       "image": self._embed_fns("image", _IMAGE_SIZES),
       "text": self._embed_fns("text", _TEXT_SIZES),
     }
+    self._compiled: dict[str, tuple[int, ...]] = {"image": (), "text": ()}
     self._images = batcher.Batcher(
       functools.partial(self._embed, "image"),
       name="images",
@@ -153,21 +154,30 @@ class Service:
     self._explaining = threading.Semaphore(1)
     self.methods = tuple(x for x in _METHODS if _has(x, model))
 
-  def warm(self, told: Told) -> None:
-    """Compile all that requests will call."""
+  def warm(self, told: Told, *, is_all: bool) -> None:
+    """Compile what requests call: single rows, or all sizes and the maps.
+
+    Until a size is compiled, batches are cut to those that are.
+
+    Args:
+      told: told of each stage.
+      is_all: whether more is compiled than a first request needs.
+    """
     blank_YXC = np.zeros((64, 64, 3), np.uint8)
     row = self._protocol.apply(blank_YXC)
     tokens_L = self._tokenizer(["a"])[0]
-    for size in self._fns["text"]:
-      told(f"Compiling the text tower for {size}")
-      self._embed("text", [tokens_L] * size)
-    for size in self._fns["image"]:
-      told(f"Compiling the image tower for {size}")
-      self._embed("image", [row] * size)
-    told("Compiling heat maps")
-    self._model.explain(
-      blank_YXC, self._embed("text", [tokens_L])[0], self.methods[0]
-    )
+    for kind, one in (("text", tokens_L), ("image", row)):
+      for size, fn in self._fns[kind].items():
+        if size not in self._compiled[kind]:
+          told(f"Compiling the {kind} tower for {size}")
+          fn([one] * size)
+          self._compiled[kind] = (*self._compiled[kind], size)
+        if not is_all:
+          break
+    if is_all:
+      told("Compiling heat maps")
+      ztxt_E = self._embed("text", [tokens_L])[0]
+      self._model.explain(blank_YXC, ztxt_E, self.methods[0])
 
   def info(self) -> dict[str, Any]:
     """Return facts about model and gallery."""
@@ -376,8 +386,14 @@ class Service:
     return made
 
   def _embed(self, kind: str, rows: Rows) -> list[np.ndarray]:
+    """Return embeddings, by batches of sizes that are compiled."""
     fns = self._fns[kind]
-    return fns[next(size for size in fns if size >= len(rows))](rows)
+    sizes = self._compiled[kind] or tuple(fns)
+    made = []
+    for start in range(0, len(rows), sizes[-1]):
+      part = rows[start : start + sizes[-1]]
+      made += fns[next(size for size in sizes if size >= len(part))](part)
+    return made
 
   def _embed_texts(self, texts: list[str]) -> list[np.ndarray]:
     return self._embed("text", [*self._tokenizer(texts)])
