@@ -248,9 +248,7 @@ def _added(
       num_scaled += num
       rows = scaled.astype(before.dtype)
       some = small and itertools.islice(small, len(rows))
-      shards.append(
-        index_folder.write_shard(folder, number, rows, table, some)
-      )
+      shards.append(index_folder.write_shard(folder, number, rows, table, some))
       bar.advance(len(rows))
   manifest = dataclasses.replace(before, shards=(*before.shards, *shards))
   manifest.write(folder)

@@ -94,9 +94,8 @@ class Gate:
       self._check_size(headers)
     except fields.RequestError as error:
       if error.status == 413:
-        with contextlib.suppress(fields.RequestError):
-          # A client that still sends would not read the answer.
-          await self._drain(receive)
+        # A client that still sends would not read the answer.
+        await _drain(receive, self._limits)
       await answers.refusal(error, closes=True)(scope, receive, send)
       return
     if scope["method"] != "POST":
@@ -112,7 +111,7 @@ class Gate:
       return
     self._num_running += 1
     try:
-      await self._app(scope, self._limited(receive), send)
+      await self._app(scope, _limited(receive, self._limits), send)
     finally:
       self._num_running -= 1
 
@@ -166,44 +165,46 @@ class Gate:
     given = headers.get("content-length", ["0"])[0]
     # The server has refused what is no number.
     if given.isdecimal() and int(given[:20]) > self._limits.num_bytes:
-      raise self._too_large()
+      raise _too_large(self._limits)
 
-  def _too_large(self) -> fields.RequestError:
-    most = self._limits.num_bytes / (1 << 20)
-    return fields.RequestError(
-      413, f"the request is too large: at most {most:g} MiB are taken"
-    )
 
-  def _limited(self, receive: types.Receive) -> types.Receive:
-    """Return `receive` that raises RequestError for a large or slow body."""
-    end = time.monotonic() + self._limits.body_seconds
-    num_bytes, is_whole = 0, False
+def _limited(receive: types.Receive, limits: Limits) -> types.Receive:
+  """Return `receive` that raises RequestError for a large or slow body."""
+  end = time.monotonic() + limits.body_seconds
+  num_bytes, is_whole = 0, False
 
-    async def limited() -> types.Message:
-      nonlocal num_bytes, is_whole
-      if is_whole:  # the end of the connection is waited for
-        return await receive()
-      try:
-        seconds = end - time.monotonic()
-        message = await asyncio.wait_for(receive(), max(seconds, 0.001))
-      except TimeoutError as error:
-        raise fields.RequestError(
-          408, f"the body took over {self._limits.body_seconds:g} s to come"
-        ) from error
-      num_bytes += len(message.get("body", b""))
-      is_whole = not message.get("more_body", False)
-      if num_bytes > self._limits.num_bytes:
-        raise self._too_large()
-      return message
+  async def limited() -> types.Message:
+    nonlocal num_bytes, is_whole
+    if is_whole:  # the end of the connection is waited for
+      return await receive()
+    try:
+      seconds = end - time.monotonic()
+      message = await asyncio.wait_for(receive(), max(seconds, 0.001))
+    except TimeoutError as error:
+      raise fields.RequestError(
+        408, f"the body took over {limits.body_seconds:g} s to come"
+      ) from error
+    num_bytes += len(message.get("body", b""))
+    is_whole = not message.get("more_body", False)
+    if num_bytes > limits.num_bytes:
+      raise _too_large(limits)
+    return message
 
-    return limited
+  return limited
 
-  async def _drain(self, receive: types.Receive) -> None:
-    """Read and forget a body of at most four times the largest one."""
-    limits = dataclasses.replace(
-      self._limits, num_bytes=4 * self._limits.num_bytes
-    )
-    limited = Gate(self._app, limits=limits)._limited(receive)
+
+def _too_large(limits: Limits) -> fields.RequestError:
+  most = limits.num_bytes / (1 << 20)
+  return fields.RequestError(
+    413, f"the request is too large: at most {most:g} MiB are taken"
+  )
+
+
+async def _drain(receive: types.Receive, limits: Limits) -> None:
+  """Read and forget a body of at most four times the largest one."""
+  more = dataclasses.replace(limits, num_bytes=4 * limits.num_bytes)
+  limited = _limited(receive, more)
+  with contextlib.suppress(fields.RequestError):
     while (await limited()).get("more_body", False):
       pass
 

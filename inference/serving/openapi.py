@@ -7,14 +7,15 @@ from typing import Any
 from inference.explaining import heat_maps
 from inference.serving import fields
 
-_METHODS = tuple(x for x in heat_maps.METHODS if x != heat_maps.TILES)
+# Methods of heat maps whose work does not grow with the picture.
+METHODS = tuple(x for x in heat_maps.METHODS if x != heat_maps.TILES)
 # Fields of each POST /v1/NAME.
 FIELDS: Mapping[str, Mapping[str, fields.Field]] = types.MappingProxyType(
   {
     "embed": fields.EMBED,
     "search": fields.SEARCH,
     "classify": fields.CLASSIFY,
-    "explain": fields.explain(_METHODS),
+    "explain": fields.explain(METHODS),
   }
 )
 _SUMMARIES = {

@@ -139,7 +139,8 @@ def run(
 
     def told(stage: str) -> None:
       state.stage = stage
-      _say(f"{time.monotonic() - start:5.1f} s  {stage}")
+      if not server.should_exit:
+        _say(f"{time.monotonic() - start:5.1f} s  {stage}")
 
     try:
       state.service = source.load(told)

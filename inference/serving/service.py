@@ -16,27 +16,21 @@ from PIL import Image as PillowImage
 from evaluators import zero_shot
 from inference import python_model, row_batches
 from inference.explaining import heat_maps, heat_pictures
-from inference.indexing import exact, thumbnails
+from inference.indexing import thumbnails
 from inference.searching import galleries, queries, search
-from inference.serving import batcher, fields
+from inference.serving import batcher, fields, openapi, shared_gallery
 from input_pipeline import faults, model_inputs
 from input_pipeline.images import image_ops
 
 # Sizes of the batches that are compiled; a batch is filled up to the next one.
 _IMAGE_SIZES = (1, 4, 16)
 _TEXT_SIZES = (1, 4, 8, 16, 64)
-# Queries that are compared with the gallery at once.
-_MOST_QUERIES = 32
-# Thumbnails kept in memory, of some 3 kB each.
-_KEPT = 4_096
 # Pictures decoded at once: one may take 200 MB.
 _NUM_DECODED = 2
 # Wait for another explanation, in seconds, before a request is refused.
 _PATIENCE = 20.0
 # Texts of labels in all templates.
 _MOST_PROMPTS = 2_000
-# Methods of heat maps whose work does not grow with the picture.
-_METHODS = tuple(x for x in heat_maps.METHODS if x != heat_maps.TILES)
 
 Rows = Sequence[Any]
 
@@ -59,58 +53,6 @@ class _Embedded:
 
   def embed_images(self, images: str, /) -> np.ndarray:
     return self._z_E_of[images][None]
-
-
-class _Shared(galleries.Gallery):
-  """Gallery for several threads: queries in batches, files one at a time."""
-
-  def __init__(self, gallery: galleries.Gallery):
-    self._gallery = gallery
-    self._reading = threading.Lock()
-    self._small = functools.lru_cache(_KEPT)(self._read_thumbnail)
-    self._nearest = batcher.Batcher(
-      self._search, name="search", max_size=_MOST_QUERIES
-    )
-
-  def __len__(self) -> int:
-    return len(self._gallery)
-
-  def nearest(self, query_QE: np.ndarray, num: int) -> exact.Found:
-    found = [self._nearest.submit((query_E, num)) for query_E in query_QE]
-    rows, scores = zip(*(one.result() for one in found), strict=True)
-    return exact.Found(np.stack(rows), np.stack(scores))
-
-  def embeddings(self, row_N: np.ndarray) -> np.ndarray:
-    return self._gallery.embeddings(row_N)
-
-  def entries(self, row_N: Sequence[int]) -> list[galleries.Entry]:
-    with self._reading:
-      return self._gallery.entries(row_N)
-
-  def picture(self, row: int) -> np.ndarray | None:
-    with self._reading:
-      return self._gallery.picture(row)
-
-  def thumbnail(self, row: int) -> bytes | None:
-    return self._small(row)
-
-  def _read_thumbnail(self, row: int) -> bytes | None:
-    with self._reading:
-      return self._gallery.thumbnail(row)
-
-  def _search(
-    self, items: list[tuple[np.ndarray, int]]
-  ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return rows and scores of each query, as many as each asks for."""
-    found = self._gallery.nearest(
-      np.stack([query_E for query_E, _ in items]), max(num for _, num in items)
-    )
-    return [
-      (row_K[:num], score_K[:num])
-      for (_, num), row_K, score_K in zip(
-        items, found.row_QK, found.score_QK, strict=True
-      )
-    ]
 
 
 class Service:
@@ -136,7 +78,9 @@ class Service:
     self._about = dict(about)
     self._protocol = model.image_protocol
     self._tokenizer = model.tokenizer
-    self._gallery = None if gallery is None else _Shared(gallery)
+    self._gallery = (
+      None if gallery is None else shared_gallery.SharedGallery(gallery)
+    )
     self._fns = {
       "image": self._embed_fns("image", _IMAGE_SIZES),
       "text": self._embed_fns("text", _TEXT_SIZES),
@@ -152,7 +96,7 @@ class Service:
     )
     self._decoding = threading.Semaphore(_NUM_DECODED)
     self._explaining = threading.Semaphore(1)
-    self.methods = tuple(x for x in _METHODS if _has(x, model))
+    self.methods = tuple(x for x in openapi.METHODS if _has(x, model))
 
   def warm(self, told: Told, *, is_all: bool) -> None:
     """Compile what requests call: single rows, or all sizes and the maps.

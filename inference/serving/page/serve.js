@@ -55,6 +55,7 @@ async function begin() {
   for (;;) {
     try {
       info = await ask("v1/info");
+      $("#token-form").hidden = true;
       if (info.is_ready) break;
       $("#stage").textContent = `${info.stage} …`;
     } catch (error) {
@@ -64,7 +65,6 @@ async function begin() {
     await new Promise((done) => setTimeout(done, POLL_MS));
   }
   $("#status").hidden = true;
-  $("#token-form").hidden = true;
   $("#jobs").hidden = false;
   showAbout();
 }

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inference import pictures
 from inference.indexing import thumbnails
 from input_pipeline import faults
 
@@ -46,11 +47,14 @@ def test_no_picture():
 
 
 def test_a_shard(tmp_path):
-  files = [tmp_path / name for name in ("a.jpg", "b.txt", "c.png", "d.jpg")]
+  files = [tmp_path / name for name in ("a.jpg", "b.txt", "c.png")]
   files[0].write_bytes(_encoded(_photo(300, 200)))
   files[1].write_text("no picture")
   files[2].write_bytes(_encoded(_photo(20, 30, 1), "PNG"))
-  made = [*thumbnails.of_files([*map(str, files)], side=50)]
+  found = pictures.find(str(tmp_path / "*.*"))
+  assert len(found) == 3
+  made = [*thumbnails.of_pictures(found, range(3), side=50)]
+  made.append(b"")
   num_bytes = thumbnails.write(tmp_path, 3, made)
   data, starts = thumbnails.paths(tmp_path, 3)
   assert data.stat().st_size == num_bytes == sum(map(len, made))

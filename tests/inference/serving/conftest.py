@@ -6,6 +6,7 @@ from PIL import Image
 from starlette import testclient
 
 import inference
+from inference.embeddings import embed
 from inference.indexing import build, index_folder
 from inference.searching import galleries
 from inference.serving import app, gate, service
@@ -41,15 +42,10 @@ def files(tmp_path_factory):
 @pytest.fixture(scope="package")
 def index(run, files, tmp_path_factory):
   out = tmp_path_factory.mktemp("index") / "index"
-  build.run(
-    str(run),
-    images=str(files[0].parent),
-    embeddings="",
-    remove="",
-    out=str(out),
-    dtype="float32",
-    batch_size=8,
+  wanted = embed.Wanted(
+    images=str(files[0].parent), texts="", out=out, dtype="float32"
   )
+  build.run(str(run), wanted)
   return out
 
 
