@@ -28,10 +28,8 @@ FLAGS = (
 
 def run() -> int:
   """Run --task=serve."""
-  index, has_model = (
-    flags.INDEX.value or "",
-    bool(flags.INIT_FROM.value or flags.WORKDIR.value),
-  )
+  index = flags.INDEX.value or ""
+  has_model = flags.INIT_FROM.value or flags.WORKDIR.value
   if not index and not has_model:
     raise app.UsageError(
       "give what to serve: --workdir=RUN, --index=FOLDER, or --init_from=MODEL"

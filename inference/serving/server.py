@@ -18,6 +18,7 @@ from inference.searching import galleries, search
 from inference.serving import app as app_lib
 from inference.serving import gate, service
 from runtime import checks, compilation_cache, stopping
+from runtime.storage import bucket_path
 
 LOOPBACK = "127.0.0.1"
 TOKEN_VARIABLE = "DIPTYCH_TOKEN"
@@ -60,7 +61,7 @@ class Source:
       }
     elif self.is_run:
       told("Loading the run, and embedding its data")
-      folder = pathlib.Path(self.path)
+      folder = bucket_path.make(self.path)
       compilation_cache.enable(folder)
       model, gallery = search.of_run(folder)
       about = {"kind": "run", "name": self.path, "has_thumbnails": True}
