@@ -3,6 +3,7 @@
 python main.py --config=configs/quickstart.py --workdir=runs/quickstart
 python main.py --task=inspect-data --config=configs/quickstart.py
 python main.py --task=search --workdir=runs/quickstart --query="red car"
+python main.py --task=serve --workdir=runs/quickstart
 python main.py --task=explain --workdir=W --images=a.jpg --texts=cat --out=maps
 python main.py --task=embed --init_from=MODEL --images="*.jpg" --out=out
 python main.py --task=prepare --config=configs/quickstart.py --out=data

@@ -287,13 +287,13 @@ class Model:
     return (exp_NA / exp_NA.sum(axis=1, keepdims=True)).astype(np.float32)
 
   def explain(
-    self, image: Image, text: str, method: str = "windows"
+    self, image: Image, text: str | np.ndarray, method: str = "windows"
   ) -> Explanation:
     """Return the parts of an image that make it like a text.
 
     Args:
       image: one image.
-      text: one text.
+      text: one text, or its embedding [E].
       method: key of heat_maps.METHODS.
 
     Raises:
@@ -304,7 +304,8 @@ class Model:
     pixels_YXC = _decoded(image, "image")
     if method != heat_maps.TILES:
       pixels_YXC = model_inputs.as_seen(self.image_protocol, pixels_YXC)
-    maps = self._maps_fn(method)(pixels_YXC, self.embed_texts(text))
+    ztxt_TE = self.embed_texts(text) if isinstance(text, str) else text[None]
+    maps = self._maps_fn(method)(pixels_YXC, ztxt_TE)
     return Explanation(
       image_YXC=pixels_YXC if maps.image_YXC is None else maps.image_YXC,
       map_YX=np.asarray(maps.map_TYX[0], np.float32),

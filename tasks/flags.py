@@ -86,8 +86,8 @@ TEXTS = flags.DEFINE_string(
 INDEX = flags.DEFINE_string(
   "index",
   None,
-  "For --task=search, the folder of an index; for --task=sweep, the number of"
-  " the only trial to run, from 0 on, as that of a Slurm array.",
+  "For --task=search and serve, the folder of an index; for --task=sweep, the"
+  " number of the only trial to run, from 0 on, as that of a Slurm array.",
 )
 ENGINE = flags.DEFINE_string(
   "engine", "processes", "Place of the work: inline, processes or ray."

@@ -35,6 +35,12 @@ _TARGET_RECALL = absl_flags.DEFINE_float(
   "Share of the 10 nearest pictures that --approximate is to find at least;"
   " by default 0.98.",
 )
+_THUMBNAILS = absl_flags.DEFINE_integer(
+  "thumbnails",
+  128,
+  "Longest side of the small pictures of --images that the index stores for"
+  " --task=serve, in pixels; 0 stores none.",
+)
 FLAGS = (
   flags.INIT_FROM,
   flags.WORKDIR,
@@ -47,6 +53,7 @@ FLAGS = (
   _APPROXIMATE,
   _QUERIES,
   _TARGET_RECALL,
+  _THUMBNAILS,
   flags.BATCH_SIZE,
   flags.CACHE_DIR,
   flags.JSON,
@@ -77,5 +84,6 @@ def run() -> int:
     approximate_method=_APPROXIMATE.value,
     queries=_QUERIES.value,
     target_recall=_TARGET_RECALL.value,
+    side=_THUMBNAILS.value,
     as_json=flags.JSON.value,
   )

@@ -102,6 +102,25 @@ def _blended(share: np.ndarray, grey: np.ndarray) -> np.ndarray:
   return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
+def pair(
+  image_YXC: np.ndarray, map_YX: np.ndarray, scale: Scale
+) -> tuple[Image.Image, Image.Image]:
+  """Return the picture and the picture with its map, large enough to look at.
+
+  Args:
+    image_YXC: uint8 [H, W, 3], as the model takes it.
+    map_YX: values of its pixels.
+    scale: values of the colours.
+  """
+  factor = max(1, math.ceil(_LEAST_SIDE / min(map_YX.shape)))
+  size = map_YX.shape[1] * factor, map_YX.shape[0] * factor
+  plain = Image.fromarray(image_YXC).resize(size, Image.Resampling.LANCZOS)
+  heat = Image.fromarray(np.asarray(map_YX, np.float32))
+  large_YX = np.asarray(heat.resize(size, Image.Resampling.BILINEAR))
+  heated = Image.fromarray(overlay(np.asarray(plain), large_YX, scale))
+  return plain, heated
+
+
 def sheet(
   image_YXC: np.ndarray,
   map_YX: np.ndarray,
@@ -119,13 +138,8 @@ def sheet(
     title: text that is explained.
     lines: facts below it.
   """
-  factor = max(1, math.ceil(_LEAST_SIDE / min(map_YX.shape)))
-  size = map_YX.shape[1] * factor, map_YX.shape[0] * factor
-  plain = Image.fromarray(image_YXC).resize(size, Image.Resampling.LANCZOS)
-  heat = Image.fromarray(np.asarray(map_YX, np.float32))
-  large_YX = np.asarray(heat.resize(size, Image.Resampling.BILINEAR))
-  heated = Image.fromarray(overlay(np.asarray(plain), large_YX, scale))
-
+  plain, heated = pair(image_YXC, map_YX, scale)
+  size = plain.size
   width = 2 * _MARGIN + 2 * (size[0] + _GAP) + _LEGEND + _LEGEND_TEXT
   font = contact_sheet.font_of(_TITLE_SIZE, title)
   titles = contact_sheet.wrap(title, font, width - 2 * _MARGIN, 2)

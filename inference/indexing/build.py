@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,9 +12,9 @@ import pyarrow as pa
 
 from evaluators import embedding_cache
 from inference import model as model_lib
-from inference import python_model
+from inference import pictures, python_model
 from inference.embeddings import embed, folders
-from inference.indexing import approximate_build, index_folder
+from inference.indexing import approximate_build, index_folder, thumbnails
 from input_pipeline import model_inputs
 from runtime import checks, progress, provenance
 from runtime.storage import strict_json, unfinished, whole_files
@@ -25,6 +26,8 @@ _EMBEDDING = ".embedding"
 # Most that the length of an embedding may differ from 1 unnoticed.
 _ROUNDING = 1e-3
 _NUM_NAMED = 3
+# Longest side of a thumbnail, in pixels.
+_MOST_SIDE = 1_024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +56,7 @@ def run(
   approximate_method: str = "",
   queries: str = "",
   target_recall: float | None = None,
+  side: int = thumbnails.SIDE,
   as_json: bool = False,
 ) -> int:
   """Build an index, add to one, or mark pictures as removed; print a line.
@@ -67,6 +71,7 @@ def run(
     remove: file with the path of a picture on each line; "" for none.
     approximate_method: method of approximate_build.build; "" for none.
     queries, target_recall: as of approximate_build.build.
+    side: longest side of the thumbnails of pictures, in pixels; 0 for none.
     as_json: print index.json instead of lines.
 
   Raises:
@@ -90,11 +95,12 @@ def run(
     flag = "--queries" if queries else "--target_recall"
     raise ValueError(f"{flag} needs --approximate, whose recall it is about")
   checks.one_of("--dtype", wanted.dtype, ("", *index_folder.DTYPES))
+  checks.between("--thumbnails", side, 0, _MOST_SIDE)
   folder = index_folder.on_disk(out, "out")
   if remove:
     made = _removed(folder, pathlib.Path(remove))
   elif num_changes:
-    made = _built(folder, path, wanted, embeddings)
+    made = _built(folder, path, wanted, embeddings, side)
   elif index_folder.is_index(folder):
     made = Made(index_folder.read(folder).manifest)
   else:
@@ -147,7 +153,11 @@ def _approximated(
 
 
 def _built(
-  folder: pathlib.Path, path: str, wanted: embed.Wanted, embeddings: str
+  folder: pathlib.Path,
+  path: str,
+  wanted: embed.Wanted,
+  embeddings: str,
+  side: int,
 ) -> Made:
   """Add pictures or embeddings to the index of a folder, or begin it."""
   images, dtype = wanted.images, wanted.dtype
@@ -158,6 +168,7 @@ def _built(
   _before(folder, dtype)  # a refusal makes no folder
   source = None if images else folders.read(embeddings)
   notes: list[str] = []
+  small: Iterator[bytes] | None = None
   with unfinished.claim(folder, f"--out={folder}"):
     before = _before(folder, dtype)
     if source is None:
@@ -170,6 +181,7 @@ def _built(
       )
       notes += embed.about_left_out(made)
       source = folders.read(str(made.folder))
+      small = _thumbnails(wanted, made, side) if side else None
     model, inputs = _model_of(source, embeddings, path)
     if before is None:
       before = index_folder.Manifest(
@@ -187,7 +199,7 @@ def _built(
         f" (digest {before.model['digest']}); the new embeddings are of"
         f" {model['path']} ({model['digest']})"
       )
-    made_index = _added(folder, before, source)
+    made_index = _added(folder, before, source, small)
     if images:
       whole_files.delete_folder(folder / _EMBEDDING)
   if made_index.num_scaled:
@@ -208,8 +220,7 @@ def _before(folder: pathlib.Path, dtype: str) -> index_folder.Manifest | None:
     others = {*unfinished.names(folder)} - {
       _EMBEDDING,
       unfinished.LOCK,
-      folders.IMAGES,
-      folders.METADATA,
+      *index_folder.FOLDERS,
     }
     if others:
       raise unfinished.taken(folder, sorted(others), "that is an index")
@@ -266,8 +277,12 @@ def _added(
   folder: pathlib.Path,
   before: index_folder.Manifest,
   source: folders.Embeddings,
+  small: Iterator[bytes] | None,
 ) -> Made:
-  """Write the shards of new rows, and then the manifest that names them."""
+  """Write the shards of new rows, and then the manifest that names them.
+
+  `small` yields a thumbnail for each row; None where none are stored.
+  """
   if source.embed_dim != before.embed_dim:
     raise ValueError(
       f"--embeddings: rows have {source.embed_dim} numbers; those of the index"
@@ -282,12 +297,25 @@ def _added(
       scaled, num = _unit(z_NE, name)
       num_scaled += num
       rows = scaled.astype(before.dtype)
-      shards.append(index_folder.write_shard(folder, number, rows, table))
+      some = small and itertools.islice(small, len(rows))
+      shards.append(index_folder.write_shard(folder, number, rows, table, some))
       bar.advance(len(rows))
   manifest = dataclasses.replace(before, shards=(*before.shards, *shards))
   manifest.write(folder)
   index_folder.delete_others(folder, manifest)
   return Made(manifest, num_new=num_rows, num_scaled=num_scaled)
+
+
+def _thumbnails(
+  wanted: embed.Wanted, made: embed.Made, side: int
+) -> Iterator[bytes]:
+  """Yield a thumbnail of each picture that was embedded, in their order."""
+  found = pictures.find(
+    wanted.images, recursive=wanted.recursive, cache_dir=wanted.cache_dir
+  )
+  left_out = {line["index"] for line in made.left_out}
+  kept = [n for n in range(len(found)) if n not in left_out]
+  return thumbnails.of_pictures(found, kept, side)
 
 
 def _cut(

@@ -4,6 +4,8 @@
                                 it is whole
   img_emb/img_emb_N.npy         shards: float16 or float32 [n, E], of length 1
   metadata/metadata_N.parquet   row k: image_path, and more, of row k of shard N
+  thumbnails/thumbnails_N.*     small pictures of shard N, where they were made;
+                                see thumbnails.py
   removed.npy                   int64: rows that no search returns, the last
                                 removed last
   approximate/                  an approximate index, if there is one; see
@@ -18,7 +20,7 @@ import functools
 import io
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,15 +28,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inference.embeddings import folders
-from inference.indexing import centring, exact
+from inference.indexing import centring, exact, thumbnails
 from runtime.storage import bucket_path, strict_json, whole_files
 
 MANIFEST = "index.json"
 REMOVED = "removed.npy"
 VERSION = 1
 DTYPES = ("float16", "float32")
+FOLDERS = (folders.IMAGES, folders.METADATA, thumbnails.FOLDER)
 # Rows of a group of a table; a result reads one group.
 GROUP_ROWS = 4_096
+# Groups that an opened index keeps: some 300 kB each, of paths.
+_KEPT_GROUPS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +50,13 @@ class Shard:
     number: N of the names of its files.
     num_rows: rows.
     num_bytes: size of the file of embeddings.
+    thumbnail_bytes: size of the file of thumbnails; None where none were made.
   """
 
   number: int
   num_rows: int
   num_bytes: int
+  thumbnail_bytes: int | None = None
 
   def paths(self, folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     """Return the files of embeddings and of metadata."""
@@ -111,12 +118,14 @@ class Index:
     manifest: contents of index.json.
     shards: embeddings of each shard.
     removed: sorted rows that no search returns.
+    thumbnails: those of each shard; None for a shard without.
   """
 
   folder: pathlib.Path
   manifest: Manifest
   shards: Sequence[np.ndarray]
   removed: np.ndarray
+  thumbnails: Sequence[thumbnails.Thumbnails | None]
 
   def __len__(self) -> int:
     """Return the number of rows that a search may return."""
@@ -140,21 +149,38 @@ class Index:
 
   def entries(self, row_N: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
     """Return what is known of rows: image_path, and more."""
+    return [self._entry(*self._place(row)) for row in row_N]
+
+  def thumbnail(self, row: int) -> bytes | None:
+    """Return a small picture of a row, as thumbnails.MEDIA_TYPE, if any."""
+    shard, at = self._place(row)
+    made = self.thumbnails[shard]
+    return None if made is None else made.of(at)
+
+  def _place(self, row: int) -> tuple[int, int]:
+    """Return the shard of a row, and its position there."""
     ends = np.cumsum([shard.num_rows for shard in self.manifest.shards])
-    found = []
-    for row in row_N:
-      at = int(np.searchsorted(ends, row, side="right"))
-      found.append(self._entry(at, int(row - (ends[at - 1] if at else 0))))
-    return found
+    at = int(np.searchsorted(ends, row, side="right"))
+    return at, int(row - (ends[at - 1] if at else 0))
 
   def _entry(self, shard: int, row: int) -> dict[str, Any]:
     file = self._tables[shard]
     for group in range(file.num_row_groups):
       num = file.metadata.row_group(group).num_rows
       if row < num:
-        return file.read_row_group(group).slice(row, 1).to_pylist()[0]
+        return self._groups(shard, group).slice(row, 1).to_pylist()[0]
       row -= num
     raise IndexError(row)
+
+  @functools.cached_property
+  def _groups(self) -> Callable[[int, int], pa.Table]:
+    """Return the function of shard and group to its rows, the last ones kept.
+
+    A group takes milliseconds to read, as long as a search takes.
+    """
+    return functools.lru_cache(maxsize=_KEPT_GROUPS)(
+      lambda shard, group: self._tables[shard].read_row_group(group)
+    )
 
   @functools.cached_property
   def _tables(self) -> list[pq.ParquetFile]:
@@ -206,17 +232,22 @@ def read(path: str | pathlib.Path) -> Index:
     )
   manifest = _manifest(folder / MANIFEST)
   shards = [_opened(shard, folder, manifest) for shard in manifest.shards]
+  small = [_thumbnails(shard, folder) for shard in manifest.shards]
   removed = np.zeros(0, np.int64)
   if manifest.num_removed:
     data = (folder / REMOVED).read_bytes()
     removed = np.load(io.BytesIO(data), allow_pickle=False)
     # Rows are added at the end, before the manifest counts them.
     removed = np.sort(removed[: manifest.num_removed])
-  return Index(folder, manifest, shards, removed)
+  return Index(folder, manifest, shards, removed, small)
 
 
 def write_shard(
-  folder: pathlib.Path, number: int, z_NE: np.ndarray, table: pa.Table
+  folder: pathlib.Path,
+  number: int,
+  z_NE: np.ndarray,
+  table: pa.Table,
+  small: Iterable[bytes] | None = None,
 ) -> Shard:
   """Write the files of a shard; the manifest does not name it yet.
 
@@ -225,6 +256,7 @@ def write_shard(
     number: N of the names of its files.
     z_NE: embeddings in the index's dtype.
     table: N rows about the images.
+    small: N thumbnails, b"" for a row without; None where none are stored.
   """
   shard = Shard(number, len(z_NE), 0)
   images, metadata = shard.paths(folder)
@@ -234,7 +266,10 @@ def write_shard(
     np.save(file, z_NE)
   with whole_files.replacing(metadata) as file:
     pq.write_table(table, file, row_group_size=GROUP_ROWS)
-  return dataclasses.replace(shard, num_bytes=images.stat().st_size)
+  stored = None if small is None else thumbnails.write(folder, number, small)
+  return dataclasses.replace(
+    shard, num_bytes=images.stat().st_size, thumbnail_bytes=stored
+  )
 
 
 def paths_of(folder: pathlib.Path, shard: Shard) -> list[str]:
@@ -258,8 +293,11 @@ def remove(index: Index, row_N: np.ndarray) -> Manifest:
 def delete_others(folder: pathlib.Path, manifest: Manifest) -> None:
   """Delete shards that no manifest names, which a killed process left."""
   kept = {path for x in manifest.shards for path in x.paths(folder)}
-  for name in (folders.IMAGES, folders.METADATA):
-    for file in (folder / name).iterdir():
+  for shard in manifest.shards:
+    if shard.thumbnail_bytes is not None:
+      kept.update(thumbnails.paths(folder, shard.number))
+  for name in FOLDERS:
+    for file in (folder / name).glob("*"):
       if file not in kept:
         file.unlink()
 
@@ -305,3 +343,13 @@ def _opened(
       f"{metadata} has {num_rows} rows, and its shard {shard.num_rows}"
     )
   return z_NE
+
+
+def _thumbnails(
+  shard: Shard, folder: pathlib.Path
+) -> thumbnails.Thumbnails | None:
+  if shard.thumbnail_bytes is None:
+    return None
+  return thumbnails.Thumbnails.read(
+    *(folder, shard.number, shard.num_rows, shard.thumbnail_bytes)
+  )

@@ -13,7 +13,13 @@ from absl import logging
 
 from inference import pictures, python_model
 from inference.embeddings import jobs
-from inference.indexing import approximate, centring, exact, index_folder
+from inference.indexing import (
+  approximate,
+  centring,
+  exact,
+  index_folder,
+  thumbnails,
+)
 from input_pipeline import evaluation_split, faults
 from input_pipeline.images import image_ops
 
@@ -46,8 +52,8 @@ class Gallery(abc.ABC):
     """Return the number of pictures that may be found."""
 
   @abc.abstractmethod
-  def nearest(self, query_E: np.ndarray, num: int) -> exact.Found:
-    """Return the nearest pictures of one query: arrays [1, K]."""
+  def nearest(self, query_QE: np.ndarray, num: int) -> exact.Found:
+    """Return the nearest pictures of each query."""
 
   @abc.abstractmethod
   def centred(self) -> tuple[Self, centring.Centre]:
@@ -70,6 +76,10 @@ class Gallery(abc.ABC):
   def picture(self, row: int) -> np.ndarray | None:
     """Return pixels uint8 [H, W, 3]; None if they are gone."""
 
+  @abc.abstractmethod
+  def thumbnail(self, row: int) -> bytes | None:
+    """Return a small picture, as thumbnails.MEDIA_TYPE; None without one."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Listed(Gallery):
@@ -90,8 +100,8 @@ class Listed(Gallery):
   def __len__(self) -> int:
     return len(self.listed)
 
-  def nearest(self, query_E: np.ndarray, num: int) -> exact.Found:
-    return exact.search([self.z_NE], query_E[None], num, centre=self.centre)
+  def nearest(self, query_QE: np.ndarray, num: int) -> exact.Found:
+    return exact.search([self.z_NE], query_QE, num, centre=self.centre)
 
   def centred(self) -> tuple[Self, centring.Centre]:
     centre = centring.of_shards([self.z_NE], np.zeros(0, np.int64))
@@ -105,6 +115,10 @@ class Listed(Gallery):
 
   def picture(self, row: int) -> np.ndarray | None:
     return self.draw(row)
+
+  def thumbnail(self, row: int) -> bytes | None:
+    image_YXC = self.draw(row)
+    return None if image_YXC is None else thumbnails.of_pixels(image_YXC)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,10 +138,10 @@ class Indexed(Gallery):
   def __len__(self) -> int:
     return len(self.index)
 
-  def nearest(self, query_E: np.ndarray, num: int) -> exact.Found:
+  def nearest(self, query_QE: np.ndarray, num: int) -> exact.Found:
     if self.by is not None:
-      return self.by.search(query_E[None], num)
-    return self.index.search(query_E[None], num, centre=self.centre)
+      return self.by.search(query_QE, num)
+    return self.index.search(query_QE, num, centre=self.centre)
 
   def centred(self) -> tuple[Self, centring.Centre]:
     # The approximate index compares rows as they are.
@@ -152,6 +166,10 @@ class Indexed(Gallery):
 
   def picture(self, row: int) -> np.ndarray | None:
     return read_picture(self.entries([row])[0].path)
+
+  def thumbnail(self, row: int) -> bytes | None:
+    """Return the one that the index stores; no other file is read."""
+    return self.index.thumbnail(row)
 
 
 def of_files(model: python_model.Model, found: pictures.Pictures) -> Listed:

@@ -75,7 +75,7 @@ def search(
   checks.between("--fold", fold, 0, 1)
   num = num_results * (_AHEAD if fold else 1)
   while True:
-    found = gallery.nearest(query_E, num)
+    found = gallery.nearest(query_E[None], num)
     rows, scores = found.row_QK[0], found.score_QK[0]
     first_of = _folded(gallery.embeddings(rows), fold)
     shown = [*dict.fromkeys(first_of)]
@@ -302,20 +302,44 @@ def _opened(
     opened = index_folder.read(index)
     if not len(opened):
       raise ValueError(f"--index={index} has no pictures: all are removed")
-    # A missing package is named before a model of gigabytes is read.
-    found = None if is_exact else approximate.opened(opened)
-    named = path or str(opened.manifest.model["path"])
-    model = python_model.Model.load(named)
-    opened.check_model(model.digest, named)
-    return model, galleries.Indexed(opened, found), here
+    return *of_index(path, opened, is_exact=is_exact), here
   if images:
     found = pictures.find(images, recursive=recursive)
     model = python_model.Model.load(path)
     return model, galleries.of_files(model, found), here
   folder = pathlib.Path(path)
+  return *of_run(folder), folder
+
+
+def of_index(
+  path: str, opened: index_folder.Index, *, is_exact: bool = False
+) -> tuple[python_model.Model, galleries.Indexed]:
+  """Load the model of an index.
+
+  Args:
+    path: model as `model.load` takes it; "" for that of the index.
+    opened: index.
+    is_exact: whether its approximate index, if there is one, is not used.
+
+  Raises:
+    ValueError: the model is not that of the index.
+    ModuleNotFoundError: the package of its approximate index is not installed.
+  """
+  # A missing package is named before a model of gigabytes is read.
+  found = None if is_exact else approximate.opened(opened)
+  named = path or str(opened.manifest.model["path"])
+  model = python_model.Model.load(named)
+  opened.check_model(model.digest, named)
+  return model, galleries.Indexed(opened, found)
+
+
+def of_run(
+  folder: pathlib.Path,
+) -> tuple[python_model.Model, galleries.Gallery]:
+  """Load the model of a run, and embed all pictures of its data."""
   config, loaded = model_lib.load_run(folder)
   model = python_model.Model(loaded, config.evaluate.batch_size)
-  return model, _own_data(config, model), folder
+  return model, _own_data(config, model)
 
 
 def _own_data(

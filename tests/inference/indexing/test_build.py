@@ -71,6 +71,7 @@ def test_an_index_of_embeddings(embedded, model, photos, tmp_path, capsys):
   np.testing.assert_array_equal(index.shards[0], z_NE.astype(np.float16))
   assert index.manifest.model["digest"] == model.digest
   assert not index.manifest.model["is_assumed"]
+  assert index.thumbnail(3) is None
   query_E = model.embed_texts("a cat")[0]
   order = np.argsort(-(z_NE.astype("f2").astype(float) @ query_E))
   files = sorted(map(str, photos.iterdir()))
@@ -92,6 +93,7 @@ def test_pictures_are_added_and_removed(run, photos, model, tmp_path, capsys):
   assert "broken.png: not_an_image" in printed or "broken.png" in printed
   index = index_folder.read(out)
   assert not (out / ".embedding").exists()
+  assert all(index.thumbnail(row) for row in range(18))
   query_E = model.embed_images(photos / "3.png")[0]
   both = [str(photos / "3.png"), str(more / "3.png")]
   assert _paths(index, query_E, 2) == both

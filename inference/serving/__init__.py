@@ -1,0 +1,1 @@
+"""Page in the browser and JSON interface of a model, for one machine."""
