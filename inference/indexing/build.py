@@ -14,10 +14,15 @@ from evaluators import embedding_cache
 from inference import model as model_lib
 from inference import pictures, python_model
 from inference.embeddings import embed, folders
-from inference.indexing import approximate_build, index_folder, thumbnails
+from inference.indexing import (
+  approximate_build,
+  bucket_copies,
+  index_folder,
+  thumbnails,
+)
 from input_pipeline import model_inputs
 from runtime import checks, progress, provenance
-from runtime.storage import strict_json, unfinished, whole_files
+from runtime.storage import bucket_path, strict_json, unfinished, whole_files
 
 # Rows of a shard that is written.
 SHARD_ROWS = 262_144
@@ -96,24 +101,24 @@ def run(
     raise ValueError(f"{flag} needs --approximate, whose recall it is about")
   checks.one_of("--dtype", wanted.dtype, ("", *index_folder.DTYPES))
   checks.between("--thumbnails", side, 0, _MOST_SIDE)
-  folder = index_folder.on_disk(out, "out")
-  if remove:
-    made = _removed(folder, pathlib.Path(remove))
-  elif num_changes:
-    made = _built(folder, path, wanted, embeddings, side)
-  elif index_folder.is_index(folder):
-    made = Made(index_folder.read(folder).manifest)
-  else:
-    raise ValueError(
-      f"--out={out} has no index for --approximate; give what to index too, by"
-      " --images=GLOB or --embeddings=FOLDER"
-    )
-  if approximate_method:
-    made = _approximated(
-      *(folder, made, path, approximate_method),
-      queries=queries,
-      target_recall=target_recall,
-    )
+  with _changed(out) as folder:
+    if remove:
+      made = _removed(folder, pathlib.Path(remove))
+    elif num_changes:
+      made = _built(folder, path, wanted, embeddings, side)
+    elif index_folder.is_index(folder):
+      made = Made(index_folder.read(folder).manifest)
+    else:
+      raise ValueError(
+        f"--out={out} has no index for --approximate; give what to index too,"
+        " by --images=GLOB or --embeddings=FOLDER"
+      )
+    if approximate_method:
+      made = _approximated(
+        *(folder, made, path, approximate_method),
+        queries=queries,
+        target_recall=target_recall,
+      )
   manifest = made.manifest
   if as_json:
     print(strict_json.dumps(dataclasses.asdict(manifest), indent=2))
@@ -127,6 +132,18 @@ def run(
   for line in (*made.notes, *approximate_build.about(manifest)):
     print(line)
   return 0
+
+
+@contextlib.contextmanager
+def _changed(out: str) -> Iterator[pathlib.Path]:
+  """Yield the folder of an index; of one in a bucket, a copy to be uploaded."""
+  folder = bucket_path.make(out)
+  if not isinstance(folder, bucket_path.BucketPath):
+    yield folder.expanduser()
+    return
+  bucket_path.check(folder, f"--out={out}")
+  with bucket_copies.changed(folder, "out") as local:
+    yield local
 
 
 def _approximated(

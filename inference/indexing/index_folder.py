@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inference.embeddings import folders
-from inference.indexing import centring, exact, thumbnails
+from inference.indexing import bucket_copies, centring, exact, thumbnails
 from runtime.storage import bucket_path, strict_json, whole_files
 
 MANIFEST = "index.json"
@@ -204,13 +204,16 @@ class Index:
 
 
 def on_disk(path: str | pathlib.Path, flag: str) -> pathlib.Path:
-  """Return the folder of a flag; ValueError for one in a bucket."""
-  if isinstance(bucket_path.make(path), bucket_path.BucketPath):
-    raise ValueError(
-      f"--{flag} must be a folder on a disk, since a search maps its files into"
-      f" memory; got {path}; copy an index from the bucket to a disk first"
-    )
-  return pathlib.Path(path).expanduser()
+  """Return the folder of a flag; for one in a bucket, its copy on this disk.
+
+  Raises:
+    ValueError, OSError: the bucket cannot be read.
+  """
+  folder = bucket_path.make(path)
+  if isinstance(folder, bucket_path.BucketPath):
+    bucket_path.check(folder, f"--{flag}={path}")
+    return bucket_copies.copied(folder, flag)
+  return folder.expanduser()
 
 
 def is_index(folder: pathlib.Path) -> bool:

@@ -229,13 +229,6 @@ def test_flags_that_are_refused(flags, message, tmp_path):
   assert not list(tmp_path.glob("index/*.json"))
 
 
-def test_an_index_in_a_bucket_is_refused():
-  with pytest.raises(ValueError, match="--out must be a folder on a disk"):
-    _build("s3://a/b", embeddings="nowhere")
-  with pytest.raises(ValueError, match="--index must be a folder on a disk"):
-    index_folder.read("gs://a/b")
-
-
 def test_rows_that_are_no_embeddings(run, embedded, tmp_path):
   z_NE = np.load(embedded / "images.npy")
   z_NE[4] = 0
