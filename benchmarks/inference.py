@@ -20,7 +20,8 @@ approximate index) is faster.
 
 - "approximate": one query to its 10 nearest by the approximate index of an
   index (--index=DIR), and exactly. Without --index, one of --approximate_rows
-  made-up embeddings around centres; queries are then such rows. The recall is
+  made-up embeddings around centres; queries are then such rows, and the ratio
+  says how they were made up rather than how fast it is. The recall is
   that of the sample's half that did not choose nprobe, measured anew. An index
   for it, of pictures and a model of one's own, with texts as they will be
   searched for:
@@ -66,7 +67,7 @@ _TOP = 10
 # Rows made at once.
 _BLOCK = 65_536
 # Rows around a centre, and length of the noise beside the centre's of 1.
-_CLUSTER, _NOISE = 200, 2.0
+_CLUSTER, _NOISE = 200, 1.5
 
 
 def make_rows(num: int) -> Iterator[np.ndarray]:

@@ -21,7 +21,7 @@ from inference.indexing import (
 from tests.inference.indexing import synthetic
 
 METHODS = [*approximate_kinds.KINDS]
-NUM = 1_500
+NUM = 1_200
 QUERIES = synthetic.rows(7, 30)
 
 
@@ -39,7 +39,7 @@ def _add(index, method="ivf", queries="rows", target=0.9, model=_no_model):
 @pytest.fixture(scope="module", autouse=True)
 def _small_samples():
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(approximate_build, "NUM_QUERIES", 300)
+    patch.setattr(approximate_build, "NUM_QUERIES", 120)
     yield
 
 
@@ -82,10 +82,11 @@ def test_recall_and_scores(index):
   )
   ten, hundred = facts.recall
   assert (ten.k, hundred.k) == (10, 100)
-  assert ten.interval[0] <= ten.value <= ten.interval[1]
+  low, high = ten.interval
+  assert low <= ten.value <= high + 1e-9
   assert ten.value >= 0.88
   assert facts.queries.kind == "rows"
-  assert facts.queries.num_chosen == facts.queries.num_measured == 150
+  assert facts.queries.num_chosen == facts.queries.num_measured == 60
   assert facts.recall_of(3) == facts.recall_of(10) == ten
   assert facts.recall_of(11) == facts.recall_of(5_000) == hundred
   for num in (1, 10):

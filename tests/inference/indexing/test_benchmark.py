@@ -14,7 +14,7 @@ def test_the_rows():
   done = subprocess.run(
     [
       *(sys.executable, "-m", "benchmarks.inference", "--dim=24", "--rounds=2"),
-      *("--rows=3000", "--approximate_rows=1500"),
+      *("--rows=3000", "--approximate_rows=1000"),
       f"--peer_python={sys.executable}",
     ],
     cwd=runs.ROOT,
@@ -28,6 +28,7 @@ def test_the_rows():
   # Threads, tables' footers and the scores of a block.
   assert 0 < search["more_mib"] < 100
   assert search["ratio"] > 0
-  assert (fast["num_rows"], fast["method"]) == (1500, "ivf")
-  assert fast["interval"][0] <= fast["recall@10"] <= fast["interval"][1]
-  assert fast["recall@10"] > 0.95
+  assert (fast["num_rows"], fast["method"]) == (1000, "ivf")
+  low, high = fast["interval"]
+  assert low <= fast["recall@10"] <= high + 1e-9
+  assert fast["recall@10"] > 0.9
