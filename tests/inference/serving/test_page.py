@@ -54,6 +54,7 @@ def address(runner, index):
     assert re.match(r" *[\d.]+ s  [A-Z]", line), lines
 
 
+@pytest.mark.slow
 def test_the_three_jobs(address, files, tmp_path):
   programs.need(chromium.missing(), "chromium")
   broken = tmp_path / "broken.png"
