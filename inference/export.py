@@ -1,4 +1,4 @@
-"""A model written as a folder that transformers, open_clip or peft loads."""
+"""A model written as a folder that other libraries load, with its card."""
 
 import dataclasses
 import json
@@ -12,6 +12,7 @@ import safetensors.numpy
 
 from inference import model as model_lib
 from inference import open_clip_folder, peft_folder
+from inference.exporting import model_card, programs
 from inference.interpolating import interpolation
 from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import hf_files
@@ -55,24 +56,28 @@ def run(
   out: str,
   *,
   alphas: Sequence[float] = (),
+  license: str = "",
   as_json: bool = False,
 ) -> int:
   """Write a folder that another library loads, whole or not at all.
 
   Args:
     path: run or published model, as `model.load` takes it.
-    form: "hf" (transformers), "open_clip", or "peft" for the low-rank updates
-      of a run alone.
+    form: "hf" (transformers), "open_clip", "peft" for the low-rank updates of a
+      run alone, or one of programs.FORMS.
     out: folder to write; it must not exist, or be empty.
     alphas: the one number of --interpolate, for a model between a run and its
       start; () for the model at `path`.
+    license: identifier of the weights' licence for the model card.
     as_json: print a summary as JSON instead of a line.
 
   Raises:
     ValueError: a flag is wrong, or no family of that form can express the
       model; the message names the fields that it cannot express.
   """
-  checks.one_of("--format", form, (*_WEIGHTS, peft_folder.FORM))
+  checks.one_of(
+    "--format", form, (*_WEIGHTS, peft_folder.FORM, *programs.FORMS)
+  )
   if not out:
     raise ValueError("--out is missing: --out=FOLDER")
   folder = bucket_path.make(out)
@@ -84,7 +89,7 @@ def run(
       f" --format={peft_folder.FORM}; got {[*alphas]}"
     )
   if form == peft_folder.FORM:
-    facts = peft_folder.write(path, folder)
+    facts = peft_folder.write(path, folder, license)
     print(
       json.dumps(facts, indent=2, ensure_ascii=False)
       if as_json
@@ -95,6 +100,9 @@ def run(
   model = model_lib.load(path)
   if alphas:
     model = interpolation.line(bucket_path.make(path), model).at(alphas[0])
+  card = model_card.Card(model, form, license, *alphas)
+  if form in programs.FORMS:
+    return _write_programs(card, folder, as_json=as_json)
   written = write(model.config, model.params, form, prefer=model.family)
   with unfinished.whole(folder) as temporary:
     with whole_files.new_file(temporary / _WEIGHTS[form]) as file:
@@ -107,6 +115,7 @@ def run(
     others = open_clip_folder.files if form == "open_clip" else _hf_files
     for name, content in others(written.config, model, folder).items():
       _write_json(temporary / name, content)
+    card.write(temporary, folder.name)
     names = [*whole_files.sizes(temporary)]
   facts = {
     "model": str(path),
@@ -145,11 +154,7 @@ def write(
   Raises:
     ValueError: no family can express the model.
   """
-  if config.head.classes:
-    raise ValueError(
-      "a model with a head of classes (model.head.classes) has no form in other"
-      f" libraries; got {len(config.head.classes)} classes"
-    )
+  _check_no_head(config)
   params = jax.device_get(params)
   if config.lora.rank:
     params = lora.merged(params, config.lora)
@@ -200,6 +205,41 @@ def write(
     + "".join(f"\n  {reason}" for reason in nearest)
     + (f"; nor have {others} other families" if others else "")
   )
+
+
+def _write_programs(
+  card: model_card.Card, folder: pathlib.Path, *, as_json: bool
+) -> int:
+  """Write a folder of programs; print it."""
+  model = card.model
+  _check_no_head(model.config)
+  made = programs.Programs(model, card.form)
+  with unfinished.whole(folder) as temporary:
+    facts = made.write(temporary)
+    note = _write_tokenizer(model, temporary)
+    card.write(temporary, folder.name)
+    names = [*whole_files.sizes(temporary)]
+  differences = {
+    name: tower["largest_difference"] for name, tower in facts["towers"].items()
+  }
+  facts |= {"out": str(folder), "files": names, "note": note}
+  print(
+    json.dumps(facts, indent=2, ensure_ascii=False)
+    if as_json
+    else f"{card.form} in {folder}: {', '.join(names)}\nLargest difference from"
+    " the model: "
+    + ", ".join(f"{name} {x:.2g}" for name, x in differences.items())
+    + (f"\nNo tokenizer files: {note}" if note else "")
+  )
+  return 0
+
+
+def _check_no_head(config: dual_encoder.ModelConfig) -> None:
+  if config.head.classes:
+    raise ValueError(
+      "a model with a head of classes (model.head.classes) has no form in other"
+      f" libraries; got {len(config.head.classes)} classes"
+    )
 
 
 def _hf_files(
