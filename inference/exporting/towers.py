@@ -11,8 +11,8 @@ import numpy as np
 from inference import model as model_lib
 from models import dual_encoder, lora, naflex, stack
 
-# Rows of the batch that is compared, and of a smaller one: the axis of the batch
-# is symbolic in a program.
+# Rows of the batch that is compared, and of a smaller one: the axis of the
+# batch is symbolic in a program.
 _NUM_ROWS = (3, 1)
 # Bytes of one FlatBuffer or Protocol Buffer; a part is left for the program.
 _MOST_BYTES = 2**31 - 2**24
