@@ -338,7 +338,8 @@ def _groups(results: Mapping[str, Any]) -> Iterator[str]:
   for table in tables:
     for row in table["groups"]:
       low, high = row["interval"]
+      group = str(row["name"]).replace("|", "\\|")
       yield (
-        f"| {table['set']} | {table['attribute']} | {row['name']} |"
+        f"| {table['set']} | {table['attribute']} | {group} |"
         f" {row['n']:,} | {row['mean']:.3f} | {low:.3f} to {high:.3f} |"
       )

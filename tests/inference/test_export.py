@@ -78,6 +78,7 @@ def test_a_published_model_there_and_back(model, tmp_path, capsys):
     (source / name).write_text(f"of {name}")
   assert export.run(source, "hf", str(tmp_path / "out")) == 0
   assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+    "README.md",
     "config.json",
     "merges.txt",
     "model.safetensors",
@@ -101,6 +102,7 @@ def test_a_run(tmp_path, capsys):
   assert export.run(run, "hf", str(out), as_json=True) == 0
   facts = json.loads(capsys.readouterr().out)
   assert facts["files"] == [
+    "README.md",
     "config.json",
     "model.safetensors",
     "preprocessor_config.json",
@@ -179,7 +181,11 @@ def test_training_and_unread_fields_do_not_matter(model):
 @pytest.mark.parametrize(
   ("form", "out", "words"),
   [
-    ("onnx", "out", "--format must be one of hf, open_clip, peft; got 'onnx'"),
+    (
+      "pt",
+      "out",
+      "--format must be one of hf, open_clip, peft, onnx, stablehlo; got 'pt'",
+    ),
     ("hf", "", "--out is missing"),
     ("hf", "model", "--out=.*model must be a new or empty folder"),
     ("open_clip", "out", "--format=open_clip has no family with this model"),
