@@ -18,6 +18,7 @@ from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import hf_files
 from models import dual_encoder, lora
 from models.pretrained import comparing, families, mapping, opening, pixels
+from models.pretrained.families import hf_code
 from models.pretrained.parts import timm_trunk
 from runtime import checks, sections
 from runtime.storage import bucket_path, unfinished, whole_files
@@ -25,8 +26,14 @@ from runtime.storage import bucket_path, unfinished, whole_files
 # File of weights that transformers and open_clip look for.
 _WEIGHTS = {
   "hf": "model.safetensors",
+  "hf_code": "model.safetensors",
   "open_clip": "open_clip_model.safetensors",
 }
+# PyTorch code that transformers runs.
+_CODE = (
+  pathlib.Path(__file__).parent
+  / f"exporting/transformers_code/{hf_code.CODE}.py"
+)
 _MOVED = (
   "\ntimm has no name for the image tower, and reads its description from"
   f" {timm_trunk.FOLDER}/config.json: where the folder is moved, set"
@@ -63,8 +70,9 @@ def run(
 
   Args:
     path: run or published model, as `model.load` takes it.
-    form: "hf" (transformers), "open_clip", "peft" for the low-rank updates of a
-      run alone, or one of programs.FORMS.
+    form: "hf" (transformers), "hf_code" (transformers, with the towers' code),
+      "open_clip", "peft" for the low-rank updates of a run alone, or one of
+      programs.FORMS.
     out: folder to write; it must not exist, or be empty.
     alphas: the one number of --interpolate, for a model between a run and its
       start; () for the model at `path`.
@@ -115,6 +123,8 @@ def run(
     others = open_clip_folder.files if form == "open_clip" else _hf_files
     for name, content in others(written.config, model, folder).items():
       _write_json(temporary / name, content)
+    if form == "hf_code":
+      whole_files.write(temporary / _CODE.name, _CODE.read_bytes())
     card.write(temporary, folder.name)
     names = [*whole_files.sizes(temporary)]
   facts = {
@@ -280,7 +290,11 @@ def _cleaning_there(model: model_lib.Model, form: str) -> str:
 
   A run's rule that transformers lacks is refused by hf_files.
   """
-  if form != "hf" or model.family == model_lib.RUN or model.config.text is None:
+  if (
+    not form.startswith("hf")
+    or model.family == model_lib.RUN
+    or model.config.text is None
+  ):
     return ""
   try:
     clean = model.make_tokenizer().rule.clean

@@ -7,8 +7,9 @@ from tasks import flags
 _FORMAT = absl_flags.DEFINE_string(
   "format",
   "hf",
-  "Format to write: hf (transformers), open_clip, peft (LoRA of a run), onnx or"
-  " stablehlo (programs of the towers).",
+  "Format to write: hf (transformers), hf_code (transformers, with the towers'"
+  " code), open_clip, peft (LoRA of a run), onnx or stablehlo (programs of the"
+  " towers).",
 )
 _LICENSE = absl_flags.DEFINE_string(
   "license",

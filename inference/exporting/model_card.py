@@ -37,6 +37,12 @@ _USES = {
     "transformers",
     'model = transformers.AutoModel.from_pretrained("FOLDER")',
   ),
+  "hf_code": (
+    "transformers",
+    "model = transformers.AutoModel.from_pretrained(\n"
+    '  "FOLDER", trust_remote_code=True  # runs FOLDER/modeling_diptych.py\n'
+    ")",
+  ),
   "open_clip": (
     "open_clip",
     "model, _, transform = open_clip.create_model_and_transforms("

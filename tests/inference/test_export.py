@@ -184,7 +184,7 @@ def test_training_and_unread_fields_do_not_matter(model):
     (
       "pt",
       "out",
-      "--format must be one of hf, open_clip, peft, onnx, stablehlo; got 'pt'",
+      "--format must be one of hf, hf_code, open_clip, peft, onnx, stablehlo;",
     ),
     ("hf", "", "--out is missing"),
     ("hf", "model", "--out=.*model must be a new or empty folder"),

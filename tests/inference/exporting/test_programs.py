@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 
 import jax
 import numpy as np
@@ -145,3 +146,10 @@ def test_batch_of_every_pool_is_symbolic(changes):
   ):
     out = jax.eval_shape(fn, params, jax.ShapeDtypeStruct(shape, dtype))
     assert str(out.shape) == "(batch, 16)"
+
+
+def test_a_missing_package_is_named(run, monkeypatch):
+  monkeypatch.setitem(sys.modules, "onnx", None)
+  with pytest.raises(ModuleNotFoundError, match="requirements-onnx.txt"):
+    export.run(run, "onnx", str(run.parent / "onnx"))
+  assert not (run.parent / "onnx").exists()
