@@ -209,3 +209,32 @@ def test_what_crops_first_has_no_processor(model, tmp_path, monkeypatch):
     export.run(source, "hf", str(tmp_path / "out"))
   # Nothing half-written, no temporary folder either.
   assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_code_for_transformers_and_back(tmp_path):
+  """Pools and masks that no class of transformers has, as the quickstart's."""
+  config = runs.make_config(
+    {"model.image.pool": "gap", "model.text.pool": "mean"}
+  )
+  params = fresh_run.write(tmp_path / "run", config)
+  with pytest.raises(ValueError, match="--format=hf has no family"):
+    export.run(tmp_path / "run", "hf", str(tmp_path / "hf"))
+  out = tmp_path / "out"
+  export.run(tmp_path / "run", "hf_code", str(out))
+  facts = json.loads((out / "config.json").read_text())
+  code = facts["auto_map"]["AutoModel"].partition(".")[0]
+  assert f"class {facts['architectures'][0]}" in (out / f"{code}.py").read_text(
+    "utf-8"
+  )
+  theirs = model_lib.load(out)
+  assert theirs.family == "hf_code"
+  assert not comparing.differences(theirs.config, config.model, "_init")
+  _assert_same_params(theirs.params, params)
+  image = dataclasses.replace(config.model.image, position="sincos2d")
+  strange = dataclasses.replace(config.model, image=image)
+  with pytest.raises(ValueError, match=r"model\.image\.position: expected"):
+    export.write(strange, mapping.nested(params), "hf_code")
+  text = dataclasses.replace(config.model.text, pool="cls")
+  strange = dataclasses.replace(config.model, text=text)
+  with pytest.raises(ValueError, match=r"model\.text\.pool: expected one of"):
+    export.write(strange, mapping.nested(params), "hf_code")

@@ -246,18 +246,22 @@ class DiptychModel(transformers.PreTrainedModel):
     return self.txt(input_ids)
 
   def forward(self, input_ids=None, pixel_values=None, **others):
-    """Return a DiptychOutput of what is given."""
+    """Return a DiptychOutput; raise ValueError where an input is missing."""
     del others
-    out = DiptychOutput()
-    if pixel_values is not None:
-      out.image_embeds = self.get_image_features(pixel_values)
-    if input_ids is not None:
-      out.text_embeds = self.get_text_features(input_ids)
-    if pixel_values is not None and input_ids is not None:
-      similarity = out.image_embeds @ out.text_embeds.T
-      out.logits_per_image = self.log_scale.exp() * similarity + self.bias
-      out.logits_per_text = out.logits_per_image.T
-    return out
+    if pixel_values is None or input_ids is None:
+      raise ValueError(
+        "forward compares images with texts: give both input_ids and"
+        " pixel_values, or call get_image_features or get_text_features"
+      )
+    zimg = self.get_image_features(pixel_values)
+    ztxt = self.get_text_features(input_ids)
+    logits = self.log_scale.exp() * zimg @ ztxt.T + self.bias
+    return DiptychOutput(
+      logits_per_image=logits,
+      logits_per_text=logits.T,
+      image_embeds=zimg,
+      text_embeds=ztxt,
+    )
 
 
 def make_norm(config):

@@ -24,6 +24,7 @@ PYTHON = runs.ROOT / ".venv-onnx" / "bin" / "python"
 _SCRIPT = """
 import json, pathlib, sys
 import numpy as np
+from inference import export
 from inference.exporting import onnx_models
 for name in sys.argv[1:]:
   folder = pathlib.Path(name)
@@ -78,29 +79,32 @@ def test_onnxruntime_gives_the_embeddings_of_python(tmp_path):
     config.data.tokenizer = "bytes"
     (tmp_path / name).mkdir()
     _write_run(tmp_path / name / "model", config)
-  for name in ("hf_clip", "hf_siglip"):
-    (tmp_path / name / "model").mkdir(parents=True)
-    goldens.write_published(name, tmp_path / name / "model")
-  folders = sorted(x for x in tmp_path.iterdir() if x.is_dir())
   rng, wanted = np.random.default_rng(1), {}
-  for folder in folders:
-    model = inference.Model.load(folder / "model")
-    config = model.loaded.config
-    side, length = config.image.image_size, config.text.num_tokens
+  for name in ("quickstart", "resnet_and_bert"):
+    model = inference.Model.load(tmp_path / name / "model").loaded
+    side, length = model.config.image.image_size, model.config.text.num_tokens
+    ids = model.config.text.vocab_size
     inputs = {
       "image": rng.integers(0, 256, (5, side, side, 3), np.uint8),
-      "text": rng.integers(0, config.text.vocab_size, (5, length), np.int32),
+      "text": rng.integers(0, ids, (5, length), np.int32),
     }
-    embedder = model.loaded.make_embedder(5)
-    params = model.loaded.params
-    wanted[folder] = {
-      "image": embedder.images(params, inputs["image"]),
-      "text": embedder.texts(params, inputs["text"]),
-    }
+    embedder = model.make_embedder(5)
+    zimg = embedder.images(model.params, inputs["image"])
+    ztxt = embedder.texts(model.params, inputs["text"])
+    wanted[tmp_path / name] = inputs, {"image": zimg, "text": ztxt}
+  for name in ("hf_clip", "hf_siglip"):  # embeddings of transformers
+    (tmp_path / name / "model").mkdir(parents=True)
+    goldens.write_published(name, tmp_path / name / "model")
+    _, golden = goldens.read(goldens.FOLDER / f"{name}.npz")
+    wanted[tmp_path / name] = (
+      {"image": golden["images"], "text": golden["tokens"]},
+      {"image": golden["zimg"], "text": golden["ztxt"]},
+    )
+  for folder, (inputs, _) in wanted.items():
     for name, array in inputs.items():
       np.save(folder / f"{name}.npy", array)
   done = subprocess.run(
-    (PYTHON, "-c", _SCRIPT, *folders),
+    (PYTHON, "-c", _SCRIPT, *wanted),
     cwd=runs.ROOT,
     capture_output=True,
     text=True,
@@ -108,11 +112,11 @@ def test_onnxruntime_gives_the_embeddings_of_python(tmp_path):
   assert done.returncode == 0, done.stderr
   assert "Traceback" not in done.stderr
   assert "differ by" in done.stdout.splitlines()[-1]
-  assert not (folders[0] / "wrong").exists()
-  for folder in folders:
+  assert not (tmp_path / "quickstart" / "wrong").exists()
+  for folder, (_, embeddings) in wanted.items():
     facts = json.loads((folder / "out" / "export.json").read_text())
     assert facts["versions"]["jax2onnx"]
-    for name, array in wanted[folder].items():
+    for name, array in embeddings.items():
       got = np.load(folder / f"{name}_out.npy")
       np.testing.assert_allclose(got, array, atol=1e-4)
       # Inputs are told apart, so that equality says something.
