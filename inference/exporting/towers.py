@@ -48,6 +48,17 @@ class Tower:
     batch = jax.export.symbolic_shape("batch")
     return jax.ShapeDtypeStruct((*batch, *self.shape), self.dtype)
 
+  def examples(self, num: int) -> np.ndarray:
+    """Return random inputs; images have large squares, to be told apart."""
+    rng = np.random.default_rng(0)
+    if self.name == "text":
+      return rng.integers(0, self.limit, (num, *self.shape), self.dtype)
+    side = self.shape[0]
+    block = max(1, side // 4)
+    count = -(-side // block)
+    colours = rng.integers(0, self.limit, (num, count, count, 3), self.dtype)
+    return colours.repeat(block, 1).repeat(block, 2)[:, :side, :side]
+
   def difference(
     self, embed: Callable[[np.ndarray], np.ndarray], limit: float
   ) -> float:
@@ -60,9 +71,7 @@ class Tower:
     Raises:
       ValueError: they differ by more.
     """
-    rng = np.random.default_rng(0)
-    shape = (_NUM_ROWS[0], *self.shape)
-    inputs = rng.integers(0, self.limit, shape, self.dtype)
+    inputs = self.examples(_NUM_ROWS[0])
     with jax.default_matmul_precision("highest"):
       wanted_bE = np.asarray(jax.jit(self.fn)(inputs))
     largest = float(

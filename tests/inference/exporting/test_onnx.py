@@ -47,12 +47,13 @@ except ValueError as error:
 def _write_run(folder, config):
   config = config_lib.checked(config.to_dict())
   params = mirror.random_params(config.model)
-  positive = {
+  # Statistics and factors of norms that keep a signal.
+  values = {
     path: np.abs(x) + 0.5
     for path, x in params.items()
-    if path.endswith("/running_var")
+    if path.endswith(("/running_var", "/scale"))
   }
-  fresh_run.write(folder, config, values=positive)
+  fresh_run.write(folder, config, values=values)
 
 
 def _resnet_and_bert():
@@ -84,8 +85,9 @@ def test_onnxruntime_gives_the_embeddings_of_python(tmp_path):
     model = inference.Model.load(tmp_path / name / "model").loaded
     side, length = model.config.image.image_size, model.config.text.num_tokens
     ids = model.config.text.vocab_size
+    colours = rng.integers(0, 256, (5, 4, 4, 3), np.uint8)
     inputs = {
-      "image": rng.integers(0, 256, (5, side, side, 3), np.uint8),
+      "image": colours.repeat(side // 4, 1).repeat(side // 4, 2),
       "text": rng.integers(0, ids, (5, length), np.int32),
     }
     embedder = model.make_embedder(5)
@@ -120,6 +122,6 @@ def test_onnxruntime_gives_the_embeddings_of_python(tmp_path):
       got = np.load(folder / f"{name}_out.npy")
       np.testing.assert_allclose(got, array, atol=1e-4)
       # Inputs are told apart, so that equality says something.
-      assert np.abs(got[0] - got[1]).max() > 1e-2
+      assert np.abs(got[0] - got[1]).max() > 1e-3
       assert facts["towers"][name]["input"]["shape"][0] == "batch"
       assert 0 < facts["towers"][name]["largest_difference"] <= 1e-4
