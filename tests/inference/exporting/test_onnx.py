@@ -35,10 +35,12 @@ for name in sys.argv[1:]:
     content = (folder / "out" / described["file"]).read_bytes()
     inputs = np.load(folder / f"{tower}.npy")
     np.save(folder / f"{tower}_out.npy", onnx_models.embed(content, inputs))
-source = pathlib.Path(sys.argv[1]) / "model"
+out = folder / "out"
+contents = {x: (out / f"{x}.onnx").read_bytes() for x in facts["towers"]}
+onnx_models.serialise = lambda tower: (contents[tower.name], {})
 onnx_models.LIMIT = 0.0
 try:
-  export.run(source, "onnx", str(source.parent / "wrong"))
+  export.run(source, "onnx", str(folder / "wrong"))
 except ValueError as error:
   print(error)
 """
@@ -114,7 +116,7 @@ def test_onnxruntime_gives_the_embeddings_of_python(tmp_path):
   assert done.returncode == 0, done.stderr
   assert "Traceback" not in done.stderr
   assert "differ by" in done.stdout.splitlines()[-1]
-  assert not (tmp_path / "quickstart" / "wrong").exists()
+  assert not ([*wanted][-1] / "wrong").exists()
   for folder, (_, embeddings) in wanted.items():
     facts = json.loads((folder / "out" / "export.json").read_text())
     assert facts["versions"]["jax2onnx"]
