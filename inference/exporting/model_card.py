@@ -169,7 +169,8 @@ class Card:
     if self.model.config.text is not None:
       lines.append(f"- Tokenizer: {text}")
       found = [] if config is None else _templates(config)
-      shown = ", ".join(f"`{x}`" for x in found[:3]) or _UNKNOWN
+      none = _UNKNOWN if config is None else "none"
+      shown = ", ".join(f"`{x}`" for x in found[:3]) or none
       more = f", and {len(found) - 3} more" if len(found) > 3 else ""
       lines.append(f"- Templates of captions in training: {shown}{more}")
     return lines

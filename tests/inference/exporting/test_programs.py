@@ -30,7 +30,6 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run):
-  pytest.importorskip("flatbuffers", reason="of requirements.txt")
   out = run.parent / "out"
   export.run(run, "stablehlo", str(out), license="cc-by-4.0")
   return out
@@ -148,8 +147,15 @@ def test_batch_of_every_pool_is_symbolic(changes):
     assert str(out.shape) == "(batch, 16)"
 
 
-def test_a_missing_package_is_named(run, monkeypatch):
-  monkeypatch.setitem(sys.modules, "onnx", None)
-  with pytest.raises(ModuleNotFoundError, match="requirements-onnx.txt"):
-    export.run(run, "onnx", str(run.parent / "onnx"))
-  assert not (run.parent / "onnx").exists()
+@pytest.mark.parametrize(
+  ("form", "package", "file"),
+  [
+    ("onnx", "onnx", "requirements-onnx.txt"),
+    ("stablehlo", "flatbuffers", "requirements.txt"),
+  ],
+)
+def test_a_missing_package_is_named(run, form, package, file, monkeypatch):
+  monkeypatch.setitem(sys.modules, package, None)
+  with pytest.raises(ModuleNotFoundError, match=f"{package}.*{file}"):
+    export.run(run, form, str(run.parent / form))
+  assert not (run.parent / form).exists()
