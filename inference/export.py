@@ -1,4 +1,4 @@
-"""A model written as a folder that transformers, open_clip or peft loads."""
+"""A model written as a folder that other libraries load, with its card."""
 
 import dataclasses
 import json
@@ -12,11 +12,13 @@ import safetensors.numpy
 
 from inference import model as model_lib
 from inference import open_clip_folder, peft_folder
+from inference.exporting import model_card, programs
 from inference.interpolating import interpolation
 from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import hf_files
 from models import dual_encoder, lora
 from models.pretrained import comparing, families, mapping, opening, pixels
+from models.pretrained.families import hf_code
 from models.pretrained.parts import timm_trunk
 from runtime import checks, sections
 from runtime.storage import bucket_path, unfinished, whole_files
@@ -24,8 +26,14 @@ from runtime.storage import bucket_path, unfinished, whole_files
 # File of weights that transformers and open_clip look for.
 _WEIGHTS = {
   "hf": "model.safetensors",
+  "hf_code": "model.safetensors",
   "open_clip": "open_clip_model.safetensors",
 }
+# PyTorch code that transformers runs.
+_CODE = (
+  pathlib.Path(__file__).parent
+  / f"exporting/transformers_code/{hf_code.CODE}.py"
+)
 _MOVED = (
   "\ntimm has no name for the image tower, and reads its description from"
   f" {timm_trunk.FOLDER}/config.json: where the folder is moved, set"
@@ -55,24 +63,29 @@ def run(
   out: str,
   *,
   alphas: Sequence[float] = (),
+  license: str = "",
   as_json: bool = False,
 ) -> int:
   """Write a folder that another library loads, whole or not at all.
 
   Args:
     path: run or published model, as `model.load` takes it.
-    form: "hf" (transformers), "open_clip", or "peft" for the low-rank updates
-      of a run alone.
+    form: "hf" (transformers), "hf_code" (transformers, with the towers' code),
+      "open_clip", "peft" for the low-rank updates of a run alone, or one of
+      programs.FORMS.
     out: folder to write; it must not exist, or be empty.
     alphas: the one number of --interpolate, for a model between a run and its
       start; () for the model at `path`.
+    license: identifier of the weights' licence for the model card.
     as_json: print a summary as JSON instead of a line.
 
   Raises:
     ValueError: a flag is wrong, or no family of that form can express the
       model; the message names the fields that it cannot express.
   """
-  checks.one_of("--format", form, (*_WEIGHTS, peft_folder.FORM))
+  checks.one_of(
+    "--format", form, (*_WEIGHTS, peft_folder.FORM, *programs.FORMS)
+  )
   if not out:
     raise ValueError("--out is missing: --out=FOLDER")
   folder = bucket_path.make(out)
@@ -84,7 +97,7 @@ def run(
       f" --format={peft_folder.FORM}; got {[*alphas]}"
     )
   if form == peft_folder.FORM:
-    facts = peft_folder.write(path, folder)
+    facts = peft_folder.write(path, folder, license)
     print(
       json.dumps(facts, indent=2, ensure_ascii=False)
       if as_json
@@ -95,6 +108,9 @@ def run(
   model = model_lib.load(path)
   if alphas:
     model = interpolation.line(bucket_path.make(path), model).at(alphas[0])
+  card = model_card.Card(model, form, license, *alphas)
+  if form in programs.FORMS:
+    return _write_programs(card, folder, as_json=as_json)
   written = write(model.config, model.params, form, prefer=model.family)
   with unfinished.whole(folder) as temporary:
     with whole_files.new_file(temporary / _WEIGHTS[form]) as file:
@@ -107,6 +123,9 @@ def run(
     others = open_clip_folder.files if form == "open_clip" else _hf_files
     for name, content in others(written.config, model, folder).items():
       _write_json(temporary / name, content)
+    if form == "hf_code":
+      whole_files.write(temporary / _CODE.name, _CODE.read_bytes())
+    card.write(temporary, folder.name)
     names = [*whole_files.sizes(temporary)]
   facts = {
     "model": str(path),
@@ -145,11 +164,7 @@ def write(
   Raises:
     ValueError: no family can express the model.
   """
-  if config.head.classes:
-    raise ValueError(
-      "a model with a head of classes (model.head.classes) has no form in other"
-      f" libraries; got {len(config.head.classes)} classes"
-    )
+  _check_no_head(config)
   params = jax.device_get(params)
   if config.lora.rank:
     params = lora.merged(params, config.lora)
@@ -202,6 +217,41 @@ def write(
   )
 
 
+def _write_programs(
+  card: model_card.Card, folder: pathlib.Path, *, as_json: bool
+) -> int:
+  """Write a folder of programs; print it."""
+  model = card.model
+  _check_no_head(model.config)
+  made = programs.Programs(model, card.form)
+  with unfinished.whole(folder) as temporary:
+    facts = made.write(temporary)
+    note = _write_tokenizer(model, temporary)
+    card.write(temporary, folder.name)
+    names = [*whole_files.sizes(temporary)]
+  differences = {
+    name: tower["largest_difference"] for name, tower in facts["towers"].items()
+  }
+  facts |= {"out": str(folder), "files": names, "note": note}
+  print(
+    json.dumps(facts, indent=2, ensure_ascii=False)
+    if as_json
+    else f"{card.form} in {folder}: {', '.join(names)}\nLargest difference from"
+    " the model: "
+    + ", ".join(f"{name} {x:.2g}" for name, x in differences.items())
+    + (f"\nNo tokenizer files: {note}" if note else "")
+  )
+  return 0
+
+
+def _check_no_head(config: dual_encoder.ModelConfig) -> None:
+  if config.head.classes:
+    raise ValueError(
+      "a model with a head of classes (model.head.classes) has no form in other"
+      f" libraries; got {len(config.head.classes)} classes"
+    )
+
+
 def _hf_files(
   config: dict[str, Any], model: model_lib.Model, folder: pathlib.Path
 ) -> dict[str, Any]:
@@ -240,7 +290,11 @@ def _cleaning_there(model: model_lib.Model, form: str) -> str:
 
   A run's rule that transformers lacks is refused by hf_files.
   """
-  if form != "hf" or model.family == model_lib.RUN or model.config.text is None:
+  if (
+    not form.startswith("hf")
+    or model.family == model_lib.RUN
+    or model.config.text is None
+  ):
     return ""
   try:
     clean = model.make_tokenizer().rule.clean

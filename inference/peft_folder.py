@@ -9,6 +9,7 @@ import numpy as np
 import safetensors.numpy
 
 from inference import model as model_lib
+from inference.exporting import model_card
 from models import lora
 from models.pretrained import (
   adapters,
@@ -28,13 +29,14 @@ FORM = "peft"
 
 
 def write(
-  path: str | pathlib.Path, folder: pathlib.Path
+  path: str | pathlib.Path, folder: pathlib.Path, license: str = ""
 ) -> dict[str, str | int]:
   """Write the updates of a run; return facts for a summary.
 
   Args:
     path: folder of the run.
     folder: folder to write, whole or not at all.
+    license: identifier of the weights' licence for the model card.
 
   Raises:
     ValueError: as `tensors`, or `path` is no run.
@@ -51,6 +53,7 @@ def write(
       temporary / adapters.CONFIG,
       (json.dumps(described, indent=2) + "\n").encode(),
     )
+    model_card.Card(model, FORM, license).write(temporary, folder.name)
   return {
     "model": str(path),
     "base": described["base_model_name_or_path"],

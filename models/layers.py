@@ -296,7 +296,7 @@ class QueryPool(nnx.Module):
   def __call__(self, x_bSD: jax.Array) -> jax.Array:
     """Return [b, width] of tokens of width `key_width`."""
     query_1E = self.query_norm(self.queries[:1])
-    query_b1E = jnp.broadcast_to(query_1E, (len(x_bSD), *query_1E.shape))
+    query_b1E = jnp.broadcast_to(query_1E, (x_bSD.shape[0], *query_1E.shape))
     return self.attn(query_b1E, self.key_norm(x_bSD))[:, 0]
 
 

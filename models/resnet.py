@@ -242,7 +242,7 @@ class ResNet(nnx.Module):
     for name, stage in self.stages.items():
       stage_stats = batch_norm.inside(inside("stages"), name)
       x_bYXC = stage(x_bYXC, stage_stats, **how)
-    x_bND = x_bYXC.reshape(len(x_bYXC), -1, x_bYXC.shape[-1])
+    x_bND = x_bYXC.reshape(x_bYXC.shape[0], -1, x_bYXC.shape[-1])
     mean_b1D = jnp.mean(x_bND, axis=1, keepdims=True)
     x_bND = jnp.concatenate([mean_b1D, x_bND], axis=1)
     x_bND = x_bND + self.position[...].astype(self.settings.dtype)

@@ -127,7 +127,7 @@ def _take(x_bSD: jax.Array, token_b: jax.Array) -> jax.Array:
 
 def first_token(rows: Rows) -> jax.Array:
   """Return position 0 of each example: a `token_fn` of `encode`."""
-  return jnp.zeros((len(jax.tree.leaves(rows)[0]),), jnp.int32)
+  return jnp.zeros(jax.tree.leaves(rows)[0].shape[:1], jnp.int32)
 
 
 def make_stack(
@@ -181,7 +181,7 @@ def encode(
   """
   if keys_b is not None:
     rows = rows | {"keys": keys_b}
-  batch_size = len(jax.tree.leaves(rows)[0])
+  batch_size = jax.tree.leaves(rows)[0].shape[0]
   recomputes = remat == "block"
   chunks = math.gcd(chunks, batch_size) if recomputes else 1
   rows = jax.tree.map(lambda x: _cut(x, chunks), rows)

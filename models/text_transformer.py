@@ -123,7 +123,9 @@ class TextTransformer(nnx.Module):
     tokens_bL = rows["tokens"]
     x_bLD = jnp.take(self.token_embedding[...], tokens_bL, axis=0)
     if self.cls is not None:  # last: it sees the whole caption
-      cls_b1D = jnp.broadcast_to(self.cls[...], (len(x_bLD), 1, x_bLD.shape[2]))
+      cls_b1D = jnp.broadcast_to(
+        self.cls[...], (x_bLD.shape[0], 1, x_bLD.shape[2])
+      )
       x_bLD = jnp.concatenate([x_bLD, cls_b1D], axis=1)
     x_bLD = x_bLD + self.position[: x_bLD.shape[1]]
     return x_bLD.astype(self.settings.dtype)
@@ -157,7 +159,7 @@ class TextTransformer(nnx.Module):
     if config.pool == "argmax":  # padding counts, as in OpenAI's code
       return jnp.argmax(tokens_bL, axis=1).astype(jnp.int32)
     position = {"first": 0, "last": length - 1, "cls": length}[config.pool]
-    return jnp.full((b,), position, jnp.int32)
+    return jnp.zeros((b,), jnp.int32) + position
 
   def _head(self, x_bLD: jax.Array, rows: stack.Rows) -> jax.Array:
     x_bD = self._pool(self.norm(x_bLD), self._mask(rows))

@@ -1,4 +1,4 @@
-"""Export a model as a folder that transformers, open_clip or peft loads."""
+"""Export a model as a folder that other libraries load, with its card."""
 
 from absl import flags as absl_flags
 
@@ -7,11 +7,19 @@ from tasks import flags
 _FORMAT = absl_flags.DEFINE_string(
   "format",
   "hf",
-  "Format to write: hf (transformers), open_clip, or peft (LoRA of a run).",
+  "Format to write: hf (transformers), hf_code (transformers, with the towers'"
+  " code), open_clip, peft (LoRA of a run), onnx or stablehlo (programs of the"
+  " towers).",
+)
+_LICENSE = absl_flags.DEFINE_string(
+  "license",
+  "",
+  "Licence of the weights, an identifier of the Hub as apache-2.0; the model"
+  " card says it.",
 )
 FLAGS = (
   *(flags.INIT_FROM, flags.WORKDIR, _FORMAT, flags.OUT, flags.JSON),
-  flags.INTERPOLATE,
+  *(flags.INTERPOLATE, _LICENSE),
 )
 
 
@@ -25,5 +33,6 @@ def run() -> int:
     _FORMAT.value,
     flags.out(),
     alphas=flags.alphas(),
+    license=_LICENSE.value,
     as_json=flags.JSON.value,
   )

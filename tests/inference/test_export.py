@@ -78,6 +78,7 @@ def test_a_published_model_there_and_back(model, tmp_path, capsys):
     (source / name).write_text(f"of {name}")
   assert export.run(source, "hf", str(tmp_path / "out")) == 0
   assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+    "README.md",
     "config.json",
     "merges.txt",
     "model.safetensors",
@@ -101,6 +102,7 @@ def test_a_run(tmp_path, capsys):
   assert export.run(run, "hf", str(out), as_json=True) == 0
   facts = json.loads(capsys.readouterr().out)
   assert facts["files"] == [
+    "README.md",
     "config.json",
     "model.safetensors",
     "preprocessor_config.json",
@@ -179,7 +181,11 @@ def test_training_and_unread_fields_do_not_matter(model):
 @pytest.mark.parametrize(
   ("form", "out", "words"),
   [
-    ("onnx", "out", "--format must be one of hf, open_clip, peft; got 'onnx'"),
+    (
+      "pt",
+      "out",
+      "--format must be one of hf, hf_code, open_clip, peft, onnx, stablehlo;",
+    ),
     ("hf", "", "--out is missing"),
     ("hf", "model", "--out=.*model must be a new or empty folder"),
     ("open_clip", "out", "--format=open_clip has no family with this model"),
@@ -203,3 +209,32 @@ def test_what_crops_first_has_no_processor(model, tmp_path, monkeypatch):
     export.run(source, "hf", str(tmp_path / "out"))
   # Nothing half-written, no temporary folder either.
   assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_code_for_transformers_and_back(tmp_path):
+  """Pools and masks that no class of transformers has, as the quickstart's."""
+  config = runs.make_config(
+    {"model.image.pool": "gap", "model.text.pool": "mean"}
+  )
+  params = fresh_run.write(tmp_path / "run", config)
+  with pytest.raises(ValueError, match="--format=hf has no family"):
+    export.run(tmp_path / "run", "hf", str(tmp_path / "hf"))
+  out = tmp_path / "out"
+  export.run(tmp_path / "run", "hf_code", str(out))
+  facts = json.loads((out / "config.json").read_text())
+  code = facts["auto_map"]["AutoModel"].partition(".")[0]
+  assert f"class {facts['architectures'][0]}" in (out / f"{code}.py").read_text(
+    "utf-8"
+  )
+  theirs = model_lib.load(out)
+  assert theirs.family == "hf_code"
+  assert not comparing.differences(theirs.config, config.model, "_init")
+  _assert_same_params(theirs.params, params)
+  image = dataclasses.replace(config.model.image, position="sincos2d")
+  strange = dataclasses.replace(config.model, image=image)
+  with pytest.raises(ValueError, match=r"model\.image\.position: expected"):
+    export.write(strange, mapping.nested(params), "hf_code")
+  text = dataclasses.replace(config.model.text, pool="cls")
+  strange = dataclasses.replace(config.model, text=text)
+  with pytest.raises(ValueError, match=r"model\.text\.pool: expected one of"):
+    export.write(strange, mapping.nested(params), "hf_code")

@@ -33,6 +33,7 @@ def test_a_run_of_siglip_and_back(tmp_path, capsys):
   facts = json.loads(capsys.readouterr().out)
   assert facts["described"]
   assert facts["files"] == [
+    "README.md",
     "open_clip_config.json",
     "open_clip_model.safetensors",
     "timm/config.json",

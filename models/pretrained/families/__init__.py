@@ -19,6 +19,7 @@ from models.pretrained.families import (
   hf_align,
   hf_bert,
   hf_clip,
+  hf_code,
   hf_efficientnet,
   hf_siglip,
   hf_siglip2,
@@ -72,6 +73,7 @@ FAMILIES: tuple[Family, ...] = (
   hf_bert,
   hf_vit,
   hf_efficientnet,
+  hf_code,
   openai_clip,
   open_clip,
   big_vision,
@@ -88,6 +90,7 @@ EXPORTS: Mapping[str, tuple[WrittenFamily, ...]] = {
     hf_vit,
     hf_efficientnet,
   ),
+  "hf_code": (hf_code,),
   "open_clip": (open_clip,),
 }
 

@@ -1,0 +1,1 @@
+"""Models written for use without this project: programs, and model cards."""

@@ -1,0 +1,1 @@
+"""Code that --format=hf_code writes beside weights, for transformers to run."""
