@@ -1,5 +1,6 @@
 """Runs of tests/tiny.py: main.py as a process of its own, and what it saved."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -9,11 +10,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+import pytest
 
 from input_pipeline import loader
 from runtime import mesh as mesh_lib
@@ -279,3 +281,20 @@ def assert_other_seed_is_refused(first: Result, second: Result) -> None:
     first.stderr
   )
   assert message in second.stderr
+
+
+@contextlib.contextmanager
+def small_disk(folder: pathlib.Path, num_bytes: int) -> Iterator[None]:
+  """Mount a disk of `num_bytes`; skips where that is not allowed."""
+  folder.mkdir()
+  done = subprocess.run(
+    ("mount", "-t", "tmpfs", "-o", f"size={num_bytes}", "tmpfs", str(folder)),
+    capture_output=True,
+    text=True,
+  )
+  if done.returncode:
+    pytest.skip(f"cannot mount a tmpfs to fill it: {done.stderr.strip()}")
+  try:
+    yield
+  finally:
+    subprocess.run(("umount", str(folder)), check=True)

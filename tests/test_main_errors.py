@@ -1,11 +1,9 @@
 """Failures print a line or two, and leave no half-written file."""
 
-import contextlib
 import fcntl
 import json
 import os
 import shutil
-import subprocess
 
 import pytest
 
@@ -171,28 +169,11 @@ def test_loss_that_is_not_a_number(runner, reference, tmp_path):
   assert not (tmp_path / "run" / "results.json").exists()
 
 
-@contextlib.contextmanager
-def _small_disk(folder, num_bytes):
-  """Mount a disk of `num_bytes`; skips where that is not allowed."""
-  folder.mkdir()
-  done = subprocess.run(
-    ("mount", "-t", "tmpfs", "-o", f"size={num_bytes}", "tmpfs", str(folder)),
-    capture_output=True,
-    text=True,
-  )
-  if done.returncode:
-    pytest.skip(f"cannot mount a tmpfs to fill it: {done.stderr.strip()}")
-  try:
-    yield
-  finally:
-    subprocess.run(("umount", str(folder)), check=True)
-
-
 @pytest.mark.slow
 def test_full_disk(runner, reference, tmp_path):
   """The disk fills while checkpoints are saved, then there is room again."""
   disk = tmp_path / "disk"
-  with _small_disk(disk, 2 * 2**20):
+  with runs.small_disk(disk, 2 * 2**20):
     result = runner.run(disk / "run", *_NO_EVALUATION)
     assert result.code == 1, result.stderr
     assert "Traceback" not in result.stderr
@@ -218,7 +199,7 @@ def test_full_disk(runner, reference, tmp_path):
 @pytest.mark.slow
 def test_full_disk_while_preparing(runner, tmp_path):
   disk = tmp_path / "disk"
-  with _small_disk(disk, 2**20):
+  with runs.small_disk(disk, 2**20):
     full = runs.Runner(disk / "cache", runner.compiled)
     result = full.run(tmp_path / "run")
     assert result.code == 1
@@ -234,7 +215,7 @@ def test_full_disk_while_preparing(runner, tmp_path):
 def test_no_disk_left_at_the_start(runner, reference, tmp_path):
   del reference
   disk = tmp_path / "disk"
-  with _small_disk(disk, 2**20):
+  with runs.small_disk(disk, 2**20):
     (disk / "big").write_bytes(b"x" * (2**20 - 4096))
     result = runner.run(disk / "run")
     assert result.code == 1

@@ -35,7 +35,12 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     return
   path = pathlib.Path(path)
   with new_file(path) as temporary, open(temporary, "wb") as file:
-    yield file
+    try:
+      yield file
+    except OSError as error:
+      if error.errno is None:
+        _raise_reason(file)
+      raise
     file.flush()
     os.fsync(file.fileno())
   fsync_folder(path.parent)
@@ -165,6 +170,16 @@ def fsync_folder(folder: pathlib.Path) -> None:
     os.fsync(handle)
   finally:
     os.close(handle)
+
+
+def _raise_reason(file: BinaryIO) -> None:
+  """Raise the error of a disk that took a part of what NumPy wrote.
+
+  NumPy gives no reason. On a full disk the next write does, or the one after
+  it where a few bytes are left.
+  """
+  for _ in range(2):
+    os.write(file.fileno(), bytes(1 << 16))
 
 
 def _beside(path: pathlib.Path) -> pathlib.Path:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+import subprocess
 
 import numpy as np
 import pyarrow as pa
@@ -362,3 +363,24 @@ def test_search_says_how_it_found(run, model, tmp_path, capsys, monkeypatch):
   one.write_text("alone\n")
   with pytest.raises(ValueError, match="at least 2 --centre_texts"):
     found(is_centred=True, centre_texts=str(one))
+
+
+@pytest.mark.slow
+def test_a_full_disk(embedded, tmp_path, capsys):
+  """Nothing half-written is searched, and the command goes on with room."""
+  many = shutil.copytree(embedded, tmp_path / "many")
+  z_NE = np.tile(np.load(embedded / "images.npy"), (3_000, 1))
+  np.save(many / "images.npy", z_NE)
+  facts = json.loads((embedded / "embed.json").read_text())
+  facts["images"] = [f"{n}.png" for n in range(len(z_NE))]
+  (many / "embed.json").write_text(json.dumps(facts))
+  disk = tmp_path / "disk"
+  with runs.small_disk(disk, 64 << 10):
+    with pytest.raises(OSError, match="No space left"):
+      _build(disk / "index", embeddings=many)
+    with pytest.raises(ValueError, match="is no whole index"):
+      index_folder.read(disk / "index")
+    subprocess.run(("mount", "-o", "remount,size=64m", str(disk)), check=True)
+    _build(disk / "index", embeddings=many)
+    assert len(index_folder.read(disk / "index")) == 27_000
+    assert not [*disk.rglob("*.tmp-*")]
