@@ -45,6 +45,27 @@ def _tasks(cluster, job):
   return dict(line.split() for line in text.splitlines())
 
 
+def _wait_for_all(cluster, job, logs):
+  """Wait until all tasks of an array are complete."""
+  # As in base.wait_started.
+  updated = time.monotonic() - 25
+
+  def completed():
+    nonlocal updated
+    states = _tasks(cluster, job)
+    if "PENDING" in states.values() and time.monotonic() > updated + 30:
+      updated = time.monotonic()
+      for index in (i for i, state in states.items() if state == "PENDING"):
+        task = f"JobId={job}_{index}"
+        cluster.call("scontrol", "update", task, "StartTime=now")
+    return {*states.values()} == {"COMPLETED"}
+
+  deadline = time.monotonic() + 1500
+  while not completed():
+    assert time.monotonic() < deadline, logs()
+    time.sleep(1)
+
+
 def test_array(cluster, runner, python, tmp_path, monkeypatch):
   monkeypatch.setattr(base, "PATIENCE", 900)
   monkeypatch.setattr(slurm, "_SECONDS", 600)
@@ -69,23 +90,7 @@ def test_array(cluster, runner, python, tmp_path, monkeypatch):
   )
   cluster.wait_for(high, "COMPLETED")
 
-  # As in base.wait_started.
-  updated = time.monotonic() - 25
-
-  def completed():
-    nonlocal updated
-    states = _tasks(cluster, job)
-    if "PENDING" in states.values() and time.monotonic() > updated + 30:
-      updated = time.monotonic()
-      for index in (i for i, state in states.items() if state == "PENDING"):
-        task = f"JobId={job}_{index}"
-        cluster.call("scontrol", "update", task, "StartTime=now")
-    return {*states.values()} == {"COMPLETED"}
-
-  deadline = time.monotonic() + 1500
-  while not completed():
-    assert time.monotonic() < deadline, logs()
-    time.sleep(1)
+  _wait_for_all(cluster, job, logs)
   table = json.loads((root / "results.json").read_text())
   assert [row["state"] for row in table["trials"]] == ["done"] * 3
   assert logs().count("and is queued again") == 2
@@ -133,16 +138,7 @@ def test_array_of_two_processes(cluster, runner, tmp_path, monkeypatch):
     cwd=str(tmp_path),
   )
   cluster.wait_for(high, "COMPLETED")
-  updated = time.monotonic() - 25
-  while {*_tasks(cluster, job).values()} != {"COMPLETED"}:
-    assert time.monotonic() < deadline + 900, logs()
-    states = _tasks(cluster, job)
-    if "PENDING" in states.values() and time.monotonic() > updated + 30:
-      updated = time.monotonic()
-      for index in (i for i, state in states.items() if state == "PENDING"):
-        task = f"JobId={job}_{index}"
-        cluster.call("scontrol", "update", task, "StartTime=now")
-    time.sleep(1)
+  _wait_for_all(cluster, job, logs)
   table = json.loads((root / "results.json").read_text())
   assert [row["state"] for row in table["trials"]] == ["done"] * 2
   assert logs().count("and is queued again") == 1
