@@ -124,6 +124,7 @@ def _until_step_10(workdir, folder):
   return copy
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_four_processes_then_two_then_one(runner, alone, tmp_path):
   workdir = tmp_path / "run"

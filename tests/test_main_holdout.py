@@ -102,6 +102,7 @@ def test_the_run_records_its_split(alone, table):
   assert "holdout/image_to_text/R@1" in names
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_processes_then_one_with_a_limit(runner, alone, table, tmp_path):
   """All evaluations but the last take the sample that was decided first."""

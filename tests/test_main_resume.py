@@ -61,6 +61,7 @@ def test_killed_after_a_checkpoint(runner, reference, tmp_path):
   runs.assert_same_run(workdir, reference, runner.cache_dir)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_killed_while_preparing_and_while_compiling(
   runner, reference, tmp_path
@@ -133,6 +134,7 @@ stop.Stop.begin = begin_and_stop
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_stopped_twice_at_step_0(runner, reference, tmp_path):
   workdir = tmp_path / "run"

@@ -145,7 +145,9 @@ def test_embed_goes_on(tmp_path):
     *("--task=embed", f"--init_from={tmp_path / 'clip'}"),
     *(f"--images={tmp_path}/*.png", f"--out={tmp_path / 'out'}"),
   )
-  done = _run(*flags, stop="inference.embed._fill", signal="SIGUSR1", calls=1)
+  done = _run(
+    *flags, stop="inference.embeddings.jobs._fill", signal="SIGUSR1", calls=1
+  )
   _assert_stopped(done, 75, f"SIGUSR1: {_RESUMES}")
   assert not (tmp_path / "out" / "embed.json").exists()
   done = _run(*flags)

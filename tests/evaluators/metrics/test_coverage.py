@@ -87,6 +87,7 @@ def coverage(kind, n, p, *, num_sets):
   return np.mean((bounds[:, 0] <= p) & (p <= bounds[:, 1]))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("p", SHARES)

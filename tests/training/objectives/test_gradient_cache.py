@@ -42,6 +42,7 @@ def test_equals_the_whole_batch():
   _check_same(got, want, loss_rtol=2e-5, atol=steps.ATOL)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_with_everything_that_saves_memory_and_bfloat16():
   """Ring loss, fsdp and tensor axes, recomputed layers, chunks, draws."""
