@@ -212,12 +212,16 @@ def _listening(host: str, port: int) -> socket.socket:
     raise ValueError(f"--host={host} is no address: {error}") from error
   family, _, _, _, address = found[0]
   try:
-    return socket.create_server(address[:2], family=family, backlog=1024)
+    made = socket.create_server(address[:2], family=family, backlog=1024)
   except OSError as error:
     raise ValueError(
       f"--port={port} cannot be listened on at {host} ({error.strerror}):"
       " choose another, or 0 for a free one"
     ) from error
+  # Connections have it from here: asyncio sets it only where it made the
+  # socket. Without, an answer waits 40 ms for the client to confirm its head.
+  made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+  return made
 
 
 def _say(line: str) -> None:

@@ -49,14 +49,14 @@ def _raw(port: int, request: hostile.Request) -> bytes:
   ]
   parts = []
   for part in request.body:
-    if part is hostile.SLOW:
+    if part is hostile.SLOW or part is None:
       break
     parts.append(part)
   body = b"".join(parts)
   names = {name.lower() for name, _ in headers}
   if not names & {"content-length", "transfer-encoding"}:
-    extra = 1 if hostile.SLOW in request.body else 0
-    headers.append(("content-length", str(len(body) + extra)))
+    is_cut = len(parts) < len(request.body)
+    headers.append(("content-length", str(len(body) + is_cut)))
   lines += [f"{name}: {value}" for name, value in headers]
   return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body
 
