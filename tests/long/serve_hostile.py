@@ -28,7 +28,7 @@ _MALFORMED = (
   b"\r\n\r\n",
   b"GET\r\n\r\n",
   b"GET / HTTP/9.9\r\n\r\n",
-  b"GET / HTTP/1.1\nHost: 127.0.0.1\n\n\x00",
+  b"GET / HTTP/1.1\r\nHost 127.0.0.1\r\n\r\n",
   b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),
   b"POST /v1/search HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
   b"POST /v1/search HTTP/1.1\r\nContent-Length: x\r\n\r\n",
