@@ -1,7 +1,8 @@
 """Copies on this disk of indices in a bucket, whose files a search maps.
 
-cache/indices/DIGEST/              copy of the index at one address
-cache/indices/DIGEST/.copied.json  for each file, the version of its object, and
+cache/indices/DIGEST/              copy of the index at one address, to search
+cache/indices/DIGEST-changing/     copy that changes are made to
+.copied.json in each               for each file, the version of its object, and
                                    size and time of change on this disk
 
 A copy is brought up to date, file by file, when its index is opened or changed.
@@ -44,6 +45,16 @@ def copied(folder: bucket_path.BucketPath, flag: str) -> pathlib.Path:
       time that it was copied.
   """
   local = _local(folder)
+  # Processes of this machine that search it bring one copy up to date in turn.
+  with unfinished.turn(local):
+    _bring_up_to_date(local, folder, flag)
+  return local
+
+
+def _bring_up_to_date(
+  local: pathlib.Path, folder: bucket_path.BucketPath, flag: str
+) -> None:
+  """Make a copy equal to the index; raises as `copied` does."""
   for _ in range(_TRIES):
     found = _objects(folder, flag)
     known = _known(local)
@@ -64,7 +75,7 @@ def copied(folder: bucket_path.BucketPath, flag: str) -> pathlib.Path:
     objects.download((found[name].path, str(local / name)) for name in missing)
     _write_known(local, found)
     if _versions(_objects(folder, flag)) == _versions(found):
-      return local
+      return
   raise ValueError(
     f"--{flag}={folder} changed each of {_TRIES} times that it was copied to"
     " this disk; try again when nobody adds to it"
@@ -88,7 +99,9 @@ def changed(
       others = {*unfinished.names(folder)} - {unfinished.LOCK, *_PARTS}
       if others:
         raise unfinished.taken(folder, sorted(others), "that is an index")
-    local = copied(folder, flag)
+    # Not the copy that others search, whose next search would undo changes.
+    local = _local(folder, "-changing")
+    _bring_up_to_date(local, folder, flag)
     yield local
     known = _known(local)
     now = {path.relative_to(local).as_posix() for path in _files(local)}
@@ -105,10 +118,10 @@ def changed(
     _write_known(local, {x: file for x, file in found.items() if x in now})
 
 
-def _local(folder: bucket_path.BucketPath) -> pathlib.Path:
+def _local(folder: bucket_path.BucketPath, ending: str = "") -> pathlib.Path:
   address = str(folder).rstrip("/").encode()
   name = hashlib.blake2b(address, digest_size=8).hexdigest()
-  local = _FOLDER / name
+  local = _FOLDER / f"{name}{ending}"
   local.mkdir(parents=True, exist_ok=True)
   return local
 

@@ -78,6 +78,17 @@ def test_a_kill_before_the_manifest(indexed, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("emulator", ["s3"], indirect=True)
+def test_a_search_while_the_index_changes(indexed):
+  """A search on this machine takes nothing away from a change under way."""
+  with bucket_copies.changed(indexed, "out") as local:
+    index = index_folder.read(local)
+    index_folder.remove(index, np.array([3]))
+    assert len(index_folder.read(str(indexed))) == 30
+    assert len(index_folder.read(local)) == 29
+  assert len(index_folder.read(str(indexed))) == 29
+
+
+@pytest.mark.parametrize("emulator", ["s3"], indirect=True)
 def test_what_is_refused(indexed, folder, tmp_path):
   with (
     unfinished.claim(indexed, "--out=x"),
