@@ -6,11 +6,12 @@ Each part is a module of benchmarks/evaluation/, which says what is measured,
 and how to make the peer's environment. A part prints a row of JSON a line.
 """
 
-import json
+import functools
 from collections.abc import Sequence
 
 from absl import app, flags, logging
 
+from benchmarks import rounds
 from benchmarks.evaluation import (
   classifier,
   memory,
@@ -43,14 +44,11 @@ _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contestant.", 1)
 def main(argv: Sequence[str]) -> None:
   del argv
   logging.set_verbosity(logging.WARNING)
-  for name in _NAMES.value:
-    if name not in _PARTS:
-      raise app.UsageError(
-        f"--parts must be among {', '.join(_PARTS)}; got {name!r}"
-      )
-  for name in _NAMES.value:
-    for row in _PARTS[name](_PEER_PYTHON.value, _ROUNDS.value):
-      print(json.dumps({"part": name} | row), flush=True)
+  arguments = _PEER_PYTHON.value, _ROUNDS.value
+  parts = {
+    name: functools.partial(part, *arguments) for name, part in _PARTS.items()
+  }
+  rounds.print_parts(_NAMES.value, parts)
 
 
 if __name__ == "__main__":

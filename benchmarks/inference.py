@@ -30,7 +30,6 @@ approximate index) is faster.
       --approximate=ivf --queries=FILE
 """
 
-import json
 import pathlib
 import statistics
 import subprocess
@@ -263,14 +262,7 @@ def _no_model(*args: object) -> python_model.Model:
 def main(argv: Sequence[str]) -> None:
   del argv
   logging.set_verbosity(logging.WARNING)
-  for name in _NAMES.value:
-    if name not in _PARTS:
-      raise app.UsageError(
-        f"--parts must be among {', '.join(_PARTS)}; got {name!r}"
-      )
-  for name in _NAMES.value:
-    for row in _PARTS[name]():
-      print(json.dumps({"part": name} | row), flush=True)
+  rounds.print_parts(_NAMES.value, _PARTS)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Contestants that take turns, and processes for other libraries."""
 
 import contextlib
+import json
 import os
 import pathlib
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -86,6 +87,20 @@ def make_matmul() -> Timed:
 
   timed()
   return timed
+
+
+def print_parts(
+  names: Sequence[str], parts: Mapping[str, Callable[[], Iterable[dict]]]
+) -> None:
+  """Print each row of the named parts of a benchmark as a line of JSON."""
+  for name in names:
+    if name not in parts:
+      raise app.UsageError(
+        f"--parts must be among {', '.join(parts)}; got {name!r}"
+      )
+  for name in names:
+    for row in parts[name]():
+      print(json.dumps({"part": name} | row), flush=True)
 
 
 def measure(runners: dict[str, Timed], rounds: int) -> dict[str, list[float]]:

@@ -92,7 +92,6 @@ def test_kills_in_a_bucket(emulator, runner, undisturbed):
   assert (workdir / "tensorboard").is_dir()
 
 
-@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("emulator", ["gs"], indirect=True)
 def test_a_run_of_a_disk_goes_on_in_a_bucket_that_is_slow_and_fails(

@@ -36,7 +36,7 @@ _NUM_NAMED = 3
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-  """What to embed, and where to.
+  """Inputs to embed, and the folder of their embeddings.
 
   Attributes:
     images: pattern or folder as `pictures.find` takes it; "" for none.

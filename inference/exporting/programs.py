@@ -106,7 +106,7 @@ class Programs:
       "loss": model.loss if has_logits else None,
       "scale": model.scale if has_logits else None,
       "bias": model.bias if has_logits else None,
-      # Of these embeddings, as Model.load(path, dtype="float32") has it.
+      # Digest of the float32 model, Model.load(path, dtype="float32").digest.
       "digest": embedding_cache.model_digest(model.config, model.params),
       "model": {
         "family": model.family,

@@ -329,7 +329,7 @@ class Service:
         )
         return [*np.concatenate([*parts])]
 
-      # Of equal sizes, by the number of devices, the last one stays.
+      # Sizes that the number of devices makes equal have one embedder.
       made[embedder.batch_size] = embed
     return made
 

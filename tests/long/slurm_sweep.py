@@ -45,6 +45,17 @@ def _tasks(cluster, job):
   return dict(line.split() for line in text.splitlines())
 
 
+def _preempt(cluster, tmp_path):
+  """Run a job of higher priority, which ends the other on this node."""
+  high = cluster.submit(
+    *("--ntasks=2", "--partition=high", "--wrap=sleep 1"),
+    f"--output={tmp_path}/high.out",
+    env={},
+    cwd=str(tmp_path),
+  )
+  cluster.wait_for(high, "COMPLETED")
+
+
 def _wait_for_all(cluster, job, logs):
   """Wait until all tasks of an array are complete."""
   # As in base.wait_started.
@@ -82,13 +93,7 @@ def test_array(cluster, runner, python, tmp_path, monkeypatch):
     return len([*root.glob("*/trial.json")]) >= 2
 
   base.wait(started, tmp_path / f"{job}_0")
-  high = cluster.submit(
-    *("--ntasks=2", "--partition=high", "--wrap=sleep 1"),
-    f"--output={tmp_path}/high.out",
-    env={},
-    cwd=str(tmp_path),
-  )
-  cluster.wait_for(high, "COMPLETED")
+  _preempt(cluster, tmp_path)
 
   _wait_for_all(cluster, job, logs)
   table = json.loads((root / "results.json").read_text())
@@ -107,7 +112,7 @@ def test_array_of_two_processes(cluster, runner, tmp_path, monkeypatch):
   monkeypatch.setattr(slurm, "_SECONDS", 900)
   python = base.slow_python(tmp_path, seconds=0.5)
   root = tmp_path / "sweep"
-  # Those of base.submit, with --array; the trials' folders are below the root.
+  # Flags as in base.submit, with --array; the trials' folders are below ROOT.
   job = cluster.submit(
     *("--ntasks=2", "--array=0-1", "--partition=low"),
     *(f"--output={tmp_path}/%A_%a.log", "launch/slurm.sbatch"),
@@ -131,13 +136,7 @@ def test_array_of_two_processes(cluster, runner, tmp_path, monkeypatch):
   while not saved():
     assert time.monotonic() < deadline, logs()
     time.sleep(0.5)
-  high = cluster.submit(
-    *("--ntasks=2", "--partition=high", "--wrap=sleep 1"),
-    f"--output={tmp_path}/high.out",
-    env={},
-    cwd=str(tmp_path),
-  )
-  cluster.wait_for(high, "COMPLETED")
+  _preempt(cluster, tmp_path)
   _wait_for_all(cluster, job, logs)
   table = json.loads((root / "results.json").read_text())
   assert [row["state"] for row in table["trials"]] == ["done"] * 2
