@@ -273,6 +273,30 @@ def assert_same_run(
     assert array.tobytes() == got_arrays[name].tobytes(), name
 
 
+def largest_differences(
+  got: pathlib.Path, expected: pathlib.Path, cache_dir: pathlib.Path
+) -> tuple[float, float]:
+  """Return how far final parameters of two runs are apart.
+
+  Returns:
+    The largest difference of a value: of all parameters but the keys' biases,
+    and of these. A bias of the keys adds one number to all logits of a query,
+    and a softmax does not depend on that. Its gradient is nothing but
+    rounding, which Adam makes as large as any other step.
+  """
+  got_arrays, expected_arrays = (
+    saved_arrays(folder, cache_dir) for folder in (got, expected)
+  )
+  assert got_arrays.keys() == expected_arrays.keys()
+  largest = {True: 0.0, False: 0.0}
+  for name, array in expected_arrays.items():
+    if name.startswith(".params"):
+      difference = float(np.max(np.abs(array - got_arrays[name])))
+      is_free = name.endswith("['key']['bias']")
+      largest[is_free] = max(largest[is_free], difference)
+  return largest[False], largest[True]
+
+
 def assert_other_seed_is_refused(first: Result, second: Result) -> None:
   """Check that two processes, of seed 0 and 1, have joined and ended."""
   assert (first.code, second.code) == (1, 1)

@@ -92,18 +92,16 @@ class Ray:
         reference = remote.remote([function], tasks[number])
         running[reference] = number
 
-    try:
-      for _ in range(_TASKS_AHEAD * max(1, num_processors)):
-        give()
-      while running:
-        (reference,), _ = ray.wait(list(running), num_returns=1)
-        number = running.pop(reference)
-        give()
-        yield number, _result(reference)
-    finally:
-      for reference in running:
-        # Not by force: Ray aborts where the task ends meanwhile.
-        ray.cancel(reference)
+    # Tasks of a run that is left early are not cancelled, as Ray aborts the
+    # process where a task ends while it is cancelled: they end by themselves,
+    # or with the connection, in `close`.
+    for _ in range(_TASKS_AHEAD * max(1, num_processors)):
+      give()
+    while running:
+      (reference,), _ = ray.wait(list(running), num_returns=1)
+      number = running.pop(reference)
+      give()
+      yield number, _result(reference)
 
   def close(self) -> None:
     """Leave the cluster; a cluster started by this process ends."""

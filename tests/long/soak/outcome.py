@@ -150,7 +150,9 @@ def markdown(report: dict[str, Any]) -> str:
     f"Ends without a disturbance: {len(report['unexpected_ends'])}.",
     "",
     f"Resumed on one device instead of two: {report['other_mesh']['steps']}"
-    f" losses within {report['other_mesh']['largest']:.1e}.",
+    f" losses within {report['other_mesh']['largest']:.1e}, parameters within"
+    f" {report['other_mesh']['parameters']:.1e} (biases of the keys, which"
+    f" change no output: {report['other_mesh']['key_biases']:.1e}).",
     "",
     "| at | step | disturbance | codes | back after | log |",
     "|---|---|---|---|---|---|",
