@@ -215,7 +215,7 @@ def _add(
   # A tenth of the time of np.nonzero.
   query_C, row_C = np.divmod(np.flatnonzero(is_near_QB), score_QB.shape[1])
   starts = np.searchsorted(query_C, np.arange(len(pools) + 1))
-  for number in np.flatnonzero(np.diff(starts)):
+  for number in np.flatnonzero(np.diff(starts)).tolist():
     row_c = row_C[starts[number] : starts[number + 1]]
     pools[number].add(first + row_c, score_QB[number, row_c])
 
