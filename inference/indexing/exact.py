@@ -34,6 +34,8 @@ except ModuleNotFoundError:  # no wheel for this machine: NumPy multiplies
 _BLOCK = 16_384
 # Blocks whose scores are kept for each thread, so that none waits.
 _AHEAD = 2
+# Queries whose candidates are read at once.
+_READ = 32
 # Rows of the first block whose scores give a first limit.
 _SAMPLE = 2_048
 # Rounding unit of float32, in which kernels accumulate.
@@ -127,12 +129,20 @@ def nearest(
     rows: positions of at least `num` rows for each query, no row twice.
     num: results of a query.
   """
-  found = [
-    _nearest(shards, row_C, query_E, num, centre)
-    for row_C, query_E in zip(rows, query_QE.astype(np.float64), strict=True)
-  ]
-  row_QK, score_QK = (np.array([*part]) for part in zip(*found, strict=True))
-  return Found(row_QK.astype(np.int64), score_QK.astype(np.float32))
+  row_QK, score_QK = [], []
+  for start in range(0, len(rows), _READ):
+    some = rows[start : start + _READ]
+    z_CE = rows_of(shards, np.concatenate(some)).astype(np.float64)
+    ends = np.cumsum([len(row_C) for row_C in some])
+    for number, z_cE in enumerate(np.split(z_CE, ends[:-1])):
+      row_C, query_E = some[number], query_QE[start + number]
+      if centre is not None:
+        z_cE = centring.centred(z_cE, centre.mean_E)
+      score_C = z_cE @ query_E.astype(np.float64)
+      best_K = np.lexsort((row_C, -score_C))[:num]
+      row_QK.append(row_C[best_K])
+      score_QK.append(score_C[best_K])
+  return Found(np.array(row_QK, np.int64), np.array(score_QK, np.float32))
 
 
 def numpy_products(query_QE: np.ndarray, block_BE: np.ndarray) -> np.ndarray:
@@ -294,31 +304,15 @@ def _bound(query_QE: np.ndarray, stored_QE: np.ndarray) -> np.ndarray:
   return 1.001 * (np.linalg.norm(error_QE, axis=1) + summed * length_Q)
 
 
-def _nearest(
-  shards: Sequence[np.ndarray],
-  row_C: np.ndarray,
-  query_E: np.ndarray,
-  num: int,
-  centre: centring.Centre | None,
-) -> tuple[np.ndarray, np.ndarray]:
-  """Return rows and scores of the best candidates."""
-  row_CE = rows_of(shards, row_C).astype(np.float64)
-  if centre is not None:
-    row_CE = centring.centred(row_CE, centre.mean_E)
-  score_C = row_CE @ query_E
-  best_K = np.lexsort((row_C, -score_C))[:num]
-  return row_C[best_K], score_C[best_K]
-
-
 def rows_of(shards: Sequence[np.ndarray], row_C: np.ndarray) -> np.ndarray:
   """Return some rows of all shards: [C, E]."""
-  ends = np.cumsum([len(shard) for shard in shards])
-  shard_C = np.searchsorted(ends, row_C, side="right")
   made = np.zeros((len(row_C), shards[0].shape[1]), shards[0].dtype)
-  for number in np.unique(shard_C):
-    at = shard_C == number
-    start = ends[number] - len(shards[number])
-    made[at] = shards[number][row_C[at] - start]
+  first = 0
+  for shard in shards:
+    is_here_C = (row_C >= first) & (row_C < first + len(shard))
+    if is_here_C.any():
+      made[is_here_C] = shard[row_C[is_here_C] - first]
+    first += len(shard)
   return made
 
 
