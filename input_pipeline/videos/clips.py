@@ -1,5 +1,6 @@
 """Clips of a video as the arrays of an example."""
 
+import fractions
 from typing import Any
 
 import numpy as np
@@ -59,13 +60,26 @@ def shapes(
 
 
 def size(data: bytes) -> tuple[int, int]:
-  """Return height and width of a video's frames; none is decoded.
+  """Return the height and width that a video's header states.
+
+  No frame is decoded, but all packets are listed.
 
   Raises:
     faults.ExampleError: see `video.opened`.
   """
   with video.opened(data) as one:
     return one.height, one.width
+
+
+def first_size(data: bytes) -> tuple[int, int]:
+  """Return height and width of a video, after its first frame is decoded.
+
+  Raises:
+    faults.ExampleError: see `video.opened`.
+  """
+  with video.opened(data) as one:
+    ((_, pixels),) = one.frames([fractions.Fraction()])
+    return pixels.shape[0], pixels.shape[1]
 
 
 def decode(data: bytes) -> tuple[int, int]:
