@@ -38,8 +38,9 @@ def video(
   milliseconds: Sequence[int] = (),
   size: tuple[int, int] = (HEIGHT, WIDTH),
   options: Mapping[str, str] | None = None,
+  first: int = 0,
 ) -> bytes:
-  """Return a video file whose frames show 0, 1, 2, ...
+  """Return a video file whose frames show first, first + 1, ...
 
   Args:
     num_frames: number of frames.
@@ -50,6 +51,7 @@ def video(
     milliseconds: time at which each frame is shown; a constant rate by default.
     size: height and width in pixels.
     options: options of the encoder.
+    first: number of the first frame.
   """
   file = io.BytesIO()
   height, width = size
@@ -62,7 +64,7 @@ def video(
     if milliseconds:
       stream.codec_context.time_base = fractions.Fraction(1, 1000)
     for i in range(num_frames):
-      frame = av.VideoFrame.from_ndarray(picture(i, height, width))
+      frame = av.VideoFrame.from_ndarray(picture(first + i, height, width))
       if milliseconds:
         frame.pts = milliseconds[i]
         frame.time_base = fractions.Fraction(1, 1000)
