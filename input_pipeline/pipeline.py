@@ -10,6 +10,7 @@ import grain
 
 from input_pipeline import clocks as clocks_lib
 from input_pipeline import (
+  captions,
   examples,
   faults,
   mixture,
@@ -54,6 +55,7 @@ class DataConfig:
   num_prefetch_batches: marks.Local[int]
   image_protocol: marks.Free[str] = ""
   cut_captions: marks.Fixed[bool] = True
+  leave_out: marks.Fixed[tuple[str, ...]] = ()
 
   @checks.collected()
   def check(self) -> None:
@@ -77,6 +79,7 @@ class DataConfig:
         "data.sources: weight must be 0 for all sources (they are drawn by "
         f"size) or for none; got {weights}"
       )
+    self._check_left_out()
     checks.one_of("data.tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
     if self.tokenizer_path and self.tokenizer in tokenizers.WITHOUT_FILE:
       checks.refuse(
@@ -119,6 +122,28 @@ class DataConfig:
       ("num_prefetch_batches", 0),
     ):
       checks.at_least(f"data.{name}", getattr(self, name), lowest)
+
+  def _check_left_out(self) -> None:
+    """Refuse provenances that no source has, or that are all of a source."""
+    grammars = {
+      name: [grammar for grammar, _ in source.grammar]
+      for name, source in self.sources.items()
+    }
+    known = {x for names in grammars.values() for x in names}
+    if any(source.short_templates for source in self.sources.values()):
+      known.add(captions.AUGMENTED)
+    if unknown := [x for x in self.leave_out if x not in known]:
+      checks.refuse(
+        f'data.leave_out must name grammars of data.sources, or "'
+        f'{captions.AUGMENTED}" with short_templates of a source; got'
+        f" {', '.join(unknown)}, among {', '.join(sorted(known)) or 'none'}"
+      )
+    for name, names in grammars.items():
+      if names and {*names} <= {*self.leave_out}:
+        checks.refuse(
+          f"data.leave_out must leave a grammar of data.sources.{name}; got"
+          f" {', '.join(names)}, which are all"
+        )
 
   def context(
     self, name: str, section: str = "data.sources"
@@ -168,8 +193,9 @@ def make_train_dataset(
     with_labels: whether there are labels.
     classes: names that captions must be, whose numbers are the labels.
     with_metadata: whether "key", "source", "language", "caption" and "grammar"
-      (the grammar that made the caption, "" for one of the example's own) are
-      there too, str [b]: for people, not with worker processes.
+      (the caption's provenance: the grammar that made it, "augmented" for a
+      short text in a prompt, "" for one of the example's own) are there too,
+      str [b]: for people, not with worker processes.
     tokenizer: tokenizer of the captions; None makes the config's.
     repeated: place -> fault of an earlier run that is to happen again.
     clocks: run while examples are made; batches have what `stages.pop` takes.
@@ -183,7 +209,12 @@ def make_train_dataset(
   make_example = examples.Maker(
     sources=tuple(
       examples.Source(
-        name, opened[name], section.templates, filled.make(section)
+        name,
+        opened[name],
+        section.templates,
+        filled.make(section, config.leave_out),
+        section.short_templates,
+        section.short_words,
       )
       for name, section in zip(names, sections, strict=True)
     ),
@@ -199,6 +230,7 @@ def make_train_dataset(
     repeated=repeated or {},
     with_metadata=with_metadata,
     cut_captions=config.cut_captions,
+    leave_out=config.leave_out,
     clocks=clocks or clocks_lib.Clocks(),
   )
 

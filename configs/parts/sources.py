@@ -49,6 +49,12 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # Prompts such as "a photo of a {}.", for captions that are names of classes;
   # one is drawn for each caption and step.
   config.templates = ()
+  # Prompts such as "A photo of the {}.", which short texts alone are wrapped in,
+  # those of at most short_words words; their provenance is "augmented" (see
+  # data.leave_out). Texts that are equal have one label of the loss "unicl",
+  # whatever wraps them. Florence (arXiv 2111.11432): one or two words.
+  config.short_templates = ()
+  config.short_words = 2
   # Grammars of captions, (name, text) each, for a source that has fields, as a
   # place or a species, instead of captions; one is drawn for each caption:
   # (("place", "A photo [in {town}, ]?0.4in {country:the}."),). Their marks are

@@ -109,12 +109,16 @@ def run(
     run.take(iterator)
     workdir.write_config(folder, config)
     model_inputs.write_protocol(protocol, folder)
-    program = train_step.make(config, run.mesh, objective)
-    session, state = session_lib.start(
-      *(config, run, program, iterator, watchdog),
-      initial={},
-      evaluate_fn=evaluator.scalars,
+    part = session_lib.Part(
+      config_lib.stages(config)[0],
+      train_step.make(config, run.mesh, objective),
+      iterator,
+      evaluator.scalars,
       warned={},
+    )
+    session, state = session_lib.start(
+      *(config, run, part, watchdog),
+      initial={},
     )
     results = session.train(state, evaluator.final)
     if results is None:

@@ -140,12 +140,16 @@ def run(
       protocol=protocol,
       should_stop=run.stop.requested,
     )
-    program = train_step.make(config, mesh, objective)
-    session, state = session_lib.start(
-      *(config, run, program, iterator, watchdog),
-      initial=initial | _vectors(config, data, mesh),
-      evaluate_fn=evaluator.scalars,
+    part = session_lib.Part(
+      config_lib.stages(config)[0],
+      train_step.make(config, mesh, objective),
+      iterator,
+      evaluator.scalars,
       warned={},
+    )
+    session, state = session_lib.start(
+      *(config, run, part, watchdog),
+      initial=initial | _vectors(config, data, mesh),
     )
     results = session.train(
       state, lambda best: evaluator.final(best, session.selection.facts())
