@@ -112,9 +112,9 @@ def _data() -> ml_collections.ConfigDict:
   data.num_tokens = 16
   # False: a caption of more tokens is a fault of its example.
   data.cut_captions = True
-  # Provenances of texts that are not trained on: "augmented" (short texts that a
-  # source's short_templates wrap), and names of grammars. An example that has no
-  # other text is replaced by another of its source.
+  # Provenances of texts that are not trained on: "augmented" (short texts in the
+  # short_templates of their source), and names of grammars. An example without
+  # another text is replaced by another of its source.
   data.leave_out = ()
   # Key of input_pipeline.tokenizers.TOKENIZERS. A run that starts from a model
   # takes that model's tokenizer unless tokenizer_path names another, and each

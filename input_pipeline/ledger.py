@@ -11,10 +11,11 @@ batch where the example was due, or the totals up to a step:
   {"step": 1000, "examples": 256000, "replaced": 17,
    "totals": {"main": {"image_broken": 18}}}
 
-Lines of a run with phases have the "phase" too, whose faults and totals are its
-own. Of several processes each writes a file of its own (data_errors.1.jsonl, ...);
-all are read when a run goes on. data_sources.json has `Facts` of each source
-at the newest checkpoint, data_sources.PHASE.json those of a later phase.
+Lines of a run with phases have the "phase" too: faults and totals are counted
+for each. Of several processes each writes a file of its own
+(data_errors.1.jsonl, ...); all are read when a run goes on. data_sources.json
+has `Facts` of each source at the newest checkpoint, data_sources.PHASE.json
+those of a later phase.
 """
 
 import collections
@@ -105,9 +106,7 @@ def _sources(phase: Phase) -> str:
   return f"{_SOURCES}{later}.json"
 
 
-def _read_facts(
-  folder: pathlib.Path | None, phase: Phase
-) -> dict[str, Facts]:
+def _read_facts(folder: pathlib.Path | None, phase: Phase) -> dict[str, Facts]:
   path = folder / _sources(phase) if folder else None
   if path is None or not path.exists():
     return {}

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import grain
 
-from input_pipeline import clocks as clocks_lib
 from input_pipeline import (
   captions,
   examples,
@@ -19,6 +18,7 @@ from input_pipeline import (
   tokenizers,
   workers,
 )
+from input_pipeline import clocks as clocks_lib
 from input_pipeline import languages as languages_lib
 from input_pipeline.grammars import filled
 from input_pipeline.images import augmentation, image_protocols

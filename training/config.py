@@ -288,6 +288,21 @@ def stage_of_checkpoint(config: Config, step: int) -> Stage:
   return next(x for x in stages(config) if step <= x.end)
 
 
+def evaluated(config: Config, stage: Stage) -> Config:
+  """Return the fields in force in a phase, with which it is evaluated.
+
+  Sources and languages are those of the config without phases: figures are of
+  the same examples in all phases.
+  """
+  data = dataclasses.replace(
+    stage.config.data,
+    sources=config.data.sources,
+    languages=config.data.languages,
+    leave_out=config.data.leave_out,
+  )
+  return dataclasses.replace(stage.config, data=data)
+
+
 def checked(
   values: Mapping[str, Any], *others: Callable[[Config], None]
 ) -> Config:
@@ -324,8 +339,7 @@ def _check_in_force(
   with checks.collected():
     if config.vqa.is_on:
       checks.refuse(
-        "phases must be {} for --task=vqa; got"
-        f" {', '.join(config.phases)}"
+        f"phases must be {{}} for --task=vqa; got {', '.join(config.phases)}"
       )
     if config.checkpoint.select and len(sizes) > 1:
       checks.refuse(
@@ -341,6 +355,7 @@ def _check_in_force(
         for other in others:
           with checks.collected():
             other(stage.config)
+
 
 def from_mapping(values: Mapping[str, Any]) -> Config:
   """Return the configuration of a ConfigDict's or a JSON file's content.

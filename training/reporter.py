@@ -43,9 +43,7 @@ class Reporter:
   _pending: tuple[int, Any] | None = None
   _clock: float = dataclasses.field(default_factory=time.monotonic)
 
-  def enter(
-    self, stage: config_lib.Stage, iterator: loader.Loader
-  ) -> None:
+  def enter(self, stage: config_lib.Stage, iterator: loader.Loader) -> None:
     """Go on with another phase; the metrics of the one before are written."""
     self.flush()
     self.stage, self.iterator = stage, iterator
@@ -70,7 +68,9 @@ class Reporter:
       for name, value in jax.device_get(device_metrics).items()
     }
     self._check_finite(step, values)
-    self.warnings.add(run_warnings.of_step(self.stage.config, step, values), step)
+    self.warnings.add(
+      run_warnings.of_step(self.stage.config, step, values), step
+    )
     is_last = step == self.total_steps
     if self.stage.name:
       values[PHASE] = float(self.stage.index)

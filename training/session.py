@@ -203,9 +203,7 @@ class Session:
     with self.progress.pause(), self.opened.hang.phase("saving"):
       self.writer.sync()
       self.iterator.sync()
-      self.opened.checkpointer.save(
-        state, self.iterator, step, self.stage.name
-      )
+      self.opened.checkpointer.save(state, self.iterator, step, self.stage.name)
     self.saved_step = step
 
   def evaluate(self, state: train_state.TrainState, step: int) -> bool:

@@ -136,14 +136,8 @@ class _Parts:
       protocol = run_inputs.fitted(protocol, config.data)
     inputs = dataclasses.replace(self.inputs, image_protocol=protocol)
     data = self.evaluator.data if self.evaluator else None
-    # Figures are of the same sources in all phases.
-    evaluated = dataclasses.replace(
-      config.data,
-      sources=self.config.data.sources,
-      languages=self.config.data.languages,
-    )
     self.evaluator = evaluation.make(
-      *(dataclasses.replace(config, data=evaluated), mesh),
+      *(config_lib.evaluated(self.config, stage), mesh),
       *(self.run.stop.requested, inputs),
       folder=folder,
       data=data if data and data.inputs.image_protocol == protocol else None,
@@ -187,7 +181,9 @@ class _Parts:
     model, seed = stage.config.model, self.config.seed
     return part, switching.switch(state, part.program, model, seed)
 
-  def judge(self, variables: Any) -> tuple[suite.Results, Any, dict[str, float]]:
+  def judge(
+    self, variables: Any
+  ) -> tuple[suite.Results, Any, dict[str, float]]:
     """Return the results of the last evaluation."""
     assert self.evaluator is not None  # `make` made it
     return self.evaluator.final(variables)

@@ -92,7 +92,9 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
         params, tensors = cluster.together(
           functools.partial(_published, path, prefix, config, wanted)
         )
-        params_read |= {p: mesh_lib.placed(x, wanted[p]) for p, x in params.items()}
+        params_read |= {
+          p: mesh_lib.placed(x, wanted[p]) for p, x in params.items()
+        }
         names |= tensors
     except (ValueError, OSError, failures.RunError) as error:
       raise ValueError(_message(field, path, error)) from error
@@ -262,7 +264,8 @@ def _of_run(
   run = workdir.read_config(folder)
   assert run is not None  # workdir.is_run
   workdir.check_encoder(folder, run)
-  model = run.model
+  newest = workdir.newest_step(folder) or 0
+  model = config_lib.stage_of_checkpoint(run, newest).config.model
   if model.lora.rank:
     raise ValueError(
       f"the run has low-rank updates, model.lora.rank={model.lora.rank}; "
@@ -318,7 +321,6 @@ def _of_run(
     else mesh_lib.placed(resizes[path](np.asarray(leaves[path]), x.shape), x)
     for path, x in wanted.items()
   }
-
 
 
 def _check_alike(
