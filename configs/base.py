@@ -112,7 +112,7 @@ def _data() -> ml_collections.ConfigDict:
   data.num_tokens = 16
   # False: a caption of more tokens is a fault of its example.
   data.cut_captions = True
-  # Provenances of texts that are not trained on: "augmented" (short texts in the
+  # Provenances of texts that are not trained on: "augmented" (short texts in
   # short_templates of their source), and names of grammars. An example without
   # another text is replaced by another of its source.
   data.leave_out = ()

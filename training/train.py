@@ -19,6 +19,7 @@ from training import evaluation, metrics, train_state, train_step
 from training import session as session_lib
 from training.phases import switching
 from training.run import (
+  opened_run,
   run_inputs,
   run_warnings,
   starting_weights,
@@ -65,7 +66,7 @@ def run(
   Returns:
     The exit code, one of stopping.CODES where a signal ended the run early.
   """
-  with session_lib.opened(config, folder) as run:
+  with opened_run.opened(config, folder) as run:
     steps, mesh = run.steps, run.mesh
     first = config_lib.stages(config)[0]
     # Read before the config is written: a failure leaves no run behind.
@@ -123,7 +124,7 @@ class _Parts:
 
   config: config_lib.Config
   folder: pathlib.Path
-  run: session_lib.Opened
+  run: opened_run.Opened
   inputs: model_inputs.ModelInputs
   watchdog: watchdog_lib.Watchdog
   evaluator: evaluation.Evaluator | None = None
