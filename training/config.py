@@ -319,7 +319,8 @@ def checked(
   with checks.collected():
     config = from_mapping(values)
     config.check()
-    for other in others:
+    # Those of a run with phases follow, once the phases are known to be fit.
+    for other in () if config.phases else others:
       with checks.collected():
         other(config)
   if config.phases:
@@ -355,6 +356,10 @@ def _check_in_force(
         for other in others:
           with checks.collected():
             other(stage.config)
+  with checks.collected():
+    for other in others:
+      with checks.collected():
+        other(config)
 
 
 def from_mapping(values: Mapping[str, Any]) -> Config:
