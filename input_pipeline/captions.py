@@ -84,8 +84,10 @@ def wrapped(
 
 def without_short(
   texts: Mapping[str, Sequence[str]], languages: Sequence[str], num_words: int
-) -> dict[str, tuple[str, ...]]:
+) -> Mapping[str, Sequence[str]]:
   """Return the texts that no prompt would wrap.
+
+  An example without any text in these languages is returned as it is.
 
   Args:
     texts: texts of an example, by language.
@@ -102,9 +104,10 @@ def without_short(
   for language in languages:
     if languages_lib.texts_in(long, language):
       return long
-  if any(languages_lib.texts_in(texts, language) for language in languages):
-    raise LeftOut
-  return dict.fromkeys(texts, ())  # a fault, as without a filter
+  for language in languages:
+    if not all(map(is_blank, languages_lib.texts_in(texts, language))):
+      raise LeftOut
+  return texts
 
 
 def is_blank(text: str) -> bool:

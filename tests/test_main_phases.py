@@ -5,9 +5,8 @@ import json
 import pytest
 
 from inference import model as model_lib
-from tests import runs, tiny_phases
+from tests import forked_runs, runs, tiny_phases
 
-_CONFIG = "tests/tiny_phases.py"
 _END = sum(tiny_phases.STEPS)
 _PLAIN, _LARGE = tiny_phases.STEPS[0], sum(tiny_phases.STEPS[:2])
 # Kills the process once the metrics of a step are about to be written.
@@ -44,22 +43,32 @@ def pairs(tmp_path_factory):
   return folder
 
 
-def _run(runner, workdir, pairs, before="", code=0):
-  result = runner.run(
-    workdir,
-    f"--config.data.sources.main.path={pairs}",
-    f"--config.data.cache_dir={runner.cache_dir}",
-    config=_CONFIG,
-    before=before,
-  )
-  assert result.code == code, result.stderr
-  return result
+@pytest.fixture(scope="module")
+def run(pairs, tmp_path_factory):
+  """Return a function that runs main.py and returns its output."""
+  folder = tmp_path_factory.mktemp("runs")
+  forks = forked_runs.Forks(folder)
+
+  def once(workdir, *args, before="", code=0):
+    flags = {
+      "config": "tests/tiny_phases.py",
+      "workdir": workdir,
+      "config.data.sources.main.path": pairs,
+      "config.data.cache_dir": folder / "cache",
+    }
+    named = [f"--{name}={value}" for name, value in flags.items()]
+    got, output = forks.run([*named, *args], before)
+    assert got == code, output
+    return output
+
+  yield once
+  forks.close()
 
 
 @pytest.fixture(scope="module")
-def unbroken(runner, pairs, tmp_path_factory):
+def unbroken(run, tmp_path_factory):
   workdir = tmp_path_factory.mktemp("runs") / "unbroken"
-  _run(runner, workdir, pairs)
+  run(workdir)
   return workdir
 
 
@@ -81,21 +90,20 @@ def _assert_same(got, expected):
 
 
 @pytest.mark.slow
-def test_killed_within_a_switch(runner, pairs, unbroken, tmp_path):
+def test_killed_before_within_and_after_switches(run, unbroken, tmp_path):
   workdir = tmp_path / "run"
-  before = _KILL_IN_SWITCH.format(step=_LARGE)
-  _run(runner, workdir, pairs, before, code=-9)
+  run(workdir, before=_KILL_AT.format(step=_LARGE - 1), code=-9)
+  run(workdir, before=_KILL_IN_SWITCH.format(step=_LARGE), code=-9)
   assert runs.last_step(workdir) == _LARGE
-  result = _run(runner, workdir, pairs)
-  assert f"Resuming from the checkpoint of step {_LARGE}" in result.stderr
+  output = run(workdir, before=_KILL_AT.format(step=_LARGE + 2), code=-9)
+  assert f"Resuming from the checkpoint of step {_LARGE}" in output
+  assert f"Resuming from the checkpoint of step {_LARGE}" in run(workdir)
   _assert_same(workdir, unbroken)
 
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_killed_before_at_and_after_each_switch(
-  runner, pairs, unbroken, tmp_path
-):
+def test_killed_around_each_switch(run, unbroken, tmp_path):
   workdir = tmp_path / "run"
   for before in (
     _KILL_AT.format(step=_PLAIN),
@@ -106,8 +114,8 @@ def test_killed_before_at_and_after_each_switch(
     _KILL_AT.format(step=_LARGE + 1),
     _KILL_AT.format(step=_LARGE + 3),
   ):
-    _run(runner, workdir, pairs, before, code=-9)
-  _run(runner, workdir, pairs)
+    run(workdir, before=before, code=-9)
+  run(workdir)
   _assert_same(workdir, unbroken)
 
 
@@ -145,3 +153,22 @@ def test_a_checkpoint_is_read_in_the_size_of_its_phase(unbroken, tmp_path):
     folder.rename(unbroken / "checkpoints" / folder.name)
   assert (model.step, config.model.image.image_size) == (_LARGE, 16)
   assert model.make_image_protocol().size == 16
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_evaluations_take_the_size_in_force(run, tmp_path):
+  """Killed after the checkpoint of a switch, figures of its step come again."""
+  flags = ("--config.evaluate.holdout=0.25", "--config.evaluate.every_steps=6")
+  run(tmp_path / "a", *flags)
+  before = _KILL_IN_SWITCH.format(step=_LARGE)
+  run(tmp_path / "b", *flags, before=before, code=-9)
+  run(tmp_path / "b", *flags)
+  figures = []
+  for name in "ab":
+    rows = runs.rows(tmp_path / name)
+    figures.append([x for x in rows if any("R@1" in key for key in x)])
+  assert figures[0] == figures[1]
+  assert [row["step"] for row in figures[0]] == [_PLAIN, _LARGE, _END]
+  results = json.loads((tmp_path / "a" / "results.json").read_text())
+  assert results["inputs"]["image_protocol"]["size"] == 24

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from models import dual_encoder
@@ -61,20 +62,24 @@ def switch(
   fresh = train_state.init_leaves(
     program.init_params, program.optimizer, program.state, seed, new_paths
   )
-  made = []
-  for path, target in targets.items():
+  whole = program.state.step.sharding  # a scalar is on all devices
+  made: dict[str, jax.Array] = {}
+  for path, target in targets.items():  # parameters before their copies
     action = actions[path]
     if action == _NEW:
-      made.append(fresh[path])
+      made[path] = fresh[path]
     elif action == _KEEP:
-      made.append(jax.device_put(old[path], target.sharding))
+      made[path] = jax.device_put(old[path], target.sharding)
     elif action == _COPY:  # an array cannot be donated twice
-      source = old[path.replace(_EMA, _PARAMS, 1)]
-      made.append(jax.device_put(np.asarray(_whole(source)), target.sharding))
+      copied = jax.jit(jnp.copy, out_shardings=target.sharding)
+      made[path] = copied(made[path.replace(_EMA, _PARAMS, 1)])
     else:
-      array = resized(_whole(old[path]), target.shape, _rule(path, model))
-      made.append(mesh_lib.placed(array.astype(target.dtype), target))
-  return jax.tree.unflatten(jax.tree.structure(program.state), made)
+      array = resized(
+        _whole(old[path], whole), target.shape, _rule(path, model)
+      )
+      made[path] = mesh_lib.placed(array.astype(target.dtype), target)
+  structure = jax.tree.structure(program.state)
+  return jax.tree.unflatten(structure, made.values())
 
 
 @checks.collected()
@@ -135,10 +140,10 @@ def actions_of(
     there = old.get(path)
     is_of_model = path.startswith((_PARAMS, _STATS, _EMA))
     if there is None:
-      student = old.get(path.replace(_EMA, _PARAMS, 1))
-      is_copy = path.startswith(_EMA) and student is not None
-      is_alike = is_copy and student.shape == target.shape
-      actions[path] = _COPY if is_alike else _NEW
+      is_copy = path.startswith(_EMA) and (
+        path.replace(_EMA, _PARAMS, 1) in targets
+      )
+      actions[path] = _COPY if is_copy else _NEW
     elif there.shape == target.shape and there.dtype == target.dtype:
       actions[path] = _KEEP
     elif _rule(path, model) is not None and _is_whole(path, old, there):
@@ -184,7 +189,6 @@ def _is_whole(path: str, old: Mapping[str, Any], there: Any) -> bool:
   )
 
 
-def _whole(array: jax.Array) -> np.ndarray:
-  """Return an array of the mesh on this host."""
-  whole = mesh_lib.replicated(array.sharding.mesh)
-  return np.asarray(jax.device_put(array, whole))
+def _whole(array: jax.Array, sharding: jax.sharding.Sharding) -> np.ndarray:
+  """Return an array on this host, by way of a sharding that is replicated."""
+  return np.asarray(jax.device_put(array, sharding))
