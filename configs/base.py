@@ -73,6 +73,10 @@ def get_config() -> ml_collections.ConfigDict:
   config.evaluate = _evaluate()
   config.hang = _hang()
 
+  # Name -> phase of the run, which changes fields from its first step on, as
+  # configs/parts/phases.py makes them (docs/phases.md); {}: one for all steps.
+  config.phases = ml_collections.ConfigDict()
+
   config.trackers = _trackers()
   config.vqa = questions.section()
 
@@ -109,6 +113,10 @@ def _data() -> ml_collections.ConfigDict:
   data.num_tokens = 16
   # False: a caption of more tokens is a fault of its example.
   data.cut_captions = True
+  # Provenances of texts that are not trained on: "augmented" (short texts in
+  # short_templates of their source), and names of grammars. An example without
+  # another text is replaced by another of its source.
+  data.leave_out = ()
   # Key of input_pipeline.tokenizers.TOKENIZERS. A run that starts from a model
   # takes that model's tokenizer unless tokenizer_path names another, and each
   # run keeps its tokenizer in its folder.

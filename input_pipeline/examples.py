@@ -34,12 +34,19 @@ _MAX_ATTEMPTS = 200
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """An opened source, and the templates or grammars of its captions."""
+  """An opened source, and the templates or grammars of its captions.
+
+  Attributes:
+    short_templates: templates that texts of at most `short_words` words are
+      wrapped in.
+  """
 
   name: str
   records: record_lib.Records
   templates: tuple[str, ...]
   grammars: filled.Texts | None = None
+  short_templates: tuple[str, ...] = ()
+  short_words: int = 0
 
   def draw(
     self, seed: int, slot: tuple[int, int], index: int
@@ -69,6 +76,8 @@ class Maker:
     classes: names whose numbers are the labels; () for hashes of captions.
     batch_size: rows of a global batch, whose positions follow each other.
     cut_captions: whether a caption of too many tokens is cut, or a fault.
+    leave_out: provenances of texts that are not trained on: an example without
+      another text is replaced as a bad one is, without a fault.
     clocks: clocks of an example's stages; their seconds travel with it.
     video: section of the clips, where examples are videos.
   """
@@ -86,6 +95,7 @@ class Maker:
   batch_size: int = 1
   with_metadata: bool = False
   cut_captions: bool = True
+  leave_out: tuple[str, ...] = ()
   clocks: clocks_lib.Clocks = clocks_lib.Clocks()
   video: sampling.VideoConfig = sampling.VideoConfig()
 
@@ -121,10 +131,17 @@ class Maker:
           text = _ADDRESS.sub("", str(error))
           facts = (*slot, source.name, index, key, error.kind, text)
           example_faults.append(faults.Fault(*facts))
+        except captions.LeftOut:
+          pass
         except ValueError as error:
           name = key or f"{index} of data.sources.{source.name}"
           raise ValueError(f"example {name}: {error}") from error
       index = _substitute(self.seed, *slot, len(source.records))
+    if not example_faults:
+      raise ValueError(
+        f"data.sources.{source.name}: {_MAX_ATTEMPTS} examples in a row have no"
+        f" text but those of data.leave_out={self.leave_out!r}"
+      )
     last = example_faults[-1]
     raise ValueError(
       f"data.sources.{source.name}: {_MAX_ATTEMPTS} examples in a row cannot "
@@ -147,14 +164,24 @@ class Maker:
         batch=(self.seed, step),
         max_chars=self.max_caption_chars,
       )
+      named = text
     else:
+      texts = record.texts
+      if source.short_templates and captions.AUGMENTED in self.leave_out:
+        texts = captions.without_short(
+          texts, self.languages, source.short_words
+        )
       language, text = captions.draw(
-        record.texts,
+        texts,
         self.languages,
         rng,
         max_chars=self.max_caption_chars,
         templates=source.templates,
       )
+      named = text
+      if source.short_templates and captions.is_short(text, source.short_words):
+        kind = captions.AUGMENTED
+        text = captions.wrapped(text, source.short_templates, rng)
     if not self.cut_captions:
       self._check_length(text)
     clock.enter("image")
@@ -165,7 +192,9 @@ class Maker:
       example["labels"] = (
         captions.class_of(text, self.classes)
         if self.classes
-        else captions.label(text)
+        # A prompt leaves the text's label as it is: those that share a text
+        # match, whatever wraps it (UniCL, arXiv 2204.03610, section 3.1).
+        else captions.label(named)
       )
     if self.with_metadata:
       example |= {"key": record.key, "source": source.name}

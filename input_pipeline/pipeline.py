@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import grain
 
-from input_pipeline import clocks as clocks_lib
 from input_pipeline import (
+  captions,
   examples,
   faults,
   mixture,
@@ -18,6 +18,7 @@ from input_pipeline import (
   tokenizers,
   workers,
 )
+from input_pipeline import clocks as clocks_lib
 from input_pipeline import languages as languages_lib
 from input_pipeline.grammars import filled
 from input_pipeline.images import augmentation, image_ops, image_protocols
@@ -57,6 +58,7 @@ class DataConfig:
   image_protocol: marks.Free[str] = ""
   cut_captions: marks.Fixed[bool] = True
   video: sampling.VideoConfig = sampling.VideoConfig()
+  leave_out: marks.Fixed[tuple[str, ...]] = ()
 
   @checks.collected()
   def check(self) -> None:
@@ -80,6 +82,7 @@ class DataConfig:
         "data.sources: weight must be 0 for all sources (they are drawn by "
         f"size) or for none; got {weights}"
       )
+    self._check_left_out()
     checks.one_of("data.tokenizer", self.tokenizer, tokenizers.TOKENIZERS)
     if self.tokenizer_path and self.tokenizer in tokenizers.WITHOUT_FILE:
       checks.refuse(
@@ -131,9 +134,7 @@ class DataConfig:
 
   def section(self, name: str) -> source_config.SourceConfig:
     """Return the section of a source as its format reads it."""
-    return dataclasses.replace(
-      self.sources[name], is_video=self.video.is_on
-    )
+    return dataclasses.replace(self.sources[name], is_video=self.video.is_on)
 
   def decoded_size(self, data: bytes) -> tuple[int, int]:
     """Return height and width of an example's image or video, decoded.
@@ -147,6 +148,28 @@ class DataConfig:
       return clips.first_size(data)
     height, width, _ = image_ops.decode(data).shape
     return height, width
+
+  def _check_left_out(self) -> None:
+    """Refuse provenances that no source has, or that are all of a source."""
+    grammars = {
+      name: [grammar for grammar, _ in source.grammar]
+      for name, source in self.sources.items()
+    }
+    known = {x for names in grammars.values() for x in names}
+    if any(source.short_templates for source in self.sources.values()):
+      known.add(captions.AUGMENTED)
+    if unknown := [x for x in self.leave_out if x not in known]:
+      checks.refuse(
+        f'data.leave_out must name grammars of data.sources, or "'
+        f'{captions.AUGMENTED}" with short_templates of a source; got'
+        f" {', '.join(unknown)}, among {', '.join(sorted(known)) or 'none'}"
+      )
+    for name, names in grammars.items():
+      if names and {*names} <= {*self.leave_out}:
+        checks.refuse(
+          f"data.leave_out must leave a grammar of data.sources.{name}; got"
+          f" {', '.join(names)}, which are all"
+        )
 
   def context(
     self, name: str, section: str = "data.sources"
@@ -196,8 +219,9 @@ def make_train_dataset(
     with_labels: whether there are labels.
     classes: names that captions must be, whose numbers are the labels.
     with_metadata: whether "key", "source", "language", "caption" and "grammar"
-      (the grammar that made the caption, "" for one of the example's own) are
-      there too, str [b]: for people, not with worker processes.
+      (the caption's provenance: the grammar that made it, "augmented" for a
+      short text in a prompt, "" for one of the example's own) are there too,
+      str [b]: for people, not with worker processes.
     tokenizer: tokenizer of the captions; None makes the config's.
     repeated: place -> fault of an earlier run that is to happen again.
     clocks: run while examples are made; batches have what `stages.pop` takes.
@@ -211,7 +235,12 @@ def make_train_dataset(
   make_example = examples.Maker(
     sources=tuple(
       examples.Source(
-        name, opened[name], section.templates, filled.make(section)
+        name,
+        opened[name],
+        section.templates,
+        filled.make(section, config.leave_out),
+        section.short_templates,
+        section.short_words,
       )
       for name, section in zip(names, sections, strict=True)
     ),
@@ -227,6 +256,7 @@ def make_train_dataset(
     repeated=repeated or {},
     with_metadata=with_metadata,
     cut_captions=config.cut_captions,
+    leave_out=config.leave_out,
     clocks=clocks or clocks_lib.Clocks(),
     video=config.video,
   )

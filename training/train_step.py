@@ -18,6 +18,7 @@ from training import config as config_lib
 from training import flops, objectives, train_state
 from training import metrics as metrics_lib
 from training import optimizer as optimizer_lib
+from training import schedule as schedule_lib
 from training.objectives import gradients
 from training.objectives import objective as objective_lib
 
@@ -108,6 +109,8 @@ def make(
   config: config_lib.Config,
   mesh: jax.sharding.Mesh,
   objective: objective_lib.Objective | None = None,
+  *,
+  span: schedule_lib.Span | None = None,
 ) -> StepProgram:
   """Return the program of `config` on `mesh`; makes no array, compiles nothing.
 
@@ -118,18 +121,21 @@ def make(
     config: checked.
     mesh: mesh of the run.
     objective: kind of training, by default that of the config's loss.
+    span: steps of the schedule of the learning rate; None for all steps.
   """
+  span = span or schedule_lib.Span(0, config.total_steps)
   sharding = mesh_lib.batch_sharding(mesh)
   objective = objective or objectives.make(config)
   init_params = objective.init_params
   make_optimizer = functools.partial(
     optimizer_lib.make_optimizer,
     variables=jax.eval_shape(init_params, jax.random.key(0)),
-    total_steps=config.total_steps,
+    total_steps=span.num_steps,
+    first_step=span.first_step,
   )
   optimizer = make_optimizer(config.optimizer)
   return StepProgram(
-    step=make_train_step(config, objective, make_optimizer),
+    step=make_train_step(config, objective, make_optimizer, span),
     numbers=functools.partial(_numbers, config),
     state=train_state.make_abstract(
       init_params, optimizer, config.partition_rules, mesh
@@ -150,6 +156,7 @@ def make_train_step(
   make_optimizer: Callable[
     [optimizer_lib.OptimizerConfig], optax.GradientTransformation
   ],
+  span: schedule_lib.Span,
 ) -> TrainStep:
   """Return step(state, batch, numbers) -> (state, metrics), to be compiled.
 
@@ -157,7 +164,7 @@ def make_train_step(
   float32 scalars. Both are for the mesh in use (jax.set_mesh). Without
   `numbers` those of the config are constants of the program.
   """
-  schedule = config.optimizer.make_schedule(config.total_steps)
+  schedule = config.optimizer.make_schedule(span.num_steps, span.first_step)
   gradient = gradients.make(config, objective)
 
   def step(state, batch, numbers=None):

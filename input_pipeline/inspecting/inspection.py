@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import captions, examples, faults, pipeline, tokenizers
+from input_pipeline import (
+  captions,
+  examples,
+  faults,
+  ledger,
+  pipeline,
+  tokenizers,
+)
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 
@@ -84,8 +91,11 @@ def first_examples(
   seed: int,
   count: int,
   opened: pipeline.Opened | None = None,
+  phase: ledger.Phase = ledger.Phase(),
 ) -> tuple[list[Shown], list[faults.Fault]]:
   """Return the first examples of a run, in the order of its batches.
+
+  Of a run with phases, they are those of the phase.
 
   At most `batch_size` are of one step; only these rows of a batch are made. The
   second result lists the bad examples that were replaced among them.
@@ -103,7 +113,10 @@ def first_examples(
     with_metadata=True,
   )
   tokenizer = pipeline.make_tokenizer(config, opened)
-  batches = list(itertools.islice(dataset, -(-count // len(rows))))
+  iterator: Any = iter(dataset)
+  if phase.first_batch:
+    iterator.set_state({"next_index": phase.first_batch})
+  batches = list(itertools.islice(iterator, -(-count // len(rows))))
   shown = [
     Shown(
       step=step,
@@ -118,15 +131,16 @@ def first_examples(
       num_ids=tokenizer.num_ids(str(batch["caption"][row])),
       grammar=str(batch["grammar"][row]),
     )
-    for step, batch in enumerate(batches)
+    for step, batch in enumerate(batches, phase.first_step)
     for row in rows
   ]
   last = shown[count - 1]
+  last_batch = last.step - phase.first_step + phase.first_batch
   replaced = [
     fault
     for batch in batches
     for fault in batch[examples.FAULTS]
-    if fault.position <= last.step * batch_size + last.row
+    if fault.position <= last_batch * batch_size + last.row
   ]
   return shown[:count], replaced
 

@@ -170,6 +170,12 @@ def has_checkpoint(folder: pathlib.Path) -> bool:
   return any(path.name.isdecimal() for path in (folder / CHECKPOINTS).glob("*"))
 
 
+def newest_step(folder: pathlib.Path) -> int | None:
+  """Return the step of the weights that a run is used with, None without."""
+  names = (path.name for path in weights(folder).glob("*"))
+  return max((int(name) for name in names if name.isdecimal()), default=None)
+
+
 def selected(folder: pathlib.Path) -> pathlib.Path:
   """Return the folder of the selected step's checkpoint."""
   return folder / SELECTED / CHECKPOINTS

@@ -41,7 +41,9 @@ def _from_start(data: bytes) -> list[np.ndarray]:
   """Return all frames, as PyAV decodes a file from its start."""
   with av.open(io.BytesIO(data)) as container:
     container.streams.video[0].codec_context.thread_count = 1
-    return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return [
+      frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)
+    ]
 
 
 @pytest.mark.parametrize("kind", _KINDS)
@@ -180,7 +182,9 @@ def test_faults_are_those_of_all_short_damages():
   """No byte that is changed makes another exception than a fault."""
   data = made.video(8, gop=4, format="matroska")
   rng = np.random.default_rng(0)
-  for position, level in itertools.product(rng.integers(len(data), size=60), (3,)):
+  for position, level in itertools.product(
+    rng.integers(len(data), size=60), (3,)
+  ):
     changed = bytearray(data)
     changed[position] ^= 1 << level
     try:

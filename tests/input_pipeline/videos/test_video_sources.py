@@ -55,7 +55,9 @@ def root(tmp_path_factory):
 
 def _config(root, format="folder", path="folder", **fields):
   config = base.get_config()
-  config.data.sources.main = sources.source(format=format, path=f"{root}/{path}")
+  config.data.sources.main = sources.source(
+    format=format, path=f"{root}/{path}"
+  )
   config.data.cache_dir = str(root / "cache")
   config.data.image_size = 32
   config.data.tokenizer = "bytes"
@@ -65,7 +67,9 @@ def _config(root, format="folder", path="folder", **fields):
 
 
 def _batches(config, num=3, **options):
-  made = pipeline.make_train_dataset(config.data, batch_size=4, seed=1, **options)
+  made = pipeline.make_train_dataset(
+    config.data, batch_size=4, seed=1, **options
+  )
   return list(itertools.islice(made, num))
 
 
@@ -150,7 +154,10 @@ def test_bad_videos_are_named_and_replaced(tmp_path):
     "text": (b"not found", "video_broken"),
   }
   (tmp_path / "data").mkdir()
-  for name, data in {"good": good, **{k: v for k, (v, _) in bad.items()}}.items():
+  for name, data in {
+    "good": good,
+    **{k: v for k, (v, _) in bad.items()},
+  }.items():
     (tmp_path / "data" / f"{name}.mp4").write_bytes(data)
     (tmp_path / "data" / f"{name}.txt").write_text(name)
   config = _config(tmp_path, path="data")
