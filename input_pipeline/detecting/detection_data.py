@@ -136,12 +136,14 @@ class Opened:
   """A picture whose boxes were checked.
 
   Attributes:
+    name: path below the folder of the set.
     image: picture, decoded when its pixels are read.
     box_M4: boxes, cut off at its sides.
     label_M: int32 classes.
     is_crowd_M: bool, whether a box is around many objects.
   """
 
+  name: str
   image: picture.Picture
   box_M4: np.ndarray
   label_M: np.ndarray
@@ -170,7 +172,7 @@ def open_picture(config: DetectionConfig, one: layouts.Picture) -> Opened:
     boxed.check(one.box_M4, image.height, image.width)
   box_M4, label_M, is_crowd_M = config.boxes_of(one)
   box_M4 = boxed.check(box_M4, image.height, image.width)
-  return Opened(image, box_M4, label_M, is_crowd_M)
+  return Opened(one.name, image, box_M4, label_M, is_crowd_M)
 
 
 @dataclasses.dataclass(frozen=True)
