@@ -7,9 +7,9 @@
 Data: --config.detection.path=FOLDER with COCO 2017's annotations/, train2017/
   and val2017/.
 Recipe: released code of Dynamic Head for Swin-T, ATSS, 2x and multi-scale:
-  AdamW 1e-4, decay 0.05, batch 32, 90,000 steps, and a tenth of the rate after
-  two thirds and eight ninths (detectron2's 2x: 60,000 and 80,000). Its frame of
-  a longer side of 1,333 pixels is 1,344 here, a multiple of 32.
+  AdamW 1e-4, decay 0.05, batch 32, 90,000 steps. A tenth of the rate from step
+  60,000 on, a hundredth from 80,000 on, warm-up, b2 and clipping are ours. Its
+  frame of a longer side of 1,333 pixels is 1,344 here, a multiple of 32.
 Command:
   python main.py --task=detect --config=configs/dynamic_head.py:rn50 \\
     --workdir=runs/coco --config.detection.path=COCO --config.init_from=MODEL

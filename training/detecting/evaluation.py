@@ -11,6 +11,7 @@ import numpy as np
 
 from evaluators import embedding, suite
 from evaluators.metrics import detection as figures
+from evaluators.metrics import intervals
 from input_pipeline import faults
 from input_pipeline.detecting import detection_data, layouts
 from models.detecting import decoding
@@ -21,6 +22,8 @@ from training.objectives import detection as detection_lib
 
 # File of the boxes that the last evaluation found, a line a picture.
 DETECTIONS = "detections.jsonl"
+# The loop writes no interval.
+_FEW_RESAMPLES = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Evaluator:
       embedding.Interrupted: the run was asked to end.
     """
     del step_seconds  # each evaluation takes the whole split
-    record = self._record(self.detect(variables))
+    record = self._record(self.detect(variables), _FEW_RESAMPLES)
     return {f"{self.name}/{name}": record[name] for name in record["chance"]}
 
   def final(self, variables: Any) -> suite.Results:
@@ -113,7 +116,9 @@ class Evaluator:
           made.found.append(_in_picture(got, row, opened, factor))
     return made
 
-  def _record(self, found: Found) -> dict[str, Any]:
+  def _record(
+    self, found: Found, num_resamples: int = intervals.NUM_RESAMPLES
+  ) -> dict[str, Any]:
     if not found.truth:
       raise ValueError(
         f"detection.test={self.name!r}: none of its {len(self.pictures)}"
@@ -121,7 +126,10 @@ class Evaluator:
         f" {found.left_out[0]}"
       )
     record = figures.record(
-      found.truth, found.found, self.config.detection.num_classes
+      found.truth,
+      found.found,
+      self.config.detection.num_classes,
+      num_resamples=num_resamples,
     )
     return record | {"num_left_out": len(found.left_out)}
 
