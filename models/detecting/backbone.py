@@ -6,17 +6,25 @@ its four stages; the last three have the strides 8, 16 and 32.
 
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from flax import nnx
 
-from models import batch_norm, dual_encoder
+from models import batch_norm, dual_encoder, resnet
 from models.detecting import detector
 from runtime import checks
 
+# Tower -> function from its config to the channels of each stage.
+WIDTHS: Mapping[str, Callable[[Any], Sequence[int]]] = types.MappingProxyType(
+  {
+    "resnet": lambda config: [
+      config.width * resnet.EXPANSION * 2**i for i in range(len(config.depths))
+    ],
+    "convnext": lambda config: config.widths,
+  }
+)
 # Tower -> first parts, below "img", of the paths of the parameters that its
 # pyramid does not use.
 UNUSED: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
@@ -53,15 +61,13 @@ class PictureDetector(nnx.Module):
       rngs: random stream "params".
       batch_axes: as in stack.encode.
     """
+    image: Any = towers.image
     self.img = dual_encoder.DualEncoder(
       dataclasses.replace(towers, text=None), rngs=rngs, batch_axes=batch_axes
     ).img
-    img: Any = self.img
-    pixels = jax.ShapeDtypeStruct((1, STRIDE, STRIDE, 3), np.uint8)
-    maps = jax.eval_shape(img.pyramid, pixels)[-_NUM_MAPS:]
     self.detector = detector.Detector(
       config,
-      [x.shape[-1] for x in maps],
+      WIDTHS[image.tower](image)[-_NUM_MAPS:],
       num_classes,
       dtype=towers.dtype,
       rngs=rngs,

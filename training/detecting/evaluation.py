@@ -171,11 +171,12 @@ def _in_picture(
   factor: tuple[float, float],
 ) -> figures.Boxes:
   """Return the boxes of a picture in its own pixels, inside of it."""
-  is_box_M = got.score_bM[row] > 0
-  box_M4 = got.box_bM4[row][is_box_M].astype(np.float64)
+  is_box_M = np.asarray(got.score_bM[row]) > 0
+  box_M4 = np.asarray(got.box_bM4[row], np.float64)[is_box_M]
   box_M4 /= np.array([*factor, *factor])
   size = [opened.image.width, opened.image.height]
   box_M4 = np.clip(box_M4, 0, [*size, *size])
-  return figures.Boxes(
-    box_M4, got.label_bM[row][is_box_M], got.score_bM[row][is_box_M]
+  label_M, score_M = (
+    np.asarray(x[row])[is_box_M] for x in (got.label_bM, got.score_bM)
   )
+  return figures.Boxes(box_M4, label_M, score_M)

@@ -66,8 +66,13 @@ def main(argv: Sequence[str]) -> None:
   if not _ICONS.value or not _OUT.value:
     raise app.UsageError("--icons=package and --out=FOLDER are both needed")
   package = icon_sets.open_package(pathlib.Path(_ICONS.value))
-  photos = [_photos(names) for names in (TRAIN_PHOTOS, TEST_PHOTOS)]
-  counts = make(icons_of(package), *photos, pathlib.Path(_OUT.value), SIZES)
+  counts = make(
+    icons_of(package),
+    _photos(TRAIN_PHOTOS),
+    _photos(TEST_PHOTOS),
+    pathlib.Path(_OUT.value),
+    SIZES,
+  )
   print(f"{_OUT.value}: {json.dumps(counts)}")
 
 
@@ -143,12 +148,12 @@ def compose(
     photos: photographs that a part is cut out of.
     most: most icons; there is at least one.
   """
-  picture = _part(rng, photos[rng.integers(len(photos))])
+  picture = _part(rng, photos[int(rng.integers(len(photos)))])
   boxes: list[list[int]] = []
   labels = []
   for _ in range(int(rng.integers(1, most + 1))):
-    name = names[rng.integers(len(names))]
-    drawn = icons[name][rng.integers(len(icons[name]))]
+    name = names[int(rng.integers(len(names)))]
+    drawn = icons[name][int(rng.integers(len(icons[name])))]
     icon = icon_sets.picture(drawn, int(rng.integers(SIDES[0], SIDES[1] + 1)))
     inner = icon.getchannel("A").point(lambda level: 255 * (level > 127))
     if (around := inner.getbbox()) is None:
