@@ -132,6 +132,7 @@ def _started(config: config_lib.Config) -> config_lib.Config:
   return dataclasses.replace(
     config,
     init_from="",
+    init_text_from="",
     init_image_from=config.init_from or config.init_image_from,
     partition_rules=_EVERYWHERE,
   )
