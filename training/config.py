@@ -15,6 +15,7 @@ import losses
 from evaluators import suite_data, summary
 from evaluators.sets import holdout
 from input_pipeline import pipeline
+from input_pipeline.detecting import detection_data
 from input_pipeline.questions import question_data
 from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
@@ -56,6 +57,7 @@ class Config:
   phases: marks.Fixed[Mapping[str, phase_config_lib.PhaseConfig]] = (
     dataclasses.field(default_factory=dict, hash=False)
   )
+  detection: detection_data.DetectionConfig = detection_data.DetectionConfig()
 
   @checks.collected()
   def check(self) -> None:
@@ -92,6 +94,7 @@ class Config:
     self.hang.check()
     self.trackers.check()
     self.vqa.check()
+    self.detection.check()
     # `from_mapping` refuses None.
     assert self.model.image is not None
     assert self.model.text is not None
@@ -149,6 +152,8 @@ class Config:
     if not figure:
       return
     sets = [*self.evaluate.sets]
+    if self.detection.is_on:
+      sets = [self.detection.test]
     if self.evaluate.holdout:
       sets += [*holdout.sections(self.evaluate.holdout, [*self.data.sources])]
     names = [name for one in sets for name in (one, f"{one}.sample")]

@@ -41,6 +41,11 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
         'vqa.layout must be "" and vqa.trains "answers" for a dual encoder; got'
         f" {config.vqa.layout!r} and {config.vqa.trains!r}, of --task=vqa"
       )
+    if config.detection.is_on:
+      checks.refuse(
+        'detection.layout must be "" for a dual encoder; got'
+        f" {config.detection.layout!r}, of --task=detect"
+      )
     with checks.collected():
       run_inputs.check_early(folder, config)
     config.check_paths()

@@ -210,11 +210,16 @@ def read_config(folder: pathlib.Path) -> config_lib.Config | None:
 
 
 def check_encoder(folder: pathlib.Path, config: config_lib.Config) -> None:
-  """Raise WorkdirError for a run of --task=vqa, which has no text tower."""
+  """Raise WorkdirError for a run of another task, which has no text tower."""
   if config.vqa.is_on:
     raise WorkdirError(
       f"{folder} must be a run of --task=train; got one of --task=vqa, which"
       " answers questions and embeds no texts"
+    )
+  if config.detection.is_on:
+    raise WorkdirError(
+      f"{folder} must be a run of --task=train; got one of --task=detect, which"
+      " finds boxes and embeds no texts"
     )
 
 
