@@ -171,7 +171,7 @@ def make_train_step(
     )
     if objective.draws:
       keys = _keys(config, numbers["key"], state.step)
-      batch = dataclasses.replace(batch, keys=keys)
+      batch = objective.prepare(dataclasses.replace(batch, keys=keys))
     (loss, stats), grads = gradient(state.params, state.stats, batch)
     grad_norm = optax.tree.norm(grads)
     grads = optimizer_lib.clip_by_global_norm(

@@ -1,0 +1,96 @@
+"""Grid features: sizes, pixels, statistics; parity is in tests/parity."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from models import convolution
+from models.fusion import grid
+from tests.models.fusion import tiny_clipbert
+
+_FREE = dataclasses.replace(tiny_clipbert.CNN, frozen_norm=False)
+
+
+def _make(config: grid.GridConfig) -> grid.GridResNet:
+  return jax.jit(
+    lambda: grid.GridResNet(config, dtype="float32", rngs=nnx.Rngs(params=0))
+  )()
+
+
+def _run(model, images, stats=None):
+  def fn(model, images):
+    new = None if stats is None else {}
+    return model(images, new), new
+
+  return jax.jit(fn)(model, images)
+
+
+def test_the_published_size():
+  model = jax.eval_shape(
+    lambda: grid.GridResNet(
+      grid.GridConfig(), dtype="float32", rngs=nnx.Rngs(params=0)
+    )
+  )
+  # torchvision's ResNet-50 without its classifier: 25,557,032 - 2,049,000;
+  # running statistics are leaves here too.
+  params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+  leaves = jax.tree.leaves_with_path(params)
+  num = sum(
+    x.size for path, x in leaves if "running" not in jax.tree_util.keystr(path)
+  )
+  assert num == 23_508_032
+  shape = jax.ShapeDtypeStruct((1, 448, 448, 3), np.uint8)
+  assert jax.eval_shape(model, shape).shape == (1, 14, 14, 2048)
+
+
+def test_channels_keep_their_mean():
+  """A picture of the mean is zero in both orders; red is last in "bgr"."""
+  config = dataclasses.replace(tiny_clipbert.CNN, pixel_mean=(9.0, 8.0, 7.0))
+  image = jnp.broadcast_to(jnp.array([9, 8, 7], jnp.uint8), (1, 2, 2, 3))
+  red = image.at[..., 0].add(5)
+  for channels, index in (("rgb", 0), ("bgr", 2)):
+    model = _make(dataclasses.replace(config, channels=channels))
+    assert not np.any(model._normalise(image))
+    assert np.argmax(model._normalise(red)[0, 0, 0]) == index
+
+
+def test_statistics_move_unless_frozen():
+  images = tiny_clipbert.clips(2, 1, 1)[:, 0, 0]
+  _, stats = _run(_make(_FREE), images, stats=True)
+  moved = jax.tree.leaves(stats)
+  # Norms of the stem, the first blocks with their shortcuts, and one block.
+  assert len(moved) == 2 * (1 + 4 * 4 + 3)
+  _, stats = _run(_make(tiny_clipbert.CNN), images, stats=True)
+  assert not jax.tree.leaves(stats)
+
+
+def test_where_the_stride_is_changes_the_features():
+  images = tiny_clipbert.clips(1, 1, 1)[:, 0, 0]
+  first, second = (
+    _run(_make(dataclasses.replace(_FREE, strides_in=name)), images)[0]
+    for name in grid.STRIDES_IN
+  )
+  assert first.shape == second.shape == (1, 4, 4, 128)
+  assert np.abs(first - second).max() > 1e-3
+
+
+def test_max_pool_pads_with_nothing():
+  x = -1.0 - jnp.arange(25.0).reshape(1, 5, 5, 1)
+  pooled = convolution.max_pool(x, 3, stride=2, padding=1)[0, ..., 0]
+  assert pooled.tolist() == [[-1, -2, -4], [-6, -7, -9], [-16, -17, -19]]
+  whole = convolution.max_pool(x, 2, stride=2, padding=0)
+  assert whole.shape == (1, 2, 2, 1)
+
+
+def test_messages():
+  config = dataclasses.replace(
+    tiny_clipbert.CNN, depths=(1, 2), channels="gbr", pixel_std=(1.0, 0.0, 1.0)
+  )
+  with pytest.raises(ValueError, match="problems") as error:
+    config.check()
+  for field in ("depths", "channels", "pixel_std"):
+    assert f"fusion.cnn.{field} must" in str(error.value)
