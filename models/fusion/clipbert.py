@@ -159,15 +159,15 @@ class ClipBert(nnx.Module):
       batch_axes=batch_axes,
     )
     self.txt = bert.Bert(text, self.settings, rngs=rngs)
-    self.words: heads.WordHead | None = None
-    self.matching: layers.Dense | None = None
-    self.answers: heads.AnswerHead | None = None
-    if num_out:
-      self.answers = heads.AnswerHead(
+    self.answers = (
+      heads.AnswerHead(
         text.width, _HIDDEN * text.width, num_out, dtype=dtype, rngs=rngs
       )
-    else:
-      self.words = heads.WordHead(
+      if num_out
+      else None
+    )
+    self.words = (
+      heads.WordHead(
         text.width,
         text.vocab_size,
         activation=text.activation,
@@ -175,7 +175,14 @@ class ClipBert(nnx.Module):
         dtype=dtype,
         rngs=rngs,
       )
-      self.matching = layers.Dense(text.width, 2, dtype=dtype, rngs=rngs)
+      if not num_out
+      else None
+    )
+    self.matching = (
+      layers.Dense(text.width, 2, dtype=dtype, rngs=rngs)
+      if not num_out
+      else None
+    )
     self.config = config
 
   def cells(

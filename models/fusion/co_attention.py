@@ -234,12 +234,11 @@ class Heads(nnx.Module):
       rngs: random stream "params".
     """
     width = config.width
-    self.words: heads.WordHead | None = None
-    self.table: nnx.Param | None = None
-    self.matching: layers.Dense | None = None
-    self.answers: heads.AnswerHead | None = None
-    if num_answers:
-      self.answers = heads.AnswerHead(
+    # METER's vectors of predicted words are its own, not the text tower's.
+    normal = jax.nn.initializers.normal(0.02)
+    pretrains = not num_answers
+    self.answers = (
+      heads.AnswerHead(
         2 * width,
         2 * width,
         num_answers,
@@ -247,19 +246,29 @@ class Heads(nnx.Module):
         dtype=dtype,
         rngs=rngs,
       )
-      return
-    self.words = heads.WordHead(
-      width,
-      vocab_size,
-      activation="gelu",
-      norm_epsilon=config.norm_epsilon,
-      dtype=dtype,
-      rngs=rngs,
+      if not pretrains
+      else None
     )
-    # METER's vectors of predicted words are its own, not the text tower's.
-    init = jax.nn.initializers.normal(0.02)
-    self.table = nnx.Param(init(rngs.params(), (vocab_size, width)))
-    self.matching = layers.Dense(2 * width, 2, dtype=dtype, rngs=rngs)
+    self.words = (
+      heads.WordHead(
+        width,
+        vocab_size,
+        activation="gelu",
+        norm_epsilon=config.norm_epsilon,
+        dtype=dtype,
+        rngs=rngs,
+      )
+      if pretrains
+      else None
+    )
+    self.table = (
+      nnx.Param(normal(rngs.params(), (vocab_size, width)))
+      if pretrains
+      else None
+    )
+    self.matching = (
+      layers.Dense(2 * width, 2, dtype=dtype, rngs=rngs) if pretrains else None
+    )
 
   def pretraining(
     self, text_bLD: jax.Array, pooled_bD: jax.Array

@@ -216,22 +216,24 @@ class GridResNet(nnx.Module):
     """
     inside = functools.partial(batch_norm.inside, stats)
     how = {"remat": remat, "batch_axes": batch_axes}
-    x_bYXC = self._normalise(images_bYXC)
+    x_bYXC = normalised(images_bYXC, self.config).astype(self.dtype)
     x_bYXC = conv_blocks.run(self.stem, x_bYXC, inside("stem"), **how)
     for name, stage in self.stages.items():
       stage_stats = batch_norm.inside(inside("stages"), name)
       x_bYXC = stage(x_bYXC, stage_stats, **how)
     return x_bYXC
 
-  def _normalise(self, images_bYXC: jax.Array) -> jax.Array:
-    """Return pixels of 0 to 255 less their mean, channels in the order asked.
 
-    Mean and deviation are those of red, green and blue: each channel keeps its
-    own, whatever the order.
-    """
-    config = self.config
-    x_bYXC = images_bYXC.astype(jnp.float32) - jnp.asarray(config.pixel_mean)
-    x_bYXC = x_bYXC / jnp.asarray(config.pixel_std)
-    if config.channels == "bgr":
-      x_bYXC = x_bYXC[..., ::-1]
-    return x_bYXC.astype(self.dtype)
+def normalised(images_bYXC: jax.Array, config: GridConfig) -> jax.Array:
+  """Return pixels less their mean, float32, channels in the order asked.
+
+  Mean and deviation are those of red, green and blue: each channel keeps its
+  own, whatever the order.
+
+  Args:
+    images_bYXC: uint8 RGB.
+    config: its channels, pixel_mean and pixel_std are used.
+  """
+  x_bYXC = images_bYXC.astype(jnp.float32) - jnp.asarray(config.pixel_mean)
+  x_bYXC = x_bYXC / jnp.asarray(config.pixel_std)
+  return x_bYXC[..., ::-1] if config.channels == "bgr" else x_bYXC

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from models.fusion import co_attention
+from tests.models.fusion import tiny_clipbert
 
 CONFIG = co_attention.CoAttentionConfig(
   depth=2, width=8, num_heads=2, mlp_ratio=2, dropout=0.0
@@ -21,19 +22,16 @@ IS_WORD = np.array([[1, 1, 1, 0], [1, 1, 1, 1]], bool)
 
 def _make(**fields) -> co_attention.CoAttention:
   config = co_attention.CoAttentionConfig(**{**CONFIG.__dict__, **fields})
-  model = co_attention.CoAttention(
-    config,
-    text_width=6,
-    image_width=7,
-    dtype="float32",
-    rngs=nnx.Rngs(params=0),
+  return tiny_clipbert.filled(
+    lambda: co_attention.CoAttention(
+      config,
+      text_width=6,
+      image_width=7,
+      dtype="float32",
+      rngs=nnx.Rngs(params=0),
+    ),
+    noise=0.4,
   )
-  # Biases and norms that are not their initial zeros and ones.
-  params = jax.tree.map(
-    lambda x: jnp.asarray(RNG.normal(0, 0.4, x.shape), jnp.float32),
-    nnx.to_pure_dict(nnx.state(model, nnx.Param)),
-  )
-  return nnx.merge(nnx.split(model)[0], params)
 
 
 _run = jax.jit(
@@ -132,15 +130,25 @@ def test_dropout_by_row():
 
 
 def test_heads():
-  fields = {"vocab_size": 11, "dtype": "float32", "rngs": nnx.Rngs(params=0)}
-  made = co_attention.Heads(CONFIG, num_answers=0, **fields)
   text, pooled = np.zeros((2, 4, 8), np.float32), np.zeros((2, 16), np.float32)
-  words, matching = made.pretraining(text, pooled)
+
+  def make(num_answers: int) -> co_attention.Heads:
+    return co_attention.Heads(
+      CONFIG,
+      vocab_size=11,
+      num_answers=num_answers,
+      dtype="float32",
+      rngs=nnx.Rngs(params=0),
+    )
+
+  words, matching = jax.eval_shape(
+    lambda: make(0).pretraining(jnp.asarray(text), jnp.asarray(pooled))
+  )
   assert words.shape == (2, 4, 11)
   assert matching.shape == (2, 2)
-  answers = co_attention.Heads(CONFIG, num_answers=3129, **fields)
-  assert answers.words is None
-  assert answers.answer(pooled).shape == (2, 3129)
+  answers = jax.eval_shape(lambda: make(3129).answer(jnp.asarray(pooled)))
+  assert answers.shape == (2, 3129)
+  assert answers.dtype == jnp.float32
 
 
 def test_messages():

@@ -16,9 +16,9 @@ _FREE = dataclasses.replace(tiny_clipbert.CNN, frozen_norm=False)
 
 
 def _make(config: grid.GridConfig) -> grid.GridResNet:
-  return jax.jit(
+  return tiny_clipbert.filled(
     lambda: grid.GridResNet(config, dtype="float32", rngs=nnx.Rngs(params=0))
-  )()
+  )
 
 
 def _run(model, images, stats=None):
@@ -37,25 +37,25 @@ def test_the_published_size():
   )
   # torchvision's ResNet-50 without its classifier: 25,557,032 - 2,049,000;
   # running statistics are leaves here too.
-  params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-  leaves = jax.tree.leaves_with_path(params)
+  leaves = jax.tree.leaves_with_path(model)
   num = sum(
     x.size for path, x in leaves if "running" not in jax.tree_util.keystr(path)
   )
   assert num == 23_508_032
   shape = jax.ShapeDtypeStruct((1, 448, 448, 3), np.uint8)
-  assert jax.eval_shape(model, shape).shape == (1, 14, 14, 2048)
+  run = lambda model, images: model(images)  # noqa: E731
+  assert jax.eval_shape(run, model, shape).shape == (1, 14, 14, 2048)
 
 
 def test_channels_keep_their_mean():
   """A picture of the mean is zero in both orders; red is last in "bgr"."""
   config = dataclasses.replace(tiny_clipbert.CNN, pixel_mean=(9.0, 8.0, 7.0))
-  image = jnp.broadcast_to(jnp.array([9, 8, 7], jnp.uint8), (1, 2, 2, 3))
-  red = image.at[..., 0].add(5)
+  image = np.broadcast_to(np.array([9, 8, 7], np.uint8), (1, 2, 2, 3))
+  red = image + np.array([5, 0, 0], np.uint8)
   for channels, index in (("rgb", 0), ("bgr", 2)):
-    model = _make(dataclasses.replace(config, channels=channels))
-    assert not np.any(model._normalise(image))
-    assert np.argmax(model._normalise(red)[0, 0, 0]) == index
+    fields = dataclasses.replace(config, channels=channels)
+    assert not np.any(grid.normalised(image, fields))
+    assert np.argmax(grid.normalised(red, fields)[0, 0, 0]) == index
 
 
 def test_statistics_move_unless_frozen():
@@ -68,14 +68,28 @@ def test_statistics_move_unless_frozen():
   assert not jax.tree.leaves(stats)
 
 
-def test_where_the_stride_is_changes_the_features():
-  images = tiny_clipbert.clips(1, 1, 1)[:, 0, 0]
-  first, second = (
-    _run(_make(dataclasses.replace(_FREE, strides_in=name)), images)[0]
-    for name in grid.STRIDES_IN
-  )
-  assert first.shape == second.shape == (1, 4, 4, 128)
-  assert np.abs(first - second).max() > 1e-3
+def test_where_the_stride_is():
+  """A stride in a 1 x 1 convolution leaves three of four pixels unread."""
+  image = tiny_clipbert.clips(1, 1, 1)[:, 0, 0, :8, :8].astype(jnp.float32)
+  changed = image.at[:, 1].add(50)
+
+  @jax.jit
+  def difference(block):
+    x, y = (block(image, None) for image in (image, changed))
+    return jnp.abs(x - y).max()
+
+  for name, is_read in (("conv1", False), ("conv2", True)):
+    block = tiny_clipbert.filled(
+      lambda name=name: grid.Bottleneck(
+        *(3, 2),
+        stride=2,
+        strides_in=name,
+        norm=lambda width: lambda x, stats: x,
+        dtype="float32",
+        rngs=nnx.Rngs(params=0),
+      )
+    )
+    assert (difference(block) > 1e-3) == is_read
 
 
 def test_max_pool_pads_with_nothing():

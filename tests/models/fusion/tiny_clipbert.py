@@ -1,6 +1,9 @@
 """ClipBERT in the size of tests, and its inputs."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +44,7 @@ def make(
   """Return a model with new parameters; `fields` are of config.model."""
   text = dataclasses.replace(TEXT, dropout=dropout)
   model = dataclasses.replace(towers.MODEL, image=None, text=text, **fields)
-  return jax.jit(
+  return filled(
     lambda: clipbert.ClipBert(
       clipbert.ClipBertConfig(4, 4, sampled_cells),
       CNN,
@@ -49,7 +52,34 @@ def make(
       num_out=num_out,
       rngs=nnx.Rngs(params=0),
     )
-  )()
+  )
+
+
+def filled(build: Callable[[], Any], noise: float = 0.0) -> Any:
+  """Return a module with parameters drawn in NumPy: nothing is compiled.
+
+  With `noise` all are random: biases and norms are not zeros and ones.
+  """
+  graph, params = nnx.split(jax.eval_shape(build))
+  shapes = nnx.to_pure_dict(params)
+  leaf = functools.partial(_leaf, noise)
+  return nnx.merge(graph, jax.tree.map_with_path(leaf, shapes))
+
+
+def _leaf(
+  noise: float, path: tuple[Any, ...], x: jax.ShapeDtypeStruct
+) -> jax.Array:
+  name = path[-1].key
+  if noise:
+    rng = np.random.default_rng(len(str(path)) + x.size)
+    return jnp.asarray(rng.normal(0, noise, x.shape), jnp.float32)
+  if name in ("scale", "running_var"):
+    return jnp.asarray(np.ones(x.shape, np.float32))
+  if name in ("bias", "running_mean"):
+    return jnp.asarray(np.zeros(x.shape, np.float32))
+  num_in = np.prod(x.shape[:-1]) if name == "kernel" else x.shape[-1]
+  rng = np.random.default_rng(len(str(path)) + x.size)
+  return jnp.asarray(rng.normal(0, num_in**-0.5, x.shape), jnp.float32)
 
 
 def clips(
