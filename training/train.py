@@ -38,6 +38,11 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
         'vqa.layout must be "" and vqa.trains "answers" for a dual encoder; got'
         f" {config.vqa.layout!r} and {config.vqa.trains!r}, of --task=vqa"
       )
+    if config.fusion.kind:
+      checks.refuse(
+        'fusion.kind must be "" for a dual encoder, whose data and evaluation'
+        f" have no clips; got {config.fusion.kind!r}"
+      )
     with checks.collected():
       run_inputs.check_early(folder, config)
     config.check_paths()

@@ -77,6 +77,10 @@ def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
       f" {shards} devices / num_microbatches={config.num_microbatches}; got"
       f" {rows}"
     )
+  if config.fusion.kind:
+    with checks.collected():
+      make(config, mesh)
+    return
   _check_negatives(config, shards)
   with checks.collected():
     # Named although `make` may end at the optimizer's rules before.

@@ -5,7 +5,8 @@ import types
 from collections.abc import Mapping
 
 from losses import clips
-from models.fusion import clipbert, co_attention, grid
+from models.fusion import clipbert as clipbert_lib
+from models.fusion import co_attention, grid
 from runtime import checks, marks
 
 PRETRAINING, RETRIEVAL, ANSWERS, CHOICES, VQA = (
@@ -43,7 +44,7 @@ class FusionConfig:
   mask_id: marks.Fixed[int] = 103
   kept_ids: marks.Fixed[tuple[int, ...]] = (0, 100, 101, 102)
   cnn: grid.GridConfig = grid.GridConfig()
-  clipbert: clipbert.ClipBertConfig = clipbert.ClipBertConfig()
+  clipbert: clipbert_lib.ClipBertConfig = clipbert_lib.ClipBertConfig()
   meter: co_attention.CoAttentionConfig = co_attention.CoAttentionConfig()
 
   @property

@@ -79,7 +79,7 @@ def test_negatives_are_texts_of_other_videos():
   assert np.all(batch.weights == 1)
   for row in range(4):
     drawn = [
-      int(np.flatnonzero((TOKENS == text).all(1))[0])
+      int(np.flatnonzero((text == TOKENS).all(1))[0])
       for text in batch.tokens[row, 1:]
     ]
     assert len(set(drawn)) == 2
