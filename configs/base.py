@@ -8,6 +8,7 @@ config is locked), and a field's type is the type of its default.
 import ml_collections
 
 from configs.parts import detection, questions, sources, towers
+from configs.parts import fusion, questions, sources, towers
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -80,6 +81,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.trackers = _trackers()
   config.vqa = questions.section()
   config.detection = detection.section()
+  config.fusion = fusion.section()
 
   # Steps between two lines of metrics.jsonl.
   config.log_every_steps = 1

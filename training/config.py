@@ -19,7 +19,8 @@ from input_pipeline.detecting import detection_data
 from input_pipeline.questions import question_data
 from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
-from models import dual_encoder, naflex
+from models import bert, dual_encoder, naflex, vit
+from models.fusion import fusion_config
 from runtime import checks, hung_processes, marks, sections
 from runtime import mesh as mesh_lib
 from training import checkpointing, optimizer, schedule, text_lengths
@@ -58,6 +59,7 @@ class Config:
     dataclasses.field(default_factory=dict, hash=False)
   )
   detection: detection_data.DetectionConfig = detection_data.DetectionConfig()
+  fusion: fusion_config.FusionConfig = fusion_config.FusionConfig()
 
   @checks.collected()
   def check(self) -> None:
@@ -95,6 +97,8 @@ class Config:
     self.trackers.check()
     self.vqa.check()
     self.detection.check()
+    self.fusion.check(self.data.image_size, self.batch_size)
+    self._check_fusion()
     # `from_mapping` refuses None.
     assert self.model.image is not None
     assert self.model.text is not None
@@ -124,6 +128,32 @@ class Config:
           f"model.{tower_field} must equal data.{data_field}={wanted};"
           f" got {got}"
         )
+
+  def _check_fusion(self) -> None:
+    """Refuse towers that a fused model cannot be made of."""
+    kind, text = self.fusion.kind, self.model.text
+    if not kind:
+      return
+    if not isinstance(text, bert.BertConfig):
+      checks.refuse(
+        f"model.text.tower must be 'bert' with fusion.kind={kind!r}; got"
+        f" {getattr(text, 'tower', None)!r}"
+      )
+    elif kind == "clipbert" and (text.pool != "pooler" or text.projection):
+      checks.refuse(
+        "model.text.pool must be 'pooler' and model.text.projection False with"
+        f" fusion.kind='clipbert'; got {text.pool!r} and {text.projection}"
+      )
+    if kind == "meter" and not isinstance(self.model.image, vit.ViTConfig):
+      checks.refuse(
+        "model.image.tower must be 'vit' with fusion.kind='meter'; got"
+        f" {getattr(self.model.image, 'tower', None)!r}"
+      )
+    if self.text_lengths:
+      checks.refuse(
+        f"text_lengths must be () with fusion.kind={kind!r}; got"
+        f" {self.text_lengths}"
+      )
 
   def _check_head(self) -> None:
     """Refuse classes without their loss, and sets without classes."""

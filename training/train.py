@@ -45,6 +45,10 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
       checks.refuse(
         'detection.layout must be "" for a dual encoder; got'
         f" {config.detection.layout!r}, of --task=detect"
+    if config.fusion.kind:
+      checks.refuse(
+        'fusion.kind must be "" for a dual encoder, whose data and evaluation'
+        f" have no clips; got {config.fusion.kind!r}"
       )
     with checks.collected():
       run_inputs.check_early(folder, config)

@@ -78,6 +78,10 @@ def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
       f" {shards} devices / num_microbatches={config.num_microbatches}; got"
       f" {rows}"
     )
+  if config.fusion.kind:
+    with checks.collected():
+      make(config, mesh)
+    return
   _check_negatives(config, shards)
   with checks.collected():
     # Named although `make` may end at the optimizer's rules before.
@@ -178,7 +182,7 @@ def make_train_step(
     )
     if objective.draws:
       keys = _keys(config, numbers["key"], state.step)
-      batch = dataclasses.replace(batch, keys=keys)
+      batch = objective.prepare(dataclasses.replace(batch, keys=keys))
     (loss, stats), grads = gradient(state.params, state.stats, batch)
     grad_norm = optax.tree.norm(grads)
     grads = optimizer_lib.clip_by_global_norm(
