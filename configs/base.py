@@ -7,8 +7,7 @@ config is locked), and a field's type is the type of its default.
 
 import ml_collections
 
-from configs.parts import detection, questions, sources, towers
-from configs.parts import fusion, questions, sources, towers
+from configs.parts import detection, fusion, questions, sources, towers
 
 
 def get_config() -> ml_collections.ConfigDict:

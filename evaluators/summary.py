@@ -8,8 +8,7 @@ from typing import Any
 from evaluators import pair_scores, retrieval, zero_shot
 from evaluators.figures import group_figures, placed
 from evaluators.measures import tables
-from evaluators.metrics import answering, denoising, detection
-from evaluators.metrics import answering, denoising, questions
+from evaluators.metrics import answering, denoising, detection, questions
 from runtime.storage import strict_json, whole_files
 
 # Group of results.json with the image protocol and the tokenizer.

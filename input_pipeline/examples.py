@@ -136,13 +136,12 @@ class Maker:
         except ValueError as error:
           name = key or f"{index} of data.sources.{source.name}"
           raise ValueError(f"example {name}: {error}") from error
-      index = _substitute(self.seed, *slot, len(source.records))
+      index = substitute(self.seed, *slot, len(source.records))
     if not example_faults:
       raise ValueError(
-        f"data.sources.{source.name}: {_MAX_ATTEMPTS} examples in a row have no"
+        f"data.sources.{source.name}: {MAX_ATTEMPTS} examples in a row have no"
         f" text but those of data.leave_out={self.leave_out!r}"
       )
-      index = substitute(self.seed, *slot, len(source.records))
     last = example_faults[-1]
     raise ValueError(
       f"data.sources.{source.name}: {MAX_ATTEMPTS} examples in a row cannot "

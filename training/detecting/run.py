@@ -17,7 +17,7 @@ from training import metrics, train_step
 from training import session as session_lib
 from training.detecting import evaluation
 from training.objectives import detection as detection_lib
-from training.run import starting_weights, workdir
+from training.run import opened_run, starting_weights, workdir
 from training.vqa import ending
 
 _EVERYWHERE = ((r".*", ()),)
@@ -68,7 +68,7 @@ def run(
   model = dataclasses.replace(config.model, scale_max=0.0)
   config = dataclasses.replace(config, model=model)
   section = config.detection
-  with session_lib.opened(config, folder) as run:
+  with opened_run.opened(config, folder) as run:
     if workdir.is_done(folder, config, run.steps):
       return ending.say_complete(folder, as_json)
     pictures, test = section.read("train"), section.read("test")
@@ -95,12 +95,15 @@ def run(
     )
     run.take(iterator)
     workdir.write_config(folder, config)
-    program = train_step.make(config, run.mesh, objective)
-    session, state = session_lib.start(
-      *(config, run, program, iterator, watchdog),
-      initial=initial,
-      evaluate_fn=evaluator.scalars,
+    part = session_lib.Part(
+      config_lib.stages(config)[0],
+      train_step.make(config, run.mesh, objective),
+      iterator,
+      evaluator.scalars,
       warned={},
+    )
+    session, state = session_lib.start(
+      *(config, run, part, watchdog), initial=initial
     )
     results = session.train(state, evaluator.final)
     if results is None:
