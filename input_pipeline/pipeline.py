@@ -131,9 +131,7 @@ class DataConfig:
 
   def section(self, name: str) -> source_config.SourceConfig:
     """Return the section of a source as its format reads it."""
-    return dataclasses.replace(
-      self.sources[name], is_video=self.video.is_on
-    )
+    return dataclasses.replace(self.sources[name], is_video=self.video.is_on)
 
   def decoded_size(self, data: bytes) -> tuple[int, int]:
     """Return height and width of an example's image or video, decoded.
@@ -182,10 +180,11 @@ def make_train_dataset(
   of faults.Fault}: those rows of each global batch that the process needs, all
   of them by default, and the examples that others took the place of. With
   data.augmentation.resize="naflex" images are patches, with "shapes"; with
-  data.video they are uint8 [b, clips, T, Y, X, 3]. The global batch of a step (which examples, captions and crops, in which rows)
-  depends on `seed` alone, not on the number of processes, workers or threads.
-  Nor does an iterator's position: it is the same on all processes. With labels
-  there is "labels" too, int32 [b], equal where captions are equal.
+  data.video they are uint8 [b, clips, T, Y, X, 3]. The global batch of a step
+  (which examples, captions and crops, in which rows) depends on `seed` alone,
+  not on the number of processes, workers or threads. Nor does an iterator's
+  position: it is the same on all processes. With labels there is "labels" too,
+  int32 [b], equal where captions are equal.
 
   Args:
     config: checked.

@@ -70,7 +70,9 @@ def starts(
   >>> [float(x) for x in starts(config, fractions.Fraction(9), None)]
   [0.0, 2.0, 4.0, 6.0]
   """
-  room = max(duration - config.frames / _exact(config.fps), fractions.Fraction())
+  room = max(
+    duration - config.frames / _exact(config.fps), fractions.Fraction()
+  )
   if config.start == UNIFORM:
     return [room * i / config.clips for i in range(config.clips)]
   if rng is None:

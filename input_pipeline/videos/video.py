@@ -14,8 +14,8 @@ The rules for odd files:
   of a variable rate need no rule of their own. Times count from the first
   frame; before it and behind the last one, that one is shown.
 - A packet that the decoder refuses, or a frame that it had to conceal, is
-  "video_broken" where it is decoded on the way to a frame that is wanted. Damage
-  elsewhere goes unnoticed. A file that is cut short is refused whole.
+  "video_broken" where it is decoded on the way to a frame that is wanted.
+  Damage elsewhere goes unnoticed. A file that is cut short is refused whole.
 - Frames have the size that the header states; another is "video_broken".
 - The display's rotation and the shape of pixels are ignored, as for images.
   Colours are converted by the matrix and the range that the file states, to 8

@@ -88,7 +88,9 @@ def _layout(
 
 LAYOUTS = {
   "action": _layout(functools.partial(_choices, "action"), "action"),
-  "transition": _layout(functools.partial(_choices, "transition"), "transition"),
+  "transition": _layout(
+    functools.partial(_choices, "transition"), "transition"
+  ),
   "frame": _layout(_frame, "frameqa"),
   "count": _layout(_count, "count"),
 }

@@ -88,7 +88,9 @@ def turning(num_frames: int = 20, turn: int = 10) -> bytes:
           av.VideoFrame.from_ndarray(picture(i, *size))
           for i in range(first, last)
         ]
-        packets = [p for frame in [*frames, None] for p in encoder.encode(frame)]
+        packets = [
+          p for frame in [*frames, None] for p in encoder.encode(frame)
+        ]
         for number, packet in enumerate(packets, first):
           packet.stream = stream
           packet.pts = packet.dts = number
@@ -110,9 +112,7 @@ def sound() -> bytes:
   return file.getvalue()
 
 
-def _stream(
-  container: Any, codec: str, fps: int, size: tuple[int, int]
-) -> Any:
+def _stream(container: Any, codec: str, fps: int, size: tuple[int, int]) -> Any:
   stream = container.add_stream(codec, rate=fps)
   stream.height, stream.width = size
   stream.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"

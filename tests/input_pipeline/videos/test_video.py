@@ -2,7 +2,6 @@
 
 import fractions
 import io
-import itertools
 import re
 
 import av
@@ -41,7 +40,9 @@ def _from_start(data: bytes) -> list[np.ndarray]:
   """Return all frames, as PyAV decodes a file from its start."""
   with av.open(io.BytesIO(data)) as container:
     container.streams.video[0].codec_context.thread_count = 1
-    return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return [
+      frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)
+    ]
 
 
 @pytest.mark.parametrize("kind", _KINDS)
@@ -176,15 +177,16 @@ def test_damage_is_a_fault_where_it_is_decoded():
   assert not re.search(r"0x[0-9a-f]{6}", str(caught.value))
 
 
-def test_faults_are_those_of_all_short_damages():
-  """No byte that is changed makes another exception than a fault."""
+def test_no_damage_is_another_exception():
   data = made.video(8, gop=4, format="matroska")
   rng = np.random.default_rng(0)
-  for position, level in itertools.product(rng.integers(len(data), size=60), (3,)):
+  kinds = set()
+  for position in rng.integers(len(data), size=60):
     changed = bytearray(data)
-    changed[position] ^= 1 << level
+    changed[position] ^= 8
     try:
       with video.opened(bytes(changed)) as one:
         one.check_all()
     except faults.ExampleError as error:
-      assert error.kind.startswith("video_")
+      kinds.add(error.kind)
+  assert kinds >= {"video_broken"}

@@ -107,7 +107,9 @@ def test_multiple_choice(folder):
   assert options[0].texts["en"] == (
     *("a cat", "a dog", "a man sings", "rain", "a car"),
   )
-  with pytest.raises(faults.ExampleError, match="no index of its options; got 2"):
+  with pytest.raises(
+    faults.ExampleError, match="no index of its options; got 2"
+  ):
     records[1]
 
 
@@ -124,7 +126,9 @@ def test_videos_that_are_missing_or_twice_there(folder):
 
 def test_another_form_of_a_file(folder):
   (folder / "MSRVTT_JSFUSION_test.csv").write_text("key,sentence\nret0,a cat\n")
-  with pytest.raises(ValueError, match="has no column video_id among key, sent"):
+  with pytest.raises(
+    ValueError, match="has no column video_id among key, sent"
+  ):
     opened.records(folder, "msrvtt.captions@test")
   (folder / "test_qa.json").write_text('[{"video_id": 1}]')
   with pytest.raises(ValueError, match="test_qa.json in another form"):

@@ -65,5 +65,7 @@ def test_words_and_numbers(folder):
 def test_an_answer_that_is_no_number(folder):
   path = folder / "Test_count_question.csv"
   path.write_text(path.read_text().replace("\t3\t", "\tthree\t"))
-  with pytest.raises(ValueError, match="numbers from .* in Test_count_question"):
+  with pytest.raises(
+    ValueError, match="numbers from .* in Test_count_question"
+  ):
     opened.records(folder, "tgif_qa.count@test")
