@@ -269,10 +269,10 @@ class Video:
       context = self._stream.codec_context
       try:
         frames = context.decode(packet if packet.size else None)
-      except av.FFmpegError:
+      except av.FFmpegError as error:
         if packet.size and packet.pts < start:
           continue
-        raise
+        raise containers.broken(self._data, _one_line(error)) from error
       for frame in frames:
         if frame.pts is None or frame.pts < start:
           continue
