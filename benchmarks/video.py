@@ -94,7 +94,7 @@ def make_peer(
     (start,) = sampling.starts(_CONFIG, duration, rng)
     numbers = [int(t * _FPS) for t in sampling.times(_CONFIG, start)]
     frames = []
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
       container.streams.video[0].codec_context.thread_count = 1
       for number, frame in enumerate(container.decode(video=0)):
         if number in numbers:

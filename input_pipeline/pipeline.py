@@ -207,9 +207,9 @@ def make_train_dataset(
   data.augmentation.resize="naflex" images are patches, with "shapes"; with
   data.video they are uint8 [b, clips, T, Y, X, 3]. The global batch of a step
   (which examples, captions and crops, in which rows) depends on `seed` alone,
-  not on the number of processes, workers or threads.
-  Nor does an iterator's position: it is the same on all processes. With labels
-  there is "labels" too, int32 [b], equal where captions are equal.
+  not on the number of processes, workers or threads. Nor does an iterator's
+  position: it is the same on all processes. With labels there is "labels" too,
+  int32 [b], equal where captions are equal.
 
   Args:
     config: checked.

@@ -108,8 +108,10 @@ class Video:
     self._last_ticks = 0  # of the frame that is shown last
     self._packets = list(self._listed())
     self._numbers = {(x.pts, x.dts): i for i, x in enumerate(self._packets)}
-    # A container may repeat a time stamp; the decoder's last frame counts.
     self._shown = sorted({x.pts for x in self._packets if x.is_shown})
+    self._keys = sorted(
+      (x.pts, i) for i, x in enumerate(self._packets) if x.is_key
+    )
     self.num_frames = len(self._shown)
     if self.num_frames < 2:
       raise faults.ExampleError(
@@ -225,12 +227,8 @@ class Video:
 
   def _key_of(self, pts: int) -> int:
     """Return the number of the packet that decoding begins with."""
-    keys = (
-      (packet.pts, number)
-      for number, packet in enumerate(self._packets)
-      if packet.is_key and packet.pts <= pts
-    )
-    return max(keys, default=(0, 0))[1]
+    at = bisect.bisect_right(self._keys, (pts, len(self._packets))) - 1
+    return self._keys[at][1] if at >= 0 else 0
 
   def _decoded(
     self, key: int, wanted: Sequence[int]
@@ -271,10 +269,10 @@ class Video:
       context = self._stream.codec_context
       try:
         frames = context.decode(packet if packet.size else None)
-      except av.FFmpegError:
+      except av.FFmpegError as error:
         if packet.size and packet.pts < start:
           continue
-        raise
+        raise containers.broken(self._data, _one_line(error)) from error
       for frame in frames:
         if frame.pts is None or frame.pts < start:
           continue

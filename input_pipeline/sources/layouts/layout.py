@@ -26,9 +26,8 @@ T = TypeVar("T")
 # One example. "image" is a path below the folder, of an image or a video,
 # "caption" a text or a list; other names are columns, as of a table, for
 # `label`, `attributes` and `grammar_fields`: texts and numbers, None for a
-# missing one. With "crop", the
-# example is the part (left, top, right, bottom) of the image, in its pixels;
-# with "size" too, resized to (width, height).
+# missing one. With "crop", the example is the part (left, top, right, bottom)
+# of the image, in its pixels; with "size" too, resized to (width, height).
 Row = Mapping[str, Any]
 
 

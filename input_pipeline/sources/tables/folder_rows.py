@@ -124,9 +124,11 @@ def of_texts(
       kinds = beside.setdefault(stem, {})
       kinds.setdefault(suffix.lower().removeprefix("."), []).append(name)
   if not images:
+    videos = f"; data.video reads {', '.join(folders.VIDEOS)}"
     raise ValueError(
       f"{field}.path must be a folder with {', '.join(ends)} or "
       f"{', '.join(TABLES[:4])}; got {source.path!r}, of {len(listed)} files"
+      f"{'' if source.is_video else videos}"
     )
   # A disk may have the other form of a name, but not where that is a name of
   # another image.

@@ -25,7 +25,7 @@ def picture(
 def number(pixels: np.ndarray) -> int:
   """Return the number that a decoded picture of any size shows."""
   bars = np.array_split(pixels.mean((0, 2)), _NUM_BITS)
-  return sum((bar.mean() > 127) << i for i, bar in enumerate(bars))
+  return sum(int(bar.mean() > 127) << i for i, bar in enumerate(bars))
 
 
 def video(

@@ -8,7 +8,7 @@ import pytest
 
 from input_pipeline import faults
 from input_pipeline.images import augmentation as augmentation_lib
-from input_pipeline.images import picture
+from input_pipeline.images import image_protocols, picture
 from input_pipeline.videos import clips, sampling, video
 from tests.input_pipeline.images import augmentations
 from tests.input_pipeline.videos import made
@@ -55,17 +55,22 @@ def _random(**fields) -> augmentation_lib.Augmentation:
 
 
 def test_all_frames_of_a_clip_have_the_same_augmentation():
-  # Above the video's rate, a clip is one frame many times.
+  # Above the video's rate, a clip is one frame many times: 0, 16 and 33.
+  data = made.video(50)
   config = dataclasses.replace(_CONFIG, frames=6, fps=1000.0, start="uniform")
-  changed = set()
   for seed in range(4):
     rng = _rng(seed)
-    images = clips.arrays(made.video(60), config, _random(), 32, rng)["images"]
+    images = clips.arrays(data, config, _random(), 32, rng)["images"]
     for clip in images:
       np.testing.assert_array_equal(clip, np.broadcast_to(clip[:1], clip.shape))
-    changed |= {clip[0].tobytes() for clip in images}
-  # 3 frames, but each clip's draws are its own.
-  assert len(changed) == 12
+
+
+def test_each_clip_has_draws_of_its_own():
+  # All clips are the first frame of a video that is shorter than they are.
+  config = sampling.VideoConfig(clips=8, frames=1, fps=1.0)
+  data = made.video(2, first=0b01100101)
+  images = clips.arrays(data, config, _random(), 32, _rng())["images"]
+  assert len({image.tobytes() for image in images}) > 4
 
 
 def test_an_example_depends_on_its_generator_alone():
@@ -89,6 +94,22 @@ def test_a_frame_is_changed_as_an_image_is():
   rng = np.random.Generator(np.random.Philox(seed))
   expected = _random().changed(picture.of_pixels(pixels), 32, rng)
   np.testing.assert_array_equal(images[0, 0], expected)
+
+
+def test_clips_at_inference_are_those_of_an_image_protocol():
+  protocol = image_protocols.PROTOCOLS["clip"].at(24)
+  config = _CONFIG.at_inference(2)
+  data = made.video(60)
+  images = clips.at_inference(data, config, protocol)
+  assert images.shape == (2, 4, 24, 24, 3)
+  # 60 frames at 30 a second; a clip of 12 frames begins at 48 i / 2.
+  times = [fractions.Fraction(n, 30) for n in (0, 3, 6, 9, 24, 27, 30, 33)]
+  with video.opened(data) as one:
+    for position, pixels in one.frames(times):
+      got = images.reshape(-1, 24, 24, 3)[position]
+      np.testing.assert_array_equal(got, protocol.apply(pixels))
+  with pytest.raises(ValueError, match='start="random" needs a generator'):
+    clips.at_inference(data, _CONFIG, protocol)
 
 
 def test_sizes_and_checks():

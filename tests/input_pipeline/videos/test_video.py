@@ -2,12 +2,12 @@
 
 import fractions
 import io
-import itertools
 import re
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from input_pipeline import faults
 from input_pipeline.videos import video
@@ -108,6 +108,45 @@ def test_times_are_rounded_to_the_unit_of_the_file(format):
       assert one.number_at(before) == max(number - 1, 0)
 
 
+@pytest.mark.parametrize(("matrix", "color_range"), [(1, 1), (5, 1), (5, 2)])
+def test_colours_are_those_of_the_stated_matrix_and_range(matrix, color_range):
+  """BT.709 and BT.601 (1, 5); black at 16 or at 0 (1, 2)."""
+  levels = np.zeros((32, 64, 3), np.uint8)
+  levels[:, :32], levels[:, 32:] = (128, 128, 128), (200, 60, 30)
+  file = io.BytesIO()
+  with av.open(file, "w", format="mp4") as container:
+    stream = container.add_stream("libx264", rate=10, options={"qp": "1"})
+    stream.height, stream.width, stream.pix_fmt = 32, 64, "yuv420p"
+    stream.codec_context.colorspace = matrix
+    stream.codec_context.color_range = color_range
+    for _ in range(2):
+      frame = av.VideoFrame.from_ndarray(levels).reformat(
+        format="yuv420p", dst_colorspace=matrix, dst_color_range=color_range
+      )
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+  with video.opened(file.getvalue()) as one:
+    ((_, pixels),) = one.frames([fractions.Fraction()])
+  # 3 levels: two roundings to 8 bits. Another matrix is off by 10 and more.
+  for column in (10, 50):
+    got = pixels[16, column].astype(int)
+    assert np.abs(got - levels[16, column]).max() <= 3
+
+
+def test_a_gif_s_transparency_is_white():
+  frames = [Image.new("RGBA", (16, 8)) for _ in range(2)]
+  for number, frame in enumerate(frames):
+    frame.paste((200, 0, 0, 255), (number, 0, number + 4, 8))
+  file = io.BytesIO()
+  frames[0].save(
+    file, "GIF", save_all=True, append_images=frames[1:], disposal=2
+  )
+  with video.opened(file.getvalue()) as one:
+    ((_, pixels),) = one.frames([fractions.Fraction()])
+  assert pixels[4, 12].tolist() == [255, 255, 255]
+  assert pixels[4, 1].tolist() == [200, 0, 0]
+
+
 def _of_size(width: int, height: int) -> bytes:
   """Return a GIF whose header states a size."""
   data = made.video(2, format="gif", codec="gif")
@@ -178,19 +217,16 @@ def test_damage_is_a_fault_where_it_is_decoded():
   assert not re.search(r"0x[0-9a-f]{6}", str(caught.value))
 
 
-def test_faults_are_those_of_all_short_damages():
-  """No byte that is changed makes another exception than a fault."""
+def test_no_damage_is_another_exception():
   data = made.video(8, gop=4, format="matroska")
   rng = np.random.default_rng(0)
-  for position, level in itertools.product(
-    rng.integers(len(data), size=60), (3,)
-  ):
+  kinds = set()
+  for position in rng.integers(len(data), size=60):
     changed = bytearray(data)
-    changed[position] ^= 1 << level
-    kind = "video_"
+    changed[position] ^= 8
     try:
       with video.opened(bytes(changed)) as one:
         one.check_all()
     except faults.ExampleError as error:
-      kind = error.kind
-    assert kind.startswith("video_")
+      kinds.add(error.kind)
+  assert kinds >= {"video_broken"}

@@ -197,12 +197,13 @@ def test_prepared_videos_make_the_same_batches(root, batches, tmp_path):
   assert not conversion.run(
     config.data, str(tmp_path / "out"), decode=True, **arguments
   )
-  config = base.get_config()
-  values = _config(root, "array_record")
   section = dataclasses.replace(
-    values.data.sources["main"], path=str(tmp_path / "out"), split="train"
+    config.data.sources["main"],
+    format="array_record",
+    path=str(tmp_path / "out"),
+    split="train",
   )
-  data = dataclasses.replace(values.data, sources={"main": section})
+  data = dataclasses.replace(config.data, sources={"main": section})
   made = pipeline.make_train_dataset(data, batch_size=4, seed=1)
   _assert_equal(list(itertools.islice(made, 3)), batches)
 
@@ -213,17 +214,17 @@ def test_images_and_videos_are_told_apart(root):
   data = dataclasses.replace(config.data, sources={"main": section})
   with pytest.raises(ValueError, match="MP4 video; data.video has videos deco"):
     pipeline.open_sources(data)
-  with pytest.raises(ValueError, match=r"folder with \.avif, .* of 10 files"):
+  with pytest.raises(ValueError, match="5 files; data.video reads .mp4, .m4v"):
     pipeline.open_sources(_config(root, clips=0).data)
 
 
 def test_a_config_that_cannot_be_used(root):
   with pytest.raises(ValueError, match="data.video.frames must be at least 1"):
-    _config(root, frames=0)
+    _config(root, frames=0).check()
   config = base.get_config()
   config.data.video.clips = 1
   config.data.augmentation.resize = "naflex"
   with pytest.raises(ValueError, match="square frames with data.video; got"):
-    config_lib.from_mapping(config.to_dict())
+    config_lib.from_mapping(config.to_dict()).check()
   with pytest.raises(ValueError, match='must be 0 with loss.name="sigmoid"'):
     objectives.make(_config(root))
