@@ -46,6 +46,7 @@ CHANGEABLE = (
   r"data\.(image_size|languages|leave_out|max_caption_chars|cut_captions)",
   r"loss\..*",
   r"model\.(remat|remat_chunks|scale_max)",
+  r"model\.image\.patch_size",
   r"model\.(image|text)\.(dropout|patch_dropout|drop_path)",
   r"optimizer\.(?!name$|moment_dtype$).*",
 )

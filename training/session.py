@@ -50,6 +50,7 @@ def due(
   *,
   first_step: int,
   stopping: bool,
+  begin: int = 0,
   end: int | None = None,
 ) -> Due:
   """Decide about the state of `step`.
@@ -59,6 +60,8 @@ def due(
     config: checked config of the run.
     first_step: step that the loop began with; its state needs no saving.
     stopping: whether the run was asked to end.
+    begin: step at which the phase begins, whose state the phase before has
+      evaluated.
     end: step at which the phase ends; None for the run's last step.
   """
   is_complete = step == config.total_steps
@@ -69,7 +72,7 @@ def due(
     or stopping
     or (step > first_step and step % config.checkpoint.every_steps == 0),
     # The state of the last step is evaluated after the loop.
-    evaluate=bool(every and step and step % every == 0)
+    evaluate=bool(every and step > begin and step % every == 0)
     and not (is_complete or stopping),
     last=is_end or stopping,
   )
@@ -182,6 +185,7 @@ class Session:
         self.config,
         first_step=first_step,
         stopping=stopping,
+        begin=self.stage.first_step,
         end=self.stage.end,
       )
       if now.save or now.evaluate:

@@ -1,4 +1,4 @@
-"""Learned positions fitted to another resolution or length."""
+"""Learned positions and maps of patches, fitted to another size or length."""
 
 import math
 import re
@@ -40,6 +40,26 @@ def resize_grid(num_prefix: int) -> mapping.Resize:
   return resize
 
 
+def resize_patches(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+  """Return the map of patches [side * side * C, D] for patches of another side.
+
+  The pseudo-inverse of bilinear resizing (without antialiasing), FlexiViT's
+  (arXiv 2212.08013, section 3.4): a patch that is enlarged has the token that
+  it had, and of smaller patches the token is the nearest one in the mean.
+  """
+  channels = _COLOURS
+  old, new = (math.isqrt(x[0] // channels) for x in (array.shape, shape))
+  basis = np.eye(old * old, dtype=np.float32).reshape(old, old, old * old)
+  resizing = jax.image.resize(
+    *(basis, (new, new, old * old), "linear"),
+    antialias=False,
+    precision=jax.lax.Precision.HIGHEST,
+  )
+  matrix = np.asarray(resizing, np.float64).reshape(new * new, old * old)
+  weights = array.reshape(old * old, -1)
+  return (np.linalg.pinv(matrix.T) @ weights).reshape(shape).astype(np.float32)
+
+
 def resize_length(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
   """Return the first positions of a longer text table [L, D].
 
@@ -54,12 +74,16 @@ def resize_length(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
   return array[: shape[0]]
 
 
+_COLOURS = 3
 # (regex of parameters below the tower, rule) of each.
 Rules = tuple[tuple[str, mapping.Resize], ...]
 
 
 def _vit(config: Any) -> Rules:
-  return (("position", resize_grid(int(config.pool == "cls"))),)
+  return (
+    ("position", resize_grid(int(config.pool == "cls"))),
+    ("patch/kernel", resize_patches),
+  )
 
 
 def _resnet(config: Any) -> Rules:

@@ -41,6 +41,19 @@ def test_a_stop_saves_and_ends_at_any_step(step):
   assert not now.evaluate
 
 
+def test_the_end_of_a_phase_is_saved_and_evaluated():
+  """The next phase begins with its checkpoint; the figures are of its size."""
+  now = session.due(6, CONFIG, first_step=0, stopping=False, end=6)
+  assert now == session.Due(save=True, evaluate=True, last=True)
+  now = session.due(5, CONFIG, first_step=0, stopping=False, end=6)
+  assert now == session.Due(save=False, evaluate=False, last=False)
+
+
+def test_the_first_state_of_a_phase_is_not_evaluated_again():
+  now = session.due(6, CONFIG, first_step=6, stopping=False, begin=6, end=9)
+  assert now == session.Due(save=False, evaluate=False, last=False)
+
+
 def test_no_evaluation_during_training():
   config = runs.make_config({"evaluate.every_steps": 0, "total_steps": 12})
   assert not any(due(step, config=config).evaluate for step in range(13))

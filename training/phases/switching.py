@@ -6,10 +6,10 @@ the path of an array:
 - Arrays of equal shape are the same to the bit, whatever their sharding.
 - A parameter of another shape is resized by its tower's rule
   (models/pretrained/positions.py, TOWERS), as weights are that are read for
-  another size. Its moments are resized by the same rule, and clipped to the
-  range of the old array: a bicubic filter overshoots, and a second moment must
-  not be negative. Other arrays of the optimizer whose shape changes (factored
-  moments) begin anew.
+  another size of images or patches. Its moments are resized by the same rule,
+  and clipped to the range of the old array: a bicubic filter overshoots, and a
+  second moment must not be negative. Other arrays of the optimizer whose shape
+  changes (factored moments) begin anew.
 - A parameter that was not there is drawn from the seed, as at step 0, and its
   optimizer slots begin at zero: Adam's corrections count the run's steps, so
   its first updates are as large as those of a gradient that appears late. A new
@@ -74,9 +74,7 @@ def switch(
       copied = jax.jit(jnp.copy, out_shardings=target.sharding)
       made[path] = copied(made[path.replace(_EMA, _PARAMS, 1)])
     else:
-      array = resized(
-        _whole(old[path], whole), target.shape, _rule(path, model)
-      )
+      array = _resized(path, _whole(old[path], whole), target.shape, model)
       made[path] = mesh_lib.placed(array.astype(target.dtype), target)
   structure = jax.tree.structure(program.state)
   return jax.tree.unflatten(structure, made.values())
@@ -109,7 +107,7 @@ def _check_pair(
   for path, action in actions_of(old, targets, model).items():
     if action == _RESIZE:
       zeros = np.zeros(old[path].shape, np.float32)
-      resized(zeros, targets[path].shape, _rule(path, model))
+      _resized(path, zeros, targets[path].shape, model)
 
 
 def leaves(state: Any) -> dict[str, Any]:
@@ -160,12 +158,18 @@ def actions_of(
   return actions
 
 
-def resized(
-  array: np.ndarray, shape: tuple[int, ...], rule: mapping.Resize | None
+def _resized(
+  path: str,
+  array: np.ndarray,
+  shape: tuple[int, ...],
+  model: dual_encoder.ModelConfig,
 ) -> np.ndarray:
-  """Return an array in another shape, within the range of its values."""
+  """Return an array in another shape; a moment within its old range."""
+  rule = _rule(path, model)
   assert rule is not None  # `actions_of` asked
   made = np.asarray(rule(array, shape))
+  if path.startswith((_PARAMS, _STATS, _EMA)):
+    return made
   return np.clip(made, array.min(), array.max())
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from configs import base
 from configs.parts import sources
-from input_pipeline import faults, pipeline
+from input_pipeline import faults, ledger, pipeline
 from input_pipeline.images import naflex
 from input_pipeline.inspecting import inspection, inspection_page
 from input_pipeline.sources import record as record_lib
@@ -98,6 +98,17 @@ def test_pieces(rule, text, kinds):
 class _Records(list):
   def fingerprint(self):
     return "0"
+
+
+def test_examples_of_a_phase_begin_at_its_first_step(small):
+  facts = {"batch_size": 4, "seed": 7}
+  whole, _ = inspection.first_examples(small.data, count=12, **facts)
+  phase = ledger.Phase("plain", first_step=6, first_batch=2)
+  shown, _ = inspection.first_examples(
+    small.data, count=4, phase=phase, **facts
+  )
+  assert [(one.step, one.row) for one in shown] == [(6, i) for i in range(4)]
+  assert [one.key for one in shown] == [one.key for one in whole[8:]]
 
 
 def test_survey_names_faults_and_the_page_is_safe(small):

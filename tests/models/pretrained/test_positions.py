@@ -1,5 +1,6 @@
-"""Positions for another resolution or length."""
+"""Positions and maps of patches for another resolution, side or length."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -34,3 +35,36 @@ def test_length():
   )
   with pytest.raises(ValueError, match=r"4 text positions; .*num_tokens=5"):
     positions.resize_length(table, (5, 3))
+
+
+def test_an_enlarged_patch_has_its_token():
+  """FlexiViT's condition: the token of the enlarged patch is the same."""
+  rng = np.random.default_rng(0)
+  patch = rng.normal(size=(4, 4, 3)).astype(np.float32)
+  kernel = rng.normal(size=(4 * 4 * 3, 5)).astype(np.float32)
+  large = jax.image.resize(patch, (6, 6, 3), "linear")
+  got = positions.resize_patches(kernel, (6 * 6 * 3, 5))
+  np.testing.assert_allclose(
+    np.ravel(large) @ got,
+    np.ravel(patch) @ kernel,
+    atol=1e-4,  # float32 sums of 108 products
+  )
+
+
+def test_a_smaller_patch_has_the_nearest_token():
+  """No other map has tokens nearer to the old ones, over all patches."""
+  rng = np.random.default_rng(0)
+  patches = np.eye(16, dtype=np.float32).reshape(16, 4, 4, 1)
+  kernel = rng.normal(size=(16 * 3, 2)).astype(np.float32)
+  small = jax.image.resize(
+    patches, (16, 3, 3, 1), "linear", antialias=False
+  ).reshape(16, 9)
+
+  def error(weights):  # each colour alone
+    tokens = np.asarray(small) @ weights.reshape(9, 6)
+    return float(np.sum((tokens - kernel.reshape(16, 6)) ** 2))
+
+  got = positions.resize_patches(kernel, (9 * 3, 2))
+  for _ in range(20):
+    other = got + 0.01 * rng.normal(size=got.shape)
+    assert error(got) < error(other)
