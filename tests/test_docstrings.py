@@ -4,8 +4,16 @@ import doctest
 
 import pytest
 
-from evaluators import directions, retrieval, right_pairs, tiles, zero_shot
-from losses import sigmoid, softmax, unicl
+from evaluators import (
+  directions,
+  proposals,
+  retrieval,
+  right_pairs,
+  tiles,
+  zero_shot,
+)
+from losses import atss, detection, sigmoid, softmax, unicl
+from models.detecting import anchors, boxes
 
 
 @pytest.mark.parametrize(
@@ -15,10 +23,15 @@ from losses import sigmoid, softmax, unicl
     softmax,
     unicl,
     directions,
+    proposals,
     retrieval,
     right_pairs,
     tiles,
     zero_shot,
+    atss,
+    detection,
+    anchors,
+    boxes,
   ],
   ids=lambda module: module.__name__,
 )
