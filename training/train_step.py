@@ -77,12 +77,13 @@ def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
       f" {shards} devices / num_microbatches={config.num_microbatches}; got"
       f" {rows}"
     )
-  _check_negatives(config, shards)
-  with checks.collected():
-    # Named although `make` may end at the optimizer's rules before.
-    init = functools.partial(dual_encoder.init_params, config.model)
-    shapes = jax.eval_shape(init, jax.random.key(0))
-    mesh_lib.param_shardings(config.partition_rules, shapes, mesh)
+  if not config.detection.is_on:
+    _check_negatives(config, shards)
+    with checks.collected():
+      # Named although `make` may end at the optimizer's rules before.
+      init = functools.partial(dual_encoder.init_params, config.model)
+      shapes = jax.eval_shape(init, jax.random.key(0))
+      mesh_lib.param_shardings(config.partition_rules, shapes, mesh)
   with checks.collected():
     make(config, mesh)
 
@@ -117,7 +118,7 @@ def make(
   Args:
     config: checked.
     mesh: mesh of the run.
-    objective: kind of training, by default that of the config's loss.
+    objective: kind of training, by default that of objectives.make.
   """
   sharding = mesh_lib.batch_sharding(mesh)
   objective = objective or objectives.make(config)

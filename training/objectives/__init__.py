@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import losses
 from training import config as config_lib
-from training.objectives import classes, objective, pairs
+from training.objectives import classes, detection, objective, pairs
 
 MakeFn = Callable[[config_lib.Config], objective.Objective]
 # Key of config.loss.name -> function that makes its objective.
@@ -15,5 +15,7 @@ OBJECTIVES: Mapping[str, MakeFn] = {
 
 
 def make(config: config_lib.Config) -> objective.Objective:
-  """Return the objective that a config's loss belongs to."""
+  """Return the objective of a config's boxes, or that its loss belongs to."""
+  if config.detection.is_on:
+    return detection.make(config)
   return OBJECTIVES[config.loss.name](config)
