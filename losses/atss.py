@@ -80,9 +80,9 @@ def centerness(centre_A2: jax.Array, box_A4: jax.Array) -> jax.Array:
   It is the root of the product, over both axes, of the smaller over the larger
   distance to a side (FCOS, arXiv 1904.01355, equation 3).
 
-  >>> centre = jnp.array([[1.0, 2.0]])
-  >>> print(centerness(centre, jnp.array([[0.0, 0.0, 4.0, 4.0]])).round(4))
-  [0.5774]
+  >>> box_A4 = jnp.array([[0.0, 0.0, 4.0, 4.0]])
+  >>> print(f"{float(centerness(jnp.array([[1.0, 2.0]]), box_A4)[0]):.4f}")
+  0.5774
   """
   distance_A4 = jnp.maximum(_distances(centre_A2, box_A4), 0)
   low_A2, high_A2 = distance_A4[..., :2], distance_A4[..., 2:]

@@ -4,15 +4,25 @@ import doctest
 
 import pytest
 
-from evaluators import directions, retrieval, right_pairs, tiles, zero_shot
+from evaluators import (
+  directions,
+  proposals,
+  retrieval,
+  right_pairs,
+  tiles,
+  zero_shot,
+)
 from losses import (
   answers,
+  atss,
   clips,
+  detection,
   masked_words,
   sigmoid,
   softmax,
   unicl,
 )
+from models.detecting import anchors, boxes
 
 
 @pytest.mark.parametrize(
@@ -25,10 +35,15 @@ from losses import (
     softmax,
     unicl,
     directions,
+    proposals,
     retrieval,
     right_pairs,
     tiles,
     zero_shot,
+    atss,
+    detection,
+    anchors,
+    boxes,
   ],
   ids=lambda module: module.__name__,
 )

@@ -6,8 +6,12 @@ from configs.parts import towers
 from tests import tiny
 
 
-def get_config() -> ml_collections.ConfigDict:
-  """Return a tiny ResNet and one block of Dynamic Head, 4 steps; no path."""
+def get_config(tower: str = "convnext") -> ml_collections.ConfigDict:
+  """Return a tiny tower and one block of Dynamic Head, 4 steps; no path.
+
+  Args:
+    tower: "convnext", or "resnet", which has running statistics.
+  """
   config = tiny.get_config()
   config.evaluate.sets = ml_collections.ConfigDict()
   config.total_steps = 4
@@ -18,13 +22,16 @@ def get_config() -> ml_collections.ConfigDict:
   config.optimizer.warmup_steps = 0
   config.partition_rules = ((r".*", ()),)
   config.data.image_size = 32
-  config.model.image = towers.resnet(config.data)
-  image = config.model.image
-  image.width, image.depths, image.num_heads = 4, (1, 1, 1, 1), 4
-  config.optimizer.freeze = (
-    (r"img/(position|attn)(/.*)?", True),
-    (r".*", False),
-  )
+  if tower == "resnet":
+    image = config.model.image = towers.resnet(config.data)
+    image.width, image.num_heads = 4, 4
+    unused = r"img/(position|attn)(/.*)?"
+  else:
+    image = config.model.image = towers.convnext(config.data)
+    image.widths = (8, 8, 16, 16)
+    unused = r"img/(norm|hidden|projection)(/.*)?"
+  image.depths = (1, 1, 1, 1)
+  config.optimizer.freeze = ((unused, True), (r".*", False))
   detection = config.detection
   detection.layout = "table"
   detection.train, detection.test = "train", "test"

@@ -78,16 +78,13 @@ def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
       f" {shards} devices / num_microbatches={config.num_microbatches}; got"
       f" {rows}"
     )
-  if config.fusion.kind:
+  if not (config.fusion.kind or config.detection.is_on):
+    _check_negatives(config, shards)
     with checks.collected():
-      make(config, mesh)
-    return
-  _check_negatives(config, shards)
-  with checks.collected():
-    # Named although `make` may end at the optimizer's rules before.
-    init = functools.partial(dual_encoder.init_params, config.model)
-    shapes = jax.eval_shape(init, jax.random.key(0))
-    mesh_lib.param_shardings(config.partition_rules, shapes, mesh)
+      # Named although `make` may end at the optimizer's rules before.
+      init = functools.partial(dual_encoder.init_params, config.model)
+      shapes = jax.eval_shape(init, jax.random.key(0))
+      mesh_lib.param_shardings(config.partition_rules, shapes, mesh)
   with checks.collected():
     make(config, mesh)
 
@@ -124,7 +121,7 @@ def make(
   Args:
     config: checked.
     mesh: mesh of the run.
-    objective: kind of training, by default that of the config's loss.
+    objective: kind of training, by default that of objectives.make.
     span: steps of the schedule of the learning rate; None for all steps.
   """
   span = span or schedule_lib.Span(0, config.total_steps)

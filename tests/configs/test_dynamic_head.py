@@ -10,14 +10,13 @@ from models.detecting import anchors
 from runtime import mesh as mesh_lib
 from training import config as config_lib
 from training import train_step
-from training.objectives import detection
 
 
 @pytest.mark.parametrize("variant", ["rn50", "convnext", "agnostic"])
 def test_variants_build(variant: str):
   config = config_lib.checked(dynamic_head.get_config(variant).to_dict())
   mesh = mesh_lib.make_mesh(config.mesh)
-  program = train_step.make(config, mesh, detection.make(config))
+  program = train_step.make(config, mesh)
   params = program.state.params
   assert params.keys() == {"img", "detector"}
   assert len(params["detector"]["blocks"]) == 6

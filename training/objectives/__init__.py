@@ -4,7 +4,14 @@ from collections.abc import Callable, Mapping
 
 import losses
 from training import config as config_lib
-from training.objectives import classes, clipbert, meter, objective, pairs
+from training.objectives import (
+  classes,
+  clipbert,
+  detection,
+  meter,
+  objective,
+  pairs,
+)
 
 MakeFn = Callable[[config_lib.Config], objective.Objective]
 # Key of config.loss.name -> function that makes its objective.
@@ -17,7 +24,9 @@ FUSED: Mapping[str, MakeFn] = {"clipbert": clipbert.make, "meter": meter.make}
 
 
 def make(config: config_lib.Config) -> objective.Objective:
-  """Return the objective of a config's fused model, or else of its loss."""
+  """Return the objective of a config's boxes or fused model, or of its loss."""
+  if config.detection.is_on:
+    return detection.make(config)
   if config.fusion.kind:
     return FUSED[config.fusion.kind](config)
   return OBJECTIVES[config.loss.name](config)
