@@ -49,6 +49,35 @@ def resize_length(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
   return array[: shape[0]]
 
 
+def resize_relative(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+  """Return tables of relative positions for windows of another side.
+
+  Bicubic, without antialiasing, as in Swin's released code.
+
+  Args:
+    array: tables of all blocks, [depth, (2 * window - 1)^2, H].
+    shape: shape of the result, with the same depth and heads.
+
+  Raises:
+    ValueError: depth or heads differ, or a table is not of a square.
+  """
+  if (array.shape[0], array.shape[2]) != (shape[0], shape[2]):
+    raise ValueError(
+      "tables of relative positions must have the blocks and heads of the"
+      f" weights, {array.shape[0]} and {array.shape[2]}; got {shape[0]} and"
+      f" {shape[2]}"
+    )
+  old, new = _side(array.shape[1]), _side(shape[1])
+  resized = jax.image.resize(
+    array.reshape(len(array), old, old, -1).astype(np.float32),
+    (len(array), new, new, array.shape[2]),
+    method="cubic",
+    antialias=False,
+    precision=jax.lax.Precision.HIGHEST,
+  )
+  return np.reshape(resized, shape)
+
+
 def _side(count: int) -> int:
   side = math.isqrt(count)
   if side * side != count:

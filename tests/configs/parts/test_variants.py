@@ -6,14 +6,34 @@ import types
 import jax
 import pytest
 
-from configs import align, clip, dfn, lit, metaclip, openclip, siglip, siglip2
+from configs import (
+  align,
+  clip,
+  dfn,
+  lit,
+  metaclip,
+  openclip,
+  siglip,
+  siglip2,
+  unicl,
+)
 from models import dual_encoder
 from runtime import mesh as mesh_lib
 from runtime import param_rules
 from training import config as config_lib
 from training import train_state, train_step
 
-_MODULES = (align, clip, dfn, lit, metaclip, openclip, siglip, siglip2)
+_MODULES = (
+  align,
+  clip,
+  dfn,
+  lit,
+  metaclip,
+  openclip,
+  siglip,
+  siglip2,
+  unicl,
+)
 _ALL = [
   pytest.param(module, name, id=f"{module.__name__.split('.')[-1]}-{name}")
   for module in _MODULES
