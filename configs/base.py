@@ -7,7 +7,7 @@ config is locked), and a field's type is the type of its default.
 
 import ml_collections
 
-from configs.parts import questions, sources, towers
+from configs.parts import detection, fusion, questions, sources, towers
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -73,8 +73,14 @@ def get_config() -> ml_collections.ConfigDict:
   config.evaluate = _evaluate()
   config.hang = _hang()
 
+  # Name -> phase of the run, which changes fields from its first step on, as
+  # configs/parts/phases.py makes them (docs/phases.md); {}: one for all steps.
+  config.phases = ml_collections.ConfigDict()
+
   config.trackers = _trackers()
   config.vqa = questions.section()
+  config.detection = detection.section()
+  config.fusion = fusion.section()
 
   # Steps between two lines of metrics.jsonl.
   config.log_every_steps = 1
@@ -104,10 +110,15 @@ def _data() -> ml_collections.ConfigDict:
   # shorter side and the centre), or "" for the protocol of the model that the
   # run starts from, "training" without one.
   data.image_protocol = ""
+  data.video = _video()
   # Tokens that a caption is cut or padded to.
   data.num_tokens = 16
   # False: a caption of more tokens is a fault of its example.
   data.cut_captions = True
+  # Provenances of texts that are not trained on: "augmented" (short texts in
+  # short_templates of their source), and names of grammars. An example without
+  # another text is replaced by another of its source.
+  data.leave_out = ()
   # Key of input_pipeline.tokenizers.TOKENIZERS. A run that starts from a model
   # takes that model's tokenizer unless tokenizer_path names another, and each
   # run keeps its tokenizer in its folder.
@@ -130,6 +141,23 @@ def _data() -> ml_collections.ConfigDict:
   # Batches prepared in advance.
   data.num_prefetch_batches = 4
   return data
+
+
+def _video() -> ml_collections.ConfigDict:
+  """Return the section of videos (docs/data.md); sources hold images."""
+  video = ml_collections.ConfigDict()
+  # Clips of an example; above 0, sources hold videos, and a batch has uint8
+  # [B, clips, frames, image_size, image_size, 3]. All frames of a clip have the
+  # same augmentation. ClipBERT on MSR-VTT: 8 (arXiv 2102.06183).
+  video.clips = 0
+  # Frames of a clip, and frames a second: a clip lasts frames / fps seconds.
+  # ClipBERT on MSR-VTT: 2 and 2.0.
+  video.frames = 2
+  video.fps = 2.0
+  # Start of clips: "random", each drawn by itself for each step, or "uniform",
+  # clip i at (seconds of the video - seconds of a clip) * i / clips.
+  video.start = "random"
+  return video
 
 
 def _augmentation() -> ml_collections.ConfigDict:

@@ -25,7 +25,7 @@ Command:
 Hardware: not stated.
 Expected: not yet run. Its README, ImageNet zero-shot top-1 and mean of 14 sets:
   Swin-T 40.5 and 49.1, Swin-B 44.3 and 52.2 (ImageNet-21K and YFCC-14M); Swin-B
-  57.9 top-1 with GCC-15M too.
+  52.2 top-1 and 43.2 on 20 sets with GCC-15M too.
 Weights: the released state dicts, saved as safetensors (docs/models.md):
   --config.init_from=FILE.
 """

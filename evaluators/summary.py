@@ -5,10 +5,10 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from evaluators import retrieval, zero_shot
+from evaluators import pair_scores, retrieval, zero_shot
 from evaluators.figures import group_figures, placed
 from evaluators.measures import tables
-from evaluators.metrics import answering, denoising
+from evaluators.metrics import answering, denoising, detection, questions
 from runtime.storage import strict_json, whole_files
 
 # Group of results.json with the image protocol and the tokenizer.
@@ -70,9 +70,21 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
         Row(group, "images", tree["num_images"], _own_figures(tree))
       )
       continue
+    if tree.get("kind") == detection.KIND:
+      num = tree["num_classes"]
+      listed.append(Row(group, "boxes", num, _own_figures(tree)))
+      continue
     if tree.get("kind") == "selection":
       num = tree["num_items"]
       listed.append(Row(group, "items", num, _own_figures(tree)))
+      continue
+    if tree.get("kind") == questions.KIND:
+      listed += _question_rows(group, tree)
+      continue
+    if tree.get("kind") == pair_scores.KIND:
+      for name in pair_scores.NAMES:
+        size, label = tree[name]["num_candidates"], name.replace("_", " ")
+        listed.append(Row(group, label, size, _own_figures(tree[name])))
       continue
     if tree.get("kind") == "places":
       listed += [
@@ -212,6 +224,17 @@ def _answered_rows(group: str, record: Mapping[str, Any]) -> Iterator[Row]:
     figure = Figure(
       *("exact_match", record[name], record["chance"][name]),
       interval=(bounds[0], bounds[1]),
+    )
+    yield Row(group, name, size, (figure,))
+
+
+def _question_rows(group: str, record: Mapping[str, Any]) -> Iterator[Row]:
+  """Yield a row for all questions and for those of each type."""
+  for name, size in record["num_questions"].items():
+    bounds = record["intervals"][name]
+    value, chance = record[record["figure"]][name], record["chance"][name]
+    figure = Figure(
+      record["figure"], value, chance, interval=(bounds[0], bounds[1])
     )
     yield Row(group, name, size, (figure,))
 

@@ -170,19 +170,25 @@ def load_run(
     workdir.check_same(folder, started_with, config)
   mesh = mesh or _make_mesh()
   whole = mesh_lib.replicated(mesh)
-  restored = checkpointing.restore_params(
-    workdir.weights(folder),
-    jax.tree.map(
+  run = config
+
+  def shapes(step: int) -> Any:
+    stage = config_lib.stage_of_checkpoint(run, step)
+    return jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
-      loading.shapes_of(config.model),
-    ),
-  )
+      loading.shapes_of(stage.config.model),
+    )
+
+  restored = checkpointing.restore_params(workdir.weights(folder), shapes)
   if restored is None:
     raise workdir.WorkdirError(
       f"--workdir={folder} has no checkpoint yet; let the run go on until it"
       " has saved one (checkpoint.every_steps)"
     )
   step, params = restored
+  if run.phases:
+    stage = config_lib.stage_of_checkpoint(run, step)
+    config = config_lib.evaluated(run, stage)
   model = Model(
     path=str(folder),
     family=RUN,

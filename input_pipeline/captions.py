@@ -9,8 +9,14 @@ import numpy as np
 from input_pipeline import faults
 from input_pipeline import languages as languages_lib
 
+# Provenance of a text that a prompt wraps, as grammars have their names.
+AUGMENTED = "augmented"
 # Unicode's categories of letters that show nothing.
 BLANK = ("Cc", "Cf", "Zl", "Zp", "Zs")
+
+
+class LeftOut(Exception):
+  """Example whose texts are all left out by data.leave_out; no fault."""
 
 
 def choose(
@@ -62,6 +68,46 @@ def draw(
   if templates:
     text = templates[int(rng.integers(len(templates)))].replace("{}", text)
   return language, text
+
+
+def is_short(text: str, num_words: int) -> bool:
+  """Return whether a text has at most `num_words` words between blanks."""
+  return len(text.split()) <= num_words
+
+
+def wrapped(
+  text: str, templates: Sequence[str], rng: np.random.Generator
+) -> str:
+  """Return the text in one of the templates, drawn uniformly."""
+  return templates[int(rng.integers(len(templates)))].replace("{}", text)
+
+
+def without_short(
+  texts: Mapping[str, Sequence[str]], languages: Sequence[str], num_words: int
+) -> Mapping[str, Sequence[str]]:
+  """Return the texts that no prompt would wrap.
+
+  An example without any text in these languages is returned as it is.
+
+  Args:
+    texts: texts of an example, by language.
+    languages: data.languages.
+    num_words: most words of a short text.
+
+  Raises:
+    LeftOut: none is left in any of the languages.
+  """
+  long = {
+    language: tuple(x for x in some if not is_short(x, num_words))
+    for language, some in texts.items()
+  }
+  for language in languages:
+    if languages_lib.texts_in(long, language):
+      return long
+  for language in languages:
+    if not all(map(is_blank, languages_lib.texts_in(texts, language))):
+      raise LeftOut
+  return texts
 
 
 def is_blank(text: str) -> bool:

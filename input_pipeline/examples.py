@@ -21,6 +21,7 @@ from input_pipeline.grammars import filled
 from input_pipeline.images import augmentation
 from input_pipeline.selecting import balanced
 from input_pipeline.sources import record as record_lib
+from input_pipeline.videos import clips, sampling
 
 # Address of an object in a library's message, different in each process.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -28,17 +29,24 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 FAULTS = "faults"
 # Examples that are tried for one position. If 9 of 10 are bad, all 200 are bad
 # for one position of 10**9.
-_MAX_ATTEMPTS = 200
+MAX_ATTEMPTS = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """An opened source, and the templates or grammars of its captions."""
+  """An opened source, and the templates or grammars of its captions.
+
+  Attributes:
+    short_templates: templates that texts of at most `short_words` words are
+      wrapped in.
+  """
 
   name: str
   records: record_lib.Records
   templates: tuple[str, ...]
   grammars: filled.Texts | None = None
+  short_templates: tuple[str, ...] = ()
+  short_words: int = 0
 
   def draw(
     self, seed: int, slot: tuple[int, int], index: int
@@ -68,7 +76,10 @@ class Maker:
     classes: names whose numbers are the labels; () for hashes of captions.
     batch_size: rows of a global batch, whose positions follow each other.
     cut_captions: whether a caption of too many tokens is cut, or a fault.
+    leave_out: provenances of texts that are not trained on: an example without
+      another text is replaced as a bad one is, without a fault.
     clocks: clocks of an example's stages; their seconds travel with it.
+    video: section of the clips, where examples are videos.
   """
 
   sources: tuple[Source, ...]
@@ -84,14 +95,16 @@ class Maker:
   batch_size: int = 1
   with_metadata: bool = False
   cut_captions: bool = True
+  leave_out: tuple[str, ...] = ()
   clocks: clocks_lib.Clocks = clocks_lib.Clocks()
+  video: sampling.VideoConfig = sampling.VideoConfig()
 
   def __call__(self, draw: mixture.Draw) -> dict[str, Any]:
     """Return the arrays of one example, and the faults of those it replaces."""
     source, index = self.sources[draw.source], draw.index
     example_faults: list[faults.Fault] = []
     clock = self.clocks.start("")
-    for attempt in range(_MAX_ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS):
       slot = (draw.position, attempt)
       if slot in self.repeated:
         example_faults.append(self.repeated[slot])
@@ -118,13 +131,20 @@ class Maker:
           text = _ADDRESS.sub("", str(error))
           facts = (*slot, source.name, index, key, error.kind, text)
           example_faults.append(faults.Fault(*facts))
+        except captions.LeftOut:
+          pass
         except ValueError as error:
           name = key or f"{index} of data.sources.{source.name}"
           raise ValueError(f"example {name}: {error}") from error
-      index = _substitute(self.seed, *slot, len(source.records))
+      index = substitute(self.seed, *slot, len(source.records))
+    if not example_faults:
+      raise ValueError(
+        f"data.sources.{source.name}: {MAX_ATTEMPTS} examples in a row have no"
+        f" text but those of data.leave_out={self.leave_out!r}"
+      )
     last = example_faults[-1]
     raise ValueError(
-      f"data.sources.{source.name}: {_MAX_ATTEMPTS} examples in a row cannot "
+      f"data.sources.{source.name}: {MAX_ATTEMPTS} examples in a row cannot "
       f"be used; the last one ({last.key or last.index}) has "
       f"{last.kind}: {last.message}"
     )
@@ -144,32 +164,51 @@ class Maker:
         batch=(self.seed, step),
         max_chars=self.max_caption_chars,
       )
+      named = text
     else:
+      texts = record.texts
+      if source.short_templates and captions.AUGMENTED in self.leave_out:
+        texts = captions.without_short(
+          texts, self.languages, source.short_words
+        )
       language, text = captions.draw(
-        record.texts,
+        texts,
         self.languages,
         rng,
         max_chars=self.max_caption_chars,
         templates=source.templates,
       )
+      named = text
+      if source.short_templates and captions.is_short(text, source.short_words):
+        kind = captions.AUGMENTED
+        text = captions.wrapped(text, source.short_templates, rng)
     if not self.cut_captions:
       self._check_length(text)
     clock.enter("image")
-    example: dict[str, Any] = dict(
-      self.augmentation.apply(record.image, self.image_size, rng)
-    )
+    example: dict[str, Any] = self._images(record.image, rng)
     clock.enter("tokenize")
     example["tokens"] = self.tokenizer([text])[0]
     if self.with_labels:
       example["labels"] = (
         captions.class_of(text, self.classes)
         if self.classes
-        else captions.label(text)
+        # A prompt leaves the text's label as it is: those that share a text
+        # match, whatever wraps it (UniCL, arXiv 2204.03610, section 3.1).
+        else captions.label(named)
       )
     if self.with_metadata:
       example |= {"key": record.key, "source": source.name}
       example |= {"language": language, "caption": text, "grammar": kind}
     return example
+
+  def _images(
+    self, data: bytes, rng: np.random.Generator
+  ) -> dict[str, np.ndarray]:
+    """Return the arrays of an image, or of a video's clips."""
+    if self.video.is_on:
+      facts = self.video, self.augmentation, self.image_size
+      return clips.arrays(data, *facts, rng)
+    return self.augmentation.apply(data, self.image_size, rng)
 
   def _check_length(self, text: str) -> None:
     """Raise faults.ExampleError for a caption that would be cut."""
@@ -233,7 +272,7 @@ def rng(seed: int, position: int, attempt: int) -> np.random.Generator:
   return _local.rng
 
 
-def _substitute(seed: int, position: int, attempt: int, length: int) -> int:
+def substitute(seed: int, position: int, attempt: int, length: int) -> int:
   """Return the index of the example that is tried after this one failed."""
   facts = f"{seed}/{position}/{attempt}".encode()
   digest = hashlib.blake2b(facts, digest_size=16).digest()

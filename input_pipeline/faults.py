@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 # Kind -> meaning. The kinds are named so in data_errors.jsonl.
 KINDS: Mapping[str, str] = types.MappingProxyType(
   {
+    "box_broken": "a box outside its picture, without area, or not finite",
     "caption_broken": "a caption that is not text, or not to its end",
     "caption_missing": "no caption, or one of invisible characters alone",
     "caption_too_long": "a caption longer than data.max_caption_chars, or cut",
@@ -27,6 +28,10 @@ KINDS: Mapping[str, str] = types.MappingProxyType(
     "shard_changed": "a shard that is not the one that was indexed",
     "shard_short": "a shard that ends before its last example",
     "unsafe_member": "a pickle, or a path that leaves its folder",
+    "video_broken": "a video that cannot be decoded, or not to its end",
+    "video_missing": "a file without pictures, such as sound alone",
+    "video_too_large": "a video of more pixels a frame than are decoded",
+    "video_too_short": "a video of one frame",
   }
 )
 # Kinds that may not occur at the next read. A resumed run replaces the example

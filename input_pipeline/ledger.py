@@ -11,9 +11,11 @@ batch where the example was due, or the totals up to a step:
   {"step": 1000, "examples": 256000, "replaced": 17,
    "totals": {"main": {"image_broken": 18}}}
 
-Of several processes each writes a file of its own (data_errors.1.jsonl, ...);
-all are read when a run goes on. data_sources.json has `Facts` of each source
-at the newest checkpoint.
+Lines of a run with phases have the "phase" too: faults and totals are counted
+for each. Of several processes each writes a file of its own
+(data_errors.1.jsonl, ...); all are read when a run goes on. data_sources.json
+has `Facts` of each source at the newest checkpoint, data_sources.PHASE.json
+those of a later phase.
 """
 
 import collections
@@ -22,7 +24,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import logging
 
@@ -30,10 +32,18 @@ from input_pipeline import faults
 from runtime.storage import jsonl, whole_files
 
 _NAME = "data_errors"
-_SOURCES = "data_sources.json"
+_SOURCES = "data_sources"
 # Lines that a process writes of one kind; further faults are only counted.
 # Transient kinds have no limit: a resumed run must know every such fault.
 MAX_LINES = 1000
+
+
+class Phase(NamedTuple):
+  """Phase of a run: its name, first step, and position of its first batch."""
+
+  name: str = ""
+  first_step: int = 0
+  first_batch: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,14 +82,16 @@ class Totals:
 def check_held_out(
   folder: pathlib.Path | None,
   held_out: Mapping[str, dict[str, int | str] | None],
+  phase: Phase | None = None,
 ) -> None:
   """Raise ValueError where a run did not hold out what is held out now.
 
   Args:
     folder: folder of the run.
     held_out: source -> facts, as Facts has them.
+    phase: phase whose sources these are; None for the first one.
   """
-  for name, was in _read_facts(folder).items():
+  for name, was in _read_facts(folder, phase or Phase()).items():
     if name in held_out and was.held_out != held_out[name]:
       raise ValueError(
         f"data.sources.{name} has other images than when {folder} was saved, "
@@ -88,8 +100,14 @@ def check_held_out(
       )
 
 
-def _read_facts(folder: pathlib.Path | None) -> dict[str, Facts]:
-  path = folder / _SOURCES if folder else None
+def _sources(phase: Phase) -> str:
+  """Return the name of the file with the facts of a phase's sources."""
+  later = f".{phase.name}" if phase.first_step else ""
+  return f"{_SOURCES}{later}.json"
+
+
+def _read_facts(folder: pathlib.Path | None, phase: Phase) -> dict[str, Facts]:
+  path = folder / _sources(phase) if folder else None
   if path is None or not path.exists():
     return {}
   fields = json.loads(path.read_text())
@@ -105,6 +123,7 @@ class Ledger:
     *,
     batch_size: int,
     process_index: int = 0,
+    phase: Phase = Phase(),
   ):
     """Read the lines of earlier runs.
 
@@ -112,7 +131,11 @@ class Ledger:
       folder: folder of the run; None writes no file.
       batch_size: size of the global batch.
       process_index: among the run's processes.
+      phase: phase whose lines are read and written.
     """
+    self._phase = phase
+    # Steps of the files are the run's; positions and totals count batches.
+    self._shift = phase.first_step - phase.first_batch
     self._batch_size = batch_size
     self._written: set[tuple[int, int]] = set()
     self._num_lines: collections.Counter[str] = collections.Counter()
@@ -132,11 +155,14 @@ class Ledger:
         self._read(line, is_own=path == own)
 
   def _read(self, line: Mapping[str, Any], *, is_own: bool) -> None:
-    if "totals" in line:
-      if is_own:
-        self._totals.append(Totals(**line))
-      return
     fields = dict(line)
+    if fields.pop("phase", "") != self._phase.name:
+      return
+    fields["step"] -= self._shift
+    if "totals" in fields:
+      if is_own:
+        self._totals.append(Totals(**fields))
+      return
     position = fields.pop("step") * self._batch_size + fields.pop("row")
     fault = faults.Fault(position, **fields)
     self._written.add(fault.slot)
@@ -167,7 +193,7 @@ class Ledger:
       step, row = divmod(fault.position, self._batch_size)
       self._append(
         {
-          "step": step,
+          "step": step + self._shift,
           "row": row,
           "attempt": fault.attempt,
           "source": fault.source,
@@ -181,7 +207,8 @@ class Ledger:
   def write_totals(self, totals: Totals) -> None:
     """Append the counts before a step, and put all lines on disk."""
     if totals.totals and totals not in self._totals:
-      self._append(dataclasses.asdict(totals))
+      fields = dataclasses.asdict(totals)
+      self._append(fields | {"step": totals.step + self._shift})
       self._totals.append(copy.deepcopy(totals))
     if self._file is not None:
       self._file.sync()
@@ -190,7 +217,7 @@ class Ledger:
     """Write data_sources.json, once for all processes."""
     if self._folder is None or not self._is_first:
       return
-    path = self._folder / _SOURCES
+    path = self._folder / _sources(self._phase)
     if self._facts() != facts:
       fields = {name: dataclasses.asdict(x) for name, x in facts.items()}
       text = json.dumps(fields, indent=2, sort_keys=True)
@@ -218,11 +245,13 @@ class Ledger:
           *(name, self._folder),
         )
     check_held_out(
-      self._folder, {name: now.held_out for name, now in facts.items()}
+      self._folder,
+      {name: now.held_out for name, now in facts.items()},
+      self._phase,
     )
 
   def _facts(self) -> dict[str, Facts]:
-    return _read_facts(self._folder)
+    return _read_facts(self._folder, self._phase)
 
   def close(self) -> None:
     """Close the file."""
@@ -230,5 +259,6 @@ class Ledger:
       self._file.close()
 
   def _append(self, line: Mapping[str, Any]) -> None:
+    name = self._phase.name
     if self._file is not None:
-      self._file.write(line)
+      self._file.write({**line, "phase": name} if name else line)

@@ -37,7 +37,8 @@ class Loader:
   """A Grain iterator of batches, with faults removed and counted.
 
   The state is that of the iterator: {"next_index": step}, the same on all
-  processes.
+  processes. In a phase with another batch size than the one before, it counts
+  batches of the phase's size.
   """
 
   def __init__(
@@ -62,6 +63,7 @@ class Loader:
     self._ledger = ledger
     self._max_bad_fraction = max_bad_fraction
     self._facts = facts
+    self._is_closed = False
     self._count_from(0)
 
   def __iter__(self) -> "Loader":
@@ -126,8 +128,10 @@ class Loader:
 
   def close(self) -> None:
     """End the iterator's threads and processes, and close the ledger."""
-    self._iterator.close()
-    self._ledger.close()
+    if not self._is_closed:
+      self._is_closed = True
+      self._iterator.close()
+      self._ledger.close()
 
   def _count_from(self, step: int) -> None:
     self._step = step
@@ -138,6 +142,7 @@ class Loader:
     self._first = collections.defaultdict[str, list[faults.Fault]](list)
 
   def _add(self, batch_faults: Sequence[faults.Fault]) -> None:
+    positions: set[int] = set()
     for fault in batch_faults:
       first = self._first[fault.kind]
       if len(first) < _NUM_NAMED:
@@ -146,7 +151,9 @@ class Loader:
         logging.warning("Left out of the batches: %s", _describe(fault))
       kinds = self._counts.setdefault(fault.source, {})
       kinds[fault.kind] = kinds.get(fault.kind, 0) + 1
-      if fault.attempt == 0:
+      # An example that is left out may come before a row's first fault.
+      if fault.position not in positions:
+        positions.add(fault.position)
         self._num_replaced += 1
         if self._num_replaced in _SAID_AT:
           logging.warning(
@@ -187,6 +194,7 @@ def make_loader(
   tokenizer: tokenizers.Tokenizer | None = None,
   clocks: clocks_lib.Clocks | None = None,
   share: float = 0.0,
+  phase: ledger_lib.Phase = ledger_lib.Phase(),
 ) -> Loader:
   """Return the training data of one process of a run.
 
@@ -202,9 +210,10 @@ def make_loader(
     tokenizer: tokenizer of the captions; None makes the config's.
     clocks: clocks of the watchdog.
     share: evaluate.holdout, the share of each source that is left out.
+    phase: phase of the run; its loader begins at its first batch.
   """
   ledger = ledger_lib.Ledger(
-    folder, batch_size=batch_size, process_index=process_index
+    folder, batch_size=batch_size, process_index=process_index, phase=phase
   )
   splits = pipeline.split_sources(config, share)
   opened = {name: split.rest for name, split in splits.items()}
@@ -221,7 +230,7 @@ def make_loader(
     repeated=ledger.repeated,
     clocks=clocks,
   )
-  return Loader(
+  made = Loader(
     dataset,
     ledger=ledger,
     max_bad_fraction=config.max_bad_fraction,
@@ -234,6 +243,9 @@ def make_loader(
       for name, split in splits.items()
     },
   )
+  if phase.first_batch:
+    made.set_state({"next_index": phase.first_batch})
+  return made
 
 
 def _describe(fault: faults.Fault) -> str:

@@ -1,6 +1,7 @@
-"""Losses of answers to questions (MEVF, QCR), for one device's view of a batch.
+"""Losses of answers to questions, for one device's view of a batch.
 
-Shape letters beside those of models/layers.py: A answers of a head.
+Shape letters beside those of models/layers.py: A answers of a head, M different
+answers that humans gave.
 """
 
 import jax
@@ -38,6 +39,38 @@ def binary(
   )
   loss_B = getattr(jnp, reduction)(loss_BA, axis=1)
   return weighted_mean(loss_B, weight_B)
+
+
+def soft_targets(
+  label_BM: jax.Array, score_BM: jax.Array, num_answers: int
+) -> jax.Array:
+  """Return the target of each answer, float32 [B, A].
+
+  Args:
+    label_BM: int32 answers that humans gave, each once; -1 fills up.
+    score_BM: soft accuracy of each, min(#humans / 3, 1) in VQA v2.
+    num_answers: number of answers.
+
+  >>> label, score = jnp.array([[2, 0, -1]]), jnp.array([[1.0, 0.5, 0.0]])
+  >>> soft_targets(label, score, 3).tolist()
+  [[0.5, 0.0, 1.0]]
+  """
+  one_hot_BMA = jax.nn.one_hot(label_BM, num_answers)
+  return jnp.sum(one_hot_BMA * score_BM[..., None], axis=1)
+
+
+def soft_binary(logits_BA: jax.Array, target_BA: jax.Array) -> jax.Array:
+  """Return binary cross-entropy, summed over answers: float32 [B].
+
+  Source: released code of ClipBERT and METER, VQA v2.
+
+  >>> float(soft_binary(jnp.zeros((1, 2)), jnp.array([[0.5, 0.0]]))[0])
+  1.3862943649291992
+  """
+  loss_BA = optax.sigmoid_binary_cross_entropy(
+    logits_BA.astype(jnp.float32), target_BA
+  )
+  return jnp.sum(loss_BA, axis=1)
 
 
 def weighted_mean(loss_B: jax.Array, weight_B: jax.Array) -> jax.Array:

@@ -42,6 +42,7 @@ class BatchNorm(nnx.Module):
     momentum: float,
     dtype: str,
     scale_init: float = 1.0,
+    frozen: bool = False,
   ):
     """Make the parameters.
 
@@ -54,6 +55,9 @@ class BatchNorm(nnx.Module):
         TensorFlow's default; PyTorch's default of 0.1 is 0.9 here).
       dtype: type of the result.
       scale_init: initial scale; 0 makes a residual branch begin as zero.
+      frozen: whether training normalises by the running statistics and changes
+        neither them nor scale and bias, as detectors do that start from a
+        classifier's weights.
     """
     self.scale = nnx.Param(jnp.full((width,), scale_init))
     self.bias = nnx.Param(jnp.zeros((width,)))
@@ -63,6 +67,7 @@ class BatchNorm(nnx.Module):
     self.epsilon = epsilon
     self.momentum = momentum
     self.dtype = dtype
+    self.frozen = frozen
 
   def __call__(
     self, x_bYXC: jax.Array, stats: Statistics | None = None
@@ -78,7 +83,7 @@ class BatchNorm(nnx.Module):
     Raises:
       ValueError: `group` does not divide the batch.
     """
-    if stats is None:
+    if stats is None or self.frozen:
       mean_C, var_C = self.running_mean[...], self.running_var[...]
       x_bYXC = self._normalise(x_bYXC.astype(jnp.float32) - mean_C, var_C)
       return x_bYXC.astype(self.dtype)
@@ -111,8 +116,10 @@ class BatchNorm(nnx.Module):
     return y_ggYXC.reshape(x_bYXC.shape).astype(self.dtype)
 
   def _normalise(self, centred: jax.Array, var: jax.Array) -> jax.Array:
-    factor = jax.lax.rsqrt(var + self.epsilon) * self.scale[...]
-    return centred * factor + self.bias[...]
+    scale_C, bias_C = self.scale[...], self.bias[...]
+    if self.frozen:
+      scale_C, bias_C = jax.lax.stop_gradient((scale_C, bias_C))
+    return centred * (jax.lax.rsqrt(var + self.epsilon) * scale_C) + bias_C
 
 
 def maker(config: Any, dtype: str) -> Callable[..., BatchNorm]:

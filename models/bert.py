@@ -98,16 +98,37 @@ class Bert(nnx.Module):
       token_fn=None if self.config.pool == "mean" else stack.first_token,
     )
 
-  def _stem(self, rows: stack.Rows) -> jax.Array:
-    tokens_bL = rows["tokens"]
+  def states(
+    self, tokens_bL: jax.Array, keys_b: jax.Array | None = None
+  ) -> jax.Array:
+    """Return all tokens after the last layer, [b, L, D], not pooled."""
+    return stack.encode(
+      {"tokens": tokens_bL},
+      keys_b,
+      stem=self._stem,
+      blocks=self.blocks,
+      head=lambda x_bLD, rows: x_bLD,
+      **self.settings.encode_args,
+      mask_fn=self._mask,
+    )
+
+  def embed_tokens(self, tokens_bL: jax.Array) -> jax.Array:
+    """Return the input of the first layer, [b, L, D]."""
     x_bLD = jnp.take(self.token_embedding[...], tokens_bL, axis=0)
     x_bLD = x_bLD + (
       self.position[: tokens_bL.shape[1]] + self.type_embedding[:1]
     )
     return self.embedding_norm(x_bLD)
 
+  def mask(self, tokens_bL: jax.Array) -> jax.Array:
+    """Return bool [b, 1, 1, L], False for padding."""
+    return (tokens_bL != self.config.pad_id)[:, None, None, :]
+
+  def _stem(self, rows: stack.Rows) -> jax.Array:
+    return self.embed_tokens(rows["tokens"])
+
   def _mask(self, rows: stack.Rows) -> jax.Array:
-    return (rows["tokens"] != self.config.pad_id)[:, None, None, :]
+    return self.mask(rows["tokens"])
 
   def _head(self, x_bLD: jax.Array, rows: stack.Rows) -> jax.Array:
     if self.config.pool == "mean":

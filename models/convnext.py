@@ -202,6 +202,21 @@ class ConvNeXt(nnx.Module):
     Returns:
       [b, E], not L2-normalised.
     """
+    x_bYXC = self.pyramid(images_bYXC, keys_b)[-1]
+    x_bC = self.norm(jnp.mean(x_bYXC, axis=(1, 2)))
+    if self.projection is None:  # dual_encoder.feature_fn
+      return x_bC
+    if self.hidden is not None:
+      x_bC = layers.ACTIVATIONS["gelu"](self.hidden(x_bC))
+    return self.projection(x_bC)
+
+  def pyramid(
+    self, images_bYXC: jax.Array, keys_b: jax.Array | None = None
+  ) -> tuple[jax.Array, ...]:
+    """Return the output of each stage, finest first, [b, Y, X, C] each.
+
+    Arguments are those of `__call__`. The strides are 4, 8, 16 and so on.
+    """
     how = self.settings.block_args
     depth = sum(self.config.depths)
     drawn = ()  # keys and rate of each block
@@ -213,6 +228,7 @@ class ConvNeXt(nnx.Module):
     x_bYXC = self.settings.normalise(images_bYXC)
     x_bYXC = conv_blocks.run(self.stem, x_bYXC, None, **how)
     start = 0
+    maps = []
     for stage, depth in zip(
       self.stages.values(), self.config.depths, strict=True
     ):
@@ -221,9 +237,5 @@ class ConvNeXt(nnx.Module):
       rows = [x[start : start + depth] for x in drawn]
       x_bYXC = conv_blocks.scan(stage.blocks, x_bYXC, None, *rows, **how)
       start += depth
-    x_bC = self.norm(jnp.mean(x_bYXC, axis=(1, 2)))
-    if self.projection is None:  # dual_encoder.feature_fn
-      return x_bC
-    if self.hidden is not None:
-      x_bC = layers.ACTIVATIONS["gelu"](self.hidden(x_bC))
-    return self.projection(x_bC)
+      maps.append(x_bYXC)
+    return tuple(maps)

@@ -108,6 +108,24 @@ def average_pool(x_bYXC: jax.Array, size: int) -> jax.Array:
   return jnp.mean(x, axis=(2, 4))
 
 
+def max_pool(
+  x_bYXC: jax.Array, size: int, *, stride: int, padding: int
+) -> jax.Array:
+  """Return maxima of windows, with `padding` rows and columns on each side.
+
+  A window that sticks out at the end is left out, as in PyTorch.
+  """
+  pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+  return jax.lax.reduce_window(
+    x_bYXC,
+    -jnp.inf,
+    jax.lax.max,
+    (1, size, size, 1),
+    (1, stride, stride, 1),
+    pads,
+  )
+
+
 def drop_path(
   x_bYXC: jax.Array, keys_b: jax.Array | None, rate: jax.Array | float
 ) -> jax.Array:

@@ -234,16 +234,32 @@ class ResNet(nnx.Module):
     Returns:
       [b, E], not L2-normalised.
     """
-    del keys_b
-    inside = functools.partial(batch_norm.inside, stats)
-    x_bYXC = self.settings.normalise(images_bYXC)
-    how = self.settings.block_args
-    x_bYXC = conv_blocks.run(self.stem, x_bYXC, inside("stem"), **how)
-    for name, stage in self.stages.items():
-      stage_stats = batch_norm.inside(inside("stages"), name)
-      x_bYXC = stage(x_bYXC, stage_stats, **how)
+    x_bYXC = self.pyramid(images_bYXC, keys_b, stats)[-1]
     x_bND = x_bYXC.reshape(x_bYXC.shape[0], -1, x_bYXC.shape[-1])
     mean_b1D = jnp.mean(x_bND, axis=1, keepdims=True)
     x_bND = jnp.concatenate([mean_b1D, x_bND], axis=1)
     x_bND = x_bND + self.position[...].astype(self.settings.dtype)
     return self.attn(x_bND[:, :1], x_bND)[:, 0]
+
+  def pyramid(
+    self,
+    images_bYXC: jax.Array,
+    keys_b: jax.Array | None = None,
+    stats: batch_norm.Statistics | None = None,
+  ) -> tuple[jax.Array, ...]:
+    """Return the output of each stage, finest first, [b, Y, X, C] each.
+
+    Arguments are those of `__call__`, but that sides of images may be any
+    multiples of STRIDE. The strides are 4, 8, 16 and 32.
+    """
+    del keys_b
+    inside = functools.partial(batch_norm.inside, stats)
+    x_bYXC = self.settings.normalise(images_bYXC)
+    how = self.settings.block_args
+    x_bYXC = conv_blocks.run(self.stem, x_bYXC, inside("stem"), **how)
+    maps = []
+    for name, stage in self.stages.items():
+      stage_stats = batch_norm.inside(inside("stages"), name)
+      x_bYXC = stage(x_bYXC, stage_stats, **how)
+      maps.append(x_bYXC)
+    return tuple(maps)

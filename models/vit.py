@@ -143,6 +143,22 @@ class ViT(nnx.Module):
       token_fn=stack.first_token if self.config.pool == "cls" else None,
     )
 
+  def tokens(
+    self, images_bYXC: jax.Array, keys_b: jax.Array | None = None
+  ) -> jax.Array:
+    """Return all tokens after the last norm, [b, N, D], not pooled.
+
+    Not of pool="queries", whose norm follows the pooling.
+    """
+    return stack.encode(
+      {"images": images_bYXC},
+      keys_b,
+      stem=self._stem,
+      blocks=self.blocks,
+      head=lambda x_bND, rows: self.norm(x_bND),
+      **self.settings.encode_args,
+    )
+
   def _stem(self, rows: stack.Rows) -> jax.Array:
     """Return tokens with their positions, the cls token first."""
     images_bYXC = self.settings.normalise(rows["images"])

@@ -52,6 +52,26 @@ def collected() -> Iterator[None]:
     raise ValueError(f"{len(lines)} problems:\n  " + "\n  ".join(lines))
 
 
+@contextlib.contextmanager
+def named(prefix: str) -> Iterator[None]:
+  """Put `prefix` before the problems of this context, within `collected`."""
+  outer = _problems.get()
+  assert outer is not None, "named() stands within collected()"
+  problems: list[Exception] = []
+  token = _problems.set(problems)
+  try:
+    yield
+  except Exception as error:
+    if failures.describe(error) is not None:
+      problems.append(error)
+    elif not problems:
+      raise
+  finally:
+    _problems.reset(token)
+  for error in problems:
+    outer.append(ValueError(f"{prefix}{failures.describe(error) or error}"))
+
+
 def refuse(message: str) -> None:
   """Raise ValueError; within `collected`, note it and return."""
   problems, error = _problems.get(), ValueError(message)

@@ -174,6 +174,13 @@ def batch_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
   return jax.NamedSharding(mesh, P(BATCH_AXES))
 
 
+def placed(array: np.ndarray, target: jax.ShapeDtypeStruct) -> jax.Array:
+  """Return an array that every process has, in the sharding of `target`."""
+  return jax.make_array_from_callback(
+    target.shape, target.sharding, lambda index: array[index]
+  )
+
+
 def _devices() -> list[jax.Device]:
   """Return JAX's devices.
 

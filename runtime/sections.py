@@ -34,7 +34,11 @@ def make(
   absent = {
     field.name
     for field in dataclasses.fields(cls)
-    if field.name not in values and field.default is not dataclasses.MISSING
+    if field.name not in values
+    and not (
+      field.default is dataclasses.MISSING
+      and field.default_factory is dataclasses.MISSING
+    )
   }
   missing = [
     f"{prefix}{name}" for name in types_of if name not in {*values, *absent}

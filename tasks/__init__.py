@@ -13,6 +13,7 @@ from tasks import (
   classify,
   compare,
   curate,
+  detect,
   embed,
   evaluate,
   explain,
@@ -49,4 +50,5 @@ TASKS: Mapping[str, types.ModuleType] = {
   "sweep": sweep,
   "launch": launch,
   "vqa": vqa,
+  "detect": detect,
 }

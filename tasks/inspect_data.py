@@ -10,7 +10,16 @@ from tasks import flags
 _NUM_EXAMPLES = absl_flags.DEFINE_integer(
   "num_examples", 64, "Examples shown on the page."
 )
-FLAGS = (flags.CONFIG, flags.OUT, flags.WORKDIR, _NUM_EXAMPLES, flags.JSON)
+_PHASE = absl_flags.DEFINE_string(
+  "phase",
+  "",
+  "Name of the phase in config.phases whose data are shown; the first one by"
+  " default.",
+)
+FLAGS = (
+  *(flags.CONFIG, flags.OUT, flags.WORKDIR, _NUM_EXAMPLES, _PHASE),
+  flags.JSON,
+)
 
 
 def run() -> int:
@@ -20,8 +29,19 @@ def run() -> int:
       f"--num_examples must be at least 1; got {_NUM_EXAMPLES.value}"
     )
   config = flags.needed_config()
+  from input_pipeline import ledger
   from input_pipeline.inspecting import inspection_page
+  from training import config as config_lib
 
+  stages = {stage.name: stage for stage in config_lib.stages(config)}
+  if _PHASE.value and _PHASE.value not in stages:
+    raise app.UsageError(
+      "--phase must be one of config.phases,"
+      f" {', '.join(filter(None, stages)) or 'which are none'}; got"
+      f" {_PHASE.value!r}"
+    )
+  stage = stages[_PHASE.value or next(iter(stages))]
+  config = stage.config
   return inspection_page.write(
     _page(),
     config.data,
@@ -30,6 +50,7 @@ def run() -> int:
     num_examples=_NUM_EXAMPLES.value,
     as_json=flags.JSON.value,
     share=config.evaluate.holdout,
+    phase=ledger.Phase(stage.name, stage.first_step, stage.first_batch),
   )
 
 

@@ -5,12 +5,22 @@ import doctest
 import pytest
 
 from evaluators import directions, retrieval, right_pairs, tiles, zero_shot
-from losses import sigmoid, softmax, unicl
+from losses import (
+  answers,
+  clips,
+  masked_words,
+  sigmoid,
+  softmax,
+  unicl,
+)
 
 
 @pytest.mark.parametrize(
   "module",
   [
+    answers,
+    clips,
+    masked_words,
     sigmoid,
     softmax,
     unicl,

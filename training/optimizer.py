@@ -57,7 +57,11 @@ class OptimizerConfig:
 
   @checks.collected()
   def check(self, total_steps: int) -> None:
-    """Raise ValueError where a field's value cannot be used."""
+    """Raise ValueError where a field's value cannot be used.
+
+    Args:
+      total_steps: number of steps of the schedule.
+    """
     for field, choices in (
       ("name", OPTIMIZERS),
       ("weight_decay_convention", DECAY_CONVENTIONS),
@@ -83,9 +87,16 @@ class OptimizerConfig:
       )
     self.make_schedule(total_steps)
 
-  def make_schedule(self, total_steps: int) -> schedule.Schedule:
-    """Return the factor of `learning_rate` at a step."""
-    return schedule.make_schedule(
+  def make_schedule(
+    self, total_steps: int, first_step: int = 0
+  ) -> schedule.Schedule:
+    """Return the factor of `learning_rate` at a step.
+
+    Args:
+      total_steps: number of steps of the schedule.
+      first_step: step of the run at which it begins.
+    """
+    made = schedule.make_schedule(
       self.schedule,
       total_steps=total_steps,
       warmup_steps=self.warmup_steps,
@@ -94,10 +105,14 @@ class OptimizerConfig:
       final_fraction=self.final_fraction,
       factors=self.factors,
     )
+    return schedule.shifted(made, first_step)
 
 
 def make_optimizer(
-  config: OptimizerConfig, variables: Any, total_steps: int
+  config: OptimizerConfig,
+  variables: Any,
+  total_steps: int,
+  first_step: int = 0,
 ) -> optax.GradientTransformation:
   """Return the optimizer of a model's parameters.
 
@@ -105,14 +120,15 @@ def make_optimizer(
     config: checked.
     variables: parameters and running statistics, arrays or ShapeDtypeStructs;
       only their paths and shapes are used. Rules apply to both kinds.
-    total_steps: number of steps of the run, for the schedule.
+    total_steps: number of steps of the schedule.
+    first_step: step of the run at which the schedule begins.
 
   Within a traced function, learning rate and weight decay may be traced too.
 
   Raises:
     ValueError: a parameter without a rule, or a rule without a parameter.
   """
-  factor = config.make_schedule(total_steps)
+  factor = config.make_schedule(total_steps, first_step)
   frozen = frozen_params(config, variables)
   decay_mults = param_rules.values(
     param_rules.apply(

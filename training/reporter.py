@@ -14,6 +14,8 @@ from training import checkpointing, metrics
 from training import config as config_lib
 from training.run import run_warnings
 
+# Number of a step's phase, from 0 on, in metrics.jsonl of a run with phases.
+PHASE = "train/phase"
 # Seconds between two lines with times in metrics.jsonl.
 _CLOCK_SECONDS = 10.0
 
@@ -29,15 +31,22 @@ class Reporter:
   A loss that is not finite ends the run.
   """
 
-  config: config_lib.Config
+  stage: config_lib.Stage
   writer: metrics.Writer
   progress: metrics.Progress
   checkpointer: checkpointing.Checkpointer
   iterator: loader.Loader
   watchdog: watchdog_lib.Watchdog
   warnings: run_warnings.Writer
+  _: dataclasses.KW_ONLY
+  total_steps: int
   _pending: tuple[int, Any] | None = None
   _clock: float = dataclasses.field(default_factory=time.monotonic)
+
+  def enter(self, stage: config_lib.Stage, iterator: loader.Loader) -> None:
+    """Go on with another phase; the metrics of the one before are written."""
+    self.flush()
+    self.stage, self.iterator = stage, iterator
 
   def add(self, step: int, device_metrics: Any) -> None:
     """Write the pending metrics, and keep those of a step just dispatched."""
@@ -59,9 +68,13 @@ class Reporter:
       for name, value in jax.device_get(device_metrics).items()
     }
     self._check_finite(step, values)
-    self.warnings.add(run_warnings.of_step(self.config, step, values), step)
-    is_last = step == self.config.total_steps
-    if step % self.config.log_every_steps == 0 or is_last:
+    self.warnings.add(
+      run_warnings.of_step(self.stage.config, step, values), step
+    )
+    is_last = step == self.total_steps
+    if self.stage.name:
+      values[PHASE] = float(self.stage.index)
+    if step % self.stage.config.log_every_steps == 0 or is_last:
       self.writer.write(step, values)
     self.progress.update(step, values["train/loss"])
     if time.monotonic() - self._clock > _CLOCK_SECONDS or is_last:

@@ -1,6 +1,7 @@
 """Learning rate as a function of the step."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,20 @@ from runtime import checks
 
 Schedule = Callable[[jax.Array], jax.Array]
 SCHEDULES = ("cosine", "linear", "rsqrt", "constant", "factors")
+
+
+class Span(NamedTuple):
+  """Steps of one schedule: `num_steps` from step `first_step` on."""
+
+  first_step: int
+  num_steps: int
+
+
+def shifted(schedule: Schedule, first_step: int) -> Schedule:
+  """Return the schedule that begins at `first_step` of a run."""
+  if not first_step:
+    return schedule
+  return lambda step: schedule(step - first_step)
 
 
 def make_schedule(

@@ -10,9 +10,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
-import pathlib
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -20,14 +18,12 @@ import jax
 from evaluators import embedding
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
-from runtime import cluster, compilation_cache, hung_processes
+from runtime import hung_processes
 from runtime import mesh as mesh_lib
-from runtime import stopping as stopping_lib
-from training import checkpointing, metrics, reporter, train_state, train_step
 from training import config as config_lib
+from training import metrics, reporter, train_state, train_step
 from training import selection as selection_lib
-from training import stop as stop_lib
-from training.run import run_warnings, starts, workdir
+from training.run import opened_run, run_warnings, starts, workdir
 from training.trackers import trackers as trackers_lib
 
 T = TypeVar("T")
@@ -49,7 +45,12 @@ class Due:
 
 
 def due(
-  step: int, config: config_lib.Config, *, first_step: int, stopping: bool
+  step: int,
+  config: config_lib.Config,
+  *,
+  first_step: int,
+  stopping: bool,
+  end: int | None = None,
 ) -> Due:
   """Decide about the state of `step`.
 
@@ -58,97 +59,64 @@ def due(
     config: checked config of the run.
     first_step: step that the loop began with; its state needs no saving.
     stopping: whether the run was asked to end.
+    end: step at which the phase ends; None for the run's last step.
   """
   is_complete = step == config.total_steps
+  is_end = is_complete or step == end
   every = config.evaluate.every_steps
   return Due(
-    save=is_complete
+    save=is_end
     or stopping
     or (step > first_step and step % config.checkpoint.every_steps == 0),
     # The state of the last step is evaluated after the loop.
     evaluate=bool(every and step and step % every == 0)
     and not (is_complete or stopping),
-    last=is_complete or stopping,
+    last=is_end or stopping,
   )
 
 
 @dataclasses.dataclass(frozen=True)
-class Opened:
-  """Parts of a run that come before its data and its model.
+class Part:
+  """Parts of a run that belong to one phase.
 
   Attributes:
-    began: time.monotonic() of the start.
-    steps: steps that have a checkpoint.
-    stack: what is closed when the run ends, in reverse order.
+    stage: phase, with its fields in force.
+    program: step to compile.
+    iterator: loader of batches, at the phase's first batch.
+    evaluate_fn: variables and seconds a step -> figures by name.
+    warned: warnings that follow from the config and the data.
   """
 
-  folder: pathlib.Path
-  began: float
-  mesh: jax.sharding.Mesh
-  stop: stop_lib.Stop
-  hang: hung_processes.Watchdog
-  checkpointer: checkpointing.Checkpointer
-  steps: list[int]
-  stack: contextlib.ExitStack
-
-  def take(self, iterator: loader.Loader) -> None:
-    """Check the loader of the run's data, and close it with the run.
-
-    Raises:
-      ValueError: the data are not those that the run began with.
-      cluster.ClusterError: the same on another process.
-    """
-    self.stack.enter_context(contextlib.closing(iterator))
-    if self.steps:
-      cluster.together(iterator.check_unchanged)
-    for name, held_out in iterator.held_out.items():
-      metrics.say(f"Held out of data.sources.{name}: {held_out}")
+  stage: config_lib.Stage
+  program: train_step.StepProgram
+  iterator: loader.Loader
+  evaluate_fn: Callable[[Any, float], dict[str, float]]
+  warned: Mapping[str, str]
 
 
-@contextlib.contextmanager
-def opened(config: config_lib.Config, folder: pathlib.Path) -> Iterator[Opened]:
-  """Claim the run's folder, open its checkpoints, and watch over it.
-
-  Args:
-    config: checked config of the run.
-    folder: folder of the run, made if it is not there.
-  """
-  began = time.monotonic()
-  compilation_cache.enable(folder)
-  stop = stop_lib.Stop()
-  mesh = mesh_lib.make_mesh(config.mesh)
-  with contextlib.ExitStack() as stack:
-    stack.callback(stop.restore)
-    workdir.claim_for_all(folder, config, stack)
-    hang = hung_processes.Watchdog(
-      config.hang, folder / workdir.HUNG, lambda: _code_of_hang(folder)
-    )
-    stack.enter_context(hang.watching())
-    checkpointer = checkpointing.Checkpointer(
-      folder / workdir.CHECKPOINTS, keep=config.checkpoint.keep
-    )
-    stack.callback(checkpointer.close)
-    steps = checkpointer.steps()
-    stop.is_kept = bool(steps)
-    yield Opened(
-      folder, began, mesh, stop, hang, checkpointer, list(steps), stack
-    )
+# (last state of a phase, its step) -> parts and first state of the next phase.
+NextPart = Callable[
+  [train_state.TrainState, int], tuple[Part, train_state.TrainState]
+]
 
 
 @dataclasses.dataclass
 class Session:
-  """Parts of a run that its loop uses.
+  """Parts of a run that its loop uses; those of a phase change with it.
 
   Attributes:
+    stage: phase that is trained.
     facts: figures of the compiled step, by name.
-    step_fn: compiled training step.
+    step_fn: compiled training step; None at the end of a phase.
     batch_of: arrays by name, as the loader yields them -> batch of `step_fn`.
     saved_step: newest step with a checkpoint, None without any.
   """
 
   config: config_lib.Config
-  opened: Opened
+  stage: config_lib.Stage
+  opened: opened_run.Opened
   watchdog: watchdog_lib.Watchdog
+  warnings: run_warnings.Writer
   iterator: loader.Loader
   writer: metrics.Writer
   trackers: trackers_lib.Trackers
@@ -157,7 +125,7 @@ class Session:
   evaluate_fn: Callable[[Any, float], dict[str, float]]
   selection: selection_lib.Selection
   facts: dict[str, float]
-  step_fn: Callable[..., Any]
+  step_fn: Callable[..., Any] | None
   batch_of: Callable[[dict[str, Any]], Any]
   saved_step: int | None
 
@@ -168,7 +136,7 @@ class Session:
     with self.progress.pause(), self.opened.hang.phase("saving"):
       self.writer.sync()
       self.iterator.sync()
-      self.opened.checkpointer.save(state, self.iterator, step)
+      self.opened.checkpointer.save(state, self.iterator, step, self.stage.name)
     self.saved_step = step
 
   def evaluate(self, state: train_state.TrainState, step: int) -> bool:
@@ -198,41 +166,72 @@ class Session:
 
   def loop(
     self, state: train_state.TrainState
-  ) -> tuple[train_state.TrainState, int]:
-    """Train until the last step, or until asked to end.
+  ) -> tuple[train_state.TrainState, int, bool]:
+    """Train until the last step of the phase, or until asked to end.
 
     Returns:
-      The state, and its step.
+      The state, its step, and whether the loop was asked to end.
     """
     stop = self.opened.stop
     first_step = step = int(jax.device_get(state.step))
     step_metrics = None
     while True:
       stopping = stop.requested()
-      now = due(step, self.config, first_step=first_step, stopping=stopping)
+      now = due(
+        step,
+        self.config,
+        first_step=first_step,
+        stopping=stopping,
+        end=self.stage.end,
+      )
       if now.save or now.evaluate:
         self.reporter.flush()  # raises for a loss that is not finite
       if now.save:  # before the evaluation: if that fails, no step is lost
         self.save(state, step)
       if now.evaluate and not self.evaluate(state, step):
         self.save(state, step)
-        return state, step
+        return state, step, True
       if now.last:
-        return state, step
+        return state, step, stopping
+      assert self.step_fn is not None  # steps of the phase are left
       batch = self.fetch(step_metrics)
       state, step_metrics = self.step_fn(state, batch)
       step += 1
       self.reporter.add(step, step_metrics)
       self.opened.hang.end_step(step)
 
+  def say_left_out(self) -> None:
+    """Print the faults of the data, by source and kind."""
+    if self.iterator.summary():
+      metrics.say(f"Left out of the batches: {self.iterator.summary()}")
+
+  def enter(self, part: Part, step: int) -> None:
+    """Go on with the parts of another phase, whose first step is `step`."""
+    self.say_left_out()
+    with self.opened.hang.phase("compiling"):
+      self.iterator.close()
+      self.step_fn, self.facts = _in_thread(
+        lambda: _compiled(part.program, self.opened.mesh)
+      )
+    self.stage, self.iterator = part.stage, part.iterator
+    self.evaluate_fn, self.batch_of = part.evaluate_fn, part.program.batch_of
+    self.writer.write(step, self.facts)
+    self.warnings.add(part.warned)
+    self.reporter.enter(part.stage, part.iterator)
+    self.progress.begin(step, part.stage.config.batch_size)
+
   def train(
-    self, state: train_state.TrainState, judge: Callable[[Any], T]
+    self,
+    state: train_state.TrainState,
+    judge: Callable[[Any], T],
+    next_part: NextPart | None = None,
   ) -> T | None:
     """Run the loop, save, and judge the last state, or the selected one.
 
     Args:
       state: state of the first step; its arrays are given to the step.
       judge: variables -> results of the run.
+      next_part: function that makes the next phase; None without phases.
 
     Returns:
       Results of `judge`; None if a signal ended the run early, after a line
@@ -241,10 +240,16 @@ class Session:
     stop, config = self.opened.stop, self.config
     stop.begin()
     with jax.transfer_guard("disallow"), jax.set_mesh(self.opened.mesh):
-      state, step = self.loop(state)
+      while True:
+        state, step, is_asked = self.loop(state)
+        if is_asked or step == self.config.total_steps or next_part is None:
+          break
+        self.progress.end_line()
+        with self.opened.hang.phase("compiling"), jax.transfer_guard("allow"):
+          part, state = next_part(state, step)
+        self.enter(part, step)
     self.progress.end_line()
-    if self.iterator.summary():
-      metrics.say(f"Left out of the batches: {self.iterator.summary()}")
+    self.say_left_out()
     with self.opened.hang.phase("saving"):
       self.opened.checkpointer.wait()
     stop.is_kept = True
@@ -276,34 +281,35 @@ class Session:
 
 def start(
   config: config_lib.Config,
-  run: Opened,
-  program: train_step.StepProgram,
-  iterator: loader.Loader,
+  run: opened_run.Opened,
+  part: Part,
   watchdog: watchdog_lib.Watchdog,
   *,
   initial: Any,
-  evaluate_fn: Callable[[Any, float], dict[str, float]],
-  warned: Mapping[str, str],
+  make_part: Callable[[config_lib.Stage], Part] | None = None,
 ) -> tuple[Session, train_state.TrainState]:
   """Compile the step, restore or make the state, and open the run's records.
 
   Args:
     config: checked config; it is in the folder already.
     run: opened parts; what is opened here is closed with them.
-    program: step to compile.
-    iterator: loader of batches; a checkpoint sets its position.
+    part: parts of the phase of the newest checkpoint, which sets the position
+      of its loader; all parts of a run without phases.
     watchdog: clock of the wait for data.
     initial: arrays that take the place of drawn parameters.
-    evaluate_fn: variables and seconds a step -> figures by name.
-    warned: warnings that follow from the config and the data.
+    make_part: function that makes the parts of another phase, where the newest
+      checkpoints cannot be read; None without phases.
   """
   with run.hang.phase("compiling"):
-    state, step_fn, facts = _in_thread(
-      lambda: _build(
-        config, run.mesh, program, run.checkpointer, iterator, initial
-      )
+    state, part = _in_thread(
+      lambda: _restored(config, run, part, initial, make_part)
     )
-  first_step = int(jax.device_get(state.step))
+    first_step = int(jax.device_get(state.step))
+    step_fn, facts = None, {}
+    # At the end of a phase, nothing is left to do for its step.
+    if first_step < part.stage.end or first_step == config.total_steps:
+      step_fn, facts = _in_thread(lambda: _compiled(part.program, run.mesh))
+  iterator = part.iterator
   if first_step:
     metrics.say(f"Resuming from the checkpoint of step {first_step}")
   stack, folder = run.stack, run.folder
@@ -320,7 +326,7 @@ def start(
   writer.write(first_step, facts)
   warnings = run_warnings.Writer(folder, first_step)
   stack.enter_context(contextlib.closing(warnings))
-  warnings.add(warned)
+  warnings.add(part.warned)
   selection = selection_lib.Selection(
     folder, config.checkpoint.select, first_step
   )
@@ -328,41 +334,54 @@ def start(
   progress = metrics.Progress(
     first_step=first_step,
     total_steps=config.total_steps,
-    batch_size=config.batch_size,
+    batch_size=part.stage.config.batch_size,
   )
   report = reporter.Reporter(
-    config, writer, progress, run.checkpointer, iterator, watchdog, warnings
+    *(part.stage, writer, progress, run.checkpointer, iterator),
+    *(watchdog, warnings),
+    total_steps=config.total_steps,
   )
   session = Session(
     config=config,
+    stage=part.stage,
     opened=run,
     watchdog=watchdog,
+    warnings=warnings,
     iterator=iterator,
     writer=writer,
     trackers=trackers,
     progress=progress,
     reporter=report,
-    evaluate_fn=evaluate_fn,
+    evaluate_fn=part.evaluate_fn,
     selection=selection,
     facts=facts,
     step_fn=step_fn,
-    batch_of=program.batch_of,
+    batch_of=part.program.batch_of,
     saved_step=first_step if first_step in run.steps else None,
   )
   return session, state
 
 
-def _build(
+def _restored(
   config: config_lib.Config,
-  mesh: jax.sharding.Mesh,
-  program: train_step.StepProgram,
-  checkpointer: checkpointing.Checkpointer,
-  iterator: loader.Loader,
+  run: opened_run.Opened,
+  part: Part,
   initial: Any,
-) -> tuple[train_state.TrainState, Callable[..., Any], dict[str, float]]:
-  """Restore or make the state, and compile the step; return its facts too."""
-  with jax.set_mesh(mesh):
-    state = checkpointer.restore(program.state, iterator)
+  make_part: Callable[[config_lib.Stage], Part] | None,
+) -> tuple[train_state.TrainState, Part]:
+  """Restore the state, or make that of step 0; return its phase's parts too."""
+  program = part.program
+
+  def abstract(step: int) -> train_state.TrainState:
+    if make_part is None:
+      return program.state
+    stage = config_lib.stage_of_checkpoint(config, step)
+    if stage.index == part.stage.index:
+      return program.state
+    return train_step.make(stage.config, run.mesh, span=stage.span).state
+
+  with jax.set_mesh(run.mesh):
+    state = run.checkpointer.restore(abstract, part.iterator)
     if state is None:
       state = train_state.init(
         program.init_params,
@@ -371,12 +390,25 @@ def _build(
         config.seed,
         initial,
       )
-    return state, *train_step.compile_with_facts(program, mesh)
+    if make_part is None:
+      return state, part
+    step = int(jax.device_get(state.step))
+    stage = config_lib.stage_of_checkpoint(config, step)
+    if stage.index == part.stage.index:
+      return state, part
+    position = part.iterator.get_state()
+    part.iterator.close()
+    part = make_part(stage)
+    part.iterator.set_state(position)
+    return state, part
 
 
-def _code_of_hang(folder: pathlib.Path) -> int:
-  """Return the exit code of a run that hangs: 75 if it has a checkpoint."""
-  return stopping_lib.REQUEUE if workdir.has_checkpoint(folder) else 1
+def _compiled(
+  program: train_step.StepProgram, mesh: jax.sharding.Mesh
+) -> tuple[Callable[..., Any], dict[str, float]]:
+  """Return the compiled step, and its facts."""
+  with jax.set_mesh(mesh):
+    return train_step.compile_with_facts(program, mesh)
 
 
 def _in_thread(fn: Callable[[], T]) -> T:

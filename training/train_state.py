@@ -1,7 +1,7 @@
 """State of a training run, every array made in its final sharding."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import optax
 
 from models import batch_norm
 from runtime import mesh as mesh_lib
+from runtime import param_rules
 
 
 @jax.tree_util.register_dataclass
@@ -84,6 +85,37 @@ def init(
     donate_argnums=1,
   )
   return make(jax.random.key(seed), initial or {})
+
+
+def init_leaves(
+  init_params: Callable[[jax.Array], Any],
+  optimizer: optax.GradientTransformation,
+  abstract: TrainState,
+  seed: int,
+  paths: Sequence[str],
+) -> dict[str, jax.Array]:
+  """Return some arrays of the state of step 0, the others are not made.
+
+  Args:
+    init_params: key -> new variables.
+    optimizer: optimizer of the run.
+    abstract: result of `make_abstract`.
+    seed: seed of the variables.
+    paths: paths of the arrays, as "params/img/position".
+  """
+  if not paths:
+    return {}
+
+  def some(state: Any) -> dict[str, Any]:
+    named = jax.tree.leaves_with_path(state)
+    leaves = {param_rules.path_string(path): leaf for path, leaf in named}
+    return {path: leaves[path] for path in paths}
+
+  make = _init_fn(init_params, optimizer)
+  shardings = jax.tree.map(lambda x: x.sharding, some(abstract))
+  # XLA drops the computation of the others.
+  jitted = jax.jit(lambda key: some(make(key)), out_shardings=shardings)
+  return jitted(jax.random.key(seed))
 
 
 def _init_fn(init_params, optimizer) -> Callable[..., TrainState]:

@@ -18,6 +18,7 @@ from training import config as config_lib
 from training import flops, objectives, train_state
 from training import metrics as metrics_lib
 from training import optimizer as optimizer_lib
+from training import schedule as schedule_lib
 from training.objectives import gradients
 from training.objectives import objective as objective_lib
 
@@ -77,6 +78,10 @@ def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
       f" {shards} devices / num_microbatches={config.num_microbatches}; got"
       f" {rows}"
     )
+  if config.fusion.kind:
+    with checks.collected():
+      make(config, mesh)
+    return
   _check_negatives(config, shards)
   with checks.collected():
     # Named although `make` may end at the optimizer's rules before.
@@ -108,6 +113,8 @@ def make(
   config: config_lib.Config,
   mesh: jax.sharding.Mesh,
   objective: objective_lib.Objective | None = None,
+  *,
+  span: schedule_lib.Span | None = None,
 ) -> StepProgram:
   """Return the program of `config` on `mesh`; makes no array, compiles nothing.
 
@@ -118,18 +125,21 @@ def make(
     config: checked.
     mesh: mesh of the run.
     objective: kind of training, by default that of the config's loss.
+    span: steps of the schedule of the learning rate; None for all steps.
   """
+  span = span or schedule_lib.Span(0, config.total_steps)
   sharding = mesh_lib.batch_sharding(mesh)
   objective = objective or objectives.make(config)
   init_params = objective.init_params
   make_optimizer = functools.partial(
     optimizer_lib.make_optimizer,
     variables=jax.eval_shape(init_params, jax.random.key(0)),
-    total_steps=config.total_steps,
+    total_steps=span.num_steps,
+    first_step=span.first_step,
   )
   optimizer = make_optimizer(config.optimizer)
   return StepProgram(
-    step=make_train_step(config, objective, make_optimizer),
+    step=make_train_step(config, objective, make_optimizer, span),
     numbers=functools.partial(_numbers, config),
     state=train_state.make_abstract(
       init_params, optimizer, config.partition_rules, mesh
@@ -150,6 +160,7 @@ def make_train_step(
   make_optimizer: Callable[
     [optimizer_lib.OptimizerConfig], optax.GradientTransformation
   ],
+  span: schedule_lib.Span,
 ) -> TrainStep:
   """Return step(state, batch, numbers) -> (state, metrics), to be compiled.
 
@@ -157,7 +168,7 @@ def make_train_step(
   float32 scalars. Both are for the mesh in use (jax.set_mesh). Without
   `numbers` those of the config are constants of the program.
   """
-  schedule = config.optimizer.make_schedule(config.total_steps)
+  schedule = config.optimizer.make_schedule(span.num_steps, span.first_step)
   gradient = gradients.make(config, objective)
 
   def step(state, batch, numbers=None):
@@ -171,7 +182,7 @@ def make_train_step(
     )
     if objective.draws:
       keys = _keys(config, numbers["key"], state.step)
-      batch = dataclasses.replace(batch, keys=keys)
+      batch = objective.prepare(dataclasses.replace(batch, keys=keys))
     (loss, stats), grads = gradient(state.params, state.stats, batch)
     grad_norm = optax.tree.norm(grads)
     grads = optimizer_lib.clip_by_global_norm(

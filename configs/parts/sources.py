@@ -49,6 +49,13 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # Prompts such as "a photo of a {}.", for captions that are names of classes;
   # one is drawn for each caption and step.
   config.templates = ()
+  # Prompts such as "A photo of the {}." for short texts alone, those of at most
+  # short_words words between blanks; one is drawn for each text and step. The
+  # provenance of such a text is "augmented" (see data.leave_out), and its label
+  # for the loss "unicl" is that of the text without a prompt. Florence (arXiv
+  # 2111.11432): one or two words.
+  config.short_templates = ()
+  config.short_words = 2
   # Grammars of captions, (name, text) each, for a source that has fields, as a
   # place or a species, instead of captions; one is drawn for each caption:
   # (("place", "A photo [in {town}, ]?0.4in {country:the}."),). Their marks are

@@ -5,18 +5,21 @@ float16 say, which is bound by memory. It may err by no more than `_bound`; all
 rows that could then be among the nearest are scored again in float64. The
 result is that of float64 throughout.
 
-The kernels are numkong's, which have SIMD code for float16 and for threads;
-NumPy, which converts each element apart, takes some 20 times as long, and is
-used where numkong has no wheel.
+The kernels are numkong's, which have SIMD code for float16 and leave Python's
+lock to other threads, so that one block a thread is multiplied; NumPy, which
+converts each element apart, takes some 20 times as long, and is used where
+numkong has no wheel.
 
 Shape letters: N rows, Q queries, E the embedding, K results, B rows of a block,
 C candidates.
 """
 
 import dataclasses
+import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,16 +30,20 @@ try:
 except ModuleNotFoundError:  # no wheel for this machine: NumPy multiplies
   numkong = None
 
-# Rows scored at once: their scores, and those of all threads, stay in cache.
-_BLOCK = 32_768
-# Queries up to which each is compared with the rows by itself.
-_FEW = 4
-# Candidates of a query beyond which those that cannot be results are dropped.
-_MANY = 4_096
+# Rows scored at once by a thread: their scores stay in its cache.
+_BLOCK = 16_384
+# Blocks whose scores are kept for each thread, so that none waits.
+_AHEAD = 2
+# Queries whose candidates are read at once.
+_READ = 32
+# Rows of the first block whose scores give a first limit.
+_SAMPLE = 2_048
 # Rounding unit of float32, in which kernels accumulate.
 _UNIT = 2.0**-24
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
+P = TypeVar("P")
+R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,21 +93,23 @@ def search(
     kinds = {shard.dtype for shard in shards}
     stored = {kind: query_QE.astype(kind) for kind in kinds}
     bounds = {kind: _bound(query_QE, stored[kind]) for kind in kinds}
-    first = 0
-    for shard in shards:
-      query, bound_Q = stored[shard.dtype], bounds[shard.dtype]
-      for start in range(0, len(shard), _BLOCK):
-        block_BE = shard[start : start + _BLOCK]
-        score_QB, error_Q = products(query, block_BE), bound_Q
-        if centre is not None:
-          score_QB, least = centre.scores(score_QB, query_QE, first)
-          error_Q = (bound_Q + 2 * _UNIT) / least
-        low, high = np.searchsorted(removed, [first, first + len(block_BE)])
-        if high > low:
-          score_QB[:, removed[low:high] - first] = -np.inf
-        for pool, score_B, bound in zip(pools, score_QB, error_Q, strict=True):
-          pool.add(score_B, first, float(bound))
-        first += len(block_BE)
+
+    def scored(place: tuple[np.ndarray, int, int]) -> np.ndarray:
+      shard, start, _ = place
+      block_BE = shard[start : start + _BLOCK]
+      return products(stored[shard.dtype], block_BE)
+
+    places = _places(shards)
+    for (shard, _, first), score_QB in _in_threads(scored, places):
+      error_Q = bounds[shard.dtype]
+      if centre is not None:
+        score_QB, least = centre.scores(score_QB, query_QE, first)
+        error_Q = (error_Q + 2 * _UNIT) / least
+      end = first + score_QB.shape[1]
+      low, high = np.searchsorted(removed, [first, end])
+      if high > low:
+        score_QB[:, removed[low:high] - first] = -np.inf
+      _add(pools, score_QB, first, error_Q)
   rows = [pool.rows() for pool in pools]
   return nearest(shards, rows, query_QE, num, centre=centre)
 
@@ -120,12 +129,20 @@ def nearest(
     rows: positions of at least `num` rows for each query, no row twice.
     num: results of a query.
   """
-  found = [
-    _nearest(shards, row_C, query_E, num, centre)
-    for row_C, query_E in zip(rows, query_QE.astype(np.float64), strict=True)
-  ]
-  row_QK, score_QK = (np.array([*part]) for part in zip(*found, strict=True))
-  return Found(row_QK.astype(np.int64), score_QK.astype(np.float32))
+  row_QK, score_QK = [], []
+  for start in range(0, len(rows), _READ):
+    some = rows[start : start + _READ]
+    z_CE = rows_of(shards, np.concatenate(some)).astype(np.float64)
+    ends = np.cumsum([len(row_C) for row_C in some])
+    for number, z_cE in enumerate(np.split(z_CE, ends[:-1])):
+      row_C, query_E = some[number], query_QE[start + number]
+      if centre is not None:
+        z_cE = centring.centred(z_cE, centre.mean_E)
+      score_C = z_cE @ query_E.astype(np.float64)
+      best_K = np.lexsort((row_C, -score_C))[:num]
+      row_QK.append(row_C[best_K])
+      score_QK.append(score_C[best_K])
+  return Found(np.array(row_QK, np.int64), np.array(score_QK, np.float32))
 
 
 def numpy_products(query_QE: np.ndarray, block_BE: np.ndarray) -> np.ndarray:
@@ -143,19 +160,74 @@ def simd_products(query_QE: np.ndarray, block_BE: np.ndarray) -> np.ndarray:
   """
   if numkong is None:
     raise ModuleNotFoundError("numkong is not installed")
-  if len(query_QE) <= _FEW:
-    made = numkong.cdist(query_QE, block_BE, "dot", threads=_num_threads())
-    return np.asarray(made).astype(np.float32)
+  if len(query_QE) == 1:
+    made = np.asarray(numkong.cdist(query_QE, block_BE, "dot"))
+    return made.astype(np.float32)
   packed = numkong.dots_pack(query_QE)
-  num = _num_threads()
-  size = -(-len(block_BE) // num)
-  parts = [
-    block_BE[start : start + size] for start in range(0, num * size, size)
-  ]
-  multiply = numkong.dots_packed
-  with futures.ThreadPoolExecutor(num) as pool:
-    made = pool.map(lambda x: np.asarray(multiply(x, packed)), parts)
-    return np.concatenate([*made]).T
+  # Each query's scores beside each other, as they are compared.
+  score_QB = np.asarray(numkong.dots_packed(block_BE, packed)).T
+  return np.ascontiguousarray(score_QB)
+
+
+def _places(shards: Sequence[np.ndarray]) -> list[tuple[np.ndarray, int, int]]:
+  """Return the shard of each block, its first row there, and in all shards."""
+  made, first = [], 0
+  for shard in shards:
+    made += [(shard, x, first + x) for x in range(0, len(shard), _BLOCK)]
+    first += len(shard)
+  return made
+
+
+def _in_threads(
+  fn: Callable[[P], R], items: Sequence[P]
+) -> Iterator[tuple[P, R]]:
+  """Yield each item and the function's result, in order, a few ahead."""
+  if len(items) == 1:
+    yield items[0], fn(items[0])
+    return
+  num_ahead = _AHEAD * _num_threads()
+  ahead = [_threads().submit(fn, item) for item in items[:num_ahead]]
+  for number, item in enumerate(items):
+    result = ahead.pop(0).result()
+    if number + num_ahead < len(items):
+      ahead.append(_threads().submit(fn, items[number + num_ahead]))
+    yield item, result
+
+
+@functools.cache
+def _threads() -> futures.ThreadPoolExecutor:
+  """Return the threads of all searches, which are started once."""
+  return futures.ThreadPoolExecutor(_num_threads(), "products")
+
+
+def _add(
+  pools: Sequence["_Candidates"],
+  score_QB: np.ndarray,
+  first: int,
+  bound_Q: np.ndarray,
+) -> None:
+  """Add the rows of a block that may be results of each query.
+
+  Args:
+    pools: candidates of each query.
+    score_QB: scores of the first pass; -inf of rows that are removed.
+    first: position of the block's first row.
+    bound_Q: most that a score of a query may err by.
+  """
+  for pool, score_B, bound in zip(pools, score_QB, bound_Q, strict=True):
+    pool.prepare(score_B, float(bound))
+  # Rounded down, since a rounded limit must leave out no candidate.
+  limit_Q = np.nextafter(
+    np.array([pool.limit() for pool in pools], np.float32), np.float32(-np.inf)
+  )
+  least = np.finfo(np.float32).min
+  is_near_QB = score_QB >= np.maximum(limit_Q, least)[:, None]
+  # A tenth of the time of np.nonzero.
+  query_C, row_C = np.divmod(np.flatnonzero(is_near_QB), score_QB.shape[1])
+  starts = np.searchsorted(query_C, np.arange(len(pools) + 1))
+  for number in np.flatnonzero(np.diff(starts)).tolist():
+    row_c = row_C[starts[number] : starts[number + 1]]
+    pools[number].add(first + row_c, score_QB[number, row_c])
 
 
 class _Candidates:
@@ -163,52 +235,61 @@ class _Candidates:
 
   def __init__(self, num: int):
     self._num = num
-    self._least = -np.inf  # the num-th best score so far
+    self._least = -np.inf  # no more than the num-th best score
     self._rows: list[np.ndarray] = []
     self._scores: list[np.ndarray] = []
     self._count = 0
+    self._next = num  # count from which some are dropped
     self._bound = 0.0
 
-  def add(self, score_B: np.ndarray, first: int, bound: float) -> None:
-    """Keep the rows of a block that may be results.
+  def limit(self) -> float:
+    """Return the least score of a candidate.
 
-    Args:
-      score_B: scores of the first pass; -inf of rows that are removed.
-      first: position of the block's first row.
-      bound: most that a score may err by.
+    A score may be too low by the bound, and the num-th best one too high.
     """
+    return self._least - 2 * self._bound
+
+  def prepare(self, score_B: np.ndarray, bound: float) -> None:
+    """Take note of a block's bound; find a limit in the first block."""
     self._bound = max(self._bound, bound)
-    if len(score_B) > self._num and np.isneginf(self._least):
-      best = np.partition(score_B, len(score_B) - self._num)
-      self._least = float(best[len(score_B) - self._num])
-    # A score may be too low, and the num-th best one too high.
-    at_C = np.flatnonzero(score_B >= max(self._limit(), np.finfo("f4").min))
-    self._rows.append(first + at_C)
-    self._scores.append(score_B[at_C])
-    self._count += len(at_C)
-    if self._count >= self._num:
-      self._prune(self._count > _MANY)
+    if np.isneginf(self._least):
+      # The num-th best score of a part is no better than that of all.
+      some = score_B[:_SAMPLE] if self._num <= _SAMPLE else score_B
+      if len(some) > self._num:
+        self._least = _best(some, self._num)
+
+  def add(self, row_C: np.ndarray, score_C: np.ndarray) -> None:
+    """Keep candidates of a block."""
+    self._rows.append(row_C)
+    self._scores.append(score_C)
+    self._count += len(row_C)
+    if self._count >= self._next:
+      self._prune()
 
   def rows(self) -> np.ndarray:
     """Return the positions of all candidates, in order."""
-    self._prune(True)
+    self._prune()
     return np.concatenate([np.zeros(0, np.int64), *self._rows])
 
-  def _limit(self) -> float:
-    return self._least - 2 * self._bound
-
-  def _prune(self, drops: bool) -> None:
-    """Raise the num-th best score; drop what is below it."""
+  def _prune(self) -> None:
+    """Raise the limit; drop what is below it."""
     if self._count < max(self._num, 1):
       return
     score_C = np.concatenate(self._scores)
-    at = len(score_C) - self._num
-    self._least = max(self._least, float(np.partition(score_C, at)[at]))
-    if drops:
-      row_C = np.concatenate(self._rows)
-      kept_C = score_C >= self._limit()
-      self._rows, self._scores = [row_C[kept_C]], [score_C[kept_C]]
-      self._count = int(kept_C.sum())
+    self._least = max(self._least, _best(score_C, self._num))
+    row_C = np.concatenate(self._rows)
+    kept_C = score_C >= np.nextafter(
+      np.float32(self.limit()), np.float32(-np.inf)
+    )
+    self._rows, self._scores = [row_C[kept_C]], [score_C[kept_C]]
+    self._count = int(kept_C.sum())
+    self._next = 2 * self._count
+
+
+def _best(score_C: np.ndarray, num: int) -> float:
+  """Return the num-th best of at least that many scores."""
+  at = len(score_C) - num
+  return float(np.partition(score_C, at)[at])
 
 
 def _bound(query_QE: np.ndarray, stored_QE: np.ndarray) -> np.ndarray:
@@ -223,31 +304,15 @@ def _bound(query_QE: np.ndarray, stored_QE: np.ndarray) -> np.ndarray:
   return 1.001 * (np.linalg.norm(error_QE, axis=1) + summed * length_Q)
 
 
-def _nearest(
-  shards: Sequence[np.ndarray],
-  row_C: np.ndarray,
-  query_E: np.ndarray,
-  num: int,
-  centre: centring.Centre | None,
-) -> tuple[np.ndarray, np.ndarray]:
-  """Return rows and scores of the best candidates."""
-  row_CE = rows_of(shards, row_C).astype(np.float64)
-  if centre is not None:
-    row_CE = centring.centred(row_CE, centre.mean_E)
-  score_C = row_CE @ query_E
-  best_K = np.lexsort((row_C, -score_C))[:num]
-  return row_C[best_K], score_C[best_K]
-
-
 def rows_of(shards: Sequence[np.ndarray], row_C: np.ndarray) -> np.ndarray:
   """Return some rows of all shards: [C, E]."""
-  ends = np.cumsum([len(shard) for shard in shards])
-  shard_C = np.searchsorted(ends, row_C, side="right")
   made = np.zeros((len(row_C), shards[0].shape[1]), shards[0].dtype)
-  for number in np.unique(shard_C):
-    at = shard_C == number
-    start = ends[number] - len(shards[number])
-    made[at] = shards[number][row_C[at] - start]
+  first = 0
+  for shard in shards:
+    is_here_C = (row_C >= first) & (row_C < first + len(shard))
+    if is_here_C.any():
+      made[is_here_C] = shard[row_C[is_here_C] - first]
+    first += len(shard)
   return made
 
 

@@ -15,6 +15,7 @@ from inference import model as model_lib
 from models import lora
 from models.pretrained import mapping
 from runtime import sections
+from training import config as config_lib
 from training.run import starting_weights, workdir
 
 
@@ -43,6 +44,8 @@ def line(folder: pathlib.Path, model: model_lib.Model) -> "Line":
   own = workdir.read_config(folder)
   if own is None:
     raise ValueError(f"--interpolate needs a run; got {folder}")
+  # A run with phases has the sizes of the newest one.
+  own = config_lib.stage_of_checkpoint(own, model.step or 0).config
   read = starting_weights.read(own, model.mesh)
   if own.model.head.classes:
     tokenizer = model.make_tokenizer()

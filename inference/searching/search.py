@@ -44,7 +44,8 @@ class Result:
   def facts(self) -> dict[str, Any]:
     """Return the result as values for JSON."""
     values: dict[str, Any] = {"rank": self.rank, "score": self.score}
-    values |= dataclasses.asdict(self.entry)
+    # Not dataclasses.asdict, which copies each text.
+    values |= vars(self.entry)
     if self.duplicates:
       values["duplicates"] = list(self.duplicates)
     return values
@@ -77,7 +78,11 @@ def search(
   while True:
     found = gallery.nearest(query_E[None], num)
     rows, scores = found.row_QK[0], found.score_QK[0]
-    first_of = _folded(gallery.embeddings(rows), fold)
+    first_of = (
+      _folded(gallery.embeddings(rows), fold)
+      if fold
+      else list(range(len(rows)))
+    )
     shown = [*dict.fromkeys(first_of)]
     if len(shown) >= num_results or len(rows) >= len(gallery):
       break
@@ -103,16 +108,15 @@ def search(
 def _folded(z_KE: np.ndarray, fold: float) -> list[int]:
   """Return for each row the first one that it is nearly, or itself."""
   first_of = list(range(len(z_KE)))
-  if fold:
-    z_KE = z_KE.astype(np.float32)
-    firsts: list[int] = []
-    for k, z_E in enumerate(z_KE):
-      sim = z_KE[firsts] @ z_E
-      near = np.flatnonzero(sim >= fold)
-      if len(near):
-        first_of[k] = firsts[near[0]]
-      else:
-        firsts.append(k)
+  z_KE = z_KE.astype(np.float32)
+  firsts: list[int] = []
+  for k, z_E in enumerate(z_KE):
+    sim = z_KE[firsts] @ z_E
+    near = np.flatnonzero(sim >= fold)
+    if len(near):
+      first_of[k] = firsts[near[0]]
+    else:
+      firsts.append(k)
   return first_of
 
 

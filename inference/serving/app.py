@@ -152,7 +152,7 @@ async def _answer(
   """Answer a request by the service's method of that name, in a thread."""
   service = state.ready()
   table = openapi.fields_of(name, service.methods)
-  kind = request.headers.get("content-type", "").partition(";")[0].strip()
+  kind = _content_type(request).partition(";")[0].strip()
   body: bytes | list[tuple[str, str | bytes]]
   if kind.lower() == _FORM:
     body = await _form(request, limits)
@@ -184,6 +184,14 @@ async def _answer(
       },
       500,
     )
+
+
+def _content_type(request: requests.Request) -> str:
+  """Return the header; request.headers decodes all of them for one."""
+  for name, value in request.scope["headers"]:
+    if name == b"content-type":
+      return value.decode("latin-1")
+  return ""
 
 
 async def _form(

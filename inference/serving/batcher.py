@@ -23,7 +23,7 @@ class Batcher(Generic[T, R]):
     *,
     name: str,
     max_size: int,
-    seconds: float = 0.002,
+    seconds: float = 0.001,
   ):
     """Start the thread.
 

@@ -25,6 +25,9 @@ from input_pipeline.images import image_ops
 # Sizes of the batches that are compiled; a batch is filled up to the next one.
 _IMAGE_SIZES = (1, 4, 16)
 _TEXT_SIZES = (1, 4, 8, 16, 64)
+# Tokens of a text up to which it is not filled up to the length of the context,
+# which takes several times as long.
+_SHORT = 16
 # Pictures decoded at once: one may take 200 MB.
 _NUM_DECODED = 2
 # Wait for another explanation, in seconds, before a request is refused.
@@ -81,11 +84,18 @@ class Service:
     self._gallery = (
       None if gallery is None else shared_gallery.SharedGallery(gallery)
     )
+    text_fns = self._embed_fns("text", _TEXT_SIZES)
     self._fns = {
+      "text": text_fns,
       "image": self._embed_fns("image", _IMAGE_SIZES),
-      "text": self._embed_fns("text", _TEXT_SIZES),
     }
-    self._compiled: dict[str, tuple[int, ...]] = {"image": (), "text": ()}
+    config = model.loaded.config.text
+    assert config is not None  # as the model has a tokenizer
+    self._text = config
+    if config.ignores_padding and config.num_tokens > _SHORT:
+      # The same functions, of fewer tokens.
+      self._fns["short text"] = text_fns
+    self._compiled: dict[str, tuple[int, ...]] = dict.fromkeys(self._fns, ())
     self._images = batcher.Batcher(
       functools.partial(self._embed, "image"),
       name="images",
@@ -110,8 +120,10 @@ class Service:
     blank_YXC = np.zeros((64, 64, 3), np.uint8)
     row = self._protocol.apply(blank_YXC)
     tokens_L = self._tokenizer(["a"])[0]
-    for kind, one in (("text", tokens_L), ("image", row)):
-      for size, fn in self._fns[kind].items():
+    one_of = {"text": tokens_L, "image": row, "short text": tokens_L[:_SHORT]}
+    for kind, fns in self._fns.items():
+      one = one_of[kind]
+      for size, fn in fns.items():
         if size not in self._compiled[kind]:
           told(f"Compiling the {kind} tower for {size}")
           fn([one] * size)
@@ -344,7 +356,14 @@ class Service:
     return made
 
   def _embed_texts(self, texts: list[str]) -> list[np.ndarray]:
-    return self._embed("text", [*self._tokenizer(texts)])
+    tokens_NL = self._tokenizer(texts)
+    if self._compiled.get("short text"):
+      pad_id, eot_id = self._text.pad_id, self._text.eot_id
+      # The first padding token counts if it is the end of text too.
+      after = _SHORT - (pad_id == eot_id)
+      if not (tokens_NL[:, after:] != pad_id).any():
+        return self._embed("short text", [*tokens_NL[:, :_SHORT]])
+    return self._embed("text", [*tokens_NL])
 
 
 def _finite(made: Iterator[np.ndarray], name: str) -> Iterator[np.ndarray]:

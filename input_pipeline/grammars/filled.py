@@ -151,14 +151,17 @@ def draw(
   return name, language, text
 
 
-def make(source: source_config.SourceConfig) -> Texts | None:
-  """Return the grammars of a source, None without any."""
+def make(
+  source: source_config.SourceConfig, without: Sequence[str] = ()
+) -> Texts | None:
+  """Return the grammars of a source but those of `without`; None if none."""
   if not source.grammar:
     return None
   return Texts(
     {
       name: grammar.parse(text, source.grammar_articles)
       for name, text in source.grammar
+      if name not in without
     },
     source.grammar_draw == "batch",
   )

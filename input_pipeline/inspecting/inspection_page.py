@@ -13,7 +13,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from input_pipeline import faults, pipeline
+from input_pipeline import faults, ledger, pipeline
 from input_pipeline.inspecting import inspection
 from runtime import failures, progress, sections
 from runtime.pages import page
@@ -49,6 +49,7 @@ def write(
   num_examples: int,
   as_json: bool = False,
   share: float = 0.0,
+  phase: ledger.Phase = ledger.Phase(),
 ) -> int:
   """Write the page of a run's data, print its path and a summary.
 
@@ -60,6 +61,7 @@ def write(
     num_examples: examples to show.
     as_json: print JSON instead of text.
     share: evaluate.holdout, the share of each source that is left out.
+    phase: phase of a run, whose examples are shown.
 
   Returns:
     The exit code.
@@ -76,7 +78,12 @@ def write(
   with progress.Progress("Checking examples", total) as bar:
     surveys = inspection.survey(config, opened, bar.advance)
   shown, replaced = inspection.first_examples(
-    config, batch_size=batch_size, seed=seed, count=num_examples, opened=opened
+    config,
+    batch_size=batch_size,
+    seed=seed,
+    count=num_examples,
+    opened=opened,
+    phase=phase,
   )
   html = render(
     config, surveys, shown, replaced, batch_size=batch_size, seed=seed

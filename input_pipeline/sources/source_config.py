@@ -24,6 +24,9 @@ class SourceConfig:
     needs_caption: whether an example without a caption that can be read is a
       fault; no field of a config. Without, its texts are {}. Tars, Parquet and
       tables (not folders) know it.
+    is_video: whether examples hold videos, as with data.video; no field of a
+      config. Usual names of members, files and columns are then those of
+      videos.
   """
 
   format: str
@@ -47,6 +50,9 @@ class SourceConfig:
   grammar_articles: tuple[str, ...] = ()
   layout: str = ""
   needs_caption: bool = True
+  is_video: bool = False
+  short_templates: tuple[str, ...] = ()
+  short_words: int = 2
 
   def check(self, field: str) -> None:
     """Raise ValueError for the first value that cannot be used.
@@ -65,10 +71,18 @@ class SourceConfig:
         f' others; got {self.layout!r} for format="{self.format}"'
       )
     check_image_root(self.image_root, self.format, field)
-    for template in self.templates:
-      if template.count("{}") != 1:
+    for name in ("templates", "short_templates"):
+      for template in getattr(self, name):
+        if template.count("{}") != 1:
+          checks.refuse(
+            f"{field}.{name} must each have one {{}}; got {template!r}"
+          )
+    checks.at_least(f"{field}.short_words", self.short_words, 1)
+    for name in ("templates", "grammar"):
+      if self.short_templates and getattr(self, name):
         checks.refuse(
-          f"{field}.templates must each have one {{}}; got {template!r}"
+          f"{field}.short_templates must be () beside {field}.{name}, which"
+          f" makes all captions; got {self.short_templates!r}"
         )
 
   def refuse(self, field: str, *names: str) -> None:

@@ -1,10 +1,15 @@
 """Learned positions fitted to another resolution or length."""
 
 import math
+import re
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
+from models import dual_encoder
 from models.pretrained import mapping
 
 
@@ -76,6 +81,65 @@ def resize_relative(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     precision=jax.lax.Precision.HIGHEST,
   )
   return np.reshape(resized, shape)
+
+
+# (regex of parameters below the tower, rule) of each.
+Rules = tuple[tuple[str, mapping.Resize], ...]
+
+
+def _vit(config: Any) -> Rules:
+  return (("position", resize_grid(int(config.pool == "cls"))),)
+
+
+def _resnet(config: Any) -> Rules:
+  del config
+  return (("position", resize_grid(1)),)  # the mean has one
+
+
+def _transformer(config: Any) -> Rules:
+  # With "cls", the last position is that of the learned token.
+  return () if config.pool == "cls" else (("position", resize_length),)
+
+
+def _bert(config: Any) -> Rules:
+  del config
+  return (("position", resize_length),)
+
+
+def _swin(config: Any) -> Rules:
+  del config
+  return ((r"stages/\d+/blocks/attn/relative_position", resize_relative),)
+
+
+# Tower -> function from its config to the rules of the parameters whose shape
+# depends on the size of images or the length of texts. A tower that is not
+# here has none.
+TOWERS: Mapping[str, Callable[[Any], Rules]] = types.MappingProxyType(
+  {
+    "vit": _vit,
+    "resnet": _resnet,
+    "swin": _swin,
+    "transformer": _transformer,
+    "bert": _bert,
+  }
+)
+
+
+def rule_of(
+  model: dual_encoder.ModelConfig, path: str
+) -> mapping.Resize | None:
+  """Return the function that resizes a parameter; None if it has one size.
+
+  Args:
+    model: config of the model.
+    path: path of the parameter, as "img/position".
+  """
+  side, _, below = path.partition("/")
+  tower = {"img": model.image, "txt": model.text}.get(side)
+  if tower is None or tower.tower not in TOWERS:
+    return None
+  rules = TOWERS[tower.tower](tower)
+  return next((x for regex, x in rules if re.fullmatch(regex, below)), None)
 
 
 def _side(count: int) -> int:

@@ -37,6 +37,20 @@ def test_no_language():
     captions.choose(TEXTS, ("zh",), np.random.default_rng(0), max_chars=9)
 
 
+def test_short_texts_are_left_out():
+  texts = {"en": ("red fox", "a fox in the snow"), "de": ("ein Fuchs",)}
+  long = captions.without_short(texts, ("en",), 2)
+  assert long == {"en": ("a fox in the snow",), "de": ()}
+  with pytest.raises(captions.LeftOut):
+    captions.without_short(texts, ("de",), 2)
+
+
+@pytest.mark.parametrize("texts", [{"fr": ("un renard",)}, {"en": (" ",)}])
+def test_an_example_without_a_text_is_no_filters_matter(texts):
+  """It is a fault, which the draw finds."""
+  assert captions.without_short(texts, ("en",), 2) == texts
+
+
 def _choose(texts, seed=0, **options):
   options = {"max_chars": 9} | options
   rng = np.random.default_rng(seed)

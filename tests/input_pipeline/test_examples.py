@@ -183,3 +183,68 @@ def test_seconds_of_all_attempts_travel_with_the_example(tmp_path):
   (doing,) = clocks.look(str(tmp_path))
   assert not doing.stage
   assert doing.what.endswith("of main")
+
+
+# The texts of FLORENCE: of one word, of two, and of more.
+_SHORT = ("dog", "red fox", "a dog on a sofa")
+
+
+class _Texts(fake_records.Records):
+  """Examples with one text each, in turn those of _SHORT."""
+
+  def __getitem__(self, index):
+    text = _SHORT[index % 3]
+    return dataclasses.replace(
+      super().__getitem__(index), texts={"en": (text,)}
+    )
+
+
+def _short_maker(**changes):
+  templates = ("a {} there", "the {}")
+  source = examples.Source(
+    "main", _Texts("a", 30), (), short_templates=templates, short_words=2
+  )
+  changes = {"with_metadata": True, "with_labels": True} | changes
+  return _maker(_Texts("a", 30), sources=(source,), **changes)
+
+
+def test_short_texts_alone_are_wrapped():
+  make = _short_maker()
+  drawn = [make(mixture.Draw(i, 0, i % 30)) for i in range(90)]
+  captions = {x["caption"] for x in drawn}
+  assert captions == {
+    *(f"a {x} there" for x in _SHORT[:2]),
+    *(f"the {x}" for x in _SHORT[:2]),
+    _SHORT[2],
+  }
+  for one in drawn:
+    is_own = one["caption"] == _SHORT[2]
+    assert one["grammar"] == ("" if is_own else "augmented")
+
+
+def test_a_prompt_leaves_the_label_as_it_is():
+  """Equal texts match each other, whatever wraps them."""
+  make = _short_maker()
+  drawn = [make(mixture.Draw(i, 0, i % 30)) for i in range(90)]
+  labels = {(i % 3, int(x["labels"])) for i, x in enumerate(drawn)}
+  assert len(labels) == 3
+
+
+def test_texts_of_a_provenance_are_left_out_without_a_fault():
+  make = _short_maker(leave_out=("augmented",))
+  for position in range(30):
+    one = make(mixture.Draw(position, 0, position))
+    assert one["caption"] == _SHORT[2]
+    assert one[examples.FAULTS] == ()
+    _assert_same(
+      pickle.loads(pickle.dumps(make))(mixture.Draw(position, 0, position)), one
+    )
+
+
+def test_a_source_of_which_all_is_left_out_ends_the_run(monkeypatch):
+  monkeypatch.setattr(f"{__name__}._SHORT", ("dog",) * 3)
+  make = _short_maker(leave_out=("augmented",))
+  with pytest.raises(
+    ValueError, match=r"main: 200 .* but those of data\.leave"
+  ):
+    make(mixture.Draw(0, 0, 0))

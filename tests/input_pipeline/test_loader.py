@@ -313,3 +313,45 @@ def test_a_source_without_a_good_example(
   with pytest.raises(ValueError, match=message):
     data.start()
   assert not list(data.folder.iterdir())
+
+
+def test_a_phase_begins_at_its_batch_and_counts_for_itself(
+  monkeypatch, tmp_path
+):
+  data = Data(monkeypatch, tmp_path, {3: "image", 9: "image", 20: "caption"})
+  whole = _take(data.start(folder=None), 14)
+  first = ledger.Phase("first", 0, 0)
+  made = loader.make_loader(
+    data.config,
+    **{"folder": data.folder, "batch_size": BATCH_SIZE, "seed": 0},
+    phase=first,
+  )
+  _assert_equal(_take(made, 6), whole[:6])
+  # Half the batch: 12 batches of 3 are behind it at step 6.
+  second = ledger.Phase("second", 6, 12)
+  options = {"folder": data.folder, "batch_size": 3, "seed": 0}
+  made = loader.make_loader(data.config, **options, phase=second)
+  assert made.get_state() == {"next_index": 12}
+  halves = _take(made, 16)
+  for step, batch in enumerate(whole[6:]):
+    for part in (0, 1):
+      np.testing.assert_array_equal(
+        halves[2 * step + part]["tokens"],
+        batch["tokens"][3 * part : 3 * part + 3],
+      )
+  steps = {"first": range(6), "second": range(6, 22)}
+  assert {x["phase"] for x in data.faults()} == {*steps}
+  assert all(x["step"] in steps[x["phase"]] for x in data.faults())
+  assert data.lines()[-1]["step"] == 22  # the totals
+  # Resumed within the phase, its counts alone are there.
+  made = loader.make_loader(data.config, **options, phase=second)
+  made.set_state({"next_index": 28})
+  (last,) = [x for x in data.lines() if "totals" in x and x["step"] == 22]
+  assert last["phase"] == "second"
+  assert made.summary() == "main: " + ", ".join(
+    f"{n} {kind}" for kind, n in last["totals"]["main"].items()
+  )
+  made.check_unchanged()
+  made.close()
+  names = {path.name for path in data.folder.glob("data_sources*")}
+  assert names == {"data_sources.json", "data_sources.second.json"}

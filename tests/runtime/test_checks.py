@@ -78,3 +78,30 @@ def test_a_section_that_cannot_be_checked_further_hides_no_other():
 def test_a_defect_is_raised():
   with pytest.raises(ZeroDivisionError), checks.collected():
     _ = 1 // 0
+
+
+def _bad_part(first):
+  with checks.named("p: "):
+    checks.at_least("a", first, 1)
+
+
+def _bad_parts():
+  _bad_part(0)
+  checks.one_of("b", "y", ("x",))
+
+
+def test_problems_are_named_by_their_part():
+  with (
+    pytest.raises(ValueError, match=r"^2 problems:\n  p: a must .*\n  b must"),
+    checks.collected(),
+  ):
+    _bad_parts()
+
+
+def test_an_error_is_named_by_its_part_too():
+  with (
+    pytest.raises(ValueError, match="^p: a must be"),
+    checks.collected(),
+    checks.named("p: "),
+  ):
+    raise ValueError("a must be 1")

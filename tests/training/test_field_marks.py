@@ -30,6 +30,8 @@ _FREE = (
   "text_lengths",
   "vqa.path",
   "vqa.num_epochs",
+  "detection.path",
+  "detection.test",
 )
 _LOCAL = (
   "data.cache_dir",

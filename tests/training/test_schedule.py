@@ -145,3 +145,9 @@ def test_factors():
 def test_wrong_factors(name, factors, message):
   with pytest.raises(ValueError, match=message):
     _make(name, warmup=0, total=10, factors=factors)
+
+
+def test_a_schedule_begins_at_its_first_step():
+  plain, late = _make("cosine"), schedule.shifted(_make("cosine"), 7)
+  for step in range(_TOTAL):
+    assert float(late(jnp.int32(step + 7))) == float(plain(jnp.int32(step)))

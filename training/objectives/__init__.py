@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import losses
 from training import config as config_lib
-from training.objectives import classes, objective, pairs
+from training.objectives import classes, clipbert, meter, objective, pairs
 
 MakeFn = Callable[[config_lib.Config], objective.Objective]
 # Key of config.loss.name -> function that makes its objective.
@@ -12,8 +12,12 @@ OBJECTIVES: Mapping[str, MakeFn] = {
   **dict.fromkeys(losses.LOSSES, pairs.make),
   losses.CLASSES: classes.make,
 }
+# Value of config.fusion.kind -> the same, in place of the loss's.
+FUSED: Mapping[str, MakeFn] = {"clipbert": clipbert.make, "meter": meter.make}
 
 
 def make(config: config_lib.Config) -> objective.Objective:
-  """Return the objective that a config's loss belongs to."""
+  """Return the objective of a config's fused model, or else of its loss."""
+  if config.fusion.kind:
+    return FUSED[config.fusion.kind](config)
   return OBJECTIVES[config.loss.name](config)

@@ -37,6 +37,8 @@ class Objective:
     metrics: params -> {name: float32 scalar}, logged with each step.
     init_params: key -> new variables, parameters and running statistics.
     draws: whether training draws random numbers: the batch gets keys.
+    prepare: draws that need the whole batch, such as negatives from other rows:
+      batch with keys -> batch, before `gradient` and all that wraps it.
   """
 
   batch: Batch
@@ -48,3 +50,4 @@ class Objective:
   metrics: Callable[[Params], dict[str, jax.Array]]
   init_params: Callable[[jax.Array], Any]
   draws: bool
+  prepare: Callable[[Batch], Batch] = lambda batch: batch

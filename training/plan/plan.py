@@ -18,10 +18,12 @@ from runtime import mesh as mesh_lib
 from runtime.storage import strict_json, whole_files
 from training import config as config_lib
 from training import flops, metrics, train_state, train_step
+from training.phases import switching
 from training.plan import (
   collectives,
   hlo,
   hlo_costs,
+  phase_plans,
   plan_search,
   plan_table,
   roofline,
@@ -46,13 +48,21 @@ def run(
 ) -> int:
   """Compile the step and print its plan; return 0 if it fits, else 1.
 
+  Of a run with phases, the step of each phase is compiled.
+
   Args:
     config: checked config.
     topology: result of topology.prepare.
     folder: folder to write plan.json to; None writes no file.
     as_json: print one JSON object instead of a table.
   """
-  plan = make(config, topology, topology_lib.devices(topology))
+  devices = topology_lib.devices(topology)
+  if config.phases:
+    plan = phase_plans.make(
+      config, lambda in_force: make(in_force, topology, devices)
+    )
+  else:
+    plan = make(config, topology, devices)
   if folder is not None:
     folder.mkdir(parents=True, exist_ok=True)
     whole_files.write(folder / PLAN, strict_json.dumps(plan, indent=2).encode())
@@ -65,7 +75,10 @@ def run(
 def check(config: config_lib.Config, topology: topology_lib.Topology) -> None:
   """Raise ValueError where no step of `config` can be made for a topology."""
   devices = topology_lib.devices(topology)
-  train_step.check(config, mesh_lib.make_mesh(config.mesh, devices))
+  mesh = mesh_lib.make_mesh(config.mesh, devices)
+  train_step.check(config, mesh)
+  if config.phases:
+    switching.check(config, mesh)
 
 
 def make(

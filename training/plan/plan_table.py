@@ -20,8 +20,28 @@ _BOUNDS = {
 
 
 def table(plan: Mapping[str, Any]) -> str:
-  """Return a plan (from plan.make) as text."""
+  """Return a plan (from plan.make or phase_plans.make) as text."""
+  if "phases" in plan:
+    return "\n".join(_phases(plan))
   return "\n".join(_lines(plan))
+
+
+def _phases(plan: Mapping[str, Any]) -> Iterator[str]:
+  for name, one in plan["phases"].items():
+    yield f"Phase {name}, {one['steps']:,} steps"
+    yield from (f"  {line}" if line else "" for line in _lines(one))
+    yield ""
+  run = plan["run"]
+  yield "All phases"
+  yield _row("  steps", f"{run['steps']:,}")
+  yield _row("  images", f"{run['images']:,}")
+  for label, key, unit in (
+    ("model", "model_exaflop", "EFLOP"),
+    ("least time", "hours_bound", "hours, if nothing else took any"),
+    ("chip-hours", "chip_hours_bound", "at least"),
+  ):
+    if run[key] is not None:
+      yield _row(f"  {label}", f"{_number(run[key])} {unit}")
 
 
 def _lines(plan: Mapping[str, Any]) -> Iterator[str]:

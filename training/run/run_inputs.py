@@ -95,6 +95,8 @@ def find_protocol(
     and started_with.data.image_protocol == config.data.image_protocol
     and (protocol := model_inputs.read_protocol(folder))
   ):
+    if started_with.phases:  # the file has the size of the first one
+      return fitted(protocol, config.data)
     size = getattr(protocol, "size", config.data.image_size)
     if size != config.data.image_size:
       raise ValueError(
@@ -103,6 +105,18 @@ def find_protocol(
       )
     return protocol
   return _new_protocol(config)
+
+
+def fitted(
+  protocol: model_inputs.Protocol, data: pipeline.DataConfig
+) -> model_inputs.Protocol:
+  """Return a run's image protocol in the size of a phase's data."""
+  if isinstance(protocol, image_protocols.Protocol):
+    same = protocol.size == data.image_size
+    return protocol if same else protocol.at(data.image_size)
+  return dataclasses.replace(
+    protocol, max_num_patches=data.augmentation.max_num_patches
+  )
 
 
 def check_early(folder: pathlib.Path, config: config_lib.Config) -> None:

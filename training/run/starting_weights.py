@@ -39,8 +39,6 @@ _HEAD = f"{class_head.NAME}/"
 _SECTIONS = {"img/": "image", "txt/": "text"}
 # Fields that may differ between a model and the run that starts from it.
 _FITTED = r"embed_dim|image\.image_size|text\.num_tokens|(lora|head)\..*"
-# Paths of the towers' learned positions.
-_IMAGE_POSITION, _TEXT_POSITION = "img/position", "txt/position"
 Targets = Mapping[str, jax.ShapeDtypeStruct]
 
 
@@ -94,7 +92,9 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
         params, tensors = cluster.together(
           functools.partial(_published, path, prefix, config, wanted)
         )
-        params_read |= {p: _placed(x, wanted[p]) for p, x in params.items()}
+        params_read |= {
+          p: mesh_lib.placed(x, wanted[p]) for p, x in params.items()
+        }
         names |= tensors
     except (ValueError, OSError, failures.RunError) as error:
       raise ValueError(_message(field, path, error)) from error
@@ -160,7 +160,7 @@ def with_head(
   arrays = {"kernel": kernel_EA, "bias": np.zeros_like(kernel_EA[0])}
   targets = _targets(config, mesh, is_head=True)
   placed = {
-    name: _placed(x, targets[f"{class_head.NAME}/{name}"])
+    name: mesh_lib.placed(x, targets[f"{class_head.NAME}/{name}"])
     for name, x in arrays.items()
   }
   return initial | {class_head.NAME: placed}
@@ -264,7 +264,8 @@ def _of_run(
   run = workdir.read_config(folder)
   assert run is not None  # workdir.is_run
   workdir.check_encoder(folder, run)
-  model = run.model
+  newest = workdir.newest_step(folder) or 0
+  model = config_lib.stage_of_checkpoint(run, newest).config.model
   if model.lora.rank:
     raise ValueError(
       f"the run has low-rank updates, model.lora.rank={model.lora.rank}; "
@@ -272,7 +273,11 @@ def _of_run(
     )
   _check_alike(str(folder), prefix, model, config.model)
   theirs = sections.flat(loading.shapes_of(model), "/")
-  resizes = _resizes(config.model)
+  resizes = {
+    path: rule
+    for path in wanted
+    if (rule := positions.rule_of(config.model, path)) is not None
+  }
   problems = {
     "missing": [path for path in wanted if path not in theirs],
     "left over": [
@@ -313,24 +318,9 @@ def _of_run(
   return {
     path: leaves[path]
     if theirs[path].shape == x.shape
-    else _placed(resizes[path](np.asarray(leaves[path]), x.shape), x)
+    else mesh_lib.placed(resizes[path](np.asarray(leaves[path]), x.shape), x)
     for path, x in wanted.items()
   }
-
-
-def _resizes(model: dual_encoder.ModelConfig) -> dict[str, mapping.Resize]:
-  """Return functions that resize learned positions, by parameter path."""
-  num_prefix = int(getattr(model.image, "pool", "") == "cls")
-  resizes = {_IMAGE_POSITION: positions.resize_grid(num_prefix)}
-  if getattr(model.text, "pool", "") != "cls":  # its position is the last one
-    resizes[_TEXT_POSITION] = positions.resize_length
-  return resizes
-
-
-def _placed(array: np.ndarray, target: jax.ShapeDtypeStruct) -> jax.Array:
-  return jax.make_array_from_callback(
-    target.shape, target.sharding, lambda index: array[index]
-  )
 
 
 def _check_alike(

@@ -170,6 +170,12 @@ def has_checkpoint(folder: pathlib.Path) -> bool:
   return any(path.name.isdecimal() for path in (folder / CHECKPOINTS).glob("*"))
 
 
+def newest_step(folder: pathlib.Path) -> int | None:
+  """Return the step of the weights that a run is used with, None without."""
+  names = (path.name for path in weights(folder).glob("*"))
+  return max((int(name) for name in names if name.isdecimal()), default=None)
+
+
 def selected(folder: pathlib.Path) -> pathlib.Path:
   """Return the folder of the selected step's checkpoint."""
   return folder / SELECTED / CHECKPOINTS
@@ -204,11 +210,16 @@ def read_config(folder: pathlib.Path) -> config_lib.Config | None:
 
 
 def check_encoder(folder: pathlib.Path, config: config_lib.Config) -> None:
-  """Raise WorkdirError for a run of --task=vqa, which has no text tower."""
+  """Raise WorkdirError for a run of another task, which has no text tower."""
   if config.vqa.is_on:
     raise WorkdirError(
       f"{folder} must be a run of --task=train; got one of --task=vqa, which"
       " answers questions and embeds no texts"
+    )
+  if config.detection.is_on:
+    raise WorkdirError(
+      f"{folder} must be a run of --task=train; got one of --task=detect, which"
+      " finds boxes and embeds no texts"
     )
 
 

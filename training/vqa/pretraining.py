@@ -28,7 +28,7 @@ from training import config as config_lib
 from training import session as session_lib
 from training import train_step
 from training.objectives import denoising
-from training.run import run_inputs, workdir
+from training.run import opened_run, run_inputs, workdir
 from training.vqa import ending
 
 # Key of the noise in evaluations, the same for every step and run.
@@ -57,6 +57,11 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
       checks.refuse(
         "data.augmentation.resize must make square images with"
         f" {trains}; got 'naflex'"
+      )
+    if config.data.video.is_on:
+      checks.refuse(
+        f"data.video.clips must be 0 with {trains}, which reads images; got"
+        f" {config.data.video.clips}"
       )
     if config.text_lengths:
       checks.refuse(
@@ -87,7 +92,7 @@ def run(
   # No scale: there are no pairs.
   model = dataclasses.replace(config.model, scale_max=0.0)
   config = dataclasses.replace(config, model=model)
-  with session_lib.opened(config, folder) as run:
+  with opened_run.opened(config, folder) as run:
     if workdir.is_done(folder, config, run.steps):
       return ending.say_complete(folder, as_json)
     protocol = run_inputs.find_protocol(folder, config)
@@ -109,12 +114,16 @@ def run(
     run.take(iterator)
     workdir.write_config(folder, config)
     model_inputs.write_protocol(protocol, folder)
-    program = train_step.make(config, run.mesh, objective)
-    session, state = session_lib.start(
-      *(config, run, program, iterator, watchdog),
-      initial={},
-      evaluate_fn=evaluator.scalars,
+    part = session_lib.Part(
+      config_lib.stages(config)[0],
+      train_step.make(config, run.mesh, objective),
+      iterator,
+      evaluator.scalars,
       warned={},
+    )
+    session, state = session_lib.start(
+      *(config, run, part, watchdog),
+      initial={},
     )
     results = session.train(state, evaluator.final)
     if results is None:
@@ -210,7 +219,7 @@ def _make_evaluator(
   data: pipeline.DataConfig,
   errors: Callable[[Any, Mapping[str, Any], denoising.Batch], denoising.Errors],
   protocol: image_protocols.Protocol,
-  run: session_lib.Opened,
+  run: opened_run.Opened,
 ) -> Evaluator:
   """Return the evaluator; compiles nothing yet.
 

@@ -24,7 +24,7 @@ from training import config as config_lib
 from training import metrics, train_step
 from training import session as session_lib
 from training.objectives import answers as answers_lib
-from training.run import run_inputs, starting_weights, workdir
+from training.run import opened_run, run_inputs, starting_weights, workdir
 from training.vqa import ending, evaluation, parts
 
 VOCABULARY = "vocabulary.json"
@@ -107,7 +107,7 @@ def run(
   Returns:
     The exit code, one of stopping.CODES where a signal ended the run early.
   """
-  with session_lib.opened(config, folder) as run:
+  with opened_run.opened(config, folder) as run:
     steps, mesh = run.steps, run.mesh
     protocol = run_inputs.find_protocol(folder, config)
     assert isinstance(protocol, image_protocols.Protocol)  # `check` did
@@ -140,12 +140,16 @@ def run(
       protocol=protocol,
       should_stop=run.stop.requested,
     )
-    program = train_step.make(config, mesh, objective)
-    session, state = session_lib.start(
-      *(config, run, program, iterator, watchdog),
-      initial=initial | _vectors(config, data, mesh),
-      evaluate_fn=evaluator.scalars,
+    part = session_lib.Part(
+      config_lib.stages(config)[0],
+      train_step.make(config, mesh, objective),
+      iterator,
+      evaluator.scalars,
       warned={},
+    )
+    session, state = session_lib.start(
+      *(config, run, part, watchdog),
+      initial=initial | _vectors(config, data, mesh),
     )
     results = session.train(
       state, lambda best: evaluator.final(best, session.selection.facts())

@@ -10,6 +10,7 @@ from configs import (
   align,
   clip,
   dfn,
+  florence,
   lit,
   metaclip,
   openclip,
@@ -24,14 +25,7 @@ from training import config as config_lib
 from training import train_state, train_step
 
 _MODULES = (
-  align,
-  clip,
-  dfn,
-  lit,
-  metaclip,
-  openclip,
-  siglip,
-  siglip2,
+  *(align, clip, dfn, florence, lit, metaclip, openclip, siglip, siglip2),
   unicl,
 )
 _ALL = [

@@ -60,7 +60,7 @@ def test_rows_that_float16_cannot_tell_apart(monkeypatch, kernel):
 
 def test_equal_rows_come_in_order(monkeypatch):
   monkeypatch.setattr(exact, "_BLOCK", 16)
-  monkeypatch.setattr(exact, "_MANY", 20)
+  monkeypatch.setattr(exact, "_SAMPLE", 20)
   rows_NE = np.repeat(_unit(0, 2, 8, np.float16), 100, axis=0)
   _check(rows_NE, rows_NE[:1], 150, removed=[0, 3])
 
@@ -79,5 +79,5 @@ def test_any_blocks_shards_and_removals(seed, num_rows, num, block, data):
   rows_NE = _unit(seed, num_rows, 6, data.draw(st.sampled_from(["f2", "f4"])))
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(exact, "_BLOCK", block)
-    patch.setattr(exact, "_MANY", 10)
+    patch.setattr(exact, "_SAMPLE", data.draw(st.integers(1, 64)))
     _check(rows_NE, _unit(seed + 1, 2, 6, np.float32), num, removed, cuts)

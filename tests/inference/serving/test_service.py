@@ -174,6 +174,35 @@ def test_requests_at_once_share_batches(served, model):
   assert len(sizes) < 40
 
 
+def test_short_texts_are_not_filled_up(model, monkeypatch):
+  monkeypatch.setattr(service, "_SHORT", 4)
+  monkeypatch.setattr(service, "_TEXT_SIZES", (1, 4))
+  monkeypatch.setattr(service, "_IMAGE_SIZES", (1,))
+  made = service.Service(model, None, {"kind": None})
+  stages = []
+  made.warm(stages.append, is_all=True)
+  num_sizes = len(made._fns["text"])
+  assert sum("short text" in stage for stage in stages) == num_sizes
+  texts = ["a", "a cat on a long wall of grey stone", "b"]
+  lengths = [int((x != 0).sum()) for x in model.tokenizer(texts)]
+  assert max(lengths[::2]) <= 4 < lengths[1]
+  expected_NE = model.embed_texts(texts)
+  shapes = []
+  embed = made._embed
+
+  def noted(kind, rows):
+    shapes.append((kind, len(rows), len(rows[0])))
+    return embed(kind, rows)
+
+  monkeypatch.setattr(made, "_embed", noted)
+  for part in (texts, texts[::2], texts[1:2]):
+    found_NE = np.stack(made._embed_texts(part))
+    wanted_NE = expected_NE[[texts.index(text) for text in part]]
+    # The order of sums differs with the length.
+    np.testing.assert_allclose(found_NE, wanted_NE, atol=1e-6)
+  assert shapes == [("text", 3, 8), ("short text", 2, 4), ("text", 1, 8)]
+
+
 def test_a_failure_reaches_all_of_its_batch_and_no_other():
   def reciprocals(numbers):
     return [1 / number for number in numbers]

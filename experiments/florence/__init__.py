@@ -1,0 +1,1 @@
+"""Florence in miniature: claims, commands and results."""

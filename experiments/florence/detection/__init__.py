@@ -1,0 +1,1 @@
+"""Objects on photographs: a detector of any object, and names of boxes."""

@@ -1,0 +1,1 @@
+"""Pictures with boxes of objects, and their batches."""

@@ -1,0 +1,1 @@
+"""Detection of objects: pyramid, Dynamic Head, ATSS head, boxes."""

@@ -1,0 +1,139 @@
+"""Detector of one stage: pyramid, Dynamic Head, ATSS's three outputs.
+
+Shape letters beside those of models/layers.py: A positions of all levels, one
+anchor each, J classes.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models import convolution
+from models.detecting import anchors, dynamic_head, pyramid
+from runtime import checks, marks
+
+# Probability of an object at each position at first (RetinaNet, arXiv
+# 1708.02002, section 4.1).
+PRIOR = 0.01
+_INIT = jax.nn.initializers.normal(0.01)
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorConfig:
+  """Fields of `config.detection.model`; configs/base.py explains them."""
+
+  width: marks.Fixed[int] = 256
+  num_blocks: marks.Fixed[int] = 6
+  anchor_scale: marks.Fixed[float] = 8.0
+
+  @checks.collected()
+  def check(self) -> None:
+    """Raise ValueError where a field's value cannot be used."""
+    groups = dynamic_head.NUM_GROUPS
+    if self.width < groups or self.width % groups:
+      checks.refuse(
+        f"detection.model.width must be a multiple of the {groups} groups that"
+        f" are normalised; got {self.width}"
+      )
+    checks.at_least("detection.model.num_blocks", self.num_blocks, 0)
+    checks.above("detection.model.anchor_scale", self.anchor_scale, 0)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+  """Outputs at the positions of all levels, in the order of the anchors.
+
+  Attributes:
+    logit_bAJ: logits of each class, float32.
+    delta_bA4: boxes as boxes.encode has them, float32.
+    centre_bA: logits of the centerness, float32.
+  """
+
+  logit_bAJ: jax.Array
+  delta_bA4: jax.Array
+  centre_bA: jax.Array
+
+
+class Detector(nnx.Module):
+  """Feature maps of an image tower to outputs at each position."""
+
+  def __init__(
+    self,
+    config: DetectorConfig,
+    widths: Sequence[int],
+    num_classes: int,
+    *,
+    dtype: str,
+    rngs: nnx.Rngs,
+  ):
+    """Make the parameters.
+
+    Args:
+      config: checked.
+      widths: channels of the tower's maps of strides 8, 16 and 32.
+      num_classes: J; 1 for a detector of objects of any class.
+      dtype: type of the arithmetic.
+      rngs: random stream "params".
+    """
+    width = config.width
+    self.pyramid = pyramid.Pyramid(widths, width, dtype=dtype, rngs=rngs)
+    self.blocks = nnx.Dict(
+      {
+        str(i): dynamic_head.Block(width, dtype=dtype, rngs=rngs)
+        for i in range(config.num_blocks)
+      }
+    )
+    # Maps of one position each (ours, where ATSS without Dynamic Head has
+    # convolutions of 3 x 3).
+    conv = functools.partial(
+      convolution.Conv,
+      width,
+      size=1,
+      use_bias=True,
+      init=_INIT,
+      dtype=dtype,
+      rngs=rngs,
+    )
+    self.logits = conv(num_out=num_classes)
+    self.logits.bias = nnx.Param(
+      jnp.full((num_classes,), -math.log((1 - PRIOR) / PRIOR))
+    )
+    self.deltas = conv(num_out=4)
+    self.centres = conv(num_out=1)
+    # Factor of the deltas of each level.
+    self.level_scales = nnx.Param(jnp.ones((len(anchors.LEVELS),)))
+
+  def __call__(self, maps: Sequence[jax.Array]) -> Outputs:
+    """Return the outputs.
+
+    Args:
+      maps: feature maps [b, Y, X, C] of strides 8, 16 and 32, finest first.
+    """
+    levels = self.pyramid(maps)
+    for block in self.blocks.values():
+      levels = block(levels)
+    scale_P = self.level_scales[...]
+    return Outputs(
+      _joined([self.logits(x) for x in levels]),
+      _joined(
+        [
+          self.deltas(x).astype(jnp.float32) * scale_P[i]
+          for i, x in enumerate(levels)
+        ]
+      ),
+      _joined([self.centres(x) for x in levels])[..., 0],
+    )
+
+
+def _joined(levels: Sequence[jax.Array]) -> jax.Array:
+  """Return the positions of all levels in one axis, float32 [b, A, ...]."""
+  return jnp.concatenate(
+    [x.astype(jnp.float32).reshape(len(x), -1, x.shape[-1]) for x in levels],
+    axis=1,
+  )

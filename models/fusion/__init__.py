@@ -1,0 +1,1 @@
+"""Models in which images or videos and texts meet inside of a transformer."""

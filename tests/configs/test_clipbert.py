@@ -1,0 +1,99 @@
+"""ClipBERT's recipes: they build, in the published sizes and batches."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import clipbert
+from runtime import mesh as mesh_lib
+from training import config as config_lib
+from training import objectives, train_step
+
+_VARIANTS = (*clipbert.RECIPES, *(f"mini_{x}" for x in clipbert._MINIS))
+
+
+def _config(variant: str) -> config_lib.Config:
+  return config_lib.checked(clipbert.get_config(variant).to_dict())
+
+
+@pytest.mark.parametrize("variant", _VARIANTS)
+def test_fields_are_accepted(variant: str):
+  config = _config(variant)
+  assert config.total_steps > 10 * config.optimizer.warmup_steps - 10
+
+
+def test_recipes_are_the_published_rows():
+  """fps, frames, clips, pixels, tokens, batch of one GPU, epochs."""
+  rows = {
+    name: (
+      *(x.fps, x.num_frames, x.num_clips, x.image_size, x.num_tokens),
+      x.num_epochs,
+    )
+    for name, x in clipbert.RECIPES.items()
+  }
+  assert rows == {
+    "pretraining": (0, 1, 1, 768, 30, 40),
+    "msrvtt_retrieval": (2, 2, 8, 448, 20, 20),
+    "didemo_retrieval": (2, 2, 8, 448, 100, 20),
+    "activitynet_retrieval": (1, 2, 4, 448, 100, 80),
+    "tgif_action": (1, 1, 1, 768, 25, 15),
+    "tgif_transition": (1, 1, 1, 768, 25, 15),
+    "tgif_frameqa": (1, 1, 1, 768, 25, 15),
+    "msrvtt_qa": (2, 2, 8, 448, 100, 10),
+    "vqa": (0, 1, 1, 768, 20, 5),
+  }
+  assert set(clipbert.EXPECTED) == set(rows) - {"pretraining"}
+
+
+def test_sizes_are_the_papers():
+  config = _config("msrvtt_retrieval")
+  objective = objectives.make(config)
+  assert objective.batch.images.shape == (64, 8, 2, 448, 448, 3)
+  program = train_step.make(config, mesh_lib.make_mesh(config.mesh), objective)
+  params = program.state.params
+  table = params["txt"]["token_embedding"]
+  assert table.shape == (30_522, 768)
+  assert params["visual"]["row"].shape == (100, 768)
+  assert params["visual"]["encoder"]["kernel"].shape == (3, 3, 2048, 768)
+  assert params["answers"]["up"]["kernel"].shape == (768, 1536)
+  assert params["answers"]["down"]["kernel"].shape == (1536, 2)
+  cnn = sum(np.prod(x.shape) for x in jax.tree.leaves(params["cnn"]))
+  assert cnn == 23_508_032
+  # BERT-base with 20 instead of 512 positions (109,482,240).
+  bert = sum(np.prod(x.shape) for x in jax.tree.leaves(params["txt"]))
+  assert bert == 109_482_240 - 492 * 768
+
+
+def test_pretraining_predicts_words():
+  config = _config("mini_pretraining")
+  params = jax.eval_shape(
+    objectives.make(config).init_params, jax.random.key(0)
+  )
+  assert params["matching"]["kernel"].shape == (64, 2)
+  assert params["words"]["bias"].shape == (264,)
+  assert "answers" not in params
+
+
+def test_faults_name_their_field():
+  values = clipbert.get_config("mini_qa").to_dict()
+  values["fusion"] |= {"task": "ranking", "num_clips": 0, "aggregate": "sum"}
+  values["model"]["text"]["pool"] = "cls"
+  values["text_lengths"] = (8,)
+  with pytest.raises(ValueError, match="problems") as error:
+    config_lib.checked(values)
+  for message in (
+    "fusion.task must be one of pretraining, retrieval",
+    "fusion.num_clips must be at least 1",
+    "fusion.aggregate must be one of",
+    "model.text.pool must be 'pooler'",
+    "text_lengths must be ()",
+  ):
+    assert message in str(error.value)
+  values = clipbert.get_config("mini_pretraining").to_dict()
+  values["batch_size"] = 1
+  values["fusion"]["num_frames"] = 2
+  with pytest.raises(
+    ValueError, match="batch_size must be at least 2"
+  ) as error:
+    config_lib.checked(values)
+  assert "fusion.num_frames must be 1 for images" in str(error.value)

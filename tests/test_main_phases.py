@@ -1,0 +1,174 @@
+"""Runs of three phases that are killed around the switches end as unbroken."""
+
+import json
+
+import pytest
+
+from inference import model as model_lib
+from tests import forked_runs, runs, tiny_phases
+
+_END = sum(tiny_phases.STEPS)
+_PLAIN, _LARGE = tiny_phases.STEPS[0], sum(tiny_phases.STEPS[:2])
+# Kills the process once the metrics of a step are about to be written.
+_KILL_AT = """
+import os, signal
+from training import reporter
+add = reporter.Reporter.add
+def killed(self, step, *args):
+  if step == {step}:
+    self.writer.sync()
+    self.checkpointer.wait()
+    os.kill(os.getpid(), signal.SIGKILL)
+  add(self, step, *args)
+reporter.Reporter.add = killed
+"""
+# Kills the process within the switch to a phase, its new state made.
+_KILL_IN_SWITCH = """
+import os, signal
+from training.phases import switching
+switch = switching.switch
+def killed(state, *args):
+  switch(state, *args)
+  if int(state.step) == {step}:
+    os.kill(os.getpid(), signal.SIGKILL)
+  return switch(state, *args)
+switching.switch = killed
+"""
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("data") / "pairs"
+  tiny_phases.write_pairs(folder)
+  return folder
+
+
+@pytest.fixture(scope="module")
+def run(pairs, tmp_path_factory):
+  """Return a function that runs main.py and returns its output."""
+  folder = tmp_path_factory.mktemp("runs")
+  forks = forked_runs.Forks(folder)
+
+  def once(workdir, *args, before="", code=0):
+    flags = {
+      "config": "tests/tiny_phases.py",
+      "workdir": workdir,
+      "config.data.sources.main.path": pairs,
+      "config.data.cache_dir": folder / "cache",
+    }
+    named = [f"--{name}={value}" for name, value in flags.items()]
+    got, output = forks.run([*named, *args], before)
+    assert got == code, output
+    return output
+
+  yield once
+  forks.close()
+
+
+@pytest.fixture(scope="module")
+def unbroken(run, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("runs") / "unbroken"
+  run(workdir)
+  return workdir
+
+
+def _arrays(workdir):
+  """Return the digests of arrays in each checkpoint, by step."""
+  found = {}
+  for folder in (workdir / "checkpoints").iterdir():
+    text = (folder / "_CHECKPOINT_METADATA").read_text()
+    found[int(folder.name)] = json.loads(text)["custom_metadata"]
+  return found
+
+
+def _assert_same(got, expected):
+  """Training lines equal to the byte, checkpoints equal to the bit."""
+  assert runs.train_lines(got) == runs.train_lines(expected)
+  there, wanted = _arrays(got), _arrays(expected)
+  assert there == {step: wanted[step] for step in there}
+  assert {_PLAIN, _LARGE, _END} <= {*there}
+
+
+@pytest.mark.slow
+def test_killed_before_within_and_after_switches(run, unbroken, tmp_path):
+  workdir = tmp_path / "run"
+  run(workdir, before=_KILL_AT.format(step=_LARGE - 1), code=-9)
+  run(workdir, before=_KILL_IN_SWITCH.format(step=_LARGE), code=-9)
+  assert runs.last_step(workdir) == _LARGE
+  output = run(workdir, before=_KILL_AT.format(step=_LARGE + 2), code=-9)
+  assert f"Resuming from the checkpoint of step {_LARGE}" in output
+  assert f"Resuming from the checkpoint of step {_LARGE}" in run(workdir)
+  _assert_same(workdir, unbroken)
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_killed_around_each_switch(run, unbroken, tmp_path):
+  workdir = tmp_path / "run"
+  for before in (
+    _KILL_AT.format(step=_PLAIN),
+    _KILL_IN_SWITCH.format(step=_PLAIN),
+    _KILL_AT.format(step=_PLAIN + 1),
+    _KILL_AT.format(step=_LARGE),
+    _KILL_IN_SWITCH.format(step=_LARGE),
+    _KILL_AT.format(step=_LARGE + 1),
+    _KILL_AT.format(step=_LARGE + 3),
+  ):
+    run(workdir, before=before, code=-9)
+  run(workdir)
+  _assert_same(workdir, unbroken)
+
+
+@pytest.mark.slow
+def test_metrics_and_report_name_the_phase(unbroken):
+  rows = [json.loads(line) for line in runs.train_lines(unbroken)]
+  want = [i for i, n in enumerate(tiny_phases.STEPS) for _ in range(n)]
+  assert [row["train/phase"] for row in rows] == want
+  page = (unbroken / "report.html").read_text()
+  assert "prompted: 0 to 6; plain: 6 to 12; large: 12 to 16" in page
+
+
+@pytest.mark.slow
+def test_the_schedule_of_the_last_phase_is_its_own(unbroken):
+  rows = [json.loads(line) for line in runs.train_lines(unbroken)]
+  rates = [row["train/learning_rate"] for row in rows]
+  assert rates[:3] == pytest.approx([0.0, 5e-4, 1e-3])
+  assert 0 < rates[_LARGE - 1] < 1e-4, "the end of the first cosine"
+  assert rates[_LARGE : _LARGE + 2] == pytest.approx([0.0, 1e-4])
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_read_in_the_size_of_its_phase(unbroken, tmp_path):
+  assert _arrays(unbroken)[_PLAIN]["phase"] == "prompted"
+  assert _arrays(unbroken)[_LARGE]["phase"] == "plain"
+  config, model = model_lib.load_run(unbroken)
+  assert config.model.image.image_size == 24
+  assert model.params["img"]["position"].shape[0] == 9
+  assert model.make_image_protocol().size == 24
+  # The same folder, as it was at the end of the second phase.
+  for step in (x for x in _arrays(unbroken) if x > _LARGE):
+    (unbroken / "checkpoints" / str(step)).rename(tmp_path / str(step))
+  config, model = model_lib.load_run(unbroken)
+  for folder in tmp_path.iterdir():
+    folder.rename(unbroken / "checkpoints" / folder.name)
+  assert (model.step, config.model.image.image_size) == (_LARGE, 16)
+  assert model.make_image_protocol().size == 16
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_evaluations_take_the_size_in_force(run, tmp_path):
+  """Killed after the checkpoint of a switch, figures of its step come again."""
+  flags = ("--config.evaluate.holdout=0.25", "--config.evaluate.every_steps=6")
+  run(tmp_path / "a", *flags)
+  before = _KILL_IN_SWITCH.format(step=_LARGE)
+  run(tmp_path / "b", *flags, before=before, code=-9)
+  run(tmp_path / "b", *flags)
+  figures = []
+  for name in "ab":
+    rows = runs.rows(tmp_path / name)
+    figures.append([x for x in rows if any("R@1" in key for key in x)])
+  assert figures[0] == figures[1]
+  assert [row["step"] for row in figures[0]] == [_PLAIN, _LARGE, _END]
+  results = json.loads((tmp_path / "a" / "results.json").read_text())
+  assert results["inputs"]["image_protocol"]["size"] == 24
