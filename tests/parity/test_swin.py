@@ -43,7 +43,7 @@ def _close(got, expected):
 @pytest.mark.parametrize(
   "fields",
   [
-    {"image_size": 16},
+    {"image_size": 16, "depths": [2], "num_heads": [4]},
     {"image_size": 32, "mlp_ratio": 3.0},
     {"image_size": 41, "window_size": 3, "hidden_act": "gelu_new"},
   ],

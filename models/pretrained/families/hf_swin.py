@@ -39,6 +39,9 @@ _DEFAULTS: Mapping[str, Any] = types.MappingProxyType(
 )
 # Epsilon of the norms of embedding and merging there, whatever the config says.
 _NORM_EPSILON = 1e-5
+# Pixel statistics of the published models: timm's default_cfgs of Swin.
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
 _BLOCK: Mapping[str, str] = types.MappingProxyType(
   {
     "attn_norm": "layernorm_before",
@@ -99,6 +102,8 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
     embed_dim=(
       files.tensors[_CLASSIFIER].shape[0] if classifies else image.widths[-1]
     ),
+    image_mean=_MEAN,
+    image_std=_STD,
     image=image,
   )
 

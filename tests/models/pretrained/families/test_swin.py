@@ -61,7 +61,7 @@ def test_unicl_is_read_from_shapes():
   found, _ = goldens.read(goldens.FOLDER / "unicl.npz")
   model = unicl.read_model(found)
   image, text = model.image, model.text
-  assert (image.widths, image.depths) == ((8, 16, 32), (2, 2, 2))
+  assert (image.widths, image.depths) == ((8, 16, 32), (2, 1, 1))
   assert (image.num_heads, image.windows) == ((1, 2, 4), (4, 4, 2))
   assert (image.mlp_ratio, image.image_size) == (4.0, 224)
   assert (text.width, text.depth, text.mlp_width) == (16, 2, 64)
