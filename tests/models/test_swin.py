@@ -11,7 +11,10 @@ from flax import nnx
 import configs.parts.towers
 from configs import base
 from models import dual_encoder, swin
+from models.detecting import anchors, backbone, detector
+from models.pretrained import positions
 from runtime import mesh as mesh_lib
+from runtime import sections
 from tests.models import towers
 from training import train_state
 
@@ -73,6 +76,46 @@ def test_the_pyramid_has_a_map_for_each_stage(fields, sides):
   )
   assert [x.shape[1:3] for x in maps] == list(sides)
   assert [x.shape[-1] for x in maps] == [8, 16]
+
+
+def test_a_detector_takes_the_pyramid():
+  image = make_image(
+    **TINY
+    | {
+      "widths": (8, 8, 16, 16),
+      "depths": (1, 1, 1, 1),
+      "num_heads": (1, 1, 2, 2),
+      "windows": (4, 4, 4, 4),
+    }
+  )
+  model = dataclasses.replace(towers.MODEL, image=image)
+  backbone.check(model)
+  outputs = jax.eval_shape(
+    lambda x: backbone.PictureDetector(
+      detector.DetectorConfig(width=16, num_blocks=1),
+      model,
+      2,
+      rngs=nnx.Rngs(params=0),
+    )(x),
+    jax.ShapeDtypeStruct((2, 64, 96, 3), np.uint8),
+  )
+  assert outputs.logit_bAJ.shape == (
+    2,
+    len(anchors.make(64, 96, 8.0).box_A4),
+    2,
+  )
+
+
+def test_tables_of_relative_positions_can_be_resized():
+  model = make_config()
+  rules = {
+    path: positions.rule_of(model, path)
+    for path in sections.flat(towers.make_shapes(model), "/")
+  }
+  resized = [path for path, rule in rules.items() if rule]
+  assert resized == [
+    f"img/stages/{i}/blocks/attn/relative_position" for i in range(2)
+  ]
 
 
 def _unrolled(model, images):
