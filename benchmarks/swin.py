@@ -84,7 +84,7 @@ def unrolled(model: swin.Swin, images_bYXC: jax.Array) -> jax.Array:
   return jnp.mean(model.norm(x_bYXC), axis=(1, 2))
 
 
-def make_gradient(graph: nnx.GraphDef, embed: Embed) -> Callable:
+def make_gradient(graph: nnx.GraphDef, embed: Embed) -> jax.stages.Wrapped:
   """Return a jitted function of parameters and images."""
 
   def loss_fn(params, images_bYXC):
