@@ -215,6 +215,14 @@ PROTOCOLS = {
       source="transformers 5.23 ViTImageProcessor",
       interpolation="bilinear",
     ),
+    dataclasses.replace(
+      _SIGLIP,
+      name="swin",
+      source="transformers 5.24 ViTImageProcessor (squash), with filter and "
+      "statistics of timm's Swin (bicubic, ImageNet)",
+      mean=_IMAGENET_MEAN,
+      std=_IMAGENET_STD,
+    ),
     _IMAGENET,
     dataclasses.replace(
       _IMAGENET,

@@ -110,6 +110,7 @@ IMAGE_PROTOCOLS: Mapping[str, str] = types.MappingProxyType(
     "big_vision": "siglip",
     "hf_align": "align",
     "hf_vit": "vit",
+    "hf_swin": "swin",
     "efficientnet_lite": "efficientnet_lite",
     "unicl": "imagenet_bicubic",
   }
