@@ -68,6 +68,23 @@ EFFICIENTNET = types.MappingProxyType(
   }
 )
 
+# Swin (arXiv 2103.14030), section 3.3; UniCL's T and B are these.
+SWIN: Mapping[str, Mapping[str, tuple[int, ...]]] = types.MappingProxyType(
+  {
+    name: {
+      "widths": tuple(width * 2**stage for stage in range(4)),
+      "depths": depths,
+      "num_heads": tuple(width // 32 * 2**stage for stage in range(4)),
+    }
+    for name, width, depths in (
+      ("T", 96, (2, 2, 6, 2)),
+      ("S", 96, (2, 2, 18, 2)),
+      ("B", 128, (2, 2, 18, 2)),
+      ("L", 192, (2, 2, 18, 2)),
+    )
+  }
+)
+
 
 def clip_text(width: int, depth: int = 12) -> Fields:
   """Return CLIP's text transformer: heads of 64, an MLP of 4 times the width.

@@ -176,6 +176,18 @@ _EFFICIENTNET = Protocol(
   std=_IMAGENET_STD,
 )
 
+_IMAGENET = Protocol(
+  name="imagenet",
+  source="torchvision.transforms._presets ImageClassification, its ResNets",
+  size=224,
+  resize="shortest",
+  resize_size=256,
+  interpolation="bilinear",
+  rounding="even",
+  mean=_IMAGENET_MEAN,
+  std=_IMAGENET_STD,
+)
+
 # Protocols at their commonest size; `at` returns other sizes.
 PROTOCOLS = {
   protocol.name: protocol
@@ -203,16 +215,20 @@ PROTOCOLS = {
       source="transformers 5.23 ViTImageProcessor",
       interpolation="bilinear",
     ),
-    Protocol(
-      name="imagenet",
-      source="torchvision.transforms._presets ImageClassification, its ResNets",
-      size=224,
-      resize="shortest",
-      resize_size=256,
-      interpolation="bilinear",
-      rounding="even",
+    dataclasses.replace(
+      _SIGLIP,
+      name="swin",
+      source="transformers 5.24 ViTImageProcessor (squash), with filter and "
+      "statistics of timm's Swin (bicubic, ImageNet)",
       mean=_IMAGENET_MEAN,
       std=_IMAGENET_STD,
+    ),
+    _IMAGENET,
+    dataclasses.replace(
+      _IMAGENET,
+      name="imagenet_bicubic",
+      source="microsoft/UniCL data/build.py build_transform",
+      interpolation="bicubic",
     ),
     _EFFICIENTNET,
     dataclasses.replace(

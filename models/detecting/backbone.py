@@ -23,6 +23,7 @@ WIDTHS: Mapping[str, Callable[[Any], Sequence[int]]] = types.MappingProxyType(
       config.width * resnet.EXPANSION * 2**i for i in range(len(config.depths))
     ],
     "convnext": lambda config: config.widths,
+    "swin": lambda config: config.widths,
   }
 )
 # Tower -> first parts, below "img", of the paths of the parameters that its
@@ -31,6 +32,7 @@ UNUSED: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
   {
     "resnet": ("position", "attn"),
     "convnext": ("norm", "hidden", "projection"),
+    "swin": ("norm", "projection"),
   }
 )
 NUM_STAGES = 4

@@ -12,6 +12,9 @@ import numpy as np
 from models import dual_encoder
 from models.pretrained import mapping
 
+# Channels of an image.
+_COLOURS = 3
+
 
 def resize_grid(num_prefix: int) -> mapping.Resize:
   """Return a function that resizes positions [num_prefix + side * side, D].
@@ -74,7 +77,35 @@ def resize_length(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
   return array[: shape[0]]
 
 
-_COLOURS = 3
+def resize_relative(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+  """Return tables of relative positions for windows of another side.
+
+  Bicubic, without antialiasing, as in Swin's released code.
+
+  Args:
+    array: tables of all blocks, [depth, (2 * window - 1)^2, H].
+    shape: shape of the result, with the same depth and heads.
+
+  Raises:
+    ValueError: depth or heads differ, or a table is not of a square.
+  """
+  if (array.shape[0], array.shape[2]) != (shape[0], shape[2]):
+    raise ValueError(
+      "tables of relative positions must have the blocks and heads of the"
+      f" weights, {array.shape[0]} and {array.shape[2]}; got {shape[0]} and"
+      f" {shape[2]}"
+    )
+  old, new = _side(array.shape[1]), _side(shape[1])
+  resized = jax.image.resize(
+    array.reshape(len(array), old, old, -1).astype(np.float32),
+    (len(array), new, new, array.shape[2]),
+    method="cubic",
+    antialias=False,
+    precision=jax.lax.Precision.HIGHEST,
+  )
+  return np.reshape(resized, shape)
+
+
 # (regex of parameters below the tower, rule) of each.
 Rules = tuple[tuple[str, mapping.Resize], ...]
 
@@ -101,6 +132,11 @@ def _bert(config: Any) -> Rules:
   return (("position", resize_length),)
 
 
+def _swin(config: Any) -> Rules:
+  del config
+  return ((r"stages/\d+/blocks/attn/relative_position", resize_relative),)
+
+
 # Tower -> function from its config to the rules of the parameters whose shape
 # depends on the size of images or the length of texts. A tower that is not
 # here has none.
@@ -108,6 +144,7 @@ TOWERS: Mapping[str, Callable[[Any], Rules]] = types.MappingProxyType(
   {
     "vit": _vit,
     "resnet": _resnet,
+    "swin": _swin,
     "transformer": _transformer,
     "bert": _bert,
   }

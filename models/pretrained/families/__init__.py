@@ -23,9 +23,11 @@ from models.pretrained.families import (
   hf_efficientnet,
   hf_siglip,
   hf_siglip2,
+  hf_swin,
   hf_vit,
   open_clip,
   openai_clip,
+  unicl,
 )
 
 
@@ -72,12 +74,14 @@ FAMILIES: tuple[Family, ...] = (
   hf_align,
   hf_bert,
   hf_vit,
+  hf_swin,
   hf_efficientnet,
   hf_code,
   openai_clip,
   open_clip,
   big_vision,
   efficientnet_lite,
+  unicl,
 )
 # Families that a model can be written as, by --format; each has `write_config`.
 EXPORTS: Mapping[str, tuple[WrittenFamily, ...]] = {
@@ -88,6 +92,7 @@ EXPORTS: Mapping[str, tuple[WrittenFamily, ...]] = {
     hf_align,
     hf_bert,
     hf_vit,
+    hf_swin,
     hf_efficientnet,
   ),
   "hf_code": (hf_code,),
@@ -105,7 +110,9 @@ IMAGE_PROTOCOLS: Mapping[str, str] = types.MappingProxyType(
     "big_vision": "siglip",
     "hf_align": "align",
     "hf_vit": "vit",
+    "hf_swin": "swin",
     "efficientnet_lite": "efficientnet_lite",
+    "unicl": "imagenet_bicubic",
   }
 )
 

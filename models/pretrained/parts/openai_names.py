@@ -78,7 +78,7 @@ def image_links(
       resize=positions.resize_grid(1),
     ),
     *torch_links.norm("img/pre_norm", "visual.ln_pre"),
-    *_blocks("img/blocks", "visual.transformer"),
+    *blocks("img/blocks", "visual.transformer"),
     *torch_links.norm("img/norm", "visual.ln_post"),
     mapping.link("img/projection/kernel", "visual.proj"),
   ]
@@ -103,7 +103,7 @@ def text_links(
       f"{prefix}positional_embedding",
       resize=positions.resize_length,
     ),
-    *_blocks("txt/blocks", f"{prefix}transformer"),
+    *blocks("txt/blocks", f"{prefix}transformer"),
     *torch_links.norm("txt/norm", f"{prefix}ln_final"),
   ]
   if config.pool == "cls":
@@ -117,7 +117,8 @@ def text_links(
   return tuple(links)
 
 
-def _blocks(ours: str, theirs: str) -> list[mapping.Link]:
+def blocks(ours: str, theirs: str) -> list[mapping.Link]:
+  """Return the links of layers that are the "resblocks" of `theirs`."""
   theirs = f"{theirs}.resblocks.{mapping.LAYER}"
   return [
     *torch_links.block(ours, theirs, _LAYER),

@@ -16,6 +16,7 @@ from configs import (
   openclip,
   siglip,
   siglip2,
+  unicl,
 )
 from models import dual_encoder
 from runtime import mesh as mesh_lib
@@ -25,6 +26,7 @@ from training import train_state, train_step
 
 _MODULES = (
   *(align, clip, dfn, florence, lit, metaclip, openclip, siglip, siglip2),
+  unicl,
 )
 _ALL = [
   pytest.param(module, name, id=f"{module.__name__.split('.')[-1]}-{name}")
