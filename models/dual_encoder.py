@@ -21,6 +21,7 @@ from models import (
   naflex,
   resnet,
   stack,
+  swin,
   text_transformer,
   tower,
   vit,
@@ -36,6 +37,7 @@ ImageConfig = (
   | resnet.ResNetConfig
   | efficientnet.EfficientNetConfig
   | convnext.ConvNeXtConfig
+  | swin.SwinConfig
 )
 TextConfig = text_transformer.TextTransformerConfig | bert.BertConfig
 IMAGE_TOWERS: Mapping[str, Any] = types.MappingProxyType(
@@ -45,6 +47,7 @@ IMAGE_TOWERS: Mapping[str, Any] = types.MappingProxyType(
     "resnet": resnet.ResNet,
     "efficientnet": efficientnet.EfficientNet,
     "convnext": convnext.ConvNeXt,
+    "swin": swin.Swin,
   }
 )
 TEXT_TOWERS: Mapping[str, Any] = types.MappingProxyType(

@@ -42,7 +42,8 @@ class Settings:
     std: standard deviation of the pixels; text towers ignore it.
     dtype: type of the arithmetic.
     remat: a key of stack.REMATS.
-    remat_chunks: `chunks` of stack.encode; convolutional towers ignore it.
+    remat_chunks: `chunks` of stack.encode; towers of stages
+      (convolutional, Swin) ignore it.
     batch_axes: as in stack.encode.
   """
 

@@ -17,6 +17,11 @@ CONV_PARTITION_RULES = (
   ),
 )
 
+# The same for the merging maps of a Swin, whose blocks base.py's rules split.
+SWIN_PARTITION_RULES = (
+  (r"img/stages/.*/downsample/(conv|dense)/kernel", ("fsdp",)),
+)
+
 
 def vit(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """Return a Vision Transformer of 3.2 M parameters (with base.py's data)."""
@@ -109,6 +114,36 @@ def convnext(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   image.head_bias = False
   image.norm_epsilon = 1e-6
   image.drop_path = 0.1  # as in EfficientNet; open_clip's timm_drop_path
+  return image
+
+
+def swin(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Return Swin-T with a projection (27.5 M parameters and those of it)."""
+  image = ml_collections.ConfigDict()
+  image.tower = "swin"
+  image.image_size = data.get_ref("image_size")
+  # Of pixels and of tokens: "patch" (four by four pixels, two by two tokens, no
+  # overlap; Swin) or "conv" (7x7 and 3x3 convolutions that overlap; CoSwin).
+  image.embedding = "patch"
+  image.merging = "patch"
+  # Each stage: channels, blocks, heads, and side of a window in tokens. The
+  # grid has image_size / 4 tokens in a row, and half as many in each stage. A
+  # window that is as large as the grid or larger is the whole grid.
+  image.widths = (96, 192, 384, 768)
+  image.depths = (2, 2, 6, 2)
+  image.num_heads = (3, 6, 12, 24)
+  image.windows = (7, 7, 7, 7)
+  image.mlp_ratio = 4.0  # width of the MLP over that of the stage
+  image.activation = "gelu"  # key of models.layers.ACTIVATIONS
+  # Whether tokens ignore the padding of a grid that windows do not divide.
+  # Swin's code for detection and transformers' models attend to it.
+  image.mask_padding = True
+  image.projection = True  # linear map from the last width to embed_dim
+  image.projection_bias = False
+  image.norm_epsilon = 1e-5
+  # Probability that a branch of a block is left out for an image in training,
+  # for the last block; it rises from 0 along the tower.
+  image.drop_path = 0.2
   return image
 
 
