@@ -18,7 +18,7 @@ from input_pipeline import pipeline
 from input_pipeline.questions import question_data
 from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
-from models import bert, dual_encoder, naflex, vit
+from models import bert, dual_encoder, naflex, swin, vit
 from models.fusion import fusion_config
 from runtime import checks, hung_processes, marks, sections
 from runtime import mesh as mesh_lib
@@ -137,10 +137,16 @@ class Config:
         "model.text.pool must be 'pooler' and model.text.projection False with"
         f" fusion.kind='clipbert'; got {text.pool!r} and {text.projection}"
       )
-    if kind == "meter" and not isinstance(self.model.image, vit.ViTConfig):
+    towers = vit.ViTConfig | swin.SwinConfig
+    if kind == "meter" and not isinstance(self.model.image, towers):
       checks.refuse(
-        "model.image.tower must be 'vit' with fusion.kind='meter'; got"
-        f" {getattr(self.model.image, 'tower', None)!r}"
+        "model.image.tower must be 'vit' or 'swin' with fusion.kind='meter';"
+        f" got {getattr(self.model.image, 'tower', None)!r}"
+      )
+    elif getattr(self.model.image, "pool", "") == "queries":
+      checks.refuse(
+        "model.image.pool must not be 'queries' with fusion.kind='meter',"
+        " whose norm follows the pooling; got 'queries'"
       )
     if self.text_lengths:
       checks.refuse(

@@ -85,6 +85,23 @@ def test_gradients_reach_both_towers(task: str):
   assert float(loss) == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_a_swin_is_read_up_to_its_tokens():
+  values = _config("vqa")
+  image = towers.swin(base.get_config().data).to_dict()
+  image |= {"image_size": 16}
+  values = config_lib.to_mapping(values)
+  values["model"]["image"] = image
+  config = config_lib.checked(values)
+  with jax.set_mesh(mesh_lib.make_mesh(config.mesh, jax.devices()[:1])):
+    objective = objectives.make(config)
+    params = jax.eval_shape(objective.init_params, jax.random.key(0))
+    logits, _ = jax.eval_shape(objective.embed, params, {}, objective.batch)
+  assert logits.shape == (4, 1, 1, 7)
+  assert "projection" not in params["img"]
+  width = image["widths"][-1]
+  assert params["fusion"]["image"]["kernel"].shape == (width, 8)
+
+
 def test_faults_name_their_field():
   with pytest.raises(ValueError, match="fusion.task must be one of") as error:
     _config("retrieval")
