@@ -18,6 +18,7 @@ from input_pipeline import pipeline
 from input_pipeline.questions import question_data
 from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
+from losses import clips
 from models import bert, dual_encoder, naflex, swin, vit
 from models.fusion import fusion_config
 from runtime import checks, hung_processes, marks, sections
@@ -123,10 +124,11 @@ class Config:
         )
 
   def _check_fusion(self) -> None:
-    """Refuse towers that a fused model cannot be made of."""
+    """Refuse losses and towers that a fused model cannot be made of."""
     kind, text = self.fusion.kind, self.model.text
     if not kind:
       return
+    checks.one_of("fusion.aggregate", self.fusion.aggregate, clips.AGGREGATES)
     if not isinstance(text, bert.BertConfig):
       checks.refuse(
         f"model.text.tower must be 'bert' with fusion.kind={kind!r}; got"

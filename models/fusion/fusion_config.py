@@ -4,7 +4,6 @@ import dataclasses
 import types
 from collections.abc import Mapping
 
-from losses import clips
 from models.fusion import clipbert as clipbert_lib
 from models.fusion import co_attention, grid
 from runtime import checks, marks
@@ -75,7 +74,6 @@ class FusionConfig:
         f"fusion.task must be one of {', '.join(TASKS[self.kind])} with"
         f" fusion.kind={self.kind!r}; got {self.task!r}"
       )
-    checks.one_of("fusion.aggregate", self.aggregate, clips.AGGREGATES)
     for field in ("num_clips", "num_frames", "num_labels"):
       checks.at_least(f"fusion.{field}", getattr(self, field), 1)
     checks.at_least("fusion.num_choices", self.num_choices, 2)

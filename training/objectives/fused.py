@@ -105,7 +105,7 @@ def shapes(config: config_lib.Config) -> Batch:
   """Return the global batch as ShapeDtypeStructs."""
   fusion, size = config.fusion, config.data.image_size
   length = config.data.num_tokens
-  of_fields = {
+  of_fields: dict[str, tuple[tuple[int, ...], Any]] = {
     "images": (
       (fusion.num_clips, fusion.num_frames, size, size, 3),
       np.uint8,

@@ -46,14 +46,15 @@ def _towers(kind: str, **video):
   """Return an image tower, and its inflation, of random parameters."""
   image = dataclasses.replace(IMAGE, embedding=kind, merging=kind)
   config = dataclasses.replace(VIDEO, **video)
-  rngs = nnx.Rngs(params=0)
   flat = tiny_clipbert.filled(
-    lambda: swin.Swin(image, SETTINGS, rngs=rngs), noise=0.3
+    lambda: swin.Swin(image, SETTINGS, rngs=nnx.Rngs(params=0)), noise=0.3
   )
   params = nnx.to_pure_dict(nnx.split(flat)[1])
   graph, shapes = nnx.split(
     jax.eval_shape(
-      lambda: video_swin.VideoSwin(image, config, SETTINGS, rngs=rngs)
+      lambda: video_swin.VideoSwin(
+        image, config, SETTINGS, rngs=nnx.Rngs(params=0)
+      )
     )
   )
   inflated = video_swin.inflate(params, image, config)

@@ -198,15 +198,20 @@ def test_micro_batches_are_exact(name: str):
   assert np.any(grads["cnn"]["stem"]["conv"]["kernel"])
 
 
-def test_answers_are_of_videos():
-  config = _config("mini_qa", task="choices", num_choices=3)
-  tokens = RNG.integers(2, 250, (4, 3, 8)).astype(np.int32)
+def test_pairs_score_as_answers_do():
+  """Scores of all pairs equal the log-odds of each text, in any clip order."""
+  config = _config("mini_retrieval")
+  tokens = np.broadcast_to(TOKENS[:3], (4, 3, 8))
   batch = dataclasses.replace(_batch(config, tokens=tokens), keys=None)
   with jax.set_mesh(mesh_lib.make_mesh(config.mesh, jax.devices()[:1])):
     objective = objectives.make(config)
     variables = _params(objective)
-    answer = jax.jit(clipbert.answer_fn(config, objective))
-    got = answer(variables, batch)
-    assert got.shape == (4, 3)
-    turned = dataclasses.replace(batch, images=batch.images[:, ::-1])
-    np.testing.assert_allclose(answer(variables, turned), got, atol=1e-5)
+    logits = jax.jit(clipbert.answer_fn(config, objective))(variables, batch)
+    encode, score = map(jax.jit, clipbert.pair_fns(config))
+    cells = encode(variables, batch.images)
+    got = score(variables, cells, jnp.asarray(TOKENS[:3]))
+    turned = score(variables, cells[:, ::-1], jnp.asarray(TOKENS[:3]))
+  assert logits.shape == (4, 3, 2)
+  np.testing.assert_allclose(got, logits[..., 1] - logits[..., 0], atol=1e-5)
+  np.testing.assert_allclose(turned, got, atol=1e-5)
+  assert np.ptp(got) > 1e-3
