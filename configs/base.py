@@ -105,6 +105,7 @@ def _data() -> ml_collections.ConfigDict:
   # shorter side and the centre), or "" for the protocol of the model that the
   # run starts from, "training" without one.
   data.image_protocol = ""
+  data.video = _video()
   # Tokens that a caption is cut or padded to.
   data.num_tokens = 16
   # False: a caption of more tokens is a fault of its example.
@@ -131,6 +132,23 @@ def _data() -> ml_collections.ConfigDict:
   # Batches prepared in advance.
   data.num_prefetch_batches = 4
   return data
+
+
+def _video() -> ml_collections.ConfigDict:
+  """Return the section of videos (docs/data.md); sources hold images."""
+  video = ml_collections.ConfigDict()
+  # Clips of an example; above 0, sources hold videos, and a batch has uint8
+  # [B, clips, frames, image_size, image_size, 3]. All frames of a clip have the
+  # same augmentation. ClipBERT on MSR-VTT: 8 (arXiv 2102.06183).
+  video.clips = 0
+  # Frames of a clip, and frames a second: a clip lasts frames / fps seconds.
+  # ClipBERT on MSR-VTT: 2 and 2.0.
+  video.frames = 2
+  video.fps = 2.0
+  # Start of clips: "random", each drawn by itself for each step, or "uniform",
+  # clip i at (seconds of the video - seconds of a clip) * i / clips.
+  video.start = "random"
+  return video
 
 
 def _augmentation() -> ml_collections.ConfigDict:

@@ -21,6 +21,7 @@ from input_pipeline.grammars import filled
 from input_pipeline.images import augmentation
 from input_pipeline.selecting import balanced
 from input_pipeline.sources import record as record_lib
+from input_pipeline.videos import clips, sampling
 
 # Address of an object in a library's message, different in each process.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -69,6 +70,7 @@ class Maker:
     batch_size: rows of a global batch, whose positions follow each other.
     cut_captions: whether a caption of too many tokens is cut, or a fault.
     clocks: clocks of an example's stages; their seconds travel with it.
+    video: section of the clips, where examples are videos.
   """
 
   sources: tuple[Source, ...]
@@ -85,6 +87,7 @@ class Maker:
   with_metadata: bool = False
   cut_captions: bool = True
   clocks: clocks_lib.Clocks = clocks_lib.Clocks()
+  video: sampling.VideoConfig = sampling.VideoConfig()
 
   def __call__(self, draw: mixture.Draw) -> dict[str, Any]:
     """Return the arrays of one example, and the faults of those it replaces."""
@@ -155,9 +158,7 @@ class Maker:
     if not self.cut_captions:
       self._check_length(text)
     clock.enter("image")
-    example: dict[str, Any] = dict(
-      self.augmentation.apply(record.image, self.image_size, rng)
-    )
+    example: dict[str, Any] = self._images(record.image, rng)
     clock.enter("tokenize")
     example["tokens"] = self.tokenizer([text])[0]
     if self.with_labels:
@@ -170,6 +171,15 @@ class Maker:
       example |= {"key": record.key, "source": source.name}
       example |= {"language": language, "caption": text, "grammar": kind}
     return example
+
+  def _images(
+    self, data: bytes, rng: np.random.Generator
+  ) -> dict[str, np.ndarray]:
+    """Return the arrays of an image, or of a video's clips."""
+    if self.video.is_on:
+      facts = self.video, self.augmentation, self.image_size
+      return clips.arrays(data, *facts, rng)
+    return self.augmentation.apply(data, self.image_size, rng)
 
   def _check_length(self, text: str) -> None:
     """Raise faults.ExampleError for a caption that would be cut."""

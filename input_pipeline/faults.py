@@ -27,6 +27,10 @@ KINDS: Mapping[str, str] = types.MappingProxyType(
     "shard_changed": "a shard that is not the one that was indexed",
     "shard_short": "a shard that ends before its last example",
     "unsafe_member": "a pickle, or a path that leaves its folder",
+    "video_broken": "a video that cannot be decoded, or not to its end",
+    "video_missing": "a file without pictures, such as sound alone",
+    "video_too_large": "a video of more pixels a frame than are decoded",
+    "video_too_short": "a video of one frame",
   }
 )
 # Kinds that may not occur at the next read. A resumed run replaces the example

@@ -20,10 +20,12 @@ from input_pipeline import (
 )
 from input_pipeline import languages as languages_lib
 from input_pipeline.grammars import filled
-from input_pipeline.images import augmentation, image_protocols
+from input_pipeline.images import augmentation, image_ops, image_protocols
 from input_pipeline.selecting import balanced, holdout, subset
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
+from input_pipeline.videos import clips, sampling
+from input_pipeline.videos import video as video_lib
 from runtime import checks, marks
 
 # Name -> what the source trains on.
@@ -54,6 +56,7 @@ class DataConfig:
   num_prefetch_batches: marks.Local[int]
   image_protocol: marks.Free[str] = ""
   cut_captions: marks.Fixed[bool] = True
+  video: sampling.VideoConfig = sampling.VideoConfig()
 
   @checks.collected()
   def check(self) -> None:
@@ -98,6 +101,12 @@ class DataConfig:
       )
     with checks.collected():
       self.augmentation.check(self.image_size)
+    self.video.check()
+    if self.video.is_on and self.augmentation.is_naflex:
+      checks.refuse(
+        "data.augmentation.resize must make square frames with data.video;"
+        ' got "naflex"'
+      )
     checks.one_of(
       "data.image_protocol",
       self.image_protocol,
@@ -119,6 +128,23 @@ class DataConfig:
       ("num_prefetch_batches", 0),
     ):
       checks.at_least(f"data.{name}", getattr(self, name), lowest)
+
+  def section(self, name: str) -> source_config.SourceConfig:
+    """Return the section of a source as its format reads it."""
+    return dataclasses.replace(self.sources[name], is_video=self.video.is_on)
+
+  def decoded_size(self, data: bytes) -> tuple[int, int]:
+    """Return height and width of an example's image or video, decoded.
+
+    Of a video, the first frame is decoded.
+
+    Raises:
+      faults.ExampleError: it cannot be decoded.
+    """
+    if self.video.is_on:
+      return clips.first_size(data)
+    height, width, _ = image_ops.decode(data).shape
+    return height, width
 
   def context(
     self, name: str, section: str = "data.sources"
@@ -153,11 +179,12 @@ def make_train_dataset(
   Yields {"images": uint8 [b, Y, X, 3], "tokens": int32 [b, L], "faults": list
   of faults.Fault}: those rows of each global batch that the process needs, all
   of them by default, and the examples that others took the place of. With
-  data.augmentation.resize="naflex" images are patches, with "shapes". The
-  global batch of a step (which examples, captions and crops, in which rows)
-  depends on `seed` alone, not on the number of processes, workers or threads.
-  Nor does an iterator's position: it is the same on all processes. With labels
-  there is "labels" too, int32 [b], equal where captions are equal.
+  data.augmentation.resize="naflex" images are patches, with "shapes"; with
+  data.video they are uint8 [b, clips, T, Y, X, 3]. The global batch of a step
+  (which examples, captions and crops, in which rows) depends on `seed` alone,
+  not on the number of processes, workers or threads. Nor does an iterator's
+  position: it is the same on all processes. With labels there is "labels" too,
+  int32 [b], equal where captions are equal.
 
   Args:
     config: checked.
@@ -200,6 +227,7 @@ def make_train_dataset(
     with_metadata=with_metadata,
     cut_captions=config.cut_captions,
     clocks=clocks or clocks_lib.Clocks(),
+    video=config.video,
   )
 
   def shuffled(parts: Sequence[int], seed: int) -> grain.MapDataset:
@@ -268,16 +296,21 @@ def open_sources(config: DataConfig, share: float = 0.0) -> Opened:
 def split_sources(config: DataConfig, share: float) -> dict[str, holdout.Split]:
   """Return what each source trains on, and what it holds out."""
   config.check()
+  if config.video.is_on:
+    video_lib.check_installed()
   made = {}
   for name, source in config.sources.items():
     made[name] = split_source(config, name, share)
-    probe.check(name, source, made[name].rest, config.languages)
+    probe.check(
+      *(name, source, made[name].rest, config.languages),
+      decode=config.decoded_size,
+    )
   return made
 
 
 def split_source(config: DataConfig, name: str, share: float) -> holdout.Split:
   """Return what a source trains on, and what it holds out."""
-  source, context = config.sources[name], config.context(name)
+  source, context = config.section(name), config.context(name)
   records = filled.open_split(source, source.split, context)
   if not len(records):
     raise ValueError(f"data.sources.{name} has no training examples")

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from absl import logging
 
@@ -29,11 +29,19 @@ def check(
   source: source_config.SourceConfig,
   records: record_lib.Records,
   languages: Sequence[str],
+  decode: Callable[[bytes], object] = image_ops.decode,
 ) -> None:
   """Raise ValueError if none of the first examples can be trained on.
 
   One example with a caption in one of the languages and one with an image that
   can be decoded are enough.
+
+  Args:
+    name: name of the source.
+    source: its section.
+    records: its examples.
+    languages: data.languages.
+    decode: decodes an image, or some of a video; raises faults.ExampleError.
   """
   num_probed = min(len(records), NUM_PROBED)
   start = time.monotonic()
@@ -46,7 +54,7 @@ def check(
       present |= _languages(record)
       if not has_image:
         with faults.located(record.origin):
-          image_ops.decode(record.image)
+          decode(record.image)
         has_image = True
     except faults.ExampleError as error:
       errors.append(error)

@@ -73,6 +73,7 @@ LATE = (
     "37 MiB in each worker",
   ),
   ("input_pipeline.images.formats", "pillow_heif", "optional package"),
+  ("input_pipeline.videos.video", "av", "optional package"),
   ("models.pretrained.hub", "huggingface_hub", "slow, and rarely needed"),
   ("training", "training.report.report", "matplotlib is slow, used at the end"),
   ("training.plan.topology", "jax", "reads variables when it is imported"),

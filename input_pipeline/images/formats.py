@@ -71,7 +71,9 @@ def _open(data: bytes) -> Image.Image:
     raise ValueError(_refusal(data, kind))
   if kind.endswith("image"):
     raise _broken(data, f": it is {kind}; expected {_READ}")
-  raise _broken(data, f": it {f'is {kind}' if kind else _beginning(data)}")
+  hint = "; data.video has videos decoded" if kind.endswith("video") else ""
+  found = f"is {kind}{hint}" if kind else _beginning(data)
+  raise _broken(data, f": it {found}")
 
 
 def _open_heif(data: bytes, kind: str) -> Image.Image:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from input_pipeline import captions, examples, faults, pipeline, tokenizers
-from input_pipeline.images import image_ops
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 
@@ -35,7 +34,8 @@ class Shown:
   Attributes:
     step: step whose batch contains it.
     row: row of that batch.
-    image: uint8 [Y, X, 3], augmented.
+    image: uint8 [Y, X, 3], augmented; the frames of a video side by side, its
+      clips below each other.
     grammar: name of the grammar that made the caption, "" without one.
     num_ids: number of the caption's ids before it was cut to data.num_tokens.
   """
@@ -134,8 +134,15 @@ def first_examples(
 def _image(
   config: pipeline.DataConfig, batch: Mapping[str, Any], row: int
 ) -> np.ndarray:
-  """Return an image as pixels, joined from patches if it has them."""
+  """Return an image as pixels, joined from patches or frames if it has them.
+
+  A video has a row for each clip, and a column for each frame.
+  """
   pixels = batch["images"][row]
+  if config.video.is_on:
+    clips, frames, height, width, _ = pixels.shape
+    rows = pixels.swapaxes(1, 2)  # clips, height, frames, width
+    return rows.reshape(clips * height, frames * width, 3)
   if not config.augmentation.is_naflex:
     return pixels
   (rows, columns), side = batch["shapes"][row], config.augmentation.patch_size
@@ -252,10 +259,10 @@ def _check(
         max_chars=config.max_caption_chars,
         templates=config.sources[name].templates,
       )
-      height, width, _ = image_ops.decode(record.image).shape
+      size = config.decoded_size(record.image)
   except faults.ExampleError as error:
     return _Checked(fault=(error.kind, f"{unread}{error}"))
-  return _Checked(tokenizer.num_ids(text), (height, width), len(record.image))
+  return _Checked(tokenizer.num_ids(text), size, len(record.image))
 
 
 def _shares(

@@ -67,7 +67,9 @@ def run(
     config,
     folder,
     shard_examples=shard_examples,
-    image_check="decode" if decode else "header",
+    image_check=(
+      f"{'video_' * config.video.is_on}{'decode' if decode else 'header'}"
+    ),
   )
   for job in jobs:
     conversion_job.begun(job)
@@ -102,7 +104,7 @@ def make_jobs(
         "--task=prepare stores captions alone: train on the source itself"
       )
   for name, records in pipeline.open_sources(config).items():
-    source = config.sources[name]
+    source = config.section(name)
     module = sources.FORMATS[source.format]
     context = config.context(name)
     others = module.splits(source, context)

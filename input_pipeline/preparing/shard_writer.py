@@ -21,6 +21,7 @@ from input_pipeline.images import image_ops, picture
 from input_pipeline.sources import array_record, prepared
 from input_pipeline.sources import record as record_lib
 from input_pipeline.storage import uids as uids_lib
+from input_pipeline.videos import clips
 from runtime import processes, progress
 from runtime.storage import whole_files
 
@@ -33,10 +34,12 @@ _ADVICE = (
   " there"
 )
 
-# Check of an image -> function that raises faults.ExampleError.
+# Check of an image or video -> function that raises faults.ExampleError.
 IMAGE_CHECKS: Mapping[str, Callable[[bytes], object]] = {
   "header": picture.size,
   "decode": image_ops.decode,
+  "video_header": clips.size,
+  "video_decode": clips.decode,
 }
 
 # An example left out: (index in the split, kind, message).

@@ -20,6 +20,12 @@ IMAGES = (
   *("image", "jpg", "png", "webp", "jpeg", "filepath", "file_name"),
   *("image_path", "path", "file", "filename", "image_file_name", "image_name"),
 )
+# The same of videos: ours, WebVid's and video2dataset's.
+VIDEOS = (
+  *("video", "mp4", "webm", "mkv", "mov", "gif"),
+  *("video_path", "filepath", "file_name", "path", "file", "filename"),
+  *("video_file_name", "video_name"),
+)
 # Columns of addresses, for a table of pairs without an image or a file. Not for
 # one that curation reads, so that no crawl starts by mistake.
 ADDRESSES = ("url", "image_url")
@@ -123,7 +129,8 @@ def choose(
       f"{field}.image must be one column; got {list(source.image)}"
     )
   image, image_why, address = "", "", ""
-  usual = (*IMAGES, *ADDRESSES) if needs_image else IMAGES
+  files = VIDEOS if source.is_video else IMAGES
+  usual = (*files, *ADDRESSES) if needs_image else files
   if needs_image or source.image or _usual(usual, names):
     image, image_why = _first(f"{field}.image", source.image, usual, names)
   else:

@@ -19,7 +19,8 @@ class Record:
 
   Attributes:
     key: name of the example in its source.
-    image: encoded image, in any format of `image_ops.decode`.
+    image: encoded image, in any format of `image_ops.decode`; with data.video
+      a video file (videos/containers.py).
     texts: language (ISO 639-1, "und" if unknown) -> captions.
     origin: file, and member or row in it, for messages; "" if unknown.
     stored_id: name of the image, where that is not one of its bytes.

@@ -24,6 +24,9 @@ class SourceConfig:
     needs_caption: whether an example without a caption that can be read is a
       fault; no field of a config. Without, its texts are {}. Tars, Parquet and
       tables (not folders) know it.
+    is_video: whether examples hold videos, as with data.video; no field of a
+      config. Usual names of members, files and columns are then those of
+      videos.
   """
 
   format: str
@@ -47,6 +50,7 @@ class SourceConfig:
   grammar_articles: tuple[str, ...] = ()
   layout: str = ""
   needs_caption: bool = True
+  is_video: bool = False
 
   def check(self, field: str) -> None:
     """Raise ValueError for the first value that cannot be used.

@@ -9,7 +9,8 @@ no example; a link has a key, but no content.
 
   image     the first of `source.image` that is present (jpg, jpeg, png, webp,
             gif, bmp, tif, tiff, avif, heic, heif, jp2, ppm, pgm, pbm, then
-            the other suffixes of storage/folders.py)
+            the other suffixes of storage/folders.py; with data.video, its
+            suffixes of videos)
   captions  each of `source.caption` that is present: an extension ("txt"), or
             "json.FIELD" of KEY.json, or "json.FIELD.FIELD" of an object in it:
             a string, a list of strings, MetaCLIP's list of [key, string], or an

@@ -20,6 +20,7 @@ _USUAL = (
 _IMAGES = tuple(
   dict.fromkeys((*_USUAL, *(suffix[1:] for suffix in folders.IMAGES)))
 )
+_VIDEOS = tuple(suffix[1:] for suffix in folders.VIDEOS)
 # Number of extensions that a message names.
 _NUM_NAMED = 10
 _CAPTIONS = ("txt", "json.caption", "json.texts")
@@ -59,6 +60,7 @@ class Layout:
 def make(source: source_config.SourceConfig, field: str) -> Layout:
   """Return a section's layout; ValueError names the field."""
   captions, caption_file = [], ""
+  usual = _VIDEOS if source.is_video else _IMAGES
   for place in source.caption or _CAPTIONS:
     kind, _, name = place.partition(".")
     if caption_files.is_pattern(place):
@@ -88,7 +90,7 @@ def make(source: source_config.SourceConfig, field: str) -> Layout:
     )
   return Layout(
     images=tuple(
-      _extension(image, f"{field}.image") for image in source.image or _IMAGES
+      _extension(image, f"{field}.image") for image in source.image or usual
     ),
     captions=tuple(captions),
     takes_first=not source.caption,

@@ -15,6 +15,11 @@ IMAGES = (
   *(".j2c", ".j2k", ".jp2", ".jpx"),
   *(".pbm", ".pfm", ".pgm", ".pnm", ".ppm"),
 )
+# Suffixes of videos that are decoded; a GIF of one frame is none.
+VIDEOS = (
+  *(".mp4", ".m4v", ".mov", ".3gp", ".3g2"),
+  *(".mkv", ".webm", ".gif"),
+)
 
 
 def walk(path: str, field: str) -> dict[str, files.File]:

@@ -95,7 +95,16 @@ def batch_of(arrays: Mapping[str, Any]) -> Batch:
 
 
 def shapes(config: config_lib.Config) -> Batch:
-  """Return the global batch as ShapeDtypeStructs."""
+  """Return the global batch as ShapeDtypeStructs.
+
+  Raises:
+    ValueError: sources hold videos, which no tower of pairs reads.
+  """
+  if config.data.video.is_on:
+    raise ValueError(
+      f'data.video.clips must be 0 with loss.name="{config.loss.name}", whose'
+      f" image tower reads single images; got {config.data.video.clips}"
+    )
   shapes = {
     **config.data.augmentation.shapes(config.data.image_size),
     "tokens": ((config.data.num_tokens,), np.int32),

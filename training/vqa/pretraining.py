@@ -58,6 +58,11 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
         "data.augmentation.resize must make square images with"
         f" {trains}; got 'naflex'"
       )
+    if config.data.video.is_on:
+      checks.refuse(
+        f"data.video.clips must be 0 with {trains}, which reads images; got"
+        f" {config.data.video.clips}"
+      )
     if config.text_lengths:
       checks.refuse(
         f"text_lengths must be () with {trains}, which reads no text; got"

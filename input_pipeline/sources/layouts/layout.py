@@ -23,11 +23,11 @@ from input_pipeline.storage import files, folders, npy
 
 T = TypeVar("T")
 
-# One example. "image" is a path below the folder, "caption" a text or a list;
-# other names are columns, as of a table, for `label`, `attributes` and
-# `grammar_fields`: texts and numbers, None for a missing one. With "crop", the
-# example is the part (left, top, right, bottom) of the image, in its pixels;
-# with "size" too, resized to (width, height).
+# One example. "image" is a path below the folder, of an image or a video,
+# "caption" a text or a list; other names are columns, as of a table, for
+# `label`, `attributes` and `grammar_fields`: texts and numbers, None for a
+# missing one. With "crop", the example is the part (left, top, right, bottom)
+# of the image, in its pixels; with "size" too, resized to (width, height).
 Row = Mapping[str, Any]
 
 
@@ -75,6 +75,7 @@ class Folder:
     self._about = about
     self._field = field
     self._stems: dict[str, str] | None = None
+    self._videos: dict[str, list[str]] | None = None
 
   def read(self, name: str) -> bytes:
     """Return a file's content, unpacked if its name ends in ".gz".
@@ -241,6 +242,29 @@ class Folder:
     if name in self.listed:
       return {"image": name}
     return fault(name, "file_missing", f"{self.path} has no file {name}")
+
+  def needs_video(self, stem: str) -> Row:
+    """Return {"image": path} of a video, in whichever folder it is.
+
+    A video that is not there, or is there twice, is a fault of its example.
+
+    Args:
+      stem: name of the file without its suffix (folders.VIDEOS).
+    """
+    if self._videos is None:
+      self._videos = {}
+      for name in self.listed:
+        start, suffix = posixpath.splitext(posixpath.basename(name))
+        if suffix.lower() in folders.VIDEOS:
+          self._videos.setdefault(start, []).append(name)
+    names = self._videos.get(stem, [])
+    if len(names) == 1:
+      return {"image": names[0]}
+    if names:
+      message = f"{self.path} has {names[0]} and {names[1]}; expected one"
+      return fault(stem, "member_twice", message)
+    message = f"{self.path} has no {stem}{'|'.join(folders.VIDEOS)}"
+    return fault(stem, "file_missing", message)
 
   def make_image(self, name: str, pixels: np.ndarray) -> Row:
     """Return {"image": name}, an image that is written as a new PNG file.

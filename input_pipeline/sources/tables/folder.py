@@ -5,7 +5,8 @@ these name the images, as in image folders of Hugging Face: a column such as
 file_name has a path below the folder of its table, and others are as in
 table.py. Otherwise each image is an example, its captions in files of its name:
 
-  a/1.jpg     an image; folders.IMAGES has the suffixes
+  a/1.jpg     an image; folders.IMAGES has the suffixes, folders.VIDEOS those
+              of videos, which are read with data.video
   a/1.txt     a caption
   a/1.caption a caption, if there is no .txt
   a/1.json    {"caption": "a cat"}, or a list of captions, if there is neither
@@ -72,12 +73,15 @@ def as_table(
 
   Raises ValueError, naming `field`, for a folder without images.
   """
-  listed = folder_rows.used(folders.walk(source.path, f"{field}.path"))
+  listed = folder_rows.used(
+    folders.walk(source.path, f"{field}.path"), folder_rows.suffixes(source)
+  )
   tables = [name for name in listed if folder_rows.is_table(name)]
   facts = (
     *(_VERSION, source.image, source.caption, source.language),
     *(source.language_field, source.uid, source.image_root, source.encoding),
     [(name, file.size, file.version) for name, file in listed.items()],
+    *(("video",) if source.is_video else ()),
   )
   if source.uid.startswith(uids_lib.IN_FILE):
     if source.uid not in (f"{uids_lib.IN_FILE}key", columns.BY_ROW):

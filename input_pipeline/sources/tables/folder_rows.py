@@ -40,8 +40,13 @@ _NUM_SHOWN = 10_000
 _NUM_NAMED = 5
 
 
-def _is_image(name: str) -> bool:
-  return os.path.splitext(name)[1].lower() in folders.IMAGES
+def suffixes(source: source_config.SourceConfig) -> tuple[str, ...]:
+  """Return the usual suffixes of a source's images, or of its videos."""
+  return folders.VIDEOS if source.is_video else folders.IMAGES
+
+
+def _is_image(name: str, suffixes: tuple[str, ...]) -> bool:
+  return os.path.splitext(name)[1].lower() in suffixes
 
 
 def _folder(name: str) -> str:
@@ -53,21 +58,28 @@ def is_table(name: str) -> bool:
   return name.rpartition("/")[2] in TABLES
 
 
-def used(listed: Mapping[str, files.File]) -> dict[str, files.File]:
-  """Return the files that a table of a folder may be made of."""
-  stems = _stems(listed)
+def used(
+  listed: Mapping[str, files.File], suffixes: tuple[str, ...]
+) -> dict[str, files.File]:
+  """Return the files that a table of a folder may be made of.
+
+  Args:
+    listed: files by their path.
+    suffixes: what `suffixes` returns.
+  """
+  stems = _stems(listed, suffixes)
   return {
     name: file
     for name, file in listed.items()
-    if name.lower().endswith((*folders.IMAGES, *_TEXTS))
+    if name.lower().endswith((*suffixes, *_TEXTS))
     or is_table(name)
     or _composed(os.path.splitext(name)[0]) in stems
   }
 
 
-def _stems(listed: Iterable[str]) -> set[str]:
+def _stems(listed: Iterable[str], suffixes: tuple[str, ...]) -> set[str]:
   """Return the names, less suffix, of files beside images: a/1, a/1.jpg."""
-  images = [_composed(name) for name in listed if _is_image(name)]
+  images = [_composed(name) for name in listed if _is_image(name, suffixes)]
   return {*images, *(os.path.splitext(name)[0] for name in images)}
 
 
@@ -99,22 +111,24 @@ def of_texts(
     dataclasses.replace(source, caption=source.caption or _CAPTIONS), field
   )
   layout = dataclasses.replace(layout, takes_first=not source.caption)
-  suffixes = folders.IMAGES
+  ends = usual = suffixes(source)
   if source.image:
-    suffixes = tuple(f".{extension}" for extension in layout.images)
+    ends = tuple(f".{extension}" for extension in layout.images)
   images = []
   beside: dict[str, dict[str, list[str]]] = {}  # stem -> suffix -> files
   for name in listed:
     stem, suffix = os.path.splitext(name)
-    if suffix.lower() in suffixes:
+    if suffix.lower() in ends:
       images.append(name)
     else:
       kinds = beside.setdefault(stem, {})
       kinds.setdefault(suffix.lower().removeprefix("."), []).append(name)
   if not images:
+    videos = f"; data.video reads {', '.join(folders.VIDEOS)}"
     raise ValueError(
-      f"{field}.path must be a folder with {', '.join(suffixes)} or "
+      f"{field}.path must be a folder with {', '.join(ends)} or "
       f"{', '.join(TABLES[:4])}; got {source.path!r}, of {len(listed)} files"
+      f"{'' if source.is_video else videos}"
     )
   # A disk may have the other form of a name, but not where that is a name of
   # another image.
@@ -160,7 +174,7 @@ def of_texts(
     return row
 
   yield from _mapped(read, images, field)
-  stems = _stems(listed)
+  stems = _stems(listed, usual)
   stray = [
     name
     for stem, names in beside.items()
@@ -206,8 +220,11 @@ def of_tables(
         row["image"] = image
       named.add(_composed(image))
       yield row
+  usual = suffixes(source)
   stray = [
-    name for name in listed if _is_image(name) and _composed(name) not in named
+    name
+    for name in listed
+    if _is_image(name, usual) and _composed(name) not in named
   ]
   if not source.image_root:
     text = f"images that no row of {', '.join(tables[:_NUM_NAMED])} names"

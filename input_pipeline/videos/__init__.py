@@ -1,0 +1,1 @@
+"""Videos: files decoded at chosen times, and clips of them as inputs."""
