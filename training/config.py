@@ -129,6 +129,12 @@ class Config:
     if not kind:
       return
     checks.one_of("fusion.aggregate", self.fusion.aggregate, clips.AGGREGATES)
+    if self.fusion.reads_images and self.data.video.is_on:
+      checks.refuse(
+        f"data.video.clips must be 0 with fusion.kind={kind!r} and"
+        f" fusion.task={self.fusion.task!r}, which reads images; got"
+        f" {self.data.video.clips}"
+      )
     if not isinstance(text, bert.BertConfig):
       checks.refuse(
         f"model.text.tower must be 'bert' with fusion.kind={kind!r}; got"

@@ -124,6 +124,7 @@ def test_cells_are_drawn_without_replacement():
   assert whole.tolist() == [[0, 1, 2]]
 
 
+@pytest.mark.long
 def test_dropout_is_a_rows_own(model, cells):
   tokens, keys = tiny_clipbert.tokens(2, 1), tiny_clipbert.keys(2)
   dropping = tiny_clipbert.make(dropout=0.5)

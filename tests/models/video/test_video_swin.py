@@ -129,6 +129,7 @@ def test_the_mask_equals_brute_force(num: int):
   assert not got[np.ix_(is_real, ~is_real)].any()
 
 
+@pytest.mark.long
 def test_branches_are_dropped_by_clip():
   image = dataclasses.replace(IMAGE, drop_path=0.9, embedding="patch")
   model = tiny_clipbert.filled(

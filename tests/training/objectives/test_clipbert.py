@@ -38,8 +38,7 @@ def _config(name: str, **fields) -> config_lib.Config:
 
 
 def _batch(config: config_lib.Config, **arrays) -> fused.Batch:
-  fusion = config.fusion
-  shape = (4, fusion.num_clips, fusion.num_frames, SIZE, SIZE, 3)
+  shape = fused.shapes(config).images.shape
   images = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
   keys = jax.random.split(jax.random.key(0), 4)
   arrays = {"images": images, "tokens": TOKENS} | arrays
