@@ -80,7 +80,7 @@ def test_equal_frames_are_embedded_as_one(kind: str):
   if kind == "conv":
     clips[:, 2:] = 255 - clips[:, 2:]
     there, back = _embed(inflated, clips), _embed(inflated, clips[:, ::-1])
-    assert np.abs(there - expected).max() > 1e-2 * scale
+    assert np.abs(there - expected).max() > 1e-3 * scale
     assert np.abs(there - back).max() > 1e-4 * scale
 
 

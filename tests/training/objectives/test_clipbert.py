@@ -54,7 +54,7 @@ def _prepared(config: config_lib.Config, **arrays) -> fused.Batch:
 
 def _params(objective) -> dict:
   shapes = jax.eval_shape(objective.init_params, jax.random.key(0))
-  leaf = functools.partial(tiny_clipbert._leaf, 0.0)
+  leaf = functools.partial(tiny_clipbert.leaf, 0.0)
   return jax.tree.map_with_path(leaf, shapes)
 
 

@@ -62,7 +62,7 @@ def test_gradients_reach_both_towers(task: str):
   with jax.set_mesh(mesh_lib.make_mesh(config.mesh, jax.devices()[:1])):
     objective = objectives.make(config)
     shapes = jax.eval_shape(objective.init_params, jax.random.key(0))
-    leaf = functools.partial(tiny_clipbert._leaf, 0.0)
+    leaf = functools.partial(tiny_clipbert.leaf, 0.0)
     params = jax.tree.map_with_path(leaf, shapes)
     batch = objective.prepare(batch)
 
