@@ -151,7 +151,10 @@ def _published(name: str) -> ml_collections.ConfigDict:
   optimizer.warmup_steps = config.total_steps // 10
   fusion = config.fusion
   fusion.task = recipe.task
-  fusion.num_clips, fusion.num_frames = recipe.num_clips, recipe.num_frames
+  if recipe.fps:
+    video = config.data.video
+    video.clips, video.frames = recipe.num_clips, recipe.num_frames
+    video.fps = float(recipe.fps)
   fusion.num_answers = NUM_ANSWERS.get(name, 0)
   if recipe.task == "pretraining":
     fusion.clipbert.sampled_cells = 100
@@ -220,7 +223,7 @@ def _mini(task: str) -> ml_collections.ConfigDict:
   if task == "pretraining":
     fusion.clipbert.sampled_cells = 2
     return config
-  fusion.num_clips, fusion.num_frames = 2, 2
+  config.data.video.clips = config.data.video.frames = 2
   if task == "answers":
     fusion.num_answers = 8
   return config

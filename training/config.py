@@ -19,7 +19,8 @@ from input_pipeline.detecting import detection_data
 from input_pipeline.questions import question_data
 from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
-from models import bert, dual_encoder, naflex, vit
+from losses import clips
+from models import bert, dual_encoder, naflex, swin, vit
 from models.fusion import fusion_config
 from runtime import checks, hung_processes, marks, sections
 from runtime import mesh as mesh_lib
@@ -130,10 +131,17 @@ class Config:
         )
 
   def _check_fusion(self) -> None:
-    """Refuse towers that a fused model cannot be made of."""
+    """Refuse losses and towers that a fused model cannot be made of."""
     kind, text = self.fusion.kind, self.model.text
     if not kind:
       return
+    checks.one_of("fusion.aggregate", self.fusion.aggregate, clips.AGGREGATES)
+    if self.fusion.reads_images and self.data.video.is_on:
+      checks.refuse(
+        f"data.video.clips must be 0 with fusion.kind={kind!r} and"
+        f" fusion.task={self.fusion.task!r}, which reads images; got"
+        f" {self.data.video.clips}"
+      )
     if not isinstance(text, bert.BertConfig):
       checks.refuse(
         f"model.text.tower must be 'bert' with fusion.kind={kind!r}; got"
@@ -144,10 +152,16 @@ class Config:
         "model.text.pool must be 'pooler' and model.text.projection False with"
         f" fusion.kind='clipbert'; got {text.pool!r} and {text.projection}"
       )
-    if kind == "meter" and not isinstance(self.model.image, vit.ViTConfig):
+    towers = vit.ViTConfig | swin.SwinConfig
+    if kind == "meter" and not isinstance(self.model.image, towers):
       checks.refuse(
-        "model.image.tower must be 'vit' with fusion.kind='meter'; got"
-        f" {getattr(self.model.image, 'tower', None)!r}"
+        "model.image.tower must be 'vit' or 'swin' with fusion.kind='meter';"
+        f" got {getattr(self.model.image, 'tower', None)!r}"
+      )
+    elif getattr(self.model.image, "pool", "") == "queries":
+      checks.refuse(
+        "model.image.pool must not be 'queries' with fusion.kind='meter',"
+        " whose norm follows the pooling; got 'queries'"
       )
     if self.text_lengths:
       checks.refuse(

@@ -2,7 +2,8 @@
 
 With a kind, the step trains that model instead of a dual encoder, on batches of
 training/objectives/fused.py; config.loss is not read. Its text tower is
-config.model.text, a BERT.
+config.model.text, a BERT. Clips are those of config.data.video; images are one
+clip of one frame.
 """
 
 import ml_collections
@@ -18,9 +19,6 @@ def section() -> ml_collections.ConfigDict:
   # and texts), "answers", "choices" or "vqa" (soft scores of answers). METER
   # has the first and the last.
   fusion.task = "pretraining"
-  # Clips of a video in a batch, and frames of a clip; images: 1 and 1.
-  fusion.num_clips = 1
-  fusion.num_frames = 1
   # Logits of clips are aggregated by their "mean", "max" or "lse" (logarithm of
   # the sum of exponentials).
   fusion.aggregate = "lse"

@@ -4,7 +4,6 @@ import dataclasses
 import types
 from collections.abc import Mapping
 
-from losses import clips
 from models.fusion import clipbert as clipbert_lib
 from models.fusion import co_attention, grid
 from runtime import checks, marks
@@ -32,8 +31,6 @@ class FusionConfig:
 
   kind: marks.Fixed[str] = ""
   task: marks.Fixed[str] = PRETRAINING
-  num_clips: marks.Fixed[int] = 1
-  num_frames: marks.Fixed[int] = 1
   aggregate: marks.Fixed[str] = "lse"
   num_answers: marks.Fixed[int] = 0
   num_choices: marks.Fixed[int] = 5
@@ -51,6 +48,11 @@ class FusionConfig:
   def has_matching(self) -> bool:
     """Whether texts of other rows are a row's negatives."""
     return self.task in (PRETRAINING, RETRIEVAL)
+
+  @property
+  def reads_images(self) -> bool:
+    """Whether a row has one image and not the clips of a video."""
+    return self.task in (PRETRAINING, VQA)
 
   @property
   def num_out(self) -> int:
@@ -75,20 +77,11 @@ class FusionConfig:
         f"fusion.task must be one of {', '.join(TASKS[self.kind])} with"
         f" fusion.kind={self.kind!r}; got {self.task!r}"
       )
-    checks.one_of("fusion.aggregate", self.aggregate, clips.AGGREGATES)
-    for field in ("num_clips", "num_frames", "num_labels"):
-      checks.at_least(f"fusion.{field}", getattr(self, field), 1)
+    checks.at_least("fusion.num_labels", self.num_labels, 1)
     checks.at_least("fusion.num_choices", self.num_choices, 2)
     checks.at_least("fusion.num_negatives", self.num_negatives, 0)
     if self.task in (ANSWERS, VQA):
       checks.at_least("fusion.num_answers", self.num_answers, 2)
-    if self.task in (PRETRAINING, VQA):
-      for field in ("num_clips", "num_frames"):
-        if getattr(self, field) != 1:
-          checks.refuse(
-            f"fusion.{field} must be 1 for images, which"
-            f" fusion.task={self.task!r} reads; got {getattr(self, field)}"
-          )
     if self.has_matching and batch_size < 2:
       checks.refuse(
         "batch_size must be at least 2, since the texts of other rows are a"

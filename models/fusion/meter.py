@@ -7,7 +7,7 @@ this model on its own image tower.
 import jax
 from flax import nnx
 
-from models import bert, dual_encoder, layers, vit
+from models import bert, dual_encoder, layers, swin, vit
 from models.fusion import co_attention
 
 # Random streams of a row.
@@ -30,22 +30,28 @@ class Meter(nnx.Module):
 
     Args:
       config: checked.
-      model: model whose towers, a ViT and a BERT, are used up to their tokens.
+      model: model whose towers, a ViT or Swin and a BERT, are used up to their
+        tokens.
       num_out: answers; 0 makes the heads of pre-training instead.
       rngs: random stream "params".
       batch_axes: as in stack.encode.
     """
     towers = dual_encoder.DualEncoder(model, rngs=rngs, batch_axes=batch_axes)
     img, txt = towers.img, towers.txt
-    assert isinstance(img, vit.ViT)  # checked with the config
+    assert isinstance(img, vit.ViT | swin.Swin)  # checked with the config
     assert isinstance(txt, bert.Bert)
-    # What pools a tower would be trained by weight decay alone.
-    img.pool = img.projection = txt.pooler = txt.projection = None
+    # Parameters that pool a tower would be trained by weight decay alone.
+    img.projection = txt.pooler = txt.projection = None
+    if isinstance(img, vit.ViT):
+      img.pool = None
+      image_width = img.config.width
+    else:
+      image_width = img.config.widths[-1]
     self.img, self.txt = img, txt
     self.fusion = co_attention.CoAttention(
       config,
       text_width=txt.config.width,
-      image_width=img.config.width,
+      image_width=image_width,
       dtype=model.dtype,
       rngs=rngs,
       remat=model.remat,
@@ -77,7 +83,17 @@ class Meter(nnx.Module):
 
     return self.fusion(
       self.txt.states(tokens_bL, keys(_TEXT)),
-      self.img.tokens(images_bYXC, keys(_IMAGE)),
+      _image_tokens(self.img, images_bYXC, keys(_IMAGE)),
       self.txt.mask(tokens_bL),
       keys(_FUSION),
     )
+
+
+def _image_tokens(
+  img: vit.ViT | swin.Swin, images_bYXC: jax.Array, keys_b: jax.Array | None
+) -> jax.Array:
+  """Return the last tokens of a tower, normalised, [b, N, D]."""
+  if isinstance(img, vit.ViT):
+    return img.tokens(images_bYXC, keys_b)
+  x_bYXC = img.norm(img.pyramid(images_bYXC, keys_b)[-1])
+  return x_bYXC.reshape(len(x_bYXC), -1, x_bYXC.shape[-1])

@@ -7,7 +7,7 @@ import pytest
 from configs import clipbert
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import objectives, train_step
+from training import objectives, train, train_step
 
 _VARIANTS = (*clipbert.RECIPES, *(f"mini_{x}" for x in clipbert._MINIS))
 
@@ -76,14 +76,15 @@ def test_pretraining_predicts_words():
 
 def test_faults_name_their_field():
   values = clipbert.get_config("mini_qa").to_dict()
-  values["fusion"] |= {"task": "ranking", "num_clips": 0, "aggregate": "sum"}
+  values["fusion"] |= {"task": "ranking", "num_choices": 1}
+  values["fusion"]["aggregate"] = "sum"
   values["model"]["text"]["pool"] = "cls"
   values["text_lengths"] = (8,)
   with pytest.raises(ValueError, match="problems") as error:
     config_lib.checked(values)
   for message in (
     "fusion.task must be one of pretraining, retrieval",
-    "fusion.num_clips must be at least 1",
+    "fusion.num_choices must be at least 2",
     "fusion.aggregate must be one of",
     "model.text.pool must be 'pooler'",
     "text_lengths must be ()",
@@ -91,9 +92,15 @@ def test_faults_name_their_field():
     assert message in str(error.value)
   values = clipbert.get_config("mini_pretraining").to_dict()
   values["batch_size"] = 1
-  values["fusion"]["num_frames"] = 2
+  values["data"]["video"]["clips"] = 2
   with pytest.raises(
     ValueError, match="batch_size must be at least 2"
   ) as error:
     config_lib.checked(values)
-  assert "fusion.num_frames must be 1 for images" in str(error.value)
+  assert "data.video.clips must be 0" in str(error.value)
+
+
+def test_no_task_trains_a_fused_model_yet(tmp_path):
+  """Data and evaluation of a dual encoder would be wrong ones."""
+  with pytest.raises(ValueError, match=r'fusion\.kind must be ""'):
+    train.check(_config("mini_qa"), tmp_path)

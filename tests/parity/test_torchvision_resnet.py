@@ -9,7 +9,7 @@ from flax import nnx
 
 from models.fusion import grid
 from models.pretrained import mapping
-from models.pretrained.parts import clipbert_links
+from models.pretrained.fused import clipbert_links
 
 # torchvision's mean and standard deviation of pixels of 0 to 255.
 _FIELDS = {

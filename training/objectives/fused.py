@@ -104,12 +104,11 @@ def batch_of(arrays: Mapping[str, Any]) -> Batch:
 def shapes(config: config_lib.Config) -> Batch:
   """Return the global batch as ShapeDtypeStructs."""
   fusion, size = config.fusion, config.data.image_size
+  video = config.data.video
+  clips_and_frames = (video.clips, video.frames) if video.is_on else (1, 1)
   length = config.data.num_tokens
-  of_fields = {
-    "images": (
-      (fusion.num_clips, fusion.num_frames, size, size, 3),
-      np.uint8,
-    ),
+  of_fields: dict[str, tuple[tuple[int, ...], Any]] = {
+    "images": ((*clips_and_frames, size, size, 3), np.uint8),
     "tokens": ((length,), np.int32),
   }
   if fusion.has_matching:

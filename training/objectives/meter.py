@@ -42,7 +42,8 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
     images_bYXC = batch.images[:, 0, 0]
     text, pooled = model(images_bYXC, batch.tokens, batch.model_keys)
     if fusion.task == fusion_config.PRETRAINING:
-      return fused.pretrained(*model.heads.pretraining(text, pooled), batch)
+      words, matching = model.heads.pretraining(text, pooled)
+      return fused.pretrained(words, matching, batch)
     return model.heads.answer(pooled)[:, None, None]  # one text, one clip
 
   def loss(params, outputs, batch: fused.Batch):

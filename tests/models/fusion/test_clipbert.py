@@ -95,7 +95,8 @@ def test_gradients_reach_the_cnn_and_leave_frozen_norms(model):
   assert np.any(grads["visual"]["encoder"]["kernel"])
   assert np.any(grads["txt"]["token_embedding"])
   norm = grads["cnn"]["stem"]["norm"]
-  assert not any(np.any(x) for x in norm.values())
+  assert not np.any(norm["scale"])
+  assert not np.any(norm["bias"])
 
 
 def test_pretraining_sees_drawn_cells_by_example():
@@ -123,17 +124,14 @@ def test_cells_are_drawn_without_replacement():
   assert whole.tolist() == [[0, 1, 2]]
 
 
-def test_dropout_and_chunks():
-  cells = jnp.asarray(
-    np.random.default_rng(0).normal(size=(2, 2, 2, 2, 16)), jnp.float32
-  )
+@pytest.mark.long
+def test_dropout_is_a_rows_own(model, cells):
   tokens, keys = tiny_clipbert.tokens(2, 1), tiny_clipbert.keys(2)
-  model = tiny_clipbert.make(dropout=0.5)
-  want = _logits(model, cells, tokens, keys)
+  dropping = tiny_clipbert.make(dropout=0.5)
+  want = _logits(dropping, cells, tokens, keys)
   assert np.abs(_logits(model, cells, tokens) - want).max() > 1e-3
-  chunked = tiny_clipbert.make(dropout=0.5, remat="block", remat_chunks=2)
-  got = _logits(chunked, cells, tokens, keys)
-  np.testing.assert_allclose(got, want, atol=1e-5)
+  back = _logits(dropping, cells[::-1], tokens[::-1], keys[::-1])
+  np.testing.assert_allclose(back[::-1], want, atol=1e-5)
 
 
 def test_messages():

@@ -13,7 +13,7 @@ from flax import nnx
 
 from models.fusion import clipbert
 from models.pretrained import mapping
-from models.pretrained.parts import clipbert_links
+from models.pretrained.fused import clipbert_links
 from tests.models.fusion import tiny_clipbert
 
 PATH = pathlib.Path(__file__).parent / "golden" / "clipbert.npz"

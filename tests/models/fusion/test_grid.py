@@ -70,8 +70,8 @@ def test_statistics_move_unless_frozen():
 
 def test_where_the_stride_is():
   """A stride in a 1 x 1 convolution leaves three of four pixels unread."""
-  image = tiny_clipbert.clips(1, 1, 1)[:, 0, 0, :8, :8].astype(jnp.float32)
-  changed = image.at[:, 1].add(50)
+  image = tiny_clipbert.clips(1, 1, 1)[:, 0, 0, :8, :8] / 255 - 0.5
+  changed = image.at[:, 1].add(1.0)
 
   @jax.jit
   def difference(block):
@@ -81,7 +81,7 @@ def test_where_the_stride_is():
   for name, is_read in (("conv1", False), ("conv2", True)):
     block = tiny_clipbert.filled(
       lambda name=name: grid.Bottleneck(
-        *(3, 2),
+        *(3, 16),
         stride=2,
         strides_in=name,
         norm=lambda width: lambda x, stats: x,

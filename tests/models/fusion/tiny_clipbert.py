@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -62,23 +63,23 @@ def filled(build: Callable[[], Any], noise: float = 0.0) -> Any:
   """
   graph, params = nnx.split(jax.eval_shape(build))
   shapes = nnx.to_pure_dict(params)
-  leaf = functools.partial(_leaf, noise)
-  return nnx.merge(graph, jax.tree.map_with_path(leaf, shapes))
+  fill = functools.partial(leaf, noise)
+  return nnx.merge(graph, jax.tree.map_with_path(fill, shapes))
 
 
-def _leaf(
+def leaf(
   noise: float, path: tuple[Any, ...], x: jax.ShapeDtypeStruct
 ) -> jax.Array:
+  """Return an initial value of a parameter, by its name alone."""
   name = path[-1].key
+  rng = np.random.default_rng(zlib.crc32(jax.tree_util.keystr(path).encode()))
   if noise:
-    rng = np.random.default_rng(len(str(path)) + x.size)
     return jnp.asarray(rng.normal(0, noise, x.shape), jnp.float32)
   if name in ("scale", "running_var"):
     return jnp.asarray(np.ones(x.shape, np.float32))
   if name in ("bias", "running_mean"):
     return jnp.asarray(np.zeros(x.shape, np.float32))
   num_in = np.prod(x.shape[:-1]) if name == "kernel" else x.shape[-1]
-  rng = np.random.default_rng(len(str(path)) + x.size)
   return jnp.asarray(rng.normal(0, num_in**-0.5, x.shape), jnp.float32)
 
 

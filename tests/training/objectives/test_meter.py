@@ -15,7 +15,7 @@ from runtime import mesh as mesh_lib
 from tests.models.fusion import tiny_clipbert
 from training import config as config_lib
 from training import objectives
-from training.objectives import fused, gradients
+from training.objectives import fused
 
 RNG = np.random.default_rng(0)
 
@@ -36,7 +36,7 @@ def _config(task: str, **fields) -> config_lib.Config:
   fusion.kind, fusion.task = "meter", task
   fusion.num_answers, fusion.num_labels = 7, 3
   fusion.mask_id, fusion.kept_ids = 63, (0, 1)
-  fusion.meter.update({"depth": 2, "width": 8, "num_heads": 2})
+  fusion.meter.update({"depth": 1, "width": 8, "num_heads": 2})
   return config_lib.checked({**config.to_dict(), **fields})
 
 
@@ -49,7 +49,9 @@ def _batch(**arrays) -> fused.Batch:
   return dataclasses.replace(batch, keys=jax.random.split(jax.random.key(0), 4))
 
 
-@pytest.mark.parametrize("task", ["pretraining", "vqa"])
+@pytest.mark.parametrize(
+  "task", [pytest.param("pretraining", marks=pytest.mark.long), "vqa"]
+)
 def test_gradients_reach_both_towers(task: str):
   config = _config(task)
   labels = {
@@ -60,16 +62,16 @@ def test_gradients_reach_both_towers(task: str):
   with jax.set_mesh(mesh_lib.make_mesh(config.mesh, jax.devices()[:1])):
     objective = objectives.make(config)
     shapes = jax.eval_shape(objective.init_params, jax.random.key(0))
-    leaf = functools.partial(tiny_clipbert._leaf, 0.0)
+    leaf = functools.partial(tiny_clipbert.leaf, 0.0)
     params = jax.tree.map_with_path(leaf, shapes)
     batch = objective.prepare(batch)
 
-    @jax.jit
-    def run(params, batch):
-      values, grads = gradients.make(config, objective)(params, {}, batch)
-      return values[0], grads, objective.embed_locked(params, {}, batch)
+    def forward(params, batch):
+      outputs, _ = objective.embed(params, {}, batch)
+      return objective.loss(params, outputs, batch), outputs
 
-    loss, grads, outputs = run(params, batch)
+    run = jax.jit(jax.value_and_grad(forward, has_aux=True))
+    (loss, outputs), grads = run(params, batch)
   # Pools of the towers alone are not made: each parameter learns.
   for path, x in jax.tree.leaves_with_path(grads):
     name = jax.tree_util.keystr(path)
@@ -81,6 +83,23 @@ def test_gradients_reach_both_towers(task: str):
     target = answers.soft_targets(batch.labels, batch.scores, 7)
     expected = jnp.mean(answers.soft_binary(outputs[:, 0, 0], target))
   assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_swin_is_read_up_to_its_tokens():
+  values = _config("vqa")
+  image = towers.swin(base.get_config().data).to_dict()
+  image |= {"image_size": 16}
+  values = config_lib.to_mapping(values)
+  values["model"]["image"] = image
+  config = config_lib.checked(values)
+  with jax.set_mesh(mesh_lib.make_mesh(config.mesh, jax.devices()[:1])):
+    objective = objectives.make(config)
+    params = jax.eval_shape(objective.init_params, jax.random.key(0))
+    logits, _ = jax.eval_shape(objective.embed, params, {}, objective.batch)
+  assert logits.shape == (4, 1, 1, 7)
+  assert "projection" not in params["img"]
+  width = image["widths"][-1]
+  assert params["fusion"]["image"]["kernel"].shape == (width, 8)
 
 
 def test_faults_name_their_field():

@@ -1,0 +1,1 @@
+"""Published models in which images or videos meet texts."""

@@ -1,0 +1,1 @@
+"""Towers that embed clips of frames."""
