@@ -79,18 +79,17 @@ class Outputs:
 
 
 def make_router(
-  config: AnsweringConfig, *, num_words: int, rngs: nnx.Rngs
+  config: AnsweringConfig, num_words: int, rngs: nnx.Rngs
 ) -> questions.QuestionVector:
   """Return the map of a question to logits of its type, [b, 2]."""
   # 1024 -> 256 -> 64 -> 2 in the released code.
   inner = (max(config.width // 4, 1), max(config.width // 16, 1))
-  return _vector(config, (*inner, NUM_TYPES), num_words=num_words, rngs=rngs)
+  return _vector(config, (*inner, NUM_TYPES), num_words, rngs)
 
 
 def _vector(
   config: AnsweringConfig,
   widths: tuple[int, ...],
-  *,
   num_words: int,
   rngs: nnx.Rngs,
 ) -> questions.QuestionVector:
@@ -155,12 +154,13 @@ class Answering(nnx.Module):
         for head in config.heads
       }
     )
-    self.reasoning = self.router = None
-    if len(config.heads) > 1:
-      self.reasoning = _vector(
-        *(config, (2 * width, width, width)), num_words=num_words, rngs=rngs
-      )
-      self.router = make_router(config, num_words=num_words, rngs=rngs)
+    is_routed = len(config.heads) > 1
+    self.reasoning = (
+      _vector(config, (2 * width, width, width), num_words, rngs)
+      if is_routed
+      else None
+    )
+    self.router = make_router(config, num_words, rngs) if is_routed else None
     self.config = config
 
   def __call__(

@@ -54,7 +54,7 @@ def make(config: config_lib.Config, num_words: int) -> objective_lib.Objective:
 
   def build(key: jax.Array) -> questions.QuestionVector:
     return answering.make_router(
-      config.vqa.model, num_words=num_words, rngs=nnx.Rngs(params=key)
+      config.vqa.model, num_words, nnx.Rngs(params=key)
     )
 
   def init_params(key: jax.Array) -> Any:
