@@ -8,6 +8,10 @@
              MEVF's autoencoder alone, on images without questions; of mini, on
              those of composed icons. Others read it by
              --config.vqa.autoencoder_from=WORKDIR
+  rad_router slake_router mini_router
+             QCR's router alone, on the types of the training questions.
+             rad_qcr, slake_qcr and mini use it, frozen, by
+             --config.vqa.router_from=WORKDIR
 Data: --config.vqa.path=FOLDER with the layout of
   input_pipeline/questions/layouts.py; GloVe's glove.6B.300d.txt:
   --config.vqa.glove_path=FILE. For mini:
@@ -17,8 +21,9 @@ Data: --config.vqa.path=FOLDER with the layout of
 Image tower: ViT-B/32 at 250 pixels, both sides resized, from the weights of
   stage A or of OpenAI's CLIP: --config.init_from=MODEL.
 Recipes: released code of PubMedCLIP (MEVF_PubMedCLIP, QCR_PubMedCLIP). Its
-  router is trained before, by Adam at 1e-4 for 200 epochs of batches of 32;
-  here in the same steps, at a tenth of the others' rate of 1e-3. Its pixels are
+  router is trained before, by Adam at 1e-4 for 200 epochs of batches of 32, as
+  in rad_router and slake_router. Without router_from it is trained in the same
+  steps as the heads, at a tenth of their rate of 1e-3. The code's pixels are
   not normalised, and its height and width are confused with channels, which is
   not reproduced; nor is dropout in evaluation. It selects the best epoch on
   the test split: --config.vqa.legacy_protocol=True. Of the autoencoder's own
@@ -45,7 +50,11 @@ EXPECTED = {"rad_qcr without CLIP": (0.600, 0.793, 0.716)}
 
 def get_config(arg: str = "rad_qcr") -> ml_collections.ConfigDict:
   """Return a variant."""
-  minis = {"mini": _mini, "mini_autoencoder": _mini_autoencoder}
+  minis = {
+    "mini": _mini,
+    "mini_autoencoder": _mini_autoencoder,
+    "mini_router": _mini_router,
+  }
   make = variants.pick(__file__, arg, {**_VARIANTS, **minis})
   config = base.get_config()
   clip_towers.set_vit(config, "B", 32, image_size=250)
@@ -132,6 +141,42 @@ def _mini(config: ml_collections.ConfigDict) -> None:
   model.autoencoder_size = 8
 
 
+def _rad_router(config: ml_collections.ConfigDict) -> None:
+  _qcr(config)
+  _set_routing(config)
+
+
+def _slake_router(config: ml_collections.ConfigDict) -> None:
+  _slake_qcr(config)
+  _set_routing(config)
+
+
+def _mini_router(config: ml_collections.ConfigDict) -> None:
+  """Set the miniature's sizes and questions; the number of epochs is ours."""
+  _mini(config)
+  _set_routing(config)
+  config.vqa.num_epochs = 20
+
+
+def _set_routing(config: ml_collections.ConfigDict) -> None:
+  """Set the released code's training of the router.
+
+  PyTorch's Adam has its defaults. Schedule and clipping are off: none was
+  stated.
+  """
+  config.vqa.trains = "router"
+  config.vqa.num_epochs = 200
+  config.vqa.epoch_factors = ()
+  config.batch_size = 32
+  optimizer = config.optimizer
+  # Adam, as its decay is 0.
+  optimizer.name = "adamw"
+  optimizer.b1, optimizer.b2 = 0.9, 0.999
+  optimizer.learning_rate = 1e-4
+  optimizer.learning_rate_mults = ((r".*", 1.0),)
+  optimizer.clip_norm = 0.0
+
+
 def _autoencoder(config: ml_collections.ConfigDict) -> None:
   _set_denoising(config, side=128)
   config.batch_size = 64
@@ -165,4 +210,6 @@ _VARIANTS = {
   "rad_qcr": _qcr,
   "slake_qcr": _slake_qcr,
   "autoencoder": _autoencoder,
+  "rad_router": _rad_router,
+  "slake_router": _slake_router,
 }

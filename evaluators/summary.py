@@ -65,6 +65,10 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
     if tree.get("kind") == "classification":
       listed += _labelled_rows(group, tree)
       continue
+    if tree.get("kind") == answering.ROUTING:
+      num = tree["num_questions"]["routing"]
+      listed.append(Row(group, "questions", num, _own_figures(tree)))
+      continue
     if tree.get("kind") == denoising.KIND:
       listed.append(
         Row(group, "images", tree["num_images"], _own_figures(tree))

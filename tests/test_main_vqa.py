@@ -11,7 +11,7 @@ from tests import question_runs, runs
 from tests.evaluators import test_results_schema
 from tests.input_pipeline.questions import fixture
 from training.run import workdir
-from training.vqa import evaluation, run
+from training.vqa import evaluation, parts
 
 _BEFORE = "from tests import question_runs; import pathlib"
 _CALL = "question_runs.before_main(pathlib.Path({!r}))"
@@ -69,7 +69,7 @@ def _check_results(folder: pathlib.Path, results: dict) -> None:
   assert record["num_questions"]["overall"] == 3
   answers = jsonl.read(folder / evaluation.ANSWERS)
   assert np.mean([line["right"] for line in answers]) == record["overall"]
-  words = json.loads((folder / run.VOCABULARY).read_text())["words"]
+  words = json.loads((folder / parts.VOCABULARY).read_text())["words"]
   assert "strangely" not in words  # a word of the test split alone
   config = workdir.read_config(folder)
   assert config is not None

@@ -10,7 +10,8 @@ def get_config(kind: str = "mevf") -> ml_collections.ConfigDict:
   """Return tests/tiny.py's image tower and small other parts; no path.
 
   Args:
-    kind: of the model, or "autoencoder" for a run of 4 steps that trains it.
+    kind: of the model, "autoencoder" for a run of 4 steps that trains it, or
+      "router" for one of 2 epochs that trains that of "qcr".
   """
   config = tiny.get_config()
   config.evaluate.sets = ml_collections.ConfigDict()
@@ -28,7 +29,9 @@ def get_config(kind: str = "mevf") -> ml_collections.ConfigDict:
   model = vqa.model
   if kind == "autoencoder":
     return _autoencoder(config)
-  model.kind = kind
+  if kind == "router":
+    vqa.trains = "router"
+  model.kind = "qcr" if kind == "router" else kind
   model.width, model.word_width = 16, 4
   model.rank = model.glimpses = 1
   model.autoencoder_size = 8

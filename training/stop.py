@@ -46,6 +46,11 @@ class Stop:
     return bool(self._agreed)
 
   @property
+  def has_begun(self) -> bool:
+    """Whether `begin` was called."""
+    return self._in_loop
+
+  @property
   def was_asked(self) -> bool:
     """Whether this process received a signal; others may not have."""
     return bool(self._signal)

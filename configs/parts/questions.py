@@ -4,7 +4,8 @@ It is read by --task=vqa alone, together with seed, batch_size, mesh,
 partition_rules, model.image, optimizer, checkpoint, evaluate.batch_size, hang
 and trackers; data, loss, model.text and the sets of a dual encoder are not.
 Where the autoencoder alone is trained, data, total_steps, evaluate.every_steps
-and evaluate.holdout are read too, and model is not.
+and evaluate.holdout are read too, and model is not. Where the router alone is
+trained, model.image is not read.
 """
 
 import ml_collections
@@ -13,8 +14,10 @@ import ml_collections
 def section() -> ml_collections.ConfigDict:
   """Return the defaults: no questions; MEVF's model."""
   vqa = ml_collections.ConfigDict()
-  # "answers", or "autoencoder": denoising of the images of data.sources alone,
-  # whose result another run reads by autoencoder_from. Questions are not read.
+  # "answers", or a part beforehand, which another run reads. "autoencoder":
+  # denoising of the images of data.sources alone, for autoencoder_from;
+  # questions are not read. "router": types of the training questions, for
+  # router_from; images are not read.
   vqa.trains = "answers"
   # Key of input_pipeline.questions.layouts.LAYOUTS, "vqa_rad" or "slake"; "" is
   # a run without questions.
@@ -51,6 +54,9 @@ def section() -> ml_collections.ConfigDict:
   # Folder of a run with trains="autoencoder" that encoder and decoder start
   # from; "" draws them from the seed.
   vqa.autoencoder_from = ""
+  # Folder of a run with trains="router" on the same questions, whose router is
+  # used and frozen; "" trains the router in the steps of the answers.
+  vqa.router_from = ""
 
   model = vqa.model = ml_collections.ConfigDict()
   # "mevf" (one head for all answers) or "qcr" (a head for closed and one for

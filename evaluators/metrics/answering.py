@@ -16,6 +16,8 @@ from evaluators.metrics import intervals
 # Type of a question -> its name.
 TYPES = ("closed", "open")
 KIND = "answers"
+# Kind of a router alone.
+ROUTING = "routing"
 
 
 def record(
@@ -56,9 +58,7 @@ def record(
       sizes[name] = int(rows_N.sum())
   if routed_N is not None:
     add("routing", routed_N, rows["overall"])
-    chance["routing"] = max(
-      float(np.mean(type_N == i)) for i in range(len(TYPES))
-    )
+    chance["routing"] = _most_frequent(type_N)
     sizes["routing"] = len(type_N)
   return {
     "kind": KIND,
@@ -67,6 +67,33 @@ def record(
     "chance": chance,
     "intervals": bounds,
   }
+
+
+def routing_record(routed_N: np.ndarray, type_N: np.ndarray) -> dict[str, Any]:
+  """Return the figures of a router alone, for results.json.
+
+  Chance is the share of the most frequent type.
+
+  Args:
+    routed_N: bool, whether the router says the type of each question.
+    type_N: index in TYPES.
+
+  >>> made = routing_record(np.array([1, 1, 1, 0]), np.array([0, 0, 0, 1]))
+  >>> made["routing"], made["chance"]["routing"], made["num_questions"]
+  (0.75, 0.75, {'routing': 4})
+  """
+  num_right = int(np.sum(routed_N))
+  return {
+    "kind": ROUTING,
+    "routing": num_right / len(type_N),
+    "num_questions": {"routing": len(type_N)},
+    "chance": {"routing": _most_frequent(type_N)},
+    "intervals": {"routing": intervals.wilson(num_right, len(type_N)).tolist()},
+  }
+
+
+def _most_frequent(type_N: np.ndarray) -> float:
+  return max(float(np.mean(type_N == i)) for i in range(len(TYPES)))
 
 
 def guesses(answers: Sequence[str], types: Sequence[int]) -> Mapping[int, str]:

@@ -29,7 +29,7 @@ from runtime import checks, marks
 SOURCE = "questions"
 _REDUCTIONS = ("sum", "mean")
 # Parts that a run of --task=vqa may train.
-ANSWERS, AUTOENCODER = PARTS = ("answers", "autoencoder")
+ANSWERS, AUTOENCODER, ROUTER = PARTS = ("answers", "autoencoder", "router")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,7 @@ class VqaConfig:
   reconstruction_weight: marks.Fixed[float] = 0.001
   noise_sigma: marks.Fixed[float] = 0.1
   autoencoder_from: marks.Fixed[str] = ""
+  router_from: marks.Fixed[str] = ""
   model: answering.AnsweringConfig = answering.AnsweringConfig()
 
   @property
@@ -62,15 +63,20 @@ class VqaConfig:
     if not self.is_on:
       return
     checks.one_of("vqa.trains", self.trains, PARTS)
+    if self.trains != ANSWERS:
+      for field in ("autoencoder_from", "router_from"):
+        if path := getattr(self, field):
+          checks.refuse(
+            f'vqa.{field} must be "" with vqa.trains="{self.trains}"; got'
+            f" {path!r}"
+          )
     if self.trains == AUTOENCODER:
       checks.above("vqa.noise_sigma", self.noise_sigma, 0)
-      if self.autoencoder_from:
-        checks.refuse(
-          f'vqa.autoencoder_from must be "" with vqa.trains="{AUTOENCODER}";'
-          f" got {self.autoencoder_from!r}"
-        )
       self.model.check()
       return
+    uses_router = self.trains == ROUTER or self.router_from
+    if uses_router and self.model.kind in answering.HEADS:
+      self._check_is_routed()
     checks.one_of("vqa.layout", self.layout, layouts.LAYOUTS)
     checks.one_of("vqa.answer_reduction", self.answer_reduction, _REDUCTIONS)
     checks.in_range("vqa.validation_share", self.validation_share, 0, 1)
@@ -78,6 +84,18 @@ class VqaConfig:
     for field in ("num_tokens", "num_epochs"):
       checks.at_least(f"vqa.{field}", getattr(self, field), 1)
     self.model.check()
+
+  def _check_is_routed(self) -> None:
+    if len(self.model.heads) < 2:
+      reason = (
+        f'vqa.trains="{ROUTER}"'
+        if self.trains == ROUTER
+        else f"vqa.router_from={self.router_from!r}"
+      )
+      checks.refuse(
+        f'vqa.model.kind must be "qcr", which has a router, with {reason}; got'
+        f" {self.model.kind!r}"
+      )
 
   @checks.collected()
   def check_paths(self) -> None:
@@ -133,8 +151,9 @@ class Data:
     answers: answers of the heads.
     vectors_TVW: float32 [2, V, W], vectors that words begin with, and their
       TF-IDF means.
-    images_KYXC: uint8 images of all splits, for the image tower.
-    grey_KYX: uint8, for the autoencoder.
+    images_KYXC: uint8 images of all splits, for the image tower; None where
+      they were not read.
+    grey_KYX: uint8, for the autoencoder; None with images_KYXC.
     notes: lines about the data.
   """
 
@@ -142,8 +161,8 @@ class Data:
   words: vocabulary.Words
   answers: vocabulary.Answers
   vectors_TVW: np.ndarray
-  images_KYXC: np.ndarray
-  grey_KYX: np.ndarray
+  images_KYXC: np.ndarray | None
+  grey_KYX: np.ndarray | None
   notes: tuple[str, ...]
 
   @property
@@ -159,15 +178,17 @@ class Data:
   def arrays(self, split: str, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return the batch of some rows of a split, by name."""
     part = self.splits[split]
-    image_b = part.image_N[rows]
-    return {
-      "images": self.images_KYXC[image_b],
-      "grey": self.grey_KYX[image_b],
+    arrays = {
       "tokens": part.tokens_NL[rows],
       "heads": part.head_N[rows],
       "labels": part.label_N[rows],
       "types": part.type_N[rows],
     }
+    if self.images_KYXC is not None and self.grey_KYX is not None:
+      image_b = part.image_N[rows]
+      arrays["images"] = self.images_KYXC[image_b]
+      arrays["grey"] = self.grey_KYX[image_b]
+    return arrays
 
   def digest(self) -> str:
     """Return a digest of the splits' questions."""
@@ -176,13 +197,13 @@ class Data:
 
 
 def read(
-  config: VqaConfig, protocol: image_protocols.Protocol, seed: int
+  config: VqaConfig, protocol: image_protocols.Protocol | None, seed: int
 ) -> Data:
   """Read a set whole.
 
   Args:
     config: checked.
-    protocol: image protocol of the image tower.
+    protocol: image protocol of the image tower; None reads no image.
     seed: seed of the vectors, where no file has them.
 
   Raises:
@@ -197,8 +218,11 @@ def read(
   words = vocabulary.make_words(known)
   answers = vocabulary.make_answers(known, config.model.heads)
   names = sorted({q.image for part in questions.values() for q in part})
-  load = functools.partial(_load, folder, config, protocol)
-  pixels, greys = zip(*map(load, names), strict=True)
+  images_KYXC = grey_KYX = None
+  if protocol is not None:
+    load = functools.partial(_load, folder, config, protocol)
+    pixels, greys = zip(*map(load, names), strict=True)
+    images_KYXC, grey_KYX = np.stack(pixels), np.stack(greys)
   numbers = {name: index for index, name in enumerate(names)}
   splits = {}
   for name, part in questions.items():
@@ -217,8 +241,8 @@ def read(
     words,
     answers,
     vectors_TVW,
-    np.stack(pixels),
-    np.stack(greys),
+    images_KYXC,
+    grey_KYX,
     (*_notes(splits, words, answers, config), note),
   )
 
@@ -339,7 +363,9 @@ def _notes(
   notes = [f"Questions: {sizes}; {len(words.listed)} words; answers: {counts}"]
   for name, part in splits.items():
     unknown = words.num_unknown(q.text for q in part.questions)
-    if part.num_outside or unknown:
+    if config.trains == ROUTER:  # it sees no answer
+      notes += [f"Split {name}: {unknown} words are unknown"] * bool(unknown)
+    elif part.num_outside or unknown:
       notes.append(
         f"Split {name}: {part.num_outside} of {len(part)} answers are outside"
         f" of the vocabulary and count as wrong; {unknown} words are unknown"

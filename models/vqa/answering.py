@@ -11,7 +11,6 @@ Sources: PubMedCLIP (arXiv 2112.13906), MEVF (arXiv 1909.11867), QCR (ACM MM
 """
 
 import dataclasses
-import functools
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -79,6 +78,26 @@ class Outputs:
   error_b: jax.Array
 
 
+def make_router(
+  config: AnsweringConfig, num_words: int, rngs: nnx.Rngs
+) -> questions.QuestionVector:
+  """Return the map of a question to logits of its type, [b, 2]."""
+  # 1024 -> 256 -> 64 -> 2 in the released code.
+  inner = (max(config.width // 4, 1), max(config.width // 16, 1))
+  return _vector(config, (*inner, NUM_TYPES), num_words, rngs)
+
+
+def _vector(
+  config: AnsweringConfig,
+  widths: tuple[int, ...],
+  num_words: int,
+  rngs: nnx.Rngs,
+) -> questions.QuestionVector:
+  return questions.QuestionVector(
+    num_words, config.word_width, config.width, widths, rngs=rngs
+  )
+
+
 class Answering(nnx.Module):
   """Image tower, question encoder, heads and router."""
 
@@ -135,14 +154,13 @@ class Answering(nnx.Module):
         for head in config.heads
       }
     )
-    vector = functools.partial(
-      questions.QuestionVector, num_words, config.word_width, width, rngs=rngs
-    )
     is_routed = len(config.heads) > 1
-    self.reasoning = vector((2 * width, width, width)) if is_routed else None
-    # 1024 -> 256 -> 64 -> 2 in the released code.
-    inner = (max(width // 4, 1), max(width // 16, 1))
-    self.router = vector((*inner, NUM_TYPES)) if is_routed else None
+    self.reasoning = (
+      _vector(config, (2 * width, width, width), num_words, rngs)
+      if is_routed
+      else None
+    )
+    self.router = make_router(config, num_words, rngs) if is_routed else None
     self.config = config
 
   def __call__(

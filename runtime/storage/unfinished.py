@@ -8,6 +8,7 @@ process goes on with the same key and is refused with another (`other_key`).
 
 import contextlib
 import fcntl
+import os
 import pathlib
 import secrets
 import shutil
@@ -63,9 +64,7 @@ def locked(folder: pathlib.Path, named: str) -> Iterator[IO[str]]:
   """
   with contextlib.ExitStack() as stack:
     try:
-      folder.mkdir(parents=True, exist_ok=True)
-      file = stack.enter_context(open(folder / LOCK, "a"))
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      file = stack.enter_context(_lock(folder))
     except BlockingIOError as error:
       raise failures.RunError(
         f"{named} is in use by another run; wait for it, or give another folder"
@@ -73,6 +72,20 @@ def locked(folder: pathlib.Path, named: str) -> Iterator[IO[str]]:
     except OSError as error:
       raise unwritable(named, error) from error
     yield file
+
+
+def _lock(folder: pathlib.Path) -> IO[str]:
+  """Make a folder on a disk and return its lock's file, locked; OSError."""
+  while True:
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+      file = stack.enter_context(open(folder / LOCK, "a"))
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      # An owner that failed may have deleted the file after it was opened here.
+      with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(folder / LOCK)):
+          stack.pop_all()
+          return file
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ from configs.parts import towers
 from models.vqa import answering
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import train_state, train_step
-from training.objectives import answers, denoising
+from training import optimizer, train_state, train_step
+from training.objectives import answers, denoising, routing
 from training.run import workdir
 from training.vqa import parts, pretraining, run
 
@@ -104,6 +104,45 @@ def test_autoencoders_build(variant: str, num_pixels: int):
   down = 9 * (64 + 64 * 32 + 32 * 16) + 64 + 32 + 16
   up = 9 * (16 * 32 + 32 * 32 + 32 * 64 + 64) + 32 + 32 + 64 + 1
   assert train_state.count_params(program.state.params) == down + up
+
+
+@pytest.mark.parametrize(
+  ("variant", "layout", "width"),
+  [
+    ("rad_router", "vqa_rad", 1024),
+    ("slake_router", "slake", 1024),
+    ("mini_router", "vqa_rad", 96),
+  ],
+)
+def test_routers_build(variant: str, layout: str, width: int):
+  config = _config(variant)
+  assert config.vqa.layout == layout
+  config = run.resolved(config, 3064, "validation", "routing")
+  assert config.total_steps == config.vqa.num_epochs * (3064 // 32)
+  assert config.vqa.num_epochs == (20 if variant == "mini_router" else 200)
+  assert config.checkpoint.select == f"{layout}_validation/routing"
+  objective = routing.make(config, 1000)
+  program = train_step.make(config, mesh_lib.make_mesh(config.mesh), objective)
+  router = program.state.params["router"]
+  assert [m["kernel"].shape[1] for m in router["maps"].values()] == [
+    width // 4,
+    width // 16,
+    2,
+  ]
+  assert router["recurrent"]["hidden_kernel"].shape == (width, 3 * width)
+
+
+def test_a_router_of_a_run_is_frozen():
+  values = pubmedclip_vqa.get_config("rad_qcr")
+  values.vqa.router_from = "runs/router"
+  config = run.resolved(
+    config_lib.checked(values.to_dict()), 3064, "validation"
+  )
+  made = answers.make(config, 1000, _SIZES)
+  params = jax.eval_shape(made.init_params, jax.random.key(0))
+  frozen = optimizer.frozen_params(config.optimizer, params)
+  assert all(jax.tree.leaves(frozen.pop("router")))
+  assert not any(jax.tree.leaves(frozen))
 
 
 def test_faults_of_an_autoencoder_name_their_field(tmp_path):

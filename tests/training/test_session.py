@@ -1,11 +1,15 @@
 """Decisions of the training loop."""
 
 import itertools
+import pathlib
 
 import pytest
 
+from runtime import compilation_cache
+from runtime.storage import unfinished
 from tests import runs
 from training import session
+from training.run import opened_run, workdir
 
 CONFIG = runs.make_config(
   {
@@ -14,6 +18,48 @@ CONFIG = runs.make_config(
     "evaluate.every_steps": 3,
   }
 )
+
+
+class _DataError(Exception):
+  """Error that a run raises."""
+
+
+@pytest.fixture
+def no_compilation_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+  """Leave JAX's settings as they are."""
+  monkeypatch.setattr(compilation_cache, "enable", lambda folder: None)
+
+
+def _fail(folder: pathlib.Path, *, begins: bool = False) -> None:
+  with opened_run.opened(CONFIG, folder) as run:
+    workdir.write_config(folder, CONFIG)
+    if begins:
+      run.stop.begin()
+    raise _DataError
+
+
+@pytest.mark.usefixtures("no_compilation_cache")
+def test_an_error_before_the_first_step_leaves_the_folder_as_it_was(tmp_path):
+  folder = tmp_path / "runs/new"
+  with pytest.raises(_DataError):
+    _fail(folder)
+  assert not list(tmp_path.iterdir())
+  folder.mkdir(parents=True)
+  (folder / "notes").write_text("kept")
+  with pytest.raises(_DataError):
+    _fail(folder)
+  assert [path.name for path in folder.iterdir()] == ["notes"]
+  with opened_run.opened(CONFIG, folder) as run:  # it is free
+    assert not run.steps
+  assert (folder / workdir.CHECKPOINTS).is_dir()
+
+
+@pytest.mark.usefixtures("no_compilation_cache")
+def test_an_error_of_a_begun_run_leaves_its_files(tmp_path):
+  with pytest.raises(_DataError):
+    _fail(tmp_path / "run", begins=True)
+  names = {path.name for path in (tmp_path / "run").iterdir()}
+  assert names == {unfinished.LOCK, workdir.CONFIG, workdir.CHECKPOINTS}
 
 
 def due(step, *, first_step=0, stopping=False, config=CONFIG):

@@ -1,7 +1,8 @@
 """Answers to questions about images: MEVF's and QCR's training.
 
 Each head learns from the questions that it has, by their annotated type; the
-router learns the types. Router and heads share no parameter.
+router learns the types, unless a run of its own trained it
+(vqa.router_from). Router and heads share no parameter.
 """
 
 import dataclasses
@@ -12,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 
 from losses import answers
@@ -21,7 +21,7 @@ from models.vqa import answering
 from runtime import mesh as mesh_lib
 from training import config as config_lib
 from training.objectives import objective as objective_lib
-from training.objectives import pairs
+from training.objectives import pairs, routing
 
 
 @jax.tree_util.register_dataclass
@@ -104,12 +104,10 @@ def make(
         (batch.heads == index).astype(jnp.float32),
         reduction=vqa.answer_reduction,
       )
-    if outputs.route_bH is not None:
-      total += jnp.mean(
-        optax.softmax_cross_entropy_with_integer_labels(
-          outputs.route_bH, batch.types
-        )
-      )
+    # A frozen router has no gradient, which would count in the limit of the
+    # others' norm.
+    if outputs.route_bH is not None and not vqa.router_from:
+      total += routing.cross_entropy(outputs.route_bH, batch.types)
     return total
 
   return objective_lib.Objective(

@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 
@@ -55,6 +56,9 @@ class Opened:
 def opened(config: config_lib.Config, folder: pathlib.Path) -> Iterator[Opened]:
   """Claim the run's folder, open its checkpoints, and watch over it.
 
+  An error before the loop begins leaves the folder as it was; one that was not
+  there is deleted.
+
   Args:
     config: checked config of the run.
     folder: folder of the run, made if it is not there.
@@ -65,7 +69,16 @@ def opened(config: config_lib.Config, folder: pathlib.Path) -> Iterator[Opened]:
   mesh = mesh_lib.make_mesh(config.mesh)
   with contextlib.ExitStack() as stack:
     stack.callback(stop.restore)
+    restore = workdir.restorer(folder)
     workdir.claim_for_all(folder, config, stack)
+
+    def restore_after(kind: type[BaseException] | None, *_: Any) -> None:
+      if kind is None or stop.has_begun or not cluster.is_first():
+        return
+      if not workdir.has_checkpoint(folder):
+        restore()
+
+    stack.push(restore_after)
     hang = hung_processes.Watchdog(
       config.hang, folder / workdir.HUNG, lambda: _code_of_hang(folder)
     )

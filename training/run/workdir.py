@@ -5,14 +5,16 @@ import datetime
 import json
 import pathlib
 import platform
+import shutil
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from evaluators.sets import old_fields
 from input_pipeline import model_inputs
 from runtime import cluster, failures, marks, provenance
-from runtime.storage import unfinished, whole_files
+from runtime.storage import bucket_path, unfinished, whole_files
 from training import config as config_lib
 from training import metrics
 
@@ -102,6 +104,37 @@ def claim_for_all(
   claimed = claim(folder)
   token = cluster.on_first(lambda: stack.enter_context(claimed))
   cluster.together(lambda: check_shared(folder, token))
+
+
+def restorer(folder: pathlib.Path) -> Callable[[], None]:
+  """Return a function that deletes all that came into a folder since now.
+
+  It is called while the folder is claimed. A folder that is not there now is
+  deleted whole, with those above it that are not there either, if they are
+  empty. In a bucket nothing is deleted.
+  """
+  if isinstance(folder, bucket_path.BucketPath):
+    return lambda: None
+  missing = [path for path in (folder, *folder.parents) if not path.exists()]
+  try:
+    before = set() if missing else {path.name for path in folder.iterdir()}
+  except OSError:  # a file, or one that may not be read: the claim says so
+    return lambda: None
+
+  def restore() -> None:
+    # Errors are ignored: the one that ended the run is to be seen.
+    with contextlib.suppress(OSError):
+      for path in [*folder.iterdir()]:
+        if path.name in before:
+          continue
+        if path.is_dir() and not path.is_symlink():
+          shutil.rmtree(path, ignore_errors=True)
+        else:
+          path.unlink()
+      for path in missing:
+        path.rmdir()
+
+  return restore
 
 
 def is_done(

@@ -104,21 +104,18 @@ class Evaluator:
 
   def answer(self, variables: Any, split: str) -> Answered:
     """Answer the questions of a split."""
-    part, size = self.data.splits[split], self.config.evaluate.batch_size
-    pieces = []
-    with jax.set_mesh(self.mesh):
-      for start in range(0, len(part), size):
-        if self.should_stop():
-          raise embedding.Interrupted
-        rows = np.arange(start, min(start + size, len(part)))
-        # The last batch repeats its last row: one shape compiles once.
-        filled = np.pad(rows, (0, size - len(rows)), mode="edge")
-        batch = answers_lib.batch_of(self.data.arrays(split, filled))
-        batch = mesh_lib.make_global(batch, self.mesh)
-        answered = jax.device_get(self.answer_fn(variables, batch))
-        pieces.append([x[: len(rows)] for x in answered])
-    head_N, label_N = map(np.concatenate, zip(*pieces, strict=True))
-    return Answered(part, head_N, label_N)
+    head_N, label_N = in_batches(
+      self.data,
+      split,
+      lambda arrays: self.answer_fn(
+        variables,
+        mesh_lib.make_global(answers_lib.batch_of(arrays), self.mesh),
+      ),
+      size=self.config.evaluate.batch_size,
+      mesh=self.mesh,
+      should_stop=self.should_stop,
+    )
+    return Answered(self.data.splits[split], head_N, label_N)
 
   def _record(self, split: str, answered: Answered) -> dict[str, Any]:
     train, part = self.data.splits["train"].questions, answered.split
@@ -154,6 +151,41 @@ class Evaluator:
       }
       lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     whole_files.write(self.folder / ANSWERS, "".join(lines).encode())
+
+
+def in_batches(
+  data: question_data.Data,
+  split: str,
+  fn: Callable[[dict[str, np.ndarray]], tuple[jax.Array, ...]],
+  *,
+  size: int,
+  mesh: jax.sharding.Mesh,
+  should_stop: Callable[[], bool],
+) -> tuple[np.ndarray, ...]:
+  """Return the arrays that `fn` returns, for all questions of a split.
+
+  Args:
+    data: questions.
+    split: name of the split.
+    fn: arrays of a batch by name -> arrays with a row a question.
+    size: questions of a batch.
+    mesh: mesh of the run.
+    should_stop: whether the run is to end; asked before each batch.
+
+  Raises:
+    embedding.Interrupted: the run was asked to end.
+  """
+  num_rows, pieces = len(data.splits[split]), []
+  with jax.set_mesh(mesh):
+    for start in range(0, num_rows, size):
+      if should_stop():
+        raise embedding.Interrupted
+      rows = np.arange(start, min(start + size, num_rows))
+      # The last batch repeats its last row: one shape compiles once.
+      filled = np.pad(rows, (0, size - len(rows)), mode="edge")
+      found = jax.device_get(fn(data.arrays(split, filled)))
+      pieces.append([x[: len(rows)] for x in found])
+  return tuple(map(np.concatenate, zip(*pieces, strict=True)))
 
 
 def name_of(config: config_lib.Config, split: str) -> str:

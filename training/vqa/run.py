@@ -24,10 +24,10 @@ from training import config as config_lib
 from training import metrics, train_step
 from training import session as session_lib
 from training.objectives import answers as answers_lib
+from training.objectives import routing
 from training.run import opened_run, run_inputs, starting_weights, workdir
 from training.vqa import ending, evaluation, parts
 
-VOCABULARY = "vocabulary.json"
 _EVERYWHERE = ((r".*", ()),)
 
 
@@ -58,14 +58,20 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
 
 
 def resolved(
-  config: config_lib.Config, num_questions: int, selection: str
+  config: config_lib.Config,
+  num_questions: int,
+  selection: str,
+  figure: str = "overall",
 ) -> config_lib.Config:
-  """Return the config with steps in place of epochs.
+  """Return the config with steps in place of epochs, the router frozen.
+
+  The router is frozen where vqa.router_from names one.
 
   Args:
     config: checked.
     num_questions: questions of the training split.
     selection: split that the best epoch is chosen on.
+    figure: figure of it that decides.
 
   Raises:
     ValueError: vqa.epoch_factors that the schedule cannot use.
@@ -79,6 +85,9 @@ def resolved(
     optimizer = dataclasses.replace(
       optimizer, schedule="factors", factors=factors
     )
+  if vqa.router_from:
+    freeze = ((rf"{routing.NAME}/.*", True), *optimizer.freeze)
+    optimizer = dataclasses.replace(optimizer, freeze=freeze)
   optimizer.check(total)
   return dataclasses.replace(
     config,
@@ -87,7 +96,7 @@ def resolved(
     evaluate=dataclasses.replace(config.evaluate, every_steps=every),
     checkpoint=dataclasses.replace(
       config.checkpoint,
-      select=f"{evaluation.name_of(config, selection)}/overall",
+      select=f"{evaluation.name_of(config, selection)}/{figure}",
     ),
     # No scale: there are no pairs.
     model=dataclasses.replace(config.model, scale_max=0.0),
@@ -123,8 +132,9 @@ def run(
     # Read before the config is written: a failure leaves no run behind.
     initial = {}
     if not steps:
+      parts.check_words(config, data.words.listed)
       initial = starting_weights.read(_started(config), mesh)
-      initial |= parts.read(config, mesh)
+      initial |= parts.read(config, mesh, len(data.words.listed))
     objective = answers_lib.make(
       config, len(data.words.listed), data.num_answers
     )
@@ -133,7 +143,8 @@ def run(
       data, batch_size=config.batch_size, seed=config.seed, folder=folder
     )
     run.take(iterator)
-    _begin(folder, config, protocol, data)
+    model_inputs.write_protocol(protocol, folder)
+    begin(folder, config, data)
     evaluator = evaluation.make(
       *(config, mesh, data, objective),
       folder=folder,
@@ -149,7 +160,7 @@ def run(
     )
     session, state = session_lib.start(
       *(config, run, part, watchdog),
-      initial=initial | _vectors(config, data, mesh),
+      initial=_vectors(config, data, mesh) | initial,
     )
     results = session.train(
       state, lambda best: evaluator.final(best, session.selection.facts())
@@ -184,21 +195,17 @@ def _started(config: config_lib.Config) -> config_lib.Config:
   )
 
 
-def _begin(
-  folder: pathlib.Path,
-  config: config_lib.Config,
-  protocol: model_inputs.Protocol,
-  data: question_data.Data,
+def begin(
+  folder: pathlib.Path, config: config_lib.Config, data: question_data.Data
 ) -> None:
-  """Write what the run's numbers mean into its folder."""
+  """Write a run's config, words and answers into its folder."""
   workdir.write_config(folder, config)
-  model_inputs.write_protocol(protocol, folder)
   text = json.dumps(
     {"words": data.words.listed, "answers": data.answers.heads},
     ensure_ascii=False,
     indent=2,
   )
-  whole_files.write(folder / VOCABULARY, text.encode() + b"\n")
+  whole_files.write(folder / parts.VOCABULARY, text.encode() + b"\n")
 
 
 def _vectors(
@@ -207,12 +214,16 @@ def _vectors(
   mesh: jax.sharding.Mesh,
 ) -> dict[str, Any]:
   """Return initial vectors of words, for all modules that have some."""
-
-  def placed(num_tables: int) -> dict[str, jax.Array]:
-    tables = data.vectors_TVW[:num_tables]
-    return {"tables": embedding.to_global(tables, mesh_lib.replicated(mesh))}
-
-  made: dict[str, Any] = {"words": placed(2)}
+  made: dict[str, Any] = {"words": vectors(data, mesh, 2)}
   if len(config.vqa.model.heads) > 1:
-    made |= {name: {"words": placed(1)} for name in ("reasoning", "router")}
+    for name in ("reasoning", routing.NAME):
+      made[name] = {"words": vectors(data, mesh)}
   return made
+
+
+def vectors(
+  data: question_data.Data, mesh: jax.sharding.Mesh, num_tables: int = 1
+) -> dict[str, jax.Array]:
+  """Return initial parameters of a models.vqa.questions.Words."""
+  tables = data.vectors_TVW[:num_tables]
+  return {"tables": embedding.to_global(tables, mesh_lib.replicated(mesh))}

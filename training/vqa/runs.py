@@ -5,11 +5,15 @@ from collections.abc import Mapping
 
 from input_pipeline.questions import question_data
 from training import config as config_lib
-from training.vqa import pretraining, run
+from training.vqa import pretraining, router_run, run
 
 # Value of vqa.trains -> module with `check` and `run`.
 RUNS: Mapping[str, types.ModuleType] = types.MappingProxyType(
-  {question_data.ANSWERS: run, question_data.AUTOENCODER: pretraining}
+  {
+    question_data.ANSWERS: run,
+    question_data.AUTOENCODER: pretraining,
+    question_data.ROUTER: router_run,
+  }
 )
 
 

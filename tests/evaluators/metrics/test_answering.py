@@ -37,6 +37,16 @@ def test_one_head_has_no_routing_and_a_type_may_be_absent():
   assert not {"closed", "routing"} & record.keys()
 
 
+def test_a_router_alone_is_compared_with_the_most_frequent_type():
+  routed = np.array([True, True, True, False, True])
+  record = answering.routing_record(routed, np.array([0, 1, 1, 1, 0]))
+  assert (record["routing"], record["chance"]["routing"]) == (4 / 5, 3 / 5)
+  assert record["intervals"]["routing"] == intervals.wilson(4, 5).tolist()
+  results = {"rad_validation": record | {"protocol": {}}}
+  test_results_schema.validate(results)
+  assert "0.800 (0.600)" in summary.table(results)
+
+
 def test_guess_is_the_most_frequent_answer_of_each_type():
   answers = ["yes", "no", "no", "left", "b", "a"]
   assert answering.guesses(answers, [0, 0, 0, 1, 1, 1]) == {0: "no", 1: "a"}

@@ -1,6 +1,8 @@
 """Folders that are claimed, resumed and whole."""
 
 import contextlib
+import fcntl
+import itertools
 import multiprocessing
 import threading
 
@@ -45,6 +47,24 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
   ):
     with pytest.raises(failures.RunError, match="^--out=.* cannot be written "):
       make.__enter__()
+
+
+def test_a_lock_that_its_owner_deleted_is_made_anew(tmp_path, monkeypatch):
+  flock, numbers = fcntl.flock, itertools.count()
+
+  def delete_first(file, operation):
+    if not next(numbers):
+      (tmp_path / unfinished.LOCK).unlink()
+    flock(file, operation)
+
+  monkeypatch.setattr(fcntl, "flock", delete_first)
+  with unfinished.claim(tmp_path, "--out=b") as token:
+    assert unfinished.token(tmp_path) == token
+    with (
+      pytest.raises(failures.RunError, match="in use"),
+      unfinished.claim(tmp_path, "--out=b"),
+    ):
+      pass
 
 
 def _hold(folder, is_held):

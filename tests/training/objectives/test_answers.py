@@ -11,7 +11,7 @@ from models.vqa import answering
 from runtime import mesh as mesh_lib
 from tests import tiny_questions
 from training import config as config_lib
-from training.objectives import answers
+from training.objectives import answers, routing
 
 RNG = np.random.default_rng(0)
 BATCH = answers.batch_of(
@@ -57,6 +57,18 @@ def test_loss_is_the_sum_of_its_parts(objective):
   total = sum(parts) + jnp.mean(route) + 0.001 * jnp.mean(OUTPUTS.error_b)
   got = objective.loss({}, OUTPUTS, BATCH)
   assert float(got) == pytest.approx(float(total), rel=1e-5)
+
+
+def test_a_frozen_router_learns_nothing(objective):
+  values = tiny_questions.get_config("qcr")
+  values.vqa.router_from = "runs/router"
+  config = config_lib.checked(values.to_dict())
+  frozen = answers.make(config, 5, {"closed": 2, "open": 3})
+  route = routing.cross_entropy(OUTPUTS.route_bH, jnp.asarray(BATCH.types))
+  expected = objective.loss({}, OUTPUTS, BATCH) - route
+  assert float(frozen.loss({}, OUTPUTS, BATCH)) == pytest.approx(
+    float(expected), rel=1e-5
+  )
 
 
 def test_a_question_leaves_the_other_head_alone(objective):

@@ -38,6 +38,33 @@ def test_unwritable(tmp_path):
     pass
 
 
+def test_what_came_into_a_folder_is_deleted(tmp_path):
+  folder = tmp_path / "a/b"
+  restore = workdir.restorer(folder)
+  (folder / "checkpoints").mkdir(parents=True)
+  (folder / ".lock").touch()
+  restore()
+  assert not list(tmp_path.iterdir())
+  folder.mkdir(parents=True)
+  (folder / "notes").write_text("kept")
+  (folder / "old").mkdir()
+  restore = workdir.restorer(folder)
+  (folder / "new").mkdir()
+  (folder / "new/file").touch()
+  (folder / "config.json").touch()
+  restore()
+  assert {path.name for path in folder.iterdir()} == {"notes", "old"}
+  assert (folder / "notes").read_text() == "kept"
+
+
+def test_a_folder_that_got_another_ones_files_stays(tmp_path):
+  restore = workdir.restorer(tmp_path / "a/b")
+  (tmp_path / "a/b").mkdir(parents=True)
+  (tmp_path / "a/file").touch()
+  restore()
+  assert [path.name for path in (tmp_path / "a").iterdir()] == ["file"]
+
+
 def test_config_round_trip(tmp_path):
   config = runs.make_config()
   assert workdir.read_config(tmp_path) is None
