@@ -45,7 +45,7 @@ def test_answers_use_the_router_of_a_run(tmp_path: pathlib.Path):
   assert router_run.run(config, folder) == 0
   results = workdir.read_results(folder)
   test_results_schema.validate(results)
-  assert [*results] == ["vqa_rad", "vqa_rad_validation"]
+  assert [*results] == ["vqa_rad_validation", "vqa_rad"]
   record = results["vqa_rad_validation"]
   selected = record["protocol"]["selected"]
   assert selected["figure"] == "vqa_rad_validation/routing"
