@@ -22,17 +22,19 @@ def killed(self, step, *args):
   add(self, step, *args)
 reporter.Reporter.add = killed
 """
-# Kills the process within the switch to a phase, its new state made.
+# Kills the process within the switch to a phase, its new state made, once the
+# checkpoint of the phase that ended is whole.
 _KILL_IN_SWITCH = """
 import os, signal
-from training.phases import switching
-switch = switching.switch
-def killed(state, *args):
-  switch(state, *args)
-  if int(state.step) == {step}:
+from training import train
+following = train._Parts.next
+def killed(self, state, step):
+  made = following(self, state, step)
+  if step == {step}:
+    self.run.checkpointer.wait()
     os.kill(os.getpid(), signal.SIGKILL)
-  return switch(state, *args)
-switching.switch = killed
+  return made
+train._Parts.next = killed
 """
 
 
