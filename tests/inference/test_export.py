@@ -148,7 +148,7 @@ def test_one_tower_of_clip_is_refused_in_three_lines(tmp_path):
   with pytest.raises(ValueError, match="no family with this model") as error:
     export.write(config, mapping.nested(params), "hf", prefer="hf_clip")
   assert len(str(error.value).splitlines()) == 3
-  assert "nor have 5 other families" in str(error.value)
+  assert re.search(r"nor have \d other families$", str(error.value))
 
 
 @pytest.mark.usefixtures("_only_mirror")
