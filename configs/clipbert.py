@@ -69,7 +69,7 @@ EXAMPLES = types.MappingProxyType(
   }
 )
 # Answers of the vocabulary. VQA v2's number is published; the others are ours,
-# placeholders for the number of a set's training answers.
+# to be set to the number of a set's training answers.
 NUM_ANSWERS = types.MappingProxyType(
   {"vqa": 3_129, "tgif_frameqa": 1_540, "msrvtt_qa": 1_500}
 )

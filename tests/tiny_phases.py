@@ -1,6 +1,6 @@
 """A run of three phases, of seconds: a data filter, then larger images.
 
-Command: python main.py --config=tests/tiny_phases.py --workdir=/tmp/phases \
+Command: python main.py --config=tests/tiny_phases.py --workdir=runs/phases \
   --config.data.sources.main.path=FOLDER
 of a folder that `write_pairs` has written.
 Hardware: 1 CPU core.

@@ -122,8 +122,9 @@ def swin(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   image = ml_collections.ConfigDict()
   image.tower = "swin"
   image.image_size = data.get_ref("image_size")
-  # Of pixels and of tokens: "patch" (four by four pixels, two by two tokens, no
-  # overlap; Swin) or "conv" (7x7 and 3x3 convolutions that overlap; CoSwin).
+  # Embedding of pixels and merging of tokens: "patch" (four by four pixels, two
+  # by two tokens, no overlap; Swin) or "conv" (7x7 and 3x3 convolutions that
+  # overlap; CoSwin).
   image.embedding = "patch"
   image.merging = "patch"
   # Each stage: channels, blocks, heads, and side of a window in tokens. The

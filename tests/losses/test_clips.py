@@ -77,8 +77,8 @@ def test_masked_words_are_drawn_by_the_papers_shares():
   np.testing.assert_array_equal(changed[~is_chosen], tokens[~is_chosen])
   assert (np.asarray(labels)[is_chosen] == 7).all()
   words = np.asarray(changed)[is_chosen]
-  # Of 9,536 words, 1,430 are chosen: five standard deviations are 174; of the
-  # shares of those, 0.053 and 0.04.
+  # A share of 0.15 of 9,536 words is 1,430: five standard deviations are 174,
+  # and those of the shares among them 0.053 and 0.04.
   assert abs(len(words) - 0.15 * 64 * 149) < 175
   assert abs((words == 3).mean() - 0.8) < 0.055
   assert abs((words == 7).mean() - 0.1) < 0.041

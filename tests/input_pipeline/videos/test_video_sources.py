@@ -99,7 +99,7 @@ def test_batches_are_clips_with_their_captions(root, batches):
       assert tokenizer.decode(tokens) == f"clip {index}"
       seen.add((index, numbers[0][0]))
   assert {index for index, _ in seen} == set(range(_NUM))
-  # Of 12 examples, at most some pairs begin at the same frame.
+  # Few pairs among the 12 examples begin at the same frame.
   assert len(seen) > 8
 
 
