@@ -7,6 +7,7 @@ attention pooling whose query is the mean of all positions.
 import dataclasses
 import functools
 import typing
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -152,15 +153,14 @@ class Stage(nnx.Module):
     depth: int,
     *,
     stride: int,
-    norm,
-    dtype: str,
     rngs: nnx.Rngs,
+    block: Callable[..., nnx.Module] = Bottleneck,
+    **fields,
   ):
-    fields = {"norm": norm, "dtype": dtype}
-    self.first = Bottleneck(num_in, width, stride=stride, rngs=rngs, **fields)
+    self.first = block(num_in, width, stride=stride, rngs=rngs, **fields)
     self.blocks = (
       stack.make_stack(
-        lambda rngs: Bottleneck(
+        lambda rngs: block(
           width * EXPANSION, width, stride=1, rngs=rngs, **fields
         ),
         depth - 1,

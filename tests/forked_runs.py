@@ -49,8 +49,8 @@ class Forks:
     """Start the process.
 
     Args:
-      folder: folder of the children's output, and of their compiled programs.
-        Those that are not killed write them.
+      folder: folder of the children's output, and of the compiled programs of
+        those children that are not killed.
     """
     self._out = folder / "output"
     settings = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}

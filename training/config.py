@@ -368,7 +368,7 @@ def checked(
   with checks.collected():
     config = from_mapping(values)
     config.check()
-    # Those of a run with phases follow, once the phases are known to be fit.
+    # Checks of a run with phases follow below, once its phases are accepted.
     for other in () if config.phases else others:
       with checks.collected():
         other(config)

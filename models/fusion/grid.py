@@ -13,11 +13,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import batch_norm, conv_blocks, convolution, stack
+from models import batch_norm, conv_blocks, convolution, resnet
 from runtime import checks, marks
 
-# Ratio of a block's output channels to the channels inside it.
-EXPANSION = 4
 # Ratio of image side to grid.
 STRIDE = 32
 CHANNELS = ("rgb", "bgr")
@@ -44,7 +42,7 @@ class GridConfig:
   @property
   def out_width(self) -> int:
     """Channels of the grid."""
-    return self.width * EXPANSION * 2 ** (len(self.depths) - 1)
+    return self.width * resnet.EXPANSION * 2 ** (len(self.depths) - 1)
 
   @checks.collected()
   def check(self) -> None:
@@ -86,7 +84,7 @@ class Bottleneck(nnx.Module):
     dtype: str,
     rngs: nnx.Rngs,
   ):
-    num_out = width * EXPANSION
+    num_out = width * resnet.EXPANSION
     conv = functools.partial(convolution.Conv, dtype=dtype, rngs=rngs)
     strides = {name: stride if name == strides_in else 1 for name in STRIDES_IN}
     self.conv1 = conv(num_in, width, 1, stride=strides["conv1"])
@@ -127,42 +125,6 @@ class Stem(nnx.Module):
     return convolution.max_pool(x_bYXC, 3, stride=2, padding=1)
 
 
-class Stage(nnx.Module):
-  """A block that changes the shape, and equal ones that do not, stacked."""
-
-  def __init__(
-    self,
-    num_in: int,
-    width: int,
-    depth: int,
-    *,
-    stride: int,
-    rngs: nnx.Rngs,
-    **fields,
-  ):
-    self.first = Bottleneck(num_in, width, stride=stride, rngs=rngs, **fields)
-    self.blocks = (
-      stack.make_stack(
-        lambda rngs: Bottleneck(
-          width * EXPANSION, width, stride=1, rngs=rngs, **fields
-        ),
-        depth - 1,
-        rngs,
-      )
-      if depth > 1
-      else None
-    )
-
-  def __call__(
-    self, x_bYXC: jax.Array, stats: batch_norm.Statistics | None, **how
-  ) -> jax.Array:
-    inside = functools.partial(batch_norm.inside, stats)
-    x_bYXC = conv_blocks.run(self.first, x_bYXC, inside("first"), **how)
-    if self.blocks is None:
-      return x_bYXC
-    return conv_blocks.scan(self.blocks, x_bYXC, inside("blocks"), **how)
-
-
 class GridResNet(nnx.Module):
   """Images to a grid of features, 32 pixels a cell."""
 
@@ -178,14 +140,17 @@ class GridResNet(nnx.Module):
     fields = {"norm": norm, "dtype": dtype, "rngs": rngs}
     self.stem = Stem(config.width, **fields)
     widths = [config.width * 2**i for i in range(len(config.depths))]
-    inputs = [config.width] + [width * EXPANSION for width in widths[:-1]]
+    inputs = [config.width] + [
+      width * resnet.EXPANSION for width in widths[:-1]
+    ]
     self.stages = nnx.Dict(
       {
-        str(i): Stage(
+        str(i): resnet.Stage(
           inputs[i],
           widths[i],
           depth,
           stride=1 if i == 0 else 2,
+          block=Bottleneck,
           strides_in=config.strides_in,
           **fields,
         )

@@ -20,8 +20,6 @@ from training.objectives import detection as detection_lib
 from training.run import opened_run, starting_weights, workdir
 from training.vqa import ending
 
-_EVERYWHERE = ((r".*", ()),)
-
 
 def check(config: config_lib.Config, folder: pathlib.Path) -> None:
   """Raise ValueError where a run of `config` cannot begin in `folder`."""
@@ -47,7 +45,7 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
     with checks.collected():
       backbone.check(config.model)
       if not workdir.has_checkpoint(folder):
-        starting_weights.check_early(_started(config))
+        starting_weights.check_early(starting_weights.of_image_tower(config))
     ending.check_batches(config)
 
 
@@ -79,7 +77,9 @@ def run(
     # Read before the config is written: a failure leaves no run behind.
     initial = {}
     if not run.steps:
-      initial = starting_weights.read(_started(config), run.mesh)
+      initial = starting_weights.read(
+        starting_weights.of_image_tower(config), run.mesh
+      )
     objective = detection_lib.make(config)
     evaluator = evaluation.make(
       config, run.mesh, test, folder=folder, should_stop=run.stop.requested
@@ -125,17 +125,3 @@ def run(
     as_json=as_json,
   )
   return 0
-
-
-def _started(config: config_lib.Config) -> config_lib.Config:
-  """Return the config for the weights of the image tower alone.
-
-  They are placed whole: the rules are those of other parameters.
-  """
-  return dataclasses.replace(
-    config,
-    init_from="",
-    init_text_from="",
-    init_image_from=config.init_from or config.init_image_from,
-    partition_rules=_EVERYWHERE,
-  )

@@ -104,6 +104,20 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
   return mapping.nested(params_read)
 
 
+def of_image_tower(config: config_lib.Config) -> config_lib.Config:
+  """Return the config for the weights of the image tower alone.
+
+  They are placed whole: the rules are those of other parameters.
+  """
+  return dataclasses.replace(
+    config,
+    init_from="",
+    init_text_from="",
+    init_image_from=config.init_from or config.init_image_from,
+    partition_rules=((r".*", ()),),
+  )
+
+
 def with_head(
   initial: dict[str, Any],
   config: config_lib.Config,

@@ -28,8 +28,6 @@ from training.objectives import routing
 from training.run import opened_run, run_inputs, starting_weights, workdir
 from training.vqa import ending, evaluation, parts
 
-_EVERYWHERE = ((r".*", ()),)
-
 
 def check(config: config_lib.Config, folder: pathlib.Path) -> None:
   """Raise ValueError where a run of `config` cannot begin in `folder`."""
@@ -52,7 +50,7 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
         " 'naflex'"
       )
     if not workdir.has_checkpoint(folder):
-      starting_weights.check_early(_started(config))
+      starting_weights.check_early(starting_weights.of_image_tower(config))
       parts.check_early(config)
     ending.check_batches(config)
 
@@ -133,7 +131,9 @@ def run(
     initial = {}
     if not steps:
       parts.check_words(config, data.words.listed)
-      initial = starting_weights.read(_started(config), mesh)
+      initial = starting_weights.read(
+        starting_weights.of_image_tower(config), mesh
+      )
       initial |= parts.read(config, mesh, len(data.words.listed))
     objective = answers_lib.make(
       config, len(data.words.listed), data.num_answers
@@ -180,19 +180,6 @@ def run(
     as_json=as_json,
   )
   return 0
-
-
-def _started(config: config_lib.Config) -> config_lib.Config:
-  """Return the config for the weights of the image tower alone.
-
-  They are placed whole: the rules are those of other parameters.
-  """
-  return dataclasses.replace(
-    config,
-    init_from="",
-    init_image_from=config.init_from or config.init_image_from,
-    partition_rules=_EVERYWHERE,
-  )
 
 
 def begin(
