@@ -258,7 +258,7 @@ class Evaluator:
     self, question: asked.Question, logits_A: np.ndarray
   ) -> tuple[dict[str, Any], float, float]:
     """Return a line about an answer, its value, and the value of chance."""
-    line = {"question": question.text, "type": question.answer_type or "all"}
+    line = {"question": question.text, "type": question.answer_type}
     if question.options:
       chosen = int(np.argmax(logits_A))
       line |= {"answered": question.options[chosen]}

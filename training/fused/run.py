@@ -153,9 +153,6 @@ def _make(
       "model": f"{config.fusion.kind}, {config.fusion.task}",
       "examples": f"{sum(iterator.num_examples.values()):,}",
       **_about_clips(config),
-      **(
-        {"answers": f"{len(rows.answers.listed):,}"} * bool(rows.answers.listed)
-      ),
     },
     begin=begin,
   )

@@ -233,7 +233,8 @@ def pretraining_fn(
 
   These are the sum of the losses of a row's masked words, their number, and
   bool: whether matching is recognised, and whether the text is the image's own.
-  Negatives and masks are those of `seed`; nothing is dropped.
+  Negatives and masks are those of `seed` and of batch.groups, numbers of the
+  rows; nothing is dropped.
 
   Args:
     config: config of the objective, of pre-training.
@@ -243,7 +244,8 @@ def pretraining_fn(
 
   def judge(variables, batch: Batch):
     params, stats = batch_norm.split(variables)
-    keys_B = jax.random.split(jax.random.key(seed), len(batch.tokens))
+    fold_in = functools.partial(jax.random.fold_in, jax.random.key(seed))
+    keys_B = jax.vmap(fold_in)(batch.groups)
     drawn = prepare(config, dataclasses.replace(batch, keys=keys_B))
     drawn = dataclasses.replace(drawn, keys=None)
     outputs = objective.embed_locked(params, stats, drawn)
