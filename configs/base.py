@@ -128,6 +128,13 @@ def _data() -> ml_collections.ConfigDict:
   data.tokenizer_path = ""
   # Entries of the token embedding; a tokenizer may use fewer, never more.
   data.vocab_size = 2048
+  # Name -> source (as data.sources) of a split that --task=fuse takes figures
+  # on; {}: none. Without question_fields: retrieval of its videos and captions;
+  # with options: multiple choice; else accuracy of answers.
+  data.tests = ml_collections.ConfigDict()
+  # File with the vocabulary of answers of fusion.task="answers" and "vqa": one
+  # a line, or JSON; "" for the most frequent ones of data.sources.
+  data.answers_path = ""
   # Largest share of examples that cannot be used, of 1,000 examples or all so
   # far; above it by three standard deviations, the run ends. Such examples are
   # replaced by others of their source and named in WORKDIR/data_errors.jsonl.

@@ -17,6 +17,8 @@ import numpy as np
 
 from input_pipeline import captions, faults, mixture, tokenizers
 from input_pipeline import clocks as clocks_lib
+from input_pipeline.fusing import asked
+from input_pipeline.fusing import rows as rows_lib
 from input_pipeline.grammars import filled
 from input_pipeline.images import augmentation
 from input_pipeline.selecting import balanced
@@ -80,6 +82,7 @@ class Maker:
       another text is replaced as a bad one is, without a fault.
     clocks: clocks of an example's stages; their seconds travel with it.
     video: section of the clips, where examples are videos.
+    fused: rows of a fused model; None for pairs of a dual encoder.
   """
 
   sources: tuple[Source, ...]
@@ -98,6 +101,7 @@ class Maker:
   leave_out: tuple[str, ...] = ()
   clocks: clocks_lib.Clocks = clocks_lib.Clocks()
   video: sampling.VideoConfig = sampling.VideoConfig()
+  fused: rows_lib.Rows | None = None
 
   def __call__(self, draw: mixture.Draw) -> dict[str, Any]:
     """Return the arrays of one example, and the faults of those it replaces."""
@@ -157,6 +161,8 @@ class Maker:
     rng: np.random.Generator,
     clock: clocks_lib.Clock,
   ) -> dict[str, Any]:
+    if self.fused is not None and self.fused.is_asked:
+      return self._make_asked(source, record, rng, clock)
     kind = ""
     if source.grammars:
       kind, language, text = filled.draw(
@@ -196,9 +202,37 @@ class Maker:
         # match, whatever wraps it (UniCL, arXiv 2204.03610, section 3.1).
         else captions.label(named)
       )
+    if self.fused is not None:
+      example["groups"] = rows_lib.group(record.image_id())
     if self.with_metadata:
       example |= {"key": record.key, "source": source.name}
       example |= {"language": language, "caption": text, "grammar": kind}
+    return example
+
+  def _make_asked(
+    self,
+    source: Source,
+    record: record_lib.Record,
+    rng: np.random.Generator,
+    clock: clocks_lib.Clock,
+  ) -> dict[str, Any]:
+    """Return the arrays of a question about an image or a video."""
+    assert self.fused is not None
+    question = self.fused.question(asked.question_of(record.fields))
+    captions.check({"": question.texts}, self.max_caption_chars)
+    if not self.cut_captions:
+      for text in question.texts:
+        self._check_length(text)
+    clock.enter("image")
+    example: dict[str, Any] = self._images(record.image, rng)
+    clock.enter("tokenize")
+    tokens_QL = np.asarray(self.tokenizer(list(question.texts)))
+    example |= self.fused.arrays(question, tokens_QL)
+    if self.with_metadata:
+      (language,) = record.texts
+      example |= {"key": record.key, "source": source.name}
+      example |= {"language": language, "grammar": ""}
+      example |= rows_lib.shown(question)
     return example
 
   def _images(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 # Kind -> meaning. The kinds are named so in data_errors.jsonl.
 KINDS: Mapping[str, str] = types.MappingProxyType(
   {
+    "answer_unknown": "an answer that the vocabulary of answers lacks",
     "box_broken": "a box outside its picture, without area, or not finite",
     "caption_broken": "a caption that is not text, or not to its end",
     "caption_missing": "no caption, or one of invisible characters alone",
@@ -37,6 +38,9 @@ KINDS: Mapping[str, str] = types.MappingProxyType(
 # Kinds that may not occur at the next read. A resumed run replaces the example
 # again nevertheless, to repeat the first run.
 TRANSIENT = frozenset({"file_missing", "read_failed"})
+# Kinds that a config chooses, by fusion.num_answers or data.answers_path. They
+# do not count for data.max_bad_fraction.
+CHOSEN = frozenset({"answer_unknown"})
 
 
 class ExampleError(ValueError):

@@ -17,6 +17,7 @@ from absl import logging
 from input_pipeline import clocks as clocks_lib
 from input_pipeline import examples, faults, pipeline, probe, tokenizers
 from input_pipeline import ledger as ledger_lib
+from input_pipeline.fusing import rows as rows_lib
 
 # Least number of examples that the allowed number of bad ones is computed for.
 _MIN_EXAMPLES = 1000
@@ -152,7 +153,7 @@ class Loader:
       kinds = self._counts.setdefault(fault.source, {})
       kinds[fault.kind] = kinds.get(fault.kind, 0) + 1
       # An example that is left out may come before a row's first fault.
-      if fault.position not in positions:
+      if fault.kind not in faults.CHOSEN and fault.position not in positions:
         positions.add(fault.position)
         self._num_replaced += 1
         if self._num_replaced in _SAID_AT:
@@ -195,6 +196,7 @@ def make_loader(
   clocks: clocks_lib.Clocks | None = None,
   share: float = 0.0,
   phase: ledger_lib.Phase = ledger_lib.Phase(),
+  fused: rows_lib.Rows | None = None,
 ) -> Loader:
   """Return the training data of one process of a run.
 
@@ -211,6 +213,7 @@ def make_loader(
     clocks: clocks of the watchdog.
     share: evaluate.holdout, the share of each source that is left out.
     phase: phase of the run; its loader begins at its first batch.
+    fused: rows of a fused model, of fusing/fused_data.make_rows.
   """
   ledger = ledger_lib.Ledger(
     folder, batch_size=batch_size, process_index=process_index, phase=phase
@@ -229,6 +232,7 @@ def make_loader(
     tokenizer=tokenizer,
     repeated=ledger.repeated,
     clocks=clocks,
+    fused=fused,
   )
   made = Loader(
     dataset,

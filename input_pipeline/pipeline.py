@@ -20,6 +20,8 @@ from input_pipeline import (
 )
 from input_pipeline import clocks as clocks_lib
 from input_pipeline import languages as languages_lib
+from input_pipeline.fusing import asked
+from input_pipeline.fusing import rows as rows_lib
 from input_pipeline.grammars import filled
 from input_pipeline.images import augmentation, image_ops, image_protocols
 from input_pipeline.selecting import balanced, holdout, subset
@@ -59,6 +61,10 @@ class DataConfig:
   cut_captions: marks.Fixed[bool] = True
   video: sampling.VideoConfig = sampling.VideoConfig()
   leave_out: marks.Fixed[tuple[str, ...]] = ()
+  answers_path: marks.Fixed[str] = ""
+  tests: marks.Free[Mapping[str, source_config.SourceConfig]] = (
+    dataclasses.field(default_factory=dict, hash=False)
+  )
 
   @checks.collected()
   def check(self) -> None:
@@ -70,6 +76,13 @@ class DataConfig:
         sources.check(source, f"data.sources.{name}")
         if source.format in sources.FORMATS:
           filled.check(source, f"data.sources.{name}")
+          asked.check(source, f"data.sources.{name}")
+    for name, source in self.tests.items():
+      with checks.collected():
+        sources.check(source, f"data.tests.{name}")
+        if source.format in sources.FORMATS:
+          filled.check(source, f"data.tests.{name}")
+          asked.check(source, f"data.tests.{name}")
     weights = {name: source.weight for name, source in self.sources.items()}
     repeats = {name: source.repeat for name, source in self.sources.items()}
     if any(weights.values()) and set(repeats.values()) != {1}:
@@ -198,6 +211,7 @@ def make_train_dataset(
   tokenizer: tokenizers.Tokenizer | None = None,
   repeated: Mapping[tuple[int, int], faults.Fault] | None = None,
   clocks: clocks_lib.Clocks | None = None,
+  fused: rows_lib.Rows | None = None,
 ) -> grain.IterDataset | workers.Dataset:
   """Return the endless training data of one of several processes.
 
@@ -209,7 +223,9 @@ def make_train_dataset(
   (which examples, captions and crops, in which rows) depends on `seed` alone,
   not on the number of processes, workers or threads. Nor does an iterator's
   position: it is the same on all processes. With labels there is "labels" too,
-  int32 [b], equal where captions are equal.
+  int32 [b], equal where captions are equal. Batches of a fused model have the
+  arrays of training/objectives/fused.py: "groups" int32 [b] beside captions
+  (fusing/rows.group), or what Rows.arrays returns of questions.
 
   Args:
     config: checked.
@@ -226,6 +242,7 @@ def make_train_dataset(
     tokenizer: tokenizer of the captions; None makes the config's.
     repeated: place -> fault of an earlier run that is to happen again.
     clocks: run while examples are made; batches have what `stages.pop` takes.
+    fused: rows of a fused model, of fusing/fused_data.make_rows.
   """
   rows = range(batch_size) if rows is None else rows
   if not len(rows) or not 0 <= min(rows) <= max(rows) < batch_size:
@@ -260,6 +277,7 @@ def make_train_dataset(
     leave_out=config.leave_out,
     clocks=clocks or clocks_lib.Clocks(),
     video=config.video,
+    fused=fused,
   )
 
   def shuffled(parts: Sequence[int], seed: int) -> grain.MapDataset:
@@ -343,7 +361,7 @@ def split_sources(config: DataConfig, share: float) -> dict[str, holdout.Split]:
 def split_source(config: DataConfig, name: str, share: float) -> holdout.Split:
   """Return what a source trains on, and what it holds out."""
   source, context = config.section(name), config.context(name)
-  records = filled.open_split(source, source.split, context)
+  records = asked.open_split(source, source.split, context)
   if not len(records):
     raise ValueError(f"data.sources.{name} has no training examples")
   if source.subset:

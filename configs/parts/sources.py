@@ -70,6 +70,13 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   config.grammar_draw = "example"
   # Values before which {country:the} puts "the ".
   config.grammar_articles = ()
+  # Fields of questions, (field, location) each, located as `caption` is and in
+  # its place: (("question", "question"), ("answer", "answer")) of a layout or a
+  # table, "json.question" of a tar. Further fields: "answer_type", the group
+  # that accuracy is reported by; "options", a list of texts to choose from,
+  # with the index of the right one, from 0, as "answer"; "answers", a list of
+  # the answers of humans. Read with config.fusion (docs/data.md).
+  config.question_fields = ()
   # Weight of the source, its share of the batches relative to the others'; each
   # source then has its own order. 0 (for all sources): an epoch has all
   # examples of all sources, shuffled.

@@ -24,7 +24,7 @@ DRAWS = ("example", "batch")
 _WITHOUT_FIELDS = ("emoji", "array_record")
 # Language under which formats return captions and values, before they are told
 # apart; no caption of a source with a grammar has a language of its own.
-_UNNAMED = "fields"
+UNNAMED = "fields"
 # Random word with which every optional part is present, and the first
 # alternative and order are drawn.
 _FIRST = 0
@@ -242,7 +242,7 @@ def open_split(
   locations = tuple(f"{x}{columns.VALUE}" for _, x in source.grammar_fields)
   read = source.caption if texts.needs_caption else ()
   section = dataclasses.replace(
-    source, caption=(*read, *locations), language=_UNNAMED
+    source, caption=(*read, *locations), language=UNNAMED
   )
   try:
     opened = form.open_split(section, split, context)
@@ -329,7 +329,7 @@ def split_values(
   Raises:
     faults.ExampleError: "caption_broken" where there are not as many values.
   """
-  every = texts.get(_UNNAMED, ())
+  every = texts.get(UNNAMED, ())
   num_captions = len(every) - len(names)
   values = every[max(num_captions, 0) :]
   if num_captions < 0 or not all(
@@ -344,7 +344,7 @@ def split_values(
     name: value.removeprefix(columns.VALUE_MARK)
     for name, value in zip(names, values, strict=True)
   }
-  others = (text for code in texts if code != _UNNAMED for text in texts[code])
+  others = (text for code in texts if code != UNNAMED for text in texts[code])
   return (
     (*every[:num_captions], *others),
     {name: value for name, value in fields.items() if value},

@@ -7,6 +7,7 @@ below the cache folder.
 
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -37,7 +38,7 @@ class Records:
       records: records of the whole source.
       path: file of ascending positions, little-endian uint64.
     """
-    self._records = records
+    self._records: Any = records
     self._path = path
     self._positions = np.memmap(path, "<u8", "r")
 
@@ -48,6 +49,13 @@ class Records:
     if not -len(self) <= index < len(self):
       raise IndexError(f"{index} of {len(self)} examples")
     return self._records[int(self._positions[index])]
+
+  def question(self, index: int) -> Any:
+    """Return a record's question; see fusing/asked.py, whose records these are.
+
+    Raises faults.ExampleError.
+    """
+    return self._records.question(int(self._positions[index]))
 
   def fingerprint(self) -> str:
     """Return the name of the file of positions, a digest of both."""

@@ -1,5 +1,6 @@
 """Columns of a table: image, captions, language and key."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -52,6 +53,9 @@ NUMBER = ":number"
 # row's texts keep their positions.
 VALUE = ":value"
 VALUE_MARK = "="
+# End of a location whose text is VALUE_MARK and the JSON of a list of texts, as
+# the options of a question are; the mark alone for a missing one.
+VALUES = ":values"
 
 # First rows that define the columns of a table without a schema.
 NUM_PROBED = 100
@@ -71,6 +75,7 @@ class Columns:
     address: column of addresses, where curation reads no image.
     numbers: columns of `captions` that have numbers.
     values: columns of `captions` whose texts are those of `value_text`.
+    lists: columns of `captions` whose texts are those of `values_text`.
   """
 
   image: str
@@ -87,6 +92,9 @@ class Columns:
     default=frozenset(), repr=False, compare=False
   )
   values: frozenset[str] = dataclasses.field(
+    default=frozenset(), repr=False, compare=False
+  )
+  lists: frozenset[str] = dataclasses.field(
     default=frozenset(), repr=False, compare=False
   )
 
@@ -139,7 +147,7 @@ def choose(
   keys = KEYS if has_file else ("uid", *KEYS)
   if source.caption:
     captions = ()
-    by_end: dict[str, list[str]] = {NUMBER: [], VALUE: []}
+    by_end: dict[str, list[str]] = {NUMBER: [], VALUE: [], VALUES: []}
     for name in source.caption:
       end = next((x for x in by_end if name.endswith(x)), "")
       end = "" if name in names else end
@@ -147,20 +155,20 @@ def choose(
       captions += (_checked(f"{field}.caption", column, names),)
       if end:
         by_end[end].append(captions[-1])
-    numbers, values = map(frozenset, by_end.values())
+    numbers, values, lists = map(frozenset, by_end.values())
     # Curation reads columns of text at once.
-    if (numbers or values) and not needs_image:
+    if (numbers or values or lists) and not needs_image:
       raise ValueError(
         f"{field}.caption must be columns of text; got {list(source.caption)}"
       )
     caption_why = _why(f"{field}.caption", (), names)
   elif not source.needs_caption and not _usual(CAPTIONS, names):
     captions, caption_why = (), ""
-    numbers = values = frozenset()
+    numbers = values = lists = frozenset()
   else:
     caption, caption_why = _first(f"{field}.caption", (), CAPTIONS, names)
     captions = (caption,)
-    numbers = values = frozenset()
+    numbers = values = lists = frozenset()
   language, key = None, None
   if source.language_field:
     language = _checked(f"{field}.language_field", source.language_field, names)
@@ -175,6 +183,7 @@ def choose(
     address=address,
     numbers=numbers,
     values=values,
+    lists=lists,
   )
   for name in columns.names:
     if (number := list(names).count(name)) > 1:
@@ -209,6 +218,7 @@ def texts(
       value = row.get(name)
       value = key_text(value) if name in columns.numbers else value
       value = value_text(value, name) if name in columns.values else value
+      value = values_text(value, name) if name in columns.lists else value
       for code, text in by_language(value, language):
         if not captions.is_blank(text):
           found.setdefault(code, []).append(clean(text))
@@ -260,6 +270,33 @@ def value_text(value: Any, name: str) -> str:
       f"expected one text or number at {name}; got {str(value)[:60]}",
     )
   return VALUE_MARK + " ".join(key_text(value).split())
+
+
+def values_text(value: Any, name: str) -> str:
+  """Return VALUE_MARK and the JSON of a list; the mark alone for none.
+
+  A text is JSON of a list itself, as tables of CSV have it.
+
+  >>> values_text(["left", 2], "options"), values_text(None, "options")
+  ('=["left", "2"]', '=')
+
+  Raises:
+    faults.ExampleError: "caption_broken", naming the place `name`, for a value
+      that is no list of texts or numbers; else as `key_text`.
+  """
+  listed = value
+  if isinstance(value, str) and value.strip():
+    with contextlib.suppress(ValueError, RecursionError):
+      listed = json.loads(value)
+  if listed is None or listed == "":
+    return VALUE_MARK
+  if not isinstance(listed, list | tuple):
+    raise faults.ExampleError(
+      "caption_broken",
+      f"expected a list of texts or numbers at {name}; got {str(value)[:60]}",
+    )
+  texts = [value_text(item, name).removeprefix(VALUE_MARK) for item in listed]
+  return VALUE_MARK + (json.dumps(texts) if texts else "")
 
 
 def image_value(value: Any) -> Any:

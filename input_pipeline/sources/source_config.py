@@ -53,6 +53,7 @@ class SourceConfig:
   is_video: bool = False
   short_templates: tuple[str, ...] = ()
   short_words: int = 2
+  question_fields: tuple[tuple[str, str], ...] = ()
 
   def check(self, field: str) -> None:
     """Raise ValueError for the first value that cannot be used.

@@ -36,7 +36,7 @@ class Layout:
 
   Attributes:
     captions: extensions, with "", LINES, ARRAY or columns.VALUE, and fields of
-      the JSON, with columns.NUMBER or columns.VALUE or not, as ("json", FIELD).
+      the JSON, with columns.NUMBER, VALUE or VALUES or not, as ("json", FIELD).
     takes_first: whether only the first of `captions` with a caption is read.
     language_field: field of the JSON; "" if all captions are in `language`.
     uid_field: field of the JSON; "" for the key.
@@ -72,6 +72,10 @@ def make(source: source_config.SourceConfig, field: str) -> Layout:
       caption_file = place
       continue
     if kind != "json":
+      if place.endswith(columns.VALUES):
+        raise ValueError(
+          f'{field}.caption must be "json.FIELD" for a list; got {place!r}'
+        )
       extension = place.removesuffix(LINES).removesuffix(ARRAY)
       extension = extension.removesuffix(columns.VALUE)
       kind = _extension(extension, f"{field}.caption")
@@ -135,9 +139,10 @@ def texts_of(
   texts: dict[str, list[str]] = {}
   fallback = None
   for kind, field in layout.captions:
+    path = ""
     if kind == "json":
       path = field.removesuffix(columns.NUMBER)
-      path = path.removesuffix(columns.VALUE)
+      path = path.removesuffix(columns.VALUE).removesuffix(columns.VALUES)
       value = tar_scan.field_of(fields_of(members, name), path)
       if field.endswith(columns.NUMBER):
         value = columns.key_text(value)
@@ -148,6 +153,8 @@ def texts_of(
       if field.endswith(columns.VALUE):
         place = f"json.{field}" if kind == "json" else kind
         value = columns.value_text(value, place.removesuffix(columns.VALUE))
+      elif field.endswith(columns.VALUES):
+        value = columns.values_text(value, f"json.{path}")
       pairs = list(columns.by_language(_without_keys(value), ""))
     for language, caption in pairs:
       text, language = _clean(caption, name), _clean(language, name)

@@ -1,0 +1,1 @@
+"""Rows of models in which images or videos meet texts, and their questions."""
