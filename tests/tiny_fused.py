@@ -34,6 +34,7 @@ def get_config(arg: str) -> ml_collections.ConfigDict:
   config.evaluate.every_steps = config.checkpoint.every_steps = 2
   config.log_every_steps = 1
   config.optimizer.warmup_steps = 0
+  config.optimizer.schedule = "constant"  # the same whatever total_steps is
   data = config.data
   data.cache_dir = str(folder / "cache")
   data.image_size = config.model.image.image_size = SIZE
