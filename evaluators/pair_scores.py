@@ -62,10 +62,10 @@ def score_all(
     checks.at_least("the number of videos", num_videos, 1)
     checks.at_least("the number of texts", len(tokens_ML), 1)
   score_NM = np.empty((num_videos, len(tokens_ML)), np.float32)
-  texts = [*_blocks(len(tokens_ML), text_block)]
+  texts = [*blocks(len(tokens_ML), text_block)]
   total = num_videos * len(tokens_ML)
   with progress.Progress("pairs scored", total, delay=_SILENT) as bar:
-    for rows, filled in _blocks(num_videos, video_block):
+    for rows, filled in blocks(num_videos, video_block):
       encoded = encode_fn(videos_fn(filled))
       for columns, chosen in texts:
         score = np.asarray(score_fn(encoded, tokens_ML[chosen]))
@@ -75,8 +75,12 @@ def score_all(
   return score_NM
 
 
-def _blocks(num: int, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
-  """Return rows of each block, and the same filled up by the last one."""
+def blocks(num: int, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+  """Return rows of each block, and the same filled up by the last one.
+
+  >>> [filled.tolist() for _, filled in blocks(3, 2)]
+  [[0, 1], [2, 2]]
+  """
   every = [
     np.arange(start, min(start + size, num)) for start in range(0, num, size)
   ]

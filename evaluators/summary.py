@@ -8,7 +8,13 @@ from typing import Any
 from evaluators import pair_scores, retrieval, zero_shot
 from evaluators.figures import group_figures, placed
 from evaluators.measures import tables
-from evaluators.metrics import answering, denoising, detection, questions
+from evaluators.metrics import (
+  answering,
+  denoising,
+  detection,
+  fused_pretraining,
+  questions,
+)
 from runtime.storage import strict_json, whole_files
 
 # Group of results.json with the image protocol and the tokenizer.
@@ -84,6 +90,9 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
       continue
     if tree.get("kind") == questions.KIND:
       listed += _question_rows(group, tree)
+      continue
+    if tree.get("kind") == fused_pretraining.KIND:
+      listed.append(Row(group, "rows", tree["num_rows"], _own_figures(tree)))
       continue
     if tree.get("kind") == pair_scores.KIND:
       for name in pair_scores.NAMES:

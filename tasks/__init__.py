@@ -18,6 +18,7 @@ from tasks import (
   evaluate,
   explain,
   export,
+  fuse,
   index,
   inspect_data,
   launch,
@@ -51,4 +52,5 @@ TASKS: Mapping[str, types.ModuleType] = {
   "launch": launch,
   "vqa": vqa,
   "detect": detect,
+  "fuse": fuse,
 }

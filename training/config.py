@@ -198,6 +198,8 @@ class Config:
     sets = [*self.evaluate.sets]
     if self.detection.is_on:
       sets = [self.detection.test]
+    if self.fusion.kind:
+      sets = [*self.data.tests]
     if self.evaluate.holdout:
       sets += [*holdout.sections(self.evaluate.holdout, [*self.data.sources])]
     names = [name for one in sets for name in (one, f"{one}.sample")]
@@ -232,6 +234,10 @@ class Config:
       f"data.sources.{name}.path": source.path
       for name, source in self.data.sources.items()
     } | self.evaluate.paths
+    paths |= {
+      f"data.tests.{name}.path": source.path
+      for name, source in self.data.tests.items()
+    }
     for field, path in paths.items():
       with checks.collected():
         files.check_local(path, field)

@@ -48,8 +48,8 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
       )
     if config.fusion.kind:
       checks.refuse(
-        'fusion.kind must be "" for a dual encoder, whose data and evaluation'
-        f" have no clips; got {config.fusion.kind!r}"
+        'fusion.kind must be "" for a dual encoder; got'
+        f" {config.fusion.kind!r}, of --task=fuse"
       )
     with checks.collected():
       run_inputs.check_early(folder, config)

@@ -26,6 +26,11 @@ def section() -> ml_collections.ConfigDict:
   fusion.num_answers = 0
   # Texts of a video to choose from, of "choices".
   fusion.num_choices = 5
+  # Clips of a video in evaluations, at even distances; 0: data.video.clips.
+  fusion.test_clips = 0
+  # Pairs of a clip and a text that retrieval scores at once, at least one text
+  # with the clips of evaluate.batch_size videos.
+  fusion.pair_block = 512
   # Most different answers that humans gave to a question, of "vqa"; VQA v2 asks
   # ten people.
   fusion.num_labels = 10

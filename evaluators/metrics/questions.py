@@ -42,7 +42,7 @@ def record(
 
   Args:
     value_N: value of each question, of 0 to 1.
-    type_N: name of each question's type.
+    type_N: name of each question's type; "" has no figure of its own.
     expected_N: value that chance has: whether the most frequent answer of its
       type in training is right, or 1 / choices.
     figure: one of FIGURES, the name of the mean.
@@ -67,7 +67,7 @@ def record(
       f" each, and be at least one; got {sorted(sizes)} of them"
     )
   rows = {_OVERALL: np.ones(len(types), bool)}
-  rows |= {name: types == name for name in np.unique(types).tolist()}
+  rows |= {name: types == name for name in np.unique(types).tolist() if name}
   is_binary = figure == FIGURES[0]
   bounds = {
     name: _interval(

@@ -34,6 +34,8 @@ class FusionConfig:
   aggregate: marks.Fixed[str] = "lse"
   num_answers: marks.Fixed[int] = 0
   num_choices: marks.Fixed[int] = 5
+  test_clips: marks.Free[int] = 0
+  pair_block: marks.Free[int] = 512
   num_labels: marks.Fixed[int] = 10
   num_negatives: marks.Training[int] = 1
   negative_share: marks.Training[float] = 0.5
@@ -77,6 +79,8 @@ class FusionConfig:
         f"fusion.task must be one of {', '.join(TASKS[self.kind])} with"
         f" fusion.kind={self.kind!r}; got {self.task!r}"
       )
+    checks.at_least("fusion.test_clips", self.test_clips, 0)
+    checks.at_least("fusion.pair_block", self.pair_block, 1)
     checks.at_least("fusion.num_labels", self.num_labels, 1)
     checks.at_least("fusion.num_choices", self.num_choices, 2)
     checks.at_least("fusion.num_negatives", self.num_negatives, 0)

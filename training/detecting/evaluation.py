@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -74,7 +74,9 @@ class Evaluator:
     record = self._record(self.detect(variables), _FEW_RESAMPLES)
     return {f"{self.name}/{name}": record[name] for name in record["chance"]}
 
-  def final(self, variables: Any) -> suite.Results:
+  def final(
+    self, variables: Any, selected: Mapping[str, Any] | None
+  ) -> suite.Results:
     """Return the results of the run; write the boxes that were found."""
     found = self.detect(variables)
     section = self.config.detection
@@ -87,6 +89,8 @@ class Evaluator:
       "score_threshold": decoding.SCORE_THRESHOLD,
       "nms_threshold": decoding.NMS_THRESHOLD,
     }
+    if selected is not None:
+      protocol["selected"] = dict(selected)
     self._write(found)
     return {self.name: self._record(found) | {"protocol": protocol}}
 

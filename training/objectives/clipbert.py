@@ -68,36 +68,6 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
   )
 
 
-def answer_fn(config: config_lib.Config, objective: objective_lib.Objective):
-  """Return (variables, batch) -> the logits of videos, float32.
-
-  They are [b, A] for answers and vqa, [b, Q] for choices, and [b, Q, 2] for
-  retrieval, aggregated over clips.
-
-  Args:
-    config: config of the objective, of another task than pre-training.
-    objective: result of `make`.
-  """
-  fusion = config.fusion
-
-  def answer(variables, batch: fused.Batch):
-    params, stats = batch_norm.split(variables)
-    logits_bQPA = objective.embed_locked(params, stats, batch)
-    b, num_texts = logits_bQPA.shape[:2]
-    logits_RA = clips.aggregate(
-      logits_bQPA.reshape(b * num_texts, *logits_bQPA.shape[2:]),
-      fusion.aggregate,
-    )
-    logits_bQA = logits_RA.reshape(b, num_texts, -1)
-    if fusion.task == fusion_config.RETRIEVAL:
-      return logits_bQA
-    if fusion.task == fusion_config.CHOICES:
-      return logits_bQA[..., 0]
-    return logits_bQA[:, 0]
-
-  return answer
-
-
 def pair_fns(config: config_lib.Config) -> tuple[PairFn, PairFn]:
   """Return functions for evaluators/pair_scores.py, pure and not compiled.
 

@@ -28,10 +28,11 @@ import numpy as np
 import optax
 
 from losses import answers, clips, masked_words
-from models import layers
+from models import batch_norm, layers
 from models.fusion import fusion_config
 from training import config as config_lib
 from training.objectives import negatives
+from training.objectives import objective as objective_lib
 
 # Random streams of a row beside that of the model.
 _MODEL, _NEGATIVES, _IS_NEGATIVE, _WORDS = range(4)
@@ -193,6 +194,66 @@ def pretrained(
   """Return what the loss needs of a row, smaller than the logits of words."""
   losses = masked_words.cross_entropy(words_bLV, batch.words)
   return Pretraining(*losses, matching_b2)
+
+
+def answer_fn(config: config_lib.Config, objective: objective_lib.Objective):
+  """Return (variables, batch) -> the logits of videos, float32.
+
+  They are [b, A] for answers and vqa, [b, Q] for choices, and [b, Q, 2] for
+  retrieval, aggregated over clips.
+
+  Args:
+    config: config of the objective, of another task than pre-training.
+    objective: objective of the config.
+  """
+  fusion = config.fusion
+
+  def answer(variables, batch: Batch):
+    params, stats = batch_norm.split(variables)
+    logits_bQPA = objective.embed_locked(params, stats, batch)
+    b, num_texts = logits_bQPA.shape[:2]
+    logits_RA = clips.aggregate(
+      logits_bQPA.reshape(b * num_texts, *logits_bQPA.shape[2:]),
+      fusion.aggregate,
+    )
+    logits_bQA = logits_RA.reshape(b, num_texts, -1)
+    if fusion.task == fusion_config.RETRIEVAL:
+      return logits_bQA
+    if fusion.task == fusion_config.CHOICES:
+      return logits_bQA[..., 0]
+    return logits_bQA[:, 0]
+
+  return answer
+
+
+def pretraining_fn(
+  config: config_lib.Config, objective: objective_lib.Objective, seed: int
+):
+  """Return (variables, batch) -> what pre-training is judged by, each [B].
+
+  These are the sum of the losses of a row's masked words, their number, and
+  bool: whether matching is recognised, and whether the text is the image's own.
+  Negatives and masks are those of `seed` and of batch.groups, numbers of the
+  rows; nothing is dropped.
+
+  Args:
+    config: config of the objective, of pre-training.
+    objective: objective of the config.
+    seed: seed of the draws, the same for each batch.
+  """
+
+  def judge(variables, batch: Batch):
+    params, stats = batch_norm.split(variables)
+    fold_in = functools.partial(jax.random.fold_in, jax.random.key(seed))
+    keys_B = jax.vmap(fold_in)(batch.groups)
+    drawn = prepare(config, dataclasses.replace(batch, keys=keys_B))
+    drawn = dataclasses.replace(drawn, keys=None)
+    outputs = objective.embed_locked(params, stats, drawn)
+    match_B = drawn.matches[:, 0] == 1
+    right_B = (jnp.argmax(outputs.matching_b2, axis=1) == 1) == match_B
+    return outputs.loss_b, outputs.num_words_b, right_B, match_B
+
+  return judge
 
 
 def _pretraining_loss(outputs: Pretraining, batch: Batch, how: str):

@@ -249,6 +249,11 @@ def check_encoder(folder: pathlib.Path, config: config_lib.Config) -> None:
       f"{folder} must be a run of --task=train; got one of --task=vqa, which"
       " answers questions and embeds no texts"
     )
+  if config.fusion.kind:
+    raise WorkdirError(
+      f"{folder} must be a run of --task=train; got one of --task=fuse, which"
+      " scores pairs and answers and embeds no texts"
+    )
   if config.detection.is_on:
     raise WorkdirError(
       f"{folder} must be a run of --task=train; got one of --task=detect, which"

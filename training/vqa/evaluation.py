@@ -78,7 +78,9 @@ class Evaluator:
       if name in record
     }
 
-  def final(self, variables: Any, selected: Mapping[str, Any]) -> suite.Results:
+  def final(
+    self, variables: Any, selected: Mapping[str, Any] | None
+  ) -> suite.Results:
     """Return results of the best epoch; write the test split's answers.
 
     Args:
@@ -90,7 +92,7 @@ class Evaluator:
       answered = self.answer(variables, split)
       results[name_of(self.config, split)] = self._record(split, answered) | {
         "protocol": {
-          "selected": dict(selected),
+          "selected": dict(selected or {}),
           "legacy_protocol": self.config.vqa.legacy_protocol,
           "num_examples": len(answered.split),
           "image_protocol": model_inputs.protocol_facts(self.protocol),

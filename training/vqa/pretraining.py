@@ -25,11 +25,8 @@ from input_pipeline.questions import question_data
 from runtime import checks
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import session as session_lib
-from training import train_step
 from training.objectives import denoising
-from training.run import opened_run, run_inputs, workdir
-from training.vqa import ending
+from training.run import ending, opened_run, run_inputs, task_run, workdir
 
 # Key of the noise in evaluations, the same for every step and run.
 _NOISE_SEED = 0
@@ -81,65 +78,47 @@ def run(
 ) -> int:
   """Train to the last step, take the figures of held-out images; resume.
 
-  Args:
-    config: config of the run, accepted by `check`.
-    folder: folder of the run, made if it is not there.
-    as_json: whether results are printed as JSON instead of a table.
-
-  Returns:
-    The exit code, one of stopping.CODES where a signal ended the run early.
+  Arguments and result are those of task_run.run.
   """
-  # No scale: there are no pairs.
-  model = dataclasses.replace(config.model, scale_max=0.0)
-  config = dataclasses.replace(config, model=model)
-  with opened_run.opened(config, folder) as run:
-    if workdir.is_done(folder, config, run.steps):
-      return ending.say_complete(folder, as_json)
-    protocol = run_inputs.find_protocol(folder, config)
-    assert isinstance(protocol, image_protocols.Protocol)  # `check` did
-    data = _without_texts(config.data)
-    objective = denoising.make(config)
-    evaluator = _make_evaluator(
-      config, data, objective.embed_locked, protocol, run
-    )
-    watchdog = run.stack.enter_context(watchdog_lib.watch(data))
-    iterator = loader.make_loader(
+  read = task_run.without_scale
+  return task_run.run(config, folder, read, _make, as_json=as_json)
+
+
+def _make(
+  config: config_lib.Config,
+  read: None,
+  run: opened_run.Opened,
+  watchdog: watchdog_lib.Watchdog,
+) -> task_run.Parts:
+  del read
+  folder = run.folder
+  protocol = run_inputs.find_protocol(folder, config)
+  assert isinstance(protocol, image_protocols.Protocol)  # `check` did
+  data = _without_texts(config.data)
+  objective = denoising.make(config)
+  evaluator = _make_evaluator(
+    config, data, objective.embed_locked, protocol, run
+  )
+
+  def begin() -> None:
+    workdir.write_config(folder, config)
+    model_inputs.write_protocol(protocol, folder)
+
+  return task_run.Parts(
+    objective,
+    loader.make_loader(
       data,
       folder=folder,
       batch_size=config.batch_size,
       seed=config.seed,
       clocks=watchdog.clocks,
       share=config.evaluate.holdout,
-    )
-    run.take(iterator)
-    workdir.write_config(folder, config)
-    model_inputs.write_protocol(protocol, folder)
-    part = session_lib.Part(
-      config_lib.stages(config)[0],
-      train_step.make(config, run.mesh, objective),
-      iterator,
-      evaluator.scalars,
-      warned={},
-    )
-    session, state = session_lib.start(
-      *(config, run, part, watchdog),
-      initial={},
-    )
-    results = session.train(state, evaluator.final)
-    if results is None:
-      return run.stop.exit_code
-    if config.checkpoint.select:
-      results[holdout.NAME]["protocol"]["selected"] = session.selection.facts()
-    session.close_trackers()
-  ending.finish(
-    folder,
-    config,
-    session.facts,
-    results,
+    ),
+    evaluator,
+    {},
     about={"trains": f"autoencoder, noise {config.vqa.noise_sigma}"},
-    as_json=as_json,
+    begin=begin,
   )
-  return 0
 
 
 def _without_texts(data: pipeline.DataConfig) -> pipeline.DataConfig:
@@ -179,8 +158,10 @@ class Evaluator:
     record = self._record(variables)
     return {f"{holdout.NAME}/{name}": record[name] for name in ("psnr", "gain")}
 
-  def final(self, variables: Any) -> suite.Results:
-    """Return the results of the run."""
+  def final(
+    self, variables: Any, selected: Mapping[str, Any] | None
+  ) -> suite.Results:
+    """Return the results of the run, with facts about the selected step."""
     record = self._record(variables)
     protocol = {
       "noise_sigma": self.config.vqa.noise_sigma,
@@ -189,6 +170,8 @@ class Evaluator:
       "dtype": "float32",
       "data_digest": self.split.fingerprint(),
     }
+    if selected is not None:
+      protocol["selected"] = dict(selected)
     return {holdout.NAME: record | {"protocol": protocol}}
 
   def _record(self, variables: Any) -> dict[str, Any]:

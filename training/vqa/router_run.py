@@ -19,12 +19,10 @@ from input_pipeline.questions import question_data
 from runtime import checks
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import metrics, train_step
-from training import session as session_lib
 from training.objectives import objective as objective_lib
 from training.objectives import routing
-from training.run import opened_run, workdir
-from training.vqa import ending, evaluation
+from training.run import ending, opened_run, task_run
+from training.vqa import evaluation
 from training.vqa import run as answers_run
 
 
@@ -48,63 +46,45 @@ def run(
 ) -> int:
   """Train to the last epoch, take the figures of the best; resume.
 
-  Args:
-    config: config of the run, accepted by `check`.
-    folder: folder of the run, made if it is not there.
-    as_json: whether results are printed as JSON instead of a table.
-
-  Returns:
-    The exit code, one of stopping.CODES where a signal ended the run early.
+  Arguments and result are those of task_run.run.
   """
-  with opened_run.opened(config, folder) as run:
-    data = question_data.read(config.vqa, None, config.seed)
-    config = answers_run.resolved(
-      config, len(data.splits["train"]), data.selection, "routing"
-    )
-    if workdir.is_done(folder, config, run.steps):
-      return ending.say_complete(folder, as_json)
-    for note in data.notes:
-      metrics.say(note)
-    metrics.say(
-      f"{config.vqa.num_epochs} epochs of {config.evaluate.every_steps} steps"
-    )
-    objective = routing.make(config, len(data.words.listed))
-    watchdog = run.stack.enter_context(watchdog_lib.watch(config.data))
-    iterator = question_data.make_loader(
-      data, batch_size=config.batch_size, seed=config.seed, folder=folder
-    )
-    run.take(iterator)
-    answers_run.begin(folder, config, data)
-    evaluator = _make_evaluator(config, run, data, objective)
-    part = session_lib.Part(
-      config_lib.stages(config)[0],
-      train_step.make(config, run.mesh, objective),
-      iterator,
-      evaluator.scalars,
-      warned={},
-    )
-    session, state = session_lib.start(
-      *(config, run, part, watchdog),
-      initial={routing.NAME: {"words": answers_run.vectors(data, run.mesh)}},
-    )
-    results = session.train(
-      state, lambda best: evaluator.final(best, session.selection.facts())
-    )
-    if results is None:
-      return run.stop.exit_code
-    session.close_trackers()
-  ending.finish(
-    folder,
-    config,
-    session.facts,
-    results,
+  return task_run.run(config, folder, _read, _make, as_json=as_json)
+
+
+def _read(
+  config: config_lib.Config, folder: pathlib.Path
+) -> tuple[config_lib.Config, question_data.Data]:
+  del folder  # no image is read
+  data = question_data.read(config.vqa, None, config.seed)
+  num_questions = len(data.splits["train"])
+  resolved = answers_run.resolved(
+    config, num_questions, data.selection, "routing"
+  )
+  return resolved, data
+
+
+def _make(
+  config: config_lib.Config,
+  data: question_data.Data,
+  run: opened_run.Opened,
+  watchdog: watchdog_lib.Watchdog,
+) -> task_run.Parts:
+  del watchdog  # the loader has no clocks
+  answers_run.say(config, data)
+  objective = routing.make(config, len(data.words.listed))
+  return task_run.Parts(
+    objective,
+    question_data.make_loader(
+      data, batch_size=config.batch_size, seed=config.seed, folder=run.folder
+    ),
+    _make_evaluator(config, run, data, objective),
+    {routing.NAME: {"words": answers_run.vectors(data, run.mesh)}},
     about={
       "trains": f"router of {config.vqa.layout}",
       "epochs": f"{config.vqa.num_epochs}",
     },
-    as_json=as_json,
+    begin=lambda: answers_run.begin(run.folder, config, data),
   )
-  return 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +113,9 @@ class Evaluator:
     name = evaluation.name_of(self.config, split)
     return {f"{name}/routing": self._record(variables, split)["routing"]}
 
-  def final(self, variables: Any, selected: Mapping[str, Any]) -> suite.Results:
+  def final(
+    self, variables: Any, selected: Mapping[str, Any] | None
+  ) -> suite.Results:
     """Return results of the best epoch: of all splits but the training's.
 
     Args:
@@ -141,7 +123,7 @@ class Evaluator:
       selected: facts about it.
     """
     protocol = {
-      "selected": dict(selected),
+      "selected": dict(selected or {}),
       "legacy_protocol": self.config.vqa.legacy_protocol,
       "dtype": "float32",
       "data_digest": self.data.digest(),

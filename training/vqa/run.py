@@ -21,12 +21,18 @@ from runtime import checks
 from runtime import mesh as mesh_lib
 from runtime.storage import whole_files
 from training import config as config_lib
-from training import metrics, train_step
-from training import session as session_lib
+from training import metrics
 from training.objectives import answers as answers_lib
 from training.objectives import routing
-from training.run import opened_run, run_inputs, starting_weights, workdir
-from training.vqa import ending, evaluation, parts
+from training.run import (
+  ending,
+  opened_run,
+  run_inputs,
+  starting_weights,
+  task_run,
+  workdir,
+)
+from training.vqa import evaluation, parts
 
 
 def check(config: config_lib.Config, folder: pathlib.Path) -> None:
@@ -106,80 +112,76 @@ def run(
 ) -> int:
   """Train to the last epoch, take the test figures of the best; resume.
 
-  Args:
-    config: config of the run, accepted by `check`.
-    folder: folder of the run, made if it is not there.
-    as_json: whether results are printed as JSON instead of a table.
-
-  Returns:
-    The exit code, one of stopping.CODES where a signal ended the run early.
+  Arguments and result are those of task_run.run.
   """
-  with opened_run.opened(config, folder) as run:
-    steps, mesh = run.steps, run.mesh
-    protocol = run_inputs.find_protocol(folder, config)
-    assert isinstance(protocol, image_protocols.Protocol)  # `check` did
-    data = question_data.read(config.vqa, protocol, config.seed)
-    config = resolved(config, len(data.splits["train"]), data.selection)
-    if workdir.is_done(folder, config, steps):
-      return ending.say_complete(folder, as_json)
-    for note in data.notes:
-      metrics.say(note)
-    metrics.say(
-      f"{config.vqa.num_epochs} epochs of {config.evaluate.every_steps} steps"
+  return task_run.run(config, folder, _read, _make, as_json=as_json)
+
+
+def _read(
+  config: config_lib.Config, folder: pathlib.Path
+) -> tuple[config_lib.Config, question_data.Data]:
+  data = question_data.read(config.vqa, _protocol(config, folder), config.seed)
+  return resolved(config, len(data.splits["train"]), data.selection), data
+
+
+def _protocol(
+  config: config_lib.Config, folder: pathlib.Path
+) -> image_protocols.Protocol:
+  protocol = run_inputs.find_protocol(folder, config)
+  assert isinstance(protocol, image_protocols.Protocol)  # `check` did
+  return protocol
+
+
+def _make(
+  config: config_lib.Config,
+  data: question_data.Data,
+  run: opened_run.Opened,
+  watchdog: watchdog_lib.Watchdog,
+) -> task_run.Parts:
+  del watchdog  # the loader has no clocks
+  folder, mesh = run.folder, run.mesh
+  protocol = _protocol(config, folder)
+  say(config, data)
+  initial = {}
+  if not run.steps:
+    parts.check_words(config, data.words.listed)
+    initial = starting_weights.read(
+      starting_weights.of_image_tower(config), mesh
     )
-    # Read before the config is written: a failure leaves no run behind.
-    initial = {}
-    if not steps:
-      parts.check_words(config, data.words.listed)
-      initial = starting_weights.read(
-        starting_weights.of_image_tower(config), mesh
-      )
-      initial |= parts.read(config, mesh, len(data.words.listed))
-    objective = answers_lib.make(
-      config, len(data.words.listed), data.num_answers
-    )
-    watchdog = run.stack.enter_context(watchdog_lib.watch(config.data))
-    iterator = question_data.make_loader(
-      data, batch_size=config.batch_size, seed=config.seed, folder=folder
-    )
-    run.take(iterator)
+    initial |= parts.read(config, mesh, len(data.words.listed))
+  objective = answers_lib.make(config, len(data.words.listed), data.num_answers)
+
+  def begin_here() -> None:
     model_inputs.write_protocol(protocol, folder)
     begin(folder, config, data)
-    evaluator = evaluation.make(
+
+  return task_run.Parts(
+    objective,
+    question_data.make_loader(
+      data, batch_size=config.batch_size, seed=config.seed, folder=folder
+    ),
+    evaluation.make(
       *(config, mesh, data, objective),
       folder=folder,
       protocol=protocol,
       should_stop=run.stop.requested,
-    )
-    part = session_lib.Part(
-      config_lib.stages(config)[0],
-      train_step.make(config, mesh, objective),
-      iterator,
-      evaluator.scalars,
-      warned={},
-    )
-    session, state = session_lib.start(
-      *(config, run, part, watchdog),
-      initial=_vectors(config, data, mesh) | initial,
-    )
-    results = session.train(
-      state, lambda best: evaluator.final(best, session.selection.facts())
-    )
-    if results is None:
-      return run.stop.exit_code
-    session.close_trackers()
-  ending.finish(
-    folder,
-    config,
-    session.facts,
-    results,
+    ),
+    _vectors(config, data, mesh) | initial,
     about={
       "questions": f"{config.vqa.layout}, model {config.vqa.model.kind}",
       "epochs": f"{config.vqa.num_epochs}",
     },
-    as_json=as_json,
+    begin=begin_here,
   )
-  return 0
+
+
+def say(config: config_lib.Config, data: question_data.Data) -> None:
+  """Print notes about the data, and the number of steps."""
+  for note in data.notes:
+    metrics.say(note)
+  metrics.say(
+    f"{config.vqa.num_epochs} epochs of {config.evaluate.every_steps} steps"
+  )
 
 
 def begin(

@@ -3,7 +3,7 @@
 Links of `cnn` and `transformer` are those of models/fusion/clipbert.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from models import bert
 from models.fusion import grid
@@ -19,6 +19,14 @@ IGNORED = (
   r"cnn\.feature\.pixel_(mean|std)",
   r"transformer\.bert\.visual_embeddings\.position_embeddings\.weight",
   r".*position_ids",
+)
+# The same of a file of a ResNet alone: classifiers and a detector's heads.
+IGNORED_ALONE = (
+  *conv_links.IGNORED,
+  r"fc\.(weight|bias)",
+  r"stem\.fc\..*",
+  r"(roi_heads|proposal_generator)\..*",
+  r"pixel_(mean|std)",
 )
 _CNN = "cnn.feature.backbone."
 _BERT = "transformer.bert."
@@ -41,6 +49,43 @@ _DETECTRON2_SHORTCUT = {
   "shortcut": "shortcut",
   "shortcut_norm": "shortcut.norm",
 }
+
+
+def resnet_of(
+  config: grid.GridConfig, tensors: Container[str]
+) -> tuple[tuple[mapping.Link, ...], str]:
+  """Return links of a ResNet's file, and the `strides_in` of its naming.
+
+  detectron2's ResNets, which were converted from Caffe's, have the strides in
+  the first convolution of a block, torchvision's in the second.
+
+  Args:
+    config: fields of the ResNet.
+    tensors: names of the file's tensors.
+
+  Raises:
+    ValueError: the names are of neither.
+  """
+  if "conv1.weight" in tensors:
+    return torchvision_resnet(config), "conv2"
+  for prefix in ("", "backbone.bottom_up.", "backbone.", _CNN):
+    if f"{prefix}stem.conv1.weight" in tensors:
+      return detectron2_resnet(config, prefix=prefix), "conv1"
+  raise ValueError(
+    "expected a ResNet as torchvision or detectron2 names its tensors,"
+    " conv1.weight or stem.conv1.weight; got neither"
+  )
+
+
+def pretrains(tensors: Container[str]) -> bool:
+  """Return whether a state dict has the heads of pre-training."""
+  return f"{_HEADS}seq_relationship.weight" in tensors
+
+
+def num_out(tensors: mapping.Tensors) -> int:
+  """Return the outputs of a state dict's classifier; 0 without one."""
+  name = "transformer.classifier.2.weight"
+  return len(tensors[name]) if name in tensors else 0
 
 
 def torchvision_resnet(

@@ -205,7 +205,7 @@ def test_pairs_score_as_answers_do():
   with jax.set_mesh(mesh_lib.make_mesh(config.mesh, jax.devices()[:1])):
     objective = objectives.make(config)
     variables = _params(objective)
-    logits = jax.jit(clipbert.answer_fn(config, objective))(variables, batch)
+    logits = jax.jit(fused.answer_fn(config, objective))(variables, batch)
     encode, score = map(jax.jit, clipbert.pair_fns(config))
     cells = encode(variables, batch.images)
     got = score(variables, cells, jnp.asarray(TOKENS[:3]))

@@ -1,11 +1,11 @@
-"""End of a run of --task=vqa, and checks that its runs share."""
+"""End of a run of training/run/task_run.py, and checks that such runs share."""
 
 import datetime
 import pathlib
 from collections.abc import Mapping
 
 from evaluators import suite, summary
-from runtime import checks
+from runtime import checks, cluster
 from runtime import mesh as mesh_lib
 from runtime import stopping as stopping_lib
 from runtime.storage import strict_json
@@ -31,7 +31,7 @@ def check_batches(config: config_lib.Config) -> None:
 def say_complete(folder: pathlib.Path, as_json: bool) -> int:
   """Print the results of a complete run; return its exit code."""
   metrics.say(f"{folder} is complete; its last evaluation:")
-  _print(workdir.read_results(folder), as_json)
+  _print(cluster.on_first(lambda: workdir.read_results(folder)), as_json)
   return 0
 
 
@@ -44,7 +44,7 @@ def finish(
   about: Mapping[str, str],
   as_json: bool,
 ) -> None:
-  """Write results and report, and print the results.
+  """Write results and report, and print the results, on the first process.
 
   Args:
     folder: folder of the run.
@@ -56,6 +56,8 @@ def finish(
   """
   from training.report import report
 
+  if not cluster.is_first():
+    return
   with stopping_lib.kept():  # the last checkpoint
     summary.write_results(folder / workdir.RESULTS, results)
     report.write(
@@ -76,4 +78,5 @@ def finish(
 
 
 def _print(results: suite.Results, as_json: bool) -> None:
-  print(strict_json.dumps(results) if as_json else summary.table(results))
+  if cluster.is_first():
+    print(strict_json.dumps(results) if as_json else summary.table(results))

@@ -1,0 +1,1 @@
+"""Runs of models in which images or videos meet texts (--task=fuse)."""
