@@ -1,0 +1,1 @@
+"""ClipBERT in small: icons that move over photographs (README.md)."""
