@@ -6,6 +6,7 @@
 `package` is the unpacked npm package @iconify/json. Below --out, in the layouts
 of the data sets (input_pipeline/sources/layouts):
 
+  pairs/, pairs.jsonl       single pictures of icons, named: pre-training
   videos/                   videoN.mp4: H.264, 72 pixels, 3 s
   MSRVTT_*                  captions: "msrvtt.official", with a split for the
                             choice of a recipe, and "msrvtt.captions", whose
@@ -51,6 +52,7 @@ SETS: Mapping[str, str] = {
 }
 # Split, as MSR-VTT names it -> videos.
 SIZES: Mapping[str, int] = {"train": 3000, "validate": 300, "test": 300}
+NUM_PAIRS = 6000
 _SALT = "diptych-moving-1"
 _QA = {"train": "train", "validate": "val", "test": "test"}
 _NUM_OPTIONS = 5
@@ -68,7 +70,9 @@ def main(argv: Sequence[str]) -> None:
   photos = dict.fromkeys(SIZES, train)
   photos["test"] = photographs.read(photographs.TEST)
   out = pathlib.Path(_OUT.value)
-  counts = make(draw_icons(package), photos, out, SIZES)
+  drawn = draw_icons(package)
+  counts = make(drawn, photos, out, SIZES)
+  counts["pairs"] = make_pairs(drawn, train, out, NUM_PAIRS)
   print(f"{out}: {json.dumps(counts)}")
 
 
@@ -113,6 +117,28 @@ def make(
   for name, text in _files(videos, of_split, counts):
     whole_files.write(out / name, text.encode())
   return counts
+
+
+def make_pairs(
+  drawn: Drawn, photos: Sequence[np.ndarray], out: pathlib.Path, num: int
+) -> int:
+  """Write `num` pictures of one scene each, with their captions; return `num`.
+
+  Arguments are those of `make`, of one split.
+  """
+  (out / "pairs").mkdir(parents=True, exist_ok=True)
+  lines = []
+  for number in range(num):
+    rng = _rng("pairs", number)
+    scene, _ = scenes.draw(rng)
+    photo = photos[int(rng.integers(len(photos)))]
+    pictures = scenes.frames(rng, (scene, scene), photo, drawn)
+    image = f"pairs/{number:05d}.png"
+    pictures[int(rng.integers(scenes.SCENE_FRAMES))].save(out / image)
+    row = {"image": image, "caption": scene.icons}
+    lines.append(json.dumps(row) + "\n")
+  whole_files.write(out / "pairs.jsonl", "".join(lines).encode())
+  return num
 
 
 def _videos(sizes: Mapping[str, int]) -> list[tuple[str, scenes.Video]]:
