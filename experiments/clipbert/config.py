@@ -1,13 +1,13 @@
 """ClipBERT's miniature: icons that move over photographs (README.md).
 
-  pretraining   masked words and matching on single pictures; all others begin
-                with it
-  retrieval qa choices
-                sparse: 2 clips of a frame at training, 4 in evaluation
-  dense         as retrieval, 8 clips at training and in evaluation
-  no_negatives frozen_cnn no_head
-                each takes a part away: negatives of retrieval, gradients of the
-                CNN in retrieval, and the trained head of qa
+pretraining   masked words and matching on single pictures; all others begin
+              with it
+retrieval qa choices
+              sparse: 2 clips of a frame at training, 4 in evaluation
+dense         as retrieval, 8 clips at training and in evaluation
+no_negatives frozen_cnn no_head
+              each takes a part away: negatives of retrieval, gradients of the
+              CNN in retrieval, and the trained head of qa
 """
 
 import dataclasses
