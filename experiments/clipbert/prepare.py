@@ -14,6 +14,8 @@ of the data sets (input_pipeline/sources/layouts):
   {Train,Test}_action_question.csv
                             which of five icons is in a video: "tgif_qa.action"
   msrvtt_mc_test.jsonl      which of five captions is right: "msrvtt.choice"
+  pairs.jsonl pairs/        single pictures with their icons as captions, for
+                            pre-training: a table
 
 Photographs of the tests are in no other split. No caption of another split is
 among those of the tests.
@@ -51,6 +53,7 @@ SETS: Mapping[str, str] = {
 }
 # Split, as MSR-VTT names it -> videos.
 SIZES: Mapping[str, int] = {"train": 3000, "validate": 300, "test": 300}
+NUM_PAIRS = 6000
 _SALT = "diptych-moving-1"
 _QA = {"train": "train", "validate": "val", "test": "test"}
 _NUM_OPTIONS = 5
@@ -68,7 +71,9 @@ def main(argv: Sequence[str]) -> None:
   photos = dict.fromkeys(SIZES, train)
   photos["test"] = photographs.read(photographs.TEST)
   out = pathlib.Path(_OUT.value)
-  counts = make(draw_icons(package), photos, out, SIZES)
+  drawn = draw_icons(package)
+  counts = make(drawn, photos, out, SIZES)
+  make_pairs(drawn, train, out, NUM_PAIRS)
   print(f"{out}: {json.dumps(counts)}")
 
 
@@ -113,6 +118,30 @@ def make(
   for name, text in _files(videos, of_split, counts):
     whole_files.write(out / name, text.encode())
   return counts
+
+
+def make_pairs(
+  drawn: Drawn, photos: Sequence[np.ndarray], out: pathlib.Path, number: int
+) -> None:
+  """Write pictures of one scene each, and the table of their captions.
+
+  Args:
+    drawn: result of `draw_icons`.
+    photos: photographs of training.
+    out: folder to write.
+    number: number of pictures.
+  """
+  (out / "pairs").mkdir(parents=True, exist_ok=True)
+  lines = []
+  for i in range(number):
+    rng = _rng("pairs", i)
+    scene, _ = scenes.draw(rng)
+    photo = photos[int(rng.integers(len(photos)))]
+    pictures = scenes.frames(rng, (scene, scene), photo, drawn)
+    image = f"pairs/{i:05d}.png"
+    pictures[int(rng.integers(scenes.SCENE_FRAMES))].save(out / image)
+    lines.append(json.dumps({"image": image, "caption": scene.icons}) + "\n")
+  whole_files.write(out / "pairs.jsonl", "".join(lines).encode())
 
 
 def _videos(sizes: Mapping[str, int]) -> list[tuple[str, scenes.Video]]:
