@@ -51,6 +51,7 @@ def run() -> int:
     as_json=flags.JSON.value,
     share=config.evaluate.holdout,
     phase=ledger.Phase(stage.name, stage.first_step, stage.first_batch),
+    fusion=config.fusion if config.fusion.kind else None,
   )
 
 

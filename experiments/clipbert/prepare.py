@@ -6,7 +6,6 @@
 `package` is the unpacked npm package @iconify/json. Below --out, in the layouts
 of the data sets (input_pipeline/sources/layouts):
 
-  pairs/, pairs.jsonl       single pictures of icons, named: pre-training
   videos/                   videoN.mp4: H.264, 72 pixels, 3 s
   MSRVTT_*                  captions: "msrvtt.official", with a split for the
                             choice of a recipe, and "msrvtt.captions", whose
@@ -15,6 +14,8 @@ of the data sets (input_pipeline/sources/layouts):
   {Train,Test}_action_question.csv
                             which of five icons is in a video: "tgif_qa.action"
   msrvtt_mc_test.jsonl      which of five captions is right: "msrvtt.choice"
+  pairs.jsonl pairs/        single pictures with their icons as captions, for
+                            pre-training: a table
 
 Photographs of the tests are in no other split. No caption of another split is
 among those of the tests.
@@ -72,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
   out = pathlib.Path(_OUT.value)
   drawn = draw_icons(package)
   counts = make(drawn, photos, out, SIZES)
-  counts["pairs"] = make_pairs(drawn, train, out, NUM_PAIRS)
+  make_pairs(drawn, train, out, NUM_PAIRS)
   print(f"{out}: {json.dumps(counts)}")
 
 
@@ -120,25 +121,27 @@ def make(
 
 
 def make_pairs(
-  drawn: Drawn, photos: Sequence[np.ndarray], out: pathlib.Path, num: int
-) -> int:
-  """Write `num` pictures of one scene each, with their captions; return `num`.
+  drawn: Drawn, photos: Sequence[np.ndarray], out: pathlib.Path, number: int
+) -> None:
+  """Write pictures of one scene each, and the table of their captions.
 
-  Arguments are those of `make`, of one split.
+  Args:
+    drawn: result of `draw_icons`.
+    photos: photographs of training.
+    out: folder to write.
+    number: number of pictures.
   """
   (out / "pairs").mkdir(parents=True, exist_ok=True)
   lines = []
-  for number in range(num):
-    rng = _rng("pairs", number)
+  for i in range(number):
+    rng = _rng("pairs", i)
     scene, _ = scenes.draw(rng)
     photo = photos[int(rng.integers(len(photos)))]
     pictures = scenes.frames(rng, (scene, scene), photo, drawn)
-    image = f"pairs/{number:05d}.png"
+    image = f"pairs/{i:05d}.png"
     pictures[int(rng.integers(scenes.SCENE_FRAMES))].save(out / image)
-    row = {"image": image, "caption": scene.icons}
-    lines.append(json.dumps(row) + "\n")
+    lines.append(json.dumps({"image": image, "caption": scene.icons}) + "\n")
   whole_files.write(out / "pairs.jsonl", "".join(lines).encode())
-  return num
 
 
 def _videos(sizes: Mapping[str, int]) -> list[tuple[str, scenes.Video]]:

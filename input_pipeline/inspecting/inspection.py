@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from typing import Any
@@ -17,6 +18,7 @@ from input_pipeline import (
   pipeline,
   tokenizers,
 )
+from input_pipeline.fusing import rows as rows_lib
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 
@@ -45,6 +47,9 @@ class Shown:
       clips below each other.
     grammar: name of the grammar that made the caption, "" without one.
     num_ids: number of the caption's ids before it was cut to data.num_tokens.
+    answer: answer to a question, which is then the caption.
+    options: texts that a question has to choose from; `pieces` are those of the
+      right one behind the question.
   """
 
   step: int
@@ -58,6 +63,8 @@ class Shown:
   decoded: str
   num_ids: int
   grammar: str = ""
+  answer: str = ""
+  options: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,13 +99,15 @@ def first_examples(
   count: int,
   opened: pipeline.Opened | None = None,
   phase: ledger.Phase = ledger.Phase(),
+  fused: rows_lib.Rows | None = None,
 ) -> tuple[list[Shown], list[faults.Fault]]:
   """Return the first examples of a run, in the order of its batches.
 
   Of a run with phases, they are those of the phase.
 
   At most `batch_size` are of one step; only these rows of a batch are made. The
-  second result lists the bad examples that were replaced among them.
+  second result lists the bad examples that were replaced among them. `fused`
+  are the rows of a fused model, of fusing/fused_data.make_rows.
   """
   rows = range(min(count, batch_size))
   dataset = pipeline.make_train_dataset(
@@ -111,6 +120,7 @@ def first_examples(
     opened=opened,
     rows=rows,
     with_metadata=True,
+    fused=fused,
   )
   tokenizer = pipeline.make_tokenizer(config, opened)
   iterator: Any = iter(dataset)
@@ -118,19 +128,7 @@ def first_examples(
     iterator.set_state({"next_index": phase.first_batch})
   batches = list(itertools.islice(iterator, -(-count // len(rows))))
   shown = [
-    Shown(
-      step=step,
-      row=row,
-      key=str(batch["key"][row]),
-      source=str(batch["source"][row]),
-      language=str(batch["language"][row]),
-      caption=str(batch["caption"][row]),
-      image=_image(config, batch, row),
-      pieces=pieces(tokenizer, batch["tokens"][row]),
-      decoded=tokenizer.decode(batch["tokens"][row]),
-      num_ids=tokenizer.num_ids(str(batch["caption"][row])),
-      grammar=str(batch["grammar"][row]),
-    )
+    _shown(config, tokenizer, batch, step, row)
     for step, batch in enumerate(batches, phase.first_step)
     for row in rows
   ]
@@ -143,6 +141,39 @@ def first_examples(
     if fault.position <= last_batch * batch_size + last.row
   ]
   return shown[:count], replaced
+
+
+def _shown(
+  config: pipeline.DataConfig,
+  tokenizer: tokenizers.Tokenizer,
+  batch: Mapping[str, Any],
+  step: int,
+  row: int,
+) -> Shown:
+  """Return a row of a batch that has metadata."""
+  caption, tokens = str(batch["caption"][row]), batch["tokens"][row]
+  answer, options, text = "", (), caption
+  if "options" in batch:
+    answer = str(batch["answer"][row])
+    options = tuple(json.loads(str(batch["options"][row])))
+  if options:
+    right = int(batch["labels"][row])
+    tokens, text = tokens[right], f"{caption} {options[right]}".strip()
+  return Shown(
+    step=step,
+    row=row,
+    key=str(batch["key"][row]),
+    source=str(batch["source"][row]),
+    language=str(batch["language"][row]),
+    caption=caption,
+    image=_image(config, batch, row),
+    pieces=pieces(tokenizer, tokens),
+    decoded=tokenizer.decode(tokens),
+    num_ids=tokenizer.num_ids(text),
+    grammar=str(batch["grammar"][row]),
+    answer=answer,
+    options=options,
+  )
 
 
 def _image(

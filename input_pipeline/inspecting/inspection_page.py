@@ -14,7 +14,9 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline import faults, ledger, pipeline
+from input_pipeline.fusing import fused_data
 from input_pipeline.inspecting import inspection
+from models.fusion import fusion_config
 from runtime import failures, progress, sections
 from runtime.pages import page
 from runtime.storage import whole_files
@@ -50,6 +52,7 @@ def write(
   as_json: bool = False,
   share: float = 0.0,
   phase: ledger.Phase = ledger.Phase(),
+  fusion: fusion_config.FusionConfig | None = None,
 ) -> int:
   """Write the page of a run's data, print its path and a summary.
 
@@ -62,6 +65,7 @@ def write(
     as_json: print JSON instead of text.
     share: evaluate.holdout, the share of each source that is left out.
     phase: phase of a run, whose examples are shown.
+    fusion: section of a fused model, whose questions are shown; None for pairs.
 
   Returns:
     The exit code.
@@ -72,6 +76,7 @@ def write(
   """
   _check_path(path)
   opened = pipeline.open_sources(config, share)
+  fused = fusion and fused_data.make_rows(fusion, config, opened=opened)
   total = sum(
     len(inspection.checked_indices(len(records))) for records in opened.values()
   )
@@ -84,6 +89,7 @@ def write(
     count=num_examples,
     opened=opened,
     phase=phase,
+    fused=fused,
   )
   html = render(
     config, surveys, shown, replaced, batch_size=batch_size, seed=seed

@@ -11,6 +11,7 @@ from PIL import Image
 
 from input_pipeline import examples, loader, pipeline
 from input_pipeline.fusing import answers, fused_data, rows
+from input_pipeline.inspecting import inspection, inspection_page
 from models.fusion import fusion_config
 from tests.input_pipeline.fusing import fixture
 from tests.input_pipeline.images import encoded
@@ -401,3 +402,34 @@ def test_sections_of_questions(root):
   refused(
     "needs a format with such fields", fixture.TYPED, format="tfds", layout=""
   )
+
+
+def test_the_page_shows_questions(root, tmp_path):
+  for config, texts in (
+    (_answers(root, num_answers=3), ["what is it", "dog", "Replaced"]),
+    (_choices(root), ["what does 1 do", "class=right", "(right)"]),
+  ):
+    path = tmp_path / "page.html"
+    inspection_page.write(
+      path,
+      config.data,
+      batch_size=4,
+      seed=1,
+      num_examples=4,
+      fusion=config.fusion,
+    )
+    html = path.read_text()
+    assert not [text for text in texts if text not in html]
+    made_rows = fused_data.make_rows(config.fusion, config.data)
+    shown, _ = inspection.first_examples(
+      config.data, batch_size=4, seed=1, count=4, fused=made_rows
+    )
+    (batch,) = _batches(config, 1)
+    for row, one in enumerate(shown):
+      if one.options:
+        assert one.answer == fixture.OPTIONS[int(batch["labels"][row])]
+        assert one.decoded == f"{one.caption} {one.answer}"
+      elif one.answer:
+        label = int(batch["labels"][row])
+        assert one.answer.lower() == made_rows.answers.listed[label]
+        assert one.decoded == one.caption
