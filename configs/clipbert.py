@@ -10,7 +10,9 @@
   vqa                   VQA v2, soft scores of 3,129 answers
   mini_pretraining mini_retrieval mini_qa
                         small towers, from initial weights
-Data: videos and texts as batches of training/objectives/fused.py.
+Data: the layouts of the data sets, LAYOUTS, for training and data.tests.test:
+  --config.data.sources.main.path=FOLDER --config.data.tests.test.path=FOLDER.
+  Pre-training and vqa read tables of images (docs/fused.md).
 Initial weights: BERT-base, uncased, and grid features' ResNet-50; those of
   pre-training for all others.
 Recipes: RECIPES, read in the released code's configs and README. Batches there
@@ -23,8 +25,13 @@ Recipes: RECIPES, read in the released code's configs and README. Batches there
   --config.total_steps corrects them. Answers of a set are those of its
   training split: NUM_ANSWERS has what is ours until a set is read.
 Command:
-  python main.py --task=plan --config=configs/clipbert.py:msrvtt_retrieval
+  python main.py --task=fuse --config=configs/clipbert.py:msrvtt_retrieval \
+    --workdir=runs/msrvtt --config.data.sources.main.path=MSRVTT \
+    --config.data.tests.test.path=MSRVTT --config.init_text_from=BERT \
+    --config.init_image_from=RESNET
 Hardware: 4 days on 8 V100 for pre-training (as stated there); not run here.
+  --task=plan, msrvtt_retrieval on v5e:4x4: fits, 9.2 of 15.75 GiB, bound by
+  memory traffic at 610 videos a second (42 % MFU).
 Expected: EXPECTED has published figures, none of which was reproduced here.
 """
 
@@ -35,7 +42,7 @@ from collections.abc import Mapping
 import ml_collections
 
 from configs import base
-from configs.parts import mini, tower_sizes, towers, variants
+from configs.parts import mini, sources, tower_sizes, towers, variants
 
 # Published figures: R@1, R@5, R@10 of text to video in percent, with the median
 # rank for MSR-VTT, or accuracy. Those of MSR-VTT, ActivityNet, frame QA and
@@ -124,6 +131,32 @@ RECIPES: Mapping[str, Recipe] = types.MappingProxyType(
 )
 
 
+_ASKED = (("question", "question"), ("answer", "answer"))
+_TYPED = (*_ASKED, ("answer_type", "answer_type"))
+_OPTIONS = (*_ASKED, ("options", "options"))
+# Layout, splits of training and of the figures, and fields of questions.
+LAYOUTS: Mapping[str, tuple[str, str, str, tuple[tuple[str, str], ...]]] = (
+  types.MappingProxyType(
+    {
+      "msrvtt_retrieval": ("msrvtt.captions", "train_7k", "test", ()),
+      "didemo_retrieval": ("paragraphs.didemo", "train", "test", ()),
+      "activitynet_retrieval": (
+        *("paragraphs.activitynet", "train", "val_1"),
+        (),
+      ),
+      "tgif_action": ("tgif_qa.action", "train", "test", _OPTIONS),
+      "tgif_transition": ("tgif_qa.transition", "train", "test", _OPTIONS),
+      "tgif_frameqa": ("tgif_qa.frame", "train", "test", _TYPED),
+      "msrvtt_qa": ("msrvtt.qa", "train", "test", _TYPED),
+    }
+  )
+)
+# Clips of a video in evaluation: the README names 1 and 16.
+TEST_CLIPS = 16
+# Positions of published BERTs, of which a text uses the first.
+_POSITIONS = 512
+
+
 def get_config(arg: str = "msrvtt_retrieval") -> ml_collections.ConfigDict:
   """Return a variant."""
   minis = {f"mini_{name}": task for name, task in _MINIS.items()}
@@ -158,12 +191,25 @@ def _published(name: str) -> ml_collections.ConfigDict:
   fusion.num_answers = NUM_ANSWERS.get(name, 0)
   if recipe.task == "pretraining":
     fusion.clipbert.sampled_cells = 100
+  if name in LAYOUTS:
+    _set_layout(config, name)
   return config
+
+
+def _set_layout(config: ml_collections.ConfigDict, name: str) -> None:
+  """Set the sources in the data set's layout; their paths are the user's."""
+  layout, train, test, fields = LAYOUTS[name]
+  source = {"format": "layout", "layout": layout, "question_fields": fields}
+  config.data.sources.main = sources.source(**source, split=train)
+  config.data.tests.test = sources.source(**source, split=test)
+  config.fusion.test_clips = TEST_CLIPS
 
 
 def _set_model(config: ml_collections.ConfigDict) -> None:
   """Set what all sizes have: a BERT with a pooler, fused as in the paper."""
   config.evaluate.sets = ml_collections.ConfigDict()
+  config.evaluate.every_steps = 0  # all pairs: at the end only
+  config.evaluate.batch_size = 32
   config.fusion.kind = "clipbert"
   config.model.text = towers.bert(config.data)
   config.model.text.pool = "pooler"
@@ -177,6 +223,7 @@ def _set_bert_base(config: ml_collections.ConfigDict) -> None:
   config.model.embed_dim = 768
   config.model.text.update(tower_sizes.BERT["base"])
   config.model.text.dropout = 0.1
+  config.model.text.num_tokens = _POSITIONS
 
 
 def _set_optimizer(config: ml_collections.ConfigDict) -> None:

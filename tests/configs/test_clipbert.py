@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from configs import clipbert
+from input_pipeline.fusing import fused_data
 from runtime import mesh as mesh_lib
 from training import config as config_lib
 from training import objectives, train, train_step
+from training.fused import run
 
 _VARIANTS = (*clipbert.RECIPES, *(f"mini_{x}" for x in clipbert._MINIS))
 
@@ -59,9 +61,9 @@ def test_sizes_are_the_papers():
   assert params["answers"]["down"]["kernel"].shape == (1536, 2)
   cnn = sum(np.prod(x.shape) for x in jax.tree.leaves(params["cnn"]))
   assert cnn == 23_508_032
-  # BERT-base with 20 instead of 512 positions (109,482,240).
+  # BERT-base with its 512 positions, of which texts use 20.
   bert = sum(np.prod(x.shape) for x in jax.tree.leaves(params["txt"]))
-  assert bert == 109_482_240 - 492 * 768
+  assert bert == 109_482_240
 
 
 def test_pretraining_predicts_words():
@@ -100,7 +102,17 @@ def test_faults_name_their_field():
   assert "data.video.clips must be 0" in str(error.value)
 
 
-def test_no_task_trains_a_fused_model_yet(tmp_path):
+def test_layouts_have_what_the_tasks_read():
+  """A recipe's sources name the fields that its rows are made of."""
+  for name in clipbert.LAYOUTS:
+    config = _config(name)
+    fused_data.check(config.fusion, config.data)
+    run.check_tests(config)
+    assert config.fusion.test_clips == 16
+
+
+def test_a_dual_encoder_is_trained_by_another_task(tmp_path):
   """Data and evaluation of a dual encoder would be wrong ones."""
-  with pytest.raises(ValueError, match=r'fusion\.kind must be ""'):
+  message = 'fusion.kind must be "".*of --task=fuse'
+  with pytest.raises(ValueError, match=message):
     train.check(_config("mini_qa"), tmp_path)

@@ -22,14 +22,20 @@ def write(folder, config, step=3, bias=None, values=None):
 
   They are random, but for those of `values`, by path.
   """
-  folder.mkdir(parents=True)
-  workdir.write_config(folder, config)
   params = mirror.random_params(config.model)
   if bias is not None:
     params["bias"] = np.asarray(bias, np.float32)
   # A scale of usual size: a random one may be e ** -0.5 or e ** 0.5.
   params["log_scale"] = params["log_scale"] + 3
   params |= values or {}
+  write_params(folder, config, params, step)
+  return params
+
+
+def write_params(folder, config, params, step=3):
+  """Write a run's config, and a checkpoint of parameters by path."""
+  folder.mkdir(parents=True)
+  workdir.write_config(folder, config)
   mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(-1, 1, 1))
   state = jax.device_put(
     train_state.TrainState(
@@ -42,4 +48,3 @@ def write(folder, config, step=3, bias=None, values=None):
   )
   checkpointer.save(state, _Iterator(), step)
   checkpointer.close()
-  return params

@@ -32,6 +32,9 @@ _FREE = (
   "vqa.num_epochs",
   "detection.path",
   "detection.test",
+  "data.tests.*",
+  "fusion.pair_block",
+  "fusion.test_clips",
 )
 _LOCAL = (
   "data.cache_dir",

@@ -33,7 +33,7 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
     config.trackers.check_installed()
     config.check_paths()
     fused_data.check(config.fusion, config.data)
-    _check_tests(config)
+    check_tests(config)
     if config.evaluate.sets:
       checks.refuse(
         "evaluate.sets must be {} for --task=fuse, whose splits are data.tests;"
@@ -52,7 +52,7 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
     ending.check_batches(config)
 
 
-def _check_tests(config: config_lib.Config) -> None:
+def check_tests(config: config_lib.Config) -> None:
   """Refuse splits whose questions the task's model cannot answer."""
   task = config.fusion.task
   for name, source in config.data.tests.items():
