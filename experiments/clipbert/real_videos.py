@@ -91,7 +91,7 @@ def cut(path: pathlib.Path, out: pathlib.Path) -> dict[str, int]:
 
 def _decoded(data: bytes) -> list[Any]:
   """Return all frames of a file, decoded from its start."""
-  with av.open(io.BytesIO(data)) as container:
+  with av.open(io.BytesIO(data), "r") as container:
     container.streams.video[0].codec_context.thread_count = 1
     return [*container.decode(video=0)]
 
