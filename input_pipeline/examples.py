@@ -17,8 +17,8 @@ import numpy as np
 
 from input_pipeline import captions, faults, mixture, tokenizers
 from input_pipeline import clocks as clocks_lib
-from input_pipeline.fusing import asked
-from input_pipeline.fusing import rows as rows_lib
+from input_pipeline.asking import asked
+from input_pipeline.asking import rows as rows_lib
 from input_pipeline.grammars import filled
 from input_pipeline.images import augmentation
 from input_pipeline.selecting import balanced

@@ -17,7 +17,7 @@ from absl import logging
 from input_pipeline import clocks as clocks_lib
 from input_pipeline import examples, faults, pipeline, probe, tokenizers
 from input_pipeline import ledger as ledger_lib
-from input_pipeline.fusing import rows as rows_lib
+from input_pipeline.asking import rows as rows_lib
 
 # Least number of examples that the allowed number of bad ones is computed for.
 _MIN_EXAMPLES = 1000

@@ -20,8 +20,8 @@ from input_pipeline import (
 )
 from input_pipeline import clocks as clocks_lib
 from input_pipeline import languages as languages_lib
-from input_pipeline.fusing import asked
-from input_pipeline.fusing import rows as rows_lib
+from input_pipeline.asking import asked
+from input_pipeline.asking import rows as rows_lib
 from input_pipeline.grammars import filled
 from input_pipeline.images import augmentation, image_ops, image_protocols
 from input_pipeline.selecting import balanced, holdout, subset
@@ -225,7 +225,7 @@ def make_train_dataset(
   position: it is the same on all processes. With labels there is "labels" too,
   int32 [b], equal where captions are equal. Batches of a fused model have the
   arrays of training/objectives/fused.py: "groups" int32 [b] beside captions
-  (fusing/rows.group), or what Rows.arrays returns of questions.
+  (asking/rows.group), or what Rows.arrays returns of questions.
 
   Args:
     config: checked.

@@ -43,6 +43,8 @@ LATE = (
     "optional package",
   ),
   ("experiments.plip.prepare", "skimage", "optional package"),
+  ("experiments.parts.photographs", "skimage", "optional package"),
+  ("experiments.parts.photographs", "sklearn", "optional package"),
   ("experiments.florence.detection.prepare", "skimage", "optional package"),
   ("experiments.florence.detection.prepare", "sklearn", "optional package"),
   ("experiments.sweeps.adaptive", "optuna", "optional package"),

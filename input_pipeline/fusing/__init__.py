@@ -1,1 +1,1 @@
-"""Rows of models in which images or videos meet texts, and their questions."""
+"""Data of fused models: rows of training, and splits to evaluate them on."""

@@ -19,7 +19,7 @@ from input_pipeline import (
   pipeline,
 )
 from input_pipeline import languages as languages_lib
-from input_pipeline.fusing import asked
+from input_pipeline.asking import asked
 from input_pipeline.images import image_ops, image_protocols
 from input_pipeline.selecting import holdout, subset
 from input_pipeline.sources import image_ids

@@ -8,8 +8,8 @@ from typing import Any
 from absl import logging
 
 from input_pipeline import faults, pipeline
-from input_pipeline.fusing import answers as answers_lib
-from input_pipeline.fusing import rows as rows_lib
+from input_pipeline.asking import answers as answers_lib
+from input_pipeline.asking import rows as rows_lib
 from models.fusion import fusion_config
 from runtime import checks
 

@@ -18,7 +18,7 @@ from input_pipeline import (
   pipeline,
   tokenizers,
 )
-from input_pipeline.fusing import rows as rows_lib
+from input_pipeline.asking import rows as rows_lib
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 

@@ -76,7 +76,9 @@ def write(
   """
   _check_path(path)
   opened = pipeline.open_sources(config, share)
-  fused = fusion and fused_data.make_rows(fusion, config, opened=opened)
+  fused = None
+  if fusion is not None:
+    fused = fused_data.make_rows(fusion, config, opened=opened)
   total = sum(
     len(inspection.checked_indices(len(records))) for records in opened.values()
   )

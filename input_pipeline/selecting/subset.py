@@ -51,7 +51,7 @@ class Records:
     return self._records[int(self._positions[index])]
 
   def question(self, index: int) -> Any:
-    """Return a record's question; see fusing/asked.py, whose records these are.
+    """Return a record's question; see asking/asked.py, whose records these are.
 
     Raises faults.ExampleError.
     """

@@ -22,8 +22,8 @@ from evaluators import embedding, pair_scores, suite
 from evaluators.metrics import fused_pretraining
 from evaluators.metrics import questions as questions_lib
 from input_pipeline import faults, model_inputs
-from input_pipeline.fusing import answers as answers_lib
-from input_pipeline.fusing import asked
+from input_pipeline.asking import answers as answers_lib
+from input_pipeline.asking import asked
 from input_pipeline.fusing import evaluation as splits_lib
 from input_pipeline.images import image_protocols
 from models.fusion import fusion_config

@@ -11,7 +11,8 @@ import jax
 
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
-from input_pipeline.fusing import asked, fused_data
+from input_pipeline.asking import asked
+from input_pipeline.fusing import fused_data
 from input_pipeline.images import image_protocols
 from models.fusion import fusion_config
 from runtime import checks, cluster

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.clipbert import prepare, scenes
+from experiments.clipbert import prepare, real_videos, scenes
 from input_pipeline.videos import video
 from tests.input_pipeline.sources.layouts import opened
+from tests.input_pipeline.videos import made
 
 # Squares in the colour of their shape's number, and nothing around them.
 DRAWN = {
@@ -25,8 +26,8 @@ GREY = np.full((90, 120, 3), 127, np.uint8)
 def test_icons_move_as_it_is_said(move):
   rng = np.random.default_rng(move)
   red, blue = (list(scenes.COLORS).index(name) for name in ("red", "blue"))
-  made = (scenes.Scene(0, red, 1, move), scenes.Scene(1, blue, 0, move))
-  frames = [np.asarray(x) for x in scenes.frames(rng, made, GREY, DRAWN)]
+  both = (scenes.Scene(0, red, 1, move), scenes.Scene(1, blue, 0, move))
+  frames = [np.asarray(x) for x in scenes.frames(rng, both, GREY, DRAWN)]
   assert len(frames) == 2 * scenes.SCENE_FRAMES
   first = np.stack(frames[: scenes.SCENE_FRAMES])
   second = np.stack(frames[scenes.SCENE_FRAMES :])
@@ -48,8 +49,8 @@ def test_icons_move_as_it_is_said(move):
 
 def test_what_is_said_is_true():
   rng = np.random.default_rng(0)
-  made = (scenes.Scene(5, 0, 1, 0), scenes.Scene(0, 3, 0, 2))
-  assert scenes.captions(made)[0] == (
+  both = (scenes.Scene(5, 0, 1, 0), scenes.Scene(0, 3, 0, 2))
+  assert scenes.captions(both)[0] == (
     "two red leaves move sideways and a blue heart stays still"
   )
   answers = {
@@ -62,10 +63,10 @@ def test_what_is_said_is_true():
     "where does the leaf move": "sideways",
     "where does the heart move": "nowhere",
   }
-  seen = {x for _ in range(40) for x in scenes.questions(rng, made)}
+  seen = {x for _ in range(40) for x in scenes.questions(rng, both)}
   assert dict(seen) == answers
   for _ in range(20):
-    texts, right = scenes.options(rng, made)
+    texts, right = scenes.options(rng, both)
     there = [x for x in texts if x in ("red leaf", "blue heart")]
     assert there == [texts[right]]
     assert len({*texts}) == 5
@@ -127,3 +128,23 @@ def test_drawings_of_the_package(tmp_path):
   middle = icon.getpixel((11, 11))
   expected = Image.new("RGBA", (1, 1), scenes.COLORS["yellow"])
   assert middle == expected.getpixel((0, 0))
+
+
+def test_real_videos_are_cut_without_loss(tmp_path):
+  path = tmp_path / "one_video.mp4"
+  path.write_bytes(made.video(25, fps=10, gop=5))
+  totals = real_videos.cut(path, tmp_path / "clips")
+  assert totals == {"clips": 2, "frames": 60, "different": 0}
+  names = sorted(x.name for x in (tmp_path / "clips").glob("*.mp4"))
+  assert names == ["one_video_0.00.mp4", "one_video_2.00.mp4"]
+  text = (tmp_path / "clips" / "one_video_2.00.txt").read_text()
+  assert text == "one video from 2.0 s on"
+  with video.opened((tmp_path / "clips" / names[1]).read_bytes()) as one:
+    shown = [made.number(x) for _, x in one.frames([fractions.Fraction(1, 5)])]
+  assert shown == [22]
+  # Other frames are noticed.
+  other = made.video(25, fps=10, gop=5, first=1)
+  frames = [made.picture(i) for i in range(25)]
+  times = [fractions.Fraction(i, 10) for i in range(25)]
+  rng = np.random.default_rng(0)
+  assert real_videos._compare(other, times, frames, rng) == (20, 20)

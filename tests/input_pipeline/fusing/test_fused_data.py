@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from input_pipeline import examples, loader, pipeline
-from input_pipeline.fusing import answers, fused_data, rows
+from input_pipeline.asking import answers, rows
+from input_pipeline.fusing import fused_data
 from input_pipeline.inspecting import inspection, inspection_page
 from models.fusion import fusion_config
 from tests.input_pipeline.fusing import fixture

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from input_pipeline.fusing import answers
+from input_pipeline.asking import answers
 from runtime import mesh as mesh_lib
 from runtime.storage import jsonl
 from tests import runs, tiny_fused

@@ -8,7 +8,7 @@ from PIL import Image
 
 from configs.parts import domain
 from input_pipeline import faults
-from input_pipeline.fusing import asked
+from input_pipeline.asking import asked
 from input_pipeline.sources import source_config
 from tests.input_pipeline.images import encoded
 from tests.input_pipeline.sources.layouts import opened

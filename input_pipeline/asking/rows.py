@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from input_pipeline import faults
-from input_pipeline.fusing import answers as answers_lib
-from input_pipeline.fusing import asked
+from input_pipeline.asking import answers as answers_lib
+from input_pipeline.asking import asked
 
 MATCHED = ("pretraining", "retrieval")
 ANSWERED, CHOSEN, SOFT = ASKED = ("answers", "choices", "vqa")
