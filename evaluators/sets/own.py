@@ -12,6 +12,7 @@ from evaluators.sets.disk import class_folders
 from evaluators.sets.disk import rows as disk_rows
 from input_pipeline.sources import columns, source_config
 from input_pipeline.sources.tables import folder
+from input_pipeline.storage import folders
 from runtime.storage import remote
 
 FOLDER = "folder"
@@ -65,7 +66,11 @@ def labelled(
   }
   if label == FOLDER:
     opened = class_folders.open_any(
-      name, source["path"], cache_dir=cache_dir, classes=named
+      name,
+      source["path"],
+      cache_dir=cache_dir,
+      classes=named,
+      suffixes=folders.VIDEOS if source["is_video"] else folders.IMAGES,
     )
     opened = dataclasses.replace(opened, templates=prompts, origins=origins)
     if attributes:
