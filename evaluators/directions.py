@@ -146,7 +146,7 @@ def reported(
     with_chance: whether chance of each figure is in the record too.
   """
   bounds, chance = direction.intervals(), direction.chance()
-  made = {
+  made: dict[str, Any] = {
     **{
       name: value
       for name, value in direction.figures().items()

@@ -167,7 +167,7 @@ def score(
     if not data.is_sample or _there(data.languages, part):
       results[name] = _retrieval(name, section, data, embeddings, mesh)
   for name, opened in data.labelled.items():
-    source = suite_data.source_of(opened)
+    source = suite_data.key_of(opened)
     outcome = set_figures.evaluate(
       opened, embeddings.examples[source], embeddings.texts, mesh
     )
@@ -205,7 +205,7 @@ def gallery(
       num_worst=_NUM_WORST,
     )
   for name, opened in data.labelled.items():
-    source = suite_data.source_of(opened)
+    source = suite_data.key_of(opened)
     examples = embeddings.examples[source]
     images = _images(
       name, data.splits[source], examples, range(len(examples.rows))

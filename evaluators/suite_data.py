@@ -216,7 +216,7 @@ class Data:
     """
     # The images of an item would not all be in a sample.
     whole = {
-      source_of(one)
+      key_of(one)
       for one in self.labelled.values()
       if one.kind not in _BY_EXAMPLE
     }
@@ -264,7 +264,7 @@ class Data:
     """Source of each set, by the set's name."""
     sets = {**self.retrieval_sets, **self.config.zero_shot_sets}
     named: dict[str, Source] = {k: one.key for k, one in sets.items()}
-    return named | {k: source_of(one) for k, one in self.labelled.items()}
+    return named | {k: key_of(one) for k, one in self.labelled.items()}
 
   def name_of(self, source: Source) -> str:
     """Return the name of the first set that is taken on a source."""
@@ -339,7 +339,7 @@ def load_data(
   for name, section in config.labelled_sets.items():
     opened = section.open(name, data.cache_dir)
     opened_sets[name] = opened
-    source = source_of(opened)
+    source = key_of(opened)
     if source not in splits:
       splits[source] = _opened(data, source, name, inputs)
   return Data(
@@ -383,12 +383,16 @@ def is_joined(source: Source) -> bool:
   return isinstance(source, holdout.HeldOut) and len(source.names) > 1
 
 
-def source_of(
+def source_of(opened: field_set.FieldSet) -> source_config.SourceConfig:
+  """Return the source of a labelled set."""
+  return source_config.SourceConfig(**opened.source)
+
+
+def key_of(
   opened: field_set.FieldSet,
 ) -> source_config.SourceConfig | videos.Videos:
   """Return the key of the examples of a labelled set."""
-  source = source_config.SourceConfig(**opened.source)
-  return videos.key(source, opened.video)
+  return videos.key(source_of(opened), opened.video)
 
 
 def whole(source: source_config.SourceConfig) -> source_config.SourceConfig:
