@@ -3,7 +3,9 @@
 Videos and annotations lie below one folder a set, as they are published
 (docs/data.md). A config takes sets of it by
 
-  config.evaluate.sets = videos.suite({"msrvtt": "PATH"}, tower="inflated")
+  config.evaluate.sets = videos.suite(
+    sources.source(), {"msrvtt": "PATH"}, tower="inflated"
+  )
 
 The views are Florence's 4 clips x 3 crops (arXiv 2111.11432, section 3.8), of 8
 frames at 2 a second, which is ours. Without a tower, the image tower embeds
@@ -17,7 +19,6 @@ from typing import Any
 
 import ml_collections
 
-from configs.parts import sources
 from evaluators.sets import kinds
 
 # Set -> layout, and the split that papers evaluate on.
@@ -29,21 +30,20 @@ SETS: Mapping[str, tuple[str, str]] = {
 
 
 def suite(
-  folders: Mapping[str, str], **video: Any
+  source: ml_collections.ConfigDict, folders: Mapping[str, str], **video: Any
 ) -> ml_collections.ConfigDict:
   """Return `config.evaluate.sets` with these sets of videos.
 
   Args:
+    source: section of any source, whose place those of the sets take.
     folders: folder of each set, by keys of SETS.
     **video: fields of the sections `video`, evaluators.sets.videos.VideoConfig.
   """
   sections = {}
   for name, path in folders.items():
     layout, split = SETS[name]
-    source = sources.source(
-      format="layout", layout=layout, path=path, split=split
-    )
+    own = {"format": "layout", "layout": layout, "path": path, "split": split}
     sections[name] = kinds.retrieval(
-      source.to_dict(), video=kinds.videos(**video)
+      {**source.to_dict(), **own}, video=kinds.videos(**video)
     )
   return ml_collections.ConfigDict(sections)
