@@ -2,6 +2,7 @@
 
 from configs import florence
 from configs.evaluate import videos
+from configs.parts import sources
 from input_pipeline.sources import public_layout, source_config
 from training import config as config_lib
 
@@ -9,7 +10,9 @@ from training import config as config_lib
 def test_the_suite_fits_florence(tmp_path):
   config = florence.get_config()
   folders = dict.fromkeys(videos.SETS, str(tmp_path))
-  config.evaluate.sets = videos.suite(folders, tower="inflated")
+  config.evaluate.sets = videos.suite(
+    sources.source(), folders, tower="inflated"
+  )
   checked = config_lib.from_mapping(config.to_dict())
   checked.evaluate.check()
   checked.evaluate.check_videos(checked.model)
