@@ -65,12 +65,15 @@ def labelled(
     "templates": templates or in_config,
   }
   if label == FOLDER:
+    # No field of a config: a section of plain data may be without it.
+    is_video = source.get("is_video", False)
+    suffixes = folders.VIDEOS if is_video else folders.IMAGES
     opened = class_folders.open_any(
       name,
       source["path"],
       cache_dir=cache_dir,
       classes=named,
-      suffixes=folders.VIDEOS if source["is_video"] else folders.IMAGES,
+      suffixes=suffixes,
     )
     opened = dataclasses.replace(opened, templates=prompts, origins=origins)
     if attributes:
