@@ -135,10 +135,18 @@ def judge(
   return judged
 
 
-def reported(direction: Direction, metrics: Sequence[str]) -> dict[str, Any]:
-  """Return sizes, the figures that a set asks for, and their intervals."""
-  bounds = direction.intervals()
-  return {
+def reported(
+  direction: Direction, metrics: Sequence[str], *, with_chance: bool = False
+) -> dict[str, Any]:
+  """Return sizes, the figures that a set asks for, and their intervals.
+
+  Args:
+    direction: outcome of one direction.
+    metrics: names of the figures.
+    with_chance: whether chance of each figure is in the record too.
+  """
+  bounds, chance = direction.intervals(), direction.chance()
+  made: dict[str, Any] = {
     **{
       name: value
       for name, value in direction.figures().items()
@@ -146,3 +154,6 @@ def reported(direction: Direction, metrics: Sequence[str]) -> dict[str, Any]:
     },
     "intervals": {name: bounds[name] for name in metrics if name in bounds},
   }
+  if with_chance:
+    made["chance"] = {name: chance[name] for name in metrics}
+  return made

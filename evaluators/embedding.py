@@ -5,6 +5,7 @@ B the rows of one jitted call.
 """
 
 import dataclasses
+import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from input_pipeline import evaluation_split, faults
 from input_pipeline import left_out as left_out_lib
 from models import naflex
+from models.video import embedding as video_embedding
 from runtime import cluster
 from runtime import mesh as mesh_lib
 
@@ -22,6 +24,8 @@ from runtime import mesh as mesh_lib
 _AGREED = 2048
 
 EmbedFn = Callable[[Any, jax.Array], jax.Array]
+# Function of a tower of videos to the function that embeds their views.
+VideoFn = Callable[[video_embedding.EmbeddingConfig], EmbedFn]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +52,23 @@ class Interrupted(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Embedder:
-  """Functions that embed arrays of any length, in batches of fixed shape."""
+  """Functions that embed arrays of any length, in batches of fixed shape.
+
+  Attributes:
+    images_fn: function that embeds images.
+    texts_fn: function that embeds tokens.
+    mesh: devices that batches are split over.
+    batch_size: rows of a batch.
+    should_stop: function that ends an embedding early; None never does.
+    video_fn: function that returns the one for videos; None: none are embedded.
+  """
 
   images_fn: EmbedFn
   texts_fn: EmbedFn
   mesh: jax.sharding.Mesh
   batch_size: int
   should_stop: Callable[[], bool] | None = None
+  video_fn: VideoFn | None = None
 
   def images(
     self, params: Any, images_NYXC: np.ndarray | naflex.Patches
@@ -73,6 +87,7 @@ class Embedder:
     on_fault: left_out_lib.OnFault | None = None,
     *,
     rows: range | None = None,
+    video: video_embedding.EmbeddingConfig | None = None,
   ) -> Examples:
     """Embed images of a split, each batch of them decoded when needed.
 
@@ -84,18 +99,25 @@ class Embedder:
       on_fault: called with the position and the error of an example that
         cannot be used, which is left out, on every process.
       rows: positions of the examples; None for all.
+      video: tower of a split of videos; None for images.
 
     Raises:
-      ValueError: an example or an embedding cannot be used.
+      ValueError: an example or an embedding cannot be used, or the embedder
+        embeds no videos.
       cluster.ClusterError: another process failed to read its examples.
     """
     rows = range(len(split)) if rows is None else rows
+    fn = self.images_fn
+    if video is not None:
+      if self.video_fn is None:
+        raise ValueError(f"{split.field}: this embedder embeds no videos")
+      fn = self.video_fn(video)
     left_out = left_out_lib.LeftOut(split, rows, on_fault)
     usable: dict[int, tuple[str, Mapping[str, Sequence[str]]]] = {}
     batches = self._local_batches(split, rows, left_out, usable)
     z_BE = list(
       self.stream(
-        *(self.images_fn, params, batches, "image"),
+        *(fn, params, batches, "image"),
         is_checked=False,
         is_local=True,
       )
@@ -253,12 +275,14 @@ def make_embedder(
   mesh: jax.sharding.Mesh,
   batch_size: int,
   should_stop: Callable[[], bool] | None = None,
+  embed_videos: VideoFn | None = None,
 ) -> Embedder:
   """Jit both functions so that a batch is split over the mesh.
 
-  Both take (params, batch) and return float32 rows of length 1. `should_stop`
-  is called before each batch; it must return the same value on all processes,
-  or the others wait for ever in a collective.
+  Both take (params, batch) and return float32 rows of length 1, and so does
+  what `embed_videos` returns for a tower of videos. `should_stop` is called
+  before each batch; it must return the same value on all processes, or the
+  others wait for ever in a collective.
   """
   num_shards = mesh_lib.num_batch_shards(mesh)
   if batch_size < 1 or batch_size % num_shards:
@@ -268,12 +292,21 @@ def make_embedder(
     )
   # Outputs are replicated, so that each process can read all rows.
   replicated = mesh_lib.replicated(mesh)
+  video_fn = None
+  if embed_videos is not None:
+    make_fn = embed_videos
+
+    @functools.cache
+    def video_fn(video: video_embedding.EmbeddingConfig) -> EmbedFn:
+      return jax.jit(make_fn(video), out_shardings=replicated)
+
   return Embedder(
     images_fn=jax.jit(embed_images, out_shardings=replicated),
     texts_fn=jax.jit(embed_texts, out_shardings=replicated),
     mesh=mesh,
     batch_size=batch_size,
     should_stop=should_stop,
+    video_fn=video_fn,
   )
 
 

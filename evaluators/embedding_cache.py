@@ -29,6 +29,7 @@ from evaluators import embedding, text_batches
 from input_pipeline import evaluation_split, model_inputs
 from input_pipeline.sources import record as record_lib
 from models import dual_encoder
+from models.video import embedding as video_embedding
 from runtime import cluster, long_work, progress
 from runtime.storage import strict_json, whole_files
 
@@ -80,6 +81,7 @@ class Cache:
     source: Mapping[str, Any],
     *,
     facts: Mapping[str, Any] = types.MappingProxyType({}),
+    video: video_embedding.EmbeddingConfig | None = None,
   ) -> Embedded:
     """Return the embedded examples of a split, embedding what is missing.
 
@@ -88,9 +90,11 @@ class Cache:
     Args:
       name: name of the set, for progress and messages.
       split: opened examples.
-      source: section of their source: the captions depend on it.
+      source: section of their source: the captions depend on it. With a split
+        of videos, their views and tower too.
       facts: what else decides the embeddings: features of the embedder that
         are not the model's own, and `split.change`, by name.
+      video: tower of a split of videos; None for images.
 
     Raises:
       ValueError: an example or an embedding cannot be used.
@@ -126,7 +130,7 @@ class Cache:
         digested = _Digested(records)
         # A view of records has all that a split reads.
         view = dataclasses.replace(split, records=digested)  # pyrefly: ignore
-        part = self.embedder.split(self.params, view, rows=rows)
+        part = self.embedder.split(self.params, view, rows=rows, video=video)
         content = digested.content(rows)
         cluster.on_first(
           functools.partial(_write, _part(folder, start), part, start, content)

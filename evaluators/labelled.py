@@ -7,7 +7,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
-from evaluators.sets import field_set, own
+from evaluators.sets import field_set, own, videos
 from input_pipeline import evaluation_split
 from input_pipeline.grammars import filled
 from input_pipeline.sources import source_config
@@ -41,6 +41,7 @@ class LabelledConfig:
       their harmonic mean taken. "" for none.
     head: whether the answers are those of the run's linear head (model.head),
       which has the same classes, in place of prompts.
+    video: views of videos, for a source of videos in place of images.
   """
 
   kind: typing.Literal["classification"]
@@ -55,10 +56,16 @@ class LabelledConfig:
   ks: tuple[int, ...] = ()
   unseen: str = ""
   head: bool = False
+  video: videos.VideoConfig = videos.VideoConfig()
 
   def check(self, field: str) -> None:
     """Raise ValueError, naming the field, where a value cannot be used."""
     evaluation_split.check_source(self.source, f"{field}.source")
+    self.video.check(f"{field}.video")
+    if self.video.is_on and self.head:
+      checks.refuse(
+        f"{field}.head must be False for videos ({field}.video.clips); got True"
+      )
     if not self.label:
       checks.refuse(
         f'{field}.label must be a column, ".cls", "json.FIELD" or "folder"; '
@@ -144,13 +151,15 @@ class LabelledConfig:
       disparity_k=self.disparity_k,
       ks=self.ks,
       unseen=_indices(self.unseen, opened.classes, f"{field}.unseen"),
+      video=self.video,
     )
 
   @property
   def _images(self) -> dict[str, Any]:
     """The source as plain data, without the grammar of its captions."""
     none = {"grammar": (), "grammar_fields": (), "grammar_articles": ()}
-    return dataclasses.asdict(self.source) | none
+    is_video = {"is_video": self.video.is_on}
+    return dataclasses.asdict(self.source) | none | is_video
 
   def _captions(self, names: Sequence[str], field: str) -> tuple[str, ...]:
     """Return the texts of each class, in order; as many of each."""

@@ -28,6 +28,7 @@ import jax
 import numpy as np
 
 from evaluators import right_pairs, tiles
+from evaluators.sets import videos
 from input_pipeline import evaluation_split
 from input_pipeline.sources import source_config
 from runtime import checks
@@ -72,6 +73,7 @@ class RetrievalConfig:
       tables of Perception Encoder do (Bolya et al., arXiv 2504.13181, B.1.2).
       The other queries of the set then change a query's rank, so figures with
       and without it cannot be compared. "" is none.
+    video: views of videos, for a source of videos in place of images.
   """
 
   kind: typing.Literal["retrieval"]
@@ -79,10 +81,22 @@ class RetrievalConfig:
   all_names: bool
   metrics: tuple[str, ...]
   reweight: str = ""
+  video: videos.VideoConfig = videos.VideoConfig()
+
+  @property
+  def key(self) -> source_config.SourceConfig | videos.Videos:
+    """Key of the examples."""
+    return videos.key(self.source, self.video)
 
   def check(self, field: str) -> None:
     """Raise ValueError, naming the field, where a value cannot be used."""
     evaluation_split.check_source(self.source, f"{field}.source")
+    self.video.check(f"{field}.video")
+    if self.video.is_on and self.all_names:
+      checks.refuse(
+        f"{field}.all_names must be False for videos ({field}.video.clips); got"
+        " True"
+      )
     if not self.metrics:
       checks.refuse(f"{field}.metrics must have at least one item; got ()")
     for metric in self.metrics:

@@ -15,6 +15,7 @@ import numpy as np
 from evaluators import (
   directions,
   embedding,
+  pair_scores,
   retrieval,
   suite_data,
   summary,
@@ -27,7 +28,7 @@ from evaluators.figures import (
   set_figures,
   set_gallery,
 )
-from evaluators.sets import holdout
+from evaluators.sets import holdout, videos
 from evaluators.sets import labels as labels_lib
 from input_pipeline import evaluation_split
 from input_pipeline import languages as languages_lib
@@ -82,7 +83,9 @@ def embed(
   """Embed every image of the splits and every distinct text once."""
   return embed_by(
     data,
-    lambda source, split: embedder.split(params, split),
+    lambda source, split: embedder.split(
+      params, split, video=suite_data.tower_of(source)
+    ),
     lambda texts: embedder.texts(params, data.inputs.tokenizer([*texts])),
   )
 
@@ -153,21 +156,22 @@ def score(
   For each retrieval set: num_candidates (images), num_texts, image_to_text,
   text_to_image and all_names (image to text against all names, where the set
   asks for it) in the first language, then "languages" where there are several,
-  and num_left_out where held-out images cannot be used;
+  and num_left_out where held-out images cannot be used. Those of videos have
+  kind "video_retrieval", video_to_text and text_to_video, with chance;
   "zero_shot" has one entry for each zero-shot set, and "inputs" the image
   protocol and the tokenizer.
   """
   results: Results = {}
   for name, section in data.retrieval_sets.items():
-    part = embeddings.examples[section.source]
+    part = embeddings.examples[section.key]
     if not data.is_sample or _there(data.languages, part):
       results[name] = _retrieval(name, section, data, embeddings, mesh)
   for name, opened in data.labelled.items():
-    source = suite_data.source_of(opened)
+    source = suite_data.key_of(opened)
     outcome = set_figures.evaluate(
       opened, embeddings.examples[source], embeddings.texts, mesh
     )
-    outcome.record["protocol"] |= data.protocol(data.splits[source])
+    outcome.record["protocol"] |= data.protocol(source)
     results[name] = outcome.record
   if data.config.zero_shot_sets:
     results[summary.ZERO_SHOT] = {
@@ -185,10 +189,10 @@ def gallery(
   """Choose queries and examples to look at, of each set."""
   panels = []
   for name, section in data.retrieval_sets.items():
-    examples = embeddings.examples[section.source]
+    examples = embeddings.examples[section.key]
     language = _languages(section, data, examples)[0]
     rows, texts, owners = _named(examples, name, language)
-    split = data.splits[section.source]
+    split = data.splits[section.key]
     panels += gallery_lib.make_panels(
       name,
       keys=[examples.keys[row] for row in rows],
@@ -201,7 +205,7 @@ def gallery(
       num_worst=_NUM_WORST,
     )
   for name, opened in data.labelled.items():
-    source = suite_data.source_of(opened)
+    source = suite_data.key_of(opened)
     examples = embeddings.examples[source]
     images = _images(
       name, data.splits[source], examples, range(len(examples.rows))
@@ -214,10 +218,10 @@ def gallery(
     labels = labels_lib.of_examples(opened, examples.texts, examples.keys)
     panels += set_gallery.answered(opened, labels, images, embeddings.texts)
   for name, section in data.runnable.items():
-    examples = embeddings.examples[section.source]
+    examples = embeddings.examples[section.key]
     rows, label_N = section.labels(examples.keys)
     panels += set_gallery.labelled(
-      _images(name, data.splits[section.source], examples, rows.tolist()),
+      _images(name, data.splits[section.key], examples, rows.tolist()),
       zero_shot.class_embeddings(
         embeddings.texts(section.prompts()), len(section.classes)
       ),
@@ -297,7 +301,10 @@ def _retrieval(
   embeddings: Embeddings,
   mesh: jax.sharding.Mesh,
 ) -> Results:
-  examples = embeddings.examples[section.source]
+  examples = embeddings.examples[section.key]
+  is_video = isinstance(section.key, videos.Videos)
+  directed = pair_scores.NAMES if is_video else directions.NAMES
+  name_of = dict(zip(directions.NAMES, directed, strict=True))
   by_language: dict[str, Results] = {}
   for language in _languages(section, data, examples):
     rows, texts, owners = _named(examples, name, language)
@@ -314,13 +321,17 @@ def _retrieval(
       "num_candidates": len(rows),
       "num_texts": len(texts),
       **{
-        direction: directions.reported(outcome, section.metrics)
+        name_of[direction]: directions.reported(
+          outcome, section.metrics, with_chance=is_video
+        )
         for direction, outcome in judged.items()
       },
     }
   results = dict(next(iter(by_language.values())))
+  if is_video:
+    results["kind"] = pair_scores.KIND
   if isinstance(section, holdout.Section):
-    ids = data.splits[section.source].image_ids
+    ids = data.splits[section.key].image_ids
     assert ids is not None  # evaluation_split.open_held_out
     if num := len(np.unique(ids)) - len(examples.rows):
       results["num_left_out"] = num
@@ -339,10 +350,9 @@ def _retrieval(
     results["all_names"] = _reported(section, scores)
   if len(data.languages) > 1:
     results["languages"] = by_language
-  split = data.splits[section.source]
   results["protocol"] = {
     **retrieval.protocol(section.reweight),
-    **data.protocol(split),
+    **data.protocol(section.key),
   }
   return results
 
@@ -359,7 +369,7 @@ def _zero_shot(
       "not_run": f'its prompts need "{section.language}" in data.languages, '
       f"which are {', '.join(data.languages)}"
     }
-  examples = embeddings.examples[section.source]
+  examples = embeddings.examples[section.key]
   try:
     row_N, label_N = section.labels(examples.keys)
   except ValueError as error:
@@ -372,14 +382,13 @@ def _zero_shot(
   )
   rank_N = zero_shot.ranks(examples.zimg_NE[row_N], zclass_AE, label_N, mesh)
   bounds = zero_shot.bounds(rank_N, label_N, num_classes)
-  split = data.splits[section.source]
   return {
     **_reported(section, zero_shot.figures(rank_N, label_N, num_classes)),
     "chance": _reported(section, zero_shot.chance(num_classes)),
     "intervals": {
       name: bound for name, bound in bounds.items() if name in section.metrics
     },
-    "protocol": zero_shot.protocol(section) | data.protocol(split),
+    "protocol": zero_shot.protocol(section) | data.protocol(section.key),
   }
 
 

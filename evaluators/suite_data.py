@@ -11,13 +11,14 @@ import jax
 import numpy as np
 
 from evaluators import labelled, protocols, retrieval, summary, zero_shot
-from evaluators.sets import choices, field_set, holdout
+from evaluators.sets import choices, field_set, holdout, videos
 from evaluators.sets import places as places_lib
 from evaluators.sets.disk import items
 from input_pipeline import evaluation_split, model_inputs, pipeline
 from input_pipeline import languages as languages_lib
 from input_pipeline.sources import source_config
-from models import class_head
+from models import class_head, dual_encoder
+from models.video import embedding as video_embedding
 from runtime import checks, marks
 
 RetrievalSection = retrieval.RetrievalConfig | holdout.Section
@@ -27,7 +28,7 @@ LabelledSection = (
 # Kinds of labelled sets whose figures are means over images.
 _BY_EXAMPLE = ("classification", "multilabel", "retrieval", "places")
 # Key of a split: what it reads.
-Source = source_config.SourceConfig | holdout.HeldOut
+Source = source_config.SourceConfig | videos.Videos | holdout.HeldOut
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,29 @@ class EvaluateConfig:
         )
       with checks.collected():
         section.check(f"evaluate.sets.{name}")
+
+  @checks.collected()
+  def check_videos(
+    self,
+    model: dual_encoder.ModelConfig,
+    protocol: model_inputs.Protocol | None = None,
+  ) -> None:
+    """Raise ValueError where a model cannot embed the videos of a set.
+
+    Args:
+      model: config of the model.
+      protocol: its image protocol, which makes the crops; None to leave these
+        unchecked.
+    """
+    for name, section in self.sets.items():
+      video = getattr(section, "video", None)
+      if video is None or not video.is_on:
+        continue
+      field = f"evaluate.sets.{name}.video"
+      with checks.collected():
+        video.embedding.check(model, field)
+        if protocol is not None:
+          video.check_crops(protocol, field)
 
   @property
   def has_sets(self) -> bool:
@@ -192,7 +216,7 @@ class Data:
     """
     # The images of an item would not all be in a sample.
     whole = {
-      source_of(one)
+      key_of(one)
       for one in self.labelled.values()
       if one.kind not in _BY_EXAMPLE
     }
@@ -207,15 +231,19 @@ class Data:
         splits[source] = evaluation_split.joined(parts)
     return dataclasses.replace(self, splits=splits, is_sample=True)
 
-  def protocol(self, split: evaluation_split.Split) -> dict[str, object]:
-    """Return what figures on a split depend on beside the parameters."""
-    return {
+  def protocol(self, source: Source) -> dict[str, object]:
+    """Return what figures on a source depend on beside the parameters."""
+    split = self.splits[source]
+    facts = {
       **protocols.facts(protocols.OWN, self.inputs.image_protocol, kind=""),
       "image_protocol": model_inputs.protocol_facts(self.inputs.image_protocol),
       "dtype": self.dtype,
       "num_examples": len(split),
       "data_fingerprint": split.fingerprint(),
     }
+    if isinstance(source, videos.Videos):
+      facts["video"] = source.video.facts()
+    return facts
 
   def own_texts(self) -> list[str]:
     """Return the texts that are embedded whichever examples there are."""
@@ -235,8 +263,8 @@ class Data:
   def sources(self) -> dict[str, Source]:
     """Source of each set, by the set's name."""
     sets = {**self.retrieval_sets, **self.config.zero_shot_sets}
-    named: dict[str, Source] = {k: one.source for k, one in sets.items()}
-    return named | {k: source_of(one) for k, one in self.labelled.items()}
+    named: dict[str, Source] = {k: one.key for k, one in sets.items()}
+    return named | {k: key_of(one) for k, one in self.labelled.items()}
 
   def name_of(self, source: Source) -> str:
     """Return the name of the first set that is taken on a source."""
@@ -280,21 +308,21 @@ def load_data(
     *config.retrieval_sets.items(),
     *config.zero_shot_sets.items(),
   ):
-    at = {
-      "name": "source",
-      "section": f"evaluate.sets.{name}",
-      "protocol": inputs.image_protocol,
-    }
-    source = section.source
-    if source not in splits:
-      splits[source] = evaluation_split.open_split(data, source, **at)
-    key = whole(source)
+    if section.key not in splits:
+      splits[section.key] = _opened(data, section.key, name, inputs)
+    key = whole(section.source)
     if (
       isinstance(section, retrieval.RetrievalConfig)
       and section.all_names
       and key not in names
     ):
-      every = evaluation_split.open_all_splits(data, source, **at)
+      every = evaluation_split.open_all_splits(
+        data,
+        section.source,
+        name="source",
+        section=f"evaluate.sets.{name}",
+        protocol=inputs.image_protocol,
+      )
       names[key] = evaluation_split.all_texts(every, data.languages[0])
   held_out = holdout.sections(config.holdout, [*data.sources])
   alone = {
@@ -311,15 +339,9 @@ def load_data(
   for name, section in config.labelled_sets.items():
     opened = section.open(name, data.cache_dir)
     opened_sets[name] = opened
-    source = source_of(opened)
+    source = key_of(opened)
     if source not in splits:
-      splits[source] = evaluation_split.open_split(
-        data,
-        source,
-        name="source",
-        section=f"evaluate.sets.{name}",
-        protocol=inputs.image_protocol,
-      )
+      splits[source] = _opened(data, source, name, inputs)
   return Data(
     config=config,
     languages=data.languages,
@@ -332,6 +354,30 @@ def load_data(
   )
 
 
+def _opened(
+  data: pipeline.DataConfig,
+  source: source_config.SourceConfig | videos.Videos,
+  name: str,
+  inputs: model_inputs.ModelInputs,
+) -> evaluation_split.Split:
+  """Return the split of a set of the config."""
+  is_video = isinstance(source, videos.Videos)
+  return evaluation_split.open_split(
+    data,
+    source.source if is_video else source,
+    name="source",
+    section=f"evaluate.sets.{name}",
+    protocol=inputs.image_protocol,
+    views=source.video.views if is_video else None,
+  )
+
+
+def tower_of(source: Source) -> video_embedding.EmbeddingConfig | None:
+  """Return the tower that embeds videos; None for a source of images."""
+  is_video = isinstance(source, videos.Videos)
+  return source.video.embedding if is_video else None
+
+
 def is_joined(source: Source) -> bool:
   """Return whether a key is of several sources together."""
   return isinstance(source, holdout.HeldOut) and len(source.names) > 1
@@ -340,6 +386,13 @@ def is_joined(source: Source) -> bool:
 def source_of(opened: field_set.FieldSet) -> source_config.SourceConfig:
   """Return the source of a labelled set."""
   return source_config.SourceConfig(**opened.source)
+
+
+def key_of(
+  opened: field_set.FieldSet,
+) -> source_config.SourceConfig | videos.Videos:
+  """Return the key of the examples of a labelled set."""
+  return videos.key(source_of(opened), opened.video)
 
 
 def whole(source: source_config.SourceConfig) -> source_config.SourceConfig:

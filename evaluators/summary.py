@@ -95,9 +95,15 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
       listed.append(Row(group, "rows", tree["num_rows"], _own_figures(tree)))
       continue
     if tree.get("kind") == pair_scores.KIND:
-      for name in pair_scores.NAMES:
-        size, label = tree[name]["num_candidates"], name.replace("_", " ")
-        listed.append(Row(group, label, size, _own_figures(tree[name])))
+      by_language = {"": tree} | {
+        f", {language}": scores
+        for language, scores in tree.get("languages", {}).items()
+      }
+      for end, scores in by_language.items():
+        for name in pair_scores.NAMES:
+          size, label = scores[name]["num_candidates"], name.replace("_", " ")
+          row = Row(group, label + end, size, _own_figures(scores[name]))
+          listed.append(row)
       continue
     if tree.get("kind") == "places":
       listed += [

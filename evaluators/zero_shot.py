@@ -19,6 +19,7 @@ import numpy as np
 
 from evaluators import retrieval
 from evaluators.metrics import intervals
+from evaluators.sets import videos
 from input_pipeline import evaluation_split
 from input_pipeline.sources import source_config
 from runtime import checks
@@ -60,6 +61,7 @@ class ZeroShotConfig:
     label: rule that finds an example's class, a key of LABELS.
     label_values: value of each class for that rule.
     metrics: figures to report, of METRICS; top_5 needs more than 5 classes.
+    video: views of videos, for a source of videos in place of images.
   """
 
   kind: typing.Literal["zero_shot"]
@@ -70,10 +72,17 @@ class ZeroShotConfig:
   label: str
   label_values: tuple[str, ...]
   metrics: tuple[str, ...]
+  video: videos.VideoConfig = videos.VideoConfig()
+
+  @property
+  def key(self) -> source_config.SourceConfig | videos.Videos:
+    """Key of the examples."""
+    return videos.key(self.source, self.video)
 
   def check(self, field: str) -> None:
     """Raise ValueError, naming the field, where a value cannot be used."""
     evaluation_split.check_source(self.source, f"{field}.source")
+    self.video.check(f"{field}.video")
     for name in ("classes", "templates", "metrics"):
       if not getattr(self, name):
         checks.refuse(f"{field}.{name} must have at least one item; got ()")

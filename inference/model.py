@@ -13,6 +13,7 @@ from evaluators import embedding
 from input_pipeline import model_inputs, published_inputs, tokenizers
 from models import dual_encoder
 from models.pretrained import families, loading, opening
+from models.video import embedding as video_embedding
 from runtime import mesh as mesh_lib
 from runtime.storage import bucket_path
 from training import checkpointing
@@ -80,18 +81,23 @@ class Model:
     Args:
       batch_size: rows of a batch, raised to a multiple of the devices.
       is_trunk: whether images have `dual_encoder.feature_fn` in place of
-        embeddings.
+        embeddings; videos have none.
     """
     shards = mesh_lib.num_batch_shards(self.mesh)
     images_fn, texts_fn = dual_encoder.embed_fns(
       self.config, mesh_lib.BATCH_AXES
     )
+    videos_fn: embedding.VideoFn | None = functools.partial(
+      video_embedding.embed_fn, self.config, batch_axes=mesh_lib.BATCH_AXES
+    )
     if is_trunk:
+      videos_fn = None
       images_fn = dual_encoder.feature_fn(self.config, mesh_lib.BATCH_AXES)
     return embedding.make_embedder(
       *(images_fn, texts_fn),
       self.mesh,
       -(-batch_size // shards) * shards,
+      embed_videos=videos_fn,
     )
 
 

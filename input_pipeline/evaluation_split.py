@@ -16,11 +16,13 @@ import numpy as np
 from input_pipeline import captions, faults, model_inputs, pipeline, sources
 from input_pipeline import languages as languages_lib
 from input_pipeline.grammars import filled
-from input_pipeline.images import image_ops, naflex
+from input_pipeline.images import image_ops, image_protocols, naflex
 from input_pipeline.selecting import holdout, subset
 from input_pipeline.selecting import sample as sample_lib
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
+from input_pipeline.videos import video
+from input_pipeline.videos import views as views_lib
 from runtime import checks
 
 # Fields of a source that only training reads, and their values elsewhere.
@@ -41,7 +43,7 @@ class Batch:
     texts: captions of each of them in each of its languages, by
       languages.normalised.
     images: uint8 [b, Y, X, 3]; of a NaFlex protocol, patches uint8 [b, N, P]
-      and shapes int32 [b, 2].
+      and shapes int32 [b, 2]; of videos, views uint8 [b, P, T, Y, X, 3].
     broken: position -> error of each example that cannot be used.
   """
 
@@ -66,7 +68,9 @@ class Split:
     leaves_out: whether examples that cannot be used are left out with a
       warning where there is no `on_fault`, as training leaves them out.
     image_ids: names of the images of a held-out split; see image_ids.
-    change: change to each image after resize and crop, such as a corruption.
+    change: change to each image after resize and crop, such as a corruption;
+      None for videos.
+    views: views of each video, where the records hold them in place of images.
   """
 
   records: (
@@ -78,6 +82,7 @@ class Split:
   leaves_out: bool = False
   image_ids: np.ndarray | None = None
   change: Change | None = None
+  views: views_lib.ViewsConfig | None = None
 
   def __len__(self) -> int:
     return len(self.records)
@@ -168,8 +173,12 @@ class Split:
   def image(self, row: int) -> np.ndarray:
     """Return one image as people look at it: uint8 [Y, X, 3].
 
-    It is cut as the model sees it; for NaFlex it is the whole image.
+    It is cut as the model sees it; for NaFlex it is the whole image. Of a
+    video, it is the frame in the middle of the middle clip.
     """
+    if self.views is not None:
+      data = self.records[row].image
+      return views_lib.middle(data, self.views, self._square)
     return self._cut(image_ops.decode(self.records[row].image))
 
   def _cut(self, pixels_YXC: np.ndarray) -> np.ndarray:
@@ -179,6 +188,12 @@ class Split:
         pixels_YXC, self.protocol.patch_size, self.protocol.max_num_patches
       )
     return self.protocol.apply(pixels_YXC)
+
+  @property
+  def _square(self) -> image_protocols.Protocol:
+    """The protocol of a model that reads videos: it makes squares."""
+    assert isinstance(self.protocol, image_protocols.Protocol)
+    return self.protocol
 
   def _input(self, pixels_YXC: np.ndarray, key: str) -> Any:
     """Return the model's input of an image, changed where there is a change."""
@@ -194,6 +209,10 @@ class Split:
 
   def _no_images(self) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Return images as those of a batch, of which there are none."""
+    if self.views is not None:
+      size = self._square.size
+      frames = self.views.num, self.views.frames
+      return np.zeros((0, *frames, size, size, 3), np.uint8)
     blank = self.protocol.apply(np.zeros((64, 64, 3), np.uint8))
     if isinstance(blank, tuple):
       patches, shape = _stack((blank,))
@@ -204,7 +223,11 @@ class Split:
     try:
       record = self.records[row]
       with faults.located(record.origin):
-        image = self._input(image_ops.decode(record.image), record.key)
+        image = (
+          self._input(image_ops.decode(record.image), record.key)
+          if self.views is None
+          else views_lib.at_inference(record.image, self.views, self._square)
+        )
       return row, record.key, _texts(record), image
     except faults.ExampleError as error:
       return error
@@ -233,6 +256,7 @@ def open_split(
   name: str,
   section: str,
   protocol: model_inputs.Protocol,
+  views: views_lib.ViewsConfig | None = None,
 ) -> Split:
   """Open the split of a source that `source.split` names.
 
@@ -242,18 +266,22 @@ def open_split(
     name: name of the source in `section`.
     section: field of the config that holds the source's section.
     protocol: image protocol of the model.
+    views: views of each video, for a source of videos.
 
   Raises:
     ValueError: a field of the source cannot be used, or it has no example.
-    OSError, ModuleNotFoundError: as the source's format raises them.
+    OSError, ModuleNotFoundError: as the source's format raises them, and PyAV
+      is missing.
   """
+  if views is not None:
+    video.check_installed()
   place = config.context(name, section)
   records = filled.open_split(source, source.split, place)
   if source.subset:
     records = subset.select(records, source, place)
   if not len(records):
     raise ValueError(f"{place.field} has no examples")
-  return Split(records, protocol, config.num_threads, place.field)
+  return Split(records, protocol, config.num_threads, place.field, views=views)
 
 
 def open_source(

@@ -134,15 +134,7 @@ class DualEncoder(nnx.Module):
     rngs: nnx.Rngs,
     batch_axes: tuple[str, ...] = (),
   ):
-    settings = tower.Settings(
-      embed_dim=config.embed_dim,
-      mean=config.image_mean,
-      std=config.image_std,
-      dtype=config.dtype,
-      remat=config.remat,
-      remat_chunks=config.remat_chunks,
-      batch_axes=batch_axes,
-    )
+    settings = settings_of(config, batch_axes)
     self.img = (
       IMAGE_TOWERS[config.image.tower](config.image, settings, rngs=rngs)
       if config.image is not None
@@ -201,7 +193,7 @@ class DualEncoder(nnx.Module):
       return self(images_bYXC, tokens_bL, keys_b), {}
     assert self.img is not None
     stats: batch_norm.Statistics = {}
-    zimg_bE = _l2_normalise(self.img(images_bYXC, keys_b, stats))
+    zimg_bE = l2_normalise(self.img(images_bYXC, keys_b, stats))
     _, ztxt_bE = self(tokens_bL=tokens_bL, keys_b=keys_b)
     return (zimg_bE, ztxt_bE), {"img": stats}
 
@@ -211,7 +203,7 @@ class DualEncoder(nnx.Module):
     """Return zimg_bE, float32 with L2 norm 1, of uint8 images."""
     if self.img is None:
       raise ValueError("this model has no image tower")
-    return _l2_normalise(self.img(images_bYXC, keys_b))
+    return l2_normalise(self.img(images_bYXC, keys_b))
 
   def embed_texts(
     self, tokens_bL: jax.Array, keys_b: jax.Array | None = None
@@ -219,14 +211,30 @@ class DualEncoder(nnx.Module):
     """Return ztxt_bE, float32 with L2 norm 1, of int32 ids."""
     if self.txt is None:
       raise ValueError("this model has no text tower")
-    return _l2_normalise(self.txt(tokens_bL, keys_b))
+    return l2_normalise(self.txt(tokens_bL, keys_b))
 
 
-def _l2_normalise(x_bE: jax.Array) -> jax.Array:
+def l2_normalise(x_bE: jax.Array) -> jax.Array:
+  """Return rows of length 1, float32."""
   x_bE = x_bE.astype(jnp.float32)
   # The square is clamped, so that the gradient is finite at the zero vector.
   square_b1 = jnp.sum(jnp.square(x_bE), axis=-1, keepdims=True)
   return x_bE * jax.lax.rsqrt(jnp.maximum(square_b1, 1e-12))
+
+
+def settings_of(
+  config: ModelConfig, batch_axes: tuple[str, ...] = ()
+) -> tower.Settings:
+  """Return what both towers share; `batch_axes` as in `make_graph`."""
+  return tower.Settings(
+    embed_dim=config.embed_dim,
+    mean=config.image_mean,
+    std=config.image_std,
+    dtype=config.dtype,
+    remat=config.remat,
+    remat_chunks=config.remat_chunks,
+    batch_axes=batch_axes,
+  )
 
 
 def init_params(config: ModelConfig, key: jax.Array) -> Params:

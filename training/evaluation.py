@@ -1,6 +1,7 @@
 """Evaluation of a run's state during and after training."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from evaluators import embedding, suite, suite_data, summary
 from input_pipeline import evaluation_split, model_inputs
 from models import batch_norm, dual_encoder
+from models.video import embedding as video_embedding
 from runtime import cluster
 from runtime import mesh as mesh_lib
 from training import config as config_lib
@@ -198,12 +200,15 @@ class Evaluator:
     def embed(
       source: suite_data.Source, split: evaluation_split.Split
     ) -> embedding.Examples:
+      video = suite_data.tower_of(source)
       if not is_locked:
-        return self.embedder.split(variables, split)
+        return self.embedder.split(variables, split, video=video)
       # Samples of one number are the same.
       key = source, len(split)
       if key not in self.kept.images:
-        self.kept.images[key] = self.embedder.split(variables, split)
+        self.kept.images[key] = self.embedder.split(
+          variables, split, video=video
+        )
       return self.kept.images[key]
 
     return embed
@@ -248,6 +253,7 @@ def make(
     folder: folder of the run.
     data: sets that are open already, with these inputs; None opens them.
   """
+  config.evaluate.check_videos(config.model, inputs.image_protocol)
   if data is None:
     data = cluster.first_then_all(
       lambda: suite_data.load_data(
@@ -259,6 +265,9 @@ def make(
     mesh,
     config.evaluate.batch_size,
     should_stop,
+    functools.partial(
+      video_embedding.embed_fn, config.model, batch_axes=mesh_lib.BATCH_AXES
+    ),
   )
   losses = None
   if config.evaluate.loss:

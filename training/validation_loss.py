@@ -70,7 +70,7 @@ def make(
     code = languages_lib.normalised(data.languages[0])
     found = {}
     for name, section in data.retrieval_sets.items():
-      examples = embeddings.examples[section.source]
+      examples = embeddings.examples[section.key]
       first = [texts.get(code, ("",))[0] for texts in examples.texts]
       kept = [row for row, text in enumerate(first) if text]
       texts = [first[row] for row in kept]

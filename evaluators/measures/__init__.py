@@ -113,6 +113,8 @@ def why_not(name: str, opened: field_set.FieldSet) -> str:
   one = MEASURES[name]
   if opened.kind not in one.kinds:
     return f"it is for {' and '.join(one.kinds)}, and the set is {opened.kind}"
+  if opened.video.is_on and (one.needs_training or one.changes_images):
+    return "it embeds single images, and the set has videos"
   if one.needs_training and opened.training is None:
     return "it needs a training split, and the set has none"
   return ""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluators.sets import datacomp
+from evaluators.sets import datacomp, videos
 from evaluators.sets.gazetteers import gazetteer
 
 # Kinds of sections, and the evaluation that each is for.
@@ -58,6 +58,7 @@ class FieldSet:
       until the model is known (`suite_data.with_head`).
     training: function that opens the training split, of the same classes; None
       for a set that has none.
+    video: views of videos, where the source holds them in place of images.
   """
 
   name: str
@@ -85,6 +86,7 @@ class FieldSet:
   is_by_head: bool = False
   head: np.ndarray | None = None
   training: "Callable[[], FieldSet] | None" = None
+  video: videos.VideoConfig = videos.VideoConfig()
 
   def prompts(self) -> list[str]:
     """List every template of class 0, then of class 1, and so on.

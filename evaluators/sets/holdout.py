@@ -37,6 +37,11 @@ class Section:
   metrics: tuple[str, ...] = kinds.RETRIEVAL_METRICS
   reweight: str = ""
 
+  @property
+  def key(self) -> HeldOut:
+    """Key of the examples."""
+    return self.source
+
 
 def sections(share: float, names: Sequence[str]) -> dict[str, Section]:
   """Return the sets by name: one of all sources, and one of each of several.

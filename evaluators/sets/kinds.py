@@ -1,7 +1,10 @@
 """Sections of evaluation sets with every field, by kind of evaluation."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
+
+from evaluators.sets import videos as videos_lib
 
 # Figures of a retrieval set that names none.
 RETRIEVAL_METRICS = ("R@1", "R@5", "R@10", "median_rank")
@@ -25,6 +28,16 @@ def retrieval(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
     "metrics": RETRIEVAL_METRICS,
     "reweight": "",
   } | fields
+
+
+def videos(**fields: Any) -> dict[str, Any]:
+  """Return a section `video`: 4 clips, 3 crops, frame by frame; some changed.
+
+  A set of captions or of classes takes it: retrieval(source, video=videos()).
+  Fields: evaluators.sets.videos.VideoConfig.
+  """
+  section = dataclasses.asdict(videos_lib.VideoConfig(clips=4, crops=3))
+  return section | fields
 
 
 def classification(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from evaluators.sets.disk import class_folders
 from evaluators.sets.disk import rows as disk_rows
 from input_pipeline.sources import columns, source_config
 from input_pipeline.sources.tables import folder
+from input_pipeline.storage import folders
 from runtime.storage import remote
 
 FOLDER = "folder"
@@ -64,8 +65,15 @@ def labelled(
     "templates": templates or in_config,
   }
   if label == FOLDER:
+    # No field of a config: a section of plain data may be without it.
+    is_video = source.get("is_video", False)
+    suffixes = folders.VIDEOS if is_video else folders.IMAGES
     opened = class_folders.open_any(
-      name, source["path"], cache_dir=cache_dir, classes=named
+      name,
+      source["path"],
+      cache_dir=cache_dir,
+      classes=named,
+      suffixes=suffixes,
     )
     opened = dataclasses.replace(opened, templates=prompts, origins=origins)
     if attributes:

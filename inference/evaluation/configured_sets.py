@@ -26,12 +26,15 @@ def opened(data: suite_data.Data) -> dict[str, field_set.FieldSet]:
     name: field_set.FieldSet(name, "retrieval", {})
     for name in data.retrieval_sets
   }
+  for name, section in data.config.retrieval_sets.items():
+    sets[name] = dataclasses.replace(sets[name], video=section.video)
   sets |= data.labelled
   for name, section in data.runnable.items():
     sets[name] = field_set.FieldSet(
       *(name, "classification", {}, ("label",)),
       classes=section.classes,
       templates=tuple(x.replace("{}", "{c}") for x in section.templates),
+      video=section.video,
     )
   return sets
 
@@ -129,7 +132,9 @@ def _embed(
   def embed_one(one: suite_data.Source) -> embedding_cache.Embedded:
     split = dataclasses.replace(data.splits[one], change=change)
     return cache.images(
-      f"{name}{words}", split, facts(one, config), facts=features
+      *(f"{name}{words}", split, facts(one, config)),
+      facts=features,
+      video=suite_data.tower_of(one),
     )
 
   if isinstance(source, holdout.HeldOut) and suite_data.is_joined(source):

@@ -31,7 +31,7 @@ from input_pipeline import (
   model_inputs,
   pipeline,
 )
-from runtime import cluster, provenance
+from runtime import checks, cluster, provenance
 from runtime.storage import bucket_path, strict_json
 from training import config as config_lib
 from training import metrics
@@ -176,6 +176,9 @@ def open_sets(
   """
   inputs = model.make_inputs()
   parts = [*_parts(protocol, config.evaluate, inputs)]
+  with checks.collected():
+    for section, one in parts:
+      section.check_videos(model.config, one.image_protocol)
 
   def load() -> list[suite_data.Data]:
     share = config.evaluate.holdout
@@ -232,7 +235,9 @@ def figures(
       data: suite_data.Data = data,
     ) -> embedding.Examples:
       facts = configured_sets.facts(source, config.data)
-      return cache.images(data.name_of(source), split, facts).examples
+      video = suite_data.tower_of(source)
+      name = data.name_of(source)
+      return cache.images(name, split, facts, video=video).examples
 
     with jax.set_mesh(model.mesh):
       embeddings = suite.embed_by(data, embed_split, cache.texts)

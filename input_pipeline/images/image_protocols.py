@@ -5,6 +5,7 @@ config (`model.image_mean`, `model.image_std`), since the device normalises.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,6 +93,46 @@ class Protocol:
       top, left = (height - side + 1) // 2, (width - side + 1) // 2
       image = image[top : top + side, left : left + side]
       return self._resize(image, self.size, self.size)
+    high, wide = self._sides(height, width)
+    at = self._offset(high), self._offset(wide)
+    return self._cut(image, (high, wide), [at])[0]
+
+  def crops(self, image: np.ndarray, num: int) -> list[np.ndarray]:
+    """Return crops at even distances along the longer side, ends included.
+
+    One crop is that of `apply`. Three are the spatial views of video networks
+    (Video Swin, arXiv 2106.13230, section 4.1).
+
+    Args:
+      image: uint8 [Y, X, 3].
+      num: number of crops, at least 1.
+
+    Returns:
+      uint8 [size, size, 3] each.
+
+    Raises:
+      ValueError: several crops of an image whose shape is not kept.
+    """
+    if num == 1:
+      return [self.apply(image)]
+    if not self.keeps_shape:
+      raise ValueError(
+        f"image protocol {self.name}: several crops need a resize that keeps"
+        f" the shape; got {self.resize!r}"
+      )
+    high, wide = self._sides(*image.shape[:2])
+    middle = self._offset(min(high, wide))
+    along = [(max(high, wide) - self.size) * i // (num - 1) for i in range(num)]
+    at = [(x, middle) if high > wide else (middle, x) for x in along]
+    return self._cut(image, (high, wide), at)
+
+  @property
+  def keeps_shape(self) -> bool:
+    """Whether the whole image is resized, and keeps its shape."""
+    return self.resize in ("shortest", "shortest_rounded")
+
+  def _sides(self, height: int, width: int) -> tuple[int, int]:
+    """Return height and width of a resized image, before it is cropped."""
     high = wide = self.resize_size
     if self.resize == "shortest":
       if height > width:
@@ -101,16 +142,34 @@ class Protocol:
     elif self.resize == "shortest_rounded":
       factor = np.float32(self.resize_size) / np.float32(min(height, width))
       high, wide = (round(float(x * factor)) for x in (height, width))
-    top, left = self._offset(high), self._offset(wide)
-    if high * wide > picture.MAX_PIXELS or not self.is_pillow:
+    return high, wide
+
+  def _cut(
+    self,
+    image: np.ndarray,
+    sides: tuple[int, int],
+    offsets: list[tuple[int, int]],
+  ) -> list[np.ndarray]:
+    """Return squares of `size` pixels of an image that is resized to `sides`.
+
+    Args:
+      image: uint8 [Y, X, 3].
+      sides: height and width that it is resized to.
+      offsets: top and left of each square.
+    """
+    if math.prod(sides) > picture.MAX_PIXELS or not self.is_pillow:
       module = image_ops if self.is_pillow else tensorflow_resize
-      return module.cut_resized(
-        *(image, (high, wide), (top, left)),
-        size=self.size,
-        interpolation=self.interpolation,
-      )
-    image = self._resize(image, high, wide)
-    return image[top : top + self.size, left : left + self.size]
+      return [
+        module.cut_resized(
+          *(image, sides, at), size=self.size, interpolation=self.interpolation
+        )
+        for at in offsets
+      ]
+    image = self._resize(image, *sides)
+    return [
+      image[top : top + self.size, left : left + self.size]
+      for top, left in offsets
+    ]
 
   def _offset(self, side: int) -> int:
     rest = side - self.size

@@ -33,7 +33,7 @@ from models import (
   windows,
 )
 from models.video import clip_windows
-from runtime import checks, marks
+from runtime import checks
 
 # CvT's kernels and padding, as in models/swin.py.
 _STEM_SIZE, _STEM_PAD, _MERGE_SIZE = 7, 2, 3
@@ -52,22 +52,27 @@ class VideoConfig:
       ones early and large ones late; their sizes are unpublished.
   """
 
-  stem_frames: marks.Fixed[int] = 2
-  merge_frames: marks.Fixed[int] = 3
-  windows: marks.Fixed[tuple[int, ...]] = (2, 2, 4, 8)
+  stem_frames: int = 2
+  merge_frames: int = 3
+  windows: tuple[int, ...] = (2, 2, 4, 8)
 
   @checks.collected()
-  def check(self, image: swin.SwinConfig) -> None:
-    """Raise ValueError where the fields do not fit the image tower."""
-    checks.at_least("video.stem_frames", self.stem_frames, 1)
+  def check(self, image: swin.SwinConfig, field: str = "video") -> None:
+    """Raise ValueError where the fields do not fit the image tower.
+
+    Args:
+      image: config of the tower.
+      field: name of this section in messages.
+    """
+    checks.at_least(f"{field}.stem_frames", self.stem_frames, 1)
     if self.merge_frames < 1 or self.merge_frames % 2 == 0:
       checks.refuse(
-        "video.merge_frames must be odd and at least 1; got"
+        f"{field}.merge_frames must be odd and at least 1; got"
         f" {self.merge_frames}"
       )
     if len(self.windows) != len(image.depths) or min(self.windows) < 1:
       checks.refuse(
-        "video.windows must have a number of at least 1 for each of"
+        f"{field}.windows must have a number of at least 1 for each of"
         f" {len(image.depths)} stages; got {self.windows}"
       )
 

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import axes, figure, ticker
 
+from evaluators import directions, pair_scores
 from runtime.pages import chart_style
 from runtime.storage import bucket_path, segments
 
@@ -109,13 +110,16 @@ def _loss_chart(metrics: Metrics) -> chart_style.Chart | None:
   )
 
 
+# Ends of the names of retrieval's first hits, of images and of videos.
+_HITS = tuple(f"{way}/R@1" for way in (*directions.NAMES, *pair_scores.NAMES))
+
+
 def _recall_chart(metrics: Metrics) -> chart_style.Chart | None:
   names = dict.fromkeys(
     name
     for record in metrics.values()
     for name in record
-    if name.count("/") == 2
-    and name.endswith(("image_to_text/R@1", "text_to_image/R@1"))
+    if name.count("/") == 2 and name.endswith(_HITS)
   )
   series = {name: _series(metrics, name) for name in names}
   steps = np.unique(np.concatenate([s for s, _ in series.values()] or [[]]))
@@ -130,7 +134,7 @@ def _recall_chart(metrics: Metrics) -> chart_style.Chart | None:
       x,
       y,
       color=chart_style.SERIES[splits.index(split) % len(chart_style.SERIES)],
-      linestyle="-" if direction == "image_to_text" else (0, (4, 2)),
+      linestyle="-" if direction.endswith("_to_text") else (0, (4, 2)),
       marker="o",
       markersize=4,
       label=f"{split} {direction}".replace("_", " "),

@@ -19,7 +19,7 @@ import dataclasses
 import functools
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from evaluators.sets import (
   clip_benchmark,
@@ -46,7 +46,12 @@ _NUM_NAMED = 3
 
 
 def open_any(
-  name: str, root: str, *, cache_dir: str, classes: Sequence[str] = ()
+  name: str,
+  root: str,
+  *,
+  cache_dir: str,
+  classes: Sequence[str] = (),
+  suffixes: Collection[str] = folders.IMAGES,
 ) -> field_set.FieldSet:
   """Return the set of one's own folders by class.
 
@@ -56,15 +61,17 @@ def open_any(
     cache_dir: folder for the table.
     classes: name of each class in the order of the sorted folders, or the
       folders' own names in any order; () for these.
+    suffixes: suffixes of the files: of images, or of videos.
 
   Raises:
-    ValueError: there is no folder with images, or classes do not fit.
+    ValueError: there is no folder with such files, or classes do not fit.
   """
-  opened = open_set("", root, cache_dir=cache_dir)
+  opened = open_set("", root, cache_dir=cache_dir, suffixes=suffixes)
   if opened is None:
+    kind = "images" if suffixes == folders.IMAGES else "videos"
     raise ValueError(
       f"evaluate.sets.{name}.source.path must be a folder with a folder of "
-      f"images for each class; got {root!r}"
+      f"{kind} for each class; got {root!r}"
     )
   if classes:
     field = f"evaluate.sets.{name}.classes"
@@ -103,7 +110,11 @@ def _ordered(
 
 
 def open_set(
-  key: str, root: str, *, cache_dir: str
+  key: str,
+  root: str,
+  *,
+  cache_dir: str,
+  suffixes: Collection[str] = folders.IMAGES,
 ) -> field_set.FieldSet | None:
   """Return the labelled set of a folder; None where no form is there.
 
@@ -111,6 +122,7 @@ def open_set(
     key: key of the set, for names, or another name.
     root: folder of the set.
     cache_dir: folder for the table.
+    suffixes: suffixes of the files.
 
   Raises:
     ValueError: images are there, and some have no label.
@@ -119,7 +131,7 @@ def open_set(
   parts = (*_PARTS, "") if key == "imagenet1k" else ("", *_PARTS)
   for part in parts:
     folder = f"{root}/{part}".rstrip("/")
-    opened = _part(key, root, folder, cache_dir=cache_dir)
+    opened = _part(key, root, folder, cache_dir=cache_dir, suffixes=suffixes)
     if opened is None:
       continue
     above, _, last = folder.rpartition("/")
@@ -128,7 +140,9 @@ def open_set(
       opened = dataclasses.replace(
         opened,
         training=functools.partial(
-          _training, key, root, training, cache_dir=cache_dir
+          *(_training, key, root, training),
+          cache_dir=cache_dir,
+          suffixes=suffixes,
         ),
       )
     return opened
@@ -136,20 +150,30 @@ def open_set(
 
 
 def _training(
-  key: str, root: str, folder: str, *, cache_dir: str
+  key: str,
+  root: str,
+  folder: str,
+  *,
+  cache_dir: str,
+  suffixes: Collection[str],
 ) -> field_set.FieldSet:
   """Return the training split of a set."""
-  opened = _part(key, root, folder, cache_dir=cache_dir)
+  opened = _part(key, root, folder, cache_dir=cache_dir, suffixes=suffixes)
   if opened is None:
     raise ValueError(f"{folder} has no image in a folder of a class")
   return opened
 
 
 def _part(
-  key: str, root: str, folder: str, *, cache_dir: str
+  key: str,
+  root: str,
+  folder: str,
+  *,
+  cache_dir: str,
+  suffixes: Collection[str],
 ) -> field_set.FieldSet | None:
   """Return the set of one folder with folders by class; None for none."""
-  images, deeper = _images(folder)
+  images, deeper = _images(folder, suffixes)
   by_image, values = _labels(key, root, folder, images) if images else ({}, ())
   if not by_image:
     return None
@@ -164,16 +188,19 @@ def _part(
   return dataclasses.replace(opened, warnings=warnings)
 
 
-def _images(folder: str) -> tuple[list[str], list[str]]:
-  """Return the images of a folder and of those in it, and those below."""
+def _images(
+  folder: str, suffixes: Collection[str]
+) -> tuple[list[str], list[str]]:
+  """Return the images of a folder and of those in it, and those below.
+
+  They have one of the suffixes.
+  """
   try:
     listed = folders.walk(folder, "--data_root")
   except (ValueError, OSError):
     return [], []
   images = [
-    name
-    for name in listed
-    if f".{name.rpartition('.')[2].lower()}" in folders.IMAGES
+    name for name in listed if f".{name.rpartition('.')[2].lower()}" in suffixes
   ]
   return (
     [name for name in images if name.count("/") <= 1],

@@ -358,3 +358,26 @@ def test_every_protocol_names_its_source():
   for name, protocol in image_protocols.PROTOCOLS.items():
     assert protocol.name == name
     assert protocol.source
+
+
+def test_crops_lie_along_the_longer_side():
+  ramp = np.arange(64, dtype=np.uint8)[None, :, None]
+  wide = np.broadcast_to(ramp, (32, 64, 3))
+  protocol = image_protocols.PROTOCOLS["clip"].at(32)
+  (one,) = protocol.crops(wide, 1)
+  np.testing.assert_array_equal(one, protocol.apply(wide))
+  firsts = [crop[0, 0, 0] for crop in protocol.crops(wide, 3)]
+  assert firsts == [0, 16, 32]
+  tall = protocol.crops(wide.swapaxes(0, 1), 3)
+  for crop, other in zip(protocol.crops(wide, 3), tall, strict=True):
+    assert crop.shape == (32, 32, 3)
+    np.testing.assert_array_equal(crop.swapaxes(0, 1), other)
+  # A resize to more than the crop leaves the middle of the shorter side.
+  larger = image_protocols.PROTOCOLS["imagenet"].at(28)
+  assert larger.resize_size == 32
+  crops = larger.crops(wide.swapaxes(0, 1), 2)
+  assert [crop[0, 0, 0] for crop in crops] == [0, 36]
+  assert [crop[0, -1, 0] for crop in crops] == [0, 36]
+  squash = image_protocols.PROTOCOLS["siglip"].at(32)
+  with pytest.raises(ValueError, match="crops need a resize that keeps"):
+    squash.crops(wide, 2)

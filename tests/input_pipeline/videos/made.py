@@ -39,8 +39,9 @@ def video(
   size: tuple[int, int] = (HEIGHT, WIDTH),
   options: Mapping[str, str] | None = None,
   first: int = 0,
+  step: int = 1,
 ) -> bytes:
-  """Return a video file whose frames show first, first + 1, ...
+  """Return a video file whose frames show first, first + step, ...
 
   Args:
     num_frames: number of frames.
@@ -52,6 +53,7 @@ def video(
     size: height and width in pixels.
     options: options of the encoder.
     first: number of the first frame.
+    step: difference of the numbers of two frames.
   """
   file = io.BytesIO()
   height, width = size
@@ -64,7 +66,7 @@ def video(
     if milliseconds:
       stream.codec_context.time_base = fractions.Fraction(1, 1000)
     for i in range(num_frames):
-      frame = av.VideoFrame.from_ndarray(picture(first + i, height, width))
+      frame = av.VideoFrame.from_ndarray(picture(first + step * i, *size))
       if milliseconds:
         frame.pts = milliseconds[i]
         frame.time_base = fractions.Fraction(1, 1000)
