@@ -72,6 +72,7 @@ class PictureDetector(nnx.Module):
       WIDTHS[image.tower](image)[-_NUM_MAPS:],
       num_classes,
       dtype=towers.dtype,
+      remat=towers.remat,
       rngs=rngs,
     )
 

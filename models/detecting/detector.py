@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import convolution
+from models import conv_blocks, convolution, stack
 from models.detecting import anchors, dynamic_head, pyramid
 from runtime import checks, marks
 
@@ -30,6 +30,7 @@ class DetectorConfig:
   width: marks.Fixed[int] = 256
   num_blocks: marks.Fixed[int] = 6
   anchor_scale: marks.Fixed[float] = 8.0
+  scan_blocks: marks.Training[bool] = True
 
   @checks.collected()
   def check(self) -> None:
@@ -70,6 +71,7 @@ class Detector(nnx.Module):
     num_classes: int,
     *,
     dtype: str,
+    remat: str,
     rngs: nnx.Rngs,
   ):
     """Make the parameters.
@@ -79,16 +81,22 @@ class Detector(nnx.Module):
       widths: channels of the tower's maps of strides 8, 16 and 32.
       num_classes: J; 1 for a detector of objects of any class.
       dtype: type of the arithmetic.
+      remat: a key of conv_blocks.REMATS, for the blocks.
       rngs: random stream "params".
     """
     width = config.width
     self.pyramid = pyramid.Pyramid(widths, width, dtype=dtype, rngs=rngs)
-    self.blocks = nnx.Dict(
-      {
-        str(i): dynamic_head.Block(width, dtype=dtype, rngs=rngs)
-        for i in range(config.num_blocks)
-      }
+    self.blocks = (
+      stack.make_stack(
+        lambda rngs: dynamic_head.Block(width, dtype=dtype, rngs=rngs),
+        config.num_blocks,
+        rngs,
+      )
+      if config.num_blocks
+      else None
     )
+    self.remat = remat
+    self.unroll = 1 if config.scan_blocks else max(config.num_blocks, 1)
     # Maps of one position each (ours, where ATSS without Dynamic Head has
     # convolutions of 3 x 3).
     conv = functools.partial(
@@ -116,8 +124,7 @@ class Detector(nnx.Module):
       maps: feature maps [b, Y, X, C] of strides 8, 16 and 32, finest first.
     """
     levels = self.pyramid(maps)
-    for block in self.blocks.values():
-      levels = block(levels)
+    levels = self.run_blocks(levels)
     scale_P = self.level_scales[...]
     return Outputs(
       _joined([self.logits(x) for x in levels]),
@@ -129,6 +136,23 @@ class Detector(nnx.Module):
       ),
       _joined([self.centres(x) for x in levels])[..., 0],
     )
+
+  def run_blocks(self, levels: Sequence[jax.Array]) -> Sequence[jax.Array]:
+    """Return the levels after all blocks.
+
+    Args:
+      levels: maps of the pyramid, finest first, [b, Y, X, C] each.
+    """
+    if self.blocks is None:
+      return levels
+
+    def body(levels, block):
+      return tuple(block(levels)), None
+
+    policy = conv_blocks.REMATS[self.remat]
+    if policy is not None:
+      body = jax.checkpoint(body, prevent_cse=False, policy=policy)
+    return jax.lax.scan(body, tuple(levels), self.blocks, unroll=self.unroll)[0]
 
 
 def _joined(levels: Sequence[jax.Array]) -> jax.Array:

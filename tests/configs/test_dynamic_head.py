@@ -19,15 +19,15 @@ def test_variants_build(variant: str):
   program = train_step.make(config, mesh)
   params = program.state.params
   assert params.keys() == {"img", "detector"}
-  assert len(params["detector"]["blocks"]) == 6
   num_classes = 1 if variant == "agnostic" else 80
   kernel = params["detector"]["logits"]["kernel"]
   assert kernel.shape == (1, 1, 256, num_classes)
   # 3 deformable convolutions, offsets and masks, 3 norms, both attentions.
   block = 3 * (9 * 256**2 + 256) + 9 * 256 * 27 + 27 + 6 * 256 + 257
   block += 256 * 64 + 64 + 64 * 1024 + 1024
-  leaves = jax.tree.leaves(params["detector"]["blocks"]["0"])
-  assert sum(math.prod(leaf.shape) for leaf in leaves) == block
+  leaves = jax.tree.leaves(params["detector"]["blocks"])
+  assert {leaf.shape[0] for leaf in leaves} == {6}
+  assert sum(math.prod(leaf.shape) for leaf in leaves) == 6 * block
   assert program.batch.images.shape == (32, 800, 1344, 3)
 
 

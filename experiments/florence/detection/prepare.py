@@ -6,19 +6,21 @@
 
 `package` is the unpacked npm package @iconify/json. Below --out:
 
-  train.jsonl test.jsonl   pictures of 1 to 3 icons, with boxes and labels: the
-                           layout "table" of --task=detect
-  pairs.jsonl              one icon a picture, with its name as caption, for the
-                           dual encoder whose tower the detector begins with
-  names.txt                names of the icons of test.jsonl, one a line
+  train.jsonl valid.jsonl test.jsonl   pictures of 1 to 3 icons, with boxes and
+                         labels: the layout "table" of --task=detect
+  pairs.jsonl            one icon and the photograph around it, wide or narrow,
+                         with the icon's name as caption, for the dual encoder
+                         whose tower the detector begins with
+  names.json             names of the icons of each of these files
 
-Photographs are those that scikit-image and scikit-learn carry. Those of
-test.jsonl are in no other file, and neither are its names: a name is held out
-with its icons of all sets, by a hash. A box is that of an icon's pixels that
-are not transparent, so it is known by construction.
+Photographs are those that scikit-image and scikit-learn carry. Those of valid
+and of test are in no other file, and neither are their names: a name is held
+out with its icons of all sets, by a hash. A box is that of an icon's pixels
+that are not transparent, so it is known by construction.
 """
 
 import collections
+import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -39,21 +41,36 @@ _ICONS = flags.DEFINE_string(
 _OUT = flags.DEFINE_string("out", None, "Folder to write.", flag_values=_FLAGS)
 
 # Sets of icons in colours; each name is drawn by up to all of them.
-SETS = ("noto", "twemoji", "fluent-emoji-flat", "fxemoji")
+SETS = (
+  *("noto", "noto-v1", "twemoji", "emojione", "fluent-emoji-flat", "fxemoji"),
+)
 # Least sets that a name must be in.
 LEAST_SETS = 2
 SIZE = 128
 # Pictures of each file.
-SIZES: Mapping[str, int] = {"train": 3000, "test": 400, "pairs": 6000}
-HELD_OUT = 0.2  # share of names
+SIZES: Mapping[str, int] = {
+  "train": 4000,
+  "valid": 300,
+  "test": 400,
+  "pairs": 24000,
+}
+# Shares of names that are in this file alone.
+HELD_OUT: Mapping[str, float] = {"test": 0.2, "valid": 0.1}
 MOST_ICONS = 3
 # Sides of an icon in pixels.
 SIDES = (24, 56)
-TRAIN_PHOTOS = (
-  *("astronaut", "coffee", "motorcycle", "hubble_deep_field", "china"),
-  *("immunohistochemistry", "gravel"),
-)
-TEST_PHOTOS = ("chelsea", "rocket", "flower", "grass")
+# Pixels of a side of the pictures of pairs.jsonl.
+PAIR_SIZE = 64
+# Photographs of each file; those of pairs.jsonl are train.jsonl's.
+PHOTOS: Mapping[str, Sequence[str]] = {
+  "train": (
+    *("astronaut", "coffee", "motorcycle", "hubble_deep_field", "china"),
+    *("immunohistochemistry", "gravel"),
+  ),
+  "valid": ("camera", "retina", "brick"),
+  "test": ("chelsea", "rocket", "flower", "grass"),
+}
+NAMES = "names.json"
 _SALT = "diptych-placed-1"
 _MOST_TRIES = 20
 
@@ -66,13 +83,9 @@ def main(argv: Sequence[str]) -> None:
   if not _ICONS.value or not _OUT.value:
     raise app.UsageError("--icons=package and --out=FOLDER are both needed")
   package = icon_sets.open_package(pathlib.Path(_ICONS.value))
-  counts = make(
-    icons_of(package),
-    _photos(TRAIN_PHOTOS),
-    _photos(TEST_PHOTOS),
-    pathlib.Path(_OUT.value),
-    SIZES,
-  )
+  photos = {split: _photos(names) for split, names in PHOTOS.items()}
+  out = pathlib.Path(_OUT.value)
+  counts = make(icons_of(package), photos, out, SIZES)
   print(f"{_OUT.value}: {json.dumps(counts)}")
 
 
@@ -93,8 +106,7 @@ def icons_of(package: icon_sets.Package) -> dict[str, list[icon_sets.Icon]]:
 
 def make(
   icons: Icons,
-  train_photos: Photos,
-  test_photos: Photos,
+  photos: Mapping[str, Photos],
   out: pathlib.Path,
   sizes: Mapping[str, int],
 ) -> dict[str, int]:
@@ -102,34 +114,64 @@ def make(
 
   Args:
     icons: icons of each name.
-    train_photos: uint8 [Y, X, 3] photographs of train.jsonl and pairs.jsonl.
-    test_photos: those of test.jsonl.
+    photos: uint8 [Y, X, 3] photographs of each split, as PHOTOS.
     out: folder to write.
-    sizes: number of pictures of each file.
+    sizes: number of pictures of each file, as SIZES.
   """
-  is_test = {x: icon_sets.draw(_SALT, "name", x) < HELD_OUT for x in icons}
+  names = {
+    split: [x for x in icons if split_of(x) == split] for split in photos
+  }
+  names["pairs"] = names["train"]
   counts = {}
   for split, num in sizes.items():
-    names = [x for x in icons if is_test[x] == (split == "test")]
-    photos = test_photos if split == "test" else train_photos
     rng = np.random.default_rng(list(f"{_SALT}/{split}".encode()))
     (out / split).mkdir(parents=True, exist_ok=True)
     lines = []
     for number in range(num):
       image = f"{split}/{number:05d}.png"
-      most = 1 if split == "pairs" else MOST_ICONS
-      picture, boxes, labels = compose(rng, icons, names, photos, most)
-      picture.save(out / image)
-      row = {"image": image, "boxes": boxes, "labels": labels}
       if split == "pairs":
-        row = {"image": image, "caption": labels[0]}
+        made = compose(rng, icons, names[split], photos["train"], 1)
+        picture = made.picture.resize(
+          (PAIR_SIZE, PAIR_SIZE),
+          Image.Resampling.BICUBIC,
+          box=around(rng, made.boxes[0]),
+        )
+        row = {"image": image, "caption": made.labels[0]}
+      else:
+        made = compose(rng, icons, names[split], photos[split], MOST_ICONS)
+        picture = made.picture
+        row = {"image": image, "boxes": made.boxes, "labels": made.labels}
+      picture.save(out / image)
       lines.append(json.dumps(row) + "\n")
     whole_files.write(out / f"{split}.jsonl", "".join(lines).encode())
-    if split == "test":
-      text = "".join(f"{name}\n" for name in names)
-      whole_files.write(out / "names.txt", text.encode())
-    counts |= {split: num, f"{split}_names": len(names)}
+    counts |= {split: num, f"{split}_names": len(names[split])}
+  whole_files.write(out / NAMES, json.dumps(names).encode())
   return counts
+
+
+def split_of(name: str) -> str:
+  """Return the split whose pictures may have a name, a key of PHOTOS."""
+  number = icon_sets.draw(_SALT, "name", name)
+  for split, share in HELD_OUT.items():
+    if number < share:
+      return split
+    number -= share
+  return "train"
+
+
+@dataclasses.dataclass(frozen=True)
+class Composed:
+  """A picture of icons, with their boxes and names.
+
+  Attributes:
+    picture: SIZE pixels a side.
+    boxes: left, top, right and bottom of each, in pixels.
+    labels: name of each.
+  """
+
+  picture: Image.Image
+  boxes: list[list[int]]
+  labels: list[str]
 
 
 def compose(
@@ -138,8 +180,8 @@ def compose(
   names: Sequence[str],
   photos: Photos,
   most: int,
-) -> tuple[Image.Image, list[list[int]], list[str]]:
-  """Return a picture of icons that do not touch, their boxes and names.
+) -> Composed:
+  """Return a picture of icons that do not touch.
 
   Args:
     rng: generator of everything that is random.
@@ -155,14 +197,14 @@ def compose(
     name = names[int(rng.integers(len(names)))]
     drawn = icons[name][int(rng.integers(len(icons[name])))]
     icon = icon_sets.picture(drawn, int(rng.integers(SIDES[0], SIDES[1] + 1)))
-    inner = icon.getchannel("A").point(lambda level: 255 * (level > 127))
-    if (around := inner.getbbox()) is None:
+    solid = icon.getchannel("A").point(lambda level: 255 * (level > 127))
+    if (inner := solid.getbbox()) is None:
       continue
     for _ in range(_MOST_TRIES):
       left, top = rng.integers(0, SIZE - np.array(icon.size) + 1).tolist()
       box = [
-        *(left + around[0], top + around[1]),
-        *(left + around[2], top + around[3]),
+        *(left + inner[0], top + inner[1]),
+        *(left + inner[2], top + inner[3]),
       ]
       if not any(_touch(box, other) for other in boxes):
         picture.paste(icon, (left, top), icon)
@@ -171,7 +213,32 @@ def compose(
         break
   if not boxes:  # an icon without a pixel: another one
     return compose(rng, icons, names, photos, most)
-  return picture, boxes, labels
+  return Composed(picture, boxes, labels)
+
+
+def around(
+  rng: np.random.Generator, box: Sequence[int]
+) -> tuple[float, float, float, float]:
+  """Return a random part of a picture around a box, wide or narrow.
+
+  Its sides are between those of the box and of the picture, by one factor of
+  their logarithms.
+
+  Args:
+    rng: generator.
+    box: left, top, right and bottom in pixels of a picture of SIZE.
+
+  Returns:
+    Left, top, right and bottom of the part, which is in the picture.
+  """
+  wider = rng.random()
+  lows, highs = [], []
+  for low, high in zip(box[:2], box[2:], strict=True):
+    side = (high - low) * (SIZE / (high - low)) ** wider
+    first, last = max(high - side, 0), min(low, SIZE - side)
+    lows.append(first + (last - first) * rng.random())
+    highs.append(min(lows[-1] + side, SIZE))
+  return lows[0], lows[1], highs[0], highs[1]
 
 
 def _part(rng: np.random.Generator, photo: np.ndarray) -> Image.Image:

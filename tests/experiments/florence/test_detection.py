@@ -1,5 +1,7 @@
 """Icons on photographs: boxes are those of pixels, held-out names are apart."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -24,32 +26,51 @@ ICONS = {name: [_icon(name, "#f00"), _icon(name, "#e00")] for name in NAMES}
 def test_a_box_is_around_its_icon():
   black = [np.zeros((200, 150, 3), np.uint8)]
   for _ in range(10):
-    picture, boxes, labels = prepare.compose(RNG, ICONS, NAMES, black, 3)
-    assert picture.size == (prepare.SIZE, prepare.SIZE)
-    assert len(boxes) == len(labels) > 0
-    is_red = np.asarray(picture)[..., 0] > 127
+    made = prepare.compose(RNG, ICONS, NAMES, black, 3)
+    assert made.picture.size == (prepare.SIZE, prepare.SIZE)
+    assert len(made.boxes) == len(made.labels) > 0
+    is_red = np.asarray(made.picture)[..., 0] > 127
     inside = np.zeros_like(is_red)
-    for left, top, right, bottom in boxes:
+    for left, top, right, bottom in made.boxes:
       assert is_red[top:bottom, left:right].mean() > 0.9
       inside[top:bottom, left:right] = True
     assert not (is_red & ~inside).any()
 
 
-def test_names_and_photographs_of_the_test_are_in_no_other_file(tmp_path):
-  train, test = (
-    [np.full((140, 140, 3), level, np.uint8)] for level in (10, 200)
-  )
-  sizes = {"train": 8, "test": 6, "pairs": 8}
-  counts = prepare.make(ICONS, train, test, tmp_path, sizes)
-  assert counts["train_names"] + counts["test_names"] == len(NAMES)
-  rows = {name: list(jsonl.read(tmp_path / f"{name}.jsonl")) for name in sizes}
-  assert {name: len(some) for name, some in rows.items()} == sizes
-  tested = {label for row in rows["test"] for label in row["labels"]}
-  seen = {label for row in rows["train"] for label in row["labels"]}
-  seen |= {row["caption"] for row in rows["pairs"]}
-  assert tested
-  assert not tested & seen
-  assert tested <= {*(tmp_path / "names.txt").read_text().splitlines()}
+def test_a_part_around_an_icon_has_it_whole():
+  shares = []
+  for _ in range(200):
+    corner = RNG.integers(0, prepare.SIZE - 24, 2)
+    far = RNG.integers(corner + 8, prepare.SIZE + 1)
+    part = prepare.around(RNG, [*corner.tolist(), *far.tolist()])
+    assert min(part) >= 0
+    assert max(part) <= prepare.SIZE
+    assert (np.array(part[:2]) <= corner + 1e-9).all()
+    assert (np.array(part[2:]) >= far - 1e-9).all()
+    sides = np.array(part[2:]) - part[:2]
+    shares.append(np.prod((far - corner) / sides))
+  assert max(shares) > 0.9
+  assert min(shares) < 0.2
+
+
+def test_names_and_photographs_of_a_split_are_in_no_other_file(tmp_path):
+  photos = {
+    split: [np.full((140, 140, 3), level, np.uint8)]
+    for split, level in (("train", 10), ("valid", 100), ("test", 200))
+  }
+  sizes = {"train": 8, "valid": 4, "test": 6, "pairs": 8}
+  counts = prepare.make(ICONS, photos, tmp_path, sizes)
+  names = json.loads((tmp_path / prepare.NAMES).read_text())
+  assert {**names, "pairs": []}.keys() == sizes.keys()
+  assert sorted(names["train"] + names["valid"] + names["test"]) == NAMES
+  assert names["pairs"] == names["train"]
+  for split, num in sizes.items():
+    rows = [*jsonl.read(tmp_path / f"{split}.jsonl")]
+    assert len(rows) == num == counts[split]
+    used = {name for row in rows for name in row.get("labels", [])}
+    used |= {row["caption"] for row in rows if "caption" in row}
+    assert used
+    assert used <= {*names[split]}
 
 
 @pytest.mark.parametrize("variant", ["pairs", "boxes", "trained", "still"])

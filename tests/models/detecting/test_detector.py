@@ -136,6 +136,40 @@ def test_a_block_reads_its_neighbours():
   assert [x.shape for x in made] == [x.shape for x in levels]
 
 
+@pytest.mark.slow
+def test_scanned_blocks_equal_one_after_the_other():
+  """Recomputed, in value and gradient; two levels, to be quick."""
+  levels = [
+    jnp.asarray(RNG.normal(size=(1, n, n, 16)), jnp.float32) for n in (4, 2)
+  ]
+
+  def apart(model, levels):
+    for i in range(2):
+      levels = jax.tree.map(lambda x: x[i], model.blocks)(levels)  # noqa: B023
+    return levels
+
+  def total_fn(levels_fn):
+    return lambda model: sum(
+      jnp.sum(jnp.sin(x)) for x in levels_fn(model, levels)
+    )
+
+  made = detector.Detector(
+    *(dataclasses.replace(CONFIG, num_blocks=2), (8, 8, 8), 1),
+    dtype="float32",
+    remat="block",
+    rngs=nnx.Rngs(params=0),
+  )
+  made.blocks.places.kernel[...] += 0.1  # offsets of their own
+  got, want = (
+    jax.jit(jax.value_and_grad(total_fn(levels_fn)))(made)
+    for levels_fn in (detector.Detector.run_blocks, apart)
+  )
+  assert float(got[0]) == pytest.approx(float(want[0]), rel=1e-5)
+  for x, y in zip(*map(jax.tree.leaves, (got[1], want[1])), strict=True):
+    # Sums in another order; the largest gradient is some 10.
+    np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4)
+
+
 def test_decoding_finds_what_was_encoded():
   """Two objects, each claimed by many positions; a third is too unlikely."""
   made = anchors.make(64, 64, 4.0)

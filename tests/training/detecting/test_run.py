@@ -51,12 +51,59 @@ def test_a_resumed_run_has_the_same_bits(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_of_two_steps(tmp_path):
+def test_a_run_goes_on_over_pictures_that_cannot_be_used(tmp_path):
+  """One epoch of COCO's layout: each fault is met once, and named."""
   path = fixture.write(tmp_path / "set", "coco")
+  for split, annotations in (("train", _BROKEN), ("test", _BROKEN[:1])):
+    _break(path, split, annotations)
+  (path / "train/011.png").unlink()
   fields = {"layout": "coco", "classes": fixture.NAMES}
-  config = _config(path, total_steps=2, detection=fields)
-  assert run.run(config, tmp_path / "run") == 0
-  _check_results(tmp_path / "run", workdir.read_results(tmp_path / "run"))
+  config = _config(
+    *(path,),
+    total_steps=3,
+    detection=fields,
+    data={"max_bad_fraction": 1.0},
+    evaluate={"every_steps": 0},
+    checkpoint={"every_steps": 3},
+  )
+  folder = tmp_path / "run"
+  assert run.run(config, folder) == 0
+  faults = {
+    line["key"]: (line["kind"], line["message"])
+    for line in jsonl.read(folder / "data_errors.jsonl")
+    if "key" in line
+  }
+  broken = [f"train/{i:03d}.png" for i in range(len(_BROKEN))]
+  assert faults.keys() == {*broken, "train/011.png"}
+  assert faults["train/011.png"][0] == "file_missing"
+  for name, (_, message) in zip(broken, _BROKEN, strict=True):
+    assert faults[name][0] == "box_broken"
+    assert message in faults[name][1]
+  results = workdir.read_results(folder)
+  test_results_schema.validate(results)
+  assert results["test"]["num_images"] == 3
+  assert results["test"]["num_left_out"] == 1
+
+
+# COCO's boxes (left, top, width, height), and their faults' messages.
+_BROKEN = (
+  ((90, 0, 9, 9), "must be in the picture of 80 x 60 pixels"),
+  ((9, 9, 0, 20), "must have some area"),
+  ((9, 9, -4, 20), "must have some area"),
+  ((float("nan"), 0, 9, 9), "must have finite numbers"),
+)
+
+
+def _break(path, split, annotations):
+  """Give the first pictures of a split a box more, each its own."""
+  file = path / "annotations" / f"instances_{split}.json"
+  content = json.loads(file.read_text())
+  for image, (box, _) in zip(content["images"], annotations, strict=False):
+    content["annotations"].append(
+      {"id": 900 + image["id"], "image_id": image["id"], "category_id": 90}
+      | {"bbox": box, "iscrowd": 0}
+    )
+  file.write_text(json.dumps(content))
 
 
 def _check_results(folder, results):
