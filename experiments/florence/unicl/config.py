@@ -1,6 +1,6 @@
 """UniCL's miniature: icons whose names repeat (README.md).
 
-  few some many   table to train on, 4,000 icons each: 40 drawings of each of 100
+  few some many   table to train on, 4,000 icons: 40 drawings of each of 100
                   names, 10 of 400, or 2 of 2,000
 Data: python -m experiments.florence.unicl.prepare.
 Recipe: configs/unicl.py:mini, its towers and its 81 prompts ("{}." and CLIP's
@@ -25,7 +25,7 @@ def get_config(arg: str = "few") -> ml_collections.ConfigDict:
   variants.pick(__file__, arg, prepare.TABLES)
   config = unicl.get_config("mini")
   config.batch_size = 128
-  config.total_steps = 800
+  config.total_steps = 500
   config.log_every_steps = 50
   source = config.data.sources.main = _table(arg)
   prompts = names.templates("imagenet1k")
@@ -39,8 +39,8 @@ def get_config(arg: str = "few") -> ml_collections.ConfigDict:
   config.data.augmentation.crop_scale = (0.9, 1.3)
   config.model.scale_init = 10.0
   config.optimizer.learning_rate = 2e-3
-  config.optimizer.warmup_steps = 100
-  config.checkpoint.every_steps = config.evaluate.every_steps = 400
+  config.optimizer.warmup_steps = 50
+  config.checkpoint.every_steps = config.evaluate.every_steps = 250
   config.evaluate.sets = ml_collections.ConfigDict(
     {
       name: kinds.classification(

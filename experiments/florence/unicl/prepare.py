@@ -1,7 +1,8 @@
 """Writes tables of icons whose names repeat often, sometimes or rarely.
 
   npm pack @iconify/json && tar xzf iconify-json-*.tgz
-  python -m experiments.florence.unicl.prepare --icons=package --out=cache/repeats
+  python -m experiments.florence.unicl.prepare --icons=package \\
+    --out=cache/repeats
 
 Below --out, each a table of pictures, their captions and labels:
 

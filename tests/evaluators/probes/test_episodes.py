@@ -1,4 +1,4 @@
-"""Episodes are drawn as said; the head equals PyTorch's SGD, written in NumPy."""
+"""Episodes are drawn as said; the head equals PyTorch's SGD in NumPy."""
 
 import dataclasses
 
