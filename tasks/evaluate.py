@@ -39,13 +39,13 @@ _MEASURES = absl_flags.DEFINE_list(
   "measures",
   [],
   "Measures of the sets beyond their own figures: linear_probe, sgd_probe,"
-  " few_shot, knn, calibration, geometry, corruptions, texts.",
+  " few_shot, episodes, knn, calibration, geometry, corruptions, texts.",
 )
 _FEATURES = absl_flags.DEFINE_string(
   "features",
   "embedding",
-  "Features that linear_probe, sgd_probe, few_shot and knn read: embedding, or"
-  " trunk, the image tower's before its projection.",
+  "Features that linear_probe, sgd_probe, few_shot, episodes and knn read:"
+  " embedding, or trunk, the image tower's before its projection.",
 )
 _FROST = absl_flags.DEFINE_string(
   "frost_textures",

@@ -28,27 +28,35 @@ class Measure:
     check_installed: function that raises ModuleNotFoundError where a package
       that it needs is missing.
     changes_images: whether it embeds changed images.
+    has_features: whether it reads other features than the embedding, if asked.
   """
 
   run: Callable[[measure.Context], measure.Measured]
   kinds: tuple[str, ...]
   needs_training: bool = False
   changes_images: bool = False
+  has_features: bool = False
   check_installed: Callable[[], None] = lambda: None
 
 
 _CLASSES = ("classification",)
 _CLASSES_AND_CAPTIONS = ("classification", "retrieval")
 MEASURES: Mapping[str, Measure] = {
-  "linear_probe": Measure(probes.linear_probe, _CLASSES, needs_training=True),
+  "linear_probe": Measure(
+    probes.linear_probe, _CLASSES, needs_training=True, has_features=True
+  ),
   "sgd_probe": Measure(
     probes.sgd,
     _CLASSES,
     needs_training=True,
+    has_features=True,
     check_installed=sgd_probe.check_installed,
   ),
-  "few_shot": Measure(probes.few_shot, _CLASSES, needs_training=True),
-  "knn": Measure(probes.knn, _CLASSES, needs_training=True),
+  "few_shot": Measure(
+    probes.few_shot, _CLASSES, needs_training=True, has_features=True
+  ),
+  "episodes": Measure(probes.episodes, _CLASSES, has_features=True),
+  "knn": Measure(probes.knn, _CLASSES, needs_training=True, has_features=True),
   "calibration": Measure(space.calibration, _CLASSES),
   "geometry": Measure(space.geometry, _CLASSES_AND_CAPTIONS),
   "corruptions": Measure(

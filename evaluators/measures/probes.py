@@ -1,5 +1,6 @@
 """Classifiers that are trained on features: linear probe, few shots, k-NN."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from evaluators.figures import outcomes
 from evaluators.measures import measure
 from evaluators.metrics import classification, intervals
+from evaluators.probes import episodes as episodes_lib
 from evaluators.probes import examples as examples_lib
 from evaluators.probes import few_shot as few_shot_lib
 from evaluators.probes import linear_probe as linear_probe_lib
@@ -105,6 +107,50 @@ def few_shot(context: measure.Context) -> measure.Measured:
       "seeds": few_shot_lib.NUM_SEEDS,
       "intervals": "of the test examples, for the mean over seeds; std is that "
       "over seeds",
+    },
+  }
+  return measure.Measured(record)
+
+
+def episodes(context: measure.Context) -> measure.Measured:
+  """Train a head in each of CD-FSL's episodes, drawn from the set itself."""
+  test = context.test()
+  num_classes = len(context.opened.classes)
+  by_shots = episodes_lib.evaluate(test.labelled(), num_classes=num_classes)
+  taken = {
+    f"{shots}_shot": one
+    for shots, one in by_shots.items()
+    if isinstance(one, episodes_lib.Figure)
+  }
+  missing = {
+    f"{shots}_shot": one
+    for shots, one in by_shots.items()
+    if not isinstance(one, episodes_lib.Figure)
+  }
+  if not taken:
+    raise measure.NotTaken(next(iter(missing.values())))
+  record: dict[str, Any] = {
+    "num_examples": len(test.examples.keys),
+    **{
+      name: {"top_1": one.mean, "std": one.std} for name, one in taken.items()
+    },
+    "intervals": {
+      f"{name}/top_1": list(one.interval) for name, one in taken.items()
+    },
+    "chance": {"top_1": 1 / episodes_lib.WAYS},
+    "protocol": {
+      "metric_version": outcomes.METRIC_VERSION,
+      "features": _FEATURES[context.features],
+      "data_digest": test.data,
+      "source": "CD-FSL (arXiv 1912.07200), IBM/cdfsl-benchmark finetune.py "
+      "with a frozen backbone; images without augmentation",
+      "ways": episodes_lib.WAYS,
+      "queries": episodes_lib.QUERIES,
+      "episodes": episodes_lib.NUM_EPISODES,
+      "seed": episodes_lib.SEED,
+      "head": dataclasses.asdict(episodes_lib.Head()),
+      "left_out": missing,
+      "intervals": "1.96 standard errors of the mean over episodes",
     },
   }
   return measure.Measured(record)

@@ -11,6 +11,7 @@ FIGURES: Mapping[str, tuple[str, ...]] = {
   "linear_probe": ("top_1", "mean_per_class"),
   "sgd_probe": ("macro_f1", "weighted_f1", "top_1"),
   "few_shot": ("*/top_1",),
+  "episodes": ("*/top_1",),
   "knn": ("top_1", "mean_per_class"),
   "calibration": ("ece_*", "nll_*", "temperature_*"),
   "geometry": ("modality_gap", "alignment", "uniformity_*"),

@@ -38,9 +38,9 @@ class Measures:
     for name in self.names:
       checks.one_of("--measures", name, MEASURES)
     checks.one_of("--features", self.features, measure.FEATURES)
-    trains = any(MEASURES[x].needs_training for x in self.names)
-    if self.features != measure.EMBEDDING and not trains:
-      readers = [x for x, one in MEASURES.items() if one.needs_training]
+    reads = any(MEASURES[x].has_features for x in self.names)
+    if self.features != measure.EMBEDDING and not reads:
+      readers = [x for x, one in MEASURES.items() if one.has_features]
       checks.refuse(
         f"--features={self.features} is for --measures={','.join(readers)}; "
         f"got --measures={','.join(self.names)}"

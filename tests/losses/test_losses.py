@@ -148,6 +148,34 @@ def test_unicl_of_different_labels_is_softmax(smoothing):
   )
 
 
+def test_unicl_of_equal_texts_is_softmax():
+  """Copies of one text have equal logits: the mean of matches is each one."""
+  rng = np.random.default_rng(0)
+  zimg, ztxt = rng.normal(size=(2, 8, 5)).astype(np.float32)
+  labels = jnp.array([0, 1, 0, 2, 0, 3, 1, 4])
+
+  def loss_fn(loss, zimg, ztxt):
+    zimg, ztxt = (
+      x / jnp.linalg.norm(x, axis=1, keepdims=True) for x in (zimg, ztxt)
+    )
+    return loss.reference(
+      *(zimg, ztxt[labels]), scale=10.0, bias=0.0, labels_B=labels
+    )
+
+  got, want = (
+    jax.value_and_grad(loss_fn, (1, 2))(loss, zimg, ztxt)
+    for loss in (unicl, softmax)
+  )
+  # The gradient is a difference of sums of 8 terms of size 1.
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), got, want
+  )
+  # Texts of one label that differ are not CLIP's.
+  args = {"scale": 10.0, "bias": 0.0, "labels_B": labels}
+  values = [loss.reference(zimg, ztxt, **args) for loss in (unicl, softmax)]
+  assert abs(values[0] - values[1]) > 0.1
+
+
 @pytest.mark.parametrize(("name", "smoothing"), pairs.CASES)
 @settings(max_examples=20, deadline=None, database=None, derandomize=True)
 @given(permutation=st.permutations(range(8)), seed=st.integers(0, 1000))

@@ -1,0 +1,1 @@
+"""UniCL against CLIP where captions repeat, and Florence's phases."""
