@@ -98,7 +98,7 @@ def get_config(arg: str = "retrieval") -> ml_collections.ConfigDict:
 
 def _pretraining() -> ml_collections.ConfigDict:
   config = _common("mini_pretraining")
-  config.total_steps = 3000
+  config.total_steps = 2000
   config.batch_size = 64
   config.optimizer.learning_rate = 1e-3
   config.fusion.mask_share = 0.5  # of texts of three words

@@ -3,7 +3,7 @@
 Tasks (models/fusion/fusion_config.py):
 
   pretraining  masked words and matching, of images; half of the texts are those
-               of other images
+               of other images, whose words are not predicted
   retrieval    matching of a video's own text and of random other ones
   answers      cross-entropy over answers
   choices      cross-entropy over texts "question option" of a video
@@ -152,6 +152,9 @@ def prepare(config: config_lib.Config, batch: Batch) -> Batch:
     kept_ids=fusion.kept_ids,
     vocab_size=config.model.text.vocab_size,
   )
+  # Another image's text says nothing of this one: its words are masked, so that
+  # masks do not tell of it, but not predicted.
+  words_BL = jnp.where(batch.matches == 1, words_BL, masked_words.IGNORED)
   return dataclasses.replace(batch, tokens=tokens_BL, words=words_BL)
 
 

@@ -1,8 +1,8 @@
 """METER's training (arXiv 2111.02387): masked words and matching, or VQA.
 
 Differences from the released code: one forward pass serves both losses of
-pre-training, so words are masked in matching too, and those of an image with
-another's text are predicted; negatives are other texts instead of other images.
+pre-training, so words are masked in matching too; negatives are other texts
+instead of other images.
 """
 
 import functools

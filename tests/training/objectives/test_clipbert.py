@@ -113,12 +113,17 @@ def test_pretraining_batch():
   batch = _prepared(config)
   is_own = np.asarray(batch.matches[:, 0], bool)
   is_asked = np.asarray(batch.words) >= 0
-  assert is_asked.any()
+  assert is_asked[is_own].any()
+  # Another image's words say nothing of this one.
+  assert not is_asked[~is_own].any()
   texts = np.where(is_asked, batch.words, batch.tokens)
-  for row in range(4):
-    is_same = (texts[row] == TOKENS[row]).all()
-    assert is_same == is_own[row]
-    assert (texts[row] == TOKENS).all(1).sum() == 1
+  np.testing.assert_array_equal(texts[is_own], TOKENS[is_own])
+  masked = batch.tokens == config.fusion.mask_id
+  assert np.asarray(masked)[~is_own].any()
+  for row in np.flatnonzero(~is_own):
+    is_kept = ~np.asarray(masked[row]) & (np.asarray(batch.tokens[row]) < 250)
+    same = (np.asarray(batch.tokens[row]) == TOKENS) | ~is_kept
+    assert not same[row].all()
   # Without other texts nothing is to be matched.
   without = _prepared(_config("mini_pretraining", negative_share=0.0))
   assert without.matches.tolist() == [[1]] * 4
