@@ -68,7 +68,7 @@ def get_config(arg: str = "retrieval") -> ml_collections.ConfigDict:
   variant = variants.pick(__file__, arg, VARIANTS)
   config = _common(variant.mini)
   config.init_from = "runs/clipbert_pretraining"
-  config.total_steps = 600
+  config.total_steps = 500
   config.batch_size = 32
   config.optimizer.learning_rate = 5e-4
   data, fusion = config.data, config.fusion
@@ -98,9 +98,10 @@ def get_config(arg: str = "retrieval") -> ml_collections.ConfigDict:
 
 def _pretraining() -> ml_collections.ConfigDict:
   config = _common("mini_pretraining")
-  config.total_steps = 1000
+  config.total_steps = 3000
   config.batch_size = 64
   config.optimizer.learning_rate = 1e-3
+  config.fusion.mask_share = 0.5  # of texts of three words
   # There is one cell of 64 pixels.
   config.fusion.clipbert.sampled_cells = 0
   config.data.sources.main = sources.source(

@@ -19,16 +19,7 @@ from PIL import Image
 
 from experiments.parts import photographs
 
-SHAPES: Mapping[str, str] = {
-  "heart": "hearts",
-  "star": "stars",
-  "moon": "moons",
-  "bell": "bells",
-  "key": "keys",
-  "leaf": "leaves",
-  "car": "cars",
-  "cloud": "clouds",
-}
+SHAPES = ("heart", "star", "moon", "bell", "key", "leaf", "car", "cloud")
 COLORS: Mapping[str, str] = {
   "red": "#e6194b",
   "yellow": "#ffe119",
@@ -64,16 +55,13 @@ class Scene:
     return COUNTS[self.count] == "one"
 
   @property
-  def named(self) -> str:
-    """Shape, in the plural of several."""
-    one, several = [*SHAPES.items()][self.shape]
-    return one if self.is_one else several
-
-  @property
   def icons(self) -> str:
-    """The icons, as "a red heart"."""
-    article = "a" if self.is_one else COUNTS[self.count]
-    return f"{article} {[*COLORS][self.color]} {self.named}"
+    """The icons, as "a red heart" or "two red heart icons".
+
+    A shape is one word in both, so that it is learned once.
+    """
+    named = f"{[*COLORS][self.color]} {SHAPES[self.shape]}"
+    return f"a {named}" if self.is_one else f"two {named} icons"
 
   @property
   def moving(self) -> str:
