@@ -51,7 +51,7 @@ def test_what_is_said_is_true():
   rng = np.random.default_rng(0)
   both = (scenes.Scene(5, 0, 1, 0), scenes.Scene(0, 3, 0, 2))
   assert scenes.captions(both)[0] == (
-    "two red leaves move sideways and a blue heart stays still"
+    "two red leaf icons move sideways and a blue heart stays still"
   )
   answers = {
     "what is red": "leaf",
