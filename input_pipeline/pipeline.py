@@ -71,18 +71,14 @@ class DataConfig:
     """Raise ValueError for fields that cannot be worked with."""
     if not self.sources:
       checks.refuse("data.sources must name at least one source; got none")
-    for name, source in self.sources.items():
-      with checks.collected():
-        sources.check(source, f"data.sources.{name}")
-        if source.format in sources.FORMATS:
-          filled.check(source, f"data.sources.{name}")
-          asked.check(source, f"data.sources.{name}")
-    for name, source in self.tests.items():
-      with checks.collected():
-        sources.check(source, f"data.tests.{name}")
-        if source.format in sources.FORMATS:
-          filled.check(source, f"data.tests.{name}")
-          asked.check(source, f"data.tests.{name}")
+    for section, listed in (("sources", self.sources), ("tests", self.tests)):
+      for name, source in listed.items():
+        with checks.collected():
+          field = f"data.{section}.{name}"
+          sources.check(source, field)
+          if source.format in sources.FORMATS:
+            filled.check(source, field)
+            asked.check(source, field)
     weights = {name: source.weight for name, source in self.sources.items()}
     repeats = {name: source.repeat for name, source in self.sources.items()}
     if any(weights.values()) and set(repeats.values()) != {1}:

@@ -45,8 +45,6 @@ LATE = (
   ("experiments.plip.prepare", "skimage", "optional package"),
   ("experiments.parts.photographs", "skimage", "optional package"),
   ("experiments.parts.photographs", "sklearn", "optional package"),
-  ("experiments.florence.detection.prepare", "skimage", "optional package"),
-  ("experiments.florence.detection.prepare", "sklearn", "optional package"),
   ("experiments.sweeps.adaptive", "optuna", "optional package"),
   ("inference", "inference.python_model", "other files import no JAX"),
   (

@@ -12,16 +12,10 @@ from input_pipeline.detecting import detection_data
 from models.detecting import backbone
 from runtime import checks
 from training import config as config_lib
-from training import metrics
+from training import metrics, task_run
 from training.detecting import evaluation
 from training.objectives import detection as detection_lib
-from training.run import (
-  ending,
-  opened_run,
-  starting_weights,
-  task_run,
-  workdir,
-)
+from training.run import ending, opened_run, starting_weights, workdir
 
 
 def check(config: config_lib.Config, folder: pathlib.Path) -> None:

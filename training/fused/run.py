@@ -18,9 +18,9 @@ from models.fusion import fusion_config
 from runtime import checks, cluster
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import metrics, objectives, train_step
+from training import metrics, objectives, task_run, train_step
 from training.fused import evaluation, weights
-from training.run import ending, opened_run, run_inputs, task_run, workdir
+from training.run import ending, opened_run, run_inputs, workdir
 
 
 def check(config: config_lib.Config, folder: pathlib.Path) -> None:

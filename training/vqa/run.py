@@ -21,7 +21,7 @@ from runtime import checks
 from runtime import mesh as mesh_lib
 from runtime.storage import whole_files
 from training import config as config_lib
-from training import metrics
+from training import metrics, task_run
 from training.objectives import answers as answers_lib
 from training.objectives import routing
 from training.run import (
@@ -29,7 +29,6 @@ from training.run import (
   opened_run,
   run_inputs,
   starting_weights,
-  task_run,
   workdir,
 )
 from training.vqa import evaluation, parts

@@ -30,7 +30,7 @@ from absl import app, flags
 from PIL import Image
 
 from experiments.curation import icon_sets
-from experiments.parts import program
+from experiments.parts import photographs, program
 from runtime.storage import whole_files
 
 # Flags of this program, beside main.py's of the same names.
@@ -83,7 +83,7 @@ def main(argv: Sequence[str]) -> None:
   if not _ICONS.value or not _OUT.value:
     raise app.UsageError("--icons=package and --out=FOLDER are both needed")
   package = icon_sets.open_package(pathlib.Path(_ICONS.value))
-  photos = {split: _photos(names) for split, names in PHOTOS.items()}
+  photos = {split: photographs.read(names) for split, names in PHOTOS.items()}
   out = pathlib.Path(_OUT.value)
   counts = make(icons_of(package), photos, out, SIZES)
   print(f"{_OUT.value}: {json.dumps(counts)}")
@@ -258,25 +258,6 @@ def _touch(one: Sequence[int], other: Sequence[int]) -> bool:
     and one[1] < other[3]
     and other[1] < one[3]
   )
-
-
-def _photos(names: Sequence[str]) -> list[np.ndarray]:
-  """Return photographs of scikit-image and scikit-learn, uint8 RGB."""
-  from skimage import data  # pyrefly: ignore[missing-import]
-  from sklearn import datasets
-
-  photos = []
-  for name in names:
-    if name in ("china", "flower"):
-      photo = datasets.load_sample_image(f"{name}.jpg")
-    elif name == "motorcycle":
-      photo = data.stereo_motorcycle()[0]
-    else:
-      photo = getattr(data, name)()
-    if photo.ndim == 2:
-      photo = np.repeat(photo[..., None], 3, axis=2)
-    photos.append(np.ascontiguousarray(photo[..., :3]))
-  return photos
 
 
 if __name__ == "__main__":
