@@ -12,10 +12,11 @@ from input_pipeline.detecting import detection_data
 from models.detecting import backbone
 from runtime import checks
 from training import config as config_lib
-from training import metrics, task_run
+from training import metrics
 from training.detecting import evaluation
 from training.objectives import detection as detection_lib
-from training.run import ending, opened_run, starting_weights, workdir
+from training.run import opened_run, starting_weights, workdir
+from training.task_runs import ending, task_run
 
 
 def check(config: config_lib.Config, folder: pathlib.Path) -> None:

@@ -18,9 +18,10 @@ from models.fusion import fusion_config
 from runtime import checks, cluster
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import metrics, objectives, task_run, train_step
+from training import metrics, objectives, train_step
 from training.fused import evaluation, weights
-from training.run import ending, opened_run, run_inputs, workdir
+from training.run import opened_run, run_inputs, workdir
+from training.task_runs import ending, task_run
 
 
 def check(config: config_lib.Config, folder: pathlib.Path) -> None:

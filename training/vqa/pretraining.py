@@ -25,9 +25,9 @@ from input_pipeline.questions import question_data
 from runtime import checks
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import task_run
 from training.objectives import denoising
-from training.run import ending, opened_run, run_inputs, workdir
+from training.run import opened_run, run_inputs, workdir
+from training.task_runs import ending, task_run
 
 # Key of the noise in evaluations, the same for every step and run.
 _NOISE_SEED = 0

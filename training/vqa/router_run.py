@@ -19,10 +19,10 @@ from input_pipeline.questions import question_data
 from runtime import checks
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import task_run
 from training.objectives import objective as objective_lib
 from training.objectives import routing
-from training.run import ending, opened_run
+from training.run import opened_run
+from training.task_runs import ending, task_run
 from training.vqa import evaluation
 from training.vqa import run as answers_run
 

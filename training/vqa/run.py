@@ -21,16 +21,11 @@ from runtime import checks
 from runtime import mesh as mesh_lib
 from runtime.storage import whole_files
 from training import config as config_lib
-from training import metrics, task_run
+from training import metrics
 from training.objectives import answers as answers_lib
 from training.objectives import routing
-from training.run import (
-  ending,
-  opened_run,
-  run_inputs,
-  starting_weights,
-  workdir,
-)
+from training.run import opened_run, run_inputs, starting_weights, workdir
+from training.task_runs import ending, task_run
 from training.vqa import evaluation, parts
 
 

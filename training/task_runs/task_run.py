@@ -17,7 +17,8 @@ from training import config as config_lib
 from training import session as session_lib
 from training import train_step
 from training.objectives import objective as objective_lib
-from training.run import ending, opened_run, workdir
+from training.run import opened_run, workdir
+from training.task_runs import ending
 
 T = TypeVar("T")
 

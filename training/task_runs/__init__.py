@@ -1,0 +1,1 @@
+"""Shared parts of runs whose model is no dual encoder."""
