@@ -1,4 +1,4 @@
-"""End of a run of training/task_runs/task_run.py, and checks that such runs share."""
+"""End of a run of task_run.py, and checks that such runs share."""
 
 import datetime
 import pathlib
