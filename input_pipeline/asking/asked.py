@@ -17,8 +17,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from input_pipeline import captions, faults, sources
 from input_pipeline.grammars import filled
 from input_pipeline.sources import columns, source_config
@@ -132,7 +130,7 @@ def open_split(
   return Records(opened, names, source.language)
 
 
-class Records:
+class Records(record_lib.Reading):
   """Records whose texts are fields of questions; see record.Records."""
 
   def __init__(self, records: Any, names: tuple[str, ...], language: str):
@@ -143,12 +141,9 @@ class Records:
       names: fields, in the order of their texts.
       language: language of the questions.
     """
-    self._records = records
+    super().__init__(records)
     self._names = names
     self._language = language
-
-  def __len__(self) -> int:
-    return len(self._records)
 
   def __getitem__(self, index: int) -> record_lib.Record:
     """Return a record with its question's fields, and its texts."""
@@ -173,22 +168,6 @@ class Records:
     """Return hex digits of the records and the names of their fields."""
     facts = (self._records.fingerprint(), self._names, self._language)
     return record_lib.digest(facts)
-
-  def image_state(self) -> str:
-    """Return the state of the source's images; see record.image_state."""
-    return record_lib.image_state(self._records)
-
-  def image_id(self, index: int) -> bytes:
-    """Return the name of a record's image; see image_ids."""
-    return self._records.image_id(index)
-
-  def path_of(self, index: int) -> str:
-    """Return the path of the file that has a record."""
-    return self._records.path_of(index)
-
-  def uids(self) -> np.ndarray:
-    """Return each record's UID."""
-    return self._records.uids()
 
   def _fields(self, texts: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     return filled.split_values(texts, self._names)[1]

@@ -256,7 +256,7 @@ def open_split(
   return Records(opened, texts, names, (source.language, repr(facts)))
 
 
-class Records:
+class Records(record_lib.Reading):
   """Records whose last texts are values of fields; see record.Records."""
 
   def __init__(
@@ -274,13 +274,10 @@ class Records:
       names: names of the fields, in the order of their texts.
       facts: language of the made texts, and what the fingerprint depends on.
     """
-    self._records = records
+    super().__init__(records)
     self._texts = texts
     self._names = names
     self._facts = facts
-
-  def __len__(self) -> int:
-    return len(self._records)
 
   def __getitem__(self, index: int) -> record_lib.Record:
     """Return a record with the canonical texts of its fields."""
@@ -301,22 +298,6 @@ class Records:
   def fingerprint(self) -> str:
     """Return hex digits of the records and the grammar."""
     return record_lib.digest((self._records.fingerprint(), *self._facts))
-
-  def image_state(self) -> str:
-    """Return the state of the source's images; see record.image_state."""
-    return record_lib.image_state(self._records)
-
-  def image_id(self, index: int) -> bytes:
-    """Return the name of a record's image; see image_ids."""
-    return self._records.image_id(index)
-
-  def path_of(self, index: int) -> str:
-    """Return the path of the file that has a record."""
-    return self._records.path_of(index)
-
-  def uids(self) -> np.ndarray:
-    """Return each record's UID."""
-    return self._records.uids()
 
 
 def split_values(

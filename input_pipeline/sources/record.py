@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from absl import logging
@@ -76,6 +76,36 @@ class Records(Protocol):
   def uids(self) -> np.ndarray:
     """Return a UID [N] for each example, in order; may read every record."""
     ...
+
+
+class Reading:
+  """Base of records that read others and change their texts alone.
+
+  Images, and the names of examples, are those of the others.
+  """
+
+  def __init__(self, records: "Records"):
+    """Take the records that are read."""
+    self._records: Any = records
+
+  def __len__(self) -> int:
+    return len(self._records)
+
+  def image_state(self) -> str:
+    """Return the state of the source's images; see `image_state`."""
+    return image_state(self._records)
+
+  def image_id(self, index: int) -> bytes:
+    """Return the name of a record's image; see image_ids."""
+    return self._records.image_id(index)
+
+  def path_of(self, index: int) -> str:
+    """Return the path of the file that has a record."""
+    return self._records.path_of(index)
+
+  def uids(self) -> np.ndarray:
+    """Return each record's UID."""
+    return self._records.uids()
 
 
 def texts(
