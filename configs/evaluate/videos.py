@@ -7,11 +7,12 @@ Videos and annotations lie below one folder a set, as they are published
     sources.source(), {"msrvtt": "PATH"}, tower="inflated"
   )
 
-The views are Florence's 4 clips x 3 crops (arXiv 2111.11432, section 3.8), of 8
-frames at 2 a second, which is ours. Without a tower, the image tower embeds
-frame by frame, as CLIP's baseline does (docs/evaluation.md). Florence's figures
-on MSR-VTT, without training on videos: R@1 37.6, R@5 63.8, R@10 72.6, text to
-video (table 9); its data are not public, and ours were not run.
+The views are Florence's 4 clips x 3 crops (arXiv 2111.11432, on Kinetics; those
+of retrieval are unpublished), of 8 frames at 2 a second, which is ours. Without
+a tower, the image tower embeds frame by frame, as CLIP's baseline does
+(docs/evaluation.md). Florence's figures on MSR-VTT, without training on videos:
+R@1 37.6, R@5 63.8, R@10 72.6, text to video (table 9); its data are not public,
+and ours were not run.
 """
 
 from collections.abc import Mapping

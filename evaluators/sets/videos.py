@@ -21,11 +21,11 @@ class VideoConfig:
 
   Attributes:
     clips: clips of a video, at even distances; 0: the source holds images.
-      Florence has 4 (arXiv 2111.11432, section 3.8).
+      Florence has 4 on Kinetics (arXiv 2111.11432).
     frames: frames of a clip. Florence's number is unpublished: ours.
     fps: frames a second of a clip; ours.
-    crops: crops of each frame along its longer side. Florence has 3; 1 is the
-      model's own crop.
+    crops: crops of each frame along its longer side. Florence has 3 there; 1
+      is the model's own crop.
     tower: "image", the image tower frame by frame, or "inflated", the inflation
       of a Swin.
     aggregation: mean over frames, or over the views of the inflated tower, that

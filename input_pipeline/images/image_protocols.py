@@ -101,7 +101,7 @@ class Protocol:
     """Return crops at even distances along the longer side, ends included.
 
     One crop is that of `apply`. Three are the spatial views of video networks
-    (Video Swin, arXiv 2106.13230, section 4.1).
+    (Video Swin, arXiv 2106.13230).
 
     Args:
       image: uint8 [Y, X, 3].

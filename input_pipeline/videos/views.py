@@ -1,10 +1,10 @@
 """Views of a video for an embedding of it: clips at even distances, cropped.
 
-A video has clips x crops views, of some frames each: Florence (arXiv
-2111.11432, section 3.8) and Video Swin (arXiv 2106.13230, section 4.1) take 4
-clips x 3 crops. The crops of a clip lie at even distances along the longer side
-of its frames, the first and the last at the ends. Clips start as those of
-ClipBERT at inference (sampling.starts, "uniform").
+A video has clips x crops views, of some frames each: on Kinetics, Florence
+(arXiv 2111.11432) and Video Swin (arXiv 2106.13230) take 4 clips x 3 crops. The
+crops of a clip lie at even distances along the longer side of its frames, the
+first and the last at the ends. Clips start as those of ClipBERT at inference
+(sampling.starts, "uniform").
 """
 
 import dataclasses

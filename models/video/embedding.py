@@ -8,8 +8,8 @@ Two towers embed the views of a video:
   2104.08860).
 - "inflated": the inflation of a Swin (models/video/video_swin.py), whose
   parameters are the image tower's, copied over time. The mean over views is the
-  video's embedding: Florence's zero-shot retrieval (arXiv 2111.11432, section
-  3.8).
+  video's embedding: Florence's zero-shot retrieval (arXiv 2111.11432, table
+  9).
 
 Shape letters beside those of models/layers.py: P views of a video, T frames of
 a view, S steps of a scan.

@@ -1,0 +1,1 @@
+"""Videos, retrieved by a dual encoder that was trained on pictures."""

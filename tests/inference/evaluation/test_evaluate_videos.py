@@ -135,6 +135,7 @@ def _kept(root):
   }
 
 
+@pytest.mark.slow
 def test_videos_of_equal_frames_have_the_ranks_of_images(root, results):
   ways = {"image_to_text": "video_to_text", "text_to_image": "text_to_video"}
   kept = _kept(root)
@@ -150,6 +151,7 @@ def test_videos_of_equal_frames_have_the_ranks_of_images(root, results):
   assert np.ptp(kept["images"][0], axis=0).max() > 0.01
 
 
+@pytest.mark.slow
 def test_a_record_has_what_it_depends_on(root, results):
   test_results_schema.validate(results)
   record = results["inflated"]
@@ -177,6 +179,7 @@ def test_a_record_has_what_it_depends_on(root, results):
   assert "text to video" in html
 
 
+@pytest.mark.slow
 def test_other_views_are_embedded_anew(root, results, monkeypatch):
   def refuse(*args, **kwargs):
     raise AssertionError("a forward pass")
@@ -250,6 +253,7 @@ def test_a_set_that_does_not_fit_the_model(root, tmp_path):
     checked.evaluate.check_videos(checked.model)
 
 
+@pytest.mark.slow
 def test_bad_videos_are_named(root, tmp_path):
   good = _lossless(3)
   for name, data, kind in (
