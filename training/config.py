@@ -227,20 +227,16 @@ class Config:
   @checks.collected()
   def check_paths(self) -> None:
     """Raise ValueError where a source's path on this disk is not there."""
-    for name, source in self.data.sources.items():
+    sections = {f"data.sources.{x}": y for x, y in self.data.sources.items()}
+    sections |= {f"data.tests.{x}": y for x, y in self.data.tests.items()}
+    for field, source in sections.items():
       if source.format == "layout" and not source.path:
         checks.refuse(
-          f"data.sources.{name}.path must be the folder of the data set in"
+          f"{field}.path must be the folder of the data set in"
           f" layout={source.layout!r}; got ''"
         )
-    paths = {
-      f"data.sources.{name}.path": source.path
-      for name, source in self.data.sources.items()
-    } | self.evaluate.paths
-    paths |= {
-      f"data.tests.{name}.path": source.path
-      for name, source in self.data.tests.items()
-    }
+    paths = {f"{field}.path": source.path for field, source in sections.items()}
+    paths |= self.evaluate.paths
     for field, path in paths.items():
       with checks.collected():
         files.check_local(path, field)
