@@ -10,6 +10,7 @@ pixels (real handwriting, dark on white), enlarged to 64, with their names.
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError("--out=FOLDER is needed")
   from sklearn import datasets
 
-  digits = datasets.load_digits()
+  digits: Any = datasets.load_digits()
   num = make(digits.images, digits.target, pathlib.Path(_OUT.value))
   print(f"{_OUT.value}: {num} digits")
 
