@@ -5,8 +5,8 @@ import doctest
 import numpy as np
 import pytest
 
-from evaluators.probes import examples as examples_lib
 from evaluators.probes import episodes, few_shot, logistic, nearest
+from evaluators.probes import examples as examples_lib
 from input_pipeline.storage import uids
 
 
