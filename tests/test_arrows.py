@@ -45,6 +45,7 @@ LATE = (
   ("experiments.plip.prepare", "skimage", "optional package"),
   ("experiments.florence.detection.prepare", "skimage", "optional package"),
   ("experiments.florence.detection.prepare", "sklearn", "optional package"),
+  ("experiments.florence.few_shot.prepare", "sklearn", "optional package"),
   ("experiments.sweeps.adaptive", "optuna", "optional package"),
   ("inference", "inference.python_model", "other files import no JAX"),
   (
