@@ -8,7 +8,6 @@ embedding and patch merging are convolutions whose windows overlap, as in CvT
 import dataclasses
 import functools
 import typing
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -135,6 +134,7 @@ class Block(nnx.Module):
     rate: jax.Array | float = 0.0,
     *,
     shift: int = 0,
+    is_shifted: jax.Array | None = None,
   ) -> jax.Array:
     """Return the tokens after this block.
 
@@ -143,13 +143,16 @@ class Block(nnx.Module):
       keys_b: one random key an example; None leaves out no branch.
       rate: probability that a branch is left out for an example.
       shift: as in `WindowAttention`.
+      is_shifted: likewise.
     """
     keys = (
       (None, None)
       if keys_b is None
       else (layers.fold_in(keys_b, 0), layers.fold_in(keys_b, 1))
     )
-    y_bYXC = self.attn(self.attn_norm(x_bYXC), shift=shift)
+    y_bYXC = self.attn(
+      self.attn_norm(x_bYXC), shift=shift, is_shifted=is_shifted
+    )
     x_bYXC = x_bYXC + convolution.drop_path(y_bYXC, keys[0], rate)
     y_bYXC = self.mlp(self.mlp_norm(x_bYXC))
     return x_bYXC + convolution.drop_path(y_bYXC, keys[1], rate)
@@ -348,37 +351,29 @@ class Swin(nnx.Module):
   def _run_blocks(
     self, blocks: Block, stage: int, x_bYXC: jax.Array, *rows: jax.Array
   ) -> jax.Array:
-    """Scan over pairs of blocks, the second with shifted windows."""
+    """Scan over blocks, every other one with shifted windows.
+
+    A pair is not scanned: a loop would copy what its backward pass needs.
+    """
     window = self.config.windows[stage]
     _, height, width, _ = x_bYXC.shape
     _, shift = windows.fitted(window, height, width, window // 2)
-    # Windows that are not shifted are the same in all blocks.
-    shifts = (0, shift) if shift else (0,)
-    stacked = (blocks, *rows)
     depth = self.config.depths[stage]
-    count = depth // len(shifts)
+    if depth <= 2:
+      for i in range(depth):
+        block, *row = jax.tree.map(lambda x, i=i: x[i], (blocks, *rows))
+        fn = functools.partial(_call, shift if i % 2 else 0, None)
+        x_bYXC = self._run(fn, block, x_bYXC, *row)
+      return x_bYXC
 
     def body(x_bYXC, unit):
-      return self._run_unit(shifts, x_bYXC, unit), None
+      is_shifted, block, *row = unit
+      return self._run(
+        functools.partial(_call, shift), is_shifted, block, x_bYXC, *row
+      ), None
 
-    if count:
-      units = jax.tree.map(
-        lambda x: x[: count * len(shifts)].reshape(
-          count, len(shifts), *x.shape[1:]
-        ),
-        stacked,
-      )
-      x_bYXC, _ = jax.lax.scan(body, x_bYXC, units)
-    rest = jax.tree.map(lambda x: x[count * len(shifts) :], stacked)
-    return self._run_unit(shifts[: depth % len(shifts)], x_bYXC, rest)
-
-  def _run_unit(
-    self, shifts: Sequence[int], x_bYXC: jax.Array, stacked: tuple
-  ) -> jax.Array:
-    """Run one block for each shift."""
-    for i, shift in enumerate(shifts):
-      block, *row = jax.tree.map(lambda x, i=i: x[i], stacked)
-      x_bYXC = self._run(functools.partial(_call, shift), block, x_bYXC, *row)
+    is_shifted_i = jnp.arange(depth) % 2 == 1
+    x_bYXC, _ = jax.lax.scan(body, x_bYXC, (is_shifted_i, blocks, *rows))
     return x_bYXC
 
   def _run(self, fn: typing.Callable, *args: typing.Any) -> jax.Array:
@@ -394,9 +389,13 @@ class Swin(nnx.Module):
 
 
 def _call(
-  shift: int, block: Block, x_bYXC: jax.Array, *row: jax.Array
+  shift: int,
+  is_shifted: jax.Array | None,
+  block: Block,
+  x_bYXC: jax.Array,
+  *row: jax.Array,
 ) -> jax.Array:
-  return block(x_bYXC, *row, shift=shift)
+  return block(x_bYXC, *row, shift=shift, is_shifted=is_shifted)
 
 
 def _to_multiple(x_bYXC: jax.Array, size: int) -> list[tuple[int, int]]:

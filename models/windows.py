@@ -137,12 +137,20 @@ class WindowAttention(nnx.Module):
     self.window = window
     self.mask_padding = mask_padding
 
-  def __call__(self, x_bYXC: jax.Array, *, shift: int = 0) -> jax.Array:
+  def __call__(
+    self,
+    x_bYXC: jax.Array,
+    *,
+    shift: int = 0,
+    is_shifted: jax.Array | None = None,
+  ) -> jax.Array:
     """Attend within windows.
 
     Args:
       x_bYXC: tokens, of any number of rows and columns.
       shift: rows and columns that the windows are shifted by, below `window`.
+      is_shifted: whether they are shifted, a bool that may be traced, so that
+        one program serves both; None: they are.
 
     Returns:
       An array with the shape of x_bYXC.
@@ -155,25 +163,32 @@ class WindowAttention(nnx.Module):
     if is_padded:
       pads = ((0, 0), (0, rows - height), (0, columns - width), (0, 0))
       x = jnp.pad(x, pads)
-    if shift:
-      x = jnp.roll(x, (-shift, -shift), (1, 2))
-    x_bWSC = partition(x, size)
-    y_bWSC = self._attend(x_bWSC, self._bias(height, width, size, shift))
-    y = join(self.out(y_bWSC), rows, columns)
-    if shift:
-      y = jnp.roll(y, (shift, shift), (1, 2))
+    x_bWSC = partition(_rolled(x, -shift, is_shifted), size)
+    bias_WHSS = self._bias(height, width, size, shift, is_shifted)
+    y = join(self.out(self._attend(x_bWSC, bias_WHSS)), rows, columns)
+    y = _rolled(y, shift, is_shifted)
     return y[:, :height, :width] if is_padded else y
 
-  def _bias(self, height: int, width: int, size: int, shift: int) -> jax.Array:
+  def _bias(
+    self,
+    height: int,
+    width: int,
+    size: int,
+    shift: int,
+    is_shifted: jax.Array | None,
+  ) -> jax.Array:
     """Return the summand of the logits, float32 [W, H, S, S], W 1 if equal."""
     index_SS = relative_positions(size, self.window)
     bias_SSH = jnp.take(self.relative_position[...], index_SS, axis=0)
     bias_1HSS = bias_SSH.transpose(2, 0, 1)[None]
-    region_WS = regions(
-      height, width, size, shift, mask_padding=self.mask_padding
+    numbers = functools.partial(
+      regions, height, width, size, mask_padding=self.mask_padding
     )
+    region_WS = numbers(shift)
     if np.ptp(region_WS) == 0:
       return bias_1HSS
+    if shift and is_shifted is not None:
+      region_WS = jnp.where(is_shifted, region_WS, numbers(0))
     mask_W1SS = (region_WS[:, :, None] == region_WS[:, None])[:, None]
     return jnp.where(mask_W1SS, bias_1HSS, jnp.finfo(jnp.float32).min)
 
@@ -193,3 +208,18 @@ class WindowAttention(nnx.Module):
   def _split_heads(self, x_bWSC: jax.Array) -> jax.Array:
     x_bWSHK = x_bWSC.reshape(*x_bWSC.shape[:3], self.num_heads, -1)
     return x_bWSHK.swapaxes(2, 3)
+
+
+def _rolled(
+  x_bYXC: jax.Array, shift: int, is_shifted: jax.Array | None
+) -> jax.Array:
+  """Return a grid, rolled down and to the right if it is shifted."""
+  if not shift:
+    return x_bYXC
+
+  def roll(x_bYXC):
+    return jnp.roll(x_bYXC, (shift, shift), (1, 2))
+
+  if is_shifted is None:
+    return roll(x_bYXC)
+  return jax.lax.cond(is_shifted, roll, lambda x_bYXC: x_bYXC, x_bYXC)

@@ -43,6 +43,7 @@ LATE = (
     "optional package",
   ),
   ("experiments.plip.prepare", "skimage", "optional package"),
+  ("experiments.florence.few_shot.prepare", "sklearn", "optional package"),
   ("experiments.parts.photographs", "skimage", "optional package"),
   ("experiments.parts.photographs", "sklearn", "optional package"),
   ("experiments.sweeps.adaptive", "optuna", "optional package"),

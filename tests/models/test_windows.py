@@ -66,9 +66,14 @@ def test_attention_equals_brute_force(grid, mask_padding):
   model = nnx.merge(graph, params)
   x = rng.normal(size=(2, height, width, 8)).astype(np.float32)
   got = jax.jit(lambda m, x: m(x, shift=shift))(model, x)
-  size, shift = windows.fitted(window, height, width, shift)
-  want = _attend(model, x, (height, width, size, shift))
+  chosen = jax.jit(lambda m, x, s: m(x, shift=shift, is_shifted=s))
+  size, fitted = windows.fitted(window, height, width, shift)
+  want = _attend(model, x, (height, width, size, fitted))
   np.testing.assert_allclose(got, want, atol=1e-5)  # float32 sums of order 1
+  # One program for windows that are shifted, and those that are not.
+  np.testing.assert_allclose(chosen(model, x, True), want, atol=1e-5)
+  still = _attend(model, x, (height, width, size, 0))
+  np.testing.assert_allclose(chosen(model, x, False), still, atol=1e-5)
 
 
 def test_a_grid_within_a_window_is_one_window():

@@ -5,8 +5,8 @@ import doctest
 import numpy as np
 import pytest
 
+from evaluators.probes import episodes, few_shot, logistic, nearest
 from evaluators.probes import examples as examples_lib
-from evaluators.probes import few_shot, logistic, nearest
 from input_pipeline.storage import uids
 
 
@@ -19,7 +19,7 @@ def make(num=60, num_classes=3):
   )
 
 
-@pytest.mark.parametrize("module", [few_shot, logistic, nearest])
+@pytest.mark.parametrize("module", [episodes, few_shot, logistic, nearest])
 def test_docstrings(module):
   results = doctest.testmod(module)
   assert results.attempted >= 2

@@ -1,0 +1,1 @@
+"""CD-FSL's few-shot episodes in miniature."""
