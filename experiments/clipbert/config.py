@@ -21,8 +21,8 @@ from configs.parts import sources, variants
 _FOLDER = "cache/moving"
 _NUM_TOKENS = 28
 SIZE = 64
-# Shapes, colours, numbers and moves of scenes.py.
-_NUM_ANSWERS = 8 + 6 + 2 + 3
+# Shapes, colours and numbers of scenes.py.
+_NUM_ANSWERS = 8 + 6 + 2
 _QA = (
   ("question", "question"),
   ("answer", "answer"),

@@ -104,15 +104,20 @@ def captions(video: Video) -> list[str]:
 
 
 def questions(rng: np.random.Generator, video: Video) -> list[tuple[str, str]]:
-  """Return a question and its answer of each type, each of a drawn scene."""
-  scenes = [video[int(rng.integers(2))] for _ in range(4)]
+  """Return a question and its answer of each type, each of a drawn scene.
+
+  None is about moves, which a frame does not show. That of the other colour
+  needs both scenes: no frame has both.
+  """
+  drawn = rng.integers(2, size=4).tolist()
+  what, which, how, one = (video[i] for i in drawn)
+  other = video[1 - drawn[3]]
   shapes, colors = [*SHAPES], [*COLORS]
-  what, which, how, where = scenes
   return [
     (f"what is {colors[what.color]}", shapes[what.shape]),
     (f"which color is the {shapes[which.shape]}", colors[which.color]),
     (f"how many are {colors[how.color]}", COUNTS[how.count]),
-    (f"where does the {shapes[where.shape]} move", MOVES[where.move]),
+    (f"besides {colors[one.color]} which color is there", colors[other.color]),
   ]
 
 

@@ -60,8 +60,8 @@ def test_what_is_said_is_true():
     "which color is the heart": "blue",
     "how many are red": "two",
     "how many are blue": "one",
-    "where does the leaf move": "sideways",
-    "where does the heart move": "nowhere",
+    "besides red which color is there": "blue",
+    "besides blue which color is there": "red",
   }
   seen = {x for _ in range(40) for x in scenes.questions(rng, both)}
   assert dict(seen) == answers
