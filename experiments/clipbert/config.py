@@ -98,10 +98,12 @@ def get_config(arg: str = "retrieval") -> ml_collections.ConfigDict:
 
 def _pretraining() -> ml_collections.ConfigDict:
   config = _common("mini_pretraining")
-  config.total_steps = 2000
+  config.total_steps = 2400
   config.batch_size = 64
   config.optimizer.learning_rate = 1e-3
-  config.fusion.mask_share = 0.5  # of texts of three words
+  # Texts have three or four words: each is to be told from the picture.
+  config.fusion.mask_share = 0.8
+  config.fusion.negative_share = 0.25
   # There is one cell of 64 pixels.
   config.fusion.clipbert.sampled_cells = 0
   config.data.sources.main = sources.source(
