@@ -42,7 +42,7 @@ def test_the_mean_over_whole_batches(name):
   embeddings = suite.Embeddings({"source": part}, row, ztxt_ME)
   data = types.SimpleNamespace(
     languages=("en",),
-    retrieval_sets={"mine": types.SimpleNamespace(source="source")},
+    retrieval_sets={"mine": types.SimpleNamespace(key="source")},
   )
   params = {"log_scale": jnp.log(5.0), "bias": jnp.float32(-1.0)}
   found = validation_loss.make(config, mesh)(data, embeddings, params)
