@@ -43,21 +43,24 @@ class Variant:
     mini: variant of configs/clipbert.py.
     layout: layout of train and test.
     clips: clips of a video in training.
+    steps: steps of training.
   """
 
   mini: str = "mini_retrieval"
   layout: str = "msrvtt.captions"
   clips: int = 2
+  steps: int = 500
 
 
 VARIANTS: Mapping[str, Variant] = {
   "retrieval": Variant(),
-  "dense": Variant(clips=8),
+  # As many clips as the 500 steps of "retrieval" see.
+  "dense": Variant(clips=8, steps=125),
   "no_negatives": Variant(),
   "frozen_cnn": Variant(),
-  "qa": Variant("mini_qa", "msrvtt.qa"),
-  "no_head": Variant("mini_qa", "msrvtt.qa"),
-  "choices": Variant("mini_qa", "tgif_qa.action"),
+  "qa": Variant("mini_qa", "msrvtt.qa", steps=700),
+  "no_head": Variant("mini_qa", "msrvtt.qa", steps=700),
+  "choices": Variant("mini_qa", "tgif_qa.action", steps=400),
 }
 
 
@@ -68,7 +71,7 @@ def get_config(arg: str = "retrieval") -> ml_collections.ConfigDict:
   variant = variants.pick(__file__, arg, VARIANTS)
   config = _common(variant.mini)
   config.init_from = "runs/clipbert_pretraining"
-  config.total_steps = 500
+  config.total_steps = variant.steps
   config.batch_size = 32
   config.optimizer.learning_rate = 5e-4
   data, fusion = config.data, config.fusion
@@ -126,7 +129,7 @@ def _common(mini: str) -> ml_collections.ConfigDict:
   config.fusion.cnn.width = 16
   config.fusion.cnn.frozen_norm = False
   config.optimizer.warmup_steps = 50
-  config.evaluate.every_steps = 200
+  config.evaluate.every_steps = 0
   config.evaluate.batch_size = 50
   config.checkpoint.every_steps = 500
   config.log_every_steps = 20
