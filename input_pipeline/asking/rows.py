@@ -28,7 +28,7 @@ NEEDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-  """What the rows of a batch hold beside images; can be pickled.
+  """Arrays of a batch beside its images; can be pickled.
 
   Attributes:
     task: one of TASKS.

@@ -71,7 +71,7 @@ def _sets(split: str) -> dict:
     for name, fields in views.items()
   }
   if split == "test":
-    # What icons do is said too, in words that no picture's caption has.
+    # Captions say moves too, in words that no picture's caption has.
     said = sources.source(
       format="layout",
       layout="msrvtt.captions",

@@ -48,7 +48,7 @@ def test_tables(icons, tmp_path):
   assert labels["few"] == labels["known"] == {"red ball", "blue box"}
   assert labels["few"] < labels["many"] == {*_NAMES[:3]}
   assert labels["val"] == {"red ball"}
-  # Of words that were trained on, in names that were not.
+  # New names have words that were trained on.
   assert labels["new"] == {"red box", "blue hat"}
   images = {table: {x["image"] for x in some} for table, some in rows.items()}
   trained = images["few"] | images["many"]

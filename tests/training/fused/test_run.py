@@ -70,7 +70,7 @@ def test_answers_are_judged_by_type(tmp_path):
   config = _config(tmp_path, "answers", total_steps=2)
   record = _run(config, tmp_path / "run")
   assert [*record["accuracy"]] == ["overall", "how", "what"]
-  # Of 5 questions one is of a video that is not there.
+  # One video of the 5 questions is not there.
   assert record["num_questions"] == {"overall": 4, "how": 1, "what": 3}
   assert record["num_left_out"] == 1
   # Guesses are "red heart" and "six": right are 2 of 3, and none of 1.
