@@ -18,13 +18,13 @@ import jax
 import numpy as np
 
 from models.fusion import fusion_config
-from models.pretrained import loading, mapping, opening, positions
+from models.pretrained import loading, mapping, opening
 from models.pretrained.fused import clipbert_links
 from runtime import checks, cluster, failures, sections
 from runtime import mesh as mesh_lib
 from runtime.storage import bucket_path
-from training import checkpointing, metrics, objectives
 from training import config as config_lib
+from training import metrics, objectives
 from training.objectives import objective as objective_lib
 from training.run import starting_weights, workdir
 
@@ -105,7 +105,7 @@ def _shapes(objective: objective_lib.Objective) -> Shapes:
 
 def _read_field(
   config: config_lib.Config, field: str, read_fn: Any
-) -> dict[str, np.ndarray]:
+) -> Mapping[str, Any]:
   """Return arrays of the file or run that a field names, by path."""
   path = getattr(config, field)
   try:
@@ -118,12 +118,12 @@ def _read_field(
 
 
 def _placed(
-  arrays: Mapping[str, np.ndarray], wanted: Shapes, mesh: jax.sharding.Mesh
+  arrays: Mapping[str, Any], wanted: Shapes, mesh: jax.sharding.Mesh
 ) -> dict[str, jax.Array]:
   whole = mesh_lib.replicated(mesh)
   return {
     path: mesh_lib.placed(
-      x,
+      np.asarray(x),
       jax.ShapeDtypeStruct(
         wanted[path].shape, wanted[path].dtype, sharding=whole
       ),
@@ -185,7 +185,7 @@ def _cnn(
 
 def _whole(
   wanted: Shapes, mesh: jax.sharding.Mesh, config: config_lib.Config, path: str
-) -> dict[str, np.ndarray]:
+) -> Mapping[str, Any]:
   """Return a whole model: that of a run, or ClipBERT's released state dict."""
   if workdir.is_run(bucket_path.make(path)):
     return _of_run(wanted, mesh, config, path)
@@ -224,7 +224,7 @@ def _without_heads(wanted: Shapes, path: str) -> Shapes:
 
 def _of_run(
   wanted: Shapes, mesh: jax.sharding.Mesh, config: config_lib.Config, path: str
-) -> dict[str, np.ndarray]:
+) -> dict[str, jax.Array]:
   folder = bucket_path.make(path)
   run = workdir.read_config(folder)
   assert run is not None  # workdir.is_run
@@ -235,42 +235,16 @@ def _of_run(
     if p.startswith(_HEADS)
   ):
     wanted = _without_heads(wanted, path)
-  resizes = {
-    p: rule
-    for p in wanted
-    if (rule := positions.rule_of(config.model, p)) is not None
-  }
-  mapping.raise_any(
-    {
-      "missing": [p for p in wanted if p not in theirs],
-      "left over": [
-        p
-        for p in theirs
-        if p not in wanted
-        and not p.startswith(_HEADS)
-        and not config.is_excepted(p)
-      ],
-      "of another shape": [
-        f"{p}: expected {x.shape}; got {theirs[p].shape}"
-        for p, x in wanted.items()
-        if p in theirs and theirs[p].shape != x.shape and p not in resizes
-      ],
-    }
-  )
   whole = mesh_lib.replicated(mesh)
-  abstract = {
+  targets = {
     p: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole)
-    for p, x in theirs.items()
-  }
-  restored = checkpointing.restore_params(
-    workdir.weights(folder), mapping.nested(abstract)
-  )
-  if restored is None:
-    raise ValueError("this run has no checkpoint yet")
-  leaves = sections.flat(restored[1], "/")
-  return {
-    p: np.asarray(leaves[p])
-    if theirs[p].shape == x.shape
-    else resizes[p](np.asarray(leaves[p]), x.shape)
     for p, x in wanted.items()
   }
+  return starting_weights.of_checkpoint(
+    folder,
+    config,
+    theirs,
+    targets,
+    mesh,
+    may_be_left=lambda p: p.startswith(_HEADS),
+  )

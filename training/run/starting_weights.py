@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -287,6 +287,39 @@ def _of_run(
     )
   _check_alike(str(folder), prefix, model, config.model)
   theirs = sections.flat(loading.shapes_of(model), "/")
+  return of_checkpoint(
+    folder,
+    config,
+    theirs,
+    wanted,
+    mesh,
+    may_be_left=lambda path: not path.startswith(prefix),
+  )
+
+
+def of_checkpoint(
+  folder: pathlib.Path,
+  config: config_lib.Config,
+  theirs: Targets,
+  wanted: Targets,
+  mesh: jax.sharding.Mesh,
+  *,
+  may_be_left: Callable[[str], bool],
+) -> dict[str, jax.Array]:
+  """Return parameters of a run's newest checkpoint, positions fitted.
+
+  Args:
+    folder: folder of the run.
+    config: config of the run that begins with them.
+    theirs: shapes of all parameters of the checkpoint.
+    wanted: parameters to return, in their shardings.
+    mesh: mesh of the shardings.
+    may_be_left: function that says of a path whether the checkpoint may have it
+      although it is not wanted, as may those of config.init_except.
+
+  Raises:
+    ValueError: there is no checkpoint, or its parameters do not fit.
+  """
   resizes = {
     path: rule
     for path in wanted
@@ -297,8 +330,8 @@ def _of_run(
     "left over": [
       path
       for path in theirs
-      if path.startswith(prefix)
-      and path not in wanted
+      if path not in wanted
+      and not may_be_left(path)
       and not config.is_excepted(path)
     ],
     "of another shape": [
