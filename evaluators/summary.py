@@ -13,6 +13,7 @@ from evaluators.metrics import (
   denoising,
   detection,
   fused_pretraining,
+  generation,
   questions,
 )
 from runtime.storage import strict_json, whole_files
@@ -90,6 +91,9 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
       continue
     if tree.get("kind") == questions.KIND:
       listed += _question_rows(group, tree)
+      continue
+    if tree.get("kind") in generation.SIZES:
+      listed += _generation_rows(group, tree)
       continue
     if tree.get("kind") == fused_pretraining.KIND:
       listed.append(Row(group, "rows", tree["num_rows"], _own_figures(tree)))
@@ -256,6 +260,15 @@ def _question_rows(group: str, record: Mapping[str, Any]) -> Iterator[Row]:
       record["figure"], value, chance, interval=(bounds[0], bounds[1])
     )
     yield Row(group, name, size, (figure,))
+
+
+def _generation_rows(group: str, record: Mapping[str, Any]) -> Iterator[Row]:
+  """Yield a row for all examples and for those of each domain or split."""
+  size = generation.SIZES[record["kind"]]
+  for name, part in {"overall": record, **record.get("parts", {})}.items():
+    reason = part.get("not_run", "")
+    figures = () if reason else _own_figures(part)
+    yield Row(group, name, part[size], figures, reason)
 
 
 def _figures(

