@@ -7,6 +7,10 @@
                {"image_id", "references", "domain"}, the last where there are
                domains
   objects      COCO's instances_SPLIT.json
+  synonyms     a JSON object from objects to lists of words, such as {"dog":
+               ["puppy"], "toilet": ["toilet seat"]}; or an object a line, its
+               name first, its words separated by commas, as the paper of CHAIR
+               has them
   questions    POPE's JSON lines of {"question_id", "image", "text", "label"}
   answers      JSON lines of {"question_id", "answer"}, or of {"answer"} in the
                order of the questions
@@ -57,7 +61,7 @@ def judge(
     tokenizer: one of tokens.NAMES.
     meteor: whether METEOR is computed; see captioning.record.
     objects: path of COCO's instances, for CHAIR; "" for none.
-    synonyms: path of the words that mean an object; see chair.read_synonyms.
+    synonyms: path of the words that mean an object.
 
   Returns:
     "captions", and with `objects` "objects".
@@ -88,7 +92,7 @@ def judge(
       [said[name] for name in names],
       [there.get(name, ()) for name in names],
       [truth.captions[name] for name in names],
-      chair.read_synonyms(synonyms),
+      read_synonyms(synonyms),
     )
   return made
 
@@ -166,7 +170,9 @@ def read_objects(path: str) -> dict[str, set[str]]:
   content = rows.parsed(path)
   try:
     names = {x["id"]: str(x["name"]) for x in content["categories"]}
-    there: dict[str, set[str]] = {str(x["id"]): set() for x in content["images"]}
+    there: dict[str, set[str]] = {
+      str(x["id"]): set() for x in content["images"]
+    }
     for one in content["annotations"]:
       there[str(one["image_id"])].add(names[one["category_id"]])
   except (KeyError, TypeError) as error:
@@ -175,6 +181,35 @@ def read_objects(path: str) -> dict[str, set[str]]:
       f" images; got {type(error).__name__}: {error}"
     ) from error
   return there
+
+
+def read_synonyms(path: str) -> chair.Synonyms:
+  """Return the words that mean an object; JSON where the name ends in ".json".
+
+  Raises:
+    ValueError: the file has another form; names it.
+  """
+  _refuse_pickle(path)
+  if path.endswith(".json"):
+    words = rows.parsed(path)
+    if not isinstance(words, dict) or not all(
+      isinstance(some, list) and all(isinstance(x, str) for x in some)
+      for some in words.values()
+    ):
+      raise ValueError(
+        f"{path} must be an object from names of objects to lists of words; got"
+        f" {json.dumps(words)[:60]}"
+      )
+  else:
+    text = text_files.read(path)
+    if text is None:
+      raise ValueError(f"there is no {path}")
+    lines = [line.split(",") for line in text_files.lines(text) if line]
+    words = {line[0].strip(): line[1:] for line in lines}
+  try:
+    return chair.make_synonyms(words)
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
 
 
 def read_questions(path: str, split: str) -> dict[str, pope.Question]:

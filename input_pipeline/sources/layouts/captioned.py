@@ -143,7 +143,9 @@ _FORMS = {
 }
 
 
-def _rows(data: layout.Folder, file: str, split: str = "") -> Iterator[layout.Row]:
+def _rows(
+  data: layout.Folder, file: str, split: str = ""
+) -> Iterator[layout.Row]:
   try:
     made = entries(data.json(file))
     made = of_split(made, split) if split else made
