@@ -66,6 +66,12 @@ def record(
   for count in counts:
     said.append(next(words))
     truth.append([next(words) for _ in range(count)])
+  empty = [x for x, some in zip(names, truth, strict=True) if not any(some)]
+  if empty:
+    raise ValueError(
+      "each image must have a reference with a word; got none of"
+      f" {len(empty)} images, as {empty[:_NUM_NAMED]}"
+    )
   rows: dict[str, list[int]] = {"": [*range(len(names))]}
   for row, name in enumerate(names):
     if domain := (domains or {}).get(name, ""):

