@@ -15,11 +15,14 @@
   answers      JSON lines of {"question_id", "answer"}, or of {"answer"} in the
                order of the questions
 
-Numbers and names of images are compared as texts. Paths are on disk or at a
+Rows of JSON lines may also be those of a table, NAME.csv or NAME.tsv, where a
+list is JSON. Numbers and names of images are compared as texts. Paths are on disk or at a
 URL. Nothing is read but JSON: a pickle, as the releases of RefCOCO have, is
 refused.
 """
 
+import csv
+import io
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -29,6 +32,10 @@ from evaluators.sets import text_files
 from evaluators.sets.disk import rows
 from input_pipeline.sources.layouts import captioned
 
+# Ends of the names of tables -> delimiter.
+_TABLES = {".csv": ",", ".tsv": "\t"}
+# Ends of the names of files that have rows of our own form of references.
+_ROWS = (".jsonl", ".ndjson", *_TABLES)
 # Ends of the names of pickles.
 _PICKLES = (".p", ".pkl", ".pickle")
 
@@ -124,7 +131,7 @@ def read_references(path: str, split: str = "") -> References:
     ValueError: the file is in none of the forms, has no such split, or has an
       image without a reference.
   """
-  if path.endswith((".jsonl", ".ndjson")):
+  if path.endswith(_ROWS):
     made = [
       captioned.Entry(
         _name(row, f"{path}, row {number}"),
@@ -266,12 +273,15 @@ def read_answers(
 
 
 def _listed(path: str) -> list[dict[str, Any]]:
-  """Return the objects of a JSON array, or of JSON lines."""
+  """Return the rows of a table, a JSON array or JSON lines."""
   _refuse_pickle(path)
   text = text_files.read(path)
   if text is None:
     raise ValueError(f"there is no {path}")
-  if text.lstrip().startswith("["):
+  if delimiter := _TABLES.get(path[-4:], ""):
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    listed = [*reader]
+  elif text.lstrip().startswith("["):
     listed = rows.parsed(path)
   else:
     listed = rows.parsed_lines(path)
@@ -294,6 +304,8 @@ def _name(row: Mapping[str, Any], where: str) -> str:
 
 
 def _texts(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
+  if isinstance(listed := row.get("references"), str):
+    row = {"references": rows.parsed_text(listed, where)}
   texts = rows.field_of(row, "references", list, where)
   if not all(isinstance(text, str) for text in texts):
     raise ValueError(

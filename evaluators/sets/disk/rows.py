@@ -102,7 +102,7 @@ def parsed(path: str) -> Any:
   text = text_files.read(path)
   if text is None:
     raise ValueError(f"there is no {path}")
-  return _loads(text, path)
+  return parsed_text(text, path)
 
 
 def parsed_lines(path: str) -> list[dict[str, Any]]:
@@ -113,7 +113,7 @@ def parsed_lines(path: str) -> list[dict[str, Any]]:
   values = []
   for line, row in enumerate(text.split("\n"), 1):
     if row.strip():
-      value = _loads(row, f"{path}, line {line}")
+      value = parsed_text(row, f"{path}, line {line}")
       if not isinstance(value, dict):
         raise ValueError(
           f"{path}, line {line}: expected an object; got {row[:60]}"
@@ -122,7 +122,8 @@ def parsed_lines(path: str) -> list[dict[str, Any]]:
   return values
 
 
-def _loads(text: str, name: str) -> Any:
+def parsed_text(text: str, name: str) -> Any:
+  """Return the value of JSON; ValueError has the name and the place."""
   try:
     return json.loads(text)
   except json.JSONDecodeError as error:

@@ -108,6 +108,12 @@ def test_references_of_each_form(tmp_path):
       "",
       {"x": ("a", "b")},
     ),
+    (
+      "own.csv",
+      'image_id,references,domain\nx,"[""a, b"", ""c""]",in\n',
+      "",
+      {"x": ("a, b", "c")},
+    ),
   ):
     read = generated.read_references(_file(tmp_path, name, content), split)
     assert read.captions == expected
@@ -138,6 +144,9 @@ def test_answers_to_pope(tmp_path):
     read = generated.read_answers(_file(tmp_path, name, rows), questions)
     assert read == answers
   assert pope.record(read, [*questions.values()])["recall"] == 0.5
+  text = "question_id\tanswer\n2\tno\n3\tNo.\n1\tYes\n"
+  table = _file(tmp_path, "c.tsv", text)
+  assert generated.read_answers(table, questions) == answers
   for rows in (in_order[:2], numbered[:2], numbered + numbered[:1]):
     with pytest.raises(ValueError, match="to each of the 3 questions"):
       generated.read_answers(_file(tmp_path, "c.jsonl", rows), questions)
@@ -184,6 +193,8 @@ def test_messages(tmp_path):
     *(generated.judge, said, textcaps),
     **{"objects": "x", "tokenizer": "regex"},
   )
+  table = _file(tmp_path, "r.csv", "image_id,references\n1,a dog\n")
+  refused("r.csv, row 1: not JSON", generated.read_references, table)
   words = _file(tmp_path, "words.json", {"dog": "puppy"})
   refused("names of objects to lists", generated.read_synonyms, words)
   lines = _file(tmp_path, "words.txt", "dog, cat\ncat, kitten\n")
