@@ -12,15 +12,15 @@
                name first, its words separated by commas, as the paper of CHAIR
                has them
   questions    POPE's JSON lines of {"question_id", "image", "text", "label"}
-  answers      JSON lines of {"question_id", "answer"}, or of {"answer"} in the
-               order of the questions
+  answers      JSON lines of {"question_id", "answer"}, or of {"question",
+               "answer"} in the order of the questions
 
 Rows of JSON lines may also be those of a table, NAME.csv or NAME.tsv, where a
-list is JSON. Numbers and names of images are compared as texts. Paths are on disk or at a
-URL. Nothing is read but JSON: a pickle, as the releases of RefCOCO have, is
-refused.
+list is JSON. Numbers and names of images are compared as texts. Paths are on
+disk or at a URL. A pickle, as the releases of RefCOCO have, is refused.
 """
 
+import collections
 import csv
 import io
 import json
@@ -137,7 +137,7 @@ def read_references(path: str, split: str = "") -> References:
         _name(row, f"{path}, row {number}"),
         "",
         _texts(row, f"{path}, row {number}"),
-        row.get("domain") or "",
+        str(row.get("domain") or ""),
       )
       for number, row in enumerate(_listed(path), 1)
     ]
@@ -156,6 +156,9 @@ def read_references(path: str, split: str = "") -> References:
     made = captioned.of_split(made, split)
   elif split:
     raise ValueError(f"{path} has no splits; got split={split!r}")
+  again = collections.Counter(entry.image_id for entry in made)
+  if twice := [name for name, number in again.items() if number > 1]:
+    raise ValueError(f"{path}: each image must have one row; got {twice[:3]}")
   if empty := [entry.image_id for entry in made if not entry.captions]:
     raise ValueError(
       f"{path}: each image must have a reference; got none of {len(empty)}"
@@ -251,8 +254,8 @@ def read_answers(
   """Return the answer to each question, in the order of the questions.
 
   Raises:
-    ValueError: a row has no answer, or the answers are not those of the
-      questions.
+    ValueError: a row has no answer, the answers are not those of the
+      questions, or the question of a row is another, but for its case.
   """
   listed = _listed(path)
   answers = [
@@ -261,6 +264,15 @@ def read_answers(
   ]
   numbers = [str(row.get("question_id", "")) for row in listed]
   if not any(numbers) and len(answers) == len(questions):
+    for number, (row, asked) in enumerate(
+      zip(listed, questions.values(), strict=True), 1
+    ):
+      text = str(row.get("question", asked.text))
+      if text.strip().casefold() != asked.text.strip().casefold():
+        raise ValueError(
+          f"{path}, row {number}: expected the answer to {asked.text!r}; got"
+          f" that to {text!r:.80}"
+        )
     return answers
   by_number = dict(zip(numbers, answers, strict=True))
   if len(by_number) < len(answers) or by_number.keys() != questions.keys():

@@ -135,7 +135,8 @@ def test_answers_to_pope(tmp_path):
   questions = generated.read_questions(path, pope.RANDOM)
   assert [x.is_there for x in questions.values()] == [True, False, True]
   answers = ["Yes", "no", "No."]
-  in_order = [{"question": "?", "answer": answer} for answer in answers]
+  question = "is there a dog in the image?"
+  in_order = [{"question": question, "answer": answer} for answer in answers]
   numbered = [
     {"question_id": number, "answer": answers[number - 1]}
     for number in (3, 1, 2)
@@ -150,6 +151,13 @@ def test_answers_to_pope(tmp_path):
   for rows in (in_order[:2], numbered[:2], numbered + numbered[:1]):
     with pytest.raises(ValueError, match="to each of the 3 questions"):
       generated.read_answers(_file(tmp_path, "c.jsonl", rows), questions)
+  other = _file(
+    tmp_path, "e.jsonl", [*in_order[:2], in_order[2] | {"question": "?"}]
+  )
+  with pytest.raises(
+    ValueError, match="row 3: expected the answer to 'Is there"
+  ):
+    generated.read_answers(other, questions)
   asked[1]["label"] = "maybe"
   with pytest.raises(ValueError, match="row 2.*got '2' and 'maybe'"):
     generated.read_questions(_file(tmp_path, "d.jsonl", asked), pope.RANDOM)
@@ -195,6 +203,9 @@ def test_messages(tmp_path):
   )
   table = _file(tmp_path, "r.csv", "image_id,references\n1,a dog\n")
   refused("r.csv, row 1: not JSON", generated.read_references, table)
+  rows = [{"image_id": name, "references": ["a"]} for name in (1, 2, "1")]
+  table = _file(tmp_path, "r.jsonl", rows)
+  refused(r"have one row; got \['1'\]", generated.read_references, table)
   words = _file(tmp_path, "words.json", {"dog": "puppy"})
   refused("names of objects to lists", generated.read_synonyms, words)
   lines = _file(tmp_path, "words.txt", "dog, cat\ncat, kitten\n")
