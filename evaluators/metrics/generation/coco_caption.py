@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 # Separator of the fields that METEOR reads.
 _SEPARATOR = "|||"
+# Last line that the tokenizer reads: a token in lower case.
+_END = "end"
 
 
 class Library(NamedTuple):
@@ -85,7 +87,7 @@ def run_tokenizer(lines: list[str]) -> list[str]:
   """
   java, ptb = check_java(), library().ptb
   # A last line that is not empty, since empty ones at the end are dropped.
-  content = "\n".join([*lines, "end"])
+  content = "\n".join([*lines, _END])
   done = subprocess.run(
     (
       *(java, "-cp", ptb.STANFORD_CORENLP_3_4_1_JAR),
@@ -97,11 +99,12 @@ def run_tokenizer(lines: list[str]) -> list[str]:
     capture_output=True,
   )
   tokenized = done.stdout.decode("utf-8", "replace").rstrip("\n").split("\n")
-  if done.returncode or len(tokenized) != len(lines) + 1:
+  is_whole = len(tokenized) == len(lines) + 1 and tokenized[-1] == _END
+  if done.returncode or not is_whole:
     said = done.stderr.decode("utf-8", "replace").strip()[-200:]
     raise RuntimeError(
-      f"the PTB tokenizer must return {len(lines) + 1} lines; got"
-      f" {len(tokenized)} and exit status {done.returncode}: {said}"
+      f"the PTB tokenizer must return {len(lines) + 1} lines, the last"
+      f" {_END!r}; got {len(tokenized)} and exit status {done.returncode}: {said}"
     )
   return tokenized[:-1]
 
