@@ -104,7 +104,8 @@ def run_tokenizer(lines: list[str]) -> list[str]:
     said = done.stderr.decode("utf-8", "replace").strip()[-200:]
     raise RuntimeError(
       f"the PTB tokenizer must return {len(lines) + 1} lines, the last"
-      f" {_END!r}; got {len(tokenized)} and exit status {done.returncode}: {said}"
+      f" {_END!r}; got {len(tokenized)} and exit status {done.returncode}:"
+      f" {said}"
     )
   return tokenized[:-1]
 
