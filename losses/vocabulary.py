@@ -26,7 +26,7 @@ from losses import products, softmax
 IGNORED = -1
 # Tokens and words of a block. With 65,536 tokens of width 768 and 256,000 words
 # on a TPU v5e, larger blocks take more memory (benchmarks/vocabulary_loss.py).
-BLOCK_TOKENS, BLOCK_WORDS = 2048, 5120
+BLOCK_TOKENS, BLOCK_WORDS = 1024, 2560
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Axes:
   Attributes:
     rows: axes of the examples, in order; () for one device.
     words: axis of the words, such as "tensor"; None for none.
-    width: axis of the width of the words' vectors, such as "fsdp", among `rows`;
+    width: axis among `rows` of the width of the words' vectors, such as "fsdp";
       None for none.
   """
 
@@ -80,7 +80,9 @@ def reference(
   >>> [f"{loss:.4f}" for loss in reference(x, table, jnp.array([[1, -1]]))[0]]
   ['0.3133', '0.0000']
   """
-  logits_BLV = products.einsum("BLD,VD->BLV", x_BLD, table_VD.astype(x_BLD.dtype))
+  logits_BLV = products.einsum(
+    "BLD,VD->BLV", x_BLD, table_VD.astype(x_BLD.dtype)
+  )
   if bias_V is not None:
     logits_BLV += bias_V
   own_BL1 = jnp.maximum(label_BL, 0)[..., None]
@@ -264,7 +266,15 @@ def _losses(x_bLD, table_VD, bias_V, label_bL, *, axes, **sizes):
 
 
 def _gradients(
-  x_bLD, table_VD, bias_V, label_bL, normaliser_bL, cotangent_bL, *, axes, **sizes
+  x_bLD,
+  table_VD,
+  bias_V,
+  label_bL,
+  normaliser_bL,
+  cotangent_bL,
+  *,
+  axes,
+  **sizes,
 ):
   """Return the gradients by tokens, table and bias, each of its own type.
 
