@@ -2,6 +2,7 @@
 
 import functools
 import math
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -113,6 +114,46 @@ def test_rules_written_out(config, min_length):
   assert len(stopped) > 1
 
 
+with np.load(pathlib.Path(__file__).parent / "golden" / "beams.npz") as file:
+  GOLDEN = dict(file)
+
+
+@pytest.mark.parametrize("name", [name for name in GOLDEN if "/" in name])
+def test_published_searches(name):
+  """Texts of open_clip's CoCa and of transformers' scorer, token for token.
+
+  The file is made by tests/parity/makers/golden_beams.py.
+  """
+  source, num_beams, *rest = name.split("/")
+  num_beams, min_length = int(num_beams), 0
+  if source == "open_clip":
+    min_length = int(rest[0])
+    config = beams.BeamConfig(
+      num_beams, counts_prompt=True, normalises=False
+    )
+  else:
+    config = beams.BeamConfig(num_beams, float(rest[0]), stop=rest[1])
+  tables = jnp.asarray(GOLDEN["tables"])
+  num_rows, length, vocab_size, _ = tables.shape
+  table_r = jnp.repeat(jnp.arange(num_rows), num_beams)
+
+  def step(cache, token_r, position):
+    cache = cache + tables[table_r, position, token_r][None]
+    return cache[0], cache
+
+  got = jax.jit(
+    lambda: beams.search(
+      step,
+      jnp.zeros((1, num_rows * num_beams, vocab_size)),
+      jnp.zeros((num_rows, 1), jnp.int32),
+      generation.Ending(length, END, PAD, min_length),
+      config,
+    )
+  )()
+  np.testing.assert_array_equal(got.tokens_bL, GOLDEN[name])
+  assert len(set(np.asarray(got.length_b).tolist())) > 1
+
+
 def test_one_beam_is_greedy_where_nothing_ends():
   table = histories.make_table(2, 6, 7)
   table[:, :, END] = -50.0
@@ -131,7 +172,7 @@ def test_one_beam_is_greedy_where_nothing_ends():
 
 def test_the_decoder_with_its_cache():
   """Scores are those of the found texts, read as a whole."""
-  model = tiny_decoder.make()
+  model = tiny_decoder.make_talkative()
   config = beams.BeamConfig(3, length_penalty=0.0)
   ending = generation.Ending(7, END, PAD, min_length=6)
 

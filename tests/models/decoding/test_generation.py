@@ -29,7 +29,7 @@ def _decoder_texts(model, prompt, generate):
 
 
 def test_cached_greedy_equals_an_uncached_loop():
-  model = tiny_decoder.make()
+  model = tiny_decoder.make_talkative()
   prompt = jnp.array([[1, 3], [1, 4], [1, 5]])
   got = _decoder_texts(model, prompt, generation.greedy)
 

@@ -43,6 +43,14 @@ def make(
   )
 
 
+def make_talkative() -> decoder.Decoder:
+  """Return a decoder whose next word depends much on the words before."""
+  model = make()
+  for name in ("token_embedding", "position"):
+    setattr(model, name, nnx.Param(6 * getattr(model, name)[...]))
+  return model
+
+
 def parallel(*rows: bool) -> jnp.ndarray:
   """Return which rows are predicted in parallel."""
   return jnp.array(rows)
