@@ -262,7 +262,7 @@ def layers_apart(params: Any) -> Any:
   return jax.tree.map_with_path(split, params)
 
 
-def apart_of(blocks: nnx.Module) -> list[nnx.Module] | None:
+def apart_of(blocks: Layer) -> list[Layer] | None:
   """Return the layers of parameters from `layers_apart`; None for a stack."""
   is_tuple = lambda x: isinstance(x, tuple)  # noqa: E731
   first = jax.tree.leaves(blocks, is_leaf=is_tuple)[0]

@@ -4,18 +4,10 @@ Its layers normalise first: attention to the text, attention to the image's
 tokens before pooling, MLP. Training runs all places at once (`states`);
 generation runs one place after another with keys and values kept (`step`).
 
-Sources: SigLIP 2 (arXiv 2502.14786, section 2.2) has a decoder of the text
-tower's shape with half of its layers, after LocCa (arXiv 2403.19596). Its code
-is not public; other fields are those of CapPa's public code (arXiv 2306.07915,
-big_vision).
-
 Shape letters beside those of models/layers.py: r rows of generated texts, one
 or several for each image.
 """
 
-import dataclasses
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,229 +15,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import layers, stack, tower
+from models.decoding import block as block_lib
+from models.decoding import decoder_config
 from models.decoding import inputs as inputs_lib
-from runtime import checks, marks
-
-# Keys and values of the tokens so far: float [depth, r, H, L, K] each.
-Cache = dict[str, jax.Array]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DecoderConfig:
-  """Fields of a decoder; the defaults are SigLIP 2's of size B.
-
-  Attributes:
-    depth: layers; SigLIP 2 has half of the text tower's.
-    width: width of a token; the text tower's.
-    num_heads: heads of each attention; the text tower's.
-    mlp_width: hidden width of the MLP; the text tower's.
-    activation: key of layers.ACTIVATIONS; CapPa's.
-    norm_epsilon: epsilon of the norms; CapPa's.
-    use_bias: whether MLPs and norms have biases; CapPa's config has none.
-      Attention never has any.
-    dropout: rate on the outputs of attention and MLP; CapPa's.
-    vocab_size: words that are read and predicted; Gemma's.
-    num_tokens: most tokens of a text; SigLIP 2's.
-    begin_id: input of the first place; CapPa's.
-    tied: whether words are predicted with the vectors that they are read with;
-      CapPa's are apart.
-    parallel_share: probability of parallel prediction; SigLIP 2's for captions
-      (CapPa has 0.75). With 0 the decoder has no mask token.
-  """
-
-  depth: marks.Fixed[int] = 6
-  width: marks.Fixed[int] = 768
-  num_heads: marks.Fixed[int] = 12
-  mlp_width: marks.Fixed[int] = 3072
-  activation: marks.Fixed[str] = "gelu_tanh"
-  norm_epsilon: marks.Fixed[float] = 1e-6
-  use_bias: marks.Fixed[bool] = False
-  dropout: marks.Training[float] = 0.0
-  vocab_size: marks.Fixed[int] = 256_000
-  num_tokens: marks.Fixed[int] = 64
-  begin_id: marks.Fixed[int] = 0
-  tied: marks.Fixed[bool] = False
-  parallel_share: marks.Training[float] = 0.5
-
-  @checks.collected()
-  def check(self, section: str) -> None:
-    """Raise ValueError, naming the field, where a value cannot be used.
-
-    Args:
-      section: section of the config that has these fields.
-    """
-    for field in ("depth", "width", "num_heads", "mlp_width", "num_tokens"):
-      checks.at_least(f"{section}.{field}", getattr(self, field), 1)
-    if self.width % max(self.num_heads, 1):
-      checks.refuse(
-        f"{section}.width must be a multiple of {section}.num_heads; got"
-        f" {self.width} and {self.num_heads}"
-      )
-    checks.one_of(f"{section}.activation", self.activation, layers.ACTIVATIONS)
-    checks.above(f"{section}.norm_epsilon", self.norm_epsilon, 0)
-    checks.in_range(f"{section}.dropout", self.dropout, 0, 1)
-    checks.at_least(f"{section}.vocab_size", self.vocab_size, 2)
-    checks.in_range(f"{section}.begin_id", self.begin_id, 0, self.vocab_size)
-    checks.between(f"{section}.parallel_share", self.parallel_share, 0, 1)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Images:
-  """Images as all steps of a generation read them.
-
-  Attributes:
-    key: keys of the image's tokens, [depth, b, H, N, K].
-    value: their values, likewise.
-    mask_b11N: bool, False for padding; None without any.
-  """
-
-  key: jax.Array
-  value: jax.Array
-  mask_b11N: jax.Array | None
-
-
-class DecoderBlock(nnx.Module):
-  """Layer: attention to the text, attention to the image, MLP."""
-
-  def __init__(
-    self,
-    config: DecoderConfig,
-    *,
-    image_width: int,
-    dtype: str,
-    rngs: nnx.Rngs,
-  ):
-    width = config.width
-    norm = functools.partial(
-      layers.LayerNorm,
-      width,
-      epsilon=config.norm_epsilon,
-      dtype=dtype,
-      use_bias=config.use_bias,
-    )
-    attention = functools.partial(
-      layers.Attention,
-      width,
-      config.num_heads,
-      dtype=dtype,
-      rngs=rngs,
-      use_bias=False,
-    )
-    self.attn_norm = norm()
-    self.attn = attention()
-    self.cross_norm = norm()
-    self.cross = nnx.Dict({"attn": attention(key_width=image_width)})
-    self.mlp_norm = norm()
-    self.mlp = layers.Mlp(
-      width,
-      config.mlp_width,
-      activation=config.activation,
-      dtype=dtype,
-      rngs=rngs,
-      use_bias=config.use_bias,
-    )
-    self.dropout = config.dropout
-
-  def __call__(
-    self,
-    x_bLD: jax.Array,
-    *,
-    image_bND: jax.Array,
-    image_mask_b11N: jax.Array | None,
-    mask_bHSS: jax.Array | None = None,
-    is_causal: bool = False,
-    token_b: jax.Array | None = None,
-    keys_b: jax.Array | None = None,
-  ) -> jax.Array:
-    """Return the text's tokens after this layer, as stack.encode calls it.
-
-    Args:
-      x_bLD: tokens of the text.
-      image_bND: tokens of the image.
-      image_mask_b11N: bool, False for padding of the image; None without any.
-      mask_bHSS: as in layers.Attention, for the text.
-      is_causal: as in layers.Attention, for the text.
-      token_b: None; each token is computed.
-      keys_b: one key a row; None leaves dropout out.
-    """
-    assert token_b is None
-
-    def drop(y_bLD: jax.Array, index: int) -> jax.Array:
-      if keys_b is None or not self.dropout:
-        return y_bLD
-      return layers.dropout(y_bLD, layers.fold_in(keys_b, index), self.dropout)
-
-    return self._run(
-      x_bLD,
-      lambda y_bLD: self.attn(y_bLD, mask_bHSS=mask_bHSS, is_causal=is_causal),
-      lambda y_bLD: self.cross["attn"](
-        y_bLD, image_bND, mask_bHSS=image_mask_b11N
-      ),
-      drop,
-    )
-
-  def step(
-    self,
-    x_r1D: jax.Array,
-    cache: Cache,
-    images: Images,
-    index: int | jax.Array,
-    position: jax.Array,
-  ) -> tuple[jax.Array, Cache]:
-    """Return one token of each text after this layer, and the cache with it.
-
-    Args:
-      x_r1D: token of each text before this layer.
-      cache: cache of all layers.
-      images: images of the texts.
-      index: number of this layer.
-      position: place of the token.
-    """
-
-    def attend(y_r1D: jax.Array) -> jax.Array:
-      nonlocal cache
-      new = zip(("key", "value"), self.attn.keys_values(y_r1D), strict=True)
-      cache = cache | {
-        name: jax.lax.dynamic_update_slice(
-          cache[name], x_rH1K[None], (index, 0, 0, position, 0)
-        )
-        for name, x_rH1K in new
-      }
-      is_past_L = jnp.arange(cache["key"].shape[3]) <= position
-      return self.attn.attend_to(
-        y_r1D,
-        cache["key"][index],
-        cache["value"][index],
-        mask_bHSS=is_past_L[None, None, None],
-      )
-
-    def attend_to_image(y_r1D: jax.Array) -> jax.Array:
-      # Texts of one image are queries of one attention: its keys are not
-      # repeated.
-      b = images.key.shape[1]
-      y_bLD = y_r1D.reshape(b, -1, y_r1D.shape[2])
-      y_bLD = self.cross["attn"].attend_to(
-        y_bLD,
-        images.key[index],
-        images.value[index],
-        mask_bHSS=images.mask_b11N,
-      )
-      return y_bLD.reshape(y_r1D.shape)
-
-    x_r1D = self._run(x_r1D, attend, attend_to_image, lambda y, index: y)
-    return x_r1D, cache
-
-  def _run(
-    self,
-    x_bLD: jax.Array,
-    attend: Callable[[jax.Array], jax.Array],
-    attend_to_image: Callable[[jax.Array], jax.Array],
-    drop: Callable[[jax.Array, int], jax.Array],
-  ) -> jax.Array:
-    x_bLD = x_bLD + drop(attend(self.attn_norm(x_bLD)), 0)
-    x_bLD = x_bLD + drop(attend_to_image(self.cross_norm(x_bLD)), 1)
-    return x_bLD + drop(self.mlp(self.mlp_norm(x_bLD)), 2)
 
 
 class Decoder(nnx.Module):
@@ -253,7 +25,7 @@ class Decoder(nnx.Module):
 
   def __init__(
     self,
-    config: DecoderConfig,
+    config: decoder_config.DecoderConfig,
     settings: tower.Settings,
     *,
     image_width: int,
@@ -281,7 +53,7 @@ class Decoder(nnx.Module):
     self.mask_token = normal(1, std) if config.parallel_share else None
     self.position = normal(config.num_tokens, width**-0.5)
     self.blocks = stack.make_stack(
-      lambda rngs: DecoderBlock(
+      lambda rngs: block_lib.DecoderBlock(
         config, image_width=image_width, dtype=settings.dtype, rngs=rngs
       ),
       config.depth,
@@ -360,7 +132,7 @@ class Decoder(nnx.Module):
 
   def images(
     self, image_bND: jax.Array, image_mask_bN: jax.Array | None = None
-  ) -> Images:
+  ) -> block_lib.Images:
     """Return images for `step`; arguments as in `states`."""
     image_bND = image_bND.astype(self.settings.dtype)
 
@@ -373,9 +145,9 @@ class Decoder(nnx.Module):
     else:
       pairs = [of_layer(block) for block in apart]
       key, value = (jnp.stack(xs) for xs in zip(*pairs, strict=True))
-    return Images(key, value, _image_mask(image_mask_bN))
+    return block_lib.Images(key, value, _image_mask(image_mask_bN))
 
-  def empty_cache(self, num_rows: int, length: int) -> Cache:
+  def empty_cache(self, num_rows: int, length: int) -> block_lib.Cache:
     """Return a cache of texts without tokens.
 
     Args:
@@ -398,11 +170,11 @@ class Decoder(nnx.Module):
 
   def step(
     self,
-    images: Images,
-    cache: Cache,
+    images: block_lib.Images,
+    cache: block_lib.Cache,
     token_r: jax.Array,
     position: jax.Array,
-  ) -> tuple[jax.Array, Cache]:
+  ) -> tuple[jax.Array, block_lib.Cache]:
     """Return the logits of the next tokens, float32 [r, V], and the cache.
 
     With `images` bound it is a step of models/decoding/generation.py.

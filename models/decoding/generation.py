@@ -32,8 +32,7 @@ class Ending:
     max_length: most tokens of a text, its prompt included.
     end_id: token that ends a text.
     pad_id: token behind the end.
-    min_length: a text with fewer tokens than this, its prompt included, does
-      not end yet.
+    min_length: fewest tokens before the end, the prompt included.
   """
 
   max_length: int

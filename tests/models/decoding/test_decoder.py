@@ -12,7 +12,7 @@ from flax import nnx
 from configs.parts import decoding
 from losses import vocabulary
 from models import dual_encoder, layers, stack
-from models.decoding import decoder, inputs
+from models.decoding import decoder, decoder_config, inputs
 from runtime import mesh as mesh_lib
 from tests.losses import pairs
 from tests.models import towers
@@ -276,7 +276,7 @@ def test_loss_on_meshes_equals_one_device(tied):
 
 
 def test_defaults_are_those_of_siglip2_b():
-  config = decoder.DecoderConfig()
+  config = decoder_config.DecoderConfig()
   config.check("decoder")
   settings = dual_encoder.settings_of(towers.MODEL)
   model = jax.eval_shape(
@@ -301,14 +301,14 @@ def test_new_decoders_predict_all_words_alike():
 
 
 def test_bad_fields_are_named():
-  config = decoder.DecoderConfig(
+  config = decoder_config.DecoderConfig(
     width=10,
     num_heads=3,
     activation="step",
     begin_id=256_000,
     parallel_share=1.5,
   )
-  with pytest.raises(ValueError, match="5 problems") as error:
+  with pytest.raises(ValueError, match="4 problems") as error:
     config.check("decoder")
   for words in (
     "decoder.width must be a multiple of decoder.num_heads; got 10 and 3",

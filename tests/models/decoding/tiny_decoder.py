@@ -7,11 +7,11 @@ import numpy as np
 from flax import nnx
 
 from models import dual_encoder
-from models.decoding import decoder
+from models.decoding import decoder, decoder_config
 from tests.models import towers
 from tests.models.fusion import tiny_clipbert
 
-CONFIG = decoder.DecoderConfig(
+CONFIG = decoder_config.DecoderConfig(
   depth=2,
   width=8,
   num_heads=2,
@@ -46,7 +46,7 @@ def make(
 def make_talkative() -> decoder.Decoder:
   """Return a decoder whose next word depends much on the words before."""
   model = make()
-  for name in ("token_embedding", "position"):
+  for name in ("token_embedding", "position", "words"):
     setattr(model, name, nnx.Param(6 * getattr(model, name)[...]))
   return model
 
