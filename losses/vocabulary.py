@@ -1,6 +1,6 @@
 """Cross-entropy over a large vocabulary, block by block.
 
-Logits [B, L, V] never exist as a whole: 32 GiB in bfloat16 for 1,024 texts of
+Logits [B, L, V] never exist as a whole: 31 GiB in bfloat16 for 1,024 texts of
 64 tokens and 256,000 words. A block of them is computed for some tokens and
 some words; the backward pass computes it once more, from each token's
 normaliser. Value and gradients are those of the plain loss.
@@ -25,7 +25,9 @@ from losses import products, softmax
 # Label of a token without a loss.
 IGNORED = -1
 # Tokens and words of a block. With 65,536 tokens of width 768 and 256,000 words
-# on a TPU v5e, larger blocks take more memory (benchmarks/vocabulary_loss.py).
+# in bfloat16 on a TPU v5e, the compiler allocates 192.4 MiB, of which 192 are
+# the gradient of the tokens in float32; blocks of twice as many tokens or words
+# take 192.5 (benchmarks/vocabulary_loss.py).
 BLOCK_TOKENS, BLOCK_WORDS = 1024, 2560
 
 
@@ -233,7 +235,15 @@ class _Words:
     return is_own_tv if self.is_new_v is None else is_own_tv & self.is_new_v
 
 
-def _losses(x_bLD, table_VD, bias_V, label_bL, *, axes, **sizes):
+def _losses(
+  x_bLD: jax.Array,
+  table_VD: jax.Array,
+  bias_V: jax.Array,
+  label_bL: jax.Array,
+  *,
+  axes: Axes,
+  **sizes: int,
+) -> tuple[jax.Array, jax.Array]:
   """Return the loss and the normaliser of each token, float32 [b, L]."""
   tokens, words = _cuts(x_bLD, table_VD, **sizes)
   x_TD, label_T = x_bLD.reshape(tokens.num_rows, -1), label_bL.reshape(-1)
@@ -266,16 +276,16 @@ def _losses(x_bLD, table_VD, bias_V, label_bL, *, axes, **sizes):
 
 
 def _gradients(
-  x_bLD,
-  table_VD,
-  bias_V,
-  label_bL,
-  normaliser_bL,
-  cotangent_bL,
+  x_bLD: jax.Array,
+  table_VD: jax.Array,
+  bias_V: jax.Array,
+  label_bL: jax.Array,
+  normaliser_bL: jax.Array,
+  cotangent_bL: jax.Array,
   *,
-  axes,
-  **sizes,
-):
+  axes: Axes,
+  **sizes: int,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Return the gradients by tokens, table and bias, each of its own type.
 
   The gradient is written by hand beside the value; the tests over meshes
@@ -333,13 +343,22 @@ def _gradients(
   return dx_bLD, dtable_VD, dbias_V.astype(bias_V.dtype)
 
 
-def _cuts(x_bLD, table_VD, block_tokens, block_words) -> tuple[_Cut, _Cut]:
+def _cuts(
+  x_bLD: jax.Array, table_VD: jax.Array, block_tokens: int, block_words: int
+) -> tuple[_Cut, _Cut]:
   """Return the cuts of the tokens and of the words of a device."""
   b, length, _ = x_bLD.shape
   return _Cut(b * length, block_tokens), _Cut(len(table_VD), block_words)
 
 
-def _words(index, words, table_VD, bias_V, dtype, axes) -> _Words:
+def _words(
+  index: jax.Array,
+  words: _Cut,
+  table_VD: jax.Array,
+  bias_V: jax.Array,
+  dtype: jnp.dtype,
+  axes: Axes,
+) -> _Words:
   """Return the words of a block, their vectors gathered over axes.width."""
   table_vD = words.take(index, table_VD).astype(dtype)
   if axes.width is not None:
@@ -354,7 +373,9 @@ def _words(index, words, table_VD, bias_V, dtype, axes) -> _Words:
   )
 
 
-def _sum_rows(dtable_vD, dbias_v, axes: Axes) -> tuple[jax.Array, jax.Array]:
+def _sum_rows(
+  dtable_vD: jax.Array, dbias_v: jax.Array, axes: Axes
+) -> tuple[jax.Array, jax.Array]:
   """Return the gradients of a block, summed over the devices of all rows.
 
   That of the vectors is left split over axes.width.

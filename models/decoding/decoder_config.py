@@ -23,8 +23,8 @@ class DecoderConfig:
     mlp_width: hidden width of the MLP; the text tower's.
     activation: key of layers.ACTIVATIONS; CapPa's.
     norm_epsilon: epsilon of the norms; CapPa's.
-    use_bias: whether MLPs and norms have biases; CapPa's config has none.
-      Attention never has any.
+    use_bias: whether the MLPs and norms of layers have biases; CapPa's config
+      has none. Attention never has any.
     dropout: rate on the outputs of attention and MLP; CapPa's.
     vocab_size: words that are read and predicted; Gemma's.
     num_tokens: most tokens of a text; SigLIP 2's.
