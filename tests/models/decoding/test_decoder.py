@@ -133,7 +133,7 @@ def test_causal_prediction_does_not_see_later_targets(model, causal_logits):
 
 
 def test_parallel_prediction_does_not_see_targets(model, causal_logits):
-  """Their order is nothing that it depends on (and no prompt either)."""
+  """Logits of masks do not depend on the order of the targets."""
   got = _logits(model, MIXED, IMAGE, IMAGE_MASK)
   turned = inputs.mixed(TARGETS[:, ::-1], MIXED.parallel_b, begin_id=1)
   turned_logits = _logits(model, turned, IMAGE, IMAGE_MASK)
@@ -152,7 +152,7 @@ def test_padding_of_images_changes_nothing(model, causal_logits):
   np.testing.assert_allclose(got, causal_logits, rtol=1e-5, atol=1e-6)
 
 
-def test_unrolled_and_recomputed_layers_are_the_same(model, causal_logits):
+def test_unrolled_layers_are_the_same(model, causal_logits):
   graph, params = nnx.split(model)
   apart = nnx.merge(graph, stack.layers_apart(nnx.to_pure_dict(params)))
   got = _logits(apart, CAUSAL, IMAGE, IMAGE_MASK)
@@ -274,6 +274,25 @@ def test_loss_on_meshes_equals_one_device():
     jax.device_get(got[1]),
     jax.device_get(want[1]),
   )
+
+
+def test_types_in_bfloat16():
+  """Logits are float32; keys and values are kept as they are computed."""
+  model = tiny_decoder.make(dtype="bfloat16")
+
+  def run(model, given, image):
+    states = model.states(given, image)
+    cache = model.empty_cache(3, 7)
+    token = given.tokens_bL[:, 0]
+    step = model.step(model.images(image), cache, token, jnp.int32(0))
+    return states, model.logits(states), step
+
+  states, logits, (step_logits, cache) = jax.eval_shape(
+    run, model, CAUSAL, IMAGE
+  )
+  assert states.dtype == cache["key"].dtype == jnp.bfloat16
+  assert logits.dtype == step_logits.dtype == jnp.float32
+  assert logits.shape[::2] == step_logits.shape == (3, 12)
 
 
 def test_tied_vectors():

@@ -29,11 +29,15 @@ TARGETS = _RNG.integers(2, 12, (3, 7)).astype(np.int32)
 
 
 def make(
-  *, batch_axes: tuple[str, ...] = (), remat: str = "none", **fields
+  *,
+  batch_axes: tuple[str, ...] = (),
+  remat: str = "none",
+  dtype: str = "float32",
+  **fields,
 ) -> decoder.Decoder:
   """Return a decoder of random parameters; `fields` are of its config."""
   config = dataclasses.replace(CONFIG, **fields)
-  model = dataclasses.replace(towers.MODEL, remat=remat)
+  model = dataclasses.replace(towers.MODEL, remat=remat, dtype=dtype)
   settings = dual_encoder.settings_of(model, batch_axes)
   return tiny_clipbert.filled(
     lambda: decoder.Decoder(
