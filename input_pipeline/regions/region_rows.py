@@ -1,8 +1,9 @@
 """Arrays of an example with regions: which task, which region, and counts."""
 
+import collections
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -200,9 +201,35 @@ def make(
   return Rows(config, tokenizer, writer)
 
 
-def in_pixels(
-  region: record_lib.Region, height: int, width: int
-) -> np.ndarray:
+def counts_of(count_BK: np.ndarray) -> collections.Counter[str]:
+  """Return the counts of a batch by their names, those of 0 left out."""
+  totals = count_BK.sum(axis=0).tolist()
+  named = zip(COUNTED, totals, strict=True)
+  return collections.Counter({name: number for name, number in named if number})
+
+
+def summary(counts: Mapping[str, int]) -> str:
+  """Return counts of COUNTED as a line for people; "" for none.
+
+  >>> summary({"rows": 8, "no_region": 2})
+  '8 examples; captions in place of a region\'s task: the image has none: 2'
+  """
+  parts = [
+    f"{COUNTED[name]}: {counts[name]:,}"
+    for name in COUNTED
+    if counts.get(name) and name != "rows"
+  ]
+  rows = counts.get("rows", 0)
+  return "; ".join([f"{rows:,} examples", *parts]) if rows else ""
+
+
+def without_region(counts: Mapping[str, int]) -> float:
+  """Return the share of examples with a caption in place of a region's task."""
+  instead = counts.get("no_region", 0) + counts.get("none_visible", 0)
+  return instead / max(counts.get("rows", 0), 1)
+
+
+def in_pixels(region: record_lib.Region, height: int, width: int) -> np.ndarray:
   """Return a region's box (left, top, right, bottom) in pixels, float64 [4]."""
   box_4 = np.array(region.box, np.float64)
   return box_4 * [width, height, width, height] if region.is_share else box_4

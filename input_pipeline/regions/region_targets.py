@@ -51,6 +51,12 @@ class RegionsConfig:
     return self.num_tokens > 0
 
   @property
+  def needs_regions(self) -> bool:
+    """Whether a target may be one of a region."""
+    is_drawn = self.tasks == DRAWN
+    return self.is_on and not (is_drawn and self.probabilities[0] == 1)
+
+  @property
   def row_shape(self) -> tuple[int, ...]:
     """Shape of the ids of an example: [L], or [tasks, L]."""
     rows = (len(box_tokens.TASKS),) if self.tasks == ALL else ()

@@ -59,9 +59,7 @@ def _coco(data: layout.Folder, split: str) -> Iterator[layout.Row]:
     yield {**image, "caption": captions[one["id"]], **_columns(own)}
 
 
-def _genome(
-  file: str, data: layout.Folder, split: str
-) -> Iterator[layout.Row]:
+def _genome(file: str, data: layout.Folder, split: str) -> Iterator[layout.Row]:
   """Yield the pictures that have regions, or objects, in their order."""
   del split
   listed = {_id(one): one for one in data.json(data.named("image_data.json"))}
@@ -90,9 +88,7 @@ def _genome(
     yield {**image, "caption": texts, **_columns(own)}
 
 
-def _refs(
-  by: str, data: layout.Folder, split: str
-) -> Iterator[layout.Row]:
+def _refs(by: str, data: layout.Folder, split: str) -> Iterator[layout.Row]:
   """Yield the pictures of a split that expressions refer to."""
   refs = data.json(_refs_file(data, by))
   content = data.json(data.named("instances.json"))

@@ -16,9 +16,7 @@ from input_pipeline.sources import record as record_lib
 from input_pipeline.tokenizers import bytes as bytes_lib
 from tests.input_pipeline.images import augmentations, encoded
 
-PNG = encoded.by_pillow(
-  Image.fromarray(np.zeros((40, 80, 3), np.uint8)), "PNG"
-)
+PNG = encoded.by_pillow(Image.fromarray(np.zeros((40, 80, 3), np.uint8)), "PNG")
 CONFIG = region_targets.RegionsConfig(num_tokens=24, num_bins=101)
 DOG = record_lib.Region((0.0, 0.0, 40.0, 20.0), "dog")
 CAT = record_lib.Region((60.0, 30.0, 80.0, 40.0), "cat")
@@ -81,8 +79,7 @@ def test_tasks_come_as_often_as_they_should():
   shares = (0.5, 0.3, 0.2)
   rows = _rows(probabilities=shares)
   tasks = collections.Counter(
-    int(_arrays(rows, [DOG], seed=seed)["decoder_tasks"])
-    for seed in range(500)
+    int(_arrays(rows, [DOG], seed=seed)["decoder_tasks"]) for seed in range(500)
   )
   for task, share in enumerate(shares):
     # Five standard deviations of a binomial count.

@@ -9,9 +9,7 @@ import pytest
 from input_pipeline.regions import box_tokens, region_targets
 
 IDS = box_tokens.Vocabulary(100, 11)
-WRITER = region_targets.Writer(
-  IDS, 8, end_id=1, pad_id=0, given_weight=0.0
-)
+WRITER = region_targets.Writer(IDS, 8, end_id=1, pad_id=0, given_weight=0.0)
 BOX = np.array([0.1, 0.2, 0.3, 0.4])
 BOX_IDS = [102, 101, 104, 103]
 

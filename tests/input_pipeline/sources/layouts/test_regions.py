@@ -178,9 +178,7 @@ def test_refcoco_as_json(tmp_path, name):
   _write(
     folder,
     {"refs(unc).json": _REFS, "instances.json": _INSTANCES},
-    *(
-      f"train2014/COCO_train2014_{id:012d}.jpg" for id in (581857, 5)
-    ),
+    *(f"train2014/COCO_train2014_{id:012d}.jpg" for id in (581857, 5)),
   )
   records = _records(folder, f"regions.{name}@train")
   assert len(records) == 1
@@ -211,5 +209,7 @@ def test_another_form_is_named(tmp_path):
       "captions_val2017.json": {"annotations": []},
     },
   )
-  with pytest.raises(ValueError, match="instances_val2017.json in another form"):
+  with pytest.raises(
+    ValueError, match="instances_val2017.json in another form"
+  ):
     _records(folder, "regions.coco@val2017")
