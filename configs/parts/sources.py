@@ -77,7 +77,7 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # with the index of the right one, from 0, as "answer"; "answers", a list of
   # the answers of humans. Read with config.fusion (docs/data.md).
   config.question_fields = ()
-  # Fields of regions, (field, location) each, located as `caption` is and beside
+  # Fields of regions, (field, location) each, located as `caption` is, beside
   # it: (("boxes", "boxes"), ("texts", "box_texts")). "boxes" is a list of four
   # numbers each, "texts" a caption of each. Read with data.regions
   # (docs/regions.md).

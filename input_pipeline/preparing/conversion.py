@@ -105,7 +105,7 @@ def make_jobs(
       )
     if source.region_fields:
       raise ValueError(
-        f"data.sources.{name}.region_fields has boxes, and --task=prepare stores"
+        f"data.sources.{name}.region_fields has boxes; --task=prepare stores"
         " captions alone: train on the source itself"
       )
   for name, records in pipeline.open_sources(config).items():

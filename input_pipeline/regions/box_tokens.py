@@ -81,7 +81,8 @@ class Vocabulary:
     Args:
       id_M4: ids in the vocabulary's order, as a decoder generates them.
 
-    >>> Vocabulary(100, 11).boxes(np.array([[102, 100, 105, 110], [7, 1, 2, 3]]))
+    >>> ids = np.array([[102, 100, 105, 110], [7, 1, 2, 3]])
+    >>> Vocabulary(100, 11).boxes(ids)
     (array([[0. , 0.2, 1. , 0.5],
            [0. , 0. , 0. , 0. ]]), array([ True, False]))
     """
