@@ -202,7 +202,7 @@ class Maker:
       augmented = self.augmentation.apply_with_moves(
         record.image, self.image_size, rng
       )
-      example = augmented.arrays
+      example = {**augmented.arrays}
     clock.enter("tokenize")
     example["tokens"] = self.tokenizer([text])[0]
     if self.regions is not None and augmented is not None:

@@ -73,7 +73,8 @@ def random_crop(
   The square's side is drawn from `scale` times the image's shorter side. A
   square larger than the image shows it at a random position on white.
   """
-  square = draw_square(*image.shape[:2], rng, scale=scale)
+  height, width = image.shape[:2]
+  square = draw_square(height, width, rng, scale=scale)
   return cut_square(image, square, size)
 
 

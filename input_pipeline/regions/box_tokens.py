@@ -89,8 +89,9 @@ class Vocabulary:
     order = ORDERS[self.order]
     bin_M4 = np.asarray(id_M4)[..., np.argsort(order)] - self.num_text
     box_M4 = bin_M4 / (self.num_bins - 1)
-    is_box_M = ((bin_M4 >= 0) & (bin_M4 < self.num_bins)).all(axis=-1)
-    is_box_M &= (bin_M4[..., :2] <= bin_M4[..., 2:]).all(axis=-1)
+    is_bin_M4 = (bin_M4 >= 0) & (bin_M4 < self.num_bins)
+    is_order_M2 = bin_M4[..., :2] <= bin_M4[..., 2:]
+    is_box_M = np.asarray(is_bin_M4.all(axis=-1) & is_order_M2.all(axis=-1))
     return np.where(is_box_M[..., None], box_M4, 0.0), is_box_M
 
   def name(self, id: int) -> str:
