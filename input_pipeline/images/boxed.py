@@ -91,10 +91,22 @@ def check(box_M4: np.ndarray, height: int, width: int) -> np.ndarray:
     faults.ExampleError: "box_broken": a number is not finite, a box has no
       area, or is outside of the picture.
   """
-  for index, box_4 in enumerate(box_M4):
-    if text := problem(box_4, height, width):
-      raise faults.ExampleError("box_broken", f"box {index} {text}")
+  for index in (~are_sound(box_M4, height, width)).nonzero()[0]:
+    text = problem(box_M4[index], height, width)
+    raise faults.ExampleError("box_broken", f"box {index} {text}")
   return _cut(box_M4, height, width)
+
+
+def are_sound(box_M4: np.ndarray, height: int, width: int) -> np.ndarray:
+  """Return the boxes, bool [M], that `problem` has nothing to say about."""
+  left_M, top_M, right_M, bottom_M = box_M4.T
+  return (
+    np.isfinite(box_M4).all(axis=1)
+    & (right_M > np.maximum(left_M, 0))
+    & (bottom_M > np.maximum(top_M, 0))
+    & (left_M < width)
+    & (top_M < height)
+  )
 
 
 def problem(box_4: np.ndarray, height: int, width: int) -> str:

@@ -2,8 +2,9 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 from absl import logging
 
 from input_pipeline import faults, tokenizers
@@ -97,8 +98,7 @@ def probe(
       height, width = picture.size(record.image)
       probed.examples += 1
       probed.with_regions += bool(record.regions)
-      for region in record.regions:
-        _add(probed, region, height, width)
+      _add(probed, record.regions, height, width)
       # Ids of a target beside those of the text: the end, and a box.
       for text in (x for some in record.texts.values() for x in some):
         _add_text(probed, tokenizer, text, config.num_tokens - 1)
@@ -109,16 +109,24 @@ def probe(
 
 
 def _add(
-  probed: Probed, region: record_lib.Region, height: int, width: int
+  probed: Probed,
+  regions: Sequence[record_lib.Region],
+  height: int,
+  width: int,
 ) -> None:
-  probed.boxes += 1
-  box_4 = region_rows.in_pixels(region, height, width)
-  if text := boxed.problem(box_4, height, width):
-    probed.broken += 1
-    probed.first = probed.first or text
-    return
-  probed.reaching_out += region_rows.reaches_out(box_4, height, width)
-  probed.tiny += not region.is_share and box_4.max() <= 1
+  """Count the boxes of an image of this size."""
+  box_M4 = region_rows.in_pixels(regions, height, width)
+  is_sound_M = boxed.are_sound(box_M4, height, width)
+  probed.boxes += len(regions)
+  probed.broken += int((~is_sound_M).sum())
+  if not is_sound_M.all() and not probed.first:
+    first_4 = box_M4[is_sound_M.argmin()]
+    probed.first = boxed.problem(first_4, height, width)
+  sound_M4 = box_M4[is_sound_M]
+  reach_M = region_rows.reach_out(sound_M4, height, width)
+  probed.reaching_out += int(reach_M.sum())
+  is_pixels_M = np.array([not x.is_share for x in regions], bool)[is_sound_M]
+  probed.tiny += int((is_pixels_M & (sound_M4 <= 1).all(axis=1)).sum())
 
 
 def _add_text(

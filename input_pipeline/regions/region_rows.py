@@ -141,30 +141,38 @@ class Rows:
     Raises:
       faults.ExampleError: as `arrays`.
     """
-    counts = {"rows": 1, "regions": len(regions)}
-    usable: list[np.ndarray] = []
-    texts: list[str] = []
-    for number, region in enumerate(regions):
-      box_4 = in_pixels(region, image.height, image.width)
-      if problem := _problem(region, box_4, image.height, image.width):
-        if self.config.broken == region_targets.FAULT:
-          kind, message = problem
-          raise faults.ExampleError(kind, f"region {number} {message}")
-        counts["regions_broken"] = counts.get("regions_broken", 0) + 1
-        continue
-      if reaches_out(box_4, image.height, image.width):
-        counts["boxes_cut"] = counts.get("boxes_cut", 0) + 1
-      usable.append(box_4)
-      texts.append(region.text)
-    box_M4 = np.array(usable, np.float64).reshape(-1, 4)
-    box_M4 = boxed.check(box_M4, image.height, image.width)
+    height, width = image.height, image.width
+    box_M4 = in_pixels(regions, height, width)
+    is_sound_M = boxed.are_sound(box_M4, height, width)
+    has_text_M = np.array(
+      [not captions.is_blank(x.text) for x in regions], bool
+    )
+    is_usable_M = is_sound_M & has_text_M
+    if self.config.broken == region_targets.FAULT and not is_usable_M.all():
+      number = int(is_usable_M.argmin())
+      kind = "box_broken"
+      text = boxed.problem(box_M4[number], height, width)
+      if not text:
+        kind = "caption_missing"
+        text = f"has no text; got {regions[number].text!r}"
+      raise faults.ExampleError(kind, f"region {number} {text}")
+    box_M4 = box_M4[is_usable_M]
+    counts = {
+      "rows": 1,
+      "regions": len(regions),
+      "regions_broken": len(regions) - len(box_M4),
+      "boxes_cut": int(reach_out(box_M4, height, width).sum()),
+    }
+    box_M4 = boxed.check(box_M4, height, width)
     box_M4, share_M = boxed.follow(box_M4, image.moves)
     is_seen_M = share_M >= self.config.least_visible
     counts["regions_outside"] = int((~is_seen_M).sum())
-    height, width = image.moves[-1].height, image.moves[-1].width
+    frame = image.moves[-1]
+    sides = [frame.width, frame.height, frame.width, frame.height]
+    numbers = is_usable_M.nonzero()[0][is_seen_M]
     return Seen(
-      np.clip(box_M4[is_seen_M] / [width, height, width, height], 0, 1),
-      tuple(x for x, ok in zip(texts, is_seen_M, strict=True) if ok),
+      np.clip(box_M4[is_seen_M] / sides, 0, 1),
+      tuple(regions[number].text for number in numbers),
       counts,
     )
 
@@ -229,31 +237,21 @@ def without_region(counts: Mapping[str, int]) -> float:
   return instead / max(counts.get("rows", 0), 1)
 
 
-def in_pixels(region: record_lib.Region, height: int, width: int) -> np.ndarray:
-  """Return a region's box (left, top, right, bottom) in pixels, float64 [4]."""
-  box_4 = np.array(region.box, np.float64)
-  return box_4 * [width, height, width, height] if region.is_share else box_4
+def in_pixels(
+  regions: Sequence[record_lib.Region], height: int, width: int
+) -> np.ndarray:
+  """Return boxes (left, top, right, bottom) in pixels, float64 [M, 4]."""
+  sides = (width, height, width, height)
+  box_M4 = np.array([region.box for region in regions], np.float64)
+  factor_M4 = [sides if x.is_share else (1, 1, 1, 1) for x in regions]
+  return box_M4.reshape(-1, 4) * np.array(factor_M4).reshape(-1, 4)
 
 
-def reaches_out(box_4: np.ndarray, height: int, width: int) -> bool:
-  """Return whether a box reaches beyond its image by more than a pixel."""
-  left, top, right, bottom = box_4
-  return bool(
-    min(left, top) < -_SLACK
-    or right > width + _SLACK
-    or bottom > height + _SLACK
-  )
-
-
-def _problem(
-  region: record_lib.Region, box_4: np.ndarray, height: int, width: int
-) -> tuple[str, str] | None:
-  """Return kind and message of a region's fault; None for a sound one."""
-  if text := boxed.problem(box_4, height, width):
-    return "box_broken", text
-  if captions.is_blank(region.text):
-    return "caption_missing", f"has no text; got {region.text!r}"
-  return None
+def reach_out(box_M4: np.ndarray, height: int, width: int) -> np.ndarray:
+  """Return boxes, bool [M], that lie beyond their image by over a pixel."""
+  return ((box_M4[:, :2] < -_SLACK).any(axis=1)) | (
+    box_M4[:, 2:] > np.array([width, height]) + _SLACK
+  ).any(axis=1)
 
 
 def _drawn(probabilities: Sequence[float], draw: float) -> str:
