@@ -267,7 +267,7 @@ class Augmentation:
       size=size,
       resize="squash" if self.resize == "squash" else "shortest",
       resize_size=(self.resize_size if resizes_whole else 0) or size,
-      # Squares are always cut bicubically (image_ops.random_crop).
+      # Squares are always cut bicubically (image_ops.cut_square).
       interpolation=(
         "bicubic" if self.resize == "square" else self.interpolation
       ),

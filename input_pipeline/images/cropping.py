@@ -77,35 +77,6 @@ def area_box(
   return picture.Box(left, top, left + wide, top + tall)
 
 
-def resize_and_crop(
-  image: picture.Picture,
-  rng: np.random.Generator | None,
-  *,
-  size: int,
-  resize_size: int,
-  squash: bool,
-  interpolation: str,
-) -> np.ndarray:
-  """Resize an image and cut a square of whole pixels out of the result.
-
-  Args:
-    image: image of any size.
-    rng: generator of the square's top and left; None cuts out the centre.
-    size: side of the square in pixels.
-    resize_size: pixels of both sides with `squash`, else of the shorter side;
-      at least `size`.
-    squash: whether both sides become `resize_size`; otherwise the image keeps
-      its shape.
-    interpolation: key of picture.INTERPOLATIONS.
-  """
-  (tall, wide), corner = draw_resized(
-    image, rng, size=size, resize_size=resize_size, squash=squash
-  )
-  return cut_resized(
-    image, (tall, wide), corner, size=size, interpolation=interpolation
-  )
-
-
 def draw_resized(
   image: picture.Picture,
   rng: np.random.Generator | None,
@@ -116,7 +87,14 @@ def draw_resized(
 ) -> tuple[tuple[int, int], tuple[int, int]]:
   """Return (height, width) of a resized image, and top and left of a square.
 
-  The arguments are those of `resize_and_crop`.
+  Args:
+    image: image of any size.
+    rng: generator of the square's top and left; None takes the centre.
+    size: side of the square in pixels.
+    resize_size: pixels of both sides with `squash`, else of the shorter side;
+      at least `size`.
+    squash: whether both sides become `resize_size`; otherwise the image keeps
+      its shape.
   """
   tall = wide = resize_size
   if not squash:

@@ -61,23 +61,6 @@ def cut_resized(
   return np.asarray(resized)
 
 
-def random_crop(
-  image: np.ndarray,
-  rng: np.random.Generator,
-  *,
-  size: int,
-  scale: tuple[float, float],
-) -> np.ndarray:
-  """Cut a random square and resize it to [size, size, 3].
-
-  The square's side is drawn from `scale` times the image's shorter side. A
-  square larger than the image shows it at a random position on white.
-  """
-  height, width = image.shape[:2]
-  square = draw_square(height, width, rng, scale=scale)
-  return cut_square(image, square, size)
-
-
 def draw_square(
   height: int,
   width: int,
@@ -85,12 +68,13 @@ def draw_square(
   *,
   scale: tuple[float, float],
 ) -> tuple[float, float, float]:
-  """Return side, left and top of the square that `random_crop` cuts.
+  """Return side, left and top of a random square, which may lie outside.
 
   Args:
     height, width: size of the image in pixels.
     rng: generator of three numbers: side, top, left.
-    scale: lowest and highest side, as a share of the shorter one of the image.
+    scale: lowest and highest side, as a share of the shorter one of the image;
+      a square above 1 has the image at a random position in it.
   """
   low, high = scale
   side = min(height, width) * (low + (high - low) * rng.random())
@@ -103,7 +87,10 @@ def draw_square(
 def cut_square(
   image: np.ndarray, square: tuple[float, float, float], size: int
 ) -> np.ndarray:
-  """Return a square of `draw_square`, resized to [size, size, 3]."""
+  """Return a square of `draw_square`, resized to [size, size, 3].
+
+  Of a square larger than the image, the rest is white.
+  """
   side, left, top = square
   if side <= min(image.shape[:2]):
     return _resize_box(image, size, (left, top, left + side, top + side))

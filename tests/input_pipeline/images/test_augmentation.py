@@ -42,7 +42,8 @@ def test_drawings_are_cut_as_they_always_were():
   for seed in range(6):
     rng = _rng(seed)
     image = image_ops.decode(_encoded("PNG"))
-    expected = image_ops.random_crop(image, rng, size=32, scale=(0.8, 1.2))
+    square = image_ops.draw_square(*image.shape[:2], rng, scale=(0.8, 1.2))
+    expected = image_ops.cut_square(image, square, 32)
     expected = image_ops.random_flip(expected, rng, probability=0.5)
     got = made.apply(_encoded("PNG"), 32, _rng(seed))
     assert got.keys() == {"images"}
