@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from input_pipeline import loader, pipeline
+from input_pipeline.fusing import fused_data
 from input_pipeline.preparing import conversion
 from input_pipeline.regions import region_probe, region_rows
+from models.fusion import fusion_config
 from tests.input_pipeline.regions import fixture
 from training import config as config_lib
 
@@ -211,3 +213,19 @@ def test_regions_are_not_prepared(table, tmp_path):
       shard_examples=4,
       image_check="header",
     )
+
+
+def test_a_fused_model_has_no_decoder(table):
+  fusion = fusion_config.FusionConfig(kind="clipbert", task="retrieval")
+  with pytest.raises(ValueError, match="num_tokens must be 0 with fusion"):
+    fused_data.check(fusion, fixture.section(table, **ON))
+
+
+def test_splits_to_judge_by_have_no_regions(table):
+  config = fixture.values(table, **ON)
+  config.data.tests.test = config.data.sources.main
+  data = config_lib.from_mapping(config.to_dict()).data
+  with pytest.raises(
+    ValueError, match=r"data\.tests\.test\.region_fields must"
+  ):
+    data.check()
