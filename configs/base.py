@@ -180,7 +180,7 @@ def _regions() -> ml_collections.ConfigDict:
   # the decoder need.
   regions.tasks = "drawn"
   # Probabilities of: the image's caption; a region's box for its caption; a
-  # region's caption for its box. Ours: the papers weigh all alike.
+  # region's caption for its box. Ours: equal, as SigLIP 2 runs all three.
   regions.probabilities = (1 / 3, 1 / 3, 1 / 3)
   # Weight of the loss of ids that are given: a region's caption before its box,
   # a box before its caption. SigLIP 2 predicts one of the other: 0. 1 is LocCa

@@ -54,6 +54,13 @@ def check(source: source_config.SourceConfig, field: str) -> None:
         f"{field}.{name} cannot stand beside {field}.region_fields; got"
         f" {getattr(source, name)!r}"
       )
+  if source.format == "layout":
+    for name, value in (("box_form", XYXY), ("box_unit", PIXELS)):
+      if getattr(source, name) != value:
+        checks.refuse(
+          f'{field}.{name} must be {value!r} for format="layout"; got'
+          f" {getattr(source, name)!r}"
+        )
   if source.format in _WITHOUT:
     formats = [name for name in sources.FORMATS if name not in _WITHOUT]
     checks.refuse(
@@ -86,11 +93,9 @@ def open_split(
   try:
     opened = sources.FORMATS[source.format].open_split(section, split, context)
   except ValueError as error:
-    text = str(error)
-    location = next((x for x in _locations(source) if repr(x) in text), "")
-    if f"{context.field}.caption " not in text or not location:
+    text = _about_regions(source, context.field, str(error))
+    if not text:
       raise
-    text = text.replace(".caption ", ".region_fields ")
     raise ValueError(text) from error
   names = tuple(name for name, _ in source.region_fields)
   return Records(
@@ -209,5 +214,20 @@ def _box(box: Any, form: str) -> tuple[float, float, float, float]:
   return left, top, right, bottom
 
 
-def _locations(source: source_config.SourceConfig) -> list[str]:
-  return [location for _, location in source.region_fields]
+def _about_regions(
+  source: source_config.SourceConfig, field: str, text: str
+) -> str:
+  """Return a format's message with the field that a user knows.
+
+  Formats read regions as captions. The message is "" where it is about the
+  captions themselves, or another field.
+  """
+  for end in _ENDS.values():
+    text = text.replace(end, "")
+  is_about = any(
+    text.endswith(f"got {location!r}") or f"in column {location} " in text
+    for _, location in source.region_fields
+  )
+  if not is_about or f"{field}.caption" not in text:
+    return ""
+  return text.replace(f"{field}.caption", f"{field}.region_fields")

@@ -89,7 +89,15 @@ def _tar(folder):
   )
 
 
-@pytest.mark.parametrize("make", [_jsonl, _csv, _parquet, _tar])
+def _folder(folder):
+  _jsonl(folder)
+  lines = (folder / "rows.jsonl").read_text().replace('"image"', '"file_name"')
+  (folder / "metadata.jsonl").write_text(lines)
+  (folder / "rows.jsonl").unlink()
+  return _source("folder", folder)
+
+
+@pytest.mark.parametrize("make", [_jsonl, _csv, _folder, _parquet, _tar])
 def test_regions_and_captions_of_rows(tmp_path, make):
   records = _open(make(tmp_path), tmp_path)
   assert len(records) == 3
@@ -143,9 +151,28 @@ def test_a_column_that_is_not_there_is_named(tmp_path):
     _open(source, tmp_path)
 
 
+def test_a_caption_that_is_not_there_is_named_as_one(tmp_path):
+  _jsonl(tmp_path)
+  source = _source("table", tmp_path / "rows.jsonl", caption=("text",))
+  with pytest.raises(ValueError, match=r"main\.caption must .* got 'text'"):
+    _open(source, tmp_path)
+
+
+def test_texts_of_another_type_are_named(tmp_path):
+  columns = {"image": [PNG], "caption": ["c"], "boxes": [3], "names": [[1.5]]}
+  parquet.write_table(pyarrow.table(columns), tmp_path / "rows.parquet")
+  source = _source("parquet", tmp_path / "rows.parquet")
+  with pytest.raises(ValueError, match=r"main\.region_fields must .* names"):
+    _open(source, tmp_path)
+
+
 @pytest.mark.parametrize(
   ("fields", "expected"),
   [
+    (
+      {"format": "layout", "layout": "a.b", "box_unit": "shares"},
+      "box_unit must be 'pixels' for format=\"layout\"",
+    ),
     ({"region_fields": (("boxes", "b"),)}, "must name boxes and texts"),
     ({"question_fields": (("question", "q"),)}, "question_fields cannot stand"),
     ({"language_field": "lang"}, "language_field cannot stand"),
