@@ -16,6 +16,8 @@ from input_pipeline.images import picture
 
 # Level of pixels outside of the picture: the middle.
 FILL = 127
+# Least third coordinate of a point that is seen; it is 1 without a perspective.
+_HORIZON = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,12 +166,15 @@ def follow(
       ]
     )
     x_4M, y_4M, w_4M = np.tensordot(move.matrix, corner_34M, axes=1)
+    # A perspective has points behind its horizon, which no frame shows.
+    is_before_M = (w_4M > _HORIZON).all(axis=0)
+    w_4M = np.where(is_before_M, w_4M, 1.0)
     x_4M, y_4M = x_4M / w_4M, y_4M / w_4M
     moved_M4 = np.stack(
       [x_4M.min(0), y_4M.min(0), x_4M.max(0), y_4M.max(0)], axis=1
     )
     box_M4 = _cut(moved_M4, move.height, move.width)
-    share_M *= _area(box_M4) / np.maximum(_area(moved_M4), 1e-9)
+    share_M *= _area(box_M4) / np.maximum(_area(moved_M4), 1e-9) * is_before_M
   return box_M4, share_M
 
 

@@ -121,3 +121,14 @@ def test_no_boxes_follow():
   got_M4, share_M = boxed.follow(np.zeros((0, 4)), [move])
   assert got_M4.shape == (0, 4)
   assert share_M.shape == (0,)
+
+
+def test_boxes_across_a_horizon_are_lost():
+  """A floor that recedes to the right: w falls to 0 at x = 10."""
+  matrix = np.array([[1.0, 0, 0], [0, 1, 0], [-0.1, 0, 1]])
+  move = boxed.Move(matrix, 8, 8)
+  box_M4 = np.array([[0.0, 0, 4, 4], [8, 0, 12, 4], [12, 0, 14, 4]])
+  got_M4, share_M = boxed.follow(box_M4, [move])
+  assert share_M[0] > 0
+  assert share_M[1:].tolist() == [0, 0]
+  assert np.isfinite(got_M4).all()
