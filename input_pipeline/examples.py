@@ -194,15 +194,15 @@ class Maker:
     if not self.cut_captions:
       self._check_length(text)
     clock.enter("image")
-    example: dict[str, Any]
+    example: dict[str, Any] = {}
     augmented = None
     if self.regions is None:
-      example = self._images(record.image, rng)
+      example |= self._images(record.image, rng)
     else:
       augmented = self.augmentation.apply_with_moves(
         record.image, self.image_size, rng
       )
-      example = {**augmented.arrays}
+      example |= augmented.arrays
     clock.enter("tokenize")
     example["tokens"] = self.tokenizer([text])[0]
     if self.regions is not None and augmented is not None:

@@ -249,9 +249,9 @@ def in_pixels(
 
 def reach_out(box_M4: np.ndarray, height: int, width: int) -> np.ndarray:
   """Return boxes, bool [M], that lie beyond their image by over a pixel."""
-  return ((box_M4[:, :2] < -_SLACK).any(axis=1)) | (
-    box_M4[:, 2:] > np.array([width, height]) + _SLACK
-  ).any(axis=1)
+  left_M, top_M, right_M, bottom_M = box_M4.T
+  is_above_M = (left_M < -_SLACK) | (top_M < -_SLACK)
+  return is_above_M | (right_M > width + _SLACK) | (bottom_M > height + _SLACK)
 
 
 def _drawn(probabilities: Sequence[float], draw: float) -> str:
