@@ -206,7 +206,7 @@ class Maker:
     clock.enter("tokenize")
     example["tokens"] = self.tokenizer([text])[0]
     if self.regions is not None and augmented is not None:
-      # Last of all: image and caption are those of a run without regions.
+      # Draws of regions come last: image and caption are those without them.
       example |= self.regions.arrays(
         *(record.regions, augmented, text, rng),
         with_metadata=self.with_metadata,

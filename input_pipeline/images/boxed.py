@@ -112,7 +112,7 @@ def are_sound(box_M4: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def problem(box_4: np.ndarray, height: int, width: int) -> str:
-  """Return what a box of a picture must be and is not; "" for a sound one.
+  """Return the condition that a box does not meet; "" for a sound one.
 
   Args:
     box_4: box in pixels of the picture.

@@ -10,8 +10,8 @@ predicted:
 Source: LocCa (arXiv 2403.19596), as SigLIP 2 has it (arXiv 2502.14786, section
 2.2): a box is predicted for a region's caption, and a caption for a box. LocCa
 itself predicts box and caption in its third task (`given_weight=1`). The task
-is an id of its own, not the words of a prompt; the end behind a box and what
-is cut off are ours.
+is an id of its own, not the words of a prompt; the end behind a box and the
+rule for long texts are ours.
 """
 
 import dataclasses

@@ -123,7 +123,7 @@ def test_shares_and_pixels_are_the_same_box():
 
 
 def test_a_region_that_the_crop_lost_is_replaced_by_another():
-  """A centre crop of the left half shows the dog, never the cat."""
+  """A centre crop shows half of the dog and nothing of the cat."""
   rows = _rows(probabilities=(0.0, 0.0, 1.0))
   image = _augmented(resize="shortest", random_crop=False)
   # The square shows columns 20 to 60: half of the dog, none of the cat.
