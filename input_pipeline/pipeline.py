@@ -82,7 +82,7 @@ class DataConfig:
             filled.check(source, field)
             asked.check(source, field)
             regional.check(source, field)
-    self._check_regions()
+    regional.check_sections(self.regions, self.sources, self.tests)
     weights = {name: source.weight for name, source in self.sources.items()}
     repeats = {name: source.repeat for name, source in self.sources.items()}
     if any(weights.values()) and set(repeats.values()) != {1}:
@@ -118,6 +118,11 @@ class DataConfig:
     with checks.collected():
       self.augmentation.check(self.image_size)
     self.video.check()
+    if self.video.is_on and self.regions.is_on:
+      checks.refuse(
+        "data.regions.num_tokens must be 0 with data.video, whose frames have"
+        f" no boxes; got {self.regions.num_tokens}"
+      )
     if self.video.is_on and self.augmentation.is_naflex:
       checks.refuse(
         "data.augmentation.resize must make square frames with data.video;"
@@ -183,34 +188,6 @@ class DataConfig:
           f"data.leave_out must leave a grammar of data.sources.{name}; got"
           f" {', '.join(names)}, which are all"
         )
-
-  def _check_regions(self) -> None:
-    """Refuse regions of no decoder, and a decoder that has no regions."""
-    with checks.collected():
-      self.regions.check()
-    there = [name for name, x in self.sources.items() if x.region_fields]
-    if self.regions.needs_regions and not there:
-      checks.refuse(
-        "data.regions needs region_fields of a source in data.sources, or"
-        ' probabilities=(1.0, 0.0, 0.0) with tasks="drawn" for captions alone;'
-        " got none"
-      )
-    if there and not self.regions.is_on:
-      checks.refuse(
-        f"data.sources.{there[0]}.region_fields needs data.regions.num_tokens"
-        " above 0, the length of a decoder's targets; got 0"
-      )
-    for name, source in self.tests.items():
-      if source.region_fields:
-        checks.refuse(
-          f"data.tests.{name}.region_fields must be (): regions are read in"
-          f" training alone; got {source.region_fields}"
-        )
-    if self.regions.is_on and self.video.is_on:
-      checks.refuse(
-        "data.regions.num_tokens must be 0 with data.video, whose frames have"
-        f" no boxes; got {self.regions.num_tokens}"
-      )
 
   def context(
     self, name: str, section: str = "data.sources"

@@ -16,6 +16,7 @@ from typing import Any
 
 from input_pipeline import faults, sources
 from input_pipeline.asking import asked
+from input_pipeline.regions import region_targets
 from input_pipeline.sources import columns, source_config
 from input_pipeline.sources import record as record_lib
 from runtime import checks
@@ -72,6 +73,40 @@ def check(source: source_config.SourceConfig, field: str) -> None:
       f"{field}.caption must name the captions of the images beside {field}"
       ".region_fields; got ()"
     )
+
+
+def check_sections(
+  regions: region_targets.RegionsConfig,
+  train: Mapping[str, source_config.SourceConfig],
+  tests: Mapping[str, source_config.SourceConfig],
+) -> None:
+  """Raise ValueError for regions without a decoder, and the reverse.
+
+  Args:
+    regions: section `data.regions`.
+    train: sections of data.sources.
+    tests: sections of data.tests.
+  """
+  with checks.collected():
+    regions.check()
+  there = [name for name, x in train.items() if x.region_fields]
+  if regions.needs_regions and not there:
+    checks.refuse(
+      "data.regions needs region_fields of a source in data.sources, or"
+      ' probabilities=(1.0, 0.0, 0.0) with tasks="drawn" for captions alone;'
+      " got none"
+    )
+  if there and not regions.is_on:
+    checks.refuse(
+      f"data.sources.{there[0]}.region_fields needs data.regions.num_tokens"
+      " above 0, the length of a decoder's targets; got 0"
+    )
+  for name, source in tests.items():
+    if source.region_fields:
+      checks.refuse(
+        f"data.tests.{name}.region_fields must be (): regions are read in"
+        f" training alone; got {source.region_fields}"
+      )
 
 
 def open_split(
