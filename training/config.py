@@ -100,6 +100,15 @@ class Config:
     self.detection.check()
     self.fusion.check(self.data.image_size, self.batch_size)
     self._check_fusion()
+    for section, is_on in (
+      ("vqa", self.vqa.is_on),
+      ("detection", self.detection.is_on),
+    ):
+      if is_on and self.data.regions.is_on:
+        checks.refuse(
+          f"data.regions.num_tokens must be 0 with config.{section}, which has"
+          f" no decoder; got {self.data.regions.num_tokens}"
+        )
     # `from_mapping` refuses None.
     assert self.model.image is not None
     assert self.model.text is not None

@@ -15,10 +15,10 @@ from input_pipeline.images import image_ops, picture
 _NUM_TRIES = 10
 
 
-def random_square(
+def draw_corner(
   image: picture.Picture, rng: np.random.Generator, side: int
-) -> np.ndarray:
-  """Cut a square out of an image as it is, uint8 [side, side, 3].
+) -> tuple[int, int]:
+  """Return top and left of a square in an image as it is.
 
   Args:
     image: image of any size.
@@ -26,7 +26,7 @@ def random_square(
     side: side of the square in pixels.
 
   Raises:
-    faults.ExampleError: a broken image, or one smaller than the square.
+    faults.ExampleError: an image smaller than the square.
   """
   if min(image.height, image.width) < side:
     raise faults.ExampleError(
@@ -36,7 +36,7 @@ def random_square(
     )
   top = int(rng.integers(image.height - side + 1))
   left = int(rng.integers(image.width - side + 1))
-  return image.pixels()[top : top + side, left : left + side]
+  return top, left
 
 
 def area_box(
@@ -77,26 +77,24 @@ def area_box(
   return picture.Box(left, top, left + wide, top + tall)
 
 
-def resize_and_crop(
+def draw_resized(
   image: picture.Picture,
   rng: np.random.Generator | None,
   *,
   size: int,
   resize_size: int,
   squash: bool,
-  interpolation: str,
-) -> np.ndarray:
-  """Resize an image and cut a square of whole pixels out of the result.
+) -> tuple[tuple[int, int], tuple[int, int]]:
+  """Return (height, width) of a resized image, and top and left of a square.
 
   Args:
     image: image of any size.
-    rng: generator of the square's top and left; None cuts out the centre.
+    rng: generator of the square's top and left; None takes the centre.
     size: side of the square in pixels.
     resize_size: pixels of both sides with `squash`, else of the shorter side;
       at least `size`.
     squash: whether both sides become `resize_size`; otherwise the image keeps
       its shape.
-    interpolation: key of picture.INTERPOLATIONS.
   """
   tall = wide = resize_size
   if not squash:
@@ -110,6 +108,27 @@ def resize_and_crop(
   else:
     top = int(rng.integers(tall - size + 1))
     left = int(rng.integers(wide - size + 1))
+  return (tall, wide), (top, left)
+
+
+def cut_resized(
+  image: picture.Picture,
+  sides: tuple[int, int],
+  corner: tuple[int, int],
+  *,
+  size: int,
+  interpolation: str,
+) -> np.ndarray:
+  """Return a square of whole pixels of an image that is resized to `sides`.
+
+  Args:
+    image: image of any size.
+    sides: height and width of the whole resized image.
+    corner: top and left of the square in it.
+    size: side of the square in pixels.
+    interpolation: key of picture.INTERPOLATIONS.
+  """
+  (tall, wide), (top, left) = sides, corner
   if tall * wide > picture.MAX_PIXELS:
     return image_ops.cut_resized(
       *(image.pixels(), (tall, wide), (top, left)),

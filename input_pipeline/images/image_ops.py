@@ -61,25 +61,38 @@ def cut_resized(
   return np.asarray(resized)
 
 
-def random_crop(
-  image: np.ndarray,
+def draw_square(
+  height: int,
+  width: int,
   rng: np.random.Generator,
   *,
-  size: int,
   scale: tuple[float, float],
-) -> np.ndarray:
-  """Cut a random square and resize it to [size, size, 3].
+) -> tuple[float, float, float]:
+  """Return side, left and top of a random square, which may lie outside.
 
-  The square's side is drawn from `scale` times the image's shorter side. A
-  square larger than the image shows it at a random position on white.
+  Args:
+    height, width: size of the image in pixels.
+    rng: generator of three numbers: side, top, left.
+    scale: lowest and highest side, as a share of the shorter one of the image;
+      a square above 1 has the image at a random position in it.
   """
-  height, width = image.shape[:2]
   low, high = scale
   side = min(height, width) * (low + (high - low) * rng.random())
   # Both offsets are drawn for any side: each image takes three numbers.
   top = (height - side) * rng.random()
   left = (width - side) * rng.random()
-  if side <= min(height, width):
+  return side, left, top
+
+
+def cut_square(
+  image: np.ndarray, square: tuple[float, float, float], size: int
+) -> np.ndarray:
+  """Return a square of `draw_square`, resized to [size, size, 3].
+
+  Of a square larger than the image, the rest is white.
+  """
+  side, left, top = square
+  if side <= min(image.shape[:2]):
     return _resize_box(image, size, (left, top, left + side, top + side))
   return _resize_box(*_on_canvas(image, side, top, left, size))
 

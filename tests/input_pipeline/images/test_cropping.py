@@ -32,6 +32,15 @@ def _assert_close(got: np.ndarray, expected: np.ndarray) -> None:
   assert difference.mean() < 0.5
 
 
+def _resize_and_crop(image, rng, *, size, resize_size, squash, interpolation):
+  sides, corner = cropping.draw_resized(
+    image, rng, size=size, resize_size=resize_size, squash=squash
+  )
+  return cropping.cut_resized(
+    image, sides, corner, size=size, interpolation=interpolation
+  )
+
+
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 def test_pixels_are_torchvisions(interpolation):
   with np.load(
@@ -45,7 +54,7 @@ def test_pixels_are_torchvisions(interpolation):
       _assert_close(got, golden[f"resized_crop_{interpolation}_{number}"])
       for name, squash, larger in (("shortest", False, 0), ("squash", True, 7)):
         whole = golden[f"{name}_{interpolation}_{number}"]
-        got = cropping.resize_and_crop(
+        got = _resize_and_crop(
           image,
           _rng(5),
           size=SIZE,
@@ -62,7 +71,7 @@ def test_the_centre_is_taken_without_a_generator():
   image = np.broadcast_to(
     np.arange(0, 200, 5, dtype=np.uint8)[None, :, None], (20, 40, 3)
   )
-  got = cropping.resize_and_crop(
+  got = _resize_and_crop(
     _png(image),
     None,
     size=20,
@@ -79,7 +88,7 @@ def test_a_strip_takes_no_gigabyte(height):
   levels = np.arange(3000, dtype=np.int64) * 255 // 2999
   strip = np.repeat(levels.astype(np.uint8)[None, :, None], 3, 2)
   image = _png(strip if height == 1 else strip.swapaxes(0, 1))
-  got = cropping.resize_and_crop(
+  got = _resize_and_crop(
     image,
     None,
     size=224,
@@ -90,7 +99,7 @@ def test_a_strip_takes_no_gigabyte(height):
   # The centre, where each pixel of 1500 has become 224.
   assert got.shape == (224, 224, 3)
   assert set(np.unique(got)) <= {127, 128}
-  drawn = cropping.resize_and_crop(
+  drawn = _resize_and_crop(
     image,
     _rng(),
     size=224,
