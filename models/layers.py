@@ -81,9 +81,11 @@ class Dense(nnx.Module):
 class LayerNorm(nnx.Module):
   """Layer normalisation; mean and variance in float32."""
 
-  def __init__(self, width: int, *, epsilon: float, dtype: str):
+  def __init__(
+    self, width: int, *, epsilon: float, dtype: str, use_bias: bool = True
+  ):
     self.scale = nnx.Param(jnp.ones((width,)))
-    self.bias = nnx.Param(jnp.zeros((width,)))
+    self.bias = nnx.Param(jnp.zeros((width,))) if use_bias else None
     self.epsilon = epsilon
     self.dtype = dtype
 
@@ -93,7 +95,10 @@ class LayerNorm(nnx.Module):
     centred = x - mean
     variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
     factor = jax.lax.rsqrt(variance + self.epsilon) * self.scale[...]
-    return (centred * factor + self.bias[...]).astype(self.dtype)
+    y = centred * factor
+    if self.bias is not None:
+      y = y + self.bias[...]
+    return y.astype(self.dtype)
 
 
 class Attention(nnx.Module):
@@ -112,8 +117,9 @@ class Attention(nnx.Module):
     rngs: nnx.Rngs,
     key_width: int | None = None,
     num_out: int | None = None,
+    use_bias: bool = True,
   ):
-    dense = functools.partial(Dense, dtype=dtype, rngs=rngs)
+    dense = functools.partial(Dense, dtype=dtype, rngs=rngs, use_bias=use_bias)
     self.query = dense(width, width)
     self.key = dense(key_width or width, width)
     self.value = dense(key_width or width, width)
@@ -141,10 +147,32 @@ class Attention(nnx.Module):
       [b, S, D] with the S of x; D is `num_out` if that is set.
     """
     keys_bSD = x_bSD if keys_bSD is None else keys_bSD
+    return self.attend_to(
+      x_bSD,
+      *self.keys_values(keys_bSD),
+      mask_bHSS=mask_bHSS,
+      is_causal=is_causal,
+    )
+
+  def keys_values(self, keys_bSD: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the keys and values of tokens, [b, H, S, K] each."""
+    key_bSD, value_bSD = self.key(keys_bSD), self.value(keys_bSD)
+    return self._split_heads(key_bSD), self._split_heads(value_bSD)
+
+  def attend_to(
+    self,
+    x_bSD: jax.Array,
+    key_bHSK: jax.Array,
+    value_bHSK: jax.Array,
+    *,
+    mask_bHSS: jax.Array | None = None,
+    is_causal: bool = False,
+  ) -> jax.Array:
+    """Return the same as a call, from the result of `keys_values`."""
     y_bHSK = attend(
       self._split_heads(self.query(x_bSD)),
-      self._split_heads(self.key(keys_bSD)),
-      self._split_heads(self.value(keys_bSD)),
+      key_bHSK,
+      value_bHSK,
       mask_bHSS=mask_bHSS,
       is_causal=is_causal,
     )
@@ -220,9 +248,11 @@ class Mlp(nnx.Module):
     activation: str,
     dtype: str,
     rngs: nnx.Rngs,
+    use_bias: bool = True,
   ):
-    self.up = Dense(width, mlp_width, dtype=dtype, rngs=rngs)
-    self.down = Dense(mlp_width, width, dtype=dtype, rngs=rngs)
+    dense = functools.partial(Dense, dtype=dtype, rngs=rngs, use_bias=use_bias)
+    self.up = dense(width, mlp_width)
+    self.down = dense(mlp_width, width)
     self.activation = activation
 
   def __call__(self, x_bSD: jax.Array) -> jax.Array:

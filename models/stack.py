@@ -150,6 +150,7 @@ def encode(
   mask_fn: Callable[[Rows], jax.Array | None] = lambda rows: None,
   is_causal: bool = False,
   token_fn: Callable[[Rows], jax.Array] | None = None,
+  extras_fn: Callable[[Rows], Mapping[str, Any]] = lambda rows: {},
   batch_axes: Sequence[str] = (),
 ) -> Any:
   """Run a tower: stem, layers, head. Layers compile once, whatever the depth.
@@ -172,6 +173,8 @@ def encode(
       in small batches and with remat="block": to run all layers but the last
       copies almost all parameters, and their gradient, which there costs more
       time and memory than the cut saves.
+    extras_fn: function from rows to further arguments of each layer, by name,
+      such as tokens of an image.
     batch_axes: mesh axes that the batch is split over, and stays split over in
       every layer: for parameters that are split over the same axes the
       compiler might otherwise move activations instead of gathering
@@ -198,6 +201,7 @@ def encode(
       is_causal=is_causal,
       token_b=token_b,
       keys_b=None if keys_b is None else layers.fold_in(keys_b, index),
+      **extras_fn(rows),
     )
 
   def body(x, stacked):
@@ -212,7 +216,7 @@ def encode(
     # inside is already a checkpoint that saves its own input.
     body = jax.checkpoint(body, prevent_cse=False, policy=REMATS[remat])
 
-  apart = _apart(blocks)
+  apart = apart_of(blocks)
 
   def run(x, start: int, stop: int):
     """Apply the layers from index `start` to `stop`, exclusive."""
@@ -259,7 +263,7 @@ def layers_apart(params: Any) -> Any:
   return jax.tree.map_with_path(split, params)
 
 
-def _apart(blocks: nnx.Module) -> list[nnx.Module] | None:
+def apart_of(blocks: nnx.Module) -> list[nnx.Module] | None:
   """Return the layers of parameters from `layers_apart`; None for a stack."""
   is_tuple = lambda x: isinstance(x, tuple)  # noqa: E731
   first = jax.tree.leaves(blocks, is_leaf=is_tuple)[0]

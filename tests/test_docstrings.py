@@ -21,7 +21,9 @@ from losses import (
   sigmoid,
   softmax,
   unicl,
+  vocabulary,
 )
+from models.decoding import generation, inputs
 from models.detecting import anchors, boxes
 
 
@@ -34,6 +36,7 @@ from models.detecting import anchors, boxes
     sigmoid,
     softmax,
     unicl,
+    vocabulary,
     directions,
     proposals,
     retrieval,
@@ -44,6 +47,8 @@ from models.detecting import anchors, boxes
     detection,
     anchors,
     boxes,
+    generation,
+    inputs,
   ],
   ids=lambda module: module.__name__,
 )

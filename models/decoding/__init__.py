@@ -1,0 +1,1 @@
+"""Decoder of texts that attends to the tokens of an image, and generation."""
