@@ -144,6 +144,7 @@ def _data() -> ml_collections.ConfigDict:
   # on; {}: none. Without question_fields: retrieval of its videos and captions;
   # with options: multiple choice; else accuracy of answers.
   data.tests = ml_collections.ConfigDict()
+  data.regions = _regions()
   # File with the vocabulary of answers of fusion.task="answers" and "vqa": one
   # a line, or JSON; "" for the most frequent ones of data.sources.
   data.answers_path = ""
@@ -177,6 +178,38 @@ def _video() -> ml_collections.ConfigDict:
   # clip i at (seconds of the video - seconds of a clip) * i / clips.
   video.start = "random"
   return video
+
+
+def _regions() -> ml_collections.ConfigDict:
+  """Return the section of a decoder's targets (docs/regions.md): off."""
+  regions = ml_collections.ConfigDict()
+  # Ids of a target; above 0, batches have targets of a decoder beside images
+  # and captions, made of the captions and of the region_fields of sources.
+  # SigLIP 2 (arXiv 2502.14786) does not state it; 64 is that of its captions.
+  regions.num_tokens = 0
+  # "drawn": an example has one target, its task drawn by `probabilities`.
+  # "all": three, one of each task ([B, 3, L]), as SigLIP 2's three passes of
+  # the decoder need.
+  regions.tasks = "drawn"
+  # Probabilities of: the image's caption; a region's box for its caption; a
+  # region's caption for its box. Ours: the papers weigh all alike.
+  regions.probabilities = (1 / 3, 1 / 3, 1 / 3)
+  # Weight of the loss of ids that are given: a region's caption before its box,
+  # a box before its caption. SigLIP 2 predicts one of the other: 0. 1 is LocCa
+  # (arXiv 2403.19596), whose third task predicts box and caption.
+  regions.given_weight = 0.0
+  # Bins that a side of a box is rounded to, shared by the four, and the order
+  # of the four ids: "yxyx" (top, left, bottom, right) or "xyxy". Both ours.
+  regions.num_bins = 1000
+  regions.order = "yxyx"
+  # Least share of a region's area that the crop must show; a region below is
+  # not used. Ours.
+  regions.least_visible = 0.5
+  # A region whose box is outside of its image, without area or not finite, or
+  # without a text: "fault", the example is replaced by another and is named in
+  # data_errors.jsonl, or "skip", the region alone is left out, and counted.
+  regions.broken = "fault"
+  return regions
 
 
 def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

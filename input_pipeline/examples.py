@@ -21,6 +21,7 @@ from input_pipeline.asking import asked
 from input_pipeline.asking import rows as rows_lib
 from input_pipeline.grammars import filled
 from input_pipeline.images import augmentation
+from input_pipeline.regions import region_rows
 from input_pipeline.selecting import balanced
 from input_pipeline.sources import record as record_lib
 from input_pipeline.videos import clips, sampling
@@ -83,6 +84,7 @@ class Maker:
     clocks: clocks of an example's stages; their seconds travel with it.
     video: section of the clips, where examples are videos.
     fused: rows of a fused model; None for pairs of a dual encoder.
+    regions: rows of a decoder beside the pairs; None without data.regions.
   """
 
   sources: tuple[Source, ...]
@@ -102,6 +104,7 @@ class Maker:
   clocks: clocks_lib.Clocks = clocks_lib.Clocks()
   video: sampling.VideoConfig = sampling.VideoConfig()
   fused: rows_lib.Rows | None = None
+  regions: region_rows.Rows | None = None
 
   def __call__(self, draw: mixture.Draw) -> dict[str, Any]:
     """Return the arrays of one example, and the faults of those it replaces."""
@@ -191,9 +194,23 @@ class Maker:
     if not self.cut_captions:
       self._check_length(text)
     clock.enter("image")
-    example: dict[str, Any] = self._images(record.image, rng)
+    example: dict[str, Any]
+    augmented = None
+    if self.regions is None:
+      example = self._images(record.image, rng)
+    else:
+      augmented = self.augmentation.apply_with_moves(
+        record.image, self.image_size, rng
+      )
+      example = augmented.arrays
     clock.enter("tokenize")
     example["tokens"] = self.tokenizer([text])[0]
+    if self.regions is not None and augmented is not None:
+      # Last of all: image and caption are those of a run without regions.
+      example |= self.regions.arrays(
+        *(record.regions, augmented, text, rng),
+        with_metadata=self.with_metadata,
+      )
     if self.with_labels:
       example["labels"] = (
         captions.class_of(text, self.classes)

@@ -71,12 +71,14 @@ class Totals:
     replaced: rows that took the place of an example that was left out.
     totals: source -> kind -> faults; more than `replaced` where an example
       that took the place of a bad one was bad as well.
+    regions: counts of regions/region_rows.COUNTED; {} without regions.
   """
 
   step: int
   examples: int
   replaced: int
   totals: dict[str, dict[str, int]]
+  regions: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def check_held_out(
@@ -206,8 +208,11 @@ class Ledger:
 
   def write_totals(self, totals: Totals) -> None:
     """Append the counts before a step, and put all lines on disk."""
-    if totals.totals and totals not in self._totals:
+    has_counts = totals.totals or totals.regions
+    if has_counts and totals not in self._totals:
       fields = dataclasses.asdict(totals)
+      if not totals.regions:
+        del fields["regions"]
       self._append(fields | {"step": totals.step + self._shift})
       self._totals.append(copy.deepcopy(totals))
     if self._file is not None:

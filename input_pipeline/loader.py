@@ -18,6 +18,7 @@ from input_pipeline import clocks as clocks_lib
 from input_pipeline import examples, faults, pipeline, probe, tokenizers
 from input_pipeline import ledger as ledger_lib
 from input_pipeline.asking import rows as rows_lib
+from input_pipeline.regions import region_probe, region_rows
 
 # Least number of examples that the allowed number of bad ones is computed for.
 _MIN_EXAMPLES = 1000
@@ -73,6 +74,8 @@ class Loader:
   def __next__(self) -> dict[str, Any]:
     batch = dict(next(self._iterator))
     batch_faults = batch.pop(examples.FAULTS)
+    if region_rows.COUNTS in batch:
+      self._regions += region_rows.counts_of(batch.pop(region_rows.COUNTS))
     self._step += 1
     self._num_examples += len(next(iter(batch.values())))
     if batch_faults:
@@ -119,10 +122,16 @@ class Loader:
       for source, kinds in sorted(self._counts.items())
     )
 
+  @property
+  def regions(self) -> dict[str, int]:
+    """Return the counts of region_rows.COUNTED so far; {} without regions."""
+    return dict(self._regions)
+
   def sync(self) -> None:
     """Write the counts to disk; called before a checkpoint is saved."""
     totals = ledger_lib.Totals(
-      self._step, self._num_examples, self._num_replaced, self._counts
+      *(self._step, self._num_examples, self._num_replaced, self._counts),
+      regions=self.regions,
     )
     self._ledger.write_totals(totals)
     self._ledger.write_facts(self._facts)
@@ -140,6 +149,7 @@ class Loader:
     self._num_examples = totals.examples
     self._num_replaced = totals.replaced
     self._counts = totals.totals
+    self._regions = collections.Counter(totals.regions)
     self._first = collections.defaultdict[str, list[faults.Fault]](list)
 
   def _add(self, batch_faults: Sequence[faults.Fault]) -> None:
@@ -221,6 +231,10 @@ def make_loader(
   splits = pipeline.split_sources(config, share)
   opened = {name: split.rest for name, split in splits.items()}
   probe.check_languages(opened, config.sources, config.languages)
+  tokenizer = tokenizer or pipeline.make_tokenizer(config, opened)
+  region_probe.check(
+    config.regions, config.sources, opened, tokenizer, config.vocab_size
+  )
   dataset = pipeline.make_train_dataset(
     config,
     opened=opened,

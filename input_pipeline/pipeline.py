@@ -24,6 +24,7 @@ from input_pipeline.asking import asked
 from input_pipeline.asking import rows as rows_lib
 from input_pipeline.grammars import filled
 from input_pipeline.images import augmentation, image_ops, image_protocols
+from input_pipeline.regions import region_rows, region_targets, regional
 from input_pipeline.selecting import balanced, holdout, subset
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
@@ -62,6 +63,7 @@ class DataConfig:
   video: sampling.VideoConfig = sampling.VideoConfig()
   leave_out: marks.Fixed[tuple[str, ...]] = ()
   answers_path: marks.Fixed[str] = ""
+  regions: region_targets.RegionsConfig = region_targets.RegionsConfig()
   tests: marks.Free[Mapping[str, source_config.SourceConfig]] = (
     dataclasses.field(default_factory=dict, hash=False)
   )
@@ -79,6 +81,8 @@ class DataConfig:
           if source.format in sources.FORMATS:
             filled.check(source, field)
             asked.check(source, field)
+            regional.check(source, field)
+    self._check_regions()
     weights = {name: source.weight for name, source in self.sources.items()}
     repeats = {name: source.repeat for name, source in self.sources.items()}
     if any(weights.values()) and set(repeats.values()) != {1}:
@@ -180,6 +184,34 @@ class DataConfig:
           f" {', '.join(names)}, which are all"
         )
 
+  def _check_regions(self) -> None:
+    """Refuse regions of no decoder, and a decoder that has no regions."""
+    with checks.collected():
+      self.regions.check()
+    there = [name for name, x in self.sources.items() if x.region_fields]
+    if self.regions.needs_regions and not there:
+      checks.refuse(
+        "data.regions needs region_fields of a source in data.sources, or"
+        ' probabilities=(1.0, 0.0, 0.0) with tasks="drawn" for captions alone;'
+        " got none"
+      )
+    if there and not self.regions.is_on:
+      checks.refuse(
+        f"data.sources.{there[0]}.region_fields needs data.regions.num_tokens"
+        " above 0, the length of a decoder's targets; got 0"
+      )
+    for name, source in self.tests.items():
+      if source.region_fields:
+        checks.refuse(
+          f"data.tests.{name}.region_fields must be (): regions are read in"
+          f" training alone; got {source.region_fields}"
+        )
+    if self.regions.is_on and self.video.is_on:
+      checks.refuse(
+        "data.regions.num_tokens must be 0 with data.video, whose frames have"
+        f" no boxes; got {self.regions.num_tokens}"
+      )
+
   def context(
     self, name: str, section: str = "data.sources"
   ) -> source_config.SourceContext:
@@ -219,7 +251,8 @@ def make_train_dataset(
   (which examples, captions and crops, in which rows) depends on `seed` alone,
   not on the number of processes, workers or threads. Nor does an iterator's
   position: it is the same on all processes. With labels there is "labels" too,
-  int32 [b], equal where captions are equal. Batches of a fused model have the
+  int32 [b], equal where captions are equal. With data.regions there are targets
+  of a decoder, of RegionsConfig.shapes. Batches of a fused model have the
   arrays of training/objectives/fused.py: "groups" int32 [b] beside captions
   (asking/rows.group), or what Rows.arrays returns of questions.
 
@@ -245,6 +278,7 @@ def make_train_dataset(
     raise ValueError(f"rows must be of 0 to {batch_size - 1}; got {rows}")
   opened = open_sources(config) if opened is None else opened
   names = sorted(opened)  # a config's order must not matter
+  tokenizer = tokenizer or make_tokenizer(config, opened)
   sections = [config.sources[name] for name in names]
   make_example = examples.Maker(
     sources=tuple(
@@ -262,7 +296,7 @@ def make_train_dataset(
     max_caption_chars=config.max_caption_chars,
     image_size=config.image_size,
     augmentation=config.augmentation,
-    tokenizer=tokenizer or make_tokenizer(config, opened),
+    tokenizer=tokenizer,
     with_labels=with_labels,
     classes=classes,
     seed=examples.example_seed(seed),
@@ -274,6 +308,7 @@ def make_train_dataset(
     clocks=clocks or clocks_lib.Clocks(),
     video=config.video,
     fused=fused,
+    regions=region_rows.make(config.regions, tokenizer, config.vocab_size),
   )
 
   def shuffled(parts: Sequence[int], seed: int) -> grain.MapDataset:
@@ -357,7 +392,7 @@ def split_sources(config: DataConfig, share: float) -> dict[str, holdout.Split]:
 def split_source(config: DataConfig, name: str, share: float) -> holdout.Split:
   """Return what a source trains on, and what it holds out."""
   source, context = config.section(name), config.context(name)
-  records = asked.open_split(source, source.split, context)
+  records = regional.open_split(source, source.split, context)
   if not len(records):
     raise ValueError(f"data.sources.{name} has no training examples")
   if source.subset:

@@ -9,6 +9,7 @@ import jax
 
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
+from input_pipeline.regions import region_rows
 from runtime import failures
 from training import checkpointing, metrics
 from training import config as config_lib
@@ -83,6 +84,10 @@ class Reporter:
       values |= self.watchdog.report()
       if self.iterator.bad_fraction:
         values["data/bad_fraction"] = self.iterator.bad_fraction
+      if self.iterator.regions:
+        values["data/without_region"] = region_rows.without_region(
+          self.iterator.regions
+        )
       self.writer.write(step, values)
 
   def _check_finite(self, step: int, values: dict[str, float]) -> None:

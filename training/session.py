@@ -18,6 +18,7 @@ import jax
 from evaluators import embedding
 from input_pipeline import loader
 from input_pipeline import watchdog as watchdog_lib
+from input_pipeline.regions import region_rows
 from runtime import hung_processes
 from runtime import mesh as mesh_lib
 from training import config as config_lib
@@ -208,6 +209,8 @@ class Session:
     """Print the faults of the data, by source and kind."""
     if self.iterator.summary():
       metrics.say(f"Left out of the batches: {self.iterator.summary()}")
+    if self.iterator.regions:
+      metrics.say(f"Regions: {region_rows.summary(self.iterator.regions)}")
 
   def enter(self, part: Part, step: int) -> None:
     """Go on with the parts of another phase, whose first step is `step`."""

@@ -77,6 +77,16 @@ def source(**fields: Any) -> ml_collections.ConfigDict:
   # with the index of the right one, from 0, as "answer"; "answers", a list of
   # the answers of humans. Read with config.fusion (docs/data.md).
   config.question_fields = ()
+  # Fields of regions, (field, location) each, located as `caption` is, beside
+  # it: (("boxes", "boxes"), ("texts", "box_texts")). "boxes" is a list of four
+  # numbers each, "texts" a caption of each. Read with data.regions
+  # (docs/regions.md).
+  config.region_fields = ()
+  # Four numbers of a box: "xyxy" (left, top, right, bottom) or "xywh" (left,
+  # top, width, height); in "pixels" of the image as it is stored, or in
+  # "shares" of its width and height. Layouts: "xyxy" in "pixels".
+  config.box_form = "xyxy"
+  config.box_unit = "pixels"
   # Weight of the source, its share of the batches relative to the others'; each
   # source then has its own order. 0 (for all sources): an epoch has all
   # examples of all sources, shuffled.

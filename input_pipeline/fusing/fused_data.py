@@ -88,6 +88,11 @@ def check(
       "data.augmentation.resize must make square images with fusion.kind="
       f'{fusion.kind!r}; got "naflex"'
     )
+  if data.regions.is_on:
+    checks.refuse(
+      f"data.regions.num_tokens must be 0 with fusion.kind={fusion.kind!r},"
+      f" which has no decoder; got {data.regions.num_tokens}"
+    )
   needed = rows_lib.NEEDS.get(fusion.task, ())
   for name, source in data.sources.items():
     field = f"data.sources.{name}.question_fields"

@@ -2,13 +2,13 @@
 
 Random numbers of an example are drawn in a fixed order, so that the example
 depends only on the seed and its position in the data: the crop's
-(image_ops.random_crop, cropping.area_box, cropping.resize_and_crop), one for
-the mirror, then, each only if its field enables it: one for the vertical
-mirror, one for quarter turns, those of warping.random_warp, one for whether
-colours change and those of colour_ops.random_jitter, one for grey, one for blur
-and one for its sigma, those of rand_augment.random_ops, one for erasing and
-those of erasing.erase. With pre_crop, those of cropping.random_square come
-first, then the mirrors' and quarter turns', then the crop's.
+(image_ops.draw_square, cropping.area_box, cropping.draw_resized), one for the
+mirror, then, each only if its field enables it: one for the vertical mirror,
+one for quarter turns, those of warping.draw_matrix, one for whether colours
+change and those of colour_ops.random_jitter, one for grey, one for blur and one
+for its sigma, those of rand_augment.random_ops, one for erasing and those of
+erasing.erase. With pre_crop, those of cropping.draw_corner come first, then the
+mirrors' and quarter turns', then the crop's.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline.images import (
+  boxed,
   colour_ops,
   cropping,
   erasing,
@@ -32,6 +33,23 @@ from runtime import checks, marks
 
 # Values of the field `resize`; configs/base.py explains each.
 RESIZES = ("square", "area", "squash", "shortest", "protocol", "naflex")
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmented:
+  """A training image, and the moves that brought it about.
+
+  Attributes:
+    arrays: arrays of `Augmentation.apply`.
+    height: height of the image before, in pixels.
+    width: width of the image before.
+    moves: moves of its points, for `boxed.follow`; erasing moves none.
+  """
+
+  arrays: dict[str, np.ndarray]
+  height: int
+  width: int
+  moves: tuple[boxed.Move, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,13 +182,21 @@ class Augmentation:
     Raises:
       faults.ExampleError: a broken image, or one smaller than pre_crop.
     """
-    image = self.changed(picture.open_picture(data), size, rng)
-    if not self.is_naflex:
-      return {"images": image}
-    patches, shape, _ = naflex.patchify(
-      image, self.patch_size, self.max_num_patches
-    )
-    return {"images": patches, "shapes": shape}
+    return self.apply_with_moves(data, size, rng).arrays
+
+  def apply_with_moves(
+    self, data: bytes, size: int, rng: np.random.Generator
+  ) -> Augmented:
+    """Return what `apply` returns, with the moves of the image's points."""
+    whole = picture.open_picture(data)
+    image, moves = self._changed(whole, size, rng)
+    arrays = {"images": image}
+    if self.is_naflex:
+      patches, shape, _ = naflex.patchify(
+        image, self.patch_size, self.max_num_patches
+      )
+      arrays = {"images": patches, "shapes": shape}
+    return Augmented(arrays, whole.height, whole.width, moves)
 
   def changed(
     self, whole: picture.Picture, size: int, rng: np.random.Generator
@@ -188,17 +214,34 @@ class Augmentation:
     Raises:
       faults.ExampleError: a broken image, or one smaller than pre_crop.
     """
+    return self._changed(whole, size, rng)[0]
+
+  def _changed(
+    self, whole: picture.Picture, size: int, rng: np.random.Generator
+  ) -> tuple[np.ndarray, tuple[boxed.Move, ...]]:
+    """Return the image of `changed`, and the moves of its points."""
+    moves: list[boxed.Move] = []
     if self.pre_crop:
-      square = cropping.random_square(whole, rng, self.pre_crop)
-      whole = picture.of_pixels(self._turn(square, rng))
-      image = self._cut(whole, size, rng)
+      side = self.pre_crop
+      top, left = cropping.draw_corner(whole, rng, side)
+      part = picture.Box(left, top, left + side, top + side)
+      square = whole.pixels()[top : top + side, left : left + side]
+      move = boxed.Move.of_part(part, side, side)
+      square, move = self._turn(square, move, rng)
+      image, last = self._cut(picture.of_pixels(square), size, rng)
+      moves += [move, last]
     else:
-      image = self._turn(self._cut(whole, size, rng), rng)
-    image = warping.random_warp(image, rng, self.warp)
+      image, move = self._turn(*self._cut(whole, size, rng), rng)
+      moves.append(move)
+    height, width, _ = image.shape
+    matrix = warping.draw_matrix(height, width, rng, self.warp)
+    if not np.array_equal(matrix, np.eye(3)):
+      image = warping.warp(image, matrix, self.warp.fill)
+      moves.append(boxed.Move(np.linalg.inv(matrix), height, width))
     image = self._recolour(image, rng)
     if self.erase_probability and rng.random() < self.erase_probability:
       image = erasing.erase(image, rng)
-    return image
+    return image, tuple(moves)
 
   def evaluation_protocol(
     self, size: int, mean: tuple[float, ...], std: tuple[float, ...]
@@ -235,49 +278,68 @@ class Augmentation:
 
   def _cut(
     self, image: picture.Picture, size: int, rng: np.random.Generator
-  ) -> np.ndarray:
+  ) -> tuple[np.ndarray, boxed.Move]:
+    """Return the part of an image that is seen, resized, and its move."""
+    shape = image.height, image.width
+    part = picture.Box(0, 0, image.width, image.height)
     if self.resize == "square":
-      return image_ops.random_crop(
-        image.pixels(), rng, size=size, scale=self.crop_scale
+      square = image_ops.draw_square(*shape, rng, scale=self.crop_scale)
+      side, left, top = square
+      part = picture.Box(left, top, left + side, top + side)
+      pixels = image_ops.cut_square(image.pixels(), square, size)
+    elif self.resize == "naflex":
+      pixels = naflex.resize_picture(
+        image, self.patch_size, self.max_num_patches
       )
-    if self.resize == "naflex":
-      return naflex.resize_picture(image, self.patch_size, self.max_num_patches)
-    if self.resize == "protocol":
+    elif self.resize == "protocol":
       protocol = image_protocols.PROTOCOLS[self.protocol].at(size)
-      return protocol.apply(image.pixels())
-    if self.resize == "area":
-      box = cropping.area_box(
-        image.height,
-        image.width,
-        rng,
-        scale=self.crop_scale,
-        ratio=self.crop_ratio,
+      part = protocol.part(*shape)
+      pixels = protocol.apply(image.pixels())
+    elif self.resize == "area":
+      part = cropping.area_box(
+        *shape, rng, scale=self.crop_scale, ratio=self.crop_ratio
       )
-      first = self.first_size
-      if first:
-        image = picture.of_pixels(image.resized(box, first, first, "bilinear"))
-        box = picture.Box(0, 0, first, first)
-      return image.resized(box, size, size, self.interpolation)
-    return cropping.resize_and_crop(
-      image,
-      rng if self.random_crop else None,
-      size=size,
-      resize_size=self.resize_size or size,
-      squash=self.resize == "squash",
-      interpolation=self.interpolation,
-    )
+      pixels = self._resized_part(image, part, size)
+    else:
+      sides, corner = cropping.draw_resized(
+        image,
+        rng if self.random_crop else None,
+        size=size,
+        resize_size=self.resize_size or size,
+        squash=self.resize == "squash",
+      )
+      part = picture.part_of_resized(shape, sides, corner, size)
+      pixels = cropping.cut_resized(
+        image, sides, corner, size=size, interpolation=self.interpolation
+      )
+    return pixels, boxed.Move.of_part(part, *pixels.shape[:2])
 
-  def _turn(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mirror and turn an image, without resampling."""
-    pixels = image_ops.random_flip(
+  def _resized_part(
+    self, image: picture.Picture, part: picture.Box, size: int
+  ) -> np.ndarray:
+    """Return a part of an image resized to a square, in one step or in two."""
+    first = self.first_size
+    if first:
+      image = picture.of_pixels(image.resized(part, first, first, "bilinear"))
+      part = picture.Box(0, 0, first, first)
+    return image.resized(part, size, size, self.interpolation)
+
+  def _turn(
+    self, pixels: np.ndarray, move: boxed.Move, rng: np.random.Generator
+  ) -> tuple[np.ndarray, boxed.Move]:
+    """Mirror and turn an image and its move, without resampling."""
+    turned = image_ops.random_flip(
       pixels, rng, probability=self.flip_probability
     )
+    # `random_flip` returns the same array where it does not mirror.
+    move = move if turned is pixels else move.mirrored()
     vertical = self.vertical_flip_probability
     if vertical and rng.random() < vertical:
-      pixels = pixels[::-1]
+      turned, move = turned[::-1], move.upside_down()
     if self.quarter_turns:
-      pixels = np.rot90(pixels, int(rng.integers(4)))
-    return pixels
+      num_quarters = int(rng.integers(4))
+      turned, move = np.rot90(turned, num_quarters), move.turned(num_quarters)
+    return turned, move
 
   def _recolour(
     self, pixels: np.ndarray, rng: np.random.Generator

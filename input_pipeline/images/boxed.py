@@ -2,10 +2,12 @@
 
 A box is (left, top, right, bottom) in pixels of the picture, as in
 models/detecting/boxes.py. Each function on boxes is that of an operation on
-pixels; `place` does both, for a detector's pictures of one size.
+pixels; `place` does both, for a detector's pictures of one size, and `follow`
+is that of the moves of an augmentation.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,6 +35,50 @@ class Placed:
   factor: tuple[float, float]
 
 
+@dataclasses.dataclass(frozen=True)
+class Move:
+  """Move of an image's points into a frame; what leaves the frame is lost.
+
+  Attributes:
+    matrix: float64 [3, 3], from a point (x, y, 1) of the image to one of the
+      frame, both in pixels from the upper left corner.
+    height: height of the frame in pixels.
+    width: width of the frame.
+  """
+
+  matrix: np.ndarray
+  height: int
+  width: int
+
+  @classmethod
+  def of_part(cls, part: picture.Box, height: int, width: int) -> "Move":
+    """Return the move of a part of an image that is resized to a frame."""
+    across = width / (part.right - part.left)
+    down = height / (part.bottom - part.top)
+    matrix = np.array(
+      [[across, 0, -part.left * across], [0, down, -part.top * down], [0, 0, 1]]
+    )
+    return cls(matrix, height, width)
+
+  def mirrored(self) -> "Move":
+    """Return the move after which left and right change places."""
+    mirror = np.array([[-1.0, 0, self.width], [0, 1, 0], [0, 0, 1]])
+    return Move(mirror @ self.matrix, self.height, self.width)
+
+  def upside_down(self) -> "Move":
+    """Return the move after which top and bottom change places."""
+    mirror = np.array([[1.0, 0, 0], [0, -1, self.height], [0, 0, 1]])
+    return Move(mirror @ self.matrix, self.height, self.width)
+
+  def turned(self, num_quarters: int) -> "Move":
+    """Return the move after quarter turns against the clock (np.rot90)."""
+    move = self
+    for _ in range(num_quarters % 4):
+      turn = np.array([[0.0, 1, 0], [-1, 0, move.width], [0, 0, 1]])
+      move = Move(turn @ move.matrix, move.width, move.height)
+    return move
+
+
 def check(box_M4: np.ndarray, height: int, width: int) -> np.ndarray:
   """Return boxes cut off at the sides of their picture.
 
@@ -46,21 +92,73 @@ def check(box_M4: np.ndarray, height: int, width: int) -> np.ndarray:
       area, or is outside of the picture.
   """
   for index, box_4 in enumerate(box_M4):
-    left, top, right, bottom = box_4
-    if not np.isfinite(box_4).all():
-      problem = "must have finite numbers"
-    elif right <= left or bottom <= top:
-      problem = "must have some area"
-    elif right <= 0 or bottom <= 0 or left >= width or top >= height:
-      problem = f"must be in the picture of {width} x {height} pixels"
-    else:
-      continue
-    raise faults.ExampleError(
-      "box_broken",
-      f"box {index} (left, top, right, bottom) {problem}; got"
-      f" {tuple(map(float, box_4))}",
-    )
+    if text := problem(box_4, height, width):
+      raise faults.ExampleError("box_broken", f"box {index} {text}")
   return _cut(box_M4, height, width)
+
+
+def problem(box_4: np.ndarray, height: int, width: int) -> str:
+  """Return what a box of a picture must be and is not; "" for a sound one.
+
+  Args:
+    box_4: box in pixels of the picture.
+    height: height of the picture in pixels.
+    width: width of the picture.
+  """
+  left, top, right, bottom = box_4
+  if not np.isfinite(box_4).all():
+    expected = "must have finite numbers"
+  elif right <= left or bottom <= top:
+    expected = "must have some area"
+  elif right <= 0 or bottom <= 0 or left >= width or top >= height:
+    expected = f"must be in the picture of {width} x {height} pixels"
+  else:
+    return ""
+  return (
+    f"(left, top, right, bottom) {expected}; got {tuple(map(float, box_4))}"
+  )
+
+
+def follow(
+  box_M4: np.ndarray, moves: Sequence[Move]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Return boxes after moves of their picture, and their visible shares.
+
+  A box that is turned by no multiple of 90 degrees, or bent, becomes the box
+  around its four corners, which is larger.
+
+  Args:
+    box_M4: boxes of the picture in pixels, each of some area.
+    moves: moves in their order; boxes are cut off at the frame of each.
+
+  Returns:
+    float64 [M, 4], boxes in pixels of the last frame, and float64 [M], the
+    share of each box's area that no frame cut off; 0 for a box that is lost,
+    whose sides mean nothing.
+
+  >>> box = np.array([[0.0, 0.0, 4.0, 2.0]])
+  >>> follow(box, [Move.of_part(picture.Box(2, 0, 6, 4), 8, 8)])
+  (array([[0., 0., 4., 4.]]), array([0.5]))
+  """
+  box_M4 = np.asarray(box_M4, np.float64)
+  share_M = np.ones(len(box_M4))
+  for move in moves:
+    left, top, right, bottom = box_M4.T
+    corner_34M = np.stack(
+      [
+        np.stack([left, right, right, left]),
+        np.stack([top, top, bottom, bottom]),
+        np.ones((4, len(box_M4))),
+      ]
+    )
+    x_4M, y_4M, w_4M = np.tensordot(move.matrix, corner_34M, axes=1)
+    x_4M, y_4M = x_4M / w_4M, y_4M / w_4M
+    moved_M4 = np.stack(
+      [x_4M.min(0), y_4M.min(0), x_4M.max(0), y_4M.max(0)], axis=1
+    )
+    box_M4 = _cut(moved_M4, move.height, move.width)
+    share_M *= _area(box_M4) / np.maximum(_area(moved_M4), 1e-9)
+  return box_M4, share_M
 
 
 def resized(box_M4: np.ndarray, factor: tuple[float, float]) -> np.ndarray:

@@ -15,10 +15,10 @@ from input_pipeline.images import image_ops, picture
 _NUM_TRIES = 10
 
 
-def random_square(
+def draw_corner(
   image: picture.Picture, rng: np.random.Generator, side: int
-) -> np.ndarray:
-  """Cut a square out of an image as it is, uint8 [side, side, 3].
+) -> tuple[int, int]:
+  """Return top and left of a square in an image as it is.
 
   Args:
     image: image of any size.
@@ -26,7 +26,7 @@ def random_square(
     side: side of the square in pixels.
 
   Raises:
-    faults.ExampleError: a broken image, or one smaller than the square.
+    faults.ExampleError: an image smaller than the square.
   """
   if min(image.height, image.width) < side:
     raise faults.ExampleError(
@@ -36,7 +36,7 @@ def random_square(
     )
   top = int(rng.integers(image.height - side + 1))
   left = int(rng.integers(image.width - side + 1))
-  return image.pixels()[top : top + side, left : left + side]
+  return top, left
 
 
 def area_box(
@@ -98,6 +98,26 @@ def resize_and_crop(
       its shape.
     interpolation: key of picture.INTERPOLATIONS.
   """
+  (tall, wide), corner = draw_resized(
+    image, rng, size=size, resize_size=resize_size, squash=squash
+  )
+  return cut_resized(
+    image, (tall, wide), corner, size=size, interpolation=interpolation
+  )
+
+
+def draw_resized(
+  image: picture.Picture,
+  rng: np.random.Generator | None,
+  *,
+  size: int,
+  resize_size: int,
+  squash: bool,
+) -> tuple[tuple[int, int], tuple[int, int]]:
+  """Return (height, width) of a resized image, and top and left of a square.
+
+  The arguments are those of `resize_and_crop`.
+  """
   tall = wide = resize_size
   if not squash:
     # torchvision's Resize rounds the longer side down.
@@ -110,6 +130,27 @@ def resize_and_crop(
   else:
     top = int(rng.integers(tall - size + 1))
     left = int(rng.integers(wide - size + 1))
+  return (tall, wide), (top, left)
+
+
+def cut_resized(
+  image: picture.Picture,
+  sides: tuple[int, int],
+  corner: tuple[int, int],
+  *,
+  size: int,
+  interpolation: str,
+) -> np.ndarray:
+  """Return a square of whole pixels of an image that is resized to `sides`.
+
+  Args:
+    image: image of any size.
+    sides: height and width of the whole resized image.
+    corner: top and left of the square in it.
+    size: side of the square in pixels.
+    interpolation: key of picture.INTERPOLATIONS.
+  """
+  (tall, wide), (top, left) = sides, corner
   if tall * wide > picture.MAX_PIXELS:
     return image_ops.cut_resized(
       *(image.pixels(), (tall, wide), (top, left)),

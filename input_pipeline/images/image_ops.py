@@ -73,13 +73,38 @@ def random_crop(
   The square's side is drawn from `scale` times the image's shorter side. A
   square larger than the image shows it at a random position on white.
   """
-  height, width = image.shape[:2]
+  square = draw_square(*image.shape[:2], rng, scale=scale)
+  return cut_square(image, square, size)
+
+
+def draw_square(
+  height: int,
+  width: int,
+  rng: np.random.Generator,
+  *,
+  scale: tuple[float, float],
+) -> tuple[float, float, float]:
+  """Return side, left and top of the square that `random_crop` cuts.
+
+  Args:
+    height, width: size of the image in pixels.
+    rng: generator of three numbers: side, top, left.
+    scale: lowest and highest side, as a share of the shorter one of the image.
+  """
   low, high = scale
   side = min(height, width) * (low + (high - low) * rng.random())
   # Both offsets are drawn for any side: each image takes three numbers.
   top = (height - side) * rng.random()
   left = (width - side) * rng.random()
-  if side <= min(height, width):
+  return side, left, top
+
+
+def cut_square(
+  image: np.ndarray, square: tuple[float, float, float], size: int
+) -> np.ndarray:
+  """Return a square of `draw_square`, resized to [size, size, 3]."""
+  side, left, top = square
+  if side <= min(image.shape[:2]):
     return _resize_box(image, size, (left, top, left + side, top + side))
   return _resize_box(*_on_canvas(image, side, top, left, size))
 

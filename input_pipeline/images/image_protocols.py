@@ -97,6 +97,18 @@ class Protocol:
     at = self._offset(high), self._offset(wide)
     return self._cut(image, (high, wide), [at])[0]
 
+  def part(self, height: int, width: int) -> picture.Box:
+    """Return the part of an image that `apply` resizes to the square."""
+    if self.resize == "crop_first":
+      side = max(int(self.size / self.resize_size * min(height, width)), 1)
+      top, left = (height - side + 1) // 2, (width - side + 1) // 2
+      return picture.Box(left, top, left + side, top + side)
+    high, wide = self._sides(height, width)
+    top, left = self._offset(high), self._offset(wide)
+    return picture.part_of_resized(
+      (height, width), (high, wide), (top, left), self.size
+    )
+
   def crops(self, image: np.ndarray, num: int) -> list[np.ndarray]:
     """Return crops at even distances along the longer side, ends included.
 

@@ -73,6 +73,28 @@ class Box(NamedTuple):
     return Box(*(side * factor for side in self))
 
 
+def part_of_resized(
+  shape: tuple[int, int],
+  sides: tuple[int, int],
+  corner: tuple[int, int],
+  size: int,
+) -> Box:
+  """Return the part of an image that a square of its resized form shows.
+
+  Args:
+    shape: height and width of the image.
+    sides: height and width of its resized form.
+    corner: top and left of the square.
+    size: side of the square.
+  """
+  down, across = shape[0] / sides[0], shape[1] / sides[1]
+  top, left = corner
+  return Box(
+    *(left * across, top * down),
+    *((left + size) * across, (top + size) * down),
+  )
+
+
 class Picture:
   """Image of a known size that is decoded when its pixels are read.
 

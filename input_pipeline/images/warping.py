@@ -82,12 +82,19 @@ class WarpConfig:
 def random_warp(
   image: np.ndarray, rng: np.random.Generator, config: WarpConfig
 ) -> np.ndarray:
-  """Return an image uint8 [Y, X, 3] changed as the section says.
+  """Return an image uint8 [Y, X, 3] changed by a matrix of `draw_matrix`."""
+  height, width, _ = image.shape
+  return warp(image, draw_matrix(height, width, rng, config), config.fill)
+
+
+def draw_matrix(
+  height: int, width: int, rng: np.random.Generator, config: WarpConfig
+) -> np.ndarray:
+  """Return the matrix of a section, [3, 3]: the identity where nothing is on.
 
   `rng` draws, each only if its fields enable it: the numbers of `draw_affine`;
   one for whether the perspective changes, and those of `draw_perspective`.
   """
-  height, width, _ = image.shape
   matrix = np.eye(3)
   if config.is_affine:
     matrix = draw_affine(height, width, rng, config)
@@ -95,7 +102,7 @@ def random_warp(
   if probability and rng.random() < probability:
     # The perspective comes second, so its points are looked up first.
     matrix = matrix @ draw_perspective(height, width, rng, config.distortion)
-  return warp(image, matrix, config.fill)
+  return matrix
 
 
 def draw_affine(

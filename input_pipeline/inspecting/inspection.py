@@ -19,6 +19,7 @@ from input_pipeline import (
   tokenizers,
 )
 from input_pipeline.asking import rows as rows_lib
+from input_pipeline.inspecting import shown_regions
 from input_pipeline.sources import record as record_lib
 from input_pipeline.sources import source_config
 
@@ -50,6 +51,8 @@ class Shown:
     answer: answer to a question, which is then the caption.
     options: texts that a question has to choose from; `pieces` are those of the
       right one behind the question.
+    regions: regions of the image; none without data.regions.
+    targets: targets of a decoder, one or one of each task.
   """
 
   step: int
@@ -65,6 +68,8 @@ class Shown:
   grammar: str = ""
   answer: str = ""
   options: tuple[str, ...] = ()
+  regions: tuple[shown_regions.Region, ...] = ()
+  targets: tuple[shown_regions.Target, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +178,8 @@ def _shown(
     grammar=str(batch["grammar"][row]),
     answer=answer,
     options=options,
+    regions=shown_regions.regions(batch, row),
+    targets=shown_regions.targets(config, tokenizer, batch, row),
   )
 
 

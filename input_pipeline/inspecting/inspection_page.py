@@ -16,6 +16,7 @@ from PIL import Image
 from input_pipeline import faults, ledger, pipeline
 from input_pipeline.fusing import fused_data
 from input_pipeline.inspecting import inspection
+from input_pipeline.regions import region_probe
 from models.fusion import fusion_config
 from runtime import failures, progress, sections
 from runtime.pages import page
@@ -94,7 +95,10 @@ def write(
     fused=fused,
   )
   html = render(
-    config, surveys, shown, replaced, batch_size=batch_size, seed=seed
+    *(config, surveys, shown, replaced),
+    batch_size=batch_size,
+    seed=seed,
+    probed=_probed(config, opened),
   )
   whole_files.write(path, html.encode())
   totals = figures(config, surveys)
@@ -113,8 +117,9 @@ def render(
   *,
   batch_size: int,
   seed: int,
+  probed: Mapping[str, region_probe.Probed] | None = None,
 ) -> str:
-  """Return the page."""
+  """Return the page; `probed` are the regions of the sources that have some."""
   num_ids = [n for one in surveys for n in one.num_ids]
   sides = [min(size) for one in surveys for size in one.sizes]
   return _template().render(
@@ -134,6 +139,8 @@ def render(
     middle={"length": _median(num_ids), "side": _median(sides)},
     faults=_faults(surveys),
     replaced=replaced,
+    probed=probed or {},
+    num_probed=region_probe.NUM_PROBED,
     is_naflex=config.augmentation.is_naflex,
     data=config,
     fields=_fields(config),
@@ -223,6 +230,20 @@ def _faults(
       }
     )
   return entries
+
+
+def _probed(
+  config: pipeline.DataConfig, opened: pipeline.Opened
+) -> dict[str, region_probe.Probed]:
+  """Return the regions of sources that have some; {} without data.regions."""
+  if not config.regions.is_on:
+    return {}
+  tokenizer = pipeline.make_tokenizer(config, opened)
+  return {
+    name: region_probe.probe(config.regions, opened[name], tokenizer)
+    for name in sorted(opened)
+    if config.sources[name].region_fields
+  }
 
 
 def _fields(config: pipeline.DataConfig) -> dict[str, str]:

@@ -103,6 +103,11 @@ def make_jobs(
         f"data.sources.{name}.grammar draws captions of fields while training; "
         "--task=prepare stores captions alone: train on the source itself"
       )
+    if source.region_fields:
+      raise ValueError(
+        f"data.sources.{name}.region_fields has boxes; --task=prepare stores"
+        " captions alone: train on the source itself"
+      )
   for name, records in pipeline.open_sources(config).items():
     source = config.section(name)
     module = sources.FORMATS[source.format]

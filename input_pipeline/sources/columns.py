@@ -56,6 +56,9 @@ VALUE_MARK = "="
 # End of a location whose text is VALUE_MARK and the JSON of a list of texts, as
 # the options of a question are; the mark alone for a missing one.
 VALUES = ":values"
+# End of a location whose text is VALUE_MARK and the JSON of lists of numbers or
+# texts, as the boxes of an image are; the mark alone for a missing one.
+NESTED = ":nested"
 
 # First rows that define the columns of a table without a schema.
 NUM_PROBED = 100
@@ -76,6 +79,7 @@ class Columns:
     numbers: columns of `captions` that have numbers.
     values: columns of `captions` whose texts are those of `value_text`.
     lists: columns of `captions` whose texts are those of `values_text`.
+    nested: columns of `captions` whose texts are those of `nested_text`.
   """
 
   image: str
@@ -95,6 +99,9 @@ class Columns:
     default=frozenset(), repr=False, compare=False
   )
   lists: frozenset[str] = dataclasses.field(
+    default=frozenset(), repr=False, compare=False
+  )
+  nested: frozenset[str] = dataclasses.field(
     default=frozenset(), repr=False, compare=False
   )
 
@@ -147,7 +154,9 @@ def choose(
   keys = KEYS if has_file else ("uid", *KEYS)
   if source.caption:
     captions = ()
-    by_end: dict[str, list[str]] = {NUMBER: [], VALUE: [], VALUES: []}
+    by_end: dict[str, list[str]] = {
+      end: [] for end in (NUMBER, VALUE, VALUES, NESTED)
+    }
     for name in source.caption:
       end = next((x for x in by_end if name.endswith(x)), "")
       end = "" if name in names else end
@@ -155,20 +164,20 @@ def choose(
       captions += (_checked(f"{field}.caption", column, names),)
       if end:
         by_end[end].append(captions[-1])
-    numbers, values, lists = map(frozenset, by_end.values())
+    numbers, values, lists, nested = map(frozenset, by_end.values())
     # Curation reads columns of text at once.
-    if (numbers or values or lists) and not needs_image:
+    if any(by_end.values()) and not needs_image:
       raise ValueError(
         f"{field}.caption must be columns of text; got {list(source.caption)}"
       )
     caption_why = _why(f"{field}.caption", (), names)
   elif not source.needs_caption and not _usual(CAPTIONS, names):
     captions, caption_why = (), ""
-    numbers = values = lists = frozenset()
+    numbers = values = lists = nested = frozenset()
   else:
     caption, caption_why = _first(f"{field}.caption", (), CAPTIONS, names)
     captions = (caption,)
-    numbers = values = lists = frozenset()
+    numbers = values = lists = nested = frozenset()
   language, key = None, None
   if source.language_field:
     language = _checked(f"{field}.language_field", source.language_field, names)
@@ -184,6 +193,7 @@ def choose(
     numbers=numbers,
     values=values,
     lists=lists,
+    nested=nested,
   )
   for name in columns.names:
     if (number := list(names).count(name)) > 1:
@@ -219,6 +229,7 @@ def texts(
       value = key_text(value) if name in columns.numbers else value
       value = value_text(value, name) if name in columns.values else value
       value = values_text(value, name) if name in columns.lists else value
+      value = nested_text(value, name) if name in columns.nested else value
       for code, text in by_language(value, language):
         if not captions.is_blank(text):
           found.setdefault(code, []).append(clean(text))
@@ -297,6 +308,36 @@ def values_text(value: Any, name: str) -> str:
     )
   texts = [value_text(item, name).removeprefix(VALUE_MARK) for item in listed]
   return VALUE_MARK + (json.dumps(texts) if texts else "")
+
+
+def nested_text(value: Any, name: str) -> str:
+  """Return VALUE_MARK and the JSON of lists; the mark alone for none.
+
+  A text is JSON itself, as tables of CSV have it. NaN stays what it is.
+
+  >>> nested_text([[0, 1.5]], "boxes"), nested_text(None, "boxes")
+  ('=[[0, 1.5]]', '=')
+
+  Raises:
+    faults.ExampleError: "box_broken", naming the place `name`, for a value that
+      is no list, or has more in it than lists, numbers and texts.
+  """
+  listed = value
+  if isinstance(value, str) and value.strip():
+    with contextlib.suppress(ValueError, RecursionError):
+      listed = json.loads(value)
+  if listed is None or listed == "":
+    return VALUE_MARK
+  if not isinstance(listed, list | tuple):
+    raise faults.ExampleError(
+      "box_broken", f"expected a list at {name}; got {str(value)[:60]}"
+    )
+  try:
+    return VALUE_MARK + json.dumps(listed)
+  except (TypeError, ValueError) as error:
+    raise faults.ExampleError(
+      "box_broken", f"expected numbers or texts at {name}: {error}"
+    ) from error
 
 
 def image_value(value: Any) -> Any:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from absl import logging
@@ -11,6 +11,20 @@ from absl import logging
 from input_pipeline import faults
 from input_pipeline.sources import image_ids
 from input_pipeline.storage import files
+
+
+class Region(NamedTuple):
+  """Part of an image, and its caption.
+
+  Attributes:
+    box: (left, top, right, bottom) as it is stored.
+    text: caption, such as the name of an object.
+    is_share: whether the box is in shares of the image's sides, not in pixels.
+  """
+
+  box: tuple[float, float, float, float]
+  text: str
+  is_share: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +41,7 @@ class Record:
     fields: values of a grammar's fields that the example has; see
       grammars/filled.py.
     captions: the example's own captions, where a grammar makes `texts`.
+    regions: parts of the image with captions, of a source with region_fields.
   """
 
   key: str
@@ -36,6 +51,7 @@ class Record:
   stored_id: bytes = dataclasses.field(default=b"", compare=False)
   fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
   captions: tuple[str, ...] = ()
+  regions: tuple[Region, ...] = ()
 
   def image_id(self) -> bytes:
     """Return the image's name; see image_ids."""

@@ -54,6 +54,9 @@ class SourceConfig:
   short_templates: tuple[str, ...] = ()
   short_words: int = 2
   question_fields: tuple[tuple[str, str], ...] = ()
+  region_fields: tuple[tuple[str, str], ...] = ()
+  box_form: str = "xyxy"
+  box_unit: str = "pixels"
 
   def check(self, field: str) -> None:
     """Raise ValueError for the first value that cannot be used.

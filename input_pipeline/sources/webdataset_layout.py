@@ -36,7 +36,8 @@ class Layout:
 
   Attributes:
     captions: extensions, with "", LINES, ARRAY or columns.VALUE, and fields of
-      the JSON, with columns.NUMBER, VALUE or VALUES or not, as ("json", FIELD).
+      the JSON, with columns.NUMBER, VALUE, VALUES or NESTED or not, as ("json",
+      FIELD).
     takes_first: whether only the first of `captions` with a caption is read.
     language_field: field of the JSON; "" if all captions are in `language`.
     uid_field: field of the JSON; "" for the key.
@@ -72,7 +73,7 @@ def make(source: source_config.SourceConfig, field: str) -> Layout:
       caption_file = place
       continue
     if kind != "json":
-      if place.endswith(columns.VALUES):
+      if place.endswith((columns.VALUES, columns.NESTED)):
         raise ValueError(
           f'{field}.caption must be "json.FIELD" for a list; got {place!r}'
         )
@@ -143,6 +144,7 @@ def texts_of(
     if kind == "json":
       path = field.removesuffix(columns.NUMBER)
       path = path.removesuffix(columns.VALUE).removesuffix(columns.VALUES)
+      path = path.removesuffix(columns.NESTED)
       value = tar_scan.field_of(fields_of(members, name), path)
       if field.endswith(columns.NUMBER):
         value = columns.key_text(value)
@@ -155,6 +157,8 @@ def texts_of(
         value = columns.value_text(value, place.removesuffix(columns.VALUE))
       elif field.endswith(columns.VALUES):
         value = columns.values_text(value, f"json.{path}")
+      elif field.endswith(columns.NESTED):
+        value = columns.nested_text(value, f"json.{path}")
       pairs = list(columns.by_language(_without_keys(value), ""))
     for language, caption in pairs:
       text, language = _clean(caption, name), _clean(language, name)

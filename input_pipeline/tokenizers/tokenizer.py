@@ -62,13 +62,15 @@ class Tokenizer:
 
   def __call__(self, texts: Sequence[str]) -> np.ndarray:
     """Return ids, int32 [N, num_tokens]."""
-    clean = cleaning.CLEANINGS[self.rule.clean]
-    return self.rule.pack([self.codec.encode(clean(text)) for text in texts])
+    return self.rule.pack([self.ids(text) for text in texts])
+
+  def ids(self, text: str) -> list[int]:
+    """Return the ids of a text, cleaned, without marks; none is cut off."""
+    return self.codec.encode(cleaning.CLEANINGS[self.rule.clean](text))
 
   def num_ids(self, text: str) -> int:
     """Return the number of ids of a text with its marks, before it is cut."""
-    clean = cleaning.CLEANINGS[self.rule.clean]
-    return self.rule.num_marks + len(self.codec.encode(clean(text)))
+    return self.rule.num_marks + len(self.ids(text))
 
   def decode(self, ids: Sequence[int]) -> str:
     """Return the text as it was cleaned; a cut character is U+FFFD."""

@@ -98,12 +98,19 @@ def shapes(config: config_lib.Config) -> Batch:
   """Return the global batch as ShapeDtypeStructs.
 
   Raises:
-    ValueError: sources hold videos, which no tower of pairs reads.
+    ValueError: sources hold videos, which no tower of pairs reads, or regions,
+      which are for a decoder.
   """
   if config.data.video.is_on:
     raise ValueError(
       f'data.video.clips must be 0 with loss.name="{config.loss.name}", whose'
       f" image tower reads single images; got {config.data.video.clips}"
+    )
+  if config.data.regions.is_on:
+    raise ValueError(
+      f'data.regions.num_tokens must be 0 with loss.name="{config.loss.name}",'
+      " which has no decoder to read targets; got"
+      f" {config.data.regions.num_tokens}"
     )
   shapes = {
     **config.data.augmentation.shapes(config.data.image_size),

@@ -332,7 +332,7 @@ def caption_values(
   """
   row: dict[str, Any] = {}
   for name in found.captions:
-    if name in found.numbers | found.values:
+    if name in found.numbers | found.values | found.nested:
       try:
         row[name] = value_of(table, position, name)
       except UnicodeDecodeError as error:

@@ -38,7 +38,7 @@ def check(found: columns.Columns, schema: Any, path: str, field: str) -> None:
     )
 
   for name in found.captions:
-    if name in found.numbers | found.values:
+    if name in found.numbers | found.values | found.nested:
       continue
     try:
       arrow_texts.texts(empty(name), [name])

@@ -9,6 +9,7 @@ from configs import base
 from input_pipeline import faults
 from input_pipeline.images import (
   augmentation,
+  boxed,
   image_ops,
   image_protocols,
   naflex,
@@ -233,3 +234,78 @@ def test_patches_need_their_tower():
   config.data.augmentation.resize = "naflex"
   with pytest.raises(ValueError, match='a tower "naflex" reads'):
     config_lib.checked(config.to_dict())
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {"crop_scale": (0.6, 1.0)},
+    {"crop_scale": (1.2, 1.4)},
+    {"resize": "area", "crop_scale": (0.3, 0.9)},
+    {"resize": "area", "crop_scale": (0.3, 0.9), "first_size": 48},
+    {"resize": "squash", "resize_size": 72},
+    {"resize": "shortest", "resize_size": 72},
+    {"resize": "shortest", "random_crop": False},
+    {"resize": "protocol", "protocol": "clip"},
+    {"resize": "protocol", "protocol": "efficientnet"},
+    {"resize": "naflex", "patch_size": 8, "max_num_patches": 64},
+    {"flip_probability": 0.5, "vertical_flip_probability": 0.5},
+    {"quarter_turns": True, "flip_probability": 0.5},
+    {"pre_crop": 60, "resize": "area", "quarter_turns": True},
+    {"warp": {"translate": (0.2, 0.1), "scale": (0.7, 1.3)}},
+  ],
+  ids=str,
+)
+def test_moves_are_those_of_the_pixels(fields):
+  """A rectangle's box follows the moves to where its pixels are."""
+  left, top, right, bottom = box = (40, 20, 70, 50)
+  pixels = np.zeros((80, 110, 3), np.uint8)
+  pixels[top:bottom, left:right] = 255
+  # White canvas and grey fill: the rectangle alone is red.
+  pixels[top:bottom, left:right, 1:] = 0
+  data = encoded.by_pillow(Image.fromarray(pixels), "PNG")
+  config = augmentations.make(**{"warp": {"fill": 0}, **fields})
+  num_seen = 0
+  for seed in range(12):
+    got = config.apply_with_moves(data, 64, np.random.default_rng(seed))
+    same = config.apply(data, 64, np.random.default_rng(seed))
+    np.testing.assert_array_equal(got.arrays["images"], same["images"])
+    image = config.changed(
+      picture.open_picture(data), 64, np.random.default_rng(seed)
+    )
+    assert (got.height, got.width) == (80, 110)
+    assert image.shape[:2] == (got.moves[-1].height, got.moves[-1].width)
+    ((got_4,), (share,)) = boxed.follow(np.array([box], float), got.moves)
+    is_red = (image[..., 0].astype(int) - image[..., 1]) > 127
+    if share < 0.05:
+      assert is_red.sum() <= 0.06 * 64 * 64
+      continue
+    num_seen += 1
+    rows, columns = is_red.any(1).nonzero()[0], is_red.any(0).nonzero()[0]
+    expected_4 = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    # A pixel is red if more than half of it is: half a pixel, and half of one
+    # of the source where that is enlarged, by up to 2.
+    np.testing.assert_allclose(got_4, expected_4, atol=1.6)
+  assert num_seen >= 6
+
+
+def test_a_turned_box_becomes_the_one_around_its_corners():
+  pixels = np.zeros((64, 64, 3), np.uint8)
+  pixels[24:40, 16:48] = 255
+  data = encoded.by_pillow(Image.fromarray(pixels), "PNG")
+  warp = {
+    "degrees": 40.0,
+    "distortion": 0.3,
+    "perspective_probability": 0.5,
+    "fill": 0,
+  }
+  config = augmentations.make(resize="squash", warp=warp)
+  for seed in range(8):
+    got = config.apply_with_moves(data, 64, np.random.default_rng(seed))
+    (box_4,), (share,) = boxed.follow(np.array([[16.0, 24, 48, 40]]), got.moves)
+    is_white = got.arrays["images"][..., 0] > 127
+    rows, columns = is_white.any(1).nonzero()[0], is_white.any(0).nonzero()[0]
+    expected_4 = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    assert share > 0.5
+    # The pointed corner of a turned rectangle fills less than half a pixel.
+    np.testing.assert_allclose(box_4, expected_4, atol=2.5)

@@ -88,3 +88,36 @@ def test_wrong_boxes_are_faults(box, message):
 def test_a_box_over_the_side_is_cut_off():
   cut_M4 = boxed.check(np.array([[-3.0, 50.0, 30.0, 61.0]]), 60, 100)
   assert cut_M4.tolist() == [[0, 50, 30, 60]]
+
+
+def test_moves_follow_one_another():
+  half = boxed.Move.of_part(picture.Box(0, 0, 8, 4), 2, 4)
+  right = boxed.Move.of_part(picture.Box(2, 0, 4, 2), 8, 8)
+  box_M4 = np.array([[0.0, 0, 8, 4], [4, 1, 8, 3], [0, 0, 4, 4]])
+  got_M4, share_M = boxed.follow(box_M4, [half, right])
+  np.testing.assert_allclose(got_M4[:2], [[0, 0, 8, 8], [0, 2, 8, 6]])
+  np.testing.assert_allclose(share_M, [0.5, 1, 0])
+
+
+def test_turns_come_back():
+  move = boxed.Move.of_part(picture.Box(1, 2, 5, 10), 16, 8)
+  box_M4 = np.array([[2.0, 3, 3, 9]])
+  expected_M4, _ = boxed.follow(box_M4, [move])
+  for back in (
+    move.mirrored().mirrored(),
+    move.upside_down().upside_down(),
+    move.turned(1).turned(3),
+    move.mirrored().upside_down().turned(2),
+  ):
+    got_M4, share_M = boxed.follow(box_M4, [back])
+    np.testing.assert_allclose(got_M4, expected_M4)
+    assert share_M == 1
+    assert (back.height, back.width) == (16, 8)
+  assert (move.turned(1).height, move.turned(1).width) == (8, 16)
+
+
+def test_no_boxes_follow():
+  move = boxed.Move.of_part(picture.Box(0, 0, 8, 4), 2, 4)
+  got_M4, share_M = boxed.follow(np.zeros((0, 4)), [move])
+  assert got_M4.shape == (0, 4)
+  assert share_M.shape == (0,)
