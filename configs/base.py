@@ -9,6 +9,7 @@ import ml_collections
 
 from configs.parts import (
   augmentation,
+  decoding,
   detection,
   distillation,
   fusion,
@@ -90,6 +91,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.vqa = questions.section()
   config.detection = detection.section()
   config.fusion = fusion.section()
+  config.decoding = decoding.section()
   config.distillation = distillation.section()
 
   # Steps between two lines of metrics.jsonl.

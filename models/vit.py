@@ -262,7 +262,9 @@ class ViT(nnx.Module):
         f' model.image.position="learned"; got "{self.config.position}"'
       )
     num_first = int(self.config.has_cls)
-    old, new = (x // self.config.patch_size for x in (self.config.image_size, size))
+    old, new = (
+      x // self.config.patch_size for x in (self.config.image_size, size)
+    )
     grid_YXD = position_ND[num_first:].reshape(old, old, -1)
     grid_YXD = jax.image.resize(
       grid_YXD, (new, new, grid_YXD.shape[-1]), "bilinear"

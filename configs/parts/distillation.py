@@ -35,6 +35,8 @@ def section() -> ml_collections.ConfigDict:
   # latter goes from the first value to the second along half a cosine.
   distillation.center_momentum = 0.9
   distillation.momentum = (0.996, 1.0)
+  # Step at which it begins to go: that of the phase in which the teacher does.
+  distillation.first_step = 0
   return distillation
 
 

@@ -25,6 +25,7 @@ class DistillationConfig:
   teacher_temperature: marks.Training[float] = 0.04
   center_momentum: marks.Training[float] = 0.9
   momentum: marks.Training[tuple[float, float]] = (0.996, 1.0)
+  first_step: marks.Training[int] = 0
 
   @property
   def is_on(self) -> bool:
@@ -42,19 +43,22 @@ class DistillationConfig:
       checks.above(f"{_SECTION}.{field}", getattr(self, field), 0)
     checks.in_range(f"{_SECTION}.mask_share", self.mask_share, 0, 1)
     checks.in_range(f"{_SECTION}.center_momentum", self.center_momentum, 0, 1)
+    checks.at_least(f"{_SECTION}.first_step", self.first_step, 0)
     for value in self.momentum:
       checks.between(f"{_SECTION}.momentum", value, 0, 1)
 
   def momentum_at(self, step: Any, total_steps: int) -> Any:
     """Return the share of the teacher that a step keeps.
 
-    It goes from the first value of `momentum` to the second along half a
-    cosine, as DINO's does (arXiv 2104.14294, section 3.1).
+    It goes from the first value of `momentum`, at `first_step`, to the second,
+    at the run's end, along half a cosine, as DINO's does (arXiv 2104.14294,
+    section 3.1).
 
     Args:
       step: update, a number or an array.
-      total_steps: steps of the stretch in which the teacher learns.
+      total_steps: steps of the run.
     """
     first, last = self.momentum
-    done = jnp.clip(step / max(1, total_steps), 0, 1)
+    num_steps = max(1, total_steps - self.first_step)
+    done = jnp.clip((step - self.first_step) / num_steps, 0, 1)
     return last - (last - first) * (jnp.cos(math.pi * done) + 1) / 2

@@ -8,6 +8,7 @@ from training.objectives import (
   classes,
   clipbert,
   detection,
+  joint,
   meter,
   objective,
   pairs,
@@ -24,9 +25,11 @@ FUSED: Mapping[str, MakeFn] = {"clipbert": clipbert.make, "meter": meter.make}
 
 
 def make(config: config_lib.Config) -> objective.Objective:
-  """Return the objective of a config's boxes or fused model, or of its loss."""
+  """Return the objective of a config's sections, or of its loss."""
   if config.detection.is_on:
     return detection.make(config)
   if config.fusion.kind:
     return FUSED[config.fusion.kind](config)
+  if joint.is_on(config):
+    return joint.make(config)
   return OBJECTIVES[config.loss.name](config)

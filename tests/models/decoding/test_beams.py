@@ -128,9 +128,7 @@ def test_published_searches(name):
   num_beams, min_length = int(num_beams), 0
   if source == "open_clip":
     min_length = int(rest[0])
-    config = beams.BeamConfig(
-      num_beams, counts_prompt=True, normalises=False
-    )
+    config = beams.BeamConfig(num_beams, counts_prompt=True, normalises=False)
   else:
     config = beams.BeamConfig(num_beams, float(rest[0]), stop=rest[1])
   tables = jnp.asarray(GOLDEN["tables"])

@@ -98,9 +98,7 @@ def transformers_texts(tables, num_beams, penalty, stop) -> np.ndarray:
       ],
       dim=1,
     )
-  found = scorer.finalize(
-    tokens, total, None, None, max_length=LENGTH, **ids
-  )
+  found = scorer.finalize(tokens, total, None, None, max_length=LENGTH, **ids)
   return padded(found["sequences"])
 
 
