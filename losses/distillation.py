@@ -1,4 +1,4 @@
-"""Self-distillation: a student's distribution over prototypes meets a teacher's.
+"""Self-distillation: a student's distribution over prototypes, and a teacher's.
 
 A head makes a unit vector of each view or patch; its products with prototypes
 are logits over them. The teacher's are centred and sharpened (DINO, arXiv

@@ -168,7 +168,7 @@ class ViT(nnx.Module):
     mask_D: jax.Array | None = None,
     any_size: bool = False,
   ) -> tuple[jax.Array, jax.Array]:
-    """Return the embedding, as `__call__`, and the patches' tokens, as `tokens`.
+    """Return the embedding, as `__call__`, and the tokens of all patches.
 
     Args:
       images_bYXC: uint8, square.
@@ -222,7 +222,7 @@ class ViT(nnx.Module):
     if any_size and images_bYXC.shape[1] != self.config.image_size:
       position_ND = self._resized(position_ND, images_bYXC.shape[1])
     position_ND = position_ND.astype(self.settings.dtype)
-    num_first = position_ND.shape[0] - patches_bNP.shape[1]
+    num_first = int(self.config.has_cls)
     position_1ND = position_ND[None, num_first:]
     if "keys" in rows and self.config.patch_dropout:
       kept_bN1 = _draw_patches(rows["keys"], self.config)[:, :, None]

@@ -76,10 +76,10 @@ def _check_decoding(
     )
     return
   size = data.regions.vocabulary(data.vocab_size).size
-  if decoding.decoder.vocab_size != size:
+  if decoding.decoder.vocab_size < size:
     checks.refuse(
-      f"decoding.decoder.vocab_size must be {size}: data.vocab_size, the bins of"
-      f" boxes and the tasks; got {decoding.decoder.vocab_size}"
+      f"decoding.decoder.vocab_size must be at least {size}: data.vocab_size, the bins"
+      f" of boxes and the tasks; got {decoding.decoder.vocab_size}"
     )
   if decoding.decoder.num_tokens < data.regions.num_tokens:
     checks.refuse(
@@ -117,7 +117,7 @@ def _check_distillation(
       f"{image.patch_size}; got {data.views.local_size}"
     )
   num_masked = round(distillation.mask_share * image.num_patches)
-  if distillation.masked_weight and not 0 < num_masked:
+  if distillation.masked_weight and not num_masked > 0:
     checks.refuse(
       "distillation.mask_share must mask at least one of"
       f" {image.num_patches} patches; got {distillation.mask_share}"

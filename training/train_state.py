@@ -12,7 +12,6 @@ from models import batch_norm
 from runtime import mesh as mesh_lib
 from runtime import param_rules
 
-
 # Parameters -> the part of them that a teacher averages.
 AveragedFn = Callable[[Any], Any]
 

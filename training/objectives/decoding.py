@@ -18,8 +18,8 @@ from models.decoding import inputs as inputs_lib
 from runtime import mesh as mesh_lib
 
 _CAPTION = box_tokens.TASKS.index(box_tokens.CAPTION)
-# Mesh axis of the decoder's words, as the partition rules of configs split them.
-_WORDS = "tensor"
+# Axes of the mesh, as configs/parts/decoding.py splits the vectors of words.
+_AXES = vocabulary.Axes(mesh_lib.BATCH_AXES, words="tensor", width="fsdp")
 # Random streams of a row: parallel prediction, dropout.
 _PARALLEL, _DROPOUT = range(2)
 
@@ -97,18 +97,10 @@ def losses_of_rows(
   weight_rL = rows(targets.weights)
   label_rL = jnp.where(weight_rL > 0, rows(targets.targets), vocabulary.IGNORED)
   loss_rL = vocabulary.cross_entropy(
-    x_rLD, table_VD, label_rL, bias_V, axes=_axes()
+    x_rLD, table_VD, label_rL, bias_V, axes=_AXES
   )
   total_b, weight_b = (
     jnp.sum(x_rL.reshape(b, -1), axis=1)
     for x_rL in (loss_rL * weight_rL, weight_rL)
   )
   return total_b, weight_b
-
-
-def _axes() -> vocabulary.Axes:
-  """Return the axes of the mesh in use that rows and words are split over."""
-  names = jax.sharding.get_abstract_mesh().axis_names
-  if not names:
-    return vocabulary.Axes()
-  return vocabulary.Axes(rows=mesh_lib.BATCH_AXES, words=_WORDS)
