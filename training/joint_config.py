@@ -78,8 +78,8 @@ def _check_decoding(
   size = data.regions.vocabulary(data.vocab_size).size
   if decoding.decoder.vocab_size < size:
     checks.refuse(
-      f"decoding.decoder.vocab_size must be at least {size}: data.vocab_size, the bins"
-      f" of boxes and the tasks; got {decoding.decoder.vocab_size}"
+      f"decoding.decoder.vocab_size must be at least {size}: data.vocab_size,"
+      f" the bins of boxes and the tasks; got {decoding.decoder.vocab_size}"
     )
   if decoding.decoder.num_tokens < data.regions.num_tokens:
     checks.refuse(

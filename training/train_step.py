@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from models import batch_norm, dual_encoder
+from models import batch_norm
 from runtime import checks
 from runtime import mesh as mesh_lib
 from training import config as config_lib
@@ -84,8 +84,7 @@ def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
     _check_negatives(config, shards)
     with checks.collected():
       # Named although `make` may end at the optimizer's rules before.
-      init = functools.partial(dual_encoder.init_params, config.model)
-      shapes = jax.eval_shape(init, jax.random.key(0))
+      shapes = objectives.variable_shapes(config)
       mesh_lib.param_shardings(config.partition_rules, shapes, mesh)
   with checks.collected():
     make(config, mesh)

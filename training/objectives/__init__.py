@@ -1,6 +1,9 @@
 """Kinds of training, each with its batch, model and loss."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
 
 import losses
 from training import config as config_lib
@@ -33,3 +36,12 @@ def make(config: config_lib.Config) -> objective.Objective:
   if joint.is_on(config):
     return joint.make(config)
   return OBJECTIVES[config.loss.name](config)
+
+
+def variable_shapes(config: config_lib.Config) -> dict[str, Any]:
+  """Return parameters and running statistics of a run as ShapeDtypeStructs.
+
+  They are a nested dict, as its checkpoints hold them: those of the model, and
+  of the parts that learn beside it (dual_encoder.PARTS).
+  """
+  return jax.eval_shape(make(config).init_params, jax.random.key(0))
