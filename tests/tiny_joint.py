@@ -3,7 +3,10 @@
 import ml_collections
 
 from configs import base
-from configs.parts import decoding, mini, sources
+from configs.parts import decoding, mini, phases, sources
+
+# Steps of each phase.
+STEPS = (3, 3, 2)
 
 
 def get_config(arg: str = "all") -> ml_collections.ConfigDict:
@@ -11,8 +14,10 @@ def get_config(arg: str = "all") -> ml_collections.ConfigDict:
 
   Args:
     arg: names of the further losses, joined by "+": decoder, consistency,
-      masked; "all" for these three, "" for none.
+      masked; "all" for these three, "" for none; or "phases", of `get_phases`.
   """
+  if arg == "phases":
+    return get_phases()
   names = {
     "all": ["decoder", "consistency", "masked"],
     "": [],
@@ -54,4 +59,26 @@ def get_config(arg: str = "all") -> ml_collections.ConfigDict:
     distillation.consistency_weight = 0.25
   if "masked" in names:
     distillation.masked_weight = 0.0625
+  return config
+
+
+def get_phases() -> ml_collections.ConfigDict:
+  """Return SigLIP 2's phases: a decoder, then heads too, then larger images.
+
+  The last phase has NaFlex's place, whose towers have no self-distillation.
+  """
+  config = get_config("decoder")
+  config.data.sources.main = sources.source(format="folder")
+  full = get_config("all")
+  heads = {
+    "distillation": full.distillation.to_dict() | {"first_step": STEPS[0]},
+    "data": {"views": {"has_global": True, "num_local": 2, "local_size": 8}},
+  }
+  large = {"data": {"image_size": 24}}
+  phases.set_phases(
+    config,
+    phases.Phase("decoder", STEPS[0]),
+    phases.Phase("heads", STEPS[1], heads),
+    phases.Phase("large", STEPS[2], large),
+  )
   return config
