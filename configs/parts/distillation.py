@@ -40,8 +40,7 @@ def section() -> ml_collections.ConfigDict:
   return distillation
 
 
-def set_weights(config: ml_collections.ConfigDict, size: str) -> None:
-  """Set both weights to those of a size of SigLIP 2; its key in FACTORS."""
+def weights(size: str) -> dict[str, float]:
+  """Return both weights of a size of SigLIP 2, a key of FACTORS."""
   consistency, masked = (FACTORS[size] * x for x in WEIGHTS)
-  config.distillation.consistency_weight = consistency
-  config.distillation.masked_weight = masked
+  return {"consistency_weight": consistency, "masked_weight": masked}
