@@ -161,6 +161,7 @@ def _sigmoid(variant: Variant) -> ml_collections.ConfigDict:
 
 def _full(variant: Variant) -> ml_collections.ConfigDict:
   """Return all losses, in phases; 256 px and patches of 16 before the last."""
+  patch = variant.patch_size
   config = _sigmoid(
     dataclasses.replace(variant, image_size=_FIRST_SIZE, patch_size=16)
   )
@@ -172,8 +173,12 @@ def _full(variant: Variant) -> ml_collections.ConfigDict:
     config,
     distillation.weights(variant.weights_of),
     large={
-      "data": {"image_size": variant.image_size},
-      "model": {"image": {"patch_size": variant.patch_size}},
+      "data": {
+        "image_size": variant.image_size,
+        # A multiple of the patch's side near 96.
+        "views": {"local_size": round(96 / patch) * patch},
+      },
+      "model": {"image": {"patch_size": patch}},
     },
     num_local=8,
     local_size=96,
