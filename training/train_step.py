@@ -188,6 +188,7 @@ def make_train_step(
     bound = objective.bind(state.ema) if objective.bind else objective
     gradient = gradients.make(config, bound)
     (loss, stats), grads = gradient(state.params, state.stats, batch)
+    stats, measured = objective.measured(stats)
     grad_norm = optax.tree.norm(grads)
     grads = optimizer_lib.clip_by_global_norm(
       grads, grad_norm, config.optimizer.clip_norm
@@ -202,6 +203,7 @@ def make_train_step(
       "train/grad_norm": grad_norm,
       "train/learning_rate": numbers["learning_rate"] * schedule(state.step),
       **objective.metrics(state.params),
+      **measured,
     }
     state = dataclasses.replace(
       state,

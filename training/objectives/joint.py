@@ -29,6 +29,8 @@ from training.objectives import objective as objective_lib
 DECODER, DISTILLING = dual_encoder.PARTS
 # Random streams of a row: towers, decoder, masks.
 _TOWERS, _DECODER, _MASKS = range(3)
+# Key of sums of losses and counts beside the new statistics.
+_SUMS = "sums"
 _REGIONS = ("tokens", "targets", "weights", "tasks")
 
 
@@ -107,6 +109,10 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
       )
       parts |= found
       new_stats = {DISTILLING: centers}
+    new_stats[_SUMS] = {
+      name: jax.lax.stop_gradient((jnp.sum(loss_b), jnp.sum(count_b)))
+      for name, (loss_b, count_b) in parts.items()
+    }
     return Outputs(zimg_bE, ztxt_bE, parts), new_stats
 
   def loss(params, outputs: Outputs, batch: Batch):
@@ -144,8 +150,21 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
     or config.distillation.is_on,
     averaged=_averaged if config.distillation.is_on else None,
     bind=bind,
+    measured=_measured,
   )
   return objective
+
+
+def _measured(stats: Any) -> tuple[Any, dict[str, jax.Array]]:
+  """Return statistics, and the mean of each further loss, without its weight.
+
+  Micro-batches average sums and counts, whose ratio is that of the batch.
+  """
+  kept = {name: x for name, x in stats.items() if name != _SUMS}
+  return kept, {
+    f"train/{name}_loss": total / jnp.where(count > 0, count, 1.0)
+    for name, (total, count) in stats.get(_SUMS, {}).items()
+  }
 
 
 def mean(loss_b: jax.Array, count_b: jax.Array) -> jax.Array:

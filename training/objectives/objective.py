@@ -40,6 +40,8 @@ class Objective:
     averaged: params -> the part of them that TrainState.ema averages; None for
       an objective without a teacher.
     bind: averages -> the objective whose `embed` reads them as its teacher.
+    measured: what `embed` returns as new statistics -> these alone, and
+      {name: float32 scalar} of the batch, logged with each step.
     prepare: draws that need the whole batch, such as negatives from other rows:
       batch with keys -> batch, before `gradient` and all that wraps it.
   """
@@ -56,3 +58,6 @@ class Objective:
   prepare: Callable[[Batch], Batch] = lambda batch: batch
   averaged: Callable[[Params], Params] | None = None
   bind: Callable[[Params], "Objective"] | None = None
+  measured: Callable[[Stats], tuple[Stats, dict[str, jax.Array]]] = (
+    lambda stats: (stats, {})
+  )

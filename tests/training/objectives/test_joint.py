@@ -39,6 +39,10 @@ def test_the_loss_falls():
   assert np.isfinite(losses).all()
   # Batches alternate.
   assert losses[3] < losses[1]
+  names = [f"train/{x}_loss" for x in ("decoder", "consistency", "masked")]
+  assert {*names} < {*seen[0]}
+  for name in names:
+    assert float(seen[0][name]) > 0.1
   assert int(state.step) == 4
 
 
@@ -50,7 +54,8 @@ def test_meshes_and_micro_batches_change_nothing(shape, microbatches):
   config = _config(num_microbatches=microbatches)
   state, seen = steps.build(config, shape).run(config, 4)
   for one, two in zip(seen, other, strict=True):
-    np.testing.assert_allclose(one["train/loss"], two["train/loss"], rtol=2e-4)
+    for name in one:
+      np.testing.assert_allclose(one[name], two[name], rtol=2e-4, err_msg=name)
   for part in ("params", "stats", "ema"):
     got = steps.arrays(getattr(state, part))
     for name, x in steps.arrays(getattr(expected, part)).items():
