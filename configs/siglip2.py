@@ -1,8 +1,12 @@
-"""SigLIP 2 (arXiv 2502.14786): towers of its releases, and its sigmoid stage.
+"""SigLIP 2 (arXiv 2502.14786): towers of its releases, and its training.
 
   b32_256 b16 b16_256 b16_384 b16_512 l16_256 l16_384 l16_512 so400m14
   so400m14_384 so400m16_256 so400m16_384 so400m16_512 gopt16_256 gopt16_384
-  naflex_b16 naflex_so400m16    variable aspect and length, mini
+  naflex_b16 naflex_so400m16    variable aspect and length
+  full_b16_256 full_b16_384 full_l16_256 full_l16_384 full_so400m16_256
+  full_so400m16_384 full_so400m14_384 full_gopt16_256 full_gopt16_384
+                    all losses, in phases; the others have the sigmoid loss
+  mini mini_full
 Data: WebLI is not public; 90 % English, 10 % of 109 languages. Yours are
   WebDataset tars: --config.data.sources.main.path="PATH/{00000..00999}.tar".
   The tokenizer (Gemma's, 256,000 tokens, lower-cased) needs its file:
@@ -12,9 +16,17 @@ Augmentation: none is stated; resized to a square as in configs/siglip.py.
   The paper draws a limit of 128 to 1024 for each batch; here all batches have
   --config.data.augmentation.max_num_patches.
 Recipe: Adam, rate 1e-3, decay 1e-4 (big_vision's convention), clipped at 1,
-  batch 32k, cosine, 20,000 warm-up steps, 40e9 examples. The decoder's and the
-  self-supervised losses are not in this project yet: the sigmoid loss alone is
-  not the paper's whole recipe.
+  batch 32k, cosine, 20,000 warm-up steps, 40e9 examples. full_*: sigmoid loss
+  and LocCa's decoder (docs/decoder.md) from step 0; self-distillation and
+  masked patches from 80 % on, with weights by size; the size of the variant
+  from 95 % on, 256 px before (sections 2.2 to 2.4.1).
+Ours, as the paper leaves them out: sizes of heads, temperatures, centering and
+  momentum of self-distillation (configs/parts/distillation.py), augmentation of
+  its views (views.py), bins and order of boxes (base.py), the decoder's details
+  (CapPa's code, models/decoding/decoder.py).
+Regions: full_* read boxes with captions (docs/regions.md): "boxes" and
+  "box_captions" of a tar's .json members. The paper's are n-grams of alt-texts,
+  found by a detector.
 Command:
   python main.py --config=configs/siglip2.py:naflex_b16 --workdir=runs/naflex \
     --config.data.sources.main.path="PATH/{00000..00999}.tar" \
@@ -28,11 +40,24 @@ Expected: not yet run. The published weights' ImageNet zero-shot (table 1): B/32
 """
 
 import dataclasses
+from typing import Any
 
 import ml_collections
 
 from configs import base, siglip
-from configs.parts import mini, tower_sizes, towers, variants
+from configs.parts import (
+  decoding,
+  distillation,
+  mini,
+  phases,
+  tower_sizes,
+  towers,
+  variants,
+)
+
+_FIRST_SIZE = 256
+# Members of a tar beside its images: captions, and boxes with their captions.
+_REGION_FIELDS = (("boxes", "json.boxes"), ("texts", "json.box_captions"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +75,11 @@ class Variant:
   num_parameters: int
   text: str = ""
   is_naflex: bool = False
+
+  @property
+  def weights_of(self) -> str:
+    """Key of distillation.FACTORS."""
+    return "g" if self.size == "g-opt" else self.size
 
 
 VARIANTS = {
@@ -72,7 +102,19 @@ VARIANTS = {
   "naflex_b16": Variant("B", 16, 256, 375_234_050, is_naflex=True),
   "naflex_so400m16": Variant("So400m", 16, 256, 1_135_670_962, is_naflex=True),
 }
-VARIANT_NAMES = (*VARIANTS, "mini")
+# Shares of the steps after which further losses, and the final size, begin
+# (sections 2.3 and 2.4.1).
+HEADS_FROM, LARGE_FROM = 0.8, 0.95
+_FULL = "full_"
+# Variants of all losses; the paper's B of other sizes is fine-tuned by ACID.
+FULL = tuple(
+  f"{_FULL}{name}"
+  for name in (
+    *("b16_256", "b16_384", "l16_256", "l16_384", "so400m16_256"),
+    *("so400m16_384", "so400m14_384", "gopt16_256", "gopt16_384"),
+  )
+)
+VARIANT_NAMES = (*VARIANTS, *FULL, "mini", "mini_full")
 
 
 def get_config(arg: str = "b16_256") -> ml_collections.ConfigDict:
@@ -83,7 +125,17 @@ def get_config(arg: str = "b16_256") -> ml_collections.ConfigDict:
   """
   if arg == "mini":
     return _mini()
-  variant = variants.pick(__file__, arg, VARIANTS, mini=True)
+  if arg == "mini_full":
+    return _mini_full()
+  if arg in FULL:
+    return _full(VARIANTS[arg.removeprefix(_FULL)])
+  variant = variants.pick(
+    __file__, arg, VARIANTS | dict.fromkeys(FULL), mini=True
+  )
+  return _sigmoid(variant)
+
+
+def _sigmoid(variant: Variant) -> ml_collections.ConfigDict:
   config = base.get_config()
   siglip.set_recipe(config, num_examples=40e9)
   config.optimizer.warmup_steps = 20_000
@@ -104,6 +156,80 @@ def get_config(arg: str = "b16_256") -> ml_collections.ConfigDict:
     image_size["width"],
   )
   config.model.image.patch_size = variant.patch_size
+  return config
+
+
+def _full(variant: Variant) -> ml_collections.ConfigDict:
+  """Return all losses, in phases; 256 px and patches of 16 before the last."""
+  patch = variant.patch_size
+  config = _sigmoid(
+    dataclasses.replace(variant, image_size=_FIRST_SIZE, patch_size=16)
+  )
+  config.data.regions.tasks = "all"
+  config.data.sources.main.caption = ("txt",)
+  config.data.sources.main.region_fields = _REGION_FIELDS
+  decoding.set_on(config)
+  _set_phases(
+    config,
+    distillation.weights(variant.weights_of),
+    large={
+      "data": {
+        "image_size": variant.image_size,
+        # A multiple of the patch's side near 96.
+        "views": {"local_size": round(96 / patch) * patch},
+      },
+      "model": {"image": {"patch_size": patch}},
+    },
+    num_local=8,
+    local_size=96,
+  )
+  return config
+
+
+def _set_phases(
+  config: ml_collections.ConfigDict,
+  weights: dict[str, float],
+  *,
+  large: dict[str, Any],
+  num_local: int,
+  local_size: int,
+  sizes: dict[str, int] | None = None,
+) -> None:
+  """Set the phases: losses of pairs and decoder, all losses, the last size."""
+  total = config.total_steps
+  heads, last = (round(share * total) for share in (HEADS_FROM, LARGE_FROM))
+  views = {"has_global": True, "num_local": num_local, "local_size": local_size}
+  changes = {
+    "distillation": {**weights, "first_step": heads, **(sizes or {})},
+    "data": {"views": views},
+  }
+  phases.set_phases(
+    config,
+    phases.Phase("pairs_and_decoder", heads),
+    phases.Phase("all_losses", last - heads, changes),
+    phases.Phase("last_size", total - last, large),
+  )
+
+
+def _mini_full() -> ml_collections.ConfigDict:
+  """Return all losses on small towers; sizes and rates are ours."""
+  config = base.get_config()
+  siglip.set_recipe(config, num_examples=40e9)
+  siglip.set_towers(config, mini.TRANSFORMER, mini.TRANSFORMER, 64)
+  mini.shrink(config)
+  config.model.image.patch_size = 8
+  # Drawings have no boxes: captions alone.
+  config.data.regions.probabilities = (1.0, 0.0, 0.0)
+  config.data.regions.num_bins = 32
+  decoding.set_on(config)
+  _set_phases(
+    config,
+    distillation.weights("B"),
+    large={"data": {"image_size": 48}},
+    num_local=2,
+    local_size=16,
+    sizes={"hidden_width": 64, "bottleneck_width": 32, "num_prototypes": 256},
+  )
   return config
 
 

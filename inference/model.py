@@ -16,7 +16,7 @@ from models.pretrained import families, loading, opening
 from models.video import embedding as video_embedding
 from runtime import mesh as mesh_lib
 from runtime.storage import bucket_path
-from training import checkpointing
+from training import checkpointing, objectives
 from training import config as config_lib
 from training.run import run_inputs, workdir
 
@@ -182,7 +182,7 @@ def load_run(
     stage = config_lib.stage_of_checkpoint(run, step)
     return jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
-      loading.shapes_of(stage.config.model),
+      objectives.variable_shapes(stage.config),
     )
 
   restored = checkpointing.restore_params(workdir.weights(folder), shapes)
@@ -191,7 +191,11 @@ def load_run(
       f"--workdir={folder} has no checkpoint yet; let the run go on until it"
       " has saved one (checkpoint.every_steps)"
     )
-  step, params = restored
+  step, variables = restored
+  # A decoder and heads that learned beside the model embed nothing.
+  params = {
+    name: x for name, x in variables.items() if name not in dual_encoder.PARTS
+  }
   if run.phases:
     stage = config_lib.stage_of_checkpoint(run, step)
     config = config_lib.evaluated(run, stage)

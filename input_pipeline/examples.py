@@ -21,6 +21,7 @@ from input_pipeline.asking import asked
 from input_pipeline.asking import rows as rows_lib
 from input_pipeline.grammars import filled
 from input_pipeline.images import augmentation
+from input_pipeline.images import views as views_lib
 from input_pipeline.regions import region_rows
 from input_pipeline.selecting import balanced
 from input_pipeline.sources import record as record_lib
@@ -85,6 +86,7 @@ class Maker:
     video: section of the clips, where examples are videos.
     fused: rows of a fused model; None for pairs of a dual encoder.
     regions: rows of a decoder beside the pairs; None without data.regions.
+    views: section of further views of each image.
   """
 
   sources: tuple[Source, ...]
@@ -105,6 +107,7 @@ class Maker:
   video: sampling.VideoConfig = sampling.VideoConfig()
   fused: rows_lib.Rows | None = None
   regions: region_rows.Rows | None = None
+  views: views_lib.ViewsConfig = views_lib.ViewsConfig()
 
   def __call__(self, draw: mixture.Draw) -> dict[str, Any]:
     """Return the arrays of one example, and the faults of those it replaces."""
@@ -224,6 +227,10 @@ class Maker:
     if self.with_metadata:
       example |= {"key": record.key, "source": source.name}
       example |= {"language": language, "caption": text, "grammar": kind}
+    if self.views.is_on:
+      # After all else, so that nothing else depends on it.
+      clock.enter("image")
+      example |= self.views.arrays(record.image, self.image_size, rng)
     return example
 
   def _make_asked(

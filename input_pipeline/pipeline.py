@@ -23,7 +23,12 @@ from input_pipeline import languages as languages_lib
 from input_pipeline.asking import asked
 from input_pipeline.asking import rows as rows_lib
 from input_pipeline.grammars import filled
-from input_pipeline.images import augmentation, image_ops, image_protocols
+from input_pipeline.images import (
+  augmentation,
+  image_ops,
+  image_protocols,
+)
+from input_pipeline.images import views as views_lib
 from input_pipeline.regions import region_rows, region_targets, regional
 from input_pipeline.selecting import balanced, holdout, subset
 from input_pipeline.sources import record as record_lib
@@ -64,6 +69,7 @@ class DataConfig:
   leave_out: marks.Fixed[tuple[str, ...]] = ()
   answers_path: marks.Fixed[str] = ""
   regions: region_targets.RegionsConfig = region_targets.RegionsConfig()
+  views: views_lib.ViewsConfig = views_lib.ViewsConfig()
   tests: marks.Free[Mapping[str, source_config.SourceConfig]] = (
     dataclasses.field(default_factory=dict, hash=False)
   )
@@ -117,6 +123,12 @@ class DataConfig:
       )
     with checks.collected():
       self.augmentation.check(self.image_size)
+    self.views.check(self.image_size)
+    if self.views.is_on and self.video.is_on:
+      checks.refuse(
+        "data.views.has_global must be False with data.video, whose frames have"
+        " no views; got True"
+      )
     self.video.check()
     if self.video.is_on and self.regions.is_on:
       checks.refuse(
@@ -229,7 +241,8 @@ def make_train_dataset(
   not on the number of processes, workers or threads. Nor does an iterator's
   position: it is the same on all processes. With labels there is "labels" too,
   int32 [b], equal where captions are equal. With data.regions there are targets
-  of a decoder, of RegionsConfig.shapes. Batches of a fused model have the
+  of a decoder, of RegionsConfig.shapes; with data.views there are those of
+  ViewsConfig.shapes. Batches of a fused model have the
   arrays of training/objectives/fused.py: "groups" int32 [b] beside captions
   (asking/rows.group), or what Rows.arrays returns of questions.
 
@@ -286,6 +299,7 @@ def make_train_dataset(
     video=config.video,
     fused=fused,
     regions=region_rows.make(config.regions, tokenizer, config.vocab_size),
+    views=config.views,
   )
 
   def shuffled(parts: Sequence[int], seed: int) -> grain.MapDataset:

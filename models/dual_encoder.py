@@ -30,6 +30,9 @@ from models import lora as lora_lib
 from runtime import checks, marks
 
 DTYPES = ("bfloat16", "float32")
+# Parameters that a run may have beside the model's: those of a decoder and of
+# self-distillation (training/objectives/joint.py). They embed nothing.
+PARTS = ("decoder", "distilling")
 # A config's `tower` is a Literal: training/config.py reads a section by it.
 ImageConfig = (
   vit.ViTConfig
@@ -262,8 +265,9 @@ def make_graph(
 
 
 def merge(graph: nnx.GraphDef, params: Params) -> DualEncoder:
-  """Return the model of `make_graph` with these parameters."""
-  return nnx.merge(graph, params)
+  """Return the model of `make_graph` with these parameters, less PARTS."""
+  own = {name: x for name, x in params.items() if name not in PARTS}
+  return nnx.merge(graph, own)
 
 
 def feature_fn(

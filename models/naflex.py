@@ -6,6 +6,8 @@ length; the one table of positions is resized to each image.
 
 import dataclasses
 import typing
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -95,18 +97,21 @@ class NaFlex(nnx.Module):
     Returns:
       [b, E], not L2-normalised.
     """
-    if isinstance(images, Patches):
-      rows = {"patches": images.patches_bNP, "shapes": images.shapes_b2}
-    else:
-      rows = {"images": images}
-    return stack.encode(
-      rows,
+    return self._encode(images, keys_b, self._head)
+
+  def embedding_and_tokens(
+    self, images: jax.Array | Patches, keys_b: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array]:
+    """Return the embedding, as `__call__`, and tokens after the last norm.
+
+    Returns:
+      [b, E], not L2-normalised, and [b, N, D]; those of padding are of no use,
+      see `real_patches`.
+    """
+    return self._encode(
+      images,
       keys_b,
-      stem=self._stem,
-      blocks=self.blocks,
-      head=self._head,
-      mask_fn=_mask,
-      **self.settings.encode_args,
+      lambda x_bND, rows: (self._head(x_bND, rows), self.norm(x_bND)),
     )
 
   def _stem(self, rows: stack.Rows) -> jax.Array:
@@ -125,6 +130,26 @@ class NaFlex(nnx.Module):
       self.position[...], shapes_b2, patches_bNP.shape[1]
     )
     return self.patch(patches_bNP) + position_bND.astype(self.settings.dtype)
+
+  def _encode(
+    self,
+    images: jax.Array | Patches,
+    keys_b: jax.Array | None,
+    head: Callable[[jax.Array, stack.Rows], Any],
+  ) -> Any:
+    if isinstance(images, Patches):
+      rows = {"patches": images.patches_bNP, "shapes": images.shapes_b2}
+    else:
+      rows = {"images": images}
+    return stack.encode(
+      rows,
+      keys_b,
+      stem=self._stem,
+      blocks=self.blocks,
+      head=head,
+      mask_fn=_mask,
+      **self.settings.encode_args,
+    )
 
   def _head(self, x_bND: jax.Array, rows: stack.Rows) -> jax.Array:
     x_bD = self.pool(self.norm(x_bND), mask_bHSS=_mask(rows))
@@ -172,6 +197,11 @@ def _weights(index_bN: jax.Array, size_b1: jax.Array, side: int) -> jax.Array:
 def _mask(rows: stack.Rows) -> jax.Array | None:
   if "images" in rows:
     return None
-  num_real_b1 = jnp.prod(rows["shapes"], axis=1, keepdims=True)
-  real_bN = jnp.arange(rows["patches"].shape[1]) < num_real_b1
+  real_bN = real_patches(Patches(rows["patches"], rows["shapes"]))
   return real_bN[:, None, None, :]
+
+
+def real_patches(images: Patches) -> jax.Array:
+  """Return which patches are no padding, bool [b, N]."""
+  num_real_b1 = jnp.prod(images.shapes_b2, axis=1, keepdims=True)
+  return jnp.arange(images.patches_bNP.shape[1]) < num_real_b1

@@ -144,7 +144,7 @@ def encode(
   *,
   stem: Callable[[Rows], jax.Array],
   blocks: nnx.Module,
-  head: Callable[[jax.Array, Rows], jax.Array],
+  head: Callable[[jax.Array, Rows], Any],
   remat: str,
   chunks: int = 1,
   mask_fn: Callable[[Rows], jax.Array | None] = lambda rows: None,
@@ -152,7 +152,7 @@ def encode(
   token_fn: Callable[[Rows], jax.Array] | None = None,
   extras_fn: Callable[[Rows], Mapping[str, Any]] = lambda rows: {},
   batch_axes: Sequence[str] = (),
-) -> jax.Array:
+) -> Any:
   """Run a tower: stem, layers, head. Layers compile once, whatever the depth.
 
   Args:
@@ -161,7 +161,8 @@ def encode(
       nothing.
     stem: function from rows to tokens, [b, S, D].
     blocks: layers from `make_stack`.
-    head: function from tokens and rows to the result.
+    head: function from tokens and rows to the result, an array or a pytree of
+      arrays with one row an example each.
     remat: a key of REMATS. With "block", stem and head are recomputed too.
     chunks: number of parts that the batch is cut into; used with remat="block".
       If it does not divide the batch, the greatest common divisor is used.
@@ -243,7 +244,7 @@ def encode(
       return layer(last, depth - 1, x_bSD, rows, token_fn(rows))
 
     x = apply_layer(last_layer, x, rows)
-  return _join(apply_end(head, x, rows), chunks)
+  return jax.tree.map(lambda x: _join(x, chunks), apply_end(head, x, rows))
 
 
 def layers_apart(params: Any) -> Any:
@@ -275,19 +276,20 @@ def apart_of(blocks: Layer) -> list[Layer] | None:
 
 
 def _apply(
-  fn: Callable[..., jax.Array],
+  fn: Callable[..., Any],
   *args: Any,
   remat: str,
   chunks: int,
   batch_axes: Sequence[str],
   in_scan: bool = False,
-) -> jax.Array:
+) -> Any:
   """Return fn(tokens, rows), chunk by chunk, checkpointed as `remat` says."""
 
   def in_place(*args):
     *tokens, rows = args
     tokens = [split_rows(x, batch_axes) for x in tokens]
-    return split_rows(fn(*tokens, rows), batch_axes)
+    made = fn(*tokens, rows)
+    return jax.tree.map(lambda x: split_rows(x, batch_axes), made)
 
   policy = REMATS[remat]
   if policy is not None:

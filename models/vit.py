@@ -159,18 +159,81 @@ class ViT(nnx.Module):
       **self.settings.encode_args,
     )
 
-  def _stem(self, rows: stack.Rows) -> jax.Array:
+  def embedding_and_tokens(
+    self,
+    images_bYXC: jax.Array,
+    keys_b: jax.Array | None = None,
+    *,
+    masked_bN: jax.Array | None = None,
+    mask_D: jax.Array | None = None,
+    any_size: bool = False,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Return the embedding, as `__call__`, and the tokens of all patches.
+
+    Args:
+      images_bYXC: uint8, square.
+      keys_b: as in `__call__`.
+      masked_bN: bool, patches that the mask token replaces before positions are
+        added; None replaces none.
+      mask_D: the mask token.
+      any_size: whether images may be of another size than
+        model.image.image_size, for which learned positions are resized
+        (bilinear, antialiased, as NaFlex's).
+
+    Returns:
+      [b, E], not L2-normalised, and [b, N, D] without a cls token.
+
+    Raises:
+      ValueError: positions cannot be resized, or pool="queries", which has no
+        norm of single tokens.
+    """
+    if self.config.pool == "queries":
+      raise ValueError(
+        'tokens need model.image.pool to be "map", "gap" or "cls"; got'
+        ' "queries", whose norm follows the pooling'
+      )
+    rows = {"images": images_bYXC}
+    if masked_bN is not None:
+      rows["masked"] = masked_bN
+    num_first = int(self.config.has_cls)
+    return stack.encode(
+      rows,
+      keys_b,
+      stem=functools.partial(self._stem, mask_D=mask_D, any_size=any_size),
+      blocks=self.blocks,
+      head=lambda x_bND, rows: (
+        self._head(x_bND, rows),
+        self.norm(x_bND)[:, num_first:],
+      ),
+      **self.settings.encode_args,
+    )
+
+  def _stem(
+    self,
+    rows: stack.Rows,
+    *,
+    mask_D: jax.Array | None = None,
+    any_size: bool = False,
+  ) -> jax.Array:
     """Return tokens with their positions, the cls token first."""
     images_bYXC = self.settings.normalise(rows["images"])
     patches_bNP = cut_patches(images_bYXC, self.config.patch_size)
-    position_ND = self._positions().astype(self.settings.dtype)
-    num_first = position_ND.shape[0] - patches_bNP.shape[1]
+    position_ND = self._positions()
+    if any_size and images_bYXC.shape[1] != self.config.image_size:
+      position_ND = self._resized(position_ND, images_bYXC.shape[1])
+    position_ND = position_ND.astype(self.settings.dtype)
+    num_first = int(self.config.has_cls)
     position_1ND = position_ND[None, num_first:]
     if "keys" in rows and self.config.patch_dropout:
       kept_bN1 = _draw_patches(rows["keys"], self.config)[:, :, None]
       patches_bNP = jnp.take_along_axis(patches_bNP, kept_bN1, axis=1)
       position_1ND = jnp.take_along_axis(position_1ND, kept_bN1, axis=1)
-    x_bND = self.patch(patches_bNP) + position_1ND
+    x_bND = self.patch(patches_bNP)
+    if "masked" in rows:
+      assert mask_D is not None
+      mask_D = mask_D.astype(x_bND.dtype)
+      x_bND = jnp.where(rows["masked"][..., None], mask_D, x_bND)
+    x_bND = x_bND + position_1ND
     if self.cls is not None:
       cls_1D = (
         self.cls[...].astype(self.settings.dtype) + position_ND[:num_first]
@@ -190,6 +253,24 @@ class ViT(nnx.Module):
     else:
       x_bD = self.norm(x_bND[:, 0])
     return x_bD if self.projection is None else self.projection(x_bD)
+
+  def _resized(self, position_ND: jax.Array, size: int) -> jax.Array:
+    """Return the positions of images of another size, in pixels."""
+    if self.position is None:
+      raise ValueError(
+        "views of another size than model.image.image_size need"
+        f' model.image.position="learned"; got "{self.config.position}"'
+      )
+    num_first = int(self.config.has_cls)
+    old, new = (
+      x // self.config.patch_size for x in (self.config.image_size, size)
+    )
+    grid_YXD = position_ND[num_first:].reshape(old, old, -1)
+    grid_YXD = jax.image.resize(
+      grid_YXD, (new, new, grid_YXD.shape[-1]), "bilinear"
+    )
+    patches_ND = grid_YXD.reshape(new * new, -1)
+    return jnp.concatenate([position_ND[:num_first], patches_ND])
 
   def _positions(self) -> jax.Array:
     if self.position is not None:

@@ -83,7 +83,12 @@ def flat(
 def _value(kind: Any, value: Any, name: str, see: str) -> Any:
   if isinstance(kind, types.UnionType):  # may admit None
     members = tuple(filter(dataclasses.is_dataclass, typing.get_args(kind)))
-    kind = _selected(members, value, name) if members else kind
+    if len(members) == 1:  # a section that older configs lack
+      if value is None:
+        return None
+      kind = members[0]
+    elif members:
+      kind = _selected(members, value, name)
   if dataclasses.is_dataclass(kind):
     if not isinstance(value, Mapping):
       raise ValueError(f"{name} must be a section; got {value!r}")

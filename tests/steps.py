@@ -27,7 +27,27 @@ def batch(config, seed=0):
   }
   if config.loss.needs_labels:
     rows["labels"] = rng.integers(0, 10, config.batch_size, np.int32)
+  for name, (shape, dtype) in config.data.views.shapes(size).items():
+    rows[name] = rng.integers(0, 256, (config.batch_size, *shape), dtype)
+  if config.data.regions.is_on:
+    rows |= _targets(config, rng)
   return rows
+
+
+def _targets(config, rng):
+  """Return random targets of a decoder, whose lengths and tasks differ."""
+  regions = config.data.regions
+  shape = (config.batch_size, *regions.row_shape)
+  vocabulary = regions.vocabulary(config.data.vocab_size)
+  ids = rng.integers(1, vocabulary.size, shape).astype(np.int32)
+  lengths = rng.integers(1, shape[-1], shape[:-1])
+  weights = np.arange(shape[-1]) < lengths[..., None]
+  return {
+    "decoder_tokens": np.roll(ids, 1, axis=-1),
+    "decoder_targets": ids,
+    "decoder_weights": weights.astype(np.float32),
+    "decoder_tasks": rng.integers(0, 3, shape[:-1]).astype(np.int32),
+  }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +58,15 @@ class Built:
   compiled: jax.stages.Compiled
   step: Callable
   mesh: jax.sharding.Mesh
+  batch_of: Callable = pairs.batch_of
 
   def run(self, config, num_steps):
     """Return the state after some steps, and their metrics."""
     state, seen = self.state, []
     with jax.set_mesh(self.mesh):
       for step in range(num_steps):
-        rows = global_batch(batch(config, step % 2), self.mesh)
+        rows = batch(config, step % 2)
+        rows = global_batch(rows, self.mesh, self.batch_of)
         state, metrics = self.step(state, rows)
         seen.append(jax.device_get(metrics))
     return state, seen
@@ -53,7 +75,7 @@ class Built:
     """Return the loss of other rows at step 0; the state is used up."""
     state = jax.tree.map(lambda x: x.copy(), self.state)
     with jax.set_mesh(self.mesh):
-      rows = global_batch(rows, self.mesh)
+      rows = global_batch(rows, self.mesh, self.batch_of)
       _, metrics = self.step(state, rows)
     return float(metrics["train/loss"])
 
@@ -66,16 +88,20 @@ def build(config, shape=(1, 1, 1)):
   program = train_step.make(config, mesh)
   with jax.set_mesh(mesh):
     state = train_state.init(
-      program.init_params, program.optimizer, program.state, 0
+      program.init_params,
+      program.optimizer,
+      program.state,
+      0,
+      averaged=program.averaged,
     )
     compiled = train_step.compile_step(program, mesh)
     step = train_step.with_numbers(compiled, program, mesh)
-  return Built(state, compiled, step, mesh)
+  return Built(state, compiled, step, mesh, program.batch_of)
 
 
-def global_batch(rows, mesh):
+def global_batch(rows, mesh, batch_of=pairs.batch_of):
   """Return a batch on the devices."""
-  return mesh_lib.make_global(pairs.batch_of(rows), mesh)
+  return mesh_lib.make_global(batch_of(rows), mesh)
 
 
 def arrays(tree):

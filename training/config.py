@@ -21,10 +21,18 @@ from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
 from losses import clips
 from models import bert, dual_encoder, naflex, swin, vit
+from models.decoding import decoding_config
+from models.distilling import distillation_config
 from models.fusion import fusion_config
 from runtime import checks, hung_processes, marks, sections
 from runtime import mesh as mesh_lib
-from training import checkpointing, optimizer, schedule, text_lengths
+from training import (
+  checkpointing,
+  joint_config,
+  optimizer,
+  schedule,
+  text_lengths,
+)
 from training import phase_config as phase_config_lib
 from training.trackers import trackers as trackers_lib
 
@@ -61,6 +69,10 @@ class Config:
   )
   detection: detection_data.DetectionConfig = detection_data.DetectionConfig()
   fusion: fusion_config.FusionConfig = fusion_config.FusionConfig()
+  decoding: decoding_config.DecodingConfig = decoding_config.DecodingConfig()
+  distillation: distillation_config.DistillationConfig = (
+    distillation_config.DistillationConfig()
+  )
 
   @checks.collected()
   def check(self) -> None:
@@ -100,15 +112,22 @@ class Config:
     self.detection.check()
     self.fusion.check(self.data.image_size, self.batch_size)
     self._check_fusion()
+    self.decoding.check()
+    self.distillation.check()
+    joint_config.check(
+      self.data, self.model, self.loss, self.decoding, self.distillation
+    )
     for section, is_on in (
       ("vqa", self.vqa.is_on),
       ("detection", self.detection.is_on),
+      ("fusion", bool(self.fusion.kind)),
     ):
-      if is_on and self.data.regions.is_on:
-        checks.refuse(
-          f"data.regions.num_tokens must be 0 with config.{section}, which has"
-          f" no decoder; got {self.data.regions.num_tokens}"
-        )
+      for field in ("decoding", "distillation"):
+        if is_on and getattr(self, field).is_on:
+          checks.refuse(
+            f"config.{field} must have no weight with config.{section}, which"
+            " trains another model; got one"
+          )
     # `from_mapping` refuses None.
     assert self.model.image is not None
     assert self.model.text is not None

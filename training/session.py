@@ -396,6 +396,7 @@ def _restored(
         program.state,
         config.seed,
         initial,
+        program.averaged,
       )
     if make_part is None:
       return state, part

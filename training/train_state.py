@@ -12,6 +12,9 @@ from models import batch_norm
 from runtime import mesh as mesh_lib
 from runtime import param_rules
 
+# Parameters -> the part of them that a teacher averages.
+AveragedFn = Callable[[Any], Any]
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +48,10 @@ def make_abstract(
   optimizer: optax.GradientTransformation,
   partition_rules: Any,
   mesh: jax.sharding.Mesh,
+  averaged: AveragedFn | None = None,
 ) -> TrainState:
   """Return the state as ShapeDtypeStructs with shardings; makes no array."""
-  init = _init_fn(init_params, optimizer)
+  init = _init_fn(init_params, optimizer, averaged)
   shapes = jax.eval_shape(init, jax.random.key(0))
   variables = shapes.variables
   shardings = mesh_lib.param_shardings(partition_rules, variables, mesh)
@@ -67,6 +71,7 @@ def init(
   abstract: TrainState,
   seed: int,
   initial: Any = None,
+  averaged: AveragedFn | None = None,
 ) -> TrainState:
   """Make the state of step 0, every array built in its sharding.
 
@@ -77,10 +82,11 @@ def init(
     seed: seed of the variables that `initial` lacks.
     initial: nested dict of initial variables, all or a part, each in its
       sharding; donated, not to be used afterwards.
+    averaged: function from parameters to the part whose copy `ema` begins as.
   """
   shardings = jax.tree.map(lambda x: x.sharding, abstract)
   make = jax.jit(
-    _init_fn(init_params, optimizer),
+    _init_fn(init_params, optimizer, averaged),
     out_shardings=shardings,
     donate_argnums=1,
   )
@@ -118,7 +124,9 @@ def init_leaves(
   return jitted(jax.random.key(seed))
 
 
-def _init_fn(init_params, optimizer) -> Callable[..., TrainState]:
+def _init_fn(
+  init_params, optimizer, averaged: AveragedFn | None = None
+) -> Callable[..., TrainState]:
   def make(key: jax.Array, initial: Any = None) -> TrainState:
     # XLA drops the computation of leaves that are overlaid.
     variables = _overlaid(init_params(key), initial or {})
@@ -128,6 +136,8 @@ def _init_fn(init_params, optimizer) -> Callable[..., TrainState]:
       params=params,
       opt_state=optimizer.init(params),
       stats=stats,
+      # A copy: an array cannot be donated twice.
+      ema=jax.tree.map(jnp.copy, averaged(params)) if averaged else {},
     )
 
   return make

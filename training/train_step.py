@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from models import batch_norm, dual_encoder
+from models import batch_norm
 from runtime import checks
 from runtime import mesh as mesh_lib
 from training import config as config_lib
@@ -43,6 +43,7 @@ class StepProgram:
     batch_of: arrays by name, as the loader yields them -> batch.
     init_params: key -> new variables, parameters and running statistics.
     optimizer: optimizer of the parameters.
+    averaged: `Objective.averaged`.
   """
 
   step: TrainStep
@@ -52,6 +53,7 @@ class StepProgram:
   batch_of: Callable[[dict[str, Any]], Any]
   init_params: Callable[[jax.Array], Any]
   optimizer: optax.GradientTransformation
+  averaged: train_state.AveragedFn | None = None
 
 
 def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
@@ -82,8 +84,7 @@ def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
     _check_negatives(config, shards)
     with checks.collected():
       # Named although `make` may end at the optimizer's rules before.
-      init = functools.partial(dual_encoder.init_params, config.model)
-      shapes = jax.eval_shape(init, jax.random.key(0))
+      shapes = objectives.variable_shapes(config)
       mesh_lib.param_shardings(config.partition_rules, shapes, mesh)
   with checks.collected():
     make(config, mesh)
@@ -139,7 +140,11 @@ def make(
     step=make_train_step(config, objective, make_optimizer, span),
     numbers=functools.partial(_numbers, config),
     state=train_state.make_abstract(
-      init_params, optimizer, config.partition_rules, mesh
+      init_params,
+      optimizer,
+      config.partition_rules,
+      mesh,
+      objective.averaged,
     ),
     batch=jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
@@ -148,6 +153,7 @@ def make(
     batch_of=objective.batch_of,
     init_params=init_params,
     optimizer=optimizer,
+    averaged=objective.averaged,
   )
 
 
@@ -166,7 +172,6 @@ def make_train_step(
   `numbers` those of the config are constants of the program.
   """
   schedule = config.optimizer.make_schedule(span.num_steps, span.first_step)
-  gradient = gradients.make(config, objective)
 
   def step(state, batch, numbers=None):
     numbers = numbers or _numbers(config)
@@ -180,7 +185,10 @@ def make_train_step(
     if objective.draws:
       keys = _keys(config, numbers["key"], state.step)
       batch = objective.prepare(dataclasses.replace(batch, keys=keys))
+    bound = objective.bind(state.ema) if objective.bind else objective
+    gradient = gradients.make(config, bound)
     (loss, stats), grads = gradient(state.params, state.stats, batch)
+    stats, measured = objective.measured(stats)
     grad_norm = optax.tree.norm(grads)
     grads = optimizer_lib.clip_by_global_norm(
       grads, grad_norm, config.optimizer.clip_norm
@@ -195,6 +203,7 @@ def make_train_step(
       "train/grad_norm": grad_norm,
       "train/learning_rate": numbers["learning_rate"] * schedule(state.step),
       **objective.metrics(state.params),
+      **measured,
     }
     state = dataclasses.replace(
       state,
@@ -202,10 +211,28 @@ def make_train_step(
       params=params,
       opt_state=opt_state,
       stats=batch_norm.join(state.stats, stats),
+      ema=_averages(config, objective, state, params),
     )
     return state, metrics
 
   return step
+
+
+def _averages(
+  config: config_lib.Config,
+  objective: objective_lib.Objective,
+  state: train_state.TrainState,
+  params: Any,
+) -> Any:
+  """Return the averages after a step; `state` is the one before it."""
+  if objective.averaged is None:
+    return state.ema
+  kept = config.distillation.momentum_at(state.step, config.total_steps)
+  return jax.tree.map(
+    lambda old, new: kept * old + (1 - kept) * new,
+    state.ema,
+    objective.averaged(params),
+  )
 
 
 def _numbers(config: config_lib.Config) -> dict[str, Any]:

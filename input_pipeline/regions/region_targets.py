@@ -57,6 +57,11 @@ class RegionsConfig:
     return self.is_on and not (is_drawn and self.probabilities[0] == 1)
 
   @property
+  def has_one_task(self) -> bool:
+    """Whether an example has one target, in arrays without an axis of tasks."""
+    return self.tasks == DRAWN
+
+  @property
   def row_shape(self) -> tuple[int, ...]:
     """Shape of the ids of an example: [L], or [tasks, L]."""
     rows = (len(box_tokens.TASKS),) if self.tasks == ALL else ()

@@ -49,6 +49,11 @@ class DecoderConfig:
   tied: marks.Fixed[bool] = False
   parallel_share: marks.Training[float] = 0.5
 
+  @property
+  def draws(self) -> bool:
+    """Whether training draws random numbers."""
+    return bool(self.dropout or self.parallel_share)
+
   @checks.collected()
   def check(self, section: str) -> None:
     """Raise ValueError, naming the field, where a value cannot be used.

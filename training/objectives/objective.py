@@ -37,6 +37,11 @@ class Objective:
     metrics: params -> {name: float32 scalar}, logged with each step.
     init_params: key -> new variables, parameters and running statistics.
     draws: whether training draws random numbers: the batch gets keys.
+    averaged: params -> the part of them that TrainState.ema averages; None for
+      an objective without a teacher.
+    bind: averages -> the objective whose `embed` reads them as its teacher.
+    measured: what `embed` returns as new statistics -> these alone, and
+      {name: float32 scalar} of the batch, logged with each step.
     prepare: draws that need the whole batch, such as negatives from other rows:
       batch with keys -> batch, before `gradient` and all that wraps it.
   """
@@ -51,3 +56,8 @@ class Objective:
   init_params: Callable[[jax.Array], Any]
   draws: bool
   prepare: Callable[[Batch], Batch] = lambda batch: batch
+  averaged: Callable[[Params], Params] | None = None
+  bind: Callable[[Params], "Objective"] | None = None
+  measured: Callable[[Stats], tuple[Stats, dict[str, jax.Array]]] = (
+    lambda stats: (stats, {})
+  )

@@ -98,29 +98,39 @@ def shapes(config: config_lib.Config) -> Batch:
   """Return the global batch as ShapeDtypeStructs.
 
   Raises:
-    ValueError: sources hold videos, which no tower of pairs reads, or regions,
-      which are for a decoder.
+    ValueError: sources hold videos, which no tower of pairs reads, or batches
+      have arrays of other losses.
   """
   if config.data.video.is_on:
     raise ValueError(
       f'data.video.clips must be 0 with loss.name="{config.loss.name}", whose'
       f" image tower reads single images; got {config.data.video.clips}"
     )
-  if config.data.regions.is_on:
-    raise ValueError(
-      f'data.regions.num_tokens must be 0 with loss.name="{config.loss.name}",'
-      " which has no decoder to read targets; got"
-      f" {config.data.regions.num_tokens}"
-    )
-  shapes = {
+  for field, section in (
+    ("regions.num_tokens", config.data.regions),
+    ("views.has_global", config.data.views),
+  ):
+    if section.is_on:
+      raise ValueError(
+        f"data.{field} needs config.decoding or config.distillation, which read"
+        " what it makes; got neither"
+      )
+  return batch_of(
+    {
+      name: jax.ShapeDtypeStruct((config.batch_size, *shape), dtype)
+      for name, (shape, dtype) in array_shapes(config).items()
+    }
+  )
+
+
+def array_shapes(
+  config: config_lib.Config,
+) -> dict[str, tuple[tuple[int, ...], Any]]:
+  """Return shape of a row and dtype of the arrays that `batch_of` reads."""
+  shapes: dict[str, tuple[tuple[int, ...], Any]] = {
     **config.data.augmentation.shapes(config.data.image_size),
     "tokens": ((config.data.num_tokens,), np.int32),
   }
   if config.loss.needs_labels:
     shapes["labels"] = ((), np.int32)
-  return batch_of(
-    {
-      name: jax.ShapeDtypeStruct((config.batch_size, *shape), dtype)
-      for name, (shape, dtype) in shapes.items()
-    }
-  )
+  return shapes

@@ -25,7 +25,7 @@ from models.pretrained import (
 from runtime import checks, cluster, failures, sections
 from runtime import mesh as mesh_lib
 from runtime.storage import bucket_path
-from training import checkpointing, metrics
+from training import checkpointing, metrics, objectives
 from training import config as config_lib
 from training.run import workdir
 
@@ -279,21 +279,27 @@ def _of_run(
   assert run is not None  # workdir.is_run
   workdir.check_encoder(folder, run)
   newest = workdir.newest_step(folder) or 0
-  model = config_lib.stage_of_checkpoint(run, newest).config.model
+  stage = config_lib.stage_of_checkpoint(run, newest)
+  model = stage.config.model
   if model.lora.rank:
     raise ValueError(
       f"the run has low-rank updates, model.lora.rank={model.lora.rank}; "
       "start from its export, which has them merged: --task=export"
     )
   _check_alike(str(folder), prefix, model, config.model)
-  theirs = sections.flat(loading.shapes_of(model), "/")
+  shapes = objectives.variable_shapes(stage.config)
+  if apart := [name for name in dual_encoder.PARTS if name in shapes]:
+    metrics.say(f"Not taken over from {folder}: {', '.join(apart)}")
+  left = tuple(f"{name}/" for name in dual_encoder.PARTS)
   return of_checkpoint(
     folder,
     config,
-    theirs,
+    sections.flat(shapes, "/"),
     wanted,
     mesh,
-    may_be_left=lambda path: not path.startswith(prefix),
+    may_be_left=lambda path: (
+      not path.startswith(prefix) or path.startswith(left)
+    ),
   )
 
 

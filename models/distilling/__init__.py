@@ -1,0 +1,1 @@
+"""Self-distillation: heads over an image tower, and their config."""
