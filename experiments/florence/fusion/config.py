@@ -22,6 +22,7 @@ _NUM_TOKENS = 28
 _ASKED = (
   ("question", "question"),
   ("answer", "answer"),
+  ("answers", "answers"),
   ("answer_type", "answer_type"),
 )
 # Variant -> run to begin with, and whether it is one of --task=fuse.

@@ -9,7 +9,8 @@ of train, validate and test:
                            colour over a photograph; captions, "two blue moon
                            icons"
   SPLIT_questions.jsonl    three questions about each picture, "what is blue",
-                           with the word that answers them
+                           with the word that answers them, three times: as
+                           many equal answers are a full score of VQA v2
 
 Photographs of the test are in no other split.
 """
@@ -36,6 +37,8 @@ _OUT = flags.DEFINE_string("out", None, "Folder to write.", flag_values=_FLAGS)
 
 # Split -> pictures.
 SIZES: Mapping[str, int] = {"train": 6000, "validate": 300, "test": 500}
+# Persons who must agree, evaluators/metrics/questions.py.
+_FULL_SCORE = 3
 
 
 def main(argv: Sequence[str]) -> None:
@@ -74,6 +77,7 @@ def make(
         "caption": question,
         "question": question,
         "answer": answer,
+        "answers": [answer] * _FULL_SCORE,
         "answer_type": question.split()[0],
       }
       for i, scene in enumerate(shown)
