@@ -1,16 +1,17 @@
 """Writes pictures of icons, with captions and with questions about them.
 
-  python -m experiments.florence.fusion.prepare --icons=package --out=cache/asked
+  python -m experiments.florence.fusion.prepare --icons=package \\
+    --out=cache/asked
 
 `package` is the unpacked npm package @iconify/json. Below --out, for each SPLIT
 of train, validate and test:
 
-  SPLIT/ SPLIT.jsonl       pictures, 72 pixels: one or two icons of one shape and
-                           colour over a photograph; captions, "two blue moon
-                           icons"
-  SPLIT_questions.jsonl    three questions about each picture, "what is blue",
-                           with the word that answers them, three times: as
-                           many equal answers are a full score of VQA v2
+  SPLIT/ SPLIT.jsonl     pictures, 72 pixels: one or two icons of one shape and
+                         colour over a photograph; captions, "two blue moon
+                         icons"
+  SPLIT_questions.jsonl  three questions about each picture, "what is blue",
+                         with the word that answers them, three times: as many
+                         equal answers are a full score of VQA v2
 
 Photographs of the test are in no other split.
 """
