@@ -13,7 +13,8 @@ Recipe: released code of Dynamic Head for Swin-T, ATSS, 2x and multi-scale:
 Command:
   python main.py --task=detect --config=configs/dynamic_head.py:rn50 \\
     --workdir=runs/coco --config.detection.path=COCO --config.init_from=MODEL
-Hardware: not measured here.
+Hardware: not run here. --task=plan, rn50 on v5e:4x8: fits, 11.3 of 15.75 GiB,
+  bound by memory traffic at 242 images a second (6 % MFU).
 Expected: EXPECTED, with the tower Swin-T; not reproduced here. Its
   miniature is in experiments/florence/detection.
 """

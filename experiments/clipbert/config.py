@@ -5,6 +5,8 @@ pretraining   masked words and matching on single pictures; all others begin
 retrieval qa choices
               sparse: 2 clips of a frame at training, 4 in evaluation
 dense         as retrieval, 8 clips at training and in evaluation
+sparse_curve dense_curve
+              retrieval and dense, judged on validation videos on the way
 no_negatives frozen_cnn no_head
               each takes a part away: negatives of retrieval, gradients of the
               CNN in retrieval, and the trained head of qa
@@ -44,18 +46,23 @@ class Variant:
     layout: layout of train and test.
     clips: clips of a video in training.
     steps: steps of training.
+    every_steps: steps between two evaluations on the validation videos, which
+      are judged in place of the test; 0: the test, at the end.
   """
 
   mini: str = "mini_retrieval"
   layout: str = "msrvtt.captions"
   clips: int = 2
   steps: int = 500
+  every_steps: int = 0
 
 
 VARIANTS: Mapping[str, Variant] = {
   "retrieval": Variant(),
   # As many clips as the 500 steps of "retrieval" see.
   "dense": Variant(clips=8, steps=125),
+  "sparse_curve": Variant(every_steps=50),
+  "dense_curve": Variant(clips=8, steps=400, every_steps=50),
   "no_negatives": Variant(),
   "frozen_cnn": Variant(),
   "qa": Variant("mini_qa", "msrvtt.qa", steps=700),
@@ -90,7 +97,12 @@ def get_config(arg: str = "retrieval") -> ml_collections.ConfigDict:
   }
   train = "train_7k" if variant.layout == "msrvtt.captions" else "train"
   data.sources.main = sources.source(**layout, split=train)
-  data.tests.test = sources.source(**layout, split="test")
+  if variant.every_steps:
+    path = f"{_FOLDER}/validate.jsonl"
+    data.tests.validate = sources.source(format="table", path=path)
+    config.evaluate.every_steps = variant.every_steps
+  else:
+    data.tests.test = sources.source(**layout, split="test")
   if arg == "no_negatives":
     fusion.num_negatives = 0
   kept = {"frozen_cnn": r"cnn/.*", "no_head": r"answers/.*"}.get(arg)

@@ -14,6 +14,8 @@ of the data sets (input_pipeline/sources/layouts):
   {Train,Test}_action_question.csv
                             which of five icons is in a video: "tgif_qa.action"
   msrvtt_mc_test.jsonl      which of five captions is right: "msrvtt.choice"
+  validate.jsonl            some validation videos, each with one caption, which
+                            curves of retrieval are of: a table
   pairs.jsonl pairs/        single pictures with their icons as captions, for
                             pre-training: a table
 
@@ -54,6 +56,8 @@ SETS: Mapping[str, str] = {
 # Split, as MSR-VTT names it -> videos.
 SIZES: Mapping[str, int] = {"train": 3000, "validate": 300, "test": 300}
 NUM_PAIRS = 6000
+# Validation videos of curves. All pairs of 150 take 20 s, of 300 a minute more.
+_NUM_CURVE = 150
 _SALT = "diptych-moving-1"
 _QA = {"train": "train", "validate": "val", "test": "test"}
 _NUM_OPTIONS = 5
@@ -121,27 +125,38 @@ def make(
 
 
 def make_pairs(
-  drawn: Drawn, photos: Sequence[np.ndarray], out: pathlib.Path, number: int
-) -> None:
+  drawn: Drawn,
+  photos: Sequence[np.ndarray],
+  out: pathlib.Path,
+  number: int,
+  name: str = "pairs",
+) -> list[scenes.Scene]:
   """Write pictures of one scene each, and the table of their captions.
 
   Args:
     drawn: result of `draw_icons`.
-    photos: photographs of training.
+    photos: photographs behind the icons.
     out: folder to write.
     number: number of pictures.
+    name: folder of the pictures and, with .jsonl, the table; pictures depend on
+      it.
+
+  Returns:
+    The scene of each picture, in the order of the table.
   """
-  (out / "pairs").mkdir(parents=True, exist_ok=True)
-  lines = []
+  (out / name).mkdir(parents=True, exist_ok=True)
+  lines, shown = [], []
   for i in range(number):
-    rng = _rng("pairs", i)
+    rng = _rng(name, i)
     scene, _ = scenes.draw(rng)
     photo = photos[int(rng.integers(len(photos)))]
     pictures = scenes.frames(rng, (scene, scene), photo, drawn)
-    image = f"pairs/{i:05d}.png"
+    image = f"{name}/{i:05d}.png"
     pictures[int(rng.integers(scenes.SCENE_FRAMES))].save(out / image)
     lines.append(json.dumps({"image": image, "caption": scene.icons}) + "\n")
-  whole_files.write(out / "pairs.jsonl", "".join(lines).encode())
+    shown.append(scene)
+  whole_files.write(out / f"{name}.jsonl", "".join(lines).encode())
+  return shown
 
 
 def _videos(sizes: Mapping[str, int]) -> list[tuple[str, scenes.Video]]:
@@ -201,6 +216,11 @@ def _files(
       ["video_id", "sentence"], [[f"video{i}", captions[i][0]] for i in test]
     ),
   )
+  rows = [
+    {"video": f"videos/video{i}.mp4", "caption": captions[i][0]}
+    for i in of_split.get("validate", ())[:_NUM_CURVE]
+  ]
+  yield "validate.jsonl", "".join(json.dumps(row) + "\n" for row in rows)
   for split, numbers in of_split.items():
     asked = [
       {"video_id": i, "question": question, "answer": answer}

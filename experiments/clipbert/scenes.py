@@ -103,6 +103,16 @@ def captions(video: Video) -> list[str]:
   ]
 
 
+def picture_questions(scene: Scene) -> list[tuple[str, str]]:
+  """Return a question and its answer of each type, of a picture of a scene."""
+  shape, color = SHAPES[scene.shape], [*COLORS][scene.color]
+  return [
+    (f"what is {color}", shape),
+    (f"which color is the {shape}", color),
+    (f"how many are {color}", COUNTS[scene.count]),
+  ]
+
+
 def questions(rng: np.random.Generator, video: Video) -> list[tuple[str, str]]:
   """Return a question and its answer of each type, each of a drawn scene.
 

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from configs.parts import sources
 from input_pipeline.asking import answers
 from runtime import mesh as mesh_lib
 from runtime.storage import jsonl
@@ -21,6 +22,9 @@ from training.run import workdir
 def one_device(monkeypatch):
   """Let a run have one device: the batches are small."""
   monkeypatch.setattr(mesh_lib, "_devices", lambda: jax.devices()[:1])
+
+
+_TEXTS = [f"clip {i}" for i in range(fixture.NUM)]
 
 
 def _config(folder, task, **fields):
@@ -42,23 +46,54 @@ def _run(config, folder):
 def test_retrieval_scores_all_pairs(tmp_path):
   """A run of two steps writes R@k, and the videos that each text found.
 
-  One video cannot be decoded: it and its text have no say.
+  One video cannot be decoded: it and its text have no say. In MSR-VTT's
+  multiple choice, whose options are here the captions of all videos, the same
+  scores choose.
   """
-  config = _config(tmp_path, "retrieval", total_steps=2)
+  values = tiny_fused.get_config(f"retrieval,{tmp_path}")
+  values.total_steps = 2
+  values.data.tests.choice = sources.source(
+    format="layout",
+    layout="msrvtt.choice",
+    path=values.data.tests.test.path,
+    question_fields=(("answer", "answer"), ("options", "options")),
+  )
+  rows = []
+  for i in range(fixture.NUM):
+    texts = [f"clip {(i + j) % fixture.NUM}" for j in range(fixture.NUM)]
+    rows.append({"clip_name": f"video{i}", "options": texts, "answer": 0})
+  lines = "".join(json.dumps(row) + "\n" for row in rows)
+  (tmp_path / "msrvtt/msrvtt_mc_test.jsonl").write_text(lines)
   broken = tmp_path / "msrvtt/videos/video2.mp4"
   broken.write_bytes(broken.read_bytes()[:400])
-  record = _run(config, tmp_path / "run")
+  config = config_lib.checked(values.to_dict())
+  run.check(config, tmp_path / "run")
+  assert run.run(config, tmp_path / "run") == 0
+  results = workdir.read_results(tmp_path / "run")
+  test_results_schema.validate(results)
+
+  record = results["test"]
   assert record["kind"] == "video_retrieval"
   assert record["text_to_video"]["num_candidates"] == fixture.NUM - 1
-  assert record["num_left_out"] == 1
+  assert record["num_left_out"] == results["choice"]["num_left_out"] == 1
   protocol = record["protocol"]
   assert protocol["clips"] == 2
   assert protocol["start"] == "uniform"
-  lines = jsonl.read(tmp_path / "run" / evaluation.ANSWERS.format("test"))
-  assert len(lines) == fixture.NUM - 1
-  for line in lines:
+  found, chosen = (
+    jsonl.read(tmp_path / "run" / evaluation.ANSWERS.format(name))
+    for name in ("test", "choice")
+  )
+  assert len(found) == len(chosen) == fixture.NUM - 1
+  odds = {}
+  for line in found:
     assert line["video"] in line["found"]
     assert line["log_odds"] == sorted(line["log_odds"], reverse=True)
+    for video, value in zip(line["found"], line["log_odds"], strict=True):
+      odds[video, line["text"]] = value
+  for line in chosen:
+    mine = {x: odds.get((line["example"], x), -np.inf) for x in _TEXTS}
+    # The text of the broken video was scored with no other.
+    assert line["answered"] in (max(mine, key=mine.__getitem__), "clip 2")
   faults = jsonl.read(tmp_path / "run/data_errors.jsonl")
   names = {line["key"] for line in faults if "key" in line}
   assert names == {"videos/video2.mp4"}
