@@ -159,6 +159,21 @@ class Split:
         del images, stacked, usable
         example = None
 
+  def images(
+    self, rows: Sequence[int]
+  ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """Decode the images at some rows, in their order, as a Batch has them.
+
+    Raises:
+      faults.ExampleError: an example cannot be used.
+    """
+    with futures.ThreadPoolExecutor(max(1, self.num_threads)) as pool:
+      examples = [*pool.map(self._example, rows)]
+    for example in examples:
+      if isinstance(example, faults.ExampleError):
+        raise example
+    return _stack(tuple(example[-1] for example in examples))
+
   def texts(self) -> Iterator[tuple[str, Mapping[str, Sequence[str]]]]:
     """Yield key and captions of each example; no image is decoded."""
     for row in range(len(self)):
@@ -382,6 +397,15 @@ def open_all_splits(
     )
     for shown, split in by_name.items()
   }
+
+
+def mirrored(
+  images: np.ndarray | tuple[np.ndarray, np.ndarray],
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+  """Return images of a Batch mirrored left to right; videos have no mirror."""
+  if isinstance(images, tuple):
+    return naflex.mirrored(*images)
+  return images[:, :, ::-1]
 
 
 def path_of(split: Split, row: int) -> str:

@@ -43,7 +43,8 @@ class Progress:
       self._last = now
       rate = self._done / (now - self._start)
       left = (self._total - self._done) / rate
-      self._write(f"{rate:.0f}/s, {left:.0f} s left", last=False)
+      pace = f"{rate:.0f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
+      self._write(f"{pace}, {left:.0f} s left", last=False)
 
   def __enter__(self) -> "Progress":
     return self

@@ -39,13 +39,27 @@ _MEASURES = absl_flags.DEFINE_list(
   "measures",
   [],
   "Measures of the sets beyond their own figures: linear_probe, sgd_probe,"
-  " few_shot, episodes, knn, calibration, geometry, corruptions, texts.",
+  " few_shot, episodes, tuned_episodes, knn, calibration, geometry,"
+  " corruptions, texts.",
 )
 _FEATURES = absl_flags.DEFINE_string(
   "features",
   "embedding",
-  "Features that linear_probe, sgd_probe, few_shot, episodes and knn read:"
-  " embedding, or trunk, the image tower's before its projection.",
+  "Features that linear_probe, sgd_probe, few_shot, episodes, tuned_episodes"
+  " and knn read: embedding, or trunk, the image tower's before its"
+  " projection.",
+)
+_SHOTS = absl_flags.DEFINE_list(
+  "shots",
+  ["5", "20", "50"],
+  "Shots of a class in the episodes of --measures=episodes,tuned_episodes,"
+  " separated by commas.",
+)
+_NUM_EPISODES = absl_flags.DEFINE_integer(
+  "num_episodes",
+  600,
+  "Episodes of each number of shots of --measures=episodes,tuned_episodes;"
+  " 600 are CD-FSL's.",
 )
 _FROST = absl_flags.DEFINE_string(
   "frost_textures",
@@ -56,7 +70,8 @@ _FROST = absl_flags.DEFINE_string(
 FLAGS = (
   *(flags.CONFIG, flags.WORKDIR, flags.INIT_FROM, _SUITE, _SETS, _DATA_ROOT),
   *(_PROTOCOL, flags.OUT, flags.BATCH_SIZE, flags.CACHE_DIR, _NUM_THREADS),
-  *(flags.JSON, _MEASURES, _FEATURES, _FROST, flags.INTERPOLATE),
+  *(flags.JSON, _MEASURES, _FEATURES, _SHOTS, _NUM_EPISODES, _FROST),
+  flags.INTERPOLATE,
   *cluster_flags.FLAGS,
 )
 
@@ -129,4 +144,15 @@ def _measures() -> Any:
   """Return set_measures.Measures of the flags."""
   from inference.evaluation import set_measures
 
-  return set_measures.Measures(_MEASURES.value, _FEATURES.value, _FROST.value)
+  if not all(x.strip().isdecimal() for x in _SHOTS.value):
+    raise app.UsageError(
+      "--shots must be whole numbers separated by commas; got"
+      f" {','.join(_SHOTS.value)}"
+    )
+  return set_measures.Measures(
+    _MEASURES.value,
+    _FEATURES.value,
+    _FROST.value,
+    shots=tuple(int(x) for x in _SHOTS.value),
+    num_episodes=_NUM_EPISODES.value,
+  )

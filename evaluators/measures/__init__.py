@@ -29,6 +29,8 @@ class Measure:
       that it needs is missing.
     changes_images: whether it embeds changed images.
     has_features: whether it reads other features than the embedding, if asked.
+    has_episodes: whether it draws episodes.
+    trains_tower: whether it trains the image tower on single images.
   """
 
   run: Callable[[measure.Context], measure.Measured]
@@ -36,6 +38,8 @@ class Measure:
   needs_training: bool = False
   changes_images: bool = False
   has_features: bool = False
+  has_episodes: bool = False
+  trains_tower: bool = False
   check_installed: Callable[[], None] = lambda: None
 
 
@@ -55,7 +59,16 @@ MEASURES: Mapping[str, Measure] = {
   "few_shot": Measure(
     probes.few_shot, _CLASSES, needs_training=True, has_features=True
   ),
-  "episodes": Measure(probes.episodes, _CLASSES, has_features=True),
+  "episodes": Measure(
+    probes.episodes, _CLASSES, has_features=True, has_episodes=True
+  ),
+  "tuned_episodes": Measure(
+    probes.tuned_episodes,
+    _CLASSES,
+    has_features=True,
+    has_episodes=True,
+    trains_tower=True,
+  ),
   "knn": Measure(probes.knn, _CLASSES, needs_training=True, has_features=True),
   "calibration": Measure(space.calibration, _CLASSES),
   "geometry": Measure(space.geometry, _CLASSES_AND_CAPTIONS),
@@ -121,7 +134,9 @@ def why_not(name: str, opened: field_set.FieldSet) -> str:
   one = MEASURES[name]
   if opened.kind not in one.kinds:
     return f"it is for {' and '.join(one.kinds)}, and the set is {opened.kind}"
-  if opened.video.is_on and (one.needs_training or one.changes_images):
+  if opened.video.is_on and (
+    one.needs_training or one.changes_images or one.trains_tower
+  ):
     return "it embeds single images, and the set has videos"
   if one.needs_training and opened.training is None:
     return "it needs a training split, and the set has none"

@@ -11,7 +11,9 @@ import numpy as np
 
 from evaluators import embedding
 from evaluators.figures import outcomes
+from evaluators.probes import episodes as episodes_lib
 from evaluators.probes import examples as examples_lib
+from evaluators.probes import tuned_episodes
 from evaluators.sets import field_set
 from evaluators.sets import labels as labels_lib
 
@@ -83,7 +85,10 @@ class Context:
     changed: function of a name and a Change to the embeddings of the changed
       images; equal names mean equal changes.
     image_side: side of the images in pixels, or of a square of as many.
+    tower: function that returns the image tower, and the images of `test`.
     frost_textures: folder of the textures of frost; None leaves frost out.
+    shots: shots of a class in episodes.
+    num_episodes: episodes of each number of shots.
   """
 
   opened: field_set.FieldSet
@@ -96,7 +101,10 @@ class Context:
   test: Callable[[], Part]
   changed: Callable[[str, Change], embedding.Examples]
   image_side: int
+  tower: Callable[[], tuned_episodes.Tower]
   frost_textures: pathlib.Path | None = None
+  shots: tuple[int, ...] = episodes_lib.SHOTS
+  num_episodes: int = episodes_lib.NUM_EPISODES
 
   def label_N(self) -> np.ndarray:
     """Return the label of each example: int [N]."""

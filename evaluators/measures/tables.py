@@ -12,6 +12,7 @@ FIGURES: Mapping[str, tuple[str, ...]] = {
   "sgd_probe": ("macro_f1", "weighted_f1", "top_1"),
   "few_shot": ("*/top_1",),
   "episodes": ("*/top_1",),
+  "tuned_episodes": ("*/top_1", "*/above_frozen"),
   "knn": ("top_1", "mean_per_class"),
   "calibration": ("ece_*", "nll_*", "temperature_*"),
   "geometry": ("modality_gap", "alignment", "uniformity_*"),

@@ -108,19 +108,22 @@ def draw(
   return Episodes(drawn_RAN[..., :num_shots], drawn_RAN[..., num_shots:])
 
 
-def orders(num_shots: int, head: Head, rng: np.random.Generator) -> np.ndarray:
+def orders(
+  num_shots: int, epochs: int, batch_size: int, rng: np.random.Generator
+) -> np.ndarray:
   """Return the shots of each step, int32 [T, batch_size]; -1 for none.
 
   Args:
     num_shots: number of shots of all classes.
-    head: training, of which epochs and batch size are read.
+    epochs: passes over the shots.
+    batch_size: shots a step; the last one of an epoch may have fewer.
     rng: generator of the order of each epoch.
   """
-  steps = math.ceil(num_shots / head.batch_size)
-  order = np.full((head.epochs, steps * head.batch_size), -1, np.int32)
-  for epoch in range(head.epochs):
+  steps = math.ceil(num_shots / batch_size)
+  order = np.full((epochs, steps * batch_size), -1, np.int32)
+  for epoch in range(epochs):
     order[epoch, :num_shots] = rng.permutation(num_shots)
-  return order.reshape(-1, head.batch_size)
+  return order.reshape(-1, batch_size)
 
 
 def initial(
@@ -132,6 +135,19 @@ def initial(
     rng.uniform(-limit, limit, (num_features, ways)).astype(np.float32),
     rng.uniform(-limit, limit, ways).astype(np.float32),
   )
+
+
+def loss(
+  head: tuple[jax.Array, jax.Array],
+  x_BD: jax.Array,
+  label_B: jax.Array,
+  weight_B: jax.Array,
+) -> jax.Array:
+  """Return the cross-entropy of a head, a mean of rows by their weights."""
+  w_DA, b_A = head
+  log_p_BA = jax.nn.log_softmax(x_BD @ w_DA + b_A)
+  own_B = jnp.take_along_axis(log_p_BA, label_B[:, None], 1)[:, 0]
+  return -jnp.sum(weight_B * own_B) / jnp.sum(weight_B)
 
 
 @functools.partial(jax.jit, static_argnames="head")
@@ -156,16 +172,10 @@ def fit(
     Weights and biases after the last step.
   """
 
-  def loss_fn(params, x_BD, label_B, weight_B):
-    w_DA, b_A = params
-    log_p_BA = jax.nn.log_softmax(x_BD @ w_DA + b_A)
-    own_B = jnp.take_along_axis(log_p_BA, label_B[:, None], 1)[:, 0]
-    return -jnp.sum(weight_B * own_B) / jnp.sum(weight_B)
-
   def one(x_SD, order_TB, params):
     def step(carry, row_B):
       params, sums, taken = carry
-      grads = jax.grad(loss_fn)(
+      grads = jax.grad(loss)(
         params, x_SD[row_B], label_S[row_B], jnp.float32(row_B >= 0)
       )
       grads = jax.tree.map(
@@ -209,7 +219,9 @@ def accuracies(
     numbers = np.minimum(np.arange(start, start + _CHUNK), num_episodes - 1)
     rngs = [np.random.default_rng([seed, num_shots, n, 1]) for n in numbers]
     begun = [initial(x_ND.shape[1], ways, rng) for rng in rngs]
-    order_RTB = [orders(len(label_S), head, rng) for rng in rngs]
+    order_RTB = [
+      orders(len(label_S), head.epochs, head.batch_size, rng) for rng in rngs
+    ]
     shot_RS = episodes.shot_RAK[numbers].reshape(len(numbers), -1)
     w_RDA, b_RA = fit(
       x_ND[shot_RS],
@@ -259,6 +271,43 @@ def figure(accuracy_R: np.ndarray) -> Figure:
   )
 
 
+def drawn(
+  examples: examples_lib.Examples,
+  *,
+  num_classes: int,
+  shots: Sequence[int],
+  num_episodes: int,
+  ways: int,
+  queries: int,
+  seed: int,
+) -> dict[int, Episodes | str]:
+  """Return the episodes of each number of shots, or why there are none.
+
+  Arguments are those of `evaluate`; ValueError where one cannot be used.
+  """
+  with checks.collected():
+    examples.check("examples", num_classes)
+    checks.at_least("num_episodes", num_episodes, 1)
+    checks.at_least("ways", ways, 2)
+    checks.at_least("queries", queries, 1)
+    for number in shots:
+      checks.at_least("shots", number, 1)
+  results: dict[int, Episodes | str] = {}
+  for number in shots:
+    try:
+      results[number] = draw(
+        examples,
+        number,
+        num_episodes=num_episodes,
+        ways=ways,
+        queries=queries,
+        seed=seed,
+      )
+    except ValueError as error:
+      results[number] = str(error)
+  return results
+
+
 def evaluate(
   examples: examples_lib.Examples,
   *,
@@ -284,26 +333,19 @@ def evaluate(
   """
   head = head or Head()
   with checks.collected():
-    examples.check("examples", num_classes)
     head.check()
-    checks.at_least("num_episodes", num_episodes, 1)
-    checks.at_least("ways", ways, 2)
-    checks.at_least("queries", queries, 1)
-    for number in shots:
-      checks.at_least("shots", number, 1)
-  results: dict[int, Figure | str] = {}
-  for number in shots:
-    try:
-      drawn = draw(
-        examples,
-        number,
-        num_episodes=num_episodes,
-        ways=ways,
-        queries=queries,
-        seed=seed,
-      )
-    except ValueError as error:
-      results[number] = str(error)
-      continue
-    results[number] = figure(accuracies(examples, drawn, head, seed))
-  return results
+    episodes = drawn(
+      examples,
+      num_classes=num_classes,
+      shots=shots,
+      num_episodes=num_episodes,
+      ways=ways,
+      queries=queries,
+      seed=seed,
+    )
+  return {
+    number: one
+    if isinstance(one, str)
+    else figure(accuracies(examples, one, head, seed))
+    for number, one in episodes.items()
+  }

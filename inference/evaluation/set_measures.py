@@ -7,13 +7,19 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from evaluators import embedding, embedding_cache, suite_data
 from evaluators.figures import outcomes
 from evaluators.measures import MEASURES, measure, training, why_not
+from evaluators.probes import episodes as episodes_lib
+from evaluators.probes import tuned_episodes
 from evaluators.sets import field_set
 from inference import model as model_lib
 from input_pipeline import evaluation_split
 from input_pipeline.images import naflex
+from models import dual_encoder
+from models import naflex as naflex_tower
 from runtime import checks
 from training import metrics
 
@@ -26,11 +32,15 @@ class Measures:
     names: keys of MEASURES.
     features: name of measure.FEATURES, for those that train a classifier.
     frost_textures: folder of the textures of frost, or "".
+    shots: shots of a class in episodes.
+    num_episodes: episodes of each number of shots.
   """
 
   names: Sequence[str] = ()
   features: str = measure.EMBEDDING
   frost_textures: str = ""
+  shots: tuple[int, ...] = episodes_lib.SHOTS
+  num_episodes: int = episodes_lib.NUM_EPISODES
 
   @checks.collected()
   def check(self) -> None:
@@ -45,6 +55,7 @@ class Measures:
         f"--features={self.features} is for --measures={','.join(readers)}; "
         f"got --measures={','.join(self.names)}"
       )
+    self._check_episodes()
     if self.frost_textures:
       if "corruptions" not in self.names:
         checks.refuse(
@@ -56,6 +67,26 @@ class Measures:
           "--frost_textures must be a folder of images; got "
           f"{self.frost_textures!r}"
         )
+
+  def _check_episodes(self) -> None:
+    """Raise ValueError for values of episodes that cannot be used."""
+    if not self.shots:
+      checks.refuse("--shots must have at least one number; got none")
+    for number in self.shots:
+      checks.at_least("--shots", number, 1)
+    checks.at_least("--num_episodes", self.num_episodes, 1)
+    default = Measures()
+    given = [
+      f"--{name}"
+      for name in ("shots", "num_episodes")
+      if getattr(self, name) != getattr(default, name)
+    ]
+    drawing = [x for x, one in MEASURES.items() if one.has_episodes]
+    if given and not {*drawing} & {*self.names}:
+      checks.refuse(
+        f"{' and '.join(given)} is for --measures={','.join(drawing)}; got "
+        f"--measures={','.join(self.names)}"
+      )
 
 
 # Function of a cache, words behind the set's name, facts by name of what else
@@ -156,6 +187,21 @@ def _context(
   def changed(label: str, change: measure.Change) -> embedding.Examples:
     return one.embed(cache, f", {label}", {"change": label}, change).examples
 
+  def tower() -> tuned_episodes.Tower:
+    row_N = np.asarray(test().examples.rows)
+
+    def read(index_n: np.ndarray) -> tuple[Any, Any]:
+      images = one.split.images(row_N[index_n].tolist())
+      mirrored = evaluation_split.mirrored(images)
+      if isinstance(images, tuple):
+        return tuple(naflex_tower.Patches(*x) for x in (images, mirrored))
+      return images, mirrored
+
+    return tuned_episodes.Tower(
+      _features_fn(model.config, asked.features),
+      *(model.params, read, model.mesh),
+    )
+
   return measure.Context(
     opened=one.opened,
     examples=one.embedded.examples,
@@ -167,10 +213,23 @@ def _context(
     test=test,
     changed=changed,
     image_side=_side(one.split.protocol),
+    tower=tower,
     frost_textures=pathlib.Path(asked.frost_textures)
     if asked.frost_textures
     else None,
+    shots=asked.shots,
+    num_episodes=asked.num_episodes,
   )
+
+
+@functools.cache
+def _features_fn(
+  config: dual_encoder.ModelConfig, features: str
+) -> dual_encoder.EmbedFn:
+  """Return the function of one device to features: the same for all sets."""
+  if features == measure.TRUNK:
+    return dual_encoder.feature_fn(config)
+  return dual_encoder.embed_fns(config)[0]
 
 
 def _side(protocol: Any) -> int:

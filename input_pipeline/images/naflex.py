@@ -115,6 +115,24 @@ def resize_picture(
   return image.resized(whole, height, width, "bilinear")
 
 
+def mirrored(
+  patches_bNP: np.ndarray, shapes_b2: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Return the patches of images mirrored left to right, and their shapes.
+
+  Args:
+    patches_bNP: patches of `patchify`, of images of three channels.
+    shapes_b2: rows and columns of each image.
+  """
+  made = patches_bNP.copy()
+  size = math.isqrt(patches_bNP.shape[-1] // 3)
+  for row, (rows, columns) in enumerate(shapes_b2):
+    real = made[row, : rows * columns]
+    image = real.reshape(rows, columns, size, size, 3)
+    real[:] = image[:, ::-1, :, ::-1].reshape(real.shape)
+  return made, shapes_b2
+
+
 def patchify(
   image: np.ndarray, patch_size: int, max_num_patches: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -99,6 +99,24 @@ def test_batches_are_all_examples_in_order(tars, batch_size):
   np.testing.assert_array_equal(split.image(5), images[5])
 
 
+def test_images_at_rows_are_those_of_batches(tars, tmp_path):
+  split = _open(*tars)
+  images = split.images([7, 2, 7])
+  assert images.shape == (3, *split.image(2).shape)
+  for image, row in zip(images, (7, 2, 7), strict=True):
+    np.testing.assert_array_equal(image, split.image(row))
+  ramp = np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)
+  mirrored = evaluation_split.mirrored(ramp)
+  np.testing.assert_array_equal(mirrored[0, 1, 3], ramp[0, 1, 0])
+  np.testing.assert_array_equal(evaluation_split.mirrored(mirrored), ramp)
+  members = {"a.png": b"<html>", "a.txt": b"a"}
+  tar = tar_files.write(tmp_path / "b.tar", members)
+  config = fake_source.config(tmp_path / "cache")
+  broken = _open(config, pairs.source("webdataset", tar))
+  with pytest.raises(faults.ExampleError, match="HTML"):
+    broken.images([0])
+
+
 def test_a_process_reads_its_own_rows_alone(tars):
   """Two processes have half of each batch; one of them none of the last."""
   split = _open(*tars)

@@ -28,6 +28,15 @@ def test_terminal_has_one_moving_line(monkeypatch):
   assert lines[-1] == "Work: 40/40, 41.0 s\x1b[K\n"
 
 
+def test_slow_work_has_seconds_each(monkeypatch):
+  clock = iter(range(0, 400, 4))
+  monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+  stream = _Terminal()
+  with progress.Progress("Work", 40, stream=stream) as bar:
+    bar.advance()
+  assert "Work: 1/40, 4.0 s each, 156 s left" in stream.getvalue()
+
+
 def test_log_has_a_line_at_times(monkeypatch):
   text = _run(io.StringIO(), monkeypatch, plain_seconds=10)
   lines = text.splitlines()

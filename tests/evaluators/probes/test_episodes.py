@@ -39,7 +39,7 @@ def test_the_order_of_examples_changes_nothing():
 
 def test_an_epoch_has_each_shot_once():
   rng = np.random.default_rng(0)
-  order = episodes.orders(10, HEAD, rng)
+  order = episodes.orders(10, 3, 4, rng)
   assert order.shape == (9, 4)
   for epoch in order.reshape(3, 12):
     assert sorted(epoch) == [-1, -1, *range(10)]
@@ -84,7 +84,7 @@ def test_the_head_is_pytorchs_sgd(changes):
   label = np.repeat(np.arange(5), 2)
   x = rng.normal(size=(2, 10, 7)).astype(np.float32)
   begun = [episodes.initial(7, 5, rng) for _ in range(2)]
-  order = np.stack([episodes.orders(10, head, rng) for _ in range(2)])
+  order = np.stack([episodes.orders(10, 3, 4, rng) for _ in range(2)])
   w, b = episodes.fit(
     *(x, label, order, tuple(map(np.stack, zip(*begun, strict=True)))),
     head=head,

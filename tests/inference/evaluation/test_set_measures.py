@@ -76,8 +76,10 @@ def test_embeddings_are_kept(folder, tmp_path, monkeypatch):
   again = _run(folder, tmp_path / "b", asked, cache=tmp_path / "cache")
   assert again == first
   beasts, views = first["beasts"], first["views"]
-  assert "5 classes of 20 examples; got 0" in beasts["episodes"]["not_run"]
-  for name in (x for x in measures.MEASURES if x != "episodes"):
+  episodes = ("episodes", "tuned_episodes")
+  for name in episodes:
+    assert "5 classes of 20 examples; got 0" in beasts[name]["not_run"]
+  for name in (x for x in measures.MEASURES if x not in episodes):
     assert "not_run" not in beasts[name], name
     assert beasts[name]["protocol"]["metric_version"]
   for name in ("linear_probe", "few_shot", "knn", "calibration"):
@@ -149,6 +151,13 @@ def test_prompts_that_are_not_changed(folder, tmp_path):
     ({"names": ["knn"], "features": "raw"}, "--features must be one of"),
     ({"names": ["geometry"], "features": "trunk"}, "--features=trunk is for"),
     ({"names": ["knn"]}, "--measures=knn fits none of the sets: views"),
+    (
+      {"names": ["knn"], "num_episodes": 9},
+      "--num_episodes is for --measures=episodes,tuned_episodes",
+    ),
+    ({"names": ["episodes"], "num_episodes": 0}, "--num_episodes must be at"),
+    ({"names": ["tuned_episodes"], "shots": (5, 0)}, "--shots must be at"),
+    ({"names": ["tuned_episodes"], "shots": ()}, "--shots must have at least"),
     (
       {"names": ["texts"], "frost_textures": "nowhere"},
       "--frost_textures is for",

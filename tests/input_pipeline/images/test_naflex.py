@@ -47,6 +47,21 @@ def test_patchify():
   np.testing.assert_array_equal(patches[6:], 0)
 
 
+def test_a_mirror_is_that_of_the_image():
+  rng = np.random.default_rng(0)
+  images = [
+    rng.integers(0, 256, (rows * 4, columns * 4, 3), np.uint8)
+    for rows, columns in ((2, 3), (3, 1), (1, 4))
+  ]
+  cut = [naflex.patchify(image, 4, 7)[:2] for image in images]
+  want = [naflex.patchify(image[:, ::-1], 4, 7)[:2] for image in images]
+  before = np.stack([patches for patches, _ in cut])
+  got, shapes = naflex.mirrored(before, np.stack([shape for _, shape in cut]))
+  np.testing.assert_array_equal(got, np.stack([x for x, _ in want]))
+  np.testing.assert_array_equal(shapes, np.stack([x for _, x in want]))
+  assert (got != before).any()  # and the images stay
+
+
 def test_resize():
   rng = np.random.default_rng(0)
   image = rng.integers(0, 256, (30, 50, 3), np.uint8)
