@@ -127,12 +127,9 @@ def get_config(arg: str = "b16_256") -> ml_collections.ConfigDict:
     return _mini()
   if arg == "mini_full":
     return _mini_full()
-  if arg in FULL:
-    return _full(VARIANTS[arg.removeprefix(_FULL)])
-  variant = variants.pick(
-    __file__, arg, VARIANTS | dict.fromkeys(FULL), mini=True
-  )
-  return _sigmoid(variant)
+  known = VARIANTS | {x: VARIANTS[x.removeprefix(_FULL)] for x in FULL}
+  variant = variants.pick(__file__, arg, known, mini=True)
+  return _full(variant) if arg in FULL else _sigmoid(variant)
 
 
 def _sigmoid(variant: Variant) -> ml_collections.ConfigDict:

@@ -84,6 +84,7 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
     keys = functools.partial(_stream, batch.keys)
     zimg_bE, tokens_bND = _image(model, batch.images, keys(_TOWERS))
     _, ztxt_bE = model(tokens_bL=batch.tokens, keys_b=keys(_TOWERS))
+    assert ztxt_bE is not None  # texts were given
     parts: dict[str, Any] = {}
     new_stats: dict[str, Any] = {}
     if config.decoding.is_on:
@@ -98,6 +99,8 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
       )
     if config.distillation.is_on:
       assert ema is not None
+      masks_b = keys(_MASKS)
+      assert masks_b is not None  # the objective draws
       learned = batch_norm.join(ema, {DISTILLING: stats.get(DISTILLING, {})})
       # The teacher has no mask token: what it sees is whole.
       found, centers = self_distilled.losses_of_rows(
@@ -105,7 +108,7 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
         _towers(config, variables),
         _towers(config, variables | learned, variables[DISTILLING]),
         batch.views,
-        keys(_MASKS),
+        masks_b,
       )
       parts |= found
       new_stats = {DISTILLING: centers}
@@ -146,7 +149,7 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
     metrics=metrics,
     init_params=functools.partial(init_params, config),
     draws=config.model.draws
-    or bool(config.decoding.is_on and config.decoding.decoder.draws)
+    or (config.decoding.is_on and config.decoding.decoder.draws)
     or config.distillation.is_on,
     averaged=_averaged if config.distillation.is_on else None,
     bind=bind,
