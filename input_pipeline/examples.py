@@ -169,6 +169,7 @@ class Maker:
   ) -> dict[str, Any]:
     if self.fused is not None and self.fused.is_asked:
       return self._make_asked(source, record, rng, clock)
+    augment = self.augmentation.of_batch(self.seed, step)
     kind = ""
     if source.grammars:
       kind, language, text = filled.draw(
@@ -200,11 +201,9 @@ class Maker:
     example: dict[str, Any] = {}
     augmented = None
     if self.regions is None:
-      example |= self._images(record.image, rng)
+      example |= self._images(augment, record.image, rng)
     else:
-      augmented = self.augmentation.apply_with_moves(
-        record.image, self.image_size, rng
-      )
+      augmented = augment.apply_with_moves(record.image, self.image_size, rng)
       example |= augmented.arrays
     clock.enter("tokenize")
     example["tokens"] = self.tokenizer([text])[0]
@@ -248,7 +247,7 @@ class Maker:
       for text in question.texts:
         self._check_length(text)
     clock.enter("image")
-    example: dict[str, Any] = self._images(record.image, rng)
+    example: dict[str, Any] = self._images(self.augmentation, record.image, rng)
     clock.enter("tokenize")
     tokens_QL = np.asarray(self.tokenizer(list(question.texts)))
     example |= self.fused.arrays(question, tokens_QL)
@@ -260,13 +259,16 @@ class Maker:
     return example
 
   def _images(
-    self, data: bytes, rng: np.random.Generator
+    self,
+    augment: augmentation.Augmentation,
+    data: bytes,
+    rng: np.random.Generator,
   ) -> dict[str, np.ndarray]:
     """Return the arrays of an image, or of a video's clips."""
     if self.video.is_on:
       facts = self.video, self.augmentation, self.image_size
       return clips.arrays(data, *facts, rng)
-    return self.augmentation.apply(data, self.image_size, rng)
+    return augment.apply(data, self.image_size, rng)
 
   def _check_length(self, text: str) -> None:
     """Raise faults.ExampleError for a caption that would be cut."""

@@ -235,7 +235,8 @@ def make_train_dataset(
   Yields {"images": uint8 [b, Y, X, 3], "tokens": int32 [b, L], "faults": list
   of faults.Fault}: those rows of each global batch that the process needs, all
   of them by default, and the examples that others took the place of. With
-  data.augmentation.resize="naflex" images are patches, with "shapes"; with
+  data.augmentation.resize="naflex" images are patches, with "shapes", as many
+  in each batch as its number draws from data.augmentation.patch_counts; with
   data.video they are uint8 [b, clips, T, Y, X, 3]. The global batch of a step
   (which examples, captions and crops, in which rows) depends on `seed` alone,
   not on the number of processes, workers or threads. Nor does an iterator's

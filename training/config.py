@@ -73,6 +73,7 @@ class Config:
   distillation: distillation_config.DistillationConfig = (
     distillation_config.DistillationConfig()
   )
+  num_largest_updates: marks.Fixed[int] = 1
 
   @checks.collected()
   def check(self) -> None:
@@ -82,6 +83,7 @@ class Config:
       "batch_size",
       "log_every_steps",
       "num_microbatches",
+      "num_largest_updates",
     ):
       checks.at_least(field, getattr(self, field), 1)
     checks.at_least("seed", self.seed, 0)
@@ -128,6 +130,7 @@ class Config:
             f"config.{field} must have no weight with config.{section}, which"
             " trains another model; got one"
           )
+    self._check_patch_counts()
     # `from_mapping` refuses None.
     assert self.model.image is not None
     assert self.model.text is not None
@@ -160,6 +163,25 @@ class Config:
           f"model.{tower_field} must {rule} data.{data_field}={wanted};"
           f" got {got}"
         )
+
+  def _check_patch_counts(self) -> None:
+    """Refuse numbers of patches in models that read none, and idle updates."""
+    counts = self.data.augmentation.patch_counts
+    for section, is_on in (
+      ("vqa", self.vqa.is_on),
+      ("detection", self.detection.is_on),
+      ("fusion", bool(self.fusion.kind)),
+    ):
+      if counts and is_on:
+        checks.refuse(
+          f"data.augmentation.patch_counts must be () with config.{section},"
+          f" whose batches have one shape; got {counts}"
+        )
+    if self.num_largest_updates > 1 and not counts:
+      checks.refuse(
+        "num_largest_updates must be 1 without data.augmentation.patch_counts,"
+        f" of whose largest it is; got {self.num_largest_updates}"
+      )
 
   def _check_fusion(self) -> None:
     """Refuse losses and towers that a fused model cannot be made of."""
@@ -355,11 +377,34 @@ def stages(config: Config) -> tuple[Stage, ...]:
     first_batch = -(-num_examples // max(in_force.batch_size, 1))
     num_batches = first_batch + end - first_step
     num_examples = num_batches * in_force.batch_size
-    span = schedule.Span(begin, span_end - begin)
+    span = _span(config.phases, stretches, begin, span_end)
     made.append(
       Stage(name, index, first_step, end, span, first_batch, in_force)
     )
   return tuple(made)
+
+
+def _span(
+  phases: Mapping[str, phase_config_lib.PhaseConfig],
+  stretches: list[phase_config_lib.Stretch],
+  first_step: int,
+  end: int,
+) -> schedule.Span:
+  """Return a schedule from `first_step` to before `end` of a run."""
+  inside = [x for x in stretches if first_step <= x.first_step < end]
+  factors = [phases[x.name].stretch for x in inside]
+  # A factor below 0 is refused by `checked`.
+  if all(x == 1 for x in factors) or min(factors) <= 0:
+    return schedule.Span(first_step, end - first_step)
+  lengths = [
+    (x.end - x.first_step) / factor
+    for x, factor in zip(inside, factors, strict=True)
+  ]
+  pieces = (
+    schedule.Piece(x.first_step, factor)
+    for x, factor in zip(inside, factors, strict=True)
+  )
+  return schedule.Span(first_step, round(sum(lengths)), tuple(pieces))
 
 
 def stage_of_checkpoint(config: Config, step: int) -> Stage:

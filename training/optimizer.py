@@ -88,13 +88,13 @@ class OptimizerConfig:
     self.make_schedule(total_steps)
 
   def make_schedule(
-    self, total_steps: int, first_step: int = 0
+    self, total_steps: int, span: schedule.Span | None = None
   ) -> schedule.Schedule:
     """Return the factor of `learning_rate` at a step.
 
     Args:
       total_steps: number of steps of the schedule.
-      first_step: step of the run at which it begins.
+      span: its place in the run; None begins with the run.
     """
     made = schedule.make_schedule(
       self.schedule,
@@ -105,14 +105,14 @@ class OptimizerConfig:
       final_fraction=self.final_fraction,
       factors=self.factors,
     )
-    return schedule.shifted(made, first_step)
+    return made if span is None else schedule.in_run(made, span)
 
 
 def make_optimizer(
   config: OptimizerConfig,
   variables: Any,
   total_steps: int,
-  first_step: int = 0,
+  span: schedule.Span | None = None,
 ) -> optax.GradientTransformation:
   """Return the optimizer of a model's parameters.
 
@@ -121,14 +121,14 @@ def make_optimizer(
     variables: parameters and running statistics, arrays or ShapeDtypeStructs;
       only their paths and shapes are used. Rules apply to both kinds.
     total_steps: number of steps of the schedule.
-    first_step: step of the run at which the schedule begins.
+    span: place of the schedule in the run; None begins with the run.
 
   Within a traced function, learning rate and weight decay may be traced too.
 
   Raises:
     ValueError: a parameter without a rule, or a rule without a parameter.
   """
-  factor = config.make_schedule(total_steps, first_step)
+  factor = config.make_schedule(total_steps, span)
   frozen = frozen_params(config, variables)
   decay_mults = param_rules.values(
     param_rules.apply(
@@ -203,6 +203,26 @@ def locks_statistics(config: OptimizerConfig, variables: Any) -> bool:
       f" of them; it holds {held}, not {free}"
     )
   return any(fixed.values())
+
+
+def with_place_of(opt_state: Any, other: Any, num_steps: int = 0) -> Any:
+  """Return a state `num_steps` after another's place in the schedule.
+
+  Moments and their own counts stay: two updates of one step count as two for
+  Adam's corrections, and as one for the learning rate.
+  """
+
+  def placed(x: Any, theirs: Any) -> Any:
+    if not isinstance(x, optax.ScaleByScheduleState):
+      return x
+    return optax.ScaleByScheduleState(count=theirs.count + num_steps)
+
+  return jax.tree.map(
+    placed,
+    opt_state,
+    other,
+    is_leaf=lambda x: isinstance(x, optax.ScaleByScheduleState),
+  )
 
 
 def _freeze(config: OptimizerConfig, variables: Any) -> Any:

@@ -12,18 +12,43 @@ Schedule = Callable[[jax.Array], jax.Array]
 SCHEDULES = ("cosine", "linear", "rsqrt", "constant", "factors")
 
 
+class Piece(NamedTuple):
+  """Steps of a run from `first_step` on, which count 1 / stretch each."""
+
+  first_step: int
+  stretch: float
+
+
 class Span(NamedTuple):
-  """Steps of one schedule: `num_steps` from step `first_step` on."""
+  """Steps of one schedule, from step `first_step` of the run on.
+
+  Attributes:
+    num_steps: length of the schedule, in steps of its own.
+    pieces: pieces of the run's steps in order, the first from `first_step` on;
+      () where each step counts as one.
+  """
 
   first_step: int
   num_steps: int
+  pieces: tuple[Piece, ...] = ()
+
+  def elapsed(self, step: jax.Array) -> jax.Array:
+    """Return how many steps of the schedule lie before a step of the run."""
+    if not self.pieces:
+      return step - self.first_step if self.first_step else step
+    ends = [piece.first_step for piece in self.pieces[1:]]
+    total = jnp.float32(0)
+    for piece, end in zip(self.pieces, [*ends, None], strict=True):
+      since = jnp.maximum(step - piece.first_step, 0)
+      if end is not None:
+        since = jnp.minimum(since, end - piece.first_step)
+      total += since.astype(jnp.float32) / piece.stretch
+    return total
 
 
-def shifted(schedule: Schedule, first_step: int) -> Schedule:
-  """Return the schedule that begins at `first_step` of a run."""
-  if not first_step:
-    return schedule
-  return lambda step: schedule(step - first_step)
+def in_run(schedule: Schedule, span: Span) -> Schedule:
+  """Return the factor at a step of a run, of a schedule's own steps."""
+  return lambda step: schedule(span.elapsed(jnp.asarray(step)))
 
 
 def make_schedule(

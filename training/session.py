@@ -22,7 +22,13 @@ from input_pipeline.regions import region_rows
 from runtime import hung_processes
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import metrics, reporter, train_state, train_step
+from training import (
+  metrics,
+  patch_programs,
+  reporter,
+  train_state,
+  train_step,
+)
 from training import selection as selection_lib
 from training.run import opened_run, run_warnings, starts, workdir
 from training.trackers import trackers as trackers_lib
@@ -89,6 +95,8 @@ class Part:
     iterator: loader of batches, at the phase's first batch.
     evaluate_fn: variables and seconds a step -> figures by name.
     warned: warnings that follow from the config and the data.
+    by_count: number of patches of a batch -> step of such batches, whose state
+      is that of `program` (training/patch_programs.py); {} for one shape.
   """
 
   stage: config_lib.Stage
@@ -96,6 +104,9 @@ class Part:
   iterator: loader.Loader
   evaluate_fn: Callable[[Any, float], dict[str, float]]
   warned: Mapping[str, str]
+  by_count: Mapping[int, train_step.StepProgram] = dataclasses.field(
+    default_factory=dict
+  )
 
 
 # (last state of a phase, its step) -> parts and first state of the next phase.
@@ -218,7 +229,7 @@ class Session:
     with self.opened.hang.phase("compiling"):
       self.iterator.close()
       self.step_fn, self.facts = _in_thread(
-        lambda: _compiled(part.program, self.opened.mesh)
+        lambda: _compiled(part, self.opened.mesh)
       )
     self.stage, self.iterator = part.stage, part.iterator
     self.evaluate_fn, self.batch_of = part.evaluate_fn, part.program.batch_of
@@ -315,7 +326,7 @@ def start(
     step_fn, facts = None, {}
     # At the end of a phase, nothing is left to do for its step.
     if first_step < part.stage.end or first_step == config.total_steps:
-      step_fn, facts = _in_thread(lambda: _compiled(part.program, run.mesh))
+      step_fn, facts = _in_thread(lambda: _compiled(part, run.mesh))
   iterator = part.iterator
   if first_step:
     metrics.say(f"Resuming from the checkpoint of step {first_step}")
@@ -412,11 +423,13 @@ def _restored(
 
 
 def _compiled(
-  program: train_step.StepProgram, mesh: jax.sharding.Mesh
+  part: Part, mesh: jax.sharding.Mesh
 ) -> tuple[Callable[..., Any], dict[str, float]]:
   """Return the compiled step, and its facts."""
   with jax.set_mesh(mesh):
-    return train_step.compile_with_facts(program, mesh)
+    if part.by_count:
+      return patch_programs.compile_with_facts(part.by_count, mesh)
+    return train_step.compile_with_facts(part.program, mesh)
 
 
 def _in_thread(fn: Callable[[], T]) -> T:

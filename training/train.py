@@ -15,7 +15,13 @@ from runtime import mesh as mesh_lib
 from runtime import stopping as stopping_lib
 from runtime.storage import strict_json
 from training import config as config_lib
-from training import evaluation, metrics, train_state, train_step
+from training import (
+  evaluation,
+  metrics,
+  patch_programs,
+  train_state,
+  train_step,
+)
 from training import session as session_lib
 from training.phases import switching
 from training.run import (
@@ -180,6 +186,7 @@ class _Parts:
       iterator,
       self.evaluator.scalars,
       run_warnings.of_run(config, iterator.num_examples),
+      patch_programs.make(config, mesh, span=stage.span),
     )
 
   def next(

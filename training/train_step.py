@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax import P
 
 from models import batch_norm
 from runtime import checks
@@ -67,6 +68,7 @@ def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
     mesh,
     {
       "num_microbatches": config.num_microbatches,
+      "num_largest_updates": config.num_largest_updates,
       "model.remat_chunks": config.model.remat_chunks,
     },
   )
@@ -97,6 +99,8 @@ def _check_negatives(config: config_lib.Config, num_shards: int) -> None:
     "device": {"data x fsdp devices": num_shards},
     "microbatch": {"num_microbatches": config.num_microbatches},
   }[config.loss.scope]
+  if config.num_largest_updates > 1:
+    parts = parts | {"num_largest_updates": config.num_largest_updates}
   rows = config.batch_size // math.prod(parts.values())
   if rows < 2:
     divided = "".join(f" / {n} {name}" for name, n in parts.items())
@@ -133,7 +137,7 @@ def make(
     optimizer_lib.make_optimizer,
     variables=jax.eval_shape(init_params, jax.random.key(0)),
     total_steps=span.num_steps,
-    first_step=span.first_step,
+    span=span,
   )
   optimizer = make_optimizer(config.optimizer)
   return StepProgram(
@@ -171,7 +175,8 @@ def make_train_step(
   float32 scalars. Both are for the mesh in use (jax.set_mesh). Without
   `numbers` those of the config are constants of the program.
   """
-  schedule = config.optimizer.make_schedule(span.num_steps, span.first_step)
+  schedule = config.optimizer.make_schedule(span.num_steps, span)
+  num_updates = config.num_largest_updates
 
   def step(state, batch, numbers=None):
     numbers = numbers or _numbers(config)
@@ -185,6 +190,22 @@ def make_train_step(
     if objective.draws:
       keys = _keys(config, numbers["key"], state.step)
       batch = objective.prepare(dataclasses.replace(batch, keys=keys))
+    if num_updates == 1:
+      state, metrics = update(state, batch, optimizer)
+    else:
+      state, metrics = _in_parts(
+        lambda state, part: update(state, part, optimizer),
+        *(state, batch, num_updates),
+      )
+    learning_rate = numbers["learning_rate"] * schedule(state.step)
+    metrics |= {"train/learning_rate": learning_rate}
+    if config.data.augmentation.patch_counts:
+      (count,) = config.data.augmentation.patch_counts
+      metrics |= {"train/num_patches": jnp.float32(count)}
+    return dataclasses.replace(state, step=state.step + 1), metrics
+
+  def update(state, batch, optimizer):
+    """Return the state after an update, its step as it was, and metrics."""
     bound = objective.bind(state.ema) if objective.bind else objective
     gradient = gradients.make(config, bound)
     (loss, stats), grads = gradient(state.params, state.stats, batch)
@@ -201,13 +222,11 @@ def make_train_step(
     metrics = {
       "train/loss": loss,
       "train/grad_norm": grad_norm,
-      "train/learning_rate": numbers["learning_rate"] * schedule(state.step),
       **objective.metrics(state.params),
       **measured,
     }
     state = dataclasses.replace(
       state,
-      step=state.step + 1,
       params=params,
       opt_state=opt_state,
       stats=batch_norm.join(state.stats, stats),
@@ -216,6 +235,36 @@ def make_train_step(
     return state, metrics
 
   return step
+
+
+def _in_parts(
+  update: Callable[[train_state.TrainState, Any], Stepped],
+  state: train_state.TrainState,
+  batch: Any,
+  count: int,
+) -> Stepped:
+  """Make an update of each of `count` parts of a batch, at one learning rate.
+
+  Part i has the rows i, i + count, i + 2 count, ...: the same rows on any
+  number of devices, and no row changes its device.
+
+  Returns:
+    The last state, and the means of the metrics.
+  """
+  parts = jax.tree.map(
+    lambda x: jnp.swapaxes(x.reshape(-1, count, *x.shape[1:]), 0, 1), batch
+  )
+  parts = jax.lax.with_sharding_constraint(parts, P(None, mesh_lib.BATCH_AXES))
+
+  def body(state, part):
+    made, metrics = update(state, part)
+    kept = optimizer_lib.with_place_of(made.opt_state, state.opt_state)
+    return dataclasses.replace(made, opt_state=kept), metrics
+
+  made, metrics = jax.lax.scan(body, state, parts)
+  opt_state = optimizer_lib.with_place_of(made.opt_state, state.opt_state, 1)
+  means = jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
+  return dataclasses.replace(made, opt_state=opt_state), means
 
 
 def _averages(

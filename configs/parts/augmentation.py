@@ -32,6 +32,10 @@ def section() -> ml_collections.ConfigDict:
   # "naflex". model.image of tower "naflex" takes both from here.
   augmentation.patch_size = 8
   augmentation.max_num_patches = 256
+  # Numbers of patches, ascending, of which one is drawn for each batch of
+  # training; evaluations keep max_num_patches. () draws none. SigLIP 2 has
+  # (128, 256, 576, 784, 1024), see config.num_largest_updates too.
+  augmentation.patch_counts = ()
   # Probabilities that an image is mirrored, left to right and top to bottom.
   augmentation.flip_probability = 0.0
   augmentation.vertical_flip_probability = 0.0

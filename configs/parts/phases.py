@@ -19,12 +19,14 @@ class Phase:
       out.
     own_schedule: whether a schedule of the learning rate begins with it; False
       goes on with that of the phase before.
+    stretch: steps of the phase that are one step of the schedule.
   """
 
   name: str
   steps: int
   changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   own_schedule: bool = False
+  stretch: float = 1.0
 
 
 def set_phases(config: ml_collections.ConfigDict, *phases: Phase) -> None:
@@ -37,13 +39,19 @@ def set_phases(config: ml_collections.ConfigDict, *phases: Phase) -> None:
   for phase in phases:
     end += phase.steps
     config.phases[phase.name] = section(
-      0 if phase is phases[-1] else end, phase.changes, phase.own_schedule
+      0 if phase is phases[-1] else end,
+      phase.changes,
+      phase.own_schedule,
+      phase.stretch,
     )
   config.total_steps = end
 
 
 def section(
-  until: int, changes: Mapping[str, Any], own_schedule: bool = False
+  until: int,
+  changes: Mapping[str, Any],
+  own_schedule: bool = False,
+  stretch: float = 1.0,
 ) -> ml_collections.ConfigDict:
   """Return the section of a phase, `config.phases.NAME`."""
   config = ml_collections.ConfigDict()
@@ -52,6 +60,9 @@ def section(
   # True: the learning rate's schedule begins anew (its warmup too), for the
   # steps up to the next phase that has one of its own.
   config.own_schedule = own_schedule
+  # Steps of the phase that are one step of the schedule of the learning rate:
+  # 3.75 goes through its part of the schedule in 3.75 times as many steps.
+  config.stretch = stretch
   # Fields that have other values from the phase's first step on, nested as the
   # config is. training/phase_config.py lists those that can change.
   config.changes = ml_collections.ConfigDict(dict(changes))

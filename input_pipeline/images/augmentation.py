@@ -79,6 +79,7 @@ class Augmentation:
   vertical_flip_probability: marks.Fixed[float] = 0.0
   quarter_turns: marks.Fixed[bool] = False
   warp: warping.WarpConfig = warping.WarpConfig()
+  patch_counts: marks.Fixed[tuple[int, ...]] = ()
 
   def check(self, image_size: int) -> None:
     """Raise ValueError, naming the field, for a value that cannot be used."""
@@ -135,6 +136,9 @@ class Augmentation:
       ("first_size", 0),
     ):
       checks.at_least(f"{name}{field}", getattr(self, field), lowest)
+    naflex.check_counts(
+      f"{name}patch_counts", self.patch_counts, is_naflex=self.is_naflex
+    )
     # Above 20, "Posterize" would remove more than 8 bits.
     checks.between(f"{name}randaug_magnitude", self.randaug_magnitude, 0, 20)
     side = self.patch_size if self.is_naflex else image_size
@@ -152,14 +156,33 @@ class Augmentation:
     """Whether images are cut into patches, each image in its own shape."""
     return self.resize == "naflex"
 
+  @property
+  def counts(self) -> tuple[int, ...]:
+    """Return the numbers of patches that batches have; () for squares."""
+    if not self.is_naflex:
+      return ()
+    return self.patch_counts or (self.max_num_patches,)
+
+  def of_batch(self, seed: int, batch: int) -> "Augmentation":
+    """Return the augmentation of a batch, whose patches have one number.
+
+    Args:
+      seed: seed of the run's examples.
+      batch: number of the global batch.
+    """
+    if not self.patch_counts:
+      return self
+    count = naflex.count_of_batch(self.patch_counts, seed, batch)
+    return dataclasses.replace(self, max_num_patches=count, patch_counts=())
+
   def shapes(self, size: int) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Return shape and dtype of each array that `apply` makes."""
+    """Return shape and dtype of each array that `apply` makes.
+
+    With patch_counts, they are those of a batch of the largest.
+    """
     if self.is_naflex:
       return {
-        "images": (
-          (self.max_num_patches, 3 * self.patch_size**2),
-          np.uint8,
-        ),
+        "images": ((self.counts[-1], 3 * self.patch_size**2), np.uint8),
         "shapes": ((2,), np.int32),
       }
     return {"images": ((size, size, 3), np.uint8)}

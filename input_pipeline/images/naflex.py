@@ -5,7 +5,9 @@ to those of transformers' Siglip2ImageProcessor.
 """
 
 import dataclasses
+import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,40 @@ class Protocol:
       "patch_size": self.patch_size,
       "max_num_patches": self.max_num_patches,
     }
+
+
+def count_of_batch(counts: Sequence[int], seed: int, batch: int) -> int:
+  """Return the number of patches of each image of a batch, padding included.
+
+  It is drawn uniformly (SigLIP 2, arXiv 2502.14786, section 2.4.2) and depends
+  on the seed and the batch's number alone: all processes and workers, and a run
+  that is resumed, draw it alike.
+
+  Args:
+    counts: accepted by `check_counts`, not empty.
+    seed: seed of the run's examples.
+    batch: number of the global batch.
+  """
+  facts = f"patches/{seed}/{batch}".encode()
+  digest = hashlib.blake2b(facts, digest_size=16).digest()
+  return counts[int.from_bytes(digest, "little") % len(counts)]
+
+
+def check_counts(field: str, counts: Sequence[int], *, is_naflex: bool) -> None:
+  """Raise ValueError for numbers of patches that no batch can have.
+
+  Args:
+    field: name of the field.
+    counts: its value; () draws nothing.
+    is_naflex: whether images are cut into patches.
+  """
+  if list(counts) != sorted({*counts}) or (counts and counts[0] < 1):
+    checks.refuse(f"{field} must ascend, above 0; got {tuple(counts)}")
+  if counts and not is_naflex:
+    checks.refuse(
+      f'{field} must be () unless data.augmentation.resize="naflex"; got'
+      f" {tuple(counts)}"
+    )
 
 
 # Range of the search for the scale, and the interval at which it ends.

@@ -34,7 +34,8 @@ def test_prompted_texts_are_of_the_first_phase_alone(stages):
 
 def test_each_phase_has_a_schedule_that_ends_with_it(stages):
   for stage in stages:
-    assert stage.span == (stage.first_step, stage.end - stage.first_step)
+    num_steps = stage.end - stage.first_step
+    assert stage.span == schedule.Span(stage.first_step, num_steps)
 
 
 def test_the_miniature_can_be_switched():

@@ -7,6 +7,7 @@ import pytest
 from configs.parts import phases
 from tests import runs, tiny, tiny_phases
 from training import config as config_lib
+from training import schedule
 
 
 def _config(**named):
@@ -26,7 +27,7 @@ def test_without_phases_a_run_is_one_stage():
   (stage,) = config_lib.stages(config)
   assert stage.config is config
   assert (stage.first_step, stage.end, stage.name) == (0, 40, "")
-  assert stage.span == (0, 40)
+  assert stage.span == schedule.Span(0, 40)
 
 
 def test_phases_follow_each_other_by_their_ends():
@@ -50,7 +51,7 @@ def test_changes_hold_for_all_later_phases():
 
 def test_an_own_schedule_begins_and_ends_with_its_phase():
   spans = [x.span for x in config_lib.stages(_checked())]
-  assert spans == [(0, 12), (0, 12), (12, 4)]
+  assert spans == [schedule.Span(*x) for x in ((0, 12), (0, 12), (12, 4))]
 
 
 def test_examples_go_on_with_another_batch_size():

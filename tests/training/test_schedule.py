@@ -148,6 +148,9 @@ def test_wrong_factors(name, factors, message):
 
 
 def test_a_schedule_begins_at_its_first_step():
-  plain, late = _make("cosine"), schedule.shifted(_make("cosine"), 7)
+  plain, late = (
+    _make("cosine"),
+    schedule.in_run(_make("cosine"), schedule.Span(7, _TOTAL)),
+  )
   for step in range(_TOTAL):
     assert float(late(jnp.int32(step + 7))) == float(plain(jnp.int32(step)))

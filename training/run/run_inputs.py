@@ -110,7 +110,16 @@ def find_protocol(
 def fitted(
   protocol: model_inputs.Protocol, data: pipeline.DataConfig
 ) -> model_inputs.Protocol:
-  """Return a run's image protocol in the size of a phase's data."""
+  """Return a run's image protocol in the size of a phase's data.
+
+  A phase may begin to cut images into patches, or end to: its protocol then is
+  that of its augmentation, with the same statistics.
+  """
+  is_square = isinstance(protocol, image_protocols.Protocol)
+  if is_square == data.augmentation.is_naflex:
+    return data.augmentation.evaluation_protocol(
+      data.image_size, protocol.mean, protocol.std
+    )
   if isinstance(protocol, image_protocols.Protocol):
     same = protocol.size == data.image_size
     return protocol if same else protocol.at(data.image_size)
