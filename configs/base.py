@@ -35,9 +35,9 @@ def get_config() -> ml_collections.ConfigDict:
   # (with loss.scope="global"), at the cost of one more forward pass.
   config.num_microbatches = 1
   # Updates of a batch that has the largest of data.augmentation.patch_counts,
-  # each of its share of the rows, at one learning rate: SigLIP 2's 2 is half the
-  # batch and twice the steps for the longest images, whose memory it halves. 1:
-  # one update.
+  # each of its share of the rows, at one learning rate. SigLIP 2's 2 is half
+  # the batch and twice the steps for the longest images, whose memory it
+  # halves; 1 is one update.
   config.num_largest_updates = 1
   # Further caption lengths, in tokens below data.num_tokens, that the step is
   # compiled for: a batch is cut to the shortest that fits its longest caption.

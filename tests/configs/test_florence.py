@@ -5,6 +5,7 @@ import pytest
 from configs import florence
 from runtime import mesh as mesh_lib
 from training import config as config_lib
+from training import schedule
 from training.phases import switching
 
 

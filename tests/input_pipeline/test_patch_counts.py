@@ -1,4 +1,4 @@
-"""Numbers of patches that are drawn for each batch, alike wherever it is made."""
+"""Numbers of patches, drawn for each batch, alike wherever it is made."""
 
 import collections
 import dataclasses

@@ -54,6 +54,25 @@ def test_an_own_schedule_begins_and_ends_with_its_phase():
   assert spans == [schedule.Span(*x) for x in ((0, 12), (0, 12), (12, 4))]
 
 
+def test_a_stretched_phase_has_fewer_steps_of_the_schedule():
+  """8 steps, then 15 that are 4: a schedule of 12; an own one begins anew."""
+  values = _config(a=(8, {}), b=(0, {}, False, 3.75))
+  values["total_steps"] = 23
+  config = config_lib.checked(values)
+  span = schedule.Span(0, 12, ((0, 1.0), (8, 3.75)))
+  assert [x.span for x in config_lib.stages(config)] == [span, span]
+  values = _config(a=(8, {}), b=(0, {}, True, 4.0))
+  spans = [x.span for x in config_lib.stages(config_lib.checked(values))]
+  assert spans == [schedule.Span(0, 8), schedule.Span(8, 3, ((8, 4.0),))]
+
+
+@pytest.mark.parametrize("stretch", [0.0, -1.0, float("inf")])
+def test_wrong_stretches_are_refused_by_name(stretch):
+  values = _config(a=(8, {}), b=(0, {}, False, stretch))
+  with pytest.raises(ValueError, match=r"phases\.b\.stretch must be above 0"):
+    config_lib.checked(values)
+
+
 def test_examples_go_on_with_another_batch_size():
   """12 batches of 8 are 24 of 4; 5 of 8 are 40 examples, 14 of 3."""
   assert [x.first_batch for x in config_lib.stages(_checked())] == [0, 6, 24]

@@ -154,3 +154,19 @@ def test_a_schedule_begins_at_its_first_step():
   )
   for step in range(_TOTAL):
     assert float(late(jnp.int32(step + 7))) == float(plain(jnp.int32(step)))
+
+
+def test_a_stretched_piece_goes_through_its_part_more_slowly():
+  """The last 2 of 10 steps, 3.75 times as long, are 7.5 steps of the run."""
+  plain = _make("cosine", warmup=2, total=10)
+  pieces = (schedule.Piece(0, 1.0), schedule.Piece(8, 3.75))
+  stretched = schedule.in_run(plain, schedule.Span(0, 10, pieces))
+  for step in range(9):
+    assert float(stretched(jnp.int32(step))) == float(plain(jnp.int32(step)))
+  for step in range(9, 16):
+    want = plain(jnp.float32(8 + (step - 8) / 3.75))
+    assert float(stretched(jnp.int32(step))) == pytest.approx(float(want))
+  late = schedule.Span(3, 2, (schedule.Piece(3, 2.0), schedule.Piece(5, 1.0)))
+  assert [float(late.elapsed(jnp.int32(x))) for x in range(3, 8)] == [
+    *(0.0, 0.5, 1.0, 2.0, 3.0)
+  ]

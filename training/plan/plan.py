@@ -21,6 +21,7 @@ from training import flops, metrics, train_state, train_step
 from training.phases import switching
 from training.plan import (
   collectives,
+  count_plans,
   hlo,
   hlo_costs,
   phase_plans,
@@ -90,6 +91,8 @@ def make(
 ) -> dict[str, Any]:
   """Return the plan, ready for JSON; table.py labels its fields.
 
+  With several data.augmentation.patch_counts it is that of count_plans.
+
   Args:
     config: checked config.
     topology: topology of `devices`.
@@ -97,6 +100,11 @@ def make(
     alternatives: whether to search for changes with which a step fits that
       does not.
   """
+  if len(config.data.augmentation.patch_counts) > 1:
+    return count_plans.make(
+      config,
+      lambda one: make(one, topology, devices, alternatives=alternatives),
+    )
   plan = compile_step(config, topology, devices)
   if plan["fits"] or not alternatives:
     return plan
@@ -137,6 +145,8 @@ def compile_step(
   """
   flags = plan_search.as_flags(changes or {})
   what = f"{topology.name} {flags or f'batch {config.batch_size:,}'}"
+  for count in config.data.augmentation.patch_counts:
+    what += f", {count:,} patches"
   metrics.say(f"{what}: compiling")
   mesh = mesh_lib.make_mesh(config.mesh, devices)
   train_step.check(config, mesh)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from training.plan import count_plans
+
 _WIDTH = 34
 _MEMORY = (
   ("parameters", "parameters_gib"),
@@ -45,6 +47,9 @@ def _phases(plan: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _lines(plan: Mapping[str, Any]) -> Iterator[str]:
+  if count_plans.BY_COUNT in plan:
+    yield from _counts(plan)
+    return
   mesh = " x ".join(f"{name} {size}" for name, size in plan["mesh"].items())
   slices = f" in {plan['num_slices']} slices" if plan["num_slices"] > 1 else ""
   yield _row("topology", f"{plan['topology']}, {plan['chips']} devices{slices}")
@@ -68,6 +73,23 @@ def _lines(plan: Mapping[str, Any]) -> Iterator[str]:
   else:
     yield ""
     yield from _alternatives(plan)
+
+
+def _counts(plan: Mapping[str, Any]) -> Iterator[str]:
+  for count, one in plan[count_plans.BY_COUNT].items():
+    yield f"Batches of {int(count):,} patches an image"
+    yield from (f"  {line}" if line else "" for line in _lines(one))
+    yield ""
+  yield "Mean of a step, each number of patches as often"
+  for label, key, unit in (
+    ("model, all devices", "model_tflop", " TFLOP"),
+    ("with recomputation", "step_tflop", " TFLOP"),
+    ("highest peak", "peak_gib", " GiB"),
+    ("least time", "step_s_bound", " s, if nothing else took any"),
+    ("images", "images_per_s_bound", " a second at most"),
+  ):
+    if plan[key] is not None:
+      yield _row(f"  {label}", f"{_number(plan[key])}{unit}")
 
 
 def _verdict(plan) -> str:

@@ -1,0 +1,52 @@
+"""Runs of squares, then of drawn numbers of patches: killed ones end alike."""
+
+import json
+import math
+
+import pytest
+
+from tests import forked_runs, runs, test_main_phases, tiny_naflex
+
+_SWITCH, _END = tiny_naflex.STEPS[0], sum(tiny_naflex.STEPS)
+
+
+@pytest.mark.slow
+def test_a_run_killed_among_lengths_has_the_same_bits(tmp_path):
+  """2 + 4 steps are those of 4 + 2, killed at a batch of another number."""
+  pairs = tmp_path / "pairs"
+  tiny_naflex.write_pairs(pairs)
+  forks = forked_runs.Forks(tmp_path)
+
+  def run(name, before="", code=0):
+    workdir = tmp_path / name
+    flags = {
+      "config": "tests/tiny_naflex.py",
+      "workdir": workdir,
+      "config.data.sources.main.path": pairs,
+      "config.data.cache_dir": tmp_path / "cache",
+    }
+    got, output = forks.run([f"--{k}={x}" for k, x in flags.items()], before)
+    assert got == code, output
+    return workdir, output
+
+  whole, output = run("whole")
+  for count in tiny_naflex.COUNTS:
+    assert f"Batches of {count} patches an image:" in output
+  kill = test_main_phases._KILL_AT.format(step=_END - 1)
+  killed, _ = run("killed", kill, -9)
+  assert runs.last_step(killed) == _SWITCH + 2
+  run("killed")
+  forks.close()
+  assert runs.train_lines(killed) == runs.train_lines(whole)
+  wanted, got = (test_main_phases._arrays(x) for x in (whole, killed))
+  assert got[_END] == wanted[_END]
+  rows = [json.loads(line) for line in runs.train_lines(whole)]
+  assert [row.get("train/num_patches") for row in rows] == [
+    *(None, None, 6.0, 12.0, 12.0, 12.0)
+  ]
+  # Of 4 steps of a cosine after one of warmup, the last 2 are stretched to 4.
+  places = [1, 2, 2.5, 3, 3.5]
+  rate = rows[1]["train/learning_rate"]
+  for row, place in zip(rows[1:], places, strict=True):
+    factor = 0.5 * (1 + math.cos(math.pi * (place - 1) / 3))
+    assert row["train/learning_rate"] == pytest.approx(rate * factor, rel=1e-4)
