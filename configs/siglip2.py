@@ -6,24 +6,30 @@
   full_b16_256 full_b16_384 full_l16_256 full_l16_384 full_so400m16_256
   full_so400m16_384 full_so400m14_384 full_gopt16_256 full_gopt16_384
                     all losses, in phases; the others have the sigmoid loss
+  full_naflex_b16 full_naflex_so400m16
+                    sigmoid loss and decoder, squares, then NaFlex's lengths
   mini mini_full
 Data: WebLI is not public; 90 % English, 10 % of 109 languages. Yours are
   WebDataset tars: --config.data.sources.main.path="PATH/{00000..00999}.tar".
   The tokenizer (Gemma's, 256,000 tokens, lower-cased) needs its file:
   --config.data.tokenizer_path=FILE.
 Augmentation: none is stated; resized to a square as in configs/siglip.py.
-  naflex_*: each image in its own shape, at most 256 patches (section 2.4.2).
-  The paper draws a limit of 128 to 1024 for each batch; here all batches have
-  --config.data.augmentation.max_num_patches.
+  naflex_*: each image in its own shape, at most 256 patches in all batches
+  (--config.data.augmentation.max_num_patches). full_naflex_*: 128 to 1024,
+  drawn for each batch (section 2.4.2); evaluations have 256.
 Recipe: Adam, rate 1e-3, decay 1e-4 (big_vision's convention), clipped at 1,
   batch 32k, cosine, 20,000 warm-up steps, 40e9 examples. full_*: sigmoid loss
   and LocCa's decoder (docs/decoder.md) from step 0; self-distillation and
   masked patches from 80 % on, with weights by size; the size of the variant
-  from 95 % on, 256 px before (sections 2.2 to 2.4.1).
+  from 95 % on, 256 px before (sections 2.2 to 2.4.1). full_naflex_*: from 90 %
+  on each image in its own shape, the schedule's last 10 % in 3.75 times as many
+  steps, and half the batch, twice the updates at the largest length; no
+  self-distillation (section 2.4.2).
 Ours, as the paper leaves them out: sizes of heads, temperatures, centering and
   momentum of self-distillation (configs/parts/distillation.py), augmentation of
   its views (views.py), bins and order of boxes (base.py), the decoder's details
-  (CapPa's code, models/decoding/decoder.py).
+  (CapPa's code, models/decoding/decoder.py), the rate of the two updates of a
+  NaFlex batch (training/patch_programs.py).
 Regions: full_* read boxes with captions (docs/regions.md): "boxes" and
   "box_captions" of a tar's .json members. The paper's are n-grams of alt-texts,
   found by a detector.
@@ -105,6 +111,10 @@ VARIANTS = {
 # Shares of the steps after which further losses, and the final size, begin
 # (sections 2.3 and 2.4.1).
 HEADS_FROM, LARGE_FROM = 0.8, 0.95
+# NaFlex begins at this share of the steps, with these numbers of patches, and
+# its steps are as many as this for each step of the schedule (section 2.4.2).
+NAFLEX_FROM, NAFLEX_STRETCH = 0.9, 3.75
+PATCH_COUNTS = (128, 256, 576, 784, 1024)
 _FULL = "full_"
 # Variants of all losses; the paper's B of other sizes is fine-tuned by ACID.
 FULL = tuple(
@@ -112,6 +122,7 @@ FULL = tuple(
   for name in (
     *("b16_256", "b16_384", "l16_256", "l16_384", "so400m16_256"),
     *("so400m16_384", "so400m14_384", "gopt16_256", "gopt16_384"),
+    *("naflex_b16", "naflex_so400m16"),
   )
 )
 VARIANT_NAMES = (*VARIANTS, *FULL, "mini", "mini_full")
@@ -129,7 +140,9 @@ def get_config(arg: str = "b16_256") -> ml_collections.ConfigDict:
     return _mini_full()
   known = VARIANTS | {x: VARIANTS[x.removeprefix(_FULL)] for x in FULL}
   variant = variants.pick(__file__, arg, known, mini=True)
-  return _full(variant) if arg in FULL else _sigmoid(variant)
+  if arg not in FULL:
+    return _sigmoid(variant)
+  return _full_naflex(variant) if variant.is_naflex else _full(variant)
 
 
 def _sigmoid(variant: Variant) -> ml_collections.ConfigDict:
@@ -162,10 +175,7 @@ def _full(variant: Variant) -> ml_collections.ConfigDict:
   config = _sigmoid(
     dataclasses.replace(variant, image_size=_FIRST_SIZE, patch_size=16)
   )
-  config.data.regions.tasks = "all"
-  config.data.sources.main.caption = ("txt",)
-  config.data.sources.main.region_fields = _REGION_FIELDS
-  decoding.set_on(config)
+  _set_decoder(config)
   _set_phases(
     config,
     distillation.weights(variant.weights_of),
@@ -181,6 +191,35 @@ def _full(variant: Variant) -> ml_collections.ConfigDict:
     local_size=96,
   )
   return config
+
+
+def _full_naflex(variant: Variant) -> ml_collections.ConfigDict:
+  """Return squares, then lengths that are drawn for each batch."""
+  config = _sigmoid(variant)
+  config.data.augmentation.resize = "squash"
+  _set_decoder(config)
+  first = round(NAFLEX_FROM * config.total_steps)
+  last = round(NAFLEX_STRETCH * (config.total_steps - first))
+  lengths = {
+    "data": {
+      "augmentation": {"resize": "naflex", "patch_counts": PATCH_COUNTS}
+    },
+    "num_largest_updates": 2,
+  }
+  phases.set_phases(
+    config,
+    phases.Phase("pairs_and_decoder", first),
+    phases.Phase("naflex", last, lengths, stretch=NAFLEX_STRETCH),
+  )
+  return config
+
+
+def _set_decoder(config: ml_collections.ConfigDict) -> None:
+  """Set LocCa's decoder and its regions."""
+  config.data.regions.tasks = "all"
+  config.data.sources.main.caption = ("txt",)
+  config.data.sources.main.region_fields = _REGION_FIELDS
+  decoding.set_on(config)
 
 
 def _set_phases(
