@@ -61,7 +61,8 @@ def test_a_stretched_phase_has_fewer_steps_of_the_schedule():
   config = config_lib.checked(values)
   span = schedule.Span(0, 12, ((0, 1.0), (8, 3.75)))
   assert [x.span for x in config_lib.stages(config)] == [span, span]
-  values = _config(a=(8, {}), b=(0, {}, True, 4.0))
+  short = {"optimizer": {"warmup_steps": 1}}
+  values = _config(a=(8, {}), b=(0, short, True, 4.0))
   spans = [x.span for x in config_lib.stages(config_lib.checked(values))]
   assert spans == [schedule.Span(0, 8), schedule.Span(8, 3, ((8, 4.0),))]
 
