@@ -10,7 +10,7 @@ from PIL import Image
 
 from inference import model as model_lib
 from input_pipeline import model_inputs
-from input_pipeline.images import image_protocols
+from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import bpe
 from models.pretrained import families
 from tests import runs
@@ -97,6 +97,27 @@ def test_protocol_follows_the_training_geometry(changes, want, tmp_path):
   if want == ("shortest", 16, "bicubic"):
     whole = np.asarray(wide.resize((24, 16), Image.Resampling.BICUBIC))
     np.testing.assert_array_equal(got.apply(pixels), whole[:, 4:20])
+
+
+def test_a_phase_begins_and_ends_to_cut_patches():
+  """Statistics stay those of the run; patches are as many as evaluations'."""
+  squares = _config().data
+  patches = dataclasses.replace(
+    squares,
+    augmentation=dataclasses.replace(
+      squares.augmentation,
+      resize="naflex",
+      max_num_patches=9,
+      patch_counts=(4, 16),
+    ),
+  )
+  statistics = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+  square = squares.augmentation.evaluation_protocol(16, *statistics)
+  made = run_inputs.fitted(square, patches)
+  assert made == naflex.Protocol(8, 9, *statistics)
+  back = run_inputs.fitted(made, squares)
+  assert isinstance(back, image_protocols.Protocol)
+  assert (back.size, back.mean, back.std) == (16, *statistics)
 
 
 def test_protocol_that_is_named(tmp_path, capsys):
