@@ -205,6 +205,10 @@ def _set_phases(
   changes = {
     "distillation": {**weights, "first_step": heads, **(sizes or {})},
     "data": {"views": views},
+    "partition_rules": (
+      *distillation.partition_rules(),
+      *config.partition_rules,
+    ),
   }
   phases.set_phases(
     config,
