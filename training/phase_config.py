@@ -45,6 +45,7 @@ CHANGEABLE = (
   "num_microbatches",
   "num_largest_updates",
   "text_lengths",
+  "partition_rules",
   r"data\.sources\..*",
   r"data\.augmentation\..*",
   r"data\.(image_size|languages|leave_out|max_caption_chars|cut_captions)",
