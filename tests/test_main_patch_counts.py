@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from tests import forked_runs, runs, test_main_phases, tiny_naflex
+from tests import killed_runs, runs, tiny_naflex
 
 _SWITCH, _END = tiny_naflex.STEPS[0], sum(tiny_naflex.STEPS)
 
@@ -13,32 +13,19 @@ _SWITCH, _END = tiny_naflex.STEPS[0], sum(tiny_naflex.STEPS)
 @pytest.mark.slow
 def test_a_run_killed_among_lengths_has_the_same_bits(tmp_path):
   """2 + 4 steps are those of 4 + 2, killed at a batch of another number."""
-  pairs = tmp_path / "pairs"
+  pairs, whole, killed = (tmp_path / x for x in ("pairs", "whole", "killed"))
   tiny_naflex.write_pairs(pairs)
-  forks = forked_runs.Forks(tmp_path)
-
-  def run(name, before="", code=0):
-    workdir = tmp_path / name
-    flags = {
-      "config": "tests/tiny_naflex.py",
-      "workdir": workdir,
-      "config.data.sources.main.path": pairs,
-      "config.data.cache_dir": tmp_path / "cache",
-    }
-    got, output = forks.run([f"--{k}={x}" for k, x in flags.items()], before)
-    assert got == code, output
-    return workdir, output
-
-  whole, output = run("whole")
-  for count in tiny_naflex.COUNTS:
-    assert f"Batches of {count} patches an image:" in output
-  kill = test_main_phases._KILL_AT.format(step=_END - 1)
-  killed, _ = run("killed", kill, -9)
-  assert runs.last_step(killed) == _SWITCH + 2
-  run("killed")
-  forks.close()
+  config = "tests/tiny_naflex.py"
+  with killed_runs.runner(tmp_path, config, pairs) as run:
+    output = run(whole)
+    for count in tiny_naflex.COUNTS:
+      assert f"Batches of {count} patches an image:" in output
+    kill = killed_runs.KILL_AT.format(step=_END - 1)
+    run(killed, before=kill, code=-9)
+    assert runs.last_step(killed) == _SWITCH + 2
+    run(killed)
   assert runs.train_lines(killed) == runs.train_lines(whole)
-  wanted, got = (test_main_phases._arrays(x) for x in (whole, killed))
+  wanted, got = killed_runs.digests(whole), killed_runs.digests(killed)
   assert got[_END] == wanted[_END]
   rows = [json.loads(line) for line in runs.train_lines(whole)]
   assert [row.get("train/num_patches") for row in rows] == [
