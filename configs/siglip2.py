@@ -128,10 +128,11 @@ FULL = tuple(
   for name in (
     *("b16_256", "b16_384", "l16_256", "l16_384", "so400m16_256"),
     *("so400m16_384", "so400m14_384", "gopt16_256", "gopt16_384"),
-    *("naflex_b16", "naflex_so400m16"),
   )
 )
-VARIANT_NAMES = (*VARIANTS, *FULL, "mini", "mini_full")
+# Variants of sigmoid loss and decoder, with NaFlex's phase.
+FULL_NAFLEX = tuple(f"{_FULL}{name}" for name in VARIANTS if "naflex" in name)
+VARIANT_NAMES = (*VARIANTS, *FULL, *FULL_NAFLEX, "mini", "mini_full")
 
 
 def get_config(arg: str = "b16_256") -> ml_collections.ConfigDict:
@@ -144,9 +145,10 @@ def get_config(arg: str = "b16_256") -> ml_collections.ConfigDict:
     return _mini()
   if arg == "mini_full":
     return _mini_full()
-  known = VARIANTS | {x: VARIANTS[x.removeprefix(_FULL)] for x in FULL}
+  full = (*FULL, *FULL_NAFLEX)
+  known = VARIANTS | {x: VARIANTS[x.removeprefix(_FULL)] for x in full}
   variant = variants.pick(__file__, arg, known, mini=True)
-  if arg not in FULL:
+  if arg not in full:
     return _sigmoid(variant)
   return _full_naflex(variant) if variant.is_naflex else _full(variant)
 

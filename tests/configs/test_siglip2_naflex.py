@@ -9,7 +9,7 @@ from training import patch_programs
 from training.phases import switching
 
 
-@pytest.mark.parametrize("name", ["full_naflex_b16", "full_naflex_so400m16"])
+@pytest.mark.parametrize("name", siglip2.FULL_NAFLEX)
 def test_naflex_begins_at_90_percent_and_stretches_the_rest(name):
   config = config_lib.checked(siglip2.get_config(name).to_dict())
   squares, lengths = config_lib.stages(config)
