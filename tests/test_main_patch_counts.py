@@ -1,4 +1,8 @@
-"""Runs of squares, then of drawn numbers of patches: killed ones end alike."""
+"""Runs of squares, then of drawn numbers of patches: killed ones end alike.
+
+Their short neighbours are tests/training/test_patch_programs.py, for the steps,
+and tests/input_pipeline/test_patch_counts.py, for the resumed data.
+"""
 
 import json
 import math
@@ -10,6 +14,7 @@ from tests import killed_runs, runs, tiny_naflex
 _SWITCH, _END = tiny_naflex.STEPS[0], sum(tiny_naflex.STEPS)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_killed_among_lengths_has_the_same_bits(tmp_path):
   """2 + 4 steps are those of 4 + 2, killed at a batch of another number."""

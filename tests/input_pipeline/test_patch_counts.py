@@ -86,6 +86,7 @@ def test_examples_are_those_of_one_number(data):
     assert theirs["images"].shape[1] == 16
 
 
+@pytest.mark.slow
 def test_processes_and_workers_and_a_resumed_run_draw_alike(data):
   whole = _batches(data, 5)
   halves = [_batches(data, 5, rows=range(x, x + 4)) for x in (0, 4)]

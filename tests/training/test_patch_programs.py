@@ -71,6 +71,7 @@ def both():
   return _run(programs, mesh, [_rows(_LARGEST), _rows(min(programs))])
 
 
+@pytest.mark.slow
 def test_each_batch_has_the_program_of_its_number(both):
   seen, facts = both
   assert [x["train/num_patches"] for _, x in seen] == [12, 6]
@@ -80,6 +81,7 @@ def test_each_batch_has_the_program_of_its_number(both):
   assert facts["compile/step_gflop"] == pytest.approx(sum(gflops) / 2)
 
 
+@pytest.mark.slow
 def test_the_largest_batch_has_an_update_of_each_half(both):
   """As two steps of every other row on one device, but for the schedule."""
   half = _config(batch_size=2, num_largest_updates=1)
