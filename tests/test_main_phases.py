@@ -152,7 +152,7 @@ def test_two_processes_killed_within_a_switch(
     # Each process compiles three steps.
     results = [runs.finish(process, patience=900) for process in processes]
     assert [x.code for x in results] == [code] * 2, results[0].stderr
-    return results[0].stdout
+    return results[0].stdout + results[0].stderr
 
   run("whole")
   run("killed", killed_runs.KILL_IN_SWITCH.format(step=_LARGE), -9)
