@@ -14,6 +14,7 @@ from evaluators import embedding
 from input_pipeline import model_inputs, published_inputs, tokenizers
 from input_pipeline.regions import box_tokens
 from models import dual_encoder
+from models.decoding import decoder_config
 from models.pretrained import families, loading, opening
 from models.video import embedding as video_embedding
 from runtime import mesh as mesh_lib
@@ -109,6 +110,7 @@ class Decoder:
   """Decoder of texts that learned beside a run's model.
 
   Attributes:
+    config: its shape.
     graph: decoder without its parameters.
     params: on every device of the model's mesh.
     vocabulary: ids of texts, boxes and tasks.
@@ -116,6 +118,7 @@ class Decoder:
       included (data.regions.num_tokens).
   """
 
+  config: decoder_config.DecoderConfig
   graph: nnx.GraphDef
   params: Any
   vocabulary: box_tokens.Vocabulary
@@ -205,6 +208,7 @@ def load_captioner(
     )
   regions = config.data.regions
   return model, Decoder(
+    config=config.decoding.decoder,
     graph=joint.decoder_graph(config),
     params=variables[joint.DECODER],
     vocabulary=regions.vocabulary(config.data.vocab_size),

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from evaluators import embedding
+from evaluators import embedding, embedding_cache
 from inference import model as model_lib
 from inference import row_batches
 from inference.generating import settings as settings_lib
@@ -111,6 +111,13 @@ class Captioner:
   def tokenizer(self) -> tokenizers.Tokenizer:
     """Tokenizer of the run."""
     return self._model.make_tokenizer()
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """Digest of the decoder's weights and config."""
+    return embedding_cache.model_digest(
+      self.decoder.config, self.decoder.params
+    )
 
   @property
   def end_id(self) -> int:

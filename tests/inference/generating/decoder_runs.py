@@ -4,6 +4,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from configs.parts import towers
 from tests import tiny_joint
 from tests.inference import fresh_run
 from training import config as config_lib
@@ -12,10 +13,17 @@ from training.objectives import joint
 _DECODER = "decoder"
 
 
-def make_config(**changes):
+def make_config(*, is_naflex=False):
   """Return the checked config of a tiny run with a decoder."""
   values = tiny_joint.get_config(_DECODER)
-  values.update_from_flattened_dict(changes)
+  if is_naflex:
+    values.data.augmentation.patch_size = 4
+    values.data.augmentation.max_num_patches = 16
+    values.data.augmentation.resize = "naflex"
+    like = values.model.image
+    values.model.image = towers.naflex(values.data)
+    for field in ("width", "depth", "num_heads", "mlp_width", "projection"):
+      values.model.image[field] = like[field]
   return config_lib.checked(values.to_dict())
 
 

@@ -21,7 +21,6 @@ from tests.inference import fresh_run
 from tests.inference.generating import decoder_runs
 from training.run import workdir
 
-_TEXT = "red owl"
 _OFFSET = 2  # ids of "bytes" before those of bytes
 
 
@@ -42,8 +41,9 @@ def model(tmp_path_factory):
   return inference.Model.load(folder, batch_size=2, mesh=_mesh())
 
 
-def _scripted(folder, script, **changes):
-  decoder_runs.write(folder, decoder_runs.make_config(**changes), script)
+def _scripted(folder, script, *, is_naflex=False):
+  config = decoder_runs.make_config(is_naflex=is_naflex)
+  decoder_runs.write(folder, config, script)
   return inference.Model.load(folder, batch_size=2, mesh=_mesh())
 
 
@@ -188,14 +188,10 @@ def test_settings_that_cannot_be_used(model):
 
 
 def test_naflex_with_padding(tmp_path):
-  """Padding of images changes nothing; boxes are of the whole picture."""
+  """Boxes of NaFlex are of the whole picture, whose patches have padding."""
   vocabulary = decoder_runs.make_config().data.regions.vocabulary(264)
   sides = vocabulary.box_ids(np.array([0.0, 0.0, 1.0, 3 / 7])).tolist()
-  naflex = {
-    "model.image.tower": "naflex",
-    "data.augmentation.max_num_patches": 16,
-  }
-  model = _scripted(tmp_path / "run", [2, *sides], **naflex)
+  model = _scripted(tmp_path / "run", [2, *sides], is_naflex=True)
   picture = _pictures(1)[0]
   assert model.refer(picture, "o") == pytest.approx((0, 0, 30, 20 * 3 / 7))
 
