@@ -28,9 +28,26 @@ _STORE_IMAGES = absl_flags.DEFINE_bool(
   "Pictures are copied into the rows too, of a .parquet: a source of pairs"
   " needs them for pictures of tars and of Parquet files.",
 )
+_REFERENCES = absl_flags.DEFINE_string(
+  "references",
+  "",
+  "References that captions are judged by: a file of COCO, NoCaps, TextCaps or"
+  " Karpathy, or .jsonl or .csv of image_id and references, all by the names of"
+  " the pictures' files. Figures are printed and written to OUT.results.json.",
+)
+_REFERENCES_SPLIT = absl_flags.DEFINE_string(
+  "references_split", "", "Split of Karpathy's file, as test."
+)
+_TOKENS = absl_flags.DEFINE_string(
+  "tokens",
+  "ptb",
+  "Words of captions that --references judges: ptb, of the published figures,"
+  " which needs Java, or regex, whose figures have other names.",
+)
 FLAGS = (
   *(flags.WORKDIR, flags.IMAGES, flags.RECURSIVE, flags.OUT),
   *(_NUM_BEAMS, _TOP_P, _SEED, _MAX_TOKENS, flags.COLUMNS, _STORE_IMAGES),
+  *(_REFERENCES, _REFERENCES_SPLIT, _TOKENS),
   *(flags.BATCH_SIZE, flags.CACHE_DIR, flags.JSON),
 )
 
@@ -49,6 +66,9 @@ def run() -> int:
     batch_size=flags.BATCH_SIZE.value,
     cache_dir=flags.CACHE_DIR.value,
     stores_images=_STORE_IMAGES.value,
+    references=_REFERENCES.value,
+    references_split=_REFERENCES_SPLIT.value,
+    tokens=_TOKENS.value,
     settings=settings.Settings(
       num_beams=_NUM_BEAMS.value,
       top_p=_TOP_P.value,

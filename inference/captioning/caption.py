@@ -1,7 +1,9 @@
 """Captions of pictures as a table, which a source of pairs reads.
 
-  OUT        a row a picture, in order; CSV, JSON lines or Parquet
-  OUT.json   what decides the rows: model, settings, counts, pictures left out
+  OUT                a row a picture, in order; CSV, JSON lines or Parquet
+  OUT.json           what decides the rows: model, settings, counts, pictures
+                     left out
+  OUT.results.json   with references: figures and their protocol
 
 OUT is written last and whole. A picture that cannot be used, or whose caption
 is empty, has no row: a source would refuse it.
@@ -18,7 +20,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from evaluators import summary
+from evaluators.metrics.generation import tokens as tokens_lib
 from inference import pictures, python_model, read_ahead
+from inference.captioning import judging
 from inference.classifying import request, result_table, sources
 from inference.generating import captioner as captioner_lib
 from inference.generating import settings as settings_lib
@@ -43,6 +48,7 @@ class Wanted:
     images, out, columns, recursive, batch_size, cache_dir: values of the flags,
       "" for none.
     stores_images: whether rows have the encoded pictures too.
+    references, references_split, tokens: values of the flags.
     settings: settings of generation.
   """
 
@@ -53,6 +59,9 @@ class Wanted:
   batch_size: int = 32
   cache_dir: str = "cache"
   stores_images: bool = False
+  references: str = ""
+  references_split: str = ""
+  tokens: str = tokens_lib.PTB
   settings: settings_lib.Settings = settings_lib.Settings()
 
   def check(self) -> None:
@@ -65,6 +74,8 @@ class Wanted:
       raise ValueError(
         f"--store_images needs an --out that ends in .parquet; got {self.out!r}"
       )
+    if self.references_split and not self.references:
+      raise ValueError("--references_split needs --references=FILE beside it")
 
 
 @dataclasses.dataclass
@@ -79,6 +90,7 @@ class _Totals:
     num_dropped: ids that are no text.
     captions: hashes of captions, of _MOST_DIFFERENT at most.
     folder: folder that all absolute paths are below; None without one.
+    said: captions by the picture's name, to be judged; None where none are.
   """
 
   num: int = 0
@@ -88,6 +100,7 @@ class _Totals:
   num_dropped: int = 0
   captions: set[int] = dataclasses.field(default_factory=set)
   folder: str | None = None
+  said: dict[str, str] | None = None
 
   def leave_out(self, name: str, reason: str) -> None:
     """Count a picture without a row."""
@@ -133,12 +146,17 @@ def run(path: str, wanted: Wanted, *, as_json: bool = False) -> int:
     cache_dir=wanted.cache_dir,
   )
   schema = _schema(source, wanted.stores_images)
+  judge = None
+  if wanted.references:
+    judge = judging.make(
+      source, wanted.references, wanted.references_split, wanted.tokens
+    )
   # Flags are checked before a model of gigabytes is read.
   model = python_model.Model.load(path, batch_size=wanted.batch_size)
   writer = model.captioner
   most = writer.decoder.num_tokens
   wanted.settings.check(most, "--")
-  totals = _Totals()
+  totals = _Totals(said={} if judge else None)
   facts: dict[str, Any] = {
     "task": "caption",
     "out": wanted.out,
@@ -155,6 +173,22 @@ def run(path: str, wanted: Wanted, *, as_json: bool = False) -> int:
         table.flush()
     _check_any(totals)
     facts |= totals.facts()
+    results = {}
+    if judge is not None:
+      assert totals.said is not None
+      made = judge.record(totals.said)
+      made["protocol"] |= {
+        "references": wanted.references,
+        "split": wanted.references_split,
+        "generation": facts["generation"],
+        "model": facts["model"],
+        "decoder": writer.digest,
+      }
+      results = {"captions": made}
+      encoded = strict_json.dumps(results, indent=2, ensure_ascii=False)
+      whole_files.write(
+        out.parent / f"{out.name}.results.json", encoded.encode() + b"\n"
+      )
     text = strict_json.dumps(facts, indent=2, ensure_ascii=False)
     beside = out.parent / f"{out.name}.json"
     # With OUT itself there, OUT.json is whole.
@@ -165,6 +199,8 @@ def run(path: str, wanted: Wanted, *, as_json: bool = False) -> int:
     return 0
   notes = pictures.unread(wanted.images, wanted.recursive)
   print("\n".join([*_summary(wanted, source, totals), *notes]))
+  if results:
+    print(summary.table(results))
   return 0
 
 
@@ -205,6 +241,8 @@ def _rows(
       totals.num_dropped += caption.num_dropped
       if len(totals.captions) < _MOST_DIFFERENT:
         totals.captions.add(hash(caption.text))
+      if totals.said is not None:
+        totals.said[picture.name] = caption.text
       row = {**picture.values, CAPTION: caption.text}
       row[NAME] = _from(folder, picture.name)
       if isinstance(source.found, pictures.Files | pictures.TableRows):

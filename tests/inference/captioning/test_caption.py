@@ -138,6 +138,32 @@ def test_a_source_reads_captions_and_pictures_of_a_tar(run, tmp_path, capsys):
   assert [*records[1].texts.values()] == [("red",)]
 
 
+def test_captions_are_judged_by_references(run, photos, tmp_path, capsys):
+  references = tmp_path / "references.jsonl"
+  _write_references(references, {str(n): [_TEXT, "a bird"] for n in range(4)})
+  out = tmp_path / "out.jsonl"
+  judged = {"references": str(references), "tokens": "regex"}
+  with pytest.raises(ValueError, match=r"1 pictures without references, as"):
+    _run(run, out, photos, **judged)
+  _run(run, out, f"{photos}/[0-3].png", **judged)
+  record = json.loads((tmp_path / "out.jsonl.results.json").read_text())
+  record = record["captions"]
+  # The broken picture has an empty caption.
+  assert (record["num_images"], record["num_empty"]) == (4, 1)
+  assert 0.5 < record["ROUGE-L (regex tokens)"] <= 0.75 + 1e-6
+  assert record["protocol"]["generation"]["method"] == "greedy"
+  assert "ROUGE-L" in capsys.readouterr().out
+  with pytest.raises(ValueError, match="--references: there is no"):
+    _run(
+      run, tmp_path / "b.csv", photos, references="none.jsonl", tokens="regex"
+    )
+
+
+def _write_references(path, texts):
+  rows = [{"image_id": x, "references": some} for x, some in texts.items()]
+  path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+
+
 def test_flags_that_cannot_be_used(run, photos, tmp_path):
   (tmp_path / "there.csv").write_text("x")
   for fields, message in (
@@ -148,6 +174,7 @@ def test_flags_that_cannot_be_used(run, photos, tmp_path):
     ({"settings": settings.Settings(top_p=2)}, "--top_p"),
     ({"settings": settings.Settings(max_tokens=17)}, "--max_tokens must be at"),
     ({"columns": "caption"}, "--columns"),
+    ({"references_split": "test"}, "--references_split needs"),
   ):
     values = {"out": tmp_path / "out.csv", "images": photos} | fields
     with pytest.raises(ValueError, match=message):
