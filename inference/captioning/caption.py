@@ -273,13 +273,15 @@ def _captioned(
 
   def failed() -> Iterator[tuple[int, sources.Picture, None]]:
     while waiting and waiting[0][1].error:
-      yield *waiting.popleft(), None
+      index, picture = waiting.popleft()
+      yield index, picture, None
 
   with contextlib.closing(requests()) as inputs:
     for some in writer.stream(inputs, settings):
       for written in some:
         yield from failed()
-        yield *waiting.popleft(), writer.caption_of(written)
+        index, picture = waiting.popleft()
+        yield index, picture, writer.caption_of(written)
   yield from failed()
 
 

@@ -81,6 +81,7 @@ def _run(run, out, images, **fields):
   return caption.run(str(run), wanted)
 
 
+@pytest.mark.slow
 def test_a_source_reads_the_captions_of_a_folder(run, photos, tmp_path, capsys):
   out = tmp_path / "captions.jsonl"
   with flagsaver.flagsaver(
@@ -182,6 +183,7 @@ def test_flags_that_cannot_be_used(run, photos, tmp_path):
   assert {x.name for x in tmp_path.iterdir()} == {"there.csv"}
 
 
+@pytest.mark.slow
 def test_nothing_is_written_without_a_caption(run, photos, tmp_path):
   out = tmp_path / "out.jsonl"
   with pytest.raises(ValueError, match=r"none of 1 pictures .*image_broken"):

@@ -73,6 +73,7 @@ def _logits(model, image, given):
     return np.asarray(decoder.logits(states)[0])
 
 
+@pytest.mark.slow
 def test_greedy_ids_are_the_most_probable_at_each_place(model):
   """Five pictures fill no whole number of batches of two."""
   pictures = _pictures(5)
@@ -98,6 +99,7 @@ def test_a_caption_is_cut_at_max_tokens(model):
   assert not any(x.is_whole for x in cut)
 
 
+@pytest.mark.slow
 def test_draws_are_a_pictures_own(model):
   pictures = _pictures(3)
   drawn = _written(model, pictures, top_p=0.9, seed=3)
@@ -107,6 +109,7 @@ def test_draws_are_a_pictures_own(model):
   assert _written(model, pictures, top_p=1e-6) == _written(model, pictures)
 
 
+@pytest.mark.slow
 def test_beams_find_a_text_that_is_at_least_as_probable(model):
   """Without an end, all texts have one length, which no penalty changes."""
   (picture,) = _pictures(1)
@@ -125,6 +128,7 @@ def test_beams_find_a_text_that_is_at_least_as_probable(model):
   assert score(found) >= score(greedy) - 1e-3
 
 
+@pytest.mark.slow
 def test_texts_and_boxes_of_a_decoder_with_a_script(tmp_path):
   """The text "owl" has three ids, after which a box follows."""
   vocabulary = decoder_runs.make_config().data.regions.vocabulary(264)
@@ -187,6 +191,7 @@ def test_settings_that_cannot_be_used(model):
       model.caption(_pictures(1), **options)
 
 
+@pytest.mark.slow
 def test_naflex_with_padding(tmp_path):
   """Boxes of NaFlex are of the whole picture, whose patches have padding."""
   vocabulary = decoder_runs.make_config().data.regions.vocabulary(264)
