@@ -71,6 +71,11 @@ def make(
     references = generated.read_references(path, split)
   except ValueError as error:
     raise ValueError(f"--references: {error}") from error
+  if len(references.captions) < 2:
+    raise ValueError(
+      f"--references={path} must be of at least 2 images, since CIDEr weighs"
+      f" words by images; got {len(references.captions)}"
+    )
   names = [source.found.name(index) for index in range(len(source))]
   image_ids = {name: _image_id(references, name) for name in names}
   strange = [name for name, image_id in image_ids.items() if not image_id]
