@@ -243,7 +243,7 @@ def _rows(
         totals.captions.add(hash(caption.text))
       if totals.said is not None:
         totals.said[picture.name] = caption.text
-      row = {**picture.values, CAPTION: caption.text}
+      row: dict[str, Any] = {**picture.values, CAPTION: caption.text}
       row[NAME] = _from(folder, picture.name)
       if isinstance(source.found, pictures.Files | pictures.TableRows):
         _widen(totals, row[NAME])
