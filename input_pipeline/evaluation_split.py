@@ -169,10 +169,12 @@ class Split:
     """
     with futures.ThreadPoolExecutor(max(1, self.num_threads)) as pool:
       examples = [*pool.map(self._example, rows)]
+    images = []
     for example in examples:
       if isinstance(example, faults.ExampleError):
         raise example
-    return _stack(tuple(example[-1] for example in examples))
+      images.append(example[-1])
+    return _stack(tuple(images))
 
   def texts(self) -> Iterator[tuple[str, Mapping[str, Sequence[str]]]]:
     """Yield key and captions of each example; no image is decoded."""

@@ -12,10 +12,12 @@ prototypes.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import P
 
 # Logits that exist at once, over all rows of a device: 64 MiB of float32.
 CHUNK_LOGITS = 2**24
@@ -40,6 +42,7 @@ def cross_entropy(
   teacher: Side,
   center_K: jax.Array,
   *,
+  axes: Sequence[str] = (),
   chunk_logits: int = CHUNK_LOGITS,
 ) -> jax.Array:
   """Return the cross-entropy of each row, float32 [R].
@@ -53,12 +56,38 @@ def cross_entropy(
     student: side that learns.
     teacher: side that it is to agree with, row by row.
     center_K: running mean of the teacher's products.
+    axes: mesh axes that the rows are split over; each device takes its own rows
+      in chunks. () is one device.
     chunk_logits: products of a chunk, at most; at least one row is taken.
   """
-  teacher_RZ, teacher_ZK, center_K = jax.lax.stop_gradient(
-    (teacher.vectors_RZ, teacher.prototypes_ZK, center_K)
+  fixed = (teacher.vectors_RZ, teacher.prototypes_ZK, center_K)
+  of_device = functools.partial(
+    _of_device,
+    temperatures=(student.temperature, teacher.temperature),
+    chunk_logits=chunk_logits,
   )
-  num_rows, num_prototypes = len(student.vectors_RZ), center_K.shape[0]
+  if axes:
+    rows, whole = P(tuple(axes)), P()
+    of_device = jax.shard_map(
+      of_device, in_specs=(rows, whole, rows, whole, whole), out_specs=rows
+    )
+  return of_device(
+    student.vectors_RZ, student.prototypes_ZK, *jax.lax.stop_gradient(fixed)
+  )
+
+
+def _of_device(
+  student_RZ: jax.Array,
+  student_ZK: jax.Array,
+  teacher_RZ: jax.Array,
+  teacher_ZK: jax.Array,
+  center_K: jax.Array,
+  *,
+  temperatures: tuple[float, float],
+  chunk_logits: int,
+) -> jax.Array:
+  """Return the losses of one device's rows, chunk by chunk."""
+  num_rows, num_prototypes = len(student_RZ), center_K.shape[0]
   size = max(1, min(num_rows, chunk_logits // num_prototypes))
   num_chunks = -(-num_rows // size)
   filled = num_chunks * size - num_rows
@@ -70,16 +99,14 @@ def cross_entropy(
   @functools.partial(jax.checkpoint, prevent_cse=False)
   def chunk(student_ZK, rows):
     student_rZ, teacher_rZ = rows
-    student_rK = _product(student_rZ, student_ZK) / student.temperature
+    student_rK = _product(student_rZ, student_ZK) / temperatures[0]
     teacher_rK = _product(teacher_rZ, teacher_ZK) - center_K
-    target_rK = jax.nn.softmax(teacher_rK / teacher.temperature, axis=-1)
+    target_rK = jax.nn.softmax(teacher_rK / temperatures[1], axis=-1)
     log_rK = jax.nn.log_softmax(student_rK, axis=-1)
-    return student_ZK, -jnp.sum(target_rK * log_rK, axis=-1)
+    return -jnp.sum(target_rK * log_rK, axis=-1)
 
-  _, loss = jax.lax.scan(
-    lambda carry, rows: (carry, chunk(carry, rows)[1]),
-    student.prototypes_ZK,
-    (cut(student.vectors_RZ), cut(teacher_RZ)),
+  loss = jax.lax.map(
+    lambda rows: chunk(student_ZK, rows), (cut(student_RZ), cut(teacher_RZ))
   )
   return loss.reshape(-1)[:num_rows]
 

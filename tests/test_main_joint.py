@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inference import model as model_lib
-from tests import forked_runs, runs, test_main_phases, tiny_joint, tiny_phases
+from tests import killed_runs, runs, tiny_joint, tiny_phases
 
 _HEADS = tiny_joint.STEPS[0]
 _END = sum(tiny_joint.STEPS)
@@ -16,23 +16,10 @@ _END = sum(tiny_joint.STEPS)
 def run(tmp_path_factory):
   """Return a function that runs main.py and returns its output."""
   folder = tmp_path_factory.mktemp("runs")
-  tiny_phases.write_pairs(folder / "pairs")
-  forks = forked_runs.Forks(folder)
-
-  def once(workdir, *args, before="", code=0):
-    flags = {
-      "config": "tests/tiny_joint.py:phases",
-      "workdir": workdir,
-      "config.data.sources.main.path": folder / "pairs",
-      "config.data.cache_dir": folder / "cache",
-    }
-    named = [f"--{name}={value}" for name, value in flags.items()]
-    got, output = forks.run([*named, *args], before)
-    assert got == code, output
-    return output
-
-  yield once
-  forks.close()
+  pairs = folder / "pairs"
+  tiny_phases.write_pairs(pairs)
+  with killed_runs.runner(folder, "tests/tiny_joint.py:phases", pairs) as once:
+    yield once
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +29,12 @@ def unbroken(run, tmp_path_factory):
   return workdir
 
 
-def _kept(workdir):
-  """Return the digests of each checkpoint's arrays, by step."""
-  return test_main_phases._arrays(workdir)
-
-
 @pytest.mark.slow
 def test_losses_begin_with_their_phase(unbroken):
   rows = [json.loads(line) for line in runs.train_lines(unbroken)]
   assert [row["train/phase"] for row in rows] == [0, 0, 0, 1, 1, 1, 2, 2]
   assert np.isfinite([row["train/loss"] for row in rows]).all()
-  assert "ema" in _kept(unbroken)[_END]
+  assert "ema" in killed_runs.digests(unbroken)[_END]
 
 
 @pytest.mark.slow
@@ -61,15 +43,13 @@ def test_a_run_killed_within_the_switch_has_the_same_bits(
 ):
   """Heads, teacher and mask token are drawn anew, alike."""
   workdir = tmp_path / "run"
-  kill = test_main_phases._KILL_IN_SWITCH.format(step=_HEADS)
+  kill = killed_runs.KILL_IN_SWITCH.format(step=_HEADS)
   run(workdir, before=kill, code=-9)
   assert runs.last_step(workdir) == _HEADS
-  run(
-    workdir, before=test_main_phases._KILL_AT.format(step=_HEADS + 2), code=-9
-  )
+  run(workdir, before=killed_runs.KILL_AT.format(step=_HEADS + 2), code=-9)
   run(workdir)
   assert runs.train_lines(workdir) == runs.train_lines(unbroken)
-  there, wanted = _kept(workdir), _kept(unbroken)
+  there, wanted = killed_runs.digests(workdir), killed_runs.digests(unbroken)
   assert there[_END] == wanted[_END]
 
 

@@ -7,37 +7,10 @@ import numpy as np
 import pytest
 
 from inference import model as model_lib
-from tests import forked_runs, runs, tiny_phases
+from tests import killed_runs, runs, tiny_phases
 
 _END = sum(tiny_phases.STEPS)
 _PLAIN, _LARGE = tiny_phases.STEPS[0], sum(tiny_phases.STEPS[:2])
-# Kills the process once the metrics of a step are about to be written.
-_KILL_AT = """
-import os, signal
-from training import reporter
-add = reporter.Reporter.add
-def killed(self, step, *args):
-  if step == {step}:
-    self.writer.sync()
-    self.checkpointer.wait()
-    os.kill(os.getpid(), signal.SIGKILL)
-  add(self, step, *args)
-reporter.Reporter.add = killed
-"""
-# Kills the process within the switch to a phase, its new state made, once the
-# checkpoint of the phase that ended is whole.
-_KILL_IN_SWITCH = """
-import os, signal
-from training import train
-following = train._Parts.next
-def killed(self, state, step):
-  made = following(self, state, step)
-  if step == {step}:
-    self.run.checkpointer.wait()
-    os.kill(os.getpid(), signal.SIGKILL)
-  return made
-train._Parts.next = killed
-"""
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +24,8 @@ def pairs(tmp_path_factory):
 def run(pairs, tmp_path_factory):
   """Return a function that runs main.py and returns its output."""
   folder = tmp_path_factory.mktemp("runs")
-  forks = forked_runs.Forks(folder)
-
-  def once(workdir, *args, before="", code=0):
-    flags = {
-      "config": "tests/tiny_phases.py",
-      "workdir": workdir,
-      "config.data.sources.main.path": pairs,
-      "config.data.cache_dir": folder / "cache",
-    }
-    named = [f"--{name}={value}" for name, value in flags.items()]
-    got, output = forks.run([*named, *args], before)
-    assert got == code, output
-    return output
-
-  yield once
-  forks.close()
+  with killed_runs.runner(folder, "tests/tiny_phases.py", pairs) as once:
+    yield once
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +35,10 @@ def unbroken(run, tmp_path_factory):
   return workdir
 
 
-def _arrays(workdir):
-  """Return the digests of arrays in each checkpoint, by step."""
-  found = {}
-  for folder in (workdir / "checkpoints").iterdir():
-    text = (folder / "_CHECKPOINT_METADATA").read_text()
-    found[int(folder.name)] = json.loads(text)["custom_metadata"]
-  return found
-
-
 def _assert_same(got, expected):
   """Training lines equal to the byte, checkpoints equal to the bit."""
   assert runs.train_lines(got) == runs.train_lines(expected)
-  there, wanted = _arrays(got), _arrays(expected)
+  there, wanted = killed_runs.digests(got), killed_runs.digests(expected)
   assert there == {step: wanted[step] for step in there}
   assert {_PLAIN, _LARGE, _END} <= {*there}
 
@@ -97,7 +47,7 @@ def _assert_same(got, expected):
 def test_killed_within_a_switch(run, unbroken, tmp_path):
   """The step of the phase that ended is not compiled again."""
   workdir = tmp_path / "run"
-  run(workdir, before=_KILL_IN_SWITCH.format(step=_LARGE), code=-9)
+  run(workdir, before=killed_runs.KILL_IN_SWITCH.format(step=_LARGE), code=-9)
   assert runs.last_step(workdir) == _LARGE
   output = run(workdir)
   assert f"Resuming from the checkpoint of step {_LARGE}" in output
@@ -110,13 +60,13 @@ def test_killed_within_a_switch(run, unbroken, tmp_path):
 def test_killed_around_each_switch(run, unbroken, tmp_path):
   workdir = tmp_path / "run"
   for before in (
-    _KILL_AT.format(step=_PLAIN),
-    _KILL_IN_SWITCH.format(step=_PLAIN),
-    _KILL_AT.format(step=_PLAIN + 1),
-    _KILL_AT.format(step=_LARGE),
-    _KILL_IN_SWITCH.format(step=_LARGE),
-    _KILL_AT.format(step=_LARGE + 1),
-    _KILL_AT.format(step=_LARGE + 3),
+    killed_runs.KILL_AT.format(step=_PLAIN),
+    killed_runs.KILL_IN_SWITCH.format(step=_PLAIN),
+    killed_runs.KILL_AT.format(step=_PLAIN + 1),
+    killed_runs.KILL_AT.format(step=_LARGE),
+    killed_runs.KILL_IN_SWITCH.format(step=_LARGE),
+    killed_runs.KILL_AT.format(step=_LARGE + 1),
+    killed_runs.KILL_AT.format(step=_LARGE + 3),
   ):
     run(workdir, before=before, code=-9)
   run(workdir)
@@ -143,14 +93,14 @@ def test_the_schedule_of_the_last_phase_is_its_own(unbroken):
 
 @pytest.mark.slow
 def test_a_checkpoint_is_read_in_the_size_of_its_phase(unbroken, tmp_path):
-  assert _arrays(unbroken)[_PLAIN]["phase"] == "prompted"
-  assert _arrays(unbroken)[_LARGE]["phase"] == "plain"
+  assert killed_runs.digests(unbroken)[_PLAIN]["phase"] == "prompted"
+  assert killed_runs.digests(unbroken)[_LARGE]["phase"] == "plain"
   config, model = model_lib.load_run(unbroken)
   assert config.model.image.image_size == 24
   assert model.params["img"]["position"].shape[0] == 9
   assert model.make_image_protocol().size == 24
   # The same folder, as it was at the end of the second phase.
-  for step in (x for x in _arrays(unbroken) if x > _LARGE):
+  for step in (x for x in killed_runs.digests(unbroken) if x > _LARGE):
     (unbroken / "checkpoints" / str(step)).rename(tmp_path / str(step))
   config, model = model_lib.load_run(unbroken)
   for folder in tmp_path.iterdir():
@@ -165,7 +115,7 @@ def test_evaluations_take_the_size_in_force(run, tmp_path):
   """Killed after the checkpoint of a switch, figures of its step come again."""
   flags = ("--config.evaluate.holdout=0.25", "--config.evaluate.every_steps=6")
   run(tmp_path / "a", *flags)
-  before = _KILL_IN_SWITCH.format(step=_LARGE)
+  before = killed_runs.KILL_IN_SWITCH.format(step=_LARGE)
   run(tmp_path / "b", *flags, before=before, code=-9)
   run(tmp_path / "b", *flags)
   figures = []
@@ -202,10 +152,10 @@ def test_two_processes_killed_within_a_switch(
     # Each process compiles three steps.
     results = [runs.finish(process, patience=900) for process in processes]
     assert [x.code for x in results] == [code] * 2, results[0].stderr
-    return results[0].stdout
+    return results[0].stdout + results[0].stderr
 
   run("whole")
-  run("killed", _KILL_IN_SWITCH.format(step=_LARGE), -9)
+  run("killed", killed_runs.KILL_IN_SWITCH.format(step=_LARGE), -9)
   assert runs.last_step(tmp_path / "killed") == _LARGE
   assert f"checkpoint of step {_LARGE}" in run("killed")
   _assert_same(tmp_path / "killed", tmp_path / "whole")

@@ -41,6 +41,7 @@ CHANGEABLE = (
   "batch_size",
   "num_microbatches",
   "text_lengths",
+  "partition_rules",
   r"data\.sources\..*",
   r"data\.augmentation\..*",
   r"data\.(image_size|languages|leave_out|max_caption_chars|cut_captions)",

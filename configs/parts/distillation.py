@@ -8,6 +8,7 @@ DINO (arXiv 2104.14294), since SigLIP 2 leaves them out.
 
 import ml_collections
 
+Rules = tuple[tuple[str, tuple[str | None, ...]], ...]
 # Factor of both weights by the size of the model (arXiv 2502.14786, 2.3).
 FACTORS = {"B": 0.25, "L": 0.5, "So400m": 1.0, "g": 0.5}
 # Weights before the factor: of local against global views (SILC), and of
@@ -38,6 +39,19 @@ def section() -> ml_collections.ConfigDict:
   # Step at which it begins to go: that of the phase in which the teacher does.
   distillation.first_step = 0
   return distillation
+
+
+def partition_rules() -> Rules:
+  """Return rules that split heads and prototypes.
+
+  They stand before those of base.py, in a config with both losses: a rule
+  without parameters is an error, so in phases they come with the heads.
+  """
+  return (
+    (r"distilling/.*/(first|second)/kernel", ("fsdp", "tensor")),
+    (r"distilling/.*/last/kernel", ("tensor", "fsdp")),
+    (r"distilling/[^/]*/kernel", ("tensor", "fsdp")),
+  )
 
 
 def weights(size: str) -> dict[str, float]:

@@ -106,7 +106,7 @@ class Tower:
   """
 
   features_fn: dual_encoder.EmbedFn
-  variables: Mapping[str, Any]
+  variables: dual_encoder.Params
   read: ReadFn
   mesh: jax.sharding.Mesh
 
@@ -126,14 +126,14 @@ class Tuned:
 
 
 def tune(
-  tower: tuple[dual_encoder.EmbedFn, Mapping[str, Any]],
+  tower: tuple[dual_encoder.EmbedFn, dual_encoder.Params],
   image_ZS: Any,
   order_TB: jax.Array,
   head: tuple[jax.Array, jax.Array],
   *,
   key: jax.Array,
   tuning: Tuning,
-) -> tuple[Mapping[str, Any], tuple[jax.Array, jax.Array]]:
+) -> tuple[dual_encoder.Params, tuple[jax.Array, jax.Array]]:
   """Train a tower and its head on the shots of one episode.
 
   Args:
@@ -152,7 +152,7 @@ def tune(
   num_images, ways = len(jax.tree.leaves(image_ZS)[0]), len(head[1])
   label_Z = jnp.tile(jnp.repeat(jnp.arange(ways), num_images // 2 // ways), 2)
   params, stats = batch_norm.split(variables[_TOWER])
-  trained = {"tower": params, "head": head}
+  trained: dict[str, Any] = {"tower": params, "head": head}
   groups = {"tower": tuning.tower, "head": tuning.head}
 
   def loss_fn(trained, row_B, key):
@@ -194,7 +194,7 @@ def tune(
 
 
 def scores(
-  tower: tuple[dual_encoder.EmbedFn, Mapping[str, Any]],
+  tower: tuple[dual_encoder.EmbedFn, dual_encoder.Params],
   image_AZQ: Any,
   head: tuple[jax.Array, jax.Array],
 ) -> jax.Array:
@@ -406,7 +406,7 @@ def _scores(variables, work, *, features_fn, tuning, mesh):
 
 
 def _with_tower(
-  variables: Mapping[str, Any], params: Any, stats: batch_norm.Statistics
-) -> dict[str, Any]:
+  variables: dual_encoder.Params, params: Any, stats: batch_norm.Statistics
+) -> dual_encoder.Params:
   """Return a model's variables with other parameters of the image tower."""
   return {**variables, _TOWER: batch_norm.join(params, stats)}

@@ -193,8 +193,12 @@ def _context(
     def read(index_n: np.ndarray) -> tuple[Any, Any]:
       images = one.split.images(row_N[index_n].tolist())
       mirrored = evaluation_split.mirrored(images)
-      if isinstance(images, tuple):
-        return tuple(naflex_tower.Patches(*x) for x in (images, mirrored))
+      if isinstance(images, tuple) and isinstance(mirrored, tuple):
+        # The tower takes NumPy's arrays as well as JAX's, which its types name.
+        return (
+          naflex_tower.Patches(*images),  # pyrefly: ignore[bad-argument-type]
+          naflex_tower.Patches(*mirrored),  # pyrefly: ignore[bad-argument-type]
+        )
       return images, mirrored
 
     return tuned_episodes.Tower(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from losses import distillation
 from models import vit
 from models.distilling import distillation_config, heads
+from runtime import mesh as mesh_lib
 
 # (sum of a row's losses, their number), float32 [b] each.
 RowLosses = tuple[jax.Array, jax.Array]
@@ -82,6 +83,7 @@ def losses_of_rows(
         config.teacher_temperature,
       ),
       center_K,
+      axes=mesh_lib.BATCH_AXES,
     )
     centers[name] = {
       "running_mean": distillation.new_center(

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -262,7 +263,7 @@ def test_batch_norm_is_held_and_other_towers_stay():
   img["norm"]["running_var"] *= 4.0
   given = {"img": img, "txt": {"kernel": np.ones(3)}}
   order = tuned_episodes.orders(6, QUICK, np.random.default_rng(0))
-  images = _doubled(_images(WAYS * SHOTS))
+  images = jnp.asarray(_doubled(_images(WAYS * SHOTS)))
 
   def features_fn(variables, x):
     return nnx.merge(graph, variables["img"])(x)

@@ -10,7 +10,7 @@ from training.objectives import pairs
 def test_targets_of_a_decoder_are_refused(tmp_path):
   values = fixture.values(tmp_path / "rows.jsonl", num_tokens=16)
   config = config_lib.from_mapping(values.to_dict())
-  with pytest.raises(ValueError, match=r"regions\.num_tokens needs config\.dec"):
+  with pytest.raises(ValueError, match=r"num_tokens needs config\.decoding"):
     pairs.shapes(config)
 
 
