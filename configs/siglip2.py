@@ -41,11 +41,13 @@ Command:
     --topology=v5e:16x16
   python main.py --task=plan --config=configs/siglip2.py:full_b16_256 \
     --topology=v5e:16x16 --config.mesh.data=16 --config.mesh.fsdp=16
-Hardware: the paper used up to 2,048 TPU v5e chips. The last plan (jax 0.10.2):
-  pairs and decoder 3.0 GiB a device of 15.75, 20,856 TFLOP a step as compiled,
-  at most 72,755 images/s, bound by memory traffic, MFU 82 %; all losses 4.0 GiB,
-  35,121 TFLOP, 47,053 images/s, bound by compute, MFU 88 %. The model's part,
-  30,803 TFLOP, is 942 GFLOP an image by hand, 30,868.
+Hardware: the paper used up to 2,048 TPU v5e chips. Plans of a step (jax 0.10.2):
+  B, pairs and decoder: 3.0 of 15.75 GiB a device, 20,856 TFLOP as compiled, at
+  most 72,755 images/s, bound by memory traffic, MFU 82 %. B, all losses: 4.0
+  GiB, 35,121 TFLOP, 47,053 images/s, bound by compute, MFU 88 %; the model's
+  part is 30,803 TFLOP, by hand 942 GFLOP an image, 30,868. So400m, all losses,
+  --num_slices=2 --config.mesh.data=32: 6.2 GiB, 130,081 TFLOP, 25,408 images/s,
+  bound by compute, MFU 84 %.
 Expected: not yet run. The published weights' ImageNet zero-shot (table 1): B/32
   74.0, B/16 at 256 79.1, L/16 82.5, So400m/14 83.2, g-opt 84.5, NaFlex B/16
   78.5 and So400m 83.5 at 256 tokens.

@@ -8,16 +8,20 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
 from evaluators import embedding
 from input_pipeline import model_inputs, published_inputs, tokenizers
+from input_pipeline.regions import box_tokens
 from models import dual_encoder
+from models.decoding import decoder_config
 from models.pretrained import families, loading, opening
 from models.video import embedding as video_embedding
 from runtime import mesh as mesh_lib
 from runtime.storage import bucket_path
 from training import checkpointing, objectives
 from training import config as config_lib
+from training.objectives import joint
 from training.run import run_inputs, workdir
 
 # Family of a model that was trained here.
@@ -101,6 +105,26 @@ class Model:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+  """Decoder of texts that learned beside a run's model.
+
+  Attributes:
+    config: its shape.
+    graph: decoder without its parameters.
+    params: on every device of the model's mesh.
+    vocabulary: ids of texts, boxes and tasks.
+    num_tokens: most ids that it was taught to predict of a text, the end
+      included (data.regions.num_tokens).
+  """
+
+  config: decoder_config.DecoderConfig
+  graph: nnx.GraphDef
+  params: Any
+  vocabulary: box_tokens.Vocabulary
+  num_tokens: int
+
+
 def load(
   path: str | pathlib.Path, mesh: jax.sharding.Mesh | None = None
 ) -> Model:
@@ -163,6 +187,41 @@ def load_run(
       has another model.
     checkpointing.CheckpointError: there are checkpoints, but none is whole.
   """
+  return _read_run(folder, config, mesh)[:2]
+
+
+def load_captioner(
+  folder: pathlib.Path, mesh: jax.sharding.Mesh | None = None
+) -> tuple[Model, Decoder]:
+  """Return a run's model as `load_run` does, and the decoder beside it.
+
+  Raises:
+    workdir.WorkdirError: the run has no decoder, or as `load_run`.
+    checkpointing.CheckpointError: as `load_run`.
+  """
+  config, model, variables = _read_run(folder, None, mesh)
+  if not config.decoding.is_on:
+    raise workdir.WorkdirError(
+      f"{folder} has no decoder, which writes texts: its checkpoint of step"
+      f" {model.step} has config.decoding.weight=0; expected a run that was"
+      " trained with config.decoding.weight above 0 (docs/captioning.md)"
+    )
+  regions = config.data.regions
+  return model, Decoder(
+    config=config.decoding.decoder,
+    graph=joint.decoder_graph(config),
+    params=variables[joint.DECODER],
+    vocabulary=regions.vocabulary(config.data.vocab_size),
+    num_tokens=regions.num_tokens,
+  )
+
+
+def _read_run(
+  folder: pathlib.Path,
+  config: config_lib.Config | None,
+  mesh: jax.sharding.Mesh | None,
+) -> tuple[config_lib.Config, Model, dict[str, Any]]:
+  """Return what `load_run` does, and all variables of the checkpoint."""
   started_with = workdir.read_config(folder)
   if started_with is None:
     raise workdir.WorkdirError(
@@ -212,7 +271,7 @@ def load_run(
     loss="sigmoid" if config.loss.name == "sigmoid" else "softmax",
     step=step,
   )
-  return config, model
+  return config, model, variables
 
 
 def _make_mesh() -> jax.sharding.Mesh:

@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import itertools
 import os
-import pathlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Self
 
@@ -17,15 +16,17 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from evaluators import embedding, embedding_cache, zero_shot
+from inference import given_images, read_ahead, row_batches
 from inference import model as model_lib
-from inference import read_ahead, row_batches
 from inference.explaining import heat_maps, heat_pictures
-from input_pipeline import faults, model_inputs, tokenizers
-from input_pipeline.images import image_ops, levels
+from inference.generating import captioner as captioner_lib
+from inference.generating import places, settings
+from input_pipeline import model_inputs, tokenizers
 from runtime import checks
+from runtime.storage import bucket_path
+from training.run import workdir
 
-# A path, encoded bytes, pixels uint8 [H, W, 3] or [H, W], or Pillow's image.
-Image = str | os.PathLike[str] | bytes | np.ndarray | PillowImage.Image
+Image = given_images.Image
 
 MapsFn = Callable[[np.ndarray, np.ndarray], heat_maps.Maps]
 
@@ -188,7 +189,7 @@ class Model:
       ValueError: an image cannot be used.
     """
     protocol = self.image_protocol
-    prepare = functools.partial(_prepared, protocol)
+    prepare = functools.partial(given_images.prepared, protocol)
     ahead = 2 * self._embedder.batch_size
 
     def rows() -> Generator[row_batches.Row]:
@@ -226,7 +227,7 @@ class Model:
     Raises:
       ValueError: an image cannot be used.
     """
-    return self._joined(self.stream_images(_listed(images)))
+    return self._joined(self.stream_images(given_images.listed(images)))
 
   def embed_texts(self, texts: str | Iterable[str]) -> np.ndarray:
     """Return embeddings of texts: float32 [T, E] of length 1."""
@@ -301,7 +302,7 @@ class Model:
     """
     checks.one_of("method", method, heat_maps.METHODS)
     heat_maps.check(method, self.loaded.config)
-    pixels_YXC = _decoded(image, "image")
+    pixels_YXC = given_images.decoded(image, "image")
     if method != heat_maps.TILES:
       pixels_YXC = model_inputs.as_seen(self.image_protocol, pixels_YXC)
     ztxt_TE = self.embed_texts(text) if isinstance(text, str) else text[None]
@@ -313,6 +314,114 @@ class Model:
       method=method,
       unit=heat_maps.METHODS[method].unit,
     )
+
+  @functools.cached_property
+  def captioner(self) -> captioner_lib.Captioner:
+    """Writer of texts and boxes, whose decoder is read when it is first used.
+
+    Raises:
+      ValueError: the model is no run.
+      workdir.WorkdirError: the run has no decoder, or has gone on since the
+        model was read.
+    """
+    loaded = self.loaded
+    if loaded.family != model_lib.RUN:
+      raise ValueError(
+        f"{loaded.path} has no decoder, which writes texts; expected a run that"
+        " was trained with config.decoding.weight above 0 (docs/captioning.md)"
+      )
+    path = bucket_path.make(loaded.path)
+    model, decoder = model_lib.load_captioner(path, loaded.mesh)
+    if model.step != loaded.step:
+      raise workdir.WorkdirError(
+        f"{loaded.path} has gone on: its decoder is of step {model.step}, and"
+        f" the model that was read is of step {loaded.step}; load it again"
+      )
+    # The towers are not kept twice.
+    size = self._embedder.batch_size
+    return captioner_lib.Captioner(loaded, decoder, size)
+
+  def caption(
+    self,
+    images: Image | Iterable[Image],
+    *,
+    num_beams: int = 1,
+    top_p: float | None = None,
+    seed: int = 0,
+    max_tokens: int | None = None,
+  ) -> list[str]:
+    """Return captions of images by the decoder of a run.
+
+    Args:
+      images: one image stands for a list of one.
+      num_beams: beams of a beam search; 1 for the most probable id at each
+        place.
+      top_p: mass of the nucleus that ids are drawn from; None draws nothing.
+      seed: seed of the draws, which depend on an image's number too.
+      max_tokens: most ids of a caption, the end included; None for as many as
+        the decoder was taught.
+
+    Raises:
+      ValueError: an image or a setting cannot be used, or no decoder is there.
+      workdir.WorkdirError: as `captioner`.
+    """
+    chosen = settings.Settings(num_beams, top_p, seed, max_tokens)
+    writer, protocol = self.captioner, self.image_protocol
+    prepare = functools.partial(given_images.prepared, protocol)
+    numbered = enumerate(given_images.listed(images))
+    ahead = 2 * self._embedder.batch_size
+    with read_ahead.mapped(prepare, numbered, ahead) as rows:
+      requests = map(writer.captioning, rows)
+      return [
+        writer.caption_of(written).text
+        for some in writer.stream(requests, chosen)
+        for written in some
+      ]
+
+  def refer(self, image: Image, text: str) -> places.Box | None:
+    """Return the box that a text refers to, by the decoder of a run.
+
+    Args:
+      image: one image.
+      text: text, whose end is cut off where the decoder was taught fewer ids.
+
+    Returns:
+      (left, top, right, bottom) in pixels of the decoded image, within the part
+      that the image protocol leaves; None where the decoder wrote no box.
+
+    Raises:
+      ValueError, workdir.WorkdirError: as `caption`.
+    """
+    if not isinstance(text, str) or not text.strip():
+      raise ValueError(f"text must be a str with a letter; got {text!r}")
+    writer, protocol = self.captioner, self.image_protocol
+    pixels_YXC = given_images.decoded(image, given_images.name_of(image, 0))
+    request = writer.referring(protocol.apply(pixels_YXC), text)
+    (written,) = next(writer.stream(iter([request]), settings.Settings()))
+    share_4 = writer.box_of(written)
+    if share_4 is None:
+      return None
+    return places.to_pixels(protocol, pixels_YXC.shape, share_4)
+
+  def caption_region(self, image: Image, box: Sequence[float]) -> str:
+    """Return the text of a box in an image, by the decoder of a run.
+
+    Args:
+      image: one image.
+      box: (left, top, right, bottom) in pixels of the decoded image, cut off
+        where the image protocol crops.
+
+    Raises:
+      ValueError: as `caption`; the box has no area, or lies outside of the
+        image or of the part that the protocol leaves.
+      workdir.WorkdirError: as `captioner`.
+    """
+    writer, protocol = self.captioner, self.image_protocol
+    pixels_YXC = given_images.decoded(image, given_images.name_of(image, 0))
+    share_4 = places.to_shares(protocol, pixels_YXC.shape, box)
+    request = writer.grounded(protocol.apply(pixels_YXC), share_4)
+    (written,) = next(writer.stream(iter([request]), settings.Settings()))
+    return writer.caption_of(written).text
 
   def _maps_fn(self, method: str) -> MapsFn:
     if method not in self._maps_fns:
@@ -354,50 +463,3 @@ def check_labels(labels: Sequence[str], templates: Sequence[str]) -> None:
   for template in templates:
     if template.count("{}") != 1:
       raise ValueError(f"templates must each have one {{}}; got {template!r}")
-
-
-def _listed(images: Image | Iterable[Image]) -> Iterable[Image]:
-  if isinstance(images, str | os.PathLike | bytes | PillowImage.Image):
-    return [images]
-  if isinstance(images, np.ndarray):
-    return images if images.ndim > 3 else [images]
-  return images
-
-
-def _prepared(
-  protocol: model_inputs.Protocol, numbered: tuple[int, Image]
-) -> row_batches.Row:
-  """Return an image as its tower takes it.
-
-  Raises:
-    ValueError: it cannot be used; the message names its path or its number.
-  """
-  number, image = numbered
-  is_path = isinstance(image, str | os.PathLike)
-  name = os.fspath(image) if is_path else f"image {number}"
-  pixels_YXC = _decoded(image, name)
-  try:
-    return protocol.apply(pixels_YXC)
-  except ValueError as error:
-    raise ValueError(f"{name}: {error}") from error
-
-
-def _decoded(image: Image, name: str) -> np.ndarray:
-  """Return pixels uint8 [H, W, 3]; ValueError that names the image."""
-  try:
-    if isinstance(image, str | os.PathLike):
-      return image_ops.decode(pathlib.Path(image).expanduser().read_bytes())
-    if isinstance(image, bytes):
-      return image_ops.decode(image)
-    if isinstance(image, PillowImage.Image):
-      return np.asarray(levels.to_rgb(image))
-  except (faults.ExampleError, OSError) as error:
-    raise ValueError(f"{name} is no image that can be read: {error}") from error
-  pixels = np.asarray(image)
-  if pixels.dtype == np.uint8 and pixels.ndim == 2:
-    pixels = np.repeat(pixels[..., None], 3, axis=-1)
-  if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3:
-    raise ValueError(
-      f"{name} must be uint8 [H, W, 3]; got {pixels.dtype} {list(pixels.shape)}"
-    )
-  return pixels

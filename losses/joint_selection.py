@@ -113,8 +113,12 @@ def select(
       zimg_BE=model.zimg_BE[index_n], ztxt_BE=model.ztxt_BE[index_n]
     )
 
-  def of_images(images: Embeddings, texts: Embeddings) -> Embeddings:
-    return images._replace(ztxt_BE=texts.ztxt_BE)
+  def beside(images: Sequence[Embeddings], texts: Sequence[Embeddings]):
+    """Return S of images and texts that do not belong together."""
+    ours, theirs = (
+      x._replace(ztxt_BE=y.ztxt_BE) for x, y in zip(images, texts, strict=True)
+    )
+    return learnability(ours, theirs, False)
 
   def block(carry, key):
     score_B, is_drawn_B = carry
@@ -124,10 +128,8 @@ def select(
     _, index_n = jax.lax.top_k(noisy_B, block_size)
     is_drawn_B = is_drawn_B.at[index_n].set(True)
     drawn = [rows(model, index_n) for model in (learner, teacher)]
-    models = zip((learner, teacher), drawn, strict=True)
-    beside_Bn = learnability(*(of_images(x, y) for x, y in models), False)
-    models = zip((learner, teacher), drawn, strict=True)
-    beside_nB = learnability(*(of_images(y, x) for x, y in models), False)
+    beside_Bn = beside((learner, teacher), drawn)
+    beside_nB = beside(drawn, (learner, teacher))
     gained_B = jnp.sum(split(beside_Bn), 1) + jnp.sum(beside_nB, 0)
     return (split(score_B + gained_B), split(is_drawn_B)), None
 

@@ -10,6 +10,7 @@ import types
 from collections.abc import Mapping
 
 from tasks import (
+  caption,
   classify,
   compare,
   curate,
@@ -38,6 +39,7 @@ TASKS: Mapping[str, types.ModuleType] = {
   "compare": compare,
   "search": search,
   "classify": classify,
+  "caption": caption,
   "serve": serve,
   "explain": explain,
   "embed": embed,

@@ -39,12 +39,6 @@ _SCORES = absl_flags.DEFINE_string(
   "Labels whose probability has a column of its own, score_LABEL, separated by"
   " commas; all for all.",
 )
-_COLUMNS = absl_flags.DEFINE_string(
-  "columns",
-  "",
-  "Columns of a table or of Parquet files, or fields of tars (txt, json.url),"
-  " that go along into the table, separated by commas.",
-)
 _TRUTH = absl_flags.DEFINE_string(
   "truth",
   "",
@@ -80,12 +74,12 @@ _TARGET = absl_flags.DEFINE_string(
   " leave the other as high as it can be.",
 )
 _OF_CALIBRATE = (_CALIBRATOR, _TARGET)
-_OF_IMAGES = (flags.IMAGES, _THRESHOLD, flags.NUM_RESULTS, _SCORES, _COLUMNS)
-_OF_IMAGES += (_ALLOW_UNKNOWN_TRUTH, _CALIBRATION)
+_OF_IMAGES = (flags.IMAGES, _THRESHOLD, flags.NUM_RESULTS, _SCORES)
+_OF_IMAGES += (flags.COLUMNS, _ALLOW_UNKNOWN_TRUTH, _CALIBRATION)
 FLAGS = (
   *(flags.INIT_FROM, flags.WORKDIR, flags.IMAGES, flags.RECURSIVE),
   *(_LABELS, _TEMPLATES, flags.OUT, _THRESHOLD, flags.NUM_RESULTS, _SCORES),
-  *(_COLUMNS, _TRUTH, _ALLOW_UNKNOWN_TRUTH, _MULTI_LABEL, _BACKGROUND),
+  *(flags.COLUMNS, _TRUTH, _ALLOW_UNKNOWN_TRUTH, _MULTI_LABEL, _BACKGROUND),
   *(_CALIBRATE, _CALIBRATOR, _TARGET, _CALIBRATION, flags.BATCH_SIZE),
   *(flags.CACHE_DIR, flags.JSON),
 )
@@ -113,7 +107,7 @@ def run() -> int:
     labels_from=_LABELS.value,
     templates=_TEMPLATES.value,
     background=_BACKGROUND.value,
-    columns=_COLUMNS.value,
+    columns=flags.COLUMNS.value,
     truth=calibrate.truth_of(truth) if is_fitted else truth,
     out=out,
     is_multi=_MULTI_LABEL.value,

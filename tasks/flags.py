@@ -22,7 +22,7 @@ OUT = flags.DEFINE_string(
   "out",
   "",
   "Folder to write, new or empty; for --task=inspect-data, HTML file to write;"
-  " for --task=classify, a new .csv, .jsonl or .parquet.",
+  " for --task=classify and caption, a new .csv, .jsonl or .parquet.",
 )
 INTERPOLATE = flags.DEFINE_list(
   "interpolate",
@@ -62,6 +62,12 @@ IMAGES = flags.DEFINE_string(
 )
 RECURSIVE = flags.DEFINE_bool(
   "recursive", False, "Read the folders below a folder of --images too."
+)
+COLUMNS = flags.DEFINE_string(
+  "columns",
+  "",
+  "Columns of a table or of Parquet files, or fields of tars (txt, json.url),"
+  " that go along into the table, separated by commas.",
 )
 DTYPE = flags.DEFINE_string(
   "dtype",

@@ -51,18 +51,19 @@ class Writer:
     self._rows.append(row)
     self.num_rows += 1
     if len(self._rows) == _NUM_ROWS:
-      self._flush()
+      self.flush()
 
   def finish(self, facts: Mapping[str, Any]) -> None:
     """Write the rows that are left; Parquet has the facts in its metadata."""
-    self._flush()
+    self.flush()
     self._format.finish(facts)
 
   def close(self) -> None:
     """End the file, whole or not."""
     self._format.close()
 
-  def _flush(self) -> None:
+  def flush(self) -> None:
+    """Write the rows that are held; earlier than needed for large ones."""
     self._format.write(self._rows)
     self._rows = []
 

@@ -88,7 +88,7 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
     parts: dict[str, Any] = {}
     new_stats: dict[str, Any] = {}
     if config.decoding.is_on:
-      decoder = nnx.merge(_decoder_graph(config), variables[DECODER])
+      decoder = nnx.merge(decoder_graph(config), variables[DECODER])
       mask_bN = (
         naflex.real_patches(batch.images)
         if isinstance(batch.images, naflex.Patches)
@@ -303,7 +303,8 @@ def _graph_of(config: config_lib.Config, name: str) -> nnx.GraphDef:
   return nnx.split(jax.eval_shape(make_fn))[0]
 
 
-def _decoder_graph(config: config_lib.Config) -> nnx.GraphDef:
+def decoder_graph(config: config_lib.Config) -> nnx.GraphDef:
+  """Return the decoder of a config that has one, without its parameters."""
   return _graph_of(config, DECODER)
 
 

@@ -41,10 +41,17 @@ _PICKLES = (".p", ".pkl", ".pickle")
 
 
 class References(NamedTuple):
-  """References and domains by image; {} without domains."""
+  """References and domains by image; {} without domains.
+
+  Attributes:
+    captions: references of each image.
+    domains: domain of each image that has one.
+    names: image of each name of a file that the references have.
+  """
 
   captions: dict[str, tuple[str, ...]]
   domains: dict[str, str]
+  names: dict[str, str]
 
 
 def judge(
@@ -167,6 +174,7 @@ def read_references(path: str, split: str = "") -> References:
   return References(
     {entry.image_id: entry.captions for entry in made},
     {entry.image_id: entry.domain for entry in made if entry.domain},
+    {entry.file_name: entry.image_id for entry in made if entry.file_name},
   )
 
 

@@ -1,0 +1,1 @@
+"""Captions of pictures, written as a table that sources read."""

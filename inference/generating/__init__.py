@@ -1,0 +1,1 @@
+"""Texts and boxes that a run's decoder writes about pictures."""
