@@ -21,7 +21,7 @@ from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
 from losses import clips
 from models import bert, dual_encoder, naflex, swin, vit
-from models.decoding import decoding_config
+from models.decoding import captioning_config, decoding_config
 from models.distilling import distillation_config
 from models.fusion import fusion_config
 from runtime import checks, hung_processes, marks, sections
@@ -73,6 +73,9 @@ class Config:
   distillation: distillation_config.DistillationConfig = (
     distillation_config.DistillationConfig()
   )
+  captioning: captioning_config.CaptioningConfig = (
+    captioning_config.CaptioningConfig()
+  )
 
   @checks.collected()
   def check(self) -> None:
@@ -117,6 +120,14 @@ class Config:
     joint_config.check(
       self.data, self.model, self.loss, self.decoding, self.distillation
     )
+    self.captioning.check()
+    if self.captioning.is_on:
+      joint_config.check_captioning(self.model, self.loss, self.captioning)
+      if self.decoding.is_on or self.distillation.is_on:
+        checks.refuse(
+          "captioning.weight must be 0 with decoding or distillation, whose"
+          f" image towers pool otherwise; got {self.captioning.weight}"
+        )
     # `from_mapping` refuses None.
     assert self.model.image is not None
     assert self.model.text is not None
