@@ -104,6 +104,7 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
     else:
       zimg_bE, tokens_bND = _image(model, batch.images, keys(_TOWERS))
       _, ztxt_bE = model(tokens_bL=batch.tokens, keys_b=keys(_TOWERS))
+      assert ztxt_bE is not None  # texts were given
     if config.decoding.is_on:
       decoder = nnx.merge(_decoder_graph(config), variables[DECODER])
       mask_bN = (

@@ -13,6 +13,7 @@ from tests import steps
 from training import config as config_lib
 from training import objectives
 from training.objectives import captioning, joint
+from training.run import starting_weights
 
 _TINY = {"width": 16, "depth": 1, "num_heads": 2, "mlp_width": 32}
 _CHANGES = {
@@ -152,6 +153,15 @@ def test_sections_that_do_not_fit(changes, message):
   values.update_from_flattened_dict(_CHANGES | changes)
   with pytest.raises(ValueError, match=message):
     config_lib.checked(values.to_dict())
+
+
+def test_published_towers_can_be_read():
+  """Rules of the captioner's words are no error where it is not read."""
+  config = _config()
+  mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
+  targets = starting_weights._targets(config, mesh)
+  assert "img/pool/queries" in targets
+  assert not any(path.startswith("captioner") for path in targets)
 
 
 @pytest.mark.parametrize(
