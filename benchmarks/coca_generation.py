@@ -47,7 +47,7 @@ def make_ours(folder: pathlib.Path, images: np.ndarray):
   coca = open_clip_coca.read(opening.open_model(folder))
   model, captioner = open_clip_coca.make(coca)
   # Layers of a scan would be copied out of their stack for each token.
-  graphs = nnx.split(model)[0], nnx.split(captioner)[0]
+  model_graph, captioner_graph = nnx.split(model)[0], nnx.split(captioner)[0]
   params = [
     stack.layers_apart(jax.device_put(x))
     for x in (coca.params, coca.captioner_params)
@@ -55,9 +55,12 @@ def make_ours(folder: pathlib.Path, images: np.ndarray):
   ending = generation.Ending(_NUM_TOKENS.value, _END_ID, _PAD_ID, _MIN_LENGTH)
 
   def run(params, images_bYXC):
-    model, captioner = map(nnx.merge, graphs, params)
     texts = captions.write(
-      model, captioner, images_bYXC, ending, begin_id=_BEGIN_ID
+      nnx.merge(model_graph, params[0]),
+      nnx.merge(captioner_graph, params[1]),
+      images_bYXC,
+      ending,
+      begin_id=_BEGIN_ID,
     )
     return texts.tokens_bL
 
