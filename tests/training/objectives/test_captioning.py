@@ -91,6 +91,7 @@ def _computed():
     return jax.device_get((batch.tokens, *run(params)))
 
 
+@pytest.mark.slow
 def test_the_loss_is_open_clip_s():
   """Two times the mean over all tokens that are not padding, plus pairs'."""
   tokens, values, _, parts, log_p_bLV = _computed()
@@ -109,6 +110,7 @@ def test_the_loss_is_open_clip_s():
   assert caption == pytest.approx(np.mean(terms), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_each_loss_has_a_gradient_where_it_should():
   """Captions train all but the scale; pairs train no captioner."""
   _, _, gradients, _, _ = _computed()
@@ -132,6 +134,28 @@ def test_each_loss_has_a_gradient_where_it_should():
   assert not of_queries[0][1:].any()
   assert not of_queries[1][0].any()
   assert of_queries[1][1:].any(axis=1).all()
+
+
+@pytest.mark.slow
+def test_a_mesh_changes_no_loss():
+  """Rows over four devices, words, heads and MLPs over two."""
+  config = _config()
+  mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(2, 2, 2), jax.devices()[:8])
+  with jax.set_mesh(mesh):
+    objective = objectives.make(config)
+    params = objective.init_params(jax.random.key(0))
+    params = jax.device_put(
+      params, mesh_lib.param_shardings(config.partition_rules, params, mesh)
+    )
+    batch = steps.global_batch(_rows(config), mesh, objective.batch_of)
+
+    @jax.jit
+    def loss(params, batch):
+      outputs, _ = objective.embed(params, {}, batch)
+      return objective.loss(params, outputs, batch)
+
+    got = float(loss(params, batch))
+  assert got == pytest.approx(float(_computed()[1][2]), rel=1e-5)
 
 
 @pytest.mark.parametrize(
