@@ -9,6 +9,7 @@ import ml_collections
 
 from configs.parts import (
   augmentation,
+  captioning,
   decoding,
   detection,
   distillation,
@@ -98,6 +99,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.fusion = fusion.section()
   config.decoding = decoding.section()
   config.distillation = distillation.section()
+  config.captioning = captioning.section()
 
   # Steps between two lines of metrics.jsonl.
   config.log_every_steps = 1

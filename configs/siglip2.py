@@ -41,7 +41,7 @@ Command:
     --topology=v5e:16x16
   python main.py --task=plan --config=configs/siglip2.py:full_b16_256 \
     --topology=v5e:16x16 --config.mesh.data=16 --config.mesh.fsdp=16
-Hardware: the paper used up to 2,048 TPU v5e chips. Plans of a step (jax 0.10.2):
+Hardware: the paper used up to 2,048 TPU v5e chips. Plans of a step, jax 0.10.2:
   B, pairs and decoder: 3.0 of 15.75 GiB a device, 20,856 TFLOP as compiled, at
   most 72,755 images/s, bound by memory traffic, MFU 82 %. B, all losses: 4.0
   GiB, 35,121 TFLOP, 47,053 images/s, bound by compute, MFU 88 %; the model's

@@ -30,9 +30,10 @@ from models import lora as lora_lib
 from runtime import checks, marks
 
 DTYPES = ("bfloat16", "float32")
-# Parameters that a run may have beside the model's: those of a decoder and of
-# self-distillation (training/objectives/joint.py). They embed nothing.
-PARTS = ("decoder", "distilling")
+# Parameters that a run may have beside the model's: those of a decoder, of
+# self-distillation and of a captioner (training/objectives/joint.py). They
+# embed nothing.
+PARTS = ("decoder", "distilling", "captioner")
 # A config's `tower` is a Literal: training/config.py reads a section by it.
 ImageConfig = (
   vit.ViTConfig

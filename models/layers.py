@@ -301,7 +301,7 @@ class QueryPool(nnx.Module):
 
   Source: CoCa (arXiv 2205.01917), section 3.2, in the form of open_clip's
   models: one set of queries, the first for the embedding. The others serve the
-  captioner and are not computed here.
+  captioner (models/decoding/captioner.py) and are computed by `all` alone.
   """
 
   def __init__(
@@ -325,9 +325,16 @@ class QueryPool(nnx.Module):
 
   def __call__(self, x_bSD: jax.Array) -> jax.Array:
     """Return [b, width] of tokens of width `key_width`."""
-    query_1E = self.query_norm(self.queries[:1])
-    query_b1E = jnp.broadcast_to(query_1E, (x_bSD.shape[0], *query_1E.shape))
-    return self.attn(query_b1E, self.key_norm(x_bSD))[:, 0]
+    return self._pool(x_bSD, 1)[:, 0]
+
+  def all(self, x_bSD: jax.Array) -> jax.Array:
+    """Return [b, num_queries, width], all that the queries found."""
+    return self._pool(x_bSD, self.queries.shape[0])
+
+  def _pool(self, x_bSD: jax.Array, num_queries: int) -> jax.Array:
+    query_SE = self.query_norm(self.queries[:num_queries])
+    query_bSE = jnp.broadcast_to(query_SE, (x_bSD.shape[0], *query_SE.shape))
+    return self.attn(query_bSE, self.key_norm(x_bSD))
 
 
 def sincos2d(height: int, width: int, dim: int) -> jax.Array:

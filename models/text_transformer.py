@@ -119,6 +119,38 @@ class TextTransformer(nnx.Module):
       token_fn=self._token if one_token else None,
     )
 
+  def embedding_and_tokens(
+    self, tokens_bL: jax.Array, keys_b: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array]:
+    """Return the embedding, as `__call__`, and the captions' tokens.
+
+    Args:
+      tokens_bL: as in `__call__`.
+      keys_b: as in `__call__`.
+
+    Returns:
+      [b, E], not L2-normalised, and [b, L, D], each token of a caption before
+      the last norm, without the cls token; a captioner's input.
+
+    Raises:
+      ValueError: the tower is not causal, or has no cls token behind captions.
+    """
+    check_captioning(self.config)
+
+    def head(x_bLD: jax.Array, rows: stack.Rows) -> tuple[jax.Array, jax.Array]:
+      return self._head(x_bLD[:, -1:], rows), x_bLD[:, :-1]
+
+    return stack.encode(
+      {"tokens": tokens_bL},
+      keys_b,
+      stem=self._stem,
+      blocks=self.blocks,
+      head=head,
+      **self.settings.encode_args,
+      mask_fn=self._mask,
+      is_causal=self.config.causal,
+    )
+
   def _stem(self, rows: stack.Rows) -> jax.Array:
     tokens_bL = rows["tokens"]
     x_bLD = jnp.take(self.token_embedding[...], tokens_bL, axis=0)
@@ -131,9 +163,16 @@ class TextTransformer(nnx.Module):
     return x_bLD.astype(self.settings.dtype)
 
   def _mask(self, rows: stack.Rows) -> jax.Array | None:
+    return self.key_mask(rows["tokens"])
+
+  def key_mask(self, tokens_bL: jax.Array) -> jax.Array | None:
+    """Return which keys may be read, bool [b, 1, 1, L], L + 1 with a cls token.
+
+    Beside it a causal tower reads no later key. None if all may be.
+    """
     if not self.config.mask_padding:
       return None
-    real_bL = rows["tokens"] != self.config.pad_id
+    real_bL = tokens_bL != self.config.pad_id
     if self.cls is not None:
       # As open_clip's CoCa weights were trained: the mask counts the cls token
       # at the front, so it leaves in the first padding token, and the cls token
@@ -173,6 +212,15 @@ class TextTransformer(nnx.Module):
     if mask_b11L is None:
       return jnp.mean(x_bLD, axis=1)
     return layers.mean_of(x_bLD, mask_b11L)
+
+
+def check_captioning(config: TextTransformerConfig) -> None:
+  """Raise ValueError where a tower's tokens cannot feed a captioner."""
+  if not config.causal or config.pool != "cls":
+    raise ValueError(
+      "tokens for a captioner need model.text.causal=True and"
+      f' model.text.pool="cls"; got {config.causal} and "{config.pool}"'
+    )
 
 
 def lengths(tokens_bL: jax.Array, pad_id: int, eot_id: int | None) -> jax.Array:

@@ -208,6 +208,46 @@ class ViT(nnx.Module):
       **self.settings.encode_args,
     )
 
+  def embedding_and_queries(
+    self, images_bYXC: jax.Array, keys_b: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array]:
+    """Return the embedding, as `__call__`, and the tokens for a captioner.
+
+    Args:
+      images_bYXC: as in `__call__`.
+      keys_b: as in `__call__`.
+
+    Returns:
+      [b, E], not L2-normalised, and [b, num_queries - 1, E], what the other
+      queries of the pooling found, after the norm.
+
+    Raises:
+      ValueError: the tower does not pool with queries.
+    """
+    pool = self.pool
+    if not isinstance(pool, layers.QueryPool):
+      raise ValueError(
+        'tokens for a captioner need model.image.pool="queries"; got'
+        f' "{self.config.pool}"'
+      )
+
+    def head(x_bND: jax.Array, rows: stack.Rows) -> tuple[jax.Array, jax.Array]:
+      del rows
+      x_bNE = self.norm(pool.all(x_bND))
+      x_bE = x_bNE[:, 0]
+      if self.projection is not None:
+        x_bE = self.projection(x_bE)
+      return x_bE, x_bNE[:, 1:]
+
+    return stack.encode(
+      {"images": images_bYXC},
+      keys_b,
+      stem=self._stem,
+      blocks=self.blocks,
+      head=head,
+      **self.settings.encode_args,
+    )
+
   def _stem(
     self,
     rows: stack.Rows,

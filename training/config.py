@@ -21,7 +21,7 @@ from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
 from losses import clips
 from models import bert, dual_encoder, naflex, swin, vit
-from models.decoding import decoding_config
+from models.decoding import captioning_config, decoding_config
 from models.distilling import distillation_config
 from models.fusion import fusion_config
 from runtime import checks, hung_processes, marks, sections
@@ -74,6 +74,9 @@ class Config:
     distillation_config.DistillationConfig()
   )
   num_largest_updates: marks.Fixed[int] = 1
+  captioning: captioning_config.CaptioningConfig = (
+    captioning_config.CaptioningConfig()
+  )
 
   @checks.collected()
   def check(self) -> None:
@@ -124,13 +127,21 @@ class Config:
       ("detection", self.detection.is_on),
       ("fusion", bool(self.fusion.kind)),
     ):
-      for field in ("decoding", "distillation"):
+      for field in ("decoding", "distillation", "captioning"):
         if is_on and getattr(self, field).is_on:
           checks.refuse(
             f"config.{field} must have no weight with config.{section}, which"
             " trains another model; got one"
           )
     self._check_patch_counts()
+    self.captioning.check()
+    if self.captioning.is_on:
+      joint_config.check_captioning(self.model, self.loss, self.captioning)
+      if self.decoding.is_on or self.distillation.is_on:
+        checks.refuse(
+          "captioning.weight must be 0 with decoding or distillation, whose"
+          f" image towers pool otherwise; got {self.captioning.weight}"
+        )
     # `from_mapping` refuses None.
     assert self.model.image is not None
     assert self.model.text is not None

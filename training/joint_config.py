@@ -1,12 +1,12 @@
-"""Checks of the losses beside that of pairs: decoder and self-distillation.
+"""Checks of the losses beside that of pairs: decoders and self-distillation.
 
 Their objective is training/objectives/joint.py.
 """
 
 import losses
 from input_pipeline import pipeline
-from models import dual_encoder, naflex, vit
-from models.decoding import decoding_config
+from models import dual_encoder, naflex, text_transformer, vit
+from models.decoding import captioning_config, decoding_config
 from models.distilling import distillation_config
 from runtime import checks
 
@@ -56,6 +56,64 @@ def check(
     checks.refuse(
       f"model.image.patch_dropout must be 0 with {section}, which reads all"
       f" tokens; got {getattr(model.image, 'patch_dropout', 0)}"
+    )
+
+
+@checks.collected()
+def check_captioning(
+  model: dual_encoder.ModelConfig,
+  loss: losses.LossConfig,
+  captioning: captioning_config.CaptioningConfig,
+) -> None:
+  """Raise ValueError, naming the field, where a captioner does not fit."""
+  image, text = model.image, model.text
+  made, on = captioning.captioner, "captioning.weight above 0"
+  if loss.name not in losses.LOSSES:
+    checks.refuse(
+      f"loss.name must be one of {', '.join(losses.LOSSES)} with {on}; got"
+      f" {loss.name!r}"
+    )
+  if loss.scope == "microbatch":
+    checks.refuse(
+      f'loss.scope must be "global" or "device" with {on}, whose mean is of the'
+      ' whole batch; got "microbatch"'
+    )
+  if not isinstance(image, vit.ViTConfig) or image.pool != "queries":
+    checks.refuse(
+      f"model.image must be a 'vit' with model.image.pool=\"queries\" with"
+      f" {on}; got {getattr(image, 'tower', None)!r} with"
+      f" {getattr(image, 'pool', None)!r}"
+    )
+  elif image.num_queries < 2:
+    checks.refuse(
+      f"model.image.num_queries must be at least 2 with {on}: the first makes"
+      f" the embedding; got {image.num_queries}"
+    )
+  if not isinstance(text, text_transformer.TextTransformerConfig):
+    checks.refuse(
+      f"model.text.tower must be 'transformer' with {on}; got"
+      f" {getattr(text, 'tower', None)!r}"
+    )
+    return
+  if not text.causal or text.pool != "cls":
+    checks.refuse(
+      f'model.text.causal must be True and model.text.pool "cls" with {on}; got'
+      f' {text.causal} and "{text.pool}"'
+    )
+  for field, expected, got in (
+    ("width", "model.text.width", text.width),
+    ("width", "model.embed_dim", model.embed_dim),
+    ("vocab_size", "model.text.vocab_size", text.vocab_size),
+  ):
+    if getattr(made, field) != got:
+      checks.refuse(
+        f"captioning.captioner.{field} must equal {expected}={got}; got"
+        f" {getattr(made, field)}"
+      )
+  if made.num_tokens < text.num_tokens - 1:
+    checks.refuse(
+      "captioning.captioner.num_tokens must be at least model.text.num_tokens"
+      f" - 1, {text.num_tokens - 1}; got {made.num_tokens}"
     )
 
 

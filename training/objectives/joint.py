@@ -1,11 +1,12 @@
-"""Pairs with further losses of the image tower: SigLIP 2's training.
+"""Pairs with further losses: SigLIP 2's training, and CoCa's.
 
 The loss of pairs is that of objectives/pairs.py. Beside it, each with a weight:
 a decoder's (objectives/decoding.py) and those of self-distillation
-(objectives/self_distilled.py). An image is encoded once for pairs and decoder;
-the views of self-distillation are encoded apart. Each further loss is a mean
-over what it counts in the whole batch, so micro-batches and meshes do not
-change it. Source: SigLIP 2 (arXiv 2502.14786, section 2).
+(objectives/self_distilled.py), or a captioner's (objectives/captioning.py). An
+image is encoded once for pairs and decoder or captioner, a caption once for
+pairs and captioner; the views of self-distillation are encoded apart. Each
+further loss is a mean over what it counts in the whole batch, so micro-batches
+and meshes do not change it. Source: SigLIP 2 (arXiv 2502.14786, section 2).
 """
 
 import dataclasses
@@ -19,14 +20,15 @@ from flax import nnx
 
 import losses
 from models import batch_norm, dual_encoder, layers, naflex, tower
+from models.decoding import captioner as captioner_lib
 from models.decoding import decoder as decoder_lib
 from models.distilling import heads as heads_lib
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training.objectives import decoding, pairs, self_distilled
+from training.objectives import captioning, decoding, pairs, self_distilled
 from training.objectives import objective as objective_lib
 
-DECODER, DISTILLING = dual_encoder.PARTS
+DECODER, DISTILLING, CAPTIONER = dual_encoder.PARTS
 # Random streams of a row: towers, decoder, masks.
 _TOWERS, _DECODER, _MASKS = range(3)
 # Key of sums of losses and counts beside the new statistics.
@@ -70,7 +72,11 @@ class Outputs(NamedTuple):
 
 def is_on(config: config_lib.Config) -> bool:
   """Return whether a config has one of the further losses."""
-  return config.decoding.is_on or config.distillation.is_on
+  return (
+    config.decoding.is_on
+    or config.distillation.is_on
+    or config.captioning.is_on
+  )
 
 
 def make(config: config_lib.Config) -> objective_lib.Objective:
@@ -82,11 +88,23 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
     variables = batch_norm.join(params, stats)
     model = dual_encoder.merge(_graph(config), variables)
     keys = functools.partial(_stream, batch.keys)
-    zimg_bE, tokens_bND = _image(model, batch.images, keys(_TOWERS))
-    _, ztxt_bE = model(tokens_bL=batch.tokens, keys_b=keys(_TOWERS))
-    assert ztxt_bE is not None  # texts were given
     parts: dict[str, Any] = {}
     new_stats: dict[str, Any] = {}
+    if config.captioning.is_on:
+      (zimg_bE, ztxt_bE), (tokens_bND, text_bLD) = captioning.encode(
+        model, batch.images, batch.tokens, keys(_TOWERS)
+      )
+      parts["caption"] = captioning.losses_of_rows(
+        nnx.merge(_graph_of(config, CAPTIONER), variables[CAPTIONER]),
+        tokens_bND,
+        text_bLD,
+        batch.tokens,
+        getattr(config.model.text, "pad_id", 0),
+      )
+    else:
+      zimg_bE, tokens_bND = _image(model, batch.images, keys(_TOWERS))
+      _, ztxt_bE = model(tokens_bL=batch.tokens, keys_b=keys(_TOWERS))
+      assert ztxt_bE is not None  # texts were given
     if config.decoding.is_on:
       decoder = nnx.merge(decoder_graph(config), variables[DECODER])
       mask_bN = (
@@ -219,6 +237,7 @@ def _weights(config: config_lib.Config) -> dict[str, float]:
     "decoder": config.decoding.weight,
     "consistency": config.distillation.consistency_weight,
     "masked": config.distillation.masked_weight,
+    "caption": config.captioning.weight,
   }
 
 
@@ -294,6 +313,10 @@ def _part(
       token_width=image.width,
       dtype=config.model.dtype,
       rngs=rngs,
+    )
+  if name == CAPTIONER and config.captioning.is_on:
+    return captioner_lib.Captioner(
+      config.captioning.captioner, _settings(config), rngs=rngs
     )
   return None
 

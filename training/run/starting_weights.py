@@ -22,6 +22,7 @@ from models.pretrained import (
   opening,
   positions,
 )
+from models.pretrained.fused import open_clip_coca
 from runtime import checks, cluster, failures, sections
 from runtime import mesh as mesh_lib
 from runtime.storage import bucket_path
@@ -192,8 +193,13 @@ def _targets(
   A head is apart: published models have none, and a run may have another one.
   """
   shapes = loading.shapes_of(config.model)
+  everything = shapes
+  if objectives.joint.is_on(config):
+    # Rules of the parts that learn beside the model win for something too.
+    made = objectives.variable_shapes(config)
+    everything = shapes | {x: made[x] for x in dual_encoder.PARTS if x in made}
   shardings = sections.flat(
-    mesh_lib.param_shardings(config.partition_rules, shapes, mesh), "/"
+    mesh_lib.param_shardings(config.partition_rules, everything, mesh), "/"
   )
   targets = {
     path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=shardings[path])
@@ -231,6 +237,8 @@ def _published(
       " not taken over; this run drops what its own model.image and model.text"
       " say"
     )
+  if config.captioning.is_on and open_clip_coca.has_captioner(files.tensors):
+    metrics.say(f"Not taken over from {path}: its captioner")
   _check_alike(path, prefix, theirs, config.model)
   model = config.model
   if prefix:
