@@ -30,7 +30,7 @@ NUM_BLOCKS = 16
 
 
 class Embeddings(NamedTuple):
-  """What a model makes of a super-batch.
+  """Embeddings of a super-batch by one model.
 
   Attributes:
     zimg_BE: float32 or bfloat16, L2-normalised; models may differ in E.

@@ -36,7 +36,7 @@ def test_a_run_killed_among_lengths_has_the_same_bits(tmp_path):
   assert [row.get("train/num_patches") for row in rows] == [
     *(None, None, 6.0, 12.0, 12.0, 12.0)
   ]
-  # Of 4 steps of a cosine after one of warmup, the last 2 are stretched to 4.
+  # The cosine has 4 steps after warmup, whose last 2 are stretched to 4.
   places = [1, 2, 2.5, 3, 3.5]
   rate = rows[1]["train/learning_rate"]
   for row, place in zip(rows[1:], places, strict=True):

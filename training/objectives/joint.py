@@ -56,7 +56,7 @@ class Batch:
 
 
 class Outputs(NamedTuple):
-  """What the loss needs of each row.
+  """Outputs of each row that the loss needs.
 
   Attributes:
     zimg: float32 [B, E].

@@ -105,7 +105,7 @@ def test_draws_are_a_pictures_own(model):
   drawn = _written(model, pictures, top_p=0.9, seed=3)
   assert _written(model, pictures[:1], top_p=0.9, seed=3) == drawn[:1]
   assert _written(model, pictures, top_p=0.9, seed=4) != drawn
-  # Of a nucleus without mass, the most probable id is left.
+  # A nucleus without mass has the most probable id alone.
   assert _written(model, pictures, top_p=1e-6) == _written(model, pictures)
 
 

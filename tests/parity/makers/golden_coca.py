@@ -109,7 +109,7 @@ def main() -> None:
   torch.set_num_threads(1)  # more only wait for each other on arrays this small
   model_cfg = config()
   model = make(model_cfg)
-  # Of one colour each, which no average takes away.
+  # Images have one colour each, which no average takes away.
   images = published.images(NUM_IMAGES, IMAGE_SIZE, block=IMAGE_SIZE)
   tokens = published.captions((3, 10, 6), LENGTH, END)
   # The defaults of `generate`, and a shorter minimum: texts end early.

@@ -192,7 +192,7 @@ def test_published_towers_can_be_read():
   ("name", "want"), [("b32", 253_560_066), ("l14", 638_450_178)]
 )
 def test_parameters_of_the_variants(name, want):
-  """Those of open_clip's models, and our bias of the logits."""
+  """Numbers of open_clip's models, and one for our bias of the logits."""
   config = config_lib.from_mapping(coca.get_config(name).to_dict())
   shapes = objectives.variable_shapes(config)
   assert sum(x.size for x in jax.tree.leaves(shapes)) == want

@@ -49,7 +49,7 @@ def test_names_say_which_tokens(monkeypatch):
   assert made["protocol"]["num_references"] == [1, 2]
   assert made["protocol"]["library"] == "pycocoevalcap 1.2"
   assert "ours" in made["protocol"]["tokens"]
-  # Those of Java, here by the pattern for the time of a process.
+  # Tokens are the pattern's in place of Java's, which starts a process.
   monkeypatch.setattr(tokens, "check", lambda name: None)
   monkeypatch.setitem(tokens._TOKENIZERS, "ptb", tokens._regex)
   published = captioning.record(CAPTIONS, REFERENCES)

@@ -128,7 +128,7 @@ def test_by_equations():
 
 def test_by_hand():
   judged = overlap.judge(["a b c d", "e"], [["a b c d"], ["f"]])
-  # Of the first image all n-grams are right; of the second its one word is not.
+  # All n-grams of the first image are right, the one of the second is not.
   # BLEU-4: (4/5 * 1 * 1 * 1)^(1/4); as long as its references.
   figures = judged.figures()
   assert figures["BLEU-1"] == pytest.approx(4 / 5, abs=1e-6)
