@@ -221,7 +221,7 @@ def orders(
 ) -> np.ndarray:
   """Return rows of `tune`'s images of each step, int32 [T, batch_size].
 
-  Those of mirrored images are num_shots higher; -1 stands for none. Epochs
+  Rows of mirrored images are num_shots higher; -1 stands for none. Epochs
   have the order that episodes.orders draws first of `rng`.
   """
   order_TB = episodes_lib.orders(

@@ -329,8 +329,8 @@ def _summary(
   ]
   if totals.num_dropped:
     lines.append(
-      f"{totals.num_dropped:,} ids are no text (places of boxes, tasks) and"
-      " were left out of captions"
+      f"{totals.num_dropped:,} ids are no text (places of boxes, tasks, padding)"
+      " and were left out of captions"
     )
   if totals.num_left_out:
     lines.append(

@@ -69,7 +69,8 @@ class Caption:
 
   Attributes:
     text: text, without blanks at its ends; it may be empty.
-    num_dropped: ids that are no text, such as places of boxes, left out of it.
+    num_dropped: ids that are no text, such as places of boxes and padding, left
+      out of it.
     is_whole: as of Written.
   """
 
@@ -148,8 +149,8 @@ class Captioner:
 
   def caption_of(self, written: Written) -> Caption:
     """Return the text of a caption."""
-    size = self.tokenizer.vocab_size
-    ids = [token for token in written.ids if token < size]
+    size, marks = self.tokenizer.vocab_size, self.tokenizer.marks
+    ids = [x for x in written.ids if x < size and x not in marks]
     text = self.tokenizer.codec.decode(ids).strip()
     return Caption(text, len(written.ids) - len(ids), written.is_whole)
 

@@ -76,6 +76,18 @@ class Tokenizer:
     """Return the text as it was cleaned; a cut character is U+FFFD."""
     return self.codec.decode(self.rule.unpack(ids))
 
+  @property
+  def marks(self) -> frozenset[int]:
+    """Return the ids of marks and padding that stand for no text.
+
+    A padding id that is a word too, as 0 is "!" for CLIP, is not among them.
+    """
+    rule = self.rule
+    # Text of a word is one piece; that of a mark, as "<pad>", is several.
+    is_word = len(self.codec.encode(self.codec.decode([rule.pad_id]))) == 1
+    ids = {rule.bos_id, rule.eos_id, None if is_word else rule.pad_id}
+    return frozenset(token for token in ids if token is not None)
+
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:

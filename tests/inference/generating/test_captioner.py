@@ -133,15 +133,17 @@ def test_texts_and_boxes_of_a_decoder_with_a_script(tmp_path):
   """The text "owl" has three ids, after which a box follows."""
   vocabulary = decoder_runs.make_config().data.regions.vocabulary(264)
   box_4 = np.array([0.0, 2 / 7, 5 / 7, 1.0])
-  script = [*_ids("xyz"), *vocabulary.box_ids(box_4).tolist(), *_ids("ab"), 1]
+  # 0 is padding, 1 the end.
+  script = [*_ids("xyz"), *vocabulary.box_ids(box_4).tolist(), *_ids("ab")]
+  script += [0, 1]
   model = _scripted(tmp_path / "run", script)
   picture, other = _pictures(2)
-  # Ids of a box are no text; the end is no part of it.
+  # Ids of a box and padding are no text; the end is no part of it.
   assert model.caption([picture, other]) == ["xyzab"] * 2
   assert model.caption(picture, max_tokens=2) == ["xy"]
   (one,) = _written(model, [picture])
   caption = model.captioner.caption_of(one)
-  assert (caption.num_dropped, caption.is_whole) == (4, True)
+  assert (caption.num_dropped, caption.is_whole) == (5, True)
   # 20 x 30: the shorter side is resized to 16, the centre is 20 pixels wide.
   assert model.image_protocol.resize == "shortest"
   left, top, right, bottom = model.image_protocol.part(20, 30)

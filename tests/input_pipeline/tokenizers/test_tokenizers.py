@@ -1,5 +1,6 @@
 """The rule of the vocabularies made here, and what BPE adds."""
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -126,6 +127,18 @@ def test_punctuation_is_not_part_of_a_word(tmp_path):
   words = bpe.train(["(dark) «dark» x,dark"] * 50, 300).get_vocab()
   assert "dark" in words
   assert not any("dark" in word and word.strip("Ġ") != "dark" for word in words)
+
+
+@pytest.mark.parametrize("name", ["bpe", "bytes"])
+def test_marks_are_ids_without_text(name, tmp_path):
+  assert _make(name, tmp_path).marks == {0, 1}
+
+
+def test_padding_that_is_a_word_is_no_mark(tmp_path):
+  """CLIP's rule pads with "!", which texts have too."""
+  tokenizer = _make("bytes", tmp_path)
+  rule = dataclasses.replace(tokenizer.rule, pad_id=tokenizer.ids("!")[0])
+  assert dataclasses.replace(tokenizer, rule=rule).marks == {1}
 
 
 def test_file_is_read_again(tmp_path):
