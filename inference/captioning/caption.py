@@ -209,13 +209,7 @@ def _schema(source: sources.Source, stores_images: bool) -> pa.Schema:
   fields = {NAME: pa.string(), CAPTION: pa.string()}
   if stores_images:
     fields = {IMAGE: pa.binary(), **fields}
-  if twice := [name for name in source.columns if name in fields]:
-    raise ValueError(
-      f"--columns: {twice[0]} is a column that the table has itself; its"
-      f" columns are {', '.join(fields)}"
-    )
-  fields |= dict.fromkeys(source.columns, pa.string())
-  return pa.schema([*fields.items()])
+  return result_table.schema(fields, source.columns)
 
 
 def _rows(
@@ -329,8 +323,8 @@ def _summary(
   ]
   if totals.num_dropped:
     lines.append(
-      f"{totals.num_dropped:,} ids are no text (places of boxes, tasks, padding)"
-      " and were left out of captions"
+      f"{totals.num_dropped:,} ids are no text (boxes, tasks, padding) and were"
+      " left out of captions"
     )
   if totals.num_left_out:
     lines.append(

@@ -251,13 +251,7 @@ def _schema(
   if source.truth:
     fields[TRUTH] = pa.list_(pa.string()) if is_multi else pa.string()
   fields[ERROR] = pa.string()
-  if twice := [name for name in source.columns if name in fields]:
-    raise ValueError(
-      f"--columns: {twice[0]} is a column that the table has itself; its"
-      f" columns are {', '.join(fields)}"
-    )
-  fields |= dict.fromkeys(source.columns, pa.string())
-  return pa.schema([*fields.items()])
+  return result_table.schema(fields, source.columns)
 
 
 def _fill(

@@ -131,6 +131,28 @@ FORMATS: Mapping[str, type[_Csv | _Jsonl | _Parquet]] = {
 }
 
 
+def schema(
+  fields: Mapping[str, pa.DataType], columns: Sequence[str]
+) -> pa.Schema:
+  """Return the schema of a table with columns of --columns behind its own.
+
+  Args:
+    fields: name and type of the table's own columns.
+    columns: columns of the source, which go along as texts.
+
+  Raises:
+    ValueError: a column has the name of one of the table's own.
+  """
+  if twice := [name for name in columns if name in fields]:
+    raise ValueError(
+      f"--columns: {twice[0]} is a column that the table has itself; its"
+      f" columns are {', '.join(fields)}"
+    )
+  return pa.schema(
+    [*fields.items(), *((name, pa.string()) for name in columns)]
+  )
+
+
 def check(out: str, path: pathlib.Path) -> None:
   """Raise ValueError where --out cannot be written as a new table."""
   if not out:
