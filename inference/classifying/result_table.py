@@ -148,9 +148,8 @@ def schema(
       f"--columns: {twice[0]} is a column that the table has itself; its"
       f" columns are {', '.join(fields)}"
     )
-  return pa.schema(
-    [*fields.items(), *((name, pa.string()) for name in columns)]
-  )
+  along = dict.fromkeys(columns, pa.string())
+  return pa.schema([*fields.items(), *along.items()])
 
 
 def check(out: str, path: pathlib.Path) -> None:
