@@ -103,6 +103,10 @@ def get_config() -> ml_collections.ConfigDict:
 
   # Steps between two lines of metrics.jsonl.
   config.log_every_steps = 1
+  # Steps between two lines with the norms of the gradient of each loss apart
+  # (config.decoding, distillation, captioning); each norm costs one gradient.
+  # 0: none.
+  config.log_gradients_every_steps = 0
   return config
 
 

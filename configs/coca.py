@@ -45,6 +45,7 @@ def get_config(arg: str = "b32") -> ml_collections.ConfigDict:
     towers = variants.pick(__file__, arg, VARIANTS, mini=True)
     config = openclip.get_config(towers)
     web.set_examples(config, batch_size=_BATCH_SIZE, num_examples=_NUM_EXAMPLES)
+    config.log_gradients_every_steps = 1000
   captioning.set_on(config)
   config.optimizer.weight_decay_mults = (
     (r"img/pool/queries|captioner/words", 1.0),

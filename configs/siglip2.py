@@ -225,7 +225,8 @@ def _full_naflex(variant: Variant) -> ml_collections.ConfigDict:
 
 
 def _set_decoder(config: ml_collections.ConfigDict) -> None:
-  """Set LocCa's decoder and its regions."""
+  """Set LocCa's decoder, its regions, and norms of each loss's gradient."""
+  config.log_gradients_every_steps = 1000
   config.data.regions.tasks = "all"
   config.data.sources.main.caption = ("txt",)
   config.data.sources.main.region_fields = _REGION_FIELDS
@@ -272,6 +273,7 @@ def _mini_full() -> ml_collections.ConfigDict:
   config.data.regions.probabilities = (1.0, 0.0, 0.0)
   config.data.regions.num_bins = 32
   decoding.set_on(config)
+  config.log_gradients_every_steps = 20
   _set_phases(
     config,
     distillation.weights("B"),

@@ -74,6 +74,7 @@ class Config:
     distillation_config.DistillationConfig()
   )
   num_largest_updates: marks.Fixed[int] = 1
+  log_gradients_every_steps: marks.Free[int] = 0
   captioning: captioning_config.CaptioningConfig = (
     captioning_config.CaptioningConfig()
   )
@@ -89,7 +90,8 @@ class Config:
       "num_largest_updates",
     ):
       checks.at_least(field, getattr(self, field), 1)
-    checks.at_least("seed", self.seed, 0)
+    for field in ("seed", "log_gradients_every_steps"):
+      checks.at_least(field, getattr(self, field), 0)
     if self.init_from and (self.init_image_from or self.init_text_from):
       checks.refuse(
         "init_from is for both towers; expected init_image_from and"
@@ -133,6 +135,11 @@ class Config:
             f"config.{field} must have no weight with config.{section}, which"
             " trains another model; got one"
           )
+      if is_on and self.log_gradients_every_steps:
+        checks.refuse(
+          "log_gradients_every_steps must be 0 with config."
+          f"{section}, whose loss is one; got {self.log_gradients_every_steps}"
+        )
     self._check_patch_counts()
     self.captioning.check()
     if self.captioning.is_on:

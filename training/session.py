@@ -23,6 +23,7 @@ from runtime import hung_processes
 from runtime import mesh as mesh_lib
 from training import config as config_lib
 from training import (
+  gradient_norms,
   metrics,
   patch_programs,
   reporter,
@@ -123,6 +124,8 @@ class Session:
     stage: phase that is trained.
     facts: figures of the compiled step, by name.
     step_fn: compiled training step; None at the end of a phase.
+    norms_fn: norms of the gradients of single losses; None where they are not
+      taken.
     batch_of: arrays by name, as the loader yields them -> batch of `step_fn`.
     saved_step: newest step with a checkpoint, None without any.
   """
@@ -141,6 +144,7 @@ class Session:
   selection: selection_lib.Selection
   facts: dict[str, float]
   step_fn: Callable[..., Any] | None
+  norms_fn: gradient_norms.NormsFn | None
   batch_of: Callable[[dict[str, Any]], Any]
   saved_step: int | None
 
@@ -211,9 +215,12 @@ class Session:
         return state, step, stopping
       assert self.step_fn is not None  # steps of the phase are left
       batch = self.fetch(step_metrics)
-      state, step_metrics = self.step_fn(state, batch)
       step += 1
-      self.reporter.add(step, step_metrics)
+      every, norms = self.config.log_gradients_every_steps, {}
+      if self.norms_fn and step % every == 0:
+        norms = self.norms_fn(state, batch)
+      state, step_metrics = self.step_fn(state, batch)
+      self.reporter.add(step, step_metrics | norms)
       self.opened.hang.end_step(step)
 
   def say_left_out(self) -> None:
@@ -228,7 +235,7 @@ class Session:
     self.say_left_out()
     with self.opened.hang.phase("compiling"):
       self.iterator.close()
-      self.step_fn, self.facts = _in_thread(
+      self.step_fn, self.norms_fn, self.facts = _in_thread(
         lambda: _compiled(part, self.opened.mesh)
       )
     self.stage, self.iterator = part.stage, part.iterator
@@ -323,10 +330,10 @@ def start(
       lambda: _restored(config, run, part, initial, make_part)
     )
     first_step = int(jax.device_get(state.step))
-    step_fn, facts = None, {}
+    step_fn, norms_fn, facts = None, None, {}
     # At the end of a phase, nothing is left to do for its step.
     if first_step < part.stage.end or first_step == config.total_steps:
-      step_fn, facts = _in_thread(lambda: _compiled(part, run.mesh))
+      step_fn, norms_fn, facts = _in_thread(lambda: _compiled(part, run.mesh))
   iterator = part.iterator
   if first_step:
     metrics.say(f"Resuming from the checkpoint of step {first_step}")
@@ -374,6 +381,7 @@ def start(
     selection=selection,
     facts=facts,
     step_fn=step_fn,
+    norms_fn=norms_fn,
     batch_of=part.program.batch_of,
     saved_step=first_step if first_step in run.steps else None,
   )
@@ -424,12 +432,17 @@ def _restored(
 
 def _compiled(
   part: Part, mesh: jax.sharding.Mesh
-) -> tuple[Callable[..., Any], dict[str, float]]:
-  """Return the compiled step, and its facts."""
+) -> tuple[Callable[..., Any], gradient_norms.NormsFn | None, dict[str, float]]:
+  """Return the compiled step, the norms of single losses, and facts."""
   with jax.set_mesh(mesh):
     if part.by_count:
-      return patch_programs.compile_with_facts(part.by_count, mesh)
-    return train_step.compile_with_facts(part.program, mesh)
+      step_fn, facts = patch_programs.compile_with_facts(part.by_count, mesh)
+    else:
+      step_fn, facts = train_step.compile_with_facts(part.program, mesh)
+    norms_fn = gradient_norms.compile_norms(
+      part.stage.config, part.program, part.by_count, mesh
+    )
+  return step_fn, norms_fn, facts
 
 
 def _in_thread(fn: Callable[[], T]) -> T:

@@ -17,6 +17,7 @@ from runtime.storage import strict_json
 from training import config as config_lib
 from training import (
   evaluation,
+  gradient_norms,
   metrics,
   patch_programs,
   train_state,
@@ -64,6 +65,7 @@ def check(config: config_lib.Config, folder: pathlib.Path) -> None:
       starting_weights.check_early(config)
     mesh = mesh_lib.make_mesh(config.mesh)
     train_step.check(config, mesh)
+    gradient_norms.check(config)
     if config.phases:
       with checks.collected():
         switching.check(config, mesh)

@@ -187,9 +187,7 @@ def make_train_step(
         weight_decay=numbers["weight_decay"],
       )
     )
-    if objective.draws:
-      keys = _keys(config, numbers["key"], state.step)
-      batch = objective.prepare(dataclasses.replace(batch, keys=keys))
+    batch = with_keys(config, objective, batch, numbers, state.step)
     if num_updates == 1:
       state, metrics = update(state, batch, optimizer)
     else:
@@ -237,24 +235,30 @@ def make_train_step(
   return step
 
 
+def split(batch: Any, count: int) -> Any:
+  """Return `count` parts of a batch, arrays [count, B / count, ...].
+
+  Part i has the rows i, i + count, i + 2 count, ...: the same rows on any
+  number of devices, and no row changes its device.
+  """
+  parts = jax.tree.map(
+    lambda x: jnp.swapaxes(x.reshape(-1, count, *x.shape[1:]), 0, 1), batch
+  )
+  return jax.lax.with_sharding_constraint(parts, P(None, mesh_lib.BATCH_AXES))
+
+
 def _in_parts(
   update: Callable[[train_state.TrainState, Any], Stepped],
   state: train_state.TrainState,
   batch: Any,
   count: int,
 ) -> Stepped:
-  """Make an update of each of `count` parts of a batch, at one learning rate.
-
-  Part i has the rows i, i + count, i + 2 count, ...: the same rows on any
-  number of devices, and no row changes its device.
+  """Make an update of each part of `split`, at one learning rate.
 
   Returns:
     The last state, and the means of the metrics.
   """
-  parts = jax.tree.map(
-    lambda x: jnp.swapaxes(x.reshape(-1, count, *x.shape[1:]), 0, 1), batch
-  )
-  parts = jax.lax.with_sharding_constraint(parts, P(None, mesh_lib.BATCH_AXES))
+  parts = split(batch, count)
 
   def body(state, part):
     made, metrics = update(state, part)
@@ -293,13 +297,20 @@ def _numbers(config: config_lib.Config) -> dict[str, Any]:
   }
 
 
-def _keys(
-  config: config_lib.Config, key: jax.Array, step: jax.Array
-) -> jax.Array:
-  """Return a random key for each row of the batch."""
-  key = jax.random.fold_in(key, _DRAWS)
+def with_keys(
+  config: config_lib.Config,
+  objective: objective_lib.Objective,
+  batch: Any,
+  numbers: dict[str, Any],
+  step: jax.Array,
+) -> Any:
+  """Return a batch with a random key for each row, if the objective draws."""
+  if not objective.draws:
+    return batch
+  key = jax.random.fold_in(numbers["key"], _DRAWS)
   fold_in = functools.partial(jax.random.fold_in, jax.random.fold_in(key, step))
-  return jax.vmap(fold_in)(jnp.arange(config.batch_size))
+  keys = jax.vmap(fold_in)(jnp.arange(config.batch_size))
+  return objective.prepare(dataclasses.replace(batch, keys=keys))
 
 
 def compile_step(
@@ -317,12 +328,7 @@ def lower_step(
 ) -> jax.stages.Lowered:
   """Return the step as the compiler gets it."""
   shardings = jax.tree.map(lambda x: x.sharding, program.state)
-  numbers = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(
-      x.shape, x.dtype, sharding=mesh_lib.replicated(mesh)
-    ),
-    jax.eval_shape(program.numbers),
-  )
+  numbers = abstract_on_all(jax.eval_shape(program.numbers), mesh)
   jitted = jax.jit(
     program.step,
     donate_argnums=0,
@@ -331,12 +337,28 @@ def lower_step(
   return jitted.lower(program.state, program.batch, numbers)
 
 
+def abstract_on_all(arrays: Any, mesh: jax.sharding.Mesh) -> Any:
+  """Return the shapes and types of arrays, replicated over a mesh."""
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(
+      x.shape, x.dtype, sharding=mesh_lib.replicated(mesh)
+    ),
+    arrays,
+  )
+
+
+def made_numbers(
+  program: StepProgram, mesh: jax.sharding.Mesh
+) -> dict[str, Any]:
+  """Return the numbers of a program's config, replicated over a mesh."""
+  return jax.jit(program.numbers, out_shardings=mesh_lib.replicated(mesh))()
+
+
 def with_numbers(
   compiled: jax.stages.Compiled, program: StepProgram, mesh: jax.sharding.Mesh
 ) -> Callable[[train_state.TrainState, Any], Stepped]:
   """Return step(state, batch) with the numbers of the program's config."""
-  make = jax.jit(program.numbers, out_shardings=mesh_lib.replicated(mesh))
-  numbers = make()
+  numbers = made_numbers(program, mesh)
   return lambda state, batch: compiled(state, batch, numbers)
 
 

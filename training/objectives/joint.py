@@ -136,12 +136,22 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
     }
     return Outputs(zimg_bE, ztxt_bE, parts), new_stats
 
-  def loss(params, outputs: Outputs, batch: Batch):
+  def of_pairs(params, outputs: Outputs, batch: Batch):
     scale, bias = jnp.exp(params["log_scale"]), params["bias"]
-    total = pair_loss(outputs.zimg, outputs.ztxt, scale, bias, batch.labels)
-    for name, (loss_b, count_b) in outputs.parts.items():
-      total += weights[name] * mean(loss_b, count_b)
-    return total
+    return pair_loss(outputs.zimg, outputs.ztxt, scale, bias, batch.labels)
+
+  def of_part(name, params, outputs: Outputs, batch: Batch):
+    del params, batch
+    return weights[name] * mean(*outputs.parts[name])
+
+  parts = {"pairs": of_pairs} | {
+    name: functools.partial(of_part, name)
+    for name, weight in weights.items()
+    if weight
+  }
+
+  def loss(params, outputs: Outputs, batch: Batch):
+    return sum(part(params, outputs, batch) for part in parts.values())
 
   def embed_locked(params, stats, batch: Batch):
     return embed(params, stats, batch)[0]
@@ -163,6 +173,7 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
     embed=embed,
     embed_locked=embed_locked,
     loss=loss,
+    parts=parts,
     gradient=pairs.gradient,
     metrics=metrics,
     init_params=functools.partial(init_params, config),

@@ -1,7 +1,7 @@
 """Objective: one kind of training, as functions of parameters and a batch."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -32,6 +32,8 @@ class Objective:
       running statistics, as locked towers are.
     loss: (params, embeddings, batch) -> float32 scalar; needs the embeddings of
       all rows.
+    parts: name -> one of the losses that `loss` sums, with its weight; {} for
+      a single loss.
     gradient: plain case, the whole batch at once. It calls `embed` and `loss`
       of the objective that it is called with: gradients.py wraps it.
     metrics: params -> {name: float32 scalar}, logged with each step.
@@ -55,6 +57,9 @@ class Objective:
   metrics: Callable[[Params], dict[str, jax.Array]]
   init_params: Callable[[jax.Array], Any]
   draws: bool
+  parts: Mapping[str, Callable[[Params, Embeddings, Batch], jax.Array]] = (
+    dataclasses.field(default_factory=dict)
+  )
   prepare: Callable[[Batch], Batch] = lambda batch: batch
   averaged: Callable[[Params], Params] | None = None
   bind: Callable[[Params], "Objective"] | None = None

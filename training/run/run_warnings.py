@@ -13,7 +13,7 @@ from models import convnext, vit
 from runtime import cluster
 from runtime.storage import jsonl
 from training import config as config_lib
-from training import metrics
+from training import gradient_norms, metrics
 
 NAME = "warnings.jsonl"
 # Part of model.scale_max that the scale's float32 logarithm is rounded by.
@@ -75,13 +75,19 @@ def of_step(
   config: config_lib.Config, step: int, values: Mapping[str, float]
 ) -> dict[str, str]:
   """Return the warnings that follow from the metrics of a step."""
-  limit = config.model.scale_max
-  if not limit or values["train/scale"] < limit * (1 - _ROUNDING):
-    return {}
-  return {
-    "model.scale_max": f"the scale of the logits is model.scale_max={limit:g}"
-    f" in step {step}: the temperature, {1 / limit:g}, cannot become lower"
+  # A decoder whose first logits are 0 moves no tower in the first step.
+  found = {
+    name: f"{name} is 0 in step {step}: no parameter learns from this loss"
+    for name, value in values.items()
+    if name.startswith(gradient_norms.PREFIX) and value == 0 and step > 1
   }
+  limit = config.model.scale_max
+  if limit and values["train/scale"] >= limit * (1 - _ROUNDING):
+    found["model.scale_max"] = (
+      f"the scale of the logits is model.scale_max={limit:g} in step {step}:"
+      f" the temperature, {1 / limit:g}, cannot become lower"
+    )
+  return found
 
 
 def _of_batch(

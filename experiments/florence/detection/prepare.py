@@ -19,8 +19,6 @@ out with its icons of all sets, by a hash. A box is that of an icon's pixels
 that are not transparent, so it is known by construction.
 """
 
-import collections
-import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -30,7 +28,7 @@ from absl import app, flags
 from PIL import Image
 
 from experiments.curation import icon_sets
-from experiments.parts import photographs, program
+from experiments.parts import photographs, placed_icons, program
 from runtime.storage import whole_files
 
 # Flags of this program, beside main.py's of the same names.
@@ -40,13 +38,8 @@ _ICONS = flags.DEFINE_string(
 )
 _OUT = flags.DEFINE_string("out", None, "Folder to write.", flag_values=_FLAGS)
 
-# Sets of icons in colours; each name is drawn by up to all of them.
-SETS = (
-  *("noto", "noto-v1", "twemoji", "emojione", "fluent-emoji-flat", "fxemoji"),
-)
 # Least sets that a name must be in.
 LEAST_SETS = 2
-SIZE = 128
 # Pictures of each file.
 SIZES: Mapping[str, int] = {
   "train": 4000,
@@ -57,8 +50,6 @@ SIZES: Mapping[str, int] = {
 # Shares of names that are in this file alone.
 HELD_OUT: Mapping[str, float] = {"test": 0.2, "valid": 0.1}
 MOST_ICONS = 3
-# Sides of an icon in pixels.
-SIDES = (24, 56)
 # Pixels of a side of the pictures of pairs.jsonl.
 PAIR_SIZE = 64
 # Photographs of each file; those of pairs.jsonl are train.jsonl's.
@@ -72,10 +63,6 @@ PHOTOS: Mapping[str, Sequence[str]] = {
 }
 NAMES = "names.json"
 _SALT = "diptych-placed-1"
-_MOST_TRIES = 20
-
-Icons = Mapping[str, Sequence[icon_sets.Icon]]
-Photos = Sequence[np.ndarray]
 
 
 def main(argv: Sequence[str]) -> None:
@@ -85,28 +72,14 @@ def main(argv: Sequence[str]) -> None:
   package = icon_sets.open_package(pathlib.Path(_ICONS.value))
   photos = {split: photographs.read(names) for split, names in PHOTOS.items()}
   out = pathlib.Path(_OUT.value)
-  counts = make(icons_of(package), photos, out, SIZES)
+  icons = placed_icons.icons_of(package, placed_icons.SETS, LEAST_SETS)
+  counts = make(icons, photos, out, SIZES)
   print(f"{_OUT.value}: {json.dumps(counts)}")
 
 
-def icons_of(package: icon_sets.Package) -> dict[str, list[icon_sets.Icon]]:
-  """Return the icons in colours of each name that several sets draw."""
-  by_name: dict[str, list[icon_sets.Icon]] = collections.defaultdict(list)
-  for prefix in SETS:
-    if prefix in package.titles:
-      for icon in package.icons(prefix):
-        if icon.is_plain and "currentColor" not in icon.body:
-          by_name[icon.words].append(icon)
-  return {
-    name: icons
-    for name, icons in sorted(by_name.items())
-    if len(icons) >= LEAST_SETS
-  }
-
-
 def make(
-  icons: Icons,
-  photos: Mapping[str, Photos],
+  icons: placed_icons.Icons,
+  photos: Mapping[str, placed_icons.Photos],
   out: pathlib.Path,
   sizes: Mapping[str, int],
 ) -> dict[str, int]:
@@ -130,7 +103,9 @@ def make(
     for number in range(num):
       image = f"{split}/{number:05d}.png"
       if split == "pairs":
-        made = compose(rng, icons, names[split], photos["train"], 1)
+        made = placed_icons.compose(
+          rng, icons, names[split], photos["train"], 1
+        )
         picture = made.picture.resize(
           (PAIR_SIZE, PAIR_SIZE),
           Image.Resampling.BICUBIC,
@@ -138,7 +113,9 @@ def make(
         )
         row = {"image": image, "caption": made.labels[0]}
       else:
-        made = compose(rng, icons, names[split], photos[split], MOST_ICONS)
+        made = placed_icons.compose(
+          rng, icons, names[split], photos[split], MOST_ICONS
+        )
         picture = made.picture
         row = {"image": image, "boxes": made.boxes, "labels": made.labels}
       picture.save(out / image)
@@ -159,63 +136,6 @@ def split_of(name: str) -> str:
   return "train"
 
 
-@dataclasses.dataclass(frozen=True)
-class Composed:
-  """A picture of icons, with their boxes and names.
-
-  Attributes:
-    picture: SIZE pixels a side.
-    boxes: left, top, right and bottom of each, in pixels.
-    labels: name of each.
-  """
-
-  picture: Image.Image
-  boxes: list[list[int]]
-  labels: list[str]
-
-
-def compose(
-  rng: np.random.Generator,
-  icons: Icons,
-  names: Sequence[str],
-  photos: Photos,
-  most: int,
-) -> Composed:
-  """Return a picture of icons that do not touch.
-
-  Args:
-    rng: generator of everything that is random.
-    icons: icons of each name.
-    names: names that may occur.
-    photos: photographs that a part is cut out of.
-    most: most icons; there is at least one.
-  """
-  picture = _part(rng, photos[int(rng.integers(len(photos)))])
-  boxes: list[list[int]] = []
-  labels = []
-  for _ in range(int(rng.integers(1, most + 1))):
-    name = names[int(rng.integers(len(names)))]
-    drawn = icons[name][int(rng.integers(len(icons[name])))]
-    icon = icon_sets.picture(drawn, int(rng.integers(SIDES[0], SIDES[1] + 1)))
-    solid = icon.getchannel("A").point(lambda level: 255 * (level > 127))
-    if (inner := solid.getbbox()) is None:
-      continue
-    for _ in range(_MOST_TRIES):
-      left, top = rng.integers(0, SIZE - np.array(icon.size) + 1).tolist()
-      box = [
-        *(left + inner[0], top + inner[1]),
-        *(left + inner[2], top + inner[3]),
-      ]
-      if not any(_touch(box, other) for other in boxes):
-        picture.paste(icon, (left, top), icon)
-        boxes.append(box)
-        labels.append(name)
-        break
-  if not boxes:  # an icon without a pixel: another one
-    return compose(rng, icons, names, photos, most)
-  return Composed(picture, boxes, labels)
-
-
 def around(
   rng: np.random.Generator, box: Sequence[int]
 ) -> tuple[float, float, float, float]:
@@ -226,7 +146,7 @@ def around(
 
   Args:
     rng: generator.
-    box: left, top, right and bottom in pixels of a picture of SIZE.
+    box: left, top, right and bottom in pixels of a picture that compose made.
 
   Returns:
     Left, top, right and bottom of the part, which is in the picture.
@@ -234,30 +154,11 @@ def around(
   wider = rng.random()
   lows, highs = [], []
   for low, high in zip(box[:2], box[2:], strict=True):
-    side = (high - low) * (SIZE / (high - low)) ** wider
-    first, last = max(high - side, 0), min(low, SIZE - side)
+    side = (high - low) * (placed_icons.SIZE / (high - low)) ** wider
+    first, last = max(high - side, 0), min(low, placed_icons.SIZE - side)
     lows.append(first + (last - first) * rng.random())
-    highs.append(min(lows[-1] + side, SIZE))
+    highs.append(min(lows[-1] + side, placed_icons.SIZE))
   return lows[0], lows[1], highs[0], highs[1]
-
-
-def _part(rng: np.random.Generator, photo: np.ndarray) -> Image.Image:
-  """Return a random square of a photograph, SIZE pixels a side."""
-  height, width = photo.shape[:2]
-  side = int(min(height, width) * rng.uniform(0.4, 1.0))
-  top = int(rng.integers(height - side + 1))
-  left = int(rng.integers(width - side + 1))
-  part = Image.fromarray(photo[top : top + side, left : left + side])
-  return part.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-
-
-def _touch(one: Sequence[int], other: Sequence[int]) -> bool:
-  return (
-    one[0] < other[2]
-    and other[0] < one[2]
-    and one[1] < other[3]
-    and other[1] < one[3]
-  )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+"""Huge pages: who starts anew, and with which variable."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from runtime import huge_pages
+
+_MADVISE = "always [madvise] never\n"
+_GLIBC = ("glibc", "2.36")
+
+
+@pytest.mark.parametrize(
+  ("environment", "kernel", "libc", "expected"),
+  [
+    ({}, _MADVISE, _GLIBC, "glibc.malloc.hugetlb=1"),
+    (
+      {"GLIBC_TUNABLES": "glibc.malloc.check=3"},
+      _MADVISE,
+      ("glibc", "2.35"),
+      "glibc.malloc.check=3:glibc.malloc.hugetlb=1",
+    ),
+    ({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, _MADVISE, _GLIBC, None),
+    ({}, "[always] madvise never", _GLIBC, None),
+    ({}, "always madvise [never]", _GLIBC, None),
+    ({}, _MADVISE, ("glibc", "2.34"), None),
+    ({}, _MADVISE, ("", ""), None),
+  ],
+)
+def test_the_variable_is_set_where_it_helps(
+  environment, kernel, libc, expected
+):
+  assert huge_pages.tunables(environment, kernel, libc) == expected
+
+
+_PROGRAM = """
+import os, pathlib, sys
+from runtime import huge_pages
+huge_pages._KERNEL = pathlib.Path(sys.argv[1])
+huge_pages.platform.libc_ver = lambda: ("glibc", "2.36")
+print("start", os.getpid(), flush=True)
+huge_pages.restart()
+print(os.environ.get("GLIBC_TUNABLES"), sys.argv[2:], sys.stdin.read())
+"""
+
+
+def test_a_program_starts_anew_once_as_the_same_process(tmp_path):
+  kernel = tmp_path / "enabled"
+  kernel.write_text(_MADVISE)
+  ended = subprocess.run(
+    [sys.executable, "-c", _PROGRAM, kernel, "--flag=a b"],
+    env=dict(os.environ, GLIBC_TUNABLES="", PYTHONPATH=os.getcwd()),
+    input="typed",
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  first, second, rest = ended.stdout.splitlines()
+  assert first == second
+  assert rest == "glibc.malloc.hugetlb=1 ['--flag=a b'] typed"
