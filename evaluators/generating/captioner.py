@@ -13,21 +13,19 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from evaluators import embedding, embedding_cache
-from inference import model as model_lib
-from inference import row_batches
-from inference.generating import settings as settings_lib
+from evaluators import embedding, embedding_cache, row_batches
+from evaluators.generating import settings as settings_lib
 from input_pipeline import model_inputs, tokenizers
 from input_pipeline.regions import box_tokens
 from models import dual_encoder, naflex
-from models.decoding import beams, generation
+from models.decoding import beams, decoder_config, generation
 from runtime import mesh as mesh_lib
 
 # Place of an id that the decoder chooses.
@@ -79,12 +77,58 @@ class Caption:
   is_whole: bool
 
 
+class Towers(Protocol):
+  """Model whose images a decoder reads, such as inference.model.Model.
+
+  Attributes:
+    config: towers of the model.
+    params: parameters of the towers, on the devices of `mesh`.
+    mesh: devices.
+    make_image_protocol: reads files; raises ValueError where none describes
+      how images are prepared.
+    make_tokenizer: reads files; raises ValueError without a vocabulary.
+  """
+
+  @property
+  def config(self) -> dual_encoder.ModelConfig: ...
+
+  @property
+  def params(self) -> Any: ...
+
+  @property
+  def mesh(self) -> jax.sharding.Mesh: ...
+
+  @property
+  def make_image_protocol(self) -> Callable[[], model_inputs.Protocol]: ...
+
+  @property
+  def make_tokenizer(self) -> Callable[[], tokenizers.Tokenizer]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+  """Decoder of texts that learned beside a run's model.
+
+  Attributes:
+    config: its shape.
+    graph: decoder without its parameters.
+    params: on every device of the model's mesh, or split as in training.
+    vocabulary: ids of texts, boxes and tasks.
+    num_tokens: most ids that it was taught to predict of a text, the end
+      included (data.regions.num_tokens).
+  """
+
+  config: decoder_config.DecoderConfig
+  graph: nnx.GraphDef
+  params: Any
+  vocabulary: box_tokens.Vocabulary
+  num_tokens: int
+
+
 class Captioner:
   """Writer of texts and boxes about pictures."""
 
-  def __init__(
-    self, model: model_lib.Model, decoder: model_lib.Decoder, batch_size: int
-  ):
+  def __init__(self, model: Towers, decoder: Decoder, batch_size: int):
     """Take a run's model and decoder.
 
     Args:
@@ -262,13 +306,6 @@ class Captioner:
         out_shardings=mesh_lib.replicated(self._model.mesh),
       )
     return self._programs[key]
-
-
-def load(
-  folder: Any, mesh: jax.sharding.Mesh | None = None, *, batch_size: int
-) -> Captioner:
-  """Return the captioner of a run; raises as `model.load_captioner`."""
-  return Captioner(*model_lib.load_captioner(folder, mesh), batch_size)
 
 
 def _make_fn(
