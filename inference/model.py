@@ -191,6 +191,7 @@ def load_captioner(
     params=variables[joint.DECODER],
     vocabulary=regions.vocabulary(config.data.vocab_size),
     num_tokens=regions.num_tokens,
+    tasks=regions.taught,
   )
 
 
