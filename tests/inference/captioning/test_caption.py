@@ -162,6 +162,7 @@ def test_captions_are_judged_by_references(run, photos, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_model_scores_captions_beside_references(
   run, photos, tmp_path, capsys
 ):
