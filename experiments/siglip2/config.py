@@ -28,6 +28,7 @@ _NUM_STEPS = 1800
 # Share of the steps after which self-distillation begins. SigLIP 2's is 0.8, at
 # which a cosine's rate is a tenth of its highest.
 _HEADS_FROM = 0.75
+_REGIONS = (("boxes", "boxes"), ("texts", "texts"))
 VARIANTS = ("sigmoid", "decoder", "distilled", "masked")
 
 
@@ -59,9 +60,12 @@ def get_config(arg: str = "masked") -> ml_collections.ConfigDict:
   )
   if arg == "sigmoid":
     return config
-  data.sources.main.region_fields = (("boxes", "boxes"), ("texts", "texts"))
-  data.regions.tasks, data.regions.num_bins = "all", 64
+  data.sources.main.region_fields = _REGIONS
+  data.regions.tasks, data.regions.num_bins = "all", 16
   decoding.set_on(config)
+  referred = _table("test")
+  referred.region_fields = _REGIONS
+  config.evaluate.sets.boxes = kinds.referring(referred.to_dict())
   if arg != "decoder":
     _set_phases(config, has_masked=arg == "masked")
   return config

@@ -8,6 +8,7 @@ import pytest
 from experiments.curation import icon_sets
 from experiments.florence.detection import config as config_file
 from experiments.florence.detection import prepare
+from experiments.parts import placed_icons
 from runtime.storage import jsonl
 from training import config as config_lib
 
@@ -23,28 +24,14 @@ def _icon(name: str, color: str) -> icon_sets.Icon:
 ICONS = {name: [_icon(name, "#f00"), _icon(name, "#e00")] for name in NAMES}
 
 
-def test_a_box_is_around_its_icon():
-  black = [np.zeros((200, 150, 3), np.uint8)]
-  for _ in range(10):
-    made = prepare.compose(RNG, ICONS, NAMES, black, 3)
-    assert made.picture.size == (prepare.SIZE, prepare.SIZE)
-    assert len(made.boxes) == len(made.labels) > 0
-    is_red = np.asarray(made.picture)[..., 0] > 127
-    inside = np.zeros_like(is_red)
-    for left, top, right, bottom in made.boxes:
-      assert is_red[top:bottom, left:right].mean() > 0.9
-      inside[top:bottom, left:right] = True
-    assert not (is_red & ~inside).any()
-
-
 def test_a_part_around_an_icon_has_it_whole():
   shares = []
   for _ in range(200):
-    corner = RNG.integers(0, prepare.SIZE - 24, 2)
-    far = RNG.integers(corner + 8, prepare.SIZE + 1)
+    corner = RNG.integers(0, placed_icons.SIZE - 24, 2)
+    far = RNG.integers(corner + 8, placed_icons.SIZE + 1)
     part = prepare.around(RNG, [*corner.tolist(), *far.tolist()])
     assert min(part) >= 0
-    assert max(part) <= prepare.SIZE
+    assert max(part) <= placed_icons.SIZE
     assert (np.array(part[:2]) <= corner + 1e-9).all()
     assert (np.array(part[2:]) >= far - 1e-9).all()
     sides = np.array(part[2:]) - part[:2]
